@@ -1,0 +1,205 @@
+package dirstorage
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Finish commits a transaction that was voted for, and returns its tid when it
+// is durable. It takes no notice of ctx any more: there is no way back.
+// published, if not nil, is called once the transaction can be read, before
+// Finish returns and in the order of the tids over all transactions; it must
+// be quick, because the next ones wait for it, and it must not call the storage.
+//
+// Errors: zodb.ErrState; an error about a tid given at Begin that is no longer
+// later than the last one; zodb.ErrReadOnly or ErrClosed: in these cases the
+// transaction is not committed. *UnknownOutcomeError if the disk failed at the
+// commit point. In any case the transaction has ended.
+func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.expect(txnVoted); err != nil {
+		return 0, err
+	}
+	t.state = txnEnded
+	q := &commitRequest{txn: t, published: published, done: make(chan struct{})}
+	if t.s.commits.put(q) {
+		<-q.done
+	} else {
+		q.err = ErrClosed
+	}
+	if err := t.end(); err != nil {
+		t.s.log.Warn("what a transaction left is removed at the next open", "tid", q.tid, "err", err)
+	}
+	return q.tid, q.err
+}
+
+type commitRequest struct {
+	txn       *Txn
+	published func(zodb.TID)
+	tid       zodb.TID
+	err       error
+	done      chan struct{}
+}
+
+// commitQueue is what waits for the committer.
+type commitQueue struct {
+	mu      sync.Mutex
+	filled  *sync.Cond
+	waiting []*commitRequest
+	closed  bool
+	ended   chan struct{}
+}
+
+func (c *commitQueue) start(s *Storage) {
+	c.filled = sync.NewCond(&c.mu)
+	c.ended = make(chan struct{})
+	go func() {
+		defer close(c.ended)
+		for {
+			batch := c.take()
+			if batch == nil {
+				return
+			}
+			s.commit(batch)
+		}
+	}()
+}
+
+// put reports false if the storage is closed.
+func (c *commitQueue) put(q *commitRequest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.waiting = append(c.waiting, q)
+	c.filled.Signal()
+	return true
+}
+
+// take waits for requests and takes all there are; nil when there will be none.
+func (c *commitQueue) take() []*commitRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.waiting) == 0 {
+		if c.closed {
+			return nil
+		}
+		c.filled.Wait()
+	}
+	batch := c.waiting
+	c.waiting = nil
+	return batch
+}
+
+// stop finishes what has queued up and ends the committer.
+func (c *commitQueue) stop() {
+	c.mu.Lock()
+	c.closed = true
+	c.filled.Signal()
+	c.mu.Unlock()
+	<-c.ended
+}
+
+// commit is the group commit: the only place where transactions become
+// committed. It is called by the committer alone.
+func (s *Storage) commit(batch []*commitRequest) {
+	batch, frames := s.number(batch)
+	if len(batch) == 0 {
+		return
+	}
+	if err := s.checkHome(); err != nil {
+		err = s.fail(err)
+		for _, q := range batch {
+			q.err = err
+			close(q.done)
+		}
+		return
+	}
+	if err := s.journal.Commit(frames); err != nil { // the commit point is in here
+		err = s.fail(fmt.Errorf("commit: %w", err))
+		for _, q := range batch {
+			q.err = &UnknownOutcomeError{TID: q.tid, Cause: err}
+			for _, b := range q.txn.blobs {
+				b.kept = true
+			}
+			close(q.done)
+		}
+		return
+	}
+	s.publish(batch, frames)
+}
+
+// number gives each transaction its tid, in the order in which they came.
+// Those that cannot have the one that they were promised drop out.
+func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.CommitRecord) {
+	s.mu.RLock()
+	last, err := s.last, error(nil)
+	if s.failure != nil {
+		err = &FailedError{Cause: s.failure}
+	}
+	s.mu.RUnlock()
+	highest := s.highestOID()
+	numbered := batch[:0:0]
+	var frames []journal.CommitRecord
+	for _, q := range batch {
+		tid := q.txn.given
+		if tid == 0 {
+			tid = max(zodb.TIDFromTime(s.o.Clock()), last+1)
+		} else if err == nil && tid <= last {
+			q.err = fmt.Errorf("transaction %s cannot be finished: %s was committed meanwhile", tid, last)
+		}
+		if err != nil {
+			q.err = err
+		}
+		if q.err != nil {
+			close(q.done)
+			continue
+		}
+		q.tid = tid
+		frames = append(frames, journal.CommitRecord{Txn: q.txn.pending, TID: tid, Previous: last, MaxOID: highest})
+		numbered = append(numbered, q)
+		last = tid
+	}
+	return numbered, frames
+}
+
+// publish makes committed transactions visible, and lets go of their locks.
+func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord) {
+	now := s.o.Clock()
+	s.mu.Lock()
+	for i, q := range batch {
+		c := newCommitted(q.txn, frames[i], now)
+		s.unflushed.add(c)
+		s.last = c.TID
+	}
+	s.epoch.Add(1)
+	s.signal()
+	s.mu.Unlock()
+	s.worker.wake()
+	for _, q := range batch {
+		t := q.txn
+		t.pending = nil
+		for oid, op := range t.ops {
+			if op.gone {
+				s.known.remove(oid)
+			}
+			if op.blob != nil {
+				op.blob.kept = true
+			}
+		}
+		if q.published != nil {
+			q.published(q.tid)
+		}
+		if t.held != nil {
+			s.locks.Unlock(t.held)
+			t.held = nil
+		}
+		close(q.done)
+	}
+}

@@ -1,0 +1,220 @@
+package dirstorage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// countsFile holds the counts of what is flushed, so that nobody has to walk
+// the tree for them. It is no part of the database: if it is missing or does
+// not fit (a HOME of the original, or one restored from a copy of A), the
+// counts are unknown until [Storage.CountExactly] is called.
+const countsFile = "misc/counts"
+
+// Counts is how much a storage holds. Sizes are those of the files, without
+// what the file system adds.
+type Counts struct {
+	Objects      int64 `json:"objects"` // with a pointer, also those that were deleted and not yet packed away
+	Revisions    int64 `json:"revisions"`
+	Transactions int64 `json:"transactions"`
+	Bytes        int64 `json:"bytes"` // of revisions, transactions and blobs
+	BlobBytes    int64 `json:"blob_bytes"`
+	// Exact is false if nothing was counted before the storage was first opened
+	// here. Objects is then the highest oid plus one, which is never too small,
+	// and the rest counts only what came since.
+	Exact bool `json:"exact"`
+}
+
+// savedCounts is the content of countsFile.
+type savedCounts struct {
+	TID zodb.TID `json:"tid"` // they include all transactions up to this one
+	Counts
+}
+
+// add counts transactions that are flushed.
+func (n *Counts) add(batch []*committed, full bool) {
+	for _, c := range batch {
+		for i := range c.Records {
+			e := &c.Records[i]
+			size := record.ObjectHeaderSize + e.Len
+			if e.Previous == 0 {
+				n.Objects++
+			}
+			if full || e.Previous == 0 {
+				n.Revisions++
+			}
+			n.Bytes += size + e.BlobSize
+			n.BlobBytes += e.BlobSize
+		}
+		if full {
+			n.Transactions++
+			n.Bytes += int64(record.TransactionHeaderSize + len(c.Meta.User) + len(c.Meta.Description) + len(c.Meta.Extension) + 8*len(c.Records))
+		}
+	}
+	if !full {
+		n.Exact = false // the sizes of what is replaced are not known
+	}
+}
+
+// Counts returns how much the storage holds, what is not flushed yet included.
+// It costs nothing.
+func (s *Storage) Counts() Counts {
+	s.mu.RLock()
+	n := s.counts
+	n.add(s.unflushed.queue, s.full)
+	s.mu.RUnlock()
+	if !n.Exact {
+		n.Objects = int64(min(uint64(s.highestOID()), 1<<62)) + 1
+		if s.LastTransaction() == 0 {
+			n.Objects = 0
+		}
+	}
+	return n
+}
+
+// saveCounts keeps the counts of everything up to a transaction. countsMu must be held.
+func (s *Storage) saveCounts(n Counts, upTo zodb.TID) error {
+	b, err := json.Marshal(savedCounts{TID: upTo, Counts: n})
+	if err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(s.fs, journalDir+"/aside-counts", countsFile, append(b, '\n'), s.syncOptions())
+}
+
+// loadCounts reads the counts, if they are those of the database as it is. next
+// are the transactions that are in the log and not flushed; some of them may be
+// counted already, when a crash came between the counts and x.serial.
+func (s *Storage) loadCounts(flushed zodb.TID, next []*committed) (n Counts, err error) {
+	b, err := s.fs.ReadFile(countsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Counts{Exact: flushed == 0}, nil
+	}
+	if err != nil {
+		return n, err
+	}
+	var saved savedCounts
+	if err := json.Unmarshal(b, &saved); err != nil {
+		s.log.Warn("the counts cannot be read and are ignored", "path", countsFile, "err", err)
+		return Counts{}, nil
+	}
+	if saved.TID == flushed {
+		return saved.Counts, nil
+	}
+	// Take out again what was counted and is going to be flushed once more.
+	for i, c := range next {
+		if c.TID == saved.TID {
+			var again Counts
+			again.add(next[:i+1], s.full)
+			saved.combine(again, -1)
+			return saved.Counts, nil
+		}
+	}
+	return Counts{}, nil
+}
+
+// CountExactly counts by reading the names and sizes of all files, which takes
+// a while in a large storage, and keeps the result. A storage that is open for
+// writing is in snapshot mode meanwhile.
+func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
+	if s.o.ReadOnly {
+		return s.countFiles(ctx, "A", "B")
+	}
+	const code = "count"
+	if err := s.EnterSnapshot(ctx, code); err != nil {
+		return Counts{}, fmt.Errorf("count files: %w", err)
+	}
+	s.mu.RLock()
+	before := s.countsOfA
+	s.mu.RUnlock()
+	n, err := s.countFiles(ctx, "A")
+	if lerr := s.LeaveSnapshot(ctx, code); lerr != nil {
+		s.AbandonSnapshot(code) // somebody took the sublock; it is left when he gives it back
+		s.log.Warn("snapshot mode stays on for a while after counting", "err", lerr)
+	}
+	if err != nil {
+		return Counts{}, err
+	}
+	s.countsMu.Lock()
+	defer s.countsMu.Unlock()
+	s.mu.Lock()
+	n.combine(s.counts, 1)
+	n.combine(before, -1)
+	s.counts = n
+	flushed := s.flushed
+	s.mu.Unlock()
+	if err := s.saveCounts(n, flushed); err != nil {
+		return Counts{}, err
+	}
+	return s.Counts(), nil
+}
+
+// combine adds (sign 1) or takes away (sign -1) other counts.
+func (n *Counts) combine(o Counts, sign int64) {
+	n.Objects += sign * o.Objects
+	n.Revisions += sign * o.Revisions
+	n.Transactions += sign * o.Transactions
+	n.Bytes += sign * o.Bytes
+	n.BlobBytes += sign * o.BlobBytes
+}
+
+// countFiles counts what lies in A, or in A and B.
+func (s *Storage) countFiles(ctx context.Context, sides ...string) (Counts, error) {
+	n := Counts{Exact: true}
+	for _, side := range sides {
+		for name, err := range vfs.Walk(s.fs, side) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return Counts{}, fmt.Errorf("count files: %w", err)
+			}
+			db, ok := s.tree.Format().Parse(name[len(side)+1:])
+			if !ok {
+				continue
+			}
+			if err := s.countFile(&n, db, name, side); err != nil {
+				return Counts{}, fmt.Errorf("count files: %w", err)
+			}
+		}
+	}
+	return n, nil
+}
+
+func (s *Storage) countFile(n *Counts, db layout.Name, name, side string) error {
+	if db.Kind == layout.KindPointer || db.Kind == layout.KindObject {
+		// What B replaces is counted once.
+		if side == "B" {
+			if _, err := s.fs.Stat("A/" + s.tree.Format().Path(db)); err == nil {
+				return nil
+			}
+		}
+		n.Objects++
+		if db.Kind == layout.KindPointer {
+			return nil
+		}
+	}
+	info, err := s.fs.Stat(name)
+	if err != nil {
+		return err
+	}
+	switch db.Kind {
+	case layout.KindRevision, layout.KindObject:
+		n.Revisions++
+	case layout.KindTransaction:
+		n.Transactions++
+	case layout.KindBlob:
+		n.BlobBytes += info.Size
+	default:
+		return nil
+	}
+	n.Bytes += info.Size
+	return nil
+}

@@ -1,0 +1,148 @@
+package dirstorage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Create makes a new, empty HOME: no root object, no transaction, last tid
+// zero. The directory above must exist, HOME itself must not. It is made under
+// a temporary name beside it and gets its own when it is whole and durable, so
+// a crash leaves no half a storage.
+func Create(home string, o CreateOptions) error {
+	o = o.withDefaults()
+	format, err := layout.ParseFormat(o.Format)
+	if err != nil {
+		return err
+	}
+	if o.Class != ClassFull && o.Class != ClassMinimal {
+		return fmt.Errorf("unknown class %q: want %s or %s", o.Class, ClassFull, ClassMinimal)
+	}
+	text, err := newSettings(format, o)
+	if err != nil {
+		return err
+	}
+	identity, err := settings.NewIdentity(o.Rand)
+	if err != nil {
+		return err
+	}
+	abs, err := filepath.Abs(home)
+	if err != nil {
+		return err
+	}
+	parent := o.fs
+	if parent == nil {
+		if parent, err = vfs.OS(filepath.Dir(abs)); err != nil {
+			return err
+		}
+	}
+	final := filepath.Base(abs)
+	if _, err := parent.Stat(final); err == nil {
+		return fmt.Errorf("create %s: %w", abs, fs.ErrExist)
+	}
+	c := creator{fs: parent, base: "." + final + ".new"}
+	if err := vfs.RemoveAll(parent, c.base); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("create %s: remove what an interrupted create left: %w", abs, err)
+	}
+	for _, dir := range []string{"", "A", "B", "journal", "misc", "config"} {
+		c.mkdir(dir)
+	}
+	c.write(settingsFile, text)
+	c.write(identityFile, []byte(identity))
+	for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
+		name := "A/" + format.Path(n)
+		if dir := path.Dir(name); dir != "A" {
+			c.mkdir(dir)
+		}
+		c.write(name, record.AppendX(nil, 0))
+	}
+	c.syncDirs()
+	if c.err == nil {
+		c.err = parent.Rename(c.base, final)
+	}
+	if c.err == nil {
+		c.err = parent.SyncDir(".")
+	}
+	if c.err != nil {
+		return fmt.Errorf("create %s: %w", abs, withDiskFull(errors.Join(c.err, cleanUp(parent, c.base))))
+	}
+	return nil
+}
+
+// newSettings returns the text of config/settings.
+func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
+	text := settings.Default(string(o.Class), format).Render()
+	for key, value := range o.Set {
+		section, option, ok := strings.Cut(key, ".")
+		if !ok {
+			return nil, fmt.Errorf("%q is no setting: want section.option", key)
+		}
+		var err error
+		if text, err = settings.Update(text, section, option, value); err != nil {
+			return nil, err
+		}
+	}
+	if _, _, err := settings.Parse(text, settingsFile); err != nil {
+		return nil, err
+	}
+	return text, nil
+}
+
+func cleanUp(f vfs.FS, name string) error {
+	if err := vfs.RemoveAll(f, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// creator makes files below base until something fails.
+type creator struct {
+	fs   vfs.FS
+	base string
+	dirs []string
+	err  error
+}
+
+func (c *creator) mkdir(dir string) {
+	if c.err != nil {
+		return
+	}
+	name := path.Join(c.base, dir)
+	if c.err = c.fs.Mkdir(name); errors.Is(c.err, fs.ErrExist) {
+		c.err = nil
+		return
+	}
+	c.dirs = append(c.dirs, name)
+}
+
+func (c *creator) write(name string, data []byte) {
+	if c.err != nil {
+		return
+	}
+	f, err := c.fs.Create(path.Join(c.base, name))
+	if err == nil {
+		_, err = f.Write(data)
+		if err == nil {
+			err = f.Sync()
+		}
+		err = errors.Join(err, f.Close())
+	}
+	c.err = err
+}
+
+func (c *creator) syncDirs() {
+	for _, d := range c.dirs {
+		if c.err == nil {
+			c.err = c.fs.SyncDir(d)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package dirstorage
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Sentinels, for errors.Is.
+var (
+	// ErrNotAStorage: there is no HOME at that path.
+	ErrNotAStorage = errors.New("not a DirectoryStorage")
+	// ErrLocked: another process has the storage open, or holds its sublock.
+	ErrLocked = errors.New("locked")
+	// ErrSnapshotMode: not possible in the present state of snapshot mode.
+	ErrSnapshotMode = errors.New("snapshot mode")
+	// ErrClosed: the storage was closed.
+	ErrClosed = errors.New("storage is closed")
+	// ErrDiskFull: there was no room. Nothing is lost; it goes on when there is.
+	ErrDiskFull = errors.New("disk full")
+	// ErrUnsupported: the class Minimal has no history.
+	ErrUnsupported = errors.New("not supported by a storage of class Minimal")
+	// ErrJournalOlder: the journal holds transactions that A should have and hasn't.
+	ErrJournalOlder = errors.New("journal does not fit the database")
+	// ErrHomeChanged: HOME or its lock file was replaced under a running storage.
+	ErrHomeChanged = errors.New("HOME was changed from outside")
+)
+
+// FailedError is what every write gets after a failure that made the storage
+// read-only: a failed write or fsync of the log or of a flush, or a HOME that
+// was replaced. Reading goes on. It stays until the storage is opened again.
+type FailedError struct {
+	Cause error // the first one
+}
+
+func (e *FailedError) Error() string {
+	return "storage is read-only since an earlier failure: " + e.Cause.Error()
+}
+
+// Is matches zodb.ErrReadOnly.
+func (e *FailedError) Is(target error) bool { return target == zodb.ErrReadOnly }
+
+// Unwrap returns the first cause.
+func (e *FailedError) Unwrap() error { return e.Cause }
+
+// ConflictsError is the result of a vote that met conflicts: all of them. The
+// transaction stays open and keeps its locks, so that the caller may store
+// resolved records based on Current and vote again; or he aborts it.
+type ConflictsError struct {
+	Conflicts []*zodb.ConflictError // in the order stored; never empty
+}
+
+func (e *ConflictsError) Error() string {
+	if len(e.Conflicts) == 1 {
+		return e.Conflicts[0].Error()
+	}
+	return fmt.Sprintf("%d conflicts, the first: %s", len(e.Conflicts), e.Conflicts[0])
+}
+
+// Unwrap returns the conflicts one by one.
+func (e *ConflictsError) Unwrap() []error {
+	errs := make([]error, len(e.Conflicts))
+	for i, c := range e.Conflicts {
+		errs[i] = c
+	}
+	return errs
+}
+
+// UnknownOutcomeError is the result of a Finish whose fdatasync failed: after
+// the next open the transaction is there whole or not at all, and nobody can
+// say now which.
+type UnknownOutcomeError struct {
+	TID   zodb.TID // the tid that it has if it is there
+	Cause error
+}
+
+func (e *UnknownOutcomeError) Error() string {
+	return fmt.Sprintf("transaction %s may or may not have been committed; open the storage again to see: %s", e.TID, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *UnknownOutcomeError) Unwrap() error { return e.Cause }
+
+// diskFull reports whether an error only says that there is no room.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// withDiskFull makes an error that says that there is no room match ErrDiskFull.
+func withDiskFull(err error) error {
+	if diskFull(err) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
+}

@@ -1,0 +1,310 @@
+package dirstorage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Transaction returns one transaction. The error matches zodb.ErrNotFound if
+// there is none with that tid, or if it was packed away.
+func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transaction, error) {
+	if !s.full {
+		return nil, ErrUnsupported
+	}
+	var t *zodb.Transaction
+	err := s.settled(ctx, func() error {
+		s.mu.RLock()
+		c := s.unflushed.transaction(tid)
+		s.mu.RUnlock()
+		if c != nil {
+			t = c.transaction()
+			return nil
+		}
+		b, where, err := s.tree.Get(layout.Transaction(tid))
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		r, err := record.ParseTransactionAs(b, where, tid, true)
+		if err == nil {
+			t = publicTransaction(r)
+		}
+		return err
+	})
+	return t, err
+}
+
+// TransactionsBackward yields the transactions from one (0 = the last) back to
+// the oldest that is not packed away. A missing transaction that was not packed
+// away, and a chain that does not go back, are *zodb.CorruptError.
+func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.Seq2[*zodb.Transaction, error] {
+	return func(yield func(*zodb.Transaction, error) bool) {
+		if !s.full {
+			yield(nil, ErrUnsupported)
+			return
+		}
+		tid := from
+		if tid == 0 {
+			tid = s.LastTransaction()
+		}
+		for newer := zodb.TID(0); tid != 0; {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			t, err := s.Transaction(ctx, tid)
+			if errors.Is(err, zodb.ErrNotFound) && newer != 0 && tid <= s.packed {
+				return
+			}
+			if errors.Is(err, zodb.ErrNotFound) && newer != 0 {
+				err = &zodb.CorruptError{Path: s.tree.Path("A", layout.Transaction(tid)), TID: tid,
+					Reason: fmt.Sprintf("transaction %s names it as the one before, and it is missing although it was not packed away", newer)}
+			}
+			if err == nil && t.Previous >= t.TID {
+				err = &zodb.CorruptError{Path: s.tree.Path("A", layout.Transaction(tid)), TID: tid,
+					Reason: fmt.Sprintf("history does not go backwards: the transaction before it is %s", t.Previous)}
+			}
+			if !yield(t, err) || err != nil {
+				return
+			}
+			newer, tid = tid, t.Previous
+		}
+	}
+}
+
+// blockSize is how many transactions [Storage.Transactions] turns round at once.
+const blockSize = 1024
+
+// Transactions yields the transactions with from <= tid <= to, oldest first; to
+// = 0 means up to the last one. The files of transactions name the one before,
+// so the chain is walked back once for marks and then block by block forward:
+// each file is read twice, and the memory is that of a block and of one mark
+// (8 bytes) for 1,024 transactions.
+func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
+	return func(yield func(*zodb.Transaction, error) bool) {
+		var marks []zodb.TID // the newest transaction of each block, newest block first
+		n := 0
+		for t, err := range s.TransactionsBackward(ctx, 0) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if t.TID < from {
+				break
+			}
+			if to != 0 && t.TID > to {
+				continue
+			}
+			if n%blockSize == 0 {
+				marks = append(marks, t.TID)
+			}
+			n++
+		}
+		for i := len(marks) - 1; i >= 0; i-- {
+			block, err := s.block(ctx, marks[i], from)
+			for j := len(block) - 1; j >= 0; j-- {
+				if !yield(block[j], nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// block returns up to blockSize transactions, newest first.
+func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]*zodb.Transaction, error) {
+	var block []*zodb.Transaction
+	for t, err := range s.TransactionsBackward(ctx, newest) {
+		if err != nil {
+			return nil, err
+		}
+		if t.TID < from {
+			break
+		}
+		block = append(block, t)
+		if len(block) == blockSize {
+			break
+		}
+	}
+	return block, nil
+}
+
+// Records yields what a transaction stored, in the order first stored. A
+// revision that was packed away is passed over.
+func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
+	return func(yield func(zodb.Record, error) bool) {
+		for _, oid := range t.OIDs {
+			if err := ctx.Err(); err != nil {
+				yield(zodb.Record{}, err)
+				return
+			}
+			rec, err := s.LoadRecord(ctx, oid, t.TID)
+			if errors.Is(err, zodb.ErrNotFound) && t.TID <= s.packed {
+				continue
+			}
+			if !yield(rec, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// RecentTransactions returns the last n transactions, newest first.
+func (s *Storage) RecentTransactions(ctx context.Context, n int) ([]*zodb.Transaction, error) {
+	var list []*zodb.Transaction
+	if n <= 0 {
+		return nil, nil
+	}
+	for t, err := range s.TransactionsBackward(ctx, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if list = append(list, t); len(list) == n {
+			break
+		}
+	}
+	return list, nil
+}
+
+// HistoryEntry is one revision of an object.
+type HistoryEntry struct {
+	TID  zodb.TID
+	Meta zodb.TxnMeta
+	// Packed: the transaction was packed away, so Meta is empty.
+	Packed  bool
+	Size    int  // of the data, in bytes
+	Exists  bool // false: a deletion or an undone creation
+	HasBlob bool
+	// UndoFrom is the revision whose data an undo brought back; 0 = the data is new.
+	UndoFrom zodb.TID
+}
+
+// History returns up to n revisions of an object, newest first. It stops early
+// after history_timeout, and at a revision that was packed away.
+func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]HistoryEntry, error) {
+	o, err := s.current(ctx, oid)
+	if err != nil {
+		return nil, err
+	}
+	deadline := s.historyDeadline()
+	var list []HistoryEntry
+	for o != nil && len(list) < n {
+		e := HistoryEntry{TID: o.Serial, Size: len(o.Data), Exists: !s.gone(o), HasBlob: o.HasBlob(), UndoFrom: o.UndoFrom}
+		if s.full {
+			t, err := s.Transaction(ctx, o.Serial)
+			switch {
+			case err == nil:
+				e.Meta = t.TxnMeta
+			case errors.Is(err, zodb.ErrNotFound) && o.Serial <= s.packed:
+				e.Packed = true
+			default:
+				return list, err
+			}
+		}
+		list = append(list, e)
+		if deadline.passed() {
+			break
+		}
+		err := s.settled(ctx, func() error {
+			p, err := s.previousOnce(o)
+			if err == nil {
+				o = p
+			}
+			return err
+		})
+		if err != nil {
+			return list, err
+		}
+	}
+	return list, nil
+}
+
+// deadline is a moment after which a long answer is cut short; zero = never.
+type deadline struct {
+	clock func() time.Time
+	at    time.Time
+}
+
+func (s *Storage) historyDeadline() deadline {
+	d := deadline{clock: s.o.Clock}
+	if limit := s.settings.Storage.HistoryTimeout; limit > 0 {
+		d.at = s.o.Clock().Add(limit)
+	}
+	return d
+}
+
+func (d deadline) passed() bool { return !d.at.IsZero() && d.clock().After(d.at) }
+
+// UndoEntry is one line of the undo log.
+type UndoEntry struct {
+	*zodb.Transaction
+	Undoable bool
+	Reason   string // why not
+}
+
+// UndoLog yields transactions from the newest back, with whether the files
+// that an undo needs are there. Whether a later change stands in the way is
+// seen by [Txn.Undo]. It ends early after history_timeout.
+func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
+	return func(yield func(UndoEntry, error) bool) {
+		deadline := s.historyDeadline()
+		for t, err := range s.TransactionsBackward(ctx, 0) {
+			if err != nil {
+				yield(UndoEntry{}, err)
+				return
+			}
+			e := UndoEntry{Transaction: t, Undoable: true}
+			for _, oid := range t.OIDs {
+				reason, err := s.notUndoable(ctx, oid, t.TID)
+				if err != nil {
+					yield(UndoEntry{}, err)
+					return
+				}
+				if reason != "" {
+					e.Undoable, e.Reason = false, reason
+					break
+				}
+			}
+			if !yield(e, nil) || deadline.passed() {
+				return
+			}
+		}
+	}
+}
+
+// notUndoable returns why a revision cannot be taken back; "" if it can.
+func (s *Storage) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (reason string, err error) {
+	o, err := s.revision(ctx, oid, tid)
+	if errors.Is(err, zodb.ErrNotFound) {
+		if tid <= s.packed {
+			return fmt.Sprintf("the revision of object %s was packed away", oid), nil
+		}
+		return "", err
+	}
+	if err != nil || o.Previous == 0 {
+		return "", err
+	}
+	var p *record.Object
+	err = s.settled(ctx, func() error {
+		p, err = s.previousOnce(o)
+		return err
+	})
+	if err == nil && p == nil {
+		return fmt.Sprintf("the revision before, of object %s, was packed away", oid), nil
+	}
+	return "", err
+}

@@ -1,0 +1,103 @@
+package dirstorage
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// committed is a transaction that is in the log and not yet in A or B.
+type committed struct {
+	journal.Committed
+	at    time.Time // when it was published
+	bytes int64     // of data
+}
+
+// files is the number of files that its flush makes at most.
+func (c *committed) files() int {
+	n := 3 // its own, x.oid, x.serial
+	for i := range c.Records {
+		n += 2
+		if c.Records[i].Blob {
+			n++
+		}
+	}
+	return n
+}
+
+// revisionInLog is one revision that is in the log and not yet in A or B.
+type revisionInLog struct {
+	tid   zodb.TID
+	entry *journal.Entry
+}
+
+// unflushed is the index over what was published and is not flushed yet. Its
+// size is bounded by the flush thresholds and the backlog. Storage.mu guards it.
+type unflushed struct {
+	queue []*committed // in the order of their tids
+	byOID map[zodb.OID][]revisionInLog
+	files int
+	bytes int64
+}
+
+func (u *unflushed) add(c *committed) {
+	if u.byOID == nil {
+		u.byOID = make(map[zodb.OID][]revisionInLog)
+	}
+	u.queue = append(u.queue, c)
+	u.files += c.files()
+	u.bytes += c.bytes
+	for i := range c.Records {
+		e := &c.Records[i]
+		u.byOID[e.OID] = append(u.byOID[e.OID], revisionInLog{c.TID, e})
+	}
+}
+
+// drop forgets the first n transactions.
+func (u *unflushed) drop(n int) {
+	for _, c := range u.queue[:n] {
+		u.files -= c.files()
+		u.bytes -= c.bytes
+		for i := range c.Records {
+			oid := c.Records[i].OID
+			if revs := u.byOID[oid]; len(revs) > 1 {
+				u.byOID[oid] = revs[1:]
+			} else {
+				delete(u.byOID, oid)
+			}
+		}
+	}
+	clear(u.queue[:n])
+	u.queue = u.queue[n:]
+}
+
+// current returns the newest revision, if the log has it.
+func (u *unflushed) current(oid zodb.OID) (revisionInLog, bool) {
+	revs := u.byOID[oid]
+	if len(revs) == 0 {
+		return revisionInLog{}, false
+	}
+	return revs[len(revs)-1], true
+}
+
+// revision returns the revision that a transaction stored, if the log has it.
+func (u *unflushed) revision(oid zodb.OID, tid zodb.TID) (revisionInLog, bool) {
+	for _, r := range u.byOID[oid] {
+		if r.tid == tid {
+			return r, true
+		}
+	}
+	return revisionInLog{}, false
+}
+
+// transaction returns a transaction, if the log has it.
+func (u *unflushed) transaction(tid zodb.TID) *committed {
+	i, ok := slices.BinarySearchFunc(u.queue, tid, func(c *committed, tid zodb.TID) int { return cmp.Compare(c.TID, tid) })
+	if !ok {
+		return nil
+	}
+	return u.queue[i]
+}

@@ -1,0 +1,201 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// reference is one strong reference of a current revision.
+type reference struct {
+	to, from zodb.OID
+	fromTID  zodb.TID
+}
+
+// namedReferrers is how many of the objects that refer to a missing one are named.
+const namedReferrers = 10
+
+// referrers are the objects that refer to a missing one, those with the lowest oids.
+type referrers struct {
+	first []reference // ascending by from, at most namedReferrers
+	count int
+}
+
+func (r *referrers) add(ref reference) {
+	r.count++
+	i, _ := slices.BinarySearchFunc(r.first, ref, func(a, b reference) int { return cmp.Compare(a.from, b.from) })
+	if i < namedReferrers {
+		r.first = slices.Insert(r.first, i, ref)
+		r.first = r.first[:min(len(r.first), namedReferrers)]
+	}
+}
+
+// danglingRefs collects references to objects that do not exist. What has no
+// room is only counted.
+type danglingRefs struct {
+	mu      sync.Mutex
+	targets map[zodb.OID]*referrers // guarded by mu
+	dropped int64                   // guarded by mu; references to further targets
+}
+
+func (d *danglingRefs) add(ref reference) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.targets[ref.to]
+	if r == nil {
+		if len(d.targets) == maxRemembered {
+			d.dropped++
+			return
+		}
+		if d.targets == nil {
+			d.targets = make(map[zodb.OID]*referrers)
+		}
+		r = new(referrers)
+		d.targets[ref.to] = r
+	}
+	r.add(ref)
+}
+
+// has reports whether an object is known to be missing and referred to.
+func (d *danglingRefs) has(oid zodb.OID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.targets[oid] != nil
+}
+
+// dangling reports references of current revisions to objects that do not
+// exist. The bits say which objects are missing, but not who refers to them; so
+// only if there are such objects, the current revisions are read again.
+func (c *checker) dangling(ctx context.Context) {
+	absent := newOIDSet(c.memoryLimit)
+	some := false
+	for oid := range c.referenced.without(c.exists) {
+		if ctx.Err() != nil {
+			return
+		}
+		// Exists has no bit for an object for which there was no room.
+		if !c.loads(oid) {
+			absent.add(oid)
+			some = true
+		}
+	}
+	if some {
+		c.findReferrers(ctx, absent)
+	}
+	if ctx.Err() == nil {
+		c.reportDangling()
+	}
+}
+
+// findReferrers walks over all objects and collects references to absent ones.
+func (c *checker) findReferrers(ctx context.Context, absent *oidSet) {
+	c.v.walk(ctx, c.workers, visitor{files: func(ctx context.Context, w *worker, entries []found) {
+		for _, f := range entries {
+			if ctx.Err() != nil {
+				return
+			}
+			o, ok := c.currentOf(w, f.name)
+			if !ok {
+				continue
+			}
+			refs, err := w.scanner.AppendStrongRefs(w.refs[:0], o.Data)
+			w.refs = refs
+			if err != nil {
+				continue
+			}
+			for _, to := range refs {
+				if absent.has(to) {
+					c.wild.add(reference{to, f.name.OID, o.Serial})
+				}
+			}
+		}
+	}})
+}
+
+// currentOf reads the current revision that a file stands for: that behind a
+// pointer or, in a Minimal storage, the object itself.
+func (c *checker) currentOf(w *worker, n layout.Name) (object, bool) {
+	switch {
+	case c.minimal && n.Kind == layout.KindObject:
+	case !c.minimal && n.Kind == layout.KindPointer:
+		p, s, _ := c.readPointer(w, n.OID)
+		if s != sound {
+			return object{}, false
+		}
+		n = layout.Revision(n.OID, p.tid)
+	default:
+		return object{}, false
+	}
+	o, s, _ := c.readObject(w, n)
+	return o, s != missing && len(o.Data) > 0
+}
+
+// reportDangling reports one finding for each missing object.
+func (c *checker) reportDangling() {
+	var w worker
+	for _, oid := range slices.Sorted(maps.Keys(c.wild.targets)) {
+		r := c.wild.targets[oid]
+		f := c.object(DanglingReference, oid, 0, c.placeOf(oid), r.String())
+		f.From, f.FromTID = r.first[0].from, r.first[0].fromTID
+		f.Class = c.referredClass(&w, r.first[0])
+		c.out.add(f)
+	}
+	if c.wild.dropped > 0 {
+		c.out.add(Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more references to missing objects", c.wild.dropped)})
+	}
+}
+
+// referredClass is the class of a missing object as the one that refers to it
+// names it, or nothing: not every reference does.
+func (c *checker) referredClass(w *worker, ref reference) string {
+	n := layout.Revision(ref.from, ref.fromTID)
+	if c.minimal {
+		n = layout.Object(ref.from)
+	}
+	o, s, _ := c.readObject(w, n)
+	if s == missing {
+		return ""
+	}
+	refs, err := pickle.References(o.Data)
+	if err != nil {
+		return ""
+	}
+	for _, r := range refs {
+		if r.OID == ref.to && r.Strong() && r.Class != "" {
+			return r.Class
+		}
+	}
+	return ""
+}
+
+// placeOf is where the pointer of an object belongs (Minimal: the object).
+func (c *checker) placeOf(oid zodb.OID) string {
+	if c.minimal {
+		return c.v.place(layout.Object(oid))
+	}
+	return c.v.place(layout.Pointer(oid))
+}
+
+func (r *referrers) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d objects refer to it:", r.count)
+	if r.count == 1 {
+		b.Reset()
+		b.WriteString("one object refers to it:")
+	}
+	for _, ref := range r.first {
+		b.WriteString(" " + ref.from.String())
+	}
+	if r.count > len(r.first) {
+		b.WriteString(" …")
+	}
+	return b.String()
+}

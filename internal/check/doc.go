@@ -1,0 +1,37 @@
+// Package check reads a HOME file by file and tells what is wrong with it. It
+// is deliberately not built on the tree or the engine, so that their bugs can't
+// hide from it; it shares with them only what bytes and names mean.
+//
+// What is looked at is the database as it would be after recovery: the
+// transactions that wait in journal/, over B, over A (the newer wins). With
+// [Options.SnapshotOnly] it is A alone, as a backup would copy it.
+//
+// # How it stays small and in parallel
+//
+// One pass reads each file once. Nothing is remembered for each object but two
+// bits (it exists; somebody refers to it). Everything that relates files to
+// each other is compared as sets, by fingerprints: the sum of a keyed hash of
+// the members, in 16,384 buckets, so that two walks in any order and on any
+// number of workers can be compared without keeping what they saw.
+//
+//	set of transaction files          = set of previous fields of transactions + the head
+//	set of revision files             = set of revisions reached by walking histories
+//	set of revision files             = set of (oid, tid) listed by transactions
+//
+// The first equality, together with “previous is lower than its own tid”, means
+// that the transactions form one chain: each is named exactly once, and there
+// can't be a loop. The third is asked only for what is not older than x.packed.
+// Where two sums differ, and only then, the members of the buckets concerned
+// are looked at again and the finding gets its name. So a sound home costs one
+// pass, and a damaged one costs another over the names, with reads only
+// for what may be concerned.
+//
+// A hash collision can hide a difference with a probability of about 2⁻⁶⁴ for each
+// bucket; the key is drawn anew in each run.
+//
+// # One cause, one finding
+//
+// A finding names the file where the damage is. What follows from it (histories
+// that can't be walked past an unreadable revision, a chain that can't be
+// followed past a missing transaction) is not reported again.
+package check

@@ -1,0 +1,172 @@
+package check
+
+import (
+	"encoding/json"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Kind says what a finding is about. The strings are stable: scripts compare
+// them. New ones may be added.
+type Kind string
+
+// Kinds of findings about one revision of an object.
+const (
+	ObjectMagic     Kind = "object-magic"
+	ObjectLength    Kind = "object-length"
+	ObjectMD5       Kind = "object-md5"
+	ObjectOID       Kind = "object-oid"
+	ObjectSerial    Kind = "object-serial"
+	ObjectUndoFrom  Kind = "object-undo-from"    // it is no copy of an older revision of the object, as it says
+	ObjectNotPickle Kind = "object-not-a-pickle" // the data are not well-formed pickles
+	// HistoryNotBackwards: the previous revision is not older.
+	HistoryNotBackwards Kind = "history-not-backwards"
+	// RevisionMissing: a pointer, a later revision or a transaction names it, and
+	// pack can't have removed it.
+	RevisionMissing Kind = "revision-missing"
+	// RevisionNotInHistory: no later revision leads to it.
+	RevisionNotInHistory Kind = "revision-not-in-history"
+	// RevisionNotListed: its transaction does not list its object.
+	RevisionNotListed Kind = "revision-not-listed"
+)
+
+// Kinds of findings about pointers, references and blobs.
+const (
+	PointerMissing    Kind = "pointer-missing" // there are revisions, and nobody refers to the object
+	PointerMagic      Kind = "pointer-magic"
+	PointerLength     Kind = "pointer-length"
+	PointerNotNewest  Kind = "pointer-not-newest"
+	DanglingReference Kind = "dangling-reference"
+	BlobMissing       Kind = "blob-missing"
+	BlobMD5           Kind = "blob-md5"
+	// BlobWithoutRevision: the revision is not there, or has no blob.
+	BlobWithoutRevision Kind = "blob-without-revision"
+)
+
+// Kinds of findings about transactions.
+const (
+	TransactionMagic  Kind = "transaction-magic"
+	TransactionLength Kind = "transaction-length"
+	TransactionTID    Kind = "transaction-tid"
+	TransactionMD5    Kind = "transaction-md5"
+	TransactionFields Kind = "transaction-fields" // lengths inside do not fit, or reserved bytes are not zero
+	// TransactionNotBackwards: the previous transaction is not older.
+	TransactionNotBackwards Kind = "transaction-not-backwards"
+	// TransactionMissing: the next one, a revision or x.serial names it, and pack
+	// can't have removed it.
+	TransactionMissing Kind = "transaction-missing"
+	// TransactionNotInChain: no later transaction leads to it.
+	TransactionNotInChain Kind = "transaction-not-in-chain"
+	// TransactionListsMissingRevision: for an object that has no history at all,
+	// or whose history does not go through that revision.
+	TransactionListsMissingRevision Kind = "transaction-lists-missing-revision"
+	// RevisionWithoutTransaction: there are revisions, newer than any pack, of a
+	// transaction of which nothing else is known.
+	RevisionWithoutTransaction Kind = "revision-without-transaction"
+)
+
+// Kinds of findings about the home as a whole.
+const (
+	XOIDLow        Kind = "x-oid-low"       // x.oid is lower than an oid in use
+	XSerialOld     Kind = "x-serial-old"    // there are transactions or revisions later than x.serial
+	XFuture        Kind = "x-future"        // x.serial or x.packed is later than the clock
+	XMissing       Kind = "x-missing"       // x.oid or x.serial
+	XLength        Kind = "x-length"        // an x file is not 8 bytes long
+	StrayFile      Kind = "stray-file"      // no database name
+	Leftover       Kind = "leftover"        // of an interrupted operation; harmless
+	JournalOlder   Kind = "journal-older"   // a journal entry is not newer than x.serial
+	JournalStray   Kind = "journal-stray"   // a journal entry that recovery will refuse
+	JournalDamaged Kind = "journal-damaged" // the log can't be read; the storage will not open
+	// NeedsRecovery: the home was not closed cleanly. No damage.
+	NeedsRecovery Kind = "needs-recovery"
+	ConfigMissing Kind = "config-missing" // a file in config/
+	ConfigDamaged Kind = "config-damaged"
+	Unreadable    Kind = "unreadable" // the operating system could not read a file or directory
+	TooMany       Kind = "too-many"   // findings of one kind were left out; Detail says how many
+)
+
+// Severity grades a finding.
+type Severity string
+
+const (
+	// Damage means that data are lost, wrong or unreachable, or will be.
+	Damage Severity = "damage"
+	// Warning means that somebody should look; all data can be read.
+	Warning Severity = "warning"
+	// Note is for information.
+	Note Severity = "note"
+)
+
+// Finding is one thing that was found. Findings come in no order.
+type Finding struct {
+	Kind     Kind
+	Severity Severity
+	// OID is the object concerned, if HasOID; 0 is the root object.
+	OID    zodb.OID
+	HasOID bool
+	// TID is the revision or transaction concerned; 0 = none in particular.
+	TID zodb.TID
+	// Path of the file concerned, relative to HOME and slash-separated. For
+	// something missing it is where it should be.
+	Path string
+	// Class is the Python class of the object, module.name, where it can be read.
+	Class string
+	// From is, for a dangling reference, the object that refers to OID (that with
+	// the lowest oid if there are several), and FromTID its revision.
+	From    zodb.OID
+	FromTID zodb.TID
+	// Detail is for humans: a lower-case phrase.
+	Detail string
+}
+
+// jsonFinding is what a Finding is as a JSON document. Ids are 16 upper-case
+// hexadecimal digits.
+type jsonFinding struct {
+	Kind     Kind      `json:"kind"`
+	Severity Severity  `json:"severity"`
+	OID      *zodb.OID `json:"oid,omitempty"`
+	TID      *zodb.TID `json:"tid,omitempty"`
+	Path     string    `json:"path,omitempty"`
+	Class    string    `json:"class,omitempty"`
+	From     *zodb.OID `json:"from,omitempty"`
+	FromTID  *zodb.TID `json:"from_tid,omitempty"`
+	Detail   string    `json:"detail,omitempty"`
+}
+
+// MarshalJSON leaves out what the finding does not have; the root object is
+// oid "0000000000000000", not left out.
+func (f Finding) MarshalJSON() ([]byte, error) {
+	j := jsonFinding{Kind: f.Kind, Severity: f.Severity, Path: f.Path, Class: f.Class, Detail: f.Detail}
+	if f.HasOID {
+		j.OID = &f.OID
+	}
+	if f.TID != 0 {
+		j.TID = &f.TID
+	}
+	if f.Kind == DanglingReference {
+		j.From, j.FromTID = &f.From, &f.FromTID
+	}
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (f *Finding) UnmarshalJSON(b []byte) error {
+	var j jsonFinding
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	*f = Finding{Kind: j.Kind, Severity: j.Severity, Path: j.Path, Class: j.Class, Detail: j.Detail}
+	if j.OID != nil {
+		f.OID, f.HasOID = *j.OID, true
+	}
+	if j.TID != nil {
+		f.TID = *j.TID
+	}
+	if j.From != nil {
+		f.From = *j.From
+	}
+	if j.FromTID != nil {
+		f.FromTID = *j.FromTID
+	}
+	return nil
+}

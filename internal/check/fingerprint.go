@@ -1,0 +1,94 @@
+package check
+
+import (
+	"hash/maphash"
+	"iter"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// buckets is the number of parts into which a set is divided, so that a
+// difference can be found without looking at everything again. 128 kB a set.
+const buckets = 1 << 14
+
+// member is one element of a set of revisions; a transaction has oid 0.
+type member struct {
+	oid zodb.OID
+	tid zodb.TID
+}
+
+// hasher is the key of one run. Revisions of one object fall into one bucket.
+type hasher struct{ seed maphash.Seed }
+
+func (h hasher) objectBucket(oid zodb.OID) int {
+	return int(maphash.Comparable(h.seed, oid) % buckets)
+}
+
+func (h hasher) transactionBucket(tid zodb.TID) int {
+	return int(maphash.Comparable(h.seed, tid) % buckets)
+}
+
+func (h hasher) sum(m member) uint64 { return maphash.Comparable(h.seed, m) }
+
+// fingerprint stands for a multiset: sums of hashes, modulo 2⁶⁴, by bucket.
+// The order of additions does not matter. It may be used concurrently.
+type fingerprint struct {
+	h    hasher
+	sums [buckets]atomic.Uint64
+}
+
+func (f *fingerprint) addRevision(oid zodb.OID, tid zodb.TID) {
+	f.sums[f.h.objectBucket(oid)].Add(f.h.sum(member{oid, tid}))
+}
+
+func (f *fingerprint) addTransaction(tid zodb.TID) {
+	f.sums[f.h.transactionBucket(tid)].Add(f.h.sum(member{0, tid}))
+}
+
+func (f *fingerprint) removeTransaction(tid zodb.TID) {
+	f.sums[f.h.transactionBucket(tid)].Add(-f.h.sum(member{0, tid}))
+}
+
+// bucketSet is a set of bucket numbers.
+type bucketSet struct {
+	bits  [buckets]bool
+	count int
+}
+
+// addDifference adds the buckets in which two sets differ.
+func (s *bucketSet) addDifference(a, b *fingerprint) {
+	for i := range buckets {
+		if a.sums[i].Load() != b.sums[i].Load() {
+			s.add(i)
+		}
+	}
+}
+
+func (s *bucketSet) add(i int) {
+	if !s.bits[i] {
+		s.bits[i] = true
+		s.count++
+	}
+}
+
+// parts divides the set into sets of at most n buckets.
+func (s *bucketSet) parts(n int) iter.Seq[*bucketSet] {
+	return func(yield func(*bucketSet) bool) {
+		part := &bucketSet{}
+		for i, in := range s.bits {
+			if in {
+				part.add(i)
+			}
+			if part.count == n {
+				if !yield(part) {
+					return
+				}
+				part = &bucketSet{}
+			}
+		}
+		if part.count > 0 {
+			yield(part)
+		}
+	}
+}

@@ -1,0 +1,391 @@
+package check
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// state says what can be done with a file.
+type state int
+
+const (
+	sound state = iota
+	missing
+	unusable // it is there, but can't be relied on; has been reported
+)
+
+// errSerial is returned for a revision with another serial than its name.
+var errSerial = errors.New("the serial in the header is not that of the name")
+
+// pointer is a pointer file as read.
+type pointer struct {
+	tid  zodb.TID
+	path string
+	size int64
+}
+
+// oldPointerSize is the length of a pointer file in the old form, with a magic.
+const oldPointerSize = 12
+
+// progressEvery is the number of files between calls of Options.Progress.
+const progressEvery = 1024
+
+// blobBuffer is the size of the pieces in which blobs are read.
+const blobBuffer = 256 << 10
+
+// object is a revision as read; its data lie in the worker's buffer.
+type object struct {
+	record.Object
+	noMD5 bool
+	path  string
+	size  int64 // of the file, in bytes
+}
+
+// readObject reads and parses one revision (Minimal: tid is not known, 0). It
+// reports nothing; for an unusable file defect says what is wrong.
+func (c *checker) readObject(w *worker, n layout.Name) (o object, s state, defect Finding) {
+	data, where, err := c.v.read(w, n)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return object{path: where}, missing, Finding{}
+	case err != nil && !errors.Is(err, errLength):
+		return object{path: where}, unusable, c.object(Unreadable, n.OID, n.TID, where, err.Error())
+	}
+	parsed, parseErr := record.ParseObjectAs(data, where, n.OID, n.TID, true)
+	if err == nil {
+		err = parseErr
+	}
+	if err == nil && n.Kind == layout.KindRevision && parsed.Serial != n.TID {
+		err = errSerial // a name of all zeros, which stands for any serial
+	}
+	if err != nil {
+		kind, detail := objectDefect(data, n.OID, n.TID, errors.Is(err, errLength))
+		return object{path: where, size: int64(len(data))}, unusable, c.object(kind, n.OID, n.TID, where, detail)
+	}
+	o = object{Object: *parsed, noMD5: !record.HasMD5(data), path: where, size: int64(len(data))}
+	if o.Previous != 0 && o.Previous >= o.Serial {
+		defect = c.object(HistoryNotBackwards, n.OID, o.Serial, where, "its previous revision is "+o.Previous.String())
+		defect.Class = class(o.Data)
+		return o, unusable, defect
+	}
+	return o, sound, Finding{}
+}
+
+// objectDefect names what is wrong with an object file that can't be parsed,
+// in the order in which the format prescribes to look.
+func objectDefect(b []byte, oid zodb.OID, tid zodb.TID, wrongLength bool) (Kind, string) {
+	switch {
+	case len(b) < 4 || !bytes.Equal(b[:4], []byte(record.ObjectMagic)):
+		return ObjectMagic, fmt.Sprintf("begins with % X", b[:min(4, len(b))])
+	case wrongLength || len(b) < record.ObjectHeaderSize:
+		return ObjectLength, errLength.Error()
+	case int64(binary.BigEndian.Uint32(b[4:])) != int64(len(b)):
+		return ObjectLength, fmt.Sprintf("%d bytes, the header says %d", len(b), binary.BigEndian.Uint32(b[4:]))
+	case zodb.OIDFromBytes(b[8:]) != oid:
+		return ObjectOID, "the header says " + zodb.OIDFromBytes(b[8:]).String()
+	case !md5Fits(b[40:56], b[56:]):
+		return ObjectMD5, "the content is not what was written"
+	default:
+		return ObjectSerial, "the header says " + zodb.TIDFromBytes(b[64:]).String()
+	}
+}
+
+func md5Fits(want, content []byte) bool {
+	got := md5.Sum(content)
+	return isZero(want) || bytes.Equal(got[:], want)
+}
+
+func isZero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// class returns module.name of a data record, or nothing.
+func class(data []byte) string {
+	module, name, err := pickle.Class(data)
+	if err != nil {
+		return ""
+	}
+	return module + "." + name
+}
+
+// revision reads one revision, verifies all that belongs to it alone (its blob
+// included), counts it and reports what is wrong.
+func (c *checker) revision(w *worker, n layout.Name) (object, state) {
+	o, s, defect := c.readObject(w, n)
+	if s == missing {
+		return o, s
+	}
+	c.counts.revisions.Add(1)
+	c.countFile(o.size)
+	if s == unusable {
+		c.out.add(defect)
+		if o.Serial == 0 {
+			return o, s
+		}
+	}
+	if o.UndoFrom != 0 && !c.minimal {
+		c.undoFrom(new(worker), o) // a worker of its own: o lies in the buffer of w
+	}
+	if o.noMD5 {
+		c.counts.withoutMD5.Add(1)
+	}
+	if o.BlobMD5 != ([16]byte{}) {
+		c.blob(o)
+	}
+	return o, s
+}
+
+// undoFrom looks at the revision of which an undo made this one a copy. If it
+// is missing and its transaction knows it, that is found there.
+func (c *checker) undoFrom(w *worker, o object) {
+	detail := "it says that it is a copy of revision " + o.UndoFrom.String()
+	if o.UndoFrom < o.Serial {
+		if o.UndoFrom < c.packed {
+			return
+		}
+		if _, _, err := c.v.size(layout.Revision(o.OID, o.UndoFrom)); !errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		t, s, _ := c.readTransaction(w, o.UndoFrom)
+		if s == unusable || slices.Contains(t.oids, o.OID) {
+			return
+		}
+		detail += ", which is not there"
+	}
+	c.reportObject(ObjectUndoFrom, o, detail)
+}
+
+// references returns the strong references of a revision, in the worker's
+// buffer for them. A record that is no pickle is reported.
+func (c *checker) references(w *worker, o object) []zodb.OID {
+	if len(o.Data) == 0 {
+		return nil
+	}
+	refs, err := w.scanner.AppendStrongRefs(w.refs[:0], o.Data)
+	w.refs = refs
+	if err != nil {
+		c.reportObject(ObjectNotPickle, o, err.Error())
+		return nil
+	}
+	return refs
+}
+
+// blob verifies the blob that belongs to a revision.
+func (c *checker) blob(o object) {
+	f, where, err := c.v.open(layout.Blob(o.OID, o.Serial))
+	if errors.Is(err, fs.ErrNotExist) {
+		c.reportAt(BlobMissing, o, where, "")
+		return
+	}
+	if err == nil {
+		c.blobsWanted.addRevision(o.OID, o.Serial)
+		hash := md5.New()
+		var n int64
+		n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{f}, make([]byte, blobBuffer))
+		err = errors.Join(err, f.Close())
+		c.counts.blobs.Add(1)
+		c.countFile(n)
+		if err == nil && !bytes.Equal(hash.Sum(nil), o.BlobMD5[:]) {
+			c.reportAt(BlobMD5, o, where, "the content is not what was written")
+		}
+	}
+	if err != nil {
+		c.reportAt(Unreadable, o, where, err.Error())
+	}
+}
+
+// readPointer reads the pointer of an object. It reports nothing; for an
+// unusable one defect says what is wrong.
+func (c *checker) readPointer(w *worker, oid zodb.OID) (p pointer, s state, defect Finding) {
+	data, where, err := c.v.read(w, layout.Pointer(oid))
+	p = pointer{path: where, size: int64(len(data))}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p, missing, Finding{}
+	case err != nil && !errors.Is(err, errLength):
+		return p, unusable, c.object(Unreadable, oid, 0, where, err.Error())
+	}
+	if err == nil {
+		p.tid, err = record.ParsePointer(data, where, oid)
+	}
+	if err != nil {
+		kind, detail := PointerLength, fmt.Sprintf("%d bytes", len(data))
+		if len(data) == oldPointerSize {
+			kind, detail = PointerMagic, fmt.Sprintf("begins with % X", data[:4])
+		}
+		return p, unusable, c.object(kind, oid, 0, where, detail)
+	}
+	return p, sound, Finding{}
+}
+
+// history checks an object from its pointer down: the pointer, each revision
+// that it leads to, and what the current one refers to.
+func (c *checker) history(w *worker, oid zodb.OID) {
+	p, s, defect := c.readPointer(w, oid)
+	if s == missing {
+		return // it went since it was listed, so A does not stand still: nothing to say
+	}
+	c.countPointer(p)
+	if s == unusable {
+		c.exists.add(oid)
+		c.out.add(defect)
+		return
+	}
+	tid := p.tid
+	for current := true; ; current = false {
+		o, s := c.revision(w, layout.Revision(oid, tid))
+		if current {
+			c.current(w, o, oid, s)
+		} else if s != missing {
+			c.references(w, o)
+		}
+		if s != missing {
+			c.reached.addRevision(oid, tid)
+		}
+		switch {
+		case s == missing && (current || tid >= c.packed):
+			c.out.add(c.object(RevisionMissing, oid, tid, o.path, missingDetail(current)))
+		case s == missing:
+			c.counts.packedAway.Add(1)
+		}
+		if s != sound || o.Previous == 0 {
+			return
+		}
+		tid = o.Previous
+	}
+}
+
+func missingDetail(current bool) string {
+	if current {
+		return "it is the current revision"
+	}
+	return "it was never packed, and the revision after it is there"
+}
+
+func (c *checker) countPointer(p pointer) {
+	c.counts.objects.Add(1)
+	c.countFile(p.size)
+	if p.size == oldPointerSize {
+		c.counts.oldPointers.Add(1)
+	}
+}
+
+// current notes whether an object exists and what it refers to.
+func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
+	if s != missing && o.Serial != 0 && len(o.Data) == 0 && !c.minimal {
+		c.counts.undone.Add(1) // an undone creation or a deletion: it does not exist
+		return
+	}
+	c.exists.add(oid)
+	if s == missing {
+		return
+	}
+	for _, to := range c.references(w, o) {
+		c.refer(w, oid, o.Serial, to)
+	}
+}
+
+// refer notes a reference.
+func (c *checker) refer(w *worker, from zodb.OID, fromTID zodb.TID, to zodb.OID) {
+	if to <= c.maxOID {
+		if ok, _ := c.referenced.add(to); ok {
+			return
+		}
+	}
+	// A damaged or foreign oid far outside, or one for which there is no room.
+	if !c.loads(to) {
+		c.wild.add(reference{to, from, fromTID})
+	}
+}
+
+// loads reports whether the current revision of an object exists and has data,
+// without memory and without verifying it. A pointer or revision that is
+// damaged counts as existing: it is reported itself.
+func (c *checker) loads(oid zodb.OID) bool {
+	if c.minimal {
+		_, _, err := c.v.size(layout.Object(oid))
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	var w worker
+	data, where, err := c.v.read(&w, layout.Pointer(oid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err != nil {
+		return true
+	}
+	tid, err := record.ParsePointer(data, where, oid)
+	if err != nil {
+		return true
+	}
+	size, _, err := c.v.size(layout.Revision(oid, tid))
+	return err != nil || size != record.ObjectHeaderSize
+}
+
+// minimalObject checks the one file of an object of a Minimal storage.
+func (c *checker) minimalObject(w *worker, oid zodb.OID) {
+	o, s, defect := c.readObject(w, layout.Object(oid))
+	if s == missing {
+		return
+	}
+	c.counts.objects.Add(1)
+	c.counts.revisions.Add(1)
+	c.countFile(o.size)
+	c.exists.add(oid)
+	if s == unusable {
+		c.out.add(defect)
+		return
+	}
+	if o.noMD5 {
+		c.counts.withoutMD5.Add(1)
+	}
+	c.newer.seen(c, oid, o.Serial)
+	for _, to := range c.references(w, o) {
+		c.refer(w, oid, o.Serial, to)
+	}
+}
+
+// object makes a finding of damage to an object.
+func (c *checker) object(kind Kind, oid zodb.OID, tid zodb.TID, path, detail string) Finding {
+	return Finding{Kind: kind, Severity: Damage, OID: oid, HasOID: true, TID: tid, Path: path, Detail: detail}
+}
+
+// reportObject reports damage in the file of a revision.
+func (c *checker) reportObject(kind Kind, o object, detail string) {
+	c.reportAt(kind, o, o.path, detail)
+}
+
+// reportAt reports damage in a file that belongs to a revision.
+func (c *checker) reportAt(kind Kind, o object, path, detail string) {
+	f := c.object(kind, o.OID, o.Serial, path, detail)
+	f.Class = class(o.Data)
+	c.out.add(f)
+}
+
+// countFile counts a file that was read.
+func (c *checker) countFile(size int64) {
+	c.counts.bytes.Add(size)
+	files := c.counts.files.Add(1)
+	if c.o.Progress == nil || files%progressEvery != 0 {
+		return
+	}
+	c.counts.progress.Lock()
+	defer c.counts.progress.Unlock()
+	c.o.Progress(Progress{Files: files, Bytes: c.counts.bytes.Load()})
+}

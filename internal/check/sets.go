@@ -1,0 +1,371 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// sets compares the revisions that there are with those that histories lead
+// to and those that transactions list, and names what does not fit.
+func (c *checker) sets(ctx context.Context) {
+	var histories, lists, blobs bucketSet
+	histories.addDifference(c.seen, c.reached)
+	lists.addDifference(c.seenRecent, c.listed)
+	r := &resolver{c: c, histories: &histories, lists: &lists}
+	if histories.count+lists.count > 0 {
+		r.files(ctx)
+	}
+	if lists.count > 0 {
+		r.listed(ctx)
+	}
+	// Only now, because the revisions without history had to be read for it.
+	blobs.addDifference(c.blobsSeen, c.blobsWanted)
+	if blobs.count > 0 {
+		r.blobs(ctx, &blobs)
+	}
+	if ctx.Err() == nil {
+		r.report()
+	}
+}
+
+// resolver names the members in which sets differ.
+type resolver struct {
+	c                *checker
+	histories, lists *bucketSet
+
+	mu           sync.Mutex
+	lines        map[zodb.OID]*line    // guarded by mu; a cache
+	linesSize    int                   // guarded by mu
+	listings     map[zodb.TID]*listing // guarded by mu; a cache
+	listingsSize int                   // guarded by mu
+	withoutTx    map[zodb.TID]*orphans // guarded by mu
+	lostObjects  map[zodb.OID]*lost    // guarded by mu
+	pointers     map[zodb.OID]struct{} // guarded by mu; objects whose pointer had its finding
+	dropped      map[Kind]int64        // guarded by mu
+}
+
+// maxCached bounds each cache, in revisions or oids.
+const maxCached = 1 << 20
+
+// line is the history of one object as far as it can be walked.
+type line struct {
+	pointer state
+	path    string     // of the pointer
+	tids    []zodb.TID // descending; the files that are there
+	// end tells why it ends: sound (it is complete, or was packed away), missing or
+	// unusable; at is the revision concerned, MaxTID = the pointer.
+	end state
+	at  zodb.TID
+}
+
+func (l *line) has(tid zodb.TID) bool {
+	_, ok := slices.BinarySearchFunc(l.tids, tid, func(a, b zodb.TID) int { return cmp.Compare(b, a) })
+	return ok
+}
+
+// line walks the history of an object, from a cache if it was walked lately:
+// a walk over the names comes to the revisions of one object close together.
+func (r *resolver) line(w *worker, oid zodb.OID) *line {
+	r.mu.Lock()
+	l := r.lines[oid]
+	r.mu.Unlock()
+	if l != nil {
+		return l
+	}
+	l = r.walkLine(w, oid)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lines == nil || r.linesSize > maxCached {
+		r.lines, r.linesSize = make(map[zodb.OID]*line), 0
+	}
+	r.lines[oid] = l
+	r.linesSize += 1 + len(l.tids)
+	return l
+}
+
+func (r *resolver) walkLine(w *worker, oid zodb.OID) *line {
+	c := r.c
+	p, s, _ := c.readPointer(w, oid)
+	l := &line{pointer: s, path: p.path, end: s, at: zodb.MaxTID}
+	if s != sound {
+		return l
+	}
+	for tid := p.tid; ; {
+		o, s, _ := c.readObject(w, layout.Revision(oid, tid))
+		if s != missing {
+			l.tids = append(l.tids, tid)
+		}
+		l.at = tid
+		if s == missing && tid < c.packed && tid != p.tid {
+			s = sound
+		} else if s == sound && o.Previous != 0 {
+			tid = o.Previous
+			continue
+		}
+		l.end = s
+		return l
+	}
+}
+
+// listing is what a transaction lists.
+type listing struct {
+	state state
+	oids  []zodb.OID // ascending
+}
+
+func (r *resolver) listing(w *worker, tid zodb.TID) *listing {
+	r.mu.Lock()
+	l := r.listings[tid]
+	r.mu.Unlock()
+	if l != nil {
+		return l
+	}
+	t, s, _ := r.c.readTransaction(w, tid)
+	l = &listing{state: s, oids: slices.Sorted(slices.Values(t.oids))}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listings == nil || r.listingsSize > maxCached {
+		r.listings, r.listingsSize = make(map[zodb.TID]*listing), 0
+	}
+	r.listings[tid] = l
+	r.listingsSize += 1 + len(l.oids)
+	return l
+}
+
+// files looks again at the revision files of the buckets that differ.
+func (r *resolver) files(ctx context.Context) {
+	r.c.v.walk(ctx, r.c.workers, visitor{files: func(ctx context.Context, w *worker, entries []found) {
+		for _, f := range entries {
+			if f.name.Kind != layout.KindRevision || ctx.Err() != nil {
+				continue
+			}
+			bucket := r.c.hash.objectBucket(f.name.OID)
+			if r.histories.bits[bucket] {
+				r.inHistory(w, f)
+			}
+			if r.lists.bits[bucket] && f.name.TID >= r.c.packed {
+				r.inTransaction(w, f)
+			}
+		}
+	}})
+}
+
+// inHistory finds out why a revision may not be in the history of its object.
+func (r *resolver) inHistory(w *worker, f found) {
+	c, oid, tid := r.c, f.name.OID, f.name.TID
+	l := r.line(w, oid)
+	if l.has(tid) {
+		return
+	}
+	// Nobody has looked into it yet.
+	o, s := c.revision(w, f.name)
+	if s != missing {
+		c.references(w, o)
+	}
+	switch {
+	case l.pointer == missing:
+		if !c.wild.has(oid) && r.once(oid) { // else it is reported as a dangling reference
+			c.out.add(r.withClass(c.object(PointerMissing, oid, 0, l.path, "revision "+tid.String()+" is there"), o))
+		}
+	case l.end != sound && (tid < l.at || len(l.tids) == 0):
+		// It follows from what was found at l.at.
+	case tid > l.tids[0]:
+		if r.once(oid) {
+			c.out.add(r.withClass(c.object(PointerNotNewest, oid, 0, l.path, "revision "+tid.String()+" is later"), o))
+		}
+	default:
+		f := c.object(RevisionNotInHistory, oid, tid, f.path, "no later revision leads to it")
+		if tid < c.packed {
+			f.Severity = Note // a pack that was interrupted, or kept it by intent
+		}
+		c.out.add(r.withClass(f, o))
+	}
+}
+
+func (r *resolver) withClass(f Finding, o object) Finding {
+	f.Class = class(o.Data)
+	return f
+}
+
+// once reports whether the pointer of an object had no finding yet.
+func (r *resolver) once(oid zodb.OID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.pointers[oid]; ok {
+		return false
+	}
+	if len(r.pointers) == maxRemembered {
+		r.drop(PointerMissing)
+		return false
+	}
+	if r.pointers == nil {
+		r.pointers = make(map[zodb.OID]struct{})
+	}
+	r.pointers[oid] = struct{}{}
+	return true
+}
+
+// drop counts a finding that is left out. r.mu must be held.
+func (r *resolver) drop(k Kind) {
+	if r.dropped == nil {
+		r.dropped = make(map[Kind]int64)
+	}
+	r.dropped[k]++
+}
+
+// orphans are revisions of a transaction that has no file.
+type orphans struct {
+	first found
+	count int
+}
+
+// inTransaction finds out whether the transaction of a revision lists it.
+func (r *resolver) inTransaction(w *worker, f found) {
+	c, tid := r.c, f.name.TID
+	l := r.listing(w, tid)
+	switch {
+	case l.state == unusable || c.missingTx.has(tid):
+	case l.state == missing:
+		if c.serialKnown && tid > c.serial {
+			return // x-serial-old has counted it
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		o := r.withoutTx[tid]
+		switch {
+		case o != nil && f.path < o.first.path:
+			o.first = f
+			o.count++
+		case o != nil:
+			o.count++
+		case len(r.withoutTx) == maxRemembered:
+			r.drop(RevisionWithoutTransaction)
+		default:
+			if r.withoutTx == nil {
+				r.withoutTx = make(map[zodb.TID]*orphans)
+			}
+			r.withoutTx[tid] = &orphans{f, 1}
+		}
+	default:
+		if _, ok := slices.BinarySearch(l.oids, f.name.OID); !ok {
+			c.out.add(c.object(RevisionNotListed, f.name.OID, tid, f.path, "transaction "+tid.String()+" does not list the object"))
+		}
+	}
+}
+
+// lost is an object of which a transaction lists a revision, and that has no pointer.
+type lost struct {
+	tid   zodb.TID // the latest of them
+	path  string   // of that transaction
+	count int
+}
+
+// listed looks for the revisions that transactions list, in the buckets that differ.
+func (r *resolver) listed(ctx context.Context) {
+	c := r.c
+	c.transactions(ctx, func(w *worker, tid zodb.TID) {
+		if tid < c.packed {
+			return
+		}
+		t, s, _ := c.readTransaction(w, tid)
+		if s != sound {
+			return
+		}
+		for _, oid := range t.oids {
+			if r.lists.bits[c.hash.objectBucket(oid)] && ctx.Err() == nil {
+				r.exists(w, t, oid)
+			}
+		}
+	})
+}
+
+// exists finds out whether a revision that a transaction lists is there, and
+// if not, whether that has been reported.
+func (r *resolver) exists(w *worker, t transaction, oid zodb.OID) {
+	c := r.c
+	n := layout.Revision(oid, t.tid)
+	if _, _, err := c.v.size(n); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	l := r.line(w, oid)
+	switch {
+	case l.pointer == missing:
+		if !c.wild.has(oid) {
+			r.lose(t, oid)
+		}
+	case l.end == missing && l.at == t.tid:
+		// The walk over the history has reported it.
+	case l.end != sound && t.tid < l.at:
+		c.out.add(c.object(RevisionMissing, oid, t.tid, c.v.place(n), "its transaction lists it"))
+	default:
+		c.out.add(c.object(TransactionListsMissingRevision, oid, t.tid, t.path, "there is no "+c.v.place(n)))
+	}
+}
+
+func (r *resolver) lose(t transaction, oid zodb.OID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.lostObjects[oid]
+	if l == nil {
+		if len(r.lostObjects) == maxRemembered {
+			r.drop(TransactionListsMissingRevision)
+			return
+		}
+		if r.lostObjects == nil {
+			r.lostObjects = make(map[zodb.OID]*lost)
+		}
+		l = new(lost)
+		r.lostObjects[oid] = l
+	}
+	l.count++
+	if t.tid > l.tid {
+		l.tid, l.path = t.tid, t.path
+	}
+}
+
+// blobs looks at the blob files of the buckets that differ.
+func (r *resolver) blobs(ctx context.Context, differ *bucketSet) {
+	c := r.c
+	c.v.walk(ctx, c.workers, visitor{files: func(ctx context.Context, w *worker, entries []found) {
+		for _, f := range entries {
+			if f.name.Kind != layout.KindBlob || !differ.bits[c.hash.objectBucket(f.name.OID)] || ctx.Err() != nil {
+				continue
+			}
+			o, s, _ := c.readObject(w, layout.Revision(f.name.OID, f.name.TID))
+			if s == unusable || s == sound && o.BlobMD5 != ([16]byte{}) {
+				continue
+			}
+			finding := c.object(BlobWithoutRevision, f.name.OID, f.name.TID, f.path, "there is no such revision")
+			finding.Severity = Warning
+			if s == sound {
+				finding.Detail = "the revision has no blob"
+			}
+			c.out.add(finding)
+		}
+	}})
+}
+
+// report reports what was collected.
+func (r *resolver) report() {
+	c := r.c
+	for tid, o := range r.withoutTx {
+		f := c.object(RevisionWithoutTransaction, o.first.name.OID, tid, o.first.path,
+			fmt.Sprintf("%d revisions of this transaction, but no %s", o.count, c.v.place(layout.Transaction(tid))))
+		c.out.add(f)
+	}
+	for oid, l := range r.lostObjects {
+		c.out.add(c.object(TransactionListsMissingRevision, oid, l.tid, l.path,
+			fmt.Sprintf("the object has no pointer; %d transactions list revisions of it that are not there", l.count)))
+	}
+	for kind, n := range r.dropped {
+		c.out.add(Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more findings of kind %s", n, kind)})
+	}
+}

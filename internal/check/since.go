@@ -1,0 +1,174 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// recent is the check of what was written after a transaction.
+type recent struct {
+	c *checker
+
+	mu       sync.Mutex
+	pointers map[zodb.OID]struct{} // guarded by mu; objects whose pointer was looked at
+	lost     []Finding             // guarded by mu; missing pointers
+	oidLow   zodb.OID              // guarded by mu; the highest oid above x.oid
+	serial   zodb.TID              // guarded by mu; the highest pointer above x.serial
+}
+
+// since checks the transactions later than o.Since.
+func (c *checker) since(ctx context.Context) error {
+	switch {
+	case c.minimal:
+		return fmt.Errorf("a storage of class Minimal has no transactions to go by: check it as a whole")
+	case !c.serialKnown:
+		return nil // its finding was made
+	case c.o.Since > c.serial:
+		return fmt.Errorf("tid %s is later than the last transaction, %s", c.o.Since, c.serial)
+	}
+	r := &recent{c: c, pointers: make(map[zodb.OID]struct{})}
+	run(ctx, c.workers, r.chain)
+	if ctx.Err() == nil {
+		c.needsRecovery()
+		r.report()
+	}
+	return nil
+}
+
+// chain follows the transactions back, and has what each wrote looked at.
+func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
+	c := r.c
+	named := "x.serial names it"
+	for tid := c.serial; tid > c.o.Since && ctx.Err() == nil; {
+		t, s, defect := c.readTransaction(w, tid)
+		if s == missing {
+			if tid >= c.packed {
+				c.transactionMissing(tid, named)
+			}
+			return
+		}
+		c.countTransaction(t)
+		if s == unusable {
+			c.out.add(defect)
+			if !t.linked {
+				return
+			}
+		}
+		for oids := range slices.Chunk(t.oids, batchSize) {
+			p.do(ctx, w, func(ctx context.Context, w *worker) {
+				for _, oid := range oids {
+					if ctx.Err() == nil {
+						r.revision(w, oid, t.tid)
+					}
+				}
+			})
+		}
+		named = "transaction " + tid.String() + " names it as the previous one"
+		tid = t.previous
+	}
+}
+
+// revision checks one revision and, the first time that an object comes by,
+// its pointer.
+func (r *recent) revision(w *worker, oid zodb.OID, tid zodb.TID) {
+	c := r.c
+	current := r.pointer(w, oid, tid) == tid
+	o, s := c.revision(w, layout.Revision(oid, tid))
+	switch {
+	case s == missing && (current || tid >= c.packed):
+		c.out.add(c.object(RevisionMissing, oid, tid, o.path, "its transaction lists it"))
+	case s == missing || o.Serial == 0:
+	case !current:
+		c.references(w, o)
+	case len(o.Data) == 0:
+		c.counts.undone.Add(1)
+	default:
+		for _, to := range c.references(w, o) {
+			r.refer(oid, tid, to)
+		}
+	}
+	// Those after Since are listed by a transaction that is looked at itself.
+	if s == sound && o.Previous >= c.packed && o.Previous != 0 && o.Previous <= c.o.Since {
+		before := layout.Revision(oid, o.Previous)
+		if _, where, err := c.v.size(before); errors.Is(err, fs.ErrNotExist) {
+			c.out.add(c.object(RevisionMissing, oid, o.Previous, where, missingDetail(false)))
+		}
+	}
+}
+
+// pointer returns the current revision of an object, 0 if there is none, and
+// reports what is wrong with the pointer.
+func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
+	c := r.c
+	p, s, defect := c.readPointer(w, oid)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if oid > c.maxOID && c.maxOIDKnown {
+		r.oidLow = max(r.oidLow, oid)
+	}
+	if s == sound && p.tid > c.serial {
+		r.serial = max(r.serial, p.tid)
+	}
+	if s == sound && p.tid >= atLeast {
+		if _, ok := r.pointers[oid]; !ok {
+			r.pointers[oid] = struct{}{}
+			c.countPointer(p)
+		}
+		return p.tid
+	}
+	if _, ok := r.pointers[oid]; ok {
+		return p.tid
+	}
+	r.pointers[oid] = struct{}{}
+	switch s {
+	case missing:
+		r.lost = append(r.lost, c.object(PointerMissing, oid, 0, p.path, "transaction "+atLeast.String()+" wrote the object"))
+	case unusable:
+		c.countPointer(p)
+		c.out.add(defect)
+	default:
+		c.countPointer(p)
+		c.out.add(c.object(PointerNotNewest, oid, 0, p.path, "revision "+atLeast.String()+" is later"))
+	}
+	return p.tid
+}
+
+// refer checks one reference; objects that were found are remembered as far as
+// there is room.
+func (r *recent) refer(from zodb.OID, fromTID zodb.TID, to zodb.OID) {
+	c := r.c
+	if c.exists.has(to) {
+		return
+	}
+	if !c.loads(to) {
+		c.wild.add(reference{to, from, fromTID})
+		return
+	}
+	if to <= c.maxOID {
+		c.exists.add(to)
+	}
+}
+
+func (r *recent) report() {
+	c := r.c
+	for _, f := range r.lost {
+		if !c.wild.has(f.OID) {
+			c.out.add(f)
+		}
+	}
+	if r.oidLow != 0 {
+		c.xOIDLow(r.oidLow)
+	}
+	if r.serial != 0 {
+		c.out.add(Finding{Kind: XSerialOld, Severity: Damage, Path: c.serialPath,
+			Detail: fmt.Sprintf("it is %s, but a pointer names revision %s", c.serial, r.serial)})
+	}
+	c.reportDangling()
+}

@@ -1,0 +1,162 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// whole checks everything: one walk over all files, then whatever did not fit
+// together is looked at again.
+func (c *checker) whole(ctx context.Context) {
+	c.v.walk(ctx, c.workers, visitor{
+		files: func(ctx context.Context, w *worker, entries []found) {
+			for _, f := range entries {
+				if ctx.Err() != nil {
+					return
+				}
+				c.file(w, f)
+			}
+		},
+		other: c.other,
+		failed: func(dir string, err error) {
+			c.out.add(Finding{Kind: Unreadable, Severity: Damage, Path: dir, Detail: err.Error()})
+		},
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	c.needsRecovery()
+	if !c.o.SnapshotOnly {
+		c.abandoned()
+	}
+	c.checkX()
+	c.dangling(ctx)
+	if c.minimal || ctx.Err() != nil {
+		return
+	}
+	c.chain(ctx)
+	c.sets(ctx)
+}
+
+// file checks one file, or for a pointer the whole object behind it.
+func (c *checker) file(w *worker, f found) {
+	if strings.HasPrefix(f.path, "B/") {
+		c.counts.filesInB.Add(1)
+	}
+	n := f.name
+	switch {
+	case n.Kind == layout.KindXOID || n.Kind == layout.KindXSerial || n.Kind == layout.KindXPacked:
+		// These were read first.
+	case c.minimal && n.Kind == layout.KindObject:
+		c.minimalObject(w, n.OID)
+	case c.minimal || n.Kind == layout.KindObject:
+		c.stray(f.path, fmt.Sprintf("a file of this kind has no place in a storage of class %s", c.class()))
+	case n.Kind == layout.KindPointer:
+		c.newer.seenOID(n.OID)
+		c.history(w, n.OID)
+	case n.Kind == layout.KindTransaction:
+		c.newer.transaction(c, n.TID)
+		c.transaction(w, n.TID)
+	case n.Kind == layout.KindRevision:
+		c.newer.seen(c, n.OID, n.TID)
+		c.seen.addRevision(n.OID, n.TID)
+		if n.TID >= c.packed {
+			c.seenRecent.addRevision(n.OID, n.TID)
+		}
+	case n.Kind == layout.KindBlob:
+		c.blobsSeen.addRevision(n.OID, n.TID)
+	}
+}
+
+func (c *checker) class() string {
+	if c.minimal {
+		return "Minimal"
+	}
+	return "Full"
+}
+
+// other looks at a file that has no database name.
+func (c *checker) other(root, rel string) {
+	name := root + "/" + rel
+	switch {
+	case isDeleted(c.v.format, rel):
+		c.counts.deleted.Add(1)
+	case strings.HasSuffix(rel, ".mark"):
+		// The original's pack with “mark = file” leaves these, and passes over them.
+		c.out.add(Finding{Kind: Leftover, Severity: Note, Path: name, Detail: "mark of a pack"})
+	default:
+		detail := "not the name of a database file in format " + fmt.Sprint(c.v.format)
+		if strings.HasPrefix(path.Base(rel), "#") {
+			detail = "looks like a file that fsck found; “salvage” gives it back its name"
+		}
+		c.stray(name, detail)
+	}
+}
+
+func isDeleted(f layout.Format, rel string) bool {
+	_, _, ok := f.ParseDeleted(rel)
+	return ok
+}
+
+func (c *checker) stray(name, detail string) {
+	c.out.add(Finding{Kind: StrayFile, Severity: Warning, Path: name, Detail: detail})
+}
+
+// newest keeps the highest ids in use, and what is later than x.serial.
+type newest struct {
+	oid               atomic.Uint64
+	tid               atomic.Uint64
+	laterTransactions atomic.Int64
+	laterRevisions    atomic.Int64
+}
+
+func (m *newest) seenOID(oid zodb.OID) { raise(&m.oid, uint64(oid)) }
+
+func (m *newest) seen(c *checker, oid zodb.OID, tid zodb.TID) {
+	m.seenOID(oid)
+	raise(&m.tid, uint64(tid))
+	if tid > c.serial {
+		m.laterRevisions.Add(1)
+	}
+}
+
+func (m *newest) transaction(c *checker, tid zodb.TID) {
+	raise(&m.tid, uint64(tid))
+	if tid > c.serial {
+		m.laterTransactions.Add(1)
+	}
+}
+
+func raise(a *atomic.Uint64, v uint64) {
+	for {
+		old := a.Load()
+		if v <= old || a.CompareAndSwap(old, v) {
+			return
+		}
+	}
+}
+
+// checkX compares the x files with what was seen.
+func (c *checker) checkX() {
+	highest := zodb.OID(c.newer.oid.Load())
+	if c.maxOIDKnown && highest > c.maxOID {
+		c.xOIDLow(highest)
+	}
+	transactions, revisions := c.newer.laterTransactions.Load(), c.newer.laterRevisions.Load()
+	if c.serialKnown && transactions+revisions > 0 {
+		c.out.add(Finding{Kind: XSerialOld, Severity: Damage, Path: c.serialPath,
+			Detail: fmt.Sprintf("it is %s, but there are %d transactions and %d revisions later than that, the last of %s",
+				c.serial, transactions, revisions, zodb.TID(c.newer.tid.Load()))})
+	}
+}
+
+func (c *checker) xOIDLow(highest zodb.OID) {
+	c.out.add(Finding{Kind: XOIDLow, Severity: Damage, Path: c.maxOIDPath,
+		Detail: fmt.Sprintf("it is %s, but object %s exists: new objects would get oids that are in use", c.maxOID, highest)})
+}

@@ -1,0 +1,109 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"sync"
+	"syscall"
+)
+
+// ErrNotRunning is returned by Dial when no storage listens at that HOME.
+var ErrNotRunning = errors.New("no storage is running there")
+
+// RefusedError is the answer of a storage that did not do what was asked.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return "the running storage says: " + e.Reason }
+
+// Client is a conversation with a running storage. Calls may be concurrent and
+// are worked off one after the other.
+type Client struct {
+	mu   sync.Mutex
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+// Dial connects to the storage that runs at home.
+func Dial(ctx context.Context, home string) (*Client, error) {
+	address, release, err := shortAddress(filepath.Join(home, "misc"))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, ErrNotRunning
+		}
+		return nil, err
+	}
+	defer release()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", address)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, ErrNotRunning
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to the running storage: %w", err)
+	}
+	return &Client{conn: c, in: bufio.NewReader(c)}, nil
+}
+
+// Close ends the conversation, and with it a snapshot that was entered with hold.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Enter puts the storage into snapshot mode under a code. With hold, the
+// storage leaves it by itself when this conversation ends.
+func (c *Client) Enter(ctx context.Context, code string, hold bool) error {
+	_, err := c.call(ctx, request{Op: "enter", Code: code, Hold: hold})
+	return err
+}
+
+// Leave ends the snapshot mode that was entered under that code.
+func (c *Client) Leave(ctx context.Context, code string) error {
+	_, err := c.call(ctx, request{Op: "leave", Code: code})
+	return err
+}
+
+// Flush returns when all that was committed before is in A, or in B during a snapshot.
+func (c *Client) Flush(ctx context.Context) error {
+	_, err := c.call(ctx, request{Op: "flush"})
+	return err
+}
+
+// Status returns the storage's description of itself, one JSON object.
+func (c *Client) Status(ctx context.Context) ([]byte, error) {
+	return c.call(ctx, request{Op: "status"})
+}
+
+// call sends a request and waits for its answer. When ctx ends first, the
+// conversation is over: the storage gives up what it was asked for.
+func (c *Client) call(ctx context.Context, q request) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
+	defer stop()
+	line, err := json.Marshal(q)
+	if err == nil {
+		_, err = c.conn.Write(append(line, '\n'))
+	}
+	var answer []byte
+	if err == nil {
+		answer, err = c.in.ReadBytes('\n')
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("talk to the running storage: %w", err)
+	}
+	var r response
+	if err := json.Unmarshal(answer, &r); err != nil {
+		return nil, fmt.Errorf("talk to the running storage: %w", err)
+	}
+	if !r.OK {
+		return nil, &RefusedError{Reason: r.Error}
+	}
+	return r.Result, nil
+}

@@ -1,0 +1,191 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Socket is the name of the socket relative to HOME.
+const Socket = "misc/control"
+
+// maxRequest is the longest request line in bytes.
+const maxRequest = 64 << 10
+
+// Storage is what a server needs of the storage that it stands for. All
+// methods may be called concurrently.
+type Storage interface {
+	EnterSnapshot(ctx context.Context, code string) error
+	LeaveSnapshot(ctx context.Context, code string) error
+	Flush(ctx context.Context) error
+	// AbandonSnapshot leaves the snapshot as soon as the sublock is free, if code is still in force.
+	AbandonSnapshot(code string)
+	// StatusJSON describes the storage as one JSON object.
+	StatusJSON() ([]byte, error)
+}
+
+type request struct {
+	Op   string `json:"op"`
+	Code string `json:"code,omitempty"`
+	Hold bool   `json:"hold,omitempty"`
+}
+
+type response struct {
+	OK     bool            `json:"ok,omitempty"`
+	Error  string          `json:"error,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+// Server answers tools. It is closed by Close, which waits for all of its goroutines.
+type Server struct {
+	storage  Storage
+	log      *slog.Logger
+	listener net.Listener
+	ctx      context.Context
+	stop     context.CancelFunc
+	wait     sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{} // guarded by mu
+}
+
+// Serve listens on the socket of the HOME that f is the root of. The caller
+// holds misc/lock, so that a socket that is there already is a dead one.
+func Serve(f vfs.FS, s Storage, log *slog.Logger) (*Server, error) {
+	if err := f.Remove(Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove the old control socket: %w", err)
+	}
+	address, release, err := shortAddress(f.Path("misc"))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	l, err := net.Listen("unix", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on the control socket: %w", err)
+	}
+	// The address may go through a directory that is open only now: the name is
+	// removed by Close.
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	ctx, stop := context.WithCancel(context.Background())
+	srv := &Server{storage: s, log: log, listener: l, ctx: ctx, stop: stop, conns: make(map[net.Conn]struct{})}
+	srv.wait.Go(srv.accept)
+	return srv, nil
+}
+
+// Close ends all conversations and waits for them. The socket file is left to
+// the caller, who knows whether HOME is still the directory that it was.
+func (s *Server) Close() error {
+	s.stop()
+	err := s.listener.Close()
+	s.mu.Lock()
+	for c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.wait.Wait()
+	return err
+}
+
+func (s *Server) accept() {
+	for {
+		c, err := s.listener.Accept()
+		if err != nil {
+			if s.ctx.Err() == nil {
+				s.log.Warn("control socket closed", "err", err)
+			}
+			return
+		}
+		s.mu.Lock()
+		closed := s.ctx.Err() != nil
+		if !closed {
+			s.conns[c] = struct{}{}
+		}
+		s.mu.Unlock()
+		if closed {
+			c.Close()
+			return
+		}
+		s.wait.Go(func() { s.converse(c) })
+	}
+}
+
+func (s *Server) converse(c net.Conn) {
+	held := ""
+	defer func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		c.Close()
+		if held != "" && s.ctx.Err() == nil {
+			s.log.Warn("the tool that entered snapshot mode is gone", "code", held)
+			s.storage.AbandonSnapshot(held)
+		}
+	}()
+	// A tool that goes away while its request is worked on cancels the request.
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	lines := make(chan []byte)
+	s.wait.Go(func() {
+		defer cancel()
+		defer close(lines)
+		sc := bufio.NewScanner(c)
+		sc.Buffer(make([]byte, 0, 4096), maxRequest)
+		for sc.Scan() {
+			select {
+			case lines <- append([]byte(nil), sc.Bytes()...):
+			case <-s.ctx.Done():
+				return
+			}
+		}
+	})
+	defer c.Close()
+	encoder := json.NewEncoder(c)
+	for line := range lines {
+		var q request
+		var r response
+		if err := json.Unmarshal(line, &q); err != nil {
+			r.Error = "bad request: " + err.Error()
+		} else {
+			r = s.answer(ctx, q)
+		}
+		if r.OK && q.Op == "enter" && q.Hold {
+			held = q.Code
+		}
+		if r.OK && q.Op == "leave" && q.Code == held {
+			held = ""
+		}
+		if err := encoder.Encode(r); err != nil {
+			return
+		}
+	}
+}
+
+func (s *Server) answer(ctx context.Context, q request) response {
+	var err error
+	var result []byte
+	switch q.Op {
+	case "enter":
+		err = s.storage.EnterSnapshot(ctx, q.Code)
+	case "leave":
+		err = s.storage.LeaveSnapshot(ctx, q.Code)
+	case "flush":
+		err = s.storage.Flush(ctx)
+	case "status":
+		result, err = s.storage.StatusJSON()
+	default:
+		err = fmt.Errorf("unknown operation %q", q.Op)
+	}
+	if err != nil {
+		return response{Error: err.Error()}
+	}
+	return response{OK: true, Result: result}
+}

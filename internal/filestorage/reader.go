@@ -1,0 +1,292 @@
+package filestorage
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Reader reads a Data.fs as it was when it was opened; what is appended later
+// is not seen. Its methods may be called concurrently.
+type Reader struct {
+	// Warn, if set before the first use, is called for what is strange but does
+	// not make anything unreadable. It may be called concurrently.
+	Warn func(Warning)
+
+	src    io.ReaderAt
+	closer io.Closer
+	size   int64
+	path   string
+	offset atomic.Int64
+
+	warnings atomic.Int64
+
+	mu        sync.Mutex
+	truncated *Truncation // guarded by mu
+}
+
+// Warning is something in a file that is not as it should be, but harmless.
+type Warning struct {
+	Offset int64
+	TID    zodb.TID
+	OID    zodb.OID // 0 if it is about the transaction
+	Reason string
+}
+
+// Truncation tells where the good part of a file ends.
+type Truncation struct {
+	Offset int64 // length of the good part in bytes
+	Reason string
+}
+
+// Position is a place between two transactions: after the transaction TID, at
+// Offset bytes from the start. The zero Position is the start of the file. It is
+// good for one file as long as that is not packed.
+type Position struct {
+	Offset int64
+	TID    zodb.TID
+}
+
+const (
+	bodyAhead   = 1 << 20  // bytes read at once where everything is read in order
+	headerAhead = 4 << 10  // … where bodies are skipped
+	backAhead   = 64 << 10 // … where pointers are followed
+)
+
+// Open opens the file called name. The caller must call Close.
+func Open(fsys vfs.FS, name string) (*Reader, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	r, err := NewReader(f, info.Size, fsys.Path(name))
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	r.closer = f
+	return r, nil
+}
+
+// NewReader returns a Reader of the first size bytes of src; path is for
+// messages. If src does not begin like a Data.fs, the error is a
+// *zodb.CorruptError.
+func NewReader(src io.ReaderAt, size int64, path string) (*Reader, error) {
+	r := &Reader{src: src, size: size, path: path}
+	if size == 0 {
+		return r, nil
+	}
+	magic := make([]byte, min(size, magicLen))
+	if err := readFull(src, magic, 0); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if m := string(magic); m != magicPython3 && m != magicPython2 {
+		return nil, r.corrupt(0, 0, 0, fmt.Sprintf("not a Data.fs: begins with %q", m))
+	}
+	return r, nil
+}
+
+// Close closes the file if the Reader was made by [Open].
+func (r *Reader) Close() error {
+	if r.closer == nil {
+		return nil
+	}
+	return r.closer.Close()
+}
+
+// Size is the length of the file in bytes.
+func (r *Reader) Size() int64 { return r.size }
+
+// Offset is how far the latest iteration has come, in bytes, for progress.
+func (r *Reader) Offset() int64 { return r.offset.Load() }
+
+// Truncated tells where and why an iteration stopped before the end of the file;
+// nil if none did.
+func (r *Reader) Truncated() *Truncation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.truncated
+}
+
+func (r *Reader) setTruncated(offset int64, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.truncated = &Truncation{Offset: offset, Reason: reason}
+}
+
+// Txn is one transaction in the file. Its Previous is the tid of the
+// transaction before it in the iteration, its OIDs are not filled in. It shares
+// a buffer with the iteration that it comes from: not to be used concurrently.
+type Txn struct {
+	zodb.Transaction
+	Pos int64 // of the transaction in the file
+	Len int64 // of the whole transaction in bytes, so that the next one is at Pos + Len
+
+	r    *Reader
+	body int64 // position of the first data record
+	win  *window
+}
+
+// End is the position after the transaction, to go on from.
+func (t *Txn) End() Position { return Position{Offset: t.Pos + t.Len, TID: t.TID} }
+
+// Transactions yields the committed transactions behind from, in the order of
+// the file. It stops without an error at a torn end, see [Reader.Truncated]. Damage
+// is a *zodb.CorruptError, after which nothing comes. A tid that is not later
+// than the one before it is a [Warning]. A Txn is good as long as the Reader is,
+// and its records may be read or not.
+func (r *Reader) Transactions(ctx context.Context, from Position) iter.Seq2[*Txn, error] {
+	return r.transactions(ctx, from, bodyAhead)
+}
+
+func (r *Reader) transactions(ctx context.Context, from Position, ahead int) iter.Seq2[*Txn, error] {
+	return func(yield func(*Txn, error) bool) {
+		win := newWindow(r.src, r.size, ahead)
+		if from.Offset < 0 || from.Offset > r.size {
+			yield(nil, fmt.Errorf("%s: position %d is not within the file of %d bytes", r.path, from.Offset, r.size))
+			return
+		}
+		pos := max(from.Offset, magicLen)
+		last, previous := from.TID, from.TID
+		for pos < r.size {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			r.offset.Store(pos)
+			t, err := r.transaction(win, pos)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if t == nil {
+				return
+			}
+			if t.TID <= last {
+				r.warn(Warning{Offset: pos, TID: t.TID, Reason: "tid is not later than " + last.String() + ", the one before it"})
+			}
+			pos, last = pos+t.Len, t.TID
+			if t.Status == statusUndone {
+				continue
+			}
+			t.Previous, previous = previous, t.TID
+			if !yield(t, nil) {
+				return
+			}
+		}
+		r.offset.Store(r.size)
+	}
+}
+
+// transaction reads the header at pos, which is before the end of the file. It
+// returns nil where the good part of the file ends.
+func (r *Reader) transaction(win *window, pos int64) (*Txn, error) {
+	left := r.size - pos
+	if left < txnHeaderLen {
+		r.setTruncated(pos, fmt.Sprintf("%d bytes are left, too few for a transaction", left))
+		return nil, nil
+	}
+	b, err := win.at(pos, txnHeaderLen)
+	if err != nil {
+		return nil, r.wrap(err)
+	}
+	h := parseTxnHeader(b)
+	switch {
+	case h.length > math.MaxInt64-lengthLen || int64(h.length)+lengthLen > left:
+		r.setTruncated(pos, "transaction "+h.tid.String()+" runs past the end of the file")
+		return nil, nil
+	case h.status == statusVoted:
+		r.setTruncated(pos, "transaction "+h.tid.String()+" was voted, but not finished")
+		return nil, nil
+	case int64(h.length) < h.size():
+		return nil, r.shortLength(pos, h)
+	case h.status != statusDone && h.status != statusPacked && h.status != statusUndone:
+		return nil, r.corrupt(pos, 0, h.tid, fmt.Sprintf("status of transaction is %q", h.status))
+	}
+	t := &Txn{Pos: pos, Len: int64(h.length) + lengthLen, r: r, body: pos + h.size(), win: win}
+	t.TID, t.Status = h.tid, h.status
+	if h.status == statusUndone {
+		return t, nil // nothing of it is looked at, only its length is believed
+	}
+	texts, err := win.copy(pos+txnHeaderLen, h.size()-txnHeaderLen)
+	if err != nil {
+		return nil, r.wrap(err)
+	}
+	t.User = texts[:h.user:h.user]
+	t.Description = texts[h.user : h.user+h.description : h.user+h.description]
+	t.Extension = texts[h.user+h.description:]
+	return t, r.checkTrailer(pos, h)
+}
+
+// checkTrailer compares the length at the end of a transaction. It does not go
+// through the window, which would lose its place.
+func (r *Reader) checkTrailer(pos int64, h txnHeader) error {
+	var b [lengthLen]byte
+	end := pos + int64(h.length)
+	if err := readFull(r.src, b[:], end); err != nil {
+		return r.wrap(err)
+	}
+	if n := binary.BigEndian.Uint64(b[:]); n != h.length {
+		return r.corrupt(end, 0, h.tid, fmt.Sprintf("length at the end of the transaction is %d, at its start %d", n, h.length))
+	}
+	return nil
+}
+
+// shortLength decides about a transaction that claims to be shorter than its
+// header. As in ZODB that is a torn end, unless the file ends with what can be the
+// length of a transaction from there on: then the damage is in the middle.
+func (r *Reader) shortLength(pos int64, h txnHeader) error {
+	var b [lengthLen]byte
+	if err := readFull(r.src, b[:], r.size-lengthLen); err != nil {
+		return r.wrap(err)
+	}
+	reason := fmt.Sprintf("length of the transaction is %d, less than its header", h.length)
+	if n := binary.BigEndian.Uint64(b[:]); n < txnHeaderLen || n > uint64(r.size-pos) {
+		r.setTruncated(pos, reason)
+		return nil
+	}
+	return r.corrupt(pos, 0, h.tid, reason)
+}
+
+// FindTID returns the position behind the last transaction that is not later
+// than tid, and whether tid itself is there. It reads headers only.
+func (r *Reader) FindTID(ctx context.Context, tid zodb.TID) (p Position, found bool, err error) {
+	for t, err := range r.transactions(ctx, Position{}, headerAhead) {
+		if err != nil {
+			return Position{}, false, err
+		}
+		if t.TID > tid {
+			break
+		}
+		p = t.End()
+	}
+	return p, p.Offset != 0 && p.TID == tid, nil
+}
+
+// Warnings is the number of warnings so far.
+func (r *Reader) Warnings() int64 { return r.warnings.Load() }
+
+func (r *Reader) warn(w Warning) {
+	r.warnings.Add(1)
+	if r.Warn != nil {
+		r.Warn(w)
+	}
+}
+
+func (r *Reader) wrap(err error) error { return fmt.Errorf("%s: %w", r.path, err) }
+
+func (r *Reader) corrupt(offset int64, oid zodb.OID, tid zodb.TID, reason string) error {
+	return &zodb.CorruptError{Path: r.path, OID: oid, TID: tid, Offset: offset, Reason: reason}
+}

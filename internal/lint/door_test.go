@@ -1,0 +1,102 @@
+package lint
+
+import (
+	"fmt"
+	"go/ast"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// fileCalls are the ways to the disk that the standard library offers past
+// internal/vfs, by package.
+var fileCalls = map[string][]string{
+	"os": {
+		"Chmod", "Chown", "Chtimes", "CopyFS", "Create", "CreateTemp", "DirFS", "Lchown", "Link", "Lstat",
+		"Mkdir", "MkdirAll", "MkdirTemp", "NewFile", "Open", "OpenFile", "OpenInRoot", "OpenRoot", "ReadDir",
+		"ReadFile", "Readlink", "Remove", "RemoveAll", "Rename", "Stat", "Symlink", "Truncate", "WriteFile",
+	},
+	"io/ioutil":     {"ReadDir", "ReadFile", "TempDir", "TempFile", "WriteFile"},
+	"path/filepath": {"EvalSymlinks", "Glob", "Walk", "WalkDir"},
+	"syscall": {
+		"Chmod", "Fallocate", "Fchmod", "Fdatasync", "Flock", "Fsync", "Ftruncate", "Link", "Mkdir",
+		"Rename", "Renameat", "Rmdir", "Symlink", "Sync", "Truncate", "Unlink", "Unlinkat", "Utimes", "UtimesNano",
+	},
+	"golang.org/x/sys/unix": {
+		"Chmod", "Fallocate", "Fchmod", "Fdatasync", "Flock", "Fsync", "Ftruncate", "Link", "Mkdir", "Openat",
+		"Rename", "Renameat", "Renameat2", "Rmdir", "Symlink", "Sync", "Syncfs", "Truncate", "Unlink", "Unlinkat", "UtimesNanoAt",
+	},
+}
+
+// doorExceptions lists who may go past the door, with what and why.
+var doorExceptions = []struct{ pkg, call, why string }{}
+
+// pastTheDoor finds uses of files that do not go through internal/vfs.
+func pastTheDoor(s source) []finding {
+	if s.test() || testOnly(s.pkg) || s.pkg == "internal/vfs" {
+		return nil
+	}
+	var found []finding
+	for importPath, names := range fileCalls {
+		s.uses(importPath, func(n ast.Node, name string) {
+			call := importPath[strings.LastIndexByte(importPath, '/')+1:] + "." + name
+			if slices.Contains(names, name) && !excepted(s.pkg, call) {
+				found = append(found, s.at(n, fmt.Sprintf("%s in %s: only internal/vfs touches files", call, s.pkg)))
+			}
+		})
+	}
+	return found
+}
+
+func excepted(pkg, call string) bool {
+	for _, e := range doorExceptions {
+		if e.pkg == pkg && e.call == call {
+			return true
+		}
+	}
+	return false
+}
+
+func TestOnlyVFSTouchesFiles(t *testing.T) {
+	t.Parallel()
+	used := make(map[string]bool)
+	for _, s := range project(t) {
+		report(t, pastTheDoor(s))
+		for importPath := range fileCalls {
+			s.uses(importPath, func(_ ast.Node, name string) {
+				if !s.test() {
+					used[s.pkg+" "+importPath[strings.LastIndexByte(importPath, '/')+1:]+"."+name] = true
+				}
+			})
+		}
+	}
+	for _, e := range doorExceptions {
+		if !used[e.pkg+" "+e.call] {
+			t.Errorf("%s does not use %s any more: remove the exception", e.pkg, e.call)
+		}
+	}
+}
+
+func TestFileCallPastTheDoorIsFound(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, file, code string
+		want             int
+	}{
+		{"call", "internal/tree/a.go", `import "os"; func f() { os.Rename("a", "b") }`, 1},
+		{"handed on", "internal/tree/a.go", `import "os"; var f = os.Remove`, 1},
+		{"renamed import", "internal/tree/a.go", `import my "os"; func f() { my.Create("a") }`, 1},
+		{"system call", "internal/tree/a.go", `import "golang.org/x/sys/unix"; func f() { unix.Rename("a", "b") }`, 1},
+		{"not a file", "internal/tree/a.go", `import "os"; func f() { os.Getpid() }`, 0},
+		{"another package's name", "internal/tree/a.go", `func f() { os.Rename("a", "b") }`, 0},
+		{"the door itself", "internal/vfs/a.go", `import "os"; func f() { os.Rename("a", "b") }`, 0},
+		{"a test", "internal/tree/a_test.go", `import "os"; func f() { os.Rename("a", "b") }`, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			if got := pastTheDoor(parse(t, tc.file, "package a\n"+tc.code)); len(got) != tc.want {
+				t.Errorf("found %v, want %d", got, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,154 @@
+package oidlock
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+func set(oids ...zodb.OID) Set {
+	s := Set{}
+	for _, o := range oids {
+		s[Key{OID: o}] = true
+	}
+	return s
+}
+
+func TestNoTwoOwnersHoldTheSameObject(t *testing.T) {
+	var table Table
+	var holders [8]atomic.Int32
+	var wait sync.WaitGroup
+	for g := range 16 {
+		wait.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(g)))
+			for range 500 {
+				want := Set{}
+				for range 1 + rnd.IntN(4) {
+					want[Key{OID: zodb.OID(rnd.IntN(len(holders)))}] = rnd.IntN(3) > 0
+				}
+				if _, err := table.Lock(t.Context(), want); err != nil {
+					t.Error(err)
+					return
+				}
+				for k, exclusive := range want {
+					if exclusive {
+						if n := holders[k.OID].Add(1000); n != 1000 {
+							t.Errorf("exclusive owner of %s meets others: %d", k.OID, n)
+						}
+					} else if n := holders[k.OID].Add(1); n >= 1000 {
+						t.Errorf("shared owner of %s meets an exclusive one: %d", k.OID, n)
+					}
+				}
+				for k, exclusive := range want {
+					if exclusive {
+						holders[k.OID].Add(-1000)
+					} else {
+						holders[k.OID].Add(-1)
+					}
+				}
+				table.Unlock(want)
+			}
+		})
+	}
+	wait.Wait()
+	if n := table.Held(); n != 0 {
+		t.Errorf("%d locks are left", n)
+	}
+}
+
+func TestLockIsAllOrNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var table Table
+		table.Lock(t.Context(), set(1))
+		done := make(chan struct{})
+		go func() {
+			table.Lock(t.Context(), set(1, 2))
+			close(done)
+		}()
+		synctest.Wait()
+		// The waiter must not hold 2 while it waits for 1 …
+		if got := table.Held(); got != 1 {
+			t.Errorf("%d locks held while one waits, want 1", got)
+		}
+		table.Unlock(set(1))
+		<-done
+		table.Unlock(set(1, 2))
+	})
+}
+
+func TestEarlierWaiterIsNotOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var table Table
+		table.Lock(t.Context(), set(1))
+		var order []int
+		var wait sync.WaitGroup
+		var mu sync.Mutex
+		start := func(n int, want Set) {
+			wait.Go(func() {
+				table.Lock(t.Context(), want)
+				mu.Lock()
+				order = append(order, n)
+				mu.Unlock()
+				table.Unlock(want)
+			})
+			synctest.Wait()
+		}
+		start(1, set(1, 2))
+		start(2, set(2)) // 2 is free, but the first one waits for it
+		table.Unlock(set(1))
+		wait.Wait()
+		if order[0] != 1 || order[1] != 2 {
+			t.Errorf("served in order %v", order)
+		}
+	})
+}
+
+func TestWaiterThatGivesUpLeavesNothingLocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var table Table
+		table.Lock(t.Context(), set(1))
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error)
+		go func() {
+			_, err := table.Lock(ctx, set(1, 2))
+			result <- err
+		}()
+		synctest.Wait()
+		behind := make(chan struct{})
+		go func() {
+			table.Lock(t.Context(), set(2))
+			close(behind)
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		<-behind // it waited only for the one that gave up
+		table.Unlock(set(2))
+		table.Unlock(set(1))
+		if n := table.Held(); n != 0 {
+			t.Errorf("%d locks are left", n)
+		}
+	})
+}
+
+func TestSharedOwnersRunSideBySide(t *testing.T) {
+	var table Table
+	shared := Set{Key{OID: 1, Existence: true}: false}
+	for range 2 {
+		if waited, err := table.Lock(t.Context(), shared); waited || err != nil {
+			t.Fatalf("waited=%v err=%v", waited, err)
+		}
+	}
+	// The existence of an object and its revision are locked apart.
+	if waited, _ := table.Lock(t.Context(), set(1)); waited {
+		t.Error("a writer waits for a referrer")
+	}
+}

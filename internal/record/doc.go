@@ -1,0 +1,16 @@
+// Package record turns the bytes of database files into structs and back:
+// revisions of objects, transactions, pointers, and the marks x.oid, x.serial
+// and x.packed. Its functions are pure and may be called concurrently.
+//
+// All numbers are big-endian and unsigned. The layouts are those of the Python
+// original (docs/format.md), byte for byte, but for the MD5 of a blob in 16
+// bytes that the original keeps zero.
+//
+// Every parser checks what the file says about itself before it returns
+// anything. What does not fit is a *zodb.CorruptError that names the field and
+// both values; its Offset is where the field is. A parser never copies: the
+// byte slices of its result alias the argument.
+//
+// A checksum of 16 zero bytes means that none was computed. That is what md5policy/write = 0
+// leaves, and it is always accepted.
+package record

@@ -1,0 +1,54 @@
+package record
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// file is what an error says about the file that is parsed.
+type file struct {
+	path string
+	oid  zodb.OID
+	tid  zodb.TID
+}
+
+// corrupt makes the error about the field at an offset.
+func (f file) corrupt(offset int64, format string, args ...any) error {
+	return &zodb.CorruptError{Path: f.path, OID: f.oid, TID: f.tid, Offset: offset, Reason: fmt.Sprintf(format, args...)}
+}
+
+// checkStart checks magic and length, which revisions and transactions have in
+// the same place, and that b holds the header. The size is that of the whole file.
+func (f file) checkStart(b []byte, magic string, headerSize int, size int64) error {
+	if got := b[:min(len(b), len(magic))]; string(got) != magic {
+		return f.corrupt(0, "magic is % X, want % X", got, magic)
+	}
+	if size < int64(headerSize) || len(b) < headerSize {
+		return f.corrupt(0, "file has %d bytes, its header alone needs %d", min(size, int64(len(b))), headerSize)
+	}
+	if length := binary.BigEndian.Uint32(b[objectLength:]); int64(length) != size {
+		return f.corrupt(objectLength, "length field is %d, but the file has %d bytes", length, size)
+	}
+	return nil
+}
+
+// checkMD5 compares the checksum at an offset with the bytes from another one on.
+func (f file) checkMD5(b []byte, at, from int) error {
+	want := b[at : at+md5.Size]
+	got := md5.Sum(b[from:])
+	if bytes.Equal(want, got[:]) || bytes.Equal(want, make([]byte, md5.Size)) {
+		return nil
+	}
+	return f.corrupt(int64(at), "md5 is %x, but that of the content is %x", want, got)
+}
+
+// putMD5 writes the checksum of the bytes of a whole file from one offset on to
+// another.
+func putMD5(b []byte, at, from int) {
+	sum := md5.Sum(b[from:])
+	copy(b[at:], sum[:])
+}

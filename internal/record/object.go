@@ -1,0 +1,165 @@
+package record
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+const (
+	// ObjectMagic begins every revision of an object.
+	ObjectMagic = "\xbd\xb8\x2a\x71"
+	// ObjectHeaderSize is the number of bytes before the data of a revision.
+	ObjectHeaderSize = 72
+	// MaxData is the largest number of bytes of data that a revision can hold; the
+	// length of the file has 32 bits.
+	MaxData = math.MaxUint32 - ObjectHeaderSize
+)
+
+// Offsets in a revision, see [Object].
+const (
+	objectLength   = 4
+	objectOID      = 8
+	objectUndoFrom = 16
+	objectBlobMD5  = 24
+	objectMD5      = 40
+	objectPrevious = 56
+	objectSerial   = 64
+)
+
+// Object is one revision of an object, the only one in class Minimal.
+//
+//	offset  length
+//	     0       4  magic, ObjectMagic
+//	     4       4  length of the file in bytes
+//	     8       8  OID
+//	    16       8  UndoFrom
+//	    24      16  BlobMD5; always zero in files of the original
+//	    40      16  MD5 of everything from offset 56 on; zero = not computed
+//	    56       8  Previous
+//	    64       8  Serial
+//	    72       …  Data
+type Object struct {
+	OID      zodb.OID
+	UndoFrom zodb.TID // serial of the older revision that an undo copied the data from; else 0
+	BlobMD5  [16]byte // of the bytes of the blob; zero = there is no blob
+	Previous zodb.TID // serial of the revision before this one; 0 = none
+	Serial   zodb.TID // transaction that wrote this revision
+	Data     []byte   // ZODB's two pickles; empty: see Gone
+}
+
+// HasBlob reports whether a blob belongs to the revision.
+func (o *Object) HasBlob() bool { return o.BlobMD5 != [16]byte{} }
+
+// Gone reports whether there is no data. In class Full that means that the
+// object does not exist from this transaction on, because its creation was
+// undone or it was deleted. In class Minimal it means nothing.
+func (o *Object) Gone() bool { return len(o.Data) == 0 }
+
+// CheckSize returns an error if a revision can't hold n bytes of data.
+func CheckSize(n int64) error {
+	if n > MaxData {
+		return fmt.Errorf("a record of %d bytes; the limit is %d", n, int64(MaxData))
+	}
+	return nil
+}
+
+// Append appends the whole file to dst. Without sum the checksum is left out.
+// The error is that of [CheckSize]; then dst is returned as it was.
+func (o *Object) Append(dst []byte, sum bool) ([]byte, error) {
+	if err := CheckSize(int64(len(o.Data))); err != nil {
+		return dst, fmt.Errorf("object %s: %w", o.OID, err)
+	}
+	start := len(dst)
+	dst = append(dst, ObjectMagic...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(ObjectHeaderSize+len(o.Data)))
+	dst = o.OID.Append(dst)
+	dst = o.UndoFrom.Append(dst)
+	dst = append(dst, o.BlobMD5[:]...)
+	dst = append(dst, make([]byte, md5.Size)...)
+	dst = o.Previous.Append(dst)
+	dst = o.Serial.Append(dst)
+	dst = append(dst, o.Data...)
+	if sum {
+		putMD5(dst[start:], objectMD5, objectPrevious)
+	}
+	return dst, nil
+}
+
+// ParseObject reads a revision of any object, b being the whole file. Data
+// aliases b. The path is for errors.
+func ParseObject(b []byte, path string, checkMD5 bool) (*Object, error) {
+	f := file{path: path}
+	if err := f.checkStart(b, ObjectMagic, ObjectHeaderSize, int64(len(b))); err != nil {
+		return nil, err
+	}
+	return ParseObjectAs(b, path, zodb.OIDFromBytes(b[objectOID:]), 0, checkMD5)
+}
+
+// ParseObjectAs reads the revision of an object that its name promises, b being
+// the whole file. A serial of 0 stands for any, as in class Minimal. The checks
+// come in the order of the original, so that both name the same one of many
+// defects: magic, length, oid, checksum, serial. Data aliases b.
+func ParseObjectAs(b []byte, path string, oid zodb.OID, serial zodb.TID, checkMD5 bool) (*Object, error) {
+	f := file{path, oid, serial}
+	if err := f.checkStart(b, ObjectMagic, ObjectHeaderSize, int64(len(b))); err != nil {
+		return nil, err
+	}
+	o := objectHeader(b)
+	if o.OID != oid {
+		return nil, f.corrupt(objectOID, "oid is %s, want %s", o.OID, oid)
+	}
+	if serial == 0 {
+		f.tid = o.Serial // what the file says is the best that an error can tell
+	}
+	if checkMD5 {
+		if err := f.checkMD5(b, objectMD5, objectPrevious); err != nil {
+			return nil, err
+		}
+	}
+	if serial != 0 && o.Serial != serial {
+		return nil, f.corrupt(objectSerial, "serial is %s, want %s", o.Serial, serial)
+	}
+	o.Data = b[ObjectHeaderSize:]
+	return o, nil
+}
+
+// ParseObjectHeader reads what is before the data, of a file of which only the
+// beginning, b of at least ObjectHeaderSize bytes, was read. The size is that of
+// the whole file. It checks magic and length, but not the checksum. Data is nil,
+// so Gone of the result means nothing; dataLen is how many bytes there are.
+func ParseObjectHeader(b []byte, size int64, path string) (o *Object, dataLen int64, err error) {
+	if err := (file{path: path}).checkStart(b, ObjectMagic, ObjectHeaderSize, size); err != nil {
+		return nil, 0, err
+	}
+	return objectHeader(b), size - ObjectHeaderSize, nil
+}
+
+func objectHeader(b []byte) *Object {
+	return &Object{
+		OID:      zodb.OIDFromBytes(b[objectOID:]),
+		UndoFrom: zodb.TIDFromBytes(b[objectUndoFrom:]),
+		BlobMD5:  [16]byte(b[objectBlobMD5:]),
+		Previous: zodb.TIDFromBytes(b[objectPrevious:]),
+		Serial:   zodb.TIDFromBytes(b[objectSerial:]),
+	}
+}
+
+// HasMD5 reports whether a revision or a transaction has a checksum. It is false
+// for anything else.
+func HasMD5(b []byte) bool {
+	at := 0
+	switch {
+	case len(b) >= ObjectHeaderSize && string(b[:4]) == ObjectMagic:
+		at = objectMD5
+	case len(b) >= TransactionHeaderSize && string(b[:4]) == TransactionMagic:
+		at = transactionMD5
+	default:
+		return false
+	}
+	return !bytes.Equal(b[at:at+md5.Size], make([]byte, md5.Size))
+}

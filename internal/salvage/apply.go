@@ -1,0 +1,97 @@
+package salvage
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// asideDir is where files are written before they get their name in A, which
+// never holds a temporary file.
+const asideDir = "misc"
+
+// Apply carries out a plan: the actions Place and Make, in the order given. Each
+// file is whole and durable before it gets its name, and a name that
+// meanwhile exists is an error that matches fs.ErrExist. When Apply fails or is interrupted,
+// what was done stays, and a new plan goes on from there.
+func Apply(ctx context.Context, lost, home vfs.FS, actions []Action) error {
+	if _, err := vfs.MkdirAll(home, asideDir); err != nil {
+		return err
+	}
+	dirs := make(map[string]struct{})
+	for _, a := range actions {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if a.Verb != Place && a.Verb != Make {
+			continue
+		}
+		if err := put(lost, home, a, dirs); err != nil {
+			return fmt.Errorf("put %s into its place: %w", a.To, err)
+		}
+	}
+	for dir := range dirs {
+		if err := home.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put writes one file aside and gives it its name.
+func put(lost, home vfs.FS, a Action, dirs map[string]struct{}) (err error) {
+	made, err := vfs.MkdirAll(home, path.Dir(a.To))
+	if err != nil {
+		return err
+	}
+	for _, d := range made {
+		dirs[path.Dir(d)] = struct{}{}
+	}
+	dirs[path.Dir(a.To)] = struct{}{}
+	aside := asideDir + "/salvage-" + rand.Text()
+	if err := write(lost, home, a, aside); err != nil {
+		return errors.Join(err, ignoreMissing(home.Remove(aside)))
+	}
+	// Link, unlike rename, never replaces what is there.
+	return errors.Join(home.Link(aside, a.To), home.Remove(aside))
+}
+
+func write(lost, home vfs.FS, a Action, aside string) (err error) {
+	out, err := home.Create(aside)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if a.Verb == Make {
+		_, err = out.Write(a.Data)
+	} else {
+		err = copyFile(lost, a.From, out)
+	}
+	if err != nil {
+		return err
+	}
+	return out.Sync()
+}
+
+func copyFile(lost vfs.FS, name string, out io.Writer) (err error) {
+	in, err := lost.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	_, err = io.Copy(out, in)
+	return err
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,202 @@
+package salvage
+
+import (
+	"context"
+	"crypto/md5"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// seen is what the files of the home, with those that will be placed, say.
+type seen struct {
+	maxOID  zodb.OID
+	lastTID zodb.TID                         // the last transaction (Minimal: the highest serial)
+	newest  map[zodb.OID]zodb.TID            // of objects without a pointer: their newest revision
+	blobs   map[[md5.Size]byte][]layout.Name // that revisions want and that are not there
+}
+
+// complete plans what follows from the database as it will be: missing
+// pointers and x files, and blobs.
+func (p *planner) complete(ctx context.Context) error {
+	s := seen{newest: make(map[zodb.OID]zodb.TID), blobs: make(map[[md5.Size]byte][]layout.Name)}
+	for n, i := range p.placed {
+		if err := p.see(&s, n, p.lost, p.actions[i].From); err != nil {
+			return err
+		}
+	}
+	err := eachFile(ctx, p.home, "A", func(name string) error {
+		n, ok := p.format.Parse(strings.TrimPrefix(name, "A/"))
+		if !ok {
+			return nil
+		}
+		return p.see(&s, n, p.home, name)
+	})
+	if err != nil {
+		return err
+	}
+	for _, oid := range slices.Sorted(maps.Keys(s.newest)) {
+		n := layout.Pointer(oid)
+		p.actions = append(p.actions, Action{Verb: Make, To: p.place(n), Name: n, Data: record.AppendPointer(nil, s.newest[oid]),
+			Detail: "its newest revision is " + s.newest[oid].String()})
+	}
+	if err := p.makeX(layout.XOID, uint64(s.maxOID)); err != nil {
+		return err
+	}
+	if err := p.makeX(layout.XSerial, uint64(s.lastTID)); err != nil {
+		return err
+	}
+	return p.blobs(ctx, &s)
+}
+
+// see takes note of one file that is or will be there; it lies at name in fsys.
+func (p *planner) see(s *seen, n layout.Name, fsys vfs.FS, name string) error {
+	switch n.Kind {
+	case layout.KindPointer, layout.KindRevision, layout.KindObject:
+		s.maxOID = max(s.maxOID, n.OID)
+	case layout.KindTransaction:
+		s.lastTID = max(s.lastTID, n.TID)
+	}
+	if n.Kind == layout.KindRevision {
+		there, err := exists(p.home, p.place(layout.Pointer(n.OID)))
+		if err != nil {
+			return err
+		}
+		if !there {
+			s.newest[n.OID] = max(s.newest[n.OID], n.TID)
+		}
+		return p.wantBlob(s, n, fsys, name)
+	}
+	if n.Kind == layout.KindObject && p.serial == zodb.MaxTID { // else nobody asks for it
+		head, _, err := head(fsys, name, record.ObjectHeaderSize)
+		if err == nil && len(head) == record.ObjectHeaderSize {
+			s.lastTID = max(s.lastTID, zodb.TIDFromBytes(head[64:]))
+		}
+		return err
+	}
+	return nil
+}
+
+// wantBlob notes a revision whose blob is not there, if a lost file may be it.
+func (p *planner) wantBlob(s *seen, n layout.Name, fsys vfs.FS, name string) error {
+	if len(p.unknown) == 0 {
+		return nil
+	}
+	head, _, err := head(fsys, name, record.ObjectHeaderSize)
+	if err != nil || len(head) < record.ObjectHeaderSize {
+		return err
+	}
+	sum := [md5.Size]byte(head[24:40])
+	if sum == ([md5.Size]byte{}) {
+		return nil
+	}
+	blob := layout.Blob(n.OID, n.TID)
+	there, err := exists(p.home, p.place(blob))
+	if err == nil && !there {
+		s.blobs[sum] = append(s.blobs[sum], blob)
+	}
+	return err
+}
+
+// makeX plans an x file that is missing.
+func (p *planner) makeX(n layout.Name, v uint64) error {
+	to := p.place(n)
+	there, err := exists(p.home, to)
+	if err == nil && !there {
+		p.actions = append(p.actions, Action{Verb: Make, To: to, Name: n, Data: record.AppendX(nil, v), Detail: "the highest in use"})
+	}
+	return err
+}
+
+// blobs tells which of the files that are nothing else are blobs that are missed.
+func (p *planner) blobs(ctx context.Context, s *seen) error {
+	for _, name := range p.unknown {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var sum [md5.Size]byte
+		if len(s.blobs) > 0 {
+			var err error
+			if sum, err = p.hash(name); err != nil {
+				return err
+			}
+		}
+		wanted, ok := s.blobs[sum]
+		if !ok || len(s.blobs) == 0 {
+			p.actions = append(p.actions, Action{Verb: Unknown, From: name})
+			continue
+		}
+		// Several revisions may have had the same blob; each gets a copy.
+		for _, n := range wanted {
+			p.actions = append(p.actions, Action{Verb: Place, From: name, To: p.place(n), Name: n})
+		}
+		delete(s.blobs, sum)
+	}
+	return nil
+}
+
+func (p *planner) hash(name string) (sum [md5.Size]byte, err error) {
+	f, err := p.lost.Open(name)
+	if err != nil {
+		return sum, err
+	}
+	hash := md5.New()
+	_, err = io.Copy(hash, f)
+	return [md5.Size]byte(hash.Sum(nil)), errors.Join(err, f.Close())
+}
+
+func exists(fsys vfs.FS, name string) (bool, error) {
+	_, err := fsys.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// eachFile calls f with the name of each regular file below a directory.
+func eachFile(ctx context.Context, fsys vfs.FS, dir string, f func(name string) error) error {
+	for e, err := range fsys.List(dir) {
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		name := path.Join(dir, e.Name)
+		switch {
+		case e.IsDir():
+			err = eachFile(ctx, fsys, name, f)
+		case e.Type == 0:
+			err = f(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// head reads the first n bytes of a file, fewer if it is shorter, and its size.
+func head(fsys vfs.FS, name string, n int) (head []byte, size int64, err error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	head = make([]byte, min(int64(n), info.Size))
+	if _, err := f.ReadAt(head, 0); err != nil && len(head) > 0 {
+		return nil, 0, fmt.Errorf("read the header of %s: %w", name, err)
+	}
+	return head, info.Size, nil
+}

@@ -1,0 +1,169 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Batch puts a number of files into one side. Nothing is durable before Sync
+// returned nil; until then the caller keeps what it needs to do it all again.
+// Every method may be repeated after an error or a crash. A Batch is used by
+// one goroutine.
+type Batch struct {
+	t       *Tree
+	side    Side
+	syncAll bool // one syncfs at the end instead of an fsync of each file
+	dirs    map[string]struct{}
+	later   []string // files that SyncAll has to make durable
+}
+
+// NewBatch starts a batch of about files files.
+func (t *Tree) NewBatch(side Side, files int) *Batch {
+	if side == B {
+		t.UseB()
+	}
+	return &Batch{
+		t: t, side: side,
+		syncAll: t.o.Sync && t.o.DirSync && files >= t.o.SyncAllFrom,
+		dirs:    make(map[string]struct{}),
+	}
+}
+
+// Create puts a file under a name that is new. If an interrupted flush left
+// something under that name, it is replaced by rename.
+func (b *Batch) Create(n layout.Name, data []byte) error {
+	begun := b.t.o.Clock()
+	name := b.t.Path(b.side, n)
+	f, err := b.t.fs.Create(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = b.t.mkdirs(path.Dir(name), b.dirs); err == nil {
+			f, err = b.t.fs.Create(name)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return b.Replace(n, data)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil && b.syncFiles() {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = b.t.stamp(name, begun)
+	}
+	if err != nil {
+		// On a full disk the space is worth having back. The batch will be flushed again.
+		return errors.Join(err, b.t.fs.Remove(name))
+	}
+	b.put(name)
+	return nil
+}
+
+// Replace puts a file under a name that may exist: written aside, then renamed.
+func (b *Batch) Replace(n layout.Name, data []byte) error {
+	begun := b.t.o.Clock()
+	name := b.t.Path(b.side, n)
+	put := func() error {
+		return vfs.WriteFileAtomic(b.t.fs, asideFile, name, data, vfs.SyncOptions{File: b.syncFiles()})
+	}
+	err := put()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = b.t.mkdirs(path.Dir(name), b.dirs); err == nil {
+			err = put()
+		}
+	}
+	if err == nil {
+		err = b.t.stamp(name, begun)
+	}
+	if err != nil {
+		return err
+	}
+	b.put(name)
+	return nil
+}
+
+// Adopt moves a file that lies in journal/, whole and durable, under its name
+// here. If the file is not there any more, an earlier, interrupted flush moved
+// it: then the name must exist with that size.
+func (b *Batch) Adopt(n layout.Name, staged string, size int64) error {
+	name := b.t.Path(b.side, n)
+	if err := b.t.mkdirs(path.Dir(name), b.dirs); err != nil {
+		return err
+	}
+	// Stamped before the move: in A the file may already be part of a snapshot.
+	err := b.t.fs.SetModTime(staged, b.t.o.Clock())
+	if err == nil {
+		err = b.t.stamp(staged, b.t.o.Clock())
+	}
+	if err == nil {
+		err = b.t.fs.Rename(staged, name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		info, statErr := b.t.fs.Stat(name)
+		if statErr != nil || info.Size != size {
+			return fmt.Errorf("the blob %s is lost: neither %s nor %s holds it: %w", n, staged, name, errors.Join(err, statErr))
+		}
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	b.put(name)
+	b.dirs[path.Dir(staged)] = struct{}{}
+	return nil
+}
+
+// Sync makes all that was put so far durable, contents and names.
+func (b *Batch) Sync() error {
+	if !b.t.o.Sync {
+		return nil
+	}
+	if b.syncAll {
+		err := b.t.fs.SyncAll()
+		if err == nil {
+			clear(b.dirs)
+			b.later = b.later[:0]
+			return nil
+		}
+		if !errors.Is(err, vfs.ErrNotSupported) {
+			return err
+		}
+		for _, name := range b.later {
+			if err := b.syncFile(name); err != nil {
+				return err
+			}
+		}
+		b.later = b.later[:0]
+	}
+	if err := b.t.syncDirs(b.dirs); err != nil {
+		return err
+	}
+	clear(b.dirs)
+	return nil
+}
+
+func (b *Batch) syncFile(name string) error {
+	f, err := b.t.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// put notes a name that has to become durable.
+func (b *Batch) put(name string) {
+	b.dirs[path.Dir(name)] = struct{}{}
+	if b.syncAll {
+		b.later = append(b.later, name)
+	}
+}
+
+// syncFiles reports whether each file has to be synced when it is written.
+func (b *Batch) syncFiles() bool { return b.t.o.Sync && !b.syncAll }

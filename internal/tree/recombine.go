@@ -1,0 +1,121 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Recombine moves at most limit files from B to A and makes the moves durable.
+// It reports whether B is empty then, in which case readers no longer look at
+// it. It may be repeated after an error or a crash. Nothing may be flushed
+// meanwhile, and a flush must not go to A before B was found empty: an older
+// file in B would replace a newer one in A.
+//
+// Names in B that are no database names are left where they are.
+func (t *Tree) Recombine(limit int) (moved int, empty bool, err error) {
+	m := mover{t: t, limit: limit, dirs: make(map[string]struct{})}
+	whole, err := m.move("")
+	if err == nil {
+		err = m.sync()
+	}
+	if err != nil {
+		return m.moved, false, fmt.Errorf("move B into A: %w", err)
+	}
+	if whole {
+		t.readB.Store(false)
+	}
+	return m.moved, whole, nil
+}
+
+// mover is one slice of a recombination.
+type mover struct {
+	t     *Tree
+	limit int
+	moved int
+	dirs  map[string]struct{} // directories of A and B whose names changed
+}
+
+// move works off one directory, dir relative to B, and reports whether nothing
+// that has to be moved is left in it.
+func (m *mover) move(dir string) (whole bool, err error) {
+	entries, whole, err := m.list(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if m.moved >= m.limit {
+			return false, nil
+		}
+		name := path.Join(dir, e.Name)
+		if e.IsDir() {
+			sub, err := m.move(name)
+			if err != nil {
+				return false, err
+			}
+			whole = whole && sub
+			continue
+		}
+		if _, ok := m.t.o.Format.Parse(name); !ok {
+			continue
+		}
+		if err := m.file(name); err != nil {
+			return false, err
+		}
+	}
+	if whole && dir != "" {
+		err := m.t.fs.Remove("B/" + dir)
+		if err != nil && !notEmpty(err) {
+			return false, err
+		}
+		m.dirs["B/"+path.Dir(dir)] = struct{}{}
+	}
+	return whole, nil
+}
+
+// list returns as many entries as this slice could possibly move, so that a
+// flat B costs no more memory than a deep one.
+func (m *mover) list(dir string) (entries []vfs.Entry, whole bool, err error) {
+	for e, err := range m.t.fs.List(path.Join("B", dir)) {
+		if err != nil {
+			return nil, false, err
+		}
+		if len(entries) > m.limit {
+			return entries, false, nil
+		}
+		entries = append(entries, e)
+	}
+	return entries, true, nil
+}
+
+func (m *mover) file(name string) error {
+	from, to := "B/"+name, "A/"+name
+	err := m.t.fs.Rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = m.t.mkdirs(path.Dir(to), m.dirs); err == nil {
+			err = m.t.fs.Rename(from, to)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	m.moved++
+	m.dirs[path.Dir(to)] = struct{}{}
+	m.dirs[path.Dir(from)] = struct{}{}
+	return nil
+}
+
+func (m *mover) sync() error {
+	if len(m.dirs) == 0 || !m.t.o.Sync || !m.t.o.DirSync {
+		return nil
+	}
+	if m.moved >= m.t.o.SyncAllFrom {
+		if err := m.t.fs.SyncAll(); !errors.Is(err, vfs.ErrNotSupported) {
+			return err
+		}
+	}
+	return m.t.syncDirs(m.dirs)
+}

@@ -1,0 +1,257 @@
+//go:build unix
+
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Modes of what is made, less the umask; as the original does it.
+const (
+	fileMode = 0o640
+	dirMode  = 0o777
+)
+
+// OS returns the directory root of the operating system. It need not exist.
+func OS(root string) (FS, error) {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = resolved
+	}
+	return osFS{root: abs}, nil
+}
+
+type osFS struct{ root string }
+
+func (f osFS) Path(name string) string {
+	if name == "." || name == "" {
+		return f.root
+	}
+	if f.root == "/" {
+		return "/" + name
+	}
+	return f.root + "/" + name
+}
+
+func (f osFS) open(name string, flag int) (File, error) {
+	file, err := os.OpenFile(f.Path(name), flag, fileMode)
+	if err != nil {
+		return nil, err
+	}
+	return &osFile{File: file}, nil
+}
+
+func (f osFS) Open(name string) (File, error)      { return f.open(name, os.O_RDONLY) }
+func (f osFS) OpenWrite(name string) (File, error) { return f.open(name, os.O_RDWR) }
+func (f osFS) Create(name string) (File, error) {
+	return f.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+}
+
+func (f osFS) ReadFile(name string) ([]byte, error) { return os.ReadFile(f.Path(name)) }
+func (f osFS) Mkdir(name string) error              { return os.Mkdir(f.Path(name), dirMode) }
+func (f osFS) Remove(name string) error             { return os.Remove(f.Path(name)) }
+func (f osFS) Rename(oldName, newName string) error {
+	return os.Rename(f.Path(oldName), f.Path(newName))
+}
+func (f osFS) Link(oldName, newName string) error { return os.Link(f.Path(oldName), f.Path(newName)) }
+
+func (f osFS) Stat(name string) (Info, error) {
+	info, err := os.Lstat(f.Path(name))
+	if err != nil {
+		return Info{}, err
+	}
+	return describe(info), nil
+}
+
+func describe(info fs.FileInfo) Info {
+	i := Info{Name: info.Name(), Size: info.Size(), Mode: info.Mode(), ModTime: info.ModTime()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		i.Dev, i.Ino, i.Links = uint64(st.Dev), st.Ino, uint64(st.Nlink)
+	}
+	return i
+}
+
+// listChunk is how many entries of a directory are in memory at a time.
+const listChunk = 512
+
+func (f osFS) List(dir string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		d, err := os.Open(f.Path(dir))
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		defer d.Close()
+		for {
+			entries, err := d.ReadDir(listChunk)
+			for _, e := range entries {
+				if !yield(Entry{Name: e.Name(), Type: e.Type()}, nil) {
+					return
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+		}
+	}
+}
+
+func (f osFS) SetModTime(name string, t time.Time) error {
+	ts := unix.NsecToTimespec(t.UnixNano())
+	err := retry(func() error {
+		return unix.UtimesNanoAt(unix.AT_FDCWD, f.Path(name), []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return &fs.PathError{Op: "set time of", Path: f.Path(name), Err: err}
+	}
+	return nil
+}
+
+func (f osFS) SyncDir(name string) error {
+	d, err := os.Open(f.Path(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (f osFS) SyncAll() error {
+	d, err := os.Open(f.root)
+	if err != nil {
+		return err
+	}
+	err = retry(func() error { return syncFS(int(d.Fd())) })
+	if err != nil && !errors.Is(err, ErrNotSupported) {
+		err = &fs.PathError{Op: "sync file system of", Path: f.root, Err: err}
+	}
+	return errors.Join(err, d.Close())
+}
+
+func (f osFS) Space() (Space, error) {
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Statfs(f.root, &st) }); err != nil {
+		return Space{}, &fs.PathError{Op: "ask space of", Path: f.root, Err: err}
+	}
+	block := uint64(st.Bsize)
+	return Space{
+		FreeBytes: uint64(st.Bavail) * block, TotalBytes: st.Blocks * block,
+		FreeInodes: uint64(st.Ffree), TotalInodes: st.Files,
+	}, nil
+}
+
+func (f osFS) Lock(name string) (Lock, error) {
+	file, err := os.OpenFile(f.Path(name), os.O_RDWR|os.O_CREATE, fileMode)
+	if err != nil {
+		return nil, err
+	}
+	err = retry(func() error { return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		content := make([]byte, 64)
+		n, rerr := file.ReadAt(content, 0)
+		if rerr != nil && !errors.Is(rerr, io.EOF) {
+			n = 0 // who it is stays unknown
+		}
+		return nil, errors.Join(NewLockedError(name, content[:n]), file.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(&fs.PathError{Op: "lock", Path: f.Path(name), Err: err}, file.Close())
+	}
+	l := &osLock{fs: f, name: name, file: file}
+	if err := l.sign(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return l, nil
+}
+
+type osLock struct {
+	fs   osFS
+	name string
+	file *os.File
+}
+
+// sign writes who we are. On a full disk the lock is good without it.
+func (l *osLock) sign() error {
+	err := l.file.Truncate(0)
+	if err == nil {
+		_, err = l.file.WriteAt(LockContent(os.Getpid()), 0)
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil
+	}
+	return err
+}
+
+func (l *osLock) Check() error {
+	held, err := l.file.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Lstat(l.fs.Path(l.name))
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(held, named) {
+		return &fs.PathError{Op: "check lock", Path: l.fs.Path(l.name), Err: errors.New("another file is in its place")}
+	}
+	return nil
+}
+
+func (l *osLock) Close() error { return l.file.Close() }
+
+type osFile struct{ *os.File }
+
+func (f *osFile) Sync() error {
+	if err := retry(func() error { return dataSync(f.File) }); err != nil {
+		return &fs.PathError{Op: "fsync", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+func (f *osFile) Allocate(size int64) error {
+	if err := retry(func() error { return allocate(f.File, size) }); err != nil {
+		return &fs.PathError{Op: "allocate", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+func (f *osFile) Stat() (Info, error) {
+	info, err := f.File.Stat()
+	if err != nil {
+		return Info{}, err
+	}
+	return describe(info), nil
+}
+
+// retry repeats a call that a signal interrupted.
+func retry(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// grow makes a file at least that long, without reserving space.
+func grow(f *os.File, size int64) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() >= size {
+		return err
+	}
+	return f.Truncate(size)
+}

@@ -1,0 +1,11 @@
+//go:build unix && !linux
+
+package vfs
+
+import "os"
+
+func syncFS(int) error { return ErrNotSupported }
+
+func dataSync(f *os.File) error { return f.Sync() }
+
+func allocate(f *os.File, size int64) error { return grow(f, size) }

@@ -1,0 +1,343 @@
+package dirstorage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// maxRetries bounds the repetitions of a read that meets changes all the time.
+const maxRetries = 1000
+
+// settled runs a read that looks into the index over the log first and into
+// files then. Between the two a transaction may be published, flushed and
+// dropped from the index, so that the read finds a file half written, or a
+// place in the log used again. Such a read fails its checks; it is repeated
+// if the index changed meanwhile, and believed if not.
+func (s *Storage) settled(ctx context.Context, read func() error) error {
+	for range maxRetries {
+		epoch := s.epoch.Load()
+		err := read()
+		if err == nil || s.epoch.Load() == epoch {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return read()
+}
+
+// Load returns the current revision of an object. Errors: *zodb.KeyError if
+// there is none, or if its creation was undone; *zodb.CorruptError.
+func (s *Storage) Load(ctx context.Context, oid zodb.OID) (zodb.Revision, error) {
+	o, err := s.current(ctx, oid)
+	if err != nil {
+		return zodb.Revision{}, err
+	}
+	if s.gone(o) {
+		return zodb.Revision{}, &zodb.KeyError{OID: oid, TID: o.Serial, Reason: "it was deleted, or its creation was undone"}
+	}
+	return zodb.Revision{Data: o.Data, Serial: o.Serial}, nil
+}
+
+// LoadBefore returns the revision that was current just before a transaction,
+// with the serial of the one that replaced it; nil without an error if the
+// object had no revision then, or if that one was packed away. Errors:
+// *zodb.KeyError if there is no such object at all, or if it did not exist at
+// that time because its creation was undone; *zodb.CorruptError.
+func (s *Storage) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID) (*zodb.Revision, error) {
+	var result *zodb.Revision
+	err := s.settled(ctx, func() error {
+		result = nil
+		o, err := s.currentOnce(oid)
+		var end zodb.TID
+		for err == nil && o.Serial >= before {
+			end = o.Serial
+			if o, err = s.previousOnce(o); o == nil && err == nil {
+				return nil
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if s.gone(o) {
+			return &zodb.KeyError{OID: oid, TID: o.Serial, Reason: "it did not exist at that time: deleted, or its creation undone"}
+		}
+		result = &zodb.Revision{Data: o.Data, Serial: o.Serial, End: end}
+		return nil
+	})
+	return result, err
+}
+
+// LoadSerial returns the data of one revision. Errors as Load.
+func (s *Storage) LoadSerial(ctx context.Context, oid zodb.OID, serial zodb.TID) ([]byte, error) {
+	o, err := s.revision(ctx, oid, serial)
+	if err != nil {
+		return nil, err
+	}
+	if s.gone(o) {
+		return nil, &zodb.KeyError{OID: oid, TID: serial, Reason: "that revision says that the object does not exist"}
+	}
+	return o.Data, nil
+}
+
+// LoadRecord returns one revision with all that is known of it. A record that
+// says that the object does not exist is no error here.
+func (s *Storage) LoadRecord(ctx context.Context, oid zodb.OID, serial zodb.TID) (zodb.Record, error) {
+	o, err := s.revision(ctx, oid, serial)
+	if err != nil {
+		return zodb.Record{}, err
+	}
+	return zodb.Record{OID: oid, TID: o.Serial, Data: o.Data, Exists: !s.gone(o), DataTID: o.UndoFrom, HasBlob: o.HasBlob()}, nil
+}
+
+// gone reports whether a revision says that the object does not exist. In
+// class Minimal an empty record has no such meaning.
+func (s *Storage) gone(o *record.Object) bool { return s.full && o.Gone() }
+
+// current returns the current revision, which may be one that says that the
+// object does not exist.
+func (s *Storage) current(ctx context.Context, oid zodb.OID) (o *record.Object, err error) {
+	err = s.settled(ctx, func() error {
+		o, err = s.currentOnce(oid)
+		return err
+	})
+	return o, err
+}
+
+// revision returns one revision.
+func (s *Storage) revision(ctx context.Context, oid zodb.OID, serial zodb.TID) (o *record.Object, err error) {
+	err = s.settled(ctx, func() error {
+		o, err = s.revisionOnce(oid, serial)
+		return err
+	})
+	return o, err
+}
+
+// currentOnce is to be called within settled.
+func (s *Storage) currentOnce(oid zodb.OID) (*record.Object, error) {
+	s.mu.RLock()
+	r, ok := s.unflushed.current(oid)
+	s.mu.RUnlock()
+	if ok {
+		return s.fromLog(r)
+	}
+	if !s.full {
+		return s.fromFile(layout.Object(oid), oid, 0)
+	}
+	serial, err := s.pointer(oid)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.fromFile(layout.Revision(oid, serial), oid, serial)
+	if errors.Is(err, zodb.ErrNotFound) {
+		return nil, &zodb.KeyError{OID: oid, TID: serial, Reason: "the file of its current revision is missing"}
+	}
+	return o, err
+}
+
+// revisionOnce is to be called within settled.
+func (s *Storage) revisionOnce(oid zodb.OID, serial zodb.TID) (*record.Object, error) {
+	s.mu.RLock()
+	r, ok := s.unflushed.revision(oid, serial)
+	s.mu.RUnlock()
+	if ok {
+		return s.fromLog(r)
+	}
+	if s.full {
+		return s.fromFile(layout.Revision(oid, serial), oid, serial)
+	}
+	o, err := s.fromFile(layout.Object(oid), oid, 0)
+	if err == nil && o.Serial != serial {
+		return nil, &zodb.KeyError{OID: oid, TID: serial, Reason: "a storage of class Minimal keeps the current revision only"}
+	}
+	return o, err
+}
+
+// previousOnce returns the revision before o; nil if there is none, or if it
+// was packed away. To be called within settled.
+func (s *Storage) previousOnce(o *record.Object) (*record.Object, error) {
+	if o.Previous == 0 || !s.full {
+		return nil, nil
+	}
+	if o.Previous >= o.Serial {
+		return nil, &zodb.CorruptError{Path: s.tree.Path("A", layout.Revision(o.OID, o.Serial)), OID: o.OID, TID: o.Serial,
+			Reason: fmt.Sprintf("history does not go backwards: the revision before it is %s", o.Previous)}
+	}
+	p, err := s.revisionOnce(o.OID, o.Previous)
+	if errors.Is(err, zodb.ErrNotFound) {
+		if o.Previous <= s.packed {
+			return nil, nil
+		}
+		return nil, &zodb.KeyError{OID: o.OID, TID: o.Previous, Reason: "the file of this revision is missing, although it was not packed away"}
+	}
+	return p, err
+}
+
+func (s *Storage) fromLog(r revisionInLog) (*record.Object, error) {
+	e := r.entry
+	o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: r.tid}
+	if e.Gone {
+		return o, nil
+	}
+	data, err := s.read.Read(e)
+	if err != nil && s.o.ReadOnly {
+		// The process that writes here may have flushed it since, and used its place again.
+		return s.fromFile(layout.Revision(e.OID, r.tid), e.OID, r.tid)
+	}
+	o.Data = data
+	return o, err
+}
+
+func (s *Storage) fromFile(n layout.Name, oid zodb.OID, serial zodb.TID) (*record.Object, error) {
+	b, where, err := s.tree.Get(n)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &zodb.KeyError{OID: oid, TID: serial}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return record.ParseObjectAs(b, where, oid, serial, s.settings.MD5Policy.Read)
+}
+
+// pointer returns the serial of the current revision by the files.
+func (s *Storage) pointer(oid zodb.OID) (zodb.TID, error) {
+	b, where, err := s.tree.Get(layout.Pointer(oid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, &zodb.KeyError{OID: oid}
+	}
+	if err != nil {
+		return 0, err
+	}
+	return record.ParsePointer(b, where, oid)
+}
+
+// serialOf returns the serial of the current revision; 0 if there is none.
+func (s *Storage) serialOf(ctx context.Context, oid zodb.OID) (serial zodb.TID, err error) {
+	err = s.settled(ctx, func() error {
+		s.mu.RLock()
+		r, ok := s.unflushed.current(oid)
+		s.mu.RUnlock()
+		if ok {
+			serial = r.tid
+			return nil
+		}
+		if s.full {
+			serial, err = s.pointer(oid)
+			return err
+		}
+		o, err := s.fromFile(layout.Object(oid), oid, 0)
+		if err == nil {
+			serial = o.Serial
+		}
+		return err
+	})
+	if errors.Is(err, zodb.ErrNotFound) {
+		return 0, nil
+	}
+	return serial, err
+}
+
+// exists reports whether an object can be loaded, without reading it.
+func (s *Storage) exists(ctx context.Context, oid zodb.OID) (found bool, err error) {
+	err = s.settled(ctx, func() error {
+		found = false
+		s.mu.RLock()
+		r, ok := s.unflushed.current(oid)
+		s.mu.RUnlock()
+		if ok {
+			found = !r.entry.Gone
+			return nil
+		}
+		name, least := layout.Object(oid), int64(0)
+		if s.full {
+			serial, err := s.pointer(oid)
+			if err != nil {
+				return err
+			}
+			name, least = layout.Revision(oid, serial), record.ObjectHeaderSize
+		}
+		info, _, err := s.tree.Stat(name)
+		found = err == nil && info.Size > least
+		return err
+	})
+	if errors.Is(err, zodb.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return found, err
+}
+
+// Blob is the content of a blob, open for reading. A snapshot, a later change
+// or a pack does not disturb it.
+type Blob interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+	// Size in bytes.
+	Size() int64
+}
+
+type openBlob struct {
+	vfs.File
+	size int64
+}
+
+func (b *openBlob) Size() int64 { return b.size }
+
+// OpenBlob opens the blob of a revision. Errors: *zodb.KeyError if there is no
+// such revision or if it has no blob; *zodb.CorruptError if the file is missing
+// or has not the length it should have.
+func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (Blob, error) {
+	var b *openBlob
+	err := s.settled(ctx, func() error {
+		s.mu.RLock()
+		r, inLog := s.unflushed.revision(oid, serial)
+		s.mu.RUnlock()
+		var f vfs.File
+		var where string
+		var err error
+		if inLog && r.entry.Blob {
+			where = r.entry.BlobFile
+			f, err = s.fs.Open(where)
+			if errors.Is(err, fs.ErrNotExist) { // the flush moves it before the index forgets it
+				f, where, err = s.tree.Open(layout.Blob(oid, serial))
+			}
+		} else {
+			o, lerr := s.revisionOnce(oid, serial)
+			if lerr != nil {
+				return lerr
+			}
+			if !o.HasBlob() {
+				return &zodb.KeyError{OID: oid, TID: serial, Reason: "this revision has no blob"}
+			}
+			f, where, err = s.tree.Open(layout.Blob(oid, serial))
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return &zodb.CorruptError{Path: where, OID: oid, TID: serial, Reason: "the blob file is missing"}
+		}
+		if err != nil {
+			return err
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		if inLog && info.Size != r.entry.BlobSize {
+			return errors.Join(&zodb.CorruptError{Path: where, OID: oid, TID: serial,
+				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, r.entry.BlobSize)}, f.Close())
+		}
+		b = &openBlob{File: f, size: info.Size}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}

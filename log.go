@@ -1,0 +1,57 @@
+package dirstorage
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// appendToLog writes a transaction into the log. Nothing is committed by it.
+func (s *Storage) appendToLog(t *Txn) error {
+	p := &journal.Pending{
+		Meta:    t.meta,
+		Records: make([]journal.Entry, len(t.order)),
+		Data:    func(i int) ([]byte, error) { return t.spool.get(t.ops[t.order[i]].data) },
+	}
+	for i, oid := range t.order {
+		op := t.ops[oid]
+		e := journal.Entry{OID: oid, Previous: op.previous, UndoFrom: op.undoFrom, Gone: op.gone, Len: int64(op.data.length)}
+		if op.blob != nil {
+			e.Blob, e.BlobMD5, e.BlobFile, e.BlobSize = true, op.blob.md5, op.blob.name, op.blob.size
+		}
+		p.Records[i] = e
+		s.raiseOID(oid)
+	}
+	if err := s.journal.Append(p); err != nil {
+		// What was written without a commit record means nothing. If the log itself is
+		// broken it says so at every call; a full disk passes.
+		if errors.Is(err, journal.ErrPoisoned) {
+			return s.fail(err)
+		}
+		return fmt.Errorf("write transaction into the log: %w", withDiskFull(err))
+	}
+	t.pending = p
+	return nil
+}
+
+// newCommitted returns what the index keeps of a transaction that was committed.
+func newCommitted(t *Txn, frame journal.CommitRecord, at time.Time) *committed {
+	c := &committed{at: at, Committed: journal.Committed{
+		TID: frame.TID, Previous: frame.Previous, MaxOID: frame.MaxOID, Meta: t.meta, Records: t.pending.Records,
+	}}
+	c.measure()
+	return c
+}
+
+// measure sets bytes.
+func (c *committed) measure() {
+	for i := range c.Records {
+		c.bytes += c.Records[i].Len
+	}
+}
+
+// fitsAfter reports whether a transaction of the log is the next one after last.
+func (c *committed) fitsAfter(last zodb.TID) bool { return c.TID > last && c.Previous == last }

@@ -1,0 +1,169 @@
+package dirstorage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Open opens the storage at home. What a crash, a quick shutdown or a close
+// during a snapshot left is rolled forward: the transactions are there at once,
+// and are moved to their places in the background; [Storage.WaitNormal] waits
+// for that. If somebody holds misc/sublock, the storage starts in snapshot mode
+// and leaves it by itself when the lock is free.
+//
+// Errors: ErrNotAStorage; ErrLocked, if another process has it open, naming
+// its pid; an error about config/settings; *zodb.CorruptError or
+// ErrJournalOlder, if what is in the journal cannot be rolled forward, in which
+// case nothing was changed.
+func Open(ctx context.Context, home string, o Options) (*Storage, error) {
+	o = o.withDefaults()
+	f := o.fs
+	if f == nil {
+		var err error
+		if f, err = vfs.OS(home); err != nil {
+			return nil, err
+		}
+	}
+	s := &Storage{fs: f, o: o, log: o.Logger, changed: make(chan struct{}), staging: zodb.TIDFromTime(o.Clock())}
+	s.closing, s.stop = context.WithCancel(context.Background())
+	if err := s.readConfig(); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.tree, err = tree.New(tree.Options{
+		FS: f, Format: s.settings.Structure.Format, Clock: o.Clock,
+		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
+	}); err != nil {
+		return nil, err
+	}
+	if o.ReadOnly {
+		return s, s.openReader()
+	}
+	if err := s.takeLocks(); err != nil {
+		return nil, err
+	}
+	if err := s.recover(ctx); err != nil {
+		return nil, errors.Join(err, s.releaseLocks())
+	}
+	s.commits.start(s)
+	s.worker.start(s)
+	if !o.NoControlSocket {
+		if s.control, err = control.Serve(f, s, s.log); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	s.log.Info("opened", "path", f.Path("."), "tid", s.last, "rolled_forward", s.rolled, "state", s.snap.String())
+	return s, nil
+}
+
+// readConfig reads config/settings and config/identity.
+func (s *Storage) readConfig() error {
+	text, err := s.fs.ReadFile(settingsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s has no %s", ErrNotAStorage, s.fs.Path("."), settingsFile)
+	}
+	if err != nil {
+		return err
+	}
+	set, warnings, err := settings.Parse(text, settingsFile)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		s.log.Warn("setting", "path", settingsFile, "warning", w.String())
+	}
+	s.settings = set
+	s.full = Class(set.Storage.ClassName) == ClassFull
+	id, err := s.fs.ReadFile(identityFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s has no %s", ErrNotAStorage, s.fs.Path("."), identityFile)
+	}
+	if err == nil {
+		s.identity, err = settings.ParseIdentity(id)
+	}
+	return err
+}
+
+// takeLocks takes misc/lock, and misc/sublock if it is free.
+func (s *Storage) takeLocks() error {
+	for _, dir := range []string{"B", "journal", "misc"} {
+		// A copy of a snapshot holds A and config only.
+		if err := s.fs.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	var err error
+	if s.home, err = s.fs.Stat("."); err != nil {
+		return err
+	}
+	if s.lock, err = s.fs.Lock(lockFile); err != nil {
+		if errors.Is(err, vfs.ErrLocked) {
+			return fmt.Errorf("%w: the storage %s is open in another process: %w", ErrLocked, s.fs.Path("."), err)
+		}
+		return err
+	}
+	s.snap.side = tree.A
+	s.snap.sublock, err = s.fs.Lock(sublockFile)
+	if errors.Is(err, vfs.ErrLocked) {
+		s.log.Warn("somebody needs A to stand still: starting in snapshot mode", "err", err)
+		s.snap.side, s.snap.mode = tree.B, modeStartup
+		return nil
+	}
+	if err != nil {
+		return errors.Join(err, s.lock.Close())
+	}
+	return nil
+}
+
+func (s *Storage) releaseLocks() error {
+	var errs []error
+	if s.snap.sublock != nil {
+		errs = append(errs, s.snap.sublock.Close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+// readX reads one of the x files, from B or else from A.
+func (s *Storage) readX(n layout.Name) (uint64, error) {
+	b, where, err := s.tree.Get(n)
+	if errors.Is(err, fs.ErrNotExist) && n == layout.XPacked {
+		return 0, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, &zodb.CorruptError{Path: where, Reason: "the file is missing"}
+	}
+	if err != nil {
+		return 0, err
+	}
+	return record.ParseX(b, where)
+}
+
+// readMarks reads x.serial, x.oid and x.packed.
+func (s *Storage) readMarks() error {
+	serial, err := s.readX(layout.XSerial)
+	if err != nil {
+		return err
+	}
+	oid, err := s.readX(layout.XOID)
+	if err != nil {
+		return err
+	}
+	packed, err := s.readX(layout.XPacked)
+	if err != nil {
+		return err
+	}
+	s.last, s.flushed = zodb.TID(serial), zodb.TID(serial)
+	s.packed = zodb.TID(packed)
+	s.oids.highest = zodb.OID(oid)
+	return nil
+}

@@ -1,0 +1,90 @@
+package dirstorage
+
+import (
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Class is how much a storage keeps.
+type Class string
+
+// The two classes. Full has history and undo; Minimal keeps the current
+// revision of each object only.
+const (
+	ClassFull    Class = "Full"
+	ClassMinimal Class = "Minimal"
+)
+
+// CreateOptions says what a new HOME is like. The zero value gives the defaults.
+type CreateOptions struct {
+	Class  Class  // default Full
+	Format string // bushy, chunky, lawn or flat; default DefaultFormat
+	// Set overrides options of config/settings, by "section.option".
+	Set map[string]string
+	// Rand is where the identity comes from; default crypto/rand.
+	Rand io.Reader
+
+	fs vfs.FS // tests
+}
+
+// Options says how a storage is opened. The zero value gives the defaults;
+// what concerns the storage for good is in its config/settings.
+type Options struct {
+	// ReadOnly changes nothing on disk and takes no lock, so it can look at a
+	// storage that another process has open; what that one commits later is
+	// not seen. A crashed storage is read as it would be after recovery.
+	ReadOnly bool
+	// Logger gets the storage's messages; default none.
+	Logger *slog.Logger
+	// Clock tells the time; default time.Now.
+	Clock func() time.Time
+	// SegmentSize is the size in bytes of a segment of the log; default 16 MiB.
+	SegmentSize int64
+	// SpoolSize is how many bytes of data an open transaction keeps in memory;
+	// what is more waits in a file until the vote. Default 4 MiB.
+	SpoolSize int
+	// NoControlSocket leaves out the socket by which tools reach the storage.
+	NoControlSocket bool
+	// RetryInterval is how often a full disk or a sublock that somebody holds is
+	// looked at again; default 1 second.
+	RetryInterval time.Duration
+
+	fs vfs.FS // tests
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.SpoolSize == 0 {
+		o.SpoolSize = 4 << 20
+	}
+	if o.RetryInterval == 0 {
+		o.RetryInterval = time.Second
+	}
+	return o
+}
+
+func (o CreateOptions) withDefaults() CreateOptions {
+	if o.Class == "" {
+		o.Class = ClassFull
+	}
+	if o.Format == "" {
+		o.Format = DefaultFormat
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	return o
+}
+
+// DefaultFormat is the format of a new HOME unless another is asked for; see
+// docs/formats.md for the measurements behind it.
+const DefaultFormat = "bushy"

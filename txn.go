@@ -1,0 +1,322 @@
+package dirstorage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/oidlock"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// BeginOptions is for copies of another storage.
+type BeginOptions struct {
+	// TID is the tid that the transaction shall get; 0 = the storage chooses. It
+	// must be later than the last transaction at vote and at finish.
+	TID zodb.TID
+	// Status as in a Data.fs. It is not kept: DirectoryStorage has no place for it.
+	Status byte
+}
+
+// Txn is an open transaction. Its methods are called by one goroutine at a
+// time. It ends with Finish or Abort; after an error of any method but Vote
+// with *ConflictsError it should be aborted.
+type Txn struct {
+	s     *Storage
+	meta  zodb.TxnMeta
+	given zodb.TID
+
+	mu      sync.Mutex // held over each call, because Close aborts from another goroutine
+	state   txnState
+	ops     map[zodb.OID]*operation
+	order   []zodb.OID // in the order first stored
+	checks  map[zodb.OID]zodb.TID
+	undone  []zodb.TID // transactions that Undo was called for
+	spool   spool
+	blobs   []*stagedBlob // every file that was staged, also those that were replaced
+	held    oidlock.Set
+	pending *journal.Pending // in the log, from a successful vote until the commit
+}
+
+type txnState uint8
+
+const (
+	txnOpen txnState = iota
+	txnVoted
+	txnEnded
+)
+
+func (st txnState) String() string {
+	return [...]string{"open", "voted", "ended"}[st]
+}
+
+// operation is what a transaction does to one object.
+type operation struct {
+	kind     opKind
+	serial   zodb.TID // the revision it is based on; of no meaning for a restore
+	previous zodb.TID // the current revision, found at vote
+	undoFrom zodb.TID
+	gone     bool
+	data     spooled
+	blob     *stagedBlob
+}
+
+type opKind uint8
+
+const (
+	opStore opKind = iota
+	opDelete
+	opRestore
+	opUndo
+)
+
+// Begin starts a transaction. Any number may be open. Errors: metadata too
+// long, storage read-only or closed.
+func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) (*Txn, error) {
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"user", meta.User}, {"description", meta.Description}, {"extension", meta.Extension}} {
+		if len(f.data) > zodb.MaxMetaLen {
+			return nil, fmt.Errorf("the %s has %d bytes; the limit is %d", f.name, len(f.data), zodb.MaxMetaLen)
+		}
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	t := &Txn{s: s, meta: meta, given: o.TID, ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
+	t.spool.s = s
+	s.txns.add(t)
+	return t, nil
+}
+
+// expect checks that a call is legal in the present state. mu must be held.
+func (t *Txn) expect(want txnState) error {
+	if t.state != want {
+		return fmt.Errorf("%w: it is %s, not %s", zodb.ErrState, t.state, want)
+	}
+	return nil
+}
+
+// put notes an operation; a later one on the same object replaces the earlier.
+func (t *Txn) put(oid zodb.OID, op *operation) {
+	if _, again := t.ops[oid]; !again {
+		t.order = append(t.order, oid)
+	}
+	t.ops[oid] = op
+}
+
+// storing does what all calls that bring data have in common.
+func (t *Txn) storing(data []byte) (spooled, error) {
+	if err := t.expect(txnOpen); err != nil {
+		return spooled{}, err
+	}
+	if int64(len(data)) > record.MaxData {
+		return spooled{}, fmt.Errorf("a record of %d bytes; the limit is %d", len(data), int64(record.MaxData))
+	}
+	t.s.mu.RLock()
+	err := t.s.writable()
+	t.s.mu.RUnlock()
+	if err != nil {
+		return spooled{}, err
+	}
+	return t.spool.add(data)
+}
+
+// Store stores new data for an object. serial is the revision that the change
+// is based on, 0 for a new object; it is compared at vote. data is not kept.
+func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(data) == 0 && t.s.full {
+		return fmt.Errorf("object %s: an empty record cannot be stored; to remove an object use Delete", oid)
+	}
+	d, err := t.storing(data)
+	if err != nil {
+		return fmt.Errorf("store object %s: %w", oid, err)
+	}
+	t.put(oid, &operation{kind: opStore, serial: serial, data: d})
+	return nil
+}
+
+// StoreBlob stores new data for an object together with a blob. See Store.
+func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, src BlobSource) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.storeBlob(oid, &operation{kind: opStore, serial: serial}, data, src)
+}
+
+func (t *Txn) storeBlob(oid zodb.OID, op *operation, data []byte, src BlobSource) error {
+	if !t.s.full {
+		return fmt.Errorf("store the blob of object %s: %w", oid, ErrUnsupported)
+	}
+	d, err := t.storing(data)
+	if err != nil {
+		return fmt.Errorf("store object %s: %w", oid, err)
+	}
+	b, err := t.s.stage(src)
+	if b != nil {
+		t.blobs = append(t.blobs, b)
+	}
+	if err != nil {
+		return fmt.Errorf("store the blob of object %s: %w", oid, withDiskFull(err))
+	}
+	op.data, op.blob = d, b
+	t.put(oid, op)
+	return nil
+}
+
+// Delete makes an object not exist from this transaction on. Whether something
+// still refers to it is the caller's business: there is no way to know that
+// but to read everything.
+func (t *Txn) Delete(oid zodb.OID, serial zodb.TID) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.s.full {
+		return fmt.Errorf("delete object %s: %w", oid, ErrUnsupported)
+	}
+	if err := t.expect(txnOpen); err != nil {
+		return err
+	}
+	t.put(oid, &operation{kind: opDelete, serial: serial, gone: true})
+	return nil
+}
+
+// CheckCurrent makes the vote fail unless serial is the current revision of the
+// object then, and keeps it so until the transaction ends.
+func (t *Txn) CheckCurrent(oid zodb.OID, serial zodb.TID) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.expect(txnOpen); err != nil {
+		return err
+	}
+	t.checks[oid] = serial
+	return nil
+}
+
+// Restore stores a record of a copied transaction: without looking for
+// conflicts or dangling references, as the next revision of the object here.
+// DataTID is kept if the revision that it names is here with the same data.
+// blob is nil unless a blob belongs to it.
+func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *BlobSource) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.given == 0 {
+		return fmt.Errorf("restore object %s: %w: a transaction that restores must be given its tid at begin", rec.OID, zodb.ErrState)
+	}
+	op := &operation{kind: opRestore, gone: !rec.Exists}
+	if op.gone {
+		if err := t.expect(txnOpen); err != nil {
+			return err
+		}
+		t.put(rec.OID, op)
+		return nil
+	}
+	if rec.DataTID != 0 {
+		same, err := t.s.sameData(ctx, rec.OID, rec.DataTID, rec.Data)
+		if err != nil {
+			return fmt.Errorf("restore object %s: %w", rec.OID, err)
+		}
+		if same {
+			op.undoFrom = rec.DataTID
+		}
+	}
+	if blob != nil {
+		return t.storeBlob(rec.OID, op, rec.Data, *blob)
+	}
+	d, err := t.storing(rec.Data)
+	if err != nil {
+		return fmt.Errorf("restore object %s: %w", rec.OID, err)
+	}
+	op.data = d
+	t.put(rec.OID, op)
+	return nil
+}
+
+// sameData reports whether a revision is here and holds that data.
+func (s *Storage) sameData(ctx context.Context, oid zodb.OID, tid zodb.TID, data []byte) (bool, error) {
+	o, err := s.revision(ctx, oid, tid)
+	if errors.Is(err, zodb.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && string(o.Data) == string(data), err
+}
+
+// Abort ends a transaction that was not finished and frees its locks. Calling
+// it again, or after Finish, does nothing.
+func (t *Txn) Abort() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == txnEnded {
+		return nil
+	}
+	t.state = txnEnded
+	return t.end()
+}
+
+// end gives back what the transaction still holds. The staged blobs go too,
+// unless they belong to a committed transaction, or to one that may be.
+func (t *Txn) end() error {
+	if t.pending != nil {
+		t.s.journal.Abort(t.pending)
+		t.pending = nil
+	}
+	if t.held != nil {
+		t.s.locks.Unlock(t.held)
+		t.held = nil
+	}
+	errs := []error{t.spool.close()}
+	for _, b := range t.blobs {
+		if !b.kept {
+			errs = append(errs, t.s.fs.Remove(b.name))
+		}
+	}
+	t.s.txns.remove(t)
+	return errors.Join(errs...)
+}
+
+// openTxns are the transactions that were begun and have not ended.
+type openTxns struct {
+	mu  sync.Mutex
+	set map[*Txn]struct{}
+}
+
+func (o *openTxns) add(t *Txn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.set == nil {
+		o.set = make(map[*Txn]struct{})
+	}
+	o.set[t] = struct{}{}
+}
+
+func (o *openTxns) remove(t *Txn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.set, t)
+}
+
+func (o *openTxns) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.set)
+}
+
+// abortAll is called by Close. Calls that are under way come to their end first.
+func (o *openTxns) abortAll() {
+	o.mu.Lock()
+	list := make([]*Txn, 0, len(o.set))
+	for t := range o.set {
+		list = append(list, t)
+	}
+	o.mu.Unlock()
+	for _, t := range list {
+		// What it could not remove is removed at the next open.
+		_ = t.Abort()
+	}
+}

@@ -1,0 +1,253 @@
+package dirstorage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/oidlock"
+	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Vote locks the objects of the transaction, waiting for others that hold
+// them, looks for conflicts and dangling references, and writes everything
+// into the log, with room for the commit record: after it, Finish can fail
+// only if the disk does. Blobs are durable when it returns.
+//
+// Errors: *ConflictsError, after which the transaction is still open and keeps
+// its locks: store resolved records and vote again, or abort. With any other
+// error the transaction is to be aborted: *zodb.DanglingError, *zodb.UndoError,
+// ErrDiskFull (nothing is lost; the same can be tried again later),
+// zodb.ErrReadOnly, ErrClosed, or that of ctx.
+func (t *Txn) Vote(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.expect(txnOpen); err != nil {
+		return err
+	}
+	ctx, cancel := t.s.untilClose(ctx)
+	defer cancel()
+	if err := t.s.admit(ctx); err != nil {
+		return err
+	}
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	if err := t.compare(ctx); err != nil {
+		return err
+	}
+	if t.s.settings.Storage.CheckDanglingReferences {
+		if err := t.checkReferences(ctx); err != nil {
+			return err
+		}
+	}
+	if err := t.s.syncBlobs(t.ops); err != nil {
+		if diskFull(err) {
+			return withDiskFull(err)
+		}
+		return t.s.fail(err)
+	}
+	if err := t.s.appendToLog(t); err != nil {
+		return err
+	}
+	t.state = txnVoted
+	return nil
+}
+
+// untilClose returns a context that also ends when the storage is closed.
+func (s *Storage) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.closing, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// admit waits while more is unflushed than the settings allow. If it cannot be
+// flushed because the disk is full, waiting would be for ever.
+func (s *Storage) admit(ctx context.Context) error {
+	err := s.waitUntil(ctx, func() (bool, error) {
+		if err := s.writable(); err != nil {
+			return false, err
+		}
+		if !s.worker.backlogged(s) {
+			return true, nil
+		}
+		if s.worker.trouble != nil {
+			return false, fmt.Errorf("%w: transactions wait to be flushed: %w", ErrDiskFull, s.worker.trouble)
+		}
+		return false, nil
+	})
+	if cause := context.Cause(ctx); err != nil && cause != nil && errors.Is(err, ctx.Err()) {
+		return cause
+	}
+	return err
+}
+
+// lock takes all locks of the transaction at once. Those that an earlier vote
+// took are kept if they are enough.
+func (t *Txn) lock(ctx context.Context) error {
+	want := make(oidlock.Set, len(t.ops)+len(t.checks))
+	for oid := range t.checks {
+		want[oidlock.Key{OID: oid}] = false
+	}
+	for oid, op := range t.ops {
+		want[oidlock.Key{OID: oid}] = true
+		if op.gone {
+			want[oidlock.Key{OID: oid, Existence: true}] = true
+		}
+	}
+	if t.s.settings.Storage.CheckDanglingReferences {
+		if err := t.eachReference(func(_, target zodb.OID) error {
+			if k := (oidlock.Key{OID: target, Existence: true}); !want[k] {
+				want[k] = false
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if t.held != nil {
+		if covers(t.held, want) {
+			return nil
+		}
+		t.s.locks.Unlock(t.held)
+		t.held = nil
+	}
+	if _, err := t.s.locks.Lock(ctx, want); err != nil {
+		return context.Cause(ctx)
+	}
+	t.held = want
+	return nil
+}
+
+func covers(held, want oidlock.Set) bool {
+	for k, exclusive := range want {
+		has, ok := held[k]
+		if !ok || exclusive && !has {
+			return false
+		}
+	}
+	return true
+}
+
+// compare looks what is current now, under the locks.
+func (t *Txn) compare(ctx context.Context) error {
+	var conflicts []*zodb.ConflictError
+	for _, oid := range t.order {
+		op := t.ops[oid]
+		current, err := t.s.serialOf(ctx, oid)
+		if err != nil {
+			return err
+		}
+		op.previous = current
+		if op.kind == opRestore || op.serial == current {
+			continue
+		}
+		if op.kind == opUndo {
+			return &zodb.UndoError{TID: t.undone[len(t.undone)-1], OID: oid, Reason: fmt.Sprintf("it was changed by %s meanwhile", current)}
+		}
+		conflicts = append(conflicts, &zodb.ConflictError{OID: oid, Serial: op.serial, Current: current})
+	}
+	for oid, serial := range t.checks {
+		current, err := t.s.serialOf(ctx, oid)
+		if err != nil {
+			return err
+		}
+		if current != serial {
+			conflicts = append(conflicts, &zodb.ConflictError{OID: oid, Serial: serial, Current: current, Read: true})
+		}
+	}
+	if conflicts != nil {
+		return &ConflictsError{Conflicts: conflicts}
+	}
+	return nil
+}
+
+// eachReference calls f for each strong reference of what was stored with
+// Store. Restored and undone records were checked when they were stored first.
+func (t *Txn) eachReference(f func(from, target zodb.OID) error) error {
+	var refs []zodb.OID
+	for _, oid := range t.order {
+		op := t.ops[oid]
+		if op.kind != opStore {
+			continue
+		}
+		data, err := t.spool.get(op.data)
+		if err != nil {
+			return err
+		}
+		refs, err = pickle.AppendStrongRefs(refs[:0], data)
+		if err != nil {
+			return fmt.Errorf("object %s: the record cannot be read for references: %w", oid, err)
+		}
+		for _, target := range refs {
+			if err := f(oid, target); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkReferences refuses dangling references: of what is stored, and to what
+// an undo makes go away.
+func (t *Txn) checkReferences(ctx context.Context) error {
+	err := t.eachReference(func(from, target zodb.OID) error {
+		if op, ok := t.ops[target]; ok {
+			if op.gone {
+				return &zodb.DanglingError{OID: from, Target: target}
+			}
+			return nil
+		}
+		if t.s.known.has(target) {
+			return nil
+		}
+		found, err := t.s.exists(ctx, target)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return &zodb.DanglingError{OID: from, Target: target}
+		}
+		t.s.known.add(target)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return t.checkUndoneReferences(ctx)
+}
+
+// knownObjects remembers objects that were found to exist. An entry is made
+// under the existence lock, and removed before the lock of who deletes is
+// given back, so it cannot be stale.
+type knownObjects struct {
+	mu  sync.Mutex
+	set map[zodb.OID]struct{}
+}
+
+// maxKnown bounds the memory of knownObjects to a few megabytes.
+const maxKnown = 1 << 16
+
+func (k *knownObjects) has(oid zodb.OID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ok := k.set[oid]
+	return ok
+}
+
+func (k *knownObjects) add(oid zodb.OID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.set == nil || len(k.set) >= maxKnown {
+		k.set = make(map[zodb.OID]struct{})
+	}
+	k.set[oid] = struct{}{}
+}
+
+func (k *knownObjects) remove(oid zodb.OID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.set, oid)
+}

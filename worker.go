@@ -1,0 +1,281 @@
+package dirstorage
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// flushBytes of data in the log start a flush, beside the thresholds of
+// config/settings: they count files and transactions, whatever their size.
+const flushBytes = 64 << 20
+
+// worker is the goroutine that flushes, enters snapshots and recombines.
+type worker struct {
+	woken chan struct{}
+	ended chan struct{}
+	slice int // files that the next step of recombining moves
+
+	floor sync.Mutex // one RaiseFloor at a time
+
+	// Guarded by Storage.mu:
+	trouble error     // why the last flush could not be done yet: no room
+	flushTo zodb.TID  // somebody waits until this one is flushed
+	retryAt time.Time // not before then, after trouble
+}
+
+func (w *worker) start(s *Storage) {
+	w.woken = make(chan struct{}, 1)
+	w.ended = make(chan struct{})
+	w.slice = s.settings.Journal.FlushFileThreshold
+	go func() {
+		defer close(w.ended)
+		w.run(s)
+	}()
+}
+
+// wake makes the worker look for work. It never blocks.
+func (w *worker) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default:
+	}
+}
+
+// stop ends the worker and does what a close has to do.
+func (w *worker) stop(s *Storage) error {
+	w.wake()
+	<-w.ended
+	return s.shutDown()
+}
+
+func (w *worker) raiseFloor(s *Storage) error {
+	w.floor.Lock()
+	defer w.floor.Unlock()
+	if err := s.tree.RaiseFloor(); err != nil {
+		return withDiskFull(err)
+	}
+	return nil
+}
+
+// backlogged reports whether so much is unflushed that writers have to wait.
+// Storage.mu must be held.
+func (w *worker) backlogged(s *Storage) bool {
+	j := s.settings.Journal
+	batches := j.Backlog + 1
+	return len(s.unflushed.queue) >= batches*j.FlushTransactionThreshold ||
+		s.unflushed.files >= batches*j.FlushFileThreshold ||
+		s.unflushed.bytes >= int64(batches)*flushBytes
+}
+
+// job is one step of the worker.
+type job uint8
+
+const (
+	jobNone job = iota
+	jobFlush
+	jobEnter
+	jobRecombine
+	jobStop
+)
+
+func (w *worker) run(s *Storage) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	flushed := true // a flush was done since the last slice of recombining
+	for {
+		next, upTo, wait := w.next(s, flushed)
+		var err error
+		switch next {
+		case jobStop:
+			return
+		case jobFlush:
+			err = s.flush(upTo)
+			flushed = true
+		case jobEnter:
+			s.mu.RLock()
+			q := s.snap.entering
+			s.mu.RUnlock()
+			if q != nil {
+				err = s.enterNow(q)
+			}
+		case jobRecombine:
+			err = w.recombine(s)
+			flushed = false
+		case jobNone:
+			timer.Reset(wait)
+			select {
+			case <-w.woken:
+			case <-timer.C:
+			}
+			if _, err := s.leaveIfFree(); err != nil {
+				s.log.Warn("cannot leave snapshot mode yet", "err", err)
+			}
+			continue
+		}
+		w.note(s, err)
+	}
+}
+
+// note keeps or clears the trouble that a step had. Only a full disk is
+// something that passes by itself; all else makes the storage read-only.
+func (w *worker) note(s *Storage, err error) {
+	if err != nil && !diskFull(err) {
+		_ = s.fail(err) // logged there, and told to every writer
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && w.trouble == nil {
+		s.log.Warn("disk full: committed transactions stay in the journal", "err", err)
+	}
+	if err == nil && w.trouble == nil {
+		return
+	}
+	w.trouble = err
+	w.retryAt = s.o.Clock().Add(s.o.RetryInterval)
+	s.signal()
+}
+
+// next decides what to do. upTo is how far a flush may go; wait is how long
+// there is nothing to do unless something happens.
+func (w *worker) next(s *Storage, flushed bool) (next job, upTo zodb.TID, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.failure != nil {
+		return jobStop, 0, 0
+	}
+	now := s.o.Clock()
+	if w.trouble != nil && now.Before(w.retryAt) {
+		return jobNone, 0, w.retryAt.Sub(now)
+	}
+	if q := s.snap.entering; q != nil {
+		if len(s.unflushed.queue) > 0 && s.unflushed.queue[0].TID <= q.upTo {
+			return jobFlush, q.upTo, 0
+		}
+		return jobEnter, 0, 0
+	}
+	due, wait := w.flushDue(s, now)
+	// While B is moved into A, flushes go to B and so add to what has to be moved.
+	// The slices grow, so that it comes to an end under any load.
+	if s.snap.recombining && (flushed || !due) {
+		return jobRecombine, 0, 0
+	}
+	if due {
+		return jobFlush, zodb.MaxTID, 0
+	}
+	if s.snap.mode == modeStartup || s.snap.abandoned != "" {
+		wait = min(wait, s.o.RetryInterval)
+	}
+	return jobNone, 0, wait
+}
+
+// flushDue tells whether it is time to flush, or when it will be.
+func (w *worker) flushDue(s *Storage, now time.Time) (due bool, wait time.Duration) {
+	const never = time.Hour
+	if len(s.unflushed.queue) == 0 {
+		return false, never
+	}
+	j := s.settings.Journal
+	first := s.unflushed.queue[0]
+	age := now.Sub(first.at)
+	due = w.flushTo >= first.TID ||
+		len(s.unflushed.queue) >= j.FlushTransactionThreshold ||
+		s.unflushed.files >= j.FlushFileThreshold ||
+		s.unflushed.bytes >= flushBytes ||
+		age >= j.FlushInterval
+	return due, min(never, max(0, j.FlushInterval-age))
+}
+
+// recombine moves a slice of B into A.
+func (w *worker) recombine(s *Storage) error {
+	moved, empty, err := s.tree.Recombine(w.slice)
+	if err != nil {
+		return err
+	}
+	w.slice = w.slice*7/5 + 1
+	if moved == 0 && !empty {
+		return fmt.Errorf("B holds more names that are no database names than can be passed over; move them away")
+	}
+	if !empty {
+		return nil
+	}
+	w.slice = s.settings.Journal.FlushFileThreshold
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.snap.recombining = false
+	s.snap.side = tree.A
+	s.signal()
+	s.log.Info("B is in A again")
+	return nil
+}
+
+// Flush returns when everything that was committed before is in A, or in B
+// while the storage is in snapshot mode, and durable.
+func (s *Storage) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	target := s.last
+	s.worker.flushTo = max(s.worker.flushTo, target)
+	s.mu.Unlock()
+	s.worker.wake()
+	return s.waitUntil(ctx, func() (bool, error) {
+		if len(s.unflushed.queue) == 0 || s.unflushed.queue[0].TID > target {
+			return true, nil
+		}
+		if err := s.writable(); err != nil {
+			return false, err
+		}
+		if s.worker.trouble != nil {
+			return false, fmt.Errorf("%w: %w", ErrDiskFull, s.worker.trouble)
+		}
+		return false, nil
+	})
+}
+
+// WaitNormal returns when the storage is not in snapshot mode and B is empty.
+func (s *Storage) WaitNormal(ctx context.Context) error {
+	return s.waitUntil(ctx, func() (bool, error) {
+		if s.snap.mode == modeNone && !s.snap.recombining && s.snap.entering == nil {
+			return true, nil
+		}
+		return false, s.writable()
+	})
+}
+
+// shutDown is the end of a close: the committer and the worker have stopped.
+func (s *Storage) shutDown() error {
+	s.mu.Lock()
+	if q := s.snap.entering; q != nil {
+		s.snap.entering = nil
+		q.err = ErrClosed
+		close(q.done)
+	}
+	failed := s.failure != nil
+	asItIs := failed || s.settings.Filesystem.QuickShutdown || s.snap.mode != modeNone || s.snap.recombining
+	s.mu.Unlock()
+	if asItIs {
+		return nil
+	}
+	for {
+		s.mu.RLock()
+		left := len(s.unflushed.queue)
+		s.mu.RUnlock()
+		if left == 0 {
+			break
+		}
+		if err := s.flush(zodb.MaxTID); err != nil {
+			return fmt.Errorf("the last flush failed; nothing is lost, the next open does it again: %w", err)
+		}
+	}
+	if err := s.checkHome(); err != nil {
+		return err
+	}
+	if err := s.journal.Clean(); err != nil {
+		return err
+	}
+	return s.writeSnapshotFile(shutdownCode)
+}
