@@ -173,8 +173,8 @@ func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.Co
 func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord) {
 	now := s.o.Clock()
 	s.mu.Lock()
-	for i, q := range batch {
-		c := newCommitted(q.txn, frames[i], now)
+	for i := range batch {
+		c := newCommitted(frames[i], now)
 		s.unflushed.add(c)
 		s.last = c.TID
 	}

@@ -2,6 +2,7 @@ package dirstorage
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -83,7 +84,7 @@ func (s *Storage) nextBatch(upTo zodb.TID) []*committed {
 		files += c.files()
 		n++
 	}
-	return s.unflushed.queue[:n:n]
+	return slices.Clone(s.unflushed.queue[:n])
 }
 
 // flushFiles writes everything but x.serial, and makes it durable. Of a number

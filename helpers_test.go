@@ -3,7 +3,7 @@ package dirstorage
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"encoding/binary"
 	"io"
 	"path/filepath"
 	"slices"
@@ -57,7 +57,9 @@ func rec(text string, refs ...zodb.OID) []byte {
 		b.Write(oid.Bytes())
 		b.WriteString("Q")
 	}
-	fmt.Fprintf(&b, "T%c%c%c%c%s", byte(len(text)), byte(len(text)>>8), byte(len(text)>>16), byte(len(text)>>24), text)
+	b.WriteByte('T')
+	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(text))))
+	b.WriteString(text)
 	b.WriteString("t.")
 	return b.Bytes()
 }
@@ -160,9 +162,6 @@ func tids(t testing.TB, s *Storage) []zodb.TID {
 	}
 	return list
 }
-
-// clock is a clock that tests set.
-type clock struct{ now func() time.Time }
 
 func at(s string) time.Time {
 	t, err := time.Parse(time.RFC3339, s)

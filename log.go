@@ -1,7 +1,6 @@
 package dirstorage
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -28,8 +27,8 @@ func (s *Storage) appendToLog(t *Txn) error {
 	if err := s.journal.Append(p); err != nil {
 		// What was written without a commit record means nothing. If the log itself is
 		// broken it says so at every call; a full disk passes.
-		if errors.Is(err, journal.ErrPoisoned) {
-			return s.fail(err)
+		if cause := s.journal.Failure(); cause != nil {
+			return s.fail(cause)
 		}
 		return fmt.Errorf("write transaction into the log: %w", withDiskFull(err))
 	}
@@ -37,11 +36,10 @@ func (s *Storage) appendToLog(t *Txn) error {
 	return nil
 }
 
-// newCommitted returns what the index keeps of a transaction that was committed.
-func newCommitted(t *Txn, frame journal.CommitRecord, at time.Time) *committed {
-	c := &committed{at: at, Committed: journal.Committed{
-		TID: frame.TID, Previous: frame.Previous, MaxOID: frame.MaxOID, Meta: t.meta, Records: t.pending.Records,
-	}}
+// newCommitted returns what the index keeps of a transaction that was committed
+// at that time.
+func newCommitted(frame journal.CommitRecord, at time.Time) *committed {
+	c := &committed{at: at, Committed: *frame.Committed()}
 	c.measure()
 	return c
 }

@@ -1,6 +1,7 @@
 package dirstorage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -89,10 +90,15 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) 
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	t := &Txn{s: s, meta: meta, given: o.TID, ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
+	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
 	t.spool.s = s
 	s.txns.add(t)
 	return t, nil
+}
+
+// cloneMeta returns a copy that the caller cannot change.
+func cloneMeta(m zodb.TxnMeta) zodb.TxnMeta {
+	return zodb.TxnMeta{User: bytes.Clone(m.User), Description: bytes.Clone(m.Description), Extension: bytes.Clone(m.Extension)}
 }
 
 // expect checks that a call is legal in the present state. mu must be held.

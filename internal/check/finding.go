@@ -77,6 +77,7 @@ const (
 	JournalOlder   Kind = "journal-older"   // a journal entry is not newer than x.serial
 	JournalStray   Kind = "journal-stray"   // a journal entry that recovery will refuse
 	JournalDamaged Kind = "journal-damaged" // the log can't be read; the storage will not open
+	JournalTorn    Kind = "journal-torn"    // the log ends within a batch that was never acknowledged
 	// NeedsRecovery: the home was not closed cleanly. No damage.
 	NeedsRecovery Kind = "needs-recovery"
 	ConfigMissing Kind = "config-missing" // a file in config/

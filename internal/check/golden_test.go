@@ -167,7 +167,9 @@ func TestEachChangedByteIsFound(t *testing.T) {
 		if at >= 16 && at < 24 && !strings.Contains(name, "/t03F") {
 			at += 8 // that of which it is a copy can be any older revision
 		}
-		files++
+		if files++; files%2 == 0 && testing.Short() {
+			return nil
+		}
 		bad := slices.Clone(good)
 		bad[at] ^= 0x11
 		if err := os.WriteFile(name, bad, 0o640); err != nil {

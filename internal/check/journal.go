@@ -53,10 +53,10 @@ func (c *checker) readJournal() error {
 			c.journal.replica = true
 		case journal.IsSegment(e.Name):
 			log = true
-		case journal.IsStaged(e.Name) || strings.HasPrefix(e.Name, "aside-"):
+		case journal.IsStaged(e.Name):
 			staged = append(staged, name)
 		default:
-			c.out.add(Finding{Kind: JournalStray, Severity: Warning, Path: name, Detail: "nothing that belongs there; an original DirectoryStorage will not open this home"})
+			c.out.add(Finding{Kind: JournalStray, Severity: Damage, Path: name, Detail: "nothing that belongs there; the storage will not open beside it"})
 		}
 	}
 	for _, tid := range slices.Sorted(maps.Keys(done)) {
@@ -126,7 +126,7 @@ func (c *checker) readWorking(dir string, tid zodb.TID) error {
 	for _, name := range names {
 		n, ok := layout.Flat.Parse(name)
 		if !ok {
-			c.out.add(Finding{Kind: JournalStray, Severity: Warning, TID: tid, Path: dir + "/" + name, Detail: "no database name"})
+			c.out.add(Finding{Kind: JournalStray, Severity: Damage, TID: tid, Path: dir + "/" + name, Detail: "no database name"})
 			continue
 		}
 		c.journal.files++

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
@@ -36,6 +37,14 @@ func (c *checker) readLog() {
 		return
 	}
 	c.log = log
+	if cut := recovered.Cut; cut != nil {
+		c.out.add(Finding{Kind: JournalTorn, Severity: Note, Path: cut.Path,
+			Detail: fmt.Sprintf("the log ends at offset %d: %s; %d commit frames behind it were never acknowledged", cut.Offset, cut.Reason, cut.Commits)})
+	}
+	if c.baseKnown && recovered.Freed > c.base {
+		c.journalOlder(logPath, recovered.Freed, "the log says that this transaction was flushed, but the last one here is "+c.base.String())
+		return
+	}
 	last := c.base
 	for _, t := range recovered.Transactions {
 		if !c.baseKnown {
@@ -94,13 +103,15 @@ func transactionFile(t *journal.Committed) *record.Transaction {
 // pend adds the files that the flush of one transaction makes.
 func (c *checker) pend(t *journal.Committed) {
 	c.journal.transactions++
+	segment := logPath // where the data are, as far as there are any
 	put := func(n layout.Name, data func() ([]byte, error)) {
 		c.journal.files++
-		c.v.pending[n] = pendingFile{logPath, data}
+		c.v.pending[n] = pendingFile{segment, data}
 	}
 	is := func(b []byte) func() ([]byte, error) { return func() ([]byte, error) { return b, nil } }
 	for i := range t.Records {
 		e := &t.Records[i]
+		segment = fmt.Sprintf("%s/log-%016X", logPath, e.Pos.Segment)
 		if c.minimal {
 			put(layout.Object(e.OID), c.logged(t.TID, e))
 			continue

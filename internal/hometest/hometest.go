@@ -52,6 +52,30 @@ func Unpack(t testing.TB, name string) string {
 	return filepath.Join(dir, path.Base(name))
 }
 
+// Files returns the regular files of a golden home, NAME or corrupt/NAME, by
+// path relative to HOME. It does not touch the disk, so it is much faster than
+// Unpack where the content of files is all that is asked for.
+func Files(t testing.TB, name string) map[string][]byte {
+	t.Helper()
+	files := make(map[string][]byte)
+	for r := tar.NewReader(bytes.NewReader(Golden(t, "homes/"+name+".tar.gz"))); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		inHome := strings.TrimPrefix(h.Name, path.Base(name)+"/")
+		if files[inHome], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // FileStorage makes a copy of a golden Data.fs (undo.fs, before_pack.fs,
 // packed.fs, crashed.fs) in a temporary directory and returns its path. The name
 // blobs gives a directory with Data.fs and a directory blobs.
@@ -83,15 +107,24 @@ func Medium(t testing.TB) string {
 	if fixtures == "" {
 		fixtures = filepath.Join(root(t), "..", "shared", "fixtures")
 	}
-	packed, err := os.ReadFile(filepath.Join(fixtures, "filestorage", "medium.fs.gz"))
+	packed, err := os.Open(filepath.Join(fixtures, "filestorage", "medium.fs.gz"))
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skipf("medium.fs.gz is not in %s; $DIRSTORAGE_FIXTURES can say where it is", fixtures)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer packed.Close()
 	name := filepath.Join(t.TempDir(), "medium.fs")
-	if err := os.WriteFile(name, gunzip(t, packed), 0o644); err != nil {
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := gzip.NewReader(packed)
+	if err == nil {
+		_, err = io.Copy(f, r)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return name

@@ -132,9 +132,11 @@
 //     [Cut] how many commit frames it found behind the cut.
 //
 // A segment that should be there and is not is damage. So is a header that
-// does not fit: headers are made durable before a segment gets its name. (With
-// Sync off both count as a torn end, unless there are valid frames behind a bad
-// header.) An error while reading is never taken for a bad frame.
+// does not fit: headers are made durable before a segment gets its name. With
+// Sync off, segments before the last gap count as given up ([Recovered].Freed names
+// the last transaction whose data went with them), and a newest segment with
+// neither a valid header nor a valid frame counts as not there. An error
+// while reading is never taken for a bad frame.
 //
 // Then Open makes durable what it has read, which may have been in the page
 // cache only, and starts a new segment, whose header says where the one before

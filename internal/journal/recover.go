@@ -60,8 +60,9 @@ type recovery struct {
 	stale   []string  // files of the log that mean nothing: given up, spare
 	behind  []string  // files behind the cut
 	votes   map[uint64]*vote
-	newest  *scanned // of the last source
-	last    zodb.TID // last commit
+	newest  *scanned            // of the last source
+	last    zodb.TID            // last commit
+	where   map[zodb.TID]uint64 // segment that holds the data of a transaction
 	found   Recovered
 }
 
@@ -71,7 +72,7 @@ const advice = "Copy the whole HOME before anything else is tried. " +
 
 // readLog reads the log. What it opened stays open if there is no error.
 func readLog(o *Options, open func(string) (vfs.File, error)) (*recovery, error) {
-	r := &recovery{o: o, open: open, votes: make(map[uint64]*vote)}
+	r := &recovery{o: o, open: open, votes: make(map[uint64]*vote), where: make(map[zodb.TID]uint64)}
 	if err := r.read(); err != nil {
 		return nil, errors.Join(err, r.closeFrom(0))
 	}
@@ -311,6 +312,7 @@ func (r *recovery) take(s *source, it item) string {
 		v.records[i].TID = c.tid
 	}
 	r.last = c.tid
+	r.where[c.tid] = c.meta.Segment
 	r.found.Transactions = append(r.found.Transactions,
 		&Committed{TID: c.tid, Previous: c.previous, MaxOID: c.maxOID, Meta: v.meta, Records: v.records})
 	return ""

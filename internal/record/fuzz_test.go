@@ -35,7 +35,7 @@ func FuzzObject(f *testing.F) {
 func FuzzTransaction(f *testing.F) {
 	f.Add(mustAppend(f, sampleTxn.Append, true))
 	f.Add(mustAppend(f, sampleTxn.Append, false))
-	for name, b := range hometest.Contents(f, hometest.Unpack(f, "flat")) {
+	for name, b := range hometest.Files(f, "flat") {
 		if len(name) > 3 && name[:3] == "A/t" {
 			f.Add(b)
 		}

@@ -183,35 +183,45 @@ func (f *ini) get(sectionName, name string) (value string, ok bool, err error) {
 	if !ok {
 		return "", false, nil
 	}
-	var b strings.Builder
-	if reason := f.interpolate(&b, sectionName, raw, 1); reason != "" {
+	p := interpolation{ini: f, section: sectionName}
+	if reason := p.add(raw, 1); reason != "" {
 		return "", true, &Error{Path: f.path, Section: sectionName, Option: name, Reason: reason}
 	}
-	return b.String(), true, nil
+	return p.out.String(), true, nil
 }
 
 const (
-	maxDepth = 10      // references to references, as ConfigParser has it
-	maxValue = 1 << 16 // bytes; ten levels of references could make any length
+	maxDepth = 10 // references to references, as ConfigParser has it
+	// Ten levels of references could make any length, or none in any time.
+	maxValue      = 1 << 16 // bytes
+	maxReferences = 1 << 12
 )
 
-// interpolate appends a value to b, with what its percent signs stand for. It
-// returns what is wrong, or nothing.
-func (f *ini) interpolate(b *strings.Builder, sectionName, value string, depth int) string {
+// interpolation is the making of one value.
+type interpolation struct {
+	*ini
+	section    string
+	out        strings.Builder
+	references int
+}
+
+// add appends a value with what its percent signs stand for. It returns what is
+// wrong, or nothing.
+func (p *interpolation) add(value string, depth int) string {
 	if depth > maxDepth {
 		return "its references to other options never end"
 	}
 	for {
 		text, rest, found := strings.Cut(value, "%")
-		b.WriteString(text)
-		if b.Len() > maxValue {
-			return fmt.Sprintf("the value has more than %d bytes", maxValue)
+		p.out.WriteString(text)
+		if p.out.Len() > maxValue || p.references > maxReferences {
+			return fmt.Sprintf("the value has more than %d bytes or %d references", maxValue, maxReferences)
 		}
 		if !found {
 			return ""
 		}
 		if after, ok := strings.CutPrefix(rest, "%"); ok {
-			b.WriteByte('%')
+			p.out.WriteByte('%')
 			value = after
 			continue
 		}
@@ -219,15 +229,25 @@ func (f *ini) interpolate(b *strings.Builder, sectionName, value string, depth i
 		if !ok {
 			return "a “%” must be followed by another “%” or by “(name)s”"
 		}
-		inner, ok := f.raw(sectionName, name)
+		inner, ok := p.raw(p.section, name)
 		if !ok {
 			return fmt.Sprintf("it refers to the option %q, which does not exist", name)
 		}
-		if reason := f.interpolate(b, sectionName, inner, depth+1); reason != "" {
+		p.references++
+		if reason := p.addReferred(inner, depth); reason != "" {
 			return reason
 		}
 		value = after
 	}
+}
+
+// addReferred appends the value of another option. One without a percent sign is
+// not a further level, as in ConfigParser.
+func (p *interpolation) addReferred(value string, depth int) string {
+	if strings.Contains(value, "%") {
+		return p.add(value, depth+1)
+	}
+	return p.add(value, depth)
 }
 
 // reference cuts “(name)s” from the beginning of a text.

@@ -215,7 +215,7 @@ func (r *reader) keepClasses() error {
 			r.warn(keepClass, o.name, value, err.Error()+"; it is ignored")
 			continue
 		}
-		r.s.KeepClass[o.name] = value
+		r.s.KeepClass[o.name] = strings.Join(strings.Fields(value), " ")
 	}
 	return nil
 }

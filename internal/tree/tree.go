@@ -27,8 +27,11 @@ const (
 // since the epoch.
 const floorFile = "misc/floor"
 
-// asideFile is where files are written before they are renamed into A or B.
-const asideFile = "journal/aside-tree"
+// Where files are written before they are renamed into A or B, or to floorFile.
+const (
+	asideFile      = "journal/aside-tree"
+	asideFloorFile = "journal/aside-floor"
+)
 
 // stampSlack is more than the kernel's clock for time stamps can lag behind
 // the precise one.
@@ -53,6 +56,9 @@ type Tree struct {
 	fs    vfs.FS
 	readB atomic.Bool  // B may hold files
 	floor atomic.Int64 // nanoseconds; 0 = no snapshot was ever asked for
+	// newest is the latest time at which a file was put here in this run; one
+	// goroutine puts files, another raises the floor.
+	newest atomic.Int64
 }
 
 // New returns the tree of a HOME. It reads the floor of time stamps; B is
@@ -132,15 +138,19 @@ func (t *Tree) Stat(n layout.Name) (info vfs.Info, where string, err error) {
 	return info, where, err
 }
 
+// floorStep is added to the floor, so that what comes after it differs in its
+// time stamp from what was there before: rsync looks for a difference only.
+const floorStep = time.Millisecond
+
 // RaiseFloor makes every file that is put into A or B from now on bear a time
-// stamp not earlier than now, whatever the clock does later. It is durable
-// when it returns. It is called when a snapshot is asked for, before anything
-// else is done for it.
+// stamp later than now, and later than all that were put before, whatever the
+// clock does. It is durable when it returns. It is called when a snapshot is
+// asked for, before anything else is done for it.
 func (t *Tree) RaiseFloor() error {
-	floor := max(t.o.Clock().UnixNano(), t.floor.Load())
+	floor := max(t.o.Clock().UnixNano(), t.floor.Load(), t.newest.Load()) + int64(floorStep)
 	write := func() error {
 		data := strconv.AppendInt(nil, floor, 10)
-		err := vfs.WriteFileAtomic(t.fs, asideFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})
+		err := vfs.WriteFileAtomic(t.fs, asideFloorFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})
 		if err != nil {
 			return err
 		}
@@ -169,11 +179,14 @@ func (t *Tree) RaiseFloor() error {
 // stamp gives a file that was just written the floor as its time, if the clock
 // may have been behind it at or since the moment begun.
 func (t *Tree) stamp(name string, begun time.Time) error {
+	now := t.o.Clock()
+	if n := max(begun.UnixNano(), now.UnixNano()); n > t.newest.Load() {
+		t.newest.Store(n)
+	}
 	floor := t.floor.Load()
 	if floor == 0 {
 		return nil
 	}
-	now := t.o.Clock()
 	if min(begun.UnixNano(), now.UnixNano())-int64(stampSlack) > floor {
 		return nil
 	}

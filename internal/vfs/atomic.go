@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"iter"
 	"path"
+	"syscall"
 )
 
 // SyncOptions says what has to be durable when a function returns.
@@ -45,7 +46,7 @@ func WriteFileAtomic(f FS, aside, name string, data []byte, o SyncOptions) error
 
 // MkdirAll makes a directory and what is missing above it. It returns those
 // that it made, outermost first, also with an error, so that the caller can
-// make their names durable.
+// make their names durable: each by SyncDir of the directory above it.
 func MkdirAll(f FS, dir string) (made []string, err error) {
 	if dir == "." || dir == "" {
 		return nil, nil
@@ -58,12 +59,20 @@ func MkdirAll(f FS, dir string) (made []string, err error) {
 		err = f.Mkdir(dir)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return made, nil
+		return made, wantDir(f, dir)
 	}
 	if err != nil {
 		return made, err
 	}
 	return append(made, dir), nil
+}
+
+func wantDir(f FS, name string) error {
+	info, err := f.Stat(name)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "mkdir", Path: f.Path(name), Err: syscall.ENOTDIR}
+	}
+	return err
 }
 
 // RemoveAll removes a file, or a directory with all that is in it.

@@ -2,22 +2,32 @@
 // system does for us is written down here; crashfs does exactly this, and no
 // more, so that the crash tests hold on every file system that keeps to it.
 //
-// What we assume:
+// What we assume of a crash of the machine:
 //
-//   - Contents are durable after [File.Sync] of the file. Before that they may be
-//     lost, or be there in part: each sector of 512 bytes by itself, in any
-//     order; the size may be smaller, or larger with zeros in between.
+//   - Contents and size are durable after [File.Sync] of the file. Before that they
+//     may be lost, or be there in part: each sector of 512 bytes by itself, in any
+//     order; the size may be smaller, or be there with zeros in place of what was
+//     written. What [File.Allocate] added reads as zeros.
 //   - A name is durable after [FS.SyncDir] of the directory that holds it: that it
-//     was made, linked, renamed or removed. Before that it may be as if that had
-//     not happened; so a removed file may come back, and a file whose contents
-//     were synced may have no name. What was done to one name is kept in the
-//     order in which it was done; different names are independent.
+//     was made, linked or removed. Before that it may be as if that had not
+//     happened; so a removed file may come back, and a file whose contents were
+//     synced may have no name. What was done to one name is kept in the order in
+//     which it was done; different names are independent. A directory is not
+//     removed before what was removed or renamed out of it.
 //   - A rename is atomic, also between two directories: after a crash the file has
-//     the old name or the new one, never both and never neither. It is durable
-//     when both directories were synced.
-//   - A directory that is lost takes with it what was in it.
+//     the old name or the new one, never both and never neither, and what it
+//     replaced is there in the first case and gone in the second. It is durable
+//     after SyncDir of the directory of the new name; SyncDir of that of the old
+//     one alone proves nothing.
+//   - A directory whose name is lost takes with it what was made or linked in it,
+//     synced or not. What was renamed into it has its old name then.
+//   - A time of modification is durable after a File.Sync that made a new size
+//     durable, since both are in the inode; a Sync that found no new size may
+//     leave it out, as fdatasync(2) says.
 //   - [FS.SyncAll] makes everything durable that was done before.
-//   - A lock ends with the process.
+//
+// What we assume of the death of the process: nothing that was done is lost,
+// nothing becomes durable by it, and its locks end.
 //
 // Everything else may be lost, torn or reordered. An fsync that failed proves
 // nothing, and neither does a second one after it.

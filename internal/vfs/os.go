@@ -9,6 +9,8 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,12 +32,17 @@ func OS(root string) (FS, error) {
 	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = resolved
 	}
-	return osFS{root: abs}, nil
+	return &osFS{root: abs}, nil
 }
 
-type osFS struct{ root string }
+type osFS struct {
+	root string
 
-func (f osFS) Path(name string) string {
+	mu    sync.Mutex
+	locks []*osLock // that are held, in the order in which they were taken
+}
+
+func (f *osFS) Path(name string) string {
 	if name == "." || name == "" {
 		return f.root
 	}
@@ -45,7 +52,7 @@ func (f osFS) Path(name string) string {
 	return f.root + "/" + name
 }
 
-func (f osFS) open(name string, flag int) (File, error) {
+func (f *osFS) open(name string, flag int) (File, error) {
 	file, err := os.OpenFile(f.Path(name), flag, fileMode)
 	if err != nil {
 		return nil, err
@@ -53,21 +60,21 @@ func (f osFS) open(name string, flag int) (File, error) {
 	return &osFile{File: file}, nil
 }
 
-func (f osFS) Open(name string) (File, error)      { return f.open(name, os.O_RDONLY) }
-func (f osFS) OpenWrite(name string) (File, error) { return f.open(name, os.O_RDWR) }
-func (f osFS) Create(name string) (File, error) {
+func (f *osFS) Open(name string) (File, error)      { return f.open(name, os.O_RDONLY) }
+func (f *osFS) OpenWrite(name string) (File, error) { return f.open(name, os.O_RDWR) }
+func (f *osFS) Create(name string) (File, error) {
 	return f.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
-func (f osFS) ReadFile(name string) ([]byte, error) { return os.ReadFile(f.Path(name)) }
-func (f osFS) Mkdir(name string) error              { return os.Mkdir(f.Path(name), dirMode) }
-func (f osFS) Remove(name string) error             { return os.Remove(f.Path(name)) }
-func (f osFS) Rename(oldName, newName string) error {
+func (f *osFS) ReadFile(name string) ([]byte, error) { return os.ReadFile(f.Path(name)) }
+func (f *osFS) Mkdir(name string) error              { return os.Mkdir(f.Path(name), dirMode) }
+func (f *osFS) Remove(name string) error             { return os.Remove(f.Path(name)) }
+func (f *osFS) Rename(oldName, newName string) error {
 	return os.Rename(f.Path(oldName), f.Path(newName))
 }
-func (f osFS) Link(oldName, newName string) error { return os.Link(f.Path(oldName), f.Path(newName)) }
+func (f *osFS) Link(oldName, newName string) error { return os.Link(f.Path(oldName), f.Path(newName)) }
 
-func (f osFS) Stat(name string) (Info, error) {
+func (f *osFS) Stat(name string) (Info, error) {
 	info, err := os.Lstat(f.Path(name))
 	if err != nil {
 		return Info{}, err
@@ -86,7 +93,7 @@ func describe(info fs.FileInfo) Info {
 // listChunk is how many entries of a directory are in memory at a time.
 const listChunk = 512
 
-func (f osFS) List(dir string) iter.Seq2[Entry, error] {
+func (f *osFS) List(dir string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		d, err := os.Open(f.Path(dir))
 		if err != nil {
@@ -112,7 +119,7 @@ func (f osFS) List(dir string) iter.Seq2[Entry, error] {
 	}
 }
 
-func (f osFS) SetModTime(name string, t time.Time) error {
+func (f *osFS) SetModTime(name string, t time.Time) error {
 	ts := unix.NsecToTimespec(t.UnixNano())
 	err := retry(func() error {
 		return unix.UtimesNanoAt(unix.AT_FDCWD, f.Path(name), []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
@@ -123,7 +130,7 @@ func (f osFS) SetModTime(name string, t time.Time) error {
 	return nil
 }
 
-func (f osFS) SyncDir(name string) error {
+func (f *osFS) SyncDir(name string) error {
 	d, err := os.Open(f.Path(name))
 	if err != nil {
 		return err
@@ -131,19 +138,42 @@ func (f osFS) SyncDir(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (f osFS) SyncAll() error {
+// SyncAll goes through the lock that is held longest, if there is one. Linux
+// reports an error of writing back to each open file that asks, if it came
+// after that file was opened or if nobody has seen it yet. So a file opened just
+// now would miss one that somebody else's syncfs was told.
+func (f *osFS) SyncAll() error {
+	if held := f.oldestLock(); held != nil {
+		// ErrClosed: it was released meanwhile.
+		if err := f.syncThrough(held); !errors.Is(err, fs.ErrClosed) {
+			return err
+		}
+	}
 	d, err := os.Open(f.root)
 	if err != nil {
 		return err
 	}
-	err = retry(func() error { return syncFS(int(d.Fd())) })
-	if err != nil && !errors.Is(err, ErrNotSupported) {
-		err = &fs.PathError{Op: "sync file system of", Path: f.root, Err: err}
-	}
-	return errors.Join(err, d.Close())
+	return errors.Join(f.syncThrough(d), d.Close())
 }
 
-func (f osFS) Space() (Space, error) {
+func (f *osFS) syncThrough(file *os.File) error {
+	err := syncFS(file)
+	if err == nil || errors.Is(err, ErrNotSupported) {
+		return err
+	}
+	return &fs.PathError{Op: "sync file system of", Path: f.root, Err: err}
+}
+
+func (f *osFS) oldestLock() *os.File {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.locks) == 0 {
+		return nil
+	}
+	return f.locks[0].file
+}
+
+func (f *osFS) Space() (Space, error) {
 	var st unix.Statfs_t
 	if err := retry(func() error { return unix.Statfs(f.root, &st) }); err != nil {
 		return Space{}, &fs.PathError{Op: "ask space of", Path: f.root, Err: err}
@@ -155,12 +185,12 @@ func (f osFS) Space() (Space, error) {
 	}, nil
 }
 
-func (f osFS) Lock(name string) (Lock, error) {
+func (f *osFS) Lock(name string) (Lock, error) {
 	file, err := os.OpenFile(f.Path(name), os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		return nil, err
 	}
-	err = retry(func() error { return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	err = withFD(file, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		content := make([]byte, 64)
 		n, rerr := file.ReadAt(content, 0)
@@ -176,11 +206,14 @@ func (f osFS) Lock(name string) (Lock, error) {
 	if err := l.sign(); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.locks = append(f.locks, l)
 	return l, nil
 }
 
 type osLock struct {
-	fs   osFS
+	fs   *osFS
 	name string
 	file *os.File
 }
@@ -212,19 +245,24 @@ func (l *osLock) Check() error {
 	return nil
 }
 
-func (l *osLock) Close() error { return l.file.Close() }
+func (l *osLock) Close() error {
+	l.fs.mu.Lock()
+	l.fs.locks = slices.DeleteFunc(l.fs.locks, func(other *osLock) bool { return other == l })
+	l.fs.mu.Unlock()
+	return l.file.Close()
+}
 
 type osFile struct{ *os.File }
 
 func (f *osFile) Sync() error {
-	if err := retry(func() error { return dataSync(f.File) }); err != nil {
+	if err := dataSync(f.File); err != nil {
 		return &fs.PathError{Op: "fsync", Path: f.Name(), Err: err}
 	}
 	return nil
 }
 
 func (f *osFile) Allocate(size int64) error {
-	if err := retry(func() error { return allocate(f.File, size) }); err != nil {
+	if err := allocate(f.File, size); err != nil {
 		return &fs.PathError{Op: "allocate", Path: f.Name(), Err: err}
 	}
 	return nil
@@ -236,6 +274,20 @@ func (f *osFile) Stat() (Info, error) {
 		return Info{}, err
 	}
 	return describe(info), nil
+}
+
+// withFD makes a system call on a file that stays open meanwhile, and repeats
+// it if a signal interrupted it; fs.ErrClosed if the file is closed.
+func withFD(f *os.File, call func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var callErr error
+	if raw.Control(func(fd uintptr) { callErr = retry(func() error { return call(int(fd)) }) }) != nil {
+		return fs.ErrClosed // the only reason why Control does not call
+	}
+	return callErr
 }
 
 // retry repeats a call that a signal interrupted.

@@ -7,12 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func syncFS(fd int) error { return unix.Syncfs(fd) }
+func syncFS(f *os.File) error { return withFD(f, unix.Syncfs) }
 
-func dataSync(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
+func dataSync(f *os.File) error { return withFD(f, unix.Fdatasync) }
 
 func allocate(f *os.File, size int64) error {
-	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if size <= 0 {
+		return nil // which fallocate refuses
+	}
+	err := withFD(f, func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return grow(f, size)
 	}

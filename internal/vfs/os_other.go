@@ -4,7 +4,7 @@ package vfs
 
 import "os"
 
-func syncFS(int) error { return ErrNotSupported }
+func syncFS(*os.File) error { return ErrNotSupported }
 
 func dataSync(f *os.File) error { return f.Sync() }
 

@@ -11,8 +11,8 @@ import (
 // FS is one directory tree, HOME, seen through the only door that the project
 // has to the disk. Names are slash-separated and relative to its root; "." is
 // the root itself. All methods may be called concurrently. Errors are
-// *fs.PathError or *os.LinkError with the name as given, wrapping the cause,
-// so that errors.Is(err, fs.ErrNotExist) and errors.Is(err, syscall.ENOSPC) work.
+// *fs.PathError or *os.LinkError with the name as Path gives it, wrapping the
+// cause, so that errors.Is(err, fs.ErrNotExist) and errors.Is(err, syscall.ENOSPC) work.
 type FS interface {
 	// Open opens an existing file for reading.
 	Open(name string) (File, error)
@@ -28,7 +28,8 @@ type FS interface {
 	Mkdir(name string) error
 	// Remove removes a file or an empty directory.
 	Remove(name string) error
-	// Rename replaces newName atomically by what oldName names.
+	// Rename replaces newName atomically by what oldName names. newName must not
+	// be a directory.
 	Rename(oldName, newName string) error
 	// Link gives a file a second name, which must not exist.
 	Link(oldName, newName string) error

@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+)
+
+type createCommand struct {
+	home   string
+	class  string
+	format string
+	set    []string
+}
+
+func newCreate(e *env) *cobra.Command {
+	var o createCommand
+	c := &cobra.Command{
+		Use:   "create HOME",
+		Short: "Make a new, empty storage",
+		Long: `Make a new, empty storage in the directory HOME, which must not exist; the
+directory above it must. It has no root object and no transaction.`,
+		Example: `  dirstorage create /srv/zodb
+  dirstorage create --format chunky --set storage.delay_delete=0 /srv/zodb`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home = args[0]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().StringVar(&o.format, "format", dirstorage.DefaultFormat, "how names become paths: bushy, chunky, lawn or flat")
+	c.Flags().StringVar(&o.class, "class", string(dirstorage.ClassFull), "Full, or Minimal: no history, no undo, no blobs")
+	c.Flags().StringArrayVar(&o.set, "set", nil, "set an option of config/settings, as `section.option=value`; may be repeated")
+	return c
+}
+
+func (o *createCommand) run(_ context.Context, e *env) error {
+	set := make(map[string]string, len(o.set))
+	for _, s := range o.set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return usage("--set %q: want section.option=value", s)
+		}
+		set[key] = value
+	}
+	if err := dirstorage.Create(o.home, dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format, Set: set}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(e.Stdout, "created %s (%s, %s)\n", o.home, o.class, o.format)
+	return err
+}

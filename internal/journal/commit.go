@@ -1,0 +1,113 @@
+package journal
+
+import (
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// CommitRecord makes a transaction that was appended a committed one.
+type CommitRecord struct {
+	Txn      *Pending
+	TID      zodb.TID // later than all before
+	Previous zodb.TID // the transaction before it; 0 = none
+	MaxOID   zodb.OID // highest oid handed out
+}
+
+// Committed describes the transaction as recovery would find it. It is to be
+// called after Commit, once; the records are those of Txn, not a copy.
+func (c CommitRecord) Committed() *Committed {
+	for i := range c.Txn.Records {
+		c.Txn.Records[i].TID = c.TID
+	}
+	return &Committed{TID: c.TID, Previous: c.Previous, MaxOID: c.MaxOID, Meta: c.Txn.Meta, Records: c.Txn.Records}
+}
+
+// Commit commits a batch of transactions, in order: one write, one fdatasync.
+// When it returns nil they are durable; this is the commit point. It is called
+// by one goroutine at a time. After an error of the disk they may be committed
+// or not, which the next Open finds out; the log is poisoned then.
+func (l *Log) Commit(batch []CommitRecord) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if err := l.writeCommits(batch); err != nil {
+		return err
+	}
+	return l.syncCurrent()
+}
+
+func (l *Log) writeCommits(batch []CommitRecord) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if err := l.checkBatch(batch); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	s := l.current()
+	b := l.buf[:0]
+	for _, r := range batch {
+		c := commit{handle: r.Txn.handle, tid: r.TID, previous: r.Previous, maxOID: r.MaxOID, meta: r.Txn.meta, durable: l.durable}
+		var payload [commitFixed]byte
+		b = s.seal.appendFrame(b, s.end+int64(len(b)), frameCommit, c.append(payload[:0]))
+	}
+	l.buf = b[:0]
+	if _, err := s.f.WriteAt(b, s.end); err != nil {
+		return l.poison(fmt.Errorf("write commit frames: %w", err))
+	}
+	s.end += int64(len(b))
+	for _, r := range batch {
+		r.Txn.state = pendingEnded
+		l.pinned[r.TID] = r.Txn.segment
+		l.last = r.TID
+	}
+	l.open -= len(batch)
+	return nil
+}
+
+// checkBatch refuses what recovery would not understand. mu must be held.
+func (l *Log) checkBatch(batch []CommitRecord) error {
+	last := l.last
+	seen := make(map[*Pending]bool, len(batch))
+	for _, r := range batch {
+		if r.Txn.log != l || r.Txn.state != pendingOpen || seen[r.Txn] {
+			return fmt.Errorf("transaction %s: %w: it is not appended", r.TID, zodb.ErrState)
+		}
+		seen[r.Txn] = true
+		if r.TID <= r.Previous || r.Previous < last {
+			return fmt.Errorf("transaction %s after %s: the last one is %s", r.TID, r.Previous, last)
+		}
+		last = r.TID
+	}
+	return nil
+}
+
+// Release tells that a committed transaction is durable in A or B and not
+// needed here any more. Segments that become free are given up, oldest first;
+// an error of that leaves the rest of the log usable, unless it is poisoned.
+func (l *Log) Release(tid zodb.TID) error {
+	l.mu.Lock()
+	err := l.usable()
+	s := l.pinned[tid]
+	n := 0
+	switch {
+	case err != nil:
+	case s == nil:
+		err = fmt.Errorf("release %s: it is not in the log", tid)
+	default:
+		delete(l.pinned, tid)
+		s.pins--
+		n = l.unpinned(len(l.segments) - 1)
+	}
+	l.mu.Unlock()
+	if err != nil || n == 0 {
+		return err
+	}
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if err := l.free(); err != nil {
+		return fmt.Errorf("release %s: %w", tid, err)
+	}
+	return nil
+}

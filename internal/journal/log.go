@@ -1,0 +1,296 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// ErrClosed is returned by every method of a Log after Close or Clean.
+var ErrClosed = errors.New("the log is closed")
+
+// Log is an open log. All methods may be called concurrently, but for Commit,
+// which one goroutine calls. The order of the locks is in the package's
+// description.
+type Log struct {
+	o     Options
+	syncs atomic.Int64
+
+	// syncMu is held over every fsync and every change of segments. It guards
+	// spares too.
+	syncMu  sync.Mutex
+	spares  []string // files that wait to be used again
+	spareNo int      // number of the next spare
+
+	// mu guards what follows. It is held while frames are written.
+	mu       sync.Mutex
+	segments []*segment            // ascending; the last one is written to
+	durable  Position              // everything before it is durable; zero without Sync
+	open     int                   // transactions that were appended and neither committed nor aborted
+	handle   uint64                // last one given
+	last     zodb.TID              // last one committed
+	pinned   map[zodb.TID]*segment // where the data of unreleased transactions are
+	buf      []byte                // for frames
+	failure  error                 // first cause of being poisoned
+	closed   bool
+
+	// segMu guards bySeq.
+	segMu sync.RWMutex
+	bySeq map[uint64]*segment
+}
+
+// segment is one file of the log.
+type segment struct {
+	seq  uint64
+	path string
+	f    vfs.File
+	seal seal
+	size int64
+	end  int64        // behind the last frame; guarded by Log.mu
+	pins int          // transactions with data here that are needed; guarded by Log.mu
+	use  sync.RWMutex // held shared by who reads from f, exclusively by who closes it
+}
+
+// Stats are numbers about a log.
+type Stats struct {
+	Syncs    int64 // calls of fsync since Open, of files and of the directory
+	Bytes    int64 // written into the segments that are in use
+	Segments int   // in use
+}
+
+// Open reads the log and makes it ready to be written to. What it found is to
+// be released by and by, transaction by transaction. Errors: *zodb.CorruptError
+// for damage, with nothing changed; an error that says so for a newer format version; those
+// of the file system, after which Open may be tried again.
+func Open(o Options) (*Log, *Recovered, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, nil, err
+	}
+	r, err := readLog(&o, o.FS.OpenWrite)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := &Log{o: o, pinned: make(map[zodb.TID]*segment), bySeq: make(map[uint64]*segment), last: r.last}
+	if err := l.start(r); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open the log: %w", err), l.closeFiles())
+	}
+	logFound(&o, &r.found)
+	return l, &r.found, nil
+}
+
+// logFound tells what recovery found.
+func logFound(o *Options, f *Recovered) {
+	if c := f.Cut; c != nil {
+		o.Logger.Warn("log cut at its torn end", "path", c.Path, "offset", c.Offset, "reason", c.Reason, "commits", c.Commits)
+	}
+	if n := len(f.Transactions); n > 0 {
+		o.Logger.Info("log read", "transactions", n, "tid", f.Transactions[n-1].TID)
+	}
+}
+
+// start takes over what recovery read and starts a new segment behind it.
+func (l *Log) start(r *recovery) error {
+	h := header{identity: l.o.Identity, seq: 1, durable: l.o.Sync}
+	for _, s := range r.sources {
+		l.add(&segment{seq: s.seq, path: s.path, f: s.f, seal: newSeal(l.o.Identity, s.seq), size: s.size, end: s.end})
+		h.seq, h.previous = s.seq+1, s.end
+	}
+	for tid, seq := range r.where {
+		l.bySeq[seq].pins++
+		l.pinned[tid] = l.bySeq[seq]
+	}
+	// What was read may have been in the page cache only. The new header says
+	// that it is durable, and readers will believe so.
+	for _, s := range l.segments {
+		if err := l.sync(s.f); err != nil {
+			return err
+		}
+	}
+	for _, name := range append(r.behind, r.stale...) {
+		if err := l.o.FS.Remove(name); err != nil {
+			return err
+		}
+	}
+	if len(r.behind) > 0 { // their numbers are used again
+		if err := l.syncDir(); err != nil {
+			return err
+		}
+	}
+	n := l.unpinned(len(l.segments))
+	h.oldest = h.seq
+	if n < len(l.segments) {
+		h.oldest = l.segments[n].seq
+	}
+	s, err := l.newSegment(h, 0)
+	if err != nil {
+		return err
+	}
+	l.add(s)
+	l.handle = h.seq << 32 // no other run of the log has used these
+	if l.o.Sync {
+		l.durable = Position{s.seq, s.end}
+	}
+	return l.giveUp(n)
+}
+
+// add appends a segment to those in use. mu must be held.
+func (l *Log) add(s *segment) {
+	l.segments = append(l.segments, s)
+	l.segMu.Lock()
+	l.bySeq[s.seq] = s
+	l.segMu.Unlock()
+}
+
+// current is the segment that is written to. mu must be held.
+func (l *Log) current() *segment { return l.segments[len(l.segments)-1] }
+
+// usable returns why nothing can be written, or nil. mu must be held.
+func (l *Log) usable() error {
+	if l.closed {
+		return ErrClosed
+	}
+	return l.failure
+}
+
+// poison keeps the first cause of failing and returns it. mu must be held.
+func (l *Log) poison(cause error) error {
+	if l.failure == nil {
+		l.failure = cause
+	}
+	return l.failure
+}
+
+// sync makes a file durable.
+func (l *Log) sync(f vfs.File) error {
+	if !l.o.Sync {
+		return nil
+	}
+	l.syncs.Add(1)
+	return f.Sync()
+}
+
+// syncDir makes the names of the log durable.
+func (l *Log) syncDir() error {
+	if !l.o.Sync || !l.o.DirSync {
+		return nil
+	}
+	l.syncs.Add(1)
+	return l.o.FS.SyncDir(l.o.Dir)
+}
+
+// syncCurrent makes durable what is in the current segment. syncMu must be
+// held, and mu must not, so that others may append meanwhile.
+func (l *Log) syncCurrent() error {
+	l.mu.Lock()
+	s := l.current()
+	written := Position{s.seq, s.end}
+	l.mu.Unlock()
+	err := l.sync(s.f)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		return l.poison(fmt.Errorf("make the log durable: %s: %w", s.path, err))
+	}
+	if l.o.Sync {
+		l.durable = written
+	}
+	return nil
+}
+
+// Stats returns numbers about the log.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := Stats{Syncs: l.syncs.Load(), Segments: len(l.segments)}
+	for _, s := range l.segments {
+		st.Bytes += s.end
+	}
+	return st
+}
+
+// Close ends the use of the log and leaves its files for the next Open.
+// Transactions that were appended and not committed are lost. It must not be
+// called while a Commit is under way.
+func (l *Log) Close() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	var err error
+	if l.failure == nil {
+		// It proves to the next Open that the last commit was durable.
+		err = l.writeMark(l.segments[l.unpinned(len(l.segments)-1)].seq)
+	}
+	return errors.Join(err, l.closeFiles())
+}
+
+// closeFiles closes all segments.
+func (l *Log) closeFiles() error {
+	var errs []error
+	for _, s := range l.segments {
+		errs = append(errs, l.closeSegment(s))
+	}
+	l.segments = nil
+	return errors.Join(errs...)
+}
+
+// closeSegment waits until nobody reads from a segment, and closes it.
+func (l *Log) closeSegment(s *segment) error {
+	l.segMu.Lock()
+	delete(l.bySeq, s.seq)
+	l.segMu.Unlock()
+	s.use.Lock()
+	defer s.use.Unlock()
+	return s.f.Close()
+}
+
+// Clean removes the log: everything that was committed must have been released
+// and nothing be open. It ends the use of the log, as Close does. A crash
+// meanwhile leaves either nothing or a log in which nothing is needed.
+func (l *Log) Clean() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	err := l.usable()
+	if err == nil && (l.open > 0 || len(l.pinned) > 0) {
+		err = fmt.Errorf("the log cannot be removed: %d transactions are open and %d are not released", l.open, len(l.pinned))
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	// The newest one goes last: it says that the others are not needed.
+	if err := l.free(); err != nil {
+		return err
+	}
+	for _, name := range l.spares {
+		if err := l.o.FS.Remove(name); err != nil {
+			return err
+		}
+	}
+	l.spares = nil
+	if err := l.syncDir(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name := l.current().path
+	l.closed = true
+	err = l.closeFiles()
+	if err == nil {
+		err = l.o.FS.Remove(name)
+	}
+	if err == nil {
+		err = l.syncDir()
+	}
+	return err
+}

@@ -1,0 +1,176 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// room reports whether the current segment has room for the frames of one more
+// transaction, its commit frame, the commit frames of all that are open, and a
+// mark for each segment that may be given up while this one is the current,
+// and one for Close. mu must be held.
+func (l *Log) room(size int64) bool {
+	s := l.current()
+	return s.end+size+l.reserve(len(l.segments)) <= s.size
+}
+
+// reserve is the room for later small frames if there are n segments and one
+// more transaction is opened.
+func (l *Log) reserve(n int) int64 {
+	return commitFrame*int64(l.open+1) + markFrame*int64(n+1)
+}
+
+// roll makes the current segment durable and starts the next one, with room for
+// a transaction of that size. Without an error of the kind that poisons, the
+// log is as it was if it fails. syncMu and mu must be held.
+func (l *Log) roll(size int64) error {
+	s := l.current()
+	if err := l.sync(s.f); err != nil {
+		return l.poison(fmt.Errorf("make the log durable: %s: %w", s.path, err))
+	}
+	if l.o.Sync {
+		l.durable = Position{s.seq, s.end}
+	}
+	n := l.unpinned(len(l.segments))
+	h := header{identity: l.o.Identity, seq: s.seq + 1, durable: l.o.Sync, oldest: s.seq + 1, previous: s.end}
+	if n < len(l.segments) {
+		h.oldest = l.segments[n].seq
+	}
+	next, err := l.newSegment(h, size)
+	if err != nil {
+		return err
+	}
+	l.add(next)
+	if l.o.Sync {
+		l.durable = Position{next.seq, next.end}
+	}
+	return l.giveUp(n)
+}
+
+// newSegment makes a segment with room for a transaction of some size. Its
+// header is durable before it gets its name, and its name is before anything is
+// written behind the header. syncMu and mu must be held, unless nobody else
+// knows the log yet.
+func (l *Log) newSegment(h header, txn int64) (*segment, error) {
+	size := max(l.o.SegmentSize, headerSize+txn+l.reserve(len(l.segments)+1))
+	f, spare, err := l.blank(size)
+	if err != nil {
+		return nil, fmt.Errorf("start a segment of the log: %w", err)
+	}
+	if _, err := f.WriteAt(h.append(nil), 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("start a segment of the log: %w", err), l.discard(f, spare))
+	}
+	if err := l.sync(f); err != nil {
+		return nil, errors.Join(l.poison(fmt.Errorf("make the log durable: %s: %w", spare, err)), f.Close())
+	}
+	name := l.o.path(segmentName(h.seq))
+	if err := l.o.FS.Rename(spare, name); err != nil {
+		return nil, errors.Join(l.poison(fmt.Errorf("start a segment of the log: %w", err)), f.Close())
+	}
+	if err := l.syncDir(); err != nil {
+		return nil, errors.Join(l.poison(fmt.Errorf("make the names of the log durable: %w", err)), f.Close())
+	}
+	return &segment{seq: h.seq, path: name, f: f, seal: newSeal(h.identity, h.seq), size: size, end: headerSize}, nil
+}
+
+// blank returns a file of that size under the name of a spare: one that is
+// there, or a new one.
+func (l *Log) blank(size int64) (f vfs.File, name string, err error) {
+	if n := len(l.spares); n > 0 && size == l.o.SegmentSize {
+		name = l.spares[n-1]
+		l.spares = l.spares[:n-1]
+		f, err = l.o.FS.OpenWrite(name)
+		return f, name, err
+	}
+	name = l.newSpareName()
+	if f, err = l.o.FS.Create(name); err != nil {
+		return nil, "", err
+	}
+	if err := f.Allocate(size); err != nil {
+		return nil, "", errors.Join(err, l.discard(f, name))
+	}
+	return f, name, nil
+}
+
+func (l *Log) newSpareName() string {
+	l.spareNo++
+	return l.o.path(fmt.Sprintf("%s%d", sparePrefix, l.spareNo))
+}
+
+// discard drops a file that did not become a segment.
+func (l *Log) discard(f vfs.File, name string) error {
+	return errors.Join(f.Close(), l.o.FS.Remove(name))
+}
+
+// unpinned returns how many of the first n segments nobody needs, up to the
+// first one that somebody does. mu must be held.
+func (l *Log) unpinned(n int) int {
+	for i, s := range l.segments[:n] {
+		if s.pins > 0 {
+			return i
+		}
+	}
+	return n
+}
+
+// free gives up the oldest segments that nobody needs, after having made
+// durable that they are not needed. syncMu must be held, mu must not.
+func (l *Log) free() error {
+	l.mu.Lock()
+	err := l.usable()
+	n := 0
+	if err == nil {
+		if n = l.unpinned(len(l.segments) - 1); n > 0 {
+			err = l.writeMark(l.segments[n].seq)
+		}
+	}
+	l.mu.Unlock()
+	if err != nil || n == 0 {
+		return err
+	}
+	if err := l.syncCurrent(); err != nil {
+		return err
+	}
+	// Meanwhile nobody can have pinned them: only the current one is written to.
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.giveUp(n)
+}
+
+// writeMark writes a mark frame. Its room is reserved. mu must be held.
+func (l *Log) writeMark(oldest uint64) error {
+	s := l.current()
+	m := mark{oldest: oldest, durable: l.durable}
+	b := s.seal.appendFrame(nil, s.end, frameMark, m.append(nil))
+	if _, err := s.f.WriteAt(b, s.end); err != nil {
+		return fmt.Errorf("mark the end of what is needed of the log: %w", err)
+	}
+	s.end += int64(len(b))
+	return nil
+}
+
+// giveUp closes the first n segments and makes them spares, or removes them.
+// That they are not needed is durable. syncMu and mu must be held.
+func (l *Log) giveUp(n int) error {
+	var errs []error
+	for _, s := range l.segments[:n] {
+		errs = append(errs, l.closeSegment(s))
+		if s.size != l.o.SegmentSize || len(l.spares) >= l.o.Spares {
+			errs = append(errs, l.o.FS.Remove(s.path))
+			continue
+		}
+		name := l.newSpareName()
+		if err := l.o.FS.Rename(s.path, name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		l.spares = append(l.spares, name)
+	}
+	l.segments = append(l.segments[:0:0], l.segments[n:]...)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("give up segments of the log: %w", err)
+	}
+	return nil
+}
