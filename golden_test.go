@@ -369,6 +369,9 @@ func TestOldPointersAreReadAndReplacedByNewOnes(t *testing.T) {
 	home := hometest.Unpack(t, "old_pointers")
 	s := open(t, home, Options{})
 	commit(t, s, change{oid: 0, data: rec("changed")})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,12 @@ func (s *Storage) enterNow(q *enterRequest) error {
 	s.snap.side = tree.B
 	s.mu.Unlock()
 	s.tree.UseB()
-	err := s.writeSnapshotFile(modeUser + "/" + q.code)
+	// Again: what the flush up to the boundary has put into A bears the time of
+	// the first floor, and the next version must be of a later second.
+	err := s.worker.raiseFloor(s)
+	if err == nil {
+		err = s.writeSnapshotFile(modeUser + "/" + q.code)
+	}
 	var failed error
 	s.mu.Lock()
 	if err == nil {

@@ -19,6 +19,7 @@ type model struct {
 	doubtful []*want // in a batch whose commit failed
 	last     zodb.TID
 	made     int // makes the content of each transaction different
+	open     []*Pending
 }
 
 func newModel() *model { return &model{released: make(map[zodb.TID]*want)} }
@@ -84,16 +85,21 @@ func (m *model) step(rnd *rand.Rand, l *Log, maxLen int) error {
 		l.Abort(p)
 		return err
 	default:
-		for n := rnd.IntN(len(m.kept) + 1); n > 0; n-- {
-			w := m.kept[0]
-			m.kept = m.kept[1:]
-			m.released[w.tid] = w
-			if err := l.Release(w.tid); err != nil {
-				return err
-			}
-		}
-		return nil
+		return m.release(l, rnd.IntN(len(m.kept)+1))
 	}
+}
+
+// release releases the n oldest.
+func (m *model) release(l *Log, n int) error {
+	for ; n > 0; n-- {
+		w := m.kept[0]
+		m.kept = m.kept[1:]
+		m.released[w.tid] = w
+		if err := l.Release(w.tid); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // commit commits a batch, one of whose transactions may stay open.
@@ -108,6 +114,7 @@ func (m *model) commit(rnd *rand.Rand, l *Log, maxLen int) error {
 			return err
 		}
 		if rnd.IntN(6) == 0 {
+			m.open = append(m.open, p)
 			continue
 		}
 		w.previous, w.tid = last, last+1
@@ -133,6 +140,7 @@ func (m *model) run(rnd *rand.Rand, o Options, steps, maxLen int) error {
 		return &modelError{err}
 	}
 	m.adopt(found)
+	m.open = nil
 	for _, c := range found.Transactions {
 		if m.released[c.TID] != nil {
 			if err := l.Release(c.TID); err != nil {
@@ -148,13 +156,11 @@ func (m *model) run(rnd *rand.Rand, o Options, steps, maxLen int) error {
 	if rnd.IntN(3) > 0 {
 		return l.Close()
 	}
-	for len(m.kept) > 0 {
-		w := m.kept[0]
-		m.kept = m.kept[1:]
-		m.released[w.tid] = w
-		if err := l.Release(w.tid); err != nil {
-			return errors.Join(err, l.Close())
-		}
+	for _, p := range m.open {
+		l.Abort(p)
+	}
+	if err := m.release(l, len(m.kept)); err != nil {
+		return errors.Join(err, l.Close())
 	}
 	return errors.Join(l.Clean(), l.Close())
 }
@@ -178,7 +184,7 @@ func crashHome(tb testing.TB, seed int64) *crashfs.FS {
 func modes(seed int64) map[string]crashfs.Mode {
 	return map[string]crashfs.Mode{
 		"none": crashfs.KeepNone, "all": crashfs.KeepAll,
-		"random 1": crashfs.Random(seed), "random 2": crashfs.Random(seed + 1000),
+		"random 1": crashfs.Random(uint32(seed)), "random 2": crashfs.Random(uint32(seed + 1000)),
 	}
 }
 
@@ -238,11 +244,12 @@ func crashAt(t *testing.T, seed uint64, n int) {
 		for k := before + 1; k <= after.Ops(); k += 1 + n%2 {
 			again := f.Crashed(mode)
 			again.CrashAt(k)
-			if err := m.copy().reopen(again); !errors.Is(err, crashfs.ErrCrashed) {
+			m := m.copy()
+			if err := m.reopen(again); !errors.Is(err, crashfs.ErrCrashed) {
 				fail(f, fmt.Errorf("crash in recovery at %d: %w", k, err))
 				return
 			}
-			if err := m.copy().reopen(again.Crashed(crashfs.Random(int64(k + n)))); err != nil {
+			if err := m.reopen(again.Crashed(crashfs.Random(uint32(k + n)))); err != nil {
 				fail(again, fmt.Errorf("after a crash in recovery at %d: %w", k, err))
 				return
 			}
@@ -269,10 +276,11 @@ func (m *model) reopen(f *crashfs.FS) error {
 	m.adopt(found)
 	w := m.next(rand.New(rand.NewPCG(1, 1)), 500)
 	w.previous = m.last
+	m.doubtful = []*want{w}
 	if err := tryPut(l, w); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	m.kept = append(m.kept, w)
+	m.kept, m.doubtful = append(m.kept, w), nil
 	if err := l.Close(); err != nil {
 		return err
 	}
@@ -306,7 +314,7 @@ func TestRecycledSegmentsNeverBringOldFramesBack(t *testing.T) {
 					t.Fatalf("seed %d, cycle %d: %v\noperations:\n%s", seed, cycle, err, strings.Join(f.Log(), "\n"))
 				}
 				crashes++
-				f = f.Crashed(crashfs.Random(rnd.Int64()))
+				f = f.Crashed(crashfs.Random(rnd.Uint32()))
 			}
 			t.Logf("%d crashes, %d transactions", crashes, m.last)
 			if crashes < 20 || m.last < 100 {

@@ -98,9 +98,9 @@
 // before the next one got its name; and names are durable before a segment is
 // written to. Append takes the space of the commit frame, so Commit needs none.
 //
-// A write or fsync that fails in Commit, an fsync or rename that fails
-// anywhere, poisons the log: it writes nothing any more, and every call returns the
-// first cause. A write that fails in Append harms nobody: the end of the log
+// A write that fails in Commit, an fsync that fails anywhere, and a rename that
+// fails when a segment is started, poison the log: it writes nothing any more, and
+// every call returns the first cause. A write that fails in Append harms nobody: the end of the log
 // does not move, and the next Append writes over it.
 //
 // With Options.Sync off nothing is ever made durable, and no frame or header
@@ -132,11 +132,12 @@
 //     [Cut] how many commit frames it found behind the cut.
 //
 // A segment that should be there and is not is damage. So is a header that
-// does not fit: headers are made durable before a segment gets its name. With
-// Sync off, segments before the last gap count as given up ([Recovered].Freed names
-// the last transaction whose data went with them), and a newest segment with
-// neither a valid header nor a valid frame counts as not there. An error
-// while reading is never taken for a bad frame.
+// does not fit: headers are made durable before a segment gets its name. If the
+// newest header says that the log was written with Sync off, segments before the
+// last gap count as given up ([Recovered].Freed names the last transaction whose
+// data went with them). And with Sync off Open takes a newest segment with neither
+// a valid header nor a valid frame for one that is not there. An error while
+// reading is never taken for a bad frame.
 //
 // Then Open makes durable what it has read, which may have been in the page
 // cache only, and starts a new segment, whose header says where the one before

@@ -71,7 +71,7 @@ func Open(o Options) (*Log, *Recovered, error) {
 	if err := o.validate(); err != nil {
 		return nil, nil, err
 	}
-	r, err := readLog(&o, o.FS.OpenWrite)
+	r, err := readLog(&o, o.FS.OpenWrite, o.Sync)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -84,7 +84,7 @@ func OpenReadOnly(o Options) (*Reader, *Recovered, error) {
 	}
 	var before error
 	for attempt := 1; ; attempt++ {
-		r, err := readLog(&o, o.FS.Open)
+		r, err := readLog(&o, o.FS.Open, true)
 		if err == nil {
 			return r.reader(), &r.found, nil
 		}

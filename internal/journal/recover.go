@@ -56,6 +56,7 @@ type source struct {
 type recovery struct {
 	o       *Options
 	open    func(name string) (vfs.File, error)
+	strict  bool      // the newest segment must have a header, even if there is nothing in it
 	sources []*source // the log: ascending, without holes
 	stale   []string  // files of the log that mean nothing: given up, spare
 	behind  []string  // files behind the cut
@@ -71,8 +72,8 @@ const advice = "Copy the whole HOME before anything else is tried. " +
 	"Without the files log-* and spare-* in the journal the storage opens again, and lacks the transactions that are in them"
 
 // readLog reads the log. What it opened stays open if there is no error.
-func readLog(o *Options, open func(string) (vfs.File, error)) (*recovery, error) {
-	r := &recovery{o: o, open: open, votes: make(map[uint64]*vote), where: make(map[zodb.TID]uint64)}
+func readLog(o *Options, open func(string) (vfs.File, error), strict bool) (*recovery, error) {
+	r := &recovery{o: o, open: open, strict: strict, votes: make(map[uint64]*vote), where: make(map[zodb.TID]uint64)}
 	if err := r.read(); err != nil {
 		return nil, errors.Join(err, r.closeFrom(0))
 	}
@@ -173,7 +174,7 @@ func (r *recovery) readHeader(s *source) error {
 }
 
 // openNewest opens and scans the newest segment, and returns the numbers up to
-// it. Without Sync, one that never got its header does not count.
+// it. One that never got its header does not count, unless that is impossible.
 func (r *recovery) openNewest(seqs []uint64) ([]uint64, error) {
 	for len(seqs) > 0 {
 		s, err := r.source(seqs[len(seqs)-1])
@@ -188,7 +189,7 @@ func (r *recovery) openNewest(seqs []uint64) ([]uint64, error) {
 		if s.bad == nil {
 			return seqs, nil
 		}
-		if r.o.Sync || r.newest.valid > 0 {
+		if r.strict || r.newest.valid > 0 {
 			return nil, damage(s, 0, s.bad.Error())
 		}
 		r.found.Cut = &Cut{Path: s.path, Reason: s.bad.Error()}
@@ -211,13 +212,13 @@ func (r *recovery) openOlder(seqs []uint64) error {
 		if seqs[i-1] == seqs[i]-1 {
 			continue
 		}
-		if r.o.Sync {
+		if newest.h.durable {
 			return r.missing(seqs[i] - 1)
 		}
 		first = i // the mark may have been lost, and the removals not
 		break
 	}
-	if seqs[first] != oldest && r.o.Sync {
+	if seqs[first] != oldest && newest.h.durable {
 		return r.missing(oldest)
 	}
 	for _, seq := range seqs[:first] {

@@ -138,16 +138,19 @@ func (t *Tree) Stat(n layout.Name) (info vfs.Info, where string, err error) {
 	return info, where, err
 }
 
-// floorStep is added to the floor, so that what comes after it differs in its
-// time stamp from what was there before: rsync looks for a difference only.
-const floorStep = time.Millisecond
+// floorStep is what the floor is a multiple of. rsync takes two files of the same
+// size for equal if their times are in the same second, and a pointer is always
+// of the same size: so what comes after a snapshot has to be in another second
+// than all that was there before.
+const floorStep = int64(time.Second)
 
 // RaiseFloor makes every file that is put into A or B from now on bear a time
-// stamp later than now, and later than all that were put before, whatever the
-// clock does. It is durable when it returns. It is called when a snapshot is
+// stamp of a later second than now, and than all that were put before, whatever
+// the clock does. So such a time may lie up to a second in the future. It is durable when it returns. It is called when a snapshot is
 // asked for, before anything else is done for it.
 func (t *Tree) RaiseFloor() error {
-	floor := max(t.o.Clock().UnixNano(), t.floor.Load(), t.newest.Load()) + int64(floorStep)
+	floor := max(t.o.Clock().UnixNano(), t.floor.Load(), t.newest.Load())
+	floor = (floor/floorStep + 1) * floorStep
 	write := func() error {
 		data := strconv.AppendInt(nil, floor, 10)
 		err := vfs.WriteFileAtomic(t.fs, asideFloorFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})

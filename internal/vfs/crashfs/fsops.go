@@ -1,7 +1,6 @@
 package crashfs
 
 import (
-	"io/fs"
 	"iter"
 	"maps"
 	"math/rand/v2"
