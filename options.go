@@ -49,6 +49,9 @@ type Options struct {
 	SpoolSize int
 	// NoControlSocket leaves out the socket by which tools reach the storage.
 	NoControlSocket bool
+	// CleanShutdown makes Close flush everything and leave a snapshot also where
+	// config/settings says quick_shutdown.
+	CleanShutdown bool
 	// RetryInterval is how often a full disk or a sublock that somebody holds is
 	// looked at again; default 1 second.
 	RetryInterval time.Duration

@@ -255,7 +255,7 @@ func (s *Storage) shutDown() error {
 		close(q.done)
 	}
 	failed := s.failure != nil
-	asItIs := failed || s.settings.Filesystem.QuickShutdown || s.snap.mode != modeNone || s.snap.recombining
+	asItIs := failed || s.settings.Filesystem.QuickShutdown && !s.o.CleanShutdown || s.snap.mode != modeNone || s.snap.recombining
 	s.mu.Unlock()
 	if asItIs {
 		return nil

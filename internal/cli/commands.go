@@ -5,4 +5,7 @@ import "github.com/spf13/cobra"
 // commands makes the subcommands, in the order in which help lists their groups.
 var commands = []func(*env) *cobra.Command{
 	newCreate,
+	newCheck,
+	newRecover,
+	newSalvage,
 }

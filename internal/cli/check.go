@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+type checkCommand struct {
+	home    string
+	since   string
+	workers int
+	json    bool
+}
+
+func newCheck(e *env) *cobra.Command {
+	var o checkCommand
+	c := &cobra.Command{
+		Use:   "check HOME",
+		Short: "Read every file of a storage and say what is wrong",
+		Long: `Read every file below HOME, running, stopped or a copy of config and A, and print
+each finding as it is found. A running storage is put into snapshot mode
+meanwhile. The exit status is 3 if there is damage.`,
+		Example: "  dirstorage check /srv/zodb\n  dirstorage check --since 03F6ED2440000000 --json /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home = args[0]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().StringVar(&o.since, "since", "", "look only at what transactions later than this `TID` wrote")
+	c.Flags().IntVar(&o.workers, "workers", 0, "files to look at at the same time; 0 = the number of processors")
+	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line, the last one the summary")
+	return c
+}
+
+func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
+	var since zodb.TID
+	if o.since != "" {
+		if since, err = zodb.ParseTID(o.since); err != nil {
+			return usage("--since: %w", err)
+		}
+	}
+	home, err := openHome(o.home)
+	if err != nil {
+		return err
+	}
+	snapshotOnly, release, err := stand(ctx, e, home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	var printed error
+	sum, err := check.Run(ctx, check.Options{FS: home, Since: since, Workers: o.workers, SnapshotOnly: snapshotOnly, Now: e.Now},
+		func(f check.Finding) { printed = errors.Join(printed, o.print(e, f)) })
+	if err = errors.Join(err, printed); err != nil {
+		return err
+	}
+	if err := o.printSummary(e, sum); err != nil {
+		return err
+	}
+	if sum.Damage > 0 {
+		return &status{code: exitDamage}
+	}
+	return nil
+}
+
+func (o *checkCommand) print(e *env, f check.Finding) error {
+	if o.json {
+		return json.NewEncoder(e.Stdout).Encode(f)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", f.Severity, f.Kind)
+	if f.HasOID {
+		fmt.Fprintf(&b, " oid %s", f.OID)
+	}
+	if f.TID != 0 {
+		fmt.Fprintf(&b, " tid %s", f.TID)
+	}
+	if f.Class != "" {
+		fmt.Fprintf(&b, " class %q", f.Class)
+	}
+	if f.Path != "" {
+		fmt.Fprintf(&b, " %s", strconv.Quote(f.Path))
+	}
+	if f.Kind == check.DanglingReference {
+		fmt.Fprintf(&b, " referred to by %s at %s", f.From, f.FromTID)
+	}
+	if f.Detail != "" {
+		fmt.Fprintf(&b, ": %s", f.Detail)
+	}
+	_, err := fmt.Fprintln(e.Stdout, b.String())
+	return err
+}
+
+func (o *checkCommand) printSummary(e *env, s check.Summary) error {
+	if o.json {
+		return json.NewEncoder(e.Stdout).Encode(map[string]check.Summary{"summary": s})
+	}
+	_, err := fmt.Fprintf(e.Stdout, "%d objects, %d revisions, %d transactions, %d blobs; last transaction %s\n%d files read: %d damaged, %d warnings, %d notes\n",
+		s.Objects, s.Revisions, s.Transactions, s.Blobs, s.LastTID, s.Files, s.Damage, s.Warnings, s.Notes)
+	return err
+}
+
+// stand makes sure that what is read does not change meanwhile. A storage that
+// nobody has open is kept so by its lock; one that runs is put into snapshot
+// mode, and then only config and A are to be looked at. release ends it.
+func stand(ctx context.Context, e *env, home vfs.FS) (snapshotOnly bool, release func() error, err error) {
+	lock, err := home.Lock("misc/lock")
+	switch {
+	case err == nil:
+		return false, lock.Close, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		// A copy of config and A, or one that may not be written to.
+		return false, func() error { return nil }, nil
+	case !errors.Is(err, vfs.ErrLocked):
+		return false, nil, err
+	}
+	running, derr := control.Dial(ctx, home.Path("."))
+	if derr != nil {
+		return false, nil, fmt.Errorf("%w: %w; it cannot be put into snapshot mode: %w", dirstorage.ErrLocked, err, derr)
+	}
+	host, _ := os.Hostname() // part of a name for humans
+	if err := running.Enter(ctx, fmt.Sprintf("check-%s-%d-%d", host, os.Getpid(), e.Now().UnixNano()), true); err != nil {
+		return false, nil, errors.Join(err, running.Close())
+	}
+	sublock, err := home.Lock("misc/sublock")
+	if err != nil {
+		return false, nil, errors.Join(err, running.Close())
+	}
+	// The snapshot ends with the conversation, once the sublock is free.
+	return true, func() error { return errors.Join(sublock.Close(), running.Close()) }, nil
+}

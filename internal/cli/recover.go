@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+)
+
+func newRecover(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "recover HOME",
+		Short: "Roll a storage forward that was not closed cleanly",
+		Long: `Roll forward what a crash, quick_shutdown or a close during a snapshot left in
+HOME/journal and HOME/B, and leave a clean snapshot: everything is in HOME/A.
+On a storage that was closed cleanly it changes nothing that matters.`,
+		Example: "  dirstorage recover /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return recoverHome(c.Context(), e, args[0]) },
+	}
+}
+
+// recoverHome opens the storage, which rolls it forward, and closes it cleanly.
+func recoverHome(ctx context.Context, e *env, home string) error {
+	s, err := dirstorage.Open(ctx, home, dirstorage.Options{Logger: e.logger(), NoControlSocket: true, CleanShutdown: true})
+	if err != nil {
+		return err
+	}
+	st := s.Status()
+	if st.Snapshot == "startup" {
+		err := fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", dirstorage.ErrLocked, home)
+		return errors.Join(hint(err, "wait until the copy of A is done, then run it again"), s.Close())
+	}
+	err = errors.Join(s.WaitNormal(ctx), s.Flush(ctx))
+	if err = errors.Join(err, s.Close()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(e.Stdout, "%s: %d transactions rolled forward; the last one is %s\n", home, st.RolledForward, st.LastTID)
+	return err
+}

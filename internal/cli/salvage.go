@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/salvage"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+type salvageCommand struct {
+	dir, home string
+	dryRun    bool
+	json      bool
+}
+
+func newSalvage(e *env) *cobra.Command {
+	var o salvageCommand
+	c := &cobra.Command{
+		Use:   "salvage DIR HOME",
+		Short: "Give files that lost their names their place below HOME/A again",
+		Long: `Look at each file below DIR (such as lost+found), tell from its header what it is,
+and copy it to its place below HOME/A. A place that is occupied is never
+touched, and nothing is taken out of DIR. HOME must not be open and must have
+been recovered. Run check afterwards.`,
+		Example: "  dirstorage salvage --dry-run /srv/lost+found /srv/zodb\n  dirstorage salvage /srv/lost+found /srv/zodb",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.dir, o.home = args[0], args[1]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be done, change nothing")
+	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line")
+	return c
+}
+
+func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
+	lost, err := vfs.OS(o.dir)
+	if err != nil {
+		return err
+	}
+	home, err := openHome(o.home)
+	if err != nil {
+		return err
+	}
+	lock, err := home.Lock("misc/lock")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	plan, err := salvage.Plan(ctx, lost, home)
+	if errors.Is(err, salvage.ErrNeedsRecovery) {
+		return hint(err, "run dirstorage recover %s", o.home)
+	}
+	if err != nil {
+		return err
+	}
+	for _, a := range plan {
+		if err := o.print(e, a); err != nil {
+			return err
+		}
+	}
+	if o.dryRun {
+		return nil
+	}
+	return salvage.Apply(ctx, lost, home, plan)
+}
+
+func (o *salvageCommand) print(e *env, a salvage.Action) error {
+	if o.json {
+		return json.NewEncoder(e.Stdout).Encode(a)
+	}
+	line := string(a.Verb)
+	if a.From != "" {
+		line += " " + a.From
+	}
+	if a.To != "" {
+		line += " -> " + a.To
+	}
+	if a.Detail != "" {
+		line += ": " + a.Detail
+	}
+	_, err := fmt.Fprintln(e.Stdout, line)
+	return err
+}
+
+// openHome returns the directory of a storage, or an error if it is none.
+func openHome(home string) (vfs.FS, error) {
+	f, err := vfs.OS(home)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", dirstorage.ErrNotAStorage, err)
+	}
+	if _, err := f.Stat("config/settings"); err != nil {
+		return nil, fmt.Errorf("%w: %w", dirstorage.ErrNotAStorage, err)
+	}
+	return f, nil
+}
