@@ -308,3 +308,40 @@ func (s *Storage) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (
 	}
 	return "", err
 }
+
+// TransactionSize returns the bytes of data, blobs not included, that a
+// transaction stored, without reading them. Revisions that were packed away
+// count nothing.
+func (s *Storage) TransactionSize(ctx context.Context, t *zodb.Transaction) (int64, error) {
+	var size int64
+	for _, oid := range t.OIDs {
+		n, err := s.dataSize(ctx, oid, t.TID)
+		if errors.Is(err, fs.ErrNotExist) && t.TID <= s.packed {
+			continue
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = &zodb.KeyError{OID: oid, TID: t.TID, Reason: "the file of this revision is missing, although it was not packed away"}
+		}
+		if err != nil {
+			return 0, err
+		}
+		size += n
+	}
+	return size, nil
+}
+
+func (s *Storage) dataSize(ctx context.Context, oid zodb.OID, tid zodb.TID) (size int64, err error) {
+	err = s.settled(ctx, func() error {
+		s.mu.RLock()
+		r, ok := s.unflushed.revision(oid, tid)
+		s.mu.RUnlock()
+		if ok {
+			size = r.entry.Len
+			return nil
+		}
+		info, _, err := s.tree.Stat(layout.Revision(oid, tid))
+		size = info.Size - record.ObjectHeaderSize
+		return err
+	})
+	return size, err
+}

@@ -5,7 +5,15 @@ import "github.com/spf13/cobra"
 // commands makes the subcommands, in the order in which help lists their groups.
 var commands = []func(*env) *cobra.Command{
 	newCreate,
+	newImport,
+	newExport,
+	newStatus,
+	newLog,
+	newHistory,
+	newShow,
+	newFiles,
 	newCheck,
 	newRecover,
 	newSalvage,
+	newVersion,
 }

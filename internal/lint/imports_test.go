@@ -35,6 +35,10 @@ var level = map[string]int{
 
 	".": 5,
 
+	"internal/transfer": 6,
+	"internal/snapshot": 6,
+	"internal/sample":   6,
+
 	"internal/cli": 7,
 
 	"cmd/dirstorage": 8,

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/transfer"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+type exportCommand struct {
+	home, target string
+	to           string
+	blobs        string
+	noBlobs      bool
+	force        bool
+	json         bool
+}
+
+func newExport(e *env) *cobra.Command {
+	var o exportCommand
+	c := &cobra.Command{
+		Use:   "export HOME DATA.FS",
+		Short: "Write a FileStorage that holds the same transactions",
+		Long: `Write a Data.fs that ZODB's FileStorage reads, with the tids, users and undo
+records of HOME. It reads beside a running storage, and holds what was
+committed before it began. The file gets its name when it is whole and durable.
+Revisions whose transaction was packed away come in transactions with the
+description “packed away”.`,
+		Example: `  dirstorage export /srv/zodb copy.fs --blobs copy-blobs
+  dirstorage export --to "2026-03-01 10:00" --no-blobs /srv/zodb then.fs`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home, o.target = args[0], args[1]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().StringVar(&o.to, "to", "", "the last transaction to export, by `TID` or time")
+	c.Flags().StringVar(&o.blobs, "blobs", "", "make a blob `DIR` for the file; it must not exist, or be empty")
+	c.Flags().BoolVar(&o.noBlobs, "no-blobs", false, "leave the content of blobs out")
+	c.Flags().BoolVar(&o.force, "force", false, "replace DATA.FS if it exists")
+	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	return c
+}
+
+func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
+	if o.noBlobs && o.blobs != "" {
+		return usage("--blobs and --no-blobs exclude each other")
+	}
+	options := transfer.ExportOptions{LeaveBlobs: o.noBlobs}
+	if options.To, err = e.parseTID("--to", o.to); err != nil {
+		return err
+	}
+	s, err := openReader(ctx, e, o.home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	dir, err := vfs.OS(filepath.Dir(o.target))
+	if err != nil {
+		return err
+	}
+	final := filepath.Base(o.target)
+	name := final
+	if _, err := dir.Stat(final); err == nil {
+		if !o.force {
+			return hint(fmt.Errorf("%w: %s", fs.ErrExist, o.target), "choose another name, or replace it with --force")
+		}
+		name += ".new"
+	}
+	if o.blobs != "" {
+		if err := os.Mkdir(o.blobs, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if options.Blobs, err = vfs.OS(o.blobs); err != nil {
+			return err
+		}
+	}
+	w, err := filestorage.Create(dir, name)
+	if errors.Is(err, fs.ErrExist) {
+		return hint(err, "an export that was killed left it, or another one is at work; remove it if there is none")
+	}
+	if err != nil {
+		return err
+	}
+	m := newMeter(e)
+	options.Progress = m.show
+	done, err := transfer.Export(ctx, s, w, options)
+	m.end()
+	if errors.Is(err, transfer.ErrBlob) {
+		err = hint(err, "give --blobs DIR, or leave them out by --no-blobs")
+	}
+	if err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	size := w.Size()
+	if err := w.Close(); err != nil {
+		return err
+	}
+	if name != final {
+		// An index that belongs to the old file would lead ZODB astray.
+		if err := dir.Remove(final + ".index"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := dir.Rename(name, final); err != nil {
+			return err
+		}
+		if err := dir.SyncDir("."); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		return e.printJSON(done)
+	}
+	_, err = fmt.Fprintf(e.Stdout, "exported %s transactions with %s records and %s blobs into %s (%s) in %s; the last one is %s\n",
+		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), o.target, human.Bytes(size),
+		human.Duration(m.spent()), formatLast(done.LastTID))
+	return err
+}
+
+// openReader opens a storage for reading only, beside whoever has it open.
+func openReader(ctx context.Context, e *env, home string) (*dirstorage.Storage, error) {
+	return dirstorage.Open(ctx, home, dirstorage.Options{ReadOnly: true, Logger: e.logger()})
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+type filesCommand struct {
+	home  string
+	since string
+	zero  bool
+}
+
+func newFiles(e *env) *cobra.Command {
+	var o filesCommand
+	c := &cobra.Command{
+		Use:   "files --since TID HOME",
+		Short: "Print the names of the files that changed since a transaction",
+		Long: `Print the names, relative to HOME, of the files of A that transactions later than
+TID wrote: what an incremental copy needs that knows the last transaction of the
+copy before. It costs what changed. What is not in A yet, because a snapshot is
+on, is left out. Use it within dirstorage snapshot run, so that A stands still.`,
+		Example: "  dirstorage snapshot run /srv/zodb -- sh -c 'dirstorage files -0 --since 03F6ED2440000000 /srv/zodb | tar -C /srv/zodb -cf /backup/incr.tar --null -T -'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home = args[0]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().StringVar(&o.since, "since", "", "a `TID` of the storage, or 0000000000000000 for all")
+	c.Flags().BoolVarP(&o.zero, "null", "0", false, "end each name with a zero byte instead of a line break")
+	return c
+}
+
+func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
+	if o.since == "" {
+		return usage("--since TID is needed")
+	}
+	id, ok := parseID(o.since)
+	if !ok {
+		return usage("--since %q: want a tid of 16 hexadecimal digits", o.since)
+	}
+	since := zodb.TID(id)
+	s, err := openReader(ctx, e, o.home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	home, err := openHome(o.home)
+	if err != nil {
+		return err
+	}
+	st := s.Status()
+	if since != 0 {
+		if _, err := s.Transaction(ctx, since); err != nil {
+			return hint(fmt.Errorf("--since: %w", err), "copy everything")
+		}
+	}
+	if st.Packed != 0 && since <= st.Packed {
+		return hint(fmt.Errorf("--since: the storage was packed to %s: what an earlier transaction wrote is not known any more", st.Packed), "copy everything")
+	}
+	out := bufio.NewWriter(e.Stdout)
+	end := byte('\n')
+	if o.zero {
+		end = 0
+	}
+	print := func(name string) error {
+		_, err := home.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			_, err = out.WriteString(name)
+		}
+		if err == nil {
+			err = out.WriteByte(end)
+		}
+		return err
+	}
+	pointers := make(map[string]bool)
+	any := false
+	for txn, err := range s.TransactionsBackward(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		if txn.TID <= since {
+			break
+		}
+		any = true
+		blob := func(zodb.OID) bool { return true } // the names of those that are not there are left out
+		for _, name := range s.FilesOf(txn, blob) {
+			n, _ := layout.Format(st.Format).Parse(name[len("A/"):])
+			if n.Kind == layout.KindPointer {
+				if pointers[name] {
+					continue
+				}
+				pointers[name] = true
+			}
+			if err := print(name); err != nil {
+				return err
+			}
+		}
+	}
+	if any {
+		for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
+			if err := print("A/" + layout.Format(st.Format).Path(n)); err != nil {
+				return err
+			}
+		}
+	}
+	return out.Flush()
+}

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+type historyCommand struct {
+	home, oid string
+	n         int
+	json      bool
+}
+
+func newHistory(e *env) *cobra.Command {
+	var o historyCommand
+	c := &cobra.Command{
+		Use:     "history HOME OID",
+		Short:   "List the revisions of an object, newest first",
+		Long:    "List the revisions of an object, newest first, back to the oldest that was not packed away.",
+		Example: "  dirstorage history /srv/zodb 0x1a",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home, o.oid = args[0], args[1]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().IntVarP(&o.n, "number", "n", 0, "so many at most; 0 = all")
+	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line")
+	return c
+}
+
+// historyLine is one revision as history prints it.
+type historyLine struct {
+	TID         zodb.TID  `json:"tid"`
+	Time        time.Time `json:"time"`
+	User        string    `json:"user"`
+	Description string    `json:"description"`
+	Size        int       `json:"size"`
+	Exists      bool      `json:"exists"`
+	Blob        bool      `json:"blob"`
+	UndoFrom    zodb.TID  `json:"undo_from,omitzero"`
+	PackedAway  bool      `json:"packed_away,omitempty"`
+}
+
+func (o *historyCommand) run(ctx context.Context, e *env) (err error) {
+	oid, err := parseOID(o.oid)
+	if err != nil {
+		return err
+	}
+	n := o.n
+	switch {
+	case n < 0:
+		return usage("-n %d: want 0 or more", n)
+	case n == 0:
+		n = math.MaxInt
+	}
+	s, err := openReader(ctx, e, o.home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	list, err := s.History(ctx, oid, n)
+	for _, h := range list {
+		if perr := o.print(e, h); perr != nil {
+			return perr
+		}
+	}
+	return err
+}
+
+func (o *historyCommand) print(e *env, h dirstorage.HistoryEntry) error {
+	if o.json {
+		return json.NewEncoder(e.Stdout).Encode(historyLine{TID: h.TID, Time: h.TID.Time(), User: string(h.Meta.User), Description: string(h.Meta.Description),
+			Size: h.Size, Exists: h.Exists, Blob: h.HasBlob, UndoFrom: h.UndoFrom, PackedAway: h.Packed})
+	}
+	note := ""
+	if !h.Exists {
+		note += "  does not exist from here on"
+	}
+	if h.HasBlob {
+		note += "  with a blob"
+	}
+	if h.UndoFrom != 0 {
+		note += "  as of " + h.UndoFrom.String()
+	}
+	if h.Packed {
+		note += "  transaction packed away"
+	}
+	_, err := fmt.Fprintf(e.Stdout, "%s  %s  %10s  %s  %s%s\n", h.TID, formatTID(h.TID), human.Bytes(int64(h.Size)), cut(printable(h.Meta.User)), cut(printable(h.Meta.Description)), note)
+	return err
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+type logCommand struct {
+	home     string
+	n        int
+	from, to string
+	oids     bool
+	json     bool
+}
+
+func newLog(e *env) *cobra.Command {
+	var o logCommand
+	c := &cobra.Command{
+		Use:   "log HOME",
+		Short: "List transactions, newest first",
+		Long: `List transactions, newest first: tid, time, objects, bytes of data, user and
+description. It reads beside a running storage.`,
+		Example: "  dirstorage log -n 20 /srv/zodb\n  dirstorage log --from \"2 days ago\" --oids --json /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home = args[0]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().IntVarP(&o.n, "number", "n", 0, "so many at most; 0 = all")
+	c.Flags().StringVar(&o.from, "from", "", "none earlier than this `TID` or time")
+	c.Flags().StringVar(&o.to, "to", "", "none later than this `TID` or time")
+	c.Flags().BoolVar(&o.oids, "oids", false, "list the objects of each")
+	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line")
+	return c
+}
+
+// logLine is one transaction as log prints it.
+type logLine struct {
+	TID          zodb.TID   `json:"tid"`
+	Time         time.Time  `json:"time"`
+	User         string     `json:"user"`
+	Description  string     `json:"description"`
+	ExtensionHex string     `json:"extension_hex,omitempty"`
+	Objects      int        `json:"objects"`
+	Bytes        int64      `json:"bytes"`
+	OIDs         []zodb.OID `json:"oids,omitempty"`
+}
+
+func (o *logCommand) run(ctx context.Context, e *env) (err error) {
+	from, err := e.parseTID("--from", o.from)
+	if err != nil {
+		return err
+	}
+	to, err := e.parseTID("--to", o.to)
+	if err != nil {
+		return err
+	}
+	if o.n < 0 {
+		return usage("-n %d: want 0 or more", o.n)
+	}
+	s, err := openReader(ctx, e, o.home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	shown := 0
+	for txn, err := range s.TransactionsBackward(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		if txn.TID < from || o.n > 0 && shown == o.n {
+			return nil
+		}
+		if o.to != "" && txn.TID > to {
+			continue
+		}
+		if err := o.print(ctx, e, s, txn); err != nil {
+			return err
+		}
+		shown++
+	}
+	return nil
+}
+
+func (o *logCommand) print(ctx context.Context, e *env, s *dirstorage.Storage, txn *zodb.Transaction) error {
+	size, err := s.TransactionSize(ctx, txn)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		line := logLine{TID: txn.TID, Time: txn.TID.Time(), User: string(txn.User), Description: string(txn.Description),
+			ExtensionHex: hex.EncodeToString(txn.Extension), Objects: len(txn.OIDs), Bytes: size}
+		if o.oids {
+			line.OIDs = txn.OIDs
+		}
+		return json.NewEncoder(e.Stdout).Encode(line)
+	}
+	_, err = fmt.Fprintf(e.Stdout, "%s  %s  %5s objects  %10s  %s  %s\n", txn.TID, formatTID(txn.TID), human.Count(int64(len(txn.OIDs))),
+		human.Bytes(size), cut(printable(txn.User)), cut(printable(txn.Description)))
+	if o.oids {
+		for _, oid := range txn.OIDs {
+			_, err = fmt.Fprintf(e.Stdout, "    %s\n", oid)
+		}
+	}
+	return err
+}

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// parseID accepts 16 hexadecimal digits, or 0x and up to 16 of them, as ZODB's
+// own tools print them. A number without either is refused: nobody could say
+// whether it is decimal.
+func parseID(text string) (uint64, bool) {
+	if digits, ok := strings.CutPrefix(text, "0x"); ok {
+		v, err := strconv.ParseUint(digits, 16, 64)
+		return v, err == nil && len(digits) <= 16
+	}
+	if len(text) != 16 {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(text, 16, 64)
+	return v, err == nil
+}
+
+func parseOID(text string) (zodb.OID, error) {
+	v, ok := parseID(text)
+	if !ok {
+		return 0, usage("bad oid %q: want 16 hexadecimal digits, or 0x and up to 16", text)
+	}
+	return zodb.OID(v), nil
+}
+
+// parseTID accepts a tid, or a time: that is then the tid of the moment.
+func (e *env) parseTID(flag, text string) (zodb.TID, error) {
+	if text == "" {
+		return 0, nil
+	}
+	if v, ok := parseID(text); ok {
+		return zodb.TID(v), nil
+	}
+	at, err := human.ParseTime(text, e.Now(), time.Local)
+	if err != nil {
+		return 0, usage("%s: neither a tid of 16 hexadecimal digits nor a time: %w", flag, err)
+	}
+	return zodb.TIDFromTime(at), nil
+}
+
+// printable makes bytes that somebody else wrote fit for a terminal: what is
+// not a visible character or a plain space is escaped.
+func printable(b []byte) string {
+	var out strings.Builder
+	for _, r := range strings.ToValidUTF8(string(b), "\uFFFD") {
+		if r == '\\' || !strconv.IsPrint(r) {
+			q := strconv.QuoteRune(r)
+			out.WriteString(q[1 : len(q)-1])
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+// cut makes a text short enough for a line of a list; --json has all of it.
+func cut(s string) string {
+	const most = 100
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
+}
+
+// formatTID gives the moment that a tid stands for, for people.
+func formatTID(tid zodb.TID) string { return human.FormatTime(tid.Time(), time.Local) }
+
+// formatLast gives a last transaction, which may be none.
+func formatLast(tid zodb.TID) string {
+	if tid == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%s (%s)", tid, formatTID(tid))
+}

@@ -1,0 +1,281 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// maxShown is the size up to which show reads a file that no format describes.
+const maxShown = 1 << 20
+
+// segmentMagic begins the segments of the journal; see package journal.
+const segmentMagic = "DSlog\r\n\x1a"
+
+// showFile shows any file: by its name where that is one of a database, else
+// by what it begins with.
+func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(abs)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return usage("%s is a directory; usage: dirstorage show FILE, or dirstorage show HOME OID [TID]", name)
+	}
+	n, home := databaseName(abs)
+	if n.Kind == layout.KindBlob {
+		return o.showBlob(e, abs, n)
+	}
+	head, err := readHead(abs, len(segmentMagic))
+	if err != nil {
+		return err
+	}
+	if bytes.HasPrefix(head, []byte(segmentMagic)) {
+		return o.showJournal(e, home, filepath.Base(abs))
+	}
+	known := n.Kind != 0 || bytes.HasPrefix(head, []byte(record.ObjectMagic)) || bytes.HasPrefix(head, []byte(record.TransactionMagic))
+	if !known && info.Size() > maxShown {
+		return fmt.Errorf("%s: no file of a database that show knows", name)
+	}
+	b, err := os.ReadFile(abs)
+	if err != nil {
+		return err
+	}
+	switch {
+	case bytes.HasPrefix(b, []byte(record.ObjectMagic)) || n.Kind == layout.KindRevision || n.Kind == layout.KindObject:
+		return o.showObjectFile(e, name, b)
+	case bytes.HasPrefix(b, []byte(record.TransactionMagic)) || n.Kind == layout.KindTransaction:
+		return o.showTransactionFile(e, name, b)
+	case n.Kind == layout.KindPointer:
+		serial, err := record.ParsePointer(b, name, n.OID)
+		if err != nil {
+			return err
+		}
+		return o.showValue(e, "pointer", map[string]any{"oid": n.OID, "serial": serial},
+			"the current revision of object %s is that of %s (%s)", n.OID, serial, formatTID(serial))
+	case n.Kind == layout.KindXOID:
+		v, err := record.ParseX(b, name)
+		if err != nil {
+			return err
+		}
+		return o.showValue(e, "x.oid", map[string]any{"oid": zodb.OID(v)}, "the highest oid handed out is %s", zodb.OID(v))
+	case n.Kind == layout.KindXSerial || n.Kind == layout.KindXPacked:
+		v, err := record.ParseX(b, name)
+		if err != nil {
+			return err
+		}
+		what := "the last transaction"
+		if n.Kind == layout.KindXPacked {
+			what = "packed up to"
+		}
+		return o.showValue(e, n.String(), map[string]any{"tid": zodb.TID(v)}, "%s: %s", what, formatLast(zodb.TID(v)))
+	case utf8.Valid(b):
+		_, err := io.WriteString(e.Stdout, strings.Join(printableLines(b), "\n")+"\n")
+		return err
+	}
+	return fmt.Errorf("%s: no file of a database that show knows", name)
+}
+
+func readHead(name string, n int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, n)
+	m, err := io.ReadFull(f, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return b[:m], errors.Join(err, f.Close())
+}
+
+// databaseName tells by its path which file of which HOME it is; the zero Name
+// if it is none.
+func databaseName(abs string) (n layout.Name, home string) {
+	for dir := filepath.Dir(abs); ; dir = filepath.Dir(dir) {
+		text, err := os.ReadFile(filepath.Join(dir, "config", "settings"))
+		if err == nil {
+			home = dir
+			rel, _ := filepath.Rel(dir, abs)
+			rel = filepath.ToSlash(rel)
+			if set, _, err := settings.Parse(text, "config/settings"); err == nil && len(rel) > 2 && (rel[:2] == "A/" || rel[:2] == "B/") {
+				if n, ok := set.Structure.Format.Parse(rel[2:]); ok {
+					return n, home
+				}
+			}
+			break
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	n, _ = layout.ParseName(path.Base(filepath.ToSlash(abs)))
+	return n, home
+}
+
+func printableLines(b []byte) []string {
+	lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	for i := range lines {
+		lines[i] = printable([]byte(lines[i]))
+	}
+	return lines
+}
+
+// showValue shows a file that holds one value.
+func (o *showCommand) showValue(e *env, kind string, facts map[string]any, format string, args ...any) error {
+	if o.json {
+		facts["kind"] = kind
+		return e.printJSON(facts)
+	}
+	_, err := fmt.Fprintf(e.Stdout, format+"\n", args...)
+	return err
+}
+
+func (o *showCommand) showObjectFile(e *env, name string, b []byte) error {
+	obj, damage := record.ParseObject(b, name, true)
+	if damage != nil {
+		// What the header says is better than nothing.
+		unchecked, err := record.ParseObject(b, name, false)
+		if err != nil {
+			return damage
+		}
+		obj = unchecked
+	}
+	r := shownRevision{Kind: "revision", OID: obj.OID, TID: obj.Serial, Previous: obj.Previous, UndoFrom: obj.UndoFrom,
+		Exists: !obj.Gone(), Blob: obj.HasBlob(), BlobMD5: hexOrNone(obj.BlobMD5[:]), Checksum: checksum(record.HasMD5(b), damage == nil), data: obj.Data}
+	return errors.Join(o.showRevision(e, &r), damage)
+}
+
+// shownTransaction is the file of a transaction as show prints it.
+type shownTransaction struct {
+	Kind         string     `json:"kind"`
+	TID          zodb.TID   `json:"tid"`
+	Previous     zodb.TID   `json:"previous,omitzero"`
+	User         string     `json:"user"`
+	Description  string     `json:"description"`
+	ExtensionHex string     `json:"extension_hex,omitempty"`
+	Checksum     string     `json:"checksum"`
+	OIDs         []zodb.OID `json:"oids"`
+}
+
+func (o *showCommand) showTransactionFile(e *env, name string, b []byte) error {
+	t, damage := record.ParseTransaction(b, name, true)
+	if damage != nil {
+		unchecked, err := record.ParseTransaction(b, name, false)
+		if err != nil {
+			return damage
+		}
+		t = unchecked
+	}
+	shown := shownTransaction{Kind: "transaction", TID: t.TID, Previous: t.Previous, User: string(t.User), Description: string(t.Description),
+		ExtensionHex: hex.EncodeToString(t.Extension), Checksum: checksum(record.HasMD5(b), damage == nil), OIDs: t.OIDs}
+	if o.json {
+		return errors.Join(e.printJSON(shown), damage)
+	}
+	f := fields{e: e}
+	f.line("transaction", "%s (%s)", t.TID, formatTID(t.TID))
+	f.line("transaction before", "%s", formatLast(t.Previous))
+	f.line("checksum", "%s", shown.Checksum)
+	f.line("user", "%s", printable(t.User))
+	f.line("description", "%s", printable(t.Description))
+	if len(t.Extension) > 0 {
+		f.line("extension", "%s", printable(t.Extension))
+	}
+	for _, oid := range t.OIDs {
+		f.line("wrote object", "%s", oid)
+	}
+	return errors.Join(f.err, damage)
+}
+
+func (o *showCommand) showBlob(e *env, name string, n layout.Name) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	h := md5.New()
+	size, err := io.Copy(h, f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	digest := hex.EncodeToString(h.Sum(nil))
+	return o.showValue(e, "blob", map[string]any{"oid": n.OID, "tid": n.TID, "size": size, "md5": digest},
+		"blob of object %s at %s (%s): %s, MD5 %s", n.OID, n.TID, formatTID(n.TID), human.Bytes(size), digest)
+}
+
+// showJournal lists what a segment holds of transactions that were committed.
+func (o *showCommand) showJournal(e *env, home, segment string) (err error) {
+	if home == "" {
+		return fmt.Errorf("%s: a segment of a journal can only be shown in its HOME", segment)
+	}
+	dir, err := vfs.OS(home)
+	if err != nil {
+		return err
+	}
+	text, err := dir.ReadFile("config/identity")
+	if err != nil {
+		return err
+	}
+	id, err := settings.ParseIdentity(text)
+	if err != nil {
+		return err
+	}
+	options := journal.Options{FS: dir, Dir: "journal"}
+	digits, err := hex.DecodeString(id)
+	if err != nil {
+		return err
+	}
+	copy(options.Identity[:], digits)
+	log, found, err := journal.OpenReadOnly(options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	type line struct {
+		TID         zodb.TID   `json:"tid"`
+		User        string     `json:"user"`
+		Description string     `json:"description"`
+		OIDs        []zodb.OID `json:"oids"`
+	}
+	lines := []line{}
+	for _, c := range found.Transactions {
+		l := line{TID: c.TID, User: string(c.Meta.User), Description: string(c.Meta.Description)}
+		here := len(c.Records) == 0
+		for i := range c.Records {
+			l.OIDs = append(l.OIDs, c.Records[i].OID)
+			here = here || segment == fmt.Sprintf("log-%016X", c.Records[i].Pos.Segment)
+		}
+		if here {
+			lines = append(lines, l)
+		}
+	}
+	if o.json {
+		return e.printJSON(map[string]any{"kind": "journal", "segment": segment, "transactions": lines})
+	}
+	f := fields{e: e}
+	f.line("journal segment", "%s, %d committed transactions in it", segment, len(lines))
+	for _, l := range lines {
+		f.line("transaction", "%s (%s)  %d objects  %s  %s", l.TID, formatTID(l.TID), len(l.OIDs), printable([]byte(l.User)), printable([]byte(l.Description)))
+	}
+	return f.err
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/human"
+)
+
+func newStatus(e *env) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status HOME",
+		Short: "Say in which state a storage is and how much it holds",
+		Long: `Say whether a storage is running, in which state of snapshot mode it is, what its
+last transaction is, what waits to be flushed, and how much it holds. It costs
+nothing, whatever the size of the storage.`,
+		Example: "  dirstorage status /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			st, err := readStatus(c.Context(), e, args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return e.printJSON(st)
+			}
+			return st.print(e)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// homeStatus is a storage's description of itself, with whether it runs.
+type homeStatus struct {
+	Running bool `json:"running"`
+	dirstorage.Status
+}
+
+// readStatus asks the process that has the storage open, or else looks at the
+// files.
+func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
+	st := homeStatus{Running: true}
+	running, err := control.Dial(ctx, home)
+	if err == nil {
+		b, err := running.Status(ctx)
+		if err = errors.Join(err, running.Close()); err != nil {
+			return st, err
+		}
+		return st, json.Unmarshal(b, &st.Status)
+	}
+	if !errors.Is(err, control.ErrNotRunning) {
+		return st, err
+	}
+	s, err := openReader(ctx, e, home)
+	if err != nil {
+		return st, err
+	}
+	st = homeStatus{Status: s.Status()}
+	st.PID, st.ReadOnly = 0, false
+	if st.Snapshot == "" {
+		dir, err := openHome(home)
+		if err != nil {
+			return st, errors.Join(err, s.Close())
+		}
+		code, err := dir.ReadFile("misc/snapshot")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return st, errors.Join(err, s.Close())
+		}
+		st.Snapshot = string(code)
+	}
+	return st, s.Close()
+}
+
+func (st *homeStatus) print(e *env) error {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(e.Stdout, "%-18s %s\n", name+":", fmt.Sprintf(format, args...))
+	}
+	line("storage", "%s (%s, %s, identity %s)", st.Home, st.Class, st.Format, st.Identity)
+	if st.Running {
+		line("state", "running, pid %d", st.PID)
+	} else {
+		line("state", "not running, or without a control socket")
+	}
+	switch {
+	case st.Snapshot != "":
+		line("snapshot mode", "%s", printable([]byte(st.Snapshot)))
+	case st.Running:
+		line("snapshot mode", "off")
+	default:
+		line("snapshot mode", "off: it was not closed cleanly, and is rolled forward at the next start")
+	}
+	if st.Failure != "" {
+		line("READ-ONLY", "%s", st.Failure)
+	}
+	if st.Trouble != "" {
+		line("TROUBLE", "%s", st.Trouble)
+	}
+	line("last transaction", "%s", formatLast(st.LastTID))
+	if st.Packed != 0 {
+		line("packed", "%s", formatLast(st.Packed))
+	}
+	n := st.Counts
+	if n.Exact {
+		line("holds", "%s objects, %s revisions, %s transactions; %s, of which %s of blobs", human.Count(n.Objects), human.Count(n.Revisions),
+			human.Count(n.Transactions), human.Bytes(n.Bytes), human.Bytes(n.BlobBytes))
+	} else {
+		line("holds", "up to %s objects (nobody has counted)", human.Count(n.Objects))
+	}
+	line("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
+	if st.Running {
+		line("open transactions", "%d", st.OpenTransactions)
+	}
+	_, err := fmt.Fprintf(e.Stdout, "%-18s %s of %s, %s of %s inodes\n", "free:", human.Bytes(int64(st.Space.FreeBytes)), human.Bytes(int64(st.Space.TotalBytes)),
+		human.Count(int64(st.Space.FreeInodes)), human.Count(int64(st.Space.TotalInodes)))
+	return err
+}

@@ -1,0 +1,8 @@
+// Package transfer copies databases between a Data.fs and a storage: whole,
+// with their blobs, tids, undo records and the names of who did what.
+//
+// Both directions go transaction by transaction, in the order of the tids, and
+// hold one transaction at a time in memory. An import that was interrupted goes
+// on where it stopped, because the transactions that are there already say
+// where that was.
+package transfer

@@ -1,0 +1,267 @@
+package transfer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+	"slices"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// ExportOptions of [Export].
+type ExportOptions struct {
+	// To is the last transaction to export; 0 = all.
+	To zodb.TID
+	// Blobs is the root of an empty directory for blobs; nil = there is none, and
+	// the first blob is an error that matches ErrBlob, unless they are left out.
+	// After an error it is empty again.
+	Blobs      vfs.FS
+	LeaveBlobs bool           // the records of blobs are exported without their content
+	Progress   func(Progress) // may be nil; called after each transaction
+}
+
+// Exported is what an export has done.
+type Exported struct {
+	Transactions int64 `json:"transactions"`
+	// PackedAway is how many of them were made up, because revisions are there
+	// whose transaction was packed away.
+	PackedAway int64    `json:"packed_away"`
+	Records    int64    `json:"records"`
+	Bytes      int64    `json:"bytes"` // of records and blobs
+	Blobs      int64    `json:"blobs"`
+	LeftOut    int64    `json:"blobs_left_out"`
+	LastTID    zodb.TID `json:"last_tid"`
+}
+
+// Export writes a storage as a Data.fs that ZODB's FileStorage reads; the
+// caller closes the writer. Revisions whose transaction was packed away, and
+// all objects of class Minimal, come in transactions without user and with the
+// description “packed away”.
+func Export(ctx context.Context, s *dirstorage.Storage, w *filestorage.Writer, o ExportOptions) (Exported, error) {
+	ex := exporter{s: s, w: w, o: o}
+	err := ex.run(ctx)
+	return ex.result, err
+}
+
+type exporter struct {
+	s      *dirstorage.Storage
+	w      *filestorage.Writer
+	o      ExportOptions
+	total  int64
+	result Exported
+}
+
+func (ex *exporter) run(ctx context.Context) error {
+	if ex.o.Blobs == nil {
+		return ex.exportAll(ctx)
+	}
+	if err := prepareBlobs(ex.o.Blobs); err != nil {
+		return err
+	}
+	err := ex.exportAll(ctx)
+	if err != nil {
+		err = errors.Join(err, empty(ex.o.Blobs))
+	}
+	return err
+}
+
+// empty removes what is in a directory.
+func empty(dir vfs.FS) error {
+	var names []string
+	for e, err := range dir.List(".") {
+		if err != nil {
+			return err
+		}
+		names = append(names, e.Name)
+	}
+	for _, name := range names {
+		if err := vfs.RemoveAll(dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ex *exporter) exportAll(ctx context.Context) error {
+	unlisted, err := ex.unlisted(ctx)
+	if err != nil {
+		return err
+	}
+	if n := ex.s.Counts(); n.Exact {
+		ex.total = n.Transactions
+	}
+	for txn, err := range ex.listed(ctx) {
+		if err != nil {
+			return err
+		}
+		for len(unlisted) > 0 && unlisted[0].tid < txn.TID {
+			if unlisted, err = ex.exportUnlisted(ctx, unlisted); err != nil {
+				return err
+			}
+		}
+		if err := ex.export(ctx, txn); err != nil {
+			return err
+		}
+	}
+	for len(unlisted) > 0 {
+		if unlisted, err = ex.exportUnlisted(ctx, unlisted); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listed yields the transactions of the storage; none for class Minimal.
+func (ex *exporter) listed(ctx context.Context) iter.Seq2[*zodb.Transaction, error] {
+	if ex.s.Status().Class == dirstorage.ClassMinimal {
+		return func(func(*zodb.Transaction, error) bool) {}
+	}
+	return ex.s.Transactions(ctx, 0, ex.o.To)
+}
+
+// revision is one that no transaction lists.
+type revision struct {
+	tid zodb.TID
+	oid zodb.OID
+}
+
+// unlisted returns the revisions up to To whose transaction was packed away, by
+// tid and oid. It costs a look at every object where there may be such.
+func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
+	st := ex.s.Status()
+	minimal := st.Class == dirstorage.ClassMinimal
+	if !minimal && st.Packed == 0 {
+		return nil, nil
+	}
+	listed := make(map[zodb.TID]bool)
+	for txn, err := range ex.listed(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if txn.TID > st.Packed {
+			break
+		}
+		listed[txn.TID] = true
+	}
+	var found []revision
+	for oid, err := range ex.s.OIDs(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		for serial, err := range ex.s.Serials(ctx, oid) {
+			if err != nil {
+				return nil, err
+			}
+			if (minimal || serial <= st.Packed) && !listed[serial] && (ex.o.To == 0 || serial <= ex.o.To) {
+				found = append(found, revision{serial, oid})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b revision) int {
+		return cmp.Or(cmp.Compare(a.tid, b.tid), cmp.Compare(a.oid, b.oid))
+	})
+	return slices.Compact(found), nil
+}
+
+// exportUnlisted exports the revisions of the first tid and returns the others.
+func (ex *exporter) exportUnlisted(ctx context.Context, list []revision) ([]revision, error) {
+	txn := &zodb.Transaction{TID: list[0].tid, Status: 'p', TxnMeta: zodb.TxnMeta{Description: []byte("packed away")}}
+	for len(list) > 0 && list[0].tid == txn.TID {
+		txn.OIDs = append(txn.OIDs, list[0].oid)
+		list = list[1:]
+	}
+	ex.result.PackedAway++
+	return list, ex.export(ctx, txn)
+}
+
+func (ex *exporter) export(ctx context.Context, txn *zodb.Transaction) error {
+	var blobs []zodb.OID
+	records := func(yield func(zodb.Record, error) bool) {
+		for rec, err := range ex.s.Records(ctx, txn) {
+			ex.result.Records++
+			ex.result.Bytes += int64(len(rec.Data))
+			if rec.HasBlob {
+				blobs = append(blobs, rec.OID)
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+	if err := ex.w.Append(txn, records); err != nil {
+		return fmt.Errorf("transaction %s: %w", txn.TID, err)
+	}
+	for _, oid := range blobs {
+		if err := ex.exportBlob(ctx, oid, txn.TID); err != nil {
+			return fmt.Errorf("transaction %s: object %s: %w", txn.TID, oid, err)
+		}
+	}
+	ex.result.Transactions++
+	ex.result.LastTID = txn.TID
+	if ex.o.Progress != nil {
+		ex.o.Progress(Progress{Transactions: ex.result.Transactions, Records: ex.result.Records, Done: ex.result.Transactions, Total: ex.total})
+	}
+	return nil
+}
+
+// prepareBlobs makes an empty directory one that ZODB takes for a blob directory.
+func prepareBlobs(dir vfs.FS) error {
+	for e, err := range dir.List(".") {
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("the blob directory %s is not empty: it holds %s", dir.Path("."), e.Name)
+	}
+	if err := vfs.WriteFileAtomic(dir, ".layout.new", ".layout", []byte(filestorage.BlobBushy), vfs.SyncOptions{File: true, Dir: true}); err != nil {
+		return err
+	}
+	return dir.Mkdir("tmp")
+}
+
+// exportBlob copies one blob and makes it durable.
+func (ex *exporter) exportBlob(ctx context.Context, oid zodb.OID, tid zodb.TID) (err error) {
+	if ex.o.LeaveBlobs {
+		ex.result.LeftOut++
+		return nil
+	}
+	if ex.o.Blobs == nil {
+		return fmt.Errorf("%w: there is no blob directory to put it into", ErrBlob)
+	}
+	src, err := ex.s.OpenBlob(ctx, oid, tid)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	name := filestorage.BlobBushy.Path(oid, tid)
+	made, err := vfs.MkdirAll(ex.o.Blobs, path.Dir(name))
+	if err != nil {
+		return err
+	}
+	f, err := ex.o.Blobs.Create(name)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, src)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	for _, dir := range append(made, name) {
+		if err := ex.o.Blobs.SyncDir(path.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	ex.result.Blobs++
+	ex.result.Bytes += n
+	return nil
+}
