@@ -22,7 +22,9 @@ import (
 //     transaction that is not later than x.serial must be in A or B already,
 //     byte by byte; one that is not there means that A and the journal are not
 //     of one piece (A restored from a backup, say), and Open refuses.
-//  2. misc/snapshot is removed, durably, unless somebody holds the sublock.
+//  2. If A was a snapshot, the floor of time stamps rises: somebody may have
+//     copied it while the storage was closed. Then misc/snapshot is removed,
+//     durably, unless somebody holds the sublock.
 //  3. Directories that the original left in journal/ go into B, oldest first,
 //     and its replica.tar into A. These are few files.
 //  4. The log's transactions go into the index, as if they had just been
@@ -61,6 +63,13 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 	}
 	if !originals.Empty() && len(pending) > 0 {
 		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", ErrJournalOlder, journalDir)
+	}
+	if _, err := s.fs.Stat(snapshotFile); err == nil {
+		if err := s.worker.raiseFloor(s); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	if s.snap.sublock != nil {
 		if err := s.removeSnapshotFile(); err != nil {

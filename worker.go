@@ -254,11 +254,24 @@ func (s *Storage) shutDown() error {
 		q.err = ErrClosed
 		close(q.done)
 	}
-	failed := s.failure != nil
-	asItIs := failed || s.settings.Filesystem.QuickShutdown && !s.o.CleanShutdown || s.snap.mode != modeNone || s.snap.recombining
+	asItIs := s.failure != nil || s.settings.Filesystem.QuickShutdown && !s.o.CleanShutdown || s.snap.mode != modeNone
+	recombining := s.snap.recombining
 	s.mu.Unlock()
 	if asItIs {
 		return nil
+	}
+	if recombining {
+		// One slice more, so that a storage with an empty B, which may have been opened
+		// a moment ago, is closed cleanly, and the close still takes no longer than that.
+		if err := s.worker.recombine(s); err != nil {
+			return fmt.Errorf("moving B into A failed; nothing is lost, the next open goes on: %w", err)
+		}
+		s.mu.RLock()
+		recombining = s.snap.recombining
+		s.mu.RUnlock()
+		if recombining {
+			return nil
+		}
 	}
 	for {
 		s.mu.RLock()

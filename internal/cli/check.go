@@ -6,15 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/check"
-	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/snapshot"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -119,28 +117,21 @@ func (o *checkCommand) printSummary(e *env, s check.Summary) error {
 // nobody has open is kept so by its lock; one that runs is put into snapshot
 // mode, and then only config and A are to be looked at. release ends it.
 func stand(ctx context.Context, e *env, home vfs.FS) (snapshotOnly bool, release func() error, err error) {
-	lock, err := home.Lock("misc/lock")
-	switch {
-	case err == nil:
-		return false, lock.Close, nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		// A copy of config and A, or one that may not be written to.
-		return false, func() error { return nil }, nil
-	case !errors.Is(err, vfs.ErrLocked):
+	if e.Getenv("SNAPSHOT_VERSION") == "" {
+		lock, err := home.Lock("misc/lock")
+		switch {
+		case err == nil:
+			return false, lock.Close, nil
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+			// A copy of config and A, or one that may not be written to.
+			return false, func() error { return nil }, nil
+		case !errors.Is(err, vfs.ErrLocked):
+			return false, nil, err
+		}
+	}
+	held, err := snapshot.Enter(ctx, e.snapshotOptions(home.Path(".")))
+	if err != nil {
 		return false, nil, err
 	}
-	running, derr := control.Dial(ctx, home.Path("."))
-	if derr != nil {
-		return false, nil, fmt.Errorf("%w: %w; it cannot be put into snapshot mode: %w", dirstorage.ErrLocked, err, derr)
-	}
-	host, _ := os.Hostname() // part of a name for humans
-	if err := running.Enter(ctx, fmt.Sprintf("check-%s-%d-%d", host, os.Getpid(), e.Now().UnixNano()), true); err != nil {
-		return false, nil, errors.Join(err, running.Close())
-	}
-	sublock, err := home.Lock("misc/sublock")
-	if err != nil {
-		return false, nil, errors.Join(err, running.Close())
-	}
-	// The snapshot ends with the conversation, once the sublock is free.
-	return true, func() error { return errors.Join(sublock.Close(), running.Close()) }, nil
+	return true, func() error { return held.Release(context.WithoutCancel(ctx)) }, nil
 }

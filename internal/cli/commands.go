@@ -12,8 +12,11 @@ var commands = []func(*env) *cobra.Command{
 	newHistory,
 	newShow,
 	newFiles,
+	newSnapshot,
 	newCheck,
 	newRecover,
 	newSalvage,
+	newDemo,
+	newDemoWriter,
 	newVersion,
 }

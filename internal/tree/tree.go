@@ -56,8 +56,8 @@ type Tree struct {
 	fs    vfs.FS
 	readB atomic.Bool  // B may hold files
 	floor atomic.Int64 // nanoseconds; 0 = no snapshot was ever asked for
-	// newest is the latest time at which a file was put here in this run; one
-	// goroutine puts files, another raises the floor.
+	// newest is the latest time stamp of a file in A or B; one goroutine puts
+	// files, another raises the floor.
 	newest atomic.Int64
 }
 
@@ -78,6 +78,15 @@ func New(o Options) (*Tree, error) {
 		t.floor.Store(n)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
+	}
+	// x.serial is the last file of each flush, so none is newer.
+	for _, side := range []Side{A, B} {
+		info, err := o.FS.Stat(t.Path(side, layout.XSerial))
+		if err == nil {
+			t.sawTime(info.ModTime.UnixNano())
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
 	return t, nil
 }
@@ -146,11 +155,16 @@ const floorStep = int64(time.Second)
 
 // RaiseFloor makes every file that is put into A or B from now on bear a time
 // stamp of a later second than now, and than all that were put before, whatever
-// the clock does. So such a time may lie up to a second in the future. It is durable when it returns. It is called when a snapshot is
-// asked for, before anything else is done for it.
+// the clock does. So such a time may lie some seconds in the future: one for
+// each snapshot that was entered within a second. It is durable when it
+// returns. It is called when a snapshot is asked for, before anything else is
+// done for it, and again when all of it is in A.
 func (t *Tree) RaiseFloor() error {
-	floor := max(t.o.Clock().UnixNano(), t.floor.Load(), t.newest.Load())
-	floor = (floor/floorStep + 1) * floorStep
+	latest := max(t.o.Clock().UnixNano(), t.newest.Load())
+	if t.floor.Load() > latest {
+		return nil // nothing was put here since it was raised
+	}
+	floor := (latest/floorStep + 1) * floorStep
 	write := func() error {
 		data := strconv.AppendInt(nil, floor, 10)
 		err := vfs.WriteFileAtomic(t.fs, asideFloorFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})
@@ -183,17 +197,20 @@ func (t *Tree) RaiseFloor() error {
 // may have been behind it at or since the moment begun.
 func (t *Tree) stamp(name string, begun time.Time) error {
 	now := t.o.Clock()
-	if n := max(begun.UnixNano(), now.UnixNano()); n > t.newest.Load() {
-		t.newest.Store(n)
-	}
-	floor := t.floor.Load()
-	if floor == 0 {
+	latest, floor := max(begun.UnixNano(), now.UnixNano()), t.floor.Load()
+	if floor == 0 || min(begun.UnixNano(), now.UnixNano())-int64(stampSlack) > floor {
+		t.sawTime(latest)
 		return nil
 	}
-	if min(begun.UnixNano(), now.UnixNano())-int64(stampSlack) > floor {
-		return nil
-	}
+	t.sawTime(max(latest, floor))
 	return t.fs.SetModTime(name, time.Unix(0, max(now.UnixNano(), floor)))
+}
+
+// sawTime notes the time stamp of a file in A or B.
+func (t *Tree) sawTime(ns int64) {
+	if ns > t.newest.Load() {
+		t.newest.Store(ns)
+	}
 }
 
 // mkdirs makes a directory and what is missing above it, and notes those whose

@@ -1,0 +1,214 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/snapshot"
+)
+
+func newSnapshot(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "snapshot",
+		Short: "Make HOME/A stand still while something copies it",
+		Long: `In snapshot mode nothing below HOME/A changes, while the storage goes on reading
+and writing. A copy of HOME/config and HOME/A that is made then is a backup.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newSnapshotRun(e), newSnapshotEnter(e), newSnapshotLeave(e), newSnapshotStatus(e))
+	return c
+}
+
+// snapshotOptions are those that all commands have in common.
+func (e *env) snapshotOptions(home string) snapshot.Options {
+	return snapshot.Options{Home: home, Now: e.Now, Getenv: e.Getenv, Warn: func(text string) {
+		fmt.Fprintf(e.Stderr, "dirstorage: %s\n", text)
+	}}
+}
+
+type snapshotRunCommand struct {
+	home, conf        string
+	timeout, interval float64
+	quiet             bool
+	command           []string
+}
+
+func newSnapshotRun(e *env) *cobra.Command {
+	var o snapshotRunCommand
+	c := &cobra.Command{
+		Use:   "run HOME [-- COMMAND [ARG...]]",
+		Short: "Run a command while HOME/A stands still",
+		Long: `Bring the storage into snapshot mode, by the methods of config/snapshot.conf:
+one that is running over its control socket (or over XML-RPC), one that nobody
+has open directly. Lock misc/sublock, make sure that misc/snapshot is there, run
+COMMAND, and leave snapshot mode again.
+
+The exit status is that of COMMAND, 128 and the number if a signal killed it, 0
+without COMMAND, and 1 if snapshot mode was not reached or did not last.
+COMMAND finds SNAPSHOT_VERSION=2, SNAPSHOT_DIRECTORY and SNAPSHOT_TIMESTAMP
+(seconds since 1970, shortly before the snapshot) in its environment; commands of
+this program that it starts take part in the snapshot.`,
+		Example: "  dirstorage snapshot run /srv/zodb -- tar -C /srv/zodb -czf /backup/full.tgz config A",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home, o.command = args[0], args[1:]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().SetInterspersed(false)
+	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if it fails, try again for so many `seconds`")
+	c.Flags().Float64VarP(&o.interval, "sleep", "s", 10, "`seconds` between two tries")
+	c.Flags().StringVar(&o.conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
+	c.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "say nothing about tries that failed")
+	return c
+}
+
+func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
+	if o.timeout < 0 || o.interval <= 0 {
+		return usage("-t and -s: want positive numbers of seconds")
+	}
+	options := e.snapshotOptions(o.home)
+	options.Conf = o.conf
+	options.Timeout = time.Duration(o.timeout * float64(time.Second))
+	options.Interval = time.Duration(o.interval * float64(time.Second))
+	if o.quiet {
+		options.Warn = nil
+	}
+	held, err := snapshot.Enter(ctx, options)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return &status{code: exitFailed, err: err}
+	}
+	code, err := 0, error(nil)
+	if len(o.command) > 0 {
+		code, err = o.start(ctx, e, held)
+	}
+	// Whatever became of the command.
+	if rerr := held.Release(context.WithoutCancel(ctx)); rerr != nil || err != nil {
+		return &status{code: max(code, exitFailed), err: errors.Join(err, rerr)}
+	}
+	if code != 0 {
+		return &status{code: code}
+	}
+	return nil
+}
+
+// Exit status of a command that cannot be started, as shells have it.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+// start runs the command to its end and returns its exit status. A signal that
+// asks this process to end is passed on; A stands still until the command is
+// gone.
+func (o *snapshotRunCommand) start(ctx context.Context, e *env, held *snapshot.Held) (int, error) {
+	c := exec.CommandContext(ctx, o.command[0], o.command[1:]...)
+	c.Stdin, c.Stdout, c.Stderr = e.Stdin, e.Stdout, e.Stderr
+	c.Env = append(os.Environ(), held.Environment(o.home)...)
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	err := c.Run()
+	if c.ProcessState != nil {
+		ws, ok := c.ProcessState.Sys().(syscall.WaitStatus)
+		if ok && ws.Signaled() {
+			return 128 + int(ws.Signal()), nil
+		}
+		return c.ProcessState.ExitCode(), nil
+	}
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		return exitNotFound, err
+	}
+	return exitNotExecutable, err
+}
+
+func newSnapshotEnter(e *env) *cobra.Command {
+	var code, conf string
+	c := &cobra.Command{
+		Use:   "enter HOME",
+		Short: "Bring a storage into snapshot mode and leave it there",
+		Long: `Bring the storage into snapshot mode, and print what misc/snapshot then holds. It
+stays so until snapshot leave. Whoever copies A locks misc/sublock (flock) first
+and looks for misc/snapshot then; snapshot run does that by itself.`,
+		Example: "  dirstorage snapshot enter /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o := e.snapshotOptions(args[0])
+			o.Conf = conf
+			now, err := snapshot.Start(c.Context(), o, code)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(e.Stdout, printable([]byte(now)))
+			return err
+		},
+	}
+	c.Flags().StringVar(&code, "code", "", "a `name` for it, without which it cannot be left; default: made up")
+	c.Flags().StringVar(&conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
+	return c
+}
+
+func newSnapshotLeave(e *env) *cobra.Command {
+	var code, conf string
+	c := &cobra.Command{
+		Use:     "leave HOME",
+		Short:   "End the snapshot mode of a storage",
+		Long:    `End the snapshot mode of a storage. It is refused while somebody holds misc/sublock. A storage that was closed stays a snapshot until it is opened again.`,
+		Example: "  dirstorage snapshot leave /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o := e.snapshotOptions(args[0])
+			o.Conf = conf
+			left, err := snapshot.Stop(c.Context(), o, code)
+			if err == nil && !left {
+				_, err = fmt.Fprintln(e.Stdout, "nothing to leave: the storage was closed cleanly")
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&code, "code", "", "the `name` under which it was entered; default: that in misc/snapshot")
+	c.Flags().StringVar(&conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
+	return c
+}
+
+func newSnapshotStatus(e *env) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "status HOME",
+		Short:   "Say whether HOME/A is a snapshot now",
+		Long:    `Print what misc/snapshot holds: user/NAME in snapshot mode, shutdown after a clean close; “off” if A is no snapshot. The exit status is 4 then.`,
+		Example: "  dirstorage snapshot status /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			st, err := readStatus(c.Context(), e, args[0])
+			if err != nil {
+				return err
+			}
+			on := st.Snapshot != "" && st.Snapshot != "recombining" && st.Snapshot != "startup"
+			if asJSON {
+				err = e.printJSON(map[string]any{"snapshot": on, "state": st.Snapshot, "running": st.Running, "last_tid": st.LastTID})
+			} else {
+				state := st.Snapshot
+				if state == "" {
+					state = "off"
+				}
+				_, err = fmt.Fprintln(e.Stdout, printable([]byte(state)))
+			}
+			if err == nil && !on {
+				err = &status{code: exitLocked}
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
