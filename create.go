@@ -91,8 +91,12 @@ func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if _, _, err := settings.Parse(text, settingsFile); err != nil {
+	_, warnings, err := settings.Parse(text, settingsFile)
+	if err != nil {
 		return nil, err
+	}
+	for _, w := range warnings { // about what was set: the rest is our own
+		return nil, fmt.Errorf("%s", w)
 	}
 	return text, nil
 }

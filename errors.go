@@ -24,6 +24,9 @@ var (
 	ErrUnsupported = errors.New("not supported by a storage of class Minimal")
 	// ErrJournalOlder: the journal holds transactions that A should have and hasn't.
 	ErrJournalOlder = errors.New("journal does not fit the database")
+	// ErrNeedsRecovery: an original DirectoryStorage left transactions in the
+	// journal, which cannot be read before they are rolled forward.
+	ErrNeedsRecovery = errors.New("the storage has to be recovered first")
 	// ErrHomeChanged: HOME or its lock file was replaced under a running storage.
 	ErrHomeChanged = errors.New("HOME was changed from outside")
 )

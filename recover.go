@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -75,7 +76,9 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		if err := s.removeSnapshotFile(); err != nil {
 			return err
 		}
-		s.snap.recombining = true // B has to be looked at, at least
+		// B has to be looked at, at least. Until it is known to be empty, nothing may
+		// be flushed into A: what is in B would hide it, and later replace it.
+		s.snap.recombining, s.snap.side = true, tree.B
 	}
 	if err := s.applyOriginals(ctx, originals); err != nil {
 		return err
@@ -257,7 +260,7 @@ func (s *Storage) openReader() error {
 		return err
 	}
 	if !originals.Empty() {
-		return fmt.Errorf("%s holds transactions of an original DirectoryStorage that have to be rolled forward first: recover it", journalDir)
+		return fmt.Errorf("%w: %s holds transactions of an original DirectoryStorage", ErrNeedsRecovery, s.fs.Path(journalDir))
 	}
 	pending, err := s.judge(found.Transactions)
 	if err != nil {

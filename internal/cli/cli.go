@@ -155,9 +155,7 @@ func newRoot(e *env) *cobra.Command {
 	for _, add := range commands {
 		root.AddCommand(add(e))
 	}
-	for _, c := range root.Commands() {
-		usageErrors(c)
-	}
+	usageErrors(root)
 	return root
 }
 

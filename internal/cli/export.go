@@ -129,5 +129,9 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 
 // openReader opens a storage for reading only, beside whoever has it open.
 func openReader(ctx context.Context, e *env, home string) (*dirstorage.Storage, error) {
-	return dirstorage.Open(ctx, home, dirstorage.Options{ReadOnly: true, Logger: e.logger()})
+	s, err := dirstorage.Open(ctx, home, dirstorage.Options{ReadOnly: true, Logger: e.logger()})
+	if errors.Is(err, dirstorage.ErrNeedsRecovery) {
+		err = hint(err, "run dirstorage recover %s", home)
+	}
+	return s, err
 }

@@ -110,7 +110,7 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 		}
 	}
 	if any {
-		for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
+		for _, n := range []layout.Name{layout.XOID, layout.XSerial} {
 			if err := print("A/" + layout.Format(st.Format).Path(n)); err != nil {
 				return err
 			}

@@ -60,6 +60,9 @@ this program that it starts take part in the snapshot.`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.home, o.command = args[0], args[1:]
+			if len(o.command) > 0 && o.command[0] == "--" {
+				o.command = o.command[1:]
+			}
 			return o.run(c.Context(), e)
 		},
 	}

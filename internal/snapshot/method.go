@@ -82,7 +82,7 @@ func (b *bySocket) leave(ctx context.Context) error {
 // enterDirectly rolls a storage that nobody has open forward, which leaves A as
 // a snapshot. One that is a snapshot already is left alone.
 func enterDirectly(ctx context.Context, o Options, home vfs.FS) error {
-	if _, err := home.Stat(snapshotFile); err == nil {
+	if code, err := readCode(home); err == nil && code == shutdownCode {
 		return nil
 	}
 	s, err := dirstorage.Open(ctx, o.Home, dirstorage.Options{NoControlSocket: true, CleanShutdown: true})

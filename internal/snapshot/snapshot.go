@@ -22,6 +22,9 @@ const (
 	confFile     = "config/snapshot.conf"
 )
 
+// shutdownCode is what misc/snapshot holds after a clean close.
+const shutdownCode = "shutdown"
+
 // Options of Enter. Home is mandatory.
 type Options struct {
 	Home string

@@ -91,7 +91,8 @@ func (b *Batch) Replace(n layout.Name, data []byte) error {
 
 // Adopt moves a file that lies in journal/, whole and durable, under its name
 // here. If the file is not there any more, an earlier, interrupted flush moved
-// it: then the name must exist with that size.
+// it: then the name must exist with that size, on this side or, if that flush
+// went there or a recombination has moved it on, on the other.
 func (b *Batch) Adopt(n layout.Name, staged string, size int64) error {
 	name := b.t.Path(b.side, n)
 	if err := b.t.mkdirs(path.Dir(name), b.dirs); err != nil {
@@ -106,11 +107,11 @@ func (b *Batch) Adopt(n layout.Name, staged string, size int64) error {
 		err = b.t.fs.Rename(staged, name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		info, statErr := b.t.fs.Stat(name)
+		info, where, statErr := b.t.Stat(n)
 		if statErr != nil || info.Size != size {
-			return fmt.Errorf("the blob %s is lost: neither %s nor %s holds it: %w", n, staged, name, errors.Join(err, statErr))
+			return fmt.Errorf("the blob %s is lost: neither %s nor %s holds it: %w", n, staged, where, errors.Join(err, statErr))
 		}
-		err = nil
+		name, err = where, nil
 	}
 	if err != nil {
 		return err

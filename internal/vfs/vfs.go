@@ -106,8 +106,10 @@ func (e Entry) IsDir() bool { return e.Type.IsDir() }
 
 // Space is what is left on a file system. Inodes is 0 where it has no limit.
 type Space struct {
-	FreeBytes, TotalBytes   uint64
-	FreeInodes, TotalInodes uint64
+	FreeBytes   uint64 `json:"free_bytes"`
+	TotalBytes  uint64 `json:"total_bytes"`
+	FreeInodes  uint64 `json:"free_inodes"`
+	TotalInodes uint64 `json:"total_inodes"`
 }
 
 // ErrNotSupported is returned where a platform lacks an operation.

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
+)
+
+// TestMain lets the test binary be the program: as a command of the scripts,
+// and as the writer that demo starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "demo-writer" {
+		os.Exit(Main(os.Args[1:]))
+	}
+	testscript.Main(m, map[string]func(){
+		"dirstorage": func() { os.Exit(Main(os.Args[1:])) },
+	})
+}
+
+// TestScripts runs the scripts of testdata/script. Beside the usual commands
+// they have:
+//
+//	golden NAME          unpack a golden home, NAME or corrupt/NAME
+//	filestorage NAME     copy a golden Data.fs, or the directory blobs
+//	status N CMD...      run a command that must end with that exit status
+//	await FILE           wait until FILE holds something
+//	flip FILE OFFSET     invert a byte
+//	word VAR N           set $VAR to the N-th word of stdout, from 0; -1 is the last
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"golden": func(ts *testscript.TestScript, _ bool, args []string) {
+				copyInto(ts, hometest.Unpack(t, args[0]))
+			},
+			"filestorage": func(ts *testscript.TestScript, _ bool, args []string) {
+				copyInto(ts, hometest.FileStorage(t, args[0]))
+			},
+			"status": func(ts *testscript.TestScript, neg bool, args []string) {
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				err = ts.Exec(args[1], args[2:]...)
+				got := 0
+				if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+					got = exit.ExitCode()
+				} else {
+					ts.Check(err)
+				}
+				if (got == want) == neg {
+					ts.Fatalf("exit status %d of %v", got, args[1:])
+				}
+			},
+			"await": func(ts *testscript.TestScript, _ bool, args []string) {
+				for range 3000 {
+					if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				ts.Fatalf("%s stays empty", args[0])
+			},
+			"flip": func(ts *testscript.TestScript, _ bool, args []string) {
+				b := []byte(ts.ReadFile(args[0]))
+				at, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				b[at] ^= 0xFF
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+			},
+			"word": func(ts *testscript.TestScript, _ bool, args []string) {
+				n, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				words := strings.Fields(ts.ReadFile("stdout"))
+				if n < 0 {
+					n += len(words)
+				}
+				ts.Setenv(args[0], words[n])
+			},
+		},
+	})
+}
+
+// copyInto moves what a test helper unpacked into the directory of the script.
+func copyInto(ts *testscript.TestScript, from string) {
+	ts.Check(os.Rename(from, ts.MkAbs(filepath.Base(from))))
+}
