@@ -199,7 +199,7 @@ func (w *worker) recombine(s *Storage) error {
 	}
 	w.slice = w.slice*7/5 + 1
 	if moved == 0 && !empty {
-		return fmt.Errorf("B holds more names that are no database names than can be passed over; move them away")
+		return fmt.Errorf("the directory B holds more names that are no database names than can be passed over; move them away")
 	}
 	if !empty {
 		return nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -65,11 +64,10 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	dir, err := vfs.OS(filepath.Dir(o.target))
+	dir, final, err := vfs.Split(o.target)
 	if err != nil {
 		return err
 	}
-	final := filepath.Base(o.target)
 	name := final
 	if _, err := dir.Stat(final); err == nil {
 		if !o.force {

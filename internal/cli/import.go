@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -78,11 +76,11 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	dir, err := vfs.OS(filepath.Dir(o.source))
+	dir, name, err := vfs.Split(o.source)
 	if err != nil {
 		return err
 	}
-	r, err := filestorage.Open(dir, filepath.Base(o.source))
+	r, err := filestorage.Open(dir, name)
 	if err != nil {
 		return err
 	}
@@ -90,7 +88,11 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	r.Warn = func(w filestorage.Warning) {
 		e.logger().Warn("strange, but harmless", "path", o.source, "offset", w.Offset, "tid", w.TID, "reason", w.Reason)
 	}
-	if _, err := os.Stat(o.home); errors.Is(err, fs.ErrNotExist) {
+	above, base, err := vfs.Split(o.home)
+	if err != nil {
+		return err
+	}
+	if _, err := above.Stat(base); errors.Is(err, fs.ErrNotExist) {
 		if err := dirstorage.Create(o.home, dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format}); err != nil {
 			return err
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -36,7 +35,11 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(abs)
+	dir, base, err := vfs.Split(abs)
+	if err != nil {
+		return err
+	}
+	info, err := dir.Stat(base)
 	if err != nil {
 		return err
 	}
@@ -45,20 +48,20 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 	}
 	n, home := databaseName(abs)
 	if n.Kind == layout.KindBlob {
-		return o.showBlob(e, abs, n)
+		return o.showBlob(e, dir, base, n)
 	}
-	head, err := readHead(abs, len(segmentMagic))
+	head, err := readHead(dir, base, len(segmentMagic))
 	if err != nil {
 		return err
 	}
 	if bytes.HasPrefix(head, []byte(segmentMagic)) {
-		return o.showJournal(e, home, filepath.Base(abs))
+		return o.showJournal(e, home, base)
 	}
 	known := n.Kind != 0 || bytes.HasPrefix(head, []byte(record.ObjectMagic)) || bytes.HasPrefix(head, []byte(record.TransactionMagic))
-	if !known && info.Size() > maxShown {
+	if !known && info.Size > maxShown {
 		return fmt.Errorf("%s: no file of a database that show knows", name)
 	}
-	b, err := os.ReadFile(abs)
+	b, err := dir.ReadFile(base)
 	if err != nil {
 		return err
 	}
@@ -97,8 +100,8 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 	return fmt.Errorf("%s: no file of a database that show knows", name)
 }
 
-func readHead(name string, n int) ([]byte, error) {
-	f, err := os.Open(name)
+func readHead(dir vfs.FS, name string, n int) ([]byte, error) {
+	f, err := dir.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +117,7 @@ func readHead(name string, n int) ([]byte, error) {
 // if it is none.
 func databaseName(abs string) (n layout.Name, home string) {
 	for dir := filepath.Dir(abs); ; dir = filepath.Dir(dir) {
-		text, err := os.ReadFile(filepath.Join(dir, "config", "settings"))
+		text, err := vfs.ReadFile(filepath.Join(dir, "config", "settings"))
 		if err == nil {
 			home = dir
 			rel, _ := filepath.Rel(dir, abs)
@@ -208,8 +211,8 @@ func (o *showCommand) showTransactionFile(e *env, name string, b []byte) error {
 	return errors.Join(f.err, damage)
 }
 
-func (o *showCommand) showBlob(e *env, name string, n layout.Name) error {
-	f, err := os.Open(name)
+func (o *showCommand) showBlob(e *env, dir vfs.FS, name string, n layout.Name) error {
+	f, err := dir.Open(name)
 	if err != nil {
 		return err
 	}

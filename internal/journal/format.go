@@ -28,11 +28,6 @@ type Position struct {
 	Offset  int64  // bytes from the start of its file
 }
 
-// before reports whether p is before q.
-func (p Position) before(q Position) bool {
-	return p.Segment < q.Segment || p.Segment == q.Segment && p.Offset < q.Offset
-}
-
 func (p Position) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, p.Segment), uint64(p.Offset))
 }

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // byHTTP is snapshot mode that was entered by an XML-RPC call of a server that
@@ -33,7 +33,7 @@ func (b *byHTTP) leave(ctx context.Context) error { return b.call(ctx, "leaveSna
 const maxAnswer = 1 << 20
 
 func (b *byHTTP) call(ctx context.Context, method string) error {
-	access, err := os.ReadFile(b.method.AccessFile)
+	access, err := vfs.ReadFile(b.method.AccessFile)
 	if err != nil {
 		return err
 	}

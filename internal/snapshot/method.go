@@ -100,9 +100,6 @@ func enterDirectly(ctx context.Context, o Options, home vfs.FS) error {
 // Start puts a storage into snapshot mode and leaves it there; it is ended by
 // Stop. It returns what misc/snapshot then holds.
 func Start(ctx context.Context, o Options, code string) (string, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	home, err := vfs.OS(o.Home)
 	if err != nil {
 		return "", err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -25,7 +24,7 @@ const (
 // shutdownCode is what misc/snapshot holds after a clean close.
 const shutdownCode = "shutdown"
 
-// Options of Enter. Home is mandatory.
+// Options of Enter. Home and Now are mandatory.
 type Options struct {
 	Home string
 	// Conf is a file to use instead of HOME/config/snapshot.conf.
@@ -38,7 +37,7 @@ type Options struct {
 	// Getenv, if not nil, is asked for the environment of the snapshot in which
 	// this tool was started; see Environment.
 	Getenv func(string) string
-	// Now is the clock; nil = time.Now.
+	// Now is the clock.
 	Now func() time.Time
 }
 
@@ -66,9 +65,6 @@ func Enter(ctx context.Context, o Options) (*Held, error) {
 	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	home, err := vfs.OS(o.Home)
 	if err != nil {
@@ -102,7 +98,7 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 		return nil, fmt.Errorf("%w: this was started within a snapshot of another version, SNAPSHOT_VERSION=%s; this one knows 2", dirstorage.ErrSnapshotMode, v)
 	}
 	dir := o.Getenv("SNAPSHOT_DIRECTORY")
-	if !sameDir(dir, o.Home) {
+	if !vfs.SameDir(dir, o.Home) {
 		return nil, fmt.Errorf("%w: this was started within a snapshot of %s, and asked for %s", dirstorage.ErrSnapshotMode, dir, o.Home)
 	}
 	seconds, err := strconv.ParseInt(o.Getenv("SNAPSHOT_TIMESTAMP"), 10, 64)
@@ -114,12 +110,6 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 		return nil, err
 	}
 	return &Held{Timestamp: time.Unix(seconds, 0), Code: code, home: home}, nil
-}
-
-func sameDir(a, b string) bool {
-	x, errX := os.Stat(a)
-	y, errY := os.Stat(b)
-	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // readCode returns what misc/snapshot holds.
@@ -144,7 +134,7 @@ func Methods(o Options, home vfs.FS) ([]settings.SnapshotMethod, error) {
 			err = nil
 		}
 	} else {
-		text, err = os.ReadFile(conf)
+		text, err = vfs.ReadFile(conf)
 	}
 	if err != nil {
 		return nil, err
