@@ -53,19 +53,8 @@ func Create(home string, o CreateOptions) error {
 	if err := vfs.RemoveAll(parent, c.base); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("create %s: remove what an interrupted create left: %w", abs, err)
 	}
-	for _, dir := range []string{"", "A", "B", "journal", "misc", "config"} {
-		c.mkdir(dir)
-	}
-	c.write(settingsFile, text)
-	c.write(identityFile, []byte(identity))
-	for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
-		name := "A/" + format.Path(n)
-		if dir := path.Dir(name); dir != "A" {
-			c.mkdir(dir)
-		}
-		c.write(name, record.AppendX(nil, 0))
-	}
-	c.syncDirs()
+	c.mkdir("")
+	c.populate(format, text, identity)
 	if c.err == nil {
 		c.err = parent.Rename(c.base, final)
 	}
@@ -114,6 +103,23 @@ type creator struct {
 	base string
 	dirs []string
 	err  error
+}
+
+// populate makes all that is in a new HOME, durably.
+func (c *creator) populate(format layout.Format, text []byte, identity string) {
+	for _, dir := range []string{"A", "B", "journal", "misc", "config"} {
+		c.mkdir(dir)
+	}
+	c.write(settingsFile, text)
+	c.write(identityFile, []byte(identity))
+	for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
+		name := "A/" + format.Path(n)
+		if dir := path.Dir(name); dir != "A" {
+			c.mkdir(dir)
+		}
+		c.write(name, record.AppendX(nil, 0))
+	}
+	c.syncDirs()
 }
 
 func (c *creator) mkdir(dir string) {

@@ -119,6 +119,11 @@ func (s *Storage) fail(cause error) error {
 func (s *Storage) failLocked(cause error) {
 	if s.failure == nil {
 		s.failure = cause
+		if q := s.snap.entering; q != nil {
+			s.snap.entering = nil
+			q.err = &FailedError{Cause: cause}
+			close(q.done)
+		}
 		s.log.Error("storage became read-only", "err", cause)
 		s.signal()
 	}

@@ -71,7 +71,7 @@ func (m *mover) move(dir string) (whole bool, err error) {
 		if err != nil && !notEmpty(err) {
 			return false, err
 		}
-		m.dirs["B/"+path.Dir(dir)] = struct{}{}
+		m.dirs[path.Dir("B/"+dir)] = struct{}{}
 	}
 	return whole, nil
 }

@@ -1,0 +1,5 @@
+//go:build race
+
+package dirstorage
+
+const raceDetector = true
