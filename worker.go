@@ -220,6 +220,7 @@ func (s *Storage) Flush(ctx context.Context) error {
 	s.mu.Lock()
 	target := s.last
 	s.worker.flushTo = max(s.worker.flushTo, target)
+	s.worker.trouble = nil // it may have passed: try at once
 	s.mu.Unlock()
 	s.worker.wake()
 	return s.waitUntil(ctx, func() (bool, error) {
