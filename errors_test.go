@@ -285,55 +285,6 @@ func TestFailedFsyncMakesReadOnlyAndKeepsTheFirstCause(t *testing.T) {
 	}
 }
 
-func TestSecondOpenSaysWhoHasIt(t *testing.T) {
-	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	open(t, home, Options{})
-	_, err := Open(t.Context(), home, Options{})
-	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
-		t.Errorf("error %v, want one that names the process", err)
-	}
-}
-
-func TestReplacedHomeIsNotWrittenTo(t *testing.T) {
-	t.Parallel()
-	for name, replace := range map[string]func(t *testing.T, home string) error{
-		"another directory": func(t *testing.T, home string) error {
-			if err := os.Rename(home, home+".away"); err != nil {
-				return err
-			}
-			return Create(home, CreateOptions{})
-		},
-		"lock file removed": func(_ *testing.T, home string) error { return os.Remove(filepath.Join(home, lockFile)) },
-		"lock file replaced": func(_ *testing.T, home string) error {
-			lock := filepath.Join(home, lockFile)
-			return errors.Join(os.Remove(lock), os.WriteFile(lock, []byte(" 1\n"), 0o644))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			home := newHome(t, CreateOptions{})
-			s := open(t, home, Options{})
-			commit(t, s, change{oid: 1, data: rec("one")})
-			if err := replace(t, home); err != nil {
-				t.Fatal(err)
-			}
-			_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 2, data: rec("two")})
-			if !errors.Is(err, ErrHomeChanged) || !strings.Contains(err.Error(), home) {
-				t.Errorf("commit: %v", err)
-			}
-			s.Close()
-			if name == "another directory" {
-				for _, dir := range []string{"A/o0", "journal"} {
-					if e, err := os.ReadDir(filepath.Join(home, dir)); err == nil && len(e) > 0 {
-						t.Errorf("%s was written to in the other directory", dir)
-					}
-				}
-			}
-		})
-	}
-}
-
 func TestWrongSettingsAreRefusedAndNothingChanges(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string][2]string{

@@ -112,11 +112,21 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
 	var pending []*committed
 	last := s.flushed
+	// Objects that will be flushed once more: what class Minimal has of them in A
+	// may be what an interrupted flush left.
+	rewritten := make(map[zodb.OID]bool)
+	for _, f := range found {
+		for i := range f.Records {
+			if !s.full && f.TID > s.flushed {
+				rewritten[f.Records[i].OID] = true
+			}
+		}
+	}
 	for _, f := range found {
 		c := &committed{Committed: *f}
 		c.measure()
 		if c.TID <= s.flushed {
-			there, err := s.isThere(c)
+			there, err := s.isThere(c, rewritten)
 			if err != nil {
 				return nil, err
 			}
@@ -138,10 +148,14 @@ func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
 	return pending, nil
 }
 
-// isThere reports whether a transaction is in A or B.
-func (s *Storage) isThere(c *committed) (bool, error) {
+// isThere reports whether a transaction is in A or B. Of class Minimal, objects
+// that are rewritten are not looked at.
+func (s *Storage) isThere(c *committed, rewritten map[zodb.OID]bool) (bool, error) {
 	if !s.full {
 		for i := range c.Records {
+			if rewritten[c.Records[i].OID] {
+				continue
+			}
 			o, err := s.fromFile(layout.Object(c.Records[i].OID), c.Records[i].OID, 0)
 			if errors.Is(err, zodb.ErrNotFound) || err == nil && o.Serial < c.TID {
 				return false, nil

@@ -2,6 +2,7 @@ package dirstorage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -125,7 +126,8 @@ func (w *worker) run(s *Storage) {
 // something that passes by itself; all else makes the storage read-only.
 func (w *worker) note(s *Storage, err error) {
 	if err != nil && !diskFull(err) {
-		_ = s.fail(err) // logged there, and told to every writer
+		// If HOME was changed from outside, that is the cause.
+		_ = s.fail(errors.Join(s.checkHome(), err)) // logged there, and told to every writer
 		return
 	}
 	s.mu.Lock()
