@@ -1,6 +1,7 @@
 package dirstorage
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -62,10 +63,14 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	s.epoch.Add(1)
 	s.signal()
 	s.mu.Unlock()
+	// Each is released whatever becomes of the others: a segment that could not be
+	// given up is tried again with the next one.
+	var errs []error
 	for _, c := range batch {
-		if err := s.journal.Release(c.TID); err != nil {
-			return fmt.Errorf("give back the log of %s: %w", c.TID, err)
-		}
+		errs = append(errs, s.journal.Release(c.TID))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("give back the log: %w", err)
 	}
 	s.flushes.Add(1)
 	s.log.Info("flushed", "transactions", len(batch), "files", files, "tid", last.TID, "side", string(side), "dur", s.o.Clock().Sub(begun))
