@@ -1,0 +1,127 @@
+package crashfs_test
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"syscall"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/vfstest"
+)
+
+func TestItIsAFileSystem(t *testing.T) {
+	t.Parallel()
+	vfstest.Run(t, func(*testing.T) vfs.FS { return crashfs.New(1) })
+}
+
+func put(t *testing.T, f vfs.FS, name, content string, sync bool) {
+	t.Helper()
+	file, err := f.Create(name)
+	if err == nil {
+		_, err = io.WriteString(file, content)
+	}
+	if err == nil && sync {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func content(t *testing.T, f vfs.FS, name string) string {
+	t.Helper()
+	b, err := f.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "none"
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestOnlyWhatIsSyncedSurvivesTheWorstCrash(t *testing.T) {
+	t.Parallel()
+	f := crashfs.New(1)
+	put(t, f, "both", "x", true)
+	if err := f.SyncDir("."); err != nil {
+		t.Fatal(err)
+	}
+	put(t, f, "content only", "x", true)
+	put(t, f, "neither", "x", false)
+	if err := f.Remove("both"); err != nil {
+		t.Fatal(err)
+	}
+	worst, best := f.Crashed(crashfs.KeepNone), f.Crashed(crashfs.KeepAll)
+	for name, want := range map[string][2]string{
+		"both": {"x", "none"}, "content only": {"none", "x"}, "neither": {"none", "x"},
+	} {
+		if got := [2]string{content(t, worst, name), content(t, best, name)}; got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestRenameIsAtomicInEveryCrash looks for the states that a crash may leave of
+// a file that is replaced: it must see old and new, and nothing else, if the
+// content was synced first; and torn content, if not.
+func TestRenameIsAtomicInEveryCrash(t *testing.T) {
+	t.Parallel()
+	for _, synced := range []bool{true, false} {
+		f := crashfs.New(1)
+		put(t, f, "a", "old", true)
+		if err := f.SyncDir("."); err != nil {
+			t.Fatal(err)
+		}
+		put(t, f, "aside", "new", synced)
+		if err := f.Rename("aside", "a"); err != nil {
+			t.Fatal(err)
+		}
+		seen := make(map[string]bool)
+		for seed := range uint32(300) {
+			after := f.Crashed(crashfs.Random(seed))
+			seen[content(t, after, "a")] = true
+			if content(t, after, "a") == "new" && content(t, after, "aside") != "none" {
+				t.Errorf("seed %d: both names are there", seed)
+			}
+		}
+		if !seen["old"] || !seen["new"] || synced != (len(seen) == 2) {
+			t.Errorf("synced %t: states %v", synced, seen)
+		}
+	}
+}
+
+func TestAfterTheCrashNothingWorks(t *testing.T) {
+	t.Parallel()
+	f := crashfs.New(1)
+	put(t, f, "a", "x", true)
+	f.CrashAt(f.Ops() + 1)
+	if _, err := f.Create("b"); !errors.Is(err, crashfs.ErrCrashed) {
+		t.Errorf("create: %v", err)
+	}
+	if _, err := f.ReadFile("a"); !errors.Is(err, crashfs.ErrCrashed) {
+		t.Errorf("read: %v", err)
+	}
+}
+
+func TestDiskCanBeFull(t *testing.T) {
+	t.Parallel()
+	f := crashfs.New(1)
+	put(t, f, "a", "x", true)
+	f.SetSpace(f.Used() + 512)
+	if _, err := f.Create("b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Create("c"); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("create: %v", err)
+	}
+	if err := f.Remove("a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Create("c"); err != nil {
+		t.Errorf("after something was removed: %v", err)
+	}
+}
