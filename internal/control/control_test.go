@@ -1,0 +1,229 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// fake is a storage that notes what it is asked.
+type fake struct {
+	mu    sync.Mutex
+	calls []string
+	block chan struct{} // if not nil, Enter waits for it or for its context
+}
+
+func (f *fake) note(call string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call)
+}
+
+func (f *fake) seen(call string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.calls {
+		if c == call {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *fake) EnterSnapshot(ctx context.Context, code string) error {
+	f.note("enter " + code)
+	if f.block != nil {
+		select {
+		case <-f.block:
+		case <-ctx.Done():
+			f.note("gave up " + code)
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (f *fake) LeaveSnapshot(_ context.Context, code string) error {
+	f.note("leave " + code)
+	if code == "wrong" {
+		return errors.New("another code")
+	}
+	return nil
+}
+
+func (f *fake) Flush(context.Context) error { f.note("flush"); return nil }
+func (f *fake) AbandonSnapshot(code string) { f.note("abandon " + code) }
+func (f *fake) StatusJSON() ([]byte, error) { return json.Marshal(map[string]int{"pid": 7}) }
+
+func serve(t *testing.T, f *fake) (home string, s *Server) {
+	t.Helper()
+	// Deeper than the address of a socket may be long.
+	home = filepath.Join(t.TempDir(), strings.Repeat("deep/", 30))
+	if err := os.MkdirAll(filepath.Join(home, "misc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Serve(dir, f, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return home, s
+}
+
+func eventually(t *testing.T, f *fake, call string) {
+	t.Helper()
+	for range 2000 {
+		if f.seen(call) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("%q is not called; %v", call, f.calls)
+}
+
+func TestRequestsAreAnswered(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	home, _ := serve(t, f)
+	ctx := t.Context()
+	c, err := Dial(ctx, home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Enter(ctx, "a", false), c.Leave(ctx, "a"), c.Flush(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := c.Status(ctx); err != nil || string(b) != `{"pid":7}` {
+		t.Errorf("status %s, %v", b, err)
+	}
+	var refused *RefusedError
+	if err := c.Leave(ctx, "wrong"); !errors.As(err, &refused) || refused.Reason != "another code" {
+		t.Errorf("leave: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range []string{"enter a", "leave a", "flush"} {
+		if !f.seen(call) {
+			t.Errorf("%s was not asked", call)
+		}
+	}
+	if f.seen("abandon a") {
+		t.Error("a snapshot without hold was abandoned")
+	}
+	info, err := os.Stat(filepath.Join(home, Socket))
+	if err != nil || info.Mode().Perm()&0o022 != 0 {
+		t.Errorf("the socket has mode %v, %v: others could connect", info.Mode(), err)
+	}
+}
+
+func TestSnapshotOfAToolThatDiedIsAbandoned(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	home, _ := serve(t, f)
+	ctx := t.Context()
+	for code, leave := range map[string]bool{"left": true, "died": false} {
+		c, err := Dial(ctx, home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Enter(ctx, code, true); err != nil {
+			t.Fatal(err)
+		}
+		if leave {
+			if err := c.Leave(ctx, code); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close()
+	}
+	eventually(t, f, "abandon died")
+	if f.seen("abandon left") {
+		t.Error("one that was left was abandoned")
+	}
+}
+
+func TestToolThatGoesAwayGivesUpItsRequest(t *testing.T) {
+	t.Parallel()
+	f := &fake{block: make(chan struct{})}
+	home, _ := serve(t, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	c, err := Dial(ctx, home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error)
+	go func() { result <- c.Enter(ctx, "a", true) }()
+	eventually(t, f, "enter a")
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("enter: %v", err)
+	}
+	eventually(t, f, "gave up a")
+}
+
+func TestNonsenseIsRefused(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	home, _ := serve(t, f)
+	c, err := Dial(t.Context(), home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, line := range []string{"nonsense\n", "{\"op\":\"explode\"}\n", "[]\n", "\n"} {
+		if _, err := c.conn.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := c.in.ReadString('\n')
+		if err != nil || !strings.Contains(answer, "error") {
+			t.Errorf("%q is answered by %q, %v", line, answer, err)
+		}
+	}
+	// An endless line ends the conversation, not the memory.
+	go c.conn.Write([]byte(strings.Repeat("x", 10<<20)))
+	if err := c.conn.(*net.UnixConn).SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(c.conn).ReadString('\n'); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after an endless line: %v", err)
+	}
+	again, err := Dial(t.Context(), home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.Flush(t.Context()); err != nil {
+		t.Errorf("another conversation: %v", err)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	if _, err := Dial(t.Context(), home); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no directory: %v", err)
+	}
+	f := &fake{}
+	home, s := serve(t, f)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Dial(t.Context(), home); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("a socket without a server: %v", err)
+	}
+}
