@@ -55,6 +55,7 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 	if err := s.recover(ctx); err != nil {
 		return nil, errors.Join(err, s.releaseLocks())
 	}
+	last, state := s.last, s.snap.String()
 	s.commits.start(s)
 	s.worker.start(s)
 	if !o.NoControlSocket {
@@ -62,7 +63,7 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
-	s.log.Info("opened", "path", f.Path("."), "tid", s.last, "rolled_forward", s.rolled, "state", s.snap.String())
+	s.log.Info("opened", "path", f.Path("."), "tid", last, "rolled_forward", s.rolled, "state", state)
 	return s, nil
 }
 
