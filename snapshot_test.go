@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -385,21 +386,22 @@ func TestExactCountsAreKept(t *testing.T) {
 func TestHistoryStopsAfterItsTimeout(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{Set: map[string]string{"storage.history_timeout": "5"}})
-	now := at("2026-01-01T00:00:00Z")
-	step := time.Duration(0)
-	s := open(t, home, Options{Clock: func() time.Time { now = now.Add(step); return now }})
+	var now, step atomic.Int64 // nanoseconds
+	now.Store(at("2026-01-01T00:00:00Z").UnixNano())
+	clock := func() time.Time { return time.Unix(0, now.Add(step.Load())) }
+	s := open(t, home, Options{Clock: clock})
 	for range 10 {
-		now = now.Add(time.Second)
+		now.Add(int64(time.Second))
 		commit(t, s, change{oid: 1, data: rec("x")})
 	}
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context()), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{ReadOnly: true, Clock: func() time.Time { now = now.Add(step); return now }})
+	s = open(t, home, Options{ReadOnly: true, Clock: clock})
 	if h, err := s.History(t.Context(), 1, 100); err != nil || len(h) != 10 {
 		t.Errorf("%d revisions, %v", len(h), err)
 	}
-	step = 3 * time.Second
+	step.Store(int64(3 * time.Second))
 	if h, err := s.History(t.Context(), 1, 100); err != nil || len(h) == 0 || len(h) > 3 {
 		t.Errorf("%d revisions in 5 seconds of 3 each, %v", len(h), err)
 	}
