@@ -18,6 +18,9 @@ import (
 func newHome(t testing.TB, o CreateOptions) string {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
+	if o.Format == "" {
+		o.Format = "bushy" // whose paths the tests name
+	}
 	if err := Create(home, o); err != nil {
 		t.Fatal(err)
 	}

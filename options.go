@@ -90,4 +90,4 @@ func (o CreateOptions) withDefaults() CreateOptions {
 
 // DefaultFormat is the format of a new HOME unless another is asked for; see
 // docs/formats.md for the measurements behind it.
-const DefaultFormat = "bushy"
+const DefaultFormat = "chunky"

@@ -1,9 +1,12 @@
 package dirstorage
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -414,5 +417,66 @@ func TestHistoryStopsAfterItsTimeout(t *testing.T) {
 	}
 	if n == 0 || n > 3 {
 		t.Errorf("%d entries of the undo log", n)
+	}
+}
+
+func TestReplicaWithForeignNamesIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"../outside", "A/../../outside", "/etc/outside", "misc/lock", "A/o0/strange name", "A/$(touch outside)"} {
+		home := newHome(t, CreateOptions{})
+		tid := zodb.TID(0x03F6ED1905555555)
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, m := range []struct{ name, content string }{{"A/x/serial", string(tid.Bytes())}, {name, "content"}} {
+			if err := w.WriteHeader(&tar.Header{Name: m.name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(m.content))}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write([]byte(m.content)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(w.Close(), os.WriteFile(filepath.Join(home, "journal", "replica.tar"), b.Bytes(), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), home, Options{})
+		if err == nil || !strings.Contains(err.Error(), "replica.tar") {
+			t.Errorf("%s: %v", name, err)
+			if err == nil {
+				s.Close()
+			}
+		}
+		if got, err := os.ReadFile(filepath.Join(home, "A/x/serial")); err != nil || string(got) != strings.Repeat("\x00", 8) {
+			t.Errorf("%s: something of it was applied: % x, %v", name, got, err)
+		}
+		for _, outside := range []string{filepath.Join(home, "..", "outside"), filepath.Join(home, "..", "..", "outside"), "/etc/outside"} {
+			if _, err := os.Lstat(outside); err == nil {
+				t.Errorf("%s: %s was written", name, outside)
+			}
+		}
+	}
+}
+
+func TestFilesHaveNoExecuteBits(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	commit(t, s, change{oid: 1, data: rec("one"), blob: "#!/bin/sh\n"})
+	if err := errors.Join(s.Flush(t.Context()), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	err := filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode()&0o111 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		files++
+		return err
+	})
+	if err != nil || files < 8 {
+		t.Errorf("%d files, %v", files, err)
 	}
 }

@@ -25,7 +25,7 @@ func newCreate(e *env) *cobra.Command {
 		Long: `Make a new, empty storage in the directory HOME, which must not exist; the
 directory above it must. It has no root object and no transaction.`,
 		Example: `  dirstorage create /srv/zodb
-  dirstorage create --format chunky --set storage.delay_delete=0 /srv/zodb`,
+  dirstorage create --format bushy --set storage.delay_delete=0 /srv/zodb`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.home = args[0]
