@@ -19,7 +19,7 @@ import (
 // benchHome is where the benchmarks make their HOMEs, to measure a file system.
 var benchHome = flag.String("home", "", "directory for the HOMEs of the benchmarks; empty = a temporary one")
 
-func newBenchStorage(b *testing.B) (*Storage, string) {
+func newBenchStorage(b *testing.B, set map[string]string) (*Storage, string) {
 	b.Helper()
 	dir := *benchHome
 	if dir == "" {
@@ -31,7 +31,7 @@ func newBenchStorage(b *testing.B) (*Storage, string) {
 	}
 	b.Cleanup(func() { os.RemoveAll(dir) })
 	home := filepath.Join(dir, "home")
-	if err := Create(home, CreateOptions{}); err != nil {
+	if err := Create(home, CreateOptions{Set: set}); err != nil {
 		b.Fatal(err)
 	}
 	s, err := Open(context.Background(), home, Options{})
@@ -45,44 +45,48 @@ func newBenchStorage(b *testing.B) (*Storage, string) {
 // benchData is a record of about 700 bytes.
 func benchData(i int) []byte { return rec(fmt.Sprintf("%0650d", i)) }
 
-// BenchmarkCommit commits transactions of one object, with so many writers.
-// All of it is durable: the flush into A is a part of what is measured, as soon
-// as its backlog is full.
+// BenchmarkCommit commits transactions of one object, with so many writers, all
+// of it durable. “burst” is as fast as the log alone is, without a flush;
+// “lasting” is with the flush into A, which is what lasts.
 func BenchmarkCommit(b *testing.B) {
+	never := map[string]string{"journal.flush_transaction_threshold": "100000000", "journal.flush_file_threshold": "100000000"}
 	for _, writers := range []int{1, 8, 64} {
-		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			s, _ := newBenchStorage(b)
-			var next atomic.Int64
-			before := s.Status().JournalSyncs
-			b.ResetTimer()
-			work := make(chan error, writers)
-			for range writers {
-				go func() {
-					for {
-						i := next.Add(1)
-						if i > int64(b.N) {
-							work <- nil
-							return
-						}
-						if _, err := tryCommit(s, zodb.TxnMeta{User: []byte("bench")}, change{oid: zodb.OID(i), data: benchData(int(i))}); err != nil {
-							work <- err
-							return
-						}
-					}
-				}()
-			}
-			var errs []error
-			for range writers {
-				errs = append(errs, <-work)
-			}
-			b.StopTimer()
-			if err := errors.Join(errs...); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "txn/s")
-			b.ReportMetric(float64(s.Status().JournalSyncs-before)/float64(b.N), "fsyncs/txn")
-		})
+		b.Run(fmt.Sprintf("burst/writers=%d", writers), func(b *testing.B) { benchCommit(b, writers, never) })
+		b.Run(fmt.Sprintf("lasting/writers=%d", writers), func(b *testing.B) { benchCommit(b, writers, nil) })
 	}
+}
+
+func benchCommit(b *testing.B, writers int, set map[string]string) {
+	s, _ := newBenchStorage(b, set)
+	var next atomic.Int64
+	before := s.Status().JournalSyncs
+	b.ResetTimer()
+	work := make(chan error, writers)
+	for range writers {
+		go func() {
+			for {
+				i := next.Add(1)
+				if i > int64(b.N) {
+					work <- nil
+					return
+				}
+				if _, err := tryCommit(s, zodb.TxnMeta{User: []byte("bench")}, change{oid: zodb.OID(i), data: benchData(int(i))}); err != nil {
+					work <- err
+					return
+				}
+			}
+		}()
+	}
+	var errs []error
+	for range writers {
+		errs = append(errs, <-work)
+	}
+	b.StopTimer()
+	if err := errors.Join(errs...); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "txn/s")
+	b.ReportMetric(float64(s.Status().JournalSyncs-before)/float64(b.N), "fsyncs/txn")
 }
 
 // fillBench stores n objects, ten in a transaction, and flushes them.
@@ -106,7 +110,7 @@ func BenchmarkLoad(b *testing.B) {
 	const objects = 20_000
 	for _, readers := range []int{1, 8} {
 		b.Run(fmt.Sprintf("hot/readers=%d", readers), func(b *testing.B) {
-			s, _ := newBenchStorage(b)
+			s, _ := newBenchStorage(b, nil)
 			fillBench(b, s, objects)
 			var seed atomic.Uint64
 			b.SetParallelism(readers)
@@ -123,7 +127,7 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 	b.Run("cold", func(b *testing.B) {
-		s, _ := newBenchStorage(b)
+		s, _ := newBenchStorage(b, nil)
 		fillBench(b, s, objects)
 		drop := func() {
 			if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
@@ -150,7 +154,7 @@ func BenchmarkLoad(b *testing.B) {
 // BenchmarkFlush moves transactions of ten new objects from the log into A. An
 // operation is one object, that is two files, and a tenth of a transaction.
 func BenchmarkFlush(b *testing.B) {
-	s, _ := newBenchStorage(b)
+	s, _ := newBenchStorage(b, nil)
 	b.ResetTimer()
 	b.StopTimer()
 	for i := 0; i < b.N; i += 1000 {
@@ -173,7 +177,7 @@ func BenchmarkFlush(b *testing.B) {
 // BenchmarkCheck reads every file of a storage of 20,000 objects. An operation
 // is one check.
 func BenchmarkCheck(b *testing.B) {
-	s, home := newBenchStorage(b)
+	s, home := newBenchStorage(b, nil)
 	fillBench(b, s, 20_000)
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
@@ -198,7 +202,7 @@ func BenchmarkCheck(b *testing.B) {
 func BenchmarkOpen(b *testing.B) {
 	for _, objects := range []int{10, 20_000} {
 		b.Run(fmt.Sprintf("objects=%d", objects), func(b *testing.B) {
-			s, home := newBenchStorage(b)
+			s, home := newBenchStorage(b, nil)
 			fillBench(b, s, objects)
 			if err := s.Close(); err != nil {
 				b.Fatal(err)

@@ -549,7 +549,7 @@ func TestGroupCommitSharesFsyncs(t *testing.T) {
 	wait.Wait()
 	per := float64(s.Status().JournalSyncs-before) / (writers * each)
 	t.Logf("%.3f fsyncs per transaction with %d writers", per, writers)
-	if per >= 0.8 { // the figure below 0.3 is the benchmark's, on a quiet machine
+	if per >= 0.5 { // on a quiet machine it is below 0.3, see docs/performance.md
 		t.Errorf("%.2f fsyncs per transaction: commits are not grouped", per)
 	}
 }

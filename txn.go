@@ -39,6 +39,7 @@ type Txn struct {
 	spool   spool
 	blobs   []*stagedBlob // every file that was staged, also those that were replaced
 	held    oidlock.Set
+	coming  bool             // counted by the commit queue
 	pending *journal.Pending // in the log, from a successful vote until the commit
 }
 
@@ -268,6 +269,7 @@ func (t *Txn) Abort() error {
 // end gives back what the transaction still holds. The staged blobs go too,
 // unless they belong to a committed transaction, or to one that may be.
 func (t *Txn) end() error {
+	t.notComing()
 	if t.pending != nil {
 		t.s.journal.Abort(t.pending)
 		t.pending = nil
@@ -284,6 +286,14 @@ func (t *Txn) end() error {
 	}
 	t.s.txns.remove(t)
 	return errors.Join(errs...)
+}
+
+// notComing takes the transaction out of those whose Finish may be near.
+func (t *Txn) notComing() {
+	if t.coming {
+		t.coming = false
+		t.s.commits.coming.Add(-1)
+	}
 }
 
 // openTxns are the transactions that were begun and have not ended.

@@ -35,6 +35,10 @@ func (t *Txn) Vote(ctx context.Context) error {
 	if err := t.lock(ctx); err != nil {
 		return err
 	}
+	if !t.coming { // it waits for nobody any more
+		t.coming = true
+		t.s.commits.coming.Add(1)
+	}
 	if err := t.compare(ctx); err != nil {
 		return err
 	}
