@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
@@ -280,8 +281,12 @@ func (t *Txn) end() error {
 	}
 	errs := []error{t.spool.close()}
 	for _, b := range t.blobs {
-		if !b.kept {
-			errs = append(errs, t.s.fs.Remove(b.name))
+		if b.kept {
+			continue
+		}
+		// On a full disk it may never have been there.
+		if err := t.s.fs.Remove(b.name); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
 	t.s.txns.remove(t)

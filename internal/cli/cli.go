@@ -135,6 +135,8 @@ func run(ctx context.Context, e *env, args []string) int {
 		}
 		if h, ok := errors.AsType[*hinted](err); ok {
 			fmt.Fprintf(e.Stderr, "hint: %s\n", h.hint)
+		} else if errors.Is(err, dirstorage.ErrDiskFull) {
+			fmt.Fprintln(e.Stderr, "hint: nothing that was acknowledged is lost; make room (df shows bytes, df -i inodes) and run it again")
 		}
 	}
 	return exitStatus(err)
