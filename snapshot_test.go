@@ -480,3 +480,42 @@ func TestFilesHaveNoExecuteBits(t *testing.T) {
 		t.Errorf("%d files, %v", files, err)
 	}
 }
+
+// TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne: A is a snapshot after
+// a clean close, too. What is written after the next open must look later than
+// all that a copy saw then, in whole seconds, whatever the clock does.
+func TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne(t *testing.T) {
+	t.Parallel()
+	for _, step := range []time.Duration{0, -time.Hour} {
+		home := newHome(t, CreateOptions{})
+		s := open(t, home, Options{})
+		commit(t, s, change{oid: 1, data: rec("one")})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		pointer := filepath.Join(home, "A/o0/00/00/00/00/00/00/001/c")
+		before, err := os.Stat(pointer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := time.Now()
+		s = open(t, home, Options{Clock: func() time.Time { return time.Now().Add(step) }})
+		if err := s.WaitNormal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, s, change{oid: 1, data: rec("two")})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.Stat(pointer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after.ModTime().Unix() <= before.ModTime().Unix() {
+			t.Errorf("clock %v: the pointer bears %v, and bore %v in the copy", step, after.ModTime(), before.ModTime())
+		}
+		if step == 0 && after.ModTime().Before(copied) {
+			t.Errorf("the pointer bears %v, before the copy at %v", after.ModTime(), copied)
+		}
+	}
+}

@@ -11,7 +11,8 @@ import (
 )
 
 func newRecover(e *env) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "recover HOME",
 		Short: "Roll a storage forward that was not closed cleanly",
 		Long: `Roll forward what a crash, quick_shutdown or a close during a snapshot left in
@@ -19,12 +20,14 @@ HOME/journal and HOME/B, and leave a clean snapshot: everything is in HOME/A.
 On a storage that was closed cleanly it changes nothing that matters.`,
 		Example: "  dirstorage recover /srv/zodb",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return recoverHome(c.Context(), e, args[0]) },
+		RunE:    func(c *cobra.Command, args []string) error { return recoverHome(c.Context(), e, args[0], asJSON) },
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
 }
 
 // recoverHome opens the storage, which rolls it forward, and closes it cleanly.
-func recoverHome(ctx context.Context, e *env, home string) error {
+func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
 	s, err := dirstorage.Open(ctx, home, dirstorage.Options{Logger: e.logger(), NoControlSocket: true, CleanShutdown: true})
 	if err != nil {
 		return err
@@ -37,6 +40,9 @@ func recoverHome(ctx context.Context, e *env, home string) error {
 	err = errors.Join(s.WaitNormal(ctx), s.Flush(ctx))
 	if err = errors.Join(err, s.Close()); err != nil {
 		return err
+	}
+	if asJSON {
+		return e.printJSON(map[string]any{"rolled_forward": st.RolledForward, "last_tid": st.LastTID})
 	}
 	_, err = fmt.Fprintf(e.Stdout, "%s: %d transactions rolled forward; the last one is %s\n", home, st.RolledForward, st.LastTID)
 	return err

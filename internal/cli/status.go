@@ -15,17 +15,22 @@ import (
 )
 
 func newStatus(e *env) *cobra.Command {
-	var asJSON bool
+	var asJSON, count bool
 	c := &cobra.Command{
 		Use:   "status HOME",
 		Short: "Say in which state a storage is and how much it holds",
 		Long: `Say whether a storage is running, in which state of snapshot mode it is, what its
 last transaction is, what waits to be flushed, and how much it holds. It costs
-nothing, whatever the size of the storage.`,
-		Example: "  dirstorage status /srv/zodb",
+nothing, whatever the size of the storage. A HOME of the original, or a copy of A
+and config, does not know its own size; --count reads the names and sizes of all
+files then.`,
+		Example: "  dirstorage status /srv/zodb\n  dirstorage status --count /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			st, err := readStatus(c.Context(), e, args[0])
+			if err == nil && count {
+				st.Counts, err = countFiles(c.Context(), e, args[0])
+			}
 			if err != nil {
 				return err
 			}
@@ -36,7 +41,18 @@ nothing, whatever the size of the storage.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&count, "count", false, "count what it holds, file by file")
 	return c
+}
+
+// countFiles counts what a storage holds.
+func countFiles(ctx context.Context, e *env, home string) (dirstorage.Counts, error) {
+	s, err := openReader(ctx, e, home)
+	if err != nil {
+		return dirstorage.Counts{}, err
+	}
+	n, err := s.CountExactly(ctx)
+	return n, errors.Join(err, s.Close())
 }
 
 // homeStatus is a storage's description of itself, with whether it runs.
