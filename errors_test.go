@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -368,6 +369,87 @@ func TestCreateIsWholeOrNotAtAll(t *testing.T) {
 			if _, statErr := f.Stat(".home.new"); statErr == nil {
 				t.Errorf("error at %d: %v, and what was begun is left", n, err)
 			}
+		}
+	}
+}
+
+func TestDirSyncIsHonoured(t *testing.T) {
+	t.Parallel()
+	for set, want := range map[string]bool{"0": false, "1": true} {
+		home := newHome(t, CreateOptions{Set: map[string]string{"posix.dirsync": set}})
+		dir, err := vfs.OS(home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var synced, files atomic.Int64
+		f := errfs.New(dir, func(op errfs.Op) error {
+			switch op.Kind {
+			case "syncdir":
+				synced.Add(1)
+			case "sync":
+				files.Add(1)
+			case "syncall":
+				if set == "0" {
+					t.Error("everything was synced, directories too")
+				}
+			}
+			return nil
+		})
+		s := open(t, home, Options{fs: f})
+		for i := range zodb.OID(40) {
+			commit(t, s, change{oid: i, data: rec("x"), blob: "blob"})
+		}
+		if err := errors.Join(s.Flush(t.Context()), s.EnterSnapshot(t.Context(), "a"), s.LeaveSnapshot(t.Context(), "a"), s.WaitNormal(t.Context()), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got := synced.Load() > 0; got != want || files.Load() == 0 {
+			t.Errorf("dirsync %s: %d directories and %d files were synced", set, synced.Load(), files.Load())
+		}
+	}
+}
+
+func TestThresholdStartsAFlush(t *testing.T) {
+	t.Parallel()
+	for _, option := range []string{"journal.flush_transaction_threshold", "journal.flush_file_threshold"} {
+		home := newHome(t, CreateOptions{Set: map[string]string{option: "5"}})
+		s := open(t, home, Options{})
+		for i := range zodb.OID(5) {
+			commit(t, s, change{oid: i, data: rec("x")})
+		}
+		eventually(t, "the flush by "+option, func() bool { return s.Status().UnflushedTransactions < 5 })
+	}
+}
+
+func TestBacklogStopsCommitsOnAFullDiskWithAClearError(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Set: map[string]string{"journal.flush_transaction_threshold": "3", "journal.backlog": "1"}})
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(dir, nil)
+	s := open(t, home, Options{fs: f})
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	full{f}.set(func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") })
+	committed := 0
+	for err == nil && committed <= 10 {
+		if _, err = tryCommit(s, zodb.TxnMeta{}, change{oid: zodb.OID(committed), data: rec("x")}); err == nil {
+			committed++
+		}
+	}
+	if !errors.Is(err, ErrDiskFull) || committed != 6 {
+		t.Errorf("%d commits went into a backlog of two batches of 3; then: %v", committed, err)
+	}
+	f.Decide(nil)
+	eventually(t, "going on", func() bool {
+		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 100, data: rec("again")})
+		return err == nil
+	})
+	for i := range committed {
+		if got := load(t, s, zodb.OID(i)); got != string(rec("x")) {
+			t.Errorf("object %d: %q", i, got)
 		}
 	}
 }
