@@ -78,10 +78,10 @@ func TestCrashAtEveryOperation(t *testing.T) {
 		seed := uint64(i) * 100
 		cases = append(cases,
 			crashCase{ClassFull, layout.Bushy, seed + 1, 30, every},
-			crashCase{ClassFull, layout.Chunky, seed + 2, 30, 4 * every},
-			crashCase{ClassFull, layout.Lawn, seed + 3, 30, 4 * every},
-			crashCase{ClassFull, layout.Flat, seed + 4, 30, 4 * every},
-			crashCase{ClassMinimal, layout.Bushy, seed + 5, 30, 4 * every},
+			crashCase{ClassFull, layout.Chunky, seed + 2, 30, every},
+			crashCase{ClassFull, layout.Lawn, seed + 3, 30, every},
+			crashCase{ClassFull, layout.Flat, seed + 4, 30, every},
+			crashCase{ClassMinimal, layout.Bushy, seed + 5, 30, every},
 		)
 	}
 	for _, c := range cases {

@@ -67,11 +67,15 @@ func (b *Batch) Create(n layout.Name, data []byte) error {
 }
 
 // Replace puts a file under a name that may exist: written aside, then renamed.
+// What an interrupted batch left of it is replaced when the batch is done again.
+// But the x files are read before that, so one of them never gets its name before
+// its content is durable.
 func (b *Batch) Replace(n layout.Name, data []byte) error {
 	begun := b.t.o.Clock()
 	name := b.t.Path(b.side, n)
+	mark := n == layout.XOID || n == layout.XSerial || n == layout.XPacked
 	put := func() error {
-		return vfs.WriteFileAtomic(b.t.fs, asideFile, name, data, vfs.SyncOptions{File: b.syncFiles()})
+		return vfs.WriteFileAtomic(b.t.fs, asideFile, name, data, vfs.SyncOptions{File: b.syncFiles() || mark && b.t.o.Sync})
 	}
 	err := put()
 	if errors.Is(err, fs.ErrNotExist) {
