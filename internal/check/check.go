@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -145,7 +146,7 @@ type checker struct {
 	txSeen, txNamed *fingerprint
 
 	// Sets of objects: that exist; that current revisions refer to.
-	exists, referenced *oidSet
+	exists, referenced *oidset.Set
 	wild               danglingRefs // references to objects that do not exist, as far as known
 	ends               chainEnds
 	damagedTx          tidSet // transactions whose files are unusable
@@ -160,7 +161,7 @@ func newChecker(o Options, report func(Finding)) (*checker, error) {
 	if c.memoryLimit <= 0 {
 		c.memoryLimit = defaultMemory / 2
 	}
-	c.exists, c.referenced = newOIDSet(c.memoryLimit), newOIDSet(c.memoryLimit)
+	c.exists, c.referenced = oidset.New(c.memoryLimit), oidset.New(c.memoryLimit)
 	for _, f := range []**fingerprint{&c.seen, &c.seenRecent, &c.reached, &c.listed, &c.blobsSeen, &c.blobsWanted, &c.txSeen, &c.txNamed} {
 		*f = &fingerprint{h: c.hash}
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -75,15 +76,15 @@ func (d *danglingRefs) has(oid zodb.OID) bool {
 // exist. The bits say which objects are missing, but not who refers to them; so
 // only if there are such objects, the current revisions are read again.
 func (c *checker) dangling(ctx context.Context) {
-	absent := newOIDSet(c.memoryLimit)
+	absent := oidset.New(c.memoryLimit)
 	some := false
-	for oid := range c.referenced.without(c.exists) {
+	for oid := range c.referenced.Without(c.exists) {
 		if ctx.Err() != nil {
 			return
 		}
 		// Exists has no bit for an object for which there was no room.
 		if !c.loads(oid) {
-			absent.add(oid)
+			absent.Add(oid)
 			some = true
 		}
 	}
@@ -96,7 +97,7 @@ func (c *checker) dangling(ctx context.Context) {
 }
 
 // findReferrers walks over all objects and collects references to absent ones.
-func (c *checker) findReferrers(ctx context.Context, absent *oidSet) {
+func (c *checker) findReferrers(ctx context.Context, absent *oidset.Set) {
 	c.v.walk(ctx, c.workers, visitor{files: func(ctx context.Context, w *worker, entries []found) {
 		for _, f := range entries {
 			if ctx.Err() != nil {
@@ -112,7 +113,7 @@ func (c *checker) findReferrers(ctx context.Context, absent *oidSet) {
 				continue
 			}
 			for _, to := range refs {
-				if absent.has(to) {
+				if absent.Has(to) {
 					c.wild.add(reference{to, f.name.OID, o.Serial})
 				}
 			}

@@ -243,7 +243,7 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 	}
 	c.countPointer(p)
 	if s == unusable {
-		c.exists.add(oid)
+		c.exists.Add(oid)
 		c.out.add(defect)
 		return
 	}
@@ -292,7 +292,7 @@ func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
 		c.counts.undone.Add(1) // an undone creation or a deletion: it does not exist
 		return
 	}
-	c.exists.add(oid)
+	c.exists.Add(oid)
 	if s == missing {
 		return
 	}
@@ -304,7 +304,7 @@ func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
 // refer notes a reference.
 func (c *checker) refer(w *worker, from zodb.OID, fromTID zodb.TID, to zodb.OID) {
 	if to <= c.maxOID {
-		if ok, _ := c.referenced.add(to); ok {
+		if ok, _ := c.referenced.Add(to); ok {
 			return
 		}
 	}
@@ -347,7 +347,7 @@ func (c *checker) minimalObject(w *worker, oid zodb.OID) {
 	c.counts.objects.Add(1)
 	c.counts.revisions.Add(1)
 	c.countFile(o.size)
-	c.exists.add(oid)
+	c.exists.Add(oid)
 	if s == unusable {
 		c.out.add(defect)
 		return

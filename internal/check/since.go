@@ -144,7 +144,7 @@ func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 // there is room.
 func (r *recent) refer(from zodb.OID, fromTID zodb.TID, to zodb.OID) {
 	c := r.c
-	if c.exists.has(to) {
+	if c.exists.Has(to) {
 		return
 	}
 	if !c.loads(to) {
@@ -152,7 +152,7 @@ func (r *recent) refer(from zodb.OID, fromTID zodb.TID, to zodb.OID) {
 		return
 	}
 	if to <= c.maxOID {
-		c.exists.add(to)
+		c.exists.Add(to)
 	}
 }
 

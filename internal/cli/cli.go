@@ -176,3 +176,9 @@ func usageErrors(c *cobra.Command) {
 		usageErrors(sub)
 	}
 }
+
+// tempDir makes a temporary directory, in dir or where the system has them.
+func (e *env) tempDir(dir, pattern string) (name string, remove func() error, err error) {
+	name, err = os.MkdirTemp(dir, pattern)
+	return name, func() error { return os.RemoveAll(name) }, err
+}

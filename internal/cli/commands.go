@@ -13,6 +13,8 @@ var commands = []func(*env) *cobra.Command{
 	newShow,
 	newFiles,
 	newSnapshot,
+	newBackup,
+	newRestore,
 	newCheck,
 	newRecover,
 	newSalvage,

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 )
@@ -22,18 +23,39 @@ func newMeter(e *env) *meter {
 	return &meter{e: e, begun: now, shown: now}
 }
 
-// show prints the line anew, a few times a second.
+// show tells how far a copy of transactions has come.
 func (m *meter) show(p transfer.Progress) {
+	m.update(p.Done, p.Total, func(spent time.Duration) string {
+		return fmt.Sprintf("%s transactions, %s records, %s", human.Count(p.Transactions), human.Count(p.Records), human.Rate(p.Records, spent))
+	})
+}
+
+// showFiles tells how far something has come that reads or writes files. What it
+// does not know of the whole, total does.
+func (m *meter) showFiles(total int64) func(backup.Progress) {
+	return func(p backup.Progress) {
+		m.update(p.Bytes, max(total, p.Total), func(spent time.Duration) string {
+			return fmt.Sprintf("%s files, %s, %s, %s", human.Count(p.Files), human.Bytes(p.Bytes), human.Rate(p.Files, spent), human.ByteRate(p.Bytes, spent))
+		})
+	}
+}
+
+// update prints the line anew, a few times a second, with the time that is left
+// if total is known, of which done is done.
+func (m *meter) update(done, total int64, text func(spent time.Duration) string) {
+	if !m.e.Terminal {
+		return
+	}
 	now := m.e.Now()
-	if !m.e.Terminal || now.Sub(m.shown) < 200*time.Millisecond {
+	if now.Sub(m.shown) < 200*time.Millisecond {
 		return
 	}
 	m.shown = now
 	spent := now.Sub(m.begun)
-	line := fmt.Sprintf("%s transactions, %s records, %s", human.Count(p.Transactions), human.Count(p.Records), human.Rate(p.Records, spent))
-	if p.Total > 0 && p.Done > 0 {
-		left := time.Duration(float64(spent) * float64(max(p.Total-p.Done, 0)) / float64(p.Done))
-		line += fmt.Sprintf(", %d%%, %s left", min(100, 100*p.Done/p.Total), human.Duration(left))
+	line := text(spent)
+	if total > 0 && done > 0 {
+		left := time.Duration(float64(spent) * float64(max(total-done, 0)) / float64(done))
+		line += fmt.Sprintf(", %d%%, %s left", min(100, 100*done/total), human.Duration(left))
 	}
 	fmt.Fprintf(m.e.Stderr, "\r%s%s", line, strings.Repeat(" ", max(0, m.width-len(line))))
 	m.width = len(line)

@@ -18,11 +18,14 @@ var level = map[string]int{
 
 	"internal/vfs": 1,
 
-	"internal/layout":  2,
-	"internal/record":  2,
-	"internal/pickle":  2,
-	"internal/oidlock": 2,
-	"internal/control": 2,
+	"internal/layout":   2,
+	"internal/record":   2,
+	"internal/pickle":   2,
+	"internal/oidlock":  2,
+	"internal/control":  2,
+	"internal/oidset":   2,
+	"internal/archive":  2,
+	"internal/objstore": 2,
 
 	"internal/settings":    3,
 	"internal/filestorage": 3,
@@ -39,9 +42,13 @@ var level = map[string]int{
 	"internal/snapshot": 6,
 	"internal/sample":   6,
 
-	"internal/cli": 7,
+	"internal/backup": 7,
 
-	"cmd/dirstorage": 8,
+	"internal/restore": 8,
+
+	"internal/cli": 9,
+
+	"cmd/dirstorage": 10,
 }
 
 // testOnly reports whether only tests may import a package: file systems that

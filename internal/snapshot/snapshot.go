@@ -192,9 +192,9 @@ func (h *Held) Environment(home string) []string {
 	}
 }
 
-// Release gives the snapshot back. The error matches dirstorage.ErrSnapshotMode
-// if it did not last that long: then what was copied is not to be trusted.
-func (h *Held) Release(ctx context.Context) error {
+// Check returns an error, which matches dirstorage.ErrSnapshotMode, if the
+// snapshot did not last until now: then what was copied is not to be trusted.
+func (h *Held) Check() error {
 	code, err := readCode(h.home)
 	if err == nil && code != h.Code {
 		err = fmt.Errorf("%w: it is no longer %q but %q: what was read meanwhile is not to be trusted", dirstorage.ErrSnapshotMode, h.Code, code)
@@ -204,8 +204,18 @@ func (h *Held) Release(ctx context.Context) error {
 			err = fmt.Errorf("%w: what was read meanwhile is not to be trusted: %w", dirstorage.ErrSnapshotMode, lerr)
 		}
 	}
+	return err
+}
+
+// Release gives the snapshot back, after a [Held.Check].
+func (h *Held) Release(ctx context.Context) error {
+	err := h.Check()
 	return errors.Join(err, h.giveBack(ctx))
 }
+
+// Leave gives the snapshot back. That the storage could not be told, because it
+// is gone, is an error, but says nothing about what was copied.
+func (h *Held) Leave(ctx context.Context) error { return h.giveBack(ctx) }
 
 func (h *Held) giveBack(ctx context.Context) error {
 	var errs []error

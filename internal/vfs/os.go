@@ -72,6 +72,13 @@ func (f *osFS) Remove(name string) error             { return os.Remove(f.Path(n
 func (f *osFS) Rename(oldName, newName string) error {
 	return os.Rename(f.Path(oldName), f.Path(newName))
 }
+func (f *osFS) Exchange(a, b string) error {
+	err := exchange(f.Path(a), f.Path(b))
+	if err != nil && !errors.Is(err, ErrNotSupported) {
+		return &os.LinkError{Op: "exchange", Old: f.Path(a), New: f.Path(b), Err: err}
+	}
+	return err
+}
 func (f *osFS) Link(oldName, newName string) error { return os.Link(f.Path(oldName), f.Path(newName)) }
 
 func (f *osFS) Stat(name string) (Info, error) {

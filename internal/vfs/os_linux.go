@@ -21,3 +21,11 @@ func allocate(f *os.File, size int64) error {
 	}
 	return err
 }
+
+func exchange(a, b string) error {
+	err := retry(func() error { return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE) })
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return ErrNotSupported // by this file system, or this kernel
+	}
+	return err
+}

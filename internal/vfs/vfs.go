@@ -31,6 +31,9 @@ type FS interface {
 	// Rename replaces newName atomically by what oldName names. newName must not
 	// be a directory.
 	Rename(oldName, newName string) error
+	// Exchange swaps what two names of one directory lead to, atomically;
+	// ErrNotSupported where the platform or the file system can't. Both must exist.
+	Exchange(a, b string) error
 	// Link gives a file a second name, which must not exist.
 	Link(oldName, newName string) error
 	// Stat describes what name names, without following a symbolic link.

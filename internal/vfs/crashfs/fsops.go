@@ -205,6 +205,32 @@ func (f *FS) renamable(moved, replaced *node, to place) error {
 	return nil
 }
 
+// Exchange implements vfs.FS, for names of one directory.
+func (f *FS) Exchange(a, b string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	atA, nodeA, err := f.findPlace(a)
+	var atB place
+	var nodeB *node
+	if err == nil {
+		atB, nodeB, err = f.findPlace(b)
+	}
+	switch {
+	case err != nil:
+	case nodeA == nil || nodeB == nil:
+		err = syscall.ENOENT
+	case atA.dir != atB.dir:
+		err = syscall.EXDEV
+	default:
+		err = f.step("exchange %s %s", a, b)
+	}
+	if err != nil {
+		return f.linkError("exchange", a, b, f.first(err))
+	}
+	f.do(atA.dir, set{atA, nodeB.ino}, set{atB, nodeA.ino})
+	return nil
+}
+
 // Link implements vfs.FS.
 func (f *FS) Link(oldName, newName string) error {
 	f.mu.Lock()

@@ -12,14 +12,14 @@ import (
 // Op is one operation that is about to be done.
 type Op struct {
 	N    int    // from 1
-	Kind string // open, openwrite, create, read, write, allocate, sync, close, mkdir, remove, rename, link, stat, list, touch, syncdir, syncall, lock, space
+	Kind string // open, openwrite, create, read, write, allocate, sync, close, mkdir, remove, rename, exchange, link, stat, list, touch, syncdir, syncall, lock, space
 	Name string // of the file, with which it was opened; the new one of a rename or link
 }
 
 // Changes reports whether the operation writes or makes something durable.
 func (o Op) Changes() bool {
 	switch o.Kind {
-	case "create", "write", "allocate", "sync", "mkdir", "remove", "rename", "link", "touch", "syncdir", "syncall":
+	case "create", "write", "allocate", "sync", "mkdir", "remove", "rename", "exchange", "link", "touch", "syncdir", "syncall":
 		return true
 	}
 	return false
@@ -119,6 +119,11 @@ func (f *FS) Remove(name string) error {
 // Rename may fail.
 func (f *FS) Rename(oldName, newName string) error {
 	return f.do("rename", newName, func() error { return f.inner.Rename(oldName, newName) })
+}
+
+// Exchange may fail.
+func (f *FS) Exchange(a, b string) error {
+	return f.do("exchange", b, func() error { return f.inner.Exchange(a, b) })
 }
 
 // Link may fail.

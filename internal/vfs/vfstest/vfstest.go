@@ -21,6 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) vfs.FS) {
 		"files":           files,
 		"names":           names,
 		"rename":          rename,
+		"exchange":        exchange,
 		"link":            link,
 		"list":            list,
 		"times":           times,
@@ -304,4 +305,28 @@ func errorsSayWhat(t *testing.T, f vfs.FS) {
 	if err := f.SyncAll(); err != nil && !errors.Is(err, vfs.ErrNotSupported) {
 		t.Errorf("sync all: %v", err)
 	}
+}
+
+func exchange(t *testing.T, f vfs.FS) {
+	ok(t, f.Mkdir("new"))
+	put(t, f, "new/x", "new")
+	ok(t, f.Mkdir("old"))
+	put(t, f, "old/x", "old")
+	put(t, f, "old/y", "old")
+	if err := f.Exchange("new", "old"); errors.Is(err, vfs.ErrNotSupported) {
+		t.Skip("not on this file system")
+	} else {
+		ok(t, err)
+	}
+	for name, want := range map[string]string{"old/x": "new", "new/x": "old", "new/y": "old"} {
+		if got, err := f.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s holds %q, %v; want %q", name, got, err, want)
+		}
+	}
+	if _, err := f.Stat("old/y"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("old/y: %v", err)
+	}
+	fails(t, f.Exchange("new", "none"), fs.ErrNotExist)
+	fails(t, f.Exchange("none", "new"), fs.ErrNotExist)
+	ok(t, f.SyncDir("."))
 }

@@ -1,4 +1,5 @@
-package check
+// Package oidset is a set of oids that takes one bit for each oid in the range in use.
+package oidset
 
 import (
 	"iter"
@@ -16,29 +17,30 @@ const (
 	shards    = 16
 )
 
-// oidSet is a set of oids that takes one bit for each oid in the range that is
+// Set is a set of oids that takes one bit for each oid in the range that is
 // in use: 10 million objects are 1.2 MB. It has a limit, because a damaged file
 // can name any oid. It may be used concurrently.
-type oidSet struct {
+type Set struct {
 	limit  int64 // pages
 	pages  atomic.Int64
-	shards [shards]oidShard
+	shards [shards]shard
 }
 
-type oidShard struct {
+type shard struct {
 	mu    sync.RWMutex
 	pages map[uint64]*oidPage // guarded by mu; what a page holds is not
 }
 
 type oidPage [pageWords]atomic.Uint64
 
-func newOIDSet(limitBytes int64) *oidSet {
-	return &oidSet{limit: max(1, limitBytes/(pageBits/8))}
+// New returns an empty set that may take so many bytes, one page at least.
+func New(limitBytes int64) *Set {
+	return &Set{limit: max(1, limitBytes/(pageBits/8))}
 }
 
-// add puts an oid into the set. It reports whether there was room, and whether
+// Add puts an oid into the set. It reports whether there was room, and whether
 // the oid is new.
-func (s *oidSet) add(oid zodb.OID) (ok, fresh bool) {
+func (s *Set) Add(oid zodb.OID) (ok, fresh bool) {
 	p := s.page(uint64(oid)/pageBits, true)
 	if p == nil {
 		return false, false
@@ -48,13 +50,13 @@ func (s *oidSet) add(oid zodb.OID) (ok, fresh bool) {
 	return true, old&bit == 0
 }
 
-// has reports whether an oid is in the set.
-func (s *oidSet) has(oid zodb.OID) bool {
+// Has reports whether an oid is in the set.
+func (s *Set) Has(oid zodb.OID) bool {
 	p := s.page(uint64(oid)/pageBits, false)
 	return p != nil && p[uint64(oid)%pageBits/64].Load()>>(oid%64)&1 != 0
 }
 
-func (s *oidSet) page(number uint64, create bool) *oidPage {
+func (s *Set) page(number uint64, create bool) *oidPage {
 	shard := &s.shards[number%shards]
 	shard.mu.RLock()
 	p := shard.pages[number]
@@ -79,9 +81,9 @@ func (s *oidSet) page(number uint64, create bool) *oidPage {
 	return p
 }
 
-// without yields, in ascending order, the oids of s that are not in other. No
+// Without yields, in ascending order, the oids of s that are not in other. No
 // other call may be under way.
-func (s *oidSet) without(other *oidSet) iter.Seq[zodb.OID] {
+func (s *Set) Without(other *Set) iter.Seq[zodb.OID] {
 	return func(yield func(zodb.OID) bool) {
 		var numbers []uint64
 		for i := range s.shards {

@@ -1,0 +1,412 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/snapshot"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Options of [Run]. Store, Snapshot and Now are mandatory.
+type Options struct {
+	Store objstore.Store
+	// Snapshot says which storage, and how to bring it into snapshot mode.
+	Snapshot snapshot.Options
+	// Kind of backup; "" = a full one if there is none to build upon or the chain
+	// is due, else an incremental one.
+	Kind Kind
+	// Before, if not zero, chooses the newest backup whose snapshot is older as the
+	// reference of an incremental one, instead of the newest.
+	Before time.Time
+	// FullBefore, for Kind "": a chain is due if its full backup is older.
+	// MaxChain: or if it has so many members; 0 = any number.
+	FullBefore time.Time
+	MaxChain   int
+	// Now is the clock.
+	Now func() time.Time
+	// Warn, if not nil, is told what is strange and does no harm.
+	Warn func(string)
+	// Progress, if not nil, is called after each file.
+	Progress func(Progress)
+	// FrameSize is for tests; see archive.Options.
+	FrameSize int
+}
+
+// Progress tells how far a command has come.
+type Progress struct {
+	Files int64
+	Bytes int64 // of content
+	Total int64 // bytes, or files if TotalFiles; 0 = unknown
+	// TotalFiles is how many files there will be; 0 = unknown.
+	TotalFiles int64
+}
+
+// Result is what [Run] did.
+type Result struct {
+	// Backup is the new one; nil if there was nothing to back up.
+	Backup *Manifest `json:"backup"`
+	// Unchanged is the backup since which nothing has changed, if Backup is nil.
+	Unchanged *Manifest `json:"unchanged,omitempty"`
+	// BytesRead is what was read of the storage.
+	BytesRead int64 `json:"bytes_read"`
+	// InSnapshot is how long the storage was in snapshot mode for it.
+	InSnapshot time.Duration `json:"in_snapshot_ns"`
+}
+
+// ErrNoReference is returned by [Run] if there is no backup that an incremental
+// one could build upon.
+var ErrNoReference = errors.New("there is no backup to build upon")
+
+// Run makes a backup. The storage is in snapshot mode only until the data were
+// read. On an error the repository is as it was, but for what the next command
+// removes.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	repo, lock, err := openLocked(ctx, o.Store)
+	if err != nil {
+		return nil, err
+	}
+	result, err := run(ctx, o, repo)
+	return result, errors.Join(err, lock.Close())
+}
+
+func run(ctx context.Context, o Options, repo *Repository) (*Result, error) {
+	for name, err := range repo.Damaged {
+		o.Warn(fmt.Sprintf("the manifest of backup %s can't be used: %v", name, err))
+	}
+	began := o.Now()
+	held, err := snapshot.Enter(ctx, o.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	c := &creation{o: o, repo: repo, held: held, began: began}
+	result, err := c.run(ctx)
+	return result, errors.Join(err, c.leave(ctx))
+}
+
+// creation is one run.
+type creation struct {
+	o     Options
+	repo  *Repository
+	held  *snapshot.Held
+	left  bool
+	began time.Time
+	home  *home
+	m     *Manifest
+	read  int64
+}
+
+// leave gives the snapshot back, once. That the storage is gone is no error: A
+// stood still as long as we held the lock.
+func (c *creation) leave(ctx context.Context) error {
+	if c.left {
+		return nil
+	}
+	c.left = true
+	if err := c.held.Leave(context.WithoutCancel(ctx)); err != nil {
+		c.o.Warn(fmt.Sprintf("the storage could not be told that the backup is done: %v", err))
+	}
+	return nil
+}
+
+func (c *creation) run(ctx context.Context) (*Result, error) {
+	dir, err := vfs.OS(c.o.Snapshot.Home)
+	if err == nil {
+		c.home, err = openHome(dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	names, sum, err := c.home.config()
+	if err != nil {
+		return nil, err
+	}
+	ref, err := c.reference()
+	if err != nil {
+		return nil, err
+	}
+	if ref != nil && ref.TID == c.home.serial && ref.ConfigSHA256 == sum {
+		if err := c.held.Check(); err != nil {
+			return nil, err
+		}
+		return &Result{Unchanged: ref, InSnapshot: c.o.Now().Sub(c.held.Timestamp)}, nil
+	}
+	c.begin(ref)
+	c.m.ConfigSHA256 = sum
+	if err := c.write(ctx, names); err != nil {
+		return nil, err
+	}
+	if err := c.home.remember(c.m); err != nil {
+		c.o.Warn(fmt.Sprintf("%s could not be written, so a pack may make a full backup necessary: %v", witnessFile, err))
+	}
+	return &Result{Backup: c.m, BytesRead: c.read, InSnapshot: c.m.SnapshotEnd.Sub(c.m.SnapshotAt)}, nil
+}
+
+// reference chooses what an incremental backup builds upon; nil = a full one is
+// to be made.
+func (c *creation) reference() (*Manifest, error) {
+	if c.o.Kind == Full {
+		return nil, nil
+	}
+	var ref *Manifest
+	var reasons []error
+	for i := len(c.repo.Backups) - 1; i >= 0 && ref == nil; i-- {
+		m := c.repo.Backups[i]
+		if m.Identity != c.home.identity || m.original || !c.o.Before.IsZero() && !m.SnapshotAt.Before(c.o.Before) {
+			continue
+		}
+		err := c.usable(m)
+		if err == nil {
+			ref = m
+		} else {
+			reasons = append(reasons, err)
+		}
+	}
+	if ref == nil {
+		if c.o.Kind == "" {
+			for _, err := range reasons {
+				c.o.Warn(fmt.Sprintf("a full backup is made: %v", err))
+			}
+			return nil, nil
+		}
+		return nil, errors.Join(append([]error{ErrNoReference}, reasons...)...)
+	}
+	for _, err := range reasons {
+		c.o.Warn(fmt.Sprintf("building upon backup %s: %v", ref.Name, err))
+	}
+	if c.o.Kind == "" && c.due(ref) {
+		return nil, nil
+	}
+	return ref, nil
+}
+
+func (c *creation) usable(m *Manifest) error {
+	if err := c.repo.ready(m); err != nil {
+		return err
+	}
+	if m.Class != c.home.class || m.Format != string(c.home.format) {
+		return fmt.Errorf("backup %s is of class %s and format %s", m.Name, m.Class, m.Format)
+	}
+	if m.TID > c.home.serial {
+		return fmt.Errorf("backup %s ends with transaction %s, and the storage with %s: it was put back to an earlier state since", m.Name, m.TID, c.home.serial)
+	}
+	return c.home.proveReference(m)
+}
+
+// due reports whether the chain has become too old or too long.
+func (c *creation) due(ref *Manifest) bool {
+	chain, err := c.repo.Chain(ref)
+	if err != nil {
+		return true
+	}
+	return chain[0].SnapshotAt.Before(c.o.FullBefore) || c.o.MaxChain > 0 && len(chain) >= c.o.MaxChain
+}
+
+func (c *creation) begin(ref *Manifest) {
+	h := c.home
+	c.m = &Manifest{
+		Schema: Schema, Kind: Full, Identity: h.identity, Class: h.class, Format: string(h.format),
+		TID: h.serial, Time: h.serial.Time(), TransactionSHA256: h.lastSum, MaxOID: h.maxOID, Packed: h.packed,
+		Began: c.began, SnapshotAt: c.held.Timestamp,
+	}
+	if ref != nil {
+		c.m.Kind = Incremental
+		c.m.Reference = &Reference{Name: ref.Name, TID: ref.TID, TransactionSHA256: ref.TransactionSHA256}
+	}
+	c.m.Name = nameOf(c.held.Timestamp, c.m.Kind, c.repo.taken)
+}
+
+// taken reports whether there is anything of a backup of that name.
+func (r *Repository) taken(name string) bool {
+	for _, suffix := range []string{manifestSuffix, archiveSuffix, indexSuffix} {
+		if _, ok := r.objects[name+suffix]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *creation) write(ctx context.Context, config []string) error {
+	err := putBackup(ctx, c.o.Store, c.m, archive.Options{FrameSize: c.o.FrameSize}, c.o.Now, func(w *archive.Writer) error {
+		for _, dir := range []string{"config", "A", "B", "journal", "misc"} {
+			if err := w.AddDir(dir, c.held.Timestamp); err != nil {
+				return err
+			}
+		}
+		p := &packer{c: c, w: w}
+		err := p.add(ctx, func(yield func(string, error) bool) {
+			for _, name := range config {
+				if !yield(name, nil) {
+					return
+				}
+			}
+		})
+		if err == nil {
+			err = p.addData(ctx)
+		}
+		if err == nil {
+			err = c.held.Check()
+		}
+		if err != nil {
+			return err
+		}
+		p.finish()
+		c.m.SnapshotEnd = c.o.Now()
+		return c.leave(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("backup %s: %w", c.m.Name, err)
+	}
+	return nil
+}
+
+// putBackup writes the three objects of a backup, the manifest last. fill adds
+// the entries.
+func putBackup(ctx context.Context, store objstore.Store, m *Manifest, o archive.Options, now func() time.Time, fill func(*archive.Writer) error) error {
+	m.Archive.Name, m.Index.Name = m.Name+archiveSuffix, m.Name+indexSuffix
+	err := store.Put(ctx, m.Archive.Name, func(archiveTo io.Writer) error {
+		return store.Put(ctx, m.Index.Name, func(indexTo io.Writer) error {
+			w, err := archive.NewWriter(archiveTo, indexTo, o)
+			if err != nil {
+				return err
+			}
+			defer w.Abort()
+			if err := fill(w); err != nil {
+				return err
+			}
+			t, err := w.Close()
+			m.Counts.Entries, m.Bytes = t.Entries, t.Bytes
+			m.Archive.Bytes, m.Archive.SHA256 = t.ArchiveBytes, t.ArchiveSum
+			m.Index.Bytes, m.Index.SHA256 = t.IndexBytes, t.IndexSum
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	m.Ended = now()
+	b, err := m.render()
+	if err != nil {
+		return err
+	}
+	return put(ctx, store, m.Name+manifestSuffix, b)
+}
+
+// packer fills an archive from a storage.
+type packer struct {
+	c       *creation
+	w       *archive.Writer
+	files   int64
+	blobs   int64 // that revisions say they have
+}
+
+// addData adds what is in A.
+func (p *packer) addData(ctx context.Context) error {
+	h, m := p.c.home, p.c.m
+	after, incremental := m.After()
+	if !incremental {
+		return p.add(ctx, h.whole(ctx))
+	}
+	var err error
+	if h.full() {
+		// An archive that has begun can't be taken back, so whether the way leads to
+		// the reference is tried first. It reads the transactions alone.
+		err = h.leadsTo(ctx, after)
+	}
+	switch {
+	case !h.full() || errors.Is(err, errUnlinked):
+		err = p.add(ctx, h.changedByName(ctx, after))
+	case err == nil:
+		err = p.add(ctx, h.changed(ctx, after))
+	}
+	if err != nil {
+		return err
+	}
+	return p.add(ctx, func(yield func(string, error) bool) {
+		names := []layout.Name{layout.XOID, layout.XSerial}
+		if h.packed > after {
+			// Only then may a transaction that is new here have lost something.
+			names = append(names, layout.XPacked)
+		}
+		for _, n := range names {
+			if !yield(h.path(n), nil) {
+				return
+			}
+		}
+	})
+}
+
+// leadsTo follows the transactions back to a reference.
+func (h *home) leadsTo(ctx context.Context, after zodb.TID) error {
+	for tid := h.serial; tid > after; {
+		t, err := h.transaction(tid)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) && tid <= h.packed && tid != h.serial {
+				return errUnlinked
+			}
+			return err
+		}
+		tid = t.Previous
+		if tid < after && h.packed < after {
+			return fmt.Errorf("transaction %s names %s as the one before: %s, with which the reference ends, is not part of this history", t.TID, tid, after)
+		}
+	}
+	return nil
+}
+
+func (p *packer) add(ctx context.Context, names func(yield func(string, error) bool)) error {
+	m := p.c.m
+	for f, err := range p.c.home.read(ctx, names) {
+		if err != nil {
+			return err
+		}
+		if _, err := p.w.Add(f.name, f.size, f.modTime, f.reader()); err != nil {
+			return err
+		}
+		m.Counts.count(f.db.Kind)
+		if f.hasBlob {
+			p.blobs++
+		}
+		if f.problem != "" {
+			p.problem(f.problem)
+		}
+		p.files++
+		p.c.read += f.size
+		if p.c.o.Progress != nil {
+			p.c.o.Progress(Progress{Files: p.files, Bytes: p.c.read})
+		}
+	}
+	return nil
+}
+
+// maxProblems is how many are told one by one.
+const maxProblems = 20
+
+func (p *packer) problem(text string) {
+	m := p.c.m
+	if m.ProblemCount++; m.ProblemCount <= maxProblems {
+		m.Problems = append(m.Problems, text)
+		p.c.o.Warn("the storage has damage, which is backed up as it is: " + text)
+	}
+}
+
+// finish compares what can only be compared at the end.
+func (p *packer) finish() {
+	if n := p.c.m.Counts.Blobs; n != p.blobs {
+		p.problem(fmt.Sprintf("%d revisions say that they have a blob, and there are %d files of blobs", p.blobs, n))
+	}
+}

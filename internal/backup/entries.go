@@ -1,0 +1,180 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+
+	"github.com/dirstorage/dirstorage/internal/archive"
+)
+
+// Item is one entry of an archive with its content.
+type Item struct {
+	archive.Entry
+	// Data is the whole content of a small entry, which was compared with its
+	// SHA-256. Of a large one it is nil; Content gives it.
+	Data []byte
+	rest io.Reader
+}
+
+// Content returns a reader of the content, to be used before the next item is
+// asked for. It ends with an error that matches archive.ErrDamaged if the
+// content is not that of the SHA-256.
+func (i *Item) Content() io.Reader {
+	if i.rest != nil {
+		return i.rest
+	}
+	return bytes.NewReader(i.Data)
+}
+
+// smallItem is the size up to which the content is handed over in memory.
+const smallItem = 1 << 20
+
+// Range is a part of an archive: the entries from the beginning of a frame up
+// to, not including, a place in the tar.
+type Range struct {
+	From  archive.Frame
+	Until int64 // 0 = the end
+}
+
+// Items yields the entries of the archive of a backup, in a range, with their
+// content, each compared with the index. If all of the archive was read, it is
+// compared with the manifest, too. Errors name the archive, and match
+// archive.ErrDamaged if it is not what was written.
+func (r *Repository) Items(ctx context.Context, m *Manifest, part Range) iter.Seq2[*Item, error] {
+	return func(yield func(*Item, error) bool) {
+		err := r.items(ctx, m, part, func(i *Item) bool { return yield(i, nil) })
+		if err != nil && !errors.Is(err, errStopped) {
+			if ctx.Err() == nil {
+				err = fmt.Errorf("%s: %w", r.Store.Path(m.Archive.Name), err)
+			}
+			yield(nil, err)
+		}
+	}
+}
+
+// errStopped: whoever receives the items wants no more.
+var errStopped = errors.New("stopped")
+
+func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield func(*Item) bool) (err error) {
+	o, err := r.Store.Get(ctx, m.Archive.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	in := newHashReader(io.NewSectionReader(o, part.From.Offset, o.Size()-part.From.Offset))
+	if m.original {
+		return originalItems(ctx, in, yield)
+	}
+	whole := part.From.Offset == 0 && part.Until == 0
+	if part.Until == 0 {
+		part.Until = math.MaxInt64
+	}
+	a, err := archive.NewReader(in)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	next, stop := iter.Pull2(r.ReadIndex(ctx, m))
+	defer stop()
+	for {
+		want, err := nextEntry(next, part.From.At)
+		if err != nil {
+			return err
+		}
+		if want != nil && want.At >= part.Until {
+			return nil
+		}
+		got, err := a.Next(ctx)
+		switch {
+		case errors.Is(err, io.EOF) && want == nil:
+			if err = a.Drain(); err == nil && whole && in.sum() != m.Archive.SHA256 {
+				err = fmt.Errorf("%w: its SHA-256 is %s, want %s", archive.ErrDamaged, in.sum(), m.Archive.SHA256)
+			}
+			return err
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("%w: it ends before %s", archive.ErrDamaged, want.Name)
+		case err != nil:
+			return err
+		case want == nil || got.Name != want.Name || got.Size != want.Size || got.Dir != want.Dir:
+			return fmt.Errorf("%w: %s is not what the index says", archive.ErrDamaged, got.Name)
+		}
+		want.ModTime = got.ModTime
+		item := &Item{Entry: *want}
+		checked := &sumChecker{hash: newHashReader(a), want: want}
+		if want.Size <= smallItem && !want.Dir {
+			item.Data = make([]byte, want.Size)
+			if _, err := io.ReadFull(a, item.Data); err != nil {
+				return fmt.Errorf("%w: %s: %w", archive.ErrDamaged, want.Name, err)
+			}
+			if sha256.Sum256(item.Data) != want.Sum {
+				return sumError(want)
+			}
+		} else if !want.Dir {
+			item.rest = checked
+		}
+		if !yield(item) {
+			return errStopped
+		}
+		if item.rest != nil {
+			if _, err := io.Copy(io.Discard, checked); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func sumError(e *archive.Entry) error {
+	return fmt.Errorf("%w: the content of %s does not have the SHA-256 %s", archive.ErrDamaged, e.Name, e.Sum)
+}
+
+// nextEntry returns the next entry of an index from a place in the tar on; nil
+// after the last.
+func nextEntry(next func() (archive.Line, error, bool), from int64) (*archive.Entry, error) {
+	for {
+		line, err, ok := next()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, nil
+		}
+		if line.Entry != nil && line.Entry.At >= from {
+			return line.Entry, nil
+		}
+	}
+}
+
+// sumChecker reads a content and compares its hash at the end.
+type sumChecker struct {
+	hash *hashReader
+	want *archive.Entry
+}
+
+func (s *sumChecker) Read(b []byte) (int, error) {
+	n, err := s.hash.Read(b)
+	if errors.Is(err, io.EOF) && s.hash.sum() != s.want.Sum {
+		err = sumError(s.want)
+	}
+	return n, err
+}
+
+// Frames returns the frames of an archive that begin with an entry, in order.
+// They take 32 bytes for each 4 MiB or so of the backup.
+func (r *Repository) Frames(ctx context.Context, m *Manifest) ([]archive.Frame, error) {
+	var frames []archive.Frame
+	for line, err := range r.ReadIndex(ctx, m) {
+		if err != nil {
+			return nil, err
+		}
+		if line.Frame != nil && line.Frame.Start {
+			frames = append(frames, *line.Frame)
+		}
+	}
+	return frames, nil
+}

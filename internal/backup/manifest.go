@@ -1,0 +1,192 @@
+package backup
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Schema is the version of the manifests that this release writes and reads.
+// Fields are added without changing it.
+const Schema = 1
+
+// Kind tells full and incremental backups apart.
+type Kind string
+
+// The kinds of backups.
+const (
+	Full        Kind = "full"
+	Incremental Kind = "incremental"
+)
+
+// Manifest describes one backup; docs/backup.md has the schema of its JSON.
+type Manifest struct {
+	Schema int    `json:"schema"`
+	Name   string `json:"name"`
+	Kind   Kind   `json:"kind"`
+	// Identity, Class and Format are those of the storage.
+	Identity string `json:"identity"`
+	Class    string `json:"class"`
+	Format   string `json:"format"`
+	// TID is the last transaction that is in the backup; 0 = the storage was empty.
+	// Time is the moment that it stands for. TransactionSHA256 is of its file with
+	// the 8 bytes that name the one before, which pack changes, taken as zero; none
+	// in class Minimal.
+	TID               zodb.TID     `json:"tid"`
+	Time              time.Time    `json:"time"`
+	TransactionSHA256 *archive.Sum `json:"transaction_sha256,omitempty"`
+	MaxOID            zodb.OID     `json:"max_oid"`
+	// Packed is the latest pack time of the storage.
+	Packed zodb.TID `json:"packed"`
+	// Reference is what an incremental backup builds upon.
+	Reference *Reference `json:"reference,omitempty"`
+	// MergedFrom names the backups that a full one was merged from.
+	MergedFrom []string `json:"merged_from,omitempty"`
+	// SnapshotAt is shortly before the snapshot; it was left at SnapshotEnd. The
+	// backup was begun and written in between and around.
+	Began       time.Time `json:"began"`
+	SnapshotAt  time.Time `json:"snapshot_at"`
+	SnapshotEnd time.Time `json:"snapshot_end"`
+	Ended       time.Time `json:"ended"`
+	Counts      Counts    `json:"counts"`
+	// Bytes is what is in the archive, before it is compressed.
+	Bytes   int64 `json:"bytes"`
+	Archive File  `json:"archive"`
+	Index   File  `json:"index"`
+	// ConfigSHA256 is of the files in config, to see whether they changed.
+	ConfigSHA256 archive.Sum `json:"config_sha256"`
+	// Problems are what was found to be wrong with the storage while it was read,
+	// the first of them; ProblemCount is how many there were.
+	Problems     []string `json:"problems,omitempty"`
+	ProblemCount int64    `json:"problem_count"`
+
+	// original: made by the backup tool of the Python original.
+	original bool
+}
+
+// Reference names what an incremental backup builds upon.
+type Reference struct {
+	Name              string       `json:"name"`
+	TID               zodb.TID     `json:"tid"`
+	TransactionSHA256 *archive.Sum `json:"transaction_sha256,omitempty"`
+}
+
+// Counts are numbers of entries.
+type Counts struct {
+	Entries      int64 `json:"entries"` // all of them, directories included
+	Objects      int64 `json:"objects"` // pointers; in class Minimal objects
+	Revisions    int64 `json:"revisions"`
+	Transactions int64 `json:"transactions"`
+	Blobs        int64 `json:"blobs"`
+}
+
+// File is an object of the repository.
+type File struct {
+	Name   string      `json:"name"`
+	Bytes  int64       `json:"bytes"`
+	SHA256 archive.Sum `json:"sha256"`
+}
+
+// After returns the last transaction of the reference; a full backup has
+// everything, that is what is later than 0. The second result is false then.
+func (m *Manifest) After() (zodb.TID, bool) {
+	if m.Reference == nil {
+		return 0, false
+	}
+	return m.Reference.TID, true
+}
+
+// Original reports whether the backup tool of the Python original made it.
+func (m *Manifest) Original() bool { return m.original }
+
+const (
+	manifestSuffix = ".json"
+	archiveSuffix  = ".tar.zst"
+	indexSuffix    = ".index.zst"
+	verifiedSuffix = ".verified.json"
+	// maxManifest is the largest manifest in bytes that is read.
+	maxManifest = 16 << 20
+)
+
+// parseManifest reads the manifest of the backup with that name.
+func parseManifest(b []byte, name string) (*Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("%w: %w", archive.ErrDamaged, err)
+	}
+	bad := func(format string, args ...any) (*Manifest, error) {
+		return nil, fmt.Errorf("%w: %s", archive.ErrDamaged, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case m.Schema > Schema:
+		return nil, fmt.Errorf("schema %d was written by a later release; this one reads up to %d", m.Schema, Schema)
+	case m.Schema < 1:
+		return bad("no schema")
+	case m.Name != name:
+		return bad("it says that its name is %q", m.Name)
+	case m.Archive.Name != name+archiveSuffix || m.Index.Name != name+indexSuffix:
+		return bad("it names other files: %q, %q", m.Archive.Name, m.Index.Name)
+	case m.Kind == Full && m.Reference != nil, m.Kind == Incremental && m.Reference == nil, m.Kind != Full && m.Kind != Incremental:
+		return bad("kind %q and its reference do not go together", m.Kind)
+	case m.Reference != nil && m.Reference.TID > m.TID:
+		return bad("its reference is later than it")
+	case m.Class != "Full" && m.Class != "Minimal", m.Identity == "", m.Format == "":
+		return bad("class %q, identity %q, format %q", m.Class, m.Identity, m.Format)
+	}
+	return &m, nil
+}
+
+func (m *Manifest) render() ([]byte, error) {
+	b, err := json.MarshalIndent(m, "", "  ")
+	return append(b, '\n'), err
+}
+
+// nameOf makes a name that none of the others has.
+func nameOf(at time.Time, kind Kind, taken func(string) bool) string {
+	short := "full"
+	if kind == Incremental {
+		short = "inc"
+	}
+	base := at.UTC().Format("20060102T150405Z") + "-" + short
+	name := base
+	for i := 2; taken(name); i++ {
+		name = fmt.Sprintf("%s-%d", base, i)
+	}
+	return name
+}
+
+// splitObject tells which backup an object belongs to, and as what.
+func splitObject(object string) (name, suffix string, ok bool) {
+	for _, s := range []string{verifiedSuffix, indexSuffix, archiveSuffix, manifestSuffix} {
+		if name, ok := strings.CutSuffix(object, s); ok && name != "" {
+			return name, s, true
+		}
+	}
+	return "", "", false
+}
+
+// transactionSum hashes the file of a transaction without the field that pack
+// may change.
+func transactionSum(b []byte) *archive.Sum {
+	const previous = 24
+	if len(b) < previous+8 {
+		return nil
+	}
+	h := sha256.New()
+	h.Write(b[:previous])
+	h.Write(make([]byte, 8))
+	h.Write(b[previous+8:])
+	s := archive.Sum(h.Sum(nil))
+	return &s
+}
+
+func sameSum(a, b *archive.Sum) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
+
+// ErrNoBackup is matched when there is no backup that would do.
+var ErrNoBackup = errors.New("no such backup")

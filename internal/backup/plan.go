@@ -1,0 +1,120 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Plan is what a restore needs.
+type Plan struct {
+	// Chain are the backups in the order in which they are unpacked, the full one
+	// first.
+	Chain []*Manifest
+	// To is the transaction up to which is restored; that of the last of the chain,
+	// unless Cut.
+	To zodb.TID
+	// Cut: the last backup of the chain holds later transactions, which are left out.
+	// Then To may lie between two transactions.
+	Cut bool
+}
+
+// Bytes returns the size of the archives.
+func (p *Plan) Bytes() (n int64) {
+	for _, m := range p.Chain {
+		n += m.Archive.Bytes
+	}
+	return n
+}
+
+// Newest plans a restore of the last state that was backed up. It never falls
+// back to an older one: that would lose transactions without a word.
+func (r *Repository) Newest(identity string) (*Plan, error) {
+	var newest *Manifest
+	for _, m := range r.Backups {
+		if m.Identity == identity {
+			newest = m
+		}
+	}
+	if newest == nil {
+		return nil, ErrNoBackup
+	}
+	return r.Exactly(newest)
+}
+
+// Exactly plans a restore of one backup.
+func (r *Repository) Exactly(m *Manifest) (*Plan, error) {
+	chain, err := r.Chain(m)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, b := range chain {
+		errs = append(errs, r.Missing(b))
+	}
+	return &Plan{Chain: chain, To: m.TID}, errors.Join(errs...)
+}
+
+// At plans a restore of a storage as it was after a transaction, or at the
+// moment that a tid stands for.
+func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
+	var first, last zodb.TID
+	var best *Plan
+	var newest *Manifest
+	var errs []error
+	any := false
+	for _, m := range r.Backups {
+		if m.Identity != identity {
+			continue
+		}
+		if !any {
+			first, any = m.TID, true
+		}
+		last, newest = m.TID, m
+		if best != nil || m.TID < to {
+			continue // sorted by tid: the first that covers it leaves out the least
+		}
+		p, err := r.cut(m, to)
+		if err != nil {
+			errs = append(errs, err)
+		} else if p != nil {
+			best = p
+		}
+	}
+	switch {
+	case !any:
+		return nil, ErrNoBackup
+	case best != nil:
+		return best, nil
+	case to > last && to <= zodb.TIDFromTime(newest.SnapshotAt):
+		return r.Exactly(newest) // nothing was committed in between
+	case to > last:
+		return nil, fmt.Errorf("%w: the last transaction that was backed up is %s", ErrNoBackup, last)
+	case len(errs) > 0:
+		return nil, fmt.Errorf("transaction %s can't be restored: %w", to, errors.Join(errs...))
+	}
+	return nil, fmt.Errorf("%w: the first backup is of transaction %s, and nothing is known of before", ErrNoBackup, first)
+}
+
+// cut plans a restore from a backup that ends with to or later; nil without an
+// error if it does not cover it.
+func (r *Repository) cut(m *Manifest, to zodb.TID) (*Plan, error) {
+	after, incremental := m.After()
+	switch {
+	case m.TID == to:
+		return r.Exactly(m)
+	case incremental && to <= after, m.Class != "Full":
+		return nil, nil
+	case m.Packed > to && incremental:
+		return nil, fmt.Errorf("the storage was packed to %s before backup %s was made: what came between %s and that is not known any more", m.Packed, m.Name, after)
+	case m.Packed > to:
+		return nil, nil
+	}
+	p, err := r.Exactly(m)
+	if err != nil {
+		return nil, err
+	}
+	p.To, p.Cut = to, true
+	return p, nil
+}

@@ -1,0 +1,122 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/objstore"
+)
+
+// PruneOptions says what [Prune] keeps. What any of the rules keeps, is kept; of
+// each storage the newest chain always is.
+type PruneOptions struct {
+	// Chains is how many of the newest chains are kept; 0 = the rule keeps none.
+	Chains int
+	// Since keeps what it takes to restore any moment since then; zero = the rule
+	// keeps nothing.
+	Since time.Time
+	// Broken removes also backups that can't be restored, because a link of their
+	// chain is missing; else they stay.
+	Broken bool
+	DryRun bool
+}
+
+// Pruned is what [Prune] removed, or would remove.
+type Pruned struct {
+	Removed []*Manifest `json:"removed"`
+	Kept    []*Manifest `json:"kept"`
+	Bytes   int64       `json:"bytes"` // of what was removed
+}
+
+// Prune removes whole chains, of the newest backup first, so that a crash leaves
+// no backup without what it builds upon.
+func Prune(ctx context.Context, store objstore.Store, o PruneOptions) (*Pruned, error) {
+	if o.DryRun {
+		r, err := Open(ctx, store)
+		if err != nil {
+			return nil, err
+		}
+		return r.pruning(o)
+	}
+	r, lock, err := openLocked(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.pruning(o)
+	if err == nil {
+		for i, m := range p.Removed {
+			if err = ctx.Err(); err == nil {
+				err = r.remove(ctx, m)
+			}
+			if err != nil {
+				err = fmt.Errorf("%d of %d backups were removed: %w", i, len(p.Removed), err)
+				break
+			}
+		}
+	}
+	return p, errors.Join(err, lock.Close())
+}
+
+// pruning plans. Removed comes in the order of removal.
+func (r *Repository) pruning(o PruneOptions) (*Pruned, error) {
+	keep := make(map[*Manifest]bool)
+	for _, identity := range r.Identities() {
+		if err := r.keepOf(identity, o, keep); err != nil {
+			return nil, err
+		}
+	}
+	p := &Pruned{Removed: []*Manifest{}, Kept: []*Manifest{}}
+	for _, m := range slices.Backward(r.Backups) {
+		if keep[m] || m.original {
+			p.Kept = append(p.Kept, m)
+			continue
+		}
+		p.Removed = append(p.Removed, m)
+		p.Bytes += m.Archive.Bytes + m.Index.Bytes
+	}
+	return p, nil
+}
+
+// keepOf marks what is to be kept of one storage.
+func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]bool) error {
+	members := make(map[*Manifest][]*Manifest) // by the full backup
+	var fulls []*Manifest                      // in order
+	for _, m := range r.Backups {
+		if m.Identity != identity {
+			continue
+		}
+		chain, err := r.Chain(m)
+		if err != nil {
+			keep[m] = !o.Broken
+			continue
+		}
+		if m.Kind == Full {
+			fulls = append(fulls, m)
+		}
+		members[chain[0]] = append(members[chain[0]], m)
+	}
+	for i, full := range fulls {
+		wanted := len(fulls)-i <= max(1, o.Chains)
+		if !o.Since.IsZero() {
+			// What was the state at that moment, is in the chain that was begun last before.
+			next := i+1 == len(fulls) || !fulls[i+1].SnapshotAt.Before(o.Since)
+			wanted = wanted || next
+		}
+		if !wanted {
+			continue
+		}
+		for _, m := range members[full] {
+			chain, err := r.Chain(m)
+			if err != nil {
+				return err
+			}
+			for _, b := range chain {
+				keep[b] = true
+			}
+		}
+	}
+	return nil
+}

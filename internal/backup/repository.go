@@ -1,0 +1,336 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Repository is what a store held when it was opened. It does not change.
+type Repository struct {
+	Store objstore.Store
+	// Backups are sorted by their last transaction, and by when they ended.
+	Backups []*Manifest
+	// Damaged are manifests that can't be used, by the name of the backup.
+	Damaged map[string]error
+	// Verified is what was found by the last verification of each, by name.
+	Verified map[string]Verified
+
+	objects  map[string]int64 // size by name
+	leftover []string         // objects that belong to no backup
+}
+
+// Open reads the manifests of a repository, and the index of the original's
+// backups if there is one. A manifest that can't be used is no error.
+func Open(ctx context.Context, store objstore.Store) (*Repository, error) {
+	r := &Repository{Store: store, Damaged: make(map[string]error), Verified: make(map[string]Verified), objects: make(map[string]int64)}
+	for info, err := range store.List(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		r.objects[info.Name] = info.Size
+	}
+	for object := range r.objects {
+		name, suffix, ok := splitObject(object)
+		if !ok || suffix != manifestSuffix {
+			continue
+		}
+		b, err := readSmall(ctx, store, object)
+		if err == nil {
+			var m *Manifest
+			if m, err = parseManifest(b, name); err == nil {
+				r.Backups = append(r.Backups, m)
+				r.readVerified(ctx, name)
+				continue
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		r.Damaged[name] = err
+	}
+	if err := r.addOriginals(ctx); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(r.Backups, compare)
+	for object := range r.objects {
+		name, suffix, ok := splitObject(object)
+		if !ok {
+			continue
+		}
+		_, manifest := r.objects[name+manifestSuffix]
+		if !manifest && suffix != manifestSuffix {
+			r.leftover = append(r.leftover, object)
+		}
+	}
+	slices.Sort(r.leftover)
+	return r, nil
+}
+
+func compare(a, b *Manifest) int {
+	return cmp.Or(cmp.Compare(a.TID, b.TID), a.Ended.Compare(b.Ended), strings.Compare(a.Name, b.Name))
+}
+
+func readSmall(ctx context.Context, store objstore.Store, object string) (b []byte, err error) {
+	o, err := store.Get(ctx, object)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	if o.Size() > maxManifest {
+		return nil, fmt.Errorf("%w: %d bytes", archive.ErrDamaged, o.Size())
+	}
+	return io.ReadAll(io.NewSectionReader(o, 0, o.Size()))
+}
+
+func (r *Repository) readVerified(ctx context.Context, name string) {
+	if _, ok := r.objects[name+verifiedSuffix]; !ok {
+		return
+	}
+	var v Verified
+	b, err := readSmall(ctx, r.Store, name+verifiedSuffix)
+	if err == nil {
+		err = json.Unmarshal(b, &v)
+	}
+	if err == nil { // one that can't be read counts as none: it is a remark only
+		r.Verified[name] = v
+	}
+}
+
+// Get returns a backup by its name. The error matches ErrNoBackup.
+func (r *Repository) Get(name string) (*Manifest, error) {
+	for _, m := range r.Backups {
+		if m.Name == name {
+			return m, nil
+		}
+	}
+	if err, ok := r.Damaged[name]; ok {
+		return nil, fmt.Errorf("the manifest of backup %s can't be used: %w", name, err)
+	}
+	return nil, fmt.Errorf("%w: %s", ErrNoBackup, name)
+}
+
+// Identities returns those of all storages that are backed up here.
+func (r *Repository) Identities() []string {
+	var ids []string
+	for _, m := range r.Backups {
+		if !slices.Contains(ids, m.Identity) {
+			ids = append(ids, m.Identity)
+		}
+	}
+	return ids
+}
+
+// Reference returns what an incremental backup builds upon: of those that fit, a
+// full one, or else the one that it names; nil if there is none, or if it is a
+// full one itself.
+func (r *Repository) Reference(m *Manifest) *Manifest {
+	if m.Reference == nil {
+		return nil
+	}
+	var found *Manifest
+	for _, b := range r.Backups {
+		fits := b != m && b.Identity == m.Identity && b.original == m.original && b.TID == m.Reference.TID &&
+			sameSum(b.TransactionSHA256, m.Reference.TransactionSHA256) && compare(b, m) < 0
+		if fits && (found == nil || rank(b, m) > rank(found, m)) {
+			found = b
+		}
+	}
+	return found
+}
+
+func rank(b, m *Manifest) int {
+	switch {
+	case b.Kind == Full:
+		return 2
+	case b.Name == m.Reference.Name:
+		return 1
+	}
+	return 0
+}
+
+// Chain returns the backups that lead to one, the full one first. The error
+// names the link that is missing.
+func (r *Repository) Chain(m *Manifest) ([]*Manifest, error) {
+	chain := []*Manifest{m}
+	for b := m; b.Kind != Full; {
+		ref := r.Reference(b)
+		if ref == nil {
+			return nil, fmt.Errorf("backup %s builds upon %s (transaction %s), %w", b.Name, b.Reference.Name, b.Reference.TID, r.whyMissing(b))
+		}
+		chain = append(chain, ref)
+		b = ref
+	}
+	slices.Reverse(chain)
+	return chain, nil
+}
+
+func (r *Repository) whyMissing(m *Manifest) error {
+	if err, ok := r.Damaged[m.Reference.Name]; ok {
+		return fmt.Errorf("whose manifest can't be used: %w", err)
+	}
+	if b, err := r.Get(m.Reference.Name); err == nil {
+		if b.Identity != m.Identity {
+			return fmt.Errorf("which is of another storage: identity %s, not %s", b.Identity, m.Identity)
+		}
+		return fmt.Errorf("which is not what it was when this backup was made: %w", archive.ErrDamaged)
+	}
+	return fmt.Errorf("which is not here: %w", ErrNoBackup)
+}
+
+// Missing returns an error if the archive or index of a backup is not there in
+// its full size.
+func (r *Repository) Missing(m *Manifest) error {
+	for _, f := range []File{m.Archive, m.Index} {
+		if f.Name == "" {
+			continue // the original has no index
+		}
+		size, ok := r.objects[f.Name]
+		switch {
+		case !ok:
+			return fmt.Errorf("%w: %s is missing", archive.ErrDamaged, r.Store.Path(f.Name))
+		case size != f.Bytes && !m.original:
+			return fmt.Errorf("%w: %s has %d bytes, and had %d when it was written", archive.ErrDamaged, r.Store.Path(f.Name), size, f.Bytes)
+		}
+	}
+	return nil
+}
+
+// ReadIndex yields the index of a backup, and an error that matches
+// archive.ErrDamaged at the end if it is not what was written.
+func (r *Repository) ReadIndex(ctx context.Context, m *Manifest) iter.Seq2[archive.Line, error] {
+	return func(yield func(archive.Line, error) bool) {
+		o, err := r.Store.Get(ctx, m.Index.Name)
+		if err != nil {
+			yield(archive.Line{}, err)
+			return
+		}
+		defer o.Close()
+		in := newHashReader(io.NewSectionReader(o, 0, o.Size()))
+		entries := int64(0)
+		for line, err := range archive.ReadIndex(in) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				err = fmt.Errorf("%s: %w", r.Store.Path(m.Index.Name), err)
+			}
+			if line.Entry != nil {
+				entries++
+			}
+			if !yield(line, err) || err != nil {
+				return
+			}
+		}
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			yield(archive.Line{}, err)
+			return
+		}
+		if in.sum() != m.Index.SHA256 || entries != m.Counts.Entries {
+			yield(archive.Line{}, fmt.Errorf("%w: %s is not what was written: its SHA-256 is %s, want %s",
+				archive.ErrDamaged, r.Store.Path(m.Index.Name), in.sum(), m.Index.SHA256))
+		}
+	}
+}
+
+// put writes a small object.
+func put(ctx context.Context, store objstore.Store, object string, b []byte) error {
+	return store.Put(ctx, object, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+}
+
+// remove deletes a backup; its manifest goes first.
+func (r *Repository) remove(ctx context.Context, m *Manifest) error {
+	for _, suffix := range []string{manifestSuffix, archiveSuffix, indexSuffix, verifiedSuffix} {
+		err := r.Store.Delete(ctx, m.Name+suffix)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// clean removes what crashes left. The caller holds the lock, and opened the
+// repository under it.
+func (r *Repository) clean(ctx context.Context) error {
+	if err := r.Store.Sweep(ctx); err != nil {
+		return err
+	}
+	for _, object := range r.leftover {
+		if err := r.Store.Delete(ctx, object); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// openLocked locks a repository, cleans it and reads it.
+func openLocked(ctx context.Context, store objstore.Store) (*Repository, io.Closer, error) {
+	lock, err := store.Lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := Open(ctx, store)
+	if err == nil {
+		err = r.clean(ctx)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Close())
+	}
+	return r, lock, nil
+}
+
+// Restorable is a range of transactions, both ends included, each of which can
+// be restored.
+type Restorable struct {
+	From zodb.TID `json:"from"`
+	To   zodb.TID `json:"to"`
+}
+
+// Restorable returns the ranges of transactions of a storage that chains which
+// are whole can restore, in order. What a pack took before it was backed up is
+// left out.
+func (r *Repository) Restorable(identity string) []Restorable {
+	var list []Restorable
+	for _, m := range r.Backups {
+		if m.Identity != identity || r.ready(m) != nil {
+			continue
+		}
+		from := m.TID
+		if after, ok := m.After(); ok && m.Class == "Full" {
+			from = after
+			if m.Packed > after {
+				from = min(m.Packed, m.TID)
+			}
+		}
+		last := len(list) - 1
+		if last >= 0 && from <= list[last].To {
+			list[last].To = max(list[last].To, m.TID)
+			continue
+		}
+		list = append(list, Restorable{from, m.TID})
+	}
+	return list
+}
+
+// ready returns an error if a backup and its chain are not all there.
+func (r *Repository) ready(m *Manifest) error {
+	chain, err := r.Chain(m)
+	for _, b := range chain {
+		err = errors.Join(err, r.Missing(b))
+	}
+	return err
+}

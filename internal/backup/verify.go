@@ -1,0 +1,200 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/archive"
+)
+
+// Level says how much [Verify] looks at.
+type Level string
+
+// The levels. Each includes those before it, except that there is no need for a
+// sample where all data are read.
+const (
+	LevelStructure Level = "structure" // manifests, chains, sizes, every line of the indexes
+	LevelSample    Level = "sample"    // a part of the data
+	LevelData      Level = "data"      // every byte
+	LevelRestore   Level = "restore"   // a restore, and a check of its result
+)
+
+// Verified is the outcome of the last verification of a backup, as
+// NAME.verified.json has it.
+type Verified struct {
+	When    time.Time `json:"when"`
+	Level   Level     `json:"level"`
+	Percent float64   `json:"percent,omitempty"` // of a sample
+	OK      bool      `json:"ok"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// VerifyOptions of [Verify]. Now is mandatory.
+type VerifyOptions struct {
+	Level   Level
+	Percent float64 // of the frames, for LevelSample; at least one is read
+	Seed    uint64  // of the choice of the sample
+	// Trial makes a trial restore, for LevelRestore.
+	Trial func(context.Context, *Plan) error
+	Now   func() time.Time
+	// Progress, if not nil, is told the bytes of archives that were read.
+	Progress func(Progress)
+	Warn     func(string)
+}
+
+// Outcome is what [Verify] found about one backup.
+type Outcome struct {
+	Name  string `json:"name"`
+	Error error  `json:"-"`
+	Bytes int64  `json:"bytes"` // of content that was read
+}
+
+// Verify looks at backups, each on its own, and records what it found. A backup
+// is good if it and all that its chain needs are. The error is about the
+// verification itself.
+func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptions) ([]Outcome, error) {
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	seen := make(map[string]error) // members of chains are looked at once
+	var out []Outcome
+	p := &verification{r: r, o: o}
+	for _, m := range list {
+		chain, err := r.Chain(m)
+		before := p.bytes
+		if err == nil {
+			for _, b := range chain {
+				found, ok := seen[b.Name]
+				if !ok {
+					found = p.one(ctx, b)
+					seen[b.Name] = found
+				}
+				if found != nil && b != m {
+					found = fmt.Errorf("backup %s, which this one builds upon: %w", b.Name, found)
+				}
+				err = errors.Join(err, found)
+			}
+		}
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if err == nil && o.Level == LevelRestore {
+			err = o.Trial(ctx, &Plan{Chain: chain, To: m.TID})
+			if ctx.Err() != nil {
+				return out, ctx.Err()
+			}
+		}
+		out = append(out, Outcome{Name: m.Name, Error: err, Bytes: p.bytes - before})
+		if !m.original {
+			r.record(ctx, m, o, err)
+		}
+	}
+	return out, nil
+}
+
+// record writes NAME.verified.json. It is a remark: that it can't be written
+// does not change what was found.
+func (r *Repository) record(ctx context.Context, m *Manifest, o VerifyOptions, found error) {
+	v := Verified{When: o.Now(), Level: o.Level, OK: found == nil}
+	if o.Level == LevelSample {
+		v.Percent = o.Percent
+	}
+	if found != nil {
+		v.Error = found.Error()
+	}
+	b, err := json.MarshalIndent(v, "", "  ")
+	var lock io.Closer
+	if err == nil {
+		lock, err = r.Store.Lock(ctx)
+	}
+	if err == nil {
+		err = errors.Join(put(ctx, r.Store, m.Name+verifiedSuffix, append(b, '\n')), lock.Close())
+	}
+	if err != nil {
+		o.Warn(fmt.Sprintf("the outcome for backup %s could not be recorded: %v", m.Name, err))
+	}
+}
+
+type verification struct {
+	r     *Repository
+	o     VerifyOptions
+	bytes int64
+	files int64
+}
+
+func (v *verification) one(ctx context.Context, m *Manifest) error {
+	if err := v.r.Missing(m); err != nil {
+		return err
+	}
+	if m.original {
+		return v.read(ctx, m, Range{}) // all that can be looked at is the whole
+	}
+	var frames []archive.Frame
+	var starts []archive.Frame
+	for line, err := range v.r.ReadIndex(ctx, m) {
+		if err != nil {
+			return err
+		}
+		if line.Frame != nil {
+			frames = append(frames, *line.Frame)
+			if line.Frame.Start {
+				starts = append(starts, *line.Frame)
+			}
+		}
+	}
+	end := int64(0)
+	for _, f := range frames {
+		if f.Offset != end {
+			return fmt.Errorf("%w: the index of %s has a gap between frames", archive.ErrDamaged, m.Name)
+		}
+		end += f.Size
+	}
+	if end != m.Archive.Bytes {
+		return fmt.Errorf("%w: the frames of %s are %d bytes, and the archive is %d", archive.ErrDamaged, m.Name, end, m.Archive.Bytes)
+	}
+	switch v.o.Level {
+	case LevelData, LevelRestore:
+		return v.read(ctx, m, Range{})
+	case LevelSample:
+		return v.sample(ctx, m, starts)
+	}
+	return nil
+}
+
+func (v *verification) sample(ctx context.Context, m *Manifest, starts []archive.Frame) error {
+	rnd := rand.New(rand.NewPCG(v.o.Seed, uint64(m.TID)))
+	n := max(1, int(float64(len(starts))*v.o.Percent/100+0.5))
+	for _, i := range rnd.Perm(len(starts))[:min(n, len(starts))] {
+		part := Range{From: starts[i]}
+		if i+1 < len(starts) {
+			part.Until = starts[i+1].At
+		}
+		if err := v.read(ctx, m, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verification) read(ctx context.Context, m *Manifest, part Range) error {
+	for i, err := range v.r.Items(ctx, m, part) {
+		if err != nil {
+			return err
+		}
+		n, err := io.Copy(io.Discard, i.Content())
+		if err != nil {
+			return fmt.Errorf("%s: %w", v.r.Store.Path(m.Archive.Name), err)
+		}
+		v.bytes += n
+		v.files++
+		if v.o.Progress != nil {
+			v.o.Progress(Progress{Files: v.files, Bytes: v.bytes})
+		}
+	}
+	return nil
+}

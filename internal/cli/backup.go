@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+func newBackup(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "backup",
+		Short: "Make and keep backups of a storage, running or not",
+		Long: `A backup is the storage, with its blobs and its config, at exactly one transaction.
+It is made of a snapshot, so writers go on. A repository, REPO, is a directory of
+backups; by default HOME/backups. An incremental backup costs what changed. What
+is in a backup: docs/backup.md; how to get it back: dirstorage restore.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(
+		newBackupMake(e, "full", backup.Full, "Make a full backup"),
+		newBackupMake(e, "inc", backup.Incremental, "Make an incremental backup"),
+		newBackupMake(e, "run", "", "Make an incremental backup, or a full one if it is time"),
+		newBackupList(e), newBackupVerify(e), newBackupPrune(e), newBackupMerge(e),
+	)
+	return c
+}
+
+// openStore opens the repository in a directory. With create, the directory is
+// made if there is none, but not what is above it.
+func openStore(dir string, create bool) (objstore.Store, error) {
+	if create {
+		above, base, err := vfs.Split(dir)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := vfs.MkdirAll(above, base); err != nil {
+			return nil, err
+		}
+		if err := above.SyncDir("."); err != nil {
+			return nil, err
+		}
+	}
+	f, err := vfs.OS(dir)
+	if err == nil {
+		_, err = f.Stat(".")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no repository of backups: %w", err)
+	}
+	return objstore.NewDir(f), nil
+}
+
+func openRepository(ctx context.Context, dir string) (*backup.Repository, error) {
+	store, err := openStore(dir, false)
+	if err != nil {
+		return nil, err
+	}
+	return backup.Open(ctx, store)
+}
+
+type backupCommand struct {
+	kind              backup.Kind
+	home, repo        string
+	reference         string
+	fullAfter         string
+	maxChain          int
+	timeout, interval float64
+	conf              string
+	json              bool
+}
+
+func newBackupMake(e *env, name string, kind backup.Kind, short string) *cobra.Command {
+	o := backupCommand{kind: kind}
+	long := map[backup.Kind]string{
+		backup.Full: "Copy config and all of A into a new backup.",
+		backup.Incremental: `Copy config and what was written since an earlier backup, the reference: the newest
+one, or with --reference the newest that is older than that. It follows the
+transactions back to the reference and does not look at the rest of A. If nothing
+was written since, there is no new backup. It fails if there is no reference, or if
+the storage was put back to an earlier state since.`,
+		"": `Make an incremental backup upon the newest one. Make a full one instead if there is
+none to build upon, if the full backup of the chain is older than --full-after, or
+if the chain has --max-chain members. For a daily or hourly job.`,
+	}[kind]
+	c := &cobra.Command{
+		Use:   name + " HOME [REPO]",
+		Short: short,
+		Long: long + `
+
+A running storage is brought into snapshot mode by the methods of
+config/snapshot.conf, and leaves it as soon as the files were read. REPO is made
+if it does not exist. The exit status is 3 if the storage is damaged; what is left
+of it was backed up then.`,
+		Example: fmt.Sprintf("  dirstorage backup %s /srv/zodb /backup/zodb", name),
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home, o.repo = args[0], filepath.Join(args[0], "backups")
+			if len(args) > 1 {
+				o.repo = args[1]
+			}
+			return o.run(c.Context(), e)
+		},
+	}
+	if kind != backup.Full {
+		c.Flags().StringVar(&o.reference, "reference", "", "build upon the newest backup that is older than this `TIME`, such as \"36 hours ago\"")
+	}
+	if kind == "" {
+		c.Flags().StringVar(&o.fullAfter, "full-after", "7 days", "make a full backup if that of the chain is older than this `AGE`")
+		c.Flags().IntVar(&o.maxChain, "max-chain", 0, "make a full backup if the chain has so many members; 0 = however many")
+	}
+	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if snapshot mode is not reached, try again for so many `seconds`")
+	c.Flags().Float64VarP(&o.interval, "sleep", "s", 10, "`seconds` between two tries")
+	c.Flags().StringVar(&o.conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
+	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	return c
+}
+
+func (o *backupCommand) options(e *env) (backup.Options, error) {
+	b := backup.Options{Kind: o.kind, Now: e.Now, MaxChain: o.maxChain, Warn: e.warn}
+	if o.timeout < 0 || o.interval <= 0 {
+		return b, usage("-t and -s: want positive numbers of seconds")
+	}
+	var err error
+	if o.reference != "" {
+		if b.Before, err = human.ParseTime(o.reference, e.Now(), time.Local); err != nil {
+			return b, usage("--reference: %w", err)
+		}
+	}
+	if o.fullAfter != "" {
+		if b.FullBefore, err = human.ParseTime(o.fullAfter+" ago", e.Now(), time.Local); err != nil {
+			return b, usage("--full-after %q: want a number and minutes, hours, days or weeks", o.fullAfter)
+		}
+	}
+	b.Snapshot = e.snapshotOptions(o.home)
+	b.Snapshot.Conf = o.conf
+	b.Snapshot.Timeout = time.Duration(o.timeout * float64(time.Second))
+	b.Snapshot.Interval = time.Duration(o.interval * float64(time.Second))
+	return b, nil
+}
+
+func (e *env) warn(text string) { fmt.Fprintf(e.Stderr, "dirstorage: %s\n", text) }
+
+func (o *backupCommand) run(ctx context.Context, e *env) error {
+	b, err := o.options(e)
+	if err != nil {
+		return err
+	}
+	st, err := readStatus(ctx, e, o.home)
+	if err != nil {
+		return err
+	}
+	if b.Store, err = openStore(o.repo, true); err != nil {
+		return err
+	}
+	m := newMeter(e)
+	total := int64(0)
+	if o.kind == backup.Full {
+		total = st.Counts.Bytes
+	}
+	b.Progress = m.showFiles(total)
+	done, err := backup.Run(ctx, b)
+	m.end()
+	switch {
+	case errors.Is(err, backup.ErrNoReference):
+		err = hint(err, "dirstorage backup full %s %s", o.home, o.repo)
+	case errors.Is(err, vfs.ErrLocked):
+		err = hint(err, "wait until the other one is done, or give -t SECONDS to try again")
+	}
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = e.printJSON(done)
+	} else {
+		err = o.print(e, done)
+	}
+	if err == nil && done.Backup != nil && done.Backup.ProblemCount > 0 {
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("the storage has damage in %s files; it was backed up as it is", human.Count(done.Backup.ProblemCount)),
+			"dirstorage check %s", o.home)}
+	}
+	return err
+}
+
+func (o *backupCommand) print(e *env, done *backup.Result) error {
+	if done.Backup == nil {
+		_, err := fmt.Fprintf(e.Stdout, "nothing has changed since backup %s of transaction %s\n", done.Unchanged.Name, formatLast(done.Unchanged.TID))
+		return err
+	}
+	m := done.Backup
+	since := ""
+	if m.Reference != nil {
+		since = ", since " + m.Reference.Name
+	}
+	_, err := fmt.Fprintf(e.Stdout, "%s: %s backup%s, up to transaction %s; %s files, %s, %s compressed; in %s, %s of it in snapshot mode\n",
+		m.Name, m.Kind, since, formatLast(m.TID), human.Count(m.Counts.Entries), human.Bytes(m.Bytes), human.Bytes(m.Archive.Bytes),
+		human.Duration(m.Ended.Sub(m.Began)), human.Duration(done.InSnapshot))
+	return err
+}

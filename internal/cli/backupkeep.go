@@ -1,0 +1,298 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/restore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+type verifyCommand struct {
+	repo    string
+	names   []string
+	sample  string
+	data    bool
+	restore bool
+	tmp     string
+	json    bool
+}
+
+func newBackupVerify(e *env) *cobra.Command {
+	var o verifyCommand
+	c := &cobra.Command{
+		Use:   "verify REPO [BACKUP...]",
+		Short: "Look whether backups are what was written",
+		Long: `Look at all backups of a repository, or at some. Without an option: manifests,
+chains, sizes, and every line of the indexes. --sample reads a part of the data,
+--data all of it, and compares it with the SHA-256 of each file and of the archive.
+--restore also restores each into a temporary directory and checks every file of
+the result. Each outcome is recorded beside the backup, and shown by backup list.
+The exit status is 3 if a backup is not good.`,
+		Example: "  dirstorage backup verify /backup/zodb\n  dirstorage backup verify --sample 5% /backup/zodb\n  dirstorage backup verify --restore /backup/zodb",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.repo, o.names = args[0], args[1:]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().StringVar(&o.sample, "sample", "", "read so many `PERCENT` of the data, chosen at random")
+	c.Flags().BoolVar(&o.data, "data", false, "read all data")
+	c.Flags().BoolVar(&o.restore, "restore", false, "restore each backup, and check the result")
+	c.Flags().StringVar(&o.tmp, "tmp", "", "the `DIR` in which to restore; default: that of the system")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+func (o *verifyCommand) options(e *env) (backup.VerifyOptions, error) {
+	v := backup.VerifyOptions{Level: backup.LevelStructure, Now: e.Now, Warn: e.warn, Seed: uint64(e.Now().UnixNano())}
+	if o.sample != "" {
+		percent, err := strconv.ParseFloat(strings.TrimSuffix(o.sample, "%"), 64)
+		if err != nil || !(percent > 0 && percent <= 100) {
+			return v, usage("--sample %q: want a percentage, such as 5%%", o.sample)
+		}
+		v.Level, v.Percent = backup.LevelSample, percent
+	}
+	if o.data {
+		v.Level = backup.LevelData
+	}
+	if o.restore {
+		v.Level = backup.LevelRestore
+	}
+	return v, nil
+}
+
+func (o *verifyCommand) run(ctx context.Context, e *env) error {
+	v, err := o.options(e)
+	if err != nil {
+		return err
+	}
+	r, err := openRepository(ctx, o.repo)
+	if err != nil {
+		return err
+	}
+	list := r.Backups
+	if len(o.names) > 0 {
+		list = nil
+		for _, name := range o.names {
+			m, err := r.Get(name)
+			if err != nil {
+				return err
+			}
+			list = append(list, m)
+		}
+	}
+	m := newMeter(e)
+	total := int64(0)
+	for _, b := range list {
+		total += b.Bytes
+	}
+	v.Progress = m.showFiles(total)
+	v.Trial = func(ctx context.Context, p *backup.Plan) error { return o.trial(ctx, e, r, p) }
+	outcomes, err := r.Verify(ctx, list, v)
+	m.end()
+	if err != nil {
+		return err
+	}
+	return o.print(e, r, v, outcomes)
+}
+
+// trial restores into a temporary directory.
+func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository, p *backup.Plan) (err error) {
+	dir, remove, err := e.tempDir(o.tmp, "dirstorage-verify-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	parent, err := vfs.OS(dir)
+	if err != nil {
+		return err
+	}
+	_, err = restore.Run(ctx, restore.Options{Repository: r, Plan: p, Parent: parent, Name: "home", Now: e.Now})
+	return err
+}
+
+func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptions, outcomes []backup.Outcome) error {
+	type line struct {
+		backup.Outcome
+		OK    bool   `json:"ok"`
+		Error string `json:"error,omitempty"`
+	}
+	bad := 0
+	var lines []line
+	for _, x := range outcomes {
+		l := line{Outcome: x, OK: x.Error == nil}
+		if x.Error != nil {
+			l.Error = x.Error.Error()
+			bad++
+		}
+		lines = append(lines, l)
+	}
+	if len(o.names) == 0 {
+		for name, err := range r.Damaged {
+			lines = append(lines, line{Outcome: backup.Outcome{Name: name}, Error: "its manifest can't be used: " + err.Error()})
+			bad++
+		}
+	}
+	if o.json {
+		if err := e.printJSON(map[string]any{"level": v.Level, "backups": lines}); err != nil {
+			return err
+		}
+	} else {
+		for _, l := range lines {
+			if !l.OK {
+				fmt.Fprintf(e.Stdout, "%s is not good: %s\n", l.Name, l.Error)
+			} else if _, err := fmt.Fprintf(e.Stdout, "%s is good (%s, %s of data read)\n", l.Name, v.Level, human.Bytes(l.Bytes)); err != nil {
+				return err
+			}
+		}
+	}
+	if bad > 0 {
+		return &status{code: exitDamage, err: fmt.Errorf("%d of %d backups are not good", bad, len(lines))}
+	}
+	return nil
+}
+
+type pruneCommand struct {
+	chains int
+	age    string
+	broken bool
+	dryRun bool
+	json   bool
+}
+
+func newBackupPrune(e *env) *cobra.Command {
+	var o pruneCommand
+	c := &cobra.Command{
+		Use:   "prune REPO",
+		Short: "Remove old backups",
+		Long: `Remove whole chains: a full backup and all that build upon it. A chain is kept if
+one of the rules keeps it: --keep-chains the newest ones, --keep-since what it takes
+to restore any moment since then. The newest chain of a storage is always kept.`,
+		Example: "  dirstorage backup prune --keep-chains 4 --keep-since \"30 days ago\" --dry-run /backup/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return o.run(c.Context(), e, args[0]) },
+	}
+	c.Flags().IntVar(&o.chains, "keep-chains", 0, "keep the newest so many `CHAINS` of each storage")
+	c.Flags().StringVar(&o.age, "keep-since", "", "keep what restores any moment since this `TIME`")
+	c.Flags().BoolVar(&o.broken, "broken", false, "also remove backups that can't be restored, because what they build upon is missing")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say what would be removed")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+func (o *pruneCommand) run(ctx context.Context, e *env, dir string) error {
+	p := backup.PruneOptions{Chains: o.chains, Broken: o.broken, DryRun: o.dryRun}
+	if o.chains < 0 || o.chains == 0 && o.age == "" {
+		return usage("say what to keep: --keep-chains N, --keep-since TIME, or both")
+	}
+	if o.age != "" {
+		var err error
+		if p.Since, err = human.ParseTime(o.age, e.Now(), time.Local); err != nil {
+			return usage("--keep-since: %w", err)
+		}
+	}
+	store, err := openStore(dir, false)
+	if err != nil {
+		return err
+	}
+	done, err := backup.Prune(ctx, store, p)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return e.printJSON(done)
+	}
+	verb := "removed"
+	if o.dryRun {
+		verb = "would remove"
+	}
+	for _, m := range done.Removed {
+		fmt.Fprintf(e.Stdout, "%s %s (%s)\n", verb, m.Name, human.Bytes(m.Archive.Bytes+m.Index.Bytes))
+	}
+	_, err = fmt.Fprintf(e.Stdout, "%s %d backups, %s; %d are kept\n", verb, len(done.Removed), human.Bytes(done.Bytes), len(done.Kept))
+	return err
+}
+
+func newBackupMerge(e *env) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "merge REPO [BACKUP]",
+		Short: "Make a full backup of a full one and its incremental ones",
+		Long: `Make a new full backup of the chain that ends with BACKUP (default: the newest one),
+from the backups alone: the storage is not touched. The members stay until prune
+removes them.`,
+		Example: "  dirstorage backup merge /backup/zodb",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return mergeBackups(c.Context(), e, args, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the manifest of the new backup")
+	return c
+}
+
+func mergeBackups(ctx context.Context, e *env, args []string, asJSON bool) error {
+	store, err := openStore(args[0], false)
+	if err != nil {
+		return err
+	}
+	r, err := backup.Open(ctx, store)
+	if err != nil {
+		return err
+	}
+	o := backup.MergeOptions{Now: e.Now}
+	if len(args) > 1 {
+		o.Name = args[1]
+	} else {
+		p, err := newest(r, "")
+		if err != nil {
+			return err
+		}
+		o.Name = p.Chain[len(p.Chain)-1].Name
+	}
+	m := newMeter(e)
+	o.Progress = m.showFiles(0)
+	done, err := backup.Merge(ctx, store, o)
+	m.end()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return e.printJSON(done)
+	}
+	_, err = fmt.Fprintf(e.Stdout, "%s: full backup, merged from %d, up to transaction %s; %s files, %s, %s compressed\n",
+		done.Name, len(done.MergedFrom), formatLast(done.TID), human.Count(done.Counts.Entries), human.Bytes(done.Bytes), human.Bytes(done.Archive.Bytes))
+	return err
+}
+
+// chooseIdentity finds out which storage is meant.
+func chooseIdentity(r *backup.Repository, identity string) (string, error) {
+	ids := r.Identities()
+	switch {
+	case identity != "":
+		return identity, nil
+	case len(ids) == 0:
+		return "", fmt.Errorf("%w: %s is empty", backup.ErrNoBackup, filepath.Clean(r.Store.Path("")))
+	case len(ids) > 1:
+		return "", fmt.Errorf("%s has backups of %d storages: choose by --identity, one of %s", r.Store.Path(""), len(ids), strings.Join(ids, ", "))
+	}
+	return ids[0], nil
+}
+
+func newest(r *backup.Repository, identity string) (*backup.Plan, error) {
+	identity, err := chooseIdentity(r, identity)
+	if err != nil {
+		return nil, err
+	}
+	return r.Newest(identity)
+}

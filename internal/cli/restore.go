@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/restore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+type restoreCommand struct {
+	repo, target string
+	to           string
+	identity     string
+	delta        bool
+	damaged      bool
+	dryRun       bool
+	json         bool
+}
+
+func newRestore(e *env) *cobra.Command {
+	var o restoreCommand
+	c := &cobra.Command{
+		Use:   "restore REPO TARGET",
+		Short: "Make a HOME of backups, as of any transaction",
+		Long: `Restore the newest state that is in a repository, or with --to a backup or any
+transaction or time between the first and the last backup: objects, blobs and
+history. TARGET must not exist. It gets its name when it is whole, and every file
+of it was checked; until then it is TARGET.restoring, and a restore that was
+interrupted goes on there when it is run again.
+
+With --delta, TARGET is a copy of the same storage, older, newer or damaged, that
+nobody has open. Files that are the same are kept, the others come from REPO; then
+the new HOME takes the place of the old one at once.
+
+REPO may also be a directory of the Python original's backup tool.`,
+		Example: "  dirstorage restore /backup/zodb /srv/zodb.new\n  dirstorage restore --to \"2026-03-01 10:00\" /backup/zodb /srv/zodb.then",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.repo, o.target = args[0], args[1]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().StringVar(&o.to, "to", "", "a backup, a `TID`, or a time; default: the newest backup")
+	c.Flags().StringVar(&o.identity, "identity", "", "of the storage, if the repository has backups of several")
+	c.Flags().BoolVar(&o.delta, "delta", false, "bring a TARGET that exists up to date")
+	c.Flags().BoolVar(&o.damaged, "accept-damage", false, "keep the result although check finds damage in it")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say what would be done")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+// plan finds the backups that are needed.
+func (o *restoreCommand) plan(e *env, r *backup.Repository) (*backup.Plan, error) {
+	if m, err := r.Get(o.to); err == nil {
+		return r.Exactly(m)
+	} else if !errors.Is(err, backup.ErrNoBackup) {
+		return nil, err
+	}
+	identity, err := chooseIdentity(r, o.identity)
+	if err != nil {
+		return nil, err
+	}
+	if o.to == "" {
+		return r.Newest(identity)
+	}
+	tid, err := e.parseTID("--to", o.to)
+	if err != nil {
+		return nil, err
+	}
+	return r.At(identity, tid)
+}
+
+func (o *restoreCommand) run(ctx context.Context, e *env) error {
+	r, err := openRepository(ctx, o.repo)
+	if err != nil {
+		return err
+	}
+	p, err := o.plan(e, r)
+	if err != nil {
+		return hint(err, "dirstorage backup list %s", o.repo)
+	}
+	if o.dryRun {
+		return o.printPlan(e, p)
+	}
+	parent, name, err := vfs.Split(o.target)
+	if err != nil {
+		return err
+	}
+	m := newMeter(e)
+	total := int64(0)
+	for _, b := range p.Chain {
+		total += b.Bytes
+	}
+	done, err := restore.Run(ctx, restore.Options{
+		Repository: r, Plan: p, Parent: parent, Name: name, Delta: o.delta, AcceptDamage: o.damaged,
+		Now: e.Now, Progress: m.showFiles(total),
+	})
+	m.end()
+	switch {
+	case errors.Is(err, restore.ErrExists):
+		err = hint(err, "give a name that does not exist yet, or --delta to bring a copy up to date")
+	case errors.Is(err, restore.ErrDamage):
+		err = hint(err, "the storage may have been damaged when it was backed up; --accept-damage restores it as it was")
+	case errors.Is(err, context.Canceled):
+		err = hint(err, "run it again, it goes on where it stopped")
+	}
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return e.printJSON(done)
+	}
+	how := "restored"
+	if done.Resumed {
+		how = "restored, going on from an interrupted restore,"
+	}
+	spent := m.spent()
+	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %d backups: %s files, %s unpacked, %s kept; checked: %s objects, no damage; in %s, %s\n",
+		how, o.target, formatLast(done.TID), len(done.Backups), human.Count(done.Files), human.Bytes(done.Bytes), human.Count(done.Linked),
+		human.Count(done.Check.Objects), human.Duration(spent), human.ByteRate(done.Bytes, spent))
+	return err
+}
+
+func (o *restoreCommand) printPlan(e *env, p *backup.Plan) error {
+	if o.json {
+		return e.printJSON(map[string]any{"to": p.To, "cut": p.Cut, "bytes": p.Bytes(), "backups": p.Chain})
+	}
+	for _, m := range p.Chain {
+		fmt.Fprintf(e.Stdout, "%s, up to transaction %s, %s\n", m.Name, formatLast(m.TID), human.Bytes(m.Archive.Bytes))
+	}
+	what := "all of it"
+	if p.Cut {
+		what = "of the last one what is not later"
+	}
+	_, err := fmt.Fprintf(e.Stdout, "would restore %s to transaction %s from these, %s; %s to read\n", o.target, formatLast(p.To), what, human.Bytes(p.Bytes()))
+	return err
+}

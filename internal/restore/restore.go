@@ -1,0 +1,406 @@
+package restore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Options of [Run]. Repository, Plan, Parent, Name and Now are mandatory.
+type Options struct {
+	Repository *backup.Repository
+	Plan       *backup.Plan
+	// Parent is the directory in which the target is made, Name its name there.
+	Parent vfs.FS
+	Name   string
+	// Delta brings a target that exists up to date: files that are the same there
+	// are linked, not unpacked. It must be a copy of the same storage, and nobody
+	// may have it open.
+	Delta bool
+	// AcceptDamage keeps what was restored although the check finds damage in it:
+	// that of the storage when it was backed up.
+	AcceptDamage bool
+	Now          func() time.Time
+	Progress     func(backup.Progress) // may be nil
+	// Checkpoint is how many bytes of content are unpacked between two moments from
+	// which a killed restore goes on; default 256 MiB.
+	Checkpoint int64
+	// Workers is the number of files that are written at the same time; default 8.
+	Workers int
+}
+
+// Result is what [Run] did.
+type Result struct {
+	Backups []string `json:"backups"` // of the chain
+	// TID is the last transaction of the restored HOME.
+	TID zodb.TID `json:"tid"`
+	// Files and Bytes is what was unpacked, Linked how many files were the same in
+	// the old copy (Delta).
+	Files  int64 `json:"files"`
+	Bytes  int64 `json:"bytes"`
+	Linked int64 `json:"linked"`
+	// Resumed: an interrupted restore was continued.
+	Resumed bool          `json:"resumed"`
+	Check   check.Summary `json:"check"`
+	// Findings are the damage that was accepted.
+	Findings []check.Finding `json:"findings,omitempty"`
+}
+
+// Errors of [Run].
+var (
+	// ErrExists: there is a target already, and Delta was not asked for.
+	ErrExists = errors.New("the target exists")
+	// ErrDamage: the check found damage in what was restored.
+	ErrDamage = errors.New("what was restored is damaged")
+	// ErrPacked: pack took what would have been needed.
+	ErrPacked = errors.New("pack took it before it was backed up")
+)
+
+// stateFile says, in a HOME that is being restored, how far it is.
+const stateFile = "misc/restore.json"
+
+// state is what stateFile holds.
+type state struct {
+	Chain []string `json:"chain"` // the plan: backups with the SHA-256 of their archives
+	To    zodb.TID `json:"to"`
+	Cut   bool     `json:"cut"`
+	// Backup is the index in Chain of the one that is being unpacked, At the place
+	// in its tar up to which everything is durable.
+	Backup int   `json:"backup"`
+	At     int64 `json:"at"`
+	// Done: the HOME is whole; what is left is to give it its name.
+	Done bool `json:"done"`
+}
+
+func (s state) samePlan(o state) bool {
+	return slices.Equal(s.Chain, o.Chain) && s.To == o.To && s.Cut == o.Cut
+}
+
+// run is one restore.
+type run struct {
+	o      Options
+	work   string // name in Parent of the HOME that grows
+	home   vfs.FS // it
+	old    vfs.FS // the old copy; nil without Delta
+	format layout.Format
+	full   bool
+	// syncEach: each file is synced when it is written, for want of SyncAll.
+	syncEach bool
+	state    state
+	result   Result
+}
+
+// Run restores. On an error, and after a kill, the target is as it was. What an
+// interrupted restore has done is used again; after any other error it is removed.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if o.Checkpoint <= 0 {
+		o.Checkpoint = 256 << 20
+	}
+	if o.Workers <= 0 {
+		o.Workers = 8
+	}
+	last := o.Plan.Chain[len(o.Plan.Chain)-1]
+	r := &run{o: o, work: o.Name + ".restoring", format: layout.Format(last.Format), full: last.Class == "Full"}
+	r.home = vfs.Sub(o.Parent, r.work)
+	r.state = state{To: o.Plan.To, Cut: o.Plan.Cut}
+	for _, m := range o.Plan.Chain {
+		r.result.Backups = append(r.result.Backups, m.Name)
+		r.state.Chain = append(r.state.Chain, m.Name+" "+m.Archive.SHA256.String())
+	}
+	if finished, err := r.finishOlder(); err != nil || finished {
+		if err == nil {
+			err = r.readTID()
+		}
+		return &r.result, err
+	}
+	lock, err := r.prepare()
+	if err != nil {
+		return nil, err
+	}
+	err = r.run(ctx)
+	if lock != nil {
+		err = errors.Join(err, lock.Close())
+	}
+	if err != nil && ctx.Err() == nil && !interrupted(err) {
+		err = errors.Join(err, r.discard())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("restore %s: %w", o.Parent.Path(o.Name), err)
+	}
+	return &r.result, nil
+}
+
+// errAgain marks errors after which the work is kept: the disk is full, or can't
+// be written to.
+var errAgain = errors.New("run it again, it goes on where it stopped")
+
+func interrupted(err error) bool { return errors.Is(err, errAgain) }
+
+// prepare looks at the target and at what an earlier restore left. The lock is
+// that of the old copy.
+func (r *run) prepare() (vfs.Lock, error) {
+	p := r.o.Parent
+	if err := r.undoReplace(); err != nil {
+		return nil, err
+	}
+	_, err := p.Stat(r.o.Name)
+	switch {
+	case err == nil && !r.o.Delta:
+		return nil, fmt.Errorf("%w: %s", ErrExists, p.Path(r.o.Name))
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	var lock vfs.Lock
+	if r.o.Delta {
+		if lock, err = r.openOld(); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.resumeOrBegin(); err != nil {
+		if lock != nil {
+			err = errors.Join(err, lock.Close())
+		}
+		return nil, err
+	}
+	return lock, nil
+}
+
+// finishOlder completes a restore that was interrupted when the new HOME had its
+// name already. It reports whether that was one of the same plan.
+func (r *run) finishOlder() (same bool, err error) {
+	s, err := readState(vfs.Sub(r.o.Parent, r.o.Name))
+	if err != nil || !s.Done {
+		return false, nil // there is nothing to finish
+	}
+	if err := r.discard(); err != nil {
+		return false, err
+	}
+	if same = s.samePlan(r.state); same {
+		r.home, r.result.Resumed = vfs.Sub(r.o.Parent, r.o.Name), true
+	}
+	return same, errors.Join(r.o.Parent.Remove(path.Join(r.o.Name, stateFile)), r.o.Parent.SyncDir(path.Join(r.o.Name, "misc")))
+}
+
+// openOld locks the old copy, and makes sure that it is of the same storage.
+func (r *run) openOld() (vfs.Lock, error) {
+	r.old = vfs.Sub(r.o.Parent, r.o.Name)
+	identity, err := r.old.ReadFile("config/identity")
+	if err != nil {
+		return nil, fmt.Errorf("%s is no copy of a storage: %w", r.old.Path("."), err)
+	}
+	last := r.o.Plan.Chain[len(r.o.Plan.Chain)-1]
+	if got := string(identity); len(got) < 32 || got[:32] != last.Identity {
+		return nil, fmt.Errorf("%s is a copy of another storage: its identity is %.32q, that of the backups %s", r.old.Path("."), got, last.Identity)
+	}
+	if _, err := vfs.MkdirAll(r.old, "misc"); err != nil {
+		return nil, err
+	}
+	return r.old.Lock("misc/lock")
+}
+
+func readState(home vfs.FS) (s state, err error) {
+	b, err := home.ReadFile(stateFile)
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	return s, err
+}
+
+// resumeOrBegin makes the directory in which the HOME grows, or finds how far an
+// interrupted restore of the same plan has come.
+func (r *run) resumeOrBegin() error {
+	p := r.o.Parent
+	if _, err := p.Stat(r.work); err == nil {
+		s, err := readState(r.home)
+		if err == nil && s.samePlan(r.state) && !r.o.Delta {
+			r.state, r.result.Resumed = s, true
+			return nil
+		}
+		if err == nil || r.unborn() {
+			if err := r.discard(); err != nil {
+				return err
+			}
+		} else {
+			return fmt.Errorf("%s is in the way, and no restore made it: move it away", p.Path(r.work))
+		}
+	}
+	if err := p.Mkdir(r.work); err != nil {
+		return err
+	}
+	for _, dir := range []string{"config", "A", "B", "journal", "misc"} {
+		if err := r.home.Mkdir(dir); err != nil {
+			return errors.Join(err, r.discard())
+		}
+	}
+	if err := r.save(); err != nil {
+		return errors.Join(err, r.discard())
+	}
+	return p.SyncDir(".")
+}
+
+// unborn reports whether a directory holds nothing but what a restore makes
+// before it writes its state, or the aside file of that.
+func (r *run) unborn() bool {
+	for name, err := range vfs.Walk(r.home, ".") {
+		if err != nil || name != stateAside {
+			return false
+		}
+	}
+	return true
+}
+
+const stateAside = "misc/restore.json.new"
+
+// save makes the state durable, after everything else is.
+func (r *run) save() error {
+	b, err := json.Marshal(r.state)
+	if err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(r.home, stateAside, stateFile, append(b, '\n'), vfs.SyncOptions{File: true, Dir: true})
+}
+
+// discard removes the directory in which the HOME grew.
+func (r *run) discard() error {
+	err := vfs.RemoveAll(r.o.Parent, r.work)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, r.o.Parent.SyncDir("."))
+}
+
+func (r *run) run(ctx context.Context) error {
+	err := r.home.SyncAll()
+	if r.syncEach = errors.Is(err, vfs.ErrNotSupported); err != nil && !r.syncEach {
+		return err
+	}
+	if !r.state.Done {
+		for i := r.state.Backup; i < len(r.o.Plan.Chain); i++ {
+			if err := r.unpack(ctx, i); err != nil {
+				return err
+			}
+			r.state.Backup, r.state.At = i+1, 0
+			if i+1 < len(r.o.Plan.Chain) {
+				if err := r.checkpoint(); err != nil {
+					return err
+				}
+			}
+		}
+		// What the cut of the last one does can't be done twice.
+		r.state.Backup = len(r.o.Plan.Chain) - 1
+	}
+	if err := r.readTID(); err != nil {
+		return err
+	}
+	if err := r.check(ctx); err != nil {
+		return err
+	}
+	if err := r.sync(); err != nil {
+		return err
+	}
+	r.state.Done = true
+	if err := r.save(); err != nil {
+		return err
+	}
+	return r.publish()
+}
+
+// readTID reads the last transaction of what was restored.
+func (r *run) readTID() error {
+	name := "A/" + r.format.Path(layout.XSerial)
+	b, err := r.home.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	v, err := record.ParseX(b, r.home.Path(name))
+	r.result.TID = zodb.TID(v)
+	return err
+}
+
+// check reads every file of what was restored.
+func (r *run) check(ctx context.Context) error {
+	var findings []check.Finding
+	sum, err := check.Run(ctx, check.Options{FS: r.home, Now: r.o.Now}, func(f check.Finding) {
+		if f.Severity == check.Damage && len(findings) < 20 {
+			findings = append(findings, f)
+		}
+	})
+	r.result.Check = sum
+	if err != nil || sum.Damage == 0 {
+		return err
+	}
+	if r.o.AcceptDamage {
+		r.result.Findings = findings
+		return nil
+	}
+	err = ErrDamage
+	for _, f := range findings {
+		err = fmt.Errorf("%w; %s %s %s", err, f.Kind, f.Path, f.Detail)
+	}
+	return err
+}
+
+// publish gives the HOME its name. Everything is durable.
+func (r *run) publish() error {
+	p := r.o.Parent
+	code := []byte("shutdown")
+	if err := vfs.WriteFileAtomic(r.home, "misc/snapshot.new", "misc/snapshot", code, vfs.SyncOptions{File: true, Dir: true}); err != nil {
+		return err
+	}
+	var err error
+	if r.old == nil {
+		err = p.Rename(r.work, r.o.Name)
+	} else {
+		err = p.Exchange(r.work, r.o.Name)
+		if errors.Is(err, vfs.ErrNotSupported) {
+			err = r.replace()
+		}
+	}
+	if err == nil {
+		err = p.SyncDir(".")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = r.finishOlder()
+	return err
+}
+
+// undoReplace gives the old copy its name back, if a replace was interrupted.
+func (r *run) undoReplace() error {
+	p := r.o.Parent
+	_, err := p.Stat(r.o.Name)
+	_, err2 := p.Stat(r.o.Name + replacedSuffix)
+	if !r.o.Delta || !errors.Is(err, fs.ErrNotExist) || err2 != nil {
+		return nil
+	}
+	return p.Rename(r.o.Name+replacedSuffix, r.o.Name)
+}
+
+const replacedSuffix = ".replaced"
+
+// replace is for file systems that can't exchange names: for a moment there is
+// none, and a restore that is interrupted then has to be run again.
+func (r *run) replace() error {
+	p := r.o.Parent
+	aside := r.o.Name + replacedSuffix
+	if err := p.Rename(r.o.Name, aside); err != nil {
+		return err
+	}
+	if err := p.Rename(r.work, r.o.Name); err != nil {
+		return errors.Join(err, p.Rename(aside, r.o.Name))
+	}
+	return p.Rename(aside, r.work)
+}
