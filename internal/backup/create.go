@@ -305,10 +305,10 @@ func putBackup(ctx context.Context, store objstore.Store, m *Manifest, o archive
 
 // packer fills an archive from a storage.
 type packer struct {
-	c       *creation
-	w       *archive.Writer
-	files   int64
-	blobs   int64 // that revisions say they have
+	c     *creation
+	w     *archive.Writer
+	files int64
+	blobs int64 // that revisions say they have
 }
 
 // addData adds what is in A.

@@ -120,10 +120,8 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		r.state.Chain = append(r.state.Chain, m.Name+" "+m.Archive.SHA256.String())
 	}
 	if finished, err := r.finishOlder(); err != nil || finished {
-		if err == nil {
-			err = r.readTID()
-		}
-		return &r.result, err
+		r.home, r.result.Resumed = vfs.Sub(o.Parent, o.Name), true
+		return &r.result, errors.Join(err, r.readTID())
 	}
 	lock, err := r.prepare()
 	if err != nil {
@@ -187,10 +185,7 @@ func (r *run) finishOlder() (same bool, err error) {
 	if err := r.discard(); err != nil {
 		return false, err
 	}
-	if same = s.samePlan(r.state); same {
-		r.home, r.result.Resumed = vfs.Sub(r.o.Parent, r.o.Name), true
-	}
-	return same, errors.Join(r.o.Parent.Remove(path.Join(r.o.Name, stateFile)), r.o.Parent.SyncDir(path.Join(r.o.Name, "misc")))
+	return s.samePlan(r.state), errors.Join(r.o.Parent.Remove(path.Join(r.o.Name, stateFile)), r.o.Parent.SyncDir(path.Join(r.o.Name, "misc")))
 }
 
 // openOld locks the old copy, and makes sure that it is of the same storage.

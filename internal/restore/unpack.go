@@ -154,7 +154,8 @@ func (u *unpacking) item(i *backup.Item) error {
 		return nil
 	}
 	if strings.HasPrefix(i.Name, "config/") {
-		if !u.last {
+		// The newest counts; an incremental backup of the original has none.
+		if !u.last && !u.m.Original() {
 			return nil
 		}
 		return u.put(i)
