@@ -41,6 +41,8 @@ type enterRequest struct {
 	upTo zodb.TID // what the snapshot will hold: the last transaction when it was asked for
 	done chan struct{}
 	err  error
+	// begun: the worker is at it, and will close done; it can't be withdrawn any more.
+	begun bool
 }
 
 // String gives the state as status and misc/snapshot show it: “”, “startup”,
@@ -111,7 +113,7 @@ func (s *Storage) EnterSnapshot(ctx context.Context, code string) error {
 	}
 	// The worker may be past the point of no return: then it has to be left again.
 	s.mu.Lock()
-	withdrawn := s.snap.entering == q
+	withdrawn := s.snap.entering == q && !q.begun
 	if withdrawn {
 		s.snap.entering = nil
 		s.signal()
@@ -133,7 +135,8 @@ func (s *Storage) enterNow(q *enterRequest) error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.snap.entering = nil
+	// It stays the one that enters until it has, so that there is no second one.
+	q.begun = true
 	s.snap.side = tree.B
 	s.mu.Unlock()
 	s.tree.UseB()
@@ -145,6 +148,9 @@ func (s *Storage) enterNow(q *enterRequest) error {
 	}
 	var failed error
 	s.mu.Lock()
+	if s.snap.entering == q {
+		s.snap.entering = nil
+	}
 	if err == nil {
 		s.snap.mode, s.snap.code = modeUser, q.code
 		s.countsOfA = s.counts

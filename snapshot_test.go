@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -517,5 +518,43 @@ func TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne(t *testing.T) {
 		if step == 0 && after.ModTime().Before(copied) {
 			t.Errorf("the pointer bears %v, before the copy at %v", after.ModTime(), copied)
 		}
+	}
+}
+
+// TestManyWhoWantASnapshotGetItOneAfterTheOther lets several ask at once. Only one
+// is in the mode at a time, and no two enter together.
+func TestManyWhoWantASnapshotGetItOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, Options{})
+	var inside, entered atomic.Int32
+	var wait sync.WaitGroup
+	for g := range 8 {
+		wait.Go(func() {
+			for i := 0; i < 20; {
+				code := fmt.Sprintf("%d-%d", g, i)
+				err := s.EnterSnapshot(t.Context(), code)
+				if errors.Is(err, ErrSnapshotMode) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside.Add(1) != 1 {
+					t.Error("two are in snapshot mode")
+				}
+				entered.Add(1)
+				inside.Add(-1)
+				if err := s.LeaveSnapshot(t.Context(), code); err != nil {
+					t.Error(err)
+					return
+				}
+				i++
+			}
+		})
+	}
+	wait.Wait()
+	if entered.Load() != 160 {
+		t.Errorf("%d snapshots, want 160", entered.Load())
 	}
 }

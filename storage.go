@@ -119,7 +119,7 @@ func (s *Storage) fail(cause error) error {
 func (s *Storage) failLocked(cause error) {
 	if s.failure == nil {
 		s.failure = cause
-		if q := s.snap.entering; q != nil {
+		if q := s.snap.entering; q != nil && !q.begun {
 			s.snap.entering = nil
 			q.err = &FailedError{Cause: cause}
 			close(q.done)

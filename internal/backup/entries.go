@@ -102,7 +102,7 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 		case err != nil:
 			return err
 		case want == nil || got.Name != want.Name || got.Size != want.Size || got.Dir != want.Dir:
-			return fmt.Errorf("%w: %s is not what the index says", archive.ErrDamaged, got.Name)
+			return blame(next, fmt.Errorf("%w: %s is not what the index says", archive.ErrDamaged, got.Name))
 		}
 		want.ModTime = got.ModTime
 		item := &Item{Entry: *want}
@@ -113,7 +113,7 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 				return fmt.Errorf("%w: %s: %w", archive.ErrDamaged, want.Name, err)
 			}
 			if sha256.Sum256(item.Data) != want.Sum {
-				return sumError(want)
+				return blame(next, sumError(want))
 			}
 		} else if !want.Dir {
 			item.rest = checked
@@ -123,7 +123,7 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 		}
 		if item.rest != nil {
 			if _, err := io.Copy(io.Discard, checked); err != nil {
-				return err
+				return blame(next, err)
 			}
 		}
 	}
@@ -131,6 +131,20 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 
 func sumError(e *archive.Entry) error {
 	return fmt.Errorf("%w: the content of %s does not have the SHA-256 %s", archive.ErrDamaged, e.Name, e.Sum)
+}
+
+// blame returns an error about the index in place of one about the archive, if
+// the index is not what was written.
+func blame(next func() (archive.Line, error, bool), err error) error {
+	for {
+		_, ierr, ok := next()
+		if ierr != nil {
+			return ierr
+		}
+		if !ok {
+			return err
+		}
+	}
 }
 
 // nextEntry returns the next entry of an index from a place in the tar on; nil

@@ -187,7 +187,13 @@ func (c *cut) pointer(oid zodb.OID) (zodb.TID, error) {
 	if err != nil {
 		return 0, err
 	}
-	return record.ParsePointer(b, c.r.home.Path(name), oid)
+	tid, err := record.ParsePointer(b, c.r.home.Path(name), oid)
+	if err != nil && c.r.result.Resumed {
+		// It was being set when the restore was interrupted, and will be again: to a
+		// revision of this backup, which is later than those of all before.
+		return 0, nil
+	}
+	return tid, err
 }
 
 func (c *cut) replace(n layout.Name, data []byte) error {

@@ -1,0 +1,429 @@
+package restore_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/restore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// copyTree copies all files from one file system to another.
+func copyTree(t testing.TB, from, to vfs.FS, below string) {
+	t.Helper()
+	for name, err := range vfs.Walk(from, ".") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := from.ReadFile(name)
+		if err == nil {
+			name = filepath.Join(below, name)
+			_, err = vfs.MkdirAll(to, filepath.Dir(name))
+		}
+		var f vfs.File
+		if err == nil {
+			f, err = to.Create(name)
+		}
+		if err == nil {
+			_, err = f.Write(b)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// chain makes a small storage and a repository with a full backup and two
+// incremental ones. It returns the last transaction of each.
+func chain(t testing.TB) (l *load, dir string, tids []zodb.TID) {
+	t.Helper()
+	l = newLoad(t, 12, dirstorage.CreateOptions{})
+	l.start(t, 1)
+	dir = t.TempDir()
+	store := objstore.NewDir(directory(t, dir))
+	for i := range 3 {
+		l.write(t, 6)
+		kind := backup.Incremental
+		if i == 0 {
+			kind = backup.Full
+		}
+		m := backUp(t, l.home, store, kind).Backup
+		tids = append(tids, m.TID)
+	}
+	return l, dir, tids
+}
+
+// crashes runs a scenario on a copy of a directory with a crash at each
+// operation, until it gets through, and looks at what each leaves.
+func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(f *crashfs.FS) error) {
+	t.Helper()
+	stride := 1
+	for at := 1; ; at += stride {
+		f := crashfs.New(int64(at))
+		copyTree(t, directory(t, dir), f, "")
+		if err := f.SyncAll(); err != nil {
+			t.Fatal(err)
+		}
+		f.CrashAt(f.Ops() + at)
+		err := scenario(f)
+		if err != nil && !errors.Is(err, crashfs.ErrCrashed) {
+			t.Fatalf("crash at %d: %v", at, err)
+		}
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(at))} {
+			if lerr := look(f.Crashed(mode)); lerr != nil {
+				t.Fatalf("crash at %d, %v: %v", at, mode, lerr)
+			}
+		}
+		if err == nil {
+			t.Logf("%d operations", at)
+			if at < 5 {
+				t.Fatal("nothing happened")
+			}
+			return
+		}
+		if at > 150 {
+			stride = 7 // they are all alike there
+		}
+	}
+}
+
+// TestCrashDuringBackupLeavesTheRepositoryGood crashes the file system of the
+// repository during an incremental backup, a merge and a prune.
+func TestCrashDuringBackupLeavesTheRepositoryGood(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t)
+	l.write(t, 5)
+	l.end()
+	for name, sc := range map[string]struct {
+		run  func(store objstore.Store) error
+		must []zodb.TID // that can be restored whatever happens
+	}{
+		"inc": {func(s objstore.Store) error {
+			_, err := tryBackUp(t.Context(), l.home, s, backup.Incremental)
+			return err
+		}, tids},
+		"full": {func(s objstore.Store) error {
+			_, err := tryBackUp(t.Context(), l.home, s, backup.Full)
+			return err
+		}, tids},
+		"merge": {func(s objstore.Store) error {
+			p, err := mustOpen(t, s)
+			if err != nil {
+				return err
+			}
+			_, err = backup.Merge(t.Context(), s, backup.MergeOptions{Name: p, Now: time.Now, FrameSize: 16 << 10})
+			return err
+		}, tids},
+		"merge and prune": {func(s objstore.Store) error {
+			p, err := mustOpen(t, s)
+			if err == nil {
+				_, err = backup.Merge(t.Context(), s, backup.MergeOptions{Name: p, Now: time.Now, FrameSize: 16 << 10})
+			}
+			if err == nil {
+				_, err = backup.Prune(t.Context(), s, backup.PruneOptions{Chains: 1})
+			}
+			return err
+		}, tids[2:]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crashes(t, dir, func(f vfs.FS) error { return sc.run(objstore.NewDir(f)) }, func(f *crashfs.FS) error {
+				return goodRepository(t, l, f, sc.must)
+			})
+		})
+	}
+}
+
+// mustOpen returns the name of the newest backup.
+func mustOpen(t testing.TB, s objstore.Store) (string, error) {
+	r, err := backup.Open(t.Context(), s)
+	if err != nil {
+		return "", err
+	}
+	return r.Backups[len(r.Backups)-1].Name, nil
+}
+
+// goodRepository verifies all data of a repository, restores what must be
+// there, and sees that the next command cleans up.
+func goodRepository(t testing.TB, l *load, f *crashfs.FS, must []zodb.TID) error {
+	store := objstore.NewDir(f)
+	r, err := backup.Open(t.Context(), store)
+	if err != nil {
+		return err
+	}
+	if len(r.Damaged) > 0 {
+		return fmt.Errorf("manifests that can't be used: %v", r.Damaged)
+	}
+	outcomes, err := r.Verify(t.Context(), r.Backups, backup.VerifyOptions{Level: backup.LevelData, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	for _, o := range outcomes {
+		if o.Error != nil {
+			return fmt.Errorf("%s: %w", o.Name, o.Error)
+		}
+	}
+	for _, tid := range must {
+		if _, err := r.At(r.Identities()[0], tid); err != nil {
+			return err
+		}
+	}
+	if _, err := tryBackUp(t.Context(), l.home, store, ""); err != nil {
+		return fmt.Errorf("the next backup: %w", err)
+	}
+	if r, err = backup.Open(t.Context(), store); err != nil {
+		return err
+	}
+	belongs := map[string]bool{".lock": true}
+	for _, m := range r.Backups {
+		for _, suffix := range []string{".json", ".verified.json", ".tar.zst", ".index.zst"} {
+			belongs[m.Name+suffix] = true
+		}
+	}
+	for e, err := range f.List(".") {
+		if err != nil {
+			return err
+		}
+		if !belongs[e.Name] {
+			return fmt.Errorf("%s is left", e.Name)
+		}
+	}
+	p, err := r.Newest(r.Identities()[0])
+	if err == nil && p.To != l.tids[len(l.tids)-1] {
+		err = fmt.Errorf("the newest backup ends with %s", p.To)
+	}
+	return err
+}
+
+// wholeHome returns an error unless a HOME below f is sound and ends with tid.
+func wholeHome(t testing.TB, f vfs.FS, name string, tid zodb.TID) error {
+	var found error
+	sum, err := check.Run(t.Context(), check.Options{FS: vfs.Sub(f, name), Workers: 1}, func(f check.Finding) {
+		found = errors.Join(found, fmt.Errorf("%s %s %s", f.Kind, f.Path, f.Detail))
+	})
+	if err == nil {
+		err = found
+	}
+	if err == nil && sum.LastTID != tid {
+		err = fmt.Errorf("it ends with %s, want %s", sum.LastTID, tid)
+	}
+	return err
+}
+
+// TestCrashDuringRestoreLeavesTheTargetGood crashes the file system of the
+// target. There is no target then, or a whole one; running it again completes it.
+func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t)
+	l.end()
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	between := l.tids[8]
+	for _, to := range []zodb.TID{tids[2], between} {
+		p, err := repo.At(repo.Identities()[0], to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := func(f vfs.FS) error {
+			_, err := restore.Run(t.Context(), restore.Options{Repository: repo, Plan: p, Parent: f, Name: "home", Now: time.Now, Checkpoint: 4 << 10, Workers: 1})
+			return err
+		}
+		crashes(t, t.TempDir(), run, func(f *crashfs.FS) error {
+			_, err := f.Stat("home")
+			if err == nil {
+				if err := wholeHome(t, f, "home", to); err != nil {
+					return err
+				}
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			if err := run(f); err != nil && !errors.Is(err, restore.ErrExists) {
+				return fmt.Errorf("run again: %w", err)
+			}
+			if _, err := f.Stat("home.restoring"); err == nil {
+				return errors.New("home.restoring is left")
+			}
+			return wholeHome(t, f, "home", to)
+		})
+	}
+}
+
+// TestCrashDuringDeltaLeavesTheTargetGood does the same to a restore that brings
+// an old copy up to date: there is always the old one or the new one.
+func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t)
+	l.end()
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	start := t.TempDir()
+	old, err := repo.At(repo.Identities()[0], tids[0])
+	if err == nil {
+		_, err = restore.Run(t.Context(), restoreOptions(t, repo, old, start, "home"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := repo.Newest(repo.Identities()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(f vfs.FS) error {
+		_, err := restore.Run(t.Context(), restore.Options{Repository: repo, Plan: p, Parent: f, Name: "home", Delta: true, Now: time.Now, Workers: 1})
+		return err
+	}
+	crashes(t, start, run, func(f *crashfs.FS) error {
+		isOld, isNew := wholeHome(t, f, "home", tids[0]), wholeHome(t, f, "home", tids[2])
+		if isOld != nil && isNew != nil {
+			return fmt.Errorf("neither the old one (%w) nor the new one (%w)", isOld, isNew)
+		}
+		if err := run(f); err != nil {
+			return fmt.Errorf("run again: %w", err)
+		}
+		if _, err := f.Stat("home.restoring"); err == nil {
+			return errors.New("home.restoring is left")
+		}
+		return wholeHome(t, f, "home", tids[2])
+	})
+}
+
+// TestDeltaMovesOnlyWhatDiffers counts what is unpacked, for an old copy, a newer
+// one and a damaged one.
+func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t)
+	l.end()
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	work := t.TempDir()
+	for i, step := range []struct {
+		to   zodb.TID
+		most int64 // files that may be unpacked
+	}{{tids[0], 1000}, {tids[2], 120}, {tids[2], 30}, {tids[0], 40}, {tids[1], 80}} {
+		p, err := repo.At(repo.Identities()[0], step.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := restoreOptions(t, repo, p, work, "home")
+		o.Delta = i > 0
+		if i == 2 { // a damaged file is one that differs
+			f := directory(t, filepath.Join(work, "home"))
+			name := "A/o000/000/000/000/0000.c"
+			if err := errors.Join(f.Remove(name), vfs.WriteFileAtomic(f, "A/new", name, []byte("wrong..."), vfs.SyncOptions{})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		done, err := restore.Run(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Files > step.most || i > 0 && done.Linked == 0 {
+			t.Errorf("step %d: %d files were unpacked, %d linked", i, done.Files, done.Linked)
+		}
+		if err := l.compare(filepath.Join(work, "home"), step.to); err != nil {
+			t.Errorf("step %d: %v", i, err)
+		}
+	}
+}
+
+// TestDamagedBackupIsNamedAndNotRestored damages a repository in every way that
+// comes to mind.
+func TestDamagedBackupIsNamedAndNotRestored(t *testing.T) {
+	t.Parallel()
+	l, dir, _ := chain(t)
+	l.end()
+	_, foreign, _ := chain(t)
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	other := openRepository(t, objstore.NewDir(directory(t, foreign)))
+	full, inc, last := repo.Backups[0], repo.Backups[1], repo.Backups[2]
+	type spoil func(f vfs.FS) error
+	change := func(name string, how func(b []byte) []byte) spoil {
+		return func(f vfs.FS) error {
+			b, err := f.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			return vfs.WriteFileAtomic(f, "aside", name, how(b), vfs.SyncOptions{})
+		}
+	}
+	cases := map[string]struct {
+		do    spoil
+		names string // what the outcome has to name
+	}{
+		"manifest missing": {func(f vfs.FS) error { return f.Remove(inc.Name + ".json") }, inc.Name},
+		"manifest cut":     {change(inc.Name+".json", func(b []byte) []byte { return b[:len(b)/2] }), inc.Name},
+		"link missing": {func(f vfs.FS) error {
+			return errors.Join(f.Remove(inc.Name+".json"), f.Remove(inc.Archive.Name), f.Remove(inc.Index.Name))
+		}, inc.Name},
+		"index missing": {func(f vfs.FS) error { return f.Remove(full.Index.Name) }, full.Index.Name},
+		"foreign incremental": {func(f vfs.FS) error {
+			// Under the name of the one that it replaces.
+			b, err := vfs.FS(directory(t, foreign)).ReadFile(other.Backups[1].Name + ".json")
+			if err != nil {
+				return err
+			}
+			b = bytes.ReplaceAll(b, []byte(other.Backups[1].Name), []byte(inc.Name))
+			return vfs.WriteFileAtomic(f, "aside", inc.Name+".json", b, vfs.SyncOptions{})
+		}, "another storage"},
+	}
+	for _, m := range []*backup.Manifest{full, inc, last} {
+		for _, file := range []backup.File{m.Archive, m.Index} {
+			cases["cut "+file.Name] = struct {
+				do    spoil
+				names string
+			}{change(file.Name, func(b []byte) []byte { return b[:len(b)-7] }), file.Name}
+			for _, part := range []int64{0, 3, 7, 9} {
+				at := file.Bytes * part / 10
+				cases[fmt.Sprintf("byte %d of %s", at, file.Name)] = struct {
+					do    spoil
+					names string
+				}{change(file.Name, func(b []byte) []byte { b[at] ^= 0x10; return b }), file.Name}
+			}
+		}
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			spoiled := directory(t, t.TempDir())
+			copyTree(t, directory(t, dir), spoiled, "")
+			if err := tc.do(spoiled); err != nil {
+				t.Fatal(err)
+			}
+			r, err := backup.Open(t.Context(), objstore.NewDir(spoiled))
+			if err != nil {
+				t.Fatal(err)
+			}
+			newest, err := r.Get(last.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			outcomes, err := r.Verify(t.Context(), []*backup.Manifest{newest}, backup.VerifyOptions{Level: backup.LevelData, Now: time.Now})
+			if err != nil || len(outcomes) != 1 || outcomes[0].Error == nil {
+				t.Fatalf("verify found nothing: %v, %v", outcomes, err)
+			}
+			if found := outcomes[0].Error.Error(); !bytes.Contains([]byte(found), []byte(tc.names)) {
+				t.Errorf("verify says %q, which does not name %s", found, tc.names)
+			}
+			target := t.TempDir()
+			p, err := r.Exactly(newest)
+			if err == nil {
+				_, err = restore.Run(t.Context(), restoreOptions(t, r, p, target, "home"))
+			}
+			if err == nil || !bytes.Contains([]byte(err.Error()), []byte(tc.names)) {
+				t.Errorf("restore says %v, which does not name %s", err, tc.names)
+			}
+			for e, err := range directory(t, target).List(".") {
+				t.Errorf("restore left %s, %v", e.Name, err)
+			}
+		})
+	}
+}
