@@ -15,10 +15,17 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
+// asProgram, in the environment, makes the test binary the program.
+const asProgram = "DIRSTORAGE_TEST_MAIN"
+
 // TestMain lets the test binary be the program: as a command of the scripts,
 // and as the writer that demo starts.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "demo-writer" {
+		os.Exit(Main(os.Args[1:]))
+	}
+	if os.Getenv(asProgram) != "" {
+		os.Unsetenv(asProgram)
 		os.Exit(Main(os.Args[1:]))
 	}
 	testscript.Main(m, map[string]func(){

@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -47,19 +48,19 @@ func copyTree(t testing.TB, from, to vfs.FS, below string) {
 
 // chain makes a small storage and a repository with a full backup and two
 // incremental ones. It returns the last transaction of each.
-func chain(t testing.TB) (l *load, dir string, tids []zodb.TID) {
+func chain(t testing.TB) (l *loadtest.Load, dir string, tids []zodb.TID) {
 	t.Helper()
-	l = newLoad(t, 12, dirstorage.CreateOptions{})
-	l.start(t, 1)
+	l = loadtest.New(t, 12, dirstorage.CreateOptions{})
+	l.Start(t, 1)
 	dir = t.TempDir()
 	store := objstore.NewDir(directory(t, dir))
 	for i := range 3 {
-		l.write(t, 6)
+		l.Write(t, 6)
 		kind := backup.Incremental
 		if i == 0 {
 			kind = backup.Full
 		}
-		m := backUp(t, l.home, store, kind).Backup
+		m := backUp(t, l.Home, store, kind).Backup
 		tids = append(tids, m.TID)
 	}
 	return l, dir, tids
@@ -104,18 +105,18 @@ func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(
 func TestCrashDuringBackupLeavesTheRepositoryGood(t *testing.T) {
 	t.Parallel()
 	l, dir, tids := chain(t)
-	l.write(t, 5)
-	l.end()
+	l.Write(t, 5)
+	l.End()
 	for name, sc := range map[string]struct {
 		run  func(store objstore.Store) error
 		must []zodb.TID // that can be restored whatever happens
 	}{
 		"inc": {func(s objstore.Store) error {
-			_, err := tryBackUp(t.Context(), l.home, s, backup.Incremental)
+			_, err := tryBackUp(t.Context(), l.Home, s, backup.Incremental)
 			return err
 		}, tids},
 		"full": {func(s objstore.Store) error {
-			_, err := tryBackUp(t.Context(), l.home, s, backup.Full)
+			_, err := tryBackUp(t.Context(), l.Home, s, backup.Full)
 			return err
 		}, tids},
 		"merge": {func(s objstore.Store) error {
@@ -157,7 +158,7 @@ func mustOpen(t testing.TB, s objstore.Store) (string, error) {
 
 // goodRepository verifies all data of a repository, restores what must be
 // there, and sees that the next command cleans up.
-func goodRepository(t testing.TB, l *load, f *crashfs.FS, must []zodb.TID) error {
+func goodRepository(t testing.TB, l *loadtest.Load, f *crashfs.FS, must []zodb.TID) error {
 	store := objstore.NewDir(f)
 	r, err := backup.Open(t.Context(), store)
 	if err != nil {
@@ -180,7 +181,7 @@ func goodRepository(t testing.TB, l *load, f *crashfs.FS, must []zodb.TID) error
 			return err
 		}
 	}
-	if _, err := tryBackUp(t.Context(), l.home, store, ""); err != nil {
+	if _, err := tryBackUp(t.Context(), l.Home, store, ""); err != nil {
 		return fmt.Errorf("the next backup: %w", err)
 	}
 	if r, err = backup.Open(t.Context(), store); err != nil {
@@ -201,7 +202,7 @@ func goodRepository(t testing.TB, l *load, f *crashfs.FS, must []zodb.TID) error
 		}
 	}
 	p, err := r.Newest(r.Identities()[0])
-	if err == nil && p.To != l.tids[len(l.tids)-1] {
+	if err == nil && p.To != l.TIDs[len(l.TIDs)-1] {
 		err = fmt.Errorf("the newest backup ends with %s", p.To)
 	}
 	return err
@@ -227,9 +228,9 @@ func wholeHome(t testing.TB, f vfs.FS, name string, tid zodb.TID) error {
 func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
 	t.Parallel()
 	l, dir, tids := chain(t)
-	l.end()
+	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
-	between := l.tids[8]
+	between := l.TIDs[8]
 	for _, to := range []zodb.TID{tids[2], between} {
 		p, err := repo.At(repo.Identities()[0], to)
 		if err != nil {
@@ -264,7 +265,7 @@ func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
 func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {
 	t.Parallel()
 	l, dir, tids := chain(t)
-	l.end()
+	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	start := t.TempDir()
 	old, err := repo.At(repo.Identities()[0], tids[0])
@@ -302,7 +303,7 @@ func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {
 func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 	t.Parallel()
 	l, dir, tids := chain(t)
-	l.end()
+	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	work := t.TempDir()
 	for i, step := range []struct {
@@ -329,7 +330,7 @@ func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 		if done.Files > step.most || i > 0 && done.Linked == 0 {
 			t.Errorf("step %d: %d files were unpacked, %d linked", i, done.Files, done.Linked)
 		}
-		if err := l.compare(filepath.Join(work, "home"), step.to); err != nil {
+		if err := l.Compare(filepath.Join(work, "home"), step.to); err != nil {
 			t.Errorf("step %d: %v", i, err)
 		}
 	}
@@ -340,7 +341,7 @@ func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 func TestDamagedBackupIsNamedAndNotRestored(t *testing.T) {
 	t.Parallel()
 	l, dir, _ := chain(t)
-	l.end()
+	l.End()
 	_, foreign, _ := chain(t)
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	other := openRepository(t, objstore.NewDir(directory(t, foreign)))

@@ -1,0 +1,267 @@
+// Package loadtest is a storage under load, with a model of what is in it that its
+// writers keep: for tests of everything that reads a storage meanwhile. Only
+// tests may import it.
+package loadtest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// version is one revision as its writer knows it.
+type version struct {
+	tid  zodb.TID
+	data string
+	blob string
+	gone bool
+}
+
+// Load is a storage and the model that its writers keep.
+type Load struct {
+	Home    string
+	Storage *dirstorage.Storage
+	objects int
+
+	mu      sync.Mutex
+	history map[zodb.OID][]version // guarded by mu
+	TIDs    []zodb.TID             // guarded by mu; acknowledged, in no exact order
+
+	Budget atomic.Int64 // transactions that may still be made
+	stop   chan struct{}
+	wait   sync.WaitGroup
+}
+
+// New makes a HOME in a temporary directory, and opens it.
+func New(t testing.TB, objects int, o dirstorage.CreateOptions) *Load {
+	t.Helper()
+	return NewIn(t, filepath.Join(t.TempDir(), "home"), objects, o)
+}
+
+// NewIn is New with the HOME in a place of the caller.
+func NewIn(t testing.TB, home string, objects int, o dirstorage.CreateOptions) *Load {
+	t.Helper()
+	l := &Load{Home: home, objects: objects, history: make(map[zodb.OID][]version), stop: make(chan struct{})}
+	if o.Set == nil {
+		o.Set = map[string]string{"journal.flush_transaction_threshold": "20"}
+	}
+	err := dirstorage.Create(l.Home, o)
+	if err == nil {
+		l.Storage, err = dirstorage.Open(t.Context(), l.Home, dirstorage.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Storage.Close() })
+	return l
+}
+
+// record returns two pickles, a class and a state, that hold a text.
+func record(text string) string {
+	size := binary.LittleEndian.AppendUint32(nil, uint32(len(text)))
+	return "cpersistent.mapping\nPersistentMapping\n.(T" + string(size) + text + "t."
+}
+
+// Start begins writers, each with objects of its own.
+func (l *Load) Start(t testing.TB, writers int) {
+	for g := range writers {
+		l.wait.Go(func() {
+			rnd := rand.New(rand.NewPCG(11, uint64(g)))
+			for {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				if l.Budget.Add(-1) < 0 {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				if err := l.commit(rnd, g, writers); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	t.Cleanup(l.End)
+}
+
+// End stops the writers and waits for them.
+func (l *Load) End() {
+	select {
+	case <-l.stop:
+	default:
+		close(l.stop)
+	}
+	l.wait.Wait()
+}
+
+func (l *Load) current(oid zodb.OID) version {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.history[oid]; len(h) > 0 {
+		return h[len(h)-1]
+	}
+	return version{gone: true}
+}
+
+func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
+	ctx := context.Background()
+	txn, err := l.Storage.Begin(ctx, zodb.TxnMeta{User: []byte("load"), Description: fmt.Appendf(nil, "%d", g)}, dirstorage.BeginOptions{})
+	if err != nil {
+		return err
+	}
+	defer txn.Abort()
+	changes := make(map[zodb.OID]version)
+	for range 1 + rnd.IntN(4) {
+		oid := zodb.OID(rnd.IntN(l.objects/writers)*writers + g)
+		if _, again := changes[oid]; again {
+			continue
+		}
+		now := l.current(oid)
+		v := version{data: record(fmt.Sprintf("%020d", rnd.Int64()) + strings.Repeat(" ", rnd.IntN(300)))}
+		switch n := rnd.IntN(16); {
+		case n == 0 && !now.gone && now.tid != 0:
+			v = version{gone: true}
+			err = txn.Delete(oid, now.tid)
+		case n < 4:
+			v.blob = strings.Repeat(fmt.Sprintf("%020d", rnd.Int64()), 1+rnd.IntN(400))
+			err = txn.StoreBlob(oid, now.tid, []byte(v.data), dirstorage.BlobSource{Reader: strings.NewReader(v.blob)})
+		default:
+			err = txn.Store(oid, now.tid, []byte(v.data))
+		}
+		if err != nil {
+			return err
+		}
+		changes[oid] = v
+	}
+	if err := txn.Vote(ctx); err != nil {
+		return err
+	}
+	tid, err := txn.Finish(ctx, nil)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for oid, v := range changes {
+		v.tid = tid
+		l.history[oid] = append(l.history[oid], v)
+	}
+	l.TIDs = append(l.TIDs, tid)
+	return nil
+}
+
+// Write lets the writers make about n transactions.
+func (l *Load) Write(t testing.TB, n int) {
+	t.Helper()
+	l.mu.Lock()
+	want := len(l.TIDs) + n
+	l.mu.Unlock()
+	l.Budget.Store(int64(n))
+	for have := 0; have < want; {
+		if t.Failed() {
+			t.FailNow()
+		}
+		time.Sleep(time.Millisecond)
+		l.mu.Lock()
+		have = len(l.TIDs)
+		l.mu.Unlock()
+	}
+}
+
+// at returns the state of an object at a tid.
+func (l *Load) at(oid zodb.OID, tid zodb.TID) version {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := version{gone: true}
+	for _, x := range l.history[oid] {
+		if x.tid <= tid {
+			v = x
+		}
+	}
+	return v
+}
+
+// Compare compares a HOME, object by object and revision by revision, with the
+// model at a tid.
+func (l *Load) Compare(home string, tid zodb.TID) error {
+	ctx := context.Background()
+	s, err := dirstorage.Open(ctx, home, dirstorage.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if got := s.LastTransaction(); got != tid {
+		return fmt.Errorf("the last transaction is %s, want %s", got, tid)
+	}
+	for oid := range zodb.OID(l.objects) {
+		if err := l.compareObject(ctx, s, oid, tid); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	want := 0
+	for _, x := range l.TIDs {
+		if x <= tid {
+			want++
+		}
+	}
+	l.mu.Unlock()
+	n := 0
+	for _, err := range s.Transactions(ctx, 0, 0) {
+		if err != nil {
+			return err
+		}
+		n++
+	}
+	if n != want {
+		return fmt.Errorf("%d transactions, want %d", n, want)
+	}
+	return nil
+}
+
+func (l *Load) compareObject(ctx context.Context, s *dirstorage.Storage, oid zodb.OID, tid zodb.TID) error {
+	want := l.at(oid, tid)
+	r, err := s.Load(ctx, oid)
+	if want.gone {
+		if !errors.Is(err, zodb.ErrNotFound) {
+			return fmt.Errorf("object %s: %v, want not found", oid, err)
+		}
+		return nil
+	}
+	if err != nil || r.Serial != want.tid || string(r.Data) != want.data {
+		return fmt.Errorf("object %s: serial %s, %w; want %s", oid, r.Serial, err, want.tid)
+	}
+	l.mu.Lock()
+	history := slices.Clone(l.history[oid])
+	l.mu.Unlock()
+	for _, v := range history {
+		if v.tid > tid || v.blob == "" {
+			continue
+		}
+		b, err := s.OpenBlob(ctx, oid, v.tid)
+		if err != nil {
+			return err
+		}
+		got, err := io.ReadAll(b)
+		if err = errors.Join(err, b.Close()); err != nil || string(got) != v.blob {
+			return fmt.Errorf("blob of %s at %s: %w", oid, v.tid, err)
+		}
+	}
+	return nil
+}
