@@ -120,10 +120,14 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if done.Resumed {
 		how = "restored, going on from an interrupted restore,"
 	}
+	damage := "no damage"
+	if done.Check.Damage > 0 {
+		damage = fmt.Sprintf("%s damaged", human.Count(done.Check.Damage))
+	}
 	spent := m.spent()
-	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %d backups: %s files, %s unpacked, %s kept; checked: %s objects, no damage; in %s, %s\n",
+	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %d backups: %s files, %s unpacked, %s kept; checked: %s objects, %s; in %s, %s\n",
 		how, o.target, formatLast(done.TID), len(done.Backups), human.Count(done.Files), human.Bytes(done.Bytes), human.Count(done.Linked),
-		human.Count(done.Check.Objects), human.Duration(spent), human.ByteRate(done.Bytes, spent))
+		human.Count(done.Check.Objects), damage, human.Duration(spent), human.ByteRate(done.Bytes, spent))
 	return err
 }
 

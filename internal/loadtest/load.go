@@ -35,6 +35,7 @@ type Load struct {
 	Home    string
 	Storage *dirstorage.Storage
 	objects int
+	first   zodb.OID // of them
 
 	mu      sync.Mutex
 	history map[zodb.OID][]version // guarded by mu
@@ -54,16 +55,27 @@ func New(t testing.TB, objects int, o dirstorage.CreateOptions) *Load {
 // NewIn is New with the HOME in a place of the caller.
 func NewIn(t testing.TB, home string, objects int, o dirstorage.CreateOptions) *Load {
 	t.Helper()
-	l := &Load{Home: home, objects: objects, history: make(map[zodb.OID][]version), stop: make(chan struct{})}
 	if o.Set == nil {
 		o.Set = map[string]string{"journal.flush_transaction_threshold": "20"}
 	}
-	err := dirstorage.Create(l.Home, o)
-	if err == nil {
-		l.Storage, err = dirstorage.Open(t.Context(), l.Home, dirstorage.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond})
+	if err := dirstorage.Create(home, o); err != nil {
+		t.Fatal(err)
 	}
+	return NewOf(t, home, objects)
+}
+
+// NewOf opens a HOME that exists. What is in it is not in the model, so writers
+// use oids above those of it.
+func NewOf(t testing.TB, home string, objects int) *Load {
+	t.Helper()
+	l := &Load{Home: home, objects: objects, history: make(map[zodb.OID][]version), stop: make(chan struct{})}
+	var err error
+	l.Storage, err = dirstorage.Open(t.Context(), l.Home, dirstorage.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if l.Storage.LastTransaction() != 0 {
+		l.first = l.Storage.Status().MaxOID + 1
 	}
 	t.Cleanup(func() { l.Storage.Close() })
 	return l
@@ -128,7 +140,7 @@ func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 	defer txn.Abort()
 	changes := make(map[zodb.OID]version)
 	for range 1 + rnd.IntN(4) {
-		oid := zodb.OID(rnd.IntN(l.objects/writers)*writers + g)
+		oid := l.first + zodb.OID(rnd.IntN(l.objects/writers)*writers+g)
 		if _, again := changes[oid]; again {
 			continue
 		}
@@ -209,8 +221,8 @@ func (l *Load) Compare(home string, tid zodb.TID) error {
 	if got := s.LastTransaction(); got != tid {
 		return fmt.Errorf("the last transaction is %s, want %s", got, tid)
 	}
-	for oid := range zodb.OID(l.objects) {
-		if err := l.compareObject(ctx, s, oid, tid); err != nil {
+	for i := range zodb.OID(l.objects) {
+		if err := l.compareObject(ctx, s, l.first+i, tid); err != nil {
 			return err
 		}
 	}

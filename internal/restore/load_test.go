@@ -42,8 +42,12 @@ func backUp(t testing.TB, home string, store objstore.Store, kind backup.Kind) *
 func tryBackUp(ctx context.Context, home string, store objstore.Store, kind backup.Kind) (*backup.Result, error) {
 	return backup.Run(ctx, backup.Options{
 		Store: store, Kind: kind, Now: time.Now, FrameSize: 16 << 10,
-		Snapshot: snapshot.Options{Home: home, Now: time.Now, Timeout: 20 * time.Second, Interval: 5 * time.Millisecond},
+		Snapshot: snapshotOf(home),
 	})
+}
+
+func snapshotOf(home string) snapshot.Options {
+	return snapshot.Options{Home: home, Now: time.Now, Timeout: 20 * time.Second, Interval: 5 * time.Millisecond}
 }
 
 func openRepository(t testing.TB, store objstore.Store) *backup.Repository {
