@@ -40,8 +40,8 @@ func run(t testing.TB, o backup.Options) *backup.Result {
 	return r
 }
 
-// TestStorageIsInSnapshotModeOnlyForTheCopy looks at the storage right after a
-// backup, and lets two be made at once.
+// TestTwoBackupsAtOnceAndOneDuringASnapshot lets others hold what a backup needs,
+// and looks at the storage right after one.
 func TestTwoBackupsAtOnceAndOneDuringASnapshot(t *testing.T) {
 	t.Parallel()
 	l := loadtest.New(t, 20, dirstorage.CreateOptions{})

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/loadtest"
+)
+
+// TestKilledCommandsLeaveRepositoryAndTargetGood kills backup, merge, prune and
+// restore hard at random moments, on the real file system, while writers are at
+// work. What is left is verified, and the next run gets through.
+func TestKilledCommandsLeaveRepositoryAndTargetGood(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := loadtest.New(t, 200, dirstorage.CreateOptions{})
+	l.Start(t, 4)
+	l.Write(t, 300)
+	repo := filepath.Join(t.TempDir(), "repo")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	killed := 0
+	command := func(after time.Duration, args ...string) error {
+		cmd := exec.CommandContext(t.Context(), self, args...)
+		cmd.Env = append(os.Environ(), asProgram+"=1")
+		var said strings.Builder
+		cmd.Stdout, cmd.Stderr = &said, &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if after > 0 {
+			timer := time.AfterFunc(after, func() { cmd.Process.Kill() })
+			defer timer.Stop()
+		}
+		err := cmd.Wait()
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == -1 {
+			killed++
+			return nil
+		}
+		if err != nil {
+			return errors.New(strings.Join(args, " ") + ": " + err.Error() + ": " + said.String())
+		}
+		return nil
+	}
+	must := func(args ...string) {
+		t.Helper()
+		if err := command(0, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must("backup", "full", "-t", "20", "-s", "0.01", l.Home, repo)
+	targets := t.TempDir()
+	target := filepath.Join(targets, "home")
+	for range 12 {
+		l.Budget.Store(20)
+		for _, args := range [][]string{
+			{"backup", "run", "-t", "20", "-s", "0.01", l.Home, repo},
+			{"backup", "merge", repo},
+			{"backup", "prune", "--keep-chains", "2", repo},
+			{"restore", repo, target},
+			{"restore", "--delta", repo, target},
+		} {
+			// What is in the way of a command that was not killed is no concern here:
+			// nothing to merge, a target that is there already, or none.
+			err := command(time.Duration(rnd.Int64N(int64(80*time.Millisecond)))+time.Millisecond, args...)
+			expected := err != nil && (args[1] == "merge" || args[0] == "restore")
+			if err != nil && !expected {
+				t.Fatal(err)
+			}
+			must("backup", "verify", "--data", repo)
+			if _, err := os.Stat(target); err == nil {
+				must("check", target)
+			}
+		}
+	}
+	if killed < 10 {
+		t.Errorf("only %d commands were killed in time", killed)
+	}
+	l.Write(t, 1)
+	l.End()
+	must("backup", "run", "-t", "20", "-s", "0.01", l.Home, repo)
+	if _, err := os.Stat(target); err == nil {
+		must("restore", "--delta", repo, target)
+	} else {
+		must("restore", repo, target)
+	}
+	if err := l.Compare(target, l.Storage.LastTransaction()); err != nil {
+		t.Error(err)
+	}
+	entries, err := os.ReadDir(targets)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the target there is something left: %v, %v", entries, err)
+	}
+}
