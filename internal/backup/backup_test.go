@@ -11,7 +11,6 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
-	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
@@ -162,31 +161,6 @@ func TestStoragePutBackIsNoReference(t *testing.T) {
 	}
 	if got := run(t, options(older, s, "")).Backup; got.Kind != backup.Full {
 		t.Errorf("run made %s", got.Kind)
-	}
-}
-
-// TestPackBetweenNeedsNoFullBackup takes the golden home before and after a pack
-// of the original: the transactions that it took do not have to be backed up.
-func TestPackBetweenNeedsNoFullBackup(t *testing.T) {
-	t.Parallel()
-	before, packed := hometest.Unpack(t, "bushy"), hometest.Unpack(t, "packed")
-	s := store(t, t.TempDir())
-	full := run(t, options(before, s, backup.Full)).Backup
-	for _, name := range []string{"identity", "settings"} {
-		b, err := os.ReadFile(filepath.Join(before, "config", name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(packed, "config", name), b, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	result, err := backup.Run(t.Context(), options(packed, s, backup.Incremental))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if m := result.Backup; m != nil && m.Reference.TID != full.TID {
-		t.Errorf("it builds upon %s, want %s", m.Reference.TID, full.TID)
 	}
 }
 
