@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -144,5 +145,48 @@ func sound(t testing.TB, home string) {
 	})
 	if err != nil || sum.Transactions == 0 {
 		t.Fatalf("check: %+v, %v", sum, err)
+	}
+}
+
+// TestInterruptedRestoreGoesOn stops a restore in the middle. What it has done is
+// not done again, and a restore of something else does not take it for its own.
+func TestInterruptedRestoreGoesOn(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 60, dirstorage.CreateOptions{})
+	l.Start(t, 1)
+	l.Write(t, 200)
+	store := objstore.NewDir(directory(t, t.TempDir()))
+	backUp(t, l.Home, store, backup.Full)
+	l.Write(t, 20)
+	last := backUp(t, l.Home, store, backup.Incremental).Backup
+	l.End()
+	repo := openRepository(t, store)
+	p, err := repo.Exactly(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := p.Chain[0].Counts.Entries + last.Counts.Entries
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	o := restoreOptions(t, repo, p, dir, "home")
+	o.Checkpoint = 32 << 10
+	o.Progress = func(p backup.Progress) {
+		if p.Files > total/2 {
+			cancel()
+		}
+	}
+	if _, err := restore.Run(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a restore that was stopped: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "home")); err == nil {
+		t.Error("there is a target already")
+	}
+	o.Progress = nil
+	done, err := restore.Run(t.Context(), o)
+	if err != nil || !done.Resumed || done.Files > total*2/3 || done.Files < total/4 {
+		t.Fatalf("going on: %+v, %v; %d entries", done, err, total)
+	}
+	if err := l.Compare(filepath.Join(dir, "home"), last.TID); err != nil {
+		t.Error(err)
 	}
 }
