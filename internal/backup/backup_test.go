@@ -255,3 +255,38 @@ func TestStorageThatDiesMeanwhileIsBackedUp(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestIncrementalOfADamagedStorageTakesWhatIsLeft removes files of the newest
+// transactions.
+func TestIncrementalOfADamagedStorageTakesWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, dirstorage.CreateOptions{Format: "flat"})
+	l.Start(t, 1)
+	l.Write(t, 5)
+	s := store(t, t.TempDir())
+	run(t, options(l.Home, s, backup.Full))
+	l.Write(t, 5)
+	l.End()
+	if err := l.Storage.Close(); err != nil {
+		t.Fatal(err)
+	}
+	last := l.TIDs[len(l.TIDs)-1].String()
+	revisions, err := filepath.Glob(filepath.Join(l.Home, "A", "o*."+last))
+	if err != nil || len(revisions) == 0 {
+		t.Fatal(revisions, err)
+	}
+	pointer := strings.TrimSuffix(revisions[0], last) + "c"
+	if err := errors.Join(os.Remove(revisions[0]), os.WriteFile(pointer, []byte("short"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	o := options(l.Home, s, backup.Incremental)
+	warned := 0
+	o.Warn = func(string) { warned++ }
+	m := run(t, o).Backup
+	if m.ProblemCount == 0 || int64(len(m.Problems)) != m.ProblemCount || warned < len(m.Problems) || !strings.Contains(strings.Join(m.Problems, " "), "is missing") {
+		t.Errorf("%d problems were told, %d warnings: %q", m.ProblemCount, warned, m.Problems)
+	}
+	if m.Counts.Transactions != 5 {
+		t.Errorf("%d transactions, want 5", m.Counts.Transactions)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
@@ -245,6 +246,7 @@ func (c *creation) write(ctx context.Context, config []string) error {
 			}
 		}
 		p := &packer{c: c, w: w}
+		c.home.problem = p.problem
 		err := p.add(ctx, func(yield func(string, error) bool) {
 			for _, name := range config {
 				if !yield(name, nil) {
@@ -309,6 +311,8 @@ type packer struct {
 	w     *archive.Writer
 	files int64
 	blobs int64 // that revisions say they have
+
+	mu sync.Mutex // guards the problems: names are found beside the reading
 }
 
 // addData adds what is in A.
@@ -397,6 +401,8 @@ func (p *packer) add(ctx context.Context, names func(yield func(string, error) b
 const maxProblems = 20
 
 func (p *packer) problem(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	m := p.c.m
 	if m.ProblemCount++; m.ProblemCount <= maxProblems {
 		m.Problems = append(m.Problems, text)

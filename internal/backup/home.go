@@ -29,6 +29,8 @@ type home struct {
 	packed   zodb.TID
 	maxOID   zodb.OID
 	lastSum  *archive.Sum // of the last transaction
+	// problem is told what is wrong with the storage and backed up as it is.
+	problem func(string)
 }
 
 func openHome(f vfs.FS) (*home, error) {
@@ -176,7 +178,10 @@ func (h *home) changed(ctx context.Context, after zodb.TID) iter.Seq2[string, er
 func (h *home) yieldRevision(oid zodb.OID, tid zodb.TID, yield func(string, error) bool) bool {
 	revision, blob, pointer := h.path(layout.Revision(oid, tid)), h.path(layout.Blob(oid, tid)), h.path(layout.Pointer(oid))
 	_, err := h.fs.Stat(revision)
-	if errors.Is(err, fs.ErrNotExist) && tid <= h.packed {
+	if errors.Is(err, fs.ErrNotExist) {
+		if tid > h.packed {
+			h.problem(fmt.Sprintf("%s is missing: transaction %s lists it", h.fs.Path(revision), tid))
+		}
 		return true
 	}
 	if !yield(revision, err) || err != nil {
@@ -190,13 +195,17 @@ func (h *home) yieldRevision(oid zodb.OID, tid zodb.TID, yield func(string, erro
 		return false
 	}
 	b, err := h.fs.ReadFile(pointer)
-	current := zodb.TID(0)
-	if err == nil {
-		current, err = record.ParsePointer(b, h.fs.Path(pointer), oid)
+	if errors.Is(err, fs.ErrNotExist) {
+		h.problem(fmt.Sprintf("%s is missing: the object has revision %s", h.fs.Path(pointer), tid))
+		return true
 	}
 	if err != nil {
 		yield("", err)
 		return false
+	}
+	current, err := record.ParsePointer(b, h.fs.Path(pointer), oid)
+	if err != nil {
+		return yield(pointer, nil) // what is wrong with it is told when it is read again
 	}
 	return current != tid || yield(pointer, nil)
 }

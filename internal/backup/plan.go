@@ -63,13 +63,13 @@ func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
 	var best *Plan
 	var newest *Manifest
 	var errs []error
-	any := false
+	known := false
 	for _, m := range r.Backups {
 		if m.Identity != identity {
 			continue
 		}
-		if !any {
-			first, any = m.TID, true
+		if !known {
+			first, known = m.TID, true
 		}
 		last, newest = m.TID, m
 		if best != nil || m.TID < to {
@@ -83,7 +83,7 @@ func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
 		}
 	}
 	switch {
-	case !any:
+	case !known:
 		return nil, ErrNoBackup
 	case best != nil:
 		return best, nil
