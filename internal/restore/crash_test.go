@@ -71,6 +71,9 @@ func chain(t testing.TB) (l *loadtest.Load, dir string, tids []zodb.TID) {
 func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(f *crashfs.FS) error) {
 	t.Helper()
 	stride := 1
+	if raceDetector {
+		stride = 5 // each, without the race detector
+	}
 	for at := 1; ; at += stride {
 		f := crashfs.New(int64(at))
 		copyTree(t, directory(t, dir), f, "")
@@ -93,9 +96,6 @@ func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(
 				t.Fatal("nothing happened")
 			}
 			return
-		}
-		if at > 150 {
-			stride = 7 // they are all alike there
 		}
 	}
 }
