@@ -282,7 +282,7 @@ func chooseIdentity(r *backup.Repository, identity string) (string, error) {
 	case identity != "":
 		return identity, nil
 	case len(ids) == 0:
-		return "", fmt.Errorf("%w: %s is empty", backup.ErrNoBackup, filepath.Clean(r.Store.Path("")))
+		return "", fmt.Errorf("%w: %s has none", backup.ErrNoBackup, filepath.Clean(r.Store.Path("")))
 	case len(ids) > 1:
 		return "", fmt.Errorf("%s has backups of %d storages: choose by --identity, one of %s", r.Store.Path(""), len(ids), strings.Join(ids, ", "))
 	}

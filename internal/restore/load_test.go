@@ -190,3 +190,74 @@ func TestInterruptedRestoreGoesOn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestMinimalIsBackedUpIncrementally looks at class Minimal, which has no
+// transactions to follow.
+func TestMinimalIsBackedUpIncrementally(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	err := dirstorage.Create(home, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	serials := make(map[zodb.OID]zodb.TID)
+	store := func(data string, oids ...zodb.OID) {
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+		for _, oid := range oids {
+			if err == nil {
+				err = txn.Store(oid, serials[oid], []byte(data))
+			}
+		}
+		if err == nil {
+			err = txn.Vote(t.Context())
+		}
+		var tid zodb.TID
+		if err == nil {
+			tid, err = txn.Finish(t.Context(), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, oid := range oids {
+			serials[oid] = tid
+		}
+	}
+	repository := objstore.NewDir(directory(t, t.TempDir()))
+	store("cm\nC\n.(K\x01t.", 0, 1, 2, 3, 4)
+	backUp(t, home, repository, backup.Full)
+	store("cm\nC\n.(K\x02t.", 1, 7)
+	inc := backUp(t, home, repository, backup.Incremental).Backup
+	if inc.Counts.Objects != 2 {
+		t.Errorf("%d objects, want 2", inc.Counts.Objects)
+	}
+	merged, err := backup.Merge(t.Context(), repository, backup.MergeOptions{Name: inc.Name, Now: time.Now})
+	if err != nil || merged.Counts.Objects != 6 {
+		t.Fatal(merged, err)
+	}
+	repo := openRepository(t, repository)
+	for i, m := range []*backup.Manifest{inc, merged} {
+		p, err := repo.Exactly(m)
+		dir, name := t.TempDir(), fmt.Sprint("home", i)
+		if err == nil {
+			_, err = restore.Run(t.Context(), restoreOptions(t, repo, p, dir, name))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := dirstorage.Open(t.Context(), filepath.Join(dir, name), dirstorage.Options{ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer got.Close()
+		for oid, serial := range serials {
+			if r, err := got.Load(t.Context(), oid); err != nil || r.Serial != serial {
+				t.Errorf("object %s: %s, %v; want %s", oid, r.Serial, err, serial)
+			}
+		}
+	}
+}
