@@ -267,13 +267,40 @@ func (r *run) save() error {
 	return vfs.WriteFileAtomic(r.home, stateAside, stateFile, append(b, '\n'), vfs.SyncOptions{File: true, Dir: true})
 }
 
-// discard removes the directory in which the HOME grew.
+// discard removes the directory in which the HOME grew, the state last: what an
+// interrupted discard leaves is known to be ours.
 func (r *run) discard() error {
-	err := vfs.RemoveAll(r.o.Parent, r.work)
+	p := r.o.Parent
+	err := removeBut(p, r.work, "misc")
+	if err == nil {
+		err = removeBut(p, path.Join(r.work, "misc"), path.Base(stateFile))
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = vfs.RemoveAll(p, r.work)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, r.o.Parent.SyncDir("."))
+	return errors.Join(err, p.SyncDir("."))
+}
+
+// removeBut removes what is in a directory, one name excepted, durably.
+func removeBut(f vfs.FS, dir, but string) error {
+	var names []string
+	for e, err := range f.List(dir) {
+		if err != nil {
+			return err
+		}
+		if e.Name != but {
+			names = append(names, e.Name)
+		}
+	}
+	for _, name := range names {
+		if err := vfs.RemoveAll(f, path.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return f.SyncDir(dir)
 }
 
 func (r *run) run(ctx context.Context) error {
