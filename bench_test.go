@@ -19,7 +19,15 @@ import (
 // benchHome is where the benchmarks make their HOMEs, to measure a file system.
 var benchHome = flag.String("home", "", "directory for the HOMEs of the benchmarks; empty = a temporary one")
 
+// benchKeep leaves them there: to remove a million files takes longer than to make them.
+var benchKeep = flag.Bool("keep", false, "leave the HOMEs of the benchmarks where they are")
+
 func newBenchStorage(b *testing.B, set map[string]string) (*Storage, string) {
+	b.Helper()
+	return newBenchStorageWith(b, set, Options{})
+}
+
+func newBenchStorageWith(b *testing.B, set map[string]string, o Options) (*Storage, string) {
 	b.Helper()
 	dir := *benchHome
 	if dir == "" {
@@ -29,12 +37,14 @@ func newBenchStorage(b *testing.B, set map[string]string) (*Storage, string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { os.RemoveAll(dir) })
+	if !*benchKeep {
+		b.Cleanup(func() { os.RemoveAll(dir) })
+	}
 	home := filepath.Join(dir, "home")
 	if err := Create(home, CreateOptions{Set: set}); err != nil {
 		b.Fatal(err)
 	}
-	s, err := Open(context.Background(), home, Options{})
+	s, err := Open(context.Background(), home, o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -104,13 +114,13 @@ func fillBench(b *testing.B, s *Storage, n int) {
 	}
 }
 
-// BenchmarkLoad loads random objects from A: hot, from the caches of the
-// kernel, by one reader and by eight; cold, after they were dropped (as root).
+// BenchmarkLoad loads random objects from A, without the cache of the storage: hot, from the caches of the
+// kernel, by one reader and by eight; cold, after they were dropped (as root). “memory” is with it.
 func BenchmarkLoad(b *testing.B) {
 	const objects = 20_000
 	for _, readers := range []int{1, 8} {
 		b.Run(fmt.Sprintf("hot/readers=%d", readers), func(b *testing.B) {
-			s, _ := newBenchStorage(b, nil)
+			s, _ := newBenchStorageWith(b, nil, Options{CacheSize: -1})
 			fillBench(b, s, objects)
 			var seed atomic.Uint64
 			b.SetParallelism(readers)
@@ -126,8 +136,27 @@ func BenchmarkLoad(b *testing.B) {
 			})
 		})
 	}
+	for _, where := range []string{"log", "cache"} {
+		b.Run("memory/"+where, func(b *testing.B) {
+			s, _ := newBenchStorage(b, nil)
+			for i := range 100 {
+				commit(b, s, change{oid: zodb.OID(i), data: benchData(i)})
+			}
+			if where == "cache" {
+				if err := errors.Join(s.WaitNormal(b.Context()), s.Flush(b.Context())); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.LoadBefore(context.Background(), zodb.OID(i%100), zodb.MaxTID); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 	b.Run("cold", func(b *testing.B) {
-		s, _ := newBenchStorage(b, nil)
+		s, _ := newBenchStorageWith(b, nil, Options{CacheSize: -1})
 		fillBench(b, s, objects)
 		drop := func() {
 			if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
@@ -215,6 +244,46 @@ func BenchmarkOpen(b *testing.B) {
 				if err := s.Close(); err != nil {
 					b.Fatal(err)
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkBlob stages a blob of 100 MB in pieces of 59,000 bytes, as the server
+// gets it, with its checksum; “durable” with the vote, which syncs it.
+func BenchmarkBlob(b *testing.B) {
+	const size, piece = 100_000_000, 59_000
+	data := make([]byte, piece)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
+	for _, durable := range []bool{false, true} {
+		b.Run(fmt.Sprintf("durable=%v", durable), func(b *testing.B) {
+			s, _ := newBenchStorage(b, nil)
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				txn := begin(b, s)
+				w, err := txn.BeginBlob()
+				if err != nil {
+					b.Fatal(err)
+				}
+				for left := size; left > 0; left -= piece {
+					if _, err := w.Write(data[:min(left, piece)]); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := txn.StoreBlob(zodb.OID(i), 0, rec("blob"), BlobSource{Staged: w}); err != nil {
+					b.Fatal(err)
+				}
+				if durable {
+					if err := txn.Vote(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.StopTimer()
+				if err := txn.Abort(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
 			}
 		})
 	}

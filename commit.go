@@ -15,8 +15,10 @@ import (
 // Finish commits a transaction that was voted for, and returns its tid when it
 // is durable. It takes no notice of ctx any more: there is no way back.
 // published, if not nil, is called once the transaction can be read, before
-// Finish returns and in the order of the tids over all transactions; it must
-// be quick, because the next ones wait for it, and it must not call the storage.
+// Finish returns and in the order of the tids over all transactions. It must
+// be quick, because the next ones wait for it. Of the storage it may call
+// [Storage.Counts], [Storage.LastTransaction], [Storage.LoadBeforeCached] and
+// [Storage.LinkBlob], which wait for nobody.
 //
 // Errors: zodb.ErrState; an error about a tid given at Begin that is no longer
 // later than the last one; zodb.ErrReadOnly or ErrClosed: in these cases the
@@ -168,7 +170,10 @@ func (s *Storage) commit(batch []*commitRequest) {
 		}
 		return
 	}
-	if err := s.journal.Commit(frames); err != nil { // the commit point is in here
+	begun := s.o.Clock()
+	err := s.journal.Commit(frames) // the commit point is in here
+	s.o.Observer.Synced(s.o.Clock().Sub(begun), len(frames))
+	if err != nil {
 		err = s.fail(fmt.Errorf("commit: %w", err))
 		for _, q := range batch {
 			q.err = &UnknownOutcomeError{TID: q.tid, Cause: err}
@@ -219,9 +224,13 @@ func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.Co
 // publish makes committed transactions visible, and lets go of their locks.
 func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord) {
 	now := s.o.Clock()
-	s.mu.Lock()
+	list := make([]*committed, len(batch))
 	for i := range batch {
-		c := newCommitted(frames[i], now)
+		list[i] = newCommitted(frames[i], now)
+		list[i].objects = batch[i].txn.objects(list[i])
+	}
+	s.mu.Lock()
+	for _, c := range list {
 		s.unflushed.add(c)
 		s.last = c.TID
 	}

@@ -42,34 +42,43 @@ type savedCounts struct {
 // add counts transactions that are flushed.
 func (n *Counts) add(batch []*committed, full bool) {
 	for _, c := range batch {
-		for i := range c.Records {
-			e := &c.Records[i]
-			size := record.ObjectHeaderSize + e.Len
-			if e.Previous == 0 {
-				n.Objects++
-			}
-			if full || e.Previous == 0 {
-				n.Revisions++
-			}
-			n.Bytes += size + e.BlobSize
-			n.BlobBytes += e.BlobSize
-		}
-		if full {
-			n.Transactions++
-			n.Bytes += int64(record.TransactionHeaderSize + len(c.Meta.User) + len(c.Meta.Description) + len(c.Meta.Extension) + 8*len(c.Records))
-		}
+		n.combine(c.counts(full), 1)
 	}
 	if !full {
 		n.Exact = false // the sizes of what is replaced are not known
 	}
 }
 
+// counts returns what a transaction adds.
+func (c *committed) counts(full bool) (n Counts) {
+	for i := range c.Records {
+		e := &c.Records[i]
+		if e.Previous == 0 {
+			n.Objects++
+		}
+		if full || e.Previous == 0 {
+			n.Revisions++
+		}
+		n.Bytes += record.ObjectHeaderSize + e.Len + e.BlobSize
+		n.BlobBytes += e.BlobSize
+	}
+	if full {
+		n.Transactions++
+		n.Bytes += int64(record.TransactionHeaderSize + len(c.Meta.User) + len(c.Meta.Description) + len(c.Meta.Extension) + 8*len(c.Records))
+	}
+	return n
+}
+
 // Counts returns how much the storage holds, what is not flushed yet included.
-// It costs nothing.
+// It costs nothing, however much that is, and may be called from the callback
+// of [Txn.Finish], whose transaction it includes then.
 func (s *Storage) Counts() Counts {
 	s.mu.RLock()
 	n := s.counts
-	n.add(s.unflushed.queue, s.full)
+	n.combine(s.unflushed.counts, 1)
+	if !s.full && len(s.unflushed.queue) > 0 {
+		n.Exact = false
+	}
 	s.mu.RUnlock()
 	if !n.Exact {
 		n.Objects = int64(min(uint64(s.highestOID()), 1<<62)) + 1

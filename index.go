@@ -6,14 +6,16 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // committed is a transaction that is in the log and not yet in A or B.
 type committed struct {
 	journal.Committed
-	at    time.Time // when it was published
-	bytes int64     // of data
+	objects []*record.Object // those of Records, where they are in memory; nil = they are not
+	at      time.Time        // when it was published
+	bytes   int64            // of data
 }
 
 // files is the number of files that its flush makes at most.
@@ -30,8 +32,9 @@ func (c *committed) files() int {
 
 // revisionInLog is one revision that is in the log and not yet in A or B.
 type revisionInLog struct {
-	tid   zodb.TID
-	entry *journal.Entry
+	tid    zodb.TID
+	entry  *journal.Entry
+	object *record.Object // nil: it has to be read
 }
 
 // unflushed is the index over what was published and is not flushed yet. Its
@@ -41,6 +44,11 @@ type unflushed struct {
 	byOID map[zodb.OID][]revisionInLog
 	files int
 	bytes int64
+
+	kept    int64  // bytes of data in memory
+	keep    int64  // limit of that
+	minimal bool   // class Minimal
+	counts  Counts // what all of it adds to the counts of what is flushed
 }
 
 func (u *unflushed) add(c *committed) {
@@ -50,9 +58,19 @@ func (u *unflushed) add(c *committed) {
 	u.queue = append(u.queue, c)
 	u.files += c.files()
 	u.bytes += c.bytes
+	u.counts.combine(c.counts(!u.minimal), 1)
+	if u.kept+c.bytes > u.keep {
+		c.objects = nil
+	}
+	if c.objects != nil {
+		u.kept += c.bytes
+	}
 	for i := range c.Records {
-		e := &c.Records[i]
-		u.byOID[e.OID] = append(u.byOID[e.OID], revisionInLog{c.TID, e})
+		r := revisionInLog{tid: c.TID, entry: &c.Records[i]}
+		if c.objects != nil {
+			r.object = c.objects[i]
+		}
+		u.byOID[r.entry.OID] = append(u.byOID[r.entry.OID], r)
 	}
 }
 
@@ -61,9 +79,14 @@ func (u *unflushed) drop(n int) {
 	for _, c := range u.queue[:n] {
 		u.files -= c.files()
 		u.bytes -= c.bytes
+		if c.objects != nil {
+			u.kept -= c.bytes
+		}
+		u.counts.combine(c.counts(!u.minimal), -1)
 		for i := range c.Records {
 			oid := c.Records[i].OID
 			if revs := u.byOID[oid]; len(revs) > 1 {
+				revs[0] = revisionInLog{} // the array lives on
 				u.byOID[oid] = revs[1:]
 			} else {
 				delete(u.byOID, oid)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -35,7 +36,8 @@ func (s *Storage) settled(ctx context.Context, read func() error) error {
 	return read()
 }
 
-// Load returns the current revision of an object. Errors: *zodb.KeyError if
+// Load returns the current revision of an object. Its data, like those of every
+// load, may belong to many who read them, and must not be changed. Errors: *zodb.KeyError if
 // there is none, or if its creation was undone; *zodb.CorruptError.
 func (s *Storage) Load(ctx context.Context, oid zodb.OID) (zodb.Revision, error) {
 	o, err := s.current(ctx, oid)
@@ -54,6 +56,9 @@ func (s *Storage) Load(ctx context.Context, oid zodb.OID) (zodb.Revision, error)
 // *zodb.KeyError if there is no such object at all, or if it did not exist at
 // that time because its creation was undone; *zodb.CorruptError.
 func (s *Storage) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID) (*zodb.Revision, error) {
+	if rev, ok := s.LoadBeforeCached(oid, before); ok {
+		return &rev, nil
+	}
 	var result *zodb.Revision
 	err := s.settled(ctx, func() error {
 		result = nil
@@ -126,10 +131,23 @@ func (s *Storage) revision(ctx context.Context, oid zodb.OID, serial zodb.TID) (
 func (s *Storage) currentOnce(oid zodb.OID) (*record.Object, error) {
 	s.mu.RLock()
 	r, ok := s.unflushed.current(oid)
+	epoch := s.forgotten
 	s.mu.RUnlock()
 	if ok {
 		return s.fromLog(r)
 	}
+	if o := s.cache.get(oid); o != nil {
+		return o, nil
+	}
+	o, err := s.currentFile(oid)
+	if err != nil {
+		return nil, err
+	}
+	return s.cached(o, epoch), nil
+}
+
+// currentFile reads what the files say is the current revision.
+func (s *Storage) currentFile(oid zodb.OID) (*record.Object, error) {
 	if !s.full {
 		return s.fromFile(layout.Object(oid), oid, 0)
 	}
@@ -151,6 +169,9 @@ func (s *Storage) revisionOnce(oid zodb.OID, serial zodb.TID) (*record.Object, e
 	s.mu.RUnlock()
 	if ok {
 		return s.fromLog(r)
+	}
+	if o := s.cache.get(oid); o != nil && o.Serial == serial {
+		return o, nil
 	}
 	if s.full {
 		return s.fromFile(layout.Revision(oid, serial), oid, serial)
@@ -183,6 +204,9 @@ func (s *Storage) previousOnce(o *record.Object) (*record.Object, error) {
 }
 
 func (s *Storage) fromLog(r revisionInLog) (*record.Object, error) {
+	if r.object != nil {
+		return r.object, nil
+	}
 	e := r.entry
 	o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: r.tid}
 	if e.Gone {
@@ -210,15 +234,29 @@ func (s *Storage) fromFile(n layout.Name, oid zodb.OID, serial zodb.TID) (*recor
 
 // pointer returns the serial of the current revision by the files.
 func (s *Storage) pointer(oid zodb.OID) (zodb.TID, error) {
-	b, where, err := s.tree.Get(layout.Pointer(oid))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, &zodb.KeyError{OID: oid}
+	for attempt := 0; ; attempt++ {
+		b, where, err := s.tree.Get(layout.Pointer(oid))
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, &zodb.KeyError{OID: oid}
+		}
+		if err != nil {
+			return 0, err
+		}
+		serial, err := record.ParsePointer(b, where, oid)
+		// The process that writes here may be about to make it. In our own we would
+		// have found the object in the index.
+		if err == nil || !s.o.ReadOnly || len(b) >= record.PointerSize || attempt == maxPointerAttempts {
+			return serial, err
+		}
+		time.Sleep(pointerPause)
 	}
-	if err != nil {
-		return 0, err
-	}
-	return record.ParsePointer(b, where, oid)
 }
+
+// A pointer that is shorter than it should be is read so often, after such pauses.
+const (
+	maxPointerAttempts = 20
+	pointerPause       = time.Millisecond
+)
 
 // serialOf returns the serial of the current revision; 0 if there is none.
 func (s *Storage) serialOf(ctx context.Context, oid zodb.OID) (serial zodb.TID, err error) {
@@ -228,6 +266,10 @@ func (s *Storage) serialOf(ctx context.Context, oid zodb.OID) (serial zodb.TID, 
 		s.mu.RUnlock()
 		if ok {
 			serial = r.tid
+			return nil
+		}
+		if o := s.cache.get(oid); o != nil {
+			serial = o.Serial
 			return nil
 		}
 		if s.full {
@@ -255,6 +297,10 @@ func (s *Storage) exists(ctx context.Context, oid zodb.OID) (found bool, err err
 		s.mu.RUnlock()
 		if ok {
 			found = !r.entry.Gone
+			return nil
+		}
+		if o := s.cache.get(oid); o != nil {
+			found = !s.gone(o)
 			return nil
 		}
 		name, least := layout.Object(oid), int64(0)
@@ -315,7 +361,7 @@ func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (
 				return lerr
 			}
 			if !o.HasBlob() {
-				return &zodb.KeyError{OID: oid, TID: serial, Reason: "this revision has no blob"}
+				return noBlob(oid, serial)
 			}
 			f, where, err = s.tree.Open(layout.Blob(oid, serial))
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -42,6 +43,21 @@ func newCommitted(frame journal.CommitRecord, at time.Time) *committed {
 	c := &committed{at: at, Committed: *frame.Committed()}
 	c.measure()
 	return c
+}
+
+// objects returns the records of a transaction that was committed, if all of them are
+// in memory.
+func (t *Txn) objects(c *committed) []*record.Object {
+	if t.s.o.CacheSize == 0 || t.spool.file != nil {
+		return nil
+	}
+	list := make([]*record.Object, len(c.Records))
+	for i := range c.Records {
+		e := &c.Records[i]
+		list[i] = &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: c.TID,
+			Data: t.ops[e.OID].data.data}
+	}
+	return list
 }
 
 // measure sets bytes.

@@ -35,6 +35,9 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 		}
 	}
 	s := &Storage{fs: f, o: o, log: o.Logger, changed: make(chan struct{}), staging: zodb.TIDFromTime(o.Clock())}
+	// A quarter of the memory is for what is not flushed yet.
+	s.unflushed.keep = o.CacheSize / 4
+	s.cache = newCache(o.CacheSize - s.unflushed.keep)
 	s.closing, s.stop = context.WithCancel(context.Background())
 	if err := s.readConfig(); err != nil {
 		return nil, err
@@ -85,6 +88,7 @@ func (s *Storage) readConfig() error {
 	}
 	s.settings = set
 	s.full = Class(set.Storage.ClassName) == ClassFull
+	s.unflushed.minimal = !s.full
 	id, err := s.fs.ReadFile(identityFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s has no %s", ErrNotAStorage, s.fs.Path("."), identityFile)

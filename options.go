@@ -40,10 +40,17 @@ type Options struct {
 	ReadOnly bool
 	// Logger gets the storage's messages; default none.
 	Logger *slog.Logger
+	// Observer is told how long commits, flushes and lock waits take; default none.
+	// The durations are those of Clock.
+	Observer Observer
 	// Clock tells the time; default time.Now.
 	Clock func() time.Time
 	// SegmentSize is the size in bytes of a segment of the log; default 16 MiB.
 	SegmentSize int64
+	// CacheSize is how many bytes of records are kept in memory: current ones, and
+	// those that are not flushed yet. Default 64 MiB; negative = none. A storage
+	// that is ReadOnly has none, because it would not see what another process changes.
+	CacheSize int64
 	// SpoolSize is how many bytes of data an open transaction keeps in memory;
 	// what is more waits in a file until the vote. Default 4 MiB.
 	SpoolSize int
@@ -56,7 +63,8 @@ type Options struct {
 	// looked at again; default 1 second.
 	RetryInterval time.Duration
 
-	fs vfs.FS // tests
+	fs        vfs.FS // tests
+	lanesFrom int    // tests; from how many files on a flush is done by more than one goroutine
 }
 
 func (o Options) withDefaults() Options {
@@ -66,8 +74,20 @@ func (o Options) withDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	switch {
+	case o.CacheSize < 0 || o.ReadOnly:
+		o.CacheSize = 0
+	case o.CacheSize == 0:
+		o.CacheSize = 64 << 20
+	}
 	if o.SpoolSize == 0 {
 		o.SpoolSize = 4 << 20
+	}
+	if o.lanesFrom == 0 {
+		o.lanesFrom = lanesFrom
 	}
 	if o.RetryInterval == 0 {
 		o.RetryInterval = time.Second

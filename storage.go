@@ -49,7 +49,7 @@ type Storage struct {
 	epoch    atomic.Uint64 // counts the changes of unflushed
 	flushes  atomic.Int64  // batches flushed
 
-	countsMu sync.Mutex // held while the counts are changed and saved
+	countsMu sync.Mutex // held while the counts are changed and saved, and while forgotten changes
 
 	oids struct {
 		sync.Mutex
@@ -62,11 +62,13 @@ type Storage struct {
 	worker  worker
 	txns    openTxns
 	known   knownObjects
+	cache   cache
 
 	// mu guards what readers see and what the worker decides on. It is held for
 	// moments only, never over a file operation.
 	mu        sync.RWMutex
 	unflushed unflushed
+	forgotten uint64   // counts the changes of what the cache may hold; see cache
 	last      zodb.TID // last published transaction
 	flushed   zodb.TID // last flushed transaction
 	counts    Counts   // of what is flushed
@@ -160,7 +162,8 @@ func (s *Storage) checkHome() error {
 }
 
 // LastTransaction returns the tid of the last transaction that was finished; 0
-// in a new storage.
+// in a new storage. It may be called from the callback of [Txn.Finish]; it may
+// be later than the transaction of that call, since a batch becomes visible as one.
 func (s *Storage) LastTransaction() zodb.TID {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
@@ -39,6 +40,8 @@ type Txn struct {
 	undone  []zodb.TID // transactions that Undo was called for
 	spool   spool
 	blobs   []*stagedBlob // every file that was staged, also those that were replaced
+	writers []*BlobWriter // all that were begun
+	resolve bool          // a vote met conflicts
 	held    oidlock.Set
 	coming  bool             // counted by the commit queue
 	pending *journal.Pending // in the log, from a successful vote until the commit
@@ -138,6 +141,9 @@ func (t *Txn) storing(data []byte) (spooled, error) {
 
 // Store stores new data for an object. serial is the revision that the change
 // is based on, 0 for a new object; it is compared at vote. data is not kept.
+//
+// After a vote with *ConflictsError it keeps the blob that was stored for the
+// object with StoreBlob before: who resolves a conflict brings the record only.
 func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -148,8 +154,37 @@ func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("store object %s: %w", oid, err)
 	}
-	t.put(oid, &operation{kind: opStore, serial: serial, data: d})
+	op := &operation{kind: opStore, serial: serial, data: d}
+	if before := t.ops[oid]; t.resolve && before != nil && before.kind == opStore {
+		op.blob = before.blob
+	}
+	t.put(oid, op)
 	return nil
+}
+
+// Data returns the record that this transaction stores for an object, the last
+// one, owned by the caller. A *zodb.KeyError if it stores none, or deletes the
+// object; zodb.ErrState if the transaction has ended.
+func (t *Txn) Data(oid zodb.OID) ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == txnEnded {
+		return nil, t.expect(txnOpen)
+	}
+	op, ok := t.ops[oid]
+	if !ok || op.gone {
+		return nil, &zodb.KeyError{OID: oid, Reason: "the transaction stores no record for it"}
+	}
+	data, err := t.spool.get(op.data)
+	return bytes.Clone(data), err
+}
+
+// OIDs returns the objects that this transaction writes, in the order first
+// stored. It may be called after the end of the transaction too.
+func (t *Txn) OIDs() []zodb.OID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.order)
 }
 
 // StoreBlob stores new data for an object together with a blob. See Store.
@@ -167,8 +202,10 @@ func (t *Txn) storeBlob(oid zodb.OID, op *operation, data []byte, src BlobSource
 	if err != nil {
 		return fmt.Errorf("store object %s: %w", oid, err)
 	}
-	b, err := t.s.stage(src)
-	if b != nil {
+	var b *stagedBlob
+	if src.Path == "" && src.Staged != nil {
+		b, err = src.Staged.use(t)
+	} else if b, err = t.s.stage(src); b != nil {
 		t.blobs = append(t.blobs, b)
 	}
 	if err != nil {
@@ -280,6 +317,9 @@ func (t *Txn) end() error {
 		t.held = nil
 	}
 	errs := []error{t.spool.close()}
+	for _, w := range t.writers {
+		errs = append(errs, w.Abort())
+	}
 	for _, b := range t.blobs {
 		if b.kept {
 			continue

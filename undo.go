@@ -12,9 +12,11 @@ import (
 
 // Undo makes this transaction take back what an earlier one did, and returns
 // the oids concerned. Each object of that one must still be as it left it, or
-// as an undo brought it back; else the result is a *zodb.UndoError. Several
-// undos in one transaction see each other. Whether a change came in between is
-// looked at again at vote.
+// as an undo brought it back; else the error joins a *zodb.UndoError for each
+// that is not (errors.Join), and nothing of the undo is a part of this
+// transaction. One about the transaction as a whole is a single *zodb.UndoError.
+// Several undos in one transaction see each other. Whether a change came in
+// between is looked at again at vote.
 func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -33,10 +35,17 @@ func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 	}
 	// All of it or nothing: the operations are put when every object was found good.
 	ops := make([]*operation, len(undone.OIDs))
+	var refused []error
 	for i, oid := range undone.OIDs {
-		if ops[i], err = t.undoObject(ctx, tid, oid); err != nil {
+		ops[i], err = t.undoObject(ctx, tid, oid, len(refused) > 0)
+		if errors.Is(err, zodb.ErrUndo) {
+			refused = append(refused, err)
+		} else if err != nil {
 			return nil, err
 		}
+	}
+	if refused != nil {
+		return nil, errors.Join(refused...)
 	}
 	for i, oid := range undone.OIDs {
 		t.put(oid, ops[i])
@@ -46,7 +55,8 @@ func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 }
 
 // undoObject returns the operation that takes back what tid did to one object.
-func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID) (*operation, error) {
+// With only it just looks whether that is possible.
+func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only bool) (*operation, error) {
 	refuse := func(reason string, err error) error {
 		return &zodb.UndoError{TID: tid, OID: oid, Reason: reason, Err: err}
 	}
@@ -81,6 +91,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID) (*oper
 		return op, nil
 	}
 	op.undoFrom = before.Serial
+	if only {
+		return op, nil
+	}
 	if op.data, err = t.spool.add(before.Data); err != nil {
 		return nil, err
 	}

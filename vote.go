@@ -18,7 +18,8 @@ import (
 //
 // Errors: *ConflictsError, after which the transaction is still open and keeps
 // its locks: store resolved records and vote again, or abort. With any other
-// error the transaction is to be aborted: *zodb.DanglingError, *zodb.UndoError,
+// error the transaction is to be aborted: *zodb.DanglingError, *zodb.UndoError
+// (joined, if there are more),
 // ErrDiskFull (nothing is lost; the same can be tried again later),
 // zodb.ErrReadOnly, ErrClosed, or that of ctx.
 func (t *Txn) Vote(ctx context.Context) error {
@@ -29,7 +30,7 @@ func (t *Txn) Vote(ctx context.Context) error {
 	}
 	ctx, cancel := t.s.untilClose(ctx)
 	defer cancel()
-	if err := t.s.admit(ctx); err != nil {
+	if err := t.s.admit(ctx, t.files()); err != nil {
 		return err
 	}
 	if err := t.lock(ctx); err != nil {
@@ -40,6 +41,9 @@ func (t *Txn) Vote(ctx context.Context) error {
 		t.s.commits.coming.Add(1)
 	}
 	if err := t.compare(ctx); err != nil {
+		if _, conflicts := errors.AsType[*ConflictsError](err); conflicts {
+			t.resolve = true
+		}
 		return err
 	}
 	if t.s.settings.Storage.CheckDanglingReferences {
@@ -65,27 +69,6 @@ func (s *Storage) untilClose(ctx context.Context) (context.Context, context.Canc
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(s.closing, func() { cancel(ErrClosed) })
 	return ctx, func() { stop(); cancel(nil) }
-}
-
-// admit waits while more is unflushed than the settings allow. If it cannot be
-// flushed because the disk is full, waiting would be for ever.
-func (s *Storage) admit(ctx context.Context) error {
-	err := s.waitUntil(ctx, func() (bool, error) {
-		if err := s.writable(); err != nil {
-			return false, err
-		}
-		if !s.worker.backlogged(s) {
-			return true, nil
-		}
-		if s.worker.trouble != nil {
-			return false, fmt.Errorf("%w: transactions wait to be flushed: %w", ErrDiskFull, s.worker.trouble)
-		}
-		return false, nil
-	})
-	if cause := context.Cause(ctx); err != nil && cause != nil && errors.Is(err, ctx.Err()) {
-		return cause
-	}
-	return err
 }
 
 // lock takes all locks of the transaction at once. Those that an earlier vote
@@ -118,7 +101,12 @@ func (t *Txn) lock(ctx context.Context) error {
 		t.s.locks.Unlock(t.held)
 		t.held = nil
 	}
-	if _, err := t.s.locks.Lock(ctx, want); err != nil {
+	begun := t.s.o.Clock()
+	waited, err := t.s.locks.Lock(ctx, want)
+	if waited {
+		t.s.o.Observer.LockWaited(t.s.o.Clock().Sub(begun))
+	}
+	if err != nil {
 		return context.Cause(ctx)
 	}
 	t.held = want
@@ -138,6 +126,7 @@ func covers(held, want oidlock.Set) bool {
 // compare looks what is current now, under the locks.
 func (t *Txn) compare(ctx context.Context) error {
 	var conflicts []*zodb.ConflictError
+	var refused []error
 	for _, oid := range t.order {
 		op := t.ops[oid]
 		current, err := t.s.serialOf(ctx, oid)
@@ -149,9 +138,13 @@ func (t *Txn) compare(ctx context.Context) error {
 			continue
 		}
 		if op.kind == opUndo {
-			return &zodb.UndoError{TID: t.undone[len(t.undone)-1], OID: oid, Reason: fmt.Sprintf("it was changed by %s meanwhile", current)}
+			refused = append(refused, &zodb.UndoError{TID: t.undone[len(t.undone)-1], OID: oid, Reason: fmt.Sprintf("it was changed by %s meanwhile", current)})
+			continue
 		}
 		conflicts = append(conflicts, &zodb.ConflictError{OID: oid, Serial: op.serial, Current: current})
+	}
+	if refused != nil {
+		return errors.Join(refused...)
 	}
 	for oid, serial := range t.checks {
 		current, err := t.s.serialOf(ctx, oid)
@@ -183,7 +176,8 @@ func (t *Txn) eachReference(f func(from, target zodb.OID) error) error {
 		}
 		refs, err = pickle.AppendStrongRefs(refs[:0], data)
 		if err != nil {
-			return fmt.Errorf("object %s: the record cannot be read for references: %w", oid, err)
+			// Applications may encrypt or wrap their records. What is in these is theirs.
+			continue
 		}
 		for _, target := range refs {
 			if err := f(oid, target); err != nil {

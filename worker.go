@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/tree"
@@ -23,10 +24,14 @@ type worker struct {
 
 	floor sync.Mutex // one RaiseFloor at a time
 
+	// progress is how much of the flush that is under way is done.
+	progress struct{ done, total atomic.Int64 }
+
 	// Guarded by Storage.mu:
 	trouble error     // why the last flush could not be done yet: no room
 	flushTo zodb.TID  // somebody waits until this one is flushed
 	retryAt time.Time // not before then, after trouble
+	pace    pace
 }
 
 func (w *worker) start(s *Storage) {
@@ -61,16 +66,6 @@ func (w *worker) raiseFloor(s *Storage) error {
 		return withDiskFull(err)
 	}
 	return nil
-}
-
-// backlogged reports whether so much is unflushed that writers have to wait.
-// Storage.mu must be held.
-func (w *worker) backlogged(s *Storage) bool {
-	j := s.settings.Journal
-	batches := j.Backlog + 1
-	return len(s.unflushed.queue) >= batches*j.FlushTransactionThreshold ||
-		s.unflushed.files >= batches*j.FlushFileThreshold ||
-		s.unflushed.bytes >= int64(batches)*flushBytes
 }
 
 // job is one step of the worker.
@@ -288,6 +283,9 @@ func (s *Storage) shutDown() error {
 		}
 	}
 	if err := s.checkHome(); err != nil {
+		return err
+	}
+	if err := s.tree.RemoveLanes(); err != nil {
 		return err
 	}
 	if err := s.journal.Clean(); err != nil {

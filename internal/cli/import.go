@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 )
 
 type importCommand struct {
@@ -22,20 +23,29 @@ type importCommand struct {
 	noBlobs       bool
 	missing       string
 	json          bool
+	follow        bool
+	tls           clientTLS
 }
 
 func newImport(e *env) *cobra.Command {
 	var o importCommand
 	c := &cobra.Command{
-		Use:   "import DATA.FS HOME",
-		Short: "Copy a FileStorage into a storage; again, what is new in it",
+		Use:   "import {DATA.FS | zeo://HOST:PORT/STORAGE} HOME",
+		Short: "Copy a FileStorage, or what a ZEO server serves, into a storage; again, what is new in it",
 		Long: `Copy the transactions of a Data.fs that HOME does not have yet, with their tids,
 users, undo records and blobs. HOME is made if it does not exist. Running it
 again adds only what is new, and goes on after an interruption. If HOME holds
 anything else, nothing is changed. Nobody may pack or truncate the file
-meanwhile; appending to it is harmless.`,
+meanwhile; appending to it is harmless.
+
+Instead of a file it may be a storage on a running ZEO server, over TCP
+(zeo://HOST:PORT, zeo://HOST:PORT/STORAGE or zeo://HOST:PORT?storage=STORAGE) or a
+Unix socket (zeo:///PATH?storage=STORAGE); port 9991 and storage 1 if nothing
+else is said. Blobs come from the server. With --follow each later transaction
+is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 		Example: `  dirstorage import Data.fs /srv/zodb
-  dirstorage import --blobs var/blobstorage var/filestorage/Data.fs /srv/zodb`,
+  dirstorage import --blobs var/blobstorage var/filestorage/Data.fs /srv/zodb
+  dirstorage import --follow zeo://db.example.org:8100 /srv/zodb`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.source, o.home = args[0], args[1]
@@ -48,6 +58,8 @@ meanwhile; appending to it is harmless.`,
 	c.Flags().StringVar(&o.format, "format", dirstorage.DefaultFormat, "of a new HOME: bushy, chunky, lawn or flat")
 	c.Flags().StringVar(&o.class, "class", string(dirstorage.ClassFull), "of a new HOME: Full, or Minimal")
 	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	c.Flags().BoolVar(&o.follow, "follow", false, "from a server: go on with each new transaction until told to stop")
+	o.tls.addFlags(c)
 	return c
 }
 
@@ -76,6 +88,12 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	if zeoclient.IsURL(o.source) {
+		return o.runServer(ctx, e, options)
+	}
+	if o.follow || o.tls != (clientTLS{}) {
+		return usage("--follow and --tls-... are for a server, zeo://HOST:PORT")
+	}
 	dir, name, err := vfs.Split(o.source)
 	if err != nil {
 		return err
@@ -88,16 +106,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	r.Warn = func(w filestorage.Warning) {
 		e.logger().Warn("strange, but harmless", "path", o.source, "offset", w.Offset, "tid", w.TID, "reason", w.Reason)
 	}
-	above, base, err := vfs.Split(o.home)
-	if err != nil {
-		return err
-	}
-	if _, err := above.Stat(base); errors.Is(err, fs.ErrNotExist) {
-		if err := dirstorage.Create(o.home, dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format}); err != nil {
-			return err
-		}
-	}
-	s, err := dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger()})
+	s, err := o.open(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -110,15 +119,34 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		fmt.Fprintf(e.Stderr, "warning: %s is good up to byte %d only (%s); what is behind was never committed and is left out\n",
 			o.source, done.Truncated.Offset, done.Truncated.Reason)
 	}
-	switch {
-	case errors.Is(err, transfer.ErrBlob):
-		err = hint(err, "give --blobs DIR, or leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
-	case errors.Is(err, context.Canceled):
-		err = hint(err, "run it again, it goes on after transaction %s", done.LastTID)
-	case errors.Is(err, transfer.ErrOther):
-		err = hint(err, "import into a new HOME")
+	if errors.Is(err, transfer.ErrBlob) {
+		return hint(err, "give --blobs DIR, or leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
 	}
+	return o.report(e, m, done, err)
+}
+
+// open opens HOME, which is made if it is not there.
+func (o *importCommand) open(ctx context.Context, e *env) (*dirstorage.Storage, error) {
+	above, base, err := vfs.Split(o.home)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := above.Stat(base); errors.Is(err, fs.ErrNotExist) {
+		if err := dirstorage.Create(o.home, dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format}); err != nil {
+			return nil, err
+		}
+	}
+	return dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger()})
+}
+
+// report says what was done, or what to do about err.
+func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return hint(err, "run it again, it goes on after transaction %s", done.LastTID)
+	case errors.Is(err, transfer.ErrOther):
+		return hint(err, "import into a new HOME")
+	case err != nil:
 		return err
 	}
 	if o.json {

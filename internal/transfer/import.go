@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path"
+	"io"
+	"iter"
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
@@ -16,9 +16,9 @@ import (
 
 // Errors of an import, for errors.Is.
 var (
-	// ErrOther: the storage holds transactions that are not those of the Data.fs.
-	ErrOther = errors.New("the storage is not a copy of this Data.fs")
-	// ErrBlob: a record needs a blob that is not there.
+	// ErrOther: the storage holds transactions that are not those of the source.
+	ErrOther = errors.New("the storage is not a copy")
+	// ErrBlob: a record needs a blob that cannot be had.
 	ErrBlob = errors.New("blob")
 )
 
@@ -68,74 +68,125 @@ type Imported struct {
 // nothing is changed. Each transaction is durable when the progress tells of
 // it. When ctx ends, it stops between two transactions.
 func Import(ctx context.Context, s *dirstorage.Storage, r *filestorage.Reader, o ImportOptions) (Imported, error) {
-	im := importer{s: s, o: o}
-	im.result.Before = s.LastTransaction()
-	im.result.LastTID = im.result.Before
-	err := im.run(ctx, r)
+	im := newImporter(s, &dataFS{r: r, blobs: o.Blobs}, o.Policy, o.Progress)
+	err := im.run(ctx)
 	im.result.Truncated, im.result.Warnings = r.Truncated(), r.Warnings()
 	return im.result, err
 }
 
-type importer struct {
-	s      *dirstorage.Storage
-	o      ImportOptions
-	layout filestorage.BlobLayout
-	result Imported
+// source is where transactions are copied from.
+type source interface {
+	// name completes “a copy of”.
+	name() string
+	// begin is called once, before anything is read. withBlobs tells that blobs will be asked for.
+	begin(ctx context.Context, withBlobs bool) error
+	// transactions yields those with a tid not less than from, in their order. The
+	// records of one are read before the next is asked for, or not at all.
+	transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sourceTxn, error]
+	// openBlob returns the content of the blob that belongs to a record. If there is none the
+	// error is a *missingBlobError. Reading it need not be possible after the next record.
+	openBlob(ctx context.Context, rec zodb.Record) (io.ReadCloser, error)
+	// sameExtension reports whether what a storage has is the extension of a transaction.
+	sameExtension(have []byte, t *sourceTxn) bool
+	// progress tells how far it has come, see [Progress].
+	progress() (done, total int64)
 }
 
-func (im *importer) run(ctx context.Context, r *filestorage.Reader) error {
-	if im.o.Blobs != nil && im.o.Policy != BlobsNone {
-		var err error
-		if im.layout, err = filestorage.DetectLayout(im.o.Blobs, "."); err != nil {
-			return err
-		}
-	}
-	from, err := im.start(ctx, r)
-	if err != nil {
+// sourceTxn is one transaction of a source. Previous and OIDs are not filled
+// in. If an oid comes more than once in the records, the last one counts.
+type sourceTxn struct {
+	zodb.Transaction
+	records iter.Seq2[zodb.Record, error]
+}
+
+// otherError says in what a storage is no copy.
+type otherError struct{ source, what string }
+
+func (e *otherError) Error() string { return ErrOther.Error() + " of " + e.source + ": " + e.what }
+
+// Is matches ErrOther.
+func (e *otherError) Is(target error) bool { return target == ErrOther }
+
+// missingBlobError tells that a source lacks a blob.
+type missingBlobError struct {
+	oid   zodb.OID
+	where string
+}
+
+func (e *missingBlobError) Error() string {
+	return fmt.Sprintf("%v: that of object %s is missing: %s", ErrBlob, e.oid, e.where)
+}
+
+// Is matches ErrBlob.
+func (e *missingBlobError) Is(target error) bool { return target == ErrBlob }
+
+// importer copies from a source what a storage does not have yet.
+type importer struct {
+	s        *dirstorage.Storage
+	src      source
+	policy   BlobPolicy
+	progress func(Progress)
+	result   Imported
+}
+
+func newImporter(s *dirstorage.Storage, src source, policy BlobPolicy, progress func(Progress)) *importer {
+	im := &importer{s: s, src: src, policy: policy, progress: progress}
+	im.result.Before = s.LastTransaction()
+	im.result.LastTID = im.result.Before
+	return im
+}
+
+func (im *importer) run(ctx context.Context) error {
+	if err := im.src.begin(ctx, im.policy != BlobsNone); err != nil {
 		return err
 	}
-	for txn, err := range r.Transactions(ctx, from) {
-		if err == nil {
+	last := im.result.LastTID
+	if last == 0 {
+		return im.copyFrom(ctx, 0)
+	}
+	// The last common one is read again.
+	return im.copyFrom(ctx, last, func(txn *sourceTxn) error {
+		if txn.TID != last {
+			return im.lacks(last)
+		}
+		return im.compareLast(ctx, txn)
+	})
+}
+
+func (im *importer) lacks(last zodb.TID) error {
+	return &otherError{im.src.name(), fmt.Sprintf("its last transaction %s is not there", last)}
+}
+
+// copyFrom copies the transactions from one on; if there is a compare, the first of
+// them must be there, is given to it, and is not copied.
+func (im *importer) copyFrom(ctx context.Context, from zodb.TID, compare ...func(*sourceTxn) error) error {
+	for txn, err := range im.src.transactions(ctx, from) {
+		switch {
+		case err != nil:
+		case len(compare) > 0:
+			err, compare = compare[0](txn), nil
+		default:
 			err = im.copyTransaction(ctx, txn)
 		}
 		if err != nil {
 			return err
 		}
-		if im.o.Progress != nil {
-			im.o.Progress(Progress{Transactions: im.result.Transactions, Records: im.result.Records, Done: r.Offset(), Total: r.Size()})
+		if im.progress != nil {
+			done, total := im.src.progress()
+			im.progress(Progress{Transactions: im.result.Transactions, Records: im.result.Records, Done: done, Total: total})
 		}
+	}
+	if len(compare) > 0 {
+		return im.lacks(from)
 	}
 	return nil
 }
 
-// start finds the place in the file that the storage has come to.
-func (im *importer) start(ctx context.Context, r *filestorage.Reader) (filestorage.Position, error) {
-	last := im.result.Before
-	if last == 0 {
-		return filestorage.Position{}, nil
-	}
-	// The position behind the one before, so that the last common one is read again.
-	before, _, err := r.FindTID(ctx, last-1)
-	if err != nil {
-		return before, err
-	}
-	for txn, err := range r.Transactions(ctx, before) {
-		if err != nil {
-			return before, err
-		}
-		if txn.TID != last {
-			break
-		}
-		return txn.End(), im.compareLast(ctx, txn)
-	}
-	return before, fmt.Errorf("%w: its last transaction %s is not in the file", ErrOther, last)
-}
-
 // compareLast makes sure that the last transaction of the storage is the one of
-// the file that has the same tid.
-func (im *importer) compareLast(ctx context.Context, want *filestorage.Txn) error {
+// the source that has the same tid.
+func (im *importer) compareLast(ctx context.Context, want *sourceTxn) error {
 	differs := func(what string) error {
-		return fmt.Errorf("%w: transaction %s has other %s there", ErrOther, want.TID, what)
+		return &otherError{im.src.name(), fmt.Sprintf("transaction %s has other %s there", want.TID, what)}
 	}
 	have, err := im.s.Transaction(ctx, want.TID)
 	switch {
@@ -143,15 +194,14 @@ func (im *importer) compareLast(ctx context.Context, want *filestorage.Txn) erro
 		have = nil // class Minimal, or packed away: the records have to do
 	case err != nil:
 		return err
-	case !bytes.Equal(have.User, want.User) || !bytes.Equal(have.Description, want.Description) || !bytes.Equal(have.Extension, want.Extension):
+	case !bytes.Equal(have.User, want.User) || !bytes.Equal(have.Description, want.Description) || !im.src.sameExtension(have.Extension, want):
 		return differs("texts")
 	}
-	records := 0
-	for rec, err := range want.LastRecords() {
+	same := make(map[zodb.OID]bool)
+	for rec, err := range want.records {
 		if err != nil {
 			return err
 		}
-		records++
 		got, err := im.s.LoadRecord(ctx, rec.OID, rec.TID)
 		if errors.Is(err, zodb.ErrNotFound) {
 			return differs("objects")
@@ -159,26 +209,29 @@ func (im *importer) compareLast(ctx context.Context, want *filestorage.Txn) erro
 		if err != nil {
 			return err
 		}
-		if got.Exists != rec.Exists || !bytes.Equal(got.Data, rec.Data) {
-			return differs("data of object " + rec.OID.String())
+		same[rec.OID] = got.Exists == rec.Exists && bytes.Equal(got.Data, rec.Data)
+	}
+	for oid, ok := range same {
+		if !ok {
+			return differs("data of object " + oid.String())
 		}
 	}
-	if have != nil && records != len(have.OIDs) {
+	if have != nil && len(same) != len(have.OIDs) {
 		return differs("objects")
 	}
 	return nil
 }
 
-func (im *importer) copyTransaction(ctx context.Context, txn *filestorage.Txn) (err error) {
+func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err error) {
 	out, err := im.s.Begin(ctx, txn.TxnMeta, dirstorage.BeginOptions{TID: txn.TID, Status: txn.Status})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Abort()) }()
 	var n Imported
-	for rec, err := range txn.LastRecords() {
+	for rec, err := range txn.records {
 		if err == nil {
-			err = im.copyRecord(ctx, out, rec.Record, &n)
+			err = im.copyRecord(ctx, out, rec, &n)
 		}
 		if err != nil {
 			return fmt.Errorf("transaction %s: %w", txn.TID, err)
@@ -202,32 +255,35 @@ func (im *importer) copyTransaction(ctx context.Context, txn *filestorage.Txn) (
 func (im *importer) copyRecord(ctx context.Context, out *dirstorage.Txn, rec zodb.Record, n *Imported) error {
 	n.Records++
 	n.Bytes += int64(len(rec.Data))
-	if im.o.Policy == BlobsNone || !rec.Exists || !filestorage.IsBlobRecord(rec.Data) {
+	if im.policy == BlobsNone || !rec.Exists || !filestorage.IsBlobRecord(rec.Data) {
 		return out.Restore(ctx, rec, nil)
 	}
-	if im.o.Blobs == nil {
-		return fmt.Errorf("%w: object %s is one, and no blob directory was given", ErrBlob, rec.OID)
-	}
-	name := im.layout.Path(rec.OID, rec.TID)
-	f, err := im.o.Blobs.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if im.o.Policy == BlobsSkipMissing {
-			n.MissingBlobs++
-			return out.Restore(ctx, rec, nil)
-		}
-		return fmt.Errorf("%w: that of object %s is missing: %s", ErrBlob, rec.OID, im.o.Blobs.Path(name))
+	blob, err := im.src.openBlob(ctx, rec)
+	if _, missing := errors.AsType[*missingBlobError](err); missing && im.policy == BlobsSkipMissing {
+		n.MissingBlobs++
+		return out.Restore(ctx, rec, nil)
 	}
 	if err != nil {
 		return err
 	}
-	info, err := f.Stat()
-	if err == nil {
-		n.Blobs++
-		n.Bytes += info.Size
-		err = out.Restore(ctx, rec, &dirstorage.BlobSource{Reader: f})
+	counted := &counter{r: blob}
+	err = out.Restore(ctx, rec, &dirstorage.BlobSource{Reader: counted})
+	if err = errors.Join(err, blob.Close()); err != nil {
+		return fmt.Errorf("blob of object %s: %w", rec.OID, err)
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("blob %s: %w", path.Base(name), err)
-	}
+	n.Blobs++
+	n.Bytes += counted.n
 	return nil
+}
+
+// counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	return n, err
 }

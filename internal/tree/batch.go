@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
+	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -12,14 +14,57 @@ import (
 
 // Batch puts a number of files into one side. Nothing is durable before Sync
 // returned nil; until then the caller keeps what it needs to do it all again.
-// Every method may be repeated after an error or a crash. A Batch is used by
-// one goroutine.
+// Every method may be repeated after an error or a crash. Create and Adopt
+// may be called concurrently, for different names; Replace by one goroutine for
+// each lane; Sync when all of them have returned.
 type Batch struct {
 	t       *Tree
 	side    Side
 	syncAll bool // one syncfs at the end instead of an fsync of each file
-	dirs    map[string]struct{}
-	later   []string // files that SyncAll has to make durable
+	lane    int  // see Lane
+
+	*batchNames // shared by all lanes
+}
+
+// batchNames is what a Batch has to make durable.
+type batchNames struct {
+	mu    sync.Mutex
+	dirs  map[string]struct{}
+	last  string   // the directory that was added last
+	later []string // files that SyncAll has to make durable
+}
+
+// MaxLanes is how many goroutines can put files at a time.
+const MaxLanes = 4
+
+// Lane returns the batch for another goroutine, i of 0..MaxLanes-1: what is written
+// aside has a directory of its own there, because the names in one
+// directory are changed one after the other.
+func (b *Batch) Lane(i int) *Batch {
+	lane := *b
+	lane.lane = i
+	return &lane
+}
+
+// laneDir is where a lane but the first one writes files aside.
+func laneDir(i int) string { return fmt.Sprintf("%s-%d", asideFile, i) }
+
+func (b *Batch) aside() string {
+	if b.lane == 0 {
+		return asideFile
+	}
+	return laneDir(b.lane) + "/file"
+}
+
+// RemoveLanes removes the directories that lanes made. It does no harm if there
+// are none.
+func (t *Tree) RemoveLanes() error {
+	for i := 1; i < MaxLanes; i++ {
+		if err := vfs.RemoveAll(t.fs, laneDir(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // NewBatch starts a batch of about files files.
@@ -29,8 +74,8 @@ func (t *Tree) NewBatch(side Side, files int) *Batch {
 	}
 	return &Batch{
 		t: t, side: side,
-		syncAll: t.o.Sync && t.o.DirSync && files >= t.o.SyncAllFrom,
-		dirs:    make(map[string]struct{}),
+		syncAll:    t.o.Sync && t.o.DirSync && files >= t.o.SyncAllFrom,
+		batchNames: &batchNames{dirs: make(map[string]struct{})},
 	}
 }
 
@@ -39,23 +84,19 @@ func (t *Tree) NewBatch(side Side, files int) *Batch {
 func (b *Batch) Create(n layout.Name, data []byte) error {
 	begun := b.t.o.Clock()
 	name := b.t.Path(b.side, n)
-	f, err := b.t.fs.Create(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = b.t.mkdirs(path.Dir(name), b.dirs); err == nil {
-			f, err = b.t.fs.Create(name)
+	created, err := vfs.Put(b.t.fs, name, data, b.syncFiles())
+	if !created && errors.Is(err, fs.ErrNotExist) {
+		if err = b.mkdirs(path.Dir(name)); err == nil {
+			created, err = vfs.Put(b.t.fs, name, data, b.syncFiles())
 		}
 	}
-	if errors.Is(err, fs.ErrExist) {
+	if !created && errors.Is(err, fs.ErrExist) {
 		return b.Replace(n, data)
 	}
-	if err != nil {
+	if !created {
 		return err
 	}
-	_, err = f.Write(data)
-	if err == nil && b.syncFiles() {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err == nil {
 		err = b.t.stamp(name, begun)
 	}
 	if err != nil {
@@ -75,11 +116,17 @@ func (b *Batch) Replace(n layout.Name, data []byte) error {
 	name := b.t.Path(b.side, n)
 	mark := n == layout.XOID || n == layout.XSerial || n == layout.XPacked
 	put := func() error {
-		return vfs.WriteFileAtomic(b.t.fs, asideFile, name, data, vfs.SyncOptions{File: b.syncFiles() || mark && b.t.o.Sync})
+		return vfs.WriteFileAtomic(b.t.fs, b.aside(), name, data, vfs.SyncOptions{File: b.syncFiles() || mark && b.t.o.Sync})
 	}
 	err := put()
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = b.t.mkdirs(path.Dir(name), b.dirs); err == nil {
+		if err = b.mkdirs(path.Dir(name)); err == nil && b.lane > 0 {
+			// Nothing in it has to be durable, and neither has its name.
+			if err = b.t.fs.Mkdir(laneDir(b.lane)); errors.Is(err, fs.ErrExist) {
+				err = nil
+			}
+		}
+		if err == nil {
 			err = put()
 		}
 	}
@@ -99,7 +146,7 @@ func (b *Batch) Replace(n layout.Name, data []byte) error {
 // went there or a recombination has moved it on, on the other.
 func (b *Batch) Adopt(n layout.Name, staged string, size int64) error {
 	name := b.t.Path(b.side, n)
-	if err := b.t.mkdirs(path.Dir(name), b.dirs); err != nil {
+	if err := b.mkdirs(path.Dir(name)); err != nil {
 		return err
 	}
 	// Stamped before the move: in A the file may already be part of a snapshot.
@@ -121,8 +168,23 @@ func (b *Batch) Adopt(n layout.Name, staged string, size int64) error {
 		return err
 	}
 	b.put(name)
-	b.dirs[path.Dir(staged)] = struct{}{}
+	b.touched(path.Dir(staged))
 	return nil
+}
+
+// touched notes a directory whose names have to become durable.
+func (b *Batch) touched(dir string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if dir != b.last {
+		b.dirs[dir], b.last = struct{}{}, dir
+	}
+}
+
+func (b *Batch) mkdirs(dir string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.t.mkdirs(dir, b.dirs)
 }
 
 // Sync makes all that was put so far durable, contents and names.
@@ -134,6 +196,7 @@ func (b *Batch) Sync() error {
 		err := b.t.fs.SyncAll()
 		if err == nil {
 			clear(b.dirs)
+			b.last = ""
 			b.later = b.later[:0]
 			return nil
 		}
@@ -151,6 +214,7 @@ func (b *Batch) Sync() error {
 		return err
 	}
 	clear(b.dirs)
+	b.last = ""
 	return nil
 }
 
@@ -164,9 +228,11 @@ func (b *Batch) syncFile(name string) error {
 
 // put notes a name that has to become durable.
 func (b *Batch) put(name string) {
-	b.dirs[path.Dir(name)] = struct{}{}
+	b.touched(name[:strings.LastIndexByte(name, '/')])
 	if b.syncAll {
+		b.mu.Lock()
 		b.later = append(b.later, name)
+		b.mu.Unlock()
 	}
 }
 

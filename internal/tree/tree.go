@@ -208,8 +208,10 @@ func (t *Tree) stamp(name string, begun time.Time) error {
 
 // sawTime notes the time stamp of a file in A or B.
 func (t *Tree) sawTime(ns int64) {
-	if ns > t.newest.Load() {
-		t.newest.Store(ns)
+	for old := t.newest.Load(); ns > old; old = t.newest.Load() {
+		if t.newest.CompareAndSwap(old, ns) {
+			return
+		}
 	}
 }
 

@@ -19,21 +19,17 @@ type SyncOptions struct {
 // and renamed over name. On an error name is as it was, unless only the sync of
 // the directory failed.
 func WriteFileAtomic(f FS, aside, name string, data []byte, o SyncOptions) error {
-	file, err := f.Create(aside)
-	if errors.Is(err, fs.ErrExist) {
+	created, err := Put(f, aside, data, o.File)
+	if !created && errors.Is(err, fs.ErrExist) {
 		if err = f.Remove(aside); err == nil {
-			file, err = f.Create(aside)
+			created, err = Put(f, aside, data, o.File)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil && o.File {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err == nil {
+	if err == nil {
 		err = f.Rename(aside, name)
+	}
+	if err != nil && !created {
+		return err
 	}
 	if err != nil {
 		return errors.Join(err, f.Remove(aside))

@@ -11,6 +11,12 @@ func syncFS(f *os.File) error { return withFD(f, unix.Syncfs) }
 
 func dataSync(f *os.File) error { return withFD(f, unix.Fdatasync) }
 
+func fdDataSync(fd int) error { return unix.Fdatasync(fd) }
+
+func startSync(f *os.File, offset, length int64) {
+	_ = withFD(f, func(fd int) error { return unix.SyncFileRange(fd, offset, length, unix.SYNC_FILE_RANGE_WRITE) })
+}
+
 func allocate(f *os.File, size int64) error {
 	if size <= 0 {
 		return nil // which fallocate refuses

@@ -2,11 +2,19 @@
 
 package vfs
 
-import "os"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 func syncFS(*os.File) error { return ErrNotSupported }
 
 func dataSync(f *os.File) error { return f.Sync() }
+
+func fdDataSync(fd int) error { return unix.Fsync(fd) }
+
+func startSync(*os.File, int64, int64) {}
 
 func allocate(f *os.File, size int64) error { return grow(f, size) }
 

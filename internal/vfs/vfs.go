@@ -43,6 +43,11 @@ type FS interface {
 	List(dir string) iter.Seq2[Entry, error]
 	// SetModTime sets the time stamp of last modification (and of access).
 	SetModTime(name string, t time.Time) error
+	// SetReadOnly takes away the permission to write from everybody; that to read
+	// stays as it is. fs.ErrPermission, and nothing changed, if the file belongs to
+	// another user, who could give the permission back. The mode of a file is not
+	// made durable by itself. A symbolic link is an error.
+	SetReadOnly(name string) error
 	// SyncDir makes the names in a directory durable.
 	SyncDir(name string) error
 	// SyncAll makes everything that was written to this file system durable,
@@ -68,6 +73,10 @@ type File interface {
 	io.Closer
 	// Sync makes contents and size durable (fdatasync), not the name.
 	Sync() error
+	// StartSync asks that a part of the contents be written to the disk soon, so
+	// that a later Sync has less to wait for. It promises nothing, and where it is not possible
+	// it does nothing.
+	StartSync(offset, length int64)
 	// Allocate makes the file at least size bytes long and reserves the space, so
 	// that writes below size do not run out of disk where the file system keeps
 	// that promise.

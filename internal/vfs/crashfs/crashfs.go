@@ -97,7 +97,8 @@ func (f *FS) Ops() int {
 //
 //	create NAME             mkdir NAME         remove NAME
 //	write NAME OFFSET SIZE  rename OLD NEW     link OLD NEW
-//	allocate NAME SIZE      touch NAME         lock NAME
+//	allocate NAME SIZE      touch NAME         chmod NAME
+//	lock NAME
 //	sync NAME               syncdir NAME       syncall
 //
 // with the name under which a file was opened, and decimal numbers.

@@ -29,6 +29,9 @@ func (f *FS) open(name string, writable bool) (vfs.File, error) {
 		return nil, f.pathError("open", name, err)
 	}
 	n, err := f.findFile(name)
+	if err == nil && writable && n.mode&0o200 == 0 {
+		err = syscall.EACCES
+	}
 	if err != nil {
 		return nil, f.pathError("open", name, err)
 	}
@@ -330,6 +333,22 @@ func (f *FS) SetModTime(name string, t time.Time) error {
 	} else {
 		n.note(0, nil, t)
 	}
+	return nil
+}
+
+// SetReadOnly implements vfs.FS. Modes survive a crash: nothing may rely on them,
+// whichever they are.
+func (f *FS) SetReadOnly(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.findFile(name)
+	if err == nil {
+		err = f.step("chmod %s", name)
+	}
+	if err != nil {
+		return f.pathError("make read-only", name, f.first(err))
+	}
+	n.mode &^= 0o222
 	return nil
 }
 

@@ -12,14 +12,14 @@ import (
 // Op is one operation that is about to be done.
 type Op struct {
 	N    int    // from 1
-	Kind string // open, openwrite, create, read, write, allocate, sync, close, mkdir, remove, rename, exchange, link, stat, list, touch, syncdir, syncall, lock, space
+	Kind string // open, openwrite, create, read, write, allocate, sync, close, mkdir, remove, rename, exchange, link, stat, list, touch, chmod, syncdir, syncall, lock, space
 	Name string // of the file, with which it was opened; the new one of a rename or link
 }
 
 // Changes reports whether the operation writes or makes something durable.
 func (o Op) Changes() bool {
 	switch o.Kind {
-	case "create", "write", "allocate", "sync", "mkdir", "remove", "rename", "exchange", "link", "touch", "syncdir", "syncall":
+	case "create", "write", "allocate", "sync", "mkdir", "remove", "rename", "exchange", "link", "touch", "chmod", "syncdir", "syncall":
 		return true
 	}
 	return false
@@ -150,6 +150,11 @@ func (f *FS) List(dir string) iter.Seq2[vfs.Entry, error] {
 // SetModTime may fail.
 func (f *FS) SetModTime(name string, t time.Time) error {
 	return f.do("touch", name, func() error { return f.inner.SetModTime(name, t) })
+}
+
+// SetReadOnly may fail.
+func (f *FS) SetReadOnly(name string) error {
+	return f.do("chmod", name, func() error { return f.inner.SetReadOnly(name) })
 }
 
 // SyncDir may fail.

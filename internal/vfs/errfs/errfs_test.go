@@ -35,7 +35,7 @@ func TestEachOperationFailsWhenItIsTold(t *testing.T) {
 		"write": func() error { _, err := file.Write([]byte("abcd")); return err }, "allocate": func() error { return file.Allocate(10) },
 		"sync": file.Sync, "mkdir": func() error { return f.Mkdir("d") }, "remove": func() error { return f.Remove("a") },
 		"rename": func() error { return f.Rename("a", "b") }, "link": func() error { return f.Link("a", "b") },
-		"stat": func() error { _, err := f.Stat("a"); return err }, "syncdir": func() error { return f.SyncDir(".") }, "syncall": f.SyncAll,
+		"chmod": func() error { return f.SetReadOnly("a") }, "stat": func() error { _, err := f.Stat("a"); return err }, "syncdir": func() error { return f.SyncDir(".") }, "syncall": f.SyncAll,
 		"lock": func() error { _, err := f.Lock("l"); return err }, "space": func() error { _, err := f.Space(); return err },
 		"list": func() error {
 			for _, err := range f.List(".") {

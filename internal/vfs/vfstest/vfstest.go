@@ -25,6 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) vfs.FS) {
 		"link":            link,
 		"list":            list,
 		"times":           times,
+		"read-only":       readOnly,
 		"offsets":         offsets,
 		"open and gone":   openAndGone,
 		"locks":           locks,
@@ -186,6 +187,38 @@ func times(t *testing.T, f vfs.FS) {
 		t.Errorf("%v, %v", info.ModTime, err)
 	}
 	fails(t, f.SetModTime("none", want), fs.ErrNotExist)
+}
+
+// readOnly: what is done to a file on its way into A is possible without the
+// permission to write.
+func readOnly(t *testing.T, f vfs.FS) {
+	put(t, f, "a", "content")
+	before, err := f.Stat("a")
+	ok(t, err)
+	file, err := f.OpenWrite("a")
+	ok(t, err)
+	ok(t, f.SetReadOnly("a"))
+	ok(t, f.SetReadOnly("a"))
+	info, err := f.Stat("a")
+	ok(t, err)
+	if info.Mode != before.Mode&^0o222 {
+		t.Errorf("mode %v, before %v", info.Mode, before.Mode)
+	}
+	if !info.ModTime.Equal(before.ModTime) {
+		t.Errorf("time %v, before %v", info.ModTime, before.ModTime)
+	}
+	_, err = file.WriteAt([]byte("C"), 0) // who has it open may go on
+	ok(t, errors.Join(err, file.Sync(), file.Close()))
+	file, err = f.Open("a")
+	ok(t, err)
+	ok(t, errors.Join(file.Sync(), file.Close()))
+	want := time.Date(2020, 2, 3, 4, 5, 6, 0, time.UTC)
+	ok(t, f.SetModTime("a", want))
+	ok(t, f.Link("a", "link"))
+	ok(t, f.Rename("a", "b"))
+	holds(t, f, "b", "Content")
+	ok(t, errors.Join(f.Remove("b"), f.Remove("link")))
+	fails(t, f.SetReadOnly("none"), fs.ErrNotExist)
 }
 
 func offsets(t *testing.T, f vfs.FS) {

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/transfer"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// dialTimeout is how long a server may take to accept a connection and to
+// register it, in seconds.
+const dialTimeout = 30 * time.Second
+
+// dialServer connects to a server.
+func dialServer(ctx context.Context, z zeoclient.Options) (*zeoclient.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return zeoclient.Dial(ctx, z)
+}
+
+// serverOptions are those for the connection to the source.
+func (o *importCommand) serverOptions() (zeoclient.Options, error) {
+	z, err := zeoclient.ParseURL(o.source)
+	if err != nil {
+		return z, usage("%w", err)
+	}
+	z.ReadOnly = true // so a server that allows nothing else is good enough
+	z.Label = "dirstorage import"
+	return z, o.tls.apply(&z)
+}
+
+// runServer is run for a source that is a server.
+func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.ImportOptions) error {
+	if options.Blobs != nil {
+		return usage("--blobs is for a Data.fs; a server sends the blobs itself")
+	}
+	z, err := o.serverOptions()
+	if err != nil {
+		return err
+	}
+	// Before HOME is made, so that a wrong address leaves nothing behind.
+	c, err := dialServer(ctx, z)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	s, err := o.open(ctx, e)
+	if err != nil {
+		return err
+	}
+	m := newMeter(e)
+	so := transfer.ServerOptions{Policy: options.Policy, Progress: m.show}
+	var done transfer.Imported
+	if o.follow {
+		c.Close()
+		done, err = o.followServer(ctx, e, s, z, m, so)
+	} else {
+		done, err = transfer.ImportServer(ctx, s, c, so)
+	}
+	m.end()
+	err = errors.Join(err, s.Close())
+	if errors.Is(err, transfer.ErrBlob) {
+		return hint(err, "leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
+	}
+	return o.report(e, m, done, err)
+}
+
+func (o *importCommand) followServer(ctx context.Context, e *env, s *dirstorage.Storage, z zeoclient.Options, m *meter, so transfer.ServerOptions) (transfer.Imported, error) {
+	up := false
+	return transfer.Follow(ctx, s, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
+		z.OnInvalidate = onInvalidate
+		return dialServer(ctx, z)
+	}, transfer.FollowOptions{
+		ServerOptions: so,
+		Up: func(done transfer.Imported) {
+			if !up {
+				up = true
+				m.end()
+				fmt.Fprintf(e.Stderr, "copied %s transactions up to %s; following what is committed from now on\n", human.Count(done.Transactions), done.LastTID)
+			}
+		},
+		Lost: func(err error, again time.Duration) {
+			m.end()
+			fmt.Fprintf(e.Stderr, "warning: %v; trying again in %s\n", err, human.Duration(again))
+		},
+	})
+}

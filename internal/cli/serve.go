@@ -1,0 +1,443 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/config"
+	"github.com/dirstorage/dirstorage/internal/logging"
+	"github.com/dirstorage/dirstorage/internal/metrics"
+	"github.com/dirstorage/dirstorage/internal/ops"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/zeo"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+)
+
+func newServe(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve [HOME]",
+		Short: "Serve storages to ZEO clients: Zope, Plone, Pyramid, ERP5",
+		Long: `Serve a storage to unmodified Python ZEO clients, in place of a Python ZEO server.
+A HOME that does not exist is made. Several storages, TLS, limits and the rest are
+settings: flags, DIRSTORAGE_… environment variables and a TOML file have the same
+names, and an existing zeo.conf is understood too; dirstorage config shows the
+result. See docs/server-config.md.
+
+SIGTERM and SIGINT end it cleanly, SIGHUP reads certificates and the log level
+again.`,
+		Example: `  dirstorage serve /srv/zodb
+  dirstorage serve --listen 127.0.0.1:8100 --listen /run/zodb.sock --storage main=/srv/main --storage cat=/srv/cat
+  dirstorage serve --zeo-conf zeo.conf /srv/zodb`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			home := ""
+			if len(args) == 1 {
+				home = args[0]
+			}
+			load := func() (*config.Config, error) {
+				conf, err := config.Load(c.Flags(), home, e.Getenv, vfs.ReadFile)
+				if err != nil {
+					return nil, &status{code: exitUsage, err: err}
+				}
+				return conf, nil
+			}
+			conf, err := load()
+			if err != nil {
+				return err
+			}
+			s := &serving{e: e, conf: conf, load: load}
+			return s.run(c.Context())
+		},
+	}
+	config.AddFlags(c.Flags())
+	return c
+}
+
+// serving is one run of the server.
+type serving struct {
+	e    *env
+	conf *config.Config
+	load func() (*config.Config, error) // reads the configuration again
+
+	level    slog.LevelVar
+	log      *slog.Logger
+	notify   *ops.Notifier
+	metrics  *metrics.Set
+	certs    *certs.Server // nil: no TLS
+	storages []zeo.StorageOptions
+	made     []string // HOMEs that did not exist
+}
+
+// endTime is how long the parts that come after the drain may take to end.
+const endTime = 10 * time.Second
+
+// run serves until ctx ends.
+func (s *serving) run(ctx context.Context) (err error) {
+	if err := s.startLogging(); err != nil {
+		return err
+	}
+	for _, w := range s.conf.Warnings {
+		s.log.Warn("configuration", "warning", w)
+	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+
+	if s.conf.PidFile != "" {
+		remove, perr := writePidFile(s.conf.PidFile)
+		if perr != nil {
+			return perr
+		}
+		defer func() { err = errors.Join(err, remove()) }()
+	}
+	var tlsConfig *tls.Config
+	if s.conf.TLS != nil {
+		if s.certs, err = certs.Load(*s.conf.TLS); err != nil {
+			return err
+		}
+		tlsConfig = s.certs.Config()
+	}
+	names := make([]string, len(s.conf.Storages))
+	for i, st := range s.conf.Storages {
+		names[i] = st.Name
+	}
+	version, revision := buildInfo()
+	s.metrics = metrics.New(names, metrics.Options{Clock: s.e.Now, Version: version, Revision: revision, Logger: s.log})
+
+	// Before the storages, which may have much to roll forward.
+	listeners, err := listenAll(s.conf.Listen)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, l := range listeners {
+			l.Close() // those that the server has are closed already
+		}
+	}()
+	probe := ops.NewProbe(s.alive, 0)
+	health, err := s.startHealth(probe)
+	if err != nil {
+		return err
+	}
+	if health != nil {
+		defer func() {
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+			defer cancel()
+			err = errors.Join(err, health.Shutdown(end))
+		}()
+	}
+	defer func() { err = errors.Join(err, s.closeStorages(ctx)) }()
+	if err := s.extended(func() error { return s.openStorages(ctx) }); err != nil {
+		return err
+	}
+	server, err := zeo.New(ctx, s.options(tlsConfig))
+	if err != nil {
+		return err
+	}
+	return s.serve(ctx, server, listeners, health, probe, hangups)
+}
+
+// serve accepts connections until ctx ends, and then drains.
+func (s *serving) serve(ctx context.Context, server *zeo.Server, listeners []net.Listener, health *ops.Server, probe *ops.Probe, hangups <-chan os.Signal) error {
+	accepting, failed := errgroup.WithContext(ctx)
+	for _, l := range listeners {
+		s.warnOpen(l)
+		accepting.Go(func() error {
+			if err := server.Serve(l); !errors.Is(err, zeo.ErrClosed) {
+				return fmt.Errorf("%s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	if health != nil {
+		health.Serving()
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go s.notify.Watchdog(background, probe.Ask)
+	if err := s.greet(listeners); err != nil {
+		return err
+	}
+	s.notify.Ready(s.statusLine(listeners))
+	for running := true; running; {
+		select {
+		case <-hangups:
+			s.reload(listeners)
+		case <-failed.Done():
+			running = false
+		}
+	}
+	s.log.Info("stopping", "connections", server.Connections())
+	s.notify.Stopping("draining")
+	if health != nil {
+		health.Draining()
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.conf.DrainTimeout)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		s.log.Warn("connections with open transactions were cut off", "err", err)
+	}
+	return accepting.Wait()
+}
+
+func (s *serving) startLogging() error {
+	format, err := logging.ParseFormat(s.conf.LogFormat)
+	if err != nil {
+		return &status{code: exitUsage, err: err}
+	}
+	if err := s.setLevel(s.conf.LogLevel); err != nil {
+		return &status{code: exitUsage, err: err}
+	}
+	o := logging.Options{Format: format, Level: &s.level}
+	if f, ok := s.e.Stderr.(*os.File); ok {
+		o.Journal = logging.ToJournal(f, s.e.Getenv)
+	}
+	s.log = logging.New(s.e.Stderr, o)
+	s.notify = ops.NewNotifier(s.log)
+	return nil
+}
+
+func (s *serving) setLevel(text string) error {
+	level, err := logging.ParseLevel(text)
+	if err != nil {
+		return err
+	}
+	if s.e.Verbose {
+		level = slog.LevelDebug
+	}
+	s.level.Set(level)
+	return nil
+}
+
+// reload reads certificates and the log level again. What cannot be read leaves
+// things as they are.
+func (s *serving) reload(listeners []net.Listener) {
+	s.notify.Reloading()
+	conf, err := s.load()
+	if err == nil {
+		err = s.setLevel(conf.LogLevel)
+	}
+	if err == nil && s.certs != nil {
+		err = s.certs.Reload()
+	}
+	if err != nil {
+		s.log.Error("reload failed; everything stays as it was", "err", err)
+	} else {
+		s.log.Info("reloaded", "level", conf.LogLevel, "tls", s.certs != nil)
+	}
+	s.notify.Ready(s.statusLine(listeners))
+}
+
+// extended runs something that may take long, and tells systemd meanwhile that it does.
+func (s *serving) extended(f func() error) error {
+	const step = 10 * time.Second
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		ticker := time.NewTicker(step)
+		defer ticker.Stop()
+		for {
+			s.notify.Extend(3 * step)
+			select {
+			case <-ticker.C:
+			case <-done:
+				return
+			}
+		}
+	}()
+	return f()
+}
+
+func (s *serving) openStorages(ctx context.Context) error {
+	for _, st := range s.conf.Storages {
+		storage, err := s.openStorage(ctx, st)
+		if err != nil {
+			return fmt.Errorf("storage %s: %w", st.Name, err)
+		}
+		s.storages = append(s.storages, zeo.StorageOptions{Name: st.Name, Storage: storage, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly})
+		home, err := vfs.OS(st.Home)
+		if err != nil {
+			return err
+		}
+		s.metrics.Storage(st.Name).Watch(metrics.Source{Status: storage.Status, Backup: metrics.HomeBackup(home)})
+	}
+	return nil
+}
+
+func (s *serving) openStorage(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
+	above, base, err := vfs.Split(st.Home)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := above.Stat(base); errors.Is(err, fs.ErrNotExist) {
+		if !s.conf.Create {
+			return nil, hint(fmt.Errorf("%w: there is no %s", dirstorage.ErrNotAStorage, st.Home), "make it with dirstorage create, or leave --create on")
+		}
+		o := dirstorage.CreateOptions{Class: dirstorage.Class(s.conf.Class), Format: s.conf.Format}
+		if err := dirstorage.Create(st.Home, o); err != nil {
+			return nil, err
+		}
+		s.made = append(s.made, st.Home)
+		s.log.Info("created", "path", st.Home, "class", s.conf.Class, "format", s.conf.Format)
+	}
+	return dirstorage.Open(ctx, st.Home, dirstorage.Options{
+		Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, Observer: s.metrics.Storage(st.Name),
+	})
+}
+
+func (s *serving) closeStorages(ctx context.Context) error {
+	return s.extended(func() error {
+		var errs []error
+		for _, st := range s.storages {
+			s.metrics.Storage(st.Name).Watch(metrics.Source{})
+			if err := st.Storage.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("close storage %s: %w", st.Name, err))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+func (s *serving) options(t *tls.Config) zeo.Options {
+	c := s.conf
+	o := zeo.Options{
+		Storages: s.storages, ReadOnly: c.ReadOnly, TLS: t, Announce: wire.Pickle,
+		TransactionTimeout: c.TransactionTimeout, InvalidationQueueSize: c.InvalidationQueueSize, InvalidationAge: c.InvalidationAge,
+		Limits: zeo.Limits{Message: c.MaxMessage, Connections: c.MaxConnections, Transaction: c.MaxTransaction,
+			Blob: c.MaxBlob, Hello: c.HelloTimeout, Queue: c.MaxQueue},
+		Logger: s.log, Clock: s.e.Now, Observer: s.metrics,
+	}
+	if c.TransactionTimeout == 0 {
+		o.TransactionTimeout = -1
+	}
+	if c.Announce == "msgpack" {
+		o.Announce = wire.Msgpack
+	}
+	return o
+}
+
+// alive is asked by the watchdog: it fails if a storage does not answer.
+func (s *serving) alive(context.Context) error {
+	for _, st := range s.storages {
+		st.Storage.LastTransaction()
+	}
+	return nil
+}
+
+func (s *serving) startHealth(probe *ops.Probe) (*ops.Server, error) {
+	if s.conf.HTTPListen == "" {
+		return nil, nil
+	}
+	return ops.Listen(ops.Options{Address: s.conf.HTTPListen, Live: probe.Ask, Metrics: s.metrics.Handler(), Logger: s.log,
+		Ready: func() []ops.Reason {
+			var reasons []ops.Reason
+			for _, st := range s.storages {
+				reasons = append(reasons, ops.Judge(st.Name, st.Storage.Status())...)
+			}
+			return reasons
+		}})
+}
+
+// listenAll listens on all addresses, or on none.
+func listenAll(addresses []string) (list []net.Listener, err error) {
+	for _, a := range addresses {
+		l, err := listen(a)
+		if err != nil {
+			for _, l := range list {
+				l.Close()
+			}
+			return nil, err
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+func listen(address string) (net.Listener, error) {
+	if !strings.Contains(address, "/") {
+		l, err := net.Listen("tcp", address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, hint(err, "another server is running there: end it, or choose another --listen")
+		}
+		return l, err
+	}
+	path := strings.TrimPrefix(address, "unix:")
+	l, err := net.Listen("unix", path)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	// A socket is left behind by a process that was killed. One that somebody
+	// listens on is not touched.
+	if c, derr := net.Dial("unix", path); derr == nil {
+		c.Close()
+		return nil, hint(err, "another server is running there: end it, or choose another --listen")
+	} else if !errors.Is(derr, syscall.ECONNREFUSED) {
+		return nil, errors.Join(err, derr)
+	}
+	dir, name, derr := vfs.Split(path)
+	if derr == nil {
+		derr = dir.Remove(name)
+	}
+	if derr != nil {
+		return nil, derr
+	}
+	return net.Listen("unix", path)
+}
+
+// warnOpen warns of an address that others can reach and that nothing protects.
+func (s *serving) warnOpen(l net.Listener) {
+	s.log.Info("listening", "address", l.Addr().String(), "tls", s.certs != nil && l.Addr().Network() == "tcp")
+	tcp, ok := l.Addr().(*net.TCPAddr)
+	if ok && !tcp.IP.IsLoopback() && s.certs == nil {
+		s.log.Warn("listening on an address that other machines can reach, without TLS: whoever reaches it can read and write everything; "+
+			"set tls-certificate and tls-authenticate, or see to it that a firewall or a private network is in front", "address", l.Addr().String())
+	}
+}
+
+func (s *serving) statusLine(listeners []net.Listener) string {
+	var on []string
+	for _, l := range listeners {
+		on = append(on, l.Addr().String())
+	}
+	return "serving on " + strings.Join(on, ", ")
+}
+
+// greet tells a person what to do next; in the journal nobody needs that.
+func (s *serving) greet(listeners []net.Listener) error {
+	if s.conf.LogFormat != "text" || s.e.Getenv("NOTIFY_SOCKET") != "" {
+		return nil
+	}
+	return writeGreeting(s.e.Stdout, greeting{conf: s.conf, address: listeners[0].Addr(), made: s.made})
+}
+
+func writePidFile(path string) (remove func() error, err error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	dir, name, err := vfs.Split(abs)
+	if err != nil {
+		return nil, err
+	}
+	err = vfs.WriteFileAtomic(dir, name+".new", name, fmt.Appendf(nil, "%d\n", os.Getpid()), vfs.SyncOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("pid-file: %w", err)
+	}
+	return func() error { return dir.Remove(name) }, nil
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
+)
+
+// clientTLS are the flags of commands that connect to a ZEO server by TLS.
+type clientTLS struct {
+	certificate, key         string
+	authenticate, serverName string
+}
+
+func (o *clientTLS) addFlags(c *cobra.Command) {
+	c.Flags().StringVar(&o.certificate, "tls-certificate", "", "the `FILE` (PEM) with the certificate of this client")
+	c.Flags().StringVar(&o.key, "tls-key", "", "the `FILE` (PEM) with its private key, if that is not in the same file")
+	c.Flags().StringVar(&o.authenticate, "tls-authenticate", "", "a `FILE` (PEM) or directory with the certificates by which the server is trusted, instead of the system's")
+	c.Flags().StringVar(&o.serverName, "tls-server-name", "", "the `NAME` that the certificate of the server is for, if it is not the host")
+}
+
+// apply puts TLS into the options of a connection, if a flag asks for it.
+func (o *clientTLS) apply(z *zeoclient.Options) error {
+	if *o == (clientTLS{}) {
+		return nil
+	}
+	if z.Network == "unix" {
+		return usage("TLS is for host:port; there is none over a Unix socket")
+	}
+	conf := &tls.Config{ServerName: o.serverName, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}
+	conf.VerifyConnection = func(cs tls.ConnectionState) error { return verifyServer(cs, conf.RootCAs) }
+	if o.key != "" && o.certificate == "" {
+		return usage("--tls-key needs --tls-certificate")
+	}
+	if o.certificate != "" {
+		pair, err := keyPair(o.certificate, o.key)
+		if err != nil {
+			return err
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	if o.authenticate != "" {
+		var err error
+		if conf.RootCAs, err = trusted(o.authenticate); err != nil {
+			return err
+		}
+	}
+	z.TLS = conf
+	return nil
+}
+
+// verifyServer does what crypto/tls does by itself, but that a certificate
+// without alternative names may have the name of the server as its common name, as Python's
+// clients allow it: certificates that were made for ZEO are often like that.
+func verifyServer(cs tls.ConnectionState, roots *x509.CertPool) error {
+	leaf := cs.PeerCertificates[0]
+	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+	for _, c := range cs.PeerCertificates[1:] {
+		o.Intermediates.AddCert(c)
+	}
+	if _, err := leaf.Verify(o); err != nil {
+		return err
+	}
+	if len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0 && leaf.Subject.CommonName == cs.ServerName {
+		return nil
+	}
+	return leaf.VerifyHostname(cs.ServerName)
+}
+
+// keyPair reads a certificate and its key.
+func keyPair(certificate, key string) (tls.Certificate, error) {
+	cert, err := vfs.ReadFile(certificate)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	secret := cert
+	if key != "" {
+		if secret, err = vfs.ReadFile(key); err != nil {
+			return tls.Certificate{}, err
+		}
+	}
+	pair, err := tls.X509KeyPair(cert, secret)
+	if err != nil {
+		return pair, fmt.Errorf("%s: %w", certificate, err)
+	}
+	return pair, nil
+}
+
+// trusted reads the certificates of a file, or of all files of a directory.
+func trusted(name string) (*x509.CertPool, error) {
+	dir, base, err := vfs.Split(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := dir.Stat(base)
+	if err != nil {
+		return nil, err
+	}
+	files := []string{base}
+	if info.IsDir() {
+		files = nil
+		for entry, err := range dir.List(base) {
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, base+"/"+entry.Name)
+		}
+	}
+	pool, found := x509.NewCertPool(), false
+	for _, f := range files {
+		b, err := dir.ReadFile(f)
+		if err != nil && !info.IsDir() {
+			return nil, err
+		}
+		// What is no certificate in a directory is passed over, as OpenSSL does.
+		found = pool.AppendCertsFromPEM(b) || found
+	}
+	if !found {
+		return nil, errors.New(name + ": no certificate is in it")
+	}
+	return pool, nil
+}

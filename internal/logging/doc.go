@@ -1,0 +1,20 @@
+// Package logging makes the logger of a server.
+//
+// Two formats: text, a line for people and for journald, and json, an object a
+// line. In both, whatever a record holds, it is exactly one line of printable
+// characters of bounded length. A client chooses its label and sends it to us; it must
+// not be able to make lines of its own, to command a terminal, or to fill the
+// disk with one message. So control characters, what is no UTF-8, and what
+// changes how text around it is shown are escaped, and long values are cut.
+//
+// A line of text:
+//
+//	2026-03-01 10:00:00.123 WARN  disk full: committed transactions stay in the journal storage=main err="no space left on device"
+//
+// For journald, which adds the time and knows priorities, the same line is
+//
+//	<4>WARN  disk full: committed transactions stay in the journal storage=main err="no space left on device"
+//
+// The level can be changed while the process runs, by the [slog.LevelVar] in
+// the options.
+package logging

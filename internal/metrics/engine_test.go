@@ -1,0 +1,91 @@
+package metrics_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/metrics"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestEngineIsSeen commits to a real storage and looks at all of its numbers.
+func TestEngineIsSeen(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	set := metrics.New([]string{"main"}, metrics.Options{Clock: time.Now, NoRuntime: true})
+	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{Observer: set.Storage("main")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	set.Storage("main").Watch(metrics.Source{Status: s.Status, Backup: metrics.HomeBackup(osFS(t, home))})
+	var last zodb.TID
+	const transactions = 5
+	for range transactions {
+		oids, err := s.NewOIDs(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := txn.Store(oids[0], 0, []byte("\x80\x03cpersistent\nPersistent\n.\x80\x03N.")); err != nil {
+			t.Fatal(err)
+		}
+		if err := txn.Vote(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if last, err = txn.Finish(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := scrape(t, set)
+	want(t, got, map[string]float64{
+		`dirstorage_last_tid{storage="main"}`:                  float64(last),
+		`dirstorage_synced_transactions_total{storage="main"}`: transactions,
+		`dirstorage_fsync_seconds_count{storage="main"}`:       transactions,
+		`dirstorage_objects{storage="main"}`:                   transactions,
+		`dirstorage_transactions{storage="main"}`:              transactions,
+		`dirstorage_read_only{storage="main"}`:                 0,
+		`dirstorage_last_backup_tid{storage="main"}`:           0,
+	})
+	for _, name := range []string{"free_bytes", "journal_bytes", "bytes", "fsync_seconds_sum"} {
+		if v, _ := number(t, got, `dirstorage_`+name+`{storage="main"}`); v <= 0 {
+			t.Errorf("%s is %v", name, v)
+		}
+	}
+	at, _ := number(t, got, `dirstorage_last_transaction_timestamp_seconds{storage="main"}`)
+	if d := time.Since(time.UnixMicro(int64(at * 1e6))); d < -time.Minute || d > time.Minute {
+		t.Errorf("the last transaction was %s ago", d)
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want(t, scrape(t, set), map[string]float64{
+		`dirstorage_flushed_transactions_total{storage="main"}`: transactions,
+		`dirstorage_flush_seconds_count{storage="main"}`:        1,
+		`dirstorage_unflushed_transactions{storage="main"}`:     0,
+	})
+}
+
+// BenchmarkStatus is what a scrape asks the engine for, free space included.
+func BenchmarkStatus(b *testing.B) {
+	home := filepath.Join(b.TempDir(), "home")
+	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	s, err := dirstorage.Open(b.Context(), home, dirstorage.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for b.Loop() {
+		s.Status()
+	}
+}

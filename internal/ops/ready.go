@@ -1,0 +1,37 @@
+package ops
+
+import (
+	"github.com/dirstorage/dirstorage"
+)
+
+// Code says why a server is not ready; one word for programs.
+type Code string
+
+// The codes.
+const (
+	Starting Code = "starting" // a storage is not open yet, or the server is not
+	Draining Code = "draining" // the server is being stopped
+	Failed   Code = "failed"   // a storage is read-only after a failure
+	DiskFull Code = "disk_full"
+	Stuck    Code = "stuck" // a storage does not answer
+)
+
+// Reason is why a server is not ready.
+type Reason struct {
+	Code    Code   `json:"code"`
+	Storage string `json:"storage,omitempty"` // empty: the server itself
+	Detail  string `json:"detail,omitempty"`
+}
+
+// Judge returns what keeps a storage that is open from being ready: nothing if
+// it can be written to, or is read-only because that was asked for.
+func Judge(storage string, st dirstorage.Status) []Reason {
+	var reasons []Reason
+	if st.Failure != "" {
+		reasons = append(reasons, Reason{Failed, storage, st.Failure})
+	}
+	if st.Trouble != "" {
+		reasons = append(reasons, Reason{DiskFull, storage, st.Trouble})
+	}
+	return reasons
+}

@@ -1,0 +1,84 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+
+	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// dataFS is a Data.fs as a source.
+type dataFS struct {
+	r      *filestorage.Reader
+	blobs  vfs.FS // nil = there is no blob directory
+	layout filestorage.BlobLayout
+}
+
+func (d *dataFS) name() string { return "this Data.fs" }
+
+func (d *dataFS) begin(_ context.Context, withBlobs bool) (err error) {
+	if d.blobs != nil && withBlobs {
+		d.layout, err = filestorage.DetectLayout(d.blobs, ".")
+	}
+	return err
+}
+
+func (d *dataFS) transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sourceTxn, error] {
+	return func(yield func(*sourceTxn, error) bool) {
+		var before filestorage.Position
+		if from > 0 {
+			var err error
+			if before, _, err = d.r.FindTID(ctx, from-1); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+		for txn, err := range d.r.Transactions(ctx, before) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(&sourceTxn{Transaction: txn.Transaction, records: lastRecords(txn)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func lastRecords(txn *filestorage.Txn) iter.Seq2[zodb.Record, error] {
+	return func(yield func(zodb.Record, error) bool) {
+		for rec, err := range txn.LastRecords() {
+			if !yield(rec.Record, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *dataFS) openBlob(_ context.Context, rec zodb.Record) (io.ReadCloser, error) {
+	if d.blobs == nil {
+		return nil, fmt.Errorf("%w: object %s is one, and no blob directory was given", ErrBlob, rec.OID)
+	}
+	name := d.layout.Path(rec.OID, rec.TID)
+	f, err := d.blobs.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &missingBlobError{rec.OID, d.blobs.Path(name)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (d *dataFS) sameExtension(have []byte, t *sourceTxn) bool {
+	return bytes.Equal(have, t.Extension)
+}
+
+func (d *dataFS) progress() (done, total int64) { return d.r.Offset(), d.r.Size() }

@@ -1,0 +1,173 @@
+package transfer
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// ErrNoIteration: the server does not let its transactions be listed.
+var ErrNoIteration = errors.New("the storage on the server has no iteration, so its transactions cannot be copied")
+
+// ServerOptions of [ImportServer] and [Follow].
+type ServerOptions struct {
+	Policy   BlobPolicy     // blobs come from the server
+	Progress func(Progress) // may be nil; called after each transaction
+}
+
+// ImportServer is [Import] from a storage on a ZEO server, as it is when this begins.
+func ImportServer(ctx context.Context, s *dirstorage.Storage, c *zeoclient.Client, o ServerOptions) (Imported, error) {
+	im := newImporter(s, &server{c: c}, o.Policy, o.Progress)
+	err := im.run(ctx)
+	return im.result, err
+}
+
+// server is a storage on a ZEO server as a source.
+type server struct {
+	c     *zeoclient.Client
+	info  *zeoclient.Info
+	read  int64 // bytes of records, about as a Data.fs has them
+	whole bool  // it is copied from its beginning
+}
+
+// headerBytes is what a record takes in a Data.fs beside its data.
+const headerBytes = 42
+
+func (v *server) name() string { return "the one on the server" }
+
+func (v *server) begin(ctx context.Context, _ bool) (err error) {
+	if v.info, err = v.c.GetInfo(ctx); err != nil {
+		return err
+	}
+	if !v.info.Has("IStorageIteration") {
+		return ErrNoIteration
+	}
+	return nil
+}
+
+func (v *server) transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sourceTxn, error] {
+	v.whole = from == 0
+	return func(yield func(*sourceTxn, error) bool) {
+		for txn, err := range v.c.Iterate(ctx, from, 0) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(&sourceTxn{Transaction: txn.Transaction, records: v.records(txn)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// records yields the records of a transaction without those of blobs that are there
+// again: a Python server keeps the record of each blob twice.
+func (v *server) records(txn *zeoclient.Transaction) iter.Seq2[zodb.Record, error] {
+	return func(yield func(zodb.Record, error) bool) {
+		blobs := make(map[zodb.OID][]byte)
+		for rec, err := range txn.Records() {
+			if err == nil && rec.Exists && filestorage.IsBlobRecord(rec.Data) {
+				if bytes.Equal(blobs[rec.OID], rec.Data) {
+					continue
+				}
+				blobs[rec.OID] = rec.Data
+			} else {
+				delete(blobs, rec.OID)
+			}
+			v.read += headerBytes + int64(len(rec.Data))
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
+// openBlob streams the blob from the server. What is wrong with it is known before
+// the first byte is read from the result.
+func (v *server) openBlob(ctx context.Context, rec zodb.Record) (io.ReadCloser, error) {
+	if !v.info.Has("IBlobStorage") {
+		return nil, &missingBlobError{rec.OID, "the server has no blobs"}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r, w := io.Pipe()
+	b := &serverBlob{Reader: bufio.NewReaderSize(r, 64<<10), pipe: r, cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(b.ended)
+		_, err := v.c.SendBlob(ctx, rec.OID, rec.TID, w)
+		w.CloseWithError(err) // nil is io.EOF
+	}()
+	_, err := b.Peek(1)
+	if err == nil || errors.Is(err, io.EOF) {
+		return b, nil
+	}
+	err = errors.Join(err, b.Close())
+	if errors.Is(err, zodb.ErrNotFound) {
+		return nil, &missingBlobError{rec.OID, "the server does not have it"}
+	}
+	return nil, fmt.Errorf("blob of object %s: %w", rec.OID, err)
+}
+
+// serverBlob is a blob that is being sent.
+type serverBlob struct {
+	*bufio.Reader
+	pipe   *io.PipeReader
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func (b *serverBlob) Close() error {
+	b.cancel()
+	err := b.pipe.Close()
+	<-b.ended
+	return err
+}
+
+// sameExtension compares what the pickles hold, as the server's was made here of what
+// was sent. Msgpack does not distinguish lists from tuples.
+func (v *server) sameExtension(have []byte, t *sourceTxn) bool {
+	if bytes.Equal(have, t.Extension) {
+		return true
+	}
+	a, errA := wire.PickleDict(tuples(wire.UnpickleDict(have)).(wire.Dict), zodb.MaxMetaLen)
+	b, errB := wire.PickleDict(tuples(wire.UnpickleDict(t.Extension)).(wire.Dict), zodb.MaxMetaLen)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+// tuples makes tuples of all lists within a value.
+func tuples(v any) any {
+	switch v := v.(type) {
+	case wire.List:
+		return tuples(wire.Tuple(v))
+	case wire.Tuple:
+		out := make(wire.Tuple, len(v))
+		for i, x := range v {
+			out[i] = tuples(x)
+		}
+		return out
+	case wire.Dict:
+		out := make(wire.Dict, len(v))
+		for i, p := range v {
+			out[i] = wire.Pair{Key: p.Key, Value: tuples(p.Value)}
+		}
+		return out
+	}
+	return v
+}
+
+// progress knows the whole only if nothing is there yet.
+func (v *server) progress() (done, total int64) {
+	if !v.whole {
+		return v.read, 0
+	}
+	return v.read, max(v.info.Size, v.read)
+}

@@ -1,0 +1,434 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/zeo"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// serveOn serves a storage at an address and returns that and the way to stop.
+func serveOn(t testing.TB, s *dirstorage.Storage, address string) (string, func()) {
+	t.Helper()
+	srv, err := zeo.New(t.Context(), zeo.Options{Storages: []zeo.StorageOptions{{Name: "1", Storage: s}}, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	var stopped atomic.Bool
+	stop := func() {
+		if stopped.Swap(true) {
+			return
+		}
+		if err := srv.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		<-served
+	}
+	t.Cleanup(stop)
+	return l.Addr().String(), stop
+}
+
+// connect serves a storage and returns a client of it.
+func connect(t testing.TB, s *dirstorage.Storage, e wire.Encoding) *zeoclient.Client {
+	t.Helper()
+	address, _ := serveOn(t, s, "127.0.0.1:0")
+	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address, ReadOnly: true, Encoding: e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// imported makes a storage from a golden Data.fs.
+func imported(t testing.TB, name string, policy BlobPolicy) *dirstorage.Storage {
+	t.Helper()
+	s := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	o := ImportOptions{Policy: policy}
+	file := hometest.FileStorage(t, name)
+	if name == "blobs" {
+		blobs, err := vfs.OS(filepath.Join(file, "blobs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Blobs, file = blobs, filepath.Join(file, "Data.fs")
+	}
+	if _, err := Import(t.Context(), s, reader(t, file), o); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// contents is everything in a storage.
+type contents struct {
+	Meta      zodb.TxnMeta
+	Extension any
+	TID       zodb.TID
+	Records   []zodb.Record
+	Blobs     []string
+}
+
+func contentsOf(t testing.TB, s *dirstorage.Storage) []contents {
+	t.Helper()
+	var all []contents
+	for txn, err := range s.Transactions(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := contents{Meta: txn.TxnMeta, TID: txn.TID, Extension: tuples(wire.UnpickleDict(txn.Extension))}
+		c.Meta.Extension = nil
+		for rec, err := range s.Records(t.Context(), txn) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Records = append(c.Records, rec)
+			if rec.HasBlob {
+				b, err := s.OpenBlob(t.Context(), rec.OID, rec.TID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := io.ReadAll(b)
+				if err = errors.Join(err, b.Close()); err != nil {
+					t.Fatal(err)
+				}
+				c.Blobs = append(c.Blobs, string(text))
+			}
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func sameContents(t testing.TB, a, b *dirstorage.Storage) {
+	t.Helper()
+	if d := cmp.Diff(contentsOf(t, a), contentsOf(t, b), cmpopts.EquateEmpty()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestServedStorageIsCopiedWhole(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"undo.fs", "before_pack.fs", "packed.fs", "blobs"} {
+		for _, e := range []wire.Encoding{wire.Pickle, wire.Msgpack} {
+			t.Run(name+" "+string(rune(e)), func(t *testing.T) {
+				t.Parallel()
+				src := imported(t, name, BlobsRequired)
+				home := create(t, dirstorage.CreateOptions{})
+				dst := open(t, home, dirstorage.Options{})
+				c := connect(t, src, e)
+				done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
+				if err != nil || done.LastTID != src.LastTransaction() || (done.Blobs > 0) != (name == "blobs") {
+					t.Errorf("import: %+v, %v", done, err)
+				}
+				sameContents(t, src, dst)
+				if again, err := ImportServer(t.Context(), dst, c, ServerOptions{}); err != nil || again.Transactions != 0 || again.Before != done.LastTID {
+					t.Errorf("again: %+v, %v", again, err)
+				}
+				if err := dst.Close(); err != nil {
+					t.Fatal(err)
+				}
+				sound(t, home)
+			})
+		}
+	}
+}
+
+// TestImportFromFileGoesOnFromServer: the extensions are other pickles of the same.
+func TestImportFromFileGoesOnFromServer(t *testing.T) {
+	t.Parallel()
+	for _, e := range []wire.Encoding{wire.Pickle, wire.Msgpack} {
+		src := imported(t, "undo.fs", BlobsRequired)
+		c := connect(t, src, e)
+		file := reader(t, hometest.FileStorage(t, "undo.fs"))
+		var ends []filestorage.Position
+		for txn, err := range file.Transactions(t.Context(), filestorage.Position{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends = append(ends, txn.End())
+		}
+		for _, n := range []int{1, 4, 6, len(ends)} { // 4 and 6 have extensions
+			dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := Import(ctx, dst, file, ImportOptions{Progress: func(p Progress) {
+				if p.Transactions == int64(n) {
+					cancel()
+				}
+			}})
+			cancel()
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			if done, err := ImportServer(t.Context(), dst, c, ServerOptions{}); err != nil || done.Transactions != int64(len(ends)-n) {
+				t.Errorf("after %d transactions of the file: %+v, %v", n, done, err)
+			}
+			sameContents(t, src, dst)
+		}
+	}
+}
+
+func TestInterruptedImportFromServerGoesOn(t *testing.T) {
+	t.Parallel()
+	src := imported(t, "before_pack.fs", BlobsRequired)
+	c := connect(t, src, 0)
+	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	for round := 0; ; round++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		done, err := ImportServer(ctx, dst, c, ServerOptions{Progress: func(p Progress) {
+			if p.Transactions == 4 {
+				cancel()
+			}
+		}})
+		cancel()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, context.Canceled) || done.LastTID != dst.LastTransaction() || round > 20 {
+			t.Fatalf("round %d: %+v, %v", round, done, err)
+		}
+	}
+	sameContents(t, src, dst)
+}
+
+func TestImportFromServerIntoAnotherDatabaseChangesNothing(t *testing.T) {
+	t.Parallel()
+	src := imported(t, "undo.fs", BlobsRequired)
+	c := connect(t, src, 0)
+	const inFile = zodb.TID(0x03F6ED1905555555)
+	for _, tc := range []struct {
+		name string
+		tid  zodb.TID
+	}{{"a tid that is there", inFile}, {"a tid that is not there", inFile + 1}, {"a later tid", src.LastTransaction() + 1}} {
+		t.Run(tc.name, func(t *testing.T) {
+			dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+			commit(t, dst, dirstorage.BeginOptions{TID: tc.tid}, 1, "other", "")
+			done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
+			if !errors.Is(err, ErrOther) || done.Transactions != 0 || dst.LastTransaction() != tc.tid {
+				t.Errorf("import: %+v, %v", done, err)
+			}
+		})
+	}
+}
+
+// commit stores one object, with a blob if that is not empty.
+func commit(t testing.TB, s *dirstorage.Storage, o dirstorage.BeginOptions, oid zodb.OID, text, blob string) zodb.TID {
+	t.Helper()
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte(text)}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serial zodb.TID
+	if r, err := s.Load(t.Context(), oid); err == nil {
+		serial = r.Serial
+	}
+	if blob != "" {
+		err = txn.StoreBlob(oid, serial, []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N."), dirstorage.BlobSource{Reader: strings.NewReader(blob)})
+	} else {
+		err = txn.Store(oid, serial, []byte("\x80\x03cm\nC\n.\x80\x03X"+string([]byte{byte(len(text)), 0, 0, 0})+text+"."))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := txn.Vote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tid, err := txn.Finish(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tid
+}
+
+// commitOver stores one new object over a server, with a blob if that is not empty.
+func commitOver(t testing.TB, c *zeoclient.Client, oid zodb.OID, blob string) zodb.TID {
+	t.Helper()
+	txn, err := c.Begin(zodb.TxnMeta{Description: []byte("followed")}, zeoclient.BeginOptions{})
+	if err == nil && blob != "" {
+		err = txn.StoreBlob(oid, 0, []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N."), strings.NewReader(blob))
+	} else if err == nil {
+		err = txn.Store(oid, 0, []byte("\x80\x03cm\nC\n.\x80\x03N."))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tid, err := txn.Commit(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tid
+}
+
+func TestBlobThatTheServerLacks(t *testing.T) {
+	t.Parallel()
+	src := imported(t, "blobs", BlobsNone)
+	c := connect(t, src, 0)
+	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
+	if !errors.Is(err, ErrBlob) || done.LastTID != dst.LastTransaction() {
+		t.Errorf("required: %+v, %v", done, err)
+	}
+	done, err = ImportServer(t.Context(), dst, c, ServerOptions{Policy: BlobsSkipMissing})
+	if err != nil || done.MissingBlobs == 0 {
+		t.Errorf("skipped: %+v, %v", done, err)
+	}
+	sameContents(t, src, dst)
+}
+
+func TestServerWithoutIterationSaysSo(t *testing.T) {
+	t.Parallel()
+	src := open(t, create(t, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal}), dirstorage.Options{})
+	c := connect(t, src, 0)
+	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	if _, err := ImportServer(t.Context(), dst, c, ServerOptions{}); !errors.Is(err, ErrNoIteration) {
+		t.Errorf("import: %v", err)
+	}
+}
+
+// TestFollowerComesBackAfterTheServerDoes follows through two restarts of the
+// server, with transactions before, between and while it is away.
+func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
+	t.Parallel()
+	src := imported(t, "undo.fs", BlobsRequired)
+	address, stop := serveOn(t, src, "127.0.0.1:0")
+	home := create(t, dirstorage.CreateOptions{})
+	dst := open(t, home, dirstorage.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	up := make(chan zodb.TID, 1000)
+	lost := make(chan error, 1000)
+	type outcome struct {
+		done Imported
+		err  error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		done, err := Follow(ctx, dst, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
+			return zeoclient.Dial(ctx, zeoclient.Options{Address: address, ReadOnly: true, OnInvalidate: onInvalidate})
+		}, FollowOptions{
+			Up:    func(done Imported) { up <- done.LastTID },
+			Lost:  func(err error, _ time.Duration) { lost <- err },
+			Again: 5 * time.Millisecond,
+		})
+		ended <- outcome{done, err}
+	}()
+	until := func(tid zodb.TID) {
+		t.Helper()
+		for limit := time.After(30 * time.Second); ; {
+			select {
+			case got := <-up:
+				if got == tid {
+					return
+				}
+			case o := <-ended:
+				t.Fatalf("it ended: %+v, %v", o.done, o.err)
+			case <-limit:
+				t.Fatalf("transaction %s does not come", tid)
+			}
+		}
+	}
+	until(src.LastTransaction())
+	for i := range zodb.OID(3) {
+		c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		until(commitOver(t, c, 0x3000+i, ""))
+		until(commitOver(t, c, 0x2000+i, strings.Repeat("blob", 50_000)))
+		c.Close()
+		stop()
+		<-lost
+		tid := commit(t, src, dirstorage.BeginOptions{}, 0x1000, "while away", strings.Repeat("x", int(i))) // the first one is no blob
+		_, stop = serveOn(t, src, address)
+		until(tid)
+	}
+	cancel()
+	if o := <-ended; o.err != nil || o.done.LastTID != src.LastTransaction() || o.done.Blobs != 5 {
+		t.Errorf("the end: %+v, %v", o.done, o.err)
+	}
+	sameContents(t, src, dst)
+	if err := dst.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sound(t, home)
+}
+
+func TestFollowerWhoNeverFindsTheServerFails(t *testing.T) {
+	t.Parallel()
+	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	refused := errors.New("refused")
+	_, err := Follow(t.Context(), dst, func(context.Context, func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) { return nil, refused }, FollowOptions{})
+	if !errors.Is(err, refused) {
+		t.Errorf("follow: %v", err)
+	}
+}
+
+func TestLastOfTwoRecordsOfAnObjectCounts(t *testing.T) {
+	t.Parallel()
+	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	src := &listed{txns: []*sourceTxn{{
+		Transaction: zodb.Transaction{TID: 10, TxnMeta: zodb.TxnMeta{Description: []byte("twice")}},
+		records: func(yield func(zodb.Record, error) bool) {
+			for _, data := range []string{"first", "last"} {
+				if !yield(zodb.Record{OID: 1, TID: 10, Data: []byte(data), Exists: true}, nil) {
+					return
+				}
+			}
+		},
+	}}}
+	if err := newImporter(dst, src, BlobsRequired, nil).run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := dst.Load(t.Context(), 1); err != nil || string(r.Data) != "last" {
+		t.Errorf("load: %+v, %v", r, err)
+	}
+	if err := newImporter(dst, src, BlobsRequired, nil).run(t.Context()); err != nil {
+		t.Errorf("compared again: %v", err)
+	}
+}
+
+// listed is a source that a test has written down.
+type listed struct {
+	dataFS
+	txns []*sourceTxn
+}
+
+func (l *listed) name() string { return "a list" }
+
+func (l *listed) transactions(_ context.Context, from zodb.TID) iter.Seq2[*sourceTxn, error] {
+	return func(yield func(*sourceTxn, error) bool) {
+		for _, t := range l.txns {
+			if t.TID >= from && !yield(t, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (l *listed) sameExtension(have []byte, t *sourceTxn) bool { return bytes.Equal(have, t.Extension) }
+
+func (l *listed) progress() (done, total int64) { return 0, 0 }

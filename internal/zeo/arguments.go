@@ -1,0 +1,164 @@
+package zeo
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// arguments takes the arguments of a call apart. A missing one is None. The
+// first that does not fit is kept in err; the results are zero then.
+type arguments struct {
+	list []any
+	err  error
+}
+
+func (a *arguments) get(i int) any {
+	if i >= len(a.list) {
+		return nil
+	}
+	return a.list[i]
+}
+
+func (a *arguments) wrong(i int, want string) {
+	if a.err == nil {
+		a.err = fmt.Errorf("argument %d is not %s", i+1, want)
+	}
+}
+
+func (a *arguments) id(i int, what string) uint64 {
+	b, ok := a.get(i).([]byte)
+	if !ok || len(b) != 8 {
+		a.wrong(i, what)
+		return 0
+	}
+	return uint64(zodb.OIDFromBytes(b))
+}
+
+func (a *arguments) oid(i int) zodb.OID { return zodb.OID(a.id(i, "an oid of 8 bytes")) }
+func (a *arguments) tid(i int) zodb.TID { return zodb.TID(a.id(i, "a tid of 8 bytes")) }
+
+// tidOr0 also takes None, and text or bytes that are empty.
+func (a *arguments) tidOr0(i int) zodb.TID {
+	switch v := a.get(i).(type) {
+	case nil:
+		return 0
+	case []byte:
+		if len(v) == 0 {
+			return 0
+		}
+	case string:
+		if v == "" {
+			return 0
+		}
+	}
+	return a.tid(i)
+}
+
+func (a *arguments) bytes(i int) []byte {
+	b, ok := a.get(i).([]byte)
+	if !ok {
+		a.wrong(i, "bytes")
+	}
+	return b
+}
+
+// meta takes bytes or text.
+func (a *arguments) meta(i int) []byte {
+	switch v := a.get(i).(type) {
+	case []byte:
+		return v
+	case string:
+		return []byte(v)
+	case nil:
+		return nil
+	}
+	a.wrong(i, "bytes or text")
+	return nil
+}
+
+func (a *arguments) text(i int) string {
+	s, ok := a.get(i).(string)
+	if !ok {
+		a.wrong(i, "text")
+	}
+	return s
+}
+
+// truth takes None, booleans and integers.
+func (a *arguments) truth(i int) bool {
+	switch v := a.get(i).(type) {
+	case nil:
+		return false
+	case bool:
+		return v
+	case int64:
+		return v != 0
+	}
+	a.wrong(i, "a boolean")
+	return false
+}
+
+func (a *arguments) integer(i, missing int) int {
+	switch v := a.get(i).(type) {
+	case nil:
+		if i >= len(a.list) {
+			return missing
+		}
+	case bool:
+		if v {
+			return 1
+		}
+		return 0
+	case int64:
+		return int(max(math.MinInt32, min(math.MaxInt32, v)))
+	}
+	a.wrong(i, "an integer")
+	return 0
+}
+
+// float takes integers too.
+func (a *arguments) float(i int) float64 {
+	switch v := a.get(i).(type) {
+	case float64:
+		return v
+	case int64:
+		return float64(v)
+	}
+	a.wrong(i, "a number")
+	return 0
+}
+
+// handle is a client's name for a transaction, made comparable. What it is
+// does not matter.
+type handle any
+
+func (a *arguments) handle(i int) handle {
+	switch v := a.get(i).(type) {
+	case bool, int64, float64, string:
+		return v
+	case []byte:
+		return "b" + string(v)
+	case *big.Int:
+		return "i" + v.String()
+	}
+	a.wrong(i, "a transaction")
+	return nil
+}
+
+// public is the handle as it goes into an error message.
+func public(h handle) any { return h }
+
+func (a *arguments) dict(i int) wire.Dict {
+	switch v := a.get(i).(type) {
+	case wire.Dict:
+		return v
+	case nil:
+		return nil
+	}
+	a.wrong(i, "a dictionary")
+	return nil
+}

@@ -1,0 +1,351 @@
+package zeo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// maxSlow bounds the goroutines that answer requests of one connection. Its
+// reader waits for a place, and so the client for its answer.
+const maxSlow = 64
+
+// conn is one connection. Its reader runs serve.
+type conn struct {
+	srv      *Server
+	nc       net.Conn
+	out      *outbox
+	address  string
+	encoding wire.Encoding
+	ctx      context.Context // ends with the connection
+	cancel   context.CancelFunc
+	slow     chan struct{} // places for slow
+	wait     sync.WaitGroup
+	label    atomic.Pointer[string]
+
+	// The reader's own:
+	hub      *hub // nil until registered
+	readOnly bool
+	upload   *upload
+
+	iterators iterators
+
+	mu       sync.Mutex
+	txn      *txn  // guarded by mu; the open transaction
+	cause    error // guarded by mu: why it ends, the first one
+	draining bool  // guarded by mu: it ends when there is no voted transaction
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{srv: s, nc: nc, out: newOutbox(nc, s.o.Limits.Queue, s.o.Clock), slow: make(chan struct{}, maxSlow)}
+	c.address = nc.RemoteAddr().String()
+	if c.address == "" || c.address == "@" {
+		c.address = "unix"
+	}
+	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	return c
+}
+
+// log returns the logger, with who the client says he is.
+func (c *conn) log() *slog.Logger {
+	who := c.address
+	if l := c.label.Load(); l != nil {
+		who = *l + " " + who
+	}
+	return c.srv.log.With("client", who)
+}
+
+// end makes the connection end. The first cause is kept. It may be called from
+// everywhere, and never blocks for long.
+func (c *conn) end(cause error) {
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	c.mu.Unlock()
+	c.cancel()
+	c.out.close(cause)
+	c.nc.Close()
+}
+
+// drain ends the connection as soon as no transaction was voted for.
+func (c *conn) drain() {
+	c.mu.Lock()
+	c.draining = true
+	busy := c.txn != nil && c.txn.state != txnBegun
+	c.mu.Unlock()
+	if !busy {
+		c.end(ErrClosed)
+	}
+}
+
+// errProtocol is a breach of the protocol, after which the connection ends.
+type errProtocol struct{ what string }
+
+func (e *errProtocol) Error() string { return e.what }
+
+func protocolError(format string, args ...any) error {
+	return &errProtocol{fmt.Sprintf(format, args...)}
+}
+
+// serve is the life of a connection. Whatever ends it, the transaction is
+// aborted and its locks are given back.
+func (c *conn) serve() {
+	c.wait.Go(func() {
+		if err := c.out.run(); err != nil {
+			c.end(err)
+		}
+	})
+	err := c.guarded()
+	c.mu.Lock()
+	if c.cause != nil {
+		err = c.cause
+	}
+	c.mu.Unlock()
+	c.end(err)
+	c.wait.Wait()
+	c.abandon()
+	c.iterators.close()
+	if c.hub != nil {
+		c.hub.leave(c)
+		c.srv.o.Observer.Connections(c.hub.name, -1)
+	}
+	c.logEnd(err)
+}
+
+// guarded runs the connection, and turns a panic into its end: a bug that one
+// client found must not cost the others their server.
+func (c *conn) guarded() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+			c.log().Error("bug in the server: the connection is closed", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		}
+	}()
+	return c.converse()
+}
+
+func (c *conn) logEnd(err error) {
+	log := c.log()
+	switch {
+	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, ErrClosed) || errors.Is(err, errProbe):
+		log.Info("disconnected")
+	case c.hub == nil:
+		log.Info("disconnected before it registered", "err", err)
+	default:
+		log.Warn("connection closed", "err", err)
+	}
+}
+
+// converse says hello and then works off what the client sends.
+func (c *conn) converse() error {
+	// The timer, not a deadline, because reading goes on in between.
+	hello := time.AfterFunc(c.srv.o.Limits.Hello, func() {
+		c.srv.o.Observer.Refused("hello")
+		c.end(fmt.Errorf("no registration within %s", c.srv.o.Limits.Hello))
+	})
+	defer hello.Stop()
+	in := wire.NewReader(c.nc, c.srv.o.Limits.Message)
+	if err := c.hello(in); err != nil {
+		return err
+	}
+	for c.hub == nil {
+		if err := c.flushed(in); err != nil {
+			return err
+		}
+		frame, err := in.Next()
+		if err != nil {
+			return c.readError(err)
+		}
+		if err := c.beforeRegistration(frame); err != nil {
+			return err
+		}
+	}
+	hello.Stop()
+	c.log().Info("connected", "storage", c.hub.name, "encoding", string(c.encoding), "read_only", c.readOnly)
+	for {
+		if err := c.flushed(in); err != nil {
+			return err
+		}
+		frame, err := in.Next()
+		if err != nil {
+			return c.readError(err)
+		}
+		if rawID, oid, tid, ok := wire.LoadBefore(c.encoding, frame); ok {
+			c.loadBefore(rawID, oid, tid)
+			continue
+		}
+		if err := c.message(frame); err != nil {
+			return err
+		}
+	}
+}
+
+// flushed sends the answers of a burst of requests when there is no other one
+// to work off.
+func (c *conn) flushed(in *wire.Reader) error {
+	if in.Buffered() {
+		return nil
+	}
+	return c.out.flush()
+}
+
+func (c *conn) readError(err error) error {
+	if e, ok := errors.AsType[*wire.TooLargeError](err); ok {
+		c.srv.o.Observer.Refused("message")
+		return fmt.Errorf("a message of %d bytes; the limit max-message is %d", e.Size, e.Limit)
+	}
+	return err
+}
+
+// request is one call of a client.
+type request struct {
+	c      *conn
+	rawID  []byte
+	oneWay bool
+	name   string
+	args   []any
+}
+
+// keep makes the request independent of the frame that it came in. The
+// arguments are not copied.
+func (r *request) keep() { r.rawID = append([]byte(nil), r.rawID...) }
+
+func (c *conn) decode(frame []byte) (*request, error) {
+	m, err := wire.Decode(c.encoding, frame)
+	if err != nil {
+		return nil, protocolError("a message that cannot be read: %v", err)
+	}
+	if id, ok := m.ID.(int64); ok && id == -1 { // keep-alive
+		return nil, nil
+	}
+	r := &request{c: c, rawID: m.RawID, oneWay: m.OneWay(), name: m.Name}
+	switch args := m.Args.(type) {
+	case wire.Tuple:
+		r.args = args
+	case wire.List:
+		r.args = args
+	default:
+		return nil, protocolError("%s: the arguments are no tuple", m.Name)
+	}
+	return r, nil
+}
+
+// beforeRegistration works off a message of a client that has not registered.
+func (c *conn) beforeRegistration(frame []byte) error {
+	r, err := c.decode(frame)
+	if err != nil || r == nil {
+		return err
+	}
+	if r.name != "register" {
+		return protocolError("%q before register", r.name)
+	}
+	return c.register(r)
+}
+
+// message works off any message but the most frequent one.
+func (c *conn) message(frame []byte) error {
+	r, err := c.decode(frame)
+	if err != nil || r == nil {
+		return err
+	}
+	m, ok := methods[r.name]
+	if !ok {
+		return protocolError("unknown method %q", r.name)
+	}
+	a := &arguments{list: r.args}
+	if len(r.args) < m.min || len(r.args) > m.max {
+		a.err = fmt.Errorf("%s takes %d to %d arguments, not %d", r.name, m.min, m.max, len(r.args))
+	}
+	if m.writes && c.readOnly {
+		return r.fail(zodb.ErrReadOnly)
+	}
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	return m.do(c, r, a)
+}
+
+// answer sends the result of a request.
+func (r *request) answer(v any) error {
+	if r.oneWay {
+		return nil
+	}
+	err := r.c.out.put(func(b []byte) ([]byte, error) { return wire.AppendReply(b, r.c.encoding, r.rawID, v) })
+	if err != nil {
+		return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{"the result cannot be sent in this encoding: " + err.Error()}})
+	}
+	return nil
+}
+
+// fail sends an error. A one-way call that fails ends the connection, because
+// there is no other way to tell.
+func (r *request) fail(err error) error {
+	p := r.c.describe(err)
+	if r.oneWay {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
+	perr := r.c.out.put(func(b []byte) ([]byte, error) {
+		return wire.AppendError(b, r.c.encoding, r.rawID, p.class, p.details)
+	})
+	if perr != nil {
+		return fmt.Errorf("%s: an error that cannot be sent: %w", r.name, errors.Join(err, perr))
+	}
+	return nil
+}
+
+// call sends a one-way call to the client.
+func (c *conn) call(name string, args ...any) {
+	if err := c.out.put(func(b []byte) ([]byte, error) { return wire.AppendCall(b, c.encoding, name, args...) }); err != nil {
+		c.end(fmt.Errorf("send %s: %w", name, err))
+		return
+	}
+	c.out.kick()
+}
+
+// slowly runs f beside the reader. An error of f ends the connection. The
+// answers that f gives are sent when it ends, and earlier if it calls kick.
+func (c *conn) slowly(f func(ctx context.Context) error) {
+	select {
+	case c.slow <- struct{}{}:
+	default:
+		// Whoever waits for a place may be waiting for an answer of this burst.
+		c.out.kick()
+		select {
+		case c.slow <- struct{}{}:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+	c.beside(func() error {
+		defer func() { <-c.slow }()
+		return f(c.ctx)
+	})
+}
+
+// beside runs f in a goroutine that the connection waits for at its end.
+func (c *conn) beside(f func() error) {
+	c.wait.Go(func() {
+		defer func() {
+			if r := recover(); r != nil {
+				c.log().Error("bug in the server: the connection is closed", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+				c.end(fmt.Errorf("panic: %v", r))
+			}
+		}()
+		if err := f(); err != nil {
+			c.end(err)
+			return
+		}
+		c.out.kick()
+	})
+}

@@ -1,0 +1,44 @@
+// Package zeo is the network server: unmodified Python ZEO 5 and 6 clients use
+// a DirectoryStorage through it. The protocol is that of ZEO 5, in both encodings.
+//
+//	srv, err := zeo.New(zeo.Options{Storages: []zeo.StorageOptions{{Name: "1", Storage: s}}, Clock: time.Now})
+//	go srv.Serve(listener)
+//	…
+//	err = srv.Shutdown(ctx)
+//
+// # What clients rely on
+//
+// A client keeps a cache and believes what it is told: a record that was sent
+// as current is current until an invalidation says otherwise. So these rules
+// hold on each connection, where “sent” means: put into its outbox.
+//
+//   - Announcements (invalidations and the answers to own commits) come in the
+//     order of the tids, each transaction once, also one that changed nothing.
+//   - No answer that shows a revision as the current one is sent after an
+//     announcement that this object changed later.
+//   - What was announced can be read, its blobs included.
+//   - Others are told of a transaction before its committer is, and he before the
+//     locks of the transaction are given back.
+//   - Registering, and asking for what was missed, are one step with respect to
+//     announcements.
+//
+// All of it is in hub.go: the hub of a storage has one lock, held exclusively
+// while a transaction is announced and shared while an answer is put into an
+// outbox after a look at what was announced. Nothing waits and no file is read
+// under it: a load reads first, and is done again if it was overtaken.
+//
+// # Who runs where
+//
+// Each connection has a reader, which answers by itself what needs no disk, and
+// does the steps of transactions in the order in which they came; and a writer
+// for what others put into the outbox. Whatever may be slow (reads from the disk,
+// votes, finishes, blobs, logs) has a goroutine of its own. The engine's committer
+// announces, one transaction after the other.
+//
+// # Order of locks
+//
+// conn.mu (the transaction of a connection), then hub.mu, then outbox.mu. The
+// committer takes hub.mu and outbox.mu only.
+//
+// Nothing that a client sends is executed: pickles are parsed, never run.
+package zeo

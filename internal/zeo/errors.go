@@ -1,0 +1,162 @@
+package zeo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Classes of exceptions that clients build from an error's details; all others
+// they show as a ServerException with the name and the details.
+const (
+	classPOSKey      = "ZODB.POSException.POSKeyError"
+	classReadOnly    = "ZODB.POSException.ReadOnlyError"
+	classTransaction = "ZODB.POSException.StorageTransactionError"
+	classConflict    = "ZODB.POSException.ConflictError"
+	classReadClash   = "ZODB.POSException.ReadConflictError"
+	classUndo        = "ZODB.POSException.UndoError"
+	classUndos       = "ZODB.POSException.MultipleUndoErrors"
+	classStorage     = "ZODB.POSException.StorageError"
+	classSystem      = "ZODB.POSException.StorageSystemError"
+	classKey         = "builtins.KeyError"
+	classType        = "builtins.TypeError"
+	classAssertion   = "builtins.AssertionError"
+)
+
+// pythonError is an error as it is sent.
+type pythonError struct {
+	class   string
+	details any
+}
+
+func (e *pythonError) Error() string { return fmt.Sprintf("%s%v", e.class, e.details) }
+
+// typeError is a call with wrong arguments.
+type typeError struct{ reason string }
+
+func (e *typeError) Error() string { return e.reason }
+
+// blobMissingError is a blob that was asked for and is not there.
+type blobMissingError struct {
+	oid zodb.OID
+	tid zodb.TID
+}
+
+func (e *blobMissingError) Error() string {
+	return fmt.Sprintf("no blob of object %s at tid %s", e.oid, e.tid)
+}
+
+// transactionError is a call that does not fit the state of the transaction.
+func transactionError(args ...any) error { return &pythonError{classTransaction, wire.Tuple(args)} }
+
+// conflict is a conflict that the client is to be told of as an error.
+type conflict struct {
+	*zodb.ConflictError
+	class string // of the object; empty = unknown
+}
+
+func (e *conflict) Unwrap() error { return e.ConflictError }
+
+// describe finds what a client makes of an error. Details that are missing would make
+// it wait for ever, so each has its layout here.
+func (c *conn) describe(err error) *pythonError {
+	if p, ok := errors.AsType[*pythonError](err); ok {
+		return p
+	}
+	if e, ok := errors.AsType[*typeError](err); ok {
+		return &pythonError{classType, wire.Tuple{e.reason}}
+	}
+	if e, ok := errors.AsType[*blobMissingError](err); ok {
+		return &pythonError{classPOSKey, wire.Tuple{"No blob file", e.oid, e.tid}}
+	}
+	if undo := undoErrors(err); len(undo) > 0 {
+		return describeUndo(undo)
+	}
+	if e, ok := errors.AsType[*zodb.ConflictError](err); ok {
+		return describeConflict(err, e)
+	}
+	if errors.Is(err, zodb.ErrCorrupt) { // before KeyError: damage is no missing object
+		c.log().Error("damage", "err", err)
+		return &pythonError{classSystem, wire.Tuple{err.Error()}}
+	}
+	if e, ok := errors.AsType[*zodb.KeyError](err); ok {
+		return &pythonError{classPOSKey, wire.Tuple{e.OID}}
+	}
+	if e, ok := errors.AsType[*zodb.DanglingError](err); ok {
+		return &pythonError{"ZODB.POSException.DanglingReferenceError", wire.Tuple{e.OID, e.Target}}
+	}
+	switch {
+	case errors.Is(err, zodb.ErrReadOnly):
+		if e, ok := errors.AsType[*dirstorage.FailedError](err); ok {
+			c.log().Error("refused: the storage is read-only since a failure", "err", e)
+		}
+		return &pythonError{classReadOnly, wire.Tuple{}}
+	case errors.Is(err, zodb.ErrState):
+		return &pythonError{classTransaction, wire.Tuple{err.Error()}}
+	case errors.Is(err, dirstorage.ErrDiskFull), errors.Is(err, dirstorage.ErrClosed),
+		errors.Is(err, dirstorage.ErrUnsupported), errors.Is(err, context.Canceled), errors.Is(err, dirstorage.ErrSnapshotMode), errors.Is(err, dirstorage.ErrLocked):
+		c.log().Warn("request failed", "err", err)
+		return &pythonError{classStorage, wire.Tuple{err.Error()}}
+	}
+	c.log().Error("request failed", "err", err)
+	return &pythonError{classSystem, wire.Tuple{err.Error()}}
+}
+
+func describeConflict(err error, e *zodb.ConflictError) *pythonError {
+	p := &pythonError{class: classConflict}
+	message, class := "database conflict error", any(nil)
+	if e.Read {
+		p.class, message = classReadClash, "database read conflict error"
+	}
+	if k, ok := errors.AsType[*conflict](err); ok && k.class != "" {
+		class = k.class
+	}
+	p.details = wire.Dict{{Key: "message", Value: message}, {Key: "oid", Value: e.OID}, {Key: "class_name", Value: class},
+		{Key: "serials", Value: wire.Tuple{e.Current, e.Serial}}}
+	return p
+}
+
+// className returns the class of a record as Python shows it; “.” for one that
+// cannot be read.
+func className(data []byte) string {
+	module, name, err := pickle.Class(data)
+	if err != nil {
+		return "."
+	}
+	return module + "." + name
+}
+
+// undoErrors returns the undo errors that are joined in err.
+func undoErrors(err error) []*zodb.UndoError {
+	switch e := err.(type) {
+	case *zodb.UndoError:
+		return []*zodb.UndoError{e}
+	case interface{ Unwrap() []error }:
+		var list []*zodb.UndoError
+		for _, one := range e.Unwrap() {
+			list = append(list, undoErrors(one)...)
+		}
+		return list
+	case interface{ Unwrap() error }:
+		return undoErrors(e.Unwrap())
+	}
+	return nil
+}
+
+// describeUndo: an error about a transaction as a whole is an UndoError; those
+// of objects come all in one.
+func describeUndo(list []*zodb.UndoError) *pythonError {
+	var pairs wire.List
+	for _, e := range list {
+		if errors.Is(e, zodb.ErrNotFound) && e.OID == 0 {
+			return &pythonError{classUndo, wire.Tuple{e.Reason}}
+		}
+		pairs = append(pairs, wire.Tuple{e.OID, e.Reason})
+	}
+	return &pythonError{classUndos, wire.Dict{{Key: "_errs", Value: pairs}}}
+}

@@ -1,0 +1,222 @@
+package zeo
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// hub is one storage of the server with everybody who has to be told of its
+// transactions. See the rules in the package's description.
+type hub struct {
+	name     string
+	storage  *dirstorage.Storage
+	readOnly bool
+	full     bool     // of class Full: has history
+	blobs    *blobDir // nil: none is shared
+	observer Observer
+	clock    func() time.Time
+
+	announced atomic.Uint64 // last tid that was announced; changed under mu
+
+	mu     sync.RWMutex
+	conns  map[*conn]struct{} // guarded by mu: registered
+	missed missed             // guarded by mu
+
+	stats stats
+}
+
+// stats are what server_status counts.
+type stats struct {
+	loads, stores, commits, aborts, conflicts atomic.Int64
+	active, waiting, holding                  atomic.Int64
+	lockTime                                  atomic.Int64 // nanoseconds since 1970 when the oldest vote that still holds locks got them
+}
+
+// loaded is what is known of an object for a loadBefore.
+type loaded struct {
+	zodb.Revision
+}
+
+// overtaken reports whether a later revision than one that was read as the
+// current one was announced. since is the last announced tid at a moment
+// before it was read. mu must be held, shared at least.
+func (h *hub) overtaken(oid zodb.OID, r *zodb.Revision, since zodb.TID) bool {
+	if r.End != 0 || zodb.TID(h.announced.Load()) == since {
+		return false
+	}
+	changed, known := h.missed.lastChange(oid, since)
+	return !known || changed > r.Serial
+}
+
+// answerLoaded puts the answer to a loadBefore into an outbox, unless it was
+// overtaken: then it reports false, and the caller reads again.
+func (h *hub) answerLoaded(c *conn, rawID []byte, oid zodb.OID, r zodb.Revision, since zodb.TID) bool {
+	h.awaitAnnounced(r.Serial)
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.overtaken(oid, &r, since) {
+		return false
+	}
+	c.out.putLoaded(c.encoding, rawID, loaded{r})
+	return true
+}
+
+// awaitAnnounced waits until a transaction that can be read already is
+// announced too: the committer is between the two for a moment. Clients warn
+// of an invalidation by the transaction that they have an object of.
+func (h *hub) awaitAnnounced(tid zodb.TID) {
+	for zodb.TID(h.announced.Load()) < tid {
+		runtime.Gosched()
+	}
+}
+
+// announcement is a transaction that everybody has to be told of.
+type announcement struct {
+	tid       zodb.TID
+	oids      []zodb.OID
+	committer *conn  // told otherwise
+	last      func() // called when all others were told, still under the lock
+}
+
+// announce tells everybody of a transaction that can be read. It is called in
+// the order of the tids, by the engine's committer.
+func (h *hub) announce(a announcement) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.announced.Store(uint64(a.tid))
+	h.missed.add(a.tid, a.oids)
+	var encoded [256][]byte // by encoding
+	for c := range h.conns {
+		if c == a.committer {
+			continue
+		}
+		b := encoded[c.encoding]
+		if b == nil {
+			oids := make(wire.List, len(a.oids))
+			for i, oid := range a.oids {
+				oids[i] = oid
+			}
+			var err error
+			if b, err = wire.AppendCall(nil, c.encoding, "invalidateTransaction", a.tid, oids); err != nil {
+				panic("an invalidation cannot be encoded: " + err.Error())
+			}
+			encoded[c.encoding] = b
+		}
+		c.out.putRaw(b)
+		c.out.kick()
+	}
+	if a.last != nil {
+		a.last()
+	}
+}
+
+// tellAll sends a call to everybody who is registered. reply, if not nil, is
+// called before the lock is given back.
+func (h *hub) tellAll(name string, args ...any) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for c := range h.conns {
+		c.call(name, args...)
+	}
+}
+
+// join registers a connection: f is called with the last announced tid, and
+// everything later is announced to it.
+func (h *hub) join(c *conn, f func(last zodb.TID)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.conns[c] = struct{}{}
+	f(zodb.TID(h.announced.Load()))
+}
+
+// leave is called once, when a registered connection has ended.
+func (h *hub) leave(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.conns, c)
+}
+
+func (h *hub) connections() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.conns)
+}
+
+// withLast calls f with the last announced tid while nothing is announced.
+func (h *hub) withLast(f func(last zodb.TID)) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	f(zodb.TID(h.announced.Load()))
+}
+
+// fill puts the last transactions of the storage into the queue, so that
+// clients that come back after a restart can be told what they missed.
+func (h *hub) fill(ctx context.Context) error {
+	last := h.storage.LastTransaction()
+	h.announced.Store(uint64(last))
+	if !h.full {
+		h.missed.add(last, nil)
+		return nil
+	}
+	list, err := h.storage.RecentTransactions(ctx, h.missed.limit)
+	if err != nil {
+		return err
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		h.missed.add(list[i].TID, list[i].OIDs)
+	}
+	if len(list) == 0 {
+		h.missed.add(last, nil)
+	}
+	return nil
+}
+
+// missedSince sends an answer about what changed after a tid: f is called
+// under the lock, with known false if that cannot be said.
+func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Duration, f func(last zodb.TID, oids []zodb.OID, known bool)) error {
+	h.mu.RLock()
+	oids, known := h.missed.since(since)
+	if known || maxAge <= 0 || h.clock().Sub(since.Time()) > maxAge {
+		defer h.mu.RUnlock()
+		f(zodb.TID(h.announced.Load()), oids, known)
+		return nil
+	}
+	upTo := zodb.TID(h.announced.Load())
+	h.mu.RUnlock()
+
+	// From the storage; then what has come meanwhile from the queue.
+	seen := make(map[zodb.OID]struct{})
+	oids = nil
+	add := func(list []zodb.OID) {
+		for _, oid := range list {
+			if _, again := seen[oid]; !again {
+				seen[oid] = struct{}{}
+				oids = append(oids, oid)
+			}
+		}
+	}
+	any := false
+	for t, err := range h.storage.TransactionsBackward(ctx, upTo) {
+		if err != nil {
+			return err
+		}
+		if t.TID <= since {
+			break
+		}
+		any = true
+		add(t.OIDs)
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	rest, known := h.missed.since(upTo)
+	add(rest)
+	f(zodb.TID(h.announced.Load()), oids, known && any)
+	return nil
+}

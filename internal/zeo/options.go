@@ -1,0 +1,76 @@
+package zeo
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+)
+
+// Options of a server. The zero value of each field gives the default.
+type Options struct {
+	// Storages that are served, by the names under which clients register; at least one.
+	Storages []StorageOptions
+	// Announce is the encoding that the server announces; both are accepted. Default wire.Pickle.
+	Announce wire.Encoding
+	// ReadOnly refuses everything that writes, pack excepted.
+	ReadOnly bool
+	// TLS, if not nil, is used for every connection that comes in over TCP.
+	TLS *tls.Config
+	// TransactionTimeout is how long a transaction may stay between the begin of its vote and
+	// its end; then the connection is closed. Negative = no limit. Default 5 minutes.
+	TransactionTimeout time.Duration
+	// InvalidationQueueSize is the number of transactions for which a client that
+	// reconnects can be told what it missed. Default 1000.
+	InvalidationQueueSize int
+	// InvalidationAge answers from the storage what the queue has no more, if it is
+	// not older. Default 0: never.
+	InvalidationAge time.Duration
+
+	Limits   Limits
+	Logger   *slog.Logger     // default none
+	Clock    func() time.Time // required
+	Observer Observer         // default none
+}
+
+// StorageOptions is one storage of a server.
+type StorageOptions struct {
+	Name    string
+	Storage *dirstorage.Storage
+	// BlobDir is a directory in which clients that share it find the blobs, as hard
+	// links; empty = none.
+	BlobDir string
+	// ReadOnly is Options.ReadOnly for this storage.
+	ReadOnly bool
+}
+
+// Limits bound what clients can cost. Each has a default that is said here.
+type Limits struct {
+	Message     int64         // bytes of one message; 1 GiB
+	Connections int           // at once; 1000
+	Transaction int64         // bytes of records in one transaction; 16 GiB
+	Blob        int64         // bytes of one blob; 1 TiB
+	Hello       time.Duration // from accepting to registering; 30 seconds
+	Queue       int64         // bytes that wait to be read by a client; 256 MiB
+}
+
+// Observer is told what happens, for metrics. All methods may be called concurrently and must be quick.
+type Observer interface {
+	// Connections is called with the change of the number of registered connections of a storage.
+	Connections(storage string, change int)
+	// Loaded is called for each loadBefore that took d.
+	Loaded(storage string, d time.Duration)
+	// Committed is called for each transaction that was finished: d is the time of its tpc_finish.
+	Committed(storage string, d time.Duration)
+	// Voted is called for each vote, with its whole time and what of it was spent waiting for locks.
+	Voted(storage string, d time.Duration)
+	// Conflicted is called for each vote that met conflicts.
+	Conflicted(storage string)
+	// Aborted is called for each transaction that was aborted.
+	Aborted(storage string)
+	// Refused is called for each thing that a limit refused: message, connections,
+	// transaction, blob, hello, queue, timeout.
+	Refused(limit string)
+}

@@ -1,0 +1,221 @@
+package zeo
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+)
+
+const (
+	// pieceBytes is how much is written at a time: the peer has to take so much
+	// within stallTime.
+	pieceBytes = 256 << 10
+	// stallTime is how long a peer may take nothing before it is given up.
+	stallTime = time.Minute
+	// keptBytes is the largest buffer that an outbox keeps for later.
+	keptBytes = 1 << 20
+	// streamBytes is what may wait in an outbox before a blob adds more to it.
+	streamBytes = 1 << 20
+)
+
+// errQueue is why a connection ends whose client does not read.
+var errQueue = errors.New("the client does not read what it is sent: more waits than the limit allows")
+
+// outbox is what waits to be sent on a connection, in order. All methods may be
+// called concurrently.
+type outbox struct {
+	conn  net.Conn
+	limit int64
+	clock func() time.Time
+
+	mu      sync.Mutex
+	waiting []byte        // guarded by mu: whole frames
+	spare   []byte        // guarded by mu: a buffer to be used again
+	pending int64         // guarded by mu: bytes in waiting, and those that are being written
+	writing bool          // guarded by mu: somebody writes
+	failed  error         // guarded by mu: nothing more is taken
+	drained chan struct{} // guarded by mu: closed and replaced when pending has become small
+	wake    chan struct{} // for the writer; capacity 1
+}
+
+func newOutbox(conn net.Conn, limit int64, clock func() time.Time) *outbox {
+	return &outbox{conn: conn, limit: limit, clock: clock, drained: make(chan struct{}), wake: make(chan struct{}, 1)}
+}
+
+// put adds the frame whose payload f appends. It never blocks. Whoever put
+// something calls flush or kick afterwards. An error of f is returned and leaves
+// the outbox as it was. If the outbox has failed nothing is added, which is no
+// error here: the connection is about to end.
+func (o *outbox) put(f func([]byte) ([]byte, error)) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failed != nil {
+		return nil
+	}
+	before := len(o.waiting)
+	b, err := wire.AppendFrame(o.waiting, f)
+	if err != nil {
+		return err
+	}
+	o.waiting = b
+	o.added(before)
+	return nil
+}
+
+// putLoaded is put for the answer to a loadBefore.
+func (o *outbox) putLoaded(e wire.Encoding, rawID []byte, l loaded) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failed != nil {
+		return
+	}
+	before := len(o.waiting)
+	b := append(o.waiting, 0, 0, 0, 0)
+	b = wire.AppendLoaded(b, e, rawID, l.Data, l.Serial, l.End)
+	putLength(b[before:])
+	o.waiting = b
+	o.added(before)
+}
+
+// putRaw adds payloads that are encoded already.
+func (o *outbox) putRaw(payload []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failed != nil {
+		return
+	}
+	before := len(o.waiting)
+	b := append(o.waiting, 0, 0, 0, 0)
+	b = append(b, payload...)
+	putLength(b[before:])
+	o.waiting = b
+	o.added(before)
+}
+
+func putLength(frame []byte) {
+	n := len(frame) - 4
+	frame[0], frame[1], frame[2], frame[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
+}
+
+// added counts what was appended. mu must be held.
+func (o *outbox) added(before int) {
+	o.pending += int64(len(o.waiting) - before)
+	// One large answer is no fault of the client.
+	if o.pending > o.limit && before > 0 {
+		o.fail(errQueue)
+	}
+}
+
+// fail makes the outbox take nothing more. mu must be held.
+func (o *outbox) fail(err error) {
+	if o.failed == nil {
+		o.failed = err
+		o.waiting = nil
+		close(o.drained)
+		o.drained = make(chan struct{})
+		o.kick()
+	}
+}
+
+// kick makes the writer look. It never blocks.
+func (o *outbox) kick() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush writes what waits, unless somebody else is writing, who will then write
+// that too. It is called where blocking on the peer is right.
+func (o *outbox) flush() error {
+	o.mu.Lock()
+	for !o.writing && len(o.waiting) > 0 && o.failed == nil {
+		o.writing = true
+		b := o.waiting
+		o.waiting, o.spare = o.spare[:0], nil
+		o.mu.Unlock()
+		err := o.write(b)
+		o.mu.Lock()
+		o.writing = false
+		o.pending -= int64(len(b))
+		if cap(b) <= keptBytes {
+			o.spare = b[:0]
+		}
+		if err != nil {
+			o.fail(err)
+		}
+		if o.pending < streamBytes {
+			close(o.drained)
+			o.drained = make(chan struct{})
+		}
+	}
+	err := o.failed
+	o.mu.Unlock()
+	return err
+}
+
+func (o *outbox) write(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), pieceBytes)
+		if err := o.conn.SetWriteDeadline(o.clock().Add(stallTime)); err != nil {
+			return err
+		}
+		if _, err := o.conn.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// run writes what others put in, until the outbox fails.
+func (o *outbox) run() error {
+	for range o.wake {
+		if err := o.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends run; what waits is dropped.
+func (o *outbox) close(cause error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fail(cause)
+}
+
+// cause returns why the outbox failed, nil if it has not.
+func (o *outbox) cause() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.failed
+}
+
+// idle reports whether everything was written.
+func (o *outbox) idle() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.pending == 0
+}
+
+// room waits until there is room for a piece of a stream.
+func (o *outbox) room(ctx context.Context) error {
+	for {
+		o.mu.Lock()
+		small, err, drained := o.pending < streamBytes, o.failed, o.drained
+		o.mu.Unlock()
+		if err != nil || small {
+			return err
+		}
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,258 @@
+package zeo
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// loadBefore answers nearly all requests that there are: at once if the object
+// is in memory, else beside the reader. rawID is a part of the frame.
+func (c *conn) loadBefore(rawID []byte, oid zodb.OID, tid zodb.TID) {
+	h := c.hub
+	h.stats.loads.Add(1)
+	since := zodb.TID(h.announced.Load())
+	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && h.answerLoaded(c, rawID, oid, rev, since) {
+		c.srv.o.Observer.Loaded(h.name, 0)
+		return
+	}
+	r := &request{c: c, rawID: append([]byte(nil), rawID...), name: "loadBefore"}
+	c.loadSlowly(r, oid, tid)
+}
+
+// loadBeforeAny is loadBefore in an unusual form.
+func (c *conn) loadBeforeAny(r *request, a *arguments) error {
+	oid, ok := a.get(0).([]byte)
+	tid := a.tid(1)
+	if a.err != nil || !ok || len(oid) != 8 {
+		return r.fail(&pythonError{classPOSKey, wire.Tuple{a.get(0)}})
+	}
+	c.hub.stats.loads.Add(1)
+	r.keep()
+	c.loadSlowly(r, zodb.OIDFromBytes(oid), tid)
+	return nil
+}
+
+func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
+	c.slowly(func(ctx context.Context) error {
+		h := c.hub
+		begun := h.clock()
+		for {
+			since := zodb.TID(h.announced.Load())
+			rev, err := h.storage.LoadBefore(ctx, oid, tid)
+			if err != nil {
+				return r.fail(err)
+			}
+			if rev == nil {
+				return r.answer(nil)
+			}
+			if r.oneWay || h.answerLoaded(c, r.rawID, oid, *rev, since) {
+				c.srv.o.Observer.Loaded(h.name, h.clock().Sub(begun))
+				return nil
+			}
+		}
+	})
+}
+
+func (c *conn) loadSerial(r *request, a *arguments) error {
+	oid, tid := a.oid(0), a.tid(1)
+	return c.read(r, a, func(ctx context.Context) (any, error) {
+		return c.hub.storage.LoadSerial(ctx, oid, tid)
+	})
+}
+
+// read answers with the result of f, beside the reader.
+func (c *conn) read(r *request, a *arguments, f func(ctx context.Context) (any, error)) error {
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	r.keep()
+	c.slowly(func(ctx context.Context) error {
+		v, err := f(ctx)
+		if err != nil {
+			return r.fail(err)
+		}
+		return r.answer(v)
+	})
+	return nil
+}
+
+// getTid answers with the serial of the current revision. Like a load, it must
+// not be overtaken by an announcement.
+func (c *conn) getTid(r *request, a *arguments) error {
+	oid := a.oid(0)
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	r.keep()
+	c.slowly(func(ctx context.Context) error {
+		h := c.hub
+		for {
+			since := zodb.TID(h.announced.Load())
+			rev, err := h.storage.Load(ctx, oid)
+			if err != nil {
+				return r.fail(err)
+			}
+			h.awaitAnnounced(rev.Serial)
+			h.mu.RLock()
+			late := h.overtaken(oid, &rev, since)
+			if !late {
+				err = r.answer(rev.Serial)
+			}
+			h.mu.RUnlock()
+			if !late {
+				return err
+			}
+		}
+	})
+	return nil
+}
+
+// maxHistory bounds one answer.
+const maxHistory = 100_000
+
+func (c *conn) history(r *request, a *arguments) error {
+	if a.get(0) == nil {
+		return r.fail(&pythonError{classPOSKey, wire.Tuple{nil}})
+	}
+	oid := a.oid(0)
+	n := a.integer(1, 1)
+	return c.read(r, a, func(ctx context.Context) (any, error) {
+		entries, err := c.hub.storage.History(ctx, oid, min(n, maxHistory))
+		if err != nil {
+			return nil, err
+		}
+		list := wire.List{}
+		for _, e := range entries {
+			d := wire.Dict{
+				{Key: "time", Value: unixTime(e.TID)}, {Key: "user_name", Value: nonNil(e.Meta.User)},
+				{Key: "description", Value: nonNil(e.Meta.Description)}, {Key: "tid", Value: e.TID}, {Key: "size", Value: int64(e.Size)},
+			}
+			list = append(list, merged(d, wire.UnpickleDict(e.Meta.Extension), false))
+		}
+		return list, nil
+	})
+}
+
+// unixTime is the time of a transaction in seconds.
+func unixTime(tid zodb.TID) float64 { return float64(tid.Time().UnixNano()) / 1e9 }
+
+// nonNil makes sure that bytes are sent as bytes and not as None.
+func nonNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// merged adds an extension's keys to an entry; wins says which of two equal keys does.
+func merged(d, extension wire.Dict, wins bool) wire.Dict {
+	for _, p := range extension {
+		key, ok := p.Key.(string)
+		if !ok {
+			continue
+		}
+		found := false
+		for i := range d {
+			if d[i].Key == key {
+				found = true
+				if wins {
+					d[i].Value = p.Value
+				}
+			}
+		}
+		if !found {
+			d = append(d, p)
+		}
+	}
+	return d
+}
+
+// recordIternext answers with an object, and the oid to ask for next.
+func (c *conn) recordIternext(r *request, a *arguments) error {
+	from := zodb.OID(0)
+	if a.get(0) != nil {
+		from = a.oid(0)
+	}
+	return c.read(r, a, func(ctx context.Context) (any, error) {
+		oid, rev, err := c.hub.nextObject(ctx, from)
+		if errors.Is(err, zodb.ErrNotFound) {
+			return nil, &pythonError{"builtins.ValueError", wire.Tuple{"there is no object from that oid on"}}
+		}
+		if err != nil {
+			return nil, err
+		}
+		var next any
+		if oid != ^zodb.OID(0) {
+			following, err := c.hub.nextOID(ctx, oid+1)
+			if err == nil {
+				next = following
+			} else if !errors.Is(err, zodb.ErrNotFound) {
+				return nil, err
+			}
+		}
+		return wire.Tuple{oid, rev.Serial, rev.Data, next}, nil
+	})
+}
+
+// nextObject loads the first object from an oid on.
+func (h *hub) nextObject(ctx context.Context, from zodb.OID) (zodb.OID, zodb.Revision, error) {
+	for {
+		oid, err := h.nextOID(ctx, from)
+		if err != nil {
+			return 0, zodb.Revision{}, err
+		}
+		rev, err := h.storage.Load(ctx, oid)
+		if err == nil || !errors.Is(err, zodb.ErrNotFound) {
+			return oid, rev, err
+		}
+		from = oid + 1 // it was deleted meanwhile
+	}
+}
+
+// probes is how many oids in a row are tried one by one, before all names are
+// read: oids are given out without gaps, but packs make some.
+const probes = 4096
+
+// nextOID returns the smallest oid from one on that can be loaded; an error that
+// matches zodb.ErrNotFound if there is none.
+func (h *hub) nextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) {
+	highest := h.storage.HighestOID()
+	for oid, n := from, 0; oid <= highest && n < probes; oid, n = oid+1, n+1 {
+		found, err := h.storage.Exists(ctx, oid)
+		if err != nil {
+			return 0, err
+		}
+		if found {
+			return oid, nil
+		}
+		if oid == highest {
+			return 0, &zodb.KeyError{OID: from}
+		}
+	}
+	if from > highest {
+		return 0, &zodb.KeyError{OID: from}
+	}
+	best, any := zodb.OID(0), false
+	for oid, err := range h.storage.OIDs(ctx) {
+		if err != nil {
+			return 0, err
+		}
+		if oid < from || any && oid >= best {
+			continue
+		}
+		found, err := h.storage.Exists(ctx, oid)
+		if err != nil {
+			return 0, err
+		}
+		if found {
+			best, any = oid, true
+		}
+	}
+	if !any {
+		return 0, &zodb.KeyError{OID: from}
+	}
+	return best, nil
+}

@@ -1,0 +1,271 @@
+package zeo
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+)
+
+// ErrClosed is returned by Serve after Shutdown.
+var ErrClosed = errors.New("the server was shut down")
+
+// Server serves storages to ZEO clients. All methods may be called concurrently.
+type Server struct {
+	o       Options
+	log     *slog.Logger
+	hubs    map[string]*hub
+	order   []*hub
+	started time.Time
+	ctx     context.Context // ends when connections have to
+	stop    context.CancelFunc
+	wait    sync.WaitGroup // connections
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{} // guarded by mu
+	conns     map[*conn]struct{}        // guarded by mu
+	draining  bool                      // guarded by mu
+	emptied   chan struct{}             // guarded by mu: closed when the last connection went after draining began
+}
+
+// New makes a server; it listens to nothing yet. The storages stay the
+// caller's, who closes them after Shutdown.
+func New(ctx context.Context, o Options) (*Server, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, log: o.Logger, hubs: make(map[string]*hub), started: o.Clock(),
+		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}), emptied: make(chan struct{})}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	for _, so := range o.Storages {
+		h, err := s.newHub(ctx, so)
+		if err != nil {
+			return nil, fmt.Errorf("storage %q: %w", so.Name, err)
+		}
+		s.hubs[so.Name] = h
+		s.order = append(s.order, h)
+	}
+	return s, nil
+}
+
+func (s *Server) newHub(ctx context.Context, so StorageOptions) (*hub, error) {
+	h := &hub{
+		name: so.Name, storage: so.Storage, readOnly: s.o.ReadOnly || so.ReadOnly,
+		full:     dirstorage.Class(so.Storage.Settings().Storage.ClassName) == dirstorage.ClassFull,
+		observer: s.o.Observer, clock: s.o.Clock, conns: make(map[*conn]struct{}), missed: newMissed(s.o.InvalidationQueueSize),
+	}
+	if err := h.fill(ctx); err != nil {
+		return nil, fmt.Errorf("read the last transactions: %w", err)
+	}
+	if so.BlobDir != "" {
+		if !h.full {
+			return nil, fmt.Errorf("a storage of class Minimal has no blobs to share in %s", so.BlobDir)
+		}
+		var err error
+		if h.blobs, err = openBlobDir(ctx, so.BlobDir, so.Storage, s.log); err != nil {
+			return nil, fmt.Errorf("shared blob directory %s: %w", so.BlobDir, err)
+		}
+	}
+	return h, nil
+}
+
+// Serve accepts connections until Shutdown, and then returns ErrClosed. It
+// closes l.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.draining {
+		s.mu.Unlock()
+		return errors.Join(ErrClosed, l.Close())
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	defer l.Close()
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		if s.isDraining() {
+			if err == nil {
+				nc.Close()
+			}
+			return ErrClosed
+		}
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			// Too many open files, for one: passes when somebody goes.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.log.Error("cannot accept a connection", "address", l.Addr().String(), "err", err)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		s.welcome(nc)
+	}
+}
+
+// welcome starts a connection, or refuses it.
+func (s *Server) welcome(nc net.Conn) {
+	_, tcp := nc.(*net.TCPConn)
+	if tcp && s.o.TLS != nil {
+		nc = tls.Server(nc, s.o.TLS)
+	}
+	c := newConn(s, nc)
+	s.mu.Lock()
+	full := len(s.conns) >= s.o.Limits.Connections
+	if s.draining || full {
+		s.mu.Unlock()
+		nc.Close()
+		if full {
+			s.o.Observer.Refused("connections")
+			s.log.Warn("connection refused: there are as many as the limit allows", "client", c.address, "limit", s.o.Limits.Connections)
+		}
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	s.wait.Go(func() {
+		c.serve()
+		s.mu.Lock()
+		delete(s.conns, c)
+		if s.draining && len(s.conns) == 0 {
+			close(s.emptied)
+		}
+		s.mu.Unlock()
+	})
+}
+
+func (s *Server) isDraining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}
+
+// Connections returns how many there are, those included that have not
+// registered yet.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Shutdown ends the server: it accepts nothing any more, ends each connection
+// as soon as no transaction of it has been voted for, and, when ctx ends, the
+// others too, whose transactions are aborted. What is being finished is
+// finished. It returns when all connections have ended, and ctx's error if some
+// had to be cut off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if s.draining {
+		s.mu.Unlock()
+		s.wait.Wait()
+		return nil
+	}
+	s.draining = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	if len(conns) == 0 {
+		close(s.emptied)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.drain()
+	}
+	var err error
+	select {
+	case <-s.emptied:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	s.stop()
+	for _, c := range conns {
+		c.end(ErrClosed)
+	}
+	s.wait.Wait()
+	for _, h := range s.order {
+		if h.blobs != nil {
+			err = errors.Join(err, h.blobs.close())
+		}
+	}
+	return err
+}
+
+// withDefaults returns the options with their defaults, or what is wrong.
+func (o Options) withDefaults() (Options, error) {
+	switch {
+	case len(o.Storages) == 0:
+		return o, errors.New("a server needs at least one storage")
+	case o.Clock == nil:
+		return o, errors.New("a server needs a clock")
+	}
+	names := make(map[string]bool)
+	for _, so := range o.Storages {
+		if so.Name == "" || so.Storage == nil || names[so.Name] {
+			return o, fmt.Errorf("storage %q: each needs a storage and a name of its own", so.Name)
+		}
+		names[so.Name] = true
+	}
+	if o.Announce == 0 {
+		o.Announce = wire.Pickle
+	}
+	if o.Announce != wire.Pickle && o.Announce != wire.Msgpack {
+		return o, fmt.Errorf("unknown encoding %q", byte(o.Announce))
+	}
+	if o.TransactionTimeout == 0 {
+		o.TransactionTimeout = 5 * time.Minute
+	}
+	if o.InvalidationQueueSize <= 0 {
+		o.InvalidationQueueSize = 1000
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	o.Limits = o.Limits.withDefaults()
+	return o, nil
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(p *int64, v int64) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&l.Message, 1<<30)
+	set(&l.Transaction, 16<<30)
+	set(&l.Blob, 1<<40)
+	set(&l.Queue, 256<<20)
+	if l.Connections == 0 {
+		l.Connections = 1000
+	}
+	if l.Hello == 0 {
+		l.Hello = 30 * time.Second
+	}
+	return l
+}
+
+// nobody is an Observer that does not look.
+type nobody struct{}
+
+func (nobody) Connections(string, int)         {}
+func (nobody) Loaded(string, time.Duration)    {}
+func (nobody) Committed(string, time.Duration) {}
+func (nobody) Voted(string, time.Duration)     {}
+func (nobody) Conflicted(string)               {}
+func (nobody) Aborted(string)                  {}
+func (nobody) Refused(string)                  {}

@@ -1,0 +1,195 @@
+package zeo
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+func (c *conn) registerAgain(*request, *arguments) error {
+	return protocolError("register on a connection that is registered")
+}
+
+// The interfaces that a client claims for what it talks to; a client looks for
+// pairs in a tuple of tuples.
+var (
+	fullInterfaces = []string{"IStorageRestoreable", "IStorageIteration", "IStorageUndoable",
+		"IStorageCurrentRecordIteration", "IExternalGC", "IStorage"}
+	blobInterfaces    = []string{"IBlobStorageRestoreable", "IBlobStorage"}
+	minimalInterfaces = []string{"IStorageCurrentRecordIteration", "IStorage"}
+)
+
+func interfacePairs(lists ...[]string) wire.Tuple {
+	var pairs wire.Tuple
+	for _, list := range lists {
+		for _, name := range list {
+			pairs = append(pairs, wire.Tuple{"ZODB.interfaces", name})
+		}
+	}
+	return append(pairs, wire.Tuple{"zope.interface", "Interface"})
+}
+
+// size is what a client shows as length and size; it may be called by the committer.
+func (h *hub) size() wire.Dict {
+	n := h.storage.Counts()
+	return wire.Dict{{Key: "length", Value: n.Objects}, {Key: "size", Value: n.Bytes}}
+}
+
+func (c *conn) getInfo(r *request, _ *arguments) error {
+	h := c.hub
+	interfaces := interfacePairs(blobInterfaces, fullInterfaces)
+	if !h.full {
+		interfaces = interfacePairs(minimalInterfaces)
+	}
+	return r.answer(append(h.size(),
+		wire.Pair{Key: "name", Value: h.storage.Home()},
+		wire.Pair{Key: "supportsUndo", Value: h.full},
+		wire.Pair{Key: "supports_record_iternext", Value: true},
+		wire.Pair{Key: "interfaces", Value: interfaces}))
+}
+
+func (c *conn) lastTransaction(r *request, _ *arguments) (err error) {
+	c.hub.withLast(func(last zodb.TID) { err = r.answer(last) })
+	return err
+}
+
+// getInvalidations answers what changed after a tid up to the last one that was announced.
+func (c *conn) getInvalidations(r *request, a *arguments) error {
+	since := a.tid(0)
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	r.keep()
+	c.slowly(func(ctx context.Context) error {
+		var sent error
+		err := c.hub.missedSince(ctx, since, c.srv.o.InvalidationAge, func(last zodb.TID, oids []zodb.OID, known bool) {
+			if !known {
+				sent = r.answer(nil)
+				return
+			}
+			list := make(wire.List, len(oids))
+			for i, oid := range oids {
+				list[i] = oid
+			}
+			sent = r.answer(wire.Tuple{last, list})
+		})
+		if err != nil {
+			return r.fail(err)
+		}
+		return sent
+	})
+	return nil
+}
+
+// ping is how clients make sure that they were told of everything that was
+// finished before: the announcements are in the outbox already.
+func (c *conn) ping(r *request, _ *arguments) error { return r.answer(nil) }
+
+// maxLabel is the length in bytes up to which a client's label is kept.
+const maxLabel = 200
+
+func (c *conn) setClientLabel(r *request, a *arguments) error {
+	label := a.text(0)
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	label = strings.ToValidUTF8(label[:min(len(label), maxLabel)], "")
+	c.label.Store(&label)
+	return r.answer(nil)
+}
+
+func (c *conn) serverStatus(r *request, _ *arguments) error {
+	var d wire.Dict
+	for _, e := range c.srv.statusOf(c.hub) {
+		d = append(d, wire.Pair{Key: e.key, Value: e.value})
+	}
+	return r.answer(d)
+}
+
+func (c *conn) newOID(r *request, _ *arguments) error {
+	return r.fail(&pythonError{"builtins.AttributeError", wire.Tuple{"new_oid"}})
+}
+
+// maxNewOIDs is the most that one call gets.
+const maxNewOIDs = 100
+
+func (c *conn) newOIDs(r *request, a *arguments) error {
+	n := a.integer(0, maxNewOIDs)
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	oids, err := c.hub.storage.NewOIDs(max(1, min(n, maxNewOIDs)))
+	if err != nil {
+		return r.fail(err)
+	}
+	list := make(wire.List, len(oids))
+	for i, oid := range oids {
+		list[i] = oid
+	}
+	return r.answer(list)
+}
+
+// pack has no engine behind it yet.
+func (c *conn) pack(r *request, a *arguments) error {
+	a.float(0)
+	a.truth(1)
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	return r.fail(&pythonError{classStorage, wire.Tuple{"this version of DirectoryStorage cannot pack yet; nothing was changed"}})
+}
+
+// The methods of snapshot mode, as the original's server offered them.
+
+func (c *conn) enterSnapshot(r *request, a *arguments) error {
+	code, err := snapshotCode(a)
+	if err != nil {
+		return r.fail(err)
+	}
+	r.keep()
+	c.slowly(func(ctx context.Context) error {
+		if err := c.hub.storage.EnterSnapshot(ctx, code); err != nil {
+			return r.fail(err)
+		}
+		c.log().Info("entered snapshot mode for a client", "code", code)
+		return r.answer(nil)
+	})
+	return nil
+}
+
+func (c *conn) leaveSnapshot(r *request, a *arguments) error {
+	code, err := snapshotCode(a)
+	if err != nil {
+		return r.fail(err)
+	}
+	r.keep()
+	c.slowly(func(ctx context.Context) error {
+		if err := c.hub.storage.LeaveSnapshot(ctx, code); err != nil {
+			return r.fail(err)
+		}
+		return r.answer(nil)
+	})
+	return nil
+}
+
+func snapshotCode(a *arguments) (string, error) {
+	code := a.meta(0)
+	if a.err != nil || len(code) == 0 {
+		return "", &typeError{fmt.Sprintf("a snapshot code is text or bytes, and not empty: %v", a.get(0))}
+	}
+	return string(code), nil
+}
+
+// getSnapshotCode answers None when the storage is not in snapshot mode.
+func (c *conn) getSnapshotCode(r *request, _ *arguments) error {
+	state := c.hub.storage.Status().Snapshot
+	if code, ok := strings.CutPrefix(state, "user/"); ok {
+		return r.answer(code)
+	}
+	return r.answer(nil)
+}
+
+func (c *conn) isDirectoryStorage(r *request, _ *arguments) error { return r.answer(int64(1)) }

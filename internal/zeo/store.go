@@ -1,0 +1,133 @@
+package zeo
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// step is one operation of a transaction. What is wrong with it is told at the
+// vote.
+type step struct {
+	kind   stepKind
+	oid    zodb.OID
+	serial zodb.TID
+	data   []byte // a part of the frame until keep; nil in a restore: the object does not exist any more
+	blob   dirstorage.BlobSource
+}
+
+type stepKind uint8
+
+const (
+	stepStore stepKind = iota
+	stepDelete
+	stepRestore
+	stepUndo
+	stepCheck
+	stepBlob
+)
+
+// keep makes the step independent of the frame that it came in.
+func (st *step) keep() { st.data = bytes.Clone(st.data) }
+
+// operate works off a call with a step: now, or, if its vote waits, as a part of
+// the next try of it. A step that comes after the vote is never used.
+func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
+	c.awaitFinish()
+	x, err := c.current(a, handleAt)
+	if err != nil {
+		return r.fail(err)
+	}
+	c.mu.Lock()
+	state := x.state
+	if state == txnWaiting {
+		st.keep()
+		x.late = append(x.late, st)
+		x.interrupt(errLate)
+	}
+	c.mu.Unlock()
+	if state == txnBegun {
+		c.do(x, st)
+	}
+	return r.answer(nil)
+}
+
+// do does a step. After one that failed the transaction cannot be committed, so
+// the others are passed over.
+func (c *conn) do(x *txn, st *step) {
+	if x.failed != nil {
+		if st.blob.Path != "" {
+			c.hub.blobs.drop(st.blob.Path)
+		}
+		return
+	}
+	x.bytes += int64(len(st.data))
+	if limit := c.srv.o.Limits.Transaction; x.bytes > limit {
+		c.srv.o.Observer.Refused("transaction")
+		x.failed = &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
+		return
+	}
+	if st.kind != stepUndo && st.kind != stepCheck {
+		x.kinds[st.oid] = st.kind
+	}
+	x.failed = c.apply(x, st)
+}
+
+func (c *conn) apply(x *txn, st *step) error {
+	stores := &c.hub.stats.stores
+	switch st.kind {
+	case stepStore:
+		stores.Add(1)
+		return x.t.Store(st.oid, st.serial, st.data)
+	case stepBlob:
+		x.blobs = append(x.blobs, st.oid)
+		return x.t.StoreBlob(st.oid, st.serial, st.data, st.blob)
+	case stepDelete:
+		stores.Add(1)
+		return x.t.Delete(st.oid, st.serial)
+	case stepRestore:
+		stores.Add(1)
+		return x.t.Restore(c.ctx, zodb.Record{OID: st.oid, TID: st.serial, Data: st.data, Exists: st.data != nil}, nil)
+	case stepCheck:
+		return x.t.CheckCurrent(st.oid, st.serial)
+	case stepUndo:
+		oids, err := x.t.Undo(c.ctx, st.serial)
+		x.undone = append(x.undone, oids...)
+		return err
+	}
+	panic(fmt.Sprintf("unknown step %d", st.kind))
+}
+
+func (c *conn) storea(r *request, a *arguments) error {
+	st := &step{kind: stepStore, oid: a.oid(0), serial: a.tidOr0(1), data: a.bytes(2)}
+	return c.operate(r, a, 3, st)
+}
+
+func (c *conn) restorea(r *request, a *arguments) error {
+	st := &step{kind: stepRestore, oid: a.oid(0), serial: a.tidOr0(1)}
+	if a.get(2) != nil {
+		st.data = nonNil(a.bytes(2))
+	}
+	return c.operate(r, a, 4, st)
+}
+
+func (c *conn) deleteObject(r *request, a *arguments) error {
+	return c.operate(r, a, 2, &step{kind: stepDelete, oid: a.oid(0), serial: a.tidOr0(1)})
+}
+
+func (c *conn) checkCurrent(r *request, a *arguments) error {
+	return c.operate(r, a, 2, &step{kind: stepCheck, oid: a.oid(0), serial: a.tidOr0(1)})
+}
+
+// undoa names the transaction to undo as the undo log does, in base64.
+func (c *conn) undoa(r *request, a *arguments) error {
+	tid, ok := parseUndoID(a.meta(0))
+	st := &step{kind: stepUndo, serial: tid}
+	if !ok && a.err == nil {
+		st.serial = 0 // there is none with that tid, which the vote tells
+	}
+	return c.operate(r, a, 1, st)
+}

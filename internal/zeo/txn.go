@@ -1,0 +1,418 @@
+package zeo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// txn is the transaction of a connection, from tpc_begin on. While it is begun
+// the reader uses it; while it waits, the goroutine of its vote; while it is being
+// finished, that of its finish. conn.mu guards state, late, interrupt and gaveUp.
+type txn struct {
+	handle handle
+	public any // the handle as the client sent it
+	t      *dirstorage.Txn
+	state  txnState
+
+	failed error // what an operation met, told at the vote; t may be nil then
+	bytes  int64 // of records
+	undone []zodb.OID
+	blobs  []zodb.OID // whose blobs it stores
+	kinds  map[zodb.OID]stepKind
+
+	late      []*step                 // operations that came while it waits
+	interrupt context.CancelCauseFunc // of the wait
+	gaveUp    bool                    // the client aborted it while it waits
+	done      chan struct{}           // closed when the vote, or the finish, that goes on has ended
+	held      bool                    // counted as one that holds locks
+	timer     *time.Timer             // ends the connection
+}
+
+type txnState uint8
+
+const (
+	txnBegun     txnState = iota
+	txnWaiting            // its vote goes on
+	txnVoted              // its vote was answered without conflicts
+	txnFinishing          // its finish goes on
+)
+
+// Reasons to interrupt a vote.
+var (
+	errLate    = errors.New("another operation came while the vote waited")
+	errAborted = errors.New("the transaction was aborted")
+)
+
+// tpcBegin starts a transaction. What the storage has against it is told at the vote.
+func (c *conn) tpcBegin(r *request, a *arguments) error {
+	h, user, description := a.handle(0), a.meta(1), a.meta(2)
+	o := dirstorage.BeginOptions{TID: a.tidOr0(4)}
+	extension, err := extensionOf(a.get(3))
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	c.awaitFinish()
+	c.mu.Lock()
+	x := c.txn
+	c.mu.Unlock()
+	if x != nil {
+		if x.handle == h {
+			return r.answer(nil)
+		}
+		return r.fail(transactionError("a transaction is open already: one connection has one at a time"))
+	}
+	c.discardUpload()
+	x = &txn{handle: h, public: a.get(0), failed: err, kinds: make(map[zodb.OID]stepKind)}
+	if err == nil {
+		meta := zodb.TxnMeta{User: user, Description: description, Extension: extension}
+		x.t, x.failed = c.hub.storage.Begin(c.ctx, meta, o)
+	}
+	c.hub.stats.active.Add(1)
+	c.mu.Lock()
+	c.txn = x
+	c.mu.Unlock()
+	return r.answer(nil)
+}
+
+// extensionOf returns the pickle that is stored of an extension.
+func extensionOf(v any) ([]byte, error) {
+	switch e := v.(type) {
+	case nil:
+		return nil, nil
+	case []byte:
+		return e, nil
+	case wire.Dict:
+		b, err := wire.PickleDict(e, zodb.MaxMetaLen)
+		if err != nil {
+			return nil, &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the extension of the transaction cannot be stored: %v", err)}}
+		}
+		return b, nil
+	}
+	return nil, &pythonError{classStorage, wire.Tuple{"the extension of the transaction is no dictionary"}}
+}
+
+// awaitFinish waits until a finish that goes on has ended: what comes behind it
+// takes effect behind it.
+func (c *conn) awaitFinish() {
+	c.mu.Lock()
+	x := c.txn
+	finishing := x != nil && x.state == txnFinishing
+	c.mu.Unlock()
+	if finishing {
+		c.out.kick()
+		<-x.done
+	}
+}
+
+// current returns the open transaction if it is the one that is named. The
+// error says which two do not fit.
+func (c *conn) current(a *arguments, i int) (*txn, error) {
+	h := a.handle(i)
+	if a.err != nil {
+		return nil, &typeError{a.err.Error()}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.txn == nil {
+		return nil, transactionError(nil, a.get(i))
+	}
+	if c.txn.handle != h {
+		return nil, transactionError(c.txn.public, a.get(i))
+	}
+	return c.txn, nil
+}
+
+// vote answers when the transaction can be finished without fail, with the oids
+// whose records are not what the client sent; or with its conflicts.
+func (c *conn) vote(r *request, a *arguments) error {
+	c.awaitFinish()
+	x, err := c.current(a, 0)
+	if err != nil {
+		return r.fail(err)
+	}
+	c.mu.Lock()
+	state := x.state
+	if state == txnBegun {
+		// Until the vote waits, what interrupts it needs no more than to be noted.
+		x.state, x.done, x.interrupt = txnWaiting, make(chan struct{}), func(error) {}
+	}
+	c.mu.Unlock()
+	switch state {
+	case txnWaiting:
+		return r.fail(transactionError("Already voting (waiting)"))
+	case txnVoted:
+		return r.fail(transactionError("Already voting (locked)"))
+	}
+	r.keep()
+	c.beside(func() error { return c.runVote(r, x) })
+	return nil
+}
+
+func (c *conn) runVote(r *request, x *txn) error {
+	defer close(x.done)
+	h := c.hub
+	begun := h.clock()
+	h.stats.waiting.Add(1)
+	err := c.tryVote(x)
+	h.stats.waiting.Add(-1)
+	c.srv.o.Observer.Voted(h.name, h.clock().Sub(begun))
+
+	var conflicts *dirstorage.ConflictsError
+	var answer any
+	if err == nil {
+		answer = oidList(x.undone)
+	} else if errors.As(err, &conflicts) {
+		c.srv.o.Observer.Conflicted(h.name)
+		answer, err = c.conflictRecords(x, conflicts)
+	}
+	c.mu.Lock()
+	if err == nil && x.gaveUp {
+		err = errAborted
+	}
+	if err != nil {
+		c.mu.Unlock()
+		c.forget(x)
+		if errors.Is(err, zodb.ErrConflict) {
+			h.stats.conflicts.Add(1)
+		}
+		return r.fail(err)
+	}
+	c.hold(x)
+	x.state = txnVoted
+	if conflicts != nil {
+		x.state = txnBegun
+	}
+	drained := c.draining && x.state == txnBegun
+	c.mu.Unlock()
+	if err := r.answer(answer); err != nil || !drained {
+		return err
+	}
+	return ErrClosed
+}
+
+func oidList(oids []zodb.OID) wire.List {
+	list := make(wire.List, len(oids))
+	for i, oid := range oids {
+		list[i] = oid
+	}
+	return list
+}
+
+// tryVote votes, again from the start when an operation comes in between.
+func (c *conn) tryVote(x *txn) error {
+	for {
+		ctx, cancel := context.WithCancelCause(c.ctx)
+		c.mu.Lock()
+		x.interrupt = cancel
+		late, gaveUp := x.late, x.gaveUp
+		x.late = nil
+		c.mu.Unlock()
+		for _, st := range late {
+			c.do(x, st)
+		}
+		err := x.failed
+		switch {
+		case gaveUp:
+			err = errAborted
+		case err == nil:
+			err = x.t.Vote(ctx)
+		}
+		interrupted := context.Cause(ctx)
+		cancel(nil)
+		if err != nil && errors.Is(interrupted, errLate) && (errors.Is(err, errLate) || errors.Is(err, context.Canceled)) {
+			continue
+		}
+		if err != nil && errors.Is(interrupted, errAborted) {
+			return errAborted
+		}
+		return err
+	}
+}
+
+// hold counts a transaction that holds locks, and limits the time for it. conn.mu
+// must be held.
+func (c *conn) hold(x *txn) {
+	if x.held {
+		return
+	}
+	x.held = true
+	h := c.hub
+	if h.stats.holding.Add(1) == 1 {
+		h.stats.lockTime.Store(h.clock().UnixNano())
+	}
+	if limit := c.srv.o.TransactionTimeout; limit > 0 {
+		x.timer = time.AfterFunc(limit, func() {
+			c.srv.o.Observer.Refused("timeout")
+			err := fmt.Errorf("Transaction timeout after %g seconds", limit.Seconds())
+			c.log().Error(err.Error(), "logger", "ZEO.StorageServer", "level", "CRITICAL")
+			c.end(err)
+		})
+	}
+}
+
+// forget ends a transaction that was not finished: its locks are free when it
+// returns.
+func (c *conn) forget(x *txn) {
+	if x.t != nil {
+		if err := x.t.Abort(); err != nil {
+			c.log().Warn("what an aborted transaction left is removed at the next open", "err", err)
+		}
+	}
+	c.closeTxn(x)
+}
+
+// closeTxn is the end of every transaction.
+func (c *conn) closeTxn(x *txn) {
+	c.mu.Lock()
+	if c.txn == x {
+		c.txn = nil
+	}
+	c.mu.Unlock()
+	if x.timer != nil {
+		x.timer.Stop()
+	}
+	h := c.hub
+	if x.held && h.stats.holding.Add(-1) == 0 {
+		h.stats.lockTime.Store(0)
+	}
+	h.stats.active.Add(-1)
+}
+
+// conflictRecords returns what the client needs to resolve the conflicts, or
+// the error if one of them is none that can be resolved.
+func (c *conn) conflictRecords(x *txn, all *dirstorage.ConflictsError) (wire.List, error) {
+	var list wire.List
+	for _, e := range all.Conflicts {
+		if e.Read || x.kinds[e.OID] == stepDelete {
+			found, err := c.hub.storage.Exists(c.ctx, e.OID)
+			if err != nil {
+				return nil, err
+			}
+			if !found {
+				return nil, &zodb.KeyError{OID: e.OID}
+			}
+			return nil, e
+		}
+		data, err := x.t.Data(e.OID)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, wire.Dict{{Key: "oid", Value: e.OID}, {Key: "serials", Value: wire.Tuple{e.Current, e.Serial}}, {Key: "data", Value: data}})
+	}
+	return list, nil
+}
+
+// tpcFinish commits. The answer, and what others are told, is sent by the committer.
+func (c *conn) tpcFinish(r *request, a *arguments) error {
+	c.awaitFinish()
+	x, err := c.current(a, 0)
+	if err != nil {
+		return r.answerNone(err)
+	}
+	c.mu.Lock()
+	state := x.state
+	if state == txnVoted {
+		x.state, x.done = txnFinishing, make(chan struct{})
+	}
+	c.mu.Unlock()
+	if state != txnVoted {
+		return r.fail(&pythonError{classAssertion, wire.Tuple{}})
+	}
+	r.keep()
+	c.beside(func() error { return c.runFinish(r, x) })
+	return nil
+}
+
+// answerNone answers None to a call about a transaction that is not open; other
+// errors are told.
+func (r *request) answerNone(err error) error {
+	if e, ok := errors.AsType[*pythonError](err); ok && e.class == classTransaction {
+		return r.answer(nil)
+	}
+	return r.fail(err)
+}
+
+func (c *conn) runFinish(r *request, x *txn) error {
+	defer close(x.done)
+	h := c.hub
+	begun := h.clock()
+	oids := x.t.OIDs()
+	var sent error
+	_, err := x.t.Finish(c.ctx, func(tid zodb.TID) {
+		if h.blobs != nil {
+			h.blobs.share(append(x.blobs, x.undone...), tid)
+		}
+		h.stats.commits.Add(1)
+		h.announce(announcement{tid: tid, oids: oids, committer: c, last: func() {
+			c.call("info", h.size())
+			sent = r.answer(tid)
+		}})
+		c.out.kick()
+	})
+	c.closeTxn(x)
+	if err != nil {
+		sent = r.fail(err)
+	}
+	if h.blobs != nil {
+		h.blobs.tidy()
+	}
+	c.srv.o.Observer.Committed(h.name, h.clock().Sub(begun))
+	c.mu.Lock()
+	drained := c.draining
+	c.mu.Unlock()
+	if sent == nil && drained {
+		if err := c.out.flush(); err != nil {
+			return err
+		}
+		return ErrClosed
+	}
+	return sent
+}
+
+// tpcAbort never fails. Clients call it after every error, also with a
+// transaction that was never begun here.
+func (c *conn) tpcAbort(r *request, a *arguments) error {
+	c.awaitFinish()
+	x, err := c.current(a, 0)
+	if err != nil {
+		return r.answerNone(err)
+	}
+	c.discardUpload()
+	c.mu.Lock()
+	waiting := x.state == txnWaiting
+	if waiting {
+		x.gaveUp = true
+		x.interrupt(errAborted)
+	}
+	c.mu.Unlock()
+	if waiting {
+		c.out.kick()
+		<-x.done
+	} else {
+		c.forget(x)
+	}
+	c.hub.stats.aborts.Add(1)
+	c.srv.o.Observer.Aborted(c.hub.name)
+	return r.answer(nil)
+}
+
+// abandon aborts what the end of the connection leaves open. Nobody uses the
+// connection any more.
+func (c *conn) abandon() {
+	c.discardUpload()
+	c.mu.Lock()
+	x := c.txn
+	c.mu.Unlock()
+	if x == nil {
+		return
+	}
+	c.forget(x)
+	c.hub.stats.aborts.Add(1)
+	c.srv.o.Observer.Aborted(c.hub.name)
+}

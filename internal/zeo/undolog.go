@@ -1,0 +1,132 @@
+package zeo
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// undoID names a transaction in the undo log.
+func undoID(tid zodb.TID) []byte { return []byte(base64.StdEncoding.EncodeToString(tid.Bytes())) }
+
+func parseUndoID(id []byte) (zodb.TID, bool) {
+	b, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(id)))
+	if err != nil || len(b) != 8 {
+		return 0, false
+	}
+	return zodb.TIDFromBytes(b), true
+}
+
+// maxUndoEntries bounds one answer.
+const maxUndoEntries = 100_000
+
+func (c *conn) undoLog(r *request, a *arguments) error {
+	return c.undoEntries(r, a, a.integer(0, 0), a.integer(1, -20), nil, true)
+}
+
+func (c *conn) undoInfo(r *request, a *arguments) error {
+	return c.undoEntries(r, a, a.integer(0, 0), a.integer(1, -20), a.dict(2), false)
+}
+
+// undoEntries lists the transactions that can be undone, newest first: those
+// with first <= index < last, or, if last is negative, -last ones from first on.
+func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wire.Dict, extensionWins bool) error {
+	if last < 0 {
+		last = first - last
+	}
+	last = min(last, max(first, 0)+maxUndoEntries)
+	return c.read(r, a, func(ctx context.Context) (any, error) {
+		s := c.hub.storage
+		if !c.hub.full {
+			return wire.Tuple{}, nil
+		}
+		list := wire.List{}
+		i := 0
+		for e, err := range s.UndoLog(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			if i >= last {
+				break
+			}
+			if !e.Undoable {
+				continue
+			}
+			d := wire.Dict{
+				{Key: "id", Value: undoID(e.TID)}, {Key: "time", Value: unixTime(e.TID)},
+				{Key: "user_name", Value: nonNil(e.User)}, {Key: "description", Value: nonNil(e.Description)},
+			}
+			d = merged(d, wire.UnpickleDict(e.Extension), extensionWins)
+			if !matches(d, filter) {
+				continue
+			}
+			if i++; i <= first {
+				continue
+			}
+			size, err := s.TransactionSize(ctx, e.Transaction)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, merged(d, wire.Dict{{Key: "size", Value: size}}, false))
+		}
+		return list, nil
+	})
+}
+
+// matches reports whether an entry has all values that a filter asks for.
+func matches(entry, filter wire.Dict) bool {
+	for _, want := range filter {
+		key, ok := want.Key.(string)
+		if !ok || !equal(entry.Get(key), want.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// equal compares a value with what a filter wants. Text never equals bytes; a
+// Prefix is a path that the value lies at or below.
+func equal(have, want any) bool {
+	switch w := want.(type) {
+	case wire.Prefix:
+		switch h := have.(type) {
+		case string:
+			return below(h, w)
+		case []byte:
+			return below(string(h), w)
+		}
+		return false
+	case []byte:
+		h, ok := have.([]byte)
+		return ok && bytes.Equal(h, w)
+	case string, bool, int64, float64, nil:
+		return have == want
+	}
+	return false
+}
+
+// below reports whether the parts of a path begin with those of a prefix. What
+// follows the last blank of the last part that is compared, such as a user's
+// name, does not count.
+func below(path string, p wire.Prefix) bool {
+	parts := strings.Split(path, "/")
+	if len(parts) < len(p.Path) {
+		return false
+	}
+	parts = parts[:len(p.Path)]
+	if n := len(parts); n > 0 {
+		if i := strings.LastIndexByte(parts[n-1], ' '); i >= 0 {
+			parts[n-1] = parts[n-1][:i]
+		}
+	}
+	for i, part := range parts {
+		if part != p.Path[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,141 @@
+package zeo
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+)
+
+// upload is a blob that is being received.
+type upload struct {
+	x    *txn
+	blob *dirstorage.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
+	size int64
+}
+
+// discardUpload drops a blob that was received in part.
+func (c *conn) discardUpload() {
+	if c.upload == nil {
+		return
+	}
+	if c.upload.blob != nil {
+		if err := c.upload.blob.Abort(); err != nil {
+			c.log().Warn("what a broken upload left is removed at the next open", "err", err)
+		}
+	}
+	c.upload = nil
+}
+
+func (c *conn) storeBlobStart(r *request, _ *arguments) error {
+	c.awaitFinish()
+	c.mu.Lock()
+	x := c.txn
+	usable := x != nil && x.state == txnBegun
+	c.mu.Unlock()
+	switch {
+	case c.upload != nil:
+		return protocolError("storeBlobStart while another blob is being sent")
+	case !usable:
+		return r.fail(transactionError(nil, nil))
+	}
+	c.upload = &upload{x: x}
+	if x.failed == nil {
+		c.upload.blob, x.failed = x.t.BeginBlob()
+	}
+	return r.answer(nil)
+}
+
+// storeBlobChunk writes a piece. The reader waits for the disk, and so does the
+// client behind TCP's window: that is the flow control.
+func (c *conn) storeBlobChunk(r *request, a *arguments) error {
+	piece := a.bytes(0)
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	u := c.upload
+	if u == nil {
+		return protocolError("storeBlobChunk without storeBlobStart")
+	}
+	u.size += int64(len(piece))
+	if limit := c.srv.o.Limits.Blob; u.size > limit && u.blob != nil {
+		c.srv.o.Observer.Refused("blob")
+		c.failUpload(&pythonError{classStorage, wire.Tuple{fmt.Sprintf("a blob of more than %d bytes, which is the limit max-blob of the server", limit)}})
+	}
+	if u.blob != nil {
+		if _, err := u.blob.Write(piece); err != nil {
+			c.failUpload(err)
+		}
+	}
+	return r.answer(nil)
+}
+
+// failUpload keeps what is wrong for the vote; the rest of the blob is dropped.
+func (c *conn) failUpload(err error) {
+	u := c.upload
+	if u.x.failed == nil {
+		u.x.failed = err
+	}
+	if err := u.blob.Abort(); err != nil {
+		c.log().Warn("what a broken upload left is removed at the next open", "err", err)
+	}
+	u.blob = nil
+}
+
+func (c *conn) storeBlobEnd(r *request, a *arguments) error {
+	u := c.upload
+	if u == nil {
+		return protocolError("storeBlobEnd without storeBlobStart")
+	}
+	st := &step{kind: stepBlob, oid: a.oid(0), serial: a.tidOr0(1), data: a.bytes(2)}
+	if u.blob == nil { // x.failed says why
+		c.upload = nil
+		return c.operate(r, a, 3, st)
+	}
+	st.blob.Staged = u.blob
+	err := c.operate(r, a, 3, st)
+	c.upload = nil // the writer belongs to the transaction now, or goes with it
+	return err
+}
+
+// storeBlobShared takes a file that the client put into the shared directory.
+func (c *conn) storeBlobShared(r *request, a *arguments) error {
+	name := a.text(3)
+	st := &step{kind: stepBlob, oid: a.oid(0), serial: a.tidOr0(1), data: a.bytes(2)}
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	if err := checkSharedName(name); err != nil {
+		return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{err.Error()}})
+	}
+	if c.hub.blobs == nil {
+		return r.fail(&pythonError{classStorage, wire.Tuple{"this server shares no blob directory: set shared_blob_dir to false in the client, or blob-dir in the server"}})
+	}
+	path, err := c.hub.blobs.uploaded(st.oid, name)
+	if err != nil {
+		c.mu.Lock()
+		x := c.txn
+		c.mu.Unlock()
+		if x != nil && x.failed == nil {
+			x.failed = err
+		}
+	}
+	st.blob.Path = path
+	return c.operate(r, a, 4, st)
+}
+
+// checkSharedName refuses what is no name of an upload, as clients choose them.
+func checkSharedName(name string) error {
+	stem := strings.TrimSuffix(name, ".tmp")
+	if stem == name && len(name) > 0 {
+		stem = strings.TrimSuffix(name[:len(name)-1], ".tmp")
+		if stem == name[:len(name)-1] {
+			stem = name
+		}
+	}
+	if stem == name || strings.ContainsAny(name, "/\\\x00") {
+		return fmt.Errorf("%q is no name of an uploaded blob", name)
+	}
+	return nil
+}

@@ -1,0 +1,796 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+)
+
+// unpickler runs a pickle. Its stack and memo hold, besides Values,
+//
+//	*node   a list, dict, set or Prefix, which may still grow
+//	class   one of the callables that are known
+//	opaque  an object that is not to be had (lenient only)
+//
+// which settle replaces at the end.
+type unpickler struct {
+	data []byte
+	pos  int
+	// lenient reads what Python has stored in files: all opcodes up to protocol 5,
+	// and objects of unknown classes, as opaque.
+	lenient bool
+
+	stack []any
+	marks []int // heights of the stack at the open MARKs
+
+	// memo holds the indexes that are used one after the other, as all picklers
+	// do; far holds those that leave gaps, so that an index can't cost memory.
+	memo     []any
+	far      map[uint32]any
+	memoUsed int // where the memo was first used; -1 = not at all
+
+	values int // how many more may be made
+	visits int // how many more the settled value may have
+	bytes  int // how many more bytes the text and bytes in it may have
+
+	isMessage bool
+	id        idSpan // of a message
+
+	// The first memory of stack and marks, which is enough for nearly all messages.
+	firstStack [12]any
+	firstMarks [4]int
+}
+
+// idSpan is the place of the first element of the outermost tuple.
+type idSpan struct {
+	start, end int
+	whole      bool // the pickle was (first … t . and start, end are right
+}
+
+// node is a value that can still grow after it was put into the memo or on the stack.
+type node struct {
+	kind    nodeKind
+	items   []any // list, set
+	pairs   Dict  // dict
+	prefix  *Prefix
+	settled any
+}
+
+type nodeKind uint8
+
+const (
+	nodeList nodeKind = iota
+	nodeDict
+	nodeSet
+	nodeFrozen
+	nodePrefix
+)
+
+// opaque is an object that is not to be had.
+type opaque struct{}
+
+var errOpaque = errors.New("an object of an unknown class")
+
+func newUnpickler(data []byte) *unpickler {
+	n := len(data)
+	u := &unpickler{data: data, memoUsed: -1, values: valueLimit(n), visits: valueLimit(n), bytes: byteLimit(n)}
+	u.stack, u.marks = u.firstStack[:0], u.firstMarks[:0]
+	return u
+}
+
+// decodePickle decodes a message.
+func decodePickle(frame []byte) (Message, error) {
+	u := newUnpickler(frame)
+	u.isMessage = true
+	fields, err := u.runMessage()
+	if err != nil {
+		return Message{}, err
+	}
+	for i, v := range fields {
+		if fields[i], err = u.settle(v, 2); err != nil {
+			return Message{}, u.fail(err)
+		}
+	}
+	var m Message
+	if err := m.setFields(fields); err != nil {
+		return Message{}, err
+	}
+	if span := u.id; span.whole && (u.memoUsed < 0 || u.memoUsed >= span.end) {
+		m.RawID = frame[span.start:span.end:span.end]
+	} else if m.RawID, err = (pickler{}).append(nil, m.ID, 2); err != nil {
+		return Message{}, fmt.Errorf("id: %w", err)
+	}
+	return m, nil
+}
+
+// runMessage returns the elements of the outermost tuple or list, not yet settled.
+func (u *unpickler) runMessage() ([]any, error) {
+	v, err := u.run()
+	if err != nil {
+		return nil, err
+	}
+	if u.id.whole {
+		return u.stack, nil
+	}
+	items, ok := sequence(v)
+	if !ok {
+		return nil, errFields
+	}
+	return items, nil
+}
+
+// sequence returns the items of a tuple or list.
+func sequence(v any) ([]any, bool) {
+	switch v := v.(type) {
+	case Tuple:
+		return v, true
+	case *node:
+		if v.kind == nodeList {
+			return v.items, true
+		}
+	}
+	return nil, false
+}
+
+func (u *unpickler) fail(err error) error {
+	return fmt.Errorf("pickle, byte %d: %w", u.pos, err)
+}
+
+var (
+	errTruncated = errors.New("truncated")
+	errMany      = errors.New("too many values")
+	errLong      = errors.New("too much text")
+	errDeep      = errors.New("too deep")
+	errUnderflow = errors.New("stack underflow")
+	errNoMark    = errors.New("no mark on the stack")
+	errText      = errors.New("text that is not UTF-8")
+	errASCII     = errors.New("string that is not ASCII")
+	errType      = errors.New("an operation on a value of the wrong type")
+	errMemo      = errors.New("nothing at this place of the memo")
+	errKey       = errors.New("a key or an element of a set that can change")
+	errClass     = errors.New("a class where a value has to be")
+	errOpcode    = errors.New("unknown opcode")
+	errStop      = errors.New("stops with other than one value on the stack")
+	errProtocol  = errors.New("unknown protocol")
+)
+
+// run reads the pickle up to its STOP and returns its value. For a message of the usual
+// form it leaves the elements of the outermost tuple on the stack.
+func (u *unpickler) run() (any, error) {
+	for {
+		if u.pos >= len(u.data) {
+			return nil, u.fail(errTruncated)
+		}
+		op := u.data[u.pos]
+		u.pos++
+		if op == opSTOP {
+			if len(u.stack) != 1 || len(u.marks) != 0 {
+				return nil, u.fail(errStop)
+			}
+			return u.stack[0], nil
+		}
+		if u.isMessage && len(u.marks) <= 1 && u.isWhole(op) {
+			return nil, nil
+		}
+		if err := u.step(op); err != nil {
+			u.pos--
+			return nil, u.fail(fmt.Errorf("opcode %#02x: %w", op, err))
+		}
+		if u.isMessage && len(u.marks) == 1 && len(u.stack) == 1 && u.marks[0] == 0 {
+			u.id.end = u.pos
+		}
+	}
+}
+
+// isWhole notes where the id of a message starts, and reports whether op is the end of the
+// outermost tuple, so that there is no need to make it.
+func (u *unpickler) isWhole(op byte) bool {
+	m := &u.id
+	switch op {
+	case opMARK:
+		if len(u.stack) == 0 && len(u.marks) == 0 {
+			m.start = u.pos
+		}
+	case opTUPLE:
+		m.whole = len(u.marks) == 1 && u.marks[0] == 0 && u.pos < len(u.data) && u.data[u.pos] == opSTOP
+	}
+	return m.whole
+}
+
+// take returns the next n bytes.
+func (u *unpickler) take(n int64) ([]byte, error) {
+	if n < 0 || n > int64(len(u.data)-u.pos) {
+		return nil, errTruncated
+	}
+	end := u.pos + int(n)
+	b := u.data[u.pos:end:end]
+	u.pos = end
+	return b, nil
+}
+
+// counted returns what follows its length in size bytes, little-endian.
+func (u *unpickler) counted(size int64) ([]byte, error) {
+	n, err := u.uint(size)
+	if err != nil {
+		return nil, err
+	}
+	if n > math.MaxInt64 {
+		return nil, errTruncated
+	}
+	return u.take(int64(n))
+}
+
+// uint returns a number of size bytes, little-endian.
+func (u *unpickler) uint(size int64) (uint64, error) {
+	b, err := u.take(size)
+	if err != nil {
+		return 0, err
+	}
+	var n uint64
+	for i, c := range b {
+		n |= uint64(c) << (8 * i)
+	}
+	return n, nil
+}
+
+// line returns the bytes up to the end of the line.
+func (u *unpickler) line() ([]byte, error) {
+	n := bytes.IndexByte(u.data[u.pos:], '\n')
+	if n < 0 {
+		return nil, errTruncated
+	}
+	b, err := u.take(int64(n))
+	u.pos++
+	return b, err
+}
+
+// charge counts n values that are made.
+func (u *unpickler) charge(n int) error {
+	if n > u.values {
+		return errMany
+	}
+	u.values -= n
+	return nil
+}
+
+func (u *unpickler) push(v any) error {
+	u.stack = append(u.stack, v)
+	return u.charge(1)
+}
+
+// fence is the height below which nothing may be popped.
+func (u *unpickler) fence() int {
+	if len(u.marks) == 0 {
+		return 0
+	}
+	return u.marks[len(u.marks)-1]
+}
+
+// pop removes the n uppermost values. The slice is good until the next push.
+func (u *unpickler) pop(n int) ([]any, error) {
+	height := len(u.stack) - n
+	if height < u.fence() {
+		return nil, errUnderflow
+	}
+	vs := u.stack[height:]
+	u.stack = u.stack[:height]
+	return vs, nil
+}
+
+// top returns the uppermost value, which stays on the stack.
+func (u *unpickler) top() (any, error) {
+	if len(u.stack) <= u.fence() {
+		return nil, errUnderflow
+	}
+	return u.stack[len(u.stack)-1], nil
+}
+
+// copied returns a copy of values on the stack.
+func copied(vs []any) []any {
+	out := make([]any, len(vs))
+	copy(out, vs)
+	return out
+}
+
+// popMark removes everything above the uppermost mark and the mark. The slice
+// is good until the next push.
+func (u *unpickler) popMark() ([]any, error) {
+	if len(u.marks) == 0 {
+		return nil, errNoMark
+	}
+	height := u.fence()
+	vs := u.stack[height:]
+	u.stack = u.stack[:height]
+	u.marks = u.marks[:len(u.marks)-1]
+	return vs, nil
+}
+
+// step does what an opcode says.
+func (u *unpickler) step(op byte) error {
+	switch op {
+	case opPROTO:
+		return u.proto()
+	case opMARK:
+		// Open marks are bound like the depth: each stands for something that is not yet closed.
+		if len(u.marks) >= maxDepth {
+			return errDeep
+		}
+		u.marks = append(u.marks, len(u.stack))
+		return nil
+
+	case opNONE:
+		return u.push(nil)
+	case opNEWTRUE:
+		return u.push(true)
+	case opNEWFALSE:
+		return u.push(false)
+	case opBININT1:
+		return u.pushUint(1)
+	case opBININT2:
+		return u.pushUint(2)
+	case opBININT:
+		n, err := u.uint(4)
+		if err != nil {
+			return err
+		}
+		return u.push(int64(int32(n)))
+	case opLONG1:
+		return u.pushLong(1)
+	case opLONG4:
+		return u.pushLong(4)
+	case opBINFLOAT:
+		b, err := u.take(8)
+		if err != nil {
+			return err
+		}
+		return u.push(math.Float64frombits(binary.BigEndian.Uint64(b)))
+
+	case opBINUNICODE:
+		return u.pushText(4)
+	case opSHORT_BINBYTES:
+		return u.pushBytes(1)
+	case opBINBYTES:
+		return u.pushBytes(4)
+	case opSHORT_BINSTR:
+		return u.pushString(1)
+	case opBINSTRING:
+		return u.pushString(4)
+
+	case opEMPTY_TUPLE:
+		return u.push(emptyTuple)
+	case opTUPLE1, opTUPLE2, opTUPLE3:
+		vs, err := u.pop(int(op-opTUPLE1) + 1)
+		if err != nil {
+			return err
+		}
+		return u.push(Tuple(copied(vs)))
+	case opTUPLE:
+		vs, err := u.popMark()
+		if err != nil {
+			return err
+		}
+		if len(vs) == 0 {
+			return u.push(emptyTuple)
+		}
+		return u.push(Tuple(copied(vs)))
+
+	case opEMPTY_LIST:
+		return u.push(&node{kind: nodeList})
+	case opLIST:
+		vs, err := u.popMark()
+		if err != nil {
+			return err
+		}
+		return u.push(&node{kind: nodeList, items: copied(vs)})
+	case opAPPEND:
+		vs, err := u.pop(1)
+		if err != nil {
+			return err
+		}
+		return u.extend(nodeList, vs)
+	case opAPPENDS:
+		vs, err := u.popMark()
+		if err != nil {
+			return err
+		}
+		return u.extend(nodeList, vs)
+
+	case opEMPTY_DICT:
+		return u.push(&node{kind: nodeDict})
+	case opDICT:
+		vs, err := u.popMark()
+		if err != nil {
+			return err
+		}
+		d := &node{kind: nodeDict}
+		if err := d.setItems(vs); err != nil {
+			return err
+		}
+		return u.push(d)
+	case opSETITEM:
+		vs, err := u.pop(2)
+		if err != nil {
+			return err
+		}
+		return u.update(vs)
+	case opSETITEMS:
+		vs, err := u.popMark()
+		if err != nil {
+			return err
+		}
+		return u.update(vs)
+
+	case opPUT, opBINPUT, opLONG_BINPUT, opGET, opBINGET, opLONG_BINGET:
+		return u.stepMemo(op)
+	case opGLOBAL:
+		return u.global()
+	case opREDUCE:
+		return u.reduce()
+	case opNEWOBJ:
+		return u.newObject(1)
+	case opBUILD:
+		return u.build()
+	}
+	if u.lenient {
+		return u.stepStored(op)
+	}
+	return errOpcode
+}
+
+func (u *unpickler) proto() error {
+	n, err := u.uint(1)
+	if err != nil {
+		return err
+	}
+	if n > 5 || n > 3 && !u.lenient {
+		return errProtocol
+	}
+	return nil
+}
+
+func (u *unpickler) pushUint(size int64) error {
+	n, err := u.uint(size)
+	if err != nil {
+		return err
+	}
+	return u.push(int64(n))
+}
+
+// pushLong pushes an integer in two's complement, little-endian.
+func (u *unpickler) pushLong(size int64) error {
+	b, err := u.counted(size)
+	if err != nil {
+		return err
+	}
+	// The length of LONG4 has a sign.
+	if len(b) > math.MaxInt32 {
+		return errTruncated
+	}
+	for len(b) > 8 && (b[len(b)-1] == 0 && b[len(b)-2] < 0x80 || b[len(b)-1] == 0xff && b[len(b)-2] >= 0x80) {
+		b = b[:len(b)-1] // only repeats the sign
+	}
+	if len(b) > 8 {
+		return u.push(bigInt(b))
+	}
+	var n uint64
+	for i, c := range b {
+		n |= uint64(c) << (8 * i)
+	}
+	unused := 64 - 8*len(b)
+	return u.push(int64(n<<unused) >> unused)
+}
+
+// bigInt is the opposite of twosComplement.
+func bigInt(b []byte) *big.Int {
+	digits := slices.Clone(b)
+	slices.Reverse(digits)
+	negative := digits[0] >= 0x80
+	if negative {
+		for i := range digits {
+			digits[i] = ^digits[i]
+		}
+	}
+	v := new(big.Int).SetBytes(digits)
+	if negative {
+		v.Not(v)
+	}
+	return v
+}
+
+func (u *unpickler) pushText(size int64) error {
+	b, err := u.counted(size)
+	if err != nil {
+		return err
+	}
+	if !validText(b, true) {
+		return errText
+	}
+	return u.push(boxText(b))
+}
+
+func (u *unpickler) pushBytes(size int64) error {
+	b, err := u.counted(size)
+	if err != nil {
+		return err
+	}
+	return u.push(b)
+}
+
+// pushString pushes a string of Python 2. In messages that is ASCII text.
+func (u *unpickler) pushString(size int64) error {
+	b, err := u.counted(size)
+	if err != nil {
+		return err
+	}
+	if size == 4 && len(b) > math.MaxInt32 {
+		return errTruncated // the length has a sign
+	}
+	if u.lenient {
+		return u.push(storedString(b))
+	}
+	if !asciiText(b) {
+		return errASCII
+	}
+	return u.push(boxText(b))
+}
+
+// extend adds to the list, or set, on top of the stack.
+func (u *unpickler) extend(kind nodeKind, vs []any) error {
+	v, err := u.top()
+	if err != nil {
+		return err
+	}
+	switch n := v.(type) {
+	case *node:
+		if n.kind == kind {
+			n.items = append(n.items, vs...)
+			return nil
+		}
+	case opaque:
+		return nil
+	}
+	return errType
+}
+
+// update adds pairs to the dict on top of the stack.
+func (u *unpickler) update(vs []any) error {
+	v, err := u.top()
+	if err != nil {
+		return err
+	}
+	switch n := v.(type) {
+	case *node:
+		return n.setItems(vs)
+	case opaque:
+		return nil
+	}
+	return errType
+}
+
+// setItems adds key, value, key, value, … to a dict.
+func (n *node) setItems(vs []any) error {
+	if n.kind != nodeDict || len(vs)%2 != 0 {
+		return errType
+	}
+	n.pairs = slices.Grow(n.pairs, len(vs)/2)
+	for i := 0; i < len(vs); i += 2 {
+		n.pairs = append(n.pairs, Pair{Key: vs[i], Value: vs[i+1]})
+	}
+	return nil
+}
+
+// stepMemo does the opcodes of the memo.
+func (u *unpickler) stepMemo(op byte) error {
+	if u.memoUsed < 0 {
+		u.memoUsed = u.pos - 1
+	}
+	index, err := u.memoIndex(op)
+	if err != nil {
+		return err
+	}
+	switch op {
+	case opGET, opBINGET, opLONG_BINGET:
+		v, ok := u.get(index)
+		if !ok {
+			return errMemo
+		}
+		return u.push(v)
+	}
+	v, err := u.top()
+	if err != nil {
+		return err
+	}
+	return u.put(index, v)
+}
+
+func (u *unpickler) memoIndex(op byte) (uint32, error) {
+	switch op {
+	case opPUT, opGET:
+		b, err := u.line()
+		if err != nil {
+			return 0, err
+		}
+		n, err := strconv.ParseUint(string(b), 10, 32)
+		return uint32(n), err
+	case opBINPUT, opBINGET:
+		n, err := u.uint(1)
+		return uint32(n), err
+	}
+	n, err := u.uint(4)
+	return uint32(n), err
+}
+
+// unset is a hole in the memo.
+type unset struct{}
+
+// put sets a place of the memo.
+func (u *unpickler) put(index uint32, v any) error {
+	switch i := int(index); {
+	case i < len(u.memo):
+		u.memo[i] = v
+		return nil
+	case i == len(u.memo):
+		u.memo = append(u.memo, v)
+	case i == len(u.memo)+1: // Python 2 counts from 1
+		u.memo = append(u.memo, unset{}, v)
+	default:
+		if u.far == nil {
+			u.far = make(map[uint32]any)
+		}
+		u.far[index] = v
+	}
+	return u.charge(1)
+}
+
+// get returns a place of the memo.
+func (u *unpickler) get(index uint32) (any, bool) {
+	if int(index) < len(u.memo) {
+		if _, hole := u.memo[index].(unset); !hole {
+			return u.memo[index], true
+		}
+	}
+	v, ok := u.far[index]
+	return v, ok
+}
+
+// settle returns v, which lies at this depth, as a Value, with everything in it settled,
+// too. It goes through shared values each time, without making them again: the
+// number of visits is the number of values that whoever walks the result will see,
+// and a list that holds itself ends at the depth.
+func (u *unpickler) settle(v any, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, errDeep
+	}
+	if u.visits--; u.visits < 0 {
+		return nil, errMany
+	}
+	switch t := v.(type) {
+	case string:
+		return v, u.chargeBytes(len(t))
+	case []byte:
+		return v, u.chargeBytes(len(t))
+	case *big.Int:
+		return v, u.chargeBytes(t.BitLen() / 8)
+	case Tuple:
+		return v, u.settleAll(t, depth)
+	case *node:
+		return u.settleNode(t, depth)
+	// These were settled before and are met again in a shared tuple or node.
+	case List:
+		return v, u.settleAll(t, depth)
+	case Dict:
+		return v, u.settlePairs(t, depth)
+	case Set:
+		return v, u.settleAll(t.Items, depth)
+	case Prefix:
+		return v, u.chargePrefix(&t)
+	case class:
+		if u.lenient {
+			return nil, errOpaque
+		}
+		return nil, errClass
+	case opaque:
+		return nil, errOpaque
+	}
+	return v, nil
+}
+
+// chargeBytes counts n bytes of text or bytes.
+func (u *unpickler) chargeBytes(n int) error {
+	if n > u.bytes {
+		return errLong
+	}
+	u.bytes -= n
+	return nil
+}
+
+func (u *unpickler) settleAll(vs []any, depth int) error {
+	for i, v := range vs {
+		var err error
+		if vs[i], err = u.settle(v, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *unpickler) settleNode(n *node, depth int) (any, error) {
+	var err error
+	switch n.kind {
+	case nodeDict:
+		err = u.settlePairs(n.pairs, depth)
+	case nodePrefix:
+		if n.prefix == nil {
+			return nil, errClass
+		}
+		err = u.chargePrefix(n.prefix)
+	default:
+		err = u.settleAll(n.items, depth)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.settled == nil {
+		n.settled, err = n.value()
+	}
+	return n.settled, err
+}
+
+func (u *unpickler) settlePairs(pairs Dict, depth int) error {
+	for i := range pairs {
+		p := &pairs[i]
+		var err error
+		if p.Key, err = u.settle(p.Key, depth+1); err != nil {
+			return err
+		}
+		if !hashable(p.Key) {
+			return errKey
+		}
+		if p.Value, err = u.settle(p.Value, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *unpickler) chargePrefix(p *Prefix) error {
+	if u.visits -= len(p.Path); u.visits < 0 {
+		return errMany
+	}
+	for _, part := range p.Path {
+		if err := u.chargeBytes(len(part)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// value returns the Value of a node whose items are settled.
+func (n *node) value() (any, error) {
+	switch n.kind {
+	case nodeList:
+		if len(n.items) == 0 {
+			return emptyList, nil
+		}
+		return List(n.items), nil
+	case nodeDict:
+		if len(n.pairs) == 0 {
+			return emptyDict, nil
+		}
+		n.pairs = unique(n.pairs)
+		return n.pairs, nil
+	case nodePrefix:
+		return *n.prefix, nil
+	}
+	for _, item := range n.items {
+		if !hashable(item) {
+			return nil, errKey
+		}
+	}
+	return Set{Items: n.items, Frozen: n.kind == nodeFrozen}, nil
+}
