@@ -36,9 +36,12 @@ type crashCase struct {
 	seed   uint64
 	steps  int
 	every  int // crash at each of these operations
+	lanes  int // goroutines of a flush; 0 = one
 }
 
-func (c crashCase) String() string { return fmt.Sprintf("%s %s seed %d", c.class, c.format, c.seed) }
+func (c crashCase) String() string {
+	return fmt.Sprintf("%s %s seed %d lanes %d", c.class, c.format, c.seed, c.lanes)
+}
 
 // begin makes the storage and runs the scenario until the crash at an operation,
 // counted from when the HOME is there; 0 = there is none.
@@ -52,7 +55,11 @@ func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, err
 	if crashAt > 0 {
 		f.CrashAt(made + crashAt)
 	}
-	sc := &scenario{fs: f, o: scriptOptions(f), m: &model{}, rnd: rand.New(rand.NewPCG(c.seed, 0))}
+	o := scriptOptions(f)
+	if o.lanes = max(1, c.lanes); c.lanes > 0 {
+		o.lanesFrom = 1
+	}
+	sc := &scenario{fs: f, o: o, m: &model{}, rnd: rand.New(rand.NewPCG(c.seed, 0))}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := sc.run(ctx, c.steps)
@@ -77,11 +84,13 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	for i := range rounds(t, 1) {
 		seed := uint64(i) * 100
 		cases = append(cases,
-			crashCase{ClassFull, layout.Bushy, seed + 1, 30, every},
-			crashCase{ClassFull, layout.Chunky, seed + 2, 30, every},
-			crashCase{ClassFull, layout.Lawn, seed + 3, 30, every},
-			crashCase{ClassFull, layout.Flat, seed + 4, 30, every},
-			crashCase{ClassMinimal, layout.Bushy, seed + 5, 30, every},
+			crashCase{ClassFull, layout.Bushy, seed + 1, 30, every, 0},
+			crashCase{ClassFull, layout.Chunky, seed + 2, 30, every, 0},
+			crashCase{ClassFull, layout.Lawn, seed + 3, 30, every, 0},
+			crashCase{ClassFull, layout.Flat, seed + 4, 30, every, 0},
+			crashCase{ClassMinimal, layout.Bushy, seed + 5, 30, every, 0},
+			crashCase{ClassFull, layout.Chunky, seed + 6, 30, every, 3},
+			crashCase{ClassMinimal, layout.Lawn, seed + 7, 30, every, 2},
 		)
 	}
 	for _, c := range cases {

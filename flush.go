@@ -3,7 +3,6 @@ package dirstorage
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -158,7 +157,7 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 	newest := func(oid zodb.OID) zodb.TID { return pointers[place[oid]].tid }
 	lanes := 1
 	if files >= s.o.lanesFrom {
-		lanes = min(runtime.GOMAXPROCS(0), tree.MaxLanes)
+		lanes = s.o.lanes
 	}
 	// Syncing takes about a fifth of the time.
 	s.worker.progress.total.Store(int64(work+len(pointers)) * 5 / 4)

@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"runtime"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -64,7 +66,8 @@ type Options struct {
 	RetryInterval time.Duration
 
 	fs        vfs.FS // tests
-	lanesFrom int    // tests; from how many files on a flush is done by more than one goroutine
+	lanes     int    // tests; how many goroutines a flush has
+	lanesFrom int    // tests; from how many files on it has more than one
 }
 
 func (o Options) withDefaults() Options {
@@ -85,6 +88,10 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SpoolSize == 0 {
 		o.SpoolSize = 4 << 20
+	}
+	if o.lanes == 0 {
+		// Half of the processors are left to those who commit and read.
+		o.lanes = min(max(1, runtime.GOMAXPROCS(0)/2), tree.MaxLanes)
 	}
 	if o.lanesFrom == 0 {
 		o.lanesFrom = lanesFrom

@@ -23,6 +23,7 @@ var (
 	sustainedEach    = flag.Int("each", 5, "objects a transaction")
 	sustainedSize    = flag.Int("size", 800, "bytes a record")
 	sustainedRate    = flag.Int("rate", 0, "transactions a second that are asked for, over all writers; 0 = as many as there can be")
+	sustainedSet     = flag.String("set", "", "settings of the storage, section.option=value, with commas between them")
 	sustainedFormat  = flag.String("format", DefaultFormat, "format of the storage")
 )
 
@@ -33,7 +34,13 @@ var (
 func BenchmarkSustained(b *testing.B) {
 	for range b.N {
 		o := &observed{}
-		s, _ := newBenchStorageWith(b, map[string]string{"structure.format": *sustainedFormat}, Options{Observer: o})
+		set := map[string]string{"structure.format": *sustainedFormat}
+		for one := range strings.SplitSeq(*sustainedSet, ",") {
+			if key, value, ok := strings.Cut(one, "="); ok {
+				set[key] = value
+			}
+		}
+		s, _ := newBenchStorageWith(b, set, Options{Observer: o})
 		if err := s.WaitNormal(b.Context()); err != nil {
 			b.Fatal(err)
 		}

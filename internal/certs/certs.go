@@ -1,22 +1,131 @@
 package certs
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
 
 // Files are where the certificates of a server are.
 type Files struct {
 	Certificate, Key string // PEM; an empty Key means that the key is in the same file
 	Authenticate     string // a PEM file, or a directory of them, with who may connect
 	KeyPassword      string // empty: none
+
+	// Clock tells whether certificates and revocation lists have run out. Without it
+	// crypto/tls looks at the system's clock for certificates, and lists never run out.
+	Clock func() time.Time
 }
 
 // Server is the TLS side of a server, whose files can be read again.
-type Server struct{}
+type Server struct {
+	files   Files
+	reload  sync.Mutex // one Reload at a time
+	current atomic.Pointer[tls.Config]
+}
 
 // Load reads the files.
-func Load(f Files) (*Server, error) { return &Server{}, nil }
+func Load(f Files) (*Server, error) {
+	s := &Server{files: f}
+	if err := s.Reload(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
 
 // Config returns the configuration for connections that come in; it follows Reload.
-func (s *Server) Config() *tls.Config { return nil }
+func (s *Server) Config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return s.current.Load(), nil
+		},
+	}
+}
 
 // Reload reads the files again. If that fails, those from before stay in force.
-func (s *Server) Reload() error { return nil }
+// It may be called at any time.
+func (s *Server) Reload() error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	pair, err := KeyPair(s.files.Certificate, s.files.Key, s.files.KeyPassword)
+	if err != nil {
+		return fmt.Errorf("tls-certificate: %w", err)
+	}
+	if s.files.Authenticate == "" {
+		return errors.New("tls-authenticate: nothing says which clients are trusted")
+	}
+	t, err := readTrust(s.files.Authenticate)
+	if err != nil {
+		return fmt.Errorf("tls-authenticate: %w", err)
+	}
+	t.now = s.files.Clock
+	s.current.Store(&tls.Config{
+		MinVersion: tls.VersionTLS12, Time: s.files.Clock,
+		Certificates: []tls.Certificate{pair},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: t.pool(),
+		VerifyConnection:       t.verify,
+		SessionTicketsDisabled: true,
+	})
+	return nil
+}
+
+// KeyPair reads a certificate, with those that lead to its authority, and its
+// key, which is in the same file if key is empty. A key in the old encrypted form
+// of PEM (Proc-Type: 4,ENCRYPTED) is decrypted with password.
+func KeyPair(certificate, key, password string) (tls.Certificate, error) {
+	cert, err := vfs.ReadFile(certificate)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	secret := cert
+	if key == "" {
+		key = certificate
+	} else if secret, err = vfs.ReadFile(key); err != nil {
+		return tls.Certificate{}, err
+	}
+	if secret, err = decrypted(key, secret, password); err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(cert, secret)
+	if err != nil {
+		return pair, fmt.Errorf("%s: %w", certificate, err)
+	}
+	return pair, nil
+}
+
+// decrypted returns the first key of a PEM file, not encrypted. If there is none, the
+// text is returned as it is, for others to complain.
+func decrypted(name string, text []byte, password string) ([]byte, error) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "ENCRYPTED PRIVATE KEY" {
+			return nil, fmt.Errorf("%s: the key is encrypted as PKCS#8, which is not supported; "+
+				"convert it with openssl pkey -in %s -traditional -aes256 -out NEW, or leave out -aes256 and protect the file", name, name)
+		}
+		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			continue
+		}
+		//lint:ignore SA1019 the old form is what ZEO's users have; it protects little, but is better than no key at all
+		if !x509.IsEncryptedPEMBlock(block) {
+			return pem.EncodeToMemory(block), nil
+		}
+		if password == "" {
+			return nil, fmt.Errorf("%s: the key is encrypted and there is no password; set tls-key-password-file, or DIRSTORAGE_TLS_KEY_PASSWORD in the environment", name)
+		}
+		//lint:ignore SA1019 see above
+		der, err := x509.DecryptPEMBlock(block, []byte(password))
+		if err != nil {
+			return nil, fmt.Errorf("%s: the key can't be decrypted with the password: %w", name, err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: der}), nil
+	}
+	return text, nil
+}

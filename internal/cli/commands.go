@@ -13,6 +13,7 @@ var commands = []func(*env) *cobra.Command{
 	newShow,
 	newFiles,
 	newServe,
+	newConfig,
 	newSnapshot,
 	newBackup,
 	newRestore,

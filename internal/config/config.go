@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -26,13 +28,15 @@ type Config struct {
 	MaxBlob               int64
 	MaxQueue              int64
 	HelloTimeout          time.Duration
-	CacheSize             int64
+	CacheSize             int64  // negative: none
 	HTTPListen            string // empty: none
 	LogLevel, LogFormat   string
 	PidFile               string
 	DrainTimeout          time.Duration
 
 	Warnings []string // what was understood only in part, with its place
+
+	settings []Setting
 }
 
 // Storage is one storage that is served.
@@ -41,19 +45,204 @@ type Storage struct {
 	ReadOnly            bool
 }
 
-// AddFlags adds a flag for each setting.
-func AddFlags(f *pflag.FlagSet) {
-	f.StringArray("listen", []string{"127.0.0.1:8100"}, "")
-	f.StringArray("storage", nil, "")
+// Setting is one setting as it is in force.
+type Setting struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`  // never a secret
+	Source string `json:"source"` // "flag --listen", "/etc/d.toml:12", "default"
+	Help   string `json:"help"`
+}
+
+// Settings returns all settings in the order of the document; storage once for
+// each storage. The caller owns the slice.
+func (c *Config) Settings() []Setting {
+	return append([]Setting(nil), c.settings...)
+}
+
+// tls returns the files of TLS, to set one.
+func (c *Config) tls() *certs.Files {
+	if c.TLS == nil {
+		c.TLS = &certs.Files{}
+	}
+	return c.TLS
 }
 
 // Load puts the settings together: flags, the environment, the file, zeo.conf, defaults. home is the
-// HOME of the command line, empty if there is none.
+// HOME of the command line, empty if there is none. Errors are one or more [*Error], joined.
 func Load(f *pflag.FlagSet, home string, getenv func(string) string, readFile func(string) ([]byte, error)) (*Config, error) {
-	c := &Config{Create: true, Format: "chunky", Class: "Full", Announce: "pickle", TransactionTimeout: 5 * time.Minute,
-		InvalidationQueueSize: 1000, MaxMessage: 1 << 30, MaxConnections: 1000, MaxTransaction: 16 << 30, MaxBlob: 1 << 40, MaxQueue: 256 << 20,
-		HelloTimeout: 30 * time.Second, CacheSize: 64 << 20, LogLevel: "info", LogFormat: "text", DrainTimeout: 10 * time.Second}
-	c.Listen, _ = f.GetStringArray("listen")
-	c.Storages = []Storage{{Name: "1", Home: home}}
-	return c, nil
+	l := &loader{conf: &Config{}, settings: table(), home: home, getenv: getenv, readFile: readFile}
+	l.layers = append(l.layers, flagLayer(f, l.settings), l.environmentLayer())
+	l.readTOML()
+	l.readZEOConf()
+	l.layers = append(l.layers, l.foreignLayer(), defaultLayer(l.settings))
+	l.setAll()
+	l.setStorages()
+	l.finishTLS()
+	if len(l.errs) > 0 {
+		return nil, errors.Join(l.errs...)
+	}
+	l.describe()
+	return l.conf, nil
 }
+
+// value is what one place says about a setting.
+type value struct {
+	values []string
+	source string
+}
+
+// layer is what one place says, by name of the setting.
+type layer map[string]value
+
+// loader is one run of Load.
+type loader struct {
+	conf     *Config
+	settings []setting
+	home     string
+	getenv   func(string) string
+	readFile func(string) ([]byte, error)
+	layers   []layer // the first that has a setting counts
+
+	fileStorages []namedStorage // [[storage]] of the TOML file
+	zeoStorages  []namedStorage // storage sections of zeo.conf; Home is empty
+	storages     []namedStorage // those that are served
+	errs         []error
+}
+
+// fail notes an error; the others are looked for all the same.
+func (l *loader) fail(e *Error) { l.errs = append(l.errs, e) }
+
+// lookup returns what counts for a setting.
+func (l *loader) lookup(name string) (value, bool) {
+	for _, layer := range l.layers {
+		if v, ok := layer[name]; ok {
+			return v, true
+		}
+	}
+	return value{}, false
+}
+
+// text is lookup for a setting with one value; empty if it is not set.
+func (l *loader) text(name string) (text, source string) {
+	v, ok := l.lookup(name)
+	if !ok || len(v.values) == 0 {
+		return "", ""
+	}
+	return v.values[len(v.values)-1], v.source
+}
+
+// environmentLayer reads the variables. An empty one counts as not set. Lists are
+// separated by commas.
+func (l *loader) environmentLayer() layer {
+	found := make(layer)
+	for _, s := range l.settings {
+		v := l.getenv(s.environment())
+		if v == "" {
+			continue
+		}
+		values := []string{v}
+		if s.list {
+			values = nil
+			for part := range strings.SplitSeq(v, ",") {
+				values = append(values, strings.TrimSpace(part))
+			}
+		}
+		found[s.name] = value{values, "environment " + s.environment()}
+	}
+	return found
+}
+
+// foreignLayer reads variables that are not ours.
+func (l *loader) foreignLayer() layer {
+	if l.getenv("ZEO_MSGPACK") == "" {
+		return nil
+	}
+	return layer{"announce": {[]string{"msgpack"}, "environment ZEO_MSGPACK"}}
+}
+
+func defaultLayer(settings []setting) layer {
+	found := make(layer)
+	for _, s := range settings {
+		if s.fallback != "" {
+			found[s.name] = value{[]string{s.fallback}, "default"}
+		}
+	}
+	return found
+}
+
+// setAll puts the values into the configuration.
+func (l *loader) setAll() {
+	for _, s := range l.settings {
+		v, ok := l.lookup(s.name)
+		if !ok {
+			continue
+		}
+		if err := s.set(l.conf, v.values); err != nil {
+			l.fail(&Error{Where: v.source, What: s.name + " " + err.Error()})
+		}
+	}
+}
+
+// finishTLS checks that what belongs together is there, and reads the password.
+func (l *loader) finishTLS() {
+	if file, source := l.text("tls-key-password-file"); file != "" {
+		b, err := l.readFile(file)
+		first, _, _ := strings.Cut(string(b), "\n")
+		first = strings.TrimSuffix(first, "\r")
+		switch {
+		case err != nil:
+			l.fail(&Error{Where: source, What: "tls-key-password-file can't be read", Err: err})
+		case first == "":
+			l.fail(&Error{Where: source, What: "tls-key-password-file " + file + ": the first line is empty", Do: "write the password of the key there"})
+		case l.conf.TLS != nil && l.conf.TLS.KeyPassword != "":
+			l.fail(&Error{Where: source, What: "the password of the key is given twice: tls-key-password-file, and DIRSTORAGE_TLS_KEY_PASSWORD in the environment", Do: "leave one of them out"})
+		}
+		l.conf.tls().KeyPassword = first
+	}
+	t := l.conf.TLS
+	if t == nil {
+		return
+	}
+	source := func(names ...string) string {
+		for _, n := range names {
+			if _, s := l.text(n); s != "" {
+				return s
+			}
+		}
+		return ""
+	}
+	switch {
+	case t.Certificate == "" && t.Authenticate == "" && t.Key == "":
+		// A password that is in the environment for some other run.
+		l.conf.TLS = nil
+	case t.Certificate == "":
+		l.fail(&Error{Where: source("tls-key", "tls-authenticate"), What: "TLS needs a certificate of the server", Do: "set tls-certificate"})
+	case t.Authenticate == "":
+		l.fail(&Error{Where: source("tls-certificate"), What: "with TLS each client has to show a certificate, and nothing says which are trusted",
+			Do: "set tls-authenticate to a file or directory with the certificates of the clients, or of the authority that signed them"})
+	}
+}
+
+// describe keeps the settings for [Config.Settings].
+func (l *loader) describe() {
+	for _, s := range l.settings {
+		if s.name == "storage" {
+			for _, st := range l.storages {
+				l.conf.settings = append(l.conf.settings, Setting{s.name, st.String(), st.source, plain(s.help)})
+			}
+			continue
+		}
+		v, ok := l.lookup(s.name)
+		if !ok {
+			v.source = "default"
+		}
+		shown := s.shown(v.values)
+		if s.onlyEnvironment && shown != "" {
+			shown = "(not shown)"
+		}
+		l.conf.settings = append(l.conf.settings, Setting{s.name, shown, v.source, plain(s.help)})
+	}
+}
+
+// plain is a help text without the marks for the name of the argument.
+func plain(help string) string { return strings.ReplaceAll(help, "`", "") }

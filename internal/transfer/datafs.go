@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -75,10 +74,6 @@ func (d *dataFS) openBlob(_ context.Context, rec zodb.Record) (io.ReadCloser, er
 		return nil, err
 	}
 	return f, nil
-}
-
-func (d *dataFS) sameExtension(have []byte, t *sourceTxn) bool {
-	return bytes.Equal(have, t.Extension)
 }
 
 func (d *dataFS) progress() (done, total int64) { return d.r.Offset(), d.r.Size() }

@@ -86,8 +86,6 @@ type source interface {
 	// openBlob returns the content of the blob that belongs to a record. If there is none the
 	// error is a *missingBlobError. Reading it need not be possible after the next record.
 	openBlob(ctx context.Context, rec zodb.Record) (io.ReadCloser, error)
-	// sameExtension reports whether what a storage has is the extension of a transaction.
-	sameExtension(have []byte, t *sourceTxn) bool
 	// progress tells how far it has come, see [Progress].
 	progress() (done, total int64)
 }
@@ -194,7 +192,7 @@ func (im *importer) compareLast(ctx context.Context, want *sourceTxn) error {
 		have = nil // class Minimal, or packed away: the records have to do
 	case err != nil:
 		return err
-	case !bytes.Equal(have.User, want.User) || !bytes.Equal(have.Description, want.Description) || !im.src.sameExtension(have.Extension, want):
+	case !bytes.Equal(have.User, want.User) || !bytes.Equal(have.Description, want.Description) || !sameExtension(have.Extension, want.Extension):
 		return differs("texts")
 	}
 	same := make(map[zodb.OID]bool)

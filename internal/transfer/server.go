@@ -11,7 +11,6 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
-	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -130,38 +129,6 @@ func (b *serverBlob) Close() error {
 	err := b.pipe.Close()
 	<-b.ended
 	return err
-}
-
-// sameExtension compares what the pickles hold, as the server's was made here of what
-// was sent. Msgpack does not distinguish lists from tuples.
-func (v *server) sameExtension(have []byte, t *sourceTxn) bool {
-	if bytes.Equal(have, t.Extension) {
-		return true
-	}
-	a, errA := wire.PickleDict(tuples(wire.UnpickleDict(have)).(wire.Dict), zodb.MaxMetaLen)
-	b, errB := wire.PickleDict(tuples(wire.UnpickleDict(t.Extension)).(wire.Dict), zodb.MaxMetaLen)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
-}
-
-// tuples makes tuples of all lists within a value.
-func tuples(v any) any {
-	switch v := v.(type) {
-	case wire.List:
-		return tuples(wire.Tuple(v))
-	case wire.Tuple:
-		out := make(wire.Tuple, len(v))
-		for i, x := range v {
-			out[i] = tuples(x)
-		}
-		return out
-	case wire.Dict:
-		out := make(wire.Dict, len(v))
-		for i, p := range v {
-			out[i] = wire.Pair{Key: p.Key, Value: tuples(p.Value)}
-		}
-		return out
-	}
-	return v
 }
 
 // progress knows the whole only if nothing is there yet.

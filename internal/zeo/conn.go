@@ -304,9 +304,14 @@ func (r *request) fail(err error) error {
 	return nil
 }
 
+// put puts a one-way call to the client into the outbox.
+func (c *conn) put(name string, args ...any) error {
+	return c.out.put(func(b []byte) ([]byte, error) { return wire.AppendCall(b, c.encoding, name, args...) })
+}
+
 // call sends a one-way call to the client.
 func (c *conn) call(name string, args ...any) {
-	if err := c.out.put(func(b []byte) ([]byte, error) { return wire.AppendCall(b, c.encoding, name, args...) }); err != nil {
+	if err := c.put(name, args...); err != nil {
 		c.end(fmt.Errorf("send %s: %w", name, err))
 		return
 	}

@@ -39,10 +39,12 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 				return fmt.Errorf("read the blob of object %s at %s: %w", oid, tid, err)
 			}
 			left -= int64(n)
-			if err := c.out.room(ctx); err != nil {
+			if err := c.put("receiveBlobChunk", oid, tid, piece[:n]); err != nil {
 				return err
 			}
-			c.call("receiveBlobChunk", oid, tid, piece[:n])
+			if err := c.out.stream(ctx); err != nil {
+				return err
+			}
 		}
 		c.call("receiveBlobStop", oid, tid)
 		return r.answer(nil)

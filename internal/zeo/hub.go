@@ -22,6 +22,7 @@ type hub struct {
 	blobs    *blobDir // nil: none is shared
 	observer Observer
 	clock    func() time.Time
+	onRead   func() // Options.afterRead
 
 	announced atomic.Uint64 // last tid that was announced; changed under mu
 
@@ -58,6 +59,7 @@ func (h *hub) overtaken(oid zodb.OID, r *zodb.Revision, since zodb.TID) bool {
 // answerLoaded puts the answer to a loadBefore into an outbox, unless it was
 // overtaken: then it reports false, and the caller reads again.
 func (h *hub) answerLoaded(c *conn, rawID []byte, oid zodb.OID, r zodb.Revision, since zodb.TID) bool {
+	h.afterRead()
 	h.awaitAnnounced(r.Serial)
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -66,6 +68,13 @@ func (h *hub) answerLoaded(c *conn, rawID []byte, oid zodb.OID, r zodb.Revision,
 	}
 	c.out.putLoaded(c.encoding, rawID, loaded{r})
 	return true
+}
+
+// afterRead is where tests delay an answer.
+func (h *hub) afterRead() {
+	if h.onRead != nil {
+		h.onRead()
+	}
 }
 
 // awaitAnnounced waits until a transaction that can be read already is

@@ -33,6 +33,8 @@ type Options struct {
 	Logger   *slog.Logger     // default none
 	Clock    func() time.Time // required
 	Observer Observer         // default none
+
+	afterRead func() // tests: called between the read of a revision and its answer
 }
 
 // StorageOptions is one storage of a server.
@@ -64,7 +66,7 @@ type Observer interface {
 	Loaded(storage string, d time.Duration)
 	// Committed is called for each transaction that was finished: d is the time of its tpc_finish.
 	Committed(storage string, d time.Duration)
-	// Voted is called for each vote, with its whole time and what of it was spent waiting for locks.
+	// Voted is called for each vote, with its whole time, waiting for locks included.
 	Voted(storage string, d time.Duration)
 	// Conflicted is called for each vote that met conflicts.
 	Conflicted(storage string)

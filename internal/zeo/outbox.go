@@ -38,12 +38,12 @@ type outbox struct {
 	pending int64         // guarded by mu: bytes in waiting, and those that are being written
 	writing bool          // guarded by mu: somebody writes
 	failed  error         // guarded by mu: nothing more is taken
-	drained chan struct{} // guarded by mu: closed and replaced when pending has become small
+	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
 	wake    chan struct{} // for the writer; capacity 1
 }
 
 func newOutbox(conn net.Conn, limit int64, clock func() time.Time) *outbox {
-	return &outbox{conn: conn, limit: limit, clock: clock, drained: make(chan struct{}), wake: make(chan struct{}, 1)}
+	return &outbox{conn: conn, limit: limit, clock: clock, wake: make(chan struct{}, 1)}
 }
 
 // put adds the frame whose payload f appends. It never blocks. Whoever put
@@ -115,9 +115,16 @@ func (o *outbox) fail(err error) {
 	if o.failed == nil {
 		o.failed = err
 		o.waiting = nil
-		close(o.drained)
-		o.drained = make(chan struct{})
+		o.drain()
 		o.kick()
+	}
+}
+
+// drain wakes those who wait for room. mu must be held.
+func (o *outbox) drain() {
+	if o.drained != nil {
+		close(o.drained)
+		o.drained = nil
 	}
 }
 
@@ -149,8 +156,7 @@ func (o *outbox) flush() error {
 			o.fail(err)
 		}
 		if o.pending < streamBytes {
-			close(o.drained)
-			o.drained = make(chan struct{})
+			o.drain()
 		}
 	}
 	err := o.failed
@@ -203,14 +209,29 @@ func (o *outbox) idle() bool {
 	return o.pending == 0
 }
 
-// room waits until there is room for a piece of a stream.
-func (o *outbox) room(ctx context.Context) error {
+// stream sends what waits once that is a good deal, and waits until there is room for
+// another piece of a stream.
+func (o *outbox) stream(ctx context.Context) error {
 	for {
 		o.mu.Lock()
-		small, err, drained := o.pending < streamBytes, o.failed, o.drained
+		pending, err := o.pending, o.failed
+		if pending >= streamBytes && o.drained == nil {
+			o.drained = make(chan struct{})
+		}
+		drained := o.drained
+		idle := !o.writing
 		o.mu.Unlock()
-		if err != nil || small {
+		if err != nil || pending < pieceBytes {
 			return err
+		}
+		if idle {
+			if err := o.flush(); err != nil {
+				return err
+			}
+			continue
+		}
+		if pending < streamBytes {
+			return nil
 		}
 		select {
 		case <-drained:

@@ -95,6 +95,7 @@ func (c *conn) getTid(r *request, a *arguments) error {
 			if err != nil {
 				return r.fail(err)
 			}
+			h.afterRead()
 			h.awaitAnnounced(rev.Serial)
 			h.mu.RLock()
 			late := h.overtaken(oid, &rev, since)

@@ -60,7 +60,7 @@ func (s *Server) newHub(ctx context.Context, so StorageOptions) (*hub, error) {
 	h := &hub{
 		name: so.Name, storage: so.Storage, readOnly: s.o.ReadOnly || so.ReadOnly,
 		full:     dirstorage.Class(so.Storage.Settings().Storage.ClassName) == dirstorage.ClassFull,
-		observer: s.o.Observer, clock: s.o.Clock, conns: make(map[*conn]struct{}), missed: newMissed(s.o.InvalidationQueueSize),
+		observer: s.o.Observer, clock: s.o.Clock, onRead: s.o.afterRead, conns: make(map[*conn]struct{}), missed: newMissed(s.o.InvalidationQueueSize),
 	}
 	if err := h.fill(ctx); err != nil {
 		return nil, fmt.Errorf("read the last transactions: %w", err)

@@ -211,11 +211,3 @@ func asBytes(v any) ([]byte, error) {
 	}
 	return nil, protocolError("%T where bytes should be", v)
 }
-
-func asInt(v any) (int64, error) {
-	n, ok := v.(int64)
-	if !ok {
-		return 0, protocolError("%T where an integer should be", v)
-	}
-	return n, nil
-}

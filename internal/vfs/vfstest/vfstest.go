@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) vfs.FS) {
 		"list":            list,
 		"times":           times,
 		"read-only":       readOnly,
+		"whole files":     wholeFiles,
 		"offsets":         offsets,
 		"open and gone":   openAndGone,
 		"locks":           locks,
@@ -187,6 +190,33 @@ func times(t *testing.T, f vfs.FS) {
 		t.Errorf("%v, %v", info.ModTime, err)
 	}
 	fails(t, f.SetModTime("none", want), fs.ErrNotExist)
+}
+
+func wholeFiles(t *testing.T, f vfs.FS) {
+	for _, size := range []int{0, 1, 511, 512, 4096, 3 << 20} {
+		name := "f" + strconv.Itoa(size)
+		want := strings.Repeat("x", size)
+		created, err := vfs.Put(f, name, []byte(want), size%2 == 0)
+		ok(t, err)
+		if !created {
+			t.Error("it says that it made no file")
+		}
+		holds(t, f, name, want)
+	}
+	created, err := vfs.Put(f, "f1", []byte("other"), false)
+	fails(t, err, fs.ErrExist)
+	if p, isPath := errors.AsType[*fs.PathError](err); created || !isPath || p.Path != f.Path("f1") {
+		t.Errorf("created %v, %v", created, err)
+	}
+	holds(t, f, "f1", "x")
+	created, err = vfs.Put(f, "none/a", nil, false)
+	fails(t, err, fs.ErrNotExist)
+	if created {
+		t.Error("it says that it made a file")
+	}
+	ok(t, f.Mkdir("d"))
+	_, err = f.ReadFile("d")
+	fails(t, err, syscall.EISDIR)
 }
 
 // readOnly: what is done to a file on its way into A is possible without the

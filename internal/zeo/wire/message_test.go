@@ -409,3 +409,68 @@ func TestLoadsDoNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// TestListsOfOIDs compares []zodb.OID with a list, around the length of a run, and reads back
+// as many as a large transaction has.
+func TestListsOfOIDs(t *testing.T) {
+	t.Parallel()
+	for _, e := range []Encoding{Pickle, Msgpack} {
+		for _, n := range []int{0, 1, 2, 999, 1000, 1001, 2000, 2001, 300_000} {
+			oids := make([]zodb.OID, n)
+			list := make(List, n)
+			for i := range oids {
+				oids[i] = zodb.OID(i)
+				list[i] = zodb.OID(i)
+			}
+			got, err := AppendCall(nil, e, "invalidateTransaction", maxTID, oids)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := AppendCall(nil, e, "invalidateTransaction", maxTID, list)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%c, %d oids: %.50x, %v\nwant %.50x", e, n, got, err, want)
+			}
+			m, err := Decode(e, got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var items []any
+			switch v := m.Args.(Tuple)[1].(type) {
+			case List:
+				items = v
+			case Tuple:
+				items = v
+			}
+			if len(items) != n || n > 0 && !bytes.Equal(items[n-1].([]byte), zodb.OID(n-1).Bytes()) {
+				t.Errorf("%c: %d oids become %d", e, n, len(items))
+			}
+		}
+	}
+}
+
+// TestRunsAreThoseOfPython ends lists and dicts as Python's pickler does: only a single item goes alone.
+func TestRunsAreThoseOfPython(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		n          int
+		list, dict string // ends
+	}{
+		{1, "]K\x01a", "}M\x00\x10K\x01s"},
+		{2, "](K\x01K\x01e", "}(M\x00\x10K\x01M\x01\x10K\x01u"},
+		{1000, "K\x01K\x01e", "M\xe7\x13K\x01u"},
+		{1001, "K\x01e(K\x01e", "K\x01u(M\xe8\x13K\x01u"},
+	} {
+		var l List
+		var d Dict
+		for i := range tc.n {
+			l = append(l, 1)
+			d = append(d, Pair{0x1000 + i, 1})
+		}
+		for v, want := range map[string]any{tc.list: l, tc.dict: d} {
+			got, err := pickler{}.append(nil, want, 1)
+			if err != nil || !bytes.HasSuffix(got, []byte(v)) {
+				t.Errorf("%d: ends with %q, %v, want %q", tc.n, got[max(0, len(got)-12):], err, v)
+			}
+		}
+	}
+}

@@ -1,0 +1,181 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// trust is who may connect.
+type trust struct {
+	certificates []*x509.Certificate
+	lists        []*x509.RevocationList // each was signed by somebody we trust, or by somebody between
+	now          func() time.Time       // nil: lists do not run out
+}
+
+// Trusted reads the certificates of a PEM file, or of all files of a directory.
+func Trusted(name string) (*x509.CertPool, error) {
+	t, err := readTrust(name)
+	if err != nil {
+		return nil, err
+	}
+	return t.pool(), nil
+}
+
+// readTrust reads certificates and revocation lists of a file, or of all files of
+// a directory, in which whatever is neither is passed over, as OpenSSL does.
+func readTrust(name string) (*trust, error) {
+	dir, base, err := vfs.Split(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := dir.Stat(base)
+	if err != nil {
+		return nil, err
+	}
+	t := &trust{}
+	if !info.IsDir() {
+		b, err := dir.ReadFile(base)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.add(name, b); err != nil {
+			return nil, err
+		}
+	} else {
+		for entry, err := range dir.List(base) {
+			if err != nil {
+				return nil, err
+			}
+			b, err := dir.ReadFile(base + "/" + entry.Name)
+			if err != nil {
+				continue // a directory, or a link that leads nowhere
+			}
+			if err := t.add(filepath.Join(name, entry.Name), b); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(t.certificates) == 0 {
+		return nil, fmt.Errorf("%s: no certificate is in it; want PEM, -----BEGIN CERTIFICATE-----", name)
+	}
+	return t, t.checkLists(name)
+}
+
+// add takes what a PEM file has.
+func (t *trust) add(name string, text []byte) error {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		switch block.Type {
+		case "CERTIFICATE", "X509 CERTIFICATE":
+			c, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return fmt.Errorf("%s: certificate: %w", name, err)
+			}
+			t.certificates = append(t.certificates, c)
+		case "X509 CRL":
+			l, err := x509.ParseRevocationList(block.Bytes)
+			if err != nil {
+				return fmt.Errorf("%s: revocation list: %w", name, err)
+			}
+			t.lists = append(t.lists, l)
+		}
+	}
+	return nil
+}
+
+// checkLists refuses a list that says it is by somebody we trust, and is not.
+// Lists by others stay: they may be by an authority whose certificate the client brings.
+func (t *trust) checkLists(name string) error {
+	for _, l := range t.lists {
+		var failed error
+		for _, c := range t.certificates {
+			if !bytes.Equal(c.RawSubject, l.RawIssuer) {
+				continue
+			}
+			if failed = l.CheckSignatureFrom(c); failed == nil {
+				break
+			}
+		}
+		if failed != nil {
+			return fmt.Errorf("%s: the revocation list of %s is not signed by it: %w", name, l.Issuer, failed)
+		}
+	}
+	return nil
+}
+
+func (t *trust) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range t.certificates {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
+// verify is called when crypto/tls has found chains from the client's certificate
+// to one that is trusted. One of them has to be free of revoked certificates.
+func (t *trust) verify(s tls.ConnectionState) error {
+	if len(t.lists) == 0 {
+		return nil
+	}
+	err := errors.New("the client showed no certificate that is trusted")
+	for _, chain := range s.VerifiedChains {
+		if err = t.verifyChain(chain); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (t *trust) verifyChain(chain []*x509.Certificate) error {
+	for i, c := range chain {
+		issuers := t.certificates
+		if i+1 < len(chain) {
+			issuers = chain[i+1 : i+2]
+		}
+		listed, current := t.listed(c, issuers)
+		if listed {
+			return fmt.Errorf("the certificate %s, serial %x, is revoked", c.Subject, c.SerialNumber)
+		}
+		// One that is trusted by itself needs no list.
+		if i == 0 && len(chain) > 1 && !current {
+			return fmt.Errorf("there is no revocation list of %s that has not run out", c.Issuer)
+		}
+	}
+	return nil
+}
+
+// listed looks a certificate up in the lists of its issuer. current tells whether one of
+// them has not run out.
+func (t *trust) listed(c *x509.Certificate, issuers []*x509.Certificate) (listed, current bool) {
+	for _, l := range t.lists {
+		if !bytes.Equal(l.RawIssuer, c.RawIssuer) || !signedByOne(l, issuers) {
+			continue
+		}
+		if t.now == nil || l.NextUpdate.IsZero() || t.now().Before(l.NextUpdate) {
+			current = true
+		}
+		for _, e := range l.RevokedCertificateEntries {
+			// 8 takes an entry of an earlier list back.
+			if e.SerialNumber.Cmp(c.SerialNumber) == 0 && e.ReasonCode != 8 {
+				listed = true
+			}
+		}
+	}
+	return listed, current
+}
+
+func signedByOne(l *x509.RevocationList, issuers []*x509.Certificate) bool {
+	for _, c := range issuers {
+		if bytes.Equal(c.RawSubject, l.RawIssuer) && l.CheckSignatureFrom(c) == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/config"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+type configCommand struct {
+	home string
+	json bool
+}
+
+func newConfig(e *env) *cobra.Command {
+	var o configCommand
+	c := &cobra.Command{
+		Use:   "config [HOME]",
+		Short: "Show the settings that serve would have, and where each is from",
+		Long: `Show the settings that serve would have if it were called with the same flags, in
+this environment: a line for each, with its value and where that is from. Nothing
+is started, made or locked, and storages and certificates are not looked at.
+Passwords are not shown. What is wrong with the settings is said, with exit
+status 2. See docs/server-config.md.`,
+		Example: `  dirstorage config --config /etc/dirstorage.toml
+  dirstorage config --zeo-conf zeo.conf /srv/zodb`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				o.home = args[0]
+			}
+			conf, err := config.Load(c.Flags(), o.home, e.Getenv, vfs.ReadFile)
+			if err != nil {
+				return &status{code: exitUsage, err: err}
+			}
+			return o.run(c.Context(), e, conf)
+		},
+	}
+	config.AddFlags(c.Flags())
+	c.Flags().BoolVar(&o.json, "json", false, "print one JSON document")
+	return c
+}
+
+func (o *configCommand) run(_ context.Context, e *env, conf *config.Config) error {
+	if o.json {
+		doc := struct {
+			Settings []config.Setting `json:"settings"`
+			Warnings []string         `json:"warnings"`
+		}{conf.Settings(), conf.Warnings}
+		if doc.Warnings == nil {
+			doc.Warnings = []string{}
+		}
+		return e.printJSON(doc)
+	}
+	w := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SETTING\tVALUE\tSOURCE")
+	for _, s := range conf.Settings() {
+		value := s.Value
+		if value == "" {
+			value = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, value, s.Source)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, text := range conf.Warnings {
+		fmt.Fprintf(e.Stderr, "warning: %s\n", text)
+	}
+	return nil
+}

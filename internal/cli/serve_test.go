@@ -1,0 +1,262 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// serverProcess is a dirstorage serve in a process of its own.
+type serverProcess struct {
+	t   *testing.T
+	cmd *exec.Cmd
+
+	mu       sync.Mutex
+	out, log bytes.Buffer // guarded by mu
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	b  *bytes.Buffer
+}
+
+func (w lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func startServe(t *testing.T, args ...string) *serverProcess {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &serverProcess{t: t, cmd: exec.Command(self, append([]string{"serve"}, args...)...)}
+	s.cmd.Env = append(os.Environ(), asProgram+"=1")
+	s.cmd.Stdout, s.cmd.Stderr = lockedWriter{&s.mu, &s.out}, lockedWriter{&s.mu, &s.log}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if s.cmd.ProcessState == nil {
+			s.cmd.Process.Kill()
+			s.cmd.Wait()
+		}
+	})
+	return s
+}
+
+// await waits for a line and returns what the group in the pattern matched.
+func (s *serverProcess) await(buffer *bytes.Buffer, pattern string) string {
+	s.t.Helper()
+	re := regexp.MustCompile(pattern)
+	for range 3000 {
+		s.mu.Lock()
+		m := re.FindStringSubmatch(buffer.String())
+		s.mu.Unlock()
+		if m != nil {
+			return m[len(m)-1]
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.t.Fatalf("%q does not come; stdout %s\nlog %s", pattern, s.out.String(), s.log.String())
+	return ""
+}
+
+// end sends SIGTERM and expects a clean end.
+func (s *serverProcess) end() {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		s.t.Fatalf("ended by %v\n%s", err, s.log.String())
+	}
+}
+
+// anyRecord is a data record that refers to nothing.
+var anyRecord = []byte("cpersistent.mapping\nPersistentMapping\n.}.")
+
+func commitOne(t *testing.T, o zeoclient.Options, serial zodb.TID) zodb.TID {
+	t.Helper()
+	c, err := zeoclient.Dial(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	txn, err := c.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
+	if err == nil {
+		err = txn.Store(0, serial, anyRecord)
+	}
+	if err == nil {
+		_, _, err = txn.Vote(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tid, err := txn.Finish(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tid
+}
+
+func TestServeMakesServesAndEndsCleanly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	home, socket := filepath.Join(dir, "var"), filepath.Join(dir, "zeo.sock")
+	pid := filepath.Join(dir, "pid")
+	s := startServe(t, "--listen", "127.0.0.1:0", "--listen", socket, "--http-listen", "127.0.0.1:0", "--pid-file", pid, home)
+	address := s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`)
+	for _, want := range []string{"server " + address, "zeo-address = " + address, "ZEO_ADDRESS=" + address, "made " + home} {
+		s.await(&s.out, regexp.QuoteMeta(want))
+	}
+	if b, err := os.ReadFile(pid); err != nil || strings.TrimSpace(string(b)) == "" {
+		t.Errorf("pid file: %q, %v", b, err)
+	}
+	first := commitOne(t, zeoclient.Options{Address: address}, 0)
+	second := commitOne(t, zeoclient.Options{Network: "unix", Address: socket}, first)
+
+	web := s.await(&s.log, `listening for probes and metrics address=(127\.0\.0\.1:\d+)`)
+	for path, want := range map[string]string{"/live": "", "/ready": "", "/metrics": `dirstorage_commit_seconds_count{storage="1"} 2`} {
+		r, err := http.Get("http://" + web + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || r.StatusCode != http.StatusOK || !strings.Contains(string(b), want) {
+			t.Errorf("%s: %s, %v\n%.3000s", path, r.Status, err, b)
+		}
+	}
+	// Two at once on one HOME.
+	again := startServe(t, "--listen", "127.0.0.1:0", home)
+	if err := again.cmd.Wait(); again.cmd.ProcessState.ExitCode() != exitLocked {
+		t.Errorf("a second server on the same HOME: %v\n%s", err, again.log.String())
+	}
+	s.end()
+	if _, err := os.Stat(pid); err == nil {
+		t.Error("the pid file is still there")
+	}
+	if code, err := os.ReadFile(filepath.Join(home, "misc", "snapshot")); err != nil || string(code) != "shutdown" {
+		t.Errorf("HOME was not closed cleanly: %q, %v", code, err)
+	}
+	// Once more: what was committed is there.
+	s = startServe(t, "--listen", "127.0.0.1:0", home)
+	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.LastTID() != second {
+		t.Errorf("last transaction %s, want %s", c.LastTID(), second)
+	}
+	c.Close()
+	s.end()
+}
+
+func TestServeDrainsAFinishAndCutsOffTheRest(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "var")
+	s := startServe(t, "--listen", "127.0.0.1:0", "--drain-timeout", "20s", home)
+	address := s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`)
+	ctx := t.Context()
+	idle, err := zeoclient.Dial(ctx, zeoclient.Options{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	voted, err := zeoclient.Dial(ctx, zeoclient.Options{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer voted.Close()
+	txn, err := voted.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
+	if err == nil {
+		err = txn.Store(0, 0, anyRecord)
+	}
+	if err == nil {
+		_, _, err = txn.Vote(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-idle.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the idle connection stays open")
+	}
+	if _, err := txn.Finish(ctx, nil); err != nil {
+		t.Errorf("a voted transaction could not be finished while the server drained: %v", err)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("ended by %v\n%s", err, s.log.String())
+	}
+}
+
+func TestServeReloadsTheLogLevel(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "d.toml")
+	write := func(level string) {
+		if err := os.WriteFile(conf, []byte("log-level = \""+level+"\"\nlisten = [\"127.0.0.1:0\"]\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("info")
+	s := startServe(t, "--config", conf, filepath.Join(dir, "var"))
+	s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`)
+	write("nonsense")
+	s.cmd.Process.Signal(syscall.SIGHUP)
+	s.await(&s.log, "reload failed")
+	write("debug")
+	s.cmd.Process.Signal(syscall.SIGHUP)
+	s.await(&s.log, "reloaded level=debug")
+	s.end()
+}
+
+func TestServeWarnsOfAnOpenAddress(t *testing.T) {
+	t.Parallel()
+	// The address is bound and nobody is told of it: the test only reads the log.
+	s := startServe(t, "--listen", "0.0.0.0:0", filepath.Join(t.TempDir(), "var"))
+	s.await(&s.log, "WARN.*without TLS")
+	s.end()
+}
+
+func TestServeSeveralStorages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := startServe(t, "--listen", "127.0.0.1:0", "--storage", "a="+filepath.Join(dir, "a"), "--storage", "b="+filepath.Join(dir, "b"))
+	address := s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\?storage=a`)
+	tid := commitOne(t, zeoclient.Options{Address: address, Storage: "b"}, 0)
+	for name, want := range map[string]zodb.TID{"a": 0, "b": tid} {
+		c, err := zeoclient.Dial(context.Background(), zeoclient.Options{Address: address, Storage: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.LastTID() != want {
+			t.Errorf("storage %s: last transaction %s, want %s", name, c.LastTID(), want)
+		}
+		c.Close()
+	}
+	s.end()
+}
