@@ -55,7 +55,8 @@ func TestWritersAreNeverStoppedForAWholeBatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, home, Options{fs: errfs.New(f, func(op errfs.Op) error {
+	o := &observed{}
+	s := open(t, home, Options{Observer: o, fs: errfs.New(f, func(op errfs.Op) error {
 		if op.Kind == "rename" || op.Kind == "create" && op.Name[0] == 'A' {
 			time.Sleep(time.Millisecond)
 		}
@@ -88,11 +89,14 @@ func TestWritersAreNeverStoppedForAWholeBatch(t *testing.T) {
 	}
 	wg.Wait()
 	slices.Sort(took)
-	// A batch of 200 transactions takes more than two seconds here.
-	if longest := took[len(took)-1]; longest > time.Second {
-		t.Errorf("a commit waited for %v", longest)
+	// A batch of 200 transactions takes more than two seconds here, and much more on
+	// a machine that does other things.
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if longest := took[len(took)-1]; longest > max(time.Second, o.longestFlush/2) {
+		t.Errorf("a commit waited for %v, the longest flush took %v", longest, o.longestFlush)
 	}
-	if len(took) < 100 {
+	if len(took) < 50 {
 		t.Errorf("only %d commits", len(took))
 	}
 	t.Logf("%d commits, half within %v, the longest %v", len(took), took[len(took)/2], took[len(took)-1])

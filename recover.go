@@ -14,7 +14,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/tree"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -240,7 +239,7 @@ func (s *Storage) removeStrays() error {
 		}
 	}
 	for _, name := range strays {
-		if err := vfs.RemoveAll(s.fs, name); err != nil { // lanes of a flush have directories
+		if err := s.fs.Remove(name); err != nil {
 			return err
 		}
 	}

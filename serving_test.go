@@ -99,6 +99,7 @@ type observed struct {
 	syncs, synced, waits          int
 	flushes, transactions, files  int
 	syncTime, waitTime, flushTime time.Duration
+	longestFlush                  time.Duration
 }
 
 func (o *observed) Synced(d time.Duration, n int) {
@@ -123,6 +124,7 @@ func (o *observed) Flushed(d time.Duration, transactions, files int) {
 	o.transactions += transactions
 	o.files += files
 	o.flushTime += d
+	o.longestFlush = max(o.longestFlush, d)
 }
 
 func TestObserverIsToldOfCommitsFlushesAndLockWaits(t *testing.T) {

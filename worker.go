@@ -285,9 +285,6 @@ func (s *Storage) shutDown() error {
 	if err := s.checkHome(); err != nil {
 		return err
 	}
-	if err := s.tree.RemoveLanes(); err != nil {
-		return err
-	}
 	if err := s.journal.Clean(); err != nil {
 		return err
 	}

@@ -1,8 +1,9 @@
 // Package transfer copies databases between a Data.fs and a storage: whole,
-// with their blobs, tids, undo records and the names of who did what.
+// with their blobs, tids, undo records and the names of who did what. A storage
+// on a running ZEO server can be copied too, and followed.
 //
-// Both directions go transaction by transaction, in the order of the tids, and
+// All go transaction by transaction, in the order of the tids, and
 // hold one transaction at a time in memory. An import that was interrupted goes
 // on where it stopped, because the transactions that are there already say
-// where that was.
+// where that was; it makes sure that the last of them is the source's own.
 package transfer

@@ -37,34 +37,19 @@ type batchNames struct {
 // MaxLanes is how many goroutines can put files at a time.
 const MaxLanes = 4
 
-// Lane returns the batch for another goroutine, i of 0..MaxLanes-1: what is written
-// aside has a directory of its own there, because the names in one
-// directory are changed one after the other.
+// Lane returns the batch for another goroutine, i of 0..MaxLanes-1, which writes
+// aside under a name of its own.
 func (b *Batch) Lane(i int) *Batch {
 	lane := *b
 	lane.lane = i
 	return &lane
 }
 
-// laneDir is where a lane but the first one writes files aside.
-func laneDir(i int) string { return fmt.Sprintf("%s-%d", asideFile, i) }
-
 func (b *Batch) aside() string {
 	if b.lane == 0 {
 		return asideFile
 	}
-	return laneDir(b.lane) + "/file"
-}
-
-// RemoveLanes removes the directories that lanes made. It does no harm if there
-// are none.
-func (t *Tree) RemoveLanes() error {
-	for i := 1; i < MaxLanes; i++ {
-		if err := vfs.RemoveAll(t.fs, laneDir(i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+	return fmt.Sprintf("%s-%d", asideFile, b.lane)
 }
 
 // NewBatch starts a batch of about files files.
@@ -120,13 +105,7 @@ func (b *Batch) Replace(n layout.Name, data []byte) error {
 	}
 	err := put()
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = b.mkdirs(path.Dir(name)); err == nil && b.lane > 0 {
-			// Nothing in it has to be durable, and neither has its name.
-			if err = b.t.fs.Mkdir(laneDir(b.lane)); errors.Is(err, fs.ErrExist) {
-				err = nil
-			}
-		}
-		if err == nil {
+		if err = b.mkdirs(path.Dir(name)); err == nil {
 			err = put()
 		}
 	}

@@ -20,6 +20,9 @@ import (
 // reader waits for a place, and so the client for its answer.
 const maxSlow = 64
 
+// helloBytes is the largest message of a client that has not registered.
+const helloBytes = 64 << 10
+
 // conn is one connection. Its reader runs serve.
 type conn struct {
 	srv      *Server
@@ -112,6 +115,9 @@ func (c *conn) serve() {
 		err = c.cause
 	}
 	c.mu.Unlock()
+	if errors.Is(err, errQueue) {
+		c.srv.o.Observer.Refused("queue")
+	}
 	c.end(err)
 	c.wait.Wait()
 	c.abandon()
@@ -155,7 +161,7 @@ func (c *conn) converse() error {
 		c.end(fmt.Errorf("no registration within %s", c.srv.o.Limits.Hello))
 	})
 	defer hello.Stop()
-	in := wire.NewReader(c.nc, c.srv.o.Limits.Message)
+	in := wire.NewReader(c.nc, min(helloBytes, c.srv.o.Limits.Message))
 	if err := c.hello(in); err != nil {
 		return err
 	}
@@ -172,6 +178,7 @@ func (c *conn) converse() error {
 		}
 	}
 	hello.Stop()
+	in.SetLimit(c.srv.o.Limits.Message)
 	c.log().Info("connected", "storage", c.hub.name, "encoding", string(c.encoding), "read_only", c.readOnly)
 	for {
 		if err := c.flushed(in); err != nil {

@@ -154,7 +154,7 @@ func describeUndo(list []*zodb.UndoError) *pythonError {
 	var pairs wire.List
 	for _, e := range list {
 		if errors.Is(e, zodb.ErrNotFound) && e.OID == 0 {
-			return &pythonError{classUndo, wire.Tuple{e.Reason}}
+			return &pythonError{classUndo, wire.Dict{{Key: "_reason", Value: e.Reason}, {Key: "_oid", Value: nil}}}
 		}
 		pairs = append(pairs, wire.Tuple{e.OID, e.Reason})
 	}

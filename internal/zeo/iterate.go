@@ -124,7 +124,7 @@ func (c *conn) iteratorNext(r *request, a *arguments) error {
 		if t.Status == 0 {
 			status = " "
 		}
-		extension := wire.UnpickleDict(t.Extension)
+		extension := c.extension(t.Extension)
 		if extension == nil {
 			extension = wire.Dict{}
 		}

@@ -131,10 +131,15 @@ func (c *conn) history(r *request, a *arguments) error {
 				{Key: "time", Value: unixTime(e.TID)}, {Key: "user_name", Value: nonNil(e.Meta.User)},
 				{Key: "description", Value: nonNil(e.Meta.Description)}, {Key: "tid", Value: e.TID}, {Key: "size", Value: int64(e.Size)},
 			}
-			list = append(list, merged(d, wire.UnpickleDict(e.Meta.Extension), false))
+			list = append(list, merged(d, c.extension(e.Meta.Extension), false))
 		}
 		return list, nil
 	})
+}
+
+// extension returns what of a transaction's extension can be sent to the client.
+func (c *conn) extension(pickled []byte) wire.Dict {
+	return wire.UnpickleDict(pickled).Expressible(c.encoding)
 }
 
 // unixTime is the time of a transaction in seconds.

@@ -57,6 +57,9 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})
 	}
+	if err == nil {
+		err = checkMeta(user, description, extension)
+	}
 	c.awaitFinish()
 	c.mu.Lock()
 	x := c.txn
@@ -78,6 +81,19 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 	c.txn = x
 	c.mu.Unlock()
 	return r.answer(nil)
+}
+
+// checkMeta refuses what is longer than the storage's files have room for.
+func checkMeta(user, description, extension []byte) error {
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"user", user}, {"description", description}, {"extension", extension}} {
+		if len(f.data) > zodb.MaxMetaLen {
+			return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the %s of the transaction has %d bytes; the limit is %d", f.name, len(f.data), zodb.MaxMetaLen)}}
+		}
+	}
+	return nil
 }
 
 // extensionOf returns the pickle that is stored of an extension.
@@ -294,7 +310,8 @@ func (c *conn) conflictRecords(x *txn, all *dirstorage.ConflictsError) (wire.Lis
 			if err != nil {
 				return nil, err
 			}
-			if !found {
+			// An object that was deleted has a revision that is not the one given.
+			if !found && (e.Read || e.Current == 0) {
 				return nil, &zodb.KeyError{OID: e.OID}
 			}
 			return nil, e

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -39,6 +40,7 @@ func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wir
 		last = first - last
 	}
 	last = min(last, max(first, 0)+maxUndoEntries)
+	filter = kept(filter)
 	return c.read(r, a, func(ctx context.Context) (any, error) {
 		s := c.hub.storage
 		if !c.hub.full {
@@ -60,7 +62,7 @@ func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wir
 				{Key: "id", Value: undoID(e.TID)}, {Key: "time", Value: unixTime(e.TID)},
 				{Key: "user_name", Value: nonNil(e.User)}, {Key: "description", Value: nonNil(e.Description)},
 			}
-			d = merged(d, wire.UnpickleDict(e.Extension), extensionWins)
+			d = merged(d, c.extension(e.Extension), extensionWins)
 			if !matches(d, filter) {
 				continue
 			}
@@ -75,6 +77,17 @@ func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wir
 		}
 		return list, nil
 	})
+}
+
+// kept returns a filter that is independent of the frame that it came in.
+func kept(filter wire.Dict) wire.Dict {
+	own := slices.Clone(filter)
+	for i := range own {
+		if b, ok := own[i].Value.([]byte); ok {
+			own[i].Value = bytes.Clone(b)
+		}
+	}
+	return own
 }
 
 // matches reports whether an entry has all values that a filter asks for.

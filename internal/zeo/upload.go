@@ -6,6 +6,7 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // upload is a blob that is being received.
@@ -109,10 +110,7 @@ func (c *conn) storeBlobShared(r *request, a *arguments) error {
 	if err := checkSharedName(name); err != nil {
 		return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{err.Error()}})
 	}
-	if c.hub.blobs == nil {
-		return r.fail(&pythonError{classStorage, wire.Tuple{"this server shares no blob directory: set shared_blob_dir to false in the client, or blob-dir in the server"}})
-	}
-	path, err := c.hub.blobs.uploaded(st.oid, name)
+	path, err := c.hub.uploaded(st.oid, name)
 	if err != nil {
 		c.mu.Lock()
 		x := c.txn
@@ -123,6 +121,15 @@ func (c *conn) storeBlobShared(r *request, a *arguments) error {
 	}
 	st.blob.Path = path
 	return c.operate(r, a, 4, st)
+}
+
+// uploaded returns the path of a file that a client has put into the shared
+// directory for an object.
+func (h *hub) uploaded(oid zodb.OID, name string) (string, error) {
+	if h.blobs == nil {
+		return "", &pythonError{classStorage, wire.Tuple{"this server shares no blob directory: set shared_blob_dir to false in the client, or blob-dir in the server"}}
+	}
+	return h.blobs.uploaded(oid, name)
 }
 
 // checkSharedName refuses what is no name of an upload, as clients choose them.

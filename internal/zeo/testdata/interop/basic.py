@@ -1,0 +1,595 @@
+"""Check what applications do through ZEO against the Go server of this repository.
+
+Usage: basic.py [NAME...]; without names, all checks run. Environment: DIRSTORAGE is the binary.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import dsserver  # noqa: E402
+import transaction  # noqa: E402
+import ZEO  # noqa: E402
+import ZODB  # noqa: E402
+import ZODB.blob  # noqa: E402
+from BTrees.Length import Length  # noqa: E402
+from BTrees.OOBTree import OOBTree  # noqa: E402
+from persistent.mapping import PersistentMapping  # noqa: E402
+from ZODB.POSException import (ConflictError, MultipleUndoErrors, POSKeyError, ReadOnlyError,  # noqa: E402
+                               StorageError, UndoError)
+from ZODB.utils import p64, u64  # noqa: E402
+
+CHECKS = []
+
+
+def check(f):
+    CHECKS.append(f)
+    return f
+
+
+def equal(got, want):
+    assert got == want, "got %r, want %r" % (got, want)
+
+
+@contextlib.contextmanager
+def raises(*kinds):
+    try:
+        yield
+    except kinds:
+        return
+    raise AssertionError("nothing was raised, want %s" % (kinds,))
+
+
+@contextlib.contextmanager
+def server(*args, home="home", **kw):
+    s = dsserver.Server([("1", home)], args=args, **kw)
+    try:
+        yield s
+    finally:
+        s.stop()
+
+
+class Client:
+    """A database with one connection and a transaction manager of its own."""
+
+    count = 0
+
+    def __init__(self, s, **options):
+        Client.count += 1
+        options.setdefault("blob_dir", "blobs-%d" % Client.count)
+        options.setdefault("server_sync", True)  # begin() sees what others have committed
+        options.setdefault("wait_timeout", 20)
+        options.setdefault("min_disconnect_poll", 0.1)
+        self.db = ZEO.DB(s.address, **options)
+        self.tm = transaction.TransactionManager(explicit=False)
+        self.connection = self.db.open(self.tm)
+        self.storage = self.db.storage
+
+    @property
+    def root(self):
+        return self.connection.root()
+
+    def commit(self, note=None):
+        if note:
+            self.tm.get().note(note)
+        self.tm.commit()
+        return self.storage.lastTransaction()
+
+    def begin(self):
+        self.tm.begin()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.tm.abort()
+        self.db.close()
+
+
+def read(blob):
+    with blob.open() as f:
+        return f.read()
+
+
+@check
+def create_and_read():
+    with server() as s, Client(s) as a:
+        a.root["m"] = PersistentMapping({"x": 1, "text": "gr\u00fc\u00df dich", "big": b"z" * 3000000})
+        first = a.commit("first")
+        a.root["m"]["x"] = 2
+        second = a.commit("second")
+        assert first < second
+        with Client(s) as b:
+            equal(b.root["m"]["x"], 2)
+            equal(b.root["m"]["text"], "gr\u00fc\u00df dich")
+            equal(len(b.root["m"]["big"]), 3000000)
+            equal(b.storage.lastTransaction(), second)
+            oid = b.root["m"]._p_oid
+            data, serial = b.storage.load(oid)
+            equal(serial, second)
+            old, serial, end = b.storage.loadBefore(oid, second)
+            equal((serial, end), (first, second))
+            equal(b.storage.loadSerial(oid, first), old)
+            assert old != data
+            equal(b.storage.loadBefore(oid, p64(1)), None)
+            with raises(POSKeyError):
+                b.storage.load(p64(123456789))
+            before = b.db.open(before=second, transaction_manager=transaction.TransactionManager())
+            equal(before.root()["m"]["x"], 1)
+            before.close()
+            assert len(b.storage) >= 2
+            assert b.storage.getSize() > 0
+            equal(b.storage.getTid(oid), second)
+
+
+@check
+def resolved_conflicts():
+    with server() as s, Client(s) as a, Client(s) as b:
+        a.root["t"], a.root["n"] = OOBTree(), Length()
+        a.commit()
+        b.begin()
+        for i in range(20):
+            a.root["n"].change(5)
+            b.root["n"].change(7)
+            a.root["t"]["a%d" % i] = i
+            b.root["t"]["b%d" % i] = -i
+            a.commit()
+            b.commit()
+            a.begin()
+            b.begin()
+            equal(a.root["n"](), 12 * (i + 1))
+            equal(b.root["n"](), 12 * (i + 1))
+            equal(len(a.root["t"]), 2 * (i + 1))
+            equal(sorted(a.root["t"]), sorted(b.root["t"]))
+        with Client(s) as c:
+            equal(c.root["n"](), 240)
+            equal(len(c.root["t"]), 40)
+
+
+@check
+def unresolvable_conflict():
+    with server() as s, Client(s) as a, Client(s) as b:
+        a.root["m"] = PersistentMapping(x=1)
+        a.commit()
+        b.begin()
+        equal(b.root["m"]["x"], 1)
+        a.root["m"]["x"] = 2
+        current = a.commit()
+        b.root["m"]["x"] = 3
+        try:
+            b.commit()
+        except ConflictError as e:
+            equal(e.oid, a.root["m"]._p_oid)
+            equal(e.serials[0], current)
+        else:
+            raise AssertionError("no conflict")
+        b.tm.abort()
+        equal(b.root["m"]["x"], 2)
+        b.root["m"]["x"] = 3
+        b.commit()
+        a.begin()
+        equal(a.root["m"]["x"], 3)
+
+
+@check
+def read_current_conflict():
+    with server() as s, Client(s) as a, Client(s) as b:
+        a.root["x"], a.root["y"] = PersistentMapping(v=1), PersistentMapping(v=1)
+        a.commit()
+        b.begin()
+        b.connection.readCurrent(b.root["x"])
+        b.root["y"]["v"] = b.root["x"]["v"] + 1
+        a.root["x"]["v"] = 2
+        a.commit()
+        with raises(ConflictError):
+            b.commit()
+        b.tm.abort()
+        b.connection.readCurrent(b.root["x"])
+        b.root["y"]["v"] = b.root["x"]["v"] + 1
+        b.commit()
+        a.begin()
+        equal(a.root["y"]["v"], 3)
+
+
+def _blobs(s, options_a, options_b):
+    content = b"0123456789" * 100000 + b"."
+    with Client(s, **options_a) as a:
+        a.root["b"] = ZODB.blob.Blob(content)
+        a.root["empty"] = ZODB.blob.Blob(b"")
+        first = a.commit()
+        with Client(s, **options_b) as b:
+            equal(read(b.root["b"]), content)
+            equal(read(b.root["empty"]), b"")
+            with a.root["b"].open("w") as f:
+                f.write(b"changed")
+            second = a.commit()
+            b.begin()
+            equal(read(b.root["b"]), b"changed")
+            oid = b.root["b"]._p_oid
+            with open(b.storage.loadBlob(oid, first), "rb") as f:
+                equal(f.read(), content)
+            with open(b.storage.loadBlob(oid, second), "rb") as f:
+                equal(f.read(), b"changed")
+            with raises(POSKeyError):
+                b.storage.loadBlob(p64(999999), first)
+            # A conflict of blobs cannot be resolved.
+            with a.root["b"].open("w") as f:
+                f.write(b"by a")
+            with b.root["b"].open("w") as f:
+                f.write(b"by b")
+            a.commit()
+            with raises(ConflictError):
+                b.commit()
+            b.tm.abort()
+            equal(read(b.root["b"]), b"by a")
+            # What is aborted leaves nothing.
+            with b.root["b"].open("w") as f:
+                f.write(b"never")
+            b.tm.abort()
+            equal(read(b.root["b"]), b"by a")
+            # Undo brings the blob back too.
+            a.db.undo(a.db.undoLog(0, 1)[0]["id"], a.tm.get())
+            a.commit()
+            a.begin()
+            b.begin()
+            equal(read(a.root["b"]), b"changed")
+            equal(read(b.root["b"]), b"changed")
+
+
+@check
+def blobs_downloaded():
+    with server() as s:
+        _blobs(s, {}, {})
+
+
+@check
+def blobs_shared():
+    with server("--blob-dir", os.path.abspath("shared")) as s:
+        shared = dict(blob_dir="shared", shared_blob_dir=True)
+        _blobs(s, shared, shared)
+
+
+@check
+def blobs_shared_and_downloaded():
+    with server("--blob-dir", os.path.abspath("shared")) as s:
+        shared = dict(blob_dir="shared", shared_blob_dir=True)
+        _blobs(s, shared, {})
+    with server("--blob-dir", os.path.abspath("shared")) as s:
+        _blobs(s, {}, shared)
+
+
+@check
+def blobs_after_restart():
+    with server() as s, Client(s) as a:
+        a.root["b"] = ZODB.blob.Blob(b"kept")
+        a.commit()
+    with server() as s, Client(s) as a:
+        equal(read(a.root["b"]), b"kept")
+
+
+@check
+def undo_history_iteration():
+    with server() as s, Client(s) as a, Client(s) as b:
+        a.root["m"], a.root["o"] = PersistentMapping(x=1), PersistentMapping(y=1)
+        tids = [a.commit("made")]
+        for i in range(2, 6):
+            a.root["m"]["x"] = i
+            tids.append(a.commit("step %d" % i))
+        log = a.db.undoLog(0, 3)
+        equal([e["description"] for e in log], [b"step 5", b"step 4", b"step 3"])
+        equal(len(a.db.undoLog(0, 100)), len(tids) + 1)
+
+        a.db.undo(log[0]["id"], a.tm.get())
+        a.commit("undo")
+        b.begin()
+        equal(b.root["m"]["x"], 4)
+        a.begin()
+        equal(a.root["m"]["x"], 4)
+        # What was changed later cannot be undone.
+        a.db.undo(log[2]["id"], a.tm.get())
+        with raises(UndoError, MultipleUndoErrors):
+            a.commit()
+        a.tm.abort()
+        equal(a.root["m"]["x"], 4)
+
+        oid = a.root["m"]._p_oid
+        history = a.db.history(oid, 10)
+        equal([e["tid"] for e in history[1:]], tids[::-1])
+        equal(history[1]["description"], b"step 5")
+        equal(len(a.db.history(oid, 2)), 2)
+
+        seen = [(t.tid, t.description, [r.oid for r in t]) for t in a.storage.iterator(tids[0], tids[-1])]
+        equal([x[0] for x in seen], tids)
+        equal([x[1] for x in seen[1:]], [b"step %d" % i for i in range(2, 6)])
+        equal([x[2] for x in seen[1:]], [[oid]] * 4)
+        equal(len(list(a.storage.iterator())), len(tids) + 2)
+
+        found, following = {}, None
+        while True:
+            oid, tid, data, following = a.storage.record_iternext(following)
+            found[oid] = (tid, data)
+            if following is None:
+                break
+        assert {p64(0), a.root["m"]._p_oid, a.root["o"]._p_oid} <= set(found)
+        for oid, (tid, data) in found.items():
+            equal(a.storage.load(oid), (data, tid))
+
+
+@check
+def pack_is_refused():
+    with server() as s, Client(s) as a:
+        a.root["m"] = PersistentMapping(x=1)
+        a.commit()
+        try:
+            a.db.pack()
+        except StorageError as e:
+            assert "cannot pack yet" in str(e), e
+        else:
+            raise AssertionError("pack was not refused: test it")
+        a.begin()
+        equal(a.root["m"]["x"], 1)
+
+
+@check
+def read_only():
+    with server() as s, Client(s) as a:
+        a.root["m"] = PersistentMapping(x=1)
+        a.commit()
+        with Client(s, read_only=True) as b:
+            equal(b.root["m"]["x"], 1)
+            assert b.storage.isReadOnly()
+            b.root["m"]["x"] = 2
+            with raises(ReadOnlyError):
+                b.commit()
+            b.tm.abort()
+            a.root["m"]["x"] = 3
+            a.commit()
+            b.begin()
+            equal(b.root["m"]["x"], 3)
+        with Client(s, read_only_fallback=True) as c:
+            assert not c.storage.isReadOnly()
+            c.root["m"]["x"] = 4
+            c.commit()
+    with server("--read-only") as s:
+        with Client(s, read_only_fallback=True) as c:
+            assert c.storage.isReadOnly()
+            equal(c.root["m"]["x"], 4)
+            c.root["m"]["x"] = 5
+            with raises(ReadOnlyError):
+                c.commit()
+        with raises(Exception):  # a client that must write gets no connection
+            Client(s, wait_timeout=1)
+
+
+@check
+def encodings():
+    import ZEO.asyncio.client
+    import ZEO.asyncio.marshal
+    with server() as s, Client(s) as a:
+        equal(a.storage.protocol_version, b"Z5")
+        a.root["m"] = PersistentMapping(x=1)
+        a.commit("by pickle")
+    with server("--announce", "msgpack") as s, Client(s) as a, Client(s) as b:
+        equal(a.storage.protocol_version, b"M5")
+        equal(a.root["m"]["x"], 1)
+        a.root["m"]["x"], a.root["n"] = 2, Length()
+        a.root["blob"] = ZODB.blob.Blob(b"b" * 100000)
+        a.commit("by msgpack")
+        b.begin()
+        a.root["n"].change(1)
+        b.root["n"].change(2)
+        a.commit()
+        b.commit()
+        a.begin()
+        equal(a.root["n"](), 3)
+        equal(read(b.root["blob"]), b"b" * 100000)
+        a.db.undo(a.db.undoLog(0, 1)[0]["id"], a.tm.get())
+        a.commit()
+        a.begin()
+        equal(a.root["n"](), 1)
+        equal(len(list(a.storage.iterator())), 6)
+        assert a.storage.history(a.root["m"]._p_oid, 2)
+        with raises(POSKeyError):
+            a.storage.load(p64(123456))
+        with raises(StorageError):
+            a.db.pack()
+
+
+@check
+def restart_and_verification():
+    """A client whose server is restarted comes back, and keeps what it has in its cache."""
+    port = dsserver.free_port()
+    listen = "127.0.0.1:%d" % port
+    options = dict(client="kept", var=".")
+    with server(listen=listen) as s:
+        a = Client(s, **options)
+        for i in range(50):
+            a.root[i] = PersistentMapping(v=i)
+        last = a.commit()
+        for i in range(50):
+            equal(a.root[i]["v"], i)
+    deadline = time.time() + 10
+    while a.storage.is_connected():
+        assert time.time() < deadline, "the client has not noticed"
+        time.sleep(0.01)
+    equal(a.root[3]["v"], 3)
+    with server(listen=listen) as s:
+        deadline = time.time() + 20
+        while not a.storage.is_connected():
+            assert time.time() < deadline, "the client has not come back"
+            time.sleep(0.01)
+        loads = a.storage.server_status()["loads"]
+        a.begin()
+        a.connection.cacheMinimize()
+        for i in range(50):
+            equal(a.root[i]["v"], i)
+        equal(a.storage.lastTransaction(), last)
+        equal(a.storage.server_status()["loads"], loads)
+        with Client(s) as b:
+            b.root[7]["v"] = -7
+            b.commit()
+        a.storage.sync()
+        a.begin()
+        equal(a.root[7]["v"], -7)
+        a.db.close()
+        with Client(s) as b:  # while a is away
+            b.root[8]["v"] = -8
+            b.commit()
+        a = Client(s, **options)
+        loads = a.storage.server_status()["loads"]
+        values = [a.root[i]["v"] for i in range(50)]
+        equal(values, [-i if i in (7, 8) else i for i in range(50)])
+        new = a.storage.server_status()["loads"] - loads
+        assert new <= 2, "%d loads though the cache was kept" % new
+        a.db.close()
+
+
+@check
+def caches_far_behind():
+    """A client that missed more than the queue has verifies against the server, and sees nothing old."""
+    options = dict(client="behind", var=".")
+    with server("--invalidation-queue-size", "5") as s:
+        with Client(s, **options) as a:
+            for i in range(20):
+                a.root[i] = PersistentMapping(v=0)
+            a.commit()
+            equal([a.root[i]["v"] for i in range(20)], [0] * 20)
+        with Client(s) as b:
+            for i in range(20):
+                b.root[i]["v"] = 1
+                b.commit()
+        with Client(s, **options) as a:
+            equal([a.root[i]["v"] for i in range(20)], [1] * 20)
+
+
+@check
+def timeout_of_a_voted_transaction():
+    from ZODB.Connection import TransactionMetaData
+    from ZEO.Exceptions import ClientDisconnected
+    with server("--transaction-timeout", "1s") as s, Client(s) as b:
+        b.root["m"] = PersistentMapping(x=0)
+        b.commit()
+        a = ZEO.client(s.address, wait_timeout=20)
+        t = TransactionMetaData()
+        a.tpc_begin(t)
+        data, serial = a.load(b.root["m"]._p_oid)
+        a.store(b.root["m"]._p_oid, serial, data, "", t)
+        a.tpc_vote(t)
+        b.root["m"]["x"] = 1
+        b.commit()  # waits until the other one is thrown out
+        with raises(ClientDisconnected, StorageError):
+            a.tpc_finish(t)
+        a.tpc_abort(t)
+        a.close()
+        b.begin()
+        equal(b.root["m"]["x"], 1)
+
+
+WRITERS, STEPS = 16, 25
+
+
+def increment(address):
+    """Body of a process: increment one counter, the conflict of which is resolved, and one of which it is not."""
+    with Client(type("S", (), dict(address=address)), blob_dir=None) as c:
+        for _ in range(STEPS):
+            while True:
+                c.begin()
+                c.root["length"].change(1)
+                c.root["plain"]["n"] += 1
+                try:
+                    c.commit()
+                    break
+                except ConflictError:
+                    c.tm.abort()
+            c.begin()
+            c.root["resolved"].change(1)
+            c.commit()
+
+
+def _counted(start, address, s):
+    with Client(s) as a:
+        a.root["length"], a.root["resolved"], a.root["plain"] = Length(), Length(), PersistentMapping(n=0)
+        a.commit()
+        start(address)
+        a.storage.sync()
+        a.begin()
+        equal(a.root["plain"]["n"], WRITERS * STEPS)
+        equal(a.root["length"](), WRITERS * STEPS)
+        equal(a.root["resolved"](), WRITERS * STEPS)
+    with Client(s) as a:
+        equal(a.root["plain"]["n"], WRITERS * STEPS)
+        equal(a.root["resolved"](), WRITERS * STEPS)
+
+
+@check
+def many_threads():
+    errors = []
+
+    def one(address):
+        try:
+            increment(address)
+        except BaseException:
+            errors.append(traceback.format_exc())
+
+    def run(address):
+        threads = [threading.Thread(target=one, args=(address,)) for _ in range(WRITERS)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(300)
+        equal(errors, [])
+        assert not any(t.is_alive() for t in threads), "threads hang"
+
+    with server() as s:
+        _counted(run, s.address, s)
+
+
+@check
+def many_processes():
+    def run(address):
+        me = [sys.executable, os.path.abspath(__file__), "--increment", str(address[1])]
+        processes = [subprocess.Popen(me, stderr=subprocess.PIPE) for _ in range(WRITERS)]
+        for p in processes:
+            _, err = p.communicate(timeout=300)
+            assert p.returncode == 0, err.decode()
+
+    with server() as s:
+        _counted(run, s.address, s)
+
+
+def main():
+    if sys.argv[1:2] == ["--increment"]:
+        increment(("127.0.0.1", int(sys.argv[2])))
+        return
+    names, failed = sys.argv[1:], []
+    for f in CHECKS:
+        if names and f.__name__ not in names:
+            continue
+        work = tempfile.mkdtemp("interop")
+        os.chdir(work)
+        began = time.monotonic()
+        try:
+            f()
+            verdict = "pass"
+        except Exception:
+            traceback.print_exc()
+            failed.append(f.__name__)
+            verdict = "fail"
+        transaction.abort()
+        os.chdir("/")
+        dsserver.remove(work)
+        print("%s\t%s\t%.2f" % (verdict, f.__name__, time.monotonic() - began), flush=True)
+    print("end\t%d" % len(CHECKS), flush=True)
+    sys.stderr.flush()
+    os._exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
