@@ -109,7 +109,9 @@ func (s *serving) run(ctx context.Context) (err error) {
 	}
 	var tlsConfig *tls.Config
 	if s.conf.TLS != nil {
-		if s.certs, err = certs.Load(*s.conf.TLS); err != nil {
+		files := *s.conf.TLS
+		files.Clock = s.e.Now
+		if s.certs, err = certs.Load(files); err != nil {
 			return err
 		}
 		tlsConfig = s.certs.Config()

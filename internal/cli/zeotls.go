@@ -3,12 +3,10 @@ package cli
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 )
 
@@ -39,7 +37,7 @@ func (o *clientTLS) apply(z *zeoclient.Options) error {
 		return usage("--tls-key needs --tls-certificate")
 	}
 	if o.certificate != "" {
-		pair, err := keyPair(o.certificate, o.key)
+		pair, err := certs.KeyPair(o.certificate, o.key, "")
 		if err != nil {
 			return err
 		}
@@ -47,7 +45,7 @@ func (o *clientTLS) apply(z *zeoclient.Options) error {
 	}
 	if o.authenticate != "" {
 		var err error
-		if conf.RootCAs, err = trusted(o.authenticate); err != nil {
+		if conf.RootCAs, err = certs.Trusted(o.authenticate); err != nil {
 			return err
 		}
 	}
@@ -71,58 +69,4 @@ func verifyServer(cs tls.ConnectionState, roots *x509.CertPool) error {
 		return nil
 	}
 	return leaf.VerifyHostname(cs.ServerName)
-}
-
-// keyPair reads a certificate and its key.
-func keyPair(certificate, key string) (tls.Certificate, error) {
-	cert, err := vfs.ReadFile(certificate)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	secret := cert
-	if key != "" {
-		if secret, err = vfs.ReadFile(key); err != nil {
-			return tls.Certificate{}, err
-		}
-	}
-	pair, err := tls.X509KeyPair(cert, secret)
-	if err != nil {
-		return pair, fmt.Errorf("%s: %w", certificate, err)
-	}
-	return pair, nil
-}
-
-// trusted reads the certificates of a file, or of all files of a directory.
-func trusted(name string) (*x509.CertPool, error) {
-	dir, base, err := vfs.Split(name)
-	if err != nil {
-		return nil, err
-	}
-	info, err := dir.Stat(base)
-	if err != nil {
-		return nil, err
-	}
-	files := []string{base}
-	if info.IsDir() {
-		files = nil
-		for entry, err := range dir.List(base) {
-			if err != nil {
-				return nil, err
-			}
-			files = append(files, base+"/"+entry.Name)
-		}
-	}
-	pool, found := x509.NewCertPool(), false
-	for _, f := range files {
-		b, err := dir.ReadFile(f)
-		if err != nil && !info.IsDir() {
-			return nil, err
-		}
-		// What is no certificate in a directory is passed over, as OpenSSL does.
-		found = pool.AppendCertsFromPEM(b) || found
-	}
-	if !found {
-		return nil, errors.New(name + ": no certificate is in it")
-	}
-	return pool, nil
 }

@@ -378,3 +378,30 @@ func FuzzSizesAreReadAsWritten(f *testing.F) {
 		}
 	})
 }
+
+func TestUnitStartsTheServerWithTheSample(t *testing.T) {
+	t.Parallel()
+	unit, err := os.ReadFile(filepath.Join("..", "..", "dist", "systemd", "dirstorage.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"Type=notify", "ExecStart=/usr/bin/dirstorage serve --config /etc/dirstorage.toml", "ExecReload=/bin/kill -HUP $MAINPID",
+		"Restart=on-failure", "StateDirectory=dirstorage", "NoNewPrivileges=yes", "ProtectSystem=strict"} {
+		if !strings.Contains(string(unit), "\n"+line+"\n") {
+			t.Errorf("the unit has no line %s", line)
+		}
+	}
+	// What it sets in the environment is a setting.
+	for line := range strings.SplitSeq(string(unit), "\n") {
+		if _, rest, ok := strings.Cut(line, "Environment="); ok {
+			variable, _, _ := strings.Cut(rest, "=")
+			known := false
+			for _, s := range table() {
+				known = known || s.environment() == variable
+			}
+			if !known {
+				t.Errorf("%s is no setting", variable)
+			}
+		}
+	}
+}

@@ -64,6 +64,9 @@ type dirFile struct {
 	name string
 }
 
+// StartSync does nothing.
+func (f dirFile) StartSync(_, _ int64) {}
+
 func (f dirFile) Allocate(int64) error    { return vfs.ErrNotSupported }
 func (f dirFile) Stat() (vfs.Info, error) { return f.d.Stat(f.name) }
 func (f dirFile) Sync() error             { f.d.synced = append(f.d.synced, f.name); return f.File.Sync() }

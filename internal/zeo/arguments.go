@@ -41,7 +41,8 @@ func (a *arguments) id(i int, what string) uint64 {
 func (a *arguments) oid(i int) zodb.OID { return zodb.OID(a.id(i, "an oid of 8 bytes")) }
 func (a *arguments) tid(i int) zodb.TID { return zodb.TID(a.id(i, "a tid of 8 bytes")) }
 
-// tidOr0 also takes None, and text or bytes that are empty.
+// tidOr0 also takes None, text or bytes that are empty, and text of 8 characters
+// below 256: some clients write the serial of a new object so.
 func (a *arguments) tidOr0(i int) zodb.TID {
 	switch v := a.get(i).(type) {
 	case nil:
@@ -54,8 +55,22 @@ func (a *arguments) tidOr0(i int) zodb.TID {
 		if v == "" {
 			return 0
 		}
+		if b, ok := latin1(v); ok && len(b) == 8 {
+			return zodb.TIDFromBytes(b)
+		}
 	}
 	return a.tid(i)
+}
+
+// latin1 returns the characters of a text as bytes.
+func latin1(s string) (b []byte, ok bool) {
+	for _, r := range s {
+		if r > 0xff {
+			return nil, false
+		}
+		b = append(b, byte(r))
+	}
+	return b, true
 }
 
 func (a *arguments) bytes(i int) []byte {

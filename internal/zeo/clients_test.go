@@ -248,3 +248,5 @@ func closedSoon(t testing.TB, conn net.Conn) {
 		}
 	}
 }
+
+func isNotFound(err error) bool { return errors.Is(err, zodb.ErrNotFound) }

@@ -199,12 +199,15 @@ func (c *conn) converse() error {
 }
 
 // flushed sends the answers of a burst of requests when there is no other one
-// to work off.
+// to work off, or when there is a lot to send: a client that asks for more at once
+// than the outbox may hold has its answers as fast as it reads them.
 func (c *conn) flushed(in *wire.Reader) error {
-	if in.Buffered() {
-		return nil
+	if !in.Buffered() {
+		if err := c.out.flush(); err != nil {
+			return err
+		}
 	}
-	return c.out.flush()
+	return c.out.stream(c.ctx)
 }
 
 func (c *conn) readError(err error) error {

@@ -230,6 +230,10 @@ var scenarios = strings.Fields(`blob blob_shared commit conflict_client conflict
 // TestRecordedConversations holds each of them in both encodings.
 func TestRecordedConversations(t *testing.T) {
 	t.Parallel()
+	names, err := filepath.Glob(filepath.Join("testdata", "recorded", "*.jsonl"))
+	if err != nil || len(names) != 2*len(scenarios) {
+		t.Errorf("%d files for %d scenarios: %v", len(names), len(scenarios), err)
+	}
 	var mu sync.Mutex
 	met := make(map[string]bool)
 	t.Run("all", func(t *testing.T) {

@@ -17,6 +17,7 @@ type step struct {
 	serial zodb.TID
 	data   []byte // a part of the frame until keep; nil in a restore: the object does not exist any more
 	blob   dirstorage.BlobSource
+	failed error // what is wrong with it was found when it came
 }
 
 type stepKind uint8
@@ -73,7 +74,9 @@ func (c *conn) do(x *txn, st *step) {
 	if st.kind != stepUndo && st.kind != stepCheck {
 		x.kinds[st.oid] = st.kind
 	}
-	x.failed = c.apply(x, st)
+	if x.failed = st.failed; x.failed == nil {
+		x.failed = c.apply(x, st)
+	}
 }
 
 func (c *conn) apply(x *txn, st *step) error {

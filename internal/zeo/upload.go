@@ -14,6 +14,7 @@ type upload struct {
 	x    *txn
 	blob *dirstorage.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
 	size int64
+	err  error // why this failed
 }
 
 // discardUpload drops a blob that was received in part.
@@ -75,9 +76,7 @@ func (c *conn) storeBlobChunk(r *request, a *arguments) error {
 // failUpload keeps what is wrong for the vote; the rest of the blob is dropped.
 func (c *conn) failUpload(err error) {
 	u := c.upload
-	if u.x.failed == nil {
-		u.x.failed = err
-	}
+	u.err = err
 	if err := u.blob.Abort(); err != nil {
 		c.log().Warn("what a broken upload left is removed at the next open", "err", err)
 	}
@@ -90,8 +89,8 @@ func (c *conn) storeBlobEnd(r *request, a *arguments) error {
 		return protocolError("storeBlobEnd without storeBlobStart")
 	}
 	st := &step{kind: stepBlob, oid: a.oid(0), serial: a.tidOr0(1), data: a.bytes(2)}
-	if u.blob == nil { // x.failed says why
-		c.upload = nil
+	if u.blob == nil { // u.err says why, or the transaction's failed
+		c.upload, st.failed = nil, u.err
 		return c.operate(r, a, 3, st)
 	}
 	st.blob.Staged = u.blob
@@ -111,15 +110,7 @@ func (c *conn) storeBlobShared(r *request, a *arguments) error {
 		return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{err.Error()}})
 	}
 	path, err := c.hub.uploaded(st.oid, name)
-	if err != nil {
-		c.mu.Lock()
-		x := c.txn
-		c.mu.Unlock()
-		if x != nil && x.failed == nil {
-			x.failed = err
-		}
-	}
-	st.blob.Path = path
+	st.blob.Path, st.failed = path, err
 	return c.operate(r, a, 4, st)
 }
 
