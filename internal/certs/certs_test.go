@@ -355,6 +355,40 @@ func TestADirectoryIsTrusted(t *testing.T) {
 	}
 }
 
+func TestADirectoryIsFoundByEachOfItsNames(t *testing.T) {
+	t.Parallel()
+	ca := issue(t, "ca", 1, true, nil)
+	_, f := setup(t, ca.pem())
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
+	if err := errors.Join(os.Mkdir(real, 0o700), os.Symlink("real", link)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(real, "ca.pem"), ca.pem())
+	for _, name := range []string{real, real + "/", link, link + "/"} {
+		f.Authenticate = name
+		if _, err := Load(f); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What can't be read may be the list that revokes somebody. A link to itself stands in
+// for a file without permission, which is none for root.
+func TestAFileThatCannotBeReadIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	ca := issue(t, "ca", 1, true, nil)
+	_, f := setup(t, ca.pem())
+	f.Authenticate = t.TempDir()
+	write(t, filepath.Join(f.Authenticate, "ca.pem"), ca.pem())
+	if err := os.Symlink("ca.r0", filepath.Join(f.Authenticate, "ca.r0")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(f); err == nil || !strings.Contains(err.Error(), "ca.r0") {
+		t.Errorf("got %v, want an error about ca.r0", err)
+	}
+}
+
 // ZEO's own tests have certificates like this: RSA, SHA-1, no alternative names.
 func TestSelfSignedWithSHA1IsItsOwnAnchor(t *testing.T) {
 	t.Parallel()
@@ -427,6 +461,8 @@ func TestWhatCannotBeTrustedIsNotLoaded(t *testing.T) {
 		{"broken", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate: "},
 		{"broken list", ca.pem() + "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "revocation list: "},
 		{"list by another of that name", ca.pem() + other.list(t, tomorrow), "is not signed by it"},
+		{"list cut off", ca.pem() + strings.TrimSuffix(ca.list(t, tomorrow, 11), "-----END X509 CRL-----\n"), "1 of 2 certificates and revocation lists can't be read"},
+		{"certificate changed", ca.pem() + strings.Replace(other.pem(), "M", "!", 1), "1 of 2 certificates and revocation lists can't be read"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

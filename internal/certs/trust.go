@@ -7,7 +7,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -32,17 +35,17 @@ func Trusted(name string) (*x509.CertPool, error) {
 // readTrust reads certificates and revocation lists of a file, or of all files of
 // a directory, in which whatever is neither is passed over, as OpenSSL does.
 func readTrust(name string) (*trust, error) {
-	dir, base, err := vfs.Split(name)
+	dir, err := vfs.OS(name) // follows symbolic links
 	if err != nil {
 		return nil, err
 	}
-	info, err := dir.Stat(base)
+	info, err := dir.Stat(".")
 	if err != nil {
 		return nil, err
 	}
 	t := &trust{}
 	if !info.IsDir() {
-		b, err := dir.ReadFile(base)
+		b, err := vfs.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
@@ -50,13 +53,16 @@ func readTrust(name string) (*trust, error) {
 			return nil, err
 		}
 	} else {
-		for entry, err := range dir.List(base) {
+		for entry, err := range dir.List(".") {
 			if err != nil {
 				return nil, err
 			}
-			b, err := dir.ReadFile(base + "/" + entry.Name)
-			if err != nil {
+			b, err := dir.ReadFile(entry.Name)
+			if errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrNotExist) {
 				continue // a directory, or a link that leads nowhere
+			}
+			if err != nil {
+				return nil, err // it may be the list that revokes somebody
 			}
 			if err := t.add(filepath.Join(name, entry.Name), b); err != nil {
 				return nil, err
@@ -69,8 +75,13 @@ func readTrust(name string) (*trust, error) {
 	return t, t.checkLists(name)
 }
 
-// add takes what a PEM file has.
+// begun matches the first line of what add takes.
+var begun = regexp.MustCompile(`(?m)^-----BEGIN (X509 )?(CERTIFICATE|CRL)-----`)
+
+// add takes what a PEM file has. pem.Decode passes over a block that was cut off or
+// changed; a revocation list must not get lost like that.
 func (t *trust) add(name string, text []byte) error {
+	before := len(t.certificates) + len(t.lists)
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		switch block.Type {
 		case "CERTIFICATE", "X509 CERTIFICATE":
@@ -86,6 +97,10 @@ func (t *trust) add(name string, text []byte) error {
 			}
 			t.lists = append(t.lists, l)
 		}
+	}
+	whole, all := len(t.certificates)+len(t.lists)-before, len(begun.FindAll(text, -1))
+	if whole < all {
+		return fmt.Errorf("%s: %d of %d certificates and revocation lists can't be read as PEM: one was cut off or changed", name, all-whole, all)
 	}
 	return nil
 }

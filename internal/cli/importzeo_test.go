@@ -23,6 +23,7 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/bench"
+	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/transfer"
@@ -257,7 +258,7 @@ func TestImportOverTLSBelievesTheRightServerOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := trusted(clientCert)
+	pool, err := certs.Trusted(clientCert)
 	if err != nil {
 		t.Fatal(err)
 	}

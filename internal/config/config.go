@@ -213,7 +213,10 @@ func (l *loader) finishTLS() {
 	}
 	switch {
 	case t.Certificate == "" && t.Authenticate == "" && t.Key == "":
-		// A password that is in the environment for some other run.
+		// A password that is in the environment for some other run; a file was asked for.
+		if file, source := l.text("tls-key-password-file"); file != "" {
+			l.fail(&Error{Where: source, What: "tls-key-password-file has no use without a certificate", Do: "set tls-certificate and tls-authenticate, or leave it out"})
+		}
 		l.conf.TLS = nil
 	case t.Certificate == "":
 		l.fail(&Error{Where: source("tls-key", "tls-authenticate"), What: "TLS needs a certificate of the server", Do: "set tls-certificate"})

@@ -177,6 +177,9 @@ func TestErrorsSayWhatWhereAndWhatToDo(t *testing.T) {
 		{"truth", world{home: "/h", env: map[string]string{"DIRSTORAGE_CREATE": "maybe"}}, `environment DIRSTORAGE_CREATE: create "maybe": want true or false`},
 		{"address", flags("--listen=::1:80"), "needs [ ] around the IPv6 address"},
 		{"port", flags("--listen=h:65536"), "no port from 0 to 65535"},
+		{"URL", flags("--listen=tcp://0.0.0.0:80"), "flag --listen: listen \"tcp://0.0.0.0:80\" is a URL: want host:port"},
+		{"address twice", flags("--listen=8100", "--listen=127.0.0.1:8100"), "is given twice"},
+		{"password of no key", world{home: "/h", args: []string{"--tls-key-password-file=p"}, files: map[string]string{"p": "x"}}, "flag --tls-key-password-file: tls-key-password-file has no use without a certificate"},
 		{"level", flags("--log-level=loud"), "want debug, info, warn or error"},
 		{"storage", flags("--storage=/srv"), "want NAME=HOME"},
 		{"storage twice", flags("--storage=1=/x"), "storage 1 is given twice, here and by argument HOME"},
@@ -227,6 +230,7 @@ func TestErrorsSayWhatWhereAndWhatToDo(t *testing.T) {
 func TestZEOConfIsUnderstood(t *testing.T) {
 	t.Parallel()
 	text := `# made by a buildout
+%import Products.ThirdParty
 %define VAR /var/zeo
 %define port 9${nine}
 <ZEO>
@@ -269,7 +273,7 @@ func TestZEOConfIsUnderstood(t *testing.T) {
 	if diff := cmp.Diff(&certs.Files{Certificate: "/etc/a$b.pem", Key: "/var/zeo/key.pem", Authenticate: "/var/zeo/auth"}, c.TLS); diff != "" {
 		t.Error(diff)
 	}
-	for i, want := range []string{"z:12: client-conflict-resolution is off", "z:14: monitor-address in <zeo>", "z:22: /var/zeo/Data.fs is not served", "z:23: blob-dir /var/zeo/blobs is not used", "z:26: <eventlog>", "z:32: <runner>"} {
+	for i, want := range []string{"z:2: %import has no effect", "z:13: client-conflict-resolution is off", "z:15: monitor-address in <zeo>", "z:23: /var/zeo/Data.fs is not served", "z:24: blob-dir /var/zeo/blobs is not used", "z:27: <eventlog>", "z:33: <runner>"} {
 		if i >= len(c.Warnings) || !strings.HasPrefix(c.Warnings[i], want) {
 			t.Fatalf("warnings %q, want %s", c.Warnings, want)
 		}

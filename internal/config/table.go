@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,6 +159,9 @@ func setListen(c *Config, values []string) error {
 		a, err := parseAddress(v)
 		if err != nil {
 			return err
+		}
+		if slices.Contains(c.Listen, a) && !strings.HasSuffix(a, ":0") {
+			return fmt.Errorf("%q is given twice: want each address once", v)
 		}
 		c.Listen = append(c.Listen, a)
 	}

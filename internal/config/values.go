@@ -95,6 +95,9 @@ func parseAddress(s string) (string, error) {
 	want := func(format string, args ...any) (string, error) {
 		return "", fmt.Errorf("%q "+format+": want host:port, [v6]:port, :port for all interfaces, a port on this machine, or the path of a Unix socket with a / in it", append([]any{s}, args...)...)
 	}
+	if strings.Contains(s, "://") {
+		return want("is a URL")
+	}
 	path := strings.TrimPrefix(s, "unix:")
 	if strings.Contains(path, "/") {
 		if strings.ContainsRune(path, 0) || strings.HasSuffix(path, "/") {

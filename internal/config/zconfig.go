@@ -12,6 +12,7 @@ type section struct {
 	line       int
 	keys       []zkey
 	sections   []*section
+	imports    []int // lines of %import; of the file only
 }
 
 // zkey is a line KEY VALUE; the key is in lower case.
@@ -119,6 +120,7 @@ func (p *zconfigParser) directive(line string) error {
 		p.defines[name] = value
 	case "%import":
 		// Python's components; the sections that they bring are judged where they are.
+		p.open[0].imports = append(p.open[0].imports, p.line)
 	case "%include":
 		return p.fail("%include is not supported", "put what is included into the file itself")
 	default:

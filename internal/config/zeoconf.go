@@ -64,6 +64,9 @@ func layerValue(v, source string) value { return value{[]string{v}, source} }
 // top reads the file.
 func (z *zeoConf) top(top *section) {
 	z.unknownKeys("the file", top.keys)
+	for _, line := range top.imports {
+		z.warn(line, "%%import has no effect: components of Python can't be loaded")
+	}
 	for _, s := range top.sections {
 		switch {
 		case s.kind == "zeo":

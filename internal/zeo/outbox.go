@@ -115,6 +115,9 @@ func (o *outbox) fail(err error) {
 	if o.failed == nil {
 		o.failed = err
 		o.waiting = nil
+		// Who is writing must not go on waiting for a peer that does not read. If that
+		// fails the connection is closed already.
+		_ = o.conn.SetWriteDeadline(time.Unix(1, 0))
 		o.drain()
 		o.kick()
 	}
@@ -167,7 +170,7 @@ func (o *outbox) flush() error {
 func (o *outbox) write(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), pieceBytes)
-		if err := o.conn.SetWriteDeadline(o.clock().Add(stallTime)); err != nil {
+		if err := o.allowWrite(); err != nil {
 			return err
 		}
 		if _, err := o.conn.Write(b[:n]); err != nil {
@@ -176,6 +179,16 @@ func (o *outbox) write(b []byte) error {
 		b = b[n:]
 	}
 	return nil
+}
+
+// allowWrite gives the peer time to take the next piece, unless the outbox has failed.
+func (o *outbox) allowWrite() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failed != nil {
+		return o.failed
+	}
+	return o.conn.SetWriteDeadline(o.clock().Add(stallTime))
 }
 
 // run writes what others put in, until the outbox fails.

@@ -12,6 +12,7 @@ ZEO starts its servers through one function. It is replaced here.
 import argparse
 import doctest
 import importlib
+import importlib.metadata
 import os
 import re
 import sys
@@ -79,6 +80,8 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
                      blob_dir=None, suicide=True, debug=False, threaded=False, start_timeout=33, name=None,
                      log=None, show_config=False):
     """Stand in for the function of the same name; returns the address and a function that stops the server."""
+    if "<zeoclient>" in (storage_conf or ""):  # a Python server that is a client of ours
+        return start_python_server(storage_conf, zeo_conf, port, keep)
     if protocol:
         raise Unserved("an announcement of an older protocol")
     if not storage_conf:
@@ -96,7 +99,7 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
     listen, logpath = "127.0.0.1:%s" % (port or 0), None
     for _, kind, _, settings in sections(zeo_conf):
         if kind == "zeo":
-            listen = settings["address"]
+            listen = settings["address"].replace(": ", ":")
         if kind == "logfile":
             logpath = settings["path"]
     if listen.isdigit():
@@ -129,7 +132,18 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
     return server.address, stop
 
 
+start_python_server = ZEO._forker.start_zeo_server
 ZEO._forker.start_zeo_server = start_zeo_server
+
+_version = importlib.metadata.version
+
+
+def version(name):
+    """The Python server asks for the version of an installed zdaemon."""
+    return "source" if name == "zdaemon" else _version(name)
+
+
+importlib.metadata.version = version
 
 
 class Result(unittest.TestResult):
