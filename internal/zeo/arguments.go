@@ -164,9 +164,6 @@ func (a *arguments) handle(i int) handle {
 	return nil
 }
 
-// public is the handle as it goes into an error message.
-func public(h handle) any { return h }
-
 func (a *arguments) dict(i int) wire.Dict {
 	switch v := a.get(i).(type) {
 	case wire.Dict:

@@ -70,7 +70,7 @@ func TestBlobsComeBackAsTheyWere(t *testing.T) {
 		if _, err := c.SendBlob(t.Context(), 1, 5, &bytes.Buffer{}); !errors.Is(err, zodb.ErrNotFound) {
 			t.Errorf("a blob that is not there: %v", err)
 		}
-		if left := staged(t, ts.storages["1"].Home()); len(left) > 0 {
+		if left := staged(t, ts.storages["1"]); len(left) > 0 {
 			t.Errorf("%v stays behind", left)
 		}
 	})
@@ -143,7 +143,7 @@ func TestHalfAnUploadIsGoneAfterTheAbort(t *testing.T) {
 	encodings(t, func(t *testing.T, e wire.Encoding) {
 		ts := serve(t, Options{})
 		c := ts.client(e)
-		home := ts.storages["1"].Home()
+		s := ts.storages["1"]
 		half := func() {
 			c.begin(mine)
 			c.oneWay("storea", zodb.OID(1), zodb.TID(0), record("x"), mine)
@@ -152,7 +152,7 @@ func TestHalfAnUploadIsGoneAfterTheAbort(t *testing.T) {
 		}
 		half()
 		c.call("tpc_abort", mine)
-		if left := staged(t, home); len(left) > 0 {
+		if left := staged(t, s); len(left) > 0 {
 			t.Errorf("%v stays behind", left)
 		}
 		// The next transaction is not disturbed.
@@ -166,7 +166,7 @@ func TestHalfAnUploadIsGoneAfterTheAbort(t *testing.T) {
 		wantBlob(t, ts.dialCache(e), 1, tid, []byte("whole"))
 		half()
 		c.conn.Close()
-		eventually(t, "what was uploaded is gone", func() bool { return len(staged(t, home)) == 0 })
+		eventually(t, "what was uploaded is gone", func() bool { return len(staged(t, s)) == 0 })
 		// Chunks and starts that don't fit end the connection.
 		c = ts.client(e)
 		c.oneWay("storeBlobChunk", []byte("x"))
@@ -175,7 +175,7 @@ func TestHalfAnUploadIsGoneAfterTheAbort(t *testing.T) {
 		half()
 		c.oneWay("storeBlobStart")
 		c.closed()
-		eventually(t, "what was uploaded is gone", func() bool { return len(staged(t, home)) == 0 })
+		eventually(t, "what was uploaded is gone", func() bool { return len(staged(t, s)) == 0 })
 	})
 }
 
@@ -414,7 +414,7 @@ func TestSharedUploads(t *testing.T) {
 		if err := vote(); err == nil {
 			t.Error("a directory was taken")
 		}
-		if left := staged(t, ts.storages["1"].Home()); len(left) > 0 {
+		if left := staged(t, ts.storages["1"]); len(left) > 0 {
 			t.Errorf("%v stays behind", left)
 		}
 	})

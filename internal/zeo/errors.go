@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage"
-	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -54,14 +53,6 @@ func (e *blobMissingError) Error() string {
 // transactionError is a call that does not fit the state of the transaction.
 func transactionError(args ...any) error { return &pythonError{classTransaction, wire.Tuple(args)} }
 
-// conflict is a conflict that the client is to be told of as an error.
-type conflict struct {
-	*zodb.ConflictError
-	class string // of the object; empty = unknown
-}
-
-func (e *conflict) Unwrap() error { return e.ConflictError }
-
 // describe finds what a client makes of an error. Details that are missing would make
 // it wait for ever, so each has its layout here.
 func (c *conn) describe(err error) *pythonError {
@@ -78,7 +69,7 @@ func (c *conn) describe(err error) *pythonError {
 		return describeUndo(undo)
 	}
 	if e, ok := errors.AsType[*zodb.ConflictError](err); ok {
-		return describeConflict(err, e)
+		return describeConflict(e)
 	}
 	if errors.Is(err, zodb.ErrCorrupt) { // before KeyError: damage is no missing object
 		c.log().Error("damage", "err", err)
@@ -107,28 +98,14 @@ func (c *conn) describe(err error) *pythonError {
 	return &pythonError{classSystem, wire.Tuple{err.Error()}}
 }
 
-func describeConflict(err error, e *zodb.ConflictError) *pythonError {
-	p := &pythonError{class: classConflict}
-	message, class := "database conflict error", any(nil)
+// describeConflict: who resolves a conflict has the class, so it is not looked for here.
+func describeConflict(e *zodb.ConflictError) *pythonError {
+	class, message := classConflict, "database conflict error"
 	if e.Read {
-		p.class, message = classReadClash, "database read conflict error"
+		class, message = classReadClash, "database read conflict error"
 	}
-	if k, ok := errors.AsType[*conflict](err); ok && k.class != "" {
-		class = k.class
-	}
-	p.details = wire.Dict{{Key: "message", Value: message}, {Key: "oid", Value: e.OID}, {Key: "class_name", Value: class},
-		{Key: "serials", Value: wire.Tuple{e.Current, e.Serial}}}
-	return p
-}
-
-// className returns the class of a record as Python shows it; “.” for one that
-// cannot be read.
-func className(data []byte) string {
-	module, name, err := pickle.Class(data)
-	if err != nil {
-		return "."
-	}
-	return module + "." + name
+	return &pythonError{class, wire.Dict{{Key: "message", Value: message}, {Key: "oid", Value: e.OID}, {Key: "class_name", Value: nil},
+		{Key: "serials", Value: wire.Tuple{e.Current, e.Serial}}}}
 }
 
 // undoErrors returns the undo errors that are joined in err.

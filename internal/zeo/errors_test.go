@@ -384,8 +384,8 @@ func TestErrorsThatNoClientCanProvoke(t *testing.T) {
 			wire.Dict{{Key: "_errs", Value: wire.List{wire.Tuple{zodb.OID(1), "a"}, wire.Tuple{zodb.OID(0), "b"}}}},
 		},
 		{
-			&conflict{&zodb.ConflictError{OID: 1, Serial: 2, Current: 3}, "a.B"}, classConflict,
-			wire.Dict{{Key: "message", Value: "database conflict error"}, {Key: "oid", Value: zodb.OID(1)}, {Key: "class_name", Value: "a.B"},
+			&zodb.ConflictError{OID: 1, Serial: 2, Current: 3}, classConflict,
+			wire.Dict{{Key: "message", Value: "database conflict error"}, {Key: "oid", Value: zodb.OID(1)}, {Key: "class_name", Value: nil},
 				{Key: "serials", Value: wire.Tuple{zodb.TID(3), zodb.TID(2)}}},
 		},
 	} {

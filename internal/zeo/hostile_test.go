@@ -436,7 +436,7 @@ func TestEndInEachStateFreesTheLocks(t *testing.T) {
 					st.reach(c, ts)
 					end.do(c)
 					ts.sound(log, 0)
-					if left := staged(t, ts.storages["1"].Home()); len(left) > 0 {
+					if left := staged(t, ts.storages["1"]); len(left) > 0 {
 						t.Errorf("%v stays behind", left)
 					}
 				})

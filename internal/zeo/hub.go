@@ -126,16 +126,6 @@ func (h *hub) announce(a announcement) {
 	}
 }
 
-// tellAll sends a call to everybody who is registered. reply, if not nil, is
-// called before the lock is given back.
-func (h *hub) tellAll(name string, args ...any) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	for c := range h.conns {
-		c.call(name, args...)
-	}
-}
-
 // join registers a connection: f is called with the last announced tid, and
 // everything later is announced to it.
 func (h *hub) join(c *conn, f func(last zodb.TID)) {

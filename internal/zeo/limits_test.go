@@ -99,10 +99,13 @@ func TestTransactionLimitIsToldAtTheVote(t *testing.T) {
 	})
 }
 
-// staged returns the files of blobs on their way into a storage.
-func staged(t *testing.T, home string) []string {
+// staged returns the files of blobs that no transaction has brought to their place.
+func staged(t *testing.T, s *dirstorage.Storage) []string {
 	t.Helper()
-	list, err := filepath.Glob(filepath.Join(home, "journal", "*blob*"))
+	if err := s.Flush(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	list, err := filepath.Glob(filepath.Join(s.Home(), "journal", "*blob*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +128,7 @@ func TestBlobLimitIsToldAtTheVoteAndNothingIsLeft(t *testing.T) {
 		if n := refused.of("blob"); n != 1 {
 			t.Errorf("refused %d times", n)
 		}
-		if left := staged(t, ts.storages["1"].Home()); len(left) > 0 {
+		if left := staged(t, ts.storages["1"]); len(left) > 0 {
 			t.Errorf("%v stays behind", left)
 		}
 		c.call("tpc_abort", mine)

@@ -208,20 +208,6 @@ func (o *outbox) close(cause error) {
 	o.fail(cause)
 }
 
-// cause returns why the outbox failed, nil if it has not.
-func (o *outbox) cause() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.failed
-}
-
-// idle reports whether everything was written.
-func (o *outbox) idle() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.pending == 0
-}
-
 // stream sends what waits once that is a good deal, and waits until there is room for
 // another piece of a stream.
 func (o *outbox) stream(ctx context.Context) error {

@@ -140,3 +140,28 @@ func TestEmptyStorageLeavesClientsUpToDate(t *testing.T) {
 		t.Fatalf("%s %v %v %v", last, oids, ok, err)
 	}
 }
+
+// TestTIDAfterWhichThereIsNoneIsRefused: a storage that has it would never take
+// another transaction.
+func TestTIDAfterWhichThereIsNoneIsRefused(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		c := ts.client(e)
+		for _, tid := range []zodb.TID{1<<63 - 1, 1<<64 - 2, 1<<64 - 1} {
+			c.oneWay("tpc_begin", mine, []byte{}, []byte{}, wire.Dict{}, tid, " ")
+			c.fails(classStorage, "vote", mine)
+		}
+		ts.servesOthers()
+	})
+}
+
+// TestStorageIsServedUnderOneName because commits under one name are not
+// announced under another.
+func TestStorageIsServedUnderOneName(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, tempHome(t))
+	if _, err := New(t.Context(), Options{Clock: time.Now, Storages: []StorageOptions{{Name: "1", Storage: s}, {Name: "2", Storage: s}}}); err == nil {
+		t.Error("two names were taken")
+	}
+}

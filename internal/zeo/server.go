@@ -212,7 +212,13 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("a server needs a clock")
 	}
 	names := make(map[string]bool)
+	storages := make(map[*dirstorage.Storage]bool)
 	for _, so := range o.Storages {
+		if storages[so.Storage] && so.Storage != nil {
+			// The clients of one name would not be told what those of the other commit.
+			return o, fmt.Errorf("storage %q: it is served under another name already", so.Name)
+		}
+		storages[so.Storage] = true
 		if so.Name == "" || so.Storage == nil || names[so.Name] {
 			return o, fmt.Errorf("storage %q: each needs a storage and a name of its own", so.Name)
 		}

@@ -60,15 +60,14 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 // the others are passed over.
 func (c *conn) do(x *txn, st *step) {
 	if x.failed != nil {
-		if st.blob.Path != "" {
-			c.hub.blobs.drop(st.blob.Path)
-		}
+		c.dropShared(st)
 		return
 	}
 	x.bytes += int64(len(st.data))
 	if limit := c.srv.o.Limits.Transaction; x.bytes > limit {
 		c.srv.o.Observer.Refused("transaction")
 		x.failed = &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
+		c.dropShared(st)
 		return
 	}
 	if st.kind != stepUndo && st.kind != stepCheck {
@@ -76,6 +75,13 @@ func (c *conn) do(x *txn, st *step) {
 	}
 	if x.failed = st.failed; x.failed == nil {
 		x.failed = c.apply(x, st)
+	}
+}
+
+// dropShared removes an upload in the shared directory that is not taken.
+func (c *conn) dropShared(st *step) {
+	if st.blob.Path != "" {
+		c.hub.blobs.drop(st.blob.Path)
 	}
 }
 

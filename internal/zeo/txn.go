@@ -49,6 +49,10 @@ var (
 	errAborted = errors.New("the transaction was aborted")
 )
 
+// endOfTIDs is what clients take for later than all transactions. A transaction
+// with that tid, once committed, would be the last one of the storage for ever.
+const endOfTIDs zodb.TID = 1<<63 - 1
+
 // tpcBegin starts a transaction. What the storage has against it is told at the vote.
 func (c *conn) tpcBegin(r *request, a *arguments) error {
 	h, user, description := a.handle(0), a.meta(1), a.meta(2)
@@ -71,6 +75,9 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 		return r.fail(transactionError("a transaction is open already: one connection has one at a time"))
 	}
 	c.discardUpload()
+	if o.TID >= endOfTIDs {
+		err = &pythonError{classStorage, wire.Tuple{fmt.Sprintf("no transaction can be copied with the tid %s: there would be none after it", o.TID)}}
+	}
 	x = &txn{handle: h, public: a.get(0), failed: err, kinds: make(map[zodb.OID]stepKind)}
 	if err == nil {
 		meta := zodb.TxnMeta{User: user, Description: description, Extension: extension}
@@ -202,7 +209,11 @@ func (c *conn) runVote(r *request, x *txn) error {
 	c.hold(x)
 	x.state = txnVoted
 	if conflicts != nil {
-		x.state = txnBegun
+		// What came while it voted is before what comes now.
+		for _, st := range x.late {
+			c.do(x, st)
+		}
+		x.state, x.late = txnBegun, nil
 	}
 	drained := c.draining && x.state == txnBegun
 	c.mu.Unlock()
@@ -265,9 +276,9 @@ func (c *conn) hold(x *txn) {
 	if limit := c.srv.o.TransactionTimeout; limit > 0 {
 		x.timer = time.AfterFunc(limit, func() {
 			c.srv.o.Observer.Refused("timeout")
-			err := fmt.Errorf("Transaction timeout after %g seconds", limit.Seconds())
-			c.log().Error(err.Error(), "logger", "ZEO.StorageServer", "level", "CRITICAL")
-			c.end(err)
+			// The words that those who watch the log of a ZEO server look for.
+			c.log().Error(fmt.Sprintf("Transaction timeout after %g seconds", limit.Seconds()), "logger", "ZEO.StorageServer", "level", "CRITICAL")
+			c.end(fmt.Errorf("the transaction was not finished within %s of its vote", limit))
 		})
 	}
 }

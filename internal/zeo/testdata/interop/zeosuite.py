@@ -125,9 +125,7 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
         server.stop()
         dsserver.remove(conf_path)
         if not keep:
-            dsserver.remove(*[s[1] for s in served])
-            if blobs:
-                dsserver.remove(blobs)
+            dsserver.remove(*[s[1] for s in served])  # not the blobs, as there
 
     return server.address, stop
 
