@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -37,7 +36,7 @@ func serve(t testing.TB, o Options) *testServer {
 	}
 	for i, so := range o.Storages {
 		if so.Storage == nil {
-			o.Storages[i].Storage = newStorage(t, filepath.Join(t.TempDir(), "home"))
+			o.Storages[i].Storage = newStorage(t, memoryHome(t))
 		}
 		ts.storages[so.Name] = o.Storages[i].Storage
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,8 @@ func (in *interop) run(t *testing.T, script string, args ...string) (out, errs s
 	defer cancel()
 	c := exec.CommandContext(ctx, in.python, append([]string{filepath.Join(in.scripts, script)}, args...)...)
 	var stdout, stderr bytes.Buffer
-	c.Env, c.Stdout, c.Stderr, c.WaitDelay = append(in.env, "TMPDIR="+t.TempDir()), &stdout, &stderr, 5*time.Second
+	c.Env = append(slices.Clone(in.env), "TMPDIR="+t.TempDir())
+	c.Stdout, c.Stderr, c.WaitDelay = &stdout, &stderr, 5*time.Second
 	c.Dir = t.TempDir()
 	if err := c.Run(); err != nil {
 		t.Errorf("%s %s: %v", script, strings.Join(args, " "), err)

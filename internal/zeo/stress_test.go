@@ -75,10 +75,10 @@ func TestClientsAreToldOfEachTransactionOnceAndNeverKeepWhatIsStale(t *testing.T
 		rounds int
 		delay  bool
 	}{
-		{"in memory", dirstorage.Options{}, 60, false},
-		{"from disk", dirstorage.Options{CacheSize: -1}, 60, false},
-		{"loads in memory are delayed", dirstorage.Options{}, 40, true},
-		{"loads from disk are delayed", dirstorage.Options{CacheSize: -1}, 40, true},
+		{"in memory", dirstorage.Options{}, 50, false},
+		{"from disk", dirstorage.Options{CacheSize: -1}, 50, false},
+		{"loads in memory are delayed", dirstorage.Options{}, 30, true},
+		{"loads from disk are delayed", dirstorage.Options{CacheSize: -1}, 30, true},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()

@@ -24,7 +24,7 @@ from BTrees.OOBTree import OOBTree  # noqa: E402
 from persistent.mapping import PersistentMapping  # noqa: E402
 from ZODB.POSException import (ConflictError, MultipleUndoErrors, POSKeyError, ReadOnlyError,  # noqa: E402
                                StorageError, UndoError)
-from ZODB.utils import p64, u64  # noqa: E402
+from ZODB.utils import p64  # noqa: E402
 
 CHECKS = []
 
@@ -332,6 +332,7 @@ def pack_is_refused():
         try:
             a.db.pack()
         except StorageError as e:
+            equal(e.args[0], "ZODB.POSException.StorageError")
             assert "cannot pack yet" in str(e), e
         else:
             raise AssertionError("pack was not refused: test it")
@@ -372,8 +373,6 @@ def read_only():
 
 @check
 def encodings():
-    import ZEO.asyncio.client
-    import ZEO.asyncio.marshal
     with server() as s, Client(s) as a:
         equal(a.storage.protocol_version, b"Z5")
         a.root["m"] = PersistentMapping(x=1)
@@ -400,8 +399,6 @@ def encodings():
         assert a.storage.history(a.root["m"]._p_oid, 2)
         with raises(POSKeyError):
             a.storage.load(p64(123456))
-        with raises(StorageError):
-            a.db.pack()
 
 
 @check
