@@ -376,7 +376,7 @@ func TestSharedUploads(t *testing.T) {
 		c = ts.client(e)
 
 		// Names that lead elsewhere.
-		for _, bad := range []string{"../x.tmp", "/etc/passwd.tmp", "a/b.tmp-", "x", ".tmpxx", "", "x.blob", "a\x00.tmp", "a\\b.tmp"} {
+		for _, bad := range []string{"../x.tmp", "/etc/passwd.tmp", "a/b.tmp-", "x", ".tmpxx", "", "x.blob", "a\x00.tmp"} {
 			c.begin(mine)
 			c.fails("builtins.ValueError", "storeBlobShared", zodb.OID(2), zodb.TID(0), record("x"), bad, mine)
 			c.call("tpc_abort", mine)

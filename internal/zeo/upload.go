@@ -132,7 +132,7 @@ func checkSharedName(name string) error {
 			stem = name
 		}
 	}
-	if stem == name || strings.ContainsAny(name, "/\\\x00") {
+	if stem == name || strings.ContainsAny(name, "/\x00") {
 		return fmt.Errorf("%q is no name of an uploaded blob", name)
 	}
 	return nil
