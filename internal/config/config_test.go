@@ -409,3 +409,14 @@ func TestUnitStartsTheServerWithTheSample(t *testing.T) {
 		}
 	}
 }
+
+// TestBlanksInAddressesOfZEODoNotCount: files in the field have them.
+func TestBlanksInAddressesOfZEODoNotCount(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"127.0.0.1: 8100": "127.0.0.1:8100", "localhost :1": "localhost:1", "8100": ":8100",
+		"[::1]:80": "[::1]:80", "/run/zeo.sock": "/run/zeo.sock", "host": "host:0"} {
+		if got := zeoAddress(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}

@@ -229,7 +229,11 @@ func (z *zeoConf) storage(outer, inner *section) {
 
 // zeoAddress is an address of ZEO in our form: there a bare port is on all interfaces, and a
 // bare host gets any port.
+// Blanks around the colon do not count.
 func zeoAddress(s string) string {
+	if host, port, ok := strings.Cut(s, ":"); ok && !strings.Contains(s, "/") && !strings.Contains(port, ":") {
+		s = strings.TrimSpace(host) + ":" + strings.TrimSpace(port)
+	}
 	switch {
 	case strings.Contains(s, "/"):
 		return s
