@@ -623,3 +623,24 @@ func TestBlobsAreLinkedWhileTheFlushMovesThem(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestTIDAfterWhichNothingCanComeIsRefused: a storage that had it could not
+// commit any more.
+func TestTIDAfterWhichNothingCanComeIsRefused(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	if err := Create(home, CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), home, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, tid := range []zodb.TID{1<<63 - 1, 1 << 63, zodb.MaxTID} {
+		if txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{TID: tid}); err == nil {
+			t.Errorf("%s was accepted", tid)
+			txn.Abort()
+		}
+	}
+}

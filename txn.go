@@ -79,8 +79,12 @@ const (
 	opUndo
 )
 
+// latestTID is later than the tid of any transaction; clients of the network
+// server mean “the current one” by it.
+const latestTID zodb.TID = 1<<63 - 1
+
 // Begin starts a transaction. Any number may be open. Errors: metadata too
-// long, storage read-only or closed.
+// long, a tid after which there is none, storage read-only or closed.
 func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) (*Txn, error) {
 	for _, f := range []struct {
 		name string
@@ -89,6 +93,9 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) 
 		if len(f.data) > zodb.MaxMetaLen {
 			return nil, fmt.Errorf("the %s has %d bytes; the limit is %d", f.name, len(f.data), zodb.MaxMetaLen)
 		}
+	}
+	if o.TID >= latestTID {
+		return nil, fmt.Errorf("a transaction cannot have the tid %s: there would be none after it", o.TID)
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()

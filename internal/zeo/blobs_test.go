@@ -452,7 +452,7 @@ func TestBlobsFromBeforeAreSharedAtTheStart(t *testing.T) {
 	plain := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}})
 	fourth := commitBlob(t, plain.dialCache(wire.Pickle), 3, 0, "d", content(40))
 	plain.stop()
-	ts = serve(t, o)
+	serve(t, o)
 	want[bushy(blobs, 3, fourth)] = 40
 	check(want)
 }

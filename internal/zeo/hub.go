@@ -60,7 +60,7 @@ func (h *hub) overtaken(oid zodb.OID, r *zodb.Revision, since zodb.TID) bool {
 // overtaken: then it reports false, and the caller reads again.
 func (h *hub) answerLoaded(c *conn, rawID []byte, oid zodb.OID, r zodb.Revision, since zodb.TID) bool {
 	h.afterRead()
-	h.awaitAnnounced(r.Serial)
+	h.awaitAnnounced(c.ctx, r.Serial)
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if h.overtaken(oid, &r, since) {
@@ -80,8 +80,8 @@ func (h *hub) afterRead() {
 // awaitAnnounced waits until a transaction that can be read already is
 // announced too: the committer is between the two for a moment. Clients warn
 // of an invalidation by the transaction that they have an object of.
-func (h *hub) awaitAnnounced(tid zodb.TID) {
-	for zodb.TID(h.announced.Load()) < tid {
+func (h *hub) awaitAnnounced(ctx context.Context, tid zodb.TID) {
+	for zodb.TID(h.announced.Load()) < tid && ctx.Err() == nil {
 		runtime.Gosched()
 	}
 }

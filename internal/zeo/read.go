@@ -96,7 +96,7 @@ func (c *conn) getTid(r *request, a *arguments) error {
 				return r.fail(err)
 			}
 			h.afterRead()
-			h.awaitAnnounced(rev.Serial)
+			h.awaitAnnounced(ctx, rev.Serial)
 			h.mu.RLock()
 			late := h.overtaken(oid, &rev, since)
 			if !late {
