@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -234,12 +237,41 @@ func TestServeReloadsTheLogLevel(t *testing.T) {
 	s.end()
 }
 
+// somewhere is a listener that says it is at an address, and listens to nothing.
+type somewhere struct {
+	net.Listener
+	at net.Addr
+}
+
+func (l somewhere) Addr() net.Addr { return l.at }
+
 func TestServeWarnsOfAnOpenAddress(t *testing.T) {
 	t.Parallel()
-	// The address is bound and nobody is told of it: the test only reads the log.
-	s := startServe(t, "--listen", "0.0.0.0:0", filepath.Join(t.TempDir(), "var"))
-	s.await(&s.log, "WARN.*without TLS")
-	s.end()
+	for _, tc := range []struct {
+		name string
+		at   net.Addr
+		tls  bool
+		want bool
+	}{
+		{"all interfaces", &net.TCPAddr{IP: net.IPv4zero, Port: 8100}, false, true},
+		{"another host's network", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 8100}, false, true},
+		{"with TLS", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 8100}, true, false},
+		{"loopback", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8100}, false, false},
+		{"a socket", &net.UnixAddr{Name: "/run/zeo.sock", Net: "unix"}, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			s := &serving{log: slog.New(slog.NewTextHandler(&log, nil))}
+			if tc.tls {
+				s.certs = &certs.Server{}
+			}
+			s.warnOpen(somewhere{at: tc.at})
+			if got := strings.Contains(log.String(), "without TLS"); got != tc.want {
+				t.Errorf("warned: %v, want %v\n%s", got, tc.want, log.String())
+			}
+		})
+	}
 }
 
 func TestServeSeveralStorages(t *testing.T) {
