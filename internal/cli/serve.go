@@ -426,8 +426,7 @@ func listen(address string) (net.Listener, error) {
 // warnOpen warns of an address that others can reach and that nothing protects.
 func (s *serving) warnOpen(l net.Listener) {
 	s.log.Info("listening", "address", l.Addr().String(), "tls", s.certs != nil && l.Addr().Network() == "tcp")
-	tcp, ok := l.Addr().(*net.TCPAddr)
-	if ok && !tcp.IP.IsLoopback() && s.certs == nil {
+	if ops.Reachable(l.Addr()) && s.certs == nil {
 		s.log.Warn("listening on an address that other machines can reach, without TLS: whoever reaches it can read and write everything; "+
 			"set tls-certificate and tls-authenticate, or see to it that a firewall or a private network is in front", "address", l.Addr().String())
 	}

@@ -88,12 +88,19 @@ func Listen(o Options) (*Server, error) {
 		MaxHeaderBytes: headerBytes,
 		ErrorLog:       slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug), // what clients do wrong
 	}
-	if tcp, ok := l.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+	if Reachable(l.Addr()) {
 		o.Logger.Warn("probes and metrics can be read from other machines, without a password", "address", l.Addr().String())
 	}
 	go s.serve()
 	o.Logger.Info("listening for probes and metrics", "address", l.Addr().String())
 	return s, nil
+}
+
+// Reachable reports whether other machines can reach an address that a listener
+// is at, as far as that can be seen from here.
+func Reachable(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && !tcp.IP.IsLoopback()
 }
 
 func (s *Server) serve() {

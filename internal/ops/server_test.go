@@ -206,22 +206,29 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-func TestWarnsWhereOthersCanRead(t *testing.T) {
+func TestLoopbackIsNothingToWarnOf(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"127.0.0.1:0", "localhost:0"} {
+		var log lines
+		s, _ := listen(t, ops.Options{Address: address, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if strings.Contains(log.String(), "level=WARN") {
+			t.Errorf("at %s warned:\n%s", s.Addr(), &log)
+		}
+	}
+}
+
+func TestReachableAddresses(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		address string
-		warns   bool
+		at   net.Addr
+		want bool
 	}{
-		{"127.0.0.1:0", false}, {"localhost:0", false}, {":0", true}, {"0.0.0.0:0", true},
+		{&net.TCPAddr{IP: net.IPv4zero}, true}, {&net.TCPAddr{IP: net.IPv6unspecified}, true}, {&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, true},
+		{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, false}, {&net.TCPAddr{IP: net.IPv6loopback}, false}, {&net.UnixAddr{Name: "/run/a"}, false},
 	} {
-		t.Run(tc.address, func(t *testing.T) {
-			t.Parallel()
-			var log lines
-			s, _ := listen(t, ops.Options{Address: tc.address, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-			if got := strings.Contains(log.String(), "level=WARN"); got != tc.warns {
-				t.Errorf("at %s warned %v:\n%s", s.Addr(), got, &log)
-			}
-		})
+		if got := ops.Reachable(tc.at); got != tc.want {
+			t.Errorf("%v: %v", tc.at, got)
+		}
 	}
 }
 
