@@ -63,7 +63,12 @@ func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.
 				return
 			}
 			t, err := s.Transaction(ctx, tid)
-			if errors.Is(err, zodb.ErrNotFound) && newer != 0 && tid <= s.packed {
+			if errors.Is(err, zodb.ErrNotFound) && newer != 0 && s.packedAway(tid) {
+				// It may just have been packed, and older ones stay.
+				if older := s.olderThan(ctx, newer); older != tid {
+					tid = older
+					continue
+				}
 				return
 			}
 			if errors.Is(err, zodb.ErrNotFound) && newer != 0 {
@@ -80,6 +85,24 @@ func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.
 			newer, tid = tid, t.Previous
 		}
 	}
+}
+
+// olderThan returns the transaction before one as the chain is now, from which that
+// one may be missing; 0 if there is none.
+func (s *Storage) olderThan(ctx context.Context, tid zodb.TID) zodb.TID {
+	t, err := s.Transaction(ctx, tid)
+	if err == nil {
+		return t.Previous
+	}
+	for at := s.LastTransaction(); at != 0; at = t.Previous {
+		if at < tid {
+			return at
+		}
+		if t, err = s.Transaction(ctx, at); err != nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return 0
 }
 
 // blockSize is how many transactions [Storage.Transactions] turns round at once.
@@ -128,6 +151,11 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 // block returns up to blockSize transactions, newest first.
 func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]*zodb.Transaction, error) {
 	var block []*zodb.Transaction
+	if _, err := s.Transaction(ctx, newest); errors.Is(err, zodb.ErrNotFound) && s.packedAway(newest) {
+		if newest = s.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
+			return nil, nil
+		}
+	}
 	for t, err := range s.TransactionsBackward(ctx, newest) {
 		if err != nil {
 			return nil, err
@@ -153,7 +181,7 @@ func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zo
 				return
 			}
 			rec, err := s.LoadRecord(ctx, oid, t.TID)
-			if errors.Is(err, zodb.ErrNotFound) && t.TID <= s.packed {
+			if errors.Is(err, zodb.ErrNotFound) && s.packedAway(t.TID) {
 				continue
 			}
 			if !yield(rec, err) || err != nil {
@@ -209,7 +237,7 @@ func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]HistoryEn
 			switch {
 			case err == nil:
 				e.Meta = t.TxnMeta
-			case errors.Is(err, zodb.ErrNotFound) && o.Serial <= s.packed:
+			case errors.Is(err, zodb.ErrNotFound) && s.packedAway(o.Serial):
 				e.Packed = true
 			default:
 				return list, err
@@ -290,7 +318,7 @@ func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
 func (s *Storage) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (reason string, err error) {
 	o, err := s.revision(ctx, oid, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if tid <= s.packed {
+		if s.packedAway(tid) {
 			return fmt.Sprintf("the revision of object %s was packed away", oid), nil
 		}
 		return "", err
@@ -316,7 +344,7 @@ func (s *Storage) TransactionSize(ctx context.Context, t *zodb.Transaction) (int
 	var size int64
 	for _, oid := range t.OIDs {
 		n, err := s.dataSize(ctx, oid, t.TID)
-		if errors.Is(err, fs.ErrNotExist) && t.TID <= s.packed {
+		if errors.Is(err, fs.ErrNotExist) && s.packedAway(t.TID) {
 			continue
 		}
 		if errors.Is(err, fs.ErrNotExist) {

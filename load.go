@@ -195,7 +195,7 @@ func (s *Storage) previousOnce(o *record.Object) (*record.Object, error) {
 	}
 	p, err := s.revisionOnce(o.OID, o.Previous)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if o.Previous <= s.packed {
+		if s.packedAway(o.Previous) {
 			return nil, nil
 		}
 		return nil, &zodb.KeyError{OID: o.OID, TID: o.Previous, Reason: "the file of this revision is missing, although it was not packed away"}

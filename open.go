@@ -38,6 +38,7 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 	// A quarter of the memory is for what is not flushed yet.
 	s.unflushed.keep = o.CacheSize / 4
 	s.cache = newCache(o.CacheSize - s.unflushed.keep)
+	s.packs.one = make(chan struct{}, 1)
 	s.closing, s.stop = context.WithCancel(context.Background())
 	if err := s.readConfig(); err != nil {
 		return nil, err
@@ -59,8 +60,15 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 		return nil, errors.Join(err, s.releaseLocks())
 	}
 	last, state := s.last, s.snap.String()
+	interrupted, err := s.readPlan()
+	if err != nil {
+		return nil, errors.Join(err, s.journal.Close(), s.releaseLocks())
+	}
 	s.commits.start(s)
 	s.worker.start(s)
+	if interrupted != nil {
+		s.resumePack(interrupted)
+	}
 	if !o.NoControlSocket {
 		if s.control, err = control.Serve(f, s, s.log); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -168,7 +176,7 @@ func (s *Storage) readMarks() error {
 		return err
 	}
 	s.last, s.flushed = zodb.TID(serial), zodb.TID(serial)
-	s.packed = zodb.TID(packed)
+	s.packedTo.Store(packed)
 	s.oids.highest = zodb.OID(oid)
 	return nil
 }

@@ -130,7 +130,7 @@ func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
 			if err != nil {
 				return nil, err
 			}
-			if !there && c.TID > s.packed {
+			if !there && c.TID > s.packed() {
 				return nil, fmt.Errorf("%w: the log holds transaction %s, which A lacks, although its last one is %s; "+
 					"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
 					ErrJournalOlder, c.TID, s.flushed)

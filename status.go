@@ -40,7 +40,7 @@ type Status struct {
 func (s *Storage) Status() Status {
 	st := Status{
 		Home: s.fs.Path("."), Identity: s.identity, Class: Class(s.settings.Storage.ClassName),
-		Format: string(s.tree.Format()), PID: os.Getpid(), MaxOID: s.highestOID(), Packed: s.packed,
+		Format: string(s.tree.Format()), PID: os.Getpid(), MaxOID: s.highestOID(), Packed: s.packed(),
 		OpenTransactions: s.txns.count(), RolledForward: s.rolled, Flushes: s.flushes.Load(), Counts: s.Counts(),
 	}
 	if s.journal != nil {

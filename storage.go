@@ -10,6 +10,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/tree"
@@ -42,11 +43,11 @@ type Storage struct {
 	control  *control.Server
 	home     vfs.Info // the directory that was opened
 	lock     vfs.Lock // misc/lock; nil when read-only
-	packed   zodb.TID // x.packed at open
 	rolled   int      // transactions rolled forward at open
 	staging  zodb.TID // makes the names of staged files of this run unique
 	staged   atomic.Uint64
 	epoch    atomic.Uint64 // counts the changes of unflushed
+	packedTo atomic.Uint64 // x.packed
 	flushes  atomic.Int64  // batches flushed
 
 	countsMu sync.Mutex // held while the counts are changed and saved, and while forgotten changes
@@ -63,6 +64,8 @@ type Storage struct {
 	txns    openTxns
 	known   knownObjects
 	cache   cache
+	guard   packGuard
+	packs   packs
 
 	// mu guards what readers see and what the worker decides on. It is held for
 	// moments only, never over a file operation.
@@ -161,6 +164,26 @@ func (s *Storage) checkHome() error {
 	return nil
 }
 
+// packed returns x.packed: what is not later may have been packed away.
+func (s *Storage) packed() zodb.TID { return zodb.TID(s.packedTo.Load()) }
+
+// packedAway reports whether a pack may have removed something of a transaction. A
+// read-only storage looks again, because the process that writes may have packed.
+func (s *Storage) packedAway(tid zodb.TID) bool {
+	if tid <= s.packed() {
+		return true
+	}
+	if !s.o.ReadOnly {
+		return false
+	}
+	packed, err := s.readX(layout.XPacked)
+	if err != nil {
+		return false
+	}
+	s.packedTo.Store(packed)
+	return tid <= s.packed()
+}
+
 // LastTransaction returns the tid of the last transaction that was finished; 0
 // in a new storage. It may be called from the callback of [Txn.Finish]; it may
 // be later than the transaction of that call, since a batch becomes visible as one.
@@ -238,6 +261,7 @@ func (s *Storage) Close() error {
 	s.txns.abortAll()
 	s.commits.stop()
 	errs = append(errs, s.worker.stop(s))
+	s.packs.resumed.Wait()
 	errs = append(errs, s.journal.Close())
 	if s.control != nil && s.checkHome() == nil {
 		errs = append(errs, s.fs.Remove(control.Socket))

@@ -336,6 +336,7 @@ func (t *Txn) end() error {
 			errs = append(errs, err)
 		}
 	}
+	t.s.guard.ended(t)
 	t.s.txns.remove(t)
 	return errors.Join(errs...)
 }

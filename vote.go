@@ -40,6 +40,9 @@ func (t *Txn) Vote(ctx context.Context) error {
 		t.coming = true
 		t.s.commits.coming.Add(1)
 	}
+	if err := t.s.guard.pass(ctx, t); err != nil {
+		return err
+	}
 	if err := t.compare(ctx); err != nil {
 		if _, conflicts := errors.AsType[*ConflictsError](err); conflicts {
 			t.resolve = true

@@ -29,6 +29,7 @@ type worker struct {
 
 	// Guarded by Storage.mu:
 	trouble error     // why the last flush could not be done yet: no room
+	chore   *chore    // somebody's work on A; nil: there is none
 	flushTo zodb.TID  // somebody waits until this one is flushed
 	retryAt time.Time // not before then, after trouble
 	pace    pace
@@ -37,7 +38,7 @@ type worker struct {
 func (w *worker) start(s *Storage) {
 	w.woken = make(chan struct{}, 1)
 	w.ended = make(chan struct{})
-	w.slice = s.settings.Journal.FlushFileThreshold
+	w.slice = s.firstSlice()
 	go func() {
 		defer close(w.ended)
 		w.run(s)
@@ -76,6 +77,7 @@ const (
 	jobFlush
 	jobEnter
 	jobRecombine
+	jobChore
 	jobStop
 )
 
@@ -88,6 +90,10 @@ func (w *worker) run(s *Storage) {
 		var err error
 		switch next {
 		case jobStop:
+			s.mu.Lock()
+			err := s.writable()
+			w.endChore(err)
+			s.mu.Unlock()
 			return
 		case jobFlush:
 			err = s.flush(upTo)
@@ -102,6 +108,10 @@ func (w *worker) run(s *Storage) {
 		case jobRecombine:
 			err = w.recombine(s)
 			flushed = false
+		case jobChore:
+			w.doChore(s)
+			flushed = false
+			continue
 		case jobNone:
 			timer.Reset(wait)
 			select {
@@ -162,6 +172,9 @@ func (w *worker) next(s *Storage, flushed bool) (next job, upTo zodb.TID, wait t
 	if s.snap.recombining && (flushed || !due) {
 		return jobRecombine, 0, 0
 	}
+	if w.chore != nil && s.snap.mode == modeNone && !s.snap.recombining && (flushed || !due) {
+		return jobChore, 0, 0
+	}
 	if due {
 		return jobFlush, zodb.MaxTID, 0
 	}
@@ -188,6 +201,14 @@ func (w *worker) flushDue(s *Storage, now time.Time) (due bool, wait time.Durati
 	return due, min(never, max(0, j.FlushInterval-age))
 }
 
+// maxFirstSlice bounds the first slice of a recombination, because a close does one.
+const maxFirstSlice = 2000
+
+// firstSlice is how many files a recombination begins with.
+func (s *Storage) firstSlice() int {
+	return min(s.settings.Journal.FlushFileThreshold, maxFirstSlice)
+}
+
 // recombine moves a slice of B into A.
 func (w *worker) recombine(s *Storage) error {
 	moved, empty, err := s.tree.Recombine(w.slice)
@@ -201,7 +222,7 @@ func (w *worker) recombine(s *Storage) error {
 	if !empty {
 		return nil
 	}
-	w.slice = s.settings.Journal.FlushFileThreshold
+	w.slice = s.firstSlice()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snap.recombining = false

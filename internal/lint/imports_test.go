@@ -25,6 +25,7 @@ var level = map[string]int{
 	"internal/oidlock":  2,
 	"internal/control":  2,
 	"internal/oidset":   2,
+	"internal/refindex": 2,
 	"internal/archive":  2,
 	"internal/objstore": 2,
 	"internal/certs":    2,
@@ -36,6 +37,7 @@ var level = map[string]int{
 	"internal/zeoclient":   3,
 
 	"internal/tree": 4,
+	"internal/pack": 4,
 	// Deliberately beside tree and below the engine, so that their bugs can't hide from them.
 	"internal/check":   4,
 	"internal/salvage": 4,

@@ -81,15 +81,17 @@ func (s *Set) page(number uint64, create bool) *oidPage {
 	return p
 }
 
-// Without yields, in ascending order, the oids of s that are not in other. No
-// other call may be under way.
+// Without yields, in ascending order, the oids of s that are not in other. What
+// is added to one of them meanwhile may be seen or not.
 func (s *Set) Without(other *Set) iter.Seq[zodb.OID] {
 	return func(yield func(zodb.OID) bool) {
 		var numbers []uint64
 		for i := range s.shards {
+			s.shards[i].mu.RLock()
 			for n := range s.shards[i].pages {
 				numbers = append(numbers, n)
 			}
+			s.shards[i].mu.RUnlock()
 		}
 		slices.Sort(numbers)
 		for _, n := range numbers {
@@ -109,3 +111,6 @@ func (s *Set) Without(other *Set) iter.Seq[zodb.OID] {
 		}
 	}
 }
+
+// Each yields all oids of s, in ascending order. See Without.
+func (s *Set) Each() iter.Seq[zodb.OID] { return s.Without(new(Set)) }
