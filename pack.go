@@ -28,19 +28,21 @@ type PackOptions struct {
 	// Time is to when is packed: what was current then is kept, and all that came
 	// later. Zero means now. It is never later than min_pack_time before now, nor
 	// than the last transaction.
-	Time time.Time
+	Time time.Time `json:"time,omitzero"`
 	// NoGC keeps objects that nothing refers to.
-	NoGC bool
+	NoGC bool `json:"no_gc,omitempty"`
 	// DryRun removes nothing.
-	DryRun bool
+	DryRun bool `json:"dry_run,omitempty"`
 	// SkipBroken goes on if there are objects that cannot be read. All that they
 	// could refer to is kept, which means every object.
-	SkipBroken bool
+	SkipBroken bool `json:"skip_broken,omitempty"`
 }
 
 // PackResult is what a pack has done or, with DryRun, would do.
 type PackResult struct {
 	Threshold zodb.TID `json:"threshold"` // to when was packed; 0: there was nothing to pack
+	// Stamp is in the names of files that were put aside; 0: nothing is put aside.
+	Stamp int64 `json:"stamp,omitempty"`
 	// Kept objects and revisions are those that were looked at because they stay.
 	KeptObjects   int64 `json:"kept_objects"`
 	KeptRevisions int64 `json:"kept_revisions"`
@@ -53,8 +55,8 @@ type PackResult struct {
 	// Dangling objects are those that something refers to and that do not exist.
 	Dangling int64 `json:"dangling"`
 	// Broken objects were skipped; the first hundred are listed.
-	Broken     int64               `json:"broken"`
-	BrokenList []*pack.BrokenError `json:"-"`
+	Broken     int64        `json:"broken"`
+	BrokenList []PackBroken `json:"broken_list,omitempty"`
 	// Purged files were put aside by earlier packs, and are gone for good.
 	Purged int64 `json:"purged"`
 	// Classes are the unreachable objects by class, largest first; of a dry run only.
@@ -70,6 +72,12 @@ type PackClass struct {
 	Objects   int64  `json:"objects"`
 	Revisions int64  `json:"revisions"`
 	Bytes     int64  `json:"bytes"`
+}
+
+// PackBroken is an object that a pack could not read.
+type PackBroken struct {
+	OID    zodb.OID `json:"oid"`
+	Reason string   `json:"reason"`
 }
 
 func (r *PackResult) add(n Counts) {
@@ -178,21 +186,11 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 	if !s.full {
 		return PackResult{}, fmt.Errorf("pack: %w: a storage of class Minimal has no history", ErrUnsupported)
 	}
-	s.mu.RLock()
-	err := s.writable()
-	s.mu.RUnlock()
+	release, err := s.beginMaintenance(ctx)
 	if err != nil {
 		return PackResult{}, err
 	}
-	select {
-	case s.packs.one <- struct{}{}:
-	case <-ctx.Done():
-		return PackResult{}, ctx.Err()
-	}
-	defer func() { <-s.packs.one }()
-	if err := s.finishFailed(ctx); err != nil {
-		return PackResult{}, fmt.Errorf("go on with the last pack: %w", err)
-	}
+	defer release()
 	ctx, cancel := s.untilClose(ctx)
 	defer cancel()
 	p, stop := s.report()
@@ -209,6 +207,40 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 	s.log.Info("packed", "tid", run.result.Threshold, "objects", run.result.Objects, "revisions", run.result.Revisions,
 		"transactions", run.result.Transactions, "blobs", run.result.Blobs, "bytes", run.result.Bytes, "dur", s.o.Clock().Sub(p.begun))
 	return run.result, nil
+}
+
+// beginMaintenance waits for its turn, because there is one pack or undelete at a
+// time, and goes on with a pack that was interrupted.
+func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err error) {
+	s.mu.RLock()
+	err = s.writable()
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case s.packs.one <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	release = func() { <-s.packs.one }
+	if err := s.finishFailed(ctx); err != nil {
+		release()
+		return nil, fmt.Errorf("go on with the last pack: %w", err)
+	}
+	return release, nil
+}
+
+// WaitPack returns when no pack is under way, in particular none that was
+// interrupted and that the open goes on with.
+func (s *Storage) WaitPack(ctx context.Context) error {
+	select {
+	case s.packs.one <- struct{}{}:
+		<-s.packs.one
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // packRun is one pack.
@@ -303,6 +335,9 @@ func (r *packRun) prepare(ctx context.Context) error {
 	}
 	r.header = pack.Header{Identity: s.identity, Threshold: threshold, Stamp: now.Unix(),
 		Undoable: s.settings.Storage.KeepPolicy == settings.KeepUndoable}
+	if s.settings.Storage.DelayDelete != 0 && !r.o.DryRun {
+		r.result.Stamp = r.header.Stamp
+	}
 	r.marker = pack.NewMarker(pack.MarkOptions{
 		Source: packSource{s}, Policy: r.policy, Packed: s.packed(), References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
 		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken,
@@ -553,7 +588,7 @@ func (r *packRun) broken(b *pack.BrokenError) {
 	defer r.mu.Unlock()
 	r.result.Broken++
 	if len(r.result.BrokenList) < maxBrokenList {
-		r.result.BrokenList = append(r.result.BrokenList, b)
+		r.result.BrokenList = append(r.result.BrokenList, PackBroken{OID: b.OID, Reason: b.Err.Error()})
 	}
 }
 

@@ -546,7 +546,7 @@ func TestSnapshotsGoThroughAPack(t *testing.T) {
 	t.Parallel()
 	s := packStorage(t, Options{}, "storage.delay_delete=1000")
 	ctx := t.Context()
-	const n = 6000
+	const n = 3000
 	oids := newOIDs(t, s, n)
 	for part := range slices.Chunk(oids, 500) {
 		var changes []change
@@ -672,7 +672,7 @@ func TestCommitsDuringPacks(t *testing.T) {
 			}
 		})
 	}
-	for range 15 {
+	for range 6 {
 		doPack(t, s, PackOptions{})
 	}
 	close(stop)
@@ -794,7 +794,7 @@ func TestPackCanBeStopped(t *testing.T) {
 			}
 			s = open(t, filepath.Dir(p.FS.Path("A")), Options{})
 			if end == "close" {
-				if err := s.packFinished(t.Context()); err != nil {
+				if err := s.WaitPack(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			} else {
@@ -823,4 +823,102 @@ func TestDamagedPlanIsGivenUp(t *testing.T) {
 		t.Error("the plan is still there")
 	}
 	doPack(t, s, PackOptions{})
+}
+
+// TestUndeleteBringsBackWhatAPackTook packs, brings everything back, and compares
+// every file, every history and the chain of transactions with what was before.
+func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
+	t.Parallel()
+	for _, format := range layout.Formats() {
+		t.Run(format.String(), func(t *testing.T) {
+			t.Parallel()
+			var now atomic.Int64
+			now.Store(at("2026-03-01T00:00:00Z").UnixNano())
+			s := open(t, newHome(t, CreateOptions{Format: format.String(), Set: map[string]string{"storage.min_pack_time": "0"}}),
+				Options{Clock: func() time.Time { return time.Unix(0, now.Add(1000)) }})
+			rnd := rand.New(rand.NewPCG(11, 1))
+			m := newPackModel()
+			for len(m.txns) < 60 {
+				if err := m.commit(t.Context(), s, rnd); err != nil && !errors.Is(err, zodb.ErrDangling) {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			before := filesOf(s.fs, format)
+			list := tids(t, s)
+			counts := s.Counts()
+			// Two packs, a day between them, and each brings back what it took.
+			var stamps []int64
+			for i := range 2 {
+				stamps = append(stamps, time.Unix(0, now.Load()).Unix())
+				doPack(t, s, PackOptions{Time: m.txns[20+20*i].tid.Time()})
+				now.Add(int64(24 * time.Hour))
+			}
+			packed := filesOf(s.fs, format)
+			if len(packed) > len(before)*3/4 {
+				t.Fatalf("%d of %d files are left: too many to show anything", len(packed), len(before))
+			}
+			commit(t, s, change{oid: 0, data: rec("later", m.txns[len(m.txns)-1].states[0].refs...)})
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			after := filesOf(s.fs, format)
+			r, err := s.Undelete(t.Context(), stamps[1])
+			if err != nil || r.Revisions == 0 || r.Skipped != 0 {
+				t.Fatalf("undelete of the second pack: %+v, %v", r, err)
+			}
+			if err := sound(t.Context(), s.fs, true); err != nil {
+				t.Error(err)
+			}
+			if r, err = s.Undelete(t.Context(), 0); err != nil || r.Revisions == 0 || r.Skipped != 0 {
+				t.Fatalf("undelete of all: %+v, %v", r, err)
+			}
+			want := slices.Concat(before, after)
+			slices.Sort(want)
+			if d := difference(slices.Compact(want), filesOf(s.fs, format)); d != "" {
+				t.Errorf("files in A:\n%s", d)
+			}
+			if got := tids(t, s); !slices.Equal(got[:len(got)-1], list) {
+				t.Errorf("transactions %v\nwant %v and one more", got, list)
+			}
+			if now := s.Counts(); now.Objects != counts.Objects || now.Revisions != counts.Revisions+1 || now.Transactions != counts.Transactions+1 {
+				t.Errorf("counts before %+v, after %+v", counts, now)
+			}
+			if err := sound(t.Context(), s.fs, true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestWhatWasPutAsideGoesAfterDelayDelete: a later pack removes it for good.
+func TestWhatWasPutAsideGoesAfterDelayDelete(t *testing.T) {
+	t.Parallel()
+	var now atomic.Int64
+	now.Store(at("2026-03-01T00:00:00Z").UnixNano())
+	s := packStorage(t, Options{Clock: func() time.Time { return time.Unix(0, now.Add(1000)) }}, "storage.delay_delete=3600")
+	for i := range 4 {
+		commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i))})
+	}
+	deleted := func() (n int) {
+		if err := s.deletedFiles(func(string, layout.Name, int64) error { n++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	doPack(t, s, PackOptions{})
+	first := deleted()
+	if first != 6 { // three revisions and transactions
+		t.Fatalf("%d files are put aside, want 6", first)
+	}
+	now.Add(int64(3599 * time.Second))
+	if r := doPack(t, s, PackOptions{}); r.Purged != 0 || deleted() != first {
+		t.Errorf("before their time: %d purged", r.Purged)
+	}
+	now.Add(int64(3 * time.Second))
+	if r := doPack(t, s, PackOptions{}); r.Purged != 6 || deleted() != 0 {
+		t.Errorf("after their time: %d purged, %d left", r.Purged, deleted())
+	}
 }

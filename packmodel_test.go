@@ -537,7 +537,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 					again := f.Crashed(mode)
 					again.CrashAt(1 + n%60)
 					if s, err := Open(t.Context(), "", c.options(again)); err == nil {
-						_ = s.packFinished(t.Context())
+						_ = s.WaitPack(t.Context())
 						_ = s.Close()
 					}
 					for _, fs := range []*crashfs.FS{after, again.Crashed(mode)} {
@@ -558,17 +558,6 @@ func (c packCase) newModel() *packModel {
 	return m
 }
 
-// packFinished waits for a pack that open goes on with.
-func (s *Storage) packFinished(ctx context.Context) error {
-	select {
-	case s.packs.one <- struct{}{}:
-		<-s.packs.one
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // recovered opens a storage after a crash. What a pack that was under way should
 // keep has to be there, and check must find nothing.
 func (c packCase) recovered(ctx context.Context, f *crashfs.FS, m *packModel) error {
@@ -585,7 +574,7 @@ func (c packCase) recovered(ctx context.Context, f *crashfs.FS, m *packModel) er
 		d.tid = s.LastTransaction()
 		m.add(d)
 	}
-	if err := errors.Join(s.packFinished(ctx), s.WaitNormal(ctx), s.Flush(ctx)); err != nil {
+	if err := errors.Join(s.WaitPack(ctx), s.WaitNormal(ctx), s.Flush(ctx)); err != nil {
 		return err
 	}
 	if m.packing != 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 	"slices"
@@ -531,7 +530,7 @@ func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (fil
 	next, stop := iter.Pull(func(yield func(string) bool) {
 		err = s.deletedFiles(func(name string, _ layout.Name, stamp int64) error {
 			if stamp < before && !yield(name) {
-				return io.EOF
+				return errStopped
 			}
 			return nil
 		})
@@ -552,7 +551,7 @@ func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (fil
 		}
 		return false, r.Sync()
 	})
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, errStopped) {
 		err = nil
 	}
 	return files, errors.Join(werr, err)

@@ -1,6 +1,7 @@
 package dirstorage
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -21,19 +22,21 @@ type Status struct {
 	MaxOID   zodb.OID `json:"max_oid"`
 	Packed   zodb.TID `json:"packed"`
 	// Snapshot is the state of snapshot mode: "", "startup", "user/CODE" or "recombining".
-	Snapshot              string    `json:"snapshot"`
-	OpenTransactions      int       `json:"open_transactions"`
-	UnflushedTransactions int       `json:"unflushed_transactions"`
-	UnflushedFiles        int       `json:"unflushed_files"`
-	JournalBytes          int64     `json:"journal_bytes"`
-	JournalSyncs          int64     `json:"journal_syncs"`
-	Flushes               int64     `json:"flushes"`
-	RolledForward         int       `json:"rolled_forward"` // transactions, at open
-	ReadOnly              bool      `json:"read_only"`
-	Failure               string    `json:"failure,omitempty"` // first cause of having become read-only
-	Trouble               string    `json:"trouble,omitempty"` // what keeps transactions from being flushed
-	Counts                Counts    `json:"counts"`
-	Space                 vfs.Space `json:"space"`
+	Snapshot              string `json:"snapshot"`
+	OpenTransactions      int    `json:"open_transactions"`
+	UnflushedTransactions int    `json:"unflushed_transactions"`
+	UnflushedFiles        int    `json:"unflushed_files"`
+	JournalBytes          int64  `json:"journal_bytes"`
+	JournalSyncs          int64  `json:"journal_syncs"`
+	Flushes               int64  `json:"flushes"`
+	RolledForward         int    `json:"rolled_forward"` // transactions, at open
+	ReadOnly              bool   `json:"read_only"`
+	Failure               string `json:"failure,omitempty"` // first cause of having become read-only
+	Trouble               string `json:"trouble,omitempty"` // what keeps transactions from being flushed
+	Counts                Counts `json:"counts"`
+	// Pack is how far the pack has come that is under way; nil: there is none.
+	Pack  *PackProgress `json:"pack,omitempty"`
+	Space vfs.Space     `json:"space"`
 }
 
 // Status returns a description of the storage. It costs nothing.
@@ -49,6 +52,9 @@ func (s *Storage) Status() Status {
 	}
 	if space, err := s.fs.Space(); err == nil { // not known is zero
 		st.Space = space
+	}
+	if p := s.PackProgress(); p.Phase != "" {
+		st.Pack = &p
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -73,6 +79,36 @@ func (s *Storage) StatusJSON() ([]byte, error) {
 		return nil, fmt.Errorf("status: %w", err)
 	}
 	return b, nil
+}
+
+// Maintain does what a tool asks for through the control socket: “pack”, whose
+// arguments are PackOptions, or “undelete”, whose arguments are {"stamp": SECONDS}.
+func (s *Storage) Maintain(ctx context.Context, op string, arguments []byte) ([]byte, error) {
+	switch op {
+	case "pack":
+		var o PackOptions
+		if err := json.Unmarshal(arguments, &o); err != nil {
+			return nil, fmt.Errorf("pack: bad arguments: %w", err)
+		}
+		r, err := s.Pack(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(r)
+	case "undelete":
+		var o struct {
+			Stamp int64 `json:"stamp"`
+		}
+		if err := json.Unmarshal(arguments, &o); err != nil {
+			return nil, fmt.Errorf("undelete: bad arguments: %w", err)
+		}
+		r, err := s.Undelete(ctx, o.Stamp)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(r)
+	}
+	return nil, fmt.Errorf("unknown operation %q", op)
 }
 
 // FilesOf returns the names relative to HOME of what a transaction has put

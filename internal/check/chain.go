@@ -51,7 +51,7 @@ func (c *checker) transactionMissing(tid zodb.TID, detail string) {
 	f := Finding{Kind: TransactionMissing, Severity: Damage, TID: tid, Path: c.v.place(layout.Transaction(tid)), Detail: detail}
 	if tid < c.packed {
 		f.Severity = Warning
-		f.Detail += "; pack may have removed it, but should have linked its neighbours"
+		f.Detail += "; " + leftByPack
 	}
 	c.out.add(f)
 }
@@ -60,6 +60,7 @@ func (c *checker) transactionMissing(tid zodb.TID, detail string) {
 type chainGaps struct {
 	unnamed []zodb.TID // that are there, but no later one leads to them
 	dropped int        // more of them
+	old     int        // of dropped, those before x.packed
 }
 
 // links is what is known of the transactions of some buckets.
@@ -109,6 +110,9 @@ func (c *checker) compareChain(ctx context.Context, part *bucketSet, gaps *chain
 		}
 		if len(gaps.unnamed) == maxRemembered {
 			gaps.dropped++
+			if tid < c.packed {
+				gaps.old++
+			}
 			continue
 		}
 		gaps.unnamed = append(gaps.unnamed, tid)
@@ -145,11 +149,15 @@ func (c *checker) reportGaps(ctx context.Context, gaps *chainGaps) {
 			Detail: fmt.Sprintf("the next later transaction, %s, does not name it as the previous one", next[i])}
 		if tid < c.packed {
 			f.Severity = Warning
-			f.Detail += "; this can be left by an interrupted pack, and the next one repairs it"
+			f.Detail += "; " + leftByPack
 		}
 		c.out.add(f)
 	}
 	if gaps.dropped > 0 {
-		c.out.add(Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more transactions that are not in the chain", gaps.dropped)})
+		f := Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more transactions that are not in the chain", gaps.dropped)}
+		if gaps.old == gaps.dropped {
+			f.Severity = Warning
+		}
+		c.out.add(f)
 	}
 }

@@ -147,7 +147,9 @@ type checker struct {
 
 	// Sets of objects: that exist; that current revisions refer to.
 	exists, referenced *oidset.Set
-	wild               danglingRefs // references to objects that do not exist, as far as known
+	undoable           *oidset.Set   // that revisions refer to which a pack keeps for undo
+	wild               *danglingRefs // references to objects that do not exist, as far as known
+	blind              atomic.Bool   // something that may refer to objects could not be read
 	ends               chainEnds
 	damagedTx          tidSet // transactions whose files are unusable
 	missingTx          tidSet // transactions reported as missing
@@ -158,10 +160,11 @@ func newChecker(o Options, report func(Finding)) (*checker, error) {
 	if c.workers <= 0 {
 		c.workers = runtime.GOMAXPROCS(0)
 	}
-	if c.memoryLimit <= 0 {
+	if o.MemoryLimit <= 0 {
 		c.memoryLimit = defaultMemory / 2
 	}
-	c.exists, c.referenced = oidset.New(c.memoryLimit), oidset.New(c.memoryLimit)
+	c.exists, c.referenced, c.wild = oidset.New(c.memoryLimit), oidset.New(c.memoryLimit), new(danglingRefs)
+	c.undoable = oidset.New(c.memoryLimit / 4)
 	for _, f := range []**fingerprint{&c.seen, &c.seenRecent, &c.reached, &c.listed, &c.blobsSeen, &c.blobsWanted, &c.txSeen, &c.txNamed} {
 		*f = &fingerprint{h: c.hash}
 	}

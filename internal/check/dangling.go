@@ -15,24 +15,33 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// reference is one strong reference of a current revision.
+// reference is one strong reference, of a current revision if nothing else is said.
 type reference struct {
 	to, from zodb.OID
 	fromTID  zodb.TID
+	rank     rank // of from
 }
 
 // namedReferrers is how many of the objects that refer to a missing one are named.
 const namedReferrers = 10
 
-// referrers are the objects that refer to a missing one, those with the lowest oids.
+// referrers are the objects that refer to a missing one.
 type referrers struct {
-	first []reference // ascending by from, at most namedReferrers
+	first []reference // ascending by rank, then from; at most namedReferrers, at least one
 	count int
 }
 
+// garbage reports whether only objects that a pack removes refer to it.
+func (r *referrers) garbage() bool { return r.first[0].rank == byGarbage }
+
 func (r *referrers) add(ref reference) {
+	if slices.ContainsFunc(r.first, func(o reference) bool { return o.from == ref.from }) {
+		return // an older revision of it
+	}
 	r.count++
-	i, _ := slices.BinarySearchFunc(r.first, ref, func(a, b reference) int { return cmp.Compare(a.from, b.from) })
+	i, _ := slices.BinarySearchFunc(r.first, ref, func(a, b reference) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.from, b.from))
+	})
 	if i < namedReferrers {
 		r.first = slices.Insert(r.first, i, ref)
 		r.first = r.first[:min(len(r.first), namedReferrers)]
@@ -44,7 +53,8 @@ func (r *referrers) add(ref reference) {
 type danglingRefs struct {
 	mu      sync.Mutex
 	targets map[zodb.OID]*referrers // guarded by mu
-	dropped int64                   // guarded by mu; references to further targets
+	// References to further targets: all, and those by garbage.
+	dropped, droppedGarbage int64 // guarded by mu
 }
 
 func (d *danglingRefs) add(ref reference) {
@@ -54,6 +64,9 @@ func (d *danglingRefs) add(ref reference) {
 	if r == nil {
 		if len(d.targets) == maxRemembered {
 			d.dropped++
+			if ref.rank == byGarbage {
+				d.droppedGarbage++
+			}
 			return
 		}
 		if d.targets == nil {
@@ -72,9 +85,19 @@ func (d *danglingRefs) has(oid zodb.OID) bool {
 	return d.targets[oid] != nil
 }
 
+// matters reports whether an object is known to be missing and referred to by
+// one that is no garbage.
+func (d *danglingRefs) matters(oid zodb.OID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.targets[oid]
+	return r != nil && !r.garbage()
+}
+
 // dangling reports references of current revisions to objects that do not
-// exist. The bits say which objects are missing, but not who refers to them; so
-// only if there are such objects, the current revisions are read again.
+// exist. The bits say which objects are missing, but not who refers to them, nor
+// whether anybody reaches those; so only if there are such objects, the current
+// revisions are read again.
 func (c *checker) dangling(ctx context.Context) {
 	absent := oidset.New(c.memoryLimit)
 	some := false
@@ -88,8 +111,22 @@ func (c *checker) dangling(ctx context.Context) {
 			some = true
 		}
 	}
-	if some {
+	if !some && len(c.wild.targets) == 0 {
+		return
+	}
+	c.exists, c.referenced = nil, nil // their memory is needed for other sets
+	var refs *danglingRefs
+	if !c.minimal {
+		refs = c.reach(ctx, absent)
+	}
+	switch {
+	case refs != nil:
+		c.wild = refs
+	case some:
+		c.blind.Store(true)
 		c.findReferrers(ctx, absent)
+	default:
+		c.blind.Store(true)
 	}
 	if ctx.Err() == nil {
 		c.reportDangling()
@@ -103,22 +140,29 @@ func (c *checker) findReferrers(ctx context.Context, absent *oidset.Set) {
 			if ctx.Err() != nil {
 				return
 			}
-			o, ok := c.currentOf(w, f.name)
-			if !ok {
-				continue
-			}
-			refs, err := w.scanner.AppendStrongRefs(w.refs[:0], o.Data)
-			w.refs = refs
-			if err != nil {
-				continue
-			}
-			for _, to := range refs {
-				if absent.Has(to) {
-					c.wild.add(reference{to, f.name.OID, o.Serial})
+			c.eachReference(w, f.name, func(ref reference) {
+				if absent.Has(ref.to) {
+					c.wild.add(ref)
 				}
-			}
+			})
 		}
 	}})
+}
+
+// eachReference calls f for the references of the current revision that a file stands for.
+func (c *checker) eachReference(w *worker, n layout.Name, f func(ref reference)) {
+	o, ok := c.currentOf(w, n)
+	if !ok {
+		return
+	}
+	refs, err := w.scanner.AppendStrongRefs(w.refs[:0], o.Data)
+	w.refs = refs
+	if err != nil {
+		return
+	}
+	for _, to := range refs {
+		f(reference{to: to, from: n.OID, fromTID: o.Serial})
+	}
 }
 
 // currentOf reads the current revision that a file stands for: that behind a
@@ -147,10 +191,16 @@ func (c *checker) reportDangling() {
 		f := c.object(DanglingReference, oid, 0, c.placeOf(oid), r.String())
 		f.From, f.FromTID = r.first[0].from, r.first[0].fromTID
 		f.Class = c.referredClass(&w, r.first[0])
+		if r.garbage() {
+			f.Severity = Note
+		}
 		c.out.add(f)
 	}
-	if c.wild.dropped > 0 {
-		c.out.add(Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more references to missing objects", c.wild.dropped)})
+	if n := c.wild.dropped - c.wild.droppedGarbage; n > 0 {
+		c.out.add(Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more references to missing objects", n)})
+	}
+	if n := c.wild.droppedGarbage; n > 0 {
+		c.out.add(Finding{Kind: TooMany, Severity: Note, Detail: fmt.Sprintf("%d more references to missing objects, of objects that nothing reaches", n)})
 	}
 }
 
@@ -186,11 +236,16 @@ func (c *checker) placeOf(oid zodb.OID) string {
 }
 
 func (r *referrers) String() string {
+	which, harmless := "", ""
+	if r.garbage() {
+		which = "that nothing reaches "
+		harmless = "; this does no harm: an interrupted pack leaves such objects, and the next one removes them"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d objects refer to it:", r.count)
 	if r.count == 1 {
-		b.Reset()
-		b.WriteString("one object refers to it:")
+		fmt.Fprintf(&b, "one object %srefers to it:", which)
+	} else {
+		fmt.Fprintf(&b, "%d objects %srefer to it:", r.count, which)
 	}
 	for _, ref := range r.first {
 		b.WriteString(" " + ref.from.String())
@@ -198,5 +253,6 @@ func (r *referrers) String() string {
 	if r.count > len(r.first) {
 		b.WriteString(" …")
 	}
+	b.WriteString(harmless)
 	return b.String()
 }

@@ -8,8 +8,9 @@
 //
 // # How it stays small and in parallel
 //
-// One pass reads each file once. Nothing is remembered for each object but two
-// bits (it exists; somebody refers to it). Everything that relates files to
+// One pass reads each file once. Nothing is remembered for each object but three
+// bits (it exists; somebody refers to it; somebody did, and undo can bring that
+// back). Everything that relates files to
 // each other is compared as sets, by fingerprints: the sum of a keyed hash of
 // the members, in 16,384 buckets, so that two walks in any order and on any
 // number of workers can be compared without keeping what they saw.
@@ -26,8 +27,29 @@
 // pass, and a damaged one costs another over the names, with reads only
 // for what may be concerned.
 //
+// Where references lead to nothing, the current revisions are read once more, now
+// from the root object on, to find out who refers to it and whether that matters.
+//
 // A hash collision can hide a difference with a probability of about 2⁻⁶⁴ for each
 // bucket; the key is drawn anew in each run.
+//
+// # What a pack leaves
+//
+// A pack that is interrupted, or a backup that is made during one, leaves garbage
+// that was removed by half. That does no harm, and the next pack removes the rest; so
+// what may come from that is no damage but a note or a warning that says so:
+//
+//	references to an object that is gone, all by objects that a pack to x.packed removes
+//	revisions without a pointer, of an object that nothing refers to
+//	revisions that no later one leads to
+//	blobs without a revision
+//	revisions without a blob, where that revision is none that a pack keeps
+//	transactions that are not in the chain, or that only such ones name
+//
+// All of it only as far as it is older than x.packed. And where it can't be told what a pack
+// would remove, because something that is reachable can't be read, or has lost
+// its pointer, references to nothing and revisions without a pointer are damage. A
+// pointer whose revision is gone always is.
 //
 // # One cause, one finding
 //

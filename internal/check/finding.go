@@ -32,10 +32,14 @@ const (
 
 // Kinds of findings about pointers, references and blobs.
 const (
-	PointerMissing    Kind = "pointer-missing" // there are revisions, and nobody refers to the object
-	PointerMagic      Kind = "pointer-magic"
-	PointerLength     Kind = "pointer-length"
-	PointerNotNewest  Kind = "pointer-not-newest"
+	// PointerMissing: there are revisions, and nobody refers to the object. It is a
+	// note if an interrupted pack can have left them.
+	PointerMissing   Kind = "pointer-missing"
+	PointerMagic     Kind = "pointer-magic"
+	PointerLength    Kind = "pointer-length"
+	PointerNotNewest Kind = "pointer-not-newest"
+	// DanglingReference is a note if only objects that nothing reaches refer to it,
+	// and an interrupted pack can have left them.
 	DanglingReference Kind = "dangling-reference"
 	BlobMissing       Kind = "blob-missing"
 	BlobMD5           Kind = "blob-md5"
@@ -112,8 +116,9 @@ type Finding struct {
 	Path string
 	// Class is the Python class of the object, module.name, where it can be read.
 	Class string
-	// From is, for a dangling reference, the object that refers to OID (that with
-	// the lowest oid if there are several), and FromTID its revision.
+	// From is, for a dangling reference, the object that refers to OID, and FromTID
+	// its revision. If there are several it is one that the root object reaches if
+	// there is such, else one that a pack keeps; of these that with the lowest oid.
 	From    zodb.OID
 	FromTID zodb.TID
 	// Detail is for humans: a lower-case phrase.

@@ -125,8 +125,9 @@ func class(data []byte) string {
 }
 
 // revision reads one revision, verifies all that belongs to it alone (its blob
-// included), counts it and reports what is wrong.
-func (c *checker) revision(w *worker, n layout.Name) (object, state) {
+// included), counts it and reports what is wrong. Packable tells that a pack to
+// x.packed would remove it, and its blob.
+func (c *checker) revision(w *worker, n layout.Name, packable bool) (object, state) {
 	o, s, defect := c.readObject(w, n)
 	if s == missing {
 		return o, s
@@ -146,7 +147,7 @@ func (c *checker) revision(w *worker, n layout.Name) (object, state) {
 		c.counts.withoutMD5.Add(1)
 	}
 	if o.BlobMD5 != ([16]byte{}) {
-		c.blob(o)
+		c.blob(o, packable)
 	}
 	return o, s
 }
@@ -181,16 +182,22 @@ func (c *checker) references(w *worker, o object) []zodb.OID {
 	w.refs = refs
 	if err != nil {
 		c.reportObject(ObjectNotPickle, o, err.Error())
+		c.blind.Store(true)
 		return nil
 	}
 	return refs
 }
 
 // blob verifies the blob that belongs to a revision.
-func (c *checker) blob(o object) {
+func (c *checker) blob(o object, packable bool) {
 	f, where, err := c.v.open(layout.Blob(o.OID, o.Serial))
 	if errors.Is(err, fs.ErrNotExist) {
-		c.reportAt(BlobMissing, o, where, "")
+		f := c.object(BlobMissing, o.OID, o.Serial, where, "")
+		f.Class = class(o.Data)
+		if packable {
+			f.Severity, f.Detail = Warning, leftByPack
+		}
+		c.out.add(f)
 		return
 	}
 	if err == nil {
@@ -244,16 +251,17 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 	c.countPointer(p)
 	if s == unusable {
 		c.exists.Add(oid)
+		c.blind.Store(true)
 		c.out.add(defect)
 		return
 	}
-	tid := p.tid
+	tid, packable := p.tid, false
 	for current := true; ; current = false {
-		o, s := c.revision(w, layout.Revision(oid, tid))
+		o, s := c.revision(w, layout.Revision(oid, tid), packable)
 		if current {
 			c.current(w, o, oid, s)
 		} else if s != missing {
-			c.references(w, o)
+			c.referUndoable(c.references(w, o), packable)
 		}
 		if s != missing {
 			c.reached.addRevision(oid, tid)
@@ -267,7 +275,7 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 		if s != sound || o.Previous == 0 {
 			return
 		}
-		tid = o.Previous
+		tid, packable = o.Previous, c.packable(tid, o.Previous)
 	}
 }
 
@@ -293,7 +301,8 @@ func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
 		return
 	}
 	c.exists.Add(oid)
-	if s == missing {
+	if s == missing || s == unusable && o.Serial == 0 {
+		c.blind.Store(true)
 		return
 	}
 	for _, to := range c.references(w, o) {
@@ -310,7 +319,23 @@ func (c *checker) refer(w *worker, from zodb.OID, fromTID zodb.TID, to zodb.OID)
 	}
 	// A damaged or foreign oid far outside, or one for which there is no room.
 	if !c.loads(to) {
-		c.wild.add(reference{to, from, fromTID})
+		c.wild.add(reference{to: to, from: from, fromTID: fromTID})
+	}
+}
+
+// referUndoable notes what a revision refers to that is not current, if a pack
+// keeps it. Only what a pack may have removed is looked up there.
+func (c *checker) referUndoable(refs []zodb.OID, packable bool) {
+	if packable || !c.everPacked() {
+		return
+	}
+	for _, to := range refs {
+		if to > c.maxOID {
+			continue
+		}
+		if ok, _ := c.undoable.Add(to); !ok {
+			c.blind.Store(true)
+		}
 	}
 }
 

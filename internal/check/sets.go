@@ -48,8 +48,15 @@ type resolver struct {
 	listingsSize int                   // guarded by mu
 	withoutTx    map[zodb.TID]*orphans // guarded by mu
 	lostObjects  map[zodb.OID]*lost    // guarded by mu
+	headless     map[zodb.OID]*lost    // guarded by mu
 	pointers     map[zodb.OID]struct{} // guarded by mu; objects whose pointer had its finding
-	dropped      map[Kind]int64        // guarded by mu
+	dropped      map[droppedKind]int64 // guarded by mu
+}
+
+// droppedKind is what findings that are left out have in common.
+type droppedKind struct {
+	kind     Kind
+	severity Severity
 }
 
 // maxCached bounds each cache, in revisions or oids.
@@ -166,14 +173,17 @@ func (r *resolver) inHistory(w *worker, f found) {
 		return
 	}
 	// Nobody has looked into it yet.
-	o, s := c.revision(w, f.name)
+	skipped := l.end == sound && tid < l.tids[0]
+	o, s := c.revision(w, f.name, c.beforePack(tid) && (skipped || l.pointer == missing && !c.wild.matters(oid)))
 	if s != missing {
 		c.references(w, o)
 	}
 	switch {
 	case l.pointer == missing:
-		if !c.wild.has(oid) && r.once(oid) { // else it is reported as a dangling reference
-			c.out.add(r.withClass(c.object(PointerMissing, oid, 0, l.path, "revision "+tid.String()+" is there"), o))
+		// Where references dangle to it, that is reported, which is enough if that is
+		// damage or if the revision does not say anything else.
+		if !c.wild.has(oid) || !c.wild.matters(oid) && !c.beforePack(tid) {
+			r.behead(l, f.name, o)
 		}
 	case l.end != sound && (tid < l.at || len(l.tids) == 0):
 		// It follows from what was found at l.at.
@@ -184,7 +194,8 @@ func (r *resolver) inHistory(w *worker, f found) {
 	default:
 		f := c.object(RevisionNotInHistory, oid, tid, f.path, "no later revision leads to it")
 		if tid < c.packed {
-			f.Severity = Note // a pack that was interrupted, or kept it by intent
+			f.Severity = Note
+			f.Detail += "; " + leftByPack
 		}
 		c.out.add(r.withClass(f, o))
 	}
@@ -203,7 +214,7 @@ func (r *resolver) once(oid zodb.OID) bool {
 		return false
 	}
 	if len(r.pointers) == maxRemembered {
-		r.drop(PointerMissing)
+		r.drop(PointerNotNewest, Damage)
 		return false
 	}
 	if r.pointers == nil {
@@ -214,11 +225,11 @@ func (r *resolver) once(oid zodb.OID) bool {
 }
 
 // drop counts a finding that is left out. r.mu must be held.
-func (r *resolver) drop(k Kind) {
+func (r *resolver) drop(k Kind, s Severity) {
 	if r.dropped == nil {
-		r.dropped = make(map[Kind]int64)
+		r.dropped = make(map[droppedKind]int64)
 	}
-	r.dropped[k]++
+	r.dropped[droppedKind{k, s}]++
 }
 
 // orphans are revisions of a transaction that has no file.
@@ -247,7 +258,7 @@ func (r *resolver) inTransaction(w *worker, f found) {
 		case o != nil:
 			o.count++
 		case len(r.withoutTx) == maxRemembered:
-			r.drop(RevisionWithoutTransaction)
+			r.drop(RevisionWithoutTransaction, Damage)
 		default:
 			if r.withoutTx == nil {
 				r.withoutTx = make(map[zodb.TID]*orphans)
@@ -261,11 +272,45 @@ func (r *resolver) inTransaction(w *worker, f found) {
 	}
 }
 
-// lost is an object of which a transaction lists a revision, and that has no pointer.
+// lost are revisions of an object that has no pointer: those that are there, or
+// those that are not and that transactions list.
 type lost struct {
 	tid   zodb.TID // the latest of them
-	path  string   // of that transaction
+	path  string   // where the pointer should be; or of that transaction
+	class string   // of the latest one, if it is there
 	count int
+}
+
+// behead notes a revision of an object that has no pointer.
+func (r *resolver) behead(l *line, n layout.Name, o object) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.headless[n.OID]
+	if h == nil {
+		if len(r.headless) == maxRemembered {
+			r.drop(PointerMissing, r.c.headlessSeverity(n.TID))
+			return
+		}
+		if r.headless == nil {
+			r.headless = make(map[zodb.OID]*lost)
+		}
+		h = &lost{path: l.path}
+		r.headless[n.OID] = h
+	}
+	h.count++
+	if n.TID >= h.tid {
+		h.tid, h.class = n.TID, class(o.Data)
+	}
+}
+
+// headlessSeverity is that of an object that nothing refers to and that has no
+// pointer; tid is its latest revision. A pack removes pointers first. But if
+// there is something that could not be read, that may have referred to it.
+func (c *checker) headlessSeverity(tid zodb.TID) Severity {
+	if c.beforePack(tid) && !c.blind.Load() {
+		return Note
+	}
+	return Damage
 }
 
 // listed looks for the revisions that transactions list, in the buckets that differ.
@@ -298,7 +343,7 @@ func (r *resolver) exists(w *worker, t transaction, oid zodb.OID) {
 	l := r.line(w, oid)
 	switch {
 	case l.pointer == missing:
-		if !c.wild.has(oid) {
+		if !c.wild.matters(oid) { // else it is reported as a dangling reference
 			r.lose(t, oid)
 		}
 	case l.end == missing && l.at == t.tid:
@@ -316,7 +361,7 @@ func (r *resolver) lose(t transaction, oid zodb.OID) {
 	l := r.lostObjects[oid]
 	if l == nil {
 		if len(r.lostObjects) == maxRemembered {
-			r.drop(TransactionListsMissingRevision)
+			r.drop(TransactionListsMissingRevision, Damage)
 			return
 		}
 		if r.lostObjects == nil {
@@ -347,6 +392,9 @@ func (r *resolver) blobs(ctx context.Context, differ *bucketSet) {
 			finding.Severity = Warning
 			if s == sound {
 				finding.Detail = "the revision has no blob"
+			} else if c.beforePack(f.name.TID) {
+				finding.Severity = Note
+				finding.Detail += "; " + leftByPack
 			}
 			c.out.add(finding)
 		}
@@ -365,7 +413,24 @@ func (r *resolver) report() {
 		c.out.add(c.object(TransactionListsMissingRevision, oid, l.tid, l.path,
 			fmt.Sprintf("the object has no pointer; %d transactions list revisions of it that are not there", l.count)))
 	}
-	for kind, n := range r.dropped {
-		c.out.add(Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more findings of kind %s", n, kind)})
+	for oid := range r.headless {
+		if c.undoable.Has(oid) {
+			c.blind.Store(true) // it is not garbage, so nobody knows what else isn't
+		}
+	}
+	for oid, l := range r.headless {
+		detail := "revision " + l.tid.String() + " is there"
+		if l.count > 1 {
+			detail = fmt.Sprintf("%d revisions are there, the last of them %s", l.count, l.tid)
+		}
+		f := c.object(PointerMissing, oid, 0, l.path, detail)
+		f.Class, f.Severity = l.class, c.headlessSeverity(l.tid)
+		if f.Severity == Note {
+			f.Detail += "; " + leftByPack
+		}
+		c.out.add(f)
+	}
+	for k, n := range r.dropped {
+		c.out.add(Finding{Kind: TooMany, Severity: k.severity, Detail: fmt.Sprintf("%d more findings of kind %s", n, k.kind)})
 	}
 }

@@ -80,7 +80,7 @@ func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 func (r *recent) revision(w *worker, oid zodb.OID, tid zodb.TID) {
 	c := r.c
 	current := r.pointer(w, oid, tid) == tid
-	o, s := c.revision(w, layout.Revision(oid, tid))
+	o, s := c.revision(w, layout.Revision(oid, tid), false)
 	switch {
 	case s == missing && (current || tid >= c.packed):
 		c.out.add(c.object(RevisionMissing, oid, tid, o.path, "its transaction lists it"))
@@ -148,7 +148,7 @@ func (r *recent) refer(from zodb.OID, fromTID zodb.TID, to zodb.OID) {
 		return
 	}
 	if !c.loads(to) {
-		c.wild.add(reference{to, from, fromTID})
+		c.wild.add(reference{to: to, from: from, fromTID: fromTID})
 		return
 	}
 	if to <= c.maxOID {

@@ -37,7 +37,7 @@ func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
 		err := fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", dirstorage.ErrLocked, home)
 		return errors.Join(hint(err, "wait until the copy of A is done, then run it again"), s.Close())
 	}
-	err = errors.Join(s.WaitNormal(ctx), s.Flush(ctx))
+	err = errors.Join(s.WaitNormal(ctx), s.Flush(ctx), s.WaitPack(ctx))
 	if err = errors.Join(err, s.Close()); err != nil {
 		return err
 	}

@@ -77,6 +77,16 @@ func (c *Client) Status(ctx context.Context) ([]byte, error) {
 	return c.call(ctx, request{Op: "status"})
 }
 
+// Maintain asks for an operation of Storage.Maintain, whose arguments and result
+// are JSON. When ctx ends, or the conversation, the storage gives it up.
+func (c *Client) Maintain(ctx context.Context, op string, arguments any) ([]byte, error) {
+	b, err := json.Marshal(arguments)
+	if err != nil {
+		return nil, err
+	}
+	return c.call(ctx, request{Op: op, Arguments: b})
+}
+
 // call sends a request and waits for its answer. When ctx ends first, the
 // conversation is over: the storage gives up what it was asked for.
 func (c *Client) call(ctx context.Context, q request) ([]byte, error) {

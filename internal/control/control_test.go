@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -64,6 +65,13 @@ func (f *fake) LeaveSnapshot(_ context.Context, code string) error {
 
 func (f *fake) Flush(context.Context) error { f.note("flush"); return nil }
 func (f *fake) AbandonSnapshot(code string) { f.note("abandon " + code) }
+func (f *fake) Maintain(_ context.Context, op string, arguments []byte) ([]byte, error) {
+	if op != "echo" {
+		return nil, fmt.Errorf("unknown operation %q", op)
+	}
+	return arguments, nil
+}
+
 func (f *fake) StatusJSON() ([]byte, error) { return json.Marshal(map[string]int{"pid": 7}) }
 
 func serve(t *testing.T, f *fake) (home string, s *Server) {
@@ -101,6 +109,12 @@ func TestRequestsAreAnswered(t *testing.T) {
 	home, _ := serve(t, f)
 	ctx := t.Context()
 	c, err := Dial(ctx, home)
+	if err == nil {
+		b, merr := c.Maintain(ctx, "echo", map[string]int{"stamp": 7})
+		if merr != nil || string(b) != `{"stamp":7}` {
+			t.Errorf("maintain: %s, %v", b, merr)
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,12 +30,16 @@ type Storage interface {
 	AbandonSnapshot(code string)
 	// StatusJSON describes the storage as one JSON object.
 	StatusJSON() ([]byte, error)
+	// Maintain does an operation that this package does not know, which takes long.
+	Maintain(ctx context.Context, op string, arguments []byte) (result []byte, err error)
 }
 
 type request struct {
 	Op   string `json:"op"`
 	Code string `json:"code,omitempty"`
 	Hold bool   `json:"hold,omitempty"`
+	// Arguments of an operation of Storage.Maintain.
+	Arguments json.RawMessage `json:"arguments,omitempty"`
 }
 
 type response struct {
@@ -182,7 +186,7 @@ func (s *Server) answer(ctx context.Context, q request) response {
 	case "status":
 		result, err = s.storage.StatusJSON()
 	default:
-		err = fmt.Errorf("unknown operation %q", q.Op)
+		result, err = s.storage.Maintain(ctx, q.Op, q.Arguments)
 	}
 	if err != nil {
 		return response{Error: err.Error()}

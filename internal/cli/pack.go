@@ -1,0 +1,319 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/human"
+)
+
+type packCommand struct {
+	home       string
+	keep       string
+	gc         string
+	dryRun     bool
+	skipBroken bool
+	undelete   string
+	json       bool
+}
+
+// defaultKeep is how many days of history a pack keeps that is not told otherwise.
+const defaultKeep = "1"
+
+func newPack(e *env) *cobra.Command {
+	var o packCommand
+	c := &cobra.Command{
+		Use:   "pack HOME",
+		Short: "Remove old revisions and objects that nothing refers to",
+		Long: `Remove the revisions that were replaced before a time, and all of the objects that
+can be reached neither from the root object nor from what was written since. Of
+each object that stays, the revision that was current at that time stays, and all
+later ones. A running storage packs itself, and serves its clients meanwhile.
+
+With delay_delete in config/settings (10 days in a new storage), what goes is only
+renamed, and removed for good by a pack after that time; until then --undelete
+brings it back. SECONDS is the number in the names of such files, and is printed
+by the pack. An interrupted pack does no harm: the next one starts over.
+
+If an object cannot be read, nothing is removed, because what it refers to is not
+known. With --skip-broken, every object is kept then, and old revisions go; the exit
+status is 3.`,
+		Example: "  dirstorage pack --dry-run /srv/zodb\n  dirstorage pack --keep 30 /srv/zodb\n  dirstorage pack --keep 2026-11-01T00:00:00Z --gc=off /srv/zodb\n  dirstorage pack --undelete 1795000000 /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home = args[0]
+			if o.undelete != "" {
+				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken"} {
+					if c.Flags().Changed(name) {
+						return usage("--undelete and --%s exclude each other", name)
+					}
+				}
+				return o.bringBack(c.Context(), e)
+			}
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().StringVar(&o.keep, "keep", defaultKeep, "keep the history since this `TIME`, or of so many days")
+	c.Flags().StringVar(&o.gc, "gc", "on", "on or off: remove objects that nothing refers to")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would go, by class, and change nothing")
+	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read, and keep whatever they could refer to")
+	c.Flags().StringVar(&o.undelete, "undelete", "", "bring back what the pack of `SECONDS`, or all packs, put aside")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+func newGC(e *env) *cobra.Command {
+	o := packCommand{gc: "on", dryRun: true}
+	var report bool
+	c := &cobra.Command{
+		Use:   "gc HOME --report",
+		Short: "List by class what a pack would remove",
+		Long: `List the objects that a pack would remove because nothing refers to them, by class,
+with their number and size, and how much old revisions take. It changes nothing;
+pack removes.`,
+		Example: "  dirstorage gc --report /srv/zodb",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if !report {
+				return usage("gc wants --report; it is pack that removes")
+			}
+			o.home = args[0]
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().BoolVar(&report, "report", false, "print the report")
+	c.Flags().StringVar(&o.keep, "keep", defaultKeep, "as if a pack kept the history since this `TIME`, or of so many days")
+	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+// options reads the flags.
+func (o *packCommand) options(e *env) (dirstorage.PackOptions, error) {
+	p := dirstorage.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken}
+	switch o.gc {
+	case "on":
+	case "off":
+		p.NoGC = true
+	default:
+		return p, usage("--gc: %q is neither on nor off", o.gc)
+	}
+	if days, err := strconv.ParseFloat(o.keep, 64); err == nil && len(o.keep) != 16 {
+		if !(days >= 0 && days < math.MaxInt32) {
+			return p, usage("--keep: %s days", o.keep)
+		}
+		p.Time = e.Now().Add(-time.Duration(days * float64(24*time.Hour)))
+		if oldest := time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC); days > 36500*2 || p.Time.Before(oldest) {
+			p.Time = oldest
+		}
+		return p, nil
+	}
+	tid, err := e.parseTID("--keep", o.keep)
+	if err != nil {
+		return p, err
+	}
+	p.Time = tid.Time()
+	return p, nil
+}
+
+func (o *packCommand) run(ctx context.Context, e *env) error {
+	p, err := o.options(e)
+	if err != nil {
+		return err
+	}
+	var r dirstorage.PackResult
+	if err := o.maintain(ctx, e, "pack", p, &r); err != nil {
+		if ctx.Err() != nil {
+			err = hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
+		}
+		return err
+	}
+	if o.json {
+		err = e.printJSON(r)
+	} else {
+		err = o.print(e, r)
+	}
+	if err == nil && r.Broken > 0 {
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s objects cannot be read", human.Count(r.Broken)), "dirstorage check %s says what is wrong with them", o.home)}
+	}
+	return err
+}
+
+// maintain has a running storage do something, or opens the one that does not
+// run, and shows how far it has come.
+func (o *packCommand) maintain(ctx context.Context, e *env, op string, arguments, result any) error {
+	var b []byte
+	running, err := control.Dial(ctx, o.home)
+	switch {
+	case err == nil:
+		stop := o.watch(ctx, e, func(ctx context.Context) (dirstorage.PackProgress, error) { return remoteProgress(ctx, o.home) })
+		b, err = running.Maintain(ctx, op, arguments)
+		stop()
+		err = errors.Join(err, running.Close())
+	case errors.Is(err, control.ErrNotRunning):
+		b, err = o.here(ctx, e, op, arguments)
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, result)
+}
+
+// here does it in this process.
+func (o *packCommand) here(ctx context.Context, e *env, op string, arguments any) ([]byte, error) {
+	text, err := json.Marshal(arguments)
+	if err != nil {
+		return nil, err
+	}
+	s, err := dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger(), CleanShutdown: true})
+	if err != nil {
+		return nil, err
+	}
+	stop := o.watch(ctx, e, func(context.Context) (dirstorage.PackProgress, error) { return s.PackProgress(), nil })
+	b, err := s.Maintain(ctx, op, text)
+	stop()
+	// Also after a stop: what came before is closed cleanly.
+	ctx = context.WithoutCancel(ctx)
+	return b, errors.Join(err, s.WaitNormal(ctx), s.Close())
+}
+
+func remoteProgress(ctx context.Context, home string) (dirstorage.PackProgress, error) {
+	var st dirstorage.Status
+	c, err := control.Dial(ctx, home)
+	if err != nil {
+		return dirstorage.PackProgress{}, err
+	}
+	b, err := c.Status(ctx)
+	if err = errors.Join(err, c.Close()); err == nil {
+		err = json.Unmarshal(b, &st)
+	}
+	if err != nil || st.Pack == nil {
+		return dirstorage.PackProgress{}, err
+	}
+	return *st.Pack, nil
+}
+
+// watch shows on a terminal how far a pack has come, until stop is called.
+func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.Context) (dirstorage.PackProgress, error)) (stop func()) {
+	if !e.Terminal {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		phase, m := "", newMeter(e)
+		defer func() { m.end() }()
+		tick := time.NewTicker(250 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			p, err := progress(ctx)
+			if err != nil || p.Phase == "" {
+				continue // the pack itself will say what is wrong
+			}
+			if p.Phase != phase {
+				m.end()
+				phase, m = p.Phase, newMeter(e)
+			}
+			m.update(p.Done, p.Total, func(spent time.Duration) string {
+				return fmt.Sprintf("%s: %s, %s", p.Phase, human.Count(p.Done), human.Rate(p.Done, spent))
+			})
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+func (o *packCommand) print(e *env, r dirstorage.PackResult) error {
+	w := &printer{w: e.Stdout}
+	if r.Threshold == 0 {
+		w.printf("%s: there is nothing to pack: it has no transaction, or no root object\n", o.home)
+		return w.err
+	}
+	verb := "removed"
+	if o.dryRun {
+		verb = "would remove"
+	}
+	w.printf("packed to %s", formatLast(r.Threshold))
+	if o.dryRun {
+		w.printf(" (not really)")
+	}
+	w.printf("\nkept     %s objects, %s revisions of them were read\n", human.Count(r.KeptObjects), human.Count(r.KeptRevisions))
+	w.printf("%s %s objects, %s revisions", verb, human.Count(r.Objects), human.Count(r.Revisions))
+	if !o.dryRun {
+		w.printf(", %s transactions, %s blobs", human.Count(r.Transactions), human.Count(r.Blobs))
+	}
+	w.printf("; %s\n", human.Bytes(r.Bytes))
+	if o.dryRun {
+		w.printf("         of that, %s old revisions with %s of objects that stay\n", human.Count(r.OldRevisions), human.Bytes(r.OldBytes))
+		for _, c := range r.Classes {
+			w.printf("         %s objects with %s of class %s\n", human.Count(c.Objects), human.Bytes(c.Bytes), printable([]byte(c.Class)))
+		}
+	}
+	if r.Dangling > 0 {
+		w.printf("%s objects are missing that something refers to; dirstorage check says which\n", human.Count(r.Dangling))
+	}
+	if r.Purged > 0 {
+		w.printf("removed for good: %s files that earlier packs had put aside\n", human.Count(r.Purged))
+	}
+	if r.Stamp != 0 && !o.dryRun && r.Revisions+r.Transactions > 0 {
+		w.printf("what was removed comes back with: dirstorage pack --undelete %d %s\n", r.Stamp, o.home)
+	}
+	for _, b := range r.BrokenList {
+		w.printf("cannot be read: object %s: %s\n", b.OID, printable([]byte(b.Reason)))
+	}
+	return w.err
+}
+
+// bringBack undeletes.
+func (o *packCommand) bringBack(ctx context.Context, e *env) error {
+	stamp := int64(0)
+	if o.undelete != "all" {
+		var err error
+		if stamp, err = strconv.ParseInt(o.undelete, 10, 64); err != nil || stamp <= 0 {
+			return usage("--undelete: %q is neither “all” nor the seconds in the name of a file NAME-SECONDS-deleted", o.undelete)
+		}
+	}
+	var r dirstorage.UndeleteResult
+	if err := o.maintain(ctx, e, "undelete", map[string]int64{"stamp": stamp}, &r); err != nil {
+		return err
+	}
+	if o.json {
+		return e.printJSON(r)
+	}
+	w := &printer{w: e.Stdout}
+	w.printf("brought back %s objects, %s revisions, %s transactions, %s blobs\n", human.Count(r.Objects), human.Count(r.Revisions), human.Count(r.Transactions), human.Count(r.Blobs))
+	if r.Skipped > 0 {
+		w.printf("%s files stay aside, because there are others of their names\n", human.Count(r.Skipped))
+	}
+	if w.err == nil && r == (dirstorage.UndeleteResult{}) {
+		return hint(errors.New("nothing was put aside by that pack"), "look for files NAME-SECONDS-deleted below %s/A", o.home)
+	}
+	return w.err
+}
+
+// printer keeps the first error of a number of prints.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, args...)
+	}
+}
