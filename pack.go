@@ -36,6 +36,10 @@ type PackOptions struct {
 	// SkipBroken goes on if there are objects that cannot be read. All that they
 	// could refer to is kept, which means every object.
 	SkipBroken bool `json:"skip_broken,omitempty"`
+	// References writes misc/refs, the index of who refers to an object, as a
+	// by-product. It means nothing with NoGC or DryRun, because then the references
+	// are not all read. If it fails, the pack goes on without.
+	References bool `json:"references,omitempty"`
 }
 
 // PackResult is what a pack has done or, with DryRun, would do.
@@ -253,6 +257,8 @@ type packRun struct {
 	v      *verdict
 	marker *pack.Marker
 
+	index *refIndex
+
 	listed    *oidset.Set // objects with a pointer
 	revisions *oidset.Set // objects with revisions
 
@@ -288,6 +294,7 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 		return 0, err
 	}
 	planned, err := r.decide(ctx)
+	defer r.index.abort()
 	if err != nil || !planned {
 		s.guard.end()
 		return r.policy.Threshold, err
@@ -296,6 +303,7 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	if err := r.sweep(ctx, w); err != nil {
 		return r.policy.Threshold, err
 	}
+	r.index.finish(ctx)
 	if !r.o.DryRun {
 		before := s.o.Clock().Add(-s.settings.Storage.DelayDelete).Unix()
 		r.result.Purged, err = s.purge(ctx, before, r.p)
@@ -323,6 +331,8 @@ func (r *packRun) sweep(ctx context.Context, w *sweep) error {
 // prepare sets the threshold, and makes the marker.
 func (r *packRun) prepare(ctx context.Context) error {
 	s := r.s
+	r.index = &refIndex{s: s}
+	r.v.index = r.index
 	now := s.o.Clock()
 	at := r.o.Time
 	if latest := now.Add(-s.settings.Storage.MinPackTime); at.IsZero() || at.After(latest) {
@@ -340,7 +350,7 @@ func (r *packRun) prepare(ctx context.Context) error {
 	}
 	r.marker = pack.NewMarker(pack.MarkOptions{
 		Source: packSource{s}, Policy: r.policy, Packed: s.packed(), References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
-		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken,
+		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken, Reference: r.index.add,
 	})
 	r.v.marker = r.marker
 	return ctx.Err()
@@ -351,6 +361,9 @@ func (r *packRun) decide(ctx context.Context) (planned bool, err error) {
 	s := r.s
 	if err := s.Flush(ctx); err != nil {
 		return false, err
+	}
+	if r.o.References && !r.o.NoGC && !r.o.DryRun {
+		r.index.begin()
 	}
 	var file vfs.File
 	var out io.Writer = io.Discard
@@ -584,6 +597,7 @@ func (s *Storage) revisionSize(oid zodb.OID, tid zodb.TID) (n Counts, err error)
 
 func (r *packRun) broken(b *pack.BrokenError) {
 	r.s.log.Warn("pack passes over an object", "oid", b.OID, "err", b.Err)
+	r.index.skip()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Broken++

@@ -18,6 +18,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -920,5 +921,56 @@ func TestWhatWasPutAsideGoesAfterDelayDelete(t *testing.T) {
 	now.Add(int64(3 * time.Second))
 	if r := doPack(t, s, PackOptions{}); r.Purged != 6 || deleted() != 0 {
 		t.Errorf("after their time: %d purged, %d left", r.Purged, deleted())
+	}
+}
+
+// TestPackWritesTheIndexOfReferences compares it with the references that there are,
+// also where an object is spared at the last moment.
+func TestPackWritesTheIndexOfReferences(t *testing.T) {
+	t.Parallel()
+	p := &pausing{}
+	s := pausingStorage(t, p)
+	o := newOIDs(t, s, 5)
+	commit(t, s, change{oid: 0, data: rec("root", o[0], o[1], o[3])}, change{oid: o[0], data: rec("a", o[2])}, change{oid: o[1], data: rec("b", o[2])},
+		change{oid: o[2], data: rec("c")}, change{oid: o[3], data: rec("spared", o[4])}, change{oid: o[4], data: rec("d", o[2])})
+	commit(t, s, change{oid: 0, data: rec("root", o[0], o[1])})
+	commit(t, s, change{oid: 0, data: rec("root", o[0], o[1], o[2])})
+	var once sync.Once
+	p.renamed = func(name string) {
+		if name == planFile {
+			once.Do(func() { commit(t, s, change{oid: o[0], data: rec("a", o[2], o[3])}) })
+		}
+	}
+	doPack(t, s, PackOptions{References: true})
+	r, err := refindex.Open(s.fs, "misc/refs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for target, want := range map[zodb.OID][]zodb.OID{o[0]: {0}, o[1]: {0}, o[2]: {0, o[0], o[1], o[4]}, o[4]: {o[3]}} {
+		var got []zodb.OID
+		for from, err := range r.Referrers(target) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, from)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("object %s is referred to by %v, want %v", target, got, want)
+		}
+	}
+	if r.TID() > s.LastTransaction() || r.TID() == 0 {
+		t.Errorf("the index holds up to %s", r.TID())
+	}
+	// Without it, or when it cannot be written, a pack is a pack.
+	if err := os.RemoveAll(s.fs.Path("misc/refs")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(s.fs.Path("misc/refs.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	doPack(t, s, PackOptions{References: true})
+	if _, err := s.fs.Stat("misc/refs"); err == nil {
+		t.Error("the index is there although it could not be written")
 	}
 }

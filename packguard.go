@@ -43,6 +43,7 @@ type verdict struct {
 	s      *Storage
 	marker *pack.Marker // nil: it has made up its mind
 	gc     bool
+	index  *refIndex // nil: none is written
 	// unseen is the first record of a transaction whose references cannot be seen, while marking.
 	unseen error
 
@@ -244,6 +245,9 @@ func (v *verdict) spare(ctx context.Context, touched []touch) error {
 			if !found[to] && v.goes(to) {
 				work = append(work, touch{r.to, to})
 			}
+			if v.index != nil {
+				_ = v.index.add(r.to, to) // never an error
+			}
 		}
 	}
 	oids := make([]zodb.OID, 0, len(found))
@@ -273,6 +277,9 @@ func (v *verdict) sparedAll() error {
 		return err
 	}
 	v.all.Store(true)
+	if v.index != nil {
+		v.index.abort() // not all of what stays is in it
+	}
 	return nil
 }
 

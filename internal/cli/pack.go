@@ -23,6 +23,7 @@ type packCommand struct {
 	gc         string
 	dryRun     bool
 	skipBroken bool
+	refs       bool
 	undelete   string
 	json       bool
 }
@@ -53,7 +54,7 @@ status is 3.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.home = args[0]
 			if o.undelete != "" {
-				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken"} {
+				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken", "refs"} {
 					if c.Flags().Changed(name) {
 						return usage("--undelete and --%s exclude each other", name)
 					}
@@ -67,6 +68,7 @@ status is 3.`,
 	c.Flags().StringVar(&o.gc, "gc", "on", "on or off: remove objects that nothing refers to")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would go, by class, and change nothing")
 	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read, and keep whatever they could refer to")
+	c.Flags().BoolVar(&o.refs, "refs", false, "also write the index that makes dirstorage refs quick")
 	c.Flags().StringVar(&o.undelete, "undelete", "", "bring back what the pack of `SECONDS`, or all packs, put aside")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
@@ -100,7 +102,7 @@ pack removes.`,
 
 // options reads the flags.
 func (o *packCommand) options(e *env) (dirstorage.PackOptions, error) {
-	p := dirstorage.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken}
+	p := dirstorage.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken, References: o.refs}
 	switch o.gc {
 	case "on":
 	case "off":

@@ -1,0 +1,462 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/oidset"
+	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/internal/refindex"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// indexFile is where the index of references is.
+const indexFile = "misc/" + refindex.FileName
+
+// indexMemory is how many bytes the index takes while it is written, about.
+const indexMemory = 64 << 20
+
+// candidatesMemory is how many bytes the set of those may take that have to be
+// looked at. If it is too little, all are looked at.
+const candidatesMemory = 64 << 20
+
+type refsCommand struct {
+	home, oid  string
+	weak       bool
+	writeIndex bool
+	workers    int
+	json       bool
+}
+
+func newRefs(e *env) *cobra.Command {
+	var o refsCommand
+	c := &cobra.Command{
+		Use:   "refs HOME OID | --write-index HOME",
+		Short: "List what an object refers to, and who refers to it",
+		Long: `List what the current revision of an object refers to, and the objects whose
+current revisions refer to it; also if it does not exist, which is what to ask
+after a POSKeyError. Who refers to it is read from the index in misc/refs, and
+from what was committed since that was written. Without an index, and for weak
+references, every object is read. --write-index reads every object and writes
+the index, beside a running storage too.`,
+		Example: "  dirstorage refs /srv/zodb 0x1a\n  dirstorage refs --write-index /srv/zodb",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home = args[0]
+			if len(args) == 2 {
+				o.oid = args[1]
+			}
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().BoolVar(&o.weak, "weak", false, "list also who refers to it by weak references only; reads every object")
+	c.Flags().BoolVar(&o.writeIndex, "write-index", false, "write the index")
+	c.Flags().IntVar(&o.workers, "workers", 0, "objects to read at the same time; 0 = the number of processors")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
+	switch {
+	case o.writeIndex && (o.oid != "" || o.weak):
+		return usage("--write-index stands alone: an OID or --weak does not go with it")
+	case !o.writeIndex && o.oid == "":
+		return usage("an OID is needed, or --write-index")
+	case o.workers < 0:
+		return usage("--workers %d: want 0 or more", o.workers)
+	}
+	home, err := openHome(o.home)
+	if err != nil {
+		return err
+	}
+	if o.writeIndex {
+		return o.write(ctx, e, home)
+	}
+	oid, err := parseOID(o.oid)
+	if err != nil {
+		return err
+	}
+	var index *refindex.Reader
+	if !o.weak {
+		// Before the storage: an index that is written meanwhile could be newer than
+		// what the storage sees.
+		if index, err = o.openIndex(e, home); err != nil {
+			return err
+		}
+	}
+	if index != nil {
+		defer func() { err = errors.Join(err, index.Close()) }()
+	}
+	s, err := openReader(ctx, e, o.home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	r := &currentReader{e: e, s: s, workers: o.workers}
+	a, err := o.answer(ctx, r, index, oid)
+	if err != nil {
+		return err
+	}
+	if err := a.print(e, o.json); err != nil {
+		return err
+	}
+	r.report()
+	switch {
+	case a.damaged || r.damaged > 0:
+		return damageMet()
+	case !a.Exists && len(a.ReferredToBy) == 0:
+		return fmt.Errorf("object %s does not exist, and nothing refers to it%s", oid, a.howFar())
+	}
+	return nil
+}
+
+// damageMet is the end of a command that did what it should, as far as it could.
+func damageMet() error {
+	return &status{code: exitDamage, err: errors.New("there is damage: dirstorage check finds all of it")}
+}
+
+// openIndex opens the index; nil if there is none that can be used, which is said.
+func (o *refsCommand) openIndex(e *env, home vfs.FS) (*refindex.Reader, error) {
+	index, err := refindex.Open(home, indexFile)
+	switch {
+	case err == nil:
+		return index, nil
+	case errors.Is(err, fs.ErrNotExist):
+		o.withoutIndex(e, "there is no "+indexFile)
+	case errors.Is(err, zodb.ErrCorrupt), errors.Is(err, fs.ErrPermission):
+		o.withoutIndex(e, err.Error())
+	default:
+		return nil, err
+	}
+	return nil, nil
+}
+
+// withoutIndex says why it is going to take long, and what helps.
+func (o *refsCommand) withoutIndex(e *env, why string) {
+	fmt.Fprintf(e.Stderr, "dirstorage: %s: every object is read\nhint: dirstorage refs --write-index %s, or a pack, makes it quick\n", why, o.home)
+}
+
+// refsAnswer is what refs prints.
+type refsAnswer struct {
+	OID    zodb.OID `json:"oid"`
+	Exists bool     `json:"exists"`
+	// Reason is why it does not exist, or cannot be read.
+	Reason string   `json:"reason,omitempty"`
+	Serial zodb.TID `json:"serial,omitzero"`
+	// Class of an object that does not exist is what those that refer to it say.
+	Class        string     `json:"class"`
+	RefersTo     []target   `json:"refers_to"`
+	ReferredToBy []referrer `json:"referred_to_by"`
+	// IndexTID is up to where the index was used; nil: every object was read.
+	IndexTID *zodb.TID `json:"index_tid"`
+	// Unseen is the number of objects whose references could not be seen.
+	Unseen int64 `json:"unseen"`
+
+	weak    bool // weak references were looked for
+	damaged bool // the object is damaged
+}
+
+// target is an object that is referred to.
+type target struct {
+	OID      zodb.OID `json:"oid"`
+	Class    string   `json:"class,omitempty"` // as the reference names it
+	Weak     bool     `json:"weak,omitempty"`
+	Database string   `json:"database,omitempty"`
+	Exists   *bool    `json:"exists,omitempty"` // nil: in another database
+}
+
+// referrer is an object that refers to another.
+type referrer struct {
+	OID    zodb.OID `json:"oid"`
+	Class  string   `json:"class"`
+	Serial zodb.TID `json:"serial"`
+	Weak   bool     `json:"weak,omitempty"` // only
+	names  string   // the class of the other, as the reference names it
+}
+
+// answer collects what there is to say about an object.
+func (o *refsCommand) answer(ctx context.Context, r *currentReader, index *refindex.Reader, oid zodb.OID) (*refsAnswer, error) {
+	a := &refsAnswer{OID: oid, weak: o.weak, RefersTo: []target{}, ReferredToBy: []referrer{}}
+	if err := a.describe(ctx, r); err != nil {
+		return nil, err
+	}
+	oids := r.s.OIDs(ctx)
+	if index != nil {
+		set, why, err := candidates(ctx, r.s, index, oid)
+		if err != nil {
+			return nil, err
+		}
+		if why == "" {
+			tid := index.TID()
+			a.IndexTID, a.Unseen = &tid, index.Stats().Skipped
+			r.total, oids = 0, withoutErrors(set.Each())
+		} else {
+			o.withoutIndex(r.e, why)
+		}
+	}
+	if a.IndexTID == nil {
+		r.total = r.s.Counts().Objects
+	}
+	if err := a.collect(ctx, r, oids); err != nil {
+		return nil, err
+	}
+	if n := a.Unseen; n > 0 {
+		fmt.Fprintf(r.e.Stderr, "dirstorage: objects that are not in %s because their references could not be seen: %s; if they were repaired since, write it again\n", indexFile, human.Count(n))
+	}
+	a.Unseen += r.unseen()
+	return a, nil
+}
+
+// describe fills in what the object itself says.
+func (a *refsAnswer) describe(ctx context.Context, r *currentReader) error {
+	rev, state, err := r.load(ctx, a.OID)
+	if state == revisionFailed {
+		return err
+	}
+	a.damaged = state == revisionDamaged
+	if k, ok := errors.AsType[*zodb.KeyError](err); ok {
+		a.Serial, a.Reason = k.TID, cmp.Or(k.Reason, "there is no such object")
+		return nil
+	}
+	a.Exists, a.Serial = true, rev.Serial
+	if a.damaged {
+		a.Reason = err.Error()
+		return nil
+	}
+	a.Class = className(rev.Data)
+	if len(rev.Data) == 0 {
+		return nil
+	}
+	refs, err := pickle.References(rev.Data)
+	if err != nil {
+		a.Reason = "what it refers to cannot be seen: " + err.Error()
+		return nil
+	}
+	seen := make(map[pickle.Ref]bool)
+	for _, ref := range refs {
+		if seen[ref] {
+			continue
+		}
+		seen[ref] = true
+		t := target{OID: ref.OID, Class: ref.Class, Weak: ref.Weak, Database: ref.Database}
+		if ref.Database == "" {
+			exists, err := r.s.Exists(ctx, ref.OID)
+			if err != nil && !errors.Is(err, zodb.ErrCorrupt) {
+				return err
+			}
+			exists = exists || err != nil
+			t.Exists = &exists
+		}
+		a.RefersTo = append(a.RefersTo, t)
+	}
+	return nil
+}
+
+// collect looks which of some objects refer to this one.
+func (a *refsAnswer) collect(ctx context.Context, r *currentReader, oids seq) error {
+	err := r.each(ctx, oids, func(v *currentRevision) error {
+		ref, ok, err := v.refersTo(a.OID, a.weak)
+		if err != nil || !ok {
+			return err
+		}
+		found := referrer{OID: v.oid, Class: className(v.Data), Serial: v.Serial, Weak: ref.Weak, names: ref.Class}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		a.ReferredToBy = append(a.ReferredToBy, found)
+		return nil
+	})
+	slices.SortFunc(a.ReferredToBy, func(a, b referrer) int {
+		return cmp.Or(cmp.Compare(a.OID, b.OID), -cmp.Compare(a.Serial, b.Serial))
+	})
+	a.ReferredToBy = slices.CompactFunc(a.ReferredToBy, func(a, b referrer) bool { return a.OID == b.OID })
+	for _, f := range a.ReferredToBy {
+		if a.Class == "" && !a.Exists {
+			a.Class = f.names
+		}
+	}
+	return err
+}
+
+func (a *refsAnswer) print(e *env, asJSON bool) error {
+	if asJSON {
+		return e.printJSON(a)
+	}
+	f := fields{e: e}
+	f.line("object", "%s", a.OID)
+	if a.Class != "" {
+		note := ""
+		if !a.Exists {
+			note = ", as those that refer to it say"
+		}
+		f.line("class", "%s%s", printable([]byte(a.Class)), note)
+	}
+	if a.Serial != 0 {
+		f.line("serial", "%s (%s)", a.Serial, formatTID(a.Serial))
+	}
+	switch {
+	case !a.Exists:
+		f.line("exists", "no: %s", a.Reason)
+	case a.Reason != "":
+		f.line("note", "%s", a.Reason)
+	}
+	for _, t := range a.RefersTo {
+		kind := strength(t.Weak)
+		if t.Database != "" {
+			kind += fmt.Sprintf(", in database %q", t.Database)
+		}
+		if t.Exists != nil && !*t.Exists {
+			kind += ", does not exist"
+		}
+		f.line("refers to", "%s %s (%s)", t.OID, printable([]byte(t.Class)), kind)
+	}
+	if len(a.RefersTo) == 0 && a.Exists && a.Reason == "" {
+		f.line("refers to", "nothing")
+	}
+	for _, r := range a.ReferredToBy {
+		f.line("referred to by", "%s %s at %s (%s)", r.OID, printable([]byte(r.Class)), r.Serial, strength(r.Weak))
+	}
+	if len(a.ReferredToBy) == 0 {
+		f.line("referred to by", "nothing%s", a.howFar())
+	}
+	return f.err
+}
+
+// howFar qualifies that nothing refers to the object.
+func (a *refsAnswer) howFar() string {
+	if a.weak {
+		return ""
+	}
+	return " by a strong reference"
+}
+
+func strength(weak bool) string {
+	if weak {
+		return "weak"
+	}
+	return "strong"
+}
+
+// className is “module.name” of the class of a record; empty if it has none.
+func className(record []byte) string {
+	module, name, err := pickle.Class(record)
+	if err != nil {
+		return ""
+	}
+	return module + "." + name
+}
+
+// candidates returns the objects that may refer to one now: those that the index
+// names, and all that were written since. Why not is said if the index is of no use.
+func candidates(ctx context.Context, s *dirstorage.Storage, index *refindex.Reader, oid zodb.OID) (set *oidset.Set, why string, err error) {
+	set = oidset.New(candidatesMemory)
+	const tooMany = "too much is to be looked at"
+	for from, err := range index.Referrers(oid) {
+		if errors.Is(err, zodb.ErrCorrupt) {
+			return nil, err.Error(), nil
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		if room, _ := set.Add(from); !room {
+			return nil, tooMany, nil
+		}
+	}
+	last := s.LastTransaction()
+	if last == index.TID() {
+		return set, "", nil
+	}
+	if s.Status().Class == dirstorage.ClassMinimal {
+		return nil, indexFile + " is of an earlier transaction, and a storage of class Minimal does not know what was written since", nil
+	}
+	// The transactions lead back to that of the index, or it is not of this history.
+	for txn, err := range s.TransactionsBackward(ctx, last) {
+		if ctx.Err() != nil {
+			return nil, "", ctx.Err()
+		}
+		if err != nil {
+			return nil, "what was written since " + indexFile + " is not known: " + err.Error(), nil
+		}
+		if txn.TID <= index.TID() {
+			break
+		}
+		for _, changed := range txn.OIDs {
+			if room, _ := set.Add(changed); !room {
+				return nil, tooMany, nil
+			}
+		}
+		if txn.Previous == index.TID() {
+			return set, "", nil
+		}
+	}
+	return nil, fmt.Sprintf("%s is of transaction %s, which the storage does not have or has packed away", indexFile, index.TID()), nil
+}
+
+// write reads every object and writes the index.
+func (o *refsCommand) write(ctx context.Context, e *env, home vfs.FS) (err error) {
+	s, err := openReader(ctx, e, o.home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := home.Mkdir("misc"); err != nil && !errors.Is(err, fs.ErrExist) { // a copy of config and A
+		return err
+	}
+	tid := s.LastTransaction()
+	w, err := refindex.New(home, "misc", tid, indexMemory)
+	if errors.Is(err, vfs.ErrLocked) {
+		err = hint(err, "somebody else writes it just now: wait for that")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Abort()) }()
+	begun := e.Now()
+	r := &currentReader{e: e, s: s, workers: o.workers, total: s.Counts().Objects}
+	var objects atomic.Int64
+	err = r.each(ctx, s.OIDs(ctx), func(v *currentRevision) error {
+		objects.Add(1)
+		refs, err := v.strong()
+		for _, to := range refs {
+			if err := w.Add(v.oid, to); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for range r.unseen() {
+		w.Skip()
+	}
+	set := s.Settings()
+	stats, err := w.Finish(ctx, vfs.SyncOptions{File: set.Filesystem.Sync, Dir: set.Filesystem.Sync && set.POSIX.DirSync})
+	if err != nil {
+		return err
+	}
+	r.report()
+	if o.json {
+		err = e.printJSON(struct {
+			TID     zodb.TID `json:"tid"`
+			Objects int64    `json:"objects"`
+			refindex.Stats
+		}{tid, objects.Load(), stats})
+	} else {
+		_, err = fmt.Fprintf(e.Stdout, "%s: %s references to %s objects, read from %s objects up to %s, in %s; %s\n", indexFile,
+			human.Count(stats.References), human.Count(stats.Targets), human.Count(objects.Load()), formatLast(tid), human.Duration(e.Now().Sub(begun)), human.Bytes(stats.Bytes))
+	}
+	if err == nil && r.damaged > 0 {
+		err = damageMet()
+	}
+	return err
+}
