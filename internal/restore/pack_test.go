@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -172,4 +173,49 @@ func TestPackThatTakesTheReferenceNeedsItsWitness(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameObjects(t, packed, filepath.Join(dir, "restored"))
+}
+
+// TestIncrementalBackupAfterOurPack packs between a full and an incremental backup,
+// with either policy of keeping transactions, and restores both: nothing that the
+// storage has is missing, though a transaction of it may be gone.
+func TestIncrementalBackupAfterOurPack(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"detailed", "undoable"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			l := loadtest.New(t, 60, dirstorage.CreateOptions{Format: "chunky", Set: map[string]string{
+				"storage.keep_policy": policy, "storage.min_pack_time": "0", "storage.delay_delete": "0",
+			}})
+			l.Start(t, 2)
+			l.Write(t, 40)
+			store := objstore.NewDir(directory(t, t.TempDir()))
+			backUp(t, l.Home, store, backup.Full)
+			for range 3 {
+				l.Write(t, 40)
+				result, err := l.Storage.Pack(t.Context(), dirstorage.PackOptions{NoGC: true})
+				if err != nil || result.Revisions == 0 || result.Transactions == 0 {
+					t.Fatalf("pack: %+v, %v", result, err)
+				}
+				inc := backUp(t, l.Home, store, backup.Incremental).Backup
+				if inc.Kind != backup.Incremental || inc.ProblemCount != 0 {
+					t.Fatalf("backup: %+v", inc)
+				}
+			}
+			l.End()
+			if err := l.Storage.Close(); err != nil {
+				t.Fatal(err)
+			}
+			repo := openRepository(t, store)
+			last := repo.Backups[len(repo.Backups)-1]
+			p, err := repo.At(repo.Identities()[0], last.TID)
+			dir := t.TempDir()
+			if err == nil {
+				_, err = restore.Run(t.Context(), restoreOptions(t, repo, p, dir, "restored"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			sameObjects(t, l.Home, filepath.Join(dir, "restored"))
+		})
+	}
 }
