@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -352,7 +353,7 @@ type packCase struct {
 	seed   uint64
 	set    string // section.option=value, separated by spaces
 	steps  int
-	model  *packModel
+	every  int // one of so many steps is a pack, about
 }
 
 func (c packCase) options(f vfs.FS) Options {
@@ -390,7 +391,7 @@ func (c packCase) run(ctx context.Context, f vfs.FS, m *packModel, after func(*S
 	}
 	defer s.Close()
 	for range c.steps {
-		if rnd.IntN(10) > 0 || len(m.txns) < 3 {
+		if rnd.IntN(c.every) > 0 || len(m.txns) < 3 {
 			err = m.commit(ctx, s, rnd)
 		} else {
 			err = c.pack(ctx, s, m, rnd)
@@ -435,8 +436,12 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	t.Parallel()
 	sets := []string{"", "storage.min_pack_time=0", "storage.keep_policy=undoable", "storage.delay_delete=0", "storage.delay_delete=0 storage.min_pack_time=0 storage.keep_policy=undoable"}
-	for i := range rounds(t, 40) {
-		c := packCase{format: layout.Formats()[i%4], seed: uint64(i), set: sets[i%len(sets)], steps: 120}
+	n := 40
+	if raceDetector {
+		n = 12
+	}
+	for i := range rounds(t, n) {
+		c := packCase{format: layout.Formats()[i%4], seed: uint64(i), set: sets[i%len(sets)], steps: 120, every: 10}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
 			f := crashfs.New(int64(c.seed))
@@ -491,14 +496,17 @@ func difference(want, got []string) string {
 // compares: nothing of what should be there is missing, and check finds nothing.
 func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	t.Parallel()
-	every := 1
-	if testing.Short() || raceDetector {
-		every = 7
+	every := 4
+	switch {
+	case testing.Short() || raceDetector:
+		every = 20
+	case os.Getenv("DIRSTORAGE_ROUNDS") != "":
+		every = 1
 	}
 	// With a second of min_pack_time each pack goes to when it is told to.
 	sets := []string{"storage.min_pack_time=1", "storage.delay_delete=0 storage.min_pack_time=1", "storage.keep_policy=undoable storage.min_pack_time=0"}
 	for i := range rounds(t, 4) {
-		c := packCase{format: layout.Formats()[i%4], seed: uint64(i) + 100, set: sets[i%len(sets)], steps: 40}
+		c := packCase{format: layout.Formats()[i%4], seed: uint64(i) + 100, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
 			begin := func(crashAt int) (*crashfs.FS, *packModel, error) {
@@ -524,7 +532,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 				t.Fatal(err)
 			}
 			if m.packs < 2 {
-				t.Skipf("only %d packs", m.packs)
+				t.Fatalf("only %d packs", m.packs)
 			}
 			ops := f.Ops()
 			for n := 1; n <= ops; n += every {
