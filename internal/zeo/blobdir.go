@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -211,6 +212,51 @@ func (b *blobDir) drop(file string) {
 	if err := b.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		b.log.Warn("an uploaded blob that was not taken stays behind", "path", file, "err", err)
 	}
+}
+
+// prune removes the links to blobs that the storage has no more, which else keep
+// their space. The links of a transaction are made when it can be read already, so what
+// has one and cannot be read was packed away. Files of clients are not touched.
+func (b *blobDir) prune(ctx context.Context) (removed int, err error) {
+	for name, err := range vfs.Walk(b.fs, ".") {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return removed, err
+		}
+		oid, tid, ok := b.parse(name)
+		if !ok {
+			continue
+		}
+		blob, err := b.storage.OpenBlob(ctx, oid, tid)
+		switch {
+		case err == nil:
+			err = blob.Close()
+		case errors.Is(err, zodb.ErrNotFound) && !errors.Is(err, zodb.ErrCorrupt):
+			if err = b.fs.Remove(name); err == nil {
+				removed++
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
+// parse tells which blob a name stands for.
+func (b *blobDir) parse(name string) (zodb.OID, zodb.TID, bool) {
+	dir, file := path.Split(name)
+	oid, err := strconv.ParseUint(strings.NewReplacer("0x", "", "/", "").Replace(dir), 16, 64)
+	if err != nil {
+		return 0, 0, false
+	}
+	tid, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(file, "0x"), ".blob"), 16, 64)
+	if err != nil || b.layout.Path(zodb.OID(oid), zodb.TID(tid)) != path.Clean(name) {
+		return 0, 0, false
+	}
+	return zodb.OID(oid), zodb.TID(tid), true
 }
 
 func (b *blobDir) readMark() (zodb.TID, bool) {

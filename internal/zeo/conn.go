@@ -357,10 +357,12 @@ func (c *conn) beside(f func() error) {
 				c.end(fmt.Errorf("panic: %v", r))
 			}
 		}()
-		if err := f(); err != nil {
-			c.end(err)
-			return
+		err := f()
+		if err == nil {
+			err = c.out.flush()
 		}
-		c.out.kick()
+		if err != nil {
+			c.end(err)
+		}
 	})
 }

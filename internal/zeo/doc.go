@@ -32,8 +32,10 @@
 // Each connection has a reader, which answers by itself what needs no disk, and
 // does the steps of transactions in the order in which they came; and a writer
 // for what others put into the outbox. Whatever may be slow (reads from the disk,
-// votes, finishes, blobs, logs) has a goroutine of its own. The engine's committer
-// announces, one transaction after the other.
+// votes, finishes, blobs, logs) has a goroutine of its own, which also sends what it
+// answers. The engine's committer announces, one transaction after the other; sending
+// that is left to the first finish that returns, see hub.spread.
+// A pack is the server's own and has a goroutine there; no connection waits for it when it ends.
 //
 // # Order of locks
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -185,6 +186,11 @@ func errorRows() []errorRow {
 		{"TypeError/no tid", classType, text, Options{}, calls("getInvalidations", "text")},
 		{"TypeError/history without a size", classType, text, Options{}, calls("history", zodb.OID(1), nil)},
 		{"TypeError/pack without a time", classType, text, Options{}, calls("pack", nil, true)},
+		{"TypeError/pack waits for text", classType, text, Options{}, calls("pack", 1.5, "yes")},
+		{"ValueError/pack to no number", "builtins.ValueError", text, Options{}, calls("pack", math.NaN(), true)},
+		{"ValueError/pack to infinity", "builtins.ValueError", text, Options{}, calls("pack", math.Inf(1), true)},
+		{"ValueError/pack to before 1970", "builtins.ValueError", text, Options{}, calls("pack", -1, true)},
+		{"ValueError/pack to the year 10000", "builtins.ValueError", text, Options{}, calls("pack", 253402300800.0, false)},
 		{
 			"ValueError/unknown storage", "builtins.ValueError", fixed(wire.Tuple{"unknown storage: 2"}), Options{},
 			func(x *errorScene) (any, error) { return x.ts.dial(x.enc).try("register", "2", int64(0)) },
@@ -217,7 +223,23 @@ func errorRows() []errorRow {
 				return x.voted([]any{"storea", zodb.OID(4), zodb.TID(0), []byte(reference)})
 			},
 		},
-		{"StorageError/pack", classStorage, text, Options{}, calls("pack", 1.5, true)},
+		{
+			"StorageError/pack while another one waits", classStorage, fixed(wire.Tuple{"Already packing"}), Options{},
+			func(x *errorScene) (any, error) {
+				holdPack(x.ts, x.enc)
+				x.ts.client(x.enc).request("pack", now(), true)
+				eventually(x.t, "the first pack waits", func() bool { return x.ts.storages["1"].PackProgress().Phase != "" })
+				return x.try("pack", now(), true)
+			},
+		},
+		{
+			"StorageError/pack of what cannot be read", classStorage, text, Options{},
+			func(x *errorScene) (any, error) {
+				root := x.commit(0, 0, "root")
+				damage(x.t, x.ts.storages["1"], 0, root)
+				return x.try("pack", now(), true)
+			},
+		},
 		{
 			"StorageError/transaction too large", classStorage, text, Options{Limits: Limits{Transaction: 1000}},
 			func(x *errorScene) (any, error) {

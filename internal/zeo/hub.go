@@ -3,6 +3,7 @@ package zeo
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,8 @@ type hub struct {
 	onRead   func() // Options.afterRead
 
 	announced atomic.Uint64 // last tid that was announced; changed under mu
+	unsent    atomic.Bool   // something was announced that nobody began to send
+	packing   atomic.Bool   // a client's pack runs, or waits for its turn
 
 	mu     sync.RWMutex
 	conns  map[*conn]struct{} // guarded by mu: registered
@@ -94,8 +97,9 @@ type announcement struct {
 	last      func() // called when all others were told, still under the lock
 }
 
-// announce tells everybody of a transaction that can be read. It is called in
-// the order of the tids, by the engine's committer.
+// announce puts a transaction that can be read into everybody's outbox. It is
+// called in the order of the tids, by the engine's committer. Who called for the commit
+// sees to it that it is sent, see spread.
 func (h *hub) announce(a announcement) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -119,10 +123,26 @@ func (h *hub) announce(a announcement) {
 			encoded[c.encoding] = b
 		}
 		c.out.putRaw(b)
-		c.out.kick()
 	}
 	if a.last != nil {
 		a.last()
+	}
+	h.unsent.Store(true)
+}
+
+// spread sends what was announced, but leaves one connection to the caller. The
+// engine commits many transactions together: the first one whose commit has ended
+// does it for all of them, with one write for each connection.
+func (h *hub) spread(but *conn) {
+	if !h.unsent.CompareAndSwap(true, false) {
+		return
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for c := range h.conns {
+		if c != but {
+			c.out.kick()
+		}
 	}
 }
 
@@ -168,6 +188,10 @@ func (h *hub) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if h.packsUndo() { // a pack that was interrupted leaves gaps
+		packed := h.storage.Status().Packed
+		list = slices.DeleteFunc(list, func(t *zodb.Transaction) bool { return t.TID < packed })
+	}
 	for i := len(list) - 1; i >= 0; i-- {
 		h.missed.add(list[i].TID, list[i].OIDs)
 	}
@@ -201,21 +225,23 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 			}
 		}
 	}
-	any := false
+	any, reached := false, false
 	for t, err := range h.storage.TransactionsBackward(ctx, upTo) {
 		if err != nil {
 			return err
 		}
-		if t.TID <= since {
+		if reached = t.TID <= since; reached {
 			break
 		}
 		any = true
 		add(t.OIDs)
 	}
+	// Looked at after the transactions, because a pack may have removed some meanwhile.
+	whole := since >= h.storage.Status().Packed || reached && !h.packsUndo()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	rest, known := h.missed.since(upTo)
 	add(rest)
-	f(zodb.TID(h.announced.Load()), oids, known && any)
+	f(zodb.TID(h.announced.Load()), oids, known && any && whole)
 	return nil
 }

@@ -20,12 +20,14 @@ var methods = map[string]method{
 	"server_status":     {0, 0, false, (*conn).serverStatus},
 	"new_oid":           {0, 0, false, (*conn).newOID},
 	"new_oids":          {0, 1, true, (*conn).newOIDs},
-	"pack":              {1, 2, false, (*conn).pack},
 	"enter_snapshot":    {1, 1, false, (*conn).enterSnapshot},
 	"leave_snapshot":    {1, 1, false, (*conn).leaveSnapshot},
 	"get_snapshot_code": {0, 0, false, (*conn).getSnapshotCode},
 
 	"is_directory_storage": {0, 0, false, (*conn).isDirectoryStorage},
+
+	// pack.go
+	"pack": {1, 2, false, (*conn).pack},
 
 	// read.go
 	"loadBefore":      {2, 2, false, (*conn).loadBeforeAny},

@@ -24,9 +24,10 @@ type Server struct {
 	hubs    map[string]*hub
 	order   []*hub
 	started time.Time
-	ctx     context.Context // ends when connections have to
+	ctx     context.Context // ends when connections and packs have to
 	stop    context.CancelFunc
 	wait    sync.WaitGroup // connections
+	packs   sync.WaitGroup // packs, which connections start
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu
@@ -160,13 +161,14 @@ func (s *Server) Connections() int {
 // Shutdown ends the server: it accepts nothing any more, ends each connection
 // as soon as no transaction of it has been voted for, and, when ctx ends, the
 // others too, whose transactions are aborted. What is being finished is
-// finished. It returns when all connections have ended, and ctx's error if some
-// had to be cut off.
+// finished. A pack is stopped then, between two of its steps. It returns when all
+// connections have ended, and ctx's error if some had to be cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	if s.draining {
 		s.mu.Unlock()
 		s.wait.Wait()
+		s.packs.Wait()
 		return nil
 	}
 	s.draining = true
@@ -195,6 +197,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.end(ErrClosed)
 	}
 	s.wait.Wait()
+	s.packs.Wait()
 	for _, h := range s.order {
 		if h.blobs != nil {
 			err = errors.Join(err, h.blobs.close())

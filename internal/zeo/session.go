@@ -132,16 +132,6 @@ func (c *conn) newOIDs(r *request, a *arguments) error {
 	return r.answer(list)
 }
 
-// pack has no engine behind it yet.
-func (c *conn) pack(r *request, a *arguments) error {
-	a.float(0)
-	a.truth(1)
-	if a.err != nil {
-		return r.fail(&typeError{a.err.Error()})
-	}
-	return r.fail(&pythonError{classStorage, wire.Tuple{"this version of DirectoryStorage cannot pack yet; nothing was changed"}})
-}
-
 // The methods of snapshot mode, as the original's server offered them.
 
 func (c *conn) enterSnapshot(r *request, a *arguments) error {

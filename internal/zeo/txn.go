@@ -378,14 +378,16 @@ func (c *conn) runFinish(r *request, x *txn) error {
 		}
 		h.stats.commits.Add(1)
 		h.announce(announcement{tid: tid, oids: oids, committer: c, last: func() {
-			c.call("info", h.size())
-			sent = r.answer(tid)
+			sent = errors.Join(c.put("info", h.size()), r.answer(tid))
 		}})
-		c.out.kick()
 	})
 	c.closeTxn(x)
 	if err != nil {
 		sent = r.fail(err)
+	}
+	h.spread(c)
+	if sent == nil {
+		sent = c.out.flush()
 	}
 	if h.blobs != nil {
 		h.blobs.tidy()
@@ -395,9 +397,6 @@ func (c *conn) runFinish(r *request, x *txn) error {
 	drained := c.draining
 	c.mu.Unlock()
 	if sent == nil && drained {
-		if err := c.out.flush(); err != nil {
-			return err
-		}
 		return ErrClosed
 	}
 	return sent

@@ -325,19 +325,116 @@ def undo_history_iteration():
 
 
 @check
-def pack_is_refused():
-    with server() as s, Client(s) as a:
-        a.root["m"] = PersistentMapping(x=1)
+def pack():
+    dsserver.create("home", *dsserver.PACK_TO_NOW)
+    with server() as s, Client(s) as a, Client(s) as b:
+        a.root["kept"], a.root["gone"] = PersistentMapping(x=1), PersistentMapping(inner=PersistentMapping())
+        a.root["blob"], a.root["gone blob"] = ZODB.blob.Blob(b"kept"), ZODB.blob.Blob(b"gone")
         a.commit()
-        try:
-            a.db.pack()
-        except StorageError as e:
-            equal(e.args[0], "ZODB.POSException.StorageError")
-            assert "cannot pack yet" in str(e), e
-        else:
-            raise AssertionError("pack was not refused: test it")
-        a.begin()
-        equal(a.root["m"]["x"], 1)
+        kept, gone, inner = a.root["kept"]._p_oid, a.root["gone"]._p_oid, a.root["gone"]["inner"]._p_oid
+        gone_blob, blob_tid = a.root["gone blob"]._p_oid, a.root["gone blob"]._p_serial
+        for i in range(2, 6):
+            a.root["kept"]["x"] = i
+            a.commit()
+        del a.root["gone"], a.root["gone blob"]
+        last = a.commit()
+        b.begin()
+        b.storage.load(gone)
+        equal(len(a.db.history(kept, 10)), 5)
+        before = len(a.storage), a.storage.getSize()
+
+        a.db.pack()
+        a.storage.sync()
+        b.storage.sync()
+        with Client(s) as c:  # nobody is told to forget what nobody reaches
+            for oid in gone, inner, gone_blob:
+                with raises(POSKeyError):
+                    c.storage.load(oid)
+            with raises(POSKeyError):
+                c.storage.loadBlob(gone_blob, blob_tid)
+        equal(len(a.db.history(kept, 10)), 1)
+        equal((len(b.storage), b.storage.getSize()), (len(a.storage), a.storage.getSize()))
+        assert len(b.storage) == before[0] - 3 and b.storage.getSize() < before[1], "the size after the pack was not told"
+        equal(a.storage.lastTransaction(), last)
+        for c in a, b:
+            c.begin()
+            c.connection.cacheMinimize()
+            equal((c.root["kept"]["x"], read(c.root["blob"])), (5, b"kept"))
+            assert "gone" not in c.root
+
+        # What a transaction refers to again, it may.
+        a.root["new"] = PersistentMapping(x=1)
+        a.commit()
+        a.db.undo(a.db.undoLog(0, 1)[0]["id"], a.tm.get())
+        a.commit()
+        a.root["kept"]["x"] = 6
+        a.commit()
+        a.storage.pack(time.time() + 1000, wait=0)  # answered at once
+        deadline = time.time() + 20
+        while len(a.db.history(kept, 10)) > 1:
+            assert time.time() < deadline, "it was not packed"
+            time.sleep(0.01)
+        for wrong in float("nan"), float("inf"), -1.0, 1e12:
+            with raises(Exception):
+                a.storage.pack(wrong)
+        b.begin()
+        equal(b.root["kept"]["x"], 6)
+    with server() as s, Client(s) as a:
+        equal((a.root["kept"]["x"], read(a.root["blob"])), (6, b"kept"))
+
+
+@check
+def pack_while_writing():
+    dsserver.create("home", *dsserver.PACK_TO_NOW)
+    with server() as s, Client(s) as a, Client(s) as b:
+        a.root["n"], a.root["tree"] = PersistentMapping(n=0), OOBTree()
+        a.commit()
+        ended, errors = threading.Event(), []
+
+        def write():
+            try:
+                while not ended.is_set():
+                    a.root["n"]["n"] += 1
+                    a.root["tree"][a.root["n"]["n"] % 50] = PersistentMapping(n=a.root["n"]["n"])
+                    a.commit()
+            except Exception:
+                errors.append(traceback.format_exc())
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        for _ in range(20):
+            b.storage.pack()
+        ended.set()
+        writer.join()
+        equal(errors, [])
+        b.begin()
+        equal(b.root["n"]["n"], a.root["n"]["n"])
+        for value in b.root["tree"].values():
+            assert value["n"] > 0
+
+
+@check
+def pack_that_fails():
+    dsserver.create("home", "--format", "flat", *dsserver.PACK_TO_NOW)
+    with server() as s, Client(s) as a:
+        a.root["m"], a.root["gone"] = PersistentMapping(x=1), PersistentMapping()
+        first = a.commit()
+        m, gone = a.root["m"]._p_oid, a.root["gone"]._p_oid
+        del a.root["gone"]
+        a.commit()
+    with open("home/A/o%s.%s" % (m.hex().upper(), first.hex().upper()), "r+b") as f:
+        f.write(b"damaged")
+    with server() as s, Client(s) as a:
+        for wait in 1, 0:
+            try:
+                a.storage.pack(wait=wait)
+            except StorageError as e:
+                assert m.hex() in str(e).lower(), e
+                assert wait
+            else:
+                assert not wait
+        a.storage.load(gone)
+        equal(len(a.db.history(p64(0), 10)), 3)
 
 
 @check

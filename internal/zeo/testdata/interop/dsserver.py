@@ -17,6 +17,16 @@ class NotStarted(Exception):
     """The server ended, or did not say in time where it listens."""
 
 
+def create(home, *args):
+    """Make a HOME, unless there is one. args are those of `dirstorage create`."""
+    if not os.path.exists(home):
+        subprocess.run([BINARY, "create", *args, os.path.abspath(home)], check=True, stdout=subprocess.DEVNULL)
+
+
+# FileStorage packs to any time, a HOME only to what is older than 10 minutes unless it is told otherwise.
+PACK_TO_NOW = ("--set", "storage.min_pack_time=0")
+
+
 class Server:
     """A running server. args are those of `dirstorage serve` after the storages."""
 

@@ -108,6 +108,7 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
     for s in served:
         if s[2]:
             dsserver.remove(s[1])
+        dsserver.create(s[1], *dsserver.PACK_TO_NOW)
     fd, conf_path = tempfile.mkstemp(".conf", "zeo-")
     with os.fdopen(fd, "w") as f:
         f.write(zeo_conf)
