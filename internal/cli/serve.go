@@ -273,7 +273,7 @@ func (s *serving) openStorages(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("storage %s: %w", st.Name, err)
 		}
-		s.storages = append(s.storages, zeo.StorageOptions{Name: st.Name, Storage: storage, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly})
+		s.storages = append(s.storages, zeo.StorageOptions{Name: st.Name, Storage: storage, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly, NoGC: st.NoGC})
 		if err := s.watch(st, storage); err != nil {
 			return err
 		}

@@ -43,6 +43,7 @@ type Config struct {
 type Storage struct {
 	Name, Home, BlobDir string
 	ReadOnly            bool
+	NoGC                bool // a pack that a client asks for keeps unreachable objects
 }
 
 // Setting is one setting as it is in force.

@@ -420,3 +420,30 @@ func TestBlanksInAddressesOfZEODoNotCount(t *testing.T) {
 		}
 	}
 }
+
+// TestPackGCIsWhatTheFilesSay: a site with an external collector says so in its zeo.conf.
+func TestPackGCIsWhatTheFilesSay(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		what, text string
+		toml, want bool
+	}{
+		{"TOML false", "[[storage]]\nname = 'a'\nhome = '/h'\npack-gc = false\n", true, true},
+		{"TOML true", "[[storage]]\nname = 'a'\nhome = '/h'\npack-gc = true\n", true, false},
+		{"zeo.conf false", "<zeo>\naddress 127.0.0.1:1\n</zeo>\n<filestorage a>\npath x\npack-gc false\n</filestorage>\n", false, true},
+		{"zeo.conf true", "<zeo>\naddress 127.0.0.1:1\n</zeo>\n<filestorage a>\npath x\npack-gc true\n</filestorage>\n", false, false},
+		{"zeo.conf default", "<zeo>\naddress 127.0.0.1:1\n</zeo>\n<filestorage a>\npath x\n</filestorage>\n", false, false},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			t.Parallel()
+			w := world{home: "/h", args: []string{"--zeo-conf=f"}, files: map[string]string{"f": tt.text}}
+			if tt.toml {
+				w.home, w.args = "", []string{"--config=f"}
+			}
+			c := w.mustLoad(t)
+			if len(c.Storages) != 1 || c.Storages[0].NoGC != tt.want {
+				t.Errorf("%+v", c.Storages)
+			}
+		})
+	}
+}

@@ -21,6 +21,9 @@ func (s namedStorage) String() string {
 	if s.ReadOnly {
 		text += " read-only"
 	}
+	if s.NoGC {
+		text += " pack-gc=false"
+	}
 	return text
 }
 
@@ -86,6 +89,7 @@ func (l *loader) placeZEOStorages(named []namedStorage) []namedStorage {
 		case ok:
 			delete(byName, z.Name)
 			given.ReadOnly = given.ReadOnly || z.ReadOnly
+			given.NoGC = given.NoGC || z.NoGC
 			list = append(list, given)
 			continue
 		case l.home == "":

@@ -12,7 +12,7 @@ import (
 )
 
 // storageKeys are the keys of a [[storage]].
-var storageKeys = []string{"name", "home", "blob-dir", "read-only"}
+var storageKeys = []string{"name", "home", "blob-dir", "read-only", "pack-gc"}
 
 // readTOML adds the layer of the TOML file, if one is named.
 func (l *loader) readTOML() {
@@ -126,6 +126,12 @@ func (l *loader) tomlStorages(f tomlFile, v any) []namedStorage {
 			case "read-only":
 				if err == nil {
 					s.ReadOnly, err = parseBool(text)
+				}
+			case "pack-gc":
+				if err == nil {
+					var gc bool
+					gc, err = parseBool(text)
+					s.NoGC = !gc
 				}
 			default:
 				err = nil

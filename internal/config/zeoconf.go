@@ -213,7 +213,10 @@ func (z *zeoConf) storage(outer, inner *section) {
 			z.warn(k.line, "blob-dir %s is not used: the blobs are in the HOME. If clients share that directory, set blob-dir", k.value)
 		case "pack-keep-old":
 			// There is no Data.fs.old.
-		case "create", "quota", "packer", "pack-gc":
+		case "pack-gc":
+			gc, ok := z.boolean(k)
+			st.NoGC = ok && !gc
+		case "create", "quota", "packer":
 			z.warn(k.line, "%s of storage %s has no effect here", k.key, st.Name)
 		default:
 			z.warn(k.line, "%s in <filestorage> is not understood and has no effect", k.key)

@@ -27,6 +27,7 @@ type hub struct {
 
 	announced atomic.Uint64 // last tid that was announced; changed under mu
 	unsent    atomic.Bool   // something was announced that nobody began to send
+	noGC      bool          // StorageOptions.NoGC
 	packing   atomic.Bool   // a client's pack runs, or waits for its turn
 
 	mu     sync.RWMutex

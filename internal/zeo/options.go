@@ -46,6 +46,9 @@ type StorageOptions struct {
 	BlobDir string
 	// ReadOnly is Options.ReadOnly for this storage.
 	ReadOnly bool
+	// NoGC makes a client's pack keep the objects that nothing refers to, because other
+	// databases may.
+	NoGC bool
 }
 
 // Limits bound what clients can cost. Each has a default that is said here.

@@ -694,3 +694,21 @@ func TestPackFreesTheSharedBlobDirectory(t *testing.T) {
 		})
 	}
 }
+
+// TestClientsPackKeepsWhatNothingRefersToIfToldSo is for databases that others refer to.
+func TestClientsPackKeepsWhatNothingRefersToIfToldSo(t *testing.T) {
+	t.Parallel()
+	s := packStorage(t, memoryHome(t))
+	ts := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s, NoGC: true}}})
+	c := ts.client(wire.Msgpack)
+	c.garden()
+	c.want(nil, c.call("pack", now(), true))
+	for oid := range zodb.OID(5) {
+		if c.call("loadBefore", oid, zodb.TID(1<<62)) == nil {
+			t.Errorf("object %s is gone", oid)
+		}
+	}
+	if h := tuples(c.call("history", zodb.OID(0), 10)).(wire.Tuple); len(h) != 1 {
+		t.Errorf("the root has %d revisions, want 1: old ones go all the same", len(h))
+	}
+}

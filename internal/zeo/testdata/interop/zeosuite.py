@@ -69,6 +69,8 @@ def storages_of(text):
             found[-1][2] = True
         if settings.get("read-only") in ("yes", "true", "on"):
             found[-1].append("read-only")
+        if settings.get("pack-gc") in ("no", "false", "off"):
+            found[-1].append("no pack-gc")
     for s in found:
         if s[1] is None:
             s[1] = tempfile.mkdtemp(".memory") + "/home"
@@ -116,6 +118,8 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
             f.write("\n<filestorage %s>\npath unused\n" % s[0])
             if "read-only" in s:
                 f.write("read-only true\n")
+            if "no pack-gc" in s:
+                f.write("pack-gc false\n")
             f.write("</filestorage>\n")
     args = ["--zeo-conf", conf_path]
     if blobs:
