@@ -3,7 +3,6 @@ package dirstorage
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,11 +52,13 @@ type commitRequest struct {
 
 // commitQueue is what waits for the committer.
 type commitQueue struct {
-	mu      sync.Mutex
-	filled  *sync.Cond
-	waiting []*commitRequest
-	closed  bool
-	ended   chan struct{}
+	mu        sync.Mutex
+	filled    sync.Cond // of mu: as many wait as are wanted, or there is no time to wait for so many
+	waiting   []*commitRequest
+	wanted    int  // so many wake the committer
+	gathering bool // there is time to wait for them
+	closed    bool
+	ended     chan struct{}
 
 	coming atomic.Int64 // transactions that hold their locks in Vote, or were voted for
 
@@ -72,27 +73,30 @@ const maxGather = time.Millisecond
 // gather waits a little for as many transactions as were under way a commit
 // ago, because their writers tend to come again: at most half as long as a
 // commit takes, so that they share the next fsync instead of needing one more.
-// A single writer is never waited for.
-func (c *commitQueue) gather(clock func() time.Time) {
-	until := clock().Add(min(c.lastSync/2, maxGather))
-	// Yielding, because no timer is that fine. The loop ends also under a clock that
-	// stands still.
-	for range maxYields {
+// A single writer is never waited for. No processor is used meanwhile: the writers
+// need it to come.
+func (c *commitQueue) gather() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || len(c.waiting) >= c.siblings {
+		return
+	}
+	// A timer that is late ends the next gathering early, or none: no harm.
+	timer := time.AfterFunc(min(c.lastSync/2, maxGather), func() {
 		c.mu.Lock()
-		enough := c.closed || len(c.waiting) >= c.siblings
-		c.mu.Unlock()
-		if enough || clock().After(until) {
-			return
-		}
-		runtime.Gosched()
+		defer c.mu.Unlock()
+		c.gathering = false
+		c.filled.Signal()
+	})
+	defer timer.Stop()
+	c.gathering, c.wanted = true, c.siblings
+	for c.gathering && len(c.waiting) < c.wanted && !c.closed {
+		c.filled.Wait()
 	}
 }
 
-// maxYields bounds the gathering in another way than time.
-const maxYields = 1000
-
 func (c *commitQueue) start(s *Storage) {
-	c.filled = sync.NewCond(&c.mu)
+	c.filled.L = &c.mu
 	c.ended = make(chan struct{})
 	go func() {
 		defer close(c.ended)
@@ -100,7 +104,7 @@ func (c *commitQueue) start(s *Storage) {
 			if !c.wait() {
 				return
 			}
-			c.gather(s.o.Clock)
+			c.gather()
 			batch, begun := c.take(), s.o.Clock()
 			s.commit(batch)
 			c.lastSync = s.o.Clock().Sub(begun)
@@ -117,7 +121,9 @@ func (c *commitQueue) put(q *commitRequest) bool {
 		return false
 	}
 	c.waiting = append(c.waiting, q)
-	c.filled.Signal()
+	if len(c.waiting) >= c.wanted {
+		c.filled.Signal()
+	}
 	return true
 }
 
@@ -125,13 +131,11 @@ func (c *commitQueue) put(q *commitRequest) bool {
 func (c *commitQueue) wait() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.waiting) == 0 {
-		if c.closed {
-			return false
-		}
+	c.wanted = 1
+	for len(c.waiting) == 0 && !c.closed {
 		c.filled.Wait()
 	}
-	return true
+	return len(c.waiting) > 0
 }
 
 // take takes all requests that there are.
@@ -239,23 +243,31 @@ func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord)
 	s.mu.Unlock()
 	s.worker.wake()
 	for _, q := range batch {
-		t := q.txn
-		t.pending = nil
-		for oid, op := range t.ops {
-			if op.gone {
-				s.known.remove(oid)
-			}
-			if op.blob != nil {
-				op.blob.kept = true
-			}
-		}
+		s.settle(q.txn)
 		if q.published != nil {
 			q.published(q.tid)
 		}
-		if t.held != nil {
+	}
+	// All are published before the first one returns: whoever sends something about
+	// a transaction then finds what there is about the rest of the batch, too.
+	for _, q := range batch {
+		if t := q.txn; t.held != nil {
 			s.locks.Unlock(t.held)
 			t.held = nil
 		}
 		close(q.done)
+	}
+}
+
+// settle lets go of what a transaction kept for the case that it is not committed.
+func (s *Storage) settle(t *Txn) {
+	t.pending = nil
+	for oid, op := range t.ops {
+		if op.gone {
+			s.known.remove(oid)
+		}
+		if op.blob != nil {
+			op.blob.kept = true
+		}
 	}
 }

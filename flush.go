@@ -161,7 +161,7 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 	}
 	// Syncing takes about a fifth of the time.
 	s.worker.progress.total.Store(int64(work+len(pointers)) * 5 / 4)
-	err := inLanes(b, lanes, len(batch), func(b *tree.Batch, buf []byte, i int) ([]byte, error) {
+	err := inPieces(b, lanes, len(batch), 1+syncEvery*len(batch)/work, func(b *tree.Batch, buf []byte, i int) ([]byte, error) {
 		buf, err := s.flushTransaction(b, buf, batch[i], newest)
 		s.worker.progress.done.Add(int64(1 + len(batch[i].Records)))
 		return buf, err
@@ -170,7 +170,7 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 		return err
 	}
 	if s.full {
-		err := inLanes(b, lanes, len(pointers), func(b *tree.Batch, buf []byte, i int) ([]byte, error) {
+		err := inPieces(b, lanes, len(pointers), syncEvery, func(b *tree.Batch, buf []byte, i int) ([]byte, error) {
 			p := pointers[i]
 			put := b.Replace
 			if p.fresh {
@@ -189,6 +189,28 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 		return err
 	}
 	return b.Sync()
+}
+
+// syncEvery is after how many files a flush syncs what it has written so far. All
+// of a large batch at once keeps the disk busy for half a second, and commits wait behind that.
+const syncEvery = 4000
+
+// inPieces is inLanes, with a sync after each so many calls but the last ones.
+func inPieces(b *tree.Batch, lanes, n, piece int, put func(b *tree.Batch, buf []byte, i int) ([]byte, error)) error {
+	for from := 0; from < n; from += piece {
+		if from > 0 {
+			if err := b.Sync(); err != nil {
+				return err
+			}
+		}
+		err := inLanes(b, lanes, min(piece, n-from), func(b *tree.Batch, buf []byte, i int) ([]byte, error) {
+			return put(b, buf, from+i)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inLanes calls put for 0..n-1, from so many goroutines, each of which has its

@@ -1,7 +1,9 @@
 package dirstorage
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +31,8 @@ type PackOptions struct {
 	// later. Zero means now. It is never later than min_pack_time before now, nor
 	// than the last transaction.
 	Time time.Time `json:"time,omitzero"`
-	// NoGC keeps objects that nothing refers to.
+	// NoGC keeps objects that nothing refers to, unless they were deleted before the
+	// pack time: an external collector does that.
 	NoGC bool `json:"no_gc,omitempty"`
 	// DryRun removes nothing.
 	DryRun bool `json:"dry_run,omitempty"`
@@ -108,7 +111,10 @@ type packs struct {
 	one      chan struct{} // one pack at a time: who has put something in may go
 	progress atomic.Pointer[packProgress]
 	resumed  sync.WaitGroup
-	failed   *sweep // its removing failed, and has to be gone on with; guarded by one
+	// Guarded by one:
+	failed *sweep // its removing failed, and has to be gone on with
+	whyNot error  // why it failed
+	newest int64  // the last stamp
 }
 
 // packProgress is written by the pack and read by whoever wants to know.
@@ -236,11 +242,15 @@ func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err err
 }
 
 // WaitPack returns when no pack is under way, in particular none that was
-// interrupted and that the open goes on with.
+// interrupted and that the open goes on with. The error is that of one that could
+// not be finished, if not that of ctx.
 func (s *Storage) WaitPack(ctx context.Context) error {
 	select {
 	case s.packs.one <- struct{}{}:
-		<-s.packs.one
+		defer func() { <-s.packs.one }()
+		if s.packs.failed != nil {
+			return fmt.Errorf("a pack was interrupted: %w", s.packs.whyNot)
+		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -257,7 +267,8 @@ type packRun struct {
 	v      *verdict
 	marker *pack.Marker
 
-	index *refIndex
+	index  *refIndex
+	packed zodb.TID // x.packed when it began
 
 	listed    *oidset.Set // objects with a pointer
 	revisions *oidset.Set // objects with revisions
@@ -276,7 +287,7 @@ const maxBrokenList = 100
 
 func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	s := r.s
-	r.v = &verdict{s: s, gc: !r.o.NoGC}
+	r.v = &verdict{s: s, gc: !r.o.NoGC, spared: oidset.New(oidsetLimit)}
 	r.listed, r.revisions = oidset.New(oidsetLimit), oidset.New(oidsetLimit)
 	root := true
 	if _, err := (packSource{s}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
@@ -323,7 +334,7 @@ func (r *packRun) sweep(ctx context.Context, w *sweep) error {
 	}
 	if r.s.closing.Err() == nil {
 		w.resumed = true
-		r.s.packs.failed = w
+		r.s.packs.failed, r.s.packs.whyNot = w, err
 	}
 	return err
 }
@@ -331,6 +342,7 @@ func (r *packRun) sweep(ctx context.Context, w *sweep) error {
 // prepare sets the threshold, and makes the marker.
 func (r *packRun) prepare(ctx context.Context) error {
 	s := r.s
+	r.packed = s.packed()
 	r.index = &refIndex{s: s}
 	r.v.index = r.index
 	now := s.o.Clock()
@@ -343,17 +355,24 @@ func (r *packRun) prepare(ctx context.Context) error {
 	if r.policy, err = pack.NewPolicy(threshold, s.settings.KeepClass); err != nil {
 		return err
 	}
-	r.header = pack.Header{Identity: s.identity, Threshold: threshold, Stamp: now.Unix(),
+	r.header = pack.Header{Identity: s.identity, Threshold: threshold, Stamp: r.stamp(now),
 		Undoable: s.settings.Storage.KeepPolicy == settings.KeepUndoable}
 	if s.settings.Storage.DelayDelete != 0 && !r.o.DryRun {
 		r.result.Stamp = r.header.Stamp
 	}
 	r.marker = pack.NewMarker(pack.MarkOptions{
-		Source: packSource{s}, Policy: r.policy, Packed: s.packed(), References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
+		Source: packSource{s}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
 		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken, Reference: r.index.add,
 	})
 	r.v.marker = r.marker
 	return ctx.Err()
+}
+
+// stamp is when the pack removes, in seconds. No two packs have the same.
+func (r *packRun) stamp(now time.Time) int64 {
+	p := &r.s.packs
+	p.newest = max(p.newest+1, now.Unix())
+	return p.newest
 }
 
 // decide finds out what goes and writes the plan. It reports whether there is one.
@@ -407,6 +426,12 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	if r.header.Oldest, err = r.recent(ctx); err != nil {
 		return err
 	}
+	r.s.mu.RLock()
+	r.header.Last = r.s.flushed
+	r.s.mu.RUnlock()
+	if r.header.Sum, err = r.s.transactionSum(r.header.Last); err != nil {
+		return err
+	}
 	if r.plan, err = pack.NewWriter(out, r.header); err != nil {
 		return err
 	}
@@ -418,6 +443,9 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	}
 	r.result.KeptObjects, r.result.KeptRevisions, r.result.Dangling = r.marker.Counts()
 	if err := r.condemned(ctx); err != nil {
+		return err
+	}
+	if err := r.strays(ctx); err != nil {
 		return err
 	}
 	r.finishClasses()
@@ -441,6 +469,9 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 		least--
 		oldest = t.TID
 		for _, oid := range t.OIDs {
+			if err := r.v.mark([]touch{{oid, oid}}); err != nil {
+				return 0, err
+			}
 			if err := r.marker.Add(oid); err != nil {
 				return 0, err
 			}
@@ -529,6 +560,38 @@ func (r *packRun) watch() (stop func()) {
 		}
 	})
 	return func() { close(end); wait.Wait() }
+}
+
+// strays writes into the plan the revisions of objects that have no pointer: what a
+// pack, ours or the original's, left when it was interrupted and could not go on.
+// Only what the last pack explains goes.
+func (r *packRun) strays(ctx context.Context) error {
+	found := false
+	for oid := range r.revisions.Without(r.listed) {
+		found = found || !r.marker.Reached(oid)
+	}
+	if !found || r.o.NoGC || r.marker.Blind() {
+		return nil
+	}
+	for name, err := range vfs.Walk(r.s.fs, "A") {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		n, ok := r.s.tree.Format().Parse(name[2:])
+		if !ok || n.Kind != layout.KindRevision || n.TID >= r.packed || r.listed.Has(n.OID) || r.marker.Reached(n.OID) {
+			continue
+		}
+		if _, err := (packSource{r.s}).Current(ctx, n.OID); !errors.Is(err, pack.ErrNoObject) {
+			continue // it has come meanwhile, or it cannot be read
+		}
+		if err := r.victims(pack.Entry{OID: n.OID, TIDs: []zodb.TID{n.TID}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lostPointers makes sure that what is referred to and does not exist has no
@@ -767,7 +830,11 @@ func (s *Storage) openSpared(v *verdict) error {
 	if v.all.Load() {
 		oids = append(oids, everything)
 	}
-	oids = slices.AppendSeq(oids, v.spared.Each())
+	for oid := range v.spared.Each() {
+		if v.condemned.Has(oid) { // the others are not in the plan
+			oids = append(oids, oid)
+		}
+	}
 	if len(oids) == 0 {
 		return nil
 	}
@@ -825,8 +892,8 @@ func (s *Storage) readPlan() (*sweep, error) {
 	defer f.Close()
 	v := &verdict{s: s, gc: true, condemned: oidset.New(oidsetLimit), spared: oidset.New(oidsetLimit)}
 	h, entries, err := pack.Read(f)
-	if err == nil && h.Identity != s.identity {
-		err = fmt.Errorf("it is of the storage %s", h.Identity)
+	if err == nil {
+		err = s.fits(h)
 	}
 	planned := int64(0)
 	if err == nil {
@@ -853,6 +920,39 @@ func (s *Storage) readPlan() (*sweep, error) {
 	p := &packProgress{s: s, begun: s.o.Clock()}
 	p.planned.Store(planned)
 	return &sweep{s: s, v: v, h: h, p: p, result: new(PackResult), resumed: true}, nil
+}
+
+// fits returns an error unless A is the one that a plan was made for, or what
+// became of it. Somebody may have put a copy in its place, from a backup say, and
+// in that what was garbage later may be in use.
+func (s *Storage) fits(h pack.Header) error {
+	if h.Identity != s.identity {
+		return fmt.Errorf("it is of the storage %s", h.Identity)
+	}
+	if h.Last > s.flushed {
+		return fmt.Errorf("A ends with transaction %s, and the plan was made after %s", s.flushed, h.Last)
+	}
+	sum, err := s.transactionSum(h.Last)
+	if err == nil && !bytes.Equal(sum, h.Sum) {
+		err = fmt.Errorf("transaction %s of A is another one than the one after which it was made", h.Last)
+	}
+	return err
+}
+
+// transactionSum returns the SHA-256 of the file of a transaction, without what it
+// names as the one before.
+func (s *Storage) transactionSum(tid zodb.TID) ([]byte, error) {
+	b, where, err := s.tree.Get(layout.Transaction(tid))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) < record.TransactionHeaderSize {
+		return nil, &zodb.CorruptError{Path: where, TID: tid, Reason: fmt.Sprintf("%d bytes are no transaction", len(b))}
+	}
+	b = bytes.Clone(b)
+	clear(b[24:32])
+	sum := sha256.Sum256(b)
+	return sum[:], nil
 }
 
 // reopenSpared reads what was spared before a crash, and goes on with that file.
@@ -896,6 +996,7 @@ func (s *Storage) finishFailed(ctx context.Context) error {
 	p.planned.Store(w.p.planned.Load())
 	w.p = p
 	if err := w.run(ctx); err != nil {
+		s.packs.whyNot = err
 		return err
 	}
 	s.packs.failed = nil

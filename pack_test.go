@@ -975,3 +975,104 @@ func TestPackWritesTheIndexOfReferences(t *testing.T) {
 		t.Error("the index is there although it could not be written")
 	}
 }
+
+// interrupted makes a storage with garbage, packs it, and ends the process, as it
+// were, when so many files of A were removed. It returns HOME and a copy of it
+// from before there was garbage.
+func interrupted(t *testing.T, removals int) (home, older string) {
+	t.Helper()
+	p := &pausing{}
+	s := pausingStorage(t, p)
+	home, older = s.Home(), filepath.Join(t.TempDir(), "older")
+	var changes []change
+	oids := newOIDs(t, s, 800)
+	for _, oid := range oids {
+		changes = append(changes, change{oid: oid, data: rec("in use")})
+	}
+	commit(t, s, append(changes, change{oid: 0, data: rec("root", oids...)})...)
+	if err := errors.Join(s.Flush(t.Context()), os.CopyFS(older, os.DirFS(filepath.Join(home, "A")))); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		commit(t, s, change{oid: 0, data: rec("root")})
+	}
+	n := 0
+	closed := make(chan error, 1)
+	p.removed = func(name string) {
+		if strings.HasPrefix(name, "A/") {
+			if n++; n == removals {
+				go func() { closed <- s.Close() }()
+				time.Sleep(50 * time.Millisecond)
+			}
+		}
+	}
+	if _, err := s.Pack(t.Context(), PackOptions{}); err == nil {
+		t.Fatal("the pack was not interrupted")
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(home, planFile)); err != nil {
+		t.Fatal(err)
+	}
+	return home, older
+}
+
+// TestPlanIsForItsOwnA puts an older A in the place of the one that a pack was
+// interrupted in: what was garbage later is in use there.
+func TestPlanIsForItsOwnA(t *testing.T) {
+	t.Parallel()
+	home, older := interrupted(t, 100)
+	a := filepath.Join(home, "A")
+	if err := errors.Join(os.RemoveAll(a), os.CopyFS(a, os.DirFS(older))); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, home, Options{})
+	if err := s.WaitPack(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for oid := range zodb.OID(801) {
+		if !exists(t, s, oid) {
+			t.Fatalf("object %s is gone: the plan of another A was carried out", oid)
+		}
+	}
+	if _, err := s.fs.Stat(planFile); err == nil {
+		t.Error("the plan is still there")
+	}
+	if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPackRemovesWhatAnInterruptedOneLeft: revisions whose pointers are gone, and no
+// plan says so any more.
+func TestPackRemovesWhatAnInterruptedOneLeft(t *testing.T) {
+	t.Parallel()
+	s := packStorage(t, Options{})
+	oids := newOIDs(t, s, 20)
+	var changes []change
+	for _, oid := range oids {
+		changes = append(changes, change{oid: oid, data: rec("garbage"), blob: "blob"})
+	}
+	commit(t, s, append(changes, change{oid: 0, data: rec("root")})...)
+	commit(t, s, change{oid: 0, data: rec("root")})
+	doPack(t, s, PackOptions{NoGC: true}) // sets x.packed
+	for _, oid := range oids[:10] {
+		if err := os.Remove(s.fs.Path(s.tree.Path("A", layout.Pointer(oid)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	doPack(t, s, PackOptions{NoGC: true})
+	if n := len(filesOf(s.fs, s.tree.Format())); n < 40 {
+		t.Errorf("%d files: without gc something was removed that may be in use", n)
+	}
+	doPack(t, s, PackOptions{})
+	for _, name := range filesOf(s.fs, s.tree.Format()) {
+		if n, _ := s.tree.Format().Parse(name); n.OID != 0 {
+			t.Errorf("%s is left", name)
+		}
+	}
+	if err := sound(t.Context(), s.fs, true); err != nil {
+		t.Error(err)
+	}
+}

@@ -42,9 +42,9 @@ type packGuard struct {
 type verdict struct {
 	s      *Storage
 	marker *pack.Marker // nil: it has made up its mind
-	gc     bool
-	index  *refIndex // nil: none is written
-	// unseen is the first record of a transaction whose references cannot be seen, while marking.
+	gc     bool         // unreachable objects are condemned; else only deleted ones
+	index  *refIndex    // nil: none is written
+	// unseen is about records of transactions whose references cannot be seen, while marking.
 	unseen error
 
 	condemned *oidset.Set
@@ -70,7 +70,7 @@ func (g *packGuard) pass(ctx context.Context, t *Txn) error {
 	g.passed[t] = struct{}{}
 	v := g.verdict
 	g.mu.Unlock()
-	if v == nil || !v.gc {
+	if v == nil {
 		return nil
 	}
 	touched, unseen, err := t.touched()
@@ -80,22 +80,35 @@ func (g *packGuard) pass(ctx context.Context, t *Txn) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch v = g.verdict; {
-	case v == nil || !v.gc:
+	case v == nil:
 		return nil // the next pack waits for this transaction
 	case v.marker != nil:
-		if v.unseen == nil {
-			v.unseen = unseen
-		}
-		for _, r := range touched {
-			if err := v.marker.Add(r.to); err != nil {
-				v.unseen = errors.Join(v.unseen, err)
-			}
+		v.unseen = errors.Join(v.unseen, v.mark(touched))
+		if v.gc {
+			v.unseen = errors.Join(v.unseen, unseen)
 		}
 		return nil
-	case unseen != nil:
+	case unseen != nil && v.gc:
 		return v.spareAll()
 	}
 	return v.spare(ctx, touched)
+}
+
+// mark notes what a transaction touches before the pack has made up its mind.
+// packGuard.mu must be held.
+func (v *verdict) mark(touched []touch) error {
+	for _, r := range touched {
+		if !v.gc { // everything is marked; what was deleted is not to go if it comes back
+			if ok, _ := v.spared.Add(r.to); !ok {
+				return errOIDsTooFar
+			}
+			continue
+		}
+		if err := v.marker.Add(r.to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ended forgets a transaction.
@@ -150,10 +163,13 @@ func (g *packGuard) condemn(v *verdict, candidates *oidset.Set, skipBroken bool)
 	if v.unseen != nil && !skipBroken {
 		return false, v.unseen
 	}
-	v.condemned, v.spared = oidset.New(oidsetLimit), oidset.New(oidsetLimit)
-	if v.gc && v.unseen == nil && !v.marker.Blind() {
+	v.condemned = oidset.New(oidsetLimit)
+	if !v.gc {
+		candidates = v.marker.Deleted()
+	}
+	if v.unseen == nil && !v.marker.Blind() {
 		for oid := range candidates.Each() {
-			if v.marker.Reached(oid) {
+			if v.gc && v.marker.Reached(oid) || v.spared.Has(oid) {
 				continue
 			}
 			if ok, _ := v.condemned.Add(oid); !ok {

@@ -136,6 +136,7 @@ func (m *packModel) pack(threshold zodb.TID, gc bool) {
 		}
 	}
 	stay := make(map[zodb.TID]bool)
+	recent := make(map[zodb.OID]bool)
 	n := 0
 	for _, tid := range slices.Backward(slices.Sorted(maps.Keys(m.trans))) {
 		if tid < threshold && (n >= 2 || !m.minPack) {
@@ -144,13 +145,16 @@ func (m *packModel) pack(threshold zodb.TID, gc bool) {
 		n++
 		stay[tid] = true
 		for oid := range m.txn(tid).states {
+			recent[oid] = true
 			visit(oid)
 		}
 	}
 	visit(0)
 	for oid := range m.revisions {
+		tids := m.tids(oid)
+		newest := tids[len(tids)-1]
 		if !gc {
-			visit(oid)
+			alive[oid] = recent[oid] || newest >= threshold || !m.txn(newest).states[oid].gone
 		}
 		if !alive[oid] {
 			delete(m.revisions, oid)

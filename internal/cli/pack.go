@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/pack"
 )
 
 type packCommand struct {
@@ -53,7 +55,7 @@ status is 3.`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.home = args[0]
-			if o.undelete != "" {
+			if c.Flags().Changed("undelete") {
 				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken", "refs"} {
 					if c.Flags().Changed(name) {
 						return usage("--undelete and --%s exclude each other", name)
@@ -107,6 +109,9 @@ func (o *packCommand) options(e *env) (dirstorage.PackOptions, error) {
 	case "on":
 	case "off":
 		p.NoGC = true
+		if o.refs {
+			return p, usage("--refs wants --gc=on: without, the references are not read")
+		}
 	default:
 		return p, usage("--gc: %q is neither on nor off", o.gc)
 	}
@@ -119,6 +124,9 @@ func (o *packCommand) options(e *env) (dirstorage.PackOptions, error) {
 			p.Time = oldest
 		}
 		return p, nil
+	}
+	if o.keep == "" {
+		return p, usage("--keep: want a time, a tid, or a number of days")
 	}
 	tid, err := e.parseTID("--keep", o.keep)
 	if err != nil {
@@ -136,7 +144,10 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 	var r dirstorage.PackResult
 	if err := o.maintain(ctx, e, "pack", p, &r); err != nil {
 		if ctx.Err() != nil {
-			err = hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
+			return hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
+		}
+		if isBroken(err) {
+			return hint(err, "nothing was removed; dirstorage check %s says what is wrong, and with --skip-broken old revisions go all the same", o.home)
 		}
 		return err
 	}
@@ -149,6 +160,16 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s objects cannot be read", human.Count(r.Broken)), "dirstorage check %s says what is wrong with them", o.home)}
 	}
 	return err
+}
+
+// isBroken reports whether a pack has ended because of an object that cannot be
+// read. A running storage has no more than words to say it.
+func isBroken(err error) bool {
+	if _, ok := errors.AsType[*pack.BrokenError](err); ok {
+		return true
+	}
+	refused, ok := errors.AsType[*control.RefusedError](err)
+	return ok && strings.Contains(refused.Reason, "cannot be read, so what it refers to is not known")
 }
 
 // maintain has a running storage do something, or opens the one that does not
@@ -294,6 +315,13 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 	if err := o.maintain(ctx, e, "undelete", map[string]int64{"stamp": stamp}, &r); err != nil {
 		return err
 	}
+	if r == (dirstorage.UndeleteResult{}) {
+		err := hint(errors.New("nothing was put aside by that pack"), "look for files NAME-SECONDS-deleted below %s/A", o.home)
+		if o.json {
+			return errors.Join(err, e.printJSON(r))
+		}
+		return err
+	}
 	if o.json {
 		return e.printJSON(r)
 	}
@@ -301,9 +329,6 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 	w.printf("brought back %s objects, %s revisions, %s transactions, %s blobs\n", human.Count(r.Objects), human.Count(r.Revisions), human.Count(r.Transactions), human.Count(r.Blobs))
 	if r.Skipped > 0 {
 		w.printf("%s files stay aside, because there are others of their names\n", human.Count(r.Skipped))
-	}
-	if w.err == nil && r == (dirstorage.UndeleteResult{}) {
-		return hint(errors.New("nothing was put aside by that pack"), "look for files NAME-SECONDS-deleted below %s/A", o.home)
 	}
 	return w.err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,8 @@ func newRecover(e *env) *cobra.Command {
 		Use:   "recover HOME",
 		Short: "Roll a storage forward that was not closed cleanly",
 		Long: `Roll forward what a crash, quick_shutdown or a close during a snapshot left in
-HOME/journal and HOME/B, and leave a clean snapshot: everything is in HOME/A.
+HOME/journal and HOME/B, go on with a pack that was killed while it removed, and
+leave a clean snapshot: everything is in HOME/A.
 On a storage that was closed cleanly it changes nothing that matters.`,
 		Example: "  dirstorage recover /srv/zodb",
 		Args:    cobra.ExactArgs(1),
@@ -41,9 +43,28 @@ func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
 	if err = errors.Join(err, s.Close()); err != nil {
 		return err
 	}
+	if err := packLeft(home); err != nil {
+		return err
+	}
 	if asJSON {
 		return e.printJSON(map[string]any{"rolled_forward": st.RolledForward, "last_tid": st.LastTID})
 	}
 	_, err = fmt.Fprintf(e.Stdout, "%s: %d transactions rolled forward; the last one is %s\n", home, st.RolledForward, st.LastTID)
 	return err
+}
+
+// packLeft returns an error if there is still the plan of a pack: the storage has
+// logged why that could not be ended.
+func packLeft(home string) error {
+	dir, err := openHome(home)
+	if err != nil {
+		return err
+	}
+	switch _, err := dir.Stat("misc/pack"); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return errors.New("rolled forward, but a pack that was interrupted could not be ended; the warning above says why")
 }

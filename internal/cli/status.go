@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -96,6 +97,14 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 	return st, s.Close()
 }
 
+// formatDone says how far a pack has come in its phase.
+func formatDone(p *dirstorage.PackProgress) string {
+	if p.Total == 0 {
+		return human.Count(p.Done) + " done"
+	}
+	return fmt.Sprintf("%s of %s", human.Count(p.Done), human.Count(p.Total))
+}
+
 func (st *homeStatus) print(e *env) error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(e.Stdout, "%-18s %s\n", name+":", fmt.Sprintf(format, args...))
@@ -123,6 +132,9 @@ func (st *homeStatus) print(e *env) error {
 	line("last transaction", "%s", formatLast(st.LastTID))
 	if st.Packed != 0 {
 		line("packed", "%s", formatLast(st.Packed))
+	}
+	if p := st.Pack; p != nil {
+		line("pack", "%s, %s, since %s", p.Phase, formatDone(p), human.FormatTime(p.Since, time.Local))
 	}
 	n := st.Counts
 	if n.Exact {

@@ -27,7 +27,7 @@ var (
 
 const (
 	revisionSize  = 800  // bytes of a revision file, about the mean of a real database
-	filesPerFlush = 2000 // as flush_file_threshold in a new config/settings
+	filesPerFlush = 2000 // as flush_file_threshold in the config/settings of the original
 	objectsPerTxn = 10
 )
 

@@ -95,7 +95,10 @@ func (l *Log) write(p *Pending, size int64) error {
 	handle := l.handle
 	w := &frameWriter{w: s.f, seal: s.seal, offset: s.end, buf: l.buf[:0]}
 	defer func() { l.buf = w.buf[:0] }()
-	err := p.writeData(w, s.seq, handle)
+	err := l.writeAhead(s)
+	if err == nil {
+		err = p.writeData(w, s.seq, handle)
+	}
 	metaAt := w.offset
 	if err == nil {
 		m := meta{handle: handle, first: s.end, records: uint64(len(p.Records)), durable: l.durable, TxnMeta: p.Meta}

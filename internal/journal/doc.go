@@ -17,7 +17,8 @@
 // digits. Numbers grow by one, and there are no holes. A segment that is no
 // longer needed becomes a spare, spare-N, and later another segment: to
 // overwrite blocks that exist costs about half of what it costs to fill new
-// ones. All numbers are big-endian. Offsets and lengths are in bytes.
+// ones. So zeros are written ahead of the end of a new segment, too; recovery takes
+// them for what they are, the end of the frames. All numbers are big-endian. Offsets and lengths are in bytes.
 //
 // Header of a segment, at offset 0:
 //

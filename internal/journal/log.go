@@ -50,9 +50,12 @@ type segment struct {
 	f    vfs.File
 	seal seal
 	size int64
-	end  int64        // behind the last frame; guarded by Log.mu
-	pins int          // transactions with data here that are needed; guarded by Log.mu
-	use  sync.RWMutex // held shared by who reads from f, exclusively by who closes it
+	// Guarded by Log.mu:
+	end     int64 // behind the last frame
+	written int64 // blocks before that were written to, by frames or else
+	pins    int   // transactions with data here that are needed
+
+	use sync.RWMutex // held shared by who reads from f, exclusively by who closes it
 }
 
 // Stats are numbers about a log.

@@ -159,6 +159,35 @@ func TestTransactionLargerThanASegmentIsStoredWhole(t *testing.T) {
 	}
 }
 
+// TestNewSegmentIsWrittenAheadOfItsEnd also looks that no frame is ever written over.
+func TestNewSegmentIsWrittenAheadOfItsEnd(t *testing.T) {
+	t.Parallel()
+	o := options(newHome(t))
+	o.SegmentSize = 3*zeroAhead + 1000
+	l, _ := open(t, o)
+	var all []*want
+	for tid := zodb.TID(1); len(l.segments) == 1; tid++ {
+		n := int(tid%5) * 9000
+		if tid == 7 {
+			n = zeroAhead + 5 // passes what was written ahead
+		}
+		w := txn(tid, n, 100)
+		put(t, l, w)
+		all = append(all, w)
+		if s := l.current(); len(l.segments) == 1 && (s.written < s.end && s.written < s.size-zeroAhead && tid != 7 || s.written > s.size) {
+			t.Errorf("written up to %d, and the end is at %d of %d", s.written, s.end, s.size)
+		}
+	}
+	if s := l.segments[0]; s.written != s.size {
+		t.Errorf("written up to %d of %d", s.written, s.size)
+	}
+	closeLog(t, l)
+	l, found := open(t, o)
+	if err := compare(l, found, all...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestReleasedSegmentsAreUsedAgain(t *testing.T) {
 	t.Parallel()
 	f := newHome(t)

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type collector struct {
 	histograms []measured
 	gauges     []gauge
 	states     *prometheus.Desc
+	phases     *prometheus.Desc
 	info       *prometheus.Desc
 	refused    *prometheus.Desc
 	build      *prometheus.Desc
@@ -65,8 +67,9 @@ func newCollector(s *Set) *collector {
 		set:        s,
 		counted:    countedOnes(),
 		histograms: measuredOnes(),
-		gauges:     append(append(stateGauges(), sizeGauges()...), backupGauges()...),
+		gauges:     slices.Concat(stateGauges(), packGauges(), sizeGauges(), backupGauges()),
 		states:     ofStorage("snapshot_state", "1 for the state that snapshot mode is in, 0 for the others.", "state"),
+		phases:     ofStorage("pack_phase", "1 for what the pack that is under way does, 0 for the others.", "phase"),
 		info:       ofStorage("storage_info", "1, with what does not change while a storage is open.", "class", "format", "identity"),
 		refused:    describe("refused_total", "What limits have refused.", "limit"),
 		build:      describe("build_info", "1, with the version of the program.", "version", "revision", "goversion"),
@@ -121,6 +124,37 @@ func stateGauges() []gauge {
 		always("read_only", "1 if nothing can be written, on purpose or after a failure.", func(r *reading) float64 { return oneIf(r.ReadOnly) }),
 		always("failed", "1 if a failure has made the storage read-only until it is opened again.", func(r *reading) float64 { return oneIf(r.Failure != "") }),
 		always("flush_blocked", "1 while a full disk keeps transactions from being flushed.", func(r *reading) float64 { return oneIf(r.Trouble != "") }),
+	}
+}
+
+// packGauges are about the pack, or the undelete, that is under way.
+func packGauges() []gauge {
+	of := func(value func(*dirstorage.PackProgress) float64, known func(*dirstorage.PackProgress) bool) func(*reading) (float64, bool) {
+		return func(r *reading) (float64, bool) {
+			if r.Pack == nil || !known(r.Pack) {
+				return 0, false
+			}
+			return value(r.Pack), true
+		}
+	}
+	whatever := func(*dirstorage.PackProgress) bool { return true }
+	return []gauge{
+		always("pack_running", "1 while a pack, or an undelete, is under way.", func(r *reading) float64 { return oneIf(r.Pack != nil) }),
+		sometimes("pack_begun_timestamp_seconds", "When the pack that is under way began; not shown if there is none.",
+			of(func(p *dirstorage.PackProgress) float64 { return seconds(p.Begun) }, whatever)),
+		sometimes("pack_done", "What the pack has done in its phase, in objects, transactions or files; not shown if there is none.",
+			of(func(p *dirstorage.PackProgress) float64 { return float64(p.Done) }, whatever)),
+		sometimes("pack_expected", "What the pack has to do in its phase; not shown where it is not known.",
+			of(func(p *dirstorage.PackProgress) float64 { return float64(p.Total) }, func(p *dirstorage.PackProgress) bool { return p.Total > 0 })),
+	}
+}
+
+// packPhases are the values of the label of dirstorage_pack_phase: those of
+// [dirstorage.PackProgress], and what an undelete does.
+func packPhases() []string {
+	return []string{
+		"waiting for transactions", "listing", "marking", "planning", "removing objects", "removing transactions", "removing deleted files",
+		"bringing back revisions", "bringing back objects", "linking transactions",
 	}
 }
 
@@ -183,7 +217,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.gauges {
 		ch <- m.desc
 	}
-	for _, desc := range []*prometheus.Desc{c.states, c.info, c.refused, c.build} {
+	for _, desc := range []*prometheus.Desc{c.states, c.phases, c.info, c.refused, c.build} {
 		ch <- desc
 	}
 }
@@ -224,6 +258,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		for _, state := range []string{"none", "user", "startup", "recombining"} {
 			one(c.states, prometheus.GaugeValue, oneIf(state == snapshotState(r.Snapshot)), name, state)
+		}
+		for _, phase := range packPhases() {
+			one(c.phases, prometheus.GaugeValue, oneIf(r.Pack != nil && r.Pack.Phase == phase), name, phase)
 		}
 		one(c.info, prometheus.GaugeValue, 1, name, string(r.Class), r.Format, r.Identity)
 	}

@@ -113,7 +113,10 @@ func filled(t testing.TB) *metrics.Set {
 				LastTID: last, MaxOID: 99, Packed: last - 1<<40, Snapshot: "user/nightly", OpenTransactions: 2,
 				UnflushedTransactions: 7, UnflushedFiles: 31, JournalBytes: 4096, JournalSyncs: 9, RolledForward: 1,
 				Counts: dirstorage.Counts{Objects: 100, Revisions: 250, Transactions: 80, Bytes: 1 << 20, BlobBytes: 1 << 19, Exact: true},
-				Space:  vfs.Space{FreeBytes: 1 << 30, TotalBytes: 1 << 31, FreeInodes: 1000, TotalInodes: 2000},
+				Pack: &dirstorage.PackProgress{
+					Phase: "marking", Begun: time.Date(2026, 3, 1, 9, 50, 0, 0, time.UTC), Since: time.Date(2026, 3, 1, 9, 58, 0, 0, time.UTC), Done: 1234, Total: 5000,
+				},
+				Space: vfs.Space{FreeBytes: 1 << 30, TotalBytes: 1 << 31, FreeInodes: 1000, TotalInodes: 2000},
 			}
 		},
 		Backup: func() (metrics.Record, error) {
@@ -238,6 +241,76 @@ func TestStateOfSnapshotModeIsExactlyOne(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestPackIsShownWhileItIsUnderWay(t *testing.T) {
+	t.Parallel()
+	var pack *dirstorage.PackProgress
+	s := metrics.New([]string{"1"}, metrics.Options{Clock: time.Now, NoRuntime: true})
+	s.Storage("1").Watch(metrics.Source{Status: func() dirstorage.Status { return dirstorage.Status{Pack: pack} }})
+	begun := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		name  string
+		pack  *dirstorage.PackProgress
+		want  map[string]float64
+		phase string
+	}{
+		{"none", nil, map[string]float64{"running": 0}, ""},
+		{
+			"with a total", &dirstorage.PackProgress{Phase: "removing objects", Begun: begun, Done: 30, Total: 40},
+			map[string]float64{"running": 1, "begun_timestamp_seconds": float64(begun.Unix()), "done": 30, "expected": 40}, "removing objects",
+		},
+		{
+			"without", &dirstorage.PackProgress{Phase: "removing transactions", Begun: begun},
+			map[string]float64{"running": 1, "begun_timestamp_seconds": float64(begun.Unix()), "done": 0}, "removing transactions",
+		},
+		{"none again", nil, map[string]float64{"running": 0}, ""},
+	} {
+		pack = tc.pack
+		got := scrape(t, s)
+		for _, name := range []string{"running", "begun_timestamp_seconds", "done", "expected"} {
+			v, ok := number(t, got, "dirstorage_pack_"+name+`{storage="1"}`)
+			if w, wanted := tc.want[name]; ok != wanted || v != w {
+				t.Errorf("%s: %s is %v (there: %v), want %v (%v)", tc.name, name, v, ok, w, wanted)
+			}
+		}
+		phases := regexp.MustCompile(`(?m)^dirstorage_pack_phase\{phase="(.*)",storage="1"\} (.)$`).FindAllStringSubmatch(got, -1)
+		if len(phases) < 7 {
+			t.Errorf("%s: %d phases", tc.name, len(phases))
+		}
+		for _, m := range phases {
+			if (m[2] == "1") != (m[1] == tc.phase) {
+				t.Errorf("%s: phase %s is %s", tc.name, m[1], m[2])
+			}
+		}
+	}
+}
+
+// TestEveryPhaseOfAPackIsOneOfTheLabels looks into the source of the engine for
+// what a pack says of itself.
+func TestEveryPhaseOfAPackIsOneOfTheLabels(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../pack*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := scrape(t, filled(t))
+	found := 0
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\.phase\("([^"]*)"`).FindAllStringSubmatch(string(b), -1) {
+			found++
+			if !strings.Contains(got, `dirstorage_pack_phase{phase="`+m[1]+`",`) {
+				t.Errorf("%s: the phase %q has no label", name, m[1])
+			}
+		}
+	}
+	if labels := strings.Count(got, `dirstorage_pack_phase{`); found != labels {
+		t.Errorf("%d phases in the source, and %d labels", found, labels)
 	}
 }
 
@@ -372,7 +445,7 @@ func TestLabelsAreThoseOfTheStorage(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"class", "format", "goversion", "identity", "le", "limit", "revision", "state", "storage", "version"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"class", "format", "goversion", "identity", "le", "limit", "phase", "revision", "state", "storage", "version"}, names); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -46,7 +46,8 @@ type MarkOptions struct {
 	Policy Policy
 	// Packed is x.packed: what is older may be missing.
 	Packed zodb.TID
-	// References: follow them. Without, only the history of what is added is looked at.
+	// References: follow them. Without, only the history of what is added is looked at,
+	// and those that were deleted before the threshold are collected, see Deleted.
 	References bool
 	// SkipBroken keeps objects that cannot be read as they are and goes on.
 	SkipBroken bool
@@ -68,6 +69,7 @@ type Marker struct {
 	o       MarkOptions
 	reached *oidset.Set // has to be looked at, or was
 	done    *oidset.Set // was looked at
+	deleted *oidset.Set // does not exist any more
 
 	mu       sync.Mutex
 	stack    []zodb.OID // guarded by mu; reached and not done, as far as there was room
@@ -85,7 +87,7 @@ const maxStack = 1 << 20
 // NewMarker returns a Marker that has reached nothing.
 func NewMarker(o MarkOptions) *Marker {
 	o.Workers = max(1, o.Workers)
-	return &Marker{o: o, reached: oidset.New(o.MemoryLimit), done: oidset.New(o.MemoryLimit)}
+	return &Marker{o: o, reached: oidset.New(o.MemoryLimit), done: oidset.New(o.MemoryLimit), deleted: oidset.New(o.MemoryLimit)}
 }
 
 // Add makes an object one that is kept. The error is that there is no memory for it.
@@ -130,6 +132,10 @@ func (m *Marker) Blind() bool { return m.blind.Load() }
 
 // SetBlind tells that there is such an object.
 func (m *Marker) SetBlind() { m.blind.Store(true) }
+
+// Deleted returns, if no references are followed, the objects of which nothing is
+// left but that they were deleted, or their creation undone, before the threshold.
+func (m *Marker) Deleted() *oidset.Set { return m.deleted }
 
 // Absent returns objects that something refers to and that are not there, as
 // many as were kept in mind; more tells whether that are not all.
@@ -264,6 +270,11 @@ func (v *visitor) visit(ctx context.Context, oid zodb.OID) error {
 	}
 	if err != nil {
 		return v.broken(ctx, oid, err)
+	}
+	if !m.o.References && o.Gone() && o.Serial < m.o.Policy.Threshold {
+		if ok, _ := m.deleted.Add(oid); ok {
+			return nil
+		}
 	}
 	m.objects.Add(1)
 	since, current := m.o.Policy.Threshold, true

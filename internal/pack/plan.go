@@ -40,6 +40,11 @@ type Header struct {
 	// Oldest is the oldest transaction that stays whatever it wrote: the one that is
 	// not before the threshold, or one of the two newest. 0 = there is none.
 	Oldest zodb.TID `json:"oldest"`
+	// Last is the last transaction of A when the plan was made, and Sum the SHA-256 of
+	// its file, bytes 24 to 31 taken as zero: the plan is of no other A than one that
+	// has this transaction.
+	Last zodb.TID `json:"last"`
+	Sum  []byte   `json:"sum"`
 	// Undoable: no transaction before Oldest stays, even if revisions of it do.
 	Undoable bool `json:"undoable,omitempty"`
 }

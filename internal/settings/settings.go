@@ -92,7 +92,7 @@ func Default(class string, format layout.Format) *Settings {
 	s := optional()
 	s.Structure = Structure{Format: format, Version: Version}
 	s.MD5Policy = MD5Policy{Write: true, Read: true, UndoLog: true, Undo: true, History: true, Pack: true}
-	s.Journal = Journal{FlushInterval: time.Hour, FlushFileThreshold: 2000, FlushTransactionThreshold: 200, Backlog: 3}
+	s.Journal = Journal{FlushInterval: time.Hour, FlushFileThreshold: 40000, FlushTransactionThreshold: 4000, Backlog: 3}
 	s.Storage.ClassName = class
 	s.Storage.HistoryTimeout = 10 * time.Second
 	s.Storage.DelayDelete = 10 * 24 * time.Hour

@@ -1,0 +1,781 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// packHome is a HOME with something to pack: the root object 0 refers to 1, which
+// has three revisions; nothing refers to 2, 3 and 4, of class app.Lost, of which 4
+// has two revisions and a blob, and to 5, of class app.Gone; the last transaction
+// writes the root object.
+type packHome struct {
+	t    *testing.T
+	home string
+	s    *dirstorage.Storage // nil: it is stopped
+	tids []zodb.TID
+}
+
+func packData(class, text string, refs ...zodb.OID) []byte {
+	b := fmt.Appendf(nil, "\x80\x03capp\n%s\n.\x80\x03(X%c\x00\x00\x00%s", class, len(text), text)
+	for _, oid := range refs {
+		b = append(append(append(b, "C\x08"...), oid.Bytes()...), 'Q')
+	}
+	return append(b, "t."...)
+}
+
+// newPackHome makes one that is stopped. Set are settings, as SECTION.OPTION=VALUE.
+func newPackHome(t *testing.T, set ...string) *packHome {
+	t.Helper()
+	o := dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}
+	for _, kv := range set {
+		k, v, _ := strings.Cut(kv, "=")
+		o.Set[k] = v
+	}
+	h := &packHome{t: t, home: filepath.Join(t.TempDir(), "home")}
+	if err := dirstorage.Create(h.home, o); err != nil {
+		t.Fatal(err)
+	}
+	h.start(nil)
+	if _, err := h.s.NewOIDs(10); err != nil {
+		t.Fatal(err)
+	}
+	h.commit(map[zodb.OID][]byte{0: packData("Root", "first", 1, 4), 1: packData("Kept", "one"), 4: packData("Lost", "four")})
+	h.commit(map[zodb.OID][]byte{1: packData("Kept", "two"), 2: packData("Lost", "two", 3), 3: packData("Lost", "three", 2), 5: packData("Gone", "five")})
+	h.commit(map[zodb.OID][]byte{1: packData("Kept", "three"), 4: packData("Lost", "four again")}, 4)
+	h.commit(map[zodb.OID][]byte{0: packData("Root", "last", 1)})
+	h.stop()
+	return h
+}
+
+// start opens the storage in this process, with a control socket. Log is told
+// what it does; nil: nobody.
+func (h *packHome) start(log io.Writer) {
+	h.t.Helper()
+	o := dirstorage.Options{SegmentSize: 64 << 10}
+	if log != nil {
+		o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	}
+	s, err := dirstorage.Open(h.t.Context(), h.home, o)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.s = s
+	h.t.Cleanup(func() { s.Close() })
+}
+
+func (h *packHome) stop() {
+	h.t.Helper()
+	if h.s == nil {
+		return
+	}
+	if err := h.s.Close(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.s = nil
+}
+
+func (h *packHome) begin(records map[zodb.OID][]byte, blobs ...zodb.OID) *dirstorage.Txn {
+	h.t.Helper()
+	ctx := h.t.Context()
+	txn, err := h.s.Begin(ctx, zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	for oid, data := range records {
+		if err != nil {
+			break
+		}
+		serial := zodb.TID(0)
+		if r, lerr := h.s.Load(ctx, oid); lerr == nil {
+			serial = r.Serial
+		}
+		if len(blobs) > 0 && blobs[0] == oid {
+			err = txn.StoreBlob(oid, serial, data, dirstorage.BlobSource{Reader: strings.NewReader(strings.Repeat("blob", 100))})
+		} else {
+			err = txn.Store(oid, serial, data)
+		}
+	}
+	if err == nil {
+		err = txn.Vote(ctx)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return txn
+}
+
+func (h *packHome) commit(records map[zodb.OID][]byte, blobs ...zodb.OID) {
+	h.t.Helper()
+	tid, err := h.begin(records, blobs...).Finish(h.t.Context(), nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.tids = append(h.tids, tid)
+}
+
+// run runs a command, with HOME in place of the word HOME.
+func (h *packHome) run(args ...string) (code int, stdout, stderr string) {
+	h.t.Helper()
+	return h.runIn(h.t.Context(), &env{}, args...)
+}
+
+// runIn is run in an environment of which is filled in what is missing.
+func (h *packHome) runIn(ctx context.Context, e *env, args ...string) (code int, stdout, stderr string) {
+	h.t.Helper()
+	var out, errs lockedBuffer
+	e.Stdin, e.Stdout, e.Getenv = strings.NewReader(""), &out, func(string) string { return "" }
+	if e.Now == nil {
+		e.Now = time.Now
+	}
+	if e.Stderr == nil {
+		e.Stderr = &errs
+	} else {
+		e.Stderr = io.MultiWriter(&errs, e.Stderr)
+	}
+	args = append([]string(nil), args...)
+	for i, a := range args {
+		if a == "HOME" {
+			args[i] = h.home
+		}
+	}
+	code = run(ctx, e, args)
+	return code, out.String(), errs.String()
+}
+
+// must runs a command that has to end with that status.
+func (h *packHome) must(want int, args ...string) (stdout, stderr string) {
+	h.t.Helper()
+	code, stdout, stderr := h.run(args...)
+	if code != want {
+		h.t.Fatalf("%v: exit status %d, want %d\n%s%s", args, code, want, stdout, stderr)
+	}
+	return stdout, stderr
+}
+
+// json runs a command that prints a document.
+func (h *packHome) json(want int, into any, args ...string) {
+	h.t.Helper()
+	stdout, _ := h.must(want, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(stdout), into); err != nil {
+		h.t.Fatalf("%v: %v\n%s", args, err, stdout)
+	}
+}
+
+// clean runs check, which must find nothing at all.
+func (h *packHome) clean() {
+	h.t.Helper()
+	stdout, stderr := h.must(exitOK, "check", "HOME")
+	if !strings.HasSuffix(stdout, " 0 damaged, 0 warnings, 0 notes\n") || strings.Count(stdout, "\n") != 2 {
+		h.t.Errorf("check found something:\n%s%s", stdout, stderr)
+	}
+}
+
+// flushed brings everything of a running storage into A.
+func (h *packHome) flushed() {
+	h.t.Helper()
+	if h.s == nil {
+		return
+	}
+	if err := h.s.Flush(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// content returns each file below A, with what is in it and its time of modification.
+func (h *packHome) content() map[string]string {
+	h.t.Helper()
+	files := make(map[string]string)
+	err := filepath.WalkDir(filepath.Join(h.home, "A"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		name, _ := filepath.Rel(h.home, path)
+		files[name] = fmt.Sprintf("%x %s", b, info.ModTime())
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return files
+}
+
+// lockedBuffer may be written and read at the same time. It calls a function when
+// something is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	b    bytes.Buffer // guarded by mu
+	seen func(text string)
+}
+
+func (w *lockedBuffer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	w.b.Write(p)
+	w.mu.Unlock()
+	if w.seen != nil {
+		w.seen(string(p))
+	}
+	return len(p), nil
+}
+
+func (w *lockedBuffer) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+// both runs a test with a storage that is stopped and with one that runs in this process.
+func both(t *testing.T, set []string, f func(t *testing.T, h *packHome)) {
+	t.Helper()
+	for _, how := range []string{"stopped", "running"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			h := newPackHome(t, set...)
+			if how == "running" {
+				h.start(nil)
+			}
+			f(t, h)
+		})
+	}
+}
+
+// TestPackDoesWhatItsDryRunSaid compares what a dry run says, what a pack says, and the files.
+func TestPackDoesWhatItsDryRunSaid(t *testing.T) {
+	t.Parallel()
+	both(t, []string{"storage.delay_delete=0"}, func(t *testing.T, h *packHome) {
+		h.flushed()
+		before := h.content()
+		var dry, report, done dirstorage.PackResult
+		h.json(exitOK, &dry, "pack", "--keep", "0", "--dry-run", "HOME")
+		h.json(exitOK, &report, "gc", "--report", "--keep", "0", "HOME")
+		text, _ := h.must(exitOK, "pack", "--keep", "0", "--dry-run", "HOME")
+		for _, want := range []string{"would remove 4 objects, 8 revisions;", "3 old revisions with", "3 objects with", "of class app.Lost\n", "1 objects with", "of class app.Gone\n"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the dry run does not say %q:\n%s", want, text)
+			}
+		}
+		if diff := cmp.Diff(before, h.content()); diff != "" {
+			t.Errorf("a dry run changed something:\n%s", diff)
+		}
+		if diff := cmp.Diff(dry, report); diff != "" {
+			t.Errorf("pack --dry-run and gc --report differ:\n%s", diff)
+		}
+		if _, err := os.Stat(filepath.Join(h.home, "misc", "pack")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a dry run left a plan: %v", err)
+		}
+		sizes := make(map[string]int64)
+		for name := range before {
+			if info, err := os.Stat(filepath.Join(h.home, name)); err == nil {
+				sizes[name] = info.Size()
+			}
+		}
+		h.json(exitOK, &done, "pack", "--keep", "0", "HOME")
+		if done.Objects != 4 || done.Revisions != 8 || done.Transactions != 2 || done.Blobs != 1 || done.Threshold != h.tids[3] || done.Stamp != 0 {
+			t.Errorf("it says %+v", done)
+		}
+		if dry.Objects != done.Objects || dry.Revisions != done.Revisions || dry.Threshold != done.Threshold {
+			t.Errorf("the dry run said %+v, the pack %+v", dry, done)
+		}
+		var classes []string
+		for _, c := range dry.Classes {
+			classes = append(classes, fmt.Sprintf("%s %d %d", c.Class, c.Objects, c.Revisions))
+		}
+		if diff := cmp.Diff([]string{"app.Lost 3 4", "app.Gone 1 1"}, classes); diff != "" {
+			t.Error(diff)
+		}
+		after := h.content()
+		var revisions, all, transactions int64
+		isTransaction := regexp.MustCompile(`^A/t`)
+		isPointer := regexp.MustCompile(`[./]c$`)
+		for name, size := range sizes {
+			if _, there := after[name]; there || isPointer.MatchString(name) {
+				continue
+			}
+			all += size
+			if isTransaction.MatchString(name) {
+				transactions++
+			} else {
+				revisions += size
+			}
+		}
+		if dry.Bytes != revisions || done.Bytes != all || done.Transactions != transactions {
+			t.Errorf("%d bytes of revisions went, the dry run said %d; %d of all and %d transactions, the pack said %+v", revisions, dry.Bytes, all, transactions, done)
+		}
+		h.clean()
+		text, _ = h.must(exitOK, "pack", "--keep", "0", "HOME")
+		if !strings.Contains(text, "removed 0 objects, 0 revisions, 0 transactions, 0 blobs; 0 B\n") || strings.Contains(text, "--undelete") {
+			t.Errorf("a second pack says:\n%s", text)
+		}
+		text, _ = h.must(exitOK, "status", "HOME")
+		if !strings.Contains(text, "holds:             2 objects, 2 revisions, 2 transactions;") {
+			t.Errorf("status says:\n%s", text)
+		}
+	})
+}
+
+func TestPackWritesTheIndexOfReferencesIfItIsTold(t *testing.T) {
+	t.Parallel()
+	both(t, nil, func(t *testing.T, h *packHome) {
+		h.must(exitOK, "pack", "--keep", "0", "HOME")
+		if _, err := os.Stat(filepath.Join(h.home, "misc", "refs")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("without --refs there is an index: %v", err)
+		}
+		h.must(exitOK, "pack", "--keep", "0", "--refs", "HOME")
+		var a refsAnswer
+		h.json(exitOK, &a, "refs", "HOME", "0000000000000001")
+		if a.IndexTID == nil || len(a.ReferredToBy) != 1 || a.ReferredToBy[0].OID != 0 {
+			t.Errorf("refs says %+v", a)
+		}
+		h.clean()
+	})
+}
+
+func TestPackToldNotToCollectGarbageKeepsObjects(t *testing.T) {
+	t.Parallel()
+	both(t, nil, func(t *testing.T, h *packHome) {
+		var done dirstorage.PackResult
+		h.json(exitOK, &done, "pack", "--keep", "0", "--gc=off", "HOME")
+		if done.Objects != 0 || done.Revisions != 4 {
+			t.Errorf("it says %+v", done)
+		}
+		h.clean()
+		h.json(exitOK, &done, "pack", "--keep", "0", "HOME")
+		if done.Objects != 4 || done.Revisions != 4 {
+			t.Errorf("then it says %+v", done)
+		}
+		h.clean()
+	})
+}
+
+// TestPackTimes looks at what --keep means, and that a pack goes by it.
+func TestPackTimes(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	e := &env{Now: func() time.Time { return now }}
+	for keep, want := range map[string]time.Time{
+		"1":                    now.AddDate(0, 0, -1),
+		"0":                    now,
+		"0.5":                  now.Add(-12 * time.Hour),
+		"30":                   now.AddDate(0, 0, -30),
+		"100000":               time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC),
+		"2026-03-01T10:00:00Z": time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
+		"36 hours ago":         now.Add(-36 * time.Hour),
+		zodb.TIDFromTime(now.Add(-time.Minute)).String(): zodb.TIDFromTime(now.Add(-time.Minute)).Time(),
+	} {
+		o := packCommand{keep: keep, gc: "on"}
+		p, err := o.options(e)
+		if err != nil || !p.Time.Equal(want) || p.NoGC {
+			t.Errorf("--keep %q: %+v, %v; want %s", keep, p, err, want)
+		}
+	}
+	h := newPackHome(t)
+	before := h.content()
+	for _, args := range [][]string{
+		{"--keep", "-1"}, {"--keep", "inf"}, {"--keep", "nan"}, {"--keep", "1e300"}, {"--keep", "yesterday-ish"}, {"--keep", ""}, {"--keep", "0x"},
+		{"--gc", "maybe"}, {"--gc="}, {"--undelete", "some"}, {"--undelete", "-5"}, {"--undelete", "0"}, {"--undelete", ""},
+		{"--undelete", "all", "--keep", "1"}, {"--undelete", "all", "--gc=off"}, {"--undelete", "all", "--dry-run"}, {"--undelete", "all", "--skip-broken"}, {"--undelete", "all", "--refs"},
+		{"another"},
+	} {
+		_, stderr := h.must(exitUsage, append([]string{"pack", "HOME"}, args...)...)
+		if !strings.HasPrefix(stderr, "dirstorage: ") {
+			t.Errorf("%v: %s", args, stderr)
+		}
+	}
+	_, stderr := h.must(exitUsage, "gc", "HOME")
+	if !strings.Contains(stderr, "--report") {
+		t.Errorf("gc says %s", stderr)
+	}
+	h.must(exitNoStorage, "pack", filepath.Join(h.home, "misc"))
+	if diff := cmp.Diff(before, h.content()); diff != "" {
+		t.Error(diff)
+	}
+
+	// What was current at a transaction stays, and what came since.
+	var done dirstorage.PackResult
+	h.json(exitOK, &done, "pack", "--keep", h.tids[1].String(), "HOME")
+	if done.Threshold != h.tids[1] || done.Objects != 0 || done.Revisions != 1 || done.Transactions != 0 {
+		t.Errorf("packed to the second transaction it says %+v", done)
+	}
+	h.json(exitOK, &done, "pack", "--keep", "1900-01-02", "HOME")
+	if done.Objects+done.Revisions+done.Transactions != 0 {
+		t.Errorf("a pack to the beginning says %+v", done)
+	}
+	h.json(exitOK, &done, "pack", "HOME")
+	if done.Objects+done.Revisions+done.Transactions != 0 {
+		t.Errorf("a pack that keeps a day says %+v", done)
+	}
+	h.clean()
+}
+
+func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
+	t.Parallel()
+	for _, which := range []string{"seconds", "all"} {
+		t.Run(which, func(t *testing.T) {
+			t.Parallel()
+			both(t, nil, func(t *testing.T, h *packHome) {
+				h.flushed()
+				before := h.content()
+				_, stderr := h.must(exitFailed, "pack", "--undelete", "all", "HOME")
+				if !strings.Contains(stderr, "nothing was put aside") || !strings.Contains(stderr, "hint: ") {
+					t.Errorf("with nothing to bring back it says:\n%s", stderr)
+				}
+				stdout, _ := h.must(exitOK, "pack", "--keep", "0", "HOME")
+				m := regexp.MustCompile(`--undelete (\d+) `).FindStringSubmatch(stdout)
+				if m == nil {
+					t.Fatalf("the pack names no seconds:\n%s", stdout)
+				}
+				if _, stderr := h.must(exitFailed, "pack", "--undelete", m[1]+"0", "HOME"); !strings.Contains(stderr, "nothing was put aside") {
+					t.Errorf("of a pack that was not it says:\n%s", stderr)
+				}
+				if which == "all" {
+					m[1] = "all"
+				}
+				stdout, _ = h.must(exitOK, "pack", "--undelete", m[1], "HOME")
+				if stdout != "brought back 4 objects, 8 revisions, 2 transactions, 1 blobs\n" {
+					t.Errorf("it says %q", stdout)
+				}
+				after := h.content()
+				for _, files := range []map[string]string{before, after} {
+					for name, content := range files {
+						files[name], _, _ = strings.Cut(content, " ")
+						if strings.HasPrefix(name, "A/x") {
+							delete(files, name)
+						}
+					}
+				}
+				if diff := cmp.Diff(before, after); diff != "" {
+					t.Errorf("what is there is not what was before:\n%s", diff)
+				}
+				h.clean()
+				var r dirstorage.UndeleteResult
+				h.json(exitFailed, &r, "pack", "--undelete", m[1], "HOME")
+				if r != (dirstorage.UndeleteResult{}) {
+					t.Errorf("again: %+v", r)
+				}
+			})
+		})
+	}
+}
+
+func TestPackOfADamagedStorage(t *testing.T) {
+	t.Parallel()
+	both(t, nil, func(t *testing.T, h *packHome) {
+		h.flushed()
+		path := ""
+		for name, content := range h.content() {
+			if strings.Contains(content, fmt.Sprintf("%x", "three")) && strings.Contains(content, fmt.Sprintf("%x", "Kept")) {
+				path = filepath.Join(h.home, name)
+			}
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)-3] ^= 0xFF
+		if err := os.WriteFile(path, b, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		before := h.content()
+		for _, args := range [][]string{{"pack", "--keep", "0"}, {"pack", "--keep", "0", "--gc=off"}, {"pack", "--keep", "0", "--dry-run"}, {"gc", "--report", "--keep", "0"}} {
+			_, stderr := h.must(exitFailed, append(args, "HOME")...)
+			for _, want := range []string{"object 0000000000000001 cannot be read", "hint: nothing was removed; "} {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("%v does not say %q:\n%s", args, want, stderr)
+				}
+			}
+		}
+		if diff := cmp.Diff(before, h.content()); diff != "" {
+			t.Errorf("something changed:\n%s", diff)
+		}
+		stdout, stderr := h.must(exitDamage, "pack", "--keep", "0", "--skip-broken", "HOME")
+		if !strings.Contains(stdout, "cannot be read: object 0000000000000001: ") || !strings.Contains(stderr, "1 objects cannot be read") {
+			t.Errorf("it says:\n%s%s", stdout, stderr)
+		}
+		if !strings.Contains(stdout, "removed 0 objects, 1 revisions,") { // of the root object; 1 is left alone, and what was not reached
+			t.Errorf("it says:\n%s", stdout)
+		}
+		var r dirstorage.PackResult
+		h.json(exitDamage, &r, "gc", "--report", "--keep", "0", "--skip-broken", "HOME")
+		if r.Broken != 1 || len(r.BrokenList) != 1 || r.BrokenList[0].OID != 1 || r.Objects != 0 {
+			t.Errorf("the report says %+v", r)
+		}
+	})
+}
+
+// TestBrokenObjectThatNothingRefersToIsLeftAlone also without --skip-broken.
+func TestBrokenObjectThatNothingRefersToIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	both(t, nil, func(t *testing.T, h *packHome) {
+		h.flushed()
+		for name, content := range h.content() {
+			if !strings.Contains(content, fmt.Sprintf("%x", "Gone")) {
+				continue
+			}
+			if err := os.Truncate(filepath.Join(h.home, name), 90); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stdout, stderr := h.must(exitDamage, "pack", "--keep", "0", "HOME")
+		if !strings.Contains(stdout, "removed 3 objects, 7 revisions,") || !strings.Contains(stdout, "cannot be read: object 0000000000000005: ") {
+			t.Errorf("it says:\n%s%s", stdout, stderr)
+		}
+		h.must(exitDamage, "check", "HOME")
+	})
+}
+
+func TestMinimalStorageIsNotPacked(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	if err := dirstorage.Create(home, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal}); err != nil {
+		t.Fatal(err)
+	}
+	h := &packHome{t: t, home: home}
+	for _, how := range []string{"stopped", "running"} {
+		if how == "running" {
+			h.start(nil)
+		}
+		for _, args := range [][]string{{"pack", "HOME"}, {"pack", "--undelete", "all", "HOME"}, {"gc", "--report", "HOME"}} {
+			if _, stderr := h.must(exitFailed, args...); !strings.Contains(stderr, "class Minimal") {
+				t.Errorf("%s: %v says %s", how, args, stderr)
+			}
+		}
+	}
+}
+
+func TestEmptyStorageHasNothingToPack(t *testing.T) {
+	t.Parallel()
+	h := &packHome{t: t, home: filepath.Join(t.TempDir(), "home")}
+	if err := dirstorage.Create(h.home, dirstorage.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _ := h.must(exitOK, "pack", "HOME"); !strings.Contains(stdout, "there is nothing to pack") {
+		t.Errorf("it says %s", stdout)
+	}
+}
+
+// lose makes so many objects that nothing refers to.
+func (h *packHome) lose(n int) {
+	h.t.Helper()
+	h.start(nil)
+	oids, err := h.s.NewOIDs(n)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for len(oids) > 0 {
+		records := make(map[zodb.OID][]byte)
+		for range min(500, len(oids)) {
+			records[oids[0]] = packData("Lost", "many")
+			oids = oids[1:]
+		}
+		h.commit(records)
+	}
+	h.commit(map[zodb.OID][]byte{0: packData("Root", "last", 1)})
+	h.stop()
+}
+
+// TestInterruptedPackSaysSo stops the command when the pack begins to remove.
+func TestInterruptedPackSaysSo(t *testing.T) {
+	t.Parallel()
+	both(t, nil, func(t *testing.T, h *packHome) {
+		running := h.s != nil
+		h.stop()
+		h.lose(1200)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		log := &lockedBuffer{seen: func(text string) {
+			if strings.Contains(text, `phase="removing objects"`) {
+				cancel()
+			}
+		}}
+		e := &env{}
+		if running {
+			h.start(log)
+		} else {
+			e.Stderr = log
+		}
+		code, stdout, stderr := h.runIn(ctx, e, "-v", "pack", "--keep", "0", "HOME")
+		if code != exitInterrupted || stdout != "" || !strings.Contains(stderr, "hint: nothing that is needed was removed, and the storage is sound") {
+			t.Errorf("exit status %d, it says:\n%s%s", code, stdout, stderr)
+		}
+		if running {
+			if err := h.s.WaitPack(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.must(exitOK, "check", "HOME")
+		if _, err := os.Stat(filepath.Join(h.home, "misc", "pack")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the plan is still there: %v", err)
+		}
+		h.must(exitOK, "pack", "--keep", "0", "HOME")
+		h.clean()
+		if stdout, _ := h.must(exitOK, "status", "--count", "HOME"); !strings.Contains(stdout, " 2 objects, ") {
+			t.Errorf("status says:\n%s", stdout)
+		}
+	})
+}
+
+// TestKilledPackIsFinishedByRecover kills a pack hard at different moments.
+func TestKilledPackIsFinishedByRecover(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	rounds := 4
+	if testing.Short() {
+		rounds = 2
+	}
+	for _, delay := range []string{"864000", "0"}[:min(2, rounds-1)] {
+		original := newPackHome(t, "storage.delay_delete="+delay)
+		original.lose(800)
+		killed, resumed := 0, 0
+		for round := range rounds {
+			h := &packHome{t: t, home: filepath.Join(t.TempDir(), "home")}
+			if err := os.CopyFS(h.home, os.DirFS(original.home)); err != nil {
+				t.Fatal(err)
+			}
+			plan := filepath.Join(h.home, "misc", "pack")
+			cmd := exec.Command(self, "pack", "--keep", "0", h.home)
+			cmd.Env = append(os.Environ(), asProgram+"=1")
+			var said bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &said, &said
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			var end error
+			over := false
+			for !over && round > 0 {
+				if _, err := os.Stat(plan); err == nil {
+					break
+				}
+				select {
+				case end = <-ended:
+					over = true
+				case <-time.After(200 * time.Microsecond):
+				}
+			}
+			if !over {
+				time.Sleep(time.Duration(rnd.Int64N(int64(1+round*8)*int64(time.Millisecond) + 1)))
+				cmd.Process.Kill()
+				end = <-ended
+			}
+			if exit, ok := errors.AsType[*exec.ExitError](end); ok && exit.ExitCode() == -1 {
+				killed++
+			} else if end != nil {
+				t.Fatalf("%v: %s", end, &said)
+			}
+			if _, err := os.Stat(plan); err == nil {
+				resumed++
+			}
+			h.must(exitOK, "check", "HOME")
+			h.must(exitOK, "recover", "HOME")
+			for _, name := range []string{"pack", "pack-spared"} {
+				if _, err := os.Stat(filepath.Join(h.home, "misc", name)); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("after recover misc/%s is still there: %v", name, err)
+				}
+			}
+			h.must(exitOK, "check", "HOME")
+			h.must(exitOK, "pack", "--keep", "0", "HOME")
+			h.clean()
+			if stdout, _ := h.must(exitOK, "status", "--count", "HOME"); !strings.Contains(stdout, " 2 objects, 2 revisions, 2 transactions;") {
+				t.Errorf("status says:\n%s", stdout)
+			}
+		}
+		t.Logf("delay_delete %s: %d were killed, %d while they removed", delay, killed, resumed)
+		if killed == 0 || resumed == 0 {
+			t.Errorf("delay_delete %s: %d were killed, %d while they removed", delay, killed, resumed)
+		}
+	}
+}
+
+// TestPackShowsHowFarItIs lets the pack wait for a transaction.
+func TestPackShowsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	h := newPackHome(t)
+	h.start(nil)
+	txn := h.begin(map[zodb.OID][]byte{0: packData("Root", "at last", 1)})
+	shown := make(chan struct{})
+	var once sync.Once
+	terminal := &lockedBuffer{seen: func(text string) {
+		if strings.HasPrefix(text, "\rwaiting for transactions: ") {
+			once.Do(func() { close(shown) })
+		}
+	}}
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		code, stdout, stderr := h.runIn(t.Context(), &env{Stderr: terminal, Terminal: true}, "pack", "--keep", "0", "HOME")
+		if code != exitOK || !strings.Contains(stdout, "\nremoved ") {
+			t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
+		}
+		if !strings.HasSuffix(stderr, " \r") {
+			t.Errorf("the line stays: %q", stderr)
+		}
+	})
+	wait.Go(func() { // beside it, without a terminal
+		if code, _, stderr := h.run("pack", "--keep", "0", "HOME"); code != exitOK || stderr != "" {
+			t.Errorf("exit status %d: %s", code, stderr)
+		}
+	})
+	select {
+	case <-shown:
+		if stdout, _ := h.must(exitOK, "status", "HOME"); !regexp.MustCompile(`\npack: +waiting for transactions, 0 done, since \d{4}-`).MatchString(stdout) {
+			t.Errorf("status says:\n%s", stdout)
+		}
+		var st dirstorage.Status
+		h.json(exitOK, &st, "status", "HOME")
+		if st.Pack == nil || st.Pack.Phase != "waiting for transactions" || st.Pack.Begun.IsZero() {
+			t.Errorf("status --json says %+v", st.Pack)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("no line comes")
+	}
+	if _, err := txn.Finish(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	wait.Wait()
+	if stdout, _ := h.must(exitOK, "status", "HOME"); strings.Contains(stdout, "\npack:") {
+		t.Errorf("status says:\n%s", stdout)
+	}
+	h.clean()
+}
+
+func TestPackOfAStoppedStorageShowsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	h := newPackHome(t)
+	terminal := &lockedBuffer{seen: func(text string) {
+		if strings.Contains(text, "phase=marking") {
+			time.Sleep(700 * time.Millisecond) // the pack says it, and goes on only then
+		}
+	}}
+	code, _, stderr := h.runIn(t.Context(), &env{Stderr: terminal, Terminal: true}, "-v", "pack", "--keep", "0", "HOME")
+	if code != exitOK || !strings.Contains(stderr, "\rmarking: 0") {
+		t.Errorf("exit status %d\n%s", code, stderr)
+	}
+}
