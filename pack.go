@@ -930,7 +930,7 @@ func (s *Storage) fits(h pack.Header) error {
 		return fmt.Errorf("it is of the storage %s", h.Identity)
 	}
 	if h.Last > s.flushed {
-		return fmt.Errorf("A ends with transaction %s, and the plan was made after %s", s.flushed, h.Last)
+		return fmt.Errorf("it was made after transaction %s, and A ends with %s", h.Last, s.flushed)
 	}
 	sum, err := s.transactionSum(h.Last)
 	if err == nil && !bytes.Equal(sum, h.Sum) {

@@ -53,6 +53,9 @@ type MarkOptions struct {
 	SkipBroken bool
 	// MemoryLimit is how many bytes each of the two bit sets may take.
 	MemoryLimit int64
+	// Pending is how many oids the work list holds; what does not fit is found again by
+	// comparing the sets. 0 = 1,048,576, which are 8 MB.
+	Pending int
 	// Workers is how many objects are read at a time.
 	Workers int
 	// Victims is called for what goes of an object that stays, if there is something.
@@ -80,13 +83,12 @@ type Marker struct {
 	absent                      absentObjects
 }
 
-// maxStack is how many oids the work list holds; what does not fit is found
-// again by comparing the sets.
-const maxStack = 1 << 20
-
 // NewMarker returns a Marker that has reached nothing.
 func NewMarker(o MarkOptions) *Marker {
 	o.Workers = max(1, o.Workers)
+	if o.Pending == 0 {
+		o.Pending = 1 << 20
+	}
 	return &Marker{o: o, reached: oidset.New(o.MemoryLimit), done: oidset.New(o.MemoryLimit), deleted: oidset.New(o.MemoryLimit)}
 }
 
@@ -101,7 +103,7 @@ func (m *Marker) Add(oid zodb.OID) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.stack) == maxStack {
+	if len(m.stack) == m.o.Pending {
 		m.overflow = true
 		return nil
 	}
@@ -157,7 +159,7 @@ func (m *Marker) Run(ctx context.Context) error {
 		}
 		for oid := range m.reached.Without(m.done) {
 			m.mu.Lock()
-			if len(m.stack) == maxStack {
+			if len(m.stack) == m.o.Pending {
 				m.overflow = true
 			} else {
 				m.stack = append(m.stack, oid)
