@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -64,8 +65,12 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 			return hint(fmt.Errorf("--since: %w", err), "copy everything")
 		}
 	}
+	marks := []layout.Name{layout.XOID, layout.XSerial}
 	if st.Packed != 0 && since <= st.Packed {
-		return hint(fmt.Errorf("--since: the storage was packed to %s: what an earlier transaction wrote is not known any more", st.Packed), "copy everything")
+		if err := leadsTo(ctx, s, since); err != nil {
+			return err
+		}
+		marks = append(marks, layout.XPacked) // it explains what later transactions lost
 	}
 	out := bufio.NewWriter(e.Stdout)
 	end := byte('\n')
@@ -110,11 +115,28 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 		}
 	}
 	if any {
-		for _, n := range []layout.Name{layout.XOID, layout.XSerial} {
+		for _, n := range marks {
 			if err := print("A/" + layout.Format(st.Format).Path(n)); err != nil {
 				return err
 			}
 		}
 	}
 	return out.Flush()
+}
+
+// leadsTo returns an error unless the transactions lead back to one, past those that
+// packs removed. Where they do not, a pack has removed transactions of which
+// revisions stay, and nothing tells which revisions these are.
+func leadsTo(ctx context.Context, s *dirstorage.Storage, tid zodb.TID) error {
+	if tid != 0 {
+		for txn, err := range s.TransactionsBackward(ctx, 0) {
+			if err != nil {
+				return err
+			}
+			if txn.TID == tid {
+				return nil
+			}
+		}
+	}
+	return hint(fmt.Errorf("--since: the storage was packed to %s: what transactions after %s wrote is not known any more", s.Status().Packed, tid), "copy everything")
 }

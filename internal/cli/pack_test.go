@@ -779,3 +779,83 @@ func TestPackOfAStoppedStorageShowsHowFarItIs(t *testing.T) {
 		t.Errorf("exit status %d\n%s", code, stderr)
 	}
 }
+
+// TestFilesSinceAcrossPacks keeps a mirror of A by what files --since lists, while
+// the storage is changed and packed: what the storage has the mirror has. Where a
+// pack removed transactions of which revisions stay, it is told to copy everything.
+func TestFilesSinceAcrossPacks(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"detailed", "undoable"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			h := newPackHome(t, "storage.keep_policy="+policy, "storage.delay_delete=0")
+			mirror := filepath.Join(t.TempDir(), "mirror")
+			// The last transaction before each copy writes an object that nobody changes
+			// again, so that no pack takes it: it is what --since names.
+			stays := func(i int) { h.commit(map[zodb.OID][]byte{zodb.OID(10 + i): packData("Kept", "stays")}) }
+			h.start(nil)
+			stays(0)
+			h.stop()
+			for _, dir := range []string{"A", "config"} {
+				if err := os.CopyFS(filepath.Join(mirror, dir), os.DirFS(filepath.Join(h.home, dir))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			since := h.tids[len(h.tids)-1]
+			for i := range 3 {
+				h.start(nil)
+				for j := range 4 {
+					h.commit(map[zodb.OID][]byte{1: packData("Kept", fmt.Sprint("change ", i, j)), zodb.OID(6 + i): packData("Kept", fmt.Sprint("new ", j))})
+					h.commit(map[zodb.OID][]byte{0: packData("Root", fmt.Sprint("root ", i, j), 1)})
+				}
+				stays(1 + i)
+				h.stop()
+				h.must(0, "pack", "--keep", h.tids[len(h.tids)-2].String(), "--gc=off", h.home)
+				if policy == "undoable" {
+					_, stderr := h.must(1, "files", "--since", since.String(), h.home)
+					if !strings.Contains(stderr, "copy everything") {
+						t.Errorf("stderr: %s", stderr)
+					}
+					return
+				}
+				stdout, _ := h.must(0, "files", "--since", since.String(), h.home)
+				for name := range strings.Lines(stdout) {
+					name = strings.TrimSpace(name)
+					b, err := os.ReadFile(filepath.Join(h.home, name))
+					if err == nil {
+						err = os.MkdirAll(filepath.Dir(filepath.Join(mirror, name)), 0o777)
+					}
+					if err == nil {
+						err = os.WriteFile(filepath.Join(mirror, name), b, 0o666)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				since = h.tids[len(h.tids)-1]
+				if _, err := os.Stat(filepath.Join(mirror, "misc")); err == nil {
+					t.Error("misc was copied")
+				}
+				h.must(0, "check", mirror)
+				want, err := dirstorage.Open(t.Context(), h.home, dirstorage.Options{ReadOnly: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := dirstorage.Open(t.Context(), mirror, dirstorage.Options{ReadOnly: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for oid := range zodb.OID(14) {
+					a, errA := want.Load(t.Context(), oid)
+					b, errB := got.Load(t.Context(), oid)
+					if (errA == nil) != (errB == nil) || a.Serial != b.Serial || !bytes.Equal(a.Data, b.Data) {
+						t.Errorf("round %d: object %s: %s, %v; want %s, %v", i, oid, b.Serial, errB, a.Serial, errA)
+					}
+				}
+				if err := errors.Join(want.Close(), got.Close()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
