@@ -547,7 +547,7 @@ func TestSnapshotsGoThroughAPack(t *testing.T) {
 	t.Parallel()
 	s := packStorage(t, Options{}, "storage.delay_delete=1000")
 	ctx := t.Context()
-	const n = 2000
+	const n = 1200
 	oids := newOIDs(t, s, n)
 	for part := range slices.Chunk(oids, 500) {
 		var changes []change
@@ -673,7 +673,7 @@ func TestCommitsDuringPacks(t *testing.T) {
 			}
 		})
 	}
-	for range 6 {
+	for range 4 {
 		doPack(t, s, PackOptions{})
 	}
 	close(stop)
@@ -681,7 +681,7 @@ func TestCommitsDuringPacks(t *testing.T) {
 	if err := s.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if commits.Load() < 50 || relinks.Load() < 5 {
+	if commits.Load() < 40 || relinks.Load() < 3 {
 		t.Errorf("%d commits, %d old links put back: too few to show anything", commits.Load(), relinks.Load())
 	}
 	if err := errors.Join(s.Close(), sound(ctx, s.fs, false)); err != nil {

@@ -442,7 +442,7 @@ func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	sets := []string{"", "storage.min_pack_time=0", "storage.keep_policy=undoable", "storage.delay_delete=0", "storage.delay_delete=0 storage.min_pack_time=0 storage.keep_policy=undoable"}
 	n := 40
 	if raceDetector {
-		n = 12
+		n = 10
 	}
 	for i := range rounds(t, n) {
 		c := packCase{format: layout.Formats()[i%4], seed: uint64(i), set: sets[i%len(sets)], steps: 120, every: 10}
@@ -503,7 +503,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	every := 4
 	switch {
 	case testing.Short() || raceDetector:
-		every = 20
+		every = 40
 	case os.Getenv("DIRSTORAGE_ROUNDS") != "":
 		every = 1
 	}
