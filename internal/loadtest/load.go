@@ -39,6 +39,7 @@ type Load struct {
 
 	mu      sync.Mutex
 	history map[zodb.OID][]version // guarded by mu
+	packed  map[zodb.OID]bool      // guarded by mu; were deleted, and a pack took even that
 	TIDs    []zodb.TID             // guarded by mu; acknowledged, in no exact order
 
 	Budget atomic.Int64 // transactions that may still be made
@@ -68,7 +69,7 @@ func NewIn(t testing.TB, home string, objects int, o dirstorage.CreateOptions) *
 // use oids above those of it.
 func NewOf(t testing.TB, home string, objects int) *Load {
 	t.Helper()
-	l := &Load{Home: home, objects: objects, history: make(map[zodb.OID][]version), stop: make(chan struct{})}
+	l := &Load{Home: home, objects: objects, history: make(map[zodb.OID][]version), packed: make(map[zodb.OID]bool), stop: make(chan struct{})}
 	var err error
 	l.Storage, err = dirstorage.Open(t.Context(), l.Home, dirstorage.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond})
 	if err != nil {
@@ -125,7 +126,7 @@ func (l *Load) End() {
 func (l *Load) current(oid zodb.OID) version {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if h := l.history[oid]; len(h) > 0 {
+	if h := l.history[oid]; len(h) > 0 && !(h[len(h)-1].gone && l.packed[oid]) {
 		return h[len(h)-1]
 	}
 	return version{gone: true}
@@ -162,7 +163,7 @@ func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 		changes[oid] = v
 	}
 	if err := txn.Vote(ctx); err != nil {
-		return err
+		return l.again(err)
 	}
 	tid, err := txn.Finish(ctx, nil)
 	if err != nil {
@@ -171,6 +172,7 @@ func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for oid, v := range changes {
+		delete(l.packed, oid)
 		v.tid = tid
 		l.history[oid] = append(l.history[oid], v)
 	}
@@ -275,5 +277,26 @@ func (l *Load) compareObject(ctx context.Context, s *dirstorage.Storage, oid zod
 			return fmt.Errorf("blob of %s at %s: %w", oid, v.tid, err)
 		}
 	}
+	return nil
+}
+
+// again is told what a vote said. If objects that were deleted are not there at all
+// any more, because of a pack, that is kept in mind, and the transaction may be made anew.
+func (l *Load) again(err error) error {
+	c, ok := errors.AsType[*dirstorage.ConflictsError](err)
+	if !ok {
+		return err
+	}
+	for _, one := range c.Conflicts {
+		if one.Current != 0 || !l.current(one.OID).gone {
+			return err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, one := range c.Conflicts {
+		l.packed[one.OID] = true
+	}
+	l.Budget.Add(1)
 	return nil
 }
