@@ -646,7 +646,7 @@ func TestKilledPackIsFinishedByRecover(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	rounds := 4
+	rounds := 3
 	if testing.Short() {
 		rounds = 2
 	}

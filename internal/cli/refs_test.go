@@ -227,7 +227,7 @@ func TestRefsFollowsWhatWasWrittenSinceTheIndex(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	const objects = 12
 	model := make(map[zodb.OID][]zodb.OID)
-	for round := range 20 {
+	for round := range 12 {
 		changes := make(map[zodb.OID][]byte)
 		for range 1 + random.IntN(3) {
 			oid := zodb.OID(random.Uint64N(objects))
