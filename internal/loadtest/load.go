@@ -103,7 +103,11 @@ func (l *Load) Start(t testing.TB, writers int) {
 					time.Sleep(time.Millisecond)
 					continue
 				}
-				if err := l.commit(rnd, g, writers); err != nil {
+				err := l.commit(rnd, g, writers)
+				for errors.Is(err, errAgain) {
+					err = l.commit(rnd, g, writers)
+				}
+				if err != nil {
 					t.Error(err)
 					return
 				}
@@ -297,6 +301,8 @@ func (l *Load) again(err error) error {
 	for _, one := range c.Conflicts {
 		l.packed[one.OID] = true
 	}
-	l.Budget.Add(1)
-	return nil
+	return errAgain
 }
+
+// errAgain says that another transaction is to be made in place of one.
+var errAgain = errors.New("again")
