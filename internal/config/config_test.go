@@ -389,7 +389,7 @@ func TestUnitStartsTheServerWithTheSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"Type=notify", "ExecStart=/usr/bin/dirstorage serve --config /etc/dirstorage.toml", "ExecReload=/bin/kill -HUP $MAINPID",
+	for _, line := range []string{"Type=notify", "ExecStart=/usr/bin/dirstorage serve --config /etc/dirstorage.toml", `ExecReload=/bin/sh -c "kill -HUP $MAINPID"`,
 		"Restart=on-failure", "StateDirectory=dirstorage", "NoNewPrivileges=yes", "ProtectSystem=strict"} {
 		if !strings.Contains(string(unit), "\n"+line+"\n") {
 			t.Errorf("the unit has no line %s", line)

@@ -1,0 +1,186 @@
+package config
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// guest is a system with systemd as its first process, in a container.
+type guest struct {
+	t      *testing.T
+	leader string // its systemd, as the pid is here
+}
+
+// TestUnitUnderSystemd starts the unit with its sample of settings under a real
+// systemd and works through what an administrator and the watchdog do: reload,
+// kill -9, a process that hangs, stop. $NSPAWN_ROOT names a system tree with
+// systemd and a shell, such as
+//
+//	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus bookworm DIR
+//
+// which is not changed. It needs root.
+func TestUnitUnderSystemd(t *testing.T) {
+	root := os.Getenv("NSPAWN_ROOT")
+	if root == "" {
+		t.Skip("NSPAWN_ROOT does not name a tree of a system with systemd")
+	}
+	g := boot(t, root)
+	g.run("systemctl start dirstorage")
+	g.expect("systemctl show -p ActiveState,StatusText dirstorage", "ActiveState=active", "StatusText=serving on 127.0.0.1:8100")
+	g.run("dirstorage bench zeo://127.0.0.1:8100 --objects 200 --duration 1s --only commit-1,blob-up --blob-size 1000000")
+
+	g.run("systemctl reload dirstorage")
+	g.wait("journalctl -u dirstorage", "reloaded level=info")
+
+	last := g.last()
+	g.kill("KILL")
+	g.wait("systemctl show -p NRestarts,ActiveState dirstorage", "NRestarts=1", "ActiveState=active")
+	if got := g.last(); got != last {
+		t.Errorf("the last transaction is %s after kill -9, and was %s", got, last)
+	}
+
+	g.kill("STOP") // the watchdog has to notice
+	g.wait("systemctl show -p NRestarts,ActiveState dirstorage", "NRestarts=2", "ActiveState=active")
+	g.expect("journalctl -u dirstorage", "Failed with result 'watchdog'")
+	if got := g.last(); got != last {
+		t.Errorf("the last transaction is %s after a hang, and was %s", got, last)
+	}
+
+	g.run("dirstorage bench zeo://127.0.0.1:8100 --yes --objects 200 --duration 1s --only commit-1")
+	g.run("systemctl stop dirstorage")
+	g.expect("systemctl show -p Result,ExecMainStatus dirstorage", "Result=success", "ExecMainStatus=0")
+	g.expect("dirstorage check /var/lib/dirstorage/zodb", " 0 damaged, 0 warnings")
+}
+
+// boot starts the system, with the program, the unit and the sample in it; the
+// watchdog of the unit waits less long there.
+func boot(t *testing.T, root string) *guest {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "dirstorage")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/dirstorage")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	dist, err := filepath.Abs("../../dist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon := filepath.Join(t.TempDir(), "soon.conf")
+	if err := os.WriteFile(soon, []byte("[Service]\nWatchdogSec=4s\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	cmd := exec.Command("systemd-nspawn", "--directory="+root, "--volatile=overlay", "--register=no", "--keep-unit", "--private-network", "--boot",
+		"--bind-ro="+program+":/usr/bin/dirstorage",
+		"--bind-ro="+dist+"/systemd/dirstorage.service:/etc/systemd/system/dirstorage.service",
+		"--bind-ro="+soon+":/etc/systemd/system/dirstorage.service.d/soon.conf",
+		"--bind-ro="+dist+"/dirstorage.toml:/etc/dirstorage.toml")
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		if err := cmd.Wait(); err != nil && t.Failed() {
+			t.Logf("systemd-nspawn: %v\n%s", err, said.String())
+		}
+	})
+	g := &guest{t: t, leader: child(t, cmd.Process.Pid)}
+	g.wait("systemctl list-units --all multi-user.target", " active ")
+	return g
+}
+
+// child returns the first child of a process, when there is one.
+func child(t *testing.T, pid int) string {
+	t.Helper()
+	for range 200 {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pids := strings.Fields(string(b)); len(pids) > 0 {
+			return pids[0]
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("systemd-nspawn has no child")
+	return ""
+}
+
+// try runs a command line in the guest.
+func (g *guest) try(line string) (string, error) {
+	out, err := exec.CommandContext(g.t.Context(), "nsenter", "--target="+g.leader, "--mount", "--uts", "--ipc", "--net", "--pid", "sh", "-c", line).CombinedOutput()
+	return string(out), err
+}
+
+func (g *guest) run(line string) string {
+	g.t.Helper()
+	out, err := g.try(line)
+	if err != nil {
+		g.t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return out
+}
+
+// expect fails unless the output of a command has all words.
+func (g *guest) expect(line string, words ...string) {
+	g.t.Helper()
+	out := g.run(line)
+	for _, w := range words {
+		if !strings.Contains(out, w) {
+			g.t.Fatalf("%s says nothing of %q:\n%s", line, w, out)
+		}
+	}
+}
+
+// wait waits until the output of a command has all words.
+func (g *guest) wait(line string, words ...string) {
+	g.t.Helper()
+	var out string
+	for range 300 {
+		out, _ = g.try(line) // the guest may not have come so far
+		missing := false
+		for _, w := range words {
+			missing = missing || !strings.Contains(out, w)
+		}
+		if !missing {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	g.t.Fatalf("%s goes on without %q:\n%s", line, words, out)
+}
+
+// kill sends a signal to the main process of the unit.
+func (g *guest) kill(signal string) {
+	g.t.Helper()
+	pid := strings.TrimSpace(g.run("systemctl show -p MainPID --value dirstorage"))
+	if n, err := strconv.Atoi(pid); err != nil || n <= 1 {
+		g.t.Fatalf("the unit has no process: %q", pid)
+	}
+	g.run("kill -" + signal + " " + pid)
+}
+
+// last returns the last transaction of the storage.
+func (g *guest) last() string {
+	g.t.Helper()
+	in := bufio.NewScanner(strings.NewReader(g.run("dirstorage status /var/lib/dirstorage/zodb")))
+	for in.Scan() {
+		if tid, ok := strings.CutPrefix(in.Text(), "last transaction:"); ok {
+			return strings.TrimSpace(tid)
+		}
+	}
+	g.t.Fatal("status tells no last transaction")
+	return ""
+}
