@@ -11,9 +11,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -352,6 +353,36 @@ func TestPackWritesTheIndexOfReferencesIfItIsTold(t *testing.T) {
 	})
 }
 
+// TestCheckIsCleanAfterPacksWithKeepclass makes an old revision that only a rule
+// keeps, and with it the objects that it refers to.
+func TestCheckIsCleanAfterPacksWithKeepclass(t *testing.T) {
+	t.Parallel()
+	for rule, objects := range map[string]string{"forever": "4 objects, 8 revisions,", "extra 1": "4 objects, 8 revisions,", "extra 0": "2 objects, 2 revisions,"} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			both(t, []string{"keepclass.app.Kept=" + rule, "storage.delay_delete=0"}, func(t *testing.T, h *packHome) {
+				running := h.s != nil
+				if !running {
+					h.start(nil)
+				}
+				h.commit(map[zodb.OID][]byte{1: packData("Kept", "refers", 2)})
+				h.commit(map[zodb.OID][]byte{1: packData("Kept", "no more")})
+				h.commit(map[zodb.OID][]byte{0: packData("Root", "and again", 1)})
+				if !running {
+					h.stop()
+				}
+				for range 2 {
+					h.must(exitOK, "pack", "--keep", "0", "HOME")
+					if stdout, _ := h.must(exitOK, "status", "--count", "HOME"); !strings.Contains(stdout, objects) {
+						t.Errorf("want %s, status says:\n%s", objects, stdout)
+					}
+					h.clean()
+				}
+			})
+		})
+	}
+}
+
 func TestPackToldNotToCollectGarbageKeepsObjects(t *testing.T) {
 	t.Parallel()
 	both(t, nil, func(t *testing.T, h *packHome) {
@@ -429,6 +460,24 @@ func TestPackTimes(t *testing.T) {
 	h.clean()
 }
 
+// isAsBefore compares what is below A with what content returned, but for the
+// times and the x files.
+func (h *packHome) isAsBefore(before map[string]string) {
+	h.t.Helper()
+	after := h.content()
+	for _, files := range []map[string]string{before, after} {
+		for name, content := range files {
+			files[name], _, _ = strings.Cut(content, " ")
+			if strings.HasPrefix(name, "A/x") {
+				delete(files, name)
+			}
+		}
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		h.t.Errorf("what is there is not what was before:\n%s", diff)
+	}
+}
+
 func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 	t.Parallel()
 	for _, which := range []string{"seconds", "all"} {
@@ -456,18 +505,7 @@ func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 				if stdout != "brought back 4 objects, 8 revisions, 2 transactions, 1 blobs\n" {
 					t.Errorf("it says %q", stdout)
 				}
-				after := h.content()
-				for _, files := range []map[string]string{before, after} {
-					for name, content := range files {
-						files[name], _, _ = strings.Cut(content, " ")
-						if strings.HasPrefix(name, "A/x") {
-							delete(files, name)
-						}
-					}
-				}
-				if diff := cmp.Diff(before, after); diff != "" {
-					t.Errorf("what is there is not what was before:\n%s", diff)
-				}
+				h.isAsBefore(before)
 				h.clean()
 				var r dirstorage.UndeleteResult
 				h.json(exitFailed, &r, "pack", "--undelete", m[1], "HOME")
@@ -616,7 +654,7 @@ func TestInterruptedPackSaysSo(t *testing.T) {
 			e.Stderr = log
 		}
 		code, stdout, stderr := h.runIn(ctx, e, "-v", "pack", "--keep", "0", "HOME")
-		if code != exitInterrupted || stdout != "" || !strings.Contains(stderr, "hint: nothing that is needed was removed, and the storage is sound") {
+		if code != exitInterrupted || stdout != "" && !strings.HasPrefix(stdout, "ended while it packed to ") || !strings.Contains(stderr, "hint: nothing that is needed was removed, and the storage is sound") {
 			t.Errorf("exit status %d, it says:\n%s%s", code, stdout, stderr)
 		}
 		if running {
@@ -636,13 +674,105 @@ func TestInterruptedPackSaysSo(t *testing.T) {
 	})
 }
 
+// TestInterruptedPackNamesTheWayBack stops the command when the objects are removed
+// and the transactions are not: snapshot mode keeps these.
+func TestInterruptedPackNamesTheWayBack(t *testing.T) {
+	t.Parallel()
+	for _, form := range []string{"text", "json"} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			both(t, nil, func(t *testing.T, h *packHome) {
+				h.flushed()
+				before := h.content()
+				running := h.s != nil
+				h.stop()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				// Whoever is told of a line holds up the log, and with it who logs next.
+				held := make(chan *control.Client, 1)
+				var snapshot sync.WaitGroup
+				log := &lockedBuffer{seen: func(text string) {
+					switch {
+					case strings.Contains(text, `phase="removing transactions"`):
+						snapshot.Go(func() { held <- h.holdSnapshot() })
+						h.await("misc/snapshot", "user/test")
+						cancel()
+					case strings.Contains(text, "pack ended"), strings.Contains(text, "msg=packed"):
+						snapshot.Go(func() {
+							if c := <-held; c != nil {
+								c.Close()
+							}
+						})
+					}
+				}}
+				e := &env{}
+				if running {
+					h.start(log)
+				} else {
+					e.Stderr = log
+				}
+				code, stdout, stderr := h.runIn(ctx, e, "-v", "pack", "--keep", "0", "--json="+strconv.FormatBool(form == "json"), "HOME")
+				if code != exitInterrupted || !strings.Contains(stderr, "hint: nothing that is needed was removed") {
+					t.Errorf("exit status %d, it says:\n%s", code, stderr)
+				}
+				snapshot.Wait()
+				h.isTheWayBack(stdout, form, before)
+			})
+		})
+	}
+}
+
+// holdSnapshot has the storage that is open enter snapshot mode, until the client
+// that is returned is closed.
+func (h *packHome) holdSnapshot() *control.Client {
+	c, err := control.Dial(h.t.Context(), h.home)
+	if err == nil {
+		err = c.Enter(h.t.Context(), "test", true)
+	}
+	if err != nil {
+		h.t.Error(err)
+	}
+	return c
+}
+
+// await waits until a file begins with a text.
+func (h *packHome) await(name, text string) {
+	for range 3000 {
+		if b, err := os.ReadFile(filepath.Join(h.home, name)); err == nil && bytes.HasPrefix(b, []byte(text)) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	h.t.Errorf("%s does not become %s", name, text)
+}
+
+// isTheWayBack goes the way that a pack names that has removed objects only.
+func (h *packHome) isTheWayBack(stdout, form string, before map[string]string) {
+	h.t.Helper()
+	stamp := ""
+	if form == "json" {
+		var r dirstorage.PackResult
+		if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Objects != 4 || r.Revisions != 8 || r.Transactions != 0 || r.Blobs != 1 {
+			h.t.Fatalf("%v, it says:\n%s", err, stdout)
+		}
+		stamp = strconv.FormatInt(r.Stamp, 10)
+	} else {
+		m := regexp.MustCompile(`(?s)^ended while it packed to .*\nremoved 4 objects, 8 revisions, 0 transactions, 1 blobs; .* --undelete (\d+) `).FindStringSubmatch(stdout)
+		if m == nil {
+			h.t.Fatalf("it says:\n%s", stdout)
+		}
+		stamp = m[1]
+	}
+	if stdout, _ := h.must(exitOK, "pack", "--undelete", stamp, "HOME"); stdout != "brought back 4 objects, 8 revisions, 0 transactions, 1 blobs\n" {
+		h.t.Errorf("it says %q", stdout)
+	}
+	h.isAsBefore(before)
+	h.clean()
+}
+
 // TestKilledPackIsFinishedByRecover kills a pack hard at different moments.
 func TestKilledPackIsFinishedByRecover(t *testing.T) {
 	t.Parallel()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
@@ -653,15 +783,14 @@ func TestKilledPackIsFinishedByRecover(t *testing.T) {
 	for _, delay := range []string{"864000", "0"}[:min(2, rounds-1)] {
 		original := newPackHome(t, "storage.delay_delete="+delay)
 		original.lose(800)
-		killed, resumed := 0, 0
+		inTime, resumed := 0, 0
 		for round := range rounds {
 			h := &packHome{t: t, home: filepath.Join(t.TempDir(), "home")}
 			if err := os.CopyFS(h.home, os.DirFS(original.home)); err != nil {
 				t.Fatal(err)
 			}
 			plan := filepath.Join(h.home, "misc", "pack")
-			cmd := exec.Command(self, "pack", "--keep", "0", h.home)
-			cmd.Env = append(os.Environ(), asProgram+"=1")
+			cmd := program(t, "pack", "--keep", "0", h.home)
 			var said bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &said, &said
 			if err := cmd.Start(); err != nil {
@@ -686,8 +815,8 @@ func TestKilledPackIsFinishedByRecover(t *testing.T) {
 				cmd.Process.Kill()
 				end = <-ended
 			}
-			if exit, ok := errors.AsType[*exec.ExitError](end); ok && exit.ExitCode() == -1 {
-				killed++
+			if killed(end) {
+				inTime++
 			} else if end != nil {
 				t.Fatalf("%v: %s", end, &said)
 			}
@@ -708,9 +837,9 @@ func TestKilledPackIsFinishedByRecover(t *testing.T) {
 				t.Errorf("status says:\n%s", stdout)
 			}
 		}
-		t.Logf("delay_delete %s: %d were killed, %d while they removed", delay, killed, resumed)
-		if killed == 0 || resumed == 0 {
-			t.Errorf("delay_delete %s: %d were killed, %d while they removed", delay, killed, resumed)
+		t.Logf("delay_delete %s: %d were killed, %d while they removed", delay, inTime, resumed)
+		if inTime == 0 || resumed == 0 {
+			t.Errorf("delay_delete %s: %d were killed, %d while they removed", delay, inTime, resumed)
 		}
 	}
 }

@@ -28,9 +28,29 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgram)
 		os.Exit(Main(os.Args[1:]))
 	}
+	// The race detector waits a second before the end of each command, if it is not told.
+	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=10"))
 	testscript.Main(m, map[string]func(){
 		"dirstorage": func() { os.Exit(Main(os.Args[1:])) },
 	})
+}
+
+// program is the test binary as the program, called with arguments.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	return cmd
+}
+
+// killed reports whether what a command ended with is that it was killed.
+func killed(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	return ok && exit.ExitCode() == -1
 }
 
 // TestScripts runs the scripts of testdata/script. Beside the usual commands
@@ -47,6 +67,7 @@ func TestScripts(t *testing.T) {
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

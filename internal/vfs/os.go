@@ -348,7 +348,10 @@ func (l *osLock) Close() error {
 	l.fs.mu.Lock()
 	l.fs.locks = slices.DeleteFunc(l.fs.locks, func(other *osLock) bool { return other == l })
 	l.fs.mu.Unlock()
-	return l.file.Close()
+	// A process that another goroutine is starting has the file open, too, until it
+	// has its program; closing ours alone would not give the lock back before.
+	err := withFD(l.file, func(fd int) error { return unix.Flock(fd, unix.LOCK_UN) })
+	return errors.Join(err, l.file.Close())
 }
 
 type osFile struct{ *os.File }
