@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -319,71 +317,4 @@ func (s *Storage) exists(ctx context.Context, oid zodb.OID) (found bool, err err
 		return false, nil
 	}
 	return found, err
-}
-
-// Blob is the content of a blob, open for reading. A snapshot, a later change
-// or a pack does not disturb it.
-type Blob interface {
-	io.ReadSeekCloser
-	io.ReaderAt
-	// Size in bytes.
-	Size() int64
-}
-
-type openBlob struct {
-	vfs.File
-	size int64
-}
-
-func (b *openBlob) Size() int64 { return b.size }
-
-// OpenBlob opens the blob of a revision. Errors: *zodb.KeyError if there is no
-// such revision or if it has no blob; *zodb.CorruptError if the file is missing
-// or has not the length it should have.
-func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (Blob, error) {
-	var b *openBlob
-	err := s.settled(ctx, func() error {
-		s.mu.RLock()
-		r, inLog := s.unflushed.revision(oid, serial)
-		s.mu.RUnlock()
-		var f vfs.File
-		var where string
-		var err error
-		if inLog && r.entry.Blob {
-			where = r.entry.BlobFile
-			f, err = s.fs.Open(where)
-			if errors.Is(err, fs.ErrNotExist) { // the flush moves it before the index forgets it
-				f, where, err = s.tree.Open(layout.Blob(oid, serial))
-			}
-		} else {
-			o, lerr := s.revisionOnce(oid, serial)
-			if lerr != nil {
-				return lerr
-			}
-			if !o.HasBlob() {
-				return noBlob(oid, serial)
-			}
-			f, where, err = s.tree.Open(layout.Blob(oid, serial))
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return &zodb.CorruptError{Path: where, OID: oid, TID: serial, Reason: "the blob file is missing"}
-		}
-		if err != nil {
-			return err
-		}
-		info, err := f.Stat()
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		if inLog && info.Size != r.entry.BlobSize {
-			return errors.Join(&zodb.CorruptError{Path: where, OID: oid, TID: serial,
-				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, r.entry.BlobSize)}, f.Close())
-		}
-		b = &openBlob{File: f, size: info.Size}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
 }

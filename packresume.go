@@ -136,6 +136,7 @@ func (s *Storage) finishFailed(ctx context.Context) error {
 		return err
 	}
 	s.packs.failed = nil
+	s.afterPack()
 	s.log.Info("packed", "tid", w.h.Threshold, "objects", w.result.Objects, "revisions", w.result.Revisions,
 		"transactions", w.result.Transactions, "blobs", w.result.Blobs, "bytes", w.result.Bytes)
 	return nil

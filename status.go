@@ -1,7 +1,6 @@
 package dirstorage
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -79,36 +78,6 @@ func (s *Storage) StatusJSON() ([]byte, error) {
 		return nil, fmt.Errorf("status: %w", err)
 	}
 	return b, nil
-}
-
-// Maintain does what a tool asks for through the control socket: “pack”, whose
-// arguments are PackOptions, or “undelete”, whose arguments are {"stamp": SECONDS}.
-func (s *Storage) Maintain(ctx context.Context, op string, arguments []byte) ([]byte, error) {
-	switch op {
-	case "pack":
-		var o PackOptions
-		if err := json.Unmarshal(arguments, &o); err != nil {
-			return nil, fmt.Errorf("pack: bad arguments: %w", err)
-		}
-		r, err := s.Pack(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(r)
-	case "undelete":
-		var o struct {
-			Stamp int64 `json:"stamp"`
-		}
-		if err := json.Unmarshal(arguments, &o); err != nil {
-			return nil, fmt.Errorf("undelete: bad arguments: %w", err)
-		}
-		r, err := s.Undelete(ctx, o.Stamp)
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(r)
-	}
-	return nil, fmt.Errorf("unknown operation %q", op)
 }
 
 // FilesOf returns the names relative to HOME of what a transaction has put

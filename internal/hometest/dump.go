@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -41,6 +42,22 @@ func Dump(t testing.TB, dir string) map[string]File {
 		return nil
 	})
 	return files
+}
+
+// BlobFile returns the path of the one blob below dir.
+func BlobFile(t testing.TB, dir string) string {
+	t.Helper()
+	var found []string
+	walk(t, dir, func(name, _ string, d fs.DirEntry) error {
+		if !d.IsDir() && strings.HasSuffix(name, ".blob") {
+			found = append(found, name)
+		}
+		return nil
+	})
+	if len(found) != 1 {
+		t.Fatalf("there are %d blobs in %s, want one", len(found), dir)
+	}
+	return found[0]
 }
 
 // Contents returns the regular files below a directory, by slash-separated path

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -74,6 +75,59 @@ func TestBlobsComeBackAsTheyWere(t *testing.T) {
 			t.Errorf("%v stays behind", left)
 		}
 	})
+}
+
+// TestDamagedBlobIsNotSentAsAWhole: the client is never told that this was all,
+// gets an error that names the object, and after the repair the blob.
+func TestDamagedBlobIsNotSentAsAWhole(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(b []byte) []byte{
+		"cut":     func(b []byte) []byte { return b[:len(b)-1] },
+		"empty":   func([]byte) []byte { return nil },
+		"longer":  func(b []byte) []byte { return append(b, 0) },
+		"flipped": func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			encodings(t, func(t *testing.T, e wire.Encoding) {
+				ts := serve(t, Options{})
+				cache, c := ts.dialCache(e), ts.client(e)
+				blob := content(500_000)
+				tid := commitBlob(t, cache, 1, 0, "blob", blob)
+				home := ts.storages["1"]
+				if err := home.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				file := hometest.BlobFile(t, filepath.Join(home.Home(), "A"))
+				write := func(b []byte) {
+					t.Helper()
+					if err := errors.Join(os.Remove(file), os.WriteFile(file, b, 0o400)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				write(damage(bytes.Clone(blob)))
+				for _, began := range []bool{true, false} { // the second time it is read before
+					c.told = nil
+					said := fmt.Sprint(c.fails(classSystem, "sendBlob", zodb.OID(1), tid))
+					if !strings.Contains(said, "0000000000000001") || !strings.Contains(said, filepath.Base(file)) {
+						t.Errorf("the error is %q", said)
+					}
+					started := false
+					for _, m := range c.told {
+						started = started || m.Name == "receiveBlobStart"
+						if m.Name == "receiveBlobStop" {
+							t.Error("the client was told that it has the whole")
+						}
+					}
+					if started != began {
+						t.Errorf("was begun: %t, want %t", started, began)
+					}
+				}
+				write(blob)
+				wantBlob(t, cache, 1, tid, blob)
+			})
+		})
+	}
 }
 
 // TestBlobsAreSentPieceByPiece looks at the messages themselves (R10).

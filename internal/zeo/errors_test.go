@@ -425,3 +425,31 @@ func TestErrorsThatNoClientCanProvoke(t *testing.T) {
 		}
 	}
 }
+
+func TestTheLastOIDIsNotStored(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		c := serve(t, Options{}).client(e)
+		c.commit(1, 0, "one")
+		const last, ttid = ^zodb.OID(0), int64(7)
+		for name, store := range map[string]func(){
+			"store":   func() { c.oneWay("storea", last, zodb.TID(0), record("last"), ttid) },
+			"restore": func() { c.oneWay("restorea", last, zodb.TID(1), record("last"), nil, ttid) },
+			"blob": func() {
+				c.oneWay("storeBlobStart")
+				c.oneWay("storeBlobChunk", []byte("blob"))
+				c.oneWay("storeBlobEnd", last, zodb.TID(0), record("last"), ttid)
+			},
+		} {
+			c.begin(ttid)
+			store()
+			details := fmt.Sprint(c.fails(classStorage, "vote", ttid))
+			if !strings.Contains(details, last.String()) {
+				t.Errorf("%s: refused with %q, which does not name the oid", name, details)
+			}
+			c.call("tpc_abort", ttid)
+		}
+		c.call("new_oids") // fails when no oid is left
+		c.commit(2, 0, "two")
+	})
+}

@@ -29,6 +29,7 @@ type hub struct {
 	unsent    atomic.Bool   // something was announced that nobody began to send
 	noGC      bool          // StorageOptions.NoGC
 	packing   atomic.Bool   // a client's pack runs, or waits for its turn
+	suspects  suspects
 
 	mu     sync.RWMutex
 	conns  map[*conn]struct{} // guarded by mu: registered

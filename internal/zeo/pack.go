@@ -73,7 +73,7 @@ func (c *conn) pack(r *request, a *arguments) error {
 	return nil
 }
 
-// pack packs for a client whose log is given, who has set packing. Then everybody is told the new size.
+// pack packs for a client whose log is given, who has set packing.
 func (h *hub) pack(ctx context.Context, at time.Time, log *slog.Logger) (err error) {
 	defer h.packing.Store(false)
 	defer func() {
@@ -95,6 +95,12 @@ func (h *hub) pack(ctx context.Context, at time.Time, log *slog.Logger) (err err
 		// Whatever is missing or damaged is no answer to a load.
 		return &pythonError{classStorage, wire.Tuple{err.Error()}}
 	}
+	return nil
+}
+
+// packed is what the engine calls at the end of each pack, a client's or another
+// one: what is shared of blobs that are gone goes, and everybody is told the new size.
+func (h *hub) packed(ctx context.Context, log *slog.Logger) {
 	if h.blobs != nil {
 		n, err := h.blobs.prune(ctx)
 		if err != nil {
@@ -104,7 +110,6 @@ func (h *hub) pack(ctx context.Context, at time.Time, log *slog.Logger) (err err
 		}
 	}
 	h.tellAll("info", h.size())
-	return nil
 }
 
 // packsUndo reports whether packs remove transactions although something is left

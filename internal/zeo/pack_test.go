@@ -283,31 +283,44 @@ func withSomeText(details any) any {
 	return details
 }
 
-// TestPackTellsEverybodyTheNewSize: the caller before its answer.
+// TestPackTellsEverybodyTheNewSize: the caller before its answer, and also if
+// somebody else than a client asked for it.
 func TestPackTellsEverybodyTheNewSize(t *testing.T) {
 	t.Parallel()
-	ts, s := servePacks(t, Options{})
-	c := ts.client(wire.Pickle)
-	c.garden()
-	before := s.Counts()
-	var others []*rawClient
-	for i := range 6 {
-		others = append(others, ts.client(encodingOf(i)))
-	}
-	c.told = nil
-	c.want(nil, c.call("pack", now(), true))
-	after := s.Counts()
-	if after.Objects != 2 || before.Objects != 5 || after.Bytes >= before.Bytes {
-		t.Errorf("counts %+v, then %+v", before, after)
-	}
-	want := wire.Dict{{Key: "length", Value: after.Objects}, {Key: "size", Value: after.Bytes}}
-	if d := cmp.Diff([]wire.Dict{want}, sizes(c.told)); d != "" {
-		t.Errorf("told to the caller: -want +got\n%s", d)
-	}
-	for _, o := range others {
-		if m := o.message(); m.Name != "info" || !m.OneWay() || cmp.Diff(want, m.Args.(wire.Tuple)[0]) != "" {
-			t.Errorf("told to another client: %v", m)
-		}
+	for _, asked := range []string{"by a client", "by an administrator"} {
+		t.Run(asked, func(t *testing.T) {
+			t.Parallel()
+			ts, s := servePacks(t, Options{})
+			c := ts.client(wire.Pickle)
+			c.garden()
+			before := s.Counts()
+			var others []*rawClient
+			for i := range 6 {
+				others = append(others, ts.client(encodingOf(i)))
+			}
+			c.told = nil
+			if asked == "by a client" {
+				c.want(nil, c.call("pack", now(), true))
+			} else {
+				if _, err := s.Pack(t.Context(), dirstorage.PackOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				c.call("get_info") // what was told before is read with its answer
+			}
+			after := s.Counts()
+			if after.Objects != 2 || before.Objects != 5 || after.Bytes >= before.Bytes {
+				t.Errorf("counts %+v, then %+v", before, after)
+			}
+			want := wire.Dict{{Key: "length", Value: after.Objects}, {Key: "size", Value: after.Bytes}}
+			if d := cmp.Diff([]wire.Dict{want}, sizes(c.told)); d != "" {
+				t.Errorf("told to the first client: -want +got\n%s", d)
+			}
+			for _, o := range others {
+				if m := o.message(); m.Name != "info" || !m.OneWay() || cmp.Diff(want, m.Args.(wire.Tuple)[0]) != "" {
+					t.Errorf("told to another client: %v", m)
+				}
+			}
+		})
 	}
 }
 
@@ -683,7 +696,11 @@ func TestPackFreesTheSharedBlobDirectory(t *testing.T) {
 			if err := os.WriteFile(upload, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			c.want(nil, c.call("pack", now(), true))
+			if shape == filestorage.BlobBushy {
+				c.want(nil, c.call("pack", now(), true))
+			} else if _, err := so.Storage.Pack(t.Context(), dirstorage.PackOptions{}); err != nil { // an administrator's
+				t.Fatal(err)
+			}
 			for file, want := range map[string]bool{name(1, old): false, name(0x102, garbage): false, name(1, current): true, upload: true,
 				filepath.Join(blobs, ".layout"): true, filepath.Join(blobs, markFile): true} {
 				if _, err := os.Stat(file); (err == nil) != want || err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -75,6 +75,7 @@ func (s *Server) newHub(ctx context.Context, so StorageOptions) (*hub, error) {
 			return nil, fmt.Errorf("shared blob directory %s: %w", so.BlobDir, err)
 		}
 	}
+	h.storage.OnPacked(func() { h.packed(s.ctx, s.log) })
 	return h, nil
 }
 

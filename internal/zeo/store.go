@@ -74,8 +74,27 @@ func (c *conn) do(x *txn, st *step) {
 		x.kinds[st.oid] = st.kind
 	}
 	if x.failed = st.failed; x.failed == nil {
-		x.failed = c.apply(x, st)
+		x.failed = st.storable()
 	}
+	if x.failed != nil {
+		c.dropShared(st)
+		return
+	}
+	x.failed = c.apply(x, st)
+}
+
+// lastOID is never stored: no new oid would be left after it.
+const lastOID = ^zodb.OID(0)
+
+// storable refuses to store lastOID. One that is there from before can be deleted.
+func (st *step) storable() error {
+	switch st.kind {
+	case stepStore, stepBlob, stepRestore:
+		if st.oid == lastOID {
+			return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("oid %s is the last one there is and cannot be stored: no new oid would be left", st.oid)}}
+		}
+	}
+	return nil
 }
 
 // dropShared removes an upload in the shared directory that is not taken.

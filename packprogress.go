@@ -1,0 +1,99 @@
+package dirstorage
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// PackProgress is how far a pack has come.
+type PackProgress struct {
+	// Phase is what it does: “waiting for transactions”, “listing”, “marking”,
+	// “planning”, “removing objects”, “removing transactions”, “removing deleted
+	// files”; empty: there is no pack.
+	Phase string    `json:"phase"`
+	Since time.Time `json:"since"` // when this phase began
+	Begun time.Time `json:"begun"` // when the pack began
+	Done  int64     `json:"done"`  // in this phase
+	Total int64     `json:"total"` // 0: not known
+}
+
+// packProgress is written by the pack and read by whoever wants to know.
+type packProgress struct {
+	s       *Storage
+	begun   time.Time
+	planned atomic.Int64 // entries of the plan
+	done    atomic.Int64
+
+	mu    sync.Mutex
+	name  string    // guarded by mu
+	since time.Time // guarded by mu
+	total int64     // guarded by mu
+}
+
+func (p *packProgress) phase(name string, total int64) {
+	now := p.s.o.Clock()
+	p.mu.Lock()
+	p.name, p.since, p.total = name, now, total
+	p.done.Store(0)
+	p.mu.Unlock()
+	p.s.log.Info("pack", "phase", name, "total", total)
+}
+
+// PackProgress returns how far the pack has come that is under way.
+func (s *Storage) PackProgress() PackProgress {
+	p := s.packs.progress.Load()
+	if p == nil {
+		return PackProgress{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total}
+}
+
+// packLogInterval is how often a pack says in the log how far it has come.
+const packLogInterval = 30 * time.Second
+
+// report puts a pack where it can be seen, until stop is called.
+func (s *Storage) report() (p *packProgress, stop func()) {
+	p = &packProgress{s: s, begun: s.o.Clock()}
+	s.packs.progress.Store(p)
+	end := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(packLogInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				g := s.PackProgress()
+				s.log.Info("pack", "phase", g.Phase, "done", g.Done, "total", g.Total, "dur", s.o.Clock().Sub(g.Since))
+			case <-end:
+				return
+			}
+		}
+	}()
+	return p, func() {
+		close(end)
+		s.packs.progress.Store(nil)
+	}
+}
+
+// watch shows how many objects are marked.
+func (r *packRun) watch() (stop func()) {
+	end := make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				n, _, _ := r.marker.Counts()
+				r.p.done.Store(n)
+			case <-end:
+				return
+			}
+		}
+	})
+	return func() { close(end); wait.Wait() }
+}
