@@ -12,6 +12,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/oidset"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -33,11 +34,26 @@ type Options struct {
 	Now func() time.Time
 	// Progress, if not nil, is called now and then, by one goroutine at a time.
 	Progress func(Progress)
+	// Index, if not nil, is told what current revisions refer to. Without Since only.
+	Index Index
 	// MemoryLimit in bytes is what may be spent on remembering which objects exist
 	// and which are referred to; 0 = 256 MB, enough for a billion objects. Oids
 	// for which there is no room are looked up in the tree, which is slower. Not
 	// in it: some 2 MB, and for each worker the largest file.
 	MemoryLimit int64
+}
+
+// Index is told the strong references of all current revisions by a check that
+// reads these anyway. Add and Skip may be called concurrently.
+type Index interface {
+	// Begin comes first. Last is the last transaction of what is read from then on.
+	Begin(last zodb.TID)
+	Add(from, to zodb.OID)
+	// Skip is for an object whose references can't be seen.
+	Skip()
+	// End comes last, unless the check ended early. It is not complete if there may
+	// be objects that were neither read nor skipped.
+	End(ctx context.Context, complete bool)
 }
 
 // defaultMemory is the default of Options.MemoryLimit.
@@ -79,7 +95,7 @@ type Summary struct {
 // storage, or ctx ended; what is wrong with the files is in the findings, and
 // damage is not an error. Report should return soon: the workers wait for it.
 //
-// Nothing is written and no lock is taken. On a running storage the caller has
+// Nothing is written, but by Index, and no lock is taken. On a running storage the caller has
 // to keep A still (snapshot mode) and set SnapshotOnly.
 //
 // With Since, the chain of transactions is followed from x.serial down to it. Each
@@ -118,6 +134,7 @@ type checker struct {
 	memoryLimit int64 // of each set of oids
 	identity    string
 	minimal     bool
+	keep        map[string]settings.Keep // by class
 	v           *view
 	journal     journalState
 	log         *journal.Reader // nil without a log
@@ -177,11 +194,13 @@ type reporter struct {
 	mu                      sync.Mutex
 	report                  func(Finding) // guarded by mu, as all below
 	damage, warnings, notes int64
+	overlooked              bool // there may be current revisions that the check does not come to
 }
 
 func (r *reporter) add(f Finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.overlooked = r.overlooked || f.hidesRevisions()
 	switch f.Severity {
 	case Damage:
 		r.damage++
@@ -191,6 +210,13 @@ func (r *reporter) add(f Finding) {
 		r.notes++
 	}
 	r.report(f)
+}
+
+// overlook notes that there may be current revisions that the check does not come to.
+func (r *reporter) overlook() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.overlooked = true
 }
 
 // counts are the numbers of a Summary that many workers add to.

@@ -46,7 +46,8 @@
 //	revisions without a blob, where that revision is none that a pack keeps
 //	transactions that are not in the chain, or that only such ones name
 //
-// All of it only as far as it is older than x.packed. And where it can't be told what a pack
+// All of it only as far as it is older than x.packed, and no rule of keepclass keeps
+// it. And where it can't be told what a pack
 // would remove, because something that is reachable can't be read, or has lost
 // its pointer, references to nothing and revisions without a pointer are damage. A
 // pointer whose revision is gone always is.

@@ -176,3 +176,15 @@ func (f *Finding) UnmarshalJSON(b []byte) error {
 	}
 	return nil
 }
+
+// hidesRevisions reports whether there may be current revisions that the check does
+// not come to: in a directory that can't be listed, or in the journal.
+func (f Finding) hidesRevisions() bool {
+	switch f.Kind {
+	case JournalStray, JournalDamaged, JournalOlder:
+		return true
+	case Unreadable:
+		return !f.HasOID
+	}
+	return false
+}

@@ -27,6 +27,7 @@ func (c *checker) open() error {
 		return err
 	}
 	c.v = &view{fs: c.o.FS, format: set.Structure.Format, roots: []string{"A"}, pending: make(map[layout.Name]pendingFile)}
+	c.readKeepClass(set)
 	c.minimal = set.Storage.ClassName == "Minimal"
 	info, err := c.o.FS.Stat("A")
 	if err != nil {

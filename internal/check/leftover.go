@@ -1,6 +1,9 @@
 package check
 
-import "github.com/dirstorage/dirstorage/zodb"
+import (
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/zodb"
+)
 
 // A pack sets x.packed first, then removes in steps: pointers of objects that
 // nothing reaches, durably; then revisions, each before its blob; then
@@ -20,5 +23,36 @@ func (c *checker) everPacked() bool { return c.packed != 0 && c.packed != zodb.M
 func (c *checker) beforePack(tid zodb.TID) bool { return c.everPacked() && tid < c.packed }
 
 // packable reports whether the last pack may have removed a revision of an object
-// that stays; next is the one after it. What was current at x.packed stays too.
-func (c *checker) packable(next, tid zodb.TID) bool { return next <= c.packed && c.beforePack(tid) }
+// that stays; next is the one after it, and since what keptSince says of the object.
+// What was current at x.packed stays too.
+func (c *checker) packable(next, tid, since zodb.TID) bool {
+	return next <= c.packed && tid < since && c.beforePack(tid)
+}
+
+// keptSince returns from when on the last pack kept all revisions of an object with
+// that current revision: x.packed, or earlier by keepclass. A rule may be younger than
+// the pack, so what it keeps need not be there; but what is there stays.
+func (c *checker) keptSince(current object) zodb.TID {
+	if len(c.keep) == 0 || !c.everPacked() {
+		return c.packed
+	}
+	k, ok := c.keep[class(current.Data)]
+	if !ok {
+		return c.packed
+	}
+	at := c.packed.Time().Add(-k.Extra)
+	if k.Forever || at.Before(zodb.TID(0).Time()) {
+		return 0
+	}
+	return min(c.packed, zodb.TIDFromTime(at))
+}
+
+// readKeepClass reads the rules of section keepclass; one that says nothing counts for nothing.
+func (c *checker) readKeepClass(set *settings.Settings) {
+	c.keep = make(map[string]settings.Keep)
+	for class, value := range set.KeepClass {
+		if k, err := settings.ParseKeep(value); err == nil {
+			c.keep[class] = k
+		}
+	}
+}

@@ -111,7 +111,7 @@ type leftoverCase struct {
 
 func TestLeftoversOfAPackAreToldFromDamage(t *testing.T) {
 	t.Parallel()
-	for i, tc := range slices.Concat(garbageCases(), unsureCases(), objectLeftovers(), otherLeftovers()) {
+	for i, tc := range slices.Concat(garbageCases(), unsureCases(), objectLeftovers(), otherLeftovers(), keptByClass()) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			for j := range 2 {
@@ -425,6 +425,39 @@ func objectLeftovers() []leftoverCase {
 }
 
 // otherLeftovers are about transactions, and files that were put aside.
+// keptByClass is about revisions that a rule of keepclass keeps, and what they refer to.
+func keptByClass() []leftoverCase {
+	gone := func(rule string, severity, ofBlob Severity) func(h *testHome, t [8]zodb.TID) []graded {
+		return func(h *testHome, t [8]zodb.TID) []graded {
+			h.commit(stored{oid: 1, data: data(10)})
+			h.commit(stored{oid: 1, data: data()})
+			h.packed(h.commit(stored{oid: 0, data: data(1, 5)}))
+			h.keepClass(rule)
+			h.removed(12, t)
+			h.unlink(layout.Blob(5, t[2]))
+			return []graded{h.dangling(severity, 12, 11), h.at(ofBlob, BlobMissing, layout.Blob(5, t[2]))}
+		}
+	}
+	return []leftoverCase{
+		{"only an old revision leads there", gone("", Note, Warning)},
+		{"only an old revision that is kept for ever leads there", gone("test.Thing: forever", Damage, Damage)},
+		{"only an old revision that is kept for some time leads there", gone("test.Thing: extra 1", Damage, Damage)},
+		{"only an old revision that is kept no longer leads there", gone("test.Thing: extra 0", Note, Warning)},
+		{"only an old revision of a class without a rule leads there", gone("test.Other: forever", Note, Warning)},
+		{"a rule is younger than the pack", func(h *testHome, t [8]zodb.TID) []graded {
+			h.keepClass("test.Thing: forever")
+			h.unlink(layout.Revision(1, t[1]), layout.Revision(1, t[2]), layout.Revision(5, t[1]), layout.Blob(5, t[1]))
+			return nil
+		}},
+	}
+}
+
+// keepClass puts a rule into section keepclass, which is the last one.
+func (h *testHome) keepClass(rule string) {
+	h.tb.Helper()
+	h.write("config/settings", append(h.read("config/settings"), "\n"+rule+"\n"...))
+}
+
 func otherLeftovers() []leftoverCase {
 	relink := func(h *testHome, tid, previous zodb.TID) {
 		h.edit(layout.Transaction(tid), func(b []byte) []byte { copy(b[24:], be64(uint64(previous))); return b })

@@ -173,19 +173,40 @@ func (c *checker) undoFrom(w *worker, o object) {
 }
 
 // references returns the strong references of a revision, in the worker's
-// buffer for them. A record that is no pickle is reported.
-func (c *checker) references(w *worker, o object) []zodb.OID {
+// buffer for them. A record that is no pickle is reported, and not seen.
+func (c *checker) references(w *worker, o object) (refs []zodb.OID, seen bool) {
 	if len(o.Data) == 0 {
-		return nil
+		return nil, true
 	}
 	refs, err := w.scanner.AppendStrongRefs(w.refs[:0], o.Data)
 	w.refs = refs
 	if err != nil {
 		c.reportObject(ObjectNotPickle, o, err.Error())
 		c.blind.Store(true)
-		return nil
+		return nil, false
 	}
-	return refs
+	return refs, true
+}
+
+// currentReferences notes what the current revision of an object refers to.
+func (c *checker) currentReferences(w *worker, oid zodb.OID, o object) {
+	refs, seen := c.references(w, o)
+	if !seen {
+		c.unseen()
+	}
+	for _, to := range refs {
+		c.refer(w, oid, o.Serial, to)
+		if c.o.Index != nil {
+			c.o.Index.Add(oid, to)
+		}
+	}
+}
+
+// unseen notes that there is an object whose references can't be seen.
+func (c *checker) unseen() {
+	if c.o.Index != nil {
+		c.o.Index.Skip()
+	}
 }
 
 // blob verifies the blob that belongs to a revision.
@@ -252,16 +273,19 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 	if s == unusable {
 		c.exists.Add(oid)
 		c.blind.Store(true)
+		c.unseen()
 		c.out.add(defect)
 		return
 	}
-	tid, packable := p.tid, false
+	tid, packable, since := p.tid, false, c.packed
 	for current := true; ; current = false {
 		o, s := c.revision(w, layout.Revision(oid, tid), packable)
 		if current {
+			since = c.keptSince(o)
 			c.current(w, o, oid, s)
 		} else if s != missing {
-			c.referUndoable(c.references(w, o), packable)
+			refs, _ := c.references(w, o)
+			c.referUndoable(refs, packable)
 		}
 		if s != missing {
 			c.reached.addRevision(oid, tid)
@@ -275,7 +299,7 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 		if s != sound || o.Previous == 0 {
 			return
 		}
-		tid, packable = o.Previous, c.packable(tid, o.Previous)
+		tid, packable = o.Previous, c.packable(tid, o.Previous, since)
 	}
 }
 
@@ -303,11 +327,10 @@ func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
 	c.exists.Add(oid)
 	if s == missing || s == unusable && o.Serial == 0 {
 		c.blind.Store(true)
+		c.unseen()
 		return
 	}
-	for _, to := range c.references(w, o) {
-		c.refer(w, oid, o.Serial, to)
-	}
+	c.currentReferences(w, oid, o)
 }
 
 // refer notes a reference.
@@ -374,6 +397,7 @@ func (c *checker) minimalObject(w *worker, oid zodb.OID) {
 	c.countFile(o.size)
 	c.exists.Add(oid)
 	if s == unusable {
+		c.unseen()
 		c.out.add(defect)
 		return
 	}
@@ -381,9 +405,7 @@ func (c *checker) minimalObject(w *worker, oid zodb.OID) {
 		c.counts.withoutMD5.Add(1)
 	}
 	c.newer.seen(c, oid, o.Serial)
-	for _, to := range c.references(w, o) {
-		c.refer(w, oid, o.Serial, to)
-	}
+	c.currentReferences(w, oid, o)
 }
 
 // object makes a finding of damage to an object.

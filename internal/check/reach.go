@@ -197,10 +197,14 @@ func (r *reach) visit(w *worker, oid zodb.OID, fresh []zodb.OID) []zodb.OID {
 		r.add(r.headless, oid) // only older revisions refer to it
 		return fresh
 	}
+	since := c.packed
 	for tid := p.tid; s == sound; {
 		var o object
 		o, s, _ = c.readObject(w, layout.Revision(oid, tid))
 		current := tid == p.tid
+		if current {
+			since = c.keptSince(o)
+		}
 		if s == missing && !current && tid < c.packed {
 			return fresh
 		}
@@ -228,7 +232,7 @@ func (r *reach) visit(w *worker, oid zodb.OID, fresh []zodb.OID) []zodb.OID {
 				}
 			}
 		}
-		if o.Previous == 0 || !c.everPacked() || c.packable(tid, o.Previous) {
+		if o.Previous == 0 || !c.everPacked() || c.packable(tid, o.Previous, since) {
 			return fresh
 		}
 		tid = o.Previous

@@ -90,7 +90,8 @@ func (r *recent) revision(w *worker, oid zodb.OID, tid zodb.TID) {
 	case len(o.Data) == 0:
 		c.counts.undone.Add(1)
 	default:
-		for _, to := range c.references(w, o) {
+		refs, _ := c.references(w, o)
+		for _, to := range refs {
 			r.refer(oid, tid, to)
 		}
 	}

@@ -154,8 +154,8 @@ type visitor struct {
 	// files gets database files, some at a time.
 	files func(ctx context.Context, w *worker, entries []found)
 	// other gets everything else that is no directory, and directories too deep
-	// to be part of any format. It may be nil.
-	other func(root, rel string)
+	// to be part of any format; kind is 0 for a regular file. It may be nil.
+	other func(root, rel string, kind fs.FileMode)
 	// failed gets the error of a directory that can't be listed. It may be nil.
 	failed func(dir string, err error)
 }
@@ -218,7 +218,7 @@ func (k *walker) directory(ctx context.Context, w *worker, root int, rel string,
 		n, ok := k.v.format.Parse(name)
 		if !ok || e.Type != 0 {
 			if k.visit.other != nil {
-				k.visit.other(k.v.roots[root], name)
+				k.visit.other(k.v.roots[root], name, e.Type)
 			}
 			continue
 		}

@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -14,6 +15,9 @@ import (
 // whole checks everything: one walk over all files, then whatever did not fit
 // together is looked at again.
 func (c *checker) whole(ctx context.Context) {
+	if c.o.Index != nil {
+		c.o.Index.Begin(c.serial)
+	}
 	c.v.walk(ctx, c.workers, visitor{
 		files: func(ctx context.Context, w *worker, entries []found) {
 			for _, f := range entries {
@@ -30,6 +34,9 @@ func (c *checker) whole(ctx context.Context) {
 	})
 	if ctx.Err() != nil {
 		return
+	}
+	if c.o.Index != nil {
+		c.o.Index.End(ctx, c.serialKnown && !c.out.overlooked)
 	}
 	c.needsRecovery()
 	if !c.o.SnapshotOnly {
@@ -82,7 +89,10 @@ func (c *checker) class() string {
 }
 
 // other looks at a file that has no database name.
-func (c *checker) other(root, rel string) {
+func (c *checker) other(root, rel string, kind fs.FileMode) {
+	if kind != 0 { // what a link leads to, for one
+		c.out.overlook()
+	}
 	name := root + "/" + rel
 	switch {
 	case isDeleted(c.v.format, rel):

@@ -107,7 +107,7 @@ func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 		}
 	}
 	for _, round := range []string{"1", "2", "3"} {
-		l.Budget.Store(1000) // while the copies are made
+		l.Budget.Store(250) // while the copies are made
 		d.run(t, "tar-backup.sh", l.Home, at("tar"))
 		d.run(t, "rsync-backup.sh", l.Home, at("rsync"))
 		d.run(t, "cp-al-backup.sh", l.Home, at("cp"+round))
@@ -225,7 +225,7 @@ func (d *documented) wreckage(t *testing.T) {
 			t.Fatal(err)
 		}
 		acknowledged = append(acknowledged, tid)
-		if len(acknowledged) == 300 {
+		if len(acknowledged) == 100 {
 			running := exec.Command(filepath.Join(d.dir, "wreckage-backup.sh"), home, archive)
 			if out, err := running.CombinedOutput(); err == nil || !strings.Contains(string(out), "is running") {
 				t.Errorf("wreckage of a running storage: %v %s", err, out)

@@ -21,6 +21,7 @@ type checkCommand struct {
 	home    string
 	since   string
 	workers int
+	refs    bool
 	json    bool
 }
 
@@ -31,7 +32,10 @@ func newCheck(e *env) *cobra.Command {
 		Short: "Read every file of a storage and say what is wrong",
 		Long: `Read every file below HOME, running, stopped or a copy of config and A, and print
 each finding as it is found. A running storage is put into snapshot mode
-meanwhile. The exit status is 3 if there is damage.`,
+meanwhile. The exit status is 3 if there is damage.
+
+With --refs it also writes the index that makes dirstorage refs quick, as refs
+--write-index does, unless there may be objects that it does not come to.`,
 		Example: "  dirstorage check /srv/zodb\n  dirstorage check --since 03F6ED2440000000 --json /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -41,12 +45,16 @@ meanwhile. The exit status is 3 if there is damage.`,
 	}
 	c.Flags().StringVar(&o.since, "since", "", "look only at what transactions later than this `TID` wrote")
 	c.Flags().IntVar(&o.workers, "workers", 0, "files to look at at the same time; 0 = the number of processors")
+	c.Flags().BoolVar(&o.refs, "refs", false, "also write the index that makes dirstorage refs quick")
 	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line, the last one the summary")
 	return c
 }
 
 func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	var since zodb.TID
+	if o.since != "" && o.refs {
+		return usage("--refs and --since exclude each other: --since does not read all references")
+	}
 	if o.since != "" {
 		if since, err = zodb.ParseTID(o.since); err != nil {
 			return usage("--since: %w", err)
@@ -61,13 +69,21 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	options := check.Options{FS: home, Since: since, Workers: o.workers, SnapshotOnly: snapshotOnly, Now: e.Now}
+	var index *checkIndex
+	if o.refs {
+		index = &checkIndex{home: home}
+		options.Index = index
+	}
 	var printed error
-	sum, err := check.Run(ctx, check.Options{FS: home, Since: since, Workers: o.workers, SnapshotOnly: snapshotOnly, Now: e.Now},
-		func(f check.Finding) { printed = errors.Join(printed, o.print(e, f)) })
+	sum, err := check.Run(ctx, options, func(f check.Finding) { printed = errors.Join(printed, o.print(e, f)) })
+	if index != nil {
+		index.close(e)
+	}
 	if err = errors.Join(err, printed); err != nil {
 		return err
 	}
-	if err := o.printSummary(e, sum); err != nil {
+	if err := o.printSummary(e, sum, index); err != nil {
 		return err
 	}
 	if sum.Damage > 0 {
@@ -104,13 +120,25 @@ func (o *checkCommand) print(e *env, f check.Finding) error {
 	return err
 }
 
-func (o *checkCommand) printSummary(e *env, s check.Summary) error {
-	if o.json {
-		return json.NewEncoder(e.Stdout).Encode(map[string]check.Summary{"summary": s})
+// printSummary prints the summary, and what is in the index, if one was written.
+func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) error {
+	var written *indexWritten
+	if index != nil {
+		written = index.written
 	}
-	_, err := fmt.Fprintf(e.Stdout, "%d objects, %d revisions, %d transactions, %d blobs; last transaction %s\n%d files read: %d damaged, %d warnings, %d notes\n",
+	if o.json {
+		return json.NewEncoder(e.Stdout).Encode(struct {
+			Summary check.Summary `json:"summary"`
+			Refs    *indexWritten `json:"refs,omitempty"`
+		}{s, written})
+	}
+	w := &printer{w: e.Stdout}
+	w.printf("%d objects, %d revisions, %d transactions, %d blobs; last transaction %s\n%d files read: %d damaged, %d warnings, %d notes\n",
 		s.Objects, s.Revisions, s.Transactions, s.Blobs, s.LastTID, s.Files, s.Damage, s.Warnings, s.Notes)
-	return err
+	if written != nil {
+		w.printf("%s\n", written)
+	}
+	return w.err
 }
 
 // stand makes sure that what is read does not change meanwhile. A storage that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,13 +16,16 @@ import (
 
 // newDemoWriter is the process that demo starts and kills.
 func newDemoWriter(e *env) *cobra.Command {
-	return &cobra.Command{
+	var pause time.Duration
+	c := &cobra.Command{
 		Use:    "demo-writer HOME",
 		Short:  "Write to a storage until killed (a part of demo)",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
-		RunE:   func(c *cobra.Command, args []string) error { return writeForDemo(c.Context(), e, args[0]) },
+		RunE:   func(c *cobra.Command, args []string) error { return writeForDemo(c.Context(), e, args[0], pause) },
 	}
+	c.Flags().DurationVar(&pause, "pause", 0, "time between two transactions")
+	return c
 }
 
 // blobEvery is how many transactions of the demo come to one with a blob.
@@ -29,7 +33,7 @@ const blobEvery = 10
 
 // writeForDemo commits until ctx ends, and prints the tid of each transaction
 // once it is acknowledged.
-func writeForDemo(ctx context.Context, e *env, home string) (err error) {
+func writeForDemo(ctx context.Context, e *env, home string, pause time.Duration) (err error) {
 	s, err := dirstorage.Open(ctx, home, dirstorage.Options{Logger: e.logger()})
 	if err != nil {
 		return err
@@ -47,6 +51,7 @@ func writeForDemo(ctx context.Context, e *env, home string) (err error) {
 		if _, err := fmt.Fprintln(e.Stdout, serial); err != nil {
 			return err
 		}
+		time.Sleep(pause)
 	}
 	return nil
 }

@@ -143,6 +143,9 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 	}
 	var r dirstorage.PackResult
 	if err := o.maintain(ctx, e, "pack", p, &r); err != nil {
+		if hasRemoved(r) && !o.dryRun {
+			err = errors.Join(err, o.say(e, r, "ended while it packed"))
+		}
 		if ctx.Err() != nil {
 			return hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
 		}
@@ -151,15 +154,21 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 		}
 		return err
 	}
-	if o.json {
-		err = e.printJSON(r)
-	} else {
-		err = o.print(e, r)
-	}
-	if err == nil && r.Broken > 0 {
+	if err = o.say(e, r, "packed"); err == nil && r.Broken > 0 {
 		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s objects cannot be read", human.Count(r.Broken)), "dirstorage check %s says what is wrong with them", o.home)}
 	}
 	return err
+}
+
+// hasRemoved reports whether a pack has removed something.
+func hasRemoved(r dirstorage.PackResult) bool { return r.Objects+r.Revisions+r.Transactions > 0 }
+
+// say prints what a pack did, after the word for that.
+func (o *packCommand) say(e *env, r dirstorage.PackResult, did string) error {
+	if o.json {
+		return e.printJSON(r)
+	}
+	return o.print(e, r, did)
 }
 
 // isBroken reports whether a pack has ended because of an object that cannot be
@@ -173,7 +182,8 @@ func isBroken(err error) bool {
 }
 
 // maintain has a running storage do something, or opens the one that does not
-// run, and shows how far it has come.
+// run, and shows how far it has come. With an error result is what was done until
+// then, as far as that is known.
 func (o *packCommand) maintain(ctx context.Context, e *env, op string, arguments, result any) error {
 	var b []byte
 	running, err := control.Dial(ctx, o.home)
@@ -186,10 +196,10 @@ func (o *packCommand) maintain(ctx context.Context, e *env, op string, arguments
 	case errors.Is(err, control.ErrNotRunning):
 		b, err = o.here(ctx, e, op, arguments)
 	}
-	if err != nil {
-		return err
+	if len(b) > 0 {
+		err = errors.Join(err, json.Unmarshal(b, result))
 	}
-	return json.Unmarshal(b, result)
+	return err
 }
 
 // here does it in this process.
@@ -203,7 +213,7 @@ func (o *packCommand) here(ctx context.Context, e *env, op string, arguments any
 		return nil, err
 	}
 	stop := o.watch(ctx, e, func(context.Context) (dirstorage.PackProgress, error) { return s.PackProgress(), nil })
-	b, err := s.Maintain(ctx, op, text)
+	b, err := s.Maintenance(ctx, op, text)
 	stop()
 	// Also after a stop: what came before is closed cleanly.
 	ctx = context.WithoutCancel(ctx)
@@ -261,7 +271,7 @@ func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.C
 	return func() { cancel(); <-ended }
 }
 
-func (o *packCommand) print(e *env, r dirstorage.PackResult) error {
+func (o *packCommand) print(e *env, r dirstorage.PackResult, did string) error {
 	w := &printer{w: e.Stdout}
 	if r.Threshold == 0 {
 		w.printf("%s: there is nothing to pack: it has no transaction, or no root object\n", o.home)
@@ -271,7 +281,7 @@ func (o *packCommand) print(e *env, r dirstorage.PackResult) error {
 	if o.dryRun {
 		verb = "would remove"
 	}
-	w.printf("packed to %s", formatLast(r.Threshold))
+	w.printf("%s to %s", did, formatLast(r.Threshold))
 	if o.dryRun {
 		w.printf(" (not really)")
 	}
@@ -293,7 +303,7 @@ func (o *packCommand) print(e *env, r dirstorage.PackResult) error {
 	if r.Purged > 0 {
 		w.printf("removed for good: %s files that earlier packs had put aside\n", human.Count(r.Purged))
 	}
-	if r.Stamp != 0 && !o.dryRun && r.Revisions+r.Transactions > 0 {
+	if r.Stamp != 0 && !o.dryRun && hasRemoved(r) {
 		w.printf("what was removed comes back with: dirstorage pack --undelete %d %s\n", r.Stamp, o.home)
 	}
 	for _, b := range r.BrokenList {
@@ -313,6 +323,9 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 	}
 	var r dirstorage.UndeleteResult
 	if err := o.maintain(ctx, e, "undelete", map[string]int64{"stamp": stamp}, &r); err != nil {
+		if r != (dirstorage.UndeleteResult{}) {
+			err = errors.Join(err, o.sayBroughtBack(e, r))
+		}
 		return err
 	}
 	if r == (dirstorage.UndeleteResult{}) {
@@ -322,6 +335,10 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 		}
 		return err
 	}
+	return o.sayBroughtBack(e, r)
+}
+
+func (o *packCommand) sayBroughtBack(e *env, r dirstorage.UndeleteResult) error {
 	if o.json {
 		return e.printJSON(r)
 	}

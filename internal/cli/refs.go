@@ -408,14 +408,8 @@ func (o *refsCommand) write(ctx context.Context, e *env, home vfs.FS) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := home.Mkdir("misc"); err != nil && !errors.Is(err, fs.ErrExist) { // a copy of config and A
-		return err
-	}
 	tid := s.LastTransaction()
-	w, err := refindex.New(home, "misc", tid, indexMemory)
-	if errors.Is(err, vfs.ErrLocked) {
-		err = hint(err, "somebody else writes it just now: wait for that")
-	}
+	w, err := newIndex(home, tid)
 	if err != nil {
 		return err
 	}

@@ -44,12 +44,7 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 
 func startServe(t *testing.T, args ...string) *serverProcess {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &serverProcess{t: t, cmd: exec.Command(self, append([]string{"serve"}, args...)...)}
-	s.cmd.Env = append(os.Environ(), asProgram+"=1")
+	s := &serverProcess{t: t, cmd: program(t, append([]string{"serve"}, args...)...)}
 	s.cmd.Stdout, s.cmd.Stderr = lockedWriter{&s.mu, &s.out}, lockedWriter{&s.mu, &s.log}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // ErrNotRunning is returned by Dial when no storage listens at that HOME.
@@ -51,7 +52,13 @@ func Dial(ctx context.Context, home string) (*Client, error) {
 }
 
 // Close ends the conversation, and with it a snapshot that was entered with hold.
-func (c *Client) Close() error { return c.conn.Close() }
+// It does nothing if the conversation is over.
+func (c *Client) Close() error {
+	if err := c.conn.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // Enter puts the storage into snapshot mode under a code. With hold, the
 // storage leaves it by itself when this conversation ends.
@@ -77,22 +84,50 @@ func (c *Client) Status(ctx context.Context) ([]byte, error) {
 	return c.call(ctx, request{Op: "status"})
 }
 
-// Maintain asks for an operation of Storage.Maintain, whose arguments and result
-// are JSON. When ctx ends, or the conversation, the storage gives it up.
+// lastWords is how long Maintain waits for the storage to give up what it does.
+const lastWords = time.Minute
+
+// Maintain asks for an operation of Storage.Maintenance, whose arguments and
+// result are JSON. When ctx ends, or the conversation, the storage gives it up.
+// Then, and with a *RefusedError, the result is what was done until then, nil if
+// the storage does not say. After the end of ctx the conversation is over.
 func (c *Client) Maintain(ctx context.Context, op string, arguments any) ([]byte, error) {
 	b, err := json.Marshal(arguments)
 	if err != nil {
 		return nil, err
 	}
-	return c.call(ctx, request{Op: op, Arguments: b})
+	r, err := c.ask(ctx, request{Op: op, Arguments: b}, c.hangUp)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return r.Result, err
+}
+
+// hangUp makes the storage give up what it was asked for, and still listens for
+// its answer, for a while.
+func (c *Client) hangUp() {
+	time.AfterFunc(lastWords, func() { c.conn.Close() })
+	if err := c.conn.(*net.UnixConn).CloseWrite(); err != nil {
+		c.conn.Close()
+	}
 }
 
 // call sends a request and waits for its answer. When ctx ends first, the
 // conversation is over: the storage gives up what it was asked for.
 func (c *Client) call(ctx context.Context, q request) ([]byte, error) {
+	r, err := c.ask(ctx, q, func() { c.conn.Close() })
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return r.Result, err
+}
+
+// ask sends a request and waits for its answer. When ctx ends first, it calls end,
+// which has to end the waiting.
+func (c *Client) ask(ctx context.Context, q request, end func()) (r response, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
+	stop := context.AfterFunc(ctx, end)
 	defer stop()
 	line, err := json.Marshal(q)
 	if err == nil {
@@ -102,18 +137,14 @@ func (c *Client) call(ctx context.Context, q request) ([]byte, error) {
 	if err == nil {
 		answer, err = c.in.ReadBytes('\n')
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	if err == nil {
+		err = json.Unmarshal(answer, &r)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("talk to the running storage: %w", err)
+	switch {
+	case err != nil:
+		return response{}, fmt.Errorf("talk to the running storage: %w", err)
+	case !r.OK:
+		return r, &RefusedError{Reason: r.Error}
 	}
-	var r response
-	if err := json.Unmarshal(answer, &r); err != nil {
-		return nil, fmt.Errorf("talk to the running storage: %w", err)
-	}
-	if !r.OK {
-		return nil, &RefusedError{Reason: r.Error}
-	}
-	return r.Result, nil
+	return r, nil
 }

@@ -65,11 +65,18 @@ func (f *fake) LeaveSnapshot(_ context.Context, code string) error {
 
 func (f *fake) Flush(context.Context) error { f.note("flush"); return nil }
 func (f *fake) AbandonSnapshot(code string) { f.note("abandon " + code) }
-func (f *fake) Maintain(_ context.Context, op string, arguments []byte) ([]byte, error) {
-	if op != "echo" {
-		return nil, fmt.Errorf("unknown operation %q", op)
+func (f *fake) Maintenance(ctx context.Context, op string, arguments []byte) ([]byte, error) {
+	switch op {
+	case "echo":
+		return arguments, nil
+	case "fail":
+		return arguments, errors.New("as far as it went")
+	case "work":
+		f.note("work")
+		<-ctx.Done()
+		return arguments, ctx.Err()
 	}
-	return arguments, nil
+	return nil, fmt.Errorf("unknown operation %q", op)
 }
 
 func (f *fake) StatusJSON() ([]byte, error) { return json.Marshal(map[string]int{"pid": 7}) }
@@ -188,6 +195,54 @@ func TestToolThatGoesAwayGivesUpItsRequest(t *testing.T) {
 		t.Errorf("enter: %v", err)
 	}
 	eventually(t, f, "gave up a")
+}
+
+func TestOperationThatEndsEarlySaysHowFarItCame(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	home, s := serve(t, f)
+	dial := func() *Client {
+		t.Helper()
+		c, err := Dial(t.Context(), home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := dial()
+	b, err := c.Maintain(t.Context(), "fail", 5)
+	if refused, ok := errors.AsType[*RefusedError](err); !ok || refused.Reason != "as far as it went" || string(b) != "5" {
+		t.Errorf("one that failed: %s, %v", b, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		b, err := c.Maintain(ctx, "work", 6)
+		if !errors.Is(err, context.Canceled) || string(b) != "6" {
+			t.Errorf("one that was stopped: %s, %v", b, err)
+		}
+	})
+	eventually(t, f, "work")
+	cancel()
+	wait.Wait()
+	if err := errors.Join(c.Close(), c.Close()); err != nil {
+		t.Error(err)
+	}
+	if b, err := c.Maintain(t.Context(), "echo", 7); err == nil || b != nil {
+		t.Errorf("after the end of the conversation: %s, %v", b, err)
+	}
+	// A storage that ends may have no time to say it.
+	c, f.calls = dial(), nil
+	wait.Go(func() {
+		if b, err := c.Maintain(t.Context(), "work", 8); err == nil {
+			t.Errorf("of a storage that ended: %s", b)
+		}
+	})
+	eventually(t, f, "work")
+	if err := errors.Join(s.Close(), c.Close()); err != nil {
+		t.Error(err)
+	}
+	wait.Wait()
 }
 
 func TestNonsenseIsRefused(t *testing.T) {

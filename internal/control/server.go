@@ -30,15 +30,16 @@ type Storage interface {
 	AbandonSnapshot(code string)
 	// StatusJSON describes the storage as one JSON object.
 	StatusJSON() ([]byte, error)
-	// Maintain does an operation that this package does not know, which takes long.
-	Maintain(ctx context.Context, op string, arguments []byte) (result []byte, err error)
+	// Maintenance does an operation that this package does not know, which takes
+	// long. With an error the result, if any, is what was done until then.
+	Maintenance(ctx context.Context, op string, arguments []byte) (result []byte, err error)
 }
 
 type request struct {
 	Op   string `json:"op"`
 	Code string `json:"code,omitempty"`
 	Hold bool   `json:"hold,omitempty"`
-	// Arguments of an operation of Storage.Maintain.
+	// Arguments of an operation of Storage.Maintenance.
 	Arguments json.RawMessage `json:"arguments,omitempty"`
 }
 
@@ -134,7 +135,8 @@ func (s *Server) converse(c net.Conn) {
 			s.storage.AbandonSnapshot(held)
 		}
 	}()
-	// A tool that goes away while its request is worked on cancels the request.
+	// A tool that goes away while its request is worked on cancels the request. So
+	// does one that only stops writing, and that one still gets the answer.
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	lines := make(chan []byte)
@@ -186,10 +188,10 @@ func (s *Server) answer(ctx context.Context, q request) response {
 	case "status":
 		result, err = s.storage.StatusJSON()
 	default:
-		result, err = s.storage.Maintain(ctx, q.Op, q.Arguments)
+		result, err = s.storage.Maintenance(ctx, q.Op, q.Arguments)
 	}
 	if err != nil {
-		return response{Error: err.Error()}
+		return response{Error: err.Error(), Result: result}
 	}
 	return response{OK: true, Result: result}
 }
