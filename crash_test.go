@@ -79,7 +79,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	var cases []crashCase
 	every := 1
 	if testing.Short() || raceDetector {
-		every = 5
+		every = 16
 	}
 	for i := range rounds(t, 1) {
 		seed := uint64(i) * 100
@@ -104,7 +104,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 				t.Fatalf("only %d transactions of %d steps", len(sc.m.acked), c.steps)
 			}
 			ops := f.Ops()
-			for n := 1; n <= ops; n += c.every {
+			for n := 1 + int(c.seed*5)%c.every; n <= ops; n += c.every { // other ones with each seed
 				c.crash(t, n)
 				if t.Failed() {
 					return

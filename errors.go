@@ -93,7 +93,7 @@ func diskFull(err error) bool {
 
 // withDiskFull makes an error that says that there is no room match ErrDiskFull.
 func withDiskFull(err error) error {
-	if diskFull(err) {
+	if diskFull(err) && !errors.Is(err, ErrDiskFull) {
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
 	return err

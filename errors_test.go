@@ -30,7 +30,7 @@ func TestErrorAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	every := 1
 	if testing.Short() || raceDetector {
-		every = 7
+		every = 14
 	}
 	for i := range rounds(t, 1) {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
@@ -39,7 +39,7 @@ func TestErrorAtEveryOperation(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %v seed %d", class, cause, seed), func(t *testing.T) {
 					t.Parallel()
 					ops := errorCase{class, seed, cause}.run(t, 0)
-					for n := 1; n <= ops && !t.Failed(); n += every {
+					for n := 1 + len(class+Class(cause.Error()))%every; n <= ops && !t.Failed(); n += every { // other ones in each case
 						errorCase{class, seed, cause}.run(t, n)
 					}
 				})
@@ -64,24 +64,12 @@ func (c errorCase) run(t *testing.T, n int) int {
 	}
 	f := errfs.New(disk, nil)
 	f.ShortWrites()
-	ops, failedAt := 0, ""
-	f.Decide(func(op errfs.Op) error {
-		if c.cause == syscall.ENOSPC && (!op.Changes() || op.Kind == "remove" || op.Kind == "touch" || strings.HasPrefix(op.Kind, "sync")) {
-			return nil
-		}
-		if op.Kind == "space" {
-			return nil
-		}
-		if ops++; ops == n {
-			failedAt = op.Kind + " " + op.Name
-			return c.cause
-		}
-		return nil
-	})
+	end := failAt(f, c.cause, n)
 	sc := &scenario{fs: f, o: scriptOptions(f), m: &model{}, rnd: rand.New(rand.NewPCG(c.seed, 0))}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := sc.run(ctx, 30)
+	ops, failedAt := end()
 	where := fmt.Sprintf("%v at operation %d (%s)", c.cause, n, failedAt)
 	if ctx.Err() != nil {
 		t.Fatalf("%s: hangs", where)
@@ -96,7 +84,6 @@ func (c errorCase) run(t *testing.T, n int) int {
 	if err != nil && !errors.Is(err, c.cause) && !errors.Is(err, zodb.ErrReadOnly) && !errors.Is(err, ErrClosed) {
 		t.Errorf("%s: %v", where, err)
 	}
-	f.Decide(nil)
 	if err := sc.m.clone().verifySnapshot(ctx, f, crashfs.New(0), sc.o); err != nil {
 		t.Errorf("%s: %v", where, err)
 	}
@@ -106,13 +93,36 @@ func (c errorCase) run(t *testing.T, n int) int {
 	return ops
 }
 
+// failAt lets the n-th operation fail: of those that take space (ENOSPC), or of all
+// (EIO); 0: none. With end no more fail; it returns how many there were, and which failed.
+func failAt(f *errfs.FS, cause error, n int) (end func() (ops int, failed string)) {
+	ops, failed := 0, ""
+	f.Decide(func(op errfs.Op) error {
+		if cause == syscall.ENOSPC && (!op.Changes() || op.Kind == "remove" || op.Kind == "touch" || strings.HasPrefix(op.Kind, "sync")) {
+			return nil
+		}
+		if op.Kind == "space" {
+			return nil
+		}
+		if ops++; ops == n {
+			failed = op.Kind + " " + op.Name
+			return cause
+		}
+		return nil
+	})
+	return func() (int, string) {
+		f.Decide(nil)
+		return ops, failed
+	}
+}
+
 // full is an error hook that says ENOSPC while on is set, for operations that take space.
 type full struct{ f *errfs.FS }
 
 func (d full) set(match func(errfs.Op) bool) {
 	d.f.Decide(func(op errfs.Op) error {
 		switch op.Kind {
-		case "create", "write", "allocate", "mkdir", "link":
+		case "create", "write", "allocate", "mkdir", "link", "rename":
 			if match(op) {
 				return syscall.ENOSPC
 			}

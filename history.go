@@ -65,19 +65,22 @@ func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.
 			t, err := s.Transaction(ctx, tid)
 			if errors.Is(err, zodb.ErrNotFound) && newer != 0 && s.packedAway(tid) {
 				// It may just have been packed, and older ones stay.
-				if older := s.olderThan(ctx, newer); older != tid {
-					tid = older
-					continue
+				older, err := s.olderThan(ctx, newer)
+				if err != nil {
+					yield(nil, err)
 				}
-				return
+				if err != nil || older == tid {
+					return
+				}
+				tid = older
+				continue
 			}
 			if errors.Is(err, zodb.ErrNotFound) && newer != 0 {
 				err = &zodb.CorruptError{Path: s.tree.Path("A", layout.Transaction(tid)), TID: tid,
 					Reason: fmt.Sprintf("transaction %s names it as the one before, and it is missing although it was not packed away", newer)}
 			}
-			if err == nil && t.Previous >= t.TID {
-				err = &zodb.CorruptError{Path: s.tree.Path("A", layout.Transaction(tid)), TID: tid,
-					Reason: fmt.Sprintf("history does not go backwards: the transaction before it is %s", t.Previous)}
+			if err == nil {
+				err = s.goesBack(t)
 			}
 			if !yield(t, err) || err != nil {
 				return
@@ -87,22 +90,49 @@ func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.
 	}
 }
 
+// goesBack returns an error if a transaction names one as the one before that is not.
+func (s *Storage) goesBack(t *zodb.Transaction) error {
+	if t.Previous < t.TID {
+		return nil
+	}
+	return &zodb.CorruptError{Path: s.tree.Path("A", layout.Transaction(t.TID)), TID: t.TID,
+		Reason: fmt.Sprintf("history does not go backwards: the transaction before it is %s", t.Previous)}
+}
+
 // olderThan returns the transaction before one as the chain is now, from which that
-// one may be missing; 0 if there is none.
-func (s *Storage) olderThan(ctx context.Context, tid zodb.TID) zodb.TID {
+// one may be missing; 0 if there is none. A pack removes the newer of two before the
+// older, so one that is there and names one that is gone is the last that stays.
+func (s *Storage) olderThan(ctx context.Context, tid zodb.TID) (zodb.TID, error) {
 	t, err := s.Transaction(ctx, tid)
 	if err == nil {
-		return t.Previous
+		return t.Previous, nil
 	}
-	for at := s.LastTransaction(); at != 0; at = t.Previous {
-		if at < tid {
-			return at
+	newer, at := zodb.TID(0), s.LastTransaction()
+	for at >= tid {
+		if err := ctx.Err(); err != nil {
+			return 0, err
 		}
-		if t, err = s.Transaction(ctx, at); err != nil || ctx.Err() != nil {
-			break
+		t, err := s.Transaction(ctx, at)
+		if err == nil {
+			err = s.goesBack(t)
 		}
+		switch {
+		case err == nil:
+			newer, at = at, t.Previous
+			continue
+		case !errors.Is(err, zodb.ErrNotFound) || newer == 0:
+			return 0, err
+		}
+		t, err = s.Transaction(ctx, newer)
+		switch {
+		case err == nil && t.Previous == at:
+			return 0, nil
+		case err != nil && !errors.Is(err, zodb.ErrNotFound):
+			return 0, err
+		}
+		newer, at = 0, s.LastTransaction() // it was packed this moment
 	}
-	return 0
+	return at, nil
 }
 
 // blockSize is how many transactions [Storage.Transactions] turns round at once.
@@ -152,8 +182,8 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]*zodb.Transaction, error) {
 	var block []*zodb.Transaction
 	if _, err := s.Transaction(ctx, newest); errors.Is(err, zodb.ErrNotFound) && s.packedAway(newest) {
-		if newest = s.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
-			return nil, nil
+		if newest, err = s.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
+			return nil, err
 		}
 	}
 	for t, err := range s.TransactionsBackward(ctx, newest) {

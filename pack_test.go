@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -737,6 +738,47 @@ func TestIterationGoesOnDuringPacks(t *testing.T) {
 	doPack(t, s, PackOptions{Time: last.Time()})
 	close(stop)
 	wait.Wait()
+}
+
+// TestIterationInWhatIsRemovedFindsWhatStays stands at the third of five
+// transactions that go, goes on as soon as the one before it is gone, and has to
+// come to the one that stays.
+func TestIterationInWhatIsRemovedFindsWhatStays(t *testing.T) {
+	t.Parallel()
+	p := &pausing{}
+	s := pausingStorage(t, p)
+	oid := newOIDs(t, s, 1)[0]
+	stays := commit(t, s, change{oid: oid, data: rec("stays")})
+	var gone []zodb.TID
+	for i := range 5 {
+		gone = append(gone, commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i))}))
+	}
+	commit(t, s, change{oid: 0, data: rec("root", oid)})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next, stop := iter.Pull2(s.TransactionsBackward(t.Context(), 0))
+	defer stop()
+	for {
+		if txn, err, ok := next(); err != nil || !ok {
+			t.Fatal(err)
+		} else if txn.TID == gone[2] {
+			break
+		}
+	}
+	met := false
+	p.removed = func(string) {
+		if _, err := p.FS.Stat(s.tree.Path("A", layout.Transaction(gone[1]))); err != nil && !met {
+			met = true
+			if txn, err, ok := next(); err != nil || !ok || txn.TID != stays {
+				t.Errorf("after %s comes %+v, %v; want %s", gone[2], txn, err, stays)
+			}
+		}
+	}
+	doPack(t, s, PackOptions{})
+	if !met {
+		t.Error("the pack did not remove what it should")
+	}
 }
 
 // TestPackCanBeStopped ends a pack in the middle of the removing; what is left is

@@ -503,7 +503,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	every := 4
 	switch {
 	case testing.Short() || raceDetector:
-		every = 40
+		every = 80
 	case os.Getenv("DIRSTORAGE_ROUNDS") != "":
 		every = 1
 	}
@@ -539,7 +539,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 				t.Fatalf("only %d packs", m.packs)
 			}
 			ops := f.Ops()
-			for n := 1; n <= ops; n += every {
+			for n := 1 + int(c.seed*11)%every; n <= ops; n += every { // other ones with each seed
 				f, m, err := begin(n)
 				if err == nil {
 					continue

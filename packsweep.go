@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"slices"
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -124,7 +123,9 @@ func (w *sweep) stamp() int64 {
 }
 
 // run does everything, and removes the plan.
-func (w *sweep) run(ctx context.Context) error {
+func (w *sweep) run(ctx context.Context) error { return withDiskFull(w.steps(ctx)) }
+
+func (w *sweep) steps(ctx context.Context) error {
 	if err := w.s.inWorker(ctx, w.markPacked); err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (w *sweep) markPacked() (bool, error) {
 	}
 	b := w.s.tree.NewBatch(tree.A, 1)
 	if err := b.Replace(layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
-		return false, withDiskFull(err)
+		return false, err
 	}
 	if err := b.Sync(); err != nil {
 		return false, err
@@ -338,11 +339,9 @@ func (c *chainSweep) look() error {
 		return err
 	}
 	c.p.done.Add(1)
-	stays := false
-	if !c.h.Undoable {
-		if stays, err = c.s.hasRevisions(t); err != nil {
-			return err
-		}
+	stays, err := c.stays(t)
+	if err != nil {
+		return err
 	}
 	c.next = t.Previous
 	if !stays {
@@ -363,6 +362,14 @@ func (c *chainSweep) pass(previous zodb.TID) {
 	c.links = append(c.links, link{c.kept, previous})
 	c.gone = append(c.gone, c.run...)
 	c.run = c.run[:0]
+}
+
+// stays reports whether a transaction stays that is older than the pack time.
+func (w *sweep) stays(t *record.Transaction) (bool, error) {
+	if w.h.Undoable {
+		return false, nil
+	}
+	return w.s.hasRevisions(t)
 }
 
 // hasRevisions reports whether something is left in A of what a transaction wrote.
@@ -392,26 +399,29 @@ func (s *Storage) relink(links []link) error {
 		if err != nil {
 			return err
 		}
+		if t.Previous == l.previous {
+			continue
+		}
 		t.Previous = l.previous
 		b, err := t.Append(nil, record.HasMD5(data))
 		if err != nil {
 			return err
 		}
 		if err := batch.Replace(layout.Transaction(l.tid), b); err != nil {
-			return withDiskFull(err)
+			return err
 		}
 	}
 	return batch.Sync()
 }
 
-// remove removes transactions.
+// remove removes transactions, those of the chain the newest first: see [Storage.olderThan].
 func (w *sweep) remove(tids []zodb.TID) error {
 	if len(tids) == 0 {
 		return nil
 	}
 	r := w.s.tree.NewRemoval(w.stamp())
 	var n Counts
-	for _, tid := range slices.Backward(tids) {
+	for _, tid := range tids {
 		size, removed, err := r.Remove(layout.Transaction(tid))
 		if err != nil {
 			return err
@@ -427,8 +437,8 @@ func (w *sweep) remove(tids []zodb.TID) error {
 	return w.removed(n)
 }
 
-// strays removes transactions of which nothing is left, whether something leads
-// to them or not.
+// strays removes the transactions that do not stay, whether something leads to them
+// or not.
 func (w *sweep) strays(ctx context.Context) error {
 	var werr error
 	next, stop := iter.Pull(func(yield func(zodb.TID) bool) {
@@ -458,11 +468,11 @@ func (w *sweep) strays(ctx context.Context) error {
 			if err != nil {
 				return false, err
 			}
-			has, err := w.s.hasRevisions(t)
+			stays, err := w.stays(t)
 			if err != nil {
 				return false, err
 			}
-			if !has {
+			if !stays {
 				tids = append(tids, tid)
 			}
 		}

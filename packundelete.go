@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -43,7 +44,7 @@ func (s *Storage) Undelete(ctx context.Context, stamp int64) (UndeleteResult, er
 	defer stop()
 	u := &undelete{s: s, p: p, stamp: stamp, stamps: make(map[int64]struct{})}
 	if err := u.run(ctx); err != nil {
-		return u.result, fmt.Errorf("undelete: %w", err)
+		return u.result, fmt.Errorf("undelete: %w", withDiskFull(err))
 	}
 	s.log.Info("undeleted", "objects", u.result.Objects, "revisions", u.result.Revisions, "transactions", u.result.Transactions, "skipped", u.result.Skipped)
 	return u.result, nil
@@ -55,7 +56,7 @@ type undelete struct {
 	p      *packProgress
 	stamp  int64
 	stamps map[int64]struct{} // that were seen
-	tids   []zodb.TID         // transactions that came back
+	tids   []zodb.TID         // all transactions that are there
 	result UndeleteResult
 }
 
@@ -77,8 +78,28 @@ func (u *undelete) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := u.list(ctx); err != nil {
+		return err
+	}
 	u.p.phase("linking transactions", int64(len(u.tids)))
 	return u.link(ctx)
+}
+
+// list finds out which transactions there are. That they came back by this call is
+// not asked: one before it may have been interrupted before it linked them.
+func (u *undelete) list(ctx context.Context) error {
+	for name, err := range vfs.Walk(u.s.fs, "A") {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if n, ok := u.s.tree.Format().Parse(name[2:]); ok && n.Kind == layout.KindTransaction {
+			u.tids = append(u.tids, n.TID)
+		}
+	}
+	return nil
 }
 
 // deletedFile is a file that a pack put aside.
@@ -148,7 +169,6 @@ func (u *undelete) file(b *tree.Batch, f deletedFile, n *Counts) error {
 	case layout.KindTransaction:
 		u.result.Transactions++
 		n.Transactions++
-		u.tids = append(u.tids, f.name.TID)
 	case layout.KindBlob:
 		u.result.Blobs++
 		n.BlobBytes += info.Size
@@ -169,8 +189,8 @@ func (u *undelete) count(n Counts) error {
 	return s.saveCounts(counts, flushed)
 }
 
-// link puts the transactions that came back into the chain again: it goes from
-// the newest to the oldest, taking from the chain or from them, whichever is later.
+// link puts the transactions that are not in the chain into it again: it goes from
+// the newest to the oldest, taking from the chain or from all, whichever is later.
 func (u *undelete) link(ctx context.Context) error {
 	s := u.s
 	slices.Sort(u.tids)

@@ -234,7 +234,11 @@ func TestNothingBelowAChangesDuringASnapshot(t *testing.T) {
 			home := newHome(t, CreateOptions{Format: format, Set: map[string]string{"journal.flush_transaction_threshold": "20"}})
 			s := open(t, home, Options{})
 			startTraffic(t, s, 4, 100, 5000)
-			for range 3 {
+			snapshots := 3
+			if raceDetector {
+				snapshots = 1
+			}
+			for range snapshots {
 				withSnapshot(t, s, func() {
 					// Until the writers have filled two batches, and these were flushed.
 					enough := filepath.Join(t.TempDir(), "enough")
@@ -275,9 +279,12 @@ func TestHandMadeCopiesAreWhatTheyShouldBe(t *testing.T) {
 	stamp := func(i int) string { return filepath.Join(dir, fmt.Sprint("stamp", i)) }
 	at := func(base, kind string, i int) string { return filepath.Join(base, fmt.Sprint(kind, i)) }
 
-	const rounds = 10
+	rounds := 10
+	if raceDetector {
+		rounds = 6
+	}
 	for i := range rounds {
-		if i == 5 {
+		if i == rounds/2 {
 			offset.Store(int64(-time.Hour))
 		}
 		// The administrator notes the time first, by the clock of the machine.

@@ -2,6 +2,9 @@ package dirstorage
 
 import (
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/zodb"
@@ -117,5 +120,89 @@ func TestUndoOfACreationIsRefusedWhileSomethingRefersToIt(t *testing.T) {
 	}
 	if _, err := s.Load(t.Context(), 1); !errors.Is(err, zodb.ErrNotFound) {
 		t.Errorf("object 1: %v", err)
+	}
+}
+
+func TestUndoOfACreationAndOfThatUndo(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, Options{})
+	commit(t, s, change{oid: 0, data: rec("root")})
+	t2 := commit(t, s, change{oid: 1, data: rec("child"), blob: "content"}, change{oid: 0, data: rec("root", 1)})
+	t3, err := undo(t, s, t2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(t.Context(), 1); !errors.Is(err, zodb.ErrNotFound) || load(t, s, 0) != string(rec("root")) {
+		t.Errorf("after the undo: object 1: %v", err)
+	}
+	t4, err := undo(t, s, t3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if load(t, s, 1) != string(rec("child")) || load(t, s, 0) != string(rec("root", 1)) || readBlob(t, s, 1, t4) != "content" {
+		t.Error("the undo of the undo did not create it again")
+	}
+}
+
+// undoLog returns for each transaction why it cannot be undone; "" if it can.
+func undoLog(t *testing.T, s *Storage) map[zodb.TID]string {
+	t.Helper()
+	log := make(map[zodb.TID]string)
+	for e, err := range s.UndoLog(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Undoable != (e.Reason == "") {
+			t.Errorf("transaction %s: undoable %t, and the reason is %q", e.TID, e.Undoable, e.Reason)
+		}
+		log[e.TID] = e.Reason
+	}
+	return log
+}
+
+// TestUndoLogAndHistorySurviveAPackAsFarAsItKeepsThem packs between the second and
+// the third revision of an object.
+func TestUndoLogAndHistorySurviveAPackAsFarAsItKeepsThem(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"detailed", "undoable"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			s := packStorage(t, Options{}, "storage.keep_policy="+policy)
+			first := commit(t, s, change{oid: 0, data: rec("first", 1)}, change{oid: 1, data: rec("stays")})
+			second := commit(t, s, change{oid: 0, data: rec("second", 1)})
+			third := commit(t, s, change{oid: 0, data: rec("third", 1)})
+			fourth := commit(t, s, change{oid: 0, data: rec("fourth", 1)})
+			for tid, reason := range undoLog(t, s) {
+				if reason != "" {
+					t.Errorf("before the pack: %s: %s", tid, reason)
+				}
+			}
+			doPack(t, s, PackOptions{Time: (second + 1).Time()})
+			history, err := s.History(t.Context(), 0, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []zodb.TID
+			for _, h := range history {
+				got = append(got, h.TID)
+			}
+			if want := []zodb.TID{fourth, third, second}; !slices.Equal(got, want) {
+				t.Errorf("history %v, want %v", got, want)
+			}
+			want := map[zodb.TID]string{fourth: "", third: ""}
+			if policy == "detailed" {
+				want[second] = "the revision before, of object 0000000000000000, was packed away"
+				want[first] = "the revision of object 0000000000000000 was packed away"
+			}
+			if log := undoLog(t, s); !maps.Equal(log, want) {
+				t.Errorf("undo log %v, want %v", log, want)
+			}
+			if _, err := undo(t, s, fourth, third); err != nil || load(t, s, 0) != string(rec("second", 1)) {
+				t.Errorf("undo of what came later: %v", err)
+			}
+			if _, err := undo(t, s, second); !errors.Is(err, zodb.ErrUndo) || !strings.Contains(err.Error(), "packed away") {
+				t.Errorf("undo of what was packed: %v", err)
+			}
+		})
 	}
 }

@@ -7,6 +7,6 @@
 // file is touched, so that a pack that was interrupted can go on.
 //
 // Memory: a Marker has three bit sets over the oids, and a work list of at most
-// 8 MB; the engine has four more bit sets. For 10 million objects that were
-// numbered one after the other these are some 15 MB.
+// 8 MiB; the engine has four more bit sets. For 10 million objects that were
+// numbered one after the other these are some 17 MB.
 package pack

@@ -51,10 +51,10 @@ type MarkOptions struct {
 	References bool
 	// SkipBroken keeps objects that cannot be read as they are and goes on.
 	SkipBroken bool
-	// MemoryLimit is how many bytes each of the two bit sets may take.
+	// MemoryLimit is how many bytes each of the three bit sets may take.
 	MemoryLimit int64
 	// Pending is how many oids the work list holds; what does not fit is found again by
-	// comparing the sets. 0 = 1,048,576, which are 8 MB.
+	// comparing the sets. 0 = DefaultPending.
 	Pending int
 	// Workers is how many objects are read at a time.
 	Workers int
@@ -65,6 +65,9 @@ type MarkOptions struct {
 	Reference func(from, to zodb.OID) error
 	Broken    func(*BrokenError)
 }
+
+// DefaultPending is how many oids the work list of a Marker holds: 8 MiB of them.
+const DefaultPending = 1 << 20
 
 // Marker finds out what can be reached. Add may be called at any time and
 // concurrently, Run by one goroutine at a time.
@@ -87,7 +90,7 @@ type Marker struct {
 func NewMarker(o MarkOptions) *Marker {
 	o.Workers = max(1, o.Workers)
 	if o.Pending == 0 {
-		o.Pending = 1 << 20
+		o.Pending = DefaultPending
 	}
 	return &Marker{o: o, reached: oidset.New(o.MemoryLimit), done: oidset.New(o.MemoryLimit), deleted: oidset.New(o.MemoryLimit)}
 }
@@ -355,12 +358,17 @@ func (v *visitor) follow(o *record.Object, current bool) error {
 const entryTIDs = 4096
 
 // victims reports the revisions from one back to the oldest that is there. Where
-// one cannot be read, it and what is before it are left alone.
+// one is damaged, it and what is before it are left alone. If one cannot be read for
+// another reason all are: it may be readable next time, and then nothing would lead
+// from what stays to what is before it.
 func (v *visitor) victims(ctx context.Context, oid zodb.OID, tid zodb.TID) error {
 	tids, err := Chain(ctx, v.m.o.Source, oid, tid, v.tids[:0])
 	v.tids = tids
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err != nil && !errors.Is(err, zodb.ErrCorrupt) {
+		return nil
 	}
 	slices.Reverse(tids)
 	for part := range slices.Chunk(tids, entryTIDs) {
@@ -386,7 +394,7 @@ func Chain(ctx context.Context, s Source, oid zodb.OID, tid zodb.TID, dst []zodb
 			return dst, err
 		}
 		if o.Previous >= tid {
-			return dst, fmt.Errorf("object %s: revision %s names %s as the one before", oid, tid, o.Previous)
+			return dst, fmt.Errorf("object %s: revision %s names %s as the one before: %w", oid, tid, o.Previous, zodb.ErrCorrupt)
 		}
 		dst = append(dst, tid)
 		tid = o.Previous

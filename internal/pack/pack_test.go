@@ -308,3 +308,45 @@ func TestOIDsTooFarApartAreAnError(t *testing.T) {
 		t.Error("there is no limit")
 	}
 }
+
+// unreadable is a source of which one revision gives an error.
+type unreadable struct {
+	source
+	tid zodb.TID
+	err error
+}
+
+func (u unreadable) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (*record.Object, error) {
+	if tid == u.tid {
+		return nil, u.err
+	}
+	return u.source.Revision(ctx, oid, tid)
+}
+
+// TestNothingIsCutOffByWhatCannotBeReadNow: what is before a damaged revision is
+// lost to packs, and what is before one that the disk did not give must not be.
+func TestNothingIsCutOffByWhatCannotBeReadNow(t *testing.T) {
+	t.Parallel()
+	src := source{0: {
+		{OID: 0, Serial: 1, Data: recordOf()}, {OID: 0, Serial: 2, Previous: 1, Data: recordOf()},
+		{OID: 0, Serial: 3, Previous: 2, Data: recordOf()}, {OID: 0, Serial: 4, Previous: 3, Data: recordOf()},
+	}}
+	for _, tt := range []struct {
+		err  error
+		want []zodb.TID
+	}{
+		{&zodb.KeyError{OID: 0, TID: 2}, []zodb.TID{3}},
+		{&zodb.CorruptError{OID: 0, TID: 2}, []zodb.TID{3}},
+		{errors.New("input/output error"), nil},
+	} {
+		var victims []zodb.TID
+		m := NewMarker(MarkOptions{Source: unreadable{src, 2, tt.err}, Policy: Policy{Threshold: 9}, References: true, MemoryLimit: 1 << 20,
+			Victims: func(e Entry) error { victims = append(victims, e.TIDs...); return nil }})
+		if err := errors.Join(m.Add(0), m.Run(t.Context())); err != nil {
+			t.Errorf("%v: %v", tt.err, err)
+		}
+		if !slices.Equal(victims, tt.want) {
+			t.Errorf("%v: %v goes, want %v", tt.err, victims, tt.want)
+		}
+	}
+}
