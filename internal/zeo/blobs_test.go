@@ -106,7 +106,7 @@ func TestDamagedBlobIsNotSentAsAWhole(t *testing.T) {
 					}
 				}
 				write(damage(bytes.Clone(blob)))
-				for _, began := range []bool{true, false} { // the second time it is read before
+				for _, began := range []bool{name != "empty", false} { // the second time it is read before
 					c.told = nil
 					said := fmt.Sprint(c.fails(classSystem, "sendBlob", zodb.OID(1), tid))
 					if !strings.Contains(said, "0000000000000001") || !strings.Contains(said, filepath.Base(file)) {

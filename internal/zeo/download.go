@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"slices"
 	"sync"
 
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -34,38 +37,89 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 		if err := c.hub.suspects.verify(blob, oid, tid); err != nil {
 			return r.fail(err)
 		}
-		c.call("receiveBlobStart", oid, tid)
-		if err := c.sendPieces(ctx, blob, oid, tid); err != nil {
-			if errors.Is(err, zodb.ErrCorrupt) {
-				// It has not been told that this was all, so it does not take it for the blob.
-				c.hub.suspects.add(oid, tid)
-				return r.fail(err)
-			}
+		begun, err := c.sendPieces(ctx, blob, oid, tid)
+		switch {
+		case err == nil:
+			return r.answer(nil)
+		case !errors.Is(err, zodb.ErrCorrupt):
 			return err
+		case begun:
+			c.hub.suspects.add(oid, tid)
 		}
-		c.call("receiveBlobStop", oid, tid)
-		return r.answer(nil)
+		return r.fail(err)
 	})
 	return nil
 }
 
-// sendPieces sends what is in a blob. The outbox is written by its own goroutine,
-// while this one reads and compares the checksum.
-func (c *conn) sendPieces(ctx context.Context, blob io.Reader, oid zodb.OID, tid zodb.TID) error {
-	piece := make([]byte, blobPiece)
-	for {
-		n, err := io.ReadFull(blob, piece)
-		if err == io.EOF {
-			return nil
+// sendPieces sends what is in a blob. It reports whether the client was told that
+// the blob begins; that it ends he is told only if all of it is sound.
+func (c *conn) sendPieces(ctx context.Context, blob dirstorage.Blob, oid zodb.OID, tid zodb.TID) (begun bool, err error) {
+	begin := func() {
+		if !begun {
+			begun = true
+			c.call("receiveBlobStart", oid, tid)
 		}
-		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("read the blob of object %s at %s: %w", oid, tid, err)
+	}
+	for part, err := range readAhead(blob, int(min(blob.Size()+1, partBytes))) {
+		if err != nil {
+			return begun, fmt.Errorf("read the blob of object %s at %s: %w", oid, tid, err)
 		}
-		if err := c.put("receiveBlobChunk", oid, tid, piece[:n]); err != nil {
-			return err
+		begin()
+		for piece := range slices.Chunk(part, blobPiece) {
+			if err := c.put("receiveBlobChunk", oid, tid, piece); err != nil {
+				return begun, err
+			}
 		}
-		if err := c.out.room(ctx); err != nil {
-			return err
+		if err := c.out.stream(ctx); err != nil {
+			return begun, err
+		}
+	}
+	begin()
+	c.call("receiveBlobStop", oid, tid)
+	return begun, nil
+}
+
+// partBytes is how much of a blob is read and compared with its checksum while the
+// part before it is sent.
+const partBytes = 8 * blobPiece
+
+// readAhead yields parts of up to n bytes, each good until the next one; an error,
+// which is never io.EOF, is the last. While one is worked with another one is read.
+func readAhead(r io.Reader, n int) iter.Seq2[[]byte, error] {
+	type part struct {
+		b   []byte
+		err error
+	}
+	return func(yield func([]byte, error) bool) {
+		free, full := make(chan []byte, 2), make(chan part, 2)
+		free <- make([]byte, n)
+		free <- make([]byte, n)
+		go func() {
+			defer close(full)
+			for b := range free {
+				m, err := io.ReadFull(r, b)
+				ended := err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)
+				switch {
+				case err != nil && !ended:
+					full <- part{err: err}
+				case m > 0:
+					full <- part{b: b[:m]}
+				}
+				if err != nil {
+					return
+				}
+			}
+		}()
+		more := true
+		for p := range full {
+			if !more {
+				continue // the reader has to end before its file is closed
+			}
+			if more = yield(p.b, p.err); more {
+				free <- p.b[:cap(p.b)]
+			} else {
+				close(free)
+			}
 		}
 	}
 }

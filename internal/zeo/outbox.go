@@ -209,52 +209,33 @@ func (o *outbox) close(cause error) {
 }
 
 // stream sends what waits once that is a good deal, and waits until there is room for
-// more. It is for the reader of the connection.
+// another piece of a stream.
 func (o *outbox) stream(ctx context.Context) error {
 	for {
 		o.mu.Lock()
-		pending, idle, err := o.pending, !o.writing, o.failed
+		pending, err := o.pending, o.failed
+		if pending >= streamBytes && o.drained == nil {
+			o.drained = make(chan struct{})
+		}
+		drained := o.drained
+		idle := !o.writing
 		o.mu.Unlock()
 		if err != nil || pending < pieceBytes {
 			return err
 		}
-		if !idle {
-			return o.wait(ctx)
+		if idle {
+			if err := o.flush(); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := o.flush(); err != nil {
-			return err
+		if pending < streamBytes {
+			return nil
 		}
-	}
-}
-
-// room has the writer send what waits once that is a good deal, and waits until there is
-// room for another piece of a stream.
-func (o *outbox) room(ctx context.Context) error {
-	o.mu.Lock()
-	pending := o.pending
-	o.mu.Unlock()
-	if pending >= pieceBytes {
-		o.kick()
-	}
-	return o.wait(ctx)
-}
-
-// wait waits while much is pending.
-func (o *outbox) wait(ctx context.Context) error {
-	o.mu.Lock()
-	pending, err := o.pending, o.failed
-	if pending >= streamBytes && o.drained == nil {
-		o.drained = make(chan struct{})
-	}
-	drained := o.drained
-	o.mu.Unlock()
-	if err != nil || pending < streamBytes {
-		return err
-	}
-	select {
-	case <-drained:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
