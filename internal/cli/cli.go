@@ -114,6 +114,8 @@ func exitStatus(err error) int {
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// Who presses Ctrl-C again does not want to wait for a clean end.
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
 	e := &env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Getenv: os.Getenv,
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),

@@ -180,21 +180,7 @@ func TestServeDrainsAFinishAndCutsOffTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer idle.Close()
-	voted, err := zeoclient.Dial(ctx, zeoclient.Options{Address: address})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer voted.Close()
-	txn, err := voted.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
-	if err == nil {
-		err = txn.Store(0, 0, anyRecord)
-	}
-	if err == nil {
-		_, _, err = txn.Vote(ctx)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	txn := voted(t, address)
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -208,6 +194,53 @@ func TestServeDrainsAFinishAndCutsOffTheRest(t *testing.T) {
 	}
 	if err := s.cmd.Wait(); err != nil {
 		t.Errorf("ended by %v\n%s", err, s.log.String())
+	}
+}
+
+// voted returns a transaction that holds its locks.
+func voted(t *testing.T, address string) *zeoclient.Txn {
+	t.Helper()
+	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	txn, err := c.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
+	if err == nil {
+		err = txn.Store(0, 0, anyRecord)
+	}
+	if err == nil {
+		_, _, err = txn.Vote(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return txn
+}
+
+// TestSecondInterruptEndsAtOnce: the first one waits for a clean end.
+func TestSecondInterruptEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := startServe(t, "--listen", "127.0.0.1:0", "--drain-timeout", "1h", filepath.Join(t.TempDir(), "var"))
+	voted(t, s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`))
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	s.await(&s.log, "stopping (connections=1)")
+	ended := make(chan error, 1)
+	go func() { ended <- s.cmd.Wait() }()
+	again := time.NewTicker(50 * time.Millisecond) // it may not have come so far at the first
+	defer again.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if !killed(err) {
+				t.Errorf("ended by %v\n%s", err, s.log.String())
+			}
+			return
+		case <-again.C:
+			s.cmd.Process.Signal(os.Interrupt)
+		}
 	}
 }
 
