@@ -85,6 +85,11 @@ func (r *PackResult) add(n Counts) {
 	r.Bytes += n.Bytes
 }
 
+// removed reports whether something is gone of what there was before.
+func (r *PackResult) removed() bool {
+	return r.Objects+r.Revisions+r.Transactions+r.Blobs > 0
+}
+
 // packs is what a storage keeps about packing.
 type packs struct {
 	one      chan struct{} // one pack at a time: who has put something in may go
@@ -127,7 +132,7 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 	defer stop()
 	run := &packRun{s: s, o: o, p: p}
 	run.result.Threshold, err = run.run(ctx)
-	if !o.DryRun {
+	if !o.DryRun && (err == nil || run.result.removed()) {
 		s.afterPack()
 	}
 	if err != nil {
