@@ -510,3 +510,48 @@ func TestBlobsFromBeforeAreSharedAtTheStart(t *testing.T) {
 	want[bushy(blobs, 3, fourth)] = 40
 	check(want)
 }
+
+func TestSharedUploadGoesInEveryState(t *testing.T) {
+	t.Parallel()
+	for _, st := range states() {
+		for who, ttid := range map[string]int64{"right": mine, "other": other} {
+			t.Run(st.name+"/"+who, func(t *testing.T) {
+				t.Parallel()
+				ts, dir := sharing(t)
+				c, holder := ts.client(wire.Msgpack), ts.client(wire.Msgpack)
+				vote := st.reach(c, func() {
+					holder.begin(mine)
+					holder.oneWay("storea", zodb.OID(1), zodb.TID(0), record("h"), mine)
+					holder.call("vote", mine)
+				})
+				sub := filepath.Dir(bushy(dir, 9, 1))
+				if err := os.MkdirAll(sub, 0o777); err != nil {
+					t.Fatal(err)
+				}
+				file := filepath.Join(sub, "upload.tmp")
+				if err := os.WriteFile(file, []byte("blob"), 0o666); err != nil {
+					t.Fatal(err)
+				}
+				id := c.request("storeBlobShared", zodb.OID(9), zodb.TID(0), record("x"), "upload.tmp", ttid)
+				_, err := c.wait(id)
+				if used := ttid == mine && st.name != "idle"; (err == nil) != used {
+					t.Errorf("used is %t, but %v", used, err)
+				}
+				if vote != 0 {
+					abort := c.request("tpc_abort", mine)
+					if _, err := c.wait(vote); err == nil {
+						t.Error("an aborted vote succeeds")
+					}
+					if _, err := c.wait(abort); err != nil {
+						t.Error(err)
+					}
+				} else {
+					c.call("tpc_abort", mine)
+				}
+				if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("the upload is still there: %v", err)
+				}
+			})
+		}
+	}
+}

@@ -33,6 +33,7 @@ type conn struct {
 	ctx      context.Context // ends with the connection
 	cancel   context.CancelFunc
 	slow     chan struct{} // places for slow
+	turns    chan struct{} // see turn; capacity 1
 	wait     sync.WaitGroup
 	label    atomic.Pointer[string]
 
@@ -50,7 +51,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, out: newOutbox(nc, s.o.Limits.Queue, s.o.Clock), slow: make(chan struct{}, maxSlow)}
+	c := &conn{srv: s, nc: nc, out: newOutbox(nc, s.o.Limits.Queue, s.o.Clock), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
 	c.address = nc.RemoteAddr().String()
 	if c.address == "" || c.address == "@" {
 		c.address = "unix"
@@ -346,6 +347,46 @@ func (c *conn) slowly(f func(ctx context.Context) error) {
 		defer func() { <-c.slow }()
 		return f(c.ctx)
 	})
+}
+
+// turn is the right to put an answer that was worked out beside the reader into the
+// outbox. One at a time has it, and only once what waits there is little: a client that
+// asks for much at once, and reads it, is not taken for one that does not read.
+// It is used by one goroutine.
+type turn struct {
+	c    *conn
+	held bool
+}
+
+// try takes it if nobody has it.
+func (t *turn) try() bool {
+	if !t.held {
+		select {
+		case t.c.turns <- struct{}{}:
+			t.held = true
+		default:
+		}
+	}
+	return t.held
+}
+
+// wait takes it, and waits until there is room.
+func (t *turn) wait(ctx context.Context) error {
+	if !t.try() {
+		select {
+		case t.c.turns <- struct{}{}:
+			t.held = true
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return t.c.out.stream(ctx)
+}
+
+func (t *turn) end() {
+	if t.held {
+		<-t.c.turns
+	}
 }
 
 // beside runs f in a goroutine that the connection waits for at its end.

@@ -246,6 +246,45 @@ func TestManyLoadsAtOnceAreNoReasonToClose(t *testing.T) {
 	})
 }
 
+// TestManyLargeLoadsAtOnceAreNoReasonToClose asks for more old records, which are not in
+// memory, than the queue may hold, and reads them late.
+func TestManyLargeLoadsAtOnceAreNoReasonToClose(t *testing.T) {
+	t.Parallel()
+	const limit, size, n = 3 << 20, largeBytes, 20
+	for _, method := range []string{"loadBefore", "loadSerial"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			ts, _, _ := limited(t, Limits{Queue: limit})
+			first := ts.client(wire.Msgpack)
+			old := first.commit(1, 0, strings.Repeat("x", size))
+			tid := first.commit(1, old, "y")
+			asked, record := old, func(m wire.Message) any { return m.Args }
+			if method == "loadBefore" {
+				asked, record = tid, func(m wire.Message) any { return elements(m.Args)[0] }
+			}
+			c := ts.client(wire.Msgpack)
+			for range n {
+				c.request(method, zodb.OID(1), asked)
+			}
+			ts.mu.Lock()
+			for c := range ts.conns {
+				c.out.mu.Lock()
+				if c.out.pending > limit {
+					t.Errorf("%d bytes wait; the limit is %d", c.out.pending, limit)
+				}
+				c.out.mu.Unlock()
+			}
+			ts.mu.Unlock()
+			time.Sleep(50 * time.Millisecond) // nobody waits for it: it gives the loads time to be too many
+			for range n {
+				if data, ok := record(c.message()).([]byte); !ok || len(data) < size {
+					t.Fatalf("answered with %d bytes, %t", len(data), ok)
+				}
+			}
+		})
+	}
+}
+
 // TestWhoReadsNoAnswersCostsBoundedMemory asks for a lot and reads nothing.
 func TestWhoReadsNoAnswersCostsBoundedMemory(t *testing.T) {
 	t.Parallel()

@@ -35,10 +35,15 @@ func (c *conn) loadBeforeAny(r *request, a *arguments) error {
 	return nil
 }
 
+// largeBytes is the size from which on one connection has one record at a time in memory.
+const largeBytes = 1 << 20
+
 func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 	c.slowly(func(ctx context.Context) error {
 		h := c.hub
 		begun := h.clock()
+		turn := turn{c: c}
+		defer turn.end()
 		for {
 			since := zodb.TID(h.announced.Load())
 			rev, err := h.storage.LoadBefore(ctx, oid, tid)
@@ -47,6 +52,16 @@ func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 			}
 			if rev == nil {
 				return r.answer(nil)
+			}
+			again := len(rev.Data) >= largeBytes && !turn.try()
+			if again {
+				rev = nil // not kept while this waits
+			}
+			if err := turn.wait(ctx); err != nil {
+				return err
+			}
+			if again {
+				continue
 			}
 			if r.oneWay || h.answerLoaded(c, r.rawID, oid, *rev, since) {
 				c.srv.o.Observer.Loaded(h.name, h.clock().Sub(begun))
@@ -58,9 +73,31 @@ func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 
 func (c *conn) loadSerial(r *request, a *arguments) error {
 	oid, tid := a.oid(0), a.tid(1)
-	return c.read(r, a, func(ctx context.Context) (any, error) {
-		return c.hub.storage.LoadSerial(ctx, oid, tid)
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	r.keep()
+	c.slowly(func(ctx context.Context) error {
+		turn := turn{c: c}
+		defer turn.end()
+		for {
+			data, err := c.hub.storage.LoadSerial(ctx, oid, tid)
+			if err != nil {
+				return r.fail(err)
+			}
+			again := len(data) >= largeBytes && !turn.try()
+			if again {
+				data = nil // not kept while this waits
+			}
+			if err := turn.wait(ctx); err != nil {
+				return err
+			}
+			if !again {
+				return r.answer(data)
+			}
+		}
 	})
+	return nil
 }
 
 // read answers with the result of f, beside the reader.
@@ -73,6 +110,11 @@ func (c *conn) read(r *request, a *arguments, f func(ctx context.Context) (any, 
 		v, err := f(ctx)
 		if err != nil {
 			return r.fail(err)
+		}
+		turn := turn{c: c}
+		defer turn.end()
+		if err := turn.wait(ctx); err != nil {
+			return err
 		}
 		return r.answer(v)
 	})

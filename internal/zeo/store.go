@@ -40,6 +40,7 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 	c.awaitFinish()
 	x, err := c.current(a, handleAt)
 	if err != nil {
+		c.dropShared(st)
 		return r.fail(err)
 	}
 	c.mu.Lock()
@@ -50,8 +51,11 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 		x.interrupt(errLate)
 	}
 	c.mu.Unlock()
-	if state == txnBegun {
+	switch state {
+	case txnBegun:
 		c.do(x, st)
+	case txnVoted:
+		c.dropShared(st)
 	}
 	return r.answer(nil)
 }
@@ -59,28 +63,30 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 // do does a step. After one that failed the transaction cannot be committed, so
 // the others are passed over.
 func (c *conn) do(x *txn, st *step) {
+	if x.failed == nil {
+		x.failed = c.try(x, st)
+	}
 	if x.failed != nil {
 		c.dropShared(st)
-		return
 	}
+}
+
+func (c *conn) try(x *txn, st *step) error {
 	x.bytes += int64(len(st.data))
 	if limit := c.srv.o.Limits.Transaction; x.bytes > limit {
 		c.srv.o.Observer.Refused("transaction")
-		x.failed = &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
-		c.dropShared(st)
-		return
+		return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
 	}
 	if st.kind != stepUndo && st.kind != stepCheck {
 		x.kinds[st.oid] = st.kind
 	}
-	if x.failed = st.failed; x.failed == nil {
-		x.failed = st.storable()
+	if st.failed != nil {
+		return st.failed
 	}
-	if x.failed != nil {
-		c.dropShared(st)
-		return
+	if err := st.storable(); err != nil {
+		return err
 	}
-	x.failed = c.apply(x, st)
+	return c.apply(x, st)
 }
 
 // lastOID is never stored: no new oid would be left after it.

@@ -304,6 +304,9 @@ func (c *conn) closeTxn(x *txn) {
 	if x.timer != nil {
 		x.timer.Stop()
 	}
+	for _, st := range x.late { // whose vote ended before they came into it
+		c.dropShared(st)
+	}
 	h := c.hub
 	if x.held && h.stats.holding.Add(-1) == 0 {
 		h.stats.lockTime.Store(0)
