@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -376,6 +378,62 @@ func TestOneWayCallsThatFailCloseTheConnection(t *testing.T) {
 			}
 		}
 		free(t, ts, e)
+	})
+}
+
+// TestWrongArgumentsAreToldAtTheVote: a client that sends on meanwhile learns what is wrong,
+// in place of losing its connection.
+func TestWrongArgumentsAreToldAtTheVote(t *testing.T) {
+	t.Parallel()
+	blob := func(c *rawClient) {
+		c.oneWay("storeBlobStart")
+		c.oneWay("storeBlobChunk", []byte("blob"))
+	}
+	nothing := func(*rawClient) {}
+	rows := []struct {
+		before func(c *rawClient)
+		call   []any
+	}{
+		{nothing, []any{"storea", zodb.OID(1), zodb.TID(0), "text", mine}},
+		{nothing, []any{"storea", "1", zodb.TID(0), record("x"), mine}},
+		{nothing, []any{"storea", zodb.OID(1), int64(5), record("x"), mine}},
+		{nothing, []any{"restorea", zodb.OID(1), zodb.TID(5), "text", nil, mine}},
+		{nothing, []any{"deleteObject", zodb.OID(1), []byte("short"), mine}},
+		{nothing, []any{"checkCurrentSerialInTransaction", nil, zodb.TID(0), mine}},
+		{nothing, []any{"undoa", int64(5), mine}},
+		{blob, []any{"storeBlobEnd", zodb.OID(1), zodb.TID(0), "text", mine}},
+		{nothing, []any{"storeBlobShared", zodb.OID(1), zodb.TID(0), "text", "x.tmp", mine}},
+		{nothing, []any{"storeBlobShared", zodb.OID(1), zodb.TID(0), record("x"), int64(5), mine}},
+	}
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts, dir := sharing(t)
+		c := ts.client(e)
+		for _, row := range rows {
+			upload := filepath.Join(filepath.Dir(bushy(dir, 1, 1)), "x.tmp")
+			if err := os.MkdirAll(filepath.Dir(upload), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(upload, []byte("blob"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			c.begin(mine)
+			row.before(c)
+			name := row.call[0].(string)
+			c.oneWay(name, row.call[1:]...)
+			details := fmt.Sprint(c.fails("builtins.TypeError", "vote", mine))
+			if !strings.Contains(details, name+": argument") {
+				t.Errorf("%v is refused with %q, which does not say what is wrong", row.call, details)
+			}
+			c.call("tpc_abort", mine)
+			_, err := os.Lstat(upload)
+			if taken := slices.Contains(row.call, any("x.tmp")); taken != errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%v: the upload: %v", row.call, err)
+			}
+		}
+		if left := staged(t, ts.storages["1"]); len(left) > 0 {
+			t.Errorf("%v stays behind", left)
+		}
+		c.commit(1, 0, "one")
 	})
 }
 

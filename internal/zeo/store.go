@@ -35,9 +35,15 @@ const (
 func (st *step) keep() { st.data = bytes.Clone(st.data) }
 
 // operate works off a call with a step: now, or, if its vote waits, as a part of
-// the next try of it. A step that comes after the vote is never used.
+// the next try of it. A step that comes after the vote is never used. Arguments that do
+// not fit, that of the transaction excepted, are told at the vote: these calls have no answer
+// by which they could be told, and a client that is cut off does not learn why.
 func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 	c.awaitFinish()
+	if a.err != nil && st.failed == nil {
+		st.failed = &typeError{fmt.Sprintf("%s: %v", r.name, a.err)}
+	}
+	a.err = nil
 	x, err := c.current(a, handleAt)
 	if err != nil {
 		c.dropShared(st)

@@ -102,15 +102,14 @@ func (c *conn) storeBlobEnd(r *request, a *arguments) error {
 // storeBlobShared takes a file that the client put into the shared directory.
 func (c *conn) storeBlobShared(r *request, a *arguments) error {
 	name := a.text(3)
-	st := &step{kind: stepBlob, oid: a.oid(0), serial: a.tidOr0(1), data: a.bytes(2)}
-	if a.err != nil {
-		return r.fail(&typeError{a.err.Error()})
+	st := &step{kind: stepBlob, oid: a.oid(0)}
+	if a.err == nil {
+		if err := checkSharedName(name); err != nil {
+			return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{err.Error()}})
+		}
+		st.blob.Path, st.failed = c.hub.uploaded(st.oid, name)
 	}
-	if err := checkSharedName(name); err != nil {
-		return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{err.Error()}})
-	}
-	path, err := c.hub.uploaded(st.oid, name)
-	st.blob.Path, st.failed = path, err
+	st.serial, st.data = a.tidOr0(1), a.bytes(2)
 	return c.operate(r, a, 4, st)
 }
 
