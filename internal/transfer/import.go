@@ -152,7 +152,7 @@ func (im *importer) run(ctx context.Context) error {
 }
 
 func (im *importer) lacks(last zodb.TID) error {
-	return &otherError{im.src.name(), fmt.Sprintf("its last transaction %s is not there", last)}
+	return &otherError{im.src.name(), fmt.Sprintf("its last transaction %s is not there, or not any more after a pack", last)}
 }
 
 // copyFrom copies the transactions from one on; if there is a compare, the first of

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net"
@@ -107,15 +108,7 @@ func contentsOf(t testing.TB, s *dirstorage.Storage) []contents {
 			}
 			c.Records = append(c.Records, rec)
 			if rec.HasBlob {
-				b, err := s.OpenBlob(t.Context(), rec.OID, rec.TID)
-				if err != nil {
-					t.Fatal(err)
-				}
-				text, err := io.ReadAll(b)
-				if err = errors.Join(err, b.Close()); err != nil {
-					t.Fatal(err)
-				}
-				c.Blobs = append(c.Blobs, string(text))
+				c.Blobs = append(c.Blobs, blobOf(t, s, rec.OID, rec.TID))
 			}
 		}
 		all = append(all, c)
@@ -263,14 +256,14 @@ func commit(t testing.TB, s *dirstorage.Storage, o dirstorage.BeginOptions, oid 
 	return tid
 }
 
-// commitOver stores one new object over a server, with a blob if that is not empty.
-func commitOver(t testing.TB, c *zeoclient.Client, oid zodb.OID, blob string) zodb.TID {
+// commitOver stores one object over a server, with a blob if that is not empty.
+func commitOver(t testing.TB, c *zeoclient.Client, oid zodb.OID, serial zodb.TID, blob string) zodb.TID {
 	t.Helper()
 	txn, err := c.Begin(zodb.TxnMeta{Description: []byte("followed")}, zeoclient.BeginOptions{})
 	if err == nil && blob != "" {
-		err = txn.StoreBlob(oid, 0, []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N."), strings.NewReader(blob))
+		err = txn.StoreBlob(oid, serial, []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N."), strings.NewReader(blob))
 	} else if err == nil {
-		err = txn.Store(oid, 0, []byte("\x80\x03cm\nC\n.\x80\x03N."))
+		err = txn.Store(oid, serial, []byte("\x80\x03cm\nC\n.\x80\x03N."))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +301,56 @@ func TestServerWithoutIterationSaysSo(t *testing.T) {
 	}
 }
 
-// TestFollowerComesBackAfterTheServerDoes follows through two restarts of the
+// following is a Follow that goes on.
+type following struct {
+	t      testing.TB
+	up     chan zodb.TID
+	lost   chan error
+	ended  chan outcome
+	cancel context.CancelFunc
+}
+
+type outcome struct {
+	done Imported
+	err  error
+}
+
+// follow follows the storage at an address until cancel is called.
+func follow(t testing.TB, dst *dirstorage.Storage, address string) *following {
+	ctx, cancel := context.WithCancel(t.Context())
+	f := &following{t: t, up: make(chan zodb.TID, 1000), lost: make(chan error, 1000), ended: make(chan outcome, 1), cancel: cancel}
+	t.Cleanup(cancel)
+	go func() {
+		done, err := Follow(ctx, dst, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
+			return zeoclient.Dial(ctx, zeoclient.Options{Address: address, ReadOnly: true, OnInvalidate: onInvalidate})
+		}, FollowOptions{
+			Up:    func(done Imported) { f.up <- done.LastTID },
+			Lost:  func(err error, _ time.Duration) { f.lost <- err },
+			Again: 5 * time.Millisecond,
+		})
+		f.ended <- outcome{done, err}
+	}()
+	return f
+}
+
+// until waits until a transaction, and all before it, was copied.
+func (f *following) until(tid zodb.TID) {
+	f.t.Helper()
+	for limit := time.After(30 * time.Second); ; {
+		select {
+		case got := <-f.up:
+			if got == tid {
+				return
+			}
+		case o := <-f.ended:
+			f.t.Fatalf("it ended: %+v, %v", o.done, o.err)
+		case <-limit:
+			f.t.Fatalf("transaction %s does not come", tid)
+		}
+	}
+}
+
+// TestFollowerComesBackAfterTheServerDoes follows through restarts of the
 // server, with transactions before, between and while it is away.
 func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 	t.Parallel()
@@ -316,57 +358,24 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 	address, stop := serveOn(t, src, "127.0.0.1:0")
 	home := create(t, dirstorage.CreateOptions{})
 	dst := open(t, home, dirstorage.Options{})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	up := make(chan zodb.TID, 1000)
-	lost := make(chan error, 1000)
-	type outcome struct {
-		done Imported
-		err  error
-	}
-	ended := make(chan outcome, 1)
-	go func() {
-		done, err := Follow(ctx, dst, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
-			return zeoclient.Dial(ctx, zeoclient.Options{Address: address, ReadOnly: true, OnInvalidate: onInvalidate})
-		}, FollowOptions{
-			Up:    func(done Imported) { up <- done.LastTID },
-			Lost:  func(err error, _ time.Duration) { lost <- err },
-			Again: 5 * time.Millisecond,
-		})
-		ended <- outcome{done, err}
-	}()
-	until := func(tid zodb.TID) {
-		t.Helper()
-		for limit := time.After(30 * time.Second); ; {
-			select {
-			case got := <-up:
-				if got == tid {
-					return
-				}
-			case o := <-ended:
-				t.Fatalf("it ended: %+v, %v", o.done, o.err)
-			case <-limit:
-				t.Fatalf("transaction %s does not come", tid)
-			}
-		}
-	}
-	until(src.LastTransaction())
+	f := follow(t, dst, address)
+	f.until(src.LastTransaction())
 	for i := range zodb.OID(3) {
 		c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
 		if err != nil {
 			t.Fatal(err)
 		}
-		until(commitOver(t, c, 0x3000+i, ""))
-		until(commitOver(t, c, 0x2000+i, strings.Repeat("blob", 50_000)))
+		f.until(commitOver(t, c, 0x3000+i, 0, ""))
+		f.until(commitOver(t, c, 0x2000+i, 0, strings.Repeat("blob", 50_000)))
 		c.Close()
 		stop()
-		<-lost
+		<-f.lost
 		tid := commit(t, src, dirstorage.BeginOptions{}, 0x1000, "while away", strings.Repeat("x", int(i))) // the first one is no blob
 		_, stop = serveOn(t, src, address)
-		until(tid)
+		f.until(tid)
 	}
-	cancel()
-	if o := <-ended; o.err != nil || o.done.LastTID != src.LastTransaction() || o.done.Blobs != 5 {
+	f.cancel()
+	if o := <-f.ended; o.err != nil || o.done.LastTID != src.LastTransaction() || o.done.Blobs != 5 {
 		t.Errorf("the end: %+v, %v", o.done, o.err)
 	}
 	sameContents(t, src, dst)
@@ -374,6 +383,97 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound(t, home)
+}
+
+// TestFollowerOfAStorageThatIsPacked: what was current is copied, whatever a pack takes
+// away in front of the follower. One whose last transaction was packed away while it
+// was not there cannot know any more whose copy it is.
+func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
+	t.Parallel()
+	src := open(t, create(t, dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}), dirstorage.Options{})
+	commit(t, src, dirstorage.BeginOptions{}, 0, "root", "")
+	address, stop := serveOn(t, src, "127.0.0.1:0")
+	home := create(t, dirstorage.CreateOptions{})
+	dst := open(t, home, dirstorage.Options{})
+	f := follow(t, dst, address)
+	f.until(src.LastTransaction())
+	serials := map[zodb.OID]zodb.TID{0: src.LastTransaction()}
+	changes := func() (last zodb.TID) {
+		c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for i := range 30 {
+			oid, blob := zodb.OID(i%5), ""
+			if i%3 == 0 {
+				oid, blob = zodb.OID(10+i%2), fmt.Sprint("blob ", i)
+			}
+			last = commitOver(t, c, oid, serials[oid], blob)
+			serials[oid] = last
+			if i%10 == 9 {
+				if r, err := src.Pack(t.Context(), dirstorage.PackOptions{NoGC: true}); err != nil || r.Transactions == 0 {
+					t.Fatalf("pack: %+v, %v", r, err)
+				}
+			}
+		}
+		return last
+	}
+	for range 3 {
+		f.until(changes())
+		for _, oid := range []zodb.OID{0, 1, 2, 3, 4, 10, 11} {
+			want, err := src.Load(t.Context(), oid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := dst.Load(t.Context(), oid); err != nil || !cmp.Equal(got, want) {
+				t.Errorf("object %s: %+v, %v; want %+v", oid, got, err, want)
+			}
+			if oid >= 10 {
+				wantBlob, gotBlob := blobOf(t, src, oid, want.Serial), blobOf(t, dst, oid, want.Serial)
+				if gotBlob != wantBlob || !strings.HasPrefix(wantBlob, "blob ") {
+					t.Errorf("blob of object %s: %q, want %q", oid, gotBlob, wantBlob)
+				}
+			}
+		}
+	}
+	stop()
+	<-f.lost
+	lost, err := src.Transaction(t.Context(), dst.LastTransaction())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, oid := range lost.OIDs {
+			commit(t, src, dirstorage.BeginOptions{}, oid, "while away", "")
+		}
+		if _, err := src.Pack(t.Context(), dirstorage.PackOptions{NoGC: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = serveOn(t, src, address)
+	o := <-f.ended
+	if !errors.Is(o.err, ErrOther) || !strings.Contains(o.err.Error(), "pack") || dst.LastTransaction() != lost.TID {
+		t.Errorf("its last transaction was packed away: %+v, %v", o.done, o.err)
+	}
+	if err := dst.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sound(t, home)
+}
+
+// blobOf reads a blob.
+func blobOf(t testing.TB, s *dirstorage.Storage, oid zodb.OID, tid zodb.TID) string {
+	t.Helper()
+	b, err := s.OpenBlob(t.Context(), oid, tid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(b)
+	if err = errors.Join(err, b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestFollowerWhoNeverFindsTheServerFails(t *testing.T) {
