@@ -326,6 +326,9 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 		if r != (dirstorage.UndeleteResult{}) {
 			err = errors.Join(err, o.sayBroughtBack(e, r))
 		}
+		if ctx.Err() != nil {
+			return hint(err, "repeat it, it brings back the rest; or pack, which removes again what nothing refers to")
+		}
 		return err
 	}
 	if r == (dirstorage.UndeleteResult{}) {

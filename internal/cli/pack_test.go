@@ -517,6 +517,40 @@ func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 	}
 }
 
+// TestInterruptedUndeleteSaysWhatIsBack stops the command when the revisions are back
+// and the objects are not.
+func TestInterruptedUndeleteSaysWhatIsBack(t *testing.T) {
+	t.Parallel()
+	for _, form := range []string{"text", "json"} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			both(t, nil, func(t *testing.T, h *packHome) {
+				h.flushed()
+				before := h.content()
+				h.must(exitOK, "pack", "--keep", "0", "HOME")
+				code, stdout, stderr := h.interruptedBefore("bringing back objects", "pack", "--undelete", "all", "--json="+strconv.FormatBool(form == "json"), "HOME")
+				if code != exitInterrupted || !strings.Contains(stderr, "hint: repeat it, it brings back the rest") {
+					t.Errorf("exit status %d, it says:\n%s", code, stderr)
+				}
+				want := "brought back 0 objects, 8 revisions, 2 transactions, 1 blobs\n"
+				if form == "json" {
+					var r dirstorage.UndeleteResult
+					if err := json.Unmarshal([]byte(stdout), &r); err != nil || r != (dirstorage.UndeleteResult{Revisions: 8, Transactions: 2, Blobs: 1}) {
+						t.Errorf("%v, it says:\n%s", err, stdout)
+					}
+				} else if stdout != want {
+					t.Errorf("it says %q, not %q", stdout, want)
+				}
+				if stdout, _ := h.must(exitOK, "pack", "--undelete", "all", "HOME"); stdout != "brought back 4 objects, 0 revisions, 0 transactions, 0 blobs\n" {
+					t.Errorf("again it says %q", stdout)
+				}
+				h.isAsBefore(before)
+				h.clean()
+			})
+		})
+	}
+}
+
 func TestPackOfADamagedStorage(t *testing.T) {
 	t.Parallel()
 	both(t, nil, func(t *testing.T, h *packHome) {
@@ -684,42 +718,53 @@ func TestInterruptedPackNamesTheWayBack(t *testing.T) {
 			both(t, nil, func(t *testing.T, h *packHome) {
 				h.flushed()
 				before := h.content()
-				running := h.s != nil
-				h.stop()
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				// Whoever is told of a line holds up the log, and with it who logs next.
-				held := make(chan *control.Client, 1)
-				var snapshot sync.WaitGroup
-				log := &lockedBuffer{seen: func(text string) {
-					switch {
-					case strings.Contains(text, `phase="removing transactions"`):
-						snapshot.Go(func() { held <- h.holdSnapshot() })
-						h.await("misc/snapshot", "user/test")
-						cancel()
-					case strings.Contains(text, "pack ended"), strings.Contains(text, "msg=packed"):
-						snapshot.Go(func() {
-							if c := <-held; c != nil {
-								c.Close()
-							}
-						})
-					}
-				}}
-				e := &env{}
-				if running {
-					h.start(log)
-				} else {
-					e.Stderr = log
-				}
-				code, stdout, stderr := h.runIn(ctx, e, "-v", "pack", "--keep", "0", "--json="+strconv.FormatBool(form == "json"), "HOME")
+				code, stdout, stderr := h.interruptedBefore("removing transactions", "pack", "--keep", "0", "--json="+strconv.FormatBool(form == "json"), "HOME")
 				if code != exitInterrupted || !strings.Contains(stderr, "hint: nothing that is needed was removed") {
 					t.Errorf("exit status %d, it says:\n%s", code, stderr)
 				}
-				snapshot.Wait()
 				h.isTheWayBack(stdout, form, before)
 			})
 		})
 	}
+}
+
+// interruptedBefore runs a command and interrupts it when a phase begins that
+// snapshot mode keeps from doing anything.
+func (h *packHome) interruptedBefore(phase string, args ...string) (code int, stdout, stderr string) {
+	h.t.Helper()
+	running := h.s != nil
+	h.stop()
+	ctx, cancel := context.WithCancel(h.t.Context())
+	defer cancel()
+	// Whoever is told of a line holds up the log, and with it who logs next.
+	held := make(chan *control.Client, 1)
+	var snapshot sync.WaitGroup
+	holding := false
+	log := &lockedBuffer{seen: func(text string) {
+		switch {
+		case ctx.Err() == nil && strings.Contains(text, `phase="`+phase+`"`):
+			holding = true
+			snapshot.Go(func() { held <- h.holdSnapshot() })
+			h.await("misc/snapshot", "user/test")
+			cancel()
+		case holding && (strings.Contains(text, "pack ended") || strings.Contains(text, "msg=packed") || strings.Contains(text, "undelete ended") || strings.Contains(text, "msg=undeleted")):
+			holding = false
+			snapshot.Go(func() {
+				if c := <-held; c != nil {
+					c.Close()
+				}
+			})
+		}
+	}}
+	e := &env{}
+	if running {
+		h.start(log)
+	} else {
+		e.Stderr = log
+	}
+	code, stdout, stderr = h.runIn(ctx, e, append([]string{"-v"}, args...)...)
+	snapshot.Wait()
+	return code, stdout, stderr
 }
 
 // holdSnapshot has the storage that is open enter snapshot mode, until the client
