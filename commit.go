@@ -61,6 +61,7 @@ type commitQueue struct {
 	ended     chan struct{}
 
 	coming atomic.Int64 // transactions that hold their locks in Vote, or were voted for
+	since  atomic.Int64 // when the commit began that is under way, in nanoseconds since 1970; 0: there is none
 
 	// The committer's:
 	lastSync time.Duration // how long the last commit took
@@ -106,7 +107,9 @@ func (c *commitQueue) start(s *Storage) {
 			}
 			c.gather()
 			batch, begun := c.take(), s.o.Clock()
+			c.since.Store(begun.UnixNano())
 			s.commit(batch)
+			c.since.Store(0)
 			c.lastSync = s.o.Clock().Sub(begun)
 			c.siblings = len(batch) + int(c.coming.Load())
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -29,10 +30,12 @@ type Status struct {
 	JournalSyncs          int64  `json:"journal_syncs"`
 	Flushes               int64  `json:"flushes"`
 	RolledForward         int    `json:"rolled_forward"` // transactions, at open
-	ReadOnly              bool   `json:"read_only"`
-	Failure               string `json:"failure,omitempty"` // first cause of having become read-only
-	Trouble               string `json:"trouble,omitempty"` // what keeps transactions from being flushed
-	Counts                Counts `json:"counts"`
+	// CommitSeconds is how long the commit that is under way has taken; 0: there is none.
+	CommitSeconds float64 `json:"commit_seconds,omitempty"`
+	ReadOnly      bool    `json:"read_only"`
+	Failure       string  `json:"failure,omitempty"` // first cause of having become read-only
+	Trouble       string  `json:"trouble,omitempty"` // what keeps transactions from being flushed
+	Counts        Counts  `json:"counts"`
 	// Pack is how far the pack has come that is under way; nil: there is none.
 	Pack  *PackProgress `json:"pack,omitempty"`
 	Space vfs.Space     `json:"space"`
@@ -44,6 +47,9 @@ func (s *Storage) Status() Status {
 		Home: s.fs.Path("."), Identity: s.identity, Class: Class(s.settings.Storage.ClassName),
 		Format: string(s.tree.Format()), PID: os.Getpid(), MaxOID: s.highestOID(), Packed: s.packed(),
 		OpenTransactions: s.txns.count(), RolledForward: s.rolled, Flushes: s.flushes.Load(), Counts: s.Counts(),
+	}
+	if begun := s.commits.since.Load(); begun != 0 {
+		st.CommitSeconds = s.o.Clock().Sub(time.Unix(0, begun)).Seconds()
 	}
 	if s.journal != nil {
 		stats := s.journal.Stats()

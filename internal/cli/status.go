@@ -129,6 +129,9 @@ func (st *homeStatus) print(e *env) error {
 	if st.Trouble != "" {
 		line("TROUBLE", "%s", st.Trouble)
 	}
+	if st.CommitSeconds >= 1 {
+		line("TROUBLE", "a commit has been waiting for the disk for %.0f seconds", st.CommitSeconds)
+	}
 	line("last transaction", "%s", formatLast(st.LastTID))
 	if st.Packed != 0 {
 		line("packed", "%s", formatLast(st.Packed))

@@ -121,6 +121,7 @@ func stateGauges() []gauge {
 		always("unflushed_files", "Files that the unflushed transactions will become.", func(r *reading) float64 { return float64(r.UnflushedFiles) }),
 		always("journal_bytes", "Size of the log.", func(r *reading) float64 { return float64(r.JournalBytes) }),
 		always("rolled_forward_transactions", "Transactions that were found in the log when the storage was opened.", func(r *reading) float64 { return float64(r.RolledForward) }),
+		always("commit_under_way_seconds", "How long the commit that is under way has taken; 0 if there is none.", func(r *reading) float64 { return r.CommitSeconds }),
 		always("read_only", "1 if nothing can be written, on purpose or after a failure.", func(r *reading) float64 { return oneIf(r.ReadOnly) }),
 		always("failed", "1 if a failure has made the storage read-only until it is opened again.", func(r *reading) float64 { return oneIf(r.Failure != "") }),
 		always("flush_blocked", "1 while a full disk keeps transactions from being flushed.", func(r *reading) float64 { return oneIf(r.Trouble != "") }),

@@ -111,7 +111,7 @@ func filled(t testing.TB) *metrics.Set {
 			return dirstorage.Status{
 				Home: "/srv/zodb", Identity: "0123456789abcdef0123456789abcdef", Class: dirstorage.ClassFull, Format: "chunky",
 				LastTID: last, MaxOID: 99, Packed: last - 1<<40, Snapshot: "user/nightly", OpenTransactions: 2,
-				UnflushedTransactions: 7, UnflushedFiles: 31, JournalBytes: 4096, JournalSyncs: 9, RolledForward: 1,
+				UnflushedTransactions: 7, UnflushedFiles: 31, JournalBytes: 4096, JournalSyncs: 9, RolledForward: 1, CommitSeconds: 12.5,
 				Counts: dirstorage.Counts{Objects: 100, Revisions: 250, Transactions: 80, Bytes: 1 << 20, BlobBytes: 1 << 19, Exact: true},
 				Pack: &dirstorage.PackProgress{
 					Phase: "marking", Begun: time.Date(2026, 3, 1, 9, 50, 0, 0, time.UTC), Since: time.Date(2026, 3, 1, 9, 58, 0, 0, time.UTC), Done: 1234, Total: 5000,

@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"fmt"
+
 	"github.com/dirstorage/dirstorage"
 )
 
@@ -13,7 +15,7 @@ const (
 	Draining Code = "draining" // the server is being stopped
 	Failed   Code = "failed"   // a storage is read-only after a failure
 	DiskFull Code = "disk_full"
-	Stuck    Code = "stuck" // a storage does not answer
+	Stuck    Code = "stuck" // a storage does not answer, or a commit does not end
 )
 
 // Reason is why a server is not ready.
@@ -22,6 +24,9 @@ type Reason struct {
 	Storage string `json:"storage,omitempty"` // empty: the server itself
 	Detail  string `json:"detail,omitempty"`
 }
+
+// stuckSeconds is how long a commit may take before the storage is taken for stuck.
+const stuckSeconds = 10
 
 // Judge returns what keeps a storage that is open from being ready: nothing if
 // it can be written to, or is read-only because that was asked for.
@@ -32,6 +37,9 @@ func Judge(storage string, st dirstorage.Status) []Reason {
 	}
 	if st.Trouble != "" {
 		reasons = append(reasons, Reason{DiskFull, storage, st.Trouble})
+	}
+	if st.CommitSeconds >= stuckSeconds {
+		reasons = append(reasons, Reason{Stuck, storage, fmt.Sprintf("a commit has been waiting for the disk for %.0f seconds", st.CommitSeconds)})
 	}
 	return reasons
 }
