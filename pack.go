@@ -50,7 +50,8 @@ type PackResult struct {
 	Transactions int64 `json:"transactions"`
 	Blobs        int64 `json:"blobs"`
 	Bytes        int64 `json:"bytes"` // of files
-	// Dangling objects are those that something refers to and that do not exist.
+	// Dangling objects are those that something refers to and that do not exist. A
+	// transaction that was refused for that while the pack marked counts as something.
 	Dangling int64 `json:"dangling"`
 	// Broken objects were skipped; the first hundred are listed.
 	Broken     int64        `json:"broken"`
@@ -212,6 +213,7 @@ type packRun struct {
 
 	listed    *oidset.Set // objects with a pointer
 	revisions *oidset.Set // objects with revisions
+	judged    *oidset.Set // objects that are not there, and that lostPointers has looked at
 
 	mu     sync.Mutex // guards what is below, while there are many workers
 	plan   *pack.Writer
@@ -228,7 +230,7 @@ const maxBrokenList = 100
 func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	s := r.s
 	r.v = &verdict{s: s, gc: !r.o.NoGC, spared: oidset.New(oidsetLimit)}
-	r.listed, r.revisions = oidset.New(oidsetLimit), oidset.New(oidsetLimit)
+	r.listed, r.revisions, r.judged = oidset.New(oidsetLimit), oidset.New(oidsetLimit), oidset.New(oidsetLimit)
 	root := true
 	if _, err := (packSource{s}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
 		root = false
@@ -303,6 +305,7 @@ func (r *packRun) prepare(ctx context.Context) error {
 	r.marker = pack.NewMarker(pack.MarkOptions{
 		Source: packSource{s}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
 		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken, Reference: r.index.add,
+		Expected: r.v.spared.Has,
 	})
 	r.v.marker = r.marker
 	return ctx.Err()

@@ -623,7 +623,8 @@ func TestCommitsDuringPacks(t *testing.T) {
 	}
 	commit(t, s, changes...)
 	stop := make(chan struct{})
-	var commits, relinks atomic.Int64
+	var commits, relinks, refused atomic.Int64
+	missing := int64(0)
 	var wait sync.WaitGroup
 	for i, head := range heads {
 		wait.Go(func() {
@@ -661,6 +662,7 @@ func TestCommitsDuringPacks(t *testing.T) {
 						t.Errorf("new objects are refused: %v", err)
 					}
 					dropped = nil // they are packed away
+					refused.Add(1)
 					continue
 				case err != nil:
 					t.Error(err)
@@ -675,10 +677,13 @@ func TestCommitsDuringPacks(t *testing.T) {
 		})
 	}
 	for range 4 {
-		doPack(t, s, PackOptions{})
+		missing += doPack(t, s, PackOptions{}).Dangling
 	}
 	close(stop)
 	wait.Wait()
+	if n := refused.Load(); missing > n {
+		t.Errorf("%d objects are said to be missing; %d transactions were refused because of one", missing, n)
+	}
 	if err := s.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -687,6 +692,56 @@ func TestCommitsDuringPacks(t *testing.T) {
 	}
 	if err := errors.Join(s.Close(), sound(ctx, s.fs, false)); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestObjectsThatAreComingAreNotMissing: a transaction that has voted and is not finished
+// while the pack marks writes new objects that refer to each other. One that does not exist
+// and is only referred to is missing.
+func TestObjectsThatAreComingAreNotMissing(t *testing.T) {
+	t.Parallel()
+	for _, finish := range []bool{true, false} {
+		t.Run(map[bool]string{true: "finished", false: "aborted"}[finish], func(t *testing.T) {
+			t.Parallel()
+			var once sync.Once
+			var act func()
+			s := pausingStorage(t, &pausing{removed: func(name string) {
+				if name == planAside && act != nil {
+					once.Do(act)
+				}
+			}}, "storage.check_dangling_references=0")
+			o := newOIDs(t, s, 6)
+			commit(t, s, change{oid: 0, data: rec("root", o[0], o[5])}, change{oid: o[0], data: rec("a")})
+			ctx := t.Context()
+			var txn *Txn
+			act = func() {
+				var err error
+				if txn, err = s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{}); err == nil {
+					err = fill(txn, change{oid: o[0], data: rec("a", o[1])}, change{oid: o[1], data: rec("b", o[2], o[4])}, change{oid: o[2], data: rec("c", o[1])})
+				}
+				if err == nil {
+					err = txn.Vote(ctx)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			if r := doPack(t, s, PackOptions{}); r.Dangling != 2 {
+				t.Errorf("%d objects are said to be missing; two are", r.Dangling)
+			}
+			if finish {
+				if _, err := txn.Finish(ctx, nil); err != nil {
+					t.Fatal(err)
+				}
+				for _, oid := range o[:3] {
+					if _, err := s.Load(ctx, oid); err != nil {
+						t.Error(err)
+					}
+				}
+			} else if err := txn.Abort(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

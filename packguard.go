@@ -94,16 +94,22 @@ func (g *packGuard) pass(ctx context.Context, t *Txn) error {
 	return v.spare(ctx, touched)
 }
 
-// mark notes what a transaction touches before the pack has made up its mind.
-// packGuard.mu must be held.
+// mark notes what a transaction touches before the pack has made up its mind: first
+// what it writes, which may not be there yet, and then what it refers to, because that
+// may be the same. packGuard.mu must be held.
 func (v *verdict) mark(touched []touch) error {
 	for _, r := range touched {
-		if !v.gc { // everything is marked; what was deleted is not to go if it comes back
+		// Without gc everything is marked; what was deleted is not to go if it comes back.
+		if !v.gc || r.from == r.to {
 			if ok, _ := v.spared.Add(r.to); !ok {
 				return errOIDsTooFar
 			}
-			continue
 		}
+	}
+	if !v.gc {
+		return nil
+	}
+	for _, r := range touched {
 		if err := v.marker.Add(r.to); err != nil {
 			return err
 		}

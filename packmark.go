@@ -96,8 +96,10 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 		least--
 		oldest = t.TID
 		for _, oid := range t.OIDs {
-			if err := r.v.mark([]touch{{oid, oid}}); err != nil {
-				return 0, err
+			if r.o.NoGC {
+				if ok, _ := r.v.spared.Add(oid); !ok {
+					return 0, errOIDsTooFar
+				}
 			}
 			if err := r.marker.Add(oid); err != nil {
 				return 0, err
@@ -110,8 +112,8 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 // lostPointers makes sure that what is referred to and does not exist has no
 // revisions: else its pointer was lost, and what it refers to is not known.
 func (r *packRun) lostPointers(ctx context.Context) error {
-	absent, more := r.marker.Absent()
-	for _, oid := range absent {
+	for oid := range r.marker.Absent().Without(r.judged) {
+		r.judged.Add(oid) // there is room, as there was in the set of what is absent
 		if !r.revisions.Has(oid) {
 			continue
 		}
@@ -124,9 +126,6 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 		}
 		r.broken(b)
 		r.marker.SetBlind()
-	}
-	if more && !r.o.SkipBroken {
-		return errors.New("there are too many references to objects that do not exist; run check")
 	}
 	return nil
 }

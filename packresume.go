@@ -38,7 +38,10 @@ func (s *Storage) readPlan() (*sweep, error) {
 				break
 			}
 			planned++
-			if ok, _ := v.condemned.Add(e.OID); e.Whole && !ok {
+			if !e.Whole {
+				continue
+			}
+			if ok, _ := v.condemned.Add(e.OID); !ok {
 				err = errOIDsTooFar
 				break
 			}

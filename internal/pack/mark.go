@@ -51,8 +51,12 @@ type MarkOptions struct {
 	References bool
 	// SkipBroken keeps objects that cannot be read as they are and goes on.
 	SkipBroken bool
-	// MemoryLimit is how many bytes each of the three bit sets may take.
+	// MemoryLimit is how many bytes each of the four bit sets may take.
 	MemoryLimit int64
+	// Expected, if not nil, reports whether a transaction that is under way writes an
+	// object. Such a one may not be there yet, and what it will refer to is added by
+	// whoever knows of it.
+	Expected func(zodb.OID) bool
 	// Pending is how many oids the work list holds; what does not fit is found again by
 	// comparing the sets. 0 = DefaultPending.
 	Pending int
@@ -76,6 +80,7 @@ type Marker struct {
 	reached *oidset.Set // has to be looked at, or was
 	done    *oidset.Set // was looked at
 	deleted *oidset.Set // does not exist any more
+	absent  *oidset.Set // something refers to it, and it is not there
 
 	mu       sync.Mutex
 	stack    []zodb.OID // guarded by mu; reached and not done, as far as there was room
@@ -83,7 +88,6 @@ type Marker struct {
 
 	objects, revisions, missing atomic.Int64
 	blind                       atomic.Bool
-	absent                      absentObjects
 }
 
 // NewMarker returns a Marker that has reached nothing.
@@ -92,7 +96,8 @@ func NewMarker(o MarkOptions) *Marker {
 	if o.Pending == 0 {
 		o.Pending = DefaultPending
 	}
-	return &Marker{o: o, reached: oidset.New(o.MemoryLimit), done: oidset.New(o.MemoryLimit), deleted: oidset.New(o.MemoryLimit)}
+	return &Marker{o: o, reached: oidset.New(o.MemoryLimit), done: oidset.New(o.MemoryLimit), deleted: oidset.New(o.MemoryLimit),
+		absent: oidset.New(o.MemoryLimit)}
 }
 
 // Add makes an object one that is kept. The error is that there is no memory for it.
@@ -142,9 +147,9 @@ func (m *Marker) SetBlind() { m.blind.Store(true) }
 // left but that they were deleted, or their creation undone, before the threshold.
 func (m *Marker) Deleted() *oidset.Set { return m.deleted }
 
-// Absent returns objects that something refers to and that are not there, as
-// many as were kept in mind; more tells whether that are not all.
-func (m *Marker) Absent() (oids []zodb.OID, more bool) { return m.absent.list() }
+// Absent returns the objects that something refers to and that were not there when
+// they were looked at. It grows while Run goes on.
+func (m *Marker) Absent() *oidset.Set { return m.absent }
 
 // Run looks at everything that was added, and at all that can be reached from
 // there, until nothing is left. It returns the first error.
@@ -268,9 +273,12 @@ func (v *visitor) visit(ctx context.Context, oid zodb.OID) error {
 	m := v.m
 	o, err := m.o.Source.Current(ctx, oid)
 	if errors.Is(err, ErrNoObject) {
+		if m.o.Expected != nil && m.o.Expected(oid) {
+			return nil
+		}
 		// A dangling reference: nothing is there that could refer to anything.
 		m.missing.Add(1)
-		m.absent.add(oid)
+		m.absent.Add(oid) // there is room, as there was in the larger set of what is reached
 		return nil
 	}
 	if err != nil {
@@ -400,29 +408,4 @@ func Chain(ctx context.Context, s Source, oid zodb.OID, tid zodb.TID, dst []zodb
 		tid = o.Previous
 	}
 	return dst, nil
-}
-
-// absentObjects keeps the first objects in mind that are referred to and not there.
-type absentObjects struct {
-	mu   sync.Mutex
-	oids []zodb.OID // guarded by mu
-	more bool       // guarded by mu
-}
-
-const maxAbsent = 1 << 16
-
-func (a *absentObjects) add(oid zodb.OID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.oids) == maxAbsent {
-		a.more = true
-		return
-	}
-	a.oids = append(a.oids, oid)
-}
-
-func (a *absentObjects) list() ([]zodb.OID, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.oids), a.more
 }

@@ -6,11 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -90,6 +93,25 @@ func TestDamagedPlanIsAnError(t *testing.T) {
 	}
 	if _, _, err := read(append(bytes.Clone(data), 0)); !errors.Is(err, ErrBadPlan) {
 		t.Errorf("with a byte behind it: %v", err)
+	}
+}
+
+// TestPlanThatCannotBeReadIsNotDamaged: each read of it may fail, that for what is behind its end too.
+func TestPlanThatCannotBeReadIsNotDamaged(t *testing.T) {
+	t.Parallel()
+	data, _, _ := somePlan(t, 6)
+	for n := range len(data) + 1 {
+		_, entries, err := Read(io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(syscall.EIO)))
+		if err == nil {
+			for _, err = range entries {
+				if err != nil {
+					break
+				}
+			}
+		}
+		if !errors.Is(err, syscall.EIO) || errors.Is(err, ErrBadPlan) {
+			t.Errorf("an error after %d bytes: %v", n, err)
+		}
 	}
 }
 
@@ -282,6 +304,30 @@ func refsOf(t *testing.T, o *record.Object) []zodb.OID {
 		b = b[11:]
 	}
 	return refs
+}
+
+// TestMarkerKnowsAllThatIsMissing: every second object is expected, because a transaction
+// that is under way writes it.
+func TestMarkerKnowsAllThatIsMissing(t *testing.T) {
+	t.Parallel()
+	const n = 200_000
+	refs := make([]zodb.OID, n)
+	for i := range refs {
+		refs[i] = zodb.OID(i + 1)
+	}
+	src := source{0: {{OID: 0, Serial: 1, Data: recordOf(refs...)}}}
+	m := NewMarker(MarkOptions{Source: src, References: true, MemoryLimit: 1 << 20, Workers: 2, Expected: func(oid zodb.OID) bool { return oid%2 == 0 }})
+	if err := errors.Join(m.Add(0), m.Run(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if objects, _, missing := m.Counts(); objects != 1 || missing != n/2 {
+		t.Errorf("%d objects, %d are missing", objects, missing)
+	}
+	for oid := range zodb.OID(n + 1) {
+		if want := oid%2 == 1; m.Absent().Has(oid) != want {
+			t.Fatalf("object %s is absent: %t", oid, !want)
+		}
+	}
 }
 
 func TestMarkerStopsWithItsContext(t *testing.T) {

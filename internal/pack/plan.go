@@ -138,18 +138,18 @@ var ErrBadPlan = errors.New("not the whole plan of a pack")
 
 // Read returns the header of a plan and an iterator over its entries, which may be
 // used once and which ends with an error unless the file is whole. TIDs of an
-// entry are valid until the next one.
+// entry are valid until the next one. Errors match ErrBadPlan, unless they are of r.
 func Read(r io.Reader) (Header, iter.Seq2[Entry, error], error) {
 	pr := &reader{r: bufio.NewReaderSize(r, 256<<10), sum: crc32.New(castagnoli())}
 	h, err := pr.header()
 	if err != nil {
-		return Header{}, nil, fmt.Errorf("%w: %w", ErrBadPlan, err)
+		return Header{}, nil, pr.bad(err)
 	}
 	return h, func(yield func(Entry, error) bool) {
 		for {
 			e, more, err := pr.entry()
 			if err != nil {
-				yield(Entry{}, fmt.Errorf("%w: %w", ErrBadPlan, err))
+				yield(Entry{}, pr.bad(err))
 				return
 			}
 			if !more || !yield(e, nil) {
@@ -161,21 +161,38 @@ func Read(r io.Reader) (Header, iter.Seq2[Entry, error], error) {
 
 type reader struct {
 	r     *bufio.Reader
+	err   error // the file could not be read
 	sum   hash.Hash32
 	one   [1]byte
 	tids  []zodb.TID
 	count uint64
 }
 
+// bad tells a plan that is not whole from one that cannot be read.
+func (r *reader) bad(err error) error {
+	if r.err != nil {
+		return fmt.Errorf("read the plan of a pack: %w", r.err)
+	}
+	return fmt.Errorf("%w: %w", ErrBadPlan, err)
+}
+
 // ReadByte reads one byte into the checksum; binary.ReadUvarint wants it.
 func (r *reader) ReadByte() (byte, error) {
-	b, err := r.r.ReadByte()
+	b, err := r.next()
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err == nil {
 		r.one[0] = b
 		_, _ = r.sum.Write(r.one[:]) // never an error
+	}
+	return b, err
+}
+
+func (r *reader) next() (byte, error) {
+	b, err := r.r.ReadByte()
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
 	}
 	return b, err
 }
@@ -264,13 +281,15 @@ func (r *reader) end() error {
 	}
 	want := r.sum.Sum32()
 	var b [4]byte
-	if _, err := io.ReadFull(r.r, b[:]); err != nil {
-		return io.ErrUnexpectedEOF
+	for i := range b {
+		if b[i], err = r.next(); err != nil {
+			return io.ErrUnexpectedEOF
+		}
 	}
 	if got := binary.BigEndian.Uint32(b[:]); got != want {
 		return fmt.Errorf("checksum %08X instead of %08X", got, want)
 	}
-	if _, err := r.r.ReadByte(); !errors.Is(err, io.EOF) {
+	if _, err := r.next(); !errors.Is(err, io.EOF) {
 		return errors.New("something follows its end")
 	}
 	return nil
