@@ -23,7 +23,7 @@ import (
 // ZODB_SRC is a folder with the source trees ZEO, ZODB, ZConfig and zdaemon, or one
 // with the packages themselves. INTEROP_PYTHON is the interpreter, or else python3 or
 // /usr/bin/python3, whichever has the other modules. INTEROP_SERVER is a binary to
-// test instead of this module's.
+// test instead of this module's. INTEROP_SECONDS is how long the soak test takes.
 
 // interop is what the scripts need.
 type interop struct {
@@ -134,6 +134,23 @@ func TestInteropBasic(t *testing.T) {
 	if t.Failed() {
 		t.Logf("%s%s", out, errs)
 	}
+}
+
+// TestInteropSoak kills the server of Python clients while it is packed and backed up, for a
+// minute or for INTEROP_SECONDS.
+func TestInteropSoak(t *testing.T) {
+	in := newInterop(t)
+	seconds := os.Getenv("INTEROP_SECONDS")
+	if seconds == "" {
+		seconds = "60"
+	}
+	out, errs := in.run(t, "soak.py", seconds)
+	for _, o := range outcomes(t, out) {
+		if o.verdict != "pass" {
+			t.Errorf("%s: %s", o.name, o.verdict)
+		}
+	}
+	t.Logf("%s%s", out, errs)
 }
 
 // TestInteropSuite runs ZEO's own tests. Those that cannot pass are in a table.
