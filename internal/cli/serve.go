@@ -319,9 +319,34 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*dirstora
 		s.made = append(s.made, st.Home)
 		s.log.Info("created", "path", st.Home, "class", s.conf.Class, "format", s.conf.Format)
 	}
-	return dirstorage.Open(ctx, st.Home, dirstorage.Options{
-		Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, Observer: s.metrics.Storage(st.Name),
-	})
+	return s.openFree(ctx, st)
+}
+
+// lockPoll is the time between two tries to open a HOME that another process has open.
+const lockPoll = 500 * time.Millisecond
+
+// openFree opens a HOME, and waits for as long as it may until no other process has it open.
+func (s *serving) openFree(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
+	var left <-chan time.Time
+	for {
+		storage, err := dirstorage.Open(ctx, st.Home, dirstorage.Options{
+			Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, Observer: s.metrics.Storage(st.Name),
+		})
+		if !errors.Is(err, dirstorage.ErrLocked) || s.conf.LockWait == 0 {
+			return storage, err
+		}
+		if left == nil {
+			left = time.After(s.conf.LockWait)
+			s.log.Warn("waiting until another process closes the storage", "storage", st.Name, "err", err, "limit", s.conf.LockWait)
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-left:
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (s *serving) closeStorages(ctx context.Context) error {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -242,6 +243,47 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 			s.cmd.Process.Signal(os.Interrupt)
 		}
 	}
+}
+
+// TestServeWaitsForAHomeThatIsOpenElsewhere: for as long as it may, or until it is told to end.
+func TestServeWaitsForAHomeThatIsOpenElsewhere(t *testing.T) {
+	t.Parallel()
+	const waits = "waiting until another process closes the storage"
+	home := filepath.Join(t.TempDir(), "var")
+	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	other, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	start := func(wait string) *serverProcess {
+		return startServe(t, "--listen", "127.0.0.1:0", "--lock-wait", wait, home)
+	}
+	for wait, says := range map[string]bool{"0": false, "10ms": true} {
+		s := start(wait)
+		if err := s.cmd.Wait(); s.cmd.ProcessState.ExitCode() != exitLocked {
+			t.Errorf("after %s: %v\n%s", wait, err, s.log.String())
+		}
+		if got := strings.Contains(s.log.String(), waits); got != says {
+			t.Errorf("with %s it says that it waits: %t", wait, got)
+		}
+	}
+	ended, served := start("1h"), start("1h")
+	ended.await(&ended.log, waits)
+	served.await(&served.log, waits)
+	if err := ended.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := ended.cmd.Wait(); ended.cmd.ProcessState.ExitCode() != exitInterrupted {
+		t.Errorf("told to end while it waits: %v", err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	commitOne(t, zeoclient.Options{Address: served.await(&served.out, `zeo://(127\.0\.0\.1:\d+)\n`)}, 0)
+	served.end()
 }
 
 func TestServeReloadsTheLogLevel(t *testing.T) {

@@ -53,6 +53,8 @@ func table() []setting {
 			set: func(*Config, []string) error { return nil }}, // see storages.go
 		{name: "blob-dir", help: "a `DIR` in which clients that share it find the blobs; for a single storage", set: one(func(*Config, string) error { return nil })},
 		{name: "create", kind: boolean, fallback: "true", help: "make a HOME that does not exist", set: flag(func(c *Config) *bool { return &c.Create })},
+		{name: "lock-wait", kind: duration, fallback: "0", help: "how long to wait at the start for a HOME that another process has open, a pack for instance",
+			set: timespan(func(c *Config) *time.Duration { return &c.LockWait }, 0)},
 		{name: "format", fallback: dirstorage.DefaultFormat, help: "the format of a HOME that is made: bushy, chunky, lawn or flat",
 			set: choice(func(c *Config) *string { return &c.Format }, "bushy", "chunky", "lawn", "flat")},
 		{name: "class", fallback: string(dirstorage.ClassFull), help: "the class of a HOME that is made: Full, or Minimal: no history, no undo, no blobs",
