@@ -1,6 +1,7 @@
 package dirstorage
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,20 @@ type PackProgress struct {
 	Begun time.Time `json:"begun"` // when the pack began
 	Done  int64     `json:"done"`  // in this phase
 	Total int64     `json:"total"` // 0: not known
+	// Rate is what it does a second, since this phase began.
+	Rate float64 `json:"rate"`
+	// LeftSeconds is how long this phase will take at that rate; 0: not known.
+	LeftSeconds float64 `json:"left_seconds,omitempty"`
+}
+
+// estimate fills in what follows from the rest.
+func (g *PackProgress) estimate(now time.Time) {
+	spent := now.Sub(g.Since).Seconds()
+	if spent <= 0 || g.Done <= 0 {
+		return
+	}
+	g.Rate = float64(g.Done) / spent
+	g.LeftSeconds = float64(max(0, g.Total-g.Done)) / g.Rate
 }
 
 // packProgress is written by the pack and read by whoever wants to know.
@@ -48,7 +63,18 @@ func (s *Storage) PackProgress() PackProgress {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total}
+	g := PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total}
+	g.estimate(s.o.Clock())
+	return g
+}
+
+// logged is what the log says of it.
+func (g *PackProgress) logged(now time.Time) []any {
+	list := []any{"phase", g.Phase, "done", g.Done, "total", g.Total, "dur", now.Sub(g.Since), "rate", math.Round(g.Rate)}
+	if g.LeftSeconds > 0 {
+		list = append(list, "left", time.Duration(g.LeftSeconds*1e9).Round(time.Second))
+	}
+	return list
 }
 
 // packLogInterval is how often a pack says in the log how far it has come.
@@ -66,7 +92,7 @@ func (s *Storage) report() (p *packProgress, stop func()) {
 			select {
 			case <-tick.C:
 				g := s.PackProgress()
-				s.log.Info("pack", "phase", g.Phase, "done", g.Done, "total", g.Total, "dur", s.o.Clock().Sub(g.Since))
+				s.log.Info("pack", g.logged(s.o.Clock())...)
 			case <-end:
 				return
 			}

@@ -102,7 +102,11 @@ func formatDone(p *dirstorage.PackProgress) string {
 	if p.Total == 0 {
 		return human.Count(p.Done) + " done"
 	}
-	return fmt.Sprintf("%s of %s", human.Count(p.Done), human.Count(p.Total))
+	text := fmt.Sprintf("%s of %s", human.Count(p.Done), human.Count(p.Total))
+	if p.LeftSeconds > 0 {
+		text += ", " + human.Duration(time.Duration(p.LeftSeconds*1e9)) + " left"
+	}
+	return text
 }
 
 func (st *homeStatus) print(e *env) error {

@@ -147,6 +147,10 @@ func packGauges() []gauge {
 			of(func(p *dirstorage.PackProgress) float64 { return float64(p.Done) }, whatever)),
 		sometimes("pack_expected", "What the pack has to do in its phase; not shown where it is not known.",
 			of(func(p *dirstorage.PackProgress) float64 { return float64(p.Total) }, func(p *dirstorage.PackProgress) bool { return p.Total > 0 })),
+		sometimes("pack_rate", "What the pack does a second, since its phase began; not shown if there is none.",
+			of(func(p *dirstorage.PackProgress) float64 { return p.Rate }, whatever)),
+		sometimes("pack_left_seconds", "How long the phase of the pack will take at that rate; not shown where it is not known.",
+			of(func(p *dirstorage.PackProgress) float64 { return p.LeftSeconds }, func(p *dirstorage.PackProgress) bool { return p.LeftSeconds > 0 })),
 	}
 }
 

@@ -114,7 +114,7 @@ func filled(t testing.TB) *metrics.Set {
 				UnflushedTransactions: 7, UnflushedFiles: 31, JournalBytes: 4096, JournalSyncs: 9, RolledForward: 1, CommitSeconds: 12.5,
 				Counts: dirstorage.Counts{Objects: 100, Revisions: 250, Transactions: 80, Bytes: 1 << 20, BlobBytes: 1 << 19, Exact: true},
 				Pack: &dirstorage.PackProgress{
-					Phase: "marking", Begun: time.Date(2026, 3, 1, 9, 50, 0, 0, time.UTC), Since: time.Date(2026, 3, 1, 9, 58, 0, 0, time.UTC), Done: 1234, Total: 5000,
+					Phase: "marking", Begun: time.Date(2026, 3, 1, 9, 50, 0, 0, time.UTC), Since: time.Date(2026, 3, 1, 9, 58, 0, 0, time.UTC), Done: 1234, Total: 5000, Rate: 10.25, LeftSeconds: 367.5,
 				},
 				Space: vfs.Space{FreeBytes: 1 << 30, TotalBytes: 1 << 31, FreeInodes: 1000, TotalInodes: 2000},
 			}
@@ -258,18 +258,18 @@ func TestPackIsShownWhileItIsUnderWay(t *testing.T) {
 	}{
 		{"none", nil, map[string]float64{"running": 0}, ""},
 		{
-			"with a total", &dirstorage.PackProgress{Phase: "removing objects", Begun: begun, Done: 30, Total: 40},
-			map[string]float64{"running": 1, "begun_timestamp_seconds": float64(begun.Unix()), "done": 30, "expected": 40}, "removing objects",
+			"with a total", &dirstorage.PackProgress{Phase: "removing objects", Begun: begun, Done: 30, Total: 40, Rate: 2.5, LeftSeconds: 4},
+			map[string]float64{"running": 1, "begun_timestamp_seconds": float64(begun.Unix()), "done": 30, "expected": 40, "rate": 2.5, "left_seconds": 4}, "removing objects",
 		},
 		{
 			"without", &dirstorage.PackProgress{Phase: "removing transactions", Begun: begun},
-			map[string]float64{"running": 1, "begun_timestamp_seconds": float64(begun.Unix()), "done": 0}, "removing transactions",
+			map[string]float64{"running": 1, "begun_timestamp_seconds": float64(begun.Unix()), "done": 0, "rate": 0}, "removing transactions",
 		},
 		{"none again", nil, map[string]float64{"running": 0}, ""},
 	} {
 		pack = tc.pack
 		got := scrape(t, s)
-		for _, name := range []string{"running", "begun_timestamp_seconds", "done", "expected"} {
+		for _, name := range []string{"running", "begun_timestamp_seconds", "done", "expected", "rate", "left_seconds"} {
 			v, ok := number(t, got, "dirstorage_pack_"+name+`{storage="1"}`)
 			if w, wanted := tc.want[name]; ok != wanted || v != w {
 				t.Errorf("%s: %s is %v (there: %v), want %v (%v)", tc.name, name, v, ok, w, wanted)
