@@ -592,7 +592,9 @@ func (c packCase) recovered(ctx context.Context, f *crashfs.FS, m *packModel) er
 	if m.packing != 0 {
 		if s.packed() < m.packing && m.packing <= s.LastTransaction() {
 			m.packing = 0 // it had not begun to remove
-		} else {
+		} else if s.packed() == m.packing || !slices.Equal(filesOf(f, c.format), m.names(c.format)) {
+			// Where an earlier pack went further, nothing but the files tells whether
+			// this one had begun to remove.
 			m.pack(m.packing, !m.packingNoGC)
 		}
 	}
