@@ -109,8 +109,11 @@ func walk(tb testing.TB, f func(name string)) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && d.Name() == ".git" {
-			return filepath.SkipDir
+		if d.Name() == ".git" {
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil // of a linked work tree
 		}
 		rel, err := filepath.Rel(root, p)
 		if err == nil && d.Type().IsRegular() {
