@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/oidlock"
-	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -41,6 +39,7 @@ func (t *Txn) Vote(ctx context.Context) error {
 		t.s.commits.coming.Add(1)
 	}
 	if err := t.s.guard.pass(ctx, t); err != nil {
+		t.logRefused(err)
 		return err
 	}
 	if err := t.compare(ctx); err != nil {
@@ -51,6 +50,7 @@ func (t *Txn) Vote(ctx context.Context) error {
 	}
 	if t.s.settings.Storage.CheckDanglingReferences {
 		if err := t.checkReferences(ctx); err != nil {
+			t.logRefused(err)
 			return err
 		}
 	}
@@ -88,13 +88,17 @@ func (t *Txn) lock(ctx context.Context) error {
 		}
 	}
 	if t.s.settings.Storage.CheckDanglingReferences {
-		if err := t.eachReference(func(_, target zodb.OID) error {
-			if k := (oidlock.Key{OID: target, Existence: true}); !want[k] {
-				want[k] = false
+		var refs []zodb.OID
+		for _, op := range t.ops {
+			var err error
+			if refs, err = t.references(refs[:0], op); err != nil {
+				return err
 			}
-			return nil
-		}); err != nil {
-			return err
+			for _, target := range refs {
+				if k := (oidlock.Key{OID: target, Existence: true}); !want[k] {
+					want[k] = false
+				}
+			}
 		}
 	}
 	if t.held != nil {
@@ -162,93 +166,4 @@ func (t *Txn) compare(ctx context.Context) error {
 		return &ConflictsError{Conflicts: conflicts}
 	}
 	return nil
-}
-
-// eachReference calls f for each strong reference of what was stored with
-// Store. Restored and undone records were checked when they were stored first.
-func (t *Txn) eachReference(f func(from, target zodb.OID) error) error {
-	var refs []zodb.OID
-	for _, oid := range t.order {
-		op := t.ops[oid]
-		if op.kind != opStore {
-			continue
-		}
-		data, err := t.spool.get(op.data)
-		if err != nil {
-			return err
-		}
-		refs, err = pickle.AppendStrongRefs(refs[:0], data)
-		if err != nil {
-			// Applications may encrypt or wrap their records. What is in these is theirs.
-			continue
-		}
-		for _, target := range refs {
-			if err := f(oid, target); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// checkReferences refuses dangling references: of what is stored, and to what
-// an undo makes go away.
-func (t *Txn) checkReferences(ctx context.Context) error {
-	err := t.eachReference(func(from, target zodb.OID) error {
-		if op, ok := t.ops[target]; ok {
-			if op.gone {
-				return &zodb.DanglingError{OID: from, Target: target}
-			}
-			return nil
-		}
-		if t.s.known.has(target) {
-			return nil
-		}
-		found, err := t.s.exists(ctx, target)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return &zodb.DanglingError{OID: from, Target: target}
-		}
-		t.s.known.add(target)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return t.checkUndoneReferences(ctx)
-}
-
-// knownObjects remembers objects that were found to exist. An entry is made
-// under the existence lock, and removed before the lock of who deletes is
-// given back, so it cannot be stale.
-type knownObjects struct {
-	mu  sync.Mutex
-	set map[zodb.OID]struct{}
-}
-
-// maxKnown bounds the memory of knownObjects to a few megabytes.
-const maxKnown = 1 << 16
-
-func (k *knownObjects) has(oid zodb.OID) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, ok := k.set[oid]
-	return ok
-}
-
-func (k *knownObjects) add(oid zodb.OID) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.set == nil || len(k.set) >= maxKnown {
-		k.set = make(map[zodb.OID]struct{})
-	}
-	k.set[oid] = struct{}{}
-}
-
-func (k *knownObjects) remove(oid zodb.OID) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.set, oid)
 }

@@ -66,7 +66,8 @@ type Storage struct {
 	HistoryTimeout          time.Duration // undo log and history stop then; 0 = never
 	DelayDelete             time.Duration // pack keeps so long what it put aside; 0 = it puts nothing aside
 	MinPackTime             time.Duration // pack leaves alone what is younger
-	CheckDanglingReferences bool          // vote refuses them
+	CheckDanglingReferences bool          // vote refuses those that a change adds
+	CheckKeptReferences     bool          // and those that its object held before, too
 	KeepPolicy              string        // KeepDetailed or KeepUndoable
 }
 
@@ -160,8 +161,10 @@ func fields() []field {
 			func(s *Settings) any { return &s.Storage.DelayDelete }},
 		{"storage", "min_pack_time", true, "Pack leaves everything alone that is younger than this many seconds.",
 			func(s *Settings) any { return &s.Storage.MinPackTime }},
-		{"storage", "check_dangling_references", true, "1: refuse transactions that refer to objects which do not exist.",
+		{"storage", "check_dangling_references", true, "1: refuse transactions that add references to objects which do not exist.",
 			func(s *Settings) any { return &s.Storage.CheckDanglingReferences }},
+		{"storage", "check_kept_references", true, "1: refuse also those with such references that the object had before.",
+			func(s *Settings) any { return &s.Storage.CheckKeptReferences }},
 		{"storage", "keep_policy", true, "Which transactions pack keeps: detailed, those of all revisions that it keeps;\nundoable, only those that are younger than the pack time.",
 			func(s *Settings) any { return &s.Storage.KeepPolicy }},
 
