@@ -264,7 +264,7 @@ func (s *Storage) Close() error {
 	s.packs.resumed.Wait()
 	errs = append(errs, s.journal.Close())
 	if s.control != nil && s.checkHome() == nil {
-		errs = append(errs, s.fs.Remove(control.Socket))
+		errs = append(errs, control.Remove(s.fs))
 	}
 	s.mu.Lock()
 	if s.snap.sublock != nil {

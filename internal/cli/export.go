@@ -69,7 +69,10 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	name := final
-	if _, err := dir.Stat(final); err == nil {
+	if info, err := dir.Stat(final); err == nil {
+		if !info.Mode.IsRegular() {
+			return hint(fmt.Errorf("%w: %s is not an ordinary file", fs.ErrExist, o.target), "choose another name")
+		}
 		if !o.force {
 			return hint(fmt.Errorf("%w: %s", fs.ErrExist, o.target), "choose another name, or replace it with --force")
 		}

@@ -123,16 +123,9 @@ func (s *serving) run(ctx context.Context) (err error) {
 	version, revision := buildInfo()
 	s.metrics = metrics.New(names, metrics.Options{Clock: s.e.Now, Version: version, Revision: revision, Logger: s.log})
 
-	// Before the storages, which may have much to roll forward.
-	listeners, err := listenAll(s.conf.Listen)
-	if err != nil {
+	if err := checkAddresses(s.conf.Listen); err != nil {
 		return err
 	}
-	defer func() {
-		for _, l := range listeners {
-			l.Close() // those that the server has are closed already
-		}
-	}()
 	probe := ops.NewProbe(s.alive, 0)
 	health, err := s.startHealth(probe)
 	if err != nil {
@@ -153,6 +146,16 @@ func (s *serving) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// Last of all: who connects finds everything ready, a shared blob directory included.
+	listeners, err := listenAll(s.conf.Listen)
+	if err != nil {
+		return errors.Join(err, server.Shutdown(ctx))
+	}
+	defer func() {
+		for _, l := range listeners {
+			l.Close() // those that the server has are closed already
+		}
+	}()
 	return s.serve(ctx, server, listeners, health, probe, hangups)
 }
 
@@ -402,61 +405,6 @@ func (s *serving) startHealth(probe *ops.Probe) (*ops.Server, error) {
 		}})
 }
 
-// listenAll listens on all addresses, or on none.
-func listenAll(addresses []string) (list []net.Listener, err error) {
-	for _, a := range addresses {
-		l, err := listen(a)
-		if err != nil {
-			for _, l := range list {
-				l.Close()
-			}
-			return nil, err
-		}
-		list = append(list, l)
-	}
-	return list, nil
-}
-
-func listen(address string) (net.Listener, error) {
-	if !strings.Contains(address, "/") {
-		l, err := net.Listen("tcp", address)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, hint(err, "another server is running there: end it, or choose another --listen")
-		}
-		return l, err
-	}
-	path := strings.TrimPrefix(address, "unix:")
-	l, err := net.Listen("unix", path)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return l, err
-	}
-	// A socket is left behind by a process that was killed. One that somebody
-	// listens on is not touched.
-	if c, derr := net.Dial("unix", path); derr == nil {
-		c.Close()
-		return nil, hint(err, "another server is running there: end it, or choose another --listen")
-	} else if !errors.Is(derr, syscall.ECONNREFUSED) {
-		return nil, errors.Join(err, derr)
-	}
-	dir, name, derr := vfs.Split(path)
-	if derr == nil {
-		derr = dir.Remove(name)
-	}
-	if derr != nil {
-		return nil, derr
-	}
-	return net.Listen("unix", path)
-}
-
-// warnOpen warns of an address that others can reach and that nothing protects.
-func (s *serving) warnOpen(l net.Listener) {
-	s.log.Info("listening", "address", l.Addr().String(), "tls", s.certs != nil && l.Addr().Network() == "tcp")
-	if ops.Reachable(l.Addr()) && s.certs == nil {
-		s.log.Warn("listening on an address that other machines can reach, without TLS: whoever reaches it can read and write everything; "+
-			"set tls-certificate and tls-authenticate, or see to it that a firewall or a private network is in front", "address", l.Addr().String())
-	}
-}
-
 func (s *serving) statusLine(listeners []net.Listener) string {
 	var on []string
 	for _, l := range listeners {
@@ -471,20 +419,4 @@ func (s *serving) greet(listeners []net.Listener) error {
 		return nil
 	}
 	return writeGreeting(s.e.Stdout, greeting{conf: s.conf, address: listeners[0].Addr(), made: s.made})
-}
-
-func writePidFile(path string) (remove func() error, err error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
-	dir, name, err := vfs.Split(abs)
-	if err != nil {
-		return nil, err
-	}
-	err = vfs.WriteFileAtomic(dir, name+".new", name, fmt.Appendf(nil, "%d\n", os.Getpid()), vfs.SyncOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("pid-file: %w", err)
-	}
-	return func() error { return dir.Remove(name) }, nil
 }

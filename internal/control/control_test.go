@@ -296,3 +296,26 @@ func TestNobodyListens(t *testing.T) {
 		t.Errorf("a socket without a server: %v", err)
 	}
 }
+
+// TestOnlyASocketIsRemoved: what else has its name stays, and the error says so.
+func TestOnlyASocketIsRemoved(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	name := filepath.Join(home, Socket)
+	if err := os.Mkdir(filepath.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Serve(f, &fake{}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("a file at the place of the socket: %v", err)
+	}
+	if b, err := os.ReadFile(name); err != nil || string(b) != "data" {
+		t.Errorf("the file is %q, %v", b, err)
+	}
+}

@@ -65,7 +65,7 @@ type Server struct {
 // Serve listens on the socket of the HOME that f is the root of. The caller
 // holds misc/lock, so that a socket that is there already is a dead one.
 func Serve(f vfs.FS, s Storage, log *slog.Logger) (*Server, error) {
-	if err := f.Remove(Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := Remove(f); err != nil {
 		return nil, fmt.Errorf("remove the old control socket: %w", err)
 	}
 	address, release, err := shortAddress(f.Path("misc"))
@@ -84,6 +84,22 @@ func Serve(f vfs.FS, s Storage, log *slog.Logger) (*Server, error) {
 	srv := &Server{storage: s, log: log, listener: l, ctx: ctx, stop: stop, conns: make(map[net.Conn]struct{})}
 	srv.wait.Go(srv.accept)
 	return srv, nil
+}
+
+// Remove removes the control socket of the HOME that f is the root of, if there is
+// one, and nothing else than a socket. The caller holds misc/lock.
+func Remove(f vfs.FS) error {
+	info, err := f.Stat(Socket)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode&fs.ModeSocket == 0 {
+		return fmt.Errorf("%s is not a socket; it was not touched: move it away", f.Path(Socket))
+	}
+	if err == nil {
+		err = f.Remove(Socket)
+	}
+	return err
 }
 
 // Close ends all conversations and waits for them. The socket file is left to

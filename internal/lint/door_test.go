@@ -16,6 +16,8 @@ var fileCalls = map[string][]string{
 		"Mkdir", "MkdirAll", "MkdirTemp", "NewFile", "Open", "OpenFile", "OpenInRoot", "OpenRoot", "ReadDir",
 		"ReadFile", "Readlink", "Remove", "RemoveAll", "Rename", "Stat", "Symlink", "Truncate", "WriteFile",
 	},
+	// A Unix socket is a file, and its listener removes what has its name at the end.
+	"net":           {"Listen", "ListenConfig", "ListenPacket", "ListenUnix", "ListenUnixgram"},
 	"io/ioutil":     {"ReadDir", "ReadFile", "TempDir", "TempFile", "WriteFile"},
 	"path/filepath": {"EvalSymlinks", "Glob", "Walk", "WalkDir"},
 	"syscall": {
@@ -32,6 +34,9 @@ var fileCalls = map[string][]string{
 var doorExceptions = []struct{ pkg, call, why string }{
 	{"internal/cli", "os.MkdirTemp", "the directory of the demo"},
 	{"internal/cli", "os.RemoveAll", "the directory of the demo"},
+	{"internal/listen", "net.Listen", "TCP"},
+	{"internal/listen", "net.ListenUnix", "looks first, and removes only its own socket"},
+	{"internal/control", "net.Listen", "the control socket, under misc/lock"},
 	{"internal/cli", "os.Mkdir", "a directory that somebody named"},
 }
 
@@ -91,6 +96,7 @@ func TestFileCallPastTheDoorIsFound(t *testing.T) {
 		{"handed on", "internal/tree/a.go", `import "os"; var f = os.Remove`, 1},
 		{"renamed import", "internal/tree/a.go", `import my "os"; func f() { my.Create("a") }`, 1},
 		{"system call", "internal/tree/a.go", `import "golang.org/x/sys/unix"; func f() { unix.Rename("a", "b") }`, 1},
+		{"socket", "internal/ops/a.go", `import "net"; func f() { net.Listen("unix", "a") }`, 1},
 		{"not a file", "internal/tree/a.go", `import "os"; func f() { os.Getpid() }`, 0},
 		{"another package's name", "internal/tree/a.go", `func f() { os.Rename("a", "b") }`, 0},
 		{"the door itself", "internal/vfs/a.go", `import "os"; func f() { os.Rename("a", "b") }`, 0},

@@ -29,6 +29,7 @@ var level = map[string]int{
 	"internal/archive":  2,
 	"internal/objstore": 2,
 	"internal/certs":    2,
+	"internal/listen":   2,
 	"internal/zeo/wire": 2,
 
 	"internal/settings":    3,

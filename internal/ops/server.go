@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/dirstorage/dirstorage/internal/listen"
 )
 
 // DefaultAddress is where the listener is unless another is asked for.
@@ -75,7 +77,7 @@ const (
 // Listen starts to answer. The server is not ready until [Server.Serving] is called.
 func Listen(o Options) (*Server, error) {
 	o = o.withDefaults()
-	l, err := net.Listen("tcp", o.Address)
+	l, err := listen.Open(o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for probes and metrics: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
@@ -46,11 +47,15 @@ type blobDir struct {
 // openBlobDir makes the directory ready: it exists, has a layout, is on the file
 // system of the storage, and holds every blob that the storage has.
 func openBlobDir(ctx context.Context, dir string, s *dirstorage.Storage, log *slog.Logger) (*blobDir, error) {
-	f, err := vfs.OS(dir)
+	above, name, err := vfs.Split(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Mkdir("."); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := makeBlobDir(above, name); err != nil {
+		return nil, err
+	}
+	f, err := vfs.OS(dir)
+	if err != nil {
 		return nil, err
 	}
 	home, err := vfs.OS(s.Home())
@@ -72,13 +77,8 @@ func openBlobDir(ctx context.Context, dir string, s *dirstorage.Storage, log *sl
 	if b.layout, err = filestorage.DetectLayout(f, "."); err != nil {
 		return nil, err
 	}
-	if err := f.Mkdir("tmp"); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := populateBlobDir(f, b.layout); err != nil {
 		return nil, err
-	}
-	if _, err := f.Stat(layoutFile); errors.Is(err, fs.ErrNotExist) {
-		if err := vfs.WriteFileAtomic(f, layoutFile+".new", layoutFile, []byte(b.layout), vfs.SyncOptions{File: true, Dir: true}); err != nil {
-			return nil, err
-		}
 	}
 	n, err := b.catchUp(ctx)
 	if err != nil {
@@ -86,6 +86,47 @@ func openBlobDir(ctx context.Context, dir string, s *dirstorage.Storage, log *sl
 	}
 	log.Info("shares blobs", "path", f.Path("."), "layout", string(b.layout), "added", n)
 	return b, b.close()
+}
+
+// makeBlobDir makes the directory, if it is not there, aside and whole: a client that
+// starts meanwhile sees it with its layout or not at all.
+func makeBlobDir(above vfs.FS, name string) error {
+	if _, err := above.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	aside := "." + name + ".new"
+	if err := above.Mkdir(aside); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := populateBlobDir(vfs.Sub(above, aside), filestorage.BlobBushy); err != nil {
+		return err
+	}
+	if err := above.SyncDir(aside); err != nil {
+		return err
+	}
+	err := above.Rename(aside, name)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTEMPTY) {
+		// A client has made it meanwhile, as it is wanted.
+		return vfs.RemoveAll(above, aside)
+	}
+	if err != nil {
+		return err
+	}
+	return above.SyncDir(".")
+}
+
+// populateBlobDir makes what ZODB wants in a directory of blobs, and lacks. The layout
+// comes first: a directory with anything else in it and without one is taken for lawn.
+func populateBlobDir(f vfs.FS, l filestorage.BlobLayout) error {
+	if _, err := f.Stat(layoutFile); errors.Is(err, fs.ErrNotExist) {
+		if err := vfs.WriteFileAtomic(f, layoutFile+".new", layoutFile, []byte(l), vfs.SyncOptions{File: true, Dir: true}); err != nil {
+			return err
+		}
+	}
+	if err := f.Mkdir("tmp"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // catchUp links what the storage has and the directory lacks.
