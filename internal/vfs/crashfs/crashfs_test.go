@@ -9,6 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/vfstest"
 )
 
@@ -123,5 +124,62 @@ func TestDiskCanBeFull(t *testing.T) {
 	}
 	if _, err := f.Create("c"); err != nil {
 		t.Errorf("after something was removed: %v", err)
+	}
+}
+
+// TestSyncThatFailedIsNotMadeGoodByTheNext: the kernel takes pages for clean that it
+// could not write.
+func TestSyncThatFailedIsNotMadeGoodByTheNext(t *testing.T) {
+	t.Parallel()
+	for _, all := range []bool{false, true} {
+		disk := crashfs.New(1)
+		f := errfs.New(disk, nil)
+		put(t, f, "a", "old", true)
+		if err := f.SyncDir("."); err != nil {
+			t.Fatal(err)
+		}
+		file, err := f.OpenWrite("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.Write([]byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		sync := file.Sync
+		if all {
+			sync = f.SyncAll
+			if err := file.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.Decide(func(errfs.Op) error { return syscall.ENOSPC })
+		if err := sync(); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+		f.Decide(nil)
+		if err := sync(); err != nil {
+			t.Errorf("all %t: the next sync: %v", all, err)
+		}
+		if got := content(t, disk.Killed(), "a"); got != "new" {
+			t.Errorf("all %t: another process finds %q", all, got)
+		}
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(1), crashfs.Random(2)} {
+			if got := content(t, disk.Crashed(mode), "a"); got != "old" {
+				t.Errorf("all %t: after a crash with %v: %q", all, mode, got)
+			}
+		}
+		if !all {
+			continue
+		}
+		again, err := f.Open("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.Sync(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("who syncs the file is told %v", err)
+		}
+		if err := again.Sync(); err != nil {
+			t.Errorf("and then %v", err)
+		}
 	}
 }

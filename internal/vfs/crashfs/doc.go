@@ -33,4 +33,10 @@
 // the writes in between. A crash takes for each sector of 512 bytes one of the
 // states that it went through, and a size between the old and the new one.
 // Times of directories are not modelled: a crash keeps them.
+//
+// A sync that fails loses what it should have made durable: memory goes on holding
+// it, the next sync succeeds, and a crash shows that it never got to the disk. Package
+// errfs does that with each sync that it lets fail. So does what [FS.Killed] returns,
+// which is another process after the death of this one: memory is what it was, what
+// was durable is durable, and nothing else.
 package crashfs

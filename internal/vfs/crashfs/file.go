@@ -149,11 +149,23 @@ func (h *file) Sync() error {
 	if err == nil {
 		err = h.fs.step("sync %s", h.name)
 	}
+	if err == nil && h.n.unseen != nil {
+		err, h.n.unseen = h.n.unseen, nil
+		h.n.lose()
+	}
 	if err != nil {
 		return h.fs.pathError("sync", h.name, err)
 	}
 	h.n.sync()
 	return nil
+}
+
+// SyncFailed is what a Sync does that fails: the contents stay in memory, what was
+// written since the last one never gets to the disk, and the next Sync succeeds.
+func (h *file) SyncFailed(error) {
+	h.fs.mu.Lock()
+	defer h.fs.mu.Unlock()
+	h.n.lose()
 }
 
 // StartSync does nothing: what is not synced may be on the disk or not.

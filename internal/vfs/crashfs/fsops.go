@@ -386,6 +386,21 @@ func (f *FS) SyncAll() error {
 	return nil
 }
 
+// SyncFailed is what a SyncAll does that fails with that error: which files it
+// concerns nobody can say. Here it is each that has something to be written and is
+// not open. Who opens and syncs one of them is told, once; the next SyncAll succeeds.
+func (f *FS) SyncFailed(cause error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for n := range maps.Values(f.nodes) {
+		if !n.isDir() && n.handles == 0 && len(n.writes) > 0 {
+			if n.lose(); n.lost {
+				n.unseen = cause
+			}
+		}
+	}
+}
+
 // Space implements vfs.FS.
 func (f *FS) Space() (vfs.Space, error) {
 	f.mu.Lock()

@@ -32,6 +32,8 @@ type node struct {
 	durable  content
 	onDisk   time.Time // the time of modification that is durable
 	writes   []write   // since the last sync, in their order
+	lost     bool      // a sync failed: what is in memory is not what the disk will hold
+	unseen   error     // of writing back, which the next Sync tells
 }
 
 // content is size bytes: data, and zeros from there on.
@@ -144,6 +146,35 @@ func (n *node) sync() {
 	}
 }
 
+// lose is what a sync that failed leaves: memory holds the contents, and takes
+// them for clean, so that no later sync writes them; the size may still get there.
+func (n *node) lose() {
+	data := false
+	for _, w := range n.writes {
+		data = data || len(w.data) > 0
+	}
+	n.lost = n.lost || data
+	n.writes = nil
+	if n.size != n.durable.size || !n.mtime.Equal(n.onDisk) {
+		n.writes = []write{{size: n.size, mtime: n.mtime}}
+	}
+}
+
+// idle returns what the disk holds when all that it will get is there.
+func (n *node) idle() content {
+	if !n.lost {
+		return n.content.clone()
+	}
+	c := n.durable.clone()
+	for _, w := range n.writes {
+		if len(w.data) > 0 {
+			c.put(w.off, w.data)
+		}
+	}
+	c.resize(n.size)
+	return c
+}
+
 // syncAll makes the time of modification durable too.
 func (n *node) syncAll() {
 	n.sync()
@@ -162,7 +193,7 @@ func (n *node) after(c choice) *node {
 	case KeepNone:
 		m.content, m.mtime = n.durable.clone(), n.onDisk
 	case KeepAll:
-		m.content = n.content.clone()
+		m.content = n.idle()
 	default:
 		m.content, m.mtime = n.torn(c.rand), n.tornTime(c.rand)
 	}
@@ -179,7 +210,7 @@ func (n *node) torn(r *rand.Rand) content {
 	switch r.IntN(4) {
 	case 0: // none
 	case 1:
-		return n.content.clone()
+		return n.idle()
 	default:
 		// To write the states of a sector in order and stop somewhere is to choose one of them.
 		stopped := make(map[int64]bool)

@@ -1,9 +1,11 @@
 package errfs
 
 import (
+	"errors"
 	"io/fs"
 	"iter"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -163,7 +165,29 @@ func (f *FS) SyncDir(name string) error {
 }
 
 // SyncAll may fail.
-func (f *FS) SyncAll() error { return f.do("syncall", ".", f.inner.SyncAll) }
+func (f *FS) SyncAll() error {
+	err := f.ask("syncall", ".")
+	if err == nil {
+		return f.inner.SyncAll()
+	}
+	failed(f.inner, err)
+	return err
+}
+
+// failed tells a file system or a file that a sync failed, if it wants to know it:
+// what was not durable then may never be.
+func failed(inner any, err error) {
+	if errors.Is(err, vfs.ErrNotSupported) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return // it was not even begun
+	}
+	if i, ok := inner.(interface{ SyncFailed(cause error) }); ok {
+		cause := err
+		if p, ok := errors.AsType[*fs.PathError](err); ok {
+			cause = p.Err
+		}
+		i.SyncFailed(cause)
+	}
+}
 
 // Lock may fail.
 func (f *FS) Lock(name string) (vfs.Lock, error) {
@@ -236,7 +260,12 @@ func (f *file) write(b []byte, inner func([]byte) (int, error)) (int, error) {
 }
 
 func (f *file) Sync() error {
-	return f.fs.do("sync", f.name, f.File.Sync)
+	err := f.fs.ask("sync", f.name)
+	if err == nil {
+		return f.File.Sync()
+	}
+	failed(f.File, err)
+	return err
 }
 
 func (f *file) Allocate(size int64) error {

@@ -1,0 +1,174 @@
+package faulttest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+)
+
+// Job is work on one disk, from its beginning to its end. It has a state, which says
+// what was promised.
+type Job struct {
+	// Run does the work, or goes on with it: it is called again after it failed, with
+	// a file system of the same contents. nil says that all of it is done.
+	Run func(f vfs.FS) error
+	// Check looks at what a power cut left. done: Run had returned nil before.
+	Check func(after *crashfs.FS, done bool) error
+}
+
+// Options of a suite. The zero value tries each operation.
+type Options struct {
+	// Every is the distance of the operations that are tried; Seed moves them, and
+	// chooses what a power cut keeps.
+	Every int
+	Seed  uint64
+	// Retries is how often Run is called at most after an error of Failed; 0 = 1.
+	Retries int
+	// Fails chooses the operations that can fail in Failed; nil: all that change
+	// or sync something.
+	Fails func(op errfs.Op) bool
+}
+
+func (o Options) operations(ops int) func(yield func(int) bool) {
+	every := max(1, o.Every)
+	return func(yield func(int) bool) {
+		for n := 1 + int(o.Seed*11%uint64(every)); n <= ops; n += every {
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// modes returns what the power cuts of the n-th operation keep.
+func (o Options) modes(n int) []crashfs.Mode {
+	r := rand.New(rand.NewPCG(o.Seed, uint64(n)))
+	return []crashfs.Mode{crashfs.KeepNone, crashfs.Random(r.Uint32())}
+}
+
+// Killed kills the work before each of its operations, has it gone on with, and
+// cuts the power: when the work is done, or before that at an operation by chance.
+// begin makes what the work needs, durably, on an empty disk. It ends at the first
+// operation with an error.
+func Killed(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
+	t.Helper()
+	ops := count(t, o, begin)
+	for n := range o.operations(ops) {
+		for _, midway := range []bool{false, true} {
+			if err := o.killed(n, ops, midway, begin); err != nil {
+				t.Errorf("seed %d, killed before operation %d of %d, %v", o.Seed, n, ops, err)
+				return
+			}
+		}
+	}
+}
+
+// start makes a disk and its job. Operations count from base+1.
+func (o Options) start(begin func(disk *crashfs.FS) (*Job, error)) (disk *crashfs.FS, job *Job, base int, err error) {
+	disk = crashfs.New(int64(o.Seed) + 1)
+	job, err = begin(disk)
+	return disk, job, disk.Ops(), err
+}
+
+func count(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) int {
+	t.Helper()
+	disk, job, base, err := o.start(begin)
+	if err == nil {
+		err = job.Run(disk)
+	}
+	if err == nil {
+		err = job.Check(disk.Crashed(crashfs.KeepNone), true)
+	}
+	if err != nil {
+		t.Fatalf("without a fault: %v", err)
+	}
+	return disk.Ops() - base
+}
+
+func (o Options) killed(n, ops int, midway bool, begin func(disk *crashfs.FS) (*Job, error)) error {
+	disk, job, base, err := o.start(begin)
+	if err != nil {
+		return err
+	}
+	disk.CrashAt(base + n)
+	if err := job.Run(disk); err == nil {
+		return nil // this time it took fewer operations
+	}
+	where := "the first"
+	if log := disk.Log(); len(log) > 0 {
+		where = fmt.Sprintf("the last was %q", log[len(log)-1])
+	}
+	next := disk.Killed()
+	if midway {
+		cut := 1 + rand.New(rand.NewPCG(o.Seed, uint64(n))).IntN(ops)
+		where += fmt.Sprintf(", power cut before operation %d after that", cut)
+		next.CrashAt(cut)
+	}
+	err = job.Run(next)
+	if err != nil && !midway {
+		return fmt.Errorf("%s: going on: %w", where, err)
+	}
+	for _, mode := range o.modes(n) {
+		if cerr := job.Check(next.Crashed(mode), err == nil); cerr != nil {
+			return fmt.Errorf("%s, power cut with %v: %w", where, mode, cerr)
+		}
+	}
+	return nil
+}
+
+// Failed lets each operation of the work fail once, repeats the work until it is
+// done, and cuts the power.
+func Failed(t testing.TB, o Options, cause error, begin func(disk *crashfs.FS) (*Job, error)) {
+	t.Helper()
+	if o.Fails == nil {
+		o.Fails = errfs.Op.Changes
+	}
+	ops, _, err := o.failed(0, nil, begin)
+	if err != nil {
+		t.Fatalf("without a fault: %v", err)
+	}
+	for n := range o.operations(ops) {
+		if _, where, err := o.failed(n, cause, begin); err != nil {
+			t.Errorf("seed %d, %v at operation %d of %d (%s): %v", o.Seed, cause, n, ops, where, err)
+			return
+		}
+	}
+}
+
+func (o Options) failed(n int, cause error, begin func(disk *crashfs.FS) (*Job, error)) (ops int, where string, err error) {
+	disk, job, _, err := o.start(begin)
+	if err != nil {
+		return 0, "", err
+	}
+	f := errfs.New(disk, func(op errfs.Op) error {
+		if !o.Fails(op) {
+			return nil
+		}
+		if ops++; ops != n {
+			return nil
+		}
+		where = op.Kind + " " + op.Name
+		return cause
+	})
+	var errs []error
+	for range 1 + max(1, o.Retries) {
+		if err = job.Run(f); err == nil {
+			break
+		}
+		errs = append(errs, err)
+	}
+	if err != nil {
+		return ops, where, fmt.Errorf("it does not go on: %w", errors.Join(errs...))
+	}
+	for _, mode := range o.modes(n) {
+		if err := job.Check(disk.Crashed(mode), true); err != nil {
+			return ops, where, fmt.Errorf("repeated after %w, power cut with %v: %w", errors.Join(errs...), mode, err)
+		}
+	}
+	return ops, where, nil
+}
