@@ -293,14 +293,17 @@ func (c *committed) file() *record.Transaction {
 	for i := range c.Records {
 		oids[i] = c.Records[i].OID
 	}
-	return &record.Transaction{TID: c.TID, Previous: c.Previous,
+	return &record.Transaction{TID: c.TID, Previous: c.Previous, Packed: c.Packed,
 		User: c.Meta.User, Description: c.Meta.Description, Extension: c.Meta.Extension, OIDs: oids}
 }
 
-// transaction returns it as iteration delivers it.
-func (c *committed) transaction() *zodb.Transaction { return publicTransaction(c.file()) }
-
-func publicTransaction(t *record.Transaction) *zodb.Transaction {
-	return &zodb.Transaction{TID: t.TID, Previous: t.Previous, Status: ' ', OIDs: t.OIDs,
+// publicTransaction returns a transaction as iteration delivers it. It counts as packed
+// if it was where it was copied from, or if the storage was packed to a later time.
+func (s *Storage) publicTransaction(t *record.Transaction) *zodb.Transaction {
+	status := zodb.StatusDone
+	if t.Packed || s.packedAway(t.TID) {
+		status = zodb.StatusPacked
+	}
+	return &zodb.Transaction{TID: t.TID, Previous: t.Previous, Status: status, OIDs: t.OIDs,
 		TxnMeta: zodb.TxnMeta{User: t.User, Description: t.Description, Extension: t.Extension}}
 }

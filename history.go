@@ -25,7 +25,7 @@ func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transact
 		c := s.unflushed.transaction(tid)
 		s.mu.RUnlock()
 		if c != nil {
-			t = c.transaction()
+			t = s.publicTransaction(c.file())
 			return nil
 		}
 		b, where, err := s.tree.Get(layout.Transaction(tid))
@@ -37,7 +37,7 @@ func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transact
 		}
 		r, err := record.ParseTransactionAs(b, where, tid, true)
 		if err == nil {
-			t = publicTransaction(r)
+			t = s.publicTransaction(r)
 		}
 		return err
 	})
@@ -238,59 +238,6 @@ func (s *Storage) RecentTransactions(ctx context.Context, n int) ([]*zodb.Transa
 	return list, nil
 }
 
-// HistoryEntry is one revision of an object.
-type HistoryEntry struct {
-	TID  zodb.TID
-	Meta zodb.TxnMeta
-	// Packed: the transaction was packed away, so Meta is empty.
-	Packed  bool
-	Size    int  // of the data, in bytes
-	Exists  bool // false: a deletion or an undone creation
-	HasBlob bool
-	// UndoFrom is the revision whose data an undo brought back; 0 = the data is new.
-	UndoFrom zodb.TID
-}
-
-// History returns up to n revisions of an object, newest first. It stops early
-// after history_timeout, and at a revision that was packed away.
-func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]HistoryEntry, error) {
-	o, err := s.current(ctx, oid)
-	if err != nil {
-		return nil, err
-	}
-	deadline := s.historyDeadline()
-	var list []HistoryEntry
-	for o != nil && len(list) < n {
-		e := HistoryEntry{TID: o.Serial, Size: len(o.Data), Exists: !s.gone(o), HasBlob: o.HasBlob(), UndoFrom: o.UndoFrom}
-		if s.full {
-			t, err := s.Transaction(ctx, o.Serial)
-			switch {
-			case err == nil:
-				e.Meta = t.TxnMeta
-			case errors.Is(err, zodb.ErrNotFound) && s.packedAway(o.Serial):
-				e.Packed = true
-			default:
-				return list, err
-			}
-		}
-		list = append(list, e)
-		if deadline.passed() {
-			break
-		}
-		err := s.settled(ctx, func() error {
-			p, err := s.previousOnce(o)
-			if err == nil {
-				o = p
-			}
-			return err
-		})
-		if err != nil {
-			return list, err
-		}
-	}
-	return list, nil
-}
-
 // deadline is a moment after which a long answer is cut short; zero = never.
 type deadline struct {
 	clock func() time.Time
@@ -306,66 +253,6 @@ func (s *Storage) historyDeadline() deadline {
 }
 
 func (d deadline) passed() bool { return !d.at.IsZero() && d.clock().After(d.at) }
-
-// UndoEntry is one line of the undo log.
-type UndoEntry struct {
-	*zodb.Transaction
-	Undoable bool
-	Reason   string // why not
-}
-
-// UndoLog yields transactions from the newest back, with whether the files
-// that an undo needs are there. Whether a later change stands in the way is
-// seen by [Txn.Undo]. It ends early after history_timeout.
-func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
-	return func(yield func(UndoEntry, error) bool) {
-		deadline := s.historyDeadline()
-		for t, err := range s.TransactionsBackward(ctx, 0) {
-			if err != nil {
-				yield(UndoEntry{}, err)
-				return
-			}
-			e := UndoEntry{Transaction: t, Undoable: true}
-			for _, oid := range t.OIDs {
-				reason, err := s.notUndoable(ctx, oid, t.TID)
-				if err != nil {
-					yield(UndoEntry{}, err)
-					return
-				}
-				if reason != "" {
-					e.Undoable, e.Reason = false, reason
-					break
-				}
-			}
-			if !yield(e, nil) || deadline.passed() {
-				return
-			}
-		}
-	}
-}
-
-// notUndoable returns why a revision cannot be taken back; "" if it can.
-func (s *Storage) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (reason string, err error) {
-	o, err := s.revision(ctx, oid, tid)
-	if errors.Is(err, zodb.ErrNotFound) {
-		if s.packedAway(tid) {
-			return fmt.Sprintf("the revision of object %s was packed away", oid), nil
-		}
-		return "", err
-	}
-	if err != nil || o.Previous == 0 {
-		return "", err
-	}
-	var p *record.Object
-	err = s.settled(ctx, func() error {
-		p, err = s.previousOnce(o)
-		return err
-	})
-	if err == nil && p == nil {
-		return fmt.Sprintf("the revision before, of object %s, was packed away", oid), nil
-	}
-	return "", err
-}
 
 // TransactionSize returns the bytes of data, blobs not included, that a
 // transaction stored, without reading them. Revisions that were packed away

@@ -93,13 +93,49 @@ func (s *Storage) LoadSerial(ctx context.Context, oid zodb.OID, serial zodb.TID)
 }
 
 // LoadRecord returns one revision with all that is known of it. A record that
-// says that the object does not exist is no error here.
+// says that the object does not exist is no error here. DataTID is 0 if the revision
+// that it would name, or its transaction, was packed away: who copies the record finds
+// what it names.
 func (s *Storage) LoadRecord(ctx context.Context, oid zodb.OID, serial zodb.TID) (zodb.Record, error) {
 	o, err := s.revision(ctx, oid, serial)
 	if err != nil {
 		return zodb.Record{}, err
 	}
-	return zodb.Record{OID: oid, TID: o.Serial, Data: o.Data, Exists: !s.gone(o), DataTID: o.UndoFrom, HasBlob: o.HasBlob()}, nil
+	rec := zodb.Record{OID: oid, TID: o.Serial, Data: o.Data, Exists: !s.gone(o), HasBlob: o.HasBlob()}
+	if o.UndoFrom != 0 {
+		there, err := s.listed(ctx, oid, o.UndoFrom)
+		if err != nil {
+			return zodb.Record{}, err
+		}
+		if there {
+			rec.DataTID = o.UndoFrom
+		}
+	}
+	return rec, nil
+}
+
+// listed reports whether the file of a revision, and that of its transaction, are there
+// or will be. They are not read.
+func (s *Storage) listed(ctx context.Context, oid zodb.OID, tid zodb.TID) (there bool, err error) {
+	err = s.settled(ctx, func() error {
+		s.mu.RLock()
+		_, there = s.unflushed.revision(oid, tid)
+		s.mu.RUnlock()
+		if there {
+			return nil
+		}
+		for _, n := range []layout.Name{layout.Revision(oid, tid), layout.Transaction(tid)} {
+			if _, _, err := s.tree.Stat(n); err != nil {
+				return err
+			}
+		}
+		there = true
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return there, err
 }
 
 // gone reports whether a revision says that the object does not exist. In

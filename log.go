@@ -13,6 +13,7 @@ import (
 func (s *Storage) appendToLog(t *Txn) error {
 	p := &journal.Pending{
 		Meta:    t.meta,
+		Packed:  t.packed,
 		Records: make([]journal.Entry, len(t.order)),
 		Data:    func(i int) ([]byte, error) { return t.spool.get(t.ops[t.order[i]].data) },
 	}

@@ -20,7 +20,8 @@ type BeginOptions struct {
 	// TID is the tid that the transaction shall get; 0 = the storage chooses. It
 	// must be later than the last transaction at vote and at finish.
 	TID zodb.TID
-	// Status as in a Data.fs. It is not kept: DirectoryStorage has no place for it.
+	// Status as in a Data.fs: zodb.StatusPacked is kept, so that nobody undoes what was
+	// packed there. Everything else, also 0, is zodb.StatusDone.
 	Status byte
 }
 
@@ -28,9 +29,10 @@ type BeginOptions struct {
 // time. It ends with Finish or Abort; after an error of any method but Vote
 // with *ConflictsError it should be aborted.
 type Txn struct {
-	s     *Storage
-	meta  zodb.TxnMeta
-	given zodb.TID
+	s      *Storage
+	meta   zodb.TxnMeta
+	given  zodb.TID
+	packed bool // where it was copied from
 
 	mu      sync.Mutex // held over each call, because Close aborts from another goroutine
 	state   txnState
@@ -102,7 +104,7 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) 
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
+	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
 	t.spool.s = s
 	s.txns.add(t)
 	return t, nil

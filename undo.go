@@ -28,10 +28,13 @@ func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 	}
 	undone, err := t.s.Transaction(ctx, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
-		return nil, &zodb.UndoError{TID: tid, Reason: "there is no such transaction, or it was packed away", Err: err}
+		return nil, &zodb.UndoError{TID: tid, Whole: true, Reason: "there is no such transaction, or it was packed away", Err: err}
 	}
 	if err != nil {
 		return nil, err
+	}
+	if undone.Status == zodb.StatusPacked {
+		return nil, &zodb.UndoError{TID: tid, Whole: true, Reason: "it was packed, so what it replaced is not known any more"}
 	}
 	// All of it or nothing: the operations are put when every object was found good.
 	ops := make([]*operation, len(undone.OIDs))
@@ -64,6 +67,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	if errors.Is(err, zodb.ErrNotFound) {
 		return nil, refuse("the revision was packed away", err)
 	}
+	if errors.Is(err, zodb.ErrCorrupt) {
+		return nil, refuse("its revision is damaged", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +81,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 		return nil, refuse(fmt.Sprintf("it was changed later, by %s", now.Serial), nil)
 	}
 	op := &operation{kind: opUndo, serial: serial}
+	if target.Previous == 0 && oid == zodb.RootOID {
+		return nil, refuse("it made the root object, without which there is no database", nil)
+	}
 	if target.Previous == 0 {
 		op.gone = true
 		return op, nil
@@ -82,6 +91,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	before, err := t.s.revision(ctx, oid, target.Previous)
 	if errors.Is(err, zodb.ErrNotFound) {
 		return nil, refuse("the revision before was packed away", err)
+	}
+	if errors.Is(err, zodb.ErrCorrupt) {
+		return nil, refuse("the revision before is damaged", err)
 	}
 	if err != nil {
 		return nil, err

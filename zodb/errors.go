@@ -61,12 +61,16 @@ func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 // UndoError tells why a transaction cannot be undone.
 type UndoError struct {
 	TID    TID
-	OID    OID // the object in the way, where there is one
+	OID    OID  // the object in the way
+	Whole  bool // it is about the transaction as a whole: there is no object
 	Reason string
 	Err    error // cause, may be nil
 }
 
 func (e *UndoError) Error() string {
+	if e.Whole {
+		return fmt.Sprintf("cannot undo transaction %s: %s", e.TID, e.Reason)
+	}
 	return fmt.Sprintf("cannot undo transaction %s: object %s: %s", e.TID, e.OID, e.Reason)
 }
 

@@ -10,6 +10,9 @@ import (
 // OID is the id of an object. The root object of a database is 0.
 type OID uint64
 
+// RootOID is the root object: what cannot be reached from it is garbage.
+const RootOID OID = 0
+
 // TID is the id of a transaction, and at the same time the serial (revision
 // number) of everything that it stored. It encodes a time, see [TIDFromTime].
 // Zero means “none”; MaxTID is later than every transaction.

@@ -12,12 +12,18 @@ type TxnMeta struct {
 // formats have 16 bits for it.
 const MaxMetaLen = 65535
 
+// Status of a transaction, as in a Data.fs.
+const (
+	StatusDone   byte = ' ' // committed
+	StatusPacked byte = 'p' // committed, and packed since: it cannot be undone any more
+)
+
 // Transaction describes one committed transaction.
 type Transaction struct {
 	TxnMeta
 	TID      TID
 	Previous TID   // the transaction before it; 0 = none
-	Status   byte  // ' ' committed, 'p' packed (imported from a packed Data.fs)
+	Status   byte  // StatusDone or StatusPacked
 	OIDs     []OID // what it wrote, in the order first stored, without duplicates
 }
 

@@ -93,7 +93,7 @@ func (c *checker) flushed(t *journal.Committed) bool {
 }
 
 func transactionFile(t *journal.Committed) *record.Transaction {
-	r := &record.Transaction{TID: t.TID, Previous: t.Previous, User: t.Meta.User, Description: t.Meta.Description, Extension: t.Meta.Extension}
+	r := &record.Transaction{TID: t.TID, Previous: t.Previous, Packed: t.Packed, User: t.Meta.User, Description: t.Meta.Description, Extension: t.Meta.Extension}
 	for i := range t.Records {
 		r.OIDs = append(r.OIDs, t.Records[i].OID)
 	}

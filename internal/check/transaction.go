@@ -52,7 +52,7 @@ func (c *checker) readTransaction(w *worker, tid zodb.TID) (t transaction, s sta
 	t.previous, t.oids = parsed.Previous, parsed.OIDs
 	t.noMD5 = !record.HasMD5(data)
 	t.linked = t.previous < tid
-	if !isZero(data[16:24]) {
+	if !isZero(data[17:24]) {
 		return t, unusable, c.transactionFinding(TransactionFields, t, "its reserved bytes are not zero")
 	}
 	if !t.linked {

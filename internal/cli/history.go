@@ -26,7 +26,7 @@ func newHistory(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "history HOME OID",
 		Short:   "List the revisions of an object, newest first",
-		Long:    "List the revisions of an object, newest first, back to the oldest that was not packed away.",
+		Long:    "List the revisions of an object, newest first, back to the oldest that was not packed away.\nStatus 3: some are damaged; the others are listed all the same.",
 		Example: "  dirstorage history /srv/zodb 0x1a",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -50,6 +50,7 @@ type historyLine struct {
 	Blob        bool      `json:"blob"`
 	UndoFrom    zodb.TID  `json:"undo_from,omitzero"`
 	PackedAway  bool      `json:"packed_away,omitempty"`
+	Damage      string    `json:"damage,omitempty"`
 }
 
 func (o *historyCommand) run(ctx context.Context, e *env) (err error) {
@@ -69,18 +70,35 @@ func (o *historyCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	damaged := false
 	list, err := s.History(ctx, oid, n)
 	for _, h := range list {
 		if perr := o.print(e, h); perr != nil {
 			return perr
 		}
+		if h.Damage != nil {
+			fmt.Fprintf(e.Stderr, "damage: %v\n", h.Damage)
+			damaged = true
+		}
+	}
+	if err == nil && damaged {
+		return damageFound(o.home)
 	}
 	return err
 }
 
+// damageFound is the error of a command that did what it could.
+func damageFound(home string) error {
+	return &status{code: exitDamage, err: hint(errors.New("there is damage"), "dirstorage check %s finds all of it", home)}
+}
+
 func (o *historyCommand) print(e *env, h dirstorage.HistoryEntry) error {
 	if o.json {
-		return json.NewEncoder(e.Stdout).Encode(historyLine{TID: h.TID, Time: h.TID.Time(), User: string(h.Meta.User), Description: string(h.Meta.Description),
+		damage := ""
+		if h.Damage != nil {
+			damage = h.Damage.Error()
+		}
+		return json.NewEncoder(e.Stdout).Encode(historyLine{Damage: damage, TID: h.TID, Time: h.TID.Time(), User: string(h.Meta.User), Description: string(h.Meta.Description),
 			Size: h.Size, Exists: h.Exists, Blob: h.HasBlob, UndoFrom: h.UndoFrom, PackedAway: h.Packed})
 	}
 	note := ""
@@ -95,6 +113,9 @@ func (o *historyCommand) print(e *env, h dirstorage.HistoryEntry) error {
 	}
 	if h.Packed {
 		note += "  transaction packed away"
+	}
+	if h.Damage != nil {
+		note += "  damaged"
 	}
 	_, err := fmt.Fprintf(e.Stdout, "%s  %s  %10s  %s  %s%s\n", h.TID, formatTID(h.TID), human.Bytes(int64(h.Size)), cut(printable(h.Meta.User)), cut(printable(h.Meta.Description)), note)
 	return err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -29,7 +28,7 @@ func newLog(e *env) *cobra.Command {
 		Use:   "log HOME",
 		Short: "List transactions, newest first",
 		Long: `List transactions, newest first: tid, time, objects, bytes of data, user and
-description. It reads beside a running storage.`,
+description. It reads beside a running storage. Status 3: objects of some are missing.`,
 		Example: "  dirstorage log -n 20 /srv/zodb\n  dirstorage log --from \"2 days ago\" --oids --json /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -52,9 +51,11 @@ type logLine struct {
 	User         string     `json:"user"`
 	Description  string     `json:"description"`
 	ExtensionHex string     `json:"extension_hex,omitempty"`
+	Packed       bool       `json:"packed,omitempty"` // it cannot be undone any more
 	Objects      int        `json:"objects"`
 	Bytes        int64      `json:"bytes"`
 	OIDs         []zodb.OID `json:"oids,omitempty"`
+	Damage       string     `json:"damage,omitempty"`
 }
 
 func (o *logCommand) run(ctx context.Context, e *env) (err error) {
@@ -75,6 +76,12 @@ func (o *logCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	shown := 0
+	damaged := false
+	defer func() {
+		if err == nil && damaged {
+			err = damageFound(o.home)
+		}
+	}()
 	for txn, err := range s.TransactionsBackward(ctx, 0) {
 		if err != nil {
 			return err
@@ -85,7 +92,15 @@ func (o *logCommand) run(ctx context.Context, e *env) (err error) {
 		if o.to != "" && txn.TID > to {
 			continue
 		}
-		if err := o.print(ctx, e, s, txn); err != nil {
+		size, err := s.TransactionSize(ctx, txn)
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			fmt.Fprintf(e.Stderr, "damage: transaction %s: %v\n", txn.TID, err)
+			damaged = true
+		}
+		if err := o.print(e, txn, size, err); err != nil {
 			return err
 		}
 		shown++
@@ -93,21 +108,25 @@ func (o *logCommand) run(ctx context.Context, e *env) (err error) {
 	return nil
 }
 
-func (o *logCommand) print(ctx context.Context, e *env, s *dirstorage.Storage, txn *zodb.Transaction) error {
-	size, err := s.TransactionSize(ctx, txn)
-	if err != nil {
-		return err
-	}
+// print prints one transaction; damage is why its size is not known.
+func (o *logCommand) print(e *env, txn *zodb.Transaction, size int64, damage error) error {
 	if o.json {
 		line := logLine{TID: txn.TID, Time: txn.TID.Time(), User: string(txn.User), Description: string(txn.Description),
-			ExtensionHex: hex.EncodeToString(txn.Extension), Objects: len(txn.OIDs), Bytes: size}
+			ExtensionHex: hex.EncodeToString(txn.Extension), Objects: len(txn.OIDs), Bytes: size, Packed: txn.Status == zodb.StatusPacked}
+		if damage != nil {
+			line.Damage = damage.Error()
+		}
 		if o.oids {
 			line.OIDs = txn.OIDs
 		}
 		return json.NewEncoder(e.Stdout).Encode(line)
 	}
-	_, err = fmt.Fprintf(e.Stdout, "%s  %s  %5s objects  %10s  %s  %s\n", txn.TID, formatTID(txn.TID), human.Count(int64(len(txn.OIDs))),
-		human.Bytes(size), cut(printable(txn.User)), cut(printable(txn.Description)))
+	note := ""
+	if damage != nil {
+		note = "  damaged"
+	}
+	_, err := fmt.Fprintf(e.Stdout, "%s  %s  %5s objects  %10s  %s  %s%s\n", txn.TID, formatTID(txn.TID), human.Count(int64(len(txn.OIDs))),
+		human.Bytes(size), cut(printable(txn.User)), cut(printable(txn.Description)), note)
 	if o.oids {
 		for _, oid := range txn.OIDs {
 			_, err = fmt.Fprintf(e.Stdout, "    %s\n", oid)

@@ -12,6 +12,8 @@ import (
 // and belongs to the log from Append until Commit or Abort.
 type Pending struct {
 	Meta zodb.TxnMeta
+	// Packed: it is a copy of a transaction that was packed.
+	Packed bool
 	// Records are the revisions, each oid once. Append sets Pos.
 	Records []Entry
 	// Data returns the data of Records[i], of exactly Len bytes. It is called once
@@ -101,7 +103,7 @@ func (l *Log) write(p *Pending, size int64) error {
 	}
 	metaAt := w.offset
 	if err == nil {
-		m := meta{handle: handle, first: s.end, records: uint64(len(p.Records)), durable: l.durable, TxnMeta: p.Meta}
+		m := meta{handle: handle, first: s.end, records: uint64(len(p.Records)), durable: l.durable, packed: p.Packed, TxnMeta: p.Meta}
 		err = w.frame(frameMeta, m.append(nil), nil)
 	}
 	if err == nil {

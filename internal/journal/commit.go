@@ -20,7 +20,7 @@ func (c CommitRecord) Committed() *Committed {
 	for i := range c.Txn.Records {
 		c.Txn.Records[i].TID = c.TID
 	}
-	return &Committed{TID: c.TID, Previous: c.Previous, MaxOID: c.MaxOID, Meta: c.Txn.Meta, Records: c.Txn.Records}
+	return &Committed{TID: c.TID, Previous: c.Previous, MaxOID: c.MaxOID, Meta: c.Txn.Meta, Packed: c.Txn.Packed, Records: c.Txn.Records}
 }
 
 // Commit commits a batch of transactions, in order: one write, one fdatasync.

@@ -65,7 +65,8 @@
 //	16   8  number of its data frames, which lie between there and here
 //	24  16  durable position, see below
 //	40   2  length of user, then of description, then of extension
-//	46   2  zero
+//	46   1  flags: 1 = a copy of a transaction that was packed
+//	47   1  zero
 //	48      user, description, extension
 //
 // Type 3, commit:

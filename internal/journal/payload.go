@@ -21,6 +21,8 @@ const (
 	dataGone = 1
 	dataBlob = 2
 
+	metaPacked = 1
+
 	// maxBlobFile is the largest length of the name of a blob's file.
 	maxBlobFile = 4096
 
@@ -121,6 +123,7 @@ type meta struct {
 	first   int64 // offset of the transaction's first frame
 	records uint64
 	durable Position
+	packed  bool
 	zodb.TxnMeta
 }
 
@@ -136,7 +139,11 @@ func (m *meta) append(b []byte) []byte {
 	for _, f := range [][]byte{m.User, m.Description, m.Extension} {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(f)))
 	}
-	b = append(b, 0, 0)
+	var flags byte
+	if m.packed {
+		flags |= metaPacked
+	}
+	b = append(b, flags, 0)
 	return append(append(append(b, m.User...), m.Description...), m.Extension...)
 }
 
@@ -148,9 +155,10 @@ func parseMeta(b []byte) (*meta, error) {
 	m := &meta{
 		handle: binary.BigEndian.Uint64(b), first: int64(binary.BigEndian.Uint64(b[8:])),
 		records: binary.BigEndian.Uint64(b[16:]), durable: position(b[24:]),
+		packed: b[46]&metaPacked != 0,
 	}
 	rest := b[metaFixed:]
-	if b[46]|b[47] != 0 {
+	if b[46]&^metaPacked|b[47] != 0 {
 		return nil, errors.New("a meta frame has bits set that should be zero")
 	}
 	for i, f := range []*[]byte{&m.User, &m.Description, &m.Extension} {

@@ -30,6 +30,7 @@ type Committed struct {
 	Previous zodb.TID // the transaction before it; 0 = none
 	MaxOID   zodb.OID // highest oid handed out when it was committed
 	Meta     zodb.TxnMeta
+	Packed   bool    // see [Pending]
 	Records  []Entry // in the order in which they were appended
 }
 
@@ -315,6 +316,6 @@ func (r *recovery) take(s *source, it item) string {
 	r.last = c.tid
 	r.where[c.tid] = c.meta.Segment
 	r.found.Transactions = append(r.found.Transactions,
-		&Committed{TID: c.tid, Previous: c.previous, MaxOID: c.maxOID, Meta: v.meta, Records: v.records})
+		&Committed{TID: c.tid, Previous: c.previous, MaxOID: c.maxOID, Meta: v.meta, Packed: v.packed, Records: v.records})
 	return ""
 }

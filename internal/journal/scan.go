@@ -94,6 +94,7 @@ func (r *frameReader) frame(offset int64) (frame, bool, error) {
 // vote is a transaction with all its data frames and its meta frame.
 type vote struct {
 	meta    zodb.TxnMeta
+	packed  bool
 	handle  uint64
 	pos     Position // of the meta frame
 	records []Entry
@@ -210,7 +211,7 @@ func (s *scanner) takeMeta(fr frame) error {
 		return fmt.Errorf("the transaction does not have the %d data frames that it should", m.records)
 	}
 	s.items = append(s.items, item{offset: fr.offset,
-		vote: &vote{meta: m.TxnMeta, handle: m.handle, pos: Position{s.seq, fr.offset}, records: s.run}})
+		vote: &vote{meta: m.TxnMeta, packed: m.packed, handle: m.handle, pos: Position{s.seq, fr.offset}, records: s.run}})
 	s.run = nil
 	s.proven(m.durable)
 	return nil

@@ -14,13 +14,16 @@ const (
 	TransactionMagic = "\x47\x40\x07\x76"
 	// TransactionHeaderSize is the number of bytes before the user's name.
 	TransactionHeaderSize = 60
+
+	statusPacked = 'p' // as in a Data.fs
 )
 
 // Offsets in a transaction, see [Transaction].
 const (
 	transactionLength      = 4
 	transactionTID         = 8
-	transactionReserved    = 16
+	transactionStatus      = 16
+	transactionReserved    = 17
 	transactionPrevious    = 24
 	transactionMD5         = 32
 	transactionUser        = 48
@@ -36,7 +39,8 @@ const (
 //	     0       4  magic, TransactionMagic
 //	     4       4  length of the file in bytes
 //	     8       8  TID
-//	    16       8  zero
+//	    16       1  "p" if Packed, else zero; always zero in files of the original
+//	    17       7  zero
 //	    24       8  Previous
 //	    32      16  MD5 of everything from offset 48 on; zero = not computed
 //	    48       2  u, length of User
@@ -50,10 +54,11 @@ const (
 //	    …        o  OIDs
 //
 // The checksum does not cover the header: pack changes Previous and leaves the
-// checksum as it was.
+// checksum as it was. The other bytes of the header are compared with what is known.
 type Transaction struct {
 	TID         zodb.TID
 	Previous    zodb.TID   // transaction before it; 0 = none
+	Packed      bool       // it was packed where it was copied from, so what it replaced is not known
 	User        []byte     // UTF-8, at most zodb.MaxMetaLen bytes, as the next two
 	Description []byte     // UTF-8
 	Extension   []byte     // a pickled dict, or empty
@@ -81,6 +86,11 @@ func (t *Transaction) Append(dst []byte, sum bool) ([]byte, error) {
 	dst = append(dst, TransactionMagic...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(size))
 	dst = t.TID.Append(dst)
+	var status byte
+	if t.Packed {
+		status = statusPacked
+	}
+	dst = append(dst, status)
 	dst = append(dst, make([]byte, transactionPrevious-transactionReserved)...)
 	dst = t.Previous.Append(dst)
 	dst = append(dst, make([]byte, md5.Size)...)
@@ -140,6 +150,9 @@ func parseTransaction(b []byte, f file, checkMD5 bool) (*Transaction, error) {
 	if v := binary.BigEndian.Uint16(b[transactionVersion:]); v != 0 {
 		return nil, f.corrupt(transactionVersion, "length of version is %d, want 0", v)
 	}
+	if v := b[transactionStatus]; v != 0 && v != statusPacked {
+		return nil, f.corrupt(transactionStatus, "status is %d, want 0 or %d", v, statusPacked)
+	}
 	if o%8 != 0 {
 		return nil, f.corrupt(transactionOIDs, "length of the oid list is %d, which is no multiple of 8", o)
 	}
@@ -150,6 +163,7 @@ func parseTransaction(b []byte, f file, checkMD5 bool) (*Transaction, error) {
 	t := &Transaction{
 		TID:         zodb.TIDFromBytes(b[transactionTID:]),
 		Previous:    zodb.TIDFromBytes(b[transactionPrevious:]),
+		Packed:      b[transactionStatus] == statusPacked,
 		User:        rest[:u:u],
 		Description: rest[u : u+d : u+d],
 		Extension:   rest[u+d : u+d+e : u+d+e],

@@ -66,6 +66,9 @@ func (c *conn) describe(err error) *pythonError {
 		return &pythonError{classPOSKey, wire.Tuple{"No blob file", e.oid, e.tid}}
 	}
 	if undo := undoErrors(err); len(undo) > 0 {
+		if errors.Is(err, zodb.ErrCorrupt) {
+			c.log().Error("damage", "err", err)
+		}
 		return describeUndo(undo)
 	}
 	if e, ok := errors.AsType[*zodb.ConflictError](err); ok {
@@ -130,7 +133,7 @@ func undoErrors(err error) []*zodb.UndoError {
 func describeUndo(list []*zodb.UndoError) *pythonError {
 	var pairs wire.List
 	for _, e := range list {
-		if errors.Is(e, zodb.ErrNotFound) && e.OID == 0 {
+		if e.Whole {
 			return &pythonError{classUndo, wire.Dict{{Key: "_reason", Value: e.Reason}, {Key: "_oid", Value: nil}}}
 		}
 		pairs = append(pairs, wire.Tuple{e.OID, e.Reason})

@@ -120,15 +120,11 @@ func (c *conn) iteratorNext(r *request, a *arguments) error {
 			c.iterators.remove(id)
 			return nil, nil
 		}
-		status := string(rune(t.Status))
-		if t.Status == 0 {
-			status = " "
-		}
 		extension := c.extension(t.Extension)
 		if extension == nil {
 			extension = wire.Dict{}
 		}
-		return wire.Tuple{t.TID, status, nonNil(t.User), nonNil(t.Description), extension}, nil
+		return wire.Tuple{t.TID, string(rune(t.Status)), nonNil(t.User), nonNil(t.Description), extension}, nil
 	})
 }
 

@@ -173,7 +173,12 @@ func (c *conn) history(r *request, a *arguments) error {
 				{Key: "time", Value: unixTime(e.TID)}, {Key: "user_name", Value: nonNil(e.Meta.User)},
 				{Key: "description", Value: nonNil(e.Meta.Description)}, {Key: "tid", Value: e.TID}, {Key: "size", Value: int64(e.Size)},
 			}
-			list = append(list, merged(d, c.extension(e.Meta.Extension), false))
+			d = merged(d, c.extension(e.Meta.Extension), false)
+			if e.Damage != nil {
+				c.log().Error("damage: a revision in the history of an object", "oid", oid, "tid", e.TID, "err", e.Damage)
+				noteDamage(d, "damaged")
+			}
+			list = append(list, d)
 		}
 		return list, nil
 	})

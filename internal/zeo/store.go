@@ -15,7 +15,8 @@ type step struct {
 	kind   stepKind
 	oid    zodb.OID
 	serial zodb.TID
-	data   []byte // a part of the frame until keep; nil in a restore: the object does not exist any more
+	data   []byte   // a part of the frame until keep; nil in a restore: the object does not exist any more
+	from   zodb.TID // of a restore: the revision whose data it has; 0 = its own
 	blob   dirstorage.BlobSource
 	failed error // what is wrong with it was found when it came
 }
@@ -130,7 +131,7 @@ func (c *conn) apply(x *txn, st *step) error {
 		return x.t.Delete(st.oid, st.serial)
 	case stepRestore:
 		stores.Add(1)
-		return x.t.Restore(c.ctx, zodb.Record{OID: st.oid, TID: st.serial, Data: st.data, Exists: st.data != nil}, nil)
+		return x.t.Restore(c.ctx, zodb.Record{OID: st.oid, TID: st.serial, Data: st.data, Exists: st.data != nil, DataTID: st.from}, nil)
 	case stepCheck:
 		return x.t.CheckCurrent(st.oid, st.serial)
 	case stepUndo:
@@ -147,7 +148,7 @@ func (c *conn) storea(r *request, a *arguments) error {
 }
 
 func (c *conn) restorea(r *request, a *arguments) error {
-	st := &step{kind: stepRestore, oid: a.oid(0), serial: a.tidOr0(1)}
+	st := &step{kind: stepRestore, oid: a.oid(0), serial: a.tidOr0(1), from: a.tidOr0(3)}
 	if a.get(2) != nil {
 		st.data = nonNil(a.bytes(2))
 	}

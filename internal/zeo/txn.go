@@ -57,6 +57,9 @@ const endOfTIDs zodb.TID = 1<<63 - 1
 func (c *conn) tpcBegin(r *request, a *arguments) error {
 	h, user, description := a.handle(0), a.meta(1), a.meta(2)
 	o := dirstorage.BeginOptions{TID: a.tidOr0(4)}
+	if status := a.meta(5); string(status) == string(zodb.StatusPacked) {
+		o.Status = zodb.StatusPacked
+	}
 	extension, err := extensionOf(a.get(3))
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})

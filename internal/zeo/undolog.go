@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"strings"
 
@@ -34,7 +35,9 @@ func (c *conn) undoInfo(r *request, a *arguments) error {
 }
 
 // undoEntries lists the transactions that can be undone, newest first: those
-// with first <= index < last, or, if last is negative, -last ones from first on.
+// with first <= index < last, or, if last is negative, -last ones from first on. Those
+// that cannot because of damage are listed too, and say so. Damage that hides what is
+// older is an error only if there is nothing newer.
 func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wire.Dict, extensionWins bool) error {
 	if last < 0 {
 		last = first - last
@@ -49,13 +52,17 @@ func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wir
 		list := wire.List{}
 		i := 0
 		for e, err := range s.UndoLog(ctx) {
+			if err != nil && i > 0 && errors.Is(err, zodb.ErrCorrupt) {
+				c.log().Error("damage: the undo log that a client asked for ends here", "err", err)
+				break
+			}
 			if err != nil {
 				return nil, err
 			}
 			if i >= last {
 				break
 			}
-			if !e.Undoable {
+			if !e.Undoable && e.Damage == nil {
 				continue
 			}
 			d := wire.Dict{
@@ -63,20 +70,43 @@ func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wir
 				{Key: "user_name", Value: nonNil(e.User)}, {Key: "description", Value: nonNil(e.Description)},
 			}
 			d = merged(d, c.extension(e.Extension), extensionWins)
+			if e.Damage != nil {
+				c.log().Error("damage: a transaction in the undo log cannot be undone", "tid", e.TID, "err", e.Damage)
+			}
 			if !matches(d, filter) {
 				continue
 			}
 			if i++; i <= first {
 				continue
 			}
-			size, err := s.TransactionSize(ctx, e.Transaction)
-			if err != nil {
-				return nil, err
+			var size int64
+			if e.Damage == nil {
+				if size, err = s.TransactionSize(ctx, e.Transaction); err != nil {
+					return nil, err
+				}
+			} else {
+				noteDamage(d, "cannot be undone: "+e.Reason)
 			}
 			list = append(list, merged(d, wire.Dict{{Key: "size", Value: size}}, false))
 		}
 		return list, nil
 	})
+}
+
+// noteDamage tells in the description of an entry what is wrong with it.
+func noteDamage(entry wire.Dict, what string) {
+	note := " [" + what + "]"
+	for i, p := range entry {
+		if p.Key != "description" {
+			continue
+		}
+		switch text := p.Value.(type) {
+		case []byte:
+			entry[i].Value = append(bytes.Clone(text), note...)
+		case string:
+			entry[i].Value = text + note
+		}
+	}
 }
 
 // kept returns a filter that is independent of the frame that it came in.

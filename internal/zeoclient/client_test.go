@@ -135,7 +135,7 @@ func TestErrorsOfTheServerAreZODBs(t *testing.T) {
 		{"ZODB.POSException.ReadConflictError", conflict, zodb.ErrConflict, "server: read conflict on object 0000000000000005: client had serial 0000000000000006, current is 0000000000000007"},
 		{"ZODB.POSException.ReadOnlyError", wire.Tuple{}, zodb.ErrReadOnly, "server: storage is read-only"},
 		{"ZODB.POSException.StorageTransactionError", wire.Tuple{nil, 5}, zodb.ErrState, "server: wrong state of transaction: [<nil> 5]"},
-		{"ZODB.POSException.MultipleUndoErrors", wire.Dict{{Key: "_errs", Value: wire.List{wire.Tuple{zodb.OID(5), "why"}}}}, zodb.ErrUndo, "server: cannot undo transaction 0000000000000000: object 0000000000000000: [[0000000000000005 why]]"},
+		{"ZODB.POSException.MultipleUndoErrors", wire.Dict{{Key: "_errs", Value: wire.List{wire.Tuple{zodb.OID(5), "why"}}}}, zodb.ErrUndo, "server: cannot undo transaction 0000000000000000: [[0000000000000005 why]]"},
 		{"builtins.KeyError", wire.Tuple{7}, nil, "server: builtins.KeyError [7]"},
 		{"builtins.ValueError", wire.Tuple{"unknown storage: 2"}, nil, "server: builtins.ValueError [unknown storage: 2]"},
 	} {

@@ -71,7 +71,7 @@ func known(class string, details any) error {
 	case "ZODB.POSException.StorageTransactionError":
 		return fmt.Errorf("%w: %s", zodb.ErrState, brief(details))
 	case "ZODB.POSException.UndoError", "ZODB.POSException.MultipleUndoErrors":
-		return &zodb.UndoError{Reason: brief(details)}
+		return &zodb.UndoError{Whole: true, Reason: brief(details)}
 	}
 	return nil
 }

@@ -1,0 +1,154 @@
+package zeo
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// entries returns the answer of undoLog or history.
+func (c *rawClient) entries(name string, args ...any) (list []wire.Dict) {
+	c.t.Helper()
+	for _, e := range tuples(c.call(name, args...)).(wire.Tuple) {
+		list = append(list, e.(wire.Dict))
+	}
+	return list
+}
+
+// copied is a transaction as iteration delivers it.
+type copied struct {
+	tid     zodb.TID
+	status  string
+	records []wire.Tuple // what iterator_record_next answers
+	failed  int          // records that could not be read
+}
+
+// iterate reads all transactions.
+func (c *rawClient) iterate() (list []copied) {
+	c.t.Helper()
+	id := c.call("iterator_start", nil, nil)
+	for {
+		head, ok := tuples(c.call("iterator_next", id)).(wire.Tuple)
+		if !ok {
+			return list
+		}
+		x := copied{tid: zodb.TIDFromBytes(head[0].([]byte)), status: head[1].(string)}
+		records := c.call("iterator_record_start", id, head[0])
+		for {
+			v, err := c.try("iterator_record_next", records)
+			if err != nil {
+				x.failed++
+				continue
+			}
+			rec, ok := tuples(v).(wire.Tuple)
+			if !ok {
+				break
+			}
+			x.records = append(x.records, rec)
+		}
+		list = append(list, x)
+	}
+}
+
+// copyTo copies transactions as Python's copyTransactionsFrom does.
+func (c *rawClient) copyTo(list []copied) {
+	c.t.Helper()
+	for i, x := range list {
+		ttid := int64(1<<41 + i)
+		c.oneWay("tpc_begin", ttid, []byte("user"), []byte("description"), wire.Dict{}, x.tid, x.status)
+		for _, rec := range x.records {
+			c.oneWay("restorea", rec[0], rec[1], rec[2], rec[3], ttid)
+		}
+		c.want(wire.List{}, c.call("vote", ttid))
+		c.want(x.tid.Bytes(), c.call("tpc_finish", ttid))
+	}
+}
+
+// TestCopiesKeepStatusAndBackPointers copies what a server has into another one: packed
+// transactions, one without records, and an undo whose data are those of an older one.
+func TestCopiesKeepStatusAndBackPointers(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		first := serve(t, Options{}).client(e)
+		const tid zodb.TID = 0x03F6000000000001
+		first.copyTo([]copied{
+			{tid: tid, status: "p", records: []wire.Tuple{{zodb.OID(0), tid, record("root"), nil}, {zodb.OID(1), tid, record("one"), nil}}},
+			{tid: tid + 1, status: "p", records: []wire.Tuple{{zodb.OID(1), tid + 1, record("two"), nil}}},
+			{tid: tid + 2, status: " "},
+			{tid: tid + 3, status: " ", records: []wire.Tuple{{zodb.OID(1), tid + 3, record("one"), tid}, {zodb.OID(2), tid + 3, nil, nil}}},
+			{tid: tid + 4, status: " ", records: []wire.Tuple{{zodb.OID(1), tid + 4, record("one"), tid + 3}}},
+		})
+		whole := first.iterate()
+		if len(whole) != 5 || whole[0].status != "p" || whole[1].status != "p" || whole[2].status != " " || len(whole[2].records) != 0 ||
+			!bytes.Equal(whole[3].records[0][3].([]byte), tid.Bytes()) || whole[3].records[1][2] != nil ||
+			!bytes.Equal(whole[4].records[0][3].([]byte), (tid+3).Bytes()) {
+			t.Fatalf("copied: %v", whole)
+		}
+		second := serve(t, Options{}).client(e)
+		second.copyTo(whole)
+		second.want(first.iterate2(), second.iterate2())
+		if log := second.entries("undoLog", 0, 100); len(log) != 3 {
+			t.Errorf("%d entries in the undo log, want those that were not packed: %v", len(log), log)
+		}
+		second.begin(int64(9))
+		second.oneWay("undoa", []byte(base64.StdEncoding.EncodeToString((tid + 1).Bytes())), int64(9))
+		reason := second.fails(classUndo, "vote", int64(9)).(wire.Dict).Get("_reason")
+		if text, ok := reason.(string); !ok || !strings.Contains(text, "packed") {
+			t.Errorf("undo of what was packed: %v", reason)
+		}
+	})
+}
+
+// iterate2 is iterate in values that can be compared.
+func (c *rawClient) iterate2() (list wire.Tuple) {
+	for _, x := range c.iterate() {
+		records := wire.Tuple{}
+		for _, r := range x.records {
+			records = append(records, r)
+		}
+		list = append(list, wire.Tuple{x.tid, x.status, records})
+	}
+	return list
+}
+
+// TestDamagedRevisionHidesNothingElse: in the undo log, in the history of the object and
+// in an iteration it is the only thing that cannot be read.
+func TestDamagedRevisionHidesNothingElse(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts, s := servePacks(t, Options{})
+		c := ts.client(e)
+		c.store(map[zodb.OID]string{0: refers("root", 1), 1: refers("one")})
+		bad := c.store(map[zodb.OID]string{0: refers("root 2", 1), 1: refers("two")})
+		c.store(map[zodb.OID]string{0: refers("root 3", 1)})
+		c.store(map[zodb.OID]string{1: refers("three")}) // so that what is damaged is in no cache
+		damage(t, s, 1, bad)
+		log := c.entries("undoLog", 0, 100)
+		if len(log) != 4 {
+			t.Fatalf("undo log %v", log)
+		}
+		for i, entry := range log {
+			if got := bytes.Contains(entry.Get("description").([]byte), []byte("cannot be undone")); got != (i == 0 || i == 2) {
+				t.Errorf("entry %d of the undo log: %v", i, entry)
+			}
+		}
+		c.begin(int64(9))
+		c.oneWay("undoa", log[2].Get("id"), int64(9))
+		c.fails(classUndos, "vote", int64(9))
+		c.call("tpc_abort", int64(9))
+		history := c.entries("history", zodb.OID(1), 100)
+		if len(history) != 3 || !bytes.Contains(history[1].Get("description").([]byte), []byte("damaged")) ||
+			bytes.Contains(history[0].Get("description").([]byte), []byte("damaged")) ||
+			bytes.Contains(history[2].Get("description").([]byte), []byte("damaged")) {
+			t.Errorf("history %v", history)
+		}
+		all := c.iterate()
+		if len(all) != 4 || all[0].failed+all[2].failed+all[3].failed != 0 || all[1].failed != 1 || len(all[1].records) != 1 {
+			t.Errorf("iteration %v", all)
+		}
+	})
+}
