@@ -66,10 +66,12 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 		}
 	}
 	marks := []layout.Name{layout.XOID, layout.XSerial}
-	if st.Packed != 0 && since <= st.Packed {
+	if since != 0 || st.Packed != 0 {
 		if err := leadsTo(ctx, s, since); err != nil {
 			return err
 		}
+	}
+	if st.Packed != 0 && since <= st.Packed {
 		marks = append(marks, layout.XPacked) // it explains what later transactions lost
 	}
 	out := bufio.NewWriter(e.Stdout)
@@ -136,7 +138,13 @@ func leadsTo(ctx context.Context, s *dirstorage.Storage, tid zodb.TID) error {
 			if txn.TID == tid {
 				return nil
 			}
+			if txn.TID < tid {
+				break
+			}
 		}
+	}
+	if packed := s.Status().Packed; tid > packed {
+		return hint(fmt.Errorf("--since: transaction %s is not one of this storage's history: the storage was put back to an earlier state since", tid), "copy everything")
 	}
 	return hint(fmt.Errorf("--since: the storage was packed to %s: what transactions after %s wrote is not known any more", s.Status().Packed, tid), "copy everything")
 }

@@ -21,7 +21,8 @@ import (
 const (
 	layoutFile = ".layout"
 	// markFile says up to which transaction of which storage all blobs are in the
-	// directory: “IDENTITY TID”. What came later is looked at when it is opened.
+	// directory: “IDENTITY TID”. What came later is looked at when it is opened. A
+	// transaction that the storage does not have says nothing: it is of another history.
 	markFile = ".dirstorage"
 	// markEvery is how many transactions with blobs may come before the mark is
 	// written again.
@@ -132,13 +133,14 @@ func populateBlobDir(f vfs.FS, l filestorage.BlobLayout) error {
 // catchUp links what the storage has and the directory lacks.
 func (b *blobDir) catchUp(ctx context.Context) (added int, err error) {
 	last := b.storage.LastTransaction()
-	mark, known := b.readMark()
-	if known && mark <= last {
+	since := false // the mark is a transaction of this storage's history, and what came later was linked
+	if mark, known := b.readMark(); known && mark <= last {
 		for t, err := range b.storage.TransactionsBackward(ctx, 0) {
 			if err != nil {
 				return added, err
 			}
 			if t.TID <= mark {
+				since = t.TID == mark
 				break
 			}
 			for _, oid := range t.OIDs {
@@ -147,7 +149,8 @@ func (b *blobDir) catchUp(ctx context.Context) (added int, err error) {
 				}
 			}
 		}
-	} else {
+	}
+	if !since {
 		for blob, err := range b.storage.Blobs(ctx) {
 			if err != nil {
 				return added, err

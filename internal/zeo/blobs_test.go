@@ -506,8 +506,18 @@ func TestBlobsFromBeforeAreSharedAtTheStart(t *testing.T) {
 	plain := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}})
 	fourth := commitBlob(t, plain.dialCache(wire.Pickle), 3, 0, "d", content(40))
 	plain.stop()
-	serve(t, o)
+	ts = serve(t, o)
 	want[bushy(blobs, 3, fourth)] = 40
+	check(want)
+	ts.stop()
+	// The mark of another history says nothing.
+	if err := os.Remove(bushy(blobs, 1, second)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(blobs, markFile), []byte(s.Identity()+" "+(fourth-1).String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, o)
 	check(want)
 }
 

@@ -194,17 +194,20 @@ func (h *hub) fill(ctx context.Context) error {
 		packed := h.storage.Status().Packed
 		list = slices.DeleteFunc(list, func(t *zodb.Transaction) bool { return t.TID < packed })
 	}
+	if len(list) == 0 || list[0].TID != last { // the last one may have been packed away
+		h.missed.add(last, nil)
+		return nil
+	}
 	for i := len(list) - 1; i >= 0; i-- {
 		h.missed.add(list[i].TID, list[i].OIDs)
-	}
-	if len(list) == 0 {
-		h.missed.add(last, nil)
 	}
 	return nil
 }
 
-// missedSince sends an answer about what changed after a tid: f is called
-// under the lock, with known false if that cannot be said.
+// missedSince sends an answer about what changed after a transaction: f is called
+// under the lock, with known false if that cannot be said, or if the transaction is
+// not one of this storage's history: the chain of its transactions does not lead to
+// it, whatever files there are.
 func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Duration, f func(last zodb.TID, oids []zodb.OID, known bool)) error {
 	h.mu.RLock()
 	oids, known := h.missed.since(since)
@@ -227,23 +230,24 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 			}
 		}
 	}
-	any, reached := false, false
+	any, reached, own := false, false, false
 	for t, err := range h.storage.TransactionsBackward(ctx, upTo) {
 		if err != nil {
 			return err
 		}
 		if reached = t.TID <= since; reached {
+			own = t.TID == since
 			break
 		}
 		any = true
 		add(t.OIDs)
 	}
 	// Looked at after the transactions, because a pack may have removed some meanwhile.
-	whole := since >= h.storage.Status().Packed || reached && !h.packsUndo()
+	whole := since >= h.storage.Status().Packed || !h.packsUndo()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	rest, known := h.missed.since(upTo)
 	add(rest)
-	f(zodb.TID(h.announced.Load()), oids, known && any && whole)
+	f(zodb.TID(h.announced.Load()), oids, known && any && own && whole)
 	return nil
 }

@@ -1,14 +1,19 @@
 package zeo
 
-import "github.com/dirstorage/dirstorage/zodb"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
 
 // maxMissedOIDs bounds the memory of the invalidation queue beside the number of
 // transactions: 8 bytes each, and an entry of a map.
 const maxMissedOIDs = 1 << 20
 
 // missed is the invalidation queue: the last transactions and what they
-// changed. The oldest entry only says up to where the others reach. hub.mu
-// guards it.
+// changed, oldest first, without a gap. The oldest entry only says up to where the
+// others reach. hub.mu guards it.
 type missed struct {
 	limit   int
 	entries []missedEntry // oldest first
@@ -61,14 +66,16 @@ func (m *missed) lastChange(oid zodb.OID, since zodb.TID) (tid zodb.TID, known b
 	return tid, true
 }
 
-// since returns what changed after a tid, each oid once; known is false if the
-// queue does not reach back that far.
+// since returns what changed after a transaction, each oid once; known is false if
+// the queue does not hold that transaction. One that only lies between two others is
+// of another history, so what came after it is not known, see the decision on histories.
 func (m *missed) since(tid zodb.TID) (oids []zodb.OID, known bool) {
-	if !m.reaches(tid) {
+	at, known := slices.BinarySearchFunc(m.entries, tid, func(e missedEntry, tid zodb.TID) int { return cmp.Compare(e.tid, tid) })
+	if !known {
 		return nil, false
 	}
 	seen := make(map[zodb.OID]struct{})
-	for i := len(m.entries) - 1; i >= 0 && m.entries[i].tid > tid; i-- {
+	for i := len(m.entries) - 1; i > at; i-- {
 		for _, oid := range m.entries[i].oids {
 			if _, again := seen[oid]; !again {
 				seen[oid] = struct{}{}

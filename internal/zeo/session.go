@@ -76,8 +76,13 @@ func (c *conn) getInvalidations(r *request, a *arguments) error {
 			}
 			sent = r.answer(wire.Tuple{last, list})
 		})
-		if err != nil {
+		if err != nil && ctx.Err() != nil {
 			return r.fail(err)
+		}
+		if err != nil {
+			// The client drops its cache, and reads what can be read.
+			c.srv.log.Warn("what a client missed cannot be read from the storage", "client", c.address, "tid", since, "err", err)
+			return r.answer(nil)
 		}
 		return sent
 	})
