@@ -277,7 +277,7 @@ func (t *Txn) BeginBlob() (*BlobWriter, error) {
 	b := &stagedBlob{name: t.s.stagedName("blob")}
 	f, err := t.s.fs.Create(b.name)
 	if err != nil {
-		return nil, fmt.Errorf("begin a blob: %w", withDiskFull(err))
+		return nil, fmt.Errorf("begin a blob: %w", t.s.refused(err))
 	}
 	w := &BlobWriter{t: t, b: b, w: newBlobSink(f)}
 	t.blobs = append(t.blobs, b)
@@ -286,7 +286,7 @@ func (t *Txn) BeginBlob() (*BlobWriter, error) {
 }
 
 // Write adds to the blob. After an error nothing more can be written, and the
-// blob cannot be stored. Errors: ErrDiskFull; zodb.ErrState after Close or Abort,
+// blob cannot be stored. Errors: ErrDiskFull; ErrScarce; zodb.ErrState after Close or Abort,
 // or when the transaction has ended.
 func (w *BlobWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
@@ -299,7 +299,7 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	}
 	n, err := w.w.write(p)
 	if err != nil {
-		w.err = fmt.Errorf("write to a blob: %w", withDiskFull(err))
+		w.err = fmt.Errorf("write to a blob: %w", w.t.s.refused(err))
 	}
 	return n, w.err
 }
@@ -323,7 +323,7 @@ func (w *BlobWriter) close() error {
 	case blobOpen:
 		w.state = blobClosed
 		if err := w.t.s.endStaging(w.b, w.w, w.err); err != nil && w.err == nil {
-			w.err = fmt.Errorf("write to a blob: %w", withDiskFull(err))
+			w.err = fmt.Errorf("write to a blob: %w", w.t.s.refused(err))
 		}
 		w.w.buf, w.w.other = nil, nil
 	case blobAborted:
@@ -365,30 +365,39 @@ func (w *BlobWriter) use(t *Txn) (*stagedBlob, error) {
 	return w.b, nil
 }
 
-// syncBlobs makes the staged content of a transaction durable, before its vote
-// promises anything.
-func (s *Storage) syncBlobs(ops map[zodb.OID]*operation) error {
+// syncBlobs makes the staged content of the transaction durable, before its vote
+// promises anything. An fsync that failed has used up its proof: the content may be
+// gone, and the next one would say that all is well. So the transaction can only be
+// aborted then. Nobody was promised it yet, so nothing else is harmed.
+func (t *Txn) syncBlobs() error {
+	s := t.s
 	if !s.settings.Filesystem.Sync {
 		return nil
 	}
 	any := false
-	for _, op := range ops {
+	for _, op := range t.ops {
 		if op.blob == nil {
 			continue
 		}
 		any = true
 		f, err := s.fs.Open(op.blob.name)
 		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
 			return fmt.Errorf("make the blob %s durable: %w", op.blob.name, err)
 		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			t.lost = fmt.Errorf("make the blob %s durable; its content may be lost, and has to be stored again: %w", op.blob.name, err)
+			return t.lost
+		}
 	}
-	if any && s.settings.POSIX.DirSync {
-		return s.fs.SyncDir(journalDir)
+	if !any || !s.settings.POSIX.DirSync {
+		return nil
 	}
-	return nil
+	err := s.fs.SyncDir(journalDir)
+	if err != nil && !vfs.NotBegun(err) {
+		// The names of the log are in that directory too.
+		return s.fail(fmt.Errorf("make the names of blobs durable: %w", err))
+	}
+	return err
 }
 
 // stagedName returns a name in journal/ that no earlier run used.

@@ -2,12 +2,14 @@ package dirstorage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -20,8 +22,8 @@ import (
 // [Storage.LinkBlob], which wait for nobody.
 //
 // Errors: zodb.ErrState; an error about a tid given at Begin that is no longer
-// later than the last one; zodb.ErrReadOnly or ErrClosed: in these cases the
-// transaction is not committed. *UnknownOutcomeError if the disk failed at the
+// later than the last one; zodb.ErrReadOnly or ErrClosed; ErrDiskFull or ErrScarce: in
+// these cases the transaction is not committed. *UnknownOutcomeError if the disk failed at the
 // commit point. In any case the transaction has ended.
 func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, error) {
 	t.mu.Lock()
@@ -170,16 +172,16 @@ func (s *Storage) commit(batch []*commitRequest) {
 		return
 	}
 	if err := s.checkHome(); err != nil {
-		err = s.fail(err)
-		for _, q := range batch {
-			q.err = err
-			close(q.done)
-		}
+		s.refuse(batch, err)
 		return
 	}
 	begun := s.o.Clock()
 	err := s.journal.Commit(frames) // the commit point is in here
 	s.o.Observer.Synced(s.o.Clock().Sub(begun), len(frames))
+	if _, refused := errors.AsType[*journal.RefusedError](err); refused {
+		s.refuse(batch, err)
+		return
+	}
 	if err != nil {
 		err = s.fail(fmt.Errorf("commit: %w", err))
 		for _, q := range batch {
@@ -192,6 +194,21 @@ func (s *Storage) commit(batch []*commitRequest) {
 		return
 	}
 	s.publish(batch, frames)
+}
+
+// refuse ends transactions of which nothing was written. Only an error that passes
+// leaves the storage as it was.
+func (s *Storage) refuse(batch []*commitRequest, err error) {
+	err = fmt.Errorf("the transaction was not committed: %w", err)
+	if vfs.Passes(err) {
+		err = s.refused(err)
+	} else {
+		err = s.fail(err)
+	}
+	for _, q := range batch {
+		q.err = err
+		close(q.done)
+	}
 }
 
 // number gives each transaction its tid, in the order in which they came.

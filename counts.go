@@ -89,33 +89,55 @@ func (s *Storage) Counts() Counts {
 	return n
 }
 
-// saveCounts keeps the counts of everything up to a transaction. countsMu must be held.
-func (s *Storage) saveCounts(n Counts, upTo zodb.TID) error {
+// saveCounts keeps the counts of everything up to a transaction. They are no part of
+// the database: if they cannot be kept, the log says so once, and the next flush, or
+// Close, tries again. countsMu must be held.
+func (s *Storage) saveCounts(n Counts, upTo zodb.TID) {
 	b, err := json.Marshal(savedCounts{TID: upTo, Counts: n})
-	if err != nil {
-		return err
+	if err == nil {
+		err = vfs.WriteFileAtomic(s.fs, journalDir+"/aside-counts", countsFile, append(b, '\n'), s.syncOptions())
 	}
-	return vfs.WriteFileAtomic(s.fs, journalDir+"/aside-counts", countsFile, append(b, '\n'), s.syncOptions())
+	if err != nil && !s.unsaved {
+		// Older ones may be of the same transaction, before a pack: none are better.
+		if rerr := s.fs.Remove(countsFile); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+		s.log.Warn("how much the storage holds could not be written down; it goes on without", "path", countsFile, "err", err)
+	}
+	s.unsaved = err != nil
+}
+
+// saveUnsaved tries once more to keep the counts, if that failed.
+func (s *Storage) saveUnsaved() {
+	s.countsMu.Lock()
+	defer s.countsMu.Unlock()
+	if !s.unsaved {
+		return
+	}
+	s.mu.RLock()
+	n, flushed := s.counts, s.flushed
+	s.mu.RUnlock()
+	s.saveCounts(n, flushed)
 }
 
 // loadCounts reads the counts, if they are those of the database as it is. next
 // are the transactions that are in the log and not flushed; some of them may be
 // counted already, when a crash came between the counts and x.serial.
-func (s *Storage) loadCounts(flushed zodb.TID, next []*committed) (n Counts, err error) {
+func (s *Storage) loadCounts(flushed zodb.TID, next []*committed) Counts {
 	b, err := s.fs.ReadFile(countsFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Counts{Exact: flushed == 0}, nil
-	}
-	if err != nil {
-		return n, err
+		return Counts{Exact: flushed == 0}
 	}
 	var saved savedCounts
-	if err := json.Unmarshal(b, &saved); err != nil {
+	if err == nil {
+		err = json.Unmarshal(b, &saved)
+	}
+	if err != nil {
 		s.log.Warn("the counts cannot be read and are ignored", "path", countsFile, "err", err)
-		return Counts{}, nil
+		return Counts{}
 	}
 	if saved.TID == flushed {
-		return saved.Counts, nil
+		return saved.Counts
 	}
 	// Take out again what was counted and is going to be flushed once more.
 	for i, c := range next {
@@ -123,10 +145,10 @@ func (s *Storage) loadCounts(flushed zodb.TID, next []*committed) (n Counts, err
 			var again Counts
 			again.add(next[:i+1], s.full)
 			saved.combine(again, -1)
-			return saved.Counts, nil
+			return saved.Counts
 		}
 	}
-	return Counts{}, nil
+	return Counts{}
 }
 
 // CountExactly counts by reading the names and sizes of all files, which takes
@@ -159,9 +181,7 @@ func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
 	s.counts = n
 	flushed := s.flushed
 	s.mu.Unlock()
-	if err := s.saveCounts(n, flushed); err != nil {
-		return Counts{}, err
-	}
+	s.saveCounts(n, flushed)
 	return s.Counts(), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -19,7 +20,10 @@ var (
 	// ErrClosed: the storage was closed.
 	ErrClosed = errors.New("storage is closed")
 	// ErrDiskFull: there was no room. Nothing is lost; it goes on when there is.
-	ErrDiskFull = errors.New("disk full")
+	ErrDiskFull = vfs.ErrDiskFull
+	// ErrScarce: the process or the machine lacked something else at that moment,
+	// descriptors or memory. Nothing is lost; it goes on when there is enough.
+	ErrScarce = vfs.ErrScarce
 	// ErrUnsupported: the class Minimal has no history.
 	ErrUnsupported = errors.New("not supported by a storage of class Minimal")
 	// ErrJournalOlder: the journal holds transactions that A should have and hasn't.
@@ -33,7 +37,8 @@ var (
 
 // FailedError is what every write gets after a failure that made the storage
 // read-only: a failed write or fsync of the log or of a flush, or a HOME that
-// was replaced. Reading goes on. It stays until the storage is opened again.
+// was replaced. What passes by itself, such as a full disk, is none; see
+// [vfs.FaultOf]. Reading goes on. It stays until the storage is opened again.
 type FailedError struct {
 	Cause error // the first one
 }

@@ -32,7 +32,7 @@ func (s *Storage) appendToLog(t *Txn) error {
 		if cause := s.journal.Failure(); cause != nil {
 			return s.fail(cause)
 		}
-		return fmt.Errorf("write transaction into the log: %w", withDiskFull(err))
+		return fmt.Errorf("write transaction into the log: %w", err)
 	}
 	t.pending = p
 	return nil

@@ -51,7 +51,10 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 		return nil, err
 	}
 	if o.ReadOnly {
-		return s, s.openReader()
+		if err := s.openReader(); err != nil {
+			return nil, errors.Join(err, s.closeReader())
+		}
+		return s, nil
 	}
 	if err := s.takeLocks(); err != nil {
 		return nil, err

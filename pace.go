@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // Writers are faster than the flush, so they have to wait for it at some time. A
@@ -51,8 +53,8 @@ func (s *Storage) admit(ctx context.Context, files int) error {
 		wait := time.Duration(0)
 		switch {
 		case err != nil:
-		case used >= 1 && s.worker.trouble != nil:
-			err = fmt.Errorf("%w: transactions wait to be flushed: %w", ErrDiskFull, s.worker.trouble)
+		case used >= 1 && s.worker.trouble.cause != nil:
+			err = vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", s.worker.trouble.cause))
 		case used >= 1:
 			wait = gateCheck
 		case !paced:

@@ -265,7 +265,8 @@ func (w *sweep) removed(n Counts) error {
 	s.counts.combine(n, -1)
 	counts, flushed := s.counts, s.flushed
 	s.mu.Unlock()
-	return s.saveCounts(counts, flushed)
+	s.saveCounts(counts, flushed)
+	return nil
 }
 
 // chainStep is how many transactions one step looks at, and maxRun how many are

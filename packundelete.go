@@ -190,7 +190,8 @@ func (u *undelete) count(n Counts) error {
 	s.counts.combine(n, 1)
 	counts, flushed := s.counts, s.flushed
 	s.mu.Unlock()
-	return s.saveCounts(counts, flushed)
+	s.saveCounts(counts, flushed)
+	return nil
 }
 
 // link puts the transactions that are not in the chain into it again: it goes from

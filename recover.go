@@ -102,9 +102,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 			}
 		}
 	}
-	if s.counts, err = s.loadCounts(s.flushed, pending); err != nil {
-		return err
-	}
+	s.counts = s.loadCounts(s.flushed, pending)
 	return s.removeStrays()
 }
 
@@ -262,8 +260,8 @@ func (s *Storage) openReader() error {
 	}
 	log, found, err := journal.OpenReadOnly(s.journalOptions())
 	if errors.Is(err, fs.ErrNotExist) {
-		s.counts, err = s.loadCounts(s.flushed, nil)
-		return err
+		s.counts = s.loadCounts(s.flushed, nil)
+		return nil
 	}
 	if err != nil {
 		return err
@@ -285,11 +283,11 @@ func (s *Storage) openReader() error {
 		s.last = c.TID
 		s.raiseOID(c.MaxOID)
 	}
-	s.counts, err = s.loadCounts(s.flushed, pending)
+	s.counts = s.loadCounts(s.flushed, pending)
 	if b, serr := s.fs.ReadFile(snapshotFile); serr == nil {
 		if code, ok := strings.CutPrefix(string(b), modeUser+"/"); ok {
 			s.snap.mode, s.snap.code = modeUser, code
 		}
 	}
-	return err
+	return nil
 }

@@ -147,12 +147,25 @@ func (s *Storage) enterNow(q *enterRequest) error {
 		err = s.writeSnapshotFile(modeUser + "/" + q.code)
 	}
 	var failed error
+	taken := true // no file claims a snapshot
+	if err != nil {
+		// No file may claim a snapshot while A changes.
+		if rerr := s.removeSnapshotFile(); rerr != nil {
+			err = errors.Join(err, rerr)
+			if taken = !vfs.Passes(rerr); taken {
+				failed = s.fail(fmt.Errorf("enter snapshot mode: %w", err))
+			}
+		}
+	}
 	s.mu.Lock()
 	if s.snap.entering == q {
 		s.snap.entering = nil
 	}
-	if err == nil {
+	if err == nil || !taken {
 		s.snap.mode, s.snap.code = modeUser, q.code
+		if !taken {
+			s.snap.abandoned = q.code // the worker takes the file back as soon as it can
+		}
 		s.countsOfA = s.counts
 		if cerr := s.snap.sublock.Close(); cerr != nil { // it is free all the same
 			s.log.Warn("giving back the sublock", "err", cerr)
@@ -164,11 +177,7 @@ func (s *Storage) enterNow(q *enterRequest) error {
 	s.signal()
 	s.mu.Unlock()
 	if err != nil {
-		// No file may claim a snapshot while A changes.
-		if rerr := s.removeSnapshotFile(); rerr != nil {
-			failed = s.fail(fmt.Errorf("enter snapshot mode: %w", errors.Join(err, rerr)))
-		}
-		q.err = fmt.Errorf("enter snapshot mode: %w", withDiskFull(err))
+		q.err = fmt.Errorf("enter snapshot mode: %w", s.refused(err))
 	} else {
 		s.log.Info("entered snapshot mode", "code", q.code, "tid", q.upTo)
 	}
@@ -178,7 +187,8 @@ func (s *Storage) enterNow(q *enterRequest) error {
 
 // LeaveSnapshot ends the snapshot mode that was entered under that code: B is
 // moved into A in the background. It fails, and changes nothing, if the code
-// is another one, or while somebody holds the sublock (ErrLocked).
+// is another one, or while somebody holds the sublock (ErrLocked). After an error
+// that passes (ErrDiskFull, ErrScarce) it is left as soon as that is possible.
 func (s *Storage) LeaveSnapshot(_ context.Context, code string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,7 +201,13 @@ func (s *Storage) LeaveSnapshot(_ context.Context, code string) error {
 	if s.snap.code != code {
 		return fmt.Errorf("%w: it was entered under another code, %q", ErrSnapshotMode, s.snap.code)
 	}
-	return s.leave()
+	err := s.leave()
+	if vfs.Passes(err) {
+		s.passing.Add(1)
+		s.snap.abandoned = code // if nobody tries again, the worker does
+		s.worker.wake()
+	}
+	return err
 }
 
 // leave takes the sublock and ends the mode. mu must be held; it is the one
@@ -208,10 +224,10 @@ func (s *Storage) leave() error {
 	// From here on A may change, so the removal has to be durable first.
 	if err := s.removeSnapshotFile(); err != nil {
 		err = errors.Join(fmt.Errorf("leave snapshot mode: %w", err), lock.Close())
-		if !diskFull(err) {
+		if !vfs.Passes(err) {
 			s.failLocked(err)
 		}
-		return err
+		return vfs.WithPassing(err) // A still stands still
 	}
 	s.snap.sublock = lock
 	s.snap.mode, s.snap.code, s.snap.abandoned = modeNone, "", ""

@@ -36,13 +36,13 @@ func (p *spool) add(data []byte) (spooled, error) {
 		name := p.s.stagedName("spool")
 		f, err := p.s.fs.Create(name)
 		if err != nil {
-			return spooled{}, withDiskFull(err)
+			return spooled{}, p.s.refused(err)
 		}
 		p.file, p.name = f, name
 	}
 	// At a fixed offset: what a failed write left is overwritten by the next one.
 	if _, err := p.file.WriteAt(data, p.size); err != nil {
-		return spooled{}, withDiskFull(err)
+		return spooled{}, p.s.refused(err)
 	}
 	d := spooled{offset: p.size, length: len(data)}
 	p.size += int64(len(data))
@@ -56,7 +56,10 @@ func (p *spool) get(d spooled) ([]byte, error) {
 	}
 	b := make([]byte, d.length)
 	if n, err := p.file.ReadAt(b, d.offset); n < len(b) {
-		return nil, fmt.Errorf("read the spooled data of a transaction: %w", errors.Join(err, io.ErrUnexpectedEOF))
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("read the spooled data of a transaction: %w", err)
 	}
 	return b, nil
 }

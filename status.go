@@ -34,8 +34,15 @@ type Status struct {
 	CommitSeconds float64 `json:"commit_seconds,omitempty"`
 	ReadOnly      bool    `json:"read_only"`
 	Failure       string  `json:"failure,omitempty"` // first cause of having become read-only
-	Trouble       string  `json:"trouble,omitempty"` // what keeps transactions from being flushed
-	Counts        Counts  `json:"counts"`
+	// Trouble is what keeps transactions from being flushed, or B from being moved into
+	// A, and passes by itself: it is tried again and again. TroubleKind is TroubleDisk
+	// or TroubleScarce then.
+	Trouble     string      `json:"trouble,omitempty"`
+	TroubleKind TroubleKind `json:"trouble_kind,omitempty"`
+	// PassingErrors is how often something could not be done since the open because of
+	// what passes by itself: by the storage, which does it later, or for a client, who was told.
+	PassingErrors int64  `json:"passing_errors"`
+	Counts        Counts `json:"counts"`
 	// Pack is how far the pack has come that is under way; nil: there is none.
 	Pack  *PackProgress `json:"pack,omitempty"`
 	Space vfs.Space     `json:"space"`
@@ -47,6 +54,7 @@ func (s *Storage) Status() Status {
 		Home: s.fs.Path("."), Identity: s.identity, Class: Class(s.settings.Storage.ClassName),
 		Format: string(s.tree.Format()), PID: os.Getpid(), MaxOID: s.highestOID(), Packed: s.packed(),
 		OpenTransactions: s.txns.count(), RolledForward: s.rolled, Flushes: s.flushes.Load(), Counts: s.Counts(),
+		PassingErrors: s.passing.Load(),
 	}
 	if begun := s.commits.since.Load(); begun != 0 {
 		st.CommitSeconds = s.o.Clock().Sub(time.Unix(0, begun)).Seconds()
@@ -71,8 +79,8 @@ func (s *Storage) Status() Status {
 	if s.failure != nil {
 		st.Failure = s.failure.Error()
 	}
-	if s.worker.trouble != nil {
-		st.Trouble = s.worker.trouble.Error()
+	if cause := s.worker.trouble.cause; cause != nil {
+		st.Trouble, st.TroubleKind = cause.Error(), troubleKind(cause)
 	}
 	return st
 }

@@ -49,8 +49,10 @@ type Storage struct {
 	epoch    atomic.Uint64 // counts the changes of unflushed
 	packedTo atomic.Uint64 // x.packed
 	flushes  atomic.Int64  // batches flushed
+	passing  atomic.Int64  // errors that pass
 
 	countsMu sync.Mutex // held while the counts are changed and saved, and while forgotten changes
+	unsaved  bool       // misc/counts could not be written; guarded by countsMu
 
 	oids struct {
 		sync.Mutex
@@ -152,11 +154,17 @@ func (s *Storage) writable() error {
 // beside another process that took the lock meanwhile.
 func (s *Storage) checkHome() error {
 	info, err := s.fs.Stat(".")
+	if vfs.Passes(err) {
+		return fmt.Errorf("look whether HOME is still there: %w", err)
+	}
 	if err == nil && (info.Ino != s.home.Ino || info.Dev != s.home.Dev) {
 		err = errors.New("another directory is in its place")
 	}
 	if err == nil {
 		err = s.lock.Check()
+	}
+	if vfs.Passes(err) {
+		return fmt.Errorf("look whether the lock is still there: %w", err)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrHomeChanged, s.fs.Path("."), err)

@@ -44,6 +44,7 @@ type Txn struct {
 	blobs   []*stagedBlob // every file that was staged, also those that were replaced
 	writers []*BlobWriter // all that were begun
 	resolve bool          // a vote met conflicts
+	lost    error         // why the content of a blob may be gone: the transaction cannot be voted for any more
 	held    oidlock.Set
 	coming  bool             // counted by the commit queue
 	pending *journal.Pending // in the log, from a successful vote until the commit
@@ -218,7 +219,7 @@ func (t *Txn) storeBlob(oid zodb.OID, op *operation, data []byte, src BlobSource
 		t.blobs = append(t.blobs, b)
 	}
 	if err != nil {
-		return fmt.Errorf("store the blob of object %s: %w", oid, withDiskFull(err))
+		return fmt.Errorf("store the blob of object %s: %w", oid, t.s.refused(err))
 	}
 	op.data, op.blob = d, b
 	t.put(oid, op)

@@ -157,7 +157,7 @@ func (t *Txn) stageCopy(ctx context.Context, o *record.Object) (*stagedBlob, err
 		t.blobs = append(t.blobs, b)
 	}
 	if err = errors.Join(err, src.Close()); err != nil {
-		return nil, fmt.Errorf("copy the blob of object %s at %s: %w", o.OID, o.Serial, withDiskFull(err))
+		return nil, fmt.Errorf("copy the blob of object %s at %s: %w", o.OID, o.Serial, t.s.refused(err))
 	}
 	if b.md5 != o.BlobMD5 {
 		return nil, &zodb.CorruptError{Path: t.s.fs.Path(b.name), OID: o.OID, TID: o.Serial, Reason: "the blob has not the checksum that its revision names"}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/oidlock"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -18,16 +19,27 @@ import (
 // its locks: store resolved records and vote again, or abort. With any other
 // error the transaction is to be aborted: *zodb.DanglingError, *zodb.UndoError
 // (joined, if there are more),
-// ErrDiskFull (nothing is lost; the same can be tried again later),
+// ErrDiskFull or ErrScarce (nothing is lost; the same can be tried again later),
 // zodb.ErrReadOnly, ErrClosed, or that of ctx.
 func (t *Txn) Vote(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	err := t.vote(ctx)
+	if vfs.Passes(err) {
+		return t.s.refused(err)
+	}
+	return err
+}
+
+func (t *Txn) vote(ctx context.Context) error {
 	if err := t.expect(txnOpen); err != nil {
 		return err
 	}
 	ctx, cancel := t.s.untilClose(ctx)
 	defer cancel()
+	if t.lost != nil {
+		return t.lost
+	}
 	if err := t.s.admit(ctx, t.files()); err != nil {
 		return err
 	}
@@ -54,11 +66,8 @@ func (t *Txn) Vote(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := t.s.syncBlobs(t.ops); err != nil {
-		if diskFull(err) {
-			return withDiskFull(err)
-		}
-		return t.s.fail(err)
+	if err := t.syncBlobs(); err != nil {
+		return err
 	}
 	if err := t.s.appendToLog(t); err != nil {
 		return err

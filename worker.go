@@ -2,13 +2,13 @@ package dirstorage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -22,16 +22,18 @@ type worker struct {
 	ended chan struct{}
 	slice int // files that the next step of recombining moves
 
+	leaveAt time.Time // when a snapshot that nobody leaves is looked at next
+	stays   bool      // it could not be left
+
 	floor sync.Mutex // one RaiseFloor at a time
 
 	// progress is how much of the flush that is under way is done.
 	progress struct{ done, total atomic.Int64 }
 
 	// Guarded by Storage.mu:
-	trouble error     // why the last flush could not be done yet: no room
-	chore   *chore    // somebody's work on A; nil: there is none
-	flushTo zodb.TID  // somebody waits until this one is flushed
-	retryAt time.Time // not before then, after trouble
+	trouble trouble  // what keeps the work from being done, and passes
+	chore   *chore   // somebody's work on A; nil: there is none
+	flushTo zodb.TID // somebody waits until this one is flushed
 	pace    pace
 }
 
@@ -63,10 +65,7 @@ func (w *worker) stop(s *Storage) error {
 func (w *worker) raiseFloor(s *Storage) error {
 	w.floor.Lock()
 	defer w.floor.Unlock()
-	if err := s.tree.RaiseFloor(); err != nil {
-		return withDiskFull(err)
-	}
-	return nil
+	return vfs.WithPassing(s.tree.RaiseFloor())
 }
 
 // job is one step of the worker.
@@ -111,6 +110,7 @@ func (w *worker) run(s *Storage) {
 		case jobChore:
 			w.doChore(s)
 			flushed = false
+			w.leaveInTime(s)
 			continue
 		case jobNone:
 			timer.Reset(wait)
@@ -118,34 +118,12 @@ func (w *worker) run(s *Storage) {
 			case <-w.woken:
 			case <-timer.C:
 			}
-			if _, err := s.leaveIfFree(); err != nil {
-				s.log.Warn("cannot leave snapshot mode yet", "err", err)
-			}
+			w.leave(s)
 			continue
 		}
 		w.note(s, err)
+		w.leaveInTime(s)
 	}
-}
-
-// note keeps or clears the trouble that a step had. Only a full disk is
-// something that passes by itself; all else makes the storage read-only.
-func (w *worker) note(s *Storage, err error) {
-	if err != nil && !diskFull(err) {
-		// If HOME was changed from outside, that is the cause.
-		_ = s.fail(errors.Join(s.checkHome(), err)) // logged there, and told to every writer
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil && w.trouble == nil {
-		s.log.Warn("disk full: committed transactions stay in the journal", "err", err)
-	}
-	if err == nil && w.trouble == nil {
-		return
-	}
-	w.trouble = err
-	w.retryAt = s.o.Clock().Add(s.o.RetryInterval)
-	s.signal()
 }
 
 // next decides what to do. upTo is how far a flush may go; wait is how long
@@ -157,8 +135,8 @@ func (w *worker) next(s *Storage, flushed bool) (next job, upTo zodb.TID, wait t
 		return jobStop, 0, 0
 	}
 	now := s.o.Clock()
-	if w.trouble != nil && now.Before(w.retryAt) {
-		return jobNone, 0, w.retryAt.Sub(now)
+	if wait := w.trouble.wait(now); wait > 0 {
+		return jobNone, 0, wait
 	}
 	if q := s.snap.entering; q != nil {
 		if len(s.unflushed.queue) > 0 && s.unflushed.queue[0].TID <= q.upTo {
@@ -238,7 +216,8 @@ func (s *Storage) Flush(ctx context.Context) error {
 	s.mu.Lock()
 	target := s.last
 	s.worker.flushTo = max(s.worker.flushTo, target)
-	s.worker.trouble = nil // it may have passed: try at once
+	s.worker.trouble.retryAt = time.Time{} // it may have passed: try at once
+	before := s.worker.trouble.tries
 	s.mu.Unlock()
 	s.worker.wake()
 	return s.waitUntil(ctx, func() (bool, error) {
@@ -248,8 +227,8 @@ func (s *Storage) Flush(ctx context.Context) error {
 		if err := s.writable(); err != nil {
 			return false, err
 		}
-		if s.worker.trouble != nil {
-			return false, fmt.Errorf("%w: %w", ErrDiskFull, s.worker.trouble)
+		if tr := &s.worker.trouble; tr.cause != nil && tr.tries > before {
+			return false, vfs.WithPassing(tr.cause)
 		}
 		return false, nil
 	})
@@ -306,6 +285,7 @@ func (s *Storage) shutDown() error {
 	if err := s.checkHome(); err != nil {
 		return err
 	}
+	s.saveUnsaved()
 	if err := s.journal.Clean(); err != nil {
 		return err
 	}

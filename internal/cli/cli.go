@@ -139,6 +139,8 @@ func run(ctx context.Context, e *env, args []string) int {
 			fmt.Fprintf(e.Stderr, "hint: %s\n", h.hint)
 		} else if errors.Is(err, dirstorage.ErrDiskFull) {
 			fmt.Fprintln(e.Stderr, "hint: nothing that was acknowledged is lost; make room (df shows bytes, df -i inodes) and run it again")
+		} else if errors.Is(err, dirstorage.ErrScarce) {
+			fmt.Fprintln(e.Stderr, "hint: nothing that was acknowledged is lost; raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) or free memory, and run it again")
 		}
 	}
 	return exitStatus(err)

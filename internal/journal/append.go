@@ -71,7 +71,7 @@ func (l *Log) Append(p *Pending) error {
 	if p.state != pendingNew {
 		return fmt.Errorf("append to the log: %w: it was appended before", zodb.ErrState)
 	}
-	if l.room(size) {
+	if l.room(size) && !l.unnamed {
 		return l.write(p, size)
 	}
 	// A new segment. The order of the locks wants syncMu first.
@@ -86,6 +86,9 @@ func (l *Log) Append(p *Pending) error {
 		if err := l.roll(size); err != nil {
 			return err
 		}
+	}
+	if err := l.payName(); err != nil {
+		return err
 	}
 	return l.write(p, size)
 }

@@ -1,8 +1,10 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -25,8 +27,9 @@ func (c CommitRecord) Committed() *Committed {
 
 // Commit commits a batch of transactions, in order: one write, one fdatasync.
 // When it returns nil they are durable; this is the commit point. It is called
-// by one goroutine at a time. After an error of the disk they may be committed
-// or not, which the next Open finds out; the log is poisoned then.
+// by one goroutine at a time. After a *RefusedError none of them is, and the log is as
+// it was. After another error of the disk they may be committed or not, which the next
+// Open finds out; the log is poisoned then.
 func (l *Log) Commit(batch []CommitRecord) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
@@ -34,6 +37,34 @@ func (l *Log) Commit(batch []CommitRecord) error {
 		return err
 	}
 	return l.syncCurrent()
+}
+
+// RefusedError is the result of a Commit that wrote nothing, because of an error that
+// passes. The transactions are still open: they may be tried again or aborted.
+type RefusedError struct {
+	Cause error // see [vfs.Passes]
+}
+
+func (e *RefusedError) Error() string { return e.Cause.Error() }
+
+// Unwrap returns the cause.
+func (e *RefusedError) Unwrap() error { return e.Cause }
+
+// takeBack makes what was written of commit frames mean nothing, durably: n bytes at
+// the end of the current segment. syncMu and mu must be held.
+func (l *Log) takeBack(n int) error {
+	if n == 0 {
+		return nil
+	}
+	s := l.current()
+	err := patiently(func() error {
+		_, err := s.f.WriteAt(make([]byte, n), s.end)
+		return err
+	})
+	if err == nil {
+		err = l.sync(s.f)
+	}
+	return err
 }
 
 func (l *Log) writeCommits(batch []CommitRecord) error {
@@ -45,6 +76,15 @@ func (l *Log) writeCommits(batch []CommitRecord) error {
 	if err := l.checkBatch(batch); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := l.payName(); err != nil {
+		if l.failure == nil {
+			err = &RefusedError{err}
+		}
+		return err
+	}
 	s := l.current()
 	b := l.buf[:0]
 	for _, r := range batch {
@@ -53,8 +93,16 @@ func (l *Log) writeCommits(batch []CommitRecord) error {
 		b = s.seal.appendFrame(b, s.end+int64(len(b)), frameCommit, c.append(payload[:0]))
 	}
 	l.buf = b[:0]
-	if _, err := s.f.WriteAt(b, s.end); err != nil {
-		return l.poison(fmt.Errorf("write commit frames: %w", err))
+	if n, err := s.f.WriteAt(b, s.end); err != nil {
+		err = fmt.Errorf("write commit frames: %w", err)
+		if vfs.Passes(err) {
+			terr := l.takeBack(n)
+			if terr == nil {
+				return &RefusedError{err}
+			}
+			err = errors.Join(err, terr)
+		}
+		return l.poison(err)
 	}
 	s.end += int64(len(b))
 	for _, r := range batch {
@@ -98,7 +146,9 @@ func (l *Log) Release(tid zodb.TID) error {
 	default:
 		delete(l.pinned, tid)
 		s.pins--
-		n = l.unpinned(len(l.segments) - 1)
+		if l.begun {
+			n = l.unpinned(len(l.segments) - 1)
+		}
 	}
 	l.mu.Unlock()
 	if err != nil || n == 0 {

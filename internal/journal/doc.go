@@ -100,10 +100,15 @@
 // before the next one got its name; and names are durable before a segment is
 // written to. Append takes the space of the commit frame, so Commit needs none.
 //
-// A write that fails in Commit, an fsync that fails anywhere, and a rename that
-// fails when a segment is started, poison the log: it writes nothing any more, and
-// every call returns the first cause. A write that fails in Append harms nobody: the end of the log
-// does not move, and the next Append writes over it.
+// An error that leaves the log in a state that nobody knows poisons it: it writes
+// nothing any more, and every call returns the first cause. That is an fsync that
+// fails, and a write in Commit or a rename that fails for a reason that lasts. What
+// passes ([vfs.Passes]) does not: a write of commit frames that found no room is
+// taken back, durably, and the transactions are refused; a segment that could not be
+// started is dropped; a directory that could not be opened for its fsync is synced
+// before anything is written to the segment that has its name there. A write that
+// fails in Append harms nobody: the end of the log does not move, and the next Append
+// writes over it.
 //
 // With Options.Sync off nothing is ever made durable, and no frame or header
 // says that it is.
@@ -142,10 +147,11 @@
 // reading is never taken for a bad frame.
 //
 // Then Open makes durable what it has read, which may have been in the page
-// cache only, and starts a new segment, whose header says where the one before
-// ends. So nothing is ever written behind a torn end, and the next
-// recovery does not look at it. A crash in between changes nothing: until the
-// new segment has its name, the same log is there.
+// cache only. It writes nothing. The first [Log.Append] starts a new segment,
+// whose header says where the one before ends. So nothing is ever written behind a
+// torn end, and the next recovery does not look at it. Until that segment has its
+// name, the same log is there: however often it is opened, it does not grow, and
+// what was released meanwhile is released again.
 //
 // # Locks
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"strconv"
 	"strings"
 )
 
@@ -206,6 +207,18 @@ func parseSegmentName(name string) (seq uint64, ok bool) {
 func isSpare(name string) bool {
 	digits, ok := strings.CutPrefix(name, sparePrefix)
 	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
+}
+
+// spareNumber is the number in the name of a spare segment; 0 if it is none.
+func spareNumber(name string) int {
+	if !isSpare(name) {
+		return 0
+	}
+	n, err := strconv.Atoi(name[len(sparePrefix):])
+	if err != nil || n > 1<<40 { // no log makes so many
+		return 0
+	}
+	return n
 }
 
 // IsSegment reports whether a name in the journal directory is that of a file

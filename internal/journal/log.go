@@ -3,6 +3,8 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"path"
 	"sync"
 	"sync/atomic"
 
@@ -24,11 +26,16 @@ type Log struct {
 	// spares too.
 	syncMu  sync.Mutex
 	spares  []string // files that wait to be used again
+	garbage []string // files that mean nothing and could not be removed
 	spareNo int      // number of the next spare
 
 	// mu guards what follows. It is held while frames are written.
 	mu       sync.Mutex
-	segments []*segment            // ascending; the last one is written to
+	segments []*segment            // ascending; the last one is written to, once begun
+	begun    bool                  // there is a segment of this run
+	unnamed  bool                  // the name of the last segment is not durable yet, so it is not written to
+	behind   []string              // files behind the cut; they go before the first segment of this run comes
+	previous int64                 // end of what was found of the last segment
 	durable  Position              // everything before it is durable; zero without Sync
 	open     int                   // transactions that were appended and neither committed nor aborted
 	handle   uint64                // last one given
@@ -65,10 +72,11 @@ type Stats struct {
 	Segments int   // in use
 }
 
-// Open reads the log and makes it ready to be written to. What it found is to
-// be released by and by, transaction by transaction. Errors: *zodb.CorruptError
-// for damage, with nothing changed; an error that says so for a newer format version; those
-// of the file system, after which Open may be tried again.
+// Open reads the log and makes it durable. What it found is to be released by and
+// by, transaction by transaction. Open itself changes nothing: a segment of this run
+// is made by the first Append or Clean. Errors: *zodb.CorruptError for damage; an
+// error that says so for a newer format version; those of the file system, after
+// which Open may be tried again.
 func Open(o Options) (*Log, *Recovered, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -96,49 +104,50 @@ func logFound(o *Options, f *Recovered) {
 	}
 }
 
-// start takes over what recovery read and starts a new segment behind it.
+// start takes over what recovery read.
 func (l *Log) start(r *recovery) error {
-	h := header{identity: l.o.Identity, seq: 1, durable: l.o.Sync}
 	for _, s := range r.sources {
 		l.add(&segment{seq: s.seq, path: s.path, f: s.f, seal: newSeal(l.o.Identity, s.seq), size: s.size, end: s.end})
-		h.seq, h.previous = s.seq+1, s.end
+		l.previous = s.end
 	}
 	for tid, seq := range r.where {
 		l.bySeq[seq].pins++
 		l.pinned[tid] = l.bySeq[seq]
 	}
-	// What was read may have been in the page cache only. The new header says
-	// that it is durable, and readers will believe so.
+	l.behind, l.garbage = r.behind, r.stale
+	for _, name := range r.stale {
+		l.spareNo = max(l.spareNo, spareNumber(path.Base(name)))
+	}
+	// What was read may have been in the page cache only, and from now on others
+	// believe it.
 	for _, s := range l.segments {
 		if err := l.sync(s.f); err != nil {
 			return err
 		}
 	}
-	for _, name := range append(r.behind, r.stale...) {
-		if err := l.o.FS.Remove(name); err != nil {
-			return err
+	return nil
+}
+
+// begin makes the first segment of this run, behind what was found, with room for a
+// transaction of that size. Without an error of the kind that poisons it may be
+// called again. syncMu and mu must be held.
+func (l *Log) begin(size, txn int64) error {
+	if len(l.behind) > 0 { // their numbers are used again
+		for _, name := range l.behind {
+			if err := l.remove(name); err != nil {
+				return err
+			}
 		}
-	}
-	if len(r.behind) > 0 { // their numbers are used again
 		if err := l.syncDir(); err != nil {
-			return err
+			return l.poisonUnless(vfs.NotBegun(err), fmt.Errorf("make the names of the log durable: %w", err))
 		}
+		l.behind = nil
 	}
-	n := l.unpinned(len(l.segments))
-	h.oldest = h.seq
-	if n < len(l.segments) {
-		h.oldest = l.segments[n].seq
+	h := header{identity: l.o.Identity, seq: 1, durable: l.o.Sync, previous: l.previous}
+	if len(l.segments) > 0 {
+		h.seq = l.current().seq + 1
 	}
-	s, err := l.newSegment(h, 0)
-	if err != nil {
-		return err
-	}
-	l.add(s)
-	l.handle = h.seq << 32 // no other run of the log has used these
-	if l.o.Sync {
-		l.durable = Position{s.seq, s.end}
-	}
-	return l.giveUp(n)
+	return l.next(h, size, txn)
 }
 
 // add appends a segment to those in use. mu must be held.
@@ -175,6 +184,22 @@ func (l *Log) sync(f vfs.File) error {
 	}
 	l.syncs.Add(1)
 	return f.Sync()
+}
+
+// poisonUnless poisons the log unless it is in a known state all the same. mu must be held.
+func (l *Log) poisonUnless(known bool, cause error) error {
+	if known {
+		return cause
+	}
+	return l.poison(cause)
+}
+
+// remove removes a file; that it is gone already is no error.
+func (l *Log) remove(name string) error {
+	if err := l.o.FS.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // syncDir makes the names of the log durable.
@@ -229,7 +254,7 @@ func (l *Log) Close() error {
 	}
 	l.closed = true
 	var err error
-	if l.failure == nil {
+	if l.failure == nil && l.begun && !l.unnamed {
 		// It proves to the next Open that the last commit was durable.
 		err = l.writeMark(l.segments[l.unpinned(len(l.segments)-1)].seq)
 	}
@@ -267,6 +292,14 @@ func (l *Log) Clean() error {
 	if err == nil && (l.open > 0 || len(l.pinned) > 0) {
 		err = fmt.Errorf("the log cannot be removed: %d transactions are open and %d are not released", l.open, len(l.pinned))
 	}
+	if err == nil && !l.begun && len(l.segments)+len(l.behind) > 0 {
+		// It takes one to say that those that were found are not needed.
+		err = l.begin(minSegmentSize, 0)
+	}
+	if err == nil {
+		err = l.payName()
+	}
+	empty := len(l.segments) == 0
 	l.mu.Unlock()
 	if err != nil {
 		return err
@@ -275,12 +308,20 @@ func (l *Log) Clean() error {
 	if err := l.free(); err != nil {
 		return err
 	}
-	for _, name := range l.spares {
-		if err := l.o.FS.Remove(name); err != nil {
-			return err
+	for _, list := range []*[]string{&l.spares, &l.garbage} {
+		for _, name := range *list {
+			if err := l.remove(name); err != nil {
+				return err
+			}
 		}
+		*list = nil
 	}
-	l.spares = nil
+	if empty {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.closed = true
+		return nil
+	}
 	if err := l.syncDir(); err != nil {
 		return err
 	}

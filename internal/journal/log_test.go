@@ -166,7 +166,7 @@ func TestNewSegmentIsWrittenAheadOfItsEnd(t *testing.T) {
 	o.SegmentSize = 3*zeroAhead + 1000
 	l, _ := open(t, o)
 	var all []*want
-	for tid := zodb.TID(1); len(l.segments) == 1; tid++ {
+	for tid := zodb.TID(1); len(l.segments) <= 1; tid++ {
 		n := int(tid%5) * 9000
 		if tid == 7 {
 			n = zeroAhead + 5 // passes what was written ahead
@@ -614,8 +614,12 @@ func TestOptionsAreChecked(t *testing.T) {
 func TestStats(t *testing.T) {
 	t.Parallel()
 	l, _ := open(t, options(newHome(t)))
+	if d := cmp.Diff(Stats{}, l.Stats()); d != "" {
+		t.Error(d)
+	}
+	put(t, l, txn(1, 1000)) // which makes the first segment
 	before := l.Stats()
-	put(t, l, txn(1, 1000))
+	put(t, l, txn(2, 1000))
 	after := l.Stats()
 	want := Stats{Syncs: before.Syncs + 1, Segments: 1, Bytes: before.Bytes + commitFrame}
 	w := txn(1, 1000)

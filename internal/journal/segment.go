@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -12,6 +13,9 @@ import (
 // mark for each segment that may be given up while this one is the current,
 // and one for Close. mu must be held.
 func (l *Log) room(size int64) bool {
+	if !l.begun {
+		return false
+	}
 	s := l.current()
 	return s.end+size+l.reserve(len(l.segments)) <= s.size
 }
@@ -26,6 +30,9 @@ func (l *Log) reserve(n int) int64 {
 // a transaction of that size. Without an error of the kind that poisons, the
 // log is as it was if it fails. syncMu and mu must be held.
 func (l *Log) roll(size int64) error {
+	if !l.begun {
+		return l.begin(l.o.SegmentSize, size)
+	}
 	s := l.current()
 	if err := l.sync(s.f); err != nil {
 		return l.poison(fmt.Errorf("make the log durable: %s: %w", s.path, err))
@@ -33,28 +40,56 @@ func (l *Log) roll(size int64) error {
 	if l.o.Sync {
 		l.durable = Position{s.seq, s.end}
 	}
+	return l.next(header{identity: l.o.Identity, seq: s.seq + 1, durable: l.o.Sync, previous: s.end}, l.o.SegmentSize, size)
+}
+
+// next makes a segment the current one, and gives up those that are not needed any
+// more. syncMu and mu must be held.
+func (l *Log) next(h header, size, txn int64) error {
 	n := l.unpinned(len(l.segments))
-	h := header{identity: l.o.Identity, seq: s.seq + 1, durable: l.o.Sync, oldest: s.seq + 1, previous: s.end}
+	h.oldest = h.seq
 	if n < len(l.segments) {
 		h.oldest = l.segments[n].seq
 	}
-	next, err := l.newSegment(h, size)
+	s, err := l.newSegment(h, size, txn)
 	if err != nil {
 		return err
 	}
-	l.add(next)
+	l.add(s)
+	if !l.begun {
+		l.begun = true
+		l.handle = h.seq << 32 // no other run of the log has used these
+	}
+	l.unnamed = true
 	if l.o.Sync {
-		l.durable = Position{next.seq, next.end}
+		l.durable = Position{s.seq, s.end}
+	}
+	if err := l.payName(); err != nil {
+		return err
 	}
 	return l.giveUp(n)
 }
 
-// newSegment makes a segment with room for a transaction of some size. Its
-// header is durable before it gets its name, and its name is before anything is
-// written behind the header. syncMu and mu must be held, unless nobody else
-// knows the log yet.
-func (l *Log) newSegment(h header, txn int64) (*segment, error) {
-	size := max(l.o.SegmentSize, headerSize+txn+l.reserve(len(l.segments)+1))
+// payName makes the name of the current segment durable, if it is not. Before that
+// nothing is written behind its header. Where the directory could not even be opened,
+// for want of a descriptor, the log is as it was, and the next call does it. syncMu and
+// mu must be held.
+func (l *Log) payName() error {
+	if !l.unnamed {
+		return nil
+	}
+	if err := l.syncDir(); err != nil {
+		return l.poisonUnless(vfs.NotBegun(err), fmt.Errorf("make the names of the log durable: %w", err))
+	}
+	l.unnamed = false
+	return nil
+}
+
+// newSegment makes a segment of at least that size, with room for a transaction of
+// some size. Its header is durable before it gets its name; the name is not durable
+// yet. What passes leaves the log as it was. syncMu and mu must be held.
+func (l *Log) newSegment(h header, size, txn int64) (*segment, error) {
+	size = max(size, headerSize+txn+l.reserve(len(l.segments)+1))
 	f, spare, used, err := l.blank(size)
 	if err != nil {
 		return nil, fmt.Errorf("start a segment of the log: %w", err)
@@ -63,14 +98,20 @@ func (l *Log) newSegment(h header, txn int64) (*segment, error) {
 		return nil, errors.Join(fmt.Errorf("start a segment of the log: %w", err), l.discard(f, spare))
 	}
 	if err := l.sync(f); err != nil {
-		return nil, errors.Join(l.poison(fmt.Errorf("make the log durable: %s: %w", spare, err)), f.Close())
+		err = fmt.Errorf("make the log durable: %s: %w", spare, err)
+		if vfs.Passes(err) { // it is no segment yet
+			return nil, errors.Join(err, l.discard(f, spare))
+		}
+		return nil, errors.Join(l.poison(err), f.Close())
 	}
 	name := l.o.path(segmentName(h.seq))
 	if err := l.o.FS.Rename(spare, name); err != nil {
-		return nil, errors.Join(l.poison(fmt.Errorf("start a segment of the log: %w", err)), f.Close())
-	}
-	if err := l.syncDir(); err != nil {
-		return nil, errors.Join(l.poison(fmt.Errorf("make the names of the log durable: %w", err)), f.Close())
+		err = fmt.Errorf("start a segment of the log: %w", err)
+		serr := patiently(func() error { _, err := l.o.FS.Stat(name); return err })
+		if vfs.Passes(err) && errors.Is(serr, fs.ErrNotExist) {
+			return nil, errors.Join(err, l.discard(f, spare))
+		}
+		return nil, errors.Join(l.poison(err), f.Close())
 	}
 	next := &segment{seq: h.seq, path: name, f: f, seal: newSeal(h.identity, h.seq), size: size, end: headerSize, written: headerSize}
 	if used {
@@ -84,10 +125,13 @@ func (l *Log) newSegment(h header, txn int64) (*segment, error) {
 func (l *Log) blank(size int64) (f vfs.File, name string, used bool, err error) {
 	if n := len(l.spares); n > 0 && size == l.o.SegmentSize {
 		name = l.spares[n-1]
-		l.spares = l.spares[:n-1]
 		f, err = l.o.FS.OpenWrite(name)
+		if !vfs.Passes(err) {
+			l.spares = l.spares[:n-1]
+		}
 		return f, name, true, err
 	}
+	_ = l.removeGarbage() // on a full disk its room is wanted; what stays is told when more is given up
 	name = l.newSpareName()
 	if f, err = l.o.FS.Create(name); err != nil {
 		return nil, "", false, err
@@ -153,9 +197,12 @@ func (l *Log) free() error {
 	l.mu.Lock()
 	err := l.usable()
 	n := 0
-	if err == nil {
+	if err == nil && l.begun {
 		if n = l.unpinned(len(l.segments) - 1); n > 0 {
-			err = l.writeMark(l.segments[n].seq)
+			err = l.payName()
+			if err == nil {
+				err = l.writeMark(l.segments[n].seq)
+			}
 		}
 	}
 	l.mu.Unlock()
@@ -190,19 +237,35 @@ func (l *Log) giveUp(n int) error {
 	for _, s := range l.segments[:n] {
 		errs = append(errs, l.closeSegment(s))
 		if s.size != l.o.SegmentSize || len(l.spares) >= l.o.Spares {
-			errs = append(errs, l.o.FS.Remove(s.path))
+			l.garbage = append(l.garbage, s.path)
 			continue
 		}
 		name := l.newSpareName()
 		if err := l.o.FS.Rename(s.path, name); err != nil {
 			errs = append(errs, err)
+			l.garbage = append(l.garbage, s.path)
 			continue
 		}
 		l.spares = append(l.spares, name)
 	}
 	l.segments = append(l.segments[:0:0], l.segments[n:]...)
+	errs = append(errs, l.removeGarbage())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("give up segments of the log: %w", err)
 	}
 	return nil
+}
+
+// removeGarbage removes files that mean nothing. What could not be removed is tried
+// again with the next ones. syncMu must be held.
+func (l *Log) removeGarbage() error {
+	var errs []error
+	var left []string
+	for _, name := range l.garbage {
+		if err := l.remove(name); err != nil {
+			errs, left = append(errs, err), append(left, name)
+		}
+	}
+	l.garbage = left
+	return errors.Join(errs...)
 }

@@ -124,7 +124,9 @@ func stateGauges() []gauge {
 		always("commit_under_way_seconds", "How long the commit that is under way has taken; 0 if there is none.", func(r *reading) float64 { return r.CommitSeconds }),
 		always("read_only", "1 if nothing can be written, on purpose or after a failure.", func(r *reading) float64 { return oneIf(r.ReadOnly) }),
 		always("failed", "1 if a failure has made the storage read-only until it is opened again.", func(r *reading) float64 { return oneIf(r.Failure != "") }),
-		always("flush_blocked", "1 while a full disk keeps transactions from being flushed.", func(r *reading) float64 { return oneIf(r.Trouble != "") }),
+		always("flush_blocked", "1 while a full disk, or a lack of descriptors or memory, keeps transactions from being flushed.", func(r *reading) float64 { return oneIf(r.Trouble != "") }),
+		{ofStorage("passing_errors_total", "What could not be done for want of room, descriptors or memory, and was done later or refused."), prometheus.CounterValue,
+			func(r *reading) (float64, bool) { return float64(r.PassingErrors), true }},
 	}
 }
 

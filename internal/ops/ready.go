@@ -15,7 +15,8 @@ const (
 	Draining Code = "draining" // the server is being stopped
 	Failed   Code = "failed"   // a storage is read-only after a failure
 	DiskFull Code = "disk_full"
-	Stuck    Code = "stuck" // a storage does not answer, or a commit does not end
+	Scarce   Code = "scarce" // a storage is out of descriptors or memory
+	Stuck    Code = "stuck"  // a storage does not answer, or a commit does not end
 )
 
 // Reason is why a server is not ready.
@@ -36,7 +37,11 @@ func Judge(storage string, st dirstorage.Status) []Reason {
 		reasons = append(reasons, Reason{Failed, storage, st.Failure})
 	}
 	if st.Trouble != "" {
-		reasons = append(reasons, Reason{DiskFull, storage, st.Trouble})
+		code := DiskFull
+		if st.TroubleKind == dirstorage.TroubleScarce {
+			code = Scarce
+		}
+		reasons = append(reasons, Reason{code, storage, st.Trouble})
 	}
 	if st.CommitSeconds >= stuckSeconds {
 		reasons = append(reasons, Reason{Stuck, storage, fmt.Sprintf("a commit has been waiting for the disk for %.0f seconds", st.CommitSeconds)})

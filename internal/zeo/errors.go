@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -92,7 +93,7 @@ func (c *conn) describe(err error) *pythonError {
 		return &pythonError{classReadOnly, wire.Tuple{}}
 	case errors.Is(err, zodb.ErrState):
 		return &pythonError{classTransaction, wire.Tuple{err.Error()}}
-	case errors.Is(err, dirstorage.ErrDiskFull), errors.Is(err, dirstorage.ErrClosed),
+	case vfs.Passes(err), errors.Is(err, dirstorage.ErrDiskFull), errors.Is(err, dirstorage.ErrScarce), errors.Is(err, dirstorage.ErrClosed),
 		errors.Is(err, dirstorage.ErrUnsupported), errors.Is(err, context.Canceled), errors.Is(err, dirstorage.ErrSnapshotMode), errors.Is(err, dirstorage.ErrLocked):
 		c.log().Warn("request failed", "err", err)
 		return &pythonError{classStorage, wire.Tuple{err.Error()}}

@@ -1,0 +1,124 @@
+package vfs
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+)
+
+// Fault is what an error of the file system says about what comes after it.
+type Fault uint8
+
+// The faults. That an error is of one kind says nothing about what was done
+// before it: see [Passes].
+const (
+	NoFault Fault = iota
+	// FullFault: there was no room, or no more than a quota allows.
+	FullFault
+	// ScarceFault: the process or the machine lacked something else at that moment,
+	// descriptors or memory.
+	ScarceFault
+	// LastingFault is every other error, one that hides behind a passing one included.
+	LastingFault
+)
+
+// Sentinels of the passing faults, for errors.Is; see [WithPassing].
+var (
+	ErrDiskFull = errors.New("disk full")
+	ErrScarce   = errors.New("out of descriptors or memory")
+)
+
+// FaultOf tells what an error says. An error that is made of several passes only
+// if all of them do.
+func FaultOf(err error) Fault {
+	if err == nil {
+		return NoFault
+	}
+	worst := NoFault
+	eachCause(err, func(cause error) {
+		worst = max(worst, faultOfCause(cause))
+	})
+	return worst
+}
+
+func faultOfCause(cause error) Fault {
+	if errno, ok := cause.(syscall.Errno); ok {
+		switch errno {
+		case syscall.ENOSPC, syscall.EDQUOT:
+			return FullFault
+		case syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR:
+			return ScarceFault
+		}
+		return LastingFault
+	}
+	switch cause {
+	case ErrDiskFull:
+		return FullFault
+	case ErrScarce:
+		return ScarceFault
+	}
+	return LastingFault
+}
+
+// eachCause calls f for each error that wraps no other.
+func eachCause(err error, f func(error)) {
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		if list := e.Unwrap(); len(list) > 0 {
+			for _, one := range list {
+				eachCause(one, f)
+			}
+			return
+		}
+	case interface{ Unwrap() error }:
+		if one := e.Unwrap(); one != nil {
+			eachCause(one, f)
+			return
+		}
+	}
+	f(err)
+}
+
+// Passes reports whether an error has to do with the moment only, so that the same
+// may succeed later. Of an fsync it proves nothing: what could not be written then
+// may be dropped, and the next fsync says that all is well. After one that failed
+// the contents have to be written anew.
+func Passes(err error) bool {
+	f := FaultOf(err)
+	return f == FullFault || f == ScarceFault
+}
+
+// NotBegun reports whether an error says that a file or directory could not even be
+// opened because the process or the machine had no descriptor left. So of a SyncDir
+// or SyncAll that failed with it, nothing is lost.
+func NotBegun(err error) bool {
+	begun := err == nil
+	eachCause(err, func(cause error) {
+		begun = begun || !slices.Contains([]error{syscall.EMFILE, syscall.ENFILE}, cause)
+	})
+	return !begun
+}
+
+// WithPassing makes an error that passes match ErrDiskFull or ErrScarce, and
+// returns every other one as it is.
+func WithPassing(err error) error {
+	var sentinel error
+	switch FaultOf(err) {
+	case FullFault:
+		sentinel = ErrDiskFull
+	case ScarceFault:
+		sentinel = ErrScarce
+	default:
+		return err
+	}
+	if errors.Is(err, sentinel) {
+		return err
+	}
+	return &passing{sentinel, err}
+}
+
+type passing struct{ sentinel, cause error }
+
+func (p *passing) Error() string        { return p.sentinel.Error() + ": " + p.cause.Error() }
+func (p *passing) Is(target error) bool { return target == p.sentinel }
+func (p *passing) Unwrap() error        { return p.cause }

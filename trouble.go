@@ -1,0 +1,123 @@
+package dirstorage
+
+import (
+	"errors"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Three kinds of errors of the file system meet here:
+//
+//   - What passes ([vfs.Passes]) is tried again, at longer and longer intervals, or
+//     told to the client whose transaction it concerns. Nothing becomes read-only.
+//   - What is no part of the database (misc/counts, misc/backed-up, sockets, caches,
+//     the index of references) never keeps anything from being done. It is logged.
+//   - All else leaves the log, or a file that was acknowledged, in a state that nobody
+//     knows: [Storage.fail].
+
+// trouble is what keeps the worker from its work, and passes. Storage.mu guards it.
+type trouble struct {
+	cause   error // nil: there is none
+	tries   int   // that failed since the open
+	inRow   int   // that failed since one that did not
+	retryAt time.Time
+}
+
+// TroubleKind is what is lacking.
+type TroubleKind string
+
+// The kinds of trouble.
+const (
+	TroubleDisk   TroubleKind = "disk_full"
+	TroubleScarce TroubleKind = "scarce" // descriptors or memory
+)
+
+func troubleKind(err error) TroubleKind {
+	if vfs.FaultOf(err) == vfs.ScarceFault {
+		return TroubleScarce
+	}
+	return TroubleDisk
+}
+
+// maxBackOff bounds how much longer than Options.RetryInterval the pauses become.
+const maxBackOff = 16
+
+// backOff is the pause after so many tries that failed in a row, from 1.
+func backOff(interval time.Duration, inRow int) time.Duration {
+	return interval * time.Duration(min(maxBackOff, 1<<min(inRow-1, 10)))
+}
+
+// wait is how long nothing is tried.
+func (t *trouble) wait(now time.Time) time.Duration {
+	if t.cause == nil {
+		return 0
+	}
+	return max(0, t.retryAt.Sub(now))
+}
+
+// note keeps or clears the trouble that a step had, or makes the storage read-only.
+// It is in the log once when it comes, once when another kind takes its place, and
+// once when it has passed.
+func (w *worker) note(s *Storage, err error) {
+	if err != nil && !vfs.Passes(err) {
+		// If HOME was changed from outside, that is the cause.
+		_ = s.fail(errors.Join(s.checkHome(), err)) // logged there, and told to every writer
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &w.trouble
+	if err == nil {
+		if t.cause != nil {
+			s.log.Info("the trouble has passed", "tries", t.inRow)
+			t.cause, t.inRow = nil, 0
+			s.signal()
+		}
+		return
+	}
+	s.passing.Add(1)
+	if t.cause == nil || troubleKind(t.cause) != troubleKind(err) {
+		if troubleKind(err) == TroubleDisk {
+			s.log.Warn("disk full: committed transactions stay in the journal", "err", err)
+		} else {
+			s.log.Warn("out of descriptors or memory: committed transactions stay in the journal", "err", err)
+		}
+	}
+	t.cause = err
+	t.tries++
+	t.inRow++
+	t.retryAt = s.o.Clock().Add(backOff(s.o.RetryInterval, t.inRow))
+	s.signal()
+}
+
+// refused counts an error that passes and that a client is told, and makes it match
+// ErrDiskFull or ErrScarce.
+func (s *Storage) refused(err error) error {
+	if vfs.Passes(err) {
+		s.passing.Add(1)
+	}
+	return vfs.WithPassing(err)
+}
+
+// leaveInTime leaves a snapshot that nobody will leave from outside also while there
+// is work all the time.
+func (w *worker) leaveInTime(s *Storage) {
+	s.mu.RLock()
+	wanted, now := s.snap.mode == modeStartup || s.snap.abandoned != "", s.o.Clock()
+	s.mu.RUnlock()
+	if wanted && !now.Before(w.leaveAt) {
+		w.leave(s)
+	}
+}
+
+// leave tries to leave a snapshot that nobody will leave from outside. What keeps it
+// from that is in the log once.
+func (w *worker) leave(s *Storage) {
+	w.leaveAt = s.o.Clock().Add(s.o.RetryInterval)
+	_, err := s.leaveIfFree()
+	if err != nil && !w.stays {
+		s.log.Warn("cannot leave snapshot mode yet", "err", err)
+	}
+	w.stays = err != nil
+}
