@@ -56,6 +56,11 @@ func (e *FailedError) Unwrap() error { return e.Cause }
 // ConflictsError is the result of a vote that met conflicts: all of them. The
 // transaction stays open and keeps its locks, so that the caller may store
 // resolved records based on Current and vote again; or he aborts it.
+//
+// A resolved record is what three states merge to: that of the revision Serial as the
+// old one, that of the revision Current as the committed one, and that of Txn.Data as
+// the new one. For a conflict with Undo set that is the change to take back: several
+// undos of one object may take several votes.
 type ConflictsError struct {
 	Conflicts []*zodb.ConflictError // in the order stored; never empty
 }

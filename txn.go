@@ -23,16 +23,20 @@ type BeginOptions struct {
 	// Status as in a Data.fs: zodb.StatusPacked is kept, so that nobody undoes what was
 	// packed there. Everything else, also 0, is zodb.StatusDone.
 	Status byte
+	// Mergeable says of which classes, as module.name, the caller merges records when
+	// an undo meets a later change; nil: of none. See ConflictsError.
+	Mergeable func(class string) bool
 }
 
 // Txn is an open transaction. Its methods are called by one goroutine at a
 // time. It ends with Finish or Abort; after an error of any method but Vote
 // with *ConflictsError it should be aborted.
 type Txn struct {
-	s      *Storage
-	meta   zodb.TxnMeta
-	given  zodb.TID
-	packed bool // where it was copied from
+	s         *Storage
+	meta      zodb.TxnMeta
+	given     zodb.TID
+	packed    bool // where it was copied from
+	mergeable func(class string) bool
 
 	mu      sync.Mutex // held over each call, because Close aborts from another goroutine
 	state   txnState
@@ -68,6 +72,8 @@ type operation struct {
 	serial   zodb.TID // the revision it is based on; of no meaning for a restore
 	previous zodb.TID // the current revision, found at vote
 	undoFrom zodb.TID
+	undoes   []undoStep // of an undo: all that it undoes
+	merge    *undoMerge // of an undo: what the caller has to merge first
 	gone     bool
 	data     spooled
 	blob     *stagedBlob
@@ -105,7 +111,8 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) 
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
+	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable,
+		ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
 	t.spool.s = s
 	s.txns.add(t)
 	return t, nil
@@ -153,7 +160,9 @@ func (t *Txn) storing(data []byte) (spooled, error) {
 // is based on, 0 for a new object; it is compared at vote. data is not kept.
 //
 // After a vote with *ConflictsError it keeps the blob that was stored for the
-// object with StoreBlob before: who resolves a conflict brings the record only.
+// object with StoreBlob before: who resolves a conflict brings the record only. For
+// an undo that met a later change, data with the serial Current of the conflict is
+// the merged record.
 func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -165,15 +174,19 @@ func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 		return fmt.Errorf("store object %s: %w", oid, err)
 	}
 	op := &operation{kind: opStore, serial: serial, data: d}
-	if before := t.ops[oid]; t.resolve && before != nil && before.kind == opStore {
-		op.blob = before.blob
+	if before := t.ops[oid]; t.resolve && before != nil {
+		if before.kind == opStore {
+			op.blob = before.blob
+		} else if next := before.merged(serial, d); next != nil {
+			op = next
+		}
 	}
 	t.put(oid, op)
 	return nil
 }
 
 // Data returns the record that this transaction stores for an object, the last
-// one, owned by the caller. A *zodb.KeyError if it stores none, or deletes the
+// one, owned by the caller; of an undo that has to be merged, the one to merge with. A *zodb.KeyError if it stores none, or deletes the
 // object; zodb.ErrState if the transaction has ended.
 func (t *Txn) Data(oid zodb.OID) ([]byte, error) {
 	t.mu.Lock()

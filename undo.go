@@ -16,7 +16,8 @@ import (
 // that is not (errors.Join), and nothing of the undo is a part of this
 // transaction. One about the transaction as a whole is a single *zodb.UndoError.
 // Several undos in one transaction see each other. Whether a change came in
-// between is looked at again at vote.
+// between is looked at again at vote. With BeginOptions.Mergeable, objects of such
+// classes may have been changed later: the vote asks for merged records.
 func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,10 +78,13 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	if err != nil {
 		return nil, err
 	}
-	if now.Serial != tid && !sameState(now, target) {
+	if before := t.ops[oid]; before != nil && before.merge != nil || now.Serial != tid && !sameState(now, target) {
+		if op, err := t.mergeLater(ctx, target, serial); op != nil || err != nil {
+			return op, err
+		}
 		return nil, refuse(fmt.Sprintf("it was changed later, by %s", now.Serial), nil)
 	}
-	op := &operation{kind: opUndo, serial: serial}
+	op := &operation{kind: opUndo, serial: serial, undoes: t.undoing(target)}
 	if target.Previous == 0 && oid == zodb.RootOID {
 		return nil, refuse("it made the root object, without which there is no database", nil)
 	}

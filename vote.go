@@ -3,7 +3,6 @@ package dirstorage
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -150,11 +149,19 @@ func (t *Txn) compare(ctx context.Context) error {
 			return err
 		}
 		op.previous = current
-		if op.kind == opRestore || op.serial == current {
+		if op.kind == opUndo {
+			c, err := t.offer(ctx, oid, op, current)
+			switch {
+			case errors.Is(err, zodb.ErrUndo):
+				refused = append(refused, err)
+			case err != nil:
+				return err
+			case c != nil:
+				conflicts = append(conflicts, c)
+			}
 			continue
 		}
-		if op.kind == opUndo {
-			refused = append(refused, &zodb.UndoError{TID: t.undone[len(t.undone)-1], OID: oid, Reason: fmt.Sprintf("it was changed by %s meanwhile", current)})
+		if op.kind == opRestore || op.serial == current {
 			continue
 		}
 		conflicts = append(conflicts, &zodb.ConflictError{OID: oid, Serial: op.serial, Current: current})

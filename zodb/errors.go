@@ -45,12 +45,16 @@ type ConflictError struct {
 	Serial  TID  // the revision that the client had
 	Current TID  // the revision that is current; 0 = the object does not exist
 	Read    bool // it came from check-current-serial, not from a store
+	Undo    bool // it came from the undo of Serial, after which the object was changed
 }
 
 func (e *ConflictError) Error() string {
 	kind := "write"
 	if e.Read {
 		kind = "read"
+	}
+	if e.Undo {
+		return fmt.Sprintf("undo of object %s: it was changed after %s, and nobody merged that", e.OID, e.Serial)
 	}
 	return fmt.Sprintf("%s conflict on object %s: client had serial %s, current is %s", kind, e.OID, e.Serial, e.Current)
 }

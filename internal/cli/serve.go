@@ -374,6 +374,9 @@ func (s *serving) options(t *tls.Config) zeo.Options {
 			Blob: c.MaxBlob, Hello: c.HelloTimeout, Queue: c.MaxQueue},
 		Logger: s.log, Clock: s.e.Now, Observer: s.metrics,
 	}
+	if c.MergeUndo {
+		o.MergeUndo = zeo.MergeableClasses(c.MergeUndoClasses)
+	}
 	if c.TransactionTimeout == 0 {
 		o.TransactionTimeout = -1
 	}

@@ -28,8 +28,10 @@ type Config struct {
 	MaxBlob               int64
 	MaxQueue              int64
 	HelloTimeout          time.Duration
-	CacheSize             int64  // negative: none
-	HTTPListen            string // empty: none
+	MergeUndo             bool
+	MergeUndoClasses      []string // besides those of BTrees; module.name or module.*
+	CacheSize             int64    // negative: none
+	HTTPListen            string   // empty: none
 	LogLevel, LogFormat   string
 	PidFile               string
 	DrainTimeout          time.Duration

@@ -67,6 +67,9 @@ func table() []setting {
 			set: number(func(c *Config) *int { return &c.InvalidationQueueSize })},
 		{name: "invalidation-age", kind: duration, fallback: "0", help: "look further back than that queue, in the storage, as far as this; 0 = never",
 			set: timespan(func(c *Config) *time.Duration { return &c.InvalidationAge }, 0)},
+		{name: "undo-merge", kind: boolean, fallback: "true", help: "let clients merge an undo with later changes, of classes that can: BTrees and undo-merge-classes",
+			set: flag(func(c *Config) *bool { return &c.MergeUndo })},
+		{name: "undo-merge-classes", list: true, help: "a `CLASS` with _p_resolveConflict for that, as module.name, or module.* for all of a module; may be repeated", set: setMergeClasses},
 		{name: "tls-certificate", help: "the `FILE` (PEM) with the certificate of the server", set: name(func(c *Config) *string { return &c.tls().Certificate })},
 		{name: "tls-key", help: "the `FILE` (PEM) with its private key, if that is not in the same file", set: name(func(c *Config) *string { return &c.tls().Key })},
 		{name: "tls-key-password-file", help: "a `FILE` with the password of the key on its first line", set: one(func(*Config, string) error { return nil })},
@@ -179,6 +182,26 @@ func setTransactionTimeout(c *Config, values []string) error {
 		return nil
 	}
 	return timespan(func(c *Config) *time.Duration { return &c.TransactionTimeout }, 0)(c, values)
+}
+
+func setMergeClasses(c *Config, values []string) error {
+	for _, v := range values {
+		module, name, ok := cutLast(v, ".")
+		if !ok || module == "" || name == "" || strings.Contains(module, "*") || strings.ContainsAny(v, " \t/:") || strings.Contains(name, "*") && name != "*" {
+			return fmt.Errorf("%q: want module.name, as Products.Foo.counter.Counter, or module.*", v)
+		}
+	}
+	c.MergeUndoClasses = values
+	return nil
+}
+
+// cutLast is strings.Cut at the last separator.
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 func setAuthenticate(c *Config, values []string) error {

@@ -29,6 +29,10 @@ type Options struct {
 	// not older. Default 0: never.
 	InvalidationAge time.Duration
 
+	// MergeUndo says of which classes, as module.name, clients merge an undo with what
+	// was changed later; nil: of none. See MergeableClasses.
+	MergeUndo func(class string) bool
+
 	Limits   Limits
 	Logger   *slog.Logger     // default none
 	Clock    func() time.Time // required

@@ -84,6 +84,7 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 	x = &txn{handle: h, public: a.get(0), failed: err, kinds: make(map[zodb.OID]stepKind)}
 	if err == nil {
 		meta := zodb.TxnMeta{User: user, Description: description, Extension: extension}
+		o.Mergeable = c.srv.o.MergeUndo
 		x.t, x.failed = c.hub.storage.Begin(c.ctx, meta, o)
 	}
 	c.hub.stats.active.Add(1)
@@ -322,7 +323,7 @@ func (c *conn) closeTxn(x *txn) {
 func (c *conn) conflictRecords(x *txn, all *dirstorage.ConflictsError) (wire.List, error) {
 	var list wire.List
 	for _, e := range all.Conflicts {
-		if e.Read || x.kinds[e.OID] == stepDelete {
+		if e.Read || !e.Undo && x.kinds[e.OID] == stepDelete {
 			found, err := c.hub.storage.Exists(c.ctx, e.OID)
 			if err != nil {
 				return nil, err

@@ -19,6 +19,7 @@ import transaction  # noqa: E402
 import ZEO  # noqa: E402
 import ZODB  # noqa: E402
 import ZODB.blob  # noqa: E402
+from BTrees.IOBTree import IOBTree  # noqa: E402
 from BTrees.Length import Length  # noqa: E402
 from BTrees.OOBTree import OOBTree  # noqa: E402
 from persistent.mapping import PersistentMapping  # noqa: E402
@@ -322,6 +323,68 @@ def undo_history_iteration():
         assert {p64(0), a.root["m"]._p_oid, a.root["o"]._p_oid} <= set(found)
         for oid, (tid, data) in found.items():
             equal(a.storage.load(oid), (data, tid))
+
+
+@check
+def undo_of_what_was_changed_later():
+    for announce in "pickle", "msgpack":
+        home = "merged-" + announce
+        with server("--announce", announce, home=home) as s, Client(s) as a, Client(s) as b:
+            a.root["t"], a.root["n"], a.root["big"] = OOBTree({"x": 1, "y": 1}), Length(0), IOBTree({i: i for i in range(0, 3000, 2)})
+            a.commit("made")
+            undone = {}
+            for i in range(1, 6):
+                a.root["t"]["zk%d" % i] = i
+                a.root["n"].change(10 ** i)
+                a.root["big"][2 * i * 100 + 1] = -i
+                a.commit("step %d" % i)
+            a.root["t"]["x"] = 2
+            a.commit("x is 2")
+            a.root["t"]["x"] = 3
+            a.commit("x is 3")
+            for e in a.db.undoLog(0, 20):
+                undone[e["description"]] = e["id"]
+            b.begin()
+            equal(b.root["n"](), 111110)
+
+            def undo(*steps):
+                a.db.undoMultiple([undone[x] for x in steps], a.tm.get())
+                a.commit("undo")
+                for c in a, b:
+                    c.begin()
+
+            undo("step 3")
+            undo("step 5", "step 4", "step 1")  # two that follow each other, and one
+            for c in a, b:
+                equal(dict(c.root["t"]), {"x": 3, "y": 1, "zk2": 2})
+                equal(c.root["n"](), 100)
+                equal([k for k in c.root["big"] if k % 2], [401])
+            # And the undo of an undo, with the change of another client that came between.
+            b.root["n"].change(1)
+            b.root["t"]["z"] = 1
+            b.commit()
+            a.begin()
+            undone["the undo"] = a.db.undoLog(1, 2)[0]["id"]
+            undo("the undo")
+            for c in a, b:
+                equal(c.root["n"](), 100 + 1 + 110010)
+                equal(dict(c.root["t"]), {"x": 3, "y": 1, "z": 1, "zk1": 1, "zk2": 2, "zk4": 4, "zk5": 5})
+            # What the class cannot merge is a conflict, and leaves nothing behind.
+            with raises(ConflictError):
+                undo("x is 2")
+            a.tm.abort()
+            b.root["t"]["x"] = 4
+            b.commit("the locks are free")
+            with Client(s) as c:  # with an empty cache
+                equal(c.root["n"](), 110111)
+                equal(c.root["t"]["x"], 4)
+                c.root["t"]._check()
+                c.root["big"]._check()
+        with server("--undo-merge=false", home=home) as s, Client(s) as a:
+            a.db.undo(undone["step 2"], a.tm.get())
+            with raises(UndoError, MultipleUndoErrors):
+                a.commit()
+            a.tm.abort()
 
 
 @check
