@@ -77,21 +77,16 @@ func (s *Storage) oidsOf(ctx context.Context, side string) iter.Seq2[zodb.OID, e
 
 // Serials yields the tids under which the revisions of an object were stored,
 // newest first, back to the oldest that was not packed away. Errors as Load,
-// but that the object does not exist any more is none.
+// but that the object does not exist any more is none. A revision that is damaged comes
+// with an error, and those before it may follow.
 func (s *Storage) Serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID, error] {
 	return func(yield func(zodb.TID, error) bool) {
-		o, err := s.current(ctx, oid)
-		for o != nil && err == nil {
-			if !yield(o.Serial, nil) {
+		at, err := s.newestRevision(ctx, oid)
+		for err == nil && at.serial != 0 {
+			if !yield(at.serial, at.damage) {
 				return
 			}
-			err = s.settled(ctx, func() error {
-				p, err := s.previousOnce(o)
-				if err == nil {
-					o = p
-				}
-				return err
-			})
+			at, err = s.revisionBefore(ctx, oid, at)
 		}
 		if err != nil {
 			yield(0, err)

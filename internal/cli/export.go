@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 type exportCommand struct {
@@ -22,6 +23,8 @@ type exportCommand struct {
 	blobs        string
 	noBlobs      bool
 	force        bool
+	skipBroken   bool
+	python       int
 	json         bool
 }
 
@@ -34,7 +37,11 @@ func newExport(e *env) *cobra.Command {
 records of HOME. It reads beside a running storage, and holds what was
 committed before it began. The file gets its name when it is whole and durable.
 Revisions whose transaction was packed away come in transactions with the
-description “packed away”.`,
+description “packed away”. Transactions that were packed have the status that says so:
+nobody can undo them.
+
+What cannot be read ends the export. With --skip-broken it is left out and listed, and
+the exit status is 3; an object whose newest revision is left out has the one before.`,
 		Example: `  dirstorage export /srv/zodb copy.fs --blobs copy-blobs
   dirstorage export --to "2026-03-01 10:00" --no-blobs /srv/zodb then.fs`,
 		Args: cobra.ExactArgs(2),
@@ -47,6 +54,8 @@ description “packed away”.`,
 	c.Flags().StringVar(&o.blobs, "blobs", "", "make a blob `DIR` for the file; it must not exist, or be empty")
 	c.Flags().BoolVar(&o.noBlobs, "no-blobs", false, "leave the content of blobs out")
 	c.Flags().BoolVar(&o.force, "force", false, "replace DATA.FS if it exists")
+	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "leave out what cannot be read, and list it")
+	c.Flags().IntVar(&o.python, "python", 0, "whose pickles the records are, 2 or 3, for the first bytes of the file; default: as in the settings of HOME")
 	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	return c
 }
@@ -55,7 +64,10 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 	if o.noBlobs && o.blobs != "" {
 		return usage("--blobs and --no-blobs exclude each other")
 	}
-	options := transfer.ExportOptions{LeaveBlobs: o.noBlobs}
+	if o.python != 0 && o.python != 2 && o.python != 3 {
+		return usage("--python %d: want 2 or 3", o.python)
+	}
+	options := transfer.ExportOptions{LeaveBlobs: o.noBlobs, SkipBroken: o.skipBroken}
 	if options.To, err = e.parseTID("--to", o.to); err != nil {
 		return err
 	}
@@ -93,12 +105,21 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.python == 0 {
+		o.python = s.Settings().Storage.Python
+	}
+	if o.python == 2 {
+		w.Python2()
+	}
 	m := newMeter(e)
 	options.Progress = m.show
 	done, err := transfer.Export(ctx, s, w, options)
 	m.end()
 	if errors.Is(err, transfer.ErrBlob) {
 		err = hint(err, "give --blobs DIR, or leave them out by --no-blobs")
+	}
+	if errors.Is(err, zodb.ErrCorrupt) {
+		err = &status{code: exitDamage, err: hint(err, "--skip-broken leaves it out and exports the rest; dirstorage check %s says what else there is", o.home)}
 	}
 	if err != nil {
 		return errors.Join(err, w.Abort())
@@ -119,13 +140,23 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 			return err
 		}
 	}
-	if o.json {
-		return e.printJSON(done)
+	for _, b := range done.BrokenList {
+		what := "object"
+		if b.Blob {
+			what = "the blob of object"
+		}
+		fmt.Fprintf(e.Stderr, "damage: left out %s %s of transaction %s: %s\n", what, b.OID, b.TID, b.Reason)
 	}
-	_, err = fmt.Fprintf(e.Stdout, "exported %s transactions with %s records and %s blobs into %s (%s) in %s; the last one is %s\n",
+	if done.Broken > 0 {
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s records or blobs cannot be read and were left out", human.Count(done.Broken)), "dirstorage check %s", o.home)}
+	}
+	if o.json {
+		return errors.Join(e.printJSON(done), err)
+	}
+	_, perr := fmt.Fprintf(e.Stdout, "exported %s transactions with %s records and %s blobs into %s (%s) in %s; the last one is %s\n",
 		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), o.target, human.Bytes(size),
 		human.Duration(m.spent()), formatLast(done.LastTID))
-	return err
+	return errors.Join(perr, err)
 }
 
 // openReader opens a storage for reading only, beside whoever has it open.

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 type importCommand struct {
@@ -24,6 +27,8 @@ type importCommand struct {
 	missing       string
 	json          bool
 	follow        bool
+	salvage       bool
+	renumber      bool
 	tls           clientTLS
 }
 
@@ -37,6 +42,13 @@ users, undo records and blobs. HOME is made if it does not exist. Running it
 again adds only what is new, and goes on after an interruption. If HOME holds
 anything else, nothing is changed. Nobody may pack or truncate the file
 meanwhile; appending to it is harmless.
+
+The end of the file may be torn by a crash: what is behind the last whole
+transaction was never committed. If sound transactions follow, the file is damaged
+instead. An import stops there with status 3; --salvage takes what is sound before and
+behind, and lists what it left out, with status 3 too. An object of which the
+newest revision is lost has the one before then. If tids do not grow, --renumber gives
+such transactions the next ones after the one before.
 
 Instead of a file it may be a storage on a running ZEO server, over TCP
 (zeo://HOST:PORT, zeo://HOST:PORT/STORAGE or zeo://HOST:PORT?storage=STORAGE) or a
@@ -57,6 +69,8 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	c.Flags().StringVar(&o.missing, "missing-blobs", "stop", "what to do when a blob is missing: stop, or skip its content")
 	c.Flags().StringVar(&o.format, "format", dirstorage.DefaultFormat, "of a new HOME: bushy, chunky, lawn or flat")
 	c.Flags().StringVar(&o.class, "class", string(dirstorage.ClassFull), "of a new HOME: Full, or Minimal")
+	c.Flags().BoolVar(&o.salvage, "salvage", false, "pass over what is damaged in the file, or on the server")
+	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")
 	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	c.Flags().BoolVar(&o.follow, "follow", false, "from a server: go on with each new transaction until told to stop")
 	o.tls.addFlags(c)
@@ -91,6 +105,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	if zeoclient.IsURL(o.source) {
 		return o.runServer(ctx, e, options)
 	}
+	options.Salvage, options.Renumber = o.salvage, o.renumber
 	if o.follow || o.tls != (clientTLS{}) {
 		return usage("--follow and --tls-... are for a server, zeo://HOST:PORT")
 	}
@@ -99,8 +114,14 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	r, err := filestorage.Open(dir, name)
-	if err != nil {
+	if e, ok := errors.AsType[*filestorage.NotAFileStorageError](err); ok && e.Gzip() {
+		return hint(err, "it is compressed: gunzip it first")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if err != nil {
+		return hint(err, "the form is dirstorage import DATA.FS HOME")
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	r.Warn = func(w filestorage.Warning) {
@@ -110,10 +131,16 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.Python2() {
+		fmt.Fprintf(e.Stderr, "%s is a file of Python 2: its records are for clients of Python 2, or have to be converted (zodbupdate); an export will be one too\n", o.source)
+	}
 	m := newMeter(e)
 	options.Progress = m.show
 	done, err := transfer.Import(ctx, s, r, options)
 	m.end()
+	if err == nil && r.Python2() {
+		err = rememberPython2(s)
+	}
 	err = errors.Join(err, s.Close())
 	if done.Truncated != nil {
 		fmt.Fprintf(e.Stderr, "warning: %s is good up to byte %d only (%s); what is behind was never committed and is left out\n",
@@ -123,6 +150,37 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		return hint(err, "give --blobs DIR, or leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
 	}
 	return o.report(e, m, done, err)
+}
+
+// damagedSource reports whether an error tells of damage of the file, and not of HOME.
+func (o *importCommand) damagedSource(err error) bool {
+	damage, ok := errors.AsType[*zodb.CorruptError](err)
+	if !ok {
+		_, ok = errors.AsType[*zeoclient.ServerError](err)
+		return ok
+	}
+	dir, name, err := vfs.Split(o.source)
+	return err == nil && damage.Path == dir.Path(name)
+}
+
+// rememberPython2 writes into the settings whose pickles the records are.
+func rememberPython2(s *dirstorage.Storage) error {
+	if s.Settings().Storage.Python == 2 {
+		return nil
+	}
+	home, err := vfs.OS(s.Home())
+	if err != nil {
+		return err
+	}
+	const name = "config/settings"
+	data, err := vfs.ReadFile(home.Path(name))
+	if err != nil {
+		return err
+	}
+	if data, err = settings.Update(data, "storage", "python", "2"); err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(home, name+".new", name, data, vfs.SyncOptions{File: true, Dir: true})
 }
 
 // open opens HOME, which is made if it is not there.
@@ -146,18 +204,55 @@ func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err err
 		return hint(err, "run it again, it goes on after transaction %s", done.LastTID)
 	case errors.Is(err, transfer.ErrOther):
 		return hint(err, "import into a new HOME")
+	case errors.Is(err, transfer.ErrOrder):
+		return hint(err, "--renumber gives such transactions the next tids after the one before; run it again, it goes on where it stopped")
+	case o.damagedSource(err) && !o.salvage:
+		return &status{code: exitDamage, err: hint(err, "what is before it was imported; --salvage goes on with what is sound behind it")}
 	case err != nil:
 		return err
 	}
+	o.warn(e, done)
 	if o.json {
-		return e.printJSON(done)
+		return errors.Join(e.printJSON(done), o.damage(done))
 	}
 	spent := m.spent()
 	_, err = fmt.Fprintf(e.Stdout, "imported %s transactions with %s records and %s blobs (%s) in %s, %s; the last one is %s\n",
 		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), human.Bytes(done.Bytes),
 		human.Duration(spent), human.Rate(done.Records, spent), formatLast(done.LastTID))
+	return errors.Join(err, o.damage(done))
+}
+
+// farFuture is how much later than now a transaction may be before that is worth a word.
+const farFuture = 24 * time.Hour
+
+// warn tells of what is strange in what was imported.
+func (o *importCommand) warn(e *env, done transfer.Imported) {
 	if done.MissingBlobs > 0 {
 		fmt.Fprintf(e.Stderr, "warning: %s blobs were missing; their records are there without content\n", human.Count(done.MissingBlobs))
 	}
-	return err
+	if done.Renumbered > 0 {
+		fmt.Fprintf(e.Stderr, "warning: %s transactions got other tids, because those in the file do not grow\n", human.Count(done.Renumbered))
+	}
+	if ahead := done.LastTID.Time().Sub(e.Now()); done.LastTID != 0 && ahead > farFuture {
+		fmt.Fprintf(e.Stderr, "warning: the last transaction %s is %s ahead of the clock, and so will be all that follow: times of packs, backups and logs are not those of the clock\n",
+			formatLast(done.LastTID), human.Duration(ahead))
+	}
+	for _, p := range done.Skipped {
+		what := fmt.Sprintf("object %s of transaction %s", p.OID, p.TID)
+		if p.Whole {
+			what = "one transaction or more"
+		}
+		if p.Length > 0 {
+			what += fmt.Sprintf(", %d bytes at byte %d", p.Length, p.Offset)
+		}
+		fmt.Fprintf(e.Stderr, "damage: left out %s: %s\n", what, p.Reason)
+	}
+}
+
+// damage is the error of an import that passed something over.
+func (o *importCommand) damage(done transfer.Imported) error {
+	if done.Damaged == 0 {
+		return nil
+	}
+	return &status{code: exitDamage, err: fmt.Errorf("%s parts of %s were damaged and are left out", human.Count(done.Damaged), o.source)}
 }

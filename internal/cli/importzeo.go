@@ -55,7 +55,10 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 		return err
 	}
 	m := newMeter(e)
-	so := transfer.ServerOptions{Policy: options.Policy, Progress: m.show}
+	if o.renumber {
+		return usage("--renumber is for a Data.fs: a server has tids that grow")
+	}
+	so := transfer.ServerOptions{Policy: options.Policy, Progress: m.show, Salvage: o.salvage}
 	var done transfer.Imported
 	if o.follow {
 		c.Close()

@@ -21,6 +21,9 @@ const (
 	statusUndone = 'u' // undone by a scheme of old, to be skipped
 )
 
+// endOfTIDs is the first tid that no transaction can have: ZODB means “the current one” by it.
+const endOfTIDs zodb.TID = 1<<63 - 1
+
 // txnHeader is the fixed part of a transaction.
 //
 //	 0  8  tid

@@ -21,6 +21,14 @@ type Reader struct {
 	// Warn, if set before the first use, is called for what is strange but does
 	// not make anything unreadable. It may be called concurrently.
 	Warn func(Warning)
+	// Salvage, if set before the first use, is called for each damage in place of ending
+	// with an error: what is sound behind it is read too. It may be called concurrently,
+	// and again for the same damage when that is read again.
+	Salvage func(Skipped)
+	// Renumber, if set before the first use, gives a transaction whose tid is not later
+	// than that of the one before it, or is none that a transaction can have, the next tid
+	// after that one. Pointers to it are changed with it, the tids of blobs' files are not.
+	Renumber bool
 
 	src    io.ReaderAt
 	closer io.Closer
@@ -28,10 +36,13 @@ type Reader struct {
 	path   string
 	offset atomic.Int64
 
+	python2 bool
+
 	warnings atomic.Int64
 
-	mu        sync.Mutex
-	truncated *Truncation // guarded by mu
+	mu         sync.Mutex
+	truncated  *Truncation        // guarded by mu
+	renumbered map[int64]zodb.TID // by position of the transaction; guarded by mu
 }
 
 // Warning is something in a file that is not as it should be, but harmless.
@@ -64,6 +75,9 @@ const (
 
 // Open opens the file called name. The caller must call Close.
 func Open(fsys vfs.FS, name string) (*Reader, error) {
+	if err := ordinary(fsys, name); err != nil { // before open, which may wait for ever
+		return nil, err
+	}
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
@@ -93,10 +107,46 @@ func NewReader(src io.ReaderAt, size int64, path string) (*Reader, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if m := string(magic); m != magicPython3 && m != magicPython2 {
-		return nil, r.corrupt(0, 0, 0, fmt.Sprintf("not a Data.fs: begins with %q", m))
+		return nil, &NotAFileStorageError{Path: path, Begins: magic}
 	}
+	r.python2 = string(magic) == magicPython2
 	return r, nil
 }
+
+// ordinary refuses what has no size to be read to: directories, pipes and devices.
+func ordinary(fsys vfs.FS, name string) error {
+	info, err := fsys.Stat(name)
+	if err != nil || info.Mode.IsRegular() {
+		return err
+	}
+	what := "no ordinary file: copy what it holds into one first"
+	if info.IsDir() {
+		what = "a directory, and a Data.fs is a file"
+	}
+	return fmt.Errorf("%s is %s", fsys.Path(name), what)
+}
+
+// NotAFileStorageError tells that a file does not begin like a Data.fs.
+type NotAFileStorageError struct {
+	Path   string
+	Begins []byte // at most 4 bytes
+}
+
+func (e *NotAFileStorageError) Error() string {
+	return fmt.Sprintf("%s is no Data.fs: it begins with %q, a Data.fs with %q or %q", e.Path, e.Begins, magicPython3, magicPython2)
+}
+
+// Is matches zodb.ErrCorrupt.
+func (e *NotAFileStorageError) Is(target error) bool { return target == zodb.ErrCorrupt }
+
+// Gzip reports whether the file is compressed by gzip.
+func (e *NotAFileStorageError) Gzip() bool {
+	return len(e.Begins) > 1 && e.Begins[0] == 0x1F && e.Begins[1] == 0x8B
+}
+
+// Python2 reports whether the file was written under Python 2, so that its records are
+// pickles of Python 2.
+func (r *Reader) Python2() bool { return r.python2 }
 
 // Close closes the file if the Reader was made by [Open].
 func (r *Reader) Close() error {
@@ -131,8 +181,9 @@ func (r *Reader) setTruncated(offset int64, reason string) {
 // a buffer with the iteration that it comes from: not to be used concurrently.
 type Txn struct {
 	zodb.Transaction
-	Pos int64 // of the transaction in the file
-	Len int64 // of the whole transaction in bytes, so that the next one is at Pos + Len
+	FileTID zodb.TID // its tid in the file, which is another one if it was renumbered
+	Pos     int64    // of the transaction in the file
+	Len     int64    // of the whole transaction in bytes, so that the next one is at Pos + Len
 
 	r    *Reader
 	body int64 // position of the first data record
@@ -158,30 +209,39 @@ func (r *Reader) transactions(ctx context.Context, from Position, ahead int) ite
 			yield(nil, fmt.Errorf("%s: position %d is not within the file of %d bytes", r.path, from.Offset, r.size))
 			return
 		}
-		pos := max(from.Offset, magicLen)
-		last, previous := from.TID, from.TID
+		start := from
+		if r.Renumber {
+			start = Position{} // what is renumbered depends on what is before it
+		}
+		pos := max(start.Offset, magicLen)
+		last, previous := start.TID, start.TID
 		for pos < r.size {
 			if err := ctx.Err(); err != nil {
 				yield(nil, err)
 				return
 			}
 			r.offset.Store(pos)
-			t, err := r.transaction(win, pos)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
+			t, end, err := r.transaction(win, pos)
 			if t == nil {
-				return
+				// Where the good part ends, or seems to.
+				if pos, err = r.goOn(ctx, pos, end, err); err != nil {
+					yield(nil, err)
+					return
+				}
+				if pos == r.size {
+					return
+				}
+				continue
 			}
-			if t.TID <= last {
-				r.warn(Warning{Offset: pos, TID: t.TID, Reason: "tid is not later than " + last.String() + ", the one before it"})
-			}
+			r.number(t, last)
 			pos, last = pos+t.Len, t.TID
 			if t.Status == statusUndone {
 				continue
 			}
 			t.Previous, previous = previous, t.TID
+			if t.Pos < from.Offset {
+				continue
+			}
 			if !yield(t, nil) {
 				return
 			}
@@ -190,44 +250,82 @@ func (r *Reader) transactions(ctx context.Context, from Position, ahead int) ite
 	}
 }
 
-// transaction reads the header at pos, which is before the end of the file. It
-// returns nil where the good part of the file ends.
-func (r *Reader) transaction(win *window, pos int64) (*Txn, error) {
+// transaction reads the header at pos, which is before the end of the file. Without a
+// transaction it returns why: an end that is that of the file, if nothing sound is
+// behind it, or an error.
+func (r *Reader) transaction(win *window, pos int64) (t *Txn, end string, err error) {
 	left := r.size - pos
 	if left < txnHeaderLen {
-		r.setTruncated(pos, fmt.Sprintf("%d bytes are left, too few for a transaction", left))
-		return nil, nil
+		return nil, fmt.Sprintf("%d bytes are left, too few for a transaction", left), nil
 	}
 	b, err := win.at(pos, txnHeaderLen)
 	if err != nil {
-		return nil, r.wrap(err)
+		return nil, "", r.wrap(err)
 	}
 	h := parseTxnHeader(b)
 	switch {
 	case h.length > math.MaxInt64-lengthLen || int64(h.length)+lengthLen > left:
-		r.setTruncated(pos, "transaction "+h.tid.String()+" runs past the end of the file")
-		return nil, nil
+		return nil, "transaction " + h.tid.String() + " runs past the end of the file", nil
 	case h.status == statusVoted:
-		r.setTruncated(pos, "transaction "+h.tid.String()+" was voted, but not finished")
-		return nil, nil
+		return nil, "transaction " + h.tid.String() + " was voted, but not finished", nil
 	case int64(h.length) < h.size():
-		return nil, r.shortLength(pos, h)
+		end, err := r.shortLength(pos, h)
+		return nil, end, err
 	case h.status != statusDone && h.status != statusPacked && h.status != statusUndone:
-		return nil, r.corrupt(pos, 0, h.tid, fmt.Sprintf("status of transaction is %q", h.status))
+		return nil, "", r.corrupt(pos, 0, h.tid, fmt.Sprintf("status of transaction is %q", h.status))
 	}
-	t := &Txn{Pos: pos, Len: int64(h.length) + lengthLen, r: r, body: pos + h.size(), win: win}
+	if err := r.checkTrailer(pos, h); err != nil {
+		return nil, "", err
+	}
+	t = &Txn{FileTID: h.tid, Pos: pos, Len: int64(h.length) + lengthLen, r: r, body: pos + h.size(), win: win}
 	t.TID, t.Status = h.tid, h.status
 	if h.status == statusUndone {
-		return t, nil // nothing of it is looked at, only its length is believed
+		return t, "", nil // nothing of it is looked at, only its lengths are believed
 	}
 	texts, err := win.copy(pos+txnHeaderLen, h.size()-txnHeaderLen)
 	if err != nil {
-		return nil, r.wrap(err)
+		return nil, "", r.wrap(err)
 	}
 	t.User = texts[:h.user:h.user]
 	t.Description = texts[h.user : h.user+h.description : h.user+h.description]
 	t.Extension = texts[h.user+h.description:]
-	return t, r.checkTrailer(pos, h)
+	return t, "", nil
+}
+
+// number gives a transaction its tid: that in the file, or another one, see
+// [Reader.Renumber].
+func (r *Reader) number(t *Txn, last zodb.TID) {
+	if t.TID > last && (!r.Renumber || t.TID < endOfTIDs) {
+		return
+	}
+	if !r.Renumber || t.Status == statusUndone {
+		r.warn(Warning{Offset: t.Pos, TID: t.TID, Reason: "tid is not later than " + last.String() + ", the one before it"})
+		return
+	}
+	t.TID = last + 1
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.renumbered == nil {
+		r.renumbered = make(map[int64]zodb.TID)
+	}
+	r.renumbered[t.Pos] = t.TID
+}
+
+// Renumbered is the number of transactions that got other tids so far.
+func (r *Reader) Renumbered() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return int64(len(r.renumbered))
+}
+
+// tidOf returns the tid of the transaction that a data record is in.
+func (r *Reader) tidOf(h dataHeader) zodb.TID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if tid, ok := r.renumbered[int64(h.txn)]; ok {
+		return tid
+	}
+	return h.tid
 }
 
 // checkTrailer compares the length at the end of a transaction. It does not go
@@ -247,17 +345,16 @@ func (r *Reader) checkTrailer(pos int64, h txnHeader) error {
 // shortLength decides about a transaction that claims to be shorter than its
 // header. As in ZODB that is a torn end, unless the file ends with what can be the
 // length of a transaction from there on: then the damage is in the middle.
-func (r *Reader) shortLength(pos int64, h txnHeader) error {
+func (r *Reader) shortLength(pos int64, h txnHeader) (end string, err error) {
 	var b [lengthLen]byte
 	if err := readFull(r.src, b[:], r.size-lengthLen); err != nil {
-		return r.wrap(err)
+		return "", r.wrap(err)
 	}
 	reason := fmt.Sprintf("length of the transaction is %d, less than its header", h.length)
 	if n := binary.BigEndian.Uint64(b[:]); n < txnHeaderLen || n > uint64(r.size-pos) {
-		r.setTruncated(pos, reason)
-		return nil
+		return reason, nil
 	}
-	return r.corrupt(pos, 0, h.tid, reason)
+	return "", r.corrupt(pos, 0, h.tid, reason)
 }
 
 // FindTID returns the position behind the last transaction that is not later

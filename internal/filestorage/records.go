@@ -33,6 +33,9 @@ func (t *Txn) Records() iter.Seq2[Record, error] {
 			}
 			t.r.offset.Store(pos)
 			rec, err := t.record(pos, h.dataHeader, back)
+			if t.r.skipRecord(t, pos, h.dataHeader, err) {
+				continue
+			}
 			if !yield(rec, err) || err != nil {
 				return
 			}
@@ -71,8 +74,15 @@ type headerOrError struct {
 }
 
 // headers yields position and header of each record, checked against the
-// transaction. After an error nothing comes.
+// transaction. After an error nothing comes; with [Reader.Salvage], what is sound behind it.
 func (t *Txn) headers() iter.Seq2[int64, headerOrError] {
+	if t.r.Salvage != nil {
+		return t.soundHeaders()
+	}
+	return t.strictHeaders()
+}
+
+func (t *Txn) strictHeaders() iter.Seq2[int64, headerOrError] {
 	return func(yield func(int64, headerOrError) bool) {
 		end := t.Pos + t.Len - lengthLen
 		for pos := t.body; pos < end; {
@@ -96,7 +106,7 @@ func (t *Txn) header(pos, end int64) (dataHeader, error) {
 	}
 	h := parseDataHeader(b)
 	switch {
-	case h.tid != t.TID:
+	case h.tid != t.FileTID:
 		err = t.corrupt(pos, h.oid, "data record has tid "+h.tid.String())
 	case h.txn != uint64(t.Pos):
 		err = t.corrupt(pos, h.oid, fmt.Sprintf("data record says that its transaction is at %d, it is at %d", h.txn, t.Pos))
@@ -113,7 +123,7 @@ func (t *Txn) header(pos, end int64) (dataHeader, error) {
 // record reads what follows the header at pos.
 func (t *Txn) record(pos int64, h dataHeader, back *window) (Record, error) {
 	rec := Record{Pos: pos, Prev: int64(h.prev), Own: int64(h.length)}
-	rec.OID, rec.TID = h.oid, h.tid
+	rec.OID, rec.TID = h.oid, t.TID
 	if h.length > 0 {
 		data, err := t.win.copy(pos+dataHeaderLen, int64(h.length))
 		if err != nil {
@@ -162,7 +172,7 @@ func (r *Reader) follow(win *window, target, from int64, h dataHeader) (tid zodb
 			return fail(fmt.Sprintf("there is no record of the object, but one of oid %s, tid %s", there.oid, there.tid))
 		}
 		if hop == 0 {
-			tid = there.tid
+			tid = r.tidOf(there)
 		}
 		if there.length > 0 {
 			if there.length > uint64(from-target-dataHeaderLen) {

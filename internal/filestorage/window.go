@@ -22,8 +22,8 @@ func newWindow(src io.ReaderAt, size int64, ahead int) *window {
 // has checked that they lie within the file.
 func (w *window) at(pos int64, n int) ([]byte, error) {
 	if pos < w.start || pos+int64(n) > w.start+int64(len(w.buf)) {
-		if cap(w.buf) < max(n, w.ahead) {
-			w.buf = make([]byte, max(n, w.ahead))
+		if want := max(n, int(min(int64(w.ahead), w.size))); cap(w.buf) < want {
+			w.buf = make([]byte, want)
 		}
 		w.start = pos
 		w.buf = w.buf[:min(int64(cap(w.buf)), w.size-pos)]

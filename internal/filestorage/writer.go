@@ -89,6 +89,9 @@ func NewWriter(dst Destination) *Writer {
 	return &Writer{dst: dst, publish: nothing, discard: nothing, newest: make(map[zodb.OID]int64), buf: []byte(magicPython3)}
 }
 
+// Python2 makes it a file of Python 2, before the first Append.
+func (w *Writer) Python2() { copy(w.buf, magicPython2) }
+
 // Size is the length of what was written in bytes, for progress.
 func (w *Writer) Size() int64 { return w.flushed + int64(len(w.buf)) }
 

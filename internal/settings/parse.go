@@ -187,6 +187,10 @@ func (r *reader) check() error {
 	if st.ClassName != ClassFull && st.ClassName != ClassMinimal {
 		return r.wrong("storage", "classname", st.ClassName, fmt.Sprintf("want %s or %s", ClassFull, ClassMinimal))
 	}
+	if st.Python != 2 && st.Python != 3 {
+		r.warn("storage", "python", strconv.Itoa(st.Python), "want 2 or 3; it is taken as 3")
+		st.Python = 3
+	}
 	if st.KeepPolicy != KeepDetailed && st.KeepPolicy != KeepUndoable {
 		r.warn("storage", "keep_policy", st.KeepPolicy, fmt.Sprintf("want %s or %s; it is taken as %s", KeepDetailed, KeepUndoable, KeepDetailed))
 		st.KeepPolicy = KeepDetailed

@@ -69,6 +69,7 @@ type Storage struct {
 	CheckDanglingReferences bool          // vote refuses those that a change adds
 	CheckKeptReferences     bool          // and those that its object held before, too
 	KeepPolicy              string        // KeepDetailed or KeepUndoable
+	Python                  int           // 2 or 3: whose pickles the records are; an export says so
 }
 
 // Filesystem has the options about durability.
@@ -104,7 +105,7 @@ func Default(class string, format layout.Format) *Settings {
 // optional returns the values of options that a file may leave out.
 func optional() *Settings {
 	return &Settings{
-		Storage: Storage{MinPackTime: 10 * time.Minute, CheckDanglingReferences: true, KeepPolicy: KeepDetailed},
+		Storage: Storage{MinPackTime: 10 * time.Minute, CheckDanglingReferences: true, KeepPolicy: KeepDetailed, Python: 3},
 		POSIX:   POSIX{Mark: "permissions", DirSync: true},
 		Windows: Windows{Mark: "attributes"},
 	}
@@ -167,6 +168,8 @@ func fields() []field {
 			func(s *Settings) any { return &s.Storage.CheckKeptReferences }},
 		{"storage", "keep_policy", true, "Which transactions pack keeps: detailed, those of all revisions that it keeps;\nundoable, only those that are younger than the pack time.",
 			func(s *Settings) any { return &s.Storage.KeepPolicy }},
+		{"storage", "python", true, "Whose pickles the records are, of Python 2 or 3. The first bytes of an exported Data.fs say it.",
+			func(s *Settings) any { return &s.Storage.Python }},
 
 		{"filesystem", "sync", false, "0: never wait for the disk. A crash of the machine may then destroy the database.",
 			func(s *Settings) any { return &s.Filesystem.Sync }},

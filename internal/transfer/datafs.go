@@ -13,11 +13,16 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
+// maxTID is the last tid that a transaction can have.
+const maxTID zodb.TID = 1<<63 - 2
+
 // dataFS is a Data.fs as a source.
 type dataFS struct {
 	r      *filestorage.Reader
 	blobs  vfs.FS // nil = there is no blob directory
 	layout filestorage.BlobLayout
+	// Of the transaction that is being read:
+	fileTID zodb.TID
 }
 
 func (d *dataFS) name() string { return "this Data.fs" }
@@ -40,10 +45,14 @@ func (d *dataFS) transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sou
 			}
 		}
 		for txn, err := range d.r.Transactions(ctx, before) {
+			if err == nil && (txn.TID <= txn.Previous || txn.TID > maxTID) {
+				err = fmt.Errorf("%w: transaction %s, at byte %d, comes after %s", ErrOrder, txn.TID, txn.Pos, txn.Previous)
+			}
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			d.fileTID = txn.FileTID
 			if !yield(&sourceTxn{Transaction: txn.Transaction, records: lastRecords(txn)}, nil) {
 				return
 			}
@@ -65,7 +74,7 @@ func (d *dataFS) openBlob(_ context.Context, rec zodb.Record) (io.ReadCloser, er
 	if d.blobs == nil {
 		return nil, fmt.Errorf("%w: object %s is one, and no blob directory was given", ErrBlob, rec.OID)
 	}
-	name := d.layout.Path(rec.OID, rec.TID)
+	name := d.layout.Path(rec.OID, d.fileTID)
 	f, err := d.blobs.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &missingBlobError{rec.OID, d.blobs.Path(name)}

@@ -26,6 +26,17 @@ type ExportOptions struct {
 	Blobs      vfs.FS
 	LeaveBlobs bool           // the records of blobs are exported without their content
 	Progress   func(Progress) // may be nil; called after each transaction
+	// SkipBroken leaves records and blobs out that cannot be read, and says which. An object
+	// then has the revision before, or none.
+	SkipBroken bool
+}
+
+// Broken is what an export left out.
+type Broken struct {
+	TID    zodb.TID `json:"tid"`
+	OID    zodb.OID `json:"oid"`
+	Blob   bool     `json:"blob,omitempty"` // its blob only
+	Reason string   `json:"reason"`
 }
 
 // Exported is what an export has done.
@@ -39,6 +50,8 @@ type Exported struct {
 	Blobs      int64    `json:"blobs"`
 	LeftOut    int64    `json:"blobs_left_out"`
 	LastTID    zodb.TID `json:"last_tid"`
+	Broken     int64    `json:"broken"`                // what was left out because it cannot be read
+	BrokenList []Broken `json:"broken_list,omitempty"` // the first of it
 }
 
 // Export writes a storage as a Data.fs that ZODB's FileStorage reads; the
@@ -157,8 +170,8 @@ func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
 			return nil, err
 		}
 		for serial, err := range ex.s.Serials(ctx, oid) {
-			if err != nil {
-				return nil, err
+			if err != nil && (serial == 0 || !ex.o.SkipBroken || ctx.Err() != nil) {
+				return nil, err // else it is told when the record is read
 			}
 			if (minimal || serial <= st.Packed) && !listed[serial] && (ex.o.To == 0 || serial <= ex.o.To) {
 				found = append(found, revision{serial, oid})
@@ -182,10 +195,44 @@ func (ex *exporter) exportUnlisted(ctx context.Context, list []revision) ([]revi
 	return list, ex.export(ctx, txn)
 }
 
+// records yields what is to be exported of a transaction.
+func (ex *exporter) records(ctx context.Context, txn *zodb.Transaction) iter.Seq2[zodb.Record, error] {
+	if !ex.o.SkipBroken {
+		return ex.s.Records(ctx, txn)
+	}
+	return func(yield func(zodb.Record, error) bool) {
+		one := *txn
+		for i, oid := range txn.OIDs { // an iteration ends with its first error
+			one.OIDs = txn.OIDs[i : i+1]
+			for rec, err := range ex.s.Records(ctx, &one) {
+				if err != nil && ex.skip(ctx, Broken{TID: txn.TID, OID: oid}, err) {
+					continue
+				}
+				if !yield(rec, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// skip notes what cannot be read, and reports whether to go on.
+func (ex *exporter) skip(ctx context.Context, b Broken, err error) bool {
+	damage := errors.Is(err, zodb.ErrCorrupt) || errors.Is(err, zodb.ErrNotFound)
+	if !ex.o.SkipBroken || ctx.Err() != nil || errors.Is(err, dirstorage.ErrClosed) || b.Blob && !damage {
+		return false // that of a blob may be about where it is written to
+	}
+	b.Reason = err.Error()
+	if ex.result.Broken++; ex.result.Broken <= maxSkipped {
+		ex.result.BrokenList = append(ex.result.BrokenList, b)
+	}
+	return true
+}
+
 func (ex *exporter) export(ctx context.Context, txn *zodb.Transaction) error {
 	var blobs []zodb.OID
 	records := func(yield func(zodb.Record, error) bool) {
-		for rec, err := range ex.s.Records(ctx, txn) {
+		for rec, err := range ex.records(ctx, txn) {
 			if len(rec.Data) == 0 { // also in class Minimal, where the storage gives no meaning to it
 				rec.Exists, rec.Data = false, nil
 			}
@@ -203,7 +250,7 @@ func (ex *exporter) export(ctx context.Context, txn *zodb.Transaction) error {
 		return fmt.Errorf("transaction %s: %w", txn.TID, err)
 	}
 	for _, oid := range blobs {
-		if err := ex.exportBlob(ctx, oid, txn.TID); err != nil {
+		if err := ex.exportBlob(ctx, oid, txn.TID); err != nil && !ex.skip(ctx, Broken{TID: txn.TID, OID: oid, Blob: true}, err) {
 			return fmt.Errorf("transaction %s: object %s: %w", txn.TID, oid, err)
 		}
 	}
@@ -257,7 +304,7 @@ func (ex *exporter) exportBlob(ctx context.Context, oid zodb.OID, tid zodb.TID) 
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+		return errors.Join(err, ex.o.Blobs.Remove(name))
 	}
 	for _, dir := range append(made, name) {
 		if err := ex.o.Blobs.SyncDir(path.Dir(dir)); err != nil {

@@ -33,6 +33,7 @@ func Follow(ctx context.Context, s *dirstorage.Storage, dial func(ctx context.Co
 		o.Again = time.Second
 	}
 	f := &follower{o: o, dial: dial, im: newImporter(s, nil, o.Policy, o.Progress)}
+	f.im.salvage = o.Salvage
 	err := f.run(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil

@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -18,6 +19,8 @@ import (
 var (
 	// ErrOther: the storage holds transactions that are not those of the source.
 	ErrOther = errors.New("the storage is not a copy")
+	// ErrOrder: the tids of the source do not grow, or are none that a transaction can have.
+	ErrOrder = errors.New("the tids do not grow")
 	// ErrBlob: a record needs a blob that cannot be had.
 	ErrBlob = errors.New("blob")
 )
@@ -47,6 +50,10 @@ type ImportOptions struct {
 	Blobs    vfs.FS
 	Policy   BlobPolicy
 	Progress func(Progress) // may be nil; called after each transaction
+	// Salvage: what is damaged is passed over, and what is sound behind it is taken.
+	Salvage bool
+	// Renumber: transactions whose tids do not grow get other ones.
+	Renumber bool
 }
 
 // Imported is what an import has done; complete also when it ended with an error.
@@ -60,17 +67,36 @@ type Imported struct {
 	LastTID      zodb.TID                `json:"last_tid"`
 	Truncated    *filestorage.Truncation `json:"truncated,omitempty"` // the end of the file was torn
 	Warnings     int64                   `json:"warnings"`
+	Renumbered   int64                   `json:"renumbered"`        // transactions that got other tids
+	Damaged      int64                   `json:"damaged"`           // parts that were passed over
+	Skipped      []filestorage.Skipped   `json:"skipped,omitempty"` // the first of them
 }
+
+// maxSkipped is how many parts that were passed over are listed.
+const maxSkipped = 1000
 
 // Import brings the transactions of a Data.fs that the storage does not have
 // yet into it. A storage that is not empty must end with a transaction that the
 // file holds too, with the same content; else the error matches ErrOther and
 // nothing is changed. Each transaction is durable when the progress tells of
 // it. When ctx ends, it stops between two transactions.
+//
+// The error matches zodb.ErrCorrupt where the file is damaged, and ErrOrder.
 func Import(ctx context.Context, s *dirstorage.Storage, r *filestorage.Reader, o ImportOptions) (Imported, error) {
 	im := newImporter(s, &dataFS{r: r, blobs: o.Blobs}, o.Policy, o.Progress)
+	r.Renumber = o.Renumber
+	if o.Salvage {
+		seen := make(map[int64]bool)
+		r.Salvage = func(p filestorage.Skipped) {
+			if seen[p.Offset] {
+				return
+			}
+			seen[p.Offset] = true
+			im.skipped(p)
+		}
+	}
 	err := im.run(ctx)
-	im.result.Truncated, im.result.Warnings = r.Truncated(), r.Warnings()
+	im.result.Truncated, im.result.Warnings, im.result.Renumbered = r.Truncated(), r.Warnings(), r.Renumbered()
 	return im.result, err
 }
 
@@ -124,6 +150,7 @@ type importer struct {
 	src      source
 	policy   BlobPolicy
 	progress func(Progress)
+	salvage  bool // records that the source cannot read are passed over
 	result   Imported
 }
 
@@ -228,6 +255,9 @@ func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err er
 	defer func() { err = errors.Join(err, out.Abort()) }()
 	var n Imported
 	for rec, err := range txn.records {
+		if im.skips(txn.TID, err) {
+			continue
+		}
 		if err == nil {
 			err = im.copyRecord(ctx, out, rec, &n)
 		}
@@ -248,6 +278,22 @@ func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err er
 	im.result.MissingBlobs += n.MissingBlobs
 	im.result.LastTID = txn.TID
 	return nil
+}
+
+// skips reports whether an error of the source is about one record that is to be passed over.
+func (im *importer) skips(tid zodb.TID, err error) bool {
+	e, ok := errors.AsType[*zeoclient.ServerError](err)
+	if !ok || !im.salvage {
+		return false
+	}
+	im.skipped(filestorage.Skipped{TID: tid, Reason: e.Error()})
+	return true
+}
+
+func (im *importer) skipped(p filestorage.Skipped) {
+	if im.result.Damaged++; im.result.Damaged <= maxSkipped {
+		im.result.Skipped = append(im.result.Skipped, p)
+	}
 }
 
 func (im *importer) copyRecord(ctx context.Context, out *dirstorage.Txn, rec zodb.Record, n *Imported) error {

@@ -22,11 +22,13 @@ var ErrNoIteration = errors.New("the storage on the server has no iteration, so 
 type ServerOptions struct {
 	Policy   BlobPolicy     // blobs come from the server
 	Progress func(Progress) // may be nil; called after each transaction
+	Salvage  bool           // records that the server cannot read are passed over
 }
 
 // ImportServer is [Import] from a storage on a ZEO server, as it is when this begins.
 func ImportServer(ctx context.Context, s *dirstorage.Storage, c *zeoclient.Client, o ServerOptions) (Imported, error) {
 	im := newImporter(s, &server{c: c}, o.Policy, o.Progress)
+	im.salvage = o.Salvage
 	err := im.run(ctx)
 	return im.result, err
 }

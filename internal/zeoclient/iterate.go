@@ -2,6 +2,7 @@ package zeoclient
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -28,19 +29,21 @@ type Transaction struct {
 // recordOrError is a record, an error, or the end. Without one of the last two
 // the fetching was interrupted.
 type recordOrError struct {
-	rec zodb.Record
-	err error
-	end bool
+	rec  zodb.Record
+	err  error
+	more bool // behind an error
+	end  bool
 }
 
 // Records yields the records in the order of the storage, once. An oid may occur
-// more than once, then the last one counts. HasBlob is not filled in.
+// more than once, then the last one counts. HasBlob is not filled in. A *ServerError may
+// be about one record that the server cannot read; then the others come behind it.
 func (t *Transaction) Records() iter.Seq2[zodb.Record, error] {
 	return func(yield func(zodb.Record, error) bool) {
 		for {
 			select {
 			case r := <-t.records:
-				if r.end || !yield(r.rec, r.err) || r.err != nil {
+				if r.end || !yield(r.rec, r.err) || r.err != nil && !r.more {
 					return
 				}
 			case <-t.ctx.Done():
@@ -224,9 +227,15 @@ func header(v any) (*Transaction, error) {
 // fetch gets the records of a transaction, each when there is room for it.
 func (t *Transaction) fetch(ctx context.Context, c *Client, start *Pending) {
 	id, err := start.Wait(ctx)
+	unreadable := ""
 	for err == nil {
 		var r recordOrError
 		r, err = next(ctx, c, id)
+		if e, ok := errors.AsType[*ServerError](err); ok && e.Error() != unreadable {
+			// A server whose iterator does not go on says the same again.
+			unreadable = e.Error()
+			r, err = recordOrError{err: err, more: true}, nil
+		}
 		if err != nil {
 			break
 		}
