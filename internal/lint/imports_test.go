@@ -67,7 +67,7 @@ var level = map[string]int{
 // fail on purpose, suites and helpers of tests.
 func testOnly(pkg string) bool {
 	base := path.Base(pkg)
-	return base == "crashfs" || base == "errfs" || base == "formatbench" || strings.HasSuffix(base, "test")
+	return base == "crashfs" || base == "errfs" || base == "formatbench" || base == "powercut" || strings.HasSuffix(base, "test")
 }
 
 // projectImports returns what a file imports of the project, as directories.
