@@ -21,6 +21,9 @@ const maxRetries = 1000
 // place in the log used again. Such a read fails its checks; it is repeated
 // if the index changed meanwhile, and believed if not.
 func (s *Storage) settled(ctx context.Context, read func() error) error {
+	if s.o.ReadOnly {
+		return s.settledBeside(ctx, read)
+	}
 	for range maxRetries {
 		epoch := s.epoch.Load()
 		err := read()
@@ -248,8 +251,7 @@ func (s *Storage) fromLog(r revisionInLog) (*record.Object, error) {
 	}
 	data, err := s.read.Read(e)
 	if err != nil && s.o.ReadOnly {
-		// The process that writes here may have flushed it since, and used its place again.
-		return s.fromFile(layout.Revision(e.OID, r.tid), e.OID, r.tid)
+		return s.flushedMeanwhile(e.OID, r.tid, err)
 	}
 	o.Data = data
 	return o, err

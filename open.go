@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -51,8 +50,8 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 		return nil, err
 	}
 	if o.ReadOnly {
-		if err := s.openReader(); err != nil {
-			return nil, errors.Join(err, s.closeReader())
+		if err := s.openReader(ctx); err != nil {
+			return nil, err
 		}
 		return s, nil
 	}
@@ -73,9 +72,7 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 		s.resumePack(interrupted)
 	}
 	if !o.NoControlSocket {
-		if s.control, err = control.Serve(f, s, s.log); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
+		s.listen()
 	}
 	s.log.Info("opened", "path", f.Path("."), "tid", last, "rolled_forward", s.rolled, "state", state)
 	return s, nil

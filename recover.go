@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -251,43 +250,4 @@ func (s *Storage) journalOptions() journal.Options {
 	id, _ := hex.DecodeString(s.identity)
 	copy(o.Identity[:], id)
 	return o
-}
-
-// openReader is Open for Options.ReadOnly: the same, and nothing is written.
-func (s *Storage) openReader() error {
-	if err := s.readMarks(); err != nil {
-		return err
-	}
-	log, found, err := journal.OpenReadOnly(s.journalOptions())
-	if errors.Is(err, fs.ErrNotExist) {
-		s.counts = s.loadCounts(s.flushed, nil)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	s.read = log
-	originals, err := journal.ReadOriginal(s.fs, journalDir)
-	if err != nil {
-		return err
-	}
-	if !originals.Empty() {
-		return fmt.Errorf("%w: %s holds transactions of an original DirectoryStorage", ErrNeedsRecovery, s.fs.Path(journalDir))
-	}
-	pending, err := s.judge(found.Transactions)
-	if err != nil {
-		return err
-	}
-	for _, c := range pending {
-		s.unflushed.add(c)
-		s.last = c.TID
-		s.raiseOID(c.MaxOID)
-	}
-	s.counts = s.loadCounts(s.flushed, pending)
-	if b, serr := s.fs.ReadFile(snapshotFile); serr == nil {
-		if code, ok := strings.CutPrefix(string(b), modeUser+"/"); ok {
-			s.snap.mode, s.snap.code = modeUser, code
-		}
-	}
-	return nil
 }

@@ -80,6 +80,7 @@ type Storage struct {
 	countsOfA Counts   // of A, when the last snapshot was entered
 	snap      snapshotState
 	failure   error         // first cause of being read-only
+	socketErr error         // why there is no control socket, where one is wanted
 	closed    bool          // Close was called
 	changed   chan struct{} // closed and replaced when anything of the above may have changed what somebody waits for
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -89,6 +90,36 @@ func (w *worker) note(s *Storage, err error) {
 	t.inRow++
 	t.retryAt = s.o.Clock().Add(backOff(s.o.RetryInterval, t.inRow))
 	s.signal()
+}
+
+// listen makes the socket by which tools reach the storage. It is no part of the
+// database: without it everything goes on, and the worker tries again.
+func (s *Storage) listen() {
+	server, err := control.Serve(s.fs, s, s.log)
+	s.mu.Lock()
+	first := s.socketErr == nil
+	s.socketErr = err
+	late := s.closed && err == nil
+	if !late {
+		s.control = server
+	}
+	s.mu.Unlock()
+	if late {
+		err = server.Close()
+	}
+	if err != nil && first {
+		s.log.Warn("no control socket: tools cannot reach this process until there is one", "err", err)
+	}
+}
+
+// listenAgain tries once more, if there is no socket and should be one.
+func (w *worker) listenAgain(s *Storage) {
+	s.mu.RLock()
+	again := s.socketErr != nil && !s.closed
+	s.mu.RUnlock()
+	if again {
+		s.listen()
+	}
 }
 
 // refused counts an error that passes and that a client is told, and makes it match

@@ -119,6 +119,7 @@ func (w *worker) run(s *Storage) {
 			case <-timer.C:
 			}
 			w.leave(s)
+			w.listenAgain(s)
 			continue
 		}
 		w.note(s, err)
@@ -156,7 +157,7 @@ func (w *worker) next(s *Storage, flushed bool) (next job, upTo zodb.TID, wait t
 	if due {
 		return jobFlush, zodb.MaxTID, 0
 	}
-	if s.snap.mode == modeStartup || s.snap.abandoned != "" {
+	if s.snap.mode == modeStartup || s.snap.abandoned != "" || s.socketErr != nil {
 		wait = min(wait, s.o.RetryInterval)
 	}
 	return jobNone, 0, wait
