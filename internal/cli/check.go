@@ -146,7 +146,7 @@ func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) 
 // mode, and then only config and A are to be looked at. release ends it.
 func stand(ctx context.Context, e *env, home vfs.FS) (snapshotOnly bool, release func() error, err error) {
 	if e.Getenv("SNAPSHOT_VERSION") == "" {
-		lock, err := home.Lock("misc/lock")
+		lock, err := vfs.LockToRead(home, "misc/lock")
 		switch {
 		case err == nil:
 			return false, lock.Close, nil

@@ -332,9 +332,16 @@ const lockPoll = 500 * time.Millisecond
 func (s *serving) openFree(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
 	var left <-chan time.Time
 	for {
-		storage, err := dirstorage.Open(ctx, st.Home, dirstorage.Options{
-			Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, Observer: s.metrics.Storage(st.Name),
-		})
+		o := dirstorage.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, Observer: s.metrics.Storage(st.Name)}
+		storage, err := dirstorage.Open(ctx, st.Home, o)
+		if vfs.IsReadOnly(err) {
+			if !st.ReadOnly && !s.conf.ReadOnly {
+				return nil, hint(err, "serve it with --read-only, and nothing is written")
+			}
+			s.log.Warn("the file system is read-only: nothing is written, and what another machine writes there is not seen", "storage", st.Name, "path", st.Home)
+			o.ReadOnly = true
+			return dirstorage.Open(ctx, st.Home, o)
+		}
 		if !errors.Is(err, dirstorage.ErrLocked) || s.conf.LockWait == 0 {
 			return storage, err
 		}

@@ -86,6 +86,9 @@ func enterDirectly(ctx context.Context, o Options, home vfs.FS) error {
 		return nil
 	}
 	s, err := dirstorage.Open(ctx, o.Home, dirstorage.Options{NoControlSocket: true, CleanShutdown: true})
+	if vfs.IsReadOnly(err) {
+		return fmt.Errorf("it was not closed cleanly, and on a file system that is read-only it cannot be rolled forward: %w", err)
+	}
 	if err != nil {
 		return err
 	}

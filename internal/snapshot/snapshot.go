@@ -168,7 +168,7 @@ func attempt(ctx context.Context, o Options, home vfs.FS, methods []settings.Sna
 	// That no method worked is no error by itself: a storage that was closed
 	// cleanly is a snapshot, and another tool may have entered the mode.
 	cause := err
-	if held.sublock, err = home.Lock(sublockFile); err == nil {
+	if held.sublock, err = vfs.LockToRead(home, sublockFile); err == nil {
 		held.Code, err = readCode(home)
 	}
 	if err == nil {

@@ -289,17 +289,8 @@ func (f *osFS) Lock(name string) (Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = withFD(file, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		content := make([]byte, 64)
-		n, rerr := file.ReadAt(content, 0)
-		if rerr != nil && !errors.Is(rerr, io.EOF) {
-			n = 0 // who it is stays unknown
-		}
-		return nil, errors.Join(NewLockedError(name, content[:n]), file.Close())
-	}
-	if err != nil {
-		return nil, errors.Join(&fs.PathError{Op: "lock", Path: f.Path(name), Err: err}, file.Close())
+	if err := f.flock(name, file); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
 	l := &osLock{fs: f, name: name, file: file}
 	if err := l.sign(); err != nil {
@@ -309,6 +300,23 @@ func (f *osFS) Lock(name string) (Lock, error) {
 	defer f.mu.Unlock()
 	f.locks = append(f.locks, l)
 	return l, nil
+}
+
+// flock locks an open file without waiting.
+func (f *osFS) flock(name string, file *os.File) error {
+	err := withFD(file, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		content := make([]byte, 64)
+		n, rerr := file.ReadAt(content, 0)
+		if rerr != nil && !errors.Is(rerr, io.EOF) {
+			n = 0 // who it is stays unknown
+		}
+		return NewLockedError(name, content[:n])
+	}
+	if err != nil {
+		return &fs.PathError{Op: "lock", Path: f.Path(name), Err: err}
+	}
+	return nil
 }
 
 type osLock struct {

@@ -1,0 +1,46 @@
+//go:build unix
+
+package vfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockToRead is [FS.Lock] for those who only read, so that nobody changes meanwhile
+// what the lock stands for. On a file system that is read-only nothing can be written
+// into the lock file, which is locked all the same; if there is none, nobody who sees
+// the same can make one, and the lock is held by itself.
+func LockToRead(f FS, name string) (Lock, error) {
+	lock, err := f.Lock(name)
+	if o, ok := f.(*osFS); ok && errors.Is(err, unix.EROFS) {
+		return o.lockToRead(name)
+	}
+	return lock, err
+}
+
+func (f *osFS) lockToRead(name string) (Lock, error) {
+	file, err := os.Open(f.Path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return noLock{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := f.flock(name, file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &osLock{fs: f, name: name, file: file}, nil
+}
+
+// noLock stands for a lock file that is not there and cannot be made.
+type noLock struct{}
+
+func (noLock) Check() error { return nil }
+func (noLock) Close() error { return nil }
+
+// IsReadOnly reports whether an error says that the file system is mounted read-only.
+func IsReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
