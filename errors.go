@@ -26,6 +26,8 @@ var (
 	ErrScarce = vfs.ErrScarce
 	// ErrUnsupported: the class Minimal has no history.
 	ErrUnsupported = errors.New("not supported by a storage of class Minimal")
+	// ErrEmptyRecord: in files no data mean that the object was deleted.
+	ErrEmptyRecord = errors.New("an empty record cannot be stored; to remove an object use Delete")
 	// ErrJournalOlder: the journal holds transactions that A should have and hasn't.
 	ErrJournalOlder = errors.New("journal does not fit the database")
 	// ErrNeedsRecovery: an original DirectoryStorage left transactions in the

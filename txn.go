@@ -167,7 +167,7 @@ func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(data) == 0 && t.s.full {
-		return fmt.Errorf("object %s: an empty record cannot be stored; to remove an object use Delete", oid)
+		return fmt.Errorf("object %s: %w", oid, ErrEmptyRecord)
 	}
 	d, err := t.storing(data)
 	if err != nil {

@@ -161,6 +161,9 @@ func (t *Txn) compare(ctx context.Context) error {
 			}
 			continue
 		}
+		if op.kind == opDelete && op.serial == 0 && current == 0 {
+			return &zodb.KeyError{OID: oid, Reason: "it was never stored, so it cannot be deleted"}
+		}
 		if op.kind == opRestore || op.serial == current {
 			continue
 		}

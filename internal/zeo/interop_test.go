@@ -74,7 +74,7 @@ func newInterop(t *testing.T) *interop {
 		t.Skipf("skipped: no python3 with the modules of ZEO's tests: %s", why)
 	}
 	if in.server == "" {
-		in.server = filepath.Join(t.TempDir(), "dirstorage")
+		in.server = filepath.Join(openTempDir(t), "dirstorage")
 		c := exec.CommandContext(t.Context(), "go", "build", "-o", in.server, "github.com/dirstorage/dirstorage/cmd/dirstorage")
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("build: %v\n%s", err, out)
@@ -84,6 +84,17 @@ func newInterop(t *testing.T) *interop {
 	return in
 }
 
+// openTempDir returns a directory that others may go into: tests that are run by root
+// become another user.
+func openTempDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // run runs a script; what it wrote to standard error and output is returned.
 func (in *interop) run(t *testing.T, script string, args ...string) (out, errs string) {
 	t.Helper()
@@ -91,7 +102,7 @@ func (in *interop) run(t *testing.T, script string, args ...string) (out, errs s
 	defer cancel()
 	c := exec.CommandContext(ctx, in.python, append([]string{filepath.Join(in.scripts, script)}, args...)...)
 	var stdout, stderr bytes.Buffer
-	c.Env = append(slices.Clone(in.env), "TMPDIR="+t.TempDir())
+	c.Env = append(slices.Clone(in.env), "TMPDIR="+openTempDir(t))
 	c.Stdout, c.Stderr, c.WaitDelay = &stdout, &stderr, 5*time.Second
 	c.Dir = t.TempDir()
 	if err := c.Run(); err != nil {
@@ -153,7 +164,8 @@ func TestInteropSoak(t *testing.T) {
 	t.Logf("%s%s", out, errs)
 }
 
-// TestInteropSuite runs ZEO's own tests. Those that cannot pass are in a table.
+// TestInteropSuite runs ZEO's own tests, in both encodings. Those that cannot pass are
+// in a table.
 func TestInteropSuite(t *testing.T) {
 	in := newInterop(t)
 	table := readExpected(t, filepath.Join(in.scripts, "expected.txt"))
@@ -172,41 +184,55 @@ func TestInteropSuite(t *testing.T) {
 		{"TLSSettings", []string{"testssl", `^SSLConfigTest\.`}},
 		{"Settings", []string{"testConfig"}},
 	}
-	for _, suite := range suites {
-		t.Run(suite.name, func(t *testing.T) {
-			t.Parallel()
-			output := filepath.Join(t.TempDir(), "outcomes")
-			args := append([]string{}, suite.args...)
-			for i, a := range args { // the first that is neither an option nor its value
-				if strings.HasPrefix(a, "test") {
-					args = append(args[:i:i], append([]string{output}, args[i:]...)...)
-					break
-				}
+	for _, encoding := range []string{"pickle", "msgpack"} {
+		in := *in
+		if encoding == "msgpack" {
+			in.env = append(slices.Clone(in.env), "ZEO_MSGPACK=1")
+		}
+		t.Run(encoding, func(t *testing.T) {
+			for _, suite := range suites {
+				t.Run(suite.name, func(t *testing.T) {
+					t.Parallel()
+					in.suite(t, table, suite.args)
+				})
 			}
-			_, errs := in.run(t, "zeosuite.py", args...)
-			text, err := os.ReadFile(output)
-			if err != nil {
-				t.Fatalf("%v\n%s", err, errs)
-			}
-			counts := make(map[string]int)
-			for _, o := range outcomes(t, string(text)) {
-				want, known := table.of(o.name)
-				switch {
-				case !known && o.verdict == "pass":
-					counts["passed"]++
-				case known && (want.verdict == o.verdict || want.verdict == "any"):
-					counts["as the table says"]++
-				case known:
-					counts["failed"]++
-					t.Errorf("%s: %s, but the table (line %d) says %s", o.name, o.verdict, want.line, want.verdict)
-				default:
-					counts["failed"]++
-					t.Errorf("%s: %s\n%s", o.name, o.verdict, report(errs, o))
-				}
-			}
-			t.Logf("%v", counts)
 		})
 	}
+}
+
+// suite runs some of ZEO's tests and compares what comes out with the table.
+func (in *interop) suite(t *testing.T, table expectations, args []string) {
+	t.Helper()
+	output := filepath.Join(t.TempDir(), "outcomes")
+	args = slices.Clone(args)
+	for i, a := range args { // the first that is neither an option nor its value
+		if strings.HasPrefix(a, "test") {
+			args = append(args[:i:i], append([]string{output}, args[i:]...)...)
+			break
+		}
+	}
+	_, errs := in.run(t, "zeosuite.py", args...)
+	text, err := os.ReadFile(output)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, errs)
+	}
+	counts := make(map[string]int)
+	for _, o := range outcomes(t, string(text)) {
+		want, known := table.of(o.name)
+		switch {
+		case !known && o.verdict == "pass":
+			counts["passed"]++
+		case known && (want.verdict == o.verdict || want.verdict == "any"):
+			counts["as the table says"]++
+		case known:
+			counts["failed"]++
+			t.Errorf("%s: %s, but the table (line %d) says %s", o.name, o.verdict, want.line, want.verdict)
+		default:
+			counts["failed"]++
+			t.Errorf("%s: %s\n%s", o.name, o.verdict, report(errs, o))
+		}
+	}
+	t.Logf("%v", counts)
 }
 
 // report returns what a script wrote about a test.

@@ -97,9 +97,11 @@ func (c *conn) ping(r *request, _ *arguments) error { return r.answer(nil) }
 const maxLabel = 200
 
 func (c *conn) setClientLabel(r *request, a *arguments) error {
-	label := a.text(0)
-	if a.err != nil {
-		return r.fail(&typeError{a.err.Error()})
+	label, ok := a.get(0).(string)
+	if b, isBytes := a.get(0).([]byte); isBytes {
+		label = string(b)
+	} else if !ok {
+		label = fmt.Sprint(a.get(0))
 	}
 	label = strings.ToValidUTF8(label[:min(len(label), maxLabel)], "")
 	c.label.Store(&label)

@@ -133,6 +133,10 @@ func (c *conn) apply(x *txn, st *step) error {
 		stores.Add(1)
 		return x.t.Restore(c.ctx, zodb.Record{OID: st.oid, TID: st.serial, Data: st.data, Exists: st.data != nil, DataTID: st.from}, nil)
 	case stepCheck:
+		// Nobody has read the current revision of an object that does not exist.
+		if found, err := c.hub.storage.Exists(c.ctx, st.oid); err == nil && !found && st.serial == 0 {
+			return &zodb.KeyError{OID: st.oid}
+		}
 		return x.t.CheckCurrent(st.oid, st.serial)
 	case stepUndo:
 		oids, err := x.t.Undo(c.ctx, st.serial)

@@ -38,7 +38,7 @@ func (c *conn) storeBlobStart(r *request, _ *arguments) error {
 	c.mu.Unlock()
 	switch {
 	case c.upload != nil:
-		return protocolError("storeBlobStart while another blob is being sent")
+		return r.fail(transactionError("storeBlobStart while another blob is being sent"))
 	case !usable:
 		return r.fail(transactionError(nil, nil))
 	}
@@ -58,7 +58,7 @@ func (c *conn) storeBlobChunk(r *request, a *arguments) error {
 	}
 	u := c.upload
 	if u == nil {
-		return protocolError("storeBlobChunk without storeBlobStart")
+		return r.fail(&typeError{"storeBlobChunk without storeBlobStart"})
 	}
 	u.size += int64(len(piece))
 	if limit := c.srv.o.Limits.Blob; u.size > limit && u.blob != nil {
@@ -86,7 +86,7 @@ func (c *conn) failUpload(err error) {
 func (c *conn) storeBlobEnd(r *request, a *arguments) error {
 	u := c.upload
 	if u == nil {
-		return protocolError("storeBlobEnd without storeBlobStart")
+		return r.fail(&typeError{"storeBlobEnd without storeBlobStart"})
 	}
 	st := &step{kind: stepBlob, oid: a.oid(0), serial: a.tidOr0(1), data: a.bytes(2)}
 	if u.blob == nil { // u.err says why, or the transaction's failed
@@ -105,6 +105,9 @@ func (c *conn) storeBlobShared(r *request, a *arguments) error {
 	st := &step{kind: stepBlob, oid: a.oid(0)}
 	if a.err == nil {
 		if err := checkSharedName(name); err != nil {
+			if _, err := c.current(a, 4); err != nil {
+				return r.fail(err)
+			}
 			return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{err.Error()}})
 		}
 		st.blob.Path, st.failed = c.hub.uploaded(st.oid, name)

@@ -30,7 +30,7 @@ PACK_TO_NOW = ("--set", "storage.min_pack_time=0")
 class Server:
     """A running server. args are those of `dirstorage serve` after the storages."""
 
-    def __init__(self, storages, listen="127.0.0.1:0", log=None, args=(), timeout=30):
+    def __init__(self, storages, listen="127.0.0.1:0", log=None, args=(), timeout=30, env=()):
         self.log = os.path.abspath(log or tempfile.mktemp(".log", "dirstorage-"))
         self._own_log = log is None
         command = [BINARY, "serve", "--listen", listen, "--drain-timeout", "300ms"]
@@ -39,7 +39,8 @@ class Server:
         start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         with open(self.log, "ab") as err:
             self.process = subprocess.Popen(
-                command + list(args), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
+                command + list(args), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err,
+                env=dict(os.environ, **dict(env)))
         self.address = self._learn(start, timeout)
 
     def _learn(self, start, timeout):

@@ -18,12 +18,15 @@ import re
 import sys
 import tempfile
 import time
+import types
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import dsserver  # noqa: E402
 import ZEO._forker  # noqa: E402
+import ZEO.StorageServer  # noqa: E402
+import ZODB.event  # noqa: E402
 
 # Kinds of storages of the configuration in whose place a HOME can be served.
 SERVED = {"filestorage", "mappingstorage", "blobstorage", "loaddelayed_storage"}
@@ -84,26 +87,30 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
     """Stand in for the function of the same name; returns the address and a function that stops the server."""
     if "<zeoclient>" in (storage_conf or ""):  # a Python server that is a client of ours
         return start_python_server(storage_conf, zeo_conf, port, keep)
-    if protocol:
-        raise Unserved("an announcement of an older protocol")
+    if protocol:  # a test of the client alone: what it makes of a server that is too old
+        return start_python_server(storage_conf, zeo_conf, port, keep, protocol=protocol)
     if not storage_conf:
         storage_conf = "<filestorage>\npath %s\n</filestorage>" % path
     if blob_dir:
         storage_conf = "<blobstorage>\nblob-dir %s\n%s\n</blobstorage>" % (blob_dir, storage_conf)
     if zeo_conf is None or isinstance(zeo_conf, dict):
-        address = port if isinstance(port, str) else ("127.0.0.1", port or 0)
+        address = port if isinstance(port, (str, tuple)) else ("127.0.0.1", port or 0)
         conf = ZEO._forker.ZEOConfig(address, log=log)
         for key, value in (zeo_conf or {}).items():
             setattr(conf, key, value)
         zeo_conf = conf
     zeo_conf = str(zeo_conf)
 
-    listen, logpath = "127.0.0.1:%s" % (port or 0), None
+    listen, logpath, env = "", None, {}
     for _, kind, _, settings in sections(zeo_conf):
         if kind == "zeo":
             listen = settings["address"].replace(": ", ":")
         if kind == "logfile":
             logpath = settings["path"]
+        if "password-function" in settings:  # the password comes from where a server finds it that is not in Python
+            module, _, function = settings["password-function"].rpartition(".")
+            env["DIRSTORAGE_TLS_KEY_PASSWORD"] = getattr(importlib.import_module(module), function)()
+            zeo_conf = re.sub(r"(?m)^\s*password-function .*\n", "", zeo_conf)
     if listen.isdigit():
         listen = "127.0.0.1:" + listen
     served, blobs = storages_of(storage_conf)
@@ -125,10 +132,14 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
     args = ["--zeo-conf", conf_path, "--undo-merge-classes", "ZODB.tests.ConflictResolution.PCounter"]
     if blobs:
         args += ["--blob-dir", os.path.abspath(blobs)]
-    server = dsserver.Server([s[:2] for s in served], listen=listen, log=logpath, args=args)
+    server = dsserver.Server([s[:2] for s in served], listen=listen, log=logpath, args=args, env=env)
+    # What a server in this process would tell whoever waits for it.
+    told = types.SimpleNamespace(addr=port if isinstance(port, tuple) else server.address)
+    ZODB.event.notify(ZEO.StorageServer.Serving(told, address=server.address))
 
     def stop(stop_timeout=99):
         server.stop()
+        ZODB.event.notify(ZEO.StorageServer.Closed(told))
         dsserver.remove(conf_path)
         if not keep:
             dsserver.remove(*[s[1] for s in served])  # not the blobs, as there
@@ -227,6 +238,26 @@ def short(test):
     return re.sub(r".*\.(\w+\.\w+)$", r"\1", name) if not isinstance(test, doctest.DocTestCase) else name
 
 
+def unprivileged(*paths):
+    """Give files to a user who is not root, and become that one: root can write what is read-only."""
+    if os.getuid() != 0:
+        return
+    for path in paths:
+        os.chown(path, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    reachable = all(map(os.path.exists, (*paths, dsserver.BINARY, __file__, ZEO.__file__, ZODB.__file__)))
+    os.seteuid(0)
+    if not reachable:
+        sys.stderr.write("the tests are run by root: others cannot read their files\n")
+        return
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+NOBODY = 65534
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--level", type=int, default=1)
@@ -250,6 +281,7 @@ def main():
     tempfile.tempdir = work
     try:
         with open(a.output, "w") as out:
+            unprivileged(work)
             result = Result(out)
             for t in tests:
                 t.run(result)
