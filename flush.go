@@ -21,10 +21,15 @@ import (
 // The order is what recovery relies on: first everything but x.serial, made
 // durable; then x.serial, made durable; then the index forgets the
 // transactions; then the log does. So x.serial never names a transaction that
-// is not whole, and nobody reads a file that is not.
+// is not whole, and nobody reads a file that is not. From the moment that x.serial may
+// have its name the rest of the batch is not touched any more: if only the mark
+// failed, only that is repeated.
 func (s *Storage) flush(upTo zodb.TID) error {
 	s.mu.Lock()
 	batch := s.nextBatch(upTo)
+	if n := s.worker.sealed; n > 0 { // there is only the mark to be put
+		batch = slices.Clone(s.unflushed.queue[:n])
+	}
 	side := s.snap.side
 	s.worker.begun(batch)
 	s.mu.Unlock()
@@ -45,9 +50,12 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	}
 	last := batch[len(batch)-1]
 	begun := s.o.Clock()
-	if err := s.flushFiles(batch, side, files); err != nil {
-		return fmt.Errorf("flush up to %s into %s: %w", last.TID, side, err)
+	if s.worker.sealed == 0 {
+		if err := s.flushFiles(batch, side, files); err != nil {
+			return fmt.Errorf("flush up to %s into %s: %w", last.TID, side, err)
+		}
 	}
+	s.worker.sealed = len(batch)
 	s.countsMu.Lock()
 	defer s.countsMu.Unlock()
 	s.mu.RLock()
@@ -55,14 +63,10 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	s.mu.RUnlock()
 	counts.add(batch, s.full)
 	s.saveCounts(counts, last.TID)
-	mark := s.tree.NewBatch(side, 1)
-	err := mark.Replace(layout.XSerial, record.AppendX(nil, uint64(last.TID)))
-	if err == nil {
-		err = mark.Sync()
-	}
-	if err != nil {
+	if err := s.tree.Mark(side, layout.XSerial, record.AppendX(nil, uint64(last.TID))); err != nil {
 		return fmt.Errorf("flush x.serial of %s into %s: %w", last.TID, side, err)
 	}
+	s.worker.sealed = 0
 	s.forgetFlushed(batch)
 	s.mu.Lock()
 	s.unflushed.drop(len(batch))
@@ -135,7 +139,7 @@ type pointerFile struct {
 // when all revisions are there, and the pointer of a new object has no earlier
 // one to replace: so whoever finds a pointer finds what it names.
 func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) error {
-	b := s.tree.NewBatch(side, files)
+	b := s.tree.NewRedo(side, files)
 	place := make(map[zodb.OID]int)
 	var pointers []pointerFile
 	work := 0
@@ -159,7 +163,7 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 	}
 	// Syncing takes about a fifth of the time.
 	s.worker.progress.total.Store(int64(work+len(pointers)) * 5 / 4)
-	err := inPieces(b, lanes, len(batch), 1+syncEvery*len(batch)/work, func(b *tree.Batch, buf []byte, i int) ([]byte, error) {
+	err := inPieces(b, lanes, len(batch), 1+syncEvery*len(batch)/work, func(b *tree.Redo, buf []byte, i int) ([]byte, error) {
 		buf, err := s.flushTransaction(b, buf, batch[i], newest)
 		s.worker.progress.done.Add(int64(1 + len(batch[i].Records)))
 		return buf, err
@@ -168,7 +172,7 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 		return err
 	}
 	if s.full {
-		err := inPieces(b, lanes, len(pointers), syncEvery, func(b *tree.Batch, buf []byte, i int) ([]byte, error) {
+		err := inPieces(b, lanes, len(pointers), syncEvery, func(b *tree.Redo, buf []byte, i int) ([]byte, error) {
 			p := pointers[i]
 			put := b.Replace
 			if p.fresh {
@@ -183,7 +187,7 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 		}
 	}
 	highest := batch[len(batch)-1].MaxOID
-	if err := b.Replace(layout.XOID, record.AppendX(nil, uint64(highest))); err != nil {
+	if err := b.HighestOID(record.AppendX(nil, uint64(highest))); err != nil {
 		return err
 	}
 	return b.Sync()
@@ -194,14 +198,14 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 const syncEvery = 4000
 
 // inPieces is inLanes, with a sync after each so many calls but the last ones.
-func inPieces(b *tree.Batch, lanes, n, piece int, put func(b *tree.Batch, buf []byte, i int) ([]byte, error)) error {
+func inPieces(b *tree.Redo, lanes, n, piece int, put func(b *tree.Redo, buf []byte, i int) ([]byte, error)) error {
 	for from := 0; from < n; from += piece {
 		if from > 0 {
 			if err := b.Sync(); err != nil {
 				return err
 			}
 		}
-		err := inLanes(b, lanes, min(piece, n-from), func(b *tree.Batch, buf []byte, i int) ([]byte, error) {
+		err := inLanes(b, lanes, min(piece, n-from), func(b *tree.Redo, buf []byte, i int) ([]byte, error) {
 			return put(b, buf, from+i)
 		})
 		if err != nil {
@@ -213,9 +217,9 @@ func inPieces(b *tree.Batch, lanes, n, piece int, put func(b *tree.Batch, buf []
 
 // inLanes calls put for 0..n-1, from so many goroutines, each of which has its
 // lane of the batch and a buffer. It returns when all are done, with their errors.
-func inLanes(b *tree.Batch, lanes, n int, put func(b *tree.Batch, buf []byte, i int) ([]byte, error)) error {
+func inLanes(b *tree.Redo, lanes, n int, put func(b *tree.Redo, buf []byte, i int) ([]byte, error)) error {
 	var next atomic.Int64
-	run := func(b *tree.Batch) (err error) {
+	run := func(b *tree.Redo) (err error) {
 		var buf []byte
 		for err == nil {
 			i := int(next.Add(1)) - 1
@@ -241,7 +245,7 @@ func inLanes(b *tree.Batch, lanes, n int, put func(b *tree.Batch, buf []byte, i 
 }
 
 // flushTransaction writes the revisions, blobs and the transaction file.
-func (s *Storage) flushTransaction(b *tree.Batch, buf []byte, c *committed, newest func(zodb.OID) zodb.TID) ([]byte, error) {
+func (s *Storage) flushTransaction(b *tree.Redo, buf []byte, c *committed, newest func(zodb.OID) zodb.TID) ([]byte, error) {
 	md5 := s.settings.MD5Policy.Write
 	for i := range c.Records {
 		e := &c.Records[i]

@@ -28,6 +28,13 @@ type model struct {
 	oids     []zodb.OID  // in use
 	snapshot string      // code of the snapshot mode that was entered, if it was not asked to be left
 	least    int         // so many of acked are in that snapshot at least
+	entered  []moment    // the snapshots that were entered
+}
+
+// moment is when a snapshot was asked for, and the last transaction that it may hold.
+type moment struct {
+	asked time.Time
+	tid   zodb.TID
 }
 
 // modelTxn is one transaction of a model.
@@ -403,10 +410,11 @@ func (sc *scenario) step(ctx context.Context) error {
 	case n < 17 && sc.m.snapshot == "":
 		sc.codes++
 		code := fmt.Sprint("code", sc.codes)
-		least := len(sc.m.acked)
+		least, asked := len(sc.m.acked), sc.o.Clock()
 		if err := sc.s.EnterSnapshot(ctx, code); err != nil {
 			return err
 		}
+		sc.m.entered = append(sc.m.entered, moment{asked, sc.s.LastTransaction()})
 		sc.m.snapshot, sc.m.least = code, least
 		return nil
 	case n < 18 && sc.m.snapshot != "":
@@ -469,6 +477,38 @@ func (sc *scenario) recovered(ctx context.Context, f vfs.FS) error {
 	}
 	if _, err := f.ReadFile(snapshotFile); err != nil {
 		return fmt.Errorf("a clean close leaves no snapshot: %w", err)
+	}
+	return m.times(f, s.tree.Format())
+}
+
+// times looks whether each file that entered A after a snapshot bears a time that
+// is not before that snapshot was asked for.
+func (m *model) times(f vfs.FS, format layout.Format) error {
+	for name, err := range vfs.Walk(f, "A") {
+		if err != nil {
+			return err
+		}
+		n, ok := format.Parse(name[2:])
+		if !ok {
+			continue
+		}
+		tid := n.TID
+		if n.Kind == layout.KindPointer || n.Kind == layout.KindXSerial {
+			b, err := f.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			tid = zodb.TIDFromBytes(b[:8])
+		}
+		info, err := f.Stat(name)
+		if err != nil {
+			return err
+		}
+		for _, s := range m.entered {
+			if tid > s.tid && info.ModTime.Before(s.asked) {
+				return fmt.Errorf("%s is of %s, and bears %s: before %s, when the snapshot up to %s was asked for", name, tid, info.ModTime, s.asked, s.tid)
+			}
+		}
 	}
 	return nil
 }

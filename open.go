@@ -42,14 +42,10 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 	if err := s.readConfig(); err != nil {
 		return nil, err
 	}
-	var err error
-	if s.tree, err = tree.New(tree.Options{
-		FS: f, Format: s.settings.Structure.Format, Clock: o.Clock,
-		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
-	}); err != nil {
-		return nil, err
-	}
 	if o.ReadOnly {
+		if err := s.newTree(); err != nil {
+			return nil, err
+		}
 		if err := s.openReader(ctx); err != nil {
 			return nil, err
 		}
@@ -58,7 +54,11 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 	if err := s.takeLocks(); err != nil {
 		return nil, err
 	}
-	if err := s.recover(ctx); err != nil {
+	err := s.newTree()
+	if err == nil {
+		err = s.recover(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.releaseLocks())
 	}
 	last, state := s.last, s.snap.String()
@@ -76,6 +76,15 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 	}
 	s.log.Info("opened", "path", f.Path("."), "tid", last, "rolled_forward", s.rolled, "state", state)
 	return s, nil
+}
+
+// newTree reads the floor of time stamps, so whoever writes holds the lock.
+func (s *Storage) newTree() (err error) {
+	s.tree, err = tree.New(tree.Options{
+		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
+		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
+	})
+	return err
 }
 
 // readConfig reads config/settings and config/identity.

@@ -59,7 +59,7 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 // applyDirectory moves the files of one transaction into B, and then removes
 // its directory.
 func (s *Storage) applyDirectory(d journal.OriginalDir) error {
-	b := s.tree.NewBatch(tree.B, len(d.Names))
+	b := s.tree.NewEdit(tree.B)
 	dir := path.Join(journalDir, d.Dir)
 	for _, n := range d.Names {
 		staged := path.Join(dir, n.String())
@@ -90,29 +90,40 @@ func (s *Storage) applyReplica() error {
 		}
 		return fmt.Errorf("%w: B must be empty, and holds %s", ErrJournalOlder, other)
 	}
-	members := 0
-	if err := s.eachMember(name, func(layout.Name, []byte) error { members++; return nil }); err != nil {
+	if err := s.eachMember(name, func(layout.Name, []byte) error { return nil }); err != nil {
 		return err
 	}
-	b := s.tree.NewBatch(tree.A, members)
-	var serial []byte
+	b := s.tree.NewEdit(tree.A)
+	members := 0
+	marks := make(map[layout.Name][]byte)
 	err := s.eachMember(name, func(n layout.Name, data []byte) error {
-		if n == layout.XSerial { // last, as in every flush
-			serial = data
+		switch n {
+		case layout.XOID, layout.XPacked, layout.XSerial: // last, as in every flush
+			marks[n] = data
 			return nil
 		}
-		return b.Replace(n, data)
+		if err := b.Replace(n, data); err != nil {
+			return err
+		}
+		if members++; members%stepFiles == 0 {
+			return b.Sync()
+		}
+		return nil
 	})
 	if err == nil {
 		err = b.Sync()
 	}
-	if err == nil && serial != nil {
-		if err = b.Replace(layout.XSerial, serial); err == nil {
-			err = b.Sync()
+	for _, n := range []layout.Name{layout.XOID, layout.XPacked, layout.XSerial} {
+		if data, ok := marks[n]; ok && err == nil {
+			err = s.tree.Mark(tree.A, n, data)
 		}
 	}
 	if err == nil {
 		err = s.fs.Rename(name, replicaAfter)
+	}
+	if err == nil && s.syncOptions().Dir {
+		// Else it would be applied once more, to what was committed since.
+		err = s.fs.SyncDir("misc")
 	}
 	return err
 }

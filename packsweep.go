@@ -143,11 +143,7 @@ func (w *sweep) markPacked() (bool, error) {
 	if w.h.Threshold <= w.s.packed() {
 		return true, nil
 	}
-	b := w.s.tree.NewBatch(tree.A, 1)
-	if err := b.Replace(layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
-		return false, err
-	}
-	if err := b.Sync(); err != nil {
+	if err := w.s.tree.Mark(tree.A, layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
 		return false, err
 	}
 	w.s.packedTo.Store(uint64(w.h.Threshold))
@@ -390,7 +386,7 @@ func (s *Storage) relink(links []link) error {
 	if len(links) == 0 {
 		return nil
 	}
-	batch := s.tree.NewBatch(tree.A, len(links))
+	edit := s.tree.NewEdit(tree.A)
 	for _, l := range links {
 		data, where, err := s.tree.Get(layout.Transaction(l.tid))
 		if err != nil {
@@ -401,6 +397,7 @@ func (s *Storage) relink(links []link) error {
 			return err
 		}
 		if t.Previous == l.previous {
+			edit.Right(layout.Transaction(l.tid))
 			continue
 		}
 		t.Previous = l.previous
@@ -408,11 +405,11 @@ func (s *Storage) relink(links []link) error {
 		if err != nil {
 			return err
 		}
-		if err := batch.Replace(layout.Transaction(l.tid), b); err != nil {
+		if err := edit.Replace(layout.Transaction(l.tid), b); err != nil {
 			return err
 		}
 	}
-	return batch.Sync()
+	return edit.Sync()
 }
 
 // remove removes transactions, those of the chain the newest first: see [Storage.olderThan].

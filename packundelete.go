@@ -126,7 +126,7 @@ func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp
 	})
 	defer stop()
 	err := s.inWorker(ctx, func() (bool, error) {
-		b := s.tree.NewBatch(tree.A, stepFiles)
+		b := s.tree.NewEdit(tree.A)
 		var n Counts
 		for range stepFiles {
 			f, ok := next()
@@ -149,7 +149,11 @@ func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp
 // errStopped ends a walk that nobody listens to any more.
 var errStopped = errors.New("stopped")
 
-func (u *undelete) file(b *tree.Batch, f deletedFile, n *Counts) error {
+func (u *undelete) file(b *tree.Edit, f deletedFile, n *Counts) error {
+	info, err := u.s.fs.Stat(f.path)
+	if err != nil {
+		return err
+	}
 	back, err := b.BringBack(f.name, f.path)
 	if err != nil {
 		return err
@@ -157,10 +161,6 @@ func (u *undelete) file(b *tree.Batch, f deletedFile, n *Counts) error {
 	if !back {
 		u.result.Skipped++
 		return nil
-	}
-	info, _, err := u.s.tree.Stat(f.name)
-	if err != nil {
-		return err
 	}
 	switch f.name.Kind {
 	case layout.KindPointer:

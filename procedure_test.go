@@ -3,9 +3,7 @@ package dirstorage
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -38,15 +36,12 @@ type stampingFile struct {
 	name string
 }
 
-func (f stampingFile) Close() error {
-	if err := f.File.Close(); err != nil {
-		return err
+func (f stampingFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if err == nil {
+		err = f.fs.SetModTime(f.name, f.fs.clock())
 	}
-	err := f.fs.SetModTime(f.name, f.fs.clock())
-	if errors.Is(err, fs.ErrNotExist) { // renamed or removed while it was open
-		return nil
-	}
-	return err
+	return n, err
 }
 
 // traffic writes into a storage as fast as it can, with what happened kept in a

@@ -18,6 +18,9 @@ import (
 
 // recover rolls forward what the last run left. The locks are held. The order:
 //
+//  0. All that is there is made durable. The last process may have been killed, and
+//     what it had in memory only is going to be believed: directories that it made, what
+//     it moved from B to A, links that its pack has set, an x.serial.
 //  1. What the journal holds is read and judged, and nothing is changed: a
 //     transaction that is not later than x.serial must be in A or B already,
 //     byte by byte; one that is not there means that A and the journal are not
@@ -34,6 +37,9 @@ import (
 // B is moved into A by the worker afterwards. A crash during any of this leaves
 // a state from which the same steps lead to the same end.
 func (s *Storage) recover(ctx context.Context) error {
+	if err := s.tree.SyncFound(); err != nil {
+		return fmt.Errorf("make durable what is there: %w", err)
+	}
 	originals, err := journal.ReadOriginal(s.fs, journalDir)
 	if err != nil {
 		return err

@@ -21,6 +21,9 @@ type worker struct {
 	woken chan struct{}
 	ended chan struct{}
 	slice int // files that the next step of recombining moves
+	// sealed is how many transactions of the queue have all their files, durably, and
+	// lack only x.serial.
+	sealed int
 
 	leaveAt time.Time // when a snapshot that nobody leaves is looked at next
 	stays   bool      // it could not be left
@@ -109,6 +112,9 @@ func (w *worker) run(s *Storage) {
 			flushed = false
 		case jobChore:
 			w.doChore(s)
+			if err := s.tree.Failure(); err != nil {
+				_ = s.fail(err) // nothing that is done to A becomes durable any more
+			}
 			flushed = false
 			w.leaveInTime(s)
 			continue

@@ -70,3 +70,6 @@ func (f dirFile) StartSync(_, _ int64) {}
 func (f dirFile) Allocate(int64) error    { return vfs.ErrNotSupported }
 func (f dirFile) Stat() (vfs.Info, error) { return f.d.Stat(f.name) }
 func (f dirFile) Sync() error             { f.d.synced = append(f.d.synced, f.name); return f.File.Sync() }
+
+// SyncTimes is Sync.
+func (f dirFile) SyncTimes() error { return f.Sync() }

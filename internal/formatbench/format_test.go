@@ -146,7 +146,7 @@ func fill(b *testing.B, t *tree.Tree) {
 	data := make([]byte, revisionSize)
 	source := rand.NewChaCha8([32]byte{1})
 	for i := 0; i < *benchObjects; {
-		batch := t.NewBatch(tree.A, filesPerFlush)
+		batch := t.NewRedo(tree.A, filesPerFlush)
 		for range min(filesPerFlush/2, *benchObjects-i) {
 			if _, err := source.Read(data); err != nil {
 				b.Fatal(err)

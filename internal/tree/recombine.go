@@ -1,9 +1,7 @@
 package tree
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -17,10 +15,10 @@ import (
 //
 // Names in B that are no database names are left where they are.
 func (t *Tree) Recombine(limit int) (moved int, empty bool, err error) {
-	m := mover{t: t, limit: limit, dirs: make(map[string]struct{})}
+	m := mover{t: t, limit: limit}
 	whole, err := m.move("")
 	if err == nil {
-		err = m.sync()
+		err = t.settle()
 	}
 	if err != nil {
 		return m.moved, false, fmt.Errorf("move B into A: %w", err)
@@ -36,7 +34,6 @@ type mover struct {
 	t     *Tree
 	limit int
 	moved int
-	dirs  map[string]struct{} // directories of A and B whose names changed
 }
 
 // move works off one directory, dir relative to B, and reports whether nothing
@@ -71,7 +68,7 @@ func (m *mover) move(dir string) (whole bool, err error) {
 		if err != nil && !notEmpty(err) {
 			return false, err
 		}
-		m.dirs[path.Dir("B/"+dir)] = struct{}{}
+		m.t.debts.name(path.Dir("B/" + dir))
 	}
 	return whole, nil
 }
@@ -93,29 +90,11 @@ func (m *mover) list(dir string) (entries []vfs.Entry, whole bool, err error) {
 
 func (m *mover) file(name string) error {
 	from, to := "B/"+name, "A/"+name
-	err := m.t.fs.Rename(from, to)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = m.t.mkdirs(path.Dir(to), m.dirs); err == nil {
-			err = m.t.fs.Rename(from, to)
-		}
-	}
-	if err != nil {
+	if err := m.t.rename(from, to); err != nil {
 		return err
 	}
 	m.moved++
-	m.dirs[path.Dir(to)] = struct{}{}
-	m.dirs[path.Dir(from)] = struct{}{}
+	m.t.debts.name(dirOf(to))
+	m.t.debts.name(dirOf(from))
 	return nil
-}
-
-func (m *mover) sync() error {
-	if len(m.dirs) == 0 || !m.t.o.Sync || !m.t.o.DirSync {
-		return nil
-	}
-	if m.moved >= m.t.o.SyncAllFrom {
-		if err := m.t.fs.SyncAll(); !errors.Is(err, vfs.ErrNotSupported) {
-			return err
-		}
-	}
-	return m.t.syncDirs(m.dirs)
 }

@@ -7,16 +7,15 @@ import (
 	"path"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // Removal takes files out of A, by new names or for good. Nothing of it is
-// durable before Sync. It is used by one goroutine, which is the one that puts files.
+// durable before Sync. It may be repeated after an error or a crash. It is used by
+// one goroutine, which is the one that puts files.
 type Removal struct {
 	t     *Tree
 	stamp int64
-	dirs  map[string]struct{}
-	files int
+	dirs  map[string]struct{} // from which something was removed, since the last Sync
 }
 
 // NewRemoval begins to remove. Files get the name NAME-STAMP-deleted, STAMP being
@@ -36,6 +35,7 @@ func (r *Removal) Remove(n layout.Name) (size int64, removed bool, err error) {
 	name := r.t.Path(A, n)
 	info, err := r.t.fs.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
+		r.t.relyOnRemoval(name)
 		return 0, false, nil
 	}
 	if err != nil {
@@ -49,8 +49,7 @@ func (r *Removal) Remove(n layout.Name) (size int64, removed bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	r.dirs[path.Dir(name)] = struct{}{}
-	r.files++
+	r.removed(name)
 	return info.Size, true, nil
 }
 
@@ -59,42 +58,29 @@ func (r *Removal) Unlink(name string) error {
 	if err := r.t.fs.Remove(name); err != nil {
 		return err
 	}
-	r.dirs[path.Dir(name)] = struct{}{}
-	r.files++
+	r.removed(name)
 	return nil
 }
 
-// Sync makes durable what was removed so far. Directories that became empty are
-// removed too.
-func (r *Removal) Sync() error {
-	if len(r.dirs) == 0 {
-		return nil
-	}
-	err := r.removeEmpty()
-	if err == nil {
-		err = r.sync()
-	}
-	clear(r.dirs)
-	r.files = 0
-	return err
+func (r *Removal) removed(name string) {
+	r.dirs[dirOf(name)] = struct{}{}
+	r.t.debts.name(dirOf(name))
 }
 
-func (r *Removal) sync() error {
-	if !r.t.o.Sync || !r.t.o.DirSync {
-		return nil
+// Sync makes durable what was removed so far, and pays all that the tree owes.
+// Directories that became empty are removed too.
+func (r *Removal) Sync() error {
+	err := r.removeEmpty()
+	clear(r.dirs)
+	if err != nil {
+		return err
 	}
-	if r.files >= r.t.o.SyncAllFrom {
-		if err := r.t.fs.SyncAll(); !errors.Is(err, vfs.ErrNotSupported) {
-			return err
-		}
-	}
-	return r.t.syncDirs(r.dirs)
+	return r.t.settle()
 }
 
 // removeEmpty removes directories that have nothing in them any more, and then
 // those above them.
 func (r *Removal) removeEmpty() error {
-	above := make(map[string]struct{})
 	for dir := range r.dirs {
 		for d := dir; d != string(A) && d != "."; d = path.Dir(d) {
 			err := r.t.fs.Remove(d)
@@ -104,33 +90,8 @@ func (r *Removal) removeEmpty() error {
 			if err != nil {
 				return err
 			}
-			above[path.Dir(d)] = struct{}{}
+			r.t.debts.name(path.Dir(d))
 		}
 	}
-	for d := range above {
-		r.dirs[d] = struct{}{}
-	}
 	return nil
-}
-
-// BringBack gives a file of A that was put aside its name again, with a time
-// stamp that no earlier snapshot can have seen. It reports false, and changes
-// nothing, if there is a file of that name.
-func (b *Batch) BringBack(n layout.Name, from string) (bool, error) {
-	name := b.t.Path(A, n)
-	if _, err := b.t.fs.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	err := b.t.fs.SetModTime(from, b.t.o.Clock())
-	if err == nil {
-		err = b.t.stamp(from, b.t.o.Clock())
-	}
-	if err == nil {
-		err = b.t.fs.Rename(from, name)
-	}
-	if err != nil {
-		return false, err
-	}
-	b.put(name)
-	return true, nil
 }

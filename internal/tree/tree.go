@@ -23,19 +23,11 @@ const (
 	B Side = "B"
 )
 
-// floorFile keeps the floor of time stamps over a restart: decimal nanoseconds
-// since the epoch.
-const floorFile = "misc/floor"
-
 // Where files are written before they are renamed into A or B, or to floorFile.
 const (
 	asideFile      = "journal/aside-tree"
 	asideFloorFile = "journal/aside-floor"
 )
-
-// stampSlack is more than the kernel's clock for time stamps can lag behind
-// the precise one.
-const stampSlack = 50 * time.Millisecond
 
 // Options for New. FS, Format and Clock are mandatory.
 type Options struct {
@@ -44,7 +36,7 @@ type Options struct {
 	// Sync is false where the administrator does without fsync altogether, DirSync
 	// where directories can't be synced (both as in config/settings).
 	Sync, DirSync bool
-	// SyncAllFrom is the number of files from which a batch is made durable by one
+	// SyncAllFrom is the number of files and changes of names from which they are made durable by one
 	// syncfs rather than by an fsync of each file and directory. 0 = 24.
 	SyncAllFrom int
 	Clock       func() time.Time
@@ -59,6 +51,7 @@ type Tree struct {
 	// newest is the latest time stamp of a file in A or B; one goroutine puts
 	// files, another raises the floor.
 	newest atomic.Int64
+	debts  *debts
 }
 
 // New returns the tree of a HOME. It reads the floor of time stamps; B is
@@ -67,7 +60,7 @@ func New(o Options) (*Tree, error) {
 	if o.SyncAllFrom == 0 {
 		o.SyncAllFrom = 24
 	}
-	t := &Tree{o: o, fs: o.FS}
+	t := &Tree{o: o, fs: o.FS, debts: newDebts()}
 	t.readB.Store(true)
 	switch b, err := o.FS.ReadFile(floorFile); {
 	case err == nil:
@@ -147,94 +140,30 @@ func (t *Tree) Stat(n layout.Name) (info vfs.Info, where string, err error) {
 	return info, where, err
 }
 
-// floorStep is what the floor is a multiple of. rsync takes two files of the same
-// size for equal if their times are in the same second, and a pointer is always
-// of the same size: so what comes after a snapshot has to be in another second
-// than all that was there before.
-const floorStep = int64(time.Second)
-
-// RaiseFloor makes every file that is put into A or B from now on bear a time
-// stamp of a later second than now, and than all that were put before, whatever
-// the clock does. So such a time may lie some seconds in the future: one for
-// each snapshot that was entered within a second. It is durable when it
-// returns. It is called when a snapshot is asked for, before anything else is
-// done for it, and again when all of it is in A.
-func (t *Tree) RaiseFloor() error {
-	latest := max(t.o.Clock().UnixNano(), t.newest.Load())
-	if t.floor.Load() > latest {
-		return nil // nothing was put here since it was raised
-	}
-	floor := (latest/floorStep + 1) * floorStep
-	write := func() error {
-		data := strconv.AppendInt(nil, floor, 10)
-		err := vfs.WriteFileAtomic(t.fs, asideFloorFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})
-		if err != nil {
-			return err
-		}
-		return t.fs.SetModTime(floorFile, time.Unix(0, floor))
-	}
-	if err := write(); err != nil {
-		return fmt.Errorf("keep the time of the snapshot: %w", err)
-	}
-	// A file system that keeps whole seconds would round the stamps down, to before
-	// the floor: then the floor itself is rounded up, to what every file system keeps.
-	info, err := t.fs.Stat(floorFile)
-	if err != nil {
-		return fmt.Errorf("keep the time of the snapshot: %w", err)
-	}
-	if info.ModTime.UnixNano() < floor {
-		const coarsest = int64(2 * time.Second)
-		floor = (floor + coarsest - 1) / coarsest * coarsest
-		if err := write(); err != nil {
-			return fmt.Errorf("keep the time of the snapshot: %w", err)
-		}
-	}
-	t.floor.Store(floor)
-	return nil
-}
-
-// stamp gives a file that was just written the floor as its time, if the clock
-// may have been behind it at or since the moment begun.
-func (t *Tree) stamp(name string, begun time.Time) error {
-	now := t.o.Clock()
-	latest, floor := max(begun.UnixNano(), now.UnixNano()), t.floor.Load()
-	if floor == 0 || min(begun.UnixNano(), now.UnixNano())-int64(stampSlack) > floor {
-		t.sawTime(latest)
-		return nil
-	}
-	t.sawTime(max(latest, floor))
-	return t.fs.SetModTime(name, time.Unix(0, max(now.UnixNano(), floor)))
-}
-
-// sawTime notes the time stamp of a file in A or B.
-func (t *Tree) sawTime(ns int64) {
-	for old := t.newest.Load(); ns > old; old = t.newest.Load() {
-		if t.newest.CompareAndSwap(old, ns) {
-			return
-		}
-	}
-}
-
-// mkdirs makes a directory and what is missing above it, and notes those whose
-// entries have to be made durable.
-func (t *Tree) mkdirs(dir string, touched map[string]struct{}) error {
+// mkdirs makes a directory and what is missing above it.
+func (t *Tree) mkdirs(dir string) error {
 	made, err := vfs.MkdirAll(t.fs, dir)
 	for _, d := range made {
-		touched[path.Dir(d)] = struct{}{}
+		t.debts.name(path.Dir(d))
 	}
 	return err
 }
 
-// syncDirs makes the names in directories durable; a directory that is gone
-// is passed over, because its removal is a name in the one above it.
-func (t *Tree) syncDirs(dirs map[string]struct{}) error {
-	if !t.o.Sync || !t.o.DirSync {
-		return nil
-	}
-	for d := range dirs {
-		if err := t.fs.SyncDir(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+// rename gives a file another name, in a directory that may be missing.
+func (t *Tree) rename(from, to string) error {
+	err := t.fs.Rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = t.mkdirs(dirOf(to)); err == nil {
+			err = t.fs.Rename(from, to)
 		}
+	}
+	return err
+}
+
+// renameAside is rename for a file that means nothing without its name.
+func (t *Tree) renameAside(aside, to string) error {
+	if err := t.rename(aside, to); err != nil {
+		return errors.Join(err, t.fs.Remove(aside))
 	}
 	return nil
 }

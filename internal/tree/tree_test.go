@@ -36,7 +36,13 @@ func newTree(t *testing.T, format layout.Format) (*Tree, vfs.FS, *atomic.Int64) 
 
 func put(t *testing.T, tr *Tree, side Side, n layout.Name, data string) {
 	t.Helper()
-	b := tr.NewBatch(side, 1)
+	if n == layout.XSerial {
+		if err := tr.Mark(side, n, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	b := tr.NewRedo(side, 1)
 	if err := errors.Join(b.Create(n, []byte(data)), b.Sync()); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +88,7 @@ func TestFilesAfterASnapshotLookNewerAlsoWhenTheClockStepsBack(t *testing.T) {
 		t.Errorf("the move changed the time from %v to %v", between, got)
 	}
 	// A second change of the same length must differ in its time: rsync looks for that.
-	b := again.NewBatch(A, 1)
+	b := again.NewRedo(A, 1)
 	if err := errors.Join(b.Replace(layout.Pointer(1), []byte("third___")), b.Sync()); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +201,7 @@ func TestInterruptedFlushIsRepeated(t *testing.T) {
 func TestBlobThatIsNowhereIsAnError(t *testing.T) {
 	t.Parallel()
 	tr, _, _ := newTree(t, layout.Lawn)
-	b := tr.NewBatch(A, 1)
+	b := tr.NewRedo(A, 1)
 	if err := b.Adopt(layout.Blob(1, 2), "journal/blob-gone", 4); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}

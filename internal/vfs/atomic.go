@@ -19,19 +19,10 @@ type SyncOptions struct {
 // and renamed over name. On an error name is as it was, unless only the sync of
 // the directory failed.
 func WriteFileAtomic(f FS, aside, name string, data []byte, o SyncOptions) error {
-	created, err := Put(f, aside, data, o.File)
-	if !created && errors.Is(err, fs.ErrExist) {
-		if err = f.Remove(aside); err == nil {
-			created, err = Put(f, aside, data, o.File)
-		}
-	}
-	if err == nil {
-		err = f.Rename(aside, name)
-	}
-	if err != nil && !created {
+	if err := PutAside(f, aside, data, PutOptions{Sync: o.File}); err != nil {
 		return err
 	}
-	if err != nil {
+	if err := f.Rename(aside, name); err != nil {
 		return errors.Join(err, f.Remove(aside))
 	}
 	if o.Dir {

@@ -23,7 +23,7 @@
 //     synced or not. What was renamed into it has its old name then.
 //   - A time of modification is durable after a File.Sync that made a new size
 //     durable, since both are in the inode; a Sync that found no new size may
-//     leave it out, as fdatasync(2) says.
+//     leave it out, as fdatasync(2) says. It is durable after [File.SyncTimes].
 //   - [FS.SyncAll] makes everything durable that was done before.
 //
 // What we assume of the death of the process: nothing that was done is lost,

@@ -68,7 +68,7 @@ func (f *osFS) Create(name string) (File, error) {
 
 // put does without an os.File: making one costs five system calls, which is more
 // than all the rest.
-func (f *osFS) put(name string, data []byte, sync bool) (created bool, err error) {
+func (f *osFS) put(name string, data []byte, o PutOptions) (created bool, err error) {
 	path := f.Path(name)
 	var fd int
 	err = retry(func() (err error) {
@@ -88,7 +88,12 @@ func (f *osFS) put(name string, data []byte, sync bool) (created bool, err error
 			data = data[n:]
 		}
 	}
-	if err == nil && sync {
+	if err == nil {
+		if t := o.stamp(); !t.IsZero() {
+			op, err = "set time of", setModTime(path, t)
+		}
+	}
+	if err == nil && o.Sync {
 		op = "fsync"
 		err = retry(func() error { return fdDataSync(fd) })
 	}
@@ -197,14 +202,17 @@ func (f *osFS) List(dir string) iter.Seq2[Entry, error] {
 }
 
 func (f *osFS) SetModTime(name string, t time.Time) error {
-	ts := unix.NsecToTimespec(t.UnixNano())
-	err := retry(func() error {
-		return unix.UtimesNanoAt(unix.AT_FDCWD, f.Path(name), []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
-	})
-	if err != nil {
+	if err := setModTime(f.Path(name), t); err != nil {
 		return &fs.PathError{Op: "set time of", Path: f.Path(name), Err: err}
 	}
 	return nil
+}
+
+func setModTime(path string, t time.Time) error {
+	ts := unix.NsecToTimespec(t.UnixNano())
+	return retry(func() error {
+		return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	})
 }
 
 func (f *osFS) SetReadOnly(name string) error {
@@ -370,6 +378,9 @@ func (f *osFile) Sync() error {
 	}
 	return nil
 }
+
+// SyncTimes is fsync(2), which os.File means by Sync.
+func (f *osFile) SyncTimes() error { return f.File.Sync() }
 
 // StartSync leaves errors to Sync, which is told them too.
 func (f *osFile) StartSync(offset, length int64) { startSync(f.File, offset, length) }

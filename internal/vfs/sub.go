@@ -20,8 +20,8 @@ func (s *sub) Open(name string) (File, error)       { return s.f.Open(s.in(name)
 func (s *sub) OpenWrite(name string) (File, error)  { return s.f.OpenWrite(s.in(name)) }
 func (s *sub) Create(name string) (File, error)     { return s.f.Create(s.in(name)) }
 func (s *sub) ReadFile(name string) ([]byte, error) { return s.f.ReadFile(s.in(name)) }
-func (s *sub) put(name string, data []byte, sync bool) (bool, error) {
-	return Put(s.f, s.in(name), data, sync)
+func (s *sub) put(name string, data []byte, o PutOptions) (bool, error) {
+	return PutStamped(s.f, s.in(name), data, o)
 }
 func (s *sub) Mkdir(name string) error                   { return s.f.Mkdir(s.in(name)) }
 func (s *sub) Remove(name string) error                  { return s.f.Remove(s.in(name)) }

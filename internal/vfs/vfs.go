@@ -73,6 +73,8 @@ type File interface {
 	io.Closer
 	// Sync makes contents and size durable (fdatasync), not the name.
 	Sync() error
+	// SyncTimes is Sync, and makes the time of modification durable, too (fsync).
+	SyncTimes() error
 	// StartSync asks that a part of the contents be written to the disk soon, so
 	// that a later Sync has less to wait for. It promises nothing, and where it is not possible
 	// it does nothing.

@@ -142,7 +142,11 @@ func (h *file) Seek(offset int64, whence int) (int64, error) {
 	return pos, nil
 }
 
-func (h *file) Sync() error {
+func (h *file) Sync() error { return h.sync((*node).sync) }
+
+func (h *file) SyncTimes() error { return h.sync((*node).syncAll) }
+
+func (h *file) sync(how func(*node)) error {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
 	err := h.ready()
@@ -156,7 +160,7 @@ func (h *file) Sync() error {
 	if err != nil {
 		return h.fs.pathError("sync", h.name, err)
 	}
-	h.n.sync()
+	how(h.n)
 	return nil
 }
 

@@ -259,10 +259,14 @@ func (f *file) write(b []byte, inner func([]byte) (int, error)) (int, error) {
 	return n, err
 }
 
-func (f *file) Sync() error {
+func (f *file) Sync() error { return f.sync(f.File.Sync) }
+
+func (f *file) SyncTimes() error { return f.sync(f.File.SyncTimes) }
+
+func (f *file) sync(inner func() error) error {
 	err := f.fs.ask("sync", f.name)
 	if err == nil {
-		return f.File.Sync()
+		return inner()
 	}
 	failed(f.File, err)
 	return err

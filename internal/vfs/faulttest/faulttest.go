@@ -19,6 +19,14 @@ type Job struct {
 	Run func(f vfs.FS) error
 	// Check looks at what a power cut left. done: Run had returned nil before.
 	Check func(after *crashfs.FS, done bool) error
+	// End gives back what Run has left open; nil: nothing.
+	End func()
+}
+
+func (j *Job) end() {
+	if j != nil && j.End != nil {
+		j.End()
+	}
 }
 
 // Options of a suite. The zero value tries each operation.
@@ -78,6 +86,7 @@ func (o Options) start(begin func(disk *crashfs.FS) (*Job, error)) (disk *crashf
 func count(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) int {
 	t.Helper()
 	disk, job, base, err := o.start(begin)
+	defer job.end()
 	if err == nil {
 		err = job.Run(disk)
 	}
@@ -95,6 +104,7 @@ func (o Options) killed(n, ops int, midway bool, begin func(disk *crashfs.FS) (*
 	if err != nil {
 		return err
 	}
+	defer job.end()
 	disk.CrashAt(base + n)
 	if err := job.Run(disk); err == nil {
 		return nil // this time it took fewer operations
@@ -145,6 +155,7 @@ func (o Options) failed(n int, cause error, begin func(disk *crashfs.FS) (*Job, 
 	if err != nil {
 		return 0, "", err
 	}
+	defer job.end()
 	f := errfs.New(disk, func(op errfs.Op) error {
 		if !o.Fails(op) {
 			return nil

@@ -1,0 +1,265 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// debts is what was put, renamed, made or removed, and is not durable. It belongs to
+// the tree and not to a batch: what an attempt that failed has done is there when it is
+// repeated, so nobody would sync it any more. Only a sync that succeeded pays.
+type debts struct {
+	mu    sync.Mutex
+	names map[string]struct{}      // directories in which names changed
+	last  string                   // the directory that was added last
+	files map[layout.Name]struct{} // whose contents have to be synced
+	done  int                      // changes since the last sync
+	// lost files had contents that a failed sync may have dropped; the next one would
+	// succeed and prove nothing. They have to be written anew.
+	lost map[layout.Name]struct{}
+	// failure is of a sync of names: these cannot be made anew.
+	failure error
+	// doubts is not nil where all that was found could not be synced when the
+	// HOME was opened. It holds the directories that were synced since.
+	doubts map[string]struct{}
+}
+
+// maxDoubts bounds the memory of debts.doubts.
+const maxDoubts = 1 << 16
+
+func newDebts() *debts {
+	return &debts{names: make(map[string]struct{}), files: make(map[layout.Name]struct{}), lost: make(map[layout.Name]struct{})}
+}
+
+// name notes a directory in which a name changed.
+func (d *debts) name(dir string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.done++
+	d.owe(dir)
+}
+
+// put notes a file that was written anew, in a directory; later: its content is not
+// durable.
+func (d *debts) put(n layout.Name, dir string, later bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.done++
+	d.owe(dir)
+	if len(d.lost) > 0 {
+		delete(d.lost, n)
+	}
+	if later {
+		d.files[n] = struct{}{}
+	}
+}
+
+// owe notes a directory and, in doubt, those above it. mu must be held.
+func (d *debts) owe(dir string) {
+	if dir == d.last {
+		return
+	}
+	d.names[dir], d.last = struct{}{}, dir
+	if d.doubts == nil {
+		return
+	}
+	for ; dir != "."; dir = path.Dir(dir) {
+		if _, ok := d.doubts[dir]; ok {
+			return
+		}
+		if len(d.doubts) >= maxDoubts {
+			clear(d.doubts)
+		}
+		d.doubts[dir] = struct{}{}
+		d.names[path.Dir(dir)] = struct{}{}
+	}
+}
+
+// paid forgets everything but what was lost. mu must be held.
+func (d *debts) paid() {
+	clear(d.names)
+	clear(d.files)
+	d.last, d.done = "", 0
+}
+
+// lostFiles returns how many files a failed sync may have lost.
+func (d *debts) lostFiles() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.lost)
+}
+
+// SyncFound makes durable all that a process before this one may have left in
+// memory: it may have been killed, and what is found now is believed. It is called
+// when the lock is held, and before anything that was read is acted on. The time
+// that it takes depends on what is not yet written in the whole file system, not on the
+// size of the database. Where everything cannot be synced at once, the marks
+// are, and each other file and directory when it is first relied on.
+func (t *Tree) SyncFound() error {
+	if !t.o.Sync || !t.o.DirSync {
+		return nil // who wants no names to be synced relies on the file system
+	}
+	err := t.fs.SyncAll()
+	if !errors.Is(err, vfs.ErrNotSupported) {
+		return err
+	}
+	t.debts.doubts = make(map[string]struct{})
+	for _, side := range []Side{A, B} {
+		for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
+			name := t.Path(side, n)
+			if err := t.syncTimes(name); err == nil {
+				t.debts.name(dirOf(name))
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	for _, dir := range []string{"misc", "journal", "A", "B"} {
+		t.debts.name(dir)
+	}
+	return t.settle()
+}
+
+// relyOn notes a file that an attempt before put there, perhaps by a process that was
+// killed. Its content is durable before its name, or was synced at open.
+func (t *Tree) relyOn(n layout.Name, name string) {
+	t.debts.mu.Lock()
+	defer t.debts.mu.Unlock()
+	if t.debts.doubts == nil {
+		return
+	}
+	t.debts.owe(dirOf(name))
+	t.debts.files[n] = struct{}{}
+}
+
+// relyOnRemoval is relyOn for a name that is not there.
+func (t *Tree) relyOnRemoval(name string) {
+	t.debts.mu.Lock()
+	defer t.debts.mu.Unlock()
+	if t.debts.doubts != nil {
+		t.debts.owe(dirOf(name))
+	}
+}
+
+// Failure returns the error of a sync that cannot be repeated: names were lost, or may
+// have been. Nothing becomes durable any more then; the next open finds out what is there.
+func (t *Tree) Failure() error {
+	t.debts.mu.Lock()
+	defer t.debts.mu.Unlock()
+	return t.debts.failure
+}
+
+// settle pays all debts. Nobody may put files meanwhile.
+func (t *Tree) settle() error {
+	d := t.debts
+	d.mu.Lock()
+	all := t.o.DirSync && (len(d.files) > 0 || d.done >= t.o.SyncAllFrom)
+	owed := len(d.files) + len(d.names)
+	failure := d.failure
+	d.mu.Unlock()
+	if failure != nil {
+		return fmt.Errorf("an earlier sync failed: %w", failure)
+	}
+	if owed == 0 {
+		return nil
+	}
+	if !t.o.Sync {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.paid()
+		return nil
+	}
+	if all {
+		if err := t.syncAll(); !errors.Is(err, vfs.ErrNotSupported) {
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for n := range d.files {
+		if err := t.syncFile(n); err != nil {
+			if !vfs.NotBegun(err) {
+				d.lost[n] = struct{}{}
+				delete(d.files, n)
+			}
+			return err
+		}
+		delete(d.files, n)
+	}
+	return t.syncNames()
+}
+
+// syncAll pays all debts by one syncfs. If that fails, nobody knows which files it is
+// about: all that were not durable may be lost.
+func (t *Tree) syncAll() error {
+	d := t.debts
+	err := t.fs.SyncAll()
+	if errors.Is(err, vfs.ErrNotSupported) {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		d.paid()
+		return nil
+	}
+	if vfs.NotBegun(err) {
+		return err
+	}
+	for n := range d.files {
+		d.lost[n] = struct{}{}
+	}
+	clear(d.files)
+	return d.namesFailed(err)
+}
+
+// syncNames makes the names in directories durable; a directory that is gone
+// is passed over, because its removal is a name in the one above it. mu must be held.
+func (t *Tree) syncNames() error {
+	d := t.debts
+	if t.o.DirSync {
+		for dir := range d.names {
+			if err := t.fs.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return d.namesFailed(err)
+			}
+			delete(d.names, dir)
+			d.last = ""
+		}
+	}
+	d.paid()
+	return nil
+}
+
+// namesFailed keeps an error that does not pass. What had no room is tried again: a
+// file system takes the room for names when they are made, and goes on holding them.
+// mu must be held.
+func (d *debts) namesFailed(err error) error {
+	if !vfs.Passes(err) {
+		d.failure = err
+	}
+	return err
+}
+
+// syncFile makes the content of a file durable, wherever it is by now.
+func (t *Tree) syncFile(n layout.Name) error {
+	f, _, err := t.Open(n)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.SyncTimes(), f.Close())
+}
+
+// syncTimes makes the content of a file and its time durable.
+func (t *Tree) syncTimes(name string) error {
+	f, err := t.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.SyncTimes(), f.Close())
+}

@@ -1,0 +1,97 @@
+package tree
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// stampSlack is more than the kernel's clock for time stamps can lag behind
+// the precise one.
+const stampSlack = 50 * time.Millisecond
+
+// floorFile keeps the floor of time stamps over a restart: decimal nanoseconds
+// since the epoch.
+const floorFile = "misc/floor"
+
+// floorStep is what the floor is a multiple of. rsync takes two files of the same
+// size for equal if their times are in the same second, and a pointer is always
+// of the same size: so what comes after a snapshot has to be in another second
+// than all that was there before.
+const floorStep = int64(time.Second)
+
+// RaiseFloor makes every file that is put into A or B from now on bear a time
+// stamp of a later second than now, and than all that were put before, whatever
+// the clock does. So such a time may lie some seconds in the future: one for
+// each snapshot that was entered within a second. It is durable when it
+// returns. It is called when a snapshot is asked for, before anything else is
+// done for it, and again when all of it is in A.
+func (t *Tree) RaiseFloor() error {
+	latest := max(t.o.Clock().UnixNano(), t.newest.Load())
+	if t.floor.Load() > latest {
+		return nil // nothing was put here since it was raised
+	}
+	floor := (latest/floorStep + 1) * floorStep
+	write := func() error {
+		data := strconv.AppendInt(nil, floor, 10)
+		err := vfs.WriteFileAtomic(t.fs, asideFloorFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})
+		if err != nil {
+			return err
+		}
+		return t.fs.SetModTime(floorFile, time.Unix(0, floor))
+	}
+	if err := write(); err != nil {
+		return fmt.Errorf("keep the time of the snapshot: %w", err)
+	}
+	// A file system that keeps whole seconds would round the stamps down, to before
+	// the floor: then the floor itself is rounded up, to what every file system keeps.
+	info, err := t.fs.Stat(floorFile)
+	if err != nil {
+		return fmt.Errorf("keep the time of the snapshot: %w", err)
+	}
+	if info.ModTime.UnixNano() < floor {
+		const coarsest = int64(2 * time.Second)
+		floor = (floor + coarsest - 1) / coarsest * coarsest
+		if err := write(); err != nil {
+			return fmt.Errorf("keep the time of the snapshot: %w", err)
+		}
+	}
+	t.floor.Store(floor)
+	return nil
+}
+
+// stamp begins to write a file. What it returns is called when it is written, and
+// tells the time that it has to bear: the floor, if the clock may have been behind it at
+// or since now; the zero time if that of the clock is good.
+func (t *Tree) stamp() func() time.Time {
+	begun := t.o.Clock()
+	return func() time.Time {
+		now := t.o.Clock()
+		latest, floor := max(begun.UnixNano(), now.UnixNano()), t.floor.Load()
+		if floor == 0 || min(begun.UnixNano(), now.UnixNano())-int64(stampSlack) > floor {
+			t.sawTime(latest)
+			return time.Time{}
+		}
+		t.sawTime(max(latest, floor))
+		return time.Unix(0, max(now.UnixNano(), floor))
+	}
+}
+
+// restamp gives a file that was written earlier the time of now, or the floor. It is
+// called before the file gets its name in A or B.
+func (t *Tree) restamp(name string) error {
+	at := max(t.o.Clock().UnixNano(), t.floor.Load())
+	t.sawTime(at)
+	return t.fs.SetModTime(name, time.Unix(0, at))
+}
+
+// sawTime notes the time stamp of a file in A or B.
+func (t *Tree) sawTime(ns int64) {
+	for old := t.newest.Load(); ns > old; old = t.newest.Load() {
+		if t.newest.CompareAndSwap(old, ns) {
+			return
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package tree
+
+import (
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Mark puts one of the x files, durably. What it stands for is durable before that:
+// first all that the tree owes is paid, then the content is made durable, then
+// it gets its name, and that is made durable. It may be repeated after an error. x.serial
+// is refused while there are files that a failed sync may have lost, and that
+// were not written anew: their transactions are still to be had from the log.
+func (t *Tree) Mark(side Side, n layout.Name, data []byte) error {
+	if !isMark(n) {
+		return fmt.Errorf("%s is no mark", n)
+	}
+	if side == B {
+		t.UseB()
+	}
+	if err := t.settle(); err != nil {
+		return err
+	}
+	if lost := t.debts.lostFiles(); n == layout.XSerial && lost > 0 {
+		return fmt.Errorf("%d files may have been lost by a sync that failed, and were not written anew", lost)
+	}
+	if err := t.putMark(side, n, data); err != nil {
+		return err
+	}
+	return t.settle()
+}
+
+// putMark gives a mark its name, when its content is durable.
+func (t *Tree) putMark(side Side, n layout.Name, data []byte) error {
+	name := t.Path(side, n)
+	if err := vfs.PutAside(t.fs, asideFile, data, vfs.PutOptions{Sync: t.o.Sync, Stamp: t.stamp()}); err != nil {
+		return err
+	}
+	if err := t.renameAside(asideFile, name); err != nil {
+		return err
+	}
+	t.debts.name(dirOf(name))
+	return nil
+}
