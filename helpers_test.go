@@ -14,6 +14,13 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
+// The files of a pack in misc/.
+const (
+	planFile   = "misc/pack"
+	sparedFile = "misc/pack-spared"
+	planAside  = "misc/pack-new"
+)
+
 // newHome creates a HOME and returns its path.
 func newHome(t testing.TB, o CreateOptions) string {
 	t.Helper()

@@ -95,11 +95,11 @@ func (r *PackResult) removed() bool {
 type packs struct {
 	one      chan struct{} // one pack at a time: who has put something in may go
 	progress atomic.Pointer[packProgress]
-	resumed  sync.WaitGroup
 	ended    atomic.Pointer[func()] // see OnPacked
 	// Guarded by one:
-	failed *sweep // its removing failed, and has to be gone on with
-	whyNot error  // why it failed
+	files  *pack.Files
+	left   *sweep // its verdict is not over, and has to be gone on with
+	whyNot error  // why it is not
 	newest int64  // the last stamp
 }
 
@@ -171,30 +171,43 @@ func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err err
 	}
 	select {
 	case s.packs.one <- struct{}{}:
+	case <-s.closing.Done():
+		return nil, ErrClosed
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 	release = func() { <-s.packs.one }
-	if err := s.finishFailed(ctx); err != nil {
+	// Close waits for who has its turn; who comes later finds it closed.
+	s.mu.RLock()
+	err = s.writable()
+	s.mu.RUnlock()
+	if err == nil {
+		if err = s.finishLeft(ctx); err != nil {
+			err = fmt.Errorf("go on with the last pack: %w", err)
+		}
+	}
+	if err != nil {
 		release()
-		return nil, fmt.Errorf("go on with the last pack: %w", err)
+		return nil, err
 	}
 	return release, nil
 }
 
 // WaitPack returns when no pack is under way, in particular none that was
 // interrupted and that the open goes on with. The error is that of one that could
-// not be finished, if not that of ctx.
+// not be finished, if not that of ctx; ErrClosed after Close.
 func (s *Storage) WaitPack(ctx context.Context) error {
 	select {
 	case s.packs.one <- struct{}{}:
 		defer func() { <-s.packs.one }()
-		if s.packs.failed != nil {
+		if s.packs.left != nil {
 			return fmt.Errorf("a pack was interrupted: %w", s.packs.whyNot)
 		}
 		return nil
+	case <-s.closing.Done():
+		return ErrClosed
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 
@@ -229,7 +242,8 @@ const maxBrokenList = 100
 
 func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	s := r.s
-	r.v = &verdict{s: s, gc: !r.o.NoGC, spared: oidset.New(oidsetLimit)}
+	r.v = s.newVerdict()
+	r.v.gc = !r.o.NoGC
 	r.listed, r.revisions, r.judged = oidset.New(oidsetLimit), oidset.New(oidsetLimit), oidset.New(oidsetLimit)
 	root := true
 	if _, err := (packSource{s}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
@@ -242,42 +256,43 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 		return 0, err
 	}
 	r.p.phase("waiting for transactions", 0)
-	if err := s.guard.begin(ctx, r.v); err != nil {
-		s.guard.end()
-		return 0, err
-	}
-	planned, err := r.decide(ctx)
-	defer r.index.abort()
-	if err != nil || !planned {
-		s.guard.end()
-		return r.policy.Threshold, err
-	}
 	w := &sweep{s: s, v: r.v, h: r.header, p: r.p, result: &r.result}
-	if err := r.sweep(ctx, w); err != nil {
-		return r.policy.Threshold, err
+	defer r.index.abort()
+	err = s.guard.begin(ctx, r.v)
+	planned := false
+	if err == nil {
+		planned, err = r.decide(ctx)
+	}
+	if err != nil || !planned {
+		return r.policy.Threshold, r.giveUp(w, err)
+	}
+	w.h = r.header // it is whole now
+	if err := w.run(ctx); err != nil {
+		return r.policy.Threshold, r.stop(ctx, w, err)
 	}
 	r.index.finish(ctx)
-	if !r.o.DryRun {
-		before := s.o.Clock().Add(-s.settings.Storage.DelayDelete).Unix()
-		r.result.Purged, err = s.purge(ctx, before, r.p)
-	}
+	before := s.o.Clock().Add(-s.settings.Storage.DelayDelete).Unix()
+	r.result.Purged, err = s.purge(ctx, before, r.p)
 	return r.policy.Threshold, err
 }
 
-// sweep removes what was planned. If it is told to stop, the plan is given up,
-// because what is left is as good as before; if it cannot go on, it is kept.
-func (r *packRun) sweep(ctx context.Context, w *sweep) error {
-	err := w.run(ctx)
-	if err == nil {
-		return nil
-	}
+// giveUp ends a pack that does not go on, because of the error if there is one.
+func (r *packRun) giveUp(w *sweep, err error) error {
+	err = errors.Join(err, w.v.end())
+	w.resumed = true
+	r.s.packs.leave(w, err)
+	return err
+}
+
+// stop decides what follows when the removing came to an end too soon. If it was told
+// to stop, the plan is given up, because what is left is as good as before; if it
+// cannot go on, or the storage is closed, it stays for the next pack or open.
+func (r *packRun) stop(ctx context.Context, w *sweep, err error) error {
 	if ctx.Err() != nil && r.s.closing.Err() == nil {
-		return errors.Join(err, r.s.removePlan(r.v))
+		return r.giveUp(w, err)
 	}
-	if r.s.closing.Err() == nil {
-		w.resumed = true
-		r.s.packs.failed, r.s.packs.whyNot = w, err
-	}
+	w.resumed = true
+	r.s.packs.leave(w, err)
 	return err
 }
 

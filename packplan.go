@@ -17,11 +17,12 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// How a pack writes down what goes. The plan is made as misc/pack-new while nothing
-// is touched; misc/pack-spared is there before it is renamed to misc/pack, and with
-// that rename it is going to be carried out, after a crash as well.
+// How a pack writes down what goes. The plan is made while nothing is touched. Only
+// when it is whole it becomes valid: from then on it is going to be carried out,
+// after a crash as well.
 
 // decide finds out what goes and writes the plan. It reports whether there is one.
+// If not, or with an error, the verdict is the caller's to end.
 func (r *packRun) decide(ctx context.Context) (planned bool, err error) {
 	s := r.s
 	if err := s.Flush(ctx); err != nil {
@@ -30,41 +31,21 @@ func (r *packRun) decide(ctx context.Context) (planned bool, err error) {
 	if r.o.References && !r.o.NoGC && !r.o.DryRun {
 		r.index.begin()
 	}
-	var file vfs.File
-	var out io.Writer = io.Discard
-	if !r.o.DryRun {
-		if file, err = r.createPlan(); err != nil {
-			return false, err
-		}
-		out = fileWriter{file}
+	if r.o.DryRun {
+		return false, r.findOut(ctx, io.Discard)
 	}
-	err = r.findOut(ctx, out)
-	if file != nil {
-		if err == nil {
-			err = r.establish(file)
-		}
-		err = errors.Join(err, file.Close())
-		if err != nil {
-			if rerr := s.fs.Remove(planAside); !errors.Is(rerr, fs.ErrNotExist) {
-				err = errors.Join(err, rerr)
-			}
-		}
+	out, err := r.v.files.Begin()
+	if err == nil {
+		err = r.findOut(ctx, out)
 	}
-	return err == nil && file != nil, err
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = r.v.establish()
+	}
+	return err == nil, err
 }
-
-// createPlan makes the file of the plan, under another name.
-func (r *packRun) createPlan() (vfs.File, error) {
-	// An interrupted pack may have left one.
-	if err := r.s.fs.Remove(planAside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return r.s.fs.Create(planAside)
-}
-
-type fileWriter struct{ f vfs.File }
-
-func (w fileWriter) Write(b []byte) (int, error) { return w.f.Write(b) }
 
 // findOut marks, and writes what goes.
 func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
@@ -290,54 +271,4 @@ func (s *Storage) revisionSize(oid zodb.OID, tid zodb.TID) (n Counts, err error)
 	n.Bytes += info.Size
 	n.BlobBytes = info.Size
 	return n, err
-}
-
-// establish makes the plan valid: from here on, it is going to be carried out.
-func (r *packRun) establish(file vfs.File) error {
-	s := r.s
-	if s.settings.Filesystem.Sync {
-		if err := file.Sync(); err != nil {
-			return err
-		}
-	}
-	if err := s.openSpared(r.v); err != nil {
-		return err
-	}
-	if err := s.fs.Rename(planAside, planFile); err != nil {
-		return err
-	}
-	if s.syncOptions().Dir {
-		return s.fs.SyncDir("misc")
-	}
-	return nil
-}
-
-// openSpared makes the file of what is spared, with what was spared while the
-// plan was written.
-func (s *Storage) openSpared(v *verdict) error {
-	if err := s.fs.Remove(sparedFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := s.fs.Create(sparedFile)
-	if err != nil {
-		return err
-	}
-	s.guard.mu.Lock()
-	defer s.guard.mu.Unlock()
-	v.batch.Lock()
-	defer v.batch.Unlock()
-	v.file = f
-	var oids []zodb.OID
-	if v.all.Load() {
-		oids = append(oids, everything)
-	}
-	for oid := range v.spared.Each() {
-		if v.condemned.Has(oid) { // the others are not in the plan
-			oids = append(oids, oid)
-		}
-	}
-	if len(oids) == 0 {
-		return nil
-	}
-	return v.keep(oids)
 }

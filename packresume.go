@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/oidset"
@@ -18,47 +17,66 @@ import (
 // readPlan is called by Open: it looks whether a pack was interrupted while it
 // removed, and if so goes on guarding what it has condemned.
 func (s *Storage) readPlan() (*sweep, error) {
-	f, err := s.fs.Open(planFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	files, found, spared, err := pack.OpenFiles(s.fs, s.syncOptions())
+	if err != nil {
+		return nil, err
+	}
+	s.packs.files = files
+	if !found {
 		return nil, nil
 	}
+	v := s.newVerdict()
+	v.gc, v.state = true, packSweeps
+	h, planned, err := v.readPlan()
 	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	v := &verdict{s: s, gc: true, condemned: oidset.New(oidsetLimit), spared: oidset.New(oidsetLimit)}
-	h, entries, err := pack.Read(f)
-	if err == nil {
-		err = s.fits(h)
-	}
-	planned := int64(0)
-	if err == nil {
-		for e, eerr := range entries {
-			if err = eerr; err != nil {
-				break
-			}
-			planned++
-			if !e.Whole {
-				continue
-			}
-			if ok, _ := v.condemned.Add(e.OID); !ok {
-				err = errOIDsTooFar
-				break
-			}
+		s.log.Warn("the plan of an interrupted pack cannot be used and is given up; the next pack starts over", "path", files.Path(), "err", err)
+		if err := v.end(); err != nil {
+			err = errors.Join(err, files.Close())
+			// Without a guard nobody may write: a later open may find it after all, and use it.
+			return nil, fmt.Errorf("the plan of an interrupted pack cannot be used, and it cannot be removed: %w", err)
 		}
+		return nil, nil
 	}
-	if err != nil {
-		s.log.Warn("the plan of an interrupted pack cannot be used and is given up; the next pack starts over", "path", planFile, "err", err)
-		return nil, s.removePlan(v)
-	}
-	if err := s.reopenSpared(v); err != nil {
-		return nil, err
+	v.spareAgain(spared)
+	if err := v.keep(); err != nil {
+		// On a full disk it is tried again when it is needed.
+		s.log.Warn("what an interrupted pack has spared cannot be kept yet", "err", err)
 	}
 	s.guard.verdict = v
 	s.counts.Exact = false // a step may not be in them
 	p := &packProgress{s: s, begun: s.o.Clock()}
 	p.planned.Store(planned)
 	return &sweep{s: s, v: v, h: h, p: p, result: new(PackResult), resumed: true}, nil
+}
+
+// readPlan takes up what a plan condemns, and returns how many entries it has.
+func (v *verdict) readPlan() (h pack.Header, planned int64, err error) {
+	v.condemned = oidset.New(oidsetLimit)
+	f, err := v.files.Plan()
+	if err != nil {
+		return h, 0, err
+	}
+	defer f.Close()
+	h, entries, err := pack.Read(f)
+	if err == nil {
+		err = v.s.fits(h)
+	}
+	if err != nil {
+		return h, 0, err
+	}
+	for e, err := range entries {
+		if err != nil {
+			return h, 0, err
+		}
+		planned++
+		if !e.Whole {
+			continue
+		}
+		if ok, _ := v.condemned.Add(e.OID); !ok {
+			return h, 0, errOIDsTooFar
+		}
+	}
+	return h, planned, nil
 }
 
 // fits returns an error unless A is the one that a plan was made for, or what
@@ -94,37 +112,23 @@ func (s *Storage) transactionSum(tid zodb.TID) ([]byte, error) {
 	return sum[:], nil
 }
 
-// reopenSpared reads what was spared before a crash, and goes on with that file.
-func (s *Storage) reopenSpared(v *verdict) error {
-	b, err := s.fs.ReadFile(sparedFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		v.file, err = s.fs.Create(sparedFile)
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	v.readSpared(b)
-	v.file, err = s.fs.OpenWrite(sparedFile)
-	return err
-}
-
 // resumePack goes on with an interrupted pack in the background.
 func (s *Storage) resumePack(w *sweep) {
 	s.packs.one <- struct{}{}
-	s.packs.resumed.Go(func() {
+	s.packs.left = w
+	go func() {
 		defer func() { <-s.packs.one }()
 		s.log.Info("going on with a pack that was interrupted", "tid", w.h.Threshold)
-		s.packs.failed = w
-		if err := s.finishFailed(s.closing); err != nil {
+		if err := s.finishLeft(s.closing); err != nil {
 			s.log.Warn("the interrupted pack could not be finished; the next one goes on", "err", err)
 		}
-	})
+	}()
 }
 
-// finishFailed goes on with a pack whose removing was interrupted. it is the caller's turn to pack.
-func (s *Storage) finishFailed(ctx context.Context) error {
-	w := s.packs.failed
+// finishLeft goes on with a pack that was interrupted, or only ends it if it was
+// carried out, or given up. It is the caller's turn to pack.
+func (s *Storage) finishLeft(ctx context.Context) error {
+	w := s.packs.left
 	if w == nil {
 		return nil
 	}
@@ -134,13 +138,41 @@ func (s *Storage) finishFailed(ctx context.Context) error {
 	defer stop()
 	p.planned.Store(w.p.planned.Load())
 	w.p = p
-	if err := w.run(ctx); err != nil {
-		s.packs.whyNot = err
+	sweeps := w.v.is() < packIsEnding
+	err := w.run(ctx)
+	s.packs.leave(w, err)
+	if err != nil {
 		return err
 	}
-	s.packs.failed = nil
-	s.afterPack()
-	s.log.Info("packed", "tid", w.h.Threshold, "objects", w.result.Objects, "revisions", w.result.Revisions,
-		"transactions", w.result.Transactions, "blobs", w.result.Blobs, "bytes", w.result.Bytes)
+	if sweeps {
+		s.afterPack()
+		s.log.Info("packed", "tid", w.h.Threshold, "objects", w.result.Objects, "revisions", w.result.Revisions,
+			"transactions", w.result.Transactions, "blobs", w.result.Blobs, "bytes", w.result.Bytes)
+	}
 	return nil
+}
+
+// leave keeps a pack that is not over for the next one to go on with.
+func (p *packs) leave(w *sweep, why error) {
+	if w.v.over() {
+		p.left, p.whyNot = nil, nil
+		return
+	}
+	p.left, p.whyNot = w, why
+}
+
+// close waits for the pack that is under way, which ends soon because Close was
+// called; none begins any more. What is left of one stays for the next open, but for
+// a plan that was given up: it is tried once more to remove that.
+func (p *packs) close() error {
+	p.one <- struct{}{} // for good
+	if p.files == nil {
+		return nil
+	}
+	if w := p.left; w != nil && w.v.is() == packIsEnding {
+		if err := w.v.end(); err != nil {
+			w.v.s.log.Warn("the plan of a pack is still there; the next open carries it out", "err", err)
+		}
+	}
+	return p.files.Close()
 }

@@ -93,13 +93,6 @@ func (w *worker) doChore(s *Storage) {
 	}
 }
 
-// Names below HOME of a pack that removes.
-const (
-	planFile   = "misc/pack"
-	sparedFile = "misc/pack-spared"
-	planAside  = "misc/pack-new"
-)
-
 // stepFiles is about how many files one step removes.
 const stepFiles = 500
 
@@ -122,8 +115,17 @@ func (w *sweep) stamp() int64 {
 	return w.h.Stamp
 }
 
-// run does everything, and removes the plan.
-func (w *sweep) run(ctx context.Context) error { return withDiskFull(w.steps(ctx)) }
+// run does everything, and ends the verdict. If there is an error it may be called
+// again, as long as the verdict is not over.
+func (w *sweep) run(ctx context.Context) error {
+	if w.v.is() < packIsEnding {
+		w.v.to(packSweeps)
+		if err := w.steps(ctx); err != nil {
+			return withDiskFull(err)
+		}
+	}
+	return withDiskFull(w.v.end())
+}
 
 func (w *sweep) steps(ctx context.Context) error {
 	if err := w.s.inWorker(ctx, w.markPacked); err != nil {
@@ -132,10 +134,7 @@ func (w *sweep) steps(ctx context.Context) error {
 	if err := w.objects(ctx); err != nil {
 		return err
 	}
-	if err := w.transactions(ctx); err != nil {
-		return err
-	}
-	return w.s.removePlan(w.v)
+	return w.transactions(ctx)
 }
 
 // markPacked sets x.packed, before anything is removed that it has to explain.
@@ -152,7 +151,7 @@ func (w *sweep) markPacked() (bool, error) {
 
 // objects removes what the plan lists.
 func (w *sweep) objects(ctx context.Context) error {
-	f, err := w.s.fs.Open(planFile)
+	f, err := w.v.files.Plan()
 	if err != nil {
 		return err
 	}
@@ -490,27 +489,6 @@ func (s *Storage) transactionFile(tid zodb.TID) (*record.Transaction, error) {
 		return nil, err
 	}
 	return record.ParseTransactionAs(b, where, tid, true)
-}
-
-// removePlan ends the removing: nothing is condemned any more.
-func (s *Storage) removePlan(v *verdict) error {
-	// The plan first: without it, what was spared means nothing.
-	err := s.fs.Remove(planFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err == nil && s.syncOptions().Dir {
-		err = s.fs.SyncDir("misc")
-	}
-	s.guard.end()
-	if v.file != nil {
-		err = errors.Join(err, v.file.Close())
-		v.file = nil
-	}
-	if rerr := s.fs.Remove(sparedFile); !errors.Is(rerr, fs.ErrNotExist) {
-		err = errors.Join(err, rerr)
-	}
-	return err
 }
 
 // deletedFiles yields the files of A that a pack put aside, by their names

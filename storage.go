@@ -243,7 +243,8 @@ func (s *Storage) highestOID() zodb.OID {
 func (s *Storage) Settings() *settings.Settings { return s.settings }
 
 // Close ends the storage. Transactions that are open are aborted; those in
-// Finish are finished first. Normally everything is flushed then, the log is
+// Finish are finished first. A pack or undelete that is under way stops, and has
+// returned from its last step when Close returns; the next Open goes on with a pack that removes. Normally everything is flushed then, the log is
 // removed and A is left as a snapshot (misc/snapshot says “shutdown”). With
 // quick_shutdown, in snapshot mode, while B is being moved into A, or after a
 // failure, things are left as they are and the next Open rolls forward. Close
@@ -269,8 +270,7 @@ func (s *Storage) Close() error {
 	}
 	s.txns.abortAll()
 	s.commits.stop()
-	errs = append(errs, s.worker.stop(s))
-	s.packs.resumed.Wait()
+	errs = append(errs, s.worker.stop(s), s.packs.close())
 	errs = append(errs, s.journal.Close())
 	if s.control != nil && s.checkHome() == nil {
 		errs = append(errs, control.Remove(s.fs))

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/pack"
 )
 
 func newRecover(e *env) *cobra.Command {
@@ -60,10 +60,7 @@ func packLeft(home string) error {
 	if err != nil {
 		return err
 	}
-	switch _, err := dir.Stat("misc/pack"); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
+	if left, err := pack.Pending(dir); err != nil || !left {
 		return err
 	}
 	return errors.New("rolled forward, but a pack that was interrupted could not be ended; the warning above says why")
