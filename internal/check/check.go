@@ -30,6 +30,9 @@ type Options struct {
 	// SnapshotOnly looks at config and A alone, as a backup would copy them: for a
 	// running storage that is in snapshot mode.
 	SnapshotOnly bool
+	// Root makes it damage that there are objects and no root object: what ZODB
+	// keeps cannot be without, who embeds this package may.
+	Root bool
 	// Now is the clock, for tids in the future; nil = they are not looked for.
 	Now func() time.Time
 	// Progress, if not nil, is called now and then, by one goroutine at a time.

@@ -51,7 +51,7 @@ func TestEachDamageGivesItsFindingAndNoOther(t *testing.T) {
 				format := layout.Formats()[(i+j*(1+i/4%3))%4]
 				h, tids := sample(t, format)
 				tc.damage(h, tids)
-				all, _ := findings(t, Options{FS: h.fs, Now: func() time.Time { return h.last.Time() }})
+				all, _ := findings(t, Options{FS: h.fs, Root: true, Now: func() time.Time { return h.last.Time() }})
 				var got, wanted []want
 				for _, f := range all {
 					if f.Severity != Note {
@@ -126,7 +126,9 @@ func objectDamages(file fileChanger) []damageCase {
 		{"pointer of an object without referrer is missing", func(h *testHome, _ [8]zodb.TID) { h.remove(h.path(layout.Pointer(5))) },
 			one(func([8]zodb.TID) want { return want{Kind: PointerMissing, Name: layout.Pointer(5), OID: 5} })},
 		{"pointer of the root is missing", func(h *testHome, _ [8]zodb.TID) { h.remove(h.path(layout.Pointer(0))) },
-			one(func([8]zodb.TID) want { return want{Kind: DanglingReference, Name: layout.Pointer(0), From: 4} })},
+			func([8]zodb.TID) []want {
+				return []want{{Kind: DanglingReference, Name: layout.Pointer(0), From: 4}, {Kind: RootMissing, Name: layout.Pointer(0)}}
+			}},
 		{"pointer too short", func(h *testHome, _ [8]zodb.TID) { h.put(layout.Pointer(1), []byte("short")) },
 			one(func([8]zodb.TID) want { return want{Kind: PointerLength, Name: layout.Pointer(1), OID: 1} })},
 		{"empty pointer", func(h *testHome, _ [8]zodb.TID) { h.put(layout.Pointer(1), nil) },

@@ -164,6 +164,9 @@ func (r *recent) report() {
 			c.out.add(f)
 		}
 	}
+	if c.o.Root && c.counts.revisions.Load() > 0 {
+		c.root(new(worker))
+	}
 	if r.oidLow != 0 {
 		c.xOIDLow(r.oidLow)
 	}

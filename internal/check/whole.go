@@ -43,6 +43,9 @@ func (c *checker) whole(ctx context.Context) {
 		c.abandoned()
 	}
 	c.checkX()
+	if c.o.Root && c.counts.objects.Load() > c.counts.undone.Load() {
+		c.root(new(worker))
+	}
 	c.dangling(ctx)
 	if c.minimal || ctx.Err() != nil {
 		return

@@ -69,7 +69,7 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	options := check.Options{FS: home, Since: since, Workers: o.workers, SnapshotOnly: snapshotOnly, Now: e.Now}
+	options := check.Options{FS: home, Since: since, Workers: o.workers, SnapshotOnly: snapshotOnly, Root: true, Now: e.Now}
 	var index *checkIndex
 	if o.refs {
 		index = &checkIndex{home: home}

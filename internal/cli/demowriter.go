@@ -39,6 +39,9 @@ func writeForDemo(ctx context.Context, e *env, home string, pause time.Duration)
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := makeRoot(ctx, s); err != nil {
+		return err
+	}
 	counter, err := s.NewOIDs(1)
 	if err != nil {
 		return err
@@ -54,6 +57,26 @@ func writeForDemo(ctx context.Context, e *env, home string, pause time.Duration)
 		time.Sleep(pause)
 	}
 	return nil
+}
+
+// makeRoot commits a root object if there is none: without one, check calls it damage.
+func makeRoot(ctx context.Context, s *dirstorage.Storage) (err error) {
+	if found, err := s.Exists(ctx, zodb.RootOID); found || err != nil {
+		return err
+	}
+	txn, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte("initial database creation")}, dirstorage.BeginOptions{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, txn.Abort()) }()
+	if err := txn.Store(zodb.RootOID, 0, countPickles(0)); err != nil {
+		return err
+	}
+	if err := txn.Vote(ctx); err != nil {
+		return err
+	}
+	_, err = txn.Finish(ctx, nil)
+	return err
 }
 
 // writeOnce commits a new value of a counter and a new object, with a blob now
