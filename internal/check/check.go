@@ -87,6 +87,7 @@ type Summary struct {
 	DeletedFiles  int64         `json:"deleted_files"`
 	UndoneObjects int64         `json:"undone_objects"` // whose current revision says that they do not exist
 	PackedAway    int64         `json:"packed_away"`    // objects whose history ends at a packed revision
+	Dangling      int64         `json:"dangling"`       // objects that something refers to and that do not exist
 	Damage        int64         `json:"damage"`         // findings by severity
 	Warnings      int64         `json:"warnings"`       //
 	Notes         int64         `json:"notes"`          //
@@ -197,6 +198,7 @@ type reporter struct {
 	mu                      sync.Mutex
 	report                  func(Finding) // guarded by mu, as all below
 	damage, warnings, notes int64
+	dangling                int64
 	overlooked              bool // there may be current revisions that the check does not come to
 }
 
@@ -204,6 +206,9 @@ func (r *reporter) add(f Finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.overlooked = r.overlooked || f.hidesRevisions()
+	if f.Kind == DanglingReference {
+		r.dangling++
+	}
 	switch f.Severity {
 	case Damage:
 		r.damage++
@@ -238,6 +243,6 @@ func (c *checker) summary() Summary {
 		Objects: n.objects.Load(), Revisions: n.revisions.Load(), Transactions: n.transactions.Load(), Blobs: n.blobs.Load(),
 		Files: n.files.Load(), Bytes: n.bytes.Load(), WithoutMD5: n.withoutMD5.Load(), OldPointers: n.oldPointers.Load(),
 		DeletedFiles: n.deleted.Load(), UndoneObjects: n.undone.Load(), PackedAway: n.packedAway.Load(),
-		Damage: c.out.damage, Warnings: c.out.warnings, Notes: c.out.notes,
+		Dangling: c.out.dangling, Damage: c.out.damage, Warnings: c.out.warnings, Notes: c.out.notes,
 	}
 }

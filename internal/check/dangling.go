@@ -190,7 +190,7 @@ func (c *checker) reportDangling() {
 		r := c.wild.targets[oid]
 		f := c.object(DanglingReference, oid, 0, c.placeOf(oid), r.String())
 		f.From, f.FromTID = r.first[0].from, r.first[0].fromTID
-		f.Class = c.referredClass(&w, r.first[0])
+		f.Class, f.FromClass = c.referredClass(&w, r.first[0])
 		if r.garbage() {
 			f.Severity = Note
 		}
@@ -205,26 +205,29 @@ func (c *checker) reportDangling() {
 }
 
 // referredClass is the class of a missing object as the one that refers to it
-// names it, or nothing: not every reference does.
-func (c *checker) referredClass(w *worker, ref reference) string {
+// names it, or nothing: not every reference does; and the class of that one.
+func (c *checker) referredClass(w *worker, ref reference) (class, from string) {
 	n := layout.Revision(ref.from, ref.fromTID)
 	if c.minimal {
 		n = layout.Object(ref.from)
 	}
 	o, s, _ := c.readObject(w, n)
 	if s == missing {
-		return ""
+		return "", ""
+	}
+	if module, name, err := pickle.Class(o.Data); err == nil {
+		from = module + "." + name
 	}
 	refs, err := pickle.References(o.Data)
 	if err != nil {
-		return ""
+		return "", from
 	}
 	for _, r := range refs {
 		if r.OID == ref.to && r.Strong() && r.Class != "" {
-			return r.Class
+			return r.Class, from
 		}
 	}
-	return ""
+	return "", from
 }
 
 // placeOf is where the pointer of an object belongs (Minimal: the object).

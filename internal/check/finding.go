@@ -123,6 +123,8 @@ type Finding struct {
 	// there is such, else one that a pack keeps; of these that with the lowest oid.
 	From    zodb.OID
 	FromTID zodb.TID
+	// FromClass is the class of From, where it can be told.
+	FromClass string
 	// Detail is for humans: a lower-case phrase.
 	Detail string
 }
@@ -130,15 +132,16 @@ type Finding struct {
 // jsonFinding is what a Finding is as a JSON document. Ids are 16 upper-case
 // hexadecimal digits.
 type jsonFinding struct {
-	Kind     Kind      `json:"kind"`
-	Severity Severity  `json:"severity"`
-	OID      *zodb.OID `json:"oid,omitempty"`
-	TID      *zodb.TID `json:"tid,omitempty"`
-	Path     string    `json:"path,omitempty"`
-	Class    string    `json:"class,omitempty"`
-	From     *zodb.OID `json:"from,omitempty"`
-	FromTID  *zodb.TID `json:"from_tid,omitempty"`
-	Detail   string    `json:"detail,omitempty"`
+	Kind      Kind      `json:"kind"`
+	Severity  Severity  `json:"severity"`
+	OID       *zodb.OID `json:"oid,omitempty"`
+	TID       *zodb.TID `json:"tid,omitempty"`
+	Path      string    `json:"path,omitempty"`
+	Class     string    `json:"class,omitempty"`
+	From      *zodb.OID `json:"from,omitempty"`
+	FromTID   *zodb.TID `json:"from_tid,omitempty"`
+	FromClass string    `json:"from_class,omitempty"`
+	Detail    string    `json:"detail,omitempty"`
 }
 
 // MarshalJSON leaves out what the finding does not have; the root object is
@@ -152,7 +155,7 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 		j.TID = &f.TID
 	}
 	if f.Kind == DanglingReference {
-		j.From, j.FromTID = &f.From, &f.FromTID
+		j.From, j.FromTID, j.FromClass = &f.From, &f.FromTID, f.FromClass
 	}
 	return json.Marshal(j)
 }
@@ -176,6 +179,7 @@ func (f *Finding) UnmarshalJSON(b []byte) error {
 	if j.FromTID != nil {
 		f.FromTID = *j.FromTID
 	}
+	f.FromClass = j.FromClass
 	return nil
 }
 

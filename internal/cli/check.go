@@ -111,7 +111,11 @@ func (o *checkCommand) print(e *env, f check.Finding) error {
 		fmt.Fprintf(&b, " %s", strconv.Quote(f.Path))
 	}
 	if f.Kind == check.DanglingReference {
-		fmt.Fprintf(&b, " referred to by %s at %s", f.From, f.FromTID)
+		fmt.Fprintf(&b, " referred to by %s", f.From)
+		if f.FromClass != "" {
+			fmt.Fprintf(&b, " class %q", f.FromClass)
+		}
+		fmt.Fprintf(&b, " at %s", f.FromTID)
 	}
 	if f.Detail != "" {
 		fmt.Fprintf(&b, ": %s", f.Detail)
@@ -135,6 +139,9 @@ func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) 
 	w := &printer{w: e.Stdout}
 	w.printf("%d objects, %d revisions, %d transactions, %d blobs; last transaction %s\n%d files read: %d damaged, %d warnings, %d notes\n",
 		s.Objects, s.Revisions, s.Transactions, s.Blobs, s.LastTID, s.Files, s.Damage, s.Warnings, s.Notes)
+	if s.Dangling > 0 {
+		w.printf("%d objects are missing that something refers to. Those that refer to them can be changed; a change that adds such a reference is refused\n", s.Dangling)
+	}
 	if written != nil {
 		w.printf("%s\n", written)
 	}

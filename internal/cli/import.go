@@ -225,6 +225,16 @@ func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err err
 // farFuture is how much later than now a transaction may be before that is worth a word.
 const farFuture = 24 * time.Hour
 
+// maxDanglingLines is how many dangling references are shown.
+const maxDanglingLines = 20
+
+func inBrackets(class string) string {
+	if class == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s)", class)
+}
+
 // warn tells of what is strange in what was imported.
 func (o *importCommand) warn(e *env, done transfer.Imported) {
 	if done.MissingBlobs > 0 {
@@ -236,6 +246,15 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 	if ahead := done.LastTID.Time().Sub(e.Now()); done.LastTID != 0 && ahead > farFuture {
 		fmt.Fprintf(e.Stderr, "warning: the last transaction %s is %s ahead of the clock, and so will be all that follow: times of packs, backups and logs are not those of the clock\n",
 			formatLast(done.LastTID), human.Duration(ahead))
+	}
+	if done.Dangling > 0 {
+		fmt.Fprintf(e.Stderr, "warning: %s references lead to objects that do not exist, as in the source; whoever follows one gets a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
+		for _, d := range done.DanglingList[:min(len(done.DanglingList), maxDanglingLines)] {
+			fmt.Fprintf(e.Stderr, "  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
+		}
+		if more := done.Dangling - maxDanglingLines; more > 0 {
+			fmt.Fprintf(e.Stderr, "  and %s more; dirstorage check lists them\n", human.Count(more))
+		}
 	}
 	for _, p := range done.Skipped {
 		what := fmt.Sprintf("object %s of transaction %s", p.OID, p.TID)

@@ -67,9 +67,11 @@ type Imported struct {
 	LastTID      zodb.TID                `json:"last_tid"`
 	Truncated    *filestorage.Truncation `json:"truncated,omitempty"` // the end of the file was torn
 	Warnings     int64                   `json:"warnings"`
-	Renumbered   int64                   `json:"renumbered"`        // transactions that got other tids
-	Damaged      int64                   `json:"damaged"`           // parts that were passed over
-	Skipped      []filestorage.Skipped   `json:"skipped,omitempty"` // the first of them
+	Renumbered   int64                   `json:"renumbered"`              // transactions that got other tids
+	Damaged      int64                   `json:"damaged"`                 // parts that were passed over
+	Skipped      []filestorage.Skipped   `json:"skipped,omitempty"`       // the first of them
+	Dangling     int64                   `json:"dangling"`                // references to objects that do not exist
+	DanglingList []Dangling              `json:"dangling_list,omitempty"` // the first of them
 }
 
 // maxSkipped is how many parts that were passed over are listed.
@@ -96,6 +98,9 @@ func Import(ctx context.Context, s *dirstorage.Storage, r *filestorage.Reader, o
 		}
 	}
 	err := im.run(ctx)
+	if err == nil {
+		err = im.dangling(ctx)
+	}
 	im.result.Truncated, im.result.Warnings, im.result.Renumbered = r.Truncated(), r.Warnings(), r.Renumbered()
 	return im.result, err
 }
@@ -151,11 +156,12 @@ type importer struct {
 	policy   BlobPolicy
 	progress func(Progress)
 	salvage  bool // records that the source cannot read are passed over
+	refs     *references
 	result   Imported
 }
 
 func newImporter(s *dirstorage.Storage, src source, policy BlobPolicy, progress func(Progress)) *importer {
-	im := &importer{s: s, src: src, policy: policy, progress: progress}
+	im := &importer{s: s, src: src, policy: policy, progress: progress, refs: newReferences()}
 	im.result.Before = s.LastTransaction()
 	im.result.LastTID = im.result.Before
 	return im
@@ -299,6 +305,7 @@ func (im *importer) skipped(p filestorage.Skipped) {
 func (im *importer) copyRecord(ctx context.Context, out *dirstorage.Txn, rec zodb.Record, n *Imported) error {
 	n.Records++
 	n.Bytes += int64(len(rec.Data))
+	im.refs.note(rec)
 	if im.policy == BlobsNone || !rec.Exists || !filestorage.IsBlobRecord(rec.Data) {
 		return out.Restore(ctx, rec, nil)
 	}

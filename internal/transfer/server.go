@@ -30,6 +30,9 @@ func ImportServer(ctx context.Context, s *dirstorage.Storage, c *zeoclient.Clien
 	im := newImporter(s, &server{c: c}, o.Policy, o.Progress)
 	im.salvage = o.Salvage
 	err := im.run(ctx)
+	if err == nil {
+		err = im.dangling(ctx)
+	}
 	return im.result, err
 }
 
