@@ -1,0 +1,312 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// newCrashTree returns a tree on a disk that can crash and fail.
+func newCrashTree(t *testing.T) (*Tree, *errfs.FS, *crashfs.FS) {
+	t.Helper()
+	disk := crashfs.New(1)
+	for _, d := range []string{"A", "A/x", "B", "journal", "misc"} {
+		if err := disk.Mkdir(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := disk.SyncAll(); err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(disk, nil)
+	return openTree(t, f), f, disk
+}
+
+func openTree(t *testing.T, f vfs.FS) *Tree {
+	t.Helper()
+	tr, err := New(Options{FS: f, Format: layout.Bushy, Sync: true, DirSync: true, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// fail lets the first operation of a kind fail that concerns a name, and returns
+// whether it came.
+func fail(f *errfs.FS, kind, prefix string, cause error) (came *bool) {
+	came = new(bool)
+	f.Decide(func(op errfs.Op) error {
+		if !*came && op.Kind == kind && strings.HasPrefix(op.Name, prefix) {
+			*came = true
+			return cause
+		}
+		return nil
+	})
+	return came
+}
+
+func content(f vfs.FS, name string) string {
+	b, err := f.ReadFile(name)
+	if err != nil {
+		return "none"
+	}
+	return string(b)
+}
+
+// revisions puts so many revisions as a flush does, without a sync.
+func revisions(b *Redo, n int) error {
+	for i := range n {
+		if err := b.Create(layout.Revision(zodb.OID(i), 7), []byte("content")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestWhatAFailedBatchOwesIsPaidByTheNext(t *testing.T) {
+	t.Parallel()
+	tr, f, disk := newCrashTree(t)
+	n := layout.Pointer(5)
+	creates := 0
+	f.Decide(func(op errfs.Op) error {
+		if op.Kind == "create" {
+			if creates++; creates == 2 { // the directories are there then
+				return syscall.ENOSPC
+			}
+		}
+		return nil
+	})
+	if err := tr.NewRedo(A, 1).Create(n, []byte("pointer_")); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	f.Decide(nil)
+	again := tr.NewRedo(A, 1)
+	if err := errors.Join(again.Create(n, []byte("pointer_")), again.Sync()); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(disk.Crashed(crashfs.KeepNone), tr.Path(A, n)); got != "pointer_" {
+		t.Errorf("after a power cut: %q", got)
+	}
+}
+
+func TestWhatAKilledProcessOwesIsPaidAtOpen(t *testing.T) {
+	t.Parallel()
+	for _, all := range []bool{true, false} {
+		tr, _, disk := newCrashTree(t)
+		n := layout.Pointer(5)
+		if err := tr.mkdirs(dirOf(tr.Path(A, n))); err != nil {
+			t.Fatal(err)
+		}
+		if err := tr.putMark(A, layout.XPacked, []byte("packed__")); err != nil {
+			t.Fatal(err)
+		}
+		next := disk.Killed()
+		tr = openTree(t, errfs.New(next, func(op errfs.Op) error {
+			if op.Kind == "syncall" && !all {
+				return vfs.ErrNotSupported
+			}
+			return nil
+		}))
+		if err := tr.SyncFound(); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(next.Crashed(crashfs.KeepNone), "A/x/packed"); got != "packed__" {
+			t.Errorf("syncfs %t: x.packed after a power cut: %q", all, got)
+		}
+		b := tr.NewRedo(A, 1)
+		if err := errors.Join(b.Create(n, []byte("pointer_")), b.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(next.Crashed(crashfs.KeepNone), tr.Path(A, n)); got != "pointer_" {
+			t.Errorf("syncfs %t: in a directory of the killed process: %q", all, got)
+		}
+	}
+}
+
+func TestFilesOfAFailedSyncAreWrittenAnewBeforeXSerial(t *testing.T) {
+	t.Parallel()
+	tr, f, disk := newCrashTree(t)
+	b := tr.NewRedo(A, 30)
+	if err := revisions(b, 30); err != nil {
+		t.Fatal(err)
+	}
+	fail(f, "syncall", "", syscall.ENOSPC)
+	if err := b.Sync(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := b.Sync(); err != nil {
+		t.Fatalf("the second sync, which proves nothing: %v", err)
+	}
+	if err := tr.Mark(A, layout.XSerial, []byte("serial__")); err == nil {
+		t.Error("x.serial was put, although its files may be lost")
+	}
+	if err := tr.Mark(A, layout.XPacked, []byte("packed__")); err != nil {
+		t.Errorf("x.packed, which is not about them: %v", err)
+	}
+	again := tr.NewRedo(A, 30)
+	if err := errors.Join(revisions(again, 30), again.Sync(), tr.Mark(A, layout.XSerial, []byte("serial__"))); err != nil {
+		t.Fatal(err)
+	}
+	after := disk.Crashed(crashfs.KeepNone)
+	for i := range 30 {
+		if got := content(after, tr.Path(A, layout.Revision(zodb.OID(i), 7))); got != "content" {
+			t.Errorf("revision %d after a power cut: %q", i, got)
+		}
+	}
+}
+
+func TestFailedSyncOfNamesEndsAllWriting(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
+		for _, kind := range []string{"syncdir", "syncall"} {
+			tr, f, _ := newCrashTree(t)
+			b := tr.NewRedo(A, 30)
+			if kind == "syncdir" {
+				b = tr.NewRedo(A, 1)
+			}
+			if err := b.Create(layout.Revision(1, 2), []byte("content")); err != nil {
+				t.Fatal(err)
+			}
+			came := fail(f, kind, "", cause)
+			if err := b.Sync(); !errors.Is(err, cause) || !*came {
+				t.Fatalf("%s: %v, want %v", kind, err, cause)
+			}
+			lasting := cause == syscall.EIO
+			if err := b.Sync(); (err != nil) != lasting || (tr.Failure() != nil) != lasting {
+				t.Errorf("%s after %v: %v, %v", kind, cause, err, tr.Failure())
+			}
+		}
+	}
+}
+
+func TestMarksAreRefusedElsewhere(t *testing.T) {
+	t.Parallel()
+	tr, _, _ := newCrashTree(t)
+	for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
+		b := tr.NewRedo(A, 1)
+		if b.Create(n, nil) == nil || b.Replace(n, nil) == nil || tr.NewEdit(A).Replace(n, nil) == nil {
+			t.Errorf("%s was put with other files", n)
+		}
+	}
+	if tr.Mark(A, layout.Pointer(1), nil) == nil {
+		t.Error("a pointer was put as a mark")
+	}
+}
+
+// edited makes an edit of some transactions, one of which is brought back.
+func edited(tr *Tree, n int) *Edit {
+	e := tr.NewEdit(A)
+	for i := range n {
+		tid := zodb.TID(i+1) << 40
+		var err error
+		if i == 0 {
+			_, err = e.BringBack(layout.Transaction(tid), tr.Deleted(layout.Transaction(tid), 77))
+		} else {
+			err = e.Replace(layout.Transaction(tid), []byte("new content of a transaction"))
+		}
+		if err != nil {
+			return nil
+		}
+	}
+	return e
+}
+
+// TestEditIsWholeAtEveryOperation cuts the power, and lets fail, each operation of
+// an edit: under each name there is the old or the new file, whole, whose time is not
+// before the floor if it is new.
+func TestEditIsWholeAtEveryOperation(t *testing.T) {
+	t.Parallel()
+	for _, files := range []int{3, 40} { // with fsync, and with syncfs
+		begin := func() (*Tree, *errfs.FS, *crashfs.FS) {
+			tr, f, disk := newCrashTree(t)
+			b := tr.NewRedo(A, files)
+			for i := range files {
+				if err := b.Create(layout.Transaction(zodb.TID(i+1)<<40), []byte("old")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := tr.NewRemoval(77)
+			_, _, err := r.Remove(layout.Transaction(1 << 40))
+			if err := errors.Join(err, b.Sync(), r.Sync(), tr.RaiseFloor()); err != nil {
+				t.Fatal(err)
+			}
+			return tr, f, disk
+		}
+		look := func(what string, tr *Tree, after vfs.FS, done bool) {
+			for i := range files {
+				n := layout.Transaction(zodb.TID(i+1) << 40)
+				got := content(after, tr.Path(A, n))
+				old, new := "old", "new content of a transaction"
+				if i == 0 {
+					old, new = "none", "old"
+				}
+				if got != new && (done || got != old) {
+					t.Errorf("%d files, %s: %s holds %q", files, what, n, got)
+				}
+				if got != new {
+					continue
+				}
+				if info, err := after.Stat(tr.Path(A, n)); err != nil || info.ModTime.UnixNano() < tr.floor.Load() {
+					t.Errorf("%d files, %s: %s bears %v, before the floor (%v)", files, what, n, info.ModTime, err)
+				}
+			}
+		}
+		tr, _, disk := begin()
+		from := disk.Ops()
+		if err := edited(tr, files).Sync(); err != nil {
+			t.Fatal(err)
+		}
+		ops := disk.Ops() - from
+		look("done", tr, disk.Crashed(crashfs.KeepNone), true)
+		for n := 1; n <= ops && !t.Failed(); n++ {
+			tr, f, disk := begin()
+			disk.CrashAt(disk.Ops() + n)
+			if e := edited(tr, files); e != nil && e.Sync() == nil {
+				t.Fatalf("no error at %d of %d", n, ops)
+			}
+			for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n)), crashfs.Random(uint32(n + 1000))} {
+				look(fmt.Sprintf("power cut at %d of %d, %v", n, ops, mode), tr, disk.Crashed(mode), false)
+			}
+			look("killed", tr, disk.Killed(), false)
+
+			tr, f, disk = begin()
+			count, failed := 0, ""
+			f.Decide(func(op errfs.Op) error {
+				if !op.Changes() {
+					return nil
+				}
+				if count++; count == n {
+					failed = op.Kind + " " + op.Name
+					return syscall.ENOSPC
+				}
+				return nil
+			})
+			e := edited(tr, files)
+			if e == nil || e.Sync() != nil {
+				if e = edited(tr, files); e == nil || e.Sync() != nil {
+					t.Fatalf("it does not go on after an error at %d (%s)", n, failed)
+				}
+			}
+			look("repeated after "+failed, tr, disk.Crashed(crashfs.KeepNone), true)
+			if left := slices.Collect(func(yield func(string) bool) {
+				for e := range disk.List("journal") {
+					if !yield(e.Name) {
+						return
+					}
+				}
+			}); len(left) > 0 {
+				t.Errorf("after %s these are left in the journal: %v", failed, left)
+			}
+		}
+	}
+}
