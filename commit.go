@@ -258,6 +258,7 @@ func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord)
 		s.unflushed.add(c)
 		s.last = c.TID
 	}
+	s.snap.newer += int64(len(list))
 	s.epoch.Add(1)
 	s.signal()
 	s.mu.Unlock()

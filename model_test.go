@@ -15,6 +15,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -273,6 +274,15 @@ func (m *model) verifySnapshot(ctx context.Context, f vfs.FS, copied vfs.FS, o O
 	}
 	defer s.Close()
 	last := s.LastTransaction()
+	// What is told of the snapshot is true, or nothing is told; and something is, if
+	// it was acknowledged.
+	r, err := snapfile.Read(f)
+	if err == nil && r.TID != last {
+		return fmt.Errorf("the snapshot %q is said to end with %s, and ends with %s", code, r.TID, last)
+	}
+	if err != nil && (m.snapshot != "" || !errors.Is(err, snapfile.ErrUnknown)) {
+		return fmt.Errorf("the snapshot %q: %w", code, err)
+	}
 	n := 0
 	for n < len(m.acked) && m.acked[n].tid <= last {
 		n++

@@ -138,7 +138,8 @@ func (s *Storage) takeLocks() error {
 	s.snap.sublock, err = s.fs.Lock(sublockFile)
 	if errors.Is(err, vfs.ErrLocked) {
 		s.log.Warn("somebody needs A to stand still: starting in snapshot mode", "err", err)
-		s.snap.side, s.snap.mode = tree.B, modeStartup
+		s.snap.side = tree.B
+		s.beginMode(modeStartup, s.o.Clock(), 0)
 		return nil
 	}
 	if err != nil {

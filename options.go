@@ -64,6 +64,9 @@ type Options struct {
 	// RetryInterval is how often a full disk or a sublock that somebody holds is
 	// looked at again; default 1 second.
 	RetryInterval time.Duration
+	// SnapshotLimit is how long snapshot mode may last before the log says so, and
+	// the status. Default 6 hours; negative = however long.
+	SnapshotLimit time.Duration
 
 	fs        vfs.FS // tests
 	lanes     int    // tests; how many goroutines a flush has
@@ -98,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RetryInterval == 0 {
 		o.RetryInterval = time.Second
+	}
+	if o.SnapshotLimit == 0 {
+		o.SnapshotLimit = 6 * time.Hour
 	}
 	return o
 }

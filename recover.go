@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -78,12 +79,14 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		return err
 	}
 	if s.snap.sublock != nil {
-		if err := s.removeSnapshotFile(); err != nil {
+		if err := snapfile.Remove(s.fs, s.syncOptions()); err != nil {
 			return err
 		}
 		// B has to be looked at, at least. Until it is known to be empty, nothing may
 		// be flushed into A: what is in B would hide it, and later replace it.
 		s.snap.recombining, s.snap.side = true, tree.B
+	} else if err := s.beginStartup(); err != nil {
+		return err
 	}
 	if err := s.applyOriginals(ctx, originals); err != nil {
 		return err

@@ -21,7 +21,8 @@ type Status struct {
 	LastTID  zodb.TID `json:"last_tid"`
 	MaxOID   zodb.OID `json:"max_oid"`
 	Packed   zodb.TID `json:"packed"`
-	// Snapshot is the state of snapshot mode: "", "startup", "user/CODE" or "recombining".
+	// Snapshot is the state of snapshot mode: "", "startup", "user/CODE", "leaving" or
+	// "recombining".
 	Snapshot              string `json:"snapshot"`
 	OpenTransactions      int    `json:"open_transactions"`
 	UnflushedTransactions int    `json:"unflushed_transactions"`
@@ -43,6 +44,8 @@ type Status struct {
 	// what passes by itself: by the storage, which does it later, or for a client, who was told.
 	PassingErrors int64  `json:"passing_errors"`
 	Counts        Counts `json:"counts"`
+	// SnapshotMode describes the snapshot mode that it is in; nil: it is in none.
+	SnapshotMode *SnapshotStatus `json:"snapshot_mode,omitempty"`
 	// Pack is how far the pack has come that is under way; nil: there is none.
 	Pack  *PackProgress `json:"pack,omitempty"`
 	Space vfs.Space     `json:"space"`
@@ -73,6 +76,7 @@ func (s *Storage) Status() Status {
 	defer s.mu.RUnlock()
 	st.LastTID = s.last
 	st.Snapshot = s.snap.String()
+	st.SnapshotMode = s.snapshotStatus()
 	st.UnflushedTransactions = len(s.unflushed.queue)
 	st.UnflushedFiles = s.unflushed.files
 	st.ReadOnly = s.o.ReadOnly || s.failure != nil

@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -23,8 +24,8 @@ const (
 	settingsFile = "config/settings"
 	identityFile = "config/identity"
 	lockFile     = "misc/lock"
-	sublockFile  = "misc/sublock"
-	snapshotFile = "misc/snapshot"
+	sublockFile  = snapfile.Sublock
+	snapshotFile = snapfile.Name
 	journalDir   = "journal"
 )
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -88,6 +89,7 @@ func (w *worker) run(s *Storage) {
 	defer timer.Stop()
 	flushed := true // a flush was done since the last slice of recombining
 	for {
+		s.tellLong()
 		next, upTo, wait := w.next(s, flushed)
 		var err error
 		switch next {
@@ -163,9 +165,10 @@ func (w *worker) next(s *Storage, flushed bool) (next job, upTo zodb.TID, wait t
 	if due {
 		return jobFlush, zodb.MaxTID, 0
 	}
-	if s.snap.mode == modeStartup || s.snap.abandoned != "" || s.socketErr != nil {
+	if s.snap.leavesByItself() || s.socketErr != nil {
 		wait = min(wait, s.o.RetryInterval)
 	}
+	wait = min(wait, s.untilLong(now))
 	return jobNone, 0, wait
 }
 
@@ -296,5 +299,11 @@ func (s *Storage) shutDown() error {
 	if err := s.journal.Clean(); err != nil {
 		return err
 	}
-	return s.writeSnapshotFile(shutdownCode)
+	// A is a snapshot of this moment from now on, also if the clock is set back
+	// before the next open.
+	moment := s.o.Clock()
+	if err := s.worker.raiseFloor(s); err != nil {
+		return err
+	}
+	return snapfile.Write(s.fs, snapfile.Record{Code: snapfile.Shutdown, Moment: moment.UTC(), TID: s.last}, s.syncOptions())
 }

@@ -57,6 +57,10 @@ type Result struct {
 	Backup *Manifest `json:"backup"`
 	// Unchanged is the backup since which nothing has changed, if Backup is nil.
 	Unchanged *Manifest `json:"unchanged,omitempty"`
+	// Joined: it is of a snapshot that somebody else entered, at SnapshotAt. What was
+	// committed since is in no backup.
+	Joined     bool      `json:"joined,omitempty"`
+	SnapshotAt time.Time `json:"snapshot_at"`
 	// BytesRead is what was read of the storage.
 	BytesRead int64 `json:"bytes_read"`
 	// InSnapshot is how long the storage was in snapshot mode for it.
@@ -91,8 +95,11 @@ func run(ctx context.Context, o Options, repo *Repository) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &creation{o: o, repo: repo, held: held, began: began}
+	c := &creation{o: o, repo: repo, held: held, began: began, entered: o.Now()}
 	result, err := c.run(ctx)
+	if result != nil {
+		result.Joined, result.SnapshotAt = held.Joined, held.CompleteTo
+	}
 	return result, errors.Join(err, c.leave(ctx))
 }
 
@@ -103,9 +110,11 @@ type creation struct {
 	held  *snapshot.Held
 	left  bool
 	began time.Time
-	home  *home
-	m     *Manifest
-	read  int64
+	// entered is when the storage was in snapshot mode, for this backup.
+	entered time.Time
+	home    *home
+	m       *Manifest
+	read    int64
 }
 
 // leave gives the snapshot back, once. That the storage is gone is no error: A
@@ -141,7 +150,7 @@ func (c *creation) run(ctx context.Context) (*Result, error) {
 		if err := c.held.Check(); err != nil {
 			return nil, err
 		}
-		return &Result{Unchanged: ref, InSnapshot: c.o.Now().Sub(c.held.Timestamp)}, nil
+		return &Result{Unchanged: ref, InSnapshot: c.o.Now().Sub(c.entered)}, nil
 	}
 	c.begin(ref)
 	c.m.ConfigSHA256 = sum
@@ -151,7 +160,7 @@ func (c *creation) run(ctx context.Context) (*Result, error) {
 	if err := c.home.remember(c.m); err != nil {
 		c.o.Warn(fmt.Sprintf("%s could not be written, so a pack may make a full backup necessary: %v", witnessFile, err))
 	}
-	return &Result{Backup: c.m, BytesRead: c.read, InSnapshot: c.m.SnapshotEnd.Sub(c.m.SnapshotAt)}, nil
+	return &Result{Backup: c.m, BytesRead: c.read, InSnapshot: c.m.SnapshotEnd.Sub(c.entered)}, nil
 }
 
 // reference chooses what an incremental backup builds upon; nil = a full one is
@@ -219,13 +228,13 @@ func (c *creation) begin(ref *Manifest) {
 	c.m = &Manifest{
 		Schema: Schema, Kind: Full, Identity: h.identity, Class: h.class, Format: string(h.format),
 		TID: h.serial, Time: h.serial.Time(), TransactionSHA256: h.lastSum, MaxOID: h.maxOID, Packed: h.packed,
-		Began: c.began, SnapshotAt: c.held.Timestamp,
+		Began: c.began, SnapshotAt: c.held.CompleteTo,
 	}
 	if ref != nil {
 		c.m.Kind = Incremental
 		c.m.Reference = &Reference{Name: ref.Name, TID: ref.TID, TransactionSHA256: ref.TransactionSHA256}
 	}
-	c.m.Name = nameOf(c.held.Timestamp, c.m.Kind, c.repo.taken)
+	c.m.Name = nameOf(c.held.CompleteTo, c.m.Kind, c.repo.taken)
 }
 
 // taken reports whether there is anything of a backup of that name.

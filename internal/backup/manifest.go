@@ -48,8 +48,9 @@ type Manifest struct {
 	Reference *Reference `json:"reference,omitempty"`
 	// MergedFrom names the backups that a full one was merged from.
 	MergedFrom []string `json:"merged_from,omitempty"`
-	// SnapshotAt is shortly before the snapshot; it was left at SnapshotEnd. The
-	// backup was begun and written in between and around.
+	// SnapshotAt is shortly before the snapshot: nothing that was committed until then
+	// is missing. It was left at SnapshotEnd. The backup was begun and written in
+	// between and around.
 	Began       time.Time `json:"began"`
 	SnapshotAt  time.Time `json:"snapshot_at"`
 	SnapshotEnd time.Time `json:"snapshot_end"`

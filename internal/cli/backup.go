@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/snapshot"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -76,7 +77,7 @@ type backupCommand struct {
 	maxChain          int
 	timeout, interval float64
 	conf              string
-	json              bool
+	json, join        bool
 }
 
 func newBackupMake(e *env, name string, kind backup.Kind, short string) *cobra.Command {
@@ -100,7 +101,8 @@ if the chain has --max-chain members. For a daily or hourly job.`,
 A running storage is brought into snapshot mode by the methods of
 config/snapshot.conf, and leaves it as soon as the files were read. REPO is made
 if it does not exist. The exit status is 3 if the storage is damaged; what is left
-of it was backed up then.`,
+of it was backed up then; and 4 if somebody else has entered snapshot mode and
+transactions were committed since, which a backup would lack: see --join.`,
 		Example: fmt.Sprintf("  dirstorage backup %s /srv/zodb /backup/zodb", name),
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -121,6 +123,7 @@ of it was backed up then.`,
 	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if snapshot mode is not reached, try again for so many `seconds`")
 	c.Flags().Float64VarP(&o.interval, "sleep", "s", 10, "`seconds` between two tries")
 	c.Flags().StringVar(&o.conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
+	c.Flags().BoolVar(&o.join, "join", false, "also back up a snapshot that somebody else entered and that lacks what was committed since")
 	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	return c
 }
@@ -143,6 +146,9 @@ func (o *backupCommand) options(e *env) (backup.Options, error) {
 	}
 	b.Snapshot = e.snapshotOptions(o.home)
 	b.Snapshot.Conf = o.conf
+	if o.join {
+		b.Snapshot.Join = snapshot.Any
+	}
 	b.Snapshot.Timeout = time.Duration(o.timeout * float64(time.Second))
 	b.Snapshot.Interval = time.Duration(o.interval * float64(time.Second))
 	return b, nil
@@ -192,6 +198,11 @@ func (o *backupCommand) run(ctx context.Context, e *env) error {
 }
 
 func (o *backupCommand) print(e *env, done *backup.Result) error {
+	if done.Backup == nil && done.Joined {
+		_, err := fmt.Fprintf(e.Stdout, "no new backup: the snapshot of %s, in which this takes part, is in backup %s already, up to transaction %s; what was committed since is in no backup\n",
+			human.FormatTime(done.SnapshotAt, time.Local), done.Unchanged.Name, formatLast(done.Unchanged.TID))
+		return err
+	}
 	if done.Backup == nil {
 		_, err := fmt.Fprintf(e.Stdout, "nothing has changed since backup %s of transaction %s\n", done.Unchanged.Name, formatLast(done.Unchanged.TID))
 		return err
@@ -200,6 +211,9 @@ func (o *backupCommand) print(e *env, done *backup.Result) error {
 	since := ""
 	if m.Reference != nil {
 		since = ", since " + m.Reference.Name
+	}
+	if done.Joined {
+		since += ", of the snapshot of " + human.FormatTime(done.SnapshotAt, time.Local)
 	}
 	_, err := fmt.Fprintf(e.Stdout, "%s: %s backup%s, up to transaction %s; %s files, %s, %s compressed; in %s, %s of it in snapshot mode\n",
 		m.Name, m.Kind, since, formatLast(m.TID), human.Count(m.Counts.Entries), human.Bytes(m.Bytes), human.Bytes(m.Archive.Bytes),

@@ -37,7 +37,7 @@ func (e *env) snapshotOptions(home string) snapshot.Options {
 type snapshotRunCommand struct {
 	home, conf        string
 	timeout, interval float64
-	quiet             bool
+	quiet, join       bool
 	command           []string
 }
 
@@ -51,11 +51,18 @@ one that is running over its control socket (or over XML-RPC), one that nobody
 has open directly. Lock misc/sublock, make sure that misc/snapshot is there, run
 COMMAND, and leave snapshot mode again.
 
+If somebody else entered the mode, COMMAND runs in that snapshot, with a warning if
+it lacks what was committed since, but not if it lasts too long already (6 hours,
+see serve --snapshot-limit): then it was forgotten, and the exit status is 4.
+--join takes it all the same.
+
 The exit status is that of COMMAND, 128 and the number if a signal killed it, 0
-without COMMAND, and 1 if snapshot mode was not reached or did not last.
-COMMAND finds SNAPSHOT_VERSION=2, SNAPSHOT_DIRECTORY and SNAPSHOT_TIMESTAMP
-(seconds since 1970, shortly before the snapshot) in its environment; commands of
-this program that it starts take part in the snapshot.`,
+without COMMAND, 4 if somebody else has entered a snapshot that is not to be used,
+and 1 if the mode was not reached for another reason or did not last. COMMAND finds
+SNAPSHOT_VERSION=2, SNAPSHOT_DIRECTORY, SNAPSHOT_TIMESTAMP (seconds since 1970,
+before the snapshot was asked for, by whomever), SNAPSHOT_TID (the last transaction
+in A) and SNAPSHOT_CODE in its environment; commands of this program that it starts
+take part in the snapshot.`,
 		Example: "  dirstorage snapshot run /srv/zodb -- tar -C /srv/zodb -czf /backup/full.tgz config A",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -70,6 +77,7 @@ this program that it starts take part in the snapshot.`,
 	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if it fails, try again for so many `seconds`")
 	c.Flags().Float64VarP(&o.interval, "sleep", "s", 10, "`seconds` between two tries")
 	c.Flags().StringVar(&o.conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
+	c.Flags().BoolVar(&o.join, "join", false, "also use a snapshot that somebody else entered long ago")
 	c.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "say nothing about tries that failed")
 	return c
 }
@@ -79,7 +87,10 @@ func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
 		return usage("-t and -s: want positive numbers of seconds")
 	}
 	options := e.snapshotOptions(o.home)
-	options.Conf = o.conf
+	options.Conf, options.Join = o.conf, snapshot.Recent
+	if o.join {
+		options.Join = snapshot.Any
+	}
 	options.Timeout = time.Duration(o.timeout * float64(time.Second))
 	options.Interval = time.Duration(o.interval * float64(time.Second))
 	if o.quiet {
@@ -89,6 +100,9 @@ func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
+		}
+		if errors.Is(err, snapshot.ErrForeign) {
+			return &status{code: exitLocked, err: err}
 		}
 		return &status{code: exitFailed, err: err}
 	}
@@ -136,12 +150,17 @@ func (o *snapshotRunCommand) start(ctx context.Context, e *env, held *snapshot.H
 
 func newSnapshotEnter(e *env) *cobra.Command {
 	var code, conf string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "enter HOME",
 		Short: "Bring a storage into snapshot mode and leave it there",
 		Long: `Bring the storage into snapshot mode, and print what misc/snapshot then holds. It
 stays so until snapshot leave. Whoever copies A locks misc/sublock (flock) first
-and looks for misc/snapshot then; snapshot run does that by itself.`,
+and looks for misc/snapshot then; snapshot run does that by itself. What an
+incremental copy by time stamps has to record is the time of modification of
+misc/snapshot, read while the lock is held.
+
+The exit status is 4 if the storage is in snapshot mode already.`,
 		Example: "  dirstorage snapshot enter /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -151,12 +170,16 @@ and looks for misc/snapshot then; snapshot run does that by itself.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(e.Stdout, printable([]byte(now)))
+			if asJSON {
+				return e.printJSON(now)
+			}
+			_, err = fmt.Fprintln(e.Stdout, printable([]byte(now.Code)))
 			return err
 		},
 	}
 	c.Flags().StringVar(&code, "code", "", "a `name` for it, without which it cannot be left; default: made up")
 	c.Flags().StringVar(&conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: code, moment and last transaction of the snapshot")
 	return c
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 )
 
 func newStatus(e *env) *cobra.Command {
@@ -88,11 +89,15 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 		if err != nil {
 			return st, errors.Join(err, s.Close())
 		}
-		code, err := dir.ReadFile("misc/snapshot")
+		code, err := dir.ReadFile(snapfile.Name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return st, errors.Join(err, s.Close())
 		}
 		st.Snapshot = string(code)
+		if r, err := snapfile.Read(dir); err == nil && r.Code != snapfile.Shutdown {
+			st.SnapshotMode = &dirstorage.SnapshotStatus{Since: r.Moment, Seconds: e.Now().Sub(r.Moment).Seconds(), TID: r.TID}
+			st.SnapshotMode.Code, _ = snapfile.UserCode(r.Code)
+		}
 	}
 	return st, s.Close()
 }
@@ -126,6 +131,14 @@ func (st *homeStatus) print(e *env) error {
 		line("snapshot mode", "off")
 	default:
 		line("snapshot mode", "off: it was not closed cleanly, and is rolled forward at the next start")
+	}
+	if m := st.SnapshotMode; m != nil {
+		name := ""
+		if m.Long {
+			name = "TROUBLE"
+		}
+		line(name, "since %s, for %s; A ends with %s, and %s transactions were committed since", human.FormatTime(m.Since, time.Local),
+			human.Duration(time.Duration(m.Seconds*1e9)), formatLast(m.TID), human.Count(m.Newer))
 	}
 	if st.Failure != "" {
 		line("READ-ONLY", "%s", st.Failure)

@@ -35,6 +35,7 @@ type Config struct {
 	LogLevel, LogFormat   string
 	PidFile               string
 	DrainTimeout          time.Duration
+	SnapshotLimit         time.Duration // negative: none
 	LockWait              time.Duration // 0: a HOME that is open elsewhere is an error at once
 
 	Warnings []string // what was understood only in part, with its place

@@ -82,6 +82,7 @@ func table() []setting {
 		{name: "max-queue", kind: size, fallback: "256MiB", help: "how much may wait for a client that does not read", set: bytes(func(c *Config) *int64 { return &c.MaxQueue })},
 		{name: "hello-timeout", kind: duration, fallback: "30s", help: "how long a new connection may take to register", set: timespan(func(c *Config) *time.Duration { return &c.HelloTimeout }, 1)},
 		{name: "cache-size", kind: size, fallback: "64MiB", help: "records that each storage keeps in memory; 0 = none", set: setCacheSize},
+		{name: "snapshot-limit", kind: duration, fallback: "6h", help: "how long snapshot mode may last before the log, /ready and status say so; 0 = however long", set: setSnapshotLimit},
 		{name: "http-listen", help: "`ADDRESS` for health and metrics by HTTP; none if empty", set: setHTTPListen},
 		{name: "log-level", fallback: "info", help: "debug, info, warn or error", set: setLogLevel},
 		{name: "log-format", fallback: "text", help: "text or json", set: choice(func(c *Config) *string { return &c.LogFormat }, string(logging.Text), string(logging.JSON))},
@@ -209,6 +210,19 @@ func setAuthenticate(c *Config, values []string) error {
 		return fmt.Errorf("DYNAMIC is not supported: want a file or a directory with certificates")
 	}
 	return name(func(c *Config) *string { return &c.tls().Authenticate })(c, values)
+}
+
+// setSnapshotLimit turns 0 into the negative time by which the engine has no limit.
+func setSnapshotLimit(c *Config, values []string) error {
+	return one(func(c *Config, v string) (err error) {
+		if c.SnapshotLimit, err = parseDuration(v); err == nil && c.SnapshotLimit == 0 {
+			c.SnapshotLimit = -1
+		}
+		if err == nil && c.SnapshotLimit < -1 {
+			err = fmt.Errorf("%q: want a time that is not negative", v)
+		}
+		return err
+	})(c, values)
 }
 
 // setCacheSize turns 0 into the negative number by which the engine has no cache.

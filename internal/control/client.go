@@ -12,15 +12,24 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // ErrNotRunning is returned by Dial when no storage listens at that HOME.
 var ErrNotRunning = errors.New("no storage is running there")
 
 // RefusedError is the answer of a storage that did not do what was asked.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Reason string
+	// Locked: because somebody holds a lock. The error matches vfs.ErrLocked then.
+	Locked bool
+}
 
 func (e *RefusedError) Error() string { return "the running storage says: " + e.Reason }
+
+// Is reports whether the error is one of a lock.
+func (e *RefusedError) Is(target error) bool { return e.Locked && target == vfs.ErrLocked }
 
 // Client is a conversation with a running storage. Calls may be concurrent and
 // are worked off one after the other.
@@ -70,6 +79,14 @@ func (c *Client) Enter(ctx context.Context, code string, hold bool) error {
 // Leave ends the snapshot mode that was entered under that code.
 func (c *Client) Leave(ctx context.Context, code string) error {
 	_, err := c.call(ctx, request{Op: "leave", Code: code})
+	return err
+}
+
+// End is Leave for whoever holds the sublock: when it returns, nobody else can take
+// A for a snapshot any more, and the storage leaves the mode once the sublock was
+// given back. It looks at once when this conversation ends.
+func (c *Client) End(ctx context.Context, code string) error {
+	_, err := c.call(ctx, request{Op: "end", Code: code})
 	return err
 }
 
@@ -144,7 +161,7 @@ func (c *Client) ask(ctx context.Context, q request, end func()) (r response, er
 	case err != nil:
 		return response{}, fmt.Errorf("talk to the running storage: %w", err)
 	case !r.OK:
-		return r, &RefusedError{Reason: r.Error}
+		return r, &RefusedError{Reason: r.Error, Locked: r.Locked}
 	}
 	return r, nil
 }

@@ -64,6 +64,11 @@ func (f *fake) LeaveSnapshot(_ context.Context, code string) error {
 }
 
 func (f *fake) Flush(context.Context) error { f.note("flush"); return nil }
+func (f *fake) EndSnapshot(_ context.Context, code string) error {
+	f.note("end " + code)
+	return nil
+}
+
 func (f *fake) AbandonSnapshot(code string) { f.note("abandon " + code) }
 func (f *fake) Maintenance(ctx context.Context, op string, arguments []byte) ([]byte, error) {
 	switch op {

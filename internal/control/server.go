@@ -25,8 +25,11 @@ const maxRequest = 64 << 10
 type Storage interface {
 	EnterSnapshot(ctx context.Context, code string) error
 	LeaveSnapshot(ctx context.Context, code string) error
+	// EndSnapshot is LeaveSnapshot for an owner that holds the sublock.
+	EndSnapshot(ctx context.Context, code string) error
 	Flush(ctx context.Context) error
-	// AbandonSnapshot leaves the snapshot as soon as the sublock is free, if code is still in force.
+	// AbandonSnapshot leaves the snapshot as soon as the sublock is free, if code is
+	// still in force, or has been ended.
 	AbandonSnapshot(code string)
 	// StatusJSON describes the storage as one JSON object.
 	StatusJSON() ([]byte, error)
@@ -46,6 +49,7 @@ type request struct {
 type response struct {
 	OK     bool            `json:"ok,omitempty"`
 	Error  string          `json:"error,omitempty"`
+	Locked bool            `json:"locked,omitempty"` // the error is that somebody holds a lock
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
@@ -140,12 +144,15 @@ func (s *Server) accept() {
 }
 
 func (s *Server) converse(c net.Conn) {
-	held := ""
+	held, ended := "", ""
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
 		c.Close()
+		if ended != "" && s.ctx.Err() == nil {
+			s.storage.AbandonSnapshot(ended)
+		}
 		if held != "" && s.ctx.Err() == nil {
 			s.log.Warn("the tool that entered snapshot mode is gone", "code", held)
 			s.storage.AbandonSnapshot(held)
@@ -182,10 +189,16 @@ func (s *Server) converse(c net.Conn) {
 		if r.OK && q.Op == "enter" && q.Hold {
 			held = q.Code
 		}
-		if r.OK && q.Op == "leave" && q.Code == held {
+		if r.OK && (q.Op == "leave" || q.Op == "end") && q.Code == held {
 			held = ""
 		}
+		if r.OK && q.Op == "end" {
+			ended = q.Code
+		}
 		if err := encoder.Encode(r); err != nil {
+			if r.OK && q.Op == "enter" && !q.Hold { // nobody knows that it was entered
+				s.storage.AbandonSnapshot(q.Code)
+			}
 			return
 		}
 	}
@@ -199,6 +212,8 @@ func (s *Server) answer(ctx context.Context, q request) response {
 		err = s.storage.EnterSnapshot(ctx, q.Code)
 	case "leave":
 		err = s.storage.LeaveSnapshot(ctx, q.Code)
+	case "end":
+		err = s.storage.EndSnapshot(ctx, q.Code)
 	case "flush":
 		err = s.storage.Flush(ctx)
 	case "status":
@@ -207,7 +222,7 @@ func (s *Server) answer(ctx context.Context, q request) response {
 		result, err = s.storage.Maintenance(ctx, q.Op, q.Arguments)
 	}
 	if err != nil {
-		return response{Error: err.Error(), Result: result}
+		return response{Error: err.Error(), Locked: errors.Is(err, vfs.ErrLocked), Result: result}
 	}
 	return response{OK: true, Result: result}
 }

@@ -30,6 +30,7 @@ var level = map[string]int{
 	"internal/objstore": 2,
 	"internal/certs":    2,
 	"internal/listen":   2,
+	"internal/snapfile": 2,
 	"internal/zeo/wire": 2,
 
 	"internal/settings":    3,

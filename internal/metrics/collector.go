@@ -122,6 +122,18 @@ func stateGauges() []gauge {
 		always("journal_bytes", "Size of the log.", func(r *reading) float64 { return float64(r.JournalBytes) }),
 		always("rolled_forward_transactions", "Transactions that were found in the log when the storage was opened.", func(r *reading) float64 { return float64(r.RolledForward) }),
 		always("commit_under_way_seconds", "How long the commit that is under way has taken; 0 if there is none.", func(r *reading) float64 { return r.CommitSeconds }),
+		always("snapshot_seconds", "How long the storage has been in snapshot mode; 0 if it is not.", func(r *reading) float64 {
+			if r.SnapshotMode == nil {
+				return 0
+			}
+			return r.SnapshotMode.Seconds
+		}),
+		always("snapshot_newer_transactions", "Transactions that were committed since snapshot mode was entered; 0 if it is not.", func(r *reading) float64 {
+			if r.SnapshotMode == nil {
+				return 0
+			}
+			return float64(r.SnapshotMode.Newer)
+		}),
 		always("read_only", "1 if nothing can be written, on purpose or after a failure.", func(r *reading) float64 { return oneIf(r.ReadOnly) }),
 		always("failed", "1 if a failure has made the storage read-only until it is opened again.", func(r *reading) float64 { return oneIf(r.Failure != "") }),
 		always("flush_blocked", "1 while a full disk, or a lack of descriptors or memory, keeps transactions from being flushed.", func(r *reading) float64 { return oneIf(r.Trouble != "") }),
@@ -263,7 +275,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 				one(m.desc, m.kind, v, name)
 			}
 		}
-		for _, state := range []string{"none", "user", "startup", "recombining"} {
+		for _, state := range []string{"none", "user", "startup", "leaving", "recombining"} {
 			one(c.states, prometheus.GaugeValue, oneIf(state == snapshotState(r.Snapshot)), name, state)
 		}
 		for _, phase := range packPhases() {

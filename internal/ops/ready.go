@@ -17,9 +17,14 @@ const (
 	DiskFull Code = "disk_full"
 	Scarce   Code = "scarce" // a storage is out of descriptors or memory
 	Stuck    Code = "stuck"  // a storage does not answer, or a commit does not end
+	// SnapshotLong is a warning: it keeps nothing from being ready.
+	SnapshotLong Code = "snapshot_long"
 )
 
-// Reason is why a server is not ready.
+// Warning reports whether a server is ready all the same.
+func (c Code) Warning() bool { return c == SnapshotLong }
+
+// Reason is why a server is not ready, or a warning.
 type Reason struct {
 	Code    Code   `json:"code"`
 	Storage string `json:"storage,omitempty"` // empty: the server itself
@@ -30,7 +35,7 @@ type Reason struct {
 const stuckSeconds = 10
 
 // Judge returns what keeps a storage that is open from being ready: nothing if
-// it can be written to, or is read-only because that was asked for.
+// it can be written to, or is read-only because that was asked for; and warnings.
 func Judge(storage string, st dirstorage.Status) []Reason {
 	var reasons []Reason
 	if st.Failure != "" {
@@ -45,6 +50,11 @@ func Judge(storage string, st dirstorage.Status) []Reason {
 	}
 	if st.CommitSeconds >= stuckSeconds {
 		reasons = append(reasons, Reason{Stuck, storage, fmt.Sprintf("a commit has been waiting for the disk for %.0f seconds", st.CommitSeconds)})
+	}
+	if m := st.SnapshotMode; m != nil && m.Long {
+		detail := fmt.Sprintf("in snapshot mode (%s) since %s, and %d transactions were committed since; no pack removes anything meanwhile",
+			st.Snapshot, m.Since.Format("2006-01-02 15:04:05 MST"), m.Newer)
+		reasons = append(reasons, Reason{SnapshotLong, storage, detail})
 	}
 	return reasons
 }

@@ -165,10 +165,19 @@ func (s *Server) answerLive(w http.ResponseWriter, r *http.Request) {
 type readiness struct {
 	Ready   bool     `json:"ready"`
 	Reasons []Reason `json:"reasons"` // never null
+	// Warnings are what needs somebody's attention, though clients may come.
+	Warnings []Reason `json:"warnings,omitempty"`
 }
 
 func (s *Server) answerReady(w http.ResponseWriter, r *http.Request) {
-	found := readiness{Reasons: s.reasons(r.Context())}
+	found := readiness{Reasons: []Reason{}}
+	for _, reason := range s.reasons(r.Context()) {
+		if reason.Code.Warning() {
+			found.Warnings = append(found.Warnings, reason)
+		} else {
+			found.Reasons = append(found.Reasons, reason)
+		}
+	}
 	found.Ready = len(found.Reasons) == 0
 	code := http.StatusOK
 	if !found.Ready {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -19,15 +20,49 @@ import (
 // leaveSnapshot(code) and HTTP basic authentication.
 type byHTTP struct {
 	method settings.SnapshotMethod
-	code   string
+	q      *request
 }
 
-func enterByHTTP(ctx context.Context, m settings.SnapshotMethod, code string) (entered, error) {
-	b := &byHTTP{m, code}
-	return b, b.call(ctx, "enterSnapshot")
+func enterByHTTP(ctx context.Context, m settings.SnapshotMethod, q *request) (entered, error) {
+	b := &byHTTP{m, q}
+	err := b.call(ctx, "enterSnapshot")
+	if err != nil && b.isIn() {
+		err = nil // only the answer was lost
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
-func (b *byHTTP) leave(ctx context.Context) error { return b.call(ctx, "leaveSnapshot") }
+// isIn reports whether A is our snapshot.
+func (b *byHTTP) isIn() bool {
+	code, err := readCode(b.q.home)
+	return err == nil && code == snapfile.User(b.q.code)
+}
+
+// end does nothing: the original's server takes the sublock to leave.
+func (b *byHTTP) end(context.Context) bool { return false }
+
+// leave asks again, if somebody else looked at the snapshot meanwhile and had the
+// sublock for that.
+func (b *byHTTP) leave(ctx context.Context) error {
+	return again(ctx, func() (error, bool) {
+		err := b.call(ctx, "leaveSnapshot")
+		if err != nil && !b.isIn() {
+			return nil, false
+		}
+		_, refused := errors.AsType[*fault](err)
+		return err, refused
+	})
+}
+
+func (b *byHTTP) close() error { return nil }
+
+// fault is the answer of a server that did not do what was asked.
+type fault struct{ method, text string }
+
+func (f *fault) Error() string { return f.method + " was refused: " + f.text }
 
 // maxAnswer is how much of an answer is read.
 const maxAnswer = 1 << 20
@@ -43,7 +78,7 @@ func (b *byHTTP) call(ctx context.Context, method string) error {
 		return fmt.Errorf("%s: the first line is not user:password", b.method.AccessFile)
 	}
 	var code bytes.Buffer
-	if err := xml.EscapeText(&code, []byte(b.code)); err != nil {
+	if err := xml.EscapeText(&code, []byte(b.q.code)); err != nil {
 		return err
 	}
 	body := xml.Header + "<methodCall><methodName>" + method + "</methodName><params><param><value><string>" +
@@ -98,5 +133,5 @@ func parseAnswer(method string, answer []byte) error {
 			text = strings.TrimSpace(m.Value.Text + m.Value.String)
 		}
 	}
-	return fmt.Errorf("%s was refused: %s", method, text)
+	return &fault{method, text}
 }

@@ -5,18 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // entered knows how to leave the snapshot mode that a method entered.
 type entered interface {
+	// end tells the storage that the mode ends, while this process still holds the
+	// sublock. It reports whether there is nothing left but to unlock.
+	end(ctx context.Context) bool
+	// leave ends the mode, with the sublock free.
 	leave(ctx context.Context) error
+	close() error
 }
 
 // newCode makes the code of a snapshot: host and pid, as the original's tool
@@ -32,18 +37,18 @@ func newCode(now time.Time) string {
 // enterBy tries one method after the other. The result is nil without an error
 // if A is a snapshot and there is nothing to leave. With hold, the storage leaves
 // the mode by itself when this process dies, where the method can promise that.
-func enterBy(ctx context.Context, o Options, home vfs.FS, methods []settings.SnapshotMethod, code string, hold bool) (entered, error) {
+func enterBy(ctx context.Context, q *request, methods []settings.SnapshotMethod, hold bool) (entered, error) {
 	var errs []error
 	for _, m := range methods {
 		var e entered
 		var err error
 		switch m.Kind {
 		case settings.MethodSocket:
-			e, err = enterBySocket(ctx, o, code, hold)
+			e, err = enterBySocket(ctx, q, hold)
 		case settings.MethodHTTP:
-			e, err = enterByHTTP(ctx, m, code)
+			e, err = enterByHTTP(ctx, m, q)
 		case settings.MethodDirect:
-			err = enterDirectly(ctx, o, home)
+			err = enterDirectly(ctx, q)
 		}
 		if err == nil {
 			return e, nil
@@ -62,30 +67,36 @@ type bySocket struct {
 	code   string
 }
 
-func enterBySocket(ctx context.Context, o Options, code string, hold bool) (entered, error) {
-	c, err := control.Dial(ctx, o.Home)
+func enterBySocket(ctx context.Context, q *request, hold bool) (entered, error) {
+	c, err := control.Dial(ctx, q.o.Home)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Enter(ctx, code, hold); err != nil {
+	if err := c.Enter(ctx, q.code, hold); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return &bySocket{c, code}, nil
+	return &bySocket{c, q.code}, nil
 }
 
-// leave ends the conversation in any case: the storage then leaves by itself,
-// once the lock is free.
-func (b *bySocket) leave(ctx context.Context) error {
-	return errors.Join(b.client.Leave(ctx, b.code), b.client.Close())
-}
+func (b *bySocket) end(ctx context.Context) bool { return b.client.End(ctx, b.code) == nil }
+
+func (b *bySocket) leave(ctx context.Context) error { return b.client.Leave(ctx, b.code) }
+
+// close ends the conversation: the storage then leaves by itself, once the lock is
+// free, if it has not yet.
+func (b *bySocket) close() error { return b.client.Close() }
 
 // enterDirectly rolls a storage that nobody has open forward, which leaves A as
-// a snapshot. One that is a snapshot already is left alone.
-func enterDirectly(ctx context.Context, o Options, home vfs.FS) error {
-	if code, err := readCode(home); err == nil && code == shutdownCode {
+// a snapshot. One that is a snapshot already, since a known moment, is left alone.
+func enterDirectly(ctx context.Context, q *request) error {
+	if r, err := snapfile.Read(q.home); err == nil && r.Code == snapfile.Shutdown {
 		return nil
 	}
-	s, err := dirstorage.Open(ctx, o.Home, dirstorage.Options{NoControlSocket: true, CleanShutdown: true})
+	s, err := dirstorage.Open(ctx, q.o.Home, dirstorage.Options{NoControlSocket: true, CleanShutdown: true})
+	if code, cerr := readCode(q.home); vfs.IsReadOnly(err) && cerr == nil && code == snapfile.Shutdown {
+		q.readOnly = true // nobody here can have opened it since
+		return nil
+	}
 	if vfs.IsReadOnly(err) {
 		return fmt.Errorf("it was not closed cleanly, and on a file system that is read-only it cannot be rolled forward: %w", err)
 	}
@@ -93,7 +104,7 @@ func enterDirectly(ctx context.Context, o Options, home vfs.FS) error {
 		return err
 	}
 	if s.Status().Snapshot == "startup" {
-		err = fmt.Errorf("%w: somebody holds %s", dirstorage.ErrLocked, home.Path(sublockFile))
+		err = fmt.Errorf("%w: somebody holds %s", dirstorage.ErrLocked, q.home.Path(snapfile.Sublock))
 	} else {
 		err = s.WaitNormal(ctx)
 	}
@@ -101,28 +112,38 @@ func enterDirectly(ctx context.Context, o Options, home vfs.FS) error {
 }
 
 // Start puts a storage into snapshot mode and leaves it there; it is ended by
-// Stop. It returns what misc/snapshot then holds.
-func Start(ctx context.Context, o Options, code string) (string, error) {
+// Stop. It returns what A is a snapshot of then: what this call entered, or a
+// storage that was closed. The error matches dirstorage.ErrSnapshotMode if
+// somebody else entered it.
+func Start(ctx context.Context, o Options, code string) (snapfile.Record, error) {
 	home, err := vfs.OS(o.Home)
 	if err != nil {
-		return "", err
+		return snapfile.Record{}, err
 	}
 	methods, err := Methods(o, home)
 	if err != nil {
-		return "", err
+		return snapfile.Record{}, err
 	}
+	q := &request{o: o, home: home, asked: o.Now(), code: code}
 	if code == "" {
-		code = newCode(o.Now())
+		q.code = newCode(q.asked)
 	}
-	e, err := enterBy(ctx, o, home, methods, code, false)
-	if b, ok := e.(*bySocket); ok && err == nil {
-		err = b.client.Close()
+	e, err := enterBy(ctx, q, methods, false)
+	if e != nil {
+		err = errors.Join(err, e.close())
 	}
 	if err != nil {
-		return "", fmt.Errorf("%w: no method worked: %w", dirstorage.ErrSnapshotMode, err)
+		return snapfile.Record{}, fmt.Errorf("%w: no method worked: %w", dirstorage.ErrSnapshotMode, err)
 	}
-	return readCode(home)
+	r, _, err := q.look(ctx)
+	if err == nil && r.Code != snapfile.Shutdown && r.Code != snapfile.User(q.code) {
+		err = fmt.Errorf("%w, as %q", ErrForeign, r.Code) // in a moment's time
+	}
+	return r, err
 }
+
+// patience is how long Stop waits for somebody who holds the sublock for a moment.
+const patience = 3 * time.Second
 
 // Stop ends the snapshot mode that was entered under a code; an empty one stands
 // for that of misc/snapshot. It reports false if there is nothing to leave: a
@@ -136,7 +157,7 @@ func Stop(ctx context.Context, o Options, code string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	user, entered := strings.CutPrefix(now, "user/")
+	user, entered := snapfile.UserCode(now)
 	if !entered {
 		return false, nil
 	}
@@ -153,7 +174,7 @@ func Stop(ctx context.Context, o Options, code string) (bool, error) {
 		case settings.MethodSocket:
 			err = leaveBySocket(ctx, o, code)
 		case settings.MethodHTTP:
-			err = (&byHTTP{m, code}).leave(ctx)
+			err = (&byHTTP{m, &request{o: o, home: home, code: code}}).leave(ctx)
 		default:
 			continue
 		}
@@ -170,5 +191,25 @@ func leaveBySocket(ctx context.Context, o Options, code string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(c.Leave(ctx, code), c.Close())
+	err = again(ctx, func() (error, bool) {
+		err := c.Leave(ctx, code)
+		return err, errors.Is(err, vfs.ErrLocked)
+	})
+	return errors.Join(err, c.Close())
+}
+
+// again calls f until it reports false, or patience is over.
+func again(ctx context.Context, f func() (err error, again bool)) error {
+	const interval = 100 * time.Millisecond
+	for spent := time.Duration(0); ; spent += interval {
+		err, again := f()
+		if !again || spent >= patience {
+			return err
+		}
+		select {
+		case <-time.After(interval):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }

@@ -11,18 +11,30 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Names below HOME.
+const confFile = "config/snapshot.conf" // below HOME
+
+// Join says in which snapshots, that somebody else entered, to take part.
+type Join int
+
+// The rules. A snapshot that is joined has its own moment and last transaction,
+// whoever joins it, and whenever.
 const (
-	sublockFile  = "misc/sublock"
-	snapshotFile = "misc/snapshot"
-	confFile     = "config/snapshot.conf"
+	// Complete: those that hold everything that was committed.
+	Complete Join = iota
+	// Recent: also those that were entered not too long ago, with a warning.
+	Recent
+	// Any: all, with a warning.
+	Any
 )
 
-// shutdownCode is what misc/snapshot holds after a clean close.
-const shutdownCode = "shutdown"
+// longest is how old a snapshot may be to be recent, if no running storage has
+// another limit.
+const longest = 6 * time.Hour
 
 // Options of Enter. Home and Now are mandatory.
 type Options struct {
@@ -32,6 +44,8 @@ type Options struct {
 	// Timeout is how long to try again when it fails; 0 = once only. Interval is
 	// the time between two attempts; 0 = 10 seconds.
 	Timeout, Interval time.Duration
+	// Join says which snapshots of others are good enough.
+	Join Join
 	// Warn, if not nil, is told what goes wrong and does no harm.
 	Warn func(string)
 	// Getenv, if not nil, is asked for the environment of the snapshot in which
@@ -44,11 +58,19 @@ type Options struct {
 // Held is a snapshot that stays until it is released. It is used by one
 // goroutine at a time.
 type Held struct {
-	// Timestamp is a moment shortly before the snapshot mode was entered: what is
-	// committed later has a later time stamp.
+	// Timestamp is before this snapshot was asked for, by whomever. What enters A
+	// later has a later time of modification.
 	Timestamp time.Time
+	// CompleteTo: nothing that was committed up to then is missing in A. It is not
+	// before Timestamp, but as good as now if the storage is closed.
+	CompleteTo time.Time
+	// TID is the last transaction in A; 0 = there is none.
+	TID zodb.TID
 	// Code is what misc/snapshot holds.
 	Code string
+	// Joined: somebody else entered it, and transactions may have been committed since,
+	// which are not in it.
+	Joined bool
 
 	home    vfs.FS
 	sublock vfs.Lock // nil in a snapshot that somebody else holds
@@ -58,7 +80,8 @@ type Held struct {
 // Enter brings the storage into snapshot mode and locks misc/sublock. On an
 // error nothing is held and what was entered is left again. The error joins
 // those of all methods; it matches dirstorage.ErrSnapshotMode if the mode was
-// not reached, vfs.ErrLocked if another tool holds the lock.
+// not reached, or is one that somebody else entered and that is not to be joined;
+// vfs.ErrLocked if another tool holds the lock.
 func Enter(ctx context.Context, o Options) (*Held, error) {
 	if o.Interval <= 0 {
 		o.Interval = 10 * time.Second
@@ -109,14 +132,22 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Held{Timestamp: time.Unix(seconds, 0), Code: code, home: home}, nil
+	if want := o.Getenv("SNAPSHOT_CODE"); want != "" && want != code {
+		return nil, fmt.Errorf("%w: this was started within the snapshot %q, and now it is %q", dirstorage.ErrSnapshotMode, want, code)
+	}
+	tid, err := lastOfA(home)
+	if err != nil {
+		return nil, err
+	}
+	moment := time.Unix(seconds, 0)
+	return &Held{Timestamp: moment, CompleteTo: moment, TID: tid, Code: code, Joined: true, home: home}, nil
 }
 
 // readCode returns what misc/snapshot holds.
 func readCode(home vfs.FS) (string, error) {
-	code, err := home.ReadFile(snapshotFile)
+	code, err := home.ReadFile(snapfile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w: %s is not there, so A is no snapshot", dirstorage.ErrSnapshotMode, home.Path(snapshotFile))
+		return "", fmt.Errorf("%w: %s is not there, so A is no snapshot", dirstorage.ErrSnapshotMode, home.Path(snapfile.Name))
 	}
 	return string(code), err
 }
@@ -160,27 +191,54 @@ func Methods(o Options, home vfs.FS) ([]settings.SnapshotMethod, error) {
 
 // attempt tries each method once.
 func attempt(ctx context.Context, o Options, home vfs.FS, methods []settings.SnapshotMethod) (*Held, error) {
-	held := &Held{Timestamp: o.Now(), home: home}
+	q := &request{o: o, home: home, asked: o.Now()}
+	q.code = newCode(q.asked)
+	held := &Held{home: home}
 	var err error
-	if held.entered, err = enterBy(ctx, o, home, methods, newCode(held.Timestamp), true); err != nil && ctx.Err() != nil {
+	if held.entered, err = enterBy(ctx, q, methods, true); err != nil && ctx.Err() != nil {
 		return nil, err
 	}
 	// That no method worked is no error by itself: a storage that was closed
 	// cleanly is a snapshot, and another tool may have entered the mode.
 	cause := err
-	if held.sublock, err = vfs.LockToRead(home, sublockFile); err == nil {
-		held.Code, err = readCode(home)
-	}
-	if err == nil {
+	if err = held.take(ctx, q); err == nil {
 		return held, nil
+	}
+	if errors.Is(err, ErrForeign) {
+		cause = nil // it says all that there is to say
 	}
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	return nil, errors.Join(cause, err, held.giveBack(release))
 }
 
+// take locks misc/sublock, if A is a snapshot that may be used.
+func (h *Held) take(ctx context.Context, q *request) error {
+	// Looked at before, too: the lock would be in the way of whoever leaves it.
+	if _, _, err := q.look(ctx); err != nil {
+		return err
+	}
+	lock, err := vfs.LockToRead(q.home, snapfile.Sublock)
+	if err != nil {
+		return err
+	}
+	h.sublock = lock
+	r, remark, err := q.look(ctx)
+	if err == nil {
+		if remark != "" {
+			q.o.Warn(remark)
+		}
+		h.Timestamp, h.CompleteTo, h.TID, h.Code = r.Moment, r.Moment, r.TID, r.Code
+		h.Joined = remark != ""
+		if !h.Joined && r.Code != snapfile.User(q.code) {
+			h.CompleteTo = q.asked
+		}
+	}
+	return err
+}
+
 // Environment is what a tool that is started within the snapshot needs to take
-// part in it, as the original defines it.
+// part in it, as the original defines it, with two more.
 func (h *Held) Environment(home string) []string {
 	if abs, err := filepath.Abs(home); err == nil {
 		home = abs
@@ -189,6 +247,8 @@ func (h *Held) Environment(home string) []string {
 		"SNAPSHOT_VERSION=2",
 		"SNAPSHOT_DIRECTORY=" + home,
 		"SNAPSHOT_TIMESTAMP=" + strconv.FormatInt(h.Timestamp.Unix(), 10),
+		"SNAPSHOT_TID=" + h.TID.String(),
+		"SNAPSHOT_CODE=" + h.Code,
 	}
 }
 
@@ -217,15 +277,21 @@ func (h *Held) Release(ctx context.Context) error {
 // is gone, is an error, but says nothing about what was copied.
 func (h *Held) Leave(ctx context.Context) error { return h.giveBack(ctx) }
 
+// giveBack tells the storage before it unlocks, so that nobody else can join what
+// is about to end.
 func (h *Held) giveBack(ctx context.Context) error {
+	e, lock := h.entered, h.sublock
+	h.entered, h.sublock = nil, nil
+	ended := e != nil && lock != nil && e.end(ctx)
 	var errs []error
-	if h.sublock != nil {
-		errs = append(errs, h.sublock.Close())
-		h.sublock = nil
+	if lock != nil {
+		errs = append(errs, lock.Close())
 	}
-	if h.entered != nil {
-		errs = append(errs, h.entered.leave(ctx))
-		h.entered = nil
+	if e != nil && !ended {
+		errs = append(errs, e.leave(ctx))
+	}
+	if e != nil {
+		errs = append(errs, e.close())
 	}
 	return errors.Join(errs...)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -61,9 +62,9 @@ func TestRunningStorageIsEnteredAndLeft(t *testing.T) {
 func TestSnapshotThatDidNotLastIsTold(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(h string) error{
-		"removed": func(h string) error { return os.Remove(filepath.Join(h, snapshotFile)) },
-		"another": func(h string) error { return os.WriteFile(filepath.Join(h, snapshotFile), []byte("user/x"), 0o644) },
-		"lock":    func(h string) error { return os.Remove(filepath.Join(h, sublockFile)) },
+		"removed": func(h string) error { return os.Remove(filepath.Join(h, snapfile.Name)) },
+		"another": func(h string) error { return os.WriteFile(filepath.Join(h, snapfile.Name), []byte("user/x"), 0o644) },
+		"lock":    func(h string) error { return os.Remove(filepath.Join(h, snapfile.Sublock)) },
 	} {
 		h := home(t)
 		if err := open(t, h, dirstorage.Options{}).Close(); err != nil {
@@ -95,7 +96,7 @@ func TestFailureLeavesNothingBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock, err := dir.Lock(sublockFile)
+	lock, err := dir.Lock(snapfile.Sublock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +177,10 @@ func TestServerThatRefusesIsBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	access := filepath.Join(t.TempDir(), "access")
+	dir, err := vfs.OS(h)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct{ access, answer, want string }{
 		"fault":           {"admin:secret:1", "", "no such mode"},
 		"wrong password":  {"admin:x", goodAnswer, "401"},
@@ -187,7 +192,7 @@ func TestServerThatRefusesIsBelieved(t *testing.T) {
 		if err := os.WriteFile(access, []byte(tc.access+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b := &byHTTP{settings.SnapshotMethod{Kind: settings.MethodHTTP, URL: srv.URL, AccessFile: access}, "code"}
+		b := &byHTTP{settings.SnapshotMethod{Kind: settings.MethodHTTP, URL: srv.URL, AccessFile: access}, &request{code: "code", home: dir}}
 		method := "sleep" // which does nothing
 		if name == "fault" {
 			method = "leaveSnapshot"
