@@ -107,6 +107,9 @@ func (s *Storage) olderThan(ctx context.Context, tid zodb.TID) (zodb.TID, error)
 	if err == nil {
 		return t.Previous, nil
 	}
+	if !errors.Is(err, zodb.ErrNotFound) {
+		return 0, err
+	}
 	newer, at := zodb.TID(0), s.LastTransaction()
 	for at >= tid {
 		if err := ctx.Err(); err != nil {

@@ -137,9 +137,7 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 		s.afterPack()
 	}
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
+		err = whyEnded(ctx, err)
 		s.log.Warn("pack ended", "err", err)
 		return run.result, fmt.Errorf("pack: %w", withDiskFull(err))
 	}

@@ -48,14 +48,14 @@ func (s *Storage) inWorker(ctx context.Context, step func() (done bool, err erro
 	s.mu.Lock()
 	c.cancelled = true
 	if s.worker.chore == c && !c.running {
-		s.worker.endChore(ctx.Err())
+		s.worker.endChore(errStopped)
 	}
 	s.mu.Unlock()
 	<-c.done
-	if c.err == nil {
-		return nil // it came to its end all the same
+	if errors.Is(c.err, errStopped) {
+		return context.Cause(ctx)
 	}
-	return errors.Join(ctx.Err(), c.err)
+	return c.err // nil if it came to its end all the same
 }
 
 // endChore ends the chore that there is, if any. Storage.mu must be held.
@@ -89,7 +89,7 @@ func (w *worker) doChore(s *Storage) {
 	case done || err != nil:
 		w.endChore(err)
 	case c.cancelled:
-		w.endChore(context.Canceled)
+		w.endChore(errStopped)
 	}
 }
 
@@ -513,8 +513,9 @@ func (s *Storage) deletedFiles(yield func(name string, n layout.Name, stamp int6
 // purge removes for good what earlier packs put aside, if delay_delete has passed.
 func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (files int64, err error) {
 	p.phase("removing deleted files", 0)
+	var walked error // set when the walk ends, also by stop
 	next, stop := iter.Pull(func(yield func(string) bool) {
-		err = s.deletedFiles(func(name string, _ layout.Name, stamp int64) error {
+		walked = s.deletedFiles(func(name string, _ layout.Name, stamp int64) error {
 			if stamp < before && !yield(name) {
 				return errStopped
 			}
@@ -522,7 +523,7 @@ func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (fil
 		})
 	})
 	defer stop()
-	werr := s.inWorker(ctx, func() (bool, error) {
+	err = s.inWorker(ctx, func() (bool, error) {
 		r := s.tree.NewRemoval(0)
 		for range stepFiles {
 			name, ok := next()
@@ -537,8 +538,5 @@ func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (fil
 		}
 		return false, r.Sync()
 	})
-	if errors.Is(err, errStopped) {
-		err = nil
-	}
-	return files, errors.Join(werr, err)
+	return files, errors.Join(err, walked)
 }

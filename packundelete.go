@@ -44,9 +44,7 @@ func (s *Storage) Undelete(ctx context.Context, stamp int64) (UndeleteResult, er
 	defer stop()
 	u := &undelete{s: s, p: p, stamp: stamp, stamps: make(map[int64]struct{})}
 	if err := u.run(ctx); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
+		err = whyEnded(ctx, err)
 		s.log.Warn("undelete ended", "err", err)
 		return u.result, fmt.Errorf("undelete: %w", withDiskFull(err))
 	}

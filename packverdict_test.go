@@ -213,6 +213,8 @@ func relinkedWithError(t *testing.T, cause error, n int, forever, stopped bool) 
 		t.Fatal("the pack was not stopped")
 	case err != nil && n > 0 && !errors.Is(err, cause) && !stopped:
 		t.Errorf("%s: want %v", where, cause)
+	case strings.HasPrefix(failed, "remove "+planFile) && !errors.Is(err, cause):
+		t.Errorf("%s: it was stopped, and hides the error of its end", where)
 	}
 	r.hook.renamed = nil
 	r.link(r.oids[1])

@@ -3,6 +3,7 @@ package dirstorage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -16,8 +17,11 @@ import (
 // The option check_kept_references refuses those too.
 
 // referring reports whether the references of what an operation writes are looked
-// at. Restored and undone records were looked at when they were stored first.
-func (op *operation) referring() bool { return op.kind == opStore }
+// at: also of what an undo brings back, because what that refers to may have been
+// deleted or packed away since. Restored records are those of another storage.
+func (op *operation) referring() bool {
+	return !op.gone && (op.kind == opStore || op.kind == opUndo)
+}
 
 // references appends the strong references of what a transaction writes for an
 // object. Records that cannot be read have none: applications may encrypt or wrap
@@ -48,7 +52,11 @@ func (t *Txn) checkReferences(ctx context.Context) error {
 		if refs, err = t.references(refs[:0], op); err != nil {
 			return err
 		}
-		if err := t.checkAdded(ctx, oid, op.previous, refs); err != nil {
+		err = t.checkAdded(ctx, oid, op.previous, refs)
+		if d, ok := errors.AsType[*zodb.DanglingError](err); ok && op.kind == opUndo {
+			return &zodb.UndoError{TID: t.undone[len(t.undone)-1], OID: oid, Reason: fmt.Sprintf("it would refer to object %s again, which does not exist any more", d.Target), Err: d}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -191,7 +191,7 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 	look := func(oid zodb.OID, data []byte) error {
 		var err error
 		if refs, err = pickle.AppendStrongRefs(refs[:0], data); err != nil {
-			return err
+			return nil // not a pickle: what is in it is the application's
 		}
 		for _, target := range refs {
 			if gone[target] {
