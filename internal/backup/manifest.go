@@ -154,12 +154,24 @@ func nameOf(at time.Time, kind Kind, taken func(string) bool) string {
 	if kind == Incremental {
 		short = "inc"
 	}
-	base := at.UTC().Format("20060102T150405Z") + "-" + short
+	base := at.UTC().Format(stampLayout) + "-" + short
 	name := base
 	for i := 2; taken(name); i++ {
 		name = fmt.Sprintf("%s-%d", base, i)
 	}
 	return name
+}
+
+const stampLayout = "20060102T150405Z"
+
+// stampOf is the time in a name that nameOf made, and empty for other names; such
+// times compare as text.
+func stampOf(name string) string {
+	stamp, _, _ := strings.Cut(name, "-")
+	if _, err := time.Parse(stampLayout, stamp); err != nil {
+		return ""
+	}
+	return stamp
 }
 
 // splitObject tells which backup an object belongs to, and as what.

@@ -29,7 +29,8 @@ func (p *Plan) Bytes() (n int64) {
 }
 
 // Newest plans a restore of the last state that was backed up. It never falls
-// back to an older one: that would lose transactions without a word.
+// back to an older one: that would lose transactions without a word. So a manifest
+// that can't be used, of a backup that was made later, is an error.
 func (r *Repository) Newest(identity string) (*Plan, error) {
 	var newest *Manifest
 	for _, m := range r.Backups {
@@ -39,6 +40,12 @@ func (r *Repository) Newest(identity string) (*Plan, error) {
 	}
 	if newest == nil {
 		return nil, ErrNoBackup
+	}
+	for name, err := range r.Damaged {
+		if stampOf(name) > stampOf(newest.Name) {
+			return nil, fmt.Errorf("the manifest of backup %s can't be used, and it may be newer than %s: %w; to restore %s all the same, name it",
+				name, newest.Name, err, newest.Name)
+		}
 	}
 	return r.Exactly(newest)
 }

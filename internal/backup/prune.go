@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 )
 
@@ -46,6 +47,14 @@ func Prune(ctx context.Context, store objstore.Store, o PruneOptions) (*Pruned, 
 		return nil, err
 	}
 	p, err := r.pruning(o)
+	if err == nil && o.Broken {
+		// What can't be read at the moment may be what the others build upon.
+		for name, derr := range r.Damaged {
+			if !errors.Is(derr, archive.ErrDamaged) {
+				err = errors.Join(err, fmt.Errorf("nothing was removed: the manifest of backup %s can't be read, so nobody knows what is broken: %w", name, derr))
+			}
+		}
+	}
 	if err == nil {
 		for i, m := range p.Removed {
 			if err = ctx.Err(); err == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -32,7 +33,8 @@ type Repository struct {
 }
 
 // Open reads the manifests of a repository, and the index of the original's
-// backups if there is one. A manifest that can't be used is no error.
+// backups if there is one. A manifest that can't be used is no error, but one that
+// can't be read at the moment, for want of descriptors or memory, is.
 func Open(ctx context.Context, store objstore.Store) (*Repository, error) {
 	r := &Repository{Store: store, Damaged: make(map[string]error), Verified: make(map[string]Verified), objects: make(map[string]int64)}
 	for info, err := range store.List(ctx) {
@@ -55,10 +57,16 @@ func Open(ctx context.Context, store objstore.Store) (*Repository, error) {
 				continue
 			}
 		}
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(err, fs.ErrNotExist):
+			delete(r.objects, object) // removed meanwhile
+		case vfs.Passes(err):
+			return nil, err // it says nothing about the manifest
+		default:
+			r.Damaged[name] = err
 		}
-		r.Damaged[name] = err
 	}
 	if err := r.addOriginals(ctx); err != nil {
 		return nil, err
@@ -277,13 +285,19 @@ func (r *Repository) clean(ctx context.Context) error {
 	return nil
 }
 
-// openLocked locks a repository, cleans it and reads it.
+// openLocked locks a repository, cleans it and reads it. What an earlier process
+// left, and did not live to make durable, is made durable first: whoever builds
+// upon a backup, or says that it is there, relies on that.
 func openLocked(ctx context.Context, store objstore.Store) (*Repository, io.Closer, error) {
 	lock, err := store.Lock(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := Open(ctx, store)
+	err = store.Sync(ctx)
+	var r *Repository
+	if err == nil {
+		r, err = Open(ctx, store)
+	}
 	if err == nil {
 		err = r.clean(ctx)
 	}

@@ -138,6 +138,9 @@ func (d *Dir) Lock(context.Context) (io.Closer, error) {
 	return l, err
 }
 
+// Sync makes the names durable. The contents are, of every file that was renamed.
+func (d *Dir) Sync(context.Context) error { return d.fs.SyncDir(".") }
+
 // Sweep removes files that were never renamed.
 func (d *Dir) Sweep(context.Context) error {
 	var names []string

@@ -15,7 +15,8 @@ import (
 type Store interface {
 	// Put stores what write produces. When it returns nil, the object is durable
 	// and whole, in place of any earlier one of that name. On an error, or a crash,
-	// what was there before is still there. Calls may be nested.
+	// what was there before is still there, or the new one, whole, though perhaps not
+	// durable: see Sync. Calls may be nested.
 	Put(ctx context.Context, name string, write func(io.Writer) error) error
 	// Get opens an object; the error matches fs.ErrNotExist if there is none.
 	Get(ctx context.Context, name string) (Object, error)
@@ -27,6 +28,10 @@ type Store interface {
 	// Lock keeps others from changing anything until it is closed. If somebody
 	// has it, the error matches vfs.ErrLocked. Reading needs no lock.
 	Lock(ctx context.Context) (io.Closer, error)
+	// Sync makes durable that the objects are there that List yields, and those gone
+	// that it does not. An operation that failed, or whose process was killed, may have
+	// left something that is not.
+	Sync(ctx context.Context) error
 	// Sweep removes what interrupted calls of Put left. The caller holds the lock.
 	Sweep(ctx context.Context) error
 	// Path returns what a user would call an object, for messages; "" stands for

@@ -1,0 +1,266 @@
+package restore_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/loadtest"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/restore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// causes are the errors that operations fail with.
+func causes() []syscall.Errno {
+	return []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM}
+}
+
+// anyOp: each operation can fail, those that only look too.
+func anyOp(errfs.Op) bool { return true }
+
+// faults runs a job with each class of faults. The distance of the operations is
+// bounded; $DIRSTORAGE_ROUNDS has more seeds, which move them.
+func faults(t *testing.T, every int, begin func(disk *crashfs.FS) (*faulttest.Job, error)) {
+	if testing.Short() || raceDetector {
+		every *= 4
+	}
+	for seed := range hometest.Rounds(t, 1) {
+		o := faulttest.Options{Every: every, Seed: uint64(seed), Retries: 2}
+		t.Run(fmt.Sprintf("killed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			faulttest.Killed(t, o, begin)
+		})
+		for i, cause := range causes() {
+			t.Run(fmt.Sprintf("%s once %d", cause, seed), func(t *testing.T) {
+				t.Parallel()
+				o := o
+				o.Every, o.Seed, o.Fails = every*5, uint64(5*seed+i), anyOp
+				faulttest.Failed(t, o, cause, begin)
+			})
+			t.Run(fmt.Sprintf("%s for ever %d", cause, seed), func(t *testing.T) {
+				t.Parallel()
+				failForEver(t, every*5, uint64(5*seed+i), cause, begin)
+			})
+		}
+	}
+}
+
+// failForEver lets each operation from one on fail, until another process goes on
+// when that is mended; then, or before, the power is cut.
+func failForEver(t *testing.T, every int, seed uint64, cause error, begin func(disk *crashfs.FS) (*faulttest.Job, error)) {
+	t.Helper()
+	for n := 1 + int(seed*11%uint64(every)); ; n += every {
+		disk := crashfs.New(int64(seed) + 1)
+		job, err := begin(disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ops := 0
+		broken := errfs.New(disk, func(errfs.Op) error {
+			if ops++; ops >= n {
+				return cause
+			}
+			return nil
+		})
+		done := job.Run(broken) == nil
+		mode := crashfs.Random(uint32(n))
+		if err := job.Check(disk.Crashed(mode), done); err != nil {
+			t.Fatalf("from operation %d on, power cut with %v: %v", n, mode, err)
+		}
+		if err := job.Run(disk); err != nil {
+			t.Fatalf("from operation %d on, and then mended: %v", n, err)
+		}
+		if err := job.Check(disk.Crashed(crashfs.KeepNone), true); err != nil {
+			t.Fatalf("from operation %d on, mended, and a power cut: %v", n, err)
+		}
+		if ops < n {
+			return
+		}
+	}
+}
+
+// repositoryJob is work on a repository. What was acknowledged stays; what may go
+// is what promised does not name.
+func repositoryJob(t *testing.T, l *loadtest.Load, dir string, promised []zodb.TID, run func(s objstore.Store) (acknowledged zodb.TID, err error)) func(disk *crashfs.FS) (*faulttest.Job, error) {
+	return func(disk *crashfs.FS) (*faulttest.Job, error) {
+		copyTree(t, directory(t, dir), disk, "")
+		if err := disk.SyncAll(); err != nil {
+			return nil, err
+		}
+		var acknowledged zodb.TID
+		return &faulttest.Job{
+			Run: func(f vfs.FS) error {
+				tid, err := run(objstore.NewDir(f))
+				if err == nil {
+					acknowledged = max(acknowledged, tid)
+				}
+				return err
+			},
+			Check: func(after *crashfs.FS, _ bool) error {
+				must := promised
+				if acknowledged != 0 {
+					must = append([]zodb.TID{acknowledged}, promised...)
+				}
+				return goodRepository(t, l, after, must)
+			},
+		}, nil
+	}
+}
+
+// TestFaultsOfBackupLeaveTheRepositoryGood kills, breaks and cuts off backup, merge
+// and prune: what was acknowledged can be restored, nothing is half, and the next
+// command cleans up.
+func TestFaultsOfBackupLeaveTheRepositoryGood(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t)
+	l.Write(t, 5)
+	l.End()
+	if err := l.Storage.Close(); err != nil {
+		t.Fatal(err)
+	}
+	merge := func(s objstore.Store) (zodb.TID, error) {
+		name, err := newestName(t, s)
+		if err != nil {
+			return 0, err
+		}
+		m, err := backup.Merge(t.Context(), s, backup.MergeOptions{Name: name, Now: time.Now, FrameSize: 16 << 10})
+		if err != nil && strings.Contains(err.Error(), "nothing to merge") {
+			return tids[2], nil // it was merged before
+		}
+		if err != nil {
+			return 0, err
+		}
+		return m.TID, nil
+	}
+	for name, sc := range map[string]struct {
+		run      func(s objstore.Store) (zodb.TID, error)
+		promised []zodb.TID
+	}{
+		"backup": {func(s objstore.Store) (zodb.TID, error) {
+			done, err := tryBackUp(t.Context(), l.Home, s, backup.Incremental)
+			switch {
+			case err != nil:
+				return 0, err
+			case done.Backup != nil:
+				return done.Backup.TID, nil
+			}
+			return done.Unchanged.TID, nil
+		}, tids},
+		"merge": {merge, tids},
+		"prune": {func(s objstore.Store) (zodb.TID, error) {
+			if tid, err := merge(s); err != nil {
+				return tid, err
+			}
+			_, err := backup.Prune(t.Context(), s, backup.PruneOptions{Chains: 1, Broken: true})
+			return tids[2], err
+		}, tids[2:]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			faults(t, 9, repositoryJob(t, l, dir, sc.promised, sc.run))
+		})
+	}
+}
+
+// newestName returns the name of the newest backup.
+func newestName(t testing.TB, s objstore.Store) (string, error) {
+	r, err := backup.Open(t.Context(), s)
+	if err != nil {
+		return "", err
+	}
+	ids := r.Identities()
+	if len(ids) == 0 {
+		return "", fmt.Errorf("no manifest can be read: %v", r.Damaged)
+	}
+	p, err := r.Newest(ids[0])
+	if err != nil {
+		return "", err
+	}
+	return p.Chain[len(p.Chain)-1].Name, nil
+}
+
+// TestFaultsOfRestoreLeaveTheTargetGood does the same to a restore, to the end of
+// the chain, to between two backups, and over an old copy. A restore that was
+// acknowledged stays whole; before there is none, or the old one.
+func TestFaultsOfRestoreLeaveTheTargetGood(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t)
+	l.End()
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	old := t.TempDir()
+	plan, err := repo.At(repo.Identities()[0], tids[0])
+	if err == nil {
+		_, err = restore.Run(t.Context(), restoreOptions(t, repo, plan, old, "home"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, sc := range map[string]struct {
+		to    zodb.TID
+		start string
+		old   zodb.TID
+	}{"newest": {tids[2], t.TempDir(), 0}, "between": {l.TIDs[8], t.TempDir(), 0}, "delta": {tids[2], old, tids[0]}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := repo.At(repo.Identities()[0], sc.to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			faults(t, 23, func(disk *crashfs.FS) (*faulttest.Job, error) {
+				copyTree(t, directory(t, sc.start), disk, "")
+				if err := disk.SyncAll(); err != nil {
+					return nil, err
+				}
+				acknowledged := false
+				run := func(f vfs.FS) error {
+					_, err := restore.Run(t.Context(), restore.Options{
+						Repository: repo, Plan: p, Parent: f, Name: "home", Delta: sc.old != 0, Now: time.Now, Checkpoint: 4 << 10, Workers: 1,
+					})
+					if errors.Is(err, restore.ErrExists) && wholeHome(t, f, "home", sc.to) == nil {
+						err = nil // so it says to whoever runs it again
+					}
+					return err
+				}
+				return &faulttest.Job{
+					Run: func(f vfs.FS) error {
+						err := run(f)
+						acknowledged = acknowledged || err == nil
+						return err
+					},
+					Check: func(after *crashfs.FS, _ bool) error {
+						err := wholeHome(t, after, "home", sc.to)
+						if err == nil {
+							return nil
+						}
+						_, none := after.Stat("home")
+						switch {
+						case acknowledged:
+							return fmt.Errorf("it was acknowledged: %w", err)
+						case sc.old != 0:
+							if oerr := wholeHome(t, after, "home", sc.old); oerr != nil {
+								return fmt.Errorf("neither the old one (%w) nor the new one (%w)", oerr, err)
+							}
+						case !errors.Is(none, fs.ErrNotExist):
+							return err
+						}
+						if err := run(after); err != nil {
+							return fmt.Errorf("run again: %w", err)
+						}
+						return wholeHome(t, after, "home", sc.to)
+					},
+				}, nil
+			})
+		})
+	}
+}
