@@ -301,11 +301,7 @@ func (r *packRun) prepare(ctx context.Context) error {
 	r.index = &refIndex{s: s}
 	r.v.index = r.index
 	now := s.o.Clock()
-	at := r.o.Time
-	if latest := now.Add(-s.settings.Storage.MinPackTime); at.IsZero() || at.After(latest) {
-		at = latest
-	}
-	threshold := min(zodb.TIDFromTime(at), s.LastTransaction())
+	threshold := min(zodb.TIDFromTime(r.packTime(now)), s.LastTransaction())
 	var err error
 	if r.policy, err = pack.NewPolicy(threshold, s.settings.KeepClass); err != nil {
 		return err
@@ -322,6 +318,25 @@ func (r *packRun) prepare(ctx context.Context) error {
 	})
 	r.v.marker = r.marker
 	return ctx.Err()
+}
+
+// clockSlack is how far the clock of who asks for a pack to “now” may be behind.
+const clockSlack = time.Minute
+
+// packTime is the time to pack to: no later than min_pack_time ago. Where transactions are
+// ahead of the clock, because it was wrong once, a moment that is now or later means the
+// newest of them, and min_pack_time counts back from that.
+func (r *packRun) packTime(now time.Time) time.Time {
+	at, newest := r.o.Time, now
+	if last := r.s.LastTransaction().Time(); last.Sub(now) > clockSlack {
+		newest = last
+	}
+	latest := newest.Add(-r.s.settings.Storage.MinPackTime)
+	meansNow := newest != now && !at.Before(now.Add(-clockSlack)) && !at.After(now.Add(clockSlack))
+	if at.IsZero() || at.After(latest) || meansNow {
+		return latest
+	}
+	return at
 }
 
 // stamp is when the pack removes, in seconds. No two packs have the same.

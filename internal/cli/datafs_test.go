@@ -81,7 +81,7 @@ func (c *folder) write(name string, data []byte) {
 func (c *folder) must(want int, args ...string) (stdout, stderr string) {
 	c.t.Helper()
 	for i, a := range args {
-		if a == strings.ToUpper(a) {
+		if a == strings.ToUpper(a) && strings.ToLower(a) != a && len(a) < 10 {
 			args[i] = c.path(a)
 		}
 	}
@@ -169,6 +169,15 @@ func TestImportOfTheFuture(t *testing.T) {
 	c.write("DATA", file)
 	_, stderr := c.imported(exitOK, "DATA", "HOME")
 	c.has(stderr, "ahead of the clock")
+	stdout, _ := c.must(exitOK, "check", "HOME")
+	c.has(stdout, "warning x-future")
+	c.must(exitOK, "backup", "full", "HOME", "REPO")
+	stdout, _ = c.must(exitOK, "restore", "--to", "now", "REPO", "NOW")
+	c.has(stdout, list[2].tid.String())
+	stdout, _ = c.must(exitOK, "restore", "--to", list[1].tid.String()[:16], "REPO", "THEN")
+	c.has(stdout, list[1].tid.String())
+	_, stderr = c.must(exitFailed, "restore", "--to=2001-01-01", "REPO", "BEFORE")
+	c.has(stderr, "nothing was committed by then", list[0].tid.String())
 }
 
 func TestImportOfWhatIsNoFile(t *testing.T) {

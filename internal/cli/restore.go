@@ -46,7 +46,7 @@ REPO may also be a directory of the Python original's backup tool.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.to, "to", "", "a backup, a `TID`, or a time; default: the newest backup")
+	c.Flags().StringVar(&o.to, "to", "", "a backup, a `TID`, or a time; default, and now: the newest backup")
 	c.Flags().StringVar(&o.identity, "identity", "", "of the storage, if the repository has backups of several")
 	c.Flags().BoolVar(&o.delta, "delta", false, "bring a TARGET that exists up to date")
 	c.Flags().BoolVar(&o.damaged, "accept-damage", false, "keep the result although check finds damage in it")
@@ -66,7 +66,7 @@ func (o *restoreCommand) plan(e *env, r *backup.Repository) (*backup.Plan, error
 	if err != nil {
 		return nil, err
 	}
-	if o.to == "" {
+	if o.to == "" || o.to == "now" { // whatever the clock says that the transactions were committed by
 		return r.Newest(identity)
 	}
 	tid, err := e.parseTID("--to", o.to)
@@ -105,6 +105,8 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	switch {
 	case errors.Is(err, restore.ErrExists):
 		err = hint(err, "give a name that does not exist yet, or --delta to bring a copy up to date")
+	case errors.Is(err, restore.ErrBefore):
+		err = hint(err, "give a later --to, or none for the newest state")
 	case errors.Is(err, restore.ErrDamage):
 		err = hint(err, "the storage may have been damaged when it was backed up; --accept-damage restores it as it was")
 	case errors.Is(err, context.Canceled):

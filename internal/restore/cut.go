@@ -9,6 +9,7 @@ import (
 	"hash/maphash"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -25,6 +26,7 @@ const logFile = "misc/restore.log"
 type cut struct {
 	r    *run
 	last zodb.TID // the newest transaction that is not left out
+	next zodb.TID // the oldest that is left out; 0 = none
 	file vfs.File
 	log  *bufio.Writer
 	seed maphash.Seed
@@ -70,6 +72,8 @@ func (c *cut) look(n layout.Name, i *backup.Item) (bool, error) {
 	case layout.KindTransaction:
 		if n.TID <= to {
 			c.last = max(c.last, n.TID)
+		} else if c.next == 0 || n.TID < c.next {
+			c.next = n.TID
 		}
 		return n.TID <= to, nil
 	case layout.KindBlob:
@@ -124,6 +128,9 @@ func (c *cut) end(err error) error {
 
 func (c *cut) settle() error {
 	to := c.r.state.To
+	if c.last == 0 && c.next != 0 {
+		return fmt.Errorf("%w: the first transaction in the backup is %s (%s)", ErrBefore, c.next, c.next.Time().Format(time.RFC3339))
+	}
 	if c.there != c.reached {
 		return fmt.Errorf("transaction %s: %w: revisions are missing between those that the backup has", to, ErrPacked)
 	}

@@ -64,6 +64,8 @@ var (
 	ErrExists = errors.New("the target exists")
 	// ErrDamage: the check found damage in what was restored.
 	ErrDamage = errors.New("what was restored is damaged")
+	// ErrBefore: the moment to restore to lies before the first transaction that there is.
+	ErrBefore = errors.New("nothing was committed by then")
 	// ErrPacked: pack took what would have been needed.
 	ErrPacked = errors.New("pack took it before it was backed up")
 )
