@@ -44,6 +44,9 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	if err := s.checkHome(); err != nil {
 		return err
 	}
+	if err := s.payFloor(); err != nil {
+		return err
+	}
 	files := 0
 	for _, c := range batch {
 		files += c.files()
@@ -74,6 +77,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	s.worker.begun(nil)
 	s.worker.pace.measure(files, s.o.Clock().Sub(begun))
 	s.counts, s.flushed = counts, last.TID
+	s.worker.passed(s) // before anybody who waits for this flush looks
 	s.epoch.Add(1)
 	s.signal()
 	s.mu.Unlock()

@@ -33,6 +33,15 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 			return nil, err
 		}
 	}
+	s, err := openOnce(ctx, f, o)
+	if vfs.FaultOf(err) == vfs.FullFault && !o.ReadOnly && giveUpReserve(f) {
+		o.Logger.Warn("disk full: the reserve was given up for the open", "path", reserveFile)
+		s, err = openOnce(ctx, f, o)
+	}
+	return s, vfs.WithPassing(err)
+}
+
+func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	s := &Storage{fs: f, o: o, log: o.Logger, changed: make(chan struct{}), staging: zodb.TIDFromTime(o.Clock())}
 	// A quarter of the memory is for what is not flushed yet.
 	s.unflushed.keep = o.CacheSize / 4

@@ -68,6 +68,15 @@ type Options struct {
 	// the status. Default 6 hours; negative = however long.
 	SnapshotLimit time.Duration
 
+	// LowSpace is how many free bytes on the file system of HOME are so few that
+	// Status, and the log once, warn of it; never more than a tenth of the file system.
+	// Inodes are watched too. 0 = nobody looks.
+	LowSpace int64
+	// Reserve is how many bytes the file misc/reserve takes up, which is given up when a
+	// full disk would keep the storage from being opened or packed. 0 = none is made; one
+	// that is there is given up all the same.
+	Reserve int64
+
 	fs        vfs.FS // tests
 	lanes     int    // tests; how many goroutines a flush has
 	lanesFrom int    // tests; from how many files on it has more than one

@@ -53,6 +53,8 @@ func (s *Storage) admit(ctx context.Context, files int) error {
 		wait := time.Duration(0)
 		switch {
 		case err != nil:
+		case s.worker.watch.refuse:
+			err = fmt.Errorf("%w: the reserve was given up, and what is left is for a pack; make room", ErrDiskFull)
 		case used >= 1 && s.worker.trouble.cause != nil:
 			err = vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", s.worker.trouble.cause))
 		case used >= 1:

@@ -128,10 +128,13 @@ func (s *Storage) flushedMeanwhile(oid zodb.OID, tid zodb.TID, cause error) (*re
 		n, serial = layout.Object(oid), 0 // or a later one, which is all that this class keeps
 	}
 	o, err := s.fromFile(n, oid, serial)
+	if errors.Is(err, zodb.ErrNotFound) && s.packedAway(tid) {
+		return nil, &zodb.KeyError{OID: oid, TID: tid, Reason: "another process has packed this revision away since this one opened the storage read-only; open it again"}
+	}
 	if err == nil && o.Serial < tid {
 		return nil, cause
 	}
-	if errors.Is(err, zodb.ErrNotFound) && !s.packedAway(tid) {
+	if errors.Is(err, zodb.ErrNotFound) {
 		return nil, cause
 	}
 	return o, err

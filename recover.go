@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -72,7 +73,9 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", ErrJournalOlder, journalDir)
 	}
 	if _, err := s.fs.Stat(snapshotFile); err == nil {
-		if err := s.worker.raiseFloor(s); err != nil {
+		if err := s.worker.raiseFloor(s); vfs.FaultOf(err) == vfs.FullFault {
+			s.stayASnapshot(err)
+		} else if err != nil {
 			return err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {

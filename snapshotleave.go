@@ -76,6 +76,9 @@ func (s *Storage) EndSnapshot(_ context.Context, code string) error {
 // place where files are written under it, so that no flush goes to a side that
 // is no longer the right one. That happens once a snapshot.
 func (s *Storage) leave() error {
+	if err := s.payFloor(); err != nil {
+		return err
+	}
 	lock, err := s.fs.Lock(sublockFile)
 	if err != nil {
 		if errors.Is(err, vfs.ErrLocked) {

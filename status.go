@@ -42,8 +42,10 @@ type Status struct {
 	TroubleKind TroubleKind `json:"trouble_kind,omitempty"`
 	// PassingErrors is how often something could not be done since the open because of
 	// what passes by itself: by the storage, which does it later, or for a client, who was told.
-	PassingErrors int64  `json:"passing_errors"`
-	Counts        Counts `json:"counts"`
+	PassingErrors int64 `json:"passing_errors"`
+	// LowSpace says what is low on the file system, if Options.LowSpace is set.
+	LowSpace string `json:"low_space,omitempty"`
+	Counts   Counts `json:"counts"`
 	// SnapshotMode describes the snapshot mode that it is in; nil: it is in none.
 	SnapshotMode *SnapshotStatus `json:"snapshot_mode,omitempty"`
 	// Pack is how far the pack has come that is under way; nil: there is none.
@@ -83,6 +85,7 @@ func (s *Storage) Status() Status {
 	if s.failure != nil {
 		st.Failure = s.failure.Error()
 	}
+	st.LowSpace = s.worker.watch.low
 	if cause := s.worker.trouble.cause; cause != nil {
 		st.Trouble, st.TroubleKind = cause.Error(), troubleKind(cause)
 	}

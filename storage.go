@@ -52,6 +52,8 @@ type Storage struct {
 	flushes  atomic.Int64  // batches flushed
 	passing  atomic.Int64  // errors that pass
 
+	floorDebt atomic.Bool // see payFloor
+
 	countsMu sync.Mutex // held while the counts are changed and saved, and while forgotten changes
 	unsaved  bool       // misc/counts could not be written; guarded by countsMu
 

@@ -70,11 +70,7 @@ func (w *worker) note(s *Storage, err error) {
 	defer s.mu.Unlock()
 	t := &w.trouble
 	if err == nil {
-		if t.cause != nil {
-			s.log.Info("the trouble has passed", "tries", t.inRow)
-			t.cause, t.inRow = nil, 0
-			s.signal()
-		}
+		w.passed(s)
 		return
 	}
 	s.passing.Add(1)
@@ -122,6 +118,16 @@ func (w *worker) listenAgain(s *Storage) {
 	}
 }
 
+// passed ends the trouble, if there is any. Storage.mu must be held.
+func (w *worker) passed(s *Storage) {
+	t := &w.trouble
+	if t.cause != nil {
+		s.log.Info("the trouble has passed", "tries", t.inRow)
+		t.cause, t.inRow = nil, 0
+		s.signal()
+	}
+}
+
 // refused counts an error that passes and that a client is told, and makes it match
 // ErrDiskFull or ErrScarce.
 func (s *Storage) refused(err error) error {
@@ -135,7 +141,7 @@ func (s *Storage) refused(err error) error {
 // is work all the time.
 func (w *worker) leaveInTime(s *Storage) {
 	s.mu.RLock()
-	wanted, now := s.snap.mode == modeStartup || s.snap.abandoned != "", s.o.Clock()
+	wanted, now := s.snap.leavesByItself(), s.o.Clock()
 	s.mu.RUnlock()
 	if wanted && !now.Before(w.leaveAt) {
 		w.leave(s)

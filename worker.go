@@ -29,6 +29,8 @@ type worker struct {
 	leaveAt time.Time // when a snapshot that nobody leaves is looked at next
 	stays   bool      // it could not be left
 
+	watch watch
+
 	floor sync.Mutex // one RaiseFloor at a time
 
 	// progress is how much of the flush that is under way is done.
@@ -128,10 +130,12 @@ func (w *worker) run(s *Storage) {
 			}
 			w.leave(s)
 			w.listenAgain(s)
+			w.watchSpace(s)
 			continue
 		}
 		w.note(s, err)
 		w.leaveInTime(s)
+		w.watchSpace(s)
 	}
 }
 
@@ -169,6 +173,9 @@ func (w *worker) next(s *Storage, flushed bool) (next job, upTo zodb.TID, wait t
 		wait = min(wait, s.o.RetryInterval)
 	}
 	wait = min(wait, s.untilLong(now))
+	if s.o.watched() {
+		wait = min(wait, max(0, w.watch.next.Sub(now)))
+	}
 	return jobNone, 0, wait
 }
 

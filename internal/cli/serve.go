@@ -332,7 +332,8 @@ const lockPoll = 500 * time.Millisecond
 func (s *serving) openFree(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
 	var left <-chan time.Time
 	for {
-		o := dirstorage.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, SnapshotLimit: s.conf.SnapshotLimit, Observer: s.metrics.Storage(st.Name)}
+		o := dirstorage.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, SnapshotLimit: s.conf.SnapshotLimit,
+			LowSpace: s.conf.LowSpace, Reserve: s.conf.Reserve, Observer: s.metrics.Storage(st.Name)}
 		storage, err := dirstorage.Open(ctx, st.Home, o)
 		if vfs.IsReadOnly(err) {
 			if !st.ReadOnly && !s.conf.ReadOnly {

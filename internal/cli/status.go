@@ -146,6 +146,9 @@ func (st *homeStatus) print(e *env) error {
 	if st.Trouble != "" {
 		line("TROUBLE", "%s", st.Trouble)
 	}
+	if st.LowSpace != "" {
+		line("WARNING", "%s", st.LowSpace)
+	}
 	if st.CommitSeconds >= 1 {
 		line("TROUBLE", "a commit has been waiting for the disk for %.0f seconds", st.CommitSeconds)
 	}

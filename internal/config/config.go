@@ -37,6 +37,7 @@ type Config struct {
 	DrainTimeout          time.Duration
 	SnapshotLimit         time.Duration // negative: none
 	LockWait              time.Duration // 0: a HOME that is open elsewhere is an error at once
+	LowSpace, Reserve     int64         // bytes; 0: none
 
 	Warnings []string // what was understood only in part, with its place
 

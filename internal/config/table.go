@@ -59,6 +59,10 @@ func table() []setting {
 			set: choice(func(c *Config) *string { return &c.Format }, "bushy", "chunky", "lawn", "flat")},
 		{name: "class", fallback: string(dirstorage.ClassFull), help: "the class of a HOME that is made: Full, or Minimal: no history, no undo, no blobs",
 			set: choice(func(c *Config) *string { return &c.Class }, string(dirstorage.ClassFull), string(dirstorage.ClassMinimal))},
+		{name: "low-space", kind: size, fallback: "1GiB", help: "warn if less than this, or than a tenth of the file system, is free; 0 = never",
+			set: anyBytes(func(c *Config) *int64 { return &c.LowSpace })},
+		{name: "reserve", kind: size, fallback: "16MiB", help: "the size of misc/reserve, which is given up so that a full disk can be packed; 0 = there is none",
+			set: anyBytes(func(c *Config) *int64 { return &c.Reserve })},
 		{name: "read-only", kind: boolean, fallback: "false", help: "refuse what writes, pack excepted", set: flag(func(c *Config) *bool { return &c.ReadOnly })},
 		{name: "announce", fallback: "pickle", help: "the encoding that is announced to clients, pickle or msgpack; both are understood",
 			set: choice(func(c *Config) *string { return &c.Announce }, "pickle", "msgpack")},
@@ -143,6 +147,14 @@ func bytes(field func(*Config) *int64) func(*Config, []string) error {
 			err = fmt.Errorf("%q: want at least one byte", v)
 		}
 		*field(c) = n
+		return err
+	})
+}
+
+// anyBytes is a size that may be 0.
+func anyBytes(field func(*Config) *int64) func(*Config, []string) error {
+	return one(func(c *Config, v string) (err error) {
+		*field(c), err = parseSize(v)
 		return err
 	})
 }

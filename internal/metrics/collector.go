@@ -194,6 +194,7 @@ func sizeGauges() []gauge {
 		sometimes("transactions", "Transactions in the storage.", exactly(func(n dirstorage.Counts) int64 { return n.Transactions })),
 		sometimes("bytes", "Size of the storage's files, without what the file system adds.", exactly(func(n dirstorage.Counts) int64 { return n.Bytes })),
 		sometimes("blob_bytes", "Size of the blobs, which bytes includes.", exactly(func(n dirstorage.Counts) int64 { return n.BlobBytes })),
+		always("low_space", "1 if so little space, or so few inodes, are free that the server warns of it.", func(r *reading) float64 { return oneIf(r.LowSpace != "") }),
 		sometimes("free_bytes", "What is free on the file system of the storage.", space(func(r *reading) uint64 { return r.Space.FreeBytes })),
 		sometimes("capacity_bytes", "Size of the file system of the storage.", space(func(r *reading) uint64 { return r.Space.TotalBytes })),
 		sometimes("free_inodes", "Files that can still be made; not shown where the file system has no limit.", inodes(func(r *reading) uint64 { return r.Space.FreeInodes })),

@@ -17,12 +17,13 @@ const (
 	DiskFull Code = "disk_full"
 	Scarce   Code = "scarce" // a storage is out of descriptors or memory
 	Stuck    Code = "stuck"  // a storage does not answer, or a commit does not end
-	// SnapshotLong is a warning: it keeps nothing from being ready.
+	// SnapshotLong and LowSpace are warnings: they keep nothing from being ready.
 	SnapshotLong Code = "snapshot_long"
+	LowSpace     Code = "low_space"
 )
 
 // Warning reports whether a server is ready all the same.
-func (c Code) Warning() bool { return c == SnapshotLong }
+func (c Code) Warning() bool { return c == SnapshotLong || c == LowSpace }
 
 // Reason is why a server is not ready, or a warning.
 type Reason struct {
@@ -55,6 +56,9 @@ func Judge(storage string, st dirstorage.Status) []Reason {
 		detail := fmt.Sprintf("in snapshot mode (%s) since %s, and %d transactions were committed since; no pack removes anything meanwhile",
 			st.Snapshot, m.Since.Format("2006-01-02 15:04:05 MST"), m.Newer)
 		reasons = append(reasons, Reason{SnapshotLong, storage, detail})
+	}
+	if st.LowSpace != "" {
+		reasons = append(reasons, Reason{LowSpace, storage, st.LowSpace})
 	}
 	return reasons
 }

@@ -80,6 +80,8 @@ func TestReadyOnlyWhileServing(t *testing.T) {
 	step("disk full", 503, `{"ready":false,"reasons":[{"code":"disk_full","storage":"main","detail":"no space left on device"}]}`)
 	set(ops.Judge("main", dirstorage.Status{Trouble: "too many open files", TroubleKind: dirstorage.TroubleScarce})...)
 	step("no descriptors", 503, `{"ready":false,"reasons":[{"code":"scarce","storage":"main","detail":"too many open files"}]}`)
+	set(ops.Judge("main", dirstorage.Status{LowSpace: "1 B of 2 B are free"})...)
+	step("low space", 200, `{"ready":true,"reasons":[],"warnings":[{"code":"low_space","storage":"main","detail":"1 B of 2 B are free"}]}`)
 	set(ops.Judge("main", dirstorage.Status{CommitSeconds: 12.3})...)
 	step("hanging disk", 503, `{"ready":false,"reasons":[{"code":"stuck","storage":"main","detail":"a commit has been waiting for the disk for 12 seconds"}]}`)
 	set(ops.Judge("main", dirstorage.Status{CommitSeconds: 2})...)

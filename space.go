@@ -1,0 +1,153 @@
+package dirstorage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// reserveFile takes up space that is given up when a full disk would keep a storage
+// from being opened or packed. It holds nothing and is no part of the database.
+const reserveFile = "misc/reserve"
+
+// watch is what the worker knows about free space.
+type watch struct {
+	next time.Time // when to look again; the worker's
+
+	// Guarded by Storage.mu:
+	low    string // what is low; empty: nothing is
+	refuse bool   // the reserve was given up and there is no room for another: what is left is for a pack
+}
+
+// The part of a file system below which space or inodes are low in any case, and the
+// number of inodes below which they are not low on a larger one.
+const (
+	lowPart   = 10
+	lowInodes = 100_000
+)
+
+// lowSpace says what is low on a file system, if something is: less than limit bytes
+// or than a tenth of it, whichever is less, and inodes alike.
+func lowSpace(sp vfs.Space, limit int64) string {
+	switch {
+	case limit <= 0 || sp.TotalBytes == 0:
+	case sp.FreeBytes < min(uint64(limit), sp.TotalBytes/lowPart):
+		return fmt.Sprintf("%s of %s are free on the file system of HOME", human.Bytes(int64(sp.FreeBytes)), human.Bytes(int64(sp.TotalBytes)))
+	case sp.FreeInodes < min(lowInodes, sp.TotalInodes/lowPart):
+		return fmt.Sprintf("%s of %s inodes are free on the file system of HOME", human.Count(int64(sp.FreeInodes)), human.Count(int64(sp.TotalInodes)))
+	}
+	return ""
+}
+
+// watched reports whether somebody looks at the free space.
+func (o *Options) watched() bool { return o.LowSpace > 0 || o.Reserve > 0 }
+
+// watchSpace looks at the free space now and then, warns once when it gets low, and
+// makes the reserve again when there is room.
+func (w *worker) watchSpace(s *Storage) {
+	now := s.o.Clock()
+	if !s.o.watched() || now.Before(w.watch.next) {
+		return
+	}
+	w.watch.next = now.Add(w.watchInterval(s))
+	sp, err := s.fs.Space()
+	if err != nil {
+		return // not known is not low
+	}
+	low := lowSpace(sp, s.o.LowSpace)
+	refuse := s.o.Reserve > 0 && !s.makeReserve(sp) && sp.FreeBytes < 2*uint64(s.o.Reserve)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if low != "" && w.watch.low == "" {
+		s.log.Warn("space is getting low", "free", low)
+	}
+	if low == "" && w.watch.low != "" {
+		s.log.Info("there is space again")
+	}
+	w.watch.low, w.watch.refuse = low, refuse
+}
+
+// watchInterval is the time between two looks.
+func (w *worker) watchInterval(s *Storage) time.Duration {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if w.watch.refuse {
+		return s.o.RetryInterval
+	}
+	return 10 * s.o.RetryInterval
+}
+
+// makeReserve reports whether the reserve is there, and makes it if there is room.
+func (s *Storage) makeReserve(sp vfs.Space) bool {
+	info, err := s.fs.Stat(reserveFile)
+	if err == nil && info.Size >= s.o.Reserve {
+		return true
+	}
+	if err == nil { // of an earlier setting, or half made
+		err = s.fs.Remove(reserveFile)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || sp.FreeBytes < 4*uint64(s.o.Reserve) {
+		return false
+	}
+	f, err := s.fs.Create(reserveFile)
+	if err != nil {
+		return false
+	}
+	if err := errors.Join(f.Allocate(s.o.Reserve), f.Close()); err != nil {
+		_ = s.fs.Remove(reserveFile) // it is tried again
+		return false
+	}
+	return true
+}
+
+// giveUpReserve frees the space of the reserve, if it is there. From then on commits are
+// refused until there is room again: what was freed is for who makes room.
+func giveUpReserve(f vfs.FS) bool { return f.Remove(reserveFile) == nil }
+
+// makeRoom gives up the reserve for a pack, if space is so short that the pack would
+// not get far.
+func (s *Storage) makeRoom() {
+	const short = 32 << 20
+	sp, err := s.fs.Space()
+	if err != nil || sp.FreeBytes >= max(short, 2*uint64(s.o.Reserve)) || !giveUpReserve(s.fs) {
+		return
+	}
+	s.log.Warn("disk full: the reserve is given up for a pack; commits are refused until there is room", "path", reserveFile)
+	s.mu.Lock()
+	s.worker.watch.refuse = s.o.Reserve > 0
+	s.mu.Unlock()
+	s.worker.wake()
+}
+
+// payFloor raises the floor of time stamps, if a full disk kept the open from it. Until
+// then nothing may enter A or B.
+func (s *Storage) payFloor() error {
+	if !s.floorDebt.Load() {
+		return nil
+	}
+	err := s.worker.raiseFloor(s)
+	if err == nil {
+		s.floorDebt.Store(false)
+	}
+	return err
+}
+
+// stayASnapshot makes an open that could not raise the floor, because the disk is
+// full, start in snapshot mode: A stays what it is until there is room.
+func (s *Storage) stayASnapshot(cause error) {
+	s.log.Warn("disk full: starting in snapshot mode, which is left when there is room", "err", cause)
+	s.floorDebt.Store(true)
+	if s.snap.sublock != nil {
+		if err := s.snap.sublock.Close(); err != nil { // it is free all the same
+			s.log.Warn("giving back the sublock", "err", err)
+		}
+		s.snap.sublock = nil
+	}
+	s.snap.side = tree.B
+	s.beginMode(modeStartup, s.o.Clock(), 0)
+}

@@ -1,0 +1,226 @@
+//go:build linux
+
+package dirstorage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// smallDisk mounts a file system of some size; the test is skipped where that is not allowed.
+func smallDisk(t *testing.T, bytes int64) string {
+	t.Helper()
+	at := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := unix.Mount("tmpfs", at, "tmpfs", 0, fmt.Sprintf("size=%d", bytes))
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOSYS) {
+		t.Skipf("not allowed to mount: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return at
+}
+
+// fillUp writes a file until there is no byte left.
+func fillUp(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+			size /= 2
+		}
+	}
+}
+
+// TestFullDisk: with 0 bytes free a storage is opened, read and packed; commits are
+// told why they are refused, and go on when there is room.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, clean := range []bool{true, false} {
+		t.Run(fmt.Sprintf("clean %t", clean), func(t *testing.T) {
+			t.Parallel()
+			disk := smallDisk(t, 96<<20)
+			home := filepath.Join(disk, "home")
+			if err := Create(home, CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}}); err != nil {
+				t.Fatal(err)
+			}
+			o := Options{SegmentSize: 1 << 20, Reserve: 4 << 20, LowSpace: 16 << 20}
+			s := open(t, home, o)
+			reserve := filepath.Join(home, reserveFile)
+			there := func() bool { _, err := os.Stat(reserve); return err == nil }
+			eventually(t, "a reserve", there)
+			big := strings.Repeat("x", 200<<10)
+			want := "" // the last one that was acknowledged
+			put := func(text string) error {
+				_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec(text + big)})
+				if err == nil {
+					want = string(rec(text + big))
+				}
+				return err
+			}
+			for i := range 120 {
+				if err := put(fmt.Sprint(i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if clean {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fillUp(t, filepath.Join(disk, "filler"))
+			if !clean {
+				// The rest of the log takes some. It is refused in the end, clearly.
+				var err error
+				for i := 0; err == nil; i++ {
+					err = put(fmt.Sprint("late", i))
+				}
+				if !errors.Is(err, ErrDiskFull) {
+					t.Fatalf("a commit on a full disk: %v", err)
+				}
+				fillUp(t, filepath.Join(disk, "filler2"))
+				s.Close() // as it is
+				fillUp(t, filepath.Join(disk, "filler3"))
+			}
+			s = open(t, home, o)
+			if got := load(t, s, 0); got != want {
+				t.Fatal("it is not what was acknowledged last")
+			}
+			eventually(t, "the warning", func() bool { return s.Status().LowSpace != "" })
+			if n := len(tids(t, s)); n < 60 {
+				t.Errorf("%d transactions", n)
+			}
+			_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec(big + big + big + big + big + big + big + big)})
+			if !errors.Is(err, ErrDiskFull) {
+				t.Errorf("a commit on a full disk: %v", err)
+			}
+			if st := s.Status(); st.ReadOnly || st.Failure != "" {
+				t.Fatalf("status %+v", st)
+			}
+			if !there() {
+				t.Error("the reserve was not kept for a pack")
+			}
+			result, err := s.Pack(t.Context(), PackOptions{})
+			if err != nil || result.Revisions < 50 {
+				t.Fatalf("pack: %+v, %v", result, err)
+			}
+			if got := load(t, s, 0); got != want {
+				t.Error("the pack changed what is current")
+			}
+			eventually(t, "a reserve again", there)
+			eventually(t, "commits", func() bool {
+				_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("again")})
+				return err == nil
+			})
+			if err := errors.Join(s.Flush(t.Context()), s.Close()); err != nil {
+				t.Fatal(err)
+			}
+			dir, err := vfs.OS(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sound(t.Context(), dir, false); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestOpenOnAFullDiskLeavesASnapshotAlone: the floor of time stamps cannot be raised, so
+// nothing may enter A until there is room.
+func TestOpenOnAFullDiskLeavesASnapshotAlone(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	commit(t, s, change{oid: 0, data: rec("one")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := contentOf(t, dir, "A")
+	f := errfs.New(dir, nil)
+	full{f}.set(func(op errfs.Op) bool { return op.Kind != "mkdir" }) // those that there are exist
+	// An hour later, so that the floor has to rise.
+	s = open(t, home, Options{fs: f, Clock: func() time.Time { return time.Now().Add(time.Hour) }})
+	if got := load(t, s, 0); got != string(rec("one")) {
+		t.Errorf("got %q", got)
+	}
+	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("two")}); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("a commit: %v", err)
+	}
+	if got := snapshotContent(home); got != snapfile.Shutdown || s.Status().Snapshot != modeStartup {
+		t.Errorf("misc/snapshot holds %q, the state is %q", got, s.Status().Snapshot)
+	}
+	if after := contentOf(t, dir, "A"); len(after) != len(before) {
+		t.Errorf("A has %d files, %d before", len(after), len(before))
+	}
+	f.Decide(nil)
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, change{oid: 0, data: rec("two")})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := snapshotContent(home); got != "none" {
+		t.Errorf("misc/snapshot holds %q", got)
+	}
+}
+
+func TestLowSpace(t *testing.T) {
+	t.Parallel()
+	const gib = 1 << 30
+	for _, tc := range []struct {
+		name  string
+		space vfs.Space
+		limit int64
+		low   bool
+	}{
+		{"much", vfs.Space{FreeBytes: 2 * gib, TotalBytes: 100 * gib}, gib, false},
+		{"little", vfs.Space{FreeBytes: gib - 1, TotalBytes: 100 * gib}, gib, true},
+		{"little of a small one", vfs.Space{FreeBytes: gib / 2, TotalBytes: 2 * gib}, gib, false},
+		{"less than a tenth of a small one", vfs.Space{FreeBytes: gib / 10, TotalBytes: 2 * gib}, gib, true},
+		{"few inodes", vfs.Space{FreeBytes: 50 * gib, TotalBytes: 100 * gib, FreeInodes: 99_999, TotalInodes: 10_000_000}, gib, true},
+		{"inodes without a limit", vfs.Space{FreeBytes: 50 * gib, TotalBytes: 100 * gib}, gib, false},
+		{"nobody looks", vfs.Space{TotalBytes: gib}, 0, false},
+		{"not known", vfs.Space{}, gib, false},
+	} {
+		if got := lowSpace(tc.space, tc.limit); (got != "") != tc.low {
+			t.Errorf("%s: %q", tc.name, got)
+		}
+	}
+}
