@@ -147,7 +147,9 @@ func (j *faultJob) run(ctx context.Context, f vfs.FS) error {
 			break
 		}
 	}
-	return err
+	j.s.mu.RLock()
+	defer j.s.mu.RUnlock()
+	return errors.Join(err, j.s.failure)
 }
 
 // passing does a step, and goes on after an error that passes.
@@ -155,13 +157,12 @@ func (j *faultJob) passing(ctx context.Context) error {
 	code := j.m.snapshot
 	err := j.step(ctx)
 	for range 3 {
-		if !diskFull(err) {
-			return err
-		}
 		j.s.mu.RLock()
-		closed, mode := j.s.closed, j.s.snap.mode
+		closed, mode, failed := j.s.closed, j.s.snap.mode, j.s.failure != nil
 		j.s.mu.RUnlock()
 		switch {
+		case failed || !diskFull(err):
+			return err
 		case closed:
 			var s *Storage
 			if s, err = Open(ctx, "", j.o); err == nil {

@@ -178,7 +178,7 @@ func (o Options) failed(n int, cause error, begin func(disk *crashfs.FS) (*Job, 
 	}
 	for _, mode := range o.modes(n) {
 		if err := job.Check(disk.Crashed(mode), true); err != nil {
-			return ops, where, fmt.Errorf("repeated after %w, power cut with %v: %w", errors.Join(errs...), mode, err)
+			return ops, where, fmt.Errorf("repeated after %v, power cut with %v: %w", errs, mode, err)
 		}
 	}
 	return ops, where, nil
