@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 func newCrashTree(t *testing.T) (*Tree, *errfs.FS, *crashfs.FS) {
 	t.Helper()
 	disk := crashfs.New(1)
+	disk.SetClock(slowly())
 	for _, d := range []string{"A", "A/x", "B", "journal", "misc"} {
 		if err := disk.Mkdir(d); err != nil {
 			t.Fatal(err)
@@ -32,9 +34,15 @@ func newCrashTree(t *testing.T) (*Tree, *errfs.FS, *crashfs.FS) {
 	return openTree(t, f), f, disk
 }
 
+// slowly is a clock that stays behind the floor for as long as a test takes.
+func slowly() func() time.Time {
+	var ticks atomic.Int64
+	return func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, int(ticks.Add(1)), time.UTC) }
+}
+
 func openTree(t *testing.T, f vfs.FS) *Tree {
 	t.Helper()
-	tr, err := New(Options{FS: f, Format: layout.Bushy, Sync: true, DirSync: true, Clock: time.Now})
+	tr, err := New(Options{FS: f, Format: layout.Bushy, Sync: true, DirSync: true, Clock: slowly()})
 	if err != nil {
 		t.Fatal(err)
 	}
