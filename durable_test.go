@@ -305,6 +305,45 @@ func TestUndeleteIsDurableWhenItIsRepeated(t *testing.T) {
 	}
 }
 
+// TestSnapshotIsDurableAlsoWhereAChoreFailed: an undelete has renamed, and could not
+// make it durable. Who copies A sees the new names.
+func TestSnapshotIsDurableAlsoWhereAChoreFailed(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New(1)
+	c := packCase{format: layout.Bushy, set: "storage.min_pack_time=0"}
+	if err := c.home(disk); err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(disk, nil)
+	s, err := Open(t.Context(), "", scriptOptions(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 6 {
+		commit(t, s, change{oid: 0, data: rec(fmt.Sprint("root ", i))})
+	}
+	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r := doPack(t, s, PackOptions{})
+	packed := filesOf(disk, c.format)
+	failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool { return op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/") })
+	if _, err := s.Undelete(t.Context(), r.Stamp); !errors.Is(err, ErrDiskFull) {
+		t.Fatalf("undelete: %v", err)
+	}
+	if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	seen := filesOf(disk, c.format)
+	if len(seen) <= len(packed) {
+		t.Fatal("nothing was brought back")
+	}
+	if d := difference(seen, filesOf(disk.Crashed(crashfs.KeepNone), c.format)); d != "" {
+		t.Errorf("after a power cut A is no longer what the snapshot showed:\n%s", d)
+	}
+}
+
 // TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill kills the process before each
 // operation of a flush, a pack and an undelete, after the clock was stepped back, and
 // looks at what is new or changed in A when the next process has entered a snapshot.

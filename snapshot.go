@@ -158,6 +158,9 @@ func (s *Storage) enterNow(q *enterRequest) error {
 	// the first floor, and the next version must be of a later second.
 	err := s.worker.raiseFloor(s)
 	if err == nil {
+		err = s.tree.Sync() // what a pack owes that failed
+	}
+	if err == nil {
 		err = snapfile.Write(s.fs, snapfile.Record{Code: snapfile.User(q.code), Moment: q.moment.UTC(), TID: q.upTo}, s.syncOptions())
 	}
 	var failed error

@@ -116,9 +116,7 @@ func (w *worker) run(s *Storage) {
 			flushed = false
 		case jobChore:
 			w.doChore(s)
-			if err := s.tree.Failure(); err != nil {
-				_ = s.fail(err) // nothing that is done to A becomes durable any more
-			}
+			w.noteLost(s)
 			flushed = false
 			w.leaveInTime(s)
 			continue
@@ -134,8 +132,17 @@ func (w *worker) run(s *Storage) {
 			continue
 		}
 		w.note(s, err)
+		w.noteLost(s)
 		w.leaveInTime(s)
 		w.watchSpace(s)
+	}
+}
+
+// noteLost makes the storage read-only if nothing that is done to A becomes durable any
+// more. The error of what found that out may be somebody else's.
+func (w *worker) noteLost(s *Storage) {
+	if err := s.tree.Failure(); err != nil {
+		_ = s.fail(err) // logged there, and told to every writer
 	}
 }
 
@@ -303,6 +310,9 @@ func (s *Storage) shutDown() error {
 		return err
 	}
 	s.saveUnsaved()
+	if err := s.tree.Sync(); err != nil {
+		return err
+	}
 	if err := s.journal.Clean(); err != nil {
 		return err
 	}

@@ -155,6 +155,10 @@ func (t *Tree) Failure() error {
 	return t.debts.failure
 }
 
+// Sync pays all that the tree owes, before somebody is told that A is a snapshot. It is
+// called by the goroutine that puts files.
+func (t *Tree) Sync() error { return t.settle() }
+
 // settle pays all debts. Nobody may put files meanwhile.
 func (t *Tree) settle() error {
 	d := t.debts
