@@ -147,6 +147,20 @@ func TestInteropBasic(t *testing.T) {
 	}
 }
 
+// TestInteropCopies copies to and from FileStorages and Python's server, twice.
+func TestInteropCopies(t *testing.T) {
+	in := newInterop(t)
+	out, errs := in.run(t, "copies.py")
+	for _, o := range outcomes(t, out) {
+		if o.verdict != "pass" {
+			t.Errorf("%s: %s", o.name, o.verdict)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s%s", out, errs)
+	}
+}
+
 // TestInteropSoak kills the server of Python clients while it is packed and backed up, for a
 // minute or for INTEROP_SECONDS.
 func TestInteropSoak(t *testing.T) {
