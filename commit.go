@@ -228,7 +228,7 @@ func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.Co
 		if tid == 0 {
 			tid = max(zodb.TIDFromTime(s.o.Clock()), last+1)
 		} else if err == nil && tid <= last {
-			q.err = fmt.Errorf("transaction %s cannot be finished: %s was committed meanwhile", tid, last)
+			q.err = fmt.Errorf("%w: it is %s, and %s was committed meanwhile", ErrOldTID, tid, last)
 		}
 		if err != nil {
 			q.err = err

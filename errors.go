@@ -28,6 +28,8 @@ var (
 	ErrUnsupported = errors.New("not supported by a storage of class Minimal")
 	// ErrEmptyRecord: in files no data mean that the object was deleted.
 	ErrEmptyRecord = errors.New("an empty record cannot be stored; to remove an object use Delete")
+	// ErrOldTID: a transaction was given a tid that is not later than the last one.
+	ErrOldTID = errors.New("the tid of a copied transaction is not later than the last one")
 	// ErrJournalOlder: the journal holds transactions that A should have and hasn't.
 	ErrJournalOlder = errors.New("journal does not fit the database")
 	// ErrNeedsRecovery: an original DirectoryStorage left transactions in the

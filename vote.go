@@ -3,6 +3,7 @@ package dirstorage
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -19,7 +20,7 @@ import (
 // error the transaction is to be aborted: *zodb.DanglingError, *zodb.UndoError
 // (joined, if there are more),
 // ErrDiskFull or ErrScarce (nothing is lost; the same can be tried again later),
-// zodb.ErrReadOnly, ErrClosed, or that of ctx.
+// ErrOldTID, zodb.ErrReadOnly, ErrClosed, or that of ctx.
 func (t *Txn) Vote(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -38,6 +39,9 @@ func (t *Txn) vote(ctx context.Context) error {
 	defer cancel()
 	if t.lost != nil {
 		return t.lost
+	}
+	if last := t.s.LastTransaction(); t.given != 0 && t.given <= last {
+		return fmt.Errorf("%w: it is %s, and %s is there already", ErrOldTID, t.given, last)
 	}
 	if err := t.s.admit(ctx, t.files()); err != nil {
 		return err

@@ -34,6 +34,8 @@ const (
 	rowUndoID    = "`undoa` with an id that is no base64 of 8 bytes"
 	rowReadOnly  = "`storeBlobStart` of a read-only client"
 	rowArguments = "arguments of a wrong type or number"
+	rowOldTID    = "`tpc_begin` with a tid that is not later than the last one"
+	rowNoTID     = "`restorea` in a transaction without a tid"
 	rowMissed    = "`getInvalidations` from a tid that is no transaction of this storage"
 )
 
@@ -65,6 +67,19 @@ func unusuals() []unusual {
 		{"long user", "ZODB.FileStorage.FileStorage.FileStorageError", classStorage, rowLong, func(x *errorScene) (any, error) {
 			x.oneWay("tpc_begin", mine, make([]byte, zodb.MaxMetaLen+1), []byte{}, wire.Dict{}, nil, " ")
 			return x.try("vote", mine)
+		}},
+		{"restore with an old tid", "[]", classStorage, rowOldTID, func(x *errorScene) (any, error) {
+			x.oneWay("tpc_begin", mine, []byte{}, []byte{}, wire.Dict{}, zodb.TID(3), " ")
+			x.oneWay("restorea", zodb.OID(90), zodb.TID(3), record("x"), nil, mine)
+			return x.try("vote", mine)
+		}},
+		{"restore with the next tid", "[]", "[]", "", func(x *errorScene) (any, error) {
+			x.oneWay("tpc_begin", mine, []byte{}, []byte{}, wire.Dict{}, x.deleted+1, " ")
+			x.oneWay("restorea", zodb.OID(90), x.deleted+1, record("x"), nil, mine)
+			return x.try("vote", mine)
+		}},
+		{"restore without a tid", "[]", classTransaction, rowNoTID, func(x *errorScene) (any, error) {
+			return x.voted([]any{"restorea", zodb.OID(90), x.t1, record("x"), nil})
 		}},
 		{"begin with three arguments", classType, classType, "", calls("tpc_begin", mine, []byte{}, []byte{})},
 		{"vote when idle", classTransaction, classTransaction, "", calls("vote", mine)},

@@ -94,7 +94,7 @@ func (c *conn) describe(err error) *pythonError {
 	case errors.Is(err, zodb.ErrState):
 		return &pythonError{classTransaction, wire.Tuple{err.Error()}}
 	case vfs.Passes(err), errors.Is(err, dirstorage.ErrDiskFull), errors.Is(err, dirstorage.ErrScarce), errors.Is(err, dirstorage.ErrClosed),
-		errors.Is(err, dirstorage.ErrUnsupported), errors.Is(err, dirstorage.ErrEmptyRecord), errors.Is(err, context.Canceled), errors.Is(err, dirstorage.ErrSnapshotMode), errors.Is(err, dirstorage.ErrLocked):
+		errors.Is(err, dirstorage.ErrUnsupported), errors.Is(err, dirstorage.ErrEmptyRecord), errors.Is(err, dirstorage.ErrOldTID), errors.Is(err, context.Canceled), errors.Is(err, dirstorage.ErrSnapshotMode), errors.Is(err, dirstorage.ErrLocked):
 		c.log().Warn("request failed", "err", err)
 		return &pythonError{classStorage, wire.Tuple{err.Error()}}
 	}
