@@ -21,6 +21,9 @@ type PackProgress struct {
 	Rate float64 `json:"rate"`
 	// LeftSeconds is how long this phase will take at that rate; 0: not known.
 	LeftSeconds float64 `json:"left_seconds,omitempty"`
+	// Waiting says what it waits for, and cannot go on without: the end of snapshot
+	// mode, with by whom and when that was entered. Empty: nothing.
+	Waiting string `json:"waiting,omitempty"`
 }
 
 // estimate fills in what follows from the rest.
@@ -61,9 +64,10 @@ func (s *Storage) PackProgress() PackProgress {
 	if p == nil {
 		return PackProgress{}
 	}
+	waiting := s.choreWaits()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g := PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total}
+	g := PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total, Waiting: waiting}
 	g.estimate(s.o.Clock())
 	return g
 }
@@ -71,6 +75,9 @@ func (s *Storage) PackProgress() PackProgress {
 // logged is what the log says of it.
 func (g *PackProgress) logged(now time.Time) []any {
 	list := []any{"phase", g.Phase, "done", g.Done, "total", g.Total, "dur", now.Sub(g.Since), "rate", math.Round(g.Rate)}
+	if g.Waiting != "" {
+		list = append(list, "waiting", g.Waiting)
+	}
 	if g.LeftSeconds > 0 {
 		list = append(list, "left", time.Duration(g.LeftSeconds*1e9).Round(time.Second))
 	}

@@ -39,6 +39,9 @@ func (s *Storage) inWorker(ctx context.Context, step func() (done bool, err erro
 	}
 	s.worker.chore = c
 	s.mu.Unlock()
+	if waiting := s.choreWaits(); waiting != "" {
+		s.log.Warn("a pack waits", "for", waiting)
+	}
 	s.worker.wake()
 	select {
 	case <-c.done:

@@ -107,3 +107,14 @@ func (s *Storage) tellLong() {
 			"state", text, "since", st.Since, "newer", st.Newer, "to do", "dirstorage snapshot leave "+s.fs.Path("."))
 	}
 }
+
+// choreWaits says what keeps the worker from a pack's work on A: who has brought the
+// storage into snapshot mode, and when; empty, if nothing does.
+func (s *Storage) choreWaits() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.worker.chore == nil || s.snap.mode == modeNone {
+		return ""
+	}
+	return "the end of snapshot mode: " + s.describeMode()
+}

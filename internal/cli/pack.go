@@ -236,16 +236,14 @@ func remoteProgress(ctx context.Context, home string) (dirstorage.PackProgress, 
 	return *st.Pack, nil
 }
 
-// watch shows on a terminal how far a pack has come, until stop is called.
+// watch shows on a terminal how far a pack has come, until stop is called; and says
+// once, also without a terminal, what it waits for.
 func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.Context) (dirstorage.PackProgress, error)) (stop func()) {
-	if !e.Terminal {
-		return func() {}
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		phase, m := "", newMeter(e)
+		phase, m, told := "", newMeter(e), false
 		defer func() { m.end() }()
 		tick := time.NewTicker(250 * time.Millisecond)
 		defer tick.Stop()
@@ -258,6 +256,14 @@ func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.C
 			p, err := progress(ctx)
 			if err != nil || p.Phase == "" {
 				continue // the pack itself will say what is wrong
+			}
+			if p.Waiting != "" && !told {
+				told = true
+				m.end()
+				e.warn("the pack waits for " + p.Waiting)
+			}
+			if !e.Terminal {
+				continue
 			}
 			if p.Phase != phase {
 				m.end()

@@ -133,11 +133,11 @@ func (st *homeStatus) print(e *env) error {
 		line("snapshot mode", "off: it was not closed cleanly, and is rolled forward at the next start")
 	}
 	if m := st.SnapshotMode; m != nil {
-		name := ""
+		name, mode := "", "since"
 		if m.Long {
-			name = "TROUBLE"
+			name, mode = "TROUBLE", "in snapshot mode since"
 		}
-		line(name, "since %s, for %s; A ends with %s, and %s transactions were committed since", human.FormatTime(m.Since, time.Local),
+		line(name, mode+" %s, for %s; A ends with %s, and %s transactions were committed since", human.FormatTime(m.Since, time.Local),
 			human.Duration(time.Duration(m.Seconds*1e9)), formatLast(m.TID), human.Count(m.Newer))
 	}
 	if st.Failure != "" {
@@ -158,6 +158,9 @@ func (st *homeStatus) print(e *env) error {
 	}
 	if p := st.Pack; p != nil {
 		line("pack", "%s, %s, since %s", p.Phase, formatDone(p), human.FormatTime(p.Since, time.Local))
+		if p.Waiting != "" {
+			line("", "it waits for %s", p.Waiting)
+		}
 	}
 	n := st.Counts
 	if n.Exact {

@@ -86,6 +86,10 @@ func TestReadyOnlyWhileServing(t *testing.T) {
 	step("hanging disk", 503, `{"ready":false,"reasons":[{"code":"stuck","storage":"main","detail":"a commit has been waiting for the disk for 12 seconds"}]}`)
 	set(ops.Judge("main", dirstorage.Status{CommitSeconds: 2})...)
 	step("slow disk", 200, `{"ready":true,"reasons":[]}`)
+	long := dirstorage.SnapshotStatus{Code: "nightly", Since: time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC), Long: true, Newer: 7}
+	set(ops.Judge("main", dirstorage.Status{Snapshot: "user/nightly", SnapshotMode: &long})...)
+	step("forgotten snapshot", 200, `{"ready":true,"reasons":[],"warnings":[{"code":"snapshot_long","storage":"main",`+
+		`"detail":"in snapshot mode (user/nightly) since 2026-03-01 02:00:00 UTC, and 7 transactions were committed since; no pack removes anything meanwhile"}]}`)
 	set(ops.Judge("main", dirstorage.Status{ReadOnly: true})...)
 	step("read-only on purpose", 200, `{"ready":true,"reasons":[]}`)
 	set(ops.Reason{Code: ops.Starting, Storage: "two"})
