@@ -3,7 +3,6 @@ package dirstorage
 import (
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -100,15 +99,11 @@ func (e *UnknownOutcomeError) Error() string {
 // Unwrap returns the cause.
 func (e *UnknownOutcomeError) Unwrap() error { return e.Cause }
 
-// diskFull reports whether an error only says that there is no room.
-func diskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
-// withDiskFull makes an error that says that there is no room match ErrDiskFull.
+// withDiskFull makes an error of which a part says that there is no room match
+// ErrDiskFull, and one that passes otherwise ErrScarce.
 func withDiskFull(err error) error {
-	if diskFull(err) && !errors.Is(err, ErrDiskFull) {
+	if vfs.SaysFull(err) && !errors.Is(err, ErrDiskFull) {
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
-	return err
+	return vfs.WithPassing(err)
 }

@@ -107,7 +107,7 @@ func failAt(f *errfs.FS, cause error, n int) (end func() (ops int, failed string
 		if cause == syscall.ENOSPC && (!op.Changes() || op.Kind == "remove" || op.Kind == "touch" || strings.HasPrefix(op.Kind, "sync")) {
 			return nil
 		}
-		if op.Kind == "space" {
+		if op.Kind == "space" || cause == syscall.EMFILE && !canFail(op, syscall.EMFILE) {
 			return nil
 		}
 		if ops++; ops == n {

@@ -161,7 +161,7 @@ func (j *faultJob) passing(ctx context.Context) error {
 		closed, mode, failed := j.s.closed, j.s.snap.mode, j.s.failure != nil
 		j.s.mu.RUnlock()
 		switch {
-		case failed || !diskFull(err):
+		case failed || !vfs.SaysFull(err):
 			return err
 		case closed:
 			var s *Storage
@@ -399,7 +399,7 @@ func (c packCase) undeleteFaults(t *testing.T, noSyncAll bool) func(disk *crashf
 					return err
 				}
 				_, err = s.Undelete(t.Context(), 0)
-				if diskFull(err) { // in the same process
+				if vfs.SaysFull(err) { // in the same process
 					_, err = s.Undelete(t.Context(), 0)
 				}
 				return err

@@ -175,7 +175,7 @@ func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err err
 		return nil, context.Cause(ctx)
 	}
 	release = func() { <-s.packs.one }
-	s.makeRoom()
+	s.makeRoom(roomForPack)
 	// Close waits for who has its turn; who comes later finds it closed.
 	s.mu.RLock()
 	err = s.writable()

@@ -47,9 +47,9 @@ func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 		every = 23
 	}
 	i := 0
-	for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
 		for _, set := range []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"} {
-			c := packCase{format: layout.Formats()[i], seed: uint64(i) + 300, set: set}
+			c := packCase{format: layout.Formats()[i%len(layout.Formats())], seed: uint64(i) + 300, set: set}
 			i++
 			t.Run(fmt.Sprintf("%v %s %s", cause, c.format, c.set), func(t *testing.T) {
 				t.Parallel()

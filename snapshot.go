@@ -98,6 +98,7 @@ func (s *Storage) EnterSnapshot(ctx context.Context, code string) error {
 	// Before anything else: what enters A after this snapshot must not look older
 	// than this moment.
 	moment := s.o.Clock()
+	s.makeRoom(roomForSnapshot)
 	if err := s.worker.raiseFloor(s); err != nil {
 		return err
 	}

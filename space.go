@@ -109,15 +109,23 @@ func (s *Storage) makeReserve(sp vfs.Space) bool {
 // refused until there is room again: what was freed is for who makes room.
 func giveUpReserve(f vfs.FS) bool { return f.Remove(reserveFile) == nil }
 
-// makeRoom gives up the reserve for a pack, if space is so short that the pack would
-// not get far.
-func (s *Storage) makeRoom() {
-	const short = 32 << 20
+// How much has to be free for a pack, and for a snapshot, if the reserve is to be kept.
+const (
+	roomForPack     = 32 << 20
+	roomForSnapshot = 1 << 20
+)
+
+// makeRoom gives up the reserve for somebody who makes room, or saves what there is, if
+// less than so many bytes are free, or a full disk keeps the flush from going on.
+func (s *Storage) makeRoom(room uint64) {
+	s.mu.RLock()
+	stuck := vfs.FaultOf(s.worker.trouble.cause) == vfs.FullFault
+	s.mu.RUnlock()
 	sp, err := s.fs.Space()
-	if err != nil || sp.FreeBytes >= max(short, 2*uint64(s.o.Reserve)) || !giveUpReserve(s.fs) {
+	if err != nil || sp.FreeBytes >= room && !stuck || !giveUpReserve(s.fs) {
 		return
 	}
-	s.log.Warn("disk full: the reserve is given up for a pack; commits are refused until there is room", "path", reserveFile)
+	s.log.Warn("disk full: the reserve is given up for a pack or a snapshot; commits are refused until there is room", "path", reserveFile)
 	s.mu.Lock()
 	s.worker.watch.refuse = s.o.Reserve > 0
 	s.mu.Unlock()

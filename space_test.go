@@ -131,6 +131,14 @@ func TestFullDisk(t *testing.T) {
 			if !there() {
 				t.Error("the reserve was not kept for a pack")
 			}
+			// A backup to elsewhere works, too.
+			eventually(t, "a snapshot", func() bool { return s.EnterSnapshot(t.Context(), "backup") == nil })
+			if err := os.CopyFS(filepath.Join(t.TempDir(), "copy"), os.DirFS(filepath.Join(home, "A"))); err != nil {
+				t.Error(err)
+			}
+			if err := s.LeaveSnapshot(t.Context(), "backup"); err != nil {
+				t.Fatal(err)
+			}
 			result, err := s.Pack(t.Context(), PackOptions{})
 			if err != nil || result.Revisions < 50 {
 				t.Fatalf("pack: %+v, %v", result, err)

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
@@ -39,7 +38,7 @@ func (r *run) unpack(ctx context.Context, i int) error {
 	if u.cut != nil {
 		err = u.cut.end(err)
 	}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if vfs.SaysFull(err) {
 		err = fmt.Errorf("%w; make room and %w", err, errAgain)
 	}
 	return err

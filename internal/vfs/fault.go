@@ -88,6 +88,12 @@ func Passes(err error) bool {
 	return f == FullFault || f == ScarceFault
 }
 
+// SaysFull reports whether any part of an error says that there was no room. Whether it
+// passes is another question.
+func SaysFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
 // NotBegun reports whether an error says that a file or directory could not even be
 // opened because the process or the machine had no descriptor left. So of a SyncDir
 // or SyncAll that failed with it, nothing is lost.
