@@ -250,7 +250,7 @@ func (c packCase) packFaults(t testing.TB, noSyncAll bool) func(disk *crashfs.FS
 					return c.run(ctx, f, m, nil)
 				}
 				end()
-				s, err := Open(ctx, "", c.options(f))
+				s, err := Open(ctx, "", c.optionsAfter(f, m))
 				if err != nil {
 					return err
 				}

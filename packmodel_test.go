@@ -369,6 +369,18 @@ func (c packCase) options(f vfs.FS) Options {
 	return o
 }
 
+// optionsAfter are those of a process that comes later: its clock is not behind the
+// transactions that there are.
+func (c packCase) optionsAfter(f vfs.FS, m *packModel) Options {
+	o := c.options(f)
+	clock, ahead := o.Clock, time.Duration(0)
+	if m.last() != 0 {
+		ahead = max(0, m.last().Time().Sub(clock()))
+	}
+	o.Clock = func() time.Time { return clock().Add(ahead) }
+	return o
+}
+
 func (c packCase) home(f vfs.FS) error {
 	o := CreateOptions{Class: ClassFull, Set: map[string]string{
 		"journal.flush_transaction_threshold": "4", "journal.flush_file_threshold": "20",
@@ -577,7 +589,7 @@ func (c packCase) recovered(ctx context.Context, f *crashfs.FS, m *packModel) er
 	if err := damaged(ctx, f); err != nil {
 		return fmt.Errorf("before open: %w", err)
 	}
-	s, err := Open(ctx, "", c.options(f))
+	s, err := Open(ctx, "", c.optionsAfter(f, m))
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
