@@ -103,6 +103,57 @@ func TestCopiesKeepStatusAndBackPointers(t *testing.T) {
 	})
 }
 
+// TestOlderTransactionsAreRefusedAtTheVote: transactions are kept in the order of their tids.
+func TestOlderTransactionsAreRefusedAtTheVote(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		c := serve(t, Options{}).client(e)
+		const tid zodb.TID = 0x03F6000000000005
+		c.copyTo([]copied{{tid: tid, status: " ", records: []wire.Tuple{{zodb.OID(0), tid, record("root"), nil}}}})
+		for _, old := range []zodb.TID{tid, tid - 1} {
+			c.oneWay("tpc_begin", int64(7), []byte("user"), []byte("description"), wire.Dict{}, old, " ")
+			c.oneWay("restorea", zodb.OID(0), old, record("older"), nil, int64(7))
+			text, ok := tuples(c.fails(classStorage, "vote", int64(7))).(wire.Tuple)[0].(string)
+			if !ok || !strings.Contains(text, tid.String()) {
+				t.Errorf("refused with %v", text)
+			}
+			c.call("tpc_abort", int64(7))
+		}
+		if all := c.iterate(); len(all) != 1 {
+			t.Errorf("transactions %v", all)
+		}
+	})
+}
+
+// TestCopiesNeedNoSourceOfTheirData: what a record says about that is a hint.
+func TestCopiesNeedNoSourceOfTheirData(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		c := serve(t, Options{}).client(e)
+		const tid zodb.TID = 0x03F6000000000005
+		c.copyTo([]copied{{tid: tid, status: " ", records: []wire.Tuple{{zodb.OID(0), tid, record("root"), tid - 3}}}})
+		all := c.iterate()
+		if len(all) != 1 || len(all[0].records) != 1 || !bytes.Equal(all[0].records[0][2].([]byte), record("root")) || all[0].records[0][3] != nil {
+			t.Errorf("copied %v", all)
+		}
+	})
+}
+
+func TestClientsCannotUndoTheRoot(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		c := serve(t, Options{}).client(e)
+		tid := c.commit(0, 0, "root")
+		c.begin(int64(9))
+		c.oneWay("undoa", []byte(base64.StdEncoding.EncodeToString(tid.Bytes())), int64(9))
+		c.fails(classUndos, "vote", int64(9))
+		c.call("tpc_abort", int64(9))
+		if c.call("loadBefore", zodb.OID(0), zodb.TID(1<<62)) == nil {
+			t.Error("the root is gone")
+		}
+	})
+}
+
 // iterate2 is iterate in values that can be compared.
 func (c *rawClient) iterate2() (list wire.Tuple) {
 	for _, x := range c.iterate() {

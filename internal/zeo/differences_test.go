@@ -185,6 +185,8 @@ func TestEachDifferenceIsInTheTable(t *testing.T) {
 		"`vote` after `deleteObject`, `checkCurrentSerialInTransaction` with an old serial": "TestErrorLayouts",
 		"`pack` to NaN, infinity, before 1970 or after 9999":                                "TestErrorLayouts",
 		"`undoLog`, `undoInfo`, `history` with a record that is damaged":                    "TestDamagedRevisionHidesNothingElse",
+		"`restorea` with a `prev_txn` that is not there":                                    "TestCopiesNeedNoSourceOfTheirData",
+		"`undoa` of the transaction that made the root object":                              "TestClientsCannotUndoTheRoot",
 		"`vote` after `undoa` of an object that was changed later":                          "TestUndoOfWhatWasChangedLaterIsHandedToTheClient",
 		"`undoLog`, `undoInfo`, `undoa` during a pack":                                      "TestOthersGoOnDuringAPack",
 		"`pack` of a storage without a root object":                                         "TestPackOfAnEmptyStorage",
