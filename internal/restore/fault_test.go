@@ -32,7 +32,10 @@ func anyOp(errfs.Op) bool { return true }
 // faults runs a job with each class of faults. The distance of the operations is
 // bounded; $DIRSTORAGE_ROUNDS has more seeds, which move them.
 func faults(t *testing.T, every int, begin func(disk *crashfs.FS) (*faulttest.Job, error)) {
-	if testing.Short() || raceDetector {
+	switch {
+	case testing.Short():
+		every *= 12
+	case raceDetector:
 		every *= 4
 	}
 	for seed := range hometest.Rounds(t, 1) {
