@@ -31,7 +31,7 @@ func TestGoldenHomesReadAsTheOriginalReadsThem(t *testing.T) {
 			t.Parallel()
 			home := hometest.Unpack(t, name)
 			want := hometest.Expected(t, name)
-			s := open(t, home, Options{})
+			s := open(t, home, Options{History: HistoryKept})
 			compareWithGolden(t, s, want) // at once, while B may still be moved
 			if err := s.WaitNormal(t.Context()); err != nil {
 				t.Fatal(err)
@@ -150,7 +150,7 @@ func TestUndoLogOfPackedHomesIsTheOriginals(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"packed", "packed_twice"} {
 		want := hometest.Expected(t, name)
-		s := open(t, hometest.Unpack(t, name), Options{})
+		s := open(t, hometest.Unpack(t, name), Options{History: HistoryKept})
 		var got []zodb.TID
 		for e, err := range s.UndoLog(t.Context()) {
 			if err != nil {
@@ -181,7 +181,7 @@ func TestCorruptHomesReadAsTheirDescriptionsSay(t *testing.T) {
 			t.Parallel()
 			want := hometest.ExpectedCorrupt(t, name)
 			home := hometest.Unpack(t, name)
-			s, err := Open(t.Context(), home, Options{SegmentSize: 64 << 10})
+			s, err := Open(t.Context(), home, Options{SegmentSize: 64 << 10, History: HistoryKept})
 			if name == "corrupt/journal_older" {
 				// The original rolls old data over new; this has to be refused, and change nothing.
 				if !errors.Is(err, ErrJournalOlder) || !strings.Contains(err.Error(), "working_03F6ED2235555555_done") {
@@ -247,7 +247,7 @@ func TestCorruptHomesReadAsTheirDescriptionsSay(t *testing.T) {
 
 func TestHistoryThatDoesNotGoBackwardsEnds(t *testing.T) {
 	t.Parallel()
-	s := open(t, hometest.Unpack(t, "corrupt/object_self_loop"), Options{})
+	s := open(t, hometest.Unpack(t, "corrupt/object_self_loop"), Options{History: HistoryKept})
 	_, err := s.History(t.Context(), 4, 1000)
 	if c, ok := errors.AsType[*zodb.CorruptError](err); !ok || c.OID != 4 {
 		t.Errorf("history: %v", err)
@@ -266,7 +266,7 @@ func TestFilesHereAreTheOriginalsByteForByte(t *testing.T) {
 			t.Run(format+" "+how, func(t *testing.T) {
 				t.Parallel()
 				golden := hometest.Unpack(t, format)
-				src := open(t, golden, Options{})
+				src := open(t, golden, Options{History: HistoryKept})
 				home := newHome(t, CreateOptions{Format: format})
 				dst := open(t, home, Options{})
 				for txn, err := range src.Transactions(t.Context(), 0, 0) {
@@ -358,7 +358,7 @@ func undoneBy(t *testing.T, src *Storage, rec zodb.Record) zodb.TID {
 func TestOldPointersAreReadAndReplacedByNewOnes(t *testing.T) {
 	t.Parallel()
 	home := hometest.Unpack(t, "old_pointers")
-	s := open(t, home, Options{})
+	s := open(t, home, Options{History: HistoryKept})
 	commit(t, s, change{oid: 0, data: rec("changed")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)

@@ -63,6 +63,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if err := s.takeLocks(); err != nil {
 		return nil, err
 	}
+	s.inspectHistory()
 	err := s.newTree()
 	if err == nil {
 		err = s.recover(ctx)
@@ -77,6 +78,9 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	}
 	s.commits.start(s)
 	s.worker.start(s)
+	if err := s.beginHistory(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if interrupted != nil {
 		s.resumePack(interrupted)
 	}

@@ -61,6 +61,9 @@ type Options struct {
 	// CleanShutdown makes Close flush everything and leave a snapshot also where
 	// config/settings says quick_shutdown.
 	CleanShutdown bool
+	// History says what this Open means for the history of the storage; default
+	// HistoryOwn.
+	History History
 	// RetryInterval is how often a full disk or a sublock that somebody holds is
 	// looked at again; default 1 second.
 	RetryInterval time.Duration

@@ -72,7 +72,7 @@ func TestGoldenPacks(t *testing.T) {
 	golden := hometest.Expected(t, "packed").Pack
 	unpackGolden(t, home, golden)
 	clock := func() time.Time { return time.Unix(0, int64(golden.StartedAt*1e9)) }
-	s := open(t, home, Options{Clock: clock})
+	s := open(t, home, Options{Clock: clock, History: HistoryKept})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func TestSnapshotHoldsWhatWasCommittedBeforeAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := open(t, copied, Options{})
+	c := open(t, copied, Options{History: HistoryKept})
 	if got := load(t, c, 1); got != string(rec("one")) || c.LastTransaction() != t1 || readBlob(t, c, 1, t1) != "blob" {
 		t.Errorf("the copy has %q, last transaction %s", got, c.LastTransaction())
 	}

@@ -71,6 +71,7 @@ type Storage struct {
 	cache   cache
 	guard   packGuard
 	packs   packs
+	history ownHistory // of Open, and then of Close
 
 	// mu guards what readers see and what the worker decides on. It is held for
 	// moments only, never over a file operation.
@@ -274,6 +275,9 @@ func (s *Storage) Close() error {
 	s.txns.abortAll()
 	s.commits.stop()
 	errs = append(errs, s.worker.stop(s), s.packs.close())
+	if s.checkHome() == nil {
+		s.endHistory()
+	}
 	errs = append(errs, s.journal.Close())
 	if s.control != nil && s.checkHome() == nil {
 		errs = append(errs, control.Remove(s.fs))

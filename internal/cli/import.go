@@ -194,7 +194,7 @@ func (o *importCommand) open(ctx context.Context, e *env) (*dirstorage.Storage, 
 			return nil, err
 		}
 	}
-	return dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger()})
+	return dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger(), History: dirstorage.HistoryCopied})
 }
 
 // report says what was done, or what to do about err.

@@ -208,7 +208,7 @@ func (o *packCommand) here(ctx context.Context, e *env, op string, arguments any
 	if err != nil {
 		return nil, err
 	}
-	s, err := dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger(), CleanShutdown: true})
+	s, err := dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger(), CleanShutdown: true, History: dirstorage.HistoryKept})
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ On a storage that was closed cleanly it changes nothing that matters.`,
 
 // recoverHome opens the storage, which rolls it forward, and closes it cleanly.
 func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
-	s, err := dirstorage.Open(ctx, home, dirstorage.Options{Logger: e.logger(), NoControlSocket: true, CleanShutdown: true})
+	s, err := dirstorage.Open(ctx, home, dirstorage.Options{Logger: e.logger(), NoControlSocket: true, CleanShutdown: true, History: dirstorage.HistoryKept})
 	if err != nil {
 		return err
 	}

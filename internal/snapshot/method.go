@@ -92,7 +92,7 @@ func enterDirectly(ctx context.Context, q *request) error {
 	if r, err := snapfile.Read(q.home); err == nil && r.Code == snapfile.Shutdown {
 		return nil
 	}
-	s, err := dirstorage.Open(ctx, q.o.Home, dirstorage.Options{NoControlSocket: true, CleanShutdown: true})
+	s, err := dirstorage.Open(ctx, q.o.Home, dirstorage.Options{NoControlSocket: true, CleanShutdown: true, History: dirstorage.HistoryKept})
 	if code, cerr := readCode(q.home); vfs.IsReadOnly(err) && cerr == nil && code == snapfile.Shutdown {
 		q.readOnly = true // nobody here can have opened it since
 		return nil

@@ -178,13 +178,16 @@ func (im *importer) run(ctx context.Context) error {
 	// The last common one is read again.
 	return im.copyFrom(ctx, last, func(txn *sourceTxn) error {
 		if txn.TID != last {
-			return im.lacks(last)
+			return im.lacks(ctx, last)
 		}
 		return im.compareLast(ctx, txn)
 	})
 }
 
-func (im *importer) lacks(last zodb.TID) error {
+func (im *importer) lacks(ctx context.Context, last zodb.TID) error {
+	if txn, err := im.s.Transaction(ctx, last); err == nil && dirstorage.BeginsHistory(txn) {
+		return &otherError{im.src.name(), fmt.Sprintf("it was served, or opened for writing, after the last import, and has a history of its own since transaction %s", last)}
+	}
 	return &otherError{im.src.name(), fmt.Sprintf("its last transaction %s is not there, or not any more after a pack", last)}
 }
 
@@ -208,7 +211,7 @@ func (im *importer) copyFrom(ctx context.Context, from zodb.TID, compare ...func
 		}
 	}
 	if len(compare) > 0 {
-		return im.lacks(from)
+		return im.lacks(ctx, from)
 	}
 	return nil
 }

@@ -417,3 +417,36 @@ func BenchmarkImport(b *testing.B) {
 	}
 	b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "records/s")
 }
+
+// TestImportGoesOnUntilItIsServed: a copy can be continued, is the source without a
+// difference until somebody opens it for writing, and says why it cannot after that.
+func TestImportGoesOnUntilItIsServed(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	home := create(t, dirstorage.CreateOptions{})
+	var last zodb.TID
+	for i := range 2 {
+		s := open(t, home, dirstorage.Options{History: dirstorage.HistoryCopied})
+		done, err := Import(ctx, s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{})
+		if err != nil || done.Transactions == 0 != (i > 0) {
+			t.Fatalf("import %d: %+v, %v", i, done, err)
+		}
+		last = s.LastTransaction()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served := open(t, home, dirstorage.Options{})
+	txn, err := served.Transaction(ctx, served.LastTransaction())
+	if err != nil || txn.Previous != last || !dirstorage.BeginsHistory(txn) {
+		t.Fatalf("the last transaction of what is served is %+v, %v; the import ended with %s", txn, err, last)
+	}
+	if err := served.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, home, dirstorage.Options{History: dirstorage.HistoryCopied})
+	_, err = Import(ctx, s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{})
+	if !errors.Is(err, ErrOther) || !strings.Contains(err.Error(), "history of its own") || s.LastTransaction() != txn.TID {
+		t.Errorf("import into what was served: %v", err)
+	}
+}

@@ -164,6 +164,15 @@ func (f *osFS) Stat(name string) (Info, error) {
 	return describe(info), nil
 }
 
+func (f *osFS) identify(name string) (Identity, error) {
+	path := f.Path(name)
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Lstat(path, &st) }); err != nil {
+		return Identity{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return Identity{Ino: st.Ino, Changed: st.Ctim.Nano(), Born: born(path), Volume: volume(path)}, nil
+}
+
 func describe(info fs.FileInfo) Info {
 	i := Info{Name: info.Name(), Size: info.Size(), Mode: info.Mode(), ModTime: info.ModTime()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

@@ -35,3 +35,25 @@ func exchange(a, b string) error {
 	}
 	return err
 }
+
+// volume returns what tells a subvolume or data set from its snapshots; 0 where a file
+// system has no such snapshots. Elsewhere the number may change with each mount.
+func volume(path string) uint64 {
+	const btrfs, zfs uint32 = unix.BTRFS_SUPER_MAGIC, 0x2fc12fc1
+	var st unix.Statfs_t
+	err := retry(func() error { return unix.Statfs(path, &st) })
+	if kind := uint32(st.Type); err != nil || kind != btrfs && kind != zfs {
+		return 0
+	}
+	return uint64(uint32(st.Fsid.Val[0]))<<32 | uint64(uint32(st.Fsid.Val[1]))
+}
+
+// born returns when the inode of a file was made, in nanoseconds since 1970; 0 if the
+// file system does not say.
+func born(path string) int64 {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &st); err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return 0
+	}
+	return st.Btime.Sec*1e9 + int64(st.Btime.Nsec)
+}

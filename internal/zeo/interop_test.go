@@ -161,21 +161,38 @@ func TestInteropCopies(t *testing.T) {
 	}
 }
 
+// TestInteropHistory brings storages back to an earlier state in all ways that there are:
+// clients whose caches have seen more read and commit as if they had not.
+func TestInteropHistory(t *testing.T) {
+	in := newInterop(t)
+	out, errs := in.run(t, "history.py")
+	for _, o := range outcomes(t, out) {
+		if o.verdict != "pass" {
+			t.Errorf("%s: %s", o.name, o.verdict)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s%s", out, errs)
+	}
+}
+
 // TestInteropSoak kills the server of Python clients while it is packed and backed up, for a
-// minute or for INTEROP_SECONDS.
+// minute or for INTEROP_SECONDS; then as long while it is put back to earlier states.
 func TestInteropSoak(t *testing.T) {
 	in := newInterop(t)
 	seconds := os.Getenv("INTEROP_SECONDS")
 	if seconds == "" {
 		seconds = "60"
 	}
-	out, errs := in.run(t, "soak.py", seconds)
-	for _, o := range outcomes(t, out) {
-		if o.verdict != "pass" {
-			t.Errorf("%s: %s", o.name, o.verdict)
+	for _, args := range [][]string{{"soak.py", seconds}, {"history.py", "--soak", seconds}} {
+		out, errs := in.run(t, args[0], args[1:]...)
+		for _, o := range outcomes(t, out) {
+			if o.verdict != "pass" {
+				t.Errorf("%s: %s", o.name, o.verdict)
+			}
 		}
+		t.Logf("%s%s", out, errs)
 	}
-	t.Logf("%s%s", out, errs)
 }
 
 // TestInteropSuite runs ZEO's own tests, in both encodings. Those that cannot pass are

@@ -1,0 +1,271 @@
+package dirstorage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// History says what an Open means for the history of a storage.
+//
+// A storage that was restored, copied, moved or imported may lack transactions that
+// clients have seen: they were committed after the copy was made. It must not seem to
+// be the one that had them. So it begins with an empty transaction of its own, later
+// than all that was given out: clients whose caches are ahead can connect again, and
+// drop them, because their last transaction is not of this history.
+type History uint8
+
+const (
+	// HistoryOwn is for who serves or changes the storage: if it was brought back, it
+	// begins with an empty transaction. Nobody has to say that it was: misc/history
+	// tells a HOME from every copy of it.
+	HistoryOwn History = iota
+	// HistoryKept is for who looks after a storage and commits nothing: no transaction
+	// is added, and the next Open with HistoryOwn finds out whether one is due.
+	HistoryKept
+	// HistoryCopied is for who adds transactions of another storage with their tids:
+	// the next Open with HistoryOwn begins a history.
+	HistoryCopied
+)
+
+// historyFile says that HOME is where it was written. It goes with two files of
+// which one is there, whose inode no copy has. Neither is a part of the database.
+const historyFile = "misc/history"
+
+var anchorFiles = [2]string{"misc/history-0", "misc/history-1"}
+
+// historyMark is the content of historyFile.
+type historyMark struct {
+	Identity string       `json:"identity"`
+	TID      zodb.TID     `json:"tid"`           // the last transaction then
+	Due      bool         `json:"due,omitempty"` // the empty transaction is to come after it
+	Anchor   int          `json:"anchor"`        // index in anchorFiles
+	File     vfs.Identity `json:"file"`          // of the anchor
+	A        vfs.Identity `json:"a"`             // without Changed
+}
+
+// ownHistory is what is known of the mark.
+type ownHistory struct {
+	mark   historyMark
+	reason string   // why it is not that of this HOME; "" if it is
+	past   zodb.TID // no less than all that is known to have been given out
+	err    error    // why it cannot be told: then the next Open finds out
+}
+
+// inspectHistory looks whether the mark is that of this HOME, before anything is
+// changed. Whether it fits the last transaction is seen by whyAnother.
+func (s *Storage) inspectHistory() {
+	h := &s.history
+	h.past = max(s.countedTID(), s.backedUpTID())
+	b, err := s.fs.ReadFile(historyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		h.reason = "there is no " + historyFile
+		return
+	}
+	if err != nil {
+		h.err = err
+		return
+	}
+	if err := json.Unmarshal(b, &h.mark); err != nil || h.mark.Anchor < 0 || h.mark.Anchor >= len(anchorFiles) {
+		h.mark, h.reason = historyMark{}, historyFile+" says nothing that can be understood"
+		return
+	}
+	h.past = max(h.past, h.mark.TID)
+	file, err := vfs.Identify(s.fs, anchorFiles[h.mark.Anchor])
+	switch {
+	case h.mark.Identity != s.identity:
+		h.reason = historyFile + " is of another storage"
+	case errors.Is(err, fs.ErrNotExist):
+		h.reason = "the file that belongs to " + historyFile + " is missing"
+	case err != nil:
+		h.err = err
+	case file != h.mark.File:
+		h.reason = "this HOME is a copy"
+	default:
+		a, err := s.identifyA()
+		if h.err = err; err == nil && a != h.mark.A {
+			h.reason = "another A is in the place of the one that was there"
+		}
+	}
+}
+
+func (s *Storage) identifyA() (vfs.Identity, error) {
+	a, err := vfs.Identify(s.fs, "A")
+	a.Changed = 0 // with each name in it
+	return a, err
+}
+
+// countedTID returns the transaction that misc/counts is of, 0 if that is not known.
+func (s *Storage) countedTID() zodb.TID {
+	var saved savedCounts
+	b, err := s.fs.ReadFile(countsFile)
+	if err != nil || json.Unmarshal(b, &saved) != nil {
+		return 0
+	}
+	return saved.TID
+}
+
+// backedUpTID returns the last transaction of the newest backup that misc/backed-up tells of.
+func (s *Storage) backedUpTID() (newest zodb.TID) {
+	b, err := s.fs.ReadFile("misc/backed-up")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		digits, _, _ := strings.Cut(line, " ")
+		if tid, err := zodb.ParseTID(digits); err == nil {
+			newest = max(newest, tid)
+		}
+	}
+	return newest
+}
+
+// beginHistory makes sure that the history is one of its own: see [History]. It is
+// called by Open, when transactions can be committed and nobody else can have begun
+// one. That the empty transaction cannot be committed is no reason not to open: no
+// client is told anything wrong without it, and the next Open tries it again.
+func (s *Storage) beginHistory(ctx context.Context) error {
+	h := &s.history
+	last := s.LastTransaction()
+	if h.reason == "" && h.past > last {
+		h.reason = fmt.Sprintf("transaction %s was there already", h.past)
+	}
+	switch {
+	case s.o.History == HistoryKept:
+		return nil
+	case s.o.History == HistoryCopied:
+		h.reason = "transactions of another storage may be copied into it"
+		return s.forgetHistory()
+	case h.err != nil:
+		s.log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "path", historyFile, "err", h.err)
+		return nil
+	}
+	reason, due := h.reason, h.reason != "" && last != 0
+	if h.reason == "" && h.mark.Due && h.mark.TID == last {
+		reason, due = "an Open was interrupted when it was to begin", true
+	} else if due && !s.noteHistory(historyMark{TID: last, Due: true}) {
+		return nil
+	}
+	if due {
+		// What says that it is due has to be durable before it: also the mark that a
+		// killed process wrote, and a directory misc that was just made.
+		if err := s.syncHistory(); err != nil {
+			s.log.Warn("the empty transaction with which this history begins is put off to the next start", "reason", reason, "err", err)
+			return nil
+		}
+	}
+	if due {
+		tid, err := s.commitBeginning(ctx, max(last, h.past))
+		if err != nil {
+			s.log.Warn("could not commit the empty transaction with which this history begins; the next start tries it again", "reason", reason, "err", err)
+			return nil
+		}
+		s.log.Info("a history of its own begins", "reason", reason, "tid", tid, "after", last)
+	}
+	h.reason, h.mark.Due = "", false // if it cannot be noted now, Close tries it again
+	s.noteHistory(historyMark{TID: s.LastTransaction()})
+	return nil
+}
+
+// beginning describes the transaction with which a history begins.
+const beginning = "DirectoryStorage: here begins the history of a storage that was restored, copied, moved or imported"
+
+// commitBeginning commits the empty transaction, later than all that is known to have been given out.
+func (s *Storage) commitBeginning(ctx context.Context, past zodb.TID) (zodb.TID, error) {
+	t, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte(beginning)}, BeginOptions{TID: max(zodb.TIDFromTime(s.o.Clock()), past+1)})
+	if err != nil {
+		return 0, err
+	}
+	if err := t.Vote(ctx); err != nil {
+		return 0, errors.Join(err, t.Abort())
+	}
+	return t.Finish(ctx, nil)
+}
+
+// BeginsHistory reports whether a transaction is the empty one with which a history
+// began, that of this storage or of one that it is a copy of.
+func BeginsHistory(t *zodb.Transaction) bool {
+	return len(t.OIDs) == 0 && string(t.Description) == beginning
+}
+
+// noteHistory writes a mark, with a new file beside it: whatever is put back over this
+// HOME later differs from both. It reports whether it did.
+func (s *Storage) noteHistory(m historyMark) bool {
+	h := &s.history
+	m.Identity, m.Anchor = s.identity, 1-h.mark.Anchor
+	if err := s.writeHistory(&m); err != nil {
+		s.log.Warn("cannot write the mark of this storage's history; the next start takes it for a copy", "path", historyFile, "err", err)
+		return false
+	}
+	h.mark, h.reason = m, ""
+	return true
+}
+
+func (s *Storage) writeHistory(m *historyMark) error {
+	anchor := anchorFiles[m.Anchor]
+	var err error
+	if m.A, err = s.identifyA(); err != nil {
+		return err
+	}
+	if err := s.fs.Remove(anchor); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	_, err = vfs.Put(s.fs, anchor, []byte("no copy of this file is the same: see misc/history\n"), s.syncOptions().File)
+	if err != nil {
+		return err
+	}
+	if s.syncOptions().Dir { // the mark must not be there without it
+		if err := s.fs.SyncDir("misc"); err != nil {
+			return err
+		}
+	}
+	if m.File, err = vfs.Identify(s.fs, anchor); err != nil {
+		return err
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := vfs.WriteFileAtomic(s.fs, journalDir+"/aside-history", historyFile, append(b, '\n'), s.syncOptions()); err != nil {
+		return err
+	}
+	if err := s.fs.Remove(anchorFiles[1-m.Anchor]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// syncHistory makes the names of the mark and of what belongs to it durable.
+func (s *Storage) syncHistory() error {
+	if !s.syncOptions().Dir {
+		return nil
+	}
+	return errors.Join(s.fs.SyncDir("misc"), s.fs.SyncDir("."))
+}
+
+// forgetHistory removes the mark, durably.
+func (s *Storage) forgetHistory() error {
+	err := s.fs.Remove(historyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && s.syncOptions().Dir {
+		err = s.fs.SyncDir("misc")
+	}
+	return err
+}
+
+// endHistory is called by Close, when nobody can commit any more: a copy that was made
+// before, and is put back later, is older than the mark.
+func (s *Storage) endHistory() {
+	if s.history.err != nil || s.history.reason != "" || s.history.mark.Due || s.failure != nil {
+		return
+	}
+	s.noteHistory(historyMark{TID: s.last})
+}
