@@ -97,6 +97,7 @@ func (u *undelete) list(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		u.s.tree.Rely(name) // an undelete that was killed may have brought it back
 		if n, ok := u.s.tree.Format().Parse(name[2:]); ok && n.Kind == layout.KindTransaction {
 			u.tids = append(u.tids, n.TID)
 		}

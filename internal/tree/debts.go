@@ -138,6 +138,10 @@ func (t *Tree) relyOn(n layout.Name, name string) {
 	t.debts.files[n] = struct{}{}
 }
 
+// Rely notes a name below A that is relied on, whoever gave it. Where all was synced at
+// open it does nothing.
+func (t *Tree) Rely(name string) { t.relyOnRemoval(name) }
+
 // relyOnRemoval is relyOn for a name that is not there.
 func (t *Tree) relyOnRemoval(name string) {
 	t.debts.mu.Lock()
