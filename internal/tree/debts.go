@@ -20,6 +20,7 @@ type debts struct {
 	last  string                   // the directory that was added last
 	files map[layout.Name]struct{} // whose contents have to be synced
 	done  int                      // changes since the last sync
+	old   []string                 // names of files that were moved, see move
 	// lost files had contents that a failed sync may have dropped; the next one would
 	// succeed and prove nothing. They have to be written anew.
 	lost map[layout.Name]struct{}
@@ -163,8 +164,19 @@ func (t *Tree) Failure() error {
 // called by the goroutine that puts files.
 func (t *Tree) Sync() error { return t.settle() }
 
-// settle pays all debts. Nobody may put files meanwhile.
+// settle pays all debts, and takes away the old names of what was moved. That is
+// a debt again, of nothing that matters but where it is B that has to be empty.
+// Nobody may put files meanwhile.
 func (t *Tree) settle() error {
+	if err := t.pay(); err != nil {
+		t.debts.forgetMoves()
+		return err
+	}
+	return t.removeOld()
+}
+
+// pay makes durable what is owed.
+func (t *Tree) pay() error {
 	d := t.debts
 	d.mu.Lock()
 	all := t.o.DirSync && (len(d.files) > 0 || d.done >= t.o.SyncAllFrom)

@@ -107,6 +107,7 @@ func (e *Edit) Sync() error {
 		err = e.rename()
 	}
 	if derr := e.drop(); err != nil {
+		e.t.debts.forgetMoves()
 		return errors.Join(err, derr)
 	}
 	return e.t.settle()
@@ -135,7 +136,13 @@ func (e *Edit) syncContents() error {
 func (e *Edit) rename() error {
 	for len(e.moves) > 0 {
 		m := e.moves[0]
-		if err := e.t.rename(m.from, m.to); err != nil {
+		var err error
+		if m.aside {
+			err = e.t.rename(m.from, m.to)
+		} else {
+			err = e.t.move(asideFile, m.from, m.to)
+		}
+		if err != nil {
 			return err
 		}
 		e.t.debts.put(m.n, dirOf(m.to), false)

@@ -20,7 +20,14 @@ func (t *Tree) Recombine(limit int) (moved int, empty bool, err error) {
 	if err == nil {
 		err = t.settle()
 	}
+	if err == nil {
+		err = m.removeDirs()
+	}
+	if err == nil { // that B is empty is durable before anything newer is put into A
+		err = t.settle()
+	}
 	if err != nil {
+		t.debts.forgetMoves()
 		return m.moved, false, fmt.Errorf("move B into A: %w", err)
 	}
 	if whole {
@@ -34,6 +41,7 @@ type mover struct {
 	t     *Tree
 	limit int
 	moved int
+	dirs  []string // of B, that have nothing left when the moves are done; those below first
 }
 
 // move works off one directory, dir relative to B, and reports whether nothing
@@ -64,13 +72,20 @@ func (m *mover) move(dir string) (whole bool, err error) {
 		}
 	}
 	if whole && dir != "" {
-		err := m.t.fs.Remove("B/" + dir)
-		if err != nil && !notEmpty(err) {
-			return false, err
-		}
-		m.t.debts.name(path.Dir("B/" + dir))
+		m.dirs = append(m.dirs, "B/"+dir)
 	}
 	return whole, nil
+}
+
+func (m *mover) removeDirs() error {
+	for _, dir := range m.dirs {
+		err := m.t.fs.Remove(dir)
+		if err != nil && !notEmpty(err) {
+			return err
+		}
+		m.t.debts.name(path.Dir(dir))
+	}
+	return nil
 }
 
 // list returns as many entries as this slice could possibly move, so that a
@@ -89,12 +104,9 @@ func (m *mover) list(dir string) (entries []vfs.Entry, whole bool, err error) {
 }
 
 func (m *mover) file(name string) error {
-	from, to := "B/"+name, "A/"+name
-	if err := m.t.rename(from, to); err != nil {
+	if err := m.t.move(asideFile, "B/"+name, "A/"+name); err != nil {
 		return err
 	}
 	m.moved++
-	m.t.debts.name(dirOf(to))
-	m.t.debts.name(dirOf(from))
 	return nil
 }

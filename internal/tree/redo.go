@@ -124,7 +124,7 @@ func (b *Redo) Adopt(n layout.Name, staged string, size int64) error {
 		err = b.t.syncTimes(staged)
 	}
 	if err == nil {
-		err = b.t.fs.Rename(staged, name)
+		err = b.t.move(b.aside(), staged, name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		if name, err = b.t.adopted(n, staged, size, err); err == nil {
@@ -136,7 +136,6 @@ func (b *Redo) Adopt(n layout.Name, staged string, size int64) error {
 		return err
 	}
 	b.put(n, name)
-	b.t.debts.name(dirOf(staged))
 	return nil
 }
 

@@ -44,13 +44,25 @@ func (r *Removal) Remove(n layout.Name) (size int64, removed bool, err error) {
 	if r.stamp == 0 {
 		err = r.t.fs.Remove(name)
 	} else {
-		err = r.t.fs.Rename(name, r.t.Deleted(n, r.stamp))
+		err = r.putAside(name, r.t.Deleted(n, r.stamp))
 	}
 	if err != nil {
 		return 0, false, err
 	}
 	r.removed(name)
 	return info.Size, true, nil
+}
+
+// putAside renames a file. After a crash in an attempt before, both may be names of
+// one file; then a rename does nothing, and the first name has to be removed.
+func (r *Removal) putAside(name, deleted string) error {
+	if err := r.t.fs.Rename(name, deleted); err != nil {
+		return err
+	}
+	if err := r.t.fs.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Unlink removes a file that was put aside, name relative to HOME.

@@ -14,13 +14,15 @@
 //     synced may have no name. What was done to one name is kept in the order in
 //     which it was done; different names are independent. A directory is not
 //     removed before what was removed or renamed out of it.
-//   - A rename is atomic, also between two directories: after a crash the file has
-//     the old name or the new one, never both and never neither, and what it
-//     replaced is there in the first case and gone in the second. It is durable
-//     after SyncDir of the directory of the new name; SyncDir of that of the old
-//     one alone proves nothing.
+//   - A rename of a file is two changes of names: the new name leads to the file, at
+//     once with what it replaces, and the old one goes. Each of them is durable after
+//     SyncDir of its directory. Before that a crash may keep either: on btrfs both
+//     names were seen, on ext4 without a journal neither. So what has only one name, and
+//     cannot be made again, gets a second by [FS.Link] and loses the first when that
+//     is durable. A rename of a directory is atomic, and durable after SyncDir of
+//     the directory of the new name; SyncDir of that of the old one alone proves nothing.
 //   - A directory whose name is lost takes with it what was made or linked in it,
-//     synced or not. What was renamed into it has its old name then.
+//     synced or not. A directory that was renamed into it has its old name then.
 //   - A time of modification is durable after a File.Sync that made a new size
 //     durable, since both are in the inode; a Sync that found no new size may
 //     leave it out, as fdatasync(2) says. It is durable after [File.SyncTimes].

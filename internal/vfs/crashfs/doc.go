@@ -16,11 +16,11 @@
 //
 // Each directory has its names as they are now and as they are on the disk.
 // Between the two lie the pending operations. Each of them waits for the earlier
-// ones on the same names, the removal of a directory for all in it, and a
-// rename into another directory for the names of that directory and of those
+// ones on the same names, the removal of a directory for all in it, and the
+// rename of a directory into another one for the names of that and of those
 // above it. A crash keeps a set of the pending operations that has, with each
-// operation, all that it waits for. So a name never skips a step, and a file
-// that was renamed has one name, the old one or the new one.
+// operation, all that it waits for. So a name never skips a step. The rename of a
+// file is two operations, so after a crash it may have both names, or neither.
 //
 // SyncDir moves the operations of a directory, and what they wait for, to the
 // disk. One exception keeps lost directories honest: a rename into a directory

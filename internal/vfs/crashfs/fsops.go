@@ -174,19 +174,27 @@ func (f *FS) Rename(oldName, newName string) error {
 	if moved == replaced {
 		return nil // two names of one file: rename(2) leaves both
 	}
+	if moved.isDir() {
+		f.renameDir(from, to, moved)
+	} else { // two changes, of which a crash may keep either
+		f.do(to.dir, set{to, moved.ino})
+		f.do(from.dir, set{from, 0})
+	}
+	if replaced != nil {
+		f.unlink(replaced)
+	}
+	return nil
+}
+
+// renameDir changes both names of a directory at once. mu is held.
+func (f *FS) renameDir(from, to place, moved *node) {
 	var under []*nameOp
 	if from.dir != to.dir {
 		under = f.named(to.dir)
 	}
 	op := f.do(to.dir, set{from, 0}, set{to, moved.ino})
 	op.after, op.under = append(op.after, under...), under
-	if moved.isDir() {
-		moved.parent, moved.named = to.dir, op
-	}
-	if replaced != nil {
-		f.unlink(replaced)
-	}
-	return nil
+	moved.parent, moved.named = to.dir, op
 }
 
 // renamable follows os.Rename, which replaces no directories. mu is held.

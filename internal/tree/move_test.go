@@ -1,0 +1,178 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestFileWithBothNamesIsMoved: a power cut in a recombination may leave a file with
+// its name in B and that in A; rename(2) of one over the other does nothing. What is put
+// into A after that must not be replaced by what B had.
+func TestFileWithBothNamesIsMoved(t *testing.T) {
+	t.Parallel()
+	for _, format := range layout.Formats() {
+		tr, f, _ := newTree(t, format)
+		revision, pointer := layout.Revision(1, 5), layout.Pointer(1)
+		for _, n := range []layout.Name{revision, pointer} {
+			put(t, tr, B, n, "of B")
+			if err := errors.Join(tr.mkdirs(dirOf(tr.Path(A, n))), f.Link(tr.Path(B, n), tr.Path(A, n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, empty, err := tr.Recombine(10); !empty || err != nil {
+			t.Fatalf("%s: empty %t, %v", format, empty, err)
+		}
+		for name, err := range vfs.Walk(f, "B") {
+			t.Errorf("%s: %s is left in B, %v", format, name, err)
+		}
+		r := tr.NewRedo(A, 1)
+		if err := errors.Join(r.Replace(pointer, []byte("newer")), r.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		tr.UseB()
+		if _, _, err := tr.Recombine(10); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(f, tr.Path(A, pointer)); got != "newer" {
+			t.Errorf("%s: the pointer is %q, want the newer one", format, got)
+		}
+	}
+}
+
+// TestRecombinationIsWholeInEveryCrash: before each operation, and with whatever a
+// power cut keeps of what was done, each file is in B or in A.
+func TestRecombinationIsWholeInEveryCrash(t *testing.T) {
+	t.Parallel()
+	const files = 6
+	want := func(n int) (layout.Name, string) {
+		if n%2 == 0 {
+			return layout.Revision(zodb.OID(n), 5), fmt.Sprint("revision ", n)
+		}
+		return layout.Pointer(zodb.OID(n)), fmt.Sprint("pointer ", n)
+	}
+	for n := 1; ; n++ {
+		tr, _, disk := newCrashTree(t)
+		for i := range files {
+			name, data := want(i)
+			if i == 1 { // it replaces an older one
+				put(t, tr, A, name, "older")
+			}
+			put(t, tr, B, name, data)
+		}
+		if err := disk.SyncAll(); err != nil {
+			t.Fatal(err)
+		}
+		disk.CrashAt(disk.Ops() + n)
+		_, empty, err := tr.Recombine(4)
+		if err == nil && !empty {
+			_, empty, err = tr.Recombine(4)
+		}
+		for seed := range uint32(20) {
+			after := disk.Crashed(crashfs.Random(seed))
+			next := openTree(t, after)
+			for i := range files {
+				name, data := want(i)
+				if got, where, gerr := next.Get(name); gerr != nil || string(got) != data {
+					t.Fatalf("crash before operation %d, seed %d: %s is %q, %v", n, seed, where, got, gerr)
+				}
+			}
+			for whole := false; !whole; {
+				var rerr error
+				if _, whole, rerr = next.Recombine(4); rerr != nil {
+					t.Fatalf("crash before operation %d, seed %d: again: %v", n, seed, rerr)
+				}
+			}
+			for i := range files {
+				name, data := want(i)
+				if got := content(after, next.Path(A, name)); got != data {
+					t.Fatalf("crash before operation %d, seed %d: in A %s is %q in the end", n, seed, name, got)
+				}
+			}
+		}
+		if err == nil && empty {
+			if n < 20 {
+				t.Errorf("only %d operations", n)
+			}
+			return
+		}
+	}
+}
+
+// TestMoveThatFailedForgetsWhatItWouldRemove: a flush may put something newer under
+// a name in B that a recombination has moved and could not remove.
+func TestMoveThatFailedForgetsWhatItWouldRemove(t *testing.T) {
+	t.Parallel()
+	tr, f, _ := newCrashTree(t)
+	pointer := layout.Pointer(1)
+	put(t, tr, B, pointer, "old")
+	put(t, tr, B, layout.Revision(1, 5), "revision")
+	came := fail(f, "remove", "B/", syscall.ENOSPC)
+	if _, _, err := tr.Recombine(10); !errors.Is(err, syscall.ENOSPC) || !*came {
+		t.Fatalf("recombine: %v", err)
+	}
+	f.Decide(nil)
+	r := tr.NewRedo(B, 1)
+	if err := errors.Join(r.Replace(pointer, []byte("new")), r.Sync()); err != nil {
+		t.Fatal(err)
+	}
+	if got, where, err := tr.Get(pointer); err != nil || string(got) != "new" {
+		t.Errorf("%s is %q, %v", where, got, err)
+	}
+	if _, empty, err := tr.Recombine(10); !empty || err != nil {
+		t.Fatalf("empty %t, %v", empty, err)
+	}
+	if got := content(f, tr.Path(A, pointer)); got != "new" {
+		t.Errorf("in A it is %q", got)
+	}
+}
+
+// TestMoveWithoutLinks: a file system, or a rule about who may link, may refuse.
+func TestMoveWithoutLinks(t *testing.T) {
+	t.Parallel()
+	tr, f, _ := newCrashTree(t)
+	n := layout.Revision(1, 5)
+	put(t, tr, B, n, "of B")
+	came := fail(f, "link", "", syscall.EPERM)
+	if _, empty, err := tr.Recombine(10); !empty || err != nil || !*came {
+		t.Fatalf("empty %t, %v", empty, err)
+	}
+	if _, err := f.Stat(tr.Path(B, n)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in B: %v", err)
+	}
+	if got := content(f, tr.Path(A, n)); got != "of B" {
+		t.Errorf("in A it is %q", got)
+	}
+}
+
+// TestFileIsPutAsideOverItself: a power cut may bring back the name of a file that a pack
+// put aside.
+func TestFileIsPutAsideOverItself(t *testing.T) {
+	t.Parallel()
+	tr, f, _ := newTree(t, layout.Chunky)
+	n := layout.Revision(1, 5)
+	put(t, tr, A, n, "revision")
+	if err := f.Link(tr.Path(A, n), tr.Deleted(n, 77)); err != nil {
+		t.Fatal(err)
+	}
+	r := tr.NewRemoval(77)
+	if _, removed, err := r.Remove(n); !removed || err != nil {
+		t.Fatalf("removed %t, %v", removed, err)
+	}
+	if err := r.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Stat(tr.Path(A, n)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if got := content(f, tr.Deleted(n, 77)); got != "revision" {
+		t.Errorf("put aside is %q", got)
+	}
+}
