@@ -17,6 +17,9 @@ const (
 	workStorage  = "storage"
 	workSynced   = "synced"
 	workUnsynced = "unsynced"
+	// workNeighbours is workSynced, while somebody makes and removes files in the same
+	// directories and syncs nothing.
+	workNeighbours = "neighbours"
 )
 
 // childMain is a child of powercut: what, the mount, the file of events, then
@@ -48,7 +51,10 @@ func childMain(args []string) error {
 		if args[3] == workStorage {
 			err = work(home, events, limit, seed)
 		} else {
-			err = control(mount, events, args[3] == workSynced, rand.New(rand.NewPCG(seed, 0)))
+			if args[3] == workNeighbours {
+				go func() { _ = neighbours(mount, rand.New(rand.NewPCG(seed, 300))) }()
+			}
+			err = control(mount, events, args[3] != workUnsynced, rand.New(rand.NewPCG(seed, 0)))
 		}
 		if err != nil {
 			return fmt.Errorf("%w", events.put(event{Wrong: err.Error()}))

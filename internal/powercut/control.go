@@ -66,6 +66,26 @@ func control(dir string, events *eventLog, careful bool, rnd *rand.Rand) error {
 	}
 }
 
+// neighbours makes and removes files in the directories of control.
+func neighbours(dir string, rnd *rand.Rand) error {
+	var names []string
+	for n := 0; ; n++ {
+		name := fmt.Sprintf("%s/d%d/neighbour-%016x-%d", dir, rnd.IntN(5), rnd.Uint64(), n)
+		if err := os.WriteFile(name, make([]byte, rnd.IntN(2000)), 0o644); err == nil {
+			names = append(names, name)
+		}
+		if len(names) > 300 {
+			if err := os.Remove(names[0]); err != nil {
+				return err
+			}
+			names = names[1:]
+		}
+		if n%3 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
 func syncFile(name string) error {
 	f, err := os.Open(name)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,7 +48,7 @@ type disk struct {
 	off      bool               // there was a cut: writes are lost
 	unit     int64              // bytes that are written whole or not at all
 	armed    *armed
-	latency  time.Duration // a write takes up to this, a flush up to four times as long
+	latency  atomic.Int64 // nanoseconds
 }
 
 // armed is a cut that comes with an operation of the near future.
@@ -84,10 +85,13 @@ func (d *disk) ReadAt(p []byte, off int64) (int, error) {
 
 // wait takes the time of an operation.
 func (d *disk) wait(times int64) {
-	if d.latency > 0 {
-		time.Sleep(time.Duration(rand.Int64N(times * int64(d.latency))))
+	if latency := d.latency.Load(); latency > 0 {
+		time.Sleep(time.Duration(rand.Int64N(times * latency)))
 	}
 }
+
+// SetLatency makes a write take up to this, and a flush up to four times as long.
+func (d *disk) SetLatency(latency time.Duration) { d.latency.Store(int64(latency)) }
 
 // WriteAt keeps a copy of p until the next flush.
 func (d *disk) WriteAt(p []byte, off int64) (int, error) {

@@ -28,10 +28,10 @@ type filesystem struct {
 // disk writes blocks of 4,096 bytes whole.
 func filesystems() []filesystem {
 	return []filesystem{
-		{name: "ext4", mkfs: []string{"mkfs.ext4", "-q", "-F"}, kind: "ext4", options: "commit=1", unit: 512},
-		{name: "ext4-noalloc", mkfs: []string{"mkfs.ext4", "-q", "-F"}, kind: "ext4", options: "commit=1,noauto_da_alloc", unit: 512},
+		{name: "ext4", mkfs: []string{"mkfs.ext4", "-q", "-F", "-b", "4096"}, kind: "ext4", options: "commit=1", unit: 512},
+		{name: "ext4-noalloc", mkfs: []string{"mkfs.ext4", "-q", "-F", "-b", "4096"}, kind: "ext4", options: "commit=1,noauto_da_alloc", unit: 512},
 		{
-			name: "ext4-nojournal", mkfs: []string{"mkfs.ext4", "-q", "-F", "-O", "^has_journal"}, kind: "ext4",
+			name: "ext4-nojournal", mkfs: []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^has_journal"}, kind: "ext4",
 			options: "rw", fsck: []string{"e2fsck", "-fy"}, unit: 4096,
 		},
 		{name: "xfs", mkfs: []string{"mkfs.xfs", "-q", "-f"}, kind: "xfs", options: "rw", unit: 512},

@@ -54,11 +54,11 @@ func cutPower() error {
 	}
 	chosen := flag.String("fs", strings.Join(names, ","), "file systems")
 	cuts := flag.Int("cuts", 100, "cuts for each file system")
-	kind := flag.String("work", workStorage, "what is cut: storage; or, to measure the disk, synced or unsynced files")
+	kind := flag.String("work", workStorage, "what is cut: storage; or, to measure the file systems, synced files, synced files with neighbours that nobody syncs, unsynced files: storage, synced, neighbours, unsynced")
 	format := flag.String("format", "chunky", "format of the storage")
 	chain := flag.Int("chain", 4, "rounds before the disk is new again")
 	size := flag.Int64("size", 400, "size of the disk in MiB")
-	latency := flag.Duration("latency", 500*time.Microsecond, "a write takes up to this, a flush up to four times as long")
+	latency := flag.Duration("latency", 500*time.Microsecond, "a write takes up to this, a flush up to four times as long; some rounds have a quarter, others five times as much")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "what happens when; the kernel's part does not repeat")
 	dir := flag.String("dir", "", "scratch directory that is not a network file system; default a temporary one")
 	keep := flag.String("keep", "", "directory for the images of disks with findings")
@@ -104,9 +104,8 @@ func (c *campaign) on(fs filesystem, size int64, latency time.Duration, cuts int
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return err
 	}
-	d := newDisk(size, fs.unit)
-	d.latency = latency
-	dev, err := newDevice(d, fs, c.dir)
+	c.latency = latency
+	dev, err := newDevice(newDisk(size, fs.unit), fs, c.dir)
 	if err != nil {
 		return err
 	}

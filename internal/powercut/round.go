@@ -29,14 +29,15 @@ func (p plan) String() string {
 
 // campaign is a number of cuts of one file system.
 type campaign struct {
-	dev    *device
-	kind   string // of work
-	format string
-	dir    string // for the events, not on the disk
-	keep   string // where to put images of disks with findings; empty: nowhere
-	chain  int    // cuts before the disk is new again
-	rnd    *rand.Rand
-	report func(format string, args ...any)
+	dev     *device
+	kind    string // of work
+	format  string
+	dir     string        // for the events, not on the disk
+	keep    string        // where to put images of disks with findings; empty: nowhere
+	chain   int           // cuts before the disk is new again
+	latency time.Duration // of the disk, about
+	rnd     *rand.Rand
+	report  func(format string, args ...any)
 
 	acknowledged int // in this chain
 	result       result
@@ -120,6 +121,7 @@ func (c *campaign) round() (sound bool, err error) {
 	if c.kind != workStorage {
 		p = planWork
 	}
+	c.dev.SetLatency(c.latency * time.Duration(pick(c.rnd, 1, 4, 20)) / 4)
 	if err := c.dev.Mount(false); err != nil {
 		return false, err
 	}
@@ -148,6 +150,7 @@ func (c *campaign) round() (sound bool, err error) {
 		story = append(story, cutStory)
 	}
 	image := c.dev.Durable()
+	c.dev.SetLatency(0)
 	if err := c.dev.Mount(true); err != nil {
 		return c.found(story, []string{err.Error()}, image)
 	}

@@ -231,10 +231,10 @@ func (k *worker) snapshots(ctx context.Context, rnd *rand.Rand) error {
 
 // maintain packs, brings back and flushes.
 func (k *worker) maintain(ctx context.Context, rnd *rand.Rand) error {
-	pause := pick(rnd, 20, 60, 200)
+	pause, flushes := pick(rnd, 10, 60, 200), pick(rnd, 1, 6)
 	for sleep(ctx, rnd, pause) {
 		var err error
-		switch rnd.IntN(4) {
+		switch rnd.IntN(3 + flushes) {
 		case 0, 1:
 			now := time.Now()
 			if err := k.events.put(event{Pack: &packed{zodb.TIDFromTime(now.Add(time.Second))}}); err != nil {
@@ -246,7 +246,7 @@ func (k *worker) maintain(ctx context.Context, rnd *rand.Rand) error {
 				return err
 			}
 			_, err = k.s.Undelete(ctx, 0)
-		case 3:
+		default:
 			err = k.s.Flush(ctx)
 		}
 		if err != nil {

@@ -53,6 +53,7 @@ func (k *worker) write(ctx context.Context, n int, rnd *rand.Rand) error {
 			return err
 		}
 	}
+	busy := pick(rnd, 1, 40) // flushes of a few files are synced in another way than large ones
 	for ctx.Err() == nil {
 		var err error
 		switch dice := rnd.IntN(10); {
@@ -66,8 +67,8 @@ func (k *worker) write(ctx context.Context, n int, rnd *rand.Rand) error {
 		if err != nil {
 			return fmt.Errorf("writer %d: %w", n, err)
 		}
-		if rnd.IntN(20) == 0 {
-			time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond)
+		if rnd.IntN(busy) == 0 {
+			time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
 		}
 	}
 	return nil
