@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -30,7 +31,7 @@ const (
 	// is added, and the next Open with HistoryOwn finds out whether one is due.
 	HistoryKept
 	// HistoryCopied is for who adds transactions of another storage with their tids:
-	// the next Open with HistoryOwn begins a history.
+	// if there were any, the next Open with HistoryOwn begins a history.
 	HistoryCopied
 )
 
@@ -43,11 +44,12 @@ var anchorFiles = [2]string{"misc/history-0", "misc/history-1"}
 // historyMark is the content of historyFile.
 type historyMark struct {
 	Identity string       `json:"identity"`
-	TID      zodb.TID     `json:"tid"`           // the last transaction then
-	Due      bool         `json:"due,omitempty"` // the empty transaction is to come after it
-	Anchor   int          `json:"anchor"`        // index in anchorFiles
-	File     vfs.Identity `json:"file"`          // of the anchor
-	A        vfs.Identity `json:"a"`             // without Changed
+	TID      zodb.TID     `json:"tid"`               // the last transaction then
+	Due      bool         `json:"due,omitempty"`     // the empty transaction is to come after it
+	Anchor   int          `json:"anchor"`            // index in anchorFiles
+	File     vfs.Identity `json:"file"`              // of the anchor
+	A        vfs.Identity `json:"a"`                 // without Changed
+	Differs  bool         `json:"differs,omitempty"` // see [Storage.DiffersFromSource]
 }
 
 // ownHistory is what is known of the mark.
@@ -56,6 +58,9 @@ type ownHistory struct {
 	reason string   // why it is not that of this HOME; "" if it is
 	past   zodb.TID // no less than all that is known to have been given out
 	err    error    // why it cannot be told: then the next Open finds out
+
+	mu     sync.Mutex // after Open
+	copied bool       // see copyingIn
 }
 
 // inspectHistory looks whether the mark is that of this HOME, before anything is
@@ -79,6 +84,8 @@ func (s *Storage) inspectHistory() {
 	h.past = max(h.past, h.mark.TID)
 	file, err := vfs.Identify(s.fs, anchorFiles[h.mark.Anchor])
 	switch {
+	case h.mark.Differs && !h.mark.Due:
+		h.reason = "it was imported, and differs from what it was imported from"
 	case h.mark.Identity != s.identity:
 		h.reason = historyFile + " is of another storage"
 	case errors.Is(err, fs.ErrNotExist):
@@ -137,19 +144,16 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 		h.reason = fmt.Sprintf("transaction %s was there already", h.past)
 	}
 	switch {
-	case s.o.History == HistoryKept:
+	case s.o.History == HistoryKept || s.o.History == HistoryCopied:
 		return nil
-	case s.o.History == HistoryCopied:
-		h.reason = "transactions of another storage may be copied into it"
-		return s.forgetHistory()
 	case h.err != nil:
 		s.log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "path", historyFile, "err", h.err)
 		return nil
 	}
-	reason, due := h.reason, h.reason != "" && last != 0
+	reason, due, differs := h.reason, h.reason != "" && last != 0, h.mark.Differs
 	if h.reason == "" && h.mark.Due && h.mark.TID == last {
 		reason, due = "an Open was interrupted when it was to begin", true
-	} else if due && !s.noteHistory(historyMark{TID: last, Due: true}) {
+	} else if due && !s.noteHistory(historyMark{TID: last, Due: true, Differs: differs}) {
 		return nil
 	}
 	if due {
@@ -161,7 +165,7 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 		}
 	}
 	if due {
-		tid, err := s.commitBeginning(ctx, max(last, h.past))
+		tid, err := s.commitBeginning(ctx, max(last, h.past), differs)
 		if err != nil {
 			s.log.Warn("could not commit the empty transaction with which this history begins; the next start tries it again", "reason", reason, "err", err)
 			return nil
@@ -173,12 +177,20 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 	return nil
 }
 
-// beginning describes the transaction with which a history begins.
-const beginning = "DirectoryStorage: here begins the history of a storage that was restored, copied, moved or imported"
+// These describe the transaction with which a history begins.
+const (
+	beginning = "DirectoryStorage: here begins the history of a storage that was restored, copied, moved or imported"
+	// What is before it is not what the source has under the same tids.
+	beginningAnew = "DirectoryStorage: here begins the history of a storage that differs from what it was imported from"
+)
 
 // commitBeginning commits the empty transaction, later than all that is known to have been given out.
-func (s *Storage) commitBeginning(ctx context.Context, past zodb.TID) (zodb.TID, error) {
-	t, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte(beginning)}, BeginOptions{TID: max(zodb.TIDFromTime(s.o.Clock()), past+1)})
+func (s *Storage) commitBeginning(ctx context.Context, past zodb.TID, anew bool) (zodb.TID, error) {
+	text := beginning
+	if anew {
+		text = beginningAnew
+	}
+	t, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte(text)}, BeginOptions{TID: max(zodb.TIDFromTime(s.o.Clock()), past+1)})
 	if err != nil {
 		return 0, err
 	}
@@ -191,7 +203,14 @@ func (s *Storage) commitBeginning(ctx context.Context, past zodb.TID) (zodb.TID,
 // BeginsHistory reports whether a transaction is the empty one with which a history
 // began, that of this storage or of one that it is a copy of.
 func BeginsHistory(t *zodb.Transaction) bool {
-	return len(t.OIDs) == 0 && string(t.Description) == beginning
+	return len(t.OIDs) == 0 && string(t.Description) == beginning || BeginsAnew(t)
+}
+
+// BeginsAnew reports whether a transaction is such one of a storage that differs from
+// its source. What was cached of the transactions before it may be of the source, so
+// they are no history that a client can name.
+func BeginsAnew(t *zodb.Transaction) bool {
+	return len(t.OIDs) == 0 && string(t.Description) == beginningAnew
 }
 
 // noteHistory writes a mark, with a new file beside it: whatever is put back over this
@@ -228,11 +247,7 @@ func (s *Storage) writeHistory(m *historyMark) error {
 	if m.File, err = vfs.Identify(s.fs, anchor); err != nil {
 		return err
 	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	if err := vfs.WriteFileAtomic(s.fs, journalDir+"/aside-history", historyFile, append(b, '\n'), s.syncOptions()); err != nil {
+	if err := s.putMark(m); err != nil {
 		return err
 	}
 	if err := s.fs.Remove(anchorFiles[1-m.Anchor]); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -241,12 +256,72 @@ func (s *Storage) writeHistory(m *historyMark) error {
 	return nil
 }
 
+func (s *Storage) putMark(m *historyMark) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(s.fs, journalDir+"/aside-history", historyFile, append(b, '\n'), s.syncOptions())
+}
+
 // syncHistory makes the names of the mark and of what belongs to it durable.
 func (s *Storage) syncHistory() error {
 	if !s.syncOptions().Dir {
 		return nil
 	}
 	return errors.Join(s.fs.SyncDir("misc"), s.fs.SyncDir("."))
+}
+
+// copyingIn forgets the mark, durably, before the first transaction of another storage
+// is added by an Open with HistoryCopied.
+func (s *Storage) copyingIn() error {
+	if s.o.History != HistoryCopied {
+		return nil
+	}
+	h := &s.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.copied {
+		return nil
+	}
+	var err error
+	if !h.mark.Differs {
+		err = s.forgetHistory()
+	} else if h.mark.Due { // after a transaction that will not be the last one
+		err = s.noteDiffers()
+	}
+	if err != nil {
+		return err
+	}
+	h.reason, h.copied = "transactions of another storage were copied into it", true
+	return nil
+}
+
+// DiffersFromSource is called after an Open with HistoryCopied by who is going to add a
+// transaction that is not as the source has it, or lacks something: parts that are
+// damaged, or with another tid. What clients have cached of the source is not of this
+// storage then, though it has the same tids. It is remembered, durably, for the Open
+// that begins the history: see [BeginsAnew].
+func (s *Storage) DiffersFromSource() error {
+	if err := s.copyingIn(); err != nil {
+		return err
+	}
+	s.history.mu.Lock()
+	defer s.history.mu.Unlock()
+	if s.o.History != HistoryCopied || s.history.mark.Differs {
+		return nil
+	}
+	return s.noteDiffers()
+}
+
+// noteDiffers writes a mark that is of no storage.
+func (s *Storage) noteDiffers() error {
+	m := historyMark{Differs: true}
+	if err := s.putMark(&m); err != nil {
+		return err
+	}
+	s.history.mark = m
+	return s.syncHistory()
 }
 
 // forgetHistory removes the mark, durably.
@@ -264,6 +339,8 @@ func (s *Storage) forgetHistory() error {
 // endHistory is called by Close, when nobody can commit any more: a copy that was made
 // before, and is put back later, is older than the mark.
 func (s *Storage) endHistory() {
+	s.history.mu.Lock()
+	defer s.history.mu.Unlock()
 	if s.history.err != nil || s.history.reason != "" || s.history.mark.Due || s.failure != nil {
 		return
 	}

@@ -380,3 +380,59 @@ func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
 		t.Errorf("%d beginnings when it can be written again", len(beginnings(t, s)))
 	}
 }
+
+// TestWhatDiffersFromItsSourceIsRemembered over further imports and looks, copies of the
+// HOME, and starts that are interrupted, until its history begins, and once.
+func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	ctx := t.Context()
+	add := func(tid zodb.TID, differs bool) {
+		t.Helper()
+		s := open(t, home, Options{History: HistoryCopied})
+		if differs {
+			if err := s.DiffersFromSource(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: tid})
+		if err == nil {
+			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
+		}
+		if err == nil {
+			err = txn.Vote(ctx)
+		}
+		if err == nil {
+			_, err = txn.Finish(ctx, nil)
+		}
+		if err = errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(1000, true)
+	add(2000, false)
+	for _, h := range []History{HistoryKept, HistoryCopied} {
+		if err := open(t, home, Options{History: h}).Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A start that could not commit the empty transaction leaves a mark that says so.
+	s := open(t, home, Options{History: HistoryKept})
+	if !s.noteHistory(historyMark{TID: 2000, Due: true, Differs: s.history.mark.Differs}) {
+		t.Fatal("the mark was not written")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	add(3000, false)
+	shell(t, "cp", "-a", home, home+".copy")
+	for range 2 {
+		s := open(t, home+".copy", Options{})
+		if list := beginnings(t, s); len(list) != 1 || list[0].Previous != 3000 || !BeginsAnew(list[0]) {
+			t.Errorf("beginnings: %+v", list)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -106,6 +106,11 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) 
 	if o.TID >= latestTID {
 		return nil, fmt.Errorf("a transaction cannot have the tid %s: there would be none after it", o.TID)
 	}
+	if o.TID != 0 {
+		if err := s.copyingIn(); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if err := s.writable(); err != nil {

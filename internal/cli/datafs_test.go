@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -133,10 +134,28 @@ func TestImportOfADamagedLength(t *testing.T) {
 		t.Errorf("%d transactions, want 49", n)
 	}
 	c.must(exitOK, "check", "HOME")
+	c.began("HOME", true)
 	// A torn end is none, as ever.
 	c.write("TORN", file[:at[1]+20])
 	if done, stderr := c.imported(exitOK, "TORN", "HOME2"); done.Transactions != 1 || done.Truncated == nil || !strings.Contains(stderr, "never committed") {
 		t.Errorf("torn: %+v %s", done, stderr)
+	}
+	c.began("HOME2", false)
+}
+
+// began opens a HOME as serve does, and looks with which history it begins.
+func (c *folder) began(home string, anew bool) {
+	c.t.Helper()
+	s, err := dirstorage.Open(c.t.Context(), c.path(home), dirstorage.Options{NoControlSocket: true})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	txn, err := s.Transaction(c.t.Context(), s.LastTransaction())
+	if err != nil || !dirstorage.BeginsHistory(txn) || dirstorage.BeginsAnew(txn) != anew {
+		c.t.Errorf("the history of %s begins with %q, %v; what is before is not as in the source: %v", home, txn.Description, err, anew)
+	}
+	if err := s.Close(); err != nil {
+		c.t.Fatal(err)
 	}
 }
 
@@ -159,6 +178,7 @@ func TestImportOfTIDsThatDoNotGrow(t *testing.T) {
 		t.Errorf("again: %+v", done)
 	}
 	c.must(exitOK, "check", "HOME")
+	c.began("HOME", true)
 }
 
 func TestImportOfTheFuture(t *testing.T) {

@@ -40,6 +40,9 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 	if options.Blobs != nil {
 		return usage("--blobs is for a Data.fs; a server sends the blobs itself")
 	}
+	if o.renumber {
+		return usage("--renumber is for a Data.fs: a server has tids that grow")
+	}
 	z, err := o.serverOptions()
 	if err != nil {
 		return err
@@ -55,9 +58,6 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 		return err
 	}
 	m := newMeter(e)
-	if o.renumber {
-		return usage("--renumber is for a Data.fs: a server has tids that grow")
-	}
 	so := transfer.ServerOptions{Policy: options.Policy, Progress: m.show, Salvage: o.salvage}
 	var done transfer.Imported
 	if o.follow {

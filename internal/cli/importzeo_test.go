@@ -161,6 +161,7 @@ func TestImportFromAServerTellsWhatIsWrong(t *testing.T) {
 	want(t, 1, "refused", "import", "zeo://127.0.0.1:1", home)
 	want(t, 1, "refused", "import", "--follow", "zeo://127.0.0.1:1", home)
 	want(t, 2, "neither a host nor a socket", "import", "zeo://", home)
+	want(t, 2, "--renumber is for a Data.fs", "import", "--renumber", url+"/main", home)
 	want(t, 2, "sends the blobs itself", "import", "--blobs", dir, url+"/main", home)
 	want(t, 2, "are for a server", "import", "--follow", "Data.fs", home)
 	want(t, 2, "are for a server", "import", "--tls-key", "k", "Data.fs", home)

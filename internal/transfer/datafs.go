@@ -53,7 +53,7 @@ func (d *dataFS) transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sou
 				return
 			}
 			d.fileTID = txn.FileTID
-			if !yield(&sourceTxn{Transaction: txn.Transaction, records: lastRecords(txn)}, nil) {
+			if !yield(&sourceTxn{Transaction: txn.Transaction, records: lastRecords(txn), renumbered: txn.TID != txn.FileTID}, nil) {
 				return
 			}
 		}

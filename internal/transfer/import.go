@@ -125,7 +125,8 @@ type source interface {
 // in. If an oid comes more than once in the records, the last one counts.
 type sourceTxn struct {
 	zodb.Transaction
-	records iter.Seq2[zodb.Record, error]
+	records    iter.Seq2[zodb.Record, error]
+	renumbered bool // it has another tid in the source
 }
 
 // otherError says in what a storage is no copy.
@@ -156,6 +157,7 @@ type importer struct {
 	policy   BlobPolicy
 	progress func(Progress)
 	salvage  bool // records that the source cannot read are passed over
+	differs  bool // something is not as the source has it
 	refs     *references
 	result   Imported
 }
@@ -274,6 +276,11 @@ func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err er
 			return fmt.Errorf("transaction %s: %w", txn.TID, err)
 		}
 	}
+	if im.differs || txn.renumbered {
+		if err := im.s.DiffersFromSource(); err != nil {
+			return err
+		}
+	}
 	if err := out.Vote(ctx); err != nil {
 		return fmt.Errorf("transaction %s: %w", txn.TID, err)
 	}
@@ -300,6 +307,7 @@ func (im *importer) skips(tid zodb.TID, err error) bool {
 }
 
 func (im *importer) skipped(p filestorage.Skipped) {
+	im.differs = true
 	if im.result.Damaged++; im.result.Damaged <= maxSkipped {
 		im.result.Skipped = append(im.result.Skipped, p)
 	}

@@ -449,4 +449,11 @@ func TestImportGoesOnUntilItIsServed(t *testing.T) {
 	if !errors.Is(err, ErrOther) || !strings.Contains(err.Error(), "history of its own") || s.LastTransaction() != txn.TID {
 		t.Errorf("import into what was served: %v", err)
 	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// That changed nothing, so no other history begins.
+	if s = open(t, home, dirstorage.Options{}); s.LastTransaction() != txn.TID {
+		t.Errorf("after an import that was refused, %s is the last transaction, before it %s", s.LastTransaction(), txn.TID)
+	}
 }

@@ -194,6 +194,9 @@ func (h *hub) fill(ctx context.Context) error {
 		packed := h.storage.Status().Packed
 		list = slices.DeleteFunc(list, func(t *zodb.Transaction) bool { return t.TID < packed })
 	}
+	if i := slices.IndexFunc(list, dirstorage.BeginsAnew); i >= 0 {
+		list = list[:i+1]
+	}
 	if len(list) == 0 || list[0].TID != last { // the last one may have been packed away
 		h.missed.add(last, nil)
 		return nil
@@ -237,6 +240,9 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 		}
 		if reached = t.TID <= since; reached {
 			own = t.TID == since
+			break
+		}
+		if dirstorage.BeginsAnew(t) {
 			break
 		}
 		any = true

@@ -100,3 +100,67 @@ func TestInvalidationsOfADamagedHistoryAreUnknown(t *testing.T) {
 		t.Errorf("with a damaged transaction in between: %v", v)
 	}
 }
+
+// TestNothingIsKnownFromBeforeAHistoryThatDiffers: what clients cached of the source of an
+// import that left something out has tids of this storage, and is not in it.
+func TestNothingIsKnownFromBeforeAHistoryThatDiffers(t *testing.T) {
+	t.Parallel()
+	for _, differs := range []bool{false, true} {
+		home := memoryHome(t)
+		if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{History: dirstorage.HistoryCopied})
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := []zodb.TID{1 << 56, 2 << 56}
+		for i, tid := range copied {
+			txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{TID: tid})
+			if err == nil && differs && i == 0 {
+				err = s.DiffersFromSource()
+			}
+			if err == nil {
+				err = txn.Restore(t.Context(), zodb.Record{OID: 1, TID: tid, Data: record("x"), Exists: true}, nil)
+			}
+			if err == nil {
+				err = txn.Vote(t.Context())
+			}
+			if err == nil {
+				_, err = txn.Finish(t.Context(), nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for restarts, o := range []Options{
+			{InvalidationQueueSize: 100},
+			{InvalidationQueueSize: 100},
+			{InvalidationQueueSize: 1, InvalidationAge: 200 * 365 * 24 * time.Hour},
+		} {
+			s := newStorage(t, home)
+			began := s.LastTransaction()
+			o.Storages = []StorageOptions{{Name: "1", Storage: s}}
+			ts := serve(t, o)
+			c := ts.client(wire.Pickle)
+			own := c.commit(zodb.OID(2+restarts), 0, "x")
+			for _, tid := range copied {
+				if v := c.call("getInvalidations", tid); (v == nil) != differs {
+					t.Errorf("differs: %v, start %d: since %s: %v", differs, restarts, tid, v)
+				}
+			}
+			for _, tid := range []zodb.TID{began, own} {
+				if v := c.call("getInvalidations", tid); v == nil {
+					t.Errorf("differs: %v, start %d: %s of its own is unknown", differs, restarts, tid)
+				}
+			}
+			ts.stop()
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
