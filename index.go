@@ -51,6 +51,11 @@ type unflushed struct {
 	counts  Counts // what all of it adds to the counts of what is flushed
 }
 
+// after reports whether all that is left is later than a transaction.
+func (u *unflushed) after(tid zodb.TID) bool {
+	return len(u.queue) == 0 || u.queue[0].TID > tid
+}
+
 func (u *unflushed) add(c *committed) {
 	if u.byOID == nil {
 		u.byOID = make(map[zodb.OID][]revisionInLog)

@@ -50,9 +50,11 @@ func (st *snapshotState) leavesByItself() bool {
 type enterRequest struct {
 	code   string
 	moment time.Time // before anything was done for it
-	upTo   zodb.TID  // what the snapshot will hold: the last transaction when it was asked for
-	done   chan struct{}
-	err    error
+	// upTo is the last transaction when it was asked for, which the snapshot will hold;
+	// later the one with which A ends, which is the same unless a flush was about to begin.
+	upTo zodb.TID
+	done chan struct{}
+	err  error
 	// begun: the worker is at it, and will close done; it can't be withdrawn any more.
 	begun bool
 }
@@ -146,12 +148,15 @@ func (s *Storage) EnterSnapshot(ctx context.Context, code string) error {
 // enterNow is the worker's part: all up to the boundary is in A and durable.
 func (s *Storage) enterNow(q *enterRequest) error {
 	s.mu.Lock()
-	if s.snap.entering != q { // withdrawn
+	// What next has decided may be of a moment before: q may be withdrawn since, or come
+	// after another one that was, with more that has to be in A.
+	if s.snap.entering != q || !s.unflushed.after(q.upTo) {
 		s.mu.Unlock()
 		return nil
 	}
 	// It stays the one that enters until it has, so that there is no second one.
 	q.begun = true
+	q.upTo = s.flushed // nothing is flushed until this returns
 	s.snap.side = tree.B
 	s.mu.Unlock()
 	s.tree.UseB()

@@ -159,7 +159,7 @@ func (w *worker) next(s *Storage, flushed bool) (next job, upTo zodb.TID, wait t
 		return jobNone, 0, wait
 	}
 	if q := s.snap.entering; q != nil {
-		if len(s.unflushed.queue) > 0 && s.unflushed.queue[0].TID <= q.upTo {
+		if !s.unflushed.after(q.upTo) {
 			return jobFlush, q.upTo, 0
 		}
 		return jobEnter, 0, 0
@@ -245,7 +245,7 @@ func (s *Storage) Flush(ctx context.Context) error {
 	s.mu.Unlock()
 	s.worker.wake()
 	return s.waitUntil(ctx, func() (bool, error) {
-		if len(s.unflushed.queue) == 0 || s.unflushed.queue[0].TID > target {
+		if s.unflushed.after(target) {
 			return true, nil
 		}
 		if err := s.writable(); err != nil {
