@@ -80,6 +80,9 @@ func (c errorCase) run(t *testing.T, n int) int {
 		}
 		return ops
 	}
+	if errors.Is(err, ErrSnapshotMode) && c.cause == syscall.ENOSPC && strings.HasSuffix(failedAt, "-floor") {
+		err = nil // a full disk makes an open start in snapshot mode
+	}
 	// An error that names its cause, or that of an earlier one, and nothing else.
 	if err != nil && !errors.Is(err, c.cause) && !errors.Is(err, zodb.ErrReadOnly) && !errors.Is(err, ErrClosed) {
 		t.Errorf("%s: %v", where, err)

@@ -147,7 +147,9 @@
 // reading is never taken for a bad frame.
 //
 // Then Open makes durable what it has read, which may have been in the page
-// cache only. It writes nothing. The first [Log.Append] starts a new segment,
+// cache only: what no frame proves to have been durable is written once more, as it
+// is, because after an fsync that failed the next one proves nothing. Else it
+// writes nothing. The first [Log.Append] starts a new segment,
 // whose header says where the one before ends. So nothing is ever written behind a
 // torn end, and the next recovery does not look at it. Until that segment has its
 // name, the same log is there: however often it is opened, it does not grow, and

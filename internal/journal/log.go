@@ -73,10 +73,10 @@ type Stats struct {
 }
 
 // Open reads the log and makes it durable. What it found is to be released by and
-// by, transaction by transaction. Open itself changes nothing: a segment of this run
-// is made by the first Append or Clean. Errors: *zodb.CorruptError for damage; an
-// error that says so for a newer format version; those of the file system, after
-// which Open may be tried again.
+// by, transaction by transaction. Open itself changes nothing, though it writes the
+// end of what is there once more, as it is: a segment of this run is made by the first
+// Append or Clean. Errors: *zodb.CorruptError for damage; an error that says so for a
+// newer format version; those of the file system, after which Open may be tried again.
 func Open(o Options) (*Log, *Recovered, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -120,10 +120,47 @@ func (l *Log) start(r *recovery) error {
 	}
 	// What was read may have been in the page cache only, and from now on others
 	// believe it.
+	if n := len(l.segments); n > 0 {
+		last, proven := l.segments[n-1], int64(0)
+		if r.newest.seq == last.seq {
+			proven = r.newest.durable
+		}
+		if err := l.writeAgain(last, proven); err != nil {
+			return err
+		}
+	}
 	for _, s := range l.segments {
 		if err := l.sync(s.f); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// writeAgain writes once more what is not proven to have been durable of the last
+// segment, from an offset on, as it was read. If an fsync of the last run failed, the
+// page cache takes it for clean, and no fsync would write it. That it cannot be
+// written on a full disk is no reason not to open.
+func (l *Log) writeAgain(s *segment, from int64) error {
+	if !l.o.Sync {
+		return nil
+	}
+	from = max(from, headerSize)
+	buf := make([]byte, max(0, min(s.end-from, windowSize)))
+	for from < s.end {
+		b := buf[:min(s.end-from, windowSize)]
+		_, err := s.f.ReadAt(b, from)
+		if err == nil {
+			_, err = s.f.WriteAt(b, from)
+		}
+		if vfs.Passes(err) {
+			l.o.Logger.Warn("the end of the log could not be written once more", "path", s.path, "err", err)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("write the end of the log once more: %s: %w", s.path, err)
+		}
+		from += int64(len(b))
 	}
 	return nil
 }

@@ -118,9 +118,14 @@ func (b *Redo) Adopt(n layout.Name, staged string, size int64) error {
 		return err
 	}
 	// Stamped before the move: in A the file may already be part of a snapshot. The
-	// sync at the end makes the time durable, or else it is done now.
-	err := b.t.restamp(staged)
-	if err == nil && b.t.o.Sync && !b.later {
+	// sync at the end makes the time durable, or else it is done now; also where
+	// the time that it had lies before the floor, because a power cut could keep the
+	// new name with that, and if the next flush goes to B nobody may set it in A.
+	info, err := b.t.fs.Stat(staged)
+	if err == nil {
+		err = b.t.restamp(staged)
+	}
+	if err == nil && b.t.o.Sync && (!b.later || info.ModTime.UnixNano() < b.t.floor.Load()) {
 		err = b.t.syncTimes(staged)
 	}
 	if err == nil {

@@ -69,10 +69,12 @@ func New(o Options) (*Tree, error) {
 			return nil, fmt.Errorf("%s does not hold a number of nanoseconds (%q); remove it, and make the next backup by time stamp a full one", floorFile, b)
 		}
 		t.floor.Store(n)
+		// A pack that was killed may have put something that bears the floor itself.
+		t.sawTime(n)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	// x.serial is the last file of each flush, so none is newer.
+	// x.serial is the last file of each flush, so of these none is newer.
 	for _, side := range []Side{A, B} {
 		info, err := o.FS.Stat(t.Path(side, layout.XSerial))
 		if err == nil {
