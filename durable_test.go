@@ -223,9 +223,10 @@ func TestFlushThatFailedAtXSerialRepeatsTheMarkOnly(t *testing.T) {
 			renamed = renamed || op.Kind == "rename" && strings.HasSuffix(op.Name, "x/serial")
 			return renamed && op.Kind == "syncdir"
 		})
-		commit(t, s, list...)
-		if err := s.Flush(t.Context()); err == nil || !came.Load() {
-			t.Fatalf("the first flush: %v", err)
+		commit(t, s, list...) // which is enough for a flush
+		err = s.waitUntil(t.Context(), func() (bool, error) { return s.worker.trouble.cause != nil || s.flushed != 0, nil })
+		if err != nil || !came.Load() || s.Status().Trouble == "" {
+			t.Fatalf("the first flush: %v, %q", err, s.Status().Trouble)
 		}
 		disk.CrashAt(disk.Ops() + n)
 		err = s.Flush(t.Context())

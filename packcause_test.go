@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -63,10 +64,12 @@ func TestPurgeNamesItsError(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := errfs.New(dir, nil)
-	now := time.Now()
-	s := open(t, home, Options{fs: f, Clock: func() time.Time { return now }})
+	begun := time.Now()
+	var passed atomic.Int64 // seconds
+	o := Options{fs: f, Clock: func() time.Time { return begun.Add(time.Duration(passed.Load()) * time.Second) }}
+	s := open(t, home, o)
 	for i := range 5 {
-		now = now.Add(time.Second)
+		passed.Add(1)
 		commit(t, s, change{oid: 0, data: rec(fmt.Sprint("root", i))})
 	}
 	if err := s.Flush(t.Context()); err != nil {
@@ -76,8 +79,8 @@ func TestPurgeNamesItsError(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(10 * time.Second)
-	s = open(t, home, Options{fs: f, Clock: func() time.Time { return now }})
+	passed.Add(10)
+	s = open(t, home, o)
 	commit(t, s, change{oid: 0, data: rec("root again")})
 	f.Decide(func(op errfs.Op) error {
 		if op.Kind == "remove" && strings.HasSuffix(op.Name, "-deleted") {

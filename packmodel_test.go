@@ -31,6 +31,7 @@ type packModel struct {
 	// packing is to when the pack goes that is under way, packingNoGC how; 0: there is none.
 	packing     zodb.TID
 	packingNoGC bool
+	packed      zodb.TID // how far the packs that ended went
 	oids        int
 
 	minPack  bool // min_pack_time is more than 0
@@ -438,6 +439,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 		return err
 	}
 	m.packing = 0
+	m.packed = max(m.packed, r.Threshold)
 	m.packs++
 	if want := min(zodb.TIDFromTime(at.Time()), s.LastTransaction()); r.Threshold > want || r.Threshold < want && r.Threshold < min(zodb.TIDFromTime(before), want) {
 		return fmt.Errorf("packed to %s, want %s", r.Threshold, want)
@@ -604,8 +606,8 @@ func (c packCase) recovered(ctx context.Context, f *crashfs.FS, m *packModel) er
 	if m.packing != 0 {
 		if s.packed() < m.packing && m.packing <= s.LastTransaction() {
 			m.packing = 0 // it had not begun to remove
-		} else if s.packed() == m.packing || !slices.Equal(filesOf(f, c.format), m.names(c.format)) {
-			// Where an earlier pack went further, nothing but the files tells whether
+		} else if m.packed < m.packing || !slices.Equal(filesOf(f, c.format), m.names(c.format)) {
+			// Where an earlier pack went as far, nothing but the files tells whether
 			// this one had begun to remove.
 			m.pack(m.packing, !m.packingNoGC)
 		}
