@@ -368,6 +368,9 @@ func (w *sweep) stays(t *record.Transaction) (bool, error) {
 	if w.h.Undoable {
 		return false, nil
 	}
+	if len(t.OIDs) == 0 && string(t.Description) == beginningAnew {
+		return true, nil // without it, what is before would be history that clients can name
+	}
 	return w.s.hasRevisions(t)
 }
 

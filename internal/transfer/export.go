@@ -219,8 +219,8 @@ func (ex *exporter) records(ctx context.Context, txn *zodb.Transaction) iter.Seq
 // skip notes what cannot be read, and reports whether to go on.
 func (ex *exporter) skip(ctx context.Context, b Broken, err error) bool {
 	damage := errors.Is(err, zodb.ErrCorrupt) || errors.Is(err, zodb.ErrNotFound)
-	if !ex.o.SkipBroken || ctx.Err() != nil || errors.Is(err, dirstorage.ErrClosed) || b.Blob && !damage {
-		return false // that of a blob may be about where it is written to
+	if !ex.o.SkipBroken || ctx.Err() != nil || errors.Is(err, dirstorage.ErrClosed) || vfs.Passes(err) || b.Blob && !damage {
+		return false // what passes is no damage; what befalls a blob may be about where it is written to
 	}
 	b.Reason = err.Error()
 	if ex.result.Broken++; ex.result.Broken <= maxSkipped {
