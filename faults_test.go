@@ -217,7 +217,7 @@ func TestErrorThenPowerCut(t *testing.T) {
 		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
 			t.Run(fmt.Sprint(c, " ", cause), func(t *testing.T) {
 				t.Parallel()
-				faulttest.Failed(t, faulttest.Options{Every: stride(7), Seed: c.seed, Retries: 2}, cause, c.begin(t))
+				faulttest.Failed(t, faulttest.Options{Every: stride(7), Seed: c.seed, Retries: 2, Midway: true}, cause, c.begin(t))
 			})
 		}
 	}

@@ -40,6 +40,8 @@ type Options struct {
 	// Fails chooses the operations that can fail in Failed; nil: all that change
 	// or sync something.
 	Fails func(op errfs.Op) bool
+	// Midway has Failed cut the power in the repetition, too, at an operation by chance.
+	Midway bool
 }
 
 func (o Options) operations(ops int) func(yield func(int) bool) {
@@ -138,19 +140,27 @@ func Failed(t testing.TB, o Options, cause error, begin func(disk *crashfs.FS) (
 	if o.Fails == nil {
 		o.Fails = errfs.Op.Changes
 	}
-	ops, _, err := o.failed(0, nil, begin)
+	ops, _, err := o.failed(0, 0, nil, begin)
 	if err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
 	for n := range o.operations(ops) {
-		if _, where, err := o.failed(n, cause, begin); err != nil {
-			t.Errorf("seed %d, %v at operation %d of %d (%s): %v", o.Seed, cause, n, ops, where, err)
-			return
+		cuts := []int{0}
+		if o.Midway {
+			cuts = append(cuts, 1+rand.New(rand.NewPCG(o.Seed, uint64(n))).IntN(ops))
+		}
+		for _, cut := range cuts {
+			if _, where, err := o.failed(n, cut, cause, begin); err != nil {
+				t.Errorf("seed %d, %v at operation %d of %d (%s): %v", o.Seed, cause, n, ops, where, err)
+				return
+			}
 		}
 	}
 }
 
-func (o Options) failed(n int, cause error, begin func(disk *crashfs.FS) (*Job, error)) (ops int, where string, err error) {
+// failed lets the n-th operation fail, and if cut is not 0 cuts the power before so
+// many operations of the first repetition.
+func (o Options) failed(n, cut int, cause error, begin func(disk *crashfs.FS) (*Job, error)) (ops int, where string, err error) {
 	disk, job, _, err := o.start(begin)
 	if err != nil {
 		return 0, "", err
@@ -172,12 +182,16 @@ func (o Options) failed(n int, cause error, begin func(disk *crashfs.FS) (*Job, 
 			break
 		}
 		errs = append(errs, err)
+		if cut > 0 && len(errs) == 1 {
+			disk.CrashAt(disk.Ops() + cut)
+		}
 	}
-	if err != nil {
+	if err != nil && cut == 0 {
 		return ops, where, fmt.Errorf("it does not go on: %w", errors.Join(errs...))
 	}
+	done := err == nil
 	for _, mode := range o.modes(n) {
-		if err := job.Check(disk.Crashed(mode), true); err != nil {
+		if err := job.Check(disk.Crashed(mode), done); err != nil {
 			return ops, where, fmt.Errorf("repeated after %v, power cut with %v: %w", errs, mode, err)
 		}
 	}
