@@ -19,6 +19,7 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -368,4 +369,26 @@ func TestServeSeveralStorages(t *testing.T) {
 		c.Close()
 	}
 	s.end()
+}
+
+// TestServeReadOnlyAddsNothing: a storage that was brought back can be looked at, and then be
+// continued, or served for writing, which begins its history.
+func TestServeReadOnlyAddsNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	source, copied, list := hometest.FileStorage(t, "undo.fs"), filepath.Join(dir, "home"), filepath.Join(dir, "serve.toml")
+	want(t, 0, "imported 14 transactions", "import", source, copied)
+	if err := os.WriteFile(list, []byte("[[storage]]\nname = \"1\"\nhome = \""+copied+"\"\nread-only = true\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--read-only", copied}, {"--config", list}} {
+		s := startServe(t, append([]string{"--listen", "127.0.0.1:0"}, args...)...)
+		s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)`)
+		s.end()
+		want(t, 0, "imported 0 transactions", "import", source, copied)
+	}
+	s := startServe(t, "--listen", "127.0.0.1:0", copied)
+	s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)`)
+	s.end()
+	want(t, 1, "history of its own", "import", source, copied)
 }
