@@ -22,7 +22,7 @@ import (
 // objects that its writer changes all the time and to the last that it made.
 const (
 	writers  = 3
-	statics  = 10
+	statics  = 40
 	remember = 8
 )
 
@@ -240,7 +240,7 @@ func (k *worker) maintain(ctx context.Context, rnd *rand.Rand) error {
 			if err := k.events.put(event{Pack: &packed{zodb.TIDFromTime(now.Add(time.Second))}}); err != nil {
 				return err
 			}
-			_, err = k.s.Pack(ctx, dirstorage.PackOptions{Time: now, NoGC: rnd.IntN(4) == 0, References: rnd.IntN(3) == 0})
+			_, err = k.s.Pack(ctx, dirstorage.PackOptions{Time: now, NoGC: rnd.IntN(2) == 0, References: rnd.IntN(3) == 0})
 		case 2:
 			if err := k.events.put(event{Undelete: true}); err != nil {
 				return err
