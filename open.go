@@ -76,6 +76,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.journal.Close(), s.releaseLocks())
 	}
+	s.endUndelete()
 	s.commits.start(s)
 	s.worker.start(s)
 	if err := s.beginHistory(ctx); err != nil {

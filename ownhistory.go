@@ -120,7 +120,7 @@ func (s *Storage) countedTID() zodb.TID {
 
 // backedUpTID returns the last transaction of the newest backup that misc/backed-up tells of.
 func (s *Storage) backedUpTID() (newest zodb.TID) {
-	b, err := s.fs.ReadFile("misc/backed-up")
+	b, err := s.fs.ReadFile(backedUpFile)
 	if err != nil {
 		return 0
 	}
@@ -149,6 +149,9 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 	case h.err != nil:
 		s.log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "path", historyFile, "err", h.err)
 		return nil
+	}
+	if h.reason != "" {
+		s.doubtBackups()
 	}
 	reason, due, differs := h.reason, h.reason != "" && last != 0, h.mark.Differs
 	if h.reason == "" && h.mark.Due && h.mark.TID == last {

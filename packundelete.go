@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -43,7 +44,7 @@ func (s *Storage) Undelete(ctx context.Context, stamp int64) (UndeleteResult, er
 	p, stop := s.report()
 	defer stop()
 	u := &undelete{s: s, p: p, stamp: stamp, stamps: make(map[int64]struct{})}
-	if err := u.run(ctx); err != nil {
+	if err := errors.Join(u.run(ctx), u.ended()); err != nil {
 		err = whyEnded(ctx, err)
 		s.log.Warn("undelete ended", "err", err)
 		return u.result, fmt.Errorf("undelete: %w", withDiskFull(err))
@@ -59,6 +60,7 @@ type undelete struct {
 	stamp  int64
 	stamps map[int64]struct{} // that were seen
 	tids   []zodb.TID         // all transactions that are there
+	noted  bool               // misc/undeleted says that it runs
 	result UndeleteResult
 }
 
@@ -148,7 +150,44 @@ func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp
 // errStopped ends a walk that nobody listens to any more.
 var errStopped = errors.New("stopped")
 
+// begins notes, before the first file gets its name, that it runs.
+func (u *undelete) begins() error {
+	if u.noted {
+		return nil
+	}
+	err := pack.Undeleted{Running: true, Time: u.s.o.Clock().UTC()}.Note(u.s.fs, u.s.syncOptions())
+	u.noted = err == nil
+	return err
+}
+
+// ended notes that it does not any more. If that fails the next open does it.
+func (u *undelete) ended() error {
+	if !u.noted {
+		return nil
+	}
+	return u.s.undeleteEnded()
+}
+
+func (s *Storage) undeleteEnded() error {
+	return pack.Undeleted{Time: s.o.Clock().UTC()}.Note(s.fs, s.syncOptions())
+}
+
+// endUndelete is called by Open, before anybody can commit: a process before may have
+// been killed while it brought files back.
+func (s *Storage) endUndelete() {
+	was, err := pack.ReadUndeleted(s.fs)
+	if err != nil || was.Running {
+		err = s.undeleteEnded()
+	}
+	if err != nil {
+		s.log.Warn("the next backup has to be a full one: an undelete was interrupted", "err", err)
+	}
+}
+
 func (u *undelete) file(b *tree.Edit, f deletedFile, n *Counts) error {
+	if err := u.begins(); err != nil {
+		return err
+	}
 	info, err := u.s.fs.Stat(f.path)
 	if err != nil {
 		return err
@@ -206,6 +245,9 @@ func (u *undelete) link(ctx context.Context) error {
 				s.mu.RLock()
 				at = s.flushed
 				s.mu.RUnlock()
+				if at == 0 { // nothing has a file yet
+					return true, nil
+				}
 				t, err := s.transactionFile(at)
 				if err != nil {
 					return false, err

@@ -158,7 +158,7 @@ func (c *creation) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	if err := c.home.remember(c.m); err != nil {
-		c.o.Warn(fmt.Sprintf("%s could not be written, so a pack may make a full backup necessary: %v", witnessFile, err))
+		c.o.Warn(fmt.Sprintf("%s could not be written, so the next backup may have to be a full one: %v", witnessFile, err))
 	}
 	return &Result{Backup: c.m, BytesRead: c.read, InSnapshot: c.m.SnapshotEnd.Sub(c.entered)}, nil
 }
@@ -169,14 +169,23 @@ func (c *creation) reference() (*Manifest, error) {
 	if c.o.Kind == Full {
 		return nil, nil
 	}
-	var ref *Manifest
+	var ref, newest *Manifest
 	var reasons []error
 	for i := len(c.repo.Backups) - 1; i >= 0 && ref == nil; i-- {
 		m := c.repo.Backups[i]
-		if m.Identity != c.home.identity || m.original || !c.o.Before.IsZero() && !m.SnapshotAt.Before(c.o.Before) {
+		if m.Identity != c.home.identity || m.original {
+			continue
+		}
+		if newest == nil {
+			newest = m
+		}
+		if !c.o.Before.IsZero() && !m.SnapshotAt.Before(c.o.Before) {
 			continue
 		}
 		err := c.usable(m)
+		if err == nil && (c.home.undeleted.Running || m.Undeleted != c.home.undeleted.ID() || m.Undeleted != newest.Undeleted) {
+			err = fmt.Errorf("a pack was undone (pack --undelete) after backup %s: that lacks what came back, which is older", m.Name)
+		}
 		if err == nil {
 			ref = m
 		} else {
@@ -228,7 +237,7 @@ func (c *creation) begin(ref *Manifest) {
 	c.m = &Manifest{
 		Schema: Schema, Kind: Full, Identity: h.identity, Class: h.class, Format: string(h.format),
 		TID: h.serial, Time: h.serial.Time(), TransactionSHA256: h.lastSum, MaxOID: h.maxOID, Packed: h.packed,
-		Began: c.began, SnapshotAt: c.held.CompleteTo,
+		Undeleted: h.undeleted.ID(), Began: c.began, SnapshotAt: c.held.CompleteTo,
 	}
 	if ref != nil {
 		c.m.Kind = Incremental

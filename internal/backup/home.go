@@ -12,6 +12,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -29,6 +30,8 @@ type home struct {
 	packed   zodb.TID
 	maxOID   zodb.OID
 	lastSum  *archive.Sum // of the last transaction
+	// undeleted is what came back since it was packed, and belongs to old transactions.
+	undeleted pack.Undeleted
 	// problem is told what is wrong with the storage and backed up as it is.
 	problem func(string)
 }
@@ -48,6 +51,9 @@ func openHome(f vfs.FS) (*home, error) {
 		return nil, err
 	}
 	if h.identity, err = settings.ParseIdentity(b); err != nil {
+		return nil, err
+	}
+	if h.undeleted, err = pack.ReadUndeleted(f); err != nil {
 		return nil, err
 	}
 	var x [3]uint64
@@ -124,8 +130,14 @@ var errUnlinked = errors.New("pack removed transactions since the reference")
 // transaction with which a backup ends: then that is of another history, though
 // of the same identity, and nothing can build upon it.
 func (h *home) proveReference(m *Manifest) error {
-	if m.TID == 0 || !h.full() {
+	if m.TID == 0 {
 		return nil
+	}
+	if !h.full() {
+		if h.remembers(m) {
+			return nil
+		}
+		return fmt.Errorf("class Minimal keeps no transactions, and %s does not tell of backup %s, so nothing tells whether it is of this history", witnessFile, m.Name)
 	}
 	b, err := h.fs.ReadFile(h.path(layout.Transaction(m.TID)))
 	switch {
@@ -286,16 +298,22 @@ func readHead(f vfs.FS, name string) (b []byte, size int64, err error) {
 }
 
 // witnessFile remembers the last transactions of backups, so that a pack which
-// removes such a transaction does not make a full backup necessary. It is not in
-// config or A, so no copy of the storage has it: one that is put back to an
-// earlier state starts without.
+// removes such a transaction does not make a full backup necessary; and for class
+// Minimal, which keeps none. It is not in config or A, so no copy of the storage has
+// it: one that is put back to an earlier state starts without. Where A alone is put
+// back, the next start makes void what is in it.
 const (
 	witnessFile  = "misc/backed-up"
 	witnessAside = "misc/backed-up.new"
 	maxWitnesses = 1000
 )
 
-func witness(m *Manifest) string { return m.TID.String() + " " + m.TransactionSHA256.String() }
+func witness(m *Manifest) string {
+	if m.TransactionSHA256 == nil {
+		return m.TID.String() + " minimal"
+	}
+	return m.TID.String() + " " + m.TransactionSHA256.String()
+}
 
 func (h *home) remembers(m *Manifest) bool {
 	b, err := h.fs.ReadFile(witnessFile)
@@ -304,7 +322,7 @@ func (h *home) remembers(m *Manifest) bool {
 
 // remember adds a backup to the witnesses.
 func (h *home) remember(m *Manifest) error {
-	if m.TransactionSHA256 == nil || h.remembers(m) {
+	if m.TID == 0 || h.remembers(m) {
 		return nil
 	}
 	b, err := h.fs.ReadFile(witnessFile)

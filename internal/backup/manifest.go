@@ -44,6 +44,9 @@ type Manifest struct {
 	MaxOID            zodb.OID     `json:"max_oid"`
 	// Packed is the latest pack time of the storage.
 	Packed zodb.TID `json:"packed"`
+	// Undeleted says which was the last undelete of the storage; "": there was none. What
+	// that brought back belongs to transactions before, so no incremental backup has it.
+	Undeleted string `json:"undeleted,omitempty"`
 	// Reference is what an incremental backup builds upon.
 	Reference *Reference `json:"reference,omitempty"`
 	// MergedFrom names the backups that a full one was merged from.

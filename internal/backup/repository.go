@@ -141,15 +141,15 @@ func (r *Repository) Identities() []string {
 }
 
 // Reference returns what an incremental backup builds upon: of those that fit, a
-// full one, or else the one that it names; nil if there is none, or if it is a
-// full one itself.
+// full one, the one that it names first, or else the one that it names; nil if there
+// is none, or if it is a full one itself.
 func (r *Repository) Reference(m *Manifest) *Manifest {
 	if m.Reference == nil {
 		return nil
 	}
 	var found *Manifest
 	for _, b := range r.Backups {
-		fits := b != m && b.Identity == m.Identity && b.original == m.original && b.TID == m.Reference.TID &&
+		fits := b != m && b.Identity == m.Identity && b.original == m.original && b.TID == m.Reference.TID && b.Undeleted == m.Undeleted &&
 			sameSum(b.TransactionSHA256, m.Reference.TransactionSHA256) && compare(b, m) < 0
 		if fits && (found == nil || rank(b, m) > rank(found, m)) {
 			found = b
@@ -160,6 +160,8 @@ func (r *Repository) Reference(m *Manifest) *Manifest {
 
 func rank(b, m *Manifest) int {
 	switch {
+	case b.Kind == Full && b.Name == m.Reference.Name:
+		return 3
 	case b.Kind == Full:
 		return 2
 	case b.Name == m.Reference.Name:

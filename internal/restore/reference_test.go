@@ -1,0 +1,171 @@
+package restore_test
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/restore"
+	"github.com/dirstorage/dirstorage/internal/snapshot"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// writer commits records of single objects.
+type writer struct {
+	t       *testing.T
+	s       *dirstorage.Storage
+	serials map[zodb.OID]zodb.TID
+}
+
+// reference is the pickle of a state that refers to an object.
+func reference(oid zodb.OID) string { return "(C\x08" + string(oid.Bytes()) + "Qt." }
+
+func (w *writer) store(oid zodb.OID, state string) {
+	w.t.Helper()
+	txn, err := w.s.Begin(w.t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	if err == nil {
+		err = txn.Store(oid, w.serials[oid], []byte("\x80\x03cm\nC\n.\x80\x03"+state))
+	}
+	if err == nil {
+		err = txn.Vote(w.t.Context())
+	}
+	if err == nil {
+		w.serials[oid], err = txn.Finish(w.t.Context(), nil)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// newestRestored restores the newest backup and opens it.
+func newestRestored(t *testing.T, repository objstore.Store) *dirstorage.Storage {
+	t.Helper()
+	repo := openRepository(t, repository)
+	dir := t.TempDir()
+	p, err := repo.Newest(repo.Identities()[0])
+	if err == nil {
+		_, err = restore.Run(t.Context(), restoreOptions(t, repo, p, dir, "home"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := dirstorage.Open(t.Context(), filepath.Join(dir, "home"), dirstorage.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// TestWhatAnUndeleteBringsBackIsInTheNextBackup: what comes back was written before the
+// backups that were made meanwhile, none of which has it.
+func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	err := dirstorage.Create(home, dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := writer{t, s, make(map[zodb.OID]zodb.TID)}
+	w.store(1, "N.")
+	w.store(0, reference(1))
+	w.store(0, "N.")
+	w.store(2, "N.")
+	packed, err := s.Pack(t.Context(), dirstorage.PackOptions{})
+	if err != nil || packed.Objects != 1 {
+		t.Fatal(packed, err)
+	}
+	repository := objstore.NewDir(directory(t, t.TempDir()))
+	backUp(t, home, repository, backup.Full)
+	if r, err := s.Undelete(t.Context(), 0); err != nil || r.Objects != 1 {
+		t.Fatal(r, err)
+	}
+	o := backup.Options{Store: repository, Kind: backup.Incremental, Now: time.Now, Snapshot: snapshot.Options{Home: home, Now: time.Now}}
+	if r, err := backup.Run(t.Context(), o); !errors.Is(err, backup.ErrNoReference) {
+		t.Errorf("incremental upon a backup from before the undelete: %+v, %v", r, err)
+	}
+	if m := backUp(t, home, repository, "").Backup; m == nil || m.Kind != backup.Full {
+		t.Errorf("after the undelete: %+v", m)
+	}
+	w.store(0, reference(1))
+	if m := backUp(t, home, repository, "").Backup; m == nil || m.Kind != backup.Incremental {
+		t.Errorf("after the backup that came after the undelete: %+v", m)
+	}
+	got := newestRestored(t, repository)
+	for oid, serial := range w.serials {
+		if r, err := got.Load(t.Context(), oid); err != nil || r.Serial != serial {
+			t.Errorf("object %s: %s, %v; want %s", oid, r.Serial, err, serial)
+		}
+	}
+}
+
+// TestMinimalThatWasPutBackIsNoReference: class Minimal has no transactions that tell
+// histories apart.
+func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	if err := dirstorage.Create(home, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal}); err != nil {
+		t.Fatal(err)
+	}
+	repository := objstore.NewDir(directory(t, t.TempDir()))
+	during := func(home string, serials map[zodb.OID]zodb.TID, f func(w *writer)) {
+		t.Helper()
+		s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(&writer{t, s, serials})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serials := make(map[zodb.OID]zodb.TID)
+	during(home, serials, func(w *writer) {
+		w.store(0, "N.")
+		w.store(1, "N.")
+	})
+	backUp(t, home, repository, backup.Full)
+	older := filepath.Join(t.TempDir(), "older")
+	if err := os.CopyFS(older, os.DirFS(home)); err != nil {
+		t.Fatal(err)
+	}
+	during(home, maps.Clone(serials), func(w *writer) { w.store(1, "K\x01.") })
+	if m := backUp(t, home, repository, "").Backup; m == nil || m.Kind != backup.Incremental {
+		t.Fatalf("made %+v", m)
+	}
+	for _, byHand := range []bool{false, true} {
+		at := older
+		if byHand { // a copy of A is put into its place, and all else is left
+			at = home
+			for _, dir := range []string{"A", "misc/snapshot", "misc/snapshot-taken"} {
+				if err := os.RemoveAll(filepath.Join(home, dir)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.CopyFS(filepath.Join(home, "A"), os.DirFS(filepath.Join(older, "A"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		during(at, serials, func(w *writer) { w.store(0, "K\x02.") })
+		if m := backUp(t, at, repository, "").Backup; m == nil || m.Kind != backup.Full {
+			t.Errorf("by hand: %t: put back and gone on, and then made %+v", byHand, m)
+		}
+		got := newestRestored(t, repository)
+		for oid, serial := range serials {
+			if r, err := got.Load(t.Context(), oid); err != nil || r.Serial != serial {
+				t.Errorf("by hand: %t: object %s: %s, %v; want %s", byHand, oid, r.Serial, err, serial)
+			}
+		}
+	}
+}
