@@ -84,7 +84,7 @@ func TestLocksOfAnUndoThatIsNotMergedAreFreed(t *testing.T) {
 			encodings(t, func(t *testing.T, e wire.Encoding) {
 				timeout := time.Hour
 				if name == "never" {
-					timeout = 200 * time.Millisecond
+					timeout = 3 * time.Second // the commits before have to end within it
 				}
 				ts := mergingServer(t, timeout)
 				c, other := ts.client(e), ts.client(e)
