@@ -20,7 +20,7 @@ import (
 type PackOptions struct {
 	// Time is to when is packed: what was current then is kept, and all that came
 	// later. Zero means now. It is never later than min_pack_time before now, nor
-	// than the last transaction.
+	// than the last transaction; with min_pack_time 0 it may be just after that one.
 	Time time.Time `json:"time,omitzero"`
 	// NoGC keeps objects that nothing refers to, unless they were deleted before the
 	// pack time: an external collector does that.
@@ -107,7 +107,7 @@ type packs struct {
 // pack time, and all of the objects that cannot be reached from the root object
 // nor from anything that was written since. What stays of each other object is the
 // revision that was current at the pack time, and all later ones; keepclass adds
-// to that. The two newest transactions stay in any case.
+// to that. The two newest transactions stay in any case, unless min_pack_time is 0.
 //
 // Commits, loads and undo go on meanwhile, and so does snapshot mode: the pack
 // steps aside. What a transaction begins to refer to while it runs is kept.
@@ -302,7 +302,11 @@ func (r *packRun) prepare(ctx context.Context) error {
 	r.index = &refIndex{s: s}
 	r.v.index = r.index
 	now := s.o.Clock()
-	threshold := min(zodb.TIDFromTime(r.packTime(now)), s.LastTransaction())
+	threshold, last := zodb.TIDFromTime(r.packTime(now)), s.LastTransaction()
+	if r.exact() {
+		last++ // the last transaction may be older than the pack time
+	}
+	threshold = min(threshold, last)
 	var err error
 	if r.policy, err = pack.NewPolicy(threshold, s.settings.KeepClass); err != nil {
 		return err
@@ -339,6 +343,9 @@ func (r *packRun) packTime(now time.Time) time.Time {
 	}
 	return at
 }
+
+// exact reports whether what the newest transactions wrote is no exception.
+func (r *packRun) exact() bool { return r.s.settings.Storage.MinPackTime == 0 }
 
 // stamp is when the pack removes, in seconds. No two packs have the same.
 func (r *packRun) stamp(now time.Time) int64 {

@@ -80,15 +80,19 @@ func (r *packRun) mark(ctx context.Context) error {
 }
 
 // recent marks what the transactions wrote that are not older than the threshold,
-// or among the two newest, and returns the oldest of them.
+// or among the two newest, unless min_pack_time is 0. It returns the oldest of them; of
+// none, the last transaction, which stays whatever became of what it wrote.
 func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 	least := 2
-	if r.s.settings.Storage.MinPackTime == 0 {
+	if r.exact() {
 		least = 0
 	}
 	for t, err := range r.s.TransactionsBackward(ctx, 0) {
 		if err != nil {
 			return 0, err
+		}
+		if oldest == 0 {
+			oldest = t.TID
 		}
 		if t.TID < r.policy.Threshold && least <= 0 {
 			break

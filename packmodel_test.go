@@ -117,12 +117,20 @@ func (m *packModel) kept(oid zodb.OID, threshold zodb.TID) []zodb.TID {
 	return tids[first:]
 }
 
+// latest is the latest pack time.
+func (m *packModel) latest() zodb.TID {
+	if m.minPack {
+		return m.last()
+	}
+	return m.last() + 1
+}
+
 // pack removes what a pack should remove.
 func (m *packModel) pack(threshold zodb.TID, gc bool) {
 	if len(m.txns) == 0 {
 		return
 	}
-	threshold = min(threshold, m.txns[len(m.txns)-1].tid)
+	threshold = min(threshold, m.latest())
 	alive := make(map[zodb.OID]bool)
 	var visit func(oid zodb.OID)
 	visit = func(oid zodb.OID) {
@@ -141,6 +149,9 @@ func (m *packModel) pack(threshold zodb.TID, gc bool) {
 	n := 0
 	for _, tid := range slices.Backward(slices.Sorted(maps.Keys(m.trans))) {
 		if tid < threshold && (n >= 2 || !m.minPack) {
+			if n == 0 {
+				stay[tid] = true // not what it wrote
+			}
 			break
 		}
 		n++
@@ -433,7 +444,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 	}
 	o := PackOptions{Time: at.Time(), NoGC: rnd.IntN(5) == 0}
 	before := s.o.Clock().Add(-s.settings.Storage.MinPackTime)
-	m.packing, m.packingNoGC = min(zodb.TIDFromTime(o.Time), s.LastTransaction()), o.NoGC
+	m.packing, m.packingNoGC = min(zodb.TIDFromTime(o.Time), m.latest()), o.NoGC
 	r, err := s.Pack(ctx, o)
 	if err != nil {
 		return err
@@ -441,7 +452,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 	m.packing = 0
 	m.packed = max(m.packed, r.Threshold)
 	m.packs++
-	if want := min(zodb.TIDFromTime(at.Time()), s.LastTransaction()); r.Threshold > want || r.Threshold < want && r.Threshold < min(zodb.TIDFromTime(before), want) {
+	if want := min(zodb.TIDFromTime(at.Time()), m.latest()); r.Threshold > want || r.Threshold < want && r.Threshold < min(zodb.TIDFromTime(before), want) {
 		return fmt.Errorf("packed to %s, want %s", r.Threshold, want)
 	}
 	m.pack(r.Threshold, !o.NoGC)
@@ -604,7 +615,7 @@ func (c packCase) recovered(ctx context.Context, f *crashfs.FS, m *packModel) er
 		return err
 	}
 	if m.packing != 0 {
-		if s.packed() < m.packing && m.packing <= s.LastTransaction() {
+		if s.packed() < m.packing && m.packing <= m.latest() {
 			m.packing = 0 // it had not begun to remove
 		} else if m.packed < m.packing || !slices.Equal(filesOf(f, c.format), m.names(c.format)) {
 			// Where an earlier pack went as far, nothing but the files tells whether

@@ -56,6 +56,7 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	r.s.mu.RLock()
 	r.header.Last = r.s.flushed
 	r.s.mu.RUnlock()
+	r.header.Oldest = min(r.header.Oldest, r.header.Last) // one that is in A
 	if r.header.Sum, err = r.s.transactionSum(r.header.Last); err != nil {
 		return err
 	}

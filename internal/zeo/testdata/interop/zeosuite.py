@@ -118,7 +118,7 @@ def start_zeo_server(storage_conf=None, zeo_conf=None, port=None, keep=False, pa
     for s in served:
         if s[2]:
             dsserver.remove(s[1])
-        dsserver.create(s[1], *dsserver.PACK_TO_NOW)
+        dsserver.create(s[1], *dsserver.AS_FILESTORAGE)
     fd, conf_path = tempfile.mkstemp(".conf", "zeo-")
     with os.fdopen(fd, "w") as f:
         f.write(zeo_conf)
