@@ -226,11 +226,11 @@ func (w *worker) recombine(s *Storage) error {
 	}
 	w.slice = s.firstSlice()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.snap.recombining = false
 	s.snap.side = tree.A
 	s.signal()
-	s.log.Info("B is in A again")
+	s.mu.Unlock()
+	s.log.Info("B is in A again") // without mu: who reads the log may be slow
 	return nil
 }
 

@@ -943,9 +943,17 @@ func TestPackShowsHowFarItIs(t *testing.T) {
 func TestPackOfAStoppedStorageShowsHowFarItIs(t *testing.T) {
 	t.Parallel()
 	h := newPackHome(t)
+	shown := make(chan struct{})
+	var once sync.Once
 	terminal := &lockedBuffer{seen: func(text string) {
-		if strings.Contains(text, "phase=marking") {
-			time.Sleep(700 * time.Millisecond) // the pack says it, and goes on only then
+		switch {
+		case strings.HasPrefix(text, "\rmarking: 0"):
+			once.Do(func() { close(shown) })
+		case strings.Contains(text, "phase=marking"): // the pack says it, and goes on only then
+			select {
+			case <-shown:
+			case <-time.After(20 * time.Second):
+			}
 		}
 	}}
 	code, _, stderr := h.runIn(t.Context(), &env{Stderr: terminal, Terminal: true}, "-v", "pack", "--keep", "0", "HOME")

@@ -192,7 +192,7 @@ func (h *hub) fill(ctx context.Context) error {
 	}
 	if h.packsUndo() { // a pack that was interrupted leaves gaps
 		packed := h.storage.Status().Packed
-		list = slices.DeleteFunc(list, func(t *zodb.Transaction) bool { return t.TID < packed })
+		list = slices.DeleteFunc(list, func(t *zodb.Transaction) bool { return !wholeSince(t.TID, packed) })
 	}
 	if i := slices.IndexFunc(list, dirstorage.BeginsAnew); i >= 0 {
 		list = list[:i+1]
@@ -206,6 +206,10 @@ func (h *hub) fill(ctx context.Context) error {
 	}
 	return nil
 }
+
+// wholeSince reports whether no pack has removed a transaction later than since: those that
+// are not older than the pack time stay. A pack time may be just after a transaction.
+func wholeSince(since, packed zodb.TID) bool { return since+1 >= packed }
 
 // missedSince sends an answer about what changed after a transaction: f is called
 // under the lock, with known false if that cannot be said, or if the transaction is
@@ -249,7 +253,7 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 		add(t.OIDs)
 	}
 	// Looked at after the transactions, because a pack may have removed some meanwhile.
-	whole := since >= h.storage.Status().Packed || !h.packsUndo()
+	whole := wholeSince(since, h.storage.Status().Packed) || !h.packsUndo()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	rest, known := h.missed.since(upTo)
