@@ -206,7 +206,8 @@ func TestCorruptHomesReadAsTheirDescriptionsSay(t *testing.T) {
 						t.Errorf("load %s: %s, %v", oid, r.Serial, err)
 					}
 				case diff.Exception == "POSKeyError":
-					if !errors.Is(err, zodb.ErrNotFound) {
+					c, ok := errors.AsType[*zodb.CorruptError](err) // a pointer whose revision is missing
+					if !errors.Is(err, zodb.ErrNotFound) && (!ok || !c.NoObject || c.OID != oid) {
 						t.Errorf("load %s: %v, want not found", oid, err)
 					}
 				case diff.Exception != "":

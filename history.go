@@ -76,8 +76,7 @@ func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.
 				continue
 			}
 			if errors.Is(err, zodb.ErrNotFound) && newer != 0 {
-				err = &zodb.CorruptError{Path: s.tree.Path("A", layout.Transaction(tid)), TID: tid,
-					Reason: fmt.Sprintf("transaction %s names it as the one before, and it is missing although it was not packed away", newer)}
+				err = s.lostTransaction(tid, fmt.Sprintf("transaction %s", newer))
 			}
 			if err == nil {
 				err = s.goesBack(t)
@@ -128,6 +127,8 @@ func (s *Storage) olderThan(ctx context.Context, tid zodb.TID) (zodb.TID, error)
 		}
 		t, err = s.Transaction(ctx, newer)
 		switch {
+		case err == nil && t.Previous == at && !s.packedAway(at):
+			return 0, s.lostTransaction(at, fmt.Sprintf("transaction %s", newer))
 		case err == nil && t.Previous == at:
 			return 0, nil
 		case err != nil && !errors.Is(err, zodb.ErrNotFound):
@@ -205,7 +206,8 @@ func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]*zodb.Tra
 }
 
 // Records yields what a transaction stored, in the order first stored. A
-// revision that was packed away is passed over.
+// revision that was packed away is passed over; one that is missing otherwise is a
+// *zodb.CorruptError.
 func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
 	return func(yield func(zodb.Record, error) bool) {
 		for _, oid := range t.OIDs {
@@ -214,8 +216,10 @@ func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zo
 				return
 			}
 			rec, err := s.LoadRecord(ctx, oid, t.TID)
-			if errors.Is(err, zodb.ErrNotFound) && s.packedAway(t.TID) {
-				continue
+			if errors.Is(err, zodb.ErrNotFound) {
+				if err = s.whyNoRevision(oid, t.TID); err == nil {
+					continue
+				}
 			}
 			if !yield(rec, err) || err != nil {
 				return
@@ -264,11 +268,10 @@ func (s *Storage) TransactionSize(ctx context.Context, t *zodb.Transaction) (int
 	var size int64
 	for _, oid := range t.OIDs {
 		n, err := s.dataSize(ctx, oid, t.TID)
-		if errors.Is(err, fs.ErrNotExist) && s.packedAway(t.TID) {
-			continue
-		}
 		if errors.Is(err, fs.ErrNotExist) {
-			err = &zodb.KeyError{OID: oid, TID: t.TID, Reason: "the file of this revision is missing, although it was not packed away"}
+			if err = s.whyNoRevision(oid, t.TID); err == nil {
+				continue
+			}
 		}
 		if err != nil {
 			return 0, err

@@ -39,7 +39,8 @@ func (s *Storage) settled(ctx context.Context, read func() error) error {
 
 // Load returns the current revision of an object. Its data, like those of every
 // load, may belong to many who read them, and must not be changed. Errors: *zodb.KeyError if
-// there is none, or if its creation was undone; *zodb.CorruptError.
+// there is none, or if its creation was undone; *zodb.CorruptError, with NoObject if
+// it is there and the file of its revision is not.
 func (s *Storage) Load(ctx context.Context, oid zodb.OID) (zodb.Revision, error) {
 	o, err := s.current(ctx, oid)
 	if err != nil {
@@ -55,7 +56,8 @@ func (s *Storage) Load(ctx context.Context, oid zodb.OID) (zodb.Revision, error)
 // with the serial of the one that replaced it; nil without an error if the
 // object had no revision then, or if that one was packed away. Errors:
 // *zodb.KeyError if there is no such object at all, or if it did not exist at
-// that time because its creation was undone; *zodb.CorruptError.
+// that time because its creation was undone; *zodb.CorruptError, also for a revision
+// that is missing and was not packed away.
 func (s *Storage) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID) (*zodb.Revision, error) {
 	if rev, ok := s.LoadBeforeCached(oid, before); ok {
 		return &rev, nil
@@ -188,15 +190,21 @@ func (s *Storage) currentFile(oid zodb.OID) (*record.Object, error) {
 	if !s.full {
 		return s.fromFile(layout.Object(oid), oid, 0)
 	}
-	serial, err := s.pointer(oid)
-	if err != nil {
-		return nil, err
+	for before := zodb.TID(0); ; {
+		serial, err := s.pointer(oid)
+		if err != nil {
+			return nil, err
+		}
+		if serial == before { // a pack removes the pointer first, and a change puts another there
+			return nil, &zodb.CorruptError{Path: s.tree.Path("A", layout.Revision(oid, serial)), OID: oid, TID: serial, NoObject: true,
+				Reason: "the pointer of the object names this file, and it is missing"}
+		}
+		o, err := s.fromFile(layout.Revision(oid, serial), oid, serial)
+		if !errors.Is(err, zodb.ErrNotFound) {
+			return o, err
+		}
+		before = serial
 	}
-	o, err := s.fromFile(layout.Revision(oid, serial), oid, serial)
-	if errors.Is(err, zodb.ErrNotFound) {
-		return nil, &zodb.KeyError{OID: oid, TID: serial, Reason: "the file of its current revision is missing"}
-	}
-	return o, err
 }
 
 // revisionOnce is to be called within settled.
@@ -221,7 +229,8 @@ func (s *Storage) revisionOnce(oid zodb.OID, serial zodb.TID) (*record.Object, e
 }
 
 // previousOnce returns the revision before o; nil if there is none, or if it
-// was packed away. To be called within settled.
+// was packed away. The error is a *zodb.CorruptError if it is lost. To be called
+// within settled.
 func (s *Storage) previousOnce(o *record.Object) (*record.Object, error) {
 	if o.Previous == 0 || !s.full {
 		return nil, nil
@@ -232,10 +241,7 @@ func (s *Storage) previousOnce(o *record.Object) (*record.Object, error) {
 	}
 	p, err := s.revisionOnce(o.OID, o.Previous)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if s.packedAway(o.Previous) {
-			return nil, nil
-		}
-		return nil, &zodb.KeyError{OID: o.OID, TID: o.Previous, Reason: "the file of this revision is missing, although it was not packed away"}
+		return nil, s.whyNoPrevious(o)
 	}
 	return p, err
 }

@@ -3,6 +3,7 @@ package dirstorage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 
@@ -39,7 +40,7 @@ func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]HistoryEn
 	deadline := s.historyDeadline()
 	var list []HistoryEntry
 	for at.serial != 0 && len(list) < n {
-		e, err := s.historyEntry(ctx, at)
+		e, err := s.historyEntry(ctx, oid, at)
 		if err != nil {
 			return list, err
 		}
@@ -142,7 +143,7 @@ func (s *Storage) olderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID, 
 	return older, nil
 }
 
-func (s *Storage) historyEntry(ctx context.Context, at visited) (HistoryEntry, error) {
+func (s *Storage) historyEntry(ctx context.Context, oid zodb.OID, at visited) (HistoryEntry, error) {
 	e := HistoryEntry{TID: at.serial, Damage: at.damage, Exists: true}
 	if o := at.object; o != nil {
 		e.Size, e.Exists, e.HasBlob, e.UndoFrom = len(o.Data), !s.gone(o), o.HasBlob(), o.UndoFrom
@@ -156,6 +157,8 @@ func (s *Storage) historyEntry(ctx context.Context, at visited) (HistoryEntry, e
 		e.Meta = t.TxnMeta
 	case errors.Is(err, zodb.ErrNotFound) && s.packedAway(at.serial):
 		e.Packed = true
+	case errors.Is(err, zodb.ErrNotFound):
+		e.Damage = errors.Join(e.Damage, s.lostTransaction(at.serial, fmt.Sprintf("a revision of object %s", oid)))
 	case ctx.Err() != nil || errors.Is(err, ErrClosed):
 		return e, err
 	default:

@@ -180,5 +180,10 @@ func (p packSource) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (o
 		}
 		return err
 	})
+	if errors.Is(err, zodb.ErrNotFound) {
+		if why := p.s.whyNoRevision(oid, tid); why != nil {
+			return nil, why
+		}
+	}
 	return o, err
 }

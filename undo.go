@@ -66,6 +66,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	}
 	target, err := t.s.revision(ctx, oid, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
+		if why := t.s.whyNoRevision(oid, tid); why != nil {
+			return nil, refuse("its revision is lost", why)
+		}
 		return nil, refuse("the revision was packed away", err)
 	}
 	if errors.Is(err, zodb.ErrCorrupt) {
@@ -75,6 +78,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 		return nil, err
 	}
 	now, serial, err := t.presentState(ctx, oid)
+	if errors.Is(err, zodb.ErrCorrupt) {
+		return nil, refuse("its current revision is damaged", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +100,11 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	}
 	before, err := t.s.revision(ctx, oid, target.Previous)
 	if errors.Is(err, zodb.ErrNotFound) {
+		if why := t.s.whyNoPrevious(target); errors.Is(why, zodb.ErrCorrupt) {
+			return nil, refuse("the revision before is lost", why)
+		} else if why != nil {
+			return nil, why
+		}
 		return nil, refuse("the revision before was packed away", err)
 	}
 	if errors.Is(err, zodb.ErrCorrupt) {

@@ -70,7 +70,7 @@ func (s *Storage) undoable(ctx context.Context, e *UndoEntry) error {
 func (s *Storage) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (reason string, err error) {
 	o, err := s.revision(ctx, oid, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if s.packedAway(tid) {
+		if err = s.whyNoRevision(oid, tid); err == nil {
 			return fmt.Sprintf("the revision of object %s was packed away", oid), nil
 		}
 		return "", err

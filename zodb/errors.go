@@ -107,6 +107,9 @@ type CorruptError struct {
 	Offset int64  // where known, else 0
 	Reason string
 	Err    error // cause, may be nil
+	// NoObject: there is nothing to read, because the file of the current revision is
+	// missing. Network clients are told so by a POSKeyError, as by the original.
+	NoObject bool
 }
 
 func (e *CorruptError) Error() string {

@@ -228,6 +228,10 @@ func (a *refsAnswer) describe(ctx context.Context, r *currentReader) error {
 		a.Serial, a.Reason = k.TID, cmp.Or(k.Reason, "there is no such object")
 		return nil
 	}
+	if c, ok := errors.AsType[*zodb.CorruptError](err); ok && c.NoObject {
+		a.Serial, a.Reason = c.TID, err.Error()
+		return nil
+	}
 	a.Exists, a.Serial = true, rev.Serial
 	if a.damaged {
 		a.Reason = err.Error()

@@ -92,6 +92,12 @@ func (l *logBuffer) has(part string) bool {
 	return strings.Contains(l.b.String(), part)
 }
 
+func (l *logBuffer) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), part)
+}
+
 func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // refusals is an Observer that counts what limits refused.

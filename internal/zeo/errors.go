@@ -77,6 +77,9 @@ func (c *conn) describe(err error) *pythonError {
 	}
 	if errors.Is(err, zodb.ErrCorrupt) { // before KeyError: damage is no missing object
 		c.log().Error("damage", "err", err)
+		if e, ok := errors.AsType[*zodb.CorruptError](err); ok && e.NoObject {
+			return &pythonError{classPOSKey, wire.Tuple{e.OID}}
+		}
 		return &pythonError{classSystem, wire.Tuple{err.Error()}}
 	}
 	if e, ok := errors.AsType[*zodb.KeyError](err); ok {
