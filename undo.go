@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -225,16 +226,13 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 			return err
 		}
 	}
-	oldest := t.undone[0]
-	for _, tid := range t.undone {
-		oldest = min(oldest, tid)
-	}
+	oldest := slices.Min(t.undone)
 	for txn, err := range t.s.TransactionsBackward(ctx, 0) {
 		if err != nil {
 			return err
 		}
 		if txn.TID < oldest {
-			return nil
+			break
 		}
 		for _, oid := range txn.OIDs {
 			if seen[oid] {
@@ -252,6 +250,11 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	// A pack says to when it packs before it removes a transaction, and then the way back
+	// may have led past some.
+	if t.s.packedAway(oldest) {
+		return &zodb.UndoError{TID: oldest, Whole: true, Reason: "it was packed since, so nothing tells what refers to the objects that it made"}
 	}
 	return nil
 }

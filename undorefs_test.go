@@ -130,3 +130,30 @@ func TestUndoOfACreationPassesOverRecordsThatAreNoPickles(t *testing.T) {
 		t.Error("another object does not")
 	}
 }
+
+// TestUndoAcrossAPackThatRemovesTransactionsIsRefused: the undo of a creation was asked
+// for, a pack removes the transactions that tell who refers to the object since, and then
+// comes the vote.
+func TestUndoAcrossAPackThatRemovesTransactionsIsRefused(t *testing.T) {
+	t.Parallel()
+	s := packStorage(t, Options{}, "storage.keep_policy=undoable")
+	oids := newOIDs(t, s, 3)
+	first, second, x := oids[0], oids[1], oids[2]
+	commit(t, s, change{oid: 0, data: rec("root", first, second)}, change{oid: first, data: rec("")}, change{oid: second, data: rec("")})
+	made := commit(t, s, change{oid: first, data: rec("", x)}, change{oid: x, data: rec("made")})
+	commit(t, s, change{oid: second, data: rec("", x)})
+	txn := undoOf(t, s, made)
+	for range 3 {
+		commit(t, s, change{oid: 0, data: rec("root again", first, second)})
+	}
+	doPack(t, s, PackOptions{})
+	if err := txn.Vote(t.Context()); !errors.Is(err, zodb.ErrUndo) {
+		t.Errorf("vote: %v, want an undo error: %s refers to %s", err, second, x)
+	}
+	if err := errors.Join(txn.Abort(), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if !exists(t, s, x) {
+		t.Errorf("%s is gone, and %s refers to it", x, second)
+	}
+}
