@@ -139,6 +139,10 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The one who holds the lock for both may be gone, and A changed since.
+	if want := o.Getenv("SNAPSHOT_TID"); want != "" && want != tid.String() {
+		return nil, fmt.Errorf("%w: this was started within the snapshot of transaction %s, and now A ends with %s", dirstorage.ErrSnapshotMode, want, tid)
+	}
 	moment := time.Unix(seconds, 0)
 	return &Held{Timestamp: moment, CompleteTo: moment, TID: tid, Code: code, Joined: true, home: home}, nil
 }
@@ -258,6 +262,13 @@ func (h *Held) Check() error {
 	code, err := readCode(h.home)
 	if err == nil && code != h.Code {
 		err = fmt.Errorf("%w: it is no longer %q but %q: what was read meanwhile is not to be trusted", dirstorage.ErrSnapshotMode, h.Code, code)
+	}
+	// One that was closed is of the same code after each close. Who takes part by its
+	// environment holds no lock of its own.
+	if tid, terr := lastOfA(h.home); err == nil {
+		if err = terr; err == nil && tid != h.TID {
+			err = fmt.Errorf("%w: A ended with transaction %s, and now with %s: what was read meanwhile is not to be trusted", dirstorage.ErrSnapshotMode, h.TID, tid)
+		}
 	}
 	if err == nil && h.sublock != nil {
 		if lerr := h.sublock.Check(); lerr != nil {

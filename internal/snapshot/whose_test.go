@@ -166,6 +166,48 @@ func TestStorageClosedByAnOlderReleaseIsOpenedOnce(t *testing.T) {
 	}
 }
 
+// TestWhoTakesPartByItsEnvironmentSeesThatAWasChanged: the one that holds the lock is
+// killed, and the storage, which was closed, is opened, changed, and closed again.
+func TestWhoTakesPartByItsEnvironmentSeesThatAWasChanged(t *testing.T) {
+	t.Parallel()
+	h := home(t)
+	s := open(t, h, dirstorage.Options{})
+	write(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	outer, err := Enter(t.Context(), Options{Home: h, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Home: h, Now: time.Now, Getenv: func(name string) string {
+		for _, v := range outer.Environment(h) {
+			if value, ok := strings.CutPrefix(v, name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	}}
+	inner, err := Enter(t.Context(), o)
+	if err != nil || inner.TID != outer.TID {
+		t.Fatal(inner, err)
+	}
+	if err := errors.Join(inner.Check(), outer.Release(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, h, dirstorage.Options{})
+	write(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := inner.Check(); !errors.Is(err, dirstorage.ErrSnapshotMode) {
+		t.Errorf("after a change: %v", err)
+	}
+	if _, err := Enter(t.Context(), o); !errors.Is(err, dirstorage.ErrSnapshotMode) {
+		t.Errorf("entered after a change: %v", err)
+	}
+}
+
 func directory(t *testing.T, h string) vfs.FS {
 	t.Helper()
 	f, err := vfs.OS(h)
