@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -193,7 +195,7 @@ func (s *Storage) commitBeginning(ctx context.Context, past zodb.TID, anew bool)
 	if anew {
 		text = beginningAnew
 	}
-	t, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte(text)}, BeginOptions{TID: max(zodb.TIDFromTime(s.o.Clock()), past+1)})
+	t, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte(text)}, BeginOptions{TID: beginningTID(s.o.Clock(), past)})
 	if err != nil {
 		return 0, err
 	}
@@ -201,6 +203,22 @@ func (s *Storage) commitBeginning(ctx context.Context, past zodb.TID, anew bool)
 		return 0, errors.Join(err, t.Abort())
 	}
 	return t.Finish(ctx, nil)
+}
+
+// beginningTID returns the tid of the transaction with which a history begins after past.
+// Where the clock is behind, as with transactions of the future, tids only count on. Those
+// that were lost would be given out again, and clients could not tell the two
+// histories apart. So it lies a minute ahead, as tids count time, which is more of them than
+// anybody commits, and a part of another one that differs each time.
+func beginningTID(now time.Time, past zodb.TID) zodb.TID {
+	const minute = 1 << 32
+	if tid := zodb.TIDFromTime(now); tid > past {
+		return tid
+	}
+	if past > latestTID-4*minute {
+		return past + 1
+	}
+	return past + minute + zodb.TID(rand.Uint32())
 }
 
 // BeginsHistory reports whether a transaction is the empty one with which a history

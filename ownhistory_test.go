@@ -436,3 +436,35 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 		}
 	}
 }
+
+// TestTheBeginningIsNoLostTransactionThoughTheClockIsBehind: tids that only count on would
+// be given out again in the same order, and a client could not tell the two histories apart.
+func TestTheBeginningIsNoLostTransactionThoughTheClockIsBehind(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	behind := Options{Clock: func() time.Time { return time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC) }}
+	s := open(t, home, Options{})
+	commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	saved := home + ".saved"
+	shell(t, "cp", "-a", home, saved)
+	s = open(t, home, behind)
+	var lost zodb.TID
+	for range 5 {
+		lost = commit(t, s, change{oid: 0, data: rec("lost")})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"misc", "journal"} {
+		if err := os.RemoveAll(filepath.Join(saved, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, saved, behind)
+	if list := beginnings(t, s); len(list) != 1 || list[0].TID <= lost {
+		t.Errorf("the beginnings are %+v, the last transaction that was lost is %s", list, lost)
+	}
+}
