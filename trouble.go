@@ -96,7 +96,7 @@ func (s *Storage) listen() {
 	first := s.socketErr == nil
 	s.socketErr = err
 	late := s.closed && err == nil
-	if !late {
+	if err == nil && !late { // Close looks at it without a lock
 		s.control = server
 	}
 	s.mu.Unlock()

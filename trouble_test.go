@@ -421,3 +421,42 @@ func TestAbandonedSnapshotIsLeftUnderLoad(t *testing.T) {
 	stop.Store(true)
 	wait.Wait()
 }
+
+// TestPackDoesNotWaitForAFlushThatFails: it may be what makes room. Also if somebody asks
+// for a snapshot meanwhile, which waits for the flush.
+func TestPackDoesNotWaitForAFlushThatFails(t *testing.T) {
+	t.Parallel()
+	for _, entering := range []bool{false, true} {
+		s, f, _ := newErrStorage(t, Options{RetryInterval: time.Hour})
+		if err := s.WaitNormal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		full{f}.set(func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") })
+		commit(t, s, change{oid: 0, data: rec("root")})
+		if err := s.Flush(t.Context()); !errors.Is(err, ErrDiskFull) {
+			t.Fatal(err)
+		}
+		if entering {
+			ctx, cancel := context.WithCancel(t.Context())
+			entered := make(chan error)
+			go func() { entered <- s.EnterSnapshot(ctx, "x") }()
+			eventually(t, "a request", func() bool {
+				s.mu.RLock()
+				defer s.mu.RUnlock()
+				return s.snap.entering != nil
+			})
+			defer func() {
+				cancel()
+				if err := <-entered; !errors.Is(err, context.Canceled) {
+					t.Errorf("the snapshot: %v", err)
+				}
+			}()
+		}
+		steps := 0
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := s.inWorker(ctx, func() (bool, error) { steps++; return steps == 3, nil }); err != nil {
+			t.Errorf("a snapshot asked for %t: %d steps, %v", entering, steps, err)
+		}
+	}
+}

@@ -156,6 +156,10 @@ func (w *worker) next(s *Storage, flushed bool) (next job, upTo zodb.TID, wait t
 	}
 	now := s.o.Clock()
 	if wait := w.trouble.wait(now); wait > 0 {
+		// A pack may be what makes room. Its errors are its own, so it need not wait.
+		if w.chore != nil && s.snap.mode == modeNone && !s.snap.recombining {
+			return jobChore, 0, 0
+		}
 		return jobNone, 0, wait
 	}
 	if q := s.snap.entering; q != nil {
