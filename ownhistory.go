@@ -35,6 +35,9 @@ const (
 	// HistoryCopied is for who adds transactions of another storage with their tids:
 	// if there were any, the next Open with HistoryOwn begins a history.
 	HistoryCopied
+	// HistoryRead is for who serves a storage to clients that only read: as with HistoryKept,
+	// but a history that differs from its source begins, else caches would be believed.
+	HistoryRead
 )
 
 // historyFile says that HOME is where it was written. It goes with two files of
@@ -138,7 +141,8 @@ func (s *Storage) backedUpTID() (newest zodb.TID) {
 // beginHistory makes sure that the history is one of its own: see [History]. It is
 // called by Open, when transactions can be committed and nobody else can have begun
 // one. That the empty transaction cannot be committed is no reason not to open: no
-// client is told anything wrong without it, and the next Open tries it again.
+// client is told anything wrong without it, and the next Open tries it again. Only where
+// the storage differs from its source nothing else keeps caches from being believed.
 func (s *Storage) beginHistory(ctx context.Context) error {
 	h := &s.history
 	last := s.LastTransaction()
@@ -146,7 +150,7 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 		h.reason = fmt.Sprintf("transaction %s was there already", h.past)
 	}
 	switch {
-	case s.o.History == HistoryKept || s.o.History == HistoryCopied:
+	case s.o.History == HistoryKept || s.o.History == HistoryCopied || s.o.History == HistoryRead && !h.mark.Differs:
 		return nil
 	case h.err != nil:
 		s.log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "path", historyFile, "err", h.err)
@@ -159,27 +163,34 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 	if h.reason == "" && h.mark.Due && h.mark.TID == last {
 		reason, due = "an Open was interrupted when it was to begin", true
 	} else if due && !s.noteHistory(historyMark{TID: last, Due: true, Differs: differs}) {
-		return nil
+		return unlessItDiffers(differs, fmt.Errorf("%s cannot be written", s.fs.Path(historyFile)))
 	}
 	if due {
 		// What says that it is due has to be durable before it: also the mark that a
 		// killed process wrote, and a directory misc that was just made.
 		if err := s.syncHistory(); err != nil {
 			s.log.Warn("the empty transaction with which this history begins is put off to the next start", "reason", reason, "err", err)
-			return nil
+			return unlessItDiffers(differs, err)
 		}
 	}
 	if due {
 		tid, err := s.commitBeginning(ctx, max(last, h.past), differs)
 		if err != nil {
 			s.log.Warn("could not commit the empty transaction with which this history begins; the next start tries it again", "reason", reason, "err", err)
-			return nil
+			return unlessItDiffers(differs, err)
 		}
 		s.log.Info("a history of its own begins", "reason", reason, "tid", tid, "after", last)
 	}
 	h.reason, h.mark.Due = "", false // if it cannot be noted now, Close tries it again
 	s.noteHistory(historyMark{TID: s.LastTransaction()})
 	return nil
+}
+
+func unlessItDiffers(differs bool, err error) error {
+	if !differs {
+		return nil
+	}
+	return fmt.Errorf("the storage differs from what it was imported from, and the transaction that tells clients to drop their caches cannot be committed: %w", err)
 }
 
 // These describe the transaction with which a history begins.

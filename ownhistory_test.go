@@ -426,8 +426,28 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 	}
 	add(3000, false)
 	shell(t, "cp", "-a", home, home+".copy")
-	for range 2 {
-		s := open(t, home+".copy", Options{})
+	// Where it cannot be told, nobody is served.
+	for _, name := range []string{historyFile, anchorFiles[0], anchorFiles[1]} {
+		if err := os.RemoveAll(filepath.Join(home, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shell(t, "cp", home+".copy/"+historyFile, home+"/"+historyFile)
+	for _, name := range anchorFiles {
+		if err := os.MkdirAll(filepath.Join(home, name, "x"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, h := range []History{HistoryOwn, HistoryRead} {
+		if s, err := Open(ctx, home, Options{History: h}); err == nil {
+			t.Errorf("history %d: it is served with the caches of its source, last transaction %s", h, s.LastTransaction())
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, h := range []History{HistoryRead, HistoryOwn} {
+		s := open(t, home+".copy", Options{History: h})
 		if list := beginnings(t, s); len(list) != 1 || list[0].Previous != 3000 || !BeginsAnew(list[0]) {
 			t.Errorf("beginnings: %+v", list)
 		}

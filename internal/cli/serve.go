@@ -335,7 +335,7 @@ func (s *serving) openFree(ctx context.Context, st config.Storage) (*dirstorage.
 		o := dirstorage.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, SnapshotLimit: s.conf.SnapshotLimit,
 			LowSpace: s.conf.LowSpace, Reserve: s.conf.Reserve, Observer: s.metrics.Storage(st.Name)}
 		if st.ReadOnly || s.conf.ReadOnly {
-			o.History = dirstorage.HistoryKept // nobody commits, and a copy can be continued afterwards
+			o.History = dirstorage.HistoryRead // nobody commits, and a copy can be continued afterwards
 		}
 		storage, err := dirstorage.Open(ctx, st.Home, o)
 		if vfs.IsReadOnly(err) {
