@@ -54,7 +54,7 @@ func (s *Storage) admit(ctx context.Context, files int) error {
 		switch {
 		case err != nil:
 		case s.worker.watch.refuse:
-			err = fmt.Errorf("%w: the reserve was given up, and what is left is for a pack; make room", ErrDiskFull)
+			err = errReserved
 		case used >= 1 && s.worker.trouble.cause != nil:
 			err = vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", s.worker.trouble.cause))
 		case used >= 1:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/snapfile"
@@ -81,7 +82,10 @@ func (s *Storage) leave() error {
 	}
 	lock, err := s.fs.Lock(sublockFile)
 	if err != nil {
-		if errors.Is(err, vfs.ErrLocked) {
+		if locked, ok := errors.AsType[*vfs.LockedError](err); ok {
+			if locked.PID == os.Getpid() {
+				locked.PID = 0 // of this process, by when it had the lock: flock(1) writes nothing
+			}
 			return fmt.Errorf("%w: the snapshot is still in use: %w", ErrLocked, err)
 		}
 		return err

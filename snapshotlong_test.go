@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -169,5 +170,33 @@ func TestSnapshotThatEndsIsJoinedByNobody(t *testing.T) {
 	}
 	if err := errors.Join(lock.Close(), s.WaitNormal(t.Context())); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestWhoHoldsTheSublockIsNotMadeUp: flock(1) writes no process id into the file, which
+// still has that of the storage.
+func TestWhoHoldsTheSublockIsNotMadeUp(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(home, sublockFile), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	err = s.LeaveSnapshot(t.Context(), "x")
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "another process holds") {
+		t.Errorf("leave: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.LeaveSnapshot(t.Context(), "x"); err != nil {
+		t.Error(err)
 	}
 }

@@ -21,8 +21,11 @@ type watch struct {
 
 	// Guarded by Storage.mu:
 	low    string // what is low; empty: nothing is
-	refuse bool   // the reserve was given up and there is no room for another: what is left is for a pack
+	refuse bool   // there is no reserve, and no room for one: what is left is for a pack
 }
+
+// errReserved is why commits are refused then.
+var errReserved = fmt.Errorf("%w: what is left is kept for a pack or a backup; make room, or pack", ErrDiskFull)
 
 // The part of a file system below which space or inodes are low in any case, and the
 // number of inodes below which they are not low on a larger one.
@@ -60,6 +63,15 @@ func (w *worker) watchSpace(s *Storage) {
 		return // not known is not low
 	}
 	low := lowSpace(sp, s.o.LowSpace)
+	if low != "" || sp.FreeBytes < 2*uint64(s.o.Reserve) {
+		// Without a new transaction the log would keep what was found in it, and without
+		// room there is none. An error changes nothing, and it is tried again.
+		if err := s.journal.GiveUpFound(); err != nil {
+			s.log.Debug("the log cannot be given back yet", "err", err)
+		} else if now, err := s.fs.Space(); err == nil {
+			sp = now
+		}
+	}
 	refuse := s.o.Reserve > 0 && !s.makeReserve(sp) && sp.FreeBytes < 2*uint64(s.o.Reserve)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,6 +80,12 @@ func (w *worker) watchSpace(s *Storage) {
 	}
 	if low == "" && w.watch.low != "" {
 		s.log.Info("there is space again")
+	}
+	if refuse && !w.watch.refuse {
+		s.log.Warn("disk full: commits are refused until there is room for a reserve", "free", human.Bytes(int64(sp.FreeBytes)), "path", reserveFile)
+	}
+	if !refuse && w.watch.refuse {
+		s.log.Info("there is room for a reserve again: commits are taken")
 	}
 	w.watch.low, w.watch.refuse = low, refuse
 }

@@ -232,3 +232,80 @@ func TestLowSpace(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedCommitsAreInTheStatus: who looks at a storage that keeps what is left of a
+// disk sees that it takes no commits, and for want of what.
+func TestRefusedCommitsAreInTheStatus(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	if err := Create(home, CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, home, Options{Reserve: 1 << 60}) // on no disk is room for that
+	eventually(t, "trouble", func() bool { return s.Status().TroubleKind == TroubleDisk })
+	if st := s.Status(); !strings.Contains(st.Trouble, "make room") || st.ReadOnly {
+		t.Errorf("status %+v", st)
+	}
+	_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("x")})
+	if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "make room") {
+		t.Errorf("a commit: %v", err)
+	}
+}
+
+// TestFullDiskGetsTheLogBack: what was found in the log at the open, and is flushed, is
+// given back although no transaction finds room that would begin a new segment.
+func TestFullDiskGetsTheLogBack(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	if err := Create(home, CreateOptions{Set: map[string]string{"filesystem.quick_shutdown": "1"}}); err != nil {
+		t.Fatal(err)
+	}
+	const segment = 256 << 10
+	s := open(t, home, Options{SegmentSize: segment})
+	big := strings.Repeat("x", 100<<10)
+	for i := range 12 {
+		if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec(fmt.Sprint(i) + big)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{SegmentSize: segment, Reserve: 1 << 60})
+	if n := s.Status().JournalBytes; n < 4*segment {
+		t.Fatalf("the log has %d bytes only", n)
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Two are kept to be used again.
+	eventually(t, "a smaller log", func() bool { return journalSize(t, home) < 3*segment })
+	if got := load(t, s, 0); got != string(rec("11"+big)) {
+		t.Error("it is not what was acknowledged last")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{SegmentSize: segment})
+	if got := load(t, s, 0); got != string(rec("11"+big)) {
+		t.Error("after another open it is not what was acknowledged last")
+	}
+	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("after")}); err != nil {
+		t.Error(err)
+	}
+}
+
+// journalSize is how many bytes the files of the log take up.
+func journalSize(t *testing.T, home string) (n int64) {
+	t.Helper()
+	list, err := os.ReadDir(filepath.Join(home, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if info, err := e.Info(); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
+}

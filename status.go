@@ -35,8 +35,8 @@ type Status struct {
 	CommitSeconds float64 `json:"commit_seconds,omitempty"`
 	ReadOnly      bool    `json:"read_only"`
 	Failure       string  `json:"failure,omitempty"` // first cause of having become read-only
-	// Trouble is what keeps transactions from being flushed, or B from being moved into
-	// A, and passes by itself: it is tried again and again. TroubleKind is TroubleDisk
+	// Trouble is what keeps transactions from being flushed or, on a full disk, from being
+	// taken, or B from being moved into A, and passes by itself: it is tried again and again. TroubleKind is TroubleDisk
 	// or TroubleScarce then.
 	Trouble     string      `json:"trouble,omitempty"`
 	TroubleKind TroubleKind `json:"trouble_kind,omitempty"`
@@ -88,6 +88,8 @@ func (s *Storage) Status() Status {
 	st.LowSpace = s.worker.watch.low
 	if cause := s.worker.trouble.cause; cause != nil {
 		st.Trouble, st.TroubleKind = cause.Error(), troubleKind(cause)
+	} else if s.worker.watch.refuse && !s.o.ReadOnly {
+		st.Trouble, st.TroubleKind = errReserved.Error(), TroubleDisk
 	}
 	return st
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -133,7 +134,11 @@ func run(ctx context.Context, e *env, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err != nil {
 		if s, ok := errors.AsType[*status](err); !ok || s.err != nil {
-			fmt.Fprintf(e.Stderr, "dirstorage: %v\n", err)
+			text := err.Error()
+			if errors.Is(err, context.Canceled) {
+				text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+			}
+			fmt.Fprintf(e.Stderr, "dirstorage: %s\n", text)
 		}
 		if h, ok := errors.AsType[*hinted](err); ok {
 			fmt.Fprintf(e.Stderr, "hint: %s\n", h.hint)

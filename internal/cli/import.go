@@ -125,7 +125,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	r.Warn = func(w filestorage.Warning) {
-		e.logger().Warn("strange, but harmless", "path", o.source, "offset", w.Offset, "tid", w.TID, "reason", w.Reason)
+		e.logger().Warn("unusual", "path", o.source, "offset", w.Offset, "tid", w.TID, "reason", w.Reason)
 	}
 	s, err := o.open(ctx, e)
 	if err != nil {

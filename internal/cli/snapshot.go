@@ -206,6 +206,16 @@ func newSnapshotLeave(e *env) *cobra.Command {
 	return c
 }
 
+// isSnapshot reports whether A is a snapshot that somebody may use, by the state of
+// snapshot mode. One that is being left is none: misc/snapshot is gone already.
+func isSnapshot(state string) bool {
+	switch state {
+	case "", "startup", "leaving", "recombining":
+		return false
+	}
+	return true
+}
+
 func newSnapshotStatus(e *env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -219,7 +229,7 @@ func newSnapshotStatus(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			on := st.Snapshot != "" && st.Snapshot != "recombining" && st.Snapshot != "startup"
+			on := isSnapshot(st.Snapshot)
 			if asJSON {
 				err = e.printJSON(map[string]any{"snapshot": on, "state": st.Snapshot, "running": st.Running, "last_tid": st.LastTID})
 			} else {

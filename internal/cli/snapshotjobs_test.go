@@ -253,3 +253,15 @@ func TestForgottenSnapshotKeepsItsMoment(t *testing.T) {
 	must(0, "")(run())
 	d.chainHolds(t, l, work)
 }
+
+// TestStatesInWhichAIsASnapshot: a snapshot that is being left is none any more.
+func TestStatesInWhichAIsASnapshot(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[string]bool{
+		"": false, "startup": false, "leaving": false, "recombining": false, "shutdown": true, "user/nightly": true,
+	} {
+		if got := isSnapshot(state); got != want {
+			t.Errorf("%q: %t", state, got)
+		}
+	}
+}

@@ -116,7 +116,10 @@ func formatDone(p *dirstorage.PackProgress) string {
 
 func (st *homeStatus) print(e *env) error {
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(e.Stdout, "%-18s %s\n", name+":", fmt.Sprintf(format, args...))
+		if name != "" {
+			name += ":"
+		}
+		fmt.Fprintf(e.Stdout, "%-18s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("storage", "%s (%s, %s, identity %s)", st.Home, st.Class, st.Format, st.Identity)
 	if st.Running {

@@ -131,6 +131,20 @@ func (l *Log) checkBatch(batch []CommitRecord) error {
 	return nil
 }
 
+// GiveUpFound gives up what was found at the open, if all of it was released and
+// nothing was appended since: that would do it, too, but takes room for a transaction.
+// It takes one small file. An error that does not poison the log changes nothing.
+func (l *Log) GiveUpFound() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil || l.begun || l.open > 0 || len(l.pinned) > 0 || len(l.segments) == 0 {
+		return err
+	}
+	return l.begin(minSegmentSize, 0)
+}
+
 // Release tells that a committed transaction is durable in A or B and not
 // needed here any more. Segments that become free are given up, oldest first;
 // an error of that leaves the rest of the log usable, unless it is poisoned.

@@ -45,8 +45,12 @@ func (d *dataFS) transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sou
 			}
 		}
 		for txn, err := range d.r.Transactions(ctx, before) {
-			if err == nil && (txn.TID <= txn.Previous || txn.TID > maxTID) {
-				err = fmt.Errorf("%w: transaction %s, at byte %d, comes after %s", ErrOrder, txn.TID, txn.Pos, txn.Previous)
+			switch {
+			case err != nil:
+			case txn.TID > maxTID:
+				err = fmt.Errorf("%w: transaction %s, at byte %d, has a tid that is too large", ErrOrder, txn.TID, txn.Pos)
+			case txn.TID <= txn.Previous:
+				err = fmt.Errorf("%w: they do not grow: transaction %s, at byte %d, is not later than %s, the one before it", ErrOrder, txn.TID, txn.Pos, txn.Previous)
 			}
 			if err != nil {
 				yield(nil, err)

@@ -22,7 +22,7 @@ var (
 	// ErrOther: the storage holds transactions that are not those of the source.
 	ErrOther = errors.New("the storage is not a copy")
 	// ErrOrder: the tids of the source do not grow, or are none that a transaction can have.
-	ErrOrder = errors.New("the tids do not grow")
+	ErrOrder = errors.New("there are tids that cannot be kept")
 	// ErrBlob: a record needs a blob that cannot be had.
 	ErrBlob = errors.New("blob")
 )
