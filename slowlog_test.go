@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestSlowLogStopsNobody: while the line that B is in A again is being written, as for
+// TestSlowLogStopsNobody: while the line about the merge of B is being written, as for
 // long as nobody reads a pipe, the storage can be read and asked how it is.
 func TestSlowLogStopsNobody(t *testing.T) {
 	t.Parallel()
@@ -18,7 +18,7 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	opened, written := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
 	slow := logFunc(func(line string) {
-		if line != "B is in A again" || !once.CompareAndSwap(false, true) {
+		if line != "merged B into A" || !once.CompareAndSwap(false, true) {
 			return
 		}
 		defer close(written)

@@ -234,7 +234,7 @@ func (w *worker) recombine(s *Storage) error {
 	s.snap.side = tree.A
 	s.signal()
 	s.mu.Unlock()
-	s.log.Info("B is in A again") // without mu: who reads the log may be slow
+	s.log.Info("merged B into A") // without mu: who reads the log may be slow
 	return nil
 }
 
