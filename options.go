@@ -75,9 +75,9 @@ type Options struct {
 	// Status, and the log once, warn of it; never more than a tenth of the file system.
 	// Inodes are watched too. 0 = nobody looks.
 	LowSpace int64
-	// Reserve is how many bytes the file misc/reserve takes up, which is given up when a
-	// full disk would keep the storage from being opened or packed. 0 = none is made; one
-	// that is there is given up all the same.
+	// Reserve is how many bytes the file misc/reserve takes up, never more than a tenth of
+	// the file system, which is given up when a full disk would keep the storage from being
+	// opened or packed. 0 = none is made; one that is there is given up all the same.
 	Reserve int64
 
 	fs        vfs.FS // tests

@@ -72,7 +72,8 @@ func (w *worker) watchSpace(s *Storage) {
 			sp = now
 		}
 	}
-	refuse := s.o.Reserve > 0 && !s.makeReserve(sp) && sp.FreeBytes < 2*uint64(s.o.Reserve)
+	reserve := s.o.reserveOn(sp)
+	refuse := reserve > 0 && !s.makeReserve(sp, reserve) && sp.FreeBytes < 2*uint64(reserve)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if low != "" && w.watch.low == "" {
@@ -100,23 +101,32 @@ func (w *worker) watchInterval(s *Storage) time.Duration {
 	return 10 * s.o.RetryInterval
 }
 
+// reserveOn is how large the reserve is on a file system: of a small one it takes a part,
+// or else nothing could ever be committed there.
+func (o *Options) reserveOn(sp vfs.Space) int64 {
+	if sp.TotalBytes == 0 { // not known
+		return o.Reserve
+	}
+	return min(o.Reserve, int64(sp.TotalBytes/lowPart))
+}
+
 // makeReserve reports whether the reserve is there, and makes it if there is room.
-func (s *Storage) makeReserve(sp vfs.Space) bool {
+func (s *Storage) makeReserve(sp vfs.Space, size int64) bool {
 	info, err := s.fs.Stat(reserveFile)
-	if err == nil && info.Size >= s.o.Reserve {
+	if err == nil && info.Size >= size {
 		return true
 	}
 	if err == nil { // of an earlier setting, or half made
 		err = s.fs.Remove(reserveFile)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) || sp.FreeBytes < 4*uint64(s.o.Reserve) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || sp.FreeBytes < 4*uint64(size) {
 		return false
 	}
 	f, err := s.fs.Create(reserveFile)
 	if err != nil {
 		return false
 	}
-	if err := errors.Join(f.Allocate(s.o.Reserve), f.Close()); err != nil {
+	if err := errors.Join(f.Allocate(size), f.Close()); err != nil {
 		_ = s.fs.Remove(reserveFile) // it is tried again
 		return false
 	}

@@ -309,3 +309,21 @@ func journalSize(t *testing.T, home string) (n int64) {
 	}
 	return n
 }
+
+// TestSmallDiskTakesCommits: the reserve takes a part of a small disk, and is not the
+// reason why nothing can be committed there.
+func TestSmallDiskTakesCommits(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(smallDisk(t, 24<<20), "home")
+	if err := Create(home, CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, home, Options{SegmentSize: 1 << 20, Reserve: 16 << 20})
+	eventually(t, "a reserve", func() bool {
+		info, err := os.Stat(filepath.Join(home, reserveFile))
+		return err == nil && info.Size() > 1<<20 && info.Size() < 3<<20
+	})
+	for i := range 3 {
+		commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i))})
+	}
+}
