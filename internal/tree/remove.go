@@ -47,6 +47,7 @@ func (r *Removal) Remove(n layout.Name) (size int64, removed bool, err error) {
 		err = r.putAside(name, r.t.Deleted(n, r.stamp))
 	}
 	if err != nil {
+		r.t.debts.name(dirOf(name)) // it may be done all the same, and then nobody does it again
 		return 0, false, err
 	}
 	r.removed(name)
@@ -68,6 +69,7 @@ func (r *Removal) putAside(name, deleted string) error {
 // Unlink removes a file that was put aside, name relative to HOME.
 func (r *Removal) Unlink(name string) error {
 	if err := r.t.fs.Remove(name); err != nil {
+		r.t.debts.name(dirOf(name))
 		return err
 	}
 	r.removed(name)
