@@ -50,7 +50,7 @@ type Record struct {
 }
 
 // ErrNone is matched if A is not a snapshot: there is no misc/snapshot.
-var ErrNone = errors.New("A is not a snapshot")
+var ErrNone = errors.New("no snapshot: A is in use")
 
 // ErrUnknown is matched if A is a snapshot, and nothing tells since when.
 var ErrUnknown = errors.New("nothing tells when this snapshot was taken")

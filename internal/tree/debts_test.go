@@ -277,7 +277,7 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 		ops := disk.Ops() - from
 		look("done", tr, disk.Crashed(crashfs.KeepNone), true)
 		for n := 1; n <= ops && !t.Failed(); n++ {
-			tr, f, disk := begin()
+			tr, _, disk := begin()
 			disk.CrashAt(disk.Ops() + n)
 			if e := edited(tr, files); e != nil && e.Sync() == nil {
 				t.Fatalf("no error at %d of %d", n, ops)
@@ -287,7 +287,7 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 			}
 			look("killed", tr, disk.Killed(), false)
 
-			tr, f, disk = begin()
+			tr, f, disk := begin()
 			count, failed := 0, ""
 			f.Decide(func(op errfs.Op) error {
 				if !op.Changes() {
