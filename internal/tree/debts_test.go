@@ -107,6 +107,79 @@ func TestWhatAFailedBatchOwesIsPaidByTheNext(t *testing.T) {
 	}
 }
 
+// TestWhatFailedAndIsDoneIsPaidByTheNext: an operation may report an error although
+// it was done, as over a network or with an error of the disk. Who repeats it finds it done.
+func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
+	t.Parallel()
+	begin := func(t *testing.T) (*Tree, *errfs.FS, *crashfs.FS, layout.Name) {
+		tr, f, disk := newCrashTree(t)
+		n := layout.Transaction(7 << 40)
+		b := tr.NewRedo(A, 1)
+		if err := errors.Join(b.Create(n, []byte("old")), b.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		return tr, f, disk, n
+	}
+	// done lets the first operation of a kind that concerns a name be done and fail.
+	done := func(f *errfs.FS, kind, name string, do func() error) *bool {
+		came := new(bool)
+		f.Decide(func(op errfs.Op) error {
+			if *came || op.Kind != kind || op.Name != name {
+				return nil
+			}
+			if do() != nil {
+				return nil // such as a directory above that is still missing
+			}
+			*came = true
+			return syscall.EIO
+		})
+		return came
+	}
+	t.Run("rename", func(t *testing.T) {
+		t.Parallel()
+		tr, f, disk, n := begin(t)
+		name := tr.Path(A, n)
+		came := done(f, "rename", name, func() error { return disk.Rename(asideFile+"-edit-1", name) })
+		e := tr.NewEdit(A)
+		if err := e.Replace(n, []byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Sync(); !errors.Is(err, syscall.EIO) || !*came {
+			t.Fatalf("the first attempt: %v", err)
+		}
+		f.Decide(nil)
+		if got := content(f, name); got != "new" {
+			t.Fatalf("it was not done: %q", got)
+		}
+		again := tr.NewEdit(A)
+		again.Right(n)
+		if err := again.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(disk.Crashed(crashfs.KeepNone), name); got != "new" {
+			t.Errorf("after a power cut: %q", got)
+		}
+	})
+	t.Run("mkdir", func(t *testing.T) {
+		t.Parallel()
+		tr, f, disk, _ := begin(t)
+		n := layout.Pointer(5)
+		name := tr.Path(A, n)
+		came := done(f, "mkdir", dirOf(name), func() error { return disk.Mkdir(dirOf(name)) })
+		if err := tr.NewRedo(A, 1).Create(n, []byte("pointer_")); !errors.Is(err, syscall.EIO) || !*came {
+			t.Fatalf("the first attempt: %v", err)
+		}
+		f.Decide(nil)
+		b := tr.NewRedo(A, 1)
+		if err := errors.Join(b.Create(n, []byte("pointer_")), b.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(disk.Crashed(crashfs.KeepNone), name); got != "pointer_" {
+			t.Errorf("after a power cut: %q", got)
+		}
+	})
+}
+
 func TestWhatAKilledProcessOwesIsPaidAtOpen(t *testing.T) {
 	t.Parallel()
 	for _, all := range []bool{true, false} {

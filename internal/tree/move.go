@@ -37,6 +37,9 @@ func (t *Tree) link(from, to string) error {
 			err = t.fs.Link(from, to)
 		}
 	}
+	if err != nil {
+		t.mayHaveChanged(to)
+	}
 	return err
 }
 
@@ -100,10 +103,11 @@ func (t *Tree) removeOld() error {
 	t.debts.old = nil
 	t.debts.mu.Unlock()
 	for _, name := range names {
-		if err := t.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := t.fs.Remove(name)
+		t.debts.name(dirOf(name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		t.debts.name(dirOf(name))
 	}
 	return nil
 }

@@ -80,10 +80,10 @@ func (m *mover) move(dir string) (whole bool, err error) {
 func (m *mover) removeDirs() error {
 	for _, dir := range m.dirs {
 		err := m.t.fs.Remove(dir)
+		m.t.debts.name(path.Dir(dir))
 		if err != nil && !notEmpty(err) {
 			return err
 		}
-		m.t.debts.name(path.Dir(dir))
 	}
 	return nil
 }

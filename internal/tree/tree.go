@@ -148,7 +148,20 @@ func (t *Tree) mkdirs(dir string) error {
 	for _, d := range made {
 		t.debts.name(path.Dir(d))
 	}
+	if err != nil {
+		for d := dir; d != "."; d = path.Dir(d) {
+			t.mayHaveChanged(d)
+		}
+	}
 	return err
+}
+
+// mayHaveChanged notes names that an operation was about that failed. It may have been
+// done all the same; then whoever repeats it finds it done, and nobody else would sync it.
+func (t *Tree) mayHaveChanged(names ...string) {
+	for _, name := range names {
+		t.debts.name(path.Dir(name))
+	}
 }
 
 // rename gives a file another name, in a directory that may be missing.
@@ -158,6 +171,9 @@ func (t *Tree) rename(from, to string) error {
 		if err = t.mkdirs(dirOf(to)); err == nil {
 			err = t.fs.Rename(from, to)
 		}
+	}
+	if err != nil {
+		t.mayHaveChanged(from, to)
 	}
 	return err
 }
