@@ -241,7 +241,7 @@ func TestRefusedCommitsAreInTheStatus(t *testing.T) {
 	if err := Create(home, CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, home, Options{Reserve: 1 << 60}) // on no disk is room for that
+	s := open(t, home, Options{fs: noRoom(t, home), Reserve: 16 << 20})
 	eventually(t, "trouble", func() bool { return s.Status().TroubleKind == TroubleDisk })
 	if st := s.Status(); !strings.Contains(st.Trouble, "make room") || st.ReadOnly {
 		t.Errorf("status %+v", st)
@@ -250,6 +250,24 @@ func TestRefusedCommitsAreInTheStatus(t *testing.T) {
 	if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "make room") {
 		t.Errorf("a commit: %v", err)
 	}
+}
+
+// diskOf says how large a file system is, whatever the real one is like.
+type diskOf struct {
+	vfs.FS
+	space vfs.Space
+}
+
+func (d diskOf) Space() (vfs.Space, error) { return d.space, nil }
+
+// noRoom is the file system of a HOME on a disk that seems to be nearly full.
+func noRoom(t *testing.T, home string) vfs.FS {
+	t.Helper()
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return diskOf{dir, vfs.Space{TotalBytes: 1 << 30, FreeBytes: 1 << 20, TotalInodes: 1 << 20, FreeInodes: 1 << 19}}
 }
 
 // TestFullDiskGetsTheLogBack: what was found in the log at the open, and is flushed, is
@@ -271,7 +289,7 @@ func TestFullDiskGetsTheLogBack(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{SegmentSize: segment, Reserve: 1 << 60})
+	s = open(t, home, Options{fs: noRoom(t, home), SegmentSize: segment, Reserve: 16 << 20})
 	if n := s.Status().JournalBytes; n < 4*segment {
 		t.Fatalf("the log has %d bytes only", n)
 	}
