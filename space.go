@@ -57,9 +57,9 @@ func (w *worker) watchSpace(s *Storage) {
 	if !s.o.watched() || now.Before(w.watch.next) {
 		return
 	}
-	w.watch.next = now.Add(w.watchInterval(s))
 	sp, err := s.fs.Space()
 	if err != nil {
+		w.watch.next = now.Add(10 * s.o.RetryInterval)
 		return // not known is not low
 	}
 	low := lowSpace(sp, s.o.LowSpace)
@@ -89,16 +89,10 @@ func (w *worker) watchSpace(s *Storage) {
 		s.log.Info("there is room for a reserve again: commits are taken")
 	}
 	w.watch.low, w.watch.refuse = low, refuse
-}
-
-// watchInterval is the time between two looks.
-func (w *worker) watchInterval(s *Storage) time.Duration {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if w.watch.refuse {
-		return s.o.RetryInterval
+	w.watch.next = now.Add(10 * s.o.RetryInterval)
+	if refuse { // writers wait for the next look
+		w.watch.next = now.Add(s.o.RetryInterval)
 	}
-	return 10 * s.o.RetryInterval
 }
 
 // reserveOn is how large the reserve is on a file system: of a small one it takes a part,
