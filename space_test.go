@@ -345,3 +345,59 @@ func TestSmallDiskTakesCommits(t *testing.T) {
 		commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i))})
 	}
 }
+
+// TestSnapshotOnADiskThatFillsIsRefused: the disk is full when everything is flushed
+// for a snapshot. The reserve is given up for it; then whoever asked is told.
+func TestSnapshotOnADiskThatFillsIsRefused(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(dir, nil)
+	s := open(t, home, Options{fs: diskOf{f, vfs.Space{TotalBytes: 10 << 30, FreeBytes: 5 << 30}}, Reserve: 1 << 20, RetryInterval: time.Millisecond})
+	reserve := filepath.Join(home, reserveFile)
+	eventually(t, "a reserve", func() bool { _, err := os.Stat(reserve); return err == nil })
+	commit(t, s, change{oid: 0, data: rec("root")})
+	full := func(reserveIsEnough bool) {
+		f.Decide(func(op errfs.Op) error {
+			if op.Kind != "create" || !strings.HasPrefix(op.Name, "A/") && op.Name != reserveFile {
+				return nil
+			}
+			if _, err := os.Stat(reserve); reserveIsEnough && err != nil && op.Name != reserveFile {
+				return nil
+			}
+			return syscall.ENOSPC
+		})
+	}
+	full(true)
+	if err := s.EnterSnapshot(t.Context(), "one"); err != nil {
+		t.Fatalf("with a reserve: %v", err)
+	}
+	if _, err := os.Stat(reserve); err == nil {
+		t.Error("the reserve is still there")
+	}
+	f.Decide(nil)
+	if err := s.LeaveSnapshot(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a commit", func() bool {
+		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("again")})
+		return err == nil
+	})
+	full(false)
+	if err := s.EnterSnapshot(t.Context(), "two"); !errors.Is(err, ErrDiskFull) {
+		t.Fatalf("without room: %v", err)
+	}
+	f.Decide(nil)
+	if err := s.EnterSnapshot(t.Context(), "three"); err != nil {
+		t.Errorf("when there is room: %v", err)
+	}
+	if got := load(t, s, 0); got != string(rec("again")) {
+		t.Errorf("object 0 is %q", got)
+	}
+}

@@ -2,6 +2,7 @@ package dirstorage
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/control"
@@ -85,6 +86,33 @@ func (w *worker) note(s *Storage, err error) {
 	t.tries++
 	t.inRow++
 	t.retryAt = s.o.Clock().Add(backOff(s.o.RetryInterval, t.inRow))
+	s.signal()
+	if q := s.snap.entering; q != nil && !q.begun {
+		w.entryInTrouble(s, q)
+	}
+}
+
+// triesOfAnEntry is how often in a row the flush before a snapshot fails for want of
+// something before whoever asked for the snapshot is told.
+const triesOfAnEntry = 4
+
+// entryInTrouble is about a snapshot that waits for a flush that failed. First the
+// reserve is given up for it, and then it is refused, because nobody may be there who
+// makes room. mu must be held.
+func (w *worker) entryInTrouble(s *Storage, q *enterRequest) {
+	t := &w.trouble
+	if troubleKind(t.cause) == TroubleDisk && giveUpReserve(s.fs) {
+		s.log.Warn("disk full: the reserve is given up for a snapshot; commits are refused until there is room", "path", reserveFile)
+		w.watch.refuse = s.o.Reserve > 0
+		t.inRow, t.retryAt = 0, time.Time{}
+		return
+	}
+	if t.inRow < triesOfAnEntry {
+		return
+	}
+	s.snap.entering = nil
+	q.err = fmt.Errorf("enter snapshot mode: transactions wait to be flushed: %w", vfs.WithPassing(t.cause))
+	close(q.done)
 	s.signal()
 }
 
