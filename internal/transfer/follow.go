@@ -80,6 +80,9 @@ func isLost(err error) bool {
 	if _, ok := errors.AsType[lostError](err); ok {
 		return true
 	}
+	if _, ok := errors.AsType[*packedMeanwhileError](err); ok {
+		return true
+	}
 	_, ok := errors.AsType[*zeoclient.LostError](err)
 	return ok
 }

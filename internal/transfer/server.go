@@ -102,12 +102,12 @@ func (v *server) openBlob(ctx context.Context, rec zodb.Record) (io.ReadCloser, 
 	if !v.info.Has("IBlobStorage") {
 		return nil, &missingBlobError{rec.OID, "the server has no blobs"}
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	sending, cancel := context.WithCancel(ctx)
 	r, w := io.Pipe()
 	b := &serverBlob{Reader: bufio.NewReaderSize(r, 64<<10), pipe: r, cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(b.ended)
-		_, err := v.c.SendBlob(ctx, rec.OID, rec.TID, w)
+		_, err := v.c.SendBlob(sending, rec.OID, rec.TID, w)
 		w.CloseWithError(err) // nil is io.EOF
 	}()
 	_, err := b.Peek(1)
@@ -115,10 +115,24 @@ func (v *server) openBlob(ctx context.Context, rec zodb.Record) (io.ReadCloser, 
 		return b, nil
 	}
 	err = errors.Join(err, b.Close())
-	if errors.Is(err, zodb.ErrNotFound) {
-		return nil, &missingBlobError{rec.OID, "the server does not have it"}
+	if !errors.Is(err, zodb.ErrNotFound) {
+		return nil, fmt.Errorf("blob of object %s: %w", rec.OID, err)
 	}
-	return nil, fmt.Errorf("blob of object %s: %w", rec.OID, err)
+	if _, err := v.c.LoadSerial(ctx, rec.OID, rec.TID); errors.Is(err, zodb.ErrNotFound) {
+		return nil, &packedMeanwhileError{rec.OID, rec.TID}
+	}
+	return nil, &missingBlobError{rec.OID, "the server does not have it"}
+}
+
+// packedMeanwhileError tells that a revision that the server gave out is not there any
+// more. Read again, its transaction is without it.
+type packedMeanwhileError struct {
+	oid zodb.OID
+	tid zodb.TID
+}
+
+func (e *packedMeanwhileError) Error() string {
+	return fmt.Sprintf("revision %s of object %s was packed away on the server while it was copied; run it again", e.tid, e.oid)
 }
 
 // serverBlob is a blob that is being sent.

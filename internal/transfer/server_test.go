@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -383,6 +385,44 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound(t, home)
+}
+
+// TestBlobThatWasPackedAwayWhileItWasCopied: who follows reads its transaction again; a
+// blob that is lost is an error that stays.
+func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
+	t.Parallel()
+	home := create(t, dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
+	src := open(t, home, dirstorage.Options{})
+	commit(t, src, dirstorage.BeginOptions{}, 0, "root", "")
+	address, _ := serveOn(t, src, "127.0.0.1:0")
+	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	info, err := c.GetInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &server{c: c, info: info}
+	first := commitOver(t, c, 10, 0, "first")
+	second := commitOver(t, c, 10, first, "second")
+	if r, err := src.Pack(t.Context(), dirstorage.PackOptions{NoGC: true}); err != nil || r.Blobs != 1 {
+		t.Fatalf("pack: %+v, %v", r, err)
+	}
+	var gone *packedMeanwhileError
+	if _, err := v.openBlob(t.Context(), zodb.Record{OID: 10, TID: first}); !errors.As(err, &gone) || !isLost(err) {
+		t.Errorf("a revision that was packed away: %v", err)
+	}
+	if err := src.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(home, "A", filepath.FromSlash(layout.Chunky.Path(layout.Blob(10, second))))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.openBlob(t.Context(), zodb.Record{OID: 10, TID: second}); err == nil || isLost(err) || errors.As(err, &gone) {
+		t.Errorf("a blob that is lost: %v", err)
+	}
 }
 
 // TestFollowerOfAStorageThatIsPacked: what was current is copied, whatever a pack takes
