@@ -87,27 +87,35 @@ func (w *worker) note(s *Storage, err error) {
 	t.inRow++
 	t.retryAt = s.o.Clock().Add(backOff(s.o.RetryInterval, t.inRow))
 	s.signal()
-	if q := s.snap.entering; q != nil && !q.begun {
-		w.entryInTrouble(s, q)
-	}
 }
 
 // triesOfAnEntry is how often in a row the flush before a snapshot fails for want of
 // something before whoever asked for the snapshot is told.
 const triesOfAnEntry = 4
 
-// entryInTrouble is about a snapshot that waits for a flush that failed. First the
-// reserve is given up for it, and then it is refused, because nobody may be there who
-// makes room. mu must be held.
-func (w *worker) entryInTrouble(s *Storage, q *enterRequest) {
-	t := &w.trouble
-	if troubleKind(t.cause) == TroubleDisk && giveUpReserve(s.fs) {
+// entryInTrouble is about a snapshot that waits for a flush that has just failed. First
+// the reserve is given up for it, and then it is refused, because nobody may be there who
+// makes room.
+func (w *worker) entryInTrouble(s *Storage) {
+	s.mu.RLock()
+	q, full := s.snap.entering, w.trouble.cause != nil && troubleKind(w.trouble.cause) == TroubleDisk
+	s.mu.RUnlock()
+	if q == nil {
+		return
+	}
+	given := full && giveUpReserve(s.fs)
+	if given {
 		s.log.Warn("disk full: the reserve is given up for a snapshot; commits are refused until there is room", "path", reserveFile)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &w.trouble
+	if given {
 		w.watch.refuse = s.o.Reserve > 0
 		t.inRow, t.retryAt = 0, time.Time{}
 		return
 	}
-	if t.inRow < triesOfAnEntry {
+	if t.cause == nil || t.inRow < triesOfAnEntry || s.snap.entering != q || q.begun {
 		return
 	}
 	s.snap.entering = nil

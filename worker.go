@@ -132,6 +132,9 @@ func (w *worker) run(s *Storage) {
 			continue
 		}
 		w.note(s, err)
+		if err != nil {
+			w.entryInTrouble(s)
+		}
 		w.noteLost(s)
 		w.leaveInTime(s)
 		w.watchSpace(s)
