@@ -70,12 +70,15 @@ func (s *Storage) flush(upTo zodb.TID) error {
 		return fmt.Errorf("flush x.serial of %s into %s: %w", last.TID, side, err)
 	}
 	s.worker.sealed = 0
+	took := s.o.Clock().Sub(begun)
+	s.flushes.Add(1)
+	s.o.Observer.Flushed(took, len(batch), files) // before anybody who waits for this flush goes on
 	s.forgetFlushed(batch)
 	s.mu.Lock()
 	s.unflushed.drop(len(batch))
 	s.forgotten++
 	s.worker.begun(nil)
-	s.worker.pace.measure(files, s.o.Clock().Sub(begun))
+	s.worker.pace.measure(files, took)
 	s.counts, s.flushed = counts, last.TID
 	s.worker.passed(s) // before anybody who waits for this flush looks
 	s.epoch.Add(1)
@@ -90,9 +93,6 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("give back the log: %w", err)
 	}
-	s.flushes.Add(1)
-	took := s.o.Clock().Sub(begun)
-	s.o.Observer.Flushed(took, len(batch), files)
 	s.log.Info("flushed", "transactions", len(batch), "files", files, "tid", last.TID, "side", string(side), "dur", took)
 	return nil
 }

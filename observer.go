@@ -12,8 +12,9 @@ type Observer interface {
 	// LockWaited is called for each vote that had to wait for the locks of its
 	// objects, also if it got none.
 	LockWaited(d time.Duration)
-	// Flushed is called after each flush: how many transactions it moved out of
-	// the log, and how many files it may have made for them.
+	// Flushed is called when all of a flush is in files, before anybody who waits for it
+	// goes on: how many transactions it moved out of the log, and how many files it may
+	// have made for them.
 	Flushed(d time.Duration, transactions, files int)
 }
 

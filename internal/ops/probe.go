@@ -118,10 +118,11 @@ func (f *flight[T]) join(limit time.Duration) *run[T] {
 	go func() {
 		defer cancel()
 		r.result = f.work(ctx)
-		close(r.done)
+		// Whoever has the result, and asks again, is not told it a second time.
 		f.mu.Lock()
 		f.now = nil
 		f.mu.Unlock()
+		close(r.done)
 	}()
 	return r
 }

@@ -3,6 +3,7 @@ package ops_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,33 @@ func TestProbeGivesUpAfterItsTime(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoAsksAgainIsToldAnew: nobody is given the same answer twice.
+func TestWhoAsksAgainIsToldAnew(t *testing.T) {
+	t.Parallel()
+	var checks atomic.Int64
+	p := ops.NewProbe(func(context.Context) error { return answerOf(checks.Add(1)) }, time.Minute)
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			last := answerOf(0)
+			for range 5000 {
+				var got answerOf
+				if err := p.Ask(t.Context()); !errors.As(err, &got) || got <= last {
+					t.Errorf("asked again after answer %d: %v", last, err)
+					return
+				}
+				last = got
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// answerOf is the number of the check that an answer is of.
+type answerOf int64
+
+func (n answerOf) Error() string { return fmt.Sprint(int64(n)) }
 
 // TestCheckThatHangsIsNotStartedAgain: a process that is stuck must not be buried under
 // the goroutines of those who ask whether it is.
