@@ -1,6 +1,7 @@
 package zeo
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/big"
@@ -151,17 +152,39 @@ func (a *arguments) float(i int) float64 {
 // does not matter.
 type handle any
 
+// maxHandle is the length in bytes of the longest name of a transaction. Clients of
+// Python send a number.
+const maxHandle = 256
+
+// handle returns the name of a transaction. It is sent back in errors, so a long one
+// is refused.
 func (a *arguments) handle(i int) handle {
 	switch v := a.get(i).(type) {
-	case bool, int64, float64, string:
+	case bool, int64, float64:
 		return v
+	case string:
+		if len(v) <= maxHandle {
+			return v
+		}
 	case []byte:
-		return "b" + string(v)
+		if len(v) <= maxHandle {
+			return "b" + string(v)
+		}
 	case *big.Int:
-		return "i" + v.String()
+		if v.BitLen() <= 8*maxHandle {
+			return "i" + v.String()
+		}
 	}
-	a.wrong(i, "a transaction")
+	a.wrong(i, fmt.Sprintf("a transaction: a number or up to %d bytes", maxHandle))
 	return nil
+}
+
+// public returns a name of a transaction as it is sent back, which nobody changes.
+func (a *arguments) public(i int) any {
+	if b, ok := a.get(i).([]byte); ok {
+		return bytes.Clone(b) // of the frame
+	}
+	return a.get(i)
 }
 
 func (a *arguments) dict(i int) wire.Dict {

@@ -98,6 +98,12 @@ func (l *logBuffer) count(part string) int {
 	return strings.Count(l.b.String(), part)
 }
 
+func (l *logBuffer) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Len()
+}
+
 func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // refusals is an Observer that counts what limits refused.

@@ -20,6 +20,10 @@ import (
 // reader waits for a place, and so the client for its answer.
 const maxSlow = 64
 
+// maxID is the length in bytes of the longest id of a request, which comes back in its
+// answer. Those of Python's clients have 21.
+const maxID = 256
+
 // helloBytes is the largest message of a client that has not registered.
 const helloBytes = 64 << 10
 
@@ -99,7 +103,7 @@ type errProtocol struct{ what string }
 func (e *errProtocol) Error() string { return e.what }
 
 func protocolError(format string, args ...any) error {
-	return &errProtocol{fmt.Sprintf(format, args...)}
+	return &errProtocol{clipped(fmt.Sprintf(format, args...))}
 }
 
 // serve is the life of a connection. Whatever ends it, the transaction is
@@ -233,9 +237,12 @@ type request struct {
 func (r *request) keep() { r.rawID = append([]byte(nil), r.rawID...) }
 
 func (c *conn) decode(frame []byte) (*request, error) {
-	m, err := wire.Decode(c.encoding, frame)
+	m, err := wire.DecodeRequest(c.encoding, frame, wire.MemoryFor(len(frame)))
 	if err != nil {
 		return nil, protocolError("a message that cannot be read: %v", err)
+	}
+	if len(m.RawID) > maxID {
+		return nil, protocolError("a request whose id has %d bytes", len(m.RawID))
 	}
 	if id, ok := m.ID.(int64); ok && id == -1 { // keep-alive
 		return nil, nil
@@ -247,7 +254,7 @@ func (c *conn) decode(frame []byte) (*request, error) {
 	case wire.List:
 		r.args = args
 	default:
-		return nil, protocolError("%s: the arguments are no tuple", m.Name)
+		return nil, protocolError("%.60q: the arguments are no tuple", m.Name)
 	}
 	return r, nil
 }
@@ -259,7 +266,7 @@ func (c *conn) beforeRegistration(frame []byte) error {
 		return err
 	}
 	if r.name != "register" {
-		return protocolError("%q before register", r.name)
+		return protocolError("%.60q before register", r.name)
 	}
 	return c.register(r)
 }
@@ -272,11 +279,14 @@ func (c *conn) message(frame []byte) error {
 	}
 	m, ok := methods[r.name]
 	if !ok {
-		return protocolError("unknown method %q", r.name)
+		return protocolError("unknown method %.60q", r.name)
 	}
 	a := &arguments{list: r.args}
 	if len(r.args) < m.min || len(r.args) > m.max {
 		a.err = fmt.Errorf("%s takes %d to %d arguments, not %d", r.name, m.min, m.max, len(r.args))
+	}
+	if len(frame) > maxCall && !m.long {
+		a.err = fmt.Errorf("%s has %d bytes; the limit is %d", r.name, len(frame), maxCall)
 	}
 	if m.writes && c.readOnly {
 		return r.fail(zodb.ErrReadOnly)

@@ -34,7 +34,7 @@ type pythonError struct {
 	details any
 }
 
-func (e *pythonError) Error() string { return fmt.Sprintf("%s%v", e.class, e.details) }
+func (e *pythonError) Error() string { return e.class + textOf(e.details) }
 
 // typeError is a call with wrong arguments.
 type typeError struct{ reason string }
@@ -61,7 +61,7 @@ func (c *conn) describe(err error) *pythonError {
 		return p
 	}
 	if e, ok := errors.AsType[*typeError](err); ok {
-		return &pythonError{classType, wire.Tuple{e.reason}}
+		return &pythonError{classType, wire.Tuple{clipped(e.reason)}}
 	}
 	if e, ok := errors.AsType[*blobMissingError](err); ok {
 		return &pythonError{classPOSKey, wire.Tuple{"No blob file", e.oid, e.tid}}
@@ -80,7 +80,7 @@ func (c *conn) describe(err error) *pythonError {
 		if e, ok := errors.AsType[*zodb.CorruptError](err); ok && e.NoObject {
 			return &pythonError{classPOSKey, wire.Tuple{e.OID}}
 		}
-		return &pythonError{classSystem, wire.Tuple{err.Error()}}
+		return &pythonError{classSystem, wire.Tuple{clipped(err.Error())}}
 	}
 	if e, ok := errors.AsType[*zodb.KeyError](err); ok {
 		return &pythonError{classPOSKey, wire.Tuple{e.OID}}
@@ -95,14 +95,14 @@ func (c *conn) describe(err error) *pythonError {
 		}
 		return &pythonError{classReadOnly, wire.Tuple{}}
 	case errors.Is(err, zodb.ErrState):
-		return &pythonError{classTransaction, wire.Tuple{err.Error()}}
+		return &pythonError{classTransaction, wire.Tuple{clipped(err.Error())}}
 	case vfs.Passes(err), errors.Is(err, dirstorage.ErrDiskFull), errors.Is(err, dirstorage.ErrScarce), errors.Is(err, dirstorage.ErrClosed),
 		errors.Is(err, dirstorage.ErrUnsupported), errors.Is(err, dirstorage.ErrEmptyRecord), errors.Is(err, dirstorage.ErrOldTID), errors.Is(err, context.Canceled), errors.Is(err, dirstorage.ErrSnapshotMode), errors.Is(err, dirstorage.ErrLocked):
 		c.log().Warn("request failed", "err", err)
-		return &pythonError{classStorage, wire.Tuple{err.Error()}}
+		return &pythonError{classStorage, wire.Tuple{clipped(err.Error())}}
 	}
 	c.log().Error("request failed", "err", err)
-	return &pythonError{classSystem, wire.Tuple{err.Error()}}
+	return &pythonError{classSystem, wire.Tuple{clipped(err.Error())}}
 }
 
 // describeConflict: who resolves a conflict has the class, so it is not looked for here.

@@ -70,6 +70,7 @@ func (c *conn) register(r *request) error {
 	}
 	h := c.srv.hubs[name]
 	if h == nil {
+		name = clipped(name)
 		c.log().Warn("unknown storage asked for", "storage", name)
 		return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{"unknown storage: " + name}})
 	}

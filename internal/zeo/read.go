@@ -27,7 +27,7 @@ func (c *conn) loadBeforeAny(r *request, a *arguments) error {
 	oid, ok := a.get(0).([]byte)
 	tid := a.tid(1)
 	if a.err != nil || !ok || len(oid) != 8 {
-		return r.fail(&pythonError{classPOSKey, wire.Tuple{a.get(0)}})
+		return r.fail(&pythonError{classPOSKey, wire.Tuple{shown(a.get(0))}})
 	}
 	c.hub.stats.loads.Add(1)
 	r.keep()

@@ -97,11 +97,14 @@ func (c *conn) ping(r *request, _ *arguments) error { return r.answer(nil) }
 const maxLabel = 200
 
 func (c *conn) setClientLabel(r *request, a *arguments) error {
-	label, ok := a.get(0).(string)
-	if b, isBytes := a.get(0).([]byte); isBytes {
-		label = string(b)
-	} else if !ok {
-		label = fmt.Sprint(a.get(0))
+	var label string
+	switch v := a.get(0).(type) {
+	case string:
+		label = strings.Clone(v[:min(len(v), maxLabel)])
+	case []byte:
+		label = string(v[:min(len(v), maxLabel)])
+	default:
+		label = textOf(v)
 	}
 	label = strings.ToValidUTF8(label[:min(len(label), maxLabel)], "")
 	c.label.Store(&label)
@@ -172,10 +175,13 @@ func (c *conn) leaveSnapshot(r *request, a *arguments) error {
 	return nil
 }
 
+// maxCode is the length in bytes of the longest snapshot code.
+const maxCode = 1000
+
 func snapshotCode(a *arguments) (string, error) {
 	code := a.meta(0)
-	if a.err != nil || len(code) == 0 {
-		return "", &typeError{fmt.Sprintf("a snapshot code is text or bytes, and not empty: %v", a.get(0))}
+	if a.err != nil || len(code) == 0 || len(code) > maxCode {
+		return "", &typeError{fmt.Sprintf("a snapshot code is text or bytes, up to %d of them, and not empty: %s", maxCode, textOf(a.get(0)))}
 	}
 	return string(code), nil
 }

@@ -81,7 +81,7 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 	if o.TID >= endOfTIDs {
 		err = &pythonError{classStorage, wire.Tuple{fmt.Sprintf("no transaction can be copied with the tid %s: there would be none after it", o.TID)}}
 	}
-	x = &txn{handle: h, public: a.get(0), failed: err, kinds: make(map[zodb.OID]stepKind)}
+	x = &txn{handle: h, public: a.public(0), failed: err, kinds: make(map[zodb.OID]stepKind)}
 	if err == nil {
 		meta := zodb.TxnMeta{User: user, Description: description, Extension: extension}
 		o.Mergeable = c.srv.o.MergeUndo

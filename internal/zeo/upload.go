@@ -125,6 +125,9 @@ func (h *hub) uploaded(oid zodb.OID, name string) (string, error) {
 	return h.blobs.uploaded(oid, name)
 }
 
+// maxSharedName is the length in bytes of the longest name of an upload, that of a file.
+const maxSharedName = 255
+
 // checkSharedName refuses what is no name of an upload, as clients choose them.
 func checkSharedName(name string) error {
 	stem := strings.TrimSuffix(name, ".tmp")
@@ -134,8 +137,8 @@ func checkSharedName(name string) error {
 			stem = name
 		}
 	}
-	if stem == name || strings.ContainsAny(name, "/\x00") {
-		return fmt.Errorf("%q is no name of an uploaded blob", name)
+	if len(name) > maxSharedName || stem == name || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%q is no name of an uploaded blob", clipped(name))
 	}
 	return nil
 }

@@ -81,6 +81,9 @@ func (u *unpickler) reduce() error {
 	if err != nil {
 		return err
 	}
+	if err := u.chargeMemory(nodeMemory); err != nil {
+		return err
+	}
 	callee, isClass := vs[0].(class)
 	args, isTuple := vs[1].(Tuple)
 	if isClass && isTuple {

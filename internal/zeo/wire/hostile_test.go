@@ -270,6 +270,10 @@ var hostile = []struct {
 	{"long text", Pickle, "X\xff\xff\xff\xffabc", "truncated"},
 	{"long string", Pickle, "T\xff\xff\xff\xffabc", "truncated"},
 	{"long integer", Pickle, "\x8b\xff\xff\xff\xffabc", "truncated"},
+	{"integer without a use", Pickle, string(asMessage("\x8b\x01\x08\x00\x00" + strings.Repeat("U", 2049))), "integer of more"},
+	{"integer with a sign that is repeated", Pickle, string(asMessage("\x8b\x00\x00\x10\x00" + strings.Repeat("\xff", 1<<20))), "integer of more"},
+	{"long line of a class", Pickle, "c" + strings.Repeat("x", 1<<20) + "\n", "line of more"},
+	{"long line of a place in the memo", Pickle, "Np" + strings.Repeat("1", 1<<20) + "\n", "line of more"},
 	{"short float", Pickle, "G1234567", "truncated"},
 	{"short length", Pickle, "B\x01", "truncated"},
 	{"text of wrong bytes", Pickle, "X\x01\x00\x00\x00\xff", "UTF-8"},
@@ -355,6 +359,73 @@ func TestHostileFramesAreRefused(t *testing.T) {
 				t.Errorf("%d bytes of memory for %d", n, len(tc.frame))
 			}
 		})
+	}
+}
+
+// TestRequestsMayTakeNoMoreMemoryThanTheyAreGiven measures what is allocated for frames of
+// the smallest values, refused or not.
+func TestRequestsMayTakeNoMoreMemoryThanTheyAreGiven(t *testing.T) {
+	const n = 1 << 20
+	for name, tc := range map[string]struct {
+		e     Encoding
+		frame string
+	}{
+		"dicts":       {Pickle, string(asMessage("(" + strings.Repeat("}", n) + "t"))},
+		"lists":       {Pickle, string(asMessage("(" + strings.Repeat("]", n) + "t"))},
+		"calls":       {Pickle, string(asMessage("(" + strings.Repeat("cbuiltins\ndict\n)R", n/17) + "t"))},
+		"tuples":      {Pickle, string(asMessage("(" + strings.Repeat("N\x85", n/2) + "t"))},
+		"dict":        {Pickle, string(asMessage("}(" + strings.Repeat("M\xff\xffN", n/4) + "u"))},
+		"memo":        {Pickle, string(asMessage("(" + strings.Repeat("Nr\xff\xff\xff\xff", n/6) + "t"))},
+		"short text":  {Pickle, string(asMessage("(" + strings.Repeat("U\x01a", n/3) + "t"))},
+		"long text":   {Pickle, string(asMessage("X\x00\x00\x10\x00" + strings.Repeat("a", n)))},
+		"arrays":      {Msgpack, "\x94\x01\xc2\xa4ping\xdd\x00\x10\x00\x00" + strings.Repeat("\x91\xc0", n)},
+		"maps":        {Msgpack, "\x94\x01\xc2\xa4ping\xdd\x00\x10\x00\x00" + strings.Repeat("\x81\xa1a\xc0", n)},
+		"packed text": {Msgpack, "\x94\x01\xc2\xa4ping\x91\xdb\x00\x10\x00\x00" + strings.Repeat("a", n)},
+	} {
+		for _, memory := range []int{10_000, 100_000, 1_000_000} {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := DecodeRequest(tc.e, []byte(tc.frame), memory)
+			runtime.ReadMemStats(&after)
+			if err == nil {
+				t.Errorf("%s is taken with %d bytes", name, memory)
+			}
+			// Allocated in all, what was given back while a slice grew included; the frame is copied.
+			if got := int(after.TotalAlloc-before.TotalAlloc) - len(tc.frame); got > 2*memory+20_000 {
+				t.Errorf("%s: %d bytes allocated where %d were given", name, got, memory)
+			}
+		}
+	}
+}
+
+// TestRequestsOfClientsTakeLittleMemory: all that were recorded, and the largest extension.
+func TestRequestsOfClientsTakeLittleMemory(t *testing.T) {
+	t.Parallel()
+	n := 0
+	for _, r := range readRecorded(t) {
+		if _, err := Decode(r.encoding, r.payload); err != nil || !r.toServer {
+			continue
+		}
+		n++
+		if _, err := DecodeRequest(r.encoding, r.payload, 16<<10); err != nil {
+			t.Errorf("%s:%d: %v", r.file, r.line, err)
+		}
+	}
+	if n < 100 {
+		t.Fatalf("%d requests", n)
+	}
+	var d Dict
+	for i := range 5000 {
+		d = append(d, Pair{fmt.Sprint("key", i), i})
+	}
+	for _, e := range []Encoding{Pickle, Msgpack} {
+		frame, err := AppendRequest(nil, e, 1, true, "tpc_begin", 1<<40, make([]byte, 65535), make([]byte, 65535), d, nil, " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := DecodeRequest(e, frame, MemoryFor(len(frame))); err != nil {
+			t.Errorf("%c: an extension of %d keys in %d bytes: %v", e, len(d), len(frame), err)
+		}
 	}
 }
 

@@ -1,5 +1,7 @@
 package wire
 
+import "math"
+
 // What a frame may cost.
 const (
 	// maxDepth is how deep values may lie within each other in a message that is read,
@@ -21,7 +23,30 @@ const (
 	// bytesFactor·n bytes, each reference to the memo counted again.
 	freeBytes   = 1 << 20
 	bytesFactor = 4
+
+	// maxInteger is the length in bytes of the longest integer in a message. ZEO's have 8;
+	// the rest is for what applications put into the extension of a transaction: 4,300
+	// digits, which is what Python reads and writes as text.
+	maxInteger = 2048
+
+	// maxLine is the length in bytes of the longest line in a message: the name of a
+	// class or a place of the memo.
+	maxLine = 256
+
+	// What a value takes in memory, in bytes, beside the text and bytes in it: its place in
+	// the stack and in what holds it, while both grow; and a list, dict or set, or a map
+	// that finds out which keys are there twice.
+	valueMemory = 64
+	nodeMemory  = 128
 )
+
+// unlimited is the memory for messages whose length is limit enough.
+const unlimited = math.MaxInt
+
+// MemoryFor returns the most that the values in a request of n bytes may take in memory,
+// see [DecodeRequest]. No request of a client comes near it: the most values has the
+// extension of a transaction, and that has 64 KiB at most.
+func MemoryFor(n int) int { return min(256<<10+8*n, 16<<20) }
 
 // valueLimit is the number of values for which n bytes may stand.
 func valueLimit(n int) int { return min(freeValues+n/bytesPerValue, maxValues) }

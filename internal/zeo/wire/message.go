@@ -47,13 +47,27 @@ var (
 // Decode decodes a frame. Byte slices in the result are parts of frame. Errors
 // say that the peer is to be given up.
 func Decode(e Encoding, frame []byte) (Message, error) {
+	return decode(e, frame, unlimited)
+}
+
+// DecodeRequest is Decode for what comes from a client: the values in it may not take more
+// than so many bytes of memory, those of byte slices, which are parts of frame, not
+// counted. The error matches ErrMemory if they would.
+func DecodeRequest(e Encoding, frame []byte, memory int) (Message, error) {
+	return decode(e, frame, memory)
+}
+
+// ErrMemory is a message that would take more memory than it may.
+var ErrMemory = errors.New("the values in it take too much memory")
+
+func decode(e Encoding, frame []byte, memory int) (Message, error) {
 	var m Message
 	var err error
 	switch e {
 	case Pickle:
-		m, err = decodePickle(frame)
+		m, err = decodePickle(frame, memory)
 	case Msgpack:
-		m, err = decodeMsgpack(frame)
+		m, err = decodeMsgpack(frame, memory)
 	default:
 		err = unknownEncoding(e)
 	}

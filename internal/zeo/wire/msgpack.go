@@ -24,10 +24,11 @@ var (
 type unpacker struct {
 	b      []byte // what is left
 	values int    // how many more there may be
+	memory int    // how many more bytes they may take
 }
 
-func decodeMsgpack(frame []byte) (Message, error) {
-	u := unpacker{b: frame, values: valueLimit(len(frame))}
+func decodeMsgpack(frame []byte, memory int) (Message, error) {
+	u := unpacker{b: frame, values: valueLimit(len(frame)), memory: memory}
 	n, rest, err := msgp.ReadArrayHeaderBytes(frame)
 	if err != nil {
 		return Message{}, err
@@ -111,6 +112,9 @@ func (u *unpacker) text() (any, error) {
 	if !validText(x, false) {
 		return nil, errMsgpackText
 	}
+	if u.memory -= len(x); u.memory < 0 {
+		return nil, ErrMemory
+	}
 	return boxText(x), nil
 }
 
@@ -124,6 +128,9 @@ func (u *unpacker) charge(n int64) error {
 		return errMsgpackMany
 	}
 	u.values -= int(n)
+	if u.memory -= nodeMemory + valueMemory*int(n); u.memory < 0 {
+		return ErrMemory
+	}
 	return nil
 }
 

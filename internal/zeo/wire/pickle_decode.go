@@ -36,6 +36,7 @@ type unpickler struct {
 	values int // how many more may be made
 	visits int // how many more the settled value may have
 	bytes  int // how many more bytes the text and bytes in it may have
+	memory int // how many more bytes of memory the values may take
 
 	isMessage bool
 	id        idSpan // of a message
@@ -77,14 +78,15 @@ var errOpaque = errors.New("an object of an unknown class")
 
 func newUnpickler(data []byte) *unpickler {
 	n := len(data)
-	u := &unpickler{data: data, memoUsed: -1, values: valueLimit(n), visits: valueLimit(n), bytes: byteLimit(n)}
+	u := &unpickler{data: data, memoUsed: -1, values: valueLimit(n), visits: valueLimit(n), bytes: byteLimit(n), memory: unlimited}
 	u.stack, u.marks = u.firstStack[:0], u.firstMarks[:0]
 	return u
 }
 
 // decodePickle decodes a message.
-func decodePickle(frame []byte) (Message, error) {
+func decodePickle(frame []byte, memory int) (Message, error) {
 	u := newUnpickler(frame)
+	u.memory = memory
 	u.isMessage = true
 	fields, err := u.runMessage()
 	if err != nil {
@@ -156,6 +158,8 @@ var (
 	errOpcode    = errors.New("unknown opcode")
 	errStop      = errors.New("stops with other than one value on the stack")
 	errProtocol  = errors.New("unknown protocol")
+	errInteger   = errors.New("an integer of more bytes than any that has a use")
+	errLine      = errors.New("a line of more bytes than any that has a use")
 )
 
 // run reads the pickle up to its STOP and returns its value. For a message of the usual
@@ -239,7 +243,14 @@ func (u *unpickler) uint(size int64) (uint64, error) {
 
 // line returns the bytes up to the end of the line.
 func (u *unpickler) line() ([]byte, error) {
-	n := bytes.IndexByte(u.data[u.pos:], '\n')
+	rest := u.data[u.pos:]
+	if !u.lenient {
+		rest = rest[:min(len(rest), maxLine+1)]
+	}
+	n := bytes.IndexByte(rest, '\n')
+	if n < 0 && len(rest) > maxLine && !u.lenient {
+		return nil, errLine
+	}
 	if n < 0 {
 		return nil, errTruncated
 	}
@@ -254,7 +265,23 @@ func (u *unpickler) charge(n int) error {
 		return errMany
 	}
 	u.values -= n
+	return u.chargeMemory(valueMemory * n)
+}
+
+// chargeMemory counts n bytes of memory that values take.
+func (u *unpickler) chargeMemory(n int) error {
+	if u.memory -= n; u.memory < 0 {
+		return ErrMemory
+	}
 	return nil
+}
+
+// pushNode pushes a list, dict or set.
+func (u *unpickler) pushNode(n *node) error {
+	if err := u.chargeMemory(nodeMemory); err != nil {
+		return err
+	}
+	return u.push(n)
 }
 
 func (u *unpickler) push(v any) error {
@@ -379,13 +406,13 @@ func (u *unpickler) step(op byte) error {
 		return u.push(Tuple(copied(vs)))
 
 	case opEMPTY_LIST:
-		return u.push(&node{kind: nodeList})
+		return u.pushNode(&node{kind: nodeList})
 	case opLIST:
 		vs, err := u.popMark()
 		if err != nil {
 			return err
 		}
-		return u.push(&node{kind: nodeList, items: copied(vs)})
+		return u.pushNode(&node{kind: nodeList, items: copied(vs)})
 	case opAPPEND:
 		vs, err := u.pop(1)
 		if err != nil {
@@ -400,7 +427,7 @@ func (u *unpickler) step(op byte) error {
 		return u.extend(nodeList, vs)
 
 	case opEMPTY_DICT:
-		return u.push(&node{kind: nodeDict})
+		return u.pushNode(&node{kind: nodeDict})
 	case opDICT:
 		vs, err := u.popMark()
 		if err != nil {
@@ -410,7 +437,7 @@ func (u *unpickler) step(op byte) error {
 		if err := d.setItems(vs); err != nil {
 			return err
 		}
-		return u.push(d)
+		return u.pushNode(d)
 	case opSETITEM:
 		vs, err := u.pop(2)
 		if err != nil {
@@ -466,9 +493,8 @@ func (u *unpickler) pushLong(size int64) error {
 	if err != nil {
 		return err
 	}
-	// The length of LONG4 has a sign.
-	if len(b) > math.MaxInt32 {
-		return errTruncated
+	if len(b) > maxInteger {
+		return errInteger
 	}
 	for len(b) > 8 && (b[len(b)-1] == 0 && b[len(b)-2] < 0x80 || b[len(b)-1] == 0xff && b[len(b)-2] >= 0x80) {
 		b = b[:len(b)-1] // only repeats the sign
@@ -509,6 +535,9 @@ func (u *unpickler) pushText(size int64) error {
 	if !validText(b, true) {
 		return errText
 	}
+	if err := u.chargeMemory(len(b)); err != nil {
+		return err
+	}
 	return u.push(boxText(b))
 }
 
@@ -534,6 +563,9 @@ func (u *unpickler) pushString(size int64) error {
 	}
 	if !asciiText(b) {
 		return errASCII
+	}
+	if err := u.chargeMemory(len(b)); err != nil {
+		return err
 	}
 	return u.push(boxText(b))
 }
