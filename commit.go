@@ -273,7 +273,7 @@ func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord)
 	// a transaction then finds what there is about the rest of the batch, too.
 	for _, q := range batch {
 		if t := q.txn; t.held != nil {
-			s.locks.Unlock(t.held)
+			t.held.Unlock()
 			t.held = nil
 		}
 		close(q.done)

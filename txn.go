@@ -49,7 +49,7 @@ type Txn struct {
 	writers []*BlobWriter // all that were begun
 	resolve bool          // a vote met conflicts
 	lost    error         // why the content of a blob may be gone: the transaction cannot be voted for any more
-	held    oidlock.Set
+	held    *oidlock.Request
 	coming  bool             // counted by the commit queue
 	pending *journal.Pending // in the log, from a successful vote until the commit
 }
@@ -341,7 +341,7 @@ func (t *Txn) end() error {
 		t.pending = nil
 	}
 	if t.held != nil {
-		t.s.locks.Unlock(t.held)
+		t.held.Unlock()
 		t.held = nil
 	}
 	errs := []error{t.spool.close()}

@@ -300,7 +300,7 @@ func loseLocks(txn *Txn) {
 	txn.mu.Lock()
 	defer txn.mu.Unlock()
 	if txn.held != nil {
-		txn.s.locks.Unlock(txn.held)
+		txn.held.Unlock()
 		txn.held = nil
 	}
 }

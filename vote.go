@@ -114,32 +114,22 @@ func (t *Txn) lock(ctx context.Context) error {
 		}
 	}
 	if t.held != nil {
-		if covers(t.held, want) {
+		if t.held.Covers(want) {
 			return nil
 		}
-		t.s.locks.Unlock(t.held)
+		t.held.Unlock()
 		t.held = nil
 	}
 	begun := t.s.o.Clock()
-	waited, err := t.s.locks.Lock(ctx, want)
+	held, waited, err := t.s.locks.Lock(ctx, want)
 	if waited {
 		t.s.o.Observer.LockWaited(t.s.o.Clock().Sub(begun))
 	}
 	if err != nil {
 		return context.Cause(ctx)
 	}
-	t.held = want
+	t.held = held
 	return nil
-}
-
-func covers(held, want oidlock.Set) bool {
-	for k, exclusive := range want {
-		has, ok := held[k]
-		if !ok || exclusive && !has {
-			return false
-		}
-	}
-	return true
 }
 
 // compare looks what is current now, under the locks.

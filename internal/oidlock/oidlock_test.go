@@ -32,7 +32,8 @@ func TestNoTwoOwnersHoldTheSameObject(t *testing.T) {
 				for range 1 + rnd.IntN(4) {
 					want[Key{OID: zodb.OID(rnd.IntN(len(holders)))}] = rnd.IntN(3) > 0
 				}
-				if _, err := table.Lock(t.Context(), want); err != nil {
+				r, _, err := table.Lock(t.Context(), want)
+				if err != nil {
 					t.Error(err)
 					return
 				}
@@ -52,7 +53,7 @@ func TestNoTwoOwnersHoldTheSameObject(t *testing.T) {
 						holders[k.OID].Add(-1)
 					}
 				}
-				table.Unlock(want)
+				r.Unlock()
 			}
 		})
 	}
@@ -65,43 +66,42 @@ func TestNoTwoOwnersHoldTheSameObject(t *testing.T) {
 func TestLockIsAllOrNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var table Table
-		table.Lock(t.Context(), set(1))
-		done := make(chan struct{})
+		first, _, _ := table.Lock(t.Context(), set(1))
+		done := make(chan *Request)
 		go func() {
-			table.Lock(t.Context(), set(1, 2))
-			close(done)
+			r, _, _ := table.Lock(t.Context(), set(1, 2))
+			done <- r
 		}()
 		synctest.Wait()
 		// The waiter must not hold 2 while it waits for 1 …
 		if got := table.Held(); got != 1 {
 			t.Errorf("%d locks held while one waits, want 1", got)
 		}
-		table.Unlock(set(1))
-		<-done
-		table.Unlock(set(1, 2))
+		first.Unlock()
+		(<-done).Unlock()
 	})
 }
 
 func TestEarlierWaiterIsNotOvertaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var table Table
-		table.Lock(t.Context(), set(1))
+		first, _, _ := table.Lock(t.Context(), set(1))
 		var order []int
 		var wait sync.WaitGroup
 		var mu sync.Mutex
 		start := func(n int, want Set) {
 			wait.Go(func() {
-				table.Lock(t.Context(), want)
+				r, _, _ := table.Lock(t.Context(), want)
 				mu.Lock()
 				order = append(order, n)
 				mu.Unlock()
-				table.Unlock(want)
+				r.Unlock()
 			})
 			synctest.Wait()
 		}
 		start(1, set(1, 2))
 		start(2, set(2)) // 2 is free, but the first one waits for it
-		table.Unlock(set(1))
+		first.Unlock()
 		wait.Wait()
 		if order[0] != 1 || order[1] != 2 {
 			t.Errorf("served in order %v", order)
@@ -112,27 +112,26 @@ func TestEarlierWaiterIsNotOvertaken(t *testing.T) {
 func TestWaiterThatGivesUpLeavesNothingLocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var table Table
-		table.Lock(t.Context(), set(1))
+		first, _, _ := table.Lock(t.Context(), set(1))
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error)
 		go func() {
-			_, err := table.Lock(ctx, set(1, 2))
+			_, _, err := table.Lock(ctx, set(1, 2))
 			result <- err
 		}()
 		synctest.Wait()
-		behind := make(chan struct{})
+		behind := make(chan *Request)
 		go func() {
-			table.Lock(t.Context(), set(2))
-			close(behind)
+			r, _, _ := table.Lock(t.Context(), set(2))
+			behind <- r
 		}()
 		synctest.Wait()
 		cancel()
 		if err := <-result; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		<-behind // it waited only for the one that gave up
-		table.Unlock(set(2))
-		table.Unlock(set(1))
+		(<-behind).Unlock() // it waited only for the one that gave up
+		first.Unlock()
 		if n := table.Held(); n != 0 {
 			t.Errorf("%d locks are left", n)
 		}
@@ -143,12 +142,12 @@ func TestSharedOwnersRunSideBySide(t *testing.T) {
 	var table Table
 	shared := Set{Key{OID: 1, Existence: true}: false}
 	for range 2 {
-		if waited, err := table.Lock(t.Context(), shared); waited || err != nil {
+		if _, waited, err := table.Lock(t.Context(), shared); waited || err != nil {
 			t.Fatalf("waited=%v err=%v", waited, err)
 		}
 	}
 	// The existence of an object and its revision are locked apart.
-	if waited, _ := table.Lock(t.Context(), set(1)); waited {
+	if _, waited, _ := table.Lock(t.Context(), set(1)); waited {
 		t.Error("a writer waits for a referrer")
 	}
 }
