@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -91,10 +90,10 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 		name += ".new"
 	}
 	if o.blobs != "" {
-		if err := os.Mkdir(o.blobs, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		if options.Blobs, err = vfs.OS(o.blobs); err != nil {
 			return err
 		}
-		if options.Blobs, err = vfs.OS(o.blobs); err != nil {
+		if err := options.Blobs.Mkdir("."); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

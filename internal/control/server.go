@@ -84,6 +84,10 @@ func Serve(f vfs.FS, s Storage, log *slog.Logger) (*Server, error) {
 	// The address may go through a directory that is open only now: the name is
 	// removed by Close.
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	// Of a tool that root runs, so that the owner of HOME can connect.
+	if err := vfs.SameOwner(f, Socket, "misc"); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	srv := &Server{storage: s, log: log, listener: l, ctx: ctx, stop: stop, conns: make(map[net.Conn]struct{})}
 	srv.wait.Go(srv.accept)

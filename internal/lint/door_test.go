@@ -21,11 +21,12 @@ var fileCalls = map[string][]string{
 	"io/ioutil":     {"ReadDir", "ReadFile", "TempDir", "TempFile", "WriteFile"},
 	"path/filepath": {"EvalSymlinks", "Glob", "Walk", "WalkDir"},
 	"syscall": {
-		"Chmod", "Fallocate", "Fchmod", "Fdatasync", "Flock", "Fsync", "Ftruncate", "Link", "Mkdir",
+		"Chmod", "Chown", "Fallocate", "Fchmod", "Fchown", "Fdatasync", "Flock", "Fsync", "Ftruncate", "Lchown", "Link", "Mkdir",
 		"Rename", "Renameat", "Rmdir", "Symlink", "Sync", "Truncate", "Unlink", "Unlinkat", "Utimes", "UtimesNano",
 	},
 	"golang.org/x/sys/unix": {
-		"Chmod", "Fallocate", "Fchmod", "Fdatasync", "Flock", "Fsync", "Ftruncate", "Link", "Mkdir", "Openat",
+		"Chmod", "Chown", "Fallocate", "Fchmod", "Fchown", "Fchownat", "Fdatasync", "Flock", "Fsync", "Ftruncate", "Lchown", "Link",
+		"Mkdir", "Mkdirat", "Openat",
 		"Rename", "Renameat", "Renameat2", "Rmdir", "Symlink", "Sync", "Syncfs", "Truncate", "Unlink", "Unlinkat", "UtimesNanoAt",
 	},
 }

@@ -84,8 +84,10 @@ func Open(address string) (net.Listener, error) {
 	}
 	// It would remove whatever has the name then.
 	l.SetUnlinkOnClose(false)
-	made, err := dir.Stat(name)
-	if err != nil {
+	// Of a server that root runs, so that the owner of the directory can connect.
+	err = vfs.SameOwner(dir, name, ".")
+	made, serr := dir.Stat(name)
+	if err = errors.Join(err, serr); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return &unixListener{UnixListener: l, dir: dir, name: name, made: made}, nil

@@ -240,6 +240,11 @@ func (r *run) resumeOrBegin() error {
 	if err := p.Mkdir(r.work); err != nil {
 		return err
 	}
+	if r.old != nil { // which root may keep in a directory of its own
+		if err := vfs.SameOwner(p, r.work, r.o.Name); err != nil {
+			return errors.Join(err, r.discard())
+		}
+	}
 	for _, dir := range []string{"config", "A", "B", "journal", "misc"} {
 		if err := r.home.Mkdir(dir); err != nil {
 			return errors.Join(err, r.discard())

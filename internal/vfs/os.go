@@ -32,11 +32,12 @@ func OS(root string) (FS, error) {
 	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = resolved
 	}
-	return &osFS{root: abs}, nil
+	return &osFS{root: abs, super: os.Geteuid() == 0}, nil
 }
 
 type osFS struct {
-	root string
+	root  string
+	super bool // the process is root's
 
 	mu    sync.Mutex
 	locks []*osLock // that are held, in the order in which they were taken
@@ -53,7 +54,7 @@ func (f *osFS) Path(name string) string {
 }
 
 func (f *osFS) open(name string, flag int) (File, error) {
-	file, err := os.OpenFile(f.Path(name), flag, fileMode)
+	file, err := os.OpenFile(f.Path(name), flag, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -63,18 +64,18 @@ func (f *osFS) open(name string, flag int) (File, error) {
 func (f *osFS) Open(name string) (File, error)      { return f.open(name, os.O_RDONLY) }
 func (f *osFS) OpenWrite(name string) (File, error) { return f.open(name, os.O_RDWR) }
 func (f *osFS) Create(name string) (File, error) {
-	return f.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	file, err := f.create(f.Path(name), os.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	return &osFile{File: file}, nil
 }
 
 // put does without an os.File: making one costs five system calls, which is more
 // than all the rest.
 func (f *osFS) put(name string, data []byte, o PutOptions) (created bool, err error) {
 	path := f.Path(name)
-	var fd int
-	err = retry(func() (err error) {
-		fd, err = unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, fileMode)
-		return err
-	})
+	fd, err := f.createFD(path, unix.O_WRONLY)
 	if err != nil {
 		return false, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -142,7 +143,7 @@ func (f *osFS) ReadFile(name string) ([]byte, error) {
 		}
 	}
 }
-func (f *osFS) Mkdir(name string) error  { return os.Mkdir(f.Path(name), dirMode) }
+func (f *osFS) Mkdir(name string) error  { return f.mkdir(f.Path(name)) }
 func (f *osFS) Remove(name string) error { return os.Remove(f.Path(name)) }
 func (f *osFS) Rename(oldName, newName string) error {
 	return os.Rename(f.Path(oldName), f.Path(newName))
@@ -235,7 +236,7 @@ func (f *osFS) SetReadOnly(name string) error {
 		if err := unix.Fstat(fd, &st); err != nil {
 			return err
 		}
-		if int(st.Uid) != os.Geteuid() {
+		if !f.ours(st.Uid, f.Path(name)) {
 			return unix.EPERM
 		}
 		return unix.Fchmod(fd, uint32(st.Mode)&0o555)
@@ -302,7 +303,7 @@ func (f *osFS) Space() (Space, error) {
 }
 
 func (f *osFS) Lock(name string) (Lock, error) {
-	file, err := os.OpenFile(f.Path(name), os.O_RDWR|os.O_CREATE, fileMode)
+	file, err := f.openOrCreate(f.Path(name))
 	if err != nil {
 		return nil, err
 	}

@@ -23,3 +23,5 @@ func exchange(string, string) error { return ErrNotSupported }
 func born(string) int64 { return 0 }
 
 func volume(string) uint64 { return 0 }
+
+func actAs(owner, func() error) error { return ErrNotSupported }

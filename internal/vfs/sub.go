@@ -24,6 +24,7 @@ func (s *sub) put(name string, data []byte, o PutOptions) (bool, error) {
 	return PutStamped(s.f, s.in(name), data, o)
 }
 func (s *sub) identify(name string) (Identity, error)    { return Identify(s.f, s.in(name)) }
+func (s *sub) sameOwner(name, like string) error         { return SameOwner(s.f, s.in(name), s.in(like)) }
 func (s *sub) Mkdir(name string) error                   { return s.f.Mkdir(s.in(name)) }
 func (s *sub) Remove(name string) error                  { return s.f.Remove(s.in(name)) }
 func (s *sub) Rename(oldName, newName string) error      { return s.f.Rename(s.in(oldName), s.in(newName)) }

@@ -1,0 +1,171 @@
+//go:build unix
+
+package vfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// What root makes in a directory of another user belongs to that user, as if that user had
+// made it: so a command that root runs leaves nothing that a service cannot open. In a
+// directory of root's, or in which everybody may write, as /tmp, it belongs to root.
+
+// owner is the user and the group of a file.
+type owner struct{ uid, gid int }
+
+// ownerIn returns the owner of what root makes in a directory; ok is false if it is root.
+func ownerIn(st *unix.Stat_t) (o owner, ok bool) {
+	return owner{int(st.Uid), int(st.Gid)}, st.Uid != 0 && st.Mode&0o002 == 0
+}
+
+// inherited is ownerIn for a file at path.
+func (f *osFS) inherited(path string) (o owner, ok bool) {
+	if !f.super {
+		return owner{}, false
+	}
+	dir := filepath.Dir(path)
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Stat(dir, &st) }); err != nil {
+		return owner{}, false
+	}
+	return ownerIn(&st)
+}
+
+// createFD makes a file that must not exist. The error is that of the system call.
+func (f *osFS) createFD(path string, flag int) (fd int, err error) {
+	flag |= unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
+	err = f.make(path, func(dir int, name string) (err error) {
+		fd, err = unix.Openat(dir, name, flag, fileMode)
+		return err
+	})
+	return fd, err
+}
+
+// create is createFD for a file that is written in parts.
+func (f *osFS) create(path string, flag int) (*os.File, error) {
+	fd, err := f.createFD(path, flag)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func (f *osFS) mkdir(path string) error {
+	err := f.make(path, func(dir int, name string) error { return unix.Mkdirat(dir, name, dirMode) })
+	if err != nil {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
+	}
+	return nil
+}
+
+// make calls one that makes the name in an open directory.
+func (f *osFS) make(path string, call func(dir int, name string) error) error {
+	if !f.super {
+		return retry(func() error { return call(unix.AT_FDCWD, path) })
+	}
+	above, name := filepath.Split(path)
+	var dir int
+	err := retry(func() (err error) {
+		dir, err = unix.Open(above, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir) // it was only read
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(dir, &st) }); err != nil {
+		return err
+	}
+	o, ok := ownerIn(&st)
+	if ok {
+		err := actAs(o, func() error { return retry(func() error { return call(dir, name) }) })
+		if !errors.Is(err, ErrNotSupported) && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	if err := retry(func() error { return call(dir, name) }); err != nil || !ok {
+		return err
+	}
+	// Where it can be given away, and nobody has put another thing in its place, it is.
+	err = retry(func() error { return unix.Fchownat(dir, name, o.uid, o.gid, unix.AT_SYMLINK_NOFOLLOW) })
+	if keepsOwner(err) {
+		return nil
+	}
+	return err
+}
+
+// keepsOwner reports whether a change of the owner failed because there is no such thing
+// here: root without the right to do it, a user that the name space does not
+// have, a file system without owners.
+func keepsOwner(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP)
+}
+
+// openOrCreate opens a file that is made if it does not exist. In a directory of another
+// user root follows no symbolic link: that user could let it write anywhere.
+func (f *osFS) openOrCreate(path string) (*os.File, error) {
+	flag := os.O_RDWR
+	if _, foreign := f.inherited(path); foreign {
+		flag |= unix.O_NOFOLLOW
+	}
+	for {
+		file, err := os.OpenFile(path, flag, 0)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return file, err
+		}
+		file, err = f.create(path, flag)
+		if !errors.Is(err, fs.ErrExist) {
+			return file, err
+		}
+		if _, serr := os.Stat(path); serr != nil { // a link that leads nowhere
+			return nil, err
+		}
+	}
+}
+
+// ours reports whether a file at path belongs to the process, or to the user for
+// whom root works there.
+func (f *osFS) ours(uid uint32, path string) bool {
+	if int(uid) == os.Geteuid() {
+		return true
+	}
+	o, ok := f.inherited(path)
+	return ok && o.uid == int(uid)
+}
+
+// giver is what an FS may do for [SameOwner].
+type giver interface {
+	sameOwner(name, like string) error
+}
+
+// SameOwner gives a file or directory that the caller has made the owner of another
+// one, if the caller is root; else, and on file systems without owners, it does nothing.
+func SameOwner(f FS, name, like string) error {
+	if g, ok := f.(giver); ok {
+		return g.sameOwner(name, like)
+	}
+	return nil
+}
+
+func (f *osFS) sameOwner(name, like string) error {
+	if !f.super {
+		return nil
+	}
+	var st unix.Stat_t
+	path := f.Path(like)
+	if err := retry(func() error { return unix.Lstat(path, &st) }); err != nil {
+		return &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	path = f.Path(name)
+	err := retry(func() error { return unix.Lchown(path, int(st.Uid), int(st.Gid)) })
+	if err != nil && !keepsOwner(err) {
+		return &fs.PathError{Op: "chown", Path: path, Err: err}
+	}
+	return nil
+}
