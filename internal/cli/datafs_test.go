@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,15 +124,15 @@ func TestImportOfADamagedLength(t *testing.T) {
 	file[at[1]+8] ^= 0x40
 	c.write("DATA", file)
 	_, stderr := c.must(exitDamage, "import", "DATA", "HOME")
-	c.has(stderr, "damage in the middle", "--salvage")
+	c.has(stderr, "damage of the length and no torn end", "--salvage")
 	done, stderr := c.imported(exitDamage, "--salvage", "DATA", "HOME")
-	if done.Transactions != 48 || done.Damaged != 1 || len(done.Skipped) != 1 || done.Skipped[0].Offset != int64(at[1]) || done.Truncated != nil {
+	if done.Transactions != 49 || done.Damaged != 1 || len(done.Skipped) != 1 || done.Skipped[0].Offset != int64(at[1]) || done.Truncated != nil {
 		t.Errorf("salvaged %+v", done)
 	}
-	c.has(stderr, "left out", "1 parts of")
+	c.has(stderr, "took all the same", "1 parts of")
 	stdout, _ := c.must(exitOK, "log", "HOME")
-	if n := strings.Count(stdout, "\n"); n != 49 {
-		t.Errorf("%d transactions, want 49", n)
+	if n := strings.Count(stdout, "\n"); n != 50 {
+		t.Errorf("%d transactions, want 50", n)
 	}
 	c.must(exitOK, "check", "HOME")
 	c.began("HOME", true)
@@ -141,6 +142,44 @@ func TestImportOfADamagedLength(t *testing.T) {
 		t.Errorf("torn: %+v %s", done, stderr)
 	}
 	c.began("HOME2", false)
+}
+
+// TestImportOfADamagedLengthAtTheEnd: in the last transaction, or the last but an empty one,
+// it looks like a torn end. All but the length is sound, so salvage has everything.
+func TestImportOfADamagedLengthAtTheEnd(t *testing.T) {
+	t.Parallel()
+	c := newFolder(t)
+	sound, at := dataFS("FS30", growing(3)...)
+	empty := slices.Clone(sound[at[2]:][:23])
+	binary.BigEndian.PutUint64(empty, binary.BigEndian.Uint64(empty)+1)
+	copy(empty[8:], []byte{0, 0, 0, 0, 0, 0, 0, 23, ' ', 0, 0, 0, 0, 0, 0})
+	empty = append(empty, 0, 0, 0, 0, 0, 0, 0, 23)
+	for i, tc := range []struct {
+		tail []byte
+		flip int // this byte
+	}{
+		{nil, at[2] + 8}, {nil, at[2] + 15}, {nil, len(sound) - 8}, {nil, len(sound) - 1},
+		{empty, at[2] + 8}, {empty, at[2] + 15}, {empty, len(sound) - 1}, {empty, len(sound) + 8}, {empty, len(sound) + 30},
+	} {
+		file := append(slices.Clone(sound), tc.tail...)
+		file[tc.flip] ^= 4
+		name, home := fmt.Sprint("DATA", i), fmt.Sprint("HOME", i)
+		c.write(name, file)
+		_, stderr := c.must(exitDamage, "import", name, home)
+		c.has(stderr, "--salvage")
+		done, stderr := c.imported(exitDamage, "--salvage", name, home)
+		c.has(stderr, "took all the same")
+		if want := 3 + int64(len(tc.tail)/31); done.Damaged != 1 || done.Truncated != nil || strings.Count(c.log(home), "\n") != int(want) {
+			t.Errorf("byte %d flipped: salvaged %+v, in the log:\n%s", tc.flip, done, c.log(home))
+		}
+	}
+}
+
+// log returns the log of a HOME.
+func (c *folder) log(home string) string {
+	c.t.Helper()
+	stdout, _ := c.must(exitOK, "log", home)
+	return stdout
 }
 
 // began opens a HOME as serve does, and looks with which history it begins.

@@ -44,11 +44,12 @@ anything else, nothing is changed. Nobody may pack or truncate the file
 meanwhile; appending to it is harmless.
 
 The end of the file may be torn by a crash: what is behind the last whole
-transaction was never committed. If sound transactions follow, the file is damaged
-instead. An import stops there with status 3; --salvage takes what is sound before and
-behind, and lists what it left out, with status 3 too. An object of which the
-newest revision is lost has the one before then. If tids do not grow, --renumber gives
-such transactions the next ones after the one before.
+transaction was never committed. If sound transactions follow, or the transaction has
+its length at its own end, the file is damaged instead. An import stops there with
+status 3; --salvage takes what is sound before and behind, and a transaction of which
+only a length is wrong. It lists what it left out, with status 3 too. An object of which
+the newest revision is lost has the one before then. If tids do not grow, --renumber
+gives such transactions the next ones after the one before.
 
 Instead of a file it may be a storage on a running ZEO server, over TCP
 (zeo://HOST:PORT, zeo://HOST:PORT/STORAGE or zeo://HOST:PORT?storage=STORAGE) or a
@@ -257,14 +258,17 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 		}
 	}
 	for _, p := range done.Skipped {
-		what := fmt.Sprintf("object %s of transaction %s", p.OID, p.TID)
-		if p.Whole {
+		verb, what := "left out", fmt.Sprintf("object %s of transaction %s", p.OID, p.TID)
+		switch {
+		case p.Taken:
+			verb, what = "took all the same", fmt.Sprintf("transaction %s", p.TID)
+		case p.Whole:
 			what = "one transaction or more"
 		}
 		if p.Length > 0 {
 			what += fmt.Sprintf(", %d bytes at byte %d", p.Length, p.Offset)
 		}
-		fmt.Fprintf(e.Stderr, "damage: left out %s: %s\n", what, p.Reason)
+		fmt.Fprintf(e.Stderr, "damage: %s %s: %s\n", verb, what, p.Reason)
 	}
 }
 
@@ -273,5 +277,5 @@ func (o *importCommand) damage(done transfer.Imported) error {
 	if done.Damaged == 0 {
 		return nil
 	}
-	return &status{code: exitDamage, err: fmt.Errorf("%s parts of %s were damaged and are left out", human.Count(done.Damaged), o.source)}
+	return &status{code: exitDamage, err: fmt.Errorf("%s parts of %s were damaged; the list says which of them are left out", human.Count(done.Damaged), o.source)}
 }

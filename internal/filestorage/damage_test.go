@@ -89,6 +89,8 @@ func TestDamageIsNamed(t *testing.T) {
 		{"length less than the texts", func(s sample) int64 { s.set16(s.txn2+21, 60000); return s.txn2 }, "less than its header"},
 		{"length of another", func(s sample) int64 { s.set64(s.txn2+8, 100); return s.txn2 + 100 }, "length at the end"},
 		{"length at the end", func(s sample) int64 { s.set64(s.txn3-8, 9); return s.txn3 - 8 }, "length at the end"},
+		{"last length beyond everything", func(s sample) int64 { s.set64(s.txn3+8, 1<<64-1); return s.txn3 }, "damage of the length"},
+		{"last length less than the header", func(s sample) int64 { s.set64(s.txn3+8, 5); return s.txn3 }, "damage of the length"},
 		{"tid of a record", func(s sample) int64 { s.set64(s.again+8, 0x12); return s.again }, "has tid"},
 		{"transaction of a record", func(s sample) int64 { s.set64(s.again+24, 4); return s.again }, "its transaction"},
 		{"version", func(s sample) int64 { s.set16(s.again+32, 1); return s.again }, "version"},
@@ -182,11 +184,11 @@ func TestTornEndIsToldNotFailed(t *testing.T) {
 		{"22 bytes", func(s sample) []byte { return s.file[:s.txn3+22] }, "22 bytes are left"},
 		{"header", func(s sample) []byte { return s.file[:s.txn3+23] }, "past the end"},
 		{"without the last byte", func(s sample) []byte { return s.file[:len(s.file)-1] }, "past the end"},
-		{"length beyond everything", func(s sample) []byte { s.set64(s.txn3+8, 1<<64-1); return s.file }, "past the end"},
+		{"length beyond everything", func(s sample) []byte { s.set64(s.txn3+8, 1<<64-1); return s.file[:len(s.file)-1] }, "past the end"},
 		{"zeros", func(s sample) []byte { return append(s.file[:s.txn3], make([]byte, 5000)...) }, "less than its header"},
 		{"short length, then rubbish", func(s sample) []byte {
 			s.set64(s.txn3+8, 5)
-			return append(s.file, "rubbish rubbish"...)
+			return append(s.file[:len(s.file)-8], "rubbish rubbish"...)
 		}, "less than its header"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -6,7 +6,8 @@
 // one record in memory at a time. It believes nothing that it can check: a wrong
 // length, position, tid or pointer is a *zodb.CorruptError with the offset. The
 // end of a file may be torn, because ZODB writes in place; reading stops there
-// as ZODB does, and [Reader.Truncated] tells where.
+// as ZODB does, and [Reader.Truncated] tells where. A wrong length of the
+// last transaction is told from that by its other length (lengths.go).
 //
 // A [Writer] makes a new file, byte for byte as ZODB writes when it copies the
 // same transactions. It keeps the position of each object's newest record, about

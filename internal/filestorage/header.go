@@ -52,6 +52,11 @@ func (h txnHeader) size() int64 {
 	return txnHeaderLen + int64(h.user) + int64(h.description) + int64(h.extension)
 }
 
+// committed reports whether the status is that of a finished transaction.
+func (h txnHeader) committed() bool {
+	return h.status == statusDone || h.status == statusPacked || h.status == statusUndone
+}
+
 func parseTxnHeader(b []byte) txnHeader {
 	return txnHeader{
 		tid:         zodb.TIDFromBytes(b),

@@ -2,12 +2,10 @@ package filestorage
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"math"
 	"sync"
 	"sync/atomic"
 
@@ -22,7 +20,8 @@ type Reader struct {
 	// not make anything unreadable. It may be called concurrently.
 	Warn func(Warning)
 	// Salvage, if set before the first use, is called for each damage in place of ending
-	// with an error: what is sound behind it is read too. It may be called concurrently,
+	// with an error: what is sound behind it is read too, and a transaction with one wrong
+	// length whose other one is confirmed by its records. It may be called concurrently,
 	// and again for the same damage when that is read again.
 	Salvage func(Skipped)
 	// Renumber, if set before the first use, gives a transaction whose tid is not later
@@ -263,21 +262,11 @@ func (r *Reader) transaction(win *window, pos int64) (t *Txn, end string, err er
 		return nil, "", r.wrap(err)
 	}
 	h := parseTxnHeader(b)
-	switch {
-	case h.length > math.MaxInt64-lengthLen || int64(h.length)+lengthLen > left:
-		return nil, "transaction " + h.tid.String() + " runs past the end of the file", nil
-	case h.status == statusVoted:
-		return nil, "transaction " + h.tid.String() + " was voted, but not finished", nil
-	case int64(h.length) < h.size():
-		end, err := r.shortLength(pos, h)
+	length, end, err := r.length(pos, h)
+	if length == 0 {
 		return nil, end, err
-	case h.status != statusDone && h.status != statusPacked && h.status != statusUndone:
-		return nil, "", r.corrupt(pos, 0, h.tid, fmt.Sprintf("status of transaction is %q", h.status))
 	}
-	if err := r.checkTrailer(pos, h); err != nil {
-		return nil, "", err
-	}
-	t = &Txn{FileTID: h.tid, Pos: pos, Len: int64(h.length) + lengthLen, r: r, body: pos + h.size(), win: win}
+	t = &Txn{FileTID: h.tid, Pos: pos, Len: length + lengthLen, r: r, body: pos + h.size(), win: win}
 	t.TID, t.Status = h.tid, h.status
 	if h.status == statusUndone {
 		return t, "", nil // nothing of it is looked at, only its lengths are believed
@@ -326,35 +315,6 @@ func (r *Reader) tidOf(h dataHeader) zodb.TID {
 		return tid
 	}
 	return h.tid
-}
-
-// checkTrailer compares the length at the end of a transaction. It does not go
-// through the window, which would lose its place.
-func (r *Reader) checkTrailer(pos int64, h txnHeader) error {
-	var b [lengthLen]byte
-	end := pos + int64(h.length)
-	if err := readFull(r.src, b[:], end); err != nil {
-		return r.wrap(err)
-	}
-	if n := binary.BigEndian.Uint64(b[:]); n != h.length {
-		return r.corrupt(end, 0, h.tid, fmt.Sprintf("length at the end of the transaction is %d, at its start %d", n, h.length))
-	}
-	return nil
-}
-
-// shortLength decides about a transaction that claims to be shorter than its
-// header. As in ZODB that is a torn end, unless the file ends with what can be the
-// length of a transaction from there on: then the damage is in the middle.
-func (r *Reader) shortLength(pos int64, h txnHeader) (end string, err error) {
-	var b [lengthLen]byte
-	if err := readFull(r.src, b[:], r.size-lengthLen); err != nil {
-		return "", r.wrap(err)
-	}
-	reason := fmt.Sprintf("length of the transaction is %d, less than its header", h.length)
-	if n := binary.BigEndian.Uint64(b[:]); n < txnHeaderLen || n > uint64(r.size-pos) {
-		return reason, nil
-	}
-	return "", r.corrupt(pos, 0, h.tid, reason)
 }
 
 // FindTID returns the position behind the last transaction that is not later

@@ -10,13 +10,14 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Skipped is a damaged part of a file that was passed over, see [Reader.Salvage].
+// Skipped is a damaged part of a file that was passed over, or Taken, see [Reader.Salvage].
 type Skipped struct {
 	Offset int64    `json:"offset"` // of the part, in bytes
 	Length int64    `json:"length"` // of the part, in bytes
 	TID    zodb.TID `json:"tid"`    // of the transaction, as far as it can be believed
 	OID    zodb.OID `json:"oid"`    // of the record; 0 if it is the whole transaction
 	Whole  bool     `json:"whole"`  // not a record of the transaction, but all of it, or several
+	Taken  bool     `json:"taken"`  // the whole transaction was read all the same: only a length of it is wrong
 	Reason string   `json:"reason"`
 }
 
@@ -83,8 +84,8 @@ func (r *Reader) resync(ctx context.Context, pos int64) (int64, zodb.TID, error)
 // sound reports whether there is a transaction at pos with at least one record, of which
 // all headers fit.
 func (r *Reader) sound(pos int64, h txnHeader) (bool, error) {
-	if err := r.checkTrailer(pos, h); err != nil {
-		return false, notDamage(err)
+	if length, err := r.lengthAt(pos + int64(h.length)); err != nil || length != h.length {
+		return false, err
 	}
 	t := &Txn{FileTID: h.tid, Pos: pos, Len: int64(h.length) + lengthLen, r: r, body: pos + h.size(), win: newWindow(r.src, r.size, headerAhead)}
 	for _, rec := range t.strictHeaders() {
@@ -154,7 +155,7 @@ func (r *Reader) skipRecord(t *Txn, pos int64, h dataHeader, err error) bool {
 // nextRecord returns the position of the first data record behind pos whose header fits
 // the transaction; its end if there is none.
 func (t *Txn) nextRecord(pos, end int64) (int64, error) {
-	for pos++; pos+dataHeaderLen+backLen <= end; pos++ {
+	for pos++; pos+dataHeaderLen < end; pos++ {
 		_, err := t.header(pos, end)
 		if err == nil {
 			return pos, nil

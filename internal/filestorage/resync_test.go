@@ -129,17 +129,17 @@ func TestLengthThatRunsPastTheEndIsDamageIfSomethingFollows(t *testing.T) {
 	}
 	var skipped []Skipped
 	got, r, err := readAll(t, file, func(s Skipped) { skipped = append(skipped, s) })
-	if err != nil || len(got) != 98 || r.Truncated() != nil {
+	if err != nil || len(got) != 100 || r.Truncated() != nil {
 		t.Errorf("salvage: %d records, %v", len(got), err)
 	}
-	if len(skipped) != 1 || !skipped[0].Whole || skipped[0].Offset != int64(magicLen+size) || skipped[0].Length != int64(size) {
+	if len(skipped) != 1 || !skipped[0].Taken || skipped[0].Offset != int64(magicLen+size) || skipped[0].Length != int64(size) {
 		t.Errorf("skipped %+v", skipped)
 	}
 	// And a torn end behind it stays one.
 	file = append(file, b.file[magicLen:magicLen+size/2]...)
 	skipped = nil
 	got, r, err = readAll(t, file, func(s Skipped) { skipped = append(skipped, s) })
-	if err != nil || len(got) != 98 || len(skipped) != 1 || r.Truncated() == nil || r.Truncated().Offset != int64(len(b.file)) {
+	if err != nil || len(got) != 100 || len(skipped) != 1 || r.Truncated() == nil || r.Truncated().Offset != int64(len(b.file)) {
 		t.Errorf("with a torn end: %d records, skipped %+v, %+v, %v", len(got), skipped, r.Truncated(), err)
 	}
 }

@@ -70,7 +70,7 @@ type Imported struct {
 	Truncated    *filestorage.Truncation `json:"truncated,omitempty"` // the end of the file was torn
 	Warnings     int64                   `json:"warnings"`
 	Renumbered   int64                   `json:"renumbered"`              // transactions that got other tids
-	Damaged      int64                   `json:"damaged"`                 // parts that were passed over
+	Damaged      int64                   `json:"damaged"`                 // parts that were passed over, or taken with a wrong length
 	Skipped      []filestorage.Skipped   `json:"skipped,omitempty"`       // the first of them
 	Dangling     int64                   `json:"dangling"`                // references to objects that do not exist
 	DanglingList []Dangling              `json:"dangling_list,omitempty"` // the first of them
