@@ -98,6 +98,9 @@ func (s *Storage) newTree() (err error) {
 		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
 		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
 	})
+	if err == nil && s.tree.FloorLost() {
+		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
+	}
 	return err
 }
 

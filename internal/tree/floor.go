@@ -1,8 +1,11 @@
 package tree
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -21,6 +24,50 @@ const floorFile = "misc/floor"
 // of the same size: so what comes after a snapshot has to be in another second
 // than all that was there before.
 const floorStep = int64(time.Second)
+
+// floorAbove is how much later than all that is known a floor is that takes the place
+// of one that is lost: more than a few snapshots within a second can have raised that.
+const floorAbove = 10 * floorStep
+
+// readFloor reads the floor. It reports whether there was one that is lost: a power cut
+// on a file system without a journal left floorFile full of zeros.
+func (t *Tree) readFloor() (lost bool, err error) {
+	b, err := t.fs.ReadFile(floorFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	// Without its line feed it is not whole.
+	digits, whole := strings.CutSuffix(string(b), "\n")
+	if n, err := strconv.ParseInt(digits, 10, 64); err == nil && whole && n >= 0 {
+		t.floor.Store(n)
+		// A pack that was killed may have put something that bears the floor itself.
+		t.sawTime(n)
+		return false, nil
+	}
+	info, err := t.fs.Stat(floorFile)
+	if err != nil {
+		return true, err
+	}
+	t.sawTime(info.ModTime.UnixNano()) // it bears the floor
+	return true, nil
+}
+
+// findFloor makes a floor in the place of one that is lost. It is no earlier than that
+// was: a floor is raised to some seconds after the clock or the newest file.
+func (t *Tree) findFloor() {
+	latest := max(t.o.Clock().UnixNano(), t.newest.Load())
+	floor := latest/floorStep*floorStep + floorAbove
+	t.floor.Store(floor)
+	t.sawTime(floor)
+	t.floorLost = true
+}
+
+// FloorLost reports whether misc/floor held nothing that could be understood. Another
+// floor was found; [Tree.RaiseFloor] writes it down with the next snapshot.
+func (t *Tree) FloorLost() bool { return t.floorLost }
 
 // RaiseFloor makes every file that is put into A or B from now on bear a time
 // stamp of a later second than now, and than all that were put before, whatever

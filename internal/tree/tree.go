@@ -2,11 +2,8 @@ package tree
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +48,9 @@ type Tree struct {
 	// newest is the latest time stamp of a file in A or B; one goroutine puts
 	// files, another raises the floor.
 	newest atomic.Int64
-	debts  *debts
+	// floorLost: what misc/floor held could not be understood, see findFloor.
+	floorLost bool
+	debts     *debts
 }
 
 // New returns the tree of a HOME. It reads the floor of time stamps; B is
@@ -62,16 +61,8 @@ func New(o Options) (*Tree, error) {
 	}
 	t := &Tree{o: o, fs: o.FS, debts: newDebts()}
 	t.readB.Store(true)
-	switch b, err := o.FS.ReadFile(floorFile); {
-	case err == nil:
-		n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%s does not hold a number of nanoseconds (%q); remove it, and make the next backup by time stamp a full one", floorFile, b)
-		}
-		t.floor.Store(n)
-		// A pack that was killed may have put something that bears the floor itself.
-		t.sawTime(n)
-	case !errors.Is(err, fs.ErrNotExist):
+	lost, err := t.readFloor()
+	if err != nil {
 		return nil, err
 	}
 	// x.serial is the last file of each flush, so of these none is newer.
@@ -82,6 +73,9 @@ func New(o Options) (*Tree, error) {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
+	}
+	if lost {
+		t.findFloor()
 	}
 	return t, nil
 }

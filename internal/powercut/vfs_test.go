@@ -1,0 +1,155 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// TestSyncOnRealFileSystems: what internal/vfs calls durable survives a cut just
+// after that, with nothing that the disk was not told to flush. It must run as root;
+// DIRSTORAGE_ROUNDS=N makes it look at all file systems, N times as often.
+func TestSyncOnRealFileSystems(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it mounts file systems")
+	}
+	rounds, all := 30, false
+	if n, err := strconv.Atoi(os.Getenv("DIRSTORAGE_ROUNDS")); err == nil && n > 0 {
+		rounds, all = 30*n, true
+	}
+	for _, fs := range filesystems() {
+		if !all && fs.name != "ext4-nojournal" {
+			continue
+		}
+		for _, how := range []string{"SyncAll", "each by itself"} {
+			all := how == "SyncAll"
+			n := rounds
+			if !all {
+				n = rounds / 10 // they take long
+			}
+			t.Run(fs.name+"/"+how, func(t *testing.T) { syncAndCut(t, fs, n, all) })
+		}
+	}
+}
+
+// ownMounts gives the thread of a test, and what it starts, mounts of its own. The
+// thread ends with the test.
+func ownMounts(t *testing.T, needs ...string) {
+	t.Helper()
+	for _, command := range needs {
+		if _, err := exec.LookPath(command); err != nil {
+			t.Skip(err)
+		}
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		t.Skip("a test for root: ", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Skip("no mounts of its own: ", err)
+	}
+}
+
+func syncAndCut(t *testing.T, fs filesystem, rounds int, all bool) {
+	ownMounts(t, fs.mkfs[0], "losetup")
+	dir, err := os.MkdirTemp("", "powercut") // t.TempDir would be removed by another thread
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	dev, err := newDevice(newDisk(200<<20, fs.unit), fs, dir)
+	if err != nil {
+		t.Skip("no FUSE: ", err)
+	}
+	defer func() {
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := dev.Format(); err != nil {
+		t.Skip("no loop device: ", err)
+	}
+	dev.Save()
+	rnd := rand.New(rand.NewPCG(1, uint64(rounds)))
+	files, lost := 0, 0
+	for range rounds {
+		dev.Reset()
+		must(t, dev.Mount(false))
+		home, err := vfs.OS(dev.mount)
+		must(t, err)
+		var names []string
+		for n := range 1 + rnd.IntN(5) {
+			more, err := syncedBatch(home, n, rnd, all)
+			must(t, err)
+			names = append(names, more...)
+		}
+		dev.Cut(cutNone, rnd, 0, 0, 0, func() {})
+		must(t, dev.Unmount())
+		dev.PowerOn()
+		must(t, dev.Mount(true))
+		for _, name := range names {
+			files++
+			if b, err := home.ReadFile(name); err != nil || string(b) != name {
+				if lost++; lost == 1 {
+					t.Errorf("%s was made durable and holds %q now, error %v", name, b, err)
+				}
+			}
+		}
+		must(t, dev.Unmount())
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d files were lost", lost, files)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// syncedBatch makes files in new directories, under other names first, and makes them
+// durable: each by itself, or all at once. Each holds its own name.
+func syncedBatch(f vfs.FS, n int, rnd *rand.Rand, all bool) (names []string, err error) {
+	dirs := map[string]bool{".": true}
+	for d := range 1 + rnd.IntN(5) {
+		dir := fmt.Sprintf("new-%d/%d", n, d)
+		made, err := vfs.MkdirAll(f, dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range made {
+			dirs[m], dirs[path.Dir(m)] = true, true
+		}
+		for i := range 1 + rnd.IntN(20) {
+			name := fmt.Sprintf("%s/a file that has a long name, so that a directory grows, %d", dir, i)
+			if _, err := vfs.Put(f, dir+"/aside", []byte(name), !all); err != nil {
+				return nil, err
+			}
+			if err := f.Rename(dir+"/aside", name); err != nil {
+				return nil, err
+			}
+			names = append(names, name)
+		}
+	}
+	if all {
+		return names, f.SyncAll()
+	}
+	for dir := range dirs {
+		err = errors.Join(err, f.SyncDir(dir))
+	}
+	return names, err
+}
