@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -20,14 +22,7 @@ import (
 // a crash leaves no half a storage.
 func Create(home string, o CreateOptions) error {
 	o = o.withDefaults()
-	format, err := layout.ParseFormat(o.Format)
-	if err != nil {
-		return err
-	}
-	if o.Class != ClassFull && o.Class != ClassMinimal {
-		return fmt.Errorf("unknown class %q: want %s or %s", o.Class, ClassFull, ClassMinimal)
-	}
-	text, err := newSettings(format, o)
+	format, text, err := o.settings()
 	if err != nil {
 		return err
 	}
@@ -46,6 +41,9 @@ func Create(home string, o CreateOptions) error {
 		}
 	}
 	final := filepath.Base(abs)
+	if err := vfs.WantDir(parent); err != nil {
+		return fmt.Errorf("create %s: %w", abs, err)
+	}
 	if _, err := parent.Stat(final); err == nil {
 		return fmt.Errorf("create %s: %w", abs, fs.ErrExist)
 	}
@@ -67,16 +65,51 @@ func Create(home string, o CreateOptions) error {
 	return nil
 }
 
+// OptionError says that an option of a new HOME has a value that it cannot have.
+type OptionError struct {
+	Option string // "format", "class" or "set"
+	Err    error
+}
+
+func (e *OptionError) Error() string { return e.Option + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong with the value.
+func (e *OptionError) Unwrap() error { return e.Err }
+
+// Validate returns an *OptionError if Create would refuse the options, whatever the
+// place. It touches no disk.
+func (o CreateOptions) Validate() error {
+	_, _, err := o.withDefaults().settings()
+	return err
+}
+
+// settings returns the format and the text of config/settings. The error is an
+// *OptionError.
+func (o CreateOptions) settings() (layout.Format, []byte, error) {
+	format, err := layout.ParseFormat(o.Format)
+	if err != nil {
+		return "", nil, &OptionError{"format", err}
+	}
+	if o.Class != ClassFull && o.Class != ClassMinimal {
+		return "", nil, &OptionError{"class", fmt.Errorf("unknown class %q: want %s or %s", o.Class, ClassFull, ClassMinimal)}
+	}
+	text, err := newSettings(format, o)
+	if err != nil {
+		return "", nil, &OptionError{"set", err}
+	}
+	return format, text, nil
+}
+
 // newSettings returns the text of config/settings.
 func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
 	text := settings.Default(string(o.Class), format).Render()
-	for key, value := range o.Set {
+	for _, key := range slices.Sorted(maps.Keys(o.Set)) {
 		section, option, ok := strings.Cut(key, ".")
 		if !ok {
-			return nil, fmt.Errorf("%q is no setting: want section.option", key)
+			return nil, fmt.Errorf("%q is not a setting: want section.option", key)
 		}
 		var err error
-		if text, err = settings.Update(text, section, option, value); err != nil {
+		if text, err = settings.Update(text, section, option, o.Set[key]); err != nil {
 			return nil, err
 		}
 	}

@@ -4,14 +4,16 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Sentinels, for errors.Is.
 var (
-	// ErrNotAStorage: there is no HOME at that path.
-	ErrNotAStorage = errors.New("not a DirectoryStorage")
+	// ErrNotAStorage: there is no HOME at that path. Without the permission to look, the
+	// error is that of the file system.
+	ErrNotAStorage = settings.ErrNotAHome
 	// ErrLocked: another process has the storage open, or holds its sublock.
 	ErrLocked = errors.New("locked")
 	// ErrSnapshotMode: not possible in the present state of snapshot mode.

@@ -107,11 +107,8 @@ func (s *Storage) newTree() (err error) {
 // readConfig reads config/settings and config/identity.
 func (s *Storage) readConfig() error {
 	text, err := s.fs.ReadFile(settingsFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s has no %s", ErrNotAStorage, s.fs.Path("."), settingsFile)
-	}
 	if err != nil {
-		return err
+		return settings.NotAHome(s.fs, settingsFile, err)
 	}
 	set, warnings, err := settings.Parse(text, settingsFile)
 	if err != nil {
@@ -124,12 +121,10 @@ func (s *Storage) readConfig() error {
 	s.full = Class(set.Storage.ClassName) == ClassFull
 	s.unflushed.minimal = !s.full
 	id, err := s.fs.ReadFile(identityFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s has no %s", ErrNotAStorage, s.fs.Path("."), identityFile)
+	if err != nil {
+		return settings.NotAHome(s.fs, identityFile, err)
 	}
-	if err == nil {
-		s.identity, err = settings.ParseIdentity(id)
-	}
+	s.identity, err = settings.ParseIdentity(id)
 	return err
 }
 

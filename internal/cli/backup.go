@@ -44,6 +44,9 @@ func openStore(dir string, create bool) (objstore.Store, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := vfs.WantDir(above); err != nil {
+			return nil, err
+		}
 		if _, err := vfs.MkdirAll(above, base); err != nil {
 			return nil, err
 		}
@@ -94,8 +97,9 @@ none to build upon, if the full backup of the chain is older than --full-after, 
 if the chain has --max-chain members. For a daily or hourly job.`,
 	}[kind]
 	c := &cobra.Command{
-		Use:   name + " HOME [REPO]",
-		Short: short,
+		Use:         name + " HOME [REPO]",
+		Annotations: interruptible("no backup was made, and the storage is left as it was; run it again, it begins anew"),
+		Short:       short,
 		Long: long + `
 
 A running storage is brought into snapshot mode by the methods of
@@ -130,10 +134,13 @@ transactions were committed since, which a backup would lack: see --join.`,
 
 func (o *backupCommand) options(e *env) (backup.Options, error) {
 	b := backup.Options{Kind: o.kind, Now: e.Now, MaxChain: o.maxChain, Warn: e.warn}
-	if o.timeout < 0 || o.interval <= 0 {
-		return b, usage("-t and -s: want positive numbers of seconds")
+	err := wantSeconds(o.timeout, o.interval)
+	if err == nil && o.maxChain < 0 {
+		err = usage("--max-chain %d: want 0 or more", o.maxChain)
 	}
-	var err error
+	if err != nil {
+		return b, err
+	}
 	if o.reference != "" {
 		if b.Before, err = human.ParseTime(o.reference, e.Now(), time.Local); err != nil {
 			return b, usage("--reference: %w", err)
@@ -179,7 +186,7 @@ func (o *backupCommand) run(ctx context.Context, e *env) error {
 	switch {
 	case errors.Is(err, backup.ErrNoReference):
 		err = hint(err, "dirstorage backup full %s %s", o.home, o.repo)
-	case errors.Is(err, vfs.ErrLocked):
+	case errors.Is(err, vfs.ErrLocked) && !errors.Is(err, vfs.ErrDiskFull):
 		err = hint(err, "wait until the other one is done, or give -t SECONDS to try again")
 	}
 	if err != nil {

@@ -30,8 +30,10 @@ type verifyCommand struct {
 func newBackupVerify(e *env) *cobra.Command {
 	var o verifyCommand
 	c := &cobra.Command{
-		Use:   "verify REPO [BACKUP...]",
-		Short: "Look whether backups are what was written",
+		Use:         "verify REPO [BACKUP...]",
+		Annotations: interruptible("the backups whose verification was at its end are recorded as verified; run it again, with the names of the others if you like"),
+		SuggestFor:  []string{"check"},
+		Short:       "Look whether backups are what was written",
 		Long: `Look at all backups of a repository, or at some. Without an option: manifests,
 chains, sizes, and every line of the indexes. --sample reads a part of the data,
 --data all of it, and compares it with the SHA-256 of each file and of the archive.
@@ -173,8 +175,10 @@ type pruneCommand struct {
 func newBackupPrune(e *env) *cobra.Command {
 	var o pruneCommand
 	c := &cobra.Command{
-		Use:   "prune REPO",
-		Short: "Remove old backups",
+		Use:         "prune REPO",
+		Annotations: interruptible("only backups that no rule keeps were removed; run it again, it removes the rest"),
+		SuggestFor:  []string{"expire", "forget", "delete", "remove"},
+		Short:       "Remove old backups",
 		Long: `Remove whole chains: a full backup and all that build upon it. A chain is kept if
 one of the rules keeps it: --keep-chains the newest ones, --keep-since what it takes
 to restore any moment since then. The newest chain of a storage is always kept.`,
@@ -226,8 +230,9 @@ func (o *pruneCommand) run(ctx context.Context, e *env, dir string) error {
 func newBackupMerge(e *env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "merge REPO [BACKUP]",
-		Short: "Make a full backup of a full one and its incremental ones",
+		Use:         "merge REPO [BACKUP]",
+		Annotations: interruptible("no backup was made, and none is changed; run it again, it begins anew"),
+		Short:       "Make a full backup of a full one and its incremental ones",
 		Long: `Make a new full backup of the chain that ends with BACKUP (default: the newest one),
 from the backups alone: the storage is not touched. The members stay until prune
 removes them.`,

@@ -31,8 +31,10 @@ type listedStorage struct {
 func newBackupList(e *env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "list REPO",
-		Short: "List backups, and say what can be restored",
+		Use:         "list REPO",
+		Annotations: interruptible("nothing was changed; run it again"),
+		SuggestFor:  []string{"ls", "show"},
+		Short:       "List backups, and say what can be restored",
 		Long: `List the backups of a repository, oldest first, an incremental one indented below
 what it builds upon, and say which transactions can be restored. Manifests and
 names are read, not the data: see backup verify. The exit status is 3 if something

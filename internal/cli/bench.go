@@ -33,8 +33,10 @@ type benchCommand struct {
 func newBench(e *env) *cobra.Command {
 	var o benchCommand
 	c := &cobra.Command{
-		Use:   "bench zeo://HOST:PORT/STORAGE",
-		Short: "Measure a ZEO server: loads, commits, both together, blobs",
+		Use:         "bench zeo://HOST:PORT/STORAGE",
+		Annotations: interruptible("the objects that it wrote are in the storage until it is packed; run it again, with --yes"),
+		SuggestFor:  []string{"benchmark"},
+		Short:       "Measure a ZEO server: loads, commits, both together, blobs",
 		Long: `Measure how fast a ZEO server is, this project's or Python's. The address is as for
 import. It is loaded by this machine: on the same one, what the
 measuring costs is missing there.

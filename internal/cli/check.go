@@ -28,8 +28,10 @@ type checkCommand struct {
 func newCheck(e *env) *cobra.Command {
 	var o checkCommand
 	c := &cobra.Command{
-		Use:   "check HOME",
-		Short: "Read every file of a storage and say what is wrong",
+		Use:         "check HOME",
+		Annotations: interruptible("it has not read everything, so that it found no damage until then says nothing; run it again, it begins anew"),
+		SuggestFor:  []string{"fsck", "fstest", "verify"},
+		Short:       "Read every file of a storage and say what is wrong",
 		Long: `Read every file below HOME, running, stopped or a copy of config and A, and print
 each finding as it is found. A running storage is put into snapshot mode
 meanwhile. The exit status is 3 if there is damage.
@@ -55,10 +57,11 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	if o.since != "" && o.refs {
 		return usage("--refs and --since exclude each other: --since does not read all references")
 	}
-	if o.since != "" {
-		if since, err = zodb.ParseTID(o.since); err != nil {
-			return usage("--since: %w", err)
-		}
+	if o.workers < 0 {
+		return usage("--workers %d: want 0 or more", o.workers)
+	}
+	if since, err = wantTID("--since", o.since); err != nil {
+		return err
 	}
 	home, err := openHome(o.home)
 	if err != nil {

@@ -20,8 +20,9 @@ type createCommand struct {
 func newCreate(e *env) *cobra.Command {
 	var o createCommand
 	c := &cobra.Command{
-		Use:   "create HOME",
-		Short: "Make a new, empty storage",
+		Use:        "create HOME",
+		SuggestFor: []string{"new", "init", "make"},
+		Short:      "Make a new, empty storage",
 		Long: `Make a new, empty storage in the directory HOME, which must not exist; the
 directory above it must. It has no root object and no transaction.`,
 		Example: `  dirstorage create /srv/zodb

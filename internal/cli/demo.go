@@ -28,8 +28,9 @@ import (
 func newDemo(e *env) *cobra.Command {
 	var keep bool
 	c := &cobra.Command{
-		Use:   "demo",
-		Short: "Show in a temporary directory what this is good for",
+		Use:         "demo",
+		Annotations: interruptible("its directory was removed, unless --keep was given; run it again"),
+		Short:       "Show in a temporary directory what this is good for",
 		Long: `In a temporary directory, make a storage from a bundled database, write to it
 without pause, copy it with tar meanwhile, kill the writer hard, recover, check,
 and prove that the copy is the state of the database at one transaction. It

@@ -30,8 +30,10 @@ type exportCommand struct {
 func newExport(e *env) *cobra.Command {
 	var o exportCommand
 	c := &cobra.Command{
-		Use:   "export HOME DATA.FS",
-		Short: "Write a FileStorage that holds the same transactions",
+		Use:         "export HOME DATA.FS",
+		Annotations: interruptible("the file was not made; run it again, it begins anew"),
+		SuggestFor:  []string{"dump"},
+		Short:       "Write a FileStorage that holds the same transactions",
 		Long: `Write a Data.fs that ZODB's FileStorage reads, with the tids, users and undo
 records of HOME. It reads beside a running storage, and holds what was
 committed before it began. The file gets its name when it is whole and durable.
@@ -76,6 +78,9 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	dir, final, err := vfs.Split(o.target)
+	if err == nil {
+		err = vfs.WantDir(dir)
+	}
 	if err != nil {
 		return err
 	}

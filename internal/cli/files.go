@@ -23,8 +23,9 @@ type filesCommand struct {
 func newFiles(e *env) *cobra.Command {
 	var o filesCommand
 	c := &cobra.Command{
-		Use:   "files --since TID HOME",
-		Short: "Print the names of the files that changed since a transaction",
+		Use:         "files --since TID HOME",
+		Annotations: interruptible("the list is not complete: do not use it; run it again"),
+		Short:       "Print the names of the files that changed since a transaction",
 		Long: `Print the names, relative to HOME, of the files of A that transactions later than
 TID wrote: what an incremental copy needs that knows the last transaction of the
 copy before. It costs what changed. What is not in A yet, because a snapshot is
@@ -45,11 +46,10 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 	if o.since == "" {
 		return usage("--since TID is needed")
 	}
-	id, ok := parseID(o.since)
-	if !ok {
-		return usage("--since %q: want a tid of 16 hexadecimal digits", o.since)
+	since, err := wantTID("--since", o.since)
+	if err != nil {
+		return err
 	}
-	since := zodb.TID(id)
 	s, err := openReader(ctx, e, o.home)
 	if err != nil {
 		return err

@@ -24,11 +24,13 @@ type historyCommand struct {
 func newHistory(e *env) *cobra.Command {
 	var o historyCommand
 	c := &cobra.Command{
-		Use:     "history HOME OID",
-		Short:   "List the revisions of an object, newest first",
-		Long:    "List the revisions of an object, newest first, back to the oldest that was not packed away.\nStatus 3: some are damaged; the others are listed all the same.",
-		Example: "  dirstorage history /srv/zodb 0x1a",
-		Args:    cobra.ExactArgs(2),
+		Use:         "history HOME OID",
+		Annotations: interruptible("the list is not complete; run it again"),
+		SuggestFor:  []string{"revisions"},
+		Short:       "List the revisions of an object, newest first",
+		Long:        "List the revisions of an object, newest first, back to the oldest that was not packed away.\nStatus 3: some are damaged; the others are listed all the same.",
+		Example:     "  dirstorage history /srv/zodb 0x1a",
+		Args:        cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.home, o.oid = args[0], args[1]
 			return o.run(c.Context(), e)

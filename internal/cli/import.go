@@ -35,8 +35,10 @@ type importCommand struct {
 func newImport(e *env) *cobra.Command {
 	var o importCommand
 	c := &cobra.Command{
-		Use:   "import {DATA.FS | zeo://HOST:PORT/STORAGE} HOME",
-		Short: "Copy a FileStorage, or what a ZEO server serves, into a storage; again, what is new in it",
+		Use:         "import {DATA.FS | zeo://HOST:PORT/STORAGE} HOME",
+		Annotations: interruptible("run it again: it goes on after the last transaction that it copied"),
+		SuggestFor:  []string{"load", "convert", "zodbconvert", "copy"},
+		Short:       "Copy a FileStorage, or what a ZEO server serves, into a storage; again, what is new in it",
 		Long: `Copy the transactions of a Data.fs that HOME does not have yet, with their tids,
 users, undo records and blobs. HOME is made if it does not exist. Running it
 again adds only what is new, and goes on after an interruption. If HOME holds
@@ -100,6 +102,9 @@ func (o *importCommand) options() (transfer.ImportOptions, error) {
 
 func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	options, err := o.options()
+	if err == nil {
+		err = o.createOptions().Validate()
+	}
 	if err != nil {
 		return err
 	}
@@ -184,6 +189,11 @@ func rememberPython2(s *dirstorage.Storage) error {
 	return vfs.WriteFileAtomic(home, name+".new", name, data, vfs.SyncOptions{File: true, Dir: true})
 }
 
+// createOptions are those of a HOME that is made.
+func (o *importCommand) createOptions() dirstorage.CreateOptions {
+	return dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format}
+}
+
 // open opens HOME, which is made if it is not there.
 func (o *importCommand) open(ctx context.Context, e *env) (*dirstorage.Storage, error) {
 	above, base, err := vfs.Split(o.home)
@@ -191,7 +201,7 @@ func (o *importCommand) open(ctx context.Context, e *env) (*dirstorage.Storage, 
 		return nil, err
 	}
 	if _, err := above.Stat(base); errors.Is(err, fs.ErrNotExist) {
-		if err := dirstorage.Create(o.home, dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format}); err != nil {
+		if err := dirstorage.Create(o.home, o.createOptions()); err != nil {
 			return nil, err
 		}
 	}

@@ -25,8 +25,10 @@ type logCommand struct {
 func newLog(e *env) *cobra.Command {
 	var o logCommand
 	c := &cobra.Command{
-		Use:   "log HOME",
-		Short: "List transactions, newest first",
+		Use:         "log HOME",
+		Annotations: interruptible("the list is not complete; run it again"),
+		SuggestFor:  []string{"list", "ls", "transactions"},
+		Short:       "List transactions, newest first",
 		Long: `List transactions, newest first: tid, time, objects, bytes of data, user and
 description. It reads beside a running storage. Status 3: objects of some are missing.`,
 		Example: "  dirstorage log -n 20 /srv/zodb\n  dirstorage log --from \"2 days ago\" --oids --json /srv/zodb",

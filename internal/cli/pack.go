@@ -36,8 +36,10 @@ const defaultKeep = "1"
 func newPack(e *env) *cobra.Command {
 	var o packCommand
 	c := &cobra.Command{
-		Use:   "pack HOME",
-		Short: "Remove old revisions and objects that nothing refers to",
+		Use:         "pack HOME",
+		Annotations: interruptible("nothing that is needed was removed, and the storage is sound; the next pack starts over"),
+		SuggestFor:  []string{"undelete", "compact", "vacuum"},
+		Short:       "Remove old revisions and objects that nothing refers to",
 		Long: `Remove the revisions that were replaced before a time, and all of the objects that
 can be reached neither from the root object nor from what was written since. Of
 each object that stays, the revision that was current at that time stays, and all
@@ -80,8 +82,9 @@ func newGC(e *env) *cobra.Command {
 	o := packCommand{gc: "on", dryRun: true}
 	var report bool
 	c := &cobra.Command{
-		Use:   "gc HOME --report",
-		Short: "List by class what a pack would remove",
+		Use:         "gc HOME --report",
+		Annotations: interruptible("nothing was changed; run it again, it begins anew"),
+		Short:       "List by class what a pack would remove",
 		Long: `List the objects that a pack would remove because nothing refers to them, by class,
 with their number and size, and how much old revisions take. It changes nothing;
 pack removes.`,

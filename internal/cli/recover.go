@@ -14,8 +14,9 @@ import (
 func newRecover(e *env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "recover HOME",
-		Short: "Roll a storage forward that was not closed cleanly",
+		Use:         "recover HOME",
+		Annotations: interruptible("nothing is lost: run it again, or start the storage, which does the same"),
+		Short:       "Roll a storage forward that was not closed cleanly",
 		Long: `Roll forward what a crash, quick_shutdown or a close during a snapshot left in
 HOME/journal and HOME/B, go on with a pack that was killed while it removed, and
 leave a clean snapshot: everything is in HOME/A.

@@ -41,8 +41,10 @@ type refsCommand struct {
 func newRefs(e *env) *cobra.Command {
 	var o refsCommand
 	c := &cobra.Command{
-		Use:   "refs HOME OID | --write-index HOME",
-		Short: "List what an object refers to, and who refers to it",
+		Use:         "refs HOME OID | --write-index HOME",
+		Annotations: interruptible("nothing was changed, and the index is as it was; run it again, it begins anew"),
+		SuggestFor:  []string{"references"},
+		Short:       "List what an object refers to, and who refers to it",
 		Long: `List what the current revision of an object refers to, and the objects whose
 current revisions refer to it; also if it does not exist, which is what to ask
 after a POSKeyError. Who refers to it is read from the index in misc/refs, and

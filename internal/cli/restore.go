@@ -26,8 +26,9 @@ type restoreCommand struct {
 func newRestore(e *env) *cobra.Command {
 	var o restoreCommand
 	c := &cobra.Command{
-		Use:   "restore REPO TARGET",
-		Short: "Make a HOME of backups, as of any transaction",
+		Use:         "restore REPO TARGET",
+		Annotations: interruptible("TARGET is as it was; run it again, it goes on where it stopped"),
+		Short:       "Make a HOME of backups, as of any transaction",
 		Long: `Restore the newest state that is in a repository, or with --to a backup or any
 transaction or time between the first and the last backup: objects, blobs and
 history. TARGET must not exist. It gets its name when it is whole, and every file
@@ -89,6 +90,9 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 		return o.printPlan(e, p)
 	}
 	parent, name, err := vfs.Split(o.target)
+	if err == nil {
+		err = vfs.WantDir(parent)
+	}
 	if err != nil {
 		return err
 	}

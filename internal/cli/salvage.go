@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/salvage"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -22,8 +22,9 @@ type salvageCommand struct {
 func newSalvage(e *env) *cobra.Command {
 	var o salvageCommand
 	c := &cobra.Command{
-		Use:   "salvage DIR HOME",
-		Short: "Give files that lost their names their place below HOME/A again",
+		Use:         "salvage DIR HOME",
+		Annotations: interruptible("what is in its place stays there; run it again, it does the rest"),
+		Short:       "Give files that lost their names their place below HOME/A again",
 		Long: `Look at each file below DIR (such as lost+found), tell from its header what it is,
 and copy it to its place below HOME/A. A place that is occupied is never
 touched, and nothing is taken out of DIR. HOME must not be open and must have
@@ -94,10 +95,11 @@ func (o *salvageCommand) print(e *env, a salvage.Action) error {
 func openHome(home string) (vfs.FS, error) {
 	f, err := vfs.OS(home)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", dirstorage.ErrNotAStorage, err)
+		return nil, err
 	}
-	if _, err := f.Stat("config/settings"); err != nil {
-		return nil, fmt.Errorf("%w: %w", dirstorage.ErrNotAStorage, err)
+	const name = "config/settings"
+	if _, err := f.Stat(name); err != nil {
+		return nil, settings.NotAHome(f, name, err)
 	}
 	return f, nil
 }

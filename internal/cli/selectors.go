@@ -33,6 +33,29 @@ func parseOID(text string) (zodb.OID, error) {
 	return zodb.OID(v), nil
 }
 
+// wantTID accepts a tid and no time; the empty text is 0.
+func wantTID(flag, text string) (zodb.TID, error) {
+	if text == "" {
+		return 0, nil
+	}
+	v, ok := parseID(text)
+	if !ok {
+		return 0, usage("%s %q: want a tid of 16 hexadecimal digits", flag, text)
+	}
+	return zodb.TID(v), nil
+}
+
+// maxSeconds is more than anybody waits, and less than overflows a duration.
+const maxSeconds = 1e9
+
+// wantSeconds checks the flags for tries that are repeated.
+func wantSeconds(timeout, interval float64) error {
+	if !(timeout >= 0 && timeout <= maxSeconds && interval > 0 && interval <= maxSeconds) {
+		return usage("-t and -s: want positive numbers of seconds")
+	}
+	return nil
+}
+
 // parseTID accepts a tid, or a time: that is then the tid of the moment.
 func (e *env) parseTID(flag, text string) (zodb.TID, error) {
 	if text == "" {

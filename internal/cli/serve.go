@@ -45,7 +45,9 @@ again.`,
 		Example: `  dirstorage serve /srv/zodb
   dirstorage serve --listen 127.0.0.1:8100 --listen /run/zodb.sock --storage main=/srv/main --storage cat=/srv/cat
   dirstorage serve --zeo-conf zeo.conf /srv/zodb`,
-		Args: cobra.MaximumNArgs(1),
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: map[string]string{hangupReloads: "yes", ifInterrupted: "it was not serving yet, and nothing is lost: start it again"},
+		SuggestFor:  []string{"run", "start", "server", "runzeo", "zeo"},
 		RunE: func(c *cobra.Command, args []string) error {
 			home := ""
 			if len(args) == 1 {
@@ -120,7 +122,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 	for i, st := range s.conf.Storages {
 		names[i] = st.Name
 	}
-	version, revision := buildInfo()
+	version, revision, _ := buildInfo()
 	s.metrics = metrics.New(names, metrics.Options{Clock: s.e.Now, Version: version, Revision: revision, Logger: s.log})
 
 	if err := checkAddresses(s.conf.Listen); err != nil {

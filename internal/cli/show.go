@@ -27,8 +27,10 @@ type showCommand struct {
 func newShow(e *env) *cobra.Command {
 	var o showCommand
 	c := &cobra.Command{
-		Use:   "show FILE | HOME OID [TID]",
-		Short: "Show what is in a file of a storage, or an object",
+		Use:         "show FILE | HOME OID [TID]",
+		Annotations: interruptible("nothing was changed; run it again"),
+		SuggestFor:  []string{"cat", "inspect"},
+		Short:       "Show what is in a file of a storage, or an object",
 		Long: `Show a file of a storage, wherever it lies (a revision, transaction, pointer, x
 file, blob, or a segment of the journal), or an object: as it is, or as it was
 after the transaction TID or at that time. Of an object the class, the state as

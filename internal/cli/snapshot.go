@@ -44,8 +44,10 @@ type snapshotRunCommand struct {
 func newSnapshotRun(e *env) *cobra.Command {
 	var o snapshotRunCommand
 	c := &cobra.Command{
-		Use:   "run HOME [-- COMMAND [ARG...]]",
-		Short: "Run a command while HOME/A stands still",
+		Use:         "run HOME [-- COMMAND [ARG...]]",
+		Annotations: map[string]string{foreignArguments: "COMMAND", ifInterrupted: "COMMAND was not run to its end, and the storage was told to leave snapshot mode: what COMMAND made is not a whole copy; run it again"},
+		SuggestFor:  []string{"exec"},
+		Short:       "Run a command while HOME/A stands still",
 		Long: `Bring the storage into snapshot mode, by the methods of config/snapshot.conf:
 one that is running over its control socket (or over XML-RPC), one that nobody
 has open directly. Lock misc/sublock, make sure that misc/snapshot is there, run
@@ -83,8 +85,11 @@ take part in the snapshot.`,
 }
 
 func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
-	if o.timeout < 0 || o.interval <= 0 {
-		return usage("-t and -s: want positive numbers of seconds")
+	if err := wantSeconds(o.timeout, o.interval); err != nil {
+		return err
+	}
+	if _, err := openHome(o.home); err != nil {
+		return err
 	}
 	options := e.snapshotOptions(o.home)
 	options.Conf, options.Join = o.conf, snapshot.Recent
@@ -152,8 +157,10 @@ func newSnapshotEnter(e *env) *cobra.Command {
 	var code, conf string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "enter HOME",
-		Short: "Bring a storage into snapshot mode and leave it there",
+		Use:         "enter HOME",
+		Annotations: interruptible("dirstorage snapshot status HOME says whether the mode was entered; dirstorage snapshot leave HOME ends it"),
+		SuggestFor:  []string{"start", "begin"},
+		Short:       "Bring a storage into snapshot mode and leave it there",
 		Long: `Bring the storage into snapshot mode, and print what misc/snapshot then holds. It
 stays so until snapshot leave. Whoever copies A locks misc/sublock (flock) first
 and looks for misc/snapshot then; snapshot run does that by itself. What an
@@ -164,6 +171,9 @@ The exit status is 4 if the storage is in snapshot mode already.`,
 		Example: "  dirstorage snapshot enter /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := openHome(args[0]); err != nil {
+				return err
+			}
 			o := e.snapshotOptions(args[0])
 			o.Conf = conf
 			now, err := snapshot.Start(c.Context(), o, code)
@@ -186,12 +196,17 @@ The exit status is 4 if the storage is in snapshot mode already.`,
 func newSnapshotLeave(e *env) *cobra.Command {
 	var code, conf string
 	c := &cobra.Command{
-		Use:     "leave HOME",
-		Short:   "End the snapshot mode of a storage",
-		Long:    `End the snapshot mode of a storage. It is refused while somebody holds misc/sublock. A storage that was closed stays a snapshot until it is opened again.`,
-		Example: "  dirstorage snapshot leave /srv/zodb",
-		Args:    cobra.ExactArgs(1),
+		Use:         "leave HOME",
+		Annotations: interruptible("dirstorage snapshot status HOME says whether it was left; run it again"),
+		SuggestFor:  []string{"stop", "end"},
+		Short:       "End the snapshot mode of a storage",
+		Long:        `End the snapshot mode of a storage. It is refused while somebody holds misc/sublock. A storage that was closed stays a snapshot until it is opened again.`,
+		Example:     "  dirstorage snapshot leave /srv/zodb",
+		Args:        cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := openHome(args[0]); err != nil {
+				return err
+			}
 			o := e.snapshotOptions(args[0])
 			o.Conf = conf
 			left, err := snapshot.Stop(c.Context(), o, code)
@@ -219,11 +234,12 @@ func isSnapshot(state string) bool {
 func newSnapshotStatus(e *env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:     "status HOME",
-		Short:   "Say whether HOME/A is a snapshot now",
-		Long:    `Print what misc/snapshot holds: user/NAME in snapshot mode, shutdown after a clean close; “off” if A is no snapshot. The exit status is 4 then.`,
-		Example: "  dirstorage snapshot status /srv/zodb",
-		Args:    cobra.ExactArgs(1),
+		Use:         "status HOME",
+		Annotations: interruptible("nothing was changed; run it again"),
+		Short:       "Say whether HOME/A is a snapshot now",
+		Long:        `Print what misc/snapshot holds: user/NAME in snapshot mode, shutdown after a clean close; “off” if A is no snapshot. The exit status is 4 then.`,
+		Example:     "  dirstorage snapshot status /srv/zodb",
+		Args:        cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			st, err := readStatus(c.Context(), e, args[0])
 			if err != nil {

@@ -19,8 +19,10 @@ import (
 func newStatus(e *env) *cobra.Command {
 	var asJSON, count bool
 	c := &cobra.Command{
-		Use:   "status HOME",
-		Short: "Say in which state a storage is and how much it holds",
+		Use:         "status HOME",
+		Annotations: interruptible("nothing was changed; run it again"),
+		SuggestFor:  []string{"info", "state"},
+		Short:       "Say in which state a storage is and how much it holds",
 		Long: `Say whether a storage is running, in which state of snapshot mode it is, what its
 last transaction is, what waits to be flushed, and how much it holds. It costs
 nothing, whatever the size of the storage. A HOME of the original, or a copy of A

@@ -58,3 +58,9 @@ func flagLayer(f *pflag.FlagSet, settings []setting) layer {
 	}
 	return found
 }
+
+// IsSetting reports whether a flag was added by [AddFlags].
+func IsSetting(f *pflag.Flag) bool {
+	_, is := f.Value.(*flagValue)
+	return is
+}

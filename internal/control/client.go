@@ -19,17 +19,24 @@ import (
 // ErrNotRunning is returned by Dial when no storage listens at that HOME.
 var ErrNotRunning = errors.New("no storage is running there")
 
+// ErrConnect is matched by errors of Dial about a socket that is there and cannot be reached.
+var ErrConnect = errors.New("connect to the running storage")
+
 // RefusedError is the answer of a storage that did not do what was asked.
 type RefusedError struct {
 	Reason string
 	// Locked: because somebody holds a lock. The error matches vfs.ErrLocked then.
 	Locked bool
+	// Full: because there is no room on its disk. The error matches vfs.ErrDiskFull then.
+	Full bool
 }
 
 func (e *RefusedError) Error() string { return "the running storage says: " + e.Reason }
 
-// Is reports whether the error is one of a lock.
-func (e *RefusedError) Is(target error) bool { return e.Locked && target == vfs.ErrLocked }
+// Is reports whether the error is one of a lock, or of a full disk.
+func (e *RefusedError) Is(target error) bool {
+	return e.Locked && target == vfs.ErrLocked || e.Full && target == vfs.ErrDiskFull
+}
 
 // Client is a conversation with a running storage. Calls may be concurrent and
 // are worked off one after the other.
@@ -43,7 +50,7 @@ type Client struct {
 func Dial(ctx context.Context, home string) (*Client, error) {
 	address, release, err := shortAddress(filepath.Join(home, "misc"))
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			return nil, ErrNotRunning
 		}
 		return nil, err
@@ -51,11 +58,11 @@ func Dial(ctx context.Context, home string) (*Client, error) {
 	defer release()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", address)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, ErrNotRunning
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to the running storage: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrConnect, err)
 	}
 	return &Client{conn: c, in: bufio.NewReader(c)}, nil
 }
@@ -161,7 +168,7 @@ func (c *Client) ask(ctx context.Context, q request, end func()) (r response, er
 	case err != nil:
 		return response{}, fmt.Errorf("talk to the running storage: %w", err)
 	case !r.OK:
-		return r, &RefusedError{Reason: r.Error, Locked: r.Locked}
+		return r, &RefusedError{Reason: r.Error, Locked: r.Locked, Full: r.Full}
 	}
 	return r, nil
 }

@@ -39,7 +39,11 @@ func newCode(now time.Time) string {
 // the mode by itself when this process dies, where the method can promise that.
 func enterBy(ctx context.Context, q *request, methods []settings.SnapshotMethod, hold bool) (entered, error) {
 	var errs []error
+	refused := false
 	for _, m := range methods {
+		if refused && m.Kind == settings.MethodDirect {
+			continue // a process has it open, so all that this could say is that it has
+		}
 		var e entered
 		var err error
 		switch m.Kind {
@@ -55,6 +59,9 @@ func enterBy(ctx context.Context, q *request, methods []settings.SnapshotMethod,
 		}
 		if ctx.Err() != nil {
 			return nil, err
+		}
+		if _, ok := errors.AsType[*control.RefusedError](err); ok {
+			refused = true
 		}
 		errs = append(errs, fmt.Errorf("method %s: %w", m.Kind, err))
 	}

@@ -1,12 +1,38 @@
 package vfs
 
-import "path/filepath"
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+)
 
-// Split returns the directory of a file that somebody named, and the name of
-// the file in it.
+// Split returns the directory in which name is, and the name there: "NEW" and "NEW/"
+// are the same, as are "." and the full name of the working directory.
 func Split(name string) (FS, string, error) {
-	dir, err := OS(filepath.Dir(name))
-	return dir, filepath.Base(name), err
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return nil, "", err
+	}
+	dir, err := OS(filepath.Dir(abs))
+	return dir, filepath.Base(abs), err
+}
+
+// MissingDirError says that a directory does not exist in which something is to be
+// made. It matches fs.ErrNotExist.
+type MissingDirError struct{ Path string }
+
+func (e *MissingDirError) Error() string { return "there is no directory " + e.Path }
+
+// Is matches fs.ErrNotExist.
+func (e *MissingDirError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// WantDir returns a *MissingDirError if f does not exist, and an error that says so if
+// it is a file.
+func WantDir(f FS) error {
+	if _, err := f.Stat("."); errors.Is(err, fs.ErrNotExist) {
+		return &MissingDirError{f.Path(".")}
+	}
+	return wantDir(f, ".")
 }
 
 // ReadFile returns the whole content of a file that somebody named.

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Exit status, as in docs/cli.md.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitDamage      = 3
+	exitLocked      = 4
+	exitNoStorage   = 5
+	exitInterrupted = 130
+)
+
+// status is an error that asks for an exit status of its own.
+type status struct {
+	code int
+	err  error // nil: nothing to print, all was said
+}
+
+func (s *status) Error() string {
+	if s.err == nil {
+		return fmt.Sprintf("exit status %d", s.code)
+	}
+	return s.err.Error()
+}
+
+func (s *status) Unwrap() error { return s.err }
+
+// usage returns an error about how a command was called.
+func usage(format string, args ...any) error {
+	return &status{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// hinted adds a line that says what to do.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (h *hinted) Error() string { return h.err.Error() }
+func (h *hinted) Unwrap() error { return h.err }
+
+// hint adds advice to an error.
+func hint(err error, format string, args ...any) error {
+	return &hinted{err: err, hint: fmt.Sprintf(format, args...)}
+}
+
+// exitStatus is the exit status for an error.
+func exitStatus(err error) int {
+	if s, ok := errors.AsType[*status](err); ok {
+		return s.code
+	}
+	if _, ok := errors.AsType[*dirstorage.OptionError](err); ok {
+		return exitUsage
+	}
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.Is(err, dirstorage.ErrNotAStorage):
+		return exitNoStorage
+	case errors.Is(err, dirstorage.ErrDiskFull):
+		return exitFailed // also of a running storage that is asked for a lock then
+	case errors.Is(err, dirstorage.ErrLocked), errors.Is(err, vfs.ErrLocked):
+		return exitLocked
+	case errors.Is(err, fs.ErrPermission):
+		return exitFailed // also where that kept a storage from entering snapshot mode
+	case errors.Is(err, dirstorage.ErrSnapshotMode):
+		return exitLocked
+	}
+	return exitFailed
+}
+
+// ifInterrupted is the annotation of a command that says what to do after Ctrl-C: what was
+// done until then, and whether it goes on or begins anew when it is run again.
+const ifInterrupted = "interrupted"
+
+// interruptible is the annotations of a command that may take long.
+func interruptible(text string) map[string]string { return map[string]string{ifInterrupted: text} }
+
+// tell prints the error of a command, and what to do about it. All was said of an
+// error that has only a status.
+func (e *env) tell(c *cobra.Command, err error) {
+	if err == nil {
+		return
+	}
+	if s, ok := errors.AsType[*status](err); !ok || s.err != nil {
+		fmt.Fprintf(e.Stderr, "dirstorage: %s\n", errorText(err))
+	}
+	if text := advice(c, err); text != "" {
+		fmt.Fprintf(e.Stderr, "hint: %s\n", text)
+	}
+}
+
+// errorText is what an error says. Ctrl-C has the word that people know, once.
+func errorText(err error) string {
+	text := err.Error()
+	if !errors.Is(err, context.Canceled) {
+		return text
+	}
+	var lines []string
+	seen := make(map[string]bool)
+	words := strings.NewReplacer(context.Canceled.Error(), "interrupted", "operation was canceled", "interrupted") // the second is that of package net
+	for line := range strings.SplitSeq(words.Replace(text), "\n") {
+		if !seen[line] {
+			lines = append(lines, line)
+		}
+		seen[line] = true
+	}
+	return strings.Join(lines, "\n")
+}
+
+// advice is what to do about an error: what the command knows, or else what goes for all.
+func advice(c *cobra.Command, err error) string {
+	if h, ok := errors.AsType[*hinted](err); ok {
+		return h.hint
+	}
+	_, isPath := errors.AsType[*fs.PathError](err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return c.Annotations[ifInterrupted]
+	case errors.Is(err, dirstorage.ErrDiskFull):
+		return "nothing that was acknowledged is lost; make room (df shows bytes, df -i inodes) and run it again"
+	case errors.Is(err, dirstorage.ErrScarce):
+		return "nothing that was acknowledged is lost; raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) or free memory, and run it again"
+	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)):
+		return "run it as the user to whom the storage belongs, the one that serves it (sudo -u USER dirstorage …)"
+	}
+	if _, ok := errors.AsType[*vfs.MissingDirError](err); ok {
+		return "make it first (mkdir -p), or look whether the name is right"
+	}
+	return ""
+}

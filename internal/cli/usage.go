@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dirstorage/dirstorage/internal/config"
+	"github.com/dirstorage/dirstorage/internal/human"
+)
+
+// usageErrors makes wrong arguments of a command, and of those below it, exit
+// with the status for usage, naming the form that is right.
+func usageErrors(c *cobra.Command) {
+	check := c.Args
+	if c.HasSubCommands() {
+		check = noSuchCommand
+	}
+	if check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			err := check(c, args)
+			if err == nil {
+				err = errors.Join(emptyArguments(c, args), emptyFlags(c))
+			}
+			if err == nil {
+				return nil
+			}
+			if s, ok := errors.AsType[*status](err); ok && s.code == exitUsage {
+				return err
+			}
+			return usage("%w; usage: %s", err, c.UseLine())
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
+}
+
+// foreignArguments is the annotation of a command whose arguments after the first are
+// another program's.
+const foreignArguments = "foreign arguments"
+
+// emptyArguments refuses what a script passes for a variable that is not set: as a name
+// it would stand for the working directory.
+func emptyArguments(c *cobra.Command, args []string) error {
+	if c.Annotations[foreignArguments] != "" {
+		args = args[:min(len(args), 1)]
+	}
+	if i := slices.Index(args, ""); i >= 0 {
+		return fmt.Errorf("argument %d is empty (is a variable not set?)", i+1)
+	}
+	return nil
+}
+
+// emptyFlags refuses a flag with an empty value, which would be as if the flag were not
+// there. Settings of the server may be empty.
+func emptyFlags(c *cobra.Command) error {
+	var errs []error
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" && !config.IsSetting(f) {
+			errs = append(errs, usage("--%s is empty (is a variable not set?)", f.Name))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// noSuchCommand is for commands that only have others below them.
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return unknownCommand(c, args[0])
+}
+
+// unknownCommand names the commands that may have been meant.
+func unknownCommand(c *cobra.Command, name string) error {
+	err := usage("unknown command %q of %s", name, c.CommandPath())
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.Hidden {
+			continue
+		}
+		for _, word := range append([]string{sub.Name()}, sub.SuggestFor...) {
+			if human.Similar(name, word) {
+				names = append(names, c.CommandPath()+" "+sub.Name())
+				break
+			}
+		}
+		for _, below := range sub.Commands() {
+			if below.Name() == name && !below.Hidden {
+				names = append(names, below.CommandPath())
+			}
+		}
+	}
+	if len(names) == 0 {
+		return hint(err, "%s --help lists the commands", c.CommandPath())
+	}
+	return hint(err, "did you mean %s?", strings.Join(names, ", or "))
+}
+
+// flagError is the error of flags that cannot be parsed. It names the flags that may have
+// been meant.
+func flagError(c *cobra.Command, err error) error {
+	failed := usage("%w; usage: %s", err, c.UseLine())
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return failed
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if name := unknown.GetSpecifiedName(); len(name) > 1 && human.Similar(name, f.Name) {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	if len(names) == 0 {
+		return hint(failed, "%s --help lists the flags", c.CommandPath())
+	}
+	return hint(failed, "did you mean %s?", strings.Join(names, ", or "))
+}
+
+// newHelp is the command help, which knows when there is nothing to show.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND...]",
+		Short: "Help about any command",
+		Long:  "Show the help of a command, or the list of the commands.",
+		RunE: func(c *cobra.Command, args []string) error {
+			found, rest, err := c.Root().Find(args)
+			switch {
+			case err != nil:
+				return usage("%w", err)
+			case len(rest) > 0 && found.HasSubCommands():
+				return unknownCommand(found, rest[0])
+			case len(rest) > 0:
+				return usage("%s has no commands below it, so there is no help about %q", found.CommandPath(), rest[0])
+			}
+			return found.Help()
+		},
+	}
+}

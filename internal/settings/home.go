@@ -1,0 +1,44 @@
+package settings
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// ErrNotAHome is matched by every *NotAHomeError.
+var ErrNotAHome = errors.New("not a DirectoryStorage")
+
+// NotAHomeError says why there is no storage at a path.
+type NotAHomeError struct {
+	Path   string
+	Reason string // "does not exist", "is a file, not a directory", "has no config/settings"
+}
+
+func (e *NotAHomeError) Error() string { return ErrNotAHome.Error() + ": " + e.Path + " " + e.Reason }
+
+// Is matches ErrNotAHome.
+func (e *NotAHomeError) Is(target error) bool { return target == ErrNotAHome }
+
+// NotAHome judges the error of reading a file of config: it returns a *NotAHomeError if
+// that says that there is no storage at home, and err otherwise. Without the permission
+// to look, nobody knows whether there is one.
+func NotAHome(home vfs.FS, name string, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	reason := "has no " + name
+	switch info, serr := home.Stat("."); {
+	case errors.Is(serr, fs.ErrNotExist):
+		reason = "does not exist"
+	case errors.Is(serr, syscall.ENOTDIR):
+		reason = "is below a file"
+	case serr != nil:
+		return serr
+	case !info.IsDir():
+		reason = "is a file, not a directory"
+	}
+	return &NotAHomeError{Path: home.Path("."), Reason: reason}
+}
