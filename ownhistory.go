@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -40,26 +41,9 @@ const (
 	HistoryRead
 )
 
-// historyFile says that HOME is where it was written. It goes with two files of
-// which one is there, whose inode no copy has. Neither is a part of the database.
-const historyFile = "misc/history"
-
-var anchorFiles = [2]string{"misc/history-0", "misc/history-1"}
-
-// historyMark is the content of historyFile.
-type historyMark struct {
-	Identity string       `json:"identity"`
-	TID      zodb.TID     `json:"tid"`               // the last transaction then
-	Due      bool         `json:"due,omitempty"`     // the empty transaction is to come after it
-	Anchor   int          `json:"anchor"`            // index in anchorFiles
-	File     vfs.Identity `json:"file"`              // of the anchor
-	A        vfs.Identity `json:"a"`                 // without Changed
-	Differs  bool         `json:"differs,omitempty"` // see [Storage.DiffersFromSource]
-}
-
 // ownHistory is what is known of the mark.
 type ownHistory struct {
-	mark   historyMark
+	mark   histfile.Mark
 	reason string   // why it is not that of this HOME; "" if it is
 	past   zodb.TID // no less than all that is known to have been given out
 	err    error    // why it cannot be told: then the next Open finds out
@@ -73,28 +57,29 @@ type ownHistory struct {
 func (s *Storage) inspectHistory() {
 	h := &s.history
 	h.past = max(s.countedTID(), s.backedUpTID())
-	b, err := s.fs.ReadFile(historyFile)
+	mark, err := histfile.Read(s.fs)
 	if errors.Is(err, fs.ErrNotExist) {
-		h.reason = "there is no " + historyFile
+		h.reason = "there is no " + histfile.Name
+		return
+	}
+	if meaningless, ok := errors.AsType[*histfile.MeaninglessError](err); ok {
+		h.reason = meaningless.Error()
 		return
 	}
 	if err != nil {
 		h.err = err
 		return
 	}
-	if err := json.Unmarshal(b, &h.mark); err != nil || h.mark.Anchor < 0 || h.mark.Anchor >= len(anchorFiles) {
-		h.mark, h.reason = historyMark{}, historyFile+" says nothing that can be understood"
-		return
-	}
+	h.mark = mark
 	h.past = max(h.past, h.mark.TID)
-	file, err := vfs.Identify(s.fs, anchorFiles[h.mark.Anchor])
+	file, err := vfs.Identify(s.fs, histfile.AnchorNames()[h.mark.Anchor])
 	switch {
 	case h.mark.Differs && !h.mark.Due:
 		h.reason = "it was imported, and differs from what it was imported from"
 	case h.mark.Identity != s.identity:
-		h.reason = historyFile + " is of another storage"
+		h.reason = histfile.Name + " is of another storage"
 	case errors.Is(err, fs.ErrNotExist):
-		h.reason = "the file that belongs to " + historyFile + " is missing"
+		h.reason = "the file that belongs to " + histfile.Name + " is missing"
 	case err != nil:
 		h.err = err
 	case file != h.mark.File:
@@ -153,7 +138,7 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 	case s.o.History == HistoryKept || s.o.History == HistoryCopied || s.o.History == HistoryRead && !h.mark.Differs:
 		return nil
 	case h.err != nil:
-		s.log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "path", historyFile, "err", h.err)
+		s.log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "path", histfile.Name, "err", h.err)
 		return nil
 	}
 	if h.reason != "" {
@@ -162,8 +147,8 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 	reason, due, differs := h.reason, h.reason != "" && last != 0, h.mark.Differs
 	if h.reason == "" && h.mark.Due && h.mark.TID == last {
 		reason, due = "an Open was interrupted when it was to begin", true
-	} else if due && !s.noteHistory(historyMark{TID: last, Due: true, Differs: differs}) {
-		return unlessItDiffers(differs, fmt.Errorf("%s cannot be written", s.fs.Path(historyFile)))
+	} else if due && !s.noteHistory(histfile.Mark{TID: last, Due: true, Differs: differs}) {
+		return unlessItDiffers(differs, fmt.Errorf("%s cannot be written", s.fs.Path(histfile.Name)))
 	}
 	if due {
 		// What says that it is due has to be durable before it: also the mark that a
@@ -182,7 +167,7 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 		s.log.Info("a history of its own begins", "reason", reason, "tid", tid, "after", last)
 	}
 	h.reason, h.mark.Due = "", false // if it cannot be noted now, Close tries it again
-	s.noteHistory(historyMark{TID: s.LastTransaction()})
+	s.noteHistory(histfile.Mark{TID: s.LastTransaction()})
 	return nil
 }
 
@@ -247,19 +232,19 @@ func BeginsAnew(t *zodb.Transaction) bool {
 
 // noteHistory writes a mark, with a new file beside it: whatever is put back over this
 // HOME later differs from both. It reports whether it did.
-func (s *Storage) noteHistory(m historyMark) bool {
+func (s *Storage) noteHistory(m histfile.Mark) bool {
 	h := &s.history
 	m.Identity, m.Anchor = s.identity, 1-h.mark.Anchor
 	if err := s.writeHistory(&m); err != nil {
-		s.log.Warn("cannot write the mark of this storage's history; the next start takes it for a copy", "path", historyFile, "err", err)
+		s.log.Warn("cannot write the mark of this storage's history; the next start takes it for a copy", "path", histfile.Name, "err", err)
 		return false
 	}
 	h.mark, h.reason = m, ""
 	return true
 }
 
-func (s *Storage) writeHistory(m *historyMark) error {
-	anchor := anchorFiles[m.Anchor]
+func (s *Storage) writeHistory(m *histfile.Mark) error {
+	anchor := histfile.AnchorNames()[m.Anchor]
 	var err error
 	if m.A, err = s.identifyA(); err != nil {
 		return err
@@ -279,21 +264,13 @@ func (s *Storage) writeHistory(m *historyMark) error {
 	if m.File, err = vfs.Identify(s.fs, anchor); err != nil {
 		return err
 	}
-	if err := s.putMark(m); err != nil {
+	if err := histfile.Write(s.fs, *m, s.syncOptions()); err != nil {
 		return err
 	}
-	if err := s.fs.Remove(anchorFiles[1-m.Anchor]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.fs.Remove(histfile.AnchorNames()[1-m.Anchor]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
-}
-
-func (s *Storage) putMark(m *historyMark) error {
-	b, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	return vfs.WriteFileAtomic(s.fs, journalDir+"/aside-history", historyFile, append(b, '\n'), s.syncOptions())
 }
 
 // syncHistory makes the names of the mark and of what belongs to it durable.
@@ -348,8 +325,8 @@ func (s *Storage) DiffersFromSource() error {
 
 // noteDiffers writes a mark that is of no storage.
 func (s *Storage) noteDiffers() error {
-	m := historyMark{Differs: true}
-	if err := s.putMark(&m); err != nil {
+	m := histfile.Mark{Differs: true}
+	if err := histfile.Write(s.fs, m, s.syncOptions()); err != nil {
 		return err
 	}
 	s.history.mark = m
@@ -358,7 +335,7 @@ func (s *Storage) noteDiffers() error {
 
 // forgetHistory removes the mark, durably.
 func (s *Storage) forgetHistory() error {
-	err := s.fs.Remove(historyFile)
+	err := s.fs.Remove(histfile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -376,5 +353,5 @@ func (s *Storage) endHistory() {
 	if s.history.err != nil || s.history.reason != "" || s.history.mark.Due || s.failure != nil {
 		return
 	}
-	s.noteHistory(historyMark{TID: s.last})
+	s.noteHistory(histfile.Mark{TID: s.last})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -356,12 +357,12 @@ func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A directory in the way of the mark: it cannot be replaced by a file.
-	for _, name := range []string{historyFile, anchorFiles[0], anchorFiles[1]} {
+	for _, name := range []string{histfile.Name, histfile.AnchorNames()[0], histfile.AnchorNames()[1]} {
 		if err := os.Remove(filepath.Join(home, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(home, historyFile, "x"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(home, histfile.Name, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -373,7 +374,7 @@ func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(home, historyFile)); err != nil {
+	if err := os.RemoveAll(filepath.Join(home, histfile.Name)); err != nil {
 		t.Fatal(err)
 	}
 	if s = open(t, home, Options{}); len(beginnings(t, s)) != 1 {
@@ -418,7 +419,7 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 	}
 	// A start that could not commit the empty transaction leaves a mark that says so.
 	s := open(t, home, Options{History: HistoryKept})
-	if !s.noteHistory(historyMark{TID: 2000, Due: true, Differs: s.history.mark.Differs}) {
+	if !s.noteHistory(histfile.Mark{TID: 2000, Due: true, Differs: s.history.mark.Differs}) {
 		t.Fatal("the mark was not written")
 	}
 	if err := s.Close(); err != nil {
@@ -427,13 +428,13 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 	add(3000, false)
 	shell(t, "cp", "-a", home, home+".copy")
 	// Where it cannot be told, nobody is served.
-	for _, name := range []string{historyFile, anchorFiles[0], anchorFiles[1]} {
+	for _, name := range []string{histfile.Name, histfile.AnchorNames()[0], histfile.AnchorNames()[1]} {
 		if err := os.RemoveAll(filepath.Join(home, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	shell(t, "cp", home+".copy/"+historyFile, home+"/"+historyFile)
-	for _, name := range anchorFiles {
+	shell(t, "cp", home+".copy/"+histfile.Name, home+"/"+histfile.Name)
+	for _, name := range histfile.AnchorNames() {
 		if err := os.MkdirAll(filepath.Join(home, name, "x"), 0o700); err != nil {
 			t.Fatal(err)
 		}

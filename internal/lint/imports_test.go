@@ -31,6 +31,7 @@ var level = map[string]int{
 	"internal/certs":    2,
 	"internal/listen":   2,
 	"internal/snapfile": 2,
+	"internal/histfile": 2,
 	"internal/zeo/wire": 2,
 
 	"internal/settings":    3,

@@ -388,6 +388,9 @@ func (r *run) check(ctx context.Context) error {
 // publish gives the HOME its name. Everything is durable.
 func (r *run) publish() error {
 	p := r.o.Parent
+	if err := r.handOn(); err != nil {
+		return err
+	}
 	code := []byte("shutdown")
 	if err := vfs.WriteFileAtomic(r.home, "misc/snapshot.new", "misc/snapshot", code, vfs.SyncOptions{File: true, Dir: true}); err != nil {
 		return err

@@ -1,0 +1,57 @@
+package restore
+
+import (
+	"encoding/hex"
+
+	"github.com/dirstorage/dirstorage/internal/histfile"
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// handOn leaves a mark in the new HOME that no HOME can have made itself. It holds the
+// last transaction of the old copy, of which clients may know: the history that begins
+// when the new one is opened has to begin after it, whatever the clock says then.
+func (r *run) handOn() error {
+	if r.old == nil {
+		return nil
+	}
+	identity := r.o.Plan.Chain[len(r.o.Plan.Chain)-1].Identity
+	mark := histfile.Mark{Identity: identity, TID: r.lastOfOld(identity)}
+	if err := histfile.Write(r.home, mark, vfs.SyncOptions{File: true, Dir: true}); err != nil {
+		return err
+	}
+	return r.home.SyncDir("journal") // where it was written aside
+}
+
+// lastOfOld returns the newest transaction that the old copy tells of, in its marks or
+// in its log. The copy may be damaged, which is a reason to restore: then the rest of
+// it tells.
+func (r *run) lastOfOld(identity string) (newest zodb.TID) {
+	if m, err := histfile.Read(r.old); err == nil {
+		newest = m.TID
+	}
+	for _, side := range []string{"A/", "B/"} {
+		name := side + r.format.Path(layout.XSerial)
+		if b, err := r.old.ReadFile(name); err == nil {
+			if v, err := record.ParseX(b, name); err == nil {
+				newest = max(newest, zodb.TID(v))
+			}
+		}
+	}
+	o := journal.Options{FS: r.old, Dir: "journal"}
+	if id, err := hex.DecodeString(identity); err == nil {
+		copy(o.Identity[:], id)
+	}
+	log, found, err := journal.OpenReadOnly(o)
+	if err != nil {
+		return newest
+	}
+	for _, t := range found.Transactions {
+		newest = max(newest, t.TID)
+	}
+	_ = log.Close() // nothing was written
+	return newest
+}

@@ -1,0 +1,87 @@
+package restore_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/restore"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestHistoryBeginsAfterAllThatTheOldCopyHad brings a copy back that has transactions of
+// the future, of which clients know: the history that begins then begins after them,
+// wherever the old copy tells of them.
+func TestHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t)
+	l.End()
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	ahead := func() time.Time { return time.Now().Add(1000 * time.Hour) }
+	for _, tc := range []struct {
+		name string
+		end  func(t *testing.T, s *dirstorage.Storage, home string)
+	}{
+		{"closed", func(t *testing.T, s *dirstorage.Storage, home string) {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"closed, and without a mark", func(t *testing.T, s *dirstorage.Storage, home string) {
+			if err := errors.Join(s.Close(), os.Remove(filepath.Join(home, "misc/history"))); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"killed, and without a mark", func(t *testing.T, s *dirstorage.Storage, home string) {
+			killed := home + ".killed"
+			if out, err := exec.Command("cp", "-a", home, killed).CombinedOutput(); err != nil {
+				t.Fatalf("%v %s", err, out)
+			}
+			if err := errors.Join(s.Close(), os.RemoveAll(home), os.Rename(killed, home), os.Remove(filepath.Join(home, "misc/history"))); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			work := t.TempDir()
+			home := filepath.Join(work, "home")
+			back := func(delta bool) {
+				t.Helper()
+				p, err := repo.At(repo.Identities()[0], tids[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := restoreOptions(t, repo, p, work, "home")
+				o.Delta = delta
+				if _, err := restore.Run(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			back(false)
+			s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{Clock: ahead, NoControlSocket: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			known := s.LastTransaction()
+			tc.end(t, s, home)
+			back(true)
+			s, err = dirstorage.Open(t.Context(), home, dirstorage.Options{NoControlSocket: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if first := zodb.TIDFromTime(ahead().Add(-time.Hour)); known < first {
+				t.Fatalf("the old copy ends with %s", known)
+			}
+			if begun := s.LastTransaction(); begun <= known {
+				t.Errorf("the history begins with %s, and clients may know %s", begun, known)
+			}
+		})
+	}
+}
