@@ -1,25 +1,24 @@
 package dirstorage
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // Create makes a new, empty HOME: no root object, no transaction, last tid
-// zero. The directory above must exist, HOME itself must not. It is made under
-// a temporary name beside it and gets its own when it is whole and durable, so
-// a crash leaves no half a storage.
+// zero. The directory above must exist. HOME itself must not, or must be an empty
+// directory, such as a mounted volume, with or without lost+found. One that does not exist is
+// made under a temporary name beside it, and gets its own when it is whole and
+// durable; in one that is there, config/settings appears when everything else is durable. So
+// what a crash leaves is never taken for a storage, and the next Create begins anew.
+//
+// The error matches fs.ErrExist if anything else is there, and ErrLocked if another process
+// makes the same HOME.
 func Create(home string, o CreateOptions) error {
 	o = o.withDefaults()
 	format, text, err := o.settings()
@@ -30,37 +29,13 @@ func Create(home string, o CreateOptions) error {
 	if err != nil {
 		return err
 	}
-	abs, err := filepath.Abs(home)
+	parent, final, err := placeOf(home, o.fs)
 	if err != nil {
 		return err
 	}
-	parent := o.fs
-	if parent == nil {
-		if parent, err = vfs.OS(filepath.Dir(abs)); err != nil {
-			return err
-		}
-	}
-	final := filepath.Base(abs)
-	if err := vfs.WantDir(parent); err != nil {
-		return fmt.Errorf("create %s: %w", abs, err)
-	}
-	if _, err := parent.Stat(final); err == nil {
-		return fmt.Errorf("create %s: %w", abs, fs.ErrExist)
-	}
 	c := creator{fs: parent, base: "." + final + ".new"}
-	if err := vfs.RemoveAll(parent, c.base); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("create %s: remove what an interrupted create left: %w", abs, err)
-	}
-	c.mkdir("")
-	c.populate(format, text, identity)
-	if c.err == nil {
-		c.err = parent.Rename(c.base, final)
-	}
-	if c.err == nil {
-		c.err = parent.SyncDir(".")
-	}
-	if c.err != nil {
-		return fmt.Errorf("create %s: %w", abs, withDiskFull(errors.Join(c.err, cleanUp(parent, c.base))))
+	if err := c.create(final, func() { c.populate(format, text, identity) }); err != nil {
+		return fmt.Errorf("create %s: %w", parent.Path(final), withDiskFull(err))
 	}
 	return nil
 }
@@ -121,71 +96,4 @@ func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
 		return nil, fmt.Errorf("%s", w)
 	}
 	return text, nil
-}
-
-func cleanUp(f vfs.FS, name string) error {
-	if err := vfs.RemoveAll(f, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// creator makes files below base until something fails.
-type creator struct {
-	fs   vfs.FS
-	base string
-	dirs []string
-	err  error
-}
-
-// populate makes all that is in a new HOME, durably.
-func (c *creator) populate(format layout.Format, text []byte, identity string) {
-	for _, dir := range []string{"A", "B", "journal", "misc", "config"} {
-		c.mkdir(dir)
-	}
-	c.write(settingsFile, text)
-	c.write(identityFile, []byte(identity))
-	for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
-		name := "A/" + format.Path(n)
-		if dir := path.Dir(name); dir != "A" {
-			c.mkdir(dir)
-		}
-		c.write(name, record.AppendX(nil, 0))
-	}
-	c.syncDirs()
-}
-
-func (c *creator) mkdir(dir string) {
-	if c.err != nil {
-		return
-	}
-	name := path.Join(c.base, dir)
-	if c.err = c.fs.Mkdir(name); errors.Is(c.err, fs.ErrExist) {
-		c.err = nil
-		return
-	}
-	c.dirs = append(c.dirs, name)
-}
-
-func (c *creator) write(name string, data []byte) {
-	if c.err != nil {
-		return
-	}
-	f, err := c.fs.Create(path.Join(c.base, name))
-	if err == nil {
-		_, err = f.Write(data)
-		if err == nil {
-			err = f.Sync()
-		}
-		err = errors.Join(err, f.Close())
-	}
-	c.err = err
-}
-
-func (c *creator) syncDirs() {
-	for _, d := range c.dirs {
-		if c.err == nil {
-			c.err = c.fs.SyncDir(d)
-		}
-	}
 }

@@ -23,8 +23,9 @@ func newCreate(e *env) *cobra.Command {
 		Use:        "create HOME",
 		SuggestFor: []string{"new", "init", "make"},
 		Short:      "Make a new, empty storage",
-		Long: `Make a new, empty storage in the directory HOME, which must not exist; the
-directory above it must. It has no root object and no transaction.`,
+		Long: `Make a new, empty storage in the directory HOME, which must not exist, or be empty (a
+mounted volume, with or without lost+found); the directory above it must exist. It has
+no root object and no transaction.`,
 		Example: `  dirstorage create /srv/zodb
   dirstorage create --format bushy --set storage.delay_delete=0 /srv/zodb`,
 		Args: cobra.ExactArgs(1),

@@ -40,7 +40,7 @@ func newImport(e *env) *cobra.Command {
 		SuggestFor:  []string{"load", "convert", "zodbconvert", "copy"},
 		Short:       "Copy a FileStorage, or what a ZEO server serves, into a storage; again, what is new in it",
 		Long: `Copy the transactions of a Data.fs that HOME does not have yet, with their tids,
-users, undo records and blobs. HOME is made if it does not exist. Running it
+users, undo records and blobs. HOME is made if it does not exist or is empty. Running it
 again adds only what is new, and goes on after an interruption. If HOME holds
 anything else, nothing is changed. Nobody may pack or truncate the file
 meanwhile; appending to it is harmless.
@@ -194,13 +194,13 @@ func (o *importCommand) createOptions() dirstorage.CreateOptions {
 	return dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format}
 }
 
-// open opens HOME, which is made if it is not there.
+// open opens HOME, which is made if nothing is there.
 func (o *importCommand) open(ctx context.Context, e *env) (*dirstorage.Storage, error) {
-	above, base, err := vfs.Split(o.home)
+	vacant, err := dirstorage.Vacant(o.home)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := above.Stat(base); errors.Is(err, fs.ErrNotExist) {
+	if vacant {
 		if err := dirstorage.Create(o.home, o.createOptions()); err != nil {
 			return nil, err
 		}

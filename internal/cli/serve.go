@@ -35,7 +35,7 @@ func newServe(e *env) *cobra.Command {
 		Use:   "serve [HOME]",
 		Short: "Serve storages to ZEO clients: Zope, Plone, Pyramid, ERP5",
 		Long: `Serve a storage to unmodified Python ZEO clients, in place of a Python ZEO server.
-A HOME that does not exist is made. Several storages, TLS, limits and the rest are
+A HOME that does not exist, or is empty, is made, unless --create=false. Several storages, TLS, limits and the rest are
 settings: flags, DIRSTORAGE_… environment variables and a TOML file have the same
 names, and an existing zeo.conf is understood too; dirstorage config shows the
 result. See docs/server-config.md.
@@ -309,13 +309,14 @@ func (s *serving) watch(st config.Storage, storage *dirstorage.Storage) error {
 }
 
 func (s *serving) openStorage(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
-	above, base, err := vfs.Split(st.Home)
+	vacant, err := dirstorage.Vacant(st.Home)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := above.Stat(base); errors.Is(err, fs.ErrNotExist) {
+	if vacant {
 		if !s.conf.Create {
-			return nil, hint(fmt.Errorf("%w: there is no %s", dirstorage.ErrNotAStorage, st.Home), "make it with dirstorage create, or leave --create on")
+			return nil, hint(fmt.Errorf("%w: there is none in %s, and create = false", dirstorage.ErrNotAStorage, st.Home),
+				"if the name is right, and no volume is missing there: dirstorage create %s; --create makes whatever is missing", st.Home)
 		}
 		o := dirstorage.CreateOptions{Class: dirstorage.Class(s.conf.Class), Format: s.conf.Format}
 		if err := dirstorage.Create(st.Home, o); err != nil {

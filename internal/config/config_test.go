@@ -318,7 +318,11 @@ func TestSampleAndDocumentNameEachSetting(t *testing.T) {
 	if len(c.Warnings) > 0 {
 		t.Error(c.Warnings)
 	}
-	// The values in it are the defaults.
+	// The values in it are the defaults, but for one that is for beginners.
+	if c.Create {
+		t.Error("the sample makes a HOME that a typing error names")
+	}
+	c.Create = true
 	plain := world{home: "/var/lib/dirstorage/zodb"}.mustLoad(t)
 	c.settings, plain.settings = nil, nil
 	if diff := cmp.Diff(plain, c, cmp.AllowUnexported(Config{})); diff != "" {
