@@ -250,11 +250,12 @@ func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord)
 	now := s.o.Clock()
 	list := make([]*committed, len(batch))
 	for i := range batch {
-		list[i] = newCommitted(frames[i], now)
+		list[i] = s.newCommitted(frames[i], now)
 		list[i].objects = batch[i].txn.objects(list[i])
 	}
 	s.mu.Lock()
-	for _, c := range list {
+	for i, c := range list {
+		s.unpromise(batch[i].txn)
 		s.unflushed.add(c)
 		s.last = c.TID
 	}

@@ -25,17 +25,23 @@ import (
 // have its name the rest of the batch is not touched any more: if only the mark
 // failed, only that is repeated.
 func (s *Storage) flush(upTo zodb.TID) error {
-	s.mu.Lock()
+	s.mu.RLock()
 	batch := s.nextBatch(upTo)
 	if n := s.worker.sealed; n > 0 { // there is only the mark to be put
 		batch = slices.Clone(s.unflushed.queue[:n])
 	}
-	side := s.snap.side
-	s.worker.begun(batch)
-	s.mu.Unlock()
+	s.mu.RUnlock()
 	if len(batch) == 0 {
 		return nil
 	}
+	tight := false
+	if s.worker.sealed == 0 {
+		batch, tight = s.roomForBatch(batch)
+	}
+	s.mu.Lock()
+	side := s.snap.side
+	s.worker.begun(batch)
+	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		s.worker.begun(nil)
@@ -92,6 +98,9 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("give back the log: %w", err)
+	}
+	if tight {
+		s.giveBackLog()
 	}
 	s.log.Info("flushed", "transactions", len(batch), "files", files, "tid", last.TID, "side", string(side), "dur", took)
 	return nil

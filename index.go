@@ -16,6 +16,7 @@ type committed struct {
 	objects []*record.Object // those of Records, where they are in memory; nil = they are not
 	at      time.Time        // when it was published
 	bytes   int64            // of data
+	room    footprint        // what its files take up at most
 }
 
 // files is the number of files that its flush makes at most.
@@ -44,6 +45,7 @@ type unflushed struct {
 	byOID map[zodb.OID][]revisionInLog
 	files int
 	bytes int64
+	room  footprint // what the files take up at most
 
 	kept    int64  // bytes of data in memory
 	keep    int64  // limit of that
@@ -63,6 +65,7 @@ func (u *unflushed) add(c *committed) {
 	u.queue = append(u.queue, c)
 	u.files += c.files()
 	u.bytes += c.bytes
+	u.room = u.room.plus(c.room)
 	u.counts.combine(c.counts(!u.minimal), 1)
 	if u.kept+c.bytes > u.keep {
 		c.objects = nil
@@ -84,6 +87,7 @@ func (u *unflushed) drop(n int) {
 	for _, c := range u.queue[:n] {
 		u.files -= c.files()
 		u.bytes -= c.bytes
+		u.room = u.room.minus(c.room)
 		if c.objects != nil {
 			u.kept -= c.bytes
 		}

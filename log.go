@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -40,9 +41,9 @@ func (s *Storage) appendToLog(t *Txn) error {
 
 // newCommitted returns what the index keeps of a transaction that was committed
 // at that time.
-func newCommitted(frame journal.CommitRecord, at time.Time) *committed {
+func (s *Storage) newCommitted(frame journal.CommitRecord, at time.Time) *committed {
 	c := &committed{at: at, Committed: *frame.Committed()}
-	c.measure()
+	c.measure(s.tree.Format())
 	return c
 }
 
@@ -61,8 +62,9 @@ func (t *Txn) objects(c *committed) []*record.Object {
 	return list
 }
 
-// measure sets bytes.
-func (c *committed) measure() {
+// measure sets bytes and room.
+func (c *committed) measure(format layout.Format) {
+	c.room = roomOf(format, &c.Meta, c.Records)
 	for i := range c.Records {
 		c.bytes += c.Records[i].Len
 	}

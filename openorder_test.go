@@ -13,6 +13,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // contentOf returns the content of every file below a directory, by its name.
@@ -84,6 +85,43 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 		delete(after, lockFile)
 		if d := cmp.Diff(before, after); d != "" {
 			t.Fatalf("a refused open changed HOME: %.500s", d)
+		}
+	}
+}
+
+// TestKillLoopWithCommitsFillsNoDisk: a process commits at each start and is killed before
+// it flushes. The log does not grow by a segment each time for ever, and nothing is lost.
+func TestKillLoopWithCommitsFillsNoDisk(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New(1)
+	if err := populateHome(disk, ClassFull, "chunky"); err != nil {
+		t.Fatal(err)
+	}
+	o := scriptOptions(disk)
+	o.SegmentSize = 1 << 20
+	most := 0
+	for i := range 25 {
+		s, err := Open(context.Background(), "", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		commit(t, s, change{oid: zodb.OID(i), data: rec(fmt.Sprint(i))})
+		most = max(most, s.journal.Stats().Segments)
+		disk = disk.Killed()
+		o.fs = disk
+		_ = s.Close() // of the one that was killed
+	}
+	if most < 2 || most > crowdSegments+1 {
+		t.Errorf("the log had %d segments", most)
+	}
+	s, err := Open(context.Background(), "", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 25 {
+		if got := load(t, s, zodb.OID(i)); got != string(rec(fmt.Sprint(i))) {
+			t.Errorf("object %d is %q", i, got)
 		}
 	}
 }

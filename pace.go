@@ -41,13 +41,21 @@ type pace struct {
 // files is about how many files the flush of the transaction will make.
 func (t *Txn) files() int { return 3 + 2*len(t.ops) }
 
-// admit makes a transaction of so many files wait as it has to, and longer while
-// more is unflushed than the settings allow. If it cannot be flushed because the
-// disk is full, waiting would be for ever.
-func (s *Storage) admit(ctx context.Context, files int) error {
+// admit makes a transaction wait as it has to, and longer while more is unflushed than
+// the settings allow, or than there is room for on the disk. If it cannot be flushed
+// because the disk is full, waiting would be for ever.
+func (s *Storage) admit(ctx context.Context, t *Txn) error {
 	paced := false
+	need := s.roomFor(t)
+	patience := s.o.Clock().Add(s.o.RetryInterval)
 	for {
 		s.mu.Lock()
+		if s.roomIsOld(need) {
+			s.mu.Unlock()
+			s.lookForRoom()
+			s.mu.Lock()
+		}
+		s.unpromise(t) // of an earlier vote
 		err := s.writable()
 		used := s.worker.used(s)
 		wait := time.Duration(0)
@@ -59,9 +67,16 @@ func (s *Storage) admit(ctx context.Context, files int) error {
 			err = vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", s.worker.trouble.cause))
 		case used >= 1:
 			wait = gateCheck
+		case !s.unflushed.after(s.worker.crowd) && s.worker.trouble.cause == nil:
+			wait = gateCheck
+		case !s.hasRoom(need):
+			wait, err = s.waitForRoom(need, patience)
 		case !paced:
-			wait = s.worker.pace.pause(s.o.Clock(), used, files)
+			wait = s.worker.pace.pause(s.o.Clock(), used, t.files())
 			paced = true
+		}
+		if err == nil && wait < leastPause {
+			s.promise(t, need)
 		}
 		changed := s.changed
 		s.mu.Unlock()
@@ -84,6 +99,21 @@ func (s *Storage) admit(ctx context.Context, files int) error {
 		}
 		timer.Stop()
 	}
+}
+
+// waitForRoom is about a transaction for which there is no room beside what is in the
+// log: that is flushed. It waits in vain where nothing is left to flush, or cannot be. mu
+// must be held.
+func (s *Storage) waitForRoom(need footprint, patience time.Time) (time.Duration, error) {
+	if cause := s.worker.trouble.cause; cause != nil {
+		return 0, vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", cause))
+	}
+	if len(s.unflushed.queue) == 0 && (s.worker.room.promised == (footprint{}) || s.o.Clock().After(patience)) {
+		return 0, s.errNoRoom(need)
+	}
+	s.worker.flushTo = max(s.worker.flushTo, s.last)
+	s.worker.wake()
+	return gateCheck, nil
 }
 
 // pause returns how long a transaction has to wait, and reserves its time.

@@ -105,6 +105,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		}
 	}
 	s.rolled += len(pending)
+	s.crowded()
 	// Those that are flushed already have nothing to do in the log any more.
 	for _, c := range found.Transactions {
 		if c.TID <= s.flushed {
@@ -133,7 +134,7 @@ func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
 	}
 	for _, f := range found {
 		c := &committed{Committed: *f}
-		c.measure()
+		c.measure(s.tree.Format())
 		if c.TID <= s.flushed {
 			there, err := s.isThere(c, rewritten)
 			if err != nil {

@@ -73,7 +73,15 @@ func (w *worker) watchSpace(s *Storage) {
 		}
 	}
 	reserve := s.o.reserveOn(sp)
+	if sp.FreeBytes < 4*uint64(reserve) && !s.hasReserve(reserve) {
+		if err := s.journal.DropSpares(); err != nil {
+			s.log.Debug("the log keeps files that it does not need", "err", err)
+		} else if now, err := s.fs.Space(); err == nil {
+			sp = now
+		}
+	}
 	refuse := reserve > 0 && !s.makeReserve(sp, reserve) && sp.FreeBytes < 2*uint64(reserve)
+	s.lookForRoom()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if low != "" && w.watch.low == "" {
@@ -104,15 +112,18 @@ func (o *Options) reserveOn(sp vfs.Space) int64 {
 	return min(o.Reserve, int64(sp.TotalBytes/lowPart))
 }
 
+// hasReserve reports whether the reserve is there, as large as it should be.
+func (s *Storage) hasReserve(size int64) bool {
+	info, err := s.fs.Stat(reserveFile)
+	return err == nil && info.Size >= size
+}
+
 // makeReserve reports whether the reserve is there, and makes it if there is room.
 func (s *Storage) makeReserve(sp vfs.Space, size int64) bool {
-	info, err := s.fs.Stat(reserveFile)
-	if err == nil && info.Size >= size {
+	if s.hasReserve(size) {
 		return true
 	}
-	if err == nil { // of an earlier setting, or half made
-		err = s.fs.Remove(reserveFile)
-	}
+	err := s.fs.Remove(reserveFile) // of an earlier setting, or half made
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || sp.FreeBytes < 4*uint64(size) {
 		return false
 	}
@@ -140,8 +151,9 @@ const (
 // makeRoom gives up the reserve for somebody who makes room, or saves what there is, if
 // less than so many bytes are free, or a full disk keeps the flush from going on.
 func (s *Storage) makeRoom(room uint64) {
+	free := s.lookForRoom()
 	s.mu.RLock()
-	stuck := vfs.FaultOf(s.worker.trouble.cause) == vfs.FullFault
+	stuck := vfs.FaultOf(s.worker.trouble.cause) == vfs.FullFault || !s.unflushed.room.fitsInto(free)
 	s.mu.RUnlock()
 	sp, err := s.fs.Space()
 	if err != nil || sp.FreeBytes >= room && !stuck || !giveUpReserve(s.fs) {

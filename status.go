@@ -90,6 +90,8 @@ func (s *Storage) Status() Status {
 		st.Trouble, st.TroubleKind = cause.Error(), troubleKind(cause)
 	} else if s.worker.watch.refuse && !s.o.ReadOnly {
 		st.Trouble, st.TroubleKind = errReserved.Error(), TroubleDisk
+	} else if small := s.smallTransaction(); !s.worker.room.at.IsZero() && len(s.unflushed.queue) == 0 && !s.hasRoom(small) {
+		st.Trouble, st.TroubleKind = s.errNoRoom(small).Error(), TroubleDisk
 	}
 	return st
 }

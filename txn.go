@@ -52,6 +52,8 @@ type Txn struct {
 	held    *oidlock.Request
 	coming  bool             // counted by the commit queue
 	pending *journal.Pending // in the log, from a successful vote until the commit
+
+	promised footprint // what it takes up of the room for the log; see admit
 }
 
 type txnState uint8
@@ -336,6 +338,11 @@ func (t *Txn) Abort() error {
 // unless they belong to a committed transaction, or to one that may be.
 func (t *Txn) end() error {
 	t.notComing()
+	if t.promised != (footprint{}) {
+		t.s.mu.Lock()
+		t.s.unpromise(t)
+		t.s.mu.Unlock()
+	}
 	if t.pending != nil {
 		t.s.journal.Abort(t.pending)
 		t.pending = nil

@@ -43,7 +43,7 @@ func (t *Txn) vote(ctx context.Context) error {
 	if last := t.s.LastTransaction(); t.given != 0 && t.given <= last {
 		return fmt.Errorf("%w: it is %s, and %s is there already", ErrOldTID, t.given, last)
 	}
-	if err := t.s.admit(ctx, t.files()); err != nil {
+	if err := t.s.admit(ctx, t); err != nil {
 		return err
 	}
 	if err := t.lock(ctx); err != nil {

@@ -41,6 +41,8 @@ type worker struct {
 	chore   *chore   // somebody's work on A; nil: there is none
 	flushTo zodb.TID // somebody waits until this one is flushed
 	pace    pace
+	room    room
+	crowd   zodb.TID // what is not later is flushed before anything is committed; see crowded
 }
 
 func (w *worker) start(s *Storage) {
@@ -206,6 +208,7 @@ func (w *worker) flushDue(s *Storage, now time.Time) (due bool, wait time.Durati
 		len(s.unflushed.queue) >= j.FlushTransactionThreshold ||
 		s.unflushed.files >= j.FlushFileThreshold ||
 		s.unflushed.bytes >= flushBytes ||
+		s.overfull() ||
 		age >= j.FlushInterval
 	return due, min(never, max(0, j.FlushInterval-age))
 }

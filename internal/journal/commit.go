@@ -131,18 +131,33 @@ func (l *Log) checkBatch(batch []CommitRecord) error {
 	return nil
 }
 
-// GiveUpFound gives up what was found at the open, if all of it was released and
-// nothing was appended since: that would do it, too, but takes room for a transaction.
+// GiveUpFound gives up what was found at the open and was released, if nothing was
+// appended since: that would do it, too, but takes room for a transaction.
 // It takes one small file. An error that does not poison the log changes nothing.
 func (l *Log) GiveUpFound() error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.usable(); err != nil || l.begun || l.open > 0 || len(l.pinned) > 0 || len(l.segments) == 0 {
+	if err := l.usable(); err != nil || l.begun || l.open > 0 || l.unpinned(len(l.segments)) == 0 {
 		return err
 	}
 	return l.begin(minSegmentSize, 0)
+}
+
+// DropSpares removes the files that wait to be used again, for somebody who has a better
+// use for their room. An error leaves the rest of the log as it was.
+func (l *Log) DropSpares() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	l.garbage = append(l.garbage, l.spares...)
+	l.spares = nil
+	return l.removeGarbage()
 }
 
 // Release tells that a committed transaction is durable in A or B and not

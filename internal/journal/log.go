@@ -70,6 +70,7 @@ type Stats struct {
 	Syncs    int64 // calls of fsync since Open, of files and of the directory
 	Bytes    int64 // written into the segments that are in use
 	Segments int   // in use
+	Size     int64 // of their files, in bytes
 }
 
 // Open reads the log and makes it durable. What it found is to be released by and
@@ -274,6 +275,7 @@ func (l *Log) Stats() Stats {
 	st := Stats{Syncs: l.syncs.Load(), Segments: len(l.segments)}
 	for _, s := range l.segments {
 		st.Bytes += s.end
+		st.Size += s.size
 	}
 	return st
 }
