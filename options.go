@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -86,9 +87,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = logging.Limit(o.Logger)
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}

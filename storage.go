@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
@@ -264,6 +265,7 @@ func (s *Storage) Close() error {
 	s.signal()
 	s.mu.Unlock()
 	s.stop()
+	defer logging.Flush(s.log)
 	if s.o.ReadOnly {
 		return s.closeReader()
 	}

@@ -216,7 +216,7 @@ func (s *serving) startLogging() error {
 	if f, ok := s.e.Stderr.(*os.File); ok {
 		o.Journal = logging.ToJournal(f, s.e.Getenv)
 	}
-	s.log = logging.New(s.e.Stderr, o)
+	s.log = logging.Limit(logging.New(s.e.Stderr, o))
 	s.notify = ops.NewNotifier(s.log)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -41,13 +42,37 @@ func (e *RefusedError) Is(target error) bool {
 // Client is a conversation with a running storage. Calls may be concurrent and
 // are worked off one after the other.
 type Client struct {
+	home     string
+	patience time.Duration // for what is answered at once
+
 	mu   sync.Mutex
 	conn net.Conn
 	in   *bufio.Reader
 }
 
-// Dial connects to the storage that runs at home.
-func Dial(ctx context.Context, home string) (*Client, error) {
+// answerTime is how long a process may take to show that it answers, and to describe
+// itself.
+const answerTime = 10 * time.Second
+
+// SilentError tells that a process has HOME open and does not answer. It matches
+// os.ErrDeadlineExceeded.
+type SilentError struct {
+	Home string
+	For  time.Duration
+}
+
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("the process that has %s open did not answer for %v: it may be out of file descriptors or memory, stopped, or stuck; see its log and its limits, and restart it if it stays so", e.Home, e.For)
+}
+
+// Is reports whether the error is one of a timeout.
+func (e *SilentError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
+
+// Dial connects to the storage that runs at home, and sees to it that it answers.
+// Errors: ErrNotRunning, *SilentError, that of ctx.
+func Dial(ctx context.Context, home string) (*Client, error) { return dial(ctx, home, answerTime) }
+
+func dial(ctx context.Context, home string, patience time.Duration) (*Client, error) {
 	address, release, err := shortAddress(filepath.Join(home, "misc"))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -57,14 +82,32 @@ func Dial(ctx context.Context, home string) (*Client, error) {
 	}
 	defer release()
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", address)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ECONNREFUSED) {
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := d.DialContext(soon, "unix", address)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ECONNREFUSED):
 		return nil, ErrNotRunning
-	}
-	if err != nil {
+	case soon.Err() != nil || errors.Is(err, syscall.EAGAIN): // as many wait there as fit
+		return nil, &SilentError{home, patience}
+	default:
 		return nil, fmt.Errorf("%w: %w", ErrConnect, err)
 	}
-	return &Client{conn: c, in: bufio.NewReader(c)}, nil
+	c := &Client{home: home, patience: patience, conn: conn, in: bufio.NewReader(conn)}
+	// Who listens may never accept. Any answer will do: those from before there was a ping
+	// refuse it.
+	if _, err := c.callSoon(ctx, request{Op: "ping"}); err != nil && !isRefused(err) {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func isRefused(err error) bool {
+	_, refused := errors.AsType[*RefusedError](err)
+	return refused
 }
 
 // Close ends the conversation, and with it a snapshot that was entered with hold.
@@ -103,9 +146,10 @@ func (c *Client) Flush(ctx context.Context) error {
 	return err
 }
 
-// Status returns the storage's description of itself, one JSON object.
+// Status returns the storage's description of itself, one JSON object. Errors: also
+// *SilentError, after which the conversation is over.
 func (c *Client) Status(ctx context.Context) ([]byte, error) {
-	return c.call(ctx, request{Op: "status"})
+	return c.callSoon(ctx, request{Op: "status"})
 }
 
 // lastWords is how long Maintain waits for the storage to give up what it does.
@@ -144,6 +188,17 @@ func (c *Client) call(ctx context.Context, q request) ([]byte, error) {
 		return nil, ctx.Err()
 	}
 	return r.Result, err
+}
+
+// callSoon is call for what is answered at once by a process that is well.
+func (c *Client) callSoon(ctx context.Context, q request) ([]byte, error) {
+	soon, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	b, err := c.call(soon, q)
+	if ctx.Err() == nil && soon.Err() != nil && err != nil {
+		err = &SilentError{c.home, c.patience}
+	}
+	return b, err
 }
 
 // ask sends a request and waits for its answer. When ctx ends first, it calls end,

@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -89,10 +90,14 @@ func Serve(f vfs.FS, s Storage, log *slog.Logger) (*Server, error) {
 	if err := vfs.SameOwner(f, Socket, "misc"); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
+	return serveOn(l, s, log), nil
+}
+
+func serveOn(l net.Listener, s Storage, log *slog.Logger) *Server {
 	ctx, stop := context.WithCancel(context.Background())
-	srv := &Server{storage: s, log: log, listener: l, ctx: ctx, stop: stop, conns: make(map[net.Conn]struct{})}
-	srv.wait.Go(srv.accept)
-	return srv, nil
+	srv := &Server{storage: s, log: log, listener: listen.Steady(l, log), ctx: ctx, stop: stop, conns: make(map[net.Conn]struct{})}
+	srv.wait.Go(func() { listen.Each(srv.listener, log, srv.welcome) })
+	return srv
 }
 
 // Remove removes the control socket of the HOME that f is the root of, if there is
@@ -125,27 +130,19 @@ func (s *Server) Close() error {
 	return err
 }
 
-func (s *Server) accept() {
-	for {
-		c, err := s.listener.Accept()
-		if err != nil {
-			if s.ctx.Err() == nil {
-				s.log.Warn("control socket closed", "err", err)
-			}
-			return
-		}
-		s.mu.Lock()
-		closed := s.ctx.Err() != nil
-		if !closed {
-			s.conns[c] = struct{}{}
-		}
-		s.mu.Unlock()
-		if closed {
-			c.Close()
-			return
-		}
-		s.wait.Go(func() { s.converse(c) })
+// welcome starts a conversation.
+func (s *Server) welcome(c net.Conn) {
+	s.mu.Lock()
+	closed := s.ctx.Err() != nil
+	if !closed {
+		s.conns[c] = struct{}{}
 	}
+	s.mu.Unlock()
+	if closed {
+		c.Close()
+		return
+	}
+	s.wait.Go(func() { s.converse(c) })
 }
 
 func (s *Server) converse(c net.Conn) {
@@ -221,6 +218,7 @@ func (s *Server) answer(ctx context.Context, q request) response {
 		err = s.storage.EndSnapshot(ctx, q.Code)
 	case "flush":
 		err = s.storage.Flush(ctx)
+	case "ping": // that this process answers
 	case "status":
 		result, err = s.storage.StatusJSON()
 	default:

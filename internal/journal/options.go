@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path"
 
+	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -44,9 +45,7 @@ func (o Options) withDefaults() Options {
 	case o.Spares < 0:
 		o.Spares = 0
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = logging.Limit(o.Logger)
 	return o
 }
 

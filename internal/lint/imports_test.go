@@ -23,7 +23,6 @@ var level = map[string]int{
 	"internal/record":   2,
 	"internal/pickle":   2,
 	"internal/oidlock":  2,
-	"internal/control":  2,
 	"internal/oidset":   2,
 	"internal/refindex": 2,
 	"internal/archive":  2,
@@ -34,6 +33,7 @@ var level = map[string]int{
 	"internal/histfile": 2,
 	"internal/zeo/wire": 2,
 
+	"internal/control":     3,
 	"internal/settings":    3,
 	"internal/filestorage": 3,
 	"internal/journal":     3,

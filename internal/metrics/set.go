@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/dirstorage/dirstorage/internal/logging"
 )
 
 // Options of a set. Clock is mandatory.
@@ -40,9 +42,7 @@ func (o Options) withDefaults() Options {
 	if o.KeepVerified == 0 {
 		o.KeepVerified = 5 * time.Minute
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = logging.Limit(o.Logger)
 	return o
 }
 

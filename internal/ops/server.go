@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/listen"
+	"github.com/dirstorage/dirstorage/internal/logging"
 )
 
 // DefaultAddress is where the listener is unless another is asked for.
@@ -47,9 +50,7 @@ func (o Options) withDefaults() Options {
 	if o.Metrics == nil {
 		o.Metrics = http.NotFoundHandler()
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = logging.Limit(o.Logger)
 	return o
 }
 
@@ -88,7 +89,7 @@ func Listen(o Options) (*Server, error) {
 		Handler:           http.MaxBytesHandler(s.routes(), bodyBytes),
 		ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: headerBytes,
-		ErrorLog:       slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug), // what clients do wrong
+		ErrorLog:       log.New(httpErrors{o.Logger}, "", 0),
 	}
 	if Reachable(l.Addr()) {
 		o.Logger.Warn("probes and metrics can be read from other machines, without a password", "address", l.Addr().String())
@@ -96,6 +97,14 @@ func Listen(o Options) (*Server, error) {
 	go s.serve()
 	o.Logger.Info("listening for probes and metrics", "address", l.Addr().String())
 	return s, nil
+}
+
+// httpErrors logs what clients do wrong.
+type httpErrors struct{ log *slog.Logger }
+
+func (h httpErrors) Write(line []byte) (int, error) {
+	h.log.Debug("a request for probes or metrics", "err", strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // Reachable reports whether other machines can reach an address that a listener
@@ -107,7 +116,7 @@ func Reachable(a net.Addr) bool {
 
 func (s *Server) serve() {
 	defer close(s.served)
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(listen.Steady(s.listener, s.o.Logger)); !errors.Is(err, http.ErrServerClosed) {
 		s.o.Logger.Error("probes and metrics have ended", "err", err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/listen"
+	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
 
@@ -79,9 +81,10 @@ func (s *Server) newHub(ctx context.Context, so StorageOptions) (*hub, error) {
 	return h, nil
 }
 
-// Serve accepts connections until Shutdown, and then returns ErrClosed. It
-// closes l.
+// Serve accepts connections until Shutdown, and then returns ErrClosed. It closes l, and
+// returns net.ErrClosed if somebody else did; no other error ends it.
 func (s *Server) Serve(l net.Listener) error {
+	l = listen.Steady(l, s.log)
 	s.mu.Lock()
 	if s.draining {
 		s.mu.Unlock()
@@ -90,28 +93,11 @@ func (s *Server) Serve(l net.Listener) error {
 	s.listeners[l] = struct{}{}
 	s.mu.Unlock()
 	defer l.Close()
-	pause := time.Duration(0)
-	for {
-		nc, err := l.Accept()
-		if s.isDraining() {
-			if err == nil {
-				nc.Close()
-			}
-			return ErrClosed
-		}
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			// Too many open files, for one: passes when somebody goes.
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.log.Error("cannot accept a connection", "address", l.Addr().String(), "err", err)
-			time.Sleep(pause)
-			continue
-		}
-		pause = 0
-		s.welcome(nc)
+	listen.Each(l, s.log, s.welcome)
+	if s.isDraining() {
+		return ErrClosed
 	}
+	return net.ErrClosed
 }
 
 // welcome starts a connection, or refuses it.
@@ -240,9 +226,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.InvalidationQueueSize <= 0 {
 		o.InvalidationQueueSize = 1000
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = logging.Limit(o.Logger)
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
