@@ -31,8 +31,9 @@ func newRestore(e *env) *cobra.Command {
 		Short:       "Make a HOME of backups, as of any transaction",
 		Long: `Restore the newest state that is in a repository, or with --to a backup or any
 transaction or time between the first and the last backup: objects, blobs and
-history. TARGET must not exist. It gets its name when it is whole, and every file
-of it was checked; until then it is TARGET.restoring, and a restore that was
+history. TARGET must not exist, or be an empty directory (a mounted volume). It gets its
+name when it is whole, and every file of it was checked; until then it is
+TARGET.restoring, or TARGET/.restoring in an empty directory, and a restore that was
 interrupted goes on there when it is run again.
 
 With --delta, TARGET is a copy of the same storage, older, newer or damaged, that
@@ -108,7 +109,7 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	m.end()
 	switch {
 	case errors.Is(err, restore.ErrExists):
-		err = hint(err, "give a name that does not exist yet, or --delta to bring a copy up to date")
+		err = hint(err, "give a name that does not exist yet, or an empty directory, or --delta to bring a copy up to date")
 	case errors.Is(err, restore.ErrBefore):
 		err = hint(err, "give a later --to, or none for the newest state")
 	case errors.Is(err, restore.ErrDamage):

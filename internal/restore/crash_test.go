@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -240,8 +241,8 @@ func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
 			_, err := restore.Run(t.Context(), restore.Options{Repository: repo, Plan: p, Parent: f, Name: "home", Now: time.Now, Checkpoint: 4 << 10, Workers: 1})
 			return err
 		}
-		crashes(t, t.TempDir(), run, func(f *crashfs.FS) error {
-			_, err := f.Stat("home")
+		look := func(f *crashfs.FS, storage string) error {
+			_, err := f.Stat(storage)
 			if err == nil {
 				if err := wholeHome(t, f, "home", to); err != nil {
 					return err
@@ -252,11 +253,26 @@ func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
 			if err := run(f); err != nil && !errors.Is(err, restore.ErrExists) {
 				return fmt.Errorf("run again: %w", err)
 			}
-			if _, err := f.Stat("home.restoring"); err == nil {
-				return errors.New("home.restoring is left")
+			for _, left := range []string{"home.restoring", "home/.restoring", "home/config.new"} {
+				if _, err := f.Stat(left); err == nil {
+					return fmt.Errorf("%s is left", left)
+				}
 			}
 			return wholeHome(t, f, "home", to)
-		})
+		}
+		crashes(t, t.TempDir(), run, func(f *crashfs.FS) error { return look(f, "home") })
+		if to == between {
+			continue
+		}
+		// A target that is an empty directory is a storage when it has a config.
+		mounted := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(mounted, "home", "lost+found"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(mounted, "home", "lost+found", "#1"), []byte("lost"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		crashes(t, mounted, run, func(f *crashfs.FS) error { return look(f, "home/config") })
 	}
 }
 

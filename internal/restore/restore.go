@@ -92,12 +92,14 @@ func (s state) samePlan(o state) bool {
 
 // run is one restore.
 type run struct {
-	o      Options
-	work   string // name in Parent of the HOME that grows
-	home   vfs.FS // it
-	old    vfs.FS // the old copy; nil without Delta
-	format layout.Format
-	full   bool
+	o    Options
+	work string // name in Parent of the HOME that grows
+	home vfs.FS // it
+	old  vfs.FS // the old copy; nil without Delta
+	// inPlace: the target is an empty directory, and work is in it.
+	inPlace bool
+	format  layout.Format
+	full    bool
 	// syncEach: each file is synced when it is written, for want of SyncAll.
 	syncEach bool
 	state    state
@@ -115,13 +117,32 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	last := o.Plan.Chain[len(o.Plan.Chain)-1]
 	r := &run{o: o, work: o.Name + ".restoring", format: layout.Format(last.Format), full: last.Class == "Full"}
+	var err error
+	if r.inPlace, err = r.emptyTarget(); err != nil {
+		return nil, err
+	}
+	if r.inPlace {
+		r.work = path.Join(o.Name, within)
+	}
 	r.home = vfs.Sub(o.Parent, r.work)
 	r.state = state{To: o.Plan.To, Cut: o.Plan.Cut}
 	for _, m := range o.Plan.Chain {
 		r.result.Backups = append(r.result.Backups, m.Name)
 		r.state.Chain = append(r.state.Chain, m.Name+" "+m.Archive.SHA256.String())
 	}
-	if finished, err := r.finishOlder(); err != nil || finished {
+	if r.inPlace {
+		moved, err := r.resumeMove()
+		if moved && err == nil {
+			_, err = r.finishOlder()
+		}
+		if moved && err == nil {
+			r.home = vfs.Sub(o.Parent, o.Name)
+			err = r.readTID()
+		}
+		if err != nil || moved {
+			return &r.result, err
+		}
+	} else if finished, err := r.finishOlder(); err != nil || finished {
 		r.home, r.result.Resumed = vfs.Sub(o.Parent, o.Name), true
 		return &r.result, errors.Join(err, r.readTID())
 	}
@@ -157,7 +178,7 @@ func (r *run) prepare() (vfs.Lock, error) {
 	}
 	_, err := p.Stat(r.o.Name)
 	switch {
-	case err == nil && !r.o.Delta:
+	case err == nil && !r.o.Delta && !r.inPlace:
 		return nil, fmt.Errorf("%w: %s", ErrExists, p.Path(r.o.Name))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
@@ -175,23 +196,6 @@ func (r *run) prepare() (vfs.Lock, error) {
 		return nil, err
 	}
 	return lock, nil
-}
-
-// finishOlder completes a restore that was interrupted when the new HOME had its
-// name already. It reports whether that was one of the same plan.
-func (r *run) finishOlder() (same bool, err error) {
-	s, err := readState(vfs.Sub(r.o.Parent, r.o.Name))
-	if err != nil || !s.Done {
-		return false, nil // there is nothing to finish
-	}
-	// Whoever gave it its name may have been killed before that was durable.
-	if err := r.o.Parent.SyncDir("."); err != nil {
-		return false, err
-	}
-	if err := r.discard(); err != nil {
-		return false, err
-	}
-	return s.samePlan(r.state), errors.Join(r.o.Parent.Remove(path.Join(r.o.Name, stateFile)), r.o.Parent.SyncDir(path.Join(r.o.Name, "misc")))
 }
 
 // openOld locks the old copy, and makes sure that it is of the same storage.
@@ -253,7 +257,7 @@ func (r *run) resumeOrBegin() error {
 	if err := r.save(); err != nil {
 		return errors.Join(err, r.discard())
 	}
-	return p.SyncDir(".")
+	return p.SyncDir(path.Dir(r.work))
 }
 
 // unborn reports whether a directory holds nothing but what a restore makes
@@ -292,7 +296,7 @@ func (r *run) discard() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, p.SyncDir("."))
+	return errors.Join(err, p.SyncDir(path.Dir(r.work)))
 }
 
 // removeBut removes what is in a directory, one name excepted, durably.
@@ -383,60 +387,4 @@ func (r *run) check(ctx context.Context) error {
 		err = fmt.Errorf("%w; %s %s %s", err, f.Kind, f.Path, f.Detail)
 	}
 	return err
-}
-
-// publish gives the HOME its name. Everything is durable.
-func (r *run) publish() error {
-	p := r.o.Parent
-	if err := r.handOn(); err != nil {
-		return err
-	}
-	code := []byte("shutdown")
-	if err := vfs.WriteFileAtomic(r.home, "misc/snapshot.new", "misc/snapshot", code, vfs.SyncOptions{File: true, Dir: true}); err != nil {
-		return err
-	}
-	var err error
-	if r.old == nil {
-		err = p.Rename(r.work, r.o.Name)
-	} else {
-		err = p.Exchange(r.work, r.o.Name)
-		if errors.Is(err, vfs.ErrNotSupported) {
-			err = r.replace()
-		}
-	}
-	if err == nil {
-		err = p.SyncDir(".")
-	}
-	if err != nil {
-		return err
-	}
-	_, err = r.finishOlder()
-	return err
-}
-
-// undoReplace gives the old copy its name back, if a replace was interrupted.
-func (r *run) undoReplace() error {
-	p := r.o.Parent
-	_, err := p.Stat(r.o.Name)
-	_, err2 := p.Stat(r.o.Name + replacedSuffix)
-	if !r.o.Delta || !errors.Is(err, fs.ErrNotExist) || err2 != nil {
-		return nil
-	}
-	return p.Rename(r.o.Name+replacedSuffix, r.o.Name)
-}
-
-const replacedSuffix = ".replaced"
-
-// replace is for file systems that can't exchange names: for a moment there is
-// none, and a restore that is interrupted then has to be run again.
-func (r *run) replace() error {
-	p := r.o.Parent
-	aside := r.o.Name + replacedSuffix
-	if err := p.Rename(r.o.Name, aside); err != nil {
-		return err
-	}
-	if err := p.Rename(r.work, r.o.Name); err != nil {
-		return errors.Join(err, p.Rename(aside, r.o.Name))
-	}
-	return p.Rename(aside, r.work)
 }

@@ -1,0 +1,89 @@
+package restore
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// publish gives the HOME its name. Everything is durable.
+func (r *run) publish() error {
+	p := r.o.Parent
+	if err := r.handOn(); err != nil {
+		return err
+	}
+	code := []byte("shutdown")
+	if err := vfs.WriteFileAtomic(r.home, "misc/snapshot.new", "misc/snapshot", code, vfs.SyncOptions{File: true, Dir: true}); err != nil {
+		return err
+	}
+	if r.inPlace {
+		if err := r.moveIn(); err != nil {
+			return err
+		}
+		_, err := r.finishOlder()
+		return err
+	}
+	var err error
+	if r.old == nil {
+		err = p.Rename(r.work, r.o.Name)
+	} else {
+		err = p.Exchange(r.work, r.o.Name)
+		if errors.Is(err, vfs.ErrNotSupported) {
+			err = r.replace()
+		}
+	}
+	if err == nil {
+		err = p.SyncDir(".")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = r.finishOlder()
+	return err
+}
+
+// undoReplace gives the old copy its name back, if a replace was interrupted.
+func (r *run) undoReplace() error {
+	p := r.o.Parent
+	_, err := p.Stat(r.o.Name)
+	_, err2 := p.Stat(r.o.Name + replacedSuffix)
+	if !r.o.Delta || !errors.Is(err, fs.ErrNotExist) || err2 != nil {
+		return nil
+	}
+	return p.Rename(r.o.Name+replacedSuffix, r.o.Name)
+}
+
+const replacedSuffix = ".replaced"
+
+// replace is for file systems that can't exchange names: for a moment there is
+// none, and a restore that is interrupted then has to be run again.
+func (r *run) replace() error {
+	p := r.o.Parent
+	aside := r.o.Name + replacedSuffix
+	if err := p.Rename(r.o.Name, aside); err != nil {
+		return err
+	}
+	if err := p.Rename(r.work, r.o.Name); err != nil {
+		return errors.Join(err, p.Rename(aside, r.o.Name))
+	}
+	return p.Rename(aside, r.work)
+}
+
+// finishOlder completes a restore that was interrupted when the new HOME had its
+// name already. It reports whether that was one of the same plan.
+func (r *run) finishOlder() (same bool, err error) {
+	s, err := readState(vfs.Sub(r.o.Parent, r.o.Name))
+	if err != nil || !s.Done {
+		return false, nil // there is nothing to finish
+	}
+	// Whoever gave it its name may have been killed before that was durable.
+	if err := r.o.Parent.SyncDir("."); err != nil {
+		return false, err
+	}
+	if err := r.discard(); err != nil {
+		return false, err
+	}
+	return s.samePlan(r.state), errors.Join(r.o.Parent.Remove(path.Join(r.o.Name, stateFile)), r.o.Parent.SyncDir(path.Join(r.o.Name, "misc")))
+}
