@@ -41,6 +41,10 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 	return s, vfs.WithPassing(err)
 }
 
+// asideHeld begins the names of what was replaced and is kept for a while. What a crash
+// leaves of them is removed like everything that is aside.
+const asideHeld = journalDir + "/aside-held-"
+
 func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	s := &Storage{fs: f, o: o, log: o.Logger, changed: make(chan struct{}), staging: zodb.TIDFromTime(o.Clock())}
 	// A quarter of the memory is for what is not flushed yet.
@@ -62,6 +66,9 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	}
 	if err := s.takeLocks(); err != nil {
 		return nil, err
+	}
+	if vfs.HoldBack(f, asideHeld) {
+		s.log.Warn("the file system has no journal: what is there after a power cut depends on its repair; better use another one", "path", f.Path("."))
 	}
 	s.inspectHistory()
 	err := s.newTree()

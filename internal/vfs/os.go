@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,6 +42,7 @@ type osFS struct {
 
 	mu    sync.Mutex
 	locks []*osLock // that are held, in the order in which they were taken
+	held  atomic.Pointer[heldBack]
 }
 
 func (f *osFS) Path(name string) string {
@@ -143,9 +145,17 @@ func (f *osFS) ReadFile(name string) ([]byte, error) {
 		}
 	}
 }
-func (f *osFS) Mkdir(name string) error  { return f.mkdir(f.Path(name)) }
-func (f *osFS) Remove(name string) error { return os.Remove(f.Path(name)) }
+func (f *osFS) Mkdir(name string) error { return f.mkdir(f.Path(name)) }
+func (f *osFS) Remove(name string) error {
+	if h := f.held.Load(); h != nil {
+		return h.remove(f.Path(name))
+	}
+	return os.Remove(f.Path(name))
+}
 func (f *osFS) Rename(oldName, newName string) error {
+	if h := f.held.Load(); h != nil {
+		return h.rename(f.Path(oldName), f.Path(newName))
+	}
 	return os.Rename(f.Path(oldName), f.Path(newName))
 }
 func (f *osFS) Exchange(a, b string) error {
@@ -247,57 +257,6 @@ func (f *osFS) SetReadOnly(name string) error {
 	return nil
 }
 
-func (f *osFS) SyncDir(name string) error {
-	d, err := os.Open(f.Path(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// SyncAll goes through the lock that is held longest, if there is one. Linux
-// reports an error of writing back to each open file that asks, if it came
-// after that file was opened or if nobody has seen it yet. So a file opened just
-// now would miss one that somebody else's syncfs was told.
-func (f *osFS) SyncAll() error {
-	if held := f.oldestLock(); held != nil {
-		// ErrClosed: it was released meanwhile.
-		if err := f.syncThrough(held); !errors.Is(err, fs.ErrClosed) {
-			return err
-		}
-	}
-	d, err := os.Open(f.root)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.syncThrough(d), d.Close())
-}
-
-// syncThrough ends with an fsync of a file or directory, whichever it is: where a file
-// system has no journal, Linux tells the disk to flush its cache before it writes the
-// last blocks of names and inodes, and a power cut just after syncfs loses these (seen
-// on ext4; the same function serves ext2 and FAT). The fsync flushes them. Elsewhere it
-// finds nothing to do.
-func (f *osFS) syncThrough(file *os.File) error {
-	err := syncFS(file)
-	if err == nil {
-		err = retry(file.Sync)
-	}
-	if err == nil || errors.Is(err, ErrNotSupported) {
-		return err
-	}
-	return &fs.PathError{Op: "sync file system of", Path: f.root, Err: err}
-}
-
-func (f *osFS) oldestLock() *os.File {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.locks) == 0 {
-		return nil
-	}
-	return f.locks[0].file
-}
-
 func (f *osFS) Space() (Space, error) {
 	var st unix.Statfs_t
 	if err := retry(func() error { return unix.Statfs(f.root, &st) }); err != nil {
@@ -381,7 +340,13 @@ func (l *osLock) Check() error {
 func (l *osLock) Close() error {
 	l.fs.mu.Lock()
 	l.fs.locks = slices.DeleteFunc(l.fs.locks, func(other *osLock) bool { return other == l })
+	last := len(l.fs.locks) == 0
 	l.fs.mu.Unlock()
+	if last {
+		if h := l.fs.held.Swap(nil); h != nil {
+			h.close()
+		}
+	}
 	// A process that another goroutine is starting has the file open, too, until it
 	// has its program; closing ours alone would not give the lock back before.
 	err := withFD(l.file, func(fd int) error { return unix.Flock(fd, unix.LOCK_UN) })

@@ -2,7 +2,10 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,6 +37,28 @@ func exchange(a, b string) error {
 		return ErrNotSupported // by this file system, or this kernel
 	}
 	return err
+}
+
+// openToKeep opens whatever a name leads to, only to keep it.
+const openToKeep = unix.O_PATH
+
+// withoutJournal reports whether a directory is on a file system of the ext family that
+// has no journal. If that cannot be told it has one.
+func withoutJournal(dir string) bool {
+	var fsys unix.Statfs_t
+	if err := retry(func() error { return unix.Statfs(dir, &fsys) }); err != nil || uint32(fsys.Type) != unix.EXT4_SUPER_MAGIC {
+		return false
+	}
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Stat(dir, &st) }); err != nil {
+		return false
+	}
+	device, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
+	if err != nil {
+		return false
+	}
+	task, err := os.ReadFile("/sys/fs/ext4/" + path.Base(device) + "/journal_task")
+	return err == nil && strings.TrimSpace(string(task)) == "<none>"
 }
 
 // volume returns what tells a subvolume or data set from its snapshots; 0 where a file

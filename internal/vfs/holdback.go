@@ -1,0 +1,169 @@
+//go:build unix
+
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// HoldBack makes changes of names safe on a file system without a journal, and reports
+// whether f is on one: ext2, or ext4 that was made so. There the inode of a file
+// that was removed or replaced is free at once, and is written so, or used for another
+// file or directory, while its name is still on the disk. After a power cut e2fsck takes the
+// name away, though it should lead to the old file or to the new one; or it leads to
+// another file.
+//
+// From now on such a file is kept until everything was synced: what was removed by a
+// descriptor, what was replaced by another link, whose name is prefix and a number. A
+// crash leaves such links, for the caller to remove. It ends with the last lock that f
+// holds. It may be called once, before f changes anything.
+func HoldBack(f FS, prefix string) bool {
+	o, ok := f.(*osFS)
+	if !ok || !withoutJournal(o.root) {
+		return false
+	}
+	o.holdBack(prefix)
+	return true
+}
+
+func (f *osFS) holdBack(prefix string) {
+	f.held.Store(&heldBack{prefix: f.Path(prefix), sync: f.syncAnew})
+}
+
+// maxHeld is how many files are kept before everything is synced for their sake.
+const maxHeld = 512
+
+// heldBack is what is kept. Its methods may be called concurrently.
+type heldBack struct {
+	prefix string
+	sync   func() error
+
+	mu   sync.Mutex
+	next int
+	kept keptFiles
+}
+
+type keptFiles struct {
+	fds   []int    // of what has no name any more
+	links []string // of what was replaced
+}
+
+func (k *keptFiles) len() int { return len(k.fds) + len(k.links) }
+
+// take returns all that is kept, for release after a sync that begins now.
+func (h *heldBack) take() keptFiles {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	k := h.kept
+	h.kept = keptFiles{}
+	return k
+}
+
+// putBack keeps on keeping, after a sync that failed.
+func (h *heldBack) putBack(k keptFiles) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept.fds = append(h.kept.fds, k.fds...)
+	h.kept.links = append(h.kept.links, k.links...)
+}
+
+// release lets go what was kept before a sync. The links lose their names, and are kept
+// by descriptor until the next one.
+func (h *heldBack) release(k keptFiles) {
+	for _, fd := range k.fds {
+		_ = unix.Close(fd) // it was not even opened for reading
+	}
+	for _, link := range k.links {
+		_ = h.removeKept(link) // it may stay
+	}
+}
+
+// full syncs everything, if much is kept. An error keeps it; whoever needs to know of it
+// is told by his own sync.
+func (h *heldBack) full() {
+	h.mu.Lock()
+	full := h.kept.len() >= maxHeld
+	h.mu.Unlock()
+	if !full {
+		return
+	}
+	k := h.take()
+	if h.sync() != nil {
+		h.putBack(k)
+		return
+	}
+	h.release(k)
+}
+
+// close lets everything go.
+func (h *heldBack) close() {
+	for range 2 { // the links, and what had these names
+		if k := h.take(); k.len() > 0 {
+			_ = h.sync() // nothing more can be done
+			h.release(k)
+		}
+	}
+	h.release(h.take())
+}
+
+func (h *heldBack) remove(path string) error {
+	h.full()
+	return h.removeKept(path)
+}
+
+func (h *heldBack) removeKept(path string) error {
+	var fd int
+	oerr := retry(func() (err error) {
+		fd, err = unix.Open(path, openToKeep|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
+	err := os.Remove(path)
+	if oerr != nil {
+		return err // that it is not there, for one
+	}
+	if err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept.fds = append(h.kept.fds, fd)
+	return nil
+}
+
+func (h *heldBack) rename(from, to string) error {
+	h.full()
+	link, linked := h.link(to)
+	err := os.Rename(from, to)
+	if !linked {
+		return err
+	}
+	if err != nil {
+		_ = os.Remove(link)
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept.links = append(h.kept.links, link)
+	return nil
+}
+
+// link gives what is going to be replaced another name, if there is something and that
+// is possible.
+func (h *heldBack) link(of string) (name string, ok bool) {
+	for {
+		h.mu.Lock()
+		h.next++
+		name = fmt.Sprint(h.prefix, h.next)
+		h.mu.Unlock()
+		err := os.Link(of, name)
+		if !errors.Is(err, fs.ErrExist) {
+			return name, err == nil
+		}
+	}
+}
