@@ -47,6 +47,8 @@ type device struct {
 	file  string
 	mount string
 	loop  string // empty: not attached
+	// repairs is what the last repairs had to say.
+	repairs []string
 }
 
 // newDevice serves a disk as DIR/disk; DIR/mnt is where it is mounted.
@@ -100,7 +102,9 @@ func (v *device) Mount(afterCut bool) error {
 		return err
 	}
 	if afterCut && v.fs.fsck != nil {
-		if out, err := run(append(v.fs.fsck, v.loop)...); err != nil && !strings.Contains(err.Error(), "exit status 1") {
+		out, err := run(append(v.fs.fsck, v.loop)...)
+		v.repairs = append(v.repairs, out)
+		if err != nil && !strings.Contains(err.Error(), "exit status 1") {
 			return fmt.Errorf("%w\n%s", err, out)
 		}
 	}

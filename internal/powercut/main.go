@@ -55,7 +55,7 @@ func cutPower() error {
 	chosen := flag.String("fs", strings.Join(names, ","), "file systems")
 	cuts := flag.Int("cuts", 100, "cuts for each file system")
 	kind := flag.String("work", workStorage, "what is cut: storage; or, to measure the file systems, synced files, synced files with neighbours that nobody syncs, unsynced files: storage, synced, neighbours, unsynced")
-	format := flag.String("format", "chunky", "format of the storage")
+	format := flag.String("format", "chunky,bushy", "formats of the storage, the cuts are shared out among them")
 	chain := flag.Int("chain", 4, "rounds before the disk is new again")
 	size := flag.Int64("size", 400, "size of the disk in MiB")
 	latency := flag.Duration("latency", 500*time.Microsecond, "a write takes up to this, a flush up to four times as long; some rounds have a quarter, others five times as much")
@@ -82,11 +82,15 @@ func cutPower() error {
 		if !slices.Contains(strings.Split(*chosen, ","), fs.name) {
 			continue
 		}
-		c := &campaign{kind: *kind, format: *format, dir: filepath.Join(*dir, fs.name), keep: *keep, chain: *chain, rnd: rand.New(rand.NewPCG(*seed, 0)), result: result{name: fs.name}}
+		c := &campaign{kind: *kind, dir: filepath.Join(*dir, fs.name), keep: *keep, chain: *chain, rnd: rand.New(rand.NewPCG(*seed, 0)), result: result{name: fs.name}}
 		c.report = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-		if err := c.on(fs, *size<<20, *latency, *cuts); err != nil {
-			failed = fmt.Errorf("%s: %w", fs.name, err)
-			fmt.Println(failed)
+		formats := strings.Split(*format, ",")
+		for i, format := range formats {
+			c.format = format
+			if err := c.on(fs, *size<<20, *latency, *cuts*(i+1)/len(formats)); err != nil {
+				failed = fmt.Errorf("%s, format %s: %w", fs.name, format, err)
+				fmt.Println(failed)
+			}
 		}
 		r := c.result
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\n", r.name, r.cuts, r.acknowledged, r.dropped, r.bad)
@@ -99,7 +103,7 @@ func cutPower() error {
 	return failed
 }
 
-// on runs a campaign on a new disk.
+// on runs a campaign on a new disk, until there were so many cuts.
 func (c *campaign) on(fs filesystem, size int64, latency time.Duration, cuts int) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return err

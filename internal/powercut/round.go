@@ -122,6 +122,7 @@ func (c *campaign) round() (sound bool, err error) {
 		p = planWork
 	}
 	c.dev.SetLatency(c.latency * time.Duration(pick(c.rnd, 1, 4, 20)) / 4)
+	c.dev.repairs = nil
 	if err := c.dev.Mount(false); err != nil {
 		return false, err
 	}
@@ -287,7 +288,7 @@ func (c *campaign) found(story, wrong []string, image map[int64][]byte) (sound b
 	return false, c.keepImage(image)
 }
 
-// keepImage writes the disk as it was after the cut, and the events.
+// keepImage writes the disk as it was after the cut, the events, and what repairs said.
 func (c *campaign) keepImage(image map[int64][]byte) error {
 	if c.keep == "" || image == nil || c.kind != workStorage {
 		return nil
@@ -317,5 +318,9 @@ func (c *campaign) keepImage(image map[int64][]byte) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(name+".events", b, 0o600)
+	err = os.WriteFile(name+".events", b, 0o600)
+	if len(c.dev.repairs) > 0 {
+		err = errors.Join(err, os.WriteFile(name+".repairs", []byte(strings.Join(c.dev.repairs, "\n")), 0o600))
+	}
+	return err
 }
