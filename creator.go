@@ -131,8 +131,8 @@ func removeIfThere(f vfs.FS, name string) error {
 // populate makes all that is in a new HOME, durably. It is a storage from the last step on.
 func (c *creator) populate(format layout.Format, text []byte, identity string) {
 	c.mkdir(unborn)
-	c.sync("") // the mark, before anything that it marks
-	for _, dir := range []string{"A", "B", "journal"} {
+	c.sync("")                                                  // the mark, before anything that it marks
+	for _, dir := range []string{"A", "B", "journal", "misc"} { // misc may be there, with the lock
 		c.mkdir(dir)
 	}
 	c.write(unborn+"/settings", text)
