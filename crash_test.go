@@ -12,6 +12,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -27,6 +28,19 @@ func rounds(t testing.TB, n int) int {
 		return n * factor
 	}
 	return n
+}
+
+// oneOf is the distance of the operations that a suite tries: in a whole run, with the
+// race detector, and in a short run. The seed of a case moves them, so that all of its
+// cases together try operations of each kind.
+func oneOf(whole, race, short int) int {
+	switch {
+	case testing.Short():
+		return short
+	case raceDetector:
+		return race
+	}
+	return whole
 }
 
 // crashCase is one storage that is crashed in many places.
@@ -77,10 +91,7 @@ func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, err
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	var cases []crashCase
-	every := 1
-	if testing.Short() || raceDetector {
-		every = 16
-	}
+	every := oneOf(1, 16, 61)
 	for i := range rounds(t, 1) {
 		seed := uint64(i) * 100
 		cases = append(cases,
@@ -104,7 +115,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 				t.Fatalf("only %d transactions of %d steps", len(sc.m.acked), c.steps)
 			}
 			ops := f.Ops()
-			for n := 1 + int(c.seed*5)%c.every; n <= ops; n += c.every { // other ones with each seed
+			for n := range faulttest.Sample(ops, c.every, c.seed) { // other ones with each seed
 				c.crash(t, n)
 				if t.Failed() {
 					return

@@ -357,10 +357,7 @@ func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			every := 1
-			if testing.Short() || raceDetector {
-				every = 5
-			}
+			every := oneOf(1, 5, 11)
 			for n := 1; !t.Failed(); n += every {
 				if killedAfterASnapshot(t, n, act) {
 					if n < 8 {

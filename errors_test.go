@@ -18,6 +18,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -28,10 +29,7 @@ import (
 // can go on.
 func TestErrorAtEveryOperation(t *testing.T) {
 	t.Parallel()
-	every := 1
-	if testing.Short() || raceDetector {
-		every = 14
-	}
+	every := oneOf(1, 14, 43)
 	for i := range rounds(t, 1) {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 			for _, class := range []Class{ClassFull, ClassMinimal} {
@@ -39,7 +37,10 @@ func TestErrorAtEveryOperation(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %v seed %d", class, cause, seed), func(t *testing.T) {
 					t.Parallel()
 					ops := errorCase{class, seed, cause}.run(t, 0)
-					for n := 1 + len(class+Class(cause.Error()))%every; n <= ops && !t.Failed(); n += every { // other ones in each case
+					for n := range faulttest.Sample(ops, every, uint64(len(class)+len(cause.Error()))) { // other ones in each case
+						if t.Failed() {
+							return
+						}
 						errorCase{class, seed, cause}.run(t, n)
 					}
 				})

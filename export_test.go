@@ -9,8 +9,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// UnderRaceDetector tells tests of package dirstorage_test that all is slower.
-const UnderRaceDetector = raceDetector
+// OneOf is oneOf for tests of package dirstorage_test.
+func OneOf(whole, race, short int) int { return oneOf(whole, race, short) }
 
 // RoundsOf is the factor of $DIRSTORAGE_ROUNDS.
 func RoundsOf(t testing.TB) int { return rounds(t, 1) }

@@ -25,12 +25,7 @@ import (
 
 // stride is the distance of the operations at which a suite of faults lets something
 // go wrong.
-func stride(every int) int {
-	if testing.Short() || raceDetector {
-		return every * 24
-	}
-	return every
-}
+func stride(every int) int { return every * oneOf(1, 24, 72) }
 
 // withoutSyncAll is a file system that cannot sync everything at once.
 func withoutSyncAll(f vfs.FS) vfs.FS {

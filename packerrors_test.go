@@ -15,6 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -42,10 +43,7 @@ func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Sto
 // finds nothing, and the next pack removes what this one left.
 func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	t.Parallel()
-	every := 5
-	if testing.Short() || raceDetector {
-		every = 23
-	}
+	every := oneOf(5, 23, 67)
 	i := 0
 	for _, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
 		for _, set := range []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"} {
@@ -54,7 +52,10 @@ func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 			t.Run(fmt.Sprintf("%v %s %s", cause, c.format, c.set), func(t *testing.T) {
 				t.Parallel()
 				ops := c.packWithError(t, cause, 0)
-				for n := 1 + int(c.seed)%every; n <= ops && !t.Failed(); n += every {
+				for n := range faulttest.Sample(ops, every, c.seed) {
+					if t.Failed() {
+						return
+					}
 					c.packWithError(t, cause, n)
 				}
 				t.Logf("an error at each %d. of %d operations", every, ops)
@@ -225,16 +226,16 @@ func TestPackOnAFullDiskEndsWithAClearError(t *testing.T) {
 // everything is there.
 func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 	t.Parallel()
-	every := 3
-	if testing.Short() || raceDetector {
-		every = 31
-	}
+	every := oneOf(3, 31, 61)
 	for i, format := range layout.Formats() {
 		c := packCase{format: format, seed: uint64(i) + 500, set: "storage.min_pack_time=0"}
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
 			t.Parallel()
 			ops := c.crashUndelete(t, 0)
-			for n := 1 + i*every/4; n <= ops && !t.Failed(); n += every {
+			for n := range faulttest.Sample(ops, every, c.seed) {
+				if t.Failed() {
+					return
+				}
 				c.crashUndelete(t, n)
 			}
 			t.Logf("crashed at each %d. of %d operations", every, ops)

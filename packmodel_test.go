@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -525,11 +526,8 @@ func difference(want, got []string) string {
 // compares: nothing of what should be there is missing, and check finds nothing.
 func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	t.Parallel()
-	every := 4
-	switch {
-	case testing.Short() || raceDetector:
-		every = 80
-	case os.Getenv("DIRSTORAGE_ROUNDS") != "":
+	every := oneOf(4, 80, 241)
+	if os.Getenv("DIRSTORAGE_ROUNDS") != "" && !testing.Short() && !raceDetector {
 		every = 1
 	}
 	// With a second of min_pack_time each pack goes to when it is told to.
@@ -564,7 +562,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 				t.Fatalf("only %d packs", m.packs)
 			}
 			ops := f.Ops()
-			for n := 1 + int(c.seed*11)%every; n <= ops; n += every { // other ones with each seed
+			for n := range faulttest.Sample(ops, every, c.seed) { // other ones with each seed
 				f, m, err := begin(n)
 				if err == nil {
 					continue

@@ -26,6 +26,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -84,11 +85,7 @@ func (s *storm) faults(on bool) {
 // storage opens again and is sound.
 func TestErrorAtEveryOperationOfAJob(t *testing.T) {
 	t.Parallel()
-	every := 61
-	if testing.Short() || dirstorage.UnderRaceDetector {
-		every = 211
-	}
-	every = max(1, every/dirstorage.RoundsOf(t))
+	every := max(1, dirstorage.OneOf(61, 211, 421)/dirstorage.RoundsOf(t))
 	for i, w := range sweeps() {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +93,7 @@ func TestErrorAtEveryOperationOfAJob(t *testing.T) {
 			ops := w.suffer(t, base, &storm{})
 			for j, cause := range sweptErrors {
 				for k, forEver := range []bool{false, true} {
-					for n := 1 + (i+5*j+11*k)%every; n <= ops; n += every {
+					for n := range faulttest.Sample(ops, every, uint64(i+5*j+11*k)) {
 						w.suffer(t, base, &storm{cause: cause, first: n, forEver: forEver})
 					}
 				}

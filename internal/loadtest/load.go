@@ -43,6 +43,7 @@ type Load struct {
 	TIDs    []zodb.TID             // guarded by mu; acknowledged, in no exact order
 
 	Budget atomic.Int64 // transactions that may still be made
+	busy   sync.RWMutex // read-locked by each writer from its share of the budget until the model has the transaction
 	stop   chan struct{}
 	wait   sync.WaitGroup
 }
@@ -99,13 +100,9 @@ func (l *Load) Start(t testing.TB, writers int) {
 					return
 				default:
 				}
-				if l.Budget.Add(-1) < 0 {
+				done, err := l.one(rnd, g, writers)
+				if err == nil && !done {
 					time.Sleep(time.Millisecond)
-					continue
-				}
-				err := l.commit(rnd, g, writers)
-				for errors.Is(err, errAgain) {
-					err = l.commit(rnd, g, writers)
 				}
 				if err != nil {
 					t.Error(err)
@@ -115,6 +112,32 @@ func (l *Load) Start(t testing.TB, writers int) {
 		})
 	}
 	t.Cleanup(l.End)
+}
+
+// one makes a transaction if the budget allows one.
+func (l *Load) one(rnd *rand.Rand, g, writers int) (done bool, err error) {
+	l.busy.RLock()
+	defer l.busy.RUnlock()
+	if l.Budget.Add(-1) < 0 {
+		return false, nil
+	}
+	for err = errAgain; errors.Is(err, errAgain); {
+		err = l.commit(rnd, g, writers)
+	}
+	return true, err
+}
+
+// Pause takes the budget away and returns when no transaction is under way: the
+// model is what is in the storage.
+func (l *Load) Pause() {
+	l.Budget.Store(0)
+	l.settle()
+}
+
+// settle waits until the transactions that were begun are in the model.
+func (l *Load) settle() {
+	l.busy.Lock()
+	defer l.busy.Unlock()
 }
 
 // End stops the writers and waits for them.
@@ -224,6 +247,7 @@ func (l *Load) Compare(home string, tid zodb.TID) error {
 		return err
 	}
 	defer s.Close()
+	l.settle() // a copy may hold a transaction before its writer has put it into the model
 	if got := s.LastTransaction(); got != tid {
 		return fmt.Errorf("the last transaction is %s, want %s", got, tid)
 	}

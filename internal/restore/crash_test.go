@@ -68,12 +68,16 @@ func chain(t testing.TB) (l *loadtest.Load, dir string, tids []zodb.TID) {
 }
 
 // crashes runs a scenario on a copy of a directory with a crash at each
-// operation, until it gets through, and looks at what each leaves.
+// operation, until it gets through, and looks at what each leaves. A short run and
+// one with the race detector take a sample of the operations.
 func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(f *crashfs.FS) error) {
 	t.Helper()
 	stride := 1
-	if raceDetector {
-		stride = 5 // each, without the race detector
+	switch {
+	case testing.Short():
+		stride = 17
+	case raceDetector:
+		stride = 5
 	}
 	for at := 1; ; at += stride {
 		f := crashfs.New(int64(at))

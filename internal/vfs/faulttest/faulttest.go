@@ -3,6 +3,7 @@ package faulttest
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"testing"
 
@@ -44,10 +45,12 @@ type Options struct {
 	Midway bool
 }
 
-func (o Options) operations(ops int) func(yield func(int) bool) {
-	every := max(1, o.Every)
+// Sample yields each every-th of so many operations, from 1 on. The seed moves them.
+// There is always one, if there are any operations.
+func Sample(ops, every int, seed uint64) iter.Seq[int] {
+	every = max(1, min(every, ops))
 	return func(yield func(int) bool) {
-		for n := 1 + int(o.Seed*11%uint64(every)); n <= ops; n += every {
+		for n := 1 + int(seed*11%uint64(every)); n <= ops; n += every {
 			if !yield(n) {
 				return
 			}
@@ -68,7 +71,7 @@ func (o Options) modes(n int) []crashfs.Mode {
 func Killed(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
 	ops := count(t, o, begin)
-	for n := range o.operations(ops) {
+	for n := range Sample(ops, o.Every, o.Seed) {
 		for _, midway := range []bool{false, true} {
 			if err := o.killed(n, ops, midway, begin); err != nil {
 				t.Errorf("seed %d, killed before operation %d of %d, %v", o.Seed, n, ops, err)
@@ -144,7 +147,7 @@ func Failed(t testing.TB, o Options, cause error, begin func(disk *crashfs.FS) (
 	if err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
-	for n := range o.operations(ops) {
+	for n := range Sample(ops, o.Every, o.Seed) {
 		cuts := []int{0}
 		if o.Midway {
 			cuts = append(cuts, 1+rand.New(rand.NewPCG(o.Seed, uint64(n))).IntN(ops))
