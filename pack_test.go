@@ -222,13 +222,15 @@ func TestWhatIsCurrentAtThePackTimeStays(t *testing.T) {
 
 func TestTwoNewestTransactionsStay(t *testing.T) {
 	t.Parallel()
-	s := packStorage(t, Options{}, "storage.min_pack_time=1")
+	var later atomic.Int64
+	clock := func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	s := packStorage(t, Options{Clock: clock}, "storage.min_pack_time=1")
 	oids := newOIDs(t, s, 3)
 	commit(t, s, change{oid: 0, data: rec("root")})
 	for _, oid := range oids {
 		commit(t, s, change{oid: oid, data: rec("nobody refers to it")})
 	}
-	time.Sleep(1100 * time.Millisecond)
+	later.Store(int64(1100 * time.Millisecond))
 	doPack(t, s, PackOptions{})
 	for i, oid := range oids {
 		if got, want := exists(t, s, oid), i > 0; got != want {
@@ -846,7 +848,7 @@ func TestPackCanBeStopped(t *testing.T) {
 			p := &pausing{}
 			s := pausingStorage(t, p)
 			var changes []change
-			for _, oid := range newOIDs(t, s, 3000) {
+			for _, oid := range newOIDs(t, s, 1500) {
 				changes = append(changes, change{oid: oid, data: rec("garbage")})
 			}
 			commit(t, s, changes...)
@@ -865,7 +867,7 @@ func TestPackCanBeStopped(t *testing.T) {
 						cancel()
 					} else {
 						go func() { closed <- s.Close() }()
-						time.Sleep(50 * time.Millisecond)
+						<-s.closing.Done() // more than a thousand files are still to be removed
 					}
 				}
 			}
@@ -881,8 +883,8 @@ func TestPackCanBeStopped(t *testing.T) {
 			}
 			p.removed = nil
 			left := len(filesOf(p.FS, s.tree.Format()))
-			if left < 100 || left > 5900 {
-				t.Fatalf("%d files are left, want some of 6,000", left)
+			if left < 100 || left > 2900 {
+				t.Fatalf("%d files are left, want some of 3,000", left)
 			}
 			if err := sound(t.Context(), p.FS, false); err != nil {
 				t.Error(err)
@@ -1099,7 +1101,7 @@ func interrupted(t *testing.T, removals int) (home, older string) {
 		if strings.HasPrefix(name, "A/") {
 			if n++; n == removals {
 				go func() { closed <- s.Close() }()
-				time.Sleep(50 * time.Millisecond)
+				<-s.closing.Done()
 			}
 		}
 	}

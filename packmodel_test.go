@@ -466,10 +466,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	t.Parallel()
 	sets := []string{"", "storage.min_pack_time=0", "storage.keep_policy=undoable", "storage.delay_delete=0", "storage.delay_delete=0 storage.min_pack_time=0 storage.keep_policy=undoable"}
-	n := 40
-	if raceDetector {
-		n = 10
-	}
+	n := oneOf(40, 10, 8)
 	for i := range rounds(t, n) {
 		c := packCase{format: layout.Formats()[i%4], seed: uint64(i), set: sets[i%len(sets)], steps: 120, every: 10}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,8 +126,13 @@ func (o *output) await(t *testing.T, text string) {
 
 // command runs a command and returns its exit status and what it wrote.
 func command(ctx context.Context, args ...string) (int, *output, *output) {
+	return commandAt(ctx, time.Now, args...)
+}
+
+// commandAt is command with a clock.
+func commandAt(ctx context.Context, now func() time.Time, args ...string) (int, *output, *output) {
 	var stdout, stderr output
-	e := &env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Now: time.Now, Getenv: func(string) string { return "" }}
+	e := &env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Now: now, Getenv: func(string) string { return "" }}
 	return run(ctx, e, args), &stdout, &stderr
 }
 
@@ -134,6 +140,11 @@ func command(ctx context.Context, args ...string) (int, *output, *output) {
 func want(t *testing.T, code int, text string, args ...string) string {
 	t.Helper()
 	got, stdout, stderr := command(t.Context(), args...)
+	return wanted(t, args, got, code, text, stdout, stderr)
+}
+
+func wanted(t *testing.T, args []string, got, code int, text string, stdout, stderr *output) string {
+	t.Helper()
 	if got != code || !strings.Contains(stdout.String()+stderr.String(), text) {
 		t.Errorf("%v: status %d, want %d and %q\n%s%s", args, got, code, text, stdout, stderr)
 	}
@@ -281,6 +292,15 @@ func TestBenchAsksBeforeItWrites(t *testing.T) {
 	t.Parallel()
 	full, _ := served(t, "undo.fs", nil)
 	empty, _ := served(t, "", nil)
+	// The clock goes on by a millisecond each time it is looked at: what is measured
+	// depends on no machine.
+	begin, ticks := time.Now(), new(atomic.Int64)
+	now := func() time.Time { return begin.Add(time.Duration(ticks.Add(1)) * time.Millisecond) }
+	want := func(t *testing.T, code int, text string, args ...string) string {
+		t.Helper()
+		got, stdout, stderr := commandAt(t.Context(), now, args...)
+		return wanted(t, args, got, code, text, stdout, stderr)
+	}
 	small := []string{"--objects", "200", "--duration", "1s", "--only", "load-1x1,commit-1"}
 	want(t, 1, "say --yes", append([]string{"bench", full + "/main"}, small...)...)
 	want(t, 0, "load-1x1", append([]string{"bench", full + "/main", "--yes", "--msgpack"}, small...)...)

@@ -159,7 +159,7 @@ func TestJobsThatOverlapLoseNothing(t *testing.T) {
 		}
 		run := func(kind, dir string) func(string) (int, string) {
 			return func(pause string) (int, string) {
-				return d.dirstorage(t, "snapshot", "run", "-q", "-t", "20", "-s", "0.05", l.Home, "--", "sh", "-c", incremental, "sh", dir, kind, pause)
+				return d.dirstorage(t, "snapshot", "run", "-q", "-t", "300", "-s", "0.05", l.Home, "--", "sh", "-c", incremental, "sh", dir, kind, pause)
 			}
 		}
 		job("tar", run("tar", dirs["tar"]))
