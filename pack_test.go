@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"math/rand/v2"
 	"os"
@@ -387,6 +388,9 @@ type pausing struct {
 	renamed func(name string) // after a rename to that name
 	removed func(name string) // before a removal
 }
+
+// Inner returns the file system that it is about.
+func (p *pausing) Inner() vfs.FS { return p.FS }
 
 func (p *pausing) Rename(from, to string) error {
 	err := p.FS.Rename(from, to)
@@ -1141,6 +1145,87 @@ func TestPlanIsForItsOwnA(t *testing.T) {
 	if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestPlanIsNotForWhatAnotherMadeOfA: a standby has a copy of the A that a pack was
+// interrupted in, was promoted, and began to use what was garbage. Its A comes back into
+// this HOME, in the place of the old one, or file by file.
+func TestPlanIsNotForWhatAnotherMadeOfA(t *testing.T) {
+	t.Parallel()
+	for _, inPlace := range []bool{false, true} {
+		t.Run(fmt.Sprintf("in place %t", inPlace), func(t *testing.T) {
+			t.Parallel()
+			home, _ := interrupted(t, 100)
+			a, standby := filepath.Join(home, "A"), filepath.Join(t.TempDir(), "standby")
+			err := errors.Join(os.CopyFS(filepath.Join(standby, "A"), os.DirFS(a)),
+				os.CopyFS(filepath.Join(standby, "config"), os.DirFS(filepath.Join(home, "config"))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, standby, Options{})
+			if err := s.WaitPack(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var used []zodb.OID
+			for oid := range zodb.OID(801) {
+				if oid > 0 && exists(t, s, oid) {
+					used = append(used, oid)
+				}
+			}
+			if len(used) < 100 || len(used) > 750 {
+				t.Fatalf("%d objects are left of what the pack was to remove", len(used))
+			}
+			commit(t, s, change{oid: 0, data: rec("root", used...)})
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !inPlace {
+				err = errors.Join(os.RemoveAll(a), os.CopyFS(a, os.DirFS(filepath.Join(standby, "A"))))
+			} else {
+				err = copyOver(a, filepath.Join(standby, "A"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, home, Options{})
+			if err := s.WaitPack(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, oid := range used {
+				if !exists(t, s, oid) {
+					t.Fatalf("object %s is gone: the plan was carried out", oid)
+				}
+			}
+			if _, err := s.fs.Stat(planFile); err == nil {
+				t.Error("the plan is still there")
+			}
+			doPack(t, s, PackOptions{})
+			if err := errors.Join(s.Close(), sound(t.Context(), s.fs, true)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// copyOver makes a directory like another one, as rsync does: file by file.
+func copyOver(to, from string) error {
+	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(to, strings.TrimPrefix(p, from))
+		if d.IsDir() {
+			return os.MkdirAll(name, 0o755)
+		}
+		b, err := os.ReadFile(p)
+		if err == nil {
+			err = os.WriteFile(name+".new", b, 0o600)
+		}
+		if err == nil {
+			err = os.Rename(name+".new", name)
+		}
+		return err
+	})
 }
 
 // TestPackRemovesWhatAnInterruptedOneLeft: revisions whose pointers are gone, and no

@@ -28,6 +28,9 @@ func (s *Storage) readPlan() (*sweep, error) {
 	v := s.newVerdict()
 	v.gc, v.state = true, packSweeps
 	h, planned, err := v.readPlan()
+	if err == nil {
+		err = s.anotherA()
+	}
 	if err != nil {
 		s.log.Warn("the plan of an interrupted pack cannot be used and is given up; the next pack starts over", "path", files.Path(), "err", err)
 		if err := v.end(); err != nil {
@@ -47,6 +50,25 @@ func (s *Storage) readPlan() (*sweep, error) {
 	p := &packProgress{s: s, begun: s.o.Clock()}
 	p.planned.Store(planned)
 	return &sweep{s: s, v: v, h: h, p: p, result: new(PackResult), resumed: true}, nil
+}
+
+// anotherA says why A may be another one than that beside which the files in misc were
+// written, or than what became of it here; nil: it is that one. Another process may
+// have gone on with a copy of A, and what was garbage may be in use there: this HOME has
+// guarded none of what was committed to it.
+func (s *Storage) anotherA() error {
+	h := &s.history
+	switch counted := s.countedTID(); {
+	case h.err != nil:
+		return fmt.Errorf("it cannot be told whether A is the one that it was made for: %w", h.err)
+	case h.reason != "":
+		return fmt.Errorf("A may not be the one that it was made for: %s", h.reason)
+	case h.past > s.last:
+		return fmt.Errorf("A is older than it was when transaction %s was there", h.past)
+	case counted < s.flushed: // which is written before x.serial, by each flush
+		return fmt.Errorf("A ends with transaction %s, and what was flushed here ends with %s", s.flushed, counted)
+	}
+	return nil
 }
 
 // readPlan takes up what a plan condemns, and returns how many entries it has.
