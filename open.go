@@ -67,7 +67,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if err := s.takeLocks(); err != nil {
 		return nil, err
 	}
-	if vfs.HoldBack(f, asideHeld) {
+	if s.settings.Filesystem.Sync && vfs.HoldBack(f, asideHeld) {
 		s.log.Warn("the file system has no journal: what is there after a power cut depends on its repair; better use another one", "path", f.Path("."))
 	}
 	s.inspectHistory()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -101,15 +102,25 @@ func (h *heldBack) full() {
 	h.release(k)
 }
 
-// close lets everything go.
+// close lets everything go. Whoever gives back his last lock has made durable what
+// matters to him; what is left is names in the directory of the links.
 func (h *heldBack) close() {
 	for range 2 { // the links, and what had these names
-		if k := h.take(); k.len() > 0 {
-			_ = h.sync() // nothing more can be done
-			h.release(k)
+		k := h.take()
+		if k.len() == 0 {
+			return
 		}
+		_ = h.syncLinks() // nothing more can be done
+		h.release(k)
 	}
-	h.release(h.take())
+}
+
+func (h *heldBack) syncLinks() error {
+	d, err := os.Open(filepath.Dir(h.prefix))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (h *heldBack) remove(path string) error {
