@@ -5,69 +5,252 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 
+	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/config"
 )
 
-// greeting is what serve prints for a person: what to put into the
-// configuration of the clients.
+// greeting is what serve prints for a person: what to put into the configuration of the
+// clients. What it prints works as it is on this machine; files that only the client has
+// are named client.pem, client.key and var/blobcache.
 type greeting struct {
-	conf    *config.Config
-	address net.Addr
-	made    []string // HOMEs that were made now
+	conf      *config.Config
+	addresses []net.Addr    // on which the server listens
+	made      []string      // HOMEs that were made now
+	server    *certs.Server // nil: no TLS
+	container bool          // the server is in a container
+	host      string        // name of this machine
+}
+
+// offer is one storage at one address, as clients are told of it.
+type offer struct {
+	storage  config.Storage
+	readOnly bool
+	section  string // of zope.conf
+	cache    string // a directory for blobs
+
+	address  string // as ZConfig wants it
+	python   string // as Python wants it
+	loopback bool   // nobody else can reach it
+	uri      string // without a query
+
+	tls         bool
+	trust, name string // of the server: the file that clients trust, its name
 }
 
 func writeGreeting(w io.Writer, g greeting) error {
-	st := g.conf.Storages[0]
-	server, uri := g.address.String(), "zeo://"+g.address.String()
-	if g.address.Network() == "unix" {
-		uri = "zeo://" + (&url.URL{Path: server}).String()
-	}
-	if st.Name != "1" {
-		uri += "?storage=" + url.QueryEscape(st.Name)
-	}
+	var b strings.Builder
 	for _, home := range g.made {
-		if _, err := fmt.Fprintf(w, "made %s, a new and empty storage\n", home); err != nil {
-			return err
+		fmt.Fprintf(&b, "made %s, a new and empty storage\n", home)
+	}
+	offers := g.offers()
+	for _, t := range offers {
+		fmt.Fprintf(&b, "serving storage %s of %s on %s\n", t.storage.Name, t.storage.Home, t.address)
+	}
+	for _, a := range g.addresses[1:] {
+		fmt.Fprintf(&b, "and on %s\n", endpointOf(a).address)
+	}
+	g.notes(&b)
+	b.WriteString("\nzope.conf, or any other ZODB configuration:\n\n%import ZEO\n")
+	for i, t := range offers {
+		t.zopeConf(&b, i == 0)
+	}
+	if !offers[0].tls {
+		b.WriteString("\nbuildout, with plone.recipe.zope2instance:\n\n")
+		offers[0].buildout(&b)
+		b.WriteString("\nplone-backend (container image), on this machine:\n\n")
+		offers[0].container(&b)
+		b.WriteString("\nURI, for Pyramid (zodburi) and others:\n\n")
+		for _, t := range offers {
+			fmt.Fprintf(&b, "  %s\n", t.uri+t.query())
 		}
-	}
-	shared, sharedBuildout := "", ""
-	if st.BlobDir != "" {
-		shared = fmt.Sprintf("    blob-dir %s\n    shared-blob-dir on\n", st.BlobDir)
-		sharedBuildout = fmt.Sprintf("blob-storage = %s\nshared-blob = on\n", st.BlobDir)
 	} else {
-		shared = "    blob-dir $INSTANCE/var/blobcache\n    shared-blob-dir off\n"
-		sharedBuildout = "shared-blob = off\n"
+		b.WriteString("\nWith TLS there is no other way than a ZODB configuration, or Python: buildout's\nrecipe, the image plone-backend and zodburi have no settings for certificates.\n")
 	}
-	_, err := fmt.Fprintf(w, `serving storage %[1]s of %[2]s on %[3]s
-
-zope.conf, or the storage of any other ZODB configuration:
-
-%%import ZEO
-<zodb_db main>
-  mount-point /
-  <clientstorage>
-    server %[3]s
-    storage %[1]s
-%[4]s  </clientstorage>
-</zodb_db>
-
-buildout, with plone.recipe.zope2instance:
-
-[instance]
-zeo-client = on
-zeo-address = %[3]s
-zeo-storage = %[1]s
-%[5]s
-plone-backend (container image):
-
-  docker run -e ZEO_ADDRESS=%[3]s -e ZEO_STORAGE=%[1]s plone/plone-backend
-
-URI, for Pyramid (zodburi) and others:
-
-  %[6]s
-
-Stop it with Ctrl-C.
-`, st.Name, st.Home, server, shared, sharedBuildout, uri)
+	b.WriteString("\nPython:\n\n")
+	offers[0].pythonCode(&b)
+	b.WriteString("\nStop it with Ctrl-C.\n")
+	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// notes say what else has to be known of the address.
+func (g greeting) notes(b *strings.Builder) {
+	first := g.addresses[0]
+	a, tcp := first.(*net.TCPAddr)
+	switch {
+	case !tcp && g.container:
+		fmt.Fprintf(b, "Clients outside of this container need the directory of the socket as a volume.\n")
+	case tcp && a.IP.IsUnspecified() && g.container:
+		fmt.Fprintf(b, "In another container, put the name of this one in place of the address (%s);\noutside, that of the machine, and the port that is published.\n", g.host)
+	case tcp && a.IP.IsUnspecified():
+		fmt.Fprintf(b, "On another machine, put the name of this one in place of the address (%s).\n", g.host)
+	case tcp && a.IP.IsLoopback() && g.container:
+		fmt.Fprintf(b, "Nobody outside of this container can connect: use --listen :%d\n", a.Port)
+	}
+}
+
+// endpointOf returns an address at which a client on this machine reaches the server.
+func endpointOf(a net.Addr) offer {
+	if a.Network() == "unix" {
+		path, err := filepath.Abs(a.String())
+		if err != nil {
+			path = a.String()
+		}
+		return offer{address: path, python: pythonString(path), loopback: true, uri: "zeo://" + (&url.URL{Path: path}).EscapedPath()}
+	}
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return offer{address: a.String(), python: pythonString(a.String()), uri: "zeo://" + a.String()}
+	}
+	ip := net.ParseIP(host)
+	if ip != nil && ip.IsUnspecified() {
+		host, ip = "127.0.0.1", net.IPv4(127, 0, 0, 1) // one for IPv6 listens for IPv4, too
+	}
+	at := net.JoinHostPort(host, port)
+	return offer{address: at, python: "(" + pythonString(host) + ", " + port + ")", loopback: ip != nil && ip.IsLoopback(), uri: "zeo://" + strings.Replace(at, "%", "%25", 1)}
+}
+
+// sectionName is what ZConfig takes for the name of a section.
+var sectionName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
+
+func (g greeting) offers() []offer {
+	var list []offer
+	seen := map[string]bool{"main": true}
+	for i, st := range g.conf.Storages {
+		t := endpointOf(g.addresses[0])
+		t.storage, t.readOnly = st, st.ReadOnly || g.conf.ReadOnly
+		t.section, t.cache = "main", "var/blobcache"
+		if i > 0 {
+			t.section = st.Name
+			if !sectionName.MatchString(st.Name) || seen[st.Name] {
+				t.section = "db" + strconv.Itoa(i+1)
+			}
+			t.cache += "-" + t.section
+			seen[t.section] = true
+		}
+		if t.tls = g.server != nil && g.addresses[0].Network() != "unix"; t.tls {
+			t.trust, t.name = g.server.ForClients()
+			if abs, err := filepath.Abs(t.trust); err == nil && t.trust != certs.OtherAuthority {
+				t.trust = abs
+			}
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+// zconfig is a value in a ZConfig file.
+func zconfig(v string) string { return strings.ReplaceAll(v, "$", "$$") }
+
+func (t offer) zopeConf(b *strings.Builder, first bool) {
+	mount := "/"
+	if !first {
+		mount += t.section
+	}
+	fmt.Fprintf(b, "<zodb_db %s>\n  mount-point %s\n  <clientstorage>\n", t.section, mount)
+	key := func(name, value string) { fmt.Fprintf(b, "    %s %s\n", name, zconfig(value)) }
+	key("server", t.address)
+	key("storage", t.storage.Name)
+	if t.readOnly {
+		key("read-only", "on")
+	}
+	if dir := t.shared(); dir != "" {
+		key("blob-dir", dir)
+		key("shared-blob-dir", "on")
+	} else {
+		key("blob-dir", t.cache)
+		key("shared-blob-dir", "off")
+	}
+	if t.tls {
+		b.WriteString("    <ssl>\n")
+		key("  certificate", "client.pem")
+		key("  key", "client.key")
+		key("  authenticate", t.trust)
+		key("  server-hostname", t.name)
+		b.WriteString("    </ssl>\n")
+	}
+	b.WriteString("  </clientstorage>\n</zodb_db>\n")
+}
+
+// shared is the directory in which clients find blobs; "" if there is none.
+func (t offer) shared() string {
+	if t.storage.BlobDir == "" {
+		return ""
+	}
+	abs, err := filepath.Abs(t.storage.BlobDir)
+	if err != nil {
+		return t.storage.BlobDir
+	}
+	return abs
+}
+
+func (t offer) buildout(b *strings.Builder) {
+	fmt.Fprintf(b, "[instance]\nzeo-client = on\nzeo-address = %s\nzeo-storage = %s\n", t.address, strings.ReplaceAll(t.storage.Name, "$", "$$"))
+	if dir := t.shared(); dir != "" {
+		fmt.Fprintf(b, "blob-storage = %s\nshared-blob = on\n", strings.ReplaceAll(dir, "$", "$$"))
+	} else {
+		b.WriteString("shared-blob = off\n")
+	}
+}
+
+func (t offer) container(b *strings.Builder) {
+	b.WriteString("  docker run")
+	if strings.HasPrefix(t.address, "/") {
+		fmt.Fprintf(b, " -v %s", shellWord(t.address+":"+t.address))
+	} else if t.loopback {
+		b.WriteString(" --network host")
+	}
+	fmt.Fprintf(b, " -e %s -e %s plone/plone-backend\n", shellWord("ZEO_ADDRESS="+t.address), shellWord("ZEO_STORAGE="+t.storage.Name))
+}
+
+// query of the URI: what is not the default.
+func (t offer) query() string {
+	var list []string
+	if t.storage.Name != "1" {
+		list = append(list, "storage="+url.QueryEscape(t.storage.Name))
+	}
+	if t.readOnly {
+		list = append(list, "read_only=1")
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return "?" + strings.Join(list, "&")
+}
+
+func (t offer) pythonCode(b *strings.Builder) {
+	arguments := []string{t.python, "storage=" + pythonString(t.storage.Name)}
+	if t.readOnly {
+		arguments = append(arguments, "read_only=True")
+	}
+	if dir := t.shared(); dir != "" {
+		arguments = append(arguments, "blob_dir="+pythonString(dir), "shared_blob_dir=True")
+	} else {
+		arguments = append(arguments, "blob_dir="+pythonString(t.cache))
+	}
+	if !t.tls {
+		fmt.Fprintf(b, "import ZEO\ndb = ZEO.DB(%s)\n", strings.Join(arguments, ", "))
+		return
+	}
+	fmt.Fprintf(b, "import ssl, ZEO\ncontext = ssl.create_default_context(cafile=%s)\ncontext.load_cert_chain(\"client.pem\", \"client.key\")\n", pythonString(t.trust))
+	arguments = append(arguments, "ssl=context", "ssl_server_hostname="+pythonString(t.name))
+	fmt.Fprintf(b, "db = ZEO.DB(%s)\n", strings.Join(arguments, ",\n            "))
+}
+
+// pythonString is a string literal; Go and Python write them alike.
+func pythonString(s string) string { return strconv.Quote(s) }
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+,\[\]-]+$`)
+
+// shellWord is one word of a shell.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

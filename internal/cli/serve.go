@@ -435,5 +435,9 @@ func (s *serving) greet(listeners []net.Listener) error {
 	if s.conf.LogFormat != "text" || s.e.Getenv("NOTIFY_SOCKET") != "" {
 		return nil
 	}
-	return writeGreeting(s.e.Stdout, greeting{conf: s.conf, address: listeners[0].Addr(), made: s.made})
+	g := greeting{conf: s.conf, made: s.made, server: s.certs, container: inContainer(s.e.Getenv), host: hostName()}
+	for _, l := range listeners {
+		g.addresses = append(g.addresses, l.Addr())
+	}
+	return writeGreeting(s.e.Stdout, g)
 }

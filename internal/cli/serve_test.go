@@ -47,17 +47,22 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 func startServe(t *testing.T, args ...string) *serverProcess {
 	t.Helper()
 	s := &serverProcess{t: t, cmd: program(t, append([]string{"serve"}, args...)...)}
+	s.start()
+	return s
+}
+
+func (s *serverProcess) start() {
+	s.t.Helper()
 	s.cmd.Stdout, s.cmd.Stderr = lockedWriter{&s.mu, &s.out}, lockedWriter{&s.mu, &s.log}
 	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	s.t.Cleanup(func() {
 		if s.cmd.ProcessState == nil {
 			s.cmd.Process.Kill()
 			s.cmd.Wait()
 		}
 	})
-	return s
 }
 
 // await waits for a line and returns what the group in the pattern matched.

@@ -3,10 +3,12 @@ package cli
 import (
 	"errors"
 	"net"
+	"os"
 	"syscall"
 
 	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/ops"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // checkAddresses tells at once which address cannot be had, before the storages are
@@ -52,4 +54,27 @@ func (s *serving) warnOpen(l net.Listener) {
 		s.log.Warn("listening on an address that other machines can reach, without TLS: whoever reaches it can read and write everything; "+
 			"set tls-certificate and tls-authenticate, or see to it that a firewall or a private network is in front", "address", l.Addr().String())
 	}
+}
+
+// inContainer reports whether this looks like the inside of a container.
+func inContainer(getenv func(string) string) bool {
+	for _, file := range []string{"/.dockerenv", "/run/.containerenv"} {
+		dir, name, err := vfs.Split(file)
+		if err != nil {
+			continue
+		}
+		if _, err := dir.Stat(name); err == nil {
+			return true
+		}
+	}
+	return getenv("container") != "" || getenv("KUBERNETES_SERVICE_HOST") != ""
+}
+
+// hostName is the name of this machine, or words for it.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "its name is not known here"
+	}
+	return name
 }

@@ -102,10 +102,14 @@ func ParseURL(s string) (Options, error) {
 		return fail("%v", err)
 	}
 	for key, values := range query {
-		if key != "storage" || len(values) != 1 {
-			return fail("unknown option %q: there is only storage=NAME", key)
+		switch {
+		case key == "storage" && len(values) == 1:
+			o.Storage = values[0]
+		case key == "read_only" && len(values) == 1:
+			o.ReadOnly = values[0] != "0" && values[0] != "false"
+		default:
+			return fail("unknown option %q: there are storage=NAME and read_only=1", key)
 		}
-		o.Storage = values[0]
 	}
 	if u.Host == "" {
 		if u.Path == "" || u.Path == "/" {

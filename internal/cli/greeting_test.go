@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// makeCertificate writes a self-signed certificate and its key.
+func makeCertificate(t *testing.T, certificate, key, name string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{certificate: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// zconfigValue reads a value of a ZConfig file.
+func zconfigValue(v string) string { return strings.ReplaceAll(v, "$$", "$") }
+
+// clientStorages reads the sections that serve prints for zope.conf. Files are in dir.
+func clientStorages(t *testing.T, dir, text string) []zeoclient.Options {
+	t.Helper()
+	var list []zeoclient.Options
+	for _, section := range regexp.MustCompile(`(?s)<clientstorage>\n(.*?)</clientstorage>`).FindAllStringSubmatch(text, -1) {
+		values := make(map[string]string)
+		for line := range strings.Lines(section[1]) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+			values[key] = zconfigValue(value)
+		}
+		o := zeoclient.Options{Network: "tcp", Address: values["server"], Storage: values["storage"], ReadOnly: values["read-only"] == "on"}
+		if strings.Contains(o.Address, "/") {
+			o.Network = "unix"
+		}
+		if name := values["certificate"]; name != "" {
+			pair, err := certs.KeyPair(filepath.Join(dir, name), filepath.Join(dir, values["key"]), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			roots, err := certs.Trusted(values["authenticate"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.TLS = &tls.Config{ServerName: values["server-hostname"], RootCAs: roots, Certificates: []tls.Certificate{pair}}
+		}
+		list = append(list, o)
+	}
+	return list
+}
+
+// printedURIs reads the other forms that serve prints, as URIs.
+func printedURIs(t *testing.T, text string) []zeoclient.Options {
+	t.Helper()
+	var list []zeoclient.Options
+	add := func(address, storage string) {
+		o := zeoclient.Options{Network: "tcp", Address: address, Storage: storage}
+		if strings.HasPrefix(address, "/") {
+			o.Network = "unix"
+		}
+		list = append(list, o)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^  (zeo://.*)$`).FindAllStringSubmatch(text, -1) {
+		o, err := zeoclient.ParseURL(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, o)
+	}
+	if m := regexp.MustCompile(`(?m)^zeo-address = (.*)\nzeo-storage = (.*)$`).FindStringSubmatch(text); m != nil {
+		add(m[1], zconfigValue(m[2]))
+	}
+	if m := regexp.MustCompile(`(?m)^  docker run (.*)$`).FindStringSubmatch(text); m != nil {
+		out, err := exec.Command("sh", "-c", "for word in "+m[1]+"; do echo \"$word\"; done").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := strings.Split(strings.TrimSpace(string(out)), "\n")
+		value := func(prefix string) string {
+			i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, prefix) })
+			if i < 0 {
+				t.Fatalf("%q has no %s", words, prefix)
+			}
+			return strings.TrimPrefix(words[i], prefix)
+		}
+		add(value("ZEO_ADDRESS="), value("ZEO_STORAGE="))
+		if address := value("ZEO_ADDRESS="); strings.HasPrefix(address, "/") != slices.Contains(words, address+":"+address) {
+			t.Errorf("the socket is not in the container: %q", words)
+		}
+	}
+	return list
+}
+
+// pythonSource is the source trees of the Python client; the test goes on without it.
+func pythonSource() (python string, env []string) {
+	src := os.Getenv("ZODB_SRC")
+	if src == "" {
+		return "", nil
+	}
+	path := []string{src}
+	for _, name := range []string{"ZEO", "ZODB", "ZConfig", "zdaemon"} {
+		path = append(path, filepath.Join(src, name, "src"))
+	}
+	env = append(os.Environ(), "PYTHONPATH="+strings.Join(path, string(os.PathListSeparator)), "PYTHONDONTWRITEBYTECODE=1")
+	for _, python := range []string{os.Getenv("INTEROP_PYTHON"), "python3", "/usr/bin/python3"} {
+		cmd := exec.Command(python, "-c", "import ZEO, ZODB.config")
+		cmd.Env = env
+		if python != "" && cmd.Run() == nil {
+			return python, env
+		}
+	}
+	return "", nil
+}
+
+// paste gives what serve prints to the Python client: each database is opened, and its
+// root is read.
+const paste = `
+import re, sys
+import ZODB.config
+text = sys.stdin.read()
+for section in re.findall(r'<clientstorage>.*?</clientstorage>', text, re.S):
+    db = ZODB.config.databaseFromString('%import ZEO\n<zodb>\n' + section + '\n</zodb>')
+    with db.transaction() as c: print('zconfig', len(c.root()))
+    db.close()
+code = text[text.index('\nPython:\n') + len('\nPython:\n'):text.index('\nStop it with')]
+exec(code)
+with db.transaction() as c: print('python', len(c.root()))
+db.close()
+`
+
+// TestWhatServePrintsCanBePasted connects with each form of each case.
+func TestWhatServePrintsCanBePasted(t *testing.T) {
+	t.Parallel()
+	python, env := pythonSource()
+	t.Logf("with the Python client: %t", python != "")
+	for _, tc := range []struct {
+		name     string
+		env      string
+		args     []string // after --storage, with DIR for a directory
+		storages []string // their names
+		readOnly bool
+		tls      bool
+		says     string
+	}{
+		{name: "a port", args: []string{"--listen", "127.0.0.1:0"}, storages: []string{"1"}},
+		{name: "all interfaces", args: []string{"--listen", ":0"}, storages: []string{"1"}, says: "put the name of this one in place of the address"},
+		{name: "all interfaces, IPv4", args: []string{"--listen", "0.0.0.0:0"}, storages: []string{"1"}, says: "put the name of this one in place of the address"},
+		{name: "in a container", env: "container=docker", args: []string{"--listen", ":0"}, storages: []string{"1"}, says: "In another container, put the name of this one"},
+		{name: "alone in a container", env: "container=docker", args: []string{"--listen", "127.0.0.1:0"}, storages: []string{"1"}, says: "Nobody outside of this container can connect: use --listen :"},
+		{name: "IPv6", args: []string{"--listen", "[::1]:0"}, storages: []string{"1"}},
+		{name: "a socket", args: []string{"--listen", "DIR/zeo.sock"}, storages: []string{"1"}},
+		{name: "a relative socket", args: []string{"--listen", "./$odd name.sock"}, storages: []string{"1"}},
+		{name: "two addresses", args: []string{"--listen", "127.0.0.1:0", "--listen", "DIR/zeo.sock"}, storages: []string{"1"}, says: "and on /"},
+		{name: "several storages", args: []string{"--listen", "127.0.0.1:0"}, storages: []string{"main", "catalog", "an odd $name&", "Übung"}},
+		{name: "read-only", args: []string{"--listen", "127.0.0.1:0", "--read-only"}, storages: []string{"1"}, readOnly: true},
+		{name: "shared blobs", args: []string{"--listen", "127.0.0.1:0", "--blob-dir", "blobs"}, storages: []string{"1"}, says: "shared-blob-dir on"},
+		{name: "TLS", args: []string{"--listen", "127.0.0.1:0", "--tls-certificate", "server.pem", "--tls-key", "server.key", "--tls-authenticate", "client.pem"}, storages: []string{"1"}, tls: true},
+		{name: "a socket beside TLS", args: []string{"--listen", "DIR/zeo.sock", "--listen", "127.0.0.1:0", "--tls-certificate", "server.pem", "--tls-key", "server.key", "--tls-authenticate", "client.pem"}, storages: []string{"1"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			if tc.name == "IPv6" {
+				l, err := net.Listen("tcp", "[::1]:0")
+				if err != nil {
+					t.Skip("there is no IPv6 here")
+				}
+				l.Close()
+			}
+			dir := t.TempDir()
+			makeCertificate(t, filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"), "zodb.example.org")
+			makeCertificate(t, filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key"), "zope1")
+			args := []string{"serve"}
+			for i, name := range tc.storages {
+				home := filepath.Join(dir, "home"+strconv.Itoa(i))
+				if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				fillHome(t, home)
+				args = append(args, "--storage", name+"="+home)
+			}
+			for _, a := range tc.args {
+				args = append(args, strings.ReplaceAll(a, "DIR", dir))
+			}
+			s := &serverProcess{t: t, cmd: program(t, args...)}
+			s.cmd.Dir = dir
+			if tc.env != "" {
+				s.cmd.Env = append(s.cmd.Env, tc.env)
+			}
+			s.start()
+			s.await(&s.out, "Stop it with")
+			s.mu.Lock()
+			text := s.out.String()
+			s.mu.Unlock()
+			if !strings.Contains(text, tc.says) {
+				t.Errorf("it says nothing of %q:\n%s", tc.says, text)
+			}
+			sections, uris := clientStorages(t, dir, text), printedURIs(t, text)
+			if len(sections) != len(tc.storages) || tc.tls != (len(uris) == 0) || !tc.tls && len(uris) != len(tc.storages)+2 {
+				t.Fatalf("%d sections and %d other forms in\n%s", len(sections), len(uris), text)
+			}
+			for _, o := range append(sections, uris...) {
+				if err := connectAs(t.Context(), o, tc.readOnly); err != nil {
+					t.Errorf("%+v: %v\n%s", o, err, text)
+				}
+			}
+			if python != "" {
+				cmd := exec.CommandContext(t.Context(), python, "-c", paste)
+				cmd.Env, cmd.Dir, cmd.Stdin = env, dir, strings.NewReader(text)
+				var out, errs bytes.Buffer
+				cmd.Stdout, cmd.Stderr = &out, &errs
+				want := strings.Repeat("zconfig 0\n", len(tc.storages)) + "python 0\n"
+				if err := cmd.Run(); err != nil || out.String() != want {
+					t.Errorf("Python: %v, it prints %q, want %q\n%s\n%s", err, out.String(), want, errs.String(), text)
+				}
+			}
+			s.end()
+		})
+	}
+}
+
+// emptyRoot is the record of a PersistentMapping without keys.
+var emptyRoot = []byte("\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x03}X\x04\x00\x00\x00data}s.")
+
+// fillHome makes a root object.
+func fillHome(t *testing.T, home string) {
+	t.Helper()
+	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{NoControlSocket: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	if err == nil {
+		err = txn.Store(0, 0, emptyRoot)
+	}
+	if err == nil {
+		err = txn.Vote(t.Context())
+	}
+	if err == nil {
+		_, err = txn.Finish(t.Context(), nil)
+	}
+	if err = errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// connectAs reads the root object.
+func connectAs(ctx context.Context, o zeoclient.Options, readOnly bool) error {
+	if o.ReadOnly != readOnly && o.Storage == "1" && readOnly {
+		o.ReadOnly = true // the recipe and the image have no setting for it
+	}
+	c, err := zeoclient.Dial(ctx, o)
+	if err != nil {
+		return err
+	}
+	tid, err := c.GetTid(ctx, 0)
+	if err == nil && tid == 0 {
+		err = fmt.Errorf("the root has tid %s", tid)
+	}
+	return errors.Join(err, c.Close())
+}
