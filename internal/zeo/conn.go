@@ -25,7 +25,7 @@ const maxSlow = 64
 const maxID = 256
 
 // helloBytes is the largest message of a client that has not registered.
-const helloBytes = 64 << 10
+const helloBytes = 8 << 10
 
 // conn is one connection. Its reader runs serve.
 type conn struct {
@@ -33,6 +33,8 @@ type conn struct {
 	nc       net.Conn
 	out      *outbox
 	address  string
+	host     string // see host
+	admitted bool   // guarded by srv.mu: it is out of the lobby
 	encoding wire.Encoding
 	ctx      context.Context // ends with the connection
 	cancel   context.CancelFunc
@@ -44,6 +46,7 @@ type conn struct {
 	// The reader's own:
 	hub      *hub // nil until registered
 	readOnly bool
+	refusals int // of register
 	upload   *upload
 
 	iterators iterators
@@ -56,7 +59,7 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, out: newOutbox(nc, s.o.Limits.Queue, s.o.Clock), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
-	c.address = nc.RemoteAddr().String()
+	c.address, c.host = nc.RemoteAddr().String(), host(nc.RemoteAddr())
 	if c.address == "" || c.address == "@" {
 		c.address = "unix"
 	}
@@ -166,7 +169,7 @@ func (c *conn) converse() error {
 		c.end(fmt.Errorf("no registration within %s", c.srv.o.Limits.Hello))
 	})
 	defer hello.Stop()
-	in := wire.NewReader(c.nc, min(helloBytes, c.srv.o.Limits.Message))
+	in := wire.NewSmallReader(c.nc, min(helloBytes, c.srv.o.Limits.Message))
 	if err := c.hello(in); err != nil {
 		return err
 	}

@@ -62,20 +62,26 @@ func (c *conn) answerProbe() error {
 func (c *conn) register(r *request) error {
 	a := &arguments{list: r.args}
 	if len(r.args) < 1 || len(r.args) > 2 {
-		return r.fail(&typeError{"register takes a storage and whether it is to be read only"})
+		return c.refused(r, &typeError{"register takes a storage and whether it is to be read only"})
 	}
 	name, readOnly := a.text(0), a.truth(1)
 	if a.err != nil {
-		return r.fail(&typeError{a.err.Error()})
+		return c.refused(r, &typeError{a.err.Error()})
 	}
 	h := c.srv.hubs[name]
 	if h == nil {
 		name = clipped(name)
 		c.log().Warn("unknown storage asked for", "storage", name)
-		return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{"unknown storage: " + name}})
+		return c.refused(r, &pythonError{"builtins.ValueError", wire.Tuple{"unknown storage: " + name}})
 	}
 	if !readOnly && (h.readOnly || h.storage.Status().ReadOnly) {
-		return r.fail(zodb.ErrReadOnly)
+		return c.refused(r, zodb.ErrReadOnly)
+	}
+	if err := c.srv.admit(c); err != nil {
+		if errors.Is(err, errFull) {
+			c.srv.refuse(c)
+		}
+		return err
 	}
 	c.readOnly = readOnly
 	c.hub = h

@@ -24,8 +24,8 @@ var methods = map[string]method{
 	"server_status":     {0, 0, false, false, (*conn).serverStatus},
 	"new_oid":           {0, 0, false, false, (*conn).newOID},
 	"new_oids":          {0, 1, true, false, (*conn).newOIDs},
-	"enter_snapshot":    {1, 1, false, false, (*conn).enterSnapshot},
-	"leave_snapshot":    {1, 1, false, false, (*conn).leaveSnapshot},
+	"enter_snapshot":    {1, 1, true, false, (*conn).enterSnapshot},
+	"leave_snapshot":    {1, 1, true, false, (*conn).leaveSnapshot},
 	"get_snapshot_code": {0, 0, false, false, (*conn).getSnapshotCode},
 
 	"is_directory_storage": {0, 0, false, false, (*conn).isDirectoryStorage},

@@ -57,12 +57,15 @@ type StorageOptions struct {
 
 // Limits bound what clients can cost. Each has a default that is said here.
 type Limits struct {
-	Message     int64         // bytes of one message; 1 GiB
-	Connections int           // at once; 1000
-	Transaction int64         // bytes of records in one transaction; 16 GiB
-	Blob        int64         // bytes of one blob; 1 TiB
-	Hello       time.Duration // from accepting to registering; 30 seconds
-	Queue       int64         // bytes that wait to be read by a client; 256 MiB
+	Message     int64 // bytes of one message; 1 GiB
+	Connections int   // that are served at once; 1000
+	// Unregistered is how many connections there may be besides that have not registered: a
+	// newcomer takes the place of another one. Default as many as Connections, 100 at least.
+	Unregistered int
+	Transaction  int64         // bytes of records in one transaction; 16 GiB
+	Blob         int64         // bytes of one blob; 1 TiB
+	Hello        time.Duration // from accepting to registering; 30 seconds
+	Queue        int64         // bytes that wait to be read by a client; 256 MiB
 }
 
 // Observer is told what happens, for metrics. All methods may be called concurrently and must be quick.
@@ -80,6 +83,6 @@ type Observer interface {
 	// Aborted is called for each transaction that was aborted.
 	Aborted(storage string)
 	// Refused is called for each thing that a limit refused: message, connections,
-	// transaction, blob, hello, queue, timeout.
+	// unregistered, transaction, blob, hello, queue, timeout.
 	Refused(limit string)
 }

@@ -2,7 +2,6 @@ package zeo
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +33,8 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu
 	conns     map[*conn]struct{}        // guarded by mu
+	lobby     lobby                     // guarded by mu: those of conns that have not registered
+	served    int                       // guarded by mu: how many of conns have registered
 	draining  bool                      // guarded by mu
 	emptied   chan struct{}             // guarded by mu: closed when the last connection went after draining began
 }
@@ -46,7 +47,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{o: o, log: o.Logger, hubs: make(map[string]*hub), started: o.Clock(),
-		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}), emptied: make(chan struct{})}
+		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}), lobby: newLobby(), emptied: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for _, so := range o.Storages {
 		h, err := s.newHub(ctx, so)
@@ -98,37 +99,6 @@ func (s *Server) Serve(l net.Listener) error {
 		return ErrClosed
 	}
 	return net.ErrClosed
-}
-
-// welcome starts a connection, or refuses it.
-func (s *Server) welcome(nc net.Conn) {
-	_, tcp := nc.(*net.TCPConn)
-	if tcp && s.o.TLS != nil {
-		nc = tls.Server(nc, s.o.TLS)
-	}
-	c := newConn(s, nc)
-	s.mu.Lock()
-	full := len(s.conns) >= s.o.Limits.Connections
-	if s.draining || full {
-		s.mu.Unlock()
-		nc.Close()
-		if full {
-			s.o.Observer.Refused("connections")
-			s.log.Warn("connection refused: there are as many as the limit allows", "client", c.address, "limit", s.o.Limits.Connections)
-		}
-		return
-	}
-	s.conns[c] = struct{}{}
-	s.mu.Unlock()
-	s.wait.Go(func() {
-		c.serve()
-		s.mu.Lock()
-		delete(s.conns, c)
-		if s.draining && len(s.conns) == 0 {
-			close(s.emptied)
-		}
-		s.mu.Unlock()
-	})
 }
 
 func (s *Server) isDraining() bool {
@@ -246,6 +216,9 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Queue, 256<<20)
 	if l.Connections == 0 {
 		l.Connections = 1000
+	}
+	if l.Unregistered == 0 {
+		l.Unregistered = max(l.Connections, 100)
 	}
 	if l.Hello == 0 {
 		l.Hello = 30 * time.Second

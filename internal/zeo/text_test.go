@@ -55,6 +55,7 @@ func TestIntegersAreRefusedByLength(t *testing.T) {
 	head := func(name string) []byte {
 		return append([]byte("\x80\x03(K\x01\x89X"+string([]byte{byte(len(name)), 0, 0, 0})), name+"("...)
 	}
+	n := 0
 	for name, frame := range map[string][]byte{
 		"the handle of a vote":       append(append(head("vote"), long...), "tt."...),
 		"the handle of a begin":      append(append(head("tpc_begin"), long...), "C\x01uC\x01d}Ntt."...),
@@ -65,9 +66,8 @@ func TestIntegersAreRefusedByLength(t *testing.T) {
 		c := ts.client(wire.Pickle)
 		c.send(frame)
 		c.closed()
-		if !log.has("integer of more bytes") {
-			t.Errorf("%s: nothing in the log", name)
-		}
+		n++
+		eventually(t, name+" is in the log", func() bool { return log.count("integer of more bytes") == n })
 	}
 	if n := log.len(); n > 20_000 {
 		t.Errorf("%d bytes of log", n)
@@ -109,7 +109,7 @@ func TestLongNamesAreNotSentBack(t *testing.T) {
 		c.send(b)
 		c.closed()
 		u := ts.dial(e)
-		u.request("register", string(long[:60_000]), false)
+		u.request("register", string(long[:helloBytes-100]), false)
 		if answer := u.next(); len(answer) > 2*maxText {
 			t.Errorf("register: an answer of %d bytes", len(answer))
 		}

@@ -13,6 +13,9 @@ const headLen = 4
 // bufferLen is the size of a Reader's buffer, in bytes. Frames that fit are not copied.
 const bufferLen = 64 << 10
 
+// smallLen is its size before SetLimit, in bytes.
+const smallLen = 512
+
 // maxEmptyReads is how often a connection may return nothing without an error.
 const maxEmptyReads = 100
 
@@ -29,7 +32,7 @@ type Reader struct {
 	limit int64
 	err   error // returned for ever
 
-	buf        []byte // bufferLen
+	buf        []byte // bufferLen, or smallLen
 	start, end int    // what was read and not yet returned: buf[start:end]
 	big        []byte // the frame that was too long for buf
 }
@@ -40,9 +43,22 @@ func NewReader(r io.Reader, limit int64) *Reader {
 	return &Reader{r: r, limit: limit, buf: make([]byte, bufferLen)}
 }
 
+// NewSmallReader returns a Reader that needs little memory until SetLimit is called, for
+// a peer that may never say anything.
+func NewSmallReader(r io.Reader, limit int64) *Reader {
+	return &Reader{r: r, limit: limit, buf: make([]byte, smallLen)}
+}
+
 // SetLimit changes the largest frame in bytes for the frames to come, such as
 // after a client has registered.
-func (r *Reader) SetLimit(limit int64) { r.limit = limit }
+func (r *Reader) SetLimit(limit int64) {
+	r.limit = limit
+	if len(r.buf) < bufferLen {
+		buf := make([]byte, bufferLen)
+		r.start, r.end = 0, copy(buf, r.buf[r.start:r.end])
+		r.buf = buf
+	}
+}
 
 // Next returns the next frame, which is good until the call after. io.EOF at
 // the end between two frames, io.ErrUnexpectedEOF within one, *TooLargeError.
@@ -68,7 +84,7 @@ func (r *Reader) next() ([]byte, error) {
 	if size > r.limit {
 		return nil, &TooLargeError{Size: size, Limit: r.limit}
 	}
-	if size > bufferLen-headLen {
+	if size > int64(len(r.buf)-headLen) {
 		return r.nextBig(size)
 	}
 	n := headLen + int(size)
@@ -84,7 +100,7 @@ func (r *Reader) next() ([]byte, error) {
 func (r *Reader) nextBig(size int64) ([]byte, error) {
 	r.start += headLen
 	// The memory is at most twice what has arrived.
-	r.big = make([]byte, min(size, bufferLen))
+	r.big = make([]byte, min(size, int64(len(r.buf))))
 	n := copy(r.big, r.buf[r.start:r.end])
 	r.start, r.end = 0, 0
 	for int64(n) < size {

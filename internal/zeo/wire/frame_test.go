@@ -45,10 +45,16 @@ func TestFramesArrive(t *testing.T) {
 		"error with end": iotest.DataErrReader,
 		"empty reads":    func(r io.Reader) io.Reader { return &hesitant{r: r} },
 	} {
-		t.Run(name, func(t *testing.T) {
+		read := func(t *testing.T, small bool) {
 			t.Parallel()
 			r := NewReader(wrap(bytes.NewReader(stream)), 1<<30)
+			if small {
+				r = NewSmallReader(wrap(bytes.NewReader(stream)), 1<<30)
+			}
 			for i, want := range payloads {
+				if small && i == len(payloads)/2 {
+					r.SetLimit(1 << 30)
+				}
 				got, err := r.Next()
 				if err != nil || !bytes.Equal(got, want) {
 					t.Fatalf("frame %d: %d bytes, %v; want %d", i, len(got), err, len(want))
@@ -59,7 +65,9 @@ func TestFramesArrive(t *testing.T) {
 					t.Errorf("at the end: %d bytes, %v", len(got), err)
 				}
 			}
-		})
+		}
+		t.Run(name, func(t *testing.T) { read(t, false) })
+		t.Run(name+", small until its limit is set", func(t *testing.T) { read(t, true) })
 	}
 }
 
