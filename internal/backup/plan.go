@@ -1,8 +1,10 @@
 package backup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -63,6 +65,24 @@ func (r *Repository) Exactly(m *Manifest) (*Plan, error) {
 	return &Plan{Chain: chain, To: m.TID}, errors.Join(errs...)
 }
 
+// PackedError says that a moment cannot be restored, because a pack removed what was
+// there then before a backup was made that would have it. It matches ErrNoBackup.
+type PackedError struct {
+	To     zodb.TID // the moment
+	Packed zodb.TID // to when the storage was packed: from there on the backup has everything
+	Backup string   // the first that would have it
+}
+
+func (e *PackedError) Error() string {
+	return fmt.Sprintf("the state at %s (%s) is not known any more: the storage was packed to %s (%s) before backup %s was made",
+		e.To, stampTime(e.To), e.Packed, stampTime(e.Packed), e.Backup)
+}
+
+// Is matches ErrNoBackup.
+func (e *PackedError) Is(target error) bool { return target == ErrNoBackup }
+
+func stampTime(tid zodb.TID) string { return tid.Time().UTC().Format(time.RFC3339) }
+
 // At plans a restore of a storage as it was after a transaction, or at the
 // moment that a tid stands for.
 func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
@@ -70,6 +90,7 @@ func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
 	var best *Plan
 	var newest *Manifest
 	var errs []error
+	var packed *PackedError
 	known := false
 	for _, m := range r.Backups {
 		if m.Identity != identity {
@@ -83,7 +104,9 @@ func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
 			continue // sorted by tid: the first that covers it leaves out the least
 		}
 		p, err := r.cut(m, to)
-		if err != nil {
+		if e, ok := errors.AsType[*PackedError](err); ok {
+			packed = cmp.Or(packed, e)
+		} else if err != nil {
 			errs = append(errs, err)
 		} else if p != nil {
 			best = p
@@ -100,6 +123,8 @@ func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
 		return nil, fmt.Errorf("%w: the last transaction that was backed up is %s", ErrNoBackup, last)
 	case len(errs) > 0:
 		return nil, fmt.Errorf("transaction %s can't be restored: %w", to, errors.Join(errs...))
+	case packed != nil:
+		return nil, packed
 	}
 	return nil, fmt.Errorf("%w: the first backup is of transaction %s, and nothing is known of before", ErrNoBackup, first)
 }
@@ -113,10 +138,8 @@ func (r *Repository) cut(m *Manifest, to zodb.TID) (*Plan, error) {
 		return r.Exactly(m)
 	case incremental && to <= after, m.Class != "Full":
 		return nil, nil
-	case m.Packed > to && incremental:
-		return nil, fmt.Errorf("the storage was packed to %s before backup %s was made: what came between %s and that is not known any more", m.Packed, m.Name, after)
 	case m.Packed > to:
-		return nil, nil
+		return nil, &PackedError{To: to, Packed: m.Packed, Backup: m.Name}
 	}
 	p, err := r.Exactly(m)
 	if err != nil {

@@ -61,6 +61,9 @@ func openStore(dir string, create bool) (objstore.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no repository of backups: %w", err)
 	}
+	if _, err := f.Stat("config/settings"); err == nil {
+		return nil, hint(fmt.Errorf("%s is a storage, and not a repository of its backups", dir), "give REPO; if none was given to backup full, it is %s", filepath.Join(dir, "backups"))
+	}
 	return objstore.NewDir(f), nil
 }
 
@@ -142,12 +145,12 @@ func (o *backupCommand) options(e *env) (backup.Options, error) {
 		return b, err
 	}
 	if o.reference != "" {
-		if b.Before, err = human.ParseTime(o.reference, e.Now(), time.Local); err != nil {
-			return b, usage("--reference: %w", err)
+		if b.Before, err = e.parseTime("--reference", o.reference); err != nil {
+			return b, err
 		}
 	}
 	if o.fullAfter != "" {
-		if b.FullBefore, err = human.ParseTime(o.fullAfter+" ago", e.Now(), time.Local); err != nil {
+		if b.FullBefore, err = e.parseTime("--full-after", o.fullAfter+" ago"); err != nil {
 			return b, usage("--full-after %q: want a number and minutes, hours, days or weeks", o.fullAfter)
 		}
 	}
@@ -186,7 +189,7 @@ func (o *backupCommand) run(ctx context.Context, e *env) error {
 	switch {
 	case errors.Is(err, backup.ErrNoReference):
 		err = hint(err, "dirstorage backup full %s %s", o.home, o.repo)
-	case errors.Is(err, vfs.ErrLocked) && !errors.Is(err, vfs.ErrDiskFull):
+	case errors.Is(err, vfs.ErrLocked) && !errors.Is(err, vfs.ErrDiskFull) && !vfs.SaysFull(err):
 		err = hint(err, "wait until the other one is done, or give -t SECONDS to try again")
 	}
 	if err != nil {

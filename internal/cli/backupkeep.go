@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -201,9 +200,10 @@ func (o *pruneCommand) run(ctx context.Context, e *env, dir string) error {
 	}
 	if o.age != "" {
 		var err error
-		if p.Since, err = human.ParseTime(o.age, e.Now(), time.Local); err != nil {
-			return usage("--keep-since: %w", err)
+		if p.Since, err = e.parseTime("--keep-since", o.age); err != nil {
+			return err
 		}
+		e.warnFuture("--keep-since", p.Since, "it keeps no more than the newest chain")
 	}
 	store, err := openStore(dir, false)
 	if err != nil {

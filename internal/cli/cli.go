@@ -20,6 +20,7 @@ type env struct {
 	Stdout, Stderr io.Writer
 	Now            func() time.Time
 	Getenv         func(string) string
+	Environ        func() []string // NAME=VALUE; may be nil
 	// Terminal tells whether progress may be shown on Stderr.
 	Terminal bool
 	Verbose  bool
@@ -55,7 +56,7 @@ func Main(args []string) int {
 	hangups := make(chan os.Signal, 1)
 	defer signal.Stop(hangups)
 	e := &env{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Getenv: os.Getenv,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Getenv: os.Getenv, Environ: os.Environ,
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		EndAtHangup: func() {
 			if signal.Ignored(syscall.SIGHUP) { // nohup

@@ -33,9 +33,9 @@ status 2. See docs/server-config.md.`,
 			if len(args) == 1 {
 				o.home = args[0]
 			}
-			conf, err := config.Load(c.Flags(), o.home, e.Getenv, vfs.ReadFile)
+			conf, err := e.loadConfig(c, o.home)
 			if err != nil {
-				return &status{code: exitUsage, err: err}
+				return err
 			}
 			return o.run(c.Context(), e, conf)
 		},
@@ -43,6 +43,18 @@ status 2. See docs/server-config.md.`,
 	config.AddFlags(c.Flags())
 	c.Flags().BoolVar(&o.json, "json", false, "print one JSON document")
 	return c
+}
+
+// loadConfig puts the settings together. What is wrong with them is an error of usage.
+func (e *env) loadConfig(c *cobra.Command, home string) (*config.Config, error) {
+	conf, err := config.Load(c.Flags(), home, e.Getenv, vfs.ReadFile)
+	if err != nil {
+		return nil, &status{code: exitUsage, err: err}
+	}
+	if e.Environ != nil {
+		conf.Warnings = append(conf.Warnings, config.UnknownVariables(e.Environ())...)
+	}
+	return conf, nil
 }
 
 func (o *configCommand) run(_ context.Context, e *env, conf *config.Config) error {

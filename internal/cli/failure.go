@@ -11,6 +11,7 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -74,7 +75,7 @@ func exitStatus(err error) int {
 		return exitInterrupted
 	case errors.Is(err, dirstorage.ErrNotAStorage):
 		return exitNoStorage
-	case errors.Is(err, dirstorage.ErrDiskFull):
+	case errors.Is(err, dirstorage.ErrDiskFull), vfs.SaysFull(err):
 		return exitFailed // also of a running storage that is asked for a lock then
 	case errors.Is(err, dirstorage.ErrLocked), errors.Is(err, vfs.ErrLocked):
 		return exitLocked
@@ -134,12 +135,15 @@ func advice(c *cobra.Command, err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return c.Annotations[ifInterrupted]
-	case errors.Is(err, dirstorage.ErrDiskFull):
+	case errors.Is(err, dirstorage.ErrDiskFull), vfs.SaysFull(err):
 		return "nothing that was acknowledged is lost; make room (df shows bytes, df -i inodes) and run it again"
 	case errors.Is(err, dirstorage.ErrScarce):
 		return "nothing that was acknowledged is lost; raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) or free memory, and run it again"
 	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)):
 		return "run it as the user to whom the storage belongs, the one that serves it (sudo -u USER dirstorage …)"
+	}
+	if home, ok := errors.AsType[*settings.NotAHomeError](err); ok && home.Reason != settings.NoSuchDir && strings.Contains(c.Use, "HOME") {
+		return "the form is " + c.UseLine()
 	}
 	if _, ok := errors.AsType[*vfs.MissingDirError](err); ok {
 		return "make it first (mkdir -p), or look whether the name is right"

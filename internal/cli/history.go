@@ -56,7 +56,7 @@ type historyLine struct {
 }
 
 func (o *historyCommand) run(ctx context.Context, e *env) (err error) {
-	oid, err := parseOID(o.oid)
+	oid, err := e.parseOID(o.oid)
 	if err != nil {
 		return err
 	}

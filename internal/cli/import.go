@@ -120,14 +120,8 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	r, err := filestorage.Open(dir, name)
-	if e, ok := errors.AsType[*filestorage.NotAFileStorageError](err); ok && e.Gzip() {
-		return hint(err, "it is compressed: gunzip it first")
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	if err != nil {
-		return hint(err, "the form is dirstorage import DATA.FS HOME")
+		return o.sourceError(err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	r.Warn = func(w filestorage.Warning) {
@@ -156,6 +150,20 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		return hint(err, "give --blobs DIR, or leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
 	}
 	return o.report(e, m, done, err)
+}
+
+// sourceError adds to the error of a file that cannot be opened what may have been meant.
+func (o *importCommand) sourceError(err error) error {
+	if e, ok := errors.AsType[*filestorage.NotAFileStorageError](err); ok && e.Unpack() != "" {
+		return hint(err, "it is compressed: %s it first", e.Unpack())
+	}
+	if _, herr := openHome(o.source); herr == nil {
+		return hint(err, "the storage comes last: dirstorage import %s %s", o.home, o.source)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return hint(err, "the form is dirstorage import DATA.FS HOME")
 }
 
 // damagedSource reports whether an error tells of damage of the file, and not of HOME.

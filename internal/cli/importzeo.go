@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"syscall"
 	"time"
 
 	"github.com/dirstorage/dirstorage"
@@ -19,9 +22,31 @@ const dialTimeout = 30 * time.Second
 
 // dialServer connects to a server.
 func dialServer(ctx context.Context, z zeoclient.Options) (*zeoclient.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	limited, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	return zeoclient.Dial(ctx, z)
+	c, err := zeoclient.Dial(limited, z)
+	if err != nil && ctx.Err() == nil {
+		err = dialAdvice(z, err)
+	}
+	return c, err
+}
+
+// dialAdvice adds to the error of a connection what is probably the cause.
+func dialAdvice(z zeoclient.Options, err error) error {
+	_, notTLS := errors.AsType[tls.RecordHeaderError](err)
+	silent := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, context.DeadlineExceeded)
+	refused := errors.Is(err, syscall.ECONNREFUSED)
+	switch {
+	case notTLS:
+		return hint(err, "the server does not speak TLS there: leave --tls-... out, or give its port for TLS")
+	case refused && z.DefaultPort:
+		return hint(err, "the address has no port, and %s is the one of Python's servers; dirstorage serve has 8100 unless it was told another: zeo://HOST:8100", zeoclient.DefaultPort)
+	case refused:
+		return hint(err, "look whether the server runs, and at which address it listens: it says so when it starts")
+	case silent && z.TLS == nil && z.Network != "unix":
+		return hint(err, "the server said nothing: if it wants TLS, give --tls-certificate, --tls-key and --tls-authenticate; or it is not a ZEO server")
+	}
+	return err
 }
 
 // serverOptions are those for the connection to the source.

@@ -144,6 +144,7 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	e.warnFuture("--keep", p.Time, "all of the history goes, as with --keep 0")
 	var r dirstorage.PackResult
 	if err := o.maintain(ctx, e, "pack", p, &r); err != nil {
 		if hasRemoved(r) && !o.dryRun {

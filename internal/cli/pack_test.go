@@ -404,7 +404,7 @@ func TestPackToldNotToCollectGarbageKeepsObjects(t *testing.T) {
 func TestPackTimes(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
-	e := &env{Now: func() time.Time { return now }}
+	e := &env{Now: func() time.Time { return now }, Getenv: func(string) string { return "" }}
 	for keep, want := range map[string]time.Time{
 		"1":                    now.AddDate(0, 0, -1),
 		"0":                    now,

@@ -84,7 +84,7 @@ func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 	if o.writeIndex {
 		return o.write(ctx, e, home)
 	}
-	oid, err := parseOID(o.oid)
+	oid, err := e.parseOID(o.oid)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (o *refsCommand) openIndex(e *env, home vfs.FS) (*refindex.Reader, error) {
 
 // withoutIndex says why it is going to take long, and what helps.
 func (o *refsCommand) withoutIndex(e *env, why string) {
-	fmt.Fprintf(e.Stderr, "dirstorage: %s: every object is read\nhint: dirstorage refs --write-index %s, or a pack, makes it quick\n", why, o.home)
+	fmt.Fprintf(e.Stderr, "dirstorage: %s: every object is read\nhint: dirstorage refs --write-index %s writes it, as pack --refs and check --refs do as a by-product\n", why, o.home)
 }
 
 // refsAnswer is what refs prints.

@@ -84,6 +84,12 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 		return err
 	}
 	p, err := o.plan(e, r)
+	if packed, ok := errors.AsType[*backup.PackedError](err); ok {
+		return hint(err, "--to %s is the earliest moment after it; dirstorage backup list %s shows what there is before", packed.Packed, o.repo)
+	}
+	if s, ok := errors.AsType[*status](err); ok && s.code == exitUsage {
+		return err
+	}
 	if err != nil {
 		return hint(err, "dirstorage backup list %s", o.repo)
 	}

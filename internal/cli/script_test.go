@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"os"
 	"os/exec"
@@ -61,6 +63,7 @@ func killed(err error) bool {
 //	status N CMD...      run a command that must end with that exit status
 //	await FILE           wait until FILE holds something
 //	flip FILE OFFSET     invert a byte
+//	gzip FILE            write FILE.gz
 //	word VAR N           set $VAR to the N-th word of stdout, from 0; -1 is the last
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -106,6 +109,13 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				b[at] ^= 0xFF
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+			},
+			"gzip": func(ts *testscript.TestScript, _ bool, args []string) {
+				var packed bytes.Buffer
+				w := gzip.NewWriter(&packed)
+				_, err := w.Write([]byte(ts.ReadFile(args[0])))
+				ts.Check(errors.Join(err, w.Close()))
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]+".gz"), packed.Bytes(), 0o644))
 			},
 			"word": func(ts *testscript.TestScript, _ bool, args []string) {
 				n, err := strconv.Atoi(args[1])

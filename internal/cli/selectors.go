@@ -11,8 +11,7 @@ import (
 )
 
 // parseID accepts 16 hexadecimal digits, or 0x and up to 16 of them, as ZODB's
-// own tools print them. A number without either is refused: nobody could say
-// whether it is decimal.
+// own tools print them.
 func parseID(text string) (uint64, bool) {
 	if digits, ok := strings.CutPrefix(text, "0x"); ok {
 		v, err := strconv.ParseUint(digits, 16, 64)
@@ -25,12 +24,23 @@ func parseID(text string) (uint64, bool) {
 	return v, err == nil
 }
 
-func parseOID(text string) (zodb.OID, error) {
-	v, ok := parseID(text)
-	if !ok {
-		return 0, usage("bad oid %q: want 16 hexadecimal digits, or 0x and up to 16", text)
+// parseOID accepts what parseID does, a hexadecimal number with a letter in it, and a
+// decimal number, as Python prints an integer. Where the last could have been meant
+// hexadecimal, it says on Stderr how it was read.
+func (e *env) parseOID(text string) (zodb.OID, error) {
+	if v, ok := parseID(text); ok {
+		return zodb.OID(v), nil
 	}
-	return zodb.OID(v), nil
+	if v, err := strconv.ParseUint(text, 10, 64); err == nil {
+		if v > 9 && len(text) <= 16 {
+			e.warn(fmt.Sprintf("oid %s is read as a decimal number, 0x%x; write 0x%s if it is hexadecimal", text, v, text))
+		}
+		return zodb.OID(v), nil
+	}
+	if v, err := strconv.ParseUint(text, 16, 64); err == nil {
+		return zodb.OID(v), nil
+	}
+	return 0, usage("bad oid %q: want 16 hexadecimal digits, 0x and up to 16, or a decimal number", text)
 }
 
 // wantTID accepts a tid and no time; the empty text is 0.
@@ -64,11 +74,8 @@ func (e *env) parseTID(flag, text string) (zodb.TID, error) {
 	if v, ok := parseID(text); ok {
 		return zodb.TID(v), nil
 	}
-	at, err := human.ParseTime(text, e.Now(), time.Local)
-	if err != nil {
-		return 0, usage("%s: neither a tid of 16 hexadecimal digits nor a time: %w", flag, err)
-	}
-	return zodb.TIDFromTime(at), nil
+	at, err := e.parseTime(flag+": neither a tid of 16 hexadecimal digits nor a time", text)
+	return zodb.TIDFromTime(at), err
 }
 
 // printable makes bytes that somebody else wrote fit for a terminal: what is

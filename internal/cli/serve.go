@@ -53,13 +53,7 @@ again.`,
 			if len(args) == 1 {
 				home = args[0]
 			}
-			load := func() (*config.Config, error) {
-				conf, err := config.Load(c.Flags(), home, e.Getenv, vfs.ReadFile)
-				if err != nil {
-					return nil, &status{code: exitUsage, err: err}
-				}
-				return conf, nil
-			}
+			load := func() (*config.Config, error) { return e.loadConfig(c, home) }
 			conf, err := load()
 			if err != nil {
 				return err

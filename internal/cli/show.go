@@ -59,7 +59,7 @@ func (o *showCommand) run(ctx context.Context, e *env) (err error) {
 	if len(o.args) == 1 {
 		return o.showFile(ctx, e, o.args[0])
 	}
-	oid, err := parseOID(o.args[1])
+	oid, err := e.parseOID(o.args[1])
 	if err != nil {
 		return err
 	}

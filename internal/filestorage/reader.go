@@ -1,6 +1,7 @@
 package filestorage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -138,9 +139,16 @@ func (e *NotAFileStorageError) Error() string {
 // Is matches zodb.ErrCorrupt.
 func (e *NotAFileStorageError) Is(target error) bool { return target == zodb.ErrCorrupt }
 
-// Gzip reports whether the file is compressed by gzip.
-func (e *NotAFileStorageError) Gzip() bool {
-	return len(e.Begins) > 1 && e.Begins[0] == 0x1F && e.Begins[1] == 0x8B
+// Unpack names the program that unpacks the file, if it is compressed; else it is empty.
+func (e *NotAFileStorageError) Unpack() string {
+	for _, c := range []struct{ magic, program string }{
+		{"\x1f\x8b", "gunzip"}, {"BZh", "bunzip2"}, {"\xfd7zX", "unxz"}, {"\x28\xb5\x2f\xfd", "unzstd"}, {"PK\x03\x04", "unzip"},
+	} {
+		if bytes.HasPrefix(e.Begins, []byte(c.magic)) {
+			return c.program
+		}
+	}
+	return ""
 }
 
 // Python2 reports whether the file was written under Python 2, so that its records are

@@ -237,9 +237,14 @@ func TestOnlyOrdinaryFilesAreOpened(t *testing.T) {
 			t.Errorf("%s was opened", name)
 		}
 	}
-	e := &NotAFileStorageError{}
-	if _, err := NewReader(bytes.NewReader([]byte("\x1f\x8b\x08\x00....")), 8, "x.gz"); !errors.As(err, &e) || !e.Gzip() {
-		t.Errorf("a compressed file: %v", err)
+	for begins, want := range map[string]string{
+		"\x1f\x8b\x08\x00....": "gunzip", "BZh91AY&": "bunzip2", "\xfd7zXZ\x00..": "unxz", "\x28\xb5\x2f\xfd....": "unzstd", "PK\x03\x04....": "unzip",
+		"\x1f": "", "some text": "", "FS3": "",
+	} {
+		e := &NotAFileStorageError{}
+		if _, err := NewReader(bytes.NewReader([]byte(begins)), int64(len(begins)), "x"); !errors.As(err, &e) || e.Unpack() != want {
+			t.Errorf("a file that begins with %q: %v", begins, err)
+		}
 	}
 	for magic, python2 := range map[string]bool{magicPython2: true, magicPython3: false} {
 		if r := newReader(t, []byte(magic)); r.Python2() != python2 {

@@ -1,6 +1,7 @@
 package human
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -26,11 +27,14 @@ const (
 const Forms = "“2026-03-01”, “2026-03-01 10:00”, “2026-03-01 10:00:05”, “2026-03-01 10:00:05 +01:00”, " +
 	"“2026-03-01T10:00:05Z”, “@1700000000”, “36 hours ago” (minutes, hours, days, weeks) or “now”"
 
+// ErrNoZone: a local time was given, and the local time zone is not known.
+var ErrNoZone = errors.New("the local time zone is not known")
+
 // ParseTime reads a point in time in one of these forms, see [Forms]:
 //
 //   - A date, which means its first moment, or a date and a time of the day, both
 //     in loc. A time that loc skips when clocks go forward, or has twice when
-//     they go back, is refused.
+//     they go back, is refused; and each, if loc is nil: ErrNoZone.
 //   - What [FormatTime] prints, and RFC 3339: a time with an offset from UTC.
 //   - “@” and seconds since 1970.
 //   - “N minutes ago”, or hours, days or weeks, before now. A day is always 24 hours.
@@ -40,13 +44,20 @@ func ParseTime(s string, now time.Time, loc *time.Location) (time.Time, error) {
 		return now, nil
 	}
 	if digits, ok := strings.CutPrefix(s, "@"); ok {
-		return parseSeconds(s, digits, loc)
+		return parseSeconds(s, digits)
 	}
 	if words := strings.Split(s, " "); len(words) == 3 && words[2] == "ago" {
 		return parseAge(s, words[0], words[1], now)
 	}
+	known := loc
+	if known == nil {
+		known = time.UTC
+	}
 	for _, layout := range []string{dateLayout, minuteLayout, secondLayout} {
-		if t, err := time.ParseInLocation(layout, s, loc); err == nil && shaped(s, layout) {
+		if _, err := time.ParseInLocation(layout, s, known); err == nil && shaped(s, layout) && loc == nil {
+			return time.Time{}, fmt.Errorf("%q has no offset from UTC, and %w", s, ErrNoZone)
+		}
+		if t, err := time.ParseInLocation(layout, s, known); err == nil && shaped(s, layout) {
 			return t, checkLocal(s, t, layout)
 		}
 	}
@@ -75,12 +86,12 @@ func shaped(s, layout string) bool {
 	return true
 }
 
-func parseSeconds(s, digits string, loc *time.Location) (time.Time, error) {
+func parseSeconds(s, digits string) (time.Time, error) {
 	n, err := strconv.ParseUint(digits, 10, 63)
 	if err != nil || n > maxSeconds {
 		return time.Time{}, fmt.Errorf("%q is not a time: after “@” want seconds since 1970, up to %d", s, int64(maxSeconds))
 	}
-	return time.Unix(int64(n), 0).In(loc), nil
+	return time.Unix(int64(n), 0), nil
 }
 
 func parseAge(s, number, unit string, now time.Time) (time.Time, error) {

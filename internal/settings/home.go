@@ -11,6 +11,9 @@ import (
 // ErrNotAHome is matched by every *NotAHomeError.
 var ErrNotAHome = errors.New("not a DirectoryStorage")
 
+// NoSuchDir is the reason of a NotAHomeError about a path at which there is nothing.
+const NoSuchDir = "does not exist"
+
 // NotAHomeError says why there is no storage at a path.
 type NotAHomeError struct {
 	Path   string
@@ -32,7 +35,7 @@ func NotAHome(home vfs.FS, name string, err error) error {
 	reason := "has no " + name
 	switch info, serr := home.Stat("."); {
 	case errors.Is(serr, fs.ErrNotExist):
-		reason = "does not exist"
+		reason = NoSuchDir
 	case errors.Is(serr, syscall.ENOTDIR):
 		reason = "is below a file"
 	case serr != nil:

@@ -17,9 +17,11 @@ import (
 
 // Options of [Dial]. The zero value of each field but Address gives the default.
 type Options struct {
-	Network string      // "tcp" or "unix"; default "tcp"
-	Address string      // host:port, or the path of the socket
-	TLS     *tls.Config // nil = none. Its ServerName is filled in from Address if it is empty
+	Network string // "tcp" or "unix"; default "tcp"
+	Address string // host:port, or the path of the socket
+	// DefaultPort: nobody gave the port of Address. It changes nothing; it is for messages.
+	DefaultPort bool
+	TLS         *tls.Config // nil = none. Its ServerName is filled in from Address if it is empty
 
 	Storage  string        // default "1"
 	ReadOnly bool          // register for reading only
@@ -43,8 +45,10 @@ type Options struct {
 const (
 	defaultStorage   = "1"
 	defaultKeepAlive = time.Minute
-	defaultPort      = "9991" // as zodburi has it
 )
+
+// DefaultPort is that of an address without one, as zodburi has it.
+const DefaultPort = "9991"
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Network == "" {
@@ -120,7 +124,7 @@ func ParseURL(s string) (Options, error) {
 	}
 	port := u.Port()
 	if port == "" {
-		port = defaultPort
+		port, o.DefaultPort = DefaultPort, true
 	}
 	o.Network, o.Address = "tcp", net.JoinHostPort(u.Hostname(), port)
 	if name := strings.TrimPrefix(u.Path, "/"); name != "" {

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// watched is what a command prints, and tells once it has printed some words.
+type watched struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	words string
+	seen  chan struct{}
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := strings.Contains(w.text.String(), w.words)
+	w.text.Write(p)
+	if !before && strings.Contains(w.text.String(), w.words) {
+		close(w.seen)
+	}
+	return len(p), nil
+}
+
+// startWaiting starts a backup that waits for misc/sublock, which the test holds.
+func startWaiting(t *testing.T, interval string, wrap ...string) (c *exec.Cmd, stderr *watched, sublock vfs.Lock) {
+	t.Helper()
+	home := filepath.Join(t.TempDir(), "home")
+	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sublock, err = dir.Lock("misc/sublock"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sublock.Close() })
+	c = program(t, "backup", "full", "-t", "600", "-s", interval, home)
+	if len(wrap) > 0 {
+		c.Args = append(append(wrap, c.Path), c.Args[1:]...)
+		if c.Path, err = exec.LookPath(wrap[0]); err != nil {
+			t.Skip(err)
+		}
+	}
+	stderr = &watched{words: "trying again", seen: make(chan struct{})}
+	c.Stderr = stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-stderr.seen:
+	case <-time.After(time.Minute):
+		c.Process.Kill()
+		c.Wait()
+		t.Fatalf("it does not wait: %s", stderr.text.String())
+	}
+	return c, stderr, sublock
+}
+
+// TestSignalsEndACommandInOneWay sends each of the signals that ask to end.
+func TestSignalsEndACommandInOneWay(t *testing.T) {
+	t.Parallel()
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			c, stderr, _ := startWaiting(t, "600")
+			if err := c.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Wait() // the status says it
+			if got := c.ProcessState.ExitCode(); got != exitInterrupted {
+				t.Errorf("status %d, want %d", got, exitInterrupted)
+			}
+			text := stderr.text.String()
+			if !strings.Contains(text, "interrupted\nhint: no backup was made") {
+				t.Errorf("says %q", text)
+			}
+		})
+	}
+}
+
+// TestHangupIsIgnoredUnderNohup: who started it wants it to go on after the terminal is gone.
+func TestHangupIsIgnoredUnderNohup(t *testing.T) {
+	t.Parallel()
+	c, stderr, sublock := startWaiting(t, "0.1", "sh", "-c", `trap "" HUP; exec "$0" "$@"`)
+	if err := c.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if err := sublock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Errorf("%v: %s", err, stderr.text.String())
+	}
+}

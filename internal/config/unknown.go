@@ -1,0 +1,40 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/human"
+)
+
+const environmentPrefix = "DIRSTORAGE_"
+
+// UnknownVariables returns a warning for each variable of an environment (NAME=VALUE) that
+// looks as if it were a setting and is none, in alphabetical order. What Kubernetes sets
+// for a service of the name dirstorage is not meant for this program.
+func UnknownVariables(environment []string) []string {
+	var known []string
+	for _, s := range table() {
+		known = append(known, s.environment())
+	}
+	ofService := regexp.MustCompile(`^DIRSTORAGE_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)$`)
+	var warnings []string
+	for _, pair := range environment {
+		name, _, _ := strings.Cut(pair, "=")
+		if !strings.HasPrefix(name, environmentPrefix) || slices.Contains(known, name) || ofService.MatchString(name) {
+			continue
+		}
+		text := "environment " + name + ": there is no such setting"
+		for _, k := range known {
+			if human.Similar(strings.TrimPrefix(name, environmentPrefix), strings.TrimPrefix(k, environmentPrefix)) {
+				text += fmt.Sprintf("; did you mean %s?", k)
+				break
+			}
+		}
+		warnings = append(warnings, text)
+	}
+	slices.Sort(warnings)
+	return warnings
+}
