@@ -139,7 +139,9 @@ func (c *cut) settle() error {
 			return nil
 		}
 		current, err := c.pointer(r.oid)
-		if err == nil && current < r.tid {
+		// What an interrupted restore has set may be in memory only: if its sync failed,
+		// the next one does not write it.
+		if err == nil && (current < r.tid || current == r.tid && c.r.result.Resumed) {
 			err = c.replace(layout.Pointer(r.oid), record.AppendPointer(nil, r.tid))
 		}
 		return err

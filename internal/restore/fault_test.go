@@ -220,50 +220,104 @@ func TestFaultsOfRestoreLeaveTheTargetGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			faults(t, 23, func(disk *crashfs.FS) (*faulttest.Job, error) {
-				copyTree(t, directory(t, sc.start), disk, "")
-				if err := disk.SyncAll(); err != nil {
-					return nil, err
+			faults(t, 23, restoreJob(t, repo, p, sc.start, sc.old))
+		})
+	}
+}
+
+// restoreJob is a restore by a plan into a file system that holds what is in start: of
+// the transaction old, or nothing if that is 0.
+func restoreJob(t *testing.T, repo *backup.Repository, p *backup.Plan, start string, old zodb.TID) func(disk *crashfs.FS) (*faulttest.Job, error) {
+	return func(disk *crashfs.FS) (*faulttest.Job, error) {
+		copyTree(t, directory(t, start), disk, "")
+		if err := disk.SyncAll(); err != nil {
+			return nil, err
+		}
+		acknowledged := false
+		run := func(f vfs.FS) error {
+			_, err := restore.Run(t.Context(), restore.Options{
+				Repository: repo, Plan: p, Parent: f, Name: "home", Delta: old != 0, Now: time.Now, Checkpoint: 4 << 10, Workers: 1,
+			})
+			if errors.Is(err, restore.ErrExists) && wholeHome(t, f, "home", p.To) == nil {
+				err = nil // so it says to whoever runs it again
+			}
+			return err
+		}
+		return &faulttest.Job{
+			Run: func(f vfs.FS) error {
+				err := run(f)
+				acknowledged = acknowledged || err == nil
+				return err
+			},
+			Check: func(after *crashfs.FS, _ bool) error {
+				err := wholeHome(t, after, "home", p.To)
+				if err == nil {
+					return nil
 				}
-				acknowledged := false
-				run := func(f vfs.FS) error {
-					_, err := restore.Run(t.Context(), restore.Options{
-						Repository: repo, Plan: p, Parent: f, Name: "home", Delta: sc.old != 0, Now: time.Now, Checkpoint: 4 << 10, Workers: 1,
-					})
-					if errors.Is(err, restore.ErrExists) && wholeHome(t, f, "home", sc.to) == nil {
-						err = nil // so it says to whoever runs it again
+				_, none := after.Stat("home")
+				switch {
+				case acknowledged:
+					return fmt.Errorf("it was acknowledged: %w", err)
+				case old != 0:
+					if oerr := wholeHome(t, after, "home", old); oerr != nil {
+						return fmt.Errorf("neither the old one (%w) nor the new one (%w)", oerr, err)
 					}
+				case !errors.Is(none, fs.ErrNotExist):
 					return err
 				}
-				return &faulttest.Job{
-					Run: func(f vfs.FS) error {
-						err := run(f)
-						acknowledged = acknowledged || err == nil
-						return err
-					},
-					Check: func(after *crashfs.FS, _ bool) error {
-						err := wholeHome(t, after, "home", sc.to)
-						if err == nil {
-							return nil
-						}
-						_, none := after.Stat("home")
-						switch {
-						case acknowledged:
-							return fmt.Errorf("it was acknowledged: %w", err)
-						case sc.old != 0:
-							if oerr := wholeHome(t, after, "home", sc.old); oerr != nil {
-								return fmt.Errorf("neither the old one (%w) nor the new one (%w)", oerr, err)
-							}
-						case !errors.Is(none, fs.ErrNotExist):
-							return err
-						}
-						if err := run(after); err != nil {
-							return fmt.Errorf("run again: %w", err)
-						}
-						return wholeHome(t, after, "home", sc.to)
-					},
-				}, nil
-			})
+				if err := run(after); err != nil {
+					return fmt.Errorf("run again: %w", err)
+				}
+				return wholeHome(t, after, "home", p.To)
+			},
+		}, nil
+	}
+}
+
+// TestRestoreGoesOnAfterASyncThatFailed: the first attempt is as good as ready when the
+// sync of everything fails, and all that comes after. What it has left in memory reads
+// as if it was there.
+func TestRestoreGoesOnAfterASyncThatFailed(t *testing.T) {
+	t.Parallel()
+	l, dir, _ := chain(t)
+	l.End()
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	p, err := repo.At(repo.Identities()[0], l.TIDs[8])
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := restoreJob(t, repo, p, t.TempDir(), 0)
+	syncs := 0
+	for failing := 1; ; failing++ {
+		disk := crashfs.New(int64(failing))
+		job, err := begin(disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		syncs = 0
+		broken := errfs.New(disk, func(op errfs.Op) error {
+			if op.Kind == "syncall" {
+				syncs++
+			}
+			if syncs >= failing {
+				return syscall.EIO
+			}
+			return nil
 		})
+		if err := job.Run(broken); (err == nil) != (syncs < failing) {
+			t.Errorf("%d syncs, the %d. fails: %v", syncs, failing, err)
+		}
+		if syncs < failing {
+			break
+		}
+		if err := job.Run(disk); err != nil {
+			t.Fatalf("the %d. sync failed, and then it was mended: %v", failing, err)
+		}
+		if err := job.Check(disk.Crashed(crashfs.KeepNone), true); err != nil {
+			t.Errorf("the %d. sync failed, it was mended, and a power cut: %v", failing, err)
+		}
+	}
+	if syncs < 4 {
+		t.Errorf("%d syncs of everything: the test does not reach them", syncs)
 	}
 }
