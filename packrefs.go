@@ -13,7 +13,8 @@ const indexMemory = 16 << 20
 
 // refIndex is the index of references that a pack writes beside its work. It
 // never stops the pack: when it fails, that is logged, and there is no new one.
-// Without begin its methods do nothing. They may be called concurrently.
+// Without begin its methods do nothing. They may be called concurrently, and while the
+// guard of the pack is held: so nobody waits until their lines are in the log.
 type refIndex struct {
 	s  *Storage
 	mu sync.RWMutex
@@ -63,12 +64,12 @@ func (x *refIndex) abort() {
 		return
 	}
 	if err := w.Abort(); err != nil {
-		x.s.log.Warn("remove what is left of an index of references", "err", err)
+		go x.s.log.Warn("remove what is left of an index of references", "err", err)
 	}
 }
 
 func (x *refIndex) failed(err error) {
-	x.s.log.Warn("the index of references is not written", "err", err)
+	go x.s.log.Warn("the index of references is not written", "err", err)
 	x.abort()
 }
 

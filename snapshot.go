@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -192,7 +193,7 @@ func (s *Storage) enterNow(q *enterRequest) error {
 		}
 		s.countsOfA = s.counts
 		if cerr := s.snap.sublock.Close(); cerr != nil { // it is free all the same
-			s.log.Warn("giving back the sublock", "err", cerr)
+			s.mu.say(slog.LevelWarn, "giving back the sublock", "err", cerr)
 		}
 		s.snap.sublock = nil
 	} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -99,7 +100,7 @@ func (s *Storage) leave() error {
 	s.snap.recombining = true
 	s.signal()
 	s.worker.wake()
-	s.log.Info("left snapshot mode")
+	s.mu.say(slog.LevelInfo, "left snapshot mode")
 	return nil
 }
 
@@ -155,6 +156,6 @@ func (s *Storage) closeSnapshot() {
 	}
 	s.snap.closed = true
 	if err := snapfile.Close(s.fs); err != nil {
-		s.log.Warn("others may still join the snapshot", "err", err)
+		s.mu.say(slog.LevelWarn, "others may still join the snapshot", "err", err)
 	}
 }

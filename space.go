@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/human"
@@ -85,16 +86,16 @@ func (w *worker) watchSpace(s *Storage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if low != "" && w.watch.low == "" {
-		s.log.Warn("space is getting low", "free", low)
+		s.mu.say(slog.LevelWarn, "space is getting low", "free", low)
 	}
 	if low == "" && w.watch.low != "" {
-		s.log.Info("there is space again")
+		s.mu.say(slog.LevelInfo, "there is space again")
 	}
 	if refuse && !w.watch.refuse {
-		s.log.Warn("disk full: commits are refused until there is room for a reserve", "free", human.Bytes(int64(sp.FreeBytes)), "path", reserveFile)
+		s.mu.say(slog.LevelWarn, "disk full: commits are refused until there is room for a reserve", "free", human.Bytes(int64(sp.FreeBytes)), "path", reserveFile)
 	}
 	if !refuse && w.watch.refuse {
-		s.log.Info("there is room for a reserve again: commits are taken")
+		s.mu.say(slog.LevelInfo, "there is room for a reserve again: commits are taken")
 	}
 	w.watch.low, w.watch.refuse = low, refuse
 	w.watch.next = now.Add(10 * s.o.RetryInterval)

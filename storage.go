@@ -76,7 +76,7 @@ type Storage struct {
 
 	// mu guards what readers see and what the worker decides on. It is held for
 	// moments only, never over a file operation.
-	mu        sync.RWMutex
+	mu        stateMutex
 	unflushed unflushed
 	forgotten uint64   // counts the changes of what the cache may hold; see cache
 	last      zodb.TID // last published transaction
@@ -137,7 +137,7 @@ func (s *Storage) failLocked(cause error) {
 			q.err = &FailedError{Cause: cause}
 			close(q.done)
 		}
-		s.log.Error("storage became read-only", "err", cause)
+		s.mu.say(slog.LevelError, "storage became read-only", "err", cause)
 		s.signal()
 	}
 }

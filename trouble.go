@@ -3,6 +3,7 @@ package dirstorage
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/control"
@@ -77,9 +78,9 @@ func (w *worker) note(s *Storage, err error) {
 	s.passing.Add(1)
 	if t.cause == nil || troubleKind(t.cause) != troubleKind(err) {
 		if troubleKind(err) == TroubleDisk {
-			s.log.Warn("disk full: committed transactions stay in the journal", "err", err)
+			s.mu.say(slog.LevelWarn, "disk full: committed transactions stay in the journal", "err", err)
 		} else {
-			s.log.Warn("out of descriptors or memory: committed transactions stay in the journal", "err", err)
+			s.mu.say(slog.LevelWarn, "out of descriptors or memory: committed transactions stay in the journal", "err", err)
 		}
 	}
 	t.cause = err
@@ -158,7 +159,7 @@ func (w *worker) listenAgain(s *Storage) {
 func (w *worker) passed(s *Storage) {
 	t := &w.trouble
 	if t.cause != nil {
-		s.log.Info("the trouble has passed", "tries", t.inRow)
+		s.mu.say(slog.LevelInfo, "the trouble has passed", "tries", t.inRow)
 		t.cause, t.inRow = nil, 0
 		s.signal()
 	}

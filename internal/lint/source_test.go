@@ -71,7 +71,7 @@ func (s source) uses(importPath string, yield func(n ast.Node, name string)) {
 func parse(tb testing.TB, name, code string) source {
 	tb.Helper()
 	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, name, code, parser.SkipObjectResolution)
+	file, err := parser.ParseFile(fset, name, code, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func project(tb testing.TB) []source {
 		if path.Ext(name) != ".go" || strings.Contains("/"+name, "/testdata/") {
 			return
 		}
-		file, err := parser.ParseFile(fset, filepath.Join(root, filepath.FromSlash(name)), nil, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(fset, filepath.Join(root, filepath.FromSlash(name)), nil, parser.SkipObjectResolution|parser.ParseComments)
 		if err != nil {
 			tb.Fatal(err)
 		}
