@@ -141,6 +141,10 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 		s.log.Warn("pack ended", "err", err)
 		return run.result, fmt.Errorf("pack: %w", withDiskFull(err))
 	}
+	if o.DryRun {
+		s.log.Info("dry run of a pack: nothing was removed", "tid", run.result.Threshold, "objects", run.result.Objects, "old_revisions", run.result.OldRevisions)
+		return run.result, nil
+	}
 	s.log.Info("packed", "tid", run.result.Threshold, "objects", run.result.Objects, "revisions", run.result.Revisions,
 		"transactions", run.result.Transactions, "blobs", run.result.Blobs, "bytes", run.result.Bytes, "dur", s.o.Clock().Sub(p.begun))
 	return run.result, nil

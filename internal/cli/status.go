@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,15 +26,18 @@ func newStatus(e *env) *cobra.Command {
 		Short:       "Say in which state a storage is and how much it holds",
 		Long: `Say whether a storage is running, in which state of snapshot mode it is, what its
 last transaction is, what waits to be flushed, and how much it holds. It costs
-nothing, whatever the size of the storage. A HOME of the original, or a copy of A
-and config, does not know its own size; --count reads the names and sizes of all
-files then.`,
+nothing, whatever the size of the storage. What it takes up on the disk is estimated
+(each file is a block at least), without what packs have put aside.
+
+--count looks at each file: it counts what is there, which a HOME of the original, or a
+copy of A and config, does not know, measures what HOME takes up on the disk, part by part,
+and says what packs have put aside and from when on the next pack frees that.`,
 		Example: "  dirstorage status /srv/zodb\n  dirstorage status --count /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			st, err := readStatus(c.Context(), e, args[0])
 			if err == nil && count {
-				st.Counts, err = countFiles(c.Context(), e, args[0])
+				err = st.count(c.Context(), e)
 			}
 			if err != nil {
 				return err
@@ -49,20 +53,27 @@ files then.`,
 	return c
 }
 
-// countFiles counts what a storage holds.
-func countFiles(ctx context.Context, e *env, home string) (dirstorage.Counts, error) {
-	s, err := openReader(ctx, e, home)
+// count counts and measures what a storage holds.
+func (st *homeStatus) count(ctx context.Context, e *env) error {
+	s, err := openReader(ctx, e, st.Home)
 	if err != nil {
-		return dirstorage.Counts{}, err
+		return err
 	}
-	n, err := s.CountExactly(ctx)
-	return n, errors.Join(err, s.Close())
+	st.Counts, err = s.CountExactly(ctx)
+	if err == nil {
+		var use dirstorage.DiskUse
+		use, err = s.DiskUse(ctx)
+		st.Disk = &use
+	}
+	return errors.Join(err, s.Close())
 }
 
 // homeStatus is a storage's description of itself, with whether it runs.
 type homeStatus struct {
 	Running bool `json:"running"`
 	dirstorage.Status
+	// Disk is what HOME takes up on the disk; nil: nobody has measured it.
+	Disk *dirstorage.DiskUse `json:"disk,omitempty"`
 }
 
 // readStatus asks the process that has the storage open, or else looks at the
@@ -114,6 +125,28 @@ func formatDone(p *dirstorage.PackProgress) string {
 		text += ", " + human.Duration(time.Duration(p.LeftSeconds*1e9)) + " left"
 	}
 	return text
+}
+
+// printDisk says what HOME takes up on the disk.
+func (st *homeStatus) printDisk(line func(name, format string, args ...any)) {
+	if st.Disk == nil {
+		if st.Counts.Exact {
+			line("on the disk", "about %s, and what packs have put aside; --count measures it", human.Bytes(st.Counts.EstimateDisk()))
+		}
+		return
+	}
+	var parts []string
+	for _, p := range st.Disk.Parts {
+		parts = append(parts, p.Name+" "+human.Bytes(p.Bytes))
+	}
+	line("on the disk", "%s in %s files and directories: %s", human.Bytes(st.Disk.Bytes), human.Count(st.Disk.Files), strings.Join(parts, ", "))
+	for i, a := range st.Disk.Aside {
+		name := ""
+		if i == 0 {
+			name = "set aside"
+		}
+		line(name, "%s in %s files by pack %d; the first pack after %s frees it", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, human.FormatTime(a.Until, time.Local))
+	}
 }
 
 func (st *homeStatus) print(e *env) error {
@@ -174,6 +207,7 @@ func (st *homeStatus) print(e *env) error {
 	} else {
 		line("holds", "up to %s objects (nobody has counted)", human.Count(n.Objects))
 	}
+	st.printDisk(line)
 	line("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
 	if st.Running {
 		line("open transactions", "%d", st.OpenTransactions)

@@ -185,9 +185,10 @@ func (f *osFS) identify(name string) (Identity, error) {
 }
 
 func describe(info fs.FileInfo) Info {
-	i := Info{Name: info.Name(), Size: info.Size(), Mode: info.Mode(), ModTime: info.ModTime()}
+	i := Info{Name: info.Name(), Size: info.Size(), Mode: info.Mode(), ModTime: info.ModTime(), Disk: -1}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		i.Dev, i.Ino, i.Links = uint64(st.Dev), st.Ino, uint64(st.Nlink)
+		i.Disk = int64(st.Blocks) * 512
 	}
 	return i
 }

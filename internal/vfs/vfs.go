@@ -104,6 +104,7 @@ type Info struct {
 	Dev     uint64
 	Ino     uint64
 	Links   uint64
+	Disk    int64 // bytes that it takes up on the disk; -1 = not known
 }
 
 // IsDir reports whether it is a directory.

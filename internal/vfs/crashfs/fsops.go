@@ -279,7 +279,7 @@ func (f *FS) Stat(name string) (vfs.Info, error) {
 func (n *node) info(name string) vfs.Info {
 	return vfs.Info{
 		Name: path.Base(name), Size: n.size, Mode: n.mode, ModTime: n.mtime,
-		Dev: 1, Ino: n.ino, Links: uint64(n.links),
+		Dev: 1, Ino: n.ino, Links: uint64(n.links), Disk: -1,
 	}
 }
 
