@@ -44,101 +44,6 @@ func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transact
 	return t, err
 }
 
-// TransactionsBackward yields the transactions from one (0 = the last) back to
-// the oldest that is not packed away. A missing transaction that was not packed
-// away, and a chain that does not go back, are *zodb.CorruptError.
-func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.Seq2[*zodb.Transaction, error] {
-	return func(yield func(*zodb.Transaction, error) bool) {
-		if !s.full {
-			yield(nil, ErrUnsupported)
-			return
-		}
-		tid := from
-		if tid == 0 {
-			tid = s.LastTransaction()
-		}
-		for newer := zodb.TID(0); tid != 0; {
-			if err := ctx.Err(); err != nil {
-				yield(nil, err)
-				return
-			}
-			t, err := s.Transaction(ctx, tid)
-			if errors.Is(err, zodb.ErrNotFound) && newer != 0 && s.packedAway(tid) {
-				// It may just have been packed, and older ones stay.
-				older, err := s.olderThan(ctx, newer)
-				if err != nil {
-					yield(nil, err)
-				}
-				if err != nil || older == tid {
-					return
-				}
-				tid = older
-				continue
-			}
-			if errors.Is(err, zodb.ErrNotFound) && newer != 0 {
-				err = s.lostTransaction(tid, fmt.Sprintf("transaction %s", newer))
-			}
-			if err == nil {
-				err = s.goesBack(t)
-			}
-			if !yield(t, err) || err != nil {
-				return
-			}
-			newer, tid = tid, t.Previous
-		}
-	}
-}
-
-// goesBack returns an error if a transaction names one as the one before that is not.
-func (s *Storage) goesBack(t *zodb.Transaction) error {
-	if t.Previous < t.TID {
-		return nil
-	}
-	return &zodb.CorruptError{Path: s.tree.Path("A", layout.Transaction(t.TID)), TID: t.TID,
-		Reason: fmt.Sprintf("history does not go backwards: the transaction before it is %s", t.Previous)}
-}
-
-// olderThan returns the transaction before one as the chain is now, from which that
-// one may be missing; 0 if there is none. A pack removes the newer of two before the
-// older, so one that is there and names one that is gone is the last that stays.
-func (s *Storage) olderThan(ctx context.Context, tid zodb.TID) (zodb.TID, error) {
-	t, err := s.Transaction(ctx, tid)
-	if err == nil {
-		return t.Previous, nil
-	}
-	if !errors.Is(err, zodb.ErrNotFound) {
-		return 0, err
-	}
-	newer, at := zodb.TID(0), s.LastTransaction()
-	for at >= tid {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		t, err := s.Transaction(ctx, at)
-		if err == nil {
-			err = s.goesBack(t)
-		}
-		switch {
-		case err == nil:
-			newer, at = at, t.Previous
-			continue
-		case !errors.Is(err, zodb.ErrNotFound) || newer == 0:
-			return 0, err
-		}
-		t, err = s.Transaction(ctx, newer)
-		switch {
-		case err == nil && t.Previous == at && !s.packedAway(at):
-			return 0, s.lostTransaction(at, fmt.Sprintf("transaction %s", newer))
-		case err == nil && t.Previous == at:
-			return 0, nil
-		case err != nil && !errors.Is(err, zodb.ErrNotFound):
-			return 0, err
-		}
-		newer, at = 0, s.LastTransaction() // it was packed this moment
-	}
-	return at, nil
-}
-
 // blockSize is how many transactions [Storage.Transactions] turns round at once.
 const blockSize = 1024
 
@@ -146,13 +51,14 @@ const blockSize = 1024
 // = 0 means up to the last one. The files of transactions name the one before,
 // so the chain is walked back once for marks and then block by block forward:
 // each file is read twice, and the memory is that of a block and of one mark
-// (8 bytes) for 1,024 transactions.
+// (8 bytes) for 1,024 transactions. What is damaged comes with an error, as in
+// [Storage.TransactionsBackward], and what is later follows.
 func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
 	return func(yield func(*zodb.Transaction, error) bool) {
 		var marks []zodb.TID // the newest transaction of each block, newest block first
 		n := 0
 		for t, err := range s.TransactionsBackward(ctx, 0) {
-			if err != nil {
+			if t == nil {
 				yield(nil, err)
 				return
 			}
@@ -162,6 +68,9 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 			if to != 0 && t.TID > to {
 				continue
 			}
+			if errors.Is(err, ErrBrokenLink) {
+				continue // belongs to the one before
+			}
 			if n%blockSize == 0 {
 				marks = append(marks, t.TID)
 			}
@@ -170,7 +79,7 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 		for i := len(marks) - 1; i >= 0; i-- {
 			block, err := s.block(ctx, marks[i], from)
 			for j := len(block) - 1; j >= 0; j-- {
-				if !yield(block[j], nil) {
+				if !yield(block[j].t, block[j].err) {
 					return
 				}
 			}
@@ -182,25 +91,35 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 	}
 }
 
+// listed is a transaction, or only the tid of one with what is wrong with it.
+type listed struct {
+	t   *zodb.Transaction
+	err error
+}
+
 // block returns up to blockSize transactions, newest first.
-func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]*zodb.Transaction, error) {
-	var block []*zodb.Transaction
+func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]listed, error) {
+	var block []listed
+	n := 0
 	if _, err := s.Transaction(ctx, newest); errors.Is(err, zodb.ErrNotFound) && s.packedAway(newest) {
 		if newest, err = s.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
 			return nil, err
 		}
 	}
 	for t, err := range s.TransactionsBackward(ctx, newest) {
-		if err != nil {
+		if t == nil {
 			return nil, err
 		}
 		if t.TID < from {
 			break
 		}
-		block = append(block, t)
-		if len(block) == blockSize {
-			break
+		if !errors.Is(err, ErrBrokenLink) {
+			if n == blockSize {
+				break
+			}
+			n++
 		}
+		block = append(block, listed{t, err})
 	}
 	return block, nil
 }
@@ -228,15 +147,16 @@ func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zo
 	}
 }
 
-// RecentTransactions returns the last n transactions, newest first.
+// RecentTransactions returns the last n transactions, newest first. With an error come those
+// that are later than what is damaged.
 func (s *Storage) RecentTransactions(ctx context.Context, n int) ([]*zodb.Transaction, error) {
 	var list []*zodb.Transaction
 	if n <= 0 {
 		return nil, nil
 	}
-	for t, err := range s.TransactionsBackward(ctx, 0) {
+	for t, err := range s.backward(ctx, 0, false) {
 		if err != nil {
-			return nil, err
+			return list, err
 		}
 		if list = append(list, t); len(list) == n {
 			break

@@ -173,9 +173,11 @@ func TestLostTransactionIsNamed(t *testing.T) {
 	for _, err := range s.TransactionsBackward(t.Context(), 0) {
 		if n++; n == 2 {
 			isLost(t, "iteration", err, 0, lost)
+		} else if err != nil {
+			t.Error(err)
 		}
 	}
-	if n != 2 {
+	if n != 3 {
 		t.Errorf("the iteration ends after %d", n)
 	}
 	_, err := s.olderThan(t.Context(), lost-1)
@@ -213,9 +215,6 @@ func TestUnreadableDirectoryEndsNoChain(t *testing.T) {
 			}
 			return nil
 		})
-		if older, err := s.olderThan(t.Context(), second); older != 0 || !errors.Is(err, cause) {
-			t.Errorf("%v: older than it is %s, %v", cause, older, err)
-		}
 		var last error
 		for _, err := range s.TransactionsBackward(t.Context(), 0) {
 			last = err

@@ -26,6 +26,7 @@ const (
 type chainSweep struct {
 	*sweep
 	kept zodb.TID   // the last one that stays
+	lost bool       // its file is damaged, so nothing can be linked from it, and names of files lead past it
 	next zodb.TID   // to be looked at
 	run  []zodb.TID // between them: these go
 	end  bool       // there are no older ones
@@ -81,6 +82,9 @@ func (c *chainSweep) look() error {
 		c.gone = append(c.gone, c.run...)
 		return nil
 	}
+	if err != nil && c.s.isDamage(context.Background(), err) {
+		return c.keepDamaged(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -99,13 +103,29 @@ func (c *chainSweep) look() error {
 	if len(c.run) > 0 {
 		c.pass(t.TID)
 	}
-	c.kept = t.TID
+	c.kept, c.lost = t.TID, false
+	return nil
+}
+
+// keepDamaged leaves a transaction that cannot be read as it is.
+func (c *chainSweep) keepDamaged(cause error) error {
+	c.s.log.Error("damage: a pack leaves a transaction as it is", "tid", c.next, "err", cause)
+	older, err := c.s.beforeDamaged(c.next)
+	if err != nil {
+		return err
+	}
+	if len(c.run) > 0 {
+		c.pass(c.next)
+	}
+	c.kept, c.lost, c.next = c.next, true, older
 	return nil
 }
 
 // pass notes that what is in the run goes, and that the chain goes on with previous.
 func (c *chainSweep) pass(previous zodb.TID) {
-	c.links = append(c.links, link{c.kept, previous})
+	if !c.lost {
+		c.links = append(c.links, link{c.kept, previous})
+	}
 	c.gone = append(c.gone, c.run...)
 	c.run = c.run[:0]
 }
@@ -212,7 +232,7 @@ func (w *sweep) strays(ctx context.Context) error {
 				return true, w.remove(tids)
 			}
 			t, err := w.s.transactionFile(tid)
-			if errors.Is(err, zodb.ErrNotFound) {
+			if errors.Is(err, zodb.ErrNotFound) || err != nil && w.s.isDamage(ctx, err) {
 				continue
 			}
 			if err != nil {

@@ -22,7 +22,8 @@ type UndoEntry struct {
 
 // UndoLog yields transactions from the newest back, with whether the files
 // that an undo needs are there and sound: an object that is damaged makes the
-// transactions that wrote it not undoable, and no others. Whether a later change
+// transactions that wrote it not undoable, and no others. Of a transaction that cannot be
+// read itself the TID is all that is told. Whether a later change
 // stands in the way is seen by [Txn.Undo]. It ends before the first transaction that was
 // packed, as that of ZODB's FileStorage, and early after history_timeout.
 func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
@@ -33,8 +34,14 @@ func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
 				return
 			}
 			e := UndoEntry{Transaction: t}
-			if err == nil {
+			switch {
+			case err == nil:
 				err = s.undoable(ctx, &e)
+			case errors.Is(err, ErrBrokenLink): // of the one before, which is in the list
+				s.log.Error("damage in the history of the storage", "tid", t.TID, "err", err)
+				continue
+			case t != nil:
+				e.Reason, e.Damage, err = "the transaction cannot be read", err, nil
 			}
 			if err != nil {
 				yield(UndoEntry{}, err)

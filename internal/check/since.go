@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -45,21 +46,38 @@ func (c *checker) since(ctx context.Context) error {
 // chain follows the transactions back, and has what each wrote looked at.
 func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 	c := r.c
-	named := "x.serial names it"
+	named, newer := "x.serial names it", c.serial+1
 	for tid := c.serial; tid > c.o.Since && ctx.Err() == nil; {
 		t, s, defect := c.readTransaction(w, tid)
+		older, err := zodb.TID(0), error(nil)
 		if s == missing {
-			if tid >= c.packed {
-				c.transactionMissing(tid, named)
-			}
-			return
-		}
-		c.countTransaction(t)
-		if s == unusable {
-			c.out.add(defect)
-			if !t.linked {
+			if tid < c.packed {
 				return
 			}
+			c.transactionMissing(tid, named)
+			if older, err = c.olderTransaction(newer); older == tid {
+				older, err = c.olderTransaction(tid)
+			}
+		} else {
+			c.countTransaction(t)
+			older, newer = t.previous, tid
+			named = "transaction " + tid.String() + " names it as the previous one"
+		}
+		if s == unusable {
+			c.out.add(defect)
+		}
+		if s == unusable && !t.linked {
+			older, err = c.olderTransaction(tid)
+		} else if s != missing && older <= c.o.Since && (c.v.format == layout.Bushy || c.v.format == layout.Chunky) {
+			// Nothing proves that the last link is right. In the other formats that costs too much.
+			if older, err = c.olderTransaction(tid); older > c.o.Since && older != t.previous {
+				c.out.add(Finding{Kind: TransactionNotInChain, Severity: Damage, TID: older, Path: c.v.place(layout.Transaction(older)),
+					Detail: fmt.Sprintf("the next later transaction, %s, does not name it as the previous one", tid)})
+			}
+		}
+		if err != nil {
+			c.out.add(c.transactionFinding(Unreadable, transaction{tid: tid, path: t.path}, "the one before it cannot be looked for: "+err.Error()))
+			return
 		}
 		for oids := range slices.Chunk(t.oids, batchSize) {
 			p.do(ctx, w, func(ctx context.Context, w *worker) {
@@ -70,9 +88,26 @@ func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 				}
 			})
 		}
-		named = "transaction " + tid.String() + " names it as the previous one"
-		tid = t.previous
+		tid = older
 	}
+}
+
+// olderTransaction returns the newest transaction before one, by the names of files, for
+// a chain that is broken.
+func (c *checker) olderTransaction(before zodb.TID) (older zodb.TID, err error) {
+	for n := range c.v.pending {
+		if n.Kind == layout.KindTransaction && n.TID < before {
+			older = max(older, n.TID)
+		}
+	}
+	for _, side := range c.v.roots {
+		tid, err := c.v.format.OlderTransaction(before, vfs.Names(c.v.fs, side))
+		if err != nil {
+			return 0, err
+		}
+		older = max(older, tid)
+	}
+	return older, nil
 }
 
 // revision checks one revision and, the first time that an object comes by,

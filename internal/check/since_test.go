@@ -64,6 +64,32 @@ func TestSinceFindsDamageToWhatChanged(t *testing.T) {
 				{Kind: TransactionMD5, Name: layout.Transaction(t[5]), TID: t[5]},
 			}
 		}},
+		{"transaction missing, the rest goes on", func(h *testHome, t [8]zodb.TID) {
+			h.remove(h.path(layout.Transaction(t[5])), h.path(layout.Blob(2, t[3])))
+		}, func(t [8]zodb.TID) []want {
+			return []want{
+				{Kind: BlobMissing, Name: layout.Blob(2, t[3]), OID: 2, TID: t[3]},
+				{Kind: TransactionMissing, Name: layout.Transaction(t[5]), TID: t[5]},
+			}
+		}},
+		{"header of a transaction damaged, the rest goes on", func(h *testHome, t [8]zodb.TID) {
+			file(layout.Transaction(t[5]), func(b []byte) []byte { return b[:20] })(h)
+			h.remove(h.path(layout.Blob(2, t[3])))
+		}, func(t [8]zodb.TID) []want {
+			return []want{
+				{Kind: BlobMissing, Name: layout.Blob(2, t[3]), OID: 2, TID: t[3]},
+				{Kind: TransactionLength, Name: layout.Transaction(t[5]), TID: t[5]},
+			}
+		}},
+		{"transaction leads too far, the rest goes on", func(h *testHome, t [8]zodb.TID) {
+			file(layout.Transaction(t[5]), func(b []byte) []byte { copy(b[24:], be64(uint64(t[0]))); return b })(h)
+			h.remove(h.path(layout.Blob(2, t[3])))
+		}, func(t [8]zodb.TID) []want {
+			return []want{
+				{Kind: BlobMissing, Name: layout.Blob(2, t[3]), OID: 2, TID: t[3]},
+				{Kind: TransactionNotInChain, Name: layout.Transaction(t[4]), TID: t[4]},
+			}
+		}},
 		{"packed away", func(h *testHome, t [8]zodb.TID) {
 			h.put(layout.XPacked, be64(uint64(t[7])))
 			h.remove(h.path(layout.Transaction(t[4])), h.path(layout.Revision(1, t[3])))

@@ -299,6 +299,65 @@ func TestPackedTransactionsStayPacked(t *testing.T) {
 	}
 }
 
+// TestDamagedTransaction damages the file of one: it is named, and what is before and behind
+// it is there. Its revisions are found by their names.
+func TestDamagedTransaction(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(path string) error{
+		"empty": func(path string) error { return os.WriteFile(path, nil, 0o644) },
+		"gone":  os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newFolder(t)
+			list := growing(5)
+			file, _ := dataFS("FS30", list...)
+			c.write("DATA", file)
+			c.must(exitOK, "import", "--format", "bushy", "DATA", "HOME")
+			c.must(exitOK, "backup", "full", "HOME", "REPO")
+			hit := list[2].tid.String()
+			path := c.path("HOME/A/t" + hit[:1] + "/" + hit[1:3] + "/" + hit[3:6] + "/" + hit[6:])
+			if _, err := os.Stat(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := damage(path); err != nil {
+				t.Fatal(err)
+			}
+			_, stderr := c.must(exitDamage, "export", "HOME", "OUT")
+			c.has(stderr, "--skip-broken", hit)
+			stdout, stderr := c.must(exitDamage, "export", "--skip-broken", "--json", "HOME", "OUT")
+			var done transfer.Exported
+			if err := json.Unmarshal([]byte(stdout), &done); err != nil {
+				t.Fatal(err)
+			}
+			if done.Transactions != 5 || done.Records != 10 || done.PackedAway != 0 || done.Broken != 1 || done.BrokenList[0].TID != list[2].tid || !done.BrokenList[0].Transaction {
+				t.Errorf("exported %+v", done)
+			}
+			c.has(stderr, "transaction "+hit+" itself")
+			if done, _ := c.imported(exitOK, "OUT", "HOME2"); done.Transactions != 5 || done.Records != 10 {
+				t.Errorf("read again: %+v", done)
+			}
+			stdout, stderr = c.must(exitDamage, "log", "HOME")
+			if strings.Count(stdout, "\n") != 5 || strings.Count(stdout, "  damaged\n") != 1 {
+				t.Errorf("log:\n%s%s", stdout, stderr)
+			}
+			c.has(stderr, "damage: transaction "+hit)
+			stdout, _ = c.must(exitDamage, "history", "HOME", "0x1")
+			if strings.Count(stdout, "\n") != 5 {
+				t.Errorf("history:\n%s", stdout)
+			}
+			stdout, _ = c.must(exitDamage, "check", "--since", list[0].tid.String(), "HOME")
+			c.has(stdout, hit)
+			if stdout, _ = c.must(exitDamage, "check", "HOME"); strings.Count(stdout, "transaction-") != 1 {
+				t.Errorf("check:\n%s", stdout)
+			}
+			// A backup that was made before brings it back.
+			c.must(exitOK, "restore", "REPO", "RESTORED")
+			c.must(exitOK, "check", "RESTORED")
+		})
+	}
+}
+
 // TestExportAroundDamage: the record that cannot be read is left out, and nothing else.
 func TestExportAroundDamage(t *testing.T) {
 	t.Parallel()

@@ -145,14 +145,19 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 		}
 	}
 	for _, b := range done.BrokenList {
-		what := "object"
-		if b.Blob {
-			what = "the blob of object"
+		what := fmt.Sprintf("left out object %s of transaction %s", b.OID, b.TID)
+		switch {
+		case b.Blob:
+			what = fmt.Sprintf("left out the blob of object %s of transaction %s", b.OID, b.TID)
+		case b.Transaction:
+			what = fmt.Sprintf("transaction %s itself; what was found of its revisions is exported without user and description", b.TID)
+		case b.Link:
+			what = fmt.Sprintf("nothing is left out, but transaction %s does not lead to the one before it", b.TID)
 		}
-		fmt.Fprintf(e.Stderr, "damage: left out %s %s of transaction %s: %s\n", what, b.OID, b.TID, b.Reason)
+		fmt.Fprintf(e.Stderr, "damage: %s: %s\n", what, b.Reason)
 	}
 	if done.Broken > 0 {
-		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s records or blobs cannot be read and were left out", human.Count(done.Broken)), "dirstorage check %s", o.home)}
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s transactions, records or blobs cannot be read; the list says what was left out", human.Count(done.Broken)), "dirstorage check %s", o.home)}
 	}
 	if o.json {
 		return errors.Join(e.printJSON(done), err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -85,13 +86,24 @@ func (o *logCommand) run(ctx context.Context, e *env) (err error) {
 		}
 	}()
 	for txn, err := range s.TransactionsBackward(ctx, 0) {
-		if err != nil {
+		if txn == nil {
 			return err
 		}
 		if txn.TID < from || o.n > 0 && shown == o.n {
 			return nil
 		}
 		if o.to != "" && txn.TID > to {
+			continue
+		}
+		if err != nil { // those before it come all the same
+			fmt.Fprintf(e.Stderr, "damage: transaction %s: %v\n", txn.TID, err)
+			damaged = true
+			if !errors.Is(err, dirstorage.ErrBrokenLink) {
+				if err := o.print(e, txn, 0, err); err != nil {
+					return err
+				}
+				shown++
+			}
 			continue
 		}
 		size, err := s.TransactionSize(ctx, txn)

@@ -136,6 +136,18 @@ func ParseTransactionAs(b []byte, path string, tid zodb.TID, checkMD5 bool) (*Tr
 	return parseTransaction(b, f, checkMD5)
 }
 
+// PreviousTransaction reads which transaction was before one out of its header, for a file
+// that [ParseTransactionAs] refuses for what is behind that. It reports whether the header can be
+// believed.
+func PreviousTransaction(b []byte, tid zodb.TID) (previous zodb.TID, ok bool) {
+	f := file{tid: tid}
+	if f.checkStart(b, TransactionMagic, TransactionHeaderSize, int64(len(b))) != nil || zodb.TIDFromBytes(b[transactionTID:]) != tid {
+		return 0, false
+	}
+	previous = zodb.TIDFromBytes(b[transactionPrevious:])
+	return previous, previous < tid
+}
+
 // parseTransaction reads a file whose start was checked.
 func parseTransaction(b []byte, f file, checkMD5 bool) (*Transaction, error) {
 	if checkMD5 {

@@ -28,15 +28,19 @@ type ExportOptions struct {
 	Progress   func(Progress) // may be nil; called after each transaction
 	// SkipBroken leaves records and blobs out that cannot be read, and says which. An object
 	// then has the revision before, or none.
+	// Of a transaction that cannot be read itself the revisions are looked for by name:
+	// what is there of them is exported, as by a packed transaction.
 	SkipBroken bool
 }
 
 // Broken is what an export left out.
 type Broken struct {
-	TID    zodb.TID `json:"tid"`
-	OID    zodb.OID `json:"oid"`
-	Blob   bool     `json:"blob,omitempty"` // its blob only
-	Reason string   `json:"reason"`
+	TID         zodb.TID `json:"tid"`
+	OID         zodb.OID `json:"oid"`
+	Blob        bool     `json:"blob,omitempty"`        // its blob only
+	Transaction bool     `json:"transaction,omitempty"` // who made it, when and why, and maybe some of what it wrote
+	Link        bool     `json:"link,omitempty"`        // nothing of it; it does not lead to the one before
+	Reason      string   `json:"reason"`
 }
 
 // Exported is what an export has done.
@@ -65,11 +69,13 @@ func Export(ctx context.Context, s *dirstorage.Storage, w *filestorage.Writer, o
 }
 
 type exporter struct {
-	s      *dirstorage.Storage
-	w      *filestorage.Writer
-	o      ExportOptions
-	total  int64
-	result Exported
+	s     *dirstorage.Storage
+	w     *filestorage.Writer
+	o     ExportOptions
+	total int64
+	// damaged are the transactions that cannot be read. Revisions of them are found by name.
+	damaged map[zodb.TID]bool
+	result  Exported
 }
 
 func (ex *exporter) run(ctx context.Context) error {
@@ -112,6 +118,9 @@ func (ex *exporter) exportAll(ctx context.Context) error {
 		ex.total = n.Transactions
 	}
 	for txn, err := range ex.listed(ctx) {
+		if txn != nil && err != nil && ex.skip(ctx, brokenTransaction(txn.TID, err), err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -146,23 +155,36 @@ type revision struct {
 	oid zodb.OID
 }
 
-// unlisted returns the revisions up to To whose transaction was packed away, by
-// tid and oid. It costs a look at every object where there may be such.
+func brokenTransaction(tid zodb.TID, err error) Broken {
+	link := errors.Is(err, dirstorage.ErrBrokenLink)
+	return Broken{TID: tid, Transaction: !link, Link: link}
+}
+
+// unlisted returns the revisions up to To whose transaction was packed away, or cannot be
+// read, by tid and oid. It costs a look at every object where there may be such.
 func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
 	st := ex.s.Status()
 	minimal := st.Class == dirstorage.ClassMinimal
-	if !minimal && st.Packed == 0 {
+	if !minimal && st.Packed == 0 && !ex.o.SkipBroken {
 		return nil, nil
 	}
 	listed := make(map[zodb.TID]bool)
+	ex.damaged = make(map[zodb.TID]bool)
 	for txn, err := range ex.listed(ctx) {
-		if err != nil {
+		switch {
+		case err != nil && (txn == nil || !ex.o.SkipBroken):
 			return nil, err
+		case err != nil && !errors.Is(err, dirstorage.ErrBrokenLink):
+			ex.damaged[txn.TID] = true
+		case err == nil && txn.TID <= st.Packed:
+			listed[txn.TID] = true
 		}
-		if txn.TID > st.Packed {
+		if txn.TID > st.Packed && !ex.o.SkipBroken {
 			break
 		}
-		listed[txn.TID] = true
+	}
+	if !minimal && st.Packed == 0 && len(ex.damaged) == 0 {
+		return nil, nil
 	}
 	var found []revision
 	for oid, err := range ex.s.OIDs(ctx) {
@@ -173,7 +195,7 @@ func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
 			if err != nil && (serial == 0 || !ex.o.SkipBroken || ctx.Err() != nil) {
 				return nil, err // else it is told when the record is read
 			}
-			if (minimal || serial <= st.Packed) && !listed[serial] && (ex.o.To == 0 || serial <= ex.o.To) {
+			if (minimal || serial <= st.Packed || ex.damaged[serial]) && !listed[serial] && (ex.o.To == 0 || serial <= ex.o.To) {
 				found = append(found, revision{serial, oid})
 			}
 		}
@@ -191,7 +213,11 @@ func (ex *exporter) exportUnlisted(ctx context.Context, list []revision) ([]revi
 		txn.OIDs = append(txn.OIDs, list[0].oid)
 		list = list[1:]
 	}
-	ex.result.PackedAway++
+	if ex.damaged[txn.TID] {
+		txn.Description = []byte("this transaction was damaged, and these are the revisions of it that were found")
+	} else {
+		ex.result.PackedAway++
+	}
 	return list, ex.export(ctx, txn)
 }
 

@@ -101,7 +101,7 @@ func (f *follower) session(ctx context.Context) error {
 	}
 	defer c.Close()
 	f.wasUp = true
-	f.im.src = &server{c: c}
+	f.im.src = &server{c: c, skip: f.im.skipsTransaction}
 	if err := f.im.run(ctx); err != nil {
 		return err
 	}

@@ -300,11 +300,21 @@ func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err er
 
 // skips reports whether an error of the source is about one record that is to be passed over.
 func (im *importer) skips(tid zodb.TID, err error) bool {
+	return im.skipsPart(filestorage.Skipped{TID: tid}, err)
+}
+
+// skipsTransaction is skips for a whole transaction.
+func (im *importer) skipsTransaction(err error) bool {
+	return im.skipsPart(filestorage.Skipped{Whole: true}, err)
+}
+
+func (im *importer) skipsPart(p filestorage.Skipped, err error) bool {
 	e, ok := errors.AsType[*zeoclient.ServerError](err)
 	if !ok || !im.salvage || passed(e) {
 		return false
 	}
-	im.skipped(filestorage.Skipped{TID: tid, Reason: e.Error()})
+	p.Reason = e.Error()
+	im.skipped(p)
 	return true
 }
 

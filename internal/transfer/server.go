@@ -27,8 +27,8 @@ type ServerOptions struct {
 
 // ImportServer is [Import] from a storage on a ZEO server, as it is when this begins.
 func ImportServer(ctx context.Context, s *dirstorage.Storage, c *zeoclient.Client, o ServerOptions) (Imported, error) {
-	im := newImporter(s, &server{c: c}, o.Policy, o.Progress)
-	im.salvage = o.Salvage
+	im := newImporter(s, nil, o.Policy, o.Progress)
+	im.src, im.salvage = &server{c: c, skip: im.skipsTransaction}, o.Salvage
 	err := im.run(ctx)
 	if err == nil {
 		err = im.dangling(ctx)
@@ -39,6 +39,7 @@ func ImportServer(ctx context.Context, s *dirstorage.Storage, c *zeoclient.Clien
 // server is a storage on a ZEO server as a source.
 type server struct {
 	c     *zeoclient.Client
+	skip  func(error) bool // whether to go on behind a transaction that cannot be read
 	info  *zeoclient.Info
 	read  int64 // bytes of records, about as a Data.fs has them
 	whole bool  // it is copied from its beginning
@@ -62,7 +63,7 @@ func (v *server) begin(ctx context.Context, _ bool) (err error) {
 func (v *server) transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sourceTxn, error] {
 	v.whole = from == 0
 	return func(yield func(*sourceTxn, error) bool) {
-		for txn, err := range v.c.Iterate(ctx, from, 0) {
+		for txn, err := range v.c.IterateSalvage(ctx, from, 0, v.skip) {
 			if err != nil {
 				yield(nil, err)
 				return

@@ -569,3 +569,39 @@ func (l *listed) transactions(_ context.Context, from zodb.TID) iter.Seq2[*sourc
 }
 
 func (l *listed) progress() (done, total int64) { return 0, 0 }
+
+// TestServerWithADamagedTransaction: the copy ends there, or goes on behind it and tells of it.
+func TestServerWithADamagedTransaction(t *testing.T) {
+	t.Parallel()
+	from := imported(t, "undo.fs", BlobsRequired)
+	var list []zodb.TID
+	for txn, err := range from.Transactions(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, txn.TID)
+	}
+	if err := from.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{3, 4, len(list) - 1} {
+		name := filepath.Join(from.Home(), "A", from.Settings().Structure.Format.Path(layout.Transaction(list[at])))
+		if err := errors.Join(os.Remove(name), os.WriteFile(name, []byte("damaged"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, salvage := range []bool{false, true} {
+		to := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{History: dirstorage.HistoryCopied})
+		done, err := ImportServer(t.Context(), to, connect(t, from, wire.Msgpack), ServerOptions{Policy: BlobsNone, Salvage: salvage})
+		want := int64(3)
+		if salvage {
+			want = int64(len(list) - 3)
+		}
+		if (err == nil) != salvage || done.Transactions != want || done.Damaged != map[bool]int64{true: 3}[salvage] {
+			t.Errorf("salvage %v: %+v, %v; want %d transactions", salvage, done, err, want)
+		}
+		if err != nil && !strings.Contains(err.Error(), list[3].String()) {
+			t.Errorf("the transaction is not named: %v", err)
+		}
+	}
+}

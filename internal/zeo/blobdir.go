@@ -136,6 +136,9 @@ func (b *blobDir) catchUp(ctx context.Context) (added int, err error) {
 	since := false // the mark is a transaction of this storage's history, and what came later was linked
 	if mark, known := b.readMark(); known && mark <= last {
 		for t, err := range b.storage.TransactionsBackward(ctx, 0) {
+			if t != nil && err != nil {
+				break // what it wrote is not known
+			}
 			if err != nil {
 				return added, err
 			}

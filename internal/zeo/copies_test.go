@@ -3,9 +3,14 @@ package zeo
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -200,6 +205,64 @@ func TestDamagedRevisionHidesNothingElse(t *testing.T) {
 		all := c.iterate()
 		if len(all) != 4 || all[0].failed+all[2].failed+all[3].failed != 0 || all[1].failed != 1 || len(all[1].records) != 1 {
 			t.Errorf("iteration %v", all)
+		}
+	})
+}
+
+// TestDamagedTransactionHidesNothingElse: those before and behind it are in the undo log and
+// in an iteration, and nobody who missed it is told that he knows everything.
+func TestDamagedTransactionHidesNothingElse(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts, s := servePacks(t, Options{})
+		c := ts.client(e)
+		var list []zodb.TID
+		for i := range 5 {
+			list = append(list, c.store(map[zodb.OID]string{0: refers(fmt.Sprint("root ", i))}))
+		}
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(s.Home(), "A", filepath.FromSlash(s.Settings().Structure.Format.Path(layout.Transaction(list[2]))))
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		log := c.entries("undoLog", 0, 100)
+		if len(log) != 5 {
+			t.Fatalf("undo log %v", log)
+		}
+		for i, entry := range log {
+			if got := bytes.Contains(entry.Get("description").([]byte), []byte("cannot be undone")); got != (i == 2) {
+				t.Errorf("entry %d of the undo log: %v", i, entry)
+			}
+		}
+		var seen []zodb.TID
+		failed := 0
+		for id := c.call("iterator_start", nil, nil); ; {
+			v, err := c.try("iterator_next", id)
+			if v == nil && err == nil {
+				break
+			}
+			if err != nil {
+				if failed++; len(seen) != 2 || !strings.Contains(err.Error(), list[2].String()) {
+					t.Errorf("after %d transactions: %v", len(seen), err)
+				}
+				continue
+			}
+			seen = append(seen, zodb.TIDFromBytes(tuples(v).(wire.Tuple)[0].([]byte)))
+		}
+		if want := slices.Delete(slices.Clone(list), 2, 3); failed != 1 || !slices.Equal(seen, want) {
+			t.Errorf("iterated over %v with %d failures, want %v", seen, failed, want)
+		}
+		// A server that starts knows what is behind the damage, and no more.
+		again := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}}).client(e)
+		for i, tid := range list {
+			if v := again.call("getInvalidations", tid); (v != nil) != (i > 2) {
+				t.Errorf("missed since transaction %d: %v", i, v)
+			}
 		}
 	})
 }

@@ -185,6 +185,7 @@ func TestEachDifferenceIsInTheTable(t *testing.T) {
 		"`vote` after `deleteObject`, `checkCurrentSerialInTransaction` with an old serial": "TestErrorLayouts",
 		"`pack` to NaN, infinity, before 1970 or after 9999":                                "TestErrorLayouts",
 		"`undoLog`, `undoInfo`, `history` with a record that is damaged":                    "TestDamagedRevisionHidesNothingElse",
+		"`iterator_next`, `undoLog`, `undoInfo` with a transaction that is damaged itself":  "TestDamagedTransactionHidesNothingElse",
 		"`restorea` with a `prev_txn` that is not there":                                    "TestCopiesNeedNoSourceOfTheirData",
 		"`undoa` of the transaction that made the root object":                              "TestClientsCannotUndoTheRoot",
 		"`vote` after `undoa` of an object that was changed later":                          "TestUndoOfWhatWasChangedLaterIsHandedToTheClient",

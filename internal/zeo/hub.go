@@ -2,6 +2,8 @@ package zeo
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -23,6 +25,7 @@ type hub struct {
 	blobs    *blobDir // nil: none is shared
 	observer Observer
 	clock    func() time.Time
+	log      *slog.Logger
 	onRead   func() // Options.afterRead
 
 	announced atomic.Uint64 // last tid that was announced; changed under mu
@@ -187,8 +190,11 @@ func (h *hub) fill(ctx context.Context) error {
 		return nil
 	}
 	list, err := h.storage.RecentTransactions(ctx, h.missed.limit)
-	if err != nil {
+	switch {
+	case err != nil && (ctx.Err() != nil || errors.Is(err, dirstorage.ErrClosed)):
 		return err
+	case err != nil: // clients that have seen nothing later drop their caches
+		h.log.Error("the storage cannot tell what its last transactions changed; clients that were away longer drop their caches", "err", err)
 	}
 	if h.packsUndo() { // a pack that was interrupted leaves gaps
 		packed := h.storage.Status().Packed
@@ -239,6 +245,10 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 	}
 	any, reached, own := false, false, false
 	for t, err := range h.storage.TransactionsBackward(ctx, upTo) {
+		if t != nil && err != nil {
+			h.log.Error("damage in the history of the storage: a client that asked what it missed is told to drop its cache", "since", since, "err", err)
+			break // what this one wrote is not known
+		}
 		if err != nil {
 			return err
 		}

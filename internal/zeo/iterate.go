@@ -29,6 +29,7 @@ type cursor struct {
 	pull     func() (*zodb.Transaction, error, bool)
 	stop     func()
 	last     *zodb.Transaction // most recently returned
+	failed   error             // there is nothing to be had any more
 
 	// Over records, if of is not nil:
 	of *zodb.Transaction
@@ -141,9 +142,19 @@ func (k *cursor) nextTransaction(ctx context.Context, h *hub) (*zodb.Transaction
 	if k.pull == nil {
 		k.pull, k.stop = iter.Pull2(h.storage.Transactions(ctx, k.from, k.to))
 	}
+	if k.failed != nil { // the end would look like that of the transactions
+		return nil, k.failed
+	}
 	t, err, ok := k.pull()
-	if err != nil || !ok {
+	if err != nil && t == nil {
+		k.failed = err
+	}
+	if err != nil { // about one transaction, and the next call goes on behind it
+		k.last = nil
 		return nil, err
+	}
+	if !ok {
+		return nil, nil
 	}
 	k.last = t
 	return t, nil

@@ -62,6 +62,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 
 func (s *Server) newHub(ctx context.Context, so StorageOptions) (*hub, error) {
 	h := &hub{
+		log:  s.log,
 		name: so.Name, storage: so.Storage, readOnly: s.o.ReadOnly || so.ReadOnly, noGC: so.NoGC,
 		full:     dirstorage.Class(so.Storage.Settings().Storage.ClassName) == dirstorage.ClassFull,
 		observer: s.o.Observer, clock: s.o.Clock, onRead: s.o.afterRead, conns: make(map[*conn]struct{}), missed: newMissed(s.o.InvalidationQueueSize),

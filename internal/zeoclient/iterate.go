@@ -58,9 +58,15 @@ func (t *Transaction) Records() iter.Seq2[zodb.Record, error] {
 // began; 0 stands for the first and the last one. Records of a transaction can
 // be read until the next one is asked for. Further transactions are fetched meanwhile.
 func (c *Client) Iterate(ctx context.Context, from, to zodb.TID) iter.Seq2[*Transaction, error] {
+	return c.IterateSalvage(ctx, from, to, nil)
+}
+
+// IterateSalvage is Iterate that asks skip about each error of the server in the place of a
+// transaction, and goes on behind it if it says so. An error that comes again is the end.
+func (c *Client) IterateSalvage(ctx context.Context, from, to zodb.TID, skip func(error) bool) iter.Seq2[*Transaction, error] {
 	return func(yield func(*Transaction, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		it := &iteration{c: c, out: make(chan lane, aheadTransactions)}
+		it := &iteration{c: c, skips: skip != nil, out: make(chan lane, aheadTransactions)}
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -72,6 +78,13 @@ func (c *Client) Iterate(ctx context.Context, from, to zodb.TID) iter.Seq2[*Tran
 			it.collect()
 		}()
 		for t := range it.out {
+			if t.err != nil && skip(t.err) {
+				continue
+			}
+			if t.err != nil {
+				yield(nil, t.err)
+				return
+			}
 			more := yield(t.Transaction, nil)
 			t.cancel()
 			if !more {
@@ -88,6 +101,7 @@ func (c *Client) Iterate(ctx context.Context, from, to zodb.TID) iter.Seq2[*Tran
 // transactions side by side.
 type iteration struct {
 	c     *Client
+	skips bool
 	out   chan lane // closed at the end, when err is set
 	err   error
 	gone  []any // ids of iterators, which the server may have forgotten
@@ -98,6 +112,7 @@ type iteration struct {
 type lane struct {
 	*Transaction
 	cancel context.CancelFunc
+	err    error // in the place of a transaction
 }
 
 func (it *iteration) run(ctx context.Context, from, to zodb.TID) {
@@ -119,8 +134,20 @@ func (it *iteration) run(ctx context.Context, from, to zodb.TID) {
 	}
 	it.gone = append(it.gone, id)
 	next := it.c.Start("iterator_next", id)
+	skipped := ""
 	for {
 		v, err := next.Wait(ctx)
+		if _, ok := errors.AsType[*ServerError](err); ok && it.skips && err.Error() != skipped {
+			select {
+			case it.out <- lane{err: err, cancel: func() {}}:
+			case <-ctx.Done():
+				it.err = ctx.Err()
+				return
+			}
+			skipped = err.Error()
+			next = it.c.Start("iterator_next", id)
+			continue
+		}
 		if err == nil && v == nil {
 			it.gone = nil // the server forgets it at its end
 			return
@@ -151,7 +178,7 @@ func (it *iteration) give(ctx context.Context, t *Transaction, records *Pending)
 	own, cancel := context.WithCancel(ctx)
 	t.ctx = own
 	select {
-	case it.out <- lane{t, cancel}:
+	case it.out <- lane{Transaction: t, cancel: cancel}:
 	case <-ctx.Done():
 		cancel()
 		return ctx.Err()
