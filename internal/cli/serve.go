@@ -5,12 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -23,7 +21,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/config"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/metrics"
-	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/ops"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
@@ -277,28 +274,6 @@ func (s *serving) openStorages(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// watch shows the numbers of a storage. What was verified is known to the
-// repository of its backups, if that is where the commands have it by default.
-func (s *serving) watch(st config.Storage, storage *dirstorage.Storage) error {
-	home, err := vfs.OS(st.Home)
-	if err != nil {
-		return err
-	}
-	repo, err := vfs.OS(filepath.Join(st.Home, "backups"))
-	if err != nil {
-		return err
-	}
-	verified := metrics.RepositoryVerified(objstore.NewDir(repo), storage.Identity())
-	s.metrics.Storage(st.Name).Watch(metrics.Source{Status: storage.Status, Backup: metrics.HomeBackup(home),
-		Verified: func() (metrics.Record, error) {
-			if _, err := repo.Stat("."); errors.Is(err, fs.ErrNotExist) {
-				return metrics.Record{}, nil
-			}
-			return verified()
-		}})
 	return nil
 }
 

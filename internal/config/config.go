@@ -47,8 +47,10 @@ type Config struct {
 // Storage is one storage that is served.
 type Storage struct {
 	Name, Home, BlobDir string
-	ReadOnly            bool
-	NoGC                bool // a pack that a client asks for keeps unreachable objects
+	// Repository is where its backups are; empty: HOME/backups, if there is one.
+	Repository string
+	ReadOnly   bool
+	NoGC       bool // a pack that a client asks for keeps unreachable objects
 }
 
 // Setting is one setting as it is in force.

@@ -135,6 +135,8 @@ func TestStoragesAreFound(t *testing.T) {
 		{"TOML", world{args: []string{"--config=f"}, files: file(two)}, []Storage{{Name: "main", Home: "/m", ReadOnly: true}, {Name: "cat", Home: "/c", BlobDir: "/b"}}},
 		{"positional instead of TOML", world{home: "/h", args: []string{"--config=f"}, files: file(two)}, []Storage{{Name: "1", Home: "/h"}}},
 		{"blob-dir", world{home: "/h", args: []string{"--blob-dir=/b"}}, []Storage{{Name: "1", Home: "/h", BlobDir: "/b"}}},
+		{"backup-repository", world{home: "/h", args: []string{"--backup-repository=/b"}}, []Storage{{Name: "1", Home: "/h", Repository: "/b"}}},
+		{"backup-repository of each", world{args: []string{"--config=f"}, files: file(strings.ReplaceAll(two, "blob-dir", "backup-repository"))}, []Storage{{Name: "main", Home: "/m", ReadOnly: true}, {Name: "cat", Home: "/c", Repository: "/b"}}},
 		{"zeo.conf, unnamed", world{home: "/h", args: []string{"--zeo-conf=f"}, files: file(zeo + "<filestorage>\npath x\n</filestorage>")}, []Storage{{Name: "1", Home: "/h"}}},
 		{"zeo.conf, two in HOME", world{home: "/h", args: []string{"--zeo-conf=f"}, files: file(zeo + "<filestorage Main>\n</filestorage>\n<filestorage b>\nread-only on\n</filestorage>")},
 			[]Storage{{Name: "main", Home: "/h/main"}, {Name: "b", Home: "/h/b", ReadOnly: true}}},
@@ -184,6 +186,7 @@ func TestErrorsSayWhatWhereAndWhatToDo(t *testing.T) {
 		{"storage", flags("--storage=/srv"), "want NAME=HOME"},
 		{"storage twice", flags("--storage=1=/x"), "storage 1 is given twice, here and by argument HOME"},
 		{"directory twice", flags("--storage=2=/h/"), "the directory /h/ is given twice"},
+		{"backup-repository of two", flags("--storage=2=/x", "--backup-repository=/b"), "backup-repository is for a single storage"},
 		{"blob-dir of two", flags("--storage=2=/x", "--blob-dir=/b"), "blob-dir is for a single storage"},
 		{"no file", flags("--config=x"), "flag --config: the configuration file can't be read: open x"},
 		{"certificate alone", flags("--tls-certificate=c"), "set tls-authenticate"},
@@ -347,7 +350,7 @@ func TestSampleAndDocumentNameEachSetting(t *testing.T) {
 	}
 	w.files["s"] = strings.Join(all, "\n")
 	w.files["/etc/dirstorage/tls-key-password"] = "x\n"
-	if c := w.mustLoad(t); c.TLS == nil || c.Storages[0].BlobDir == "" || c.PidFile == "" {
+	if c := w.mustLoad(t); c.TLS == nil || c.Storages[0].BlobDir == "" || c.Storages[0].Repository == "" || c.PidFile == "" {
 		t.Errorf("got %+v", c)
 	}
 }

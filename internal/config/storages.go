@@ -18,6 +18,9 @@ func (s namedStorage) String() string {
 	if s.BlobDir != "" {
 		text += " blob-dir=" + s.BlobDir
 	}
+	if s.Repository != "" {
+		text += " backup-repository=" + s.Repository
+	}
 	if s.ReadOnly {
 		text += " read-only"
 	}
@@ -43,14 +46,8 @@ func (l *loader) setStorages() {
 		}
 		named = append([]namedStorage{{Storage{Name: "1", Home: l.home}, "argument HOME"}}, named...)
 	}
-	if dir, source := l.text("blob-dir"); dir != "" {
-		if len(named) > 1 {
-			l.fail(&Error{Where: source, What: "blob-dir is for a single storage, and there are several",
-				Do: "set blob-dir of each [[storage]] in a TOML file"})
-		} else if len(named) == 1 {
-			named[0].BlobDir = dir
-		}
-	}
+	l.forSingle(named, "blob-dir", func(s *namedStorage) *string { return &s.BlobDir })
+	l.forSingle(named, "backup-repository", func(s *namedStorage) *string { return &s.Repository })
 	if len(named) == 0 && len(l.errs) == 0 {
 		l.fail(&Error{What: "there is no storage to serve", Do: "give HOME, --storage NAME=HOME, or [[storage]] in a TOML file"})
 	}
@@ -58,6 +55,19 @@ func (l *loader) setStorages() {
 	l.storages = named
 	for _, s := range named {
 		l.conf.Storages = append(l.conf.Storages, s.Storage)
+	}
+}
+
+// forSingle gives a setting of the server to the only storage.
+func (l *loader) forSingle(named []namedStorage, setting string, field func(*namedStorage) *string) {
+	dir, source := l.text(setting)
+	switch {
+	case dir == "" || len(named) == 0:
+	case len(named) > 1:
+		l.fail(&Error{Where: source, What: setting + " is for a single storage, and there are several",
+			Do: "set " + setting + " of each [[storage]] in a TOML file"})
+	default:
+		*field(&named[0]) = dir
 	}
 }
 

@@ -52,6 +52,8 @@ func table() []setting {
 		{name: "storage", list: true, help: "a storage as `NAME=HOME`, where NAME is the one that clients use; may be repeated. HOME alone is storage 1",
 			set: func(*Config, []string) error { return nil }}, // see storages.go
 		{name: "blob-dir", help: "a `DIR` in which clients that share it find the blobs; for a single storage", set: one(func(*Config, string) error { return nil })},
+		{name: "backup-repository", help: "the `DIR` with the backups, of which the metrics tell; HOME/backups if it is not set. For a single storage",
+			set: one(func(*Config, string) error { return nil })},
 		{name: "create", kind: boolean, fallback: "true", help: "make a HOME that does not exist or is empty; the sample for production has false", set: flag(func(c *Config) *bool { return &c.Create })},
 		{name: "lock-wait", kind: duration, fallback: "0", help: "how long to wait at the start for a HOME that another process has open, a pack for instance",
 			set: timespan(func(c *Config) *time.Duration { return &c.LockWait }, 0)},

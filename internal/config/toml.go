@@ -12,7 +12,7 @@ import (
 )
 
 // storageKeys are the keys of a [[storage]].
-var storageKeys = []string{"name", "home", "blob-dir", "read-only", "pack-gc"}
+var storageKeys = []string{"name", "home", "blob-dir", "backup-repository", "read-only", "pack-gc"}
 
 // readTOML adds the layer of the TOML file, if one is named.
 func (l *loader) readTOML() {
@@ -123,6 +123,8 @@ func (l *loader) tomlStorages(f tomlFile, v any) []namedStorage {
 				s.Home = text
 			case "blob-dir":
 				s.BlobDir = text
+			case "backup-repository":
+				s.Repository = text
 			case "read-only":
 				if err == nil {
 					s.ReadOnly, err = parseBool(text)
