@@ -55,6 +55,9 @@ func (e *FailedError) Error() string {
 // Is matches zodb.ErrReadOnly.
 func (e *FailedError) Is(target error) bool { return target == zodb.ErrReadOnly }
 
+// Lasts says that it does not pass, whatever the cause was.
+func (e *FailedError) Lasts() {}
+
 // Unwrap returns the first cause.
 func (e *FailedError) Unwrap() error { return e.Cause }
 
@@ -86,9 +89,9 @@ func (e *ConflictsError) Unwrap() []error {
 	return errs
 }
 
-// UnknownOutcomeError is the result of a Finish whose fdatasync failed: after
-// the next open the transaction is there whole or not at all, and nobody can
-// say now which.
+// UnknownOutcomeError is the result of a Finish whose fdatasync failed, or whose commit
+// frame found no room and could not be taken back: after the next open the transaction is
+// there whole or not at all, and nobody can say now which. The storage is read-only.
 type UnknownOutcomeError struct {
 	TID   zodb.TID // the tid that it has if it is there
 	Cause error
@@ -97,6 +100,9 @@ type UnknownOutcomeError struct {
 func (e *UnknownOutcomeError) Error() string {
 	return fmt.Sprintf("transaction %s may or may not have been committed; open the storage again to see: %s", e.TID, e.Cause)
 }
+
+// Lasts says that it does not pass, whatever the cause was.
+func (e *UnknownOutcomeError) Lasts() {}
 
 // Unwrap returns the cause.
 func (e *UnknownOutcomeError) Unwrap() error { return e.Cause }

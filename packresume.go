@@ -62,11 +62,11 @@ func (s *Storage) anotherA() error {
 	case h.err != nil:
 		return fmt.Errorf("it cannot be told whether A is the one that it was made for: %w", h.err)
 	case h.reason != "":
-		return fmt.Errorf("A may not be the one that it was made for: %s", h.reason)
+		return fmt.Errorf("the directory A may not be the one that it was made for: %s", h.reason)
 	case h.past > s.last:
-		return fmt.Errorf("A is older than it was when transaction %s was there", h.past)
+		return fmt.Errorf("the directory A is older than it was when transaction %s was there", h.past)
 	case counted < s.flushed: // which is written before x.serial, by each flush
-		return fmt.Errorf("A ends with transaction %s, and what was flushed here ends with %s", s.flushed, counted)
+		return fmt.Errorf("the directory A ends with transaction %s, and what was flushed here ends with %s", s.flushed, counted)
 	}
 	return nil
 }

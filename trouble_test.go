@@ -456,3 +456,58 @@ func TestPackDoesNotWaitForAFlushThatFails(t *testing.T) {
 		}
 	}
 }
+
+// TestCommitThatCannotBeTakenBackIsUnknown: there was no room for the whole of a batch's
+// commit frames, and then the disk failed. Whoever waits is told that the outcome is not
+// known, not that it may be tried again; the storage is read-only and says why; the next
+// open finds the transaction whole or not at all.
+func TestCommitThatCannotBeTakenBackIsUnknown(t *testing.T) {
+	t.Parallel()
+	s, f, home := newErrStorage(t, Options{})
+	before := commit(t, s, change{oid: 0, data: rec("before")})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+	if err == nil {
+		err = errors.Join(fill(txn, change{oid: 0, serial: before, data: rec("after"), blob: "blob"}), txn.Vote(t.Context()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.ShortWrites()
+	full := true
+	f.Decide(func(op errfs.Op) error {
+		switch {
+		case op.Kind != "write" || !strings.HasPrefix(op.Name, "journal/spare-"): // its name before
+			return nil
+		case full:
+			full = false
+			return syscall.ENOSPC
+		}
+		f.NoShortWrites()
+		return syscall.EIO
+	})
+	tid, err := txn.Finish(t.Context(), nil)
+	unknown, ok := errors.AsType[*UnknownOutcomeError](err)
+	if !ok || unknown.TID != tid || errors.Is(err, ErrDiskFull) || vfs.Passes(err) || !strings.Contains(err.Error(), "may or may not have been committed") {
+		t.Errorf("finish: %v", err)
+	}
+	if st := s.Status(); !st.ReadOnly || !strings.Contains(st.Failure, "taken back") {
+		t.Errorf("status %+v", st)
+	}
+	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("next")}); !errors.Is(err, zodb.ErrReadOnly) || vfs.Passes(err) {
+		t.Errorf("the next commit: %v", err)
+	}
+	f.Decide(nil)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{})
+	switch got := load(t, s, 0); got {
+	case string(rec("before")):
+	case string(rec("after")):
+		if blob := readBlob(t, s, 0, tid); blob != "blob" {
+			t.Errorf("the blob is %q", blob)
+		}
+	default:
+		t.Errorf("object 0 is %q", got)
+	}
+}

@@ -100,7 +100,7 @@ func (l *Log) writeCommits(batch []CommitRecord) error {
 			if terr == nil {
 				return &RefusedError{err}
 			}
-			err = errors.Join(err, terr)
+			err = errors.Join(err, fmt.Errorf("what was written of them could not be taken back, so the next open may find some of these transactions committed: %w", terr))
 		}
 		return l.poison(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,7 +35,7 @@ type FS struct {
 	mu     sync.Mutex
 	n      int
 	decide func(Op) error
-	short  bool
+	short  atomic.Bool
 }
 
 var _ vfs.FS = (*FS)(nil)
@@ -52,11 +53,11 @@ func (f *FS) Decide(decide func(Op) error) {
 }
 
 // ShortWrites makes each write that fails do the first half of its work.
-func (f *FS) ShortWrites() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.short = true
-}
+func (f *FS) ShortWrites() { f.short.Store(true) }
+
+// NoShortWrites makes each write that fails do nothing again. Both may be called by what
+// decides.
+func (f *FS) NoShortWrites() { f.short.Store(false) }
 
 // Ops returns how many operations there were.
 func (f *FS) Ops() int {
@@ -249,11 +250,8 @@ func (f *file) write(b []byte, inner func([]byte) (int, error)) (int, error) {
 	if err == nil {
 		return inner(b)
 	}
-	f.fs.mu.Lock()
-	short := f.fs.short
-	f.fs.mu.Unlock()
 	n := 0
-	if short {
+	if f.fs.short.Load() {
 		n, _ = inner(b[:len(b)/2]) // the error that was asked for counts
 	}
 	return n, err
