@@ -44,19 +44,28 @@ func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transact
 	return t, err
 }
 
-// blockSize is how many transactions [Storage.Transactions] turns round at once.
-const blockSize = 1024
+// blockSize is how many transactions [Storage.Transactions] turns round at once, and
+// blockBytes how many bytes of memory they take, if it is more than one.
+const (
+	blockSize  = 1024
+	blockBytes = 256 << 10
+)
+
+// memoryOf returns what a transaction takes in memory, in bytes.
+func memoryOf(t *zodb.Transaction) int {
+	return 128 + 8*len(t.OIDs) + len(t.User) + len(t.Description) + len(t.Extension)
+}
 
 // Transactions yields the transactions with from <= tid <= to, oldest first; to
 // = 0 means up to the last one. The files of transactions name the one before,
 // so the chain is walked back once for marks and then block by block forward:
-// each file is read twice, and the memory is that of a block and of one mark
-// (8 bytes) for 1,024 transactions. What is damaged comes with an error, as in
+// each file is read twice, and the memory is that of a block, 256 KiB or one
+// transaction, and of one mark (8 bytes) for each block. What is damaged comes with an error, as in
 // [Storage.TransactionsBackward], and what is later follows.
 func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
 	return func(yield func(*zodb.Transaction, error) bool) {
 		var marks []zodb.TID // the newest transaction of each block, newest block first
-		n := 0
+		n, bytes := 0, 0     // in the block
 		for t, err := range s.TransactionsBackward(ctx, 0) {
 			if t == nil {
 				yield(nil, err)
@@ -71,13 +80,17 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 			if errors.Is(err, ErrBrokenLink) {
 				continue // belongs to the one before
 			}
-			if n%blockSize == 0 {
-				marks = append(marks, t.TID)
+			n, bytes = n+1, bytes+memoryOf(t)
+			if len(marks) == 0 || n > blockSize || bytes > blockBytes {
+				marks, n, bytes = append(marks, t.TID), 1, memoryOf(t)
 			}
-			n++
 		}
 		for i := len(marks) - 1; i >= 0; i-- {
-			block, err := s.block(ctx, marks[i], from)
+			end := from
+			if i+1 < len(marks) {
+				end = marks[i+1] + 1
+			}
+			block, err := s.block(ctx, marks[i], end)
 			for j := len(block) - 1; j >= 0; j-- {
 				if !yield(block[j].t, block[j].err) {
 					return
@@ -97,10 +110,9 @@ type listed struct {
 	err error
 }
 
-// block returns up to blockSize transactions, newest first.
+// block returns the transactions from one back to from, newest first.
 func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]listed, error) {
 	var block []listed
-	n := 0
 	if _, err := s.Transaction(ctx, newest); errors.Is(err, zodb.ErrNotFound) && s.packedAway(newest) {
 		if newest, err = s.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
 			return nil, err
@@ -112,12 +124,6 @@ func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]listed, e
 		}
 		if t.TID < from {
 			break
-		}
-		if !errors.Is(err, ErrBrokenLink) {
-			if n == blockSize {
-				break
-			}
-			n++
 		}
 		block = append(block, listed{t, err})
 	}

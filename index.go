@@ -31,6 +31,12 @@ func (c *committed) files() int {
 	return n
 }
 
+// memory is how many bytes of memory it takes, beside records.
+func (c *committed) memory() int64 {
+	const own, each = 300, 250 // a transaction, and what the index has of a revision
+	return own + each*int64(len(c.Records)) + int64(len(c.Meta.User)+len(c.Meta.Description)+len(c.Meta.Extension))
+}
+
 // revisionInLog is one revision that is in the log and not yet in A or B.
 type revisionInLog struct {
 	tid    zodb.TID
@@ -47,6 +53,7 @@ type unflushed struct {
 	bytes int64
 	room  footprint // what the files take up at most
 
+	memory  int64  // of all but the records
 	kept    int64  // bytes of data in memory
 	keep    int64  // limit of that
 	minimal bool   // class Minimal
@@ -66,6 +73,7 @@ func (u *unflushed) add(c *committed) {
 	u.files += c.files()
 	u.bytes += c.bytes
 	u.room = u.room.plus(c.room)
+	u.memory += c.memory()
 	u.counts.combine(c.counts(!u.minimal), 1)
 	if u.kept+c.bytes > u.keep {
 		c.objects = nil
@@ -88,6 +96,7 @@ func (u *unflushed) drop(n int) {
 		u.files -= c.files()
 		u.bytes -= c.bytes
 		u.room = u.room.minus(c.room)
+		u.memory -= c.memory()
 		if c.objects != nil {
 			u.kept -= c.bytes
 		}

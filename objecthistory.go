@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -33,26 +34,41 @@ type HistoryEntry struct {
 // after history_timeout, and at a revision that was packed away. A revision that is
 // damaged or missing has an entry that says so, and those before it follow.
 func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]HistoryEntry, error) {
-	at, err := s.newestRevision(ctx, oid)
-	if err != nil {
-		return nil, err
-	}
-	deadline := s.historyDeadline()
 	var list []HistoryEntry
-	for at.serial != 0 && len(list) < n {
-		e, err := s.historyEntry(ctx, oid, at)
+	for e, err := range s.HistoryBackward(ctx, oid) {
 		if err != nil {
 			return list, err
 		}
-		list = append(list, e)
-		if deadline.passed() {
+		if len(list) >= n {
 			break
 		}
-		if at, err = s.revisionBefore(ctx, oid, at); err != nil {
-			return list, err
+		list = append(list, e)
+		if len(list) == n {
+			break
 		}
 	}
 	return list, nil
+}
+
+// HistoryBackward yields what History returns, one after the other.
+func (s *Storage) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[HistoryEntry, error] {
+	return func(yield func(HistoryEntry, error) bool) {
+		at, err := s.newestRevision(ctx, oid)
+		deadline := s.historyDeadline()
+		for err == nil && at.serial != 0 {
+			var e HistoryEntry
+			if e, err = s.historyEntry(ctx, oid, at); err != nil {
+				break
+			}
+			if !yield(e, nil) || deadline.passed() {
+				return
+			}
+			at, err = s.revisionBefore(ctx, oid, at)
+		}
+		if err != nil {
+			yield(HistoryEntry{}, err)
+		}
+	}
 }
 
 // visited is a revision on the way back through the history of an object: read, or damaged.

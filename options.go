@@ -57,6 +57,9 @@ type Options struct {
 	// SpoolSize is how many bytes of data an open transaction keeps in memory;
 	// what is more waits in a file until the vote. Default 4 MiB.
 	SpoolSize int
+	// LogMemory is how many bytes of memory the index over the log may take, the metadata of
+	// transactions included, before a flush begins. Default 64 MiB.
+	LogMemory int64
 	// NoControlSocket leaves out the socket by which tools reach the storage.
 	NoControlSocket bool
 	// CleanShutdown makes Close flush everything and leave a snapshot also where
@@ -102,6 +105,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SpoolSize == 0 {
 		o.SpoolSize = 4 << 20
+	}
+	if o.LogMemory == 0 {
+		o.LogMemory = 64 << 20
 	}
 	if o.lanes == 0 {
 		// Half of the processors are left to those who commit and read.

@@ -34,7 +34,7 @@ type pace struct {
 	// flushing is the batch that is under way.
 	flushing struct {
 		transactions, files int
-		bytes               int64
+		bytes, memory       int64
 	}
 }
 
@@ -165,7 +165,8 @@ func (w *worker) used(s *Storage) float64 {
 	return max(
 		part(float64(len(s.unflushed.queue)), float64(f.transactions), float64(j.FlushTransactionThreshold)),
 		part(float64(s.unflushed.files), float64(f.files), float64(j.FlushFileThreshold)),
-		part(float64(s.unflushed.bytes), float64(f.bytes), flushBytes))
+		part(float64(s.unflushed.bytes), float64(f.bytes), flushBytes),
+		part(float64(s.unflushed.memory), float64(f.memory), float64(s.o.LogMemory)))
 }
 
 // begun notes the batch that is flushed now; none when it is done. Storage.mu must be held.
@@ -173,9 +174,10 @@ func (w *worker) begun(batch []*committed) {
 	w.progress.done.Store(0)
 	w.progress.total.Store(0)
 	f := &w.pace.flushing
-	f.transactions, f.files, f.bytes = len(batch), 0, 0
+	f.transactions, f.files, f.bytes, f.memory = len(batch), 0, 0, 0
 	for _, c := range batch {
 		f.files += c.files()
 		f.bytes += c.bytes
+		f.memory += c.memory()
 	}
 }

@@ -209,6 +209,7 @@ func (w *worker) flushDue(s *Storage, now time.Time) (due bool, wait time.Durati
 		s.unflushed.files >= j.FlushFileThreshold ||
 		s.unflushed.bytes >= flushBytes ||
 		s.overfull() ||
+		s.unflushed.memory >= s.o.LogMemory ||
 		age >= j.FlushInterval
 	return due, min(never, max(0, j.FlushInterval-age))
 }

@@ -12,6 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // env is the world as a command sees it.
@@ -26,6 +29,8 @@ type env struct {
 	Verbose  bool
 	// EndAtHangup, if not nil, makes SIGHUP end the command as SIGTERM does.
 	EndAtHangup func()
+	// Memory is how much this process may use; nothing: it was not asked.
+	Memory budget.Memory
 }
 
 // logger writes what a storage has to say to Stderr: warnings and errors, with
@@ -66,6 +71,8 @@ func Main(args []string) int {
 			go func() { <-hangups; cancel() }()
 		},
 	}
+	e.Memory = budget.Find(e.Getenv, vfs.ReadFile)
+	e.Memory.Apply()
 	return run(ctx, e, args)
 }
 

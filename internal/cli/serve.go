@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/config"
 	"github.com/dirstorage/dirstorage/internal/logging"
@@ -76,6 +77,31 @@ type serving struct {
 	certs    *certs.Server // nil: no TLS
 	storages []zeo.StorageOptions
 	made     []string // HOMEs that did not exist
+	memory   budget.Memory
+}
+
+// limitMemory keeps the process within its memory.
+func (s *serving) limitMemory() {
+	s.memory = s.e.Memory
+	if s.conf.MemoryLimit > 0 {
+		s.memory = budget.Memory{Limit: s.conf.MemoryLimit, Source: "memory-limit"}
+		s.memory.Apply()
+	}
+	if s.memory.Limit == 0 { // nobody has asked
+		s.memory.Limit = defaultMemory
+	}
+	s.log.Info("memory", "limit", s.memory.Limit, "from", s.memory.Source)
+	if size := s.cacheSize(); size < s.conf.CacheSize {
+		s.log.Info("the cache of each storage is smaller than cache-size: all of them may have a quarter of the memory", "cache_size", size, "limit", s.memory.Limit)
+	}
+}
+
+// defaultMemory is what clients may take five eighths of where the limit is unknown.
+const defaultMemory = 16 << 30
+
+// cacheSize is the setting, or what there is memory for.
+func (s *serving) cacheSize() int64 {
+	return min(s.conf.CacheSize, s.memory.Limit/4/int64(max(len(s.conf.Storages), 1)))
 }
 
 // endTime is how long the parts that come after the drain may take to end.
@@ -89,6 +115,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 	for _, w := range s.conf.Warnings {
 		s.log.Warn("configuration", "warning", w)
 	}
+	s.limitMemory()
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -304,8 +331,8 @@ const lockPoll = 500 * time.Millisecond
 func (s *serving) openFree(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
 	var left <-chan time.Time
 	for {
-		o := dirstorage.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.conf.CacheSize, SnapshotLimit: s.conf.SnapshotLimit,
-			LowSpace: s.conf.LowSpace, Reserve: s.conf.Reserve, Observer: s.metrics.Storage(st.Name)}
+		o := dirstorage.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.cacheSize(), SnapshotLimit: s.conf.SnapshotLimit,
+			SpoolSize: int(zeo.SpoolSize(s.memory.Limit)), LogMemory: max(1<<20, min(s.memory.Limit/32, 64<<20)), LowSpace: s.conf.LowSpace, Reserve: s.conf.Reserve, Observer: s.metrics.Storage(st.Name)}
 		if st.ReadOnly || s.conf.ReadOnly {
 			o.History = dirstorage.HistoryRead // nobody commits, and a copy can be continued afterwards
 		}
@@ -354,7 +381,7 @@ func (s *serving) options(t *tls.Config) zeo.Options {
 		Storages: s.storages, ReadOnly: c.ReadOnly, TLS: t, Announce: wire.Pickle,
 		TransactionTimeout: c.TransactionTimeout, InvalidationQueueSize: c.InvalidationQueueSize, InvalidationAge: c.InvalidationAge,
 		Limits: zeo.Limits{Message: c.MaxMessage, Connections: c.MaxConnections, Transaction: c.MaxTransaction,
-			Blob: c.MaxBlob, Hello: c.HelloTimeout, Queue: c.MaxQueue},
+			Blob: c.MaxBlob, Hello: c.HelloTimeout, Queue: c.MaxQueue, Memory: s.memory.Limit, Files: budget.Files()},
 		Logger: s.log, Clock: s.e.Now, Observer: s.metrics,
 	}
 	if c.MergeUndo {

@@ -31,6 +31,7 @@ type Config struct {
 	MergeUndo             bool
 	MergeUndoClasses      []string // besides those of BTrees; module.name or module.*
 	CacheSize             int64    // negative: none
+	MemoryLimit           int64    // bytes; 0: as the control group or the machine has it
 	HTTPListen            string   // empty: none
 	LogLevel, LogFormat   string
 	PidFile               string

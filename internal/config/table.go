@@ -87,6 +87,8 @@ func table() []setting {
 		{name: "max-blob", kind: size, fallback: "1TiB", help: "the largest blob", set: bytes(func(c *Config) *int64 { return &c.MaxBlob })},
 		{name: "max-queue", kind: size, fallback: "256MiB", help: "how much may wait for a client that does not read", set: bytes(func(c *Config) *int64 { return &c.MaxQueue })},
 		{name: "hello-timeout", kind: duration, fallback: "30s", help: "how long a new connection may take to register", set: timespan(func(c *Config) *time.Duration { return &c.HelloTimeout }, 1)},
+		{name: "memory-limit", kind: size, fallback: "0", help: "the memory that this process may use; 0 = GOMEMLIMIT, or most of that of its control group or of the machine",
+			set: anyBytes(func(c *Config) *int64 { return &c.MemoryLimit })},
 		{name: "cache-size", kind: size, fallback: "64MiB", help: "records that each storage keeps in memory; 0 = none", set: setCacheSize},
 		{name: "snapshot-limit", kind: duration, fallback: "6h", help: "how long snapshot mode may last before the log, /ready and status say so; 0 = however long", set: setSnapshotLimit},
 		{name: "http-listen", help: "`ADDRESS` for health and metrics by HTTP; none if empty", set: setHTTPListen},

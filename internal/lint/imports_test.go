@@ -13,6 +13,7 @@ import (
 // lowest level that works is the right one.
 var level = map[string]int{
 	"zodb":             0,
+	"internal/budget":  0,
 	"internal/human":   0,
 	"internal/lint":    0,
 	"internal/logging": 0,

@@ -49,7 +49,7 @@ func (o Options) withDefaults() Options {
 // limits are the values of the label of dirstorage_refused_total, those of zeo.Observer.
 // What is none of them is counted as the last one.
 func limits() []string {
-	return []string{"message", "connections", "unregistered", "transaction", "blob", "hello", "queue", "timeout", "other"}
+	return []string{"message", "connections", "unregistered", "transaction", "blob", "hello", "queue", "timeout", "memory", "files", "other"}
 }
 
 // Set is the metrics of a server, in a registry of its own. It implements

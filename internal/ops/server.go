@@ -62,6 +62,8 @@ type Server struct {
 	ready    flight[[]Reason]
 	phase    atomic.Pointer[Code] // nil: serving
 	served   chan struct{}        // closed when the listener has ended
+
+	connections connections
 }
 
 // The limits of a connection: those who ask are programs, and what they ask is short.
@@ -88,8 +90,8 @@ func Listen(o Options) (*Server, error) {
 	s.http = &http.Server{
 		Handler:           http.MaxBytesHandler(s.routes(), bodyBytes),
 		ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: headerBytes,
-		ErrorLog:       log.New(httpErrors{o.Logger}, "", 0),
+		MaxHeaderBytes: headerBytes, ConnState: s.connections.changed,
+		ErrorLog: log.New(httpErrors{o.Logger}, "", 0),
 	}
 	if Reachable(l.Addr()) {
 		o.Logger.Warn("probes and metrics can be read from other machines, without a password", "address", l.Addr().String())

@@ -40,6 +40,7 @@ type conn struct {
 	cancel   context.CancelFunc
 	slow     chan struct{} // places for slow
 	turns    chan struct{} // see turn; capacity 1
+	has      shares
 	wait     sync.WaitGroup
 	label    atomic.Pointer[string]
 
@@ -48,6 +49,7 @@ type conn struct {
 	readOnly bool
 	refusals int // of register
 	upload   *upload
+	values   int64 // of has.values, for the request that is worked off
 
 	iterators iterators
 
@@ -58,7 +60,8 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, out: newOutbox(nc, s.o.Limits.Queue, s.o.Clock), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
+	c := &conn{srv: s, nc: nc, has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
+	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
 	c.address, c.host = nc.RemoteAddr().String(), host(nc.RemoteAddr())
 	if c.address == "" || c.address == "@" {
 		c.address = "unix"
@@ -129,7 +132,7 @@ func (c *conn) serve() {
 	c.end(err)
 	c.wait.Wait()
 	c.abandon()
-	c.iterators.close()
+	c.iterators.close(c)
 	if c.hub != nil {
 		c.hub.leave(c)
 		c.srv.o.Observer.Connections(c.hub.name, -1)
@@ -186,7 +189,9 @@ func (c *conn) converse() error {
 		}
 	}
 	hello.Stop()
-	in.SetLimit(c.srv.o.Limits.Message)
+	in.SetLimit(c.srv.budgets.message)
+	in.SetGate(&frameGate{c: c})
+	defer in.Release()
 	c.log().Info("connected", "storage", c.hub.name, "encoding", string(c.encoding), "read_only", c.readOnly)
 	for {
 		if err := c.flushed(in); err != nil {
@@ -200,7 +205,9 @@ func (c *conn) converse() error {
 			c.loadBefore(rawID, oid, tid)
 			continue
 		}
-		if err := c.message(frame); err != nil {
+		err = c.message(frame)
+		c.giveValues()
+		if err != nil {
 			return err
 		}
 	}
@@ -221,6 +228,9 @@ func (c *conn) flushed(in *wire.Reader) error {
 func (c *conn) readError(err error) error {
 	if e, ok := errors.AsType[*wire.TooLargeError](err); ok {
 		c.srv.o.Observer.Refused("message")
+		if e.Limit < c.srv.o.Limits.Message && c.hub != nil {
+			return fmt.Errorf("a message of %d bytes; with this memory-limit there may be %d", e.Size, e.Limit)
+		}
 		return fmt.Errorf("a message of %d bytes; the limit max-message is %d", e.Size, e.Limit)
 	}
 	return err
@@ -240,7 +250,13 @@ type request struct {
 func (r *request) keep() { r.rawID = append([]byte(nil), r.rawID...) }
 
 func (c *conn) decode(frame []byte) (*request, error) {
-	m, err := wire.DecodeRequest(c.encoding, frame, wire.MemoryFor(len(frame)))
+	m, err := wire.DecodeRequest(c.encoding, frame, c.srv.budgets.values1)
+	if errors.Is(err, wire.ErrMemory) && c.hub != nil {
+		if err := c.takeValues(len(frame)); err != nil {
+			return nil, err
+		}
+		m, err = wire.DecodeRequest(c.encoding, frame, int(c.values))
+	}
 	if err != nil {
 		return nil, protocolError("a message that cannot be read: %v", err)
 	}

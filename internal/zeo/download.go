@@ -26,6 +26,10 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 	}
 	r.keep()
 	c.slowly(func(ctx context.Context) error {
+		if err := c.has.files.Take(ctx, 1); err != nil {
+			return err
+		}
+		defer c.has.files.Give(1)
 		blob, err := c.hub.storage.OpenBlob(ctx, oid, tid)
 		if errors.Is(err, zodb.ErrNotFound) {
 			return r.fail(&blobMissingError{oid, tid})

@@ -2,10 +2,13 @@ package zeo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -18,6 +21,7 @@ type iterators struct {
 	mu   sync.Mutex
 	next int64
 	open map[int64]*cursor // guarded by mu
+	live []*cursor         // guarded by mu: those that are in the middle of a walk, the one longest unused first
 }
 
 // cursor is one iterator: over transactions, or over the records of one.
@@ -27,16 +31,31 @@ type cursor struct {
 	// Over transactions:
 	from, to zodb.TID
 	pull     func() (*zodb.Transaction, error, bool)
-	stop     func()
+	stop     func()            // nil: it is in the middle of no walk, and begins one at from
 	last     *zodb.Transaction // most recently returned
 	failed   error             // there is nothing to be had any more
+	broken   zodb.TID          // the transaction whose broken link was told last
+
+	closed bool
+	memory int64 // of the share of iterators, for last or of
 
 	// Over records, if of is not nil:
 	of *zodb.Transaction
 	at int
 }
 
-func (it *iterators) add(k *cursor) (int64, error) {
+func (it *iterators) add(c *conn, k *cursor) (int64, error) {
+	if !c.has.iterators.Try(cursorMemory) {
+		return 0, c.scarce("another iterator")
+	}
+	id, err := it.enter(k)
+	if err != nil {
+		c.has.iterators.Give(cursorMemory)
+	}
+	return id, err
+}
+
+func (it *iterators) enter(k *cursor) (int64, error) {
 	it.mu.Lock()
 	defer it.mu.Unlock()
 	if len(it.open) >= maxIterators {
@@ -62,32 +81,78 @@ func (it *iterators) get(id int64) (*cursor, error) {
 	return k, nil
 }
 
-func (it *iterators) remove(id int64) {
+func (it *iterators) remove(c *conn, id int64) {
 	it.mu.Lock()
 	k := it.open[id]
 	delete(it.open, id)
 	it.mu.Unlock()
 	if k != nil {
-		k.close()
+		k.close(c)
 	}
 }
 
-func (it *iterators) close() {
+func (it *iterators) close(c *conn) {
 	it.mu.Lock()
 	open := it.open
 	it.open = nil
 	it.mu.Unlock()
 	for _, k := range open {
-		k.close()
+		k.close(c)
 	}
 }
 
-func (k *cursor) close() {
+// close ends an iterator, which nobody finds any more.
+func (k *cursor) close(c *conn) {
+	c.iterators.forget(k)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.pause()
+	k.closed = true
+	c.has.iterators.Give(k.memory + cursorMemory)
+	k.memory = 0
+}
+
+// pause ends the walk of a cursor, which goes on with a new one. k.mu must be held.
+func (k *cursor) pause() {
 	if k.stop != nil {
 		k.stop()
+		k.pull, k.stop = nil, nil
 	}
+}
+
+const (
+	// cursorMemory is what an iterator takes in memory, in bytes.
+	cursorMemory = 512
+	// fewCursors is how many iterators may be open beside one that is at a large transaction.
+	fewCursors = 256
+	// maxLive is how many iterators of a connection are in the middle of a walk: each has
+	// a block of transactions in memory. The others begin anew where they were.
+	maxLive = 4
+)
+
+// alive notes that a cursor is in the middle of a walk, and ends that of another one if
+// there are too many.
+func (it *iterators) alive(k *cursor) {
+	it.mu.Lock()
+	it.live = append(slices.DeleteFunc(it.live, func(other *cursor) bool { return other == k }), k)
+	var oldest *cursor
+	if len(it.live) > maxLive {
+		oldest = it.live[0]
+		it.live = it.live[1:]
+	}
+	it.mu.Unlock()
+	// One that is being used at this moment comes here itself afterwards.
+	if oldest != nil && oldest.mu.TryLock() {
+		oldest.pause()
+		oldest.mu.Unlock()
+	}
+}
+
+// forget takes a cursor out of those that are in the middle of a walk.
+func (it *iterators) forget(k *cursor) {
+	it.mu.Lock()
+	defer it.mu.Unlock()
+	it.live = slices.DeleteFunc(it.live, func(other *cursor) bool { return other == k })
 }
 
 // iteratorStart sees the transactions that are finished now.
@@ -99,7 +164,7 @@ func (c *conn) iteratorStart(r *request, a *arguments) error {
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})
 	}
-	id, err := c.iterators.add(k)
+	id, err := c.iterators.add(c, k)
 	if err != nil {
 		return r.fail(err)
 	}
@@ -113,14 +178,15 @@ func (c *conn) iteratorNext(r *request, a *arguments) error {
 		if err != nil {
 			return nil, err
 		}
-		t, err := k.nextTransaction(c.ctx, c.hub)
+		t, err := k.nextTransaction(c)
 		if err != nil {
 			return nil, err
 		}
 		if t == nil {
-			c.iterators.remove(id)
+			c.iterators.remove(c, id)
 			return nil, nil
 		}
+		c.iterators.alive(k)
 		extension := c.extension(t.Extension)
 		if extension == nil {
 			extension = wire.Dict{}
@@ -130,24 +196,34 @@ func (c *conn) iteratorNext(r *request, a *arguments) error {
 }
 
 // nextTransaction returns nil at the end.
-func (k *cursor) nextTransaction(ctx context.Context, h *hub) (*zodb.Transaction, error) {
+func (k *cursor) nextTransaction(c *conn) (*zodb.Transaction, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.of != nil {
-		return nil, &pythonError{classKey, wire.Tuple{"an iterator over records"}}
+	if k.of != nil || k.closed {
+		return nil, &pythonError{classKey, wire.Tuple{"no iterator over transactions"}}
 	}
 	if k.to == 0 || k.from > k.to {
 		return nil, nil
 	}
 	if k.pull == nil {
-		k.pull, k.stop = iter.Pull2(h.storage.Transactions(ctx, k.from, k.to))
+		k.pull, k.stop = iter.Pull2(c.hub.storage.Transactions(c.ctx, k.from, k.to))
 	}
 	if k.failed != nil { // the end would look like that of the transactions
 		return nil, k.failed
 	}
 	t, err, ok := k.pull()
-	if err != nil && t == nil {
+	link := errors.Is(err, dirstorage.ErrBrokenLink)
+	if link && t != nil && t.TID == k.broken { // told before the walk began anew
+		t, err, ok = k.pull()
+		link = false
+	}
+	switch {
+	case err != nil && t == nil:
 		k.failed = err
+	case link: // its transaction comes next
+		k.from, k.broken = t.TID, t.TID
+	case err != nil:
+		k.from = t.TID + 1
 	}
 	if err != nil { // about one transaction, and the next call goes on behind it
 		k.last = nil
@@ -156,8 +232,31 @@ func (k *cursor) nextTransaction(ctx context.Context, h *hub) (*zodb.Transaction
 	if !ok {
 		return nil, nil
 	}
-	k.last = t
+	if !k.hold(c, t) {
+		k.pause() // the next try begins at this transaction
+		return nil, c.scarce("another iterator at a large transaction")
+	}
+	k.last, k.from = t, t.TID+1
 	return t, nil
+}
+
+// hold takes the memory for a transaction in place of that for the one before, without
+// waiting: iterators stay open for as long as the client likes. One large transaction on
+// each connection is never refused: there is no other way to read it. k.mu must be held.
+func (k *cursor) hold(c *conn, t *zodb.Transaction) bool {
+	size := 8*int64(len(t.OIDs)) + int64(len(t.User)+len(t.Description)+len(t.Extension))
+	share := c.has.iterators
+	switch more := size - k.memory; {
+	case more <= 0:
+		share.Give(-more)
+	case share.Try(more):
+	case share.Held()-k.memory <= fewCursors*cursorMemory:
+		share.Add(more)
+	default:
+		return false
+	}
+	k.memory = size
+	return true
 }
 
 func (c *conn) iteratorRecordStart(r *request, a *arguments) error {
@@ -175,8 +274,13 @@ func (c *conn) iteratorRecordStart(r *request, a *arguments) error {
 	if of == nil || of.TID != tid {
 		return r.fail(&pythonError{"builtins.Exception", wire.Tuple{"the records of the transaction that was returned last can be had, of no other"}})
 	}
-	recordID, err := c.iterators.add(&cursor{of: of})
+	records := &cursor{of: of}
+	if !records.hold(c, of) {
+		return r.fail(c.scarce("another iterator at a large transaction"))
+	}
+	recordID, err := c.iterators.add(c, records)
 	if err != nil {
+		c.has.iterators.Give(records.memory)
 		return r.fail(err)
 	}
 	return r.answer(recordID)
@@ -184,18 +288,18 @@ func (c *conn) iteratorRecordStart(r *request, a *arguments) error {
 
 func (c *conn) iteratorRecordNext(r *request, a *arguments) error {
 	id := int64(a.integer(0, 0))
-	return c.read(r, a, func(ctx context.Context) (any, error) {
+	return c.readRecord(r, a, func(ctx context.Context) (any, int, error) {
 		k, err := c.iterators.get(id)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		rec, ok, err := k.nextRecord(ctx, c.hub)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if !ok {
-			c.iterators.remove(id)
-			return nil, nil
+			c.iterators.remove(c, id)
+			return nil, 0, nil
 		}
 		var data, dataTID any
 		if rec.Exists {
@@ -204,7 +308,7 @@ func (c *conn) iteratorRecordNext(r *request, a *arguments) error {
 		if rec.DataTID != 0 {
 			dataTID = rec.DataTID
 		}
-		return wire.Tuple{rec.OID, rec.TID, data, dataTID}, nil
+		return wire.Tuple{rec.OID, rec.TID, data, dataTID}, len(rec.Data), nil
 	})
 }
 
@@ -238,7 +342,7 @@ func (c *conn) iteratorGC(r *request, a *arguments) error {
 	}
 	for _, id := range ids {
 		if n, ok := id.(int64); ok {
-			c.iterators.remove(n)
+			c.iterators.remove(c, n)
 		}
 	}
 	return r.answer(nil)

@@ -66,6 +66,12 @@ type Limits struct {
 	Blob         int64         // bytes of one blob; 1 TiB
 	Hello        time.Duration // from accepting to registering; 30 seconds
 	Queue        int64         // bytes that wait to be read by a client; 256 MiB
+
+	// Memory is how many bytes the process may have, of which clients take five eighths at
+	// most: what one of them asks for waits for the others, or is refused. 16 GiB.
+	Memory int64
+	// Files is how many files it may have open; an eighth of them is for blobs. 65,536.
+	Files int64
 }
 
 // Observer is told what happens, for metrics. All methods may be called concurrently and must be quick.
@@ -83,6 +89,6 @@ type Observer interface {
 	// Aborted is called for each transaction that was aborted.
 	Aborted(storage string)
 	// Refused is called for each thing that a limit refused: message, connections,
-	// unregistered, transaction, blob, hello, queue, timeout.
+	// unregistered, transaction, blob, hello, queue, timeout, memory, files.
 	Refused(limit string)
 }

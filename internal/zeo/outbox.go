@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
 
@@ -16,10 +17,10 @@ const (
 	pieceBytes = 256 << 10
 	// stallTime is how long a peer may take nothing before it is given up.
 	stallTime = time.Minute
-	// keptBytes is the largest buffer that an outbox keeps for later.
-	keptBytes = 1 << 20
 	// streamBytes is what may wait in an outbox before a blob adds more to it.
 	streamBytes = 1 << 20
+	// scarceBytes is the same where the memory for what waits is short.
+	scarceBytes = 64 << 10
 )
 
 // errQueue is why a connection ends whose client does not read.
@@ -30,6 +31,8 @@ var errQueue = errors.New("the client does not read what it is sent: more waits 
 type outbox struct {
 	conn  net.Conn
 	limit int64
+	kept  int           // bytes of the largest buffer that is kept for later
+	share *budget.Share // of what waits in all outboxes
 	clock func() time.Time
 
 	mu      sync.Mutex
@@ -42,8 +45,8 @@ type outbox struct {
 	wake    chan struct{} // for the writer; capacity 1
 }
 
-func newOutbox(conn net.Conn, limit int64, clock func() time.Time) *outbox {
-	return &outbox{conn: conn, limit: limit, clock: clock, wake: make(chan struct{}, 1)}
+func newOutbox(conn net.Conn, limit int64, kept int, share *budget.Share, clock func() time.Time) *outbox {
+	return &outbox{conn: conn, limit: limit, kept: kept, share: share, clock: clock, wake: make(chan struct{}, 1)}
 }
 
 // put adds the frame whose payload f appends. It never blocks. Whoever put
@@ -103,9 +106,11 @@ func putLength(frame []byte) {
 
 // added counts what was appended. mu must be held.
 func (o *outbox) added(before int) {
-	o.pending += int64(len(o.waiting) - before)
+	n := int64(len(o.waiting) - before)
+	o.pending += n
+	o.share.Add(n)
 	// One large answer is no fault of the client.
-	if o.pending > o.limit && before > 0 {
+	if before > 0 && (o.pending > o.limit || o.pending > streamBytes && o.share.Crowded()) {
 		o.fail(errQueue)
 	}
 }
@@ -114,6 +119,7 @@ func (o *outbox) added(before int) {
 func (o *outbox) fail(err error) {
 	if o.failed == nil {
 		o.failed = err
+		o.share.Give(int64(len(o.waiting)))
 		o.waiting = nil
 		// Who is writing must not go on waiting for a peer that does not read. If that
 		// fails the connection is closed already.
@@ -152,7 +158,8 @@ func (o *outbox) flush() error {
 		o.mu.Lock()
 		o.writing = false
 		o.pending -= int64(len(b))
-		if cap(b) <= keptBytes {
+		o.share.Give(int64(len(b)))
+		if cap(b) <= o.kept {
 			o.spare = b[:0]
 		}
 		if err != nil {
@@ -214,13 +221,17 @@ func (o *outbox) stream(ctx context.Context) error {
 	for {
 		o.mu.Lock()
 		pending, err := o.pending, o.failed
-		if pending >= streamBytes && o.drained == nil {
+		room := int64(streamBytes)
+		if pending > scarceBytes && o.share.Crowded() {
+			room = scarceBytes
+		}
+		if pending >= room && o.drained == nil {
 			o.drained = make(chan struct{})
 		}
 		drained := o.drained
 		idle := !o.writing
 		o.mu.Unlock()
-		if err != nil || pending < pieceBytes {
+		if err != nil || pending < min(pieceBytes, room) {
 			return err
 		}
 		if idle {
@@ -229,7 +240,7 @@ func (o *outbox) stream(ctx context.Context) error {
 			}
 			continue
 		}
-		if pending < streamBytes {
+		if pending < room {
 			return nil
 		}
 		select {

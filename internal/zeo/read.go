@@ -38,29 +38,70 @@ func (c *conn) loadBeforeAny(r *request, a *arguments) error {
 // largeBytes is the size from which on one connection has one record at a time in memory.
 const largeBytes = 1 << 20
 
+// place is the room of an answer with a record: memory for it, and then a turn. It is
+// used by one goroutine.
+type place struct {
+	turn
+	memory portion
+}
+
+func (c *conn) place() *place {
+	return &place{turn: turn{c: c}, memory: portion{share: c.has.answers}}
+}
+
+// try reports whether a record of n bytes may stay in memory while the answer waits.
+func (p *place) try(n int) bool {
+	return (n < largeBytes || p.turn.try()) && p.memory.try(int64(n))
+}
+
+// wait waits until an answer of n bytes can be put into the outbox. While it waits for
+// memory it has no turn, which those who have memory wait for.
+func (p *place) wait(ctx context.Context, n int) error {
+	if !p.memory.try(int64(n)) {
+		p.turn.end()
+		if err := p.memory.take(ctx, int64(n)); err != nil {
+			return err
+		}
+	}
+	return p.turn.wait(ctx)
+}
+
+func (p *place) end() {
+	p.turn.end()
+	p.memory.end()
+}
+
+// loadBeforeFile loads what may have to be read from the disk.
+func (c *conn) loadBeforeFile(ctx context.Context, oid zodb.OID, tid zodb.TID) (rev *zodb.Revision, err error) {
+	if err := c.reading(ctx, func() { rev, err = c.hub.storage.LoadBefore(ctx, oid, tid) }); err != nil {
+		return nil, err
+	}
+	return rev, err
+}
+
 func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 	c.slowly(func(ctx context.Context) error {
 		h := c.hub
 		begun := h.clock()
-		turn := turn{c: c}
-		defer turn.end()
+		place := c.place()
+		defer place.end()
 		for {
 			since := zodb.TID(h.announced.Load())
-			rev, err := h.storage.LoadBefore(ctx, oid, tid)
+			rev, err := c.loadBeforeFile(ctx, oid, tid)
 			if err != nil {
 				return r.fail(err)
 			}
 			if rev == nil {
 				return r.answer(nil)
 			}
-			again := len(rev.Data) >= largeBytes && !turn.try()
-			if again {
+			n := len(rev.Data)
+			if !place.try(n) {
 				rev = nil // not kept while this waits
 			}
-			if err := turn.wait(ctx); err != nil {
+			if err := place.wait(ctx, n); err != nil {
 				return err
 			}
-			if again {
+			if rev == nil {
 				continue
 			}
 			if r.oneWay || h.answerLoaded(c, r.rawID, oid, *rev, since) {
@@ -78,18 +119,22 @@ func (c *conn) loadSerial(r *request, a *arguments) error {
 	}
 	r.keep()
 	c.slowly(func(ctx context.Context) error {
-		turn := turn{c: c}
-		defer turn.end()
+		place := c.place()
+		defer place.end()
 		for {
-			data, err := c.hub.storage.LoadSerial(ctx, oid, tid)
+			var data []byte
+			var err error
+			if err := c.reading(ctx, func() { data, err = c.hub.storage.LoadSerial(ctx, oid, tid) }); err != nil {
+				return err
+			}
 			if err != nil {
 				return r.fail(err)
 			}
-			again := len(data) >= largeBytes && !turn.try()
-			if again {
-				data = nil // not kept while this waits
+			n, again := len(data), false
+			if !place.try(n) {
+				data, again = nil, true // not kept while this waits
 			}
-			if err := turn.wait(ctx); err != nil {
+			if err := place.wait(ctx, n); err != nil {
 				return err
 			}
 			if !again {
@@ -102,20 +147,62 @@ func (c *conn) loadSerial(r *request, a *arguments) error {
 
 // read answers with the result of f, beside the reader.
 func (c *conn) read(r *request, a *arguments, f func(ctx context.Context) (any, error)) error {
+	return c.readLong(r, a, func(ctx context.Context, _ *bill) (any, error) { return f(ctx) })
+}
+
+// readLong is read for answers that may be long: f charges what it makes. It is called
+// again with more if that is not enough.
+func (c *conn) readLong(r *request, a *arguments, f func(ctx context.Context, b *bill) (any, error)) error {
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})
 	}
 	r.keep()
 	c.slowly(func(ctx context.Context) error {
-		v, err := f(ctx)
+		var sent error
+		err := c.making(ctx, "the answer to "+r.name, func(b *bill) error {
+			v, err := f(ctx, b)
+			if err != nil {
+				return err
+			}
+			turn := turn{c: c}
+			defer turn.end()
+			if sent = turn.wait(ctx); sent == nil {
+				sent = r.answer(v)
+			}
+			return nil
+		})
 		if err != nil {
 			return r.fail(err)
 		}
+		return sent
+	})
+	return nil
+}
+
+// readRecord is read for what has a record in it: on one connection one at a time is in
+// memory. f returns its length, too.
+func (c *conn) readRecord(r *request, a *arguments, f func(ctx context.Context) (any, int, error)) error {
+	if a.err != nil {
+		return r.fail(&typeError{a.err.Error()})
+	}
+	r.keep()
+	c.slowly(func(ctx context.Context) error {
 		turn := turn{c: c}
 		defer turn.end()
 		if err := turn.wait(ctx); err != nil {
 			return err
 		}
+		var v any
+		var n int
+		var err error
+		if err := c.reading(ctx, func() { v, n, err = f(ctx) }); err != nil {
+			return err
+		}
+		if err != nil {
+			return r.fail(err)
+		}
+		c.has.answers.Add(int64(n)) // others have the less meanwhile
+		defer c.has.answers.Give(int64(n))
 		return r.answer(v)
 	})
 	return nil
@@ -133,10 +220,15 @@ func (c *conn) getTid(r *request, a *arguments) error {
 		h := c.hub
 		for {
 			since := zodb.TID(h.announced.Load())
-			rev, err := h.storage.Load(ctx, oid)
+			var rev zodb.Revision
+			var err error
+			if err := c.reading(ctx, func() { rev, err = h.storage.Load(ctx, oid) }); err != nil {
+				return err
+			}
 			if err != nil {
 				return r.fail(err)
 			}
+			rev.Data = nil
 			h.afterRead()
 			h.awaitAnnounced(ctx, rev.Serial)
 			h.mu.RLock()
@@ -162,13 +254,18 @@ func (c *conn) history(r *request, a *arguments) error {
 	}
 	oid := a.oid(0)
 	n := a.integer(1, 1)
-	return c.read(r, a, func(ctx context.Context) (any, error) {
-		entries, err := c.hub.storage.History(ctx, oid, min(n, maxHistory))
-		if err != nil {
-			return nil, err
-		}
+	return c.readLong(r, a, func(ctx context.Context, b *bill) (any, error) {
 		list := wire.List{}
-		for _, e := range entries {
+		for e, err := range c.hub.storage.HistoryBackward(ctx, oid) {
+			if err != nil {
+				return nil, err
+			}
+			if len(list) >= min(n, maxHistory) {
+				break
+			}
+			if err := b.charge(len(e.Meta.User) + len(e.Meta.Description) + len(e.Meta.Extension)); err != nil {
+				return nil, err
+			}
 			d := wire.Dict{
 				{Key: "time", Value: unixTime(e.TID)}, {Key: "user_name", Value: nonNil(e.Meta.User)},
 				{Key: "description", Value: nonNil(e.Meta.Description)}, {Key: "tid", Value: e.TID}, {Key: "size", Value: int64(e.Size)},
@@ -229,13 +326,13 @@ func (c *conn) recordIternext(r *request, a *arguments) error {
 	if a.get(0) != nil {
 		from = a.oid(0)
 	}
-	return c.read(r, a, func(ctx context.Context) (any, error) {
+	return c.readRecord(r, a, func(ctx context.Context) (any, int, error) {
 		oid, rev, err := c.hub.nextObject(ctx, from)
 		if errors.Is(err, zodb.ErrNotFound) {
-			return nil, &pythonError{"builtins.ValueError", wire.Tuple{"there is no object from that oid on"}}
+			return nil, 0, &pythonError{"builtins.ValueError", wire.Tuple{"there is no object from that oid on"}}
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		var next any
 		if oid != ^zodb.OID(0) {
@@ -243,10 +340,10 @@ func (c *conn) recordIternext(r *request, a *arguments) error {
 			if err == nil {
 				next = following
 			} else if !errors.Is(err, zodb.ErrNotFound) {
-				return nil, err
+				return nil, 0, err
 			}
 		}
-		return wire.Tuple{oid, rev.Serial, rev.Data, next}, nil
+		return wire.Tuple{oid, rev.Serial, rev.Data, next}, len(rev.Data), nil
 	})
 }
 

@@ -22,6 +22,7 @@ var ErrClosed = errors.New("the server was shut down")
 type Server struct {
 	o       Options
 	log     *slog.Logger
+	budgets *budgets
 	hubs    map[string]*hub
 	order   []*hub
 	started time.Time
@@ -46,7 +47,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, log: o.Logger, hubs: make(map[string]*hub), started: o.Clock(),
+	s := &Server{o: o, log: o.Logger, budgets: newBudgets(o.Limits), hubs: make(map[string]*hub), started: o.Clock(),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}), lobby: newLobby(), emptied: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for _, so := range o.Storages {
@@ -215,12 +216,17 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Transaction, 16<<30)
 	set(&l.Blob, 1<<40)
 	set(&l.Queue, 256<<20)
+	set(&l.Memory, 16<<30)
+	set(&l.Files, 1<<16)
 	if l.Connections == 0 {
 		l.Connections = 1000
 	}
+	// The rest of the files is for the storages, blobs and the others that listen.
+	l.Connections = min(l.Connections, int(l.Files/2))
 	if l.Unregistered == 0 {
 		l.Unregistered = max(l.Connections, 100)
 	}
+	l.Unregistered = min(l.Unregistered, int(l.Files/4))
 	if l.Hello == 0 {
 		l.Hello = 30 * time.Second
 	}

@@ -53,6 +53,9 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 	c.mu.Lock()
 	state := x.state
 	if state == txnWaiting {
+		if c.txn == x && !x.hold(c, st.memory()+int64(len(st.data))) {
+			st.failed, st.data = c.scarce("what comes while a vote waits"), nil
+		}
 		st.keep()
 		x.late = append(x.late, st)
 		x.interrupt(errLate)
@@ -84,6 +87,9 @@ func (c *conn) try(x *txn, st *step) error {
 		c.srv.o.Observer.Refused("transaction")
 		return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
 	}
+	if err := c.charge(x, st); err != nil {
+		return err
+	}
 	if st.kind != stepUndo && st.kind != stepCheck {
 		x.kinds[st.oid] = st.kind
 	}
@@ -94,6 +100,34 @@ func (c *conn) try(x *txn, st *step) error {
 		return err
 	}
 	return c.apply(x, st)
+}
+
+// charge counts what a step takes in memory until the end of the transaction, and the
+// file that records are in of which there are many.
+func (c *conn) charge(x *txn, st *step) error {
+	n := st.memory()
+	spool := c.srv.budgets.spool
+	if x.bytes <= spool {
+		n += int64(len(st.data))
+	} else if !x.file {
+		if !c.has.files.Try(1) {
+			return c.noFile("a transaction of so many bytes")
+		}
+		x.file = true
+	}
+	if !x.hold(c, n) {
+		return c.scarce("a transaction of so many objects")
+	}
+	return nil
+}
+
+// hold takes memory for a transaction until its end.
+func (x *txn) hold(c *conn, n int64) bool {
+	if !c.has.steps.Try(n) {
+		return false
+	}
+	x.memory.Add(n)
+	return true
 }
 
 // lastOID is never stored: no new oid would be left after it.

@@ -76,12 +76,12 @@ func TestIntegersAreRefusedByLength(t *testing.T) {
 }
 
 // TestLongNamesAreNotSentBack: a handle, an id, a name of a method and other things that are
-// shown in errors, of 8 MB each.
+// shown in errors, of 1 MB each.
 func TestLongNamesAreNotSentBack(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
 		ts, _, log := limited(t, Limits{})
-		long := bytes.Repeat([]byte("x"), 8<<20)
+		long := bytes.Repeat([]byte("x"), 1<<20)
 		for name, args := range map[string]wire.Tuple{
 			"vote": {long}, "tpc_finish": {string(long)}, "tpc_abort": {long}, "tpc_begin": {long, nil, nil, nil},
 			"storea": {long, nil, nil, long}, "set_client_label": {long}, "enter_snapshot": {string(long)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/dirstorage/dirstorage"
@@ -20,8 +21,10 @@ type txn struct {
 	t      *dirstorage.Txn
 	state  txnState
 
-	failed error // what an operation met, told at the vote; t may be nil then
-	bytes  int64 // of records
+	failed error        // what an operation met, told at the vote; t may be nil then
+	bytes  int64        // of records
+	memory atomic.Int64 // of has.steps
+	file   bool         // one of has.files is held, for records that are not in memory
 	undone []zodb.OID
 	blobs  []zodb.OID // whose blobs it stores
 	kinds  map[zodb.OID]stepKind
@@ -312,6 +315,10 @@ func (c *conn) closeTxn(x *txn) {
 		c.dropShared(st)
 	}
 	h := c.hub
+	c.has.steps.Give(x.memory.Swap(0))
+	if x.file {
+		c.has.files.Give(1)
+	}
 	if x.held && h.stats.holding.Add(-1) == 0 {
 		h.stats.lockTime.Store(0)
 	}
@@ -338,6 +345,14 @@ func (c *conn) conflictRecords(x *txn, all *dirstorage.ConflictsError) (wire.Lis
 		if err != nil {
 			return nil, err
 		}
+		// Without waiting: locks are held.
+		n := int64(3*len(data) + writeMemory)
+		if len(list) == 0 {
+			c.has.answers.Add(n) // one can always be resolved
+		} else if !c.has.answers.Try(n) {
+			return nil, c.scarce(fmt.Sprintf("to resolve %d conflicts", len(all.Conflicts)))
+		}
+		defer c.has.answers.Give(n)
 		list = append(list, wire.Dict{{Key: "oid", Value: e.OID}, {Key: "serials", Value: wire.Tuple{e.Current, e.Serial}}, {Key: "data", Value: data}})
 	}
 	return list, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -44,7 +45,10 @@ func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wir
 	}
 	last = min(last, max(first, 0)+maxUndoEntries)
 	filter = kept(filter)
-	return c.read(r, a, func(ctx context.Context) (any, error) {
+	if a.err == nil && !shortFilter(filter) {
+		a.err = fmt.Errorf("the filter has more than %d keys, or more than %d bytes", maxFilter, maxFilterBytes)
+	}
+	return c.readLong(r, a, func(ctx context.Context, b *bill) (any, error) {
 		s := c.hub.storage
 		if !c.hub.full {
 			return wire.Tuple{}, nil
@@ -79,6 +83,9 @@ func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wir
 			if i++; i <= first {
 				continue
 			}
+			if err := b.charge(len(e.User) + len(e.Description) + len(e.Extension)); err != nil {
+				return nil, err
+			}
 			var size int64
 			if e.Damage == nil {
 				if size, err = s.TransactionSize(ctx, e.Transaction); err != nil {
@@ -109,12 +116,46 @@ func noteDamage(entry wire.Dict, what string) {
 	}
 }
 
+// What the filter of an undo log may have: the keys of an entry, with room.
+const (
+	maxFilter      = 32
+	maxFilterBytes = 8 << 10
+)
+
+// shortFilter reports whether a filter is one that is worth keeping.
+func shortFilter(filter wire.Dict) bool {
+	n := 0
+	for _, p := range filter {
+		switch v := p.Value.(type) {
+		case []byte:
+			n += len(v)
+		case string:
+			n += len(v)
+		case wire.Prefix:
+			for _, part := range v.Path {
+				n += 16 + len(part)
+			}
+		}
+		if key, ok := p.Key.(string); ok {
+			n += len(key)
+		}
+	}
+	return len(filter) <= maxFilter && n <= maxFilterBytes
+}
+
+// nothing is in the place of values of a filter that no entry has.
+type nothing struct{}
+
 // kept returns a filter that is independent of the frame that it came in.
 func kept(filter wire.Dict) wire.Dict {
 	own := slices.Clone(filter)
 	for i := range own {
-		if b, ok := own[i].Value.([]byte); ok {
-			own[i].Value = bytes.Clone(b)
+		switch v := own[i].Value.(type) {
+		case []byte:
+			own[i].Value = bytes.Clone(v)
+		case string, wire.Prefix, bool, int64, float64, nil:
+		default:
+			own[i].Value = nothing{}
 		}
 	}
 	return own

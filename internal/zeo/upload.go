@@ -1,6 +1,7 @@
 package zeo
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -15,6 +16,7 @@ type upload struct {
 	blob *dirstorage.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
 	size int64
 	err  error // why this failed
+	file bool  // one of has.files is held
 }
 
 // discardUpload drops a blob that was received in part.
@@ -22,6 +24,7 @@ func (c *conn) discardUpload() {
 	if c.upload == nil {
 		return
 	}
+	c.closeUpload()
 	if c.upload.blob != nil {
 		if err := c.upload.blob.Abort(); err != nil {
 			c.log().Warn("what a broken upload left is removed at the next open", "err", err)
@@ -43,6 +46,9 @@ func (c *conn) storeBlobStart(r *request, _ *arguments) error {
 		return r.fail(transactionError(nil, nil))
 	}
 	c.upload = &upload{x: x}
+	if x.failed == nil {
+		x.failed = c.openUpload()
+	}
 	if x.failed == nil {
 		c.upload.blob, x.failed = x.t.BeginBlob()
 	}
@@ -81,6 +87,28 @@ func (c *conn) failUpload(err error) {
 		c.log().Warn("what a broken upload left is removed at the next open", "err", err)
 	}
 	u.blob = nil
+	c.closeUpload()
+}
+
+// openUpload waits for a file.
+func (c *conn) openUpload() error {
+	if !c.has.files.Try(1) {
+		c.out.kick()
+		ctx, cancel := context.WithTimeout(c.ctx, fileTime)
+		defer cancel()
+		if err := c.has.files.Take(ctx, 1); err != nil {
+			return c.noFile("a blob")
+		}
+	}
+	c.upload.file = true
+	return nil
+}
+
+func (c *conn) closeUpload() {
+	if c.upload.file {
+		c.has.files.Give(1)
+		c.upload.file = false
+	}
 }
 
 func (c *conn) storeBlobEnd(r *request, a *arguments) error {
@@ -89,6 +117,7 @@ func (c *conn) storeBlobEnd(r *request, a *arguments) error {
 		return r.fail(&typeError{"storeBlobEnd without storeBlobStart"})
 	}
 	st := &step{kind: stepBlob, oid: a.oid(0), serial: a.tidOr0(1), data: a.bytes(2)}
+	c.closeUpload()
 	if u.blob == nil { // u.err says why, or the transaction's failed
 		c.upload, st.failed = nil, u.err
 		return c.operate(r, a, 3, st)

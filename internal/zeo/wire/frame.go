@@ -35,6 +35,30 @@ type Reader struct {
 	buf        []byte // bufferLen, or smallLen
 	start, end int    // what was read and not yet returned: buf[start:end]
 	big        []byte // the frame that was too long for buf
+	gate       Gate   // nil: none
+	inside     int64  // size of the frame that has passed the gate; 0 = none
+}
+
+// Gate is asked before memory is made for a frame that does not fit into the buffer.
+type Gate interface {
+	// Enter is called when the length of a frame has arrived. It may wait.
+	Enter(size int64) error
+	// Arrived is called before each part of it is read: n bytes have come.
+	Arrived(n, size int64) error
+	// Leave is called when the frame is not used any more, whatever became of it.
+	Leave(size int64)
+}
+
+// SetGate sets the gate for the frames to come.
+func (r *Reader) SetGate(g Gate) { r.gate = g }
+
+// Release gives up the frame that was returned last, as the next call of Next does.
+func (r *Reader) Release() {
+	r.big = nil
+	if r.inside > 0 {
+		r.gate.Leave(r.inside)
+		r.inside = 0
+	}
 }
 
 // NewReader returns a Reader with a buffer for many small frames. limit is the
@@ -65,13 +89,14 @@ func (r *Reader) SetLimit(limit int64) {
 // A large frame grows the memory only as its bytes arrive, and is given back afterwards.
 // After an error each call returns the same error. A frame may be empty.
 func (r *Reader) Next() ([]byte, error) {
-	r.big = nil
+	r.Release()
 	if r.err != nil {
 		return nil, r.err
 	}
 	frame, err := r.next()
 	if err != nil {
-		r.err, r.big = err, nil
+		r.Release()
+		r.err = err
 	}
 	return frame, err
 }
@@ -98,6 +123,12 @@ func (r *Reader) next() ([]byte, error) {
 
 // nextBig reads a frame that doesn't fit into the buffer.
 func (r *Reader) nextBig(size int64) ([]byte, error) {
+	if r.gate != nil {
+		if err := r.gate.Enter(size); err != nil {
+			return nil, err
+		}
+		r.inside = size
+	}
 	r.start += headLen
 	// The memory is at most twice what has arrived.
 	r.big = make([]byte, min(size, int64(len(r.buf))))
@@ -108,6 +139,11 @@ func (r *Reader) nextBig(size int64) ([]byte, error) {
 			grown := make([]byte, min(size, 2*int64(n)))
 			copy(grown, r.big)
 			r.big = grown
+		}
+		if r.gate != nil {
+			if err := r.gate.Arrived(int64(n), size); err != nil {
+				return nil, err
+			}
 		}
 		m, err := r.read(r.big[n:])
 		n += m

@@ -1,0 +1,214 @@
+package budget
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// maxPassed is how often a request that waits may be passed by smaller ones.
+const maxPassed = 100
+
+// Pool is an amount that holders share, beside what is sure for each of them.
+type Pool struct {
+	size int64
+
+	mu     sync.Mutex
+	used   int64     // guarded by mu: what shares hold beyond what is sure for them
+	queue  []*waiter // guarded by mu: in the order in which they came
+	denied int64     // guarded by mu: see Denied
+}
+
+// waiter is a Take that waits.
+type waiter struct {
+	s       *Share
+	n       int64
+	passed  int // how often somebody who came later was served
+	granted chan struct{}
+}
+
+// NewPool returns a pool of an amount beside what is sure.
+func NewPool(size int64) *Pool { return &Pool{size: max(size, 0)} }
+
+// Share returns a share of a new holder. It ends when everything was given back; there
+// is nothing to close.
+func (p *Pool) Share(sure int64) *Share { return &Share{p: p, sure: max(sure, 0)} }
+
+// Free returns what nobody holds.
+func (p *Pool) Free() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.size-p.used, 0)
+}
+
+// Waiting returns how many wait.
+func (p *Pool) Waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue)
+}
+
+// Denied returns how many calls did not get what they asked for: of Try, those of Take
+// that asked for too much or did not wait until the end.
+func (p *Pool) Denied() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.denied
+}
+
+// Share is what one holder has of a pool.
+type Share struct {
+	p    *Pool
+	sure int64
+	held int64 // guarded by p.mu
+}
+
+// TooLargeError is a request that no waiting would serve.
+type TooLargeError struct{ Asked, Most int64 }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%d asked for, where one holder may have %d at most", e.Asked, e.Most)
+}
+
+// Most returns what a holder can have at once.
+func (s *Share) Most() int64 { return s.sure + s.p.size/2 }
+
+// Held returns what it has.
+func (s *Share) Held() int64 {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	return s.held
+}
+
+// Take takes n, and waits until there is so much. Errors: that of ctx; *TooLargeError.
+func (s *Share) Take(ctx context.Context, n int64) error {
+	p := s.p
+	p.mu.Lock()
+	if s.fits(n) && !p.blocked(s, n) {
+		s.grant(n)
+		p.passOver(len(p.queue))
+		p.mu.Unlock()
+		return nil
+	}
+	if most := s.Most(); n > most {
+		p.denied++
+		p.mu.Unlock()
+		return &TooLargeError{Asked: n, Most: most}
+	}
+	w := &waiter{s: s, n: n, granted: make(chan struct{})}
+	p.queue = append(p.queue, w)
+	p.mu.Unlock()
+	select {
+	case <-w.granted:
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.queue, w); i >= 0 {
+		p.queue = slices.Delete(p.queue, i, i+1)
+	} else {
+		s.release(n) // it was granted at this moment
+	}
+	p.denied++
+	p.serve()
+	return ctx.Err()
+}
+
+// Try takes n if there is so much.
+func (s *Share) Try(n int64) bool {
+	p := s.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !s.fits(n) || p.blocked(s, n) {
+		p.denied++
+		return false
+	}
+	s.grant(n)
+	p.passOver(len(p.queue))
+	return true
+}
+
+// Add takes n, whether there is so much or not: for what cannot be refused. Others wait
+// the longer for it.
+func (s *Share) Add(n int64) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	s.grant(n)
+}
+
+// Crowded reports whether it holds more than it would be given now.
+func (s *Share) Crowded() bool {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	return s.beyond(0) > max(s.p.size-s.p.used, 0)
+}
+
+// Give gives n back.
+func (s *Share) Give(n int64) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	s.release(n)
+	s.p.serve()
+}
+
+// beyond is what it would hold beyond its sure part with n more. p.mu must be held.
+func (s *Share) beyond(n int64) int64 { return max(s.held+n-s.sure, 0) }
+
+// fits reports whether n more may be granted. p.mu must be held.
+func (s *Share) fits(n int64) bool {
+	more := s.beyond(n) - s.beyond(0)
+	return more == 0 || s.beyond(n) <= s.p.size-s.p.used-more
+}
+
+// grant takes n. p.mu must be held.
+func (s *Share) grant(n int64) {
+	s.p.used += s.beyond(n) - s.beyond(0)
+	s.held += n
+}
+
+// release gives n back. p.mu must be held.
+func (s *Share) release(n int64) {
+	if n > s.held {
+		panic(fmt.Sprintf("budget: %d given back by a holder of %d", n, s.held))
+	}
+	before := s.beyond(0)
+	s.held -= n
+	s.p.used -= before - s.beyond(0)
+}
+
+// blocked reports whether somebody was passed often enough, so that s has to wait too.
+// What is sure for a share never waits. p.mu must be held.
+func (p *Pool) blocked(s *Share, n int64) bool {
+	return s.beyond(n) > 0 && slices.ContainsFunc(p.queue, func(w *waiter) bool { return w.stubborn() && w.s != s })
+}
+
+// stubborn is a waiter that is not passed any more. One whose own holder stands in its
+// way is passed for ever. p.mu must be held.
+func (w *waiter) stubborn() bool { return w.passed >= maxPassed && w.s.beyond(0) == 0 }
+
+// passOver notes that the first n in the queue were passed. p.mu must be held.
+func (p *Pool) passOver(n int) {
+	for _, w := range p.queue[:n] {
+		w.passed++
+	}
+}
+
+// serve grants to those who wait what there is now. p.mu must be held.
+func (p *Pool) serve() {
+	for i := 0; i < len(p.queue); {
+		w := p.queue[i]
+		if w.s.fits(w.n) {
+			w.s.grant(w.n)
+			p.passOver(i)
+			p.queue = slices.Delete(p.queue, i, i+1)
+			close(w.granted)
+			continue
+		}
+		if w.stubborn() {
+			return
+		}
+		i++
+	}
+}

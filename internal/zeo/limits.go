@@ -1,0 +1,251 @@
+package zeo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+)
+
+// budgets are what all connections of a server share. A goroutine takes from them in this
+// order, and from none twice with waiting: frames, values, files, reads, answers. From the others
+// it takes without waiting. So whoever waits waits for somebody who goes on.
+type budgets struct {
+	frames    *budget.Pool // bytes of messages that do not fit into the buffer of a connection
+	values    *budget.Pool // bytes of memory of what is decoded, of unusual requests
+	files     *budget.Pool // blobs that are sent or received, and large transactions
+	reads     *budget.Pool // requests that are reading from a storage
+	answers   *budget.Pool // bytes of answers that are being made
+	queues    *budget.Pool // bytes that wait to be read by clients
+	steps     *budget.Pool // bytes of memory of open transactions
+	iterators *budget.Pool // bytes of memory of iterators
+
+	message   int64 // bytes of the largest message
+	values1   int   // bytes that the values of a usual request take
+	valuesMax int   // bytes that those of any may take
+	spool     int64 // bytes of records that an open transaction keeps in memory
+	kept      int   // bytes of the largest buffer that an outbox keeps for later
+	sure      int64 // bytes of each pool that are sure for a connection
+}
+
+// shares are the parts of one connection.
+type shares struct {
+	frames, values, files, reads, answers, queues, steps, iterators *budget.Share
+}
+
+// What clients may take of the memory in all: five eighths. The rest is for the storages'
+// caches, and for the garbage that is there before it is collected.
+func newBudgets(l Limits) *budgets {
+	part := func(of int64) *budget.Pool { return budget.NewPool(l.Memory / of) }
+	b := &budgets{
+		frames: part(4), values: part(32), answers: part(8), queues: part(8), steps: part(8), iterators: part(64),
+		files:     budget.NewPool(max(min(l.Files/8, l.Memory>>23), 4)),
+		reads:     budget.NewPool(max(8, min(l.Memory>>23, 128))),
+		values1:   16 << 10,
+		valuesMax: int(min(l.Memory/64, 16<<20)),
+		spool:     SpoolSize(l.Memory),
+	}
+	perConnection := l.Memory / 8 / int64(max(l.Connections, 1))
+	b.sure = max(2<<10, min(perConnection/16, 64<<10))
+	b.kept = int(max(16<<10, min(perConnection, 1<<20)))
+	b.valuesMax = int(min(int64(b.valuesMax), b.values.Share(0).Most()))
+	b.message = min(l.Message, b.frames.Share(b.sure).Most())
+	return b
+}
+
+// SpoolSize returns how many bytes of records an open transaction may keep in memory, out
+// of all that the process may have.
+func SpoolSize(memory int64) int64 { return max(64<<10, min(memory>>8, 4<<20)) }
+
+func (b *budgets) shares() shares {
+	return shares{
+		frames: b.frames.Share(b.sure), values: b.values.Share(0), files: b.files.Share(0), reads: b.reads.Share(0),
+		answers: b.answers.Share(b.sure), queues: b.queues.Share(b.sure), steps: b.steps.Share(2 * b.sure), iterators: b.iterators.Share(b.sure / 2),
+	}
+}
+
+// scarce is what a client is told that asks for more memory than there is. The class is
+// one that clients take for a failure of this request.
+func (c *conn) scarce(what string) error {
+	c.srv.o.Observer.Refused("memory")
+	return &pythonError{classStorage, wire.Tuple{what + ": the server has no memory for that, since memory-limit bounds what clients take; ask for less, or later"}}
+}
+
+// making gives f memory for an answer, and more while there is more. If there is none f
+// reports errMore, gives up what it has, and is called again with what it needs, for which
+// this waits: it holds nothing meanwhile.
+func (c *conn) making(ctx context.Context, what string, f func(b *bill) error) error {
+	share := c.has.answers
+	for n := int64(firstAnswer); ; n *= 4 {
+		n = min(n, share.Most())
+		if err := share.Take(ctx, n); err != nil {
+			return err
+		}
+		b := &bill{share: share, held: n, left: n}
+		err := f(b)
+		share.Give(b.held)
+		if !errors.Is(err, errMore) {
+			return err
+		}
+		if b.held >= share.Most() {
+			return c.scarce(fmt.Sprintf("%s is longer than %d bytes", what, b.held))
+		}
+		n = max(n, b.held)
+	}
+}
+
+// firstAnswer is the memory in bytes that an answer gets first.
+const firstAnswer = 16 << 10
+
+// errMore is an answer for which the memory that it was given is not enough.
+var errMore = errors.New("more memory is needed for the answer")
+
+// bill counts what an answer takes.
+type bill struct {
+	share      *budget.Share
+	held, left int64
+}
+
+// charge counts n bytes of data and what is around them.
+func (b *bill) charge(n int) error {
+	const around = 512
+	b.left -= 3*int64(n) + around // itself, its values, and encoded
+	for b.left < 0 {
+		more := min(b.held, b.share.Most()-b.held)
+		if more <= 0 || !b.share.Try(more) {
+			return errMore
+		}
+		b.held, b.left = b.held+more, b.left+more
+	}
+	return nil
+}
+
+// What a step of a transaction takes in memory, in bytes, beside its record: what the
+// connection, the engine and its vote keep of it.
+const (
+	writeMemory = 768
+	checkMemory = 192
+)
+
+// memory returns what a step takes until the end of the transaction.
+func (st *step) memory() int64 {
+	if st.kind == stepCheck {
+		return checkMemory
+	}
+	return writeMemory
+}
+
+// frameGate lets the large messages of a connection in.
+type frameGate struct {
+	c     *conn
+	begun time.Time
+}
+
+// slowest is how many bytes of a large message have to come in a second, once others wait
+// for the memory that it takes.
+const slowest = 64 << 10
+
+// Enter waits for the memory of a message.
+func (g *frameGate) Enter(size int64) error {
+	c := g.c
+	g.begun = c.srv.o.Clock()
+	if c.has.frames.Try(size) {
+		return nil
+	}
+	c.out.kick() // its answers do not wait with it
+	return c.has.frames.Take(c.ctx, size)
+}
+
+// Arrived gives the next part of a message time to come.
+func (g *frameGate) Arrived(n, _ int64) error {
+	c := g.c
+	now := c.srv.o.Clock()
+	if took := now.Sub(g.begun); took > stallTime && c.srv.budgets.frames.Waiting() > 0 && n < int64(took.Seconds())*slowest {
+		c.srv.o.Observer.Refused("memory")
+		return fmt.Errorf("a message of which %d bytes came in %s, while others wait for the memory", n, took.Round(time.Second))
+	}
+	return c.nc.SetReadDeadline(now.Add(stallTime))
+}
+
+// Leave gives the memory back.
+func (g *frameGate) Leave(size int64) {
+	g.c.has.frames.Give(size)
+	// If that fails the connection is closed, which the next read tells.
+	_ = g.c.nc.SetReadDeadline(time.Time{})
+}
+
+// portion is memory for one answer that is held until it is in the outbox.
+type portion struct {
+	share *budget.Share
+	n     int64
+}
+
+// try makes it so many bytes if there are so many; what is more than anybody can have
+// is taken as that.
+func (k *portion) try(n int64) bool {
+	n = min(n, k.share.Most())
+	if n <= k.n {
+		return true
+	}
+	if !k.share.Try(n - k.n) {
+		return false
+	}
+	k.n = n
+	return true
+}
+
+// take is try, and waits. What it had is given back before.
+func (k *portion) take(ctx context.Context, n int64) error {
+	k.end()
+	n = min(n, k.share.Most())
+	if err := k.share.Take(ctx, n); err != nil {
+		return err
+	}
+	k.n = n
+	return nil
+}
+
+func (k *portion) end() {
+	k.share.Give(k.n)
+	k.n = 0
+}
+
+// reading runs f, which reads from the storage, when it is its turn.
+func (c *conn) reading(ctx context.Context, f func()) error {
+	if err := c.has.reads.Take(ctx, 1); err != nil {
+		return err
+	}
+	defer c.has.reads.Give(1)
+	f()
+	return nil
+}
+
+// takeValues waits for the memory of the values in a request of n bytes that are more than
+// usual.
+func (c *conn) takeValues(n int) error {
+	values := int64(min(wire.MemoryFor(n), c.srv.budgets.valuesMax))
+	c.out.kick()
+	if err := c.has.values.Take(c.ctx, values); err != nil {
+		return err
+	}
+	c.values = values
+	return nil
+}
+
+func (c *conn) giveValues() {
+	c.has.values.Give(c.values)
+	c.values = 0
+}
+
+// noFile is what a client is told for whose request there is no file.
+func (c *conn) noFile(what string) error {
+	c.srv.o.Observer.Refused("files")
+	return &pythonError{classStorage, wire.Tuple{what + ": the server may open no more files for blobs at present; try again later, or raise its limit of open files"}}
+}
+
+// fileTime is how long an upload waits for a file: what others send or receive ends by
+// then, or does not end.
+const fileTime = 20 * time.Second
