@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -57,6 +58,10 @@ func (c *campaign) events() string { return c.dir + "/events" }
 
 // prepare makes the file system and a storage with a past.
 func (c *campaign) prepare() error {
+	// What is in it is of another disk.
+	if err := os.Remove(c.events()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err := c.dev.Format(); err != nil {
 		return err
 	}
