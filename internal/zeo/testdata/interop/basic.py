@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import dsserver  # noqa: E402
 import transaction  # noqa: E402
 import ZEO  # noqa: E402
+import ZEO.cache  # noqa: E402
 import ZODB  # noqa: E402
 import ZODB.blob  # noqa: E402
 from BTrees.IOBTree import IOBTree  # noqa: E402
@@ -25,7 +26,7 @@ from BTrees.OOBTree import OOBTree  # noqa: E402
 from persistent.mapping import PersistentMapping  # noqa: E402
 from ZODB.POSException import (ConflictError, MultipleUndoErrors, POSKeyError, ReadOnlyError,  # noqa: E402
                                StorageError, UndoError)
-from ZODB.utils import p64  # noqa: E402
+from ZODB.utils import p64, u64  # noqa: E402
 
 CHECKS = []
 
@@ -626,6 +627,43 @@ def caches_far_behind():
                 b.commit()
         with Client(s, **options) as a:
             equal([a.root[i]["v"] for i in range(20)], [1] * 20)
+
+
+@check
+def wrong_entry_in_a_cache():
+    """An entry that is wrong goes when a commit with it fails; a tid of nowhere makes the whole cache go."""
+    for own in True, False:
+        name = "wrong-%s" % own
+        with server(home=name) as s:
+            with Client(s) as writer:
+                writer.root["x"] = PersistentMapping()
+                writer.commit()
+                with Client(s, client=name) as reader:
+                    equal(dict(reader.root["x"]), {})
+                writer.root["x"]["x"] = 1
+                writer.commit()
+                changed = u64(writer.root["x"]._p_serial)
+                writer.root["y"] = 1
+                writer.commit()
+                later = u64(writer.root._p_serial)
+                # Both are later than the change that the cache has missed.
+                cache = ZEO.cache.ClientCache("%s-1.zec" % name)
+                cache.setLastTid(p64(later if own else changed + 1))
+                cache.close()
+                writer.root["y"] = 2
+                writer.commit()
+                with Client(s, client=name) as reader:
+                    equal(reader.root["y"], 2)
+                    if own:
+                        equal(dict(reader.root["x"]), {})
+                        reader.root["x"]["y"] = 1
+                        with raises(ConflictError):
+                            reader.commit()
+                        reader.tm.abort()
+                    equal(dict(reader.root["x"]), {"x": 1})
+                    reader.root["x"]["y"] = 1
+                    reader.commit()
+                    equal(dict(reader.root["x"]), {"x": 1, "y": 1})
 
 
 @check

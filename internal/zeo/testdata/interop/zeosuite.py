@@ -162,6 +162,19 @@ def version(name):
 importlib.metadata.version = version
 
 
+def load_entry_point(_, group, name):
+    """ZEO's scripts, where it is not installed."""
+    module = {"zeo-nagios": "ZEO.nagios"}[name]
+    return importlib.import_module(module).main
+
+
+try:
+    import pkg_resources
+    pkg_resources.load_entry_point = load_entry_point
+except ImportError:
+    pass
+
+
 class Result(unittest.TestResult):
     """Write one line for each test, and what failed to standard error."""
 
