@@ -228,7 +228,7 @@ func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.Co
 		if tid == 0 {
 			tid = max(zodb.TIDFromTime(s.o.Clock()), last+1, s.packed()+1) // what is not later than x.packed counts as packed
 		} else if err == nil && tid <= last {
-			q.err = fmt.Errorf("%w: it is %s, and %s was committed meanwhile", ErrOldTID, tid, last)
+			q.err = oldTID(tid, last, "was committed meanwhile")
 		}
 		if err != nil {
 			q.err = err

@@ -10,6 +10,11 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
+// oldTID says what is wrong with the tid of a copied transaction, and what to do.
+func oldTID(tid, last zodb.TID, why string) error {
+	return fmt.Errorf("%w: it is %s, and %s %s; copy only what is later than that, or everything into an empty storage, or store it as a new transaction", ErrOldTID, tid, last, why)
+}
+
 // Vote locks the objects of the transaction, waiting for others that hold
 // them, looks for conflicts and dangling references, and writes everything
 // into the log, with room for the commit record: after it, Finish can fail
@@ -41,7 +46,7 @@ func (t *Txn) vote(ctx context.Context) error {
 		return t.lost
 	}
 	if last := t.s.LastTransaction(); t.given != 0 && t.given <= last {
-		return fmt.Errorf("%w: it is %s, and %s is there already", ErrOldTID, t.given, last)
+		return oldTID(t.given, last, "is there already")
 	}
 	if err := t.s.admit(ctx, t); err != nil {
 		return err

@@ -266,3 +266,31 @@ func TestDamagedTransactionHidesNothingElse(t *testing.T) {
 		}
 	})
 }
+
+// TestCopiedTransactionsMustBeLater: a tid that is not later than the last one is refused at
+// the vote, with what to do, and nothing is changed.
+func TestCopiedTransactionsMustBeLater(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts, s := servePacks(t, Options{})
+		c := ts.client(e)
+		c.store(map[zodb.OID]string{0: refers("root")})
+		last := c.store(map[zodb.OID]string{0: refers("root 2")})
+		for i, tid := range []zodb.TID{last, last - 1, 1} {
+			ttid := int64(100 + i)
+			c.oneWay("tpc_begin", ttid, []byte("user"), []byte("description"), wire.Dict{}, tid, " ")
+			c.oneWay("restorea", zodb.OID(7), tid, []byte(refers("copied")), nil, ttid)
+			details := fmt.Sprint(c.fails(classStorage, "vote", ttid))
+			for _, want := range []string{"not later than the last one", tid.String(), last.String(), "empty storage"} {
+				if !strings.Contains(details, want) {
+					t.Errorf("tid %s: %q is not in %s", tid, want, details)
+				}
+			}
+			c.call("tpc_abort", ttid)
+		}
+		if got := s.LastTransaction(); got != last {
+			t.Errorf("the last transaction is %s, want %s", got, last)
+		}
+		c.copyTo([]copied{{tid: last + 1, status: " ", records: []wire.Tuple{{zodb.OID(7), last + 1, []byte(refers("copied")), nil}}}})
+	})
+}

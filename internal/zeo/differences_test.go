@@ -186,6 +186,7 @@ func TestEachDifferenceIsInTheTable(t *testing.T) {
 		"`pack` to NaN, infinity, before 1970 or after 9999":                                "TestErrorLayouts",
 		"`undoLog`, `undoInfo`, `history` with a record that is damaged":                    "TestDamagedRevisionHidesNothingElse",
 		"`iterator_next`, `undoLog`, `undoInfo` with a transaction that is damaged itself":  "TestDamagedTransactionHidesNothingElse",
+		"`vote` of a transaction with a tid that is not later than the last one":            "TestCopiedTransactionsMustBeLater",
 		"`restorea` with a `prev_txn` that is not there":                                    "TestCopiesNeedNoSourceOfTheirData",
 		"`undoa` of the transaction that made the root object":                              "TestClientsCannotUndoTheRoot",
 		"`vote` after `undoa` of an object that was changed later":                          "TestUndoOfWhatWasChangedLaterIsHandedToTheClient",
