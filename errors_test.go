@@ -325,6 +325,9 @@ func TestWrongSettingsAreRefusedAndNothingChanges(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if err := os.Remove(filepath.Join(home, lockFile)); err != nil {
+				t.Fatal(err)
+			}
 			changed := strings.Replace(string(b), edit[0], edit[1], 1)
 			if changed == string(b) {
 				t.Fatalf("%q is not in the settings:\n%s", edit[0], b)

@@ -29,6 +29,7 @@ type importCommand struct {
 	follow        bool
 	salvage       bool
 	renumber      bool
+	ignoreSpace   bool
 	tls           clientTLS
 }
 
@@ -53,6 +54,10 @@ only a length is wrong. It lists what it left out, with status 3 too. An object 
 the newest revision is lost has the one before then. If tids do not grow, --renumber
 gives such transactions the next ones after the one before.
 
+Before it begins it estimates what the import will take up on the disk, by the first
+transactions and the blobs, or by what the server says, and refuses if there are not
+that many free bytes and inodes; --ignore-space goes on.
+
 Instead of a file it may be a storage on a running ZEO server, over TCP
 (zeo://HOST:PORT, zeo://HOST:PORT/STORAGE or zeo://HOST:PORT?storage=STORAGE) or a
 Unix socket (zeo:///PATH?storage=STORAGE); port 9991 and storage 1 if nothing
@@ -74,6 +79,7 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	c.Flags().StringVar(&o.class, "class", string(dirstorage.ClassFull), "of a new HOME: Full, or Minimal")
 	c.Flags().BoolVar(&o.salvage, "salvage", false, "pass over what is damaged in the file, or on the server")
 	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")
+	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
 	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	c.Flags().BoolVar(&o.follow, "follow", false, "from a server: go on with each new transaction until told to stop")
 	o.tls.addFlags(c)
@@ -127,7 +133,14 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	r.Warn = func(w filestorage.Warning) {
 		e.logger().Warn("unusual", "path", o.source, "offset", w.Offset, "tid", w.TID, "reason", w.Reason)
 	}
-	s, err := o.open(ctx, e)
+	s, err := o.openWithRoom(ctx, e, func() (transfer.Room, error) {
+		sample, err := filestorage.Open(dir, name)
+		if err != nil {
+			return transfer.Room{}, err
+		}
+		room, err := transfer.RoomOfFile(ctx, sample, options.Blobs)
+		return room, errors.Join(err, sample.Close())
+	})
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 		return err
 	}
 	defer c.Close()
-	s, err := o.open(ctx, e)
+	s, err := o.openWithRoom(ctx, e, func() (transfer.Room, error) { return transfer.RoomOfServer(ctx, c) })
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"maps"
 	"os"
@@ -231,7 +232,8 @@ func TestRootFollowsNoLinkOfAnotherUser(t *testing.T) {
 	if err := os.WriteFile(precious, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(precious, o.path("srv/home/misc/lock")); err != nil {
+	lock := o.path("srv/home/misc/lock")
+	if err := errors.Join(os.Remove(lock), os.Symlink(precious, lock)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Lchown(o.path("srv/home/misc/lock"), 4711, 4712); err != nil {

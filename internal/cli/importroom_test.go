@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/transfer"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// TestImportLooksForRoomFirst: a blob that no disk has room for.
+func TestImportLooksForRoomFirst(t *testing.T) {
+	t.Parallel()
+	source := hometest.FileStorage(t, "undo.fs")
+	blobs, home := t.TempDir(), filepath.Join(t.TempDir(), "home")
+	huge := filepath.Join(blobs, "huge.blob")
+	if err := os.WriteFile(huge, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	space, err := vfs.OS(blobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := space.Space()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(huge, int64(free.FreeBytes)+1<<30); err != nil {
+		t.Skipf("no file can be that large here: %v", err)
+	}
+	run := func(args ...string) (status int, stderr string) {
+		cmd := program(t, append([]string{"import", "--blobs", blobs, source, home}, args...)...)
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		if err := cmd.Run(); cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.ExitCode(), errs.String()
+	}
+	status, stderr := run()
+	if status != exitFailed || !strings.Contains(stderr, "not enough room on the disk: it needs about") || !strings.Contains(stderr, "--ignore-space") {
+		t.Errorf("status %d, %s", status, stderr)
+	}
+	if _, err := os.Stat(home); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("HOME was made: %v", err)
+	}
+	if status, stderr := run("--ignore-space"); status != exitOK {
+		t.Errorf("with --ignore-space: status %d, %s", status, stderr)
+	}
+	// What is there needs no more room; the blob would.
+	if status, stderr := run(); status != exitFailed || !strings.Contains(stderr, "not enough room") {
+		t.Errorf("once more: status %d, %s", status, stderr)
+	}
+	if err := os.Remove(huge); err != nil {
+		t.Fatal(err)
+	}
+	if status, stderr := run(); status != exitOK {
+		t.Errorf("without the blob: status %d, %s", status, stderr)
+	}
+}
+
+// TestRoomIsAboutWhatAnImportTakesUp compares the estimate with the result.
+func TestRoomIsAboutWhatAnImportTakesUp(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"undo.fs", "before_pack.fs"} {
+		source, home := hometest.FileStorage(t, name), filepath.Join(t.TempDir(), "home")
+		if out, err := program(t, "import", source, home).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		dir, base, err := vfs.Split(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := filestorage.Open(dir, base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		room, err := transfer.RoomOfFile(t.Context(), r, nil)
+		if err = errors.Join(err, r.Close()); err != nil {
+			t.Fatal(err)
+		}
+		files := int64(0)
+		err = filepath.WalkDir(filepath.Join(home, "A"), func(_ string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				files++
+			}
+			return err
+		})
+		if err != nil || room.Inodes > files || room.Inodes < files-5 || room.Bytes < room.Inodes*4096 {
+			t.Errorf("%s: estimated %+v, there are %d files, %v", name, room, files, err)
+		}
+		if got := room.Check(vfs.Space{FreeBytes: uint64(room.Bytes), TotalInodes: 1 << 30, FreeInodes: uint64(room.Inodes)}); got != nil {
+			t.Error(got)
+		}
+		err = room.Check(vfs.Space{FreeBytes: 1 << 60, TotalInodes: 1 << 30, FreeInodes: uint64(room.Inodes - 1)})
+		if err == nil || !strings.Contains(err.Error(), "inodes") {
+			t.Errorf("too few inodes: %v", err)
+		}
+	}
+}
