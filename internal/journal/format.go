@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -215,7 +216,7 @@ func spareNumber(name string) int {
 		return 0
 	}
 	n, err := strconv.Atoi(name[len(sparePrefix):])
-	if err != nil || n > 1<<40 { // no log makes so many
+	if err != nil || n > math.MaxInt/2 { // no log makes so many
 		return 0
 	}
 	return n

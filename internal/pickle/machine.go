@@ -114,7 +114,7 @@ func reusable[T any](s []T) []T {
 
 // run reads one pickle, up to its STOP, and returns its value.
 func (m *machine) run() (value, error) {
-	if len(m.data) > math.MaxUint32 {
+	if uint64(len(m.data)) > math.MaxUint32 {
 		return value{}, m.fail(0, "longer than 4 GiB")
 	}
 	m.stack, m.marks = m.stack[:0], m.marks[:0]

@@ -63,7 +63,7 @@ func (c *rawClient) iterate() (list []copied) {
 func (c *rawClient) copyTo(list []copied) {
 	c.t.Helper()
 	for i, x := range list {
-		ttid := int64(1<<41 + i)
+		ttid := int64(1<<41) + int64(i)
 		c.oneWay("tpc_begin", ttid, []byte("user"), []byte("description"), wire.Dict{}, x.tid, x.status)
 		for _, rec := range x.records {
 			c.oneWay("restorea", rec[0], rec[1], rec[2], rec[3], ttid)

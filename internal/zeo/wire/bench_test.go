@@ -52,8 +52,8 @@ func BenchmarkDecode(b *testing.B) {
 	data := bytes.Repeat([]byte("x"), 500)
 	benchmarkBoth(b, func(b *testing.B, e Encoding) {
 		requests := map[string][]byte{"loadBefore": loadRequest(b, e, Tuple{zodb.OID(1), zodb.TID(1<<63 - 1)})}
-		requests["storea"], _ = AppendRequest(nil, e, 0, true, "storea", zodb.OID(1), zodb.TID(2), data, "", 1<<40)
-		requests["tpc_begin"], _ = AppendRequest(nil, e, 0, true, "tpc_begin", 1<<40, []byte("user"), []byte("/a/b"),
+		requests["storea"], _ = AppendRequest(nil, e, 0, true, "storea", zodb.OID(1), zodb.TID(2), data, "", int64(1<<40))
+		requests["tpc_begin"], _ = AppendRequest(nil, e, 0, true, "tpc_begin", int64(1<<40), []byte("user"), []byte("/a/b"),
 			Dict{{"request", "/a/b"}}, nil, " ")
 		requests["loaded"] = AppendLoaded(nil, e, nil, data, 5, 0)
 		for name, frame := range requests {

@@ -419,7 +419,7 @@ func TestRequestsOfClientsTakeLittleMemory(t *testing.T) {
 		d = append(d, Pair{fmt.Sprint("key", i), i})
 	}
 	for _, e := range []Encoding{Pickle, Msgpack} {
-		frame, err := AppendRequest(nil, e, 1, true, "tpc_begin", 1<<40, make([]byte, 65535), make([]byte, 65535), d, nil, " ")
+		frame, err := AppendRequest(nil, e, 1, true, "tpc_begin", int64(1<<40), make([]byte, 65535), make([]byte, 65535), d, nil, " ")
 		if err != nil {
 			t.Fatal(err)
 		}

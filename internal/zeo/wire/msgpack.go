@@ -214,7 +214,7 @@ func appendMsgpack(b []byte, v any, depth int) ([]byte, error) {
 	case float64:
 		return msgp.AppendFloat64(b, v), nil
 	case string:
-		if len(v) > math.MaxUint32 {
+		if uint64(len(v)) > math.MaxUint32 {
 			return nil, errLongValue
 		}
 		if !validString(v, false) {
@@ -222,7 +222,7 @@ func appendMsgpack(b []byte, v any, depth int) ([]byte, error) {
 		}
 		return msgp.AppendString(b, v), nil
 	case []byte:
-		if len(v) > math.MaxUint32 {
+		if uint64(len(v)) > math.MaxUint32 {
 			return nil, errLongValue
 		}
 		return append(msgp.AppendBytesHeader(b, uint32(len(v))), v...), nil
@@ -260,7 +260,7 @@ func appendMsgpackID64(b []byte, v uint64) []byte {
 }
 
 func appendMsgpackArray(b []byte, items []any, depth int) ([]byte, error) {
-	if len(items) > math.MaxUint32 {
+	if uint64(len(items)) > math.MaxUint32 {
 		return nil, errLongValue
 	}
 	b = msgp.AppendArrayHeader(b, uint32(len(items)))
@@ -274,7 +274,7 @@ func appendMsgpackArray(b []byte, items []any, depth int) ([]byte, error) {
 }
 
 func appendMsgpackMap(b []byte, d Dict, depth int) ([]byte, error) {
-	if len(d) > math.MaxUint32 {
+	if uint64(len(d)) > math.MaxUint32 {
 		return nil, errLongValue
 	}
 	b = msgp.AppendMapHeader(b, uint32(len(d)))

@@ -141,7 +141,7 @@ func twosComplement(v *big.Int) []byte {
 }
 
 func appendPickleText(b []byte, v string) ([]byte, error) {
-	if len(v) > math.MaxUint32 {
+	if uint64(len(v)) > math.MaxUint32 {
 		return nil, errLongValue
 	}
 	if !validString(v, true) {
@@ -152,7 +152,7 @@ func appendPickleText(b []byte, v string) ([]byte, error) {
 }
 
 func appendPickleBytes(b []byte, v []byte) ([]byte, error) {
-	if len(v) > math.MaxUint32 {
+	if uint64(len(v)) > math.MaxUint32 {
 		return nil, errLongValue
 	}
 	return append(appendPickleBytesHead(b, len(v)), v...), nil
