@@ -124,7 +124,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 		go func() {
 			select {
 			case <-first:
-			case <-time.After(20 * time.Second):
+			case <-time.After(5 * time.Minute):
 			}
 			time.Sleep(time.Duration(rnd.IntN(150)) * time.Millisecond)
 			_ = cmd.Process.Kill()

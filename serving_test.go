@@ -156,7 +156,9 @@ func TestObserverIsToldOfCommitsFlushesAndLockWaits(t *testing.T) {
 	}
 	voted := make(chan error)
 	go func() { voted <- b.Vote(t.Context()) }()
-	time.Sleep(20 * time.Millisecond)
+	for s.locks.Waiting() == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	if err := a.Abort(); err != nil {
 		t.Fatal(err)
 	}

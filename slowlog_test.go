@@ -45,7 +45,7 @@ func (l *slowLog) line(text string) {
 	}()
 	select {
 	case <-answered:
-	case <-time.After(20 * time.Second):
+	case <-time.After(5 * time.Minute):
 		l.t.Errorf("nobody is answered while “%s” is written", text)
 	}
 }

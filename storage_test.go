@@ -571,7 +571,9 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("b")})
 		waiting <- err
 	}()
-	time.Sleep(20 * time.Millisecond)
+	for s.locks.Waiting() == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -745,7 +747,7 @@ func TestLockedSublockStartsInSnapshotModeAndLeavesIt(t *testing.T) {
 	if err := sublock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if err := s.WaitNormal(ctx); err != nil {
 		t.Fatalf("it does not leave the mode by itself: %v", err)

@@ -123,7 +123,7 @@ func listen(t testing.TB, s *Server) string {
 			}
 			all.Go(func() {
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
 				_, _ = io.WriteString(tls.Server(c, conf), "hello")
 			})
 		}

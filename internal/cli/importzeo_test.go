@@ -115,7 +115,7 @@ func (o *output) String() string {
 
 func (o *output) await(t *testing.T, text string) {
 	t.Helper()
-	for range 3000 {
+	for range 30_000 {
 		if strings.Contains(o.String(), text) {
 			return
 		}
@@ -218,7 +218,7 @@ func TestImportFollowsUntilItIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It is there when the status of the running importer says so, in the end its log.
-	for range 3000 {
+	for range 30_000 {
 		_, out, _ := command(t.Context(), "log", home)
 		if strings.Contains(out.String(), tid.String()) {
 			break

@@ -95,7 +95,7 @@ func TestScripts(t *testing.T) {
 				}
 			},
 			"await": func(ts *testscript.TestScript, _ bool, args []string) {
-				for range 3000 {
+				for range 30_000 {
 					if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
 						return
 					}

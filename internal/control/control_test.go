@@ -106,7 +106,7 @@ func serve(t *testing.T, f *fake) (home string, s *Server) {
 
 func eventually(t *testing.T, f *fake, call string) {
 	t.Helper()
-	for range 2000 {
+	for range 60_000 {
 		if f.seen(call) {
 			return
 		}
@@ -270,7 +270,7 @@ func TestNonsenseIsRefused(t *testing.T) {
 	}
 	// An endless line ends the conversation, not the memory.
 	go c.conn.Write([]byte(strings.Repeat("x", 10<<20)))
-	if err := c.conn.(*net.UnixConn).SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.conn.(*net.UnixConn).SetReadDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := bufio.NewReader(c.conn).ReadString('\n'); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {

@@ -56,6 +56,7 @@ type Request struct {
 	granted bool
 
 	served chan struct{} // closed when it is granted
+	atOnce bool          // it did not have to wait; of the goroutine that asks
 }
 
 // entry is a request in the line of one of its keys. Table.mu guards all but the key.
@@ -81,10 +82,8 @@ func (t *Table) Lock(ctx context.Context, want Set) (r *Request, waited bool, er
 		r.leave(n)
 		return nil, false, ctx.Err()
 	}
-	select {
-	case <-r.served:
+	if r.atOnce {
 		return r, false, nil
-	default:
 	}
 	select {
 	case <-r.served:
@@ -133,6 +132,21 @@ func (t *Table) Held() int {
 	return n
 }
 
+// Waiting returns how many requests wait. It looks at each.
+func (t *Table) Waiting() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	waiting := make(map[*Request]bool)
+	for _, l := range t.lines {
+		for e := l.head; e != nil; e = e.next {
+			if !e.request.granted {
+				waiting[e.request] = true
+			}
+		}
+	}
+	return len(waiting)
+}
+
 // getInLine puts the entries in line, and returns how many it put before ctx ended.
 func (r *Request) getInLine(ctx context.Context) int {
 	t := r.table
@@ -151,6 +165,7 @@ func (r *Request) getInLine(ctx context.Context) int {
 	}
 	r.inLine = true
 	r.grant()
+	r.atOnce = r.granted
 	return len(r.entries)
 }
 

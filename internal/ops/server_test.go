@@ -110,7 +110,7 @@ func TestStorageThatDoesNotAnswerIsNotReady(t *testing.T) {
 		t.Errorf("%d %s", code, body)
 	}
 	close(hang)
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(5 * time.Minute); ; {
 		if code, body := get("/ready"); code == 200 {
 			break
 		} else if time.Now().After(deadline) {

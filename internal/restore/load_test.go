@@ -48,7 +48,7 @@ func tryBackUp(ctx context.Context, home string, store objstore.Store, kind back
 }
 
 func snapshotOf(home string) snapshot.Options {
-	return snapshot.Options{Home: home, Now: time.Now, Timeout: 20 * time.Second, Interval: 5 * time.Millisecond}
+	return snapshot.Options{Home: home, Now: time.Now, Timeout: 5 * time.Minute, Interval: 5 * time.Millisecond}
 }
 
 func openRepository(t testing.TB, store objstore.Store) *backup.Repository {

@@ -338,7 +338,7 @@ func follow(t testing.TB, dst *dirstorage.Storage, address string) *following {
 // until waits until a transaction, and all before it, was copied.
 func (f *following) until(tid zodb.TID) {
 	f.t.Helper()
-	for limit := time.After(30 * time.Second); ; {
+	for limit := time.After(5 * time.Minute); ; {
 		select {
 		case got := <-f.up:
 			if got == tid {

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 20 * time.Second
+const patience = 5 * time.Minute
 
 // testServer is a server on loopback with storages in a temporary directory.
 type testServer struct {

@@ -34,7 +34,7 @@ func serve(t testing.TB, script func(f *fake)) Options {
 			return
 		}
 		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil { // a test that hangs fails
+		if err := conn.SetDeadline(time.Now().Add(5 * time.Minute)); err != nil { // a test that hangs fails
 			t.Error(err)
 		}
 		script(&fake{t: t, conn: conn, in: wire.NewReader(conn, 1<<30), e: wire.Pickle})
@@ -137,7 +137,7 @@ func wait(t testing.TB, what string, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(5 * time.Minute):
 		t.Fatalf("%s does not come", what)
 	}
 }

@@ -337,7 +337,7 @@ func TestLoadBeforeIsRecognised(t *testing.T) {
 			"one-way":     func() ([]byte, error) { return AppendRequest(nil, e, 1, true, "loadBefore", pair...) },
 			"other name":  func() ([]byte, error) { return AppendRequest(nil, e, 1, false, "loadSerial", pair...) },
 			"ignored id":  func() ([]byte, error) { return AppendRequest(nil, e, -1, false, "loadBefore", pair...) },
-			"negative id": func() ([]byte, error) { return AppendRequest(nil, e, -1<<40, false, "loadBefore", pair...) },
+			"negative id": func() ([]byte, error) { return AppendRequest(nil, e, int64(-1<<40), false, "loadBefore", pair...) },
 			"other id":    func() ([]byte, error) { return AppendRequest(nil, e, "id", false, "loadBefore", pair...) },
 			"short oid":   func() ([]byte, error) { return AppendRequest(nil, e, 1, false, "loadBefore", []byte("a"), maxTID) },
 			"one argument": func() ([]byte, error) {
