@@ -14,7 +14,7 @@ import (
 //
 //   - time.Sleep outside of a loop: it waits for luck, where a loop waits for something
 //     and looks whether it has come;
-//   - a comparison with time.Since: the time that something may take;
+//   - a comparison of time.Since with less than a minute: the time that something may take;
 //   - context.WithTimeout with less than a minute: what has to come is waited for as long
 //     as the limit of the whole test allows.
 //
@@ -66,7 +66,7 @@ func hasty(s source) []finding {
 				visit(n, true, in)
 				return false
 			case *ast.BinaryExpr:
-				if compares(n.Op) && (calls(n.X, "time", "Since") || calls(n.Y, "time", "Since")) {
+				if compares(n.Op) && (calls(n.X, "time", "Since") && brief(n.Y) || calls(n.Y, "time", "Since") && brief(n.X)) {
 					add(n, in, "compares the time that something took")
 				}
 			case *ast.CallExpr:
@@ -155,6 +155,7 @@ func TestHasteIsFound(t *testing.T) {
 		{"at the end of each round", "a_test.go", `func f() { for ; !g(); time.Sleep(time.Second) { } }`, 0},
 		{"in code that is no test", "a.go", `func f() { time.Sleep(time.Second) }`, 0},
 		{"how long it took", "a_test.go", `func f() bool { return time.Since(t) > time.Second }`, 1},
+		{"how long it goes on", "a_test.go", `func f() { for time.Since(t) < 5*time.Minute { } }`, 0},
 		{"how long it took, for the log", "a_test.go", `func f() { t.Log(time.Since(t)) }`, 0},
 		{"a few seconds", "a_test.go", `func f() { context.WithTimeout(ctx, 10*time.Second) }`, 1},
 		{"minutes", "a_test.go", `func f() { context.WithTimeout(ctx, 5*time.Minute) }`, 0},
