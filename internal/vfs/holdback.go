@@ -14,7 +14,7 @@ import (
 )
 
 // HoldBack makes changes of names safe on a file system without a journal, and reports
-// whether f is on one: ext2, or ext4 that was made so. There the inode of a file
+// whether f is on one: ext4 that was made so, or ext2 that is mounted as ext4. There the inode of a file
 // that was removed or replaced is free at once, and is written so, or used for another
 // file or directory, while its name is still on the disk. After a power cut e2fsck takes the
 // name away, though it should lead to the old file or to the new one; or it leads to
