@@ -279,15 +279,7 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 		fmt.Fprintf(e.Stderr, "warning: the last transaction %s is %s ahead of the clock, and so will be all that follow: times of packs, backups and logs are not those of the clock\n",
 			formatLast(done.LastTID), human.Duration(ahead))
 	}
-	if done.Dangling > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s references lead to objects that do not exist, as in the source; whoever follows one gets a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
-		for _, d := range done.DanglingList[:min(len(done.DanglingList), maxDanglingLines)] {
-			fmt.Fprintf(e.Stderr, "  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
-		}
-		if more := done.Dangling - maxDanglingLines; more > 0 {
-			fmt.Fprintf(e.Stderr, "  and %s more; dirstorage check lists them\n", human.Count(more))
-		}
-	}
+	warnDangling(e, done)
 	for _, p := range done.Skipped {
 		verb, what := "left out", fmt.Sprintf("object %s of transaction %s", p.OID, p.TID)
 		switch {
@@ -300,6 +292,19 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 			what += fmt.Sprintf(", %d bytes at byte %d", p.Length, p.Offset)
 		}
 		fmt.Fprintf(e.Stderr, "damage: %s %s: %s\n", verb, what, p.Reason)
+	}
+}
+
+// warnDangling lists references that lead to nothing.
+func warnDangling(e *env, done transfer.Imported) {
+	if done.Dangling > 0 {
+		fmt.Fprintf(e.Stderr, "warning: %s references lead to objects that do not exist, as in the source; whoever follows one gets a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
+		for _, d := range done.DanglingList[:min(len(done.DanglingList), maxDanglingLines)] {
+			fmt.Fprintf(e.Stderr, "  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
+		}
+		if more := done.Dangling - maxDanglingLines; more > 0 {
+			fmt.Fprintf(e.Stderr, "  and %s more; dirstorage check lists them\n", human.Count(more))
+		}
 	}
 }
 

@@ -100,7 +100,7 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 }
 
 func (o *importCommand) followServer(ctx context.Context, e *env, s *dirstorage.Storage, z zeoclient.Options, m *meter, so transfer.ServerOptions) (transfer.Imported, error) {
-	up := false
+	up, told := false, int64(0)
 	return transfer.Follow(ctx, s, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
 		z.OnInvalidate = onInvalidate
 		return dialServer(ctx, z)
@@ -111,6 +111,11 @@ func (o *importCommand) followServer(ctx context.Context, e *env, s *dirstorage.
 				up = true
 				m.end()
 				fmt.Fprintf(e.Stderr, "copied %s transactions up to %s; following what is committed from now on\n", human.Count(done.Transactions), done.LastTID)
+			}
+			if done.Dangling > told { // else at the end only
+				told = done.Dangling
+				m.end()
+				warnDangling(e, done)
 			}
 		},
 		Lost: func(err error, again time.Duration) {

@@ -106,6 +106,26 @@ func (im *importer) dangling(ctx context.Context) error {
 	return nil
 }
 
+// danglingInNew is dangling for the objects that were copied last, which are few. That one of
+// them was deleted to which others refer, it does not see.
+func (im *importer) danglingInNew(ctx context.Context) error {
+	missing, some, err := im.missing(ctx)
+	if err != nil || !some {
+		return err
+	}
+	for oid := range im.refs.stored.Each() {
+		rec, err := im.s.Load(ctx, oid)
+		if errors.Is(err, zodb.ErrNotFound) || errors.Is(err, zodb.ErrCorrupt) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		im.danglingOf(oid, rec.Data, missing)
+	}
+	return nil
+}
+
 func (im *importer) danglingOf(oid zodb.OID, data []byte, missing *oidset.Set) {
 	refs, err := im.refs.scanner.AppendStrongRefs(im.refs.refs[:0], data)
 	if err != nil {

@@ -46,6 +46,7 @@ type follower struct {
 	dial  func(context.Context, func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error)
 	im    *importer
 	wasUp bool // the server was reached at least once
+	whole bool // what dangles was looked for in everything
 	pause time.Duration
 }
 
@@ -87,6 +88,20 @@ func isLost(err error) bool {
 	return ok
 }
 
+// dangling looks for references that dangle: after the first copy in all that refers to
+// anything that is missing, then in what was copied since.
+func (f *follower) dangling(ctx context.Context) error {
+	look := f.im.danglingInNew
+	if !f.whole {
+		look = f.im.dangling
+	}
+	if err := look(ctx); err != nil {
+		return err
+	}
+	f.whole, f.im.refs = true, newReferences()
+	return nil
+}
+
 // session is one connection.
 func (f *follower) session(ctx context.Context) error {
 	news := make(chan struct{}, 1)
@@ -106,6 +121,9 @@ func (f *follower) session(ctx context.Context) error {
 		return err
 	}
 	for {
+		if err := f.dangling(ctx); err != nil {
+			return err
+		}
 		f.pause = 0
 		if f.o.Up != nil {
 			f.o.Up(f.im.result)

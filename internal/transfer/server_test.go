@@ -387,6 +387,33 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 	sound(t, home)
 }
 
+// TestFollowerListsWhatDangles: in the first copy, and in what comes later.
+func TestFollowerListsWhatDangles(t *testing.T) {
+	t.Parallel()
+	src := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	txns := []map[zodb.OID][]byte{{0: holder("Root", 1), 1: holder("A", 9)}}
+	if _, err := Import(t.Context(), src, fileOf(t, txns...), ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	address, stop := serveOn(t, src, "127.0.0.1:0")
+	f := follow(t, open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{}), address)
+	f.until(src.LastTransaction())
+	stop()
+	<-f.lost
+	txns = append(txns, map[zodb.OID][]byte{2: holder("B", 1, 7)})
+	if _, err := Import(t.Context(), src, fileOf(t, txns...), ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, src, address)
+	f.until(src.LastTransaction())
+	f.cancel()
+	o := <-f.ended
+	want := []Dangling{{1, "m.A", 9, "m.Target"}, {2, "m.B", 7, "m.Target"}}
+	if diff := cmp.Diff(want, o.done.DanglingList); o.err != nil || o.done.Dangling != 2 || diff != "" {
+		t.Errorf("%d dangle, %v; -want +got:\n%s", o.done.Dangling, o.err, diff)
+	}
+}
+
 // TestBlobThatWasPackedAwayWhileItWasCopied: who follows reads its transaction again; a
 // blob that is lost is an error that stays.
 func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
