@@ -24,10 +24,19 @@ func holder(class string, oids ...zodb.OID) []byte {
 	return append(b, "t."...)
 }
 
+// tidOf is that of a transaction in such a file.
+func tidOf(i int) zodb.TID { return zodb.TID(0x03F0_0000_0000_0001 + uint64(i)<<32) }
+
 // fileOf writes transactions, each with new records of objects; nil deletes one.
 func fileOf(t *testing.T, txns ...map[zodb.OID][]byte) *filestorage.Reader {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "Data.fs")
+	return reader(t, fileNamed(t, txns...))
+}
+
+// fileNamed is fileOf, and returns the name.
+func fileNamed(t *testing.T, txns ...map[zodb.OID][]byte) (name string) {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), "Data.fs")
 	dir, base, err := vfs.Split(name)
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +46,7 @@ func fileOf(t *testing.T, txns ...map[zodb.OID][]byte) *filestorage.Reader {
 		t.Fatal(err)
 	}
 	for i, objects := range txns {
-		txn := &zodb.Transaction{TID: zodb.TID(0x03F0_0000_0000_0001 + uint64(i)<<32), Status: zodb.StatusDone}
+		txn := &zodb.Transaction{TID: tidOf(i), Status: zodb.StatusDone}
 		records := func(yield func(zodb.Record, error) bool) {
 			for _, oid := range slices.Sorted(maps.Keys(objects)) {
 				data := objects[oid]
@@ -53,7 +62,7 @@ func fileOf(t *testing.T, txns ...map[zodb.OID][]byte) *filestorage.Reader {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return reader(t, name)
+	return name
 }
 
 // TestImportListsWhatDangles: of the current revisions, with both classes, and the list
