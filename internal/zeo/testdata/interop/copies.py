@@ -20,7 +20,9 @@ import ZODB  # noqa: E402
 from basic import equal, raises, server  # noqa: E402
 from persistent.mapping import PersistentMapping  # noqa: E402
 from ZEO.ClientStorage import ClientStorage  # noqa: E402
+from ZODB.blob import Blob, is_blob_record  # noqa: E402
 from ZODB.FileStorage import FileStorage  # noqa: E402
+from ZODB.POSException import POSKeyError  # noqa: E402
 from ZEO.Exceptions import ServerException  # noqa: E402
 from ZODB.utils import u64  # noqa: E402
 
@@ -221,8 +223,88 @@ def copy_after_undo_and_pack():
         db.close()
 
 
-CHECKS = [copies_of_what_was_not_packed, copies_of_what_was_packed, packed_file_stays_packed,
-          packed_home_is_exported_packed, copy_after_undo_and_pack]
+def blobs_of(storage):
+    """The content of the blob of each revision that has one."""
+    found = {}
+    for t in storage.iterator():
+        for r in t:
+            if r.data and is_blob_record(r.data):
+                with open(storage.loadBlob(r.oid, r.tid), "rb") as f:
+                    found[u64(r.oid), r.tid] = f.read()
+    return found
+
+
+def copies_with_blobs_and_deletions():
+    source = FileStorage("source.fs", blob_dir="source.blobs")
+    db = ZODB.DB(source)
+    history(db)
+
+    def first(root):
+        root["blob"] = Blob(b"first " * 1000)
+        root["other"] = Blob(b"other")
+    change(db, "blobs", first)
+
+    def second(root):
+        with root["blob"].open("w") as f:
+            f.write(b"second")
+    change(db, "second", second)
+    undo(db, db.undoLog(0, 1)[0]["id"])
+
+    gone = {}
+
+    def drop(root):
+        gone["blob"], gone["a"] = root.pop("other"), root.pop("a")
+    change(db, "dropped", drop)
+    # What a garbage collector from outside does.
+    t = ZODB.Connection.TransactionMetaData(b"gc", b"deleted")
+    source.tpc_begin(t)
+    for ob in gone.values():
+        source.deleteObject(ob._p_oid, source.load(ob._p_oid, "")[1], t)
+    source.tpc_vote(t)
+    source.tpc_finish(t)
+    change(db, "later", lambda root: root.update(n=1))
+    want, blobs = show(source), blobs_of(source)
+    equal(len([r for t in want for r in t[4] if r[2] is None]), 3)  # and one of the undone creation
+    equal(sorted(len(b) for b in blobs.values()), [5, 6, 6000, 6000])
+    source.close()
+    for i in range(2):
+        call("import", "--blobs", "source.blobs", "source.fs", "home%d" % i)
+        # Shared by client and server, or sent.
+        args = ["--blob-dir", os.path.abspath("shared")] if i else []
+        options = {"blob_dir": "shared", "shared_blob_dir": True} if i else {"blob_dir": "client"}
+        with server(*args, home="home%d" % i) as s:
+            c = ClientStorage(s.address, wait_timeout=20, **options)
+            got = show(c)
+            assert b"here begins the history" in got[-1][3], got[-1]
+            equal((got[:-1], blobs_of(c)), (want, blobs))
+            for ob in gone.values():
+                with raises(POSKeyError):
+                    c.load(ob._p_oid)
+            f = FileStorage("file%d.fs" % i, blob_dir="file%d.blobs" % i, create=True)
+            f.copyTransactionsFrom(c)
+            equal((show(f)[:-1], blobs_of(f)), (want, blobs))
+            f.close()
+            # Python's client copies no blobs into a server, of either kind.
+            with server(home="bare%d" % i) as bare:
+                b = ClientStorage(bare.address, blob_dir="bare.client", wait_timeout=20)
+                b.copyTransactionsFrom(c)
+                equal(show(b), got)
+                b.close()
+            c.close()
+        address, stop = ZEO.server("file%d.fs" % i, "file%d.blobs" % i)
+        call("import", "zeo://%s:%d" % address, "imported%d" % i)
+        stop()
+        for home in "home%d" % i, "imported%d" % i:
+            call("check", home)
+            call("export", "--blobs", "out.blobs", home, "out.fs")
+            f = FileStorage("out.fs", blob_dir="out.blobs", read_only=True)
+            equal((show(f)[:len(want)], blobs_of(f)), (want, blobs))
+            f.close()
+            dsserver.remove("out.fs", "out.blobs", "out.fs.index")
+
+
+CHECKS = [copies_with_blobs_and_deletions, copies_of_what_was_not_packed, copies_of_what_was_packed,
+          packed_file_stays_packed, packed_home_is_exported_packed, copy_after_undo_and_pack]
 
 
 def main():
