@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -59,7 +60,7 @@ func vacancy(f vfs.FS, home string) (exists bool, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil:
-		return false, err
+		return false, settings.NotAHome(vfs.Sub(f, home), settingsFile, err)
 	case info.Mode.IsRegular():
 		return true, fmt.Errorf("%w: it is a file", fs.ErrExist)
 	case !info.IsDir():

@@ -22,12 +22,12 @@ type Result struct {
 	Pipeline    int      `json:"pipeline,omitempty"` // loads that wait for an answer at once, of each connection
 	Operations  int64    `json:"operations"`
 	Seconds     float64  `json:"seconds"`
-	Rate        float64  `json:"rate"`            // operations a second
-	Bytes       float64  `json:"bytes_per_s"`     // of records or blobs, a second
-	Latency     Latency  `json:"latency"`         // of one operation
-	Conflicts   int64    `json:"conflicts"`       // none is expected
-	Stall       float64  `json:"longest_stall_s"` // the longest time in which no commit was finished on any connection
-	Slowest     float64  `json:"slowest_second"`  // commits in the second with the fewest
+	Rate        float64  `json:"rate"`                  // operations a second
+	Bytes       float64  `json:"bytes_per_second"`      // of records or blobs, a second
+	Latency     Latency  `json:"latency"`               // of one operation
+	Conflicts   int64    `json:"conflicts"`             // none is expected
+	Stall       float64  `json:"longest_stall_seconds"` // the longest time in which no commit was finished on any connection
+	Slowest     float64  `json:"slowest_second"`        // commits in the second with the fewest
 	Runs        []Single `json:"runs,omitempty"`
 }
 
@@ -35,7 +35,7 @@ type Result struct {
 type Single struct {
 	Rate    float64 `json:"rate"`
 	Latency Latency `json:"latency"`
-	Stall   float64 `json:"longest_stall_s"`
+	Stall   float64 `json:"longest_stall_seconds"`
 	Slowest float64 `json:"slowest_second"`
 }
 

@@ -129,9 +129,9 @@ type Finding struct {
 	Detail string
 }
 
-// jsonFinding is what a Finding is as a JSON document. Ids are 16 upper-case
+// FindingFields is what a Finding is as a JSON document. Ids are 16 upper-case
 // hexadecimal digits.
-type jsonFinding struct {
+type FindingFields struct {
 	Kind      Kind      `json:"kind"`
 	Severity  Severity  `json:"severity"`
 	OID       *zodb.OID `json:"oid,omitempty"`
@@ -147,7 +147,7 @@ type jsonFinding struct {
 // MarshalJSON leaves out what the finding does not have; the root object is
 // oid "0000000000000000", not left out.
 func (f Finding) MarshalJSON() ([]byte, error) {
-	j := jsonFinding{Kind: f.Kind, Severity: f.Severity, Path: f.Path, Class: f.Class, Detail: f.Detail}
+	j := FindingFields{Kind: f.Kind, Severity: f.Severity, Path: f.Path, Class: f.Class, Detail: f.Detail}
 	if f.HasOID {
 		j.OID = &f.OID
 	}
@@ -162,7 +162,7 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads what MarshalJSON writes.
 func (f *Finding) UnmarshalJSON(b []byte) error {
-	var j jsonFinding
+	var j FindingFields
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}

@@ -123,15 +123,10 @@ func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository,
 }
 
 func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptions, outcomes []backup.Outcome) error {
-	type line struct {
-		backup.Outcome
-		OK    bool   `json:"ok"`
-		Error string `json:"error,omitempty"`
-	}
 	bad := 0
-	var lines []line
+	lines := []verifiedBackup{}
 	for _, x := range outcomes {
-		l := line{Outcome: x, OK: x.Error == nil}
+		l := verifiedBackup{Outcome: x, OK: x.Error == nil}
 		if x.Error != nil {
 			l.Error = x.Error.Error()
 			bad++
@@ -140,12 +135,12 @@ func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptio
 	}
 	if len(o.names) == 0 {
 		for name, err := range r.Damaged {
-			lines = append(lines, line{Outcome: backup.Outcome{Name: name}, Error: "its manifest can't be used: " + err.Error()})
+			lines = append(lines, verifiedBackup{Outcome: backup.Outcome{Name: name}, Error: "its manifest can't be used: " + err.Error()})
 			bad++
 		}
 	}
 	if o.json {
-		if err := e.printJSON(map[string]any{"level": v.Level, "backups": lines}); err != nil {
+		if err := e.printJSON(verifyReport{v.Level, lines}); err != nil {
 			return err
 		}
 	} else {

@@ -79,7 +79,7 @@ func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) e
 		for name, err := range r.Damaged {
 			damaged[name] = err.Error()
 		}
-		err = e.printJSON(map[string]any{"storages": storages, "damaged": damaged})
+		err = e.printJSON(listReport{storages, damaged})
 	} else {
 		err = printBackups(e, r, storages)
 	}

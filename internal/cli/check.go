@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,7 +96,7 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 
 func (o *checkCommand) print(e *env, f check.Finding) error {
 	if o.json {
-		return json.NewEncoder(e.Stdout).Encode(f)
+		return e.printLine(f)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", f.Severity, f.Kind)
@@ -134,10 +133,7 @@ func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) 
 		written = index.written
 	}
 	if o.json {
-		return json.NewEncoder(e.Stdout).Encode(struct {
-			Summary check.Summary `json:"summary"`
-			Refs    *indexWritten `json:"refs,omitempty"`
-		}{s, written})
+		return e.printLine(checkSummary{s, written})
 	}
 	w := &printer{w: e.Stdout}
 	w.printf("%d objects, %d revisions, %d transactions, %d blobs; last transaction %s\n%d files read: %d damaged, %d warnings, %d notes\n",

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"os"
@@ -26,11 +25,28 @@ type env struct {
 	Environ        func() []string // NAME=VALUE; may be nil
 	// Terminal tells whether progress may be shown on Stderr.
 	Terminal bool
-	Verbose  bool
+	// Columns is the width of that terminal, which may change; 0 or nil: not known.
+	Columns func() int
+	// ProgressEvery is the time between two lines of progress; 0: the usual one.
+	ProgressEvery time.Duration
+	Verbose       bool
 	// EndAtHangup, if not nil, makes SIGHUP end the command as SIGTERM does.
 	EndAtHangup func()
 	// Memory is how much this process may use; nothing: it was not asked.
 	Memory budget.Memory
+}
+
+// usualColumns is the width of a terminal that does not tell its own.
+const usualColumns = 80
+
+// columns is the width of the terminal.
+func (e *env) columns() int {
+	if e.Columns != nil {
+		if n := e.Columns(); n > 0 {
+			return n
+		}
+	}
+	return usualColumns
 }
 
 // logger writes what a storage has to say to Stderr: warnings and errors, with
@@ -43,15 +59,11 @@ func (e *env) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(e.Stderr, &slog.HandlerOptions{Level: level}))
 }
 
-// printJSON writes one indented document.
-func (e *env) printJSON(v any) error {
-	enc := json.NewEncoder(e.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
 // Main runs the command line and returns the exit status.
-func Main(args []string) int {
+func Main(args []string) int { return mainWith(args, usualProgress) }
+
+// mainWith is Main with another time between two lines of progress.
+func mainWith(args []string, progressEvery time.Duration) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -62,7 +74,15 @@ func Main(args []string) int {
 	defer signal.Stop(hangups)
 	e := &env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Getenv: os.Getenv, Environ: os.Environ,
-		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		ProgressEvery: progressEvery,
+		Terminal:      term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
+		Columns: func() int {
+			width, _, err := term.GetSize(int(os.Stderr.Fd()))
+			if err != nil {
+				return 0
+			}
+			return width
+		},
 		EndAtHangup: func() {
 			if signal.Ignored(syscall.SIGHUP) { // nohup
 				return

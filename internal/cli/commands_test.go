@@ -119,8 +119,8 @@ func TestNoStorageHasOneStatus(t *testing.T) {
 				if err := os.Mkdir(filepath.Join(dir, "empty"), 0o700); err != nil {
 					t.Fatal(err)
 				}
-				if name == "serve" && place == "nowhere" {
-					want = "there is no " // and what to do
+				if name == "serve" && (place == "nowhere" || place == "empty") {
+					want = "create = false" // and what to do
 				}
 				e, stdout, stderr := testEnv()
 				if got := run(t.Context(), e, call(args, dir, filepath.Join(dir, place))); got != exitNoStorage {

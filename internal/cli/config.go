@@ -59,10 +59,7 @@ func (e *env) loadConfig(c *cobra.Command, home string) (*config.Config, error) 
 
 func (o *configCommand) run(_ context.Context, e *env, conf *config.Config) error {
 	if o.json {
-		doc := struct {
-			Settings []config.Setting `json:"settings"`
-			Warnings []string         `json:"warnings"`
-		}{conf.Settings(), conf.Warnings}
+		doc := configReport{conf.Settings(), conf.Warnings}
 		if doc.Warnings == nil {
 			doc.Warnings = []string{}
 		}

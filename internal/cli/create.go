@@ -15,6 +15,7 @@ type createCommand struct {
 	class  string
 	format string
 	set    []string
+	json   bool
 }
 
 func newCreate(e *env) *cobra.Command {
@@ -37,6 +38,7 @@ no root object and no transaction.`,
 	c.Flags().StringVar(&o.format, "format", dirstorage.DefaultFormat, "how names become paths: bushy, chunky, lawn or flat")
 	c.Flags().StringVar(&o.class, "class", string(dirstorage.ClassFull), "Full, or Minimal: no history, no undo, no blobs")
 	c.Flags().StringArrayVar(&o.set, "set", nil, "set an option of config/settings, as `section.option=value`; may be repeated")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
 
@@ -51,6 +53,9 @@ func (o *createCommand) run(_ context.Context, e *env) error {
 	}
 	if err := dirstorage.Create(o.home, dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format, Set: set}); err != nil {
 		return err
+	}
+	if o.json {
+		return e.printJSON(createReport{o.home, o.class, o.format})
 	}
 	_, err := fmt.Fprintf(e.Stdout, "created %s (%s, %s)\n", o.home, o.class, o.format)
 	return err

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,7 @@ type filesCommand struct {
 	home  string
 	since string
 	zero  bool
+	json  bool
 }
 
 func newFiles(e *env) *cobra.Command {
@@ -39,12 +41,16 @@ on, is left out. Use it within dirstorage snapshot run, so that A stands still.`
 	}
 	c.Flags().StringVar(&o.since, "since", "", "a `TID` of the storage, or 0000000000000000 for all")
 	c.Flags().BoolVarP(&o.zero, "null", "0", false, "end each name with a zero byte instead of a line break")
+	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line, for each name")
 	return c
 }
 
 func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 	if o.since == "" {
 		return usage("--since TID is needed")
+	}
+	if o.zero && o.json {
+		return usage("--null and --json exclude each other")
 	}
 	since, err := wantTID("--since", o.since)
 	if err != nil {
@@ -83,6 +89,9 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 		_, err := home.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
+		}
+		if err == nil && o.json {
+			return json.NewEncoder(out).Encode(filesLine{name})
 		}
 		if err == nil {
 			_, err = out.WriteString(name)

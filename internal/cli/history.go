@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -100,7 +99,7 @@ func (o *historyCommand) print(e *env, h dirstorage.HistoryEntry) error {
 		if h.Damage != nil {
 			damage = h.Damage.Error()
 		}
-		return json.NewEncoder(e.Stdout).Encode(historyLine{Damage: damage, TID: h.TID, Time: h.TID.Time(), User: string(h.Meta.User), Description: string(h.Meta.Description),
+		return e.printLine(historyLine{Damage: damage, TID: h.TID, Time: h.TID.Time(), User: string(h.Meta.User), Description: string(h.Meta.Description),
 			Size: h.Size, Exists: h.Exists, Blob: h.HasBlob, UndoFrom: h.UndoFrom, PackedAway: h.Packed})
 	}
 	note := ""

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -133,7 +132,7 @@ func (o *logCommand) print(e *env, txn *zodb.Transaction, size int64, damage err
 		if o.oids {
 			line.OIDs = txn.OIDs
 		}
-		return json.NewEncoder(e.Stdout).Encode(line)
+		return e.printLine(line)
 	}
 	note := ""
 	if damage != nil {

@@ -908,7 +908,7 @@ func TestPackShowsHowFarItIs(t *testing.T) {
 		if code != exitOK || !strings.Contains(stdout, "\nremoved ") {
 			t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
 		}
-		if !strings.HasSuffix(stderr, " \r") {
+		if !strings.HasSuffix(stderr, "\r"+eraseToEnd) {
 			t.Errorf("the line stays: %q", stderr)
 		}
 	})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ type meter struct {
 	e     *env
 	begun time.Time
 	shown time.Time
-	width int
+	on    bool // there is a line
 }
 
 func newMeter(e *env) *meter {
@@ -40,6 +41,9 @@ func (m *meter) showFiles(total int64) func(backup.Progress) {
 	}
 }
 
+// usualProgress is the time between two lines of progress.
+const usualProgress = 200 * time.Millisecond
+
 // update prints the line anew, a few times a second, with the time that is left
 // if total is known, of which done is done.
 func (m *meter) update(done, total int64, text func(spent time.Duration) string) {
@@ -47,25 +51,46 @@ func (m *meter) update(done, total int64, text func(spent time.Duration) string)
 		return
 	}
 	now := m.e.Now()
-	if now.Sub(m.shown) < 200*time.Millisecond {
+	if now.Sub(m.shown) < cmp.Or(m.e.ProgressEvery, usualProgress) {
 		return
 	}
 	m.shown = now
 	spent := now.Sub(m.begun)
-	line := text(spent)
+	left := ""
 	if total > 0 && done > 0 {
-		left := time.Duration(float64(spent) * float64(max(total-done, 0)) / float64(done))
-		line += fmt.Sprintf(", %d%%, %s left", min(100, 100*done/total), human.Duration(left))
+		remaining := time.Duration(float64(spent) * float64(max(total-done, 0)) / float64(done))
+		left = fmt.Sprintf("%d%%, %s left", min(100, 100*done/total), human.Duration(remaining))
 	}
-	fmt.Fprintf(m.e.Stderr, "\r%s%s", line, strings.Repeat(" ", max(0, m.width-len(line))))
-	m.width = len(line)
+	fmt.Fprintf(m.e.Stderr, "\r%s%s", fit(text(spent), left, m.e.columns()-1), eraseToEnd)
+	m.on = true
+}
+
+// eraseToEnd has a terminal erase the rest of the line.
+const eraseToEnd = "\x1b[K"
+
+// fit returns a line of at most width characters, so that it does not go on in the next,
+// from where "\r" does not come back: the time that is left, and before that as many of
+// the parts of text, which commas separate, as there is room for.
+func fit(text, left string, width int) string {
+	parts := strings.Split(text, ", ")
+	if left != "" {
+		left = ", " + left
+	}
+	for len(parts) > 1 && len(strings.Join(parts, ", "))+len(left) > width {
+		parts = parts[:len(parts)-1]
+	}
+	line := strings.Join(parts, ", ") + left
+	if len(line) > width && left != "" {
+		line = strings.TrimPrefix(left, ", ")
+	}
+	return line[:min(len(line), max(width, 0))]
 }
 
 // end takes the line away.
 func (m *meter) end() {
-	if m.width > 0 {
-		fmt.Fprintf(m.e.Stderr, "\r%s\r", strings.Repeat(" ", m.width))
-		m.width = 0
+	if m.on {
+		fmt.Fprintf(m.e.Stderr, "\r%s", eraseToEnd)
+		m.on = false
 	}
 }
 

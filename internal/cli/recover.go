@@ -48,7 +48,7 @@ func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
 		return err
 	}
 	if asJSON {
-		return e.printJSON(map[string]any{"rolled_forward": st.RolledForward, "last_tid": st.LastTID})
+		return e.printJSON(recoverReport{st.RolledForward, st.LastTID})
 	}
 	_, err = fmt.Fprintf(e.Stdout, "%s: %d transactions rolled forward; the last one is %s\n", home, st.RolledForward, st.LastTID)
 	return err

@@ -446,11 +446,7 @@ func (o *refsCommand) write(ctx context.Context, e *env, home vfs.FS) (err error
 	}
 	r.report()
 	if o.json {
-		err = e.printJSON(struct {
-			TID     zodb.TID `json:"tid"`
-			Objects int64    `json:"objects"`
-			refindex.Stats
-		}{tid, objects.Load(), stats})
+		err = e.printJSON(refsIndexReport{indexWritten{tid, stats}, objects.Load()})
 	} else {
 		_, err = fmt.Fprintf(e.Stdout, "%s: %s references to %s objects, read from %s objects up to %s, in %s; %s\n", indexFile,
 			human.Count(stats.References), human.Count(stats.Targets), human.Count(objects.Load()), formatLast(tid), human.Duration(e.Now().Sub(begun)), human.Bytes(stats.Bytes))

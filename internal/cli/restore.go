@@ -146,7 +146,7 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 
 func (o *restoreCommand) printPlan(e *env, p *backup.Plan) error {
 	if o.json {
-		return e.printJSON(map[string]any{"to": p.To, "cut": p.Cut, "bytes": p.Bytes(), "backups": p.Chain})
+		return e.printJSON(restorePlan{p.To, p.Cut, p.Bytes(), p.Chain})
 	}
 	for _, m := range p.Chain {
 		fmt.Fprintf(e.Stdout, "%s, up to transaction %s, %s\n", m.Name, formatLast(m.TID), human.Bytes(m.Archive.Bytes))

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -75,7 +74,7 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 
 func (o *salvageCommand) print(e *env, a salvage.Action) error {
 	if o.json {
-		return json.NewEncoder(e.Stdout).Encode(a)
+		return e.printLine(a)
 	}
 	line := string(a.Verb)
 	if a.From != "" {

@@ -20,6 +20,10 @@ import (
 // asProgram, in the environment, makes the test binary the program.
 const asProgram = "DIRSTORAGE_TEST_MAIN"
 
+// everyUpdate, in the environment, has the program of the tests show all progress, and
+// not only a few times a second.
+const everyUpdate = "DIRSTORAGE_TEST_EVERY_UPDATE"
+
 // TestMain lets the test binary be the program: as a command of the scripts,
 // and as the writer that demo starts.
 func TestMain(m *testing.M) {
@@ -28,6 +32,10 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(asProgram) != "" {
 		os.Unsetenv(asProgram)
+		if os.Getenv(everyUpdate) != "" {
+			os.Unsetenv(everyUpdate)
+			os.Exit(mainWith(os.Args[1:], time.Nanosecond))
+		}
 		os.Exit(Main(os.Args[1:]))
 	}
 	// The race detector waits a second before the end of each command, if it is not told.

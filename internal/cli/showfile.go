@@ -75,14 +75,14 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 		if err != nil {
 			return err
 		}
-		return o.showValue(e, "pointer", map[string]any{"oid": n.OID, "serial": serial},
+		return o.showValue(e, "pointer", shownValue{OID: &n.OID, Serial: &serial},
 			"the current revision of object %s is that of %s (%s)", n.OID, serial, formatTID(serial))
 	case n.Kind == layout.KindXOID:
 		v, err := record.ParseX(b, name)
 		if err != nil {
 			return err
 		}
-		return o.showValue(e, "x.oid", map[string]any{"oid": zodb.OID(v)}, "the highest oid handed out is %s", zodb.OID(v))
+		return o.showValue(e, "x.oid", shownValue{OID: (*zodb.OID)(&v)}, "the highest oid handed out is %s", zodb.OID(v))
 	case n.Kind == layout.KindXSerial || n.Kind == layout.KindXPacked:
 		v, err := record.ParseX(b, name)
 		if err != nil {
@@ -92,7 +92,9 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 		if n.Kind == layout.KindXPacked {
 			what = "packed up to"
 		}
-		return o.showValue(e, n.String(), map[string]any{"tid": zodb.TID(v)}, "%s: %s", what, formatLast(zodb.TID(v)))
+		return o.showValue(e, n.String(), shownValue{TID: (*zodb.TID)(&v)}, "%s: %s", what, formatLast(zodb.TID(v)))
+	case utf8.Valid(b) && o.json:
+		return e.printJSON(shownValue{Kind: "text", Lines: printableLines(b)})
 	case utf8.Valid(b):
 		_, err := io.WriteString(e.Stdout, strings.Join(printableLines(b), "\n")+"\n")
 		return err
@@ -146,10 +148,10 @@ func printableLines(b []byte) []string {
 }
 
 // showValue shows a file that holds one value.
-func (o *showCommand) showValue(e *env, kind string, facts map[string]any, format string, args ...any) error {
+func (o *showCommand) showValue(e *env, kind string, value shownValue, format string, args ...any) error {
 	if o.json {
-		facts["kind"] = kind
-		return e.printJSON(facts)
+		value.Kind = kind
+		return e.printJSON(value)
 	}
 	_, err := fmt.Fprintf(e.Stdout, format+"\n", args...)
 	return err
@@ -222,7 +224,7 @@ func (o *showCommand) showBlob(e *env, dir vfs.FS, name string, n layout.Name) e
 		return err
 	}
 	digest := hex.EncodeToString(h.Sum(nil))
-	return o.showValue(e, "blob", map[string]any{"oid": n.OID, "tid": n.TID, "size": size, "md5": digest},
+	return o.showValue(e, "blob", shownValue{OID: &n.OID, TID: &n.TID, Size: &size, MD5: digest},
 		"blob of object %s at %s (%s): %s, MD5 %s", n.OID, n.TID, formatTID(n.TID), human.Bytes(size), digest)
 }
 
@@ -254,15 +256,9 @@ func (o *showCommand) showJournal(e *env, home, segment string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	type line struct {
-		TID         zodb.TID   `json:"tid"`
-		User        string     `json:"user"`
-		Description string     `json:"description"`
-		OIDs        []zodb.OID `json:"oids"`
-	}
-	lines := []line{}
+	lines := []shownTxn{}
 	for _, c := range found.Transactions {
-		l := line{TID: c.TID, User: string(c.Meta.User), Description: string(c.Meta.Description)}
+		l := shownTxn{TID: c.TID, User: string(c.Meta.User), Description: string(c.Meta.Description)}
 		here := len(c.Records) == 0
 		for i := range c.Records {
 			l.OIDs = append(l.OIDs, c.Records[i].OID)
@@ -273,7 +269,7 @@ func (o *showCommand) showJournal(e *env, home, segment string) (err error) {
 		}
 	}
 	if o.json {
-		return e.printJSON(map[string]any{"kind": "journal", "segment": segment, "transactions": lines})
+		return e.printJSON(shownSegment{"journal", segment, lines})
 	}
 	f := fields{e: e}
 	f.line("journal segment", "%s, %d committed transactions in it", segment, len(lines))

@@ -195,6 +195,7 @@ The exit status is 4 if the storage is in snapshot mode already.`,
 
 func newSnapshotLeave(e *env) *cobra.Command {
 	var code, conf string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:         "leave HOME",
 		Annotations: interruptible("dirstorage snapshot status HOME says whether it was left; run it again"),
@@ -210,12 +211,16 @@ func newSnapshotLeave(e *env) *cobra.Command {
 			o := e.snapshotOptions(args[0])
 			o.Conf = conf
 			left, err := snapshot.Stop(c.Context(), o, code)
+			if err == nil && asJSON {
+				return e.printJSON(leaveReport{left})
+			}
 			if err == nil && !left {
 				_, err = fmt.Fprintln(e.Stdout, "nothing to leave: the storage was closed cleanly")
 			}
 			return err
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVar(&code, "code", "", "the `name` under which it was entered; default: that in misc/snapshot")
 	c.Flags().StringVar(&conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
 	return c
@@ -247,7 +252,7 @@ func newSnapshotStatus(e *env) *cobra.Command {
 			}
 			on := isSnapshot(st.Snapshot)
 			if asJSON {
-				err = e.printJSON(map[string]any{"snapshot": on, "state": st.Snapshot, "running": st.Running, "last_tid": st.LastTID})
+				err = e.printJSON(snapshotReport{on, st.Snapshot, st.Running, st.LastTID})
 			} else {
 				state := st.Snapshot
 				if state == "" {

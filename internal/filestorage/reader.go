@@ -55,8 +55,8 @@ type Warning struct {
 
 // Truncation tells where the good part of a file ends.
 type Truncation struct {
-	Offset int64 // length of the good part in bytes
-	Reason string
+	Offset int64  `json:"offset"` // length of the good part in bytes
+	Reason string `json:"reason"`
 }
 
 // Position is a place between two transactions: after the transaction TID, at
