@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -242,5 +243,24 @@ func TestRootFollowsNoLinkOfAnotherUser(t *testing.T) {
 	o.run([]string{"recover", "srv/home"}, exitFailed)
 	if b, err := os.ReadFile(precious); err != nil || string(b) != "precious" {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// TestFilesOfRootAreNamed: the service that cannot open a file that root left says how to give it back.
+func TestFilesOfRootAreNamed(t *testing.T) {
+	t.Parallel()
+	o := newOwned(t, map[string]uint32{"srv": 4711})
+	for name, want := range map[string]string{"of root": "chown -R --reference=" + o.path("srv") + " HOME", "its own": "run it as the user"} {
+		path := o.path("srv/" + name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if name == "its own" {
+			o.give("srv/"+name, 4711)
+		}
+		err := fmt.Errorf("storage 1: %w", &fs.PathError{Op: "open", Path: path, Err: syscall.EACCES})
+		if got := advice(newRoot(&env{}), err); !strings.Contains(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }

@@ -169,3 +169,10 @@ func (f *osFS) sameOwner(name, like string) error {
 	}
 	return nil
 }
+
+// Stranger reports whether a file belongs to another user than the directory in which it is.
+func Stranger(path string) bool {
+	var file, dir unix.Stat_t
+	err := errors.Join(unix.Lstat(path, &file), unix.Stat(filepath.Dir(path), &dir))
+	return err == nil && file.Uid != dir.Uid
+}
