@@ -137,6 +137,7 @@ func (m *model) change(ctx context.Context, s *Storage, rnd *rand.Rand, txn *Txn
 		st.blob = strings.Repeat(t.name, 1+rnd.IntN(100))
 		err = txn.StoreBlob(oid, serial, []byte(st.data), BlobSource{Reader: strings.NewReader(st.blob)})
 	default:
+		st.blob = t.changes[oid].blob // stays
 		err = txn.Store(oid, serial, []byte(st.data))
 	}
 	if err != nil {

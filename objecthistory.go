@@ -56,6 +56,9 @@ func (s *Storage) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[H
 		at, err := s.newestRevision(ctx, oid)
 		deadline := s.historyDeadline()
 		for err == nil && at.serial != 0 {
+			if err = ctx.Err(); err != nil {
+				break
+			}
 			var e HistoryEntry
 			if e, err = s.historyEntry(ctx, oid, at); err != nil {
 				break

@@ -296,6 +296,7 @@ func (m *packModel) change(ctx context.Context, s *Storage, txn *Txn, t *packTxn
 		if err != nil {
 			return err
 		}
+		st.blob = st.blob || t.states[oid].blob // which would stay
 		t.states[oid] = st
 		if st.blob {
 			return txn.StoreBlob(oid, serial, st.data(), BlobSource{Reader: strings.NewReader("blob of " + st.text)})

@@ -244,10 +244,15 @@ func TestAResolvedConflictKeepsItsBlob(t *testing.T) {
 	if got := readBlob(t, s, 1, tid); got != "blob mine" || load(t, s, 1) != string(rec("resolved")) {
 		t.Errorf("blob %q", got)
 	}
-	// Without a conflict a record alone is an object without a blob.
-	tid = commit(t, s, change{oid: 1, data: rec("with"), blob: "again"}, change{oid: 1, data: rec("without")})
+	// So does a record that is stored again without a conflict; that of the next
+	// transaction is an object without a blob.
+	tid = commit(t, s, change{oid: 1, data: rec("with"), blob: "again"}, change{oid: 1, data: rec("anew")})
+	if got := readBlob(t, s, 1, tid); got != "again" || load(t, s, 1) != string(rec("anew")) {
+		t.Errorf("blob %q of a record stored anew", got)
+	}
+	tid = commit(t, s, change{oid: 1, data: rec("without")})
 	if _, err := s.OpenBlob(t.Context(), 1, tid); !errors.Is(err, zodb.ErrNotFound) {
-		t.Errorf("a record stored anew without its blob: %v", err)
+		t.Errorf("a record without a blob: %v", err)
 	}
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)

@@ -166,10 +166,10 @@ func (t *Txn) storing(data []byte) (spooled, error) {
 // Store stores new data for an object. serial is the revision that the change
 // is based on, 0 for a new object; it is compared at vote. data is not kept.
 //
-// After a vote with *ConflictsError it keeps the blob that was stored for the
-// object with StoreBlob before: who resolves a conflict brings the record only. For
-// an undo that met a later change, data with the serial Current of the conflict is
-// the merged record.
+// It keeps the blob that this transaction stored for the object with StoreBlob before: who
+// stores the record again, or resolves a conflict, brings the record only. After a vote
+// with *ConflictsError, for an undo that met a later change, data with the serial Current
+// of the conflict is the merged record.
 func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -181,10 +181,10 @@ func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 		return fmt.Errorf("store object %s: %w", oid, err)
 	}
 	op := &operation{kind: opStore, serial: serial, data: d}
-	if before := t.ops[oid]; t.resolve && before != nil {
-		if before.kind == opStore {
-			op.blob = before.blob
-		} else if next := before.merged(serial, d); next != nil {
+	if before := t.ops[oid]; before != nil && before.kind == opStore {
+		op.blob = before.blob
+	} else if before != nil && t.resolve {
+		if next := before.merged(serial, d); next != nil {
 			op = next
 		}
 	}

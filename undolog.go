@@ -57,6 +57,9 @@ func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
 // undoable completes an entry. The error is that of ctx, or ErrClosed.
 func (s *Storage) undoable(ctx context.Context, e *UndoEntry) error {
 	for _, oid := range e.OIDs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		reason, err := s.notUndoable(ctx, oid, e.TID)
 		switch {
 		case err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)):

@@ -142,6 +142,9 @@ func (t *Txn) compare(ctx context.Context) error {
 	var conflicts []*zodb.ConflictError
 	var refused []error
 	for _, oid := range t.order {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		op := t.ops[oid]
 		current, err := t.s.serialOf(ctx, oid)
 		if err != nil {
@@ -172,6 +175,9 @@ func (t *Txn) compare(ctx context.Context) error {
 		return errors.Join(refused...)
 	}
 	for oid, serial := range t.checks {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		current, err := t.s.serialOf(ctx, oid)
 		if err != nil {
 			return err

@@ -192,6 +192,31 @@ func TestConflictOnABlobKeepsTheBlob(t *testing.T) {
 	})
 }
 
+// TestRecordThatIsStoredAgainKeepsTheBlob of the same transaction.
+func TestRecordThatIsStoredAgainKeepsTheBlob(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		c := ts.client(e)
+		c.begin(mine)
+		for _, piece := range [][]byte{content(10), content(blobPiece)} { // the last blob counts
+			c.oneWay("storeBlobStart")
+			c.oneWay("storeBlobChunk", piece)
+			c.oneWay("storeBlobEnd", zodb.OID(1), zodb.TID(0), record("first"), mine)
+		}
+		c.oneWay("storea", zodb.OID(1), zodb.TID(0), record("again"), mine)
+		c.want(wire.List{}, c.call("vote", mine))
+		tid := zodb.TIDFromBytes(c.call("tpc_finish", mine).([]byte))
+		wantBlob(t, ts.dialCache(e), 1, tid, content(blobPiece))
+		c.want(record("again"), elements(c.call("loadBefore", zodb.OID(1), tid+1))[0])
+		// The blob of an earlier transaction does not stay.
+		later := c.commit(1, tid, "later")
+		if _, err := c.try("sendBlob", zodb.OID(1), later); err == nil {
+			t.Error("a transaction without a blob has one")
+		}
+	})
+}
+
 func TestHalfAnUploadIsGoneAfterTheAbort(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {

@@ -16,14 +16,6 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// maxSlow bounds the goroutines that answer requests of one connection. Its
-// reader waits for a place, and so the client for its answer.
-const maxSlow = 64
-
-// maxID is the length in bytes of the longest id of a request, which comes back in its
-// answer. Those of Python's clients have 21.
-const maxID = 256
-
 // helloBytes is the largest message of a client that has not registered.
 const helloBytes = 8 << 10
 
@@ -130,8 +122,8 @@ func (c *conn) serve() {
 		c.srv.o.Observer.Refused("queue")
 	}
 	c.end(err)
-	c.wait.Wait()
 	c.abandon()
+	c.wait.Wait()
 	c.iterators.close(c)
 	if c.hub != nil {
 		c.hub.leave(c)
@@ -356,83 +348,4 @@ func (c *conn) call(name string, args ...any) {
 		return
 	}
 	c.out.kick()
-}
-
-// slowly runs f beside the reader. An error of f ends the connection. The
-// answers that f gives are sent when it ends, and earlier if it calls kick.
-func (c *conn) slowly(f func(ctx context.Context) error) {
-	select {
-	case c.slow <- struct{}{}:
-	default:
-		// Whoever waits for a place may be waiting for an answer of this burst.
-		c.out.kick()
-		select {
-		case c.slow <- struct{}{}:
-		case <-c.ctx.Done():
-			return
-		}
-	}
-	c.beside(func() error {
-		defer func() { <-c.slow }()
-		return f(c.ctx)
-	})
-}
-
-// turn is the right to put an answer that was worked out beside the reader into the
-// outbox. One at a time has it, and only once what waits there is little: a client that
-// asks for much at once, and reads it, is not taken for one that does not read.
-// It is used by one goroutine.
-type turn struct {
-	c    *conn
-	held bool
-}
-
-// try takes it if nobody has it.
-func (t *turn) try() bool {
-	if !t.held {
-		select {
-		case t.c.turns <- struct{}{}:
-			t.held = true
-		default:
-		}
-	}
-	return t.held
-}
-
-// wait takes it, and waits until there is room.
-func (t *turn) wait(ctx context.Context) error {
-	if !t.try() {
-		select {
-		case t.c.turns <- struct{}{}:
-			t.held = true
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return t.c.out.stream(ctx)
-}
-
-func (t *turn) end() {
-	if t.held {
-		<-t.c.turns
-	}
-}
-
-// beside runs f in a goroutine that the connection waits for at its end.
-func (c *conn) beside(f func() error) {
-	c.wait.Go(func() {
-		defer func() {
-			if r := recover(); r != nil {
-				c.log().Error("bug in the server: the connection is closed", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-				c.end(fmt.Errorf("panic: %v", r))
-			}
-		}()
-		err := f()
-		if err == nil {
-			err = c.out.flush()
-		}
-		if err != nil {
-			c.end(err)
-		}
-	})
 }

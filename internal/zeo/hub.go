@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dirstorage/dirstorage"
-	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -33,9 +31,11 @@ type hub struct {
 	noGC      bool          // StorageOptions.NoGC
 	packing   atomic.Bool   // a client's pack runs, or waits for its turn
 	suspects  suspects
+	readers   readers
 
 	mu     sync.RWMutex
 	conns  map[*conn]struct{} // guarded by mu: registered
+	speak  [256]int           // guarded by mu: how many of conns use an encoding
 	missed missed             // guarded by mu
 
 	stats stats
@@ -85,56 +85,6 @@ func (h *hub) afterRead() {
 	}
 }
 
-// awaitAnnounced waits until a transaction that can be read already is
-// announced too: the committer is between the two for a moment. Clients warn
-// of an invalidation by the transaction that they have an object of.
-func (h *hub) awaitAnnounced(ctx context.Context, tid zodb.TID) {
-	for zodb.TID(h.announced.Load()) < tid && ctx.Err() == nil {
-		runtime.Gosched()
-	}
-}
-
-// announcement is a transaction that everybody has to be told of.
-type announcement struct {
-	tid       zodb.TID
-	oids      []zodb.OID
-	committer *conn  // told otherwise
-	last      func() // called when all others were told, still under the lock
-}
-
-// announce puts a transaction that can be read into everybody's outbox. It is
-// called in the order of the tids, by the engine's committer. Who called for the commit
-// sees to it that it is sent, see spread.
-func (h *hub) announce(a announcement) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.announced.Store(uint64(a.tid))
-	h.missed.add(a.tid, a.oids)
-	var encoded [256][]byte // by encoding
-	for c := range h.conns {
-		if c == a.committer {
-			continue
-		}
-		b := encoded[c.encoding]
-		if b == nil {
-			oids := make(wire.List, len(a.oids))
-			for i, oid := range a.oids {
-				oids[i] = oid
-			}
-			var err error
-			if b, err = wire.AppendCall(nil, c.encoding, "invalidateTransaction", a.tid, oids); err != nil {
-				panic("an invalidation cannot be encoded: " + err.Error())
-			}
-			encoded[c.encoding] = b
-		}
-		c.out.putRaw(b)
-	}
-	if a.last != nil {
-		a.last()
-	}
-	h.unsent.Store(true)
-}
-
 // spread sends what was announced, but leaves one connection to the caller. The
 // engine commits many transactions together: the first one whose commit has ended
 // does it for all of them, with one write for each connection.
@@ -157,6 +107,7 @@ func (h *hub) join(c *conn, f func(last zodb.TID)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.conns[c] = struct{}{}
+	h.speak[c.encoding]++
 	f(zodb.TID(h.announced.Load()))
 }
 
@@ -165,6 +116,7 @@ func (h *hub) leave(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.conns, c)
+	h.speak[c.encoding]--
 }
 
 func (h *hub) connections() int {

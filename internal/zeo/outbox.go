@@ -37,6 +37,7 @@ type outbox struct {
 
 	mu      sync.Mutex
 	waiting []byte        // guarded by mu: whole frames
+	shared  []sharedFrame // guarded by mu: those between them that other outboxes have too
 	spare   []byte        // guarded by mu: a buffer to be used again
 	pending int64         // guarded by mu: bytes in waiting, and those that are being written
 	writing bool          // guarded by mu: somebody writes
@@ -44,6 +45,16 @@ type outbox struct {
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
 	wake    chan struct{} // for the writer; capacity 1
 }
+
+// sharedFrame is a frame that is sent once waiting up to at was. Nobody changes it.
+type sharedFrame struct {
+	at    int
+	frame []byte
+}
+
+// shareBytes is the length from which on a frame for many connections is shared by their
+// outboxes, and not copied into each.
+const shareBytes = 4 << 10
 
 func newOutbox(conn net.Conn, limit int64, kept int, share *budget.Share, clock func() time.Time) *outbox {
 	return &outbox{conn: conn, limit: limit, kept: kept, share: share, clock: clock, wake: make(chan struct{}, 1)}
@@ -99,28 +110,64 @@ func (o *outbox) putRaw(payload []byte) {
 	o.added(before)
 }
 
+// putShared adds a whole frame that others are sent too, and that nobody changes.
+func (o *outbox) putShared(frame []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failed != nil {
+		return
+	}
+	before := len(o.waiting)
+	if len(frame) < shareBytes {
+		o.waiting = append(o.waiting, frame...)
+		o.added(before)
+		return
+	}
+	first := before == 0 && len(o.shared) == 0
+	o.shared = append(o.shared, sharedFrame{before, frame})
+	o.count(int64(len(frame)), int64(len(frame))/sharedParts, first)
+}
+
 func putLength(frame []byte) {
 	n := len(frame) - 4
 	frame[0], frame[1], frame[2], frame[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
 }
 
-// added counts what was appended. mu must be held.
+// sharedParts: of what shared frames take, the memory budget is charged one part by each
+// outbox, because others have them too.
+const sharedParts = 16
+
+// added counts what was appended to waiting. mu must be held.
 func (o *outbox) added(before int) {
 	n := int64(len(o.waiting) - before)
+	o.count(n, n, before == 0)
+}
+
+// count counts what was put in, and charges the memory budget for it. One large answer is no
+// fault of the client: first tells that nothing waited. mu must be held.
+func (o *outbox) count(n, memory int64, first bool) {
 	o.pending += n
-	o.share.Add(n)
-	// One large answer is no fault of the client.
-	if before > 0 && (o.pending > o.limit || o.pending > streamBytes && o.share.Crowded()) {
+	o.share.Add(memory)
+	if !first && (o.pending > o.limit || o.pending > streamBytes && o.share.Crowded()) {
 		o.fail(errQueue)
 	}
+}
+
+// memoryOf is what the memory budget was charged for something that waited.
+func memoryOf(b []byte, shared []sharedFrame) int64 {
+	n := int64(len(b))
+	for _, s := range shared {
+		n += int64(len(s.frame)) / sharedParts
+	}
+	return n
 }
 
 // fail makes the outbox take nothing more. mu must be held.
 func (o *outbox) fail(err error) {
 	if o.failed == nil {
 		o.failed = err
-		o.share.Give(int64(len(o.waiting)))
-		o.waiting = nil
+		o.share.Give(memoryOf(o.waiting, o.shared))
+		o.waiting, o.shared = nil, nil
 		// Who is writing must not go on waiting for a peer that does not read. If that
 		// fails the connection is closed already.
 		_ = o.conn.SetWriteDeadline(time.Unix(1, 0))
@@ -149,16 +196,16 @@ func (o *outbox) kick() {
 // that too. It is called where blocking on the peer is right.
 func (o *outbox) flush() error {
 	o.mu.Lock()
-	for !o.writing && len(o.waiting) > 0 && o.failed == nil {
+	for !o.writing && len(o.waiting)+len(o.shared) > 0 && o.failed == nil {
 		o.writing = true
-		b := o.waiting
-		o.waiting, o.spare = o.spare[:0], nil
+		b, shared := o.waiting, o.shared
+		o.waiting, o.spare, o.shared = o.spare[:0], nil, nil
 		o.mu.Unlock()
-		err := o.write(b)
+		n, err := o.writeAll(b, shared)
 		o.mu.Lock()
 		o.writing = false
-		o.pending -= int64(len(b))
-		o.share.Give(int64(len(b)))
+		o.pending -= n
+		o.share.Give(memoryOf(b, shared))
 		if cap(b) <= o.kept {
 			o.spare = b[:0]
 		}
@@ -172,6 +219,26 @@ func (o *outbox) flush() error {
 	err := o.failed
 	o.mu.Unlock()
 	return err
+}
+
+// writeAll writes what waited, and returns how much that was, whatever became of it.
+func (o *outbox) writeAll(b []byte, shared []sharedFrame) (n int64, err error) {
+	n = int64(len(b))
+	at := 0
+	for _, s := range shared {
+		n += int64(len(s.frame))
+		if err == nil {
+			err = o.write(b[at:s.at])
+		}
+		if err == nil {
+			err = o.write(s.frame)
+		}
+		at = s.at
+	}
+	if err == nil {
+		err = o.write(b[at:])
+	}
+	return n, err
 }
 
 func (o *outbox) write(b []byte) error {

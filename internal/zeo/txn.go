@@ -451,13 +451,24 @@ func (c *conn) tpcAbort(r *request, a *arguments) error {
 	return r.answer(nil)
 }
 
-// abandon aborts what the end of the connection leaves open. Nobody uses the
-// connection any more.
+// abandon aborts what the end of the connection leaves open. The reader has ended; requests
+// that go on beside it touch no transaction, except for a vote or a finish, which is
+// waited for: the locks are free as soon as nothing of the transaction goes on.
 func (c *conn) abandon() {
 	c.discardUpload()
 	c.mu.Lock()
 	x := c.txn
+	var done chan struct{}
+	if x != nil && (x.state == txnWaiting || x.state == txnFinishing) {
+		done = x.done
+	}
 	c.mu.Unlock()
+	if done != nil {
+		<-done
+		c.mu.Lock()
+		x = c.txn
+		c.mu.Unlock()
+	}
 	if x == nil {
 		return
 	}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package zeo
+
+func peerGone(int) bool { return false }
