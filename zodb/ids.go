@@ -149,5 +149,5 @@ func (t TID) Time() time.Time {
 	day := minutes / (60 * 24) % 31
 	month := minutes / (60 * 24 * 31) % 12
 	year := minutes / (60 * 24 * 31 * 12)
-	return time.Date(1900+int(year), time.Month(month+1), int(day)+1, int(hour), int(minute), 0, int(nanos), time.UTC)
+	return time.Date(1900+int(year), time.Month(month+1), int(day)+1, int(hour), int(minute), int(nanos/1e9), int(nanos%1e9), time.UTC)
 }

@@ -621,7 +621,10 @@ func TestStats(t *testing.T) {
 	before := l.Stats()
 	put(t, l, txn(2, 1000))
 	after := l.Stats()
-	want := Stats{Syncs: before.Syncs + 1, Segments: 1, Bytes: before.Bytes + commitFrame}
+	want := Stats{Syncs: before.Syncs + 1, Segments: 1, Bytes: before.Bytes + commitFrame, Size: before.Size}
+	if before.Size < before.Bytes {
+		t.Errorf("%d bytes in files of %d", before.Bytes, before.Size)
+	}
 	w := txn(1, 1000)
 	size, err := w.pending().size()
 	if err != nil {

@@ -180,12 +180,12 @@ func (m *machine) put(index uint32, v value) {
 	if m.get(index).kind == kindMissing {
 		m.memoCount++
 	}
-	switch i := int(index); {
-	case i < len(m.memo):
+	switch i, n := uint64(index), uint64(len(m.memo)); {
+	case i < n:
 		m.memo[i] = v
-	case i == len(m.memo):
+	case i == n:
 		m.memo = append(m.memo, v)
-	case i == len(m.memo)+1: // Python 2 counts from 1
+	case i == n+1: // Python 2 counts from 1
 		m.memo = append(m.memo, value{}, v)
 	default:
 		if m.far == nil {
@@ -197,7 +197,7 @@ func (m *machine) put(index uint32, v value) {
 
 // get returns a place of the memo, kindMissing if nothing was put there.
 func (m *machine) get(index uint32) value {
-	if int(index) < len(m.memo) && m.memo[index].kind != kindMissing {
+	if uint64(index) < uint64(len(m.memo)) && m.memo[index].kind != kindMissing {
 		return m.memo[index]
 	}
 	return m.far[index]

@@ -48,13 +48,13 @@ type unset struct{}
 
 // put sets a place of the memo.
 func (u *unpickler) put(index uint32, v any) error {
-	switch i := int(index); {
-	case i < len(u.memo):
+	switch i, n := uint64(index), uint64(len(u.memo)); {
+	case i < n:
 		u.memo[i] = v
 		return nil
-	case i == len(u.memo):
+	case i == n:
 		u.memo = append(u.memo, v)
-	case i == len(u.memo)+1: // Python 2 counts from 1
+	case i == n+1: // Python 2 counts from 1
 		u.memo = append(u.memo, unset{}, v)
 	default:
 		if u.far == nil {
@@ -67,7 +67,7 @@ func (u *unpickler) put(index uint32, v any) error {
 
 // get returns a place of the memo.
 func (u *unpickler) get(index uint32) (any, bool) {
-	if int(index) < len(u.memo) {
+	if uint64(index) < uint64(len(u.memo)) {
 		if _, hole := u.memo[index].(unset); !hole {
 			return u.memo[index], true
 		}

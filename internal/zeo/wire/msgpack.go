@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -89,6 +90,9 @@ func (u *unpacker) value(depth int) (v any, err error) {
 	case msgp.StrType:
 		return u.text()
 	case msgp.BinType:
+		if cut(u.b) {
+			return nil, msgp.ErrShortBytes
+		}
 		var x []byte
 		x, u.b, err = msgp.ReadBytesZC(u.b)
 		return slices.Clip(x), err
@@ -103,7 +107,17 @@ func (u *unpacker) value(depth int) (v any, err error) {
 	return nil, fmt.Errorf("msgpack: type %#02x", u.b[0])
 }
 
+// cut reports whether bytes or a text with a length of 32 bits end before that length;
+// where an int has 32 bits, msgp takes it for a negative one.
+func cut(b []byte) bool {
+	const bin32, str32, head = 0xc6, 0xdb, 5
+	return len(b) >= head && (b[0] == bin32 || b[0] == str32) && uint64(binary.BigEndian.Uint32(b[1:])) > uint64(len(b)-head)
+}
+
 func (u *unpacker) text() (any, error) {
+	if cut(u.b) {
+		return nil, msgp.ErrShortBytes
+	}
 	x, rest, err := msgp.ReadStringZC(u.b)
 	if err != nil {
 		return nil, err
