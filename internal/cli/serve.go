@@ -305,15 +305,17 @@ func (s *serving) openStorages(ctx context.Context) error {
 }
 
 func (s *serving) openStorage(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
+	// What is wrong with a place that cannot be looked at, Open says.
 	vacant, err := dirstorage.Vacant(st.Home)
-	if err != nil {
-		return nil, err
-	}
-	if vacant {
-		if !s.conf.Create {
-			return nil, hint(fmt.Errorf("%w: there is none in %s, and create = false", dirstorage.ErrNotAStorage, st.Home),
+	if err == nil && vacant && !s.conf.Create {
+		storage, err := s.openFree(ctx, st)
+		if err != nil {
+			err = hint(fmt.Errorf("%w; and create = false", err),
 				"if the name is right, and no volume is missing there: dirstorage create %s; --create makes whatever is missing", st.Home)
 		}
+		return storage, err
+	}
+	if err == nil && vacant {
 		o := dirstorage.CreateOptions{Class: dirstorage.Class(s.conf.Class), Format: s.conf.Format}
 		if err := dirstorage.Create(st.Home, o); err != nil {
 			return nil, err
