@@ -156,10 +156,14 @@ func (s *Share) Give(n int64) {
 // beyond is what it would hold beyond its sure part with n more. p.mu must be held.
 func (s *Share) beyond(n int64) int64 { return max(s.held+n-s.sure, 0) }
 
-// fits reports whether n more may be granted. p.mu must be held.
+// fits reports whether n more may be granted. Who has nothing gets a little, also of the
+// last: half of one file is none. p.mu must be held.
 func (s *Share) fits(n int64) bool {
-	more := s.beyond(n) - s.beyond(0)
-	return more == 0 || s.beyond(n) <= s.p.size-s.p.used-more
+	more, free := s.beyond(n)-s.beyond(0), s.p.size-s.p.used
+	if s.beyond(0) == 0 && more <= max(s.p.size/64, 1) {
+		return more == 0 || more <= free
+	}
+	return more == 0 || s.beyond(n) <= free-more
 }
 
 // grant takes n. p.mu must be held.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -27,6 +28,21 @@ func TestEachHolderLeavesAsMuchAsItHas(t *testing.T) {
 	}
 	if s := p.Share(30); !s.Try(30) || !s.Try(10) || p.Free() != 1200-600-300-150-75-37-10 {
 		t.Errorf("a new holder has not what is sure, or not what is left: %d free", p.Free())
+	}
+}
+
+func TestTheLastFileIsForWhoHasNone(t *testing.T) {
+	t.Parallel()
+	p := NewPool(8)
+	var got []int64
+	for range 6 {
+		s := p.Share(0)
+		for s.Try(1) {
+		}
+		got = append(got, s.Held())
+	}
+	if want := []int64{4, 2, 1, 1, 0, 0}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
