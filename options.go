@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/logging"
@@ -53,6 +54,7 @@ type Options struct {
 	// CacheSize is how many bytes of records are kept in memory: current ones, and
 	// those that are not flushed yet. Default 64 MiB; negative = none. A storage
 	// that is ReadOnly has none, because it would not see what another process changes.
+	// This and the next two are smaller where the memory limit of the program is so.
 	CacheSize int64
 	// SpoolSize is how many bytes of data an open transaction keeps in memory;
 	// what is more waits in a file until the vote. Default 4 MiB.
@@ -89,6 +91,9 @@ type Options struct {
 	lanesFrom int    // tests; from how many files on it has more than one
 }
 
+// withinMemory returns an amount of memory, or a part of the memory limit if that is less.
+func withinMemory(n, part int64) int64 { return min(n, debug.SetMemoryLimit(-1)/part) }
+
 func (o Options) withDefaults() Options {
 	o.Logger = logging.Limit(o.Logger)
 	if o.Clock == nil {
@@ -101,13 +106,13 @@ func (o Options) withDefaults() Options {
 	case o.CacheSize < 0 || o.ReadOnly:
 		o.CacheSize = 0
 	case o.CacheSize == 0:
-		o.CacheSize = 64 << 20
+		o.CacheSize = withinMemory(64<<20, 8)
 	}
 	if o.SpoolSize == 0 {
-		o.SpoolSize = 4 << 20
+		o.SpoolSize = int(withinMemory(4<<20, 64))
 	}
 	if o.LogMemory == 0 {
-		o.LogMemory = 64 << 20
+		o.LogMemory = withinMemory(64<<20, 32)
 	}
 	if o.lanes == 0 {
 		// Half of the processors are left to those who commit and read.
