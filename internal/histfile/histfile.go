@@ -16,8 +16,11 @@ const Name = "misc/history"
 
 const aside = "journal/aside-history"
 
-// AnchorNames are those of the two files, below HOME.
-func AnchorNames() [2]string { return [2]string{"misc/history-0", "misc/history-1"} }
+// Anchors is the number of files of which one goes with the mark.
+const Anchors = 2
+
+// AnchorNames are their names, below HOME.
+func AnchorNames() [Anchors]string { return [Anchors]string{"misc/history-0", "misc/history-1"} }
 
 // Mark is the content of the file.
 type Mark struct {
@@ -47,7 +50,7 @@ func Read(f vfs.FS) (Mark, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return Mark{}, &MeaninglessError{err.Error()}
 	}
-	if m.Anchor < 0 || m.Anchor >= len(AnchorNames()) {
+	if m.Anchor < 0 || m.Anchor >= Anchors {
 		return Mark{}, &MeaninglessError{fmt.Sprintf("there is no file %d", m.Anchor)}
 	}
 	return m, nil
