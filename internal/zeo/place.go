@@ -71,8 +71,10 @@ func (t *turn) wait(ctx context.Context) error {
 	return t.c.out.stream(ctx)
 }
 
+// end gives it back; it may be taken again.
 func (t *turn) end() {
 	if t.held {
+		t.held = false
 		<-t.c.turns
 	}
 }
