@@ -147,7 +147,7 @@ func TestLinkOfAPackThatFailedIsSyncedByTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	came := failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool { return op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/t") })
-	if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, ErrDiskFull) || !came.Load() {
+	if _, err := s.Pack(t.Context(), PackOptions{}); err != nil || !came.Load() { // it tries again
 		t.Fatalf("the first pack: %v", err)
 	}
 	if _, err := s.Pack(t.Context(), PackOptions{}); err != nil {

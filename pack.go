@@ -112,6 +112,9 @@ type packs struct {
 // Commits, loads and undo go on meanwhile, and so does snapshot mode: the pack
 // steps aside. What a transaction begins to refer to while it runs is kept.
 //
+// Room, descriptors or memory that are lacking are waited for a while, and PackProgress
+// says so; the error is ErrDiskFull or ErrScarce if that was in vain.
+//
 // When ctx ends the pack stops between two steps and leaves a storage that is as
 // good as before; the next pack starts over. After a crash, or a close meanwhile,
 // the next open goes on with the removing by itself.
@@ -131,8 +134,7 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 	defer cancel()
 	p, stop := s.report()
 	defer stop()
-	run := &packRun{s: s, o: o, p: p}
-	run.result.Threshold, err = run.run(ctx)
+	run, err := s.startPack(ctx, o, p)
 	if !o.DryRun && (err == nil || run.result.removed()) {
 		s.afterPack()
 	}
@@ -270,12 +272,16 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 		return r.policy.Threshold, r.giveUp(w, err)
 	}
 	w.h = r.header // it is whole now
-	if err := w.run(ctx); err != nil {
+	if err := w.again(ctx); err != nil {
 		return r.policy.Threshold, r.stop(ctx, w, err)
 	}
 	r.index.finish(ctx)
 	before := s.o.Clock().Add(-s.settings.Storage.DelayDelete).Unix()
-	r.result.Purged, err = s.purge(ctx, before, r.p)
+	err = r.p.persist(ctx, func() error {
+		n, err := s.purge(ctx, before, r.p)
+		r.result.Purged += n
+		return err
+	})
 	return r.policy.Threshold, err
 }
 
@@ -321,7 +327,7 @@ func (r *packRun) prepare(ctx context.Context) error {
 		r.result.Stamp = r.header.Stamp
 	}
 	r.marker = pack.NewMarker(pack.MarkOptions{
-		Source: packSource{s}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
+		Source: patientSource{packSource{s}, r.p}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
 		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken, Reference: r.index.add,
 		Expected: r.v.spared.Has,
 	})

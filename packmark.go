@@ -121,7 +121,7 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 		if !r.revisions.Has(oid) {
 			continue
 		}
-		if _, err := (packSource{r.s}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
+		if _, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
 			continue // it has come meanwhile
 		}
 		b := &pack.BrokenError{OID: oid, Err: errors.New("it has revisions, and its pointer is missing")}

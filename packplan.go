@@ -126,7 +126,7 @@ func (r *packRun) strays(ctx context.Context) error {
 		if !ok || n.Kind != layout.KindRevision || n.TID >= r.packed || r.listed.Has(n.OID) || r.marker.Reached(n.OID) {
 			continue
 		}
-		if _, err := (packSource{r.s}).Current(ctx, n.OID); !errors.Is(err, pack.ErrNoObject) {
+		if _, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, n.OID); !errors.Is(err, pack.ErrNoObject) {
 			continue // it has come meanwhile, or it cannot be read
 		}
 		if err := r.victims(pack.Entry{OID: n.OID, TIDs: []zodb.TID{n.TID}}); err != nil {
@@ -176,7 +176,7 @@ func (r *packRun) condemned(ctx context.Context) error {
 // whole is left alone: it harms nobody.
 func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 	s := r.s
-	src := packSource{s}
+	src := patientSource{packSource{s}, r.p}
 	o, err := src.Current(ctx, oid)
 	var tids []zodb.TID
 	if err == nil {

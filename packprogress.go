@@ -22,7 +22,8 @@ type PackProgress struct {
 	// LeftSeconds is how long this phase will take at that rate; 0: not known.
 	LeftSeconds float64 `json:"left_seconds,omitempty"`
 	// Waiting says what it waits for, and cannot go on without: the end of snapshot
-	// mode, with by whom and when that was entered. Empty: nothing.
+	// mode, with by whom and when that was entered, or what is lacking at the moment: room
+	// on the disk, descriptors, memory. Empty: nothing.
 	Waiting string `json:"waiting,omitempty"`
 }
 
@@ -47,6 +48,8 @@ type packProgress struct {
 	name  string    // guarded by mu
 	since time.Time // guarded by mu
 	total int64     // guarded by mu
+
+	lacking string // guarded by mu; see persist
 }
 
 func (p *packProgress) phase(name string, total int64) {
@@ -68,6 +71,9 @@ func (s *Storage) PackProgress() PackProgress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total, Waiting: waiting}
+	if g.Waiting == "" {
+		g.Waiting = p.lacking
+	}
 	g.estimate(s.o.Clock())
 	return g
 }

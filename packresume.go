@@ -161,7 +161,7 @@ func (s *Storage) finishLeft(ctx context.Context) error {
 	p.planned.Store(w.p.planned.Load())
 	w.p = p
 	sweeps := w.v.is() < packIsEnding
-	err := w.run(ctx)
+	err := w.again(ctx)
 	s.packs.leave(w, err)
 	if err != nil {
 		return err
