@@ -381,6 +381,49 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 	}
 }
 
+// TestDeleteOfWhatWasNeverStored is no conflict, whatever the serial, since nothing that
+// the caller could store would resolve it. An object that was deleted has a revision.
+func TestDeleteOfWhatWasNeverStored(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, Options{})
+	ctx := t.Context()
+	first := commit(t, s, change{oid: 1, data: rec("root")}, change{oid: 2, data: rec("goes")})
+	second := commit(t, s, change{oid: 2, serial: first})
+	for _, tc := range []struct {
+		name     string
+		oid      zodb.OID
+		serial   zodb.TID
+		conflict bool
+	}{
+		{"never stored, no serial", 77, 0, false},
+		{"never stored, a serial", 77, first, false},
+		{"never stored, a serial of the future", 77, latestTID, false},
+		{"changed meanwhile", 1, first - 1, true},
+		{"deleted meanwhile", 2, first, true},
+		{"deleted, no serial", 2, 0, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer txn.Abort()
+			if err := errors.Join(txn.Store(1, 0, rec("a conflict beside it")), txn.Delete(tc.oid, tc.serial)); err != nil {
+				t.Fatal(err)
+			}
+			err = txn.Vote(ctx)
+			key, isKey := errors.AsType[*zodb.KeyError](err)
+			_, isConflict := errors.AsType[*ConflictsError](err)
+			if isConflict != tc.conflict || isKey == tc.conflict || isKey && key.OID != tc.oid {
+				t.Errorf("got %v, want a conflict: %v", err, tc.conflict)
+			}
+		})
+	}
+	if got := s.LastTransaction(); got != second {
+		t.Errorf("the last transaction is %s, want %s", got, second)
+	}
+}
+
 func TestGivenTIDMustBeLater(t *testing.T) {
 	t.Parallel()
 	s := newStorage(t, Options{})

@@ -23,7 +23,7 @@ func oldTID(tid, last zodb.TID, why string) error {
 // Errors: *ConflictsError, after which the transaction is still open and keeps
 // its locks: store resolved records and vote again, or abort. With any other
 // error the transaction is to be aborted: *zodb.DanglingError, *zodb.UndoError
-// (joined, if there are more),
+// (joined, if there are more), *zodb.KeyError for a deletion of what was never stored,
 // ErrDiskFull or ErrScarce (nothing is lost; the same can be tried again later),
 // ErrOldTID, zodb.ErrReadOnly, ErrClosed, or that of ctx.
 func (t *Txn) Vote(ctx context.Context) error {
@@ -163,7 +163,7 @@ func (t *Txn) compare(ctx context.Context) error {
 			}
 			continue
 		}
-		if op.kind == opDelete && op.serial == 0 && current == 0 {
+		if op.kind == opDelete && current == 0 {
 			return &zodb.KeyError{OID: oid, Reason: "it was never stored, so it cannot be deleted"}
 		}
 		if op.kind == opRestore || op.serial == current {

@@ -330,15 +330,17 @@ func (c *conn) closeTxn(x *txn) {
 func (c *conn) conflictRecords(x *txn, all *dirstorage.ConflictsError) (wire.List, error) {
 	var list wire.List
 	for _, e := range all.Conflicts {
-		if e.Read || !e.Undo && x.kinds[e.OID] == stepDelete {
+		if e.Read {
 			found, err := c.hub.storage.Exists(c.ctx, e.OID)
 			if err != nil {
 				return nil, err
 			}
-			// An object that was deleted has a revision that is not the one given.
-			if !found && (e.Read || e.Current == 0) {
+			if !found {
 				return nil, &zodb.KeyError{OID: e.OID}
 			}
+			return nil, e
+		}
+		if !e.Undo && x.kinds[e.OID] == stepDelete {
 			return nil, e
 		}
 		data, err := x.t.Data(e.OID)
