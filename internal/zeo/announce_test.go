@@ -130,7 +130,7 @@ func TestSharedFramesCount(t *testing.T) {
 	share := budget.NewPool(1 << 30).Share(0)
 	o := newOutbox(&sink{w: io.Discard}, 10*shareBytes, 1<<20, share, time.Now)
 	frame := make([]byte, 4*shareBytes)
-	for range 2 {
+	for range 3 { // one of them may be as long as it likes
 		o.putShared(frame)
 	}
 	if o.failed != nil {

@@ -44,9 +44,13 @@ type cursor struct {
 	at int
 }
 
-func (it *iterators) add(c *conn, k *cursor) (int64, error) {
-	if !c.has.iterators.Try(cursorMemory) {
-		return 0, c.scarce("another iterator")
+// add opens an iterator. besides is what others hold for the transaction that it is at.
+func (it *iterators) add(c *conn, k *cursor, besides int64) (int64, error) {
+	if share := c.has.iterators; !share.Try(cursorMemory) {
+		if besides == 0 || share.Held()-besides > fewCursors*cursorMemory {
+			return 0, c.scarce("another iterator")
+		}
+		share.Add(cursorMemory)
 	}
 	id, err := it.enter(k)
 	if err != nil {
@@ -164,7 +168,7 @@ func (c *conn) iteratorStart(r *request, a *arguments) error {
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})
 	}
-	id, err := c.iterators.add(c, k)
+	id, err := c.iterators.add(c, k, 0)
 	if err != nil {
 		return r.fail(err)
 	}
@@ -232,7 +236,7 @@ func (k *cursor) nextTransaction(c *conn) (*zodb.Transaction, error) {
 	if !ok {
 		return nil, nil
 	}
-	if !k.hold(c, t) {
+	if !k.hold(c, t, 0) {
 		k.pause() // the next try begins at this transaction
 		return nil, c.scarce("another iterator at a large transaction")
 	}
@@ -242,15 +246,16 @@ func (k *cursor) nextTransaction(c *conn) (*zodb.Transaction, error) {
 
 // hold takes the memory for a transaction in place of that for the one before, without
 // waiting: iterators stay open for as long as the client likes. One large transaction on
-// each connection is never refused: there is no other way to read it. k.mu must be held.
-func (k *cursor) hold(c *conn, t *zodb.Transaction) bool {
+// each connection is never refused, nor are its records: there is no other way to read it.
+// beside is what the iterator over transactions holds for the same one. k.mu must be held.
+func (k *cursor) hold(c *conn, t *zodb.Transaction, beside int64) bool {
 	size := 8*int64(len(t.OIDs)) + int64(len(t.User)+len(t.Description)+len(t.Extension))
 	share := c.has.iterators
 	switch more := size - k.memory; {
 	case more <= 0:
 		share.Give(-more)
 	case share.Try(more):
-	case share.Held()-k.memory <= fewCursors*cursorMemory:
+	case share.Held()-k.memory-beside <= fewCursors*cursorMemory:
 		share.Add(more)
 	default:
 		return false
@@ -269,16 +274,16 @@ func (c *conn) iteratorRecordStart(r *request, a *arguments) error {
 		return r.fail(err)
 	}
 	k.mu.Lock()
-	of := k.last
+	of, beside := k.last, k.memory
 	k.mu.Unlock()
 	if of == nil || of.TID != tid {
 		return r.fail(&pythonError{"builtins.Exception", wire.Tuple{"the records of the transaction that was returned last can be had, of no other"}})
 	}
 	records := &cursor{of: of}
-	if !records.hold(c, of) {
+	if !records.hold(c, of, beside) {
 		return r.fail(c.scarce("another iterator at a large transaction"))
 	}
-	recordID, err := c.iterators.add(c, records)
+	recordID, err := c.iterators.add(c, records, beside+records.memory)
 	if err != nil {
 		c.has.iterators.Give(records.memory)
 		return r.fail(err)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -51,4 +52,44 @@ func TestLargeRecordWaitsForMemory(t *testing.T) {
 			t.Errorf("%d bytes of the memory for answers are free in the end", held)
 		}
 	})
+}
+
+// TestLargeTransactionIsCopiedWhereMemoryIsShort: its objects take more than half of the
+// memory for iterators, and are read one by one all the same.
+func TestLargeTransactionIsCopiedWhereMemoryIsShort(t *testing.T) {
+	t.Parallel()
+	const objects = 20_000
+	ts, _, _ := limited(t, Limits{Memory: 8 << 20})
+	txn, err := ts.order[0].storage.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for oid := range zodb.OID(objects) {
+		if err := txn.Store(oid, 0, record("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := txn.Vote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var last zodb.TID
+	oids := txn.OIDs()
+	if _, err := txn.Finish(t.Context(), func(tid zodb.TID) {
+		last = tid
+		ts.order[0].announce(announcement{tid: tid, oids: oids})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c := ts.client(wire.Pickle)
+	for range 2 {
+		id := c.call("iterator_start", last, nil)
+		tid := c.call("iterator_next", id).(wire.Tuple)[0]
+		records := c.call("iterator_record_start", id, tid)
+		for range 10 {
+			if c.call("iterator_record_next", records) == nil {
+				t.Fatal("the records end early")
+			}
+		}
+		c.oneWay("iterator_gc", wire.List{id, records})
+	}
 }

@@ -40,6 +40,7 @@ type outbox struct {
 	shared  []sharedFrame // guarded by mu: those between them that other outboxes have too
 	spare   []byte        // guarded by mu: a buffer to be used again
 	pending int64         // guarded by mu: bytes in waiting, and those that are being written
+	large   largeAnswer   // guarded by mu: of what is pending
 	writing bool          // guarded by mu: somebody writes
 	failed  error         // guarded by mu: nothing more is taken
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
@@ -123,9 +124,8 @@ func (o *outbox) putShared(frame []byte) {
 		o.added(before)
 		return
 	}
-	first := before == 0 && len(o.shared) == 0
 	o.shared = append(o.shared, sharedFrame{before, frame})
-	o.count(int64(len(frame)), int64(len(frame))/sharedParts, first)
+	o.count(int64(len(frame)), int64(len(frame))/sharedParts)
 }
 
 func putLength(frame []byte) {
@@ -140,15 +140,24 @@ const sharedParts = 16
 // added counts what was appended to waiting. mu must be held.
 func (o *outbox) added(before int) {
 	n := int64(len(o.waiting) - before)
-	o.count(n, n, before == 0)
+	o.count(n, n)
 }
 
-// count counts what was put in, and charges the memory budget for it. One large answer is no
-// fault of the client: first tells that nothing waited. mu must be held.
-func (o *outbox) count(n, memory int64, first bool) {
+// largeAnswer is the one answer for whose size a client is not cut off: it was put in when
+// little waited, and the client has the time that it takes to send it.
+type largeAnswer struct {
+	bytes, memory int64
+	written       bool // it is being written
+}
+
+// count counts what was put in, and charges the memory budget for it. mu must be held.
+func (o *outbox) count(n, memory int64) {
+	if n > o.large.bytes && o.pending <= min(o.limit, streamBytes) {
+		o.large = largeAnswer{bytes: n, memory: memory}
+	}
 	o.pending += n
 	o.share.Add(memory)
-	if !first && (o.pending > o.limit || o.pending > streamBytes && o.share.Crowded()) {
+	if o.pending-o.large.bytes > o.limit || o.share.Held()-o.large.memory > streamBytes && o.share.Crowded() {
 		o.fail(errQueue)
 	}
 }
@@ -200,11 +209,15 @@ func (o *outbox) flush() error {
 		o.writing = true
 		b, shared := o.waiting, o.shared
 		o.waiting, o.spare, o.shared = o.spare[:0], nil, nil
+		o.large.written = true
 		o.mu.Unlock()
 		n, err := o.writeAll(b, shared)
 		o.mu.Lock()
 		o.writing = false
 		o.pending -= n
+		if o.large.written {
+			o.large = largeAnswer{}
+		}
 		o.share.Give(memoryOf(b, shared))
 		if cap(b) <= o.kept {
 			o.spare = b[:0]

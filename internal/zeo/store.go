@@ -51,9 +51,9 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 		return r.fail(err)
 	}
 	c.mu.Lock()
-	state := x.state
-	if state == txnWaiting {
-		if c.txn == x && !x.hold(c, st.memory()+int64(len(st.data))) {
+	state, ended := x.state, c.txn != x // its vote may have failed just now
+	if state == txnWaiting && !ended {
+		if !x.hold(c, st.memory()+int64(len(st.data))) {
 			st.failed, st.data = c.scarce("what comes while a vote waits"), nil
 		}
 		st.keep()
@@ -61,10 +61,10 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 		x.interrupt(errLate)
 	}
 	c.mu.Unlock()
-	switch state {
-	case txnBegun:
+	switch {
+	case state == txnBegun:
 		c.do(x, st)
-	case txnVoted:
+	case state == txnVoted || ended:
 		c.dropShared(st)
 	}
 	return r.answer(nil)

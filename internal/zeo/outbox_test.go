@@ -1,0 +1,88 @@
+package zeo
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/budget"
+)
+
+// stuck is a connection whose peer reads when the test lets it.
+type stuck struct {
+	sink
+	read chan struct{} // closed: it reads
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	<-s.read
+	return len(b), nil
+}
+
+// TestOneLargeAnswerIsNoFaultOfTheClient: what is announced while it is sent, and what waits
+// before it, is no reason to cut the client off, unless that is too much by itself.
+func TestOneLargeAnswerIsNoFaultOfTheClient(t *testing.T) {
+	t.Parallel()
+	const limit, size = 1 << 20, 8 << 20
+	for name, tc := range map[string]struct {
+		memory int64
+		before int // bytes that wait when it comes
+		behind int // what comes then, in pieces of 1,000 bytes
+		wrong  bool
+	}{
+		"announcements behind it":                      {1 << 30, 0, 500_000, false},
+		"announcements behind it, memory is short":     {4 << 20, 0, 500_000, false},
+		"an answer before it":                          {1 << 30, 1000, 500_000, false},
+		"an answer before it, memory is short":         {4 << 20, 1000, 500_000, false},
+		"too much behind it":                           {1 << 30, 0, 2 * limit, true},
+		"too much behind it, where a little is before": {1 << 30, 1000, 2 * limit, true},
+	} {
+		for _, sending := range []bool{false, true} {
+			c := &stuck{read: make(chan struct{})}
+			share := budget.NewPool(tc.memory).Share(1000)
+			o := newOutbox(c, limit, 1<<20, share, time.Now)
+			if tc.before > 0 {
+				o.putRaw(make([]byte, tc.before))
+			}
+			o.putRaw(make([]byte, size))
+			ended := make(chan error, 1)
+			if sending {
+				go func() { ended <- o.flush() }()
+				eventually(t, "it is being sent", func() bool {
+					o.mu.Lock()
+					defer o.mu.Unlock()
+					return o.writing || o.failed != nil
+				})
+			}
+			for range tc.behind / 1000 {
+				o.putRaw(make([]byte, 1000))
+			}
+			close(c.read)
+			if !sending {
+				ended <- o.flush()
+			}
+			if err := <-ended; errors.Is(err, errQueue) != tc.wrong {
+				t.Errorf("%s (being sent: %v): %v", name, sending, err)
+			}
+			if err := o.flush(); err == nil && (o.pending != 0 || share.Held() != 0 || o.large != largeAnswer{}) {
+				t.Errorf("%s: %d bytes are taken for pending, %d of memory for held, %v for large", name, o.pending, share.Held(), o.large)
+			}
+		}
+	}
+}
+
+// TestLongAnnouncementsTakeTheMemoryThatTheyTake: one of 100,000 objects is shared, so that a
+// client that has something else before it is not cut off where memory is short.
+func TestLongAnnouncementsTakeTheMemoryThatTheyTake(t *testing.T) {
+	t.Parallel()
+	pool := budget.NewPool(4 << 20)
+	pool.Share(0).Add(4 << 20) // of somebody who is sent a lot
+	o := newOutbox(&sink{}, 256<<20, 1<<20, pool.Share(2<<10), time.Now)
+	for range 4 {
+		o.putRaw(make([]byte, 1000))
+		o.putShared(make([]byte, 1_200_000))
+	}
+	if o.failed != nil {
+		t.Error(o.failed)
+	}
+}
