@@ -102,8 +102,11 @@ func (l *limit) take(k kind, now time.Time, next slog.Handler) (_ kind, held int
 		c = &counted{lines: limitBurst, at: now}
 		l.kinds[k] = c
 	}
-	if passed := now.Sub(c.at); passed > 0 {
+	switch passed := now.Sub(c.at); {
+	case passed > 0:
 		c.lines = min(limitBurst, c.lines+passed.Seconds()/limitEvery.Seconds())
+		c.at = now
+	case passed < -time.Second: // a clock that stepped back silences no kind until it has caught up
 		c.at = now
 	}
 	if c.lines >= 1 {

@@ -142,3 +142,22 @@ func TestNoLoggerLogsNothing(t *testing.T) {
 	log.Error("nothing")
 	Flush(log)
 }
+
+// TestClockThatStepsBackSilencesNothing: lines come again as fast as before.
+func TestClockThatStepsBackSilencesNothing(t *testing.T) {
+	t.Parallel()
+	l := &limit{kinds: make(map[kind]*counted)}
+	k, now := kind{slog.LevelWarn, "refused"}, time.Unix(1e9, 0)
+	take := func() bool {
+		_, _, pass := l.take(k, now, slog.DiscardHandler)
+		return pass
+	}
+	for take() {
+	}
+	now = now.Add(-24 * time.Hour)
+	take() // tells what the time is now
+	now = now.Add(2 * limitEvery)
+	if !take() {
+		t.Error("nothing is written until the clock has caught up")
+	}
+}

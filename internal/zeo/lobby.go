@@ -113,15 +113,15 @@ func (s *Server) welcome(nc net.Conn) {
 	}
 	s.conns[c] = struct{}{}
 	s.lobby.enter(c)
+	s.wait.Go(func() { // Shutdown waits for all that are in conns
+		c.serve()
+		s.gone(c)
+	})
 	s.mu.Unlock()
 	if evicted != nil {
 		s.o.Observer.Refused("unregistered")
 		go evicted.end(errCrowded) // its Close may have something to send
 	}
-	s.wait.Go(func() {
-		c.serve()
-		s.gone(c)
-	})
 }
 
 // refuse tells of a connection that was refused.
