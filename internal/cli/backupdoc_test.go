@@ -12,6 +12,7 @@ import (
 
 	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -275,4 +276,41 @@ func (d *documented) rolledForward(t *testing.T, l *loadtest.Load, home string, 
 	if err := l.Compare(home, tid); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestTarScriptIsRunOnceAtATime: two jobs that share a directory share the stamp in it, and
+// the archive under its first name.
+func TestTarScriptIsRunOnceAtATime(t *testing.T) {
+	t.Parallel()
+	if !have("flock", "tar", "stat", "sync") {
+		t.Skip("flock and tar are not on this machine")
+	}
+	d := documentedScripts(t)
+	home, copies := filepath.Join(t.TempDir(), "home"), t.TempDir()
+	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := vfs.OS(copies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := f.Lock(".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(d.dir, "tar-backup.sh"), home, copies)
+	cmd.Env = d.env
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another job makes a copy in "+copies) {
+		t.Errorf("a second job: %v, %s", err, out)
+	}
+	left, err := filepath.Glob(filepath.Join(copies, "[^.]*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("a second job left %v, %v", left, err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.run(t, "tar-backup.sh", home, copies)
+	d.run(t, "tar-restore.sh", copies, filepath.Join(t.TempDir(), "restored"))
 }

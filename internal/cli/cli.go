@@ -64,14 +64,15 @@ func Main(args []string) int { return mainWith(args, usualProgress) }
 
 // mainWith is Main with another time between two lines of progress.
 func mainWith(args []string, progressEvery time.Duration) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	// Who presses Ctrl-C again does not want to wait for a clean end.
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
-	hangups := make(chan os.Signal, 1)
-	defer signal.Stop(hangups)
+	signals := make(chan os.Signal, 1)
+	defer signal.Stop(signals)
+	endAt := func(s ...os.Signal) { signal.Notify(signals, s...) }
+	endAt(os.Interrupt, syscall.SIGTERM)
+	go func() { <-signals; cancel(interruptedError{}) }()
 	e := &env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Getenv: os.Getenv, Environ: os.Environ,
 		ProgressEvery: progressEvery,
@@ -87,8 +88,7 @@ func mainWith(args []string, progressEvery time.Duration) int {
 			if signal.Ignored(syscall.SIGHUP) { // nohup
 				return
 			}
-			signal.Notify(hangups, syscall.SIGHUP)
-			go func() { <-hangups; cancel() }()
+			endAt(syscall.SIGHUP)
 		},
 	}
 	e.Memory = budget.Find(e.Getenv, vfs.ReadFile)

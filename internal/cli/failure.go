@@ -109,6 +109,14 @@ func (e *env) tell(c *cobra.Command, err error) {
 	}
 }
 
+// interruptedError is why the context of a command ended: Ctrl-C, SIGTERM or SIGHUP.
+type interruptedError struct{}
+
+func (interruptedError) Error() string { return "interrupted" }
+
+// Is matches context.Canceled, as the error of the context itself.
+func (interruptedError) Is(target error) bool { return target == context.Canceled }
+
 // errorText is what an error says. Ctrl-C has the word that people know, once.
 func errorText(err error) string {
 	text := err.Error()

@@ -219,9 +219,25 @@ func (o *packCommand) here(ctx context.Context, e *env, op string, arguments any
 	stop := o.watch(ctx, e, func(context.Context) (dirstorage.PackProgress, error) { return s.PackProgress(), nil })
 	b, err := s.Maintenance(ctx, op, text)
 	stop()
-	// Also after a stop: what came before is closed cleanly.
-	ctx = context.WithoutCancel(ctx)
-	return b, errors.Join(err, s.WaitNormal(ctx), s.Close())
+	return b, errors.Join(err, settle(ctx, s), s.Close())
+}
+
+// settleTime is how long a command that was interrupted waits for an A that may change.
+const settleTime = 5 * time.Second
+
+// settle waits until A may change, so that the storage is closed cleanly, also after an
+// interruption. A copy that somebody makes of A can keep it for hours: then it is closed
+// as it is, which is as sound, and the next open goes on.
+func settle(ctx context.Context, s *dirstorage.Storage) error {
+	if err := s.WaitNormal(ctx); err == nil || ctx.Err() == nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
+	if err := s.WaitNormal(limited); limited.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 func remoteProgress(ctx context.Context, home string) (dirstorage.PackProgress, error) {

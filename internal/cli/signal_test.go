@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -104,5 +105,58 @@ func TestHangupIsIgnoredUnderNohup(t *testing.T) {
 	}
 	if err := c.Wait(); err != nil {
 		t.Errorf("%v: %s", err, stderr.text.String())
+	}
+}
+
+// TestInterruptedPackWaitsForNobody: somebody copies A, so a pack of the stopped storage can
+// neither begin to remove nor leave A as a snapshot.
+func TestInterruptedPackWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			home := filepath.Join(t.TempDir(), "home")
+			want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), home)
+			dir, err := vfs.OS(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copying, err := dir.Lock("misc/sublock")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := program(t, "pack", "--keep", "0", home)
+			stderr := &watched{words: "starting in snapshot mode", seen: make(chan struct{})}
+			c.Stderr = stderr
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_ = c.Wait() // the status says it
+			}()
+			select {
+			case <-stderr.seen:
+			case <-ended:
+				t.Fatalf("it does not wait: %s", stderr.text.String())
+			}
+			if err := c.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+			<-ended
+			text := stderr.text.String()
+			if got := c.ProcessState.ExitCode(); got != exitInterrupted {
+				t.Errorf("status %d, want %d: %s", got, exitInterrupted, text)
+			}
+			if !strings.Contains(text, "interrupted\nhint: nothing that is needed was removed") || strings.Contains(text, "signal received") {
+				t.Errorf("says %q", text)
+			}
+			if err := copying.Close(); err != nil {
+				t.Fatal(err)
+			}
+			want(t, exitOK, " 0 damaged", "check", home)
+			want(t, exitOK, "packed to", "pack", "--keep", "0", home)
+		})
 	}
 }
