@@ -49,6 +49,13 @@ func (p *Pool) Waiting() int {
 	return len(p.queue)
 }
 
+// Overdrawn reports whether more was taken with Add than there is.
+func (p *Pool) Overdrawn() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used > p.size
+}
+
 // Denied returns how many calls did not get what they asked for: of Try, those of Take
 // that asked for too much or did not wait until the end.
 func (p *Pool) Denied() int64 {
@@ -144,6 +151,9 @@ func (s *Share) Crowded() bool {
 	defer s.p.mu.Unlock()
 	return s.beyond(0) > max(s.p.size-s.p.used, 0)
 }
+
+// Overdrawn is that of its pool.
+func (s *Share) Overdrawn() bool { return s.p.Overdrawn() }
 
 // Give gives n back.
 func (s *Share) Give(n int64) {

@@ -54,6 +54,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
 	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
+	c.out.over = s.relieve
 	c.address, c.host = nc.RemoteAddr().String(), host(nc.RemoteAddr())
 	if c.address == "" || c.address == "@" {
 		c.address = "unix"
@@ -118,7 +119,7 @@ func (c *conn) serve() {
 		err = c.cause
 	}
 	c.mu.Unlock()
-	if errors.Is(err, errQueue) {
+	if errors.Is(err, errQueue) || errors.Is(err, errSlow) {
 		c.srv.o.Observer.Refused("queue")
 	}
 	c.end(err)

@@ -34,6 +34,7 @@ type outbox struct {
 	kept  int           // bytes of the largest buffer that is kept for later
 	share *budget.Share // of what waits in all outboxes
 	clock func() time.Time
+	over  func() // called when all outboxes have more than there is memory for; it takes no locks of them
 
 	mu      sync.Mutex
 	waiting []byte        // guarded by mu: whole frames
@@ -42,6 +43,7 @@ type outbox struct {
 	pending int64         // guarded by mu: bytes in waiting, and those that are being written
 	large   largeAnswer   // guarded by mu: of what is pending
 	writing bool          // guarded by mu: somebody writes
+	began   time.Time     // guarded by mu: when the piece was that is being written
 	failed  error         // guarded by mu: nothing more is taken
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
 	wake    chan struct{} // for the writer; capacity 1
@@ -160,6 +162,9 @@ func (o *outbox) count(n, memory int64) {
 	if o.pending-o.large.bytes > o.limit || o.share.Held()-o.large.memory > streamBytes && o.share.Crowded() {
 		o.fail(errQueue)
 	}
+	if o.over != nil && o.share.Overdrawn() {
+		o.over()
+	}
 }
 
 // memoryOf is what the memory budget was charged for something that waited.
@@ -275,7 +280,8 @@ func (o *outbox) allowWrite() error {
 	if o.failed != nil {
 		return o.failed
 	}
-	return o.conn.SetWriteDeadline(o.clock().Add(stallTime))
+	o.began = o.clock()
+	return o.conn.SetWriteDeadline(o.began.Add(stallTime))
 }
 
 // run writes what others put in, until the outbox fails.

@@ -14,7 +14,7 @@ func (c *conn) loadBefore(rawID []byte, oid zodb.OID, tid zodb.TID) {
 	h := c.hub
 	h.stats.loads.Add(1)
 	since := zodb.TID(h.announced.Load())
-	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && h.answerLoaded(c, rawID, oid, rev, since) {
+	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && len(rev.Data) < largeBytes && h.answerLoaded(c, rawID, oid, rev, since) {
 		c.srv.o.Observer.Loaded(h.name, 0)
 		return
 	}
@@ -63,7 +63,10 @@ func (p *place) wait(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	return p.turn.wait(ctx)
+	if err := p.turn.wait(ctx); err != nil {
+		return err
+	}
+	return p.turn.c.awaitRelief(ctx, n)
 }
 
 func (p *place) end() {
@@ -203,6 +206,9 @@ func (c *conn) readRecord(r *request, a *arguments, f func(ctx context.Context) 
 		}
 		c.has.answers.Add(int64(n)) // others have the less meanwhile
 		defer c.has.answers.Give(int64(n))
+		if err := c.awaitRelief(ctx, n); err != nil {
+			return err
+		}
 		return r.answer(v)
 	})
 	return nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dirstorage/dirstorage"
@@ -30,6 +31,8 @@ type Server struct {
 	stop    context.CancelFunc
 	wait    sync.WaitGroup // connections
 	packs   sync.WaitGroup // packs, which connections start
+
+	relieving atomic.Bool // see relieve
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu
