@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -443,7 +442,6 @@ func TestErrorsThatNoClientCanProvoke(t *testing.T) {
 	s := newStorage(t, filepath.Join(t.TempDir(), "home"))
 	ts := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}})
 	c := &conn{srv: ts.Server}
-	c.srv.log = slog.New(slog.DiscardHandler)
 	for _, row := range []struct {
 		err     error
 		class   string
