@@ -101,7 +101,7 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 
 func (o *importCommand) followServer(ctx context.Context, e *env, s *dirstorage.Storage, z zeoclient.Options, m *meter, so transfer.ServerOptions) (transfer.Imported, error) {
 	up, told := false, int64(0)
-	return transfer.Follow(ctx, s, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
+	done, err := transfer.Follow(ctx, s, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
 		z.OnInvalidate = onInvalidate
 		return dialServer(ctx, z)
 	}, transfer.FollowOptions{
@@ -123,4 +123,8 @@ func (o *importCommand) followServer(ctx context.Context, e *env, s *dirstorage.
 			fmt.Fprintf(e.Stderr, "warning: %v; trying again in %s\n", err, human.Duration(again))
 		},
 	})
+	if err == nil && !up { // who takes this for a copy would lose the rest
+		err = fmt.Errorf("the server has more than was copied: %w", context.Cause(ctx))
+	}
+	return done, err
 }

@@ -315,3 +315,38 @@ func TestBenchAsksBeforeItWrites(t *testing.T) {
 	want(t, 2, "want seconds", "bench", "--duration", "1ms", empty)
 	want(t, 2, "zeo://", "bench", "http://localhost")
 }
+
+// cancelling cancels when something is written that begins a line of progress.
+type cancelling struct {
+	output
+	cancel context.CancelFunc
+}
+
+func (w *cancelling) Write(p []byte) (int, error) {
+	if strings.HasPrefix(string(p), "\r") {
+		w.cancel()
+	}
+	return w.output.Write(p)
+}
+
+// TestImportThatDidNotCatchUpIsNoCopy: who stops the server then would lose the rest.
+func TestImportThatDidNotCatchUpIsNoCopy(t *testing.T) {
+	t.Parallel()
+	url, _ := served(t, "undo.fs", nil)
+	home := filepath.Join(t.TempDir(), "home")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stderr := &cancelling{cancel: cancel}
+	var stdout output
+	e := &env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: stderr, Now: time.Now, Getenv: func(string) string { return "" }, Terminal: true, ProgressEvery: 1}
+	code := run(ctx, e, []string{"import", "--follow", url + "/main", home})
+	text := stderr.String()
+	if code != exitInterrupted || !strings.Contains(text, "the server has more than was copied: interrupted\nhint: run it again, it goes on after transaction ") {
+		t.Errorf("status %d, want %d: %s%s", code, exitInterrupted, &stdout, text)
+	}
+	if strings.Contains(stdout.String(), "imported") {
+		t.Errorf("says %s", &stdout)
+	}
+	want(t, exitOK, "imported", "import", url+"/main", home)
+	want(t, exitOK, "03F6ED2545555555", "log", home)
+}
