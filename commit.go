@@ -21,8 +21,10 @@ import (
 // [Storage.Counts], [Storage.LastTransaction], [Storage.LoadBeforeCached] and
 // [Storage.LinkBlob], which wait for nobody.
 //
-// Errors: zodb.ErrState; an error about a tid given at Begin that is no longer
-// later than the last one; zodb.ErrReadOnly or ErrClosed; ErrDiskFull or ErrScarce: in
+// While a transaction with a tid given at Begin is voted for, the Finish of every other one waits
+// for its end. So nobody may hold back the end of such a transaction until another one has finished.
+//
+// Errors: zodb.ErrState; zodb.ErrReadOnly or ErrClosed; ErrDiskFull or ErrScarce: in
 // these cases the transaction is not committed. *UnknownOutcomeError if the disk failed at the
 // commit point. In any case the transaction has ended.
 func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, error) {
@@ -61,6 +63,7 @@ type commitQueue struct {
 	gathering bool // there is time to wait for them
 	closed    bool
 	ended     chan struct{}
+	given     givenTID
 
 	coming atomic.Int64 // transactions that hold their locks in Vote, or were voted for
 	since  atomic.Int64 // when the commit began that is under way, in nanoseconds since 1970; 0: there is none
@@ -100,7 +103,7 @@ func (c *commitQueue) gather() {
 
 func (c *commitQueue) start(s *Storage) {
 	c.filled.L = &c.mu
-	c.ended = make(chan struct{})
+	c.ended, c.given.turn = make(chan struct{}), make(chan struct{}, 1)
 	go func() {
 		defer close(c.ended)
 		for {
@@ -109,9 +112,13 @@ func (c *commitQueue) start(s *Storage) {
 			}
 			c.gather()
 			batch, begun := c.take(), s.o.Clock()
+			if batch == nil {
+				continue
+			}
 			c.since.Store(begun.UnixNano())
 			s.commit(batch)
 			c.since.Store(0)
+			c.worked()
 			c.lastSync = s.o.Clock().Sub(begun)
 			c.siblings = len(batch) + int(c.coming.Load())
 		}
@@ -122,7 +129,7 @@ func (c *commitQueue) start(s *Storage) {
 func (c *commitQueue) put(q *commitRequest) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || c.given.leaving && q.txn.given != 0 { // which others may have overtaken
 		return false
 	}
 	c.waiting = append(c.waiting, q)
@@ -137,18 +144,35 @@ func (c *commitQueue) wait() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wanted = 1
-	for len(c.waiting) == 0 && !c.closed {
+	for !c.ready() && !c.closed {
 		c.filled.Wait()
 	}
 	return len(c.waiting) > 0
 }
 
-// take takes all requests that there are.
+// ready reports whether there are requests, and those that can be taken. mu must be held.
+func (c *commitQueue) ready() bool {
+	_, come := c.first()
+	return come && len(c.waiting) > 0
+}
+
+// take takes all requests that there are; none if they have to wait for another one.
 func (c *commitQueue) take() []*commitRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	first, come := c.first()
+	if !come && !c.closed {
+		return nil
+	}
 	batch := c.waiting
 	c.waiting = nil
+	if t := c.given.txn; t != nil && batch[first].txn == t {
+		q := batch[first]
+		copy(batch[1:first+1], batch[:first])
+		batch[0] = q
+		c.giveUpTurn(t) // whoever has it next waits for this commit
+	}
+	c.given.working = true
 	for _, q := range batch {
 		q.txn.notComing()
 	}
@@ -158,7 +182,7 @@ func (c *commitQueue) take() []*commitRequest {
 // stop finishes what has queued up and ends the committer.
 func (c *commitQueue) stop() {
 	c.mu.Lock()
-	c.closed = true
+	c.closed, c.given.leaving = true, true
 	c.filled.Signal()
 	c.mu.Unlock()
 	<-c.ended

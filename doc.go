@@ -38,6 +38,6 @@
 //
 // # Order of locks
 //
-// The lock table of objects (held from vote to finish), then Storage.snap, then
-// Storage.mu. Nothing that waits or reads files is done under Storage.mu.
+// The lock table of objects (held from vote to finish), then the turn of a transaction
+// with a given tid (givenTID), then Storage.snap, then Storage.mu. Nothing that waits or reads files is done under Storage.mu.
 package dirstorage

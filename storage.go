@@ -274,6 +274,7 @@ func (s *Storage) Close() error {
 	if s.control != nil {
 		errs = append(errs, s.control.Close())
 	}
+	s.commits.leave()
 	s.txns.abortAll()
 	s.commits.stop()
 	errs = append(errs, s.worker.stop(s), s.packs.close())

@@ -18,7 +18,8 @@ import (
 // BeginOptions is for copies of another storage.
 type BeginOptions struct {
 	// TID is the tid that the transaction shall get; 0 = the storage chooses. It
-	// must be later than the last transaction at vote and at finish.
+	// must be later than the last transaction at vote, and from then on to the end of this
+	// one nothing else is committed.
 	TID zodb.TID
 	// Status as in a Data.fs: zodb.StatusPacked is kept, so that nobody undoes what was
 	// packed there. Everything else, also 0, is zodb.StatusDone.
@@ -51,6 +52,7 @@ type Txn struct {
 	lost    error         // why the content of a blob may be gone: the transaction cannot be voted for any more
 	held    *oidlock.Request
 	coming  bool             // counted by the commit queue
+	first   bool             // it has the turn of the commit queue; guarded by mu of that
 	pending *journal.Pending // in the log, from a successful vote until the commit
 
 	promised footprint // what it takes up of the room for the log; see admit
@@ -338,6 +340,9 @@ func (t *Txn) Abort() error {
 // unless they belong to a committed transaction, or to one that may be.
 func (t *Txn) end() error {
 	t.notComing()
+	if t.given != 0 {
+		t.s.commits.notFirst(t)
+	}
 	if t.promised != (footprint{}) {
 		t.s.mu.Lock()
 		t.s.unpromise(t)

@@ -77,11 +77,28 @@ func (t *Txn) vote(ctx context.Context) error {
 	if err := t.syncBlobs(); err != nil {
 		return err
 	}
+	if err := t.goFirst(ctx); err != nil {
+		return err
+	}
 	if err := t.s.appendToLog(t); err != nil {
+		t.s.commits.notFirst(t)
 		return err
 	}
 	t.state = txnVoted
 	return nil
+}
+
+// goFirst makes sure that nothing is committed before a transaction with a given tid. It
+// is the last thing that a vote waits for: see givenTID.
+func (t *Txn) goFirst(ctx context.Context) error {
+	if t.given == 0 {
+		return nil
+	}
+	err := t.s.commits.goFirst(ctx, t, t.s.LastTransaction)
+	if errors.Is(err, errOvertaken) {
+		return oldTID(t.given, t.s.LastTransaction(), "was committed meanwhile")
+	}
+	return err
 }
 
 // untilClose returns a context that also ends when the storage is closed.

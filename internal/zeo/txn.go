@@ -371,6 +371,9 @@ func (c *conn) tpcFinish(r *request, a *arguments) error {
 	state := x.state
 	if state == txnVoted {
 		x.state, x.done = txnFinishing, make(chan struct{})
+		if x.timer != nil { // its end does not depend on the client any more, but maybe on another one
+			x.timer.Stop()
+		}
 	}
 	c.mu.Unlock()
 	if state != txnVoted {
