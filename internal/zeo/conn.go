@@ -35,6 +35,7 @@ type conn struct {
 	has      shares
 	wait     sync.WaitGroup
 	label    atomic.Pointer[string]
+	uploadAt atomic.Int64 // nanoseconds since 1970 when the last piece of a blob came; 0: none is coming
 
 	// The reader's own:
 	hub      *hub // nil until registered

@@ -26,7 +26,7 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 	}
 	r.keep()
 	c.slowly(func(ctx context.Context) error {
-		if err := c.has.files.Take(ctx, 1); err != nil {
+		if err := c.takeFile(ctx); err != nil {
 			return err
 		}
 		defer c.has.files.Give(1)

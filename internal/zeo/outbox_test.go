@@ -129,3 +129,43 @@ func (ts *testServer) unread() (n int64) {
 	}
 	return n
 }
+
+// TestConnectionsThatDoNotGoOnKeepNobodyFromBlobs: some read nothing of blobs, some begin one
+// and send nothing, so that no file is left; both go when somebody waits who has none.
+func TestConnectionsThatDoNotGoOnKeepNobodyFromBlobs(t *testing.T) {
+	t.Parallel()
+	ts, _, _ := limited(t, Limits{Memory: 32 << 20})
+	c := ts.client(wire.Pickle)
+	upload := func(oid zodb.OID) any {
+		c.begin(mine)
+		c.oneWay("storeBlobStart")
+		for range 50 {
+			c.oneWay("storeBlobChunk", make([]byte, blobPiece))
+		}
+		c.oneWay("storeBlobEnd", oid, zodb.TID(0), record("blob"), mine)
+		if _, err := c.try("vote", mine); err != nil {
+			return err // it waits for a file for a while, not for ever
+		}
+		return c.call("tpc_finish", mine)
+	}
+	tid := upload(7).([]byte)
+	for i := 0; ts.budgets.files.Free() > 0; i++ {
+		p := ts.pipe(wire.Pickle)
+		held := ts.budgets.files.Free()
+		if i%2 == 0 {
+			p.request("sendBlob", zodb.OID(7), tid)
+			p.request("sendBlob", zodb.OID(7), tid)
+		} else {
+			p.begin(mine)
+			p.oneWay("storeBlobStart")
+		}
+		eventually(t, "it has a file", func() bool { return ts.budgets.files.Free() < held })
+	}
+	eventually(t, "somebody else stores a blob", func() bool {
+		_, stored := upload(8).([]byte)
+		return stored
+	})
+	if _, err := c.try("sendBlob", zodb.OID(7), tid); err != nil {
+		t.Error(err)
+	}
+}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// errSlow is why a connection ends that takes next to nothing where memory is short.
-var errSlow = errors.New("the client reads too slowly what it is sent, and the memory for what waits to be read is used up")
+// errSlow is why a connection ends that does not go on where memory or files are short.
+var errSlow = errors.New("the client takes or sends next to nothing, and others wait for the memory or the files that it has")
 
 const (
 	// slowTime is how long a client may take for a piece of pieceBytes where the memory
@@ -17,9 +17,13 @@ const (
 	relieveTime = 20 * time.Millisecond
 )
 
-// relieve sees to it that what waits to be read does not have more memory than there is for
-// long: while it has, the connections go that read too slowly, the one first that has most.
-// It does not block.
+// uploadTime is how long nothing may come of a blob where others have no file.
+const uploadTime = 10 * time.Second
+
+// relieve sees to it that what clients share is not used up for long by those who do not go
+// on: while what waits to be read has more memory than there is, or somebody waits for a file
+// who has none, the connections go that read too slowly, the one first that has most; and
+// those that have begun a blob and send nothing. It does not block.
 func (s *Server) relieve() {
 	if !s.relieving.CompareAndSwap(false, true) {
 		return
@@ -27,11 +31,21 @@ func (s *Server) relieve() {
 	// Who calls this is a connection, or tells one, so that wait is not at its end.
 	s.wait.Go(func() {
 		defer s.relieving.Store(false)
-		for s.budgets.queues.Overdrawn() && s.ctx.Err() == nil {
-			if c := s.slowestReader(); c != nil {
+		for s.ctx.Err() == nil {
+			var c *conn
+			switch {
+			case s.budgets.queues.Overdrawn():
+				c = s.slowest(func(c *conn) int64 { return c.has.queues.Held() })
+			case s.wanting.Load() > 0:
+				c = s.slowest(func(c *conn) int64 { return c.has.files.Held() })
+			default:
+				return
+			}
+			if c != nil {
 				c.end(errSlow)
-				// What was being written is given back in a moment.
-				for c.has.queues.Held() > 0 && s.pause() {
+				// What it has is given back in a moment.
+				for i := 0; i < 50 && c.has.queues.Held()+c.has.files.Held() > 0; i++ {
+					s.pause()
 				}
 				continue
 			}
@@ -40,29 +54,47 @@ func (s *Server) relieve() {
 	})
 }
 
-// pause waits for relieveTime, and reports whether the server goes on.
-func (s *Server) pause() bool {
+// pause waits for relieveTime, or until the server ends.
+func (s *Server) pause() {
 	select {
 	case <-time.After(relieveTime):
-		return true
 	case <-s.ctx.Done():
-		return false
 	}
 }
 
-// slowestReader returns the connection that has most of those that read too slowly; nil: none does.
-func (s *Server) slowestReader() *conn {
+// slowest returns the connection that has most of those that do not go on; nil: all do.
+func (s *Server) slowest(has func(*conn) int64) *conn {
 	now := s.o.Clock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found *conn
 	most := int64(0)
 	for c := range s.conns {
-		if n := c.has.queues.Held(); n > most && c.out.slow(now) {
+		if n := has(c); n > most && (c.out.slow(now) || c.uploadStuck(now)) {
 			found, most = c, n
 		}
 	}
 	return found
+}
+
+// uploadStuck reports whether the client has begun a blob and sends nothing.
+func (c *conn) uploadStuck(now time.Time) bool {
+	at := c.uploadAt.Load()
+	return at != 0 && now.Sub(time.Unix(0, at)) > uploadTime
+}
+
+// takeFile waits for a file for a blob.
+func (c *conn) takeFile(ctx context.Context) error {
+	files := c.has.files
+	if files.Try(1) {
+		return nil
+	}
+	if files.Held() == 0 { // who has some waits for himself
+		c.srv.wanting.Add(1)
+		defer c.srv.wanting.Add(-1)
+		c.srv.relieve()
+	}
+	return files.Take(ctx, 1)
 }
 
 // slow reports whether the peer has taken the last piece for too long already.

@@ -32,7 +32,8 @@ type Server struct {
 	wait    sync.WaitGroup // connections
 	packs   sync.WaitGroup // packs, which connections start
 
-	relieving atomic.Bool // see relieve
+	relieving atomic.Bool  // see relieve
+	wanting   atomic.Int64 // how many wait for a file who have none
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu

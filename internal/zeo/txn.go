@@ -352,7 +352,8 @@ func (c *conn) conflictRecords(x *txn, all *dirstorage.ConflictsError) (wire.Lis
 		if len(list) == 0 {
 			c.has.answers.Add(n) // one can always be resolved
 		} else if !c.has.answers.Try(n) {
-			return nil, c.scarce(fmt.Sprintf("to resolve %d conflicts", len(all.Conflicts)))
+			c.srv.o.Observer.Refused("memory")
+			return nil, e // unresolved, so that the client tries the whole transaction again
 		}
 		defer c.has.answers.Give(n)
 		list = append(list, wire.Dict{{Key: "oid", Value: e.OID}, {Key: "serials", Value: wire.Tuple{e.Current, e.Serial}}, {Key: "data", Value: data}})

@@ -66,6 +66,9 @@ func (c *conn) storeBlobChunk(r *request, a *arguments) error {
 	if u == nil {
 		return r.fail(&typeError{"storeBlobChunk without storeBlobStart"})
 	}
+	if u.file {
+		c.uploadAt.Store(c.srv.o.Clock().UnixNano())
+	}
 	u.size += int64(len(piece))
 	if limit := c.srv.o.Limits.Blob; u.size > limit && u.blob != nil {
 		c.srv.o.Observer.Refused("blob")
@@ -92,15 +95,14 @@ func (c *conn) failUpload(err error) {
 
 // openUpload waits for a file.
 func (c *conn) openUpload() error {
-	if !c.has.files.Try(1) {
-		c.out.kick()
-		ctx, cancel := context.WithTimeout(c.ctx, fileTime)
-		defer cancel()
-		if err := c.has.files.Take(ctx, 1); err != nil {
-			return c.noFile("a blob")
-		}
+	c.out.kick()
+	ctx, cancel := context.WithTimeout(c.ctx, fileTime)
+	defer cancel()
+	if err := c.takeFile(ctx); err != nil {
+		return c.noFile("a blob")
 	}
 	c.upload.file = true
+	c.uploadAt.Store(c.srv.o.Clock().UnixNano())
 	return nil
 }
 
@@ -108,6 +110,7 @@ func (c *conn) closeUpload() {
 	if c.upload.file {
 		c.has.files.Give(1)
 		c.upload.file = false
+		c.uploadAt.Store(0)
 	}
 }
 
