@@ -135,6 +135,27 @@ func errorText(err error) string {
 	return strings.Join(lines, "\n")
 }
 
+// notEmpty adds to the error of opening HOME why none was made there: it is a directory of
+// something else.
+func notEmpty(home string, err error) error {
+	if _, ok := errors.AsType[*settings.NotAHomeError](err); !ok {
+		return err
+	}
+	dir, derr := vfs.OS(home)
+	if derr != nil {
+		return err
+	}
+	for entry, derr := range dir.List(".") {
+		if derr != nil {
+			return err
+		}
+		if entry.Name != "lost+found" {
+			return hint(err, "%s is not empty, it holds %s: give an empty directory, or a name that does not exist yet", home, entry.Name)
+		}
+	}
+	return err
+}
+
 // advice is what to do about an error: what the command knows, or else what goes for all.
 func advice(c *cobra.Command, err error) string {
 	if h, ok := errors.AsType[*hinted](err); ok {

@@ -226,7 +226,8 @@ func (o *importCommand) open(ctx context.Context, e *env) (*dirstorage.Storage, 
 			return nil, err
 		}
 	}
-	return dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger(), History: dirstorage.HistoryCopied})
+	s, err := dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger(), History: dirstorage.HistoryCopied})
+	return s, notEmpty(o.home, err)
 }
 
 // report says what was done, or what to do about err.

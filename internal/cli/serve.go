@@ -323,7 +323,8 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*dirstora
 		s.made = append(s.made, st.Home)
 		s.log.Info("created", "path", st.Home, "class", s.conf.Class, "format", s.conf.Format)
 	}
-	return s.openFree(ctx, st)
+	storage, err := s.openFree(ctx, st)
+	return storage, notEmpty(st.Home, err)
 }
 
 // lockPoll is the time between two tries to open a HOME that another process has open.

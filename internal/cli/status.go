@@ -167,6 +167,8 @@ func (st *homeStatus) print(e *env) error {
 		line("snapshot mode", "%s", printable([]byte(st.Snapshot)))
 	case st.Running:
 		line("snapshot mode", "off")
+	case st.LastTID == 0 && st.JournalBytes == 0: // as create leaves it
+		line("snapshot mode", "off: nothing was ever committed")
 	default:
 		line("snapshot mode", "off: it was not closed cleanly, and is rolled forward at the next start")
 	}

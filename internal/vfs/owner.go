@@ -13,14 +13,14 @@ import (
 
 // What root makes in a directory of another user belongs to that user, as if that user had
 // made it: so a command that root runs leaves nothing that a service cannot open. In a
-// directory of root's, or in which everybody may write, as /tmp, it belongs to root.
+// directory of root's, as /tmp is, it belongs to root.
 
 // owner is the user and the group of a file.
 type owner struct{ uid, gid int }
 
 // ownerIn returns the owner of what root makes in a directory; ok is false if it is root.
 func ownerIn(st *unix.Stat_t) (o owner, ok bool) {
-	return owner{int(st.Uid), int(st.Gid)}, st.Uid != 0 && st.Mode&0o002 == 0
+	return owner{int(st.Uid), int(st.Gid)}, st.Uid != 0
 }
 
 // inherited is ownerIn for a file at path.
