@@ -573,9 +573,35 @@ func TestCreateRefusesWhatExists(t *testing.T) {
 	}
 }
 
+// slowDisk takes a while to sync a file, wherever the files are.
+type slowDisk struct{ vfs.FS }
+
+type slowFile struct{ vfs.File }
+
+func (d slowDisk) Create(name string) (vfs.File, error) {
+	f, err := d.FS.Create(name)
+	return slowFile{f}, err
+}
+
+func (d slowDisk) OpenWrite(name string) (vfs.File, error) {
+	f, err := d.FS.OpenWrite(name)
+	return slowFile{f}, err
+}
+
+func (f slowFile) Sync() error {
+	time.Sleep(time.Millisecond)
+	return f.File.Sync()
+}
+
+// TestGroupCommitSharesFsyncs: who commits while a sync is under way shares the next one.
 func TestGroupCommitSharesFsyncs(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{SegmentSize: 16 << 20})
+	home := newHome(t, CreateOptions{})
+	disk, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, home, Options{SegmentSize: 16 << 20, fs: slowDisk{disk}})
 	const writers, each = 8, 50
 	before := s.Status().JournalSyncs
 	var wait sync.WaitGroup

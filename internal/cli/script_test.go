@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	}
 	// The race detector waits a second before the end of each command, if it is not told.
 	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=10"))
-	testscript.Main(m, map[string]func(){
+	testscript.Main(hometest.M{M: m}, map[string]func(){
 		"dirstorage": func() { os.Exit(Main(os.Args[1:])) },
 	})
 }

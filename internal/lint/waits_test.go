@@ -34,6 +34,7 @@ var waits = map[string]string{
 	"internal/zeo/stress_test.go transaction":                                     "the moment at which a connection is lost, at random",
 	"kill_test.go TestKilledProcessLosesNothing":                                  "the moment of the kill, at random",
 	"packbench_test.go BenchmarkPack":                                             "a measurement without a pack",
+	"storage_test.go Sync":                                                        "a disk that is slow",
 	"snapshot_test.go TestStorageLeavesTheSnapshotOfAToolThatDied":                "nothing is to happen: it gives the fault time",
 }
 

@@ -175,7 +175,7 @@ func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 		now := l.current(oid)
 		v := version{data: record(fmt.Sprintf("%020d", rnd.Int64()) + strings.Repeat(" ", rnd.IntN(300)))}
 		switch n := rnd.IntN(16); {
-		case n == 0 && !now.gone && now.tid != 0:
+		case n == 0 && oid != zodb.RootOID && !now.gone && now.tid != 0: // without its root a database is damaged
 			v = version{gone: true}
 			err = txn.Delete(oid, now.tid)
 		case n < 4:

@@ -457,7 +457,15 @@ func TestLargeUploadStopsNobody(t *testing.T) {
 	}
 	c := b.dial(t, nil)
 	for i := range b.writers {
-		for n, tid := range b.writers[i].own {
+		own := b.writers[i].own
+		every := 1
+		if testing.Short() { // the time of a load grows with the number of revisions
+			every += len(own) / 100
+		}
+		for n, tid := range own {
+			if n%every > 0 && n != len(own)-1 {
+				continue
+			}
 			if err := hasRevision(ctx, c, &b.writers[i], n, tid); err != nil {
 				t.Error(err)
 			}

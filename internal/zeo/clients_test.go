@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	if home := os.Getenv(serverEnv); home != "" {
 		os.Exit(serveUntilKilled(home))
 	}
-	os.Exit(m.Run())
+	os.Exit(hometest.M{M: m}.Run())
 }
 
 // rounds is how many seeds the tests with seeds try; $DIRSTORAGE_ROUNDS
