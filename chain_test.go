@@ -275,7 +275,8 @@ func TestPassingErrorEndsAWalk(t *testing.T) {
 	}
 }
 
-// TestPackGoesPastADamagedTransaction: it stays as it is, and the others go or stay as always.
+// TestPackGoesPastADamagedTransaction: it stays as it is, with the one before it, and the others go or
+// stay as always.
 func TestPackGoesPastADamagedTransaction(t *testing.T) {
 	t.Parallel()
 	for hit := range 7 {
@@ -290,16 +291,74 @@ func TestPackGoesPastADamagedTransaction(t *testing.T) {
 		doPack(t, s, PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
 		for i, tid := range chained {
 			_, err := os.Stat(file(tid))
-			if stays := i == hit || i == len(chained)-1; (err == nil) != stays {
+			if stays := i == hit || i+1 == hit || i == len(chained)-1; (err == nil) != stays {
 				t.Errorf("transaction %d damaged: %d: %v, stays: %v", hit, i, err, stays)
 			}
 		}
+		oldest := chained[7]
+		if hit > 0 {
+			oldest = chained[hit-1]
+		}
 		w := walk(t, s, true)
-		if !slices.Equal(w.damaged, chained[hit:hit+1]) || len(w.sound) < 3 || w.sound[0] != chained[7] || w.links != nil {
+		if !slices.Equal(w.damaged, chained[hit:hit+1]) || len(w.sound) < 3 || w.sound[0] != oldest || w.links != nil {
 			t.Errorf("transaction %d damaged: %+v", hit, w)
 		}
 		if got := load(t, s, 1); got != string(rec("h")) {
 			t.Errorf("transaction %d damaged: object 1 is %q", hit, got)
+		}
+	}
+}
+
+// TestTransactionThatAPackCouldNotReadLeadsOn: it can be read again later, because the disk
+// or its owner was the reason. It names the one before it, so that one stays.
+func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{History: HistoryCopied})
+	for i, tid := range chained {
+		records := []zodb.Record{{OID: 1, Data: rec(string(rune('a' + i)))}}
+		if i%4 == 0 { // this stays
+			records = append(records, zodb.Record{OID: zodb.OID(10 + i), Data: rec("stays")})
+		}
+		restored(t, s, tid, 0, records...)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for hit := 1; hit < len(chained)-1; hit++ {
+		copied := filepath.Join(t.TempDir(), "home")
+		if err := os.CopyFS(copied, os.DirFS(home)); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, copied, Options{})
+		commit(t, s, change{oid: 0, data: rec("root", 1, 10, 14)})
+		commit(t, s, change{oid: 0, data: rec("radix", 1, 10, 14)})
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(copied, "A", layout.Bushy.Path(layout.Transaction(chained[hit])))
+		whole, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, file, nil)
+		doPack(t, s, PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
+		overwrite(t, file, whole)
+		for _, forward := range []bool{false, true} {
+			w := walk(t, s, forward)
+			for _, i := range []int{0, 4, hit} {
+				if !slices.Contains(w.sound, chained[i]) {
+					t.Errorf("transaction %d could not be read: %d is not in %+v", hit, i, w)
+				}
+			}
+		}
+		doPack(t, s, PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
+		w := walk(t, s, false)
+		if want := []zodb.TID{chained[0], chained[4], chained[7]}; !slices.Equal(w.sound[:min(3, len(w.sound))], want) {
+			t.Errorf("transaction %d could not be read, and the next pack left %+v", hit, w)
+		}
+		if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+			t.Error(err)
 		}
 	}
 }

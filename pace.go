@@ -47,15 +47,25 @@ func (t *Txn) files() int { return 3 + 2*len(t.ops) }
 func (s *Storage) admit(ctx context.Context, t *Txn) error {
 	paced := false
 	need := s.roomFor(t)
-	patience := s.o.Clock().Add(s.o.RetryInterval)
+	// Who votes again keeps what an earlier vote got: he holds locks, and those who have room
+	// may wait for them.
+	again := need.fitsInto(t.promised)
+	lined := false
+	defer func() {
+		if lined {
+			s.leaveLine(t)
+		}
+	}()
 	for {
 		s.mu.Lock()
-		if s.roomIsOld(need) {
+		if s.hasTurn(t) && s.roomIsOld(need) {
 			s.mu.Unlock()
 			s.lookForRoom()
 			s.mu.Lock()
 		}
-		s.unpromise(t) // of an earlier vote
+		if !again {
+			s.unpromise(t) // of an earlier vote
+		}
 		err := s.writable()
 		used := s.worker.used(s)
 		wait := time.Duration(0)
@@ -69,8 +79,9 @@ func (s *Storage) admit(ctx context.Context, t *Txn) error {
 			wait = gateCheck
 		case !s.unflushed.after(s.worker.crowd) && s.worker.trouble.cause == nil:
 			wait = gateCheck
-		case !s.hasRoom(need):
-			wait, err = s.waitForRoom(need, patience)
+		case !again && (!s.hasTurn(t) || !s.hasRoom(need)):
+			wait, err = s.waitForRoom(t, need)
+			lined = true
 		case !paced:
 			wait = s.worker.pace.pause(s.o.Clock(), used, t.files())
 			paced = true
@@ -99,21 +110,6 @@ func (s *Storage) admit(ctx context.Context, t *Txn) error {
 		}
 		timer.Stop()
 	}
-}
-
-// waitForRoom is about a transaction for which there is no room beside what is in the
-// log: that is flushed. It waits in vain where nothing is left to flush, or cannot be. mu
-// must be held.
-func (s *Storage) waitForRoom(need footprint, patience time.Time) (time.Duration, error) {
-	if cause := s.worker.trouble.cause; cause != nil {
-		return 0, vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", cause))
-	}
-	if len(s.unflushed.queue) == 0 && (s.worker.room.promised == (footprint{}) || s.o.Clock().After(patience)) {
-		return 0, s.errNoRoom(need)
-	}
-	s.worker.flushTo = max(s.worker.flushTo, s.last)
-	s.worker.wake()
-	return gateCheck, nil
 }
 
 // pause returns how long a transaction has to wait, and reserves its time.

@@ -26,13 +26,15 @@ const (
 type chainSweep struct {
 	*sweep
 	kept zodb.TID   // the last one that stays
-	lost bool       // its file is damaged, so nothing can be linked from it, and names of files lead past it
+	lost bool       // its file cannot be read, so nothing can be linked from it, and names of files lead past it
 	next zodb.TID   // to be looked at
 	run  []zodb.TID // between them: these go
 	end  bool       // there are no older ones
 
 	links []link     // of this step
 	gone  []zodb.TID // removed by this step
+
+	named map[zodb.TID]bool // by what cannot be read
 }
 
 // link says that a transaction shall name another one as the one before.
@@ -47,7 +49,7 @@ func (w *sweep) transactions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &chainSweep{sweep: w, kept: w.h.Oldest, next: t.Previous}
+	c := &chainSweep{sweep: w, kept: w.h.Oldest, next: t.Previous, named: make(map[zodb.TID]bool)}
 	if err := w.s.inWorker(ctx, c.step); err != nil {
 		return err
 	}
@@ -56,7 +58,7 @@ func (w *sweep) transactions(ctx context.Context) error {
 	}
 	// A crash may have come after the links and before the removal: then nothing
 	// leads to them any more.
-	return w.strays(ctx)
+	return w.strays(ctx, c.named)
 }
 
 // step looks at some transactions, and removes those that go.
@@ -94,6 +96,9 @@ func (c *chainSweep) look() error {
 		return err
 	}
 	c.next = t.Previous
+	if c.lost { // which names it, and may be read again one day
+		c.named[t.TID], stays = true, true
+	}
 	if !stays {
 		if c.run = append(c.run, t.TID); len(c.run) == maxRun && c.next != 0 {
 			c.pass(c.next)
@@ -107,7 +112,8 @@ func (c *chainSweep) look() error {
 	return nil
 }
 
-// keepDamaged leaves a transaction that cannot be read as it is.
+// keepDamaged leaves a transaction that cannot be read as it is, and the one before it: if
+// the disk or the owner of the file is the reason, it leads on to that one again later.
 func (c *chainSweep) keepDamaged(cause error) error {
 	c.s.log.Error("damage: a pack leaves a transaction as it is", "tid", c.next, "err", cause)
 	older, err := c.s.beforeDamaged(c.next)
@@ -123,9 +129,7 @@ func (c *chainSweep) keepDamaged(cause error) error {
 
 // pass notes that what is in the run goes, and that the chain goes on with previous.
 func (c *chainSweep) pass(previous zodb.TID) {
-	if !c.lost {
-		c.links = append(c.links, link{c.kept, previous})
-	}
+	c.links = append(c.links, link{c.kept, previous})
 	c.gone = append(c.gone, c.run...)
 	c.run = c.run[:0]
 }
@@ -208,8 +212,8 @@ func (w *sweep) remove(tids []zodb.TID) error {
 }
 
 // strays removes the transactions that do not stay, whether something leads to them
-// or not.
-func (w *sweep) strays(ctx context.Context) error {
+// or not. Those in named stay.
+func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
 	var werr error
 	next, stop := iter.Pull(func(yield func(zodb.TID) bool) {
 		for name, err := range vfs.Walk(w.s.fs, "A") {
@@ -242,7 +246,7 @@ func (w *sweep) strays(ctx context.Context) error {
 			if err != nil {
 				return false, err
 			}
-			if !stays {
+			if !stays && !named[tid] {
 				tids = append(tids, tid)
 			}
 		}

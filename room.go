@@ -3,6 +3,7 @@ package dirstorage
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/human"
@@ -97,6 +98,10 @@ type room struct {
 	limit footprint // what all that is in the log may take up
 	// promised is what transactions take up that were let in and are not in the log yet.
 	promised footprint
+	// line are those who wait for room, in the order in which they came.
+	line []*Txn
+	// patience is how long the first of them waits for those that were let in.
+	patience time.Time
 }
 
 // roomIn is what the log may take up: all that is free but for what counts as little,
@@ -185,6 +190,52 @@ func (s *Storage) unpromise(t *Txn) {
 	t.promised = footprint{}
 }
 
+// hasTurn reports whether nobody waits for room who came before: if small transactions
+// passed a large one, it would wait for ever. Who holds locks is let pass: those before him
+// may wait for these. mu must be held.
+func (s *Storage) hasTurn(t *Txn) bool {
+	line := s.worker.room.line
+	return len(line) == 0 || line[0] == t || t.held != nil
+}
+
+// waitForRoom is about a transaction for which there is no room beside what is in the
+// log: that is flushed, and the transaction gets a place in the line. It waits in vain where nothing is left to flush, or cannot be. mu
+// must be held.
+func (s *Storage) waitForRoom(t *Txn, need footprint) (time.Duration, error) {
+	r := &s.worker.room
+	if !slices.Contains(r.line, t) {
+		r.line = append(r.line, t)
+		if len(r.line) == 1 {
+			r.patience = s.o.Clock().Add(s.o.RetryInterval)
+		}
+	}
+	if !s.hasTurn(t) {
+		return gateCheck, nil
+	}
+	if cause := s.worker.trouble.cause; cause != nil {
+		return 0, vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", cause))
+	}
+	if len(s.unflushed.queue) == 0 && (r.promised == (footprint{}) || s.o.Clock().After(r.patience)) {
+		return 0, s.errNoRoom(need)
+	}
+	s.worker.flushTo = max(s.worker.flushTo, s.last)
+	s.worker.wake()
+	return gateCheck, nil
+}
+
+// leaveLine is called when a transaction waits no more.
+func (s *Storage) leaveLine(t *Txn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &s.worker.room
+	if i := slices.Index(r.line, t); i >= 0 {
+		r.line = slices.Delete(r.line, i, i+1)
+		if i == 0 {
+			r.patience = s.o.Clock().Add(s.o.RetryInterval)
+		}
+	}
+}
+
 // errNoRoom says why a transaction is refused. mu must be held.
 func (s *Storage) errNoRoom(need footprint) error {
 	free := s.worker.room.free
@@ -193,7 +244,11 @@ func (s *Storage) errNoRoom(need footprint) error {
 		has += " and " + human.Count(free.inodes) + " inodes"
 		wants += " and " + human.Count(need.inodes) + " inodes"
 	}
-	return fmt.Errorf("%w: %s are free on the file system of HOME, and the files of the transaction take up to %s; make room, or pack", ErrDiskFull, has, wants)
+	others := ""
+	if promised := s.worker.room.promised; promised != (footprint{}) {
+		others = ", beside " + human.Bytes(promised.bytes) + " of transactions that are to be finished"
+	}
+	return fmt.Errorf("%w: %s are free on the file system of HOME, and the files of the transaction take up to %s%s; make room, or pack", ErrDiskFull, has, wants, others)
 }
 
 // fit returns so many of the oldest transactions as can be flushed into what is

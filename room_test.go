@@ -280,6 +280,76 @@ func TestLargeTransactionNeedsRoom(t *testing.T) {
 	}
 }
 
+// TestLargeTransactionIsNotPassedByForEver: one that needs the log for itself gets it, while
+// others commit all the time.
+func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := &changingDisk{FS: dir}
+	disk.free.Store(20 << 20)
+	// Nobody here waits for long, so nobody's patience ends.
+	s := open(t, home, Options{fs: disk, History: HistoryKept, RetryInterval: time.Hour})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// So many small ones that never one of them is the only one.
+	txns := make([]*Txn, 4)
+	vote := func(i, n int) {
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+		if err == nil {
+			err = errors.Join(fill(txn, change{oid: zodb.OID(10 + i), data: rec(fmt.Sprint(n))}), txn.Vote(t.Context()))
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		txns[i] = txn
+	}
+	for i := range 3 {
+		vote(i, 0)
+	}
+	large := make(chan error, 1)
+	go func() {
+		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec(strings.Repeat("x", 10160<<10))})
+		large <- err
+	}()
+	waits := func(n int) func() bool {
+		return func() bool {
+			s.mu.RLock()
+			defer s.mu.RUnlock()
+			return len(s.worker.room.line) == n
+		}
+	}
+	eventually(t, "the large one waits", waits(1))
+	voted := make(chan struct{})
+	go func() { // behind it
+		defer close(voted)
+		vote(3, 1)
+	}()
+	eventually(t, "a small one waits behind it", waits(2))
+	for _, txn := range txns[:3] {
+		if _, err := txn.Finish(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-large; err != nil {
+		t.Errorf("the large one: %v", err)
+	}
+	<-voted
+	if _, err := txns[3].Finish(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.worker.room.promised != (footprint{}) || len(s.worker.room.line) != 0 {
+		t.Errorf("%+v", s.worker.room)
+	}
+}
+
 func TestRoomIn(t *testing.T) {
 	t.Parallel()
 	const mib, gib = 1 << 20, 1 << 30
