@@ -6,9 +6,11 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +39,12 @@ func TestMain(m *testing.M) {
 			os.Exit(mainWith(os.Args[1:], time.Nanosecond))
 		}
 		os.Exit(Main(os.Args[1:]))
+	}
+	// Who runs the tests may ignore signals, and the programs that they start would too.
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
 	}
 	// The race detector waits a second before the end of each command, if it is not told.
 	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=10"))

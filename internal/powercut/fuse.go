@@ -82,15 +82,14 @@ func mountDisk(d *disk, name string) (*fuse, error) {
 
 // Close unmounts the disk.
 func (f *fuse) Close() error {
-	err := unix.Unmount(f.name, 0)
-	if err != nil {
-		err = errors.Join(err, unix.Unmount(f.name, unix.MNT_DETACH))
+	if err := unix.Unmount(f.name, 0); err != nil {
+		return errors.Join(err, unix.Unmount(f.name, unix.MNT_DETACH), f.dev.Close())
 	}
-	return errors.Join(err, f.dev.Close())
+	return errors.Join(<-f.done, f.dev.Close()) // which serve uses
 }
 
 // serve answers requests one after the other, so a flush covers every write
-// that was answered before it.
+// that was answered before it. It ends when the disk is unmounted.
 func (f *fuse) serve() error {
 	buf := make([]byte, fuseMaxWrite+4096)
 	for {
