@@ -211,7 +211,7 @@ func (o *outbox) kick() {
 func (o *outbox) flush() error {
 	o.mu.Lock()
 	for !o.writing && len(o.waiting)+len(o.shared) > 0 && o.failed == nil {
-		o.writing = true
+		o.writing, o.began = true, o.clock()
 		b, shared := o.waiting, o.shared
 		o.waiting, o.spare, o.shared = o.spare[:0], nil, nil
 		o.large.written = true

@@ -49,8 +49,12 @@ func TestOneLargeAnswerIsNoFaultOfTheClient(t *testing.T) {
 			o.putRaw(make([]byte, size))
 			ended := make(chan error, 1)
 			if sending {
+				now := time.Now()
 				go func() { ended <- o.flush() }()
 				eventually(t, "it is being sent", func() bool {
+					if o.slow(now) {
+						t.Fatal("it is slow before it began")
+					}
 					o.mu.Lock()
 					defer o.mu.Unlock()
 					return o.writing || o.failed != nil
