@@ -8,6 +8,7 @@ import (
 	"iter"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -73,6 +74,43 @@ func (s *Storage) oidsOf(ctx context.Context, side string) iter.Seq2[zodb.OID, e
 			}
 		}
 	}
+}
+
+// NextOID returns the smallest oid from one on that there is a name of, in the log or
+// below A or B: as [Storage.OIDs], but that it may also be of an object that is packed away. It
+// lists few directories, but of formats lawn and flat one with all objects. An error that matches
+// zodb.ErrNotFound if there is none.
+func (s *Storage) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) {
+	next, any := zodb.OID(0), false
+	take := func(oid zodb.OID) {
+		if oid >= from && (!any || oid < next) {
+			next, any = oid, true
+		}
+	}
+	s.mu.RLock()
+	for oid := range s.unflushed.byOID {
+		take(oid)
+	}
+	s.mu.RUnlock()
+	for _, side := range []tree.Side{tree.B, tree.A} { // the way that files take
+		names := vfs.Names(s.fs, string(side))
+		oid, found, err := s.tree.Format().NextOID(from, func(dir string) iter.Seq2[string, error] {
+			if err := ctx.Err(); err != nil {
+				return func(yield func(string, error) bool) { yield("", err) }
+			}
+			return names(dir)
+		})
+		if err != nil {
+			return 0, fmt.Errorf("list objects: %w", err)
+		}
+		if found {
+			take(oid)
+		}
+	}
+	if !any {
+		return 0, &zodb.KeyError{OID: from}
+	}
+	return next, nil
 }
 
 // Serials yields the tids under which the revisions of an object were stored,

@@ -368,47 +368,34 @@ func (h *hub) nextObject(ctx context.Context, from zodb.OID) (zodb.OID, zodb.Rev
 	}
 }
 
-// probes is how many oids in a row are tried one by one, before all names are
-// read: oids are given out without gaps, but packs make some.
-const probes = 4096
+// probes is how many oids in a row are tried one by one, before directories are
+// listed: oids are given out without gaps, but packs make some.
+const probes = 64
 
 // nextOID returns the smallest oid from one on that can be loaded; an error that
 // matches zodb.ErrNotFound if there is none.
 func (h *hub) nextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) {
-	highest := h.storage.HighestOID()
-	for oid, n := from, 0; oid <= highest && n < probes; oid, n = oid+1, n+1 {
-		found, err := h.storage.Exists(ctx, oid)
-		if err != nil {
-			return 0, err
-		}
-		if found {
-			return oid, nil
-		}
-		if oid == highest {
+	for n := 1; ; n++ {
+		if from > h.storage.HighestOID() {
 			return 0, &zodb.KeyError{OID: from}
 		}
-	}
-	if from > highest {
-		return 0, &zodb.KeyError{OID: from}
-	}
-	best, any := zodb.OID(0), false
-	for oid, err := range h.storage.OIDs(ctx) {
-		if err != nil {
+		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		if oid < from || any && oid >= best {
-			continue
+		oid := from
+		if n%(probes+1) == 0 {
+			var err error
+			if oid, err = h.storage.NextOID(ctx, from); err != nil {
+				return 0, err
+			}
 		}
 		found, err := h.storage.Exists(ctx, oid)
-		if err != nil {
-			return 0, err
+		if err != nil || found {
+			return oid, err
 		}
-		if found {
-			best, any = oid, true
+		if oid == ^zodb.OID(0) {
+			return 0, &zodb.KeyError{OID: from}
 		}
+		from = oid + 1
 	}
-	if !any {
-		return 0, &zodb.KeyError{OID: from}
-	}
-	return best, nil
 }
