@@ -34,7 +34,7 @@ func HoldBack(f FS, prefix string) bool {
 }
 
 func (f *osFS) holdBack(prefix string) {
-	f.held.Store(&heldBack{prefix: f.Path(prefix), sync: f.syncAnew})
+	f.held.Store(&heldBack{prefix: f.Path(prefix), sync: f.syncAnew, open: openKept})
 }
 
 // maxHeld is how many files are kept before everything is synced for their sake.
@@ -44,6 +44,7 @@ const maxHeld = 512
 type heldBack struct {
 	prefix string
 	sync   func() error
+	open   func(path string) (fd int, err error)
 
 	mu   sync.Mutex
 	next int
@@ -128,12 +129,20 @@ func (h *heldBack) remove(path string) error {
 	return h.removeKept(path)
 }
 
-func (h *heldBack) removeKept(path string) error {
-	var fd int
-	oerr := retry(func() (err error) {
+// openKept opens whatever a name leads to, so that it stays without the name.
+func openKept(path string) (fd int, err error) {
+	err = retry(func() error {
 		fd, err = unix.Open(path, openToKeep|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		return err
 	})
+	return fd, err
+}
+
+func (h *heldBack) removeKept(path string) error {
+	fd, oerr := h.open(path)
+	if Passes(oerr) { // no descriptor, for one
+		return h.removeLinked(path)
+	}
 	err := os.Remove(path)
 	if oerr != nil {
 		return err // that it is not there, for one
@@ -144,6 +153,23 @@ func (h *heldBack) removeKept(path string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.kept.fds = append(h.kept.fds, fd)
+	return nil
+}
+
+// removeLinked keeps what it removes by another link, where no descriptor can be had.
+func (h *heldBack) removeLinked(path string) error {
+	link, linked := h.link(path)
+	err := os.Remove(path)
+	if !linked {
+		return err
+	}
+	if err != nil {
+		_ = os.Remove(link)
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept.links = append(h.kept.links, link)
 	return nil
 }
 

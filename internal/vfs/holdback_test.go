@@ -1,9 +1,12 @@
 package vfs_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -114,4 +117,35 @@ func open(t *testing.T) (n int) {
 		}
 	}
 	return n
+}
+
+// TestWhatIsRemovedIsKeptWithoutDescriptors: it has another name then, until everything was
+// synced and there are descriptors again.
+func TestWhatIsRemovedIsKeptWithoutDescriptors(t *testing.T) {
+	t.Parallel()
+	f, err := vfs.OS(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	vfs.HoldBackAnyway(f, "held-")
+	if _, err := vfs.Put(f, "a", []byte("a"), false); err != nil {
+		t.Fatal(err)
+	}
+	vfs.NoDescriptors(f, syscall.EMFILE)
+	if err := f.Remove("a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Stat("a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was removed: %v", err)
+	}
+	if b, err := f.ReadFile("held-1"); string(b) != "a" {
+		t.Errorf("what is kept: %q, %v", b, err)
+	}
+	vfs.NoDescriptors(f, nil)
+	if err := f.SyncAll(); err != nil && !errors.Is(err, vfs.ErrNotSupported) {
+		t.Fatal(err)
+	}
+	if _, err := f.Stat("held-1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after a sync: %v", err)
+	}
 }

@@ -38,11 +38,15 @@ func (f *osFS) inherited(path string) (o owner, ok bool) {
 
 // createFD makes a file that must not exist. The error is that of the system call.
 func (f *osFS) createFD(path string, flag int) (fd int, err error) {
+	fd = -1
 	flag |= unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
 	err = f.make(path, func(dir int, name string) (err error) {
 		fd, err = unix.Openat(dir, name, flag, fileMode)
 		return err
 	})
+	if err != nil && fd >= 0 { // it was made, and could not be given away
+		_ = unix.Close(fd)
+	}
 	return fd, err
 }
 
