@@ -5,9 +5,9 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
-	"runtime/debug"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -91,9 +91,6 @@ type Options struct {
 	lanesFrom int    // tests; from how many files on it has more than one
 }
 
-// withinMemory returns an amount of memory, or a part of the memory limit if that is less.
-func withinMemory(n, part int64) int64 { return min(n, debug.SetMemoryLimit(-1)/part) }
-
 func (o Options) withDefaults() Options {
 	o.Logger = logging.Limit(o.Logger)
 	if o.Clock == nil {
@@ -106,13 +103,13 @@ func (o Options) withDefaults() Options {
 	case o.CacheSize < 0 || o.ReadOnly:
 		o.CacheSize = 0
 	case o.CacheSize == 0:
-		o.CacheSize = withinMemory(64<<20, 8)
+		o.CacheSize = budget.Within(64<<20, 8)
 	}
 	if o.SpoolSize == 0 {
-		o.SpoolSize = int(withinMemory(4<<20, 64))
+		o.SpoolSize = int(budget.Within(4<<20, 64))
 	}
 	if o.LogMemory == 0 {
-		o.LogMemory = withinMemory(64<<20, 32)
+		o.LogMemory = budget.Within(64<<20, 32)
 	}
 	if o.lanes == 0 {
 		// Half of the processors are left to those who commit and read.

@@ -34,7 +34,7 @@ type pace struct {
 	// flushing is the batch that is under way.
 	flushing struct {
 		transactions, files int
-		bytes, memory       int64
+		bytes               int64
 	}
 }
 
@@ -162,7 +162,22 @@ func (w *worker) used(s *Storage) float64 {
 		part(float64(len(s.unflushed.queue)), float64(f.transactions), float64(j.FlushTransactionThreshold)),
 		part(float64(s.unflushed.files), float64(f.files), float64(j.FlushFileThreshold)),
 		part(float64(s.unflushed.bytes), float64(f.bytes), flushBytes),
-		part(float64(s.unflushed.memory), float64(f.memory), float64(s.o.LogMemory)))
+		s.memoryUsed())
+}
+
+// memoryUsed is the part of used that is about memory. That is held until the end of a
+// flush, so its progress does not count. mu must be held.
+func (s *Storage) memoryUsed() float64 {
+	return float64(s.unflushed.memory) / (float64(s.settings.Journal.Backlog+1) * float64(s.o.LogMemory))
+}
+
+// waitForMemory makes a copy of a transaction wait before its records come, while the memory
+// for what is unflushed is used up. Whoever copies brings one transaction after the other,
+// so what it held would only add to that. An error of the flush is for the vote.
+func (s *Storage) waitForMemory(ctx context.Context) error {
+	return s.waitUntil(ctx, func() (bool, error) {
+		return s.memoryUsed() < 1 || s.worker.trouble.cause != nil || s.writable() != nil, nil
+	})
 }
 
 // begun notes the batch that is flushed now; none when it is done. Storage.mu must be held.
@@ -170,10 +185,9 @@ func (w *worker) begun(batch []*committed) {
 	w.progress.done.Store(0)
 	w.progress.total.Store(0)
 	f := &w.pace.flushing
-	f.transactions, f.files, f.bytes, f.memory = len(batch), 0, 0, 0
+	f.transactions, f.files, f.bytes = len(batch), 0, 0
 	for _, c := range batch {
 		f.files += c.files()
 		f.bytes += c.bytes
-		f.memory += c.memory()
 	}
 }

@@ -53,6 +53,16 @@ func fileRoom(size int64) footprint {
 // that a format usually needs for it are in it, and nothing is taken off for the
 // pointers that are replaced.
 func roomOf(format layout.Format, meta *zodb.TxnMeta, records []journal.Entry) footprint {
+	return roomOfEach(format, meta, len(records), func(yield func(size int64, fresh bool)) {
+		for i := range records {
+			yield(records[i].Len, records[i].Previous == 0)
+		}
+	})
+}
+
+// roomOfEach is roomOf where n records are yielded: the length of the data in bytes, and
+// whether the object is new.
+func roomOfEach(format layout.Format, meta *zodb.TxnMeta, n int, records func(yield func(size int64, fresh bool))) footprint {
 	perTransaction, perObject := int64(1), int64(1)
 	switch format {
 	case layout.Bushy:
@@ -63,14 +73,13 @@ func roomOf(format layout.Format, meta *zodb.TxnMeta, records []journal.Entry) f
 		perTransaction, perObject = 0, 0
 	}
 	dirs := perTransaction
-	sum := fileRoom(int64(64 + 8*len(records) + len(meta.User) + len(meta.Description) + len(meta.Extension)))
-	for i := range records {
-		e := &records[i]
-		sum = sum.plus(fileRoom(80 + e.Len)).plus(fileRoom(8))
-		if e.Previous == 0 {
+	sum := fileRoom(int64(64 + 8*n + len(meta.User) + len(meta.Description) + len(meta.Extension)))
+	records(func(size int64, fresh bool) {
+		sum = sum.plus(fileRoom(80 + size)).plus(fileRoom(8))
+		if fresh {
 			dirs += perObject
 		}
-	}
+	})
 	dir := fileRoom(diskBlock)
 	return sum.plus(footprint{dir.bytes * dirs, dir.inodes * dirs})
 }
@@ -78,12 +87,11 @@ func roomOf(format layout.Format, meta *zodb.TxnMeta, records []journal.Entry) f
 // roomFor is what a transaction that is about to be voted for takes up, as far as that
 // is known before.
 func (s *Storage) roomFor(t *Txn) footprint {
-	records := make([]journal.Entry, len(t.order))
-	for i, oid := range t.order {
-		op := t.ops[oid]
-		records[i] = journal.Entry{Previous: op.serial, Len: int64(op.data.length)}
-	}
-	return roomOf(s.tree.Format(), &t.meta, records)
+	return roomOfEach(s.tree.Format(), &t.meta, len(t.ops), func(yield func(size int64, fresh bool)) {
+		for _, op := range t.ops {
+			yield(int64(op.data.length), op.serial == 0)
+		}
+	})
 }
 
 // smallTransaction is what a transaction of one small object takes up.

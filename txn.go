@@ -73,12 +73,12 @@ func (st txnState) String() string {
 // operation is what a transaction does to one object.
 type operation struct {
 	kind     opKind
+	gone     bool
 	serial   zodb.TID // the revision it is based on; of no meaning for a restore
 	previous zodb.TID // the current revision, found at vote
 	undoFrom zodb.TID
 	undoes   []undoStep // of an undo: all that it undoes
 	merge    *undoMerge // of an undo: what the caller has to merge first
-	gone     bool
 	data     spooled
 	blob     *stagedBlob
 }
@@ -112,6 +112,9 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) 
 	}
 	if o.TID != 0 {
 		if err := s.copyingIn(); err != nil {
+			return nil, err
+		}
+		if err := s.waitForMemory(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -195,8 +198,9 @@ func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 }
 
 // Data returns the record that this transaction stores for an object, the last
-// one, owned by the caller; of an undo that has to be merged, the one to merge with. A *zodb.KeyError if it stores none, or deletes the
-// object; zodb.ErrState if the transaction has ended.
+// one, owned by the caller; of an undo that has to be merged, the one to merge with. A
+// *zodb.KeyError if it stores none, or deletes the object, or is a copy, see
+// [BeginOptions], that was voted for; zodb.ErrState if the transaction has ended.
 func (t *Txn) Data(oid zodb.OID) ([]byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -85,6 +85,7 @@ func (t *Txn) vote(ctx context.Context) error {
 		return err
 	}
 	t.state = txnVoted
+	t.slim()
 	return nil
 }
 
@@ -99,6 +100,21 @@ func (t *Txn) goFirst(ctx context.Context) error {
 		return oldTID(t.given, t.s.LastTransaction(), "was committed meanwhile")
 	}
 	return err
+}
+
+// slim takes from a large copy that was voted for what only its vote needs. There may be more
+// than there is memory for, with what the index over the log takes from the commit on.
+func (t *Txn) slim() {
+	if t.given == 0 || t.spool.file == nil {
+		return
+	}
+	left := make(map[zodb.OID]*operation)
+	for oid, op := range t.ops {
+		if op.gone || op.blob != nil {
+			left[oid] = op
+		}
+	}
+	t.ops = left
 }
 
 // untilClose returns a context that also ends when the storage is closed.

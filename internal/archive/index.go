@@ -11,6 +11,8 @@ import (
 	"iter"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/dirstorage/dirstorage/internal/budget"
 )
 
 // Sum is a SHA-256. As text it is 64 lower-case hexadecimal digits.
@@ -132,5 +134,5 @@ func parseLine(b []byte, at *int64) (Line, error) {
 
 // newDecoder limits the memory that a stream can ask for.
 func newDecoder(r io.Reader) (*zstd.Decoder, error) {
-	return zstd.NewReader(r, zstd.WithDecoderMaxWindow(64<<20), zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderConcurrency(2))
+	return zstd.NewReader(r, zstd.WithDecoderMaxWindow(64<<20), zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderConcurrency(min(2, budget.Workers(workerMemory))), zstd.WithDecoderLowmem(budget.Workers(workerMemory) == 1))
 }

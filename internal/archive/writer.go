@@ -8,20 +8,38 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"runtime"
 	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/dirstorage/dirstorage/internal/budget"
 )
 
-// DefaultFrameSize is how much tar a frame holds, in bytes.
+// DefaultFrameSize is how much tar a frame holds, in bytes, where there is memory for it.
 const DefaultFrameSize = 4 << 20
+
+const (
+	// leastFrame is below which compression suffers.
+	leastFrame = 256 << 10
+	// workerMemory is about what a worker takes: its frame, before and after, and the encoder.
+	workerMemory = 16 << 20
+)
+
+// windowOf returns the window for frames of that size: what is longer than a frame has
+// nothing to look back to.
+func windowOf(frameSize int) int {
+	window := leastFrame
+	for window < frameSize && window < DefaultFrameSize {
+		window *= 2
+	}
+	return window
+}
 
 // Options of [NewWriter]. The zero value gives the defaults.
 type Options struct {
-	FrameSize int // bytes of tar in a frame; default DefaultFrameSize
-	Workers   int // frames that are compressed at the same time; default the number of processors
+	FrameSize int // bytes of tar in a frame; default DefaultFrameSize, less where the memory limit is small
+	Workers   int // frames that are compressed at the same time; default the number of processors, fewer where the memory limit is small
 }
 
 // Entry describes one entry of an archive.
@@ -87,20 +105,20 @@ type pending struct {
 // NewWriter begins an archive. Nothing is closed that is passed in.
 func NewWriter(archive, index io.Writer, o Options) (*Writer, error) {
 	if o.FrameSize <= 0 {
-		o.FrameSize = DefaultFrameSize
+		o.FrameSize = int(max(leastFrame, budget.Within(DefaultFrameSize, 48)))
 	}
 	if o.Workers <= 0 {
-		o.Workers = runtime.GOMAXPROCS(0)
+		o.Workers = budget.Workers(workerMemory)
 	}
 	w := &Writer{
 		frameSize: o.FrameSize, start: true, archive: newSumWriter(archive), indexTo: newSumWriter(index),
 		queue: make(chan *pending, o.Workers), slots: make(chan struct{}, o.Workers+1), written: make(chan struct{}),
 	}
 	var err error
-	if w.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(o.Workers)); err != nil {
+	if w.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(o.Workers), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(windowOf(o.FrameSize))); err != nil {
 		return nil, err
 	}
-	if w.index, err = zstd.NewWriter(w.indexTo, zstd.WithEncoderConcurrency(1)); err != nil {
+	if w.index, err = zstd.NewWriter(w.indexTo, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(windowOf(o.FrameSize))); err != nil {
 		return nil, err
 	}
 	w.lines = json.NewEncoder(w.index)

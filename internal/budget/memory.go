@@ -15,11 +15,13 @@ type Memory struct {
 }
 
 // leastSpare is what stays free of a control group for what the runtime does not count:
-// the program itself, buffers of sockets, pages that are being written.
-const leastSpare = 8 << 20
+// the program itself, buffers of sockets, pages that are being written, what the kernel
+// keeps of the many files and directories that are made and read.
+const leastSpare = 16 << 20
 
-// Find returns the memory for this process: what GOMEMLIMIT says; seven eighths of what
-// its control group (version 1 or 2) may have; else three quarters of the machine's.
+// Find returns the memory for this process: what GOMEMLIMIT says; else what its control
+// group (version 1 or 2) may have but for an eighth, and for leastSpare at least, which is
+// half of it at most; else three quarters of the machine's.
 // read reads a file of the system. Where nothing can be found out it is 1 GiB.
 func Find(getenv func(string) string, read func(name string) ([]byte, error)) Memory {
 	if getenv("GOMEMLIMIT") != "" {

@@ -32,7 +32,7 @@ func TestFindMemory(t *testing.T) {
 		}, Memory{gib / 8 * 7, "the control group"}},
 		{"version 2, in a container", map[string]string{
 			"/proc/meminfo": meminfo, "/proc/self/cgroup": "0::/../docker/1\n", "/sys/fs/cgroup/memory.max": "67108864\n",
-		}, Memory{56 * mib, "the control group"}},
+		}, Memory{48 * mib, "the control group"}},
 		{"version 1", map[string]string{
 			"/proc/meminfo": meminfo, "/proc/self/cgroup": "5:devices:/\n4:cpu,memory:/job\n0::/\n",
 			"/sys/fs/cgroup/memory/job/memory.limit_in_bytes": "134217728\n",

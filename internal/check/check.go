@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -25,7 +25,7 @@ type Options struct {
 	// costs in proportion to what they wrote. See [Run].
 	Since zodb.TID
 	// Workers is the number of files that are looked at at the same time. 0 = the
-	// number of processors.
+	// number of processors, or fewer where the memory limit of the process is small.
 	Workers int
 	// SnapshotOnly looks at config and A alone, as a backup would copy them: for a
 	// running storage that is in snapshot mode.
@@ -59,8 +59,12 @@ type Index interface {
 	End(ctx context.Context, complete bool)
 }
 
-// defaultMemory is the default of Options.MemoryLimit.
+// defaultMemory is the default of Options.MemoryLimit, where the memory limit of the process
+// is four times as much or more.
 const defaultMemory = 256 << 20
+
+// workerMemory is what a worker takes at most, beside the sets: the file that it reads.
+const workerMemory = keptBuffer
 
 // Progress tells how far a check has come.
 type Progress struct {
@@ -179,10 +183,10 @@ type checker struct {
 func newChecker(o Options, report func(Finding)) (*checker, error) {
 	c := &checker{o: o, workers: o.Workers, memoryLimit: o.MemoryLimit / 2, hash: hasher{maphash.MakeSeed()}}
 	if c.workers <= 0 {
-		c.workers = runtime.GOMAXPROCS(0)
+		c.workers = budget.Workers(workerMemory)
 	}
 	if o.MemoryLimit <= 0 {
-		c.memoryLimit = defaultMemory / 2
+		c.memoryLimit = budget.Within(defaultMemory, 4) / 2
 	}
 	c.exists, c.referenced, c.wild = oidset.New(c.memoryLimit), oidset.New(c.memoryLimit), new(danglingRefs)
 	c.undoable = oidset.New(c.memoryLimit / 4)

@@ -87,7 +87,7 @@ func newIndex(home vfs.FS, last zodb.TID) (*refindex.Writer, error) {
 	if err := home.Mkdir("misc"); err != nil && !errors.Is(err, fs.ErrExist) { // a copy of config and A
 		return nil, err
 	}
-	w, err := refindex.New(home, "misc", last, indexMemory)
+	w, err := refindex.New(home, "misc", last, indexMemory())
 	if errors.Is(err, vfs.ErrLocked) {
 		err = hint(err, "somebody else writes it just now: wait for that")
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pickle"
@@ -24,7 +25,7 @@ import (
 const indexFile = "misc/" + refindex.FileName
 
 // indexMemory is how many bytes the index takes while it is written, about.
-const indexMemory = 64 << 20
+func indexMemory() int { return int(budget.Within(64<<20, 8)) }
 
 // candidatesMemory is how many bytes the set of those may take that have to be
 // looked at. If it is too little, all are looked at.

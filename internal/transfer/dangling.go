@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -23,7 +24,7 @@ const maxDangling = 100
 
 // refMemory is how many bytes each of the sets of references may take. Oids for which
 // there is no room are not looked for.
-const refMemory = 64 << 20
+func refMemory() int64 { return budget.Within(64<<20, 16) }
 
 // references notes what imported records refer to.
 type references struct {
@@ -35,7 +36,7 @@ type references struct {
 }
 
 func newReferences() *references {
-	return &references{targets: oidset.New(refMemory), stored: oidset.New(refMemory), deleted: oidset.New(refMemory)}
+	return &references{targets: oidset.New(refMemory()), stored: oidset.New(refMemory()), deleted: oidset.New(refMemory())}
 }
 
 // note is called with each record. One that is no pickle refers to nothing that
@@ -57,7 +58,7 @@ func (r *references) note(rec zodb.Record) {
 
 // missing returns the objects that are referred to and do not exist.
 func (im *importer) missing(ctx context.Context) (*oidset.Set, bool, error) {
-	missing, some := oidset.New(refMemory), false
+	missing, some := oidset.New(refMemory()), false
 	look := func(oid zodb.OID) error {
 		found, err := im.s.Exists(ctx, oid)
 		if err == nil && !found {

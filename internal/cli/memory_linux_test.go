@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// memoryGroup is a control group, of version 1 or 2, that may use so much memory and no swap.
+type memoryGroup struct {
+	dir    string
+	events string // the file that counts who was killed
+}
+
+func newMemoryGroup(t *testing.T, limit int64) memoryGroup {
+	t.Helper()
+	name := fmt.Sprintf("dirstorage-test-%d-%d", os.Getpid(), limit)
+	g := memoryGroup{filepath.Join("/sys/fs/cgroup/memory", name), "memory.oom_control"}
+	max, swap := "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+	swapMax := limit
+	if _, err := os.Stat("/sys/fs/cgroup/memory/memory.limit_in_bytes"); err != nil {
+		g, max, swap, swapMax = memoryGroup{filepath.Join("/sys/fs/cgroup", name), "memory.events"}, "memory.max", "memory.swap.max", 0
+	}
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		t.Skipf("no control group can be made: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(g.dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(g.dir, max), strconv.AppendInt(nil, limit, 10), 0); err != nil {
+		t.Skipf("the memory of a control group cannot be limited: %v", err)
+	}
+	err := os.WriteFile(filepath.Join(g.dir, swap), strconv.AppendInt(nil, swapMax, 10), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		t.Skipf("the swap of a control group cannot be limited: %v", err)
+	}
+	return g
+}
+
+// run runs a program within the group, and returns its largest resident set in bytes.
+func (g memoryGroup) run(t *testing.T, name string, args ...string) int64 {
+	t.Helper()
+	script := `echo $$ > "$0/cgroup.procs" && exec "$@"`
+	c := exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", script, g.dir, name}, args...)...)
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "GOMEMLIMIT=") {
+			c.Env = append(c.Env, v)
+		}
+	}
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	err := c.Run()
+	events, _ := os.ReadFile(filepath.Join(g.dir, g.events))
+	if err != nil {
+		t.Fatalf("%s: %v\n%s\n%s", strings.Join(args, " "), err, &out, events)
+	}
+	for line := range strings.Lines(string(events)) {
+		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok && n != "0" {
+			t.Errorf("%s: the kernel killed %s processes", strings.Join(args, " "), n)
+		}
+	}
+	return maxResident(c.ProcessState)
+}
+
+// writeLargeTransactions makes a Data.fs of so many transactions of so many new objects.
+func writeLargeTransactions(t *testing.T, dir string, transactions, objects int) string {
+	t.Helper()
+	home, err := vfs.OS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := filestorage.Create(home, "Data.fs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := append([]byte("cpersistent.mapping\nPersistentMapping\n.}U\x04dataU"), append([]byte{200}, append(bytes.Repeat([]byte("x"), 200), "s."...)...)...)
+	for i := range transactions {
+		txn := &zodb.Transaction{TID: zodb.TID(0x040D486800000000 + i), Status: zodb.StatusDone, TxnMeta: zodb.TxnMeta{User: []byte("u")}}
+		var records iter.Seq2[zodb.Record, error] = func(yield func(zodb.Record, error) bool) {
+			for k := range objects {
+				if !yield(zodb.Record{OID: zodb.OID(i*objects + k), TID: txn.TID, Data: record, Exists: true}, nil) {
+					return
+				}
+			}
+		}
+		if err := w.Append(txn, records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "Data.fs")
+}
+
+// TestCommandsInLittleMemory runs the program where the kernel kills who takes more. The
+// group is small, so that a few frames of an archive are many for it; with
+// $DIRSTORAGE_ROUNDS it is one of 64 MiB and a Data.fs of 200,000 objects in two transactions.
+func TestCommandsInLittleMemory(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it makes many files")
+	}
+	limit, objects := int64(32<<20), 2_000
+	if os.Getenv("DIRSTORAGE_ROUNDS") != "" {
+		limit, objects = 64<<20, 100_000
+	}
+	g := newMemoryGroup(t, limit)
+	dir := t.TempDir()
+	// Not the binary of the test: the race detector takes many times the memory.
+	binary := filepath.Join(dir, "dirstorage")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/dirstorage").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	data := writeLargeTransactions(t, dir, 2, objects)
+	home, backups := filepath.Join(dir, "home"), filepath.Join(dir, "backups")
+	for _, args := range [][]string{
+		{"import", data, home},
+		{"backup", "full", home, backups},
+		{"check", home},
+		{"export", home, filepath.Join(dir, "out.fs")},
+		{"restore", backups, filepath.Join(dir, "restored")},
+	} {
+		peak := g.run(t, binary, args...)
+		t.Logf("%s: at most %.1f MiB resident", args[0], float64(peak)/(1<<20))
+		if peak > limit {
+			t.Errorf("%s: %d bytes resident, in a group of %d", args[0], peak, limit)
+		}
+	}
+	want, err := os.ReadFile(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(dir, "out.fs"))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what was exported is not what was imported (err %v)", err)
+	}
+}
+
+// maxResident is the largest resident set of a process that has ended, in bytes.
+func maxResident(p *os.ProcessState) int64 {
+	usage, ok := p.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0
+	}
+	return usage.Maxrss << 10
+}
