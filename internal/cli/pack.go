@@ -229,6 +229,9 @@ const settleTime = 5 * time.Second
 // interruption. A copy that somebody makes of A can keep it for hours: then it is closed
 // as it is, which is as sound, and the next open goes on.
 func settle(ctx context.Context, s *dirstorage.Storage) error {
+	if s.Status().Snapshot == "startup" { // nothing was removed, then
+		return nil
+	}
 	if err := s.WaitNormal(ctx); err == nil || ctx.Err() == nil {
 		return err
 	}

@@ -125,6 +125,7 @@ func TestInterruptedPackWaitsForNobody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			want(t, exitOK, "would remove", "pack", "--dry-run", "--keep", "0", home)
 			c := program(t, "pack", "--keep", "0", home)
 			stderr := &watched{words: "starting in snapshot mode", seen: make(chan struct{})}
 			c.Stderr = stderr
