@@ -70,14 +70,14 @@ type serving struct {
 	conf *config.Config
 	load func() (*config.Config, error) // reads the configuration again
 
-	level    slog.LevelVar
-	log      *slog.Logger
-	notify   *ops.Notifier
-	metrics  *metrics.Set
-	certs    *certs.Server // nil: no TLS
-	storages []zeo.StorageOptions
-	made     []string // HOMEs that did not exist
-	memory   budget.Memory
+	level   slog.LevelVar
+	log     *slog.Logger
+	notify  *ops.Notifier
+	metrics *metrics.Set
+	certs   *certs.Server // nil: no TLS
+	open    openedStorages
+	made    []string // HOMEs that did not exist
+	memory  budget.Memory
 }
 
 // limitMemory keeps the process within its memory.
@@ -296,7 +296,7 @@ func (s *serving) openStorages(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("storage %s: %w", st.Name, err)
 		}
-		s.storages = append(s.storages, zeo.StorageOptions{Name: st.Name, Storage: storage, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly, NoGC: st.NoGC})
+		s.open.add(zeo.StorageOptions{Name: st.Name, Storage: storage, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly, NoGC: st.NoGC})
 		if err := s.watch(st, storage); err != nil {
 			return err
 		}
@@ -368,7 +368,7 @@ func (s *serving) openFree(ctx context.Context, st config.Storage) (*dirstorage.
 func (s *serving) closeStorages(ctx context.Context) error {
 	return s.extended(func() error {
 		var errs []error
-		for _, st := range s.storages {
+		for _, st := range s.open.all() {
 			s.metrics.Storage(st.Name).Watch(metrics.Source{})
 			if err := st.Storage.Close(); err != nil {
 				errs = append(errs, fmt.Errorf("close storage %s: %w", st.Name, err))
@@ -381,7 +381,7 @@ func (s *serving) closeStorages(ctx context.Context) error {
 func (s *serving) options(t *tls.Config) zeo.Options {
 	c := s.conf
 	o := zeo.Options{
-		Storages: s.storages, ReadOnly: c.ReadOnly, TLS: t, Announce: wire.Pickle,
+		Storages: s.open.all(), ReadOnly: c.ReadOnly, TLS: t, Announce: wire.Pickle,
 		TransactionTimeout: c.TransactionTimeout, InvalidationQueueSize: c.InvalidationQueueSize, InvalidationAge: c.InvalidationAge,
 		Limits: zeo.Limits{Message: c.MaxMessage, Connections: c.MaxConnections, Transaction: c.MaxTransaction,
 			Blob: c.MaxBlob, Hello: c.HelloTimeout, Queue: c.MaxQueue, Memory: s.memory.Limit, Files: budget.Files()},
@@ -401,7 +401,7 @@ func (s *serving) options(t *tls.Config) zeo.Options {
 
 // alive is asked by the watchdog: it fails if a storage does not answer.
 func (s *serving) alive(context.Context) error {
-	for _, st := range s.storages {
+	for _, st := range s.open.all() {
 		st.Storage.LastTransaction()
 	}
 	return nil
@@ -411,14 +411,16 @@ func (s *serving) startHealth(probe *ops.Probe) (*ops.Server, error) {
 	if s.conf.HTTPListen == "" {
 		return nil, nil
 	}
-	return ops.Listen(ops.Options{Address: s.conf.HTTPListen, Live: probe.Ask, Metrics: s.metrics.Handler(), Logger: s.log,
-		Ready: func() []ops.Reason {
-			var reasons []ops.Reason
-			for _, st := range s.storages {
-				reasons = append(reasons, ops.Judge(st.Name, st.Storage.Status())...)
-			}
-			return reasons
-		}})
+	return ops.Listen(ops.Options{Address: s.conf.HTTPListen, Live: probe.Ask, Metrics: s.metrics.Handler(), Logger: s.log, Ready: s.ready})
+}
+
+// ready returns what keeps the storages that are open so far from being ready.
+func (s *serving) ready() []ops.Reason {
+	var reasons []ops.Reason
+	for _, st := range s.open.all() {
+		reasons = append(reasons, ops.Judge(st.Name, st.Storage.Status())...)
+	}
+	return reasons
 }
 
 func (s *serving) statusLine(listeners []net.Listener) string {
