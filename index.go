@@ -111,6 +111,9 @@ func (u *unflushed) drop(n int) {
 			}
 		}
 	}
+	if len(u.byOID) == 0 {
+		u.byOID = nil // an empty map keeps the memory of what was in it
+	}
 	clear(u.queue[:n])
 	u.queue = u.queue[n:]
 }
