@@ -193,6 +193,9 @@ func (d deadline) passed() bool { return !d.at.IsZero() && d.clock().After(d.at)
 func (s *Storage) TransactionSize(ctx context.Context, t *zodb.Transaction) (int64, error) {
 	var size int64
 	for _, oid := range t.OIDs {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
 		n, err := s.dataSize(ctx, oid, t.TID)
 		if errors.Is(err, fs.ErrNotExist) {
 			if err = s.whyNoRevision(oid, t.TID); err == nil {

@@ -121,6 +121,9 @@ func (s *Storage) Serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID,
 	return func(yield func(zodb.TID, error) bool) {
 		at, err := s.newestRevision(ctx, oid)
 		for err == nil && at.serial != 0 {
+			if err = ctx.Err(); err != nil {
+				break
+			}
 			if !yield(at.serial, at.damage) {
 				return
 			}
