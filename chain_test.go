@@ -2,10 +2,12 @@ package dirstorage
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -360,5 +362,34 @@ func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 		if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestFirstStepOfAWalkReadsEachTransactionOnce: a client that copies waits for it.
+func TestFirstStepOfAWalkReadsEachTransactionOnce(t *testing.T) {
+	t.Parallel()
+	s, f, _ := newErrStorage(t, Options{})
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const transactions = 40
+	for i := range transactions {
+		commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i))})
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var reads atomic.Int64
+	f.Decide(func(op errfs.Op) error {
+		if op.Kind == "read" && strings.HasPrefix(op.Name, "A/t") {
+			reads.Add(1)
+		}
+		return nil
+	})
+	for range s.Transactions(t.Context(), 0, 0) {
+		break
+	}
+	if n := reads.Load(); n < transactions || n > transactions+2 {
+		t.Errorf("%d transactions were read %d times", transactions, n)
 	}
 }

@@ -59,13 +59,16 @@ func memoryOf(t *zodb.Transaction) int {
 // Transactions yields the transactions with from <= tid <= to, oldest first; to
 // = 0 means up to the last one. The files of transactions name the one before,
 // so the chain is walked back once for marks and then block by block forward:
-// each file is read twice, and the memory is that of a block, 256 KiB or one
-// transaction, and of one mark (8 bytes) for each block. What is damaged comes with an error, as in
-// [Storage.TransactionsBackward], and what is later follows.
+// each file is read twice, but for those of the oldest block, and the memory is that of a
+// block, 256 KiB or one transaction, and of one mark (8 bytes) for each block. What is
+// damaged comes with an error, as in [Storage.TransactionsBackward], and what is later
+// follows.
 func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
 	return func(yield func(*zodb.Transaction, error) bool) {
 		var marks []zodb.TID // the newest transaction of each block, newest block first
-		n, bytes := 0, 0     // in the block
+		var block []listed   // the oldest one
+		bytes := 0           // in the block
+		n := 0               // transactions in it
 		for t, err := range s.TransactionsBackward(ctx, 0) {
 			if t == nil {
 				yield(nil, err)
@@ -77,20 +80,19 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 			if to != 0 && t.TID > to {
 				continue
 			}
-			if errors.Is(err, ErrBrokenLink) {
-				continue // belongs to the one before
+			if !errors.Is(err, ErrBrokenLink) { // which belongs to the one before
+				n, bytes = n+1, bytes+memoryOf(t)
+				if len(marks) == 0 || n > blockSize || bytes > blockBytes {
+					marks, n, bytes, block = append(marks, t.TID), 1, memoryOf(t), block[:0]
+				}
 			}
-			n, bytes = n+1, bytes+memoryOf(t)
-			if len(marks) == 0 || n > blockSize || bytes > blockBytes {
-				marks, n, bytes = append(marks, t.TID), 1, memoryOf(t)
-			}
+			block = append(block, listed{t, err})
 		}
 		for i := len(marks) - 1; i >= 0; i-- {
-			end := from
+			var err error
 			if i+1 < len(marks) {
-				end = marks[i+1] + 1
+				block, err = s.block(ctx, marks[i], marks[i+1]+1)
 			}
-			block, err := s.block(ctx, marks[i], end)
 			for j := len(block) - 1; j >= 0; j-- {
 				if !yield(block[j].t, block[j].err) {
 					return
