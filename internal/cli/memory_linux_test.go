@@ -90,7 +90,7 @@ func writeLargeTransactions(t *testing.T, dir string, transactions, objects int)
 	}
 	record := append([]byte("cpersistent.mapping\nPersistentMapping\n.}U\x04dataU"), append([]byte{200}, append(bytes.Repeat([]byte("x"), 200), "s."...)...)...)
 	for i := range transactions {
-		txn := &zodb.Transaction{TID: zodb.TID(0x040D486800000000 + i), Status: zodb.StatusDone, TxnMeta: zodb.TxnMeta{User: []byte("u")}}
+		txn := &zodb.Transaction{TID: 0x040D486800000000 + zodb.TID(i), Status: zodb.StatusDone, TxnMeta: zodb.TxnMeta{User: []byte("u")}}
 		var records iter.Seq2[zodb.Record, error] = func(yield func(zodb.Record, error) bool) {
 			for k := range objects {
 				if !yield(zodb.Record{OID: zodb.OID(i*objects + k), TID: txn.TID, Data: record, Exists: true}, nil) {

@@ -126,9 +126,9 @@ func TestStepsOfATransactionCostLittle(t *testing.T) {
 				c.begin(mine)
 				var stream []byte
 				for i := range 12_000 {
-					args := []any{zodb.OID(1<<40 + i), zodb.TID(0), mine}
+					args := []any{1<<40 + zodb.OID(i), zodb.TID(0), mine}
 					if kind == "storea" {
-						args = []any{zodb.OID(1<<40 + i), zodb.TID(0), record("0123456789"), mine}
+						args = []any{1<<40 + zodb.OID(i), zodb.TID(0), record("0123456789"), mine}
 					}
 					stream = append(stream, c.frame(true, kind, args...)...)
 				}
