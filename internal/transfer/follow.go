@@ -117,7 +117,7 @@ func (f *follower) session(ctx context.Context) error {
 	defer c.Close()
 	f.wasUp = true
 	f.im.src = &server{c: c, skip: f.im.skipsTransaction}
-	if err := f.im.run(ctx); err != nil {
+	if err := f.again(ctx, f.im.run(ctx)); err != nil {
 		return err
 	}
 	for {
@@ -135,8 +135,24 @@ func (f *follower) session(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := f.im.copyFrom(ctx, f.im.result.LastTID+1); err != nil {
+		if err := f.again(ctx, f.im.copyFrom(ctx, f.im.result.LastTID+1)); err != nil {
 			return err
 		}
 	}
+}
+
+// triesBesidePacks bounds how often in a row a pack may take what is being copied.
+const triesBesidePacks = 5
+
+// again goes on with a copy that ended with an error, if a pack on the server took what
+// was being copied. It does so on the same connection: the last transaction that was copied
+// may be packed away by now, so that a new one could not tell that this is a copy.
+func (f *follower) again(ctx context.Context, err error) error {
+	for range triesBesidePacks {
+		if _, ok := errors.AsType[*packedMeanwhileError](err); !ok {
+			return err
+		}
+		err = f.im.copyFrom(ctx, f.im.result.LastTID+1)
+	}
+	return err
 }
