@@ -3,6 +3,7 @@ package zeo
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -263,6 +265,39 @@ func TestDamagedTransactionHidesNothingElse(t *testing.T) {
 			if v := again.call("getInvalidations", tid); (v != nil) != (i > 2) {
 				t.Errorf("missed since transaction %d: %v", i, v)
 			}
+		}
+	})
+}
+
+// TestCopyWithoutTransactionsThatArePackedIsRefused: their objects are still there, and would
+// be missing in a copy that goes by transactions.
+func TestCopyWithoutTransactionsThatArePackedIsRefused(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		home := memoryHome(t)
+		set := map[string]string{"storage.min_pack_time": "0", "storage.keep_policy": "undoable"}
+		if err := dirstorage.Create(home, dirstorage.CreateOptions{Set: set}); err != nil {
+			t.Fatal(err)
+		}
+		s := newStorage(t, home)
+		c := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}}).client(e)
+		first := c.store(map[zodb.OID]string{0: refers("root", 1), 1: refers("")})
+		c.store(map[zodb.OID]string{0: refers("root 2", 1)})
+		if c.call("iterator_start", nil, nil) == nil {
+			t.Error("before the pack there is no iterator")
+		}
+		c.want(nil, c.call("pack", now(), true))
+		if _, err := s.Transaction(t.Context(), first); !errors.Is(err, zodb.ErrNotFound) {
+			t.Fatalf("the pack left the first transaction: %v", err)
+		}
+		for _, from := range []any{nil, first} {
+			if details := fmt.Sprint(c.fails(classStorage, "iterator_start", from, nil)); !strings.Contains(details, "keep_policy undoable") {
+				t.Errorf("from %v: %s", from, details)
+			}
+		}
+		later := c.store(map[zodb.OID]string{1: refers("later")})
+		if c.call("iterator_start", later, nil) == nil {
+			t.Error("there is no iterator over what is later than the pack time")
 		}
 	})
 }

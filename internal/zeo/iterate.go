@@ -168,11 +168,25 @@ func (c *conn) iteratorStart(r *request, a *arguments) error {
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})
 	}
+	if err := c.hub.wholeFrom(k.from); err != nil {
+		return r.fail(err)
+	}
 	id, err := c.iterators.add(c, k, 0)
 	if err != nil {
 		return r.fail(err)
 	}
 	return r.answer(id)
+}
+
+// wholeFrom returns an error if packs have removed transactions since one whose revisions
+// are still there: a copy that goes by transactions would lack them.
+func (h *hub) wholeFrom(from zodb.TID) error {
+	packed := h.storage.Status().Packed
+	if !h.packsUndo() || from >= packed {
+		return nil
+	}
+	return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("this storage was packed to %s with keep_policy undoable, so transactions before that are gone of which objects are still there: "+
+		"a copy by its transactions would lack these; use dirstorage export or a backup", packed)}}
 }
 
 func (c *conn) iteratorNext(r *request, a *arguments) error {
