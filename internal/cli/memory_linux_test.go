@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/filestorage"
@@ -52,8 +51,8 @@ func newMemoryGroup(t *testing.T, limit int64) memoryGroup {
 	return g
 }
 
-// run runs a program within the group, and returns its largest resident set in bytes.
-func (g memoryGroup) run(t *testing.T, name string, args ...string) int64 {
+// run runs a program within the group.
+func (g memoryGroup) run(t *testing.T, name string, args ...string) {
 	t.Helper()
 	script := `echo $$ > "$0/cgroup.procs" && exec "$@"`
 	c := exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", script, g.dir, name}, args...)...)
@@ -74,7 +73,6 @@ func (g memoryGroup) run(t *testing.T, name string, args ...string) int64 {
 			t.Errorf("%s: the kernel killed %s processes", strings.Join(args, " "), n)
 		}
 	}
-	return maxResident(c.ProcessState)
 }
 
 // writeLargeTransactions makes a Data.fs of so many transactions of so many new objects.
@@ -125,7 +123,7 @@ func TestCommandsInLittleMemory(t *testing.T) {
 	dir := t.TempDir()
 	// Not the binary of the test: the race detector takes many times the memory.
 	binary := filepath.Join(dir, "dirstorage")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/dirstorage").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-race=false", "-o", binary, "../../cmd/dirstorage").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	data := writeLargeTransactions(t, dir, 2, objects)
@@ -137,11 +135,7 @@ func TestCommandsInLittleMemory(t *testing.T) {
 		{"export", home, filepath.Join(dir, "out.fs")},
 		{"restore", backups, filepath.Join(dir, "restored")},
 	} {
-		peak := g.run(t, binary, args...)
-		t.Logf("%s: at most %.1f MiB resident", args[0], float64(peak)/(1<<20))
-		if peak > limit {
-			t.Errorf("%s: %d bytes resident, in a group of %d", args[0], peak, limit)
-		}
+		g.run(t, binary, args...)
 	}
 	want, err := os.ReadFile(data)
 	if err != nil {
@@ -151,13 +145,4 @@ func TestCommandsInLittleMemory(t *testing.T) {
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("what was exported is not what was imported (err %v)", err)
 	}
-}
-
-// maxResident is the largest resident set of a process that has ended, in bytes.
-func maxResident(p *os.ProcessState) int64 {
-	usage, ok := p.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0
-	}
-	return int64(usage.Maxrss) << 10
 }
