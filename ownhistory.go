@@ -161,7 +161,9 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 	if due {
 		tid, err := s.commitBeginning(ctx, max(last, h.past), differs)
 		if err != nil {
-			s.log.Warn("could not commit the empty transaction with which this history begins; the next start tries it again", "reason", reason, "err", err)
+			if ctx.Err() == nil { // else whoever asked for the open has given it up
+				s.log.Warn("could not commit the empty transaction with which this history begins; the next start tries it again", "reason", reason, "err", err)
+			}
 			return unlessItDiffers(differs, err)
 		}
 		s.log.Info("a history of its own begins", "reason", reason, "tid", tid, "after", last)
