@@ -292,9 +292,12 @@ func (s *Storage) Close() error {
 	}
 	s.mu.Unlock()
 	errs = append(errs, s.lock.Close())
-	err := errors.Join(errs...)
-	s.log.Info("closed", "tid", s.last, "err", err)
-	return err
+	if err := errors.Join(errs...); err != nil {
+		s.log.Warn("closed", "tid", s.last, "err", err)
+		return err
+	}
+	s.log.Info("closed", "tid", s.last)
+	return nil
 }
 
 func (s *Storage) closeReader() error {

@@ -1,0 +1,63 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"testing"
+
+	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// packedSource has one transaction, the object of which a pack takes away while it is read
+// the first few times. All transactions before it are gone.
+type packedSource struct {
+	tid   zodb.TID
+	takes int // how often the pack does so
+	reads int
+}
+
+func (s *packedSource) name() string                      { return "a server that is packed" }
+func (s *packedSource) begin(context.Context, bool) error { return errors.New("begun anew") }
+func (s *packedSource) progress() (done, total int64)     { return 0, 0 }
+func (s *packedSource) openBlob(context.Context, zodb.Record) (io.ReadCloser, error) {
+	return nil, errors.New("there are no blobs")
+}
+
+func (s *packedSource) transactions(_ context.Context, from zodb.TID) iter.Seq2[*sourceTxn, error] {
+	return func(yield func(*sourceTxn, error) bool) {
+		if from > s.tid {
+			return
+		}
+		yield(&sourceTxn{Transaction: zodb.Transaction{TID: s.tid, Status: zodb.StatusDone}, records: s.records}, nil)
+	}
+}
+
+func (s *packedSource) records(yield func(zodb.Record, error) bool) {
+	if s.reads++; s.reads <= s.takes {
+		yield(zodb.Record{}, &packedMeanwhileError{1, s.tid})
+		return
+	}
+	yield(zodb.Record{OID: 1, TID: s.tid, Data: []byte("of the source"), Exists: true}, nil)
+}
+
+// TestFollowerGoesOnWhereAPackTookWhatItCopied: the connection is not made anew, because
+// the last transaction that was copied is gone, too, and nothing would show the copy.
+func TestFollowerGoesOnWhereAPackTookWhatItCopied(t *testing.T) {
+	t.Parallel()
+	for _, takes := range []int{1, triesBesidePacks, triesBesidePacks + 1} {
+		dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+		commit(t, dst, dirstorage.BeginOptions{TID: 1 << 40}, 0, "root", "")
+		src := &packedSource{tid: 1 << 41, takes: takes}
+		f := &follower{im: newImporter(dst, src, BlobsNone, nil)}
+		err := f.again(t.Context(), f.im.copyFrom(t.Context(), f.im.result.LastTID+1))
+		if _, gone := errors.AsType[*packedMeanwhileError](err); gone != (takes > triesBesidePacks) || !gone && err != nil {
+			t.Errorf("taken %d times: %v", takes, err)
+		}
+		if _, err := dst.Load(t.Context(), 1); (err == nil) != (takes <= triesBesidePacks) {
+			t.Errorf("taken %d times, the object: %v", takes, err)
+		}
+	}
+}
