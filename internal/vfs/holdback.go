@@ -158,30 +158,24 @@ func (h *heldBack) removeKept(path string) error {
 
 // removeLinked keeps what it removes by another link, where no descriptor can be had.
 func (h *heldBack) removeLinked(path string) error {
-	link, linked := h.link(path)
-	err := os.Remove(path)
-	if !linked {
-		return err
-	}
-	if err != nil {
-		_ = os.Remove(link)
-		return err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.kept.links = append(h.kept.links, link)
-	return nil
+	return h.keeping(path, func() error { return os.Remove(path) })
 }
 
 func (h *heldBack) rename(from, to string) error {
 	h.full()
-	link, linked := h.link(to)
-	err := os.Rename(from, to)
+	return h.keeping(to, func() error { return os.Rename(from, to) })
+}
+
+// keeping makes a change by which a name no longer leads to its file, and keeps that, if
+// there is one, by another link.
+func (h *heldBack) keeping(path string, change func() error) error {
+	link, linked := h.link(path)
+	err := change()
 	if !linked {
 		return err
 	}
 	if err != nil {
-		_ = os.Remove(link)
+		_ = os.Remove(link) // it is still kept by its name
 		return err
 	}
 	h.mu.Lock()
