@@ -166,6 +166,7 @@ func TestDocumentSaysWhatMemoryAPackTakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	oneLine := strings.Join(strings.Fields(string(text)), " ") // where a line ends means nothing
 	const each = 10_000_000 / 8
 	sets := len(oidSets(new(packRun), new(verdict), new(pack.Marker)))
 	if sets != 9 {
@@ -179,7 +180,7 @@ func TestDocumentSaysWhatMemoryAPackTakes(t *testing.T) {
 		fmt.Sprintf("%.0f MB in all for 10 million objects", float64(sets*each+pack.DefaultPending*8+indexMemory)/1e6),
 		fmt.Sprintf("A set may take %d MiB", oidsetLimit>>20),
 	} {
-		if !strings.Contains(string(text), want) {
+		if !strings.Contains(oneLine, want) {
 			t.Errorf("docs/pack.md does not say %q", want)
 		}
 	}
