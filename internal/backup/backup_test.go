@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
@@ -43,7 +43,7 @@ func run(t testing.TB, o backup.Options) *backup.Result {
 // and looks at the storage right after one.
 func TestTwoBackupsAtOnceAndOneDuringASnapshot(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 20, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 20, engine.CreateOptions{})
 	l.Start(t, 2)
 	l.Write(t, 20)
 	s := store(t, t.TempDir())
@@ -82,7 +82,7 @@ func TestTwoBackupsAtOnceAndOneDuringASnapshot(t *testing.T) {
 // TestIncrementalCostsWhatChanged counts bytes that are read.
 func TestIncrementalCostsWhatChanged(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 400, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 400, engine.CreateOptions{})
 	l.Start(t, 2)
 	l.Write(t, 800)
 	s := store(t, t.TempDir())
@@ -97,7 +97,7 @@ func TestIncrementalCostsWhatChanged(t *testing.T) {
 // TestReferenceIsChosenByAge keeps two incremental backups that overlap.
 func TestReferenceIsChosenByAge(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 20, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 20, engine.CreateOptions{})
 	l.Start(t, 1)
 	s := store(t, t.TempDir())
 	var made []*backup.Manifest
@@ -133,7 +133,7 @@ func TestReferenceIsChosenByAge(t *testing.T) {
 // same identity, and goes on: nothing may build upon what came after it.
 func TestStoragePutBackIsNoReference(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 20, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 20, engine.CreateOptions{})
 	l.Start(t, 1)
 	l.Write(t, 5)
 	l.End()
@@ -167,7 +167,7 @@ func TestStoragePutBackIsNoReference(t *testing.T) {
 // TestPruneNeverBreaksAChain makes three chains, and prunes by each rule.
 func TestPruneNeverBreaksAChain(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 20, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 20, engine.CreateOptions{})
 	l.Start(t, 1)
 	dir := t.TempDir()
 	s := store(t, dir)
@@ -227,7 +227,7 @@ func TestPruneNeverBreaksAChain(t *testing.T) {
 // snapshot mode while its files are read.
 func TestStorageThatDiesMeanwhileIsBackedUp(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 50, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 50, engine.CreateOptions{})
 	l.Start(t, 2)
 	l.Write(t, 100)
 	l.End()
@@ -251,7 +251,7 @@ func TestStorageThatDiesMeanwhileIsBackedUp(t *testing.T) {
 	if len(warnings) == 0 {
 		t.Error("nobody was told that the storage is gone")
 	}
-	if _, err := dirstorage.Open(t.Context(), l.Home, dirstorage.Options{ReadOnly: true}); err != nil {
+	if _, err := engine.Open(t.Context(), l.Home, engine.Options{ReadOnly: true}); err != nil {
 		t.Error(err)
 	}
 }
@@ -260,7 +260,7 @@ func TestStorageThatDiesMeanwhileIsBackedUp(t *testing.T) {
 // transactions.
 func TestIncrementalOfADamagedStorageTakesWhatIsLeft(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 20, dirstorage.CreateOptions{Format: "flat"})
+	l := loadtest.New(t, 20, engine.CreateOptions{Format: "flat"})
 	l.Start(t, 1)
 	l.Write(t, 5)
 	s := store(t, t.TempDir())

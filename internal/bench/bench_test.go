@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/internal/zeo"
@@ -22,13 +22,13 @@ import (
 )
 
 // server serves a new storage until the end of the test.
-func server(t testing.TB) (zeoclient.Options, *dirstorage.Storage) {
+func server(t testing.TB) (zeoclient.Options, *engine.Storage) {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{Set: map[string]string{"filesystem.sync": "0"}}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Set: map[string]string{"filesystem.sync": "0"}}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	s, err := engine.Open(t.Context(), home, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -89,14 +89,14 @@ func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 		t.Skip("flock, tar and rsync are not on this machine")
 	}
 	d := documentedScripts(t)
-	l := loadtest.New(t, 60, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 60, engine.CreateOptions{})
 	l.Start(t, 4)
 	l.Write(t, 40)
 	work := t.TempDir()
 	at := func(name string) string { return filepath.Join(work, name) }
 	same := func(what, dir string) {
 		t.Helper()
-		s, err := dirstorage.Open(t.Context(), dir, dirstorage.Options{ReadOnly: true})
+		s, err := engine.Open(t.Context(), dir, engine.Options{ReadOnly: true})
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -191,7 +191,7 @@ func (d *documented) fileSystemSnapshot(t *testing.T) {
 		}
 	}()
 	d.command(t, "btrfs", "-q", "subvolume", "create", filepath.Join(mounted, "sub"))
-	l := loadtest.NewIn(t, filepath.Join(mounted, "sub", "home"), 40, dirstorage.CreateOptions{})
+	l := loadtest.NewIn(t, filepath.Join(mounted, "sub", "home"), 40, engine.CreateOptions{})
 	defer l.Storage.Close()
 	l.Start(t, 4)
 	l.Write(t, 100)
@@ -209,7 +209,7 @@ func (d *documented) fileSystemSnapshot(t *testing.T) {
 // that was acknowledged to it.
 func (d *documented) wreckage(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	archive := filepath.Join(t.TempDir(), "wreck.tar")
@@ -247,7 +247,7 @@ func (d *documented) wreckage(t *testing.T) {
 	d.command(t, "tar", "-C", restored, "-xf", archive)
 	d.command(t, filepath.Join(d.dir, "dirstorage"), "recover", restored)
 	d.command(t, filepath.Join(d.dir, "dirstorage"), "check", restored)
-	s, err := dirstorage.Open(t.Context(), restored, dirstorage.Options{ReadOnly: true})
+	s, err := engine.Open(t.Context(), restored, engine.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func (d *documented) wreckage(t *testing.T) {
 func (d *documented) rolledForward(t *testing.T, l *loadtest.Load, home string, least zodb.TID) {
 	t.Helper()
 	d.command(t, filepath.Join(d.dir, "dirstorage"), "recover", home)
-	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{ReadOnly: true})
+	s, err := engine.Open(t.Context(), home, engine.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestTarScriptIsRunOnceAtATime(t *testing.T) {
 	}
 	d := documentedScripts(t)
 	home, copies := filepath.Join(t.TempDir(), "home"), t.TempDir()
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	f, err := vfs.OS(copies)

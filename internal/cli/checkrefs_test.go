@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -71,16 +71,16 @@ func (h *refsHome) copied(dirs ...string) *packHome {
 
 func TestCheckWritesTheIndexThatRefsWrites(t *testing.T) {
 	t.Parallel()
-	for name, class := range map[string]dirstorage.Class{"Full": dirstorage.ClassFull, "Minimal": dirstorage.ClassMinimal} {
+	for name, class := range map[string]engine.Class{"Full": engine.ClassFull, "Minimal": engine.ClassMinimal} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newRefsHome(t, dirstorage.CreateOptions{Class: class, Format: "lawn"})
+			h := newRefsHome(t, engine.CreateOptions{Class: class, Format: "lawn"})
 			exampleGraph(h)
 			if err := h.s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			h.commit(map[zodb.OID][]byte{1: pickled("Folder", strongRef(2)), 6: pickled("New", strongRef(0), strongRef(9))})
-			if class == dirstorage.ClassFull {
+			if class == engine.ClassFull {
 				h.commit(map[zodb.OID][]byte{4: nil})
 			}
 			h.copied("config", "A", "B", "journal", "misc").isIndexOfRefs("what waits in the journal", exitDamage, exitOK)
@@ -100,7 +100,7 @@ func TestCheckWritesTheIndexThatRefsWrites(t *testing.T) {
 			p = h.copied("config", "A", "B", "journal", "misc")
 			p.spoil(5, func(name string) error { return os.Truncate(name, 80) })
 			want := int64(2)
-			if class == dirstorage.ClassFull {
+			if class == engine.ClassFull {
 				want = 3
 				p.spoil(8, os.Remove)
 			}

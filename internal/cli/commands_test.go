@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
@@ -144,7 +144,7 @@ func TestNoPermissionIsNotNoStorage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	home := filepath.Join(dir, "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(home, 0); err != nil {

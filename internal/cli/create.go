@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 )
 
 type createCommand struct {
@@ -35,8 +35,8 @@ no root object and no transaction.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.format, "format", dirstorage.DefaultFormat, "how names become paths: bushy, chunky, lawn or flat")
-	c.Flags().StringVar(&o.class, "class", string(dirstorage.ClassFull), "Full, or Minimal: no history, no undo, no blobs")
+	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "how names become paths: bushy, chunky, lawn or flat")
+	c.Flags().StringVar(&o.class, "class", string(engine.ClassFull), "Full, or Minimal: no history, no undo, no blobs")
 	c.Flags().StringArrayVar(&o.set, "set", nil, "set an option of config/settings, as `section.option=value`; may be repeated")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
@@ -51,7 +51,7 @@ func (o *createCommand) run(_ context.Context, e *env) error {
 		}
 		set[key] = value
 	}
-	if err := dirstorage.Create(o.home, dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format, Set: set}); err != nil {
+	if err := engine.Create(o.home, engine.CreateOptions{Class: engine.Class(o.class), Format: o.format, Set: set}); err != nil {
 		return err
 	}
 	if o.json {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -185,12 +185,12 @@ func (c *folder) log(home string) string {
 // began opens a HOME as serve does, and looks with which history it begins.
 func (c *folder) began(home string, anew bool) {
 	c.t.Helper()
-	s, err := dirstorage.Open(c.t.Context(), c.path(home), dirstorage.Options{NoControlSocket: true})
+	s, err := engine.Open(c.t.Context(), c.path(home), engine.Options{NoControlSocket: true})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	txn, err := s.Transaction(c.t.Context(), s.LastTransaction())
-	if err != nil || !dirstorage.BeginsHistory(txn) || dirstorage.BeginsAnew(txn) != anew {
+	if err != nil || !engine.BeginsHistory(txn) || engine.BeginsAnew(txn) != anew {
 		c.t.Errorf("the history of %s begins with %q, %v; what is before is not as in the source: %v", home, txn.Description, err, anew)
 	}
 	if err := s.Close(); err != nil {

@@ -15,8 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/sample"
@@ -109,10 +109,10 @@ func (d *demo) run(ctx context.Context) error {
 
 func (d *demo) makeHome(ctx context.Context) error {
 	d.step("A storage is made from a FileStorage")
-	if err := dirstorage.Create(d.home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(d.home, engine.CreateOptions{}); err != nil {
 		return err
 	}
-	s, err := dirstorage.Open(ctx, d.home, dirstorage.Options{Logger: d.e.logger()})
+	s, err := engine.Open(ctx, d.home, engine.Options{Logger: d.e.logger()})
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (d *demo) copyWhileWriting(ctx context.Context, w *demoWriter) (last zodb.T
 
 func (d *demo) recover(ctx context.Context, acknowledged []zodb.TID) error {
 	d.step("The storage is recovered, and checked file by file")
-	s, err := dirstorage.Open(ctx, d.home, dirstorage.Options{Logger: d.e.logger(), CleanShutdown: true})
+	s, err := engine.Open(ctx, d.home, engine.Options{Logger: d.e.logger(), CleanShutdown: true})
 	if err != nil {
 		return err
 	}
@@ -258,13 +258,13 @@ func (d *demo) compare(ctx context.Context, last zodb.TID) (err error) {
 }
 
 // sameBlob compares the blob of a revision, if it has one, in two storages.
-func sameBlob(ctx context.Context, a, b *dirstorage.Storage, oid zodb.OID, serial zodb.TID) (had bool, err error) {
+func sameBlob(ctx context.Context, a, b *engine.Storage, oid zodb.OID, serial zodb.TID) (had bool, err error) {
 	rec, err := a.LoadRecord(ctx, oid, serial)
 	if err != nil || !rec.HasBlob {
 		return false, err
 	}
 	var content [2][]byte
-	for i, s := range []*dirstorage.Storage{a, b} {
+	for i, s := range []*engine.Storage{a, b} {
 		f, err := s.OpenBlob(ctx, oid, serial)
 		if err != nil {
 			return true, err

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -34,7 +34,7 @@ const blobEvery = 10
 // writeForDemo commits until ctx ends, and prints the tid of each transaction
 // once it is acknowledged.
 func writeForDemo(ctx context.Context, e *env, home string, pause time.Duration) (err error) {
-	s, err := dirstorage.Open(ctx, home, dirstorage.Options{Logger: e.logger()})
+	s, err := engine.Open(ctx, home, engine.Options{Logger: e.logger()})
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,11 @@ func writeForDemo(ctx context.Context, e *env, home string, pause time.Duration)
 }
 
 // makeRoot commits a root object if there is none: without one, check calls it damage.
-func makeRoot(ctx context.Context, s *dirstorage.Storage) (err error) {
+func makeRoot(ctx context.Context, s *engine.Storage) (err error) {
 	if found, err := s.Exists(ctx, zodb.RootOID); found || err != nil {
 		return err
 	}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte("initial database creation")}, dirstorage.BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte("initial database creation")}, engine.BeginOptions{})
 	if err != nil {
 		return err
 	}
@@ -81,8 +81,8 @@ func makeRoot(ctx context.Context, s *dirstorage.Storage) (err error) {
 
 // writeOnce commits a new value of a counter and a new object, with a blob now
 // and then.
-func writeOnce(ctx context.Context, s *dirstorage.Storage, counter zodb.OID, serial zodb.TID, n uint32) (tid zodb.TID, err error) {
-	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("demo"), Description: fmt.Appendf(nil, "number %d", n)}, dirstorage.BeginOptions{})
+func writeOnce(ctx context.Context, s *engine.Storage, counter zodb.OID, serial zodb.TID, n uint32) (tid zodb.TID, err error) {
+	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("demo"), Description: fmt.Appendf(nil, "number %d", n)}, engine.BeginOptions{})
 	if err != nil {
 		return 0, err
 	}
@@ -96,7 +96,7 @@ func writeOnce(ctx context.Context, s *dirstorage.Storage, counter zodb.OID, ser
 	}
 	if n%blobEvery == 0 {
 		content := strings.NewReader(strings.Repeat(fmt.Sprintf("blob %d\n", n), 1000))
-		err = txn.StoreBlob(oids[0], 0, []byte(blobPickles), dirstorage.BlobSource{Reader: content})
+		err = txn.StoreBlob(oids[0], 0, []byte(blobPickles), engine.BlobSource{Reader: content})
 	} else {
 		err = txn.Store(oids[0], 0, countPickles(n))
 	}

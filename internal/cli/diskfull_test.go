@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -22,7 +22,7 @@ func (s fullStorage) LeaveSnapshot(context.Context, string) error { return s.err
 func (s fullStorage) EndSnapshot(context.Context, string) error   { return s.err }
 func (s fullStorage) AbandonSnapshot(string)                      {}
 func (s fullStorage) Flush(context.Context) error                 { return s.err }
-func (s fullStorage) StatusJSON() ([]byte, error)                 { return json.Marshal(dirstorage.Status{}) }
+func (s fullStorage) StatusJSON() ([]byte, error)                 { return json.Marshal(engine.Status{}) }
 func (s fullStorage) Maintenance(context.Context, string, []byte) ([]byte, error) {
 	return nil, s.err
 }
@@ -33,7 +33,7 @@ func TestFullDiskOfARunningStorageIsNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	home := filepath.Join(dir, "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	f, err := vfs.OS(home)

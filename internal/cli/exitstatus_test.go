@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
@@ -28,10 +28,10 @@ func TestExitStatusesAreThoseOfTheDocument(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	open := at("open")
-	if err := dirstorage.Create(open, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(open, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := dirstorage.Open(t.Context(), open, dirstorage.Options{})
+	s, err := engine.Open(t.Context(), open, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

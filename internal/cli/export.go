@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/transfer"
@@ -169,9 +169,9 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 }
 
 // openReader opens a storage for reading only, beside whoever has it open.
-func openReader(ctx context.Context, e *env, home string) (*dirstorage.Storage, error) {
-	s, err := dirstorage.Open(ctx, home, dirstorage.Options{ReadOnly: true, Logger: e.logger()})
-	if errors.Is(err, dirstorage.ErrNeedsRecovery) {
+func openReader(ctx context.Context, e *env, home string) (*engine.Storage, error) {
+	s, err := engine.Open(ctx, home, engine.Options{ReadOnly: true, Logger: e.logger()})
+	if errors.Is(err, engine.ErrNeedsRecovery) {
 		err = hint(err, "run dirstorage recover %s", home)
 	}
 	return s, err

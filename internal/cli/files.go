@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -138,7 +138,7 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 // leadsTo returns an error unless the transactions lead back to one, past those that
 // packs removed. Where they do not, a pack has removed transactions of which
 // revisions stay, and nothing tells which revisions these are.
-func leadsTo(ctx context.Context, s *dirstorage.Storage, tid zodb.TID) error {
+func leadsTo(ctx context.Context, s *engine.Storage, tid zodb.TID) error {
 	if tid != 0 {
 		for txn, err := range s.TransactionsBackward(ctx, 0) {
 			if err != nil {

@@ -24,8 +24,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -213,7 +213,7 @@ func TestWhatServePrintsCanBePasted(t *testing.T) {
 			args := []string{"serve"}
 			for i, name := range tc.storages {
 				home := filepath.Join(dir, "home"+strconv.Itoa(i))
-				if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+				if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				fillHome(t, home)
@@ -265,11 +265,11 @@ var emptyRoot = []byte("\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x0
 // fillHome makes a root object.
 func fillHome(t *testing.T, home string) {
 	t.Helper()
-	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{NoControlSocket: true})
+	s, err := engine.Open(t.Context(), home, engine.Options{NoControlSocket: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
 	if err == nil {
 		err = txn.Store(0, 0, emptyRoot)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -75,8 +75,8 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	c.Flags().StringVar(&o.blobs, "blobs", "", "the blob `DIR` that belongs to the file, bushy or lawn")
 	c.Flags().BoolVar(&o.noBlobs, "no-blobs", false, "import the records of blobs without their content")
 	c.Flags().StringVar(&o.missing, "missing-blobs", "stop", "what to do when a blob is missing: stop, or skip its content")
-	c.Flags().StringVar(&o.format, "format", dirstorage.DefaultFormat, "of a new HOME: bushy, chunky, lawn or flat")
-	c.Flags().StringVar(&o.class, "class", string(dirstorage.ClassFull), "of a new HOME: Full, or Minimal")
+	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "of a new HOME: bushy, chunky, lawn or flat")
+	c.Flags().StringVar(&o.class, "class", string(engine.ClassFull), "of a new HOME: Full, or Minimal")
 	c.Flags().BoolVar(&o.salvage, "salvage", false, "pass over what is damaged in the file, or on the server")
 	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")
 	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
@@ -191,7 +191,7 @@ func (o *importCommand) damagedSource(err error) bool {
 }
 
 // rememberPython2 writes into the settings whose pickles the records are.
-func rememberPython2(s *dirstorage.Storage) error {
+func rememberPython2(s *engine.Storage) error {
 	if s.Settings().Storage.Python == 2 {
 		return nil
 	}
@@ -211,22 +211,22 @@ func rememberPython2(s *dirstorage.Storage) error {
 }
 
 // createOptions are those of a HOME that is made.
-func (o *importCommand) createOptions() dirstorage.CreateOptions {
-	return dirstorage.CreateOptions{Class: dirstorage.Class(o.class), Format: o.format}
+func (o *importCommand) createOptions() engine.CreateOptions {
+	return engine.CreateOptions{Class: engine.Class(o.class), Format: o.format}
 }
 
 // open opens HOME, which is made if nothing is there.
-func (o *importCommand) open(ctx context.Context, e *env) (*dirstorage.Storage, error) {
-	vacant, err := dirstorage.Vacant(o.home)
+func (o *importCommand) open(ctx context.Context, e *env) (*engine.Storage, error) {
+	vacant, err := engine.Vacant(o.home)
 	if err != nil {
 		return nil, err
 	}
 	if vacant {
-		if err := dirstorage.Create(o.home, o.createOptions()); err != nil {
+		if err := engine.Create(o.home, o.createOptions()); err != nil {
 			return nil, err
 		}
 	}
-	s, err := dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger(), History: dirstorage.HistoryCopied})
+	s, err := engine.Open(ctx, o.home, engine.Options{Logger: e.logger(), History: engine.HistoryCopied})
 	return s, notEmpty(o.home, err)
 }
 

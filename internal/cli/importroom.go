@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // openWithRoom is open, after a look whether the disk has room for what is to come. What
 // HOME holds already is taken off. Nothing is made if there is too little.
-func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func() (transfer.Room, error)) (*dirstorage.Storage, error) {
+func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func() (transfer.Room, error)) (*engine.Storage, error) {
 	if o.ignoreSpace {
 		return o.open(ctx, e)
 	}
@@ -20,7 +20,7 @@ func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func(
 	if err != nil {
 		return nil, err
 	}
-	vacant, err := dirstorage.Vacant(o.home)
+	vacant, err := engine.Vacant(o.home)
 	if err != nil {
 		return nil, err
 	}

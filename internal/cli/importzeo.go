@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
@@ -99,7 +99,7 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 	return o.report(e, m, done, err)
 }
 
-func (o *importCommand) followServer(ctx context.Context, e *env, s *dirstorage.Storage, z zeoclient.Options, m *meter, so transfer.ServerOptions) (transfer.Imported, error) {
+func (o *importCommand) followServer(ctx context.Context, e *env, s *engine.Storage, z zeoclient.Options, m *meter, so transfer.ServerOptions) (transfer.Imported, error) {
 	up, told := false, int64(0)
 	done, err := transfer.Follow(ctx, s, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
 		z.OnInvalidate = onInvalidate

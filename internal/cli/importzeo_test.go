@@ -22,9 +22,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/bench"
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/transfer"
@@ -39,10 +39,10 @@ import (
 func served(t *testing.T, name string, secure *tls.Config) (url, socket string) {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	s, err := engine.Open(t.Context(), home, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

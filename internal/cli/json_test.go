@@ -15,9 +15,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/salvage"
@@ -38,8 +38,8 @@ var documents = map[string][]any{
 	"files":           {filesLine{}},
 	"version":         {versionReport{}},
 	"config":          {configReport{}},
-	"pack":            {dirstorage.PackResult{}, dirstorage.UndeleteResult{}},
-	"gc":              {dirstorage.PackResult{}},
+	"pack":            {engine.PackResult{}, engine.UndeleteResult{}},
+	"gc":              {engine.PackResult{}},
 	"snapshot enter":  {snapfile.Record{}},
 	"snapshot leave":  {leaveReport{}},
 	"snapshot status": {snapshotReport{}},

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 )
@@ -19,7 +19,7 @@ import (
 // work. What is left is verified, and the next run gets through.
 func TestKilledCommandsLeaveRepositoryAndTargetGood(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 200, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 200, engine.CreateOptions{})
 	l.Start(t, 4)
 	l.Write(t, 300)
 	repo := filepath.Join(t.TempDir(), "repo")

@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/pack"
 )
@@ -106,8 +106,8 @@ pack removes.`,
 }
 
 // options reads the flags.
-func (o *packCommand) options(e *env) (dirstorage.PackOptions, error) {
-	p := dirstorage.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken, References: o.refs}
+func (o *packCommand) options(e *env) (engine.PackOptions, error) {
+	p := engine.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken, References: o.refs}
 	switch o.gc {
 	case "on":
 	case "off":
@@ -145,7 +145,7 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 		return err
 	}
 	e.warnFuture("--keep", p.Time, "all of the history goes, as with --keep 0")
-	var r dirstorage.PackResult
+	var r engine.PackResult
 	if err := o.maintain(ctx, e, "pack", p, &r); err != nil {
 		if hasRemoved(r) && !o.dryRun {
 			err = errors.Join(err, o.say(e, r, "ended while it packed"))
@@ -165,10 +165,10 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 }
 
 // hasRemoved reports whether a pack has removed something.
-func hasRemoved(r dirstorage.PackResult) bool { return r.Objects+r.Revisions+r.Transactions > 0 }
+func hasRemoved(r engine.PackResult) bool { return r.Objects+r.Revisions+r.Transactions > 0 }
 
 // say prints what a pack did, after the word for that.
-func (o *packCommand) say(e *env, r dirstorage.PackResult, did string) error {
+func (o *packCommand) say(e *env, r engine.PackResult, did string) error {
 	if o.json {
 		return e.printJSON(r)
 	}
@@ -193,7 +193,7 @@ func (o *packCommand) maintain(ctx context.Context, e *env, op string, arguments
 	running, err := control.Dial(ctx, o.home)
 	switch {
 	case err == nil:
-		stop := o.watch(ctx, e, func(ctx context.Context) (dirstorage.PackProgress, error) { return remoteProgress(ctx, o.home) })
+		stop := o.watch(ctx, e, func(ctx context.Context) (engine.PackProgress, error) { return remoteProgress(ctx, o.home) })
 		b, err = running.Maintain(ctx, op, arguments)
 		stop()
 		err = errors.Join(err, running.Close())
@@ -212,11 +212,11 @@ func (o *packCommand) here(ctx context.Context, e *env, op string, arguments any
 	if err != nil {
 		return nil, err
 	}
-	s, err := dirstorage.Open(ctx, o.home, dirstorage.Options{Logger: e.logger(), CleanShutdown: true, History: dirstorage.HistoryKept})
+	s, err := engine.Open(ctx, o.home, engine.Options{Logger: e.logger(), CleanShutdown: true, History: engine.HistoryKept})
 	if err != nil {
 		return nil, err
 	}
-	stop := o.watch(ctx, e, func(context.Context) (dirstorage.PackProgress, error) { return s.PackProgress(), nil })
+	stop := o.watch(ctx, e, func(context.Context) (engine.PackProgress, error) { return s.PackProgress(), nil })
 	b, err := s.Maintenance(ctx, op, text)
 	stop()
 	return b, errors.Join(err, settle(ctx, s), s.Close())
@@ -228,7 +228,7 @@ const settleTime = 5 * time.Second
 // settle waits until A may change, so that the storage is closed cleanly, also after an
 // interruption. A copy that somebody makes of A can keep it for hours: then it is closed
 // as it is, which is as sound, and the next open goes on.
-func settle(ctx context.Context, s *dirstorage.Storage) error {
+func settle(ctx context.Context, s *engine.Storage) error {
 	if s.Status().Snapshot == "startup" { // nothing was removed, then
 		return nil
 	}
@@ -243,25 +243,25 @@ func settle(ctx context.Context, s *dirstorage.Storage) error {
 	return nil
 }
 
-func remoteProgress(ctx context.Context, home string) (dirstorage.PackProgress, error) {
-	var st dirstorage.Status
+func remoteProgress(ctx context.Context, home string) (engine.PackProgress, error) {
+	var st engine.Status
 	c, err := control.Dial(ctx, home)
 	if err != nil {
-		return dirstorage.PackProgress{}, err
+		return engine.PackProgress{}, err
 	}
 	b, err := c.Status(ctx)
 	if err = errors.Join(err, c.Close()); err == nil {
 		err = json.Unmarshal(b, &st)
 	}
 	if err != nil || st.Pack == nil {
-		return dirstorage.PackProgress{}, err
+		return engine.PackProgress{}, err
 	}
 	return *st.Pack, nil
 }
 
 // watch shows on a terminal how far a pack has come, until stop is called; and says
 // once, also without a terminal, what it waits for.
-func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.Context) (dirstorage.PackProgress, error)) (stop func()) {
+func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.Context) (engine.PackProgress, error)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -300,7 +300,7 @@ func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.C
 	return func() { cancel(); <-ended }
 }
 
-func (o *packCommand) print(e *env, r dirstorage.PackResult, did string) error {
+func (o *packCommand) print(e *env, r engine.PackResult, did string) error {
 	w := &printer{w: e.Stdout}
 	if r.Threshold == 0 {
 		w.printf("%s: there is nothing to pack: it has no transaction, or no root object\n", o.home)
@@ -350,9 +350,9 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 			return usage("--undelete: %q is neither “all” nor the seconds in the name of a file NAME-SECONDS-deleted", o.undelete)
 		}
 	}
-	var r dirstorage.UndeleteResult
+	var r engine.UndeleteResult
 	if err := o.maintain(ctx, e, "undelete", map[string]int64{"stamp": stamp}, &r); err != nil {
-		if r != (dirstorage.UndeleteResult{}) {
+		if r != (engine.UndeleteResult{}) {
 			err = errors.Join(err, o.sayBroughtBack(e, r))
 		}
 		if ctx.Err() != nil {
@@ -360,7 +360,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 		}
 		return err
 	}
-	if r == (dirstorage.UndeleteResult{}) {
+	if r == (engine.UndeleteResult{}) {
 		err := hint(errors.New("nothing was put aside by that pack"), "look for files NAME-SECONDS-deleted below %s/A", o.home)
 		if o.json {
 			return errors.Join(err, e.printJSON(r))
@@ -370,7 +370,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 	return o.sayBroughtBack(e, r)
 }
 
-func (o *packCommand) sayBroughtBack(e *env, r dirstorage.UndeleteResult) error {
+func (o *packCommand) sayBroughtBack(e *env, r engine.UndeleteResult) error {
 	if o.json {
 		return e.printJSON(r)
 	}

@@ -21,8 +21,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -33,7 +33,7 @@ import (
 type packHome struct {
 	t    *testing.T
 	home string
-	s    *dirstorage.Storage // nil: it is stopped
+	s    *engine.Storage // nil: it is stopped
 	tids []zodb.TID
 }
 
@@ -48,13 +48,13 @@ func packData(class, text string, refs ...zodb.OID) []byte {
 // newPackHome makes one that is stopped. Set are settings, as SECTION.OPTION=VALUE.
 func newPackHome(t *testing.T, set ...string) *packHome {
 	t.Helper()
-	o := dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}
+	o := engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}
 	for _, kv := range set {
 		k, v, _ := strings.Cut(kv, "=")
 		o.Set[k] = v
 	}
 	h := &packHome{t: t, home: filepath.Join(t.TempDir(), "home")}
-	if err := dirstorage.Create(h.home, o); err != nil {
+	if err := engine.Create(h.home, o); err != nil {
 		t.Fatal(err)
 	}
 	h.start(nil)
@@ -73,11 +73,11 @@ func newPackHome(t *testing.T, set ...string) *packHome {
 // what it does; nil: nobody.
 func (h *packHome) start(log io.Writer) {
 	h.t.Helper()
-	o := dirstorage.Options{SegmentSize: 64 << 10}
+	o := engine.Options{SegmentSize: 64 << 10}
 	if log != nil {
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 	}
-	s, err := dirstorage.Open(h.t.Context(), h.home, o)
+	s, err := engine.Open(h.t.Context(), h.home, o)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -96,10 +96,10 @@ func (h *packHome) stop() {
 	h.s = nil
 }
 
-func (h *packHome) begin(records map[zodb.OID][]byte, blobs ...zodb.OID) *dirstorage.Txn {
+func (h *packHome) begin(records map[zodb.OID][]byte, blobs ...zodb.OID) *engine.Txn {
 	h.t.Helper()
 	ctx := h.t.Context()
-	txn, err := h.s.Begin(ctx, zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	txn, err := h.s.Begin(ctx, zodb.TxnMeta{}, engine.BeginOptions{})
 	for oid, data := range records {
 		if err != nil {
 			break
@@ -109,7 +109,7 @@ func (h *packHome) begin(records map[zodb.OID][]byte, blobs ...zodb.OID) *dirsto
 			serial = r.Serial
 		}
 		if len(blobs) > 0 && blobs[0] == oid {
-			err = txn.StoreBlob(oid, serial, data, dirstorage.BlobSource{Reader: strings.NewReader(strings.Repeat("blob", 100))})
+			err = txn.StoreBlob(oid, serial, data, engine.BlobSource{Reader: strings.NewReader(strings.Repeat("blob", 100))})
 		} else {
 			err = txn.Store(oid, serial, data)
 		}
@@ -268,7 +268,7 @@ func TestPackDoesWhatItsDryRunSaid(t *testing.T) {
 	both(t, []string{"storage.delay_delete=0"}, func(t *testing.T, h *packHome) {
 		h.flushed()
 		before := h.content()
-		var dry, report, done dirstorage.PackResult
+		var dry, report, done engine.PackResult
 		h.json(exitOK, &dry, "pack", "--keep", "0", "--dry-run", "HOME")
 		h.json(exitOK, &report, "gc", "--report", "--keep", "0", "HOME")
 		text, _ := h.must(exitOK, "pack", "--keep", "0", "--dry-run", "HOME")
@@ -386,7 +386,7 @@ func TestCheckIsCleanAfterPacksWithKeepclass(t *testing.T) {
 func TestPackToldNotToCollectGarbageKeepsObjects(t *testing.T) {
 	t.Parallel()
 	both(t, nil, func(t *testing.T, h *packHome) {
-		var done dirstorage.PackResult
+		var done engine.PackResult
 		h.json(exitOK, &done, "pack", "--keep", "0", "--gc=off", "HOME")
 		if done.Objects != 0 || done.Revisions != 4 {
 			t.Errorf("it says %+v", done)
@@ -444,7 +444,7 @@ func TestPackTimes(t *testing.T) {
 	}
 
 	// What was current at a transaction stays, and what came since.
-	var done dirstorage.PackResult
+	var done engine.PackResult
 	h.json(exitOK, &done, "pack", "--keep", h.tids[1].String(), "HOME")
 	if done.Threshold != h.tids[1] || done.Objects != 0 || done.Revisions != 1 || done.Transactions != 0 {
 		t.Errorf("packed to the second transaction it says %+v", done)
@@ -507,9 +507,9 @@ func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 				}
 				h.isAsBefore(before)
 				h.clean()
-				var r dirstorage.UndeleteResult
+				var r engine.UndeleteResult
 				h.json(exitFailed, &r, "pack", "--undelete", m[1], "HOME")
-				if r != (dirstorage.UndeleteResult{}) {
+				if r != (engine.UndeleteResult{}) {
 					t.Errorf("again: %+v", r)
 				}
 			})
@@ -534,8 +534,8 @@ func TestInterruptedUndeleteSaysWhatIsBack(t *testing.T) {
 				}
 				want := "brought back 0 objects, 8 revisions, 2 transactions, 1 blobs\n"
 				if form == "json" {
-					var r dirstorage.UndeleteResult
-					if err := json.Unmarshal([]byte(stdout), &r); err != nil || r != (dirstorage.UndeleteResult{Revisions: 8, Transactions: 2, Blobs: 1}) {
+					var r engine.UndeleteResult
+					if err := json.Unmarshal([]byte(stdout), &r); err != nil || r != (engine.UndeleteResult{Revisions: 8, Transactions: 2, Blobs: 1}) {
 						t.Errorf("%v, it says:\n%s", err, stdout)
 					}
 				} else if stdout != want {
@@ -588,7 +588,7 @@ func TestPackOfADamagedStorage(t *testing.T) {
 		if !strings.Contains(stdout, "removed 0 objects, 1 revisions,") { // of the root object; 1 is left alone, and what was not reached
 			t.Errorf("it says:\n%s", stdout)
 		}
-		var r dirstorage.PackResult
+		var r engine.PackResult
 		h.json(exitDamage, &r, "gc", "--report", "--keep", "0", "--skip-broken", "HOME")
 		if r.Broken != 1 || len(r.BrokenList) != 1 || r.BrokenList[0].OID != 1 || r.Objects != 0 {
 			t.Errorf("the report says %+v", r)
@@ -620,7 +620,7 @@ func TestBrokenObjectThatNothingRefersToIsLeftAlone(t *testing.T) {
 func TestMinimalStorageIsNotPacked(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Class: engine.ClassMinimal}); err != nil {
 		t.Fatal(err)
 	}
 	h := &packHome{t: t, home: home}
@@ -639,7 +639,7 @@ func TestMinimalStorageIsNotPacked(t *testing.T) {
 func TestEmptyStorageHasNothingToPack(t *testing.T) {
 	t.Parallel()
 	h := &packHome{t: t, home: filepath.Join(t.TempDir(), "home")}
-	if err := dirstorage.Create(h.home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(h.home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if stdout, _ := h.must(exitOK, "pack", "HOME"); !strings.Contains(stdout, "there is nothing to pack") {
@@ -796,7 +796,7 @@ func (h *packHome) isTheWayBack(stdout, form string, before map[string]string) {
 	h.t.Helper()
 	stamp := ""
 	if form == "json" {
-		var r dirstorage.PackResult
+		var r engine.PackResult
 		if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Objects != 4 || r.Revisions != 8 || r.Transactions != 0 || r.Blobs != 1 {
 			h.t.Fatalf("%v, it says:\n%s", err, stdout)
 		}
@@ -922,7 +922,7 @@ func TestPackShowsHowFarItIs(t *testing.T) {
 		if stdout, _ := h.must(exitOK, "status", "HOME"); !regexp.MustCompile(`\npack: +waiting for transactions, 0 done, since \d{4}-`).MatchString(stdout) {
 			t.Errorf("status says:\n%s", stdout)
 		}
-		var st dirstorage.Status
+		var st engine.Status
 		h.json(exitOK, &st, "status", "HOME")
 		if st.Pack == nil || st.Pack.Phase != "waiting for transactions" || st.Pack.Begun.IsZero() {
 			t.Errorf("status --json says %+v", st.Pack)
@@ -1019,11 +1019,11 @@ func TestFilesSinceAcrossPacks(t *testing.T) {
 					t.Error("misc was copied")
 				}
 				h.must(0, "check", mirror)
-				want, err := dirstorage.Open(t.Context(), h.home, dirstorage.Options{ReadOnly: true})
+				want, err := engine.Open(t.Context(), h.home, engine.Options{ReadOnly: true})
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := dirstorage.Open(t.Context(), mirror, dirstorage.Options{ReadOnly: true})
+				got, err := engine.Open(t.Context(), mirror, engine.Options{ReadOnly: true})
 				if err != nil {
 					t.Fatal(err)
 				}

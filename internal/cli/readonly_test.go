@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -55,18 +55,18 @@ func mountedReadOnly(t *testing.T, dir string) string {
 func filledHome(t *testing.T, clean bool) string {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	set := dirstorage.Options{NoControlSocket: true, SegmentSize: 64 << 10}
-	s, err := dirstorage.Open(t.Context(), home, set)
+	set := engine.Options{NoControlSocket: true, SegmentSize: 64 << 10}
+	s, err := engine.Open(t.Context(), home, set)
 	if err == nil && !clean {
 		err = s.EnterSnapshot(t.Context(), "x") // so that a close leaves the log
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
 	if err == nil {
 		err = txn.Store(0, 0, anyRecord)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/pack"
 )
 
@@ -31,13 +31,13 @@ On a storage that was closed cleanly it changes nothing that matters.`,
 
 // recoverHome opens the storage, which rolls it forward, and closes it cleanly.
 func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
-	s, err := dirstorage.Open(ctx, home, dirstorage.Options{Logger: e.logger(), NoControlSocket: true, CleanShutdown: true, History: dirstorage.HistoryKept})
+	s, err := engine.Open(ctx, home, engine.Options{Logger: e.logger(), NoControlSocket: true, CleanShutdown: true, History: engine.HistoryKept})
 	if err != nil {
 		return err
 	}
 	st := s.Status()
 	if st.Snapshot == "startup" {
-		err := fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", dirstorage.ErrLocked, home)
+		err := fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", engine.ErrLocked, home)
 		return errors.Join(hint(err, "wait until the copy of A is done, then run it again"), s.Close())
 	}
 	err = errors.Join(s.WaitNormal(ctx), s.Flush(ctx), s.WaitPack(ctx))

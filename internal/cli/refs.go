@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pickle"
@@ -364,7 +364,7 @@ func className(record []byte) string {
 
 // candidates returns the objects that may refer to one now: those that the index
 // names, and all that were written since. Why not is said if the index is of no use.
-func candidates(ctx context.Context, s *dirstorage.Storage, index *refindex.Reader, oid zodb.OID) (set *oidset.Set, why string, err error) {
+func candidates(ctx context.Context, s *engine.Storage, index *refindex.Reader, oid zodb.OID) (set *oidset.Set, why string, err error) {
 	set = oidset.New(candidatesMemory)
 	const tooMany = "too much is to be looked at"
 	for from, err := range index.Referrers(oid) {
@@ -382,7 +382,7 @@ func candidates(ctx context.Context, s *dirstorage.Storage, index *refindex.Read
 	if last == index.TID() {
 		return set, "", nil
 	}
-	if s.Status().Class == dirstorage.ClassMinimal {
+	if s.Status().Class == engine.ClassMinimal {
 		return nil, indexFile + " is of an earlier transaction, and a storage of class Minimal does not know what was written since", nil
 	}
 	// The transactions lead back to that of the index, or it is not of this history.

@@ -17,7 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -46,19 +46,19 @@ func farRef(oid zodb.OID) string {
 type refsHome struct {
 	t    *testing.T
 	home string
-	s    *dirstorage.Storage
+	s    *engine.Storage
 }
 
-func newRefsHome(t *testing.T, o dirstorage.CreateOptions) *refsHome {
+func newRefsHome(t *testing.T, o engine.CreateOptions) *refsHome {
 	t.Helper()
 	h := &refsHome{t: t, home: filepath.Join(t.TempDir(), "home")}
 	o.Set = map[string]string{"storage.check_dangling_references": "0"}
-	if err := dirstorage.Create(h.home, o); err != nil {
+	if err := engine.Create(h.home, o); err != nil {
 		t.Fatal(err)
 	}
 	h.open()
 	t.Cleanup(func() {
-		if err := h.s.Close(); err != nil && !errors.Is(err, dirstorage.ErrClosed) {
+		if err := h.s.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
 			t.Error(err)
 		}
 	})
@@ -67,7 +67,7 @@ func newRefsHome(t *testing.T, o dirstorage.CreateOptions) *refsHome {
 
 func (h *refsHome) open() {
 	h.t.Helper()
-	s, err := dirstorage.Open(h.t.Context(), h.home, dirstorage.Options{NoControlSocket: true, SegmentSize: 64 << 10})
+	s, err := engine.Open(h.t.Context(), h.home, engine.Options{NoControlSocket: true, SegmentSize: 64 << 10})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func (h *refsHome) open() {
 func (h *refsHome) commit(records map[zodb.OID][]byte) zodb.TID {
 	h.t.Helper()
 	ctx := context.Background()
-	txn, err := h.s.Begin(ctx, zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	txn, err := h.s.Begin(ctx, zodb.TxnMeta{}, engine.BeginOptions{})
 	for _, oid := range slices.Sorted(maps.Keys(records)) {
 		if err != nil {
 			break
@@ -163,7 +163,7 @@ func exampleGraph(h *refsHome) zodb.TID {
 
 func TestRefsAnswersBothWays(t *testing.T) {
 	t.Parallel()
-	h := newRefsHome(t, dirstorage.CreateOptions{})
+	h := newRefsHome(t, engine.CreateOptions{})
 	tid := exampleGraph(h)
 	yes, no := true, false
 	check := func(index *zodb.TID) {
@@ -223,7 +223,7 @@ func TestRefsAnswersBothWays(t *testing.T) {
 // TestRefsFollowsWhatWasWrittenSinceTheIndex compares answers with a model.
 func TestRefsFollowsWhatWasWrittenSinceTheIndex(t *testing.T) {
 	t.Parallel()
-	h := newRefsHome(t, dirstorage.CreateOptions{})
+	h := newRefsHome(t, engine.CreateOptions{})
 	random := rand.New(rand.NewPCG(1, 1))
 	const objects = 12
 	model := make(map[zodb.OID][]zodb.OID)
@@ -304,7 +304,7 @@ func (h *refsHome) otherIndex(tid zodb.TID) {
 
 func TestRefsReadsEverythingIfTheIndexIsOfNoUse(t *testing.T) {
 	t.Parallel()
-	h := newRefsHome(t, dirstorage.CreateOptions{})
+	h := newRefsHome(t, engine.CreateOptions{})
 	tid := exampleGraph(h)
 	h.commit(map[zodb.OID][]byte{5: pickled("Late")})
 	for _, tc := range []struct {
@@ -345,7 +345,7 @@ func TestRefsReadsEverythingIfTheIndexIsOfNoUse(t *testing.T) {
 
 func TestRefsOfAMinimalStorage(t *testing.T) {
 	t.Parallel()
-	h := newRefsHome(t, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal})
+	h := newRefsHome(t, engine.CreateOptions{Class: engine.ClassMinimal})
 	tid := exampleGraph(h)
 	h.writeIndex(exitOK)
 	if a, _ := h.ask(exitOK, 9); a.who() != "1 4" || a.IndexTID == nil || *a.IndexTID != tid {
@@ -359,7 +359,7 @@ func TestRefsOfAMinimalStorage(t *testing.T) {
 
 func TestRefsNamesWhatItCannotSee(t *testing.T) {
 	t.Parallel()
-	h := newRefsHome(t, dirstorage.CreateOptions{Format: "lawn"})
+	h := newRefsHome(t, engine.CreateOptions{Format: "lawn"})
 	exampleGraph(h)
 	h.commit(map[zodb.OID][]byte{6: []byte("no pickle")})
 	if a, stderr := h.ask(exitOK, 9); a.who() != "1 4" || a.Unseen != 1 || !strings.Contains(stderr, "object 0000000000000006: pickle at offset") {
@@ -402,7 +402,7 @@ func TestRefsNamesWhatItCannotSee(t *testing.T) {
 
 func TestRefsWritesOneIndexAtATime(t *testing.T) {
 	t.Parallel()
-	h := newRefsHome(t, dirstorage.CreateOptions{})
+	h := newRefsHome(t, engine.CreateOptions{})
 	f, err := vfs.OS(h.home)
 	if err != nil {
 		t.Fatal(err)

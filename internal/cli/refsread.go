@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -36,7 +36,7 @@ const namedProblems = 10
 // currentReader reads the current revisions of many objects.
 type currentReader struct {
 	e       *env
-	s       *dirstorage.Storage
+	s       *engine.Storage
 	workers int   // 0 = the number of processors
 	total   int64 // objects that there are about; 0 = not known
 

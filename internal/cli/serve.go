@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/config"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/ops"
@@ -304,9 +304,9 @@ func (s *serving) openStorages(ctx context.Context) error {
 	return nil
 }
 
-func (s *serving) openStorage(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
+func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.Storage, error) {
 	// What is wrong with a place that cannot be looked at, Open says.
-	vacant, err := dirstorage.Vacant(st.Home)
+	vacant, err := engine.Vacant(st.Home)
 	if err == nil && vacant && !s.conf.Create {
 		storage, err := s.openFree(ctx, st)
 		if err != nil {
@@ -316,8 +316,8 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*dirstora
 		return storage, err
 	}
 	if err == nil && vacant {
-		o := dirstorage.CreateOptions{Class: dirstorage.Class(s.conf.Class), Format: s.conf.Format}
-		if err := dirstorage.Create(st.Home, o); err != nil {
+		o := engine.CreateOptions{Class: engine.Class(s.conf.Class), Format: s.conf.Format}
+		if err := engine.Create(st.Home, o); err != nil {
 			return nil, err
 		}
 		s.made = append(s.made, st.Home)
@@ -331,24 +331,24 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*dirstora
 const lockPoll = 500 * time.Millisecond
 
 // openFree opens a HOME, and waits for as long as it may until no other process has it open.
-func (s *serving) openFree(ctx context.Context, st config.Storage) (*dirstorage.Storage, error) {
+func (s *serving) openFree(ctx context.Context, st config.Storage) (*engine.Storage, error) {
 	var left <-chan time.Time
 	for {
-		o := dirstorage.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.cacheSize(), SnapshotLimit: s.conf.SnapshotLimit,
+		o := engine.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.cacheSize(), SnapshotLimit: s.conf.SnapshotLimit,
 			SpoolSize: int(zeo.SpoolSize(s.memory.Limit)), LogMemory: max(1<<20, min(s.memory.Limit/32, 64<<20)), LowSpace: s.conf.LowSpace, Reserve: s.conf.Reserve, Observer: s.metrics.Storage(st.Name)}
 		if st.ReadOnly || s.conf.ReadOnly {
-			o.History = dirstorage.HistoryRead // nobody commits, and a copy can be continued afterwards
+			o.History = engine.HistoryRead // nobody commits, and a copy can be continued afterwards
 		}
-		storage, err := dirstorage.Open(ctx, st.Home, o)
+		storage, err := engine.Open(ctx, st.Home, o)
 		if vfs.IsReadOnly(err) {
 			if !st.ReadOnly && !s.conf.ReadOnly {
 				return nil, hint(err, "serve it with --read-only, and nothing is written")
 			}
 			s.log.Warn("the file system is read-only: nothing is written, and what another machine writes there is not seen", "storage", st.Name, "path", st.Home)
 			o.ReadOnly = true
-			return dirstorage.Open(ctx, st.Home, o)
+			return engine.Open(ctx, st.Home, o)
 		}
-		if !errors.Is(err, dirstorage.ErrLocked) || s.conf.LockWait == 0 {
+		if !errors.Is(err, engine.ErrLocked) || s.conf.LockWait == 0 {
 			return storage, err
 		}
 		if left == nil {

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -263,10 +263,10 @@ func TestServeWaitsForAHomeThatIsOpenElsewhere(t *testing.T) {
 	t.Parallel()
 	const waits = "waiting until another process closes the storage"
 	home := filepath.Join(t.TempDir(), "var")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	other, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	other, err := engine.Open(t.Context(), home, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

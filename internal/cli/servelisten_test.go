@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 )
 
 // TestServeListensWhenEverythingIsReady: nobody can connect before the storages are open.
@@ -13,10 +13,10 @@ func TestServeListensWhenEverythingIsReady(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	home, socket := filepath.Join(dir, "home"), filepath.Join(dir, "s")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	held, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	held, err := engine.Open(t.Context(), home, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,15 +5,15 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/config"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // watch shows the numbers of a storage.
-func (s *serving) watch(st config.Storage, storage *dirstorage.Storage) error {
+func (s *serving) watch(st config.Storage, storage *engine.Storage) error {
 	src, err := backupSource(st, storage.Identity())
 	if err != nil {
 		return err

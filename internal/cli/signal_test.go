@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -38,7 +38,7 @@ func (w *watched) Write(p []byte) (int, error) {
 func startWaiting(t *testing.T, interval string, wrap ...string) (c *exec.Cmd, stderr *watched, sublock vfs.Lock) {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := vfs.OS(home)

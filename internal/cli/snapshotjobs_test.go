@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -58,7 +58,7 @@ func (d *documented) chainHolds(t *testing.T, l *loadtest.Load, dir string) {
 	}
 	restored := filepath.Join(t.TempDir(), "restored")
 	d.command(t, "sh", "-c", restoreChain, "sh", dir, restored)
-	s, err := dirstorage.Open(t.Context(), restored, dirstorage.Options{ReadOnly: true})
+	s, err := engine.Open(t.Context(), restored, engine.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatalf("%s: %v", dir, err)
 	}
@@ -127,7 +127,7 @@ func TestJobsThatOverlapLoseNothing(t *testing.T) {
 	}
 	d := newJobs(t)
 	for round := range hometest.Rounds(t, 1) {
-		l := loadtest.New(t, 40, dirstorage.CreateOptions{})
+		l := loadtest.New(t, 40, engine.CreateOptions{})
 		l.Start(t, 4)
 		l.Write(t, 40)
 		stop := feed(l)
@@ -216,7 +216,7 @@ func TestForgottenSnapshotKeepsItsMoment(t *testing.T) {
 		t.Skip("has to wait for time stamps to pass")
 	}
 	d := newJobs(t)
-	l := loadtest.New(t, 20, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 20, engine.CreateOptions{})
 	l.Start(t, 2)
 	work := t.TempDir()
 	run := func(args ...string) (int, string) {

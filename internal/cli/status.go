@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 )
@@ -61,7 +61,7 @@ func (st *homeStatus) count(ctx context.Context, e *env) error {
 	}
 	st.Counts, err = s.CountExactly(ctx)
 	if err == nil {
-		var use dirstorage.DiskUse
+		var use engine.DiskUse
 		use, err = s.DiskUse(ctx)
 		st.Disk = &use
 	}
@@ -71,9 +71,9 @@ func (st *homeStatus) count(ctx context.Context, e *env) error {
 // homeStatus is a storage's description of itself, with whether it runs.
 type homeStatus struct {
 	Running bool `json:"running"`
-	dirstorage.Status
+	engine.Status
 	// Disk is what HOME takes up on the disk; nil: nobody has measured it.
-	Disk *dirstorage.DiskUse `json:"disk,omitempty"`
+	Disk *engine.DiskUse `json:"disk,omitempty"`
 }
 
 // readStatus asks the process that has the storage open, or else looks at the
@@ -108,7 +108,7 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 		}
 		st.Snapshot = string(code)
 		if r, err := snapfile.Read(dir); err == nil && r.Code != snapfile.Shutdown {
-			st.SnapshotMode = &dirstorage.SnapshotStatus{Since: r.Moment, Seconds: e.Now().Sub(r.Moment).Seconds(), TID: r.TID}
+			st.SnapshotMode = &engine.SnapshotStatus{Since: r.Moment, Seconds: e.Now().Sub(r.Moment).Seconds(), TID: r.TID}
 			st.SnapshotMode.Code, _ = snapfile.UserCode(r.Code)
 		}
 	}
@@ -116,7 +116,7 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 }
 
 // formatDone says how far a pack has come in its phase.
-func formatDone(p *dirstorage.PackProgress) string {
+func formatDone(p *engine.PackProgress) string {
 	if p.Total == 0 {
 		return human.Count(p.Done) + " done"
 	}

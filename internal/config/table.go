@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/logging"
 )
 
@@ -57,10 +57,10 @@ func table() []setting {
 		{name: "create", kind: boolean, fallback: "true", help: "make a HOME that does not exist or is empty; the sample for production has false", set: flag(func(c *Config) *bool { return &c.Create })},
 		{name: "lock-wait", kind: duration, fallback: "0", help: "how long to wait at the start for a HOME that another process has open, a pack for instance",
 			set: timespan(func(c *Config) *time.Duration { return &c.LockWait }, 0)},
-		{name: "format", fallback: dirstorage.DefaultFormat, help: "the format of a HOME that is made: bushy, chunky, lawn or flat",
+		{name: "format", fallback: engine.DefaultFormat, help: "the format of a HOME that is made: bushy, chunky, lawn or flat",
 			set: choice(func(c *Config) *string { return &c.Format }, "bushy", "chunky", "lawn", "flat")},
-		{name: "class", fallback: string(dirstorage.ClassFull), help: "the class of a HOME that is made: Full, or Minimal: no history, no undo, no blobs",
-			set: choice(func(c *Config) *string { return &c.Class }, string(dirstorage.ClassFull), string(dirstorage.ClassMinimal))},
+		{name: "class", fallback: string(engine.ClassFull), help: "the class of a HOME that is made: Full, or Minimal: no history, no undo, no blobs",
+			set: choice(func(c *Config) *string { return &c.Class }, string(engine.ClassFull), string(engine.ClassMinimal))},
 		{name: "low-space", kind: size, fallback: "1GiB", help: "warn if less than this, or than a tenth of the file system, is free; 0 = never",
 			set: anyBytes(func(c *Config) *int64 { return &c.LowSpace })},
 		{name: "reserve", kind: size, fallback: "16MiB", help: "the size of misc/reserve, which is given up so that a full disk can be packed; 0 = there is none",

@@ -47,7 +47,9 @@ var level = map[string]int{
 	"internal/salvage": 4,
 	"internal/bench":   4,
 
-	".": 5,
+	"internal/engine": 5,
+
+	".": 6,
 
 	"internal/transfer": 6,
 	"internal/snapshot": 6,

@@ -20,22 +20,22 @@ import (
 //
 // waits are the exceptions, by file and function, with the reason.
 var waits = map[string]string{
-	"cache_test.go stressReads": "how long it goes on; what it asserts holds for any number of loads",
-	"errors_test.go shortly":    "the end of the context is what is wanted",
-	"internal/cli/snapshotjobs_test.go TestForgottenSnapshotKeepsItsMoment":       "time stamps have to pass, in a test that a short run leaves out",
-	"internal/cli/snapshotjobs_test.go TestJobsThatOverlapLoseNothing":            "how long a job takes, at random",
-	"internal/ops/server_test.go TestShutdownWaitsForAnswersAndThenBreaksThemOff": "the end of the context is what is wanted",
-	"internal/powercut/disk.go wait":                                              "a disk that is slow",
-	"internal/powercut/round.go startWork":                                        "the moment of the cut, at random",
-	"internal/settings/ini_test.go TestReferencesCannotExplode":                   "seconds where it would be years",
-	"internal/zeo/limits_test.go TestManyLargeLoadsAtOnceAreNoReasonToClose":      "nobody waits for it: it gives the fault time",
-	"internal/zeo/pack_test.go TestServerEndsDuringAPack":                         "the server may be at the end of its time, or not",
-	"internal/zeo/stress_test.go delays":                                          "a delay at random",
-	"internal/zeo/stress_test.go transaction":                                     "the moment at which a connection is lost, at random",
-	"kill_test.go TestKilledProcessLosesNothing":                                  "the moment of the kill, at random",
-	"packbench_test.go BenchmarkPack":                                             "a measurement without a pack",
-	"storage_test.go Sync":                                                        "a disk that is slow",
-	"snapshot_test.go TestStorageLeavesTheSnapshotOfAToolThatDied":                "nothing is to happen: it gives the fault time",
+	"internal/engine/cache_test.go stressReads":                                    "how long it goes on; what it asserts holds for any number of loads",
+	"internal/engine/errors_test.go shortly":                                       "the end of the context is what is wanted",
+	"internal/cli/snapshotjobs_test.go TestForgottenSnapshotKeepsItsMoment":        "time stamps have to pass, in a test that a short run leaves out",
+	"internal/cli/snapshotjobs_test.go TestJobsThatOverlapLoseNothing":             "how long a job takes, at random",
+	"internal/ops/server_test.go TestShutdownWaitsForAnswersAndThenBreaksThemOff":  "the end of the context is what is wanted",
+	"internal/powercut/disk.go wait":                                               "a disk that is slow",
+	"internal/powercut/round.go startWork":                                         "the moment of the cut, at random",
+	"internal/settings/ini_test.go TestReferencesCannotExplode":                    "seconds where it would be years",
+	"internal/zeo/limits_test.go TestManyLargeLoadsAtOnceAreNoReasonToClose":       "nobody waits for it: it gives the fault time",
+	"internal/zeo/pack_test.go TestServerEndsDuringAPack":                          "the server may be at the end of its time, or not",
+	"internal/zeo/stress_test.go delays":                                           "a delay at random",
+	"internal/zeo/stress_test.go transaction":                                      "the moment at which a connection is lost, at random",
+	"internal/engine/kill_test.go TestKilledProcessLosesNothing":                   "the moment of the kill, at random",
+	"internal/engine/packbench_test.go BenchmarkPack":                              "a measurement without a pack",
+	"internal/engine/storage_test.go Sync":                                         "a disk that is slow",
+	"internal/engine/snapshot_test.go TestStorageLeavesTheSnapshotOfAToolThatDied": "nothing is to happen: it gives the fault time",
 }
 
 // testCode reports whether a file is compiled into tests only.

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -33,7 +33,7 @@ type version struct {
 // Load is a storage and the model that its writers keep.
 type Load struct {
 	Home    string
-	Storage *dirstorage.Storage
+	Storage *engine.Storage
 	objects int
 	first   zodb.OID // of them
 
@@ -49,18 +49,18 @@ type Load struct {
 }
 
 // New makes a HOME in a temporary directory, and opens it.
-func New(t testing.TB, objects int, o dirstorage.CreateOptions) *Load {
+func New(t testing.TB, objects int, o engine.CreateOptions) *Load {
 	t.Helper()
 	return NewIn(t, filepath.Join(t.TempDir(), "home"), objects, o)
 }
 
 // NewIn is New with the HOME in a place of the caller.
-func NewIn(t testing.TB, home string, objects int, o dirstorage.CreateOptions) *Load {
+func NewIn(t testing.TB, home string, objects int, o engine.CreateOptions) *Load {
 	t.Helper()
 	if o.Set == nil {
 		o.Set = map[string]string{"journal.flush_transaction_threshold": "20"}
 	}
-	if err := dirstorage.Create(home, o); err != nil {
+	if err := engine.Create(home, o); err != nil {
 		t.Fatal(err)
 	}
 	return NewOf(t, home, objects)
@@ -72,7 +72,7 @@ func NewOf(t testing.TB, home string, objects int) *Load {
 	t.Helper()
 	l := &Load{Home: home, objects: objects, history: make(map[zodb.OID][]version), packed: make(map[zodb.OID]bool), stop: make(chan struct{})}
 	var err error
-	l.Storage, err = dirstorage.Open(t.Context(), l.Home, dirstorage.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond})
+	l.Storage, err = engine.Open(t.Context(), l.Home, engine.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func (l *Load) current(oid zodb.OID) version {
 
 func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 	ctx := context.Background()
-	txn, err := l.Storage.Begin(ctx, zodb.TxnMeta{User: []byte("load"), Description: fmt.Appendf(nil, "%d", g)}, dirstorage.BeginOptions{})
+	txn, err := l.Storage.Begin(ctx, zodb.TxnMeta{User: []byte("load"), Description: fmt.Appendf(nil, "%d", g)}, engine.BeginOptions{})
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 			err = txn.Delete(oid, now.tid)
 		case n < 4:
 			v.blob = strings.Repeat(fmt.Sprintf("%020d", rnd.Int64()), 1+rnd.IntN(400))
-			err = txn.StoreBlob(oid, now.tid, []byte(v.data), dirstorage.BlobSource{Reader: strings.NewReader(v.blob)})
+			err = txn.StoreBlob(oid, now.tid, []byte(v.data), engine.BlobSource{Reader: strings.NewReader(v.blob)})
 		default:
 			err = txn.Store(oid, now.tid, []byte(v.data))
 		}
@@ -242,7 +242,7 @@ func (l *Load) at(oid zodb.OID, tid zodb.TID) version {
 // model at a tid.
 func (l *Load) Compare(home string, tid zodb.TID) error {
 	ctx := context.Background()
-	s, err := dirstorage.Open(ctx, home, dirstorage.Options{ReadOnly: true})
+	s, err := engine.Open(ctx, home, engine.Options{ReadOnly: true})
 	if err != nil {
 		return err
 	}
@@ -277,7 +277,7 @@ func (l *Load) Compare(home string, tid zodb.TID) error {
 	return nil
 }
 
-func (l *Load) compareObject(ctx context.Context, s *dirstorage.Storage, oid zodb.OID, tid zodb.TID) error {
+func (l *Load) compareObject(ctx context.Context, s *engine.Storage, oid zodb.OID, tid zodb.TID) error {
 	want := l.at(oid, tid)
 	r, err := s.Load(ctx, oid)
 	if want.gone {
@@ -311,7 +311,7 @@ func (l *Load) compareObject(ctx context.Context, s *dirstorage.Storage, oid zod
 // again is told what a vote said. If objects that were deleted are not there at all
 // any more, because of a pack, that is kept in mind, and the transaction may be made anew.
 func (l *Load) again(err error) error {
-	c, ok := errors.AsType[*dirstorage.ConflictsError](err)
+	c, ok := errors.AsType[*engine.ConflictsError](err)
 	if !ok {
 		return err
 	}

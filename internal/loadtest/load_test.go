@@ -3,14 +3,14 @@ package loadtest
 import (
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // TestRootIsNeverDeleted: a check of a copy from between would call it damage.
 func TestRootIsNeverDeleted(t *testing.T) {
 	t.Parallel()
-	l := New(t, 4, dirstorage.CreateOptions{})
+	l := New(t, 4, engine.CreateOptions{})
 	l.Start(t, 1)
 	l.Write(t, 150)
 	l.End()

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/objstore"
@@ -36,7 +36,7 @@ func read(t testing.TB, f func() (metrics.Record, error)) metrics.Record {
 // TestLastBackupIsFound makes backups, and looks from HOME and from the repository.
 func TestLastBackupIsFound(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 5, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 5, engine.CreateOptions{})
 	l.Start(t, 1)
 	l.Write(t, 5)
 	store := objstore.NewDir(osFS(t, t.TempDir()))

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -14,11 +14,11 @@ import (
 func TestEngineIsSeen(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	set := metrics.New([]string{"main"}, metrics.Options{Clock: time.Now, NoRuntime: true})
-	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{Observer: set.Storage("main")})
+	s, err := engine.Open(t.Context(), home, engine.Options{Observer: set.Storage("main")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestEngineIsSeen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,10 +77,10 @@ func TestEngineIsSeen(t *testing.T) {
 // BenchmarkStatus is what a scrape asks the engine for, free space included.
 func BenchmarkStatus(b *testing.B) {
 	home := filepath.Join(b.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		b.Fatal(err)
 	}
-	s, err := dirstorage.Open(b.Context(), home, dirstorage.Options{})
+	s, err := engine.Open(b.Context(), home, engine.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

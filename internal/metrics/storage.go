@@ -4,11 +4,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 )
 
 // Storage is the metrics of one storage. It is what the engine reports to
-// (dirstorage.Options.Observer). All methods may be called concurrently.
+// (engine.Options.Observer). All methods may be called concurrently.
 type Storage struct {
 	name string
 	o    *Options
@@ -22,7 +22,7 @@ type Storage struct {
 	source atomic.Pointer[watched] // nil: not open
 }
 
-var _ dirstorage.Observer = (*Storage)(nil)
+var _ engine.Observer = (*Storage)(nil)
 
 func newStorage(name string, o *Options) *Storage {
 	return &Storage{
@@ -50,8 +50,8 @@ func (s *Storage) Flushed(d time.Duration, transactions, files int) {
 
 // Source is where the numbers come from that are read when somebody asks.
 type Source struct {
-	// Status is called for each scrape; see [dirstorage.Storage.Status]. Mandatory.
-	Status func() dirstorage.Status
+	// Status is called for each scrape; see [engine.Storage.Status]. Mandatory.
+	Status func() engine.Status
 	// Backup returns the last backup, and Verified the newest one that was found
 	// good; nil where that is not known. They are called now and then only: see [Options].
 	Backup, Verified func() (Record, error)

@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -89,7 +89,7 @@ func verify(home string, name string) ([]string, error) {
 	x := expect(events)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	s, err := dirstorage.Open(ctx, home, options())
+	s, err := engine.Open(ctx, home, options())
 	if err != nil {
 		return append(x.wrong, "open: "+err.Error()), nil
 	}
@@ -138,7 +138,7 @@ func (x *expectation) check(ctx context.Context, home string) (left []string, er
 
 // repair does what is promised to repair what an interrupted pack left.
 func (x *expectation) repair(ctx context.Context, home, name string, was []string) error {
-	s, err := dirstorage.Open(ctx, home, options())
+	s, err := engine.Open(ctx, home, options())
 	if err != nil {
 		x.wrong = append(x.wrong, "open again: "+err.Error())
 		return nil
@@ -153,7 +153,7 @@ func (x *expectation) repair(ctx context.Context, home, name string, was []strin
 	if err := log.put(event{Pack: &packed{s.LastTransaction()}}); err != nil {
 		return err
 	}
-	if _, err := s.Pack(ctx, dirstorage.PackOptions{}); err != nil {
+	if _, err := s.Pack(ctx, engine.PackOptions{}); err != nil {
 		x.wrong = append(x.wrong, err.Error())
 	}
 	if err := errors.Join(s.WaitNormal(ctx), s.Close()); err != nil {
@@ -167,7 +167,7 @@ func (x *expectation) repair(ctx context.Context, home, name string, was []strin
 }
 
 // look reads all that was acknowledged.
-func (x *expectation) look(ctx context.Context, s *dirstorage.Storage) (wrong []string) {
+func (x *expectation) look(ctx context.Context, s *engine.Storage) (wrong []string) {
 	bad := func(a ack, o object, format string, args ...any) {
 		wrong = append(wrong, fmt.Sprintf("%s of %s: ", o.OID, a.TID)+fmt.Sprintf(format, args...))
 	}

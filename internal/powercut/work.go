@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -47,19 +47,19 @@ func record(data []byte, refs ...zodb.OID) []byte {
 
 // worker is a program that works on a storage until it is killed.
 type worker struct {
-	s      *dirstorage.Storage
+	s      *engine.Storage
 	home   string
 	events *eventLog
 	done   atomic.Int64 // transactions
 }
 
-func options() dirstorage.Options {
-	return dirstorage.Options{SegmentSize: 256 << 10, CacheSize: 1 << 20, SpoolSize: 16 << 10, RetryInterval: 5 * time.Millisecond, NoControlSocket: true}
+func options() engine.Options {
+	return engine.Options{SegmentSize: 256 << 10, CacheSize: 1 << 20, SpoolSize: 16 << 10, RetryInterval: 5 * time.Millisecond, NoControlSocket: true}
 }
 
 // createHome makes a storage in which things happen often.
 func createHome(home, format string) error {
-	return dirstorage.Create(home, dirstorage.CreateOptions{Format: format, Set: map[string]string{
+	return engine.Create(home, engine.CreateOptions{Format: format, Set: map[string]string{
 		"journal.flush_transaction_threshold": "25",
 		"journal.flush_file_threshold":        "120",
 		"storage.min_pack_time":               "0",
@@ -72,7 +72,7 @@ func createHome(home, format string) error {
 func work(home string, events *eventLog, limit int64, seed uint64) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	s, err := dirstorage.Open(ctx, home, options())
+	s, err := engine.Open(ctx, home, options())
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
@@ -158,13 +158,13 @@ func (k *worker) commit(ctx context.Context, changes ...change) (zodb.TID, error
 	for _, c := range changes {
 		a.Objects = append(a.Objects, c.object())
 	}
-	return k.transaction(ctx, a, func(t *dirstorage.Txn) error {
+	return k.transaction(ctx, a, func(t *engine.Txn) error {
 		for _, c := range changes {
 			var err error
 			if c.blob == nil {
 				err = t.Store(c.oid, c.serial, c.data)
 			} else {
-				err = t.StoreBlob(c.oid, c.serial, c.data, dirstorage.BlobSource{Reader: bytes.NewReader(c.blob)})
+				err = t.StoreBlob(c.oid, c.serial, c.data, engine.BlobSource{Reader: bytes.NewReader(c.blob)})
 			}
 			if err != nil {
 				return err
@@ -174,8 +174,8 @@ func (k *worker) commit(ctx context.Context, changes ...change) (zodb.TID, error
 	})
 }
 
-func (k *worker) transaction(ctx context.Context, a ack, fill func(t *dirstorage.Txn) error) (zodb.TID, error) {
-	t, err := k.s.Begin(ctx, zodb.TxnMeta{User: []byte("writer"), Description: []byte("work")}, dirstorage.BeginOptions{})
+func (k *worker) transaction(ctx context.Context, a ack, fill func(t *engine.Txn) error) (zodb.TID, error) {
+	t, err := k.s.Begin(ctx, zodb.TxnMeta{User: []byte("writer"), Description: []byte("work")}, engine.BeginOptions{})
 	if err != nil {
 		return 0, err
 	}
@@ -240,7 +240,7 @@ func (k *worker) maintain(ctx context.Context, rnd *rand.Rand) error {
 			if err := k.events.put(event{Pack: &packed{zodb.TIDFromTime(now.Add(time.Second))}}); err != nil {
 				return err
 			}
-			_, err = k.s.Pack(ctx, dirstorage.PackOptions{Time: now, NoGC: rnd.IntN(2) == 0, References: rnd.IntN(3) == 0})
+			_, err = k.s.Pack(ctx, engine.PackOptions{Time: now, NoGC: rnd.IntN(2) == 0, References: rnd.IntN(3) == 0})
 		case 2:
 			if err := k.events.put(event{Undelete: true}); err != nil {
 				return err

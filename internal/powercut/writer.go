@@ -10,7 +10,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -74,7 +74,7 @@ func (k *worker) write(ctx context.Context, n int, rnd *rand.Rand) error {
 	return nil
 }
 
-func readBlob(ctx context.Context, s *dirstorage.Storage, oid zodb.OID, tid zodb.TID) ([]byte, error) {
+func readBlob(ctx context.Context, s *engine.Storage, oid zodb.OID, tid zodb.TID) ([]byte, error) {
 	b, err := s.OpenBlob(ctx, oid, tid)
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (w *writer) create(ctx context.Context) error {
 func (w *writer) takeBack(ctx context.Context) error {
 	u := w.undo
 	w.undo = nil
-	tid, err := w.transaction(ctx, ack{Objects: u.before}, func(t *dirstorage.Txn) error {
+	tid, err := w.transaction(ctx, ack{Objects: u.before}, func(t *engine.Txn) error {
 		_, err := t.Undo(ctx, u.tid)
 		return err
 	})

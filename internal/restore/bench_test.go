@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -30,18 +30,18 @@ func BenchmarkBackup(b *testing.B) {
 
 func measureBackups(b *testing.B, objects int) {
 	home := filepath.Join(b.TempDir(), "home")
-	err := dirstorage.Create(home, dirstorage.CreateOptions{})
+	err := engine.Create(home, engine.CreateOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := dirstorage.Open(b.Context(), home, dirstorage.Options{})
+	s, err := engine.Open(b.Context(), home, engine.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	serials := make([]zodb.TID, objects)
 	change := func(n int, text string) {
 		for at := 0; at < n; at += 50 {
-			txn, err := s.Begin(b.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+			txn, err := s.Begin(b.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
 			for i := at; i < at+50 && err == nil; i++ {
 				oid := i * (objects / n)
 				err = txn.Store(zodb.OID(oid), serials[oid], []byte("cm\nC\n.(T\x84\x02\x00\x00"+fmt.Sprintf("%-644s", text+fmt.Sprint(i))+"t."))

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
@@ -51,7 +51,7 @@ func copyTree(t testing.TB, from, to vfs.FS, below string) {
 // incremental ones. It returns the last transaction of each.
 func chain(t testing.TB) (l *loadtest.Load, dir string, tids []zodb.TID) {
 	t.Helper()
-	l = loadtest.New(t, 12, dirstorage.CreateOptions{})
+	l = loadtest.New(t, 12, engine.CreateOptions{})
 	l.Start(t, 1)
 	dir = t.TempDir()
 	store := objstore.NewDir(directory(t, dir))

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
@@ -80,7 +80,7 @@ func TestEveryBackupAndTransactionIsRestored(t *testing.T) {
 	for _, format := range []string{"chunky"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
-			l := loadtest.New(t, 80, dirstorage.CreateOptions{Format: format})
+			l := loadtest.New(t, 80, engine.CreateOptions{Format: format})
 			l.Start(t, 4)
 			l.Write(t, 60)
 			store := objstore.NewDir(directory(t, t.TempDir()))
@@ -156,7 +156,7 @@ func sound(t testing.TB, home string) {
 // not done again, and a restore of something else does not take it for its own.
 func TestInterruptedRestoreGoesOn(t *testing.T) {
 	t.Parallel()
-	l := loadtest.New(t, 60, dirstorage.CreateOptions{})
+	l := loadtest.New(t, 60, engine.CreateOptions{})
 	l.Start(t, 1)
 	l.Write(t, 200)
 	store := objstore.NewDir(directory(t, t.TempDir()))
@@ -200,18 +200,18 @@ func TestInterruptedRestoreGoesOn(t *testing.T) {
 func TestMinimalIsBackedUpIncrementally(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	err := dirstorage.Create(home, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal})
+	err := engine.Create(home, engine.CreateOptions{Class: engine.ClassMinimal})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	s, err := engine.Open(t.Context(), home, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	serials := make(map[zodb.OID]zodb.TID)
 	store := func(data string, oids ...zodb.OID) {
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
 		for _, oid := range oids {
 			if err == nil {
 				err = txn.Store(oid, serials[oid], []byte(data))
@@ -253,7 +253,7 @@ func TestMinimalIsBackedUpIncrementally(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := dirstorage.Open(t.Context(), filepath.Join(dir, name), dirstorage.Options{ReadOnly: true})
+		got, err := engine.Open(t.Context(), filepath.Join(dir, name), engine.Options{ReadOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}

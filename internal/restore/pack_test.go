@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
@@ -48,9 +48,9 @@ func packedPair(t *testing.T, tid zodb.TID) (before, packed string) {
 // sameObjects compares what two homes give for each object of the first.
 func sameObjects(t *testing.T, want, got string) {
 	t.Helper()
-	var both [2]*dirstorage.Storage
+	var both [2]*engine.Storage
 	for i, home := range []string{want, got} {
-		s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{ReadOnly: true})
+		s, err := engine.Open(t.Context(), home, engine.Options{ReadOnly: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +183,7 @@ func TestIncrementalBackupAfterOurPack(t *testing.T) {
 	for _, policy := range []string{"detailed", "undoable"} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
-			l := loadtest.New(t, 60, dirstorage.CreateOptions{Format: "chunky", Set: map[string]string{
+			l := loadtest.New(t, 60, engine.CreateOptions{Format: "chunky", Set: map[string]string{
 				"storage.keep_policy": policy, "storage.min_pack_time": "0", "storage.delay_delete": "0",
 			}})
 			l.Start(t, 2)
@@ -192,7 +192,7 @@ func TestIncrementalBackupAfterOurPack(t *testing.T) {
 			backUp(t, l.Home, store, backup.Full)
 			for range 3 {
 				l.Write(t, 40)
-				result, err := l.Storage.Pack(t.Context(), dirstorage.PackOptions{NoGC: true})
+				result, err := l.Storage.Pack(t.Context(), engine.PackOptions{NoGC: true})
 				if err != nil || result.Revisions == 0 || result.Transactions == 0 {
 					t.Fatalf("pack: %+v, %v", result, err)
 				}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -25,19 +25,19 @@ func TestHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T) {
 	ahead := func() time.Time { return time.Now().Add(1000 * time.Hour) }
 	for _, tc := range []struct {
 		name string
-		end  func(t *testing.T, s *dirstorage.Storage, home string)
+		end  func(t *testing.T, s *engine.Storage, home string)
 	}{
-		{"closed", func(t *testing.T, s *dirstorage.Storage, home string) {
+		{"closed", func(t *testing.T, s *engine.Storage, home string) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"closed, and without a mark", func(t *testing.T, s *dirstorage.Storage, home string) {
+		{"closed, and without a mark", func(t *testing.T, s *engine.Storage, home string) {
 			if err := errors.Join(s.Close(), os.Remove(filepath.Join(home, "misc/history"))); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"killed, and without a mark", func(t *testing.T, s *dirstorage.Storage, home string) {
+		{"killed, and without a mark", func(t *testing.T, s *engine.Storage, home string) {
 			killed := home + ".killed"
 			if out, err := exec.Command("cp", "-a", home, killed).CombinedOutput(); err != nil {
 				t.Fatalf("%v %s", err, out)
@@ -64,14 +64,14 @@ func TestHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T) {
 				}
 			}
 			back(false)
-			s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{Clock: ahead, NoControlSocket: true})
+			s, err := engine.Open(t.Context(), home, engine.Options{Clock: ahead, NoControlSocket: true})
 			if err != nil {
 				t.Fatal(err)
 			}
 			known := s.LastTransaction()
 			tc.end(t, s, home)
 			back(true)
-			s, err = dirstorage.Open(t.Context(), home, dirstorage.Options{NoControlSocket: true})
+			s, err = engine.Open(t.Context(), home, engine.Options{NoControlSocket: true})
 			if err != nil {
 				t.Fatal(err)
 			}

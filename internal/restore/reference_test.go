@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
@@ -19,7 +19,7 @@ import (
 // writer commits records of single objects.
 type writer struct {
 	t       *testing.T
-	s       *dirstorage.Storage
+	s       *engine.Storage
 	serials map[zodb.OID]zodb.TID
 }
 
@@ -28,7 +28,7 @@ func reference(oid zodb.OID) string { return "(C\x08" + string(oid.Bytes()) + "Q
 
 func (w *writer) store(oid zodb.OID, state string) {
 	w.t.Helper()
-	txn, err := w.s.Begin(w.t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	txn, err := w.s.Begin(w.t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
 	if err == nil {
 		err = txn.Store(oid, w.serials[oid], []byte("\x80\x03cm\nC\n.\x80\x03"+state))
 	}
@@ -44,7 +44,7 @@ func (w *writer) store(oid zodb.OID, state string) {
 }
 
 // newestRestored restores the newest backup and opens it.
-func newestRestored(t *testing.T, repository objstore.Store) *dirstorage.Storage {
+func newestRestored(t *testing.T, repository objstore.Store) *engine.Storage {
 	t.Helper()
 	repo := openRepository(t, repository)
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func newestRestored(t *testing.T, repository objstore.Store) *dirstorage.Storage
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := dirstorage.Open(t.Context(), filepath.Join(dir, "home"), dirstorage.Options{ReadOnly: true})
+	s, err := engine.Open(t.Context(), filepath.Join(dir, "home"), engine.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,11 +68,11 @@ func newestRestored(t *testing.T, repository objstore.Store) *dirstorage.Storage
 func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	err := dirstorage.Create(home, dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
+	err := engine.Create(home, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	s, err := engine.Open(t.Context(), home, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 	w.store(0, reference(1))
 	w.store(0, "N.")
 	w.store(2, "N.")
-	packed, err := s.Pack(t.Context(), dirstorage.PackOptions{})
+	packed, err := s.Pack(t.Context(), engine.PackOptions{})
 	if err != nil || packed.Objects != 2 { // 1 and 2: with min_pack_time 0 the last transaction is no exception
 		t.Fatal(packed, err)
 	}
@@ -115,13 +115,13 @@ func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Class: engine.ClassMinimal}); err != nil {
 		t.Fatal(err)
 	}
 	repository := objstore.NewDir(directory(t, t.TempDir()))
 	during := func(home string, serials map[zodb.OID]zodb.TID, f func(w *writer)) {
 		t.Helper()
-		s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+		s, err := engine.Open(t.Context(), home, engine.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

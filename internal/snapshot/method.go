@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -99,7 +99,7 @@ func enterDirectly(ctx context.Context, q *request) error {
 	if r, err := snapfile.Read(q.home); err == nil && r.Code == snapfile.Shutdown {
 		return nil
 	}
-	s, err := dirstorage.Open(ctx, q.o.Home, dirstorage.Options{NoControlSocket: true, CleanShutdown: true, History: dirstorage.HistoryKept})
+	s, err := engine.Open(ctx, q.o.Home, engine.Options{NoControlSocket: true, CleanShutdown: true, History: engine.HistoryKept})
 	if code, cerr := readCode(q.home); vfs.IsReadOnly(err) && cerr == nil && code == snapfile.Shutdown {
 		q.readOnly = true // nobody here can have opened it since
 		return nil
@@ -111,7 +111,7 @@ func enterDirectly(ctx context.Context, q *request) error {
 		return err
 	}
 	if s.Status().Snapshot == "startup" {
-		err = fmt.Errorf("%w: somebody holds %s", dirstorage.ErrLocked, q.home.Path(snapfile.Sublock))
+		err = fmt.Errorf("%w: somebody holds %s", engine.ErrLocked, q.home.Path(snapfile.Sublock))
 	} else {
 		err = s.WaitNormal(ctx)
 	}
@@ -120,7 +120,7 @@ func enterDirectly(ctx context.Context, q *request) error {
 
 // Start puts a storage into snapshot mode and leaves it there; it is ended by
 // Stop. It returns what A is a snapshot of then: what this call entered, or a
-// storage that was closed. The error matches dirstorage.ErrSnapshotMode if
+// storage that was closed. The error matches engine.ErrSnapshotMode if
 // somebody else entered it.
 func Start(ctx context.Context, o Options, code string) (snapfile.Record, error) {
 	home, err := vfs.OS(o.Home)
@@ -140,7 +140,7 @@ func Start(ctx context.Context, o Options, code string) (snapfile.Record, error)
 		err = errors.Join(err, e.close())
 	}
 	if err != nil {
-		return snapfile.Record{}, fmt.Errorf("%w: no method worked: %w", dirstorage.ErrSnapshotMode, err)
+		return snapfile.Record{}, fmt.Errorf("%w: no method worked: %w", engine.ErrSnapshotMode, err)
 	}
 	r, _, err := q.look(ctx)
 	if err == nil && r.Code != snapfile.Shutdown && r.Code != snapfile.User(q.code) {
@@ -190,7 +190,7 @@ func Stop(ctx context.Context, o Options, code string) (bool, error) {
 		}
 		errs = append(errs, fmt.Errorf("method %s: %w", m.Kind, err))
 	}
-	return false, fmt.Errorf("%w: %w", dirstorage.ErrSnapshotMode, errors.Join(errs...))
+	return false, fmt.Errorf("%w: %w", engine.ErrSnapshotMode, errors.Join(errs...))
 }
 
 func leaveBySocket(ctx context.Context, o Options, code string) error {

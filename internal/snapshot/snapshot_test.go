@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -21,15 +21,15 @@ import (
 func home(t *testing.T) string {
 	t.Helper()
 	h := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(h, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(h, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
-func open(t *testing.T, h string, o dirstorage.Options) *dirstorage.Storage {
+func open(t *testing.T, h string, o engine.Options) *engine.Storage {
 	t.Helper()
-	s, err := dirstorage.Open(t.Context(), h, o)
+	s, err := engine.Open(t.Context(), h, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func open(t *testing.T, h string, o dirstorage.Options) *dirstorage.Storage {
 func TestRunningStorageIsEnteredAndLeft(t *testing.T) {
 	t.Parallel()
 	h := home(t)
-	s := open(t, h, dirstorage.Options{})
+	s := open(t, h, engine.Options{})
 	held, err := Enter(t.Context(), Options{Home: h, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestRunningStorageIsEnteredAndLeft(t *testing.T) {
 	if got := s.Status().Snapshot; got != held.Code || !strings.HasPrefix(got, "user/") {
 		t.Errorf("state %q, code %q", got, held.Code)
 	}
-	if err := s.LeaveSnapshot(t.Context(), strings.TrimPrefix(held.Code, "user/")); !errors.Is(err, dirstorage.ErrLocked) {
+	if err := s.LeaveSnapshot(t.Context(), strings.TrimPrefix(held.Code, "user/")); !errors.Is(err, engine.ErrLocked) {
 		t.Errorf("the sublock is not held: %v", err)
 	}
 	if err := held.Release(t.Context()); err != nil {
@@ -67,7 +67,7 @@ func TestSnapshotThatDidNotLastIsTold(t *testing.T) {
 		"lock":    func(h string) error { return os.Remove(filepath.Join(h, snapfile.Sublock)) },
 	} {
 		h := home(t)
-		if err := open(t, h, dirstorage.Options{}).Close(); err != nil {
+		if err := open(t, h, engine.Options{}).Close(); err != nil {
 			t.Fatal(err)
 		}
 		held, err := Enter(t.Context(), Options{Home: h, Now: time.Now})
@@ -77,7 +77,7 @@ func TestSnapshotThatDidNotLastIsTold(t *testing.T) {
 		if err := spoil(h); err != nil {
 			t.Fatal(err)
 		}
-		if err := held.Release(t.Context()); !errors.Is(err, dirstorage.ErrSnapshotMode) {
+		if err := held.Release(t.Context()); !errors.Is(err, engine.ErrSnapshotMode) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -88,7 +88,7 @@ func TestSnapshotThatDidNotLastIsTold(t *testing.T) {
 func TestFailureLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	h := home(t)
-	s := open(t, h, dirstorage.Options{RetryInterval: 5 * time.Millisecond})
+	s := open(t, h, engine.Options{RetryInterval: 5 * time.Millisecond})
 	if err := s.EnterSnapshot(t.Context(), "first"); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestFailureLeavesNothingBehind(t *testing.T) {
 }
 
 // server is what answers as the original's Zope product does.
-func server(t *testing.T, s *dirstorage.Storage, answer string) (*httptest.Server, *[]string) {
+func server(t *testing.T, s *engine.Storage, answer string) (*httptest.Server, *[]string) {
 	var asked []string
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		user, password, _ := q.BasicAuth()
@@ -144,7 +144,7 @@ const goodAnswer = `<?xml version='1.0'?><methodResponse><params><param><value><
 func TestServerIsAskedOverXMLRPC(t *testing.T) {
 	t.Parallel()
 	h := home(t)
-	s := open(t, h, dirstorage.Options{NoControlSocket: true})
+	s := open(t, h, engine.Options{NoControlSocket: true})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestServerIsAskedOverXMLRPC(t *testing.T) {
 func TestServerThatRefusesIsBelieved(t *testing.T) {
 	t.Parallel()
 	h := home(t)
-	s := open(t, h, dirstorage.Options{NoControlSocket: true})
+	s := open(t, h, engine.Options{NoControlSocket: true})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}

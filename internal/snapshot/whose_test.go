@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-func write(t *testing.T, s *dirstorage.Storage) zodb.TID {
+func write(t *testing.T, s *engine.Storage) zodb.TID {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestWhoeverJoinsGetsTheMomentOfTheSnapshot(t *testing.T) {
 	late := func() time.Time { return time.Now().Add(time.Hour) }
 	for _, socket := range []bool{true, false} {
 		h := home(t)
-		s := open(t, h, dirstorage.Options{NoControlSocket: !socket})
+		s := open(t, h, engine.Options{NoControlSocket: !socket})
 		if err := s.WaitNormal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -94,14 +94,14 @@ func TestWhoeverJoinsGetsTheMomentOfTheSnapshot(t *testing.T) {
 				}
 				continue
 			}
-			if !errors.Is(err, ErrForeign) || !errors.Is(err, dirstorage.ErrSnapshotMode) || !strings.Contains(err.Error(), `"nightly"`) {
+			if !errors.Is(err, ErrForeign) || !errors.Is(err, engine.ErrSnapshotMode) || !strings.Contains(err.Error(), `"nightly"`) {
 				t.Errorf("socket %t, join %d: %v", socket, join, err)
 			}
 		}
 		if text := strings.Join(warned, "\n"); !strings.Contains(text, "nightly") || socket && !strings.Contains(text, later.String()) {
 			t.Errorf("warned of %q", text)
 		}
-		if _, err := Start(t.Context(), Options{Home: h, Now: time.Now}, "other"); !errors.Is(err, dirstorage.ErrSnapshotMode) {
+		if _, err := Start(t.Context(), Options{Home: h, Now: time.Now}, "other"); !errors.Is(err, engine.ErrSnapshotMode) {
 			t.Errorf("entered twice: %v", err)
 		}
 		if left, err := Stop(t.Context(), Options{Home: h, Now: time.Now}, ""); !left || err != nil {
@@ -136,7 +136,7 @@ func TestSnapshotOfUnknownMomentIsNotJoined(t *testing.T) {
 		},
 	} {
 		h := home(t)
-		s := open(t, h, dirstorage.Options{})
+		s := open(t, h, engine.Options{})
 		if err := s.EnterSnapshot(t.Context(), "nightly"); err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestSnapshotOfUnknownMomentIsNotJoined(t *testing.T) {
 func TestStorageClosedByAnOlderReleaseIsOpenedOnce(t *testing.T) {
 	t.Parallel()
 	h := home(t)
-	if err := errors.Join(open(t, h, dirstorage.Options{}).Close(), os.Remove(filepath.Join(h, snapfile.Taken))); err != nil {
+	if err := errors.Join(open(t, h, engine.Options{}).Close(), os.Remove(filepath.Join(h, snapfile.Taken))); err != nil {
 		t.Fatal(err)
 	}
 	before := time.Now()
@@ -171,7 +171,7 @@ func TestStorageClosedByAnOlderReleaseIsOpenedOnce(t *testing.T) {
 func TestWhoTakesPartByItsEnvironmentSeesThatAWasChanged(t *testing.T) {
 	t.Parallel()
 	h := home(t)
-	s := open(t, h, dirstorage.Options{})
+	s := open(t, h, engine.Options{})
 	write(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -195,15 +195,15 @@ func TestWhoTakesPartByItsEnvironmentSeesThatAWasChanged(t *testing.T) {
 	if err := errors.Join(inner.Check(), outer.Release(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, h, dirstorage.Options{})
+	s = open(t, h, engine.Options{})
 	write(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := inner.Check(); !errors.Is(err, dirstorage.ErrSnapshotMode) {
+	if err := inner.Check(); !errors.Is(err, engine.ErrSnapshotMode) {
 		t.Errorf("after a change: %v", err)
 	}
-	if _, err := Enter(t.Context(), o); !errors.Is(err, dirstorage.ErrSnapshotMode) {
+	if _, err := Enter(t.Context(), o); !errors.Is(err, engine.ErrSnapshotMode) {
 		t.Errorf("entered after a change: %v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"path"
 	"slices"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -62,14 +62,14 @@ type Exported struct {
 // caller closes the writer. Revisions whose transaction was packed away, and
 // all objects of class Minimal, come in transactions without user and with the
 // description “packed away”.
-func Export(ctx context.Context, s *dirstorage.Storage, w *filestorage.Writer, o ExportOptions) (Exported, error) {
+func Export(ctx context.Context, s *engine.Storage, w *filestorage.Writer, o ExportOptions) (Exported, error) {
 	ex := exporter{s: s, w: w, o: o}
 	err := ex.run(ctx)
 	return ex.result, err
 }
 
 type exporter struct {
-	s     *dirstorage.Storage
+	s     *engine.Storage
 	w     *filestorage.Writer
 	o     ExportOptions
 	total int64
@@ -143,7 +143,7 @@ func (ex *exporter) exportAll(ctx context.Context) error {
 
 // listed yields the transactions of the storage; none for class Minimal.
 func (ex *exporter) listed(ctx context.Context) iter.Seq2[*zodb.Transaction, error] {
-	if ex.s.Status().Class == dirstorage.ClassMinimal {
+	if ex.s.Status().Class == engine.ClassMinimal {
 		return func(func(*zodb.Transaction, error) bool) {}
 	}
 	return ex.s.Transactions(ctx, 0, ex.o.To)
@@ -156,7 +156,7 @@ type revision struct {
 }
 
 func brokenTransaction(tid zodb.TID, err error) Broken {
-	link := errors.Is(err, dirstorage.ErrBrokenLink)
+	link := errors.Is(err, engine.ErrBrokenLink)
 	return Broken{TID: tid, Transaction: !link, Link: link}
 }
 
@@ -164,7 +164,7 @@ func brokenTransaction(tid zodb.TID, err error) Broken {
 // read, by tid and oid. It costs a look at every object where there may be such.
 func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
 	st := ex.s.Status()
-	minimal := st.Class == dirstorage.ClassMinimal
+	minimal := st.Class == engine.ClassMinimal
 	if !minimal && st.Packed == 0 && !ex.o.SkipBroken {
 		return nil, nil
 	}
@@ -174,7 +174,7 @@ func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
 		switch {
 		case err != nil && (txn == nil || !ex.o.SkipBroken):
 			return nil, err
-		case err != nil && !errors.Is(err, dirstorage.ErrBrokenLink):
+		case err != nil && !errors.Is(err, engine.ErrBrokenLink):
 			ex.damaged[txn.TID] = true
 		case err == nil && txn.TID <= st.Packed:
 			listed[txn.TID] = true
@@ -245,7 +245,7 @@ func (ex *exporter) records(ctx context.Context, txn *zodb.Transaction) iter.Seq
 // skip notes what cannot be read, and reports whether to go on.
 func (ex *exporter) skip(ctx context.Context, b Broken, err error) bool {
 	damage := errors.Is(err, zodb.ErrCorrupt) || errors.Is(err, zodb.ErrNotFound)
-	if !ex.o.SkipBroken || ctx.Err() != nil || errors.Is(err, dirstorage.ErrClosed) || vfs.Passes(err) || b.Blob && !damage {
+	if !ex.o.SkipBroken || ctx.Err() != nil || errors.Is(err, engine.ErrClosed) || vfs.Passes(err) || b.Blob && !damage {
 		return false // what passes is no damage; what befalls a blob may be about where it is written to
 	}
 	b.Reason = err.Error()

@@ -7,7 +7,7 @@ import (
 	"iter"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -48,8 +48,8 @@ func (s *packedSource) records(yield func(zodb.Record, error) bool) {
 func TestFollowerGoesOnWhereAPackTookWhatItCopied(t *testing.T) {
 	t.Parallel()
 	for _, takes := range []int{1, triesBesidePacks, triesBesidePacks + 1} {
-		dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
-		commit(t, dst, dirstorage.BeginOptions{TID: 1 << 40}, 0, "root", "")
+		dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+		commit(t, dst, engine.BeginOptions{TID: 1 << 40}, 0, "root", "")
 		src := &packedSource{tid: 1 << 41, takes: takes}
 		f := &follower{im: newImporter(dst, src, BlobsNone, nil)}
 		err := f.again(t.Context(), f.im.copyFrom(t.Context(), f.im.result.LastTID+1))

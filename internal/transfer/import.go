@@ -9,7 +9,7 @@ import (
 	"iter"
 	"syscall"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -86,7 +86,7 @@ const maxSkipped = 1000
 // it. When ctx ends, it stops between two transactions.
 //
 // The error matches zodb.ErrCorrupt where the file is damaged, and ErrOrder.
-func Import(ctx context.Context, s *dirstorage.Storage, r *filestorage.Reader, o ImportOptions) (Imported, error) {
+func Import(ctx context.Context, s *engine.Storage, r *filestorage.Reader, o ImportOptions) (Imported, error) {
 	im := newImporter(s, &dataFS{r: r, blobs: o.Blobs}, o.Policy, o.Progress)
 	r.Renumber = o.Renumber
 	if o.Salvage {
@@ -154,7 +154,7 @@ func (e *missingBlobError) Is(target error) bool { return target == ErrBlob }
 
 // importer copies from a source what a storage does not have yet.
 type importer struct {
-	s        *dirstorage.Storage
+	s        *engine.Storage
 	src      source
 	policy   BlobPolicy
 	progress func(Progress)
@@ -164,7 +164,7 @@ type importer struct {
 	result   Imported
 }
 
-func newImporter(s *dirstorage.Storage, src source, policy BlobPolicy, progress func(Progress)) *importer {
+func newImporter(s *engine.Storage, src source, policy BlobPolicy, progress func(Progress)) *importer {
 	im := &importer{s: s, src: src, policy: policy, progress: progress, refs: newReferences()}
 	im.result.Before = s.LastTransaction()
 	im.result.LastTID = im.result.Before
@@ -189,7 +189,7 @@ func (im *importer) run(ctx context.Context) error {
 }
 
 func (im *importer) lacks(ctx context.Context, last zodb.TID) error {
-	if txn, err := im.s.Transaction(ctx, last); err == nil && dirstorage.BeginsHistory(txn) {
+	if txn, err := im.s.Transaction(ctx, last); err == nil && engine.BeginsHistory(txn) {
 		return &otherError{im.src.name(), fmt.Sprintf("it was served, or opened for writing, after the last import, and has a history of its own since transaction %s", last)}
 	}
 	return &otherError{im.src.name(), fmt.Sprintf("its last transaction %s is not there, or not any more after a pack", last)}
@@ -228,7 +228,7 @@ func (im *importer) compareLast(ctx context.Context, want *sourceTxn) error {
 	}
 	have, err := im.s.Transaction(ctx, want.TID)
 	switch {
-	case errors.Is(err, dirstorage.ErrUnsupported), errors.Is(err, zodb.ErrNotFound):
+	case errors.Is(err, engine.ErrUnsupported), errors.Is(err, zodb.ErrNotFound):
 		have = nil // class Minimal, or packed away: the records have to do
 	case err != nil:
 		return err
@@ -261,7 +261,7 @@ func (im *importer) compareLast(ctx context.Context, want *sourceTxn) error {
 }
 
 func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err error) {
-	out, err := im.s.Begin(ctx, txn.TxnMeta, dirstorage.BeginOptions{TID: txn.TID, Status: txn.Status})
+	out, err := im.s.Begin(ctx, txn.TxnMeta, engine.BeginOptions{TID: txn.TID, Status: txn.Status})
 	if err != nil {
 		return err
 	}
@@ -339,7 +339,7 @@ func (im *importer) skipped(p filestorage.Skipped) {
 	}
 }
 
-func (im *importer) copyRecord(ctx context.Context, out *dirstorage.Txn, rec zodb.Record, n *Imported) error {
+func (im *importer) copyRecord(ctx context.Context, out *engine.Txn, rec zodb.Record, n *Imported) error {
 	n.Records++
 	n.Bytes += int64(len(rec.Data))
 	im.refs.note(rec)
@@ -355,7 +355,7 @@ func (im *importer) copyRecord(ctx context.Context, out *dirstorage.Txn, rec zod
 		return err
 	}
 	counted := &counter{r: blob}
-	err = out.Restore(ctx, rec, &dirstorage.BlobSource{Reader: counted})
+	err = out.Restore(ctx, rec, &engine.BlobSource{Reader: counted})
 	if err = errors.Join(err, blob.Close()); err != nil {
 		return fmt.Errorf("blob of object %s: %w", rec.OID, err)
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -24,13 +24,13 @@ func TestPackLeavesWhatFileStorageLeaves(t *testing.T) {
 	if err := json.Unmarshal(hometest.Golden(t, "filestorage/packed.fs.json"), &want); err != nil {
 		t.Fatal(err)
 	}
-	home := create(t, dirstorage.CreateOptions{})
-	s := open(t, home, dirstorage.Options{})
+	home := create(t, engine.CreateOptions{})
+	s := open(t, home, engine.Options{})
 	if _, err := Import(t.Context(), s, reader(t, hometest.FileStorage(t, "before_pack.fs")), ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	last := s.LastTransaction()
-	if _, err := s.Pack(t.Context(), dirstorage.PackOptions{Time: time.Unix(0, int64(want.PackTime*1e9))}); err != nil {
+	if _, err := s.Pack(t.Context(), engine.PackOptions{Time: time.Unix(0, int64(want.PackTime*1e9))}); err != nil {
 		t.Fatal(err)
 	}
 	var wanted, got []string

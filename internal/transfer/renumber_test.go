@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -48,8 +48,8 @@ func TestRenumberedTransactionsKeepTheirBlobs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		home := create(t, dirstorage.CreateOptions{})
-		s := open(t, home, dirstorage.Options{History: dirstorage.HistoryCopied})
+		home := create(t, engine.CreateOptions{})
+		s := open(t, home, engine.Options{History: engine.HistoryCopied})
 		for i, want := range []int64{4, 0} { // and once more, which adds nothing
 			done, err := Import(t.Context(), s, reader(t, name), ImportOptions{Blobs: blobs, Renumber: true})
 			if err != nil || done.Transactions != want || done.Blobs != []int64{3, 0}[i] || done.MissingBlobs != 0 {

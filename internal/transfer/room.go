@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -95,7 +95,7 @@ func RoomOfServer(ctx context.Context, c *zeoclient.Client) (Room, error) {
 }
 
 // Without takes off what a storage holds already.
-func (r Room) Without(n dirstorage.Counts) Room {
+func (r Room) Without(n engine.Counts) Room {
 	return Room{r.Bytes - n.EstimateDisk(), r.Inodes - n.Objects - n.Revisions - n.Transactions}
 }
 

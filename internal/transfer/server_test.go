@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -29,7 +29,7 @@ import (
 )
 
 // serveOn serves a storage at an address and returns that and the way to stop.
-func serveOn(t testing.TB, s *dirstorage.Storage, address string) (string, func()) {
+func serveOn(t testing.TB, s *engine.Storage, address string) (string, func()) {
 	t.Helper()
 	srv, err := zeo.New(t.Context(), zeo.Options{Storages: []zeo.StorageOptions{{Name: "1", Storage: s}}, Clock: time.Now})
 	if err != nil {
@@ -56,7 +56,7 @@ func serveOn(t testing.TB, s *dirstorage.Storage, address string) (string, func(
 }
 
 // connect serves a storage and returns a client of it.
-func connect(t testing.TB, s *dirstorage.Storage, e wire.Encoding) *zeoclient.Client {
+func connect(t testing.TB, s *engine.Storage, e wire.Encoding) *zeoclient.Client {
 	t.Helper()
 	address, _ := serveOn(t, s, "127.0.0.1:0")
 	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address, ReadOnly: true, Encoding: e})
@@ -68,9 +68,9 @@ func connect(t testing.TB, s *dirstorage.Storage, e wire.Encoding) *zeoclient.Cl
 }
 
 // imported makes a storage from a golden Data.fs.
-func imported(t testing.TB, name string, policy BlobPolicy) *dirstorage.Storage {
+func imported(t testing.TB, name string, policy BlobPolicy) *engine.Storage {
 	t.Helper()
-	s := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	s := open(t, create(t, engine.CreateOptions{}), engine.Options{})
 	o := ImportOptions{Policy: policy}
 	file := hometest.FileStorage(t, name)
 	if name == "blobs" {
@@ -95,7 +95,7 @@ type contents struct {
 	Blobs     []string
 }
 
-func contentsOf(t testing.TB, s *dirstorage.Storage) []contents {
+func contentsOf(t testing.TB, s *engine.Storage) []contents {
 	t.Helper()
 	var all []contents
 	for txn, err := range s.Transactions(t.Context(), 0, 0) {
@@ -118,7 +118,7 @@ func contentsOf(t testing.TB, s *dirstorage.Storage) []contents {
 	return all
 }
 
-func sameContents(t testing.TB, a, b *dirstorage.Storage) {
+func sameContents(t testing.TB, a, b *engine.Storage) {
 	t.Helper()
 	if d := cmp.Diff(contentsOf(t, a), contentsOf(t, b), cmpopts.EquateEmpty()); d != "" {
 		t.Error(d)
@@ -132,8 +132,8 @@ func TestServedStorageIsCopiedWhole(t *testing.T) {
 			t.Run(name+" "+string(rune(e)), func(t *testing.T) {
 				t.Parallel()
 				src := imported(t, name, BlobsRequired)
-				home := create(t, dirstorage.CreateOptions{})
-				dst := open(t, home, dirstorage.Options{})
+				home := create(t, engine.CreateOptions{})
+				dst := open(t, home, engine.Options{})
 				c := connect(t, src, e)
 				done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
 				if err != nil || done.LastTID != src.LastTransaction() || (done.Blobs > 0) != (name == "blobs") {
@@ -167,7 +167,7 @@ func TestImportFromFileGoesOnFromServer(t *testing.T) {
 			ends = append(ends, txn.End())
 		}
 		for _, n := range []int{4, 6} { // those have extensions
-			dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+			dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
 			_, err := Import(ctx, dst, file, ImportOptions{Progress: func(p Progress) {
 				if p.Transactions == int64(n) {
@@ -190,7 +190,7 @@ func TestInterruptedImportFromServerGoesOn(t *testing.T) {
 	t.Parallel()
 	src := imported(t, "before_pack.fs", BlobsRequired)
 	c := connect(t, src, 0)
-	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
 	for round := 0; ; round++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		done, err := ImportServer(ctx, dst, c, ServerOptions{Progress: func(p Progress) {
@@ -219,8 +219,8 @@ func TestImportFromServerIntoAnotherDatabaseChangesNothing(t *testing.T) {
 		tid  zodb.TID
 	}{{"a tid that is there", inFile}, {"a tid that is not there", inFile + 1}, {"a later tid", src.LastTransaction() + 1}} {
 		t.Run(tc.name, func(t *testing.T) {
-			dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
-			commit(t, dst, dirstorage.BeginOptions{TID: tc.tid}, 1, "other", "")
+			dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+			commit(t, dst, engine.BeginOptions{TID: tc.tid}, 1, "other", "")
 			done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
 			if !errors.Is(err, ErrOther) || done.Transactions != 0 || dst.LastTransaction() != tc.tid {
 				t.Errorf("import: %+v, %v", done, err)
@@ -230,7 +230,7 @@ func TestImportFromServerIntoAnotherDatabaseChangesNothing(t *testing.T) {
 }
 
 // commit stores one object, with a blob if that is not empty.
-func commit(t testing.TB, s *dirstorage.Storage, o dirstorage.BeginOptions, oid zodb.OID, text, blob string) zodb.TID {
+func commit(t testing.TB, s *engine.Storage, o engine.BeginOptions, oid zodb.OID, text, blob string) zodb.TID {
 	t.Helper()
 	txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte(text)}, o)
 	if err != nil {
@@ -241,7 +241,7 @@ func commit(t testing.TB, s *dirstorage.Storage, o dirstorage.BeginOptions, oid 
 		serial = r.Serial
 	}
 	if blob != "" {
-		err = txn.StoreBlob(oid, serial, []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N."), dirstorage.BlobSource{Reader: strings.NewReader(blob)})
+		err = txn.StoreBlob(oid, serial, []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N."), engine.BlobSource{Reader: strings.NewReader(blob)})
 	} else {
 		err = txn.Store(oid, serial, []byte("\x80\x03cm\nC\n.\x80\x03X"+string([]byte{byte(len(text)), 0, 0, 0})+text+"."))
 	}
@@ -281,7 +281,7 @@ func TestBlobThatTheServerLacks(t *testing.T) {
 	t.Parallel()
 	src := imported(t, "blobs", BlobsNone)
 	c := connect(t, src, 0)
-	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
 	done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
 	if !errors.Is(err, ErrBlob) || done.LastTID != dst.LastTransaction() {
 		t.Errorf("required: %+v, %v", done, err)
@@ -295,9 +295,9 @@ func TestBlobThatTheServerLacks(t *testing.T) {
 
 func TestServerWithoutIterationSaysSo(t *testing.T) {
 	t.Parallel()
-	src := open(t, create(t, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal}), dirstorage.Options{})
+	src := open(t, create(t, engine.CreateOptions{Class: engine.ClassMinimal}), engine.Options{})
 	c := connect(t, src, 0)
-	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
 	if _, err := ImportServer(t.Context(), dst, c, ServerOptions{}); !errors.Is(err, ErrNoIteration) {
 		t.Errorf("import: %v", err)
 	}
@@ -318,7 +318,7 @@ type outcome struct {
 }
 
 // follow follows the storage at an address until cancel is called.
-func follow(t testing.TB, dst *dirstorage.Storage, address string) *following {
+func follow(t testing.TB, dst *engine.Storage, address string) *following {
 	ctx, cancel := context.WithCancel(t.Context())
 	f := &following{t: t, up: make(chan zodb.TID, 1000), lost: make(chan error, 1000), ended: make(chan outcome, 1), cancel: cancel}
 	t.Cleanup(cancel)
@@ -358,8 +358,8 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 	t.Parallel()
 	src := imported(t, "undo.fs", BlobsRequired)
 	address, stop := serveOn(t, src, "127.0.0.1:0")
-	home := create(t, dirstorage.CreateOptions{})
-	dst := open(t, home, dirstorage.Options{})
+	home := create(t, engine.CreateOptions{})
+	dst := open(t, home, engine.Options{})
 	f := follow(t, dst, address)
 	f.until(src.LastTransaction())
 	for i := range zodb.OID(3) {
@@ -372,7 +372,7 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 		c.Close()
 		stop()
 		<-f.lost
-		tid := commit(t, src, dirstorage.BeginOptions{}, 0x1000, "while away", strings.Repeat("x", int(i))) // the first one is no blob
+		tid := commit(t, src, engine.BeginOptions{}, 0x1000, "while away", strings.Repeat("x", int(i))) // the first one is no blob
 		_, stop = serveOn(t, src, address)
 		f.until(tid)
 	}
@@ -390,13 +390,13 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 // TestFollowerListsWhatDangles: in the first copy, and in what comes later.
 func TestFollowerListsWhatDangles(t *testing.T) {
 	t.Parallel()
-	src := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	src := open(t, create(t, engine.CreateOptions{}), engine.Options{})
 	txns := []map[zodb.OID][]byte{{0: holder("Root", 1), 1: holder("A", 9)}}
 	if _, err := Import(t.Context(), src, fileOf(t, txns...), ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	address, stop := serveOn(t, src, "127.0.0.1:0")
-	f := follow(t, open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{}), address)
+	f := follow(t, open(t, create(t, engine.CreateOptions{}), engine.Options{}), address)
 	f.until(src.LastTransaction())
 	stop()
 	<-f.lost
@@ -418,9 +418,9 @@ func TestFollowerListsWhatDangles(t *testing.T) {
 // blob that is lost is an error that stays.
 func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 	t.Parallel()
-	home := create(t, dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
-	src := open(t, home, dirstorage.Options{})
-	commit(t, src, dirstorage.BeginOptions{}, 0, "root", "")
+	home := create(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
+	src := open(t, home, engine.Options{})
+	commit(t, src, engine.BeginOptions{}, 0, "root", "")
 	address, _ := serveOn(t, src, "127.0.0.1:0")
 	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
 	if err != nil {
@@ -434,7 +434,7 @@ func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 	v := &server{c: c, info: info}
 	first := commitOver(t, c, 10, 0, "first")
 	second := commitOver(t, c, 10, first, "second")
-	if r, err := src.Pack(t.Context(), dirstorage.PackOptions{NoGC: true}); err != nil || r.Blobs != 1 {
+	if r, err := src.Pack(t.Context(), engine.PackOptions{NoGC: true}); err != nil || r.Blobs != 1 {
 		t.Fatalf("pack: %+v, %v", r, err)
 	}
 	var gone *packedMeanwhileError
@@ -457,11 +457,11 @@ func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 // was not there cannot know any more whose copy it is.
 func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 	t.Parallel()
-	src := open(t, create(t, dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}), dirstorage.Options{})
-	commit(t, src, dirstorage.BeginOptions{}, 0, "root", "")
+	src := open(t, create(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}), engine.Options{})
+	commit(t, src, engine.BeginOptions{}, 0, "root", "")
 	address, stop := serveOn(t, src, "127.0.0.1:0")
-	home := create(t, dirstorage.CreateOptions{})
-	dst := open(t, home, dirstorage.Options{})
+	home := create(t, engine.CreateOptions{})
+	dst := open(t, home, engine.Options{})
 	f := follow(t, dst, address)
 	f.until(src.LastTransaction())
 	serials := map[zodb.OID]zodb.TID{0: src.LastTransaction()}
@@ -479,7 +479,7 @@ func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 			last = commitOver(t, c, oid, serials[oid], blob)
 			serials[oid] = last
 			if i%10 == 9 {
-				if r, err := src.Pack(t.Context(), dirstorage.PackOptions{NoGC: true}); err != nil || r.Transactions == 0 {
+				if r, err := src.Pack(t.Context(), engine.PackOptions{NoGC: true}); err != nil || r.Transactions == 0 {
 					t.Fatalf("pack: %+v, %v", r, err)
 				}
 			}
@@ -512,9 +512,9 @@ func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 	}
 	for range 2 {
 		for _, oid := range lost.OIDs {
-			commit(t, src, dirstorage.BeginOptions{}, oid, "while away", "")
+			commit(t, src, engine.BeginOptions{}, oid, "while away", "")
 		}
-		if _, err := src.Pack(t.Context(), dirstorage.PackOptions{NoGC: true}); err != nil {
+		if _, err := src.Pack(t.Context(), engine.PackOptions{NoGC: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -530,7 +530,7 @@ func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 }
 
 // blobOf reads a blob.
-func blobOf(t testing.TB, s *dirstorage.Storage, oid zodb.OID, tid zodb.TID) string {
+func blobOf(t testing.TB, s *engine.Storage, oid zodb.OID, tid zodb.TID) string {
 	t.Helper()
 	b, err := s.OpenBlob(t.Context(), oid, tid)
 	if err != nil {
@@ -545,7 +545,7 @@ func blobOf(t testing.TB, s *dirstorage.Storage, oid zodb.OID, tid zodb.TID) str
 
 func TestFollowerWhoNeverFindsTheServerFails(t *testing.T) {
 	t.Parallel()
-	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
 	refused := errors.New("refused")
 	_, err := Follow(t.Context(), dst, func(context.Context, func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) { return nil, refused }, FollowOptions{})
 	if !errors.Is(err, refused) {
@@ -555,7 +555,7 @@ func TestFollowerWhoNeverFindsTheServerFails(t *testing.T) {
 
 func TestLastOfTwoRecordsOfAnObjectCounts(t *testing.T) {
 	t.Parallel()
-	dst := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{})
+	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
 	src := &listed{txns: []*sourceTxn{{
 		Transaction: zodb.Transaction{TID: 10, TxnMeta: zodb.TxnMeta{Description: []byte("twice")}},
 		records: func(yield func(zodb.Record, error) bool) {
@@ -618,7 +618,7 @@ func TestServerWithADamagedTransaction(t *testing.T) {
 		}
 	}
 	for _, salvage := range []bool{false, true} {
-		to := open(t, create(t, dirstorage.CreateOptions{}), dirstorage.Options{History: dirstorage.HistoryCopied})
+		to := open(t, create(t, engine.CreateOptions{}), engine.Options{History: engine.HistoryCopied})
 		done, err := ImportServer(t.Context(), to, connect(t, from, wire.Msgpack), ServerOptions{Policy: BlobsNone, Salvage: salvage})
 		want := int64(3)
 		if salvage {

@@ -13,26 +13,26 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-func create(t testing.TB, o dirstorage.CreateOptions) string {
+func create(t testing.TB, o engine.CreateOptions) string {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := dirstorage.Create(home, o); err != nil {
+	if err := engine.Create(home, o); err != nil {
 		t.Fatal(err)
 	}
 	return home
 }
 
-func open(t testing.TB, home string, o dirstorage.Options) *dirstorage.Storage {
+func open(t testing.TB, home string, o engine.Options) *engine.Storage {
 	t.Helper()
-	s, err := dirstorage.Open(context.Background(), home, o)
+	s, err := engine.Open(context.Background(), home, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func reader(t testing.TB, name string) *filestorage.Reader {
 }
 
 // export writes a storage into a file and returns its content.
-func export(t testing.TB, s *dirstorage.Storage, o ExportOptions) ([]byte, Exported) {
+func export(t testing.TB, s *engine.Storage, o ExportOptions) ([]byte, Exported) {
 	t.Helper()
 	dir, err := vfs.OS(t.TempDir())
 	if err != nil {
@@ -126,8 +126,8 @@ func TestGoldenFilesGoThereAndBack(t *testing.T) {
 				if err := json.Unmarshal(hometest.Golden(t, "filestorage/"+name+".json"), &want); err != nil {
 					t.Fatal(err)
 				}
-				home := create(t, dirstorage.CreateOptions{Format: format})
-				s := open(t, home, dirstorage.Options{})
+				home := create(t, engine.CreateOptions{Format: format})
+				s := open(t, home, engine.Options{})
 				done, err := Import(t.Context(), s, reader(t, file), ImportOptions{})
 				if err != nil || done.Transactions != int64(len(want.Transactions)) || (done.Truncated != nil) != (name == "crashed.fs") {
 					t.Errorf("import %+v, %v", done, err)
@@ -137,7 +137,7 @@ func TestGoldenFilesGoThereAndBack(t *testing.T) {
 					t.Fatal(err)
 				}
 				sound(t, home)
-				s = open(t, home, dirstorage.Options{ReadOnly: true})
+				s = open(t, home, engine.Options{ReadOnly: true})
 				compare(t, s, &want)
 				got, _ := export(t, s, ExportOptions{})
 				original, err := os.ReadFile(file)
@@ -155,7 +155,7 @@ func TestGoldenFilesGoThereAndBack(t *testing.T) {
 	}
 }
 
-func compare(t *testing.T, s *dirstorage.Storage, want *expected) {
+func compare(t *testing.T, s *engine.Storage, want *expected) {
 	t.Helper()
 	i := 0
 	for txn, err := range s.Transactions(t.Context(), 0, 0) {
@@ -215,8 +215,8 @@ func compare(t *testing.T, s *dirstorage.Storage, want *expected) {
 // Data.fs with those that the original wrote for the same edits.
 func TestImportedHomeIsTheOriginalsByteForByte(t *testing.T) {
 	t.Parallel()
-	home := create(t, dirstorage.CreateOptions{Format: "bushy"})
-	s := open(t, home, dirstorage.Options{})
+	home := create(t, engine.CreateOptions{Format: "bushy"})
+	s := open(t, home, engine.Options{})
 	if _, err := Import(t.Context(), s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -240,8 +240,8 @@ func TestMediumFileGoesThereAndBack(t *testing.T) {
 	file := hometest.Medium(t)
 	lines := strings.Split(strings.TrimSuffix(string(hometest.Golden(t, "filestorage/medium.transactions.tsv.gz")), "\n"), "\n")
 	current := strings.Split(strings.TrimSuffix(string(hometest.Golden(t, "filestorage/medium.current.tsv.gz")), "\n"), "\n")
-	home := create(t, dirstorage.CreateOptions{})
-	s := open(t, home, dirstorage.Options{})
+	home := create(t, engine.CreateOptions{})
+	s := open(t, home, engine.Options{})
 	if _, err := Import(t.Context(), s, reader(t, file), ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestMediumFileGoesThereAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound(t, home)
-	s = open(t, home, dirstorage.Options{ReadOnly: true})
+	s = open(t, home, engine.Options{ReadOnly: true})
 	n := 0
 	for txn, err := range s.Transactions(t.Context(), 0, 0) {
 		if err != nil {
@@ -295,11 +295,11 @@ func TestMediumFileGoesThereAndBack(t *testing.T) {
 func TestInterruptedImportGoesOn(t *testing.T) {
 	t.Parallel()
 	file := hometest.FileStorage(t, "before_pack.fs")
-	home := create(t, dirstorage.CreateOptions{})
+	home := create(t, engine.CreateOptions{})
 	var last zodb.TID
 	for round := 0; ; round++ {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := open(t, home, dirstorage.Options{})
+		s := open(t, home, engine.Options{})
 		done, err := Import(ctx, s, reader(t, file), ImportOptions{Progress: func(p Progress) {
 			if p.Transactions == 4 {
 				cancel()
@@ -320,7 +320,7 @@ func TestInterruptedImportGoesOn(t *testing.T) {
 			t.Fatalf("round %d: %+v, %v", round, done, err)
 		}
 	}
-	got, _ := export(t, open(t, home, dirstorage.Options{ReadOnly: true}), ExportOptions{})
+	got, _ := export(t, open(t, home, engine.Options{ReadOnly: true}), ExportOptions{})
 	if original, err := os.ReadFile(file); err != nil || !bytes.Equal(got, original) {
 		t.Errorf("the export is not the file, %v", err)
 	}
@@ -328,9 +328,9 @@ func TestInterruptedImportGoesOn(t *testing.T) {
 
 func TestImportIntoAnotherDatabaseChangesNothing(t *testing.T) {
 	t.Parallel()
-	home := create(t, dirstorage.CreateOptions{})
-	s := open(t, home, dirstorage.Options{})
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte("other")}, dirstorage.BeginOptions{TID: 0x03F6ED1905555555})
+	home := create(t, engine.CreateOptions{})
+	s := open(t, home, engine.Options{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte("other")}, engine.BeginOptions{TID: 0x03F6ED1905555555})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,13 +358,13 @@ func TestPackedHomeIsExportedWhole(t *testing.T) {
 	for _, name := range []string{"packed", "packed_twice", "minimal"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			src := open(t, hometest.Unpack(t, name), dirstorage.Options{ReadOnly: true})
+			src := open(t, hometest.Unpack(t, name), engine.Options{ReadOnly: true})
 			file, done := export(t, src, ExportOptions{})
 			if done.PackedAway == 0 && name != "packed" { // that keeps the transactions of all that it keeps
 				t.Errorf("nothing was packed away: %+v", done)
 			}
-			home := create(t, dirstorage.CreateOptions{})
-			dst := open(t, home, dirstorage.Options{})
+			home := create(t, engine.CreateOptions{})
+			dst := open(t, home, engine.Options{})
 			r, err := filestorage.NewReader(bytes.NewReader(file), int64(len(file)), "exported")
 			if err != nil {
 				t.Fatal(err)
@@ -408,7 +408,7 @@ func BenchmarkImport(b *testing.B) {
 	file := hometest.Medium(b)
 	records := int64(0)
 	for b.Loop() {
-		s := open(b, create(b, dirstorage.CreateOptions{}), dirstorage.Options{})
+		s := open(b, create(b, engine.CreateOptions{}), engine.Options{})
 		done, err := Import(b.Context(), s, reader(b, file), ImportOptions{})
 		if err = errors.Join(err, s.Close()); err != nil {
 			b.Fatal(err)
@@ -423,10 +423,10 @@ func BenchmarkImport(b *testing.B) {
 func TestImportGoesOnUntilItIsServed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	home := create(t, dirstorage.CreateOptions{})
+	home := create(t, engine.CreateOptions{})
 	var last zodb.TID
 	for i := range 2 {
-		s := open(t, home, dirstorage.Options{History: dirstorage.HistoryCopied})
+		s := open(t, home, engine.Options{History: engine.HistoryCopied})
 		done, err := Import(ctx, s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{})
 		if err != nil || done.Transactions == 0 != (i > 0) {
 			t.Fatalf("import %d: %+v, %v", i, done, err)
@@ -436,15 +436,15 @@ func TestImportGoesOnUntilItIsServed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	served := open(t, home, dirstorage.Options{})
+	served := open(t, home, engine.Options{})
 	txn, err := served.Transaction(ctx, served.LastTransaction())
-	if err != nil || txn.Previous != last || !dirstorage.BeginsHistory(txn) {
+	if err != nil || txn.Previous != last || !engine.BeginsHistory(txn) {
 		t.Fatalf("the last transaction of what is served is %+v, %v; the import ended with %s", txn, err, last)
 	}
 	if err := served.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, home, dirstorage.Options{History: dirstorage.HistoryCopied})
+	s := open(t, home, engine.Options{History: engine.HistoryCopied})
 	_, err = Import(ctx, s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{})
 	if !errors.Is(err, ErrOther) || !strings.Contains(err.Error(), "history of its own") || s.LastTransaction() != txn.TID {
 		t.Errorf("import into what was served: %v", err)
@@ -453,7 +453,7 @@ func TestImportGoesOnUntilItIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	// That changed nothing, so no other history begins.
-	if s = open(t, home, dirstorage.Options{}); s.LastTransaction() != txn.TID {
+	if s = open(t, home, engine.Options{}); s.LastTransaction() != txn.TID {
 		t.Errorf("after an import that was refused, %s is the last transaction, before it %s", s.LastTransaction(), txn.TID)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -72,7 +72,7 @@ func uploadSize(t testing.TB) int64 {
 // fails ends them all.
 type bystanders struct {
 	ts      *testServer
-	storage *dirstorage.Storage
+	storage *engine.Storage
 	backups objstore.Store
 	ctx     context.Context
 	fail    context.CancelCauseFunc

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -36,7 +36,7 @@ const (
 type blobDir struct {
 	fs      vfs.FS
 	layout  filestorage.BlobLayout
-	storage *dirstorage.Storage
+	storage *engine.Storage
 	log     *slog.Logger
 
 	mu     sync.Mutex
@@ -47,7 +47,7 @@ type blobDir struct {
 
 // openBlobDir makes the directory ready: it exists, has a layout, is on the file
 // system of the storage, and holds every blob that the storage has.
-func openBlobDir(ctx context.Context, dir string, s *dirstorage.Storage, log *slog.Logger) (*blobDir, error) {
+func openBlobDir(ctx context.Context, dir string, s *engine.Storage, log *slog.Logger) (*blobDir, error) {
 	above, name, err := vfs.Split(dir)
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
@@ -130,15 +130,15 @@ func (r *refusals) of(limit string) int {
 }
 
 // openStorage is newStorage with options.
-func openStorage(t testing.TB, home string, o dirstorage.Options) *dirstorage.Storage {
+func openStorage(t testing.TB, home string, o engine.Options) *engine.Storage {
 	t.Helper()
 	newStorageAt(t, home)
-	s, err := dirstorage.Open(context.WithoutCancel(t.Context()), home, o)
+	s, err := engine.Open(context.WithoutCancel(t.Context()), home, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil && !errors.Is(err, dirstorage.ErrClosed) {
+		if err := s.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
 			t.Error(err)
 		}
 	})
@@ -151,7 +151,7 @@ func newStorageAt(t testing.TB, home string) {
 	if _, err := os.Stat(home); err == nil {
 		return
 	}
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -195,7 +195,7 @@ func (ts *testServer) stop() {
 }
 
 // committed returns the transactions of a storage after a tid, in their order.
-func committed(t testing.TB, s *dirstorage.Storage, after zodb.TID) []*zodb.Transaction {
+func committed(t testing.TB, s *engine.Storage, after zodb.TID) []*zodb.Transaction {
 	t.Helper()
 	var list []*zodb.Transaction
 	for tx, err := range s.TransactionsBackward(context.Background(), 0) {

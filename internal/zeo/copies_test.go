@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -276,7 +276,7 @@ func TestCopyWithoutTransactionsThatArePackedIsRefused(t *testing.T) {
 	encodings(t, func(t *testing.T, e wire.Encoding) {
 		home := memoryHome(t)
 		set := map[string]string{"storage.min_pack_time": "0", "storage.keep_policy": "undoable"}
-		if err := dirstorage.Create(home, dirstorage.CreateOptions{Set: set}); err != nil {
+		if err := engine.Create(home, engine.CreateOptions{Set: set}); err != nil {
 			t.Fatal(err)
 		}
 		s := newStorage(t, home)

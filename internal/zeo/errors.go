@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -90,14 +90,14 @@ func (c *conn) describe(err error) *pythonError {
 	}
 	switch {
 	case errors.Is(err, zodb.ErrReadOnly):
-		if e, ok := errors.AsType[*dirstorage.FailedError](err); ok {
+		if e, ok := errors.AsType[*engine.FailedError](err); ok {
 			c.log().Error("refused: the storage is read-only since a failure", "err", e)
 		}
 		return &pythonError{classReadOnly, wire.Tuple{}}
 	case errors.Is(err, zodb.ErrState):
 		return &pythonError{classTransaction, wire.Tuple{clipped(err.Error())}}
-	case vfs.Passes(err), errors.Is(err, dirstorage.ErrDiskFull), errors.Is(err, dirstorage.ErrScarce), errors.Is(err, dirstorage.ErrClosed),
-		errors.Is(err, dirstorage.ErrUnsupported), errors.Is(err, dirstorage.ErrEmptyRecord), errors.Is(err, dirstorage.ErrOldTID), errors.Is(err, context.Canceled), errors.Is(err, dirstorage.ErrSnapshotMode), errors.Is(err, dirstorage.ErrLocked):
+	case vfs.Passes(err), errors.Is(err, engine.ErrDiskFull), errors.Is(err, engine.ErrScarce), errors.Is(err, engine.ErrClosed),
+		errors.Is(err, engine.ErrUnsupported), errors.Is(err, engine.ErrEmptyRecord), errors.Is(err, engine.ErrOldTID), errors.Is(err, context.Canceled), errors.Is(err, engine.ErrSnapshotMode), errors.Is(err, engine.ErrLocked):
 		c.log().Warn("request failed", "err", err)
 		return &pythonError{classStorage, wire.Tuple{clipped(err.Error())}}
 	}

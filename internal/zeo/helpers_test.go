@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -24,13 +24,13 @@ type testServer struct {
 	*Server
 	t        testing.TB
 	address  string
-	storages map[string]*dirstorage.Storage
+	storages map[string]*engine.Storage
 }
 
 // serve starts a server. Storages that o does not name are made: “1”.
 func serve(t testing.TB, o Options) *testServer {
 	t.Helper()
-	ts := &testServer{t: t, storages: make(map[string]*dirstorage.Storage)}
+	ts := &testServer{t: t, storages: make(map[string]*engine.Storage)}
 	if len(o.Storages) == 0 {
 		o.Storages = []StorageOptions{{Name: "1"}}
 	}
@@ -48,17 +48,17 @@ func serve(t testing.TB, o Options) *testServer {
 }
 
 // newStorage makes a HOME, or opens it, until the end of the test.
-func newStorage(t testing.TB, home string) *dirstorage.Storage {
+func newStorage(t testing.TB, home string) *engine.Storage {
 	t.Helper()
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}
-	s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+	s, err := engine.Open(t.Context(), home, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil && !errors.Is(err, dirstorage.ErrClosed) {
+		if err := s.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
 			t.Error(err)
 		}
 	})

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -309,7 +309,7 @@ func TestChangedConversationsHarmNobody(t *testing.T) {
 	first := firstSeed(t)
 	n := rounds(t, 600)
 	ts := serve(t, Options{Logger: log.logger(), Limits: Limits{Message: 1 << 20},
-		Storages: []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), dirstorage.Options{})}}})
+		Storages: []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), engine.Options{})}}})
 	witness := ts.dialCache(wire.Pickle)
 	oid := zodb.OID(1)
 	work := make(chan uint64)
@@ -366,7 +366,7 @@ func FuzzServer(f *testing.F) {
 		}
 		log := &logBuffer{}
 		ts := serve(t, Options{Logger: log.logger(), Limits: Limits{Message: 1 << 20},
-			Storages: []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), dirstorage.Options{NoControlSocket: true})}}})
+			Storages: []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), engine.Options{NoControlSocket: true})}}})
 		talk(ts, append(frameOf([]byte{byte(e), '5'}), stream...))
 		ts.sound(log, 0)
 	})
@@ -431,7 +431,7 @@ func TestEndInEachStateFreesTheLocks(t *testing.T) {
 				encodings(t, func(t *testing.T, e wire.Encoding) {
 					log := &logBuffer{}
 					ts := serve(t, Options{Logger: log.logger(),
-						Storages: []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), dirstorage.Options{})}}})
+						Storages: []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), engine.Options{})}}})
 					c := ts.client(e)
 					st.reach(c, ts)
 					end.do(c)

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -17,7 +17,7 @@ import (
 // transactions. See the rules in the package's description.
 type hub struct {
 	name     string
-	storage  *dirstorage.Storage
+	storage  *engine.Storage
 	readOnly bool
 	full     bool     // of class Full: has history
 	blobs    *blobDir // nil: none is shared
@@ -143,7 +143,7 @@ func (h *hub) fill(ctx context.Context) error {
 	}
 	list, err := h.storage.RecentTransactions(ctx, h.missed.limit)
 	switch {
-	case err != nil && (ctx.Err() != nil || errors.Is(err, dirstorage.ErrClosed)):
+	case err != nil && (ctx.Err() != nil || errors.Is(err, engine.ErrClosed)):
 		return err
 	case err != nil: // clients that have seen nothing later drop their caches
 		h.log.Error("the storage cannot tell what its last transactions changed; clients that were away longer drop their caches", "err", err)
@@ -152,7 +152,7 @@ func (h *hub) fill(ctx context.Context) error {
 		packed := h.storage.Status().Packed
 		list = slices.DeleteFunc(list, func(t *zodb.Transaction) bool { return !wholeSince(t.TID, packed) })
 	}
-	if i := slices.IndexFunc(list, dirstorage.BeginsAnew); i >= 0 {
+	if i := slices.IndexFunc(list, engine.BeginsAnew); i >= 0 {
 		list = list[:i+1]
 	}
 	if len(list) == 0 || list[0].TID != last { // the last one may have been packed away
@@ -208,7 +208,7 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 			own = t.TID == since
 			break
 		}
-		if dirstorage.BeginsAnew(t) {
+		if engine.BeginsAnew(t) {
 			break
 		}
 		any = true

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -26,7 +26,7 @@ const serverEnv = "DIRSTORAGE_TEST_ZEO_SERVER"
 // serveUntilKilled prints its address and serves.
 func serveUntilKilled(home string) int {
 	ctx := context.Background()
-	s, err := dirstorage.Open(ctx, home, dirstorage.Options{SegmentSize: 64 << 10, RetryInterval: time.Millisecond})
+	s, err := engine.Open(ctx, home, engine.Options{SegmentSize: 64 << 10, RetryInterval: time.Millisecond})
 	if err == nil {
 		var srv *Server
 		srv, err = New(ctx, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}, Clock: time.Now, InvalidationQueueSize: 20})
@@ -223,7 +223,7 @@ func TestKilledServerLosesNothing(t *testing.T) {
 			return
 		}
 	}
-	s := openStorage(t, home, dirstorage.Options{})
+	s := openStorage(t, home, engine.Options{})
 	total, queued := 0, 0
 	for _, v := range clients {
 		queued += v.queued

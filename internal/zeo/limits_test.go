@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -23,7 +23,7 @@ func limited(t *testing.T, l Limits, more ...func(*Options)) (*testServer, *refu
 	for _, f := range more {
 		f(&o)
 	}
-	o.Storages = []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), dirstorage.Options{})}}
+	o.Storages = []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), engine.Options{})}}
 	return serve(t, o), refused, log
 }
 
@@ -100,7 +100,7 @@ func TestTransactionLimitIsToldAtTheVote(t *testing.T) {
 }
 
 // staged returns the files of blobs that no transaction has brought to their place.
-func staged(t *testing.T, s *dirstorage.Storage) []string {
+func staged(t *testing.T, s *engine.Storage) []string {
 	t.Helper()
 	if err := s.Flush(context.WithoutCancel(t.Context())); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -32,7 +32,7 @@ func TestLostRevisionsOverTheNetwork(t *testing.T) {
 			}
 		}
 		log := &logBuffer{}
-		s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{})
+		s, err := engine.Open(t.Context(), home, engine.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	disk "github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -25,7 +25,7 @@ func TestInvalidationsStartAtOwnTransactionsOnly(t *testing.T) {
 		{InvalidationQueueSize: 100, InvalidationAge: time.Hour},
 	} {
 		home := memoryHome(t)
-		if err := dirstorage.Create(home, dirstorage.CreateOptions{Format: "flat"}); err != nil {
+		if err := engine.Create(home, engine.CreateOptions{Format: "flat"}); err != nil {
 			t.Fatal(err)
 		}
 		s := newStorage(t, home)
@@ -78,7 +78,7 @@ func TestInvalidationsStartAtOwnTransactionsOnly(t *testing.T) {
 func TestInvalidationsOfADamagedHistoryAreUnknown(t *testing.T) {
 	t.Parallel()
 	home := memoryHome(t)
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{Format: "flat"}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Format: "flat"}); err != nil {
 		t.Fatal(err)
 	}
 	s := newStorage(t, home)
@@ -107,16 +107,16 @@ func TestNothingIsKnownFromBeforeAHistoryThatDiffers(t *testing.T) {
 	t.Parallel()
 	for _, differs := range []bool{false, true} {
 		home := memoryHome(t)
-		if err := dirstorage.Create(home, dirstorage.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}}); err != nil {
+		if err := engine.Create(home, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}}); err != nil {
 			t.Fatal(err)
 		}
-		s, err := dirstorage.Open(t.Context(), home, dirstorage.Options{History: dirstorage.HistoryCopied})
+		s, err := engine.Open(t.Context(), home, engine.Options{History: engine.HistoryCopied})
 		if err != nil {
 			t.Fatal(err)
 		}
 		copied := []zodb.TID{1 << 56, 2 << 56}
 		for i, tid := range copied {
-			txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, dirstorage.BeginOptions{TID: tid})
+			txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{TID: tid})
 			if err == nil && differs && i == 0 {
 				err = s.DiffersFromSource()
 			}
@@ -159,7 +159,7 @@ func TestNothingIsKnownFromBeforeAHistoryThatDiffers(t *testing.T) {
 			}
 			ts.stop()
 			// It stays when it is packed.
-			if _, err := s.Pack(t.Context(), dirstorage.PackOptions{}); err != nil {
+			if _, err := s.Pack(t.Context(), engine.PackOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil {

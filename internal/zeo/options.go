@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
 
@@ -44,7 +44,7 @@ type Options struct {
 // StorageOptions is one storage of a server.
 type StorageOptions struct {
 	Name    string
-	Storage *dirstorage.Storage
+	Storage *engine.Storage
 	// BlobDir is a directory in which clients that share it find the blobs, as hard
 	// links; empty = none.
 	BlobDir string

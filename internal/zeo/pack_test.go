@@ -16,8 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dirstorage/dirstorage"
 	homecheck "github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -26,17 +26,17 @@ import (
 )
 
 // packStorage is newStorage for one whose packs go to when they are told to, and put nothing aside.
-func packStorage(t testing.TB, home string) *dirstorage.Storage {
+func packStorage(t testing.TB, home string) *engine.Storage {
 	t.Helper()
 	set := map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{Set: set}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Set: set}); err != nil {
 		t.Fatal(err)
 	}
 	return newStorage(t, home)
 }
 
 // servePacks serves such a storage.
-func servePacks(t testing.TB, o Options) (*testServer, *dirstorage.Storage) {
+func servePacks(t testing.TB, o Options) (*testServer, *engine.Storage) {
 	t.Helper()
 	s := packStorage(t, memoryHome(t))
 	o.Storages = []StorageOptions{{Name: "1", Storage: s}}
@@ -119,7 +119,7 @@ func holdPack(ts *testServer, e wire.Encoding) (release func()) {
 	return func() { c.call("tpc_abort", other) }
 }
 
-func waiting(t testing.TB, s *dirstorage.Storage, phase string) {
+func waiting(t testing.TB, s *engine.Storage, phase string) {
 	t.Helper()
 	eventually(t, "the pack is "+phase, func() bool { return s.PackProgress().Phase == phase })
 }
@@ -130,7 +130,7 @@ func idle(t testing.TB, ts *testServer) {
 }
 
 // damage breaks the file of a revision, and makes sure that it is in A.
-func damage(t testing.TB, s *dirstorage.Storage, oid zodb.OID, tid zodb.TID) {
+func damage(t testing.TB, s *engine.Storage, oid zodb.OID, tid zodb.TID) {
 	t.Helper()
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func damage(t testing.TB, s *dirstorage.Storage, oid zodb.OID, tid zodb.TID) {
 }
 
 // filesBelow lists what is in A.
-func filesBelow(t testing.TB, s *dirstorage.Storage) (list []string) {
+func filesBelow(t testing.TB, s *engine.Storage) (list []string) {
 	t.Helper()
 	if err := filepath.WalkDir(filepath.Join(s.Home(), "A"), func(name string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -159,7 +159,7 @@ func filesBelow(t testing.TB, s *dirstorage.Storage) (list []string) {
 }
 
 // sound closes a storage and checks its HOME.
-func sound(t testing.TB, s *dirstorage.Storage) {
+func sound(t testing.TB, s *engine.Storage) {
 	t.Helper()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -253,7 +253,7 @@ func TestPackOnReadOnlyServers(t *testing.T) {
 		t.Parallel()
 		home := memoryHome(t)
 		packStorage(t, home)
-		s := openStorage(t, home, dirstorage.Options{ReadOnly: true})
+		s := openStorage(t, home, engine.Options{ReadOnly: true})
 		c := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}, ReadOnly: true}).dial(wire.Pickle)
 		c.call("register", "1", true)
 		c.want(wire.Tuple{}, c.fails(classReadOnly, "pack", now(), true))
@@ -266,7 +266,7 @@ func TestPackOnReadOnlyServers(t *testing.T) {
 func TestPackOfAMinimalStorage(t *testing.T) {
 	t.Parallel()
 	home := memoryHome(t)
-	if err := dirstorage.Create(home, dirstorage.CreateOptions{Class: dirstorage.ClassMinimal}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Class: engine.ClassMinimal}); err != nil {
 		t.Fatal(err)
 	}
 	c := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: newStorage(t, home)}}}).client(wire.Msgpack)
@@ -302,7 +302,7 @@ func TestPackTellsEverybodyTheNewSize(t *testing.T) {
 			if asked == "by a client" {
 				c.want(nil, c.call("pack", now(), true))
 			} else {
-				if _, err := s.Pack(t.Context(), dirstorage.PackOptions{}); err != nil {
+				if _, err := s.Pack(t.Context(), engine.PackOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				c.call("get_info") // what was told before is read with its answer
@@ -379,7 +379,7 @@ func TestPackWaitsForOneThatIsNotAClients(t *testing.T) {
 	release := holdPack(ts, wire.Pickle)
 	first := make(chan error, 1)
 	go func() {
-		_, err := s.Pack(context.WithoutCancel(t.Context()), dirstorage.PackOptions{NoGC: true})
+		_, err := s.Pack(context.WithoutCancel(t.Context()), engine.PackOptions{NoGC: true})
 		first <- err
 	}()
 	waiting(t, s, "waiting for transactions")
@@ -626,7 +626,7 @@ func TestClientsThatWereAwayDuringAPackAreToldEverythingOrNothing(t *testing.T) 
 					t.Parallel()
 					home := memoryHome(t)
 					set := map[string]string{"storage.min_pack_time": "0", "storage.keep_policy": policy}
-					if err := dirstorage.Create(home, dirstorage.CreateOptions{Set: set}); err != nil {
+					if err := engine.Create(home, engine.CreateOptions{Set: set}); err != nil {
 						t.Fatal(err)
 					}
 					o := Options{Storages: []StorageOptions{{Name: "1", Storage: newStorage(t, home)}}, InvalidationQueueSize: queue, InvalidationAge: time.Hour}
@@ -699,7 +699,7 @@ func TestPackFreesTheSharedBlobDirectory(t *testing.T) {
 			}
 			if shape == filestorage.BlobBushy {
 				c.want(nil, c.call("pack", now(), true))
-			} else if _, err := so.Storage.Pack(t.Context(), dirstorage.PackOptions{}); err != nil { // an administrator's
+			} else if _, err := so.Storage.Pack(t.Context(), engine.PackOptions{}); err != nil { // an administrator's
 				t.Fatal(err)
 			}
 			for file, want := range map[string]bool{name(1, old): false, name(0x102, garbage): false, name(1, current): true, upload: true,

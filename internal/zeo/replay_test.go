@@ -24,7 +24,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -278,7 +278,7 @@ type replay struct {
 	lines    []recordedLine
 	at       recordedLine // the line that is being worked off
 	ts       *testServer
-	storage  *dirstorage.Storage
+	storage  *engine.Storage
 	blobDir  string
 	logged   lockedBuffer
 	clients  map[int]*replayClient
@@ -424,7 +424,7 @@ func (r *replay) restorePrior() {
 	slices.Sort(tids)
 	for _, tid := range tids {
 		ctx := r.t.Context()
-		txn, err := r.storage.Begin(ctx, zodb.TxnMeta{}, dirstorage.BeginOptions{TID: tid})
+		txn, err := r.storage.Begin(ctx, zodb.TxnMeta{}, engine.BeginOptions{TID: tid})
 		for _, rec := range byTID[tid] {
 			if err == nil {
 				err = txn.Restore(ctx, rec, nil)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -17,7 +17,7 @@ func TestClientsThatComeBackAfterARestartAreToldWhatTheyMissed(t *testing.T) {
 	encodings(t, func(t *testing.T, e wire.Encoding) {
 		const queue, n = 5, 12
 		home := memoryHome(t)
-		s := openStorage(t, home, dirstorage.Options{})
+		s := openStorage(t, home, engine.Options{})
 		ts := serve(t, Options{InvalidationQueueSize: queue, Storages: []StorageOptions{{Name: "1", Storage: s}}})
 		c := ts.client(e)
 		tids := []zodb.TID{0}
@@ -110,7 +110,7 @@ func TestClientsThatComeBackAfterARestartAreToldWhatTheyMissed(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = openStorage(t, home, dirstorage.Options{})
+			s = openStorage(t, home, engine.Options{})
 			ts := serve(t, Options{InvalidationQueueSize: v.queue, InvalidationAge: v.age, Storages: []StorageOptions{{Name: "1", Storage: s}}})
 			if base := ts.dial(e); zodb.TIDFromBytes(base.call("register", "1", false).([]byte)) != tids[n] {
 				t.Errorf("%s: registered at another tid", v.name)

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -25,7 +25,7 @@ import (
 type stress struct {
 	t       *testing.T
 	ts      *testServer
-	storage *dirstorage.Storage
+	storage *engine.Storage
 	oids    []zodb.OID
 	begin   zodb.TID      // last transaction before the round
 	told    atomic.Uint64 // the newest transaction of which a committer has the answer
@@ -71,14 +71,14 @@ func TestClientsAreToldOfEachTransactionOnceAndNeverKeepWhatIsStale(t *testing.T
 	t.Parallel()
 	for _, v := range []struct {
 		name   string
-		o      dirstorage.Options
+		o      engine.Options
 		rounds int
 		delay  bool
 	}{
-		{"in memory", dirstorage.Options{}, 50, false},
-		{"from disk", dirstorage.Options{CacheSize: -1}, 50, false},
-		{"loads in memory are delayed", dirstorage.Options{}, 30, true},
-		{"loads from disk are delayed", dirstorage.Options{CacheSize: -1}, 30, true},
+		{"in memory", engine.Options{}, 50, false},
+		{"from disk", engine.Options{CacheSize: -1}, 50, false},
+		{"loads in memory are delayed", engine.Options{}, 30, true},
+		{"loads from disk are delayed", engine.Options{CacheSize: -1}, 30, true},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +117,7 @@ func delays(seed uint64) func() {
 	}
 }
 
-func runStress(t *testing.T, s *dirstorage.Storage, seed uint64, delay bool) {
+func runStress(t *testing.T, s *engine.Storage, seed uint64, delay bool) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	o := Options{Clock: time.Now, InvalidationQueueSize: []int{2, 5, 100}[rnd.IntN(3)], Storages: []StorageOptions{{Name: "1", Storage: s}}}
 	if rnd.IntN(2) == 0 {
@@ -177,7 +177,7 @@ func runStress(t *testing.T, s *dirstorage.Storage, seed uint64, delay bool) {
 
 // awaitLostOnes waits until the transactions of connections that were lost have ended:
 // one that was lost while it finished may be committed at any later moment.
-func awaitLostOnes(ctx context.Context, t *testing.T, s *dirstorage.Storage) {
+func awaitLostOnes(ctx context.Context, t *testing.T, s *engine.Storage) {
 	t.Helper()
 	for s.Status().OpenTransactions > 0 {
 		select {
@@ -585,7 +585,7 @@ func TestRegistrationIsOneStep(t *testing.T) {
 func TestEachIncrementOfAHotObjectCounts(t *testing.T) {
 	t.Parallel()
 	const clients, each = 16, 25
-	s := openStorage(t, memoryHome(t), dirstorage.Options{})
+	s := openStorage(t, memoryHome(t), engine.Options{})
 	ts := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}})
 	first := ts.client(wire.Pickle)
 	first.commit(1, 0, "0")

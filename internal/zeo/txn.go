@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -18,7 +18,7 @@ import (
 type txn struct {
 	handle handle
 	public any // the handle as the client sent it
-	t      *dirstorage.Txn
+	t      *engine.Txn
 	state  txnState
 
 	failed error        // what an operation met, told at the vote; t may be nil then
@@ -59,7 +59,7 @@ const endOfTIDs zodb.TID = 1<<63 - 1
 // tpcBegin starts a transaction. What the storage has against it is told at the vote.
 func (c *conn) tpcBegin(r *request, a *arguments) error {
 	h, user, description := a.handle(0), a.meta(1), a.meta(2)
-	o := dirstorage.BeginOptions{TID: a.tidOr0(4)}
+	o := engine.BeginOptions{TID: a.tidOr0(4)}
 	if status := a.meta(5); string(status) == string(zodb.StatusPacked) {
 		o.Status = zodb.StatusPacked
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -13,7 +13,7 @@ import (
 // upload is a blob that is being received.
 type upload struct {
 	x    *txn
-	blob *dirstorage.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
+	blob *engine.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
 	size int64
 	err  error // why this failed
 	file bool  // one of has.files is held

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dirstorage/dirstorage"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -46,7 +46,7 @@ func (c *conn) runVote(r *request, x *txn) error {
 	h.stats.waiting.Add(-1)
 	c.srv.o.Observer.Voted(h.name, h.clock().Sub(begun))
 
-	var conflicts *dirstorage.ConflictsError
+	var conflicts *engine.ConflictsError
 	var answer any
 	if err == nil {
 		answer = oidList(x.undone)
@@ -145,7 +145,7 @@ func (c *conn) hold(x *txn) {
 
 // conflictRecords returns what the client needs to resolve the conflicts, or
 // the error if one of them is none that can be resolved.
-func (c *conn) conflictRecords(x *txn, all *dirstorage.ConflictsError) (wire.List, error) {
+func (c *conn) conflictRecords(x *txn, all *engine.ConflictsError) (wire.List, error) {
 	var list wire.List
 	for _, e := range all.Conflicts {
 		if e.Read {

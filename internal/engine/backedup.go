@@ -1,0 +1,34 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// backedUpFile is written by backups: what they vouch for is the history that they saw.
+const backedUpFile = "misc/backed-up"
+
+// doubtBackups makes void what backups say of the history, when that may be another one
+// than they saw: then the next one builds upon none of them unless A itself has its last
+// transaction. The tids stay.
+func (s *Storage) doubtBackups() {
+	b, err := s.fs.ReadFile(backedUpFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var void strings.Builder
+	for line := range strings.Lines(string(b)) {
+		tid, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		fmt.Fprintf(&void, "%s void\n", tid)
+	}
+	if err == nil && void.String() != string(b) {
+		err = vfs.WriteFileAtomic(s.fs, journalDir+"/aside-backed-up", backedUpFile, []byte(void.String()), s.syncOptions())
+	}
+	if err != nil {
+		s.log.Warn("make a full backup: it cannot be noted that those before may be of another history", "path", backedUpFile, "err", err)
+	}
+}

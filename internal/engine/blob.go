@@ -1,0 +1,338 @@
+package engine
+
+import (
+	"context"
+	"crypto/md5"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// BlobSource says where the content of a blob comes from: a file, what was
+// written to a [BlobWriter], or a stream.
+type BlobSource struct {
+	// Path of a file, which is consumed: it is moved into HOME if it lies on the
+	// same file system and belongs to the user of this process, else copied and
+	// removed. Nobody may write to it any more.
+	Path string
+	// Staged is a BlobWriter of the same transaction, which is closed by this. It
+	// counts if Path is empty.
+	Staged *BlobWriter
+	// Reader is read to its end, if Path is empty and Staged is nil.
+	Reader io.Reader
+}
+
+// stagedBlob is the content of a blob in journal/, on its way into A. Once it is
+// whole nobody has the permission to write to it, because its file may get other
+// names outside of HOME.
+type stagedBlob struct {
+	name string // relative to HOME
+	size int64
+	md5  [16]byte
+	kept bool // it belongs to a committed transaction
+}
+
+// stage brings the content of a blob into journal/. It is not durable yet. The
+// result is not nil, even with an error, as soon as there may be a file.
+func (s *Storage) stage(src BlobSource) (*stagedBlob, error) {
+	b := &stagedBlob{name: s.stagedName("blob")}
+	if src.Path == "" {
+		return b, s.stageStream(b, src.Reader)
+	}
+	abs, err := filepath.Abs(src.Path)
+	if err != nil {
+		return nil, err
+	}
+	root, err := vfs.OS("/")
+	if err != nil {
+		return nil, err
+	}
+	from := fromRoot(abs)
+	if info, err := root.Stat(from); err != nil {
+		return nil, err
+	} else if !info.Mode.IsRegular() {
+		return nil, fmt.Errorf("%s is no ordinary file", abs)
+	}
+	if err := root.Rename(from, fromRoot(s.fs.Path(b.name))); err == nil {
+		return s.stageMoved(b)
+	}
+	f, err := root.Open(from)
+	if err != nil {
+		return nil, err
+	}
+	err = s.stageStream(b, f)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = root.Remove(from)
+	}
+	return b, err
+}
+
+// fromRoot returns an absolute path as a name in the directory /.
+func fromRoot(abs string) string { return strings.TrimPrefix(filepath.ToSlash(abs), "/") }
+
+// stageStream copies a stream. The destination is synced by the vote.
+func (s *Storage) stageStream(b *stagedBlob, r io.Reader) error {
+	f, err := s.fs.Create(b.name)
+	if err != nil {
+		return err
+	}
+	w := newBlobSink(f)
+	return s.endStaging(b, w, w.readFrom(r))
+}
+
+// endStaging closes a staged file, whatever happened before.
+func (s *Storage) endStaging(b *stagedBlob, w *blobSink, err error) error {
+	if err == nil {
+		err = w.flush()
+	}
+	w.wait()
+	if err = errors.Join(err, w.f.Close()); err != nil {
+		return err
+	}
+	b.size = w.size
+	w.hash.Sum(b.md5[:0])
+	return s.fs.SetReadOnly(b.name)
+}
+
+// stageMoved reads a file that was moved in, for its size and checksum. One of
+// another user, who could change it later, is copied.
+func (s *Storage) stageMoved(b *stagedBlob) (*stagedBlob, error) {
+	info, err := s.fs.Stat(b.name)
+	if err == nil && !info.Mode.IsRegular() {
+		err = errors.New("it is no ordinary file")
+	}
+	foreign := false
+	if err == nil {
+		err = s.fs.SetReadOnly(b.name)
+		foreign = errors.Is(err, fs.ErrPermission)
+	}
+	if err != nil && !foreign {
+		return b, err
+	}
+	f, err := s.fs.Open(b.name)
+	if err != nil {
+		return b, err
+	}
+	if !foreign {
+		w := newBlobSink(nil)
+		err = w.readFrom(f)
+		if err == nil {
+			err = w.flush()
+		}
+		w.wait()
+		b.size = w.size
+		w.hash.Sum(b.md5[:0])
+		return b, errors.Join(err, f.Close())
+	}
+	own := &stagedBlob{name: s.stagedName("blob")}
+	err = s.stageStream(own, f)
+	// What cannot be removed is removed at the next open.
+	return own, errors.Join(err, f.Close(), s.fs.Remove(b.name))
+}
+
+// blobSinkSize is how much of a blob is in memory: twice that.
+const blobSinkSize = 1 << 20
+
+// writebackStep is after how many bytes the disk is asked to begin with them, so
+// that the vote has less to wait for.
+const writebackStep = 8 << 20
+
+// blobSink writes a file and computes its MD5, side by side: while one buffer is
+// hashed by another goroutine, it is written and the other buffer is filled.
+type blobSink struct {
+	f    vfs.File // nil: only the checksum is wanted
+	hash hash.Hash
+	size int64
+	// started is how much the disk was asked to write.
+	started int64
+
+	buf    []byte        // being filled
+	other  []byte        // being hashed, or free
+	hashed chan struct{} // closed when other was hashed; nil: it is free
+}
+
+// newBlobSink starts with a small buffer, because many blobs are small.
+func newBlobSink(f vfs.File) *blobSink {
+	return &blobSink{f: f, hash: md5.New(), buf: make([]byte, 0, 64<<10)}
+}
+
+// write adds p, which it does not keep.
+func (w *blobSink) write(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		k := min(len(p)-n, cap(w.buf)-len(w.buf))
+		w.buf = append(w.buf, p[n:n+k]...)
+		n += k
+		if len(w.buf) == cap(w.buf) {
+			if err := w.flush(); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
+
+// readFrom adds a whole stream.
+func (w *blobSink) readFrom(r io.Reader) error {
+	for {
+		n, err := io.ReadFull(r, w.buf[len(w.buf):cap(w.buf)])
+		w.buf = w.buf[:len(w.buf)+n]
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err == nil {
+			err = w.flush()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// flush hashes and writes what the buffer holds.
+func (w *blobSink) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	w.wait()
+	full, done := w.buf, make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = w.hash.Write(full) // a hash never fails
+	}()
+	w.buf, w.other, w.hashed = w.other[:0], full, done
+	if cap(w.buf) < blobSinkSize {
+		w.buf = make([]byte, 0, blobSinkSize)
+	}
+	w.size += int64(len(full))
+	if w.f == nil {
+		return nil
+	}
+	_, err := w.f.Write(full)
+	if unsynced := w.size - w.started; err == nil && unsynced >= writebackStep {
+		w.f.StartSync(w.started, unsynced)
+		w.started = w.size
+	}
+	return err
+}
+
+// wait waits until everything that was flushed is hashed.
+func (w *blobSink) wait() {
+	if w.hashed != nil {
+		<-w.hashed
+		w.hashed = nil
+	}
+}
+
+type blobState uint8
+
+const (
+	blobOpen   blobState = iota
+	blobClosed           // all was written
+	blobUsed             // it belongs to an operation of the transaction
+	blobAborted
+)
+
+// syncBlobs makes the staged content of the transaction durable, before its vote
+// promises anything. An fsync that failed has used up its proof: the content may be
+// gone, and the next one would say that all is well. So the transaction can only be
+// aborted then. Nobody was promised it yet, so nothing else is harmed.
+func (t *Txn) syncBlobs() error {
+	s := t.s
+	if !s.settings.Filesystem.Sync {
+		return nil
+	}
+	any := false
+	for _, op := range t.ops {
+		if op.blob == nil {
+			continue
+		}
+		any = true
+		f, err := s.fs.Open(op.blob.name)
+		if err != nil {
+			return fmt.Errorf("make the blob %s durable: %w", op.blob.name, err)
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			t.lost = fmt.Errorf("make the blob %s durable; its content may be lost, and has to be stored again: %w", op.blob.name, err)
+			return t.lost
+		}
+	}
+	if !any || !s.settings.POSIX.DirSync {
+		return nil
+	}
+	err := s.fs.SyncDir(journalDir)
+	if err != nil && !vfs.NotBegun(err) {
+		// The names of the log are in that directory too.
+		return s.fail(fmt.Errorf("make the names of blobs durable: %w", err))
+	}
+	return err
+}
+
+// stagedName returns a name in journal/ that no earlier run used.
+func (s *Storage) stagedName(kind string) string {
+	return fmt.Sprintf("%s/%s-%s-%d", journalDir, kind, s.staging, s.staged.Add(1))
+}
+
+// LinkBlob gives the file of a revision's blob a second name, a hard link, at an
+// absolute path outside of HOME, and makes nothing durable. Of the file only the
+// number of links and the time of change differ then, as after cp -al. It waits for nobody,
+// so the callback of [Txn.Finish] may call it for the transaction that is being published.
+//
+// Errors: fs.ErrExist if there is a file at that path; fs.ErrNotExist that is not
+// zodb.ErrNotFound, if its directory is missing; syscall.EXDEV if that is on
+// another file system; *zodb.KeyError and *zodb.CorruptError as OpenBlob.
+func (s *Storage) LinkBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, name string) error {
+	if !filepath.IsAbs(name) {
+		return fmt.Errorf("link the blob of object %s: %q is no absolute path", oid, name)
+	}
+	root, err := vfs.OS("/")
+	if err != nil {
+		return err
+	}
+	return s.settled(ctx, func() error {
+		s.mu.RLock()
+		r, inLog := s.unflushed.revision(oid, serial)
+		s.mu.RUnlock()
+		var from []string
+		if inLog && r.entry.Blob {
+			from = append(from, r.entry.BlobFile)
+		} else {
+			o, err := s.revisionOnce(oid, serial)
+			if err != nil {
+				return err
+			}
+			if !o.HasBlob() {
+				return noBlob(oid, serial)
+			}
+		}
+		// In the order in which the file moves.
+		n := layout.Blob(oid, serial)
+		for _, f := range append(from, s.tree.Path("B", n), s.tree.Path("A", n)) {
+			err := root.Link(fromRoot(s.fs.Path(f)), fromRoot(name))
+			if errors.Is(err, syscall.EXDEV) {
+				return fmt.Errorf("link the blob of object %s: %s is on another file system than %s, and a hard link cannot lead there: %w", oid, name, s.fs.Path("."), err)
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			// Either the file has moved on, or there is no such directory.
+			if _, serr := s.fs.Stat(f); serr == nil {
+				return err
+			}
+		}
+		return &zodb.CorruptError{Path: s.tree.Path("A", n), OID: oid, TID: serial, Reason: "the blob file is missing"}
+	})
+}
+
+func noBlob(oid zodb.OID, serial zodb.TID) error {
+	return &zodb.KeyError{OID: oid, TID: serial, Reason: "this revision has no blob"}
+}

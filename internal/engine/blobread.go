@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Blob is the content of a blob, open for reading. A snapshot, a later change
+// or a pack does not disturb it.
+//
+// Who reads it from its start to its end with Read alone gets its last bytes only
+// if all of it is what was written: else *zodb.CorruptError in their place, or in
+// place of io.EOF. ReadAt, and Read after a Seek to elsewhere, compare nothing.
+type Blob interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+	// Size in bytes.
+	Size() int64
+}
+
+// openBlob is read by one goroutine, but for ReadAt.
+type openBlob struct {
+	vfs.File
+	size    int64
+	want    [16]byte
+	corrupt zodb.CorruptError // without its reason
+	hash    hash.Hash         // of what was read; nil: not from the start
+	read    int64
+}
+
+func (b *openBlob) Size() int64 { return b.size }
+
+// Read implements io.Reader.
+func (b *openBlob) Read(p []byte) (int, error) {
+	n, err := b.File.Read(p)
+	if b.hash == nil || len(p) == 0 {
+		return n, err
+	}
+	b.hash.Write(p[:n])
+	b.read += int64(n)
+	if err != nil && err != io.EOF || err == nil && b.read < b.size {
+		return n, err
+	}
+	if sum := b.hash.Sum(nil); b.read != b.size || !bytes.Equal(sum, b.want[:]) {
+		damage := b.corrupt
+		damage.Reason = "the blob is not what was written: its checksum is another one"
+		return 0, &damage
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (b *openBlob) Seek(offset int64, whence int) (int64, error) {
+	at, err := b.File.Seek(offset, whence)
+	switch {
+	case err != nil:
+	case at == 0:
+		b.hash, b.read = md5.New(), 0
+	case at != b.read:
+		b.hash = nil
+	}
+	return at, err
+}
+
+// OpenBlob opens the blob of a revision. Errors: *zodb.KeyError if there is no
+// such revision or if it has no blob; *zodb.CorruptError if the file is missing
+// or is known to have another length than it should.
+func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (Blob, error) {
+	var b *openBlob
+	err := s.settled(ctx, func() error {
+		s.mu.RLock()
+		r, inLog := s.unflushed.revision(oid, serial)
+		s.mu.RUnlock()
+		var f vfs.File
+		var where string
+		var err error
+		var sum [16]byte
+		if inLog && r.entry.Blob {
+			where, sum = r.entry.BlobFile, r.entry.BlobMD5
+			f, err = s.fs.Open(where)
+			if errors.Is(err, fs.ErrNotExist) { // the flush moves it before the index forgets it
+				f, where, err = s.tree.Open(layout.Blob(oid, serial))
+			}
+		} else {
+			o, lerr := s.revisionOnce(oid, serial)
+			if lerr != nil {
+				return lerr
+			}
+			if !o.HasBlob() {
+				return noBlob(oid, serial)
+			}
+			sum = o.BlobMD5
+			f, where, err = s.tree.Open(layout.Blob(oid, serial))
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return &zodb.CorruptError{Path: where, OID: oid, TID: serial, Reason: "the blob file is missing"}
+		}
+		if err != nil {
+			return err
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		if inLog && info.Size != r.entry.BlobSize {
+			return errors.Join(&zodb.CorruptError{Path: where, OID: oid, TID: serial,
+				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, r.entry.BlobSize)}, f.Close())
+		}
+		b = &openBlob{File: f, size: info.Size, want: sum, corrupt: zodb.CorruptError{Path: where, OID: oid, TID: serial}, hash: md5.New()}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}

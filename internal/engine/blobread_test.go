@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/iotest"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestBlobThatIsNotWhatWasWrittenIsNotReadToItsEnd damages the file of a blob in
+// all ways that leave a file.
+func TestBlobThatIsNotWhatWasWrittenIsNotReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	sound := string(bytes.Repeat([]byte("sound "), 20_000))
+	tid := commit(t, s, change{oid: 1, data: rec("one"), blob: sound})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	file := hometest.BlobFile(t, filepath.Join(home, "A"))
+	for name, content := range map[string]string{
+		"sound": sound, "cut": sound[1:], "empty": "", "longer": sound + "x", "flipped": "S" + sound[1:], "end flipped": sound[:len(sound)-1] + "x",
+	} {
+		if err := errors.Join(os.Remove(file), os.WriteFile(file, []byte(content), 0o400)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.OpenBlob(t.Context(), 1, tid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for how, r := range map[string]io.Reader{"whole": b, "in halves": iotest.HalfReader(b), "again": b} {
+			if _, err := b.Seek(0, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(r)
+			damage, isDamage := errors.AsType[*zodb.CorruptError](err)
+			switch {
+			case name == "sound":
+				if err != nil || string(got) != content {
+					t.Errorf("%s, %s: %d bytes, %v", name, how, len(got), err)
+				}
+			case !isDamage || damage.OID != 1 || damage.TID != tid || damage.Path == "":
+				t.Errorf("%s, %s: error %#v", name, how, err)
+			case len(got) >= len(content) && len(content) > 0:
+				t.Errorf("%s, %s: all %d bytes were read", name, how, len(got))
+			}
+		}
+		// Parts are read without the rest.
+		if _, err := b.Seek(6, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if rest, err := io.ReadAll(b); err != nil || len(content) > 6 && string(rest) != content[6:] {
+			t.Errorf("%s: %d bytes of the rest, %v", name, len(rest), err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

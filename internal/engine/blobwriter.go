@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// BlobWriter takes the content of a blob as it comes, before its object is
+// stored: see [Txn.BeginBlob]. It is used by one goroutine at a time; memory
+// does not grow with what is written.
+type BlobWriter struct {
+	t  *Txn
+	mu sync.Mutex // held over each call, because Close of the storage aborts from another goroutine
+	b  *stagedBlob
+	w  *blobSink
+
+	state blobState
+	err   error // of writing or of Close
+}
+
+// BeginBlob starts a blob of which the content comes in pieces. It is given to
+// StoreBlob or Restore as BlobSource.Staged; if it is not, it goes with the end of
+// the transaction. Any number may be open.
+func (t *Txn) BeginBlob() (*BlobWriter, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.s.full {
+		return nil, fmt.Errorf("begin a blob: %w", ErrUnsupported)
+	}
+	if err := t.expect(txnOpen); err != nil {
+		return nil, err
+	}
+	t.s.mu.RLock()
+	err := t.s.writable()
+	t.s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	b := &stagedBlob{name: t.s.stagedName("blob")}
+	f, err := t.s.fs.Create(b.name)
+	if err != nil {
+		return nil, fmt.Errorf("begin a blob: %w", t.s.refused(err))
+	}
+	w := &BlobWriter{t: t, b: b, w: newBlobSink(f)}
+	t.blobs = append(t.blobs, b)
+	t.writers = append(t.writers, w)
+	return w, nil
+}
+
+// Write adds to the blob. After an error nothing more can be written, and the
+// blob cannot be stored. Errors: ErrDiskFull; ErrScarce; zodb.ErrState after Close or Abort,
+// or when the transaction has ended.
+func (w *BlobWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state != blobOpen {
+		return 0, fmt.Errorf("write to a blob: %w: it was closed", zodb.ErrState)
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.w.write(p)
+	if err != nil {
+		w.err = fmt.Errorf("write to a blob: %w", w.t.s.refused(err))
+	}
+	return n, w.err
+}
+
+// Size returns how many bytes were written.
+func (w *BlobWriter) Size() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.size + int64(len(w.w.buf))
+}
+
+// Close ends writing. StoreBlob does it too. It does nothing the second time.
+func (w *BlobWriter) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.close()
+}
+
+func (w *BlobWriter) close() error {
+	switch w.state {
+	case blobOpen:
+		w.state = blobClosed
+		if err := w.t.s.endStaging(w.b, w.w, w.err); err != nil && w.err == nil {
+			w.err = fmt.Errorf("write to a blob: %w", w.t.s.refused(err))
+		}
+		w.w.buf, w.w.other = nil, nil
+	case blobAborted:
+		return fmt.Errorf("close a blob: %w: it was aborted", zodb.ErrState)
+	}
+	return w.err
+}
+
+// Abort drops the blob, unless it was stored. It does nothing the second time.
+func (w *BlobWriter) Abort() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state == blobUsed || w.state == blobAborted {
+		return nil
+	}
+	if w.state == blobOpen {
+		w.w.wait()
+		_ = w.w.f.Close() // it is removed
+	}
+	w.state = blobAborted
+	w.w.buf, w.w.other = nil, nil
+	if err := w.t.s.fs.Remove(w.b.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// use takes the content for an operation of a transaction.
+func (w *BlobWriter) use(t *Txn) (*stagedBlob, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.t != t || w.state == blobUsed {
+		return nil, fmt.Errorf("%w: the blob belongs to another transaction, or was stored already", zodb.ErrState)
+	}
+	if err := w.close(); err != nil {
+		return nil, err
+	}
+	w.state = blobUsed
+	return w.b, nil
+}

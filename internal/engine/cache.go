@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// cache holds current revisions, as the files have them, bounded by bytes. What
+// is in the log is not its business: whoever reads looks into the index over the
+// log first, and into the cache only if that has nothing of the object.
+//
+// The invariant: an entry is the newest revision of its object among all that the
+// index has forgotten, or one that the index still has. Two things keep it:
+//
+//   - Before the index forgets transactions, [cache.flushed] replaces or removes
+//     the entries of their objects, and changes the epoch of every shard.
+//   - A revision that was read from a file is put only if the epoch is still the
+//     one that was current when the index was looked into, before the file was
+//     read. So nothing was forgotten since, and what the file said is still so.
+//
+// Nothing else changes what is current: a recombination moves files as they are.
+// Whoever comes to remove revisions calls [Storage.forget].
+//
+// Entries are shared by all who read, and never change. Eviction is SIEVE: a hand
+// goes from the oldest entry to the newest, spares those that were used since it
+// passed, and evicts the first that was not; so a scan does not empty the cache.
+type cache struct {
+	shards []cacheShard // a power of two; none: there is no cache
+}
+
+// cacheShards bounds how many readers are in each other's way.
+const cacheShards = 16
+
+type cacheShard struct {
+	mu     sync.RWMutex
+	epoch  uint64                   // see cache
+	set    map[zodb.OID]*cacheEntry // guarded by mu
+	newest *cacheEntry
+	oldest *cacheEntry
+	hand   *cacheEntry // next to be looked at; nil = oldest
+	bytes  int64
+	limit  int64
+}
+
+type cacheEntry struct {
+	o            *record.Object
+	newer, older *cacheEntry
+	used         atomic.Bool
+}
+
+// entryOverhead is about what an entry takes beside its data.
+const entryOverhead = 256
+
+func entrySize(o *record.Object) int64 { return int64(len(o.Data)) + entryOverhead }
+
+func newCache(bytes int64) cache {
+	if bytes <= 0 {
+		return cache{}
+	}
+	c := cache{shards: make([]cacheShard, cacheShards)}
+	for i := range c.shards {
+		c.shards[i].limit = bytes / cacheShards
+		c.shards[i].set = make(map[zodb.OID]*cacheEntry)
+	}
+	return c
+}
+
+func (c *cache) shard(oid zodb.OID) *cacheShard {
+	// Oids are dense, and objects that are used together often lie a power of two apart.
+	h := uint64(oid) * 0x9E3779B97F4A7C15
+	return &c.shards[h>>32%uint64(len(c.shards))]
+}
+
+// get returns the current revision of an object; nil if it is not here.
+func (c *cache) get(oid zodb.OID) *record.Object {
+	if len(c.shards) == 0 {
+		return nil
+	}
+	sh := c.shard(oid)
+	sh.mu.RLock()
+	e := sh.set[oid]
+	sh.mu.RUnlock()
+	if e == nil {
+		return nil
+	}
+	if !e.used.Load() {
+		e.used.Store(true)
+	}
+	return e.o
+}
+
+// put adds what a file has, if nothing was forgotten since that epoch.
+func (c *cache) put(o *record.Object, epoch uint64) {
+	if len(c.shards) == 0 {
+		return
+	}
+	sh := c.shard(o.OID)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.epoch == epoch {
+		sh.replace(o)
+	}
+}
+
+// flushed tells what the files have of some objects from now on; one without an
+// Object is only removed. No put of an earlier epoch comes after it.
+func (c *cache) flushed(newest map[zodb.OID]*record.Object, epoch uint64) {
+	if len(c.shards) == 0 {
+		return
+	}
+	for i := range c.shards {
+		sh := &c.shards[i]
+		sh.mu.Lock()
+		sh.epoch = epoch
+		sh.mu.Unlock()
+	}
+	for oid, o := range newest {
+		sh := c.shard(oid)
+		sh.mu.Lock()
+		if o != nil {
+			sh.replace(o)
+		} else if e := sh.set[oid]; e != nil {
+			sh.remove(e)
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// replace puts an entry in place of the one of the same object. mu must be held.
+func (sh *cacheShard) replace(o *record.Object) {
+	if e := sh.set[o.OID]; e != nil {
+		sh.remove(e)
+	}
+	size := entrySize(o)
+	if size > sh.limit/4 {
+		return
+	}
+	for sh.bytes+size > sh.limit {
+		sh.evict()
+	}
+	e := &cacheEntry{o: o, older: sh.newest}
+	if sh.newest != nil {
+		sh.newest.newer = e
+	} else {
+		sh.oldest = e
+	}
+	sh.newest = e
+	sh.set[o.OID] = e
+	sh.bytes += size
+}
+
+// evict removes one entry; there is one. mu must be held.
+func (sh *cacheShard) evict() {
+	e := sh.hand
+	if e == nil {
+		e = sh.oldest
+	}
+	for e.used.Load() {
+		e.used.Store(false)
+		if e = e.newer; e == nil {
+			e = sh.oldest
+		}
+	}
+	sh.hand = e
+	sh.remove(e)
+}
+
+// remove removes an entry. mu must be held.
+func (sh *cacheShard) remove(e *cacheEntry) {
+	if sh.hand == e {
+		sh.hand = e.newer
+	}
+	if e.newer != nil {
+		e.newer.older = e.older
+	} else {
+		sh.newest = e.older
+	}
+	if e.older != nil {
+		e.older.newer = e.newer
+	} else {
+		sh.oldest = e.newer
+	}
+	delete(sh.set, e.o.OID)
+	sh.bytes -= entrySize(e.o)
+}
+
+// size returns what all entries take.
+func (c *cache) size() (bytes int64, entries int) {
+	for i := range c.shards {
+		sh := &c.shards[i]
+		sh.mu.RLock()
+		bytes += sh.bytes
+		entries += len(sh.set)
+		sh.mu.RUnlock()
+	}
+	return bytes, entries
+}
+
+// cached puts what a file has of an object into the cache, and returns it.
+func (s *Storage) cached(o *record.Object, epoch uint64) *record.Object {
+	o.Data = slices.Clip(o.Data)
+	s.cache.put(o, epoch)
+	return o
+}
+
+// forget removes objects from the cache, before or after their files are changed
+// in another way than by a flush. Whoever has begun to read before may still get
+// what was there then.
+func (s *Storage) forget(oids ...zodb.OID) {
+	gone := make(map[zodb.OID]*record.Object, len(oids))
+	for _, oid := range oids {
+		gone[oid] = nil
+	}
+	s.countsMu.Lock()
+	defer s.countsMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgotten++
+	s.cache.flushed(gone, s.forgotten)
+}
+
+// LoadBeforeCached is [Storage.LoadBefore] for those who must not wait: it answers
+// only from memory, and never touches the disk. ok is false if it cannot, and
+// also if the answer would be an error or that there is nothing. Revision.Data
+// belongs to everybody who reads it and must not be changed.
+func (s *Storage) LoadBeforeCached(oid zodb.OID, before zodb.TID) (rev zodb.Revision, ok bool) {
+	var end, previous zodb.TID
+	s.mu.RLock()
+	revs := s.unflushed.byOID[oid]
+	for i := len(revs) - 1; i >= 0; i-- {
+		r := revs[i]
+		if r.tid < before {
+			s.mu.RUnlock()
+			if r.object == nil || s.gone(r.object) {
+				return zodb.Revision{}, false
+			}
+			return zodb.Revision{Data: r.object.Data, Serial: r.tid, End: end}, true
+		}
+		end, previous = r.tid, r.entry.Previous
+	}
+	s.mu.RUnlock()
+	o := s.cache.get(oid)
+	if o == nil || o.Serial >= before || s.gone(o) || end != 0 && o.Serial != previous {
+		return zodb.Revision{}, false
+	}
+	return zodb.Revision{Data: o.Data, Serial: o.Serial, End: end}, true
+}

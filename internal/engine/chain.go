@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// ErrBrokenLink: a transaction is sound itself, but names another one as the one before
+// than there is, or none that can be.
+var ErrBrokenLink = errors.New("the chain of transactions is broken")
+
+// TransactionsBackward yields the transactions from one (0 = the last) back to
+// the oldest that is not packed away. A transaction that is damaged, or missing
+// although it was not packed away, comes with an error, and of the transaction only its
+// TID is filled in; those before it follow, as far as they can be found. So it is, with an
+// error that matches ErrBrokenLink, behind a transaction that does not lead to the one
+// before it. An error without a transaction is the end.
+func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.Seq2[*zodb.Transaction, error] {
+	return s.backward(ctx, from, true)
+}
+
+// backward is TransactionsBackward; unless exact, it does not make sure that the oldest one
+// is that, for which it would list directories.
+func (s *Storage) backward(ctx context.Context, from zodb.TID, exact bool) iter.Seq2[*zodb.Transaction, error] {
+	return func(yield func(*zodb.Transaction, error) bool) {
+		if !s.full {
+			yield(nil, ErrUnsupported)
+			return
+		}
+		at := place{tid: from}
+		if from == 0 {
+			at.tid = s.LastTransaction()
+		}
+		for at.tid != 0 {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			t, err := s.Transaction(ctx, at.tid)
+			if err == nil && !yield(t, nil) {
+				return
+			}
+			var next place
+			if err == nil {
+				next, err = s.follow(t)
+			} else {
+				next, err = s.pastDamage(ctx, at, err)
+			}
+			if err == nil && next.tid == 0 && exact {
+				next, err = s.endOfChain(next)
+			}
+			if err != nil && next.damaged == 0 {
+				yield(nil, err)
+				return
+			}
+			if err != nil && !yield(&zodb.Transaction{TID: next.damaged}, err) {
+				return
+			}
+			at = next
+		}
+	}
+}
+
+// place is where a walk back through the transactions is.
+type place struct {
+	tid   zodb.TID // 0 = at the end
+	newer zodb.TID // the one after it, 0 = not known
+	named zodb.TID // by newer as the one before it; at the end of the chain
+	// damaged is the transaction that an error is about; 0: about none, and it is the end.
+	damaged zodb.TID
+}
+
+// follow goes to the transaction that one names as the one before.
+func (s *Storage) follow(t *zodb.Transaction) (place, error) {
+	if t.Previous < t.TID {
+		return place{tid: t.Previous, newer: t.TID}, nil
+	}
+	older, err := s.beforeDamaged(t.TID)
+	if err != nil {
+		return place{}, err
+	}
+	return place{tid: older, newer: t.TID, damaged: t.TID}, s.brokenLink(t.TID, fmt.Sprintf("history does not go backwards: the transaction before it is %s", t.Previous))
+}
+
+// pastDamage decides where to go on if the transaction at a place cannot be read. The
+// error says what is wrong with it; nil if it was packed away.
+func (s *Storage) pastDamage(ctx context.Context, at place, cause error) (place, error) {
+	missing := errors.Is(cause, zodb.ErrNotFound)
+	switch {
+	case missing && at.newer != 0 && s.packedAway(at.tid):
+		// It may just have been packed, and older ones stay.
+		older, err := s.olderThan(ctx, at.newer)
+		if older == at.tid {
+			older = 0
+		}
+		return place{tid: older, newer: at.newer, named: at.tid}, err
+	case missing && at.newer != 0:
+		return s.pastLost(at)
+	case !s.isDamage(ctx, cause):
+		return place{}, cause
+	}
+	older, err := s.beforeDamaged(at.tid)
+	if err != nil {
+		return place{}, errors.Join(cause, err)
+	}
+	return place{tid: older, newer: at.tid, damaged: at.tid}, cause
+}
+
+// pastLost goes on where a transaction that the newer one names is missing. If there are
+// others between the two, it is the name that is wrong.
+func (s *Storage) pastLost(at place) (place, error) {
+	older, err := s.olderTransaction(at.newer)
+	if older == at.tid { // of which there is a name, and nothing else
+		older, err = s.olderTransaction(at.tid)
+	}
+	switch {
+	case err != nil:
+		return place{}, err
+	case older > at.tid:
+		return place{tid: older, newer: at.newer, damaged: at.newer}, s.brokenLink(at.newer, fmt.Sprintf("it names %s as the one before it, and %s is there", at.tid, older))
+	}
+	return place{tid: older, newer: at.newer, damaged: at.tid}, s.lostTransaction(at.tid, fmt.Sprintf("transaction %s", at.newer))
+}
+
+// endOfChain looks whether the oldest transaction of the chain names the one before it
+// rightly, for no checksum covers that: then it was packed away, and there are none
+// between the two but what a pack may have left.
+func (s *Storage) endOfChain(at place) (place, error) {
+	older, err := s.olderTransaction(at.newer)
+	if err != nil || older <= at.named || s.packedAway(older) {
+		return place{}, err
+	}
+	return place{tid: older, newer: at.newer, damaged: at.newer}, s.brokenLink(at.newer, fmt.Sprintf("it names %s as the one before it, which was packed away, and %s is there and was not", at.named, older))
+}
+
+func (s *Storage) brokenLink(tid zodb.TID, reason string) error {
+	return fmt.Errorf("%w: %w", ErrBrokenLink, &zodb.CorruptError{Path: s.tree.Path(tree.A, layout.Transaction(tid)), TID: tid, Reason: reason})
+}
+
+// beforeDamaged returns the transaction before one whose file cannot be believed; 0 if
+// there is none. The names of files tell, or, where a pack may have left some, the
+// header, which the checksum does not cover.
+func (s *Storage) beforeDamaged(tid zodb.TID) (zodb.TID, error) {
+	older, err := s.olderTransaction(tid)
+	if err != nil || older != 0 && !s.packedAway(older) {
+		return older, err
+	}
+	b, _, err := s.tree.Get(layout.Transaction(tid))
+	if err != nil {
+		return older, nil // its own error was told
+	}
+	if previous, ok := record.PreviousTransaction(b, tid); ok && previous != 0 {
+		if _, _, err := s.tree.Stat(layout.Transaction(previous)); err == nil || !s.packedAway(previous) {
+			return previous, nil
+		}
+	}
+	return older, nil
+}
+
+// olderTransaction returns the newest transaction before one that is in the log, or of
+// which there is a file; 0 if there is none. It lists directories.
+func (s *Storage) olderTransaction(before zodb.TID) (older zodb.TID, err error) {
+	s.mu.RLock()
+	for _, c := range s.unflushed.queue {
+		if c.TID < before {
+			older = max(older, c.TID)
+		}
+	}
+	s.mu.RUnlock()
+	for _, side := range []tree.Side{tree.B, tree.A} { // the way that files take
+		tid, err := s.tree.Format().OlderTransaction(before, vfs.Names(s.fs, string(side)))
+		if err != nil {
+			return 0, err
+		}
+		older = max(older, tid)
+	}
+	return older, nil
+}
+
+// before returns the transaction before one, damaged or not. The error matches
+// zodb.ErrNotFound if there is no such transaction.
+func (s *Storage) before(ctx context.Context, tid zodb.TID) (zodb.TID, error) {
+	t, err := s.Transaction(ctx, tid)
+	switch {
+	case err == nil && t.Previous < t.TID:
+		return t.Previous, nil
+	case err == nil || s.isDamage(ctx, err):
+		return s.beforeDamaged(tid)
+	}
+	return 0, err
+}
+
+// isDamage reports whether an error of a read tells of one file, and not of the process,
+// the moment, or that there is no such file.
+func (s *Storage) isDamage(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && !errors.Is(err, zodb.ErrNotFound) && !errors.Is(err, ErrClosed) && !vfs.Passes(err)
+}
+
+// olderThan returns the transaction before one as the chain is now, from which that
+// one may be missing; 0 if there is none. A pack removes the newer of two before the
+// older, so one that is there and names one that is gone is the last that stays.
+func (s *Storage) olderThan(ctx context.Context, tid zodb.TID) (zodb.TID, error) {
+	older, err := s.before(ctx, tid)
+	if err == nil || !errors.Is(err, zodb.ErrNotFound) {
+		return older, err
+	}
+	newer, at := zodb.TID(0), s.LastTransaction()
+	for at >= tid {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		older, err := s.before(ctx, at)
+		switch {
+		case err == nil:
+			newer, at = at, older
+			continue
+		case !errors.Is(err, zodb.ErrNotFound) || newer == 0:
+			return 0, err
+		}
+		older, err = s.before(ctx, newer)
+		switch {
+		case err == nil && older == at && !s.packedAway(at):
+			return 0, s.lostTransaction(at, fmt.Sprintf("transaction %s", newer))
+		case err == nil && older == at:
+			return 0, nil
+		case err != nil && !errors.Is(err, zodb.ErrNotFound):
+			return 0, err
+		}
+		newer, at = 0, s.LastTransaction() // it was packed this moment
+	}
+	return at, nil
+}

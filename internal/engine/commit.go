@@ -1,0 +1,319 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Finish commits a transaction that was voted for, and returns its tid when it
+// is durable. It takes no notice of ctx any more: there is no way back.
+// published, if not nil, is called once the transaction can be read, before
+// Finish returns and in the order of the tids over all transactions. It must
+// be quick, because the next ones wait for it. Of the storage it may call
+// [Storage.Counts], [Storage.LastTransaction], [Storage.LoadBeforeCached] and
+// [Storage.LinkBlob], which wait for nobody.
+//
+// While a transaction with a tid given at Begin is voted for, the Finish of every other one waits
+// for its end. So nobody may hold back the end of such a transaction until another one has finished.
+//
+// Errors: zodb.ErrState; zodb.ErrReadOnly or ErrClosed; ErrDiskFull or ErrScarce: in
+// these cases the transaction is not committed. *UnknownOutcomeError if the disk failed at the
+// commit point. In any case the transaction has ended.
+func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.expect(txnVoted); err != nil {
+		return 0, err
+	}
+	t.state = txnEnded
+	q := &commitRequest{txn: t, published: published, done: make(chan struct{})}
+	if t.s.commits.put(q) {
+		<-q.done
+	} else {
+		q.err = ErrClosed
+	}
+	if err := t.end(); err != nil {
+		t.s.log.Warn("what a transaction left is removed at the next open", "tid", q.tid, "err", err)
+	}
+	return q.tid, q.err
+}
+
+type commitRequest struct {
+	txn       *Txn
+	published func(zodb.TID)
+	tid       zodb.TID
+	err       error
+	done      chan struct{}
+}
+
+// commitQueue is what waits for the committer.
+type commitQueue struct {
+	mu        sync.Mutex
+	filled    sync.Cond // of mu: as many wait as are wanted, or there is no time to wait for so many
+	waiting   []*commitRequest
+	wanted    int  // so many wake the committer
+	gathering bool // there is time to wait for them
+	closed    bool
+	ended     chan struct{}
+	given     givenTID
+
+	coming atomic.Int64 // transactions that hold their locks in Vote, or were voted for
+	since  atomic.Int64 // when the commit began that is under way, in nanoseconds since 1970; 0: there is none
+
+	// The committer's:
+	lastSync time.Duration // how long the last commit took
+	siblings int           // transactions that were under way when it ended, those in it included
+}
+
+// maxGather bounds how long the committer waits for transactions that come.
+const maxGather = time.Millisecond
+
+// gather waits a little for as many transactions as were under way a commit
+// ago, because their writers tend to come again: at most half as long as a
+// commit takes, so that they share the next fsync instead of needing one more.
+// A single writer is never waited for. No processor is used meanwhile: the writers
+// need it to come.
+func (c *commitQueue) gather() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || len(c.waiting) >= c.siblings {
+		return
+	}
+	// A timer that is late ends the next gathering early, or none: no harm.
+	timer := time.AfterFunc(min(c.lastSync/2, maxGather), func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.gathering = false
+		c.filled.Signal()
+	})
+	defer timer.Stop()
+	c.gathering, c.wanted = true, c.siblings
+	for c.gathering && len(c.waiting) < c.wanted && !c.closed {
+		c.filled.Wait()
+	}
+}
+
+func (c *commitQueue) start(s *Storage) {
+	c.filled.L = &c.mu
+	c.ended, c.given.turn = make(chan struct{}), make(chan struct{}, 1)
+	go func() {
+		defer close(c.ended)
+		for {
+			if !c.wait() {
+				return
+			}
+			c.gather()
+			batch, begun := c.take(), s.o.Clock()
+			if batch == nil {
+				continue
+			}
+			c.since.Store(begun.UnixNano())
+			s.commit(batch)
+			c.since.Store(0)
+			c.worked()
+			c.lastSync = s.o.Clock().Sub(begun)
+			c.siblings = len(batch) + int(c.coming.Load())
+		}
+	}()
+}
+
+// put reports false if the storage is closed.
+func (c *commitQueue) put(q *commitRequest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.given.leaving && q.txn.given != 0 { // which others may have overtaken
+		return false
+	}
+	c.waiting = append(c.waiting, q)
+	if len(c.waiting) >= c.wanted {
+		c.filled.Signal()
+	}
+	return true
+}
+
+// wait waits for requests; it reports false when there will be none.
+func (c *commitQueue) wait() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = 1
+	for !c.ready() && !c.closed {
+		c.filled.Wait()
+	}
+	return len(c.waiting) > 0
+}
+
+// ready reports whether there are requests, and those that can be taken. mu must be held.
+func (c *commitQueue) ready() bool {
+	_, come := c.first()
+	return come && len(c.waiting) > 0
+}
+
+// take takes all requests that there are; none if they have to wait for another one.
+func (c *commitQueue) take() []*commitRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first, come := c.first()
+	if !come && !c.closed {
+		return nil
+	}
+	batch := c.waiting
+	c.waiting = nil
+	if t := c.given.txn; t != nil && batch[first].txn == t {
+		q := batch[first]
+		copy(batch[1:first+1], batch[:first])
+		batch[0] = q
+		c.giveUpTurn(t) // whoever has it next waits for this commit
+	}
+	c.given.working = true
+	for _, q := range batch {
+		q.txn.notComing()
+	}
+	return batch
+}
+
+// stop finishes what has queued up and ends the committer.
+func (c *commitQueue) stop() {
+	c.mu.Lock()
+	c.closed, c.given.leaving = true, true
+	c.filled.Signal()
+	c.mu.Unlock()
+	<-c.ended
+}
+
+// commit is the group commit: the only place where transactions become
+// committed. It is called by the committer alone.
+func (s *Storage) commit(batch []*commitRequest) {
+	batch, frames := s.number(batch)
+	if len(batch) == 0 {
+		return
+	}
+	if err := s.checkHome(); err != nil {
+		s.refuse(batch, err)
+		return
+	}
+	begun := s.o.Clock()
+	err := s.journal.Commit(frames) // the commit point is in here
+	s.o.Observer.Synced(s.o.Clock().Sub(begun), len(frames))
+	if _, refused := errors.AsType[*journal.RefusedError](err); refused {
+		s.refuse(batch, err)
+		return
+	}
+	if err != nil {
+		err = s.fail(fmt.Errorf("commit: %w", err))
+		for _, q := range batch {
+			q.err = &UnknownOutcomeError{TID: q.tid, Cause: err}
+			for _, b := range q.txn.blobs {
+				b.kept = true
+			}
+			close(q.done)
+		}
+		return
+	}
+	s.publish(batch, frames)
+}
+
+// refuse ends transactions of which nothing was written. Only an error that passes
+// leaves the storage as it was.
+func (s *Storage) refuse(batch []*commitRequest, err error) {
+	err = fmt.Errorf("the transaction was not committed: %w", err)
+	if vfs.Passes(err) {
+		err = s.refused(err)
+	} else {
+		err = s.fail(err)
+	}
+	for _, q := range batch {
+		q.err = err
+		close(q.done)
+	}
+}
+
+// number gives each transaction its tid, in the order in which they came.
+// Those that cannot have the one that they were promised drop out.
+func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.CommitRecord) {
+	s.mu.RLock()
+	last, err := s.last, error(nil)
+	if s.failure != nil {
+		err = &FailedError{Cause: s.failure}
+	}
+	s.mu.RUnlock()
+	highest := s.highestOID()
+	numbered := batch[:0:0]
+	var frames []journal.CommitRecord
+	for _, q := range batch {
+		tid := q.txn.given
+		if tid == 0 {
+			tid = max(zodb.TIDFromTime(s.o.Clock()), last+1, s.packed()+1) // what is not later than x.packed counts as packed
+		} else if err == nil && tid <= last {
+			q.err = oldTID(tid, last, "was committed meanwhile")
+		}
+		if err != nil {
+			q.err = err
+		}
+		if q.err != nil {
+			close(q.done)
+			continue
+		}
+		q.tid = tid
+		frames = append(frames, journal.CommitRecord{Txn: q.txn.pending, TID: tid, Previous: last, MaxOID: highest})
+		numbered = append(numbered, q)
+		last = tid
+	}
+	return numbered, frames
+}
+
+// publish makes committed transactions visible, and lets go of their locks.
+func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord) {
+	now := s.o.Clock()
+	list := make([]*committed, len(batch))
+	for i := range batch {
+		list[i] = s.newCommitted(frames[i], now)
+		list[i].objects = batch[i].txn.objects(list[i])
+	}
+	s.mu.Lock()
+	for i, c := range list {
+		s.unpromise(batch[i].txn)
+		s.unflushed.add(c)
+		s.last = c.TID
+	}
+	s.snap.newer += int64(len(list))
+	s.epoch.Add(1)
+	s.signal()
+	s.mu.Unlock()
+	s.worker.wake()
+	for _, q := range batch {
+		s.settle(q.txn)
+		if q.published != nil {
+			q.published(q.tid)
+		}
+	}
+	// All are published before the first one returns: whoever sends something about
+	// a transaction then finds what there is about the rest of the batch, too.
+	for _, q := range batch {
+		if t := q.txn; t.held != nil {
+			t.held.Unlock()
+			t.held = nil
+		}
+		close(q.done)
+	}
+}
+
+// settle lets go of what a transaction kept for the case that it is not committed.
+func (s *Storage) settle(t *Txn) {
+	t.pending = nil
+	for oid, op := range t.ops {
+		if op.gone {
+			s.known.remove(oid)
+		}
+		if op.blob != nil {
+			op.blob.kept = true
+		}
+	}
+}

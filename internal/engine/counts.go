@@ -1,0 +1,249 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// countsFile holds the counts of what is flushed, so that nobody has to walk
+// the tree for them. It is no part of the database: if it is missing or does
+// not fit (a HOME of the original, or one restored from a copy of A), the
+// counts are unknown until [Storage.CountExactly] is called.
+const countsFile = "misc/counts"
+
+// Counts is how much a storage holds. Sizes are those of the files, without
+// what the file system adds.
+type Counts struct {
+	Objects      int64 `json:"objects"` // with a pointer, also those that were deleted and not yet packed away
+	Revisions    int64 `json:"revisions"`
+	Transactions int64 `json:"transactions"`
+	Bytes        int64 `json:"bytes"` // of revisions, transactions and blobs
+	BlobBytes    int64 `json:"blob_bytes"`
+	// Exact is false if nothing was counted before the storage was first opened
+	// here. Objects is then the highest oid plus one, which is never too small,
+	// and the rest counts only what came since.
+	Exact bool `json:"exact"`
+}
+
+// savedCounts is the content of countsFile.
+type savedCounts struct {
+	TID zodb.TID `json:"tid"` // they include all transactions up to this one
+	Counts
+}
+
+// add counts transactions that are flushed.
+func (n *Counts) add(batch []*committed, full bool) {
+	for _, c := range batch {
+		n.combine(c.counts(full), 1)
+	}
+	if !full {
+		n.Exact = false // the sizes of what is replaced are not known
+	}
+}
+
+// counts returns what a transaction adds.
+func (c *committed) counts(full bool) (n Counts) {
+	for i := range c.Records {
+		e := &c.Records[i]
+		if e.Previous == 0 {
+			n.Objects++
+		}
+		if full || e.Previous == 0 {
+			n.Revisions++
+		}
+		n.Bytes += record.ObjectHeaderSize + e.Len + e.BlobSize
+		n.BlobBytes += e.BlobSize
+	}
+	if full {
+		n.Transactions++
+		n.Bytes += int64(record.TransactionHeaderSize + len(c.Meta.User) + len(c.Meta.Description) + len(c.Meta.Extension) + 8*len(c.Records))
+	}
+	return n
+}
+
+// Counts returns how much the storage holds, what is not flushed yet included.
+// It costs nothing, however much that is, and may be called from the callback
+// of [Txn.Finish], whose transaction it includes then.
+func (s *Storage) Counts() Counts {
+	s.mu.RLock()
+	n := s.counts
+	n.combine(s.unflushed.counts, 1)
+	if !s.full && len(s.unflushed.queue) > 0 {
+		n.Exact = false
+	}
+	s.mu.RUnlock()
+	if !n.Exact {
+		n.Objects = int64(min(uint64(s.highestOID()), 1<<62)) + 1
+		if s.LastTransaction() == 0 {
+			n.Objects = 0
+		}
+	}
+	return n
+}
+
+// saveCounts keeps the counts of everything up to a transaction. They are no part of
+// the database: if they cannot be kept, the log says so once, and the next flush, or
+// Close, tries again. countsMu must be held.
+func (s *Storage) saveCounts(n Counts, upTo zodb.TID) {
+	b, err := json.Marshal(savedCounts{TID: upTo, Counts: n})
+	if err == nil {
+		err = vfs.WriteFileAtomic(s.fs, journalDir+"/aside-counts", countsFile, append(b, '\n'), s.syncOptions())
+	}
+	if err != nil && !s.unsaved {
+		// Older ones may be of the same transaction, before a pack: none are better.
+		if rerr := s.fs.Remove(countsFile); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+		s.log.Warn("how much the storage holds could not be written down; it goes on without", "path", countsFile, "err", err)
+	}
+	s.unsaved = err != nil
+}
+
+// saveUnsaved tries once more to keep the counts, if that failed.
+func (s *Storage) saveUnsaved() {
+	s.countsMu.Lock()
+	defer s.countsMu.Unlock()
+	if !s.unsaved {
+		return
+	}
+	s.mu.RLock()
+	n, flushed := s.counts, s.flushed
+	s.mu.RUnlock()
+	s.saveCounts(n, flushed)
+}
+
+// loadCounts reads the counts, if they are those of the database as it is. next
+// are the transactions that are in the log and not flushed; some of them may be
+// counted already, when a crash came between the counts and x.serial.
+func (s *Storage) loadCounts(flushed zodb.TID, next []*committed) Counts {
+	b, err := s.fs.ReadFile(countsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Counts{Exact: flushed == 0}
+	}
+	var saved savedCounts
+	if err == nil {
+		err = json.Unmarshal(b, &saved)
+	}
+	if err != nil {
+		s.log.Warn("the counts cannot be read and are ignored", "path", countsFile, "err", err)
+		return Counts{}
+	}
+	if saved.TID == flushed {
+		return saved.Counts
+	}
+	// Take out again what was counted and is going to be flushed once more.
+	for i, c := range next {
+		if c.TID == saved.TID {
+			var again Counts
+			again.add(next[:i+1], s.full)
+			saved.combine(again, -1)
+			return saved.Counts
+		}
+	}
+	return Counts{}
+}
+
+// CountExactly counts by reading the names and sizes of all files, which takes
+// a while in a large storage, and keeps the result. A storage that is open for
+// writing is in snapshot mode meanwhile.
+func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
+	if s.o.ReadOnly {
+		return s.countFiles(ctx, "A", "B")
+	}
+	const code = "count"
+	if err := s.EnterSnapshot(ctx, code); err != nil {
+		return Counts{}, fmt.Errorf("count files: %w", err)
+	}
+	s.mu.RLock()
+	before := s.countsOfA
+	s.mu.RUnlock()
+	n, err := s.countFiles(ctx, "A")
+	if lerr := s.LeaveSnapshot(ctx, code); lerr != nil {
+		s.AbandonSnapshot(code) // somebody took the sublock; it is left when he gives it back
+		s.log.Warn("snapshot mode stays on for a while after counting", "err", lerr)
+	}
+	if err != nil {
+		return Counts{}, err
+	}
+	s.countsMu.Lock()
+	defer s.countsMu.Unlock()
+	s.mu.Lock()
+	n.combine(s.counts, 1)
+	n.combine(before, -1)
+	s.counts = n
+	flushed := s.flushed
+	s.mu.Unlock()
+	s.saveCounts(n, flushed)
+	return s.Counts(), nil
+}
+
+// combine adds (sign 1) or takes away (sign -1) other counts.
+func (n *Counts) combine(o Counts, sign int64) {
+	n.Objects += sign * o.Objects
+	n.Revisions += sign * o.Revisions
+	n.Transactions += sign * o.Transactions
+	n.Bytes += sign * o.Bytes
+	n.BlobBytes += sign * o.BlobBytes
+}
+
+// countFiles counts what lies in A, or in A and B.
+func (s *Storage) countFiles(ctx context.Context, sides ...string) (Counts, error) {
+	n := Counts{Exact: true}
+	for _, side := range sides {
+		for name, err := range vfs.Walk(s.fs, side) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return Counts{}, fmt.Errorf("count files: %w", err)
+			}
+			db, ok := s.tree.Format().Parse(name[len(side)+1:])
+			if !ok {
+				continue
+			}
+			if err := s.countFile(&n, db, name, side); err != nil {
+				return Counts{}, fmt.Errorf("count files: %w", err)
+			}
+		}
+	}
+	return n, nil
+}
+
+func (s *Storage) countFile(n *Counts, db layout.Name, name, side string) error {
+	if db.Kind == layout.KindPointer || db.Kind == layout.KindObject {
+		// What B replaces is counted once.
+		if side == "B" {
+			if _, err := s.fs.Stat("A/" + s.tree.Format().Path(db)); err == nil {
+				return nil
+			}
+		}
+		n.Objects++
+		if db.Kind == layout.KindPointer {
+			return nil
+		}
+	}
+	info, err := s.fs.Stat(name)
+	if err != nil {
+		return err
+	}
+	switch db.Kind {
+	case layout.KindRevision, layout.KindObject:
+		n.Revisions++
+	case layout.KindTransaction:
+		n.Transactions++
+	case layout.KindBlob:
+		n.BlobBytes += info.Size
+	default:
+		return nil
+	}
+	n.Bytes += info.Size
+	return nil
+}

@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/settings"
+)
+
+// Create makes a new, empty HOME: no root object, no transaction, last tid
+// zero. The directory above must exist. HOME itself must not, or must be an empty
+// directory, such as a mounted volume, with or without lost+found. One that does not exist is
+// made under a temporary name beside it, and gets its own when it is whole and
+// durable; in one that is there, config/settings appears when everything else is durable. So
+// what a crash leaves is never taken for a storage, and the next Create begins anew.
+//
+// The error matches fs.ErrExist if anything else is there, and ErrLocked if another process
+// makes the same HOME.
+func Create(home string, o CreateOptions) error {
+	o = o.withDefaults()
+	format, text, err := o.settings()
+	if err != nil {
+		return err
+	}
+	identity, err := settings.NewIdentity(o.Rand)
+	if err != nil {
+		return err
+	}
+	parent, final, err := placeOf(home, o.fs)
+	if err != nil {
+		return err
+	}
+	c := creator{fs: parent, base: "." + final + ".new"}
+	if err := c.create(final, func() { c.populate(format, text, identity) }); err != nil {
+		return fmt.Errorf("create %s: %w", parent.Path(final), withDiskFull(err))
+	}
+	return nil
+}
+
+// OptionError says that an option of a new HOME has a value that it cannot have.
+type OptionError struct {
+	Option string // "format", "class" or "set"
+	Err    error
+}
+
+func (e *OptionError) Error() string { return e.Option + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong with the value.
+func (e *OptionError) Unwrap() error { return e.Err }
+
+// Validate returns an *OptionError if Create would refuse the options, whatever the
+// place. It touches no disk.
+func (o CreateOptions) Validate() error {
+	_, _, err := o.withDefaults().settings()
+	return err
+}
+
+// settings returns the format and the text of config/settings. The error is an
+// *OptionError.
+func (o CreateOptions) settings() (layout.Format, []byte, error) {
+	format, err := layout.ParseFormat(o.Format)
+	if err != nil {
+		return "", nil, &OptionError{"format", err}
+	}
+	if o.Class != ClassFull && o.Class != ClassMinimal {
+		return "", nil, &OptionError{"class", fmt.Errorf("unknown class %q: want %s or %s", o.Class, ClassFull, ClassMinimal)}
+	}
+	text, err := newSettings(format, o)
+	if err != nil {
+		return "", nil, &OptionError{"set", err}
+	}
+	return format, text, nil
+}
+
+// newSettings returns the text of config/settings.
+func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
+	text := settings.Default(string(o.Class), format).Render()
+	for _, key := range slices.Sorted(maps.Keys(o.Set)) {
+		section, option, ok := strings.Cut(key, ".")
+		if !ok {
+			return nil, fmt.Errorf("%q is not a setting: want section.option", key)
+		}
+		var err error
+		if text, err = settings.Update(text, section, option, o.Set[key]); err != nil {
+			return nil, err
+		}
+	}
+	_, warnings, err := settings.Parse(text, settingsFile)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings { // about what was set: the rest is our own
+		return nil, fmt.Errorf("%s", w)
+	}
+	return text, nil
+}

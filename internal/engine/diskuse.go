@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+)
+
+// DiskUse is what the files of a HOME take up on the disk, blocks and not lengths.
+// Directories count, too.
+type DiskUse struct {
+	Files int64 `json:"files"` // and directories
+	Bytes int64 `json:"bytes"`
+	// Parts are the directories of HOME, in alphabetical order. A file in HOME itself is in none.
+	Parts []DiskPart `json:"parts"`
+	// Aside is what packs have put aside, the oldest first. It is in Bytes and in the part A.
+	Aside []DiskAside `json:"aside,omitempty"`
+}
+
+// DiskPart is one directory of HOME.
+type DiskPart struct {
+	Name  string `json:"name"`
+	Files int64  `json:"files"`
+	Bytes int64  `json:"bytes"`
+}
+
+// DiskAside is what one pack has put aside.
+type DiskAside struct {
+	Stamp int64 `json:"stamp"` // SECONDS of pack --undelete
+	Files int64 `json:"files"`
+	Bytes int64 `json:"bytes"`
+	// Until is when delay_delete has passed; the first pack after it frees the space.
+	Until time.Time `json:"until"`
+}
+
+// EstimateDisk estimates what the files that were counted take up on the disk: at least a
+// block each. What packs have put aside is not counted.
+func (n Counts) EstimateDisk() int64 {
+	records, bytes := n.Revisions+n.Transactions, n.Bytes-n.BlobBytes
+	return n.Objects*diskBlock + max(records*diskBlock, bytes+records*diskBlock/2) + n.BlobBytes
+}
+
+// DiskUse looks at every file in HOME, so it takes a while. It may run beside writers;
+// what is removed meanwhile is passed over.
+func (s *Storage) DiskUse(ctx context.Context) (DiskUse, error) {
+	u := &diskUse{s: s, aside: make(map[int64]*DiskAside)}
+	for e, err := range s.fs.List(".") {
+		if err != nil {
+			return DiskUse{}, err
+		}
+		part := DiskPart{Name: e.Name}
+		if err := u.add(ctx, &part, e.Name, e.IsDir()); err != nil {
+			return DiskUse{}, err
+		}
+		u.total.Files += part.Files
+		u.total.Bytes += part.Bytes
+		if e.IsDir() {
+			u.total.Parts = append(u.total.Parts, part)
+		}
+	}
+	slices.SortFunc(u.total.Parts, func(a, b DiskPart) int { return cmp.Compare(a.Name, b.Name) })
+	for _, a := range u.aside {
+		u.total.Aside = append(u.total.Aside, *a)
+	}
+	slices.SortFunc(u.total.Aside, func(a, b DiskAside) int { return cmp.Compare(a.Stamp, b.Stamp) })
+	return u.total, nil
+}
+
+type diskUse struct {
+	s     *Storage
+	total DiskUse
+	aside map[int64]*DiskAside
+}
+
+// add adds a file, or a directory with what is in it.
+func (u *diskUse) add(ctx context.Context, part *DiskPart, name string, dir bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	info, err := u.s.fs.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	bytes := info.Disk
+	if bytes < 0 {
+		bytes = (info.Size + diskBlock - 1) / diskBlock * diskBlock
+	}
+	part.Files++
+	part.Bytes += bytes
+	if !dir {
+		u.setAside(name, bytes)
+		return nil
+	}
+	if name == lostAndFound {
+		return nil
+	}
+	for e, err := range u.s.fs.List(name) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			err = u.add(ctx, part, path.Join(name, e.Name), e.IsDir())
+		}
+		if err != nil {
+			return fmt.Errorf("measure %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// setAside notes a file that a pack put aside.
+func (u *diskUse) setAside(name string, bytes int64) {
+	if len(name) < 3 || name[:2] != "A/" {
+		return
+	}
+	_, stamp, ok := u.s.tree.Format().ParseDeleted(name[2:])
+	if !ok {
+		return
+	}
+	a := u.aside[stamp]
+	if a == nil {
+		a = &DiskAside{Stamp: stamp, Until: time.Unix(stamp, 0).Add(u.s.settings.Storage.DelayDelete).UTC()}
+		u.aside[stamp] = a
+	}
+	a.Files++
+	a.Bytes += bytes
+}

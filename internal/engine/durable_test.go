@@ -1,0 +1,451 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// manyLinks makes a storage of which a pack removes every second transaction of
+// many, so that it links more of the others in a step than it syncs one by one.
+func manyLinks(t *testing.T, f *crashfs.FS) (*Storage, []zodb.OID) {
+	t.Helper()
+	c := packCase{format: layout.Chunky, set: "storage.min_pack_time=0 storage.delay_delete=0"}
+	if err := c.home(f); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), "", scriptOptions(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 30
+	oids := newOIDs(t, s, n+1)
+	list := []change{{oid: 0, data: rec("root", oids...)}}
+	for _, oid := range oids {
+		list = append(list, change{oid: oid, data: rec("first")})
+	}
+	commit(t, s, list...)
+	for i := range n {
+		commit(t, s, change{oid: oids[i], data: rec(fmt.Sprint("stays ", i))})
+		commit(t, s, change{oid: oids[n], data: rec(fmt.Sprint("goes ", i))})
+	}
+	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return s, oids
+}
+
+// TestManyLinksOfAPackAreWholeAfterAPowerCut: transactions are in no log any more when
+// a pack links them anew.
+func TestManyLinksOfAPackAreWholeAfterAPowerCut(t *testing.T) {
+	t.Parallel()
+	f := crashfs.New(1)
+	s, _ := manyLinks(t, f)
+	from := f.Ops()
+	if _, err := s.Pack(t.Context(), PackOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ops := f.Ops() - from
+	links := 0
+	for _, l := range f.Log()[from:] {
+		if strings.HasPrefix(l, "rename journal/") && strings.Contains(l, " A/t") {
+			links++
+		}
+	}
+	if links < 24 {
+		t.Fatalf("only %d links", links)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	every := stride(4)
+	for n := 1; n <= ops && !t.Failed(); n += every {
+		f := crashfs.New(1)
+		s, oids := manyLinks(t, f)
+		f.CrashAt(f.Ops() + n)
+		_, err := s.Pack(t.Context(), PackOptions{})
+		if err == nil {
+			t.Fatalf("no error at %d of %d", n, ops)
+		}
+		_ = s.Close() // the power is off
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.Random(uint32(n)), crashfs.Random(uint32(n + 1000))} {
+			after := f.Crashed(mode)
+			if err := damaged(t.Context(), after); err != nil {
+				t.Errorf("power cut at %d of %d, %v: %v", n, ops, mode, err)
+			}
+			s, err := Open(t.Context(), "", scriptOptions(after))
+			if err != nil {
+				t.Errorf("power cut at %d of %d, %v: open: %v", n, ops, mode, err)
+				continue
+			}
+			if got := load(t, s, oids[7]); got != string(rec("stays 7")) {
+				t.Errorf("power cut at %d of %d, %v: object %q", n, ops, mode, got)
+			}
+			for _, err := range s.Transactions(t.Context(), 0, 0) {
+				if err != nil {
+					t.Errorf("power cut at %d of %d, %v: %v", n, ops, mode, err)
+				}
+			}
+			if err := errors.Join(s.WaitPack(t.Context()), s.Close()); err != nil {
+				t.Errorf("power cut at %d of %d, %v: going on: %v", n, ops, mode, err)
+			}
+		}
+	}
+}
+
+// failOnce lets the first operation fail that matches.
+func failOnce(f *errfs.FS, cause error, match func(op errfs.Op) bool) (came *atomic.Bool) {
+	came = new(atomic.Bool)
+	f.Decide(func(op errfs.Op) error {
+		if match(op) && came.CompareAndSwap(false, true) {
+			return cause
+		}
+		return nil
+	})
+	return came
+}
+
+// TestLinkOfAPackThatFailedIsSyncedByTheNext: the next one finds the link as it
+// should be.
+func TestLinkOfAPackThatFailedIsSyncedByTheNext(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New(1)
+	c := packCase{format: layout.Bushy, set: "storage.min_pack_time=0 storage.delay_delete=0"}
+	if err := c.home(disk); err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(disk, nil)
+	o := scriptOptions(f)
+	var shift atomic.Int64
+	clock := o.Clock
+	o.Clock = func() time.Time { return clock().Add(time.Duration(shift.Load())) }
+	s, err := Open(t.Context(), "", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	x := newOIDs(t, s, 2)
+	for _, list := range [][]change{
+		{{oid: 0, data: rec("root", x[0])}, {oid: x[0], data: rec("a")}},
+		{{oid: x[1], data: rec("b1")}}, {{oid: x[1], data: rec("b2")}},
+		{{oid: 0, data: rec("root", x...)}}, {{oid: 0, data: rec("root!", x...)}},
+	} {
+		commit(t, s, list...)
+		shift.Add(int64(10 * time.Hour)) // each in a directory of its own
+	}
+	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	came := failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool { return op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/t") })
+	if _, err := s.Pack(t.Context(), PackOptions{}); err != nil || !came.Load() { // it tries again
+		t.Fatalf("the first pack: %v", err)
+	}
+	if _, err := s.Pack(t.Context(), PackOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	want := tids(t, s)
+	after := disk.Crashed(crashfs.KeepNone)
+	s2, err := Open(t.Context(), "", scriptOptions(after))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s2.Close()
+	if got := tids(t, s2); fmt.Sprint(got) != fmt.Sprint(want) || len(got) != 3 {
+		t.Errorf("after the power cut the transactions are %v, before it they were %v", got, want)
+	}
+	if err := sound(t.Context(), after, false); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNamesThatAChoreLosesEndWriting: an fsync of a directory that fails for good is no error that passes.
+func TestNamesThatAChoreLosesEndWriting(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New(1)
+	f := errfs.New(disk, nil)
+	c := packCase{format: layout.Bushy, set: "storage.min_pack_time=0 storage.delay_delete=0"}
+	if err := c.home(disk); err != nil {
+		t.Fatal(err)
+	}
+	s, m, err := c.filled(t.Context(), c.options(f), 12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	failOnce(f, syscall.EIO, func(op errfs.Op) bool {
+		return op.Kind == "syncall" || op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/o")
+	})
+	if _, err := s.Pack(t.Context(), PackOptions{Time: m.txns[8].tid.Time()}); !errors.Is(err, syscall.EIO) {
+		t.Errorf("pack: %v", err)
+	}
+	if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
+		t.Errorf("the next pack: %v", err)
+	}
+	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("root")}); !errors.Is(err, zodb.ErrReadOnly) {
+		t.Errorf("a commit: %v", err)
+	}
+}
+
+// TestFlushThatFailedAtXSerialRepeatsTheMarkOnly: x.serial may name the batch by then.
+func TestFlushThatFailedAtXSerialRepeatsTheMarkOnly(t *testing.T) {
+	t.Parallel()
+	for n := 1; ; n++ {
+		disk := crashfs.New(5)
+		if err := populateHome(disk, ClassFull, layout.Bushy); err != nil {
+			t.Fatal(err)
+		}
+		f := errfs.New(disk, nil)
+		o := scriptOptions(f)
+		o.RetryInterval = time.Hour
+		s, err := Open(t.Context(), "", o)
+		if err == nil {
+			err = s.WaitNormal(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list []change
+		for oid := range zodb.OID(14) {
+			list = append(list, change{oid: oid, data: rec(strings.Repeat(fmt.Sprint(oid), 50))})
+		}
+		renamed := false // x.serial
+		came := failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool {
+			renamed = renamed || op.Kind == "rename" && strings.HasSuffix(op.Name, "x/serial")
+			return renamed && op.Kind == "syncdir"
+		})
+		commit(t, s, list...) // which is enough for a flush
+		err = s.waitUntil(t.Context(), func() (bool, error) { return s.worker.trouble.cause != nil || s.flushed != 0, nil })
+		if err != nil || !came.Load() || s.Status().Trouble == "" {
+			t.Fatalf("the first flush: %v, %q", err, s.Status().Trouble)
+		}
+		disk.CrashAt(disk.Ops() + n)
+		err = s.Flush(t.Context())
+		_ = s.Close() // the power may be off
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n)), crashfs.Random(uint32(n + 500)), crashfs.Random(uint32(n + 1000))} {
+			s, err := Open(t.Context(), "", scriptOptions(disk.Crashed(mode)))
+			if err != nil {
+				t.Fatalf("power cut at %d, %v: %v", n, mode, err)
+			}
+			if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+				t.Errorf("power cut at %d, %v: %v", n, mode, err)
+			}
+			for _, c := range list {
+				if got := load(t, s, c.oid); got != string(c.data) {
+					t.Errorf("power cut at %d, %v: object %s is %.40q", n, mode, c.oid, got)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err == nil || t.Failed() {
+			if n > 20 {
+				t.Errorf("the second flush took %d operations", n)
+			}
+			return
+		}
+	}
+}
+
+// TestUndeleteIsDurableWhenItIsRepeated: the second attempt finds the files in place.
+func TestUndeleteIsDurableWhenItIsRepeated(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New(1)
+	c := packCase{format: layout.Bushy, set: "storage.min_pack_time=0"}
+	if err := c.home(disk); err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(disk, nil)
+	s, err := Open(t.Context(), "", scriptOptions(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	x := newOIDs(t, s, 1)[0]
+	commit(t, s, change{oid: 0, data: rec("root", x)}, change{oid: x, data: rec("precious")})
+	commit(t, s, change{oid: 0, data: rec("root without")})
+	commit(t, s, change{oid: 0, data: rec("root without 2")})
+	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r := doPack(t, s, PackOptions{})
+	came := failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool {
+		return op.Kind == "syncall" || op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/")
+	})
+	if _, err := s.Undelete(t.Context(), r.Stamp); !errors.Is(err, ErrDiskFull) || !came.Load() {
+		t.Fatalf("the first undelete: %v", err)
+	}
+	if _, err := s.Undelete(t.Context(), r.Stamp); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, change{oid: 0, data: rec("root again with x", x)})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.Random(1), crashfs.Random(2), crashfs.Random(3)} {
+		s, err := Open(t.Context(), "", scriptOptions(disk.Crashed(mode)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := load(t, s, x); got != string(rec("precious")) {
+			t.Errorf("%v: %q", mode, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestSnapshotIsDurableAlsoWhereAChoreFailed: an undelete has renamed, and could not
+// make it durable. Who copies A sees the new names.
+func TestSnapshotIsDurableAlsoWhereAChoreFailed(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New(1)
+	c := packCase{format: layout.Bushy, set: "storage.min_pack_time=0"}
+	if err := c.home(disk); err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(disk, nil)
+	s, err := Open(t.Context(), "", scriptOptions(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 6 {
+		commit(t, s, change{oid: 0, data: rec(fmt.Sprint("root ", i))})
+	}
+	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r := doPack(t, s, PackOptions{})
+	packed := filesOf(disk, c.format)
+	failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool { return op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/") })
+	if _, err := s.Undelete(t.Context(), r.Stamp); !errors.Is(err, ErrDiskFull) {
+		t.Fatalf("undelete: %v", err)
+	}
+	if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	seen := filesOf(disk, c.format)
+	if len(seen) <= len(packed) {
+		t.Fatal("nothing was brought back")
+	}
+	if d := difference(seen, filesOf(disk.Crashed(crashfs.KeepNone), c.format)); d != "" {
+		t.Errorf("after a power cut A is no longer what the snapshot showed:\n%s", d)
+	}
+}
+
+// TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill kills the process before each
+// operation of a flush, a pack and an undelete, after the clock was stepped back, and
+// looks at what is new or changed in A when the next process has entered a snapshot.
+func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
+	t.Parallel()
+	for what, act := range map[string]func(s *Storage, stamp int64) error{
+		"flush":    func(s *Storage, _ int64) error { return s.Flush(t.Context()) },
+		"pack":     func(s *Storage, _ int64) error { _, err := s.Pack(t.Context(), PackOptions{}); return err },
+		"undelete": func(s *Storage, stamp int64) error { _, err := s.Undelete(t.Context(), stamp); return err },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			every := oneOf(1, 5, 11)
+			for n := 1; !t.Failed(); n += every {
+				if killedAfterASnapshot(t, n, act) {
+					if n < 8 {
+						t.Errorf("it took less than %d operations", n)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+// killedAfterASnapshot reports whether the act has fewer than n operations.
+func killedAfterASnapshot(t *testing.T, n int, act func(s *Storage, stamp int64) error) bool {
+	t.Helper()
+	disk := crashfs.New(1)
+	c := packCase{format: layout.Bushy, set: "storage.min_pack_time=0"}
+	if err := c.home(disk); err != nil {
+		t.Fatal(err)
+	}
+	var ns atomic.Int64
+	ns.Store(time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC).UnixNano())
+	clock := func() time.Time { return time.Unix(0, ns.Add(int64(time.Millisecond))) }
+	disk.SetClock(clock)
+	o := scriptOptions(disk)
+	o.Clock = clock
+	s, err := Open(t.Context(), "", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newOIDs(t, s, 1)[0]
+	commit(t, s, change{oid: 0, data: rec("root", x)}, change{oid: x, data: rec("goes")})
+	for i := range 3 {
+		commit(t, s, change{oid: 0, data: rec(fmt.Sprint("root ", i))})
+	}
+	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r := doPack(t, s, PackOptions{}) // for the undelete
+	commit(t, s, change{oid: 0, data: rec("one")})
+	commit(t, s, change{oid: 0, data: rec("two")})
+	requested := clock()
+	if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	before := make(map[string]string)
+	for name := range vfs.Walk(disk, "A") {
+		b, err := disk.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[name] = string(b)
+	}
+	if err := errors.Join(s.LeaveSnapshot(t.Context(), "a"), s.WaitNormal(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	ns.Add(-int64(time.Hour)) // stepped back
+	commit(t, s, change{oid: 0, data: rec("three"), blob: "a blob"})
+	from := disk.Ops()
+	disk.CrashAt(from + n)
+	err = act(s, r.Stamp)
+	_ = s.Close() // it was killed
+	if err == nil {
+		return true
+	}
+	after := disk.Killed()
+	o.fs = after
+	if s, err = Open(t.Context(), "", o); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := errors.Join(s.WaitPack(t.Context()), s.WaitNormal(t.Context()), s.EnterSnapshot(t.Context(), "b")); err != nil {
+		t.Fatal(err)
+	}
+	for name := range vfs.Walk(after, "A") {
+		b, err := after.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := after.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, there := before[name]
+		if (!there || was != string(b)) && !strings.HasSuffix(name, "-deleted") && info.ModTime.Before(requested) {
+			t.Errorf("killed before operation %d (%q was the last): %s is new since the snapshot of %v, and its time is %v",
+				n, disk.Log()[from+n-2], name, requested.UTC().Format("15:04:05.000"), info.ModTime.UTC().Format("15:04:05.000"))
+		}
+	}
+	return false
+}

@@ -1,0 +1,289 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// voteFor votes for a transaction that stores one object, as a copy if it is given a tid.
+func voteFor(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) (*Txn, error) {
+	t.Helper()
+	ctx := t.Context()
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: tid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { txn.Abort() })
+	if tid == 0 {
+		err = txn.Store(oid, 0, rec("own"))
+	} else {
+		err = txn.Restore(ctx, zodb.Record{OID: oid, TID: tid, Data: rec("copy"), Exists: true}, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return txn, txn.Vote(ctx)
+}
+
+func mustVote(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) *Txn {
+	t.Helper()
+	txn, err := voteFor(t, s, oid, tid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return txn
+}
+
+// finished is the end of a Finish.
+type finished struct {
+	tid zodb.TID
+	err error
+}
+
+// finishBeside finishes a transaction in a goroutine, and returns when that has come to its end
+// or waits in the queue.
+func finishBeside(t *testing.T, txn *Txn) <-chan finished {
+	t.Helper()
+	ended := make(chan finished, 1)
+	c := &txn.s.commits
+	c.mu.Lock()
+	before := len(c.waiting)
+	c.mu.Unlock()
+	go func() {
+		tid, err := txn.Finish(context.Background(), nil)
+		ended <- finished{tid, err}
+	}()
+	for {
+		c.mu.Lock()
+		waits := len(c.waiting) > before
+		c.mu.Unlock()
+		if waits || len(ended) > 0 {
+			return ended
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func result(t *testing.T, ended <-chan finished) finished {
+	t.Helper()
+	select {
+	case f := <-ended:
+		return f
+	case <-time.After(time.Minute):
+		t.Fatal("the finish does not end")
+		return finished{}
+	}
+}
+
+// TestFinishOfCopyIsNotOvertaken: others come to their finish first, which were voted for before it and
+// after it.
+func TestFinishOfCopyIsNotOvertaken(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, Options{})
+	base := commit(t, s, change{oid: 1, data: rec("root")})
+	early := mustVote(t, s, 10, 0)
+	one := finishBeside(t, mustVote(t, s, 9, 0))
+	base = max(base, result(t, one).tid)
+	copied := mustVote(t, s, 11, base+1)
+	late := mustVote(t, s, 12, 0)
+	first, second := finishBeside(t, early), finishBeside(t, late)
+	tid, err := copied.Finish(t.Context(), nil)
+	if err != nil || tid != base+1 {
+		t.Errorf("the copy got %s, %v, want %s", tid, err, base+1)
+	}
+	for name, ended := range map[string]<-chan finished{"earlier": first, "later": second} {
+		if f := result(t, ended); f.err != nil || f.tid <= tid {
+			t.Errorf("the one voted for %s got %s, %v, want one after %s", name, f.tid, f.err, tid)
+		}
+	}
+	if got := len(tids(t, s)); got != 5 {
+		t.Errorf("%d transactions, want 5", got)
+	}
+}
+
+// TestAbortOfCopyLetsOthersFinish, and another copy vote.
+func TestAbortOfCopyLetsOthersFinish(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, Options{})
+	base := commit(t, s, change{oid: 1, data: rec("root")})
+	copied := mustVote(t, s, 11, base+1)
+	own := finishBeside(t, mustVote(t, s, 12, 0))
+	if len(own) > 0 {
+		t.Error("another one was committed after the vote")
+	}
+	if err := copied.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	f := result(t, own)
+	if f.err != nil {
+		t.Fatal(f.err)
+	}
+	if _, err := voteFor(t, s, 11, f.tid); !errors.Is(err, ErrOldTID) {
+		t.Errorf("a vote with the last tid: %v", err)
+	}
+	if tid, err := mustVote(t, s, 11, f.tid+1).Finish(t.Context(), nil); err != nil || tid != f.tid+1 {
+		t.Errorf("the next copy: %s, %v", tid, err)
+	}
+}
+
+// TestVoteOfCopyWaitsForAnother, and for no longer than its context lasts.
+func TestVoteOfCopyWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, Options{})
+	base := commit(t, s, change{oid: 1, data: rec("root")})
+	first := mustVote(t, s, 11, base+5)
+	second, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{TID: base + 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Abort()
+	ctx, cancel := context.WithCancel(t.Context())
+	voted := make(chan error, 1)
+	go func() { voted <- second.Vote(ctx) }()
+	cancel()
+	if err := <-voted; !errors.Is(err, context.Canceled) {
+		t.Errorf("the vote behind another copy: %v", err)
+	}
+	go func() { voted <- second.Vote(t.Context()) }()
+	if tid, err := first.Finish(t.Context(), nil); err != nil || tid != base+5 {
+		t.Errorf("the first: %s, %v", tid, err)
+	}
+	if err := <-voted; err != nil {
+		t.Fatal(err)
+	}
+	if tid, err := second.Finish(t.Context(), nil); err != nil || tid != base+6 {
+		t.Errorf("the second: %s, %v", tid, err)
+	}
+}
+
+// syncGate holds a commit between its fsync and its publication.
+type syncGate struct {
+	nobody
+	at, on chan struct{}
+}
+
+func (g *syncGate) Synced(time.Duration, int) {
+	if g.at != nil {
+		g.at <- struct{}{}
+		<-g.on
+	}
+}
+
+// TestVoteOfCopyMindsTheCommitUnderWay, of which the last transaction does not tell yet.
+func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
+	t.Parallel()
+	g := &syncGate{at: make(chan struct{}), on: make(chan struct{})}
+	s := newStorage(t, Options{Observer: g, History: HistoryKept})
+	past := s.LastTransaction()
+	txn := mustVote(t, s, 12, 0)
+	own := make(chan finished, 1)
+	go func() {
+		tid, err := txn.Finish(context.Background(), nil)
+		own <- finished{tid, err}
+	}()
+	<-g.at
+	copied, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{TID: past + 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Abort()
+	voted := make(chan error, 1)
+	go func() { voted <- copied.Vote(t.Context()) }()
+	c := &s.commits
+	for turn := false; !turn && len(voted) == 0; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		turn = c.given.idle != nil
+		c.mu.Unlock()
+	}
+	g.on <- struct{}{}
+	if err := <-voted; !errors.Is(err, ErrOldTID) {
+		t.Errorf("the vote beside a commit with a later tid: %v", err)
+	}
+	if f := result(t, own); f.err != nil {
+		t.Error(f.err)
+	}
+}
+
+// TestCloseWaitsForNoCopy: one that is voted for and not finished is aborted, and who waits for
+// it in Finish is finished.
+func TestCloseWaitsForNoCopy(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	base := commit(t, s, change{oid: 1, data: rec("root")})
+	copied := mustVote(t, s, 11, base+1)
+	own := finishBeside(t, mustVote(t, s, 12, 0))
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	f := result(t, own)
+	if f.err != nil || f.tid <= base {
+		t.Errorf("who was in Finish: %s, %v", f.tid, f.err)
+	}
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("Close does not end")
+	}
+	if _, err := copied.Finish(t.Context(), nil); !errors.Is(err, zodb.ErrState) {
+		t.Errorf("the copy after Close: %v", err)
+	}
+}
+
+// TestNoFinishFailsAfterItsVote: many writers, and copies with the next tid among them.
+func TestNoFinishFailsAfterItsVote(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, Options{})
+	commit(t, s, change{oid: 1, data: rec("root")})
+	const each = 40
+	var wait sync.WaitGroup
+	var copies, old [4]int
+	for w := range 4 {
+		wait.Go(func() { // its own transactions
+			for i := range each {
+				if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: zodb.OID(1000*(w+1) + i), data: rec("own")}); err != nil {
+					t.Errorf("writer %d: %v", w, err)
+				}
+			}
+		})
+		wait.Go(func() { // copies, of which half are aborted
+			for i := range each {
+				txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, BeginOptions{TID: s.LastTransaction() + 1})
+				if err == nil {
+					err = txn.Vote(t.Context())
+				}
+				switch {
+				case errors.Is(err, ErrOldTID):
+					old[w]++
+					txn.Abort()
+				case err != nil:
+					t.Errorf("copier %d: %v", w, err)
+				case i%2 == 0:
+					txn.Abort()
+				default:
+					if tid, err := txn.Finish(t.Context(), nil); err != nil || tid != txn.given {
+						t.Errorf("copier %d: the finish with %s: %s, %v", w, txn.given, tid, err)
+					}
+					copies[w]++
+				}
+			}
+		})
+	}
+	wait.Wait()
+	n := 0
+	for w := range copies {
+		n += copies[w]
+	}
+	if got := len(tids(t, s)); got != 1+4*each+n {
+		t.Errorf("%d transactions, want %d", got, 1+4*each+n)
+	}
+	t.Logf("%d copies, %v refused by their votes", n, old)
+}

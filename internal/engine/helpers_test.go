@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// The files of a pack in misc/.
+const (
+	planFile   = "misc/pack"
+	sparedFile = "misc/pack-spared"
+	planAside  = "misc/pack-new"
+)
+
+// newHome creates a HOME and returns its path.
+func newHome(t testing.TB, o CreateOptions) string {
+	t.Helper()
+	home := filepath.Join(t.TempDir(), "home")
+	if o.Format == "" {
+		o.Format = "bushy" // whose paths the tests name
+	}
+	if err := Create(home, o); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// open opens a storage that is closed at the end of the test, if it is not before.
+func open(t testing.TB, home string, o Options) *Storage {
+	t.Helper()
+	if o.SegmentSize == 0 {
+		o.SegmentSize = 64 << 10
+	}
+	if o.RetryInterval == 0 {
+		o.RetryInterval = 5 * time.Millisecond
+	}
+	s, err := Open(context.Background(), home, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func newStorage(t testing.TB, o Options) *Storage {
+	t.Helper()
+	return open(t, newHome(t, CreateOptions{}), o)
+}
+
+// rec returns a record that a pickle scanner accepts, holding text and strong
+// references.
+func rec(text string, refs ...zodb.OID) []byte {
+	var b bytes.Buffer
+	b.WriteString("\x80\x03cpersistent.mapping\nPersistentMapping\nq\x00.")
+	b.WriteString("\x80\x03(")
+	for _, oid := range refs {
+		b.WriteString("C\x08")
+		b.Write(oid.Bytes())
+		b.WriteString("Q")
+	}
+	b.WriteByte('T')
+	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(text))))
+	b.WriteString(text)
+	b.WriteString("t.")
+	return b.Bytes()
+}
+
+// change is what a test transaction does to one object.
+type change struct {
+	oid    zodb.OID
+	data   []byte // nil: delete
+	blob   string // not empty: with that blob
+	serial zodb.TID
+}
+
+// commit commits changes, each based on the current serial unless one is given.
+func commit(t testing.TB, s *Storage, changes ...change) zodb.TID {
+	t.Helper()
+	tid, err := tryCommit(s, zodb.TxnMeta{User: []byte("tester")}, changes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tid
+}
+
+func tryCommit(s *Storage, meta zodb.TxnMeta, changes ...change) (zodb.TID, error) {
+	ctx := context.Background()
+	txn, err := s.Begin(ctx, meta, BeginOptions{})
+	if err != nil {
+		return 0, err
+	}
+	if err := fill(txn, changes...); err != nil {
+		txn.Abort()
+		return 0, err
+	}
+	if err := txn.Vote(ctx); err != nil {
+		txn.Abort()
+		return 0, err
+	}
+	return txn.Finish(ctx, nil)
+}
+
+func fill(txn *Txn, changes ...change) error {
+	for _, c := range changes {
+		serial := c.serial
+		if serial == 0 {
+			var err error
+			if serial, err = txn.s.serialOf(context.Background(), c.oid); err != nil {
+				return err
+			}
+		}
+		var err error
+		switch {
+		case c.data == nil:
+			err = txn.Delete(c.oid, serial)
+		case c.blob != "":
+			err = txn.StoreBlob(c.oid, serial, c.data, BlobSource{Reader: strings.NewReader(c.blob)})
+		default:
+			err = txn.Store(c.oid, serial, c.data)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func load(t testing.TB, s *Storage, oid zodb.OID) string {
+	t.Helper()
+	r, err := s.Load(t.Context(), oid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(r.Data)
+}
+
+func readBlob(t testing.TB, s *Storage, oid zodb.OID, tid zodb.TID) string {
+	t.Helper()
+	b, err := s.OpenBlob(t.Context(), oid, tid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	data, err := io.ReadAll(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// tids returns the tids of all transactions, oldest first.
+func tids(t testing.TB, s *Storage) []zodb.TID {
+	t.Helper()
+	var list []zodb.TID
+	for txn, err := range s.Transactions(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, txn.TID)
+	}
+	if !slices.IsSorted(list) {
+		t.Fatalf("transactions are not in order: %v", list)
+	}
+	return list
+}
+
+func at(s string) time.Time {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}

@@ -1,0 +1,229 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Transaction returns one transaction. The error matches zodb.ErrNotFound if
+// there is none with that tid, or if it was packed away.
+func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transaction, error) {
+	if !s.full {
+		return nil, ErrUnsupported
+	}
+	var t *zodb.Transaction
+	err := s.settled(ctx, func() error {
+		s.mu.RLock()
+		c := s.unflushed.transaction(tid)
+		s.mu.RUnlock()
+		if c != nil {
+			t = s.publicTransaction(c.file())
+			return nil
+		}
+		b, where, err := s.tree.Get(layout.Transaction(tid))
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		r, err := record.ParseTransactionAs(b, where, tid, true)
+		if err == nil {
+			t = s.publicTransaction(r)
+		}
+		return err
+	})
+	return t, err
+}
+
+// blockSize is how many transactions [Storage.Transactions] turns round at once, and
+// blockBytes how many bytes of memory they take, if it is more than one.
+const (
+	blockSize  = 1024
+	blockBytes = 256 << 10
+)
+
+// memoryOf returns what a transaction takes in memory, in bytes.
+func memoryOf(t *zodb.Transaction) int {
+	return 128 + 8*len(t.OIDs) + len(t.User) + len(t.Description) + len(t.Extension)
+}
+
+// Transactions yields the transactions with from <= tid <= to, oldest first; to
+// = 0 means up to the last one. The files of transactions name the one before,
+// so the chain is walked back once for marks and then block by block forward:
+// each file is read twice, but for those of the oldest block, and the memory is that of a
+// block, 256 KiB or one transaction, and of one mark (8 bytes) for each block. What is
+// damaged comes with an error, as in [Storage.TransactionsBackward], and what is later
+// follows.
+func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
+	return func(yield func(*zodb.Transaction, error) bool) {
+		var marks []zodb.TID // the newest transaction of each block, newest block first
+		var block []listed   // the oldest one
+		bytes := 0           // in the block
+		n := 0               // transactions in it
+		for t, err := range s.TransactionsBackward(ctx, 0) {
+			if t == nil {
+				yield(nil, err)
+				return
+			}
+			if t.TID < from {
+				break
+			}
+			if to != 0 && t.TID > to {
+				continue
+			}
+			if !errors.Is(err, ErrBrokenLink) { // which belongs to the one before
+				n, bytes = n+1, bytes+memoryOf(t)
+				if len(marks) == 0 || n > blockSize || bytes > blockBytes {
+					marks, n, bytes, block = append(marks, t.TID), 1, memoryOf(t), block[:0]
+				}
+			}
+			block = append(block, listed{t, err})
+		}
+		for i := len(marks) - 1; i >= 0; i-- {
+			var err error
+			if i+1 < len(marks) {
+				block, err = s.block(ctx, marks[i], marks[i+1]+1)
+			}
+			for j := len(block) - 1; j >= 0; j-- {
+				if !yield(block[j].t, block[j].err) {
+					return
+				}
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// listed is a transaction, or only the tid of one with what is wrong with it.
+type listed struct {
+	t   *zodb.Transaction
+	err error
+}
+
+// block returns the transactions from one back to from, newest first.
+func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]listed, error) {
+	var block []listed
+	if _, err := s.Transaction(ctx, newest); errors.Is(err, zodb.ErrNotFound) && s.packedAway(newest) {
+		if newest, err = s.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
+			return nil, err
+		}
+	}
+	for t, err := range s.TransactionsBackward(ctx, newest) {
+		if t == nil {
+			return nil, err
+		}
+		if t.TID < from {
+			break
+		}
+		block = append(block, listed{t, err})
+	}
+	return block, nil
+}
+
+// Records yields what a transaction stored, in the order first stored. A
+// revision that was packed away is passed over; one that is missing otherwise is a
+// *zodb.CorruptError.
+func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
+	return func(yield func(zodb.Record, error) bool) {
+		for _, oid := range t.OIDs {
+			if err := ctx.Err(); err != nil {
+				yield(zodb.Record{}, err)
+				return
+			}
+			rec, err := s.LoadRecord(ctx, oid, t.TID)
+			if errors.Is(err, zodb.ErrNotFound) {
+				if err = s.whyNoRevision(oid, t.TID); err == nil {
+					continue
+				}
+			}
+			if !yield(rec, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// RecentTransactions returns the last n transactions, newest first. With an error come those
+// that are later than what is damaged.
+func (s *Storage) RecentTransactions(ctx context.Context, n int) ([]*zodb.Transaction, error) {
+	var list []*zodb.Transaction
+	if n <= 0 {
+		return nil, nil
+	}
+	for t, err := range s.backward(ctx, 0, false) {
+		if err != nil {
+			return list, err
+		}
+		if list = append(list, t); len(list) == n {
+			break
+		}
+	}
+	return list, nil
+}
+
+// deadline is a moment after which a long answer is cut short; zero = never.
+type deadline struct {
+	clock func() time.Time
+	at    time.Time
+}
+
+func (s *Storage) historyDeadline() deadline {
+	d := deadline{clock: s.o.Clock}
+	if limit := s.settings.Storage.HistoryTimeout; limit > 0 {
+		d.at = s.o.Clock().Add(limit)
+	}
+	return d
+}
+
+func (d deadline) passed() bool { return !d.at.IsZero() && d.clock().After(d.at) }
+
+// TransactionSize returns the bytes of data, blobs not included, that a
+// transaction stored, without reading them. Revisions that were packed away
+// count nothing.
+func (s *Storage) TransactionSize(ctx context.Context, t *zodb.Transaction) (int64, error) {
+	var size int64
+	for _, oid := range t.OIDs {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n, err := s.dataSize(ctx, oid, t.TID)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = s.whyNoRevision(oid, t.TID); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return 0, err
+		}
+		size += n
+	}
+	return size, nil
+}
+
+func (s *Storage) dataSize(ctx context.Context, oid zodb.OID, tid zodb.TID) (size int64, err error) {
+	err = s.settled(ctx, func() error {
+		s.mu.RLock()
+		r, ok := s.unflushed.revision(oid, tid)
+		s.mu.RUnlock()
+		if ok {
+			size = r.entry.Len
+			return nil
+		}
+		info, _, err := s.tree.Stat(layout.Revision(oid, tid))
+		size = info.Size - record.ObjectHeaderSize
+		return err
+	})
+	return size, err
+}

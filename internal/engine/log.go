@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// appendToLog writes a transaction into the log. Nothing is committed by it.
+func (s *Storage) appendToLog(t *Txn) error {
+	p := &journal.Pending{
+		Meta:    t.meta,
+		Packed:  t.packed,
+		Records: make([]journal.Entry, len(t.order)),
+		Data:    func(i int) ([]byte, error) { return t.spool.get(t.ops[t.order[i]].data) },
+	}
+	for i, oid := range t.order {
+		op := t.ops[oid]
+		e := journal.Entry{OID: oid, Previous: op.previous, UndoFrom: op.undoFrom, Gone: op.gone, Len: int64(op.data.length)}
+		if op.blob != nil {
+			e.Blob, e.BlobMD5, e.BlobFile, e.BlobSize = true, op.blob.md5, op.blob.name, op.blob.size
+		}
+		p.Records[i] = e
+		s.raiseOID(oid)
+	}
+	if err := s.journal.Append(p); err != nil {
+		// What was written without a commit record means nothing. If the log itself is
+		// broken it says so at every call; a full disk passes.
+		if cause := s.journal.Failure(); cause != nil {
+			return s.fail(cause)
+		}
+		return fmt.Errorf("write transaction into the log: %w", err)
+	}
+	t.pending = p
+	return nil
+}
+
+// newCommitted returns what the index keeps of a transaction that was committed
+// at that time.
+func (s *Storage) newCommitted(frame journal.CommitRecord, at time.Time) *committed {
+	c := &committed{at: at, Committed: *frame.Committed()}
+	c.measure(s.tree.Format())
+	return c
+}
+
+// objects returns the records of a transaction that was committed, if all of them are
+// in memory.
+func (t *Txn) objects(c *committed) []*record.Object {
+	if t.s.o.CacheSize == 0 || t.spool.file != nil {
+		return nil
+	}
+	list := make([]*record.Object, len(c.Records))
+	for i := range c.Records {
+		e := &c.Records[i]
+		list[i] = &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: c.TID,
+			Data: t.ops[e.OID].data.data}
+	}
+	return list
+}
+
+// measure sets bytes and room.
+func (c *committed) measure(format layout.Format) {
+	c.room = roomOf(format, &c.Meta, c.Records)
+	for i := range c.Records {
+		c.bytes += c.Records[i].Len
+	}
+}
+
+// fitsAfter reports whether a transaction of the log is the next one after last.
+func (c *committed) fitsAfter(last zodb.TID) bool { return c.TID > last && c.Previous == last }

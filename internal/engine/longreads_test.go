@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestLongReadsEndWithTheirContext: no more than a step after it, also where each step is
+// answered from memory.
+func TestLongReadsEndWithTheirContext(t *testing.T) {
+	t.Parallel()
+	s := newStorage(t, Options{})
+	var tid zodb.TID
+	for i := range 5 {
+		tid = commit(t, s, change{oid: 1, data: rec(fmt.Sprint(i))}, change{oid: 2, data: rec("x")})
+	}
+	txn, err := s.Transaction(t.Context(), tid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func(ctx context.Context, step func()) error{
+		"Serials": func(ctx context.Context, step func()) (last error) {
+			for _, err := range s.Serials(ctx, 1) {
+				step()
+				last = err
+			}
+			return last
+		},
+		"HistoryBackward": func(ctx context.Context, step func()) (last error) {
+			for _, err := range s.HistoryBackward(ctx, 1) {
+				step()
+				last = err
+			}
+			return last
+		},
+		"Transactions": func(ctx context.Context, step func()) (last error) {
+			for _, err := range s.TransactionsBackward(ctx, 0) {
+				step()
+				last = err
+			}
+			return last
+		},
+		"UndoLog": func(ctx context.Context, step func()) (last error) {
+			for _, err := range s.UndoLog(ctx) {
+				step()
+				last = err
+			}
+			return last
+		},
+		"Records": func(ctx context.Context, step func()) (last error) {
+			for _, err := range s.Records(ctx, txn) {
+				step()
+				last = err
+			}
+			return last
+		},
+		"TransactionSize": func(ctx context.Context, step func()) error {
+			step()
+			_, err := s.TransactionSize(ctx, txn)
+			return err
+		},
+		"NextOID": func(ctx context.Context, step func()) error {
+			step()
+			_, err := s.NextOID(ctx, 0)
+			return err
+		},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		steps := 0
+		err := read(ctx, func() { steps++; cancel() })
+		if !errors.Is(err, context.Canceled) || steps > 2 {
+			t.Errorf("%s: %v after %d steps", name, err, steps)
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Home returns the path of HOME.
+func (s *Storage) Home() string { return s.fs.Path(".") }
+
+// HighestOID returns the highest oid that was handed out or stored.
+func (s *Storage) HighestOID() zodb.OID { return s.highestOID() }
+
+// Exists reports whether an object can be loaded, without reading its record.
+func (s *Storage) Exists(ctx context.Context, oid zodb.OID) (bool, error) { return s.exists(ctx, oid) }
+
+// Identity returns what is in config/identity, 32 hexadecimal digits.
+func (s *Storage) Identity() string { return s.identity }
+
+// BlobRevision names the blob of one revision.
+type BlobRevision struct {
+	OID zodb.OID
+	TID zodb.TID
+}
+
+// Blobs yields every revision that has a blob, in no order. It reads the names
+// of all files below A and B; what is committed meanwhile may be left out, and
+// one that is moved meanwhile may come twice.
+func (s *Storage) Blobs(ctx context.Context) iter.Seq2[BlobRevision, error] {
+	return func(yield func(BlobRevision, error) bool) {
+		s.mu.RLock()
+		var inLog []BlobRevision
+		for _, c := range s.unflushed.queue {
+			for i := range c.Records {
+				if c.Records[i].Blob {
+					inLog = append(inLog, BlobRevision{c.Records[i].OID, c.TID})
+				}
+			}
+		}
+		s.mu.RUnlock()
+		for _, b := range inLog {
+			if !yield(b, nil) {
+				return
+			}
+		}
+		for _, side := range []string{"B", "A"} {
+			for name, err := range vfs.Walk(s.fs, side) {
+				if errors.Is(err, fs.ErrNotExist) && side == "B" { // a copy of a snapshot has none
+					break
+				}
+				if err == nil {
+					err = ctx.Err()
+				}
+				if err != nil {
+					yield(BlobRevision{}, fmt.Errorf("list blobs: %w", err))
+					return
+				}
+				n, ok := s.tree.Format().Parse(name[len(side)+1:])
+				if ok && n.Kind == layout.KindBlob && !yield(BlobRevision{n.OID, n.TID}, nil) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// Maintenance does what a tool asks for through the control socket: “pack”, whose
+// arguments are PackOptions, or “undelete”, whose arguments are {"stamp": SECONDS}.
+// The result is that of Pack or Undelete; with an error it says what was done until
+// then.
+func (s *Storage) Maintenance(ctx context.Context, op string, arguments []byte) (result []byte, err error) {
+	switch op {
+	case "pack":
+		var o PackOptions
+		return maintain(op, arguments, &o, func() (PackResult, error) { return s.Pack(ctx, o) })
+	case "undelete":
+		var o struct {
+			Stamp int64 `json:"stamp"`
+		}
+		return maintain(op, arguments, &o, func() (UndeleteResult, error) { return s.Undelete(ctx, o.Stamp) })
+	}
+	return nil, fmt.Errorf("unknown operation %q", op)
+}
+
+// maintain reads the arguments of an operation and writes its result.
+func maintain[R any](op string, arguments []byte, options any, do func() (R, error)) ([]byte, error) {
+	if err := json.Unmarshal(arguments, options); err != nil {
+		return nil, fmt.Errorf("%s: bad arguments: %w", op, err)
+	}
+	r, err := do()
+	b, failed := json.Marshal(r)
+	if err == nil {
+		err = failed
+	}
+	return b, err
+}

@@ -1,0 +1,73 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestNextOIDListsFewDirectories: those on the path of an oid, or of the next one, not all that there are.
+func TestNextOIDListsFewDirectories(t *testing.T) {
+	t.Parallel()
+	oids := []zodb.OID{0, 1, 2, 255, 256, 300, 4095, 4096, 70_000, 1 << 24, 1<<24 + 4097, 1 << 33, 1<<62 + 5, 1<<63 + 1}
+	for i := range zodb.OID(40) { // other directories, which are of no interest
+		oids = append(oids, 1<<40+i<<16)
+	}
+	slices.Sort(oids)
+	for _, format := range layout.Formats() {
+		t.Run(format.String(), func(t *testing.T) {
+			t.Parallel()
+			home := newHome(t, CreateOptions{Format: format.String()})
+			under, err := vfs.OS(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var lists atomic.Int64
+			s := open(t, home, Options{fs: errfs.New(under, func(op errfs.Op) error {
+				if op.Kind == "list" {
+					lists.Add(1)
+				}
+				return nil
+			})})
+			for _, oid := range oids[1:] {
+				commit(t, s, change{oid: oid, data: rec("x")})
+			}
+			if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			commit(t, s, change{oid: oids[0], data: rec("in the log")})
+			want := func(from zodb.OID) {
+				t.Helper()
+				lists.Store(0)
+				got, err := s.NextOID(t.Context(), from)
+				n := lists.Load()
+				i, _ := slices.BinarySearch(oids, from)
+				if i == len(oids) {
+					if !errors.Is(err, zodb.ErrNotFound) {
+						t.Errorf("from %s: %s, %v, want none", from, got, err)
+					}
+				} else if err != nil || got != oids[i] {
+					t.Errorf("from %s: %s, %v, want %s", from, got, err, oids[i])
+				}
+				// A level of directories has one on the path of the oid, and one behind it; B has none or one.
+				if n > 2*8+2 {
+					t.Errorf("from %s: %d directories were listed", from, n)
+				}
+			}
+			for _, oid := range oids {
+				want(oid)
+				want(oid + 1)
+				if oid > 0 {
+					want(oid - 1)
+				}
+			}
+			want(^zodb.OID(0))
+		})
+	}
+}

@@ -1,0 +1,187 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"path"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// HistoryEntry is one revision of an object.
+type HistoryEntry struct {
+	TID  zodb.TID
+	Meta zodb.TxnMeta
+	// Packed: the transaction was packed away, so Meta is empty.
+	Packed  bool
+	Size    int  // of the data, in bytes
+	Exists  bool // false: a deletion or an undone creation
+	HasBlob bool
+	// UndoFrom is the revision whose data an undo brought back; 0 = the data is new.
+	UndoFrom zodb.TID
+	// Damage is what is wrong with the revision or its transaction; nil = nothing. Then
+	// the other fields say what is known all the same.
+	Damage error
+}
+
+// History returns up to n revisions of an object, newest first. It stops early
+// after history_timeout, and at a revision that was packed away. A revision that is
+// damaged or missing has an entry that says so, and those before it follow.
+func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]HistoryEntry, error) {
+	var list []HistoryEntry
+	for e, err := range s.HistoryBackward(ctx, oid) {
+		if err != nil {
+			return list, err
+		}
+		if len(list) >= n {
+			break
+		}
+		list = append(list, e)
+		if len(list) == n {
+			break
+		}
+	}
+	return list, nil
+}
+
+// HistoryBackward yields what History returns, one after the other.
+func (s *Storage) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[HistoryEntry, error] {
+	return func(yield func(HistoryEntry, error) bool) {
+		at, err := s.newestRevision(ctx, oid)
+		deadline := s.historyDeadline()
+		for err == nil && at.serial != 0 {
+			if err = ctx.Err(); err != nil {
+				break
+			}
+			var e HistoryEntry
+			if e, err = s.historyEntry(ctx, oid, at); err != nil {
+				break
+			}
+			if !yield(e, nil) || deadline.passed() {
+				return
+			}
+			at, err = s.revisionBefore(ctx, oid, at)
+		}
+		if err != nil {
+			yield(HistoryEntry{}, err)
+		}
+	}
+}
+
+// visited is a revision on the way back through the history of an object: read, or damaged.
+type visited struct {
+	serial zodb.TID // 0: there is none
+	object *record.Object
+	damage error // object is nil
+}
+
+// visit tells damage from what ends the way: the end of ctx, and ErrClosed.
+func visit(ctx context.Context, serial zodb.TID, o *record.Object, err error) (visited, error) {
+	if err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)) {
+		return visited{}, err
+	}
+	return visited{serial: serial, object: o, damage: err}, nil
+}
+
+// newestRevision returns the current revision. That there is none, or that it is not
+// known which it is, is an error.
+func (s *Storage) newestRevision(ctx context.Context, oid zodb.OID) (visited, error) {
+	o, err := s.current(ctx, oid)
+	if err == nil {
+		return visited{serial: o.Serial, object: o}, nil
+	}
+	serial, serr := s.serialOf(ctx, oid)
+	if serr != nil || serial == 0 {
+		return visited{}, err
+	}
+	return visit(ctx, serial, nil, err)
+}
+
+// revisionBefore returns the revision before one. Which that is, a revision that is
+// damaged cannot tell; then the names of files do.
+func (s *Storage) revisionBefore(ctx context.Context, oid zodb.OID, at visited) (visited, error) {
+	if at.object == nil {
+		serial, err := s.olderRevision(oid, at.serial)
+		if err != nil || serial == 0 {
+			return visited{}, err
+		}
+		o, err := s.revision(ctx, oid, serial)
+		return visit(ctx, serial, o, err)
+	}
+	var p *record.Object
+	err := s.settled(ctx, func() (err error) {
+		p, err = s.previousOnce(at.object)
+		return err
+	})
+	switch previous := at.object.Previous; {
+	case err == nil && p == nil:
+		return visited{}, nil
+	case err == nil:
+		return visited{serial: p.Serial, object: p}, nil
+	case previous >= at.serial:
+		return visited{}, err
+	default:
+		return visit(ctx, previous, nil, err)
+	}
+}
+
+// olderRevision returns the newest revision before a serial of which there is a file, or
+// that is in the log; 0 if there is none. It lists a directory.
+func (s *Storage) olderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID, err error) {
+	take := func(tid zodb.TID) {
+		if tid < before {
+			older = max(older, tid)
+		}
+	}
+	s.mu.RLock()
+	for _, r := range s.unflushed.byOID[oid] {
+		take(r.tid)
+	}
+	s.mu.RUnlock()
+	format := s.tree.Format()
+	dir := path.Dir(format.Path(layout.Revision(oid, before)))
+	for _, side := range []tree.Side{tree.B, tree.A} {
+		for e, err := range s.fs.List(path.Join(string(side), dir)) {
+			if errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			if err != nil {
+				return 0, err
+			}
+			if n, ok := format.Parse(path.Join(dir, e.Name)); ok && n.Kind == layout.KindRevision && n.OID == oid {
+				take(n.TID)
+			}
+		}
+	}
+	return older, nil
+}
+
+func (s *Storage) historyEntry(ctx context.Context, oid zodb.OID, at visited) (HistoryEntry, error) {
+	e := HistoryEntry{TID: at.serial, Damage: at.damage, Exists: true}
+	if o := at.object; o != nil {
+		e.Size, e.Exists, e.HasBlob, e.UndoFrom = len(o.Data), !s.gone(o), o.HasBlob(), o.UndoFrom
+	}
+	if !s.full {
+		return e, nil
+	}
+	t, err := s.Transaction(ctx, at.serial)
+	switch {
+	case err == nil:
+		e.Meta = t.TxnMeta
+	case errors.Is(err, zodb.ErrNotFound) && s.packedAway(at.serial):
+		e.Packed = true
+	case errors.Is(err, zodb.ErrNotFound):
+		e.Damage = errors.Join(e.Damage, s.lostTransaction(at.serial, fmt.Sprintf("a revision of object %s", oid)))
+	case ctx.Err() != nil || errors.Is(err, ErrClosed):
+		return e, err
+	default:
+		e.Damage = errors.Join(e.Damage, err)
+	}
+	return e, nil
+}

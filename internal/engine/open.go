@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Open opens the storage at home. What a crash, a quick shutdown or a close
+// during a snapshot left is rolled forward: the transactions are there at once,
+// and are moved to their places in the background; [Storage.WaitNormal] waits
+// for that. If somebody holds misc/sublock, the storage starts in snapshot mode
+// and leaves it by itself when the lock is free.
+//
+// Errors: ErrNotAStorage; ErrLocked, if another process has it open, naming
+// its pid; an error about config/settings; *zodb.CorruptError or
+// ErrJournalOlder, if what is in the journal cannot be rolled forward, in which
+// case nothing was changed.
+func Open(ctx context.Context, home string, o Options) (*Storage, error) {
+	o = o.withDefaults()
+	f := o.fs
+	if f == nil {
+		var err error
+		if f, err = vfs.OS(home); err != nil {
+			return nil, err
+		}
+	}
+	s, err := openOnce(ctx, f, o)
+	if vfs.FaultOf(err) == vfs.FullFault && !o.ReadOnly && giveUpReserve(f) {
+		o.Logger.Warn("disk full: the reserve was given up for the open", "path", reserveFile)
+		s, err = openOnce(ctx, f, o)
+	}
+	return s, vfs.WithPassing(err)
+}
+
+// asideHeld begins the names of what was replaced and is kept for a while. What a crash
+// leaves of them is removed like everything that is aside.
+const asideHeld = journalDir + "/aside-held-"
+
+func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
+	s := &Storage{mu: stateMutex{log: o.Logger}, fs: f, o: o, log: o.Logger, changed: make(chan struct{}), staging: zodb.TIDFromTime(o.Clock())}
+	// A quarter of the memory is for what is not flushed yet.
+	s.unflushed.keep = o.CacheSize / 4
+	s.cache = newCache(o.CacheSize - s.unflushed.keep)
+	s.packs.one = make(chan struct{}, 1)
+	s.closing, s.stop = context.WithCancel(context.Background())
+	if err := s.readConfig(); err != nil {
+		return nil, err
+	}
+	if o.ReadOnly {
+		if err := s.newTree(); err != nil {
+			return nil, err
+		}
+		if err := s.openReader(ctx); err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	if err := s.takeLocks(); err != nil {
+		return nil, err
+	}
+	if s.settings.Filesystem.Sync && vfs.HoldBack(f, asideHeld) {
+		s.log.Warn("the file system has no journal: what is there after a power cut depends on its repair; better use another one", "path", f.Path("."))
+	}
+	s.inspectHistory()
+	err := s.newTree()
+	if err == nil {
+		err = s.recover(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.releaseLocks())
+	}
+	last, state := s.last, s.snap.String()
+	interrupted, err := s.readPlan()
+	if err != nil {
+		return nil, errors.Join(err, s.journal.Close(), s.releaseLocks())
+	}
+	s.endUndelete()
+	s.commits.start(s)
+	s.worker.start(s)
+	if err := s.beginHistory(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if interrupted != nil {
+		s.resumePack(interrupted)
+	}
+	if !o.NoControlSocket {
+		s.listen()
+	}
+	s.log.Info("opened", "path", f.Path("."), "tid", last, "rolled_forward", s.rolled, "state", state)
+	return s, nil
+}
+
+// newTree reads the floor of time stamps, so whoever writes holds the lock.
+func (s *Storage) newTree() (err error) {
+	s.tree, err = tree.New(tree.Options{
+		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
+		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
+	})
+	if err == nil && s.tree.FloorLost() {
+		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
+	}
+	return err
+}
+
+// readConfig reads config/settings and config/identity.
+func (s *Storage) readConfig() error {
+	text, err := s.fs.ReadFile(settingsFile)
+	if err != nil {
+		return settings.NotAHome(s.fs, settingsFile, err)
+	}
+	set, warnings, err := settings.Parse(text, settingsFile)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		s.log.Warn("setting", "path", settingsFile, "warning", w.String())
+	}
+	s.settings = set
+	s.full = Class(set.Storage.ClassName) == ClassFull
+	s.unflushed.minimal = !s.full
+	id, err := s.fs.ReadFile(identityFile)
+	if err != nil {
+		return settings.NotAHome(s.fs, identityFile, err)
+	}
+	s.identity, err = settings.ParseIdentity(id)
+	return err
+}
+
+// takeLocks takes misc/lock, and misc/sublock if it is free.
+func (s *Storage) takeLocks() error {
+	for _, dir := range []string{"B", "journal", "misc"} {
+		// A copy of a snapshot holds A and config only.
+		if err := s.fs.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	var err error
+	if s.home, err = s.fs.Stat("."); err != nil {
+		return err
+	}
+	if s.lock, err = s.fs.Lock(lockFile); err != nil {
+		if errors.Is(err, vfs.ErrLocked) {
+			return fmt.Errorf("%w: the storage %s is open in another process: %w", ErrLocked, s.fs.Path("."), err)
+		}
+		return err
+	}
+	s.snap.side = tree.A
+	s.snap.sublock, err = s.fs.Lock(sublockFile)
+	if errors.Is(err, vfs.ErrLocked) {
+		s.log.Warn("somebody needs A to stand still: starting in snapshot mode", "err", err)
+		s.snap.side = tree.B
+		s.beginMode(modeStartup, s.o.Clock(), 0)
+		return nil
+	}
+	if err != nil {
+		return errors.Join(err, s.lock.Close())
+	}
+	return nil
+}
+
+func (s *Storage) releaseLocks() error {
+	var errs []error
+	if s.snap.sublock != nil {
+		errs = append(errs, s.snap.sublock.Close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+// readX reads one of the x files, from B or else from A.
+func (s *Storage) readX(n layout.Name) (uint64, error) {
+	b, where, err := s.tree.Get(n)
+	if errors.Is(err, fs.ErrNotExist) && n == layout.XPacked {
+		return 0, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, &zodb.CorruptError{Path: where, Reason: "the file is missing"}
+	}
+	if err != nil {
+		return 0, err
+	}
+	return record.ParseX(b, where)
+}
+
+// readMarks reads x.serial, x.oid and x.packed.
+func (s *Storage) readMarks() error {
+	serial, err := s.readX(layout.XSerial)
+	if err != nil {
+		return err
+	}
+	oid, err := s.readX(layout.XOID)
+	if err != nil {
+		return err
+	}
+	packed, err := s.readX(layout.XPacked)
+	if err != nil {
+		return err
+	}
+	s.last, s.flushed = zodb.TID(serial), zodb.TID(serial)
+	s.packedTo.Store(packed)
+	s.oids.highest = zodb.OID(oid)
+	return nil
+}

@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/logging"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Class is how much a storage keeps.
+type Class string
+
+// The two classes. Full has history and undo; Minimal keeps the current
+// revision of each object only.
+const (
+	ClassFull    Class = "Full"
+	ClassMinimal Class = "Minimal"
+)
+
+// CreateOptions says what a new HOME is like. The zero value gives the defaults.
+type CreateOptions struct {
+	Class  Class  // default Full
+	Format string // bushy, chunky, lawn or flat; default DefaultFormat
+	// Set overrides options of config/settings, by "section.option".
+	Set map[string]string
+	// Rand is where the identity comes from; default crypto/rand.
+	Rand io.Reader
+
+	fs vfs.FS // tests
+}
+
+// Options says how a storage is opened. The zero value gives the defaults;
+// what concerns the storage for good is in its config/settings.
+type Options struct {
+	// ReadOnly changes nothing on disk and takes no lock, so it can look at a
+	// storage that another process has open; what that one commits later is
+	// not seen. A crashed storage is read as it would be after recovery.
+	ReadOnly bool
+	// Logger gets the storage's messages; default none.
+	Logger *slog.Logger
+	// Observer is told how long commits, flushes and lock waits take; default none.
+	// The durations are those of Clock.
+	Observer Observer
+	// Clock tells the time; default time.Now.
+	Clock func() time.Time
+	// SegmentSize is the size in bytes of a segment of the log; default 16 MiB.
+	SegmentSize int64
+	// CacheSize is how many bytes of records are kept in memory: current ones, and
+	// those that are not flushed yet. Default 64 MiB; negative = none. A storage
+	// that is ReadOnly has none, because it would not see what another process changes.
+	// This and the next two are smaller where the memory limit of the program is so.
+	CacheSize int64
+	// SpoolSize is how many bytes of data an open transaction keeps in memory;
+	// what is more waits in a file until the vote. Default 4 MiB.
+	SpoolSize int
+	// LogMemory is how many bytes of memory the index over the log may take, the metadata of
+	// transactions included, before a flush begins. Default 64 MiB.
+	LogMemory int64
+	// NoControlSocket leaves out the socket by which tools reach the storage.
+	NoControlSocket bool
+	// CleanShutdown makes Close flush everything and leave a snapshot also where
+	// config/settings says quick_shutdown.
+	CleanShutdown bool
+	// History says what this Open means for the history of the storage; default
+	// HistoryOwn.
+	History History
+	// RetryInterval is how often a full disk or a sublock that somebody holds is
+	// looked at again; default 1 second.
+	RetryInterval time.Duration
+	// SnapshotLimit is how long snapshot mode may last before the log says so, and
+	// the status. Default 6 hours; negative = however long.
+	SnapshotLimit time.Duration
+
+	// LowSpace is how many free bytes on the file system of HOME are so few that
+	// Status, and the log once, warn of it; never more than a tenth of the file system.
+	// Inodes are watched too. 0 = nobody looks.
+	LowSpace int64
+	// Reserve is how many bytes the file misc/reserve takes up, never more than a tenth of
+	// the file system, which is given up when a full disk would keep the storage from being
+	// opened or packed. 0 = none is made; one that is there is given up all the same.
+	Reserve int64
+
+	fs        vfs.FS // tests
+	lanes     int    // tests; how many goroutines a flush has
+	lanesFrom int    // tests; from how many files on it has more than one
+}
+
+func (o Options) withDefaults() Options {
+	o.Logger = logging.Limit(o.Logger)
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	switch {
+	case o.CacheSize < 0 || o.ReadOnly:
+		o.CacheSize = 0
+	case o.CacheSize == 0:
+		o.CacheSize = budget.Within(64<<20, 8)
+	}
+	if o.SpoolSize == 0 {
+		o.SpoolSize = int(budget.Within(4<<20, 64))
+	}
+	if o.LogMemory == 0 {
+		o.LogMemory = budget.Within(64<<20, 32)
+	}
+	if o.lanes == 0 {
+		// Half of the processors are left to those who commit and read.
+		o.lanes = min(max(1, runtime.GOMAXPROCS(0)/2), tree.MaxLanes)
+	}
+	if o.lanesFrom == 0 {
+		o.lanesFrom = lanesFrom
+	}
+	if o.RetryInterval == 0 {
+		o.RetryInterval = time.Second
+	}
+	if o.SnapshotLimit == 0 {
+		o.SnapshotLimit = 6 * time.Hour
+	}
+	return o
+}
+
+func (o CreateOptions) withDefaults() CreateOptions {
+	if o.Class == "" {
+		o.Class = ClassFull
+	}
+	if o.Format == "" {
+		o.Format = DefaultFormat
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	return o
+}
+
+// DefaultFormat is the format of a new HOME unless another is asked for; see
+// docs/formats.md for the measurements behind it.
+const DefaultFormat = "chunky"

@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// replicaAfter is where an applied replica.tar goes, as in the original.
+const replicaAfter = "misc/replica.previous"
+
+// applyOriginals rolls forward what an original DirectoryStorage left in its
+// journal. The transactions of its directories go into B, in their order: a
+// newer name replaces an older one, and doing it again does no harm.
+func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error {
+	if o.Empty() {
+		return nil
+	}
+	if s.snap.sublock == nil && o.Replica != "" {
+		return fmt.Errorf("%w: %s/%s has to go into A, but somebody holds misc/sublock; open the storage again when it is free", ErrLocked, journalDir, o.Replica)
+	}
+	for _, d := range o.Done {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.applyDirectory(d); err != nil {
+			return fmt.Errorf("roll forward %s/%s: %w", journalDir, d.Dir, err)
+		}
+		if len(d.Names) > 0 {
+			s.rolled++
+		}
+	}
+	if o.Replica != "" {
+		if err := s.applyReplica(); err != nil {
+			return fmt.Errorf("roll forward %s/%s: %w", journalDir, o.Replica, err)
+		}
+		s.rolled++
+	}
+	for _, dir := range o.Temps { // never committed
+		if err := vfs.RemoveAll(s.fs, path.Join(journalDir, dir)); err != nil {
+			return err
+		}
+	}
+	if err := s.syncJournalDir(); err != nil {
+		return err
+	}
+	return s.readMarks()
+}
+
+// applyDirectory moves the files of one transaction into B, and then removes
+// its directory.
+func (s *Storage) applyDirectory(d journal.OriginalDir) error {
+	b := s.tree.NewEdit(tree.B)
+	dir := path.Join(journalDir, d.Dir)
+	for _, n := range d.Names {
+		staged := path.Join(dir, n.String())
+		info, err := s.fs.Stat(staged)
+		if err != nil {
+			return err
+		}
+		if err := b.Adopt(n, staged, info.Size); err != nil {
+			return err
+		}
+	}
+	if err := b.Sync(); err != nil {
+		return err
+	}
+	return s.fs.Remove(dir)
+}
+
+// applyReplica unpacks replica.tar into A. Nothing in it is believed: a member
+// that is not a file of the database below A is refused before any is put.
+func (s *Storage) applyReplica() error {
+	if !s.full {
+		return ErrUnsupported
+	}
+	name := path.Join(journalDir, journal.ReplicaFile)
+	for other, err := range vfs.Walk(s.fs, "B") {
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: B must be empty, and holds %s", ErrJournalOlder, other)
+	}
+	if err := s.eachMember(name, func(layout.Name, []byte) error { return nil }); err != nil {
+		return err
+	}
+	b := s.tree.NewEdit(tree.A)
+	members := 0
+	marks := make(map[layout.Name][]byte)
+	err := s.eachMember(name, func(n layout.Name, data []byte) error {
+		switch n {
+		case layout.XOID, layout.XPacked, layout.XSerial: // last, as in every flush
+			marks[n] = data
+			return nil
+		}
+		if err := b.Replace(n, data); err != nil {
+			return err
+		}
+		if members++; members%stepFiles == 0 {
+			return b.Sync()
+		}
+		return nil
+	})
+	if err == nil {
+		err = b.Sync()
+	}
+	for _, n := range []layout.Name{layout.XOID, layout.XPacked, layout.XSerial} {
+		if data, ok := marks[n]; ok && err == nil {
+			err = s.tree.Mark(tree.A, n, data)
+		}
+	}
+	if err == nil {
+		err = s.fs.Rename(name, replicaAfter)
+	}
+	if err == nil && s.syncOptions().Dir {
+		// Else it would be applied once more, to what was committed since.
+		err = s.fs.SyncDir("misc")
+	}
+	return err
+}
+
+// maxMember bounds what is read into memory of one member of a replica.tar.
+const maxMember = 1 << 32
+
+func (s *Storage) eachMember(name string, f func(layout.Name, []byte) error) error {
+	file, err := s.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r := tar.NewReader(file)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeDir {
+			continue
+		}
+		inA, ok := strings.CutPrefix(path.Clean(h.Name), "A/")
+		var n layout.Name
+		if ok {
+			n, ok = s.tree.Format().Parse(inA)
+		}
+		if !ok || h.Typeflag != tar.TypeReg || h.Size > maxMember {
+			return fmt.Errorf("its member %q is no file of a database; nothing of it was applied", h.Name)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		if err := f(n, data); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Storage) syncJournalDir() error {
+	if !s.syncOptions().Dir {
+		return nil
+	}
+	return s.fs.SyncDir(journalDir)
+}

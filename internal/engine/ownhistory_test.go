@@ -1,0 +1,491 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/histfile"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// beginnings returns the transactions with which histories began.
+func beginnings(t testing.TB, s *Storage) (list []*zodb.Transaction) {
+	t.Helper()
+	for txn, err := range s.TransactionsBackward(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if BeginsHistory(txn) {
+			list = append(list, txn)
+		}
+	}
+	return list
+}
+
+// shell runs a command that people copy directories with.
+func shell(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("skipped: %v", err)
+	}
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
+
+// bringBack is a way in which a HOME comes to be what it was not. saved is a copy of
+// home from before its last transactions, made by cp -a while it was closed.
+type bringBack struct {
+	name string
+	do   func(t *testing.T, home, saved string)
+	want int // beginnings; of those that are 0 nothing was brought back
+	// leftovers: files of the lost time stay in A, and check tells of them.
+	leftovers bool
+}
+
+var bringBacks = []bringBack{
+	{"nothing", func(*testing.T, string, string) {}, 0, false},
+	{"moved and back", func(t *testing.T, home, _ string) {
+		shell(t, "mv", home, home+"2")
+		shell(t, "mv", home+"2", home)
+	}, 0, false},
+	{"read by tar", func(t *testing.T, home, _ string) { shell(t, "tar", "-cf", home+".tar", "-C", home, ".") }, 0, false},
+	{"config and A copied", func(t *testing.T, home, saved string) {
+		shell(t, "rm", "-r", home)
+		shell(t, "mkdir", home)
+		shell(t, "cp", "-a", saved+"/config", saved+"/A", home)
+	}, 1, false},
+	{"copied", func(t *testing.T, home, saved string) {
+		shell(t, "rm", "-r", home)
+		shell(t, "cp", "-a", saved, home)
+	}, 1, false},
+	{"copied by tar", func(t *testing.T, home, saved string) {
+		shell(t, "tar", "-cf", home+".tar", "-C", saved, ".")
+		shell(t, "rm", "-r", home)
+		shell(t, "mkdir", home)
+		shell(t, "tar", "-xf", home+".tar", "-C", home)
+	}, 1, false},
+	{"copied by rsync", func(t *testing.T, home, saved string) {
+		shell(t, "rm", "-r", home)
+		shell(t, "rsync", "-a", saved+"/", home)
+	}, 1, false},
+	{"the copy in its place", func(t *testing.T, home, saved string) {
+		shell(t, "rm", "-r", home)
+		shell(t, "mv", saved, home)
+	}, 1, false},
+	{"put back over it by cp", func(t *testing.T, home, saved string) { shell(t, "cp", "-a", saved+"/.", home) }, 1, true},
+	{"put back over it by tar", func(t *testing.T, home, saved string) {
+		shell(t, "tar", "-cf", home+".tar", "-C", saved, ".")
+		shell(t, "tar", "-xf", home+".tar", "-C", home)
+	}, 1, true},
+	{"put back over it by rsync", func(t *testing.T, home, saved string) { shell(t, "rsync", "-a", saved+"/", home) }, 1, true},
+	{"put back over it by rsync --delete", func(t *testing.T, home, saved string) { shell(t, "rsync", "-a", "--delete", saved+"/", home) }, 1, false},
+	{"only A put back over it", func(t *testing.T, home, saved string) { shell(t, "cp", "-a", saved+"/A/.", home+"/A") }, 1, true},
+	{"only A put back in its place", func(t *testing.T, home, saved string) {
+		shell(t, "rm", "-r", home+"/A")
+		shell(t, "cp", "-a", saved+"/A", home)
+	}, 1, false},
+	{"misc removed", func(t *testing.T, home, _ string) { shell(t, "rm", "-r", home+"/misc") }, 1, false},
+}
+
+// TestAHistoryBeginsWhereAStorageWasBroughtBack brings a HOME back in every way that
+// people have, and says nothing about it to anybody.
+func TestAHistoryBeginsWhereAStorageWasBroughtBack(t *testing.T) {
+	t.Parallel()
+	for _, class := range []Class{ClassFull, ClassMinimal} {
+		for _, b := range bringBacks {
+			t.Run(string(class)+" "+b.name, func(t *testing.T) {
+				t.Parallel()
+				home := newHome(t, CreateOptions{Class: class})
+				saved := home + ".saved"
+				s := open(t, home, Options{})
+				first := commit(t, s, change{oid: 0, data: rec("root")}, change{oid: 1, data: rec("one")})
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				shell(t, "cp", "-a", home, saved)
+				s = open(t, home, Options{})
+				if s.LastTransaction() != first {
+					t.Fatalf("last transaction %s, want %s: a HOME that was only closed began a history", s.LastTransaction(), first)
+				}
+				lost := commit(t, s, change{oid: 1, data: rec("two")})
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				b.do(t, home, saved)
+
+				was := first
+				if b.want == 0 || b.name == "misc removed" {
+					was = lost
+				}
+				// Who only looks after it begins nothing.
+				s = open(t, home, Options{History: HistoryKept})
+				if s.LastTransaction() != was {
+					t.Fatalf("last transaction %s, want %s", s.LastTransaction(), was)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				for range 3 { // once, and never again
+					s = open(t, home, Options{})
+					began := s.LastTransaction() != was
+					if began != (b.want > 0) || began && s.LastTransaction() <= lost {
+						t.Errorf("last transaction %s; before it %s was brought back, and %s lost", s.LastTransaction(), was, lost)
+					}
+					if class == ClassFull && len(beginnings(t, s)) != b.want {
+						t.Errorf("%d beginnings, want %d", len(beginnings(t, s)), b.want)
+					}
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if b.leftovers {
+					return
+				}
+				f, err := vfs.OS(home)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sum, err := check.Run(t.Context(), check.Options{FS: f, Now: time.Now}, func(x check.Finding) {
+					if x.Severity == check.Damage {
+						t.Errorf("%+v", x)
+					}
+				})
+				if err != nil || sum.Damage > 0 {
+					t.Errorf("check: %+v, %v", sum, err)
+				}
+			})
+		}
+	}
+}
+
+// TestTheBeginningIsLaterThanWhatIsKnownToBeLost: also if the clock is behind it.
+func TestTheBeginningIsLaterThanWhatIsKnownToBeLost(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	ahead := Options{Clock: func() time.Time { return time.Now().Add(time.Hour) }}
+	s := open(t, home, ahead)
+	commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, "cp", "-a", home, home+".saved")
+	s = open(t, home, ahead)
+	lost := commit(t, s, change{oid: 0, data: rec("new")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, "cp", "-a", home+".saved/A/.", home+"/A") // misc knows of what is lost
+	s = open(t, home, Options{})
+	if s.LastTransaction() <= lost {
+		t.Errorf("the history begins with %s, and %s was given out", s.LastTransaction(), lost)
+	}
+}
+
+// TestWhatIsCopiedInBeginsAHistoryWhenItIsServed: not before, so that the copy can go on.
+func TestWhatIsCopiedInBeginsAHistoryWhenItIsServed(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	if err := open(t, home, Options{}).Close(); err != nil { // somebody has served the empty one
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for _, tid := range []zodb.TID{1000, 2000} {
+		s := open(t, home, Options{History: HistoryCopied})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: tid})
+		if err == nil {
+			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
+		}
+		if err == nil {
+			err = txn.Vote(ctx)
+		}
+		if err == nil {
+			_, err = txn.Finish(ctx, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		s := open(t, home, Options{})
+		if list := beginnings(t, s); len(list) != 1 || list[0].Previous != 2000 {
+			t.Errorf("beginnings: %+v", list)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestUndoOfABeginningIsHarmless: it changed nothing.
+func TestUndoOfABeginningIsHarmless(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(home, "misc")); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{})
+	list := beginnings(t, s)
+	if len(list) != 1 {
+		t.Fatalf("%d beginnings", len(list))
+	}
+	ctx := t.Context()
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	oids, err := txn.Undo(ctx, list[0].TID)
+	if err == nil {
+		err = txn.Vote(ctx)
+	}
+	if err == nil {
+		_, err = txn.Finish(ctx, nil)
+	}
+	if err != nil && !errors.Is(err, zodb.ErrUndo) || len(oids) > 0 {
+		t.Errorf("undo: %v, %v", oids, err)
+	}
+	if err := txn.Abort(); err != nil {
+		t.Error(err)
+	}
+	if load(t, s, 0) != string(rec("root")) {
+		t.Error("the root was changed")
+	}
+}
+
+// broughtBack returns a HOME in which nothing but config and A is.
+func broughtBack(t *testing.T) *crashfs.FS {
+	t.Helper()
+	f := crashfs.New(1)
+	o := Options{fs: f, NoControlSocket: true, SegmentSize: 64 << 10}
+	if err := errors.Join(Create("home", CreateOptions{fs: f, Format: "flat"})); err != nil {
+		t.Fatal(err)
+	}
+	o.fs = vfs.Sub(f, "home")
+	s, err := Open(t.Context(), "", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := vfs.RemoveAll(f, "home/misc"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.SyncAll(); err != nil {
+		t.Fatal(err)
+	}
+	return f.Crashed(crashfs.KeepAll)
+}
+
+// TestABeginningIsNeitherLostNorRepeated stops the first start at each operation, by a
+// kill and by a power cut, and the next one too.
+func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
+	t.Parallel()
+	open := func(f *crashfs.FS) (*Storage, error) {
+		return Open(context.Background(), "", Options{fs: vfs.Sub(f, "home"), NoControlSocket: true, SegmentSize: 64 << 10})
+	}
+	start := func(f *crashfs.FS) error {
+		s, err := open(f)
+		if err == nil {
+			err = s.Close()
+		}
+		return err
+	}
+	n := 1
+	for ; ; n++ {
+		f := broughtBack(t)
+		f.CrashAt(f.Ops() + n)
+		if err := start(f); err == nil {
+			break
+		}
+		for _, state := range []*crashfs.FS{f.Killed(), f.Crashed(crashfs.KeepNone), f.Crashed(crashfs.KeepAll), f.Crashed(crashfs.Random(uint32(n)))} {
+			state.CrashAt(1 + n%60)
+			_ = start(state) // stopped somewhere, or not
+			for _, after := range []*crashfs.FS{state.Killed(), state.Crashed(crashfs.KeepNone), state.Crashed(crashfs.Random(uint32(n)))} {
+				for range 2 {
+					s, err := open(after)
+					if err != nil {
+						t.Fatalf("operation %d: %v", n, err)
+					}
+					if got := len(beginnings(t, s)); got != 1 {
+						t.Errorf("operation %d: %d beginnings", n, got)
+					}
+					if load(t, s, 0) != string(rec("root")) {
+						t.Error("the root was changed")
+					}
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		if t.Failed() || testing.Short() && n > 30 {
+			return
+		}
+	}
+	if n < 20 {
+		t.Errorf("the first start took %d operations only", n)
+	}
+}
+
+// TestAFailedMarkDoesNotKeepAnybodyOut: without it the storage opens, and the next start
+// takes it for a copy.
+func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	first := commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A directory in the way of the mark: it cannot be replaced by a file.
+	for _, name := range []string{histfile.Name, histfile.AnchorNames()[0], histfile.AnchorNames()[1]} {
+		if err := os.Remove(filepath.Join(home, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(home, histfile.Name, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		s = open(t, home, Options{})
+		if s.LastTransaction() != first {
+			t.Errorf("last transaction %s, want %s: an empty one would come with each start", s.LastTransaction(), first)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(home, histfile.Name)); err != nil {
+		t.Fatal(err)
+	}
+	if s = open(t, home, Options{}); len(beginnings(t, s)) != 1 {
+		t.Errorf("%d beginnings when it can be written again", len(beginnings(t, s)))
+	}
+}
+
+// TestWhatDiffersFromItsSourceIsRemembered over further imports and looks, copies of the
+// HOME, and starts that are interrupted, until its history begins, and once.
+func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	ctx := t.Context()
+	add := func(tid zodb.TID, differs bool) {
+		t.Helper()
+		s := open(t, home, Options{History: HistoryCopied})
+		if differs {
+			if err := s.DiffersFromSource(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: tid})
+		if err == nil {
+			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
+		}
+		if err == nil {
+			err = txn.Vote(ctx)
+		}
+		if err == nil {
+			_, err = txn.Finish(ctx, nil)
+		}
+		if err = errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(1000, true)
+	add(2000, false)
+	for _, h := range []History{HistoryKept, HistoryCopied} {
+		if err := open(t, home, Options{History: h}).Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A start that could not commit the empty transaction leaves a mark that says so.
+	s := open(t, home, Options{History: HistoryKept})
+	if !s.noteHistory(histfile.Mark{TID: 2000, Due: true, Differs: s.history.mark.Differs}) {
+		t.Fatal("the mark was not written")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	add(3000, false)
+	shell(t, "cp", "-a", home, home+".copy")
+	// Where it cannot be told, nobody is served.
+	for _, name := range []string{histfile.Name, histfile.AnchorNames()[0], histfile.AnchorNames()[1]} {
+		if err := os.RemoveAll(filepath.Join(home, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shell(t, "cp", home+".copy/"+histfile.Name, home+"/"+histfile.Name)
+	for _, name := range histfile.AnchorNames() {
+		if err := os.MkdirAll(filepath.Join(home, name, "x"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, h := range []History{HistoryOwn, HistoryRead} {
+		if s, err := Open(ctx, home, Options{History: h}); err == nil {
+			t.Errorf("history %d: it is served with the caches of its source, last transaction %s", h, s.LastTransaction())
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, h := range []History{HistoryRead, HistoryOwn} {
+		s := open(t, home+".copy", Options{History: h})
+		if list := beginnings(t, s); len(list) != 1 || list[0].Previous != 3000 || !BeginsAnew(list[0]) {
+			t.Errorf("beginnings: %+v", list)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTheBeginningIsNoLostTransactionThoughTheClockIsBehind: tids that only count on would
+// be given out again in the same order, and a client could not tell the two histories apart.
+func TestTheBeginningIsNoLostTransactionThoughTheClockIsBehind(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	behind := Options{Clock: func() time.Time { return time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC) }}
+	s := open(t, home, Options{})
+	commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	saved := home + ".saved"
+	shell(t, "cp", "-a", home, saved)
+	s = open(t, home, behind)
+	var lost zodb.TID
+	for range 5 {
+		lost = commit(t, s, change{oid: 0, data: rec("lost")})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"misc", "journal"} {
+		if err := os.RemoveAll(filepath.Join(saved, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, saved, behind)
+	if list := beginnings(t, s); len(list) != 1 || list[0].TID <= lost {
+		t.Errorf("the beginnings are %+v, the last transaction that was lost is %s", list, lost)
+	}
+}

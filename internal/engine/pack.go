@@ -1,0 +1,365 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/oidset"
+	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// PackOptions says what a pack shall do. The zero value packs to min_pack_time
+// before now and removes unreachable objects.
+type PackOptions struct {
+	// Time is to when is packed: what was current then is kept, and all that came
+	// later. Zero means now. It is never later than min_pack_time before now, nor
+	// than the last transaction; with min_pack_time 0 it may be just after that one.
+	Time time.Time `json:"time,omitzero"`
+	// NoGC keeps objects that nothing refers to, unless they were deleted before the
+	// pack time: an external collector does that.
+	NoGC bool `json:"no_gc,omitempty"`
+	// DryRun removes nothing.
+	DryRun bool `json:"dry_run,omitempty"`
+	// SkipBroken goes on if there are objects that cannot be read. All that they
+	// could refer to is kept, which means every object.
+	SkipBroken bool `json:"skip_broken,omitempty"`
+	// References writes misc/refs, the index of who refers to an object, as a
+	// by-product. It means nothing with NoGC or DryRun, because then the references
+	// are not all read. If it fails, the pack goes on without.
+	References bool `json:"references,omitempty"`
+}
+
+// PackResult is what a pack has done or, with DryRun, would do.
+type PackResult struct {
+	Threshold zodb.TID `json:"threshold"` // to when was packed; 0: there was nothing to pack
+	// Stamp is in the names of files that were put aside; 0: nothing is put aside.
+	Stamp int64 `json:"stamp,omitempty"`
+	// Kept objects and revisions are those that were looked at because they stay.
+	KeptObjects   int64 `json:"kept_objects"`
+	KeptRevisions int64 `json:"kept_revisions"`
+	// Of these the next ones are gone now. Transactions are not known of a dry run.
+	Objects      int64 `json:"objects"`
+	Revisions    int64 `json:"revisions"`
+	Transactions int64 `json:"transactions"`
+	Blobs        int64 `json:"blobs"`
+	Bytes        int64 `json:"bytes"` // of files
+	// Dangling objects are those that something refers to and that do not exist. A
+	// transaction that was refused for that while the pack marked counts as something.
+	Dangling int64 `json:"dangling"`
+	// Broken objects were skipped; the first hundred are listed.
+	Broken     int64        `json:"broken"`
+	BrokenList []PackBroken `json:"broken_list,omitempty"`
+	// Purged files were put aside by earlier packs, and are gone for good.
+	Purged int64 `json:"purged"`
+	// Classes are the unreachable objects by class, largest first; of a dry run only.
+	Classes []PackClass `json:"classes,omitempty"`
+	// OldRevisions and OldBytes are of objects that stay; of a dry run only.
+	OldRevisions int64 `json:"old_revisions,omitempty"`
+	OldBytes     int64 `json:"old_bytes,omitempty"`
+}
+
+// PackClass is what a pack would remove of one class.
+type PackClass struct {
+	Class     string `json:"class"`
+	Objects   int64  `json:"objects"`
+	Revisions int64  `json:"revisions"`
+	Bytes     int64  `json:"bytes"`
+}
+
+// PackBroken is an object that a pack could not read.
+type PackBroken struct {
+	OID    zodb.OID `json:"oid"`
+	Reason string   `json:"reason"`
+}
+
+func (r *PackResult) add(n Counts) {
+	r.Objects += n.Objects
+	r.Revisions += n.Revisions
+	r.Transactions += n.Transactions
+	r.Bytes += n.Bytes
+}
+
+// removed reports whether something is gone of what there was before.
+func (r *PackResult) removed() bool {
+	return r.Objects+r.Revisions+r.Transactions+r.Blobs > 0
+}
+
+// packs is what a storage keeps about packing.
+type packs struct {
+	one      chan struct{} // one pack at a time: who has put something in may go
+	progress atomic.Pointer[packProgress]
+	ended    atomic.Pointer[func()] // see OnPacked
+	// Guarded by one:
+	files  *pack.Files
+	left   *sweep // its verdict is not over, and has to be gone on with
+	whyNot error  // why it is not
+	newest int64  // the last stamp
+}
+
+// Pack removes revisions that nobody needs: those that were replaced before the
+// pack time, and all of the objects that cannot be reached from the root object
+// nor from anything that was written since. What stays of each other object is the
+// revision that was current at the pack time, and all later ones; keepclass adds
+// to that. The two newest transactions stay in any case, unless min_pack_time is 0.
+//
+// Commits, loads and undo go on meanwhile, and so does snapshot mode: the pack
+// steps aside. What a transaction begins to refer to while it runs is kept.
+//
+// Room, descriptors or memory that are lacking are waited for a while, and PackProgress
+// says so; the error is ErrDiskFull or ErrScarce if that was in vain.
+//
+// When ctx ends the pack stops between two steps and leaves a storage that is as
+// good as before; the next pack starts over. After a crash, or a close meanwhile,
+// the next open goes on with the removing by itself.
+//
+// Errors: ErrUnsupported for class Minimal; zodb.ErrReadOnly; *pack.BrokenError if
+// an object that stays cannot be read, in which case nothing was removed.
+func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
+	if !s.full {
+		return PackResult{}, fmt.Errorf("pack: %w: a storage of class Minimal has no history", ErrUnsupported)
+	}
+	release, err := s.beginMaintenance(ctx)
+	if err != nil {
+		return PackResult{}, err
+	}
+	defer release()
+	ctx, cancel := s.untilClose(ctx)
+	defer cancel()
+	p, stop := s.report()
+	defer stop()
+	run, err := s.startPack(ctx, o, p)
+	if !o.DryRun && (err == nil || run.result.removed()) {
+		s.afterPack()
+	}
+	if err != nil {
+		err = whyEnded(ctx, err)
+		s.log.Warn("pack ended", "err", err)
+		return run.result, fmt.Errorf("pack: %w", withDiskFull(err))
+	}
+	if o.DryRun {
+		s.log.Info("dry run of a pack: nothing was removed", "tid", run.result.Threshold, "objects", run.result.Objects, "old_revisions", run.result.OldRevisions)
+		return run.result, nil
+	}
+	s.log.Info("packed", "tid", run.result.Threshold, "objects", run.result.Objects, "revisions", run.result.Revisions,
+		"transactions", run.result.Transactions, "blobs", run.result.Blobs, "bytes", run.result.Bytes, "dur", s.o.Clock().Sub(p.begun))
+	return run.result, nil
+}
+
+// OnPacked has f called whenever a pack has removed something, or all that it
+// would, whoever asked for it: before Pack returns, and after one that was
+// interrupted was gone on with. There is one f; it must not pack or undelete.
+func (s *Storage) OnPacked(f func()) { s.packs.ended.Store(&f) }
+
+// afterPack tells who wants to know it that a pack has removed something.
+func (s *Storage) afterPack() {
+	if f := s.packs.ended.Load(); f != nil {
+		(*f)()
+	}
+}
+
+// beginMaintenance waits for its turn, because there is one pack or undelete at a
+// time, and goes on with a pack that was interrupted.
+func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err error) {
+	s.mu.RLock()
+	err = s.writable()
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case s.packs.one <- struct{}{}:
+	case <-s.closing.Done():
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	release = func() { <-s.packs.one }
+	s.makeRoom(roomForPack)
+	// Close waits for who has its turn; who comes later finds it closed.
+	s.mu.RLock()
+	err = s.writable()
+	s.mu.RUnlock()
+	if err == nil {
+		if err = s.finishLeft(ctx); err != nil {
+			err = fmt.Errorf("go on with the last pack: %w", err)
+		}
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// WaitPack returns when no pack is under way, in particular none that was
+// interrupted and that the open goes on with. The error is that of one that could
+// not be finished, if not that of ctx; ErrClosed after Close.
+func (s *Storage) WaitPack(ctx context.Context) error {
+	select {
+	case s.packs.one <- struct{}{}:
+		defer func() { <-s.packs.one }()
+		if s.packs.left != nil {
+			return fmt.Errorf("a pack was interrupted: %w", s.packs.whyNot)
+		}
+		return nil
+	case <-s.closing.Done():
+		return ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// packRun is one pack.
+type packRun struct {
+	s      *Storage
+	o      PackOptions
+	p      *packProgress
+	policy pack.Policy
+	header pack.Header
+	v      *verdict
+	marker *pack.Marker
+
+	index  *refIndex
+	packed zodb.TID // x.packed when it began
+
+	listed    *oidset.Set // objects with a pointer
+	revisions *oidset.Set // objects with revisions
+	judged    *oidset.Set // objects that are not there, and that lostPointers has looked at
+
+	mu     sync.Mutex // guards what is below, while there are many workers
+	plan   *pack.Writer
+	class  map[string]*PackClass
+	result PackResult
+}
+
+// errOIDsTooFar is about a storage with oids that are not dense.
+var errOIDsTooFar = errors.New("the oids in use are too far apart for the memory of a pack")
+
+// maxBrokenList is how many broken objects are listed.
+const maxBrokenList = 100
+
+func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
+	s := r.s
+	r.v = s.newVerdict()
+	r.v.gc = !r.o.NoGC
+	r.listed, r.revisions, r.judged = oidset.New(oidsetLimit), oidset.New(oidsetLimit), oidset.New(oidsetLimit)
+	root := true
+	if _, err := (packSource{s}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
+		root = false
+	}
+	if !root && !r.o.NoGC || s.LastTransaction() == 0 {
+		return 0, nil // a storage without a root has nothing that could be called unreachable
+	}
+	if err := r.prepare(ctx); err != nil {
+		return 0, err
+	}
+	r.p.phase("waiting for transactions", 0)
+	w := &sweep{s: s, v: r.v, h: r.header, p: r.p, result: &r.result}
+	defer r.index.abort()
+	err = s.guard.begin(ctx, r.v)
+	planned := false
+	if err == nil {
+		planned, err = r.decide(ctx)
+	}
+	if err != nil || !planned {
+		return r.policy.Threshold, r.giveUp(w, err)
+	}
+	w.h = r.header // it is whole now
+	if err := w.again(ctx); err != nil {
+		return r.policy.Threshold, r.stop(ctx, w, err)
+	}
+	r.index.finish(ctx)
+	before := s.o.Clock().Add(-s.settings.Storage.DelayDelete).Unix()
+	err = r.p.persist(ctx, func() error {
+		n, err := s.purge(ctx, before, r.p)
+		r.result.Purged += n
+		return err
+	})
+	return r.policy.Threshold, err
+}
+
+// giveUp ends a pack that does not go on, because of the error if there is one.
+func (r *packRun) giveUp(w *sweep, err error) error {
+	err = errors.Join(err, w.v.end())
+	w.resumed = true
+	r.s.packs.leave(w, err)
+	return err
+}
+
+// stop decides what follows when the removing came to an end too soon. If it was told
+// to stop, the plan is given up, because what is left is as good as before; if it
+// cannot go on, or the storage is closed, it stays for the next pack or open.
+func (r *packRun) stop(ctx context.Context, w *sweep, err error) error {
+	if ctx.Err() != nil && r.s.closing.Err() == nil {
+		return r.giveUp(w, err)
+	}
+	w.resumed = true
+	r.s.packs.leave(w, err)
+	return err
+}
+
+// prepare sets the threshold, and makes the marker.
+func (r *packRun) prepare(ctx context.Context) error {
+	s := r.s
+	r.packed = s.packed()
+	r.index = &refIndex{s: s}
+	r.v.index = r.index
+	now := s.o.Clock()
+	threshold, last := zodb.TIDFromTime(r.packTime(now)), s.LastTransaction()
+	if r.exact() {
+		last++ // the last transaction may be older than the pack time
+	}
+	threshold = min(threshold, last)
+	var err error
+	if r.policy, err = pack.NewPolicy(threshold, s.settings.KeepClass); err != nil {
+		return err
+	}
+	r.header = pack.Header{Identity: s.identity, Threshold: threshold, Stamp: r.stamp(now),
+		Undoable: s.settings.Storage.KeepPolicy == settings.KeepUndoable}
+	if s.settings.Storage.DelayDelete != 0 && !r.o.DryRun {
+		r.result.Stamp = r.header.Stamp
+	}
+	r.marker = pack.NewMarker(pack.MarkOptions{
+		Source: patientSource{packSource{s}, r.p}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
+		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken, Reference: r.index.add,
+		Expected: r.v.spared.Has,
+	})
+	r.v.marker = r.marker
+	return ctx.Err()
+}
+
+// clockSlack is how far the clock of who asks for a pack to “now” may be behind.
+const clockSlack = time.Minute
+
+// packTime is the time to pack to: no later than min_pack_time ago. Where transactions are
+// ahead of the clock, because it was wrong once, a moment that is now or later means the
+// newest of them, and min_pack_time counts back from that.
+func (r *packRun) packTime(now time.Time) time.Time {
+	at, newest := r.o.Time, now
+	if last := r.s.LastTransaction().Time(); last.Sub(now) > clockSlack {
+		newest = last
+	}
+	latest := newest.Add(-r.s.settings.Storage.MinPackTime)
+	meansNow := newest != now && !at.Before(now.Add(-clockSlack)) && !at.After(now.Add(clockSlack))
+	if at.IsZero() || at.After(latest) || meansNow {
+		return latest
+	}
+	return at
+}
+
+// exact reports whether what the newest transactions wrote is no exception.
+func (r *packRun) exact() bool { return r.s.settings.Storage.MinPackTime == 0 }
+
+// stamp is when the pack removes, in seconds. No two packs have the same.
+func (r *packRun) stamp(now time.Time) int64 {
+	p := &r.s.packs
+	p.newest = max(p.newest+1, now.Unix())
+	return p.newest
+}

@@ -1,0 +1,269 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// chainStep is how many transactions one step looks at, and maxRun how many are
+// removed at most before the chain is linked past them.
+const (
+	chainStep = 500
+	maxRun    = 1000
+)
+
+// chainSweep removes transactions of which nothing is left. Those that stay are
+// linked past them first, durably.
+type chainSweep struct {
+	*sweep
+	kept zodb.TID   // the last one that stays
+	lost bool       // its file cannot be read, so nothing can be linked from it, and names of files lead past it
+	next zodb.TID   // to be looked at
+	run  []zodb.TID // between them: these go
+	end  bool       // there are no older ones
+
+	links []link     // of this step
+	gone  []zodb.TID // removed by this step
+
+	named map[zodb.TID]bool // by what cannot be read
+}
+
+// link says that a transaction shall name another one as the one before.
+type link struct{ tid, previous zodb.TID }
+
+func (w *sweep) transactions(ctx context.Context) error {
+	if w.h.Oldest == 0 {
+		return nil
+	}
+	w.p.phase("removing transactions", 0)
+	t, err := w.s.transactionFile(w.h.Oldest)
+	if err != nil {
+		return err
+	}
+	c := &chainSweep{sweep: w, kept: w.h.Oldest, next: t.Previous, named: make(map[zodb.TID]bool)}
+	if err := w.s.inWorker(ctx, c.step); err != nil {
+		return err
+	}
+	if !w.resumed {
+		return nil
+	}
+	// A crash may have come after the links and before the removal: then nothing
+	// leads to them any more.
+	return w.strays(ctx, c.named)
+}
+
+// step looks at some transactions, and removes those that go.
+func (c *chainSweep) step() (done bool, err error) {
+	c.links, c.gone = c.links[:0], c.gone[:0]
+	for n := 0; n < chainStep && len(c.gone) < stepFiles && !c.end; n++ {
+		if err := c.look(); err != nil {
+			return false, err
+		}
+	}
+	if err := c.s.relink(c.links); err != nil {
+		return false, err
+	}
+	return c.end, c.remove(c.gone)
+}
+
+// look decides about one transaction.
+func (c *chainSweep) look() error {
+	t, err := c.s.transactionFile(c.next)
+	if c.next == 0 || errors.Is(err, zodb.ErrNotFound) {
+		// Nothing older stays, so the last that does goes on naming what is gone.
+		c.end = true
+		c.gone = append(c.gone, c.run...)
+		return nil
+	}
+	if err != nil && c.s.isDamage(context.Background(), err) {
+		return c.keepDamaged(err)
+	}
+	if err != nil {
+		return err
+	}
+	c.p.done.Add(1)
+	stays, err := c.stays(t)
+	if err != nil {
+		return err
+	}
+	c.next = t.Previous
+	if c.lost { // which names it, and may be read again one day
+		c.named[t.TID], stays = true, true
+	}
+	if !stays {
+		if c.run = append(c.run, t.TID); len(c.run) == maxRun && c.next != 0 {
+			c.pass(c.next)
+		}
+		return nil
+	}
+	if len(c.run) > 0 {
+		c.pass(t.TID)
+	}
+	c.kept, c.lost = t.TID, false
+	return nil
+}
+
+// keepDamaged leaves a transaction that cannot be read as it is, and the one before it: if
+// the disk or the owner of the file is the reason, it leads on to that one again later.
+func (c *chainSweep) keepDamaged(cause error) error {
+	c.s.log.Error("damage: a pack leaves a transaction as it is", "tid", c.next, "err", cause)
+	older, err := c.s.beforeDamaged(c.next)
+	if err != nil {
+		return err
+	}
+	if len(c.run) > 0 {
+		c.pass(c.next)
+	}
+	c.kept, c.lost, c.next = c.next, true, older
+	return nil
+}
+
+// pass notes that what is in the run goes, and that the chain goes on with previous.
+func (c *chainSweep) pass(previous zodb.TID) {
+	c.links = append(c.links, link{c.kept, previous})
+	c.gone = append(c.gone, c.run...)
+	c.run = c.run[:0]
+}
+
+// stays reports whether a transaction stays that is older than the pack time.
+func (w *sweep) stays(t *record.Transaction) (bool, error) {
+	if w.h.Undoable {
+		return false, nil
+	}
+	if len(t.OIDs) == 0 && string(t.Description) == beginningAnew {
+		return true, nil // without it, what is before would be history that clients can name
+	}
+	return w.s.hasRevisions(t)
+}
+
+// hasRevisions reports whether something is left in A of what a transaction wrote.
+func (s *Storage) hasRevisions(t *record.Transaction) (bool, error) {
+	for _, oid := range t.OIDs {
+		_, err := s.fs.Stat(s.tree.Path(tree.A, layout.Revision(oid, t.TID)))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// relink puts transaction files in place of themselves that name other
+// transactions as the ones before, durably.
+func (s *Storage) relink(links []link) error {
+	if len(links) == 0 {
+		return nil
+	}
+	edit := s.tree.NewEdit(tree.A)
+	for _, l := range links {
+		data, where, err := s.tree.Get(layout.Transaction(l.tid))
+		if err != nil {
+			return err
+		}
+		t, err := record.ParseTransactionAs(data, where, l.tid, true)
+		if err != nil {
+			return err
+		}
+		if t.Previous == l.previous {
+			edit.Right(layout.Transaction(l.tid))
+			continue
+		}
+		t.Previous = l.previous
+		b, err := t.Append(nil, record.HasMD5(data))
+		if err != nil {
+			return err
+		}
+		if err := edit.Replace(layout.Transaction(l.tid), b); err != nil {
+			return err
+		}
+	}
+	return edit.Sync()
+}
+
+// remove removes transactions, those of the chain the newest first: see [Storage.olderThan].
+func (w *sweep) remove(tids []zodb.TID) error {
+	if len(tids) == 0 {
+		return nil
+	}
+	r := w.s.tree.NewRemoval(w.stamp())
+	var n Counts
+	for _, tid := range tids {
+		size, removed, err := r.Remove(layout.Transaction(tid))
+		if err != nil {
+			return err
+		}
+		if removed {
+			n.Transactions++
+			n.Bytes += size
+		}
+	}
+	if err := r.Sync(); err != nil {
+		return err
+	}
+	return w.removed(n)
+}
+
+// strays removes the transactions that do not stay, whether something leads to them
+// or not. Those in named stay.
+func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
+	var werr error
+	next, stop := iter.Pull(func(yield func(zodb.TID) bool) {
+		for name, err := range vfs.Walk(w.s.fs, "A") {
+			if err != nil {
+				werr = err
+				return
+			}
+			n, ok := w.s.tree.Format().Parse(name[2:])
+			if ok && n.Kind == layout.KindTransaction && n.TID < w.h.Oldest && !yield(n.TID) {
+				return
+			}
+		}
+	})
+	defer stop()
+	err := w.s.inWorker(ctx, func() (bool, error) {
+		var tids []zodb.TID
+		for range chainStep {
+			tid, ok := next()
+			if !ok {
+				return true, w.remove(tids)
+			}
+			t, err := w.s.transactionFile(tid)
+			if errors.Is(err, zodb.ErrNotFound) || err != nil && w.s.isDamage(ctx, err) {
+				continue
+			}
+			if err != nil {
+				return false, err
+			}
+			stays, err := w.stays(t)
+			if err != nil {
+				return false, err
+			}
+			if !stays && !named[tid] {
+				tids = append(tids, tid)
+			}
+		}
+		return false, w.remove(tids)
+	})
+	return errors.Join(err, werr)
+}
+
+// transactionFile reads the file of a transaction; the error matches
+// zodb.ErrNotFound if there is none.
+func (s *Storage) transactionFile(tid zodb.TID) (*record.Transaction, error) {
+	b, where, err := s.tree.Get(layout.Transaction(tid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return record.ParseTransactionAs(b, where, tid, true)
+}

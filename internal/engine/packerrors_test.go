@@ -1,0 +1,420 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// filled opens a storage with so many transactions of the model, all of them in A.
+func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Storage, *packModel, error) {
+	s, err := Open(ctx, "", o)
+	if err != nil {
+		return nil, nil, err
+	}
+	rnd := rand.New(rand.NewPCG(c.seed, 7))
+	m := c.newModel()
+	for err == nil && len(m.txns) < transactions {
+		if err = m.commit(ctx, s, rnd); errors.Is(err, zodb.ErrDangling) || errors.Is(err, zodb.ErrUndo) {
+			err = nil // an undo took away what a change refers to
+		}
+	}
+	if err = errors.Join(err, s.WaitNormal(ctx), s.Flush(ctx)); err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	return s, m, nil
+}
+
+// TestErrorAtEveryOperationOfAPack lets one operation fail, each in its turn, with
+// an I/O error or because the disk is full. Nothing of what stays is lost, check
+// finds nothing, and the next pack removes what this one left.
+func TestErrorAtEveryOperationOfAPack(t *testing.T) {
+	t.Parallel()
+	every := oneOf(5, 23, 67)
+	i := 0
+	for _, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
+		for _, set := range []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"} {
+			c := packCase{format: layout.Formats()[i%len(layout.Formats())], seed: uint64(i) + 300, set: set}
+			i++
+			t.Run(fmt.Sprintf("%v %s %s", cause, c.format, c.set), func(t *testing.T) {
+				t.Parallel()
+				ops := c.packWithError(t, cause, 0)
+				for n := range faulttest.Sample(ops, every, c.seed) {
+					if t.Failed() {
+						return
+					}
+					c.packWithError(t, cause, n)
+				}
+				t.Logf("an error at each %d. of %d operations", every, ops)
+			})
+		}
+	}
+}
+
+// noPartOfIt reports whether an operation is on what is no part of the database.
+func noPartOfIt(op string) bool {
+	_, name, _ := strings.Cut(op, " ")
+	return strings.HasPrefix(name, "misc/refs") || name == countsFile || name == journalDir+"/aside-counts"
+}
+
+// packWithError packs with an error at the n-th operation, and again without, and
+// returns how many operations the first one was.
+func (c packCase) packWithError(t *testing.T, cause error, n int) int {
+	t.Helper()
+	disk := crashfs.New(int64(c.seed))
+	if err := c.home(disk); err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(disk, nil)
+	f.ShortWrites()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	so := c.options(f) // with one clock for both times that it is opened
+	s, m, err := c.filled(ctx, so, 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { s.Close() }()
+	files := len(filesOf(f, c.format))
+	o := PackOptions{Time: m.txns[16].tid.Time(), References: true}
+	end := failAt(f, cause, n)
+	_, err = s.Pack(ctx, o)
+	ops, failed := end()
+	where := fmt.Sprintf("%v at operation %d (%s)", cause, n, failed)
+	switch {
+	case ctx.Err() != nil:
+		t.Fatalf("%s: hangs", where)
+	case err == nil && failed != "" && cause != syscall.EIO && !noPartOfIt(failed) && s.Status().PassingErrors == 0:
+		t.Errorf("%s: nobody is told", where)
+	case err != nil && cause == syscall.ENOSPC && !errors.Is(err, ErrDiskFull):
+		t.Errorf("%s: the pack does not say that the disk is full: %v", where, err)
+	case err != nil && !errors.Is(err, cause) && !errors.Is(err, zodb.ErrReadOnly):
+		t.Errorf("%s: the pack says %v", where, err)
+	}
+	if cause == syscall.EIO { // it may have made the storage read-only
+		s.Close()
+		if s, err = Open(ctx, "", so); err != nil {
+			t.Fatalf("%s: open: %v", where, err)
+		}
+		err = s.WaitPack(ctx)
+	} else if st := s.Status(); st.ReadOnly || st.Failure != "" {
+		err = fmt.Errorf("it is read-only: %+v", st)
+	} else {
+		err = nil
+	}
+	if err == nil {
+		err = c.packAgain(ctx, s, f, m, o)
+	}
+	if err != nil {
+		t.Errorf("%s: afterwards: %v", where, err)
+	}
+	if left := len(filesOf(f, c.format)); left > files*3/4 {
+		t.Errorf("%d of %d files are left: too many to show anything", left, files)
+	}
+	return ops
+}
+
+// packAgain looks whether everything that stays is there, commits, and packs to the
+// same time: then there is nothing but what stays.
+func (c packCase) packAgain(ctx context.Context, s *Storage, f vfs.FS, m *packModel, o PackOptions) error {
+	m.pack(zodb.TIDFromTime(o.Time), true)
+	if err := errors.Join(m.verify(ctx, s), damaged(ctx, f)); err != nil {
+		return err
+	}
+	if err := m.commit(ctx, s, rand.New(rand.NewPCG(c.seed, 8))); err != nil && !errors.Is(err, zodb.ErrDangling) {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if _, err := s.Pack(ctx, o); err != nil {
+		return fmt.Errorf("the next pack: %w", err)
+	}
+	if err := errors.Join(m.verify(ctx, s), s.Flush(ctx)); err != nil {
+		return err
+	}
+	if got, want := filesOf(f, c.format), m.names(c.format); !slices.Equal(got, want) {
+		return fmt.Errorf("after the next pack: files in A\n%s", difference(want, got))
+	}
+	return errors.Join(s.Close(), sound(ctx, f, false))
+}
+
+// storageToPack has an object that stays, one that goes, and a chain of transactions to be
+// linked past it.
+func storageToPack(t *testing.T, retry time.Duration) (s *Storage, f *errfs.FS, stays, goes zodb.OID) {
+	t.Helper()
+	home := newHome(t, CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}})
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f = errfs.New(dir, nil)
+	s = open(t, home, Options{fs: f, RetryInterval: retry})
+	oids := newOIDs(t, s, 2)
+	commit(t, s, change{oid: 0, data: rec("root", oids[0])}, change{oid: oids[0], data: rec("stays")})
+	for i := range 3 {
+		commit(t, s, change{oid: oids[1], data: rec(fmt.Sprint("garbage ", i))})
+	}
+	commit(t, s, change{oid: 0, data: rec("root again", oids[0])})
+	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return s, f, oids[0], oids[1]
+}
+
+// wantPacked looks whether what should go is gone.
+func wantPacked(t *testing.T, s *Storage, stays, goes zodb.OID, transactions int) {
+	t.Helper()
+	if exists(t, s, goes) || load(t, s, stays) != string(rec("goes on")) {
+		t.Error("the pack does not remove what it should")
+	}
+	if n := len(tids(t, s)); n != transactions {
+		t.Errorf("%d transactions are left, want %d", n, transactions)
+	}
+	if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPackOnAFullDiskEndsWithAClearError: the disk stays full for what a pack
+// writes, and clients go on.
+func TestPackOnAFullDiskEndsWithAClearError(t *testing.T) {
+	t.Parallel()
+	inA := func(op errfs.Op) bool {
+		return strings.HasPrefix(op.Name, "A/") && !strings.Contains(op.Name, "packed")
+	}
+	for _, tt := range []struct {
+		what  string
+		full  func(errfs.Op) bool
+		plans bool // there is a plan already, and it stays
+	}{
+		{"creating the plan", func(op errfs.Op) bool { return op.Kind == "create" && op.Name == planAside }, false},
+		{"writing the plan", func(op errfs.Op) bool { return op.Kind == "write" && op.Name == planAside }, false},
+		{"creating the file of what is spared", func(op errfs.Op) bool { return op.Name == sparedFile }, false},
+		{"renaming the plan", func(op errfs.Op) bool { return op.Name == planFile }, false},
+		{"x.packed", func(op errfs.Op) bool { return strings.Contains(op.Name, "packed") }, true},
+		{"linking transactions", inA, true},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			t.Parallel()
+			s, f, stays, goes := storageToPack(t, time.Millisecond)
+			full{f}.set(tt.full)
+			if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "no space left") {
+				t.Errorf("pack: %v", err)
+			}
+			if _, err := s.fs.Stat(planFile); (err == nil) != tt.plans {
+				t.Errorf("the plan: %v, want one: %t", err, tt.plans)
+			}
+			if _, err := s.fs.Stat(planAside); err == nil {
+				t.Error("a plan that is not valid takes room")
+			}
+			if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, ErrDiskFull) {
+				t.Errorf("once more: %v", err)
+			}
+			if err := s.WaitPack(t.Context()); tt.plans != errors.Is(err, ErrDiskFull) {
+				t.Errorf("waiting for the pack: %v", err)
+			}
+			if got := load(t, s, stays); got != string(rec("stays")) {
+				t.Errorf("an object that stays: %q", got)
+			}
+			commit(t, s, change{oid: stays, data: rec("goes on")})
+			f.Decide(nil)
+			doPack(t, s, PackOptions{})
+			wantPacked(t, s, stays, goes, 2)
+		})
+	}
+}
+
+// lackings are what a pack may lack, and where.
+func lackings() []lacking {
+	marks := func(op errfs.Op) bool { return strings.Contains(op.Name, "packed") }
+	inA := func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") && !marks(op) }
+	creates := func(op errfs.Op) bool {
+		return slices.Contains([]string{"create", "write", "rename", "mkdir", "link"}, op.Kind)
+	}
+	reads := func(op errfs.Op) bool { return slices.Contains([]string{"open", "read"}, op.Kind) }
+	return []lacking{
+		{"x.packed", syscall.ENOSPC, func(op errfs.Op) bool { return creates(op) && marks(op) }},
+		{"linking transactions", syscall.ENOSPC, func(op errfs.Op) bool { return creates(op) && inA(op) }},
+		{"reading objects", syscall.EMFILE, func(op errfs.Op) bool { return reads(op) && strings.HasPrefix(op.Name, "A/o") }},
+		{"reading transactions", syscall.ENFILE, func(op errfs.Op) bool { return reads(op) && strings.HasPrefix(op.Name, "A/t") }},
+		{"the plan, no descriptor", syscall.EMFILE, func(op errfs.Op) bool { return op.Kind == "create" && op.Name == planAside }},
+		{"reading the plan", syscall.EMFILE, func(op errfs.Op) bool { return reads(op) && op.Name == planFile }},
+		{"removing", syscall.ENOMEM, func(op errfs.Op) bool { return op.Kind == "remove" && inA(op) }},
+		{"listing", syscall.EMFILE, func(op errfs.Op) bool { return op.Kind == "list" && inA(op) }},
+	}
+}
+
+type lacking struct {
+	at    string
+	cause syscall.Errno
+	fails func(errfs.Op) bool
+}
+
+// TestPackOutlastsWhatPasses: what fails a few times while a pack reads or removes ends it
+// no more than it ends a flush.
+func TestPackOutlastsWhatPasses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range lackings() {
+		t.Run(tt.at, func(t *testing.T) {
+			t.Parallel()
+			s, f, stays, goes := storageToPack(t, time.Millisecond)
+			var failed atomic.Int64
+			f.Decide(func(op errfs.Op) error {
+				if tt.fails(op) && failed.Add(1) <= 2 {
+					return tt.cause
+				}
+				return nil
+			})
+			if _, err := s.Pack(t.Context(), PackOptions{}); err != nil {
+				t.Errorf("pack: %v", err)
+			}
+			f.Decide(nil)
+			if st := s.Status(); failed.Load() < 2 || st.ReadOnly || st.PassingErrors == 0 {
+				t.Errorf("after %d failures: %+v", failed.Load(), st)
+			}
+			commit(t, s, change{oid: stays, data: rec("goes on")})
+			wantPacked(t, s, stays, goes, 3)
+		})
+	}
+}
+
+// TestPackSaysWhatItLacks: the status names it while the pack waits, and the pack can be
+// stopped then.
+func TestPackSaysWhatItLacks(t *testing.T) {
+	t.Parallel()
+	for _, tt := range lackings() {
+		t.Run(tt.at, func(t *testing.T) {
+			t.Parallel()
+			s, f, stays, goes := storageToPack(t, time.Hour)
+			f.Decide(func(op errfs.Op) error {
+				if tt.fails(op) {
+					return tt.cause
+				}
+				return nil
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() {
+				_, err := s.Pack(ctx, PackOptions{})
+				ended <- err
+			}()
+			eventually(t, "the status names what is lacking", func() bool {
+				st := s.Status()
+				return st.Pack != nil && strings.Contains(st.Pack.Waiting, tt.cause.Error())
+			})
+			select {
+			case err := <-ended:
+				t.Fatalf("it ended: %v", err)
+			default:
+			}
+			f.Decide(nil)
+			cancel()
+			if err := <-ended; !errors.Is(err, tt.cause) && !errors.Is(err, context.Canceled) {
+				t.Errorf("stopped: %v", err)
+			}
+			if got := load(t, s, stays); got != string(rec("stays")) {
+				t.Errorf("an object that stays: %q", got)
+			}
+			commit(t, s, change{oid: stays, data: rec("goes on")})
+			doPack(t, s, PackOptions{})
+			wantPacked(t, s, stays, goes, 2)
+		})
+	}
+}
+
+// TestCrashAtEveryOperationOfAnUndelete cuts the power while what two packs put
+// aside is brought back. Check finds no damage, and when that is repeated
+// everything is there.
+func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
+	t.Parallel()
+	every := oneOf(3, 31, 61)
+	for i, format := range layout.Formats() {
+		c := packCase{format: format, seed: uint64(i) + 500, set: "storage.min_pack_time=0"}
+		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
+			t.Parallel()
+			ops := c.crashUndelete(t, 0)
+			for n := range faulttest.Sample(ops, every, c.seed) {
+				if t.Failed() {
+					return
+				}
+				c.crashUndelete(t, n)
+			}
+			t.Logf("crashed at each %d. of %d operations", every, ops)
+		})
+	}
+}
+
+// crashUndelete crashes at the n-th operation (0: not at all), and returns how many there were.
+func (c packCase) crashUndelete(t *testing.T, n int) int {
+	t.Helper()
+	f := crashfs.New(int64(c.seed))
+	if err := c.home(f); err != nil {
+		t.Fatal(err)
+	}
+	s, m, err := c.filled(t.Context(), c.options(f), 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, list := filesOf(f, c.format), tids(t, s)
+	for _, i := range []int{10, 18} {
+		doPack(t, s, PackOptions{Time: m.txns[i].tid.Time()})
+	}
+	if left := len(filesOf(f, c.format)); left > len(before)*3/4 {
+		t.Fatalf("%d of %d files are left: too many to show anything", left, len(before))
+	}
+	begun := f.Ops()
+	if n > 0 {
+		f.CrashAt(begun + n)
+	}
+	_, err = s.Undelete(t.Context(), 0)
+	ops := f.Ops() - begun
+	if err = errors.Join(err, s.Close()); n == 0 && err != nil {
+		t.Fatal(err)
+	}
+	modes := []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n))}
+	for _, mode := range modes {
+		if err := c.undeleted(t, f.Crashed(mode), m, before, list); err != nil {
+			t.Errorf("crash at %d of an undelete, %v: %v", n, mode, err)
+		}
+	}
+	return ops
+}
+
+// undeleted repeats an undelete after a crash, and compares with what there was before the packs.
+func (c packCase) undeleted(t *testing.T, f *crashfs.FS, m *packModel, files []string, list []zodb.TID) error {
+	t.Helper()
+	if err := damaged(t.Context(), f); err != nil {
+		return fmt.Errorf("before open: %w", err)
+	}
+	s, err := Open(t.Context(), "", c.options(f))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := damaged(t.Context(), f); err != nil {
+		return fmt.Errorf("after open: %w", err)
+	}
+	if _, err := s.Undelete(t.Context(), 0); err != nil {
+		return err
+	}
+	if d := difference(files, filesOf(f, c.format)); d != "" {
+		return fmt.Errorf("files in A:\n%s", d)
+	}
+	if got := tids(t, s); !slices.Equal(got, list) {
+		return fmt.Errorf("transactions %v\nwant %v", got, list)
+	}
+	return errors.Join(m.verify(t.Context(), s), s.Close(), sound(t.Context(), f, false))
+}

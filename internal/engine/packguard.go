@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/oidset"
+)
+
+// packGuard stands between a pack and the transactions that go on meanwhile. Each
+// transaction passes it at vote, when it holds its locks and before it looks
+// whether what it refers to is there. There are three times:
+//
+//   - There is no pack. The guard notes the transaction, as always, until it ends: a
+//     pack that begins waits for those that have passed before.
+//   - The pack marks. What the transaction writes, and what it refers to, is marked too.
+//   - The pack has made up its mind: what is not marked is condemned. If the
+//     transaction writes, relies on, or refers to a condemned object, that one is
+//     spared, with all that can be reached from it, durably. If something of that
+//     was removed already, the transaction is refused.
+//
+// So no transaction that was finished refers to what a pack removes.
+type packGuard struct {
+	mu      sync.Mutex
+	passed  map[*Txn]struct{} // guarded by mu; voted, or about to
+	verdict *verdict          // guarded by mu; nil: there is no pack
+}
+
+// oidsetLimit is how many bytes a set of oids of a pack may take.
+const oidsetLimit = 12 << 20
+
+// pass is where each vote passes the guard.
+func (g *packGuard) pass(ctx context.Context, t *Txn) error {
+	g.mu.Lock()
+	if g.passed == nil {
+		g.passed = make(map[*Txn]struct{})
+	}
+	g.passed[t] = struct{}{}
+	v := g.verdict
+	g.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	touched, unseen, err := t.touched()
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch v = g.verdict; {
+	case v == nil:
+		return nil // the next pack waits for this transaction
+	case v.condemned == nil: // it has not made up its mind
+		v.unseen = errors.Join(v.unseen, v.mark(touched))
+		if v.gc {
+			v.unseen = errors.Join(v.unseen, unseen)
+		}
+		return nil
+	case unseen != nil && v.gc:
+		return v.spareAll()
+	}
+	return v.spare(ctx, touched)
+}
+
+// mark notes what a transaction touches before the pack has made up its mind: first
+// what it writes, which may not be there yet, and then what it refers to, because that
+// may be the same. packGuard.mu must be held.
+func (v *verdict) mark(touched []touch) error {
+	for _, r := range touched {
+		// Without gc everything is marked; what was deleted is not to go if it comes back.
+		if !v.gc || r.from == r.to {
+			if ok, _ := v.spared.Add(r.to); !ok {
+				return errOIDsTooFar
+			}
+		}
+	}
+	if !v.gc {
+		return nil
+	}
+	for _, r := range touched {
+		if err := v.marker.Add(r.to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended forgets a transaction.
+func (g *packGuard) ended(t *Txn) {
+	g.mu.Lock()
+	delete(g.passed, t)
+	g.mu.Unlock()
+}
+
+// begin starts to guard, and returns when every transaction that had passed
+// before has ended.
+func (g *packGuard) begin(ctx context.Context, v *verdict) error {
+	g.mu.Lock()
+	g.verdict = v
+	waitFor := make([]*Txn, 0, len(g.passed))
+	for t := range g.passed {
+		waitFor = append(waitFor, t)
+	}
+	g.mu.Unlock()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		g.mu.Lock()
+		waitFor = slices.DeleteFunc(waitFor, func(t *Txn) bool { _, still := g.passed[t]; return !still })
+		g.mu.Unlock()
+		if len(waitFor) == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// condemn makes up the mind of the pack, if nothing came to be marked since the
+// marker has run: what of the candidates was not reached is condemned.
+func (g *packGuard) condemn(v *verdict, candidates *oidset.Set, skipBroken bool) (done bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !v.marker.Idle() {
+		return false, nil
+	}
+	if v.unseen != nil && !skipBroken {
+		return false, v.unseen
+	}
+	condemned := oidset.New(oidsetLimit)
+	if !v.gc {
+		candidates = v.marker.Deleted()
+	}
+	if v.unseen == nil && !v.marker.Blind() {
+		for oid := range candidates.Each() {
+			if v.gc && v.marker.Reached(oid) || v.spared.Has(oid) {
+				continue
+			}
+			if ok, _ := condemned.Add(oid); !ok {
+				return false, errOIDsTooFar
+			}
+		}
+	}
+	v.marker, v.condemned, v.state = nil, condemned, packDecided
+	return true, nil
+}

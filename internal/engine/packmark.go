@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// How a pack finds out what stays. The names in A and B say which objects there
+// are; the marker goes from the root object, and from what was written lately, to
+// all that can be reached; the guard adds what transactions touch meanwhile.
+// Nothing is condemned before the guard says that nothing came any more.
+
+// list finds out which objects there are.
+func (r *packRun) list(ctx context.Context) error {
+	r.p.phase("listing", r.s.Counts().Objects)
+	for _, side := range []string{"B", "A"} {
+		for name, err := range vfs.Walk(r.s.fs, side) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return err
+			}
+			n, ok := r.s.tree.Format().Parse(name[len(side)+1:])
+			if !ok {
+				continue
+			}
+			switch n.Kind {
+			case layout.KindPointer:
+				r.p.done.Add(1)
+				ok, _ = r.listed.Add(n.OID)
+			case layout.KindRevision:
+				ok, _ = r.revisions.Add(n.OID)
+			}
+			if !ok {
+				return errOIDsTooFar
+			}
+		}
+	}
+	return nil
+}
+
+// mark runs the marker until the guard says that nothing came meanwhile.
+func (r *packRun) mark(ctx context.Context) error {
+	total := int64(0)
+	for range r.listed.Each() {
+		total++
+	}
+	r.p.phase("marking", total)
+	roots := func(yield func(zodb.OID) bool) { yield(0) }
+	if r.o.NoGC {
+		roots = r.listed.Each()
+	}
+	for oid := range roots {
+		if err := r.marker.Add(oid); err != nil {
+			return err
+		}
+	}
+	stop := r.watch()
+	defer stop()
+	for {
+		if err := r.marker.Run(ctx); err != nil {
+			return err
+		}
+		if err := r.lostPointers(ctx); err != nil {
+			return err
+		}
+		done, err := r.s.guard.condemn(r.v, r.listed, r.o.SkipBroken)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// recent marks what the transactions wrote that are not older than the threshold,
+// or among the two newest, unless min_pack_time is 0. It returns the oldest of them; of
+// none, the last transaction, which stays whatever became of what it wrote.
+func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
+	least := 2
+	if r.exact() {
+		least = 0
+	}
+	for t, err := range r.s.TransactionsBackward(ctx, 0) {
+		if err != nil {
+			return 0, err
+		}
+		if oldest == 0 {
+			oldest = t.TID
+		}
+		if t.TID < r.policy.Threshold && least <= 0 {
+			break
+		}
+		least--
+		oldest = t.TID
+		for _, oid := range t.OIDs {
+			if r.o.NoGC {
+				if ok, _ := r.v.spared.Add(oid); !ok {
+					return 0, errOIDsTooFar
+				}
+			}
+			if err := r.marker.Add(oid); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return oldest, nil
+}
+
+// lostPointers makes sure that what is referred to and does not exist has no
+// revisions: else its pointer was lost, and what it refers to is not known.
+func (r *packRun) lostPointers(ctx context.Context) error {
+	for oid := range r.marker.Absent().Without(r.judged) {
+		r.judged.Add(oid) // there is room, as there was in the set of what is absent
+		if !r.revisions.Has(oid) {
+			continue
+		}
+		if _, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
+			continue // it has come meanwhile
+		}
+		b := &pack.BrokenError{OID: oid, Err: errors.New("it has revisions, and its pointer is missing")}
+		if !r.o.SkipBroken {
+			return b
+		}
+		r.broken(b)
+		r.marker.SetBlind()
+	}
+	return nil
+}
+
+func (r *packRun) broken(b *pack.BrokenError) {
+	r.s.log.Warn("pack passes over an object", "oid", b.OID, "err", b.Err)
+	r.index.skip()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Broken++
+	if len(r.result.BrokenList) < maxBrokenList {
+		r.result.BrokenList = append(r.result.BrokenList, PackBroken{OID: b.OID, Reason: b.Err.Error()})
+	}
+}
+
+// packSource reads for a pack, past the cache.
+type packSource struct{ s *Storage }
+
+// Current implements pack.Source.
+func (p packSource) Current(ctx context.Context, oid zodb.OID) (o *record.Object, err error) {
+	err = p.s.settled(ctx, func() error {
+		p.s.mu.RLock()
+		r, ok := p.s.unflushed.current(oid)
+		p.s.mu.RUnlock()
+		if ok {
+			o, err = p.s.fromLog(r)
+		} else {
+			o, err = p.s.currentFile(oid)
+		}
+		return err
+	})
+	if k, ok := errors.AsType[*zodb.KeyError](err); ok && k.TID == 0 {
+		return nil, fmt.Errorf("%w: %s", pack.ErrNoObject, oid)
+	}
+	return o, err
+}
+
+// Revision implements pack.Source.
+func (p packSource) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (o *record.Object, err error) {
+	err = p.s.settled(ctx, func() error {
+		p.s.mu.RLock()
+		r, ok := p.s.unflushed.revision(oid, tid)
+		p.s.mu.RUnlock()
+		if ok {
+			o, err = p.s.fromLog(r)
+		} else {
+			o, err = p.s.fromFile(layout.Revision(oid, tid), oid, tid)
+		}
+		return err
+	})
+	if errors.Is(err, zodb.ErrNotFound) {
+		if why := p.s.whyNoRevision(oid, tid); why != nil {
+			return nil, why
+		}
+	}
+	return o, err
+}

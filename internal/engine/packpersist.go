@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// What passes does not end a pack that has begun to read or to remove: it is tried again,
+// at longer and longer intervals, and PackProgress says what is lacking. If it has not
+// passed then, whoever asked for the pack is told, since nobody may be there who makes
+// room; what is left is for the next pack or open. A plan that cannot be written
+// because the disk is full is given up at once: nothing was removed.
+
+// triesOfAPack is how often in a row something is tried that a pack needs: with the
+// default of Options.RetryInterval for a quarter of a minute.
+const triesOfAPack = 5
+
+// persist does something again until it succeeds, fails for a reason that lasts, was
+// tried so often, or ctx ends; the error is the last one. What is done may be repeated.
+func (p *packProgress) persist(ctx context.Context, do func() error) error {
+	s := p.s
+	for inRow := 1; ; inRow++ {
+		err := do()
+		if !vfs.Passes(err) || ctx.Err() != nil || inRow == triesOfAPack {
+			if inRow > 1 {
+				p.lacks(nil)
+			}
+			return err
+		}
+		s.passing.Add(1)
+		p.lacks(err)
+		if vfs.FaultOf(err) == vfs.FullFault {
+			s.makeRoom(roomForPack)
+		}
+		timer := time.NewTimer(backOff(s.o.RetryInterval, inRow))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+// lacks notes why a pack cannot go on; nil: it can. It is in the log once.
+func (p *packProgress) lacks(cause error) {
+	text := ""
+	if cause != nil {
+		text = cause.Error()
+	}
+	p.mu.Lock()
+	first := p.lacking == "" && text != ""
+	p.lacking = text
+	p.mu.Unlock()
+	if first {
+		p.s.log.Warn("a pack waits: it is tried again", "for", text)
+	}
+}
+
+// again does the sweep until it comes to its end, or cannot. That its plan cannot be taken
+// away is left to the next pack: the guard goes on meanwhile.
+func (w *sweep) again(ctx context.Context) (err error) {
+	_ = w.p.persist(ctx, func() error { // what it returns is in err, too
+		err = w.run(ctx)
+		if w.v.is() >= packIsEnding {
+			return nil
+		}
+		if vfs.Passes(err) {
+			w.resumed = true
+			w.s.mu.Lock()
+			w.s.counts.Exact = false // what the step had removed is not in them
+			w.s.mu.Unlock()
+		}
+		return err
+	})
+	return err
+}
+
+// startPack does a pack, and starts over if something other than room was lacking before
+// anything was removed.
+func (s *Storage) startPack(ctx context.Context, o PackOptions, p *packProgress) (run *packRun, err error) {
+	_ = p.persist(ctx, func() error { // what it returns is in err, too
+		run = &packRun{s: s, o: o, p: p}
+		run.result.Threshold, err = run.run(ctx)
+		if s.packs.left == nil && !run.result.removed() && vfs.FaultOf(err) == vfs.ScarceFault {
+			return err
+		}
+		return nil
+	})
+	return run, err
+}
+
+// patientSource is packSource for a pack, which waits until what is lacking for a read is
+// there again. Transactions do not read by it: others would wait for them.
+type patientSource struct {
+	packSource
+	p *packProgress
+}
+
+// Current implements pack.Source.
+func (s patientSource) Current(ctx context.Context, oid zodb.OID) (o *record.Object, err error) {
+	err = s.p.persist(ctx, func() error { o, err = s.packSource.Current(ctx, oid); return err })
+	return o, err
+}
+
+// Revision implements pack.Source.
+func (s patientSource) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (o *record.Object, err error) {
+	err = s.p.persist(ctx, func() error { o, err = s.packSource.Revision(ctx, oid, tid); return err })
+	return o, err
+}

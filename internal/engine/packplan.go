@@ -1,0 +1,275 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// How a pack writes down what goes. The plan is made while nothing is touched. Only
+// when it is whole it becomes valid: from then on it is going to be carried out,
+// after a crash as well.
+
+// decide finds out what goes and writes the plan. It reports whether there is one.
+// If not, or with an error, the verdict is the caller's to end.
+func (r *packRun) decide(ctx context.Context) (planned bool, err error) {
+	s := r.s
+	if err := s.Flush(ctx); err != nil {
+		return false, err
+	}
+	if r.o.References && !r.o.NoGC && !r.o.DryRun {
+		r.index.begin()
+	}
+	if r.o.DryRun {
+		return false, r.findOut(ctx, io.Discard)
+	}
+	out, err := r.v.files.Begin()
+	if err == nil {
+		err = r.findOut(ctx, out)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = r.v.establish()
+	}
+	return err == nil, err
+}
+
+// findOut marks, and writes what goes.
+func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
+	var err error
+	if r.header.Oldest, err = r.recent(ctx); err != nil {
+		return err
+	}
+	r.s.mu.RLock()
+	r.header.Last = r.s.flushed
+	r.s.mu.RUnlock()
+	r.header.Oldest = min(r.header.Oldest, r.header.Last) // one that is in A
+	if r.header.Sum, err = r.s.transactionSum(r.header.Last); err != nil {
+		return err
+	}
+	if r.plan, err = pack.NewWriter(out, r.header); err != nil {
+		return err
+	}
+	if err := r.list(ctx); err != nil {
+		return err
+	}
+	if err := r.mark(ctx); err != nil {
+		return err
+	}
+	r.result.KeptObjects, r.result.KeptRevisions, r.result.Dangling = r.marker.Counts()
+	if err := r.condemned(ctx); err != nil {
+		return err
+	}
+	if err := r.strays(ctx); err != nil {
+		return err
+	}
+	r.finishClasses()
+	return r.plan.Close()
+}
+
+// victims writes into the plan what goes of an object that stays.
+func (r *packRun) victims(e pack.Entry) error {
+	var bytes int64
+	if r.o.DryRun {
+		for _, tid := range e.TIDs {
+			n, err := r.s.revisionSize(e.OID, tid)
+			if err != nil {
+				return err
+			}
+			bytes += n.Bytes
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.p.planned.Add(1)
+	if r.o.DryRun {
+		r.result.Revisions += int64(len(e.TIDs))
+		r.result.OldRevisions += int64(len(e.TIDs))
+		r.result.OldBytes += bytes
+		r.result.Bytes += bytes
+	}
+	return r.plan.Add(e)
+}
+
+// strays writes into the plan the revisions of objects that have no pointer: what a
+// pack, ours or the original's, left when it was interrupted and could not go on.
+// Only what the last pack explains goes.
+func (r *packRun) strays(ctx context.Context) error {
+	found := false
+	for oid := range r.revisions.Without(r.listed) {
+		found = found || !r.marker.Reached(oid)
+	}
+	if !found || r.o.NoGC || r.marker.Blind() {
+		return nil
+	}
+	for name, err := range vfs.Walk(r.s.fs, "A") {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		n, ok := r.s.tree.Format().Parse(name[2:])
+		if !ok || n.Kind != layout.KindRevision || n.TID >= r.packed || r.listed.Has(n.OID) || r.marker.Reached(n.OID) {
+			continue
+		}
+		if _, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, n.OID); !errors.Is(err, pack.ErrNoObject) {
+			continue // it has come meanwhile, or it cannot be read
+		}
+		if err := r.victims(pack.Entry{OID: n.OID, TIDs: []zodb.TID{n.TID}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// condemned writes into the plan the objects that go.
+func (r *packRun) condemned(ctx context.Context) error {
+	total := int64(0)
+	for range r.v.condemned.Each() {
+		total++
+	}
+	r.p.phase("planning", total)
+	r.class = make(map[string]*PackClass)
+	oids := make(chan zodb.OID, 256)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wait sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for oid := range oids {
+				if ctx.Err() != nil {
+					continue
+				}
+				if err := r.condemnedObject(ctx, oid); err != nil {
+					cancel(err)
+				}
+				r.p.done.Add(1)
+			}
+		})
+	}
+	for oid := range r.v.condemned.Each() {
+		if ctx.Err() != nil {
+			break
+		}
+		oids <- oid
+	}
+	close(oids)
+	wait.Wait()
+	return context.Cause(ctx)
+}
+
+// condemnedObject writes one object into the plan. One that cannot be read as a
+// whole is left alone: it harms nobody.
+func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
+	s := r.s
+	src := patientSource{packSource{s}, r.p}
+	o, err := src.Current(ctx, oid)
+	var tids []zodb.TID
+	if err == nil {
+		if o.Serial >= max(r.policy.Threshold, s.packed()) {
+			return nil // it was written meanwhile, and spared
+		}
+		tids, err = pack.Chain(ctx, src, oid, o.Serial, nil)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !errors.Is(err, pack.ErrNoObject) {
+			r.broken(&pack.BrokenError{OID: oid, Err: err})
+		}
+		return nil
+	}
+	if len(tids) == 0 {
+		return nil
+	}
+	slices.Reverse(tids)
+	var c *PackClass
+	if r.o.DryRun {
+		if c, err = r.classOf(o, tids); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.p.planned.Add(1)
+	if c != nil {
+		r.result.Objects++
+		r.result.Revisions += c.Revisions
+		r.result.Bytes += c.Bytes
+		all := r.class[c.Class]
+		if all == nil {
+			all = &PackClass{Class: c.Class}
+			r.class[c.Class] = all
+		}
+		all.Objects++
+		all.Revisions += c.Revisions
+		all.Bytes += c.Bytes
+	}
+	return r.plan.Add(pack.Entry{OID: oid, Whole: true, TIDs: tids})
+}
+
+// classOf returns what would go of an object.
+func (r *packRun) classOf(o *record.Object, tids []zodb.TID) (*PackClass, error) {
+	c := &PackClass{Class: "(deleted)", Objects: 1, Revisions: int64(len(tids))}
+	if len(o.Data) > 0 {
+		c.Class = "(unknown)"
+		if module, name, err := pickle.Class(o.Data); err == nil {
+			c.Class = module + "." + name
+		}
+	}
+	for _, tid := range tids {
+		n, err := r.s.revisionSize(o.OID, tid)
+		if err != nil {
+			return nil, err
+		}
+		c.Bytes += n.Bytes
+	}
+	return c, nil
+}
+
+// finishClasses sorts the classes.
+func (r *packRun) finishClasses() {
+	for _, c := range r.class {
+		r.result.Classes = append(r.result.Classes, *c)
+	}
+	slices.SortFunc(r.result.Classes, func(a, b PackClass) int {
+		if a.Bytes != b.Bytes {
+			return int(max(-1, min(1, b.Bytes-a.Bytes)))
+		}
+		if a.Class < b.Class {
+			return -1
+		}
+		return 1
+	})
+}
+
+// revisionSize returns the size of the files of a revision.
+func (s *Storage) revisionSize(oid zodb.OID, tid zodb.TID) (n Counts, err error) {
+	info, _, err := s.tree.Stat(layout.Revision(oid, tid))
+	if err != nil {
+		return n, err
+	}
+	n.Bytes = info.Size
+	info, _, err = s.tree.Stat(layout.Blob(oid, tid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return n, nil
+	}
+	n.Bytes += info.Size
+	n.BlobBytes = info.Size
+	return n, err
+}

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// PackProgress is how far a pack has come.
+type PackProgress struct {
+	// Phase is what it does: “waiting for transactions”, “listing”, “marking”,
+	// “planning”, “removing objects”, “removing transactions”, “removing deleted
+	// files”; empty: there is no pack.
+	Phase string    `json:"phase"`
+	Since time.Time `json:"since"` // when this phase began
+	Begun time.Time `json:"begun"` // when the pack began
+	Done  int64     `json:"done"`  // in this phase
+	Total int64     `json:"total"` // 0: not known
+	// Rate is what it does a second, since this phase began.
+	Rate float64 `json:"rate"`
+	// LeftSeconds is how long this phase will take at that rate; 0: not known.
+	LeftSeconds float64 `json:"left_seconds,omitempty"`
+	// Waiting says what it waits for, and cannot go on without: the end of snapshot
+	// mode, with by whom and when that was entered, or what is lacking at the moment: room
+	// on the disk, descriptors, memory. Empty: nothing.
+	Waiting string `json:"waiting,omitempty"`
+}
+
+// estimate fills in what follows from the rest.
+func (g *PackProgress) estimate(now time.Time) {
+	spent := now.Sub(g.Since).Seconds()
+	if spent <= 0 || g.Done <= 0 {
+		return
+	}
+	g.Rate = float64(g.Done) / spent
+	g.LeftSeconds = float64(max(0, g.Total-g.Done)) / g.Rate
+}
+
+// packProgress is written by the pack and read by whoever wants to know.
+type packProgress struct {
+	s       *Storage
+	begun   time.Time
+	planned atomic.Int64 // entries of the plan
+	done    atomic.Int64
+
+	mu    sync.Mutex
+	name  string    // guarded by mu
+	since time.Time // guarded by mu
+	total int64     // guarded by mu
+
+	lacking string // guarded by mu; see persist
+}
+
+func (p *packProgress) phase(name string, total int64) {
+	now := p.s.o.Clock()
+	p.mu.Lock()
+	p.name, p.since, p.total = name, now, total
+	p.done.Store(0)
+	p.mu.Unlock()
+	p.s.log.Info("pack", "phase", name, "total", total)
+}
+
+// PackProgress returns how far the pack has come that is under way.
+func (s *Storage) PackProgress() PackProgress {
+	p := s.packs.progress.Load()
+	if p == nil {
+		return PackProgress{}
+	}
+	waiting := s.choreWaits()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total, Waiting: waiting}
+	if g.Waiting == "" {
+		g.Waiting = p.lacking
+	}
+	g.estimate(s.o.Clock())
+	return g
+}
+
+// logged is what the log says of it.
+func (g *PackProgress) logged(now time.Time) []any {
+	list := []any{"phase", g.Phase, "done", g.Done, "total", g.Total, "dur", now.Sub(g.Since), "rate", math.Round(g.Rate)}
+	if g.Waiting != "" {
+		list = append(list, "waiting", g.Waiting)
+	}
+	if g.LeftSeconds > 0 {
+		list = append(list, "left", time.Duration(g.LeftSeconds*1e9).Round(time.Second))
+	}
+	return list
+}
+
+// packLogInterval is how often a pack says in the log how far it has come.
+const packLogInterval = 30 * time.Second
+
+// report puts a pack where it can be seen, until stop is called.
+func (s *Storage) report() (p *packProgress, stop func()) {
+	p = &packProgress{s: s, begun: s.o.Clock()}
+	s.packs.progress.Store(p)
+	end := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(packLogInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				g := s.PackProgress()
+				s.log.Info("pack", g.logged(s.o.Clock())...)
+			case <-end:
+				return
+			}
+		}
+	}()
+	return p, func() {
+		close(end)
+		s.packs.progress.Store(nil)
+	}
+}
+
+// watch shows how many objects are marked.
+func (r *packRun) watch() (stop func()) {
+	end := make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				n, _, _ := r.marker.Counts()
+				r.p.done.Store(n)
+			case <-end:
+				return
+			}
+		}
+	})
+	return func() { close(end); wait.Wait() }
+}

@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/refindex"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// indexMemory is what a pack spends on sorting references, in bytes.
+const indexMemory = 16 << 20
+
+// refIndex is the index of references that a pack writes beside its work. It
+// never stops the pack: when it fails, that is logged, and there is no new one.
+// Without begin its methods do nothing. They may be called concurrently, and while the
+// guard of the pack is held: so nobody waits until their lines are in the log.
+type refIndex struct {
+	s  *Storage
+	mu sync.RWMutex
+	w  *refindex.Writer // nil: none is written; guarded by mu
+}
+
+func (x *refIndex) begin() {
+	w, err := refindex.New(x.s.fs, "misc", x.s.LastTransaction(), indexMemory)
+	if err != nil {
+		x.failed(err)
+		return
+	}
+	x.mu.Lock()
+	x.w = w
+	x.mu.Unlock()
+}
+
+// add adds a reference. It never returns an error.
+func (x *refIndex) add(from, to zodb.OID) error {
+	x.mu.RLock()
+	var err error
+	if x.w != nil {
+		err = x.w.Add(from, to)
+	}
+	x.mu.RUnlock()
+	if err != nil {
+		x.failed(err)
+	}
+	return nil
+}
+
+func (x *refIndex) skip() {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.w != nil {
+		x.w.Skip()
+	}
+}
+
+// abort ends it without a result.
+func (x *refIndex) abort() {
+	x.mu.Lock()
+	w := x.w
+	x.w = nil
+	x.mu.Unlock()
+	if w == nil {
+		return
+	}
+	if err := w.Abort(); err != nil {
+		go x.s.log.Warn("remove what is left of an index of references", "err", err)
+	}
+}
+
+func (x *refIndex) failed(err error) {
+	go x.s.log.Warn("the index of references is not written", "err", err)
+	x.abort()
+}
+
+// finish puts it in the place of the one before.
+func (x *refIndex) finish(ctx context.Context) {
+	x.mu.Lock()
+	w := x.w
+	x.w = nil
+	x.mu.Unlock()
+	if w == nil {
+		return
+	}
+	stats, err := w.Finish(ctx, x.s.syncOptions())
+	if err != nil {
+		x.failed(err)
+		return
+	}
+	x.s.log.Info("index of references written", "references", stats.References)
+}

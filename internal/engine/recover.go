@@ -1,0 +1,266 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// recover rolls forward what the last run left. The locks are held. The order:
+//
+//  0. All that is there is made durable. The last process may have been killed, and
+//     what it had in memory only is going to be believed: directories that it made, what
+//     it moved from B to A, links that its pack has set, an x.serial.
+//  1. What the journal holds is read and judged, and nothing is changed: a
+//     transaction that is not later than x.serial must be in A or B already,
+//     byte by byte; one that is not there means that A and the journal are not
+//     of one piece (A restored from a backup, say), and Open refuses.
+//  2. If A was a snapshot, the floor of time stamps rises: somebody may have
+//     copied it while the storage was closed. Then misc/snapshot is removed,
+//     durably, unless somebody holds the sublock.
+//  3. Directories that the original left in journal/ go into B, oldest first,
+//     and its replica.tar into A. These are few files.
+//  4. The log's transactions go into the index, as if they had just been
+//     published; the worker flushes them. Nothing is copied.
+//  5. What no transaction refers to is removed from journal/.
+//
+// B is moved into A by the worker afterwards. A crash during any of this leaves
+// a state from which the same steps lead to the same end.
+func (s *Storage) recover(ctx context.Context) error {
+	if err := s.tree.SyncFound(); err != nil {
+		return fmt.Errorf("make durable what is there: %w", err)
+	}
+	originals, err := journal.ReadOriginal(s.fs, journalDir)
+	if err != nil {
+		return err
+	}
+	if err := s.readMarks(); err != nil {
+		return err
+	}
+	if err := s.judgeOriginals(originals); err != nil {
+		return err
+	}
+	log, found, err := journal.Open(s.journalOptions())
+	if err != nil {
+		return err
+	}
+	s.journal, s.read = log, log
+	err = s.rollForward(ctx, originals, found)
+	if err != nil {
+		err = errors.Join(err, log.Close())
+	}
+	return err
+}
+
+func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, found *journal.Recovered) error {
+	pending, err := s.judge(found.Transactions)
+	if err != nil {
+		return err
+	}
+	if !originals.Empty() && len(pending) > 0 {
+		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", ErrJournalOlder, journalDir)
+	}
+	if _, err := s.fs.Stat(snapshotFile); err == nil {
+		if err := s.worker.raiseFloor(s); vfs.FaultOf(err) == vfs.FullFault {
+			s.stayASnapshot(err)
+		} else if err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if s.snap.sublock != nil {
+		if err := snapfile.Remove(s.fs, s.syncOptions()); err != nil {
+			return err
+		}
+		// B has to be looked at, at least. Until it is known to be empty, nothing may
+		// be flushed into A: what is in B would hide it, and later replace it.
+		s.snap.recombining, s.snap.side = true, tree.B
+	} else if err := s.beginStartup(); err != nil {
+		return err
+	}
+	if err := s.applyOriginals(ctx, originals); err != nil {
+		return err
+	}
+	now := s.o.Clock()
+	for _, c := range pending {
+		c.at = now
+		s.unflushed.add(c)
+		s.last = c.TID
+		s.raiseOID(c.MaxOID)
+		for i := range c.Records {
+			s.raiseOID(c.Records[i].OID)
+		}
+	}
+	s.rolled += len(pending)
+	s.crowded()
+	// Those that are flushed already have nothing to do in the log any more.
+	for _, c := range found.Transactions {
+		if c.TID <= s.flushed {
+			if err := s.journal.Release(c.TID); err != nil {
+				return err
+			}
+		}
+	}
+	s.counts = s.loadCounts(s.flushed, pending)
+	return s.removeStrays()
+}
+
+// judge returns the transactions of the log that are not in A or B yet.
+func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
+	var pending []*committed
+	last := s.flushed
+	// Objects that will be flushed once more: what class Minimal has of them in A
+	// may be what an interrupted flush left.
+	rewritten := make(map[zodb.OID]bool)
+	for _, f := range found {
+		for i := range f.Records {
+			if !s.full && f.TID > s.flushed {
+				rewritten[f.Records[i].OID] = true
+			}
+		}
+	}
+	for _, f := range found {
+		c := &committed{Committed: *f}
+		c.measure(s.tree.Format())
+		if c.TID <= s.flushed {
+			there, err := s.isThere(c, rewritten)
+			if err != nil {
+				return nil, err
+			}
+			if !there && c.TID > s.packed() {
+				return nil, fmt.Errorf("%w: the log holds transaction %s, which A lacks, although its last one is %s; "+
+					"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
+					ErrJournalOlder, c.TID, s.flushed)
+			}
+			continue
+		}
+		if !c.fitsAfter(last) {
+			return nil, fmt.Errorf("%w: the log's transaction %s follows %s, but the last one before it here is %s; "+
+				"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
+				ErrJournalOlder, c.TID, c.Previous, last)
+		}
+		last = c.TID
+		pending = append(pending, c)
+	}
+	return pending, nil
+}
+
+// isThere reports whether a transaction is in A or B. Of class Minimal, objects
+// that are rewritten are not looked at.
+func (s *Storage) isThere(c *committed, rewritten map[zodb.OID]bool) (bool, error) {
+	if !s.full {
+		for i := range c.Records {
+			if rewritten[c.Records[i].OID] {
+				continue
+			}
+			o, err := s.fromFile(layout.Object(c.Records[i].OID), c.Records[i].OID, 0)
+			if errors.Is(err, zodb.ErrNotFound) || err == nil && o.Serial < c.TID {
+				return false, nil
+			}
+			if err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	b, where, err := s.tree.Get(layout.Transaction(c.TID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	t, err := record.ParseTransactionAs(b, where, c.TID, true)
+	if err != nil {
+		return false, err
+	}
+	want := c.file()
+	want.Previous = t.Previous // a pack may have linked it to another one
+	return bytes.Equal(mustAppend(want), mustAppend(t)), nil
+}
+
+// mustAppend encodes a transaction that was decoded, and so has legal lengths.
+func mustAppend(t *record.Transaction) []byte {
+	b, err := t.Append(nil, false)
+	if err != nil {
+		panic(fmt.Sprintf("transaction %s cannot be encoded: %v", t.TID, err))
+	}
+	return b
+}
+
+// judgeOriginals refuses directories of the original whose transactions are
+// older than the database.
+func (s *Storage) judgeOriginals(o *journal.Original) error {
+	var last zodb.TID // the newest, with which x.serial may have been moved to A already
+	for _, d := range o.Done {
+		if len(d.Names) > 0 {
+			last = max(last, d.TID)
+		}
+	}
+	among := false
+	for _, d := range o.Done {
+		among = among || d.TID == s.flushed
+	}
+	for _, d := range o.Done {
+		if len(d.Names) > 0 && d.TID <= s.flushed && !among {
+			return fmt.Errorf("%w: %s/%s is not newer than the last transaction of the database, %s; "+
+				"A was probably replaced by a copy. Move that directory out of the journal to open the database as it is in A",
+				ErrJournalOlder, journalDir, d.Dir, s.flushed)
+		}
+	}
+	if o.Replica != "" && (len(o.Done) > 0 || len(o.Temps) > 0) {
+		return fmt.Errorf("%w: %s/%s must be alone there", ErrJournalOlder, journalDir, o.Replica)
+	}
+	return nil
+}
+
+// removeStrays removes from journal/ what an earlier run left and no
+// transaction refers to.
+func (s *Storage) removeStrays() error {
+	wanted := make(map[string]bool)
+	for _, c := range s.unflushed.queue {
+		for i := range c.Records {
+			if c.Records[i].Blob {
+				wanted[c.Records[i].BlobFile] = true
+			}
+		}
+	}
+	var strays []string
+	for e, err := range s.fs.List(journalDir) {
+		if err != nil {
+			return err
+		}
+		name := path.Join(journalDir, e.Name)
+		if !wanted[name] && journal.IsStaged(e.Name) {
+			strays = append(strays, name)
+		}
+	}
+	for _, name := range strays {
+		if err := s.fs.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Storage) journalOptions() journal.Options {
+	o := journal.Options{FS: s.fs, Dir: journalDir, SegmentSize: s.o.SegmentSize, Logger: s.log,
+		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync}
+	// ParseIdentity made sure that these are 16 bytes.
+	id, _ := hex.DecodeString(s.identity)
+	copy(o.Identity[:], id)
+	return o
+}

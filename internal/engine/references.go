@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// A transaction is refused if it adds a reference to an object that does not
+// exist. What an object refers to in its current revision already is kept as it
+// is: else the holder of an old dangling reference could never be changed again.
+// The option check_kept_references refuses those too.
+
+// referring reports whether the references of what an operation writes are looked
+// at: also of what an undo brings back, because what that refers to may have been
+// deleted or packed away since. Restored records are those of another storage.
+func (op *operation) referring() bool {
+	return !op.gone && (op.kind == opStore || op.kind == opUndo)
+}
+
+// references appends the strong references of what a transaction writes for an
+// object. Records that cannot be read have none: applications may encrypt or wrap
+// theirs, and what is in these is theirs.
+func (t *Txn) references(dst []zodb.OID, op *operation) ([]zodb.OID, error) {
+	if !op.referring() {
+		return dst, nil
+	}
+	data, err := t.spool.get(op.data)
+	if err != nil {
+		return dst, err
+	}
+	refs, err := pickle.AppendStrongRefs(dst, data)
+	if err != nil {
+		return dst, nil
+	}
+	return refs, nil
+}
+
+// checkReferences refuses dangling references: those that the transaction adds,
+// and those to what an undo makes go away. The existence locks of all that it
+// refers to are held, so nothing of that is deleted meanwhile.
+func (t *Txn) checkReferences(ctx context.Context) error {
+	var refs []zodb.OID
+	for _, oid := range t.order {
+		op := t.ops[oid]
+		var err error
+		if refs, err = t.references(refs[:0], op); err != nil {
+			return err
+		}
+		err = t.checkAdded(ctx, oid, op.previous, refs)
+		if d, ok := errors.AsType[*zodb.DanglingError](err); ok && op.kind == opUndo {
+			return &zodb.UndoError{TID: t.undone[len(t.undone)-1], OID: oid, Reason: fmt.Sprintf("it would refer to object %s again, which does not exist any more", d.Target), Err: d}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return t.checkUndoneReferences(ctx)
+}
+
+// checkAdded returns a *zodb.DanglingError if one of the references of an object,
+// which are ascending, leads nowhere, and the revision that is replaced has not the
+// same. One to what this transaction deletes is refused in any case. previous is the
+// current revision, 0 if there is none.
+func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, refs []zodb.OID) error {
+	var held []zodb.OID
+	read := t.s.settings.Storage.CheckKeptReferences || previous == 0
+	for _, target := range refs {
+		if op, ok := t.ops[target]; ok {
+			if op.gone {
+				return &zodb.DanglingError{OID: from, Target: target}
+			}
+			continue
+		}
+		found, err := t.s.knownToExist(ctx, target)
+		if err != nil {
+			return err
+		}
+		if found {
+			continue
+		}
+		if !read {
+			read = true
+			if held, err = t.s.heldReferences(ctx, from); err != nil {
+				return err
+			}
+		}
+		if _, kept := slices.BinarySearch(held, target); !kept {
+			return &zodb.DanglingError{OID: from, Target: target}
+		}
+	}
+	return nil
+}
+
+// heldReferences returns the strong references of the current revision of an
+// object, ascending. One that is damaged, or that is no pickle, has none: nobody can
+// say that a reference was in it.
+func (s *Storage) heldReferences(ctx context.Context, oid zodb.OID) ([]zodb.OID, error) {
+	o, err := s.current(ctx, oid)
+	if err == nil {
+		if refs, err := pickle.AppendStrongRefs(nil, o.Data); err == nil {
+			return refs, nil
+		}
+		return nil, nil
+	}
+	if errors.Is(err, zodb.ErrCorrupt) {
+		s.log.Warn("the current revision is damaged, so all references of the next one count as new", "oid", oid, "err", err)
+		return nil, nil
+	}
+	if errors.Is(err, zodb.ErrNotFound) {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// knownToExist reports whether an object can be loaded, and remembers it. The
+// existence lock of the object is held.
+func (s *Storage) knownToExist(ctx context.Context, oid zodb.OID) (bool, error) {
+	if s.known.has(oid) {
+		return true, nil
+	}
+	found, err := s.exists(ctx, oid)
+	if err == nil && found {
+		s.known.add(oid)
+	}
+	return found, err
+}
+
+// logRefused notes a transaction that was refused for a dangling reference. Clients
+// show their users less.
+func (t *Txn) logRefused(err error) {
+	d, ok := errors.AsType[*zodb.DanglingError](err)
+	if !ok {
+		return
+	}
+	class := "unknown"
+	if op := t.ops[d.OID]; op != nil && !op.gone {
+		if data, err := t.spool.get(op.data); err == nil {
+			if module, name, err := pickle.Class(data); err == nil {
+				class = module + "." + name
+			}
+		}
+	}
+	t.s.log.Warn("refused a transaction that would leave a dangling reference", "class", class, "oid", d.OID, "target", d.Target)
+}
+
+// knownObjects remembers objects that were found to exist. An entry is made
+// under the existence lock, and removed before the lock of who deletes is
+// given back, so it cannot be stale.
+type knownObjects struct {
+	mu  sync.Mutex
+	set map[zodb.OID]struct{}
+}
+
+// maxKnown bounds the memory of knownObjects to a few megabytes.
+const maxKnown = 1 << 16
+
+func (k *knownObjects) has(oid zodb.OID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ok := k.set[oid]
+	return ok
+}
+
+func (k *knownObjects) add(oid zodb.OID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.set == nil || len(k.set) >= maxKnown {
+		k.set = make(map[zodb.OID]struct{})
+	}
+	k.set[oid] = struct{}{}
+}
+
+func (k *knownObjects) remove(oid zodb.OID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.set, oid)
+}

@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// slowLog asks, while each line is being written, whether the storage can be asked
+// and read: whoever reads the log may be slow.
+type slowLog struct {
+	t       *testing.T
+	storage atomic.Pointer[Storage]
+
+	mu   sync.Mutex
+	seen []string
+}
+
+func (l *slowLog) line(text string) {
+	l.mu.Lock()
+	l.seen = append(l.seen, text)
+	l.mu.Unlock()
+	s := l.storage.Load()
+	if s == nil {
+		return
+	}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		s.Status()
+		if _, err := s.Load(l.t.Context(), zodb.OID(0)); err != nil {
+			l.t.Error(err)
+		}
+		_, _ = s.NewOIDs(1) // refused once it is read-only
+	}()
+	select {
+	case <-answered:
+	case <-time.After(5 * time.Minute):
+		l.t.Errorf("nobody is answered while “%s” is written", text)
+	}
+}
+
+func (l *slowLog) saw(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.seen {
+		if strings.HasPrefix(line, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestSlowLogStopsNobody goes through what a storage has to say, and keeps each line
+// for as long as somebody needs to ask and read it.
+func TestSlowLogStopsNobody(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	first := open(t, home, Options{})
+	commit(t, first, change{oid: 0, data: rec("root")})
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := &slowLog{t: t}
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(dir, nil)
+	disk := &changingDisk{FS: f}
+	disk.free.Store(50 << 30)
+	// A minute passes each time, so that the worker always looks for space.
+	var minutes atomic.Int64
+	clock := func() time.Time { return time.Now().Add(time.Duration(minutes.Add(1)) * time.Minute) }
+	s := open(t, home, Options{fs: disk, Logger: slog.New(logFunc(log.line)), LowSpace: 1 << 30, Reserve: 1 << 20,
+		RetryInterval: time.Millisecond, SnapshotLimit: -1, Clock: clock})
+	log.storage.Store(s)
+	want := func(lines ...string) {
+		t.Helper()
+		for _, line := range lines {
+			eventually(t, line, func() bool { s.worker.wake(); return log.saw(line) })
+		}
+	}
+	want("merged B into A")
+	if err := errors.Join(s.EnterSnapshot(t.Context(), "x"), s.LeaveSnapshot(t.Context(), "x"), s.WaitNormal(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	want("entered snapshot mode", "left snapshot mode")
+	commit(t, s, change{oid: 0, data: rec("one")})
+	for _, cause := range []syscall.Errno{syscall.ENOSPC, syscall.EMFILE} {
+		f.Decide(func(op errfs.Op) error {
+			if op.Kind == "create" && strings.HasPrefix(op.Name, "A/") {
+				return cause
+			}
+			return nil
+		})
+		eventually(t, "trouble", func() bool { return errors.Is(s.Flush(t.Context()), cause) })
+	}
+	want("disk full: committed transactions stay in the journal", "out of descriptors or memory")
+	f.Decide(nil)
+	want("the trouble has passed", "flushed")
+	eventually(t, "a reserve", func() bool { s.worker.wake(); return s.hasReserve(1 << 20) })
+	disk.free.Store(1 << 20)
+	want("space is getting low")
+	if err := s.fs.Remove(reserveFile); err != nil {
+		t.Fatal(err)
+	}
+	want("disk full: commits are refused")
+	disk.free.Store(50 << 30)
+	want("there is space again", "there is room for a reserve again")
+	s.makeRoom(1 << 60)
+	want("disk full: the reserve is given up")
+	_ = s.fail(errors.New("of a test"))
+	want("storage became read-only")
+}
+
+// logFunc is called with every line of a log, also while it is called with another.
+type logFunc func(line string)
+
+func (f logFunc) Handle(_ context.Context, r slog.Record) error { f(r.Message); return nil }
+
+func (f logFunc) Enabled(context.Context, slog.Level) bool { return true }
+func (f logFunc) WithAttrs([]slog.Attr) slog.Handler       { return f }
+func (f logFunc) WithGroup(string) slog.Handler            { return f }

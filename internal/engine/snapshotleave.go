@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// LeaveSnapshot ends the snapshot mode that was entered under that code: B is
+// moved into A in the background. It fails, and changes nothing, if the code
+// is another one, or while somebody holds the sublock (ErrLocked). After an error
+// that passes (ErrDiskFull, ErrScarce) it is left as soon as that is possible.
+func (s *Storage) LeaveSnapshot(_ context.Context, code string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.isIn(code); err != nil {
+		return err
+	}
+	return s.leaveLater(s.leave())
+}
+
+// leaveLater has the worker leave the mode if an error passes that kept somebody
+// from it, in case nobody tries again. mu must be held.
+func (s *Storage) leaveLater(err error) error {
+	if vfs.Passes(err) {
+		s.passing.Add(1)
+		s.snap.abandoned = s.snap.code
+		s.worker.wake()
+	}
+	return err
+}
+
+// isIn returns an error unless the storage is in the snapshot mode of that code.
+// mu must be held.
+func (s *Storage) isIn(code string) error {
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if s.snap.mode != modeUser {
+		return fmt.Errorf("%w: the storage is not in it, its state is %q", ErrSnapshotMode, s.snap.String())
+	}
+	if s.snap.code != code {
+		return fmt.Errorf("%w: it was entered under another code, %q", ErrSnapshotMode, s.snap.code)
+	}
+	return nil
+}
+
+// EndSnapshot is LeaveSnapshot for an owner that holds the sublock itself. When it
+// returns, misc/snapshot is gone, durably, so nobody else can take A for a
+// snapshot between this and the moment at which the owner gives the sublock back.
+// A stands still until then, and the storage leaves the mode when it finds the
+// lock free; AbandonSnapshot makes it look at once.
+func (s *Storage) EndSnapshot(_ context.Context, code string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.isIn(code); err != nil {
+		return err
+	}
+	err := s.leave()
+	if !errors.Is(err, ErrLocked) {
+		return s.leaveLater(err)
+	}
+	if err := s.unclaim(); err != nil {
+		return s.leaveLater(err)
+	}
+	s.snap.mode, s.snap.code, s.snap.abandoned = modeLeaving, "", ""
+	s.signal()
+	return nil
+}
+
+// leave takes the sublock and ends the mode. mu must be held; it is the one
+// place where files are written under it, so that no flush goes to a side that
+// is no longer the right one. That happens once a snapshot.
+func (s *Storage) leave() error {
+	if err := s.payFloor(); err != nil {
+		return err
+	}
+	lock, err := s.fs.Lock(sublockFile)
+	if err != nil {
+		if locked, ok := errors.AsType[*vfs.LockedError](err); ok {
+			if locked.PID == os.Getpid() {
+				locked.PID = 0 // of this process, by when it had the lock: flock(1) writes nothing
+			}
+			return fmt.Errorf("%w: the snapshot is still in use: %w", ErrLocked, err)
+		}
+		return err
+	}
+	// From here on A may change, so the removal has to be durable first.
+	if err := s.unclaim(); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	s.snap.sublock = lock
+	s.beginMode(modeNone, time.Time{}, 0)
+	s.snap.recombining = true
+	s.signal()
+	s.worker.wake()
+	s.mu.say(slog.LevelInfo, "left snapshot mode")
+	return nil
+}
+
+// unclaim removes misc/snapshot durably. A still stands still; after an error that
+// does not pass nobody knows whether the file comes back. mu must be held.
+func (s *Storage) unclaim() error {
+	err := snapfile.Remove(s.fs, s.syncOptions())
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("leave snapshot mode: %w", err)
+	if !vfs.Passes(err) {
+		s.failLocked(err)
+	}
+	return vfs.WithPassing(err)
+}
+
+// AbandonSnapshot makes the storage leave snapshot mode by itself, once the
+// sublock is free, if it is in it under that code: its owner is gone. From then
+// on nobody else is told that A is a snapshot.
+func (s *Storage) AbandonSnapshot(code string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.snap.mode == modeUser && s.snap.code == code {
+		s.snap.abandoned = code
+	}
+	if s.snap.leavesByItself() {
+		s.worker.wake()
+	}
+}
+
+// leaveIfFree leaves a mode that nobody will leave from outside, if the
+// sublock is free. It reports whether there is nothing left to wait for.
+func (s *Storage) leaveIfFree() (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.snap.leavesByItself() {
+		return true, nil
+	}
+	err := s.leave()
+	if errors.Is(err, ErrLocked) {
+		s.closeSnapshot()
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// closeSnapshot lets nobody else be told that A is a snapshot, while whoever was
+// told so keeps it. mu must be held, or nobody else have the storage yet.
+func (s *Storage) closeSnapshot() {
+	if s.snap.closed {
+		return
+	}
+	s.snap.closed = true
+	if err := snapfile.Close(s.fs); err != nil {
+		s.mu.say(slog.LevelWarn, "others may still join the snapshot", "err", err)
+	}
+}

@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// idle keeps the worker within a step until what it returns is called, so that a test
+// does the worker's steps itself, between which anything may come.
+func idle(t *testing.T, s *Storage) (again func()) {
+	t.Helper()
+	begun, end := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- s.inWorker(t.Context(), func() (bool, error) {
+			close(begun)
+			<-end
+			return true, nil
+		})
+	}()
+	<-begun
+	return func() {
+		t.Helper()
+		close(end)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// enters asks for a snapshot, and returns when the request is there.
+func enters(t *testing.T, ctx context.Context, s *Storage, code string) (q *enterRequest, entered <-chan error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- s.EnterSnapshot(ctx, code) }()
+	eventually(t, "the request", func() bool {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		q = s.snap.entering
+		return q != nil && q.code == code
+	})
+	return q, done
+}
+
+// wantDescribed compares what is said of a snapshot with what A ends with.
+func wantDescribed(t *testing.T, s *Storage, home string, least zodb.TID) {
+	t.Helper()
+	r, err := snapfile.Read(s.fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(home, s.tree.Path(tree.A, layout.XSerial)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := record.ParseX(b, "x.serial")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := s.Status().SnapshotMode
+	if st == nil || r.TID != zodb.TID(x) || st.TID != r.TID {
+		t.Errorf("the snapshot is said to be of %s, in the status of %+v, and A ends with %s", r.TID, st, zodb.TID(x))
+	}
+	if r.TID < least {
+		t.Errorf("the snapshot is of %s, and %s was committed before it was asked for", r.TID, least)
+	}
+}
+
+// TestFlushThatWasAboutToBeginIsInTheSnapshot: the worker has decided to flush all that
+// there is, a snapshot is asked for, and another transaction is committed; then it flushes.
+func TestFlushThatWasAboutToBeginIsInTheSnapshot(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	commit(t, s, change{oid: 0, data: rec("one")})
+	again := idle(t, s)
+	_, entered := enters(t, t.Context(), s, "a")
+	last := commit(t, s, change{oid: 0, data: rec("two")})
+	if err := s.flush(zodb.MaxTID); err != nil {
+		t.Fatal(err)
+	}
+	again()
+	if err := <-entered; err != nil {
+		t.Fatal(err)
+	}
+	wantDescribed(t, s, home, last)
+}
+
+// TestSnapshotAfterOneThatWasGivenUpHoldsWhatCameBetween: the worker has decided to enter,
+// the request is given up, a transaction is committed, and somebody else asks.
+func TestSnapshotAfterOneThatWasGivenUpHoldsWhatCameBetween(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	commit(t, s, change{oid: 0, data: rec("one")})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again := idle(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, gaveUp := enters(t, ctx, s, "a")
+	cancel()
+	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	last := commit(t, s, change{oid: 0, data: rec("two")})
+	q, entered := enters(t, t.Context(), s, "b")
+	if err := s.enterNow(q); err != nil {
+		t.Fatal(err)
+	}
+	again()
+	if err := <-entered; err != nil {
+		t.Fatal(err)
+	}
+	wantDescribed(t, s, home, last)
+}

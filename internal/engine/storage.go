@@ -1,0 +1,308 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/logging"
+	"github.com/dirstorage/dirstorage/internal/oidlock"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Names below HOME.
+const (
+	settingsFile = "config/settings"
+	identityFile = "config/identity"
+	lockFile     = "misc/lock"
+	sublockFile  = snapfile.Sublock
+	snapshotFile = snapfile.Name
+	journalDir   = "journal"
+)
+
+// Storage is an open HOME. All methods may be called concurrently.
+type Storage struct {
+	fs       vfs.FS
+	o        Options
+	log      *slog.Logger
+	settings *settings.Settings
+	identity string
+	full     bool // class Full
+	tree     *tree.Tree
+	journal  *journal.Log // nil when read-only
+	read     logReader
+	locks    oidlock.Table
+	control  *control.Server
+	home     vfs.Info // the directory that was opened
+	lock     vfs.Lock // misc/lock; nil when read-only
+	rolled   int      // transactions rolled forward at open
+	staging  zodb.TID // makes the names of staged files of this run unique
+	staged   atomic.Uint64
+	epoch    atomic.Uint64 // counts the changes of unflushed
+	packedTo atomic.Uint64 // x.packed
+	flushes  atomic.Int64  // batches flushed
+	passing  atomic.Int64  // errors that pass
+
+	floorDebt atomic.Bool // see payFloor
+
+	countsMu sync.Mutex // held while the counts are changed and saved, and while forgotten changes
+	unsaved  bool       // misc/counts could not be written; guarded by countsMu
+
+	oids struct {
+		sync.Mutex
+		highest zodb.OID // highest oid handed out or stored
+	}
+
+	closing context.Context // ends when Close is called
+	stop    context.CancelFunc
+	commits commitQueue
+	worker  worker
+	txns    openTxns
+	known   knownObjects
+	cache   cache
+	guard   packGuard
+	packs   packs
+	history ownHistory // of Open, and then of Close
+
+	// mu guards what readers see and what the worker decides on. It is held for
+	// moments only, never over a file operation.
+	mu        stateMutex
+	unflushed unflushed
+	forgotten uint64   // counts the changes of what the cache may hold; see cache
+	last      zodb.TID // last published transaction
+	flushed   zodb.TID // last flushed transaction
+	counts    Counts   // of what is flushed
+	countsOfA Counts   // of A, when the last snapshot was entered
+	snap      snapshotState
+	failure   error         // first cause of being read-only
+	socketErr error         // why there is no control socket, where one is wanted
+	closed    bool          // Close was called
+	changed   chan struct{} // closed and replaced when anything of the above may have changed what somebody waits for
+}
+
+// logReader reads revisions that are in the log; *journal.Log, or what a
+// read-only storage has in its place.
+type logReader interface {
+	Read(e *journal.Entry) ([]byte, error)
+}
+
+// signal wakes everybody who waits for a change of state. mu must be held.
+func (s *Storage) signal() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// waitUntil waits until cond, called under mu, reports true or an error.
+func (s *Storage) waitUntil(ctx context.Context, cond func() (bool, error)) error {
+	for {
+		s.mu.Lock()
+		ok, err := cond()
+		changed := s.changed
+		s.mu.Unlock()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// fail makes the storage read-only for good. Only the first cause is kept.
+func (s *Storage) fail(cause error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failLocked(cause)
+	return &FailedError{Cause: s.failure}
+}
+
+// failLocked is fail for those who hold mu.
+func (s *Storage) failLocked(cause error) {
+	if s.failure == nil {
+		s.failure = cause
+		if q := s.snap.entering; q != nil && !q.begun {
+			s.snap.entering = nil
+			q.err = &FailedError{Cause: cause}
+			close(q.done)
+		}
+		s.mu.say(slog.LevelError, "storage became read-only", "err", cause)
+		s.signal()
+	}
+}
+
+// writable returns why nothing can be written, or nil. mu must be held, shared at least.
+func (s *Storage) writable() error {
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.o.ReadOnly:
+		return zodb.ErrReadOnly
+	case s.failure != nil:
+		return &FailedError{Cause: s.failure}
+	}
+	return nil
+}
+
+// checkHome makes sure that HOME and its lock are still what was opened, so
+// that nothing is written into a directory that somebody put in its place, or
+// beside another process that took the lock meanwhile.
+func (s *Storage) checkHome() error {
+	info, err := s.fs.Stat(".")
+	if vfs.Passes(err) {
+		return fmt.Errorf("look whether HOME is still there: %w", err)
+	}
+	if err == nil && (info.Ino != s.home.Ino || info.Dev != s.home.Dev) {
+		err = errors.New("another directory is in its place")
+	}
+	if err == nil {
+		err = s.lock.Check()
+	}
+	if vfs.Passes(err) {
+		return fmt.Errorf("look whether the lock is still there: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrHomeChanged, s.fs.Path("."), err)
+	}
+	return nil
+}
+
+// packed returns x.packed: what is not later may have been packed away.
+func (s *Storage) packed() zodb.TID { return zodb.TID(s.packedTo.Load()) }
+
+// packedAway reports whether a pack may have removed something of a transaction. A
+// read-only storage looks again, because the process that writes may have packed.
+func (s *Storage) packedAway(tid zodb.TID) bool {
+	if tid <= s.packed() {
+		return true
+	}
+	if !s.o.ReadOnly {
+		return false
+	}
+	packed, err := s.readX(layout.XPacked)
+	if err != nil {
+		return false
+	}
+	s.packedTo.Store(packed)
+	return tid <= s.packed()
+}
+
+// LastTransaction returns the tid of the last transaction that was finished; 0
+// in a new storage. It may be called from the callback of [Txn.Finish]; it may
+// be later than the transaction of that call, since a batch becomes visible as one.
+func (s *Storage) LastTransaction() zodb.TID {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.last
+}
+
+// NewOIDs hands out n oids that nobody was given before, growing by one. They
+// are kept in mind over a restart from the next finished transaction on; those
+// that were never used by then may be handed out again.
+func (s *Storage) NewOIDs(n int) ([]zodb.OID, error) {
+	s.mu.RLock()
+	err := s.writable()
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	s.oids.Lock()
+	defer s.oids.Unlock()
+	if n < 0 || uint64(n) > uint64(^s.oids.highest) {
+		return nil, fmt.Errorf("cannot hand out %d oids after %s", n, s.oids.highest)
+	}
+	list := make([]zodb.OID, n)
+	for i := range list {
+		s.oids.highest++
+		list[i] = s.oids.highest
+	}
+	return list, nil
+}
+
+// raiseOID makes sure that an oid that was stored is not handed out later.
+func (s *Storage) raiseOID(oid zodb.OID) {
+	s.oids.Lock()
+	s.oids.highest = max(s.oids.highest, oid)
+	s.oids.Unlock()
+}
+
+func (s *Storage) highestOID() zodb.OID {
+	s.oids.Lock()
+	defer s.oids.Unlock()
+	return s.oids.highest
+}
+
+// Settings returns the settings as they were read at open. The caller must not
+// change them.
+func (s *Storage) Settings() *settings.Settings { return s.settings }
+
+// Close ends the storage. Transactions that are open are aborted; those in
+// Finish are finished first. A pack or undelete that is under way stops, and has
+// returned from its last step when Close returns; the next Open goes on with a pack that removes. Normally everything is flushed then, the log is
+// removed and A is left as a snapshot (misc/snapshot says “shutdown”). With
+// quick_shutdown, in snapshot mode, while B is being moved into A, or after a
+// failure, things are left as they are and the next Open rolls forward. Close
+// takes no longer than the backlog of the flush needs, whatever the size of
+// the database. The error is that of the last flush, or of releasing the locks.
+func (s *Storage) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.closed = true
+	s.signal()
+	s.mu.Unlock()
+	s.stop()
+	defer logging.Flush(s.log)
+	if s.o.ReadOnly {
+		return s.closeReader()
+	}
+
+	var errs []error
+	if s.control != nil {
+		errs = append(errs, s.control.Close())
+	}
+	s.commits.leave()
+	s.txns.abortAll()
+	s.commits.stop()
+	errs = append(errs, s.worker.stop(s), s.packs.close())
+	if s.checkHome() == nil {
+		s.endHistory()
+	}
+	errs = append(errs, s.journal.Close())
+	if s.control != nil && s.checkHome() == nil {
+		errs = append(errs, control.Remove(s.fs))
+	}
+	s.mu.Lock()
+	if s.snap.sublock != nil {
+		errs = append(errs, s.snap.sublock.Close())
+		s.snap.sublock = nil
+	}
+	s.mu.Unlock()
+	errs = append(errs, s.lock.Close())
+	if err := errors.Join(errs...); err != nil {
+		s.log.Warn("closed", "tid", s.last, "err", err)
+		return err
+	}
+	s.log.Info("closed", "tid", s.last)
+	return nil
+}
+
+func (s *Storage) closeReader() error {
+	if c, ok := s.read.(interface{ Close() error }); ok {
+		return c.Close()
+	}
+	return nil
+}

@@ -1,0 +1,428 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"github.com/dirstorage/dirstorage/internal/journal"
+	"github.com/dirstorage/dirstorage/internal/oidlock"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// BeginOptions is for copies of another storage.
+type BeginOptions struct {
+	// TID is the tid that the transaction shall get; 0 = the storage chooses. It
+	// must be later than the last transaction at vote, and from then on to the end of this
+	// one nothing else is committed.
+	TID zodb.TID
+	// Status as in a Data.fs: zodb.StatusPacked is kept, so that nobody undoes what was
+	// packed there. Everything else, also 0, is zodb.StatusDone.
+	Status byte
+	// Mergeable says of which classes, as module.name, the caller merges records when
+	// an undo meets a later change; nil: of none. See ConflictsError.
+	Mergeable func(class string) bool
+}
+
+// Txn is an open transaction. Its methods are called by one goroutine at a
+// time. It ends with Finish or Abort; after an error of any method but Vote
+// with *ConflictsError it should be aborted.
+type Txn struct {
+	s         *Storage
+	meta      zodb.TxnMeta
+	given     zodb.TID
+	packed    bool // where it was copied from
+	mergeable func(class string) bool
+
+	mu      sync.Mutex // held over each call, because Close aborts from another goroutine
+	state   txnState
+	ops     map[zodb.OID]*operation
+	order   []zodb.OID // in the order first stored
+	checks  map[zodb.OID]zodb.TID
+	undone  []zodb.TID // transactions that Undo was called for
+	spool   spool
+	blobs   []*stagedBlob // every file that was staged, also those that were replaced
+	writers []*BlobWriter // all that were begun
+	resolve bool          // a vote met conflicts
+	lost    error         // why the content of a blob may be gone: the transaction cannot be voted for any more
+	held    *oidlock.Request
+	coming  bool             // counted by the commit queue
+	first   bool             // it has the turn of the commit queue; guarded by mu of that
+	pending *journal.Pending // in the log, from a successful vote until the commit
+
+	promised footprint // what it takes up of the room for the log; see admit
+}
+
+type txnState uint8
+
+const (
+	txnOpen txnState = iota
+	txnVoted
+	txnEnded
+)
+
+func (st txnState) String() string {
+	return [...]string{"open", "voted", "ended"}[st]
+}
+
+// operation is what a transaction does to one object.
+type operation struct {
+	kind     opKind
+	gone     bool
+	serial   zodb.TID // the revision it is based on; of no meaning for a restore
+	previous zodb.TID // the current revision, found at vote
+	undoFrom zodb.TID
+	undoes   []undoStep // of an undo: all that it undoes
+	merge    *undoMerge // of an undo: what the caller has to merge first
+	data     spooled
+	blob     *stagedBlob
+}
+
+type opKind uint8
+
+const (
+	opStore opKind = iota
+	opDelete
+	opRestore
+	opUndo
+)
+
+// latestTID is later than the tid of any transaction; clients of the network
+// server mean “the current one” by it.
+const latestTID zodb.TID = 1<<63 - 1
+
+// Begin starts a transaction. Any number may be open. Errors: metadata too
+// long, a tid after which there is none, storage read-only or closed.
+func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) (*Txn, error) {
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"user", meta.User}, {"description", meta.Description}, {"extension", meta.Extension}} {
+		if len(f.data) > zodb.MaxMetaLen {
+			return nil, fmt.Errorf("the %s has %d bytes; the limit is %d", f.name, len(f.data), zodb.MaxMetaLen)
+		}
+	}
+	if o.TID >= latestTID {
+		return nil, fmt.Errorf("a transaction cannot have the tid %s: there would be none after it", o.TID)
+	}
+	if o.TID != 0 {
+		if err := s.copyingIn(); err != nil {
+			return nil, err
+		}
+		if err := s.waitForMemory(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable,
+		ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
+	t.spool.s = s
+	s.txns.add(t)
+	return t, nil
+}
+
+// cloneMeta returns a copy that the caller cannot change.
+func cloneMeta(m zodb.TxnMeta) zodb.TxnMeta {
+	return zodb.TxnMeta{User: bytes.Clone(m.User), Description: bytes.Clone(m.Description), Extension: bytes.Clone(m.Extension)}
+}
+
+// expect checks that a call is legal in the present state. mu must be held.
+func (t *Txn) expect(want txnState) error {
+	if t.state != want {
+		return fmt.Errorf("%w: it is %s, not %s", zodb.ErrState, t.state, want)
+	}
+	return nil
+}
+
+// put notes an operation; a later one on the same object replaces the earlier.
+func (t *Txn) put(oid zodb.OID, op *operation) {
+	if _, again := t.ops[oid]; !again {
+		t.order = append(t.order, oid)
+	}
+	t.ops[oid] = op
+}
+
+// storing does what all calls that bring data have in common.
+func (t *Txn) storing(data []byte) (spooled, error) {
+	if err := t.expect(txnOpen); err != nil {
+		return spooled{}, err
+	}
+	if int64(len(data)) > record.MaxData {
+		return spooled{}, fmt.Errorf("a record of %d bytes; the limit is %d", len(data), int64(record.MaxData))
+	}
+	t.s.mu.RLock()
+	err := t.s.writable()
+	t.s.mu.RUnlock()
+	if err != nil {
+		return spooled{}, err
+	}
+	return t.spool.add(data)
+}
+
+// Store stores new data for an object. serial is the revision that the change
+// is based on, 0 for a new object; it is compared at vote. data is not kept.
+//
+// It keeps the blob that this transaction stored for the object with StoreBlob before: who
+// stores the record again, or resolves a conflict, brings the record only. After a vote
+// with *ConflictsError, for an undo that met a later change, data with the serial Current
+// of the conflict is the merged record.
+func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(data) == 0 && t.s.full {
+		return fmt.Errorf("object %s: %w", oid, ErrEmptyRecord)
+	}
+	d, err := t.storing(data)
+	if err != nil {
+		return fmt.Errorf("store object %s: %w", oid, err)
+	}
+	op := &operation{kind: opStore, serial: serial, data: d}
+	if before := t.ops[oid]; before != nil && before.kind == opStore {
+		op.blob = before.blob
+	} else if before != nil && t.resolve {
+		if next := before.merged(serial, d); next != nil {
+			op = next
+		}
+	}
+	t.put(oid, op)
+	return nil
+}
+
+// Data returns the record that this transaction stores for an object, the last
+// one, owned by the caller; of an undo that has to be merged, the one to merge with. A
+// *zodb.KeyError if it stores none, or deletes the object, or is a copy, see
+// [BeginOptions], that was voted for; zodb.ErrState if the transaction has ended.
+func (t *Txn) Data(oid zodb.OID) ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == txnEnded {
+		return nil, t.expect(txnOpen)
+	}
+	op, ok := t.ops[oid]
+	if !ok || op.gone {
+		return nil, &zodb.KeyError{OID: oid, Reason: "the transaction stores no record for it"}
+	}
+	data, err := t.spool.get(op.data)
+	return bytes.Clone(data), err
+}
+
+// OIDs returns the objects that this transaction writes, in the order first
+// stored. It may be called after the end of the transaction too.
+func (t *Txn) OIDs() []zodb.OID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.order)
+}
+
+// StoreBlob stores new data for an object together with a blob. See Store.
+func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, src BlobSource) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.storeBlob(oid, &operation{kind: opStore, serial: serial}, data, src)
+}
+
+func (t *Txn) storeBlob(oid zodb.OID, op *operation, data []byte, src BlobSource) error {
+	if !t.s.full {
+		return fmt.Errorf("store the blob of object %s: %w", oid, ErrUnsupported)
+	}
+	d, err := t.storing(data)
+	if err != nil {
+		return fmt.Errorf("store object %s: %w", oid, err)
+	}
+	var b *stagedBlob
+	if src.Path == "" && src.Staged != nil {
+		b, err = src.Staged.use(t)
+	} else if b, err = t.s.stage(src); b != nil {
+		t.blobs = append(t.blobs, b)
+	}
+	if err != nil {
+		return fmt.Errorf("store the blob of object %s: %w", oid, t.s.refused(err))
+	}
+	op.data, op.blob = d, b
+	t.put(oid, op)
+	return nil
+}
+
+// Delete makes an object not exist from this transaction on. Whether something
+// still refers to it is the caller's business: there is no way to know that
+// but to read everything.
+func (t *Txn) Delete(oid zodb.OID, serial zodb.TID) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.s.full {
+		return fmt.Errorf("delete object %s: %w", oid, ErrUnsupported)
+	}
+	if err := t.expect(txnOpen); err != nil {
+		return err
+	}
+	t.put(oid, &operation{kind: opDelete, serial: serial, gone: true})
+	return nil
+}
+
+// CheckCurrent makes the vote fail unless serial is the current revision of the
+// object then, and keeps it so until the transaction ends.
+func (t *Txn) CheckCurrent(oid zodb.OID, serial zodb.TID) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.expect(txnOpen); err != nil {
+		return err
+	}
+	t.checks[oid] = serial
+	return nil
+}
+
+// Restore stores a record of a copied transaction: without looking for
+// conflicts or dangling references, as the next revision of the object here.
+// DataTID is kept if the revision that it names is here with the same data.
+// blob is nil unless a blob belongs to it.
+func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *BlobSource) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.given == 0 {
+		return fmt.Errorf("restore object %s: %w: a transaction that restores must be given its tid at begin", rec.OID, zodb.ErrState)
+	}
+	op := &operation{kind: opRestore, gone: !rec.Exists}
+	if op.gone {
+		if err := t.expect(txnOpen); err != nil {
+			return err
+		}
+		t.put(rec.OID, op)
+		return nil
+	}
+	if rec.DataTID != 0 {
+		same, err := t.s.sameData(ctx, rec.OID, rec.DataTID, rec.Data)
+		if err != nil {
+			return fmt.Errorf("restore object %s: %w", rec.OID, err)
+		}
+		if same {
+			op.undoFrom = rec.DataTID
+		}
+	}
+	if blob != nil {
+		return t.storeBlob(rec.OID, op, rec.Data, *blob)
+	}
+	d, err := t.storing(rec.Data)
+	if err != nil {
+		return fmt.Errorf("restore object %s: %w", rec.OID, err)
+	}
+	op.data = d
+	t.put(rec.OID, op)
+	return nil
+}
+
+// sameData reports whether a revision is here and holds that data.
+func (s *Storage) sameData(ctx context.Context, oid zodb.OID, tid zodb.TID, data []byte) (bool, error) {
+	o, err := s.revision(ctx, oid, tid)
+	if errors.Is(err, zodb.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && string(o.Data) == string(data), err
+}
+
+// Abort ends a transaction that was not finished and frees its locks. Calling
+// it again, or after Finish, does nothing.
+func (t *Txn) Abort() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == txnEnded {
+		return nil
+	}
+	t.state = txnEnded
+	return t.end()
+}
+
+// end gives back what the transaction still holds. The staged blobs go too,
+// unless they belong to a committed transaction, or to one that may be.
+func (t *Txn) end() error {
+	t.notComing()
+	if t.given != 0 {
+		t.s.commits.notFirst(t)
+	}
+	if t.promised != (footprint{}) {
+		t.s.mu.Lock()
+		t.s.unpromise(t)
+		t.s.mu.Unlock()
+	}
+	if t.pending != nil {
+		t.s.journal.Abort(t.pending)
+		t.pending = nil
+	}
+	if t.held != nil {
+		t.held.Unlock()
+		t.held = nil
+	}
+	errs := []error{t.spool.close()}
+	for _, w := range t.writers {
+		errs = append(errs, w.Abort())
+	}
+	for _, b := range t.blobs {
+		if b.kept {
+			continue
+		}
+		// On a full disk it may never have been there.
+		if err := t.s.fs.Remove(b.name); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	t.s.guard.ended(t)
+	t.s.txns.remove(t)
+	return errors.Join(errs...)
+}
+
+// notComing takes the transaction out of those whose Finish may be near.
+func (t *Txn) notComing() {
+	if t.coming {
+		t.coming = false
+		t.s.commits.coming.Add(-1)
+	}
+}
+
+// openTxns are the transactions that were begun and have not ended.
+type openTxns struct {
+	mu  sync.Mutex
+	set map[*Txn]struct{}
+}
+
+func (o *openTxns) add(t *Txn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.set == nil {
+		o.set = make(map[*Txn]struct{})
+	}
+	o.set[t] = struct{}{}
+}
+
+func (o *openTxns) remove(t *Txn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.set, t)
+}
+
+func (o *openTxns) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.set)
+}
+
+// abortAll is called by Close. Calls that are under way come to their end first.
+func (o *openTxns) abortAll() {
+	o.mu.Lock()
+	list := make([]*Txn, 0, len(o.set))
+	for t := range o.set {
+		list = append(list, t)
+	}
+	o.mu.Unlock()
+	for _, t := range list {
+		// What it could not remove is removed at the next open.
+		_ = t.Abort()
+	}
+}

@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/pack"
+)
+
+// TestUndeleteIsNoted: backups have to know of it, also of one that was killed; one that
+// brings nothing back makes none of them worse.
+func TestUndeleteIsNoted(t *testing.T) {
+	t.Parallel()
+	s := packStorage(t, Options{}, "storage.delay_delete=1000")
+	noted := func() pack.Undeleted {
+		t.Helper()
+		u, err := pack.ReadUndeleted(s.fs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	undelete := func() {
+		t.Helper()
+		if _, err := s.Undelete(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := newOIDs(t, s, 1)[0]
+	commit(t, s, change{oid: 0, data: rec("root", x)}, change{oid: x, data: rec("one")})
+	commit(t, s, change{oid: 0, data: rec("root without")})
+	if undelete(); noted().ID() != "" {
+		t.Error("nothing came back, and it is noted")
+	}
+	doPack(t, s, PackOptions{})
+	undelete()
+	first := noted()
+	if !exists(t, s, x) || first.Running || first.ID() == "" {
+		t.Errorf("it came back: %+v", first)
+	}
+	if undelete(); noted() != first {
+		t.Errorf("nothing more came back: %+v", noted())
+	}
+	killed := pack.Undeleted{Running: true, Time: first.Time}
+	if err := killed.Note(s.fs, s.syncOptions()); err != nil {
+		t.Fatal(err)
+	}
+	home := s.fs.Path(".")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{})
+	if again := noted(); again.Running || again.ID() == first.ID() {
+		t.Errorf("after one that was killed: %+v", again)
+	}
+}

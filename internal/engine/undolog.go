@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// UndoEntry is one line of the undo log.
+type UndoEntry struct {
+	*zodb.Transaction
+	Undoable bool
+	Reason   string // why not
+	// Damage is what is wrong with the storage if that is why; nil if what is needed was
+	// packed away.
+	Damage error
+}
+
+// UndoLog yields transactions from the newest back, with whether the files
+// that an undo needs are there and sound: an object that is damaged makes the
+// transactions that wrote it not undoable, and no others. Of a transaction that cannot be
+// read itself the TID is all that is told. Whether a later change
+// stands in the way is seen by [Txn.Undo]. It ends before the first transaction that was
+// packed, as that of ZODB's FileStorage, and early after history_timeout.
+func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
+	return func(yield func(UndoEntry, error) bool) {
+		deadline := s.historyDeadline()
+		for t, err := range s.TransactionsBackward(ctx, 0) {
+			if err == nil && t.Status == zodb.StatusPacked {
+				return
+			}
+			e := UndoEntry{Transaction: t}
+			switch {
+			case err == nil:
+				err = s.undoable(ctx, &e)
+			case errors.Is(err, ErrBrokenLink): // of the one before, which is in the list
+				s.log.Error("damage in the history of the storage", "tid", t.TID, "err", err)
+				continue
+			case t != nil:
+				e.Reason, e.Damage, err = "the transaction cannot be read", err, nil
+			}
+			if err != nil {
+				yield(UndoEntry{}, err)
+				return
+			}
+			if !yield(e, nil) || deadline.passed() {
+				return
+			}
+		}
+	}
+}
+
+// undoable completes an entry. The error is that of ctx, or ErrClosed.
+func (s *Storage) undoable(ctx context.Context, e *UndoEntry) error {
+	for _, oid := range e.OIDs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		reason, err := s.notUndoable(ctx, oid, e.TID)
+		switch {
+		case err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)):
+			return err
+		case err != nil:
+			e.Reason, e.Damage = fmt.Sprintf("object %s cannot be read", oid), err
+			return nil
+		case reason != "":
+			e.Reason = reason
+			return nil
+		}
+	}
+	e.Undoable = true
+	return nil
+}
+
+// notUndoable returns why a revision cannot be taken back; "" if it can.
+func (s *Storage) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (reason string, err error) {
+	o, err := s.revision(ctx, oid, tid)
+	if errors.Is(err, zodb.ErrNotFound) {
+		if err = s.whyNoRevision(oid, tid); err == nil {
+			return fmt.Sprintf("the revision of object %s was packed away", oid), nil
+		}
+		return "", err
+	}
+	if err != nil || o.Previous == 0 {
+		return "", err
+	}
+	var p *record.Object
+	err = s.settled(ctx, func() error {
+		p, err = s.previousOnce(o)
+		return err
+	})
+	if err == nil && p == nil {
+		return fmt.Sprintf("the revision before, of object %s, was packed away", oid), nil
+	}
+	return "", err
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+)
+
+// createIn makes a HOME in the directory home of a file system.
+func createIn(f vfs.FS) error {
+	return Create("/home", CreateOptions{fs: f, Rand: rand.NewChaCha8([32]byte{})})
+}
+
+// newVolume is a file system with an empty directory home, as a volume has it that is
+// mounted for the first time.
+func newVolume(t testing.TB) *crashfs.FS {
+	t.Helper()
+	f := crashfs.New(1)
+	if err := errors.Join(f.Mkdir("home"), f.SyncDir("."), f.Mkdir("home/"+lostAndFound), f.SyncDir("home")); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// wholeOrVacant opens what a create left. It is a storage, or none at all that the next
+// create does not fill.
+func wholeOrVacant(t *testing.T, f vfs.FS, created bool, when string, args ...any) {
+	t.Helper()
+	s, err := Open(t.Context(), "", Options{fs: vfs.Sub(f, "home"), NoControlSocket: true})
+	if errors.Is(err, ErrNotAStorage) && !created {
+		if err := createIn(f); err != nil {
+			t.Fatalf(when+": the next create: %v", append(args, err)...)
+		}
+		s, err = Open(t.Context(), "", Options{fs: vfs.Sub(f, "home"), NoControlSocket: true})
+	}
+	if err != nil {
+		t.Fatalf(when+": %v", append(args, err)...)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatalf(when+": %v", append(args, err)...)
+	}
+	if _, err := f.Stat("home/" + unborn); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf(when+": %s is left", append(args, unborn)...)
+	}
+}
+
+func TestCreateInAnEmptyDirectoryIsWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	f := newVolume(t)
+	before := f.Ops()
+	if err := createIn(f); err != nil {
+		t.Fatal(err)
+	}
+	ops := f.Ops() - before
+	for n := 1; n <= ops+1; n++ {
+		f := newVolume(t)
+		f.CrashAt(f.Ops() + n)
+		err := createIn(f)
+		if (err == nil) != (n > ops) {
+			t.Fatalf("crash at %d of %d: %v", n, ops, err)
+		}
+		wholeOrVacant(t, f.Killed(), err == nil, "killed at %d", n)
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n)), crashfs.Random(uint32(1000 + n))} {
+			wholeOrVacant(t, f.Crashed(mode), err == nil, "crash at %d, %v", n, mode)
+		}
+	}
+	for n := 1; n <= ops; n++ {
+		f := errfs.New(newVolume(t), nil)
+		f.Decide(func(op errfs.Op) error {
+			if op.Changes() && op.N == n {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		err := createIn(f)
+		f.Decide(nil)
+		wholeOrVacant(t, f, err == nil, "error at %d", n)
+	}
+}
+
+// TestCreateFillsNothingElse: what is not empty is refused, and nothing of it changes.
+func TestCreateFillsNothingElse(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]map[string]string{
+		"a file":                  {"a": ""},
+		"a directory":             {"a/b": ""},
+		"A without config":        {"A/x/serial": "12345678"},
+		"lost+found that is none": {"lost+found": ""},
+		"a lock and more":         {"misc/lock": "", "misc/snapshot": ""},
+		"the mark and data":       {"config.new/settings": "", "A/x/serial": "", "A/o000/000/000/000/0000.c": ""},
+		"the mark and a journal":  {"config.new/settings": "", "journal/log": ""},
+		"more config":             {"config.new/more": ""},
+	} {
+		home := t.TempDir()
+		for file, data := range content {
+			if err := os.MkdirAll(filepath.Join(home, filepath.Dir(file)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(home, file), []byte(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if vacant, err := Vacant(home); vacant || err != nil {
+			t.Errorf("%s: vacant is %t, %v", name, vacant, err)
+		}
+		if err := Create(home, CreateOptions{}); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for file, data := range content {
+			if b, err := os.ReadFile(filepath.Join(home, file)); err != nil || string(b) != data {
+				t.Errorf("%s: %s is %q, %v", name, file, b, err)
+			}
+		}
+	}
+}
+
+func TestCreateThroughALink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	volume, home := filepath.Join(dir, "volume"), filepath.Join(dir, "home")
+	if err := errors.Join(os.Mkdir(volume, 0o755), os.Symlink(volume, home)); err != nil {
+		t.Fatal(err)
+	}
+	if vacant, err := Vacant(home); !vacant || err != nil {
+		t.Errorf("vacant is %t, %v", vacant, err)
+	}
+	if err := Create(home, CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	open(t, volume, Options{})
+}
+
+// TestCreatesOfOneHome: of those at the same time one makes it, and the others do not disturb.
+func TestCreatesOfOneHome(t *testing.T) {
+	t.Parallel()
+	for _, there := range []bool{false, true} {
+		for range 20 {
+			home := filepath.Join(t.TempDir(), "home")
+			if there {
+				if err := os.Mkdir(home, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var wait sync.WaitGroup
+			errs := make([]error, 8)
+			for i := range errs {
+				wait.Go(func() { errs[i] = Create(home, CreateOptions{}) })
+			}
+			wait.Wait()
+			made := 0
+			for _, err := range errs {
+				switch {
+				case err == nil:
+					made++
+				case there && !errors.Is(err, fs.ErrExist) && !errors.Is(err, ErrLocked):
+					t.Errorf("in an empty directory: %v", err)
+				}
+			}
+			if made != 1 {
+				t.Errorf("%d of them made it: %v", made, errs)
+			}
+			s, err := Open(t.Context(), home, Options{})
+			if err == nil {
+				err = s.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/internal/oidlock"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// oldTID says what is wrong with the tid of a copied transaction, and what to do.
+func oldTID(tid, last zodb.TID, why string) error {
+	return fmt.Errorf("%w: it is %s, and %s %s; copy only what is later than that, or everything into an empty storage, or store it as a new transaction", ErrOldTID, tid, last, why)
+}
+
+// Vote locks the objects of the transaction, waiting for others that hold
+// them, looks for conflicts and dangling references, and writes everything
+// into the log, with room for the commit record: after it, Finish can fail
+// only if the disk does. Blobs are durable when it returns.
+//
+// Errors: *ConflictsError, after which the transaction is still open and keeps
+// its locks: store resolved records and vote again, or abort. With any other
+// error the transaction is to be aborted: *zodb.DanglingError, *zodb.UndoError
+// (joined, if there are more), *zodb.KeyError for a deletion of what was never stored,
+// ErrDiskFull or ErrScarce (nothing is lost; the same can be tried again later),
+// ErrOldTID, zodb.ErrReadOnly, ErrClosed, or that of ctx.
+func (t *Txn) Vote(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := t.vote(ctx)
+	if vfs.Passes(err) {
+		return t.s.refused(err)
+	}
+	return err
+}
+
+func (t *Txn) vote(ctx context.Context) error {
+	if err := t.expect(txnOpen); err != nil {
+		return err
+	}
+	ctx, cancel := t.s.untilClose(ctx)
+	defer cancel()
+	if t.lost != nil {
+		return t.lost
+	}
+	if last := t.s.LastTransaction(); t.given != 0 && t.given <= last {
+		return oldTID(t.given, last, "is there already")
+	}
+	if err := t.s.admit(ctx, t); err != nil {
+		return err
+	}
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	if !t.coming { // it waits for nobody any more
+		t.coming = true
+		t.s.commits.coming.Add(1)
+	}
+	if err := t.s.guard.pass(ctx, t); err != nil {
+		t.logRefused(err)
+		return err
+	}
+	if err := t.compare(ctx); err != nil {
+		if _, conflicts := errors.AsType[*ConflictsError](err); conflicts {
+			t.resolve = true
+		}
+		return err
+	}
+	if t.s.settings.Storage.CheckDanglingReferences {
+		if err := t.checkReferences(ctx); err != nil {
+			t.logRefused(err)
+			return err
+		}
+	}
+	if err := t.syncBlobs(); err != nil {
+		return err
+	}
+	if err := t.goFirst(ctx); err != nil {
+		return err
+	}
+	if err := t.s.appendToLog(t); err != nil {
+		t.s.commits.notFirst(t)
+		return err
+	}
+	t.state = txnVoted
+	t.slim()
+	return nil
+}
+
+// goFirst makes sure that nothing is committed before a transaction with a given tid. It
+// is the last thing that a vote waits for: see givenTID.
+func (t *Txn) goFirst(ctx context.Context) error {
+	if t.given == 0 {
+		return nil
+	}
+	err := t.s.commits.goFirst(ctx, t, t.s.LastTransaction)
+	if errors.Is(err, errOvertaken) {
+		return oldTID(t.given, t.s.LastTransaction(), "was committed meanwhile")
+	}
+	return err
+}
+
+// slim takes from a large copy that was voted for what only its vote needs. There may be more
+// than there is memory for, with what the index over the log takes from the commit on.
+func (t *Txn) slim() {
+	if t.given == 0 || t.spool.file == nil {
+		return
+	}
+	left := make(map[zodb.OID]*operation)
+	for oid, op := range t.ops {
+		if op.gone || op.blob != nil {
+			left[oid] = op
+		}
+	}
+	t.ops = left
+}
+
+// untilClose returns a context that also ends when the storage is closed.
+func (s *Storage) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.closing, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// lock takes all locks of the transaction at once. Those that an earlier vote
+// took are kept if they are enough.
+func (t *Txn) lock(ctx context.Context) error {
+	want := make(oidlock.Set, len(t.ops)+len(t.checks))
+	for oid := range t.checks {
+		want[oidlock.Key{OID: oid}] = false
+	}
+	for oid, op := range t.ops {
+		want[oidlock.Key{OID: oid}] = true
+		if op.gone {
+			want[oidlock.Key{OID: oid, Existence: true}] = true
+		}
+	}
+	if t.s.settings.Storage.CheckDanglingReferences {
+		var refs []zodb.OID
+		for _, op := range t.ops {
+			var err error
+			if refs, err = t.references(refs[:0], op); err != nil {
+				return err
+			}
+			for _, target := range refs {
+				if k := (oidlock.Key{OID: target, Existence: true}); !want[k] {
+					want[k] = false
+				}
+			}
+		}
+	}
+	if t.held != nil {
+		if t.held.Covers(want) {
+			return nil
+		}
+		t.held.Unlock()
+		t.held = nil
+	}
+	begun := t.s.o.Clock()
+	held, waited, err := t.s.locks.Lock(ctx, want)
+	if waited {
+		t.s.o.Observer.LockWaited(t.s.o.Clock().Sub(begun))
+	}
+	if err != nil {
+		return context.Cause(ctx)
+	}
+	t.held = held
+	return nil
+}
+
+// compare looks what is current now, under the locks.
+func (t *Txn) compare(ctx context.Context) error {
+	var conflicts []*zodb.ConflictError
+	var refused []error
+	for _, oid := range t.order {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		op := t.ops[oid]
+		current, err := t.s.serialOf(ctx, oid)
+		if err != nil {
+			return err
+		}
+		op.previous = current
+		if op.kind == opUndo {
+			c, err := t.offer(ctx, oid, op, current)
+			switch {
+			case errors.Is(err, zodb.ErrUndo):
+				refused = append(refused, err)
+			case err != nil:
+				return err
+			case c != nil:
+				conflicts = append(conflicts, c)
+			}
+			continue
+		}
+		if op.kind == opDelete && current == 0 {
+			return &zodb.KeyError{OID: oid, Reason: "it was never stored, so it cannot be deleted"}
+		}
+		if op.kind == opRestore || op.serial == current {
+			continue
+		}
+		conflicts = append(conflicts, &zodb.ConflictError{OID: oid, Serial: op.serial, Current: current})
+	}
+	if refused != nil {
+		return errors.Join(refused...)
+	}
+	for oid, serial := range t.checks {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		current, err := t.s.serialOf(ctx, oid)
+		if err != nil {
+			return err
+		}
+		if current != serial {
+			conflicts = append(conflicts, &zodb.ConflictError{OID: oid, Serial: serial, Current: current, Read: true})
+		}
+	}
+	if conflicts != nil {
+		return &ConflictsError{Conflicts: conflicts}
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// OIDs yields the oid of every object, those included that do not exist any
+// more and are not packed away, in no order. It reads the names of all files
+// below A and B. What is committed meanwhile may be left out, and an object
+// that is written to meanwhile may come twice.
+func (s *Storage) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
+	return func(yield func(zodb.OID, error) bool) {
+		// In the order in which revisions move: from the log to B to A, so that none
+		// slips through.
+		s.mu.RLock()
+		inLog := make(map[zodb.OID]bool, len(s.unflushed.byOID))
+		for oid := range s.unflushed.byOID {
+			inLog[oid] = true
+		}
+		s.mu.RUnlock()
+		for oid := range inLog {
+			if !yield(oid, nil) {
+				return
+			}
+		}
+		for _, side := range []string{"B", "A"} {
+			for oid, err := range s.oidsOf(ctx, side) {
+				if err == nil && inLog[oid] {
+					continue
+				}
+				if !yield(oid, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// oidsOf yields the objects that have a current revision in A or B. Of A,
+// those that B has too are left out.
+func (s *Storage) oidsOf(ctx context.Context, side string) iter.Seq2[zodb.OID, error] {
+	return func(yield func(zodb.OID, error) bool) {
+		for name, err := range vfs.Walk(s.fs, side) {
+			if errors.Is(err, fs.ErrNotExist) && side == "B" { // a copy of a snapshot has none
+				return
+			}
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(0, fmt.Errorf("list objects: %w", err))
+				return
+			}
+			n, ok := s.tree.Format().Parse(name[len(side)+1:])
+			if !ok || n.Kind != layout.KindPointer && n.Kind != layout.KindObject {
+				continue
+			}
+			if side == "A" {
+				if _, err := s.fs.Stat(s.tree.Path("B", n)); err == nil {
+					continue
+				}
+			}
+			if !yield(n.OID, nil) {
+				return
+			}
+		}
+	}
+}
+
+// NextOID returns the smallest oid from one on that there is a name of, in the log or
+// below A or B: as [Storage.OIDs], but that it may also be of an object that is packed away. It
+// lists few directories, but of formats lawn and flat one with all objects. An error that matches
+// zodb.ErrNotFound if there is none.
+func (s *Storage) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) {
+	next, any := zodb.OID(0), false
+	take := func(oid zodb.OID) {
+		if oid >= from && (!any || oid < next) {
+			next, any = oid, true
+		}
+	}
+	s.mu.RLock()
+	for oid := range s.unflushed.byOID {
+		take(oid)
+	}
+	s.mu.RUnlock()
+	for _, side := range []tree.Side{tree.B, tree.A} { // the way that files take
+		names := vfs.Names(s.fs, string(side))
+		oid, found, err := s.tree.Format().NextOID(from, func(dir string) iter.Seq2[string, error] {
+			if err := ctx.Err(); err != nil {
+				return func(yield func(string, error) bool) { yield("", err) }
+			}
+			return names(dir)
+		})
+		if err != nil {
+			return 0, fmt.Errorf("list objects: %w", err)
+		}
+		if found {
+			take(oid)
+		}
+	}
+	if !any {
+		return 0, &zodb.KeyError{OID: from}
+	}
+	return next, nil
+}
+
+// Serials yields the tids under which the revisions of an object were stored,
+// newest first, back to the oldest that was not packed away. Errors as Load,
+// but that the object does not exist any more is none. A revision that is damaged comes
+// with an error, and those before it may follow.
+func (s *Storage) Serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID, error] {
+	return func(yield func(zodb.TID, error) bool) {
+		at, err := s.newestRevision(ctx, oid)
+		for err == nil && at.serial != 0 {
+			if err = ctx.Err(); err != nil {
+				break
+			}
+			if !yield(at.serial, at.damage) {
+				return
+			}
+			at, err = s.revisionBefore(ctx, oid, at)
+		}
+		if err != nil {
+			yield(0, err)
+		}
+	}
+}

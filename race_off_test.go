@@ -1,5 +1,0 @@
-//go:build !race
-
-package dirstorage
-
-const raceDetector = false
