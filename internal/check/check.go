@@ -178,6 +178,7 @@ type checker struct {
 	ends               chainEnds
 	damagedTx          tidSet // transactions whose files are unusable
 	missingTx          tidSet // transactions reported as missing
+	listings           listings
 }
 
 func newChecker(o Options, report func(Finding)) (*checker, error) {

@@ -116,6 +116,13 @@ func damages() []damageCase {
 	})
 }
 
+// neverWritten makes a history lead to a revision that x.packed explains, and its transaction does not.
+func neverWritten(h *testHome, t [8]zodb.TID) {
+	h.put(layout.XPacked, be64(uint64(t[5])))
+	n := layout.Revision(5, t[5])
+	h.put(n, patch(h.read(h.path(n)), 56, be64(uint64(t[4]))))
+}
+
 type fileChanger func(n layout.Name, change func(b []byte) []byte) func(*testHome)
 
 func objectDamages(file fileChanger) []damageCase {
@@ -175,6 +182,17 @@ func objectDamages(file fileChanger) []damageCase {
 			file(layout.Revision(1, t[4]), func(b []byte) []byte { return patch(b, 56, be64(uint64(t[2]))) })(h)
 		}, one(func(t [8]zodb.TID) want {
 			return want{Kind: RevisionNotInHistory, Name: layout.Revision(1, t[3]), OID: 1, TID: t[3]}
+		})},
+		{"history leads to what was never written, before x.packed", func(h *testHome, t [8]zodb.TID) {
+			neverWritten(h, t)
+		}, one(func(t [8]zodb.TID) want {
+			return want{Kind: RevisionMissing, Name: layout.Revision(5, t[4]), OID: 5, TID: t[4]}
+		})},
+		{"copy of what was never written, before x.packed", func(h *testHome, t [8]zodb.TID) {
+			h.put(layout.XPacked, be64(uint64(t[3])))
+			file(layout.Revision(5, t[5]), func(b []byte) []byte { return patch(b, 16, be64(uint64(t[2]))) })(h)
+		}, one(func(t [8]zodb.TID) want {
+			return want{Kind: ObjectUndoFrom, Name: layout.Revision(5, t[5]), OID: 5, TID: t[5]}
 		})},
 		{"reference to an undone creation", func(h *testHome, t [8]zodb.TID) { h.commit(stored{oid: 3, data: data(6)}) },
 			one(func([8]zodb.TID) want { return want{Kind: DanglingReference, Name: layout.Pointer(6), OID: 6, From: 3} })},

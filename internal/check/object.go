@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pickle"
@@ -157,14 +156,11 @@ func (c *checker) revision(w *worker, n layout.Name, packable bool) (object, sta
 func (c *checker) undoFrom(w *worker, o object) {
 	detail := "it says that it is a copy of revision " + o.UndoFrom.String()
 	if o.UndoFrom < o.Serial {
-		if o.UndoFrom < c.packed {
-			return
-		}
 		if _, _, err := c.v.size(layout.Revision(o.OID, o.UndoFrom)); !errors.Is(err, fs.ErrNotExist) {
 			return
 		}
-		t, s, _ := c.readTransaction(w, o.UndoFrom)
-		if s == unusable || slices.Contains(t.oids, o.OID) {
+		l := c.listing(w, o.UndoFrom)
+		if l.state == unusable || l.has(o.OID) || l.state == missing && o.UndoFrom < c.packed {
 			return
 		}
 		detail += ", which is not there"
@@ -277,7 +273,7 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 		c.out.add(defect)
 		return
 	}
-	tid, packable, since := p.tid, false, c.packed
+	tid, next, packable, since := p.tid, zodb.TID(0), false, c.packed
 	for current := true; ; current = false {
 		o, s := c.revision(w, layout.Revision(oid, tid), packable)
 		if current {
@@ -293,13 +289,15 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 		switch {
 		case s == missing && (current || tid >= c.packed):
 			c.out.add(c.object(RevisionMissing, oid, tid, o.path, missingDetail(current)))
+		case s == missing && c.neverWritten(w, oid, tid):
+			c.out.add(c.object(RevisionMissing, oid, tid, o.path, neverWrittenDetail(next)))
 		case s == missing:
 			c.counts.packedAway.Add(1)
 		}
 		if s != sound || o.Previous == 0 {
 			return
 		}
-		tid, packable = o.Previous, c.packable(tid, o.Previous, since)
+		tid, next, packable = o.Previous, tid, c.packable(tid, o.Previous, since)
 	}
 }
 
@@ -308,6 +306,10 @@ func missingDetail(current bool) string {
 		return "it is the current revision"
 	}
 	return "it was never packed, and the revision after it is there"
+}
+
+func neverWrittenDetail(next zodb.TID) string {
+	return "revision " + next.String() + " names it as the one before, but its transaction did not write the object"
 }
 
 func (c *checker) countPointer(p pointer) {

@@ -205,7 +205,7 @@ func (r *reach) visit(w *worker, oid zodb.OID, fresh []zodb.OID) []zodb.OID {
 		if current {
 			since = c.keptSince(o)
 		}
-		if s == missing && !current && tid < c.packed {
+		if s == missing && !current && c.packedAway(w, oid, tid) {
 			return fresh
 		}
 		if s != sound || len(o.Data) == 0 && current && oid == 0 {

@@ -41,16 +41,14 @@ type resolver struct {
 	c                *checker
 	histories, lists *bucketSet
 
-	mu           sync.Mutex
-	lines        map[zodb.OID]*line    // guarded by mu; a cache
-	linesSize    int                   // guarded by mu
-	listings     map[zodb.TID]*listing // guarded by mu; a cache
-	listingsSize int                   // guarded by mu
-	withoutTx    map[zodb.TID]*orphans // guarded by mu
-	lostObjects  map[zodb.OID]*lost    // guarded by mu
-	headless     map[zodb.OID]*lost    // guarded by mu
-	pointers     map[zodb.OID]struct{} // guarded by mu; objects whose pointer had its finding
-	dropped      map[droppedKind]int64 // guarded by mu
+	mu          sync.Mutex
+	lines       map[zodb.OID]*line    // guarded by mu; a cache
+	linesSize   int                   // guarded by mu
+	withoutTx   map[zodb.TID]*orphans // guarded by mu
+	lostObjects map[zodb.OID]*lost    // guarded by mu
+	headless    map[zodb.OID]*lost    // guarded by mu
+	pointers    map[zodb.OID]struct{} // guarded by mu; objects whose pointer had its finding
+	dropped     map[droppedKind]int64 // guarded by mu
 }
 
 // droppedKind is what findings that are left out have in common.
@@ -59,7 +57,7 @@ type droppedKind struct {
 	severity Severity
 }
 
-// maxCached bounds each cache, in revisions or oids.
+// maxCached bounds the cache of histories, in revisions.
 const maxCached = 1 << 20
 
 // line is the history of one object as far as it can be walked.
@@ -111,7 +109,7 @@ func (r *resolver) walkLine(w *worker, oid zodb.OID) *line {
 			l.tids = append(l.tids, tid)
 		}
 		l.at = tid
-		if s == missing && tid < c.packed && tid != p.tid {
+		if s == missing && tid != p.tid && c.packedAway(w, oid, tid) {
 			s = sound
 		} else if s == sound && o.Previous != 0 {
 			tid = o.Previous
@@ -120,31 +118,6 @@ func (r *resolver) walkLine(w *worker, oid zodb.OID) *line {
 		l.end = s
 		return l
 	}
-}
-
-// listing is what a transaction lists.
-type listing struct {
-	state state
-	oids  []zodb.OID // ascending
-}
-
-func (r *resolver) listing(w *worker, tid zodb.TID) *listing {
-	r.mu.Lock()
-	l := r.listings[tid]
-	r.mu.Unlock()
-	if l != nil {
-		return l
-	}
-	t, s, _ := r.c.readTransaction(w, tid)
-	l = &listing{state: s, oids: slices.Sorted(slices.Values(t.oids))}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.listings == nil || r.listingsSize > maxCached {
-		r.listings, r.listingsSize = make(map[zodb.TID]*listing), 0
-	}
-	r.listings[tid] = l
-	r.listingsSize += 1 + len(l.oids)
-	return l
 }
 
 // files looks again at the revision files of the buckets that differ.
@@ -241,7 +214,7 @@ type orphans struct {
 // inTransaction finds out whether the transaction of a revision lists it.
 func (r *resolver) inTransaction(w *worker, f found) {
 	c, tid := r.c, f.name.TID
-	l := r.listing(w, tid)
+	l := c.listing(w, tid)
 	switch {
 	case l.state == unusable || c.missingTx.has(tid):
 	case l.state == missing:
@@ -266,7 +239,7 @@ func (r *resolver) inTransaction(w *worker, f found) {
 			r.withoutTx[tid] = &orphans{f, 1}
 		}
 	default:
-		if _, ok := slices.BinarySearch(l.oids, f.name.OID); !ok {
+		if !l.has(f.name.OID) {
 			c.out.add(c.object(RevisionNotListed, f.name.OID, tid, f.path, "transaction "+tid.String()+" does not list the object"))
 		}
 	}

@@ -130,12 +130,25 @@ func (r *recent) revision(w *worker, oid zodb.OID, tid zodb.TID) {
 			r.refer(oid, tid, to)
 		}
 	}
-	// Those after Since are listed by a transaction that is looked at itself.
-	if s == sound && o.Previous >= c.packed && o.Previous != 0 && o.Previous <= c.o.Since {
-		before := layout.Revision(oid, o.Previous)
-		if _, where, err := c.v.size(before); errors.Is(err, fs.ErrNotExist) {
-			c.out.add(c.object(RevisionMissing, oid, o.Previous, where, missingDetail(false)))
-		}
+	if s == sound && o.Previous != 0 {
+		r.before(w, oid, o.Previous, tid)
+	}
+}
+
+// before looks for the revision before one.
+func (r *recent) before(w *worker, oid zodb.OID, tid, next zodb.TID) {
+	c := r.c
+	_, where, err := c.v.size(layout.Revision(oid, tid))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	switch l := c.listing(w, tid); {
+	case l.state == sound && !l.has(oid):
+		c.out.add(c.object(RevisionMissing, oid, tid, where, neverWrittenDetail(next)))
+	case tid < c.packed || tid > c.o.Since && l.state == sound:
+		// A pack may have removed it; or its transaction is looked at itself, and lists it.
+	default:
+		c.out.add(c.object(RevisionMissing, oid, tid, where, missingDetail(false)))
 	}
 }
 

@@ -31,6 +31,14 @@ func TestSinceFindsDamageToWhatChanged(t *testing.T) {
 		{"revision before it missing", func(h *testHome, t [8]zodb.TID) { h.remove(h.path(layout.Revision(1, t[2]))) }, func(t [8]zodb.TID) []want {
 			return []want{{Kind: RevisionMissing, Name: layout.Revision(1, t[2]), OID: 1, TID: t[2]}}
 		}},
+		{"history leads to what was never written", func(h *testHome, t [8]zodb.TID) {
+			file(layout.Revision(5, t[5]), func(b []byte) []byte { return patch(b, 56, be64(uint64(t[4]))) })(h)
+		}, func(t [8]zodb.TID) []want {
+			return []want{{Kind: RevisionMissing, Name: layout.Revision(5, t[4]), OID: 5, TID: t[4]}}
+		}},
+		{"history leads to what was never written, before x.packed", neverWritten, func(t [8]zodb.TID) []want {
+			return []want{{Kind: RevisionMissing, Name: layout.Revision(5, t[4]), OID: 5, TID: t[4]}}
+		}},
 		{"pointer missing", func(h *testHome, _ [8]zodb.TID) { h.remove(h.path(layout.Pointer(5))) }, func([8]zodb.TID) []want {
 			return []want{{Kind: PointerMissing, Name: layout.Pointer(5), OID: 5}}
 		}},
