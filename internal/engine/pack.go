@@ -229,9 +229,10 @@ type packRun struct {
 	index  *refIndex
 	packed zodb.TID // x.packed when it began
 
-	listed    *oidset.Set // objects with a pointer
-	revisions *oidset.Set // objects with revisions
-	judged    *oidset.Set // objects that are not there, and that lostPointers has looked at
+	listed     *oidset.Set // objects with a pointer
+	revisions  *oidset.Set // objects with revisions
+	strayBlobs bool        // there are blobs whose revision is gone
+	judged     *oidset.Set // objects that are not there, and that lostPointers has looked at
 
 	mu     sync.Mutex // guards what is below, while there are many workers
 	plan   *pack.Writer

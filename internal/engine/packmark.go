@@ -38,6 +38,8 @@ func (r *packRun) list(ctx context.Context) error {
 				ok, _ = r.listed.Add(n.OID)
 			case layout.KindRevision:
 				ok, _ = r.revisions.Add(n.OID)
+			case layout.KindBlob:
+				r.strayBlobs = r.strayBlobs || r.strayBlob(n)
 			}
 			if !ok {
 				return errOIDsTooFar

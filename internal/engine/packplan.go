@@ -13,7 +13,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -102,38 +101,6 @@ func (r *packRun) victims(e pack.Entry) error {
 		r.result.Bytes += bytes
 	}
 	return r.plan.Add(e)
-}
-
-// strays writes into the plan the revisions of objects that have no pointer: what a
-// pack, ours or the original's, left when it was interrupted and could not go on.
-// Only what the last pack explains goes.
-func (r *packRun) strays(ctx context.Context) error {
-	found := false
-	for oid := range r.revisions.Without(r.listed) {
-		found = found || !r.marker.Reached(oid)
-	}
-	if !found || r.o.NoGC || r.marker.Blind() {
-		return nil
-	}
-	for name, err := range vfs.Walk(r.s.fs, "A") {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-		n, ok := r.s.tree.Format().Parse(name[2:])
-		if !ok || n.Kind != layout.KindRevision || n.TID >= r.packed || r.listed.Has(n.OID) || r.marker.Reached(n.OID) {
-			continue
-		}
-		if _, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, n.OID); !errors.Is(err, pack.ErrNoObject) {
-			continue // it has come meanwhile, or it cannot be read
-		}
-		if err := r.victims(pack.Entry{OID: n.OID, TIDs: []zodb.TID{n.TID}}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // condemned writes into the plan the objects that go.
