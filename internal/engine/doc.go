@@ -39,5 +39,5 @@
 // # Order of locks
 //
 // The lock table of objects (held from vote to finish), then the turn of a transaction
-// with a given tid (givenTID), then Storage.snap, then Storage.mu. Nothing that waits or reads files is done under Storage.mu.
+// with a given tid (givenTID), then Storage.modeMu, then Storage.mu. Nothing that waits or reads files is done under Storage.mu.
 package engine

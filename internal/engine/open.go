@@ -46,7 +46,7 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 const asideHeld = journalDir + "/aside-held-"
 
 func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
-	s := &Storage{mu: stateMutex{log: o.Logger}, fs: f, o: o, log: o.Logger, changed: make(chan struct{}), staging: zodb.TIDFromTime(o.Clock())}
+	s := &Storage{mu: stateMutex{log: o.Logger}, modeMu: stateMutex{log: o.Logger}, fs: f, o: o, log: o.Logger, changed: make(chan struct{}), staging: zodb.TIDFromTime(o.Clock())}
 	// A quarter of the memory is for what is not flushed yet.
 	s.unflushed.keep = o.CacheSize / 4
 	s.cache = newCache(o.CacheSize - s.unflushed.keep)

@@ -181,10 +181,12 @@ func (s *Storage) enterNow(q *enterRequest) error {
 			}
 		}
 	}
+	s.modeMu.Lock()
 	s.mu.Lock()
 	if s.snap.entering == q {
 		s.snap.entering = nil
 	}
+	sublock := s.snap.sublock
 	if err == nil || !taken {
 		s.beginMode(modeUser, q.moment, q.upTo)
 		s.snap.code = q.code
@@ -192,15 +194,18 @@ func (s *Storage) enterNow(q *enterRequest) error {
 			s.snap.abandoned = q.code // the worker takes the file back as soon as it can
 		}
 		s.countsOfA = s.counts
-		if cerr := s.snap.sublock.Close(); cerr != nil { // it is free all the same
-			s.mu.say(slog.LevelWarn, "giving back the sublock", "err", cerr)
-		}
 		s.snap.sublock = nil
 	} else {
-		s.snap.side = tree.A
+		s.snap.side, sublock = tree.A, nil
 	}
 	s.signal()
 	s.mu.Unlock()
+	if sublock != nil {
+		if cerr := sublock.Close(); cerr != nil { // it is free all the same
+			s.modeMu.say(slog.LevelWarn, "giving back the sublock", "err", cerr)
+		}
+	}
+	s.modeMu.Unlock()
 	if err != nil {
 		q.err = fmt.Errorf("enter snapshot mode: %w", s.refused(err))
 	} else {

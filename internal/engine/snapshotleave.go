@@ -17,8 +17,8 @@ import (
 // is another one, or while somebody holds the sublock (ErrLocked). After an error
 // that passes (ErrDiskFull, ErrScarce) it is left as soon as that is possible.
 func (s *Storage) LeaveSnapshot(_ context.Context, code string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.modeMu.Lock()
+	defer s.modeMu.Unlock()
 	if err := s.isIn(code); err != nil {
 		return err
 	}
@@ -26,19 +26,22 @@ func (s *Storage) LeaveSnapshot(_ context.Context, code string) error {
 }
 
 // leaveLater has the worker leave the mode if an error passes that kept somebody
-// from it, in case nobody tries again. mu must be held.
+// from it, in case nobody tries again. modeMu must be held.
 func (s *Storage) leaveLater(err error) error {
 	if vfs.Passes(err) {
 		s.passing.Add(1)
+		s.mu.Lock()
 		s.snap.abandoned = s.snap.code
+		s.mu.Unlock()
 		s.worker.wake()
 	}
 	return err
 }
 
 // isIn returns an error unless the storage is in the snapshot mode of that code.
-// mu must be held.
 func (s *Storage) isIn(code string) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if err := s.writable(); err != nil {
 		return err
 	}
@@ -57,8 +60,8 @@ func (s *Storage) isIn(code string) error {
 // A stands still until then, and the storage leaves the mode when it finds the
 // lock free; AbandonSnapshot makes it look at once.
 func (s *Storage) EndSnapshot(_ context.Context, code string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.modeMu.Lock()
+	defer s.modeMu.Unlock()
 	if err := s.isIn(code); err != nil {
 		return err
 	}
@@ -69,14 +72,15 @@ func (s *Storage) EndSnapshot(_ context.Context, code string) error {
 	if err := s.unclaim(); err != nil {
 		return s.leaveLater(err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.snap.mode, s.snap.code, s.snap.abandoned = modeLeaving, "", ""
 	s.signal()
 	return nil
 }
 
-// leave takes the sublock and ends the mode. mu must be held; it is the one
-// place where files are written under it, so that no flush goes to a side that
-// is no longer the right one. That happens once a snapshot.
+// leave takes the sublock and ends the mode. Flushes go to B before it and after it, until
+// B has been merged into A. modeMu must be held.
 func (s *Storage) leave() error {
 	if err := s.payFloor(); err != nil {
 		return err
@@ -95,17 +99,19 @@ func (s *Storage) leave() error {
 	if err := s.unclaim(); err != nil {
 		return errors.Join(err, lock.Close())
 	}
+	s.mu.Lock()
 	s.snap.sublock = lock
 	s.beginMode(modeNone, time.Time{}, 0)
 	s.snap.recombining = true
 	s.signal()
+	s.mu.Unlock()
 	s.worker.wake()
-	s.mu.say(slog.LevelInfo, "left snapshot mode")
+	s.modeMu.say(slog.LevelInfo, "left snapshot mode")
 	return nil
 }
 
 // unclaim removes misc/snapshot durably. A still stands still; after an error that
-// does not pass nobody knows whether the file comes back. mu must be held.
+// does not pass nobody knows whether the file comes back. modeMu must be held.
 func (s *Storage) unclaim() error {
 	err := snapfile.Remove(s.fs, s.syncOptions())
 	if err == nil {
@@ -113,7 +119,7 @@ func (s *Storage) unclaim() error {
 	}
 	err = fmt.Errorf("leave snapshot mode: %w", err)
 	if !vfs.Passes(err) {
-		s.failLocked(err)
+		_ = s.fail(err) // logged there, and told to every writer
 	}
 	return vfs.WithPassing(err)
 }
@@ -135,9 +141,12 @@ func (s *Storage) AbandonSnapshot(code string) {
 // leaveIfFree leaves a mode that nobody will leave from outside, if the
 // sublock is free. It reports whether there is nothing left to wait for.
 func (s *Storage) leaveIfFree() (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.snap.leavesByItself() {
+	if !s.leavesByItself() { // also while somebody else is leaving it: the worker goes on
+		return true, nil
+	}
+	s.modeMu.Lock()
+	defer s.modeMu.Unlock()
+	if !s.leavesByItself() {
 		return true, nil
 	}
 	err := s.leave()
@@ -149,13 +158,22 @@ func (s *Storage) leaveIfFree() (bool, error) {
 }
 
 // closeSnapshot lets nobody else be told that A is a snapshot, while whoever was
-// told so keeps it. mu must be held, or nobody else have the storage yet.
+// told so keeps it. modeMu must be held.
 func (s *Storage) closeSnapshot() {
-	if s.snap.closed {
+	s.mu.Lock()
+	again := s.snap.closed
+	s.snap.closed = true
+	s.mu.Unlock()
+	if again {
 		return
 	}
-	s.snap.closed = true
 	if err := snapfile.Close(s.fs); err != nil {
-		s.mu.say(slog.LevelWarn, "others may still join the snapshot", "err", err)
+		s.modeMu.say(slog.LevelWarn, "others may still join the snapshot", "err", err)
 	}
+}
+
+func (s *Storage) leavesByItself() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.snap.leavesByItself()
 }

@@ -77,6 +77,8 @@ func (s *Storage) beginStartup() error {
 		return err
 	}
 	s.snap.tid = zodb.TID(v)
+	s.modeMu.Lock()
+	defer s.modeMu.Unlock()
 	s.closeSnapshot()
 	return nil
 }

@@ -74,6 +74,9 @@ type Storage struct {
 	packs   packs
 	history ownHistory // of Open, and then of Close
 
+	// modeMu is held by who changes files to leave snapshot mode, or has entered it.
+	modeMu stateMutex
+
 	// mu guards what readers see and what the worker decides on. It is held for
 	// moments only, never over a file operation.
 	mu        stateMutex
@@ -256,14 +259,9 @@ func (s *Storage) Settings() *settings.Settings { return s.settings }
 // takes no longer than the backlog of the flush needs, whatever the size of
 // the database. The error is that of the last flush, or of releasing the locks.
 func (s *Storage) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if !s.beginClose() {
 		return ErrClosed
 	}
-	s.closed = true
-	s.signal()
-	s.mu.Unlock()
 	s.stop()
 	defer logging.Flush(s.log)
 	if s.o.ReadOnly {
@@ -286,11 +284,12 @@ func (s *Storage) Close() error {
 		errs = append(errs, control.Remove(s.fs))
 	}
 	s.mu.Lock()
-	if s.snap.sublock != nil {
-		errs = append(errs, s.snap.sublock.Close())
-		s.snap.sublock = nil
-	}
+	sublock := s.snap.sublock
+	s.snap.sublock = nil
 	s.mu.Unlock()
+	if sublock != nil {
+		errs = append(errs, sublock.Close())
+	}
 	errs = append(errs, s.lock.Close())
 	if err := errors.Join(errs...); err != nil {
 		s.log.Warn("closed", "tid", s.last, "err", err)
@@ -298,6 +297,21 @@ func (s *Storage) Close() error {
 	}
 	s.log.Info("closed", "tid", s.last)
 	return nil
+}
+
+// beginClose reports false if Close was called before. Who is leaving snapshot mode comes
+// to the end of it first, so that no file is changed after the locks are given back.
+func (s *Storage) beginClose() bool {
+	s.modeMu.Lock()
+	defer s.modeMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.closed = true
+	s.signal()
+	return true
 }
 
 func (s *Storage) closeReader() error {

@@ -177,10 +177,7 @@ func (s *Storage) refused(err error) error {
 // leaveInTime leaves a snapshot that nobody will leave from outside also while there
 // is work all the time.
 func (w *worker) leaveInTime(s *Storage) {
-	s.mu.RLock()
-	wanted, now := s.snap.leavesByItself(), s.o.Clock()
-	s.mu.RUnlock()
-	if wanted && !now.Before(w.leaveAt) {
+	if s.leavesByItself() && !s.o.Clock().Before(w.leaveAt) {
 		w.leave(s)
 	}
 }

@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// slowRemoval holds up one removal of a file, once it is armed.
+type slowRemoval struct {
+	vfs.FS
+	name       string
+	armed      atomic.Bool
+	begun, end chan struct{}
+}
+
+func (f *slowRemoval) Remove(name string) error {
+	if name == f.name && f.armed.CompareAndSwap(true, false) {
+		close(f.begun)
+		<-f.end
+	}
+	return f.FS.Remove(name)
+}
+
+// TestLeavingASnapshotStopsNobody: the disk takes its time over the removal of misc/snapshot.
+// Meanwhile commits, loads and the status go on, and a Close waits for the end of it.
+func TestLeavingASnapshotStopsNobody(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, end := make(chan struct{}), make(chan struct{})
+	f := &slowRemoval{FS: dir, name: snapshotFile, begun: begun, end: end}
+	s := open(t, home, Options{fs: f})
+	commit(t, s, change{oid: 0, data: rec("one")})
+	if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	f.armed.Store(true)
+	left, closed := make(chan error, 1), make(chan error, 1)
+	go func() { left <- s.LeaveSnapshot(t.Context(), "x") }()
+	<-begun
+	last := commit(t, s, change{oid: 0, data: rec("two")})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if rev, err := s.Load(t.Context(), 0); err != nil || rev.Serial != last {
+		t.Errorf("loaded %s: %v", rev.Serial, err)
+	}
+	if st := s.Status(); st.Snapshot != "user/x" || st.LastTID != last {
+		t.Errorf("the status is %q at %s", st.Snapshot, st.LastTID)
+	}
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		t.Fatalf("closed while snapshot mode is being left: %v", err)
+	case err := <-left:
+		t.Fatalf("left snapshot mode before misc/snapshot is gone: %v", err)
+	default:
+	}
+	close(end)
+	if err := errors.Join(<-left, <-closed); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, home, Options{})
+	if rev, err := again.Load(t.Context(), zodb.OID(0)); err != nil || rev.Serial != last {
+		t.Errorf("after another open loaded %s: %v", rev.Serial, err)
+	}
+}
