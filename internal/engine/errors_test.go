@@ -108,8 +108,11 @@ func (c errorCase) run(t *testing.T, n int) int {
 // failAt lets the n-th operation fail: of those that take space (ENOSPC), or of all
 // (EIO); 0: none. With end no more fail; it returns how many there were, and which failed.
 func failAt(f *errfs.FS, cause error, n int) (end func() (ops int, failed string)) {
-	ops, failed := 0, ""
+	ops, failed, named := 0, "", ""
 	f.Decide(func(op errfs.Op) error {
+		if op.Kind == "create" || op.Kind == "rename" || op.Kind == "remove" {
+			named = op.Name // what a sync of its directory is for
+		}
 		if cause == syscall.ENOSPC && (!op.Changes() || op.Kind == "remove" || op.Kind == "touch" || strings.HasPrefix(op.Kind, "sync")) {
 			return nil
 		}
@@ -117,7 +120,9 @@ func failAt(f *errfs.FS, cause error, n int) (end func() (ops int, failed string
 			return nil
 		}
 		if ops++; ops == n {
-			failed = op.Kind + " " + op.Name
+			if failed = op.Kind + " " + op.Name; op.Kind == "syncdir" {
+				failed += ", of " + named
+			}
 			return cause
 		}
 		return nil

@@ -229,13 +229,17 @@ type packRun struct {
 	index  *refIndex
 	packed zodb.TID // x.packed when it began
 
-	listed     *oidset.Set // objects with a pointer
-	revisions  *oidset.Set // objects with revisions
-	strayBlobs bool        // there are blobs whose revision is gone
-	judged     *oidset.Set // objects that are not there, and that lostPointers has looked at
+	listed    *oidset.Set // objects with a pointer
+	revisions *oidset.Set // objects with revisions
+	judged    *oidset.Set // objects that are not there, and that lostPointers has looked at
+	early     int64       // revisions before packed that there are
+	// earlyTransactions is how many there are before what before returns.
+	earlyTransactions int64
+	strayBlobs        []strayBlob // blobs in A that have no revision
 
 	mu     sync.Mutex // guards what is below, while there are many workers
 	plan   *pack.Writer
+	going  int64 // revisions before packed that are in the plan
 	class  map[string]*PackClass
 	result PackResult
 }
@@ -251,8 +255,9 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	r.v = s.newVerdict()
 	r.v.gc = !r.o.NoGC
 	r.listed, r.revisions, r.judged = oidset.New(oidsetLimit), oidset.New(oidsetLimit), oidset.New(oidsetLimit)
+	r.p.phase("waiting for transactions", 0)
 	root := true
-	if _, err := (packSource{s}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
+	if _, err := (patientSource{packSource{s}, r.p}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
 		root = false
 	}
 	if !root && !r.o.NoGC || s.LastTransaction() == 0 {
@@ -261,7 +266,6 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	if err := r.prepare(ctx); err != nil {
 		return 0, err
 	}
-	r.p.phase("waiting for transactions", 0)
 	w := &sweep{s: s, v: r.v, h: r.header, p: r.p, result: &r.result}
 	defer r.index.abort()
 	err = s.guard.begin(ctx, r.v)
@@ -273,6 +277,7 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 		return r.policy.Threshold, r.giveUp(w, err)
 	}
 	w.h = r.header // it is whole now
+	w.before, w.early = r.before(), r.earlyTransactions
 	if err := w.again(ctx); err != nil {
 		return r.policy.Threshold, r.stop(ctx, w, err)
 	}

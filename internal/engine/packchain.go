@@ -30,6 +30,7 @@ type chainSweep struct {
 	next zodb.TID   // to be looked at
 	run  []zodb.TID // between them: these go
 	end  bool       // there are no older ones
+	seen int64      // of those before before
 
 	links []link     // of this step
 	gone  []zodb.TID // removed by this step
@@ -53,11 +54,11 @@ func (w *sweep) transactions(ctx context.Context) error {
 	if err := w.s.inWorker(ctx, c.step); err != nil {
 		return err
 	}
-	if !w.resumed {
+	if !w.resumed && c.seen >= w.early {
 		return nil
 	}
-	// A crash may have come after the links and before the removal: then nothing
-	// leads to them any more.
+	// A crash, in this pack or an earlier one, may have come after the links and before the
+	// removal: then nothing leads to them any more.
 	return w.strays(ctx, c.named)
 }
 
@@ -77,12 +78,17 @@ func (c *chainSweep) step() (done bool, err error) {
 
 // look decides about one transaction.
 func (c *chainSweep) look() error {
-	t, err := c.s.transactionFile(c.next)
-	if c.next == 0 || errors.Is(err, zodb.ErrNotFound) {
-		// Nothing older stays, so the last that does goes on naming what is gone.
-		c.end = true
-		c.gone = append(c.gone, c.run...)
+	if c.next == 0 {
+		c.ends()
 		return nil
+	}
+	t, err := c.s.transactionFile(c.next)
+	if errors.Is(err, zodb.ErrNotFound) {
+		c.ends()
+		return nil
+	}
+	if c.next < c.before {
+		c.seen++
 	}
 	if err != nil && c.s.isDamage(context.Background(), err) {
 		return c.keepDamaged(err)
@@ -110,6 +116,13 @@ func (c *chainSweep) look() error {
 	}
 	c.kept, c.lost = t.TID, false
 	return nil
+}
+
+// ends takes note that there is nothing older. So the last that stays goes on naming what
+// is gone.
+func (c *chainSweep) ends() {
+	c.end = true
+	c.gone = append(c.gone, c.run...)
 }
 
 // keepDamaged leaves a transaction that cannot be read as it is, and the one before it: if

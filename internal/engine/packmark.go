@@ -38,8 +38,17 @@ func (r *packRun) list(ctx context.Context) error {
 				ok, _ = r.listed.Add(n.OID)
 			case layout.KindRevision:
 				ok, _ = r.revisions.Add(n.OID)
+				if n.TID < r.packed {
+					r.early++
+				}
+			case layout.KindTransaction:
+				if n.TID < r.before() {
+					r.earlyTransactions++
+				}
 			case layout.KindBlob:
-				r.strayBlobs = r.strayBlobs || r.strayBlob(n)
+				if err := r.lookForStray(n, side); err != nil {
+					return err
+				}
 			}
 			if !ok {
 				return errOIDsTooFar

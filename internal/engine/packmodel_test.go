@@ -384,12 +384,13 @@ func (c packCase) options(f vfs.FS) Options {
 }
 
 // optionsAfter are those of a process that comes later: its clock is not behind the
-// transactions that there are.
+// transactions that there are, nor behind the empty one with which a process whose clock
+// was behind has begun a history, up to two minutes after them.
 func (c packCase) optionsAfter(f vfs.FS, m *packModel) Options {
 	o := c.options(f)
 	clock, ahead := o.Clock, time.Duration(0)
 	if m.last() != 0 {
-		ahead = max(0, m.last().Time().Sub(clock()))
+		ahead = max(0, m.last().Time().Add(3*time.Minute).Sub(clock()))
 	}
 	o.Clock = func() time.Time { return clock().Add(ahead) }
 	return o

@@ -100,6 +100,16 @@ func (r *packRun) victims(e pack.Entry) error {
 		r.result.OldBytes += bytes
 		r.result.Bytes += bytes
 	}
+	return r.add(e)
+}
+
+// add writes an entry into the plan. The caller holds mu.
+func (r *packRun) add(e pack.Entry) error {
+	for _, tid := range e.TIDs {
+		if tid < r.packed {
+			r.going++
+		}
+	}
 	return r.plan.Add(e)
 }
 
@@ -187,7 +197,7 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 		all.Revisions += c.Revisions
 		all.Bytes += c.Bytes
 	}
-	return r.plan.Add(pack.Entry{OID: oid, Whole: true, TIDs: tids})
+	return r.add(pack.Entry{OID: oid, Whole: true, TIDs: tids})
 }
 
 // classOf returns what would go of an object.

@@ -7,40 +7,57 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/tree"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // What a pack, ours or the original's, left when it was interrupted and could not go on:
-// its plan is given up beside another A, a copy for one. Only what the last pack
-// explains goes.
+// revisions of objects whose pointer is gone, or with a gap between them and those that
+// stay, blobs whose revision is gone, and transactions (see [sweep.strays]). Nothing leads
+// to them, so the next pack looks for them among the names of A. Only what the
+// last pack explains goes, that is, what was replaced or unreachable before x.packed.
 
-// strays writes into the plan the revisions of objects that have no pointer, and the
-// blobs of revisions that are gone.
-func (r *packRun) strays(ctx context.Context) error {
-	found := r.strayBlobs
-	for oid := range r.revisions.Without(r.listed) {
-		found = found || !r.marker.Reached(oid)
-	}
-	if !found || r.o.NoGC || r.marker.Blind() {
+// strayBlob is a blob in A without its revision.
+type strayBlob struct {
+	oid zodb.OID
+	tid zodb.TID
+}
+
+// maxStrayBlobs is how many blobs without a revision a pack removes at most. An
+// interrupted step leaves fewer than stepFiles of them.
+const maxStrayBlobs = 1 << 16
+
+// lookForStray notes a blob of which the revision is gone.
+func (r *packRun) lookForStray(blob layout.Name, side string) error {
+	if side != string(tree.A) || blob.TID >= r.packed || len(r.strayBlobs) == maxStrayBlobs {
 		return nil
 	}
-	for name, err := range vfs.Walk(r.s.fs, "A") {
+	_, err := r.s.fs.Stat(r.s.tree.Path(tree.A, layout.Revision(blob.OID, blob.TID)))
+	if errors.Is(err, fs.ErrNotExist) {
+		r.strayBlobs = append(r.strayBlobs, strayBlob{blob.OID, blob.TID})
+		return nil
+	}
+	return err
+}
+
+// before returns the time before which the last pack may have left transactions, and this
+// one looks at them.
+func (r *packRun) before() zodb.TID { return min(r.packed, r.header.Oldest) }
+
+// strays writes into the plan what nothing leads to.
+func (r *packRun) strays(ctx context.Context) error {
+	if err := r.strayRevisions(ctx); err != nil {
+		return err
+	}
+	for _, b := range r.strayBlobs {
+		goes, err := r.leftByPack(ctx, b)
 		if err == nil {
 			err = ctx.Err()
 		}
-		if err != nil {
-			return err
-		}
-		n, ok := r.s.tree.Format().Parse(name[2:])
-		if !ok {
-			continue
-		}
-		switch {
-		case n.Kind == layout.KindRevision && r.strayRevision(ctx, n):
-			err = r.victims(pack.Entry{OID: n.OID, TIDs: []zodb.TID{n.TID}})
-		case n.Kind == layout.KindBlob && (r.listed.Has(n.OID) || !r.marker.Reached(n.OID)) && r.strayBlob(n):
-			err = r.blobGoes(n)
+		if err == nil && goes {
+			err = r.planBlob(b)
 		}
 		if err != nil {
 			return err
@@ -49,33 +66,103 @@ func (r *packRun) strays(ctx context.Context) error {
 	return nil
 }
 
-// strayRevision reports whether the object of a revision has no pointer, and nothing reaches it.
-func (r *packRun) strayRevision(ctx context.Context, n layout.Name) bool {
-	if n.TID >= r.packed || r.listed.Has(n.OID) || r.marker.Reached(n.OID) {
-		return false
+// leftByPack reports whether the last pack explains that a blob has no revision. If it
+// does not, the revision was lost, and the blob is what is left of it.
+func (r *packRun) leftByPack(ctx context.Context, b strayBlob) (bool, error) {
+	if !r.listed.Has(b.oid) {
+		return r.collected(ctx, b.oid), nil
 	}
-	// Else it has come meanwhile, or it cannot be read.
-	_, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, n.OID)
-	return errors.Is(err, pack.ErrNoObject)
+	// The object stays, so that pack may have removed what was replaced before it.
+	newer, err := r.s.olderRevision(b.oid, r.packed+1)
+	return newer > b.tid, err
 }
 
-// strayBlob reports whether the revision of a blob is gone.
-func (r *packRun) strayBlob(n layout.Name) bool {
-	if n.TID >= r.packed {
+// collected reports whether an object without a pointer is one that a pack removed.
+func (r *packRun) collected(ctx context.Context, oid zodb.OID) bool {
+	if r.o.NoGC || r.marker.Blind() || r.marker.Reached(oid) {
 		return false
 	}
-	_, _, err := r.s.tree.Stat(layout.Revision(n.OID, n.TID))
-	return errors.Is(err, fs.ErrNotExist)
+	_, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, oid)
+	return errors.Is(err, pack.ErrNoObject) // else it has come meanwhile, or it cannot be read
 }
 
-// blobGoes writes a blob into the plan whose revision is gone.
-func (r *packRun) blobGoes(n layout.Name) error {
+// planBlob writes a blob without a revision into the plan.
+func (r *packRun) planBlob(b strayBlob) error {
+	info, _, err := r.s.tree.Stat(layout.Blob(b.oid, b.tid))
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.p.planned.Add(1)
-	if !r.o.DryRun {
-		return r.plan.Add(pack.Entry{OID: n.OID, TIDs: []zodb.TID{n.TID}})
+	if r.o.DryRun {
+		r.result.Blobs++
+		r.result.Bytes += info.Size
 	}
-	info, _, err := r.s.tree.Stat(n)
-	r.result.Blobs++
-	r.result.Bytes += info.Size
-	return err
+	return r.plan.Add(pack.Entry{OID: b.oid, TIDs: []zodb.TID{b.tid}})
 }
+
+// strayRevisions writes into the plan the revisions that nothing leads to. As a rule there
+// are none, which the numbers tell: all that are older than the last pack were looked at.
+func (r *packRun) strayRevisions(ctx context.Context) error {
+	r.mu.Lock()
+	found := r.early > r.marker.Early()+r.going
+	r.mu.Unlock()
+	if !found {
+		return nil
+	}
+	var h ownChain
+	for name, err := range vfs.Walk(r.s.fs, string(tree.A)) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		n, ok := r.s.tree.Format().Parse(name[2:])
+		if !ok || n.Kind != layout.KindRevision || n.TID >= r.packed {
+			continue
+		}
+		goes := false
+		if !r.listed.Has(n.OID) {
+			goes = r.collected(ctx, n.OID)
+		} else {
+			if h.oid != n.OID || h.current == nil {
+				h = r.chainOf(ctx, n.OID)
+			}
+			goes = h.current != nil && h.lost(n.TID, r.packed) && r.policy.Removes(h.current, h.oldest, n.TID)
+		}
+		if goes {
+			err = r.victims(pack.Entry{OID: n.OID, TIDs: []zodb.TID{n.TID}})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownChain is what leads from the current revision of an object to older ones.
+type ownChain struct {
+	oid     zodb.OID
+	current *record.Object // nil: something cannot be read, so nothing is known
+	oldest  zodb.TID       // the last one that it leads to
+}
+
+// chainOf reads the chain of an object, as far as it is there.
+func (r *packRun) chainOf(ctx context.Context, oid zodb.OID) ownChain {
+	src := patientSource{packSource{r.s}, r.p}
+	o, err := src.Current(ctx, oid)
+	if err != nil {
+		return ownChain{oid: oid}
+	}
+	tids, err := pack.Chain(ctx, src, oid, o.Serial, nil)
+	if err != nil || len(tids) == 0 {
+		return ownChain{oid: oid}
+	}
+	return ownChain{oid: oid, current: o, oldest: tids[len(tids)-1]}
+}
+
+// lost reports whether a revision is before the end of the chain, and the last pack, to
+// that time, explains this end.
+func (h ownChain) lost(tid, packed zodb.TID) bool { return tid < h.oldest && h.oldest <= packed }

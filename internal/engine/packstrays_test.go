@@ -1,14 +1,151 @@
 package engine
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 )
+
+// TestNextPackRepairsWhatAPackWithoutItsPlanLeft crashes in a pack, after which its plan
+// is given up, as in a copy of HOME. What check says of the rest has to come true: the
+// next pack removes it, and nothing else.
+func TestNextPackRepairsWhatAPackWithoutItsPlanLeft(t *testing.T) {
+	t.Parallel()
+	every := oneOf(1, 13, 17)
+	for i, format := range layout.Formats() {
+		set := "storage.min_pack_time=0"
+		if i%2 == 1 {
+			set += " storage.delay_delete=0"
+		}
+		c := packCase{format: format, seed: uint64(i) + 700, set: set}
+		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
+			t.Parallel()
+			ops, _ := c.packWithoutPlan(t, 0)
+			left := 0
+			for n := range faulttest.Sample(ops, every, c.seed) {
+				if t.Failed() {
+					return
+				}
+				_, notes := c.packWithoutPlan(t, n)
+				left += notes
+			}
+			if left == 0 {
+				t.Errorf("no crash at each %d. of %d operations left anything", every, ops)
+			}
+		})
+	}
+}
+
+// packWithoutPlan crashes at the n-th operation of a pack (0: not at all), loses its plan
+// and packs again. It returns how many operations there were, and of how many files check
+// said that an interrupted pack left them.
+func (c packCase) packWithoutPlan(t *testing.T, n int) (ops, notes int) {
+	t.Helper()
+	f := crashfs.New(int64(c.seed))
+	if err := c.home(f); err != nil {
+		t.Fatal(err)
+	}
+	s, m, err := c.filled(t.Context(), c.options(f), 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := PackOptions{Time: m.txns[18].tid.Time()}
+	begun := f.Ops()
+	if n > 0 {
+		f.CrashAt(begun + n)
+	}
+	_, err = s.Pack(t.Context(), o)
+	ops = f.Ops() - begun
+	if err = errors.Join(err, s.Close()); n == 0 && err != nil {
+		t.Fatal(err)
+	}
+	if n == 0 {
+		return ops, 0
+	}
+	for _, mode := range []crashfs.Mode{crashfs.KeepAll, crashfs.Random(uint32(n))} {
+		left, err := c.packedAnew(t.Context(), f.Crashed(mode), o, m)
+		if err != nil {
+			t.Errorf("crash at %d of %d operations of a pack, %v: %v", n, ops, mode, err)
+		}
+		notes += left
+	}
+	return ops, notes
+}
+
+// packedAnew loses the plan of a pack that a crash has interrupted, and packs.
+func (c packCase) packedAnew(ctx context.Context, f *crashfs.FS, o PackOptions, m *packModel) (left int, err error) {
+	for _, name := range []string{planFile, planFile + "-spared"} {
+		if err := f.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, err
+		}
+	}
+	before, err := leftByPacks(ctx, f)
+	if err != nil {
+		return 0, err
+	}
+	s, err := Open(ctx, "", c.optionsAfter(f, m))
+	if err != nil {
+		return 0, err
+	}
+	_, err = s.Pack(ctx, o)
+	if err = errors.Join(err, s.Close()); err != nil {
+		return 0, err
+	}
+	if err := sound(ctx, f, false); err != nil {
+		return 0, err
+	}
+	after, err := leftByPacks(ctx, f)
+	if err == nil && len(after) > 0 {
+		err = fmt.Errorf("the next pack left:\n%s", strings.Join(after, "\n"))
+	}
+	return len(before), err
+}
+
+// leftByPacks returns the files of which check says that an interrupted pack left them.
+func leftByPacks(ctx context.Context, f vfs.FS) (found []string, err error) {
+	_, err = check.Run(ctx, check.Options{FS: f, Workers: 1}, func(f check.Finding) {
+		if strings.Contains(f.Detail, "interrupted pack") {
+			found = append(found, fmt.Sprintf("%s %s %s", f.Kind, f.Path, f.Detail))
+		}
+	})
+	return found, err
+}
+
+// TestBlobOfALostRevisionStays: what the last pack does not explain is damage, and the blob
+// is what is left of it.
+func TestBlobOfALostRevisionStays(t *testing.T) {
+	t.Parallel()
+	s := packStorage(t, Options{})
+	oids := newOIDs(t, s, 3)
+	commit(t, s, change{oid: 0, data: rec("root", oids...)},
+		change{oid: oids[0], data: rec("a"), blob: "current"}, change{oid: oids[1], data: rec("b"), blob: "replaced"}, change{oid: oids[2], data: rec("c")})
+	first := s.LastTransaction()
+	commit(t, s, change{oid: oids[1], data: rec("b2"), blob: "newer"})
+	commit(t, s, change{oid: 0, data: rec("root again", oids...)})
+	commit(t, s, change{oid: 0, data: rec("and again", oids...)})
+	doPack(t, s, PackOptions{})
+	if err := s.fs.Remove(s.tree.Path("A", layout.Revision(oids[0], first))); err != nil {
+		t.Fatal(err)
+	}
+	doPack(t, s, PackOptions{SkipBroken: true})
+	if _, err := s.fs.Stat(s.tree.Path("A", layout.Blob(oids[0], first))); err != nil {
+		t.Errorf("the blob of a current revision that is lost: %v", err)
+	}
+	if _, err := s.fs.Stat(s.tree.Path("A", layout.Blob(oids[1], first))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a blob that was replaced: %v", err)
+	}
+}
 
 // TestPackRemovesBlobsWithoutRevision: a pack removes revisions before their blobs, and its plan
 // may be given up between the two, beside a copy of A for one.

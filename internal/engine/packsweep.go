@@ -23,6 +23,9 @@ type sweep struct {
 	p       *packProgress
 	result  *PackResult
 	resumed bool // it was begun before
+	// early is how many transactions there were before a tid when the pack was planned.
+	before zodb.TID
+	early  int64
 }
 
 // stamp is that of the names of files that are put aside; 0: they are unlinked.

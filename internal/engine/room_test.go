@@ -214,14 +214,16 @@ func TestFlushesBecomeSmallOnAFullDisk(t *testing.T) {
 	for i := range n {
 		commit(t, s, change{oid: zodb.OID(i), data: rec(fmt.Sprint(i) + strings.Repeat("x", 100<<10))})
 	}
+	before := s.Status().JournalBytes
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	seen := &flushSizes{}
 	disk.free.Store(200 << 10)
 	s = open(t, home, Options{fs: disk, SegmentSize: segment, Observer: seen, History: HistoryKept})
-	before := s.Status().JournalBytes
+	seen.mu.Lock() // flushes have begun, since the disk is full
 	seen.each = func() { seen.log = append(seen.log, s.journal.Stats().Bytes) }
+	seen.mu.Unlock()
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}

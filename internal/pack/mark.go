@@ -87,6 +87,7 @@ type Marker struct {
 	overflow bool       // guarded by mu; there are more
 
 	objects, revisions, missing atomic.Int64
+	early                       atomic.Int64 // of revisions, those before Packed
 	blind                       atomic.Bool
 }
 
@@ -135,6 +136,9 @@ func (m *Marker) Idle() bool {
 func (m *Marker) Counts() (objects, revisions, missing int64) {
 	return m.objects.Load(), m.revisions.Load(), m.missing.Load()
 }
+
+// Early returns how many of the revisions that were kept so far are older than Packed.
+func (m *Marker) Early() int64 { return m.early.Load() }
 
 // Blind reports whether there are objects whose references could not be seen, so
 // that nothing may be called unreachable.
@@ -290,14 +294,12 @@ func (v *visitor) visit(ctx context.Context, oid zodb.OID) error {
 		}
 	}
 	m.objects.Add(1)
-	since, current := m.o.Policy.Threshold, true
-	if len(m.o.Policy.Classes) > 0 && len(o.Data) > 0 {
-		if module, name, err := pickle.Class(o.Data); err == nil {
-			since = m.o.Policy.since(module + "." + name)
-		}
-	}
+	since, current := m.o.Policy.sinceOf(o), true
 	for {
 		m.revisions.Add(1)
+		if o.Serial < m.o.Packed {
+			m.early.Add(1)
+		}
 		if err := v.follow(o, current); err != nil {
 			var b *BrokenError
 			if !errors.As(err, &b) {

@@ -3,6 +3,8 @@ package pack
 import (
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -47,6 +49,24 @@ func (p Policy) since(class string) zodb.TID {
 		return 0
 	}
 	return min(p.Threshold, zodb.TIDFromTime(at))
+}
+
+// sinceOf returns since of the class of an object, by its current revision.
+func (p Policy) sinceOf(current *record.Object) zodb.TID {
+	if len(p.Classes) == 0 || len(current.Data) == 0 {
+		return p.Threshold
+	}
+	module, name, err := pickle.Class(current.Data)
+	if err != nil {
+		return p.Threshold
+	}
+	return p.since(module + "." + name)
+}
+
+// Removes reports whether a pack removes a revision of an object that stays. Current is
+// its current revision, and next the one that replaced that revision.
+func (p Policy) Removes(current *record.Object, next, tid zodb.TID) bool {
+	return !p.keep(next, tid, p.sinceOf(current))
 }
 
 // epoch is when tids begin.
