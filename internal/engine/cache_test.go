@@ -351,7 +351,7 @@ func TestWhatWasReadBeforeAFlushIsNotKeptAfterIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.forget(1)
-	name := s.tree.Path("A", layout.Revision(1, tid))
+	name := s.store.Path("A", layout.Revision(1, tid))
 	hook.Store(&name)
 	if got := load(t, s, 1); got != string(rec("old")) || hook.Load() != nil {
 		t.Fatalf("got %q", got)

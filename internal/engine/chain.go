@@ -8,7 +8,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -142,7 +142,7 @@ func (s *Storage) endOfChain(at place) (place, error) {
 }
 
 func (s *Storage) brokenLink(tid zodb.TID, reason string) error {
-	return fmt.Errorf("%w: %w", ErrBrokenLink, &zodb.CorruptError{Path: s.tree.Path(tree.A, layout.Transaction(tid)), TID: tid, Reason: reason})
+	return fmt.Errorf("%w: %w", ErrBrokenLink, &zodb.CorruptError{Path: s.store.Path(store.A, layout.Transaction(tid)), TID: tid, Reason: reason})
 }
 
 // beforeDamaged returns the transaction before one whose file cannot be believed; 0 if
@@ -153,12 +153,12 @@ func (s *Storage) beforeDamaged(tid zodb.TID) (zodb.TID, error) {
 	if err != nil || older != 0 && !s.packedAway(older) {
 		return older, err
 	}
-	b, _, err := s.tree.Get(layout.Transaction(tid))
+	b, _, err := s.store.Get(layout.Transaction(tid))
 	if err != nil {
 		return older, nil // its own error was told
 	}
 	if previous, ok := record.PreviousTransaction(b, tid); ok && previous != 0 {
-		if _, _, err := s.tree.Stat(layout.Transaction(previous)); err == nil || !s.packedAway(previous) {
+		if _, _, err := s.store.Stat(layout.Transaction(previous)); err == nil || !s.packedAway(previous) {
 			return previous, nil
 		}
 	}
@@ -175,8 +175,8 @@ func (s *Storage) olderTransaction(before zodb.TID) (older zodb.TID, err error) 
 		}
 	}
 	s.mu.RUnlock()
-	for _, side := range []tree.Side{tree.B, tree.A} { // the way that files take
-		tid, err := s.tree.Format().OlderTransaction(before, vfs.Names(s.fs, string(side)))
+	for _, side := range []store.Side{store.B, store.A} { // the way that files take
+		tid, err := s.store.Format().OlderTransaction(before, vfs.Names(s.fs, string(side)))
 		if err != nil {
 			return 0, err
 		}

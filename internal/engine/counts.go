@@ -205,7 +205,7 @@ func (s *Storage) countFiles(ctx context.Context, sides ...string) (Counts, erro
 			if err != nil {
 				return Counts{}, fmt.Errorf("count files: %w", err)
 			}
-			db, ok := s.tree.Format().Parse(name[len(side)+1:])
+			db, ok := s.store.Format().Parse(name[len(side)+1:])
 			if !ok {
 				continue
 			}
@@ -221,7 +221,7 @@ func (s *Storage) countFile(n *Counts, db layout.Name, name, side string) error 
 	if db.Kind == layout.KindPointer || db.Kind == layout.KindObject {
 		// What B replaces is counted once.
 		if side == "B" {
-			if _, err := s.fs.Stat("A/" + s.tree.Format().Path(db)); err == nil {
+			if _, err := s.fs.Stat("A/" + s.store.Format().Path(db)); err == nil {
 				return nil
 			}
 		}

@@ -121,7 +121,7 @@ func (u *diskUse) setAside(name string, bytes int64) {
 	if len(name) < 3 || name[:2] != "A/" {
 		return
 	}
-	_, stamp, ok := u.s.tree.Format().ParseDeleted(name[2:])
+	_, stamp, ok := u.s.store.Format().ParseDeleted(name[2:])
 	if !ok {
 		return
 	}

@@ -9,7 +9,8 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -72,7 +73,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	s.mu.RUnlock()
 	counts.add(batch, s.full)
 	s.saveCounts(counts, last.TID)
-	if err := s.tree.Mark(side, layout.XSerial, record.AppendX(nil, uint64(last.TID))); err != nil {
+	if err := s.store.Mark(side, layout.XSerial, record.AppendX(nil, uint64(last.TID))); err != nil {
 		return fmt.Errorf("flush x.serial of %s into %s: %w", last.TID, side, err)
 	}
 	s.worker.sealed = 0
@@ -151,8 +152,8 @@ type pointerFile struct {
 // of revisions of an object, one pointer is written, the last. The pointers come
 // when all revisions are there, and the pointer of a new object has no earlier
 // one to replace: so whoever finds a pointer finds what it names.
-func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) error {
-	b := s.tree.NewRedo(side, files)
+func (s *Storage) flushFiles(batch []*committed, side store.Side, files int) error {
+	b := s.store.NewRedo(side, files)
 	place := make(map[zodb.OID]int)
 	var pointers []pointerFile
 	work := 0
@@ -176,7 +177,7 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 	}
 	// Syncing takes about a fifth of the time.
 	s.worker.progress.total.Store(int64(work+len(pointers)) * 5 / 4)
-	err := inPieces(b, lanes, len(batch), 1+syncEvery*len(batch)/work, func(b *tree.Redo, buf []byte, i int) ([]byte, error) {
+	err := inPieces(b, lanes, len(batch), 1+syncEvery*len(batch)/work, func(b *classic.Redo, buf []byte, i int) ([]byte, error) {
 		buf, err := s.flushTransaction(b, buf, batch[i], newest)
 		s.worker.progress.done.Add(int64(1 + len(batch[i].Records)))
 		return buf, err
@@ -185,7 +186,7 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 		return err
 	}
 	if s.full {
-		err := inPieces(b, lanes, len(pointers), syncEvery, func(b *tree.Redo, buf []byte, i int) ([]byte, error) {
+		err := inPieces(b, lanes, len(pointers), syncEvery, func(b *classic.Redo, buf []byte, i int) ([]byte, error) {
 			p := pointers[i]
 			put := b.Replace
 			if p.fresh {
@@ -211,14 +212,14 @@ func (s *Storage) flushFiles(batch []*committed, side tree.Side, files int) erro
 const syncEvery = 4000
 
 // inPieces is inLanes, with a sync after each so many calls but the last ones.
-func inPieces(b *tree.Redo, lanes, n, piece int, put func(b *tree.Redo, buf []byte, i int) ([]byte, error)) error {
+func inPieces(b *classic.Redo, lanes, n, piece int, put func(b *classic.Redo, buf []byte, i int) ([]byte, error)) error {
 	for from := 0; from < n; from += piece {
 		if from > 0 {
 			if err := b.Sync(); err != nil {
 				return err
 			}
 		}
-		err := inLanes(b, lanes, min(piece, n-from), func(b *tree.Redo, buf []byte, i int) ([]byte, error) {
+		err := inLanes(b, lanes, min(piece, n-from), func(b *classic.Redo, buf []byte, i int) ([]byte, error) {
 			return put(b, buf, from+i)
 		})
 		if err != nil {
@@ -230,9 +231,9 @@ func inPieces(b *tree.Redo, lanes, n, piece int, put func(b *tree.Redo, buf []by
 
 // inLanes calls put for 0..n-1, from so many goroutines, each of which has its
 // lane of the batch and a buffer. It returns when all are done, with their errors.
-func inLanes(b *tree.Redo, lanes, n int, put func(b *tree.Redo, buf []byte, i int) ([]byte, error)) error {
+func inLanes(b *classic.Redo, lanes, n int, put func(b *classic.Redo, buf []byte, i int) ([]byte, error)) error {
 	var next atomic.Int64
-	run := func(b *tree.Redo) (err error) {
+	run := func(b *classic.Redo) (err error) {
 		var buf []byte
 		for err == nil {
 			i := int(next.Add(1)) - 1
@@ -258,7 +259,7 @@ func inLanes(b *tree.Redo, lanes, n int, put func(b *tree.Redo, buf []byte, i in
 }
 
 // flushTransaction writes the revisions, blobs and the transaction file.
-func (s *Storage) flushTransaction(b *tree.Redo, buf []byte, c *committed, newest func(zodb.OID) zodb.TID) ([]byte, error) {
+func (s *Storage) flushTransaction(b *classic.Redo, buf []byte, c *committed, newest func(zodb.OID) zodb.TID) ([]byte, error) {
 	md5 := s.settings.MD5Policy.Write
 	for i := range c.Records {
 		e := &c.Records[i]

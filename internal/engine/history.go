@@ -28,7 +28,7 @@ func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transact
 			t = s.publicTransaction(c.file())
 			return nil
 		}
-		b, where, err := s.tree.Get(layout.Transaction(tid))
+		b, where, err := s.store.Get(layout.Transaction(tid))
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
 		}
@@ -221,7 +221,7 @@ func (s *Storage) dataSize(ctx context.Context, oid zodb.OID, tid zodb.TID) (siz
 			size = r.entry.Len
 			return nil
 		}
-		info, _, err := s.tree.Stat(layout.Revision(oid, tid))
+		info, _, err := s.store.Stat(layout.Revision(oid, tid))
 		size = info.Size - record.ObjectHeaderSize
 		return err
 	})

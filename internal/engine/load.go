@@ -130,7 +130,7 @@ func (s *Storage) listed(ctx context.Context, oid zodb.OID, tid zodb.TID) (there
 			return nil
 		}
 		for _, n := range []layout.Name{layout.Revision(oid, tid), layout.Transaction(tid)} {
-			if _, _, err := s.tree.Stat(n); err != nil {
+			if _, _, err := s.store.Stat(n); err != nil {
 				return err
 			}
 		}
@@ -196,7 +196,7 @@ func (s *Storage) currentFile(oid zodb.OID) (*record.Object, error) {
 			return nil, err
 		}
 		if serial == before { // a pack removes the pointer first, and a change puts another there
-			return nil, &zodb.CorruptError{Path: s.tree.Path("A", layout.Revision(oid, serial)), OID: oid, TID: serial, NoObject: true,
+			return nil, &zodb.CorruptError{Path: s.store.Path("A", layout.Revision(oid, serial)), OID: oid, TID: serial, NoObject: true,
 				Reason: "the pointer of the object names this file, and it is missing"}
 		}
 		o, err := s.fromFile(layout.Revision(oid, serial), oid, serial)
@@ -236,7 +236,7 @@ func (s *Storage) previousOnce(o *record.Object) (*record.Object, error) {
 		return nil, nil
 	}
 	if o.Previous >= o.Serial {
-		return nil, &zodb.CorruptError{Path: s.tree.Path("A", layout.Revision(o.OID, o.Serial)), OID: o.OID, TID: o.Serial,
+		return nil, &zodb.CorruptError{Path: s.store.Path("A", layout.Revision(o.OID, o.Serial)), OID: o.OID, TID: o.Serial,
 			Reason: fmt.Sprintf("history does not go backwards: the revision before it is %s", o.Previous)}
 	}
 	p, err := s.revisionOnce(o.OID, o.Previous)
@@ -264,7 +264,7 @@ func (s *Storage) fromLog(r revisionInLog) (*record.Object, error) {
 }
 
 func (s *Storage) fromFile(n layout.Name, oid zodb.OID, serial zodb.TID) (*record.Object, error) {
-	b, where, err := s.tree.Get(n)
+	b, where, err := s.store.Get(n)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &zodb.KeyError{OID: oid, TID: serial}
 	}
@@ -277,7 +277,7 @@ func (s *Storage) fromFile(n layout.Name, oid zodb.OID, serial zodb.TID) (*recor
 // pointer returns the serial of the current revision by the files.
 func (s *Storage) pointer(oid zodb.OID) (zodb.TID, error) {
 	for attempt := 0; ; attempt++ {
-		b, where, err := s.tree.Get(layout.Pointer(oid))
+		b, where, err := s.store.Get(layout.Pointer(oid))
 		if errors.Is(err, fs.ErrNotExist) {
 			return 0, &zodb.KeyError{OID: oid}
 		}
@@ -353,7 +353,7 @@ func (s *Storage) exists(ctx context.Context, oid zodb.OID) (found bool, err err
 			}
 			name, least = layout.Revision(oid, serial), record.ObjectHeaderSize
 		}
-		info, _, err := s.tree.Stat(name)
+		info, _, err := s.store.Stat(name)
 		found = err == nil && info.Size > least
 		return err
 	})

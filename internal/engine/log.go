@@ -43,7 +43,7 @@ func (s *Storage) appendToLog(t *Txn) error {
 // at that time.
 func (s *Storage) newCommitted(frame journal.CommitRecord, at time.Time) *committed {
 	c := &committed{at: at, Committed: *frame.Committed()}
-	c.measure(s.tree.Format())
+	c.measure(s.store.Format())
 	return c
 }
 

@@ -62,7 +62,7 @@ func (s *Storage) Blobs(ctx context.Context) iter.Seq2[BlobRevision, error] {
 					yield(BlobRevision{}, fmt.Errorf("list blobs: %w", err))
 					return
 				}
-				n, ok := s.tree.Format().Parse(name[len(side)+1:])
+				n, ok := s.store.Format().Parse(name[len(side)+1:])
 				if ok && n.Kind == layout.KindBlob && !yield(BlobRevision{n.OID, n.TID}, nil) {
 					return
 				}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -144,9 +144,9 @@ func (s *Storage) olderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID, 
 		take(r.tid)
 	}
 	s.mu.RUnlock()
-	format := s.tree.Format()
+	format := s.store.Format()
 	dir := path.Dir(format.Path(layout.Revision(oid, before)))
-	for _, side := range []tree.Side{tree.B, tree.A} {
+	for _, side := range []store.Side{store.B, store.A} {
 		for e, err := range s.fs.List(path.Join(string(side), dir)) {
 			if errors.Is(err, fs.ErrNotExist) {
 				break

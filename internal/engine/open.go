@@ -9,7 +9,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -56,7 +57,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 		return nil, err
 	}
 	if o.ReadOnly {
-		if err := s.newTree(); err != nil {
+		if err := s.openStore(); err != nil {
 			return nil, err
 		}
 		if err := s.openReader(ctx); err != nil {
@@ -71,7 +72,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 		s.log.Warn("the file system has no journal: what is there after a power cut depends on its repair; better use another one", "path", f.Path("."))
 	}
 	s.inspectHistory()
-	err := s.newTree()
+	err := s.openStore()
 	if err == nil {
 		err = s.recover(ctx)
 	}
@@ -99,13 +100,13 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	return s, nil
 }
 
-// newTree reads the floor of time stamps, so whoever writes holds the lock.
-func (s *Storage) newTree() (err error) {
-	s.tree, err = tree.New(tree.Options{
+// openStore reads the floor of time stamps, so whoever writes holds the lock.
+func (s *Storage) openStore() (err error) {
+	s.store, err = classic.New(classic.Options{
 		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
 		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
 	})
-	if err == nil && s.tree.FloorLost() {
+	if err == nil && s.store.FloorLost() {
 		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
 	}
 	return err
@@ -153,11 +154,11 @@ func (s *Storage) takeLocks() error {
 		}
 		return err
 	}
-	s.snap.side = tree.A
+	s.snap.side = store.A
 	s.snap.sublock, err = s.fs.Lock(sublockFile)
 	if errors.Is(err, vfs.ErrLocked) {
 		s.log.Warn("somebody needs A to stand still: starting in snapshot mode", "err", err)
-		s.snap.side = tree.B
+		s.snap.side = store.B
 		s.beginMode(modeStartup, s.o.Clock(), 0)
 		return nil
 	}
@@ -177,7 +178,7 @@ func (s *Storage) releaseLocks() error {
 
 // readX reads one of the x files, from B or else from A.
 func (s *Storage) readX(n layout.Name) (uint64, error) {
-	b, where, err := s.tree.Get(n)
+	b, where, err := s.store.Get(n)
 	if errors.Is(err, fs.ErrNotExist) && n == layout.XPacked {
 		return 0, nil
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/logging"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -113,7 +113,7 @@ func (o Options) withDefaults() Options {
 	}
 	if o.lanes == 0 {
 		// Half of the processors are left to those who commit and read.
-		o.lanes = min(max(1, runtime.GOMAXPROCS(0)/2), tree.MaxLanes)
+		o.lanes = min(max(1, runtime.GOMAXPROCS(0)/2), classic.MaxLanes)
 	}
 	if o.lanesFrom == 0 {
 		o.lanesFrom = lanesFrom

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -59,7 +59,7 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 // applyDirectory moves the files of one transaction into B, and then removes
 // its directory.
 func (s *Storage) applyDirectory(d journal.OriginalDir) error {
-	b := s.tree.NewEdit(tree.B)
+	b := s.store.NewEdit(store.B)
 	dir := path.Join(journalDir, d.Dir)
 	for _, n := range d.Names {
 		staged := path.Join(dir, n.String())
@@ -93,7 +93,7 @@ func (s *Storage) applyReplica() error {
 	if err := s.eachMember(name, func(layout.Name, []byte) error { return nil }); err != nil {
 		return err
 	}
-	b := s.tree.NewEdit(tree.A)
+	b := s.store.NewEdit(store.A)
 	members := 0
 	marks := make(map[layout.Name][]byte)
 	err := s.eachMember(name, func(n layout.Name, data []byte) error {
@@ -115,7 +115,7 @@ func (s *Storage) applyReplica() error {
 	}
 	for _, n := range []layout.Name{layout.XOID, layout.XPacked, layout.XSerial} {
 		if data, ok := marks[n]; ok && err == nil {
-			err = s.tree.Mark(tree.A, n, data)
+			err = s.store.Mark(store.A, n, data)
 		}
 	}
 	if err == nil {
@@ -152,7 +152,7 @@ func (s *Storage) eachMember(name string, f func(layout.Name, []byte) error) err
 		inA, ok := strings.CutPrefix(path.Clean(h.Name), "A/")
 		var n layout.Name
 		if ok {
-			n, ok = s.tree.Format().Parse(inA)
+			n, ok = s.store.Format().Parse(inA)
 		}
 		if !ok || h.Typeflag != tar.TypeReg || h.Size > maxMember {
 			return fmt.Errorf("its member %q is no file of a database; nothing of it was applied", h.Name)

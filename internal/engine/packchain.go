@@ -9,7 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -161,7 +161,7 @@ func (w *sweep) stays(t *record.Transaction) (bool, error) {
 // hasRevisions reports whether something is left in A of what a transaction wrote.
 func (s *Storage) hasRevisions(t *record.Transaction) (bool, error) {
 	for _, oid := range t.OIDs {
-		_, err := s.fs.Stat(s.tree.Path(tree.A, layout.Revision(oid, t.TID)))
+		_, err := s.fs.Stat(s.store.Path(store.A, layout.Revision(oid, t.TID)))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err == nil, err
 		}
@@ -175,9 +175,9 @@ func (s *Storage) relink(links []link) error {
 	if len(links) == 0 {
 		return nil
 	}
-	edit := s.tree.NewEdit(tree.A)
+	edit := s.store.NewEdit(store.A)
 	for _, l := range links {
-		data, where, err := s.tree.Get(layout.Transaction(l.tid))
+		data, where, err := s.store.Get(layout.Transaction(l.tid))
 		if err != nil {
 			return err
 		}
@@ -206,7 +206,7 @@ func (w *sweep) remove(tids []zodb.TID) error {
 	if len(tids) == 0 {
 		return nil
 	}
-	r := w.s.tree.NewRemoval(w.stamp())
+	r := w.s.store.NewRemoval(w.stamp())
 	var n Counts
 	for _, tid := range tids {
 		size, removed, err := r.Remove(layout.Transaction(tid))
@@ -234,7 +234,7 @@ func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
 				werr = err
 				return
 			}
-			n, ok := w.s.tree.Format().Parse(name[2:])
+			n, ok := w.s.store.Format().Parse(name[2:])
 			if ok && n.Kind == layout.KindTransaction && n.TID < w.h.Oldest && !yield(n.TID) {
 				return
 			}
@@ -271,7 +271,7 @@ func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
 // transactionFile reads the file of a transaction; the error matches
 // zodb.ErrNotFound if there is none.
 func (s *Storage) transactionFile(tid zodb.TID) (*record.Transaction, error) {
-	b, where, err := s.tree.Get(layout.Transaction(tid))
+	b, where, err := s.store.Get(layout.Transaction(tid))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
 	}

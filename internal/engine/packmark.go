@@ -28,7 +28,7 @@ func (r *packRun) list(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			n, ok := r.s.tree.Format().Parse(name[len(side)+1:])
+			n, ok := r.s.store.Format().Parse(name[len(side)+1:])
 			if !ok {
 				continue
 			}

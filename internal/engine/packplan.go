@@ -237,12 +237,12 @@ func (r *packRun) finishClasses() {
 
 // revisionSize returns the size of the files of a revision.
 func (s *Storage) revisionSize(oid zodb.OID, tid zodb.TID) (n Counts, err error) {
-	info, _, err := s.tree.Stat(layout.Revision(oid, tid))
+	info, _, err := s.store.Stat(layout.Revision(oid, tid))
 	if err != nil {
 		return n, err
 	}
 	n.Bytes = info.Size
-	info, _, err = s.tree.Stat(layout.Blob(oid, tid))
+	info, _, err = s.store.Stat(layout.Blob(oid, tid))
 	if errors.Is(err, fs.ErrNotExist) {
 		return n, nil
 	}

@@ -21,7 +21,7 @@ func (s *Storage) deletedFiles(yield func(name string, n layout.Name, stamp int6
 		if !strings.HasSuffix(name, "-deleted") {
 			continue
 		}
-		if n, stamp, ok := s.tree.Format().ParseDeleted(name[2:]); ok {
+		if n, stamp, ok := s.store.Format().ParseDeleted(name[2:]); ok {
 			if err := yield(name, n, stamp); err != nil {
 				return err
 			}
@@ -44,7 +44,7 @@ func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (fil
 	})
 	defer stop()
 	err = s.inWorker(ctx, func() (bool, error) {
-		r := s.tree.NewRemoval(0)
+		r := s.store.NewRemoval(0)
 		for range stepFiles {
 			name, ok := next()
 			if !ok {

@@ -121,7 +121,7 @@ func (s *Storage) fits(h pack.Header) error {
 // transactionSum returns the SHA-256 of the file of a transaction, without what it
 // names as the one before.
 func (s *Storage) transactionSum(tid zodb.TID) ([]byte, error) {
-	b, where, err := s.tree.Get(layout.Transaction(tid))
+	b, where, err := s.store.Get(layout.Transaction(tid))
 	if err != nil {
 		return nil, err
 	}

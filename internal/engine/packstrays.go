@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -31,10 +31,10 @@ const maxStrayBlobs = 1 << 16
 
 // lookForStray notes a blob of which the revision is gone.
 func (r *packRun) lookForStray(blob layout.Name, side string) error {
-	if side != string(tree.A) || blob.TID >= r.packed || len(r.strayBlobs) == maxStrayBlobs {
+	if side != string(store.A) || blob.TID >= r.packed || len(r.strayBlobs) == maxStrayBlobs {
 		return nil
 	}
-	_, err := r.s.fs.Stat(r.s.tree.Path(tree.A, layout.Revision(blob.OID, blob.TID)))
+	_, err := r.s.fs.Stat(r.s.store.Path(store.A, layout.Revision(blob.OID, blob.TID)))
 	if errors.Is(err, fs.ErrNotExist) {
 		r.strayBlobs = append(r.strayBlobs, strayBlob{blob.OID, blob.TID})
 		return nil
@@ -88,7 +88,7 @@ func (r *packRun) collected(ctx context.Context, oid zodb.OID) bool {
 
 // planBlob writes a blob without a revision into the plan.
 func (r *packRun) planBlob(b strayBlob) error {
-	info, _, err := r.s.tree.Stat(layout.Blob(b.oid, b.tid))
+	info, _, err := r.s.store.Stat(layout.Blob(b.oid, b.tid))
 	if err != nil {
 		return err
 	}
@@ -112,14 +112,14 @@ func (r *packRun) strayRevisions(ctx context.Context) error {
 		return nil
 	}
 	var h ownChain
-	for name, err := range vfs.Walk(r.s.fs, string(tree.A)) {
+	for name, err := range vfs.Walk(r.s.fs, string(store.A)) {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return err
 		}
-		n, ok := r.s.tree.Format().Parse(name[2:])
+		n, ok := r.s.store.Format().Parse(name[2:])
 		if !ok || n.Kind != layout.KindRevision || n.TID >= r.packed {
 			continue
 		}

@@ -7,7 +7,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -63,7 +64,7 @@ func (w *sweep) markPacked() (bool, error) {
 	if w.h.Threshold <= w.s.packed() {
 		return true, nil
 	}
-	if err := w.s.tree.Mark(tree.A, layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
+	if err := w.s.store.Mark(store.A, layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
 		return false, err
 	}
 	w.s.packedTo.Store(uint64(w.h.Threshold))
@@ -110,7 +111,7 @@ func (w *sweep) objects(ctx context.Context) error {
 func (w *sweep) removeEntries(batch []pack.Entry) error {
 	w.v.batch.Lock()
 	defer w.v.batch.Unlock()
-	r := w.s.tree.NewRemoval(w.stamp())
+	r := w.s.store.NewRemoval(w.stamp())
 	var n Counts
 	var oids []zodb.OID
 	kept := batch[:0]
@@ -156,7 +157,7 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 }
 
 // removeFiles removes files of one kind, durably, and tells the size of each that was there.
-func (w *sweep) removeFiles(r *tree.Removal, batch []pack.Entry, name func(zodb.OID, zodb.TID) layout.Name, removed func(size int64)) error {
+func (w *sweep) removeFiles(r *classic.Removal, batch []pack.Entry, name func(zodb.OID, zodb.TID) layout.Name, removed func(size int64)) error {
 	for _, e := range batch {
 		for _, tid := range e.TIDs {
 			size, there, err := r.Remove(name(e.OID, tid))

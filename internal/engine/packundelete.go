@@ -11,7 +11,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -99,8 +100,8 @@ func (u *undelete) list(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		u.s.tree.Rely(name) // an undelete that was killed may have brought it back
-		if n, ok := u.s.tree.Format().Parse(name[2:]); ok && n.Kind == layout.KindTransaction {
+		u.s.store.Rely(name) // an undelete that was killed may have brought it back
+		if n, ok := u.s.store.Format().Parse(name[2:]); ok && n.Kind == layout.KindTransaction {
 			u.tids = append(u.tids, n.TID)
 		}
 	}
@@ -127,7 +128,7 @@ func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp
 	})
 	defer stop()
 	err := s.inWorker(ctx, func() (bool, error) {
-		b := s.tree.NewEdit(tree.A)
+		b := s.store.NewEdit(store.A)
 		var n Counts
 		for range stepFiles {
 			f, ok := next()
@@ -184,7 +185,7 @@ func (s *Storage) endUndelete() {
 	}
 }
 
-func (u *undelete) file(b *tree.Edit, f deletedFile, n *Counts) error {
+func (u *undelete) file(b *classic.Edit, f deletedFile, n *Counts) error {
 	if err := u.begins(); err != nil {
 		return err
 	}

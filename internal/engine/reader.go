@@ -56,7 +56,7 @@ func (s *Storage) openReader(ctx context.Context) error {
 func (s *Storage) moves() string {
 	var b strings.Builder
 	for _, n := range []layout.Name{layout.XSerial, layout.XPacked} {
-		data, where, err := s.tree.Get(n)
+		data, where, err := s.store.Get(n)
 		fmt.Fprintf(&b, "%x %s %v\n", data, where, err)
 	}
 	return b.String()

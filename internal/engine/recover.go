@@ -13,7 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -39,7 +39,7 @@ import (
 // B is moved into A by the worker afterwards. A crash during any of this leaves
 // a state from which the same steps lead to the same end.
 func (s *Storage) recover(ctx context.Context) error {
-	if err := s.tree.SyncFound(); err != nil {
+	if err := s.store.SyncFound(); err != nil {
 		return fmt.Errorf("make durable what is there: %w", err)
 	}
 	originals, err := journal.ReadOriginal(s.fs, journalDir)
@@ -87,7 +87,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		}
 		// B has to be looked at, at least. Until it is known to be empty, nothing may
 		// be flushed into A: what is in B would hide it, and later replace it.
-		s.snap.recombining, s.snap.side = true, tree.B
+		s.snap.recombining, s.snap.side = true, store.B
 	} else if err := s.beginStartup(); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
 	}
 	for _, f := range found {
 		c := &committed{Committed: *f}
-		c.measure(s.tree.Format())
+		c.measure(s.store.Format())
 		if c.TID <= s.flushed {
 			there, err := s.isThere(c, rewritten)
 			if err != nil {
@@ -176,7 +176,7 @@ func (s *Storage) isThere(c *committed, rewritten map[zodb.OID]bool) (bool, erro
 		}
 		return true, nil
 	}
-	b, where, err := s.tree.Get(layout.Transaction(c.TID))
+	b, where, err := s.store.Get(layout.Transaction(c.TID))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

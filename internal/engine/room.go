@@ -87,7 +87,7 @@ func roomOfEach(format layout.Format, meta *zodb.TxnMeta, n int, records func(yi
 // roomFor is what a transaction that is about to be voted for takes up, as far as that
 // is known before.
 func (s *Storage) roomFor(t *Txn) footprint {
-	return roomOfEach(s.tree.Format(), &t.meta, len(t.ops), func(yield func(size int64, fresh bool)) {
+	return roomOfEach(s.store.Format(), &t.meta, len(t.ops), func(yield func(size int64, fresh bool)) {
 		for _, op := range t.ops {
 			yield(int64(op.data.length), op.serial == 0)
 		}
@@ -96,7 +96,7 @@ func (s *Storage) roomFor(t *Txn) footprint {
 
 // smallTransaction is what a transaction of one small object takes up.
 func (s *Storage) smallTransaction() footprint {
-	return roomOf(s.tree.Format(), &zodb.TxnMeta{}, make([]journal.Entry, 1))
+	return roomOf(s.store.Format(), &zodb.TxnMeta{}, make([]journal.Entry, 1))
 }
 
 // room is what is known of the room for what is in the log.

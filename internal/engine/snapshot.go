@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/snapfile"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -17,11 +17,11 @@ import (
 // snapshotState is the state of snapshot mode. Storage.mu guards it; only the
 // worker changes side, and mode to something.
 type snapshotState struct {
-	side        tree.Side // where flushes go
-	mode        string    // modeNone, modeStartup, modeUser or modeLeaving
-	code        string    // of modeUser
-	recombining bool      // B may hold files that have to go to A
-	sublock     vfs.Lock  // misc/sublock; nil while somebody else has it or may take it
+	side        store.Side // where flushes go
+	mode        string     // modeNone, modeStartup, modeUser or modeLeaving
+	code        string     // of modeUser
+	recombining bool       // B may hold files that have to go to A
+	sublock     vfs.Lock   // misc/sublock; nil while somebody else has it or may take it
 	entering    *enterRequest
 	abandoned   string // code whose owner is gone
 
@@ -158,14 +158,14 @@ func (s *Storage) enterNow(q *enterRequest) error {
 	// It stays the one that enters until it has, so that there is no second one.
 	q.begun = true
 	q.upTo = s.flushed // nothing is flushed until this returns
-	s.snap.side = tree.B
+	s.snap.side = store.B
 	s.mu.Unlock()
-	s.tree.UseB()
+	s.store.UseB()
 	// Again: what the flush up to the boundary has put into A bears the time of
 	// the first floor, and the next version must be of a later second.
 	err := s.worker.raiseFloor(s)
 	if err == nil {
-		err = s.tree.Sync() // what a pack owes that failed
+		err = s.store.Sync() // what a pack owes that failed
 	}
 	if err == nil {
 		err = snapfile.Write(s.fs, snapfile.Record{Code: snapfile.User(q.code), Moment: q.moment.UTC(), TID: q.upTo}, s.syncOptions())
@@ -196,7 +196,7 @@ func (s *Storage) enterNow(q *enterRequest) error {
 		s.countsOfA = s.counts
 		s.snap.sublock = nil
 	} else {
-		s.snap.side, sublock = tree.A, nil
+		s.snap.side, sublock = store.A, nil
 	}
 	s.signal()
 	s.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -67,7 +67,7 @@ func (s *Storage) inModeAlready() error {
 // beginStartup completes what is known of a start in snapshot mode: A is left as
 // soon as it can be, so nobody else is to be told that it is a snapshot.
 func (s *Storage) beginStartup() error {
-	name := s.tree.Path(tree.A, layout.XSerial)
+	name := s.store.Path(store.A, layout.XSerial)
 	b, err := s.fs.ReadFile(name)
 	if err != nil {
 		return err

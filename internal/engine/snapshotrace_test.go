@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -58,7 +58,7 @@ func wantDescribed(t *testing.T, s *Storage, home string, least zodb.TID) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(filepath.Join(home, s.tree.Path(tree.A, layout.XSerial)))
+	b, err := os.ReadFile(filepath.Join(home, s.store.Path(store.A, layout.XSerial)))
 	if err != nil {
 		t.Fatal(err)
 	}

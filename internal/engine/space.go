@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/human"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -191,6 +191,6 @@ func (s *Storage) stayASnapshot(cause error) {
 		}
 		s.snap.sublock = nil
 	}
-	s.snap.side = tree.B
+	s.snap.side = store.B
 	s.beginMode(modeStartup, s.o.Clock(), 0)
 }

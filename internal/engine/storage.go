@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -38,7 +38,7 @@ type Storage struct {
 	settings *settings.Settings
 	identity string
 	full     bool // class Full
-	tree     *tree.Tree
+	store    *classic.Store
 	journal  *journal.Log // nil when read-only
 	read     logReader
 	locks    oidlock.Table

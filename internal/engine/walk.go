@@ -8,7 +8,7 @@ import (
 	"iter"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -60,12 +60,12 @@ func (s *Storage) oidsOf(ctx context.Context, side string) iter.Seq2[zodb.OID, e
 				yield(0, fmt.Errorf("list objects: %w", err))
 				return
 			}
-			n, ok := s.tree.Format().Parse(name[len(side)+1:])
+			n, ok := s.store.Format().Parse(name[len(side)+1:])
 			if !ok || n.Kind != layout.KindPointer && n.Kind != layout.KindObject {
 				continue
 			}
 			if side == "A" {
-				if _, err := s.fs.Stat(s.tree.Path("B", n)); err == nil {
+				if _, err := s.fs.Stat(s.store.Path("B", n)); err == nil {
 					continue
 				}
 			}
@@ -92,9 +92,9 @@ func (s *Storage) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) 
 		take(oid)
 	}
 	s.mu.RUnlock()
-	for _, side := range []tree.Side{tree.B, tree.A} { // the way that files take
+	for _, side := range []store.Side{store.B, store.A} { // the way that files take
 		names := vfs.Names(s.fs, string(side))
-		oid, found, err := s.tree.Format().NextOID(from, func(dir string) iter.Seq2[string, error] {
+		oid, found, err := s.store.Format().NextOID(from, func(dir string) iter.Seq2[string, error] {
 			if err := ctx.Err(); err != nil {
 				return func(yield func(string, error) bool) { yield("", err) }
 			}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/snapfile"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -73,7 +73,7 @@ func (w *worker) stop(s *Storage) error {
 func (w *worker) raiseFloor(s *Storage) error {
 	w.floor.Lock()
 	defer w.floor.Unlock()
-	return vfs.WithPassing(s.tree.RaiseFloor())
+	return vfs.WithPassing(s.store.RaiseFloor())
 }
 
 // job is one step of the worker.
@@ -146,7 +146,7 @@ func (w *worker) run(s *Storage) {
 // noteLost makes the storage read-only if nothing that is done to A becomes durable any
 // more. The error of what found that out may be somebody else's.
 func (w *worker) noteLost(s *Storage) {
-	if err := s.tree.Failure(); err != nil {
+	if err := s.store.Failure(); err != nil {
 		_ = s.fail(err) // logged there, and told to every writer
 	}
 }
@@ -224,7 +224,7 @@ func (s *Storage) firstSlice() int {
 
 // recombine moves a slice of B into A.
 func (w *worker) recombine(s *Storage) error {
-	moved, empty, err := s.tree.Recombine(w.slice)
+	moved, empty, err := s.store.Recombine(w.slice)
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,7 @@ func (w *worker) recombine(s *Storage) error {
 	w.slice = s.firstSlice()
 	s.mu.Lock()
 	s.snap.recombining = false
-	s.snap.side = tree.A
+	s.snap.side = store.A
 	s.signal()
 	s.mu.Unlock()
 	s.log.Info("merged B into A") // without mu: who reads the log may be slow
@@ -321,7 +321,7 @@ func (s *Storage) shutDown() error {
 		return err
 	}
 	s.saveUnsaved()
-	if err := s.tree.Sync(); err != nil {
+	if err := s.store.Sync(); err != nil {
 		return err
 	}
 	if err := s.journal.Clean(); err != nil {

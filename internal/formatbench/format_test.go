@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/tree"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -113,7 +114,7 @@ func measure(b *testing.B, format layout.Format) measures {
 			b.Fatal(err)
 		}
 	}
-	t, err := tree.New(tree.Options{FS: door, Format: format, Sync: true, DirSync: true, Clock: time.Now})
+	t, err := classic.New(classic.Options{FS: door, Format: format, Sync: true, DirSync: true, Clock: time.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -142,11 +143,11 @@ func timed(f func()) time.Duration {
 }
 
 // fill creates all objects, as a flusher that is never short of work.
-func fill(b *testing.B, t *tree.Tree) {
+func fill(b *testing.B, t *classic.Store) {
 	data := make([]byte, revisionSize)
 	source := rand.NewChaCha8([32]byte{1})
 	for i := 0; i < *benchObjects; {
-		batch := t.NewRedo(tree.A, filesPerFlush)
+		batch := t.NewRedo(store.A, filesPerFlush)
 		for range min(filesPerFlush/2, *benchObjects-i) {
 			if _, err := source.Read(data); err != nil {
 				b.Fatal(err)
@@ -168,7 +169,7 @@ func fill(b *testing.B, t *tree.Tree) {
 
 // load reads random objects, the same ones at each call, as the engine does:
 // the pointer, then the revision.
-func load(b *testing.B, t *tree.Tree) {
+func load(b *testing.B, t *classic.Store) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range *benchLoads {
 		pointer, revision := names(random.IntN(*benchObjects))

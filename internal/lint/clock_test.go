@@ -48,12 +48,12 @@ func TestClockReadIsFound(t *testing.T) {
 		name, file, code string
 		want             int
 	}{
-		{"now", "internal/tree/a.go", `var t = time.Now()`, 1},
-		{"now handed on", "internal/tree/a.go", `var t = time.Now`, 1},
-		{"since", "internal/tree/a.go", `func f(t time.Time) any { return time.Since(t) }`, 1},
-		{"a duration", "internal/tree/a.go", `const d = time.Second`, 0},
+		{"now", "internal/store/classic/a.go", `var t = time.Now()`, 1},
+		{"now handed on", "internal/store/classic/a.go", `var t = time.Now`, 1},
+		{"since", "internal/store/classic/a.go", `func f(t time.Time) any { return time.Since(t) }`, 1},
+		{"a duration", "internal/store/classic/a.go", `const d = time.Second`, 0},
 		{"the command line", "internal/cli/a.go", `var t = time.Now()`, 0},
-		{"a test", "internal/tree/a_test.go", `var t = time.Now()`, 0},
+		{"a test", "internal/store/classic/a_test.go", `var t = time.Now()`, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -93,15 +93,15 @@ func TestFileCallPastTheDoorIsFound(t *testing.T) {
 		name, file, code string
 		want             int
 	}{
-		{"call", "internal/tree/a.go", `import "os"; func f() { os.Rename("a", "b") }`, 1},
-		{"handed on", "internal/tree/a.go", `import "os"; var f = os.Remove`, 1},
-		{"renamed import", "internal/tree/a.go", `import my "os"; func f() { my.Create("a") }`, 1},
-		{"system call", "internal/tree/a.go", `import "golang.org/x/sys/unix"; func f() { unix.Rename("a", "b") }`, 1},
+		{"call", "internal/store/classic/a.go", `import "os"; func f() { os.Rename("a", "b") }`, 1},
+		{"handed on", "internal/store/classic/a.go", `import "os"; var f = os.Remove`, 1},
+		{"renamed import", "internal/store/classic/a.go", `import my "os"; func f() { my.Create("a") }`, 1},
+		{"system call", "internal/store/classic/a.go", `import "golang.org/x/sys/unix"; func f() { unix.Rename("a", "b") }`, 1},
 		{"socket", "internal/ops/a.go", `import "net"; func f() { net.Listen("unix", "a") }`, 1},
-		{"not a file", "internal/tree/a.go", `import "os"; func f() { os.Getpid() }`, 0},
-		{"another package's name", "internal/tree/a.go", `func f() { os.Rename("a", "b") }`, 0},
+		{"not a file", "internal/store/classic/a.go", `import "os"; func f() { os.Getpid() }`, 0},
+		{"another package's name", "internal/store/classic/a.go", `func f() { os.Rename("a", "b") }`, 0},
 		{"the door itself", "internal/vfs/a.go", `import "os"; func f() { os.Rename("a", "b") }`, 0},
-		{"a test", "internal/tree/a_test.go", `import "os"; func f() { os.Rename("a", "b") }`, 0},
+		{"a test", "internal/store/classic/a_test.go", `import "os"; func f() { os.Rename("a", "b") }`, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

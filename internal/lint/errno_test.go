@@ -40,7 +40,7 @@ func TestErrnoIsFound(t *testing.T) {
 		want             int
 	}{
 		{"no room", "a.go", `import "syscall"; var x = syscall.ENOSPC`, 1},
-		{"no descriptor", "internal/tree/a.go", `import "golang.org/x/sys/unix"; var x = unix.EMFILE`, 1},
+		{"no descriptor", "internal/store/classic/a.go", `import "golang.org/x/sys/unix"; var x = unix.EMFILE`, 1},
 		{"what lasts", "a.go", `import "syscall"; var x = syscall.EXDEV`, 0},
 		{"the door", "internal/vfs/a.go", `import "syscall"; var x = syscall.ENOSPC`, 0},
 		{"a test", "a_test.go", `import "syscall"; var x = syscall.ENOSPC`, 0},

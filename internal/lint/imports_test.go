@@ -40,9 +40,10 @@ var level = map[string]int{
 	"internal/journal":     3,
 	"internal/zeoclient":   3,
 
-	"internal/tree": 4,
-	"internal/pack": 4,
-	// Deliberately beside tree and below the engine, so that their bugs can't hide from them.
+	"internal/store":         3,
+	"internal/store/classic": 4,
+	"internal/pack":          4,
+	// Deliberately beside stores and below the engine, so that their bugs can't hide from them.
 	"internal/check":   4,
 	"internal/salvage": 4,
 	"internal/bench":   4,
@@ -126,13 +127,13 @@ func TestUpwardImportIsFound(t *testing.T) {
 		name, file, imports string
 		want                int
 	}{
-		{"down", "internal/tree/a.go", module + "/internal/vfs", 0},
-		{"to the engine", "internal/tree/a.go", module, 1},
-		{"sideways", "internal/check/a.go", module + "/internal/tree", 1},
+		{"down", "internal/store/classic/a.go", module + "/internal/vfs", 0},
+		{"to the engine", "internal/store/classic/a.go", module, 1},
+		{"sideways", "internal/check/a.go", module + "/internal/store/classic", 1},
 		{"unknown importer", "internal/novel/a.go", "os", 1},
-		{"unknown imported", "internal/tree/a.go", module + "/internal/novel", 1},
-		{"test file", "internal/tree/a_test.go", module, 0},
-		{"tests' file system", "internal/tree/a.go", module + "/internal/vfs/crashfs", 1},
+		{"unknown imported", "internal/store/classic/a.go", module + "/internal/novel", 1},
+		{"test file", "internal/store/classic/a_test.go", module, 0},
+		{"tests' file system", "internal/store/classic/a.go", module + "/internal/vfs/crashfs", 1},
 		{"outside the project", "zodb/a.go", "fmt", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

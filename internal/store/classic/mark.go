@@ -1,9 +1,10 @@
-package tree
+package classic
 
 import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -12,11 +13,11 @@ import (
 // it gets its name, and that is made durable. It may be repeated after an error. x.serial
 // is refused while there are files that a failed sync may have lost, and that
 // were not written anew: their transactions are still to be had from the log.
-func (t *Tree) Mark(side Side, n layout.Name, data []byte) error {
+func (t *Store) Mark(side store.Side, n layout.Name, data []byte) error {
 	if !isMark(n) {
 		return fmt.Errorf("%s is no mark", n)
 	}
-	if side == B {
+	if side == store.B {
 		t.UseB()
 	}
 	if err := t.settle(); err != nil {
@@ -32,7 +33,7 @@ func (t *Tree) Mark(side Side, n layout.Name, data []byte) error {
 }
 
 // putMark gives a mark its name, when its content is durable.
-func (t *Tree) putMark(side Side, n layout.Name, data []byte) error {
+func (t *Store) putMark(side store.Side, n layout.Name, data []byte) error {
 	name := t.Path(side, n)
 	if err := vfs.PutAside(t.fs, asideFile, data, vfs.PutOptions{Sync: t.o.Sync, Stamp: t.stamp()}); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -7,32 +7,33 @@ import (
 	"path"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 )
 
 // Removal takes files out of A, by new names or for good. Nothing of it is
 // durable before Sync. It may be repeated after an error or a crash. It is used by
 // one goroutine, which is the one that puts files.
 type Removal struct {
-	t     *Tree
+	t     *Store
 	stamp int64
 	dirs  map[string]struct{} // from which something was removed, since the last Sync
 }
 
 // NewRemoval begins to remove. Files get the name NAME-STAMP-deleted, STAMP being
 // seconds since 1970, or with a stamp of 0 they are unlinked.
-func (t *Tree) NewRemoval(stamp int64) *Removal {
+func (t *Store) NewRemoval(stamp int64) *Removal {
 	return &Removal{t: t, stamp: stamp, dirs: make(map[string]struct{})}
 }
 
 // Deleted returns the name, relative to HOME, of a file of A that was put aside.
-func (t *Tree) Deleted(n layout.Name, stamp int64) string {
-	return fmt.Sprintf("%s-%d-deleted", t.Path(A, n), stamp)
+func (t *Store) Deleted(n layout.Name, stamp int64) string {
+	return fmt.Sprintf("%s-%d-deleted", t.Path(store.A, n), stamp)
 }
 
 // Remove removes a file and returns its size. It is no error if it is not there;
 // then removed is false.
 func (r *Removal) Remove(n layout.Name) (size int64, removed bool, err error) {
-	name := r.t.Path(A, n)
+	name := r.t.Path(store.A, n)
 	info, err := r.t.fs.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		r.t.relyOnRemoval(name)
@@ -96,7 +97,7 @@ func (r *Removal) Sync() error {
 // those above them.
 func (r *Removal) removeEmpty() error {
 	for dir := range r.dirs {
-		for d := dir; d != string(A) && d != "."; d = path.Dir(d) {
+		for d := dir; d != string(store.A) && d != "."; d = path.Dir(d) {
 			err := r.t.fs.Remove(d)
 			if notEmpty(err) || errors.Is(err, fs.ErrNotExist) {
 				break

@@ -1,4 +1,4 @@
-// Package tree owns the two database directories of a HOME, A and B: it puts
+// Package classic owns the two database directories of a HOME, A and B: it puts
 // batches of files into one of them, makes them durable, reads through B to A,
 // and moves B into A after a snapshot.
 //
@@ -16,11 +16,11 @@
 //     between Create and Sync may leave a name in A or B with wrong content, the
 //     journal still has the transactions of that batch then, and flushing it again
 //     replaces whatever is there. [Edit] puts what nothing can make again: contents
-//     are durable before they have their names. [Tree.Mark] puts an x file, alone: all
+//     are durable before they have their names. [Store.Mark] puts an x file, alone: all
 //     the rest is durable before; so a transaction that is not later than x.serial is
 //     whole.
 //   - Debts. What was made, renamed or removed is owed until a sync succeeded, also
-//     when the batch failed and is repeated by another one: see [Tree.SyncFound] for
+//     when the batch failed and is repeated by another one: see [Store.SyncFound] for
 //     what another process has left. A sync that failed is never made good by the next:
 //     contents are written anew, and a failed sync of names ends all writing, if it
 //     is not about room.
@@ -30,4 +30,4 @@
 //     its name; only a file that is created in place may be seen without, by who
 //     kills the process meanwhile, and that one is put again. A move keeps the time.
 //     So what an incremental copy by time finds is complete.
-package tree
+package classic

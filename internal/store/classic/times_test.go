@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 )
@@ -27,13 +28,13 @@ func TestBlobThatAPowerCutLeftInAIsNotBeforeTheFloor(t *testing.T) {
 			if err := errors.Join(f.SyncDir("journal"), tr.RaiseFloor()); err != nil { // a snapshot is asked for
 				t.Fatal(err)
 			}
-			b := tr.NewRedo(A, files)
+			b := tr.NewRedo(store.A, files)
 			if err := b.Adopt(n, "journal/blob-1", size); err != nil {
 				t.Fatal(err)
 			}
 			after := disk.Crashed(crashfs.Random(seed))
 			tr = openTree(t, after)
-			b = tr.NewRedo(B, files)
+			b = tr.NewRedo(store.B, files)
 			if err := errors.Join(tr.SyncFound(), b.Adopt(n, "journal/blob-1", size), b.Sync()); err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +54,7 @@ func TestBlobThatAPowerCutLeftInAIsNotBeforeTheFloor(t *testing.T) {
 func TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart(t *testing.T) {
 	t.Parallel()
 	tr, f, _ := newCrashTree(t)
-	if err := tr.Mark(A, layout.XSerial, []byte("serial__")); err != nil {
+	if err := tr.Mark(store.A, layout.XSerial, []byte("serial__")); err != nil {
 		t.Fatal(err)
 	}
 	n := layout.Transaction(1 << 40)
@@ -69,7 +70,7 @@ func TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart(t *testing.T) {
 			}
 			times[second] = fmt.Sprint(i)
 		}
-		e := tr.NewEdit(A) // a pack links the transaction anew
+		e := tr.NewEdit(store.A) // a pack links the transaction anew
 		if err := errors.Join(e.Replace(n, fmt.Appendf(nil, "link %d", i)), e.Sync()); err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -20,8 +21,8 @@ func TestFloorThatIsLostIsFound(t *testing.T) {
 			if err := tr.RaiseFloor(); err != nil {
 				t.Fatal(err)
 			}
-			put(t, tr, A, layout.Pointer(1), "before__")
-			put(t, tr, A, layout.XSerial, "any____1")
+			put(t, tr, store.A, layout.Pointer(1), "before__")
+			put(t, tr, store.A, layout.XSerial, "any____1")
 		}
 		if err := tr.RaiseFloor(); err != nil {
 			t.Fatal(err)
@@ -43,7 +44,7 @@ func TestFloorThatIsLostIsFound(t *testing.T) {
 		if !again.FloorLost() {
 			t.Errorf("%q is taken for a floor", content)
 		}
-		put(t, again, A, layout.Pointer(1), "after___")
+		put(t, again, store.A, layout.Pointer(1), "after___")
 		if got := modTime(t, again, layout.Pointer(1)); got.UnixNano() < was || !got.After(old) {
 			t.Errorf("%q: a file bears %v, that before it %v, and the floor was %v", content, got, old, time.Unix(0, was))
 		}

@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -102,7 +103,7 @@ func (d *debts) lostFiles() int {
 // that it takes depends on what is not yet written in the whole file system, not on the
 // size of the database. Where everything cannot be synced at once, the marks
 // are, and each other file and directory when it is first relied on.
-func (t *Tree) SyncFound() error {
+func (t *Store) SyncFound() error {
 	if !t.o.Sync || !t.o.DirSync {
 		return nil // who wants no names to be synced relies on the file system
 	}
@@ -111,7 +112,7 @@ func (t *Tree) SyncFound() error {
 		return err
 	}
 	t.debts.doubts = make(map[string]struct{})
-	for _, side := range []Side{A, B} {
+	for _, side := range []store.Side{store.A, store.B} {
 		for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
 			name := t.Path(side, n)
 			if err := t.syncTimes(name); err == nil {
@@ -129,7 +130,7 @@ func (t *Tree) SyncFound() error {
 
 // relyOn notes a file that an attempt before put there, perhaps by a process that was
 // killed. Its content is durable before its name, or was synced at open.
-func (t *Tree) relyOn(n layout.Name, name string) {
+func (t *Store) relyOn(n layout.Name, name string) {
 	t.debts.mu.Lock()
 	defer t.debts.mu.Unlock()
 	if t.debts.doubts == nil {
@@ -141,10 +142,10 @@ func (t *Tree) relyOn(n layout.Name, name string) {
 
 // Rely notes a name below A that is relied on, whoever gave it. Where all was synced at
 // open it does nothing.
-func (t *Tree) Rely(name string) { t.relyOnRemoval(name) }
+func (t *Store) Rely(name string) { t.relyOnRemoval(name) }
 
 // relyOnRemoval is relyOn for a name that is not there.
-func (t *Tree) relyOnRemoval(name string) {
+func (t *Store) relyOnRemoval(name string) {
 	t.debts.mu.Lock()
 	defer t.debts.mu.Unlock()
 	if t.debts.doubts != nil {
@@ -154,7 +155,7 @@ func (t *Tree) relyOnRemoval(name string) {
 
 // Failure returns the error of a sync that cannot be repeated: names were lost, or may
 // have been. Nothing becomes durable any more then; the next open finds out what is there.
-func (t *Tree) Failure() error {
+func (t *Store) Failure() error {
 	t.debts.mu.Lock()
 	defer t.debts.mu.Unlock()
 	return t.debts.failure
@@ -162,12 +163,12 @@ func (t *Tree) Failure() error {
 
 // Sync pays all that the tree owes, before somebody is told that A is a snapshot. It is
 // called by the goroutine that puts files.
-func (t *Tree) Sync() error { return t.settle() }
+func (t *Store) Sync() error { return t.settle() }
 
 // settle pays all debts, and takes away the old names of what was moved. That is
 // a debt again, of nothing that matters but where it is B that has to be empty.
 // Nobody may put files meanwhile.
-func (t *Tree) settle() error {
+func (t *Store) settle() error {
 	if err := t.pay(); err != nil {
 		t.debts.forgetMoves()
 		return err
@@ -176,7 +177,7 @@ func (t *Tree) settle() error {
 }
 
 // pay makes durable what is owed.
-func (t *Tree) pay() error {
+func (t *Store) pay() error {
 	d := t.debts
 	d.mu.Lock()
 	all := t.o.DirSync && (len(d.files) > 0 || d.done >= t.o.SyncAllFrom)
@@ -217,7 +218,7 @@ func (t *Tree) pay() error {
 
 // syncAll pays all debts by one syncfs. If that fails, nobody knows which files it is
 // about: all that were not durable may be lost.
-func (t *Tree) syncAll() error {
+func (t *Store) syncAll() error {
 	d := t.debts
 	err := t.fs.SyncAll()
 	if errors.Is(err, vfs.ErrNotSupported) {
@@ -241,7 +242,7 @@ func (t *Tree) syncAll() error {
 
 // syncNames makes the names in directories durable; a directory that is gone
 // is passed over, because its removal is a name in the one above it. mu must be held.
-func (t *Tree) syncNames() error {
+func (t *Store) syncNames() error {
 	d := t.debts
 	if t.o.DirSync {
 		for dir := range d.names {
@@ -267,7 +268,7 @@ func (d *debts) namesFailed(err error) error {
 }
 
 // syncFile makes the content of a file durable, wherever it is by now.
-func (t *Tree) syncFile(n layout.Name) error {
+func (t *Store) syncFile(n layout.Name) error {
 	f, _, err := t.Open(n)
 	if err != nil {
 		return err
@@ -276,7 +277,7 @@ func (t *Tree) syncFile(n layout.Name) error {
 }
 
 // syncTimes makes the content of a file and its time durable.
-func (t *Tree) syncTimes(name string) error {
+func (t *Store) syncTimes(name string) error {
 	f, err := t.fs.Open(name)
 	if err != nil {
 		return err

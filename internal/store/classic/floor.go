@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -31,7 +31,7 @@ const floorAbove = 10 * floorStep
 
 // readFloor reads the floor. It reports whether there was one that is lost: a power cut
 // on a file system without a journal left floorFile full of zeros.
-func (t *Tree) readFloor() (lost bool, err error) {
+func (t *Store) readFloor() (lost bool, err error) {
 	b, err := t.fs.ReadFile(floorFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -57,7 +57,7 @@ func (t *Tree) readFloor() (lost bool, err error) {
 
 // findFloor makes a floor in the place of one that is lost. It is no earlier than that
 // was: a floor is raised to some seconds after the clock or the newest file.
-func (t *Tree) findFloor() {
+func (t *Store) findFloor() {
 	latest := max(t.o.Clock().UnixNano(), t.newest.Load())
 	floor := latest/floorStep*floorStep + floorAbove
 	t.floor.Store(floor)
@@ -66,8 +66,8 @@ func (t *Tree) findFloor() {
 }
 
 // FloorLost reports whether misc/floor held nothing that could be understood. Another
-// floor was found; [Tree.RaiseFloor] writes it down with the next snapshot.
-func (t *Tree) FloorLost() bool { return t.floorLost }
+// floor was found; [Store.RaiseFloor] writes it down with the next snapshot.
+func (t *Store) FloorLost() bool { return t.floorLost }
 
 // RaiseFloor makes every file that is put into A or B from now on bear a time
 // stamp of a later second than now, and than all that were put before, whatever
@@ -75,7 +75,7 @@ func (t *Tree) FloorLost() bool { return t.floorLost }
 // each snapshot that was entered within a second. It is durable when it
 // returns. It is called when a snapshot is asked for, before anything else is
 // done for it, and again when all of it is in A.
-func (t *Tree) RaiseFloor() error {
+func (t *Store) RaiseFloor() error {
 	latest := max(t.o.Clock().UnixNano(), t.newest.Load())
 	if t.floor.Load() > latest {
 		return nil // nothing was put here since it was raised
@@ -112,7 +112,7 @@ func (t *Tree) RaiseFloor() error {
 // stamp begins to write a file. What it returns is called when it is written, and
 // tells the time that it has to bear: the floor, if the clock may have been behind it at
 // or since now; the zero time if that of the clock is good.
-func (t *Tree) stamp() func() time.Time {
+func (t *Store) stamp() func() time.Time {
 	begun := t.o.Clock()
 	return func() time.Time {
 		now := t.o.Clock()
@@ -128,14 +128,14 @@ func (t *Tree) stamp() func() time.Time {
 
 // restamp gives a file that was written earlier the time of now, or the floor. It is
 // called before the file gets its name in A or B.
-func (t *Tree) restamp(name string) error {
+func (t *Store) restamp(name string) error {
 	at := max(t.o.Clock().UnixNano(), t.floor.Load())
 	t.sawTime(at)
 	return t.fs.SetModTime(name, time.Unix(0, at))
 }
 
 // sawTime notes the time stamp of a file in A or B.
-func (t *Tree) sawTime(ns int64) {
+func (t *Store) sawTime(ns int64) {
 	for old := t.newest.Load(); ns > old; old = t.newest.Load() {
 		if t.newest.CompareAndSwap(old, ns) {
 			return

@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -7,12 +7,12 @@ import (
 )
 
 // move gives a file that nothing can make again another name: it is linked under the
-// new one, and [Tree.settle] takes the old one away when the new one is durable. For a
+// new one, and [Store.settle] takes the old one away when the new one is durable. For a
 // rename is two changes of names, in two directories, and after a power cut some file
 // systems have both of them and others neither. So a file may have both names
 // after a crash, or an error; then a move that is repeated only takes the old one away.
 // What was under the new name is replaced, by way of aside, a name in journal/.
-func (t *Tree) move(aside, from, to string) error {
+func (t *Store) move(aside, from, to string) error {
 	err := t.link(from, to)
 	if errors.Is(err, fs.ErrExist) {
 		err = t.moveOver(aside, from, to)
@@ -30,7 +30,7 @@ func (t *Tree) move(aside, from, to string) error {
 }
 
 // link gives a file a second name, in a directory that may be missing.
-func (t *Tree) link(from, to string) error {
+func (t *Store) link(from, to string) error {
 	err := t.fs.Link(from, to)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = t.mkdirs(dirOf(to)); err == nil {
@@ -44,7 +44,7 @@ func (t *Tree) link(from, to string) error {
 }
 
 // moveOver is move to a name that exists.
-func (t *Tree) moveOver(aside, from, to string) error {
+func (t *Store) moveOver(aside, from, to string) error {
 	is, err := t.fs.Stat(from)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (d *debts) forgetMoves() {
 
 // removeOld takes away the old names of what was moved before the last sync. That
 // they are gone is durable after the next one; until then a crash may bring them back.
-func (t *Tree) removeOld() error {
+func (t *Store) removeOld() error {
 	t.debts.mu.Lock()
 	names := t.debts.old
 	t.debts.old = nil

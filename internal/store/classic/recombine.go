@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 // file in B would replace a newer one in A.
 //
 // Names in B that are no database names are left where they are.
-func (t *Tree) Recombine(limit int) (moved int, empty bool, err error) {
+func (t *Store) Recombine(limit int) (moved int, empty bool, err error) {
 	m := mover{t: t, limit: limit}
 	whole, err := m.move("")
 	if err == nil {
@@ -38,7 +38,7 @@ func (t *Tree) Recombine(limit int) (moved int, empty bool, err error) {
 
 // mover is one slice of a recombination.
 type mover struct {
-	t     *Tree
+	t     *Store
 	limit int
 	moved int
 	dirs  []string // of B, that have nothing left when the moves are done; those below first

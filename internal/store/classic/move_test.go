@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -22,8 +23,8 @@ func TestFileWithBothNamesIsMoved(t *testing.T) {
 		tr, f, _ := newTree(t, format)
 		revision, pointer := layout.Revision(1, 5), layout.Pointer(1)
 		for _, n := range []layout.Name{revision, pointer} {
-			put(t, tr, B, n, "of B")
-			if err := errors.Join(tr.mkdirs(dirOf(tr.Path(A, n))), f.Link(tr.Path(B, n), tr.Path(A, n))); err != nil {
+			put(t, tr, store.B, n, "of B")
+			if err := errors.Join(tr.mkdirs(dirOf(tr.Path(store.A, n))), f.Link(tr.Path(store.B, n), tr.Path(store.A, n))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -33,7 +34,7 @@ func TestFileWithBothNamesIsMoved(t *testing.T) {
 		for name, err := range vfs.Walk(f, "B") {
 			t.Errorf("%s: %s is left in B, %v", format, name, err)
 		}
-		r := tr.NewRedo(A, 1)
+		r := tr.NewRedo(store.A, 1)
 		if err := errors.Join(r.Replace(pointer, []byte("newer")), r.Sync()); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +42,7 @@ func TestFileWithBothNamesIsMoved(t *testing.T) {
 		if _, _, err := tr.Recombine(10); err != nil {
 			t.Fatal(err)
 		}
-		if got := content(f, tr.Path(A, pointer)); got != "newer" {
+		if got := content(f, tr.Path(store.A, pointer)); got != "newer" {
 			t.Errorf("%s: the pointer is %q, want the newer one", format, got)
 		}
 	}
@@ -63,9 +64,9 @@ func TestRecombinationIsWholeInEveryCrash(t *testing.T) {
 		for i := range files {
 			name, data := want(i)
 			if i == 1 { // it replaces an older one
-				put(t, tr, A, name, "older")
+				put(t, tr, store.A, name, "older")
 			}
-			put(t, tr, B, name, data)
+			put(t, tr, store.B, name, data)
 		}
 		if err := disk.SyncAll(); err != nil {
 			t.Fatal(err)
@@ -92,7 +93,7 @@ func TestRecombinationIsWholeInEveryCrash(t *testing.T) {
 			}
 			for i := range files {
 				name, data := want(i)
-				if got := content(after, next.Path(A, name)); got != data {
+				if got := content(after, next.Path(store.A, name)); got != data {
 					t.Fatalf("crash before operation %d, seed %d: in A %s is %q in the end", n, seed, name, got)
 				}
 			}
@@ -112,14 +113,14 @@ func TestMoveThatFailedForgetsWhatItWouldRemove(t *testing.T) {
 	t.Parallel()
 	tr, f, _ := newCrashTree(t)
 	pointer := layout.Pointer(1)
-	put(t, tr, B, pointer, "old")
-	put(t, tr, B, layout.Revision(1, 5), "revision")
+	put(t, tr, store.B, pointer, "old")
+	put(t, tr, store.B, layout.Revision(1, 5), "revision")
 	came := fail(f, "remove", "B/", syscall.ENOSPC)
 	if _, _, err := tr.Recombine(10); !errors.Is(err, syscall.ENOSPC) || !*came {
 		t.Fatalf("recombine: %v", err)
 	}
 	f.Decide(nil)
-	r := tr.NewRedo(B, 1)
+	r := tr.NewRedo(store.B, 1)
 	if err := errors.Join(r.Replace(pointer, []byte("new")), r.Sync()); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestMoveThatFailedForgetsWhatItWouldRemove(t *testing.T) {
 	if _, empty, err := tr.Recombine(10); !empty || err != nil {
 		t.Fatalf("empty %t, %v", empty, err)
 	}
-	if got := content(f, tr.Path(A, pointer)); got != "new" {
+	if got := content(f, tr.Path(store.A, pointer)); got != "new" {
 		t.Errorf("in A it is %q", got)
 	}
 }
@@ -139,15 +140,15 @@ func TestMoveWithoutLinks(t *testing.T) {
 	t.Parallel()
 	tr, f, _ := newCrashTree(t)
 	n := layout.Revision(1, 5)
-	put(t, tr, B, n, "of B")
+	put(t, tr, store.B, n, "of B")
 	came := fail(f, "link", "", syscall.EPERM)
 	if _, empty, err := tr.Recombine(10); !empty || err != nil || !*came {
 		t.Fatalf("empty %t, %v", empty, err)
 	}
-	if _, err := f.Stat(tr.Path(B, n)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := f.Stat(tr.Path(store.B, n)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("in B: %v", err)
 	}
-	if got := content(f, tr.Path(A, n)); got != "of B" {
+	if got := content(f, tr.Path(store.A, n)); got != "of B" {
 		t.Errorf("in A it is %q", got)
 	}
 }
@@ -158,8 +159,8 @@ func TestFileIsPutAsideOverItself(t *testing.T) {
 	t.Parallel()
 	tr, f, _ := newTree(t, layout.Chunky)
 	n := layout.Revision(1, 5)
-	put(t, tr, A, n, "revision")
-	if err := f.Link(tr.Path(A, n), tr.Deleted(n, 77)); err != nil {
+	put(t, tr, store.A, n, "revision")
+	if err := f.Link(tr.Path(store.A, n), tr.Deleted(n, 77)); err != nil {
 		t.Fatal(err)
 	}
 	r := tr.NewRemoval(77)
@@ -169,7 +170,7 @@ func TestFileIsPutAsideOverItself(t *testing.T) {
 	if err := r.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Stat(tr.Path(A, n)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := f.Stat(tr.Path(store.A, n)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
 	}
 	if got := content(f, tr.Deleted(n, 77)); got != "revision" {

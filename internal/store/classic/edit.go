@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -16,8 +17,8 @@ import (
 // what was there or what shall be there, whole. It may be repeated after either. It
 // is used by one goroutine, which is the one that puts files.
 type Edit struct {
-	t     *Tree
-	side  Side
+	t     *Store
+	side  store.Side
 	moves []move
 	names map[layout.Name]struct{} // of the moves
 	made  int                      // files aside, for their names
@@ -32,7 +33,7 @@ type move struct {
 }
 
 // NewEdit begins to put files into one side.
-func (t *Tree) NewEdit(side Side) *Edit {
+func (t *Store) NewEdit(side store.Side) *Edit {
 	return &Edit{t: t, side: side, names: make(map[layout.Name]struct{})}
 }
 
@@ -61,7 +62,7 @@ func (e *Edit) BringBack(n layout.Name, from string) (bool, error) {
 	if _, ok := e.names[n]; ok {
 		return false, nil
 	}
-	name := e.t.Path(A, n)
+	name := e.t.Path(store.A, n)
 	if _, err := e.t.fs.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 		if err == nil {
 			e.Right(n)

@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -15,14 +16,14 @@ import (
 // x.serial says that they are there. So they may get their names before their
 // contents are durable. Nothing is durable before Sync returned nil; until then the
 // caller keeps what it needs to do it all again, from the beginning: what a failed sync
-// may have lost has to be written anew, and [Tree.Mark] sees to it.
+// may have lost has to be written anew, and [Store.Mark] sees to it.
 //
 // Every method may be repeated after an error or a crash. Create and Adopt may be
 // called concurrently, for different names; Replace by one goroutine for each
 // lane; Sync and HighestOID when all of them have returned.
 type Redo struct {
-	t     *Tree
-	side  Side
+	t     *Store
+	side  store.Side
 	later bool // one syncfs at the end instead of an fsync of each file
 	lane  int  // see Lane
 }
@@ -31,8 +32,8 @@ type Redo struct {
 const MaxLanes = 4
 
 // NewRedo starts a batch of about files files.
-func (t *Tree) NewRedo(side Side, files int) *Redo {
-	if side == B {
+func (t *Store) NewRedo(side store.Side, files int) *Redo {
+	if side == store.B {
 		t.UseB()
 	}
 	return &Redo{t: t, side: side, later: t.o.Sync && t.o.DirSync && files >= t.o.SyncAllFrom}
@@ -148,7 +149,7 @@ func (b *Redo) Adopt(n layout.Name, staged string, size int64) error {
 // the name and not the time. While files go to B nothing is changed in A; what is
 // there was there before.
 func (b *Redo) restampAdopted(name string) error {
-	if b.side == B && strings.HasPrefix(name, string(A)+"/") {
+	if b.side == store.B && strings.HasPrefix(name, string(store.A)+"/") {
 		return nil
 	}
 	err := b.t.restamp(name)
@@ -159,7 +160,7 @@ func (b *Redo) restampAdopted(name string) error {
 }
 
 // adopted looks for a file that was moved before; cause says that it is not staged.
-func (t *Tree) adopted(n layout.Name, staged string, size int64, cause error) (where string, err error) {
+func (t *Store) adopted(n layout.Name, staged string, size int64, cause error) (where string, err error) {
 	info, where, err := t.Stat(n)
 	if err != nil || info.Size != size {
 		return "", fmt.Errorf("the file %s is lost: neither %s nor %s holds it: %w", n, staged, where, errors.Join(cause, err))

@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // newTree returns the tree of a directory that looks like a HOME, and its clock.
-func newTree(t *testing.T, format layout.Format) (*Tree, vfs.FS, *atomic.Int64) {
+func newTree(t *testing.T, format layout.Format) (*Store, vfs.FS, *atomic.Int64) {
 	t.Helper()
 	f, err := vfs.OS(filepath.Join(t.TempDir()))
 	if err != nil {
@@ -34,7 +35,7 @@ func newTree(t *testing.T, format layout.Format) (*Tree, vfs.FS, *atomic.Int64) 
 	return tr, f, &offset
 }
 
-func put(t *testing.T, tr *Tree, side Side, n layout.Name, data string) {
+func put(t *testing.T, tr *Store, side store.Side, n layout.Name, data string) {
 	t.Helper()
 	if n == layout.XSerial {
 		if err := tr.Mark(side, n, []byte(data)); err != nil {
@@ -48,7 +49,7 @@ func put(t *testing.T, tr *Tree, side Side, n layout.Name, data string) {
 	}
 }
 
-func modTime(t *testing.T, tr *Tree, n layout.Name) time.Time {
+func modTime(t *testing.T, tr *Store, n layout.Name) time.Time {
 	t.Helper()
 	info, _, err := tr.Stat(n)
 	if err != nil {
@@ -60,15 +61,15 @@ func modTime(t *testing.T, tr *Tree, n layout.Name) time.Time {
 func TestFilesAfterASnapshotLookNewerAlsoWhenTheClockStepsBack(t *testing.T) {
 	t.Parallel()
 	tr, f, offset := newTree(t, layout.Bushy)
-	put(t, tr, A, layout.Pointer(1), "before__")
+	put(t, tr, store.A, layout.Pointer(1), "before__")
 	old := modTime(t, tr, layout.Pointer(1))
 	asked := time.Now()
 	if err := tr.RaiseFloor(); err != nil {
 		t.Fatal(err)
 	}
 	offset.Store(int64(-time.Hour))
-	put(t, tr, B, layout.Pointer(1), "after___")
-	put(t, tr, B, layout.XSerial, "any____1") // which ends every flush
+	put(t, tr, store.B, layout.Pointer(1), "after___")
+	put(t, tr, store.B, layout.XSerial, "any____1") // which ends every flush
 	if got := modTime(t, tr, layout.Pointer(1)); !got.After(asked) || !got.After(old) {
 		t.Errorf("a file put after the snapshot bears %v, the snapshot was asked for at %v", got, asked)
 	}
@@ -88,7 +89,7 @@ func TestFilesAfterASnapshotLookNewerAlsoWhenTheClockStepsBack(t *testing.T) {
 		t.Errorf("the move changed the time from %v to %v", between, got)
 	}
 	// A second change of the same length must differ in its time: rsync looks for that.
-	b := again.NewRedo(A, 1)
+	b := again.NewRedo(store.A, 1)
 	if err := errors.Join(b.Replace(layout.Pointer(1), []byte("third___")), b.Sync()); err != nil {
 		t.Fatal(err)
 	}
@@ -120,13 +121,13 @@ func TestRecombineMovesEverythingInSlices(t *testing.T) {
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
 			tr, f, _ := newTree(t, format)
-			put(t, tr, A, layout.Pointer(3), "old")
+			put(t, tr, store.A, layout.Pointer(3), "old")
 			var names []layout.Name
 			for i := range zodb.OID(40) {
 				names = append(names, layout.Pointer(i), layout.Revision(i, 77), layout.Transaction(zodb.TID(i)<<40+5))
 			}
 			for _, n := range names {
-				put(t, tr, B, n, "new "+n.String())
+				put(t, tr, store.B, n, "new "+n.String())
 			}
 			steps := 0
 			for empty := false; !empty; steps++ {
@@ -167,7 +168,7 @@ func TestForeignNamesInBAreLeftThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	file.Close()
-	put(t, tr, B, layout.XSerial, "12345678")
+	put(t, tr, store.B, layout.XSerial, "12345678")
 	if moved, empty, err := tr.Recombine(10); moved != 1 || !empty || err != nil {
 		t.Errorf("moved %d, empty %v, %v", moved, empty, err)
 	}
@@ -188,11 +189,11 @@ func TestInterruptedFlushIsRepeated(t *testing.T) {
 	}
 	half.Close()
 	n := layout.Revision(5, 6)
-	put(t, tr, A, layout.Pointer(5), "pointer")
-	if err := f.Rename("journal/x", tr.Path(A, n)); err != nil {
+	put(t, tr, store.A, layout.Pointer(5), "pointer")
+	if err := f.Rename("journal/x", tr.Path(store.A, n)); err != nil {
 		t.Fatal(err)
 	}
-	put(t, tr, A, n, "whole")
+	put(t, tr, store.A, n, "whole")
 	if b, _, err := tr.Get(n); err != nil || string(b) != "whole" {
 		t.Errorf("%q, %v", b, err)
 	}
@@ -201,11 +202,11 @@ func TestInterruptedFlushIsRepeated(t *testing.T) {
 func TestBlobThatIsNowhereIsAnError(t *testing.T) {
 	t.Parallel()
 	tr, _, _ := newTree(t, layout.Lawn)
-	b := tr.NewRedo(A, 1)
+	b := tr.NewRedo(store.A, 1)
 	if err := b.Adopt(layout.Blob(1, 2), "journal/blob-gone", 4); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
-	put(t, tr, A, layout.Blob(1, 2), "four")
+	put(t, tr, store.A, layout.Blob(1, 2), "four")
 	if err := b.Adopt(layout.Blob(1, 2), "journal/blob-gone", 4); err != nil {
 		t.Errorf("moved before: %v", err)
 	}

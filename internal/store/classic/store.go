@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -8,16 +8,8 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
-)
-
-// Side names one of the two database directories.
-type Side string
-
-// The two sides. B is in use only during and after a snapshot.
-const (
-	A Side = "A"
-	B Side = "B"
 )
 
 // Where files are written before they are renamed into A or B, or to floorFile.
@@ -39,8 +31,8 @@ type Options struct {
 	Clock       func() time.Time
 }
 
-// Tree is the pair of directories A and B.
-type Tree struct {
+// Store is the pair of directories A and B.
+type Store struct {
 	o     Options
 	fs    vfs.FS
 	readB atomic.Bool  // B may hold files
@@ -54,19 +46,19 @@ type Tree struct {
 }
 
 // New returns the tree of a HOME. It reads the floor of time stamps; B is
-// taken to be in use until [Tree.Recombine] found it empty.
-func New(o Options) (*Tree, error) {
+// taken to be in use until [Store.Recombine] found it empty.
+func New(o Options) (*Store, error) {
 	if o.SyncAllFrom == 0 {
 		o.SyncAllFrom = 24
 	}
-	t := &Tree{o: o, fs: o.FS, debts: newDebts()}
+	t := &Store{o: o, fs: o.FS, debts: newDebts()}
 	t.readB.Store(true)
 	lost, err := t.readFloor()
 	if err != nil {
 		return nil, err
 	}
 	// x.serial is the last file of each flush, so of these none is newer.
-	for _, side := range []Side{A, B} {
+	for _, side := range []store.Side{store.A, store.B} {
 		info, err := o.FS.Stat(t.Path(side, layout.XSerial))
 		if err == nil {
 			t.sawTime(info.ModTime.UnixNano())
@@ -81,63 +73,63 @@ func New(o Options) (*Tree, error) {
 }
 
 // Format returns the format of both sides.
-func (t *Tree) Format() layout.Format { return t.o.Format }
+func (t *Store) Format() layout.Format { return t.o.Format }
 
 // Path returns the name relative to HOME of a database name on one side.
-func (t *Tree) Path(side Side, n layout.Name) string {
+func (t *Store) Path(side store.Side, n layout.Name) string {
 	return string(side) + "/" + t.o.Format.Path(n)
 }
 
 // ReadsB reports whether B may hold files.
-func (t *Tree) ReadsB() bool { return t.readB.Load() }
+func (t *Store) ReadsB() bool { return t.readB.Load() }
 
 // UseB makes readers look at B before A. It must be called before the first
 // file of a batch goes there.
-func (t *Tree) UseB() { t.readB.Store(true) }
+func (t *Store) UseB() { t.readB.Store(true) }
 
 // Get returns the content of a file, from B or else from A, and its path
 // relative to HOME. An error that is fs.ErrNotExist means that neither has it;
 // the path is then the one in A.
-func (t *Tree) Get(n layout.Name) (data []byte, where string, err error) {
+func (t *Store) Get(n layout.Name) (data []byte, where string, err error) {
 	if t.readB.Load() {
-		where = t.Path(B, n)
+		where = t.Path(store.B, n)
 		if data, err = t.fs.ReadFile(where); !errors.Is(err, fs.ErrNotExist) {
 			return data, where, err
 		}
 	}
-	where = t.Path(A, n)
+	where = t.Path(store.A, n)
 	data, err = t.fs.ReadFile(where)
 	return data, where, err
 }
 
 // Open opens a file, in B or else in A. See Get.
-func (t *Tree) Open(n layout.Name) (f vfs.File, where string, err error) {
+func (t *Store) Open(n layout.Name) (f vfs.File, where string, err error) {
 	if t.readB.Load() {
-		where = t.Path(B, n)
+		where = t.Path(store.B, n)
 		if f, err = t.fs.Open(where); !errors.Is(err, fs.ErrNotExist) {
 			return f, where, err
 		}
 	}
-	where = t.Path(A, n)
+	where = t.Path(store.A, n)
 	f, err = t.fs.Open(where)
 	return f, where, err
 }
 
 // Stat describes a file in B or else in A. See Get.
-func (t *Tree) Stat(n layout.Name) (info vfs.Info, where string, err error) {
+func (t *Store) Stat(n layout.Name) (info vfs.Info, where string, err error) {
 	if t.readB.Load() {
-		where = t.Path(B, n)
+		where = t.Path(store.B, n)
 		if info, err = t.fs.Stat(where); !errors.Is(err, fs.ErrNotExist) {
 			return info, where, err
 		}
 	}
-	where = t.Path(A, n)
+	where = t.Path(store.A, n)
 	info, err = t.fs.Stat(where)
 	return info, where, err
 }
 
 // mkdirs makes a directory and what is missing above it.
-func (t *Tree) mkdirs(dir string) error {
+func (t *Store) mkdirs(dir string) error {
 	made, err := vfs.MkdirAll(t.fs, dir)
 	for _, d := range made {
 		t.debts.name(path.Dir(d))
@@ -152,14 +144,14 @@ func (t *Tree) mkdirs(dir string) error {
 
 // mayHaveChanged notes names that an operation was about that failed. It may have been
 // done all the same; then whoever repeats it finds it done, and nobody else would sync it.
-func (t *Tree) mayHaveChanged(names ...string) {
+func (t *Store) mayHaveChanged(names ...string) {
 	for _, name := range names {
 		t.debts.name(path.Dir(name))
 	}
 }
 
 // rename gives a file another name, in a directory that may be missing.
-func (t *Tree) rename(from, to string) error {
+func (t *Store) rename(from, to string) error {
 	err := t.fs.Rename(from, to)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = t.mkdirs(dirOf(to)); err == nil {
@@ -173,7 +165,7 @@ func (t *Tree) rename(from, to string) error {
 }
 
 // renameAside is rename for a file that means nothing without its name.
-func (t *Tree) renameAside(aside, to string) error {
+func (t *Store) renameAside(aside, to string) error {
 	if err := t.rename(aside, to); err != nil {
 		return errors.Join(err, t.fs.Remove(aside))
 	}

@@ -1,4 +1,4 @@
-package tree
+package classic
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -18,7 +19,7 @@ import (
 )
 
 // newCrashTree returns a tree on a disk that can crash and fail.
-func newCrashTree(t *testing.T) (*Tree, *errfs.FS, *crashfs.FS) {
+func newCrashTree(t *testing.T) (*Store, *errfs.FS, *crashfs.FS) {
 	t.Helper()
 	disk := crashfs.New(1)
 	disk.SetClock(slowly())
@@ -40,7 +41,7 @@ func slowly() func() time.Time {
 	return func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, int(ticks.Add(1)), time.UTC) }
 }
 
-func openTree(t *testing.T, f vfs.FS) *Tree {
+func openTree(t *testing.T, f vfs.FS) *Store {
 	t.Helper()
 	tr, err := New(Options{FS: f, Format: layout.Bushy, Sync: true, DirSync: true, Clock: slowly()})
 	if err != nil {
@@ -94,15 +95,15 @@ func TestWhatAFailedBatchOwesIsPaidByTheNext(t *testing.T) {
 		}
 		return nil
 	})
-	if err := tr.NewRedo(A, 1).Create(n, []byte("pointer_")); !errors.Is(err, syscall.ENOSPC) {
+	if err := tr.NewRedo(store.A, 1).Create(n, []byte("pointer_")); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
 	f.Decide(nil)
-	again := tr.NewRedo(A, 1)
+	again := tr.NewRedo(store.A, 1)
 	if err := errors.Join(again.Create(n, []byte("pointer_")), again.Sync()); err != nil {
 		t.Fatal(err)
 	}
-	if got := content(disk.Crashed(crashfs.KeepNone), tr.Path(A, n)); got != "pointer_" {
+	if got := content(disk.Crashed(crashfs.KeepNone), tr.Path(store.A, n)); got != "pointer_" {
 		t.Errorf("after a power cut: %q", got)
 	}
 }
@@ -111,10 +112,10 @@ func TestWhatAFailedBatchOwesIsPaidByTheNext(t *testing.T) {
 // it was done, as over a network or with an error of the disk. Who repeats it finds it done.
 func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
 	t.Parallel()
-	begin := func(t *testing.T) (*Tree, *errfs.FS, *crashfs.FS, layout.Name) {
+	begin := func(t *testing.T) (*Store, *errfs.FS, *crashfs.FS, layout.Name) {
 		tr, f, disk := newCrashTree(t)
 		n := layout.Transaction(7 << 40)
-		b := tr.NewRedo(A, 1)
+		b := tr.NewRedo(store.A, 1)
 		if err := errors.Join(b.Create(n, []byte("old")), b.Sync()); err != nil {
 			t.Fatal(err)
 		}
@@ -138,9 +139,9 @@ func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
 	t.Run("rename", func(t *testing.T) {
 		t.Parallel()
 		tr, f, disk, n := begin(t)
-		name := tr.Path(A, n)
+		name := tr.Path(store.A, n)
 		came := done(f, "rename", name, func() error { return disk.Rename(asideFile+"-edit-1", name) })
-		e := tr.NewEdit(A)
+		e := tr.NewEdit(store.A)
 		if err := e.Replace(n, []byte("new")); err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +152,7 @@ func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
 		if got := content(f, name); got != "new" {
 			t.Fatalf("it was not done: %q", got)
 		}
-		again := tr.NewEdit(A)
+		again := tr.NewEdit(store.A)
 		again.Right(n)
 		if err := again.Sync(); err != nil {
 			t.Fatal(err)
@@ -164,13 +165,13 @@ func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
 		t.Parallel()
 		tr, f, disk, _ := begin(t)
 		n := layout.Pointer(5)
-		name := tr.Path(A, n)
+		name := tr.Path(store.A, n)
 		came := done(f, "mkdir", dirOf(name), func() error { return disk.Mkdir(dirOf(name)) })
-		if err := tr.NewRedo(A, 1).Create(n, []byte("pointer_")); !errors.Is(err, syscall.EIO) || !*came {
+		if err := tr.NewRedo(store.A, 1).Create(n, []byte("pointer_")); !errors.Is(err, syscall.EIO) || !*came {
 			t.Fatalf("the first attempt: %v", err)
 		}
 		f.Decide(nil)
-		b := tr.NewRedo(A, 1)
+		b := tr.NewRedo(store.A, 1)
 		if err := errors.Join(b.Create(n, []byte("pointer_")), b.Sync()); err != nil {
 			t.Fatal(err)
 		}
@@ -185,10 +186,10 @@ func TestWhatAKilledProcessOwesIsPaidAtOpen(t *testing.T) {
 	for _, all := range []bool{true, false} {
 		tr, _, disk := newCrashTree(t)
 		n := layout.Pointer(5)
-		if err := tr.mkdirs(dirOf(tr.Path(A, n))); err != nil {
+		if err := tr.mkdirs(dirOf(tr.Path(store.A, n))); err != nil {
 			t.Fatal(err)
 		}
-		if err := tr.putMark(A, layout.XPacked, []byte("packed__")); err != nil {
+		if err := tr.putMark(store.A, layout.XPacked, []byte("packed__")); err != nil {
 			t.Fatal(err)
 		}
 		next := disk.Killed()
@@ -204,11 +205,11 @@ func TestWhatAKilledProcessOwesIsPaidAtOpen(t *testing.T) {
 		if got := content(next.Crashed(crashfs.KeepNone), "A/x/packed"); got != "packed__" {
 			t.Errorf("syncfs %t: x.packed after a power cut: %q", all, got)
 		}
-		b := tr.NewRedo(A, 1)
+		b := tr.NewRedo(store.A, 1)
 		if err := errors.Join(b.Create(n, []byte("pointer_")), b.Sync()); err != nil {
 			t.Fatal(err)
 		}
-		if got := content(next.Crashed(crashfs.KeepNone), tr.Path(A, n)); got != "pointer_" {
+		if got := content(next.Crashed(crashfs.KeepNone), tr.Path(store.A, n)); got != "pointer_" {
 			t.Errorf("syncfs %t: in a directory of the killed process: %q", all, got)
 		}
 	}
@@ -217,7 +218,7 @@ func TestWhatAKilledProcessOwesIsPaidAtOpen(t *testing.T) {
 func TestFilesOfAFailedSyncAreWrittenAnewBeforeXSerial(t *testing.T) {
 	t.Parallel()
 	tr, f, disk := newCrashTree(t)
-	b := tr.NewRedo(A, 30)
+	b := tr.NewRedo(store.A, 30)
 	if err := revisions(b, 30); err != nil {
 		t.Fatal(err)
 	}
@@ -228,19 +229,19 @@ func TestFilesOfAFailedSyncAreWrittenAnewBeforeXSerial(t *testing.T) {
 	if err := b.Sync(); err != nil {
 		t.Fatalf("the second sync, which proves nothing: %v", err)
 	}
-	if err := tr.Mark(A, layout.XSerial, []byte("serial__")); err == nil {
+	if err := tr.Mark(store.A, layout.XSerial, []byte("serial__")); err == nil {
 		t.Error("x.serial was put, although its files may be lost")
 	}
-	if err := tr.Mark(A, layout.XPacked, []byte("packed__")); err != nil {
+	if err := tr.Mark(store.A, layout.XPacked, []byte("packed__")); err != nil {
 		t.Errorf("x.packed, which is not about them: %v", err)
 	}
-	again := tr.NewRedo(A, 30)
-	if err := errors.Join(revisions(again, 30), again.Sync(), tr.Mark(A, layout.XSerial, []byte("serial__"))); err != nil {
+	again := tr.NewRedo(store.A, 30)
+	if err := errors.Join(revisions(again, 30), again.Sync(), tr.Mark(store.A, layout.XSerial, []byte("serial__"))); err != nil {
 		t.Fatal(err)
 	}
 	after := disk.Crashed(crashfs.KeepNone)
 	for i := range 30 {
-		if got := content(after, tr.Path(A, layout.Revision(zodb.OID(i), 7))); got != "content" {
+		if got := content(after, tr.Path(store.A, layout.Revision(zodb.OID(i), 7))); got != "content" {
 			t.Errorf("revision %d after a power cut: %q", i, got)
 		}
 	}
@@ -251,9 +252,9 @@ func TestFailedSyncOfNamesEndsAllWriting(t *testing.T) {
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
 		for _, kind := range []string{"syncdir", "syncall"} {
 			tr, f, _ := newCrashTree(t)
-			b := tr.NewRedo(A, 30)
+			b := tr.NewRedo(store.A, 30)
 			if kind == "syncdir" {
-				b = tr.NewRedo(A, 1)
+				b = tr.NewRedo(store.A, 1)
 			}
 			if err := b.Create(layout.Revision(1, 2), []byte("content")); err != nil {
 				t.Fatal(err)
@@ -274,19 +275,19 @@ func TestMarksAreRefusedElsewhere(t *testing.T) {
 	t.Parallel()
 	tr, _, _ := newCrashTree(t)
 	for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
-		b := tr.NewRedo(A, 1)
-		if b.Create(n, nil) == nil || b.Replace(n, nil) == nil || tr.NewEdit(A).Replace(n, nil) == nil {
+		b := tr.NewRedo(store.A, 1)
+		if b.Create(n, nil) == nil || b.Replace(n, nil) == nil || tr.NewEdit(store.A).Replace(n, nil) == nil {
 			t.Errorf("%s was put with other files", n)
 		}
 	}
-	if tr.Mark(A, layout.Pointer(1), nil) == nil {
+	if tr.Mark(store.A, layout.Pointer(1), nil) == nil {
 		t.Error("a pointer was put as a mark")
 	}
 }
 
 // edited makes an edit of some transactions, one of which is brought back.
-func edited(tr *Tree, n int) *Edit {
-	e := tr.NewEdit(A)
+func edited(tr *Store, n int) *Edit {
+	e := tr.NewEdit(store.A)
 	for i := range n {
 		tid := zodb.TID(i+1) << 40
 		var err error
@@ -308,9 +309,9 @@ func edited(tr *Tree, n int) *Edit {
 func TestEditIsWholeAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	for _, files := range []int{3, 40} { // with fsync, and with syncfs
-		begin := func() (*Tree, *errfs.FS, *crashfs.FS) {
+		begin := func() (*Store, *errfs.FS, *crashfs.FS) {
 			tr, f, disk := newCrashTree(t)
-			b := tr.NewRedo(A, files)
+			b := tr.NewRedo(store.A, files)
 			for i := range files {
 				if err := b.Create(layout.Transaction(zodb.TID(i+1)<<40), []byte("old")); err != nil {
 					t.Fatal(err)
@@ -323,10 +324,10 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 			}
 			return tr, f, disk
 		}
-		look := func(what string, tr *Tree, after vfs.FS, done bool) {
+		look := func(what string, tr *Store, after vfs.FS, done bool) {
 			for i := range files {
 				n := layout.Transaction(zodb.TID(i+1) << 40)
-				got := content(after, tr.Path(A, n))
+				got := content(after, tr.Path(store.A, n))
 				old, new := "old", "new content of a transaction"
 				if i == 0 {
 					old, new = "none", "old"
@@ -337,7 +338,7 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 				if got != new {
 					continue
 				}
-				if info, err := after.Stat(tr.Path(A, n)); err != nil || info.ModTime.UnixNano() < tr.floor.Load() {
+				if info, err := after.Stat(tr.Path(store.A, n)); err != nil || info.ModTime.UnixNano() < tr.floor.Load() {
 					t.Errorf("%d files, %s: %s bears %v, before the floor (%v)", files, what, n, info.ModTime, err)
 				}
 			}
