@@ -191,6 +191,7 @@ func newChecker(o Options, report func(Finding)) (*checker, error) {
 	}
 	c.exists, c.referenced, c.wild = oidset.New(c.memoryLimit), oidset.New(c.memoryLimit), new(danglingRefs)
 	c.undoable = oidset.New(c.memoryLimit / 4)
+	c.listings.room = int(budget.Within(listingsRoom, 32))
 	for _, f := range []**fingerprint{&c.seen, &c.seenRecent, &c.reached, &c.listed, &c.blobsSeen, &c.blobsWanted, &c.txSeen, &c.txNamed} {
 		*f = &fingerprint{h: c.hash}
 	}

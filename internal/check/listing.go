@@ -38,13 +38,15 @@ func (l *listing) has(oid zodb.OID) bool {
 
 // listings is a cache of them. After a pack many histories end at the same transactions.
 type listings struct {
+	room int // in bytes; the cache is emptied when it has more
+
 	mu    sync.Mutex
 	byTID map[zodb.TID]*listing // guarded by mu
 	size  int                   // guarded by mu; in bytes, about
 }
 
 const (
-	listingsRoom = 8 << 20 // in bytes; the cache is emptied when it has more
+	listingsRoom = 8 << 20 // in bytes, where the memory limit of the process is large
 	listingSize  = 128     // of one without oids, with its place in the map
 )
 
@@ -61,7 +63,7 @@ func (c *checker) listing(w *worker, tid zodb.TID) *listing {
 	l = &listing{state: s, oids: slices.Sorted(slices.Values(t.oids))}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.byTID == nil || k.size > listingsRoom {
+	if k.byTID == nil || k.size > k.room {
 		k.byTID, k.size = make(map[zodb.TID]*listing), 0
 	}
 	k.byTID[tid] = l

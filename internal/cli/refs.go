@@ -29,7 +29,7 @@ func indexMemory() int { return int(budget.Within(64<<20, 8)) }
 
 // candidatesMemory is how many bytes the set of those may take that have to be
 // looked at. If it is too little, all are looked at.
-const candidatesMemory = 64 << 20
+func candidatesMemory() int64 { return budget.Within(64<<20, 4) }
 
 type refsCommand struct {
 	home, oid  string
@@ -365,7 +365,7 @@ func className(record []byte) string {
 // candidates returns the objects that may refer to one now: those that the index
 // names, and all that were written since. Why not is said if the index is of no use.
 func candidates(ctx context.Context, s *engine.Storage, index *refindex.Reader, oid zodb.OID) (set *oidset.Set, why string, err error) {
-	set = oidset.New(candidatesMemory)
+	set = oidset.New(candidatesMemory())
 	const tooMany = "too much is to be looked at"
 	for from, err := range index.Referrers(oid) {
 		if errors.Is(err, zodb.ErrCorrupt) {

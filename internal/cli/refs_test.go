@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -414,5 +415,20 @@ func TestRefsWritesOneIndexAtATime(t *testing.T) {
 	defer w.Abort()
 	if status, _, stderr := h.run("--write-index", h.home); status != exitLocked || !strings.Contains(stderr, "hint: somebody else writes it") {
 		t.Errorf("exit status %d, said %q", status, stderr)
+	}
+}
+
+// TestMemoryOfReferencesFollowsTheLimitOfTheProcess is not parallel: the limit is that of all.
+func TestMemoryOfReferencesFollowsTheLimitOfTheProcess(t *testing.T) {
+	before := debug.SetMemoryLimit(128 << 20)
+	index, candidates := indexMemory(), candidatesMemory()
+	debug.SetMemoryLimit(16 << 30)
+	most, mostCandidates := indexMemory(), candidatesMemory()
+	debug.SetMemoryLimit(before)
+	if index != 16<<20 || candidates != 32<<20 {
+		t.Errorf("of 128 MiB the index takes %d bytes, want 16 MiB, and the candidates %d, want 32 MiB", index, candidates)
+	}
+	if most != 64<<20 || mostCandidates != 64<<20 {
+		t.Errorf("of 16 GiB the index takes %d bytes and the candidates %d, want 64 MiB each", most, mostCandidates)
 	}
 }

@@ -450,6 +450,37 @@ func TestThresholdStartsAFlush(t *testing.T) {
 	}
 }
 
+// TestMemoryOfMetadataStartsAFlush: few transactions and files, but what the log says of them is large.
+func TestMemoryOfMetadataStartsAFlush(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Set: map[string]string{"journal.flush_interval": "86400", "journal.flush_transaction_threshold": "1000000", "journal.flush_file_threshold": "1000000"}})
+	s := open(t, home, Options{LogMemory: 100_000})
+	write := func() {
+		t.Helper()
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte(strings.Repeat("d", 30_000))}, BeginOptions{})
+		if err == nil {
+			err = txn.Store(0, s.LastTransaction(), rec("x"))
+		}
+		if err == nil {
+			err = txn.Vote(t.Context())
+		}
+		if err == nil {
+			_, err = txn.Finish(t.Context(), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	write()
+	if n := s.Status().UnflushedTransactions; n != 2 {
+		t.Fatalf("%d transactions wait for a flush before there is a reason for one, want 2", n)
+	}
+	write()
+	write()
+	eventually(t, "the flush by memory", func() bool { return s.Status().UnflushedTransactions == 0 })
+}
+
 func TestBacklogStopsCommitsOnAFullDiskWithAClearError(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{Set: map[string]string{"journal.flush_transaction_threshold": "3", "journal.backlog": "1"}})

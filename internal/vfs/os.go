@@ -33,12 +33,16 @@ func OS(root string) (FS, error) {
 	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = resolved
 	}
-	return &osFS{root: abs, super: os.Geteuid() == 0}, nil
+	return &osFS{root: abs, super: os.Geteuid() == 0, actAs: actAs, chownAt: chownAt}, nil
 }
 
 type osFS struct {
 	root  string
 	super bool // the process is root's
+
+	// How root makes files for another user; other calls in tests only.
+	actAs   func(o owner, call func() error) error
+	chownAt func(dir int, name string, o owner) error
 
 	mu    sync.Mutex
 	locks []*osLock // that are held, in the order in which they were taken

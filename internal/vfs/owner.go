@@ -88,7 +88,7 @@ func (f *osFS) make(path string, call func(dir int, name string) error) error {
 	}
 	o, ok := ownerIn(&st)
 	if ok {
-		err := actAs(o, func() error { return retry(func() error { return call(dir, name) }) })
+		err := f.actAs(o, func() error { return retry(func() error { return call(dir, name) }) })
 		if !errors.Is(err, ErrNotSupported) && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
@@ -97,11 +97,22 @@ func (f *osFS) make(path string, call func(dir int, name string) error) error {
 		return err
 	}
 	// Where it can be given away, and nobody has put another thing in its place, it is.
-	err = retry(func() error { return unix.Fchownat(dir, name, o.uid, o.gid, unix.AT_SYMLINK_NOFOLLOW) })
+	err = retry(func() error { return f.chownAt(dir, name, o) })
 	if keepsOwner(err) {
 		return nil
 	}
+	if err != nil { // as if it had not been made, so that the next attempt can make it
+		for _, flag := range []int{0, unix.AT_REMOVEDIR} {
+			if unix.Unlinkat(dir, name, flag) == nil {
+				break
+			}
+		}
+	}
 	return err
+}
+
+func chownAt(dir int, name string, o owner) error {
+	return unix.Fchownat(dir, name, o.uid, o.gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // keepsOwner reports whether a change of the owner failed because there is no such thing
