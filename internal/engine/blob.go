@@ -315,8 +315,7 @@ func (s *Storage) LinkBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, n
 			}
 		}
 		// In the order in which the file moves.
-		n := layout.Blob(oid, serial)
-		for _, f := range append(from, s.store.Path("B", n), s.store.Path("A", n)) {
+		for _, f := range append(from, s.store.BlobFiles(oid, serial)...) {
 			err := root.Link(fromRoot(s.fs.Path(f)), fromRoot(name))
 			if errors.Is(err, syscall.EXDEV) {
 				return fmt.Errorf("link the blob of object %s: %s is on another file system than %s, and a hard link cannot lead there: %w", oid, name, s.fs.Path("."), err)
@@ -329,7 +328,7 @@ func (s *Storage) LinkBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, n
 				return err
 			}
 		}
-		return &zodb.CorruptError{Path: s.store.Path("A", n), OID: oid, TID: serial, Reason: "the blob file is missing"}
+		return &zodb.CorruptError{Path: s.store.Place(layout.Blob(oid, serial)), OID: oid, TID: serial, Reason: "the blob file is missing"}
 	})
 }
 

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -89,7 +88,7 @@ func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (
 			where, sum = r.entry.BlobFile, r.entry.BlobMD5
 			f, err = s.fs.Open(where)
 			if errors.Is(err, fs.ErrNotExist) { // the flush moves it before the index forgets it
-				f, where, err = s.store.Open(layout.Blob(oid, serial))
+				f, where, err = s.store.OpenBlob(oid, serial)
 			}
 		} else {
 			o, lerr := s.revisionOnce(oid, serial)
@@ -100,7 +99,7 @@ func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (
 				return noBlob(oid, serial)
 			}
 			sum = o.BlobMD5
-			f, where, err = s.store.Open(layout.Blob(oid, serial))
+			f, where, err = s.store.OpenBlob(oid, serial)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return &zodb.CorruptError{Path: where, OID: oid, TID: serial, Reason: "the blob file is missing"}

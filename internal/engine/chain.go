@@ -8,7 +8,6 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -142,7 +141,7 @@ func (s *Storage) endOfChain(at place) (place, error) {
 }
 
 func (s *Storage) brokenLink(tid zodb.TID, reason string) error {
-	return fmt.Errorf("%w: %w", ErrBrokenLink, &zodb.CorruptError{Path: s.store.Path(store.A, layout.Transaction(tid)), TID: tid, Reason: reason})
+	return fmt.Errorf("%w: %w", ErrBrokenLink, &zodb.CorruptError{Path: s.store.Place(layout.Transaction(tid)), TID: tid, Reason: reason})
 }
 
 // beforeDamaged returns the transaction before one whose file cannot be believed; 0 if
@@ -158,7 +157,7 @@ func (s *Storage) beforeDamaged(tid zodb.TID) (zodb.TID, error) {
 		return older, nil // its own error was told
 	}
 	if previous, ok := record.PreviousTransaction(b, tid); ok && previous != 0 {
-		if _, _, err := s.store.Stat(layout.Transaction(previous)); err == nil || !s.packedAway(previous) {
+		if _, err := s.store.Stat(layout.Transaction(previous)); err == nil || !s.packedAway(previous) {
 			return previous, nil
 		}
 	}
@@ -175,14 +174,11 @@ func (s *Storage) olderTransaction(before zodb.TID) (older zodb.TID, err error) 
 		}
 	}
 	s.mu.RUnlock()
-	for _, side := range []store.Side{store.B, store.A} { // the way that files take
-		tid, err := s.store.Format().OlderTransaction(before, vfs.Names(s.fs, string(side)))
-		if err != nil {
-			return 0, err
-		}
-		older = max(older, tid)
+	tid, err := s.store.OlderTransaction(before)
+	if err != nil {
+		return 0, err
 	}
-	return older, nil
+	return max(older, tid), nil
 }
 
 // before returns the transaction before one, damaged or not. The error matches

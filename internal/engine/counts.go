@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -156,7 +156,7 @@ func (s *Storage) loadCounts(flushed zodb.TID, next []*committed) Counts {
 // writing is in snapshot mode meanwhile.
 func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
 	if s.o.ReadOnly {
-		return s.countFiles(ctx, "A", "B")
+		return s.countFiles(ctx, store.A, store.B)
 	}
 	const code = "count"
 	if err := s.EnterSnapshot(ctx, code); err != nil {
@@ -165,7 +165,7 @@ func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
 	s.mu.RLock()
 	before := s.countsOfA
 	s.mu.RUnlock()
-	n, err := s.countFiles(ctx, "A")
+	n, err := s.countFiles(ctx, store.A)
 	if lerr := s.LeaveSnapshot(ctx, code); lerr != nil {
 		s.AbandonSnapshot(code) // somebody took the sublock; it is left when he gives it back
 		s.log.Warn("snapshot mode stays on for a while after counting", "err", lerr)
@@ -195,55 +195,10 @@ func (n *Counts) combine(o Counts, sign int64) {
 }
 
 // countFiles counts what lies in A, or in A and B.
-func (s *Storage) countFiles(ctx context.Context, sides ...string) (Counts, error) {
-	n := Counts{Exact: true}
-	for _, side := range sides {
-		for name, err := range vfs.Walk(s.fs, side) {
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return Counts{}, fmt.Errorf("count files: %w", err)
-			}
-			db, ok := s.store.Format().Parse(name[len(side)+1:])
-			if !ok {
-				continue
-			}
-			if err := s.countFile(&n, db, name, side); err != nil {
-				return Counts{}, fmt.Errorf("count files: %w", err)
-			}
-		}
-	}
-	return n, nil
-}
-
-func (s *Storage) countFile(n *Counts, db layout.Name, name, side string) error {
-	if db.Kind == layout.KindPointer || db.Kind == layout.KindObject {
-		// What B replaces is counted once.
-		if side == "B" {
-			if _, err := s.fs.Stat("A/" + s.store.Format().Path(db)); err == nil {
-				return nil
-			}
-		}
-		n.Objects++
-		if db.Kind == layout.KindPointer {
-			return nil
-		}
-	}
-	info, err := s.fs.Stat(name)
+func (s *Storage) countFiles(ctx context.Context, sides ...store.Side) (Counts, error) {
+	n, err := s.store.Count(ctx, sides...)
 	if err != nil {
-		return err
+		return Counts{}, fmt.Errorf("count files: %w", err)
 	}
-	switch db.Kind {
-	case layout.KindRevision, layout.KindObject:
-		n.Revisions++
-	case layout.KindTransaction:
-		n.Transactions++
-	case layout.KindBlob:
-		n.BlobBytes += info.Size
-	default:
-		return nil
-	}
-	n.Bytes += info.Size
-	return nil
+	return Counts{Objects: n.Objects, Revisions: n.Revisions, Transactions: n.Transactions, Bytes: n.Bytes, BlobBytes: n.BlobBytes, Exact: true}, nil
 }

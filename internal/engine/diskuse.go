@@ -118,10 +118,7 @@ func (u *diskUse) add(ctx context.Context, part *DiskPart, name string, dir bool
 
 // setAside notes a file that a pack put aside.
 func (u *diskUse) setAside(name string, bytes int64) {
-	if len(name) < 3 || name[:2] != "A/" {
-		return
-	}
-	_, stamp, ok := u.s.store.Format().ParseDeleted(name[2:])
+	stamp, ok := u.s.store.AsideOf(name)
 	if !ok {
 		return
 	}

@@ -73,7 +73,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	s.mu.RUnlock()
 	counts.add(batch, s.full)
 	s.saveCounts(counts, last.TID)
-	if err := s.store.Mark(side, layout.XSerial, record.AppendX(nil, uint64(last.TID))); err != nil {
+	if err := s.store.SetMark(side, layout.XSerial, record.AppendX(nil, uint64(last.TID))); err != nil {
 		return fmt.Errorf("flush x.serial of %s into %s: %w", last.TID, side, err)
 	}
 	s.worker.sealed = 0

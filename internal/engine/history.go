@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"time"
@@ -28,14 +27,7 @@ func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transact
 			t = s.publicTransaction(c.file())
 			return nil
 		}
-		b, where, err := s.store.Get(layout.Transaction(tid))
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
-		}
-		if err != nil {
-			return err
-		}
-		r, err := record.ParseTransactionAs(b, where, tid, true)
+		r, err := s.transactionFile(tid)
 		if err == nil {
 			t = s.publicTransaction(r)
 		}
@@ -221,8 +213,8 @@ func (s *Storage) dataSize(ctx context.Context, oid zodb.OID, tid zodb.TID) (siz
 			size = r.entry.Len
 			return nil
 		}
-		info, _, err := s.store.Stat(layout.Revision(oid, tid))
-		size = info.Size - record.ObjectHeaderSize
+		size, err = s.store.Stat(layout.Revision(oid, tid))
+		size -= record.ObjectHeaderSize
 		return err
 	})
 	return size, err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -130,7 +129,7 @@ func (s *Storage) listed(ctx context.Context, oid zodb.OID, tid zodb.TID) (there
 			return nil
 		}
 		for _, n := range []layout.Name{layout.Revision(oid, tid), layout.Transaction(tid)} {
-			if _, _, err := s.store.Stat(n); err != nil {
+			if _, err := s.store.Stat(n); err != nil {
 				return err
 			}
 		}
@@ -185,26 +184,13 @@ func (s *Storage) currentOnce(oid zodb.OID) (*record.Object, error) {
 	return s.cached(o, epoch), nil
 }
 
-// currentFile reads what the files say is the current revision.
+// currentFile reads what the store says is the current revision.
 func (s *Storage) currentFile(oid zodb.OID) (*record.Object, error) {
-	if !s.full {
-		return s.fromFile(layout.Object(oid), oid, 0)
+	r, err := s.store.Load(oid)
+	if err != nil {
+		return nil, err
 	}
-	for before := zodb.TID(0); ; {
-		serial, err := s.pointer(oid)
-		if err != nil {
-			return nil, err
-		}
-		if serial == before { // a pack removes the pointer first, and a change puts another there
-			return nil, &zodb.CorruptError{Path: s.store.Path("A", layout.Revision(oid, serial)), OID: oid, TID: serial, NoObject: true,
-				Reason: "the pointer of the object names this file, and it is missing"}
-		}
-		o, err := s.fromFile(layout.Revision(oid, serial), oid, serial)
-		if !errors.Is(err, zodb.ErrNotFound) {
-			return o, err
-		}
-		before = serial
-	}
+	return record.ParseObjectAs(r.Data, r.Place, oid, r.Serial, s.settings.MD5Policy.Read)
 }
 
 // revisionOnce is to be called within settled.
@@ -236,7 +222,7 @@ func (s *Storage) previousOnce(o *record.Object) (*record.Object, error) {
 		return nil, nil
 	}
 	if o.Previous >= o.Serial {
-		return nil, &zodb.CorruptError{Path: s.store.Path("A", layout.Revision(o.OID, o.Serial)), OID: o.OID, TID: o.Serial,
+		return nil, &zodb.CorruptError{Path: s.store.Place(layout.Revision(o.OID, o.Serial)), OID: o.OID, TID: o.Serial,
 			Reason: fmt.Sprintf("history does not go backwards: the revision before it is %s", o.Previous)}
 	}
 	p, err := s.revisionOnce(o.OID, o.Previous)
@@ -274,32 +260,6 @@ func (s *Storage) fromFile(n layout.Name, oid zodb.OID, serial zodb.TID) (*recor
 	return record.ParseObjectAs(b, where, oid, serial, s.settings.MD5Policy.Read)
 }
 
-// pointer returns the serial of the current revision by the files.
-func (s *Storage) pointer(oid zodb.OID) (zodb.TID, error) {
-	for attempt := 0; ; attempt++ {
-		b, where, err := s.store.Get(layout.Pointer(oid))
-		if errors.Is(err, fs.ErrNotExist) {
-			return 0, &zodb.KeyError{OID: oid}
-		}
-		if err != nil {
-			return 0, err
-		}
-		serial, err := record.ParsePointer(b, where, oid)
-		// The process that writes here may be about to make it. In our own we would
-		// have found the object in the index.
-		if err == nil || !s.o.ReadOnly || len(b) >= record.PointerSize || attempt == maxPointerAttempts {
-			return serial, err
-		}
-		time.Sleep(pointerPause)
-	}
-}
-
-// A pointer that is shorter than it should be is read so often, after such pauses.
-const (
-	maxPointerAttempts = 20
-	pointerPause       = time.Millisecond
-)
-
 // serialOf returns the serial of the current revision; 0 if there is none.
 func (s *Storage) serialOf(ctx context.Context, oid zodb.OID) (serial zodb.TID, err error) {
 	err = s.settled(ctx, func() error {
@@ -314,14 +274,7 @@ func (s *Storage) serialOf(ctx context.Context, oid zodb.OID) (serial zodb.TID, 
 			serial = o.Serial
 			return nil
 		}
-		if s.full {
-			serial, err = s.pointer(oid)
-			return err
-		}
-		o, err := s.fromFile(layout.Object(oid), oid, 0)
-		if err == nil {
-			serial = o.Serial
-		}
+		serial, err = s.store.Current(oid)
 		return err
 	})
 	if errors.Is(err, zodb.ErrNotFound) {
@@ -345,16 +298,7 @@ func (s *Storage) exists(ctx context.Context, oid zodb.OID) (found bool, err err
 			found = !s.gone(o)
 			return nil
 		}
-		name, least := layout.Object(oid), int64(0)
-		if s.full {
-			serial, err := s.pointer(oid)
-			if err != nil {
-				return err
-			}
-			name, least = layout.Revision(oid, serial), record.ObjectHeaderSize
-		}
-		info, _, err := s.store.Stat(name)
-		found = err == nil && info.Size > least
+		found, err = s.store.HasData(oid)
 		return err
 	})
 	if errors.Is(err, zodb.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {

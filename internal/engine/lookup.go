@@ -2,13 +2,10 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -50,22 +47,13 @@ func (s *Storage) Blobs(ctx context.Context) iter.Seq2[BlobRevision, error] {
 				return
 			}
 		}
-		for _, side := range []string{"B", "A"} {
-			for name, err := range vfs.Walk(s.fs, side) {
-				if errors.Is(err, fs.ErrNotExist) && side == "B" { // a copy of a snapshot has none
-					break
-				}
-				if err == nil {
-					err = ctx.Err()
-				}
-				if err != nil {
-					yield(BlobRevision{}, fmt.Errorf("list blobs: %w", err))
-					return
-				}
-				n, ok := s.store.Format().Parse(name[len(side)+1:])
-				if ok && n.Kind == layout.KindBlob && !yield(BlobRevision{n.OID, n.TID}, nil) {
-					return
-				}
+		for n, err := range s.store.Names(ctx, layout.KindBlob) {
+			if err != nil {
+				yield(BlobRevision{}, fmt.Errorf("list blobs: %w", err))
+				return
+			}
+			if !yield(BlobRevision{n.OID, n.TID}, nil) {
+				return
 			}
 		}
 	}

@@ -46,12 +46,12 @@ func (s *Storage) whyNoPrevious(o *record.Object) error {
 }
 
 func (s *Storage) lostRevision(oid zodb.OID, tid zodb.TID, reason string) error {
-	return &zodb.CorruptError{Path: s.store.Path("A", layout.Revision(oid, tid)), OID: oid, TID: tid, Reason: reason}
+	return &zodb.CorruptError{Path: s.store.Place(layout.Revision(oid, tid)), OID: oid, TID: tid, Reason: reason}
 }
 
 // lostTransaction is about a transaction that by names, and that is missing although it
 // was not packed away.
 func (s *Storage) lostTransaction(tid zodb.TID, by string) error {
-	return &zodb.CorruptError{Path: s.store.Path("A", layout.Transaction(tid)), TID: tid,
+	return &zodb.CorruptError{Path: s.store.Place(layout.Transaction(tid)), TID: tid,
 		Reason: by + " names it, and it is missing although it was not packed away"}
 }

@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
-	"path"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -144,22 +140,11 @@ func (s *Storage) olderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID, 
 		take(r.tid)
 	}
 	s.mu.RUnlock()
-	format := s.store.Format()
-	dir := path.Dir(format.Path(layout.Revision(oid, before)))
-	for _, side := range []store.Side{store.B, store.A} {
-		for e, err := range s.fs.List(path.Join(string(side), dir)) {
-			if errors.Is(err, fs.ErrNotExist) {
-				break
-			}
-			if err != nil {
-				return 0, err
-			}
-			if n, ok := format.Parse(path.Join(dir, e.Name)); ok && n.Kind == layout.KindRevision && n.OID == oid {
-				take(n.TID)
-			}
-		}
+	tid, err := s.store.OlderRevision(oid, before)
+	if err != nil {
+		return 0, err
 	}
-	return older, nil
+	return max(older, tid), nil
 }
 
 func (s *Storage) historyEntry(ctx context.Context, oid zodb.OID, at visited) (HistoryEntry, error) {

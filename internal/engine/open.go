@@ -7,7 +7,6 @@ import (
 	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
@@ -104,6 +103,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 func (s *Storage) openStore() (err error) {
 	s.store, err = classic.New(classic.Options{
 		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
+		Minimal: !s.full, CheckMD5: s.settings.MD5Policy.Read, Beside: s.o.ReadOnly,
 		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
 	})
 	if err == nil && s.store.FloorLost() {
@@ -176,32 +176,17 @@ func (s *Storage) releaseLocks() error {
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-// readX reads one of the x files, from B or else from A.
-func (s *Storage) readX(n layout.Name) (uint64, error) {
-	b, where, err := s.store.Get(n)
-	if errors.Is(err, fs.ErrNotExist) && n == layout.XPacked {
-		return 0, nil
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, &zodb.CorruptError{Path: where, Reason: "the file is missing"}
-	}
-	if err != nil {
-		return 0, err
-	}
-	return record.ParseX(b, where)
-}
-
 // readMarks reads x.serial, x.oid and x.packed.
 func (s *Storage) readMarks() error {
-	serial, err := s.readX(layout.XSerial)
+	serial, err := s.store.Mark(layout.XSerial)
 	if err != nil {
 		return err
 	}
-	oid, err := s.readX(layout.XOID)
+	oid, err := s.store.Mark(layout.XOID)
 	if err != nil {
 		return err
 	}
-	packed, err := s.readX(layout.XPacked)
+	packed, err := s.store.Mark(layout.XPacked)
 	if err != nil {
 		return err
 	}

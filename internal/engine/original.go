@@ -115,7 +115,7 @@ func (s *Storage) applyReplica() error {
 	}
 	for _, n := range []layout.Name{layout.XOID, layout.XPacked, layout.XSerial} {
 		if data, ok := marks[n]; ok && err == nil {
-			err = s.store.Mark(store.A, n, data)
+			err = s.store.SetMark(store.A, n, data)
 		}
 	}
 	if err == nil {

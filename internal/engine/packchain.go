@@ -10,7 +10,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -161,7 +160,7 @@ func (w *sweep) stays(t *record.Transaction) (bool, error) {
 // hasRevisions reports whether something is left in A of what a transaction wrote.
 func (s *Storage) hasRevisions(t *record.Transaction) (bool, error) {
 	for _, oid := range t.OIDs {
-		_, err := s.fs.Stat(s.store.Path(store.A, layout.Revision(oid, t.TID)))
+		_, err := s.store.Stat(layout.Revision(oid, t.TID))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err == nil, err
 		}
@@ -229,13 +228,12 @@ func (w *sweep) remove(tids []zodb.TID) error {
 func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
 	var werr error
 	next, stop := iter.Pull(func(yield func(zodb.TID) bool) {
-		for name, err := range vfs.Walk(w.s.fs, "A") {
+		for n, err := range w.s.store.Names(context.Background(), layout.KindTransaction) {
 			if err != nil {
 				werr = err
 				return
 			}
-			n, ok := w.s.store.Format().Parse(name[2:])
-			if ok && n.Kind == layout.KindTransaction && n.TID < w.h.Oldest && !yield(n.TID) {
+			if n.TID < w.h.Oldest && !yield(n.TID) {
 				return
 			}
 		}

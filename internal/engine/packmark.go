@@ -8,7 +8,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -20,39 +19,31 @@ import (
 // list finds out which objects there are.
 func (r *packRun) list(ctx context.Context) error {
 	r.p.phase("listing", r.s.Counts().Objects)
-	for _, side := range []string{"B", "A"} {
-		for name, err := range vfs.Walk(r.s.fs, side) {
-			if err == nil {
-				err = ctx.Err()
+	for n, err := range r.s.store.Names(ctx, layout.KindObject, layout.KindRevision, layout.KindTransaction, layout.KindBlob) {
+		if err != nil {
+			return err
+		}
+		ok := true
+		switch n.Kind {
+		case layout.KindObject:
+			r.p.done.Add(1)
+			ok, _ = r.listed.Add(n.OID)
+		case layout.KindRevision:
+			ok, _ = r.revisions.Add(n.OID)
+			if n.TID < r.packed {
+				r.early++
 			}
-			if err != nil {
+		case layout.KindTransaction:
+			if n.TID < r.before() {
+				r.earlyTransactions++
+			}
+		case layout.KindBlob:
+			if err := r.lookForStray(n); err != nil {
 				return err
 			}
-			n, ok := r.s.store.Format().Parse(name[len(side)+1:])
-			if !ok {
-				continue
-			}
-			switch n.Kind {
-			case layout.KindPointer:
-				r.p.done.Add(1)
-				ok, _ = r.listed.Add(n.OID)
-			case layout.KindRevision:
-				ok, _ = r.revisions.Add(n.OID)
-				if n.TID < r.packed {
-					r.early++
-				}
-			case layout.KindTransaction:
-				if n.TID < r.before() {
-					r.earlyTransactions++
-				}
-			case layout.KindBlob:
-				if err := r.lookForStray(n, side); err != nil {
-					return err
-				}
-			}
-			if !ok {
-				return errOIDsTooFar
-			}
+		}
+		if !ok {
+			return errOIDsTooFar
 		}
 	}
 	return nil

@@ -235,18 +235,15 @@ func (r *packRun) finishClasses() {
 	})
 }
 
-// revisionSize returns the size of the files of a revision.
+// revisionSize returns the size of a revision and its blob.
 func (s *Storage) revisionSize(oid zodb.OID, tid zodb.TID) (n Counts, err error) {
-	info, _, err := s.store.Stat(layout.Revision(oid, tid))
-	if err != nil {
-		return n, err
+	if n.Bytes, err = s.store.Stat(layout.Revision(oid, tid)); err != nil {
+		return Counts{}, err
 	}
-	n.Bytes = info.Size
-	info, _, err = s.store.Stat(layout.Blob(oid, tid))
+	n.BlobBytes, err = s.store.Stat(layout.Blob(oid, tid))
 	if errors.Is(err, fs.ErrNotExist) {
-		return n, nil
+		return Counts{Bytes: n.Bytes}, nil
 	}
-	n.Bytes += info.Size
-	n.BlobBytes = info.Size
+	n.Bytes += n.BlobBytes
 	return n, err
 }

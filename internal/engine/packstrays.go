@@ -8,8 +8,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -30,11 +28,11 @@ type strayBlob struct {
 const maxStrayBlobs = 1 << 16
 
 // lookForStray notes a blob of which the revision is gone.
-func (r *packRun) lookForStray(blob layout.Name, side string) error {
-	if side != string(store.A) || blob.TID >= r.packed || len(r.strayBlobs) == maxStrayBlobs {
+func (r *packRun) lookForStray(blob layout.Name) error {
+	if blob.TID >= r.packed || len(r.strayBlobs) == maxStrayBlobs {
 		return nil
 	}
-	_, err := r.s.fs.Stat(r.s.store.Path(store.A, layout.Revision(blob.OID, blob.TID)))
+	_, err := r.s.store.Stat(layout.Revision(blob.OID, blob.TID))
 	if errors.Is(err, fs.ErrNotExist) {
 		r.strayBlobs = append(r.strayBlobs, strayBlob{blob.OID, blob.TID})
 		return nil
@@ -88,7 +86,7 @@ func (r *packRun) collected(ctx context.Context, oid zodb.OID) bool {
 
 // planBlob writes a blob without a revision into the plan.
 func (r *packRun) planBlob(b strayBlob) error {
-	info, _, err := r.s.store.Stat(layout.Blob(b.oid, b.tid))
+	size, err := r.s.store.Stat(layout.Blob(b.oid, b.tid))
 	if err != nil {
 		return err
 	}
@@ -97,7 +95,7 @@ func (r *packRun) planBlob(b strayBlob) error {
 	r.p.planned.Add(1)
 	if r.o.DryRun {
 		r.result.Blobs++
-		r.result.Bytes += info.Size
+		r.result.Bytes += size
 	}
 	return r.plan.Add(pack.Entry{OID: b.oid, TIDs: []zodb.TID{b.tid}})
 }
@@ -112,15 +110,11 @@ func (r *packRun) strayRevisions(ctx context.Context) error {
 		return nil
 	}
 	var h ownChain
-	for name, err := range vfs.Walk(r.s.fs, string(store.A)) {
-		if err == nil {
-			err = ctx.Err()
-		}
+	for n, err := range r.s.store.Names(ctx, layout.KindRevision) {
 		if err != nil {
 			return err
 		}
-		n, ok := r.s.store.Format().Parse(name[2:])
-		if !ok || n.Kind != layout.KindRevision || n.TID >= r.packed {
+		if n.TID >= r.packed {
 			continue
 		}
 		goes := false

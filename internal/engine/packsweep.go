@@ -64,7 +64,7 @@ func (w *sweep) markPacked() (bool, error) {
 	if w.h.Threshold <= w.s.packed() {
 		return true, nil
 	}
-	if err := w.s.store.Mark(store.A, layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
+	if err := w.s.store.SetMark(store.A, layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
 		return false, err
 	}
 	w.s.packedTo.Store(uint64(w.h.Threshold))

@@ -176,14 +176,10 @@ func (s *Storage) isThere(c *committed, rewritten map[zodb.OID]bool) (bool, erro
 		}
 		return true, nil
 	}
-	b, where, err := s.store.Get(layout.Transaction(c.TID))
-	if errors.Is(err, fs.ErrNotExist) {
+	t, err := s.transactionFile(c.TID)
+	if errors.Is(err, zodb.ErrNotFound) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	t, err := record.ParseTransactionAs(b, where, c.TID, true)
 	if err != nil {
 		return false, err
 	}

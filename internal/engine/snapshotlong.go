@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -67,16 +64,11 @@ func (s *Storage) inModeAlready() error {
 // beginStartup completes what is known of a start in snapshot mode: A is left as
 // soon as it can be, so nobody else is to be told that it is a snapshot.
 func (s *Storage) beginStartup() error {
-	name := s.store.Path(store.A, layout.XSerial)
-	b, err := s.fs.ReadFile(name)
+	last, err := s.store.LastInA()
 	if err != nil {
 		return err
 	}
-	v, err := record.ParseX(b, s.fs.Path(name))
-	if err != nil {
-		return err
-	}
-	s.snap.tid = zodb.TID(v)
+	s.snap.tid = last
 	s.modeMu.Lock()
 	defer s.modeMu.Unlock()
 	s.closeSnapshot()

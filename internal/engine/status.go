@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -57,7 +56,7 @@ type Status struct {
 func (s *Storage) Status() Status {
 	st := Status{
 		Home: s.fs.Path("."), Identity: s.identity, Class: Class(s.settings.Storage.ClassName),
-		Format: string(s.store.Format()), PID: os.Getpid(), MaxOID: s.highestOID(), Packed: s.packed(),
+		Format: string(s.settings.Structure.Format), PID: os.Getpid(), MaxOID: s.highestOID(), Packed: s.packed(),
 		OpenTransactions: s.txns.count(), RolledForward: s.rolled, Flushes: s.flushes.Load(), Counts: s.Counts(),
 		PassingErrors: s.passing.Load(),
 	}
@@ -109,13 +108,5 @@ func (s *Storage) StatusJSON() ([]byte, error) {
 // into A, once it is flushed and no snapshot is on: its own file, the
 // revisions and blobs, and the pointers.
 func (s *Storage) FilesOf(t *zodb.Transaction, hasBlob func(zodb.OID) bool) []string {
-	names := []string{s.store.Path("A", layout.Transaction(t.TID))}
-	for _, oid := range t.OIDs {
-		names = append(names, s.store.Path("A", layout.Revision(oid, t.TID)))
-		if hasBlob(oid) {
-			names = append(names, s.store.Path("A", layout.Blob(oid, t.TID)))
-		}
-		names = append(names, s.store.Path("A", layout.Pointer(oid)))
-	}
-	return names
+	return s.store.FilesOf(t.TID, t.OIDs, hasBlob)
 }

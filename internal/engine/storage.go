@@ -193,7 +193,7 @@ func (s *Storage) packedAway(tid zodb.TID) bool {
 	if !s.o.ReadOnly {
 		return false
 	}
-	packed, err := s.readX(layout.XPacked)
+	packed, err := s.store.Mark(layout.XPacked)
 	if err != nil {
 		return false
 	}

@@ -2,14 +2,9 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -32,44 +27,12 @@ func (s *Storage) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
 				return
 			}
 		}
-		for _, side := range []string{"B", "A"} {
-			for oid, err := range s.oidsOf(ctx, side) {
-				if err == nil && inLog[oid] {
-					continue
-				}
-				if !yield(oid, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
-}
-
-// oidsOf yields the objects that have a current revision in A or B. Of A,
-// those that B has too are left out.
-func (s *Storage) oidsOf(ctx context.Context, side string) iter.Seq2[zodb.OID, error] {
-	return func(yield func(zodb.OID, error) bool) {
-		for name, err := range vfs.Walk(s.fs, side) {
-			if errors.Is(err, fs.ErrNotExist) && side == "B" { // a copy of a snapshot has none
-				return
-			}
-			if err == nil {
-				err = ctx.Err()
-			}
+		for oid, err := range s.store.Objects(ctx) {
 			if err != nil {
 				yield(0, fmt.Errorf("list objects: %w", err))
 				return
 			}
-			n, ok := s.store.Format().Parse(name[len(side)+1:])
-			if !ok || n.Kind != layout.KindPointer && n.Kind != layout.KindObject {
-				continue
-			}
-			if side == "A" {
-				if _, err := s.fs.Stat(s.store.Path("B", n)); err == nil {
-					continue
-				}
-			}
-			if !yield(n.OID, nil) {
+			if !inLog[oid] && !yield(oid, nil) {
 				return
 			}
 		}
@@ -92,20 +55,12 @@ func (s *Storage) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) 
 		take(oid)
 	}
 	s.mu.RUnlock()
-	for _, side := range []store.Side{store.B, store.A} { // the way that files take
-		names := vfs.Names(s.fs, string(side))
-		oid, found, err := s.store.Format().NextOID(from, func(dir string) iter.Seq2[string, error] {
-			if err := ctx.Err(); err != nil {
-				return func(yield func(string, error) bool) { yield("", err) }
-			}
-			return names(dir)
-		})
-		if err != nil {
-			return 0, fmt.Errorf("list objects: %w", err)
-		}
-		if found {
-			take(oid)
-		}
+	oid, found, err := s.store.NextOID(ctx, from) // in the way that files take, after the log
+	if err != nil {
+		return 0, fmt.Errorf("list objects: %w", err)
+	}
+	if found {
+		take(oid)
 	}
 	if !any {
 		return 0, &zodb.KeyError{OID: from}

@@ -269,7 +269,7 @@ func (d *debts) namesFailed(err error) error {
 
 // syncFile makes the content of a file durable, wherever it is by now.
 func (t *Store) syncFile(n layout.Name) error {
-	f, _, err := t.Open(n)
+	f, _, err := t.open(n)
 	if err != nil {
 		return err
 	}

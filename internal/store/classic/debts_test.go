@@ -229,14 +229,14 @@ func TestFilesOfAFailedSyncAreWrittenAnewBeforeXSerial(t *testing.T) {
 	if err := b.Sync(); err != nil {
 		t.Fatalf("the second sync, which proves nothing: %v", err)
 	}
-	if err := tr.Mark(store.A, layout.XSerial, []byte("serial__")); err == nil {
+	if err := tr.SetMark(store.A, layout.XSerial, []byte("serial__")); err == nil {
 		t.Error("x.serial was put, although its files may be lost")
 	}
-	if err := tr.Mark(store.A, layout.XPacked, []byte("packed__")); err != nil {
+	if err := tr.SetMark(store.A, layout.XPacked, []byte("packed__")); err != nil {
 		t.Errorf("x.packed, which is not about them: %v", err)
 	}
 	again := tr.NewRedo(store.A, 30)
-	if err := errors.Join(revisions(again, 30), again.Sync(), tr.Mark(store.A, layout.XSerial, []byte("serial__"))); err != nil {
+	if err := errors.Join(revisions(again, 30), again.Sync(), tr.SetMark(store.A, layout.XSerial, []byte("serial__"))); err != nil {
 		t.Fatal(err)
 	}
 	after := disk.Crashed(crashfs.KeepNone)
@@ -280,7 +280,7 @@ func TestMarksAreRefusedElsewhere(t *testing.T) {
 			t.Errorf("%s was put with other files", n)
 		}
 	}
-	if tr.Mark(store.A, layout.Pointer(1), nil) == nil {
+	if tr.SetMark(store.A, layout.Pointer(1), nil) == nil {
 		t.Error("a pointer was put as a mark")
 	}
 }

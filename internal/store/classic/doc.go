@@ -16,7 +16,7 @@
 //     between Create and Sync may leave a name in A or B with wrong content, the
 //     journal still has the transactions of that batch then, and flushing it again
 //     replaces whatever is there. [Edit] puts what nothing can make again: contents
-//     are durable before they have their names. [Store.Mark] puts an x file, alone: all
+//     are durable before they have their names. [Store.SetMark] puts an x file, alone: all
 //     the rest is durable before; so a transaction that is not later than x.serial is
 //     whole.
 //   - Debts. What was made, renamed or removed is owed until a sync succeeded, also

@@ -8,12 +8,12 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// Mark puts one of the x files, durably. What it stands for is durable before that:
+// SetMark puts one of the x files, durably. What it stands for is durable before that:
 // first all that the tree owes is paid, then the content is made durable, then
 // it gets its name, and that is made durable. It may be repeated after an error. x.serial
 // is refused while there are files that a failed sync may have lost, and that
 // were not written anew: their transactions are still to be had from the log.
-func (t *Store) Mark(side store.Side, n layout.Name, data []byte) error {
+func (t *Store) SetMark(side store.Side, n layout.Name, data []byte) error {
 	if !isMark(n) {
 		return fmt.Errorf("%s is no mark", n)
 	}

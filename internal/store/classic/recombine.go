@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Recombine moves at most limit files from B to A and makes the moves durable.
@@ -109,4 +113,15 @@ func (m *mover) file(name string) error {
 	}
 	m.moved++
 	return nil
+}
+
+// LastInA implements [store.Freezer].
+func (t *Store) LastInA() (zodb.TID, error) {
+	name := t.Path(store.A, layout.XSerial)
+	b, err := t.fs.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	v, err := record.ParseX(b, t.fs.Path(name))
+	return zodb.TID(v), err
 }

@@ -16,7 +16,7 @@ import (
 // x.serial says that they are there. So they may get their names before their
 // contents are durable. Nothing is durable before Sync returned nil; until then the
 // caller keeps what it needs to do it all again, from the beginning: what a failed sync
-// may have lost has to be written anew, and [Store.Mark] sees to it.
+// may have lost has to be written anew, and [Store.SetMark] sees to it.
 //
 // Every method may be repeated after an error or a crash. Create and Adopt may be
 // called concurrently, for different names; Replace by one goroutine for each
@@ -161,7 +161,7 @@ func (b *Redo) restampAdopted(name string) error {
 
 // adopted looks for a file that was moved before; cause says that it is not staged.
 func (t *Store) adopted(n layout.Name, staged string, size int64, cause error) (where string, err error) {
-	info, where, err := t.Stat(n)
+	info, where, err := t.stat(n)
 	if err != nil || info.Size != size {
 		return "", fmt.Errorf("the file %s is lost: neither %s nor %s holds it: %w", n, staged, where, errors.Join(cause, err))
 	}

@@ -28,8 +28,20 @@ type Options struct {
 	// SyncAllFrom is the number of files and changes of names from which they are made durable by one
 	// syncfs rather than by an fsync of each file and directory. 0 = 24.
 	SyncAllFrom int
-	Clock       func() time.Time
+	// Minimal is class Minimal: one file for each object.
+	Minimal bool
+	// CheckMD5 says that a checksum is compared where a record is read for its serial.
+	CheckMD5 bool
+	// Beside is for who only reads, beside another process that may write.
+	Beside bool
+	Clock  func() time.Time
 }
+
+var (
+	_ store.Reader = (*Store)(nil)
+	_ store.Lister = (*Store)(nil)
+	_ store.Filer  = (*Store)(nil)
+)
 
 // Store is the pair of directories A and B.
 type Store struct {
@@ -86,47 +98,6 @@ func (t *Store) ReadsB() bool { return t.readB.Load() }
 // UseB makes readers look at B before A. It must be called before the first
 // file of a batch goes there.
 func (t *Store) UseB() { t.readB.Store(true) }
-
-// Get returns the content of a file, from B or else from A, and its path
-// relative to HOME. An error that is fs.ErrNotExist means that neither has it;
-// the path is then the one in A.
-func (t *Store) Get(n layout.Name) (data []byte, where string, err error) {
-	if t.readB.Load() {
-		where = t.Path(store.B, n)
-		if data, err = t.fs.ReadFile(where); !errors.Is(err, fs.ErrNotExist) {
-			return data, where, err
-		}
-	}
-	where = t.Path(store.A, n)
-	data, err = t.fs.ReadFile(where)
-	return data, where, err
-}
-
-// Open opens a file, in B or else in A. See Get.
-func (t *Store) Open(n layout.Name) (f vfs.File, where string, err error) {
-	if t.readB.Load() {
-		where = t.Path(store.B, n)
-		if f, err = t.fs.Open(where); !errors.Is(err, fs.ErrNotExist) {
-			return f, where, err
-		}
-	}
-	where = t.Path(store.A, n)
-	f, err = t.fs.Open(where)
-	return f, where, err
-}
-
-// Stat describes a file in B or else in A. See Get.
-func (t *Store) Stat(n layout.Name) (info vfs.Info, where string, err error) {
-	if t.readB.Load() {
-		where = t.Path(store.B, n)
-		if info, err = t.fs.Stat(where); !errors.Is(err, fs.ErrNotExist) {
-			return info, where, err
-		}
-	}
-	where = t.Path(store.A, n)
-	info, err = t.fs.Stat(where)
-	return info, where, err
-}
 
 // mkdirs makes a directory and what is missing above it.
 func (t *Store) mkdirs(dir string) error {

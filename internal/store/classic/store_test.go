@@ -38,7 +38,7 @@ func newTree(t *testing.T, format layout.Format) (*Store, vfs.FS, *atomic.Int64)
 func put(t *testing.T, tr *Store, side store.Side, n layout.Name, data string) {
 	t.Helper()
 	if n == layout.XSerial {
-		if err := tr.Mark(side, n, []byte(data)); err != nil {
+		if err := tr.SetMark(side, n, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -51,7 +51,7 @@ func put(t *testing.T, tr *Store, side store.Side, n layout.Name, data string) {
 
 func modTime(t *testing.T, tr *Store, n layout.Name) time.Time {
 	t.Helper()
-	info, _, err := tr.Stat(n)
+	info, _, err := tr.stat(n)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func TestBlobThatAPowerCutLeftInAIsNotBeforeTheFloor(t *testing.T) {
 			if err := errors.Join(tr.SyncFound(), b.Adopt(n, "journal/blob-1", size), b.Sync()); err != nil {
 				t.Fatal(err)
 			}
-			info, where, err := tr.Stat(n)
+			info, where, err := tr.stat(n)
 			if err != nil || info.ModTime.UnixNano() < tr.floor.Load() {
 				t.Errorf("%d files, seed %d: %s bears %v, and the floor is %v (%v)", files, seed, where,
 					info.ModTime.UTC(), time.Unix(0, tr.floor.Load()).UTC(), err)
@@ -54,7 +54,7 @@ func TestBlobThatAPowerCutLeftInAIsNotBeforeTheFloor(t *testing.T) {
 func TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart(t *testing.T) {
 	t.Parallel()
 	tr, f, _ := newCrashTree(t)
-	if err := tr.Mark(store.A, layout.XSerial, []byte("serial__")); err != nil {
+	if err := tr.SetMark(store.A, layout.XSerial, []byte("serial__")); err != nil {
 		t.Fatal(err)
 	}
 	n := layout.Transaction(1 << 40)
@@ -63,7 +63,7 @@ func TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart(t *testing.T) {
 		if err := tr.RaiseFloor(); err != nil { // a snapshot; what is there now is copied
 			t.Fatal(err)
 		}
-		if info, _, err := tr.Stat(n); err == nil {
+		if info, _, err := tr.stat(n); err == nil {
 			second := info.ModTime.Unix()
 			if before, ok := times[second]; ok {
 				t.Errorf("the files of snapshots %s and %d are of the same second", before, i)

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Reader reads what is flushed. All methods may be called concurrently, and beside the one
+// goroutine that writes: what was flushed before a call is found by it, newest side
+// first; what is flushed, removed or moved meanwhile is found as it was, as it is, or,
+// between the two, not at all. So whoever finds something missing looks once more whether
+// it has changed its place.
+//
+// A database name ([layout.Name]) that is not there is an error that matches
+// fs.ErrNotExist; of an object that has no current revision it is a *zodb.KeyError.
+type Reader interface {
+	// Current returns the serial of the current revision of an object.
+	Current(oid zodb.OID) (zodb.TID, error)
+	// Load returns the current revision. *zodb.CorruptError, with NoObject, if it is known
+	// which it is, and it is missing.
+	Load(oid zodb.OID) (Record, error)
+	// HasData reports whether the current revision is more than the note that the object
+	// does not exist. It reads no record. Besides a *zodb.KeyError, an error that matches
+	// fs.ErrNotExist says that the revision is missing.
+	HasData(oid zodb.OID) (bool, error)
+	// Get returns the content of a revision, a transaction or a mark (x.oid and its like), byte
+	// for byte as docs/format.md describes it, and its place: what a message calls it. The
+	// place is there with an error, too.
+	Get(n layout.Name) (data []byte, place string, err error)
+	// Stat returns the length of a content in bytes, of blobs as well.
+	Stat(n layout.Name) (size int64, err error)
+	// OpenBlob opens the blob of a revision. What was opened stays readable whatever
+	// becomes of the blob.
+	OpenBlob(oid zodb.OID, tid zodb.TID) (f vfs.File, place string, err error)
+	// Mark returns the value of x.oid, x.serial or x.packed. A *zodb.CorruptError if it is
+	// missing, but for x.packed, which is 0 then.
+	Mark(n layout.Name) (uint64, error)
+	// Place returns what a message calls a database name that is missing or damaged. It
+	// looks at nothing.
+	Place(n layout.Name) string
+}
+
+// Record is the content of a revision.
+type Record struct {
+	Data   []byte   // as docs/format.md describes it
+	Place  string   // what a message calls it
+	Serial zodb.TID // that it has to have; 0: any, as in class Minimal
+}
