@@ -127,14 +127,14 @@ func (s *Storage) untilClose(ctx context.Context) (context.Context, context.Canc
 // lock takes all locks of the transaction at once. Those that an earlier vote
 // took are kept if they are enough.
 func (t *Txn) lock(ctx context.Context) error {
-	want := make(oidlock.Set, len(t.ops)+len(t.checks))
+	want := oidlock.NewSet(len(t.ops) + len(t.checks))
 	for oid := range t.checks {
-		want[oidlock.Key{OID: oid}] = false
+		want.Add(oidlock.Key{OID: oid}, false)
 	}
 	for oid, op := range t.ops {
-		want[oidlock.Key{OID: oid}] = true
+		want.Add(oidlock.Key{OID: oid}, true)
 		if op.gone {
-			want[oidlock.Key{OID: oid, Existence: true}] = true
+			want.Add(oidlock.Key{OID: oid, Existence: true}, true)
 		}
 	}
 	if t.s.settings.Storage.CheckDanglingReferences {
@@ -145,14 +145,12 @@ func (t *Txn) lock(ctx context.Context) error {
 				return err
 			}
 			for _, target := range refs {
-				if k := (oidlock.Key{OID: target, Existence: true}); !want[k] {
-					want[k] = false
-				}
+				want.Add(oidlock.Key{OID: target, Existence: true}, false)
 			}
 		}
 	}
 	if t.held != nil {
-		if t.held.Covers(want) {
+		if t.held.Covers(&want) {
 			return nil
 		}
 		t.held.Unlock()

@@ -15,7 +15,7 @@ import (
 type order []*wanted
 
 type wanted struct {
-	set     Set
+	set     keys
 	granted bool
 }
 
@@ -50,11 +50,11 @@ func TestRequestsAreGrantedInOrder(t *testing.T) {
 				real[model[i]].Unlock() // for one that waits: it gives up
 				model = slices.Delete(model, i, i+1)
 			} else {
-				w := &wanted{set: Set{}}
+				w := &wanted{set: keys{}}
 				for range rnd.IntN(5) {
 					w.set[Key{OID: zodb.OID(rnd.IntN(6)), Existence: rnd.IntN(4) == 0}] = rnd.IntN(2) == 0
 				}
-				r := newRequest(&table, w.set)
+				r := newRequest(&table, w.set.shuffled())
 				r.getInLine(t.Context())
 				model, real[w] = append(model, w), r
 			}
@@ -77,17 +77,17 @@ func TestRequestsAreGrantedInOrder(t *testing.T) {
 		for _, w := range model {
 			real[w].Unlock()
 		}
-		if len(table.lines) != 0 {
-			t.Fatalf("seed %d: %d lines are left", seed, len(table.lines))
+		if table.count() != 0 {
+			t.Fatalf("seed %d: %d lines are left", seed, table.count())
 		}
 	}
 }
 
 // large returns a set of n keys from an oid on.
 func large(from zodb.OID, n int, exclusive bool) Set {
-	s := make(Set, n)
+	s := NewSet(n)
 	for i := range n {
-		s[Key{OID: from + zodb.OID(i)}] = exclusive
+		s.Add(Key{OID: from + zodb.OID(i)}, exclusive)
 	}
 	return s
 }
@@ -123,8 +123,8 @@ func TestWaitingCostsOthersNothing(t *testing.T) {
 		t.Errorf("unlock what it waits for: granted %v; it looked at %d entries", big.granted, table.steps)
 	}
 	big.Unlock()
-	if len(table.lines) != 0 {
-		t.Errorf("%d lines are left", len(table.lines))
+	if table.count() != 0 {
+		t.Errorf("%d lines are left", table.count())
 	}
 }
 
@@ -186,8 +186,8 @@ func TestLargeRequestsExcludeEachOther(t *testing.T) {
 				}
 				r, _, err := table.Lock(ctx, large(zodb.OID(from), 1+rnd.IntN(n), true))
 				if err == nil {
-					for k := range r.want {
-						counts[k.OID]++
+					for i := range r.entries {
+						counts[r.entries[i].oid]++
 					}
 					r.Unlock()
 				}
@@ -196,7 +196,7 @@ func TestLargeRequestsExcludeEachOther(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if len(table.lines) != 0 {
-		t.Errorf("%d lines are left", len(table.lines))
+	if table.count() != 0 {
+		t.Errorf("%d lines are left", table.count())
 	}
 }

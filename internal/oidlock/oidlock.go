@@ -11,12 +11,14 @@
 // A set that waits costs those nothing that have no key in common with it: each
 // key has a line of its own, and what ends looks at the lines of its own keys. A
 // large set gets in line, and out of it, in pieces, between which others have
-// their turn.
+// their turn. A key takes about 60 bytes of memory, in the set and in the table.
 package oidlock
 
 import (
+	"cmp"
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/dirstorage/dirstorage/zodb"
@@ -28,16 +30,57 @@ type Key struct {
 	Existence bool // false: the revision
 }
 
-// Set is what one owner wants or holds: true = exclusively, false = shared.
-type Set map[Key]bool
+func (k Key) compare(other Key) int {
+	if c := cmp.Compare(k.OID, other.OID); c != 0 || k.Existence == other.Existence {
+		return c
+	}
+	if k.Existence {
+		return 1
+	}
+	return -1
+}
+
+// Set is what one owner wants or holds. The zero value is empty. It may be copied before it
+// is given to Lock, which changes it.
+type Set struct{ entries []entry }
+
+// NewSet returns an empty set with room for n keys.
+func NewSet(n int) Set { return Set{make([]entry, 0, n)} }
+
+// Add adds a key. One that was added before is wanted exclusively if it was either time.
+func (s *Set) Add(k Key, exclusive bool) {
+	if n := len(s.entries); n == cap(s.entries) && n >= 1024 {
+		s.tidy() // many objects may refer to the same one
+	}
+	s.entries = append(s.entries, entry{oid: k.OID, existence: k.Existence, exclusive: exclusive})
+}
+
+// tidy puts the keys into their order, each once.
+func (s *Set) tidy() {
+	byKey := func(a, b entry) int { return a.key().compare(b.key()) }
+	if !slices.IsSortedFunc(s.entries, byKey) {
+		slices.SortFunc(s.entries, byKey)
+	}
+	n := 0
+	for _, e := range s.entries {
+		if n > 0 && s.entries[n-1].key() == e.key() {
+			s.entries[n-1].exclusive = s.entries[n-1].exclusive || e.exclusive
+			continue
+		}
+		s.entries[n] = e
+		n++
+	}
+	s.entries = s.entries[:n]
+}
 
 // Table holds all locks of a storage. The zero value is ready. All methods may
 // be called concurrently.
 type Table struct {
 	mu    sync.Mutex
-	lines map[Key]line // guarded by mu; none is empty
-	came  uint64       // guarded by mu: how many requests came
-	steps int          // guarded by mu: entries that were looked at since mu was taken
+	lines [2]map[zodb.OID]*entry // guarded by mu: the first in line, for the revision and the existence
+	most  [2]int                 // guarded by mu: how many lines each had since it was made
+	came  uint64                 // guarded by mu: how many requests came
+	steps int                    // guarded by mu: entries that were looked at since mu was taken
 }
 
 // pieceSteps is after how many entries the table is left to others for a moment.
@@ -46,8 +89,7 @@ const pieceSteps = 2048
 // Request is a set that is wanted, and held once Lock has returned it.
 type Request struct {
 	table   *Table
-	want    Set
-	entries []entry // one for each key of want
+	entries []entry // one for each key, in their order
 
 	// Guarded by Table.mu:
 	number  uint64 // of its arrival
@@ -59,22 +101,23 @@ type Request struct {
 	atOnce bool          // it did not have to wait; of the goroutine that asks
 }
 
-// entry is a request in the line of one of its keys. Table.mu guards all but the key.
+// entry is a request in the line of one of its keys. A line has the requests for one key
+// by their arrival, those included to whom it was granted. An entry has to wait for those
+// that exclude it: if they are earlier, or if it was granted to them. Table.mu guards next and
+// blocked.
 type entry struct {
-	next, prev *entry
-	request    *Request
-	key        Key
-	exclusive  bool
-	blocked    bool
+	oid       zodb.OID
+	request   *Request
+	next      *entry
+	existence bool
+	exclusive bool
+	blocked   bool
 }
 
-// line has the requests for one key by their arrival, those included to whom it was
-// granted. An entry has to wait for those that exclude it: if they are earlier, or if
-// it was granted to them.
-type line struct{ head, tail *entry }
+func (e *entry) key() Key { return Key{e.oid, e.existence} }
 
 // Lock takes the whole set, waiting until that is possible or ctx ends. It
-// reports whether it had to wait. The set must not be changed afterwards.
+// reports whether it had to wait. The set belongs to the request from then on.
 func (t *Table) Lock(ctx context.Context, want Set) (r *Request, waited bool, err error) {
 	r = newRequest(t, want)
 	n := r.getInLine(ctx)
@@ -95,9 +138,10 @@ func (t *Table) Lock(ctx context.Context, want Set) (r *Request, waited bool, er
 }
 
 func newRequest(t *Table, want Set) *Request {
-	r := &Request{table: t, want: want, entries: make([]entry, 0, len(want)), served: make(chan struct{})}
-	for k, exclusive := range want {
-		r.entries = append(r.entries, entry{request: r, key: k, exclusive: exclusive})
+	want.tidy()
+	r := &Request{table: t, entries: want.entries, served: make(chan struct{})}
+	for i := range r.entries {
+		r.entries[i].request = r
 	}
 	return r
 }
@@ -105,11 +149,16 @@ func newRequest(t *Table, want Set) *Request {
 // Unlock gives back what Lock returned. It is called once.
 func (r *Request) Unlock() { r.leave(len(r.entries)) }
 
-// Covers reports whether what is held is enough for a set.
-func (r *Request) Covers(want Set) bool {
-	for k, exclusive := range want {
-		has, ok := r.want[k]
-		if !ok || exclusive && !has {
+// Covers reports whether what is held is enough for a set, which it puts into order.
+func (r *Request) Covers(want *Set) bool {
+	want.tidy()
+	has := r.entries
+	for i := range want.entries {
+		e := &want.entries[i]
+		for len(has) > 0 && has[0].key().compare(e.key()) < 0 {
+			has = has[1:]
+		}
+		if len(has) == 0 || has[0].key() != e.key() || e.exclusive && !has[0].exclusive {
 			return false
 		}
 	}
@@ -121,11 +170,13 @@ func (t *Table) Held() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := 0
-	for _, l := range t.lines {
-		for e := l.head; e != nil; e = e.next {
-			if e.request.granted {
-				n++
-				break
+	for _, lines := range t.lines {
+		for _, head := range lines {
+			for e := head; e != nil; e = e.next {
+				if e.request.granted {
+					n++
+					break
+				}
 			}
 		}
 	}
@@ -137,10 +188,12 @@ func (t *Table) Waiting() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	waiting := make(map[*Request]bool)
-	for _, l := range t.lines {
-		for e := l.head; e != nil; e = e.next {
-			if !e.request.granted {
-				waiting[e.request] = true
+	for _, lines := range t.lines {
+		for _, head := range lines {
+			for e := head; e != nil; e = e.next {
+				if !e.request.granted {
+					waiting[e.request] = true
+				}
 			}
 		}
 	}
@@ -152,9 +205,6 @@ func (r *Request) getInLine(ctx context.Context) int {
 	t := r.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lines == nil {
-		t.lines = make(map[Key]line)
-	}
 	t.came++
 	r.number, t.steps = t.came, 0
 	for i := range r.entries {
@@ -181,6 +231,7 @@ func (r *Request) leave(n int) {
 		t.remove(&r.entries[i])
 		t.pause()
 	}
+	t.shrink()
 }
 
 // pause lets others have the table if it was held for long. mu must be held.
@@ -195,64 +246,92 @@ func (t *Table) pause() bool {
 	return true
 }
 
+// largeTable is from how many lines on a map that is empty is not kept.
+const largeTable = 4096
+
+// shrink gives back the memory of lines that are not there any more: a map keeps it. mu
+// must be held.
+func (t *Table) shrink() {
+	for i := range t.lines {
+		if t.most[i] >= largeTable && len(t.lines[i]) == 0 {
+			t.lines[i], t.most[i] = nil, 0
+		}
+	}
+}
+
+// of returns the lines for the kind of key that an entry is of. mu must be held.
+func (t *Table) of(e *entry) map[zodb.OID]*entry { return t.lines[kind(e)] }
+
+func kind(e *entry) int {
+	if e.existence {
+		return 1
+	}
+	return 0
+}
+
 // insert puts an entry in line, by the arrival of its request. mu must be held.
 func (t *Table) insert(e *entry) {
-	l := t.lines[e.key]
-	e.prev = l.tail
-	for e.prev != nil && e.prev.request.number > e.request.number {
-		e.prev = e.prev.prev
+	lines := t.of(e)
+	if lines == nil {
+		lines = make(map[zodb.OID]*entry)
+		t.lines[kind(e)] = lines
+	}
+	head := lines[e.oid]
+	if head == nil {
+		lines[e.oid] = e
+		t.most[kind(e)] = max(t.most[kind(e)], len(lines))
+		return
+	}
+	if head.request.number > e.request.number {
+		e.next = head
+		lines[e.oid] = e
+		t.judge(e)
+		return
+	}
+	before := head
+	for before.next != nil && before.next.request.number < e.request.number {
+		before = before.next
 		t.steps++
 	}
-	if e.prev == nil {
-		e.next, l.head = l.head, e
-	} else {
-		e.next, e.prev.next = e.prev.next, e
-	}
-	if e.next == nil {
-		l.tail = e
-	} else {
-		e.next.prev = e
-	}
-	t.lines[e.key] = l
-	if l.head != l.tail {
-		t.judge(l)
-	}
+	e.next, before.next = before.next, e
+	t.judge(head)
 }
 
 // remove takes an entry out of its line. mu must be held.
 func (t *Table) remove(e *entry) {
-	l := t.lines[e.key]
-	if e.prev == nil {
-		l.head = e.next
+	lines := t.of(e)
+	head := lines[e.oid]
+	if head == e {
+		head = e.next
+		if head == nil {
+			delete(lines, e.oid)
+			return
+		}
+		lines[e.oid] = head
 	} else {
-		e.prev.next = e.next
+		before := head
+		for before.next != e {
+			before = before.next
+			t.steps++
+		}
+		before.next = e.next
 	}
-	if e.next == nil {
-		l.tail = e.prev
-	} else {
-		e.next.prev = e.prev
-	}
-	e.next, e.prev = nil, nil
-	if l.head == nil {
-		delete(t.lines, e.key)
-		return
-	}
-	t.lines[e.key] = l
-	t.judge(l)
+	e.next = nil
+	t.judge(head)
 }
 
 // judge says of each entry in a line whether it has to wait, and grants the requests
 // that wait for nothing any more. mu must be held.
-func (t *Table) judge(l line) {
+func (t *Table) judge(head *entry) {
 	var held, before struct{ shared, exclusive bool }
-	for e := l.head; e != nil; e = e.next {
+	for e := head; e != nil; e = e.next {
 		t.steps++
 		if e.request.granted {
 			held.exclusive = held.exclusive || e.exclusive
 			held.shared = held.shared || !e.exclusive
 		}
 	}
-	for e := l.head; e != nil; e = e.next {
+	for e := head; e != nil; e = e.next {
 		if e.request.granted {
 			continue
 		}

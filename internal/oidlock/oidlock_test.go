@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,11 +14,100 @@ import (
 )
 
 func set(oids ...zodb.OID) Set {
-	s := Set{}
+	var s Set
 	for _, o := range oids {
-		s[Key{OID: o}] = true
+		s.Add(Key{OID: o}, true)
 	}
 	return s
+}
+
+// keys is a set to compare with: true = exclusively.
+type keys map[Key]bool
+
+// shuffled returns the set in any order, with some keys twice.
+func (k keys) shuffled() Set {
+	var s Set
+	for key, exclusive := range k {
+		s.Add(key, exclusive)
+		if key.OID%2 == 0 {
+			s.Add(key, false)
+		}
+	}
+	for key := range k {
+		if key.OID%3 == 0 {
+			s.Add(key, false)
+		}
+	}
+	return s
+}
+
+// count returns how many lines there are.
+func (t *Table) count() int { return len(t.lines[0]) + len(t.lines[1]) }
+
+// TestCovers compares Covers with a plain comparison of the keys.
+func TestCovers(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(4, 5))
+	some := func() keys {
+		k := keys{}
+		for range rnd.IntN(5) {
+			k[Key{OID: zodb.OID(rnd.IntN(3)), Existence: rnd.IntN(2) == 0}] = rnd.IntN(2) == 0
+		}
+		return k
+	}
+	results := map[bool]int{}
+	for range 2000 {
+		has, want := some(), some()
+		covered := true
+		for k, exclusive := range want {
+			e, ok := has[k]
+			covered = covered && ok && (e || !exclusive)
+		}
+		s := want.shuffled()
+		if got := newRequest(new(Table), has.shuffled()).Covers(&s); got != covered {
+			t.Fatalf("%v covers %v: %v", has, want, got)
+		}
+		results[covered]++
+	}
+	if results[true] < 100 || results[false] < 100 {
+		t.Errorf("the sets are too much alike: %v", results)
+	}
+}
+
+// TestKeysTakeLittleMemory bounds what a key takes, in the set and in the table, and what
+// the table keeps when all are free.
+func TestKeysTakeLittleMemory(t *testing.T) {
+	const n = 50_000
+	var table Table
+	begin := heapAlloc()
+	r, _, err := table.Lock(t.Context(), large(1, n, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if each := (heapAlloc() - begin) / n; each > 80 {
+		t.Errorf("a key takes %d bytes, at most 80 are allowed", each)
+	}
+	r.Unlock()
+	r = nil
+	var same Set
+	for i := range 10 * n {
+		same.Add(Key{OID: zodb.OID(i % 100)}, false)
+	}
+	if each := (heapAlloc() - begin) / 100; each > 1000 {
+		t.Errorf("a key that was added often takes %d bytes", each)
+	}
+	runtime.KeepAlive(&same)
+	same = Set{}
+	if left := heapAlloc() - begin; left > 64<<10 {
+		t.Errorf("%d bytes are left", left)
+	}
+	runtime.KeepAlive(&table)
+}
+
+func heapAlloc() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestNoTwoOwnersHoldTheSameObject(t *testing.T) {
@@ -28,11 +118,11 @@ func TestNoTwoOwnersHoldTheSameObject(t *testing.T) {
 		wait.Go(func() {
 			rnd := rand.New(rand.NewPCG(1, uint64(g)))
 			for range 500 {
-				want := Set{}
+				want := keys{}
 				for range 1 + rnd.IntN(4) {
 					want[Key{OID: zodb.OID(rnd.IntN(len(holders)))}] = rnd.IntN(3) > 0
 				}
-				r, _, err := table.Lock(t.Context(), want)
+				r, _, err := table.Lock(t.Context(), want.shuffled())
 				if err != nil {
 					t.Error(err)
 					return
@@ -140,9 +230,9 @@ func TestWaiterThatGivesUpLeavesNothingLocked(t *testing.T) {
 
 func TestSharedOwnersRunSideBySide(t *testing.T) {
 	var table Table
-	shared := Set{Key{OID: 1, Existence: true}: false}
+	shared := keys{Key{OID: 1, Existence: true}: false}
 	for range 2 {
-		if _, waited, err := table.Lock(t.Context(), shared); waited || err != nil {
+		if _, waited, err := table.Lock(t.Context(), shared.shuffled()); waited || err != nil {
 			t.Fatalf("waited=%v err=%v", waited, err)
 		}
 	}
