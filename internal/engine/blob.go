@@ -252,17 +252,18 @@ func (t *Txn) syncBlobs() error {
 		return nil
 	}
 	any := false
-	for _, op := range t.ops {
-		if op.blob == nil {
+	for op := range t.ops.all() {
+		b := op.blob()
+		if b == nil {
 			continue
 		}
 		any = true
-		f, err := s.fs.Open(op.blob.name)
+		f, err := s.fs.Open(b.name)
 		if err != nil {
-			return fmt.Errorf("make the blob %s durable: %w", op.blob.name, err)
+			return fmt.Errorf("make the blob %s durable: %w", b.name, err)
 		}
 		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			t.lost = fmt.Errorf("make the blob %s durable; its content may be lost, and has to be stored again: %w", op.blob.name, err)
+			t.lost = fmt.Errorf("make the blob %s durable; its content may be lost, and has to be stored again: %w", b.name, err)
 			return t.lost
 		}
 	}

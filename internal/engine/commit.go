@@ -308,12 +308,12 @@ func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord)
 // settle lets go of what a transaction kept for the case that it is not committed.
 func (s *Storage) settle(t *Txn) {
 	t.pending = nil
-	for oid, op := range t.ops {
+	for op := range t.ops.all() {
 		if op.gone {
-			s.known.remove(oid)
+			s.known.remove(op.oid)
 		}
-		if op.blob != nil {
-			op.blob.kept = true
+		if b := op.blob(); b != nil {
+			b.kept = true
 		}
 	}
 }

@@ -43,7 +43,7 @@ func TestCopiesWaitForMemory(t *testing.T) {
 		if err := txn.Vote(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(txn.ops); n != 0 {
+		if n := txn.ops.n; n != 0 {
 			t.Errorf("after the vote it keeps %d of 50 operations", n)
 		}
 		if got, err := txn.Finish(t.Context(), nil); err != nil || got != tid {

@@ -15,17 +15,16 @@ func (s *Storage) appendToLog(t *Txn) error {
 	p := &journal.Pending{
 		Meta:    t.meta,
 		Packed:  t.packed,
-		Records: make([]journal.Entry, len(t.order)),
-		Data:    func(i int) ([]byte, error) { return t.spool.get(t.ops[t.order[i]].data) },
+		Records: make([]journal.Entry, 0, t.ops.n),
+		Data:    func(i int) ([]byte, error) { return t.spool.get(t.ops.at(i).data) },
 	}
-	for i, oid := range t.order {
-		op := t.ops[oid]
-		e := journal.Entry{OID: oid, Previous: op.previous, UndoFrom: op.undoFrom, Gone: op.gone, Len: int64(op.data.length)}
-		if op.blob != nil {
-			e.Blob, e.BlobMD5, e.BlobFile, e.BlobSize = true, op.blob.md5, op.blob.name, op.blob.size
+	for op := range t.ops.all() {
+		e := journal.Entry{OID: op.oid, Previous: op.previous, UndoFrom: op.aside().undoFrom, Gone: op.gone, Len: int64(op.data.length)}
+		if b := op.blob(); b != nil {
+			e.Blob, e.BlobMD5, e.BlobFile, e.BlobSize = true, b.md5, b.name, b.size
 		}
-		p.Records[i] = e
-		s.raiseOID(oid)
+		p.Records = append(p.Records, e)
+		s.raiseOID(op.oid)
 	}
 	if err := s.journal.Append(p); err != nil {
 		// What was written without a commit record means nothing. If the log itself is
@@ -56,8 +55,8 @@ func (t *Txn) objects(c *committed) []*record.Object {
 	list := make([]*record.Object, len(c.Records))
 	for i := range c.Records {
 		e := &c.Records[i]
-		list[i] = &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: c.TID,
-			Data: t.ops[e.OID].data.data}
+		data, _ := t.spool.get(t.ops.at(i).data) // never an error: there is no file
+		list[i] = &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: c.TID, Data: data}
 	}
 	return list
 }

@@ -39,7 +39,7 @@ type pace struct {
 }
 
 // files is about how many files the flush of the transaction will make.
-func (t *Txn) files() int { return 3 + 2*len(t.ops) }
+func (t *Txn) files() int { return 3 + 2*t.ops.n }
 
 // admit makes a transaction wait as it has to, and longer while more is unflushed than
 // the settings allow, or than there is room for on the disk. If it cannot be flushed

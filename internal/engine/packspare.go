@@ -27,9 +27,9 @@ func (t *Txn) touched() (list []touch, unseen, err error) {
 		list = append(list, touch{oid, oid})
 	}
 	var refs []zodb.OID
-	for _, oid := range t.order {
+	for op := range t.ops.all() {
+		oid := op.oid
 		list = append(list, touch{oid, oid})
-		op := t.ops[oid]
 		if op.gone {
 			continue
 		}

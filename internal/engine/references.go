@@ -46,8 +46,8 @@ func (t *Txn) references(dst []zodb.OID, op *operation) ([]zodb.OID, error) {
 // refers to are held, so nothing of that is deleted meanwhile.
 func (t *Txn) checkReferences(ctx context.Context) error {
 	var refs []zodb.OID
-	for _, oid := range t.order {
-		op := t.ops[oid]
+	for op := range t.ops.all() {
+		oid := op.oid
 		var err error
 		if refs, err = t.references(refs[:0], op); err != nil {
 			return err
@@ -71,7 +71,7 @@ func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, 
 	var held []zodb.OID
 	read := t.s.settings.Storage.CheckKeptReferences || previous == 0
 	for _, target := range refs {
-		if op, ok := t.ops[target]; ok {
+		if op := t.ops.get(target); op != nil {
 			if op.gone {
 				return &zodb.DanglingError{OID: from, Target: target}
 			}
@@ -139,7 +139,7 @@ func (t *Txn) logRefused(err error) {
 		return
 	}
 	class := "unknown"
-	if op := t.ops[d.OID]; op != nil && !op.gone {
+	if op := t.ops.get(d.OID); op != nil && !op.gone {
 		if data, err := t.spool.get(op.data); err == nil {
 			if module, name, err := pickle.Class(data); err == nil {
 				class = module + "." + name

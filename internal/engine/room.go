@@ -87,8 +87,8 @@ func roomOfEach(format layout.Format, meta *zodb.TxnMeta, n int, records func(yi
 // roomFor is what a transaction that is about to be voted for takes up, as far as that
 // is known before.
 func (s *Storage) roomFor(t *Txn) footprint {
-	return roomOfEach(s.store.Format(), &t.meta, len(t.ops), func(yield func(size int64, fresh bool)) {
-		for _, op := range t.ops {
+	return roomOfEach(s.store.Format(), &t.meta, t.ops.n, func(yield func(size int64, fresh bool)) {
+		for op := range t.ops.all() {
 			yield(int64(op.data.length), op.serial == 0)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 type spool struct {
 	s        *Storage
 	inMemory int
+	kept     [][]byte // the records in memory
 	file     vfs.File
 	name     string
 	size     int64
@@ -21,16 +22,24 @@ type spool struct {
 
 // spooled is one record in a spool.
 type spooled struct {
-	data   []byte // nil: in the file
-	offset int64
-	length int
+	// where is the offset in the file, or, below 0, -1 - the number in spool.kept. In halves, so that
+	// it has no padding.
+	where  [2]uint32
+	length uint32
 }
+
+func spooledAt(where int64, length int) spooled {
+	return spooled{[2]uint32{uint32(where >> 32), uint32(where)}, uint32(length)}
+}
+
+func (d spooled) at() int64 { return int64(d.where[0])<<32 | int64(d.where[1]) }
 
 // add copies data.
 func (p *spool) add(data []byte) (spooled, error) {
 	if p.inMemory+len(data) <= p.s.o.SpoolSize {
 		p.inMemory += len(data)
-		return spooled{data: append(make([]byte, 0, len(data)), data...), length: len(data)}, nil
+		p.kept = append(p.kept, append(make([]byte, 0, len(data)), data...))
+		return spooledAt(-int64(len(p.kept)), len(data)), nil
 	}
 	if p.file == nil {
 		name := p.s.stagedName("spool")
@@ -44,18 +53,21 @@ func (p *spool) add(data []byte) (spooled, error) {
 	if _, err := p.file.WriteAt(data, p.size); err != nil {
 		return spooled{}, p.s.refused(err)
 	}
-	d := spooled{offset: p.size, length: len(data)}
+	d := spooledAt(p.size, len(data))
 	p.size += int64(len(data))
 	return d, nil
 }
 
 // get returns the data of a record. The caller must not change it.
 func (p *spool) get(d spooled) ([]byte, error) {
-	if d.data != nil || d.length == 0 {
-		return d.data, nil
+	if at := d.at(); at < 0 {
+		return p.kept[-1-at], nil
+	}
+	if d.length == 0 {
+		return nil, nil
 	}
 	b := make([]byte, d.length)
-	if n, err := p.file.ReadAt(b, d.offset); n < len(b) {
+	if n, err := p.file.ReadAt(b, d.at()); n < len(b) {
 		if err == nil || errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}

@@ -41,8 +41,8 @@ type Txn struct {
 
 	mu      sync.Mutex // held over each call, because Close aborts from another goroutine
 	state   txnState
-	ops     map[zodb.OID]*operation
-	order   []zodb.OID // in the order first stored
+	ops     operations
+	slimmed []zodb.OID // of a copy that was voted for: the objects of all operations; see slim
 	checks  map[zodb.OID]zodb.TID
 	undone  []zodb.TID // transactions that Undo was called for
 	spool   spool
@@ -69,28 +69,6 @@ const (
 func (st txnState) String() string {
 	return [...]string{"open", "voted", "ended"}[st]
 }
-
-// operation is what a transaction does to one object.
-type operation struct {
-	kind     opKind
-	gone     bool
-	serial   zodb.TID // the revision it is based on; of no meaning for a restore
-	previous zodb.TID // the current revision, found at vote
-	undoFrom zodb.TID
-	undoes   []undoStep // of an undo: all that it undoes
-	merge    *undoMerge // of an undo: what the caller has to merge first
-	data     spooled
-	blob     *stagedBlob
-}
-
-type opKind uint8
-
-const (
-	opStore opKind = iota
-	opDelete
-	opRestore
-	opUndo
-)
 
 // latestTID is later than the tid of any transaction; clients of the network
 // server mean “the current one” by it.
@@ -123,8 +101,7 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) 
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable,
-		ops: make(map[zodb.OID]*operation), checks: make(map[zodb.OID]zodb.TID)}
+	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable}
 	t.spool.s = s
 	s.txns.add(t)
 	return t, nil
@@ -141,14 +118,6 @@ func (t *Txn) expect(want txnState) error {
 		return fmt.Errorf("%w: it is %s, not %s", zodb.ErrState, t.state, want)
 	}
 	return nil
-}
-
-// put notes an operation; a later one on the same object replaces the earlier.
-func (t *Txn) put(oid zodb.OID, op *operation) {
-	if _, again := t.ops[oid]; !again {
-		t.order = append(t.order, oid)
-	}
-	t.ops[oid] = op
 }
 
 // storing does what all calls that bring data have in common.
@@ -185,15 +154,17 @@ func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("store object %s: %w", oid, err)
 	}
-	op := &operation{kind: opStore, serial: serial, data: d}
-	if before := t.ops[oid]; before != nil && before.kind == opStore {
-		op.blob = before.blob
+	op := operation{kind: opStore, serial: serial, data: d}
+	if before := t.ops.get(oid); before != nil && before.kind == opStore {
+		if b := before.blob(); b != nil {
+			op.more = &aside{blob: b}
+		}
 	} else if before != nil && t.resolve {
 		if next := before.merged(serial, d); next != nil {
-			op = next
+			op = *next
 		}
 	}
-	t.put(oid, op)
+	t.ops.put(oid, op)
 	return nil
 }
 
@@ -207,8 +178,8 @@ func (t *Txn) Data(oid zodb.OID) ([]byte, error) {
 	if t.state == txnEnded {
 		return nil, t.expect(txnOpen)
 	}
-	op, ok := t.ops[oid]
-	if !ok || op.gone {
+	op := t.ops.get(oid)
+	if op == nil || op.gone {
 		return nil, &zodb.KeyError{OID: oid, Reason: "the transaction stores no record for it"}
 	}
 	data, err := t.spool.get(op.data)
@@ -220,17 +191,20 @@ func (t *Txn) Data(oid zodb.OID) ([]byte, error) {
 func (t *Txn) OIDs() []zodb.OID {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.order)
+	if t.slimmed != nil {
+		return slices.Clone(t.slimmed)
+	}
+	return t.ops.oids()
 }
 
 // StoreBlob stores new data for an object together with a blob. See Store.
 func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, src BlobSource) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.storeBlob(oid, &operation{kind: opStore, serial: serial}, data, src)
+	return t.storeBlob(oid, operation{kind: opStore, serial: serial}, data, src)
 }
 
-func (t *Txn) storeBlob(oid zodb.OID, op *operation, data []byte, src BlobSource) error {
+func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src BlobSource) error {
 	if !t.s.full {
 		return fmt.Errorf("store the blob of object %s: %w", oid, ErrUnsupported)
 	}
@@ -247,8 +221,10 @@ func (t *Txn) storeBlob(oid zodb.OID, op *operation, data []byte, src BlobSource
 	if err != nil {
 		return fmt.Errorf("store the blob of object %s: %w", oid, t.s.refused(err))
 	}
-	op.data, op.blob = d, b
-	t.put(oid, op)
+	rest := op.aside()
+	rest.blob = b
+	op.data, op.more = d, &rest
+	t.ops.put(oid, op)
 	return nil
 }
 
@@ -264,7 +240,7 @@ func (t *Txn) Delete(oid zodb.OID, serial zodb.TID) error {
 	if err := t.expect(txnOpen); err != nil {
 		return err
 	}
-	t.put(oid, &operation{kind: opDelete, serial: serial, gone: true})
+	t.ops.put(oid, operation{kind: opDelete, serial: serial, gone: true})
 	return nil
 }
 
@@ -275,6 +251,9 @@ func (t *Txn) CheckCurrent(oid zodb.OID, serial zodb.TID) error {
 	defer t.mu.Unlock()
 	if err := t.expect(txnOpen); err != nil {
 		return err
+	}
+	if t.checks == nil {
+		t.checks = make(map[zodb.OID]zodb.TID)
 	}
 	t.checks[oid] = serial
 	return nil
@@ -290,12 +269,12 @@ func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *BlobSource) er
 	if t.given == 0 {
 		return fmt.Errorf("restore object %s: %w: a transaction that restores must be given its tid at begin", rec.OID, zodb.ErrState)
 	}
-	op := &operation{kind: opRestore, gone: !rec.Exists}
+	op := operation{kind: opRestore, gone: !rec.Exists}
 	if op.gone {
 		if err := t.expect(txnOpen); err != nil {
 			return err
 		}
-		t.put(rec.OID, op)
+		t.ops.put(rec.OID, op)
 		return nil
 	}
 	if rec.DataTID != 0 {
@@ -304,7 +283,7 @@ func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *BlobSource) er
 			return fmt.Errorf("restore object %s: %w", rec.OID, err)
 		}
 		if same {
-			op.undoFrom = rec.DataTID
+			op.more = &aside{undoFrom: rec.DataTID}
 		}
 	}
 	if blob != nil {
@@ -315,7 +294,7 @@ func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *BlobSource) er
 		return fmt.Errorf("restore object %s: %w", rec.OID, err)
 	}
 	op.data = d
-	t.put(rec.OID, op)
+	t.ops.put(rec.OID, op)
 	return nil
 }
 

@@ -53,7 +53,7 @@ func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 		return nil, errors.Join(refused...)
 	}
 	for i, oid := range undone.OIDs {
-		t.put(oid, ops[i])
+		t.ops.put(oid, *ops[i])
 	}
 	t.undone = append(t.undone, tid)
 	return undone.OIDs, nil
@@ -85,13 +85,14 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	if err != nil {
 		return nil, err
 	}
-	if before := t.ops[oid]; before != nil && before.merge != nil || now.Serial != tid && !sameState(now, target) {
+	if before := t.ops.get(oid); before != nil && before.aside().merge != nil || now.Serial != tid && !sameState(now, target) {
 		if op, err := t.mergeLater(ctx, target, serial); op != nil || err != nil {
 			return op, err
 		}
 		return nil, refuse(fmt.Sprintf("it was changed later, by %s", now.Serial), nil)
 	}
-	op := &operation{kind: opUndo, serial: serial, undoes: t.undoing(target)}
+	more := &aside{undoes: t.undoing(target)}
+	op := &operation{kind: opUndo, serial: serial, more: more}
 	if target.Previous == 0 && oid == zodb.RootOID {
 		return nil, refuse("it made the root object, without which there is no database", nil)
 	}
@@ -118,7 +119,7 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 		op.gone = true
 		return op, nil
 	}
-	op.undoFrom = before.Serial
+	more.undoFrom = before.Serial
 	if only {
 		return op, nil
 	}
@@ -126,7 +127,7 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 		return nil, err
 	}
 	if before.HasBlob() {
-		if op.blob, err = t.stageCopy(ctx, before); err != nil {
+		if more.blob, err = t.stageCopy(ctx, before); err != nil {
 			return nil, err
 		}
 	}
@@ -136,8 +137,8 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 // presentState returns what this transaction sees of an object, and the serial
 // that is current in the storage.
 func (t *Txn) presentState(ctx context.Context, oid zodb.OID) (*record.Object, zodb.TID, error) {
-	op, changed := t.ops[oid]
-	if !changed {
+	op := t.ops.get(oid)
+	if op == nil {
 		o, err := t.s.current(ctx, oid)
 		if err != nil {
 			return nil, 0, err
@@ -148,9 +149,9 @@ func (t *Txn) presentState(ctx context.Context, oid zodb.OID) (*record.Object, z
 	if err != nil {
 		return nil, 0, err
 	}
-	o := &record.Object{OID: oid, Data: data, UndoFrom: op.undoFrom}
-	if op.blob != nil {
-		o.BlobMD5 = op.blob.md5
+	o := &record.Object{OID: oid, Data: data, UndoFrom: op.aside().undoFrom}
+	if b := op.blob(); b != nil {
+		o.BlobMD5 = b.md5
 	}
 	return o, op.serial, nil
 }
@@ -190,9 +191,9 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 		return nil
 	}
 	gone := make(map[zodb.OID]bool)
-	for oid, op := range t.ops {
+	for op := range t.ops.all() {
 		if op.kind == opUndo && op.gone {
-			gone[oid] = true
+			gone[op.oid] = true
 		}
 	}
 	if len(gone) == 0 {
@@ -213,7 +214,8 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 		}
 		return nil
 	}
-	for oid, op := range t.ops {
+	for op := range t.ops.all() {
+		oid := op.oid
 		seen[oid] = true
 		if op.gone {
 			continue

@@ -43,8 +43,8 @@ type undoMerge struct {
 // undoing returns the undos of an object in this transaction, target's included.
 func (t *Txn) undoing(target *record.Object) []undoStep {
 	var done []undoStep
-	if op := t.ops[target.OID]; op != nil && op.kind == opUndo {
-		done = op.undoes
+	if op := t.ops.get(target.OID); op != nil && op.kind == opUndo {
+		done = op.aside().undoes
 	}
 	return append(slices.Clone(done), undoStep{target.Serial, target.Previous})
 }
@@ -53,12 +53,12 @@ func (t *Txn) undoing(target *record.Object) []undoStep {
 // later; nil if that cannot be merged. serial is that of the current revision.
 func (t *Txn) mergeLater(ctx context.Context, target *record.Object, serial zodb.TID) (*operation, error) {
 	base, left := serial, []undoStep{{target.Serial, target.Previous}}
-	if op, ok := t.ops[target.OID]; ok {
+	if op := t.ops.get(target.OID); op != nil {
 		if op.kind != opUndo || op.gone {
 			return nil, nil
 		}
-		base = op.undoFrom
-		if m := op.merge; m != nil {
+		base = op.aside().undoFrom
+		if m := op.aside().merge; m != nil {
 			base, left = m.base, append(slices.Clone(m.steps), left...)
 		}
 		serial = op.serial
@@ -76,10 +76,11 @@ func (t *Txn) merging(ctx context.Context, oid zodb.OID, serial, base zodb.TID, 
 	for len(left) > 0 && left[0].undone == base {
 		base, left = left[0].before, left[1:]
 	}
-	op := &operation{kind: opUndo, serial: serial, undoFrom: base, undoes: undoes}
+	more := &aside{undoFrom: base, undoes: undoes}
+	op := &operation{kind: opUndo, serial: serial, more: more}
 	brings := base
 	if len(left) > 0 {
-		op.undoFrom, op.merge = 0, &undoMerge{steps: left, base: base}
+		more.undoFrom, more.merge = 0, &undoMerge{steps: left, base: base}
 		brings = left[0].before
 	}
 	revisions := []zodb.TID{serial, base, brings}
@@ -153,23 +154,24 @@ func (t *Txn) sameClass(ctx context.Context, oid zodb.OID, revisions []zodb.TID)
 // offer returns the conflict that the caller is to resolve for an undo; nil if none
 // is left. current is the current revision, under the lock.
 func (t *Txn) offer(ctx context.Context, oid zodb.OID, op *operation, current zodb.TID) (*zodb.ConflictError, error) {
-	refused := &zodb.UndoError{TID: op.undoes[len(op.undoes)-1].undone, OID: oid, Reason: fmt.Sprintf("it was changed by %s meanwhile", current)}
-	if op.serial != current && (op.merge == nil || op.merge.base != 0) {
+	undoes := op.aside().undoes
+	refused := &zodb.UndoError{TID: undoes[len(undoes)-1].undone, OID: oid, Reason: fmt.Sprintf("it was changed by %s meanwhile", current)}
+	if m := op.aside().merge; op.serial != current && (m == nil || m.base != 0) {
 		if op.gone {
 			return nil, refused
 		}
-		again, err := t.merging(ctx, oid, current, current, op.undoes, op.undoes)
+		again, err := t.merging(ctx, oid, current, current, undoes, undoes)
 		if err != nil {
 			return nil, err
 		}
 		// Without a merge the new record would come without locks on what it refers to.
-		if again == nil || again.merge == nil {
+		if again == nil || again.aside().merge == nil {
 			return nil, refused
 		}
-		again.previous = op.previous
+		again.oid, again.previous = oid, op.previous
 		*op = *again
 	}
-	m := op.merge
+	m := op.aside().merge
 	if m == nil {
 		return nil, nil
 	}
@@ -188,16 +190,17 @@ func (t *Txn) offer(ctx context.Context, oid zodb.OID, op *operation, current zo
 // merged returns the operation with which an undo goes on when the caller has
 // brought a merged record; nil if the serial says that it is none.
 func (op *operation) merged(serial zodb.TID, data spooled) *operation {
-	m := op.merge
+	m := op.aside().merge
 	if m == nil || m.answer == 0 || serial != m.answer {
 		return nil
 	}
-	next := &operation{kind: opUndo, serial: op.serial, data: data, undoes: op.undoes, merge: &undoMerge{steps: m.steps}}
+	merge := &undoMerge{steps: m.steps}
+	next := &operation{kind: opUndo, serial: op.serial, data: data, more: &aside{undoes: op.aside().undoes, merge: merge}}
 	if m.rebase {
 		next.serial = serial
 		return next
 	}
-	if next.merge.steps = m.steps[1:]; len(next.merge.steps) > 0 {
+	if merge.steps = m.steps[1:]; len(merge.steps) > 0 {
 		return next
 	}
 	return &operation{kind: opStore, serial: op.serial, data: data}

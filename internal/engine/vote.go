@@ -108,10 +108,11 @@ func (t *Txn) slim() {
 	if t.given == 0 || t.spool.file == nil {
 		return
 	}
-	left := make(map[zodb.OID]*operation)
-	for oid, op := range t.ops {
-		if op.gone || op.blob != nil {
-			left[oid] = op
+	t.slimmed = t.ops.oids()
+	var left operations
+	for op := range t.ops.all() {
+		if op.gone || op.blob() != nil {
+			left.put(op.oid, *op)
 		}
 	}
 	t.ops = left
@@ -127,19 +128,19 @@ func (s *Storage) untilClose(ctx context.Context) (context.Context, context.Canc
 // lock takes all locks of the transaction at once. Those that an earlier vote
 // took are kept if they are enough.
 func (t *Txn) lock(ctx context.Context) error {
-	want := oidlock.NewSet(len(t.ops) + len(t.checks))
+	want := oidlock.NewSet(t.ops.n + len(t.checks))
 	for oid := range t.checks {
 		want.Add(oidlock.Key{OID: oid}, false)
 	}
-	for oid, op := range t.ops {
-		want.Add(oidlock.Key{OID: oid}, true)
+	for op := range t.ops.all() {
+		want.Add(oidlock.Key{OID: op.oid}, true)
 		if op.gone {
-			want.Add(oidlock.Key{OID: oid, Existence: true}, true)
+			want.Add(oidlock.Key{OID: op.oid, Existence: true}, true)
 		}
 	}
 	if t.s.settings.Storage.CheckDanglingReferences {
 		var refs []zodb.OID
-		for _, op := range t.ops {
+		for op := range t.ops.all() {
 			var err error
 			if refs, err = t.references(refs[:0], op); err != nil {
 				return err
@@ -172,11 +173,11 @@ func (t *Txn) lock(ctx context.Context) error {
 func (t *Txn) compare(ctx context.Context) error {
 	var conflicts []*zodb.ConflictError
 	var refused []error
-	for _, oid := range t.order {
+	for op := range t.ops.all() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		op := t.ops[oid]
+		oid := op.oid
 		current, err := t.s.serialOf(ctx, oid)
 		if err != nil {
 			return err
