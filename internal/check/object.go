@@ -37,8 +37,8 @@ type pointer struct {
 // oldPointerSize is the length of a pointer file in the old form, with a magic.
 const oldPointerSize = 12
 
-// progressEvery is the number of files between calls of Options.Progress.
-const progressEvery = 1024
+// progressEvery is the number of files between calls of Options.Progress: a second of a slow disk.
+const progressEvery = 64
 
 // blobBuffer is the size of the pieces in which blobs are read.
 const blobBuffer = 256 << 10

@@ -77,8 +77,11 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 		index = &checkIndex{home: home}
 		options.Index = index
 	}
+	show := newCheckMeter(e, home, since == 0)
+	options.Progress = show.update
 	var printed error
-	sum, err := check.Run(ctx, options, func(f check.Finding) { printed = errors.Join(printed, o.print(e, f)) })
+	sum, err := check.Run(ctx, options, func(f check.Finding) { show.around(func() { printed = errors.Join(printed, o.print(e, f)) }) })
+	show.m.end()
 	if index != nil {
 		index.close(e)
 	}

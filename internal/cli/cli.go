@@ -60,10 +60,10 @@ func (e *env) logger() *slog.Logger {
 }
 
 // Main runs the command line and returns the exit status.
-func Main(args []string) int { return mainWith(args, usualProgress) }
+func Main(args []string) int { return mainWith(args, func(context.Context, *env) {}) }
 
-// mainWith is Main with another time between two lines of progress.
-func mainWith(args []string, progressEvery time.Duration) int {
+// mainWith is Main with something changed; ctx ends at the first signal.
+func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	// Who presses Ctrl-C again does not want to wait for a clean end.
@@ -75,8 +75,7 @@ func mainWith(args []string, progressEvery time.Duration) int {
 	go func() { <-signals; cancel(interruptedError{}) }()
 	e := &env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Getenv: os.Getenv, Environ: os.Environ,
-		ProgressEvery: progressEvery,
-		Terminal:      term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
+		Terminal: term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
 		Columns: func() int {
 			width, _, err := term.GetSize(int(os.Stderr.Fd()))
 			if err != nil {
@@ -93,6 +92,7 @@ func mainWith(args []string, progressEvery time.Duration) int {
 	}
 	e.Memory = budget.Find(e.Getenv, vfs.ReadFile)
 	e.Memory.Apply()
+	change(ctx, e)
 	return run(ctx, e, args)
 }
 

@@ -71,21 +71,26 @@ func (o *historyCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	damaged := false
-	list, err := s.History(ctx, oid, n)
-	for _, h := range list {
-		if perr := o.print(e, h); perr != nil {
-			return perr
+	damaged, listed := false, 0
+	for h, err := range s.HistoryBackward(ctx, oid) {
+		if err != nil {
+			return err
+		}
+		if err := o.print(e, h); err != nil {
+			return err
 		}
 		if h.Damage != nil {
 			fmt.Fprintf(e.Stderr, "damage: %v\n", h.Damage)
 			damaged = true
 		}
+		if listed++; listed == n {
+			break
+		}
 	}
-	if err == nil && damaged {
+	if damaged {
 		return damageFound(o.home)
 	}
-	return err
+	return nil
 }
 
 // damageFound is the error of a command that did what it could.

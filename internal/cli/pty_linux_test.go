@@ -71,6 +71,7 @@ func TestProgressOnANarrowTerminal(t *testing.T) {
 		{"restore", repo, filepath.Join(dir, "new")},
 		{"export", "--no-blobs", home, filepath.Join(dir, "out.fs")},
 		{"refs", "--write-index", home},
+		{"check", home},
 	} {
 		text := onTerminal(t, 40, args...)
 		shown := 0

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -36,7 +37,11 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgram)
 		if os.Getenv(everyUpdate) != "" {
 			os.Unsetenv(everyUpdate)
-			os.Exit(mainWith(os.Args[1:], time.Nanosecond))
+			os.Exit(mainWith(os.Args[1:], func(_ context.Context, e *env) { e.ProgressEvery = time.Nanosecond }))
+		}
+		if os.Getenv(pauseAtOutput) != "" {
+			os.Unsetenv(pauseAtOutput)
+			os.Exit(mainWith(os.Args[1:], pausing))
 		}
 		os.Exit(Main(os.Args[1:]))
 	}
