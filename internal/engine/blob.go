@@ -273,7 +273,7 @@ func (t *Txn) syncBlobs() error {
 	err := s.fs.SyncDir(journalDir)
 	if err != nil && !vfs.NotBegun(err) {
 		// The names of the log are in that directory too.
-		return s.fail(fmt.Errorf("make the names of blobs durable: %w", err))
+		return s.state.Fail(fmt.Errorf("make the names of blobs durable: %w", err))
 	}
 	return err
 }
@@ -300,12 +300,10 @@ func (s *Storage) LinkBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, n
 		return err
 	}
 	return s.settled(ctx, func() error {
-		s.mu.RLock()
-		r, inLog := s.unflushed.revision(oid, serial)
-		s.mu.RUnlock()
+		r, inLog := s.state.Revision(oid, serial)
 		var from []string
-		if inLog && r.entry.Blob {
-			from = append(from, r.entry.BlobFile)
+		if inLog && r.Entry.Blob {
+			from = append(from, r.Entry.BlobFile)
 		} else {
 			o, err := s.revisionOnce(oid, serial)
 			if err != nil {

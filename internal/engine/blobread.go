@@ -77,15 +77,13 @@ func (b *openBlob) Seek(offset int64, whence int) (int64, error) {
 func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (Blob, error) {
 	var b *openBlob
 	err := s.settled(ctx, func() error {
-		s.mu.RLock()
-		r, inLog := s.unflushed.revision(oid, serial)
-		s.mu.RUnlock()
+		r, inLog := s.state.Revision(oid, serial)
 		var f vfs.File
 		var where string
 		var err error
 		var sum [16]byte
-		if inLog && r.entry.Blob {
-			where, sum = r.entry.BlobFile, r.entry.BlobMD5
+		if inLog && r.Entry.Blob {
+			where, sum = r.Entry.BlobFile, r.Entry.BlobMD5
 			f, err = s.fs.Open(where)
 			if errors.Is(err, fs.ErrNotExist) { // the flush moves it before the index forgets it
 				f, where, err = s.store.OpenBlob(oid, serial)
@@ -111,9 +109,9 @@ func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (
 		if err != nil {
 			return errors.Join(err, f.Close())
 		}
-		if inLog && info.Size != r.entry.BlobSize {
+		if inLog && info.Size != r.Entry.BlobSize {
 			return errors.Join(&zodb.CorruptError{Path: where, OID: oid, TID: serial,
-				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, r.entry.BlobSize)}, f.Close())
+				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, r.Entry.BlobSize)}, f.Close())
 		}
 		b = &openBlob{File: f, size: info.Size, want: sum, corrupt: zodb.CorruptError{Path: where, OID: oid, TID: serial}, hash: md5.New()}
 		return nil

@@ -34,10 +34,7 @@ func (t *Txn) BeginBlob() (*BlobWriter, error) {
 	if err := t.expect(txnOpen); err != nil {
 		return nil, err
 	}
-	t.s.mu.RLock()
-	err := t.s.writable()
-	t.s.mu.RUnlock()
-	if err != nil {
+	if err := t.s.state.Writable(); err != nil {
 		return nil, err
 	}
 	b := &stagedBlob{name: t.s.stagedName("blob")}

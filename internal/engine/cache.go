@@ -16,14 +16,16 @@ import (
 // The invariant: an entry is the newest revision of its object among all that the
 // index has forgotten, or one that the index still has. Two things keep it:
 //
-//   - Before the index forgets transactions, [cache.flushed] replaces or removes
-//     the entries of their objects, and changes the epoch of every shard.
-//   - A revision that was read from a file is put only if the epoch is still the
+//   - Before the index forgets transactions, [cache.Replace] replaces or removes
+//     the entries of their objects, and changes the generation of every shard.
+//   - A revision that was read from a file is put only if the generation is still the
 //     one that was current when the index was looked into, before the file was
 //     read. So nothing was forgotten since, and what the file said is still so.
 //
+// [state.State] calls Replace, so that both change as one.
+//
 // Nothing else changes what is current: a recombination moves files as they are.
-// Whoever comes to remove revisions calls [Storage.forget].
+// Whoever comes to remove revisions calls [state.State.ForgetCached].
 //
 // Entries are shared by all who read, and never change. Eviction is SIEVE: a hand
 // goes from the oldest entry to the newest, spares those that were used since it
@@ -36,14 +38,14 @@ type cache struct {
 const cacheShards = 16
 
 type cacheShard struct {
-	mu     sync.RWMutex
-	epoch  uint64                   // see cache
-	set    map[zodb.OID]*cacheEntry // guarded by mu
-	newest *cacheEntry
-	oldest *cacheEntry
-	hand   *cacheEntry // next to be looked at; nil = oldest
-	bytes  int64
-	limit  int64
+	mu         sync.RWMutex
+	generation uint64                   // see cache
+	set        map[zodb.OID]*cacheEntry // guarded by mu
+	newest     *cacheEntry
+	oldest     *cacheEntry
+	hand       *cacheEntry // next to be looked at; nil = oldest
+	bytes      int64
+	limit      int64
 }
 
 type cacheEntry struct {
@@ -57,11 +59,11 @@ const entryOverhead = 256
 
 func entrySize(o *record.Object) int64 { return int64(len(o.Data)) + entryOverhead }
 
-func newCache(bytes int64) cache {
+func newCache(bytes int64) *cache {
 	if bytes <= 0 {
-		return cache{}
+		return &cache{}
 	}
-	c := cache{shards: make([]cacheShard, cacheShards)}
+	c := &cache{shards: make([]cacheShard, cacheShards)}
 	for i := range c.shards {
 		c.shards[i].limit = bytes / cacheShards
 		c.shards[i].set = make(map[zodb.OID]*cacheEntry)
@@ -93,29 +95,28 @@ func (c *cache) get(oid zodb.OID) *record.Object {
 	return e.o
 }
 
-// put adds what a file has, if nothing was forgotten since that epoch.
-func (c *cache) put(o *record.Object, epoch uint64) {
+// put adds what a file has, if nothing was forgotten since that generation.
+func (c *cache) put(o *record.Object, generation uint64) {
 	if len(c.shards) == 0 {
 		return
 	}
 	sh := c.shard(o.OID)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.epoch == epoch {
+	if sh.generation == generation {
 		sh.replace(o)
 	}
 }
 
-// flushed tells what the files have of some objects from now on; one without an
-// Object is only removed. No put of an earlier epoch comes after it.
-func (c *cache) flushed(newest map[zodb.OID]*record.Object, epoch uint64) {
+// Replace implements [state.Cache].
+func (c *cache) Replace(newest map[zodb.OID]*record.Object, generation uint64) {
 	if len(c.shards) == 0 {
 		return
 	}
 	for i := range c.shards {
 		sh := &c.shards[i]
 		sh.mu.Lock()
-		sh.epoch = epoch
+		sh.generation = generation
 		sh.mu.Unlock()
 	}
 	for oid, o := range newest {
@@ -201,26 +202,10 @@ func (c *cache) size() (bytes int64, entries int) {
 }
 
 // cached puts what a file has of an object into the cache, and returns it.
-func (s *Storage) cached(o *record.Object, epoch uint64) *record.Object {
+func (s *Storage) cached(o *record.Object, generation uint64) *record.Object {
 	o.Data = slices.Clip(o.Data)
-	s.cache.put(o, epoch)
+	s.cache.put(o, generation)
 	return o
-}
-
-// forget removes objects from the cache, before or after their files are changed
-// in another way than by a flush. Whoever has begun to read before may still get
-// what was there then.
-func (s *Storage) forget(oids ...zodb.OID) {
-	gone := make(map[zodb.OID]*record.Object, len(oids))
-	for _, oid := range oids {
-		gone[oid] = nil
-	}
-	s.countsMu.Lock()
-	defer s.countsMu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forgotten++
-	s.cache.flushed(gone, s.forgotten)
 }
 
 // LoadBeforeCached is [Storage.LoadBefore] for those who must not wait: it answers
@@ -228,21 +213,13 @@ func (s *Storage) forget(oids ...zodb.OID) {
 // also if the answer would be an error or that there is nothing. Revision.Data
 // belongs to everybody who reads it and must not be changed.
 func (s *Storage) LoadBeforeCached(oid zodb.OID, before zodb.TID) (rev zodb.Revision, ok bool) {
-	var end, previous zodb.TID
-	s.mu.RLock()
-	revs := s.unflushed.byOID[oid]
-	for i := len(revs) - 1; i >= 0; i-- {
-		r := revs[i]
-		if r.tid < before {
-			s.mu.RUnlock()
-			if r.object == nil || s.gone(r.object) {
-				return zodb.Revision{}, false
-			}
-			return zodb.Revision{Data: r.object.Data, Serial: r.tid, End: end}, true
+	r, end, previous, ok := s.state.RevisionBefore(oid, before)
+	if ok {
+		if r.Object == nil || s.gone(r.Object) {
+			return zodb.Revision{}, false
 		}
-		end, previous = r.tid, r.entry.Previous
+		return zodb.Revision{Data: r.Object.Data, Serial: r.TID, End: end}, true
 	}
-	s.mu.RUnlock()
 	o := s.cache.get(oid)
 	if o == nil || o.Serial >= before || s.gone(o) || end != 0 && o.Serial != previous {
 		return zodb.Revision{}, false

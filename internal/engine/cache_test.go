@@ -44,7 +44,7 @@ func TestCacheKeepsToItsSizeAndToWhatIsUsed(t *testing.T) {
 	for oid := range zodb.OID(20_000) {
 		gone[oid] = nil
 	}
-	c.flushed(gone, 1)
+	c.Replace(gone, 1)
 	if bytes, n := c.size(); bytes != 0 || n != 0 {
 		t.Errorf("%d objects, %d bytes are left", n, bytes)
 	}
@@ -59,7 +59,7 @@ func TestCacheKeepsToItsSizeAndToWhatIsUsed(t *testing.T) {
 	}
 	none := newCache(0)
 	none.put(object(1), 0)
-	none.flushed(gone, 1)
+	none.Replace(gone, 1)
 	if none.get(1) != nil {
 		t.Error("a cache of no size holds something")
 	}
@@ -111,13 +111,11 @@ func TestLoadBeforeCachedNeverDiffersFromLoadBefore(t *testing.T) {
 func (s *Storage) loadUncached(t testing.TB, oid zodb.OID, before zodb.TID) *zodb.Revision {
 	t.Helper()
 	read := func(tid zodb.TID) (*record.Object, error) {
-		s.mu.RLock()
-		r, ok := s.unflushed.current(oid)
+		r, ok := s.state.Current(oid)
 		if tid != 0 {
-			r, ok = s.unflushed.revision(oid, tid)
+			r, ok = s.state.Revision(oid, tid)
 		}
-		s.mu.RUnlock()
-		r.object = nil
+		r.Object = nil
 		if ok {
 			return s.fromLog(r)
 		}
@@ -162,7 +160,7 @@ func TestLoadsFromMemoryDoNotTouchTheDisk(t *testing.T) {
 	}); n > 1 {
 		t.Errorf("%v allocations for a load from memory, want that of the Revision", n)
 	}
-	s.forget(1)
+	s.state.ForgetCached(1)
 	if _, ok := s.LoadBeforeCached(1, tid+1); ok {
 		t.Error("what was forgotten is in memory")
 	}
@@ -304,7 +302,7 @@ func stressReads(t *testing.T, s *Storage, class Class) {
 					return
 				}
 			case 1:
-				s.forget(zodb.OID(rnd.IntN(objects)))
+				s.state.ForgetCached(zodb.OID(rnd.IntN(objects)))
 			default:
 				_ = s.Flush(ctx)
 			}
@@ -343,14 +341,14 @@ func TestWhatWasReadBeforeAFlushIsNotKeptAfterIt(t *testing.T) {
 			if err := s.Flush(t.Context()); err != nil {
 				t.Error(err)
 			}
-			s.forget(1) // the flush has put it there
+			s.state.ForgetCached(1) // the flush has put it there
 		}
 	}}})
 	tid := commit(t, s, change{oid: 1, data: rec("old")})
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	s.forget(1)
+	s.state.ForgetCached(1)
 	name := s.store.Path("A", layout.Revision(1, tid))
 	hook.Store(&name)
 	if got := load(t, s, 1); got != string(rec("old")) || hook.Load() != nil {

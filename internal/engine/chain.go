@@ -167,13 +167,7 @@ func (s *Storage) beforeDamaged(tid zodb.TID) (zodb.TID, error) {
 // olderTransaction returns the newest transaction before one that is in the log, or of
 // which there is a file; 0 if there is none. It lists directories.
 func (s *Storage) olderTransaction(before zodb.TID) (older zodb.TID, err error) {
-	s.mu.RLock()
-	for _, c := range s.unflushed.queue {
-		if c.TID < before {
-			older = max(older, c.TID)
-		}
-	}
-	s.mu.RUnlock()
+	older = s.state.OlderTransaction(before)
 	tid, err := s.store.OlderTransaction(before)
 	if err != nil {
 		return 0, err

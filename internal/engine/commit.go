@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -207,7 +208,7 @@ func (s *Storage) commit(batch []*commitRequest) {
 		return
 	}
 	if err != nil {
-		err = s.fail(fmt.Errorf("commit: %w", err))
+		err = s.state.Fail(fmt.Errorf("commit: %w", err))
 		for _, q := range batch {
 			q.err = &UnknownOutcomeError{TID: q.tid, Cause: err}
 			for _, b := range q.txn.blobs {
@@ -227,7 +228,7 @@ func (s *Storage) refuse(batch []*commitRequest, err error) {
 	if vfs.Passes(err) {
 		err = s.refused(err)
 	} else {
-		err = s.fail(err)
+		err = s.state.Fail(err)
 	}
 	for _, q := range batch {
 		q.err = err
@@ -238,12 +239,7 @@ func (s *Storage) refuse(batch []*commitRequest, err error) {
 // number gives each transaction its tid, in the order in which they came.
 // Those that cannot have the one that they were promised drop out.
 func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.CommitRecord) {
-	s.mu.RLock()
-	last, err := s.last, error(nil)
-	if s.failure != nil {
-		err = &FailedError{Cause: s.failure}
-	}
-	s.mu.RUnlock()
+	last, err := s.state.Tail()
 	highest := s.highestOID()
 	numbered := batch[:0:0]
 	var frames []journal.CommitRecord
@@ -272,22 +268,13 @@ func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.Co
 // publish makes committed transactions visible, and lets go of their locks.
 func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord) {
 	now := s.o.Clock()
-	list := make([]*committed, len(batch))
+	list, claims := make([]*state.Committed, len(batch)), make([]*state.Claim, len(batch))
 	for i := range batch {
 		list[i] = s.newCommitted(frames[i], now)
-		list[i].objects = batch[i].txn.objects(list[i])
+		list[i].Objects = batch[i].txn.objects(list[i])
+		claims[i] = &batch[i].txn.claim
 	}
-	s.mu.Lock()
-	for i, c := range list {
-		s.unpromise(batch[i].txn)
-		s.unflushed.add(c)
-		s.last = c.TID
-	}
-	s.snap.newer += int64(len(list))
-	s.epoch.Add(1)
-	s.signal()
-	s.mu.Unlock()
-	s.worker.wake()
+	s.state.Publish(list, claims)
 	for _, q := range batch {
 		s.settle(q.txn)
 		if q.published != nil {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -19,19 +19,8 @@ import (
 // counts are unknown until [Storage.CountExactly] is called.
 const countsFile = "misc/counts"
 
-// Counts is how much a storage holds. Sizes are those of the files, without
-// what the file system adds.
-type Counts struct {
-	Objects      int64 `json:"objects"` // with a pointer, also those that were deleted and not yet packed away
-	Revisions    int64 `json:"revisions"`
-	Transactions int64 `json:"transactions"`
-	Bytes        int64 `json:"bytes"` // of revisions, transactions and blobs
-	BlobBytes    int64 `json:"blob_bytes"`
-	// Exact is false if nothing was counted before the storage was first opened
-	// here. Objects is then the highest oid plus one, which is never too small,
-	// and the rest counts only what came since.
-	Exact bool `json:"exact"`
-}
+// Counts is how much a storage holds.
+type Counts = state.Counts
 
 // savedCounts is the content of countsFile.
 type savedCounts struct {
@@ -39,47 +28,11 @@ type savedCounts struct {
 	Counts
 }
 
-// add counts transactions that are flushed.
-func (n *Counts) add(batch []*committed, full bool) {
-	for _, c := range batch {
-		n.combine(c.counts(full), 1)
-	}
-	if !full {
-		n.Exact = false // the sizes of what is replaced are not known
-	}
-}
-
-// counts returns what a transaction adds.
-func (c *committed) counts(full bool) (n Counts) {
-	for i := range c.Records {
-		e := &c.Records[i]
-		if e.Previous == 0 {
-			n.Objects++
-		}
-		if full || e.Previous == 0 {
-			n.Revisions++
-		}
-		n.Bytes += record.ObjectHeaderSize + e.Len + e.BlobSize
-		n.BlobBytes += e.BlobSize
-	}
-	if full {
-		n.Transactions++
-		n.Bytes += int64(record.TransactionHeaderSize + len(c.Meta.User) + len(c.Meta.Description) + len(c.Meta.Extension) + 8*len(c.Records))
-	}
-	return n
-}
-
 // Counts returns how much the storage holds, what is not flushed yet included.
 // It costs nothing, however much that is, and may be called from the callback
 // of [Txn.Finish], whose transaction it includes then.
 func (s *Storage) Counts() Counts {
-	s.mu.RLock()
-	n := s.counts
-	n.combine(s.unflushed.counts, 1)
-	if !s.full && len(s.unflushed.queue) > 0 {
-		n.Exact = false
-	}
-	s.mu.RUnlock()
+	n := s.state.Counts()
 	if !n.Exact {
 		n.Objects = int64(min(uint64(s.highestOID()), 1<<62)) + 1
 		if s.LastTransaction() == 0 {
@@ -114,16 +67,13 @@ func (s *Storage) saveUnsaved() {
 	if !s.unsaved {
 		return
 	}
-	s.mu.RLock()
-	n, flushed := s.counts, s.flushed
-	s.mu.RUnlock()
-	s.saveCounts(n, flushed)
+	s.saveCounts(s.state.FlushedCounts())
 }
 
 // loadCounts reads the counts, if they are those of the database as it is. next
 // are the transactions that are in the log and not flushed; some of them may be
 // counted already, when a crash came between the counts and x.serial.
-func (s *Storage) loadCounts(flushed zodb.TID, next []*committed) Counts {
+func (s *Storage) loadCounts(flushed zodb.TID, next []*state.Committed) Counts {
 	b, err := s.fs.ReadFile(countsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Counts{Exact: flushed == 0}
@@ -143,8 +93,8 @@ func (s *Storage) loadCounts(flushed zodb.TID, next []*committed) Counts {
 	for i, c := range next {
 		if c.TID == saved.TID {
 			var again Counts
-			again.add(next[:i+1], s.full)
-			saved.combine(again, -1)
+			again.Add(next[:i+1], s.full)
+			saved.Combine(again, -1)
 			return saved.Counts
 		}
 	}
@@ -162,9 +112,7 @@ func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
 	if err := s.EnterSnapshot(ctx, code); err != nil {
 		return Counts{}, fmt.Errorf("count files: %w", err)
 	}
-	s.mu.RLock()
-	before := s.countsOfA
-	s.mu.RUnlock()
+	before := s.state.CountsOfA()
 	n, err := s.countFiles(ctx, store.A)
 	if lerr := s.LeaveSnapshot(ctx, code); lerr != nil {
 		s.AbandonSnapshot(code) // somebody took the sublock; it is left when he gives it back
@@ -175,23 +123,8 @@ func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
 	}
 	s.countsMu.Lock()
 	defer s.countsMu.Unlock()
-	s.mu.Lock()
-	n.combine(s.counts, 1)
-	n.combine(before, -1)
-	s.counts = n
-	flushed := s.flushed
-	s.mu.Unlock()
-	s.saveCounts(n, flushed)
+	s.saveCounts(s.state.SetCounts(n, before))
 	return s.Counts(), nil
-}
-
-// combine adds (sign 1) or takes away (sign -1) other counts.
-func (n *Counts) combine(o Counts, sign int64) {
-	n.Objects += sign * o.Objects
-	n.Revisions += sign * o.Revisions
-	n.Transactions += sign * o.Transactions
-	n.Bytes += sign * o.Bytes
-	n.BlobBytes += sign * o.BlobBytes
 }
 
 // countFiles counts what lies in A, or in A and B.

@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"time"
+
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 )
 
 // DiskUse is what the files of a HOME take up on the disk, blocks and not lengths.
@@ -36,13 +38,6 @@ type DiskAside struct {
 	Bytes int64 `json:"bytes"`
 	// Until is when delay_delete has passed; the first pack after it frees the space.
 	Until time.Time `json:"until"`
-}
-
-// EstimateDisk estimates what the files that were counted take up on the disk: at least a
-// block each. What packs have put aside is not counted.
-func (n Counts) EstimateDisk() int64 {
-	records, bytes := n.Revisions+n.Transactions, n.Bytes-n.BlobBytes
-	return n.Objects*diskBlock + max(records*diskBlock, bytes+records*diskBlock/2) + n.BlobBytes
 }
 
 // DiskUse looks at every file in HOME, so it takes a while. It may run beside writers;
@@ -91,7 +86,7 @@ func (u *diskUse) add(ctx context.Context, part *DiskPart, name string, dir bool
 	}
 	bytes := info.Disk
 	if bytes < 0 {
-		bytes = (info.Size + diskBlock - 1) / diskBlock * diskBlock
+		bytes = (info.Size + state.DiskBlock - 1) / state.DiskBlock * state.DiskBlock
 	}
 	part.Files++
 	part.Bytes += bytes

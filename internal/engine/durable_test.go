@@ -224,9 +224,9 @@ func TestFlushThatFailedAtXSerialRepeatsTheMarkOnly(t *testing.T) {
 			return renamed && op.Kind == "syncdir"
 		})
 		commit(t, s, list...) // which is enough for a flush
-		err = s.waitUntil(t.Context(), func() (bool, error) { return s.worker.trouble.cause != nil || s.flushed != 0, nil })
-		if err != nil || !came.Load() || s.Status().Trouble == "" {
-			t.Fatalf("the first flush: %v, %q", err, s.Status().Trouble)
+		eventually(t, "the first flush", func() bool { return s.state.Trouble() != nil || s.state.FlushedTID() != 0 })
+		if !came.Load() || s.Status().Trouble == "" {
+			t.Fatalf("the first flush: %q", s.Status().Trouble)
 		}
 		disk.CrashAt(disk.Ops() + n)
 		err = s.Flush(t.Context())

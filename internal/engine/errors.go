@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -17,9 +18,9 @@ var (
 	// ErrLocked: another process has the storage open, or holds its sublock.
 	ErrLocked = errors.New("locked")
 	// ErrSnapshotMode: not possible in the present state of snapshot mode.
-	ErrSnapshotMode = errors.New("snapshot mode")
+	ErrSnapshotMode = state.ErrSnapshotMode
 	// ErrClosed: the storage was closed.
-	ErrClosed = errors.New("storage is closed")
+	ErrClosed = state.ErrClosed
 	// ErrDiskFull: there was no room. Nothing is lost; it goes on when there is.
 	ErrDiskFull = vfs.ErrDiskFull
 	// ErrScarce: the process or the machine lacked something else at that moment,
@@ -40,26 +41,8 @@ var (
 	ErrHomeChanged = errors.New("HOME was changed from outside")
 )
 
-// FailedError is what every write gets after a failure that made the storage
-// read-only: a failed write or fsync of the log or of a flush, or a HOME that
-// was replaced. What passes by itself, such as a full disk, is none; see
-// [vfs.FaultOf]. Reading goes on. It stays until the storage is opened again.
-type FailedError struct {
-	Cause error // the first one
-}
-
-func (e *FailedError) Error() string {
-	return "storage is read-only since an earlier failure: " + e.Cause.Error()
-}
-
-// Is matches zodb.ErrReadOnly.
-func (e *FailedError) Is(target error) bool { return target == zodb.ErrReadOnly }
-
-// Lasts says that it does not pass, whatever the cause was.
-func (e *FailedError) Lasts() {}
-
-// Unwrap returns the first cause.
-func (e *FailedError) Unwrap() error { return e.Cause }
+// FailedError is what every write gets after a failure that made the storage read-only.
+type FailedError = state.FailedError
 
 // ConflictsError is the result of a vote that met conflicts: all of them. The
 // transaction stays open and keeps its locks, so that the caller may store

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -143,9 +144,7 @@ func (j *faultJob) run(ctx context.Context, f vfs.FS) error {
 			break
 		}
 	}
-	j.s.mu.RLock()
-	defer j.s.mu.RUnlock()
-	return errors.Join(err, j.s.failure)
+	return errors.Join(err, j.s.state.Failure())
 }
 
 // passing does a step, and goes on after an error that passes.
@@ -153,9 +152,7 @@ func (j *faultJob) passing(ctx context.Context) error {
 	code := j.m.snapshot
 	err := j.step(ctx)
 	for range 3 {
-		j.s.mu.RLock()
-		closed, mode, failed := j.s.closed, j.s.snap.mode, j.s.failure != nil
-		j.s.mu.RUnlock()
+		closed, mode, failed := j.s.state.Closed(), j.s.state.String(), j.s.state.Failure() != nil
 		switch {
 		case failed || !vfs.SaysFull(err):
 			return err
@@ -164,7 +161,7 @@ func (j *faultJob) passing(ctx context.Context) error {
 			if s, err = Open(ctx, "", j.o); err == nil {
 				j.s = s
 			}
-		case mode == modeUser && j.m.snapshot == "" && code != "":
+		case strings.HasPrefix(mode, "user/") && j.m.snapshot == "" && code != "":
 			err = j.s.LeaveSnapshot(ctx, code)
 		default:
 			return nil

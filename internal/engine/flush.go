@@ -3,10 +3,10 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -26,12 +26,10 @@ import (
 // have its name the rest of the batch is not touched any more: if only the mark
 // failed, only that is repeated.
 func (s *Storage) flush(upTo zodb.TID) error {
-	s.mu.RLock()
-	batch := s.nextBatch(upTo)
+	batch := s.state.NextBatch(upTo)
 	if n := s.worker.sealed; n > 0 { // there is only the mark to be put
-		batch = slices.Clone(s.unflushed.queue[:n])
+		batch = s.state.Oldest(n)
 	}
-	s.mu.RUnlock()
 	if len(batch) == 0 {
 		return nil
 	}
@@ -39,15 +37,8 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	if s.worker.sealed == 0 {
 		batch, tight = s.roomForBatch(batch)
 	}
-	s.mu.Lock()
-	side := s.snap.side
-	s.worker.begun(batch)
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.worker.begun(nil)
-		s.mu.Unlock()
-	}()
+	side := s.state.BeginFlush(batch)
+	defer s.state.EndFlush()
 	if err := s.checkHome(); err != nil {
 		return err
 	}
@@ -56,7 +47,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	}
 	files := 0
 	for _, c := range batch {
-		files += c.files()
+		files += c.Files()
 	}
 	last := batch[len(batch)-1]
 	begun := s.o.Clock()
@@ -68,10 +59,8 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	s.worker.sealed = len(batch)
 	s.countsMu.Lock()
 	defer s.countsMu.Unlock()
-	s.mu.RLock()
-	counts := s.counts
-	s.mu.RUnlock()
-	counts.add(batch, s.full)
+	counts, _ := s.state.FlushedCounts()
+	counts.Add(batch, s.full)
 	s.saveCounts(counts, last.TID)
 	if err := s.store.SetMark(side, layout.XSerial, record.AppendX(nil, uint64(last.TID))); err != nil {
 		return fmt.Errorf("flush x.serial of %s into %s: %w", last.TID, side, err)
@@ -80,17 +69,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	took := s.o.Clock().Sub(begun)
 	s.flushes.Add(1)
 	s.o.Observer.Flushed(took, len(batch), files) // before anybody who waits for this flush goes on
-	s.forgetFlushed(batch)
-	s.mu.Lock()
-	s.unflushed.drop(len(batch))
-	s.forgotten++
-	s.worker.begun(nil)
-	s.worker.pace.measure(files, took)
-	s.counts, s.flushed = counts, last.TID
-	s.worker.passed(s) // before anybody who waits for this flush looks
-	s.epoch.Add(1)
-	s.signal()
-	s.mu.Unlock()
+	s.state.Flushed(batch, counts, took)
 	// Each is released whatever becomes of the others: a segment that could not be
 	// given up is tried again with the next one.
 	var errs []error
@@ -107,37 +86,6 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	return nil
 }
 
-// forgetFlushed tells the cache what is in the files now, right before the index
-// over the log forgets it. countsMu must be held.
-func (s *Storage) forgetFlushed(batch []*committed) {
-	newest := make(map[zodb.OID]*record.Object)
-	for _, c := range batch {
-		for i := range c.Records {
-			newest[c.Records[i].OID] = nil
-			if c.objects != nil {
-				newest[c.Records[i].OID] = c.objects[i]
-			}
-		}
-	}
-	// forgotten changes only under countsMu too, so it can be read without mu.
-	s.cache.flushed(newest, s.forgotten+1)
-}
-
-// nextBatch returns the transactions of one flush. mu must be held.
-func (s *Storage) nextBatch(upTo zodb.TID) []*committed {
-	j := s.settings.Journal
-	files, n := 0, 0
-	for _, c := range s.unflushed.queue {
-		// One that is larger than a whole batch is a batch of its own.
-		if c.TID > upTo || n > 0 && (n >= 4*j.FlushTransactionThreshold || files+c.files() > 4*j.FlushFileThreshold) {
-			break
-		}
-		files += c.files()
-		n++
-	}
-	return slices.Clone(s.unflushed.queue[:n])
-}
-
 // lanesFrom is from how many files on a flush has more than one goroutine.
 const lanesFrom = 200
 
@@ -152,7 +100,7 @@ type pointerFile struct {
 // of revisions of an object, one pointer is written, the last. The pointers come
 // when all revisions are there, and the pointer of a new object has no earlier
 // one to replace: so whoever finds a pointer finds what it names.
-func (s *Storage) flushFiles(batch []*committed, side store.Side, files int) error {
+func (s *Storage) flushFiles(batch []*state.Committed, side store.Side, files int) error {
 	b := s.store.NewRedo(side, files)
 	place := make(map[zodb.OID]int)
 	var pointers []pointerFile
@@ -176,10 +124,10 @@ func (s *Storage) flushFiles(batch []*committed, side store.Side, files int) err
 		lanes = s.o.lanes
 	}
 	// Syncing takes about a fifth of the time.
-	s.worker.progress.total.Store(int64(work+len(pointers)) * 5 / 4)
+	s.state.Progress.Total.Store(int64(work+len(pointers)) * 5 / 4)
 	err := inPieces(b, lanes, len(batch), 1+syncEvery*len(batch)/work, func(b *classic.Redo, buf []byte, i int) ([]byte, error) {
 		buf, err := s.flushTransaction(b, buf, batch[i], newest)
-		s.worker.progress.done.Add(int64(1 + len(batch[i].Records)))
+		s.state.Progress.Done.Add(int64(1 + len(batch[i].Records)))
 		return buf, err
 	})
 	if err != nil {
@@ -193,7 +141,7 @@ func (s *Storage) flushFiles(batch []*committed, side store.Side, files int) err
 				put = b.Create
 			}
 			buf = record.AppendPointer(buf[:0], p.tid)
-			s.worker.progress.done.Add(1)
+			s.state.Progress.Done.Add(1)
 			return buf, put(layout.Pointer(p.oid), buf)
 		})
 		if err != nil {
@@ -259,18 +207,14 @@ func inLanes(b *classic.Redo, lanes, n int, put func(b *classic.Redo, buf []byte
 }
 
 // flushTransaction writes the revisions, blobs and the transaction file.
-func (s *Storage) flushTransaction(b *classic.Redo, buf []byte, c *committed, newest func(zodb.OID) zodb.TID) ([]byte, error) {
+func (s *Storage) flushTransaction(b *classic.Redo, buf []byte, c *state.Committed, newest func(zodb.OID) zodb.TID) ([]byte, error) {
 	md5 := s.settings.MD5Policy.Write
 	for i := range c.Records {
 		e := &c.Records[i]
 		if !s.full && newest(e.OID) != c.TID {
 			continue // class Minimal keeps the last one only
 		}
-		r := revisionInLog{tid: c.TID, entry: e}
-		if c.objects != nil {
-			r.object = c.objects[i]
-		}
-		o, err := s.fromLog(r)
+		o, err := s.fromLog(c.Revision(i))
 		if err != nil {
 			return buf, err
 		}
@@ -295,22 +239,12 @@ func (s *Storage) flushTransaction(b *classic.Redo, buf []byte, c *committed, ne
 	if !s.full {
 		return buf, nil
 	}
-	t := c.file()
+	t := c.File()
 	buf, err := t.Append(buf[:0], md5)
 	if err != nil {
 		return buf, err
 	}
 	return buf, b.Create(layout.Transaction(c.TID), buf)
-}
-
-// file returns the transaction file that the flush writes.
-func (c *committed) file() *record.Transaction {
-	oids := make([]zodb.OID, len(c.Records))
-	for i := range c.Records {
-		oids[i] = c.Records[i].OID
-	}
-	return &record.Transaction{TID: c.TID, Previous: c.Previous, Packed: c.Packed,
-		User: c.Meta.User, Description: c.Meta.Description, Extension: c.Meta.Extension, OIDs: oids}
 }
 
 // publicTransaction returns a transaction as iteration delivers it. It counts as packed

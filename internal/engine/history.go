@@ -20,11 +20,8 @@ func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transact
 	}
 	var t *zodb.Transaction
 	err := s.settled(ctx, func() error {
-		s.mu.RLock()
-		c := s.unflushed.transaction(tid)
-		s.mu.RUnlock()
-		if c != nil {
-			t = s.publicTransaction(c.file())
+		if c := s.state.Transaction(tid); c != nil {
+			t = s.publicTransaction(c.File())
 			return nil
 		}
 		r, err := s.transactionFile(tid)
@@ -206,11 +203,8 @@ func (s *Storage) TransactionSize(ctx context.Context, t *zodb.Transaction) (int
 
 func (s *Storage) dataSize(ctx context.Context, oid zodb.OID, tid zodb.TID) (size int64, err error) {
 	err = s.settled(ctx, func() error {
-		s.mu.RLock()
-		r, ok := s.unflushed.revision(oid, tid)
-		s.mu.RUnlock()
-		if ok {
-			size = r.entry.Len
+		if r, ok := s.state.Revision(oid, tid); ok {
+			size = r.Entry.Len
 			return nil
 		}
 		size, err = s.store.Stat(layout.Revision(oid, tid))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -24,9 +25,9 @@ func (s *Storage) settled(ctx context.Context, read func() error) error {
 		return s.settledBeside(ctx, read)
 	}
 	for range maxRetries {
-		epoch := s.epoch.Load()
+		version := s.state.Version()
 		err := read()
-		if err == nil || s.epoch.Load() == epoch {
+		if err == nil || s.state.Version() == version {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -122,10 +123,7 @@ func (s *Storage) LoadRecord(ctx context.Context, oid zodb.OID, serial zodb.TID)
 // or will be. They are not read.
 func (s *Storage) listed(ctx context.Context, oid zodb.OID, tid zodb.TID) (there bool, err error) {
 	err = s.settled(ctx, func() error {
-		s.mu.RLock()
-		_, there = s.unflushed.revision(oid, tid)
-		s.mu.RUnlock()
-		if there {
+		if _, there = s.state.Revision(oid, tid); there {
 			return nil
 		}
 		for _, n := range []layout.Name{layout.Revision(oid, tid), layout.Transaction(tid)} {
@@ -167,10 +165,7 @@ func (s *Storage) revision(ctx context.Context, oid zodb.OID, serial zodb.TID) (
 
 // currentOnce is to be called within settled.
 func (s *Storage) currentOnce(oid zodb.OID) (*record.Object, error) {
-	s.mu.RLock()
-	r, ok := s.unflushed.current(oid)
-	epoch := s.forgotten
-	s.mu.RUnlock()
+	r, ok, generation := s.state.CurrentAndGeneration(oid)
 	if ok {
 		return s.fromLog(r)
 	}
@@ -181,7 +176,7 @@ func (s *Storage) currentOnce(oid zodb.OID) (*record.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.cached(o, epoch), nil
+	return s.cached(o, generation), nil
 }
 
 // currentFile reads what the store says is the current revision.
@@ -195,10 +190,7 @@ func (s *Storage) currentFile(oid zodb.OID) (*record.Object, error) {
 
 // revisionOnce is to be called within settled.
 func (s *Storage) revisionOnce(oid zodb.OID, serial zodb.TID) (*record.Object, error) {
-	s.mu.RLock()
-	r, ok := s.unflushed.revision(oid, serial)
-	s.mu.RUnlock()
-	if ok {
+	if r, ok := s.state.Revision(oid, serial); ok {
 		return s.fromLog(r)
 	}
 	if o := s.cache.get(oid); o != nil && o.Serial == serial {
@@ -232,18 +224,18 @@ func (s *Storage) previousOnce(o *record.Object) (*record.Object, error) {
 	return p, err
 }
 
-func (s *Storage) fromLog(r revisionInLog) (*record.Object, error) {
-	if r.object != nil {
-		return r.object, nil
+func (s *Storage) fromLog(r state.Revision) (*record.Object, error) {
+	if r.Object != nil {
+		return r.Object, nil
 	}
-	e := r.entry
-	o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: r.tid}
+	e := r.Entry
+	o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: r.TID}
 	if e.Gone {
 		return o, nil
 	}
 	data, err := s.read.Read(e)
 	if err != nil && s.o.ReadOnly {
-		return s.flushedMeanwhile(e.OID, r.tid, err)
+		return s.flushedMeanwhile(e.OID, r.TID, err)
 	}
 	o.Data = data
 	return o, err
@@ -263,11 +255,8 @@ func (s *Storage) fromFile(n layout.Name, oid zodb.OID, serial zodb.TID) (*recor
 // serialOf returns the serial of the current revision; 0 if there is none.
 func (s *Storage) serialOf(ctx context.Context, oid zodb.OID) (serial zodb.TID, err error) {
 	err = s.settled(ctx, func() error {
-		s.mu.RLock()
-		r, ok := s.unflushed.current(oid)
-		s.mu.RUnlock()
-		if ok {
-			serial = r.tid
+		if r, ok := s.state.Current(oid); ok {
+			serial = r.TID
 			return nil
 		}
 		if o := s.cache.get(oid); o != nil {
@@ -287,11 +276,8 @@ func (s *Storage) serialOf(ctx context.Context, oid zodb.OID) (serial zodb.TID, 
 func (s *Storage) exists(ctx context.Context, oid zodb.OID) (found bool, err error) {
 	err = s.settled(ctx, func() error {
 		found = false
-		s.mu.RLock()
-		r, ok := s.unflushed.current(oid)
-		s.mu.RUnlock()
-		if ok {
-			found = !r.entry.Gone
+		if r, ok := s.state.Current(oid); ok {
+			found = !r.Entry.Gone
 			return nil
 		}
 		if o := s.cache.get(oid); o != nil {

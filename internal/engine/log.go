@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // appendToLog writes a transaction into the log. Nothing is committed by it.
@@ -30,7 +29,7 @@ func (s *Storage) appendToLog(t *Txn) error {
 		// What was written without a commit record means nothing. If the log itself is
 		// broken it says so at every call; a full disk passes.
 		if cause := s.journal.Failure(); cause != nil {
-			return s.fail(cause)
+			return s.state.Fail(cause)
 		}
 		return fmt.Errorf("write transaction into the log: %w", err)
 	}
@@ -40,15 +39,15 @@ func (s *Storage) appendToLog(t *Txn) error {
 
 // newCommitted returns what the index keeps of a transaction that was committed
 // at that time.
-func (s *Storage) newCommitted(frame journal.CommitRecord, at time.Time) *committed {
-	c := &committed{at: at, Committed: *frame.Committed()}
-	c.measure(s.store.Format())
+func (s *Storage) newCommitted(frame journal.CommitRecord, at time.Time) *state.Committed {
+	c := &state.Committed{At: at, Committed: *frame.Committed()}
+	c.Measure(s.store.Format())
 	return c
 }
 
 // objects returns the records of a transaction that was committed, if all of them are
 // in memory.
-func (t *Txn) objects(c *committed) []*record.Object {
+func (t *Txn) objects(c *state.Committed) []*record.Object {
 	if t.s.o.CacheSize == 0 || t.spool.file != nil {
 		return nil
 	}
@@ -60,14 +59,3 @@ func (t *Txn) objects(c *committed) []*record.Object {
 	}
 	return list
 }
-
-// measure sets bytes and room.
-func (c *committed) measure(format layout.Format) {
-	c.room = roomOf(format, &c.Meta, c.Records)
-	for i := range c.Records {
-		c.bytes += c.Records[i].Len
-	}
-}
-
-// fitsAfter reports whether a transaction of the log is the next one after last.
-func (c *committed) fitsAfter(last zodb.TID) bool { return c.TID > last && c.Previous == last }

@@ -32,16 +32,14 @@ type BlobRevision struct {
 // one that is moved meanwhile may come twice.
 func (s *Storage) Blobs(ctx context.Context) iter.Seq2[BlobRevision, error] {
 	return func(yield func(BlobRevision, error) bool) {
-		s.mu.RLock()
 		var inLog []BlobRevision
-		for _, c := range s.unflushed.queue {
+		for _, c := range s.state.Unflushed() {
 			for i := range c.Records {
 				if c.Records[i].Blob {
 					inLog = append(inLog, BlobRevision{c.Records[i].OID, c.TID})
 				}
 			}
 		}
-		s.mu.RUnlock()
 		for _, b := range inLog {
 			if !yield(b, nil) {
 				return

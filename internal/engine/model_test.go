@@ -262,7 +262,7 @@ func (m *model) verifySnapshot(ctx context.Context, f vfs.FS, copied vfs.FS, o O
 		}
 		return nil
 	}
-	if m.snapshot != "" && string(code) != modeUser+"/"+m.snapshot {
+	if m.snapshot != "" && string(code) != snapfile.User(m.snapshot) {
 		return fmt.Errorf("misc/snapshot holds %q, want %q", code, m.snapshot)
 	}
 	if err := copyFiles(f, copied, "config", "A"); err != nil {

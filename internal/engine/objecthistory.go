@@ -130,16 +130,7 @@ func (s *Storage) revisionBefore(ctx context.Context, oid zodb.OID, at visited) 
 // olderRevision returns the newest revision before a serial of which there is a file, or
 // that is in the log; 0 if there is none. It lists a directory.
 func (s *Storage) olderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID, err error) {
-	take := func(tid zodb.TID) {
-		if tid < before {
-			older = max(older, tid)
-		}
-	}
-	s.mu.RLock()
-	for _, r := range s.unflushed.byOID[oid] {
-		take(r.tid)
-	}
-	s.mu.RUnlock()
+	older = s.state.OlderRevision(oid, before)
 	tid, err := s.store.OlderRevision(oid, before)
 	if err != nil {
 		return 0, err

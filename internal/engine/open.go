@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
-	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -46,15 +46,17 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 const asideHeld = journalDir + "/aside-held-"
 
 func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
-	s := &Storage{mu: stateMutex{log: o.Logger}, modeMu: stateMutex{log: o.Logger}, fs: f, o: o, log: o.Logger, changed: make(chan struct{}), staging: zodb.TIDFromTime(o.Clock())}
-	// A quarter of the memory is for what is not flushed yet.
-	s.unflushed.keep = o.CacheSize / 4
-	s.cache = newCache(o.CacheSize - s.unflushed.keep)
+	s := &Storage{modeMu: state.Mutex{Log: o.Logger}, fs: f, o: o, log: o.Logger, staging: zodb.TIDFromTime(o.Clock())}
+	unflushed := o.CacheSize / 4 // of the memory for records
+	s.cache = newCache(o.CacheSize - unflushed)
 	s.packs.one = make(chan struct{}, 1)
 	s.closing, s.stop = context.WithCancel(context.Background())
 	if err := s.readConfig(); err != nil {
 		return nil, err
 	}
+	s.state = state.New(state.Options{Log: o.Logger, Clock: o.Clock, Home: f.Path("."), ReadOnly: o.ReadOnly, Minimal: !s.full,
+		Cache: s.cache, Journal: s.settings.Journal, RecordMemory: unflushed, LogMemory: o.LogMemory,
+		RetryInterval: o.RetryInterval, SnapshotLimit: o.SnapshotLimit, HasReserve: o.Reserve > 0})
 	if o.ReadOnly {
 		if err := s.openStore(); err != nil {
 			return nil, err
@@ -78,7 +80,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.releaseLocks())
 	}
-	last, state := s.last, s.snap.String()
+	last, mode := s.state.LastTID(), s.state.String()
 	interrupted, err := s.readPlan()
 	if err != nil {
 		return nil, errors.Join(err, s.journal.Close(), s.releaseLocks())
@@ -95,7 +97,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if !o.NoControlSocket {
 		s.listen()
 	}
-	s.log.Info("opened", "path", f.Path("."), "tid", last, "rolled_forward", s.rolled, "state", state)
+	s.log.Info("opened", "path", f.Path("."), "tid", last, "rolled_forward", s.rolled, "state", mode)
 	return s, nil
 }
 
@@ -127,7 +129,6 @@ func (s *Storage) readConfig() error {
 	}
 	s.settings = set
 	s.full = Class(set.Storage.ClassName) == ClassFull
-	s.unflushed.minimal = !s.full
 	id, err := s.fs.ReadFile(identityFile)
 	if err != nil {
 		return settings.NotAHome(s.fs, identityFile, err)
@@ -154,24 +155,23 @@ func (s *Storage) takeLocks() error {
 		}
 		return err
 	}
-	s.snap.side = store.A
-	s.snap.sublock, err = s.fs.Lock(sublockFile)
+	sublock, err := s.fs.Lock(sublockFile)
 	if errors.Is(err, vfs.ErrLocked) {
 		s.log.Warn("somebody needs A to stand still: starting in snapshot mode", "err", err)
-		s.snap.side = store.B
-		s.beginMode(modeStartup, s.o.Clock(), 0)
+		s.state.StartInSnapshot()
 		return nil
 	}
 	if err != nil {
 		return errors.Join(err, s.lock.Close())
 	}
+	s.state.StartNormal(sublock)
 	return nil
 }
 
 func (s *Storage) releaseLocks() error {
 	var errs []error
-	if s.snap.sublock != nil {
-		errs = append(errs, s.snap.sublock.Close())
+	if sublock := s.state.TakeSublock(); sublock != nil {
+		errs = append(errs, sublock.Close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }
@@ -190,7 +190,7 @@ func (s *Storage) readMarks() error {
 	if err != nil {
 		return err
 	}
-	s.last, s.flushed = zodb.TID(serial), zodb.TID(serial)
+	s.state.Start(zodb.TID(serial))
 	s.packedTo.Store(packed)
 	s.oids.highest = zodb.OID(oid)
 	return nil

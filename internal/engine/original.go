@@ -25,7 +25,7 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 	if o.Empty() {
 		return nil
 	}
-	if s.snap.sublock == nil && o.Replica != "" {
+	if !s.state.HoldsSublock() && o.Replica != "" {
 		return fmt.Errorf("%w: %s/%s has to go into A, but somebody holds misc/sublock; open the storage again when it is free", ErrLocked, journalDir, o.Replica)
 	}
 	for _, d := range o.Done {

@@ -352,8 +352,8 @@ func (s *Storage) forgetHistory() error {
 func (s *Storage) endHistory() {
 	s.history.mu.Lock()
 	defer s.history.mu.Unlock()
-	if s.history.err != nil || s.history.reason != "" || s.history.mark.Due || s.failure != nil {
+	if s.history.err != nil || s.history.reason != "" || s.history.mark.Due || s.state.Failure() != nil {
 		return
 	}
-	s.noteHistory(histfile.Mark{TID: s.last})
+	s.noteHistory(histfile.Mark{TID: s.state.LastTID()})
 }

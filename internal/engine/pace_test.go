@@ -14,38 +14,6 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-func TestWritersAreSlowedDownByHowMuchOfTheBacklogIsUsed(t *testing.T) {
-	t.Parallel()
-	now := at("2026-05-01T12:00:00Z")
-	admitted := func(used float64) int { // in a second of a flush that makes 10,000 files a second
-		p := pace{}
-		p.measure(measuredFrom-1, time.Hour) // says nothing
-		p.measure(20_000, 2*time.Second)
-		n := 0
-		for clock := now; clock.Before(now.Add(time.Second)); n++ {
-			clock = clock.Add(p.pause(clock, used, 10))
-			if n > 100_000 {
-				break
-			}
-		}
-		return n
-	}
-	for _, tc := range []struct {
-		used     float64
-		min, max int
-	}{{0.1, 100_000, 200_000}, {0.49, 100_000, 200_000}, {0.51, 1900, 2001}, {0.75, 990, 1010}, {0.99, 500, 540}} {
-		if n := admitted(tc.used); n < tc.min || n > tc.max {
-			t.Errorf("with %v of the backlog used %d transactions a second, want %d to %d", tc.used, n, tc.min, tc.max)
-		}
-	}
-	p := pace{rate: 1}
-	for range 100 {
-		if d := p.pause(now, 0.9, 1000); d > maxPause {
-			t.Fatalf("a pause of %v", d)
-		}
-	}
-}
-
 // TestWritersAreNeverStoppedForAWholeBatch has a disk on which a file takes a
 // millisecond, and writers that want more: each waits a little, and none for long.
 // Nothing but that takes time here, however busy the machine is.

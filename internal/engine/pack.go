@@ -167,10 +167,7 @@ func (s *Storage) afterPack() {
 // beginMaintenance waits for its turn, because there is one pack or undelete at a
 // time, and goes on with a pack that was interrupted.
 func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err error) {
-	s.mu.RLock()
-	err = s.writable()
-	s.mu.RUnlock()
-	if err != nil {
+	if err := s.state.Writable(); err != nil {
 		return nil, err
 	}
 	select {
@@ -183,10 +180,7 @@ func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err err
 	release = func() { <-s.packs.one }
 	s.makeRoom(roomForPack)
 	// Close waits for who has its turn; who comes later finds it closed.
-	s.mu.RLock()
-	err = s.writable()
-	s.mu.RUnlock()
-	if err == nil {
+	if err = s.state.Writable(); err == nil {
 		if err = s.finishLeft(ctx); err != nil {
 			err = fmt.Errorf("go on with the last pack: %w", err)
 		}

@@ -153,10 +153,7 @@ type packSource struct{ s *Storage }
 // Current implements pack.Source.
 func (p packSource) Current(ctx context.Context, oid zodb.OID) (o *record.Object, err error) {
 	err = p.s.settled(ctx, func() error {
-		p.s.mu.RLock()
-		r, ok := p.s.unflushed.current(oid)
-		p.s.mu.RUnlock()
-		if ok {
+		if r, ok := p.s.state.Current(oid); ok {
 			o, err = p.s.fromLog(r)
 		} else {
 			o, err = p.s.currentFile(oid)
@@ -172,10 +169,7 @@ func (p packSource) Current(ctx context.Context, oid zodb.OID) (o *record.Object
 // Revision implements pack.Source.
 func (p packSource) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (o *record.Object, err error) {
 	err = p.s.settled(ctx, func() error {
-		p.s.mu.RLock()
-		r, ok := p.s.unflushed.revision(oid, tid)
-		p.s.mu.RUnlock()
-		if ok {
+		if r, ok := p.s.state.Revision(oid, tid); ok {
 			o, err = p.s.fromLog(r)
 		} else {
 			o, err = p.s.fromFile(layout.Revision(oid, tid), oid, tid)

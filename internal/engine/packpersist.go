@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -36,7 +37,7 @@ func (p *packProgress) persist(ctx context.Context, do func() error) error {
 		if vfs.FaultOf(err) == vfs.FullFault {
 			s.makeRoom(roomForPack)
 		}
-		timer := time.NewTimer(backOff(s.o.RetryInterval, inRow))
+		timer := time.NewTimer(state.BackOff(s.o.RetryInterval, inRow))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -71,9 +72,7 @@ func (w *sweep) again(ctx context.Context) (err error) {
 		}
 		if vfs.Passes(err) {
 			w.resumed = true
-			w.s.mu.Lock()
-			w.s.counts.Exact = false // what the step had removed is not in them
-			w.s.mu.Unlock()
+			w.s.state.CountsAreInexact() // what the step had removed is not in them
 		}
 		return err
 	})

@@ -52,9 +52,7 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	if r.header.Oldest, err = r.recent(ctx); err != nil {
 		return err
 	}
-	r.s.mu.RLock()
-	r.header.Last = r.s.flushed
-	r.s.mu.RUnlock()
+	r.header.Last = r.s.state.FlushedTID()
 	r.header.Oldest = min(r.header.Oldest, r.header.Last) // one that is in A
 	if r.header.Sum, err = r.s.transactionSum(r.header.Last); err != nil {
 		return err

@@ -67,7 +67,7 @@ func (s *Storage) PackProgress() PackProgress {
 	if p == nil {
 		return PackProgress{}
 	}
-	waiting := s.choreWaits()
+	waiting := s.state.TaskWaits()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total, Waiting: waiting}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -37,7 +38,7 @@ func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (fil
 	next, stop := iter.Pull(func(yield func(string) bool) {
 		walked = s.deletedFiles(func(name string, _ layout.Name, stamp int64) error {
 			if stamp < before && !yield(name) {
-				return errStopped
+				return state.ErrStopped
 			}
 			return nil
 		})

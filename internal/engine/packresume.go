@@ -46,7 +46,7 @@ func (s *Storage) readPlan() (*sweep, error) {
 		s.log.Warn("what an interrupted pack has spared cannot be kept yet", "err", err)
 	}
 	s.guard.verdict = v
-	s.counts.Exact = false // a step may not be in them
+	s.state.CountsAreInexact() // a step may not be in them
 	p := &packProgress{s: s, begun: s.o.Clock()}
 	p.planned.Store(planned)
 	return &sweep{s: s, v: v, h: h, p: p, result: new(PackResult), resumed: true}, nil
@@ -58,15 +58,16 @@ func (s *Storage) readPlan() (*sweep, error) {
 // guarded none of what was committed to it.
 func (s *Storage) anotherA() error {
 	h := &s.history
+	last, flushed := s.state.LastTID(), s.state.FlushedTID()
 	switch counted := s.countedTID(); {
 	case h.err != nil:
 		return fmt.Errorf("it cannot be told whether A is the one that it was made for: %w", h.err)
 	case h.reason != "":
 		return fmt.Errorf("the directory A may not be the one that it was made for: %s", h.reason)
-	case h.past > s.last:
+	case h.past > last:
 		return fmt.Errorf("the directory A is older than it was when transaction %s was there", h.past)
-	case counted < s.flushed: // which is written before x.serial, by each flush
-		return fmt.Errorf("the directory A ends with transaction %s, and what was flushed here ends with %s", s.flushed, counted)
+	case counted < flushed: // which is written before x.serial, by each flush
+		return fmt.Errorf("the directory A ends with transaction %s, and what was flushed here ends with %s", flushed, counted)
 	}
 	return nil
 }
@@ -108,8 +109,8 @@ func (s *Storage) fits(h pack.Header) error {
 	if h.Identity != s.identity {
 		return fmt.Errorf("it is of the storage %s", h.Identity)
 	}
-	if h.Last > s.flushed {
-		return fmt.Errorf("it was made after transaction %s, and A ends with %s", h.Last, s.flushed)
+	if flushed := s.state.FlushedTID(); h.Last > flushed {
+		return fmt.Errorf("it was made after transaction %s, and A ends with %s", h.Last, flushed)
 	}
 	sum, err := s.transactionSum(h.Last)
 	if err == nil && !bytes.Equal(sum, h.Sum) {

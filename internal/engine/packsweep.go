@@ -125,7 +125,7 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 		}
 		kept = append(kept, e)
 	}
-	w.s.forget(oids...)
+	w.s.state.ForgetCached(oids...)
 	for _, oid := range oids {
 		w.s.known.remove(oid)
 		_, removed, err := r.Remove(layout.Pointer(oid))
@@ -152,7 +152,7 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 	}); err != nil {
 		return err
 	}
-	w.s.forget(oids...) // what was read meanwhile
+	w.s.state.ForgetCached(oids...) // what was read meanwhile
 	return w.removed(n)
 }
 
@@ -178,10 +178,6 @@ func (w *sweep) removed(n Counts) error {
 	w.result.add(n)
 	s.countsMu.Lock()
 	defer s.countsMu.Unlock()
-	s.mu.Lock()
-	s.counts.combine(n, -1)
-	counts, flushed := s.counts, s.flushed
-	s.mu.Unlock()
-	s.saveCounts(counts, flushed)
+	s.saveCounts(s.state.Recount(n, -1))
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -121,7 +122,7 @@ func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp
 	next, stop := iter.Pull(func(yield func(deletedFile) bool) {
 		walked = s.deletedFiles(func(path string, n layout.Name, stamp int64) error {
 			if (u.stamp == 0 || u.stamp == stamp) && want(n, stamp) && !yield(deletedFile{path, n}) {
-				return errStopped
+				return state.ErrStopped
 			}
 			return nil
 		})
@@ -142,14 +143,11 @@ func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp
 		}
 		return false, errors.Join(b.Sync(), u.count(n))
 	})
-	if errors.Is(walked, errStopped) {
+	if errors.Is(walked, state.ErrStopped) {
 		walked = nil
 	}
 	return errors.Join(err, walked)
 }
-
-// errStopped ends a walk that nobody listens to any more.
-var errStopped = errors.New("stopped")
 
 // begins notes, before the first file gets its name, that it runs.
 func (u *undelete) begins() error {
@@ -225,11 +223,7 @@ func (u *undelete) count(n Counts) error {
 	s := u.s
 	s.countsMu.Lock()
 	defer s.countsMu.Unlock()
-	s.mu.Lock()
-	s.counts.combine(n, 1)
-	counts, flushed := s.counts, s.flushed
-	s.mu.Unlock()
-	s.saveCounts(counts, flushed)
+	s.saveCounts(s.state.Recount(n, 1))
 	return nil
 }
 
@@ -243,10 +237,7 @@ func (u *undelete) link(ctx context.Context) error {
 		var links []link
 		for range chainStep {
 			if at == 0 {
-				s.mu.RLock()
-				at = s.flushed
-				s.mu.RUnlock()
-				if at == 0 { // nothing has a file yet
+				if at = s.state.FlushedTID(); at == 0 { // nothing has a file yet
 					return true, nil
 				}
 				t, err := s.transactionFile(at)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -36,7 +37,8 @@ func (s *Storage) openReader(ctx context.Context) error {
 			return nil
 		}
 		err = errors.Join(err, s.closeReader())
-		s.read, s.unflushed, s.last, s.flushed = nil, unflushed{keep: s.unflushed.keep, minimal: s.unflushed.minimal}, 0, 0
+		s.read = nil
+		s.state.Forget()
 		now := s.moves()
 		// The same twice, and nothing has moved between.
 		if attempt == maxReaderAttempts || err.Error() == before && now == moved {
@@ -69,7 +71,7 @@ func (s *Storage) readAll() error {
 	}
 	log, found, err := journal.OpenReadOnly(s.journalOptions())
 	if errors.Is(err, fs.ErrNotExist) {
-		s.counts = s.loadCounts(s.flushed, nil)
+		s.state.StartCounts(s.loadCounts(s.state.FlushedTID(), nil))
 		return nil
 	}
 	if err != nil {
@@ -87,15 +89,14 @@ func (s *Storage) readAll() error {
 	if err != nil {
 		return err
 	}
+	s.state.Recover(pending)
 	for _, c := range pending {
-		s.unflushed.add(c)
-		s.last = c.TID
 		s.raiseOID(c.MaxOID)
 	}
-	s.counts = s.loadCounts(s.flushed, pending)
+	s.state.StartCounts(s.loadCounts(s.state.FlushedTID(), pending))
 	if b, serr := s.fs.ReadFile(snapshotFile); serr == nil {
-		if code, ok := strings.CutPrefix(string(b), modeUser+"/"); ok {
-			s.snap.mode, s.snap.code = modeUser, code
+		if code, ok := strings.CutPrefix(string(b), string(state.ModeUser)+"/"); ok {
+			s.state.StartBeside(code)
 		}
 	}
 	return nil

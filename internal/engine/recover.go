@@ -9,11 +9,11 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
-	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -81,61 +81,61 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if s.snap.sublock != nil {
+	if s.state.HoldsSublock() {
 		if err := snapfile.Remove(s.fs, s.syncOptions()); err != nil {
 			return err
 		}
 		// B has to be looked at, at least. Until it is known to be empty, nothing may
 		// be flushed into A: what is in B would hide it, and later replace it.
-		s.snap.recombining, s.snap.side = true, store.B
+		s.state.StartMerge()
 	} else if err := s.beginStartup(); err != nil {
 		return err
 	}
 	if err := s.applyOriginals(ctx, originals); err != nil {
 		return err
 	}
-	now := s.o.Clock()
+	now, flushed := s.o.Clock(), s.state.FlushedTID()
 	for _, c := range pending {
-		c.at = now
-		s.unflushed.add(c)
-		s.last = c.TID
+		c.At = now
 		s.raiseOID(c.MaxOID)
 		for i := range c.Records {
 			s.raiseOID(c.Records[i].OID)
 		}
 	}
+	s.state.Recover(pending)
 	s.rolled += len(pending)
 	s.crowded()
 	// Those that are flushed already have nothing to do in the log any more.
 	for _, c := range found.Transactions {
-		if c.TID <= s.flushed {
+		if c.TID <= flushed {
 			if err := s.journal.Release(c.TID); err != nil {
 				return err
 			}
 		}
 	}
-	s.counts = s.loadCounts(s.flushed, pending)
+	s.state.StartCounts(s.loadCounts(flushed, pending))
 	return s.removeStrays()
 }
 
 // judge returns the transactions of the log that are not in A or B yet.
-func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
-	var pending []*committed
-	last := s.flushed
+func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) {
+	var pending []*state.Committed
+	flushed := s.state.FlushedTID()
+	last := flushed
 	// Objects that will be flushed once more: what class Minimal has of them in A
 	// may be what an interrupted flush left.
 	rewritten := make(map[zodb.OID]bool)
 	for _, f := range found {
 		for i := range f.Records {
-			if !s.full && f.TID > s.flushed {
+			if !s.full && f.TID > flushed {
 				rewritten[f.Records[i].OID] = true
 			}
 		}
 	}
 	for _, f := range found {
-		c := &committed{Committed: *f}
-		c.measure(s.store.Format())
-		if c.TID <= s.flushed {
+		c := &state.Committed{Committed: *f}
+		c.Measure(s.store.Format())
+		if c.TID <= flushed {
 			there, err := s.isThere(c, rewritten)
 			if err != nil {
 				return nil, err
@@ -143,11 +143,11 @@ func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
 			if !there && c.TID > s.packed() {
 				return nil, fmt.Errorf("%w: the log holds transaction %s, which A lacks, although its last one is %s; "+
 					"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
-					ErrJournalOlder, c.TID, s.flushed)
+					ErrJournalOlder, c.TID, flushed)
 			}
 			continue
 		}
-		if !c.fitsAfter(last) {
+		if !c.Follows(last) {
 			return nil, fmt.Errorf("%w: the log's transaction %s follows %s, but the last one before it here is %s; "+
 				"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
 				ErrJournalOlder, c.TID, c.Previous, last)
@@ -160,7 +160,7 @@ func (s *Storage) judge(found []*journal.Committed) ([]*committed, error) {
 
 // isThere reports whether a transaction is in A or B. Of class Minimal, objects
 // that are rewritten are not looked at.
-func (s *Storage) isThere(c *committed, rewritten map[zodb.OID]bool) (bool, error) {
+func (s *Storage) isThere(c *state.Committed, rewritten map[zodb.OID]bool) (bool, error) {
 	if !s.full {
 		for i := range c.Records {
 			if rewritten[c.Records[i].OID] {
@@ -183,7 +183,7 @@ func (s *Storage) isThere(c *committed, rewritten map[zodb.OID]bool) (bool, erro
 	if err != nil {
 		return false, err
 	}
-	want := c.file()
+	want := c.File()
 	want.Previous = t.Previous // a pack may have linked it to another one
 	return bytes.Equal(mustAppend(want), mustAppend(t)), nil
 }
@@ -200,6 +200,7 @@ func mustAppend(t *record.Transaction) []byte {
 // judgeOriginals refuses directories of the original whose transactions are
 // older than the database.
 func (s *Storage) judgeOriginals(o *journal.Original) error {
+	flushed := s.state.FlushedTID()
 	var last zodb.TID // the newest, with which x.serial may have been moved to A already
 	for _, d := range o.Done {
 		if len(d.Names) > 0 {
@@ -208,13 +209,13 @@ func (s *Storage) judgeOriginals(o *journal.Original) error {
 	}
 	among := false
 	for _, d := range o.Done {
-		among = among || d.TID == s.flushed
+		among = among || d.TID == flushed
 	}
 	for _, d := range o.Done {
-		if len(d.Names) > 0 && d.TID <= s.flushed && !among {
+		if len(d.Names) > 0 && d.TID <= flushed && !among {
 			return fmt.Errorf("%w: %s/%s is not newer than the last transaction of the database, %s; "+
 				"A was probably replaced by a copy. Move that directory out of the journal to open the database as it is in A",
-				ErrJournalOlder, journalDir, d.Dir, s.flushed)
+				ErrJournalOlder, journalDir, d.Dir, flushed)
 		}
 	}
 	if o.Replica != "" && (len(o.Done) > 0 || len(o.Temps) > 0) {
@@ -227,7 +228,7 @@ func (s *Storage) judgeOriginals(o *journal.Original) error {
 // transaction refers to.
 func (s *Storage) removeStrays() error {
 	wanted := make(map[string]bool)
-	for _, c := range s.unflushed.queue {
+	for _, c := range s.state.Unflushed() {
 		for i := range c.Records {
 			if c.Records[i].Blob {
 				wanted[c.Records[i].BlobFile] = true

@@ -106,7 +106,7 @@ func TestReferencesOfADamagedRevisionCountAsNew(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.forget(10)
+	s.state.ForgetCached(10)
 	if err := os.WriteFile(s.fs.Path(s.store.Path("A", layout.Revision(10, tid))), []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -277,8 +278,8 @@ func TestLargeTransactionNeedsRoom(t *testing.T) {
 	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec(strings.Repeat("x", 4<<20))}); err != nil {
 		t.Errorf("4 MiB into 10 MiB: %v", err)
 	}
-	if s.worker.room.promised != (footprint{}) {
-		t.Errorf("%+v are promised to nobody", s.worker.room.promised)
+	if promised := s.state.Demand().Promised; promised != (state.Footprint{}) {
+		t.Errorf("%+v are promised to nobody", promised)
 	}
 }
 
@@ -320,11 +321,7 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 		large <- err
 	}()
 	waits := func(n int) func() bool {
-		return func() bool {
-			s.mu.RLock()
-			defer s.mu.RUnlock()
-			return len(s.worker.room.line) == n
-		}
+		return func() bool { return s.state.Demand().Waiting == n }
 	}
 	eventually(t, "the large one waits", waits(1))
 	voted := make(chan struct{})
@@ -345,28 +342,27 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 	if _, err := txns[3].Finish(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.worker.room.promised != (footprint{}) || len(s.worker.room.line) != 0 {
-		t.Errorf("%+v", s.worker.room)
+	if d := s.state.Demand(); d.Promised != (state.Footprint{}) || d.Waiting != 0 {
+		t.Errorf("%+v", d)
 	}
 }
 
 func TestRoomIn(t *testing.T) {
 	t.Parallel()
 	const mib, gib = 1 << 20, 1 << 30
+	boundless := state.Boundless()
 	for _, tt := range []struct {
 		name    string
 		space   vfs.Space
 		low     int64
 		reserve int64
-		want    footprint
+		want    state.Footprint
 	}{
-		{"much is free", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 50 * gib}, gib, 16 * mib, footprint{49*gib + 12*mib, boundless.inodes}},
-		{"little is free", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 500 * mib}, gib, 16 * mib, footprint{12 * mib, boundless.inodes}},
-		{"nothing is free", vfs.Space{TotalBytes: 100 * gib}, gib, 16 * mib, footprint{12 * mib, boundless.inodes}},
-		{"no reserve", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 500 * mib}, gib, 0, footprint{250 * mib, boundless.inodes}},
-		{"inodes", vfs.Space{TotalInodes: 10_000_000, FreeInodes: 50_000}, gib, 0, footprint{boundless.bytes, 25_000}},
+		{"much is free", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 50 * gib}, gib, 16 * mib, state.Footprint{Bytes: 49*gib + 12*mib, Inodes: boundless.Inodes}},
+		{"little is free", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 500 * mib}, gib, 16 * mib, state.Footprint{Bytes: 12 * mib, Inodes: boundless.Inodes}},
+		{"nothing is free", vfs.Space{TotalBytes: 100 * gib}, gib, 16 * mib, state.Footprint{Bytes: 12 * mib, Inodes: boundless.Inodes}},
+		{"no reserve", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 500 * mib}, gib, 0, state.Footprint{Bytes: 250 * mib, Inodes: boundless.Inodes}},
+		{"inodes", vfs.Space{TotalInodes: 10_000_000, FreeInodes: 50_000}, gib, 0, state.Footprint{Bytes: boundless.Bytes, Inodes: 25_000}},
 		{"not known", vfs.Space{}, gib, 0, boundless},
 	} {
 		if _, got := (&Options{LowSpace: tt.low}).roomIn(tt.space, tt.reserve); got != tt.want {
@@ -400,9 +396,7 @@ func TestFootprintIsNoLess(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s.mu.RLock()
-			thought := s.unflushed.room
-			s.mu.RUnlock()
+			thought := s.state.Demand().Unflushed
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -410,8 +404,8 @@ func TestFootprintIsNoLess(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			took := footprint{int64(before.FreeBytes - after.FreeBytes), int64(before.FreeInodes - after.FreeInodes)}
-			if !took.fitsInto(thought) || took.inodes*4 < thought.inodes {
+			took := state.Footprint{Bytes: int64(before.FreeBytes - after.FreeBytes), Inodes: int64(before.FreeInodes - after.FreeInodes)}
+			if !took.FitsInto(thought) || took.Inodes*4 < thought.Inodes {
 				t.Errorf("it took %+v, thought was %+v", took, thought)
 			}
 		})
@@ -420,8 +414,8 @@ func TestFootprintIsNoLess(t *testing.T) {
 
 func TestRoomOfABlobIsTakenAlready(t *testing.T) {
 	t.Parallel()
-	with := roomOf(layout.Flat, &zodb.TxnMeta{}, []journal.Entry{{OID: 1, Len: 10, Blob: true, BlobSize: 1 << 40}})
-	if without := roomOf(layout.Flat, &zodb.TxnMeta{}, []journal.Entry{{OID: 1, Len: 10}}); with != without {
+	with := state.RoomOf(layout.Flat, &zodb.TxnMeta{}, []journal.Entry{{OID: 1, Len: 10, Blob: true, BlobSize: 1 << 40}})
+	if without := state.RoomOf(layout.Flat, &zodb.TxnMeta{}, []journal.Entry{{OID: 1, Len: 10}}); with != without {
 		t.Errorf("with a blob %+v, without %+v", with, without)
 	}
 }

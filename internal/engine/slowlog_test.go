@@ -88,7 +88,7 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	want := func(lines ...string) {
 		t.Helper()
 		for _, line := range lines {
-			eventually(t, line, func() bool { s.worker.wake(); return log.saw(line) })
+			eventually(t, line, func() bool { s.state.Wake(); return log.saw(line) })
 		}
 	}
 	want("merged B into A")
@@ -109,7 +109,7 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	want("disk full: committed transactions stay in the journal", "out of descriptors or memory")
 	f.Decide(nil)
 	want("the trouble has passed", "flushed")
-	eventually(t, "a reserve", func() bool { s.worker.wake(); return s.hasReserve(1 << 20) })
+	eventually(t, "a reserve", func() bool { s.state.Wake(); return s.hasReserve(1 << 20) })
 	disk.free.Store(1 << 20)
 	want("space is getting low")
 	if err := s.fs.Remove(reserveFile); err != nil {
@@ -120,7 +120,7 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	want("there is space again", "there is room for a reserve again")
 	s.makeRoom(1 << 60)
 	want("disk full: the reserve is given up")
-	_ = s.fail(errors.New("of a test"))
+	_ = s.state.Fail(errors.New("of a test"))
 	want("storage became read-only")
 }
 

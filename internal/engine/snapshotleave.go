@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"time"
 
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -19,7 +18,7 @@ import (
 func (s *Storage) LeaveSnapshot(_ context.Context, code string) error {
 	s.modeMu.Lock()
 	defer s.modeMu.Unlock()
-	if err := s.isIn(code); err != nil {
+	if err := s.state.IsIn(code); err != nil {
 		return err
 	}
 	return s.leaveLater(s.leave())
@@ -30,28 +29,9 @@ func (s *Storage) LeaveSnapshot(_ context.Context, code string) error {
 func (s *Storage) leaveLater(err error) error {
 	if vfs.Passes(err) {
 		s.passing.Add(1)
-		s.mu.Lock()
-		s.snap.abandoned = s.snap.code
-		s.mu.Unlock()
-		s.worker.wake()
+		s.state.LeaveLater()
 	}
 	return err
-}
-
-// isIn returns an error unless the storage is in the snapshot mode of that code.
-func (s *Storage) isIn(code string) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if err := s.writable(); err != nil {
-		return err
-	}
-	if s.snap.mode != modeUser {
-		return fmt.Errorf("%w: the storage is not in it, its state is %q", ErrSnapshotMode, s.snap.String())
-	}
-	if s.snap.code != code {
-		return fmt.Errorf("%w: it was entered under another code, %q", ErrSnapshotMode, s.snap.code)
-	}
-	return nil
 }
 
 // EndSnapshot is LeaveSnapshot for an owner that holds the sublock itself. When it
@@ -62,7 +42,7 @@ func (s *Storage) isIn(code string) error {
 func (s *Storage) EndSnapshot(_ context.Context, code string) error {
 	s.modeMu.Lock()
 	defer s.modeMu.Unlock()
-	if err := s.isIn(code); err != nil {
+	if err := s.state.IsIn(code); err != nil {
 		return err
 	}
 	err := s.leave()
@@ -72,10 +52,7 @@ func (s *Storage) EndSnapshot(_ context.Context, code string) error {
 	if err := s.unclaim(); err != nil {
 		return s.leaveLater(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.snap.mode, s.snap.code, s.snap.abandoned = modeLeaving, "", ""
-	s.signal()
+	s.state.Unclaimed()
 	return nil
 }
 
@@ -99,14 +76,8 @@ func (s *Storage) leave() error {
 	if err := s.unclaim(); err != nil {
 		return errors.Join(err, lock.Close())
 	}
-	s.mu.Lock()
-	s.snap.sublock = lock
-	s.beginMode(modeNone, time.Time{}, 0)
-	s.snap.recombining = true
-	s.signal()
-	s.mu.Unlock()
-	s.worker.wake()
-	s.modeMu.say(slog.LevelInfo, "left snapshot mode")
+	s.state.Left(lock)
+	s.modeMu.Say(slog.LevelInfo, "left snapshot mode")
 	return nil
 }
 
@@ -119,7 +90,7 @@ func (s *Storage) unclaim() error {
 	}
 	err = fmt.Errorf("leave snapshot mode: %w", err)
 	if !vfs.Passes(err) {
-		_ = s.fail(err) // logged there, and told to every writer
+		_ = s.state.Fail(err) // logged there, and told to every writer
 	}
 	return vfs.WithPassing(err)
 }
@@ -127,53 +98,34 @@ func (s *Storage) unclaim() error {
 // AbandonSnapshot makes the storage leave snapshot mode by itself, once the
 // sublock is free, if it is in it under that code: its owner is gone. From then
 // on nobody else is told that A is a snapshot.
-func (s *Storage) AbandonSnapshot(code string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.snap.mode == modeUser && s.snap.code == code {
-		s.snap.abandoned = code
-	}
-	if s.snap.leavesByItself() {
-		s.worker.wake()
-	}
-}
+func (s *Storage) AbandonSnapshot(code string) { s.state.Abandon(code) }
 
 // leaveIfFree leaves a mode that nobody will leave from outside, if the
-// sublock is free. It reports whether there is nothing left to wait for.
-func (s *Storage) leaveIfFree() (bool, error) {
-	if !s.leavesByItself() { // also while somebody else is leaving it: the worker goes on
-		return true, nil
+// sublock is free. The error is what kept it from that, but not that it is not free.
+func (s *Storage) leaveIfFree() error {
+	if !s.state.LeavesByItself() { // also while somebody else is leaving it: the worker goes on
+		return nil
 	}
 	s.modeMu.Lock()
 	defer s.modeMu.Unlock()
-	if !s.leavesByItself() {
-		return true, nil
+	if !s.state.LeavesByItself() {
+		return nil
 	}
 	err := s.leave()
 	if errors.Is(err, ErrLocked) {
 		s.closeSnapshot()
-		return false, nil
+		return nil
 	}
-	return err == nil, err
+	return err
 }
 
 // closeSnapshot lets nobody else be told that A is a snapshot, while whoever was
 // told so keeps it. modeMu must be held.
 func (s *Storage) closeSnapshot() {
-	s.mu.Lock()
-	again := s.snap.closed
-	s.snap.closed = true
-	s.mu.Unlock()
-	if again {
+	if !s.state.CloseToOthers() {
 		return
 	}
 	if err := snapfile.Close(s.fs); err != nil {
-		s.modeMu.say(slog.LevelWarn, "others may still join the snapshot", "err", err)
+		s.modeMu.Say(slog.LevelWarn, "others may still join the snapshot", "err", err)
 	}
-}
-
-func (s *Storage) leavesByItself() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.snap.leavesByItself()
 }

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -70,5 +72,38 @@ func TestLeavingASnapshotStopsNobody(t *testing.T) {
 	again := open(t, home, Options{})
 	if rev, err := again.Load(t.Context(), zodb.OID(0)); err != nil || rev.Serial != last {
 		t.Errorf("after another open loaded %s: %v", rev.Serial, err)
+	}
+}
+
+// TestLookingForTheSublockKeepsNobodyWaiting: by its clock it is always time to look whether the
+// snapshot can be left, which it cannot. What has to be done is done all the same.
+func TestLookingForTheSublockKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := dir.Lock(sublockFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var minutes atomic.Int64
+	s := open(t, home, Options{RetryInterval: time.Millisecond, SnapshotLimit: -1,
+		Clock: func() time.Time { return time.Now().Add(time.Duration(minutes.Add(1)) * time.Minute) }})
+	if st := s.Status(); st.Snapshot != "startup" {
+		t.Fatalf("the state is %q", st.Snapshot)
+	}
+	commit(t, s, change{oid: 0, data: rec("one")})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitNormal(ctx); err != nil {
+		t.Fatal(err)
 	}
 }

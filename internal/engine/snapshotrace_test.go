@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
@@ -38,15 +39,13 @@ func idle(t *testing.T, s *Storage) (again func()) {
 }
 
 // enters asks for a snapshot, and returns when the request is there.
-func enters(t *testing.T, ctx context.Context, s *Storage, code string) (q *enterRequest, entered <-chan error) {
+func enters(t *testing.T, ctx context.Context, s *Storage, code string) (q *state.Entry, entered <-chan error) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- s.EnterSnapshot(ctx, code) }()
 	eventually(t, "the request", func() bool {
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-		q = s.snap.entering
-		return q != nil && q.code == code
+		q = s.state.Entering()
+		return q != nil && q.Code == code
 	})
 	return q, done
 }

@@ -4,29 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
-	"time"
 
 	"github.com/dirstorage/dirstorage/internal/human"
-	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // reserveFile takes up space that is given up when a full disk would keep a storage
 // from being opened or packed. It holds nothing and is no part of the database.
 const reserveFile = "misc/reserve"
-
-// watch is what the worker knows about free space.
-type watch struct {
-	next time.Time // when to look again; the worker's
-
-	// Guarded by Storage.mu:
-	low    string // what is low; empty: nothing is
-	refuse bool   // there is no reserve, and no room for one: what is left is for a pack
-}
-
-// errReserved is why commits are refused then.
-var errReserved = fmt.Errorf("%w: what is left is kept for a pack or a backup; make room, or pack", ErrDiskFull)
 
 // The part of a file system below which space or inodes are low in any case, and the
 // number of inodes below which they are not low on a larger one.
@@ -55,12 +40,12 @@ func (o *Options) watched() bool { return o.LowSpace > 0 || o.Reserve > 0 }
 // makes the reserve again when there is room.
 func (w *worker) watchSpace(s *Storage) {
 	now := s.o.Clock()
-	if !s.o.watched() || now.Before(w.watch.next) {
+	if !s.o.watched() || now.Before(w.lookAt) {
 		return
 	}
 	sp, err := s.fs.Space()
 	if err != nil {
-		w.watch.next = now.Add(10 * s.o.RetryInterval)
+		w.lookAt = now.Add(10 * s.o.RetryInterval)
 		return // not known is not low
 	}
 	low := lowSpace(sp, s.o.LowSpace)
@@ -83,24 +68,22 @@ func (w *worker) watchSpace(s *Storage) {
 	}
 	refuse := reserve > 0 && !s.makeReserve(sp, reserve) && sp.FreeBytes < 2*uint64(reserve)
 	s.lookForRoom()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if low != "" && w.watch.low == "" {
-		s.mu.say(slog.LevelWarn, "space is getting low", "free", low)
+	wasLow, refused := s.state.SetSpace(low, refuse)
+	if low != "" && wasLow == "" {
+		s.log.Warn("space is getting low", "free", low)
 	}
-	if low == "" && w.watch.low != "" {
-		s.mu.say(slog.LevelInfo, "there is space again")
+	if low == "" && wasLow != "" {
+		s.log.Info("there is space again")
 	}
-	if refuse && !w.watch.refuse {
-		s.mu.say(slog.LevelWarn, "disk full: commits are refused until there is room for a reserve", "free", human.Bytes(int64(sp.FreeBytes)), "path", reserveFile)
+	if refuse && !refused {
+		s.log.Warn("disk full: commits are refused until there is room for a reserve", "free", human.Bytes(int64(sp.FreeBytes)), "path", reserveFile)
 	}
-	if !refuse && w.watch.refuse {
-		s.mu.say(slog.LevelInfo, "there is room for a reserve again: commits are taken")
+	if !refuse && refused {
+		s.log.Info("there is room for a reserve again: commits are taken")
 	}
-	w.watch.low, w.watch.refuse = low, refuse
-	w.watch.next = now.Add(10 * s.o.RetryInterval)
+	w.lookAt = now.Add(10 * s.o.RetryInterval)
 	if refuse { // writers wait for the next look
-		w.watch.next = now.Add(s.o.RetryInterval)
+		w.lookAt = now.Add(s.o.RetryInterval)
 	}
 }
 
@@ -153,18 +136,14 @@ const (
 // less than so many bytes are free, or a full disk keeps the flush from going on.
 func (s *Storage) makeRoom(room uint64) {
 	free := s.lookForRoom()
-	s.mu.RLock()
-	stuck := vfs.FaultOf(s.worker.trouble.cause) == vfs.FullFault || !s.unflushed.room.fitsInto(free)
-	s.mu.RUnlock()
+	stuck := s.state.NeedsRoom(free)
 	sp, err := s.fs.Space()
 	if err != nil || sp.FreeBytes >= room && !stuck || !giveUpReserve(s.fs) {
 		return
 	}
 	s.log.Warn("disk full: the reserve is given up for a pack or a snapshot; commits are refused until there is room", "path", reserveFile)
-	s.mu.Lock()
-	s.worker.watch.refuse = s.o.Reserve > 0
-	s.mu.Unlock()
-	s.worker.wake()
+	s.state.RefuseCommits()
+	s.state.Wake()
 }
 
 // payFloor raises the floor of time stamps, if a full disk kept the open from it. Until
@@ -185,12 +164,10 @@ func (s *Storage) payFloor() error {
 func (s *Storage) stayASnapshot(cause error) {
 	s.log.Warn("disk full: starting in snapshot mode, which is left when there is room", "err", cause)
 	s.floorDebt.Store(true)
-	if s.snap.sublock != nil {
-		if err := s.snap.sublock.Close(); err != nil { // it is free all the same
+	if sublock := s.state.TakeSublock(); sublock != nil {
+		if err := sublock.Close(); err != nil { // it is free all the same
 			s.log.Warn("giving back the sublock", "err", err)
 		}
-		s.snap.sublock = nil
 	}
-	s.snap.side = store.B
-	s.beginMode(modeStartup, s.o.Clock(), 0)
+	s.state.StartInSnapshot()
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -190,7 +191,7 @@ func TestOpenOnAFullDiskLeavesASnapshotAlone(t *testing.T) {
 	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("two")}); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("a commit: %v", err)
 	}
-	if got := snapshotContent(home); got != snapfile.Shutdown || s.Status().Snapshot != modeStartup {
+	if got := snapshotContent(home); got != snapfile.Shutdown || s.Status().Snapshot != string(state.ModeStartup) {
 		t.Errorf("misc/snapshot holds %q, the state is %q", got, s.Status().Snapshot)
 	}
 	if after := contentOf(t, dir, "A"); len(after) != len(before) {

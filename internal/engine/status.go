@@ -73,24 +73,16 @@ func (s *Storage) Status() Status {
 	if p := s.PackProgress(); p.Phase != "" {
 		st.Pack = &p
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	st.LastTID = s.last
-	st.Snapshot = s.snap.String()
-	st.SnapshotMode = s.snapshotStatus()
-	st.UnflushedTransactions = len(s.unflushed.queue)
-	st.UnflushedFiles = s.unflushed.files
-	st.ReadOnly = s.o.ReadOnly || s.failure != nil
-	if s.failure != nil {
-		st.Failure = s.failure.Error()
+	r := s.state.Report(s.smallTransaction())
+	st.LastTID, st.Snapshot, st.SnapshotMode = r.LastTID, r.Snapshot, r.SnapshotMode
+	st.UnflushedTransactions, st.UnflushedFiles = r.UnflushedTransactions, r.UnflushedFiles
+	st.ReadOnly = s.o.ReadOnly || r.Failure != nil
+	if r.Failure != nil {
+		st.Failure = r.Failure.Error()
 	}
-	st.LowSpace = s.worker.watch.low
-	if cause := s.worker.trouble.cause; cause != nil {
-		st.Trouble, st.TroubleKind = cause.Error(), troubleKind(cause)
-	} else if s.worker.watch.refuse && !s.o.ReadOnly {
-		st.Trouble, st.TroubleKind = errReserved.Error(), TroubleDisk
-	} else if small := s.smallTransaction(); !s.worker.room.at.IsZero() && len(s.unflushed.queue) == 0 && !s.hasRoom(small) {
-		st.Trouble, st.TroubleKind = s.errNoRoom(small).Error(), TroubleDisk
+	st.LowSpace = r.LowSpace
+	if r.Trouble != nil {
+		st.Trouble, st.TroubleKind = r.Trouble.Error(), r.TroubleKind
 	}
 	return st
 }

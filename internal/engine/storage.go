@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/logging"
@@ -42,20 +44,18 @@ type Storage struct {
 	journal  *journal.Log // nil when read-only
 	read     logReader
 	locks    oidlock.Table
-	control  *control.Server
 	home     vfs.Info // the directory that was opened
 	lock     vfs.Lock // misc/lock; nil when read-only
 	rolled   int      // transactions rolled forward at open
 	staging  zodb.TID // makes the names of staged files of this run unique
 	staged   atomic.Uint64
-	epoch    atomic.Uint64 // counts the changes of unflushed
 	packedTo atomic.Uint64 // x.packed
 	flushes  atomic.Int64  // batches flushed
 	passing  atomic.Int64  // errors that pass
 
 	floorDebt atomic.Bool // see payFloor
 
-	countsMu sync.Mutex // held while the counts are changed and saved, and while forgotten changes
+	countsMu sync.Mutex // held while the counts are changed and saved
 	unsaved  bool       // misc/counts could not be written; guarded by countsMu
 
 	oids struct {
@@ -69,93 +69,21 @@ type Storage struct {
 	worker  worker
 	txns    openTxns
 	known   knownObjects
-	cache   cache
+	cache   *cache
 	guard   packGuard
 	packs   packs
 	history ownHistory // of Open, and then of Close
 
 	// modeMu is held by who changes files to leave snapshot mode, or has entered it.
-	modeMu stateMutex
+	modeMu state.Mutex
 
-	// mu guards what readers see and what the worker decides on. It is held for
-	// moments only, never over a file operation.
-	mu        stateMutex
-	unflushed unflushed
-	forgotten uint64   // counts the changes of what the cache may hold; see cache
-	last      zodb.TID // last published transaction
-	flushed   zodb.TID // last flushed transaction
-	counts    Counts   // of what is flushed
-	countsOfA Counts   // of A, when the last snapshot was entered
-	snap      snapshotState
-	failure   error         // first cause of being read-only
-	socketErr error         // why there is no control socket, where one is wanted
-	closed    bool          // Close was called
-	changed   chan struct{} // closed and replaced when anything of the above may have changed what somebody waits for
+	state *state.State
 }
 
 // logReader reads revisions that are in the log; *journal.Log, or what a
 // read-only storage has in its place.
 type logReader interface {
 	Read(e *journal.Entry) ([]byte, error)
-}
-
-// signal wakes everybody who waits for a change of state. mu must be held.
-func (s *Storage) signal() {
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-// waitUntil waits until cond, called under mu, reports true or an error.
-func (s *Storage) waitUntil(ctx context.Context, cond func() (bool, error)) error {
-	for {
-		s.mu.Lock()
-		ok, err := cond()
-		changed := s.changed
-		s.mu.Unlock()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// fail makes the storage read-only for good. Only the first cause is kept.
-func (s *Storage) fail(cause error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failLocked(cause)
-	return &FailedError{Cause: s.failure}
-}
-
-// failLocked is fail for those who hold mu.
-func (s *Storage) failLocked(cause error) {
-	if s.failure == nil {
-		s.failure = cause
-		if q := s.snap.entering; q != nil && !q.begun {
-			s.snap.entering = nil
-			q.err = &FailedError{Cause: cause}
-			close(q.done)
-		}
-		s.mu.say(slog.LevelError, "storage became read-only", "err", cause)
-		s.signal()
-	}
-}
-
-// writable returns why nothing can be written, or nil. mu must be held, shared at least.
-func (s *Storage) writable() error {
-	switch {
-	case s.closed:
-		return ErrClosed
-	case s.o.ReadOnly:
-		return zodb.ErrReadOnly
-	case s.failure != nil:
-		return &FailedError{Cause: s.failure}
-	}
-	return nil
 }
 
 // checkHome makes sure that HOME and its lock are still what was opened, so
@@ -205,19 +133,14 @@ func (s *Storage) packedAway(tid zodb.TID) bool {
 // in a new storage. It may be called from the callback of [Txn.Finish]; it may
 // be later than the transaction of that call, since a batch becomes visible as one.
 func (s *Storage) LastTransaction() zodb.TID {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.last
+	return s.state.LastTID()
 }
 
 // NewOIDs hands out n oids that nobody was given before, growing by one. They
 // are kept in mind over a restart from the next finished transaction on; those
 // that were never used by then may be handed out again.
 func (s *Storage) NewOIDs(n int) ([]zodb.OID, error) {
-	s.mu.RLock()
-	err := s.writable()
-	s.mu.RUnlock()
-	if err != nil {
+	if err := s.state.Writable(); err != nil {
 		return nil, err
 	}
 	s.oids.Lock()
@@ -259,7 +182,8 @@ func (s *Storage) Settings() *settings.Settings { return s.settings }
 // takes no longer than the backlog of the flush needs, whatever the size of
 // the database. The error is that of the last flush, or of releasing the locks.
 func (s *Storage) Close() error {
-	if !s.beginClose() {
+	socket, first := s.beginClose()
+	if !first {
 		return ErrClosed
 	}
 	s.stop()
@@ -269,8 +193,8 @@ func (s *Storage) Close() error {
 	}
 
 	var errs []error
-	if s.control != nil {
-		errs = append(errs, s.control.Close())
+	if socket != nil {
+		errs = append(errs, socket.Close())
 	}
 	s.commits.leave()
 	s.txns.abortAll()
@@ -280,38 +204,27 @@ func (s *Storage) Close() error {
 		s.endHistory()
 	}
 	errs = append(errs, s.journal.Close())
-	if s.control != nil && s.checkHome() == nil {
+	if socket != nil && s.checkHome() == nil {
 		errs = append(errs, control.Remove(s.fs))
 	}
-	s.mu.Lock()
-	sublock := s.snap.sublock
-	s.snap.sublock = nil
-	s.mu.Unlock()
-	if sublock != nil {
+	if sublock := s.state.TakeSublock(); sublock != nil {
 		errs = append(errs, sublock.Close())
 	}
 	errs = append(errs, s.lock.Close())
 	if err := errors.Join(errs...); err != nil {
-		s.log.Warn("closed", "tid", s.last, "err", err)
+		s.log.Warn("closed", "tid", s.state.LastTID(), "err", err)
 		return err
 	}
-	s.log.Info("closed", "tid", s.last)
+	s.log.Info("closed", "tid", s.state.LastTID())
 	return nil
 }
 
-// beginClose reports false if Close was called before. Who is leaving snapshot mode comes
-// to the end of it first, so that no file is changed after the locks are given back.
-func (s *Storage) beginClose() bool {
+// beginClose is [state.State.Close]. Who is leaving snapshot mode comes to the end of it
+// first, so that no file is changed after the locks are given back.
+func (s *Storage) beginClose() (socket io.Closer, first bool) {
 	s.modeMu.Lock()
 	defer s.modeMu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.closed = true
-	s.signal()
-	return true
+	return s.state.Close()
 }
 
 func (s *Storage) closeReader() error {

@@ -290,15 +290,6 @@ func TestTroubleIsTold(t *testing.T) {
 	}
 }
 
-func TestBackOffGrowsToALimit(t *testing.T) {
-	t.Parallel()
-	for inRow, want := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 5: 16, 6: 16, 1000: 16} {
-		if got := backOff(time.Second, inRow); got != want*time.Second {
-			t.Errorf("after %d: %v", inRow, got)
-		}
-	}
-}
-
 // TestWhatIsNoPartOfTheDatabaseNeverFailsIt: misc/counts, with errors that do not even pass.
 func TestWhatIsNoPartOfTheDatabaseNeverFailsIt(t *testing.T) {
 	t.Parallel()
@@ -436,11 +427,7 @@ func TestPackDoesNotWaitForAFlushThatFails(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			entered := make(chan error)
 			go func() { entered <- s.EnterSnapshot(ctx, "x") }()
-			eventually(t, "a request", func() bool {
-				s.mu.RLock()
-				defer s.mu.RUnlock()
-				return s.snap.entering != nil
-			})
+			eventually(t, "a request", func() bool { return s.state.Entering() != nil })
 			defer func() {
 				cancel()
 				if err := <-entered; !errors.Is(err, context.Canceled) {

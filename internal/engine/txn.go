@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -55,7 +56,7 @@ type Txn struct {
 	first   bool             // it has the turn of the commit queue; guarded by mu of that
 	pending *journal.Pending // in the log, from a successful vote until the commit
 
-	promised footprint // what it takes up of the room for the log; see admit
+	claim state.Claim // what it was promised of the room for the log; see admit
 }
 
 type txnState uint8
@@ -92,13 +93,11 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) 
 		if err := s.copyingIn(); err != nil {
 			return nil, err
 		}
-		if err := s.waitForMemory(ctx); err != nil {
+		if err := s.state.WaitForMemory(ctx); err != nil {
 			return nil, err
 		}
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if err := s.writable(); err != nil {
+	if err := s.state.Writable(); err != nil {
 		return nil, err
 	}
 	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable}
@@ -128,10 +127,7 @@ func (t *Txn) storing(data []byte) (spooled, error) {
 	if int64(len(data)) > record.MaxData {
 		return spooled{}, fmt.Errorf("a record of %d bytes; the limit is %d", len(data), int64(record.MaxData))
 	}
-	t.s.mu.RLock()
-	err := t.s.writable()
-	t.s.mu.RUnlock()
-	if err != nil {
+	if err := t.s.state.Writable(); err != nil {
 		return spooled{}, err
 	}
 	return t.spool.add(data)
@@ -326,11 +322,7 @@ func (t *Txn) end() error {
 	if t.given != 0 {
 		t.s.commits.notFirst(t)
 	}
-	if t.promised != (footprint{}) {
-		t.s.mu.Lock()
-		t.s.unpromise(t)
-		t.s.mu.Unlock()
-	}
+	t.s.state.Release(&t.claim)
 	if t.pending != nil {
 		t.s.journal.Abort(t.pending)
 		t.pending = nil

@@ -16,12 +16,7 @@ func (s *Storage) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
 	return func(yield func(zodb.OID, error) bool) {
 		// In the order in which revisions move: from the log to B to A, so that none
 		// slips through.
-		s.mu.RLock()
-		inLog := make(map[zodb.OID]bool, len(s.unflushed.byOID))
-		for oid := range s.unflushed.byOID {
-			inLog[oid] = true
-		}
-		s.mu.RUnlock()
+		inLog := s.state.OIDs()
 		for oid := range inLog {
 			if !yield(oid, nil) {
 				return
@@ -44,17 +39,12 @@ func (s *Storage) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
 // lists few directories, but of formats lawn and flat one with all objects. An error that matches
 // zodb.ErrNotFound if there is none.
 func (s *Storage) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) {
-	next, any := zodb.OID(0), false
+	next, any := s.state.NextOID(from)
 	take := func(oid zodb.OID) {
 		if oid >= from && (!any || oid < next) {
 			next, any = oid, true
 		}
 	}
-	s.mu.RLock()
-	for oid := range s.unflushed.byOID {
-		take(oid)
-	}
-	s.mu.RUnlock()
 	oid, found, err := s.store.NextOID(ctx, from) // in the way that files take, after the log
 	if err != nil {
 		return 0, fmt.Errorf("list objects: %w", err)

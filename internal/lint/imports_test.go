@@ -48,6 +48,8 @@ var level = map[string]int{
 	"internal/salvage": 4,
 	"internal/bench":   4,
 
+	"internal/engine/state": 4,
+
 	"internal/engine": 5,
 
 	".": 6,

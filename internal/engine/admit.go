@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/engine/state"
+)
+
+// files is about how many files the flush of the transaction will make.
+func (t *Txn) files() int { return 3 + 2*t.ops.n }
+
+// admit makes a transaction wait as it has to, and longer while more is unflushed than
+// the settings allow, or than there is room for on the disk. If it cannot be flushed
+// because the disk is full, waiting would be for ever.
+func (s *Storage) admit(ctx context.Context, t *Txn) error {
+	a := state.Admission{Need: s.roomFor(t), Files: t.files(), HoldsLocks: t.held != nil}
+	again := t.claim.Covers(a.Need)
+	lined := false
+	defer func() {
+		if lined {
+			s.state.LeaveLine(&t.claim)
+		}
+	}()
+	for {
+		v, err := s.state.Admit(&t.claim, a, again)
+		a.Paced, lined = a.Paced || v.Paced, lined || v.Lined
+		if a.Looked = v.Look; v.Look {
+			s.lookForRoom()
+			continue
+		}
+		if err != nil || v.Wait == 0 {
+			return err
+		}
+		timer := time.NewTimer(v.Wait)
+		select {
+		case <-timer.C:
+		case <-v.Changed:
+		case <-ctx.Done():
+			timer.Stop()
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
+				return cause
+			}
+			return ctx.Err()
+		}
+		timer.Stop()
+	}
+}

@@ -1,0 +1,201 @@
+package state
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Start sets the last transaction to that with which the files end. For the open alone.
+func (s *State) Start(last zodb.TID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.flushed = last, last
+}
+
+// Recover adds transactions that were found in the journal, as if they had just been
+// published. For the open alone.
+func (s *State) Recover(list []*Committed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range list {
+		s.index.add(c)
+		s.last = c.TID
+	}
+}
+
+// Forget takes back Start and Recover. For the open alone.
+func (s *State) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index = index{keep: s.o.RecordMemory, minimal: s.o.Minimal}
+	s.last, s.flushed = 0, 0
+}
+
+// FlushRecovered has what was recovered flushed at once; with first, before anything else
+// is committed. For the open alone.
+func (s *State) FlushRecovered(first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushTo = s.last
+	if first {
+		s.crowd = s.last
+	}
+}
+
+// Tail returns the transaction after which the next one is committed, and a *FailedError if
+// none can be any more. Only the committer, who calls this, publishes.
+func (s *State) Tail() (last zodb.TID, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.failure != nil {
+		err = &FailedError{Cause: s.failure}
+	}
+	return s.last, err
+}
+
+// Publish makes transactions visible that are durable in the journal: all of them at once, to
+// everybody who asks from now on. The room that was promised to each is in the journal then.
+func (s *State) Publish(list []*Committed, claims []*Claim) {
+	s.mu.Lock()
+	for i, c := range list {
+		s.room.release(claims[i])
+		s.index.add(c)
+		s.last = c.TID
+	}
+	s.snap.newer += int64(len(list))
+	s.version.Add(1)
+	s.signal()
+	s.mu.Unlock()
+	s.Wake()
+}
+
+// flushBytes of data in the journal start a flush, beside the thresholds of
+// config/settings, which count files and transactions of any size.
+const flushBytes = 64 << 20
+
+// NextBatch returns the transactions of one flush: the oldest, up to a tid and to the size
+// of a batch. One that is larger than a whole batch is a batch of its own.
+func (s *State) NextBatch(upTo zodb.TID) []*Committed {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	files, n := 0, 0
+	for _, c := range s.index.queue {
+		if c.TID > upTo || n > 0 && (n >= 4*s.o.Journal.FlushTransactionThreshold || files+c.Files() > 4*s.o.Journal.FlushFileThreshold) {
+			break
+		}
+		files += c.Files()
+		n++
+	}
+	return slices.Clone(s.index.queue[:n])
+}
+
+// Oldest returns the n oldest unflushed transactions.
+func (s *State) Oldest(n int) []*Committed {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.index.queue[:n])
+}
+
+// BeginFlush notes the batch that is flushed now, and returns where it goes.
+func (s *State) BeginFlush(batch []*Committed) store.Side {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun(batch)
+	if s.snap.toB {
+		return store.B
+	}
+	return store.A
+}
+
+// EndFlush notes that no batch is being flushed.
+func (s *State) EndFlush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun(nil)
+}
+
+// begun notes the batch that is flushed now; none when it is done. mu must be held.
+func (s *State) begun(batch []*Committed) {
+	s.Progress.Done.Store(0)
+	s.Progress.Total.Store(0)
+	f := &s.pace.flushing
+	f.transactions, f.files, f.bytes = len(batch), 0, 0
+	for _, c := range batch {
+		f.files += c.Files()
+		f.bytes += c.Bytes
+	}
+}
+
+// Flushed forgets the oldest transactions, which are in files and durable now, and sets the
+// counts of what is flushed. Right before the index forgets them the cache learns what the
+// files have, so nobody finds an older revision in between; whoever waits for the flush goes
+// on after all of it. took is how long the flush took.
+func (s *State) Flushed(batch []*Committed, counts Counts, took time.Duration) {
+	newest, files := make(map[zodb.OID]*record.Object), 0
+	for _, c := range batch {
+		files += c.Files()
+		for i := range c.Records {
+			newest[c.Records[i].OID] = c.Revision(i).Object
+		}
+	}
+	s.forgetting.Lock()
+	defer s.forgetting.Unlock()
+	s.o.Cache.Replace(newest, s.generation+1) // which only changes while forgetting is held
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index.drop(len(batch))
+	s.generation++
+	s.begun(nil)
+	s.pace.measure(files, took)
+	s.counts, s.flushed = counts, batch[len(batch)-1].TID
+	s.passed()
+	s.version.Add(1)
+	s.signal()
+}
+
+// ForgetCached removes objects from the cache whose files are changed in another way than
+// by a flush. Whoever has begun to read before may still get what was there then; nothing
+// that was looked up before gets into the cache any more.
+func (s *State) ForgetCached(oids ...zodb.OID) {
+	gone := make(map[zodb.OID]*record.Object, len(oids))
+	for _, oid := range oids {
+		gone[oid] = nil
+	}
+	s.forgetting.Lock()
+	defer s.forgetting.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+	s.o.Cache.Replace(gone, s.generation)
+}
+
+// WaitFlushed has everything flushed that is published now, and returns when it is. If the
+// worker is in trouble it tries once more; the error is what kept it then, that of
+// Writable, or that of ctx.
+func (s *State) WaitFlushed(ctx context.Context) error {
+	s.mu.Lock()
+	target := s.last
+	s.flushTo = max(s.flushTo, target)
+	s.trouble.retryAt = time.Time{} // it may have passed: try at once
+	before := s.trouble.tries
+	s.mu.Unlock()
+	s.Wake()
+	return s.waitUntil(ctx, func() (bool, error) {
+		if s.index.after(target) {
+			return true, nil
+		}
+		if err := s.writable(); err != nil {
+			return false, err
+		}
+		if tr := &s.trouble; tr.cause != nil && tr.tries > before {
+			return false, vfs.WithPassing(tr.cause)
+		}
+		return false, nil
+	})
+}

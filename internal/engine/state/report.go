@@ -1,0 +1,138 @@
+package state
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// SnapshotStatus describes the snapshot mode that a storage is in.
+type SnapshotStatus struct {
+	// Code is the one under which it was entered; empty, if the storage was opened
+	// while somebody held misc/sublock, or is being left.
+	Code string `json:"code,omitempty"`
+	// Since is the moment before it was asked for, or the one of the open.
+	Since   time.Time `json:"since"`
+	Seconds float64   `json:"seconds"` // since then
+	// Long: for longer than Options.SnapshotLimit.
+	Long bool `json:"long,omitempty"`
+	// TID is the last transaction in A.
+	TID zodb.TID `json:"tid"`
+	// Newer is how many transactions were committed later, so are in no copy of A.
+	// After an open in snapshot mode it does not count those that are in B already.
+	Newer int64 `json:"newer_transactions"`
+}
+
+// Report is what a state says of itself at one moment.
+type Report struct {
+	LastTID               zodb.TID
+	Snapshot              string
+	SnapshotMode          *SnapshotStatus // nil: it is in none
+	UnflushedTransactions int
+	UnflushedFiles        int
+	Failure               error
+	LowSpace              string
+	Trouble               error // what keeps the worker from its work, or commits from being taken
+	TroubleKind           TroubleKind
+}
+
+// Report returns all of it. small is what a small transaction takes up.
+func (s *State) Report(small Footprint) Report {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r := Report{LastTID: s.last, Snapshot: s.snap.String(), SnapshotMode: s.snapshotStatus(),
+		UnflushedTransactions: len(s.index.queue), UnflushedFiles: s.index.files, Failure: s.failure, LowSpace: s.low}
+	if cause := s.trouble.cause; cause != nil {
+		r.Trouble, r.TroubleKind = cause, troubleKind(cause)
+	} else if s.refuse && !s.o.ReadOnly {
+		r.Trouble, r.TroubleKind = errReserved(), TroubleDisk
+	} else if !s.room.at.IsZero() && len(s.index.queue) == 0 && !s.hasRoom(small) {
+		r.Trouble, r.TroubleKind = s.errNoRoom(small), TroubleDisk
+	}
+	return r
+}
+
+// Demand is what is in use of what is bounded.
+type Demand struct {
+	Unflushed Footprint // what the files of all that is in the journal take up at most
+	Promised  Footprint // to transactions that are not in the journal yet
+	Waiting   int       // transactions that wait for room
+	Memory    float64   // part of the memory for the index
+}
+
+// Demand returns it.
+func (s *State) Demand() Demand {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return Demand{Unflushed: s.index.room, Promised: s.room.promised, Waiting: len(s.room.line), Memory: s.memoryUsed()}
+}
+
+// String is the state of snapshot mode: “”, “startup”, “user/CODE”, “leaving”, or
+// “recombining” while B is merged into A.
+func (s *State) String() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.snap.String()
+}
+
+// snapshotStatus returns nil if the storage is not in snapshot mode. mu must be held.
+func (s *State) snapshotStatus() *SnapshotStatus {
+	if s.snap.mode == ModeNone || s.o.ReadOnly {
+		return nil
+	}
+	spent := s.o.Clock().Sub(s.snap.since)
+	return &SnapshotStatus{
+		Code: s.snap.code, Since: s.snap.since.UTC(), Seconds: spent.Seconds(), TID: s.snap.tid, Newer: s.snap.newer,
+		Long: s.o.SnapshotLimit > 0 && spent >= s.o.SnapshotLimit,
+	}
+}
+
+// describeMode says by whom and when the mode was entered. mu must be held, and
+// the storage be in one.
+func (s *State) describeMode() string {
+	since := s.snap.since.Format("2006-01-02 15:04:05 MST")
+	switch s.snap.mode {
+	case ModeUser:
+		gone := ""
+		if s.snap.abandoned != "" {
+			gone = "; whoever entered it is gone, and it ends when misc/sublock is free"
+		}
+		return fmt.Sprintf("it was entered as %q at %s, and %d transactions were committed since%s", s.snap.code, since, s.snap.newer, gone)
+	case ModeStartup:
+		return fmt.Sprintf("the storage was opened at %s while somebody held misc/sublock; it ends when that is free", since)
+	}
+	return "it is being left: somebody still holds misc/sublock"
+}
+
+// inModeAlready is the error of who asks for a snapshot then. mu must be held.
+func (s *State) inModeAlready() error {
+	text := s.describeMode()
+	if s.snap.mode == ModeUser && s.snap.abandoned == "" {
+		text += ". If it is forgotten: dirstorage snapshot leave " + s.o.Home
+	}
+	return fmt.Errorf("%w: the storage is in it already, %s: %s", ErrSnapshotMode, s.snap.String(), text)
+}
+
+// untilLong is how long it takes until the log has to say that the storage is in
+// snapshot mode for long. mu must be held.
+func (s *State) untilLong(now time.Time) time.Duration {
+	const never = time.Hour
+	if s.snap.mode == ModeNone || s.snap.told || s.o.SnapshotLimit < 0 {
+		return never
+	}
+	return min(never, max(0, s.o.SnapshotLimit-now.Sub(s.snap.since)))
+}
+
+// LastsLong describes a snapshot mode that lasts for longer than the limit; nil if it does
+// not, or if that was returned before.
+func (s *State) LastsLong() (st *SnapshotStatus, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st = s.snapshotStatus()
+	if st == nil || !st.Long || s.snap.told {
+		return nil, ""
+	}
+	s.snap.told = true
+	return st, s.describeMode()
+}

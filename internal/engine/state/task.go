@@ -1,0 +1,98 @@
+package state
+
+import "errors"
+
+// Task is work on A that the worker does in small steps between its own: no
+// flush, no entering of snapshot mode and no merge of B into A is under way during a
+// step, and A is a coherent snapshot before and after each.
+type Task struct {
+	Step func() (done bool, err error)
+	done chan struct{}
+	err  error // before done is closed, the worker's
+
+	running, cancelled bool // guarded by State.mu
+}
+
+// ErrStopped is the error of a task that was cancelled.
+var ErrStopped = errors.New("stopped")
+
+// Done is closed when the task has come to its end.
+func (t *Task) Done() <-chan struct{} { return t.done }
+
+// Err is the error of the task, once Done is closed.
+func (t *Task) Err() error { return t.err }
+
+// BeginTask gives the worker a task. There is one at a time; the caller sees to that. The
+// error is that of Writable.
+func (s *State) BeginTask(step func() (done bool, err error)) (*Task, error) {
+	t := &Task{Step: step, done: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	s.task = t
+	return t, nil
+}
+
+// CancelTask ends a task with ErrStopped: at once, or after the step that is under way
+// unless that is its last one.
+func (s *State) CancelTask(t *Task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.cancelled = true
+	if s.task == t && !t.running {
+		s.endTask(ErrStopped)
+	}
+}
+
+// BeginStep returns the task of which the worker is about to do a step; nil if there is none
+// any more. It is not cancelled before EndStep.
+func (s *State) BeginStep() *Task {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.task != nil {
+		s.task.running = true
+	}
+	return s.task
+}
+
+// EndStep notes what came of a step. With done or an error the task is over.
+func (s *State) EndStep(t *Task, done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.running = false
+	switch {
+	case done || err != nil:
+		s.endTask(err)
+	case t.cancelled:
+		s.endTask(ErrStopped)
+	}
+}
+
+// EndTask ends the task that there is, if any, with the error of Writable: the worker stops.
+func (s *State) EndTask() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endTask(s.writable())
+}
+
+// endTask ends the task that there is, if any. mu must be held.
+func (s *State) endTask(err error) {
+	if t := s.task; t != nil {
+		s.task = nil
+		t.err = err
+		close(t.done)
+	}
+}
+
+// TaskWaits says what keeps the worker from a task: who has brought the storage into
+// snapshot mode, and when; empty, if nothing does.
+func (s *State) TaskWaits() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.task == nil || s.snap.mode == ModeNone {
+		return ""
+	}
+	return "the end of snapshot mode: " + s.describeMode()
+}
