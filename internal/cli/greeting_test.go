@@ -26,8 +26,8 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
-	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // makeCertificate writes a self-signed certificate and its key.
@@ -265,21 +265,9 @@ var emptyRoot = []byte("\x80\x03cpersistent.mapping\nPersistentMapping\n.\x80\x0
 // fillHome makes a root object.
 func fillHome(t *testing.T, home string) {
 	t.Helper()
-	s, err := engine.Open(t.Context(), home, engine.Options{NoControlSocket: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
-	if err == nil {
-		err = txn.Store(0, 0, emptyRoot)
-	}
-	if err == nil {
-		err = txn.Vote(t.Context())
-	}
-	if err == nil {
-		_, err = txn.Finish(t.Context(), nil)
-	}
-	if err = errors.Join(err, s.Close()); err != nil {
+	s := enginetest.Open(t, home, engine.Options{NoControlSocket: true})
+	enginetest.Commit(t, s, enginetest.Change{Data: emptyRoot})
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

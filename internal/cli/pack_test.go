@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -53,10 +55,7 @@ func newPackHome(t *testing.T, set ...string) *packHome {
 		k, v, _ := strings.Cut(kv, "=")
 		o.Set[k] = v
 	}
-	h := &packHome{t: t, home: filepath.Join(t.TempDir(), "home")}
-	if err := engine.Create(h.home, o); err != nil {
-		t.Fatal(err)
-	}
+	h := &packHome{t: t, home: enginetest.Home(t, o)}
 	h.start(nil)
 	if _, err := h.s.NewOIDs(10); err != nil {
 		t.Fatal(err)
@@ -77,12 +76,7 @@ func (h *packHome) start(log io.Writer) {
 	if log != nil {
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 	}
-	s, err := engine.Open(h.t.Context(), h.home, o)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.s = s
-	h.t.Cleanup(func() { s.Close() })
+	h.s = enginetest.Open(h.t, h.home, o)
 }
 
 func (h *packHome) stop() {
@@ -98,29 +92,15 @@ func (h *packHome) stop() {
 
 func (h *packHome) begin(records map[zodb.OID][]byte, blobs ...zodb.OID) *engine.Txn {
 	h.t.Helper()
-	ctx := h.t.Context()
-	txn, err := h.s.Begin(ctx, zodb.TxnMeta{}, engine.BeginOptions{})
+	var changes []enginetest.Change
 	for oid, data := range records {
-		if err != nil {
-			break
+		c := enginetest.Change{OID: oid, Data: data}
+		if slices.Contains(blobs, oid) {
+			c.Blob = strings.Repeat("blob", 100)
 		}
-		serial := zodb.TID(0)
-		if r, lerr := h.s.Load(ctx, oid); lerr == nil {
-			serial = r.Serial
-		}
-		if len(blobs) > 0 && blobs[0] == oid {
-			err = txn.StoreBlob(oid, serial, data, engine.BlobSource{Reader: strings.NewReader(strings.Repeat("blob", 100))})
-		} else {
-			err = txn.Store(oid, serial, data)
-		}
+		changes = append(changes, c)
 	}
-	if err == nil {
-		err = txn.Vote(ctx)
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return txn
+	return enginetest.Voted(h.t, h.s, enginetest.Options{}, changes...)
 }
 
 func (h *packHome) commit(records map[zodb.OID][]byte, blobs ...zodb.OID) {

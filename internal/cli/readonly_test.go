@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -54,29 +55,15 @@ func mountedReadOnly(t *testing.T, dir string) string {
 // filledHome makes a HOME with an object, with or without a clean close.
 func filledHome(t *testing.T, clean bool) string {
 	t.Helper()
-	home := filepath.Join(t.TempDir(), "home")
-	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
-		t.Fatal(err)
+	home := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, home, engine.Options{NoControlSocket: true, SegmentSize: 64 << 10})
+	if !clean { // so that a close leaves the log
+		if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
+			t.Fatal(err)
+		}
 	}
-	set := engine.Options{NoControlSocket: true, SegmentSize: 64 << 10}
-	s, err := engine.Open(t.Context(), home, set)
-	if err == nil && !clean {
-		err = s.EnterSnapshot(t.Context(), "x") // so that a close leaves the log
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
-	if err == nil {
-		err = txn.Store(0, 0, anyRecord)
-	}
-	if err == nil {
-		err = txn.Vote(t.Context())
-	}
-	if err == nil {
-		_, err = txn.Finish(t.Context(), nil)
-	}
-	if err = errors.Join(err, s.Close()); err != nil {
+	enginetest.Commit(t, s, enginetest.Change{Data: anyRecord})
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if !clean {

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -19,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -52,60 +51,25 @@ type refsHome struct {
 
 func newRefsHome(t *testing.T, o engine.CreateOptions) *refsHome {
 	t.Helper()
-	h := &refsHome{t: t, home: filepath.Join(t.TempDir(), "home")}
 	o.Set = map[string]string{"storage.check_dangling_references": "0"}
-	if err := engine.Create(h.home, o); err != nil {
-		t.Fatal(err)
-	}
+	h := &refsHome{t: t, home: enginetest.Home(t, o)}
 	h.open()
-	t.Cleanup(func() {
-		if err := h.s.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
-			t.Error(err)
-		}
-	})
 	return h
 }
 
 func (h *refsHome) open() {
 	h.t.Helper()
-	s, err := engine.Open(h.t.Context(), h.home, engine.Options{NoControlSocket: true, SegmentSize: 64 << 10})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.s = s
+	h.s = enginetest.Open(h.t, h.home, engine.Options{NoControlSocket: true, SegmentSize: 64 << 10})
 }
 
 // commit stores records; nil deletes the object.
 func (h *refsHome) commit(records map[zodb.OID][]byte) zodb.TID {
 	h.t.Helper()
-	ctx := context.Background()
-	txn, err := h.s.Begin(ctx, zodb.TxnMeta{}, engine.BeginOptions{})
+	var changes []enginetest.Change
 	for _, oid := range slices.Sorted(maps.Keys(records)) {
-		if err != nil {
-			break
-		}
-		serial := zodb.TID(0)
-		for tid := range h.s.Serials(ctx, oid) {
-			serial = tid
-			break
-		}
-		if records[oid] == nil {
-			err = txn.Delete(oid, serial)
-		} else {
-			err = txn.Store(oid, serial, records[oid])
-		}
+		changes = append(changes, enginetest.Change{OID: oid, Data: records[oid]})
 	}
-	if err == nil {
-		err = txn.Vote(ctx)
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	tid, err := txn.Finish(ctx, nil)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return tid
+	return enginetest.Commit(h.t, h.s, changes...)
 }
 
 // run runs the command.

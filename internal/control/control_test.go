@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -106,13 +107,7 @@ func serve(t *testing.T, f *fake) (home string, s *Server) {
 
 func eventually(t *testing.T, f *fake, call string) {
 	t.Helper()
-	for range 60_000 {
-		if f.seen(call) {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatalf("%q is not called; %v", call, f.calls)
+	hometest.Eventually(t, call+" is called", func() bool { return f.seen(call) })
 }
 
 func TestRequestsAreAnswered(t *testing.T) {

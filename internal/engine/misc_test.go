@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -133,11 +133,7 @@ func openAndGoOn(t *testing.T, home string, oid zodb.OID) {
 			t.Errorf("%s is new since the snapshot, and bears %v, before %v", name, info.ModTime, asked)
 		}
 	}
-	if _, err := check.Run(t.Context(), check.Options{FS: dir}, func(f check.Finding) {
-		if f.Severity != check.Note {
-			t.Errorf("check: %s %s %s", f.Kind, f.Path, f.Detail)
-		}
-	}); err != nil {
+	if _, err := checktest.Sound(t.Context(), dir); err != nil {
 		t.Error(err)
 	}
 	if found, err := pack.Pending(dir); found || err != nil {

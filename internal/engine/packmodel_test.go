@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -661,12 +661,6 @@ func (m *packModel) root() bool {
 
 // damaged returns an error if check finds damage.
 func damaged(ctx context.Context, f vfs.FS) error {
-	var findings []string
-	sum, err := check.Run(ctx, check.Options{FS: f, Workers: 1}, func(f check.Finding) {
-		findings = append(findings, fmt.Sprintf("%s %s %s %s", f.Severity, f.Kind, f.Path, f.Detail))
-	})
-	if err == nil && sum.Damage > 0 {
-		err = fmt.Errorf("check finds: %s", strings.Join(findings, "; "))
-	}
+	_, err := checktest.Undamaged(ctx, f)
 	return err
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -297,13 +298,8 @@ func inspect(ctx context.Context, f vfs.FS, look func(s *engine.Storage) error) 
 
 // checked is the error of a check, or of what it found.
 func checked(ctx context.Context, f vfs.FS) error {
-	var found []error
-	_, err := check.Run(ctx, check.Options{FS: f, Workers: 1}, func(f check.Finding) {
-		if f.Severity != check.Note {
-			found = append(found, fmt.Errorf("check: %s %s %s %s", f.Severity, f.Kind, f.Path, f.Detail))
-		}
-	})
-	return errors.Join(append(found, err)...)
+	_, err := checktest.Sound(ctx, f)
+	return err
 }
 
 // within opens the storage without faults and does something with it.

@@ -1,11 +1,11 @@
 package metrics_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -13,16 +13,9 @@ import (
 // TestEngineIsSeen commits to a real storage and looks at all of its numbers.
 func TestEngineIsSeen(t *testing.T) {
 	t.Parallel()
-	home := filepath.Join(t.TempDir(), "home")
-	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	home := enginetest.Home(t, engine.CreateOptions{})
 	set := metrics.New([]string{"main"}, metrics.Options{Clock: time.Now, NoRuntime: true})
-	s, err := engine.Open(t.Context(), home, engine.Options{Observer: set.Storage("main")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := enginetest.Open(t, home, engine.Options{Observer: set.Storage("main")})
 	set.Storage("main").Watch(metrics.Source{Status: s.Status, Backup: metrics.HomeBackup(osFS(t, home))})
 	var last zodb.TID
 	const transactions = 5
@@ -31,19 +24,7 @@ func TestEngineIsSeen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := txn.Store(oids[0], 0, []byte("\x80\x03cpersistent\nPersistent\n.\x80\x03N.")); err != nil {
-			t.Fatal(err)
-		}
-		if err := txn.Vote(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if last, err = txn.Finish(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
+		last = enginetest.Commit(t, s, enginetest.Change{OID: oids[0], Data: enginetest.Record("")})
 	}
 	got := scrape(t, set)
 	want(t, got, map[string]float64{
@@ -76,15 +57,7 @@ func TestEngineIsSeen(t *testing.T) {
 
 // BenchmarkStatus is what a scrape asks the engine for, free space included.
 func BenchmarkStatus(b *testing.B) {
-	home := filepath.Join(b.TempDir(), "home")
-	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
-		b.Fatal(err)
-	}
-	s, err := engine.Open(b.Context(), home, engine.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.Close()
+	s := enginetest.Open(b, enginetest.Home(b, engine.CreateOptions{}), engine.Options{})
 	for b.Loop() {
 		s.Status()
 	}

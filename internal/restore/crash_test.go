@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
-	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
@@ -215,13 +215,7 @@ func goodRepository(t testing.TB, l *loadtest.Load, f *crashfs.FS, must []zodb.T
 
 // wholeHome returns an error unless a HOME below f is sound and ends with tid.
 func wholeHome(t testing.TB, f vfs.FS, name string, tid zodb.TID) error {
-	var found error
-	sum, err := check.Run(t.Context(), check.Options{FS: vfs.Sub(f, name), Workers: 1}, func(f check.Finding) {
-		found = errors.Join(found, fmt.Errorf("%s %s %s", f.Kind, f.Path, f.Detail))
-	})
-	if err == nil {
-		err = found
-	}
+	sum, err := checktest.Clean(t.Context(), vfs.Sub(f, name))
 	if err == nil && sum.LastTID != tid {
 		err = fmt.Errorf("it ends with %s, want %s", sum.LastTID, tid)
 	}

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
-	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
@@ -135,20 +135,10 @@ func TestEveryBackupAndTransactionIsRestored(t *testing.T) {
 				if err := l.Compare(filepath.Join(dir, name), tid); err != nil {
 					t.Fatalf("restored to %s: %v", tid, err)
 				}
-				sound(t, filepath.Join(dir, name))
+				enginetest.Clean(t, filepath.Join(dir, name))
 				os.RemoveAll(filepath.Join(dir, name))
 			}
 		})
-	}
-}
-
-func sound(t testing.TB, home string) {
-	t.Helper()
-	sum, err := check.Run(t.Context(), check.Options{FS: directory(t, home)}, func(f check.Finding) {
-		t.Errorf("check of %s: %s %s %s", home, f.Kind, f.Path, f.Detail)
-	})
-	if err != nil || sum.Transactions == 0 {
-		t.Fatalf("check: %+v, %v", sum, err)
 	}
 }
 
@@ -199,34 +189,15 @@ func TestInterruptedRestoreGoesOn(t *testing.T) {
 // transactions to follow.
 func TestMinimalIsBackedUpIncrementally(t *testing.T) {
 	t.Parallel()
-	home := filepath.Join(t.TempDir(), "home")
-	err := engine.Create(home, engine.CreateOptions{Class: engine.ClassMinimal})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := engine.Open(t.Context(), home, engine.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	home := enginetest.Home(t, engine.CreateOptions{Class: engine.ClassMinimal})
+	s := enginetest.Open(t, home, engine.Options{})
 	serials := make(map[zodb.OID]zodb.TID)
 	store := func(data string, oids ...zodb.OID) {
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
+		var changes []enginetest.Change
 		for _, oid := range oids {
-			if err == nil {
-				err = txn.Store(oid, serials[oid], []byte(data))
-			}
+			changes = append(changes, enginetest.Change{OID: oid, Data: []byte(data)})
 		}
-		if err == nil {
-			err = txn.Vote(t.Context())
-		}
-		var tid zodb.TID
-		if err == nil {
-			tid, err = txn.Finish(t.Context(), nil)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		tid := enginetest.Commit(t, s, changes...)
 		for _, oid := range oids {
 			serials[oid] = tid
 		}
@@ -253,11 +224,7 @@ func TestMinimalIsBackedUpIncrementally(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := engine.Open(t.Context(), filepath.Join(dir, name), engine.Options{ReadOnly: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer got.Close()
+		got := enginetest.Open(t, filepath.Join(dir, name), engine.Options{ReadOnly: true})
 		for oid, serial := range serials {
 			if r, err := got.Load(t.Context(), oid); err != nil || r.Serial != serial {
 				t.Errorf("object %s: %s, %v; want %s", oid, r.Serial, err, serial)

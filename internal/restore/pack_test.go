@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
-	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
@@ -50,12 +51,7 @@ func sameObjects(t *testing.T, want, got string) {
 	t.Helper()
 	var both [2]*engine.Storage
 	for i, home := range []string{want, got} {
-		s, err := engine.Open(t.Context(), home, engine.Options{ReadOnly: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		both[i] = s
+		both[i] = enginetest.Open(t, home, engine.Options{ReadOnly: true})
 	}
 	n := 0
 	for oid, err := range both[0].OIDs(t.Context()) {
@@ -72,11 +68,7 @@ func sameObjects(t *testing.T, want, got string) {
 	if n == 0 || both[0].LastTransaction() != both[1].LastTransaction() {
 		t.Errorf("%d objects; last transactions %s and %s", n, both[0].LastTransaction(), both[1].LastTransaction())
 	}
-	sum, err := check.Run(t.Context(), check.Options{FS: directory(t, got)}, func(f check.Finding) {
-		if f.Severity == check.Damage {
-			t.Errorf("check: %s %s %s", f.Kind, f.Path, f.Detail)
-		}
-	})
+	sum, err := checktest.Undamaged(t.Context(), directory(t, got))
 	if err != nil || sum.Transactions == 0 {
 		t.Errorf("check: %+v, %v", sum, err)
 	}

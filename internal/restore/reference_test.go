@@ -10,6 +10,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
@@ -28,19 +29,7 @@ func reference(oid zodb.OID) string { return "(C\x08" + string(oid.Bytes()) + "Q
 
 func (w *writer) store(oid zodb.OID, state string) {
 	w.t.Helper()
-	txn, err := w.s.Begin(w.t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
-	if err == nil {
-		err = txn.Store(oid, w.serials[oid], []byte("\x80\x03cm\nC\n.\x80\x03"+state))
-	}
-	if err == nil {
-		err = txn.Vote(w.t.Context())
-	}
-	if err == nil {
-		w.serials[oid], err = txn.Finish(w.t.Context(), nil)
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	w.serials[oid] = enginetest.Commit(w.t, w.s, enginetest.Change{OID: oid, Data: []byte("\x80\x03cm\nC\n.\x80\x03" + state)})
 }
 
 // newestRestored restores the newest backup and opens it.
@@ -67,16 +56,8 @@ func newestRestored(t *testing.T, repository objstore.Store) *engine.Storage {
 // backups that were made meanwhile, none of which has it.
 func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 	t.Parallel()
-	home := filepath.Join(t.TempDir(), "home")
-	err := engine.Create(home, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := engine.Open(t.Context(), home, engine.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	home := enginetest.Home(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
+	s := enginetest.Open(t, home, engine.Options{})
 	w := writer{t, s, make(map[zodb.OID]zodb.TID)}
 	w.store(1, "N.")
 	w.store(0, reference(1))
@@ -114,17 +95,11 @@ func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 // histories apart.
 func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
 	t.Parallel()
-	home := filepath.Join(t.TempDir(), "home")
-	if err := engine.Create(home, engine.CreateOptions{Class: engine.ClassMinimal}); err != nil {
-		t.Fatal(err)
-	}
+	home := enginetest.Home(t, engine.CreateOptions{Class: engine.ClassMinimal})
 	repository := objstore.NewDir(directory(t, t.TempDir()))
 	during := func(home string, serials map[zodb.OID]zodb.TID, f func(w *writer)) {
 		t.Helper()
-		s, err := engine.Open(t.Context(), home, engine.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := enginetest.Open(t, home, engine.Options{})
 		f(&writer{t, s, serials})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

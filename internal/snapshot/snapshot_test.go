@@ -13,34 +13,16 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-func home(t *testing.T) string {
-	t.Helper()
-	h := filepath.Join(t.TempDir(), "home")
-	if err := engine.Create(h, engine.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func open(t *testing.T, h string, o engine.Options) *engine.Storage {
-	t.Helper()
-	s, err := engine.Open(t.Context(), h, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
 func TestRunningStorageIsEnteredAndLeft(t *testing.T) {
 	t.Parallel()
-	h := home(t)
-	s := open(t, h, engine.Options{})
+	h := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, h, engine.Options{})
 	held, err := Enter(t.Context(), Options{Home: h, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
@@ -66,8 +48,8 @@ func TestSnapshotThatDidNotLastIsTold(t *testing.T) {
 		"another": func(h string) error { return os.WriteFile(filepath.Join(h, snapfile.Name), []byte("user/x"), 0o644) },
 		"lock":    func(h string) error { return os.Remove(filepath.Join(h, snapfile.Sublock)) },
 	} {
-		h := home(t)
-		if err := open(t, h, engine.Options{}).Close(); err != nil {
+		h := enginetest.Home(t, engine.CreateOptions{})
+		if err := enginetest.Open(t, h, engine.Options{}).Close(); err != nil {
 			t.Fatal(err)
 		}
 		held, err := Enter(t.Context(), Options{Home: h, Now: time.Now})
@@ -87,8 +69,8 @@ func TestSnapshotThatDidNotLastIsTold(t *testing.T) {
 // mode was entered: it must be left again.
 func TestFailureLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
-	h := home(t)
-	s := open(t, h, engine.Options{RetryInterval: 5 * time.Millisecond})
+	h := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, h, engine.Options{RetryInterval: 5 * time.Millisecond})
 	if err := s.EnterSnapshot(t.Context(), "first"); err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +125,8 @@ const goodAnswer = `<?xml version='1.0'?><methodResponse><params><param><value><
 
 func TestServerIsAskedOverXMLRPC(t *testing.T) {
 	t.Parallel()
-	h := home(t)
-	s := open(t, h, engine.Options{NoControlSocket: true})
+	h := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, h, engine.Options{NoControlSocket: true})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +153,8 @@ func TestServerIsAskedOverXMLRPC(t *testing.T) {
 
 func TestServerThatRefusesIsBelieved(t *testing.T) {
 	t.Parallel()
-	h := home(t)
-	s := open(t, h, engine.Options{NoControlSocket: true})
+	h := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, h, engine.Options{NoControlSocket: true})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +187,7 @@ func TestServerThatRefusesIsBelieved(t *testing.T) {
 
 func TestMethodsComeFromTheConfiguration(t *testing.T) {
 	t.Parallel()
-	h := home(t)
+	h := enginetest.Home(t, engine.CreateOptions{})
 	dir, err := vfs.OS(h)
 	if err != nil {
 		t.Fatal(err)

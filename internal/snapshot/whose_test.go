@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -16,25 +17,11 @@ import (
 
 func write(t *testing.T, s *engine.Storage) zodb.TID {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	oids, err := s.NewOIDs(1)
-	if err == nil {
-		err = txn.Store(oids[0], 0, []byte("\x80\x02cpersistent\nPersistent\n.\x80\x02}."))
-	}
-	if err == nil {
-		err = txn.Vote(t.Context())
-	}
-	var tid zodb.TID
-	if err == nil {
-		tid, err = txn.Finish(t.Context(), nil)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tid
+	return enginetest.Commit(t, s, enginetest.Change{OID: oids[0], Data: enginetest.Record("")})
 }
 
 // TestWhoeverJoinsGetsTheMomentOfTheSnapshot takes part, at a later moment, in what
@@ -44,8 +31,8 @@ func TestWhoeverJoinsGetsTheMomentOfTheSnapshot(t *testing.T) {
 	t.Parallel()
 	late := func() time.Time { return time.Now().Add(time.Hour) }
 	for _, socket := range []bool{true, false} {
-		h := home(t)
-		s := open(t, h, engine.Options{NoControlSocket: !socket})
+		h := enginetest.Home(t, engine.CreateOptions{})
+		s := enginetest.Open(t, h, engine.Options{NoControlSocket: !socket})
 		if err := s.WaitNormal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -135,8 +122,8 @@ func TestSnapshotOfUnknownMomentIsNotJoined(t *testing.T) {
 			return os.Chtimes(filepath.Join(h, snapfile.Name), time.Time{}, time.Now().Add(time.Hour))
 		},
 	} {
-		h := home(t)
-		s := open(t, h, engine.Options{})
+		h := enginetest.Home(t, engine.CreateOptions{})
+		s := enginetest.Open(t, h, engine.Options{})
 		if err := s.EnterSnapshot(t.Context(), "nightly"); err != nil {
 			t.Fatal(err)
 		}
@@ -152,8 +139,8 @@ func TestSnapshotOfUnknownMomentIsNotJoined(t *testing.T) {
 // TestStorageClosedByAnOlderReleaseIsOpenedOnce: nothing tells when it was closed.
 func TestStorageClosedByAnOlderReleaseIsOpenedOnce(t *testing.T) {
 	t.Parallel()
-	h := home(t)
-	if err := errors.Join(open(t, h, engine.Options{}).Close(), os.Remove(filepath.Join(h, snapfile.Taken))); err != nil {
+	h := enginetest.Home(t, engine.CreateOptions{})
+	if err := errors.Join(enginetest.Open(t, h, engine.Options{}).Close(), os.Remove(filepath.Join(h, snapfile.Taken))); err != nil {
 		t.Fatal(err)
 	}
 	before := time.Now()
@@ -170,8 +157,8 @@ func TestStorageClosedByAnOlderReleaseIsOpenedOnce(t *testing.T) {
 // killed, and the storage, which was closed, is opened, changed, and closed again.
 func TestWhoTakesPartByItsEnvironmentSeesThatAWasChanged(t *testing.T) {
 	t.Parallel()
-	h := home(t)
-	s := open(t, h, engine.Options{})
+	h := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, h, engine.Options{})
 	write(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -195,7 +182,7 @@ func TestWhoTakesPartByItsEnvironmentSeesThatAWasChanged(t *testing.T) {
 	if err := errors.Join(inner.Check(), outer.Release(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, h, engine.Options{})
+	s = enginetest.Open(t, h, engine.Options{})
 	write(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

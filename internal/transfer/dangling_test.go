@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -91,7 +92,7 @@ func TestImportListsWhatDangles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+			s := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 			done, err := Import(t.Context(), s, fileOf(t, tc.txns...), ImportOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -111,7 +112,7 @@ func TestImportOfMoreListsWhatDanglesInIt(t *testing.T) {
 	t.Parallel()
 	first := map[zodb.OID][]byte{0: holder("Root", 1), 1: holder("A")}
 	second := map[zodb.OID][]byte{2: holder("B", 1, 7)}
-	s := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+	s := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	for _, txns := range [][]map[zodb.OID][]byte{{first}, {first, second}} {
 		done, err := Import(t.Context(), s, fileOf(t, txns...), ImportOptions{})
 		if err != nil || done.Transactions != 1 {

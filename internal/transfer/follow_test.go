@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -48,7 +49,7 @@ func (s *packedSource) records(yield func(zodb.Record, error) bool) {
 func TestFollowerGoesOnWhereAPackTookWhatItCopied(t *testing.T) {
 	t.Parallel()
 	for _, takes := range []int{1, triesBesidePacks, triesBesidePacks + 1} {
-		dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+		dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 		commit(t, dst, engine.BeginOptions{TID: 1 << 40}, 0, "root", "")
 		src := &packedSource{tid: 1 << 41, takes: takes}
 		f := &follower{im: newImporter(dst, src, BlobsNone, nil)}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -24,8 +25,8 @@ func TestPackLeavesWhatFileStorageLeaves(t *testing.T) {
 	if err := json.Unmarshal(hometest.Golden(t, "filestorage/packed.fs.json"), &want); err != nil {
 		t.Fatal(err)
 	}
-	home := create(t, engine.CreateOptions{})
-	s := open(t, home, engine.Options{})
+	home := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, home, engine.Options{})
 	if _, err := Import(t.Context(), s, reader(t, hometest.FileStorage(t, "before_pack.fs")), ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -73,5 +74,5 @@ func TestPackLeavesWhatFileStorageLeaves(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sound(t, home)
+	enginetest.Clean(t, home)
 }

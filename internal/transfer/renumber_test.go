@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -48,8 +49,8 @@ func TestRenumberedTransactionsKeepTheirBlobs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		home := create(t, engine.CreateOptions{})
-		s := open(t, home, engine.Options{History: engine.HistoryCopied})
+		home := enginetest.Home(t, engine.CreateOptions{})
+		s := enginetest.Open(t, home, engine.Options{History: engine.HistoryCopied})
 		for i, want := range []int64{4, 0} { // and once more, which adds nothing
 			done, err := Import(t.Context(), s, reader(t, name), ImportOptions{Blobs: blobs, Renumber: true})
 			if err != nil || done.Transactions != want || done.Blobs != []int64{3, 0}[i] || done.MissingBlobs != 0 {
@@ -72,6 +73,6 @@ func TestRenumberedTransactionsKeepTheirBlobs(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		sound(t, home)
+		enginetest.Clean(t, home)
 	}
 }

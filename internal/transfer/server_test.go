@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -70,7 +71,7 @@ func connect(t testing.TB, s *engine.Storage, e wire.Encoding) *zeoclient.Client
 // imported makes a storage from a golden Data.fs.
 func imported(t testing.TB, name string, policy BlobPolicy) *engine.Storage {
 	t.Helper()
-	s := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+	s := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	o := ImportOptions{Policy: policy}
 	file := hometest.FileStorage(t, name)
 	if name == "blobs" {
@@ -132,8 +133,8 @@ func TestServedStorageIsCopiedWhole(t *testing.T) {
 			t.Run(name+" "+string(rune(e)), func(t *testing.T) {
 				t.Parallel()
 				src := imported(t, name, BlobsRequired)
-				home := create(t, engine.CreateOptions{})
-				dst := open(t, home, engine.Options{})
+				home := enginetest.Home(t, engine.CreateOptions{})
+				dst := enginetest.Open(t, home, engine.Options{})
 				c := connect(t, src, e)
 				done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
 				if err != nil || done.LastTID != src.LastTransaction() || (done.Blobs > 0) != (name == "blobs") {
@@ -146,7 +147,7 @@ func TestServedStorageIsCopiedWhole(t *testing.T) {
 				if err := dst.Close(); err != nil {
 					t.Fatal(err)
 				}
-				sound(t, home)
+				enginetest.Clean(t, home)
 			})
 		}
 	}
@@ -167,7 +168,7 @@ func TestImportFromFileGoesOnFromServer(t *testing.T) {
 			ends = append(ends, txn.End())
 		}
 		for _, n := range []int{4, 6} { // those have extensions
-			dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+			dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
 			_, err := Import(ctx, dst, file, ImportOptions{Progress: func(p Progress) {
 				if p.Transactions == int64(n) {
@@ -190,7 +191,7 @@ func TestInterruptedImportFromServerGoesOn(t *testing.T) {
 	t.Parallel()
 	src := imported(t, "before_pack.fs", BlobsRequired)
 	c := connect(t, src, 0)
-	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+	dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	for round := 0; ; round++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		done, err := ImportServer(ctx, dst, c, ServerOptions{Progress: func(p Progress) {
@@ -219,7 +220,7 @@ func TestImportFromServerIntoAnotherDatabaseChangesNothing(t *testing.T) {
 		tid  zodb.TID
 	}{{"a tid that is there", inFile}, {"a tid that is not there", inFile + 1}, {"a later tid", src.LastTransaction() + 1}} {
 		t.Run(tc.name, func(t *testing.T) {
-			dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+			dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 			commit(t, dst, engine.BeginOptions{TID: tc.tid}, 1, "other", "")
 			done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
 			if !errors.Is(err, ErrOther) || done.Transactions != 0 || dst.LastTransaction() != tc.tid {
@@ -232,30 +233,11 @@ func TestImportFromServerIntoAnotherDatabaseChangesNothing(t *testing.T) {
 // commit stores one object, with a blob if that is not empty.
 func commit(t testing.TB, s *engine.Storage, o engine.BeginOptions, oid zodb.OID, text, blob string) zodb.TID {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte(text)}, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serial zodb.TID
-	if r, err := s.Load(t.Context(), oid); err == nil {
-		serial = r.Serial
-	}
+	c := enginetest.Change{OID: oid, Data: enginetest.Record(text), Blob: blob}
 	if blob != "" {
-		err = txn.StoreBlob(oid, serial, []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N."), engine.BlobSource{Reader: strings.NewReader(blob)})
-	} else {
-		err = txn.Store(oid, serial, []byte("\x80\x03cm\nC\n.\x80\x03X"+string([]byte{byte(len(text)), 0, 0, 0})+text+"."))
+		c.Data = enginetest.BlobRecord()
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := txn.Vote(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	tid, err := txn.Finish(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tid
+	return enginetest.CommitWith(t, s, enginetest.Options{Meta: zodb.TxnMeta{Description: []byte(text)}, Begin: o}, c)
 }
 
 // commitOver stores one object over a server, with a blob if that is not empty.
@@ -281,7 +263,7 @@ func TestBlobThatTheServerLacks(t *testing.T) {
 	t.Parallel()
 	src := imported(t, "blobs", BlobsNone)
 	c := connect(t, src, 0)
-	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+	dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
 	if !errors.Is(err, ErrBlob) || done.LastTID != dst.LastTransaction() {
 		t.Errorf("required: %+v, %v", done, err)
@@ -295,9 +277,9 @@ func TestBlobThatTheServerLacks(t *testing.T) {
 
 func TestServerWithoutIterationSaysSo(t *testing.T) {
 	t.Parallel()
-	src := open(t, create(t, engine.CreateOptions{Class: engine.ClassMinimal}), engine.Options{})
+	src := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Class: engine.ClassMinimal}), engine.Options{})
 	c := connect(t, src, 0)
-	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+	dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	if _, err := ImportServer(t.Context(), dst, c, ServerOptions{}); !errors.Is(err, ErrNoIteration) {
 		t.Errorf("import: %v", err)
 	}
@@ -358,8 +340,8 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 	t.Parallel()
 	src := imported(t, "undo.fs", BlobsRequired)
 	address, stop := serveOn(t, src, "127.0.0.1:0")
-	home := create(t, engine.CreateOptions{})
-	dst := open(t, home, engine.Options{})
+	home := enginetest.Home(t, engine.CreateOptions{})
+	dst := enginetest.Open(t, home, engine.Options{})
 	f := follow(t, dst, address)
 	f.until(src.LastTransaction())
 	for i := range zodb.OID(3) {
@@ -384,19 +366,19 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 	if err := dst.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sound(t, home)
+	enginetest.Clean(t, home)
 }
 
 // TestFollowerListsWhatDangles: in the first copy, and in what comes later.
 func TestFollowerListsWhatDangles(t *testing.T) {
 	t.Parallel()
-	src := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+	src := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	txns := []map[zodb.OID][]byte{{0: holder("Root", 1), 1: holder("A", 9)}}
 	if _, err := Import(t.Context(), src, fileOf(t, txns...), ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	address, stop := serveOn(t, src, "127.0.0.1:0")
-	f := follow(t, open(t, create(t, engine.CreateOptions{}), engine.Options{}), address)
+	f := follow(t, enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{}), address)
 	f.until(src.LastTransaction())
 	stop()
 	<-f.lost
@@ -418,8 +400,8 @@ func TestFollowerListsWhatDangles(t *testing.T) {
 // blob that is lost is an error that stays.
 func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 	t.Parallel()
-	home := create(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
-	src := open(t, home, engine.Options{})
+	home := enginetest.Home(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
+	src := enginetest.Open(t, home, engine.Options{})
 	commit(t, src, engine.BeginOptions{}, 0, "root", "")
 	address, _ := serveOn(t, src, "127.0.0.1:0")
 	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
@@ -457,11 +439,11 @@ func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 // was not there cannot know any more whose copy it is.
 func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 	t.Parallel()
-	src := open(t, create(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}), engine.Options{})
+	src := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}), engine.Options{})
 	commit(t, src, engine.BeginOptions{}, 0, "root", "")
 	address, stop := serveOn(t, src, "127.0.0.1:0")
-	home := create(t, engine.CreateOptions{})
-	dst := open(t, home, engine.Options{})
+	home := enginetest.Home(t, engine.CreateOptions{})
+	dst := enginetest.Open(t, home, engine.Options{})
 	f := follow(t, dst, address)
 	f.until(src.LastTransaction())
 	serials := map[zodb.OID]zodb.TID{0: src.LastTransaction()}
@@ -526,7 +508,7 @@ func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 	if err := dst.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sound(t, home)
+	enginetest.Clean(t, home)
 }
 
 // blobOf reads a blob.
@@ -545,7 +527,7 @@ func blobOf(t testing.TB, s *engine.Storage, oid zodb.OID, tid zodb.TID) string 
 
 func TestFollowerWhoNeverFindsTheServerFails(t *testing.T) {
 	t.Parallel()
-	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+	dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	refused := errors.New("refused")
 	_, err := Follow(t.Context(), dst, func(context.Context, func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) { return nil, refused }, FollowOptions{})
 	if !errors.Is(err, refused) {
@@ -555,7 +537,7 @@ func TestFollowerWhoNeverFindsTheServerFails(t *testing.T) {
 
 func TestLastOfTwoRecordsOfAnObjectCounts(t *testing.T) {
 	t.Parallel()
-	dst := open(t, create(t, engine.CreateOptions{}), engine.Options{})
+	dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	src := &listed{txns: []*sourceTxn{{
 		Transaction: zodb.Transaction{TID: 10, TxnMeta: zodb.TxnMeta{Description: []byte("twice")}},
 		records: func(yield func(zodb.Record, error) bool) {
@@ -618,7 +600,7 @@ func TestServerWithADamagedTransaction(t *testing.T) {
 		}
 	}
 	for _, salvage := range []bool{false, true} {
-		to := open(t, create(t, engine.CreateOptions{}), engine.Options{History: engine.HistoryCopied})
+		to := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{History: engine.HistoryCopied})
 		done, err := ImportServer(t.Context(), to, connect(t, from, wire.Msgpack), ServerOptions{Policy: BlobsNone, Salvage: salvage})
 		want := int64(3)
 		if salvage {

@@ -13,32 +13,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
-
-func create(t testing.TB, o engine.CreateOptions) string {
-	t.Helper()
-	home := filepath.Join(t.TempDir(), "home")
-	if err := engine.Create(home, o); err != nil {
-		t.Fatal(err)
-	}
-	return home
-}
-
-func open(t testing.TB, home string, o engine.Options) *engine.Storage {
-	t.Helper()
-	s, err := engine.Open(context.Background(), home, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
 
 func reader(t testing.TB, name string) *filestorage.Reader {
 	t.Helper()
@@ -74,18 +55,6 @@ func export(t testing.TB, s *engine.Storage, o ExportOptions) ([]byte, Exported)
 		t.Fatal(err)
 	}
 	return b, done
-}
-
-func sound(t testing.TB, home string) {
-	t.Helper()
-	dir, err := vfs.OS(home)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := check.Run(t.Context(), check.Options{FS: dir}, func(f check.Finding) { t.Errorf("check: %+v", f) })
-	if err != nil || sum.Files == 0 {
-		t.Errorf("check read %d files: %v", sum.Files, err)
-	}
 }
 
 // expected is what ZODB reads from a golden file.
@@ -126,8 +95,8 @@ func TestGoldenFilesGoThereAndBack(t *testing.T) {
 				if err := json.Unmarshal(hometest.Golden(t, "filestorage/"+name+".json"), &want); err != nil {
 					t.Fatal(err)
 				}
-				home := create(t, engine.CreateOptions{Format: format})
-				s := open(t, home, engine.Options{})
+				home := enginetest.Home(t, engine.CreateOptions{Format: format})
+				s := enginetest.Open(t, home, engine.Options{})
 				done, err := Import(t.Context(), s, reader(t, file), ImportOptions{})
 				if err != nil || done.Transactions != int64(len(want.Transactions)) || (done.Truncated != nil) != (name == "crashed.fs") {
 					t.Errorf("import %+v, %v", done, err)
@@ -136,8 +105,8 @@ func TestGoldenFilesGoThereAndBack(t *testing.T) {
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
-				sound(t, home)
-				s = open(t, home, engine.Options{ReadOnly: true})
+				enginetest.Clean(t, home)
+				s = enginetest.Open(t, home, engine.Options{ReadOnly: true})
 				compare(t, s, &want)
 				got, _ := export(t, s, ExportOptions{})
 				original, err := os.ReadFile(file)
@@ -215,8 +184,8 @@ func compare(t *testing.T, s *engine.Storage, want *expected) {
 // Data.fs with those that the original wrote for the same edits.
 func TestImportedHomeIsTheOriginalsByteForByte(t *testing.T) {
 	t.Parallel()
-	home := create(t, engine.CreateOptions{Format: "bushy"})
-	s := open(t, home, engine.Options{})
+	home := enginetest.Home(t, engine.CreateOptions{Format: "bushy"})
+	s := enginetest.Open(t, home, engine.Options{})
 	if _, err := Import(t.Context(), s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -240,16 +209,16 @@ func TestMediumFileGoesThereAndBack(t *testing.T) {
 	file := hometest.Medium(t)
 	lines := strings.Split(strings.TrimSuffix(string(hometest.Golden(t, "filestorage/medium.transactions.tsv.gz")), "\n"), "\n")
 	current := strings.Split(strings.TrimSuffix(string(hometest.Golden(t, "filestorage/medium.current.tsv.gz")), "\n"), "\n")
-	home := create(t, engine.CreateOptions{})
-	s := open(t, home, engine.Options{})
+	home := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, home, engine.Options{})
 	if _, err := Import(t.Context(), s, reader(t, file), ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sound(t, home)
-	s = open(t, home, engine.Options{ReadOnly: true})
+	enginetest.Clean(t, home)
+	s = enginetest.Open(t, home, engine.Options{ReadOnly: true})
 	n := 0
 	for txn, err := range s.Transactions(t.Context(), 0, 0) {
 		if err != nil {
@@ -295,11 +264,11 @@ func TestMediumFileGoesThereAndBack(t *testing.T) {
 func TestInterruptedImportGoesOn(t *testing.T) {
 	t.Parallel()
 	file := hometest.FileStorage(t, "before_pack.fs")
-	home := create(t, engine.CreateOptions{})
+	home := enginetest.Home(t, engine.CreateOptions{})
 	var last zodb.TID
 	for round := 0; ; round++ {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := open(t, home, engine.Options{})
+		s := enginetest.Open(t, home, engine.Options{})
 		done, err := Import(ctx, s, reader(t, file), ImportOptions{Progress: func(p Progress) {
 			if p.Transactions == 4 {
 				cancel()
@@ -320,7 +289,7 @@ func TestInterruptedImportGoesOn(t *testing.T) {
 			t.Fatalf("round %d: %+v, %v", round, done, err)
 		}
 	}
-	got, _ := export(t, open(t, home, engine.Options{ReadOnly: true}), ExportOptions{})
+	got, _ := export(t, enginetest.Open(t, home, engine.Options{ReadOnly: true}), ExportOptions{})
 	if original, err := os.ReadFile(file); err != nil || !bytes.Equal(got, original) {
 		t.Errorf("the export is not the file, %v", err)
 	}
@@ -328,22 +297,9 @@ func TestInterruptedImportGoesOn(t *testing.T) {
 
 func TestImportIntoAnotherDatabaseChangesNothing(t *testing.T) {
 	t.Parallel()
-	home := create(t, engine.CreateOptions{})
-	s := open(t, home, engine.Options{})
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte("other")}, engine.BeginOptions{TID: 0x03F6ED1905555555})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := txn.Store(1, 0, []byte("\x80\x03cm\nC\n.\x80\x03N.")); err != nil {
-		t.Fatal(err)
-	}
-	if err := txn.Vote(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	tid, err := txn.Finish(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	home := enginetest.Home(t, engine.CreateOptions{})
+	s := enginetest.Open(t, home, engine.Options{})
+	tid := commit(t, s, engine.BeginOptions{TID: 0x03F6ED1905555555}, 1, "other", "")
 	// The tid is in the file too, with other content.
 	done, err := Import(t.Context(), s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{})
 	if !errors.Is(err, ErrOther) || done.Transactions != 0 || s.LastTransaction() != tid {
@@ -358,13 +314,13 @@ func TestPackedHomeIsExportedWhole(t *testing.T) {
 	for _, name := range []string{"packed", "packed_twice", "minimal"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			src := open(t, hometest.Unpack(t, name), engine.Options{ReadOnly: true})
+			src := enginetest.Open(t, hometest.Unpack(t, name), engine.Options{ReadOnly: true})
 			file, done := export(t, src, ExportOptions{})
 			if done.PackedAway == 0 && name != "packed" { // that keeps the transactions of all that it keeps
 				t.Errorf("nothing was packed away: %+v", done)
 			}
-			home := create(t, engine.CreateOptions{})
-			dst := open(t, home, engine.Options{})
+			home := enginetest.Home(t, engine.CreateOptions{})
+			dst := enginetest.Open(t, home, engine.Options{})
 			r, err := filestorage.NewReader(bytes.NewReader(file), int64(len(file)), "exported")
 			if err != nil {
 				t.Fatal(err)
@@ -408,7 +364,7 @@ func BenchmarkImport(b *testing.B) {
 	file := hometest.Medium(b)
 	records := int64(0)
 	for b.Loop() {
-		s := open(b, create(b, engine.CreateOptions{}), engine.Options{})
+		s := enginetest.Open(b, enginetest.Home(b, engine.CreateOptions{}), engine.Options{})
 		done, err := Import(b.Context(), s, reader(b, file), ImportOptions{})
 		if err = errors.Join(err, s.Close()); err != nil {
 			b.Fatal(err)
@@ -423,10 +379,10 @@ func BenchmarkImport(b *testing.B) {
 func TestImportGoesOnUntilItIsServed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	home := create(t, engine.CreateOptions{})
+	home := enginetest.Home(t, engine.CreateOptions{})
 	var last zodb.TID
 	for i := range 2 {
-		s := open(t, home, engine.Options{History: engine.HistoryCopied})
+		s := enginetest.Open(t, home, engine.Options{History: engine.HistoryCopied})
 		done, err := Import(ctx, s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{})
 		if err != nil || done.Transactions == 0 != (i > 0) {
 			t.Fatalf("import %d: %+v, %v", i, done, err)
@@ -436,7 +392,7 @@ func TestImportGoesOnUntilItIsServed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	served := open(t, home, engine.Options{})
+	served := enginetest.Open(t, home, engine.Options{})
 	txn, err := served.Transaction(ctx, served.LastTransaction())
 	if err != nil || txn.Previous != last || !engine.BeginsHistory(txn) {
 		t.Fatalf("the last transaction of what is served is %+v, %v; the import ended with %s", txn, err, last)
@@ -444,7 +400,7 @@ func TestImportGoesOnUntilItIsServed(t *testing.T) {
 	if err := served.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, home, engine.Options{History: engine.HistoryCopied})
+	s := enginetest.Open(t, home, engine.Options{History: engine.HistoryCopied})
 	_, err = Import(ctx, s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{})
 	if !errors.Is(err, ErrOther) || !strings.Contains(err.Error(), "history of its own") || s.LastTransaction() != txn.TID {
 		t.Errorf("import into what was served: %v", err)
@@ -453,7 +409,7 @@ func TestImportGoesOnUntilItIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	// That changed nothing, so no other history begins.
-	if s = open(t, home, engine.Options{}); s.LastTransaction() != txn.TID {
+	if s = enginetest.Open(t, home, engine.Options{}); s.LastTransaction() != txn.TID {
 		t.Errorf("after an import that was refused, %s is the last transaction, before it %s", s.LastTransaction(), txn.TID)
 	}
 }

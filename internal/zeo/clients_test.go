@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
@@ -66,13 +67,9 @@ func encodingOf(i int) wire.Encoding {
 }
 
 // eventually waits until a condition holds.
-func eventually(t testing.TB, what string, f func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not after %s: %s", patience, what)
-		}
-	}
+	hometest.Eventually(t, what, holds)
 }
 
 // logBuffer is a log that tests look into.
@@ -133,16 +130,7 @@ func (r *refusals) of(limit string) int {
 func openStorage(t testing.TB, home string, o engine.Options) *engine.Storage {
 	t.Helper()
 	newStorageAt(t, home)
-	s, err := engine.Open(context.WithoutCancel(t.Context()), home, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
-			t.Error(err)
-		}
-	})
-	return s
+	return enginetest.Open(t, home, o)
 }
 
 // newStorageAt makes a HOME unless it is there.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -53,16 +54,7 @@ func newStorage(t testing.TB, home string) *engine.Storage {
 	if err := engine.Create(home, engine.CreateOptions{}); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}
-	s, err := engine.Open(t.Context(), home, engine.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
-			t.Error(err)
-		}
-	})
-	return s
+	return enginetest.Open(t, home, engine.Options{})
 }
 
 func (ts *testServer) start(o Options) {

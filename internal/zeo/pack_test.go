@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	homecheck "github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -168,9 +168,8 @@ func sound(t testing.TB, s *engine.Storage) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	summary, err := homecheck.Run(context.WithoutCancel(t.Context()), homecheck.Options{FS: home}, func(f homecheck.Finding) { t.Logf("%+v", f) })
-	if err != nil || summary.Damage > 0 {
-		t.Errorf("check: %v, %d damaged", err, summary.Damage)
+	if _, err := checktest.Undamaged(context.WithoutCancel(t.Context()), home); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,0 +1,140 @@
+// Package enginetest makes storages and commits to them, for the tests of what stands on
+// the engine. Each function ends the test where something fails, so it is called by the
+// test's own goroutine.
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/check/checktest"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Home makes a HOME in a directory of the test and returns its path.
+func Home(t testing.TB, o engine.CreateOptions) string {
+	t.Helper()
+	home := filepath.Join(t.TempDir(), "home")
+	if err := engine.Create(home, o); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// Open opens a storage. At the end of the test it is closed, if it is not before; a close
+// that fails then is an error of the test.
+func Open(t testing.TB, home string, o engine.Options) *engine.Storage {
+	t.Helper()
+	s, err := engine.Open(context.WithoutCancel(t.Context()), home, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("close %s: %v", home, err)
+		}
+	})
+	return s
+}
+
+// Clean is that a check of a HOME finds nothing. The storage is closed, or stands still.
+func Clean(t testing.TB, home string) {
+	t.Helper()
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum, err := checktest.Clean(context.WithoutCancel(t.Context()), dir); err != nil || sum.Files == 0 {
+		t.Errorf("check of %s, %d files: %v", home, sum.Files, err)
+	}
+}
+
+// Change is what a transaction does to one object. Its base is the newest serial.
+type Change struct {
+	OID  zodb.OID
+	Data []byte // nil: delete
+	Blob string // not empty: with that blob
+}
+
+// Options are those of a transaction.
+type Options struct {
+	Meta  zodb.TxnMeta
+	Begin engine.BeginOptions
+}
+
+// Record is the record of an object that refers to nothing, with a text.
+func Record(text string) []byte {
+	n := len(text)
+	return []byte("\x80\x03cpersistent\nPersistent\n.\x80\x03X" + string([]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}) + text + ".")
+}
+
+// BlobRecord is the record of an object that has a blob.
+func BlobRecord() []byte { return []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N.") }
+
+// Voted begins a transaction, makes the changes and votes. The caller ends it.
+func Voted(t testing.TB, s *engine.Storage, o Options, changes ...Change) *engine.Txn {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	txn, err := s.Begin(ctx, o.Meta, o.Begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range changes {
+		if err == nil {
+			err = c.apply(ctx, s, txn)
+		}
+	}
+	if err == nil {
+		err = txn.Vote(ctx)
+	}
+	if err != nil {
+		txn.Abort()
+		t.Fatal(err)
+	}
+	return txn
+}
+
+func (c Change) apply(ctx context.Context, s *engine.Storage, txn *engine.Txn) error {
+	serial, err := newest(ctx, s, c.OID)
+	switch {
+	case err != nil:
+		return err
+	case c.Data == nil:
+		return txn.Delete(c.OID, serial)
+	case c.Blob != "":
+		return txn.StoreBlob(c.OID, serial, c.Data, engine.BlobSource{Reader: strings.NewReader(c.Blob)})
+	}
+	return txn.Store(c.OID, serial, c.Data)
+}
+
+// newest is the serial of the newest revision, also of one that deletes; 0 if there is none.
+func newest(ctx context.Context, s *engine.Storage, oid zodb.OID) (zodb.TID, error) {
+	for serial, err := range s.Serials(ctx, oid) {
+		if errors.Is(err, zodb.ErrNotFound) {
+			break
+		}
+		return serial, err
+	}
+	return 0, nil
+}
+
+// Commit commits the changes as one transaction.
+func Commit(t testing.TB, s *engine.Storage, changes ...Change) zodb.TID {
+	t.Helper()
+	return CommitWith(t, s, Options{}, changes...)
+}
+
+// CommitWith is Commit with options.
+func CommitWith(t testing.TB, s *engine.Storage, o Options, changes ...Change) zodb.TID {
+	t.Helper()
+	tid, err := Voted(t, s, o, changes...).Finish(context.WithoutCancel(t.Context()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tid
+}
