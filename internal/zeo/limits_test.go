@@ -355,6 +355,37 @@ func TestTransactionTimeoutFreesTheLocks(t *testing.T) {
 	})
 }
 
+// TestStalledCopyHoldsUpOthersForLittleTime: from the vote of a transaction that has its tid the
+// finish of every other one waits, also where transactions have no limit.
+func TestStalledCopyHoldsUpOthersForLittleTime(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts, refused, log := limited(t, Limits{}, func(o *Options) { o.TransactionTimeout, o.copyTimeout = -1, 2*time.Second })
+		ordinary := ts.client(e)
+		ordinary.begin(mine)
+		ordinary.oneWay("storea", zodb.OID(2), zodb.TID(0), record("has all the time"), mine)
+		ordinary.call("vote", mine)
+		copying := ts.client(e)
+		const tid = zodb.TID(1000)
+		copying.oneWay("tpc_begin", mine, []byte{}, []byte{}, wire.Dict{}, tid, " ")
+		copying.oneWay("restorea", zodb.OID(1), tid, record("copy"), nil, mine)
+		begun := time.Now()
+		copying.call("vote", mine)
+		if got := ts.client(e).commit(3, 0, "other"); got == 0 {
+			t.Error("not committed")
+		}
+		if waited := time.Since(begun); waited < 2*time.Second {
+			t.Errorf("the other one waited %v only: the copy had no time", waited)
+		}
+		copying.closed()
+		if !log.has("Transaction timeout after 2 seconds") {
+			t.Error("the line is not in the log")
+		}
+		eventually(t, "the refusal is counted", func() bool { return refused.of("timeout") == 1 })
+		ordinary.call("tpc_finish", mine)
+	})
+}
+
 // TestStalledClientsDelayNobody has one client in the middle of an upload, one that
 // does not read its undo logs and one that does not read a blob, while another one works.
 func TestStalledClientsDelayNobody(t *testing.T) {

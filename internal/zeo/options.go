@@ -20,8 +20,10 @@ type Options struct {
 	// TLS, if not nil, is used for every connection that comes in over TCP.
 	TLS *tls.Config
 	// TransactionTimeout is how long a transaction may stay between the begin of its vote and
-	// its end; then the connection is closed. Negative = no limit. Default 5 minutes.
+	// its end; then the connection is closed. Negative = no limit. Default 5 minutes. One that
+	// is copied, for which the finish of all others waits, has 30 seconds at most.
 	TransactionTimeout time.Duration
+	copyTimeout        time.Duration // those 30 seconds
 	// InvalidationQueueSize is the number of transactions for which a client that
 	// reconnects can be told what it missed. Default 1000.
 	InvalidationQueueSize int

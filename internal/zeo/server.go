@@ -199,6 +199,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.TransactionTimeout == 0 {
 		o.TransactionTimeout = 5 * time.Minute
 	}
+	if o.copyTimeout == 0 {
+		o.copyTimeout = 30 * time.Second
+	}
 	if o.InvalidationQueueSize <= 0 {
 		o.InvalidationQueueSize = 1000
 	}

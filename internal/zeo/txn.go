@@ -21,6 +21,8 @@ type txn struct {
 	t      *engine.Txn
 	state  txnState
 
+	copied bool // it has its tid already, so that from its vote on the finish of all others waits
+
 	failed error        // what an operation met, told at the vote; t may be nil then
 	bytes  int64        // of records
 	memory atomic.Int64 // of has.steps
@@ -84,7 +86,7 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 	if o.TID >= endOfTIDs {
 		err = &pythonError{classStorage, wire.Tuple{fmt.Sprintf("no transaction can be copied with the tid %s: there would be none after it", o.TID)}}
 	}
-	x = &txn{handle: h, public: a.public(0), failed: err, kinds: make(map[zodb.OID]stepKind)}
+	x = &txn{handle: h, public: a.public(0), copied: o.TID != 0, failed: err, kinds: make(map[zodb.OID]stepKind)}
 	if err == nil {
 		meta := zodb.TxnMeta{User: user, Description: description, Extension: extension}
 		o.Mergeable = c.srv.o.MergeUndo

@@ -122,6 +122,14 @@ func (c *conn) tryVote(x *txn) error {
 	}
 }
 
+// timeout is how long a transaction may stay between its vote and its end; 0 or less: no limit.
+func (o *Options) timeout(x *txn) time.Duration {
+	if x.copied && (o.TransactionTimeout <= 0 || o.copyTimeout < o.TransactionTimeout) {
+		return o.copyTimeout
+	}
+	return o.TransactionTimeout
+}
+
 // hold counts a transaction that holds locks, and limits the time for it. conn.mu
 // must be held.
 func (c *conn) hold(x *txn) {
@@ -133,7 +141,7 @@ func (c *conn) hold(x *txn) {
 	if h.stats.holding.Add(1) == 1 {
 		h.stats.lockTime.Store(h.clock().UnixNano())
 	}
-	if limit := c.srv.o.TransactionTimeout; limit > 0 {
+	if limit := c.srv.o.timeout(x); limit > 0 {
 		x.timer = time.AfterFunc(limit, func() {
 			c.srv.o.Observer.Refused("timeout")
 			// The words that those who watch the log of a ZEO server look for.
