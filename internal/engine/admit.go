@@ -8,14 +8,12 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 )
 
-// files is about how many files the flush of the transaction will make.
-func (t *Txn) files() int { return 3 + 2*t.ops.n }
-
 // admit makes a transaction wait as it has to, and longer while more is unflushed than
 // the settings allow, or than there is room for on the disk. If it cannot be flushed
 // because the disk is full, waiting would be for ever.
 func (s *Storage) admit(ctx context.Context, t *Txn) error {
-	a := state.Admission{Need: s.roomFor(t), Files: t.files(), HoldsLocks: t.held != nil}
+	cost := s.costOf(t)
+	a := state.Admission{Need: state.FootprintOf(cost), Work: cost.Work, HoldsLocks: t.held != nil}
 	again := t.claim.Covers(a.Need)
 	lined := false
 	defer func() {

@@ -41,7 +41,7 @@ func (s *Storage) appendToLog(t *Txn) error {
 // at that time.
 func (s *Storage) newCommitted(frame journal.CommitRecord, at time.Time) *state.Committed {
 	c := &state.Committed{At: at, Committed: *frame.Committed()}
-	c.Measure(s.store.Format())
+	c.Measure(s.store.Cost)
 	return c
 }
 

@@ -105,7 +105,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 func (s *Storage) openStore() (err error) {
 	s.store, err = classic.New(classic.Options{
 		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
-		Minimal: !s.full, CheckMD5: s.settings.MD5Policy.Read, Beside: s.o.ReadOnly,
+		Minimal: !s.full, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom, CheckMD5: s.settings.MD5Policy.Read, Beside: s.o.ReadOnly,
 		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
 	})
 	if err == nil && s.store.FloorLost() {

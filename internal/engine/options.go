@@ -4,12 +4,10 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
-	"runtime"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/logging"
-	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -87,7 +85,7 @@ type Options struct {
 	Reserve int64
 
 	fs        vfs.FS // tests
-	lanes     int    // tests; how many goroutines a flush has
+	lanes     int    // tests; how many goroutines a flush has; 0: as many as are good
 	lanesFrom int    // tests; from how many files on it has more than one
 }
 
@@ -110,13 +108,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.LogMemory == 0 {
 		o.LogMemory = budget.Within(64<<20, 32)
-	}
-	if o.lanes == 0 {
-		// Half of the processors are left to those who commit and read.
-		o.lanes = min(max(1, runtime.GOMAXPROCS(0)/2), classic.MaxLanes)
-	}
-	if o.lanesFrom == 0 {
-		o.lanesFrom = lanesFrom
 	}
 	if o.RetryInterval == 0 {
 		o.RetryInterval = time.Second

@@ -134,7 +134,7 @@ func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) 
 	}
 	for _, f := range found {
 		c := &state.Committed{Committed: *f}
-		c.Measure(s.store.Format())
+		c.Measure(s.store.Cost)
 		if c.TID <= flushed {
 			there, err := s.isThere(c, rewritten)
 			if err != nil {

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
-	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -409,13 +408,5 @@ func TestFootprintIsNoLess(t *testing.T) {
 				t.Errorf("it took %+v, thought was %+v", took, thought)
 			}
 		})
-	}
-}
-
-func TestRoomOfABlobIsTakenAlready(t *testing.T) {
-	t.Parallel()
-	with := state.RoomOf(layout.Flat, &zodb.TxnMeta{}, []journal.Entry{{OID: 1, Len: 10, Blob: true, BlobSize: 1 << 40}})
-	if without := state.RoomOf(layout.Flat, &zodb.TxnMeta{}, []journal.Entry{{OID: 1, Len: 10}}); with != without {
-		t.Errorf("with a blob %+v, without %+v", with, without)
 	}
 }

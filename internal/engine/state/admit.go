@@ -40,7 +40,7 @@ type pace struct {
 // Admission is what [State.Admit] has to know of a transaction that wants to be let in.
 type Admission struct {
 	Need       Footprint // what it takes up
-	Files      int       // about as many files its flush makes
+	Work       int       // of its flush, about; see store.Cost
 	HoldsLocks bool      // of objects, for which others may wait
 	Paced      bool      // it has waited for its pace
 	Looked     bool      // the caller has just looked for room
@@ -84,7 +84,7 @@ func (s *State) Admit(c *Claim, a Admission, again bool) (v Verdict, err error) 
 		v.Wait, err = s.waitForRoom(c, a.Need, a.HoldsLocks)
 		v.Lined = true
 	case !a.Paced:
-		v.Wait = s.pace.pause(s.o.Clock(), used, a.Files)
+		v.Wait = s.pace.pause(s.o.Clock(), used, a.Work)
 		v.Paced = true
 	}
 	if err != nil {
@@ -140,10 +140,7 @@ func (p *pace) measure(files int, took time.Duration) {
 func (s *State) used() float64 {
 	j := s.o.Journal
 	batches := float64(j.Backlog + 1)
-	left := 1.0
-	if total := s.Progress.Total.Load(); total > 0 {
-		left = 1 - min(1, float64(s.Progress.Done.Load())/float64(total))
-	}
+	left := s.Progress.Left()
 	part := func(all, flushing, limit float64) float64 { return (all - flushing*(1-left)) / (batches * limit) }
 	f := &s.pace.flushing
 	return max(

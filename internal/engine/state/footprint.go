@@ -3,8 +3,7 @@ package state
 import (
 	"math"
 
-	"github.com/dirstorage/dirstorage/internal/journal"
-	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -39,50 +38,16 @@ func Boundless() Footprint { return Footprint{math.MaxInt64 / 4, math.MaxInt64 /
 const DiskBlock = 4 << 10
 
 const (
-	// nameSize is for the name of a file, and for its inode where inodes take space.
-	nameSize = 512
 	// batchSlack is for the marks of a flush, which are written aside.
 	batchSlack = 64 << 10
 )
 
-// fileRoom is what one file of that many bytes takes up at most.
-func fileRoom(size int64) Footprint {
-	return Footprint{(size+DiskBlock-1)/DiskBlock*DiskBlock + nameSize, 1}
-}
+// FootprintOf is what the flush of a transaction takes up at most.
+func FootprintOf(c store.Cost) Footprint { return Footprint{c.Bytes, c.Inodes} }
 
-// RoomOf is what the flush of a transaction takes up at most: the directories
-// that a format usually needs for it are in it, and nothing is taken off for the
-// pointers that are replaced.
-func RoomOf(format layout.Format, meta *zodb.TxnMeta, records []journal.Entry) Footprint {
-	return RoomOfEach(format, meta, len(records), func(yield func(size int64, fresh bool)) {
-		for i := range records {
-			yield(records[i].Len, records[i].Previous == 0)
-		}
-	})
-}
-
-// RoomOfEach is RoomOf where n records are yielded: the length of the data in bytes, and
-// whether the object is new.
-func RoomOfEach(format layout.Format, meta *zodb.TxnMeta, n int, records func(yield func(size int64, fresh bool))) Footprint {
-	perTransaction, perObject := int64(1), int64(1)
-	switch format {
-	case layout.Bushy:
-		perTransaction, perObject = 4, 2
-	case layout.Chunky:
-		perTransaction = 3
-	case layout.Flat:
-		perTransaction, perObject = 0, 0
-	}
-	dirs := perTransaction
-	sum := fileRoom(int64(64 + 8*n + len(meta.User) + len(meta.Description) + len(meta.Extension)))
-	records(func(size int64, fresh bool) {
-		sum = sum.Plus(fileRoom(80 + size)).Plus(fileRoom(8))
-		if fresh {
-			dirs += perObject
-		}
-	})
-	dir := fileRoom(DiskBlock)
-	return sum.Plus(Footprint{dir.Bytes * dirs, dir.Inodes * dirs})
+// Outline describes a transaction to the store, for [store.Tender].
+func Outline(meta *zodb.TxnMeta, records int, each func(yield func(size int64, first, blob bool))) store.Outline {
+	return store.Outline{Meta: len(meta.User) + len(meta.Description) + len(meta.Extension), Records: records, Each: each}
 }
 
 // Fit returns the oldest transactions of a batch that can be flushed into what is free, one

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/journal"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -18,12 +18,19 @@ type Committed struct {
 	Objects []*record.Object // those of Records, where they are in memory; nil: they are not
 	At      time.Time        // when it was published
 	Bytes   int64            // of data
+	Work    int              // of its flush, at most; see store.Cost
 	Room    Footprint        // what its files take up at most
 }
 
-// Measure sets Bytes and Room.
-func (c *Committed) Measure(format layout.Format) {
-	c.Room = RoomOf(format, &c.Meta, c.Records)
+// Measure sets Bytes, Work and Room; cost is that of the store.
+func (c *Committed) Measure(cost func(store.Outline) store.Cost) {
+	of := cost(Outline(&c.Meta, len(c.Records), func(yield func(size int64, first, blob bool)) {
+		for i := range c.Records {
+			e := &c.Records[i]
+			yield(e.Len, e.Previous == 0, e.Blob)
+		}
+	}))
+	c.Work, c.Room = of.Work, FootprintOf(of)
 	for i := range c.Records {
 		c.Bytes += c.Records[i].Len
 	}
@@ -31,18 +38,6 @@ func (c *Committed) Measure(format layout.Format) {
 
 // Follows reports whether it is the next transaction after last.
 func (c *Committed) Follows(last zodb.TID) bool { return c.TID > last && c.Previous == last }
-
-// Files is how many files its flush makes at most.
-func (c *Committed) Files() int {
-	n := 3 // its own, x.oid, x.serial
-	for i := range c.Records {
-		n += 2
-		if c.Records[i].Blob {
-			n++
-		}
-	}
-	return n
-}
 
 // File returns the transaction file that the flush writes.
 func (c *Committed) File() *record.Transaction {
@@ -102,7 +97,7 @@ func (x *index) add(c *Committed) {
 		x.byOID = make(map[zodb.OID][]Revision)
 	}
 	x.queue = append(x.queue, c)
-	x.files += c.Files()
+	x.files += c.Work
 	x.bytes += c.Bytes
 	x.room = x.room.Plus(c.Room)
 	x.memory += c.memory()
@@ -122,7 +117,7 @@ func (x *index) add(c *Committed) {
 // drop forgets the first n transactions.
 func (x *index) drop(n int) {
 	for _, c := range x.queue[:n] {
-		x.files -= c.Files()
+		x.files -= c.Work
 		x.bytes -= c.Bytes
 		x.room = x.room.Minus(c.Room)
 		x.memory -= c.memory()

@@ -86,10 +86,10 @@ func (s *State) NextBatch(upTo zodb.TID) []*Committed {
 	defer s.mu.RUnlock()
 	files, n := 0, 0
 	for _, c := range s.index.queue {
-		if c.TID > upTo || n > 0 && (n >= 4*s.o.Journal.FlushTransactionThreshold || files+c.Files() > 4*s.o.Journal.FlushFileThreshold) {
+		if c.TID > upTo || n > 0 && (n >= 4*s.o.Journal.FlushTransactionThreshold || files+c.Work > 4*s.o.Journal.FlushFileThreshold) {
 			break
 		}
-		files += c.Files()
+		files += c.Work
 		n++
 	}
 	return slices.Clone(s.index.queue[:n])
@@ -122,12 +122,11 @@ func (s *State) EndFlush() {
 
 // begun notes the batch that is flushed now; none when it is done. mu must be held.
 func (s *State) begun(batch []*Committed) {
-	s.Progress.Done.Store(0)
-	s.Progress.Total.Store(0)
+	s.Progress.Reset()
 	f := &s.pace.flushing
 	f.transactions, f.files, f.bytes = len(batch), 0, 0
 	for _, c := range batch {
-		f.files += c.Files()
+		f.files += c.Work
 		f.bytes += c.Bytes
 	}
 }
@@ -139,7 +138,7 @@ func (s *State) begun(batch []*Committed) {
 func (s *State) Flushed(batch []*Committed, counts Counts, took time.Duration) {
 	newest, files := make(map[zodb.OID]*record.Object), 0
 	for _, c := range batch {
-		files += c.Files()
+		files += c.Work
 		for i := range c.Records {
 			newest[c.Records[i].OID] = c.Revision(i).Object
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -45,7 +46,7 @@ type State struct {
 	woken   chan struct{}
 
 	// Progress is how much of the flush that is under way is done, in units of its own.
-	Progress struct{ Done, Total atomic.Int64 }
+	Progress store.Progress
 
 	// forgetting is held while the generation changes. It is taken before mu.
 	forgetting sync.Mutex

@@ -37,7 +37,7 @@ func newState(cache toldCache) *State {
 func publish(s *State, tid zodb.TID, oid zodb.OID, previous zodb.TID) *Committed {
 	c := &Committed{Committed: journal.Committed{TID: tid, Previous: tid - 1, Records: []journal.Entry{{OID: oid, Previous: previous, Len: 3}}},
 		Objects: []*record.Object{{OID: oid, Serial: tid, Data: []byte("abc")}}}
-	c.Measure("chunky")
+	c.Measure(func(o store.Outline) store.Cost { return store.Cost{Work: 3 + 2*o.Records, Bytes: 4096, Inodes: 2} })
 	s.Publish([]*Committed{c}, []*Claim{{}})
 	return c
 }
@@ -221,7 +221,7 @@ func TestRoomIsPromisedOnce(t *testing.T) {
 	t.Parallel()
 	s := newState(nil)
 	var c Claim
-	a := Admission{Need: Footprint{Bytes: 100, Inodes: 3}, Files: 5}
+	a := Admission{Need: Footprint{Bytes: 100, Inodes: 3}, Work: 5}
 	if v, err := s.Admit(&c, a, false); err != nil || !v.Look {
 		t.Fatalf("without a look at the disk: %+v, %v", v, err)
 	}

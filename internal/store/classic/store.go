@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -34,13 +35,18 @@ type Options struct {
 	CheckMD5 bool
 	// Beside is for who only reads, beside another process that may write.
 	Beside bool
-	Clock  func() time.Time
+	// Lanes is how many goroutines a Put has from LanesFrom files on. 0 = half of the
+	// processors, at most MaxLanes: the others are left to those who commit and read; and 200.
+	Lanes, LanesFrom int
+	Clock            func() time.Time
 }
 
 var (
 	_ store.Reader = (*Store)(nil)
 	_ store.Lister = (*Store)(nil)
 	_ store.Filer  = (*Store)(nil)
+	_ store.Writer = (*Store)(nil)
+	_ store.Tender = (*Store)(nil)
 )
 
 // Store is the pair of directories A and B.
@@ -62,6 +68,12 @@ type Store struct {
 func New(o Options) (*Store, error) {
 	if o.SyncAllFrom == 0 {
 		o.SyncAllFrom = 24
+	}
+	if o.Lanes == 0 {
+		o.Lanes = min(max(1, runtime.GOMAXPROCS(0)/2), MaxLanes)
+	}
+	if o.LanesFrom == 0 {
+		o.LanesFrom = lanesFrom
 	}
 	t := &Store{o: o, fs: o.FS, debts: newDebts()}
 	t.readB.Store(true)

@@ -1,0 +1,98 @@
+package store
+
+import (
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Writer puts transactions that are in the log. It is used by one goroutine at a time,
+// which is also the one that packs and thaws; readers go on meanwhile.
+//
+// Every method may be repeated after an error or a crash, with the same transactions from the
+// first on, and leads to the same end. The caller keeps what it needs for that until SetLast
+// has returned nil.
+type Writer interface {
+	// Put puts whole transactions, oldest first, each later than all that are there, and
+	// x.oid of the last. When it returns nil everything is durable, and nothing says so yet: until
+	// SetLast a reader may find some of it, and a crash may leave any part of it. To give B
+	// says that B is read from now on.
+	Put(side Side, batch []Transaction, p *Progress) error
+	// SetLast sets x.serial, durably: all transactions up to it are there, whole. It is refused
+	// if something that a failed sync may have lost was not put again.
+	SetLast(side Side, tid zodb.TID) error
+	// Sync makes durable all that is not: what an operation that failed has done in part, too.
+	Sync() error
+	// Failure returns an error that does not pass: what is done may never become durable any
+	// more, and the next open finds out what is there. It may be called concurrently.
+	Failure() error
+}
+
+// Transaction is one that is handed over to be put. Its methods may be called concurrently and
+// more than once, until Put has returned.
+type Transaction interface {
+	TID() zodb.TID
+	// HighestOID is the highest oid that was handed out when it was committed.
+	HighestOID() zodb.OID
+	// Len is how many revisions it stored, one for each object.
+	Len() int
+	// Revision describes one of them, 0..Len()-1.
+	Revision(i int) Revision
+	// AppendRevision appends the content of one to dst, as docs/format.md describes it.
+	AppendRevision(dst []byte, i int) ([]byte, error)
+	// AppendTransaction appends the content of the transaction.
+	AppendTransaction(dst []byte) ([]byte, error)
+}
+
+// Revision describes a revision that is to be put.
+type Revision struct {
+	OID   zodb.OID
+	First bool // the object had none before
+	// Blob is the file with its blob, relative to HOME, whole and durable; empty: it has
+	// none. It is moved away. If it is not there, an earlier Put has done that.
+	Blob     string
+	BlobSize int64 // bytes
+}
+
+// Original is for stores that can take what the Python DirectoryStorage left in its journal.
+type Original interface {
+	// Adopt moves files of whole transactions that lie in journal/ to their places: all
+	// of it is durable when it returns. It may be repeated.
+	Adopt(side Side, files []Staged) error
+	// ParsePath returns the database name of a path below A.
+	ParsePath(path string) (layout.Name, bool)
+	// Replace puts contents in the place of others, those of marks last. It may be repeated.
+	Replace(contents map[layout.Name][]byte) error
+}
+
+// Staged is a file in journal/ that is to get its name.
+type Staged struct {
+	Name layout.Name
+	Path string // relative to HOME
+	Size int64  // bytes
+}
+
+// Progress is how far a Put is, in units of its own. Its methods may be called concurrently.
+type Progress struct{ done, total atomic.Int64 }
+
+// Reset is for the time in which nothing is put.
+func (p *Progress) Reset() {
+	p.done.Store(0)
+	p.total.Store(0)
+}
+
+// Expect says how much there is to do.
+func (p *Progress) Expect(total int64) { p.total.Store(total) }
+
+// Add says that so much more is done.
+func (p *Progress) Add(n int64) { p.done.Add(n) }
+
+// Left returns which part is not done yet, 0..1.
+func (p *Progress) Left() float64 {
+	total := p.total.Load()
+	if total <= 0 {
+		return 1
+	}
+	return 1 - min(1, float64(p.done.Load())/float64(total))
+}
