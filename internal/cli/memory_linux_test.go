@@ -51,8 +51,8 @@ func newMemoryGroup(t *testing.T, limit int64) memoryGroup {
 	return g
 }
 
-// run runs a program within the group.
-func (g memoryGroup) run(t *testing.T, name string, args ...string) {
+// command returns a program that will run within the group.
+func (g memoryGroup) command(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	script := `echo $$ > "$0/cgroup.procs" && exec "$@"`
 	c := exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", script, g.dir, name}, args...)...)
@@ -61,18 +61,45 @@ func (g memoryGroup) run(t *testing.T, name string, args ...string) {
 			c.Env = append(c.Env, v)
 		}
 	}
+	return c
+}
+
+// run runs a program within the group.
+func (g memoryGroup) run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	c := g.command(t, name, args...)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
-	err := c.Run()
-	events, _ := os.ReadFile(filepath.Join(g.dir, g.events))
-	if err != nil {
-		t.Fatalf("%s: %v\n%s\n%s", strings.Join(args, " "), err, &out, events)
+	if err := c.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s\n%s", strings.Join(args, " "), err, &out, g.counted())
 	}
-	for line := range strings.Lines(string(events)) {
+	g.nobodyWasKilled(t, strings.Join(args, " "))
+}
+
+func (g memoryGroup) counted() []byte {
+	b, _ := os.ReadFile(filepath.Join(g.dir, g.events))
+	return b
+}
+
+// nobodyWasKilled fails the test if the kernel ended a process for its memory.
+func (g memoryGroup) nobodyWasKilled(t *testing.T, what string) {
+	t.Helper()
+	for line := range strings.Lines(string(g.counted())) {
 		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok && n != "0" {
-			t.Errorf("%s: the kernel killed %s processes", strings.Join(args, " "), n)
+			t.Errorf("%s: the kernel killed %s processes", what, n)
 		}
 	}
+}
+
+// plainProgram builds the program in a directory. It is not the binary of the test: the
+// race detector takes many times the memory.
+func plainProgram(t *testing.T, dir string) string {
+	t.Helper()
+	binary := filepath.Join(dir, "dirstorage")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-race=false", "-o", binary, "../../cmd/dirstorage").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
 }
 
 // writeLargeTransactions makes a Data.fs of so many transactions of so many new objects.
@@ -121,11 +148,7 @@ func TestCommandsInLittleMemory(t *testing.T) {
 	}
 	g := newMemoryGroup(t, limit)
 	dir := t.TempDir()
-	// Not the binary of the test: the race detector takes many times the memory.
-	binary := filepath.Join(dir, "dirstorage")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-race=false", "-o", binary, "../../cmd/dirstorage").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	binary := plainProgram(t, dir)
 	data := writeLargeTransactions(t, dir, 2, objects)
 	home, backups := filepath.Join(dir, "home"), filepath.Join(dir, "backups")
 	for _, args := range [][]string{

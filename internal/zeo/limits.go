@@ -56,6 +56,11 @@ func newBudgets(l Limits) *budgets {
 	return b
 }
 
+// connectionMemory is how many bytes of memory there have to be for each connection that
+// registers: its buffer, the stacks of its goroutines, and what TLS keeps. Four times as
+// many for one that has not: there need not be many of these at once.
+const connectionMemory = 96 << 10
+
 // SpoolSize returns how many bytes of records an open transaction may keep in memory, out
 // of all that the process may have.
 func SpoolSize(memory int64) int64 { return max(64<<10, min(memory>>8, 4<<20)) }

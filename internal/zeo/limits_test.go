@@ -435,3 +435,27 @@ func TestStalledClientsDelayNobody(t *testing.T) {
 		uploading.call("tpc_finish", mine)
 	})
 }
+
+// TestConnectionsFitIntoTheMemory: a setting that asks for more is bounded, and the log says so.
+func TestConnectionsFitIntoTheMemory(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		memory                 int64
+		asked                  int
+		connections, strangers int
+	}{
+		{112 << 20, 10_000, 1_194, 298},
+		{112 << 20, 0, 1_000, 298},
+		{16 << 30, 10_000, 10_000, 10_000},
+		{1 << 20, 10_000, 16, 100},
+	} {
+		l := Limits{Memory: tt.memory, Connections: tt.asked}.withDefaults()
+		if l.Connections != tt.connections || l.Unregistered != tt.strangers {
+			t.Errorf("%d connections in %d MiB: %d, and %d that have not registered", tt.asked, tt.memory>>20, l.Connections, l.Unregistered)
+		}
+	}
+	_, _, log := limited(t, Limits{Memory: 112 << 20, Connections: 10_000})
+	if !log.has("fewer connections than were asked for") || !log.has("limit=1194") {
+		t.Error("the log does not say that there may be fewer")
+	}
+}

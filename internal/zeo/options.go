@@ -60,9 +60,10 @@ type StorageOptions struct {
 // Limits bound what clients can cost. Each has a default that is said here.
 type Limits struct {
 	Message     int64 // bytes of one message; 1 GiB
-	Connections int   // that are served at once; 1000
+	Connections int   // that are served at once; 1000. One for each 96 KiB of Memory at most
 	// Unregistered is how many connections there may be besides that have not registered: a
-	// newcomer takes the place of another one. Default as many as Connections, 100 at least.
+	// newcomer takes the place of another one. Default as many as Connections, 100 at least,
+	// and else one for each 384 KiB of Memory at most.
 	Unregistered int
 	Transaction  int64         // bytes of records in one transaction; 16 GiB
 	Blob         int64         // bytes of one blob; 1 TiB

@@ -209,7 +209,11 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	o.Limits = o.Limits.withDefaults()
+	asked := o.Limits.Connections
+	if o.Limits = o.Limits.withDefaults(); o.Limits.Connections < asked {
+		o.Logger.Warn("there may be fewer connections than were asked for: memory-limit and the limit of open files have no room for more",
+			"asked", asked, "limit", o.Limits.Connections, "memory", o.Limits.Memory, "files", o.Limits.Files)
+	}
 	return o, nil
 }
 
@@ -229,11 +233,11 @@ func (l Limits) withDefaults() Limits {
 		l.Connections = 1000
 	}
 	// The rest of the files is for the storages, blobs and the others that listen.
-	l.Connections = min(l.Connections, int(l.Files/2))
+	l.Connections = min(l.Connections, int(l.Files/2), int(max(l.Memory/connectionMemory, 16)))
 	if l.Unregistered == 0 {
 		l.Unregistered = max(l.Connections, 100)
 	}
-	l.Unregistered = min(l.Unregistered, int(l.Files/4))
+	l.Unregistered = min(l.Unregistered, int(l.Files/4), int(max(l.Memory/(4*connectionMemory), 100)))
 	if l.Hello == 0 {
 		l.Hello = 30 * time.Second
 	}
