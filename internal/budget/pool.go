@@ -137,6 +137,23 @@ func (s *Share) Try(n int64) bool {
 	return true
 }
 
+// MostInTurn returns what a holder can have at once by TryInTurn.
+func (s *Share) MostInTurn() int64 { return s.sure + s.p.size - s.p.size/8 }
+
+// TryInTurn takes n unless less than an eighth of the pool were left then: for one holder at
+// a time, whose turn the caller says it is.
+func (s *Share) TryInTurn(n int64) bool {
+	p := s.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if more := s.beyond(n) - s.beyond(0); more > p.size-p.size/8-p.used {
+		p.denied++
+		return false
+	}
+	s.grant(n)
+	return true
+}
+
 // Add takes n, whether there is so much or not: for what cannot be refused. Others wait
 // the longer for it.
 func (s *Share) Add(n int64) {

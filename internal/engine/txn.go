@@ -182,6 +182,14 @@ func (t *Txn) Data(oid zodb.OID) ([]byte, error) {
 	return bytes.Clone(data), err
 }
 
+// Deletes reports whether this transaction deletes an object.
+func (t *Txn) Deletes(oid zodb.OID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	op := t.ops.get(oid)
+	return op != nil && op.kind == opDelete
+}
+
 // OIDs returns the objects that this transaction writes, in the order first
 // stored. It may be called after the end of the transaction too.
 func (t *Txn) OIDs() []zodb.OID {

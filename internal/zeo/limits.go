@@ -22,6 +22,7 @@ type budgets struct {
 	queues    *budget.Pool // bytes that wait to be read by clients
 	steps     *budget.Pool // bytes of memory of open transactions
 	iterators *budget.Pool // bytes of memory of iterators
+	large     largeTurn    // of the transaction that takes more steps than it leaves for others
 
 	message   int64 // bytes of the largest message
 	values1   int   // bytes that the values of a usual request take
@@ -36,12 +37,13 @@ type shares struct {
 	frames, values, files, reads, answers, queues, steps, iterators *budget.Share
 }
 
-// What clients may take of the memory in all: five eighths. The rest is for the storages'
+// What clients may take of the memory in all: six sevenths. The rest is for the storages'
 // caches, and for the garbage that is there before it is collected.
 func newBudgets(l Limits) *budgets {
 	part := func(of int64) *budget.Pool { return budget.NewPool(l.Memory / of) }
 	b := &budgets{
-		frames: part(4), values: part(32), answers: part(8), queues: part(8), steps: part(8), iterators: part(64),
+		frames: part(4), values: part(32), answers: part(8), queues: part(8), iterators: part(64),
+		steps:     budget.NewPool(l.Memory / 16 * 5),
 		files:     budget.NewPool(max(min(l.Files/8, l.Memory>>23), 4)),
 		reads:     budget.NewPool(max(8, min(l.Memory>>23, 128))),
 		values1:   16 << 10,
@@ -131,7 +133,7 @@ func (b *bill) charge(n int) error {
 // What a step of a transaction takes in memory, in bytes, beside its record: what the
 // connection, the engine and its vote keep of it.
 const (
-	writeMemory = 768
+	writeMemory = 280
 	checkMemory = 192
 )
 

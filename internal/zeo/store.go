@@ -53,7 +53,7 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 	c.mu.Lock()
 	state, ended := x.state, c.txn != x // its vote may have failed just now
 	if state == txnWaiting && !ended {
-		if !x.hold(c, st.memory()+int64(len(st.data))) {
+		if !x.holdLate(c, st.memory()+int64(len(st.data))) {
 			st.failed, st.data = c.scarce("what comes while a vote waits"), nil
 		}
 		st.keep()
@@ -63,7 +63,9 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 	c.mu.Unlock()
 	switch {
 	case state == txnBegun:
-		c.do(x, st)
+		if c.do(x, st); x.failed != nil {
+			c.release(x)
+		}
 	case state == txnVoted || ended:
 		c.dropShared(st)
 	}
@@ -81,42 +83,78 @@ func (c *conn) do(x *txn, st *step) {
 	}
 }
 
+// release gives back what a transaction holds that has failed before its vote.
+func (c *conn) release(x *txn) {
+	if x.t == nil || x.held {
+		return
+	}
+	if err := x.t.Abort(); err != nil {
+		c.log().Warn("what an aborted transaction left is removed at the next open", "err", err)
+	}
+	x.t = nil
+	c.giveSteps(x)
+}
+
+// giveSteps gives back what the steps of a transaction take.
+func (c *conn) giveSteps(x *txn) {
+	c.unpark(x)
+	c.has.steps.Give(x.memory.Swap(0))
+	c.srv.budgets.large.end(x)
+}
+
 func (c *conn) try(x *txn, st *step) error {
+	if st.failed != nil {
+		return st.failed
+	}
 	x.bytes += int64(len(st.data))
 	if limit := c.srv.o.Limits.Transaction; x.bytes > limit {
 		c.srv.o.Observer.Refused("transaction")
 		return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
 	}
-	if err := c.charge(x, st); err != nil {
-		return err
+	x.need += st.memory()
+	if x.bytes <= c.srv.budgets.spool {
+		x.need += int64(len(st.data))
 	}
-	if st.kind != stepUndo && st.kind != stepCheck {
-		x.kinds[st.oid] = st.kind
+	if most := c.has.steps.MostInTurn(); x.need > most {
+		return c.tooLarge(most)
 	}
-	if st.failed != nil {
-		return st.failed
+	if x.parked == nil {
+		n, err := c.weigh(x, st)
+		if err != nil {
+			return err
+		}
+		if c.srv.budgets.large.hold(c, x, n) {
+			return c.store(x, st, n)
+		}
 	}
-	if err := st.storable(); err != nil {
-		return err
+	if x.held { // it has locks, so it waits for nobody
+		return c.scarce("a transaction of so many objects")
 	}
+	return c.park(x, st)
+}
+
+// weigh returns what a step takes in memory, and takes the file that records are in of which there
+// are many.
+func (c *conn) weigh(x *txn, st *step) (int64, error) {
+	if n := int64(len(st.data)); x.inMemory+n <= c.srv.budgets.spool {
+		return st.memory() + n, nil
+	}
+	return st.memory(), c.takeTxnFile(x)
+}
+
+// store does a step for which there is the memory that weigh said.
+func (c *conn) store(x *txn, st *step, weight int64) error {
+	x.inMemory += weight - st.memory()
 	return c.apply(x, st)
 }
 
-// charge counts what a step takes in memory until the end of the transaction, and the
-// file that records are in of which there are many.
-func (c *conn) charge(x *txn, st *step) error {
-	n := st.memory()
-	spool := c.srv.budgets.spool
-	if x.bytes <= spool {
-		n += int64(len(st.data))
-	} else if !x.file {
+// takeTxnFile takes the file that records are in of which there are many.
+func (c *conn) takeTxnFile(x *txn) error {
+	if !x.file {
 		if !c.has.files.Try(1) {
 			return c.noFile("a transaction of so many bytes")
 		}
 		x.file = true
-	}
-	if !x.hold(c, n) {
-		return c.scarce("a transaction of so many objects")
 	}
 	return nil
 }
@@ -124,6 +162,19 @@ func (c *conn) charge(x *txn, st *step) error {
 // hold takes memory for a transaction until its end.
 func (x *txn) hold(c *conn, n int64) bool {
 	if !c.has.steps.Try(n) {
+		return false
+	}
+	x.memory.Add(n)
+	return true
+}
+
+// holdLate is hold for a step that comes while the vote waits, maybe for its turn: a few more are
+// nothing beside the others.
+func (x *txn) holdLate(c *conn, n int64) bool {
+	if x.hold(c, n) {
+		return true
+	}
+	if !c.has.steps.TryInTurn(n) {
 		return false
 	}
 	x.memory.Add(n)
@@ -152,6 +203,9 @@ func (c *conn) dropShared(st *step) {
 }
 
 func (c *conn) apply(x *txn, st *step) error {
+	if err := st.storable(); err != nil {
+		return err
+	}
 	stores := &c.hub.stats.stores
 	switch st.kind {
 	case stepStore:

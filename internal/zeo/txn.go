@@ -23,13 +23,16 @@ type txn struct {
 
 	copied bool // it has its tid already, so that from its vote on the finish of all others waits
 
-	failed error        // what an operation met, told at the vote; t may be nil then
-	bytes  int64        // of records
-	memory atomic.Int64 // of has.steps
-	file   bool         // one of has.files is held, for records that are not in memory
-	undone []zodb.OID
-	blobs  []zodb.OID // whose blobs it stores
-	kinds  map[zodb.OID]stepKind
+	failed   error        // what an operation met, told at the vote; t may be nil then
+	bytes    int64        // of records
+	memory   atomic.Int64 // of has.steps
+	file     bool         // one of has.files is held, for records that are not in memory
+	undone   []zodb.OID
+	blobs    []zodb.OID // whose blobs it stores
+	inMemory int64      // bytes of records that the storage keeps in memory
+	need     int64      // bytes of memory of all steps, those that are parked included
+	parked   *parked    // steps that there was no memory for; nil: none
+	queued   []*step    // of the goroutine of the vote: those that came late, and are not done yet
 
 	late      []*step                 // operations that came while it waits
 	interrupt context.CancelCauseFunc // of the wait
@@ -86,7 +89,7 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 	if o.TID >= endOfTIDs {
 		err = &pythonError{classStorage, wire.Tuple{fmt.Sprintf("no transaction can be copied with the tid %s: there would be none after it", o.TID)}}
 	}
-	x = &txn{handle: h, public: a.public(0), copied: o.TID != 0, failed: err, kinds: make(map[zodb.OID]stepKind)}
+	x = &txn{handle: h, public: a.public(0), copied: o.TID != 0, failed: err}
 	if err == nil {
 		meta := zodb.TxnMeta{User: user, Description: description, Extension: extension}
 		o.Mergeable = c.srv.o.MergeUndo
@@ -181,11 +184,11 @@ func (c *conn) closeTxn(x *txn) {
 	if x.timer != nil {
 		x.timer.Stop()
 	}
-	for _, st := range x.late { // whose vote ended before they came into it
+	for _, st := range append(x.queued, x.late...) { // whose vote ended before they came into it
 		c.dropShared(st)
 	}
 	h := c.hub
-	c.has.steps.Give(x.memory.Swap(0))
+	c.giveSteps(x)
 	if x.file {
 		c.has.files.Give(1)
 	}

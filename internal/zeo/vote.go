@@ -100,14 +100,12 @@ func (c *conn) tryVote(x *txn) error {
 		late, gaveUp := x.late, x.gaveUp
 		x.late = nil
 		c.mu.Unlock()
-		for _, st := range late {
-			c.do(x, st)
+		x.queued = append(x.queued, late...)
+		err := errAborted
+		if !gaveUp {
+			err = c.catchUp(ctx, x)
 		}
-		err := x.failed
-		switch {
-		case gaveUp:
-			err = errAborted
-		case err == nil:
+		if err == nil {
 			err = x.t.Vote(ctx)
 		}
 		interrupted := context.Cause(ctx)
@@ -166,7 +164,7 @@ func (c *conn) conflictRecords(x *txn, all *engine.ConflictsError) (wire.List, e
 			}
 			return nil, e
 		}
-		if !e.Undo && x.kinds[e.OID] == stepDelete {
+		if !e.Undo && x.t.Deletes(e.OID) {
 			return nil, e
 		}
 		data, err := x.t.Data(e.OID)

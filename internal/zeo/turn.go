@@ -1,0 +1,132 @@
+package zeo
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+)
+
+// largeTurn is whose large transaction may take nearly all of the memory for steps. The others
+// with more steps than they get beside it wait at their votes: until then what there is no
+// memory for is in a file, see parked.
+type largeTurn struct {
+	mu      sync.Mutex
+	holder  *txn          // guarded by mu; nil: it is nobody's
+	stuck   bool          // guarded by mu: the holder waits for memory that others have
+	changed chan struct{} // guarded by mu: closed at any change, and when memory was given back; nil: nobody waits
+}
+
+// turnTime is how long a vote waits for the memory of its transaction.
+const turnTime = 10 * time.Minute
+
+// hold takes memory of the steps for a transaction until its end. It does not wait.
+func (t *largeTurn) hold(c *conn, x *txn, n int64) bool {
+	if x.hold(c, n) {
+		return true
+	}
+	if !t.take(x) || !c.has.steps.TryInTurn(n) {
+		return false
+	}
+	x.memory.Add(n)
+	return true
+}
+
+// take reports whether it is the turn of a transaction, from now on if it is nobody's.
+func (t *largeTurn) take(x *txn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.holder == nil {
+		t.holder = x
+	}
+	return t.holder == x
+}
+
+// end is called when a transaction has given its memory back.
+func (t *largeTurn) end(x *txn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.holder == x {
+		t.holder, t.stuck = nil, false
+	}
+	t.signal()
+}
+
+// signal wakes those who wait. mu must be held.
+func (t *largeTurn) signal() {
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}
+
+// next returns what is closed at the next change.
+func (t *largeTurn) next() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
+	return t.changed
+}
+
+// waits notes that a transaction waits, and reports whether it may: not while the one
+// whose turn it is waits for what it holds.
+func (t *largeTurn) waits(x *txn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.holder != x {
+		return !t.stuck || x.memory.Load() == 0
+	}
+	if !t.stuck {
+		t.stuck = true
+		t.signal()
+	}
+	return true
+}
+
+// goesOn notes that a transaction waits no more.
+func (t *largeTurn) goesOn(x *txn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.holder == x {
+		t.stuck = false
+	}
+}
+
+// await is hold, and waits, in the goroutine of a vote that holds no locks. The error is the
+// cause of ctx if that has ended.
+func (t *largeTurn) await(ctx context.Context, c *conn, x *txn, n int64) error {
+	defer t.goesOn(x)
+	var late <-chan time.Time
+	for {
+		changed := t.next()
+		if t.hold(c, x, n) {
+			return nil
+		}
+		if x.held || !t.waits(x) {
+			return c.scarce("a transaction of so many objects, beside another large one")
+		}
+		if late == nil {
+			timer := time.NewTimer(turnTime)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-changed:
+		case <-late:
+			return c.scarce(fmt.Sprintf("a transaction of so many objects, which waited for %s", turnTime))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// tooLarge is what a client is told of whose transaction nobody could commit here.
+func (c *conn) tooLarge(most int64) error {
+	c.srv.o.Observer.Refused("memory")
+	return &pythonError{classStorage, wire.Tuple{fmt.Sprintf(
+		"the objects of the transaction take more than %d bytes of memory, which is what the largest one may have, about a quarter of memory-limit: raise memory-limit, or commit in several transactions", most)}}
+}
