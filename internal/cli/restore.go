@@ -38,7 +38,8 @@ interrupted goes on there when it is run again.
 
 With --delta, TARGET is a copy of the same storage, older, newer or damaged, that
 nobody has open. Files that are the same are kept, the others come from REPO; then
-the new HOME takes the place of the old one at once.
+the new HOME takes the place of the old one at once. So TARGET cannot be a mount
+point itself, but a directory below one.
 
 REPO may also be a directory of the Python original's backup tool.`,
 		Example: "  dirstorage restore /backup/zodb /srv/zodb.new\n  dirstorage restore --to \"2026-03-01 10:00\" /backup/zodb /srv/zodb.then",
@@ -116,6 +117,8 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	switch {
 	case errors.Is(err, restore.ErrExists):
 		err = hint(err, "give a name that does not exist yet, or an empty directory, or --delta to bring a copy up to date")
+	case errors.Is(err, restore.ErrMounted):
+		err = hint(err, "restore without --delta to another place and mount that instead, or move what is in %s away and restore without --delta into the empty directory; a HOME in a directory below the mount point can be restored with --delta", o.target)
 	case errors.Is(err, restore.ErrBefore):
 		err = hint(err, "give a later --to, or none for the newest state")
 	case errors.Is(err, restore.ErrDamage):

@@ -62,6 +62,8 @@ type Result struct {
 var (
 	// ErrExists: there is a target already, and Delta was not asked for.
 	ErrExists = errors.New("the target exists")
+	// ErrMounted: Delta for a target that is a mount point, whose place nothing can take.
+	ErrMounted = errors.New("a file system is mounted there, so no other directory can take its place")
 	// ErrDamage: the check found damage in what was restored.
 	ErrDamage = errors.New("what was restored is damaged")
 	// ErrBefore: the moment to restore to lies before the first transaction that there is.
@@ -185,6 +187,9 @@ func (r *run) prepare() (vfs.Lock, error) {
 	}
 	var lock vfs.Lock
 	if r.o.Delta {
+		if err := r.notMounted(); err != nil {
+			return nil, err
+		}
 		if lock, err = r.openOld(); err != nil {
 			return nil, err
 		}
@@ -196,6 +201,18 @@ func (r *run) prepare() (vfs.Lock, error) {
 		return nil, err
 	}
 	return lock, nil
+}
+
+// notMounted returns ErrMounted where the end could not succeed.
+func (r *run) notMounted() error {
+	yes, err := vfs.MountPoint(r.o.Parent, r.o.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // which is said where it is opened
+	}
+	if err == nil && yes {
+		err = ErrMounted
+	}
+	return err
 }
 
 // openOld locks the old copy, and makes sure that it is of the same storage.

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
+)
+
+// TestDeltaOntoAMountPointIsRefusedAtOnce: nothing can take the place of a mounted volume, and
+// nothing is made or changed before that is said.
+func TestDeltaOntoAMountPointIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	home, repo, volume := filepath.Join(dir, "home"), filepath.Join(dir, "repo"), filepath.Join(dir, "volume")
+	if err := os.Mkdir(volume, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), home)
+	want(t, exitOK, "", "backup", "full", home, repo)
+	script := func(text string) (string, int) {
+		t.Helper()
+		self := program(t)
+		c := exec.CommandContext(t.Context(), "unshare", "-m", "sh", "-e", "-c", text, "sh", self.Path, home, repo, volume)
+		c.Env = self.Env
+		out, _ := c.CombinedOutput()
+		return string(out), c.ProcessState.ExitCode()
+	}
+	const mountIt = `mount -t tmpfs -o size=64m none "$4"; `
+	if out, status := script(mountIt); status != 0 {
+		t.Skip("nothing can be mounted here: ", out)
+	}
+	for _, how := range []string{mountIt, `mount --bind "$2" "$4"; `} {
+		out, status := script(how + `cp -a "$2/." "$4" || true; rm -f "$4"/A/x/packed; before=$(find "$4" -type f | sort | xargs md5sum)
+			s=0; "$1" restore --delta "$3" "$4" || s=$?
+			test "$(find "$4" -type f | sort | xargs md5sum)" = "$before" || echo CHANGED
+			test ! -e "$4.restoring" || echo MADE
+			exit $s`)
+		if status != exitFailed || !strings.Contains(out, "mounted there") || !strings.Contains(out, "hint: restore without --delta") || strings.Contains(out, "CHANGED") || strings.Contains(out, "MADE") {
+			t.Errorf("%sstatus %d, want %d: %s", how, status, exitFailed, out)
+		}
+		if _, err := os.Stat(volume + ".restoring"); err == nil {
+			t.Error("it left volume.restoring")
+		}
+	}
+	out, status := script(mountIt + `cp -a "$2" "$4/below"; "$1" restore --delta "$3" "$4/below"; "$1" check "$4/below"`)
+	if status != exitOK || !strings.Contains(out, " 0 damaged") {
+		t.Errorf("a HOME below the mount point: status %d, %s", status, out)
+	}
+	out, status = script(mountIt + `"$1" restore "$3" "$4"; "$1" check "$4"`) // the way out
+	if status != exitOK || !strings.Contains(out, " 0 damaged") {
+		t.Errorf("into an empty volume: status %d, %s", status, out)
+	}
+}
