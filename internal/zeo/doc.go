@@ -22,7 +22,7 @@
 //   - Registering, and asking for what was missed, are one step with respect to
 //     announcements.
 //
-// All of it is in hub.go: the hub of a storage has one lock, held exclusively
+// All of it is in hub.go, announce.go and sight.go: the hub of a storage has one lock, held exclusively
 // while a transaction is announced and shared while an answer is put into an
 // outbox after a look at what was announced. Nothing waits and no file is read
 // under it: a load reads first, and is done again if it was overtaken.

@@ -48,43 +48,6 @@ type stats struct {
 	lockTime                                  atomic.Int64 // nanoseconds since 1970 when the oldest vote that still holds locks got them
 }
 
-// loaded is what is known of an object for a loadBefore.
-type loaded struct {
-	zodb.Revision
-}
-
-// overtaken reports whether a later revision than one that was read as the
-// current one was announced. since is the last announced tid at a moment
-// before it was read. mu must be held, shared at least.
-func (h *hub) overtaken(oid zodb.OID, r *zodb.Revision, since zodb.TID) bool {
-	if r.End != 0 || zodb.TID(h.announced.Load()) == since {
-		return false
-	}
-	changed, known := h.missed.lastChange(oid, since)
-	return !known || changed > r.Serial
-}
-
-// answerLoaded puts the answer to a loadBefore into an outbox, unless it was
-// overtaken: then it reports false, and the caller reads again.
-func (h *hub) answerLoaded(c *conn, rawID []byte, oid zodb.OID, r zodb.Revision, since zodb.TID) bool {
-	h.afterRead()
-	h.awaitAnnounced(c.ctx, r.Serial)
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	if h.overtaken(oid, &r, since) {
-		return false
-	}
-	c.out.putLoaded(c.encoding, rawID, loaded{r})
-	return true
-}
-
-// afterRead is where tests delay an answer.
-func (h *hub) afterRead() {
-	if h.onRead != nil {
-		h.onRead()
-	}
-}
-
 // spread sends what was announced, but leaves one connection to the caller. The
 // engine commits many transactions together: the first one whose commit has ended
 // does it for all of them, with one write for each connection.

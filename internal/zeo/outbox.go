@@ -9,6 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 const (
@@ -84,7 +85,7 @@ func (o *outbox) put(f func([]byte) ([]byte, error)) error {
 }
 
 // putLoaded is put for the answer to a loadBefore.
-func (o *outbox) putLoaded(e wire.Encoding, rawID []byte, l loaded) {
+func (o *outbox) putLoaded(e wire.Encoding, rawID []byte, l *zodb.Revision) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.failed != nil {

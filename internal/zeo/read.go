@@ -13,13 +13,22 @@ import (
 func (c *conn) loadBefore(rawID []byte, oid zodb.OID, tid zodb.TID) {
 	h := c.hub
 	h.stats.loads.Add(1)
-	since := zodb.TID(h.announced.Load())
-	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && len(rev.Data) < largeBytes && h.answerLoaded(c, rawID, oid, rev, since) {
+	sight := h.sight()
+	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && len(rev.Data) < largeBytes && c.showLoaded(sight, rawID, oid, &rev) {
 		c.srv.o.Observer.Loaded(h.name, 0)
 		return
 	}
 	r := &request{c: c, rawID: append([]byte(nil), rawID...), name: "loadBefore"}
 	c.loadSlowly(r, oid, tid)
+}
+
+// showLoaded answers a loadBefore, unless the caller has to read again.
+func (c *conn) showLoaded(s sight, rawID []byte, oid zodb.OID, rev *zodb.Revision) bool {
+	shown, _ := s.show(c.ctx, oid, rev, func() error {
+		c.out.putLoaded(c.encoding, rawID, rev)
+		return nil
+	})
+	return shown
 }
 
 // loadBeforeAny is loadBefore in an unusual form.
@@ -89,7 +98,7 @@ func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 		place := c.place()
 		defer place.end()
 		for {
-			since := zodb.TID(h.announced.Load())
+			sight := h.sight()
 			rev, err := c.loadBeforeFile(ctx, oid, tid)
 			if err != nil {
 				return r.fail(err)
@@ -107,7 +116,7 @@ func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 			if rev == nil {
 				continue
 			}
-			if r.oneWay || h.answerLoaded(c, r.rawID, oid, *rev, since) {
+			if r.oneWay || c.showLoaded(sight, r.rawID, oid, rev) {
 				c.srv.o.Observer.Loaded(h.name, h.clock().Sub(begun))
 				return nil
 			}
@@ -225,7 +234,7 @@ func (c *conn) getTid(r *request, a *arguments) error {
 	c.slowly(func(ctx context.Context) error {
 		h := c.hub
 		for {
-			since := zodb.TID(h.announced.Load())
+			sight := h.sight()
 			var rev zodb.Revision
 			var err error
 			if err := c.reading(ctx, func() { rev, err = h.storage.Load(ctx, oid) }); err != nil {
@@ -235,15 +244,7 @@ func (c *conn) getTid(r *request, a *arguments) error {
 				return r.fail(err)
 			}
 			rev.Data = nil
-			h.afterRead()
-			h.awaitAnnounced(ctx, rev.Serial)
-			h.mu.RLock()
-			late := h.overtaken(oid, &rev, since)
-			if !late {
-				err = r.answer(rev.Serial)
-			}
-			h.mu.RUnlock()
-			if !late {
+			if shown, err := sight.show(ctx, oid, &rev, func() error { return r.answer(rev.Serial) }); shown {
 				return err
 			}
 		}
