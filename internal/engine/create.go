@@ -8,6 +8,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // Create makes a new, empty HOME: no root object, no transaction, last tid
@@ -35,7 +36,7 @@ func Create(home string, o CreateOptions) error {
 	}
 	c := creator{fs: parent, base: "." + final + ".new"}
 	if err := c.create(final, func() { c.populate(format, text, identity) }); err != nil {
-		return fmt.Errorf("create %s: %w", parent.Path(final), withDiskFull(err))
+		return fmt.Errorf("create %s: %w", parent.Path(final), vfs.WithFull(err))
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ var (
 	// descriptors or memory. Nothing is lost; it goes on when there is enough.
 	ErrScarce = vfs.ErrScarce
 	// ErrUnsupported: the class Minimal has no history.
-	ErrUnsupported = errors.New("not supported by a storage of class Minimal")
+	ErrUnsupported = state.ErrUnsupported
 	// ErrEmptyRecord: in files no data mean that the object was deleted.
 	ErrEmptyRecord = errors.New("an empty record cannot be stored; to remove an object use Delete")
 	// ErrOldTID: a transaction was given a tid that is not later than the last one.
@@ -89,12 +89,3 @@ func (e *UnknownOutcomeError) Lasts() {}
 
 // Unwrap returns the cause.
 func (e *UnknownOutcomeError) Unwrap() error { return e.Cause }
-
-// withDiskFull makes an error of which a part says that there is no room match
-// ErrDiskFull, and one that passes otherwise ErrScarce.
-func withDiskFull(err error) error {
-	if vfs.SaysFull(err) && !errors.Is(err, ErrDiskFull) {
-		return fmt.Errorf("%w: %w", ErrDiskFull, err)
-	}
-	return vfs.WithPassing(err)
-}

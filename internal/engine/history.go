@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"time"
@@ -212,4 +213,17 @@ func (s *Storage) dataSize(ctx context.Context, oid zodb.OID, tid zodb.TID) (siz
 		return err
 	})
 	return size, err
+}
+
+// transactionFile reads the file of a transaction; the error matches
+// zodb.ErrNotFound if there is none.
+func (s *Storage) transactionFile(tid zodb.TID) (*record.Transaction, error) {
+	b, where, err := s.store.Get(layout.Transaction(tid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return record.ParseTransactionAs(b, where, tid, true)
 }

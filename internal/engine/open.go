@@ -49,7 +49,6 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	s := &Storage{modeMu: state.Mutex{Log: o.Logger}, fs: f, o: o, log: o.Logger, staging: zodb.TIDFromTime(o.Clock())}
 	unflushed := o.CacheSize / 4 // of the memory for records
 	s.cache = newCache(o.CacheSize - unflushed)
-	s.packs.one = make(chan struct{}, 1)
 	s.closing, s.stop = context.WithCancel(context.Background())
 	if err := s.readConfig(); err != nil {
 		return nil, err
@@ -81,19 +80,16 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 		return nil, errors.Join(err, s.releaseLocks())
 	}
 	last, mode := s.state.LastTID(), s.state.String()
-	interrupted, err := s.readPlan()
-	if err != nil {
+	if err := s.packer.ReadPlan(); err != nil {
 		return nil, errors.Join(err, s.journal.Close(), s.releaseLocks())
 	}
-	s.endUndelete()
+	s.packer.EndUndelete()
 	s.commits.start(s)
 	s.worker.start(s)
 	if err := s.beginHistory(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	if interrupted != nil {
-		s.resumePack(interrupted)
-	}
+	s.packer.Resume()
 	if !o.NoControlSocket {
 		s.listen()
 	}
@@ -101,17 +97,22 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	return s, nil
 }
 
-// openStore reads the floor of time stamps, so whoever writes holds the lock.
+// openStore opens the store and makes what packs it. It reads the floor of time stamps, so
+// whoever writes holds the lock.
 func (s *Storage) openStore() (err error) {
 	s.store, err = classic.New(classic.Options{
 		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
 		Minimal: !s.full, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom, CheckMD5: s.settings.MD5Policy.Read, Beside: s.o.ReadOnly,
 		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
 	})
-	if err == nil && s.store.FloorLost() {
+	if err != nil {
+		return err
+	}
+	if s.store.FloorLost() {
 		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
 	}
-	return err
+	s.packer = s.newPacker()
+	return nil
 }
 
 // readConfig reads config/settings and config/identity.

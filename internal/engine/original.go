@@ -105,7 +105,7 @@ func (s *Storage) applyReplica() error {
 		if err := b.Replace(n, data); err != nil {
 			return err
 		}
-		if members++; members%stepFiles == 0 {
+		if members++; members%syncFiles == 0 {
 			return b.Sync()
 		}
 		return nil
@@ -130,6 +130,9 @@ func (s *Storage) applyReplica() error {
 
 // maxMember bounds what is read into memory of one member of a replica.tar.
 const maxMember = 1 << 32
+
+// syncFiles is after how many members of a replica.tar those are made durable.
+const syncFiles = 500
 
 func (s *Storage) eachMember(name string, f func(layout.Name, []byte) error) error {
 	file, err := s.fs.Open(name)

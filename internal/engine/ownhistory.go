@@ -180,18 +180,11 @@ func unlessItDiffers(differs bool, err error) error {
 	return fmt.Errorf("the storage differs from what it was imported from, and the transaction that tells clients to drop their caches cannot be committed: %w", err)
 }
 
-// These describe the transaction with which a history begins.
-const (
-	beginning = "DirectoryStorage: here begins the history of a storage that was restored, copied, moved or imported"
-	// What is before it is not what the source has under the same tids.
-	beginningAnew = "DirectoryStorage: here begins the history of a storage that differs from what it was imported from"
-)
-
 // commitBeginning commits the empty transaction, later than all that is known to have been given out.
 func (s *Storage) commitBeginning(ctx context.Context, past zodb.TID, anew bool) (zodb.TID, error) {
-	text := beginning
+	text := histfile.Begins
 	if anew {
-		text = beginningAnew
+		text = histfile.BeginsAnew
 	}
 	t, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte(text)}, BeginOptions{TID: beginningTID(s.o.Clock(), past)})
 	if err != nil {
@@ -222,14 +215,14 @@ func beginningTID(now time.Time, past zodb.TID) zodb.TID {
 // BeginsHistory reports whether a transaction is the empty one with which a history
 // began, that of this storage or of one that it is a copy of.
 func BeginsHistory(t *zodb.Transaction) bool {
-	return len(t.OIDs) == 0 && string(t.Description) == beginning || BeginsAnew(t)
+	return len(t.OIDs) == 0 && string(t.Description) == histfile.Begins || BeginsAnew(t)
 }
 
 // BeginsAnew reports whether a transaction is such one of a storage that differs from
 // its source. What was cached of the transactions before it may be of the source, so
 // they are no history that a client can name.
 func BeginsAnew(t *zodb.Transaction) bool {
-	return len(t.OIDs) == 0 && string(t.Description) == beginningAnew
+	return len(t.OIDs) == 0 && string(t.Description) == histfile.BeginsAnew
 }
 
 // noteHistory writes a mark, with a new file beside it: whatever is put back over this

@@ -384,7 +384,11 @@ func TestPackThatWaitsForItsTurnEndsWithClose(t *testing.T) {
 	t.Parallel()
 	s := packStorage(t, Options{})
 	commit(t, s, change{oid: 0, data: rec("root")})
-	s.packs.one <- struct{}{} // somebody packs
+	packed, end := make(chan struct{}), make(chan struct{})
+	s.OnPacked(func() { close(packed); <-end })
+	first := make(chan error, 1)
+	go func() { _, err := s.Pack(context.Background(), PackOptions{}); first <- err }()
+	<-packed // and it has its turn still
 	ended := make(chan error, 1)
 	go func() { _, err := s.Pack(context.Background(), PackOptions{}); ended <- err }()
 	closed := make(chan error, 1)
@@ -397,7 +401,10 @@ func TestPackThatWaitsForItsTurnEndsWithClose(t *testing.T) {
 		t.Fatalf("Close did not wait: %v", err)
 	default:
 	}
-	<-s.packs.one
+	close(end)
+	if err := <-first; err != nil {
+		t.Errorf("the first pack: %v", err)
+	}
 	if err := <-closed; err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func idle(t *testing.T, s *Storage) (again func()) {
 	begun, end := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		done <- s.inWorker(t.Context(), func() (bool, error) {
+		done <- s.state.RunTask(t.Context(), func() (bool, error) {
 			close(begun)
 			<-end
 			return true, nil

@@ -126,11 +126,8 @@ func (s *Storage) makeReserve(sp vfs.Space, size int64) bool {
 // refused until there is room again: what was freed is for who makes room.
 func giveUpReserve(f vfs.FS) bool { return f.Remove(reserveFile) == nil }
 
-// How much has to be free for a pack, and for a snapshot, if the reserve is to be kept.
-const (
-	roomForPack     = 32 << 20
-	roomForSnapshot = 1 << 20
-)
+// roomForSnapshot is how much has to be free for a snapshot, if the reserve is to be kept.
+const roomForSnapshot = 1 << 20
 
 // makeRoom gives up the reserve for somebody who makes room, or saves what there is, if
 // less than so many bytes are free, or a full disk keeps the flush from going on.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine/packing"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -70,9 +71,8 @@ type Storage struct {
 	txns    openTxns
 	known   knownObjects
 	cache   *cache
-	guard   packGuard
-	packs   packs
-	history ownHistory // of Open, and then of Close
+	packer  *packing.Packer // from the open on, before anybody can commit
+	history ownHistory      // of Open, and then of Close
 
 	// modeMu is held by who changes files to leave snapshot mode, or has entered it.
 	modeMu state.Mutex
@@ -199,7 +199,7 @@ func (s *Storage) Close() error {
 	s.commits.leave()
 	s.txns.abortAll()
 	s.commits.stop()
-	errs = append(errs, s.worker.stop(s), s.packs.close())
+	errs = append(errs, s.worker.stop(s), s.packer.Close())
 	if s.checkHome() == nil {
 		s.endHistory()
 	}

@@ -438,7 +438,7 @@ func TestPackDoesNotWaitForAFlushThatFails(t *testing.T) {
 		steps := 0
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		if err := s.inWorker(ctx, func() (bool, error) { steps++; return steps == 3, nil }); err != nil {
+		if err := s.state.RunTask(ctx, func() (bool, error) { steps++; return steps == 3, nil }); err != nil {
 			t.Errorf("a snapshot asked for %t: %d steps, %v", entering, steps, err)
 		}
 	}

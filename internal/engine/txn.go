@@ -352,7 +352,7 @@ func (t *Txn) end() error {
 			errs = append(errs, err)
 		}
 	}
-	t.s.guard.ended(t)
+	t.s.packer.Ended(guarded{t})
 	t.s.txns.remove(t)
 	return errors.Join(errs...)
 }

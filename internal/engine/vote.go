@@ -58,7 +58,7 @@ func (t *Txn) vote(ctx context.Context) error {
 		t.coming = true
 		t.s.commits.coming.Add(1)
 	}
-	if err := t.s.guard.pass(ctx, t); err != nil {
+	if err := t.s.packer.Pass(ctx, guarded{t}); err != nil {
 		t.logRefused(err)
 		return err
 	}

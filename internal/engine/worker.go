@@ -187,3 +187,16 @@ func (s *Storage) shutDown() error {
 	}
 	return snapfile.Write(s.fs, snapfile.Record{Code: snapfile.Shutdown, Moment: moment.UTC(), TID: s.state.LastTID()}, s.syncOptions())
 }
+
+// doStep does one step of a task. Its errors are those of the task, not of the storage.
+func (s *Storage) doStep() {
+	t := s.state.BeginStep()
+	if t == nil {
+		return
+	}
+	done, err := false, s.checkHome()
+	if err == nil {
+		done, err = t.Step()
+	}
+	s.state.EndStep(t, done, err)
+}

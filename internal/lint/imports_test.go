@@ -50,25 +50,27 @@ var level = map[string]int{
 
 	"internal/engine/state": 4,
 
-	"internal/engine": 5,
+	"internal/engine/packing": 5,
 
-	".": 6,
+	"internal/engine": 6,
 
-	"internal/transfer": 6,
-	"internal/snapshot": 6,
-	"internal/sample":   6,
-	"internal/zeo":      6,
-	"internal/ops":      6,
+	".": 7,
 
-	"internal/backup": 7,
-	"internal/config": 7,
+	"internal/transfer": 7,
+	"internal/snapshot": 7,
+	"internal/sample":   7,
+	"internal/zeo":      7,
+	"internal/ops":      7,
 
-	"internal/restore": 8,
-	"internal/metrics": 8,
+	"internal/backup": 8,
+	"internal/config": 8,
 
-	"internal/cli": 9,
+	"internal/restore": 9,
+	"internal/metrics": 9,
 
-	"cmd/dirstorage": 10,
+	"internal/cli": 10,
+
+	"cmd/dirstorage": 11,
 }
 
 // testOnly reports whether only tests may import a package: file systems that

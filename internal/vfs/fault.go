@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"syscall"
 )
@@ -133,3 +134,12 @@ type passing struct{ sentinel, cause error }
 func (p *passing) Error() string        { return p.sentinel.Error() + ": " + p.cause.Error() }
 func (p *passing) Is(target error) bool { return target == p.sentinel }
 func (p *passing) Unwrap() error        { return p.cause }
+
+// WithFull is WithPassing for errors that are joined of several: one of which any part says
+// that there is no room matches ErrDiskFull.
+func WithFull(err error) error {
+	if SaysFull(err) && !errors.Is(err, ErrDiskFull) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return WithPassing(err)
+}

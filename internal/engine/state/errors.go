@@ -10,6 +10,8 @@ import (
 var (
 	// ErrSnapshotMode: not possible in the present state of snapshot mode.
 	ErrSnapshotMode = errors.New("snapshot mode")
+	// ErrUnsupported: the class Minimal has no history.
+	ErrUnsupported = errors.New("not supported by a storage of class Minimal")
 	// ErrClosed: the storage was closed.
 	ErrClosed = errors.New("storage is closed")
 )

@@ -1,6 +1,9 @@
 package state
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // Task is work on A that the worker does in small steps between its own: no
 // flush, no entering of snapshot mode and no merge of B into A is under way during a
@@ -21,6 +24,31 @@ func (t *Task) Done() <-chan struct{} { return t.done }
 
 // Err is the error of the task, once Done is closed.
 func (t *Task) Err() error { return t.err }
+
+// RunTask has the worker call step until it is done or fails, or until ctx ends, of which
+// the error is the cause then. In snapshot mode, and while B is merged into A, it waits, and
+// the log says so. There is one task at a time; the callers see to that.
+func (s *State) RunTask(ctx context.Context, step func() (done bool, err error)) error {
+	t, err := s.BeginTask(step)
+	if err != nil {
+		return err
+	}
+	if waiting := s.TaskWaits(); waiting != "" {
+		s.o.Log.Warn("a pack waits", "for", waiting)
+	}
+	s.Wake()
+	select {
+	case <-t.Done():
+		return t.Err()
+	case <-ctx.Done():
+	}
+	s.CancelTask(t)
+	<-t.Done()
+	if errors.Is(t.Err(), ErrStopped) {
+		return context.Cause(ctx)
+	}
+	return t.Err() // nil if it came to its end all the same
+}
 
 // BeginTask gives the worker a task. There is one at a time; the caller sees to that. The
 // error is that of Writable.

@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"errors"
@@ -10,16 +10,16 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// verdict is one pack as the guard sees it, from its beginning until nothing of it
+// plan is one pack as the guard sees it, from its beginning until nothing of it
 // can be carried out any more: which objects are condemned, which are spared, and the
 // plan in misc/ that says so to the next open. It takes the place of the guard's
-// verdict at begin and leaves it in [verdict.end], nowhere else. So the guard stands
+// plan at begin and leaves it in [plan.end], nowhere else. So the guard stands
 // as long as an open may find the plan, also after errors.
 //
-// packGuard.mu guards what is not said to be another's.
-type verdict struct {
-	s      *Storage
-	state  verdictState
+// guard.mu guards what is not said to be another's.
+type plan struct {
+	s      *Packer
+	state  planState
 	files  *pack.Files  // it has a lock of its own
 	marker *pack.Marker // while it marks
 	gc     bool         // unreachable objects are condemned; else only deleted ones
@@ -32,54 +32,54 @@ type verdict struct {
 	all       atomic.Bool // all are spared
 
 	// batch is held while files of condemned objects are removed, and while some
-	// are spared, so that none is seen half removed. It is taken after packGuard.mu.
+	// are spared, so that none is seen half removed. It is taken after guard.mu.
 	batch sync.Mutex
 }
 
-// verdictState is how far a pack is. It goes forward only.
-type verdictState uint8
+// planState is how far a pack is. It goes forward only.
+type planState uint8
 
 const (
-	packMarks    verdictState = iota // what transactions touch is marked
-	packDecided                      // what is not marked is condemned; the plan is being written
-	packPlanned                      // an open may find the plan, and carries it out
-	packSweeps                       // what is condemned may be gone
-	packIsEnding                     // carried out or given up; an open may still find the plan
-	packEnded                        // nothing is condemned
+	packMarks    planState = iota // what transactions touch is marked
+	packDecided                   // what is not marked is condemned; the plan is being written
+	packPlanned                   // an open may find the plan, and carries it out
+	packSweeps                    // what is condemned may be gone
+	packIsEnding                  // carried out or given up; an open may still find the plan
+	packEnded                     // nothing is condemned
 )
 
-func (st verdictState) String() string {
+func (st planState) String() string {
 	return [...]string{"marking", "condemned", "planned", "sweeping", "ending", "ended"}[st]
 }
 
-// newVerdict returns one that marks.
-func (s *Storage) newVerdict() *verdict {
-	return &verdict{s: s, files: s.packs.files, spared: oidset.New(oidsetLimit)}
+// newPlan returns one that marks.
+func (s *Packer) newPlan() *plan {
+	return &plan{s: s, files: s.files, spared: oidset.New(oidsetLimit)}
 }
 
 // to goes forward to a state.
-func (v *verdict) to(next verdictState) {
+func (v *plan) to(next planState) {
 	v.s.guard.mu.Lock()
 	defer v.s.guard.mu.Unlock()
 	v.state = max(v.state, next)
 }
 
-func (v *verdict) is() verdictState {
+func (v *plan) is() planState {
 	v.s.guard.mu.Lock()
 	defer v.s.guard.mu.Unlock()
 	return v.state
 }
 
 // establish makes the plan valid, which was written as a whole. Also if there is an
-// error an open may find it: see [verdict.end].
-func (v *verdict) establish() error {
+// error an open may find it: see [plan.end].
+func (v *plan) establish() error {
 	if err := v.files.Complete(); err != nil {
 		return err
 	}
 	if err := v.keepSpared(); err != nil {
 		return err
 	}
-	if err := v.s.checkHome(); err != nil {
+	if err := v.s.o.Host.CheckHome(); err != nil {
 		return err
 	}
 	v.to(packPlanned)
@@ -88,7 +88,7 @@ func (v *verdict) establish() error {
 
 // keepSpared makes durable what was spared while the plan was written. What comes
 // then is durable by itself.
-func (v *verdict) keepSpared() error {
+func (v *plan) keepSpared() error {
 	v.s.guard.mu.Lock()
 	defer v.s.guard.mu.Unlock()
 	v.batch.Lock()
@@ -107,11 +107,11 @@ func (v *verdict) keepSpared() error {
 
 // end ends a pack that was carried out, that is given up, or that came to nothing:
 // the plan goes durably, then the guard, then what was spared. With an error the
-// guard may have to stay, which [verdict.over] tells; then end is called again.
-func (v *verdict) end() error {
+// guard may have to stay, which [plan.over] tells; then end is called again.
+func (v *plan) end() error {
 	v.to(packIsEnding)
 	if v.files.Found() {
-		if err := v.s.checkHome(); err != nil {
+		if err := v.s.o.Host.CheckHome(); err != nil {
 			return err
 		}
 	}
@@ -122,12 +122,12 @@ func (v *verdict) end() error {
 	g := &v.s.guard
 	g.mu.Lock()
 	v.state = packEnded
-	if g.verdict == v {
-		g.verdict = nil
+	if g.plan == v {
+		g.plan = nil
 	}
 	g.mu.Unlock()
 	return errors.Join(err, v.files.Discard())
 }
 
 // over reports whether nothing of the pack can be carried out any more.
-func (v *verdict) over() bool { return v.is() == packEnded }
+func (v *plan) over() bool { return v.is() == packEnded }

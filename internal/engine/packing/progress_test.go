@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ func TestProgressOfAPackHasRateAndTimeLeft(t *testing.T) {
 		{0, 1200, 30 * time.Second, "[phase marking done 0 total 1200 dur 30s rate 0]"},
 		{5, 1200, 0, "[phase marking done 5 total 1200 dur 0s rate 0]"},
 	} {
-		g := PackProgress{Phase: "marking", Since: since, Done: tt.done, Total: tt.total}
+		g := Progress{Phase: "marking", Since: since, Done: tt.done, Total: tt.total}
 		now := since.Add(tt.after)
 		g.estimate(now)
 		if got := fmt.Sprint(g.logged(now)); got != tt.want {

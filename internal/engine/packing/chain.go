@@ -1,12 +1,13 @@
-package engine
+package packing
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -45,12 +46,12 @@ func (w *sweep) transactions(ctx context.Context) error {
 		return nil
 	}
 	w.p.phase("removing transactions", 0)
-	t, err := w.s.transactionFile(w.h.Oldest)
+	t, err := w.s.o.Host.Transaction(w.h.Oldest)
 	if err != nil {
 		return err
 	}
 	c := &chainSweep{sweep: w, kept: w.h.Oldest, next: t.Previous, named: make(map[zodb.TID]bool)}
-	if err := w.s.inWorker(ctx, c.step); err != nil {
+	if err := w.s.o.State.RunTask(ctx, c.step); err != nil {
 		return err
 	}
 	if !w.resumed && c.seen >= w.early {
@@ -81,7 +82,7 @@ func (c *chainSweep) look() error {
 		c.ends()
 		return nil
 	}
-	t, err := c.s.transactionFile(c.next)
+	t, err := c.s.o.Host.Transaction(c.next)
 	if errors.Is(err, zodb.ErrNotFound) {
 		c.ends()
 		return nil
@@ -89,7 +90,7 @@ func (c *chainSweep) look() error {
 	if c.next < c.before {
 		c.seen++
 	}
-	if err != nil && c.s.isDamage(context.Background(), err) {
+	if err != nil && c.s.o.Host.IsDamage(context.Background(), err) {
 		return c.keepDamaged(err)
 	}
 	if err != nil {
@@ -127,8 +128,8 @@ func (c *chainSweep) ends() {
 // keepDamaged leaves a transaction that cannot be read as it is, and the one before it: if
 // the disk or the owner of the file is the reason, it leads on to that one again later.
 func (c *chainSweep) keepDamaged(cause error) error {
-	c.s.log.Error("damage: a pack leaves a transaction as it is", "tid", c.next, "err", cause)
-	older, err := c.s.beforeDamaged(c.next)
+	c.s.o.Log.Error("damage: a pack leaves a transaction as it is", "tid", c.next, "err", cause)
+	older, err := c.s.o.Host.BeforeDamaged(c.next)
 	if err != nil {
 		return err
 	}
@@ -151,16 +152,16 @@ func (w *sweep) stays(t *record.Transaction) (bool, error) {
 	if w.h.Undoable {
 		return false, nil
 	}
-	if len(t.OIDs) == 0 && string(t.Description) == beginningAnew {
+	if len(t.OIDs) == 0 && string(t.Description) == histfile.BeginsAnew {
 		return true, nil // without it, what is before would be history that clients can name
 	}
 	return w.s.hasRevisions(t)
 }
 
 // hasRevisions reports whether something is left in A of what a transaction wrote.
-func (s *Storage) hasRevisions(t *record.Transaction) (bool, error) {
+func (s *Packer) hasRevisions(t *record.Transaction) (bool, error) {
 	for _, oid := range t.OIDs {
-		_, err := s.store.Stat(layout.Revision(oid, t.TID))
+		_, err := s.o.Store.Stat(layout.Revision(oid, t.TID))
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err == nil, err
 		}
@@ -170,13 +171,13 @@ func (s *Storage) hasRevisions(t *record.Transaction) (bool, error) {
 
 // relink puts transaction files in place of themselves that name other
 // transactions as the ones before, durably.
-func (s *Storage) relink(links []link) error {
+func (s *Packer) relink(links []link) error {
 	if len(links) == 0 {
 		return nil
 	}
-	edit := s.store.NewEdit(store.A)
+	edit := s.o.Store.NewEdit(store.A)
 	for _, l := range links {
-		data, where, err := s.store.Get(layout.Transaction(l.tid))
+		data, where, err := s.o.Store.Get(layout.Transaction(l.tid))
 		if err != nil {
 			return err
 		}
@@ -200,13 +201,13 @@ func (s *Storage) relink(links []link) error {
 	return edit.Sync()
 }
 
-// remove removes transactions, those of the chain the newest first: see [Storage.olderThan].
+// remove removes transactions, those of the chain the newest first: see [Packer.olderThan].
 func (w *sweep) remove(tids []zodb.TID) error {
 	if len(tids) == 0 {
 		return nil
 	}
-	r := w.s.store.NewRemoval(w.stamp())
-	var n Counts
+	r := w.s.o.Store.NewRemoval(w.stamp())
+	var n state.Counts
 	for _, tid := range tids {
 		size, removed, err := r.Remove(layout.Transaction(tid))
 		if err != nil {
@@ -228,7 +229,7 @@ func (w *sweep) remove(tids []zodb.TID) error {
 func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
 	var werr error
 	next, stop := iter.Pull(func(yield func(zodb.TID) bool) {
-		for n, err := range w.s.store.Names(context.Background(), layout.KindTransaction) {
+		for n, err := range w.s.o.Store.Names(context.Background(), layout.KindTransaction) {
 			if err != nil {
 				werr = err
 				return
@@ -239,15 +240,15 @@ func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
 		}
 	})
 	defer stop()
-	err := w.s.inWorker(ctx, func() (bool, error) {
+	err := w.s.o.State.RunTask(ctx, func() (bool, error) {
 		var tids []zodb.TID
 		for range chainStep {
 			tid, ok := next()
 			if !ok {
 				return true, w.remove(tids)
 			}
-			t, err := w.s.transactionFile(tid)
-			if errors.Is(err, zodb.ErrNotFound) || err != nil && w.s.isDamage(ctx, err) {
+			t, err := w.s.o.Host.Transaction(tid)
+			if errors.Is(err, zodb.ErrNotFound) || err != nil && w.s.o.Host.IsDamage(ctx, err) {
 				continue
 			}
 			if err != nil {
@@ -264,17 +265,4 @@ func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
 		return false, w.remove(tids)
 	})
 	return errors.Join(err, werr)
-}
-
-// transactionFile reads the file of a transaction; the error matches
-// zodb.ErrNotFound if there is none.
-func (s *Storage) transactionFile(tid zodb.TID) (*record.Transaction, error) {
-	b, where, err := s.store.Get(layout.Transaction(tid))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return record.ParseTransactionAs(b, where, tid, true)
 }

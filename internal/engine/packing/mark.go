@@ -1,13 +1,11 @@
-package engine
+package packing
 
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -18,8 +16,8 @@ import (
 
 // list finds out which objects there are.
 func (r *packRun) list(ctx context.Context) error {
-	r.p.phase("listing", r.s.Counts().Objects)
-	for n, err := range r.s.store.Names(ctx, layout.KindObject, layout.KindRevision, layout.KindTransaction, layout.KindBlob) {
+	r.p.phase("listing", r.s.o.Host.Counts().Objects)
+	for n, err := range r.s.o.Store.Names(ctx, layout.KindObject, layout.KindRevision, layout.KindTransaction, layout.KindBlob) {
 		if err != nil {
 			return err
 		}
@@ -89,7 +87,7 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 	if r.exact() {
 		least = 0
 	}
-	for t, err := range r.s.TransactionsBackward(ctx, 0) {
+	for t, err := range r.s.o.Host.TransactionsBackward(ctx, 0) {
 		if err != nil {
 			return 0, err
 		}
@@ -123,7 +121,7 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 		if !r.revisions.Has(oid) {
 			continue
 		}
-		if _, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
+		if _, err := (patientSource{r.s.o.Host, r.p}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
 			continue // it has come meanwhile
 		}
 		b := &pack.BrokenError{OID: oid, Err: errors.New("it has revisions, and its pointer is missing")}
@@ -137,49 +135,12 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 }
 
 func (r *packRun) broken(b *pack.BrokenError) {
-	r.s.log.Warn("pack passes over an object", "oid", b.OID, "err", b.Err)
+	r.s.o.Log.Warn("pack passes over an object", "oid", b.OID, "err", b.Err)
 	r.index.skip()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Broken++
 	if len(r.result.BrokenList) < maxBrokenList {
-		r.result.BrokenList = append(r.result.BrokenList, PackBroken{OID: b.OID, Reason: b.Err.Error()})
+		r.result.BrokenList = append(r.result.BrokenList, BrokenObject{OID: b.OID, Reason: b.Err.Error()})
 	}
-}
-
-// packSource reads for a pack, past the cache.
-type packSource struct{ s *Storage }
-
-// Current implements pack.Source.
-func (p packSource) Current(ctx context.Context, oid zodb.OID) (o *record.Object, err error) {
-	err = p.s.settled(ctx, func() error {
-		if r, ok := p.s.state.Current(oid); ok {
-			o, err = p.s.fromLog(r)
-		} else {
-			o, err = p.s.currentFile(oid)
-		}
-		return err
-	})
-	if k, ok := errors.AsType[*zodb.KeyError](err); ok && k.TID == 0 {
-		return nil, fmt.Errorf("%w: %s", pack.ErrNoObject, oid)
-	}
-	return o, err
-}
-
-// Revision implements pack.Source.
-func (p packSource) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (o *record.Object, err error) {
-	err = p.s.settled(ctx, func() error {
-		if r, ok := p.s.state.Revision(oid, tid); ok {
-			o, err = p.s.fromLog(r)
-		} else {
-			o, err = p.s.fromFile(layout.Revision(oid, tid), oid, tid)
-		}
-		return err
-	})
-	if errors.Is(err, zodb.ErrNotFound) {
-		if why := p.s.whyNoRevision(oid, tid); why != nil {
-			return nil, why
-		}
-	}
-	return o, err
 }

@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // What passes does not end a pack that has begun to read or to remove: it is tried again,
-// at longer and longer intervals, and PackProgress says what is lacking. If it has not
+// at longer and longer intervals, and Progress says what is lacking. If it has not
 // passed then, whoever asked for the pack is told, since nobody may be there who makes
 // room; what is left is for the next pack or open. A plan that cannot be written
 // because the disk is full is given up at once: nothing was removed.
@@ -20,9 +20,12 @@ import (
 // default of Options.RetryInterval for a quarter of a minute.
 const triesOfAPack = 5
 
+// roomForPack is how much has to be free for a pack, if the reserve is to be kept.
+const roomForPack = 32 << 20
+
 // persist does something again until it succeeds, fails for a reason that lasts, was
 // tried so often, or ctx ends; the error is the last one. What is done may be repeated.
-func (p *packProgress) persist(ctx context.Context, do func() error) error {
+func (p *progress) persist(ctx context.Context, do func() error) error {
 	s := p.s
 	for inRow := 1; ; inRow++ {
 		err := do()
@@ -32,10 +35,10 @@ func (p *packProgress) persist(ctx context.Context, do func() error) error {
 			}
 			return err
 		}
-		s.passing.Add(1)
+		s.o.Host.NotePassing()
 		p.lacks(err)
 		if vfs.FaultOf(err) == vfs.FullFault {
-			s.makeRoom(roomForPack)
+			s.o.Host.MakeRoom(roomForPack)
 		}
 		timer := time.NewTimer(state.BackOff(s.o.RetryInterval, inRow))
 		select {
@@ -48,7 +51,7 @@ func (p *packProgress) persist(ctx context.Context, do func() error) error {
 }
 
 // lacks notes why a pack cannot go on; nil: it can. It is in the log once.
-func (p *packProgress) lacks(cause error) {
+func (p *progress) lacks(cause error) {
 	text := ""
 	if cause != nil {
 		text = cause.Error()
@@ -58,7 +61,7 @@ func (p *packProgress) lacks(cause error) {
 	p.lacking = text
 	p.mu.Unlock()
 	if first {
-		p.s.log.Warn("a pack waits: it is tried again", "for", text)
+		p.s.o.Log.Warn("a pack waits: it is tried again", "for", text)
 	}
 }
 
@@ -72,7 +75,7 @@ func (w *sweep) again(ctx context.Context) (err error) {
 		}
 		if vfs.Passes(err) {
 			w.resumed = true
-			w.s.state.CountsAreInexact() // what the step had removed is not in them
+			w.s.o.State.CountsAreInexact() // what the step had removed is not in them
 		}
 		return err
 	})
@@ -81,11 +84,11 @@ func (w *sweep) again(ctx context.Context) (err error) {
 
 // startPack does a pack, and starts over if something other than room was lacking before
 // anything was removed.
-func (s *Storage) startPack(ctx context.Context, o PackOptions, p *packProgress) (run *packRun, err error) {
+func (s *Packer) startPack(ctx context.Context, o Options, p *progress) (run *packRun, err error) {
 	_ = p.persist(ctx, func() error { // what it returns is in err, too
 		run = &packRun{s: s, o: o, p: p}
 		run.result.Threshold, err = run.run(ctx)
-		if s.packs.left == nil && !run.result.removed() && vfs.FaultOf(err) == vfs.ScarceFault {
+		if s.left == nil && !run.result.removed() && vfs.FaultOf(err) == vfs.ScarceFault {
 			return err
 		}
 		return nil
@@ -93,21 +96,21 @@ func (s *Storage) startPack(ctx context.Context, o PackOptions, p *packProgress)
 	return run, err
 }
 
-// patientSource is packSource for a pack, which waits until what is lacking for a read is
+// patientSource is Reader for a pack, which waits until what is lacking for a read is
 // there again. Transactions do not read by it: others would wait for them.
 type patientSource struct {
-	packSource
-	p *packProgress
+	Reader
+	p *progress
 }
 
 // Current implements pack.Source.
 func (s patientSource) Current(ctx context.Context, oid zodb.OID) (o *record.Object, err error) {
-	err = s.p.persist(ctx, func() error { o, err = s.packSource.Current(ctx, oid); return err })
+	err = s.p.persist(ctx, func() error { o, err = s.Reader.Current(ctx, oid); return err })
 	return o, err
 }
 
 // Revision implements pack.Source.
 func (s patientSource) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (o *record.Object, err error) {
-	err = s.p.persist(ctx, func() error { o, err = s.packSource.Revision(ctx, oid, tid); return err })
+	err = s.p.persist(ctx, func() error { o, err = s.Reader.Revision(ctx, oid, tid); return err })
 	return o, err
 }

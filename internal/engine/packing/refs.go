@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -16,13 +16,13 @@ const indexMemory = 16 << 20
 // Without begin its methods do nothing. They may be called concurrently, and while the
 // guard of the pack is held: so nobody waits until their lines are in the log.
 type refIndex struct {
-	s  *Storage
+	s  *Packer
 	mu sync.RWMutex
 	w  *refindex.Writer // nil: none is written; guarded by mu
 }
 
 func (x *refIndex) begin() {
-	w, err := refindex.New(x.s.fs, "misc", x.s.LastTransaction(), indexMemory)
+	w, err := refindex.New(x.s.o.FS, "misc", x.s.o.State.LastTID(), indexMemory)
 	if err != nil {
 		x.failed(err)
 		return
@@ -64,12 +64,12 @@ func (x *refIndex) abort() {
 		return
 	}
 	if err := w.Abort(); err != nil {
-		go x.s.log.Warn("remove what is left of an index of references", "err", err)
+		go x.s.o.Log.Warn("remove what is left of an index of references", "err", err)
 	}
 }
 
 func (x *refIndex) failed(err error) {
-	go x.s.log.Warn("the index of references is not written", "err", err)
+	go x.s.o.Log.Warn("the index of references is not written", "err", err)
 	x.abort()
 }
 
@@ -82,10 +82,10 @@ func (x *refIndex) finish(ctx context.Context) {
 	if w == nil {
 		return
 	}
-	stats, err := w.Finish(ctx, x.s.syncOptions())
+	stats, err := w.Finish(ctx, x.s.o.Sync)
 	if err != nil {
 		x.failed(err)
 		return
 	}
-	x.s.log.Info("index of references written", "references", stats.References)
+	x.s.o.Log.Info("index of references written", "references", stats.References)
 }

@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -6,18 +6,19 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// PackOptions says what a pack shall do. The zero value packs to min_pack_time
+// Options says what a pack shall do. The zero value packs to min_pack_time
 // before now and removes unreachable objects.
-type PackOptions struct {
+type Options struct {
 	// Time is to when is packed: what was current then is kept, and all that came
 	// later. Zero means now. It is never later than min_pack_time before now, nor
 	// than the last transaction; with min_pack_time 0 it may be just after that one.
@@ -36,8 +37,8 @@ type PackOptions struct {
 	References bool `json:"references,omitempty"`
 }
 
-// PackResult is what a pack has done or, with DryRun, would do.
-type PackResult struct {
+// Result is what a pack has done or, with DryRun, would do.
+type Result struct {
 	Threshold zodb.TID `json:"threshold"` // to when was packed; 0: there was nothing to pack
 	// Stamp is in the names of files that were put aside; 0: nothing is put aside.
 	Stamp int64 `json:"stamp,omitempty"`
@@ -54,32 +55,32 @@ type PackResult struct {
 	// transaction that was refused for that while the pack marked counts as something.
 	Dangling int64 `json:"dangling"`
 	// Broken objects were skipped; the first hundred are listed.
-	Broken     int64        `json:"broken"`
-	BrokenList []PackBroken `json:"broken_list,omitempty"`
+	Broken     int64          `json:"broken"`
+	BrokenList []BrokenObject `json:"broken_list,omitempty"`
 	// Purged files were put aside by earlier packs, and are gone for good.
 	Purged int64 `json:"purged"`
 	// Classes are the unreachable objects by class, largest first; of a dry run only.
-	Classes []PackClass `json:"classes,omitempty"`
+	Classes []Class `json:"classes,omitempty"`
 	// OldRevisions and OldBytes are of objects that stay; of a dry run only.
 	OldRevisions int64 `json:"old_revisions,omitempty"`
 	OldBytes     int64 `json:"old_bytes,omitempty"`
 }
 
-// PackClass is what a pack would remove of one class.
-type PackClass struct {
+// Class is what a pack would remove of one class.
+type Class struct {
 	Class     string `json:"class"`
 	Objects   int64  `json:"objects"`
 	Revisions int64  `json:"revisions"`
 	Bytes     int64  `json:"bytes"`
 }
 
-// PackBroken is an object that a pack could not read.
-type PackBroken struct {
+// BrokenObject is an object that a pack could not read.
+type BrokenObject struct {
 	OID    zodb.OID `json:"oid"`
 	Reason string   `json:"reason"`
 }
 
-func (r *PackResult) add(n Counts) {
+func (r *Result) add(n state.Counts) {
 	r.Objects += n.Objects
 	r.Revisions += n.Revisions
 	r.Transactions += n.Transactions
@@ -87,20 +88,8 @@ func (r *PackResult) add(n Counts) {
 }
 
 // removed reports whether something is gone of what there was before.
-func (r *PackResult) removed() bool {
+func (r *Result) removed() bool {
 	return r.Objects+r.Revisions+r.Transactions+r.Blobs > 0
-}
-
-// packs is what a storage keeps about packing.
-type packs struct {
-	one      chan struct{} // one pack at a time: who has put something in may go
-	progress atomic.Pointer[packProgress]
-	ended    atomic.Pointer[func()] // see OnPacked
-	// Guarded by one:
-	files  *pack.Files
-	left   *sweep // its verdict is not over, and has to be gone on with
-	whyNot error  // why it is not
-	newest int64  // the last stamp
 }
 
 // Pack removes revisions that nobody needs: those that were replaced before the
@@ -112,22 +101,22 @@ type packs struct {
 // Commits, loads and undo go on meanwhile, and so does snapshot mode: the pack
 // steps aside. What a transaction begins to refer to while it runs is kept.
 //
-// Room, descriptors or memory that are lacking are waited for a while, and PackProgress
+// Room, descriptors or memory that are lacking are waited for a while, and Progress
 // says so; the error is ErrDiskFull or ErrScarce if that was in vain.
 //
 // When ctx ends the pack stops between two steps and leaves a storage that is as
 // good as before; the next pack starts over. After a crash, or a close meanwhile,
 // the next open goes on with the removing by itself.
 //
-// Errors: ErrUnsupported for class Minimal; zodb.ErrReadOnly; *pack.BrokenError if
+// Errors: state.ErrUnsupported for class Minimal; zodb.ErrReadOnly; *pack.BrokenError if
 // an object that stays cannot be read, in which case nothing was removed.
-func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
-	if !s.full {
-		return PackResult{}, fmt.Errorf("pack: %w: a storage of class Minimal has no history", ErrUnsupported)
+func (s *Packer) Pack(ctx context.Context, o Options) (Result, error) {
+	if !s.o.Full {
+		return Result{}, fmt.Errorf("pack: %w: a storage of class Minimal has no history", state.ErrUnsupported)
 	}
 	release, err := s.beginMaintenance(ctx)
 	if err != nil {
-		return PackResult{}, err
+		return Result{}, err
 	}
 	defer release()
 	ctx, cancel := s.untilClose(ctx)
@@ -140,14 +129,14 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 	}
 	if err != nil {
 		err = whyEnded(ctx, err)
-		s.log.Warn("pack ended", "err", err)
-		return run.result, fmt.Errorf("pack: %w", withDiskFull(err))
+		s.o.Log.Warn("pack ended", "err", err)
+		return run.result, fmt.Errorf("pack: %w", vfs.WithFull(err))
 	}
 	if o.DryRun {
-		s.log.Info("dry run of a pack: nothing was removed", "tid", run.result.Threshold, "objects", run.result.Objects, "old_revisions", run.result.OldRevisions)
+		s.o.Log.Info("dry run of a pack: nothing was removed", "tid", run.result.Threshold, "objects", run.result.Objects, "old_revisions", run.result.OldRevisions)
 		return run.result, nil
 	}
-	s.log.Info("packed", "tid", run.result.Threshold, "objects", run.result.Objects, "revisions", run.result.Revisions,
+	s.o.Log.Info("packed", "tid", run.result.Threshold, "objects", run.result.Objects, "revisions", run.result.Revisions,
 		"transactions", run.result.Transactions, "blobs", run.result.Blobs, "bytes", run.result.Bytes, "dur", s.o.Clock().Sub(p.begun))
 	return run.result, nil
 }
@@ -155,32 +144,32 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 // OnPacked has f called whenever a pack has removed something, or all that it
 // would, whoever asked for it: before Pack returns, and after one that was
 // interrupted was gone on with. There is one f; it must not pack or undelete.
-func (s *Storage) OnPacked(f func()) { s.packs.ended.Store(&f) }
+func (s *Packer) OnPacked(f func()) { s.ended.Store(&f) }
 
 // afterPack tells who wants to know it that a pack has removed something.
-func (s *Storage) afterPack() {
-	if f := s.packs.ended.Load(); f != nil {
+func (s *Packer) afterPack() {
+	if f := s.ended.Load(); f != nil {
 		(*f)()
 	}
 }
 
 // beginMaintenance waits for its turn, because there is one pack or undelete at a
 // time, and goes on with a pack that was interrupted.
-func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err error) {
-	if err := s.state.Writable(); err != nil {
+func (s *Packer) beginMaintenance(ctx context.Context) (release func(), err error) {
+	if err := s.o.State.Writable(); err != nil {
 		return nil, err
 	}
 	select {
-	case s.packs.one <- struct{}{}:
-	case <-s.closing.Done():
-		return nil, ErrClosed
+	case s.turn <- struct{}{}:
+	case <-s.o.Closing.Done():
+		return nil, state.ErrClosed
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	release = func() { <-s.packs.one }
-	s.makeRoom(roomForPack)
+	release = func() { <-s.turn }
+	s.o.Host.MakeRoom(roomForPack)
 	// Close waits for who has its turn; who comes later finds it closed.
-	if err = s.state.Writable(); err == nil {
+	if err = s.o.State.Writable(); err == nil {
 		if err = s.finishLeft(ctx); err != nil {
 			err = fmt.Errorf("go on with the last pack: %w", err)
 		}
@@ -192,19 +181,19 @@ func (s *Storage) beginMaintenance(ctx context.Context) (release func(), err err
 	return release, nil
 }
 
-// WaitPack returns when no pack is under way, in particular none that was
+// Wait returns when no pack is under way, in particular none that was
 // interrupted and that the open goes on with. The error is that of one that could
-// not be finished, if not that of ctx; ErrClosed after Close.
-func (s *Storage) WaitPack(ctx context.Context) error {
+// not be finished, if not that of ctx; state.ErrClosed after Close.
+func (s *Packer) Wait(ctx context.Context) error {
 	select {
-	case s.packs.one <- struct{}{}:
-		defer func() { <-s.packs.one }()
-		if s.packs.left != nil {
-			return fmt.Errorf("a pack was interrupted: %w", s.packs.whyNot)
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+		if s.left != nil {
+			return fmt.Errorf("a pack was interrupted: %w", s.whyNot)
 		}
 		return nil
-	case <-s.closing.Done():
-		return ErrClosed
+	case <-s.o.Closing.Done():
+		return state.ErrClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -212,12 +201,12 @@ func (s *Storage) WaitPack(ctx context.Context) error {
 
 // packRun is one pack.
 type packRun struct {
-	s      *Storage
-	o      PackOptions
-	p      *packProgress
+	s      *Packer
+	o      Options
+	p      *progress
 	policy pack.Policy
 	header pack.Header
-	v      *verdict
+	v      *plan
 	marker *pack.Marker
 
 	index  *refIndex
@@ -231,11 +220,11 @@ type packRun struct {
 	earlyTransactions int64
 	strayBlobs        []strayBlob // blobs in A that have no revision
 
-	mu     sync.Mutex // guards what is below, while there are many workers
-	plan   *pack.Writer
-	going  int64 // revisions before packed that are in the plan
-	class  map[string]*PackClass
-	result PackResult
+	mu     sync.Mutex   // guards what is below, while there are many workers
+	writer *pack.Writer // of the plan
+	going  int64        // revisions before packed that are in the plan
+	class  map[string]*Class
+	result Result
 }
 
 // errOIDsTooFar is about a storage with oids that are not dense.
@@ -246,15 +235,15 @@ const maxBrokenList = 100
 
 func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	s := r.s
-	r.v = s.newVerdict()
+	r.v = s.newPlan()
 	r.v.gc = !r.o.NoGC
 	r.listed, r.revisions, r.judged = oidset.New(oidsetLimit), oidset.New(oidsetLimit), oidset.New(oidsetLimit)
 	r.p.phase("waiting for transactions", 0)
 	root := true
-	if _, err := (patientSource{packSource{s}, r.p}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
+	if _, err := (patientSource{s.o.Host, r.p}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
 		root = false
 	}
-	if !root && !r.o.NoGC || s.LastTransaction() == 0 {
+	if !root && !r.o.NoGC || s.o.State.LastTID() == 0 {
 		return 0, nil // a storage without a root has nothing that could be called unreachable
 	}
 	if err := r.prepare(ctx); err != nil {
@@ -276,7 +265,7 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 		return r.policy.Threshold, r.stop(ctx, w, err)
 	}
 	r.index.finish(ctx)
-	before := s.o.Clock().Add(-s.settings.Storage.DelayDelete).Unix()
+	before := s.o.Clock().Add(-s.o.Settings.Storage.DelayDelete).Unix()
 	err = r.p.persist(ctx, func() error {
 		n, err := s.purge(ctx, before, r.p)
 		r.result.Purged += n
@@ -289,7 +278,7 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 func (r *packRun) giveUp(w *sweep, err error) error {
 	err = errors.Join(err, w.v.end())
 	w.resumed = true
-	r.s.packs.leave(w, err)
+	r.s.leave(w, err)
 	return err
 }
 
@@ -297,37 +286,37 @@ func (r *packRun) giveUp(w *sweep, err error) error {
 // to stop, the plan is given up, because what is left is as good as before; if it
 // cannot go on, or the storage is closed, it stays for the next pack or open.
 func (r *packRun) stop(ctx context.Context, w *sweep, err error) error {
-	if ctx.Err() != nil && r.s.closing.Err() == nil {
+	if ctx.Err() != nil && r.s.o.Closing.Err() == nil {
 		return r.giveUp(w, err)
 	}
 	w.resumed = true
-	r.s.packs.leave(w, err)
+	r.s.leave(w, err)
 	return err
 }
 
 // prepare sets the threshold, and makes the marker.
 func (r *packRun) prepare(ctx context.Context) error {
 	s := r.s
-	r.packed = s.packed()
+	r.packed = s.o.Host.Packed()
 	r.index = &refIndex{s: s}
 	r.v.index = r.index
 	now := s.o.Clock()
-	threshold, last := zodb.TIDFromTime(r.packTime(now)), s.LastTransaction()
+	threshold, last := zodb.TIDFromTime(r.packTime(now)), s.o.State.LastTID()
 	if r.exact() {
 		last++ // the last transaction may be older than the pack time
 	}
 	threshold = min(threshold, last)
 	var err error
-	if r.policy, err = pack.NewPolicy(threshold, s.settings.KeepClass); err != nil {
+	if r.policy, err = pack.NewPolicy(threshold, s.o.Settings.KeepClass); err != nil {
 		return err
 	}
-	r.header = pack.Header{Identity: s.identity, Threshold: threshold, Stamp: r.stamp(now),
-		Undoable: s.settings.Storage.KeepPolicy == settings.KeepUndoable}
-	if s.settings.Storage.DelayDelete != 0 && !r.o.DryRun {
+	r.header = pack.Header{Identity: s.o.Identity, Threshold: threshold, Stamp: r.stamp(now),
+		Undoable: s.o.Settings.Storage.KeepPolicy == settings.KeepUndoable}
+	if s.o.Settings.Storage.DelayDelete != 0 && !r.o.DryRun {
 		r.result.Stamp = r.header.Stamp
 	}
 	r.marker = pack.NewMarker(pack.MarkOptions{
-		Source: patientSource{packSource{s}, r.p}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
+		Source: patientSource{s.o.Host, r.p}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
 		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken, Reference: r.index.add,
 		Expected: r.v.spared.Has,
 	})
@@ -343,10 +332,10 @@ const clockSlack = time.Minute
 // newest of them, and min_pack_time counts back from that.
 func (r *packRun) packTime(now time.Time) time.Time {
 	at, newest := r.o.Time, now
-	if last := r.s.LastTransaction().Time(); last.Sub(now) > clockSlack {
+	if last := r.s.o.State.LastTID().Time(); last.Sub(now) > clockSlack {
 		newest = last
 	}
-	latest := newest.Add(-r.s.settings.Storage.MinPackTime)
+	latest := newest.Add(-r.s.o.Settings.Storage.MinPackTime)
 	meansNow := newest != now && !at.Before(now.Add(-clockSlack)) && !at.After(now.Add(clockSlack))
 	if at.IsZero() || at.After(latest) || meansNow {
 		return latest
@@ -355,11 +344,11 @@ func (r *packRun) packTime(now time.Time) time.Time {
 }
 
 // exact reports whether what the newest transactions wrote is no exception.
-func (r *packRun) exact() bool { return r.s.settings.Storage.MinPackTime == 0 }
+func (r *packRun) exact() bool { return r.s.o.Settings.Storage.MinPackTime == 0 }
 
 // stamp is when the pack removes, in seconds. No two packs have the same.
 func (r *packRun) stamp(now time.Time) int64 {
-	p := &r.s.packs
-	p.newest = max(p.newest+1, now.Unix())
-	return p.newest
+	s := r.s
+	s.newest = max(s.newest+1, now.Unix())
+	return s.newest
 }

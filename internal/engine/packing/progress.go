@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"math"
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// PackProgress is how far a pack has come.
-type PackProgress struct {
+// Progress is how far a pack has come.
+type Progress struct {
 	// Phase is what it does: “waiting for transactions”, “listing”, “marking”,
 	// “planning”, “removing objects”, “removing transactions”, “removing deleted
 	// files”; empty: there is no pack.
@@ -28,7 +28,7 @@ type PackProgress struct {
 }
 
 // estimate fills in what follows from the rest.
-func (g *PackProgress) estimate(now time.Time) {
+func (g *Progress) estimate(now time.Time) {
 	spent := now.Sub(g.Since).Seconds()
 	if spent <= 0 || g.Done <= 0 {
 		return
@@ -37,9 +37,9 @@ func (g *PackProgress) estimate(now time.Time) {
 	g.LeftSeconds = float64(max(0, g.Total-g.Done)) / g.Rate
 }
 
-// packProgress is written by the pack and read by whoever wants to know.
-type packProgress struct {
-	s       *Storage
+// progress is written by the pack and read by whoever wants to know.
+type progress struct {
+	s       *Packer
 	begun   time.Time
 	planned atomic.Int64 // entries of the plan
 	done    atomic.Int64
@@ -52,25 +52,25 @@ type packProgress struct {
 	lacking string // guarded by mu; see persist
 }
 
-func (p *packProgress) phase(name string, total int64) {
+func (p *progress) phase(name string, total int64) {
 	now := p.s.o.Clock()
 	p.mu.Lock()
 	p.name, p.since, p.total = name, now, total
 	p.done.Store(0)
 	p.mu.Unlock()
-	p.s.log.Info("pack", "phase", name, "total", total)
+	p.s.o.Log.Info("pack", "phase", name, "total", total)
 }
 
-// PackProgress returns how far the pack has come that is under way.
-func (s *Storage) PackProgress() PackProgress {
-	p := s.packs.progress.Load()
+// Progress returns how far the pack has come that is under way.
+func (s *Packer) Progress() Progress {
+	p := s.running.Load()
 	if p == nil {
-		return PackProgress{}
+		return Progress{}
 	}
-	waiting := s.state.TaskWaits()
+	waiting := s.o.State.TaskWaits()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g := PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total, Waiting: waiting}
+	g := Progress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total, Waiting: waiting}
 	if g.Waiting == "" {
 		g.Waiting = p.lacking
 	}
@@ -79,7 +79,7 @@ func (s *Storage) PackProgress() PackProgress {
 }
 
 // logged is what the log says of it.
-func (g *PackProgress) logged(now time.Time) []any {
+func (g *Progress) logged(now time.Time) []any {
 	list := []any{"phase", g.Phase, "done", g.Done, "total", g.Total, "dur", now.Sub(g.Since), "rate", math.Round(g.Rate)}
 	if g.Waiting != "" {
 		list = append(list, "waiting", g.Waiting)
@@ -94,9 +94,9 @@ func (g *PackProgress) logged(now time.Time) []any {
 const packLogInterval = 30 * time.Second
 
 // report puts a pack where it can be seen, until stop is called.
-func (s *Storage) report() (p *packProgress, stop func()) {
-	p = &packProgress{s: s, begun: s.o.Clock()}
-	s.packs.progress.Store(p)
+func (s *Packer) report() (p *progress, stop func()) {
+	p = &progress{s: s, begun: s.o.Clock()}
+	s.running.Store(p)
 	end := make(chan struct{})
 	go func() {
 		tick := time.NewTicker(packLogInterval)
@@ -104,8 +104,8 @@ func (s *Storage) report() (p *packProgress, stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				g := s.PackProgress()
-				s.log.Info("pack", g.logged(s.o.Clock())...)
+				g := s.Progress()
+				s.o.Log.Info("pack", g.logged(s.o.Clock())...)
 			case <-end:
 				return
 			}
@@ -113,7 +113,7 @@ func (s *Storage) report() (p *packProgress, stop func()) {
 	}()
 	return p, func() {
 		close(end)
-		s.packs.progress.Store(nil)
+		s.running.Store(nil)
 	}
 }
 

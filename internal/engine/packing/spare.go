@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -7,57 +7,28 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // goes reports whether an object is condemned and was not spared.
-func (v *verdict) goes(oid zodb.OID) bool {
+func (v *plan) goes(oid zodb.OID) bool {
 	return v.condemned.Has(oid) && !v.all.Load() && !v.spared.Has(oid)
 }
 
-// touch is an object that a transaction is about, and the one that refers to it:
+// Touch is an object that a transaction is about, and the one that refers to it:
 // itself, if the transaction writes it or relies on it.
-type touch struct{ from, to zodb.OID }
-
-// touched returns all objects that a transaction writes, relies on, or refers to.
-// unseen is an error about a record whose references cannot be seen. The
-// transaction holds its mutex.
-func (t *Txn) touched() (list []touch, unseen, err error) {
-	for oid := range t.checks {
-		list = append(list, touch{oid, oid})
-	}
-	var refs []zodb.OID
-	for op := range t.ops.all() {
-		oid := op.oid
-		list = append(list, touch{oid, oid})
-		if op.gone {
-			continue
-		}
-		data, err := t.spool.get(op.data)
-		if err != nil {
-			return nil, nil, err
-		}
-		refs, err = pickle.AppendStrongRefs(refs[:0], data)
-		if err != nil {
-			unseen = errors.Join(unseen, &pack.BrokenError{OID: oid, Err: fmt.Errorf("a record that was stored meanwhile: %w", err)})
-			continue
-		}
-		for _, to := range refs {
-			list = append(list, touch{oid, to})
-		}
-	}
-	return list, unseen, nil
-}
+type Touch struct{ From, To zodb.OID }
 
 // spare takes objects and all that can be reached from them out of what is
-// condemned, durably. packGuard.mu must be held.
-func (v *verdict) spare(ctx context.Context, touched []touch) error {
-	var work []touch
+// condemned, durably. guard.mu must be held.
+func (v *plan) spare(ctx context.Context, touched []Touch) error {
+	var work []Touch
 	hit := false
 	for _, writes := range []bool{false, true} { // what it writes is looked at first
 		for _, r := range touched {
-			hit = hit || v.condemned.Has(r.to)
-			if (r.from == r.to) == writes && v.goes(r.to) {
+			hit = hit || v.condemned.Has(r.To)
+			if (r.From == r.To) == writes && v.goes(r.To) {
 				work = append(work, r)
 			}
 		}
@@ -70,41 +41,41 @@ func (v *verdict) spare(ctx context.Context, touched []touch) error {
 	}
 	v.batch.Lock()
 	defer v.batch.Unlock()
-	src := packSource{v.s}
+	src := v.s.o.Host
 	found := make(map[zodb.OID]bool)
 	var refs []zodb.OID
 	for len(work) > 0 {
 		r := work[len(work)-1]
 		work = work[:len(work)-1]
-		if found[r.to] || !v.goes(r.to) {
+		if found[r.To] || !v.goes(r.To) {
 			continue
 		}
-		o, err := src.Current(ctx, r.to)
+		o, err := src.Current(ctx, r.To)
 		if errors.Is(err, pack.ErrNoObject) {
-			if r.from != r.to && v.gc {
-				return &zodb.DanglingError{OID: r.from, Target: r.to}
+			if r.From != r.To && v.gc {
+				return &zodb.DanglingError{OID: r.From, Target: r.To}
 			}
-			if r.from != r.to {
+			if r.From != r.To {
 				continue // the check of references says it: it was deleted before
 			}
 			// It is gone already. If the transaction makes it anew, that is not to go
 			// when the plan is carried out once more.
-			found[r.to] = true
+			found[r.To] = true
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		found[r.to] = true
+		found[r.To] = true
 		if refs, err = pickle.AppendStrongRefs(refs[:0], o.Data); err != nil && len(o.Data) > 0 {
 			return v.sparedAll() // it may refer to anything
 		}
 		for _, to := range refs {
 			if !found[to] && v.goes(to) {
-				work = append(work, touch{r.to, to})
+				work = append(work, Touch{r.To, to})
 			}
 			if v.index != nil {
-				_ = v.index.add(r.to, to) // never an error
+				_ = v.index.add(r.To, to) // never an error
 			}
 		}
 	}
@@ -123,14 +94,14 @@ func (v *verdict) spare(ctx context.Context, touched []touch) error {
 	return nil
 }
 
-func (v *verdict) spareAll() error {
+func (v *plan) spareAll() error {
 	v.batch.Lock()
 	defer v.batch.Unlock()
 	return v.sparedAll()
 }
 
 // sparedAll spares everything that is not removed yet. batch must be held.
-func (v *verdict) sparedAll() error {
+func (v *plan) sparedAll() error {
 	if err := v.keep(pack.Everything); err != nil {
 		return err
 	}
@@ -142,15 +113,15 @@ func (v *verdict) sparedAll() error {
 }
 
 // keep makes durable that objects are spared. batch must be held.
-func (v *verdict) keep(oids ...zodb.OID) error {
+func (v *plan) keep(oids ...zodb.OID) error {
 	if err := v.files.Spare(oids...); err != nil {
-		return fmt.Errorf("keep objects from being packed: %w", withDiskFull(err))
+		return fmt.Errorf("keep objects from being packed: %w", vfs.WithFull(err))
 	}
 	return nil
 }
 
 // spareAgain takes up what was spared before a restart.
-func (v *verdict) spareAgain(oids []zodb.OID) {
+func (v *plan) spareAgain(oids []zodb.OID) {
 	for _, oid := range oids {
 		if oid == pack.Everything {
 			v.all.Store(true)

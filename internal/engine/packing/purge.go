@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -14,15 +14,15 @@ import (
 
 // deletedFiles yields the files of A that a pack put aside, by their names
 // relative to HOME.
-func (s *Storage) deletedFiles(yield func(name string, n layout.Name, stamp int64) error) error {
-	for name, err := range vfs.Walk(s.fs, "A") {
+func (s *Packer) deletedFiles(yield func(name string, n layout.Name, stamp int64) error) error {
+	for name, err := range vfs.Walk(s.o.FS, "A") {
 		if err != nil {
 			return err
 		}
 		if !strings.HasSuffix(name, "-deleted") {
 			continue
 		}
-		if n, stamp, ok := s.store.Format().ParseDeleted(name[2:]); ok {
+		if n, stamp, ok := s.o.Store.Format().ParseDeleted(name[2:]); ok {
 			if err := yield(name, n, stamp); err != nil {
 				return err
 			}
@@ -32,7 +32,7 @@ func (s *Storage) deletedFiles(yield func(name string, n layout.Name, stamp int6
 }
 
 // purge removes for good what earlier packs put aside, if delay_delete has passed.
-func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (files int64, err error) {
+func (s *Packer) purge(ctx context.Context, before int64, p *progress) (files int64, err error) {
 	p.phase("removing deleted files", 0)
 	var walked error // set when the walk ends, also by stop
 	next, stop := iter.Pull(func(yield func(string) bool) {
@@ -44,8 +44,8 @@ func (s *Storage) purge(ctx context.Context, before int64, p *packProgress) (fil
 		})
 	})
 	defer stop()
-	err = s.inWorker(ctx, func() (bool, error) {
-		r := s.store.NewRemoval(0)
+	err = s.o.State.RunTask(ctx, func() (bool, error) {
+		r := s.o.Store.NewRemoval(0)
 		for range stepFiles {
 			name, ok := next()
 			if !ok {

@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -32,7 +32,7 @@ func (r *packRun) lookForStray(blob layout.Name) error {
 	if blob.TID >= r.packed || len(r.strayBlobs) == maxStrayBlobs {
 		return nil
 	}
-	_, err := r.s.store.Stat(layout.Revision(blob.OID, blob.TID))
+	_, err := r.s.o.Store.Stat(layout.Revision(blob.OID, blob.TID))
 	if errors.Is(err, fs.ErrNotExist) {
 		r.strayBlobs = append(r.strayBlobs, strayBlob{blob.OID, blob.TID})
 		return nil
@@ -71,7 +71,7 @@ func (r *packRun) leftByPack(ctx context.Context, b strayBlob) (bool, error) {
 		return r.collected(ctx, b.oid), nil
 	}
 	// The object stays, so that pack may have removed what was replaced before it.
-	newer, err := r.s.olderRevision(b.oid, r.packed+1)
+	newer, err := r.s.o.Host.OlderRevision(b.oid, r.packed+1)
 	return newer > b.tid, err
 }
 
@@ -80,13 +80,13 @@ func (r *packRun) collected(ctx context.Context, oid zodb.OID) bool {
 	if r.o.NoGC || r.marker.Blind() || r.marker.Reached(oid) {
 		return false
 	}
-	_, err := (patientSource{packSource{r.s}, r.p}).Current(ctx, oid)
+	_, err := (patientSource{r.s.o.Host, r.p}).Current(ctx, oid)
 	return errors.Is(err, pack.ErrNoObject) // else it has come meanwhile, or it cannot be read
 }
 
 // planBlob writes a blob without a revision into the plan.
 func (r *packRun) planBlob(b strayBlob) error {
-	size, err := r.s.store.Stat(layout.Blob(b.oid, b.tid))
+	size, err := r.s.o.Store.Stat(layout.Blob(b.oid, b.tid))
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (r *packRun) planBlob(b strayBlob) error {
 		r.result.Blobs++
 		r.result.Bytes += size
 	}
-	return r.plan.Add(pack.Entry{OID: b.oid, TIDs: []zodb.TID{b.tid}})
+	return r.writer.Add(pack.Entry{OID: b.oid, TIDs: []zodb.TID{b.tid}})
 }
 
 // strayRevisions writes into the plan the revisions that nothing leads to. As a rule there
@@ -110,7 +110,7 @@ func (r *packRun) strayRevisions(ctx context.Context) error {
 		return nil
 	}
 	var h ownChain
-	for n, err := range r.s.store.Names(ctx, layout.KindRevision) {
+	for n, err := range r.s.o.Store.Names(ctx, layout.KindRevision) {
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ type ownChain struct {
 
 // chainOf reads the chain of an object, as far as it is there.
 func (r *packRun) chainOf(ctx context.Context, oid zodb.OID) ownChain {
-	src := patientSource{packSource{r.s}, r.p}
+	src := patientSource{r.s.o.Host, r.p}
 	o, err := src.Current(ctx, oid)
 	if err != nil {
 		return ownChain{oid: oid}

@@ -1,14 +1,16 @@
-package engine
+package packing
 
 import (
 	"context"
 	"iter"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -18,11 +20,11 @@ const stepFiles = 500
 // sweep is the part of a pack that removes what the plan says. Each of its steps
 // may be repeated, so after a crash it is done from the beginning.
 type sweep struct {
-	s       *Storage
-	v       *verdict
+	s       *Packer
+	v       *plan
 	h       pack.Header
-	p       *packProgress
-	result  *PackResult
+	p       *progress
+	result  *Result
 	resumed bool // it was begun before
 	// early is how many transactions there were before a tid when the pack was planned.
 	before zodb.TID
@@ -31,26 +33,26 @@ type sweep struct {
 
 // stamp is that of the names of files that are put aside; 0: they are unlinked.
 func (w *sweep) stamp() int64 {
-	if w.s.settings.Storage.DelayDelete == 0 {
+	if w.s.o.Settings.Storage.DelayDelete == 0 {
 		return 0
 	}
 	return w.h.Stamp
 }
 
-// run does everything, and ends the verdict. If there is an error it may be called
-// again, as long as the verdict is not over.
+// run does everything, and ends the plan. If there is an error it may be called
+// again, as long as the plan is not over.
 func (w *sweep) run(ctx context.Context) error {
 	if w.v.is() < packIsEnding {
 		w.v.to(packSweeps)
 		if err := w.steps(ctx); err != nil {
-			return withDiskFull(err)
+			return vfs.WithFull(err)
 		}
 	}
-	return withDiskFull(w.v.end())
+	return vfs.WithFull(w.v.end())
 }
 
 func (w *sweep) steps(ctx context.Context) error {
-	if err := w.s.inWorker(ctx, w.markPacked); err != nil {
+	if err := w.s.o.State.RunTask(ctx, w.markPacked); err != nil {
 		return err
 	}
 	if err := w.objects(ctx); err != nil {
@@ -61,13 +63,13 @@ func (w *sweep) steps(ctx context.Context) error {
 
 // markPacked sets x.packed, before anything is removed that it has to explain.
 func (w *sweep) markPacked() (bool, error) {
-	if w.h.Threshold <= w.s.packed() {
+	if w.h.Threshold <= w.s.o.Host.Packed() {
 		return true, nil
 	}
-	if err := w.s.store.SetMark(store.A, layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
+	if err := w.s.o.Store.SetMark(store.A, layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
 		return false, err
 	}
-	w.s.packedTo.Store(uint64(w.h.Threshold))
+	w.s.o.Host.SetPacked(w.h.Threshold)
 	return true, nil
 }
 
@@ -85,7 +87,7 @@ func (w *sweep) objects(ctx context.Context) error {
 	next, stop := iter.Pull2(entries)
 	defer stop()
 	w.p.phase("removing objects", w.p.planned.Load())
-	return w.s.inWorker(ctx, func() (bool, error) {
+	return w.s.o.State.RunTask(ctx, func() (bool, error) {
 		var batch []pack.Entry
 		files, done := 0, false
 		for files < stepFiles {
@@ -111,8 +113,8 @@ func (w *sweep) objects(ctx context.Context) error {
 func (w *sweep) removeEntries(batch []pack.Entry) error {
 	w.v.batch.Lock()
 	defer w.v.batch.Unlock()
-	r := w.s.store.NewRemoval(w.stamp())
-	var n Counts
+	r := w.s.o.Store.NewRemoval(w.stamp())
+	var n state.Counts
 	var oids []zodb.OID
 	kept := batch[:0]
 	for _, e := range batch {
@@ -125,9 +127,9 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 		}
 		kept = append(kept, e)
 	}
-	w.s.state.ForgetCached(oids...)
+	w.s.o.State.ForgetCached(oids...)
 	for _, oid := range oids {
-		w.s.known.remove(oid)
+		w.s.o.Host.ForgetKnown(oid)
 		_, removed, err := r.Remove(layout.Pointer(oid))
 		if err != nil {
 			return err
@@ -152,7 +154,7 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 	}); err != nil {
 		return err
 	}
-	w.s.state.ForgetCached(oids...) // what was read meanwhile
+	w.s.o.State.ForgetCached(oids...) // what was read meanwhile
 	return w.removed(n)
 }
 
@@ -173,11 +175,9 @@ func (w *sweep) removeFiles(r *classic.Removal, batch []pack.Entry, name func(zo
 }
 
 // removed takes what was removed out of the counts.
-func (w *sweep) removed(n Counts) error {
+func (w *sweep) removed(n state.Counts) error {
 	s := w.s
 	w.result.add(n)
-	s.countsMu.Lock()
-	defer s.countsMu.Unlock()
-	s.saveCounts(s.state.Recount(n, -1))
+	s.o.Host.Recount(n, -1)
 	return nil
 }

@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -18,8 +18,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// UndeleteResult is what was brought back.
-type UndeleteResult struct {
+// Undeleted is what was brought back.
+type Undeleted struct {
 	Objects      int64 `json:"objects"` // their pointers
 	Revisions    int64 `json:"revisions"`
 	Transactions int64 `json:"transactions"`
@@ -32,13 +32,13 @@ type UndeleteResult struct {
 // the seconds in the names of the files, or of all (stamp 0). x.packed stays as it
 // is; the next pack removes all of it again. If it is interrupted, it may be
 // repeated.
-func (s *Storage) Undelete(ctx context.Context, stamp int64) (UndeleteResult, error) {
-	if !s.full {
-		return UndeleteResult{}, fmt.Errorf("undelete: %w", ErrUnsupported)
+func (s *Packer) Undelete(ctx context.Context, stamp int64) (Undeleted, error) {
+	if !s.o.Full {
+		return Undeleted{}, fmt.Errorf("undelete: %w", state.ErrUnsupported)
 	}
 	release, err := s.beginMaintenance(ctx)
 	if err != nil {
-		return UndeleteResult{}, err
+		return Undeleted{}, err
 	}
 	defer release()
 	ctx, cancel := s.untilClose(ctx)
@@ -48,22 +48,22 @@ func (s *Storage) Undelete(ctx context.Context, stamp int64) (UndeleteResult, er
 	u := &undelete{s: s, p: p, stamp: stamp, stamps: make(map[int64]struct{})}
 	if err := errors.Join(u.run(ctx), u.ended()); err != nil {
 		err = whyEnded(ctx, err)
-		s.log.Warn("undelete ended", "err", err)
-		return u.result, fmt.Errorf("undelete: %w", withDiskFull(err))
+		s.o.Log.Warn("undelete ended", "err", err)
+		return u.result, fmt.Errorf("undelete: %w", vfs.WithFull(err))
 	}
-	s.log.Info("undeleted", "objects", u.result.Objects, "revisions", u.result.Revisions, "transactions", u.result.Transactions, "skipped", u.result.Skipped)
+	s.o.Log.Info("undeleted", "objects", u.result.Objects, "revisions", u.result.Revisions, "transactions", u.result.Transactions, "skipped", u.result.Skipped)
 	return u.result, nil
 }
 
-// undelete is one call of [Storage.Undelete].
+// undelete is one call of [Packer.Undelete].
 type undelete struct {
-	s      *Storage
-	p      *packProgress
+	s      *Packer
+	p      *progress
 	stamp  int64
 	stamps map[int64]struct{} // that were seen
 	tids   []zodb.TID         // all transactions that are there
 	noted  bool               // misc/undeleted says that it runs
-	result UndeleteResult
+	result Undeleted
 }
 
 // run brings back the revisions first, then the pointers that name them, the
@@ -94,15 +94,15 @@ func (u *undelete) run(ctx context.Context) error {
 // list finds out which transactions there are. That they came back by this call is
 // not asked: one before it may have been interrupted before it linked them.
 func (u *undelete) list(ctx context.Context) error {
-	for name, err := range vfs.Walk(u.s.fs, "A") {
+	for name, err := range vfs.Walk(u.s.o.FS, "A") {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return err
 		}
-		u.s.store.Rely(name) // an undelete that was killed may have brought it back
-		if n, ok := u.s.store.Format().Parse(name[2:]); ok && n.Kind == layout.KindTransaction {
+		u.s.o.Store.Rely(name) // an undelete that was killed may have brought it back
+		if n, ok := u.s.o.Store.Format().Parse(name[2:]); ok && n.Kind == layout.KindTransaction {
 			u.tids = append(u.tids, n.TID)
 		}
 	}
@@ -128,9 +128,9 @@ func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp
 		})
 	})
 	defer stop()
-	err := s.inWorker(ctx, func() (bool, error) {
-		b := s.store.NewEdit(store.A)
-		var n Counts
+	err := s.o.State.RunTask(ctx, func() (bool, error) {
+		b := s.o.Store.NewEdit(store.A)
+		var n state.Counts
 		for range stepFiles {
 			f, ok := next()
 			if !ok {
@@ -154,7 +154,7 @@ func (u *undelete) begins() error {
 	if u.noted {
 		return nil
 	}
-	err := pack.Undeleted{Running: true, Time: u.s.o.Clock().UTC()}.Note(u.s.fs, u.s.syncOptions())
+	err := pack.Undeleted{Running: true, Time: u.s.o.Clock().UTC()}.Note(u.s.o.FS, u.s.o.Sync)
 	u.noted = err == nil
 	return err
 }
@@ -167,27 +167,27 @@ func (u *undelete) ended() error {
 	return u.s.undeleteEnded()
 }
 
-func (s *Storage) undeleteEnded() error {
-	return pack.Undeleted{Time: s.o.Clock().UTC()}.Note(s.fs, s.syncOptions())
+func (s *Packer) undeleteEnded() error {
+	return pack.Undeleted{Time: s.o.Clock().UTC()}.Note(s.o.FS, s.o.Sync)
 }
 
-// endUndelete is called by Open, before anybody can commit: a process before may have
+// EndUndelete is called by Open, before anybody can commit: a process before may have
 // been killed while it brought files back.
-func (s *Storage) endUndelete() {
-	was, err := pack.ReadUndeleted(s.fs)
+func (s *Packer) EndUndelete() {
+	was, err := pack.ReadUndeleted(s.o.FS)
 	if err != nil || was.Running {
 		err = s.undeleteEnded()
 	}
 	if err != nil {
-		s.log.Warn("the next backup has to be a full one: an undelete was interrupted", "err", err)
+		s.o.Log.Warn("the next backup has to be a full one: an undelete was interrupted", "err", err)
 	}
 }
 
-func (u *undelete) file(b *classic.Edit, f deletedFile, n *Counts) error {
+func (u *undelete) file(b *classic.Edit, f deletedFile, n *state.Counts) error {
 	if err := u.begins(); err != nil {
 		return err
 	}
-	info, err := u.s.fs.Stat(f.path)
+	info, err := u.s.o.FS.Stat(f.path)
 	if err != nil {
 		return err
 	}
@@ -219,11 +219,9 @@ func (u *undelete) file(b *classic.Edit, f deletedFile, n *Counts) error {
 }
 
 // count adds what came back to the counts.
-func (u *undelete) count(n Counts) error {
+func (u *undelete) count(n state.Counts) error {
 	s := u.s
-	s.countsMu.Lock()
-	defer s.countsMu.Unlock()
-	s.saveCounts(s.state.Recount(n, 1))
+	s.o.Host.Recount(n, 1)
 	return nil
 }
 
@@ -233,14 +231,14 @@ func (u *undelete) link(ctx context.Context) error {
 	s := u.s
 	slices.Sort(u.tids)
 	var at, next zodb.TID // the one that was looked at last, and the one after it in the old chain
-	return s.inWorker(ctx, func() (bool, error) {
+	return s.o.State.RunTask(ctx, func() (bool, error) {
 		var links []link
 		for range chainStep {
 			if at == 0 {
-				if at = s.state.FlushedTID(); at == 0 { // nothing has a file yet
+				if at = s.o.State.FlushedTID(); at == 0 { // nothing has a file yet
 					return true, nil
 				}
-				t, err := s.transactionFile(at)
+				t, err := s.o.Host.Transaction(at)
 				if err != nil {
 					return false, err
 				}
@@ -248,7 +246,7 @@ func (u *undelete) link(ctx context.Context) error {
 			}
 			var there *record.Transaction
 			if next != 0 {
-				t, err := s.transactionFile(next)
+				t, err := s.o.Host.Transaction(next)
 				if err != nil && !errors.Is(err, zodb.ErrNotFound) {
 					return false, err
 				}
@@ -267,7 +265,7 @@ func (u *undelete) link(ctx context.Context) error {
 				u.tids = u.tids[:len(u.tids)-1]
 				links = append(links, link{at, back})
 				if there == nil { // what it names itself may be the next one
-					t, err := s.transactionFile(back)
+					t, err := s.o.Host.Transaction(back)
 					if err != nil {
 						return false, err
 					}

@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/oidset"
 )
 
-// packGuard stands between a pack and the transactions that go on meanwhile. Each
+// guard stands between a pack and the transactions that go on meanwhile. Each
 // transaction passes it at vote, when it holds its locks and before it looks
 // whether what it refers to is there. There are three times:
 //
@@ -23,34 +23,34 @@ import (
 //     was removed already, the transaction is refused.
 //
 // So no transaction that was finished refers to what a pack removes.
-type packGuard struct {
-	mu      sync.Mutex
-	passed  map[*Txn]struct{} // guarded by mu; voted, or about to
-	verdict *verdict          // guarded by mu; nil: there is no pack
+type guard struct {
+	mu     sync.Mutex
+	passed map[Txn]struct{} // guarded by mu; voted, or about to
+	plan   *plan            // guarded by mu; nil: there is no pack
 }
 
 // oidsetLimit is how many bytes a set of oids of a pack may take.
 const oidsetLimit = 12 << 20
 
 // pass is where each vote passes the guard.
-func (g *packGuard) pass(ctx context.Context, t *Txn) error {
+func (g *guard) pass(ctx context.Context, t Txn) error {
 	g.mu.Lock()
 	if g.passed == nil {
-		g.passed = make(map[*Txn]struct{})
+		g.passed = make(map[Txn]struct{})
 	}
 	g.passed[t] = struct{}{}
-	v := g.verdict
+	v := g.plan
 	g.mu.Unlock()
 	if v == nil {
 		return nil
 	}
-	touched, unseen, err := t.touched()
+	touched, unseen, err := t.Touched()
 	if err != nil {
 		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch v = g.verdict; {
+	switch v = g.plan; {
 	case v == nil:
 		return nil // the next pack waits for this transaction
 	case v.condemned == nil: // it has not made up its mind
@@ -67,12 +67,12 @@ func (g *packGuard) pass(ctx context.Context, t *Txn) error {
 
 // mark notes what a transaction touches before the pack has made up its mind: first
 // what it writes, which may not be there yet, and then what it refers to, because that
-// may be the same. packGuard.mu must be held.
-func (v *verdict) mark(touched []touch) error {
+// may be the same. guard.mu must be held.
+func (v *plan) mark(touched []Touch) error {
 	for _, r := range touched {
 		// Without gc everything is marked; what was deleted is not to go if it comes back.
-		if !v.gc || r.from == r.to {
-			if ok, _ := v.spared.Add(r.to); !ok {
+		if !v.gc || r.From == r.To {
+			if ok, _ := v.spared.Add(r.To); !ok {
 				return errOIDsTooFar
 			}
 		}
@@ -81,7 +81,7 @@ func (v *verdict) mark(touched []touch) error {
 		return nil
 	}
 	for _, r := range touched {
-		if err := v.marker.Add(r.to); err != nil {
+		if err := v.marker.Add(r.To); err != nil {
 			return err
 		}
 	}
@@ -89,7 +89,7 @@ func (v *verdict) mark(touched []touch) error {
 }
 
 // ended forgets a transaction.
-func (g *packGuard) ended(t *Txn) {
+func (g *guard) ended(t Txn) {
 	g.mu.Lock()
 	delete(g.passed, t)
 	g.mu.Unlock()
@@ -97,10 +97,10 @@ func (g *packGuard) ended(t *Txn) {
 
 // begin starts to guard, and returns when every transaction that had passed
 // before has ended.
-func (g *packGuard) begin(ctx context.Context, v *verdict) error {
+func (g *guard) begin(ctx context.Context, v *plan) error {
 	g.mu.Lock()
-	g.verdict = v
-	waitFor := make([]*Txn, 0, len(g.passed))
+	g.plan = v
+	waitFor := make([]Txn, 0, len(g.passed))
 	for t := range g.passed {
 		waitFor = append(waitFor, t)
 	}
@@ -109,7 +109,7 @@ func (g *packGuard) begin(ctx context.Context, v *verdict) error {
 	defer tick.Stop()
 	for {
 		g.mu.Lock()
-		waitFor = slices.DeleteFunc(waitFor, func(t *Txn) bool { _, still := g.passed[t]; return !still })
+		waitFor = slices.DeleteFunc(waitFor, func(t Txn) bool { _, still := g.passed[t]; return !still })
 		g.mu.Unlock()
 		if len(waitFor) == 0 {
 			return nil
@@ -124,7 +124,7 @@ func (g *packGuard) begin(ctx context.Context, v *verdict) error {
 
 // condemn makes up the mind of the pack, if nothing came to be marked since the
 // marker has run: what of the candidates was not reached is condemned.
-func (g *packGuard) condemn(v *verdict, candidates *oidset.Set, skipBroken bool) (done bool, err error) {
+func (g *guard) condemn(v *plan, candidates *oidset.Set, skipBroken bool) (done bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !v.marker.Idle() {

@@ -1,4 +1,4 @@
-package engine
+package packing
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/pickle"
@@ -21,10 +22,10 @@ import (
 // after a crash as well.
 
 // decide finds out what goes and writes the plan. It reports whether there is one.
-// If not, or with an error, the verdict is the caller's to end.
+// If not, or with an error, the plan is the caller's to end.
 func (r *packRun) decide(ctx context.Context) (planned bool, err error) {
 	s := r.s
-	if err := s.Flush(ctx); err != nil {
+	if err := s.o.State.WaitFlushed(ctx); err != nil {
 		return false, err
 	}
 	if r.o.References && !r.o.NoGC && !r.o.DryRun {
@@ -52,12 +53,12 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	if r.header.Oldest, err = r.recent(ctx); err != nil {
 		return err
 	}
-	r.header.Last = r.s.state.FlushedTID()
+	r.header.Last = r.s.o.State.FlushedTID()
 	r.header.Oldest = min(r.header.Oldest, r.header.Last) // one that is in A
 	if r.header.Sum, err = r.s.transactionSum(r.header.Last); err != nil {
 		return err
 	}
-	if r.plan, err = pack.NewWriter(out, r.header); err != nil {
+	if r.writer, err = pack.NewWriter(out, r.header); err != nil {
 		return err
 	}
 	if err := r.list(ctx); err != nil {
@@ -74,7 +75,7 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	r.finishClasses()
-	return r.plan.Close()
+	return r.writer.Close()
 }
 
 // victims writes into the plan what goes of an object that stays.
@@ -108,7 +109,7 @@ func (r *packRun) add(e pack.Entry) error {
 			r.going++
 		}
 	}
-	return r.plan.Add(e)
+	return r.writer.Add(e)
 }
 
 // condemned writes into the plan the objects that go.
@@ -118,7 +119,7 @@ func (r *packRun) condemned(ctx context.Context) error {
 		total++
 	}
 	r.p.phase("planning", total)
-	r.class = make(map[string]*PackClass)
+	r.class = make(map[string]*Class)
 	oids := make(chan zodb.OID, 256)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -151,11 +152,11 @@ func (r *packRun) condemned(ctx context.Context) error {
 // whole is left alone: it harms nobody.
 func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 	s := r.s
-	src := patientSource{packSource{s}, r.p}
+	src := patientSource{s.o.Host, r.p}
 	o, err := src.Current(ctx, oid)
 	var tids []zodb.TID
 	if err == nil {
-		if o.Serial >= max(r.policy.Threshold, s.packed()) {
+		if o.Serial >= max(r.policy.Threshold, s.o.Host.Packed()) {
 			return nil // it was written meanwhile, and spared
 		}
 		tids, err = pack.Chain(ctx, src, oid, o.Serial, nil)
@@ -173,7 +174,7 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 		return nil
 	}
 	slices.Reverse(tids)
-	var c *PackClass
+	var c *Class
 	if r.o.DryRun {
 		if c, err = r.classOf(o, tids); err != nil {
 			return err
@@ -188,7 +189,7 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 		r.result.Bytes += c.Bytes
 		all := r.class[c.Class]
 		if all == nil {
-			all = &PackClass{Class: c.Class}
+			all = &Class{Class: c.Class}
 			r.class[c.Class] = all
 		}
 		all.Objects++
@@ -199,8 +200,8 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 }
 
 // classOf returns what would go of an object.
-func (r *packRun) classOf(o *record.Object, tids []zodb.TID) (*PackClass, error) {
-	c := &PackClass{Class: "(deleted)", Objects: 1, Revisions: int64(len(tids))}
+func (r *packRun) classOf(o *record.Object, tids []zodb.TID) (*Class, error) {
+	c := &Class{Class: "(deleted)", Objects: 1, Revisions: int64(len(tids))}
 	if len(o.Data) > 0 {
 		c.Class = "(unknown)"
 		if module, name, err := pickle.Class(o.Data); err == nil {
@@ -222,7 +223,7 @@ func (r *packRun) finishClasses() {
 	for _, c := range r.class {
 		r.result.Classes = append(r.result.Classes, *c)
 	}
-	slices.SortFunc(r.result.Classes, func(a, b PackClass) int {
+	slices.SortFunc(r.result.Classes, func(a, b Class) int {
 		if a.Bytes != b.Bytes {
 			return int(max(-1, min(1, b.Bytes-a.Bytes)))
 		}
@@ -234,13 +235,13 @@ func (r *packRun) finishClasses() {
 }
 
 // revisionSize returns the size of a revision and its blob.
-func (s *Storage) revisionSize(oid zodb.OID, tid zodb.TID) (n Counts, err error) {
-	if n.Bytes, err = s.store.Stat(layout.Revision(oid, tid)); err != nil {
-		return Counts{}, err
+func (s *Packer) revisionSize(oid zodb.OID, tid zodb.TID) (n state.Counts, err error) {
+	if n.Bytes, err = s.o.Store.Stat(layout.Revision(oid, tid)); err != nil {
+		return state.Counts{}, err
 	}
-	n.BlobBytes, err = s.store.Stat(layout.Blob(oid, tid))
+	n.BlobBytes, err = s.o.Store.Stat(layout.Blob(oid, tid))
 	if errors.Is(err, fs.ErrNotExist) {
-		return Counts{Bytes: n.Bytes}, nil
+		return state.Counts{Bytes: n.Bytes}, nil
 	}
 	n.Bytes += n.BlobBytes
 	return n, err

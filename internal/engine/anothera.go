@@ -1,0 +1,23 @@
+package engine
+
+import "fmt"
+
+// whyAnotherA says why A may be another one than that beside which the files in misc were
+// written, or than what became of it here; nil: it is that one. Another process may
+// have gone on with a copy of A, and what was garbage may be in use there: this HOME has
+// guarded none of what was committed to it.
+func (s *Storage) whyAnotherA() error {
+	h := &s.history
+	last, flushed := s.state.LastTID(), s.state.FlushedTID()
+	switch counted := s.countedTID(); {
+	case h.err != nil:
+		return fmt.Errorf("it cannot be told whether A is the one that it was made for: %w", h.err)
+	case h.reason != "":
+		return fmt.Errorf("the directory A may not be the one that it was made for: %s", h.reason)
+	case h.past > last:
+		return fmt.Errorf("the directory A is older than it was when transaction %s was there", h.past)
+	case counted < flushed: // which is written before x.serial, by each flush
+		return fmt.Errorf("the directory A ends with transaction %s, and what was flushed here ends with %s", flushed, counted)
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/dirstorage/dirstorage/internal/engine/packing"
+)
+
+// What the engine has of packs: the public part of package packing, and what that needs.
+
+// PackOptions says what a pack shall do.
+type PackOptions = packing.Options
+
+// PackResult is what a pack has done or, with DryRun, would do.
+type PackResult = packing.Result
+
+// PackClass is what a pack would remove of one class.
+type PackClass = packing.Class
+
+// PackBroken is an object that a pack could not read.
+type PackBroken = packing.BrokenObject
+
+// PackProgress is how far a pack has come.
+type PackProgress = packing.Progress
+
+// UndeleteResult is what was brought back.
+type UndeleteResult = packing.Undeleted
+
+// newPacker returns the part of the storage that packs.
+func (s *Storage) newPacker() *packing.Packer {
+	return packing.New(packing.Config{FS: s.fs, Log: s.log, Clock: s.o.Clock, RetryInterval: s.o.RetryInterval, Settings: s.settings,
+		Identity: s.identity, Full: s.full, Sync: s.syncOptions(), Closing: s.closing, Store: s.store, State: s.state, Host: packHost{s}})
+}
+
+// Pack removes revisions that nobody needs: those that were replaced before the
+// pack time, and all of the objects that cannot be reached from the root object
+// nor from anything that was written since. What stays of each other object is the
+// revision that was current at the pack time, and all later ones; keepclass adds
+// to that. The two newest transactions stay in any case, unless min_pack_time is 0.
+//
+// Commits, loads and undo go on meanwhile, and so does snapshot mode: the pack
+// steps aside. What a transaction begins to refer to while it runs is kept.
+//
+// Room, descriptors or memory that are lacking are waited for a while, and PackProgress
+// says so; the error is ErrDiskFull or ErrScarce if that was in vain.
+//
+// When ctx ends the pack stops between two steps and leaves a storage that is as
+// good as before; the next pack starts over. After a crash, or a close meanwhile,
+// the next open goes on with the removing by itself.
+//
+// Errors: ErrUnsupported for class Minimal; zodb.ErrReadOnly; *pack.BrokenError if
+// an object that stays cannot be read, in which case nothing was removed.
+func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
+	return s.packer.Pack(ctx, o)
+}
+
+// Undelete brings back what packs put aside: those of one pack, which is named by
+// the seconds in the names of the files, or of all (stamp 0). x.packed stays as it
+// is; the next pack removes all of it again. If it is interrupted, it may be
+// repeated.
+func (s *Storage) Undelete(ctx context.Context, stamp int64) (UndeleteResult, error) {
+	return s.packer.Undelete(ctx, stamp)
+}
+
+// OnPacked has f called whenever a pack has removed something, or all that it
+// would, whoever asked for it: before Pack returns, and after one that was
+// interrupted was gone on with. There is one f; it must not pack or undelete.
+func (s *Storage) OnPacked(f func()) { s.packer.OnPacked(f) }
+
+// WaitPack returns when no pack is under way, in particular none that was
+// interrupted and that the open goes on with. The error is that of one that could
+// not be finished, if not that of ctx; ErrClosed after Close.
+func (s *Storage) WaitPack(ctx context.Context) error { return s.packer.Wait(ctx) }
+
+// PackProgress returns how far the pack has come that is under way.
+func (s *Storage) PackProgress() PackProgress { return s.packer.Progress() }
