@@ -291,7 +291,7 @@ func TestPackIsShownWhileItIsUnderWay(t *testing.T) {
 // what a pack says of itself.
 func TestEveryPhaseOfAPackIsOneOfTheLabels(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../engine/pack*.go")
+	files, err := filepath.Glob("../engine/packing/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
