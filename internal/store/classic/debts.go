@@ -32,6 +32,9 @@ type debts struct {
 	doubts map[string]struct{}
 }
 
+// keptDebts is up to how many entries the maps are used again.
+const keptDebts = 1 << 14
+
 // maxDoubts bounds the memory of debts.doubts.
 const maxDoubts = 1 << 16
 
@@ -85,6 +88,9 @@ func (d *debts) owe(dir string) {
 
 // paid forgets everything but what was lost. mu must be held.
 func (d *debts) paid() {
+	if len(d.files)+len(d.names) > keptDebts { // maps keep the memory of what was in them
+		d.names, d.files = make(map[string]struct{}), make(map[layout.Name]struct{})
+	}
 	clear(d.names)
 	clear(d.files)
 	d.last, d.done = "", 0
