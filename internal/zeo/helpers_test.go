@@ -2,6 +2,7 @@ package zeo
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,6 +27,7 @@ type testServer struct {
 	t        testing.TB
 	address  string
 	storages map[string]*engine.Storage
+	tls      *tls.Config // of clients; nil: they come without
 }
 
 // serve starts a server. Storages that o does not name are made: “1”.
@@ -110,6 +112,9 @@ func (ts *testServer) connect() *rawClient {
 		ts.t.Fatal(err)
 	}
 	ts.t.Cleanup(func() { conn.Close() })
+	if ts.tls != nil {
+		conn = tls.Client(conn, ts.tls)
+	}
 	return &rawClient{t: ts.t, conn: conn, in: wire.NewReader(conn, 1<<30), enc: wire.Pickle}
 }
 

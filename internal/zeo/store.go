@@ -50,17 +50,7 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 		c.dropShared(st)
 		return r.fail(err)
 	}
-	c.mu.Lock()
-	state, ended := x.state, c.txn != x // its vote may have failed just now
-	if state == txnWaiting && !ended {
-		if !x.holdLate(c, st.memory()+int64(len(st.data))) {
-			st.failed, st.data = c.scarce("what comes while a vote waits"), nil
-		}
-		st.keep()
-		x.late = append(x.late, st)
-		x.interrupt(errLate)
-	}
-	c.mu.Unlock()
+	state, ended := c.join(x, st)
 	switch {
 	case state == txnBegun:
 		if c.do(x, st); x.failed != nil {
@@ -70,6 +60,23 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 		c.dropShared(st)
 	}
 	return r.answer(nil)
+}
+
+// join gives a step to a vote that goes on, which begins anew with it. ended: the transaction
+// is not open any more, as its vote may have failed just now, and takes nothing.
+func (c *conn) join(x *txn, st *step) (state txnState, ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	state, ended = x.state, c.txn != x
+	if state == txnWaiting && !ended {
+		if !x.holdLate(c, st.memory()+int64(len(st.data))) {
+			st.failed, st.data = c.scarce("what comes while a vote waits"), nil
+		}
+		st.keep()
+		x.late = append(x.late, st)
+		x.interrupt(errLate)
+	}
+	return state, ended
 }
 
 // do does a step. After one that failed the transaction cannot be committed, so

@@ -1,0 +1,84 @@
+package zeo
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// transports runs a test of a server with limits twice: clients come over TCP, and over TLS
+// with a certificate.
+func transports(t *testing.T, l Limits, f func(t *testing.T, ts *testServer, refused *refusals, log *logBuffer)) {
+	t.Run("plain", func(t *testing.T) {
+		ts, refused, log := limited(t, l)
+		f(t, ts, refused, log)
+	})
+	t.Run("TLS", func(t *testing.T) {
+		ts, refused, log, mine := withCertificates(t, l)
+		ts.tls = mine
+		f(t, ts, refused, log)
+	})
+}
+
+// socket is the connection below TLS, if there is TLS.
+func socket(c net.Conn) *net.TCPConn {
+	if s, ok := c.(*tls.Conn); ok {
+		c = s.NetConn()
+	}
+	return c.(*net.TCPConn)
+}
+
+// usage is what this process has in use.
+type usage struct{ goroutines, files int }
+
+func inUse(t *testing.T) usage {
+	t.Helper()
+	u := usage{goroutines: runtime.NumGoroutine()}
+	if list, err := os.ReadDir("/proc/self/fd"); err == nil { // where there is no such directory they are not counted
+		u.files = len(list)
+	}
+	return u
+}
+
+// notMoreThan waits until there is not more in use than there was. The tests that use it are
+// not parallel to others. A few more are let pass: those of the storage and the runtime.
+func (u usage) notMoreThan(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		now := inUse(t)
+		if now.goroutines <= u.goroutines+4 && now.files <= u.files+4 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v are in use, where there were %+v", now, u)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// free is what is left of each of the pools.
+func (b *budgets) free() [8]int64 {
+	return [8]int64{b.frames.Free(), b.values.Free(), b.files.Free(), b.reads.Free(), b.answers.Free(), b.queues.Free(), b.steps.Free(), b.iterators.Free()}
+}
+
+// processorTime is what this process took of the processors until now, without what the
+// collector does for f.
+func processorTime(t *testing.T, f func()) time.Duration {
+	t.Helper()
+	taken := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	runtime.GC()
+	before := taken()
+	f()
+	return taken() - before
+}
