@@ -138,7 +138,7 @@ func TestNoRequestOutlivesTheShutdown(t *testing.T) {
 					if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 						t.Error(err)
 					}
-				case <-time.After(20 * time.Second):
+				case <-time.After(patience):
 					t.Fatal("it outlives the shutdown")
 				}
 				if n := ts.Connections(); n != 0 {
