@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -83,6 +84,25 @@ func (s *Storage) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID)
 		return nil
 	})
 	return result, err
+}
+
+// LoadBeforeCached is [Storage.LoadBefore] for those who must not wait: it answers
+// only from memory, and never touches the disk. ok is false if it cannot, and
+// also if the answer would be an error or that there is nothing. Revision.Data
+// belongs to everybody who reads it and must not be changed.
+func (s *Storage) LoadBeforeCached(oid zodb.OID, before zodb.TID) (rev zodb.Revision, ok bool) {
+	r, end, previous, ok := s.state.RevisionBefore(oid, before)
+	if ok {
+		if r.Object == nil || s.gone(r.Object) {
+			return zodb.Revision{}, false
+		}
+		return zodb.Revision{Data: r.Object.Data, Serial: r.TID, End: end}, true
+	}
+	o := s.cache.Get(oid)
+	if o == nil || o.Serial >= before || s.gone(o) || end != 0 && o.Serial != previous {
+		return zodb.Revision{}, false
+	}
+	return zodb.Revision{Data: o.Data, Serial: o.Serial, End: end}, true
 }
 
 // LoadSerial returns the data of one revision. Errors as Load.
@@ -169,14 +189,16 @@ func (s *Storage) currentOnce(oid zodb.OID) (*record.Object, error) {
 	if ok {
 		return s.fromLog(r)
 	}
-	if o := s.cache.get(oid); o != nil {
+	if o := s.cache.Get(oid); o != nil {
 		return o, nil
 	}
 	o, err := s.currentFile(oid)
 	if err != nil {
 		return nil, err
 	}
-	return s.cached(o, generation), nil
+	o.Data = slices.Clip(o.Data)
+	s.cache.Put(o, generation)
+	return o, nil
 }
 
 // currentFile reads what the store says is the current revision.
@@ -193,7 +215,7 @@ func (s *Storage) revisionOnce(oid zodb.OID, serial zodb.TID) (*record.Object, e
 	if r, ok := s.state.Revision(oid, serial); ok {
 		return s.fromLog(r)
 	}
-	if o := s.cache.get(oid); o != nil && o.Serial == serial {
+	if o := s.cache.Get(oid); o != nil && o.Serial == serial {
 		return o, nil
 	}
 	if s.full {
@@ -259,7 +281,7 @@ func (s *Storage) serialOf(ctx context.Context, oid zodb.OID) (serial zodb.TID, 
 			serial = r.TID
 			return nil
 		}
-		if o := s.cache.get(oid); o != nil {
+		if o := s.cache.Get(oid); o != nil {
 			serial = o.Serial
 			return nil
 		}
@@ -280,7 +302,7 @@ func (s *Storage) exists(ctx context.Context, oid zodb.OID) (found bool, err err
 			found = !r.Entry.Gone
 			return nil
 		}
-		if o := s.cache.get(oid); o != nil {
+		if o := s.cache.Get(oid); o != nil {
 			found = !s.gone(o)
 			return nil
 		}

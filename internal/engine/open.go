@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/dirstorage/dirstorage/internal/engine/cache"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -48,7 +49,7 @@ const asideHeld = journalDir + "/aside-held-"
 func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	s := &Storage{modeMu: state.Mutex{Log: o.Logger}, fs: f, o: o, log: o.Logger, staging: zodb.TIDFromTime(o.Clock())}
 	unflushed := o.CacheSize / 4 // of the memory for records
-	s.cache = newCache(o.CacheSize - unflushed)
+	s.cache = cache.New(o.CacheSize - unflushed)
 	s.closing, s.stop = context.WithCancel(context.Background())
 	if err := s.readConfig(); err != nil {
 		return nil, err

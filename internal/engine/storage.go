@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine/cache"
 	"github.com/dirstorage/dirstorage/internal/engine/packing"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
@@ -70,7 +71,7 @@ type Storage struct {
 	worker  worker
 	txns    openTxns
 	known   knownObjects
-	cache   *cache
+	cache   *cache.Cache
 	packer  *packing.Packer // from the open on, before anybody can commit
 	history ownHistory      // of Open, and then of Close
 

@@ -48,6 +48,7 @@ var level = map[string]int{
 	"internal/salvage": 4,
 	"internal/bench":   4,
 
+	"internal/engine/cache": 3,
 	"internal/engine/state": 4,
 
 	"internal/engine/packing": 5,

@@ -1,7 +1,7 @@
-package engine
+// Package cache keeps current revisions in memory.
+package cache
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -9,48 +9,48 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// cache holds current revisions, as the files have them, bounded by bytes. What
+// Cache holds current revisions, as the files have them, bounded by bytes. What
 // is in the log is not its business: whoever reads looks into the index over the
 // log first, and into the cache only if that has nothing of the object.
 //
 // The invariant: an entry is the newest revision of its object among all that the
 // index has forgotten, or one that the index still has. Two things keep it:
 //
-//   - Before the index forgets transactions, [cache.Replace] replaces or removes
+//   - Before the index forgets transactions, [Cache.Replace] replaces or removes
 //     the entries of their objects, and changes the generation of every shard.
 //   - A revision that was read from a file is put only if the generation is still the
 //     one that was current when the index was looked into, before the file was
 //     read. So nothing was forgotten since, and what the file said is still so.
 //
-// [state.State] calls Replace, so that both change as one.
+// The state of the storage calls Replace when its index forgets, so that both change as one.
 //
 // Nothing else changes what is current: a recombination moves files as they are.
-// Whoever comes to remove revisions calls [state.State.ForgetCached].
+// Whoever removes revisions calls ForgetCached of the state.
 //
 // Entries are shared by all who read, and never change. Eviction is SIEVE: a hand
 // goes from the oldest entry to the newest, spares those that were used since it
 // passed, and evicts the first that was not; so a scan does not empty the cache.
-type cache struct {
-	shards []cacheShard // a power of two; none: there is no cache
+type Cache struct {
+	shards []shard // a power of two; none: there is no cache
 }
 
-// cacheShards bounds how many readers are in each other's way.
-const cacheShards = 16
+// shardCount bounds how many readers are in each other's way.
+const shardCount = 16
 
-type cacheShard struct {
+type shard struct {
 	mu         sync.RWMutex
-	generation uint64                   // see cache
-	set        map[zodb.OID]*cacheEntry // guarded by mu
-	newest     *cacheEntry
-	oldest     *cacheEntry
-	hand       *cacheEntry // next to be looked at; nil = oldest
+	generation uint64              // see Cache
+	set        map[zodb.OID]*entry // guarded by mu
+	newest     *entry
+	oldest     *entry
+	hand       *entry // next to be looked at; nil = oldest
 	bytes      int64
 	limit      int64
 }
 
-type cacheEntry struct {
+type entry struct {
 	o            *record.Object
-	newer, older *cacheEntry
+	newer, older *entry
 	used         atomic.Bool
 }
 
@@ -59,30 +59,31 @@ const entryOverhead = 256
 
 func entrySize(o *record.Object) int64 { return int64(len(o.Data)) + entryOverhead }
 
-func newCache(bytes int64) *cache {
+// New returns a cache of a size in bytes; 0: it never holds anything.
+func New(bytes int64) *Cache {
 	if bytes <= 0 {
-		return &cache{}
+		return &Cache{}
 	}
-	c := &cache{shards: make([]cacheShard, cacheShards)}
+	c := &Cache{shards: make([]shard, shardCount)}
 	for i := range c.shards {
-		c.shards[i].limit = bytes / cacheShards
-		c.shards[i].set = make(map[zodb.OID]*cacheEntry)
+		c.shards[i].limit = bytes / shardCount
+		c.shards[i].set = make(map[zodb.OID]*entry)
 	}
 	return c
 }
 
-func (c *cache) shard(oid zodb.OID) *cacheShard {
+func (c *Cache) shardOf(oid zodb.OID) *shard {
 	// Oids are dense, and objects that are used together often lie a power of two apart.
 	h := uint64(oid) * 0x9E3779B97F4A7C15
 	return &c.shards[h>>32%uint64(len(c.shards))]
 }
 
-// get returns the current revision of an object; nil if it is not here.
-func (c *cache) get(oid zodb.OID) *record.Object {
+// Get returns the current revision of an object; nil if it is not here.
+func (c *Cache) Get(oid zodb.OID) *record.Object {
 	if len(c.shards) == 0 {
 		return nil
 	}
-	sh := c.shard(oid)
+	sh := c.shardOf(oid)
 	sh.mu.RLock()
 	e := sh.set[oid]
 	sh.mu.RUnlock()
@@ -95,12 +96,12 @@ func (c *cache) get(oid zodb.OID) *record.Object {
 	return e.o
 }
 
-// put adds what a file has, if nothing was forgotten since that generation.
-func (c *cache) put(o *record.Object, generation uint64) {
+// Put adds what a file has, if nothing was forgotten since that generation.
+func (c *Cache) Put(o *record.Object, generation uint64) {
 	if len(c.shards) == 0 {
 		return
 	}
-	sh := c.shard(o.OID)
+	sh := c.shardOf(o.OID)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.generation == generation {
@@ -108,8 +109,9 @@ func (c *cache) put(o *record.Object, generation uint64) {
 	}
 }
 
-// Replace implements [state.Cache].
-func (c *cache) Replace(newest map[zodb.OID]*record.Object, generation uint64) {
+// Replace puts the newest revisions of some objects into the cache, and removes those that
+// are nil. No Put of an earlier generation comes after it.
+func (c *Cache) Replace(newest map[zodb.OID]*record.Object, generation uint64) {
 	if len(c.shards) == 0 {
 		return
 	}
@@ -120,7 +122,7 @@ func (c *cache) Replace(newest map[zodb.OID]*record.Object, generation uint64) {
 		sh.mu.Unlock()
 	}
 	for oid, o := range newest {
-		sh := c.shard(oid)
+		sh := c.shardOf(oid)
 		sh.mu.Lock()
 		if o != nil {
 			sh.replace(o)
@@ -132,7 +134,7 @@ func (c *cache) Replace(newest map[zodb.OID]*record.Object, generation uint64) {
 }
 
 // replace puts an entry in place of the one of the same object. mu must be held.
-func (sh *cacheShard) replace(o *record.Object) {
+func (sh *shard) replace(o *record.Object) {
 	if e := sh.set[o.OID]; e != nil {
 		sh.remove(e)
 	}
@@ -143,7 +145,7 @@ func (sh *cacheShard) replace(o *record.Object) {
 	for sh.bytes+size > sh.limit {
 		sh.evict()
 	}
-	e := &cacheEntry{o: o, older: sh.newest}
+	e := &entry{o: o, older: sh.newest}
 	if sh.newest != nil {
 		sh.newest.newer = e
 	} else {
@@ -155,7 +157,7 @@ func (sh *cacheShard) replace(o *record.Object) {
 }
 
 // evict removes one entry; there is one. mu must be held.
-func (sh *cacheShard) evict() {
+func (sh *shard) evict() {
 	e := sh.hand
 	if e == nil {
 		e = sh.oldest
@@ -171,7 +173,7 @@ func (sh *cacheShard) evict() {
 }
 
 // remove removes an entry. mu must be held.
-func (sh *cacheShard) remove(e *cacheEntry) {
+func (sh *shard) remove(e *entry) {
 	if sh.hand == e {
 		sh.hand = e.newer
 	}
@@ -190,7 +192,7 @@ func (sh *cacheShard) remove(e *cacheEntry) {
 }
 
 // size returns what all entries take.
-func (c *cache) size() (bytes int64, entries int) {
+func (c *Cache) size() (bytes int64, entries int) {
 	for i := range c.shards {
 		sh := &c.shards[i]
 		sh.mu.RLock()
@@ -199,30 +201,4 @@ func (c *cache) size() (bytes int64, entries int) {
 		sh.mu.RUnlock()
 	}
 	return bytes, entries
-}
-
-// cached puts what a file has of an object into the cache, and returns it.
-func (s *Storage) cached(o *record.Object, generation uint64) *record.Object {
-	o.Data = slices.Clip(o.Data)
-	s.cache.put(o, generation)
-	return o
-}
-
-// LoadBeforeCached is [Storage.LoadBefore] for those who must not wait: it answers
-// only from memory, and never touches the disk. ok is false if it cannot, and
-// also if the answer would be an error or that there is nothing. Revision.Data
-// belongs to everybody who reads it and must not be changed.
-func (s *Storage) LoadBeforeCached(oid zodb.OID, before zodb.TID) (rev zodb.Revision, ok bool) {
-	r, end, previous, ok := s.state.RevisionBefore(oid, before)
-	if ok {
-		if r.Object == nil || s.gone(r.Object) {
-			return zodb.Revision{}, false
-		}
-		return zodb.Revision{Data: r.Object.Data, Serial: r.TID, End: end}, true
-	}
-	o := s.cache.get(oid)
-	if o == nil || o.Serial >= before || s.gone(o) || end != 0 && o.Serial != previous {
-		return zodb.Revision{}, false
-	}
-	return zodb.Revision{Data: o.Data, Serial: o.Serial, End: end}, true
 }
