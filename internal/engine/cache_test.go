@@ -158,10 +158,21 @@ func stressReads(t *testing.T, s *Storage, class Class) {
 		return zodb.OIDFromBytes(b), binary.BigEndian.Uint64(b[8:])
 	}
 	var published [objects]struct{ n, tid atomic.Uint64 } // raised in the callback
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var wg sync.WaitGroup
 	var commits, loads, fromMemory atomic.Int64
+	// It takes as long as a busy machine needs for what says something.
+	begun, long := time.Now(), 6*time.Second
+	if testing.Short() {
+		long = 2 * time.Second
+	}
+	wg.Go(func() {
+		defer cancel()
+		for !t.Failed() && (time.Since(begun) < long || commits.Load() < 50 || fromMemory.Load() < 100) {
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
 	for w := range 3 {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(w), 1))
@@ -262,9 +273,6 @@ func stressReads(t *testing.T, s *Storage, class Class) {
 		}
 	})
 	wg.Wait()
-	if commits.Load() < 50 || fromMemory.Load() < 100 {
-		t.Errorf("only %d commits and %d loads from memory", commits.Load(), fromMemory.Load())
-	}
 	t.Logf("%s: %d commits, %d loads, %d of them from memory", class, commits.Load(), loads.Load(), fromMemory.Load())
 }
 

@@ -29,7 +29,7 @@ import (
 // can go on.
 func TestErrorAtEveryOperation(t *testing.T) {
 	t.Parallel()
-	every := oneOf(1, 14, 43)
+	every := oneOf(1, 14, 101)
 	for i := range rounds(t, 1) {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 			for _, class := range []Class{ClassFull, ClassMinimal} {

@@ -44,7 +44,7 @@ func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Sto
 // finds nothing, and the next pack removes what this one left.
 func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	t.Parallel()
-	every := oneOf(5, 23, 67)
+	every := oneOf(5, 23, 151)
 	i := 0
 	for _, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
 		for _, set := range []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"} {
@@ -343,7 +343,7 @@ func TestPackSaysWhatItLacks(t *testing.T) {
 // everything is there.
 func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 	t.Parallel()
-	every := oneOf(3, 31, 61)
+	every := oneOf(3, 31, 181)
 	for i, format := range layout.Formats() {
 		c := packCase{format: format, seed: uint64(i) + 500, set: "storage.min_pack_time=0"}
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {

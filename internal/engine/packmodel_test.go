@@ -468,7 +468,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	t.Parallel()
 	sets := []string{"", "storage.min_pack_time=0", "storage.keep_policy=undoable", "storage.delay_delete=0", "storage.delay_delete=0 storage.min_pack_time=0 storage.keep_policy=undoable"}
-	n := oneOf(40, 10, 8)
+	n := oneOf(40, 10, 5) // five settings
 	for i := range rounds(t, n) {
 		c := packCase{format: layout.Formats()[i%4], seed: uint64(i), set: sets[i%len(sets)], steps: 120, every: 10}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
@@ -525,7 +525,7 @@ func difference(want, got []string) string {
 // compares: nothing of what should be there is missing, and check finds nothing.
 func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	t.Parallel()
-	every := oneOf(4, 80, 241)
+	every := oneOf(4, 80, 601)
 	if os.Getenv("DIRSTORAGE_ROUNDS") != "" && !testing.Short() && !raceDetector {
 		every = 1
 	}

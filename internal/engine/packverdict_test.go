@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -164,7 +165,7 @@ func TestErrorAtEveryOperationOfAPlan(t *testing.T) {
 					if ops < 8 {
 						t.Fatalf("only %d operations", ops)
 					}
-					for n := 1; n <= ops; n++ {
+					for n := range faulttest.Sample(ops, oneOf(1, 1, 7), uint64(len(cause.Error()))) {
 						relinkedWithError(t, cause, n, forever, stopped)
 					}
 				})
@@ -244,7 +245,7 @@ func TestCrashAtEveryOperationOfAPlan(t *testing.T) {
 	for _, stopped := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stopped %t", stopped), func(t *testing.T) {
 			t.Parallel()
-			for n := 1; relinkedWithCrash(t, n, stopped); n++ {
+			for n := 1; relinkedWithCrash(t, n, stopped); n += oneOf(1, 1, 4) {
 				if n > 100 {
 					t.Fatal("it has no end")
 				}

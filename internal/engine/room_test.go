@@ -82,6 +82,9 @@ func TestWhatIsAcknowledgedFitsIntoTheReserve(t *testing.T) {
 	t.Parallel()
 	for _, killed := range []bool{false, true} {
 		for _, slowly := range []bool{false, true} {
+			if testing.Short() && killed == slowly {
+				continue // two of the four
+			}
 			t.Run(fmt.Sprintf("killed %t, slowly %t", killed, slowly), func(t *testing.T) {
 				t.Parallel()
 				disk := smallDisk(t, 96<<20)

@@ -86,7 +86,7 @@ func (s *storm) faults(on bool) {
 // storage opens again and is sound.
 func TestErrorAtEveryOperationOfAJob(t *testing.T) {
 	t.Parallel()
-	every := max(1, engine.OneOf(61, 211, 421)/engine.RoundsOf(t))
+	every := max(1, engine.OneOf(61, 211, 1009)/engine.RoundsOf(t))
 	for i, w := range sweeps() {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()

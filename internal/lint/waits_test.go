@@ -20,7 +20,6 @@ import (
 //
 // waits are the exceptions, by file and function, with the reason.
 var waits = map[string]string{
-	"internal/engine/cache_test.go stressReads":                                    "how long it goes on; what it asserts holds for any number of loads",
 	"internal/engine/errors_test.go shortly":                                       "the end of the context is what is wanted",
 	"internal/cli/snapshotjobs_test.go TestForgottenSnapshotKeepsItsMoment":        "time stamps have to pass, in a test that a short run leaves out",
 	"internal/cli/snapshotjobs_test.go TestJobsThatOverlapLoseNothing":             "how long a job takes, at random",

@@ -75,7 +75,7 @@ func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(
 	stride := 1
 	switch {
 	case testing.Short():
-		stride = 37
+		stride = 97
 	case raceDetector:
 		stride = 5
 	}

@@ -128,8 +128,11 @@ func sameContents(t testing.TB, a, b *engine.Storage) {
 
 func TestServedStorageIsCopiedWhole(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"undo.fs", "before_pack.fs", "packed.fs", "blobs"} {
-		for _, e := range []wire.Encoding{wire.Pickle, wire.Msgpack} {
+	for i, name := range []string{"undo.fs", "before_pack.fs", "packed.fs", "blobs"} {
+		for j, e := range []wire.Encoding{wire.Pickle, wire.Msgpack} {
+			if testing.Short() && i%2 != j {
+				continue // each file with one of them
+			}
 			t.Run(name+" "+string(rune(e)), func(t *testing.T) {
 				t.Parallel()
 				src := imported(t, name, BlobsRequired)
@@ -167,7 +170,10 @@ func TestImportFromFileGoesOnFromServer(t *testing.T) {
 			}
 			ends = append(ends, txn.End())
 		}
-		for _, n := range []int{4, 6} { // those have extensions
+		for i, n := range []int{4, 6} { // those have extensions
+			if testing.Short() && (i == 0) != (e == wire.Pickle) {
+				continue // one for each encoding
+			}
 			dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
 			_, err := Import(ctx, dst, file, ImportOptions{Progress: func(p Progress) {
