@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func newBackup(e *env) *cobra.Command {
@@ -189,7 +190,7 @@ func (o *backupCommand) run(ctx context.Context, e *env) error {
 	switch {
 	case errors.Is(err, backup.ErrNoReference):
 		err = hint(err, "dirstorage backup full %s %s", o.home, o.repo)
-	case errors.Is(err, vfs.ErrLocked) && !errors.Is(err, vfs.ErrDiskFull) && !vfs.SaysFull(err):
+	case errors.Is(err, vfs.ErrLocked) && !errors.Is(err, zodb.ErrDiskFull) && !vfs.SaysFull(err):
 		err = hint(err, "wait until the other one is done, or give -t SECONDS to try again")
 	}
 	if err != nil {

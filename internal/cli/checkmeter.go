@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/check"
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // checkMeter shows how far a check has come, between its findings.
@@ -30,7 +30,7 @@ func newCheckMeter(e *env, home vfs.FS, all bool) *checkMeter {
 
 // countedFiles is how many files the storage has counted, without blobs; 0 if it has not.
 func countedFiles(home vfs.FS) int64 {
-	var n engine.Counts
+	var n zodb.Counts
 	b, err := home.ReadFile("misc/counts")
 	if err != nil || json.Unmarshal(b, &n) != nil || !n.Exact {
 		return 0

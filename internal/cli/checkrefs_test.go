@@ -71,7 +71,7 @@ func (h *refsHome) copied(dirs ...string) *packHome {
 
 func TestCheckWritesTheIndexThatRefsWrites(t *testing.T) {
 	t.Parallel()
-	for name, class := range map[string]engine.Class{"Full": engine.ClassFull, "Minimal": engine.ClassMinimal} {
+	for name, class := range map[string]zodb.Class{"Full": zodb.ClassFull, "Minimal": zodb.ClassMinimal} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newRefsHome(t, engine.CreateOptions{Class: class, Format: "lawn"})
@@ -80,7 +80,7 @@ func TestCheckWritesTheIndexThatRefsWrites(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.commit(map[zodb.OID][]byte{1: pickled("Folder", strongRef(2)), 6: pickled("New", strongRef(0), strongRef(9))})
-			if class == engine.ClassFull {
+			if class == zodb.ClassFull {
 				h.commit(map[zodb.OID][]byte{4: nil})
 			}
 			h.copied("config", "A", "B", "journal", "misc").isIndexOfRefs("what waits in the journal", exitDamage, exitOK)
@@ -100,7 +100,7 @@ func TestCheckWritesTheIndexThatRefsWrites(t *testing.T) {
 			p = h.copied("config", "A", "B", "journal", "misc")
 			p.spoil(5, func(name string) error { return os.Truncate(name, 80) })
 			want := int64(2)
-			if class == engine.ClassFull {
+			if class == zodb.ClassFull {
 				want = 3
 				p.spoil(8, os.Remove)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 type createCommand struct {
@@ -36,7 +37,7 @@ no root object and no transaction.`,
 		},
 	}
 	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "how names become paths: bushy, chunky, lawn or flat")
-	c.Flags().StringVar(&o.class, "class", string(engine.ClassFull), "Full, or Minimal: no history, no undo, no blobs")
+	c.Flags().StringVar(&o.class, "class", string(zodb.ClassFull), "Full, or Minimal: no history, no undo, no blobs")
 	c.Flags().StringArrayVar(&o.set, "set", nil, "set an option of config/settings, as `section.option=value`; may be repeated")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
@@ -51,7 +52,7 @@ func (o *createCommand) run(_ context.Context, e *env) error {
 		}
 		set[key] = value
 	}
-	if err := engine.Create(o.home, engine.CreateOptions{Class: engine.Class(o.class), Format: o.format, Set: set}); err != nil {
+	if err := engine.Create(o.home, engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format, Set: set}); err != nil {
 		return err
 	}
 	if o.json {

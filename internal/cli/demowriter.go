@@ -64,7 +64,7 @@ func makeRoot(ctx context.Context, s *engine.Storage) (err error) {
 	if found, err := s.Exists(ctx, zodb.RootOID); found || err != nil {
 		return err
 	}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte("initial database creation")}, engine.BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte("initial database creation")}, zodb.BeginOptions{})
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func makeRoot(ctx context.Context, s *engine.Storage) (err error) {
 // writeOnce commits a new value of a counter and a new object, with a blob now
 // and then.
 func writeOnce(ctx context.Context, s *engine.Storage, counter zodb.OID, serial zodb.TID, n uint32) (tid zodb.TID, err error) {
-	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("demo"), Description: fmt.Appendf(nil, "number %d", n)}, engine.BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("demo"), Description: fmt.Appendf(nil, "number %d", n)}, zodb.BeginOptions{})
 	if err != nil {
 		return 0, err
 	}
@@ -96,7 +96,7 @@ func writeOnce(ctx context.Context, s *engine.Storage, counter zodb.OID, serial 
 	}
 	if n%blobEvery == 0 {
 		content := strings.NewReader(strings.Repeat(fmt.Sprintf("blob %d\n", n), 1000))
-		err = txn.StoreBlob(oids[0], 0, []byte(blobPickles), engine.BlobSource{Reader: content})
+		err = txn.StoreBlob(oids[0], 0, []byte(blobPickles), zodb.BlobSource{Reader: content})
 	} else {
 		err = txn.Store(oids[0], 0, countPickles(n))
 	}

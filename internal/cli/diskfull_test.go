@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // fullStorage is a running storage whose disk is full.
@@ -22,7 +23,7 @@ func (s fullStorage) LeaveSnapshot(context.Context, string) error { return s.err
 func (s fullStorage) EndSnapshot(context.Context, string) error   { return s.err }
 func (s fullStorage) AbandonSnapshot(string)                      {}
 func (s fullStorage) Flush(context.Context) error                 { return s.err }
-func (s fullStorage) StatusJSON() ([]byte, error)                 { return json.Marshal(engine.Status{}) }
+func (s fullStorage) StatusJSON() ([]byte, error)                 { return json.Marshal(zodb.Status{}) }
 func (s fullStorage) Maintenance(context.Context, string, []byte) ([]byte, error) {
 	return nil, s.err
 }
@@ -45,7 +46,7 @@ func TestFullDiskOfARunningStorageIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	server, err := control.Serve(f, fullStorage{fmt.Errorf("%w: flush: no space left on device", vfs.ErrDiskFull)}, slog.New(slog.DiscardHandler))
+	server, err := control.Serve(f, fullStorage{fmt.Errorf("%w: flush: no space left on device", zodb.ErrDiskFull)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

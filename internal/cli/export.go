@@ -171,7 +171,7 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 // openReader opens a storage for reading only, beside whoever has it open.
 func openReader(ctx context.Context, e *env, home string) (*engine.Storage, error) {
 	s, err := engine.Open(ctx, home, engine.Options{ReadOnly: true, Logger: e.logger()})
-	if errors.Is(err, engine.ErrNeedsRecovery) {
+	if errors.Is(err, zodb.ErrNeedsRecovery) {
 		err = hint(err, "run dirstorage recover %s", home)
 	}
 	return s, err

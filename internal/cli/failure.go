@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/control"
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Exit status, as in docs/cli.md.
@@ -66,7 +66,7 @@ func exitStatus(err error) int {
 	if s, ok := errors.AsType[*status](err); ok {
 		return s.code
 	}
-	if _, ok := errors.AsType[*engine.OptionError](err); ok {
+	if _, ok := errors.AsType[*zodb.OptionError](err); ok {
 		return exitUsage
 	}
 	switch {
@@ -74,15 +74,15 @@ func exitStatus(err error) int {
 		return exitOK
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.Is(err, engine.ErrNotAStorage):
+	case errors.Is(err, zodb.ErrNotAStorage):
 		return exitNoStorage
-	case errors.Is(err, engine.ErrDiskFull), vfs.SaysFull(err):
+	case errors.Is(err, zodb.ErrDiskFull), vfs.SaysFull(err):
 		return exitFailed // also of a running storage that is asked for a lock then
-	case errors.Is(err, engine.ErrLocked), errors.Is(err, vfs.ErrLocked):
+	case errors.Is(err, zodb.ErrLocked), errors.Is(err, vfs.ErrLocked):
 		return exitLocked
 	case errors.Is(err, fs.ErrPermission):
 		return exitFailed // also where that kept a storage from entering snapshot mode
-	case errors.Is(err, engine.ErrSnapshotMode):
+	case errors.Is(err, zodb.ErrSnapshotMode):
 		return exitLocked
 	}
 	return exitFailed
@@ -165,9 +165,9 @@ func advice(c *cobra.Command, err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return c.Annotations[ifInterrupted]
-	case errors.Is(err, engine.ErrDiskFull), vfs.SaysFull(err):
+	case errors.Is(err, zodb.ErrDiskFull), vfs.SaysFull(err):
 		return "nothing that was acknowledged is lost; make room (df shows bytes, df -i inodes) and run it again"
-	case errors.Is(err, engine.ErrScarce):
+	case errors.Is(err, zodb.ErrScarce):
 		return "nothing that was acknowledged is lost; raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) or free memory, and run it again"
 	case errors.Is(err, fs.ErrPermission) && isPath && vfs.Stranger(at.Path):
 		return fmt.Sprintf("the file belongs to another user than its directory, as what root has made there by other means: as root, chown -R --reference=%s HOME",

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -98,7 +97,7 @@ func damageFound(home string) error {
 	return &status{code: exitDamage, err: hint(errors.New("there is damage"), "dirstorage check %s finds all of it", home)}
 }
 
-func (o *historyCommand) print(e *env, h engine.HistoryEntry) error {
+func (o *historyCommand) print(e *env, h zodb.HistoryEntry) error {
 	if o.json {
 		damage := ""
 		if h.Damage != nil {

@@ -76,7 +76,7 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	c.Flags().BoolVar(&o.noBlobs, "no-blobs", false, "import the records of blobs without their content")
 	c.Flags().StringVar(&o.missing, "missing-blobs", "stop", "what to do when a blob is missing: stop, or skip its content")
 	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "of a new HOME: bushy, chunky, lawn or flat")
-	c.Flags().StringVar(&o.class, "class", string(engine.ClassFull), "of a new HOME: Full, or Minimal")
+	c.Flags().StringVar(&o.class, "class", string(zodb.ClassFull), "of a new HOME: Full, or Minimal")
 	c.Flags().BoolVar(&o.salvage, "salvage", false, "pass over what is damaged in the file, or on the server")
 	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")
 	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
@@ -212,7 +212,7 @@ func rememberPython2(s *engine.Storage) error {
 
 // createOptions are those of a HOME that is made.
 func (o *importCommand) createOptions() engine.CreateOptions {
-	return engine.CreateOptions{Class: engine.Class(o.class), Format: o.format}
+	return engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format}
 }
 
 // open opens HOME, which is made if nothing is there.

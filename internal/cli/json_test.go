@@ -17,12 +17,12 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/salvage"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/transfer"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // documents are what the commands print with --json.
@@ -38,8 +38,8 @@ var documents = map[string][]any{
 	"files":           {filesLine{}},
 	"version":         {versionReport{}},
 	"config":          {configReport{}},
-	"pack":            {engine.PackResult{}, engine.UndeleteResult{}},
-	"gc":              {engine.PackResult{}},
+	"pack":            {zodb.PackResult{}, zodb.UndeleteResult{}},
+	"gc":              {zodb.PackResult{}},
 	"snapshot enter":  {snapfile.Record{}},
 	"snapshot leave":  {leaveReport{}},
 	"snapshot status": {snapshotReport{}},

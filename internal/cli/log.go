@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -97,7 +96,7 @@ func (o *logCommand) run(ctx context.Context, e *env) (err error) {
 		if err != nil { // those before it come all the same
 			fmt.Fprintf(e.Stderr, "damage: transaction %s: %v\n", txn.TID, err)
 			damaged = true
-			if !errors.Is(err, engine.ErrBrokenLink) {
+			if !errors.Is(err, zodb.ErrBrokenLink) {
 				if err := o.print(e, txn, 0, err); err != nil {
 					return err
 				}

@@ -16,7 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
-	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 type packCommand struct {
@@ -106,8 +106,8 @@ pack removes.`,
 }
 
 // options reads the flags.
-func (o *packCommand) options(e *env) (engine.PackOptions, error) {
-	p := engine.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken, References: o.refs}
+func (o *packCommand) options(e *env) (zodb.PackOptions, error) {
+	p := zodb.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken, References: o.refs}
 	switch o.gc {
 	case "on":
 	case "off":
@@ -145,7 +145,7 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 		return err
 	}
 	e.warnFuture("--keep", p.Time, "all of the history goes, as with --keep 0")
-	var r engine.PackResult
+	var r zodb.PackResult
 	if err := o.maintain(ctx, e, "pack", p, &r); err != nil {
 		if hasRemoved(r) && !o.dryRun {
 			err = errors.Join(err, o.say(e, r, "ended while it packed"))
@@ -165,10 +165,10 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 }
 
 // hasRemoved reports whether a pack has removed something.
-func hasRemoved(r engine.PackResult) bool { return r.Objects+r.Revisions+r.Transactions > 0 }
+func hasRemoved(r zodb.PackResult) bool { return r.Objects+r.Revisions+r.Transactions > 0 }
 
 // say prints what a pack did, after the word for that.
-func (o *packCommand) say(e *env, r engine.PackResult, did string) error {
+func (o *packCommand) say(e *env, r zodb.PackResult, did string) error {
 	if o.json {
 		return e.printJSON(r)
 	}
@@ -178,7 +178,7 @@ func (o *packCommand) say(e *env, r engine.PackResult, did string) error {
 // isBroken reports whether a pack has ended because of an object that cannot be
 // read. A running storage has no more than words to say it.
 func isBroken(err error) bool {
-	if _, ok := errors.AsType[*pack.BrokenError](err); ok {
+	if _, ok := errors.AsType[*zodb.BrokenError](err); ok {
 		return true
 	}
 	refused, ok := errors.AsType[*control.RefusedError](err)
@@ -193,7 +193,7 @@ func (o *packCommand) maintain(ctx context.Context, e *env, op string, arguments
 	running, err := control.Dial(ctx, o.home)
 	switch {
 	case err == nil:
-		stop := o.watch(ctx, e, func(ctx context.Context) (engine.PackProgress, error) { return remoteProgress(ctx, o.home) })
+		stop := o.watch(ctx, e, func(ctx context.Context) (zodb.PackProgress, error) { return remoteProgress(ctx, o.home) })
 		b, err = running.Maintain(ctx, op, arguments)
 		stop()
 		err = errors.Join(err, running.Close())
@@ -216,7 +216,7 @@ func (o *packCommand) here(ctx context.Context, e *env, op string, arguments any
 	if err != nil {
 		return nil, err
 	}
-	stop := o.watch(ctx, e, func(context.Context) (engine.PackProgress, error) { return s.PackProgress(), nil })
+	stop := o.watch(ctx, e, func(context.Context) (zodb.PackProgress, error) { return s.PackProgress(), nil })
 	b, err := s.Maintenance(ctx, op, text)
 	stop()
 	return b, errors.Join(err, settle(ctx, s), s.Close())
@@ -243,25 +243,25 @@ func settle(ctx context.Context, s *engine.Storage) error {
 	return nil
 }
 
-func remoteProgress(ctx context.Context, home string) (engine.PackProgress, error) {
-	var st engine.Status
+func remoteProgress(ctx context.Context, home string) (zodb.PackProgress, error) {
+	var st zodb.Status
 	c, err := control.Dial(ctx, home)
 	if err != nil {
-		return engine.PackProgress{}, err
+		return zodb.PackProgress{}, err
 	}
 	b, err := c.Status(ctx)
 	if err = errors.Join(err, c.Close()); err == nil {
 		err = json.Unmarshal(b, &st)
 	}
 	if err != nil || st.Pack == nil {
-		return engine.PackProgress{}, err
+		return zodb.PackProgress{}, err
 	}
 	return *st.Pack, nil
 }
 
 // watch shows on a terminal how far a pack has come, until stop is called; and says
 // once, also without a terminal, what it waits for.
-func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.Context) (engine.PackProgress, error)) (stop func()) {
+func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.Context) (zodb.PackProgress, error)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -300,7 +300,7 @@ func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.C
 	return func() { cancel(); <-ended }
 }
 
-func (o *packCommand) print(e *env, r engine.PackResult, did string) error {
+func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 	w := &printer{w: e.Stdout}
 	if r.Threshold == 0 {
 		w.printf("%s: there is nothing to pack: it has no transaction, or no root object\n", o.home)
@@ -350,9 +350,9 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 			return usage("--undelete: %q is neither “all” nor the seconds in the name of a file NAME-SECONDS-deleted", o.undelete)
 		}
 	}
-	var r engine.UndeleteResult
+	var r zodb.UndeleteResult
 	if err := o.maintain(ctx, e, "undelete", map[string]int64{"stamp": stamp}, &r); err != nil {
-		if r != (engine.UndeleteResult{}) {
+		if r != (zodb.UndeleteResult{}) {
 			err = errors.Join(err, o.sayBroughtBack(e, r))
 		}
 		if ctx.Err() != nil {
@@ -360,7 +360,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 		}
 		return err
 	}
-	if r == (engine.UndeleteResult{}) {
+	if r == (zodb.UndeleteResult{}) {
 		err := hint(errors.New("nothing was put aside by that pack"), "look for files NAME-SECONDS-deleted below %s/A", o.home)
 		if o.json {
 			return errors.Join(err, e.printJSON(r))
@@ -370,7 +370,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 	return o.sayBroughtBack(e, r)
 }
 
-func (o *packCommand) sayBroughtBack(e *env, r engine.UndeleteResult) error {
+func (o *packCommand) sayBroughtBack(e *env, r zodb.UndeleteResult) error {
 	if o.json {
 		return e.printJSON(r)
 	}

@@ -248,7 +248,7 @@ func TestPackDoesWhatItsDryRunSaid(t *testing.T) {
 	both(t, []string{"storage.delay_delete=0"}, func(t *testing.T, h *packHome) {
 		h.flushed()
 		before := h.content()
-		var dry, report, done engine.PackResult
+		var dry, report, done zodb.PackResult
 		h.json(exitOK, &dry, "pack", "--keep", "0", "--dry-run", "HOME")
 		h.json(exitOK, &report, "gc", "--report", "--keep", "0", "HOME")
 		text, _ := h.must(exitOK, "pack", "--keep", "0", "--dry-run", "HOME")
@@ -366,7 +366,7 @@ func TestCheckIsCleanAfterPacksWithKeepclass(t *testing.T) {
 func TestPackToldNotToCollectGarbageKeepsObjects(t *testing.T) {
 	t.Parallel()
 	both(t, nil, func(t *testing.T, h *packHome) {
-		var done engine.PackResult
+		var done zodb.PackResult
 		h.json(exitOK, &done, "pack", "--keep", "0", "--gc=off", "HOME")
 		if done.Objects != 0 || done.Revisions != 4 {
 			t.Errorf("it says %+v", done)
@@ -424,7 +424,7 @@ func TestPackTimes(t *testing.T) {
 	}
 
 	// What was current at a transaction stays, and what came since.
-	var done engine.PackResult
+	var done zodb.PackResult
 	h.json(exitOK, &done, "pack", "--keep", h.tids[1].String(), "HOME")
 	if done.Threshold != h.tids[1] || done.Objects != 0 || done.Revisions != 1 || done.Transactions != 0 {
 		t.Errorf("packed to the second transaction it says %+v", done)
@@ -487,9 +487,9 @@ func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 				}
 				h.isAsBefore(before)
 				h.clean()
-				var r engine.UndeleteResult
+				var r zodb.UndeleteResult
 				h.json(exitFailed, &r, "pack", "--undelete", m[1], "HOME")
-				if r != (engine.UndeleteResult{}) {
+				if r != (zodb.UndeleteResult{}) {
 					t.Errorf("again: %+v", r)
 				}
 			})
@@ -514,8 +514,8 @@ func TestInterruptedUndeleteSaysWhatIsBack(t *testing.T) {
 				}
 				want := "brought back 0 objects, 8 revisions, 2 transactions, 1 blobs\n"
 				if form == "json" {
-					var r engine.UndeleteResult
-					if err := json.Unmarshal([]byte(stdout), &r); err != nil || r != (engine.UndeleteResult{Revisions: 8, Transactions: 2, Blobs: 1}) {
+					var r zodb.UndeleteResult
+					if err := json.Unmarshal([]byte(stdout), &r); err != nil || r != (zodb.UndeleteResult{Revisions: 8, Transactions: 2, Blobs: 1}) {
 						t.Errorf("%v, it says:\n%s", err, stdout)
 					}
 				} else if stdout != want {
@@ -568,7 +568,7 @@ func TestPackOfADamagedStorage(t *testing.T) {
 		if !strings.Contains(stdout, "removed 0 objects, 1 revisions,") { // of the root object; 1 is left alone, and what was not reached
 			t.Errorf("it says:\n%s", stdout)
 		}
-		var r engine.PackResult
+		var r zodb.PackResult
 		h.json(exitDamage, &r, "gc", "--report", "--keep", "0", "--skip-broken", "HOME")
 		if r.Broken != 1 || len(r.BrokenList) != 1 || r.BrokenList[0].OID != 1 || r.Objects != 0 {
 			t.Errorf("the report says %+v", r)
@@ -600,7 +600,7 @@ func TestBrokenObjectThatNothingRefersToIsLeftAlone(t *testing.T) {
 func TestMinimalStorageIsNotPacked(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := engine.Create(home, engine.CreateOptions{Class: engine.ClassMinimal}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Class: zodb.ClassMinimal}); err != nil {
 		t.Fatal(err)
 	}
 	h := &packHome{t: t, home: home}
@@ -776,7 +776,7 @@ func (h *packHome) isTheWayBack(stdout, form string, before map[string]string) {
 	h.t.Helper()
 	stamp := ""
 	if form == "json" {
-		var r engine.PackResult
+		var r zodb.PackResult
 		if err := json.Unmarshal([]byte(stdout), &r); err != nil || r.Objects != 4 || r.Revisions != 8 || r.Transactions != 0 || r.Blobs != 1 {
 			h.t.Fatalf("%v, it says:\n%s", err, stdout)
 		}
@@ -905,7 +905,7 @@ func TestPackShowsHowFarItIs(t *testing.T) {
 		if stdout, _ := h.must(exitOK, "status", "HOME"); !regexp.MustCompile(`\npack: +waiting for transactions, 0 done, since \d{4}-`).MatchString(stdout) {
 			t.Errorf("status says:\n%s", stdout)
 		}
-		var st engine.Status
+		var st zodb.Status
 		h.json(exitOK, &st, "status", "HOME")
 		if st.Pack == nil || st.Pack.Phase != "waiting for transactions" || st.Pack.Begun.IsZero() {
 			t.Errorf("status --json says %+v", st.Pack)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func newRecover(e *env) *cobra.Command {
@@ -37,7 +38,7 @@ func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
 	}
 	st := s.Status()
 	if st.Snapshot == "startup" {
-		err := fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", engine.ErrLocked, home)
+		err := fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", zodb.ErrLocked, home)
 		return errors.Join(hint(err, "wait until the copy of A is done, then run it again"), s.Close())
 	}
 	err = errors.Join(s.WaitNormal(ctx), s.Flush(ctx), s.WaitPack(ctx))

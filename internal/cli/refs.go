@@ -382,7 +382,7 @@ func candidates(ctx context.Context, s *engine.Storage, index *refindex.Reader, 
 	if last == index.TID() {
 		return set, "", nil
 	}
-	if s.Status().Class == engine.ClassMinimal {
+	if s.Status().Class == zodb.ClassMinimal {
 		return nil, indexFile + " is of an earlier transaction, and a storage of class Minimal does not know what was written since", nil
 	}
 	// The transactions lead back to that of the index, or it is not of this history.

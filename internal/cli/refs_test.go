@@ -310,7 +310,7 @@ func TestRefsReadsEverythingIfTheIndexIsOfNoUse(t *testing.T) {
 
 func TestRefsOfAMinimalStorage(t *testing.T) {
 	t.Parallel()
-	h := newRefsHome(t, engine.CreateOptions{Class: engine.ClassMinimal})
+	h := newRefsHome(t, engine.CreateOptions{Class: zodb.ClassMinimal})
 	tid := exampleGraph(h)
 	h.writeIndex(exitOK)
 	if a, _ := h.ask(exitOK, 9); a.who() != "1 4" || a.IndexTID == nil || *a.IndexTID != tid {

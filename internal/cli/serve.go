@@ -26,6 +26,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func newServe(e *env) *cobra.Command {
@@ -316,7 +317,7 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 		return storage, err
 	}
 	if err == nil && vacant {
-		o := engine.CreateOptions{Class: engine.Class(s.conf.Class), Format: s.conf.Format}
+		o := engine.CreateOptions{Class: zodb.Class(s.conf.Class), Format: s.conf.Format}
 		if err := engine.Create(st.Home, o); err != nil {
 			return nil, err
 		}
@@ -348,7 +349,7 @@ func (s *serving) openFree(ctx context.Context, st config.Storage) (*engine.Stor
 			o.ReadOnly = true
 			return engine.Open(ctx, st.Home, o)
 		}
-		if !errors.Is(err, engine.ErrLocked) || s.conf.LockWait == 0 {
+		if !errors.Is(err, zodb.ErrLocked) || s.conf.LockWait == 0 {
 			return storage, err
 		}
 		if left == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func newStatus(e *env) *cobra.Command {
@@ -71,7 +72,7 @@ func (st *homeStatus) count(ctx context.Context, e *env) error {
 // homeStatus is a storage's description of itself, with whether it runs.
 type homeStatus struct {
 	Running bool `json:"running"`
-	engine.Status
+	zodb.Status
 	// Disk is what HOME takes up on the disk; nil: nobody has measured it.
 	Disk *engine.DiskUse `json:"disk,omitempty"`
 }
@@ -108,7 +109,7 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 		}
 		st.Snapshot = string(code)
 		if r, err := snapfile.Read(dir); err == nil && r.Code != snapfile.Shutdown {
-			st.SnapshotMode = &engine.SnapshotStatus{Since: r.Moment, Seconds: e.Now().Sub(r.Moment).Seconds(), TID: r.TID}
+			st.SnapshotMode = &zodb.SnapshotStatus{Since: r.Moment, Seconds: e.Now().Sub(r.Moment).Seconds(), TID: r.TID}
 			st.SnapshotMode.Code, _ = snapfile.UserCode(r.Code)
 		}
 	}
@@ -116,7 +117,7 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 }
 
 // formatDone says how far a pack has come in its phase.
-func formatDone(p *engine.PackProgress) string {
+func formatDone(p *zodb.PackProgress) string {
 	if p.Total == 0 {
 		return human.Count(p.Done) + " done"
 	}

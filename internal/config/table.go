@@ -9,6 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/logging"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // kind says how the value of a setting is written.
@@ -59,8 +60,8 @@ func table() []setting {
 			set: timespan(func(c *Config) *time.Duration { return &c.LockWait }, 0)},
 		{name: "format", fallback: engine.DefaultFormat, help: "the format of a HOME that is made: bushy, chunky, lawn or flat",
 			set: choice(func(c *Config) *string { return &c.Format }, "bushy", "chunky", "lawn", "flat")},
-		{name: "class", fallback: string(engine.ClassFull), help: "the class of a HOME that is made: Full, or Minimal: no history, no undo, no blobs",
-			set: choice(func(c *Config) *string { return &c.Class }, string(engine.ClassFull), string(engine.ClassMinimal))},
+		{name: "class", fallback: string(zodb.ClassFull), help: "the class of a HOME that is made: Full, or Minimal: no history, no undo, no blobs",
+			set: choice(func(c *Config) *string { return &c.Class }, string(zodb.ClassFull), string(zodb.ClassMinimal))},
 		{name: "low-space", kind: size, fallback: "1GiB", help: "warn if less than this, or than a tenth of the file system, is free; 0 = never",
 			set: anyBytes(func(c *Config) *int64 { return &c.LowSpace })},
 		{name: "reserve", kind: size, fallback: "16MiB", help: "the size of misc/reserve, which is given up so that a full disk can be packed; 0 = there is none",

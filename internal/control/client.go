@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // ErrNotRunning is returned by Dial when no storage listens at that HOME.
@@ -28,7 +29,7 @@ type RefusedError struct {
 	Reason string
 	// Locked: because somebody holds a lock. The error matches vfs.ErrLocked then.
 	Locked bool
-	// Full: because there is no room on its disk. The error matches vfs.ErrDiskFull then.
+	// Full: because there is no room on its disk. The error matches zodb.ErrDiskFull then.
 	Full bool
 }
 
@@ -36,7 +37,7 @@ func (e *RefusedError) Error() string { return "the running storage says: " + e.
 
 // Is reports whether the error is one of a lock, or of a full disk.
 func (e *RefusedError) Is(target error) bool {
-	return e.Locked && target == vfs.ErrLocked || e.Full && target == vfs.ErrDiskFull
+	return e.Locked && target == vfs.ErrLocked || e.Full && target == zodb.ErrDiskFull
 }
 
 // Client is a conversation with a running storage. Calls may be concurrent and

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Socket is the name of the socket relative to HOME.
@@ -225,7 +226,7 @@ func (s *Server) answer(ctx context.Context, q request) response {
 		result, err = s.storage.Maintenance(ctx, q.Op, q.Arguments)
 	}
 	if err != nil {
-		return response{Error: err.Error(), Locked: errors.Is(err, vfs.ErrLocked), Full: errors.Is(err, vfs.ErrDiskFull), Result: result}
+		return response{Error: err.Error(), Locked: errors.Is(err, vfs.ErrLocked), Full: errors.Is(err, zodb.ErrDiskFull), Result: result}
 	}
 	return response{OK: true, Result: result}
 }

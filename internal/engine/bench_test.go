@@ -271,7 +271,7 @@ func BenchmarkBlob(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				if err := txn.StoreBlob(zodb.OID(i), 0, rec("blob"), BlobSource{Staged: w}); err != nil {
+				if err := txn.StoreBlob(zodb.OID(i), 0, rec("blob"), zodb.BlobSource{Staged: w}); err != nil {
 					b.Fatal(err)
 				}
 				if durable {

@@ -17,20 +17,6 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// BlobSource says where the content of a blob comes from: a file, what was
-// written to a [BlobWriter], or a stream.
-type BlobSource struct {
-	// Path of a file, which is consumed: it is moved into HOME if it lies on the
-	// same file system and belongs to the user of this process, else copied and
-	// removed. Nobody may write to it any more.
-	Path string
-	// Staged is a BlobWriter of the same transaction, which is closed by this. It
-	// counts if Path is empty.
-	Staged *BlobWriter
-	// Reader is read to its end, if Path is empty and Staged is nil.
-	Reader io.Reader
-}
-
 // stagedBlob is the content of a blob in journal/, on its way into A. Once it is
 // whole nobody has the permission to write to it, because its file may get other
 // names outside of HOME.
@@ -43,7 +29,7 @@ type stagedBlob struct {
 
 // stage brings the content of a blob into journal/. It is not durable yet. The
 // result is not nil, even with an error, as soon as there may be a file.
-func (s *Storage) stage(src BlobSource) (*stagedBlob, error) {
+func (s *Storage) stage(src zodb.BlobSource) (*stagedBlob, error) {
 	b := &stagedBlob{name: s.stagedName("blob")}
 	if src.Path == "" {
 		return b, s.stageStream(b, src.Reader)

@@ -14,19 +14,6 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Blob is the content of a blob, open for reading. A snapshot, a later change
-// or a pack does not disturb it.
-//
-// Who reads it from its start to its end with Read alone gets its last bytes only
-// if all of it is what was written: else *zodb.CorruptError in their place, or in
-// place of io.EOF. ReadAt, and Read after a Seek to elsewhere, compare nothing.
-type Blob interface {
-	io.ReadSeekCloser
-	io.ReaderAt
-	// Size in bytes.
-	Size() int64
-}
-
 // openBlob is read by one goroutine, but for ReadAt.
 type openBlob struct {
 	vfs.File
@@ -74,7 +61,7 @@ func (b *openBlob) Seek(offset int64, whence int) (int64, error) {
 // OpenBlob opens the blob of a revision. Errors: *zodb.KeyError if there is no
 // such revision or if it has no blob; *zodb.CorruptError if the file is missing
 // or is known to have another length than it should.
-func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (Blob, error) {
+func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (zodb.Blob, error) {
 	var b *openBlob
 	err := s.settled(ctx, func() error {
 		r, inLog := s.state.Revision(oid, serial)

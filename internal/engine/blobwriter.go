@@ -29,7 +29,7 @@ func (t *Txn) BeginBlob() (*BlobWriter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.s.full {
-		return nil, fmt.Errorf("begin a blob: %w", ErrUnsupported)
+		return nil, fmt.Errorf("begin a blob: %w", zodb.ErrUnsupported)
 	}
 	if err := t.expect(txnOpen); err != nil {
 		return nil, err
@@ -112,6 +112,15 @@ func (w *BlobWriter) Abort() error {
 		return err
 	}
 	return nil
+}
+
+// stagedOf takes the content of a writer for an operation of a transaction.
+func stagedOf(w zodb.BlobWriter, t *Txn) (*stagedBlob, error) {
+	own, ok := w.(*BlobWriter)
+	if !ok {
+		return nil, fmt.Errorf("%w: the blob is of another storage", zodb.ErrState)
+	}
+	return own.use(t)
 }
 
 // use takes the content for an operation of a transaction.

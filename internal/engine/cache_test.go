@@ -137,7 +137,7 @@ func TestLoadsFromMemoryDoNotTouchTheDisk(t *testing.T) {
 // and leaves snapshots, with readers beside it and a cache that is too small.
 func TestNoLoadIsOlderThanWhatWasPublishedBeforeItBegan(t *testing.T) {
 	t.Parallel()
-	for _, class := range []Class{ClassFull, ClassMinimal} {
+	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
 			home := newHome(t, CreateOptions{Class: class, Format: "chunky", Set: map[string]string{
@@ -147,7 +147,7 @@ func TestNoLoadIsOlderThanWhatWasPublishedBeforeItBegan(t *testing.T) {
 	}
 }
 
-func stressReads(t *testing.T, s *Storage, class Class) {
+func stressReads(t *testing.T, s *Storage, class zodb.Class) {
 	const objects = 60
 	content := func(oid zodb.OID, n uint64) []byte {
 		b := binary.BigEndian.AppendUint64(oid.Bytes(), n)
@@ -177,7 +177,7 @@ func stressReads(t *testing.T, s *Storage, class Class) {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(w), 1))
 			for ctx.Err() == nil {
-				txn, err := s.Begin(context.Background(), zodb.TxnMeta{}, BeginOptions{})
+				txn, err := s.Begin(context.Background(), zodb.TxnMeta{}, zodb.BeginOptions{})
 				if err != nil {
 					t.Error(err)
 					return

@@ -12,10 +12,6 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// ErrBrokenLink: a transaction is sound itself, but names another one as the one before
-// than there is, or none that can be.
-var ErrBrokenLink = errors.New("the chain of transactions is broken")
-
 // TransactionsBackward yields the transactions from one (0 = the last) back to
 // the oldest that is not packed away. A transaction that is damaged, or missing
 // although it was not packed away, comes with an error, and of the transaction only its
@@ -31,7 +27,7 @@ func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.
 func (s *Storage) backward(ctx context.Context, from zodb.TID, exact bool) iter.Seq2[*zodb.Transaction, error] {
 	return func(yield func(*zodb.Transaction, error) bool) {
 		if !s.full {
-			yield(nil, ErrUnsupported)
+			yield(nil, zodb.ErrUnsupported)
 			return
 		}
 		at := place{tid: from}
@@ -141,7 +137,7 @@ func (s *Storage) endOfChain(at place) (place, error) {
 }
 
 func (s *Storage) brokenLink(tid zodb.TID, reason string) error {
-	return fmt.Errorf("%w: %w", ErrBrokenLink, &zodb.CorruptError{Path: s.store.Place(layout.Transaction(tid)), TID: tid, Reason: reason})
+	return fmt.Errorf("%w: %w", zodb.ErrBrokenLink, &zodb.CorruptError{Path: s.store.Place(layout.Transaction(tid)), TID: tid, Reason: reason})
 }
 
 // beforeDamaged returns the transaction before one whose file cannot be believed; 0 if
@@ -191,7 +187,7 @@ func (s *Storage) before(ctx context.Context, tid zodb.TID) (zodb.TID, error) {
 // isDamage reports whether an error of a read tells of one file, and not of the process,
 // the moment, or that there is no such file.
 func (s *Storage) isDamage(ctx context.Context, err error) bool {
-	return ctx.Err() == nil && !errors.Is(err, zodb.ErrNotFound) && !errors.Is(err, ErrClosed) && !vfs.Passes(err)
+	return ctx.Err() == nil && !errors.Is(err, zodb.ErrNotFound) && !errors.Is(err, zodb.ErrClosed) && !vfs.Passes(err)
 }
 
 // olderThan returns the transaction before one as the chain is now, from which that

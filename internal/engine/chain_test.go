@@ -84,7 +84,7 @@ func walk(t *testing.T, s *Storage, forward bool) (w walked) {
 			w.sound = append(w.sound, txn.TID)
 		case !errors.Is(err, zodb.ErrCorrupt) && !errors.Is(err, syscall.EIO):
 			t.Errorf("transaction %s: %v", txn.TID, err)
-		case errors.Is(err, ErrBrokenLink):
+		case errors.Is(err, zodb.ErrBrokenLink):
 			w.links = append(w.links, txn.TID)
 		default:
 			w.damaged = append(w.damaged, txn.TID)
@@ -290,7 +290,7 @@ func TestPackGoesPastADamagedTransaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		overwrite(t, file(chained[hit]), nil)
-		doPack(t, s, PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
+		doPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
 		for i, tid := range chained {
 			_, err := os.Stat(file(tid))
 			if stays := i == hit || i+1 == hit || i == len(chained)-1; (err == nil) != stays {
@@ -344,7 +344,7 @@ func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		overwrite(t, file, nil)
-		doPack(t, s, PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
+		doPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
 		overwrite(t, file, whole)
 		for _, forward := range []bool{false, true} {
 			w := walk(t, s, forward)
@@ -354,7 +354,7 @@ func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 				}
 			}
 		}
-		doPack(t, s, PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
+		doPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
 		w := walk(t, s, false)
 		if want := []zodb.TID{chained[0], chained[4], chained[7]}; !slices.Equal(w.sound[:min(3, len(w.sound))], want) {
 			t.Errorf("transaction %d could not be read, and the next pack left %+v", hit, w)

@@ -39,7 +39,7 @@ func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, err
 	if t.s.commits.put(q) {
 		<-q.done
 	} else {
-		q.err = ErrClosed
+		q.err = zodb.ErrClosed
 	}
 	if err := t.end(); err != nil {
 		t.s.log.Warn("what a transaction left is removed at the next open", "tid", q.tid, "err", err)
@@ -210,7 +210,7 @@ func (s *Storage) commit(batch []*commitRequest) {
 	if err != nil {
 		err = s.state.Fail(fmt.Errorf("commit: %w", err))
 		for _, q := range batch {
-			q.err = &UnknownOutcomeError{TID: q.tid, Cause: err}
+			q.err = &zodb.UnknownOutcomeError{TID: q.tid, Cause: err}
 			for _, b := range q.txn.blobs {
 				b.kept = true
 			}

@@ -19,19 +19,16 @@ import (
 // counts are unknown until [Storage.CountExactly] is called.
 const countsFile = "misc/counts"
 
-// Counts is how much a storage holds.
-type Counts = state.Counts
-
 // savedCounts is the content of countsFile.
 type savedCounts struct {
 	TID zodb.TID `json:"tid"` // they include all transactions up to this one
-	Counts
+	zodb.Counts
 }
 
 // Counts returns how much the storage holds, what is not flushed yet included.
 // It costs nothing, however much that is, and may be called from the callback
 // of [Txn.Finish], whose transaction it includes then.
-func (s *Storage) Counts() Counts {
+func (s *Storage) Counts() zodb.Counts {
 	n := s.state.Counts()
 	if !n.Exact {
 		n.Objects = int64(min(uint64(s.highestOID()), 1<<62)) + 1
@@ -45,7 +42,7 @@ func (s *Storage) Counts() Counts {
 // saveCounts keeps the counts of everything up to a transaction. They are no part of
 // the database: if they cannot be kept, the log says so once, and the next flush, or
 // Close, tries again. countsMu must be held.
-func (s *Storage) saveCounts(n Counts, upTo zodb.TID) {
+func (s *Storage) saveCounts(n zodb.Counts, upTo zodb.TID) {
 	b, err := json.Marshal(savedCounts{TID: upTo, Counts: n})
 	if err == nil {
 		err = vfs.WriteFileAtomic(s.fs, journalDir+"/aside-counts", countsFile, append(b, '\n'), s.syncOptions())
@@ -73,10 +70,10 @@ func (s *Storage) saveUnsaved() {
 // loadCounts reads the counts, if they are those of the database as it is. next
 // are the transactions that are in the log and not flushed; some of them may be
 // counted already, when a crash came between the counts and x.serial.
-func (s *Storage) loadCounts(flushed zodb.TID, next []*state.Committed) Counts {
+func (s *Storage) loadCounts(flushed zodb.TID, next []*state.Committed) zodb.Counts {
 	b, err := s.fs.ReadFile(countsFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Counts{Exact: flushed == 0}
+		return zodb.Counts{Exact: flushed == 0}
 	}
 	var saved savedCounts
 	if err == nil {
@@ -84,7 +81,7 @@ func (s *Storage) loadCounts(flushed zodb.TID, next []*state.Committed) Counts {
 	}
 	if err != nil {
 		s.log.Warn("the counts cannot be read and are ignored", "path", countsFile, "err", err)
-		return Counts{}
+		return zodb.Counts{}
 	}
 	if saved.TID == flushed {
 		return saved.Counts
@@ -92,25 +89,25 @@ func (s *Storage) loadCounts(flushed zodb.TID, next []*state.Committed) Counts {
 	// Take out again what was counted and is going to be flushed once more.
 	for i, c := range next {
 		if c.TID == saved.TID {
-			var again Counts
-			again.Add(next[:i+1], s.full)
-			saved.Combine(again, -1)
+			var again zodb.Counts
+			state.AddBatch(&again, next[:i+1], s.full)
+			state.Combine(&saved.Counts, again, -1)
 			return saved.Counts
 		}
 	}
-	return Counts{}
+	return zodb.Counts{}
 }
 
 // CountExactly counts by reading the names and sizes of all files, which takes
 // a while in a large storage, and keeps the result. A storage that is open for
 // writing is in snapshot mode meanwhile.
-func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
+func (s *Storage) CountExactly(ctx context.Context) (zodb.Counts, error) {
 	if s.o.ReadOnly {
 		return s.countFiles(ctx, store.A, store.B)
 	}
 	const code = "count"
 	if err := s.EnterSnapshot(ctx, code); err != nil {
-		return Counts{}, fmt.Errorf("count files: %w", err)
+		return zodb.Counts{}, fmt.Errorf("count files: %w", err)
 	}
 	before := s.state.CountsOfA()
 	n, err := s.countFiles(ctx, store.A)
@@ -119,7 +116,7 @@ func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
 		s.log.Warn("snapshot mode stays on for a while after counting", "err", lerr)
 	}
 	if err != nil {
-		return Counts{}, err
+		return zodb.Counts{}, err
 	}
 	s.countsMu.Lock()
 	defer s.countsMu.Unlock()
@@ -128,10 +125,10 @@ func (s *Storage) CountExactly(ctx context.Context) (Counts, error) {
 }
 
 // countFiles counts what lies in A, or in A and B.
-func (s *Storage) countFiles(ctx context.Context, sides ...store.Side) (Counts, error) {
+func (s *Storage) countFiles(ctx context.Context, sides ...store.Side) (zodb.Counts, error) {
 	n, err := s.store.Count(ctx, sides...)
 	if err != nil {
-		return Counts{}, fmt.Errorf("count files: %w", err)
+		return zodb.Counts{}, fmt.Errorf("count files: %w", err)
 	}
-	return Counts{Objects: n.Objects, Revisions: n.Revisions, Transactions: n.Transactions, Bytes: n.Bytes, BlobBytes: n.BlobBytes, Exact: true}, nil
+	return zodb.Counts{Objects: n.Objects, Revisions: n.Revisions, Transactions: n.Transactions, Bytes: n.Bytes, BlobBytes: n.BlobBytes, Exact: true}, nil
 }

@@ -45,7 +45,7 @@ func oneOf(whole, race, short int) int {
 
 // crashCase is one storage that is crashed in many places.
 type crashCase struct {
-	class  Class
+	class  zodb.Class
 	format layout.Format
 	seed   uint64
 	steps  int
@@ -95,13 +95,13 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	for i := range rounds(t, 1) {
 		seed := uint64(i) * 100
 		cases = append(cases,
-			crashCase{ClassFull, layout.Bushy, seed + 1, 30, every, 0},
-			crashCase{ClassFull, layout.Chunky, seed + 2, 30, every, 0},
-			crashCase{ClassFull, layout.Lawn, seed + 3, 30, every, 0},
-			crashCase{ClassFull, layout.Flat, seed + 4, 30, every, 0},
-			crashCase{ClassMinimal, layout.Bushy, seed + 5, 30, every, 0},
-			crashCase{ClassFull, layout.Chunky, seed + 6, 30, every, 3},
-			crashCase{ClassMinimal, layout.Lawn, seed + 7, 30, every, 2},
+			crashCase{zodb.ClassFull, layout.Bushy, seed + 1, 30, every, 0},
+			crashCase{zodb.ClassFull, layout.Chunky, seed + 2, 30, every, 0},
+			crashCase{zodb.ClassFull, layout.Lawn, seed + 3, 30, every, 0},
+			crashCase{zodb.ClassFull, layout.Flat, seed + 4, 30, every, 0},
+			crashCase{zodb.ClassMinimal, layout.Bushy, seed + 5, 30, every, 0},
+			crashCase{zodb.ClassFull, layout.Chunky, seed + 6, 30, every, 3},
+			crashCase{zodb.ClassMinimal, layout.Lawn, seed + 7, 30, every, 2},
 		)
 	}
 	for _, c := range cases {
@@ -132,7 +132,7 @@ func (c crashCase) crash(t *testing.T, n int) {
 	if err == nil {
 		return // this time it took fewer operations
 	}
-	if !errors.Is(err, crashfs.ErrCrashed) && !errors.Is(err, zodb.ErrReadOnly) && !errors.Is(err, ErrClosed) {
+	if !errors.Is(err, crashfs.ErrCrashed) && !errors.Is(err, zodb.ErrReadOnly) && !errors.Is(err, zodb.ErrClosed) {
 		t.Errorf("%v, crash at %d: %v", c, n, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

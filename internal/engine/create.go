@@ -9,6 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Create makes a new, empty HOME: no root object, no transaction, last tid
@@ -41,17 +42,6 @@ func Create(home string, o CreateOptions) error {
 	return nil
 }
 
-// OptionError says that an option of a new HOME has a value that it cannot have.
-type OptionError struct {
-	Option string // "format", "class" or "set"
-	Err    error
-}
-
-func (e *OptionError) Error() string { return e.Option + ": " + e.Err.Error() }
-
-// Unwrap returns what is wrong with the value.
-func (e *OptionError) Unwrap() error { return e.Err }
-
 // Validate returns an *OptionError if Create would refuse the options, whatever the
 // place. It touches no disk.
 func (o CreateOptions) Validate() error {
@@ -64,14 +54,14 @@ func (o CreateOptions) Validate() error {
 func (o CreateOptions) settings() (layout.Format, []byte, error) {
 	format, err := layout.ParseFormat(o.Format)
 	if err != nil {
-		return "", nil, &OptionError{"format", err}
+		return "", nil, &zodb.OptionError{Option: "format", Err: err}
 	}
-	if o.Class != ClassFull && o.Class != ClassMinimal {
-		return "", nil, &OptionError{"class", fmt.Errorf("unknown class %q: want %s or %s", o.Class, ClassFull, ClassMinimal)}
+	if o.Class != zodb.ClassFull && o.Class != zodb.ClassMinimal {
+		return "", nil, &zodb.OptionError{Option: "class", Err: fmt.Errorf("unknown class %q: want %s or %s", o.Class, zodb.ClassFull, zodb.ClassMinimal)}
 	}
 	text, err := newSettings(format, o)
 	if err != nil {
-		return "", nil, &OptionError{"set", err}
+		return "", nil, &zodb.OptionError{Option: "set", Err: err}
 	}
 	return format, text, nil
 }

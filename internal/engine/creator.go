@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // creator makes files below base until something fails.
@@ -74,7 +75,7 @@ func (c *creator) lock() (vfs.Lock, error) {
 	}
 	lock, err := c.fs.Lock(path.Join(c.base, lockFile))
 	if errors.Is(err, vfs.ErrLocked) {
-		return nil, fmt.Errorf("%w: another process makes it: %w", ErrLocked, err)
+		return nil, fmt.Errorf("%w: another process makes it: %w", zodb.ErrLocked, err)
 	}
 	return lock, err
 }

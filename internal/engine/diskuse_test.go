@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // TestDiskUseIsWhatTheFilesTakeUp compares it with the sum of all blocks.
@@ -24,7 +26,7 @@ func TestDiskUseIsWhatTheFilesTakeUp(t *testing.T) {
 	if use, err := s.DiskUse(t.Context()); err != nil || len(use.Aside) != 0 {
 		t.Errorf("before the pack: %+v, %v", use, err)
 	}
-	r := doPack(t, s, PackOptions{})
+	r := doPack(t, s, zodb.PackOptions{})
 	if r.Stamp == 0 || r.Blobs != 1 {
 		t.Fatalf("%+v", r)
 	}
@@ -66,7 +68,7 @@ func TestDryRunIsNotLoggedAsAPack(t *testing.T) {
 	var log bytes.Buffer
 	s := packStorage(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	commit(t, s, change{oid: 0, data: rec("root")})
-	doPack(t, s, PackOptions{DryRun: true})
+	doPack(t, s, zodb.PackOptions{DryRun: true})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func TestManyLinksOfAPackAreWholeAfterAPowerCut(t *testing.T) {
 	f := crashfs.New(1)
 	s, _ := manyLinks(t, f)
 	from := f.Ops()
-	if _, err := s.Pack(t.Context(), PackOptions{}); err != nil {
+	if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	ops := f.Ops() - from
@@ -73,7 +73,7 @@ func TestManyLinksOfAPackAreWholeAfterAPowerCut(t *testing.T) {
 		f := crashfs.New(1)
 		s, oids := manyLinks(t, f)
 		f.CrashAt(f.Ops() + n)
-		_, err := s.Pack(t.Context(), PackOptions{})
+		_, err := s.Pack(t.Context(), zodb.PackOptions{})
 		if err == nil {
 			t.Fatalf("no error at %d of %d", n, ops)
 		}
@@ -147,10 +147,10 @@ func TestLinkOfAPackThatFailedIsSyncedByTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	came := failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool { return op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/t") })
-	if _, err := s.Pack(t.Context(), PackOptions{}); err != nil || !came.Load() { // it tries again
+	if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err != nil || !came.Load() { // it tries again
 		t.Fatalf("the first pack: %v", err)
 	}
-	if _, err := s.Pack(t.Context(), PackOptions{}); err != nil {
+	if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	want := tids(t, s)
@@ -185,10 +185,10 @@ func TestNamesThatAChoreLosesEndWriting(t *testing.T) {
 	failOnce(f, syscall.EIO, func(op errfs.Op) bool {
 		return op.Kind == "syncall" || op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/o")
 	})
-	if _, err := s.Pack(t.Context(), PackOptions{Time: m.txns[8].tid.Time()}); !errors.Is(err, syscall.EIO) {
+	if _, err := s.Pack(t.Context(), zodb.PackOptions{Time: m.txns[8].tid.Time()}); !errors.Is(err, syscall.EIO) {
 		t.Errorf("pack: %v", err)
 	}
-	if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
+	if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
 		t.Errorf("the next pack: %v", err)
 	}
 	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("root")}); !errors.Is(err, zodb.ErrReadOnly) {
@@ -201,7 +201,7 @@ func TestFlushThatFailedAtXSerialRepeatsTheMarkOnly(t *testing.T) {
 	t.Parallel()
 	for n := 1; ; n++ {
 		disk := crashfs.New(5)
-		if err := populateHome(disk, ClassFull, layout.Bushy); err != nil {
+		if err := populateHome(disk, zodb.ClassFull, layout.Bushy); err != nil {
 			t.Fatal(err)
 		}
 		f := errfs.New(disk, nil)
@@ -278,11 +278,11 @@ func TestUndeleteIsDurableWhenItIsRepeated(t *testing.T) {
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	r := doPack(t, s, PackOptions{})
+	r := doPack(t, s, zodb.PackOptions{})
 	came := failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool {
 		return op.Kind == "syncall" || op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/")
 	})
-	if _, err := s.Undelete(t.Context(), r.Stamp); !errors.Is(err, ErrDiskFull) || !came.Load() {
+	if _, err := s.Undelete(t.Context(), r.Stamp); !errors.Is(err, zodb.ErrDiskFull) || !came.Load() {
 		t.Fatalf("the first undelete: %v", err)
 	}
 	if _, err := s.Undelete(t.Context(), r.Stamp); err != nil {
@@ -327,10 +327,10 @@ func TestSnapshotIsDurableAlsoWhereAChoreFailed(t *testing.T) {
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	r := doPack(t, s, PackOptions{})
+	r := doPack(t, s, zodb.PackOptions{})
 	packed := filesOf(disk, c.format)
 	failOnce(f, syscall.ENOSPC, func(op errfs.Op) bool { return op.Kind == "syncdir" && strings.HasPrefix(op.Name, "A/") })
-	if _, err := s.Undelete(t.Context(), r.Stamp); !errors.Is(err, ErrDiskFull) {
+	if _, err := s.Undelete(t.Context(), r.Stamp); !errors.Is(err, zodb.ErrDiskFull) {
 		t.Fatalf("undelete: %v", err)
 	}
 	if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
@@ -352,7 +352,7 @@ func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
 	t.Parallel()
 	for what, act := range map[string]func(s *Storage, stamp int64) error{
 		"flush":    func(s *Storage, _ int64) error { return s.Flush(t.Context()) },
-		"pack":     func(s *Storage, _ int64) error { _, err := s.Pack(t.Context(), PackOptions{}); return err },
+		"pack":     func(s *Storage, _ int64) error { _, err := s.Pack(t.Context(), zodb.PackOptions{}); return err },
 		"undelete": func(s *Storage, stamp int64) error { _, err := s.Undelete(t.Context(), stamp); return err },
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -396,7 +396,7 @@ func killedAfterASnapshot(t *testing.T, n int, act func(s *Storage, stamp int64)
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	r := doPack(t, s, PackOptions{}) // for the undelete
+	r := doPack(t, s, zodb.PackOptions{}) // for the undelete
 	commit(t, s, change{oid: 0, data: rec("one")})
 	commit(t, s, change{oid: 0, data: rec("two")})
 	requested := clock()

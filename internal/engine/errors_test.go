@@ -32,7 +32,7 @@ func TestErrorAtEveryOperation(t *testing.T) {
 	every := oneOf(1, 14, 101)
 	for i := range rounds(t, 1) {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
-			for _, class := range []Class{ClassFull, ClassMinimal} {
+			for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 				seed := uint64(i)*10 + 7
 				t.Run(fmt.Sprintf("%s %v seed %d", class, cause, seed), func(t *testing.T) {
 					t.Parallel()
@@ -50,7 +50,7 @@ func TestErrorAtEveryOperation(t *testing.T) {
 }
 
 type errorCase struct {
-	class Class
+	class zodb.Class
 	seed  uint64
 	cause error
 }
@@ -83,11 +83,11 @@ func (c errorCase) run(t *testing.T, n int) int {
 		}
 		return ops
 	}
-	if errors.Is(err, ErrSnapshotMode) && c.cause == syscall.ENOSPC && strings.HasSuffix(failedAt, "floor") {
+	if errors.Is(err, zodb.ErrSnapshotMode) && c.cause == syscall.ENOSPC && strings.HasSuffix(failedAt, "floor") {
 		err = nil // a full disk makes an open start in snapshot mode
 	}
 	// An error that names its cause, or that of an earlier one, and nothing else.
-	if err != nil && !errors.Is(err, c.cause) && !errors.Is(err, zodb.ErrReadOnly) && !errors.Is(err, ErrClosed) {
+	if err != nil && !errors.Is(err, c.cause) && !errors.Is(err, zodb.ErrReadOnly) && !errors.Is(err, zodb.ErrClosed) {
 		t.Errorf("%s: %v", where, err)
 	}
 	if err := sc.m.clone().verifySnapshot(ctx, f, crashfs.New(0), sc.o); err != nil {
@@ -168,15 +168,15 @@ func TestDiskFullAtStoreAndVoteLosesNothingAndPasses(t *testing.T) {
 	disk := full{f}
 
 	disk.set(func(op errfs.Op) bool { return strings.Contains(op.Name, "spool") })
-	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("two")}); !errors.Is(err, ErrDiskFull) || !errors.Is(err, syscall.ENOSPC) {
+	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("two")}); !errors.Is(err, zodb.ErrDiskFull) || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("store: %v", err)
 	}
 	disk.set(func(op errfs.Op) bool { return strings.Contains(op.Name, "blob") })
-	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("two"), blob: "content"}); !errors.Is(err, ErrDiskFull) {
+	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("two"), blob: "content"}); !errors.Is(err, zodb.ErrDiskFull) {
 		t.Errorf("store blob: %v", err)
 	}
 	disk.set(func(op errfs.Op) bool { return strings.Contains(op.Name, "log-") || strings.Contains(op.Name, "spare") })
-	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("two" + strings.Repeat("x", 200<<10))}); !errors.Is(err, ErrDiskFull) {
+	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("two" + strings.Repeat("x", 200<<10))}); !errors.Is(err, zodb.ErrDiskFull) {
 		t.Errorf("vote: %v", err)
 	}
 	if got := load(t, s, 1); got != string(rec("one")) || s.LastTransaction() != t1 {
@@ -194,7 +194,7 @@ func TestDiskFullAtFlushKeepsTransactionsInTheJournal(t *testing.T) {
 	s, f, home := newErrStorage(t, Options{})
 	full{f}.set(func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") })
 	commit(t, s, change{oid: 1, data: rec("one")})
-	if err := s.Flush(t.Context()); !errors.Is(err, ErrDiskFull) {
+	if err := s.Flush(t.Context()); !errors.Is(err, zodb.ErrDiskFull) {
 		t.Errorf("flush: %v", err)
 	}
 	if got := load(t, s, 1); got != string(rec("one")) {
@@ -275,7 +275,7 @@ func TestFailedFsyncMakesReadOnlyAndKeepsTheFirstCause(t *testing.T) {
 			var err error
 			if kind == "sync" {
 				_, err = tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("two")})
-				unknown, ok := errors.AsType[*UnknownOutcomeError](err)
+				unknown, ok := errors.AsType[*zodb.UnknownOutcomeError](err)
 				if !ok || unknown.TID == 0 {
 					t.Errorf("commit: %v", err)
 				}
@@ -291,7 +291,7 @@ func TestFailedFsyncMakesReadOnlyAndKeepsTheFirstCause(t *testing.T) {
 			// Later, other errors: the first one stays.
 			f.Decide(func(errfs.Op) error { return nil })
 			_, err = tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("three")})
-			failed, ok := errors.AsType[*FailedError](err)
+			failed, ok := errors.AsType[*zodb.FailedError](err)
 			if !ok || !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(failed.Cause, syscall.EIO) {
 				t.Errorf("a later commit: %v", err)
 			}
@@ -457,7 +457,7 @@ func TestMemoryOfMetadataStartsAFlush(t *testing.T) {
 	s := open(t, home, Options{LogMemory: 100_000})
 	write := func() {
 		t.Helper()
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte(strings.Repeat("d", 30_000))}, BeginOptions{})
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: []byte(strings.Repeat("d", 30_000))}, zodb.BeginOptions{})
 		if err == nil {
 			err = txn.Store(0, s.LastTransaction(), rec("x"))
 		}
@@ -500,7 +500,7 @@ func TestBacklogStopsCommitsOnAFullDiskWithAClearError(t *testing.T) {
 			committed++
 		}
 	}
-	if !errors.Is(err, ErrDiskFull) || committed != 6 {
+	if !errors.Is(err, zodb.ErrDiskFull) || committed != 6 {
 		t.Errorf("%d commits went into a backlog of two batches of 3; then: %v", committed, err)
 	}
 	f.Decide(nil)

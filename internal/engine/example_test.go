@@ -34,7 +34,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("admin"), Description: []byte("first")}, engine.BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("admin"), Description: []byte("first")}, zodb.BeginOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func (j *faultJob) run(ctx context.Context, f vfs.FS) error {
 		j.m.snapshot, j.m.least = "", 0
 	}
 	for range 3 {
-		if err = errors.Join(j.s.WaitNormal(ctx), j.s.Flush(ctx)); !errors.Is(err, ErrDiskFull) {
+		if err = errors.Join(j.s.WaitNormal(ctx), j.s.Flush(ctx)); !errors.Is(err, zodb.ErrDiskFull) {
 			break
 		}
 	}
@@ -175,12 +175,12 @@ func faultCases(t testing.TB) []faultCase {
 	for i := range rounds(t, 1) {
 		seed := uint64(i)*100 + 20
 		for j, format := range layout.Formats() {
-			c := faultCase{crashCase: crashCase{ClassFull, format, seed + uint64(j), 24, 0, j % 2 * 2}, back: true}
+			c := faultCase{crashCase: crashCase{zodb.ClassFull, format, seed + uint64(j), 24, 0, j % 2 * 2}, back: true}
 			cases = append(cases, c)
 		}
 		cases = append(cases,
-			faultCase{crashCase: crashCase{ClassMinimal, layout.Bushy, seed + 5, 24, 0, 0}},
-			faultCase{crashCase: crashCase{ClassFull, layout.Bushy, seed + 6, 24, 0, 0}, back: true, noSyncAll: true},
+			faultCase{crashCase: crashCase{zodb.ClassMinimal, layout.Bushy, seed + 5, 24, 0, 0}},
+			faultCase{crashCase: crashCase{zodb.ClassFull, layout.Bushy, seed + 6, 24, 0, 0}, back: true, noSyncAll: true},
 		)
 	}
 	return cases
@@ -324,7 +324,7 @@ func (c packCase) repeated(t testing.TB, packing *bool) func(disk *crashfs.FS) (
 						return err
 					}
 				}
-				po := PackOptions{Time: m.txns[16].tid.Time()}
+				po := zodb.PackOptions{Time: m.txns[16].tid.Time()}
 				if _, err := s.Pack(ctx, po); err != nil {
 					return err
 				}
@@ -371,7 +371,7 @@ func (c packCase) undeleteFaults(t *testing.T, noSyncAll bool) func(disk *crashf
 		}
 		before, list := filesOf(disk, c.format), tids(t, s)
 		for _, i := range []int{10, 18} {
-			doPack(t, s, PackOptions{Time: m.txns[i].tid.Time()})
+			doPack(t, s, zodb.PackOptions{Time: m.txns[i].tid.Time()})
 		}
 		if err := errors.Join(s.Close(), disk.SyncAll()); err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -54,7 +55,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	s.countsMu.Lock()
 	defer s.countsMu.Unlock()
 	counts, _ := s.state.FlushedCounts()
-	counts.Add(batch, s.full)
+	state.AddBatch(&counts, batch, s.full)
 	s.saveCounts(counts, last.TID)
 	if err := s.store.SetLast(side, last.TID); err != nil {
 		return fmt.Errorf("flush x.serial of %s into %s: %w", last.TID, side, err)

@@ -30,7 +30,7 @@ func TestPackOfTransactionsAheadOfTheClock(t *testing.T) {
 			for i, when := range []time.Time{now.Add(-48 * time.Hour), future, future.Add(time.Minute), future.Add(2 * time.Minute)} {
 				restored(t, s, zodb.TIDFromTime(when), ' ', zodb.Record{OID: 0, Data: rec(string(rune('a' + i)))})
 			}
-			doPack(t, s, PackOptions{Time: tc.at})
+			doPack(t, s, zodb.PackOptions{Time: tc.at})
 			history, err := s.History(t.Context(), 0, 10)
 			if err != nil || len(history) != tc.want {
 				t.Fatalf("%d revisions, %v; want %d", len(history), err, tc.want)

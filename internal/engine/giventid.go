@@ -39,7 +39,7 @@ func (c *commitQueue) goFirst(ctx context.Context, t *Txn, last func() zodb.TID)
 	if c.given.leaving {
 		c.mu.Unlock()
 		<-c.given.turn
-		return ErrClosed
+		return zodb.ErrClosed
 	}
 	c.given.txn, t.first = t, true
 	if c.given.working && c.given.idle == nil {

@@ -15,7 +15,7 @@ import (
 func voteFor(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) (*Txn, error) {
 	t.Helper()
 	ctx := t.Context()
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: tid})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestAbortOfCopyLetsOthersFinish(t *testing.T) {
 	if f.err != nil {
 		t.Fatal(f.err)
 	}
-	if _, err := voteFor(t, s, 11, f.tid); !errors.Is(err, ErrOldTID) {
+	if _, err := voteFor(t, s, 11, f.tid); !errors.Is(err, zodb.ErrOldTID) {
 		t.Errorf("a vote with the last tid: %v", err)
 	}
 	if tid, err := mustVote(t, s, 11, f.tid+1).Finish(t.Context(), nil); err != nil || tid != f.tid+1 {
@@ -138,7 +138,7 @@ func TestVoteOfCopyWaitsForAnother(t *testing.T) {
 	s := newStorage(t, Options{})
 	base := commit(t, s, change{oid: 1, data: rec("root")})
 	first := mustVote(t, s, 11, base+5)
-	second, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{TID: base + 6})
+	second, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: base + 6})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
 		own <- finished{tid, err}
 	}()
 	<-g.at
-	copied, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{TID: past + 1})
+	copied, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: past + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
 		c.mu.Unlock()
 	}
 	g.on <- struct{}{}
-	if err := <-voted; !errors.Is(err, ErrOldTID) {
+	if err := <-voted; !errors.Is(err, zodb.ErrOldTID) {
 		t.Errorf("the vote beside a commit with a later tid: %v", err)
 	}
 	if f := result(t, own); f.err != nil {
@@ -256,12 +256,12 @@ func TestNoFinishFailsAfterItsVote(t *testing.T) {
 		})
 		wait.Go(func() { // copies, of which half are aborted
 			for i := range each {
-				txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, BeginOptions{TID: s.LastTransaction() + 1})
+				txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, zodb.BeginOptions{TID: s.LastTransaction() + 1})
 				if err == nil {
 					err = txn.Vote(t.Context())
 				}
 				switch {
-				case errors.Is(err, ErrOldTID):
+				case errors.Is(err, zodb.ErrOldTID):
 					old[w]++
 					txn.Abort()
 				case err != nil:

@@ -89,7 +89,7 @@ func compareWithGolden(t *testing.T, s *Storage, want *hometest.Home) {
 			t.Errorf("load %s: serial %s, %v; want %s", oid, r.Serial, err, c.Serial)
 		}
 	}
-	if want.Class != string(ClassFull) {
+	if want.Class != string(zodb.ClassFull) {
 		return
 	}
 	for _, o := range want.Objects {
@@ -184,7 +184,7 @@ func TestCorruptHomesReadAsTheirDescriptionsSay(t *testing.T) {
 			s, err := Open(t.Context(), home, Options{SegmentSize: 64 << 10, History: HistoryKept})
 			if name == "corrupt/journal_older" {
 				// The original rolls old data over new; this has to be refused, and change nothing.
-				if !errors.Is(err, ErrJournalOlder) || !strings.Contains(err.Error(), "working_03F6ED2235555555_done") {
+				if !errors.Is(err, zodb.ErrJournalOlder) || !strings.Contains(err.Error(), "working_03F6ED2235555555_done") {
 					t.Fatalf("open: %v, want a refusal that names the directory", err)
 				}
 				return
@@ -306,7 +306,7 @@ func TestFilesHereAreTheOriginalsByteForByte(t *testing.T) {
 func replay(t *testing.T, src, dst *Storage, txn *zodb.Transaction, restore bool) {
 	t.Helper()
 	ctx := t.Context()
-	out, err := dst.Begin(ctx, txn.TxnMeta, BeginOptions{TID: txn.TID})
+	out, err := dst.Begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID})
 	if err != nil {
 		t.Fatal(err)
 	}

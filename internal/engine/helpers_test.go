@@ -94,7 +94,7 @@ func commit(t testing.TB, s *Storage, changes ...change) zodb.TID {
 
 func tryCommit(s *Storage, meta zodb.TxnMeta, changes ...change) (zodb.TID, error) {
 	ctx := context.Background()
-	txn, err := s.Begin(ctx, meta, BeginOptions{})
+	txn, err := s.Begin(ctx, meta, zodb.BeginOptions{})
 	if err != nil {
 		return 0, err
 	}
@@ -123,7 +123,7 @@ func fill(txn *Txn, changes ...change) error {
 		case c.data == nil:
 			err = txn.Delete(c.oid, serial)
 		case c.blob != "":
-			err = txn.StoreBlob(c.oid, serial, c.data, BlobSource{Reader: strings.NewReader(c.blob)})
+			err = txn.StoreBlob(c.oid, serial, c.data, zodb.BlobSource{Reader: strings.NewReader(c.blob)})
 		default:
 			err = txn.Store(c.oid, serial, c.data)
 		}

@@ -17,7 +17,7 @@ import (
 // there is none with that tid, or if it was packed away.
 func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transaction, error) {
 	if !s.full {
-		return nil, ErrUnsupported
+		return nil, zodb.ErrUnsupported
 	}
 	var t *zodb.Transaction
 	err := s.settled(ctx, func() error {
@@ -70,7 +70,7 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 			if to != 0 && t.TID > to {
 				continue
 			}
-			if !errors.Is(err, ErrBrokenLink) { // which belongs to the one before
+			if !errors.Is(err, zodb.ErrBrokenLink) { // which belongs to the one before
 				n, bytes = n+1, bytes+memoryOf(t)
 				if len(marks) == 0 || n > blockSize || bytes > blockBytes {
 					marks, n, bytes, block = append(marks, t.TID), 1, memoryOf(t), block[:0]

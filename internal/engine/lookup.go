@@ -21,22 +21,16 @@ func (s *Storage) Exists(ctx context.Context, oid zodb.OID) (bool, error) { retu
 // Identity returns what is in config/identity, 32 hexadecimal digits.
 func (s *Storage) Identity() string { return s.identity }
 
-// BlobRevision names the blob of one revision.
-type BlobRevision struct {
-	OID zodb.OID
-	TID zodb.TID
-}
-
 // Blobs yields every revision that has a blob, in no order. It reads the names
 // of all files below A and B; what is committed meanwhile may be left out, and
 // one that is moved meanwhile may come twice.
-func (s *Storage) Blobs(ctx context.Context) iter.Seq2[BlobRevision, error] {
-	return func(yield func(BlobRevision, error) bool) {
-		var inLog []BlobRevision
+func (s *Storage) Blobs(ctx context.Context) iter.Seq2[zodb.BlobRevision, error] {
+	return func(yield func(zodb.BlobRevision, error) bool) {
+		var inLog []zodb.BlobRevision
 		for _, c := range s.state.Unflushed() {
 			for i := range c.Records {
 				if c.Records[i].Blob {
-					inLog = append(inLog, BlobRevision{c.Records[i].OID, c.TID})
+					inLog = append(inLog, zodb.BlobRevision{OID: c.Records[i].OID, TID: c.TID})
 				}
 			}
 		}
@@ -47,10 +41,10 @@ func (s *Storage) Blobs(ctx context.Context) iter.Seq2[BlobRevision, error] {
 		}
 		for n, err := range s.store.Names(ctx, layout.KindBlob) {
 			if err != nil {
-				yield(BlobRevision{}, fmt.Errorf("list blobs: %w", err))
+				yield(zodb.BlobRevision{}, fmt.Errorf("list blobs: %w", err))
 				return
 			}
-			if !yield(BlobRevision{n.OID, n.TID}, nil) {
+			if !yield(zodb.BlobRevision{OID: n.OID, TID: n.TID}, nil) {
 				return
 			}
 		}

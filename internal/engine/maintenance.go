@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Maintenance does what a tool asks for through the control socket: “pack”, whose
@@ -13,13 +15,13 @@ import (
 func (s *Storage) Maintenance(ctx context.Context, op string, arguments []byte) (result []byte, err error) {
 	switch op {
 	case "pack":
-		var o PackOptions
-		return maintain(op, arguments, &o, func() (PackResult, error) { return s.Pack(ctx, o) })
+		var o zodb.PackOptions
+		return maintain(op, arguments, &o, func() (zodb.PackResult, error) { return s.Pack(ctx, o) })
 	case "undelete":
 		var o struct {
 			Stamp int64 `json:"stamp"`
 		}
-		return maintain(op, arguments, &o, func() (UndeleteResult, error) { return s.Undelete(ctx, o.Stamp) })
+		return maintain(op, arguments, &o, func() (zodb.UndeleteResult, error) { return s.Undelete(ctx, o.Stamp) })
 	}
 	return nil, fmt.Errorf("unknown operation %q", op)
 }

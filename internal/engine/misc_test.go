@@ -24,7 +24,7 @@ func TestOpenWhateverIsInMisc(t *testing.T) {
 	x := newOIDs(t, s, 2)
 	commit(t, s, change{oid: 0, data: rec("root", x...)}, change{oid: x[0], data: rec("one"), blob: "blob"}, change{oid: x[1], data: rec("two")})
 	commit(t, s, change{oid: 0, data: rec("root", x[0])})
-	doPack(t, s, PackOptions{References: true})
+	doPack(t, s, zodb.PackOptions{References: true})
 	if _, err := s.Undelete(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func openAndGoOn(t *testing.T, home string, oid zodb.OID) {
 	if err := s.LeaveSnapshot(t.Context(), "again"); err != nil {
 		t.Fatal(err)
 	}
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if _, err := s.Undelete(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}

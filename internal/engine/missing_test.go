@@ -48,7 +48,7 @@ func TestLostRevisionIsNamed(t *testing.T) {
 			third := commit(t, s, change{oid: 1, data: rec("three")})
 			if packed { // it keeps all: nothing was replaced before it but what the test takes
 				commit(t, s, change{oid: 0, data: rec("racine", 1)})
-				doPack(t, s, PackOptions{Time: (third - 1).Time()})
+				doPack(t, s, zodb.PackOptions{Time: (third - 1).Time()})
 			}
 			last := commit(t, s, change{oid: 1, data: rec("four")})
 			if err := s.Close(); err != nil {
@@ -144,7 +144,7 @@ func TestLostCurrentRevisionIsDamage(t *testing.T) {
 		t.Fatalf("history: %v, %v", list, err)
 	}
 	isLost(t, "history", list[0].Damage, 1, lost)
-	if _, err := s.Pack(t.Context(), PackOptions{}); err == nil {
+	if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err == nil {
 		t.Error("a pack does not miss it")
 	}
 	// The object can be stored anew, based on what was lost.

@@ -68,7 +68,7 @@ func (m *model) state(oid zodb.OID, n int) modelState {
 func (m *model) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 	m.made++
 	t := &modelTxn{name: fmt.Sprintf("content %d", m.made), changes: make(map[zodb.OID]modelState)}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("model"), Description: []byte(t.name)}, BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("model"), Description: []byte(t.name)}, zodb.BeginOptions{})
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (m *model) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 	m.doubtful = t
 	tid, err := txn.Finish(ctx, nil)
 	if err != nil {
-		if _, unknown := errors.AsType[*UnknownOutcomeError](err); !unknown {
+		if _, unknown := errors.AsType[*zodb.UnknownOutcomeError](err); !unknown {
 			m.doubtful = nil
 		}
 		return err
@@ -136,7 +136,7 @@ func (m *model) change(ctx context.Context, s *Storage, rnd *rand.Rand, txn *Txn
 		err = txn.Delete(oid, serial)
 	case n < 3 && s.full:
 		st.blob = strings.Repeat(t.name, 1+rnd.IntN(100))
-		err = txn.StoreBlob(oid, serial, []byte(st.data), BlobSource{Reader: strings.NewReader(st.blob)})
+		err = txn.StoreBlob(oid, serial, []byte(st.data), zodb.BlobSource{Reader: strings.NewReader(st.blob)})
 	default:
 		st.blob = t.changes[oid].blob // stays
 		err = txn.Store(oid, serial, []byte(st.data))
@@ -369,7 +369,7 @@ func scriptOptions(f vfs.FS) Options {
 }
 
 // populateHome makes a HOME in the root of a file system, with small batches.
-func populateHome(f vfs.FS, class Class, format layout.Format) error {
+func populateHome(f vfs.FS, class zodb.Class, format layout.Format) error {
 	o := CreateOptions{Class: class, Set: map[string]string{
 		"journal.flush_transaction_threshold": "4", "journal.flush_file_threshold": "20",
 	}}.withDefaults()

@@ -10,27 +10,11 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// HistoryEntry is one revision of an object.
-type HistoryEntry struct {
-	TID  zodb.TID
-	Meta zodb.TxnMeta
-	// Packed: the transaction was packed away, so Meta is empty.
-	Packed  bool
-	Size    int  // of the data, in bytes
-	Exists  bool // false: a deletion or an undone creation
-	HasBlob bool
-	// UndoFrom is the revision whose data an undo brought back; 0 = the data is new.
-	UndoFrom zodb.TID
-	// Damage is what is wrong with the revision or its transaction; nil = nothing. Then
-	// the other fields say what is known all the same.
-	Damage error
-}
-
 // History returns up to n revisions of an object, newest first. It stops early
 // after history_timeout, and at a revision that was packed away. A revision that is
 // damaged or missing has an entry that says so, and those before it follow.
-func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]HistoryEntry, error) {
-	var list []HistoryEntry
+func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]zodb.HistoryEntry, error) {
+	var list []zodb.HistoryEntry
 	for e, err := range s.HistoryBackward(ctx, oid) {
 		if err != nil {
 			return list, err
@@ -47,15 +31,15 @@ func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]HistoryEn
 }
 
 // HistoryBackward yields what History returns, one after the other.
-func (s *Storage) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[HistoryEntry, error] {
-	return func(yield func(HistoryEntry, error) bool) {
+func (s *Storage) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.HistoryEntry, error] {
+	return func(yield func(zodb.HistoryEntry, error) bool) {
 		at, err := s.newestRevision(ctx, oid)
 		deadline := s.historyDeadline()
 		for err == nil && at.serial != 0 {
 			if err = ctx.Err(); err != nil {
 				break
 			}
-			var e HistoryEntry
+			var e zodb.HistoryEntry
 			if e, err = s.historyEntry(ctx, oid, at); err != nil {
 				break
 			}
@@ -65,7 +49,7 @@ func (s *Storage) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[H
 			at, err = s.revisionBefore(ctx, oid, at)
 		}
 		if err != nil {
-			yield(HistoryEntry{}, err)
+			yield(zodb.HistoryEntry{}, err)
 		}
 	}
 }
@@ -79,7 +63,7 @@ type visited struct {
 
 // visit tells damage from what ends the way: the end of ctx, and ErrClosed.
 func visit(ctx context.Context, serial zodb.TID, o *record.Object, err error) (visited, error) {
-	if err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)) {
+	if err != nil && (ctx.Err() != nil || errors.Is(err, zodb.ErrClosed)) {
 		return visited{}, err
 	}
 	return visited{serial: serial, object: o, damage: err}, nil
@@ -138,8 +122,8 @@ func (s *Storage) olderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID, 
 	return max(older, tid), nil
 }
 
-func (s *Storage) historyEntry(ctx context.Context, oid zodb.OID, at visited) (HistoryEntry, error) {
-	e := HistoryEntry{TID: at.serial, Damage: at.damage, Exists: true}
+func (s *Storage) historyEntry(ctx context.Context, oid zodb.OID, at visited) (zodb.HistoryEntry, error) {
+	e := zodb.HistoryEntry{TID: at.serial, Damage: at.damage, Exists: true}
 	if o := at.object; o != nil {
 		e.Size, e.Exists, e.HasBlob, e.UndoFrom = len(o.Data), !s.gone(o), o.HasBlob(), o.UndoFrom
 	}
@@ -154,7 +138,7 @@ func (s *Storage) historyEntry(ctx context.Context, oid zodb.OID, at visited) (H
 		e.Packed = true
 	case errors.Is(err, zodb.ErrNotFound):
 		e.Damage = errors.Join(e.Damage, s.lostTransaction(at.serial, fmt.Sprintf("a revision of object %s", oid)))
-	case ctx.Err() != nil || errors.Is(err, ErrClosed):
+	case ctx.Err() != nil || errors.Is(err, zodb.ErrClosed):
 		return e, err
 	default:
 		e.Damage = errors.Join(e.Damage, err)

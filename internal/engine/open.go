@@ -130,7 +130,7 @@ func (s *Storage) readConfig() error {
 		s.log.Warn("setting", "path", settingsFile, "warning", w.String())
 	}
 	s.settings = set
-	s.full = Class(set.Storage.ClassName) == ClassFull
+	s.full = zodb.Class(set.Storage.ClassName) == zodb.ClassFull
 	id, err := s.fs.ReadFile(identityFile)
 	if err != nil {
 		return settings.NotAHome(s.fs, identityFile, err)
@@ -153,7 +153,7 @@ func (s *Storage) takeLocks() error {
 	}
 	if s.lock, err = s.fs.Lock(lockFile); err != nil {
 		if errors.Is(err, vfs.ErrLocked) {
-			return fmt.Errorf("%w: the storage %s is open in another process: %w", ErrLocked, s.fs.Path("."), err)
+			return fmt.Errorf("%w: the storage %s is open in another process: %w", zodb.ErrLocked, s.fs.Path("."), err)
 		}
 		return err
 	}

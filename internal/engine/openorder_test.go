@@ -78,7 +78,7 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 	delete(before, lockFile) // says who was here last
 	for range 3 {
 		s, err := Open(context.Background(), home, Options{})
-		if !errors.Is(err, ErrJournalOlder) || s != nil {
+		if !errors.Is(err, zodb.ErrJournalOlder) || s != nil {
 			t.Fatalf("%v, %v", s, err)
 		}
 		after := contentOf(t, f, ".")
@@ -94,7 +94,7 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 func TestKillLoopWithCommitsFillsNoDisk(t *testing.T) {
 	t.Parallel()
 	disk := crashfs.New(1)
-	if err := populateHome(disk, ClassFull, "chunky"); err != nil {
+	if err := populateHome(disk, zodb.ClassFull, "chunky"); err != nil {
 		t.Fatal(err)
 	}
 	o := scriptOptions(disk)
@@ -134,7 +134,7 @@ func TestStartsInAKillLoopDoNotGrowTheJournal(t *testing.T) {
 		t.Run(fmt.Sprintf("flushed %t", flushed), func(t *testing.T) {
 			t.Parallel()
 			disk := crashfs.New(1)
-			if err := populateHome(disk, ClassFull, "chunky"); err != nil {
+			if err := populateHome(disk, zodb.ClassFull, "chunky"); err != nil {
 				t.Fatal(err)
 			}
 			o := scriptOptions(disk)

@@ -9,22 +9,13 @@ import (
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/vfs"
-)
-
-// Class is how much a storage keeps.
-type Class string
-
-// The two classes. Full has history and undo; Minimal keeps the current
-// revision of each object only.
-const (
-	ClassFull    Class = "Full"
-	ClassMinimal Class = "Minimal"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // CreateOptions says what a new HOME is like. The zero value gives the defaults.
 type CreateOptions struct {
-	Class  Class  // default Full
-	Format string // bushy, chunky, lawn or flat; default DefaultFormat
+	Class  zodb.Class // default Full
+	Format string     // bushy, chunky, lawn or flat; default DefaultFormat
 	// Set overrides options of config/settings, by "section.option".
 	Set map[string]string
 	// Rand is where the identity comes from; default crypto/rand.
@@ -120,7 +111,7 @@ func (o Options) withDefaults() Options {
 
 func (o CreateOptions) withDefaults() CreateOptions {
 	if o.Class == "" {
-		o.Class = ClassFull
+		o.Class = zodb.ClassFull
 	}
 	if o.Format == "" {
 		o.Format = DefaultFormat

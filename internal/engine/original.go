@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // replicaAfter is where an applied replica.tar goes, as in the original.
@@ -26,7 +27,7 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 		return nil
 	}
 	if !s.state.HoldsSublock() && o.Replica != "" {
-		return fmt.Errorf("%w: %s/%s has to go into A, but somebody holds misc/sublock; open the storage again when it is free", ErrLocked, journalDir, o.Replica)
+		return fmt.Errorf("%w: %s/%s has to go into A, but somebody holds misc/sublock; open the storage again when it is free", zodb.ErrLocked, journalDir, o.Replica)
 	}
 	for _, d := range o.Done {
 		if err := ctx.Err(); err != nil {
@@ -81,14 +82,14 @@ func (s *Storage) applyDirectory(d journal.OriginalDir) error {
 // that is not a file of the database below A is refused before any is put.
 func (s *Storage) applyReplica() error {
 	if !s.full {
-		return ErrUnsupported
+		return zodb.ErrUnsupported
 	}
 	name := path.Join(journalDir, journal.ReplicaFile)
 	for other, err := range vfs.Walk(s.fs, "B") {
 		if err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: B must be empty, and holds %s", ErrJournalOlder, other)
+		return fmt.Errorf("%w: B must be empty, and holds %s", zodb.ErrJournalOlder, other)
 	}
 	if err := s.eachMember(name, func(layout.Name, []byte) error { return nil }); err != nil {
 		return err

@@ -22,7 +22,7 @@ import (
 // a directory, or all files in a replica.tar. It returns that transaction.
 func leftByOriginal(ctx context.Context, disk *crashfs.FS, replica bool) (zodb.TID, error) {
 	model := crashfs.New(1)
-	if err := errors.Join(populateHome(model, ClassFull, layout.Bushy), populateHome(disk, ClassFull, layout.Bushy)); err != nil {
+	if err := errors.Join(populateHome(model, zodb.ClassFull, layout.Bushy), populateHome(disk, zodb.ClassFull, layout.Bushy)); err != nil {
 		return 0, err
 	}
 	s, err := Open(ctx, "", scriptOptions(model))

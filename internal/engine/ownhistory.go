@@ -186,7 +186,7 @@ func (s *Storage) commitBeginning(ctx context.Context, past zodb.TID, anew bool)
 	if anew {
 		text = histfile.BeginsAnew
 	}
-	t, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte(text)}, BeginOptions{TID: beginningTID(s.o.Clock(), past)})
+	t, err := s.Begin(ctx, zodb.TxnMeta{Description: []byte(text)}, zodb.BeginOptions{TID: beginningTID(s.o.Clock(), past)})
 	if err != nil {
 		return 0, err
 	}

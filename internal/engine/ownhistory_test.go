@@ -101,7 +101,7 @@ var bringBacks = []bringBack{
 // people have, and says nothing about it to anybody.
 func TestAHistoryBeginsWhereAStorageWasBroughtBack(t *testing.T) {
 	t.Parallel()
-	for _, class := range []Class{ClassFull, ClassMinimal} {
+	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		for _, b := range bringBacks {
 			t.Run(string(class)+" "+b.name, func(t *testing.T) {
 				t.Parallel()
@@ -141,7 +141,7 @@ func TestAHistoryBeginsWhereAStorageWasBroughtBack(t *testing.T) {
 					if began != (b.want > 0) || began && s.LastTransaction() <= lost {
 						t.Errorf("last transaction %s; before it %s was brought back, and %s lost", s.LastTransaction(), was, lost)
 					}
-					if class == ClassFull && len(beginnings(t, s)) != b.want {
+					if class == zodb.ClassFull && len(beginnings(t, s)) != b.want {
 						t.Errorf("%d beginnings, want %d", len(beginnings(t, s)), b.want)
 					}
 					if err := s.Close(); err != nil {
@@ -201,7 +201,7 @@ func TestWhatIsCopiedInBeginsAHistoryWhenItIsServed(t *testing.T) {
 	ctx := t.Context()
 	for _, tid := range []zodb.TID{1000, 2000} {
 		s := open(t, home, Options{History: HistoryCopied})
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: tid})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err == nil {
 			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
 		}
@@ -247,7 +247,7 @@ func TestUndoOfABeginningIsHarmless(t *testing.T) {
 		t.Fatalf("%d beginnings", len(list))
 	}
 	ctx := t.Context()
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: tid})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err == nil {
 			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
 		}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -37,7 +36,7 @@ func packStorage(t testing.TB, o Options, set ...string) *Storage {
 	return open(t, newHome(t, CreateOptions{Set: m}), o)
 }
 
-func doPack(t testing.TB, s *Storage, o PackOptions) PackResult {
+func doPack(t testing.TB, s *Storage, o zodb.PackOptions) zodb.PackResult {
 	t.Helper()
 	r, err := s.Pack(t.Context(), o)
 	if err != nil {
@@ -126,7 +125,7 @@ func TestGoldenPacks(t *testing.T) {
 	if added == 0 {
 		t.Error("the golden home has no revision that was current at the pack time and is replaced; it shows nothing")
 	}
-	r := doPack(t, s, PackOptions{Time: threshold.Time()})
+	r := doPack(t, s, zodb.PackOptions{Time: threshold.Time()})
 	if d := difference(want, filesOf(f, format)); d != "" {
 		t.Errorf("files in A (-the original's and those current then, +ours):\n%s", d)
 	}
@@ -201,14 +200,14 @@ func TestWhatIsCurrentAtThePackTimeStays(t *testing.T) {
 	commit(t, s, change{oid: 0, data: rec("first")})
 	second := commit(t, s, change{oid: 0, data: rec("second")})
 	third := commit(t, s, change{oid: 0, data: rec("third")})
-	doPack(t, s, PackOptions{Time: (second + 1).Time()})
+	doPack(t, s, zodb.PackOptions{Time: (second + 1).Time()})
 	if r, err := s.LoadBefore(t.Context(), 0, third); err != nil || r == nil || r.Serial != second {
 		t.Errorf("as of the pack time: %+v, %v", r, err)
 	}
 	if r, err := s.LoadBefore(t.Context(), 0, second); err != nil || r != nil {
 		t.Errorf("before it: %+v, %v; want nothing, and no error", r, err)
 	}
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +231,7 @@ func TestTwoNewestTransactionsStay(t *testing.T) {
 		commit(t, s, change{oid: oid, data: rec("nobody refers to it")})
 	}
 	later.Store(int64(1100 * time.Millisecond))
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	for i, oid := range oids {
 		if got, want := exists(t, s, oid), i > 0; got != want {
 			t.Errorf("object %d of 3, which nobody refers to: there %t, want %t", i+1, got, want)
@@ -260,7 +259,7 @@ func TestKeepClass(t *testing.T) {
 					third = tid
 				}
 			}
-			doPack(t, s, PackOptions{Time: third.Time()})
+			doPack(t, s, zodb.PackOptions{Time: third.Time()})
 			h, err := s.History(t.Context(), 0, 10)
 			if err != nil || len(h) != tt.want {
 				t.Errorf("%d revisions (%v), want %d", len(h), err, tt.want)
@@ -280,7 +279,7 @@ func TestReferencesToOtherDatabasesAreNotFollowed(t *testing.T) {
 	}
 	commit(t, s, change{oid: 0, data: []byte(other)})
 	commit(t, s, change{oid: 0, data: []byte(other)})
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if exists(t, s, oids[0]) {
 		t.Error("an object stays because one of the same number is referred to in another database")
 	}
@@ -320,8 +319,8 @@ func TestBrokenObjectStopsThePack(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := filesOf(s.fs, s.store.Format())
-			_, err = s.Pack(t.Context(), PackOptions{})
-			var b *pack.BrokenError
+			_, err = s.Pack(t.Context(), zodb.PackOptions{})
+			var b *zodb.BrokenError
 			if !errors.As(err, &b) || b.OID != bad || !strings.Contains(err.Error(), bad.String()) {
 				t.Errorf("pack of a storage with a broken object: %v", err)
 			}
@@ -331,7 +330,7 @@ func TestBrokenObjectStopsThePack(t *testing.T) {
 			if s.packed() != 0 {
 				t.Error("it moved x.packed")
 			}
-			r := doPack(t, s, PackOptions{SkipBroken: true})
+			r := doPack(t, s, zodb.PackOptions{SkipBroken: true})
 			if r.Broken != 1 || len(r.BrokenList) != 1 || r.BrokenList[0].OID != bad {
 				t.Errorf("broken: %+v", r)
 			}
@@ -357,12 +356,12 @@ func TestDryRunSaysWhatWouldGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := filesOf(s.fs, s.store.Format())
-	dry := doPack(t, s, PackOptions{DryRun: true})
+	dry := doPack(t, s, zodb.PackOptions{DryRun: true})
 	if d := difference(before, filesOf(s.fs, s.store.Format())); d != "" {
 		t.Fatalf("a dry run changed A:\n%s", d)
 	}
 	counts := s.Counts()
-	r := doPack(t, s, PackOptions{})
+	r := doPack(t, s, zodb.PackOptions{})
 	if dry.Objects != 3 || dry.Objects != r.Objects || dry.Revisions != r.Revisions || dry.KeptObjects != 2 || r.KeptObjects != 2 {
 		t.Errorf("dry %+v, real %+v", dry, r)
 	}
@@ -466,7 +465,7 @@ func TestWhatIsLinkedAgainDuringAPackStays(t *testing.T) {
 				acted := false
 				act = func() {
 					acted = true
-					txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+					txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 					if err != nil {
 						t.Error(err)
 						return
@@ -493,7 +492,7 @@ func TestWhatIsLinkedAgainDuringAPackStays(t *testing.T) {
 					}
 				}
 				// Undo needs what it brings back: the pack must keep the revision before the cut.
-				at := PackOptions{}
+				at := zodb.PackOptions{}
 				if how == "undo" {
 					at.Time = (cut - 1).Time()
 				}
@@ -533,7 +532,7 @@ func TestReferenceToWhatAPackRemovedIsRefused(t *testing.T) {
 	commit(t, s, change{oid: 0, data: rec("root", x)}, change{oid: x, data: rec("x")})
 	commit(t, s, change{oid: 0, data: rec("root")})
 	commit(t, s, change{oid: 0, data: rec("root 2")})
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if exists(t, s, x) {
 		t.Fatal("the object is still there")
 	}
@@ -541,7 +540,7 @@ func TestReferenceToWhatAPackRemovedIsRefused(t *testing.T) {
 	commit(t, s2, change{oid: 0, data: rec("root", x)}, change{oid: x, data: rec("x")})
 	commit(t, s2, change{oid: 0, data: rec("root")})
 	commit(t, s2, change{oid: 0, data: rec("root 2")})
-	doPack(t, s2, PackOptions{})
+	doPack(t, s2, zodb.PackOptions{})
 	if _, err := tryCommit(s2, zodb.TxnMeta{}, change{oid: 0, data: rec("root 3", x)}); !errors.Is(err, zodb.ErrDangling) {
 		t.Errorf("a reference to what was packed away: %v", err)
 	}
@@ -573,7 +572,7 @@ func TestSnapshotsGoThroughAPack(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if _, err := s.Pack(ctx, PackOptions{}); err != nil {
+		if _, err := s.Pack(ctx, zodb.PackOptions{}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -683,7 +682,7 @@ func TestCommitsDuringPacks(t *testing.T) {
 		})
 	}
 	for range 4 {
-		missing += doPack(t, s, PackOptions{}).Dangling
+		missing += doPack(t, s, zodb.PackOptions{}).Dangling
 	}
 	close(stop)
 	wait.Wait()
@@ -722,7 +721,7 @@ func TestObjectsThatAreComingAreNotMissing(t *testing.T) {
 			var txn *Txn
 			act = func() {
 				var err error
-				if txn, err = s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{}); err == nil {
+				if txn, err = s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); err == nil {
 					err = fill(txn, change{oid: o[0], data: rec("a", o[1])}, change{oid: o[1], data: rec("b", o[2], o[4])}, change{oid: o[2], data: rec("c", o[1])})
 				}
 				if err == nil {
@@ -732,7 +731,7 @@ func TestObjectsThatAreComingAreNotMissing(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if r := doPack(t, s, PackOptions{}); r.Dangling != 2 {
+			if r := doPack(t, s, zodb.PackOptions{}); r.Dangling != 2 {
 				t.Errorf("%d objects are said to be missing; two are", r.Dangling)
 			}
 			if finish {
@@ -796,7 +795,7 @@ func TestIterationGoesOnDuringPacks(t *testing.T) {
 			}
 		})
 	}
-	doPack(t, s, PackOptions{Time: last.Time()})
+	doPack(t, s, zodb.PackOptions{Time: last.Time()})
 	close(stop)
 	wait.Wait()
 }
@@ -836,7 +835,7 @@ func TestIterationInWhatIsRemovedFindsWhatStays(t *testing.T) {
 			}
 		}
 	}
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if !met {
 		t.Error("the pack did not remove what it should")
 	}
@@ -875,7 +874,7 @@ func TestPackCanBeStopped(t *testing.T) {
 					}
 				}
 			}
-			if _, err := s.Pack(ctx, PackOptions{}); err == nil {
+			if _, err := s.Pack(ctx, zodb.PackOptions{}); err == nil {
 				t.Fatal("the pack was not stopped")
 			}
 			if end == "close" {
@@ -903,7 +902,7 @@ func TestPackCanBeStopped(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				doPack(t, s, PackOptions{})
+				doPack(t, s, zodb.PackOptions{})
 			}
 			if left := len(filesOf(p.FS, s.store.Format())); left > 6 {
 				t.Errorf("%d files are left", left)
@@ -927,7 +926,7 @@ func TestDamagedPlanIsGivenUp(t *testing.T) {
 	if _, err := s.fs.Stat(planFile); err == nil {
 		t.Error("the plan is still there")
 	}
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 }
 
 // TestUndeleteBringsBackWhatAPackTook packs, brings everything back, and compares
@@ -958,7 +957,7 @@ func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 			var stamps []int64
 			for i := range 2 {
 				stamps = append(stamps, time.Unix(0, now.Load()).Unix())
-				doPack(t, s, PackOptions{Time: m.txns[20+20*i].tid.Time()})
+				doPack(t, s, zodb.PackOptions{Time: m.txns[20+20*i].tid.Time()})
 				now.Add(int64(24 * time.Hour))
 			}
 			packed := filesOf(s.fs, format)
@@ -1018,17 +1017,17 @@ func TestWhatWasPutAsideGoesAfterDelayDelete(t *testing.T) {
 		}
 		return n
 	}
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	first := deleted()
 	if first != 6 { // three revisions and transactions
 		t.Fatalf("%d files are put aside, want 6", first)
 	}
 	now.Add(int64(3599 * time.Second))
-	if r := doPack(t, s, PackOptions{}); r.Purged != 0 || deleted() != first {
+	if r := doPack(t, s, zodb.PackOptions{}); r.Purged != 0 || deleted() != first {
 		t.Errorf("before their time: %d purged", r.Purged)
 	}
 	now.Add(int64(3 * time.Second))
-	if r := doPack(t, s, PackOptions{}); r.Purged != 6 || deleted() != 0 {
+	if r := doPack(t, s, zodb.PackOptions{}); r.Purged != 6 || deleted() != 0 {
 		t.Errorf("after their time: %d purged, %d left", r.Purged, deleted())
 	}
 }
@@ -1050,7 +1049,7 @@ func TestPackWritesTheIndexOfReferences(t *testing.T) {
 			once.Do(func() { commit(t, s, change{oid: o[0], data: rec("a", o[2], o[3])}) })
 		}
 	}
-	doPack(t, s, PackOptions{References: true})
+	doPack(t, s, zodb.PackOptions{References: true})
 	r, err := refindex.Open(s.fs, "misc/refs")
 	if err != nil {
 		t.Fatal(err)
@@ -1078,7 +1077,7 @@ func TestPackWritesTheIndexOfReferences(t *testing.T) {
 	if err := os.Mkdir(s.fs.Path("misc/refs.tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	doPack(t, s, PackOptions{References: true})
+	doPack(t, s, zodb.PackOptions{References: true})
 	if _, err := s.fs.Stat("misc/refs"); err == nil {
 		t.Error("the index is there although it could not be written")
 	}
@@ -1114,7 +1113,7 @@ func interrupted(t *testing.T, removals int) (home, older string) {
 			}
 		}
 	}
-	if _, err := s.Pack(t.Context(), PackOptions{}); err == nil {
+	if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err == nil {
 		t.Fatal("the pack was not interrupted")
 	}
 	if err := <-closed; err != nil {
@@ -1204,7 +1203,7 @@ func TestPlanIsNotForWhatAnotherMadeOfA(t *testing.T) {
 			if _, err := s.fs.Stat(planFile); err == nil {
 				t.Error("the plan is still there")
 			}
-			doPack(t, s, PackOptions{})
+			doPack(t, s, zodb.PackOptions{})
 			if err := errors.Join(s.Close(), sound(t.Context(), s.fs, true)); err != nil {
 				t.Error(err)
 			}
@@ -1245,17 +1244,17 @@ func TestPackRemovesWhatAnInterruptedOneLeft(t *testing.T) {
 	}
 	commit(t, s, append(changes, change{oid: 0, data: rec("root")})...)
 	commit(t, s, change{oid: 0, data: rec("root")})
-	doPack(t, s, PackOptions{NoGC: true}) // sets x.packed
+	doPack(t, s, zodb.PackOptions{NoGC: true}) // sets x.packed
 	for _, oid := range oids[:10] {
 		if err := os.Remove(s.fs.Path(s.store.Path("A", layout.Pointer(oid)))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	doPack(t, s, PackOptions{NoGC: true})
+	doPack(t, s, zodb.PackOptions{NoGC: true})
 	if n := len(filesOf(s.fs, s.store.Format())); n < 40 {
 		t.Errorf("%d files: without gc something was removed that may be in use", n)
 	}
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	for _, name := range filesOf(s.fs, s.store.Format()) {
 		if n, _ := s.store.Format().Parse(name); n.OID != 0 {
 			t.Errorf("%s is left", name)

@@ -29,14 +29,14 @@ func BenchmarkPack(b *testing.B) {
 		makePackable(b, s, total, reachable)
 		idle := measureLoads(b, s, reachable, func() { time.Sleep(10 * time.Second) })
 		commits := newPaced(s, reachable)
-		var r PackResult
+		var r zodb.PackResult
 		var took time.Duration
 		peak := watchHeap()
 		b.StartTimer()
 		during := measureLoads(b, s, reachable, func() {
 			begun := time.Now()
 			var err error
-			if r, err = s.Pack(b.Context(), PackOptions{Time: time.Now().Add(-time.Second), References: true}); err != nil {
+			if r, err = s.Pack(b.Context(), zodb.PackOptions{Time: time.Now().Add(-time.Second), References: true}); err != nil {
 				b.Fatal(err)
 			}
 			took = time.Since(begun)

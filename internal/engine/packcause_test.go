@@ -11,6 +11,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // TestPurgeNamesItsError: an error while files that were put aside are removed is
@@ -34,7 +35,7 @@ func TestPurgeNamesItsError(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func TestPurgeNamesItsError(t *testing.T) {
 		}
 		return nil
 	})
-	_, err = s.Pack(t.Context(), PackOptions{})
+	_, err = s.Pack(t.Context(), zodb.PackOptions{})
 	f.Decide(nil)
 	if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "-deleted") {
 		t.Errorf("pack: %v", err)

@@ -93,7 +93,7 @@ func (c packCase) packWithError(t *testing.T, cause error, n int) int {
 	}
 	defer func() { s.Close() }()
 	files := len(filesOf(f, c.format))
-	o := PackOptions{Time: m.txns[16].tid.Time(), References: true}
+	o := zodb.PackOptions{Time: m.txns[16].tid.Time(), References: true}
 	end := failAt(f, cause, n)
 	_, err = s.Pack(ctx, o)
 	ops, failed := end()
@@ -103,7 +103,7 @@ func (c packCase) packWithError(t *testing.T, cause error, n int) int {
 		t.Fatalf("%s: hangs", where)
 	case err == nil && failed != "" && cause != syscall.EIO && !noPartOfIt(failed) && s.Status().PassingErrors == 0:
 		t.Errorf("%s: nobody is told", where)
-	case err != nil && cause == syscall.ENOSPC && !errors.Is(err, ErrDiskFull):
+	case err != nil && cause == syscall.ENOSPC && !errors.Is(err, zodb.ErrDiskFull):
 		t.Errorf("%s: the pack does not say that the disk is full: %v", where, err)
 	case err != nil && !errors.Is(err, cause) && !errors.Is(err, zodb.ErrReadOnly):
 		t.Errorf("%s: the pack says %v", where, err)
@@ -133,7 +133,7 @@ func (c packCase) packWithError(t *testing.T, cause error, n int) int {
 
 // packAgain looks whether everything that stays is there, commits, and packs to the
 // same time: then there is nothing but what stays.
-func (c packCase) packAgain(ctx context.Context, s *Storage, f vfs.FS, m *packModel, o PackOptions) error {
+func (c packCase) packAgain(ctx context.Context, s *Storage, f vfs.FS, m *packModel, o zodb.PackOptions) error {
 	m.pack(zodb.TIDFromTime(o.Time), true)
 	if err := errors.Join(m.verify(ctx, s), damaged(ctx, f)); err != nil {
 		return err
@@ -213,7 +213,7 @@ func TestPackOnAFullDiskEndsWithAClearError(t *testing.T) {
 			t.Parallel()
 			s, f, stays, goes := storageToPack(t, time.Millisecond)
 			full{f}.set(tt.full)
-			if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "no space left") {
+			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrDiskFull) || !strings.Contains(err.Error(), "no space left") {
 				t.Errorf("pack: %v", err)
 			}
 			if _, err := s.fs.Stat(planFile); (err == nil) != tt.plans {
@@ -222,10 +222,10 @@ func TestPackOnAFullDiskEndsWithAClearError(t *testing.T) {
 			if _, err := s.fs.Stat(planAside); err == nil {
 				t.Error("a plan that is not valid takes room")
 			}
-			if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, ErrDiskFull) {
+			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrDiskFull) {
 				t.Errorf("once more: %v", err)
 			}
-			if err := s.WaitPack(t.Context()); tt.plans != errors.Is(err, ErrDiskFull) {
+			if err := s.WaitPack(t.Context()); tt.plans != errors.Is(err, zodb.ErrDiskFull) {
 				t.Errorf("waiting for the pack: %v", err)
 			}
 			if got := load(t, s, stays); got != string(rec("stays")) {
@@ -233,7 +233,7 @@ func TestPackOnAFullDiskEndsWithAClearError(t *testing.T) {
 			}
 			commit(t, s, change{oid: stays, data: rec("goes on")})
 			f.Decide(nil)
-			doPack(t, s, PackOptions{})
+			doPack(t, s, zodb.PackOptions{})
 			wantPacked(t, s, stays, goes, 2)
 		})
 	}
@@ -280,7 +280,7 @@ func TestPackOutlastsWhatPasses(t *testing.T) {
 				}
 				return nil
 			})
-			if _, err := s.Pack(t.Context(), PackOptions{}); err != nil {
+			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err != nil {
 				t.Errorf("pack: %v", err)
 			}
 			f.Decide(nil)
@@ -311,7 +311,7 @@ func TestPackSaysWhatItLacks(t *testing.T) {
 			defer cancel()
 			ended := make(chan error, 1)
 			go func() {
-				_, err := s.Pack(ctx, PackOptions{})
+				_, err := s.Pack(ctx, zodb.PackOptions{})
 				ended <- err
 			}()
 			eventually(t, "the status names what is lacking", func() bool {
@@ -332,7 +332,7 @@ func TestPackSaysWhatItLacks(t *testing.T) {
 				t.Errorf("an object that stays: %q", got)
 			}
 			commit(t, s, change{oid: stays, data: rec("goes on")})
-			doPack(t, s, PackOptions{})
+			doPack(t, s, zodb.PackOptions{})
 			wantPacked(t, s, stays, goes, 2)
 		})
 	}
@@ -373,7 +373,7 @@ func (c packCase) crashUndelete(t *testing.T, n int) int {
 	}
 	before, list := filesOf(f, c.format), tids(t, s)
 	for _, i := range []int{10, 18} {
-		doPack(t, s, PackOptions{Time: m.txns[i].tid.Time()})
+		doPack(t, s, zodb.PackOptions{Time: m.txns[i].tid.Time()})
 	}
 	if left := len(filesOf(f, c.format)); left > len(before)*3/4 {
 		t.Fatalf("%d of %d files are left: too many to show anything", left, len(before))

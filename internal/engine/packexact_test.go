@@ -16,13 +16,13 @@ func TestPackToNowMakesNoExceptionOfTheNewest(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
-		o    PackOptions
+		o    zodb.PackOptions
 		last func(x zodb.OID) change
 		gone bool
 	}{
-		{"garbage", PackOptions{}, func(x zodb.OID) change { return change{oid: x, data: rec("garbage again")} }, true},
-		{"deleted, without gc", PackOptions{NoGC: true}, func(x zodb.OID) change { return change{oid: x} }, true},
-		{"garbage, without gc", PackOptions{NoGC: true}, func(x zodb.OID) change { return change{oid: x, data: rec("garbage again")} }, false},
+		{"garbage", zodb.PackOptions{}, func(x zodb.OID) change { return change{oid: x, data: rec("garbage again")} }, true},
+		{"deleted, without gc", zodb.PackOptions{NoGC: true}, func(x zodb.OID) change { return change{oid: x} }, true},
+		{"garbage, without gc", zodb.PackOptions{NoGC: true}, func(x zodb.OID) change { return change{oid: x, data: rec("garbage again")} }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -32,7 +32,7 @@ func TestPackToNowMakesNoExceptionOfTheNewest(t *testing.T) {
 			first := commit(t, s, change{oid: x, data: rec("garbage")})
 			last := commit(t, s, tt.last(x))
 			// Later than the last transaction, whatever the clock says.
-			r := doPack(t, s, PackOptions{NoGC: tt.o.NoGC, Time: last.Time().Add(time.Second)})
+			r := doPack(t, s, zodb.PackOptions{NoGC: tt.o.NoGC, Time: last.Time().Add(time.Second)})
 			if _, err := s.LoadSerial(t.Context(), x, first); !errors.Is(err, zodb.ErrNotFound) {
 				t.Errorf("the revision before: %v", err)
 			}
@@ -57,7 +57,7 @@ func TestPackToNowMakesNoExceptionOfTheNewest(t *testing.T) {
 			if next <= last || next <= s.packed() {
 				t.Errorf("the next transaction is %s, after %s, packed to %s", next, last, s.packed())
 			}
-			doPack(t, s, PackOptions{})
+			doPack(t, s, zodb.PackOptions{})
 			if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
 				t.Error(err)
 			}
@@ -81,7 +81,7 @@ func TestPackToNowOfWhatComesMeanwhile(t *testing.T) {
 			commit(t, s, change{oid: x[1], data: rec("stays, nothing refers to it yet")})
 		}
 	}
-	doPack(t, s, PackOptions{Time: s.o.Clock().Add(time.Hour)})
+	doPack(t, s, zodb.PackOptions{Time: s.o.Clock().Add(time.Hour)})
 	if !once || exists(t, s, x[0]) || !exists(t, s, x[1]) {
 		t.Errorf("committed %t, garbage is there: %t, what came meanwhile is there: %t", once, exists(t, s, x[0]), exists(t, s, x[1]))
 	}

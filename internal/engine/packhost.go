@@ -23,7 +23,7 @@ func (h packHost) IsDamage(ctx context.Context, err error) bool { return h.s.isD
 func (h packHost) CheckHome() error                             { return h.s.checkHome() }
 func (h packHost) MakeRoom(bytes uint64)                        { h.s.makeRoom(bytes) }
 func (h packHost) NotePassing()                                 { h.s.passing.Add(1) }
-func (h packHost) Counts() Counts                               { return h.s.Counts() }
+func (h packHost) Counts() zodb.Counts                          { return h.s.Counts() }
 func (h packHost) Packed() zodb.TID                             { return h.s.packed() }
 func (h packHost) SetPacked(tid zodb.TID)                       { h.s.packedTo.Store(uint64(tid)) }
 func (h packHost) ForgetKnown(oid zodb.OID)                     { h.s.known.remove(oid) }
@@ -37,7 +37,7 @@ func (h packHost) TransactionsBackward(ctx context.Context, before zodb.TID) ite
 	return h.s.TransactionsBackward(ctx, before)
 }
 
-func (h packHost) Recount(n Counts, sign int64) {
+func (h packHost) Recount(n zodb.Counts, sign int64) {
 	h.s.countsMu.Lock()
 	defer h.s.countsMu.Unlock()
 	h.s.saveCounts(h.s.state.Recount(n, sign))

@@ -4,27 +4,10 @@ import (
 	"context"
 
 	"github.com/dirstorage/dirstorage/internal/engine/packing"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // What the engine has of packs: the public part of package packing, and what that needs.
-
-// PackOptions says what a pack shall do.
-type PackOptions = packing.Options
-
-// PackResult is what a pack has done or, with DryRun, would do.
-type PackResult = packing.Result
-
-// PackClass is what a pack would remove of one class.
-type PackClass = packing.Class
-
-// PackBroken is an object that a pack could not read.
-type PackBroken = packing.BrokenObject
-
-// PackProgress is how far a pack has come.
-type PackProgress = packing.Progress
-
-// UndeleteResult is what was brought back.
-type UndeleteResult = packing.Undeleted
 
 // newPacker returns the part of the storage that packs.
 func (s *Storage) newPacker() *packing.Packer {
@@ -48,9 +31,9 @@ func (s *Storage) newPacker() *packing.Packer {
 // good as before; the next pack starts over. After a crash, or a close meanwhile,
 // the next open goes on with the removing by itself.
 //
-// Errors: ErrUnsupported for class Minimal; zodb.ErrReadOnly; *pack.BrokenError if
+// Errors: zodb.ErrUnsupported for class Minimal; zodb.ErrReadOnly; *zodb.BrokenError if
 // an object that stays cannot be read, in which case nothing was removed.
-func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
+func (s *Storage) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult, error) {
 	return s.packer.Pack(ctx, o)
 }
 
@@ -58,7 +41,7 @@ func (s *Storage) Pack(ctx context.Context, o PackOptions) (PackResult, error) {
 // the seconds in the names of the files, or of all (stamp 0). x.packed stays as it
 // is; the next pack removes all of it again. If it is interrupted, it may be
 // repeated.
-func (s *Storage) Undelete(ctx context.Context, stamp int64) (UndeleteResult, error) {
+func (s *Storage) Undelete(ctx context.Context, stamp int64) (zodb.UndeleteResult, error) {
 	return s.packer.Undelete(ctx, stamp)
 }
 
@@ -73,4 +56,4 @@ func (s *Storage) OnPacked(f func()) { s.packer.OnPacked(f) }
 func (s *Storage) WaitPack(ctx context.Context) error { return s.packer.Wait(ctx) }
 
 // PackProgress returns how far the pack has come that is under way.
-func (s *Storage) PackProgress() PackProgress { return s.packer.Progress() }
+func (s *Storage) PackProgress() zodb.PackProgress { return s.packer.Progress() }

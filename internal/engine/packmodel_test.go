@@ -233,7 +233,7 @@ func filesOf(f vfs.FS, format layout.Format) []string {
 // somewhere, links are cut, put back and moved.
 func (m *packModel) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 	t := &packTxn{states: make(map[zodb.OID]packState)}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (m *packModel) change(ctx context.Context, s *Storage, txn *Txn, t *packTxn
 		st.blob = st.blob || t.states[oid].blob // which would stay
 		t.states[oid] = st
 		if st.blob {
-			return txn.StoreBlob(oid, serial, st.data(), BlobSource{Reader: strings.NewReader("blob of " + st.text)})
+			return txn.StoreBlob(oid, serial, st.data(), zodb.BlobSource{Reader: strings.NewReader("blob of " + st.text)})
 		}
 		return txn.Store(oid, serial, st.data())
 	}
@@ -397,7 +397,7 @@ func (c packCase) optionsAfter(f vfs.FS, m *packModel) Options {
 }
 
 func (c packCase) home(f vfs.FS) error {
-	o := CreateOptions{Class: ClassFull, Set: map[string]string{
+	o := CreateOptions{Class: zodb.ClassFull, Set: map[string]string{
 		"journal.flush_transaction_threshold": "4", "journal.flush_file_threshold": "20",
 	}}.withDefaults()
 	for _, kv := range strings.Fields(c.set) {
@@ -445,7 +445,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 	if rnd.IntN(3) == 0 {
 		at += zodb.TID(rnd.IntN(100000))
 	}
-	o := PackOptions{Time: at.Time(), NoGC: rnd.IntN(5) == 0}
+	o := zodb.PackOptions{Time: at.Time(), NoGC: rnd.IntN(5) == 0}
 	before := s.o.Clock().Add(-s.settings.Storage.MinPackTime)
 	m.packing, m.packingNoGC = min(zodb.TIDFromTime(o.Time), m.latest()), o.NoGC
 	r, err := s.Pack(ctx, o)

@@ -15,6 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // TestNextPackRepairsWhatAPackWithoutItsPlanLeft crashes in a pack, after which its plan
@@ -60,7 +61,7 @@ func (c packCase) packWithoutPlan(t *testing.T, n int) (ops, notes int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := PackOptions{Time: m.txns[18].tid.Time()}
+	o := zodb.PackOptions{Time: m.txns[18].tid.Time()}
 	begun := f.Ops()
 	if n > 0 {
 		f.CrashAt(begun + n)
@@ -84,7 +85,7 @@ func (c packCase) packWithoutPlan(t *testing.T, n int) (ops, notes int) {
 }
 
 // packedAnew loses the plan of a pack that a crash has interrupted, and packs.
-func (c packCase) packedAnew(ctx context.Context, f *crashfs.FS, o PackOptions, m *packModel) (left int, err error) {
+func (c packCase) packedAnew(ctx context.Context, f *crashfs.FS, o zodb.PackOptions, m *packModel) (left int, err error) {
 	for _, name := range []string{planFile, planFile + "-spared"} {
 		if err := f.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, err
@@ -134,11 +135,11 @@ func TestBlobOfALostRevisionStays(t *testing.T) {
 	commit(t, s, change{oid: oids[1], data: rec("b2"), blob: "newer"})
 	commit(t, s, change{oid: 0, data: rec("root again", oids...)})
 	commit(t, s, change{oid: 0, data: rec("and again", oids...)})
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if err := s.fs.Remove(s.store.Path("A", layout.Revision(oids[0], first))); err != nil {
 		t.Fatal(err)
 	}
-	doPack(t, s, PackOptions{SkipBroken: true})
+	doPack(t, s, zodb.PackOptions{SkipBroken: true})
 	if _, err := s.fs.Stat(s.store.Path("A", layout.Blob(oids[0], first))); err != nil {
 		t.Errorf("the blob of a current revision that is lost: %v", err)
 	}
@@ -157,7 +158,7 @@ func TestPackRemovesBlobsWithoutRevision(t *testing.T) {
 	commit(t, s, change{oid: 1, data: rec("stays"), blob: "second"})
 	commit(t, s, change{oid: 0, data: rec("root", 1, 1)})
 	kept := s.LastTransaction()
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	blobs := []string{fileOfA(t, s.Home(), layout.Blob(1, old)), fileOfA(t, s.Home(), layout.Blob(2, old))}
 	young := fileOfA(t, s.Home(), layout.Blob(0, kept+1)) // no pack explains it
 	for _, name := range append(blobs, young) {
@@ -169,10 +170,10 @@ func TestPackRemovesBlobsWithoutRevision(t *testing.T) {
 		}
 	}
 	commit(t, s, change{oid: 0, data: rec("root", 1)})
-	if r := doPack(t, s, PackOptions{DryRun: true}); r.Blobs != 2 || r.Bytes < 8 {
+	if r := doPack(t, s, zodb.PackOptions{DryRun: true}); r.Blobs != 2 || r.Bytes < 8 {
 		t.Errorf("a dry run finds %d blobs, %d bytes, want 2, of 4 bytes each", r.Blobs, r.Bytes)
 	}
-	if r := doPack(t, s, PackOptions{}); r.Blobs != 2 {
+	if r := doPack(t, s, zodb.PackOptions{}); r.Blobs != 2 {
 		t.Errorf("removed %d blobs, want 2", r.Blobs)
 	}
 	for _, name := range blobs {

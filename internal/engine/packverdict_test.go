@@ -81,7 +81,7 @@ func (r *relinked) link(oid zodb.OID) {
 	switch {
 	case err == nil:
 		r.linked = want
-	case errors.Is(err, zodb.ErrDangling), errors.Is(err, syscall.EIO), errors.Is(err, ErrDiskFull), errors.Is(err, zodb.ErrReadOnly):
+	case errors.Is(err, zodb.ErrDangling), errors.Is(err, syscall.EIO), errors.Is(err, zodb.ErrDiskFull), errors.Is(err, zodb.ErrReadOnly):
 	default:
 		r.t.Fatalf("link %s: %v", oid, err)
 	}
@@ -139,7 +139,7 @@ func (r *relinked) endings(where string) {
 	for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.Random(1), crashfs.Random(2)} {
 		n.reopened(fmt.Sprintf("%s, pack ended, power cut %v", where, mode), n.disk.Crashed(mode)).s.Close()
 	}
-	doPack(n.t, n.s, PackOptions{})
+	doPack(n.t, n.s, zodb.PackOptions{})
 	n.look(where + ", packed")
 	n.s.Close()
 }
@@ -203,7 +203,7 @@ func relinkedWithError(t *testing.T, cause error, n int, forever, stopped bool) 
 			cancel()
 		}
 	}
-	_, err := r.s.Pack(ctx, PackOptions{})
+	_, err := r.s.Pack(ctx, zodb.PackOptions{})
 	where := fmt.Sprintf("operation %d of misc fails (%s), pack: %v", n, failed, err)
 	switch {
 	case n == 0 && !stopped && err != nil:
@@ -222,7 +222,7 @@ func relinkedWithError(t *testing.T, cause error, n int, forever, stopped bool) 
 	r.endings(where)
 	// The pack after that, in the same process, ends, and keeps what is referred to.
 	r.errs.Decide(nil)
-	if _, err := r.s.Pack(t.Context(), PackOptions{}); err != nil {
+	if _, err := r.s.Pack(t.Context(), zodb.PackOptions{}); err != nil {
 		t.Errorf("%s; the next pack: %v", where, err)
 	}
 	r.look(where + ", next pack")
@@ -283,7 +283,7 @@ func relinkedWithCrash(t *testing.T, n int, stopped bool) bool {
 			cancel()
 		}
 	}
-	_, err := r.s.Pack(ctx, PackOptions{})
+	_, err := r.s.Pack(ctx, zodb.PackOptions{})
 	r.errs.Decide(nil)
 	r.s.Close()
 	if disk == nil {
@@ -354,18 +354,18 @@ func TestNothingOfAPackOutlivesClose(t *testing.T) {
 				}
 			}
 			p.renamed, p.removed = hook, hook
-			_, err := s.Pack(context.Background(), PackOptions{})
-			if !reached || err != nil && !errors.Is(err, ErrClosed) {
+			_, err := s.Pack(context.Background(), zodb.PackOptions{})
+			if !reached || err != nil && !errors.Is(err, zodb.ErrClosed) {
 				t.Errorf("pack: %v, reached %t", err, reached)
 			}
 			if err := <-closed; err != nil {
 				t.Fatal(err)
 			}
 			p.renamed, p.removed = nil, nil
-			if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, ErrClosed) {
+			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrClosed) {
 				t.Errorf("pack after close: %v", err)
 			}
-			if err := s.WaitPack(t.Context()); !errors.Is(err, ErrClosed) {
+			if err := s.WaitPack(t.Context()); !errors.Is(err, zodb.ErrClosed) {
 				t.Errorf("wait for a pack after close: %v", err)
 			}
 			s = open(t, s.Home(), Options{})
@@ -388,13 +388,13 @@ func TestPackThatWaitsForItsTurnEndsWithClose(t *testing.T) {
 	packed, end := make(chan struct{}), make(chan struct{})
 	s.OnPacked(func() { close(packed); <-end })
 	first := make(chan error, 1)
-	go func() { _, err := s.Pack(context.Background(), PackOptions{}); first <- err }()
+	go func() { _, err := s.Pack(context.Background(), zodb.PackOptions{}); first <- err }()
 	<-packed // and it has its turn still
 	ended := make(chan error, 1)
-	go func() { _, err := s.Pack(context.Background(), PackOptions{}); ended <- err }()
+	go func() { _, err := s.Pack(context.Background(), zodb.PackOptions{}); ended <- err }()
 	closed := make(chan error, 1)
 	go func() { closed <- s.Close() }()
-	if err := <-ended; !errors.Is(err, ErrClosed) {
+	if err := <-ended; !errors.Is(err, zodb.ErrClosed) {
 		t.Errorf("pack: %v", err)
 	}
 	select {
@@ -438,7 +438,7 @@ func TestObjectThatIsMadeAnewSurvivesItsPack(t *testing.T) {
 				full{f}.set(func(op errfs.Op) bool {
 					return strings.HasPrefix(op.Name, "A/") && !strings.Contains(op.Name, "packed")
 				})
-				if _, err := s.Pack(t.Context(), PackOptions{}); !errors.Is(err, ErrDiskFull) {
+				if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrDiskFull) {
 					t.Fatalf("pack: %v", err)
 				}
 				f.Decide(nil)
@@ -462,7 +462,7 @@ func TestObjectThatIsMadeAnewSurvivesItsPack(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				doPack(t, s, PackOptions{})
+				doPack(t, s, zodb.PackOptions{})
 				if got := load(t, s, x[1]); got != string(rec("made anew")) {
 					t.Errorf("the object is %q", got)
 				}

@@ -21,7 +21,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 		ctx := context.Background()
 		f := crashfs.New(rapid.Int64().Draw(t, "order of directories"))
 		format := rapid.SampledFrom(layout.Formats()).Draw(t, "format")
-		if err := populateHome(f, ClassFull, format); err != nil {
+		if err := populateHome(f, zodb.ClassFull, format); err != nil {
 			t.Fatal(err)
 		}
 		sc := &scenario{fs: f, o: scriptOptions(f), m: &model{}}
@@ -60,7 +60,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 				oid := anyOID(t)
 				now, err := sc.s.serialOf(ctx, oid)
 				ok(t, err)
-				txn, err := sc.s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+				txn, err := sc.s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 				ok(t, err)
 				defer txn.Abort()
 				stale := now + 1
@@ -70,7 +70,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 				} else {
 					ok(t, txn.Store(oid, stale, rec("stale")))
 				}
-				var c *ConflictsError
+				var c *zodb.ConflictsError
 				if err := txn.Vote(ctx); !errors.As(err, &c) || len(c.Conflicts) != 1 || c.Conflicts[0].OID != oid ||
 					c.Conflicts[0].Serial != stale || c.Conflicts[0].Current != now || c.Conflicts[0].Read != read {
 					t.Fatalf("vote: %v", err)
@@ -112,7 +112,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 				if sc.m.snapshot == "" {
 					ok(t, err)
 					sc.m.snapshot, sc.m.least = "code", len(sc.m.acked)
-				} else if !errors.Is(err, ErrSnapshotMode) {
+				} else if !errors.Is(err, zodb.ErrSnapshotMode) {
 					t.Fatalf("entered twice: %v", err)
 				}
 			},
@@ -122,7 +122,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 				if sc.m.snapshot == code {
 					ok(t, err)
 					sc.m.snapshot, sc.m.least = "", 0
-				} else if !errors.Is(err, ErrSnapshotMode) {
+				} else if !errors.Is(err, zodb.ErrSnapshotMode) {
 					t.Fatalf("left under another code: %v", err)
 				}
 			},

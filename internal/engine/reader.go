@@ -83,7 +83,7 @@ func (s *Storage) readAll() error {
 		return err
 	}
 	if !originals.Empty() {
-		return fmt.Errorf("%w: %s holds transactions of an original DirectoryStorage", ErrNeedsRecovery, s.fs.Path(journalDir))
+		return fmt.Errorf("%w: %s holds transactions of an original DirectoryStorage", zodb.ErrNeedsRecovery, s.fs.Path(journalDir))
 	}
 	pending, err := s.judge(found.Transactions)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // come at each operation of a read-only open. A healthy storage is never damaged.
 func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 	t.Parallel()
-	for _, class := range []Class{ClassFull, ClassMinimal} {
+	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
 			home := newHome(t, CreateOptions{Class: class, Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}})
@@ -51,8 +51,8 @@ func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 							return err
 						}
 					}
-					if class == ClassFull && n%5 == 0 {
-						if _, err := w.Pack(context.Background(), PackOptions{}); err != nil {
+					if class == zodb.ClassFull && n%5 == 0 {
+						if _, err := w.Pack(context.Background(), zodb.PackOptions{}); err != nil {
 							return err
 						}
 					}
@@ -83,7 +83,7 @@ func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 // TestReaderBesideAFlushFindsWhatWasInTheLog: its place in the log was used again.
 func TestReaderBesideAFlushFindsWhatWasInTheLog(t *testing.T) {
 	t.Parallel()
-	for _, class := range []Class{ClassFull, ClassMinimal} {
+	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
 			home := newHome(t, CreateOptions{Class: class})
@@ -111,7 +111,7 @@ func TestReaderBesideAFlushFindsWhatWasInTheLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			rev, err = r.Load(t.Context(), 0)
-			if err != nil || class == ClassFull && rev.Serial != tid {
+			if err != nil || class == zodb.ClassFull && rev.Serial != tid {
 				t.Errorf("the reader, of what was replaced: %+v, %v", rev, err)
 			}
 		})

@@ -70,7 +70,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		return err
 	}
 	if !originals.Empty() && len(pending) > 0 {
-		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", ErrJournalOlder, journalDir)
+		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", zodb.ErrJournalOlder, journalDir)
 	}
 	if _, err := s.fs.Stat(snapshotFile); err == nil {
 		if err := s.worker.raiseFloor(s); vfs.FaultOf(err) == vfs.FullFault {
@@ -143,14 +143,14 @@ func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) 
 			if !there && c.TID > s.packed() {
 				return nil, fmt.Errorf("%w: the log holds transaction %s, which A lacks, although its last one is %s; "+
 					"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
-					ErrJournalOlder, c.TID, flushed)
+					zodb.ErrJournalOlder, c.TID, flushed)
 			}
 			continue
 		}
 		if !c.Follows(last) {
 			return nil, fmt.Errorf("%w: the log's transaction %s follows %s, but the last one before it here is %s; "+
 				"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
-				ErrJournalOlder, c.TID, c.Previous, last)
+				zodb.ErrJournalOlder, c.TID, c.Previous, last)
 		}
 		last = c.TID
 		pending = append(pending, c)
@@ -215,11 +215,11 @@ func (s *Storage) judgeOriginals(o *journal.Original) error {
 		if len(d.Names) > 0 && d.TID <= flushed && !among {
 			return fmt.Errorf("%w: %s/%s is not newer than the last transaction of the database, %s; "+
 				"A was probably replaced by a copy. Move that directory out of the journal to open the database as it is in A",
-				ErrJournalOlder, journalDir, d.Dir, flushed)
+				zodb.ErrJournalOlder, journalDir, d.Dir, flushed)
 		}
 	}
 	if o.Replica != "" && (len(o.Done) > 0 || len(o.Temps) > 0) {
-		return fmt.Errorf("%w: %s/%s must be alone there", ErrJournalOlder, journalDir, o.Replica)
+		return fmt.Errorf("%w: %s/%s must be alone there", zodb.ErrJournalOlder, journalDir, o.Replica)
 	}
 	return nil
 }

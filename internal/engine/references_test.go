@@ -132,7 +132,7 @@ func TestResolvedAndRestoredReferencesAreKept(t *testing.T) {
 	commit(t, s, change{oid: 2})
 	second := commit(t, s, change{oid: 10, data: rec("h", 1)})
 	resolve := func(data []byte) error {
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestResolvedAndRestoredReferencesAreKept(t *testing.T) {
 		if err := txn.Store(10, first, rec("mine", 2)); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := errors.AsType[*ConflictsError](txn.Vote(ctx)); !ok {
+		if _, ok := errors.AsType[*zodb.ConflictsError](txn.Vote(ctx)); !ok {
 			t.Fatal("no conflict")
 		}
 		if err := txn.Store(10, second, data); err != nil {
@@ -154,7 +154,7 @@ func TestResolvedAndRestoredReferencesAreKept(t *testing.T) {
 	if err := resolve(rec("merged", 1)); err != nil {
 		t.Errorf("merged without it: %v", err)
 	}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: s.LastTransaction() + 1})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: s.LastTransaction() + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestKeptReferencesDuringAPackOfDeletedObjects(t *testing.T) {
 		_, err = tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("root again", 1, 2)})
 		_, added = tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("1", 2)})
 	}
-	doPack(t, s, PackOptions{NoGC: true})
+	doPack(t, s, zodb.PackOptions{NoGC: true})
 	if !acted {
 		t.Fatal("the pack did not remove its plan")
 	}

@@ -51,7 +51,7 @@ func (w *smallWrites) untilRefused(t *testing.T, s *Storage) (commits int) {
 	t.Helper()
 	for range 5000 {
 		err := w.commit(s)
-		if errors.Is(err, ErrDiskFull) {
+		if errors.Is(err, zodb.ErrDiskFull) {
 			if !strings.Contains(err.Error(), "no space left") && !strings.Contains(err.Error(), "make room") {
 				t.Errorf("what is wrong and what to do is not in %q", err)
 			}
@@ -124,7 +124,7 @@ func TestWhatIsAcknowledgedFitsIntoTheReserve(t *testing.T) {
 					}
 					s = open(t, home, o)
 				}
-				if _, err := s.Pack(t.Context(), PackOptions{NoGC: true}); err != nil {
+				if _, err := s.Pack(t.Context(), zodb.PackOptions{NoGC: true}); err != nil {
 					t.Fatalf("pack: %v, status %+v", err, s.Status())
 				}
 				if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
@@ -180,7 +180,7 @@ func TestInodesForWhatIsAcknowledged(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatalf("flush: %v, status %+v", err, s.Status())
 	}
-	if st := s.Status(); st.TroubleKind != TroubleDisk || !strings.Contains(st.Trouble, "inodes") || st.ReadOnly {
+	if st := s.Status(); st.TroubleKind != zodb.TroubleDisk || !strings.Contains(st.Trouble, "inodes") || st.ReadOnly {
 		t.Errorf("status %+v", st)
 	}
 	w.areThere(t, s)
@@ -274,7 +274,7 @@ func TestLargeTransactionNeedsRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec(strings.Repeat("x", 6<<20))})
-	if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "10.0 MiB are free") {
+	if !errors.Is(err, zodb.ErrDiskFull) || !strings.Contains(err.Error(), "10.0 MiB are free") {
 		t.Errorf("6 MiB into 10 MiB: %v", err)
 	}
 	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec(strings.Repeat("x", 4<<20))}); err != nil {
@@ -304,7 +304,7 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 	// So many small ones that never one of them is the only one.
 	txns := make([]*Txn, 4)
 	vote := func(i, n int) {
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err == nil {
 			err = errors.Join(fill(txn, change{oid: zodb.OID(10 + i), data: rec(fmt.Sprint(n))}), txn.Vote(t.Context()))
 		}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -22,7 +23,7 @@ import (
 
 func begin(t testing.TB, s *Storage) *Txn {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +43,11 @@ func staged(t testing.TB, home string) []string {
 
 func TestCountsIncludeWhatIsNotFlushedAndTheTransactionThatIsPublished(t *testing.T) {
 	t.Parallel()
-	for _, class := range []Class{ClassFull, ClassMinimal} {
+	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
 			s := open(t, newHome(t, CreateOptions{Class: class}), Options{})
-			var want, got Counts
+			var want, got zodb.Counts
 			for i := range 30 {
 				txn := begin(t, s)
 				if err := fill(txn, change{oid: zodb.OID(i % 7), data: rec(strings.Repeat("x", i))}, change{oid: zodb.OID(100 + i), data: rec("new")}); err != nil {
@@ -64,9 +65,9 @@ func TestCountsIncludeWhatIsNotFlushedAndTheTransactionThatIsPublished(t *testin
 				for version, same := uint64(0), false; !same; same = s.state.Version() == version {
 					version = s.state.Version()
 					want, _ = s.state.FlushedCounts()
-					want.Add(s.state.Unflushed(), s.full)
+					state.AddBatch(&want, s.state.Unflushed(), s.full)
 				}
-				if class == ClassMinimal {
+				if class == zodb.ClassMinimal {
 					want.Objects = got.Objects // which is then only known to be less than the highest oid
 				}
 				if got != want {
@@ -81,20 +82,20 @@ func TestCountsIncludeWhatIsNotFlushedAndTheTransactionThatIsPublished(t *testin
 					}
 				}
 			}
-			unflushed := func() Counts {
+			unflushed := func() zodb.Counts {
 				n := s.state.Counts()
 				flushed, _ := s.state.FlushedCounts()
-				n.Combine(flushed, -1)
+				state.Combine(&n, flushed, -1)
 				n.Exact = false
 				return n
 			}
-			if unflushed() == (Counts{}) {
+			if unflushed() == (zodb.Counts{}) {
 				t.Error("nothing was counted as unflushed")
 			}
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if left := unflushed(); left != (Counts{}) {
+			if left := unflushed(); left != (zodb.Counts{}) {
 				t.Errorf("with nothing unflushed %+v is left", left)
 			}
 		})
@@ -322,9 +323,9 @@ func TestBlobOfACommittedTransactionCannotBeWrittenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = errors.Join(
-		txn.StoreBlob(1, 0, rec("1"), BlobSource{Path: mine}),
-		txn.StoreBlob(2, 0, rec("2"), BlobSource{Staged: w}),
-		txn.StoreBlob(3, 0, rec("3"), BlobSource{Reader: strings.NewReader("streamed")}), txn.Vote(t.Context()))
+		txn.StoreBlob(1, 0, rec("1"), zodb.BlobSource{Path: mine}),
+		txn.StoreBlob(2, 0, rec("2"), zodb.BlobSource{Staged: w}),
+		txn.StoreBlob(3, 0, rec("3"), zodb.BlobSource{Reader: strings.NewReader("streamed")}), txn.Vote(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +400,7 @@ func TestABlobOfAnotherUserIsCopiedNotMoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	txn := begin(t, s)
-	if err := errors.Join(txn.StoreBlob(1, 0, rec("1"), BlobSource{Path: theirs}), txn.Vote(t.Context())); err != nil {
+	if err := errors.Join(txn.StoreBlob(1, 0, rec("1"), zodb.BlobSource{Path: theirs}), txn.Vote(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	tid, err := txn.Finish(t.Context(), nil)
@@ -419,7 +420,7 @@ func TestABlobOfAnotherUserIsCopiedNotMoved(t *testing.T) {
 	if err := os.Symlink(again, link); err != nil {
 		t.Fatal(err)
 	}
-	if err := begin(t, s).StoreBlob(2, 0, rec("2"), BlobSource{Path: link}); err == nil {
+	if err := begin(t, s).StoreBlob(2, 0, rec("2"), zodb.BlobSource{Path: link}); err == nil {
 		t.Error("a symbolic link was taken for a blob")
 	}
 }
@@ -451,13 +452,13 @@ func TestBlobThatComesInPieces(t *testing.T) {
 		if _, err := w.Write([]byte("x")); !errors.Is(err, zodb.ErrState) {
 			t.Errorf("write to a closed blob: %v", err)
 		}
-		if err := txn.StoreBlob(1, s.serialFor(t, 1), rec("one"), BlobSource{Staged: w}); err != nil {
+		if err := txn.StoreBlob(1, s.serialFor(t, 1), rec("one"), zodb.BlobSource{Staged: w}); err != nil {
 			t.Fatal(err)
 		}
-		if err := txn.StoreBlob(2, s.serialFor(t, 2), rec("two"), BlobSource{Staged: w}); !errors.Is(err, zodb.ErrState) {
+		if err := txn.StoreBlob(2, s.serialFor(t, 2), rec("two"), zodb.BlobSource{Staged: w}); !errors.Is(err, zodb.ErrState) {
 			t.Errorf("stored twice: %v", err)
 		}
-		if err := begin(t, s).StoreBlob(2, 0, rec("two"), BlobSource{Staged: w}); !errors.Is(err, zodb.ErrState) {
+		if err := begin(t, s).StoreBlob(2, 0, rec("two"), zodb.BlobSource{Staged: w}); !errors.Is(err, zodb.ErrState) {
 			t.Errorf("stored by another transaction: %v", err)
 		}
 		if err := w.Abort(); err != nil { // it belongs to the transaction now
@@ -501,7 +502,7 @@ func TestBlobThatIsNotStoredIsRemoved(t *testing.T) {
 		"closed, not stored":    func(txn *Txn, w *BlobWriter) error { return errors.Join(w.Close(), txn.Abort()) },
 		"transaction committed": func(txn *Txn, _ *BlobWriter) error { return finishWith(txn, 1) },
 		"stored, then not": func(txn *Txn, w *BlobWriter) error {
-			return errors.Join(txn.StoreBlob(2, 0, rec("2"), BlobSource{Staged: w}), txn.Abort())
+			return errors.Join(txn.StoreBlob(2, 0, rec("2"), zodb.BlobSource{Staged: w}), txn.Abort())
 		},
 		"committed, closed, unused": func(txn *Txn, w *BlobWriter) error { return errors.Join(w.Close(), finishWith(txn, 3)) },
 	} {
@@ -653,7 +654,7 @@ func TestTIDAfterWhichNothingCanComeIsRefused(t *testing.T) {
 	}
 	defer s.Close()
 	for _, tid := range []zodb.TID{1<<63 - 1, 1 << 63, zodb.MaxTID} {
-		if txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{TID: tid}); err == nil {
+		if txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid}); err == nil {
 			t.Errorf("%s was accepted", tid)
 			txn.Abort()
 		}

@@ -44,7 +44,7 @@ func TestSnapshotModeHasOneOwner(t *testing.T) {
 			t.Errorf("code %.10q was accepted", bad)
 		}
 	}
-	if err := s.LeaveSnapshot(ctx, "a"); !errors.Is(err, ErrSnapshotMode) {
+	if err := s.LeaveSnapshot(ctx, "a"); !errors.Is(err, zodb.ErrSnapshotMode) {
 		t.Errorf("left without having been entered: %v", err)
 	}
 	if err := s.EnterSnapshot(ctx, "a"); err != nil {
@@ -53,10 +53,10 @@ func TestSnapshotModeHasOneOwner(t *testing.T) {
 	if got := snapshotContent(home); got != "user/a" {
 		t.Errorf("misc/snapshot holds %q", got)
 	}
-	if err := s.EnterSnapshot(ctx, "b"); !errors.Is(err, ErrSnapshotMode) || !strings.Contains(err.Error(), "user/a") {
+	if err := s.EnterSnapshot(ctx, "b"); !errors.Is(err, zodb.ErrSnapshotMode) || !strings.Contains(err.Error(), "user/a") {
 		t.Errorf("entered twice: %v", err)
 	}
-	if err := s.LeaveSnapshot(ctx, "b"); !errors.Is(err, ErrSnapshotMode) {
+	if err := s.LeaveSnapshot(ctx, "b"); !errors.Is(err, zodb.ErrSnapshotMode) {
 		t.Errorf("left under another code: %v", err)
 	}
 	f, err := vfs.OS(home)
@@ -67,7 +67,7 @@ func TestSnapshotModeHasOneOwner(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the sublock is not free in snapshot mode: %v", err)
 	}
-	if err := s.LeaveSnapshot(ctx, "a"); !errors.Is(err, ErrLocked) {
+	if err := s.LeaveSnapshot(ctx, "a"); !errors.Is(err, zodb.ErrLocked) {
 		t.Errorf("left while somebody holds the sublock: %v", err)
 	}
 	if got := snapshotContent(home); got != "user/a" {
@@ -286,7 +286,7 @@ func TestJournalOfAnotherAIsRefused(t *testing.T) {
 	}
 	for _, o := range []Options{{}, {ReadOnly: true}} {
 		o.SegmentSize = 64 << 10
-		if s, err := Open(t.Context(), home, o); !errors.Is(err, ErrJournalOlder) {
+		if s, err := Open(t.Context(), home, o); !errors.Is(err, zodb.ErrJournalOlder) {
 			t.Errorf("read-only %t: %v", o.ReadOnly, err)
 			if err == nil {
 				s.Close()
@@ -530,7 +530,7 @@ func TestManyWhoWantASnapshotGetItOneAfterTheOther(t *testing.T) {
 			for i := 0; i < 20; {
 				code := fmt.Sprintf("%d-%d", g, i)
 				err := s.EnterSnapshot(t.Context(), code)
-				if errors.Is(err, ErrSnapshotMode) {
+				if errors.Is(err, zodb.ErrSnapshotMode) {
 					continue
 				}
 				if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // LeaveSnapshot ends the snapshot mode that was entered under that code: B is
@@ -46,7 +47,7 @@ func (s *Storage) EndSnapshot(_ context.Context, code string) error {
 		return err
 	}
 	err := s.leave()
-	if !errors.Is(err, ErrLocked) {
+	if !errors.Is(err, zodb.ErrLocked) {
 		return s.leaveLater(err)
 	}
 	if err := s.unclaim(); err != nil {
@@ -68,7 +69,7 @@ func (s *Storage) leave() error {
 			if locked.PID == os.Getpid() {
 				locked.PID = 0 // of this process, by when it had the lock: flock(1) writes nothing
 			}
-			return fmt.Errorf("%w: the snapshot is still in use: %w", ErrLocked, err)
+			return fmt.Errorf("%w: the snapshot is still in use: %w", zodb.ErrLocked, err)
 		}
 		return err
 	}
@@ -112,7 +113,7 @@ func (s *Storage) leaveIfFree() error {
 		return nil
 	}
 	err := s.leave()
-	if errors.Is(err, ErrLocked) {
+	if errors.Is(err, zodb.ErrLocked) {
 		s.closeSnapshot()
 		return nil
 	}

@@ -1,12 +1,5 @@
 package engine
 
-import (
-	"github.com/dirstorage/dirstorage/internal/engine/state"
-)
-
-// SnapshotStatus describes the snapshot mode that a storage is in.
-type SnapshotStatus = state.SnapshotStatus
-
 // beginStartup completes what is known of a start in snapshot mode: A is left as
 // soon as it can be, so nobody else is to be told that it is a snapshot.
 func (s *Storage) beginStartup() error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // logged is a log that may be read meanwhile.
@@ -62,7 +63,7 @@ func TestLongSnapshotIsToldOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	packed := make(chan error)
 	go func() {
-		_, err := s.Pack(ctx, PackOptions{Time: time.Now()})
+		_, err := s.Pack(ctx, zodb.PackOptions{Time: time.Now()})
 		packed <- err
 	}()
 	eventually(t, "the pack that waits", func() bool {
@@ -73,7 +74,7 @@ func TestLongSnapshotIsToldOnce(t *testing.T) {
 	if err := <-packed; !errors.Is(err, context.Canceled) {
 		t.Errorf("pack: %v", err)
 	}
-	if err := s.EnterSnapshot(t.Context(), "another"); !errors.Is(err, ErrSnapshotMode) || !strings.Contains(err.Error(), `as "nightly"`) || !strings.Contains(err.Error(), "snapshot leave") {
+	if err := s.EnterSnapshot(t.Context(), "another"); !errors.Is(err, zodb.ErrSnapshotMode) || !strings.Contains(err.Error(), `as "nightly"`) || !strings.Contains(err.Error(), "snapshot leave") {
 		t.Errorf("another one: %v", err)
 	}
 	if n := log.count("in snapshot mode for long"); n != 1 {
@@ -120,7 +121,7 @@ func TestSnapshotThatEndsIsJoinedByNobody(t *testing.T) {
 		t.Errorf("misc/snapshot is of %v, and the snapshot of %v, %v", info.ModTime(), r.Moment, err)
 	}
 	lock := hold()
-	if err := s.EndSnapshot(t.Context(), "b"); !errors.Is(err, ErrSnapshotMode) {
+	if err := s.EndSnapshot(t.Context(), "b"); !errors.Is(err, zodb.ErrSnapshotMode) {
 		t.Errorf("ended under another code: %v", err)
 	}
 	before, err := os.ReadFile(pointer)
@@ -190,7 +191,7 @@ func TestWhoHoldsTheSublockIsNotMadeUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.LeaveSnapshot(t.Context(), "x")
-	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "another process holds") {
+	if !errors.Is(err, zodb.ErrLocked) || !strings.Contains(err.Error(), "another process holds") {
 		t.Errorf("leave: %v", err)
 	}
 	if err := f.Close(); err != nil {

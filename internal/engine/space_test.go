@@ -107,7 +107,7 @@ func TestFullDisk(t *testing.T) {
 				for i := 0; err == nil; i++ {
 					err = put(fmt.Sprint("late", i))
 				}
-				if !errors.Is(err, ErrDiskFull) {
+				if !errors.Is(err, zodb.ErrDiskFull) {
 					t.Fatalf("a commit on a full disk: %v", err)
 				}
 				fillUp(t, filepath.Join(disk, "filler2"))
@@ -123,7 +123,7 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("%d transactions", n)
 			}
 			_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec(big + big + big + big + big + big + big + big)})
-			if !errors.Is(err, ErrDiskFull) {
+			if !errors.Is(err, zodb.ErrDiskFull) {
 				t.Errorf("a commit on a full disk: %v", err)
 			}
 			if st := s.Status(); st.ReadOnly || st.Failure != "" {
@@ -140,7 +140,7 @@ func TestFullDisk(t *testing.T) {
 			if err := s.LeaveSnapshot(t.Context(), "backup"); err != nil {
 				t.Fatal(err)
 			}
-			result, err := s.Pack(t.Context(), PackOptions{})
+			result, err := s.Pack(t.Context(), zodb.PackOptions{})
 			if err != nil || result.Revisions < 50 {
 				t.Fatalf("pack: %+v, %v", result, err)
 			}
@@ -188,7 +188,7 @@ func TestOpenOnAFullDiskLeavesASnapshotAlone(t *testing.T) {
 	if got := load(t, s, 0); got != string(rec("one")) {
 		t.Errorf("got %q", got)
 	}
-	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("two")}); !errors.Is(err, ErrDiskFull) {
+	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("two")}); !errors.Is(err, zodb.ErrDiskFull) {
 		t.Errorf("a commit: %v", err)
 	}
 	if got := snapshotContent(home); got != snapfile.Shutdown || s.Status().Snapshot != string(state.ModeStartup) {
@@ -243,12 +243,12 @@ func TestRefusedCommitsAreInTheStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, home, Options{fs: noRoom(t, home), Reserve: 16 << 20})
-	eventually(t, "trouble", func() bool { return s.Status().TroubleKind == TroubleDisk })
+	eventually(t, "trouble", func() bool { return s.Status().TroubleKind == zodb.TroubleDisk })
 	if st := s.Status(); !strings.Contains(st.Trouble, "make room") || st.ReadOnly {
 		t.Errorf("status %+v", st)
 	}
 	_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec("x")})
-	if !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "make room") {
+	if !errors.Is(err, zodb.ErrDiskFull) || !strings.Contains(err.Error(), "make room") {
 		t.Errorf("a commit: %v", err)
 	}
 }
@@ -391,7 +391,7 @@ func TestSnapshotOnADiskThatFillsIsRefused(t *testing.T) {
 		return err == nil
 	})
 	full(false)
-	if err := s.EnterSnapshot(t.Context(), "two"); !errors.Is(err, ErrDiskFull) {
+	if err := s.EnterSnapshot(t.Context(), "two"); !errors.Is(err, zodb.ErrDiskFull) {
 		t.Fatalf("without room: %v", err)
 	}
 	f.Decide(nil)

@@ -105,7 +105,7 @@ func (s *Storage) checkHome() error {
 		return fmt.Errorf("look whether the lock is still there: %w", err)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrHomeChanged, s.fs.Path("."), err)
+		return fmt.Errorf("%w: %s: %w", zodb.ErrHomeChanged, s.fs.Path("."), err)
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (s *Storage) Settings() *settings.Settings { return s.settings }
 func (s *Storage) Close() error {
 	socket, first := s.beginClose()
 	if !first {
-		return ErrClosed
+		return zodb.ErrClosed
 	}
 	s.stop()
 	defer logging.Flush(s.log)

@@ -29,7 +29,7 @@ func TestNewStorageIsEmpty(t *testing.T) {
 	if got := tids(t, s); len(got) != 0 {
 		t.Errorf("transactions %v, want none", got)
 	}
-	if got := s.Counts(); got != (Counts{Exact: true}) {
+	if got := s.Counts(); got != (zodb.Counts{Exact: true}) {
 		t.Errorf("counts %+v, want zero and exact", got)
 	}
 	oids, err := s.NewOIDs(3)
@@ -49,7 +49,7 @@ func inEveryPlace(t *testing.T, test func(t *testing.T, settle func(s *Storage))
 		},
 		"B": func(t *testing.T, s *Storage) {
 			err := s.EnterSnapshot(t.Context(), "test")
-			if err != nil && !errors.Is(err, ErrSnapshotMode) {
+			if err != nil && !errors.Is(err, zodb.ErrSnapshotMode) {
 				t.Fatal(err)
 			}
 			if err := s.Flush(t.Context()); err != nil {
@@ -188,7 +188,7 @@ func TestConflictNamesBothSerials(t *testing.T) {
 		t2 := commit(t, s, change{oid: 1, data: rec("b")})
 		settle(s)
 		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("c"), serial: t1})
-		c, ok := errors.AsType[*ConflictsError](err)
+		c, ok := errors.AsType[*zodb.ConflictsError](err)
 		if !ok || len(c.Conflicts) != 1 {
 			t.Fatalf("got %v, want one conflict", err)
 		}
@@ -210,7 +210,7 @@ func TestConflictKeepsLocksUntilNextVote(t *testing.T) {
 	ctx := t.Context()
 	t1 := commit(t, s, change{oid: 1, data: rec("a")})
 	t2 := commit(t, s, change{oid: 1, data: rec("b")})
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestCheckCurrentHoldsUntilFinish(t *testing.T) {
 		serial zodb.TID
 		want   error
 	}{"current": {t2, nil}, "old": {t1, zodb.ErrConflict}, "none": {0, zodb.ErrConflict}} {
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestCheckCurrentHoldsUntilFinish(t *testing.T) {
 		if !errors.Is(err, tc.want) {
 			t.Errorf("%s: vote says %v", name, err)
 		}
-		if c, ok := errors.AsType[*ConflictsError](err); ok && !c.Conflicts[0].Read {
+		if c, ok := errors.AsType[*zodb.ConflictsError](err); ok && !c.Conflicts[0].Read {
 			t.Errorf("%s: not marked as a read conflict", name)
 		}
 		txn.Abort()
@@ -346,7 +346,7 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 	for g := range 8 {
 		wait.Go(func() {
 			for i := range 25 {
-				txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+				txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -403,7 +403,7 @@ func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 		{"deleted, no serial", 2, 0, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+			txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -413,7 +413,7 @@ func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 			}
 			err = txn.Vote(ctx)
 			key, isKey := errors.AsType[*zodb.KeyError](err)
-			_, isConflict := errors.AsType[*ConflictsError](err)
+			_, isConflict := errors.AsType[*zodb.ConflictsError](err)
 			if isConflict != tc.conflict || isKey == tc.conflict || isKey && key.OID != tc.oid {
 				t.Errorf("got %v, want a conflict: %v", err, tc.conflict)
 			}
@@ -430,7 +430,7 @@ func TestGivenTIDMustBeLater(t *testing.T) {
 	ctx := t.Context()
 	given := zodb.TIDFromTime(at("2001-02-03T04:05:06Z"))
 	copyOne := func(tid zodb.TID) error {
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{TID: tid})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err != nil {
 			return err
 		}
@@ -465,7 +465,7 @@ func TestSecondProcessIsToldWhoHoldsTheStorage(t *testing.T) {
 	home := newHome(t, CreateOptions{})
 	open(t, home, Options{})
 	_, err := Open(t.Context(), home, Options{})
-	if !errors.Is(err, ErrLocked) {
+	if !errors.Is(err, zodb.ErrLocked) {
 		t.Fatalf("got %v, want locked", err)
 	}
 	if want := fmt.Sprint(os.Getpid()); !strings.Contains(err.Error(), want) {
@@ -498,7 +498,7 @@ func TestReadOnlyOpenWorksBesideARunningStorage(t *testing.T) {
 	if got := r.LastTransaction(); got != t2 {
 		t.Errorf("last transaction %s, want %s", got, t2)
 	}
-	if _, err := r.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
+	if _, err := r.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
 		t.Errorf("begin: %v", err)
 	}
 }
@@ -532,10 +532,10 @@ func TestReplacedHomeIsNoticed(t *testing.T) {
 			commit(t, s, change{oid: 1, data: rec("a")})
 			replace(t, home)
 			_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 2, data: rec("b")})
-			if !errors.Is(err, ErrHomeChanged) {
+			if !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Fatalf("commit after it: %v", err)
 			}
-			if _, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(err, ErrHomeChanged) {
+			if _, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Errorf("the next begin: %v, want read-only with the first cause", err)
 			}
 			s.Close()
@@ -553,7 +553,7 @@ func TestMissingHomeIsNotAStorage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, home := range []string{dir, filepath.Join(dir, "none")} {
-		if _, err := Open(t.Context(), home, Options{}); !errors.Is(err, ErrNotAStorage) {
+		if _, err := Open(t.Context(), home, Options{}); !errors.Is(err, zodb.ErrNotAStorage) {
 			t.Errorf("open %s: %v", home, err)
 		}
 	}
@@ -628,7 +628,7 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 	home := newHome(t, CreateOptions{})
 	s := open(t, home, Options{})
 	ctx := t.Context()
-	voted, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+	voted, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -648,13 +648,13 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 	}
 	// The vote that waited for the lock either came to its end, or was told.
 	committed := <-waiting
-	if committed != nil && !errors.Is(committed, ErrClosed) && !errors.Is(committed, zodb.ErrState) {
+	if committed != nil && !errors.Is(committed, zodb.ErrClosed) && !errors.Is(committed, zodb.ErrState) {
 		t.Errorf("a vote that waited for a lock: %v", committed)
 	}
 	if _, err := voted.Finish(ctx, nil); !errors.Is(err, zodb.ErrState) {
 		t.Errorf("finish after close: %v", err)
 	}
-	if _, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{}); !errors.Is(err, ErrClosed) {
+	if _, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrClosed) {
 		t.Errorf("begin after close: %v", err)
 	}
 	again := open(t, home, Options{})
@@ -665,7 +665,7 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 
 func TestMinimalKeepsTheCurrentRevisionOnly(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Class: ClassMinimal, Format: "lawn"})
+	home := newHome(t, CreateOptions{Class: zodb.ClassMinimal, Format: "lawn"})
 	s := open(t, home, Options{})
 	ctx := t.Context()
 	t1 := commit(t, s, change{oid: 1, data: rec("a")})
@@ -684,7 +684,7 @@ func TestMinimalKeepsTheCurrentRevisionOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Transaction(ctx, t2); !errors.Is(err, ErrUnsupported) {
+	if _, err := s.Transaction(ctx, t2); !errors.Is(err, zodb.ErrUnsupported) {
 		t.Errorf("history of a Minimal storage: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -703,11 +703,11 @@ func TestBlobFileIsConsumed(t *testing.T) {
 	if err := os.WriteFile(src, []byte("from a file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(txn.StoreBlob(1, 0, rec("b"), BlobSource{Path: src}), txn.Vote(ctx)); err != nil {
+	if err := errors.Join(txn.StoreBlob(1, 0, rec("b"), zodb.BlobSource{Path: src}), txn.Vote(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	tid, err := txn.Finish(ctx, nil)
@@ -725,7 +725,7 @@ func TestBlobFileIsConsumed(t *testing.T) {
 func TestAbortLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStorage(t, Options{SpoolSize: 100})
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -773,7 +773,7 @@ func TestMetadataThatDoesNotFitIsRefused(t *testing.T) {
 	s := newStorage(t, Options{})
 	long := make([]byte, zodb.MaxMetaLen+1)
 	for name, meta := range map[string]zodb.TxnMeta{"user": {User: long}, "description": {Description: long}, "extension": {Extension: long}} {
-		if _, err := s.Begin(t.Context(), meta, BeginOptions{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := s.Begin(t.Context(), meta, zodb.BeginOptions{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

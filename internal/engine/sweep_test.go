@@ -183,7 +183,7 @@ func newSwept(ctx context.Context, t testing.TB, empty bool) *crashfs.FS {
 		if empty {
 			break
 		}
-		txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("u"), Description: fmt.Append(nil, n)}, engine.BeginOptions{})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("u"), Description: fmt.Append(nil, n)}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +196,7 @@ func newSwept(ctx context.Context, t testing.TB, empty bool) *crashfs.FS {
 		for _, oid := range oids {
 			data := sweptData(oid, n)
 			if oid == 2 || oid == 6 {
-				err = txn.StoreBlob(oid, serial[oid], data, engine.BlobSource{Reader: strings.NewReader(sweptBlob(oid, n))})
+				err = txn.StoreBlob(oid, serial[oid], data, zodb.BlobSource{Reader: strings.NewReader(sweptBlob(oid, n))})
 			} else {
 				err = txn.Store(oid, serial[oid], data)
 			}
@@ -462,7 +462,7 @@ func sweeps() []sweep {
 			begin: filled,
 			run: func(ctx context.Context, f vfs.FS, faults func(bool)) error {
 				return runOpen(ctx, f, faults, func(s *engine.Storage) error {
-					_, err := s.Pack(ctx, engine.PackOptions{References: true})
+					_, err := s.Pack(ctx, zodb.PackOptions{References: true})
 					return err
 				})
 			},
@@ -475,7 +475,7 @@ func sweeps() []sweep {
 			begin: func(ctx context.Context, t testing.TB) *crashfs.FS {
 				disk := filled(ctx, t)
 				err := within(ctx, disk, func(s *engine.Storage) error {
-					_, err := s.Pack(ctx, engine.PackOptions{})
+					_, err := s.Pack(ctx, zodb.PackOptions{})
 					return err
 				})
 				if err != nil {

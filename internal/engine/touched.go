@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/engine/packing"
-	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -33,7 +32,7 @@ func (g guarded) Touched() (list []packing.Touch, unseen, err error) {
 		}
 		refs, err = pickle.AppendStrongRefs(refs[:0], data)
 		if err != nil {
-			unseen = errors.Join(unseen, &pack.BrokenError{OID: oid, Err: fmt.Errorf("a record that was stored meanwhile: %w", err)})
+			unseen = errors.Join(unseen, &zodb.BrokenError{OID: oid, Err: fmt.Errorf("a record that was stored meanwhile: %w", err)})
 			continue
 		}
 		for _, to := range refs {

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/dirstorage/dirstorage/internal/control"
-	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -16,15 +15,6 @@ import (
 //     the index of references) never keeps anything from being done. It is logged.
 //   - All else leaves the log, or a file that was acknowledged, in a state that nobody
 //     knows: [Storage.fail].
-
-// TroubleKind is what is lacking.
-type TroubleKind = state.TroubleKind
-
-// The kinds of trouble.
-const (
-	TroubleDisk   = state.TroubleDisk
-	TroubleScarce = state.TroubleScarce
-)
 
 // note keeps or clears the trouble that a step had, or makes the storage read-only.
 // It is in the log once when it comes, once when another kind takes its place, and

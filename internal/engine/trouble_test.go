@@ -98,7 +98,7 @@ func TestWhatPassesPassesAtEveryOperation(t *testing.T) {
 func sufferOutage(t *testing.T, out *outage) (ops int) {
 	t.Helper()
 	disk := crashfs.New(5)
-	if err := populateHome(disk, ClassFull, layout.Bushy); err != nil {
+	if err := populateHome(disk, zodb.ClassFull, layout.Bushy); err != nil {
 		t.Fatal(err)
 	}
 	f := errfs.New(disk, nil)
@@ -247,13 +247,13 @@ func TestTroubleIsTold(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		cause syscall.Errno
-		kind  TroubleKind
+		kind  zodb.TroubleKind
 		is    error
 		line  string
 	}{
-		{syscall.EMFILE, TroubleScarce, ErrScarce, "out of descriptors or memory"},
-		{syscall.ENOMEM, TroubleScarce, ErrScarce, "out of descriptors or memory"},
-		{syscall.EDQUOT, TroubleDisk, ErrDiskFull, "disk full"},
+		{syscall.EMFILE, zodb.TroubleScarce, zodb.ErrScarce, "out of descriptors or memory"},
+		{syscall.ENOMEM, zodb.TroubleScarce, zodb.ErrScarce, "out of descriptors or memory"},
+		{syscall.EDQUOT, zodb.TroubleDisk, zodb.ErrDiskFull, "disk full"},
 	} {
 		t.Run(tc.cause.Error(), func(t *testing.T) {
 			t.Parallel()
@@ -359,7 +359,7 @@ func TestBlobWhoseFsyncFailedIsNotVotedForAgain(t *testing.T) {
 			}
 			return nil
 		})
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err == nil {
 			err = fill(txn, change{oid: 1, data: rec("one"), blob: "content"})
 		}
@@ -420,7 +420,7 @@ func TestPackDoesNotWaitForAFlushThatFails(t *testing.T) {
 		}
 		full{f}.set(func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") })
 		commit(t, s, change{oid: 0, data: rec("root")})
-		if err := s.Flush(t.Context()); !errors.Is(err, ErrDiskFull) {
+		if err := s.Flush(t.Context()); !errors.Is(err, zodb.ErrDiskFull) {
 			t.Fatal(err)
 		}
 		if entering {
@@ -452,7 +452,7 @@ func TestCommitThatCannotBeTakenBackIsUnknown(t *testing.T) {
 	t.Parallel()
 	s, f, home := newErrStorage(t, Options{})
 	before := commit(t, s, change{oid: 0, data: rec("before")})
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err == nil {
 		err = errors.Join(fill(txn, change{oid: 0, serial: before, data: rec("after"), blob: "blob"}), txn.Vote(t.Context()))
 	}
@@ -473,8 +473,8 @@ func TestCommitThatCannotBeTakenBackIsUnknown(t *testing.T) {
 		return syscall.EIO
 	})
 	tid, err := txn.Finish(t.Context(), nil)
-	unknown, ok := errors.AsType[*UnknownOutcomeError](err)
-	if !ok || unknown.TID != tid || errors.Is(err, ErrDiskFull) || vfs.Passes(err) || !strings.Contains(err.Error(), "may or may not have been committed") {
+	unknown, ok := errors.AsType[*zodb.UnknownOutcomeError](err)
+	if !ok || unknown.TID != tid || errors.Is(err, zodb.ErrDiskFull) || vfs.Passes(err) || !strings.Contains(err.Error(), "may or may not have been committed") {
 		t.Errorf("finish: %v", err)
 	}
 	if st := s.Status(); !st.ReadOnly || !strings.Contains(st.Failure, "taken back") {

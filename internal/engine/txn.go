@@ -16,20 +16,6 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// BeginOptions is for copies of another storage.
-type BeginOptions struct {
-	// TID is the tid that the transaction shall get; 0 = the storage chooses. It
-	// must be later than the last transaction at vote, and from then on to the end of this
-	// one nothing else is committed.
-	TID zodb.TID
-	// Status as in a Data.fs: zodb.StatusPacked is kept, so that nobody undoes what was
-	// packed there. Everything else, also 0, is zodb.StatusDone.
-	Status byte
-	// Mergeable says of which classes, as module.name, the caller merges records when
-	// an undo meets a later change; nil: of none. See ConflictsError.
-	Mergeable func(class string) bool
-}
-
 // Txn is an open transaction. Its methods are called by one goroutine at a
 // time. It ends with Finish or Abort; after an error of any method but Vote
 // with *ConflictsError it should be aborted.
@@ -77,7 +63,7 @@ const latestTID zodb.TID = 1<<63 - 1
 
 // Begin starts a transaction. Any number may be open. Errors: metadata too
 // long, a tid after which there is none, storage read-only or closed.
-func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o BeginOptions) (*Txn, error) {
+func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (*Txn, error) {
 	for _, f := range []struct {
 		name string
 		data []byte
@@ -144,7 +130,7 @@ func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(data) == 0 && t.s.full {
-		return fmt.Errorf("object %s: %w", oid, ErrEmptyRecord)
+		return fmt.Errorf("object %s: %w", oid, zodb.ErrEmptyRecord)
 	}
 	d, err := t.storing(data)
 	if err != nil {
@@ -167,7 +153,7 @@ func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 // Data returns the record that this transaction stores for an object, the last
 // one, owned by the caller; of an undo that has to be merged, the one to merge with. A
 // *zodb.KeyError if it stores none, or deletes the object, or is a copy, see
-// [BeginOptions], that was voted for; zodb.ErrState if the transaction has ended.
+// [zodb.BeginOptions], that was voted for; zodb.ErrState if the transaction has ended.
 func (t *Txn) Data(oid zodb.OID) ([]byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -202,15 +188,15 @@ func (t *Txn) OIDs() []zodb.OID {
 }
 
 // StoreBlob stores new data for an object together with a blob. See Store.
-func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, src BlobSource) error {
+func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, src zodb.BlobSource) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.storeBlob(oid, operation{kind: opStore, serial: serial}, data, src)
 }
 
-func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src BlobSource) error {
+func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSource) error {
 	if !t.s.full {
-		return fmt.Errorf("store the blob of object %s: %w", oid, ErrUnsupported)
+		return fmt.Errorf("store the blob of object %s: %w", oid, zodb.ErrUnsupported)
 	}
 	d, err := t.storing(data)
 	if err != nil {
@@ -218,7 +204,7 @@ func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src BlobSource)
 	}
 	var b *stagedBlob
 	if src.Path == "" && src.Staged != nil {
-		b, err = src.Staged.use(t)
+		b, err = stagedOf(src.Staged, t)
 	} else if b, err = t.s.stage(src); b != nil {
 		t.blobs = append(t.blobs, b)
 	}
@@ -239,7 +225,7 @@ func (t *Txn) Delete(oid zodb.OID, serial zodb.TID) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.s.full {
-		return fmt.Errorf("delete object %s: %w", oid, ErrUnsupported)
+		return fmt.Errorf("delete object %s: %w", oid, zodb.ErrUnsupported)
 	}
 	if err := t.expect(txnOpen); err != nil {
 		return err
@@ -267,7 +253,7 @@ func (t *Txn) CheckCurrent(oid zodb.OID, serial zodb.TID) error {
 // conflicts or dangling references, as the next revision of the object here.
 // DataTID is kept if the revision that it names is here with the same data.
 // blob is nil unless a blob belongs to it.
-func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *BlobSource) error {
+func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *zodb.BlobSource) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.given == 0 {

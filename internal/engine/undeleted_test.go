@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // TestUndeleteIsNoted: backups have to know of it, also of one that was killed; one that
@@ -31,7 +32,7 @@ func TestUndeleteIsNoted(t *testing.T) {
 	if undelete(); noted().ID() != "" {
 		t.Error("nothing came back, and it is noted")
 	}
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	undelete()
 	first := noted()
 	if !exists(t, s, x) || first.Running || first.ID() == "" {

@@ -23,7 +23,7 @@ func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.s.full {
-		return nil, fmt.Errorf("undo %s: %w", tid, ErrUnsupported)
+		return nil, fmt.Errorf("undo %s: %w", tid, zodb.ErrUnsupported)
 	}
 	if err := t.expect(txnOpen); err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (t *Txn) stageCopy(ctx context.Context, o *record.Object) (*stagedBlob, err
 	if err != nil {
 		return nil, err
 	}
-	b, err := t.s.stage(BlobSource{Reader: src})
+	b, err := t.s.stage(zodb.BlobSource{Reader: src})
 	if b != nil {
 		t.blobs = append(t.blobs, b)
 	}

@@ -13,7 +13,7 @@ import (
 // undo takes transactions back in one transaction.
 func undo(t *testing.T, s *Storage, list ...zodb.TID) (zodb.TID, error) {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestUndoIsRefusedWhenSomethingChangedLater(t *testing.T) {
 	}
 
 	// Between undo and vote, somebody else commits.
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestUndoLogAndHistorySurviveAPackAsFarAsItKeepsThem(t *testing.T) {
 					t.Errorf("before the pack: %s: %s", tid, reason)
 				}
 			}
-			doPack(t, s, PackOptions{Time: (second + 1).Time()})
+			doPack(t, s, zodb.PackOptions{Time: (second + 1).Time()})
 			history, err := s.History(t.Context(), 0, 10)
 			if err != nil {
 				t.Fatal(err)

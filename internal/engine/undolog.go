@@ -10,41 +10,31 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// UndoEntry is one line of the undo log.
-type UndoEntry struct {
-	*zodb.Transaction
-	Undoable bool
-	Reason   string // why not
-	// Damage is what is wrong with the storage if that is why; nil if what is needed was
-	// packed away.
-	Damage error
-}
-
 // UndoLog yields transactions from the newest back, with whether the files
 // that an undo needs are there and sound: an object that is damaged makes the
 // transactions that wrote it not undoable, and no others. Of a transaction that cannot be
 // read itself the TID is all that is told. Whether a later change
 // stands in the way is seen by [Txn.Undo]. It ends before the first transaction that was
 // packed, as that of ZODB's FileStorage, and early after history_timeout.
-func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
-	return func(yield func(UndoEntry, error) bool) {
+func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[zodb.UndoEntry, error] {
+	return func(yield func(zodb.UndoEntry, error) bool) {
 		deadline := s.historyDeadline()
 		for t, err := range s.TransactionsBackward(ctx, 0) {
 			if err == nil && t.Status == zodb.StatusPacked {
 				return
 			}
-			e := UndoEntry{Transaction: t}
+			e := zodb.UndoEntry{Transaction: t}
 			switch {
 			case err == nil:
 				err = s.undoable(ctx, &e)
-			case errors.Is(err, ErrBrokenLink): // of the one before, which is in the list
+			case errors.Is(err, zodb.ErrBrokenLink): // of the one before, which is in the list
 				s.log.Error("damage in the history of the storage", "tid", t.TID, "err", err)
 				continue
 			case t != nil:
 				e.Reason, e.Damage, err = "the transaction cannot be read", err, nil
 			}
 			if err != nil {
-				yield(UndoEntry{}, err)
+				yield(zodb.UndoEntry{}, err)
 				return
 			}
 			if !yield(e, nil) || deadline.passed() {
@@ -55,14 +45,14 @@ func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error] {
 }
 
 // undoable completes an entry. The error is that of ctx, or ErrClosed.
-func (s *Storage) undoable(ctx context.Context, e *UndoEntry) error {
+func (s *Storage) undoable(ctx context.Context, e *zodb.UndoEntry) error {
 	for _, oid := range e.OIDs {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		reason, err := s.notUndoable(ctx, oid, e.TID)
 		switch {
-		case err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)):
+		case err != nil && (ctx.Err() != nil || errors.Is(err, zodb.ErrClosed)):
 			return err
 		case err != nil:
 			e.Reason, e.Damage = fmt.Sprintf("object %s cannot be read", oid), err

@@ -14,7 +14,7 @@ import (
 // restored copies one transaction as an import does.
 func restored(t testing.TB, s *Storage, tid zodb.TID, status byte, records ...zodb.Record) {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{TID: tid, Status: status})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid, Status: status})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestTransactionsUpToAPackCountAsPacked(t *testing.T) {
 	for _, text := range []string{"first", "second", "third", "fourth"} {
 		list = append(list, commit(t, s, change{oid: 0, data: rec(text)}))
 	}
-	doPack(t, s, PackOptions{Time: (list[1] + 1).Time()})
+	doPack(t, s, zodb.PackOptions{Time: (list[1] + 1).Time()})
 	if got := statuses(t, s); strings.Trim(got, "p") != "  " {
 		t.Errorf("statuses %q, want p for what was packed", got)
 	}
@@ -188,7 +188,7 @@ func TestRecordOfAnUndoNamesNothingThatIsGone(t *testing.T) {
 	}
 	commit(t, s, change{oid: 0, data: rec("radix", 1)})
 	commit(t, s, change{oid: 0, data: rec("racine", 1)})
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if r, err := s.LoadRecord(t.Context(), 1, back); err != nil || r.DataTID != 0 || string(r.Data) != string(rec("one")) {
 		t.Errorf("after the pack: record %+v, %v", r, err)
 	}

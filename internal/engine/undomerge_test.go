@@ -41,7 +41,7 @@ func mergeAll(t testing.TB, txn *Txn, between func(votes int)) (votes int, err e
 		}
 		votes++
 		err := txn.Vote(ctx)
-		c, ok := errors.AsType[*ConflictsError](err)
+		c, ok := errors.AsType[*zodb.ConflictsError](err)
 		if !ok || votes == 9 {
 			return votes, err
 		}
@@ -67,7 +67,7 @@ func mergeAll(t testing.TB, txn *Txn, between func(votes int)) (votes int, err e
 
 func beginMerging(t testing.TB, s *Storage) *Txn {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{Mergeable: ofBTrees})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{Mergeable: ofBTrees})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestAnswersToAnUndoThatMeanNothing(t *testing.T) {
 	}
 	want := zodb.ConflictError{OID: 1, Serial: tids[1], Current: tids[2], Undo: true}
 	for range 3 {
-		c, ok := errors.AsType[*ConflictsError](txn.Vote(ctx))
+		c, ok := errors.AsType[*zodb.ConflictsError](txn.Vote(ctx))
 		if !ok || len(c.Conflicts) != 1 || *c.Conflicts[0] != want {
 			t.Fatalf("%+v, want %+v", c, want)
 		}
@@ -268,7 +268,7 @@ func TestAnswersToAnUndoThatMeanNothing(t *testing.T) {
 	if err := txn.Store(1, tids[0], counter(adds, 99)); err != nil {
 		t.Fatal(err)
 	}
-	c, ok := errors.AsType[*ConflictsError](txn.Vote(ctx))
+	c, ok := errors.AsType[*zodb.ConflictsError](txn.Vote(ctx))
 	if want := (zodb.ConflictError{OID: 1, Serial: tids[0], Current: tids[2]}); !ok || *c.Conflicts[0] != want {
 		t.Errorf("%+v, want that of a store, %+v", c, want)
 	}
@@ -283,7 +283,7 @@ func TestMergedReferencesAreChecked(t *testing.T) {
 	if _, err := txn.Undo(t.Context(), tids[1]); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := errors.AsType[*ConflictsError](txn.Vote(t.Context())); !ok {
+	if _, ok := errors.AsType[*zodb.ConflictsError](txn.Vote(t.Context())); !ok {
 		t.Fatal("no conflict")
 	}
 	if err := txn.Store(1, tids[2], rec("merged", 99)); err != nil {

@@ -10,7 +10,7 @@ import (
 // undoOf begins a transaction that undoes another one.
 func undoOf(t *testing.T, s *Storage, tid zodb.TID) *Txn {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestUndoAcrossAPackIsRefused(t *testing.T) {
 	txn := undoOf(t, s, cut)
 	other := newOIDs(t, s, 1)[0]
 	commit(t, s, change{oid: other, data: rec("the newest transaction")})
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if exists(t, s, x) {
 		t.Fatal("the pack has left it")
 	}
@@ -69,7 +69,7 @@ func TestUndoOfACutReferenceToADeletedObjectIsRefused(t *testing.T) {
 			wantRefused(t, undoOf(t, s, cut), 0, 1)
 			continue
 		}
-		del, err := s.Begin(t.Context(), zodb.TxnMeta{}, BeginOptions{})
+		del, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func TestUndoAcrossAPackThatRemovesTransactionsIsRefused(t *testing.T) {
 	for range 3 {
 		commit(t, s, change{oid: 0, data: rec("root again", first, second)})
 	}
-	doPack(t, s, PackOptions{})
+	doPack(t, s, zodb.PackOptions{})
 	if err := txn.Vote(t.Context()); !errors.Is(err, zodb.ErrUndo) {
 		t.Errorf("vote: %v, want an undo error: %s refers to %s", err, second, x)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // createIn makes a HOME in the directory home of a file system.
@@ -36,7 +37,7 @@ func newVolume(t testing.TB) *crashfs.FS {
 func wholeOrVacant(t *testing.T, f vfs.FS, created bool, when string, args ...any) {
 	t.Helper()
 	s, err := Open(t.Context(), "", Options{fs: vfs.Sub(f, "home"), NoControlSocket: true})
-	if errors.Is(err, ErrNotAStorage) && !created {
+	if errors.Is(err, zodb.ErrNotAStorage) && !created {
 		if err := createIn(f); err != nil {
 			t.Fatalf(when+": the next create: %v", append(args, err)...)
 		}
@@ -161,7 +162,7 @@ func TestCreatesOfOneHome(t *testing.T) {
 				switch {
 				case err == nil:
 					made++
-				case there && !errors.Is(err, fs.ErrExist) && !errors.Is(err, ErrLocked):
+				case there && !errors.Is(err, fs.ErrExist) && !errors.Is(err, zodb.ErrLocked):
 					t.Errorf("in an empty directory: %v", err)
 				}
 			}

@@ -12,7 +12,7 @@ import (
 
 // oldTID says what is wrong with the tid of a copied transaction, and what to do.
 func oldTID(tid, last zodb.TID, why string) error {
-	return fmt.Errorf("%w: it is %s, and %s %s; copy only what is later than that, or everything into an empty storage, or store it as a new transaction", ErrOldTID, tid, last, why)
+	return fmt.Errorf("%w: it is %s, and %s %s; copy only what is later than that, or everything into an empty storage, or store it as a new transaction", zodb.ErrOldTID, tid, last, why)
 }
 
 // Vote locks the objects of the transaction, waiting for others that hold
@@ -63,7 +63,7 @@ func (t *Txn) vote(ctx context.Context) error {
 		return err
 	}
 	if err := t.compare(ctx); err != nil {
-		if _, conflicts := errors.AsType[*ConflictsError](err); conflicts {
+		if _, conflicts := errors.AsType[*zodb.ConflictsError](err); conflicts {
 			t.resolve = true
 		}
 		return err
@@ -121,7 +121,7 @@ func (t *Txn) slim() {
 // untilClose returns a context that also ends when the storage is closed.
 func (s *Storage) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.closing, func() { cancel(ErrClosed) })
+	stop := context.AfterFunc(s.closing, func() { cancel(zodb.ErrClosed) })
 	return ctx, func() { stop(); cancel(nil) }
 }
 
@@ -219,7 +219,7 @@ func (t *Txn) compare(ctx context.Context) error {
 		}
 	}
 	if conflicts != nil {
-		return &ConflictsError{Conflicts: conflicts}
+		return &zodb.ConflictsError{Conflicts: conflicts}
 	}
 	return nil
 }

@@ -161,7 +161,7 @@ func (l *Load) current(oid zodb.OID) version {
 
 func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 	ctx := context.Background()
-	txn, err := l.Storage.Begin(ctx, zodb.TxnMeta{User: []byte("load"), Description: fmt.Appendf(nil, "%d", g)}, engine.BeginOptions{})
+	txn, err := l.Storage.Begin(ctx, zodb.TxnMeta{User: []byte("load"), Description: fmt.Appendf(nil, "%d", g)}, zodb.BeginOptions{})
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 			err = txn.Delete(oid, now.tid)
 		case n < 4:
 			v.blob = strings.Repeat(fmt.Sprintf("%020d", rnd.Int64()), 1+rnd.IntN(400))
-			err = txn.StoreBlob(oid, now.tid, []byte(v.data), engine.BlobSource{Reader: strings.NewReader(v.blob)})
+			err = txn.StoreBlob(oid, now.tid, []byte(v.data), zodb.BlobSource{Reader: strings.NewReader(v.blob)})
 		default:
 			err = txn.Store(oid, now.tid, []byte(v.data))
 		}
@@ -311,7 +311,7 @@ func (l *Load) compareObject(ctx context.Context, s *engine.Storage, oid zodb.OI
 // again is told what a vote said. If objects that were deleted are not there at all
 // any more, because of a pack, that is kept in mind, and the transaction may be made anew.
 func (l *Load) again(err error) error {
-	c, ok := errors.AsType[*engine.ConflictsError](err)
+	c, ok := errors.AsType[*zodb.ConflictsError](err)
 	if !ok {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -50,7 +49,7 @@ type gauge struct {
 
 // reading is what one scrape has read of one storage.
 type reading struct {
-	engine.Status
+	zodb.Status
 	source *watched
 }
 
@@ -144,7 +143,7 @@ func stateGauges() []gauge {
 
 // packGauges are about the pack, or the undelete, that is under way.
 func packGauges() []gauge {
-	of := func(value func(*engine.PackProgress) float64, known func(*engine.PackProgress) bool) func(*reading) (float64, bool) {
+	of := func(value func(*zodb.PackProgress) float64, known func(*zodb.PackProgress) bool) func(*reading) (float64, bool) {
 		return func(r *reading) (float64, bool) {
 			if r.Pack == nil || !known(r.Pack) {
 				return 0, false
@@ -152,24 +151,24 @@ func packGauges() []gauge {
 			return value(r.Pack), true
 		}
 	}
-	whatever := func(*engine.PackProgress) bool { return true }
+	whatever := func(*zodb.PackProgress) bool { return true }
 	return []gauge{
 		always("pack_running", "1 while a pack, or an undelete, is under way.", func(r *reading) float64 { return oneIf(r.Pack != nil) }),
 		sometimes("pack_begun_timestamp_seconds", "When the pack that is under way began; not shown if there is none.",
-			of(func(p *engine.PackProgress) float64 { return seconds(p.Begun) }, whatever)),
+			of(func(p *zodb.PackProgress) float64 { return seconds(p.Begun) }, whatever)),
 		sometimes("pack_done", "What the pack has done in its phase, in objects, transactions or files; not shown if there is none.",
-			of(func(p *engine.PackProgress) float64 { return float64(p.Done) }, whatever)),
+			of(func(p *zodb.PackProgress) float64 { return float64(p.Done) }, whatever)),
 		sometimes("pack_expected", "What the pack has to do in its phase; not shown where it is not known.",
-			of(func(p *engine.PackProgress) float64 { return float64(p.Total) }, func(p *engine.PackProgress) bool { return p.Total > 0 })),
+			of(func(p *zodb.PackProgress) float64 { return float64(p.Total) }, func(p *zodb.PackProgress) bool { return p.Total > 0 })),
 		sometimes("pack_rate", "What the pack does a second, since its phase began; not shown if there is none.",
-			of(func(p *engine.PackProgress) float64 { return p.Rate }, whatever)),
+			of(func(p *zodb.PackProgress) float64 { return p.Rate }, whatever)),
 		sometimes("pack_left_seconds", "How long the phase of the pack will take at that rate; not shown where it is not known.",
-			of(func(p *engine.PackProgress) float64 { return p.LeftSeconds }, func(p *engine.PackProgress) bool { return p.LeftSeconds > 0 })),
+			of(func(p *zodb.PackProgress) float64 { return p.LeftSeconds }, func(p *zodb.PackProgress) bool { return p.LeftSeconds > 0 })),
 	}
 }
 
 // packPhases are the values of the label of dirstorage_pack_phase: those of
-// [engine.PackProgress], and what an undelete does.
+// [zodb.PackProgress], and what an undelete does.
 func packPhases() []string {
 	return []string{
 		"waiting for transactions", "listing", "marking", "planning", "removing objects", "removing transactions", "removing deleted files",
@@ -178,7 +177,7 @@ func packPhases() []string {
 }
 
 func sizeGauges() []gauge {
-	exactly := func(value func(engine.Counts) int64) func(*reading) (float64, bool) {
+	exactly := func(value func(zodb.Counts) int64) func(*reading) (float64, bool) {
 		return func(r *reading) (float64, bool) { return float64(value(r.Counts)), r.Counts.Exact }
 	}
 	space := func(value func(*reading) uint64) func(*reading) (float64, bool) {
@@ -190,10 +189,10 @@ func sizeGauges() []gauge {
 	return []gauge{
 		always("counts_exact", "1 if the numbers of revisions, transactions and bytes are known, and that of objects is no upper bound.", func(r *reading) float64 { return oneIf(r.Counts.Exact) }),
 		always("objects", "Objects in the storage, those included that a pack would remove.", func(r *reading) float64 { return float64(r.Counts.Objects) }),
-		sometimes("revisions", "Revisions in the storage.", exactly(func(n engine.Counts) int64 { return n.Revisions })),
-		sometimes("transactions", "Transactions in the storage.", exactly(func(n engine.Counts) int64 { return n.Transactions })),
-		sometimes("bytes", "Size of the storage's files, without what the file system adds.", exactly(func(n engine.Counts) int64 { return n.Bytes })),
-		sometimes("blob_bytes", "Size of the blobs, which bytes includes.", exactly(func(n engine.Counts) int64 { return n.BlobBytes })),
+		sometimes("revisions", "Revisions in the storage.", exactly(func(n zodb.Counts) int64 { return n.Revisions })),
+		sometimes("transactions", "Transactions in the storage.", exactly(func(n zodb.Counts) int64 { return n.Transactions })),
+		sometimes("bytes", "Size of the storage's files, without what the file system adds.", exactly(func(n zodb.Counts) int64 { return n.Bytes })),
+		sometimes("blob_bytes", "Size of the blobs, which bytes includes.", exactly(func(n zodb.Counts) int64 { return n.BlobBytes })),
 		always("low_space", "1 if so little space, or so few inodes, are free that the server warns of it.", func(r *reading) float64 { return oneIf(r.LowSpace != "") }),
 		sometimes("free_bytes", "What is free on the file system of the storage.", space(func(r *reading) uint64 { return r.Space.FreeBytes })),
 		sometimes("capacity_bytes", "Size of the file system of the storage.", space(func(r *reading) uint64 { return r.Space.TotalBytes })),
@@ -286,7 +285,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// snapshotState is [engine.Status].Snapshot without the code, which has no bound.
+// snapshotState is [zodb.Status].Snapshot without the code, which has no bound.
 func snapshotState(s string) string {
 	if s == "" {
 		return "none"

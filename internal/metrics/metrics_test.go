@@ -21,9 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/metrics"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -107,16 +105,16 @@ func filled(t testing.TB) *metrics.Set {
 	s.Storage("main").Flushed(300*time.Millisecond, 50, 1234)
 	last := zodb.TIDFromTime(time.Date(2026, 3, 1, 9, 59, 30, 0, time.UTC))
 	s.Storage("main").Watch(metrics.Source{
-		Status: func() engine.Status {
-			return engine.Status{
-				Home: "/srv/zodb", Identity: "0123456789abcdef0123456789abcdef", Class: engine.ClassFull, Format: "chunky",
+		Status: func() zodb.Status {
+			return zodb.Status{
+				Home: "/srv/zodb", Identity: "0123456789abcdef0123456789abcdef", Class: zodb.ClassFull, Format: "chunky",
 				LastTID: last, MaxOID: 99, Packed: last - 1<<40, Snapshot: "user/nightly", OpenTransactions: 2,
 				UnflushedTransactions: 7, UnflushedFiles: 31, JournalBytes: 4096, JournalSyncs: 9, RolledForward: 1, CommitSeconds: 12.5,
-				Counts: engine.Counts{Objects: 100, Revisions: 250, Transactions: 80, Bytes: 1 << 20, BlobBytes: 1 << 19, Exact: true},
-				Pack: &engine.PackProgress{
+				Counts: zodb.Counts{Objects: 100, Revisions: 250, Transactions: 80, Bytes: 1 << 20, BlobBytes: 1 << 19, Exact: true},
+				Pack: &zodb.PackProgress{
 					Phase: "marking", Begun: time.Date(2026, 3, 1, 9, 50, 0, 0, time.UTC), Since: time.Date(2026, 3, 1, 9, 58, 0, 0, time.UTC), Done: 1234, Total: 5000, Rate: 10.25, LeftSeconds: 367.5,
 				},
-				Space: vfs.Space{FreeBytes: 1 << 30, TotalBytes: 1 << 31, FreeInodes: 1000, TotalInodes: 2000},
+				Space: zodb.Space{FreeBytes: 1 << 30, TotalBytes: 1 << 31, FreeInodes: 1000, TotalInodes: 2000},
 			}
 		},
 		Backup: func() (metrics.Record, error) {
@@ -232,7 +230,7 @@ func TestStateOfSnapshotModeIsExactlyOne(t *testing.T) {
 		t.Run(tc.snapshot, func(t *testing.T) {
 			t.Parallel()
 			s := metrics.New([]string{"1"}, metrics.Options{Clock: time.Now, NoRuntime: true})
-			s.Storage("1").Watch(metrics.Source{Status: func() engine.Status { return engine.Status{Snapshot: tc.snapshot} }})
+			s.Storage("1").Watch(metrics.Source{Status: func() zodb.Status { return zodb.Status{Snapshot: tc.snapshot} }})
 			got := scrape(t, s)
 			for _, state := range []string{"none", "user", "startup", "recombining"} {
 				v, _ := number(t, got, `dirstorage_snapshot_state{state="`+state+`",storage="1"}`)
@@ -246,23 +244,23 @@ func TestStateOfSnapshotModeIsExactlyOne(t *testing.T) {
 
 func TestPackIsShownWhileItIsUnderWay(t *testing.T) {
 	t.Parallel()
-	var pack *engine.PackProgress
+	var pack *zodb.PackProgress
 	s := metrics.New([]string{"1"}, metrics.Options{Clock: time.Now, NoRuntime: true})
-	s.Storage("1").Watch(metrics.Source{Status: func() engine.Status { return engine.Status{Pack: pack} }})
+	s.Storage("1").Watch(metrics.Source{Status: func() zodb.Status { return zodb.Status{Pack: pack} }})
 	begun := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	for _, tc := range []struct {
 		name  string
-		pack  *engine.PackProgress
+		pack  *zodb.PackProgress
 		want  map[string]float64
 		phase string
 	}{
 		{"none", nil, map[string]float64{"running": 0}, ""},
 		{
-			"with a total", &engine.PackProgress{Phase: "removing objects", Begun: begun, Done: 30, Total: 40, Rate: 2.5, LeftSeconds: 4},
+			"with a total", &zodb.PackProgress{Phase: "removing objects", Begun: begun, Done: 30, Total: 40, Rate: 2.5, LeftSeconds: 4},
 			map[string]float64{"running": 1, "begun_timestamp_seconds": float64(begun.Unix()), "done": 30, "expected": 40, "rate": 2.5, "left_seconds": 4}, "removing objects",
 		},
 		{
-			"without", &engine.PackProgress{Phase: "removing transactions", Begun: begun},
+			"without", &zodb.PackProgress{Phase: "removing transactions", Begun: begun},
 			map[string]float64{"running": 1, "begun_timestamp_seconds": float64(begun.Unix()), "done": 0, "rate": 0}, "removing transactions",
 		},
 		{"none again", nil, map[string]float64{"running": 0}, ""},
@@ -318,8 +316,8 @@ func TestEveryPhaseOfAPackIsOneOfTheLabels(t *testing.T) {
 func TestWhatIsNotKnownIsNotShown(t *testing.T) {
 	t.Parallel()
 	s := metrics.New([]string{"1"}, metrics.Options{Clock: time.Now, NoRuntime: true})
-	s.Storage("1").Watch(metrics.Source{Status: func() engine.Status {
-		return engine.Status{Counts: engine.Counts{Objects: 5, Revisions: 1, Bytes: 1}, Space: vfs.Space{FreeBytes: 1, TotalBytes: 2}}
+	s.Storage("1").Watch(metrics.Source{Status: func() zodb.Status {
+		return zodb.Status{Counts: zodb.Counts{Objects: 5, Revisions: 1, Bytes: 1}, Space: zodb.Space{FreeBytes: 1, TotalBytes: 2}}
 	}})
 	got := scrape(t, s)
 	for _, name := range []string{
@@ -355,7 +353,7 @@ func TestRecordIsReadAgainAfterAWhile(t *testing.T) {
 	reads := 0
 	var failure error
 	s.Storage("1").Watch(metrics.Source{
-		Status: func() engine.Status { return engine.Status{} },
+		Status: func() zodb.Status { return zodb.Status{} },
 		Backup: func() (metrics.Record, error) { reads++; return metrics.Record{TID: zodb.TID(reads)}, failure },
 	})
 	const series = `dirstorage_last_backup_tid{storage="1"}`

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Storage is the metrics of one storage. It is what the engine reports to
@@ -51,7 +52,7 @@ func (s *Storage) Flushed(d time.Duration, transactions, files int) {
 // Source is where the numbers come from that are read when somebody asks.
 type Source struct {
 	// Status is called for each scrape; see [engine.Storage.Status]. Mandatory.
-	Status func() engine.Status
+	Status func() zodb.Status
 	// Backup returns the last backup, and Verified the newest one that was found
 	// good; nil where that is not known. They are called now and then only: see [Options].
 	Backup, Verified func() (Record, error)

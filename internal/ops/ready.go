@@ -3,7 +3,7 @@ package ops
 import (
 	"fmt"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Code says why a server is not ready; one word for programs.
@@ -37,14 +37,14 @@ const stuckSeconds = 10
 
 // Judge returns what keeps a storage that is open from being ready: nothing if
 // it can be written to, or is read-only because that was asked for; and warnings.
-func Judge(storage string, st engine.Status) []Reason {
+func Judge(storage string, st zodb.Status) []Reason {
 	var reasons []Reason
 	if st.Failure != "" {
 		reasons = append(reasons, Reason{Failed, storage, st.Failure})
 	}
 	if st.Trouble != "" {
 		code := DiskFull
-		if st.TroubleKind == engine.TroubleScarce {
+		if st.TroubleKind == zodb.TroubleScarce {
 			code = Scarce
 		}
 		reasons = append(reasons, Reason{code, storage, st.Trouble})

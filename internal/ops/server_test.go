@@ -16,8 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/ops"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // listen returns a server and a function that asks it.
@@ -74,23 +74,23 @@ func TestReadyOnlyWhileServing(t *testing.T) {
 	step("before", 503, `{"ready":false,"reasons":[{"code":"starting"}]}`)
 	s.Serving()
 	step("serving", 200, `{"ready":true,"reasons":[]}`)
-	set(ops.Judge("main", engine.Status{ReadOnly: true, Failure: "fsync: input/output error"})...)
+	set(ops.Judge("main", zodb.Status{ReadOnly: true, Failure: "fsync: input/output error"})...)
 	step("failed", 503, `{"ready":false,"reasons":[{"code":"failed","storage":"main","detail":"fsync: input/output error"}]}`)
-	set(ops.Judge("main", engine.Status{Trouble: "no space left on device", TroubleKind: engine.TroubleDisk})...)
+	set(ops.Judge("main", zodb.Status{Trouble: "no space left on device", TroubleKind: zodb.TroubleDisk})...)
 	step("disk full", 503, `{"ready":false,"reasons":[{"code":"disk_full","storage":"main","detail":"no space left on device"}]}`)
-	set(ops.Judge("main", engine.Status{Trouble: "too many open files", TroubleKind: engine.TroubleScarce})...)
+	set(ops.Judge("main", zodb.Status{Trouble: "too many open files", TroubleKind: zodb.TroubleScarce})...)
 	step("no descriptors", 503, `{"ready":false,"reasons":[{"code":"scarce","storage":"main","detail":"too many open files"}]}`)
-	set(ops.Judge("main", engine.Status{LowSpace: "1 B of 2 B are free"})...)
+	set(ops.Judge("main", zodb.Status{LowSpace: "1 B of 2 B are free"})...)
 	step("low space", 200, `{"ready":true,"reasons":[],"warnings":[{"code":"low_space","storage":"main","detail":"1 B of 2 B are free"}]}`)
-	set(ops.Judge("main", engine.Status{CommitSeconds: 12.3})...)
+	set(ops.Judge("main", zodb.Status{CommitSeconds: 12.3})...)
 	step("hanging disk", 503, `{"ready":false,"reasons":[{"code":"stuck","storage":"main","detail":"a commit has been waiting for the disk for 12 seconds"}]}`)
-	set(ops.Judge("main", engine.Status{CommitSeconds: 2})...)
+	set(ops.Judge("main", zodb.Status{CommitSeconds: 2})...)
 	step("slow disk", 200, `{"ready":true,"reasons":[]}`)
-	long := engine.SnapshotStatus{Code: "nightly", Since: time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC), Long: true, Newer: 7}
-	set(ops.Judge("main", engine.Status{Snapshot: "user/nightly", SnapshotMode: &long})...)
+	long := zodb.SnapshotStatus{Code: "nightly", Since: time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC), Long: true, Newer: 7}
+	set(ops.Judge("main", zodb.Status{Snapshot: "user/nightly", SnapshotMode: &long})...)
 	step("forgotten snapshot", 200, `{"ready":true,"reasons":[],"warnings":[{"code":"snapshot_long","storage":"main",`+
 		`"detail":"in snapshot mode (user/nightly) since 2026-03-01 02:00:00 UTC, and 7 transactions were committed since; no pack removes anything meanwhile"}]}`)
-	set(ops.Judge("main", engine.Status{ReadOnly: true})...)
+	set(ops.Judge("main", zodb.Status{ReadOnly: true})...)
 	step("read-only on purpose", 200, `{"ready":true,"reasons":[]}`)
 	set(ops.Reason{Code: ops.Starting, Storage: "two"})
 	step("one storage is not open", 503, `{"ready":false,"reasons":[{"code":"starting","storage":"two"}]}`)

@@ -27,19 +27,6 @@ type Source interface {
 // ErrNoObject is matched by the error of Source.Current for an object that is not there.
 var ErrNoObject = errors.New("no such object")
 
-// BrokenError names an object that a pack has to read and cannot, or whose
-// references it cannot see.
-type BrokenError struct {
-	OID zodb.OID
-	Err error
-}
-
-func (e *BrokenError) Error() string {
-	return fmt.Sprintf("object %s cannot be read, so what it refers to is not known: %v", e.OID, e.Err)
-}
-
-func (e *BrokenError) Unwrap() error { return e.Err }
-
 // MarkOptions for NewMarker. Source, Policy and MemoryLimit are mandatory.
 type MarkOptions struct {
 	Source Source
@@ -67,7 +54,7 @@ type MarkOptions struct {
 	// revision, Broken for each object that was skipped. They may be called concurrently.
 	Victims   func(Entry) error
 	Reference func(from, to zodb.OID) error
-	Broken    func(*BrokenError)
+	Broken    func(*zodb.BrokenError)
 }
 
 // DefaultPending is how many oids the work list of a Marker holds: 8 MiB of them.
@@ -301,7 +288,7 @@ func (v *visitor) visit(ctx context.Context, oid zodb.OID) error {
 			m.early.Add(1)
 		}
 		if err := v.follow(o, current); err != nil {
-			var b *BrokenError
+			var b *zodb.BrokenError
 			if !errors.As(err, &b) {
 				return err
 			}
@@ -332,7 +319,7 @@ func (v *visitor) broken(ctx context.Context, oid zodb.OID, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	b := &BrokenError{OID: oid, Err: err}
+	b := &zodb.BrokenError{OID: oid, Err: err}
 	if !v.m.o.SkipBroken {
 		return b
 	}
@@ -349,7 +336,7 @@ func (v *visitor) follow(o *record.Object, current bool) error {
 	}
 	var err error
 	if v.refs, err = v.scanner.AppendStrongRefs(v.refs[:0], o.Data); err != nil {
-		return &BrokenError{OID: o.OID, Err: fmt.Errorf("revision %s is no pickle that can be read: %w", o.Serial, err)}
+		return &zodb.BrokenError{OID: o.OID, Err: fmt.Errorf("revision %s is no pickle that can be read: %w", o.Serial, err)}
 	}
 	for _, to := range v.refs {
 		if err := m.Add(to); err != nil {

@@ -153,7 +153,7 @@ func (x *expectation) repair(ctx context.Context, home, name string, was []strin
 	if err := log.put(event{Pack: &packed{s.LastTransaction()}}); err != nil {
 		return err
 	}
-	if _, err := s.Pack(ctx, engine.PackOptions{}); err != nil {
+	if _, err := s.Pack(ctx, zodb.PackOptions{}); err != nil {
 		x.wrong = append(x.wrong, err.Error())
 	}
 	if err := errors.Join(s.WaitNormal(ctx), s.Close()); err != nil {

@@ -164,7 +164,7 @@ func (k *worker) commit(ctx context.Context, changes ...change) (zodb.TID, error
 			if c.blob == nil {
 				err = t.Store(c.oid, c.serial, c.data)
 			} else {
-				err = t.StoreBlob(c.oid, c.serial, c.data, engine.BlobSource{Reader: bytes.NewReader(c.blob)})
+				err = t.StoreBlob(c.oid, c.serial, c.data, zodb.BlobSource{Reader: bytes.NewReader(c.blob)})
 			}
 			if err != nil {
 				return err
@@ -175,7 +175,7 @@ func (k *worker) commit(ctx context.Context, changes ...change) (zodb.TID, error
 }
 
 func (k *worker) transaction(ctx context.Context, a ack, fill func(t *engine.Txn) error) (zodb.TID, error) {
-	t, err := k.s.Begin(ctx, zodb.TxnMeta{User: []byte("writer"), Description: []byte("work")}, engine.BeginOptions{})
+	t, err := k.s.Begin(ctx, zodb.TxnMeta{User: []byte("writer"), Description: []byte("work")}, zodb.BeginOptions{})
 	if err != nil {
 		return 0, err
 	}
@@ -240,7 +240,7 @@ func (k *worker) maintain(ctx context.Context, rnd *rand.Rand) error {
 			if err := k.events.put(event{Pack: &packed{zodb.TIDFromTime(now.Add(time.Second))}}); err != nil {
 				return err
 			}
-			_, err = k.s.Pack(ctx, engine.PackOptions{Time: now, NoGC: rnd.IntN(2) == 0, References: rnd.IntN(3) == 0})
+			_, err = k.s.Pack(ctx, zodb.PackOptions{Time: now, NoGC: rnd.IntN(2) == 0, References: rnd.IntN(3) == 0})
 		case 2:
 			if err := k.events.put(event{Undelete: true}); err != nil {
 				return err

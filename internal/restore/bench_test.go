@@ -41,7 +41,7 @@ func measureBackups(b *testing.B, objects int) {
 	serials := make([]zodb.TID, objects)
 	change := func(n int, text string) {
 		for at := 0; at < n; at += 50 {
-			txn, err := s.Begin(b.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
+			txn, err := s.Begin(b.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 			for i := at; i < at+50 && err == nil; i++ {
 				oid := i * (objects / n)
 				err = txn.Store(zodb.OID(oid), serials[oid], []byte("cm\nC\n.(T\x84\x02\x00\x00"+fmt.Sprintf("%-644s", text+fmt.Sprint(i))+"t."))

@@ -189,7 +189,7 @@ func TestInterruptedRestoreGoesOn(t *testing.T) {
 // transactions to follow.
 func TestMinimalIsBackedUpIncrementally(t *testing.T) {
 	t.Parallel()
-	home := enginetest.Home(t, engine.CreateOptions{Class: engine.ClassMinimal})
+	home := enginetest.Home(t, engine.CreateOptions{Class: zodb.ClassMinimal})
 	s := enginetest.Open(t, home, engine.Options{})
 	serials := make(map[zodb.OID]zodb.TID)
 	store := func(data string, oids ...zodb.OID) {

@@ -184,7 +184,7 @@ func TestIncrementalBackupAfterOurPack(t *testing.T) {
 			backUp(t, l.Home, store, backup.Full)
 			for range 3 {
 				l.Write(t, 40)
-				result, err := l.Storage.Pack(t.Context(), engine.PackOptions{NoGC: true})
+				result, err := l.Storage.Pack(t.Context(), zodb.PackOptions{NoGC: true})
 				if err != nil || result.Revisions == 0 || result.Transactions == 0 {
 					t.Fatalf("pack: %+v, %v", result, err)
 				}

@@ -63,7 +63,7 @@ func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 	w.store(0, reference(1))
 	w.store(0, "N.")
 	w.store(2, "N.")
-	packed, err := s.Pack(t.Context(), engine.PackOptions{})
+	packed, err := s.Pack(t.Context(), zodb.PackOptions{})
 	if err != nil || packed.Objects != 2 { // 1 and 2: with min_pack_time 0 the last transaction is no exception
 		t.Fatal(packed, err)
 	}
@@ -95,7 +95,7 @@ func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 // histories apart.
 func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
 	t.Parallel()
-	home := enginetest.Home(t, engine.CreateOptions{Class: engine.ClassMinimal})
+	home := enginetest.Home(t, engine.CreateOptions{Class: zodb.ClassMinimal})
 	repository := objstore.NewDir(directory(t, t.TempDir()))
 	during := func(home string, serials map[zodb.OID]zodb.TID, f func(w *writer)) {
 		t.Helper()

@@ -6,10 +6,8 @@ import (
 	"syscall"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
-
-// ErrNotAHome is matched by every *NotAHomeError.
-var ErrNotAHome = errors.New("not a DirectoryStorage")
 
 // NoSuchDir is the reason of a NotAHomeError about a path at which there is nothing.
 const NoSuchDir = "does not exist"
@@ -20,10 +18,12 @@ type NotAHomeError struct {
 	Reason string // "does not exist", "is a file, not a directory", "has no config/settings"
 }
 
-func (e *NotAHomeError) Error() string { return ErrNotAHome.Error() + ": " + e.Path + " " + e.Reason }
+func (e *NotAHomeError) Error() string {
+	return zodb.ErrNotAStorage.Error() + ": " + e.Path + " " + e.Reason
+}
 
 // Is matches ErrNotAHome.
-func (e *NotAHomeError) Is(target error) bool { return target == ErrNotAHome }
+func (e *NotAHomeError) Is(target error) bool { return target == zodb.ErrNotAStorage }
 
 // NotAHome judges the error of reading a file of config: it returns a *NotAHomeError if
 // that says that there is no storage at home, and err otherwise. Without the permission

@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // entered knows how to leave the snapshot mode that a method entered.
@@ -111,7 +112,7 @@ func enterDirectly(ctx context.Context, q *request) error {
 		return err
 	}
 	if s.Status().Snapshot == "startup" {
-		err = fmt.Errorf("%w: somebody holds %s", engine.ErrLocked, q.home.Path(snapfile.Sublock))
+		err = fmt.Errorf("%w: somebody holds %s", zodb.ErrLocked, q.home.Path(snapfile.Sublock))
 	} else {
 		err = s.WaitNormal(ctx)
 	}
@@ -120,7 +121,7 @@ func enterDirectly(ctx context.Context, q *request) error {
 
 // Start puts a storage into snapshot mode and leaves it there; it is ended by
 // Stop. It returns what A is a snapshot of then: what this call entered, or a
-// storage that was closed. The error matches engine.ErrSnapshotMode if
+// storage that was closed. The error matches zodb.ErrSnapshotMode if
 // somebody else entered it.
 func Start(ctx context.Context, o Options, code string) (snapfile.Record, error) {
 	home, err := vfs.OS(o.Home)
@@ -140,7 +141,7 @@ func Start(ctx context.Context, o Options, code string) (snapfile.Record, error)
 		err = errors.Join(err, e.close())
 	}
 	if err != nil {
-		return snapfile.Record{}, fmt.Errorf("%w: no method worked: %w", engine.ErrSnapshotMode, err)
+		return snapfile.Record{}, fmt.Errorf("%w: no method worked: %w", zodb.ErrSnapshotMode, err)
 	}
 	r, _, err := q.look(ctx)
 	if err == nil && r.Code != snapfile.Shutdown && r.Code != snapfile.User(q.code) {
@@ -190,7 +191,7 @@ func Stop(ctx context.Context, o Options, code string) (bool, error) {
 		}
 		errs = append(errs, fmt.Errorf("method %s: %w", m.Kind, err))
 	}
-	return false, fmt.Errorf("%w: %w", engine.ErrSnapshotMode, errors.Join(errs...))
+	return false, fmt.Errorf("%w: %w", zodb.ErrSnapshotMode, errors.Join(errs...))
 }
 
 func leaveBySocket(ctx context.Context, o Options, code string) error {

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -79,7 +78,7 @@ type Held struct {
 
 // Enter brings the storage into snapshot mode and locks misc/sublock. On an
 // error nothing is held and what was entered is left again. The error joins
-// those of all methods; it matches engine.ErrSnapshotMode if the mode was
+// those of all methods; it matches zodb.ErrSnapshotMode if the mode was
 // not reached, or is one that somebody else entered and that is not to be joined;
 // vfs.ErrLocked if another tool holds the lock.
 func Enter(ctx context.Context, o Options) (*Held, error) {
@@ -118,22 +117,22 @@ func Enter(ctx context.Context, o Options) (*Held, error) {
 // nested takes part in the snapshot of the tool that started this one.
 func nested(o Options, home vfs.FS) (*Held, error) {
 	if v := o.Getenv("SNAPSHOT_VERSION"); v != "2" {
-		return nil, fmt.Errorf("%w: this was started within a snapshot of another version, SNAPSHOT_VERSION=%s; this one knows 2", engine.ErrSnapshotMode, v)
+		return nil, fmt.Errorf("%w: this was started within a snapshot of another version, SNAPSHOT_VERSION=%s; this one knows 2", zodb.ErrSnapshotMode, v)
 	}
 	dir := o.Getenv("SNAPSHOT_DIRECTORY")
 	if !vfs.SameDir(dir, o.Home) {
-		return nil, fmt.Errorf("%w: this was started within a snapshot of %s, and asked for %s", engine.ErrSnapshotMode, dir, o.Home)
+		return nil, fmt.Errorf("%w: this was started within a snapshot of %s, and asked for %s", zodb.ErrSnapshotMode, dir, o.Home)
 	}
 	seconds, err := strconv.ParseInt(o.Getenv("SNAPSHOT_TIMESTAMP"), 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("%w: SNAPSHOT_TIMESTAMP=%q is no number of seconds", engine.ErrSnapshotMode, o.Getenv("SNAPSHOT_TIMESTAMP"))
+		return nil, fmt.Errorf("%w: SNAPSHOT_TIMESTAMP=%q is no number of seconds", zodb.ErrSnapshotMode, o.Getenv("SNAPSHOT_TIMESTAMP"))
 	}
 	code, err := readCode(home)
 	if err != nil {
 		return nil, err
 	}
 	if want := o.Getenv("SNAPSHOT_CODE"); want != "" && want != code {
-		return nil, fmt.Errorf("%w: this was started within the snapshot %q, and now it is %q", engine.ErrSnapshotMode, want, code)
+		return nil, fmt.Errorf("%w: this was started within the snapshot %q, and now it is %q", zodb.ErrSnapshotMode, want, code)
 	}
 	tid, err := lastOfA(home)
 	if err != nil {
@@ -141,7 +140,7 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 	}
 	// The one who holds the lock for both may be gone, and A changed since.
 	if want := o.Getenv("SNAPSHOT_TID"); want != "" && want != tid.String() {
-		return nil, fmt.Errorf("%w: this was started within the snapshot of transaction %s, and now A ends with %s", engine.ErrSnapshotMode, want, tid)
+		return nil, fmt.Errorf("%w: this was started within the snapshot of transaction %s, and now A ends with %s", zodb.ErrSnapshotMode, want, tid)
 	}
 	moment := time.Unix(seconds, 0)
 	return &Held{Timestamp: moment, CompleteTo: moment, TID: tid, Code: code, Joined: true, home: home}, nil
@@ -151,7 +150,7 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 func readCode(home vfs.FS) (string, error) {
 	code, err := home.ReadFile(snapfile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w: %s is not there, so A is no snapshot", engine.ErrSnapshotMode, home.Path(snapfile.Name))
+		return "", fmt.Errorf("%w: %s is not there, so A is no snapshot", zodb.ErrSnapshotMode, home.Path(snapfile.Name))
 	}
 	return string(code), err
 }
@@ -256,23 +255,23 @@ func (h *Held) Environment(home string) []string {
 	}
 }
 
-// Check returns an error, which matches engine.ErrSnapshotMode, if the
+// Check returns an error, which matches zodb.ErrSnapshotMode, if the
 // snapshot did not last until now: then what was copied is not to be trusted.
 func (h *Held) Check() error {
 	code, err := readCode(h.home)
 	if err == nil && code != h.Code {
-		err = fmt.Errorf("%w: it is no longer %q but %q: what was read meanwhile is not to be trusted", engine.ErrSnapshotMode, h.Code, code)
+		err = fmt.Errorf("%w: it is no longer %q but %q: what was read meanwhile is not to be trusted", zodb.ErrSnapshotMode, h.Code, code)
 	}
 	// One that was closed is of the same code after each close. Who takes part by its
 	// environment holds no lock of its own.
 	if tid, terr := lastOfA(h.home); err == nil {
 		if err = terr; err == nil && tid != h.TID {
-			err = fmt.Errorf("%w: A ended with transaction %s, and now with %s: what was read meanwhile is not to be trusted", engine.ErrSnapshotMode, h.TID, tid)
+			err = fmt.Errorf("%w: A ended with transaction %s, and now with %s: what was read meanwhile is not to be trusted", zodb.ErrSnapshotMode, h.TID, tid)
 		}
 	}
 	if err == nil && h.sublock != nil {
 		if lerr := h.sublock.Check(); lerr != nil {
-			err = fmt.Errorf("%w: what was read meanwhile is not to be trusted: %w", engine.ErrSnapshotMode, lerr)
+			err = fmt.Errorf("%w: what was read meanwhile is not to be trusted: %w", zodb.ErrSnapshotMode, lerr)
 		}
 	}
 	return err

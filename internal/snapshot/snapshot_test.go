@@ -17,6 +17,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func TestRunningStorageIsEnteredAndLeft(t *testing.T) {
@@ -30,7 +31,7 @@ func TestRunningStorageIsEnteredAndLeft(t *testing.T) {
 	if got := s.Status().Snapshot; got != held.Code || !strings.HasPrefix(got, "user/") {
 		t.Errorf("state %q, code %q", got, held.Code)
 	}
-	if err := s.LeaveSnapshot(t.Context(), strings.TrimPrefix(held.Code, "user/")); !errors.Is(err, engine.ErrLocked) {
+	if err := s.LeaveSnapshot(t.Context(), strings.TrimPrefix(held.Code, "user/")); !errors.Is(err, zodb.ErrLocked) {
 		t.Errorf("the sublock is not held: %v", err)
 	}
 	if err := held.Release(t.Context()); err != nil {
@@ -59,7 +60,7 @@ func TestSnapshotThatDidNotLastIsTold(t *testing.T) {
 		if err := spoil(h); err != nil {
 			t.Fatal(err)
 		}
-		if err := held.Release(t.Context()); !errors.Is(err, engine.ErrSnapshotMode) {
+		if err := held.Release(t.Context()); !errors.Is(err, zodb.ErrSnapshotMode) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

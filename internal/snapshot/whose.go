@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/control"
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -30,8 +29,8 @@ type request struct {
 
 // ErrForeign is matched if A is a snapshot that somebody else entered, and that is
 // not good enough, or of which nothing tells when it was taken. It matches
-// engine.ErrSnapshotMode.
-var ErrForeign = fmt.Errorf("%w: somebody else entered it", engine.ErrSnapshotMode)
+// zodb.ErrSnapshotMode.
+var ErrForeign = fmt.Errorf("%w: somebody else entered it", zodb.ErrSnapshotMode)
 
 // look returns what A is a snapshot of, if it may be used: it is ours; or the
 // storage was closed; or it is somebody else's, and good enough for Options.Join.
@@ -50,7 +49,7 @@ func (q *request) look(ctx context.Context) (r snapfile.Record, remark string, e
 	}
 	switch {
 	case errors.Is(err, snapfile.ErrNone):
-		return r, "", fmt.Errorf("%w: %w", engine.ErrSnapshotMode, err)
+		return r, "", fmt.Errorf("%w: %w", zodb.ErrSnapshotMode, err)
 	case unknown && !ours:
 		return r, "", q.whyUnknown(r.Code, err)
 	case err != nil && !unknown:
@@ -64,7 +63,7 @@ func (q *request) look(ctx context.Context) (r snapfile.Record, remark string, e
 		r.Moment, r.TID = since, last
 	}
 	if r.TID != last {
-		return r, "", fmt.Errorf("%w: %s is of transaction %s, and A ends with %s: A was changed from outside", engine.ErrSnapshotMode, q.home.Path(snapfile.Taken), r.TID, last)
+		return r, "", fmt.Errorf("%w: %s is of transaction %s, and A ends with %s: A was changed from outside", zodb.ErrSnapshotMode, q.home.Path(snapfile.Taken), r.TID, last)
 	}
 	if !ours && r.Code != snapfile.Shutdown {
 		remark, err = q.foreign(ctx, r)
@@ -108,7 +107,7 @@ func (q *request) foreign(ctx context.Context, r snapfile.Record) (remark string
 }
 
 // status asks the storage that runs at home.
-func status(ctx context.Context, home string) (st engine.Status, err error) {
+func status(ctx context.Context, home string) (st zodb.Status, err error) {
 	c, err := control.Dial(ctx, home)
 	if err != nil {
 		return st, err

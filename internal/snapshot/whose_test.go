@@ -81,14 +81,14 @@ func TestWhoeverJoinsGetsTheMomentOfTheSnapshot(t *testing.T) {
 				}
 				continue
 			}
-			if !errors.Is(err, ErrForeign) || !errors.Is(err, engine.ErrSnapshotMode) || !strings.Contains(err.Error(), `"nightly"`) {
+			if !errors.Is(err, ErrForeign) || !errors.Is(err, zodb.ErrSnapshotMode) || !strings.Contains(err.Error(), `"nightly"`) {
 				t.Errorf("socket %t, join %d: %v", socket, join, err)
 			}
 		}
 		if text := strings.Join(warned, "\n"); !strings.Contains(text, "nightly") || socket && !strings.Contains(text, later.String()) {
 			t.Errorf("warned of %q", text)
 		}
-		if _, err := Start(t.Context(), Options{Home: h, Now: time.Now}, "other"); !errors.Is(err, engine.ErrSnapshotMode) {
+		if _, err := Start(t.Context(), Options{Home: h, Now: time.Now}, "other"); !errors.Is(err, zodb.ErrSnapshotMode) {
 			t.Errorf("entered twice: %v", err)
 		}
 		if left, err := Stop(t.Context(), Options{Home: h, Now: time.Now}, ""); !left || err != nil {
@@ -187,10 +187,10 @@ func TestWhoTakesPartByItsEnvironmentSeesThatAWasChanged(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := inner.Check(); !errors.Is(err, engine.ErrSnapshotMode) {
+	if err := inner.Check(); !errors.Is(err, zodb.ErrSnapshotMode) {
 		t.Errorf("after a change: %v", err)
 	}
-	if _, err := Enter(t.Context(), o); !errors.Is(err, engine.ErrSnapshotMode) {
+	if _, err := Enter(t.Context(), o); !errors.Is(err, zodb.ErrSnapshotMode) {
 		t.Errorf("entered after a change: %v", err)
 	}
 }

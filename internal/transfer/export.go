@@ -143,7 +143,7 @@ func (ex *exporter) exportAll(ctx context.Context) error {
 
 // listed yields the transactions of the storage; none for class Minimal.
 func (ex *exporter) listed(ctx context.Context) iter.Seq2[*zodb.Transaction, error] {
-	if ex.s.Status().Class == engine.ClassMinimal {
+	if ex.s.Status().Class == zodb.ClassMinimal {
 		return func(func(*zodb.Transaction, error) bool) {}
 	}
 	return ex.s.Transactions(ctx, 0, ex.o.To)
@@ -156,7 +156,7 @@ type revision struct {
 }
 
 func brokenTransaction(tid zodb.TID, err error) Broken {
-	link := errors.Is(err, engine.ErrBrokenLink)
+	link := errors.Is(err, zodb.ErrBrokenLink)
 	return Broken{TID: tid, Transaction: !link, Link: link}
 }
 
@@ -164,7 +164,7 @@ func brokenTransaction(tid zodb.TID, err error) Broken {
 // read, by tid and oid. It costs a look at every object where there may be such.
 func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
 	st := ex.s.Status()
-	minimal := st.Class == engine.ClassMinimal
+	minimal := st.Class == zodb.ClassMinimal
 	if !minimal && st.Packed == 0 && !ex.o.SkipBroken {
 		return nil, nil
 	}
@@ -174,7 +174,7 @@ func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
 		switch {
 		case err != nil && (txn == nil || !ex.o.SkipBroken):
 			return nil, err
-		case err != nil && !errors.Is(err, engine.ErrBrokenLink):
+		case err != nil && !errors.Is(err, zodb.ErrBrokenLink):
 			ex.damaged[txn.TID] = true
 		case err == nil && txn.TID <= st.Packed:
 			listed[txn.TID] = true
@@ -245,7 +245,7 @@ func (ex *exporter) records(ctx context.Context, txn *zodb.Transaction) iter.Seq
 // skip notes what cannot be read, and reports whether to go on.
 func (ex *exporter) skip(ctx context.Context, b Broken, err error) bool {
 	damage := errors.Is(err, zodb.ErrCorrupt) || errors.Is(err, zodb.ErrNotFound)
-	if !ex.o.SkipBroken || ctx.Err() != nil || errors.Is(err, engine.ErrClosed) || vfs.Passes(err) || b.Blob && !damage {
+	if !ex.o.SkipBroken || ctx.Err() != nil || errors.Is(err, zodb.ErrClosed) || vfs.Passes(err) || b.Blob && !damage {
 		return false // what passes is no damage; what befalls a blob may be about where it is written to
 	}
 	b.Reason = err.Error()

@@ -50,7 +50,7 @@ func TestFollowerGoesOnWhereAPackTookWhatItCopied(t *testing.T) {
 	t.Parallel()
 	for _, takes := range []int{1, triesBesidePacks, triesBesidePacks + 1} {
 		dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
-		commit(t, dst, engine.BeginOptions{TID: 1 << 40}, 0, "root", "")
+		commit(t, dst, zodb.BeginOptions{TID: 1 << 40}, 0, "root", "")
 		src := &packedSource{tid: 1 << 41, takes: takes}
 		f := &follower{im: newImporter(dst, src, BlobsNone, nil)}
 		err := f.again(t.Context(), f.im.copyFrom(t.Context(), f.im.result.LastTID+1))

@@ -228,7 +228,7 @@ func (im *importer) compareLast(ctx context.Context, want *sourceTxn) error {
 	}
 	have, err := im.s.Transaction(ctx, want.TID)
 	switch {
-	case errors.Is(err, engine.ErrUnsupported), errors.Is(err, zodb.ErrNotFound):
+	case errors.Is(err, zodb.ErrUnsupported), errors.Is(err, zodb.ErrNotFound):
 		have = nil // class Minimal, or packed away: the records have to do
 	case err != nil:
 		return err
@@ -261,7 +261,7 @@ func (im *importer) compareLast(ctx context.Context, want *sourceTxn) error {
 }
 
 func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err error) {
-	out, err := im.s.Begin(ctx, txn.TxnMeta, engine.BeginOptions{TID: txn.TID, Status: txn.Status})
+	out, err := im.s.Begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID, Status: txn.Status})
 	if err != nil {
 		return err
 	}
@@ -355,7 +355,7 @@ func (im *importer) copyRecord(ctx context.Context, out *engine.Txn, rec zodb.Re
 		return err
 	}
 	counted := &counter{r: blob}
-	err = out.Restore(ctx, rec, &engine.BlobSource{Reader: counted})
+	err = out.Restore(ctx, rec, &zodb.BlobSource{Reader: counted})
 	if err = errors.Join(err, blob.Close()); err != nil {
 		return fmt.Errorf("blob of object %s: %w", rec.OID, err)
 	}

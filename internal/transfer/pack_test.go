@@ -31,7 +31,7 @@ func TestPackLeavesWhatFileStorageLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := s.LastTransaction()
-	if _, err := s.Pack(t.Context(), engine.PackOptions{Time: time.Unix(0, int64(want.PackTime*1e9))}); err != nil {
+	if _, err := s.Pack(t.Context(), zodb.PackOptions{Time: time.Unix(0, int64(want.PackTime*1e9))}); err != nil {
 		t.Fatal(err)
 	}
 	var wanted, got []string

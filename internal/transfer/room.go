@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -95,7 +94,7 @@ func RoomOfServer(ctx context.Context, c *zeoclient.Client) (Room, error) {
 }
 
 // Without takes off what a storage holds already.
-func (r Room) Without(n engine.Counts) Room {
+func (r Room) Without(n zodb.Counts) Room {
 	return Room{r.Bytes - n.EstimateDisk(), r.Inodes - n.Objects - n.Revisions - n.Transactions}
 }
 

@@ -227,7 +227,7 @@ func TestImportFromServerIntoAnotherDatabaseChangesNothing(t *testing.T) {
 	}{{"a tid that is there", inFile}, {"a tid that is not there", inFile + 1}, {"a later tid", src.LastTransaction() + 1}} {
 		t.Run(tc.name, func(t *testing.T) {
 			dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
-			commit(t, dst, engine.BeginOptions{TID: tc.tid}, 1, "other", "")
+			commit(t, dst, zodb.BeginOptions{TID: tc.tid}, 1, "other", "")
 			done, err := ImportServer(t.Context(), dst, c, ServerOptions{})
 			if !errors.Is(err, ErrOther) || done.Transactions != 0 || dst.LastTransaction() != tc.tid {
 				t.Errorf("import: %+v, %v", done, err)
@@ -237,7 +237,7 @@ func TestImportFromServerIntoAnotherDatabaseChangesNothing(t *testing.T) {
 }
 
 // commit stores one object, with a blob if that is not empty.
-func commit(t testing.TB, s *engine.Storage, o engine.BeginOptions, oid zodb.OID, text, blob string) zodb.TID {
+func commit(t testing.TB, s *engine.Storage, o zodb.BeginOptions, oid zodb.OID, text, blob string) zodb.TID {
 	t.Helper()
 	c := enginetest.Change{OID: oid, Data: enginetest.Record(text), Blob: blob}
 	if blob != "" {
@@ -283,7 +283,7 @@ func TestBlobThatTheServerLacks(t *testing.T) {
 
 func TestServerWithoutIterationSaysSo(t *testing.T) {
 	t.Parallel()
-	src := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Class: engine.ClassMinimal}), engine.Options{})
+	src := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Class: zodb.ClassMinimal}), engine.Options{})
 	c := connect(t, src, 0)
 	dst := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 	if _, err := ImportServer(t.Context(), dst, c, ServerOptions{}); !errors.Is(err, ErrNoIteration) {
@@ -360,7 +360,7 @@ func TestFollowerComesBackAfterTheServerDoes(t *testing.T) {
 		c.Close()
 		stop()
 		<-f.lost
-		tid := commit(t, src, engine.BeginOptions{}, 0x1000, "while away", strings.Repeat("x", int(i))) // the first one is no blob
+		tid := commit(t, src, zodb.BeginOptions{}, 0x1000, "while away", strings.Repeat("x", int(i))) // the first one is no blob
 		_, stop = serveOn(t, src, address)
 		f.until(tid)
 	}
@@ -408,7 +408,7 @@ func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 	t.Parallel()
 	home := enginetest.Home(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
 	src := enginetest.Open(t, home, engine.Options{})
-	commit(t, src, engine.BeginOptions{}, 0, "root", "")
+	commit(t, src, zodb.BeginOptions{}, 0, "root", "")
 	address, _ := serveOn(t, src, "127.0.0.1:0")
 	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
 	if err != nil {
@@ -422,7 +422,7 @@ func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 	v := &server{c: c, info: info}
 	first := commitOver(t, c, 10, 0, "first")
 	second := commitOver(t, c, 10, first, "second")
-	if r, err := src.Pack(t.Context(), engine.PackOptions{NoGC: true}); err != nil || r.Blobs != 1 {
+	if r, err := src.Pack(t.Context(), zodb.PackOptions{NoGC: true}); err != nil || r.Blobs != 1 {
 		t.Fatalf("pack: %+v, %v", r, err)
 	}
 	var gone *packedMeanwhileError
@@ -446,7 +446,7 @@ func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 	t.Parallel()
 	src := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}), engine.Options{})
-	commit(t, src, engine.BeginOptions{}, 0, "root", "")
+	commit(t, src, zodb.BeginOptions{}, 0, "root", "")
 	address, stop := serveOn(t, src, "127.0.0.1:0")
 	home := enginetest.Home(t, engine.CreateOptions{})
 	dst := enginetest.Open(t, home, engine.Options{})
@@ -467,7 +467,7 @@ func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 			last = commitOver(t, c, oid, serials[oid], blob)
 			serials[oid] = last
 			if i%10 == 9 {
-				if r, err := src.Pack(t.Context(), engine.PackOptions{NoGC: true}); err != nil || r.Transactions == 0 {
+				if r, err := src.Pack(t.Context(), zodb.PackOptions{NoGC: true}); err != nil || r.Transactions == 0 {
 					t.Fatalf("pack: %+v, %v", r, err)
 				}
 			}
@@ -500,9 +500,9 @@ func TestFollowerOfAStorageThatIsPacked(t *testing.T) {
 	}
 	for range 2 {
 		for _, oid := range lost.OIDs {
-			commit(t, src, engine.BeginOptions{}, oid, "while away", "")
+			commit(t, src, zodb.BeginOptions{}, oid, "while away", "")
 		}
-		if _, err := src.Pack(t.Context(), engine.PackOptions{NoGC: true}); err != nil {
+		if _, err := src.Pack(t.Context(), zodb.PackOptions{NoGC: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

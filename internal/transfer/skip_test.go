@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -28,7 +27,7 @@ func TestExportSkipsDamageOnly(t *testing.T) {
 		{opening(syscall.EMFILE), false},
 		{opening(syscall.ENFILE), false},
 		{opening(syscall.ENOMEM), false},
-		{engine.ErrClosed, false},
+		{zodb.ErrClosed, false},
 	} {
 		ex := exporter{o: ExportOptions{SkipBroken: true}}
 		if got := ex.skip(context.Background(), Broken{}, tc.err); got != tc.want || ex.result.Broken > 0 != tc.want {

@@ -299,7 +299,7 @@ func TestImportIntoAnotherDatabaseChangesNothing(t *testing.T) {
 	t.Parallel()
 	home := enginetest.Home(t, engine.CreateOptions{})
 	s := enginetest.Open(t, home, engine.Options{})
-	tid := commit(t, s, engine.BeginOptions{TID: 0x03F6ED1905555555}, 1, "other", "")
+	tid := commit(t, s, zodb.BeginOptions{TID: 0x03F6ED1905555555}, 1, "other", "")
 	// The tid is in the file too, with other content.
 	done, err := Import(t.Context(), s, reader(t, hometest.FileStorage(t, "undo.fs")), ImportOptions{})
 	if !errors.Is(err, ErrOther) || done.Transactions != 0 || s.LastTransaction() != tid {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Fault is what an error of the file system says about what comes after it.
@@ -21,12 +23,6 @@ const (
 	ScarceFault
 	// LastingFault is every other error, one that hides behind a passing one included.
 	LastingFault
-)
-
-// Sentinels of the passing faults, for errors.Is; see [WithPassing].
-var (
-	ErrDiskFull = errors.New("disk full")
-	ErrScarce   = errors.New("out of descriptors or memory")
 )
 
 // FaultOf tells what an error says. An error that is made of several passes only
@@ -53,9 +49,9 @@ func faultOfCause(cause error) Fault {
 		return LastingFault
 	}
 	switch cause {
-	case ErrDiskFull:
+	case zodb.ErrDiskFull:
 		return FullFault
-	case ErrScarce:
+	case zodb.ErrScarce:
 		return ScarceFault
 	}
 	return LastingFault
@@ -117,9 +113,9 @@ func WithPassing(err error) error {
 	var sentinel error
 	switch FaultOf(err) {
 	case FullFault:
-		sentinel = ErrDiskFull
+		sentinel = zodb.ErrDiskFull
 	case ScarceFault:
-		sentinel = ErrScarce
+		sentinel = zodb.ErrScarce
 	default:
 		return err
 	}
@@ -138,8 +134,8 @@ func (p *passing) Unwrap() error        { return p.cause }
 // WithFull is WithPassing for errors that are joined of several: one of which any part says
 // that there is no room matches ErrDiskFull.
 func WithFull(err error) error {
-	if SaysFull(err) && !errors.Is(err, ErrDiskFull) {
-		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	if SaysFull(err) && !errors.Is(err, zodb.ErrDiskFull) {
+		return fmt.Errorf("%w: %w", zodb.ErrDiskFull, err)
 	}
 	return WithPassing(err)
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // full and scarce are all that passes; whatever else there is, or may come, lasts.
@@ -42,7 +44,7 @@ func TestFaultOfEveryErrno(t *testing.T) {
 				t.Errorf("errno %d (%v) in %T passes: %t", n, n, err, got)
 			}
 			wrapped := WithPassing(err)
-			if errors.Is(wrapped, ErrDiskFull) != (want == FullFault) || errors.Is(wrapped, ErrScarce) != (want == ScarceFault) || !errors.Is(wrapped, n) {
+			if errors.Is(wrapped, zodb.ErrDiskFull) != (want == FullFault) || errors.Is(wrapped, zodb.ErrScarce) != (want == ScarceFault) || !errors.Is(wrapped, n) {
 				t.Errorf("errno %d (%v) in %T becomes %v", n, n, err, wrapped)
 			}
 			if again := WithPassing(fmt.Errorf("vote: %w", wrapped)); FaultOf(again) != want {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -57,7 +56,7 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 
 // sendPieces sends what is in a blob. It reports whether the client was told that
 // the blob begins; that it ends he is told only if all of it is sound.
-func (c *conn) sendPieces(ctx context.Context, blob engine.Blob, oid zodb.OID, tid zodb.TID) (begun bool, err error) {
+func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid zodb.TID) (begun bool, err error) {
 	begin := func() {
 		if !begun {
 			begun = true

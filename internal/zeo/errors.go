@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -90,14 +89,14 @@ func (c *conn) describe(err error) *pythonError {
 	}
 	switch {
 	case errors.Is(err, zodb.ErrReadOnly):
-		if e, ok := errors.AsType[*engine.FailedError](err); ok {
+		if e, ok := errors.AsType[*zodb.FailedError](err); ok {
 			c.log().Error("refused: the storage is read-only since a failure", "err", e)
 		}
 		return &pythonError{classReadOnly, wire.Tuple{}}
 	case errors.Is(err, zodb.ErrState):
 		return &pythonError{classTransaction, wire.Tuple{clipped(err.Error())}}
-	case vfs.Passes(err), errors.Is(err, engine.ErrDiskFull), errors.Is(err, engine.ErrScarce), errors.Is(err, engine.ErrClosed),
-		errors.Is(err, engine.ErrUnsupported), errors.Is(err, engine.ErrEmptyRecord), errors.Is(err, engine.ErrOldTID), errors.Is(err, context.Canceled), errors.Is(err, engine.ErrSnapshotMode), errors.Is(err, engine.ErrLocked):
+	case vfs.Passes(err), errors.Is(err, zodb.ErrDiskFull), errors.Is(err, zodb.ErrScarce), errors.Is(err, zodb.ErrClosed),
+		errors.Is(err, zodb.ErrUnsupported), errors.Is(err, zodb.ErrEmptyRecord), errors.Is(err, zodb.ErrOldTID), errors.Is(err, context.Canceled), errors.Is(err, zodb.ErrSnapshotMode), errors.Is(err, zodb.ErrLocked):
 		c.log().Warn("request failed", "err", err)
 		return &pythonError{classStorage, wire.Tuple{clipped(err.Error())}}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -450,9 +449,9 @@ func TestErrorsThatNoClientCanProvoke(t *testing.T) {
 		{&zodb.CorruptError{Path: "A/x", Reason: "short"}, classSystem, wire.Tuple{someText{}}},
 		{fmt.Errorf("read: %w", &zodb.CorruptError{Path: "A/x", Reason: "short", Err: &zodb.KeyError{OID: 1}}), classSystem, wire.Tuple{someText{}}},
 		{&zodb.DanglingError{OID: 1, Target: 2}, "ZODB.POSException.DanglingReferenceError", wire.Tuple{zodb.OID(1), zodb.OID(2)}},
-		{fmt.Errorf("vote: %w", engine.ErrDiskFull), classStorage, wire.Tuple{someText{}}},
-		{engine.ErrSnapshotMode, classStorage, wire.Tuple{someText{}}},
-		{engine.ErrLocked, classStorage, wire.Tuple{someText{}}},
+		{fmt.Errorf("vote: %w", zodb.ErrDiskFull), classStorage, wire.Tuple{someText{}}},
+		{zodb.ErrSnapshotMode, classStorage, wire.Tuple{someText{}}},
+		{zodb.ErrLocked, classStorage, wire.Tuple{someText{}}},
 		{context.Canceled, classStorage, wire.Tuple{someText{}}},
 		{zodb.ErrReadOnly, classReadOnly, wire.Tuple{}},
 		{fmt.Errorf("%w: ended", zodb.ErrState), classTransaction, wire.Tuple{someText{}}},

@@ -106,7 +106,7 @@ func (h *hub) fill(ctx context.Context) error {
 	}
 	list, err := h.storage.RecentTransactions(ctx, h.missed.limit)
 	switch {
-	case err != nil && (ctx.Err() != nil || errors.Is(err, engine.ErrClosed)):
+	case err != nil && (ctx.Err() != nil || errors.Is(err, zodb.ErrClosed)):
 		return err
 	case err != nil: // clients that have seen nothing later drop their caches
 		h.log.Error("the storage cannot tell what its last transactions changed; clients that were away longer drop their caches", "err", err)

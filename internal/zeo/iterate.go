@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -230,7 +229,7 @@ func (k *cursor) nextTransaction(c *conn) (*zodb.Transaction, error) {
 		return nil, k.failed
 	}
 	t, err, ok := k.pull()
-	link := errors.Is(err, engine.ErrBrokenLink)
+	link := errors.Is(err, zodb.ErrBrokenLink)
 	if link && t != nil && t.TID == k.broken { // told before the walk began anew
 		t, err, ok = k.pull()
 		link = false

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -60,7 +59,7 @@ func TestLargeTransactionIsCopiedWhereMemoryIsShort(t *testing.T) {
 	t.Parallel()
 	const objects = 20_000
 	ts, _, _ := limited(t, Limits{Memory: 8 << 20})
-	txn, err := ts.order[0].storage.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{})
+	txn, err := ts.order[0].storage.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

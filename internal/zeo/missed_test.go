@@ -116,7 +116,7 @@ func TestNothingIsKnownFromBeforeAHistoryThatDiffers(t *testing.T) {
 		}
 		copied := []zodb.TID{1 << 56, 2 << 56}
 		for i, tid := range copied {
-			txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, engine.BeginOptions{TID: tid})
+			txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 			if err == nil && differs && i == 0 {
 				err = s.DiffersFromSource()
 			}
@@ -159,7 +159,7 @@ func TestNothingIsKnownFromBeforeAHistoryThatDiffers(t *testing.T) {
 			}
 			ts.stop()
 			// It stays when it is packed.
-			if _, err := s.Pack(t.Context(), engine.PackOptions{}); err != nil {
+			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil {

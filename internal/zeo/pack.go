@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -83,7 +82,7 @@ func (h *hub) pack(ctx context.Context, at time.Time, log *slog.Logger) (err err
 		}
 	}()
 	log.Info("pack for a client", "storage", h.name, "time", at)
-	if _, err := h.storage.Pack(ctx, engine.PackOptions{Time: at, NoGC: h.noGC}); err != nil {
+	if _, err := h.storage.Pack(ctx, zodb.PackOptions{Time: at, NoGC: h.noGC}); err != nil {
 		if ctx.Err() != nil {
 			log.Info("pack stopped with the server", "storage", h.name)
 		} else {

@@ -265,7 +265,7 @@ func TestPackOnReadOnlyServers(t *testing.T) {
 func TestPackOfAMinimalStorage(t *testing.T) {
 	t.Parallel()
 	home := memoryHome(t)
-	if err := engine.Create(home, engine.CreateOptions{Class: engine.ClassMinimal}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Class: zodb.ClassMinimal}); err != nil {
 		t.Fatal(err)
 	}
 	c := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: newStorage(t, home)}}}).client(wire.Msgpack)
@@ -301,7 +301,7 @@ func TestPackTellsEverybodyTheNewSize(t *testing.T) {
 			if asked == "by a client" {
 				c.want(nil, c.call("pack", now(), true))
 			} else {
-				if _, err := s.Pack(t.Context(), engine.PackOptions{}); err != nil {
+				if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				c.call("get_info") // what was told before is read with its answer
@@ -378,7 +378,7 @@ func TestPackWaitsForOneThatIsNotAClients(t *testing.T) {
 	release := holdPack(ts, wire.Pickle)
 	first := make(chan error, 1)
 	go func() {
-		_, err := s.Pack(context.WithoutCancel(t.Context()), engine.PackOptions{NoGC: true})
+		_, err := s.Pack(context.WithoutCancel(t.Context()), zodb.PackOptions{NoGC: true})
 		first <- err
 	}()
 	waiting(t, s, "waiting for transactions")
@@ -698,7 +698,7 @@ func TestPackFreesTheSharedBlobDirectory(t *testing.T) {
 			}
 			if shape == filestorage.BlobBushy {
 				c.want(nil, c.call("pack", now(), true))
-			} else if _, err := so.Storage.Pack(t.Context(), engine.PackOptions{}); err != nil { // an administrator's
+			} else if _, err := so.Storage.Pack(t.Context(), zodb.PackOptions{}); err != nil { // an administrator's
 				t.Fatal(err)
 			}
 			for file, want := range map[string]bool{name(1, old): false, name(0x102, garbage): false, name(1, current): true, upload: true,

@@ -424,7 +424,7 @@ func (r *replay) restorePrior() {
 	slices.Sort(tids)
 	for _, tid := range tids {
 		ctx := r.t.Context()
-		txn, err := r.storage.Begin(ctx, zodb.TxnMeta{}, engine.BeginOptions{TID: tid})
+		txn, err := r.storage.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		for _, rec := range byTID[tid] {
 			if err == nil {
 				err = txn.Restore(ctx, rec, nil)

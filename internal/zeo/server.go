@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // ErrClosed is returned by Serve after Shutdown.
@@ -69,7 +70,7 @@ func (s *Server) newHub(ctx context.Context, so StorageOptions) (*hub, error) {
 	h := &hub{
 		log:  s.log,
 		name: so.Name, storage: so.Storage, readOnly: s.o.ReadOnly || so.ReadOnly, noGC: so.NoGC,
-		full:     engine.Class(so.Storage.Settings().Storage.ClassName) == engine.ClassFull,
+		full:     zodb.Class(so.Storage.Settings().Storage.ClassName) == zodb.ClassFull,
 		observer: s.o.Observer, clock: s.o.Clock, onRead: s.o.afterRead, conns: make(map[*conn]struct{}), missed: newMissed(s.o.InvalidationQueueSize),
 	}
 	if err := h.fill(ctx); err != nil {

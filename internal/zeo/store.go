@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -17,7 +16,7 @@ type step struct {
 	serial zodb.TID
 	data   []byte   // a part of the frame until keep; nil in a restore: the object does not exist any more
 	from   zodb.TID // of a restore: the revision whose data it has; 0 = its own
-	blob   engine.BlobSource
+	blob   zodb.BlobSource
 	failed error // what is wrong with it was found when it came
 }
 

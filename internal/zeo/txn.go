@@ -64,7 +64,7 @@ const endOfTIDs zodb.TID = 1<<63 - 1
 // tpcBegin starts a transaction. What the storage has against it is told at the vote.
 func (c *conn) tpcBegin(r *request, a *arguments) error {
 	h, user, description := a.handle(0), a.meta(1), a.meta(2)
-	o := engine.BeginOptions{TID: a.tidOr0(4)}
+	o := zodb.BeginOptions{TID: a.tidOr0(4)}
 	if status := a.meta(5); string(status) == string(zodb.StatusPacked) {
 		o.Status = zodb.StatusPacked
 	}

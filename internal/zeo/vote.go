@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -46,7 +45,7 @@ func (c *conn) runVote(r *request, x *txn) error {
 	h.stats.waiting.Add(-1)
 	c.srv.o.Observer.Voted(h.name, h.clock().Sub(begun))
 
-	var conflicts *engine.ConflictsError
+	var conflicts *zodb.ConflictsError
 	var answer any
 	if err == nil {
 		answer = oidList(x.undone)
@@ -151,7 +150,7 @@ func (c *conn) hold(x *txn) {
 
 // conflictRecords returns what the client needs to resolve the conflicts, or
 // the error if one of them is none that can be resolved.
-func (c *conn) conflictRecords(x *txn, all *engine.ConflictsError) (wire.List, error) {
+func (c *conn) conflictRecords(x *txn, all *zodb.ConflictsError) (wire.List, error) {
 	var list wire.List
 	for _, e := range all.Conflicts {
 		if e.Read {

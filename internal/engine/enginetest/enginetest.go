@@ -35,7 +35,7 @@ func Open(t testing.TB, home string, o engine.Options) *engine.Storage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
+		if err := s.Close(); err != nil && !errors.Is(err, zodb.ErrClosed) {
 			t.Errorf("close %s: %v", home, err)
 		}
 	})
@@ -64,7 +64,7 @@ type Change struct {
 // Options are those of a transaction.
 type Options struct {
 	Meta  zodb.TxnMeta
-	Begin engine.BeginOptions
+	Begin zodb.BeginOptions
 }
 
 // Record is the record of an object that refers to nothing, with a text.
@@ -107,7 +107,7 @@ func (c Change) apply(ctx context.Context, s *engine.Storage, txn *engine.Txn) e
 	case c.Data == nil:
 		return txn.Delete(c.OID, serial)
 	case c.Blob != "":
-		return txn.StoreBlob(c.OID, serial, c.Data, engine.BlobSource{Reader: strings.NewReader(c.Blob)})
+		return txn.StoreBlob(c.OID, serial, c.Data, zodb.BlobSource{Reader: strings.NewReader(c.Blob)})
 	}
 	return txn.Store(c.OID, serial, c.Data)
 }

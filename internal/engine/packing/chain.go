@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"iter"
 
-	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -207,7 +206,7 @@ func (w *sweep) remove(tids []zodb.TID) error {
 		return nil
 	}
 	r := w.s.o.Store.NewRemoval(w.stamp())
-	var n state.Counts
+	var n zodb.Counts
 	for _, tid := range tids {
 		size, removed, err := r.Remove(layout.Transaction(tid))
 		if err != nil {

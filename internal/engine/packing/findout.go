@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/pickle"
@@ -119,7 +118,7 @@ func (r *packRun) condemned(ctx context.Context) error {
 		total++
 	}
 	r.p.phase("planning", total)
-	r.class = make(map[string]*Class)
+	r.class = make(map[string]*zodb.PackClass)
 	oids := make(chan zodb.OID, 256)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -166,7 +165,7 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 			return context.Cause(ctx)
 		}
 		if !errors.Is(err, pack.ErrNoObject) {
-			r.broken(&pack.BrokenError{OID: oid, Err: err})
+			r.broken(&zodb.BrokenError{OID: oid, Err: err})
 		}
 		return nil
 	}
@@ -174,7 +173,7 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 		return nil
 	}
 	slices.Reverse(tids)
-	var c *Class
+	var c *zodb.PackClass
 	if r.o.DryRun {
 		if c, err = r.classOf(o, tids); err != nil {
 			return err
@@ -189,7 +188,7 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 		r.result.Bytes += c.Bytes
 		all := r.class[c.Class]
 		if all == nil {
-			all = &Class{Class: c.Class}
+			all = &zodb.PackClass{Class: c.Class}
 			r.class[c.Class] = all
 		}
 		all.Objects++
@@ -200,8 +199,8 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 }
 
 // classOf returns what would go of an object.
-func (r *packRun) classOf(o *record.Object, tids []zodb.TID) (*Class, error) {
-	c := &Class{Class: "(deleted)", Objects: 1, Revisions: int64(len(tids))}
+func (r *packRun) classOf(o *record.Object, tids []zodb.TID) (*zodb.PackClass, error) {
+	c := &zodb.PackClass{Class: "(deleted)", Objects: 1, Revisions: int64(len(tids))}
 	if len(o.Data) > 0 {
 		c.Class = "(unknown)"
 		if module, name, err := pickle.Class(o.Data); err == nil {
@@ -223,7 +222,7 @@ func (r *packRun) finishClasses() {
 	for _, c := range r.class {
 		r.result.Classes = append(r.result.Classes, *c)
 	}
-	slices.SortFunc(r.result.Classes, func(a, b Class) int {
+	slices.SortFunc(r.result.Classes, func(a, b zodb.PackClass) int {
 		if a.Bytes != b.Bytes {
 			return int(max(-1, min(1, b.Bytes-a.Bytes)))
 		}
@@ -235,13 +234,13 @@ func (r *packRun) finishClasses() {
 }
 
 // revisionSize returns the size of a revision and its blob.
-func (s *Packer) revisionSize(oid zodb.OID, tid zodb.TID) (n state.Counts, err error) {
+func (s *Packer) revisionSize(oid zodb.OID, tid zodb.TID) (n zodb.Counts, err error) {
 	if n.Bytes, err = s.o.Store.Stat(layout.Revision(oid, tid)); err != nil {
-		return state.Counts{}, err
+		return zodb.Counts{}, err
 	}
 	n.BlobBytes, err = s.o.Store.Stat(layout.Blob(oid, tid))
 	if errors.Is(err, fs.ErrNotExist) {
-		return state.Counts{Bytes: n.Bytes}, nil
+		return zodb.Counts{Bytes: n.Bytes}, nil
 	}
 	n.Bytes += n.BlobBytes
 	return n, err

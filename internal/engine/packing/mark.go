@@ -124,7 +124,7 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 		if _, err := (patientSource{r.s.o.Host, r.p}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
 			continue // it has come meanwhile
 		}
-		b := &pack.BrokenError{OID: oid, Err: errors.New("it has revisions, and its pointer is missing")}
+		b := &zodb.BrokenError{OID: oid, Err: errors.New("it has revisions, and its pointer is missing")}
 		if !r.o.SkipBroken {
 			return b
 		}
@@ -134,13 +134,13 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 	return nil
 }
 
-func (r *packRun) broken(b *pack.BrokenError) {
+func (r *packRun) broken(b *zodb.BrokenError) {
 	r.s.o.Log.Warn("pack passes over an object", "oid", b.OID, "err", b.Err)
 	r.index.skip()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Broken++
 	if len(r.result.BrokenList) < maxBrokenList {
-		r.result.BrokenList = append(r.result.BrokenList, BrokenObject{OID: b.OID, Reason: b.Err.Error()})
+		r.result.BrokenList = append(r.result.BrokenList, zodb.PackBroken{OID: b.OID, Reason: b.Err.Error()})
 	}
 }

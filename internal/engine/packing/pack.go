@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -16,71 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Options says what a pack shall do. The zero value packs to min_pack_time
-// before now and removes unreachable objects.
-type Options struct {
-	// Time is to when is packed: what was current then is kept, and all that came
-	// later. Zero means now. It is never later than min_pack_time before now, nor
-	// than the last transaction; with min_pack_time 0 it may be just after that one.
-	Time time.Time `json:"time,omitzero"`
-	// NoGC keeps objects that nothing refers to, unless they were deleted before the
-	// pack time: an external collector does that.
-	NoGC bool `json:"no_gc,omitempty"`
-	// DryRun removes nothing.
-	DryRun bool `json:"dry_run,omitempty"`
-	// SkipBroken goes on if there are objects that cannot be read. All that they
-	// could refer to is kept, which means every object.
-	SkipBroken bool `json:"skip_broken,omitempty"`
-	// References writes misc/refs, the index of who refers to an object, as a
-	// by-product. It means nothing with NoGC or DryRun, because then the references
-	// are not all read. If it fails, the pack goes on without.
-	References bool `json:"references,omitempty"`
-}
-
-// Result is what a pack has done or, with DryRun, would do.
-type Result struct {
-	Threshold zodb.TID `json:"threshold"` // to when was packed; 0: there was nothing to pack
-	// Stamp is in the names of files that were put aside; 0: nothing is put aside.
-	Stamp int64 `json:"stamp,omitempty"`
-	// Kept objects and revisions are those that were looked at because they stay.
-	KeptObjects   int64 `json:"kept_objects"`
-	KeptRevisions int64 `json:"kept_revisions"`
-	// Of these the next ones are gone now. Transactions are not known of a dry run.
-	Objects      int64 `json:"objects"`
-	Revisions    int64 `json:"revisions"`
-	Transactions int64 `json:"transactions"`
-	Blobs        int64 `json:"blobs"`
-	Bytes        int64 `json:"bytes"` // of files
-	// Dangling objects are those that something refers to and that do not exist. A
-	// transaction that was refused for that while the pack marked counts as something.
-	Dangling int64 `json:"dangling"`
-	// Broken objects were skipped; the first hundred are listed.
-	Broken     int64          `json:"broken"`
-	BrokenList []BrokenObject `json:"broken_list,omitempty"`
-	// Purged files were put aside by earlier packs, and are gone for good.
-	Purged int64 `json:"purged"`
-	// Classes are the unreachable objects by class, largest first; of a dry run only.
-	Classes []Class `json:"classes,omitempty"`
-	// OldRevisions and OldBytes are of objects that stay; of a dry run only.
-	OldRevisions int64 `json:"old_revisions,omitempty"`
-	OldBytes     int64 `json:"old_bytes,omitempty"`
-}
-
-// Class is what a pack would remove of one class.
-type Class struct {
-	Class     string `json:"class"`
-	Objects   int64  `json:"objects"`
-	Revisions int64  `json:"revisions"`
-	Bytes     int64  `json:"bytes"`
-}
-
-// BrokenObject is an object that a pack could not read.
-type BrokenObject struct {
-	OID    zodb.OID `json:"oid"`
-	Reason string   `json:"reason"`
-}
-
-func (r *Result) add(n state.Counts) {
+func add(r *zodb.PackResult, n zodb.Counts) {
 	r.Objects += n.Objects
 	r.Revisions += n.Revisions
 	r.Transactions += n.Transactions
@@ -88,7 +23,7 @@ func (r *Result) add(n state.Counts) {
 }
 
 // removed reports whether something is gone of what there was before.
-func (r *Result) removed() bool {
+func removed(r *zodb.PackResult) bool {
 	return r.Objects+r.Revisions+r.Transactions+r.Blobs > 0
 }
 
@@ -108,15 +43,15 @@ func (r *Result) removed() bool {
 // good as before; the next pack starts over. After a crash, or a close meanwhile,
 // the next open goes on with the removing by itself.
 //
-// Errors: state.ErrUnsupported for class Minimal; zodb.ErrReadOnly; *pack.BrokenError if
+// Errors: zodb.ErrUnsupported for class Minimal; zodb.ErrReadOnly; *zodb.BrokenError if
 // an object that stays cannot be read, in which case nothing was removed.
-func (s *Packer) Pack(ctx context.Context, o Options) (Result, error) {
+func (s *Packer) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult, error) {
 	if !s.o.Full {
-		return Result{}, fmt.Errorf("pack: %w: a storage of class Minimal has no history", state.ErrUnsupported)
+		return zodb.PackResult{}, fmt.Errorf("pack: %w: a storage of class Minimal has no history", zodb.ErrUnsupported)
 	}
 	release, err := s.beginMaintenance(ctx)
 	if err != nil {
-		return Result{}, err
+		return zodb.PackResult{}, err
 	}
 	defer release()
 	ctx, cancel := s.untilClose(ctx)
@@ -124,7 +59,7 @@ func (s *Packer) Pack(ctx context.Context, o Options) (Result, error) {
 	p, stop := s.report()
 	defer stop()
 	run, err := s.startPack(ctx, o, p)
-	if !o.DryRun && (err == nil || run.result.removed()) {
+	if !o.DryRun && (err == nil || removed(&run.result)) {
 		s.afterPack()
 	}
 	if err != nil {
@@ -162,7 +97,7 @@ func (s *Packer) beginMaintenance(ctx context.Context) (release func(), err erro
 	select {
 	case s.turn <- struct{}{}:
 	case <-s.o.Closing.Done():
-		return nil, state.ErrClosed
+		return nil, zodb.ErrClosed
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -183,7 +118,7 @@ func (s *Packer) beginMaintenance(ctx context.Context) (release func(), err erro
 
 // Wait returns when no pack is under way, in particular none that was
 // interrupted and that the open goes on with. The error is that of one that could
-// not be finished, if not that of ctx; state.ErrClosed after Close.
+// not be finished, if not that of ctx; zodb.ErrClosed after Close.
 func (s *Packer) Wait(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
@@ -193,7 +128,7 @@ func (s *Packer) Wait(ctx context.Context) error {
 		}
 		return nil
 	case <-s.o.Closing.Done():
-		return state.ErrClosed
+		return zodb.ErrClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -202,7 +137,7 @@ func (s *Packer) Wait(ctx context.Context) error {
 // packRun is one pack.
 type packRun struct {
 	s      *Packer
-	o      Options
+	o      zodb.PackOptions
 	p      *progress
 	policy pack.Policy
 	header pack.Header
@@ -223,8 +158,8 @@ type packRun struct {
 	mu     sync.Mutex   // guards what is below, while there are many workers
 	writer *pack.Writer // of the plan
 	going  int64        // revisions before packed that are in the plan
-	class  map[string]*Class
-	result Result
+	class  map[string]*zodb.PackClass
+	result zodb.PackResult
 }
 
 // errOIDsTooFar is about a storage with oids that are not dense.

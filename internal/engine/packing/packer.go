@@ -60,10 +60,10 @@ type Host interface {
 	// NotePassing counts an error that passes by itself.
 	NotePassing()
 	// Counts returns how much the storage holds.
-	Counts() state.Counts
+	Counts() zodb.Counts
 	// Recount changes the counts by what was brought back or removed (sign 1 or -1), and keeps
 	// them.
-	Recount(n state.Counts, sign int64)
+	Recount(n zodb.Counts, sign int64)
 	// Packed returns x.packed, and SetPacked says that it was changed.
 	Packed() zodb.TID
 	SetPacked(tid zodb.TID)
@@ -111,6 +111,6 @@ func (s *Packer) Ended(t Txn) { s.guard.ended(t) }
 // untilClose returns a context that ends with the storage too.
 func (s *Packer) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.o.Closing, func() { cancel(state.ErrClosed) })
+	stop := context.AfterFunc(s.o.Closing, func() { cancel(zodb.ErrClosed) })
 	return ctx, func() { stop(); cancel(nil) }
 }

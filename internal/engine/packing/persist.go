@@ -84,11 +84,11 @@ func (w *sweep) again(ctx context.Context) (err error) {
 
 // startPack does a pack, and starts over if something other than room was lacking before
 // anything was removed.
-func (s *Packer) startPack(ctx context.Context, o Options, p *progress) (run *packRun, err error) {
+func (s *Packer) startPack(ctx context.Context, o zodb.PackOptions, p *progress) (run *packRun, err error) {
 	_ = p.persist(ctx, func() error { // what it returns is in err, too
 		run = &packRun{s: s, o: o, p: p}
 		run.result.Threshold, err = run.run(ctx)
-		if s.left == nil && !run.result.removed() && vfs.FaultOf(err) == vfs.ScarceFault {
+		if s.left == nil && !removed(&run.result) && vfs.FaultOf(err) == vfs.ScarceFault {
 			return err
 		}
 		return nil

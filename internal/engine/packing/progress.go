@@ -5,30 +5,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Progress is how far a pack has come.
-type Progress struct {
-	// Phase is what it does: “waiting for transactions”, “listing”, “marking”,
-	// “planning”, “removing objects”, “removing transactions”, “removing deleted
-	// files”; empty: there is no pack.
-	Phase string    `json:"phase"`
-	Since time.Time `json:"since"` // when this phase began
-	Begun time.Time `json:"begun"` // when the pack began
-	Done  int64     `json:"done"`  // in this phase
-	Total int64     `json:"total"` // 0: not known
-	// Rate is what it does a second, since this phase began.
-	Rate float64 `json:"rate"`
-	// LeftSeconds is how long this phase will take at that rate; 0: not known.
-	LeftSeconds float64 `json:"left_seconds,omitempty"`
-	// Waiting says what it waits for, and cannot go on without: the end of snapshot
-	// mode, with by whom and when that was entered, or what is lacking at the moment: room
-	// on the disk, descriptors, memory. Empty: nothing.
-	Waiting string `json:"waiting,omitempty"`
-}
-
-// estimate fills in what follows from the rest.
-func (g *Progress) estimate(now time.Time) {
+// estimate fills in what follows from the rest of it.
+func estimate(g *zodb.PackProgress, now time.Time) {
 	spent := now.Sub(g.Since).Seconds()
 	if spent <= 0 || g.Done <= 0 {
 		return
@@ -62,24 +44,24 @@ func (p *progress) phase(name string, total int64) {
 }
 
 // Progress returns how far the pack has come that is under way.
-func (s *Packer) Progress() Progress {
+func (s *Packer) Progress() zodb.PackProgress {
 	p := s.running.Load()
 	if p == nil {
-		return Progress{}
+		return zodb.PackProgress{}
 	}
 	waiting := s.o.State.TaskWaits()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g := Progress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total, Waiting: waiting}
+	g := zodb.PackProgress{Phase: p.name, Since: p.since, Begun: p.begun, Done: p.done.Load(), Total: p.total, Waiting: waiting}
 	if g.Waiting == "" {
 		g.Waiting = p.lacking
 	}
-	g.estimate(s.o.Clock())
+	estimate(&g, s.o.Clock())
 	return g
 }
 
 // logged is what the log says of it.
-func (g *Progress) logged(now time.Time) []any {
+func logged(g *zodb.PackProgress, now time.Time) []any {
 	list := []any{"phase", g.Phase, "done", g.Done, "total", g.Total, "dur", now.Sub(g.Since), "rate", math.Round(g.Rate)}
 	if g.Waiting != "" {
 		list = append(list, "waiting", g.Waiting)
@@ -105,7 +87,7 @@ func (s *Packer) report() (p *progress, stop func()) {
 			select {
 			case <-tick.C:
 				g := s.Progress()
-				s.o.Log.Info("pack", g.logged(s.o.Clock())...)
+				s.o.Log.Info("pack", logged(&g, s.o.Clock())...)
 			case <-end:
 				return
 			}

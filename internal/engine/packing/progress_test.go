@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func TestProgressOfAPackHasRateAndTimeLeft(t *testing.T) {
@@ -20,10 +22,10 @@ func TestProgressOfAPackHasRateAndTimeLeft(t *testing.T) {
 		{0, 1200, 30 * time.Second, "[phase marking done 0 total 1200 dur 30s rate 0]"},
 		{5, 1200, 0, "[phase marking done 5 total 1200 dur 0s rate 0]"},
 	} {
-		g := Progress{Phase: "marking", Since: since, Done: tt.done, Total: tt.total}
+		g := zodb.PackProgress{Phase: "marking", Since: since, Done: tt.done, Total: tt.total}
 		now := since.Add(tt.after)
-		g.estimate(now)
-		if got := fmt.Sprint(g.logged(now)); got != tt.want {
+		estimate(&g, now)
+		if got := fmt.Sprint(logged(&g, now)); got != tt.want {
 			t.Errorf("%d of %d after %s: %s, want %s", tt.done, tt.total, tt.after, got, tt.want)
 		}
 	}

@@ -49,7 +49,7 @@ func (s *Packer) ReadPlan() error {
 	s.o.State.CountsAreInexact() // a step may not be in them
 	p := &progress{s: s, begun: s.o.Clock()}
 	p.planned.Store(planned)
-	s.left = &sweep{s: s, v: v, h: h, p: p, result: new(Result), resumed: true}
+	s.left = &sweep{s: s, v: v, h: h, p: p, result: new(zodb.PackResult), resumed: true}
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 
-	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -24,7 +23,7 @@ type sweep struct {
 	v       *plan
 	h       pack.Header
 	p       *progress
-	result  *Result
+	result  *zodb.PackResult
 	resumed bool // it was begun before
 	// early is how many transactions there were before a tid when the pack was planned.
 	before zodb.TID
@@ -114,7 +113,7 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 	w.v.batch.Lock()
 	defer w.v.batch.Unlock()
 	r := w.s.o.Store.NewRemoval(w.stamp())
-	var n state.Counts
+	var n zodb.Counts
 	var oids []zodb.OID
 	kept := batch[:0]
 	for _, e := range batch {
@@ -175,9 +174,9 @@ func (w *sweep) removeFiles(r *classic.Removal, batch []pack.Entry, name func(zo
 }
 
 // removed takes what was removed out of the counts.
-func (w *sweep) removed(n state.Counts) error {
+func (w *sweep) removed(n zodb.Counts) error {
 	s := w.s
-	w.result.add(n)
+	add(w.result, n)
 	s.o.Host.Recount(n, -1)
 	return nil
 }

@@ -18,27 +18,17 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Undeleted is what was brought back.
-type Undeleted struct {
-	Objects      int64 `json:"objects"` // their pointers
-	Revisions    int64 `json:"revisions"`
-	Transactions int64 `json:"transactions"`
-	Blobs        int64 `json:"blobs"`
-	// Skipped files were not brought back, because there are others of that name.
-	Skipped int64 `json:"skipped"`
-}
-
 // Undelete brings back what packs put aside: those of one pack, which is named by
 // the seconds in the names of the files, or of all (stamp 0). x.packed stays as it
 // is; the next pack removes all of it again. If it is interrupted, it may be
 // repeated.
-func (s *Packer) Undelete(ctx context.Context, stamp int64) (Undeleted, error) {
+func (s *Packer) Undelete(ctx context.Context, stamp int64) (zodb.UndeleteResult, error) {
 	if !s.o.Full {
-		return Undeleted{}, fmt.Errorf("undelete: %w", state.ErrUnsupported)
+		return zodb.UndeleteResult{}, fmt.Errorf("undelete: %w", zodb.ErrUnsupported)
 	}
 	release, err := s.beginMaintenance(ctx)
 	if err != nil {
-		return Undeleted{}, err
+		return zodb.UndeleteResult{}, err
 	}
 	defer release()
 	ctx, cancel := s.untilClose(ctx)
@@ -63,7 +53,7 @@ type undelete struct {
 	stamps map[int64]struct{} // that were seen
 	tids   []zodb.TID         // all transactions that are there
 	noted  bool               // misc/undeleted says that it runs
-	result Undeleted
+	result zodb.UndeleteResult
 }
 
 // run brings back the revisions first, then the pointers that name them, the
@@ -130,7 +120,7 @@ func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp
 	defer stop()
 	err := s.o.State.RunTask(ctx, func() (bool, error) {
 		b := s.o.Store.NewEdit(store.A)
-		var n state.Counts
+		var n zodb.Counts
 		for range stepFiles {
 			f, ok := next()
 			if !ok {
@@ -183,7 +173,7 @@ func (s *Packer) EndUndelete() {
 	}
 }
 
-func (u *undelete) file(b *classic.Edit, f deletedFile, n *state.Counts) error {
+func (u *undelete) file(b *classic.Edit, f deletedFile, n *zodb.Counts) error {
 	if err := u.begins(); err != nil {
 		return err
 	}
@@ -219,7 +209,7 @@ func (u *undelete) file(b *classic.Edit, f deletedFile, n *state.Counts) error {
 }
 
 // count adds what came back to the counts.
-func (u *undelete) count(n state.Counts) error {
+func (u *undelete) count(n zodb.Counts) error {
 	s := u.s
 	s.o.Host.Recount(n, 1)
 	return nil

@@ -57,7 +57,7 @@ type Verdict struct {
 
 // Admit lets a transaction in, which is promised the room that it needs then, or says for
 // what it has to wait. again says that the claim covered it at the first call. Errors: those of Writable;
-// vfs.ErrDiskFull or vfs.ErrScarce, where waiting would be for ever.
+// zodb.ErrDiskFull or zodb.ErrScarce, where waiting would be for ever.
 func (s *State) Admit(c *Claim, a Admission, again bool) (v Verdict, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

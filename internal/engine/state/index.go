@@ -80,11 +80,11 @@ type index struct {
 	bytes int64
 	room  Footprint // what the files take up at most
 
-	memory  int64  // of all but the records
-	kept    int64  // bytes of data in memory
-	keep    int64  // limit of that
-	minimal bool   // class Minimal
-	counts  Counts // what all of it adds to the counts of what is flushed
+	memory  int64       // of all but the records
+	kept    int64       // bytes of data in memory
+	keep    int64       // limit of that
+	minimal bool        // class Minimal
+	counts  zodb.Counts // what all of it adds to the counts of what is flushed
 }
 
 // after reports whether all that is left is later than a transaction.
@@ -101,7 +101,7 @@ func (x *index) add(c *Committed) {
 	x.bytes += c.Bytes
 	x.room = x.room.Plus(c.Room)
 	x.memory += c.memory()
-	x.counts.Combine(c.counts(!x.minimal), 1)
+	Combine(&x.counts, c.counts(!x.minimal), 1)
 	if x.kept+c.Bytes > x.keep {
 		c.Objects = nil
 	}
@@ -124,7 +124,7 @@ func (x *index) drop(n int) {
 		if c.Objects != nil {
 			x.kept -= c.Bytes
 		}
-		x.counts.Combine(c.counts(!x.minimal), -1)
+		Combine(&x.counts, c.counts(!x.minimal), -1)
 		for i := range c.Records {
 			oid := c.Records[i].OID
 			if revs := x.byOID[oid]; len(revs) > 1 {

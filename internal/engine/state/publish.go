@@ -54,7 +54,7 @@ func (s *State) Tail() (last zodb.TID, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.failure != nil {
-		err = &FailedError{Cause: s.failure}
+		err = &zodb.FailedError{Cause: s.failure}
 	}
 	return s.last, err
 }
@@ -135,7 +135,7 @@ func (s *State) begun(batch []*Committed) {
 // counts of what is flushed. Right before the index forgets them the cache learns what the
 // files have, so nobody finds an older revision in between; whoever waits for the flush goes
 // on after all of it. took is how long the flush took.
-func (s *State) Flushed(batch []*Committed, counts Counts, took time.Duration) {
+func (s *State) Flushed(batch []*Committed, counts zodb.Counts, took time.Duration) {
 	newest, files := make(map[zodb.OID]*record.Object), 0
 	for _, c := range batch {
 		files += c.Work

@@ -7,34 +7,17 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// SnapshotStatus describes the snapshot mode that a storage is in.
-type SnapshotStatus struct {
-	// Code is the one under which it was entered; empty, if the storage was opened
-	// while somebody held misc/sublock, or is being left.
-	Code string `json:"code,omitempty"`
-	// Since is the moment before it was asked for, or the one of the open.
-	Since   time.Time `json:"since"`
-	Seconds float64   `json:"seconds"` // since then
-	// Long: for longer than Options.SnapshotLimit.
-	Long bool `json:"long,omitempty"`
-	// TID is the last transaction in A.
-	TID zodb.TID `json:"tid"`
-	// Newer is how many transactions were committed later, so are in no copy of A.
-	// After an open in snapshot mode it does not count those that are in B already.
-	Newer int64 `json:"newer_transactions"`
-}
-
 // Report is what a state says of itself at one moment.
 type Report struct {
 	LastTID               zodb.TID
 	Snapshot              string
-	SnapshotMode          *SnapshotStatus // nil: it is in none
+	SnapshotMode          *zodb.SnapshotStatus // nil: it is in none
 	UnflushedTransactions int
 	UnflushedFiles        int
 	Failure               error
 	LowSpace              string
 	Trouble               error // what keeps the worker from its work, or commits from being taken
-	TroubleKind           TroubleKind
+	TroubleKind           zodb.TroubleKind
 }
 
 // Report returns all of it. small is what a small transaction takes up.
@@ -46,9 +29,9 @@ func (s *State) Report(small Footprint) Report {
 	if cause := s.trouble.cause; cause != nil {
 		r.Trouble, r.TroubleKind = cause, troubleKind(cause)
 	} else if s.refuse && !s.o.ReadOnly {
-		r.Trouble, r.TroubleKind = errReserved(), TroubleDisk
+		r.Trouble, r.TroubleKind = errReserved(), zodb.TroubleDisk
 	} else if !s.room.at.IsZero() && len(s.index.queue) == 0 && !s.hasRoom(small) {
-		r.Trouble, r.TroubleKind = s.errNoRoom(small), TroubleDisk
+		r.Trouble, r.TroubleKind = s.errNoRoom(small), zodb.TroubleDisk
 	}
 	return r
 }
@@ -77,12 +60,12 @@ func (s *State) String() string {
 }
 
 // snapshotStatus returns nil if the storage is not in snapshot mode. mu must be held.
-func (s *State) snapshotStatus() *SnapshotStatus {
+func (s *State) snapshotStatus() *zodb.SnapshotStatus {
 	if s.snap.mode == ModeNone || s.o.ReadOnly {
 		return nil
 	}
 	spent := s.o.Clock().Sub(s.snap.since)
-	return &SnapshotStatus{
+	return &zodb.SnapshotStatus{
 		Code: s.snap.code, Since: s.snap.since.UTC(), Seconds: spent.Seconds(), TID: s.snap.tid, Newer: s.snap.newer,
 		Long: s.o.SnapshotLimit > 0 && spent >= s.o.SnapshotLimit,
 	}
@@ -111,7 +94,7 @@ func (s *State) inModeAlready() error {
 	if s.snap.mode == ModeUser && s.snap.abandoned == "" {
 		text += ". If it is forgotten: dirstorage snapshot leave " + s.o.Home
 	}
-	return fmt.Errorf("%w: the storage is in it already, %s: %s", ErrSnapshotMode, s.snap.String(), text)
+	return fmt.Errorf("%w: the storage is in it already, %s: %s", zodb.ErrSnapshotMode, s.snap.String(), text)
 }
 
 // untilLong is how long it takes until the log has to say that the storage is in
@@ -126,7 +109,7 @@ func (s *State) untilLong(now time.Time) time.Duration {
 
 // LastsLong describes a snapshot mode that lasts for longer than the limit; nil if it does
 // not, or if that was returned before.
-func (s *State) LastsLong() (st *SnapshotStatus, text string) {
+func (s *State) LastsLong() (st *zodb.SnapshotStatus, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st = s.snapshotStatus()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Claim is what one transaction has of the room: what it was promised, and its place in the
@@ -165,7 +166,7 @@ func (s *State) waitForRoom(c *Claim, need Footprint, holdsLocks bool) (time.Dur
 
 // errReserved is why commits are refused where what is left is for a pack.
 func errReserved() error {
-	return fmt.Errorf("%w: what is left is kept for a pack or a backup; make room, or pack", vfs.ErrDiskFull)
+	return fmt.Errorf("%w: what is left is kept for a pack or a backup; make room, or pack", zodb.ErrDiskFull)
 }
 
 // errNoRoom says why a transaction is refused. mu must be held.
@@ -180,5 +181,5 @@ func (s *State) errNoRoom(need Footprint) error {
 	if promised := s.room.promised; promised != (Footprint{}) {
 		others = ", beside " + human.Bytes(promised.Bytes) + " of transactions that are to be finished"
 	}
-	return fmt.Errorf("%w: %s are free on the file system of HOME, and the files of the transaction take up to %s%s; make room, or pack", vfs.ErrDiskFull, has, wants, others)
+	return fmt.Errorf("%w: %s are free on the file system of HOME, and the files of the transaction take up to %s%s; make room, or pack", zodb.ErrDiskFull, has, wants, others)
 }

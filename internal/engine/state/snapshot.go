@@ -254,10 +254,10 @@ func (s *State) IsIn(code string) error {
 		return err
 	}
 	if s.snap.mode != ModeUser {
-		return fmt.Errorf("%w: the storage is not in it, its state is %q", ErrSnapshotMode, s.snap.String())
+		return fmt.Errorf("%w: the storage is not in it, its state is %q", zodb.ErrSnapshotMode, s.snap.String())
 	}
 	if s.snap.code != code {
-		return fmt.Errorf("%w: it was entered under another code, %q", ErrSnapshotMode, s.snap.code)
+		return fmt.Errorf("%w: it was entered under another code, %q", zodb.ErrSnapshotMode, s.snap.code)
 	}
 	return nil
 }
@@ -339,7 +339,7 @@ func (s *State) ShutDown() (inMode bool) {
 	defer s.mu.Unlock()
 	if q := s.snap.entering; q != nil {
 		s.snap.entering = nil
-		q.end(ErrClosed)
+		q.end(zodb.ErrClosed)
 	}
 	return s.snap.mode != ModeNone
 }

@@ -54,11 +54,11 @@ type State struct {
 	// mu guards everything below.
 	mu         Mutex
 	index      index
-	generation uint64   // counts the changes of what the cache may hold
-	last       zodb.TID // last published transaction
-	flushed    zodb.TID // last flushed transaction
-	counts     Counts   // of what is flushed
-	countsOfA  Counts   // of A, when the last snapshot was entered
+	generation uint64      // counts the changes of what the cache may hold
+	last       zodb.TID    // last published transaction
+	flushed    zodb.TID    // last flushed transaction
+	counts     zodb.Counts // of what is flushed
+	countsOfA  zodb.Counts // of A, when the last snapshot was entered
 	snap       snapshot
 	failure    error         // first cause of being read-only
 	socketErr  error         // why there is no control socket, where one is wanted
@@ -127,12 +127,12 @@ func (s *State) Fail(cause error) error {
 		s.failure = cause
 		if q := s.snap.entering; q != nil && !q.begun {
 			s.snap.entering = nil
-			q.end(&FailedError{Cause: cause})
+			q.end(&zodb.FailedError{Cause: cause})
 		}
 		s.mu.Say(slog.LevelError, "storage became read-only", "err", cause)
 		s.signal()
 	}
-	return &FailedError{Cause: s.failure}
+	return &zodb.FailedError{Cause: s.failure}
 }
 
 // Failure returns the first cause of being read-only; nil if there is none.
@@ -154,11 +154,11 @@ func (s *State) Writable() error {
 func (s *State) writable() error {
 	switch {
 	case s.closed:
-		return ErrClosed
+		return zodb.ErrClosed
 	case s.o.ReadOnly:
 		return zodb.ErrReadOnly
 	case s.failure != nil:
-		return &FailedError{Cause: s.failure}
+		return &zodb.FailedError{Cause: s.failure}
 	}
 	return nil
 }

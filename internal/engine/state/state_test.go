@@ -13,7 +13,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -77,7 +76,7 @@ func TestCacheLearnsBeforeTheIndexForgets(t *testing.T) {
 		t.Errorf("it goes to %s", side)
 	}
 	counts, _ := s.FlushedCounts()
-	counts.Add(batch, true)
+	AddBatch(&counts, batch, true)
 	all := s.Counts()
 	s.Flushed(batch, counts, time.Second)
 	if _, ok := s.Current(1); ok || told != 1 || s.Version() == version || s.FlushedTID() != 3 || s.LastTID() != 3 {
@@ -132,7 +131,7 @@ func TestEntryThatHasBegunIsNotWithdrawn(t *testing.T) {
 	}
 	batch := []*Committed{publish(s, 2, 1, 0)} // after it
 	s.BeginFlush(batch)
-	s.Flushed(batch, Counts{}, 0)
+	s.Flushed(batch, zodb.Counts{}, 0)
 	if upTo, ok := s.BeginEntry(q); !ok || upTo != 2 {
 		t.Errorf("A ends with %v, %v", upTo, ok)
 	}
@@ -170,7 +169,7 @@ func TestEntryWaitsForWhatItIsToHold(t *testing.T) {
 	if d := s.Decide(true, true); d.Job != JobFlush || d.UpTo != 2 {
 		t.Errorf("job %d up to %v", d.Job, d.UpTo)
 	}
-	s.Flushed([]*Committed{c}, Counts{}, 0)
+	s.Flushed([]*Committed{c}, zodb.Counts{}, 0)
 	if d := s.Decide(true, true); d.Job != JobEnter || d.Entry != q {
 		t.Errorf("job %d", d.Job)
 	}
@@ -210,7 +209,7 @@ func TestTaskEndsOnce(t *testing.T) {
 	if _, first := s.Close(); !first {
 		t.Error("it was closed before")
 	}
-	if _, err := s.BeginTask(nil); !errors.Is(err, ErrClosed) {
+	if _, err := s.BeginTask(nil); !errors.Is(err, zodb.ErrClosed) {
 		t.Error(err)
 	}
 }
@@ -241,7 +240,7 @@ func TestRoomIsPromisedOnce(t *testing.T) {
 		t.Errorf("promised %+v", d.Promised)
 	}
 	s.RefuseCommits()
-	if _, err := s.Admit(&c, a, false); !errors.Is(err, vfs.ErrDiskFull) {
+	if _, err := s.Admit(&c, a, false); !errors.Is(err, zodb.ErrDiskFull) {
 		t.Error(err)
 	}
 }
@@ -260,13 +259,13 @@ func TestWaitForAFlushTellsTheTrouble(t *testing.T) {
 		t.Errorf("job %d", d.Job)
 	}
 	s.StepFailed(syscall.ENOSPC)
-	if err := <-done; !errors.Is(err, vfs.ErrDiskFull) {
+	if err := <-done; !errors.Is(err, zodb.ErrDiskFull) {
 		t.Error(err)
 	}
 	if d := s.Decide(true, false); d.Job != JobNone || d.Wait != time.Second {
 		t.Errorf("job %d, in %v", d.Job, d.Wait)
 	}
-	if r := s.Report(Footprint{}); r.TroubleKind != TroubleDisk || !errors.Is(r.Trouble, syscall.ENOSPC) {
+	if r := s.Report(Footprint{}); r.TroubleKind != zodb.TroubleDisk || !errors.Is(r.Trouble, syscall.ENOSPC) {
 		t.Errorf("%+v", r)
 	}
 	s.StepSucceeded()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // trouble is what keeps the worker from its work, and passes.
@@ -16,20 +17,11 @@ type trouble struct {
 	retryAt time.Time
 }
 
-// TroubleKind is what is lacking.
-type TroubleKind string
-
-// The kinds of trouble.
-const (
-	TroubleDisk   TroubleKind = "disk_full"
-	TroubleScarce TroubleKind = "scarce" // descriptors or memory
-)
-
-func troubleKind(err error) TroubleKind {
+func troubleKind(err error) zodb.TroubleKind {
 	if vfs.FaultOf(err) == vfs.ScarceFault {
-		return TroubleScarce
+		return zodb.TroubleScarce
 	}
-	return TroubleDisk
+	return zodb.TroubleDisk
 }
 
 // maxBackOff bounds how much longer than Options.RetryInterval the pauses become.
@@ -56,7 +48,7 @@ func (s *State) StepFailed(err error) {
 	defer s.mu.Unlock()
 	t := &s.trouble
 	if t.cause == nil || troubleKind(t.cause) != troubleKind(err) {
-		if troubleKind(err) == TroubleDisk {
+		if troubleKind(err) == zodb.TroubleDisk {
 			s.mu.Say(slog.LevelWarn, "disk full: committed transactions stay in the journal", "err", err)
 		} else {
 			s.mu.Say(slog.LevelWarn, "out of descriptors or memory: committed transactions stay in the journal", "err", err)
@@ -98,7 +90,7 @@ func (s *State) Trouble() error {
 func (s *State) EntryInTrouble() (q *Entry, full bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.snap.entering, s.trouble.cause != nil && troubleKind(s.trouble.cause) == TroubleDisk
+	return s.snap.entering, s.trouble.cause != nil && troubleKind(s.trouble.cause) == zodb.TroubleDisk
 }
 
 // ReserveGivenUp has commits refused until there is a reserve again, and the worker try again

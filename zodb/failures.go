@@ -1,33 +1,28 @@
-package engine
+package zodb
 
 import (
 	"errors"
 	"fmt"
-
-	"github.com/dirstorage/dirstorage/internal/engine/state"
-	"github.com/dirstorage/dirstorage/internal/settings"
-	"github.com/dirstorage/dirstorage/internal/vfs"
-	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Sentinels, for errors.Is.
+// Sentinels of a storage, for errors.Is. Those of ZODB are in errors.go.
 var (
 	// ErrNotAStorage: there is no HOME at that path. Without the permission to look, the
 	// error is that of the file system.
-	ErrNotAStorage = settings.ErrNotAHome
+	ErrNotAStorage = errors.New("not a DirectoryStorage")
 	// ErrLocked: another process has the storage open, or holds its sublock.
 	ErrLocked = errors.New("locked")
 	// ErrSnapshotMode: not possible in the present state of snapshot mode.
-	ErrSnapshotMode = state.ErrSnapshotMode
+	ErrSnapshotMode = errors.New("snapshot mode")
 	// ErrClosed: the storage was closed.
-	ErrClosed = state.ErrClosed
+	ErrClosed = errors.New("storage is closed")
 	// ErrDiskFull: there was no room. Nothing is lost; it goes on when there is.
-	ErrDiskFull = vfs.ErrDiskFull
+	ErrDiskFull = errors.New("disk full")
 	// ErrScarce: the process or the machine lacked something else at that moment,
 	// descriptors or memory. Nothing is lost; it goes on when there is enough.
-	ErrScarce = vfs.ErrScarce
+	ErrScarce = errors.New("out of descriptors or memory")
 	// ErrUnsupported: the class Minimal has no history.
-	ErrUnsupported = state.ErrUnsupported
+	ErrUnsupported = errors.New("not supported by a storage of class Minimal")
 	// ErrEmptyRecord: in files no data mean that the object was deleted.
 	ErrEmptyRecord = errors.New("an empty record cannot be stored; to remove an object use Delete")
 	// ErrOldTID: a transaction was given a tid that is not later than the last one.
@@ -39,10 +34,21 @@ var (
 	ErrNeedsRecovery = errors.New("the storage has to be recovered first")
 	// ErrHomeChanged: HOME or its lock file was replaced under a running storage.
 	ErrHomeChanged = errors.New("HOME was changed from outside")
+	// ErrBrokenLink: a transaction is sound itself, but names another one as the one before
+	// than there is, or none that can be.
+	ErrBrokenLink = errors.New("the chain of transactions is broken")
 )
 
-// FailedError is what every write gets after a failure that made the storage read-only.
-type FailedError = state.FailedError
+// OptionError says that an option of a new HOME has a value that it cannot have.
+type OptionError struct {
+	Option string // "format", "class" or "set"
+	Err    error
+}
+
+func (e *OptionError) Error() string { return e.Option + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong with the value.
+func (e *OptionError) Unwrap() error { return e.Err }
 
 // ConflictsError is the result of a vote that met conflicts: all of them. The
 // transaction stays open and keeps its locks, so that the caller may store
@@ -53,7 +59,7 @@ type FailedError = state.FailedError
 // the new one. For a conflict with Undo set that is the change to take back: several
 // undos of one object may take several votes.
 type ConflictsError struct {
-	Conflicts []*zodb.ConflictError // in the order stored; never empty
+	Conflicts []*ConflictError // in the order stored; never empty
 }
 
 func (e *ConflictsError) Error() string {
@@ -76,7 +82,7 @@ func (e *ConflictsError) Unwrap() []error {
 // frame found no room and could not be taken back: after the next open the transaction is
 // there whole or not at all, and nobody can say now which. The storage is read-only.
 type UnknownOutcomeError struct {
-	TID   zodb.TID // the tid that it has if it is there
+	TID   TID // the tid that it has if it is there
 	Cause error
 }
 
@@ -89,3 +95,37 @@ func (e *UnknownOutcomeError) Lasts() {}
 
 // Unwrap returns the cause.
 func (e *UnknownOutcomeError) Unwrap() error { return e.Cause }
+
+// BrokenError names an object that a pack has to read and cannot, or whose
+// references it cannot see.
+type BrokenError struct {
+	OID OID
+	Err error
+}
+
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("object %s cannot be read, so what it refers to is not known: %v", e.OID, e.Err)
+}
+
+func (e *BrokenError) Unwrap() error { return e.Err }
+
+// FailedError is what every write gets after a failure that made the storage
+// read-only: a failed write or fsync of the log or of a flush, or a HOME that
+// was replaced. What passes by itself, such as a full disk
+// ([ErrDiskFull], [ErrScarce]), is none. Reading goes on. It stays until the storage is opened again.
+type FailedError struct {
+	Cause error // the first one
+}
+
+func (e *FailedError) Error() string {
+	return "storage is read-only since an earlier failure: " + e.Cause.Error()
+}
+
+// Is matches ErrReadOnly.
+func (e *FailedError) Is(target error) bool { return target == ErrReadOnly }
+
+// Lasts says that it does not pass, whatever the cause was.
+func (e *FailedError) Lasts() {}
+
+// Unwrap returns the first cause.
+func (e *FailedError) Unwrap() error { return e.Cause }

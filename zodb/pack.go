@@ -1,0 +1,99 @@
+package zodb
+
+import (
+	"time"
+)
+
+// PackOptions says what a pack shall do. The zero value packs to min_pack_time
+// before now and removes unreachable objects.
+type PackOptions struct {
+	// Time is to when is packed: what was current then is kept, and all that came
+	// later. Zero means now. It is never later than min_pack_time before now, nor
+	// than the last transaction; with min_pack_time 0 it may be just after that one.
+	Time time.Time `json:"time,omitzero"`
+	// NoGC keeps objects that nothing refers to, unless they were deleted before the
+	// pack time: an external collector does that.
+	NoGC bool `json:"no_gc,omitempty"`
+	// DryRun removes nothing.
+	DryRun bool `json:"dry_run,omitempty"`
+	// SkipBroken goes on if there are objects that cannot be read. All that they
+	// could refer to is kept, which means every object.
+	SkipBroken bool `json:"skip_broken,omitempty"`
+	// References writes misc/refs, the index of who refers to an object, as a
+	// by-product. It means nothing with NoGC or DryRun, because then the references
+	// are not all read. If it fails, the pack goes on without.
+	References bool `json:"references,omitempty"`
+}
+
+// PackResult is what a pack has done or, with DryRun, would do.
+type PackResult struct {
+	Threshold TID `json:"threshold"` // to when was packed; 0: there was nothing to pack
+	// Stamp is in the names of files that were put aside; 0: nothing is put aside.
+	Stamp int64 `json:"stamp,omitempty"`
+	// Kept objects and revisions are those that were looked at because they stay.
+	KeptObjects   int64 `json:"kept_objects"`
+	KeptRevisions int64 `json:"kept_revisions"`
+	// Of these the next ones are gone now. Transactions are not known of a dry run.
+	Objects      int64 `json:"objects"`
+	Revisions    int64 `json:"revisions"`
+	Transactions int64 `json:"transactions"`
+	Blobs        int64 `json:"blobs"`
+	Bytes        int64 `json:"bytes"` // of files
+	// Dangling objects are those that something refers to and that do not exist. A
+	// transaction that was refused for that while the pack marked counts as something.
+	Dangling int64 `json:"dangling"`
+	// Broken objects were skipped; the first hundred are listed.
+	Broken     int64        `json:"broken"`
+	BrokenList []PackBroken `json:"broken_list,omitempty"`
+	// Purged files were put aside by earlier packs, and are gone for good.
+	Purged int64 `json:"purged"`
+	// Classes are the unreachable objects by class, largest first; of a dry run only.
+	Classes []PackClass `json:"classes,omitempty"`
+	// OldRevisions and OldBytes are of objects that stay; of a dry run only.
+	OldRevisions int64 `json:"old_revisions,omitempty"`
+	OldBytes     int64 `json:"old_bytes,omitempty"`
+}
+
+// PackClass is what a pack would remove of one class.
+type PackClass struct {
+	Class     string `json:"class"`
+	Objects   int64  `json:"objects"`
+	Revisions int64  `json:"revisions"`
+	Bytes     int64  `json:"bytes"`
+}
+
+// PackBroken is an object that a pack could not read.
+type PackBroken struct {
+	OID    OID    `json:"oid"`
+	Reason string `json:"reason"`
+}
+
+// PackProgress is how far a pack has come.
+type PackProgress struct {
+	// Phase is what it does: “waiting for transactions”, “listing”, “marking”,
+	// “planning”, “removing objects”, “removing transactions”, “removing deleted
+	// files”; empty: there is no pack.
+	Phase string    `json:"phase"`
+	Since time.Time `json:"since"` // when this phase began
+	Begun time.Time `json:"begun"` // when the pack began
+	Done  int64     `json:"done"`  // in this phase
+	Total int64     `json:"total"` // 0: not known
+	// Rate is what it does a second, since this phase began.
+	Rate float64 `json:"rate"`
+	// LeftSeconds is how long this phase will take at that rate; 0: not known.
+	LeftSeconds float64 `json:"left_seconds,omitempty"`
+	// Waiting says what it waits for, and cannot go on without: the end of snapshot
+	// mode, with by whom and when that was entered, or what is lacking at the moment: room
+	// on the disk, descriptors, memory. Empty: nothing.
+	Waiting string `json:"waiting,omitempty"`
+}
+
+// UndeleteResult is what was brought back.
+type UndeleteResult struct {
+	Objects      int64 `json:"objects"` // their pointers
+	Revisions    int64 `json:"revisions"`
+	Transactions int64 `json:"transactions"`
+	Blobs        int64 `json:"blobs"`
+	// Skipped files were not brought back, because there are others of that name.
+	Skipped int64 `json:"skipped"`
+}
