@@ -80,7 +80,13 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	show := newCheckMeter(e, home, since == 0)
 	options.Progress = show.update
 	var printed error
-	sum, err := check.Run(ctx, options, func(f check.Finding) { show.around(func() { printed = errors.Join(printed, o.print(e, f)) }) })
+	back := "" // what is to be done about files of another user
+	sum, err := check.Run(ctx, options, func(f check.Finding) {
+		show.around(func() { printed = errors.Join(printed, o.print(e, f)) })
+		if f.Kind == check.Unreadable && back == "" {
+			back = giveBack(home.Path(f.Path))
+		}
+	})
 	show.m.end()
 	if index != nil {
 		index.close(e)
@@ -90,6 +96,9 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	if err := o.printSummary(e, sum, index); err != nil {
 		return err
+	}
+	if back != "" {
+		fmt.Fprintf(e.Stderr, "hint: %s\n", back)
 	}
 	if sum.Damage > 0 {
 		return &status{code: exitDamage}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -161,7 +160,7 @@ func advice(c *cobra.Command, err error) string {
 	if h, ok := errors.AsType[*hinted](err); ok {
 		return h.hint
 	}
-	at, isPath := errors.AsType[*fs.PathError](err)
+	_, isPath := errors.AsType[*fs.PathError](err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return c.Annotations[ifInterrupted]
@@ -169,9 +168,8 @@ func advice(c *cobra.Command, err error) string {
 		return "nothing that was acknowledged is lost; make room (df shows bytes, df -i inodes) and run it again"
 	case errors.Is(err, zodb.ErrScarce):
 		return "nothing that was acknowledged is lost; raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) or free memory, and run it again"
-	case errors.Is(err, fs.ErrPermission) && isPath && vfs.Stranger(at.Path):
-		return fmt.Sprintf("the file belongs to another user than its directory, as what root has made there by other means: as root, chown -R --reference=%s HOME",
-			shellWord(filepath.Dir(at.Path)))
+	case errors.Is(err, fs.ErrPermission) && giveBack(pathIn(err)) != "":
+		return giveBack(pathIn(err))
 	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)):
 		return "run it as the user to whom the storage belongs, the one that serves it (sudo -u USER dirstorage …)"
 	}

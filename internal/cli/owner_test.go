@@ -246,21 +246,81 @@ func TestRootFollowsNoLinkOfAnotherUser(t *testing.T) {
 	}
 }
 
-// TestFilesOfRootAreNamed: the service that cannot open a file that root left says how to give it back.
+// TestFilesOfRootAreNamed: each command that cannot open a file that root left in HOME prints the
+// command that gives all of them back, and that does it.
 func TestFilesOfRootAreNamed(t *testing.T) {
 	t.Parallel()
-	o := newOwned(t, map[string]uint32{"srv": 4711})
-	for name, want := range map[string]string{"of root": "chown -R --reference=" + o.path("srv") + " HOME", "its own": "run it as the user"} {
-		path := o.path("srv/" + name)
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
+	if os.Geteuid() != 0 {
+		t.Skip("only root can leave files")
+	}
+	self, as := asSomebodyElse(t)
+	dir := filepath.Join(filepath.Dir(self), "it's theirs")
+	home := filepath.Join(dir, "home")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), home)
+	chown := func(uid int, paths ...string) {
+		t.Helper()
+		for _, path := range paths {
+			if err := os.Chown(path, uid, uid); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if name == "its own" {
-			o.give("srv/"+name, 4711)
+	}
+	nobody := int(as.Credential.Uid)
+	if out, err := exec.Command("chown", "-R", fmt.Sprint(nobody), dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	run := func(args []string) (string, int) {
+		c := exec.CommandContext(t.Context(), self, call(args, dir, home)...)
+		c.Env = append(os.Environ(), asProgram+"=1")
+		c.Dir = "/"
+		c.SysProcAttr = as
+		out, _ := c.CombinedOutput()
+		return string(out), c.ProcessState.ExitCode()
+	}
+	command := fmt.Sprintf("as root: chown -R --reference=%[1]s %[1]s\n", shellWord(home))
+	var all []string
+	for name := range withHome {
+		if name != "snapshot leave" { // which looks at the locks first
+			all = append(all, name)
 		}
-		err := fmt.Errorf("storage 1: %w", &fs.PathError{Op: "open", Path: path, Err: syscall.EACCES})
-		if got := advice(newRoot(&env{}), err); !strings.Contains(got, want) {
-			t.Errorf("%s: %q", name, got)
+	}
+	for place, failing := range map[string][]string{
+		"config/settings": all,
+		"config":          all,
+		"A/x":             {"status", "log", "refs", "export", "pack", "recover", "check", "backup full", "serve", "gc"},
+		"misc":            {"pack", "recover", "backup full", "serve"},
+	} {
+		for _, name := range failing {
+			chown(0, filepath.Join(home, place))
+			out, status := run(withHome[name])
+			if !strings.Contains(out, command) || status == exitOK {
+				t.Errorf("%s, %s: status %d, says %q, want %q", place, name, status, out, command)
+			}
+			chown(nobody, filepath.Join(home, place))
 		}
+	}
+	chown(0, filepath.Join(home, "config"), filepath.Join(home, "config/settings"), filepath.Join(home, "A/x"))
+	out, _ := run(withHome["status"])
+	_, line, _ := strings.Cut(out, "as root: ")
+	if said, err := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v, %s", line, err, said)
+	}
+	if out, status := run(withHome["check"]); status != exitOK {
+		t.Errorf("after %q: status %d, %s", line, status, out)
+	}
+	own := filepath.Join(home, "A", "own")
+	if err := os.WriteFile(own, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	chown(nobody, own)
+	err := fmt.Errorf("storage 1: %w", &fs.PathError{Op: "open", Path: own, Err: syscall.EACCES})
+	if got := advice(newRoot(&env{}), err); !strings.Contains(got, "run it as the user") {
+		t.Errorf("a file of the owner of HOME: %q", got)
 	}
 }

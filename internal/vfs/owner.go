@@ -191,3 +191,18 @@ func Stranger(path string) bool {
 	err := errors.Join(unix.Lstat(path, &file), unix.Stat(filepath.Dir(path), &dir))
 	return err == nil && file.Uid != dir.Uid
 }
+
+// StrangerBelow reports whether a path, or a directory on the way to it from top, belongs to
+// another user than top. What does not exist, or cannot be seen, does not count.
+func StrangerBelow(top, path string) bool {
+	var owner, at unix.Stat_t
+	if unix.Stat(top, &owner) != nil {
+		return false
+	}
+	for ; len(path) > len(top); path = filepath.Dir(path) {
+		if unix.Lstat(path, &at) == nil && at.Uid != owner.Uid {
+			return true
+		}
+	}
+	return false
+}

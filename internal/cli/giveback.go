@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// giveBack is the advice about a path that the process has no right to, if it, or a directory
+// on the way, belongs to another user than HOME: root has made it there, by other means or by
+// an older release. The command is for all such files at once. "" if that is not why.
+func giveBack(path string) string {
+	if path == "" {
+		return ""
+	}
+	command := ""
+	if home := homeAround(path); home != "" {
+		if !vfs.StrangerBelow(home, path) {
+			return ""
+		}
+		command = fmt.Sprintf("chown -R --reference=%s %s", shellWord(home), shellWord(home))
+	} else {
+		if !vfs.Stranger(path) {
+			return ""
+		}
+		command = fmt.Sprintf("chown -R --reference=%s %s", shellWord(filepath.Dir(path)), shellWord(path))
+	}
+	return "it belongs to another user than its directory, as what root has made there by other means; as root: " + command
+}
+
+// pathIn returns the file or Unix socket that an error is about, "" if it is about none.
+func pathIn(err error) string {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Path
+	}
+	if at, ok := errors.AsType[*net.OpError](err); ok {
+		if socket, ok := at.Addr.(*net.UnixAddr); ok {
+			return socket.Name
+		}
+	}
+	return ""
+}
+
+// homeAround returns the HOME in which a path is, "" if it is in none. It is told by the names
+// of its directories: what is in them it may be impossible to read.
+func homeAround(path string) string {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		_, config := os.Lstat(filepath.Join(dir, "config"))
+		_, a := os.Lstat(filepath.Join(dir, "A"))
+		switch {
+		case errors.Join(config, a) == nil:
+			return dir
+		case dir == filepath.Dir(dir):
+			return ""
+		}
+	}
+}
