@@ -226,7 +226,11 @@ func (o *importCommand) open(ctx context.Context, e *env) (*engine.Storage, erro
 			return nil, err
 		}
 	}
-	s, err := engine.Open(ctx, o.home, engine.Options{Logger: e.logger(), History: engine.HistoryCopied})
+	options := engine.Options{Logger: e.logger(), History: engine.HistoryCopied}
+	if o.ignoreSpace {
+		options.Reserve = ignoredReserve
+	}
+	s, err := engine.Open(ctx, o.home, options)
 	return s, notEmpty(o.home, err)
 }
 

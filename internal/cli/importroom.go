@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -13,10 +14,10 @@ import (
 // openWithRoom is open, after a look whether the disk has room for what is to come. What
 // HOME holds already is taken off. Nothing is made if there is too little.
 func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func() (transfer.Room, error)) (*engine.Storage, error) {
-	if o.ignoreSpace {
-		return o.open(ctx, e)
-	}
 	room, err := estimate()
+	if err != nil && o.ignoreSpace {
+		return o.open(ctx, e) // the import says what is wrong
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -25,18 +26,33 @@ func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func(
 		return nil, err
 	}
 	if vacant {
-		if err := o.checkRoom(room); err != nil {
+		if err := o.roomOrWarning(e, room); err != nil {
 			return nil, err
 		}
 		return o.open(ctx, e)
 	}
 	s, err := o.open(ctx, e)
 	if err == nil {
-		if err = o.checkRoom(room.Without(s.Counts())); err != nil {
+		if err = o.roomOrWarning(e, room.Without(s.Counts())); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
 	return s, err
+}
+
+// ignoredReserve is kept free by an import that goes on although there is too little room: a
+// pack of what it made gives that up first.
+const ignoredReserve = 16 << 20
+
+// roomOrWarning is checkRoom; if it is to be ignored, the error is only said.
+func (o *importCommand) roomOrWarning(e *env, room transfer.Room) error {
+	err := o.checkRoom(room)
+	if err == nil || !o.ignoreSpace {
+		return err
+	}
+	e.warn(fmt.Sprintf("warning: %v; going on. If the disk becomes full, the import ends, and what was imported stays; %s is left for a pack (misc/reserve), which may need more: make room before it",
+		err, human.Bytes(ignoredReserve)))
+	return nil
 }
 
 func (o *importCommand) checkRoom(room transfer.Room) error {

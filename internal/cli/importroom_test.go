@@ -51,7 +51,7 @@ func TestImportLooksForRoomFirst(t *testing.T) {
 	if _, err := os.Stat(home); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("HOME was made: %v", err)
 	}
-	if status, stderr := run("--ignore-space"); status != exitOK {
+	if status, stderr := run("--ignore-space"); status != exitOK || !strings.Contains(stderr, "warning: import into") || !strings.Contains(stderr, "make room before it") {
 		t.Errorf("with --ignore-space: status %d, %s", status, stderr)
 	}
 	// What is there needs no more room; the blob would.

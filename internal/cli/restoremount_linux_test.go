@@ -55,3 +55,25 @@ func TestDeltaOntoAMountPointIsRefusedAtOnce(t *testing.T) {
 		t.Errorf("into an empty volume: status %d, %s", status, out)
 	}
 }
+
+// TestPackAfterAnImportThatIgnoresSpace: there is the reserve, so a pack works with nothing free.
+func TestPackAfterAnImportThatIgnoresSpace(t *testing.T) {
+	t.Parallel()
+	volume := t.TempDir()
+	self := program(t)
+	c := exec.CommandContext(t.Context(), "unshare", "-m", "sh", "-e", "-c", `mount -t tmpfs -o size=256m none "$2" || { echo NOT MOUNTED; exit 0; }
+		"$1" import --ignore-space "$3" "$2/home"
+		dd if=/dev/zero of="$2/full" bs=64k 2>/dev/null || true
+		df --output=avail "$2"
+		"$1" pack --keep 0 "$2/home"
+		rm "$2/full"
+		"$1" check "$2/home"`, "sh", self.Path, volume, hometest.FileStorage(t, "undo.fs"))
+	c.Env = self.Env
+	out, err := c.CombinedOutput()
+	if _, exited := err.(*exec.ExitError); strings.Contains(string(out), "NOT MOUNTED") || strings.Contains(string(out), "unshare:") || err != nil && !exited {
+		t.Skip("nothing can be mounted here: ", err, string(out))
+	}
+	if err != nil || !strings.Contains(string(out), "\n    0\n") || !strings.Contains(string(out), "packed to") || !strings.Contains(string(out), " 0 damaged") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
