@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -50,10 +49,8 @@ func pathIn(err error) string {
 // of its directories: what is in them it may be impossible to read.
 func homeAround(path string) string {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		_, config := os.Lstat(filepath.Join(dir, "config"))
-		_, a := os.Lstat(filepath.Join(dir, "A"))
 		switch {
-		case errors.Join(config, a) == nil:
+		case vfs.Holds(dir, "config", "A"):
 			return dir
 		case dir == filepath.Dir(dir):
 			return ""

@@ -206,3 +206,14 @@ func StrangerBelow(top, path string) bool {
 	}
 	return false
 }
+
+// Holds reports whether a directory has all of these names, whatever is in the files.
+func Holds(dir string, names ...string) bool {
+	var at unix.Stat_t
+	for _, name := range names {
+		if unix.Lstat(filepath.Join(dir, name), &at) != nil {
+			return false
+		}
+	}
+	return true
+}
