@@ -50,6 +50,7 @@ type conn struct {
 	txn      *txn  // guarded by mu; the open transaction
 	cause    error // guarded by mu: why it ends, the first one
 	draining bool  // guarded by mu: it ends when there is no voted transaction
+	finishes int   // guarded by mu: how many were asked for and are not answered
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -86,11 +87,12 @@ func (c *conn) end(cause error) {
 	c.nc.Close()
 }
 
-// drain ends the connection as soon as no transaction was voted for.
+// drain ends the connection as soon as no transaction was voted for, and the answer to
+// each finish has left.
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.draining = true
-	busy := c.txn != nil && c.txn.state != txnBegun
+	busy := c.finishes > 0 || c.txn != nil && c.txn.state != txnBegun
 	c.mu.Unlock()
 	if !busy {
 		c.end(ErrClosed)

@@ -46,6 +46,7 @@ type outbox struct {
 	writing bool          // guarded by mu: somebody writes
 	began   time.Time     // guarded by mu: when the piece was that is being written
 	failed  error         // guarded by mu: nothing more is taken
+	settled chan struct{} // guarded by mu: closed when nobody writes any more; nil while nobody waits for that
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
 	wake    chan struct{} // for the writer; capacity 1
 }
@@ -220,6 +221,7 @@ func (o *outbox) flush() error {
 		n, err := o.writeAll(b, shared)
 		o.mu.Lock()
 		o.writing = false
+		o.settle()
 		o.pending -= n
 		if o.large.written {
 			o.large = largeAnswer{}
@@ -238,6 +240,35 @@ func (o *outbox) flush() error {
 	err := o.failed
 	o.mu.Unlock()
 	return err
+}
+
+// flushAll is flush, and waits for the end of what somebody else is writing: what waited
+// was sent, and the connection can be closed.
+func (o *outbox) flushAll() error {
+	for {
+		if err := o.flush(); err != nil {
+			return err
+		}
+		o.mu.Lock()
+		if !o.writing {
+			defer o.mu.Unlock()
+			return o.failed
+		}
+		if o.settled == nil {
+			o.settled = make(chan struct{})
+		}
+		settled := o.settled
+		o.mu.Unlock()
+		<-settled // fail ends the write
+	}
+}
+
+// settle wakes those who wait for the end of a write. mu must be held.
+func (o *outbox) settle() {
+	if o.settled != nil {
+		close(o.settled)
+		o.settled = nil
+	}
 }
 
 // writeAll writes what waited, and returns how much that was, whatever became of it.

@@ -209,6 +209,7 @@ func (c *conn) tpcFinish(r *request, a *arguments) error {
 	state := x.state
 	if state == txnVoted {
 		x.state, x.done = txnFinishing, make(chan struct{})
+		c.finishes++
 		if x.timer != nil { // its end does not depend on the client any more, but maybe on another one
 			x.timer.Stop()
 		}
@@ -252,13 +253,14 @@ func (c *conn) runFinish(r *request, x *txn) error {
 	}
 	h.spread(c)
 	if sent == nil {
-		sent = c.out.flush()
+		sent = c.out.flushAll() // a shutdown may end the connection as soon as it was sent
 	}
 	if h.blobs != nil {
 		h.blobs.tidy()
 	}
 	c.srv.o.Observer.Committed(h.name, h.clock().Sub(begun))
 	c.mu.Lock()
+	c.finishes--
 	drained := c.draining
 	c.mu.Unlock()
 	if sent == nil && drained {
