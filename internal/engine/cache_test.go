@@ -310,7 +310,7 @@ func TestWhatWasReadBeforeAFlushIsNotKeptAfterIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.state.ForgetCached(1)
-	name := s.store.Path("A", layout.Revision(1, tid))
+	name := pathOf(s, "A", layout.Revision(1, tid))
 	hook.Store(&name)
 	if got := load(t, s, 1); got != string(rec("old")) || hook.Load() != nil {
 		t.Fatalf("got %q", got)

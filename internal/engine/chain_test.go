@@ -255,7 +255,7 @@ func TestPassingErrorEndsAWalk(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	bad := s.store.Format().Path(layout.Transaction(list[1]))
+	bad := s.settings.Structure.Format.Path(layout.Transaction(list[1]))
 	for _, cause := range []syscall.Errno{syscall.EMFILE, syscall.EIO} {
 		f.Decide(func(op errfs.Op) error {
 			if strings.HasSuffix(op.Name, bad) {

@@ -130,5 +130,7 @@ func (s *Storage) countFiles(ctx context.Context, sides ...store.Side) (zodb.Cou
 	if err != nil {
 		return zodb.Counts{}, fmt.Errorf("count files: %w", err)
 	}
-	return zodb.Counts{Objects: n.Objects, Revisions: n.Revisions, Transactions: n.Transactions, Bytes: n.Bytes, BlobBytes: n.BlobBytes, Exact: true}, nil
+	counts := state.CountsOf(n)
+	counts.Exact = true
+	return counts, nil
 }

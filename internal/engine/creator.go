@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"syscall"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -138,12 +138,11 @@ func (c *creator) populate(format layout.Format, text []byte, identity string) {
 	}
 	c.write(unborn+"/settings", text)
 	c.write(unborn+"/identity", []byte(identity))
-	for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
-		name := "A/" + format.Path(n)
-		if dir := path.Dir(name); dir != "A" {
+	for _, f := range emptyStore(format) {
+		if dir := path.Dir(f.Path); !slices.Contains(c.dirs, dir) {
 			c.mkdir(dir)
 		}
-		c.write(name, record.AppendX(nil, 0))
+		c.write(f.Path, f.Content)
 	}
 	for _, dir := range c.dirs {
 		c.sync(dir)

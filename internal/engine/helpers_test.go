@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -179,4 +181,9 @@ func at(s string) time.Time {
 		panic(err)
 	}
 	return t
+}
+
+// pathOf returns the path, relative to HOME, of a database name on one side.
+func pathOf(s *Storage, side store.Side, n layout.Name) string {
+	return string(side) + "/" + s.settings.Structure.Format.Path(n)
 }

@@ -208,7 +208,7 @@ func TestUnreadableDirectoryEndsNoChain(t *testing.T) {
 		if older, err := s.olderThan(t.Context(), second); older != first || err != nil {
 			t.Fatalf("older than %s is %s, %v; want %s", second, older, err, first)
 		}
-		bad := s.store.Format().Path(layout.Transaction(second))
+		bad := s.settings.Structure.Format.Path(layout.Transaction(second))
 		f.Decide(func(op errfs.Op) error {
 			if strings.HasSuffix(op.Name, bad) {
 				return cause

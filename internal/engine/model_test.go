@@ -484,7 +484,7 @@ func (sc *scenario) recovered(ctx context.Context, f vfs.FS) error {
 	if _, err := f.ReadFile(snapshotFile); err != nil {
 		return fmt.Errorf("a clean close leaves no snapshot: %w", err)
 	}
-	return m.times(f, s.store.Format())
+	return m.times(f, s.settings.Structure.Format)
 }
 
 // times looks whether each file that entered A after a snapshot bears a time that

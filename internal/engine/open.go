@@ -10,7 +10,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
-	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -96,24 +95,6 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	}
 	s.log.Info("opened", "path", f.Path("."), "tid", last, "rolled_forward", s.rolled, "state", mode)
 	return s, nil
-}
-
-// openStore opens the store and makes what packs it. It reads the floor of time stamps, so
-// whoever writes holds the lock.
-func (s *Storage) openStore() (err error) {
-	s.store, err = classic.New(classic.Options{
-		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
-		Minimal: !s.full, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom, CheckMD5: s.settings.MD5Policy.Read, Beside: s.o.ReadOnly,
-		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
-	})
-	if err != nil {
-		return err
-	}
-	if s.store.FloorLost() {
-		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
-	}
-	s.packer = s.newPacker()
-	return nil
 }
 
 // readConfig reads config/settings and config/identity.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/logging"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -75,9 +76,10 @@ type Options struct {
 	// opened or packed. 0 = none is made; one that is there is given up all the same.
 	Reserve int64
 
-	fs        vfs.FS // tests
-	lanes     int    // tests; how many goroutines a flush has; 0: as many as are good
-	lanesFrom int    // tests; from how many files on it has more than one
+	fs        vfs.FS      // tests
+	store     store.Store // tests; instead of the one that the settings say
+	lanes     int         // tests; how many goroutines a flush has; 0: as many as are good
+	lanesFrom int         // tests; from how many files on it has more than one
 }
 
 func (o Options) withDefaults() Options {

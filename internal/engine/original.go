@@ -57,10 +57,23 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 	return s.readMarks()
 }
 
+// original returns the store as one that can take what an original left.
+func (s *Storage) original() (store.Original, error) {
+	o, ok := s.store.(store.Original)
+	if !ok {
+		return nil, fmt.Errorf("%w: an original DirectoryStorage has no format %s", zodb.ErrUnsupported, s.settings.Structure.Format)
+	}
+	return o, nil
+}
+
 // applyDirectory moves the files of one transaction into B, and then removes
 // its directory.
 func (s *Storage) applyDirectory(d journal.OriginalDir) error {
-	b := s.store.NewEdit(store.B)
+	o, err := s.original()
+	if err != nil {
+		return err
+	}
+	b := o.Edit(store.B)
 	dir := path.Join(journalDir, d.Dir)
 	for _, n := range d.Names {
 		staged := path.Join(dir, n.String())
@@ -84,6 +97,10 @@ func (s *Storage) applyReplica() error {
 	if !s.full {
 		return zodb.ErrUnsupported
 	}
+	o, err := s.original()
+	if err != nil {
+		return err
+	}
 	name := path.Join(journalDir, journal.ReplicaFile)
 	for other, err := range vfs.Walk(s.fs, "B") {
 		if err != nil {
@@ -91,13 +108,13 @@ func (s *Storage) applyReplica() error {
 		}
 		return fmt.Errorf("%w: B must be empty, and holds %s", zodb.ErrJournalOlder, other)
 	}
-	if err := s.eachMember(name, func(layout.Name, []byte) error { return nil }); err != nil {
+	if err := s.eachMember(o, name, func(layout.Name, []byte) error { return nil }); err != nil {
 		return err
 	}
-	b := s.store.NewEdit(store.A)
+	b := o.Edit(store.A)
 	members := 0
 	marks := make(map[layout.Name][]byte)
-	err := s.eachMember(name, func(n layout.Name, data []byte) error {
+	err = s.eachMember(o, name, func(n layout.Name, data []byte) error {
 		switch n {
 		case layout.XOID, layout.XPacked, layout.XSerial: // last, as in every flush
 			marks[n] = data
@@ -116,7 +133,7 @@ func (s *Storage) applyReplica() error {
 	}
 	for _, n := range []layout.Name{layout.XOID, layout.XPacked, layout.XSerial} {
 		if data, ok := marks[n]; ok && err == nil {
-			err = s.store.SetMark(store.A, n, data)
+			err = o.SetMark(store.A, n, data)
 		}
 	}
 	if err == nil {
@@ -135,7 +152,7 @@ const maxMember = 1 << 32
 // syncFiles is after how many members of a replica.tar those are made durable.
 const syncFiles = 500
 
-func (s *Storage) eachMember(name string, f func(layout.Name, []byte) error) error {
+func (s *Storage) eachMember(o store.Original, name string, f func(layout.Name, []byte) error) error {
 	file, err := s.fs.Open(name)
 	if err != nil {
 		return err
@@ -156,7 +173,7 @@ func (s *Storage) eachMember(name string, f func(layout.Name, []byte) error) err
 		inA, ok := strings.CutPrefix(path.Clean(h.Name), "A/")
 		var n layout.Name
 		if ok {
-			n, ok = s.store.Format().Parse(inA)
+			n, ok = o.ParsePath(inA)
 		}
 		if !ok || h.Typeflag != tar.TypeReg || h.Size > maxMember {
 			return fmt.Errorf("its member %q is no file of a database; nothing of it was applied", h.Name)

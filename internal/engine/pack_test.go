@@ -76,7 +76,7 @@ func TestGoldenPacks(t *testing.T) {
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	format := s.store.Format()
+	format := s.settings.Structure.Format
 	f, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
@@ -305,7 +305,7 @@ func TestBrokenObjectStopsThePack(t *testing.T) {
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			name := s.fs.Path(s.store.Path("A", layout.Revision(bad, tid)))
+			name := s.fs.Path(pathOf(s, "A", layout.Revision(bad, tid)))
 			var err error
 			switch kind {
 			case "missing":
@@ -313,18 +313,18 @@ func TestBrokenObjectStopsThePack(t *testing.T) {
 			case "damaged":
 				err = os.WriteFile(name, []byte("damaged"), 0o600)
 			case "pointer missing":
-				err = os.Remove(s.fs.Path(s.store.Path("A", layout.Pointer(bad))))
+				err = os.Remove(s.fs.Path(pathOf(s, "A", layout.Pointer(bad))))
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			before := filesOf(s.fs, s.store.Format())
+			before := filesOf(s.fs, s.settings.Structure.Format)
 			_, err = s.Pack(t.Context(), zodb.PackOptions{})
 			var b *zodb.BrokenError
 			if !errors.As(err, &b) || b.OID != bad || !strings.Contains(err.Error(), bad.String()) {
 				t.Errorf("pack of a storage with a broken object: %v", err)
 			}
-			if d := difference(before, filesOf(s.fs, s.store.Format())); d != "" {
+			if d := difference(before, filesOf(s.fs, s.settings.Structure.Format)); d != "" {
 				t.Errorf("it changed A:\n%s", d)
 			}
 			if s.packed() != 0 {
@@ -355,9 +355,9 @@ func TestDryRunSaysWhatWouldGo(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	before := filesOf(s.fs, s.store.Format())
+	before := filesOf(s.fs, s.settings.Structure.Format)
 	dry := doPack(t, s, zodb.PackOptions{DryRun: true})
-	if d := difference(before, filesOf(s.fs, s.store.Format())); d != "" {
+	if d := difference(before, filesOf(s.fs, s.settings.Structure.Format)); d != "" {
 		t.Fatalf("a dry run changed A:\n%s", d)
 	}
 	counts := s.Counts()
@@ -583,7 +583,7 @@ func TestSnapshotsGoThroughAPack(t *testing.T) {
 			if during.Load() < 2 || len(seen) < 2 {
 				t.Errorf("%d snapshots came between, with %d states of A: too few to show anything", during.Load(), len(seen))
 			}
-			if got := len(filesOf(s.fs, s.store.Format())); got > 10 {
+			if got := len(filesOf(s.fs, s.settings.Structure.Format)); got > 10 {
 				t.Errorf("%d files are left", got)
 			}
 			return
@@ -599,12 +599,12 @@ func TestSnapshotsGoThroughAPack(t *testing.T) {
 		}
 		if s.PackProgress().Phase == "removing objects" {
 			during.Add(1)
-			before := filesOf(s.fs, s.store.Format())
+			before := filesOf(s.fs, s.settings.Structure.Format)
 			seen[len(before)] = true
 			if err := sound(ctx, s.fs, true); err != nil {
 				t.Error(err)
 			}
-			if d := difference(before, filesOf(s.fs, s.store.Format())); d != "" {
+			if d := difference(before, filesOf(s.fs, s.settings.Structure.Format)); d != "" {
 				t.Errorf("A changed during a snapshot:\n%s", d)
 			}
 		}
@@ -828,7 +828,7 @@ func TestIterationInWhatIsRemovedFindsWhatStays(t *testing.T) {
 	}
 	met := false
 	p.removed = func(string) {
-		if _, err := p.FS.Stat(s.store.Path("A", layout.Transaction(gone[1]))); err != nil && !met {
+		if _, err := p.FS.Stat(pathOf(s, "A", layout.Transaction(gone[1]))); err != nil && !met {
 			met = true
 			if txn, err, ok := next(); err != nil || !ok || txn.TID != stays {
 				t.Errorf("after %s comes %+v, %v; want %s", gone[2], txn, err, stays)
@@ -885,7 +885,7 @@ func TestPackCanBeStopped(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.removed = nil
-			left := len(filesOf(p.FS, s.store.Format()))
+			left := len(filesOf(p.FS, s.settings.Structure.Format))
 			if left < 100 || left > 2900 {
 				t.Fatalf("%d files are left, want some of 3,000", left)
 			}
@@ -904,7 +904,7 @@ func TestPackCanBeStopped(t *testing.T) {
 			} else {
 				doPack(t, s, zodb.PackOptions{})
 			}
-			if left := len(filesOf(p.FS, s.store.Format())); left > 6 {
+			if left := len(filesOf(p.FS, s.settings.Structure.Format)); left > 6 {
 				t.Errorf("%d files are left", left)
 			}
 		})
@@ -1246,17 +1246,17 @@ func TestPackRemovesWhatAnInterruptedOneLeft(t *testing.T) {
 	commit(t, s, change{oid: 0, data: rec("root")})
 	doPack(t, s, zodb.PackOptions{NoGC: true}) // sets x.packed
 	for _, oid := range oids[:10] {
-		if err := os.Remove(s.fs.Path(s.store.Path("A", layout.Pointer(oid)))); err != nil {
+		if err := os.Remove(s.fs.Path(pathOf(s, "A", layout.Pointer(oid)))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	doPack(t, s, zodb.PackOptions{NoGC: true})
-	if n := len(filesOf(s.fs, s.store.Format())); n < 40 {
+	if n := len(filesOf(s.fs, s.settings.Structure.Format)); n < 40 {
 		t.Errorf("%d files: without gc something was removed that may be in use", n)
 	}
 	doPack(t, s, zodb.PackOptions{})
-	for _, name := range filesOf(s.fs, s.store.Format()) {
-		if n, _ := s.store.Format().Parse(name); n.OID != 0 {
+	for _, name := range filesOf(s.fs, s.settings.Structure.Format) {
+		if n, _ := s.settings.Structure.Format.Parse(name); n.OID != 0 {
 			t.Errorf("%s is left", name)
 		}
 	}

@@ -57,7 +57,7 @@ func wantDescribed(t *testing.T, s *Storage, home string, least zodb.TID) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(filepath.Join(home, s.store.Path(store.A, layout.XSerial)))
+	b, err := os.ReadFile(filepath.Join(home, pathOf(s, store.A, layout.XSerial)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
-	"github.com/dirstorage/dirstorage/internal/store/classic"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -42,7 +42,7 @@ type Storage struct {
 	settings *settings.Settings
 	identity string
 	full     bool // class Full
-	store    *classic.Store
+	store    store.Store
 	journal  *journal.Log // nil when read-only
 	read     logReader
 	locks    oidlock.Table

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -102,7 +101,7 @@ func notOurs(f vfs.FS, home string, marks ...string) (string, error) {
 		case slices.Contains(marks, name):
 			ours = func(in string) bool { return in == name+"/settings" || in == name+"/identity" }
 		case name == "A":
-			ours = isMark
+			ours = ofEmptyStore
 		case name == "B" || name == "journal":
 			ours = func(string) bool { return false }
 		}
@@ -120,16 +119,4 @@ func notOurs(f vfs.FS, home string, marks ...string) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-// isMark reports whether a name below HOME is that of an x file, in any format.
-func isMark(name string) bool {
-	for _, format := range layout.Formats() {
-		for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
-			if name == "A/"+format.Path(n) {
-				return true
-			}
-		}
-	}
-	return false
 }

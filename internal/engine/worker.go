@@ -124,7 +124,7 @@ func (s *Storage) firstSlice() int {
 
 // merge moves a slice of B into A.
 func (w *worker) merge(s *Storage) error {
-	moved, empty, err := s.store.Recombine(w.slice)
+	moved, empty, err := s.store.Thaw(w.slice)
 	if err != nil {
 		return err
 	}

@@ -55,22 +55,28 @@ type Revision struct {
 	BlobSize int64 // bytes
 }
 
-// Original is for stores that can take what the Python DirectoryStorage left in its journal.
+// Original is for a store that can take what the Python DirectoryStorage left in its
+// journal. It is used by the goroutine of [Writer].
 type Original interface {
-	// Adopt moves files of whole transactions that lie in journal/ to their places: all
-	// of it is durable when it returns. It may be repeated.
-	Adopt(side Side, files []Staged) error
 	// ParsePath returns the database name of a path below A.
 	ParsePath(path string) (layout.Name, bool)
-	// Replace puts contents in the place of others, those of marks last. It may be repeated.
-	Replace(contents map[layout.Name][]byte) error
+	// Edit begins to put files that nothing can make again.
+	Edit(side Side) Editor
+	// SetMark sets one of the marks, durably, after all that was put before.
+	SetMark(side Side, n layout.Name, content []byte) error
 }
 
-// Staged is a file in journal/ that is to get its name.
-type Staged struct {
-	Name layout.Name
-	Path string // relative to HOME
-	Size int64  // bytes
+// Editor puts files that nothing can make again. Nobody sees anything of it before Sync; a crash
+// or an error leaves under each name what was there or what shall be there, whole. It may be
+// repeated after either, from the beginning.
+type Editor interface {
+	// Replace puts a content in the place of another one.
+	Replace(n layout.Name, content []byte) error
+	// Adopt moves a file of so many bytes that lies in journal/ to its place, those of marks
+	// included. If it is not there an earlier attempt has done that.
+	Adopt(n layout.Name, staged string, size int64) error
+	// Sync does all that was asked for since the last one, durably.
+	Sync() error
 }
 
 // Progress is how far a Put is, in units of its own. Its methods may be called concurrently.

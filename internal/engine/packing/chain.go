@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -31,14 +32,11 @@ type chainSweep struct {
 	end  bool       // there are no older ones
 	seen int64      // of those before before
 
-	links []link     // of this step
-	gone  []zodb.TID // removed by this step
+	links []store.Link // of this step
+	gone  []zodb.TID   // removed by this step
 
 	named map[zodb.TID]bool // by what cannot be read
 }
-
-// link says that a transaction shall name another one as the one before.
-type link struct{ tid, previous zodb.TID }
 
 func (w *sweep) transactions(ctx context.Context) error {
 	if w.h.Oldest == 0 {
@@ -69,7 +67,7 @@ func (c *chainSweep) step() (done bool, err error) {
 			return false, err
 		}
 	}
-	if err := c.s.relink(c.links); err != nil {
+	if err := c.s.o.Store.Relink(c.links); err != nil {
 		return false, err
 	}
 	return c.end, c.remove(c.gone)
@@ -141,7 +139,7 @@ func (c *chainSweep) keepDamaged(cause error) error {
 
 // pass notes that what is in the run goes, and that the chain goes on with previous.
 func (c *chainSweep) pass(previous zodb.TID) {
-	c.links = append(c.links, link{c.kept, previous})
+	c.links = append(c.links, store.Link{TID: c.kept, Previous: previous})
 	c.gone = append(c.gone, c.run...)
 	c.run = c.run[:0]
 }
@@ -168,59 +166,16 @@ func (s *Packer) hasRevisions(t *record.Transaction) (bool, error) {
 	return false, nil
 }
 
-// relink puts transaction files in place of themselves that name other
-// transactions as the ones before, durably.
-func (s *Packer) relink(links []link) error {
-	if len(links) == 0 {
-		return nil
-	}
-	edit := s.o.Store.NewEdit(store.A)
-	for _, l := range links {
-		data, where, err := s.o.Store.Get(layout.Transaction(l.tid))
-		if err != nil {
-			return err
-		}
-		t, err := record.ParseTransactionAs(data, where, l.tid, true)
-		if err != nil {
-			return err
-		}
-		if t.Previous == l.previous {
-			edit.Right(layout.Transaction(l.tid))
-			continue
-		}
-		t.Previous = l.previous
-		b, err := t.Append(nil, record.HasMD5(data))
-		if err != nil {
-			return err
-		}
-		if err := edit.Replace(layout.Transaction(l.tid), b); err != nil {
-			return err
-		}
-	}
-	return edit.Sync()
-}
-
 // remove removes transactions, those of the chain the newest first: see [Packer.olderThan].
 func (w *sweep) remove(tids []zodb.TID) error {
 	if len(tids) == 0 {
 		return nil
 	}
-	r := w.s.o.Store.NewRemoval(w.stamp())
-	var n zodb.Counts
-	for _, tid := range tids {
-		size, removed, err := r.Remove(layout.Transaction(tid))
-		if err != nil {
-			return err
-		}
-		if removed {
-			n.Transactions++
-			n.Bytes += size
-		}
-	}
-	if err := r.Sync(); err != nil {
+	n, err := w.s.o.Store.Remove(w.stamp(), store.Removal{Transactions: tids})
+	if err != nil {
 		return err
 	}
-	return w.removed(n)
+	return w.removed(state.CountsOf(n))
 }
 
 // strays removes the transactions that do not stay, whether something leads to them

@@ -11,7 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
-	"github.com/dirstorage/dirstorage/internal/store/classic"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -27,7 +27,7 @@ type Config struct {
 	Full          bool // class Full
 	Sync          vfs.SyncOptions
 	Closing       context.Context // ends when Close of the storage is called
-	Store         *classic.Store
+	Store         store.Store
 	State         *state.State
 	Host          Host
 }

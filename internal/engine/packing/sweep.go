@@ -4,11 +4,9 @@ import (
 	"context"
 	"iter"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/pack"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -65,7 +63,7 @@ func (w *sweep) markPacked() (bool, error) {
 	if w.h.Threshold <= w.s.o.Host.Packed() {
 		return true, nil
 	}
-	if err := w.s.o.Store.SetMark(store.A, layout.XPacked, record.AppendX(nil, uint64(w.h.Threshold))); err != nil {
+	if err := w.s.o.Store.SetPacked(w.h.Threshold); err != nil {
 		return false, err
 	}
 	w.s.o.Host.SetPacked(w.h.Threshold)
@@ -106,71 +104,33 @@ func (w *sweep) objects(ctx context.Context) error {
 	})
 }
 
-// removeEntries removes what goes of some objects: first the pointers of those
-// that go altogether, then the revisions, then the blobs, each durably before the
-// next. So a crash never leaves a file that names one that is gone.
+// removeEntries removes what goes of some objects: those that go altogether and are not
+// spared, and old revisions.
 func (w *sweep) removeEntries(batch []pack.Entry) error {
 	w.v.batch.Lock()
 	defer w.v.batch.Unlock()
-	r := w.s.o.Store.NewRemoval(w.stamp())
-	var n zodb.Counts
-	var oids []zodb.OID
-	kept := batch[:0]
+	var what store.Removal
 	for _, e := range batch {
 		w.p.done.Add(1)
 		if e.Whole {
 			if !w.v.goes(e.OID) {
 				continue
 			}
-			oids = append(oids, e.OID)
+			what.Objects = append(what.Objects, e.OID)
 		}
-		kept = append(kept, e)
+		what.Revisions = append(what.Revisions, store.Revisions{OID: e.OID, TIDs: e.TIDs})
 	}
-	w.s.o.State.ForgetCached(oids...)
-	for _, oid := range oids {
+	w.s.o.State.ForgetCached(what.Objects...)
+	for _, oid := range what.Objects {
 		w.s.o.Host.ForgetKnown(oid)
-		_, removed, err := r.Remove(layout.Pointer(oid))
-		if err != nil {
-			return err
-		}
-		if removed {
-			n.Objects++
-		}
 	}
-	if err := r.Sync(); err != nil {
+	n, err := w.s.o.Store.Remove(w.stamp(), what)
+	w.result.Blobs += n.Blobs
+	if err != nil {
 		return err
 	}
-	if err := w.removeFiles(r, kept, layout.Revision, func(size int64) {
-		n.Revisions++
-		n.Bytes += size
-	}); err != nil {
-		return err
-	}
-	if err := w.removeFiles(r, kept, layout.Blob, func(size int64) {
-		w.result.Blobs++
-		n.Bytes += size
-		n.BlobBytes += size
-	}); err != nil {
-		return err
-	}
-	w.s.o.State.ForgetCached(oids...) // what was read meanwhile
-	return w.removed(n)
-}
-
-// removeFiles removes files of one kind, durably, and tells the size of each that was there.
-func (w *sweep) removeFiles(r *classic.Removal, batch []pack.Entry, name func(zodb.OID, zodb.TID) layout.Name, removed func(size int64)) error {
-	for _, e := range batch {
-		for _, tid := range e.TIDs {
-			size, there, err := r.Remove(name(e.OID, tid))
-			if err != nil {
-				return err
-			}
-			if there {
-				removed(size)
-			}
-		}
-	}
-	return r.Sync()
+	w.s.o.State.ForgetCached(what.Objects...) // what was read meanwhile
+	return w.removed(state.CountsOf(n))
 }
 
 // removed takes what was removed out of the counts.

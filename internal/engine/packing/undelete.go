@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"maps"
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -35,7 +31,7 @@ func (s *Packer) Undelete(ctx context.Context, stamp int64) (zodb.UndeleteResult
 	defer cancel()
 	p, stop := s.report()
 	defer stop()
-	u := &undelete{s: s, p: p, stamp: stamp, stamps: make(map[int64]struct{})}
+	u := &undelete{s: s, p: p, stamp: stamp}
 	if err := errors.Join(u.run(ctx), u.ended()); err != nil {
 		err = whyEnded(ctx, err)
 		s.o.Log.Warn("undelete ended", "err", err)
@@ -50,93 +46,52 @@ type undelete struct {
 	s      *Packer
 	p      *progress
 	stamp  int64
-	stamps map[int64]struct{} // that were seen
-	tids   []zodb.TID         // all transactions that are there
-	noted  bool               // misc/undeleted says that it runs
+	tids   []zodb.TID // all transactions that are there
+	noted  bool       // misc/undeleted says that it runs
 	result zodb.UndeleteResult
 }
 
-// run brings back the revisions first, then the pointers that name them, the
-// newest of several, and at last links the transactions.
+// run brings back the revisions first, then the objects that they belong to, and at last
+// links the transactions.
 func (u *undelete) run(ctx context.Context) error {
 	u.p.phase("bringing back revisions", 0)
-	err := u.bringBack(ctx, func(n layout.Name, stamp int64) bool {
-		u.stamps[stamp] = struct{}{}
-		return n.Kind != layout.KindPointer
-	})
-	if err != nil {
+	if err := u.bringBack(ctx); err != nil {
 		return err
 	}
-	u.p.phase("bringing back objects", 0)
-	for _, stamp := range slices.Backward(slices.Sorted(maps.Keys(u.stamps))) {
-		err := u.bringBack(ctx, func(n layout.Name, at int64) bool { return n.Kind == layout.KindPointer && at == stamp })
+	// That they came back by this call is not asked: one before it may have been interrupted
+	// before it linked them.
+	for tid, err := range u.s.o.Store.BroughtBack(ctx) {
 		if err != nil {
 			return err
 		}
-	}
-	if err := u.list(ctx); err != nil {
-		return err
+		u.tids = append(u.tids, tid)
 	}
 	u.p.phase("linking transactions", int64(len(u.tids)))
 	return u.link(ctx)
 }
 
-// list finds out which transactions there are. That they came back by this call is
-// not asked: one before it may have been interrupted before it linked them.
-func (u *undelete) list(ctx context.Context) error {
-	for name, err := range vfs.Walk(u.s.o.FS, "A") {
-		if err == nil {
-			err = ctx.Err()
+// bringBack gives everything its place again.
+func (u *undelete) bringBack(ctx context.Context) error {
+	back := u.s.o.Store.BringBack(u.stamp)
+	defer back.Close()
+	objects := false
+	return u.s.o.State.RunTask(ctx, func() (bool, error) {
+		n, err := back.Step(stepFiles, u.begins)
+		u.result.Objects += n.Objects
+		u.result.Revisions += n.Revisions
+		u.result.Transactions += n.Transactions
+		u.result.Blobs += n.Blobs
+		u.result.Skipped += n.Skipped
+		u.p.done.Add(n.Seen)
+		if err == nil || n.Counts != (store.Counts{}) {
+			u.s.o.Host.Recount(state.CountsOf(n.Counts), 1)
 		}
-		if err != nil {
-			return err
+		if n.Pointing && !objects {
+			objects = true
+			u.p.phase("bringing back objects", 0)
 		}
-		u.s.o.Store.Rely(name) // an undelete that was killed may have brought it back
-		if n, ok := u.s.o.Store.Format().Parse(name[2:]); ok && n.Kind == layout.KindTransaction {
-			u.tids = append(u.tids, n.TID)
-		}
-	}
-	return nil
-}
-
-// deletedFile is a file that a pack put aside.
-type deletedFile struct {
-	path string
-	name layout.Name
-}
-
-// bringBack gives the files that are wanted their names again.
-func (u *undelete) bringBack(ctx context.Context, want func(n layout.Name, stamp int64) bool) error {
-	s := u.s
-	var walked error
-	next, stop := iter.Pull(func(yield func(deletedFile) bool) {
-		walked = s.deletedFiles(func(path string, n layout.Name, stamp int64) error {
-			if (u.stamp == 0 || u.stamp == stamp) && want(n, stamp) && !yield(deletedFile{path, n}) {
-				return state.ErrStopped
-			}
-			return nil
-		})
+		return n.Done, err
 	})
-	defer stop()
-	err := s.o.State.RunTask(ctx, func() (bool, error) {
-		b := s.o.Store.NewEdit(store.A)
-		var n zodb.Counts
-		for range stepFiles {
-			f, ok := next()
-			if !ok {
-				return true, errors.Join(b.Sync(), u.count(n))
-			}
-			if err := u.file(b, f, &n); err != nil {
-				return false, err
-			}
-			u.p.done.Add(1)
-		}
-		return false, errors.Join(b.Sync(), u.count(n))
-	})
-	if errors.Is(walked, state.ErrStopped) {
-		walked = nil
-	}
-	return errors.Join(err, walked)
 }
 
 // begins notes, before the first file gets its name, that it runs.
@@ -173,48 +128,6 @@ func (s *Packer) EndUndelete() {
 	}
 }
 
-func (u *undelete) file(b *classic.Edit, f deletedFile, n *zodb.Counts) error {
-	if err := u.begins(); err != nil {
-		return err
-	}
-	info, err := u.s.o.FS.Stat(f.path)
-	if err != nil {
-		return err
-	}
-	back, err := b.BringBack(f.name, f.path)
-	if err != nil {
-		return err
-	}
-	if !back {
-		u.result.Skipped++
-		return nil
-	}
-	switch f.name.Kind {
-	case layout.KindPointer:
-		u.result.Objects++
-		n.Objects++
-		return nil
-	case layout.KindRevision:
-		u.result.Revisions++
-		n.Revisions++
-	case layout.KindTransaction:
-		u.result.Transactions++
-		n.Transactions++
-	case layout.KindBlob:
-		u.result.Blobs++
-		n.BlobBytes += info.Size
-	}
-	n.Bytes += info.Size
-	return nil
-}
-
-// count adds what came back to the counts.
-func (u *undelete) count(n zodb.Counts) error {
-	s := u.s
-	s.o.Host.Recount(n, 1)
-	return nil
-}
-
 // link puts the transactions that are not in the chain into it again: it goes from
 // the newest to the oldest, taking from the chain or from all, whichever is later.
 func (u *undelete) link(ctx context.Context) error {
@@ -222,7 +135,7 @@ func (u *undelete) link(ctx context.Context) error {
 	slices.Sort(u.tids)
 	var at, next zodb.TID // the one that was looked at last, and the one after it in the old chain
 	return s.o.State.RunTask(ctx, func() (bool, error) {
-		var links []link
+		var links []store.Link
 		for range chainStep {
 			if at == 0 {
 				if at = s.o.State.FlushedTID(); at == 0 { // nothing has a file yet
@@ -247,13 +160,13 @@ func (u *undelete) link(ctx context.Context) error {
 			}
 			if len(u.tids) == 0 {
 				if there != nil {
-					links = append(links, link{at, next})
+					links = append(links, store.Link{TID: at, Previous: next})
 				}
-				return true, s.relink(links)
+				return true, s.o.Store.Relink(links)
 			}
 			if back := u.tids[len(u.tids)-1]; there == nil || back > next {
 				u.tids = u.tids[:len(u.tids)-1]
-				links = append(links, link{at, back})
+				links = append(links, store.Link{TID: at, Previous: back})
 				if there == nil { // what it names itself may be the next one
 					t, err := s.o.Host.Transaction(back)
 					if err != nil {
@@ -265,9 +178,9 @@ func (u *undelete) link(ctx context.Context) error {
 				u.p.done.Add(1)
 				continue
 			}
-			links = append(links, link{at, next})
+			links = append(links, store.Link{TID: at, Previous: next})
 			at, next = next, there.Previous
 		}
-		return false, s.relink(links)
+		return false, s.o.Store.Relink(links)
 	})
 }

@@ -2,8 +2,14 @@ package state
 
 import (
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
+
+// CountsOf returns what a store has counted.
+func CountsOf(n store.Counts) zodb.Counts {
+	return zodb.Counts{Objects: n.Objects, Revisions: n.Revisions, Transactions: n.Transactions, Bytes: n.Bytes, BlobBytes: n.BlobBytes}
+}
 
 // Combine adds (sign 1) or takes away (sign -1) other counts.
 func Combine(n *zodb.Counts, o zodb.Counts, sign int64) {

@@ -146,10 +146,6 @@ func (t *Store) relyOn(n layout.Name, name string) {
 	t.debts.files[n] = struct{}{}
 }
 
-// Rely notes a name below A that is relied on, whoever gave it. Where all was synced at
-// open it does nothing.
-func (t *Store) Rely(name string) { t.relyOnRemoval(name) }
-
 // relyOnRemoval is relyOn for a name that is not there.
 func (t *Store) relyOnRemoval(name string) {
 	t.debts.mu.Lock()

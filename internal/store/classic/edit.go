@@ -165,3 +165,9 @@ func (e *Edit) drop() error {
 	clear(e.names)
 	return errors.Join(errs...)
 }
+
+// ParsePath implements [store.Original].
+func (t *Store) ParsePath(path string) (layout.Name, bool) { return t.o.Format.Parse(path) }
+
+// Edit implements [store.Original].
+func (t *Store) Edit(side store.Side) store.Editor { return t.NewEdit(side) }

@@ -28,7 +28,7 @@ func TestFileWithBothNamesIsMoved(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, empty, err := tr.Recombine(10); !empty || err != nil {
+		if _, empty, err := tr.Thaw(10); !empty || err != nil {
 			t.Fatalf("%s: empty %t, %v", format, empty, err)
 		}
 		for name, err := range vfs.Walk(f, "B") {
@@ -39,7 +39,7 @@ func TestFileWithBothNamesIsMoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr.UseB()
-		if _, _, err := tr.Recombine(10); err != nil {
+		if _, _, err := tr.Thaw(10); err != nil {
 			t.Fatal(err)
 		}
 		if got := content(f, tr.Path(store.A, pointer)); got != "newer" {
@@ -72,9 +72,9 @@ func TestRecombinationIsWholeInEveryCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		disk.CrashAt(disk.Ops() + n)
-		_, empty, err := tr.Recombine(4)
+		_, empty, err := tr.Thaw(4)
 		if err == nil && !empty {
-			_, empty, err = tr.Recombine(4)
+			_, empty, err = tr.Thaw(4)
 		}
 		for seed := range uint32(20) {
 			after := disk.Crashed(crashfs.Random(seed))
@@ -87,7 +87,7 @@ func TestRecombinationIsWholeInEveryCrash(t *testing.T) {
 			}
 			for whole := false; !whole; {
 				var rerr error
-				if _, whole, rerr = next.Recombine(4); rerr != nil {
+				if _, whole, rerr = next.Thaw(4); rerr != nil {
 					t.Fatalf("crash before operation %d, seed %d: again: %v", n, seed, rerr)
 				}
 			}
@@ -116,7 +116,7 @@ func TestMoveThatFailedForgetsWhatItWouldRemove(t *testing.T) {
 	put(t, tr, store.B, pointer, "old")
 	put(t, tr, store.B, layout.Revision(1, 5), "revision")
 	came := fail(f, "remove", "B/", syscall.ENOSPC)
-	if _, _, err := tr.Recombine(10); !errors.Is(err, syscall.ENOSPC) || !*came {
+	if _, _, err := tr.Thaw(10); !errors.Is(err, syscall.ENOSPC) || !*came {
 		t.Fatalf("recombine: %v", err)
 	}
 	f.Decide(nil)
@@ -127,7 +127,7 @@ func TestMoveThatFailedForgetsWhatItWouldRemove(t *testing.T) {
 	if got, where, err := tr.Get(pointer); err != nil || string(got) != "new" {
 		t.Errorf("%s is %q, %v", where, got, err)
 	}
-	if _, empty, err := tr.Recombine(10); !empty || err != nil {
+	if _, empty, err := tr.Thaw(10); !empty || err != nil {
 		t.Fatalf("empty %t, %v", empty, err)
 	}
 	if got := content(f, tr.Path(store.A, pointer)); got != "new" {
@@ -142,7 +142,7 @@ func TestMoveWithoutLinks(t *testing.T) {
 	n := layout.Revision(1, 5)
 	put(t, tr, store.B, n, "of B")
 	came := fail(f, "link", "", syscall.EPERM)
-	if _, empty, err := tr.Recombine(10); !empty || err != nil || !*came {
+	if _, empty, err := tr.Thaw(10); !empty || err != nil || !*came {
 		t.Fatalf("empty %t, %v", empty, err)
 	}
 	if _, err := f.Stat(tr.Path(store.B, n)); !errors.Is(err, fs.ErrNotExist) {
@@ -163,7 +163,7 @@ func TestFileIsPutAsideOverItself(t *testing.T) {
 	if err := f.Link(tr.Path(store.A, n), tr.Deleted(n, 77)); err != nil {
 		t.Fatal(err)
 	}
-	r := tr.NewRemoval(77)
+	r := tr.newRemoval(77)
 	if _, removed, err := r.Remove(n); !removed || err != nil {
 		t.Fatalf("removed %t, %v", removed, err)
 	}

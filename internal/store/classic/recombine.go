@@ -11,14 +11,14 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Recombine moves at most limit files from B to A and makes the moves durable.
+// Thaw moves at most limit files from B to A and makes the moves durable.
 // It reports whether B is empty then, in which case readers no longer look at
 // it. It may be repeated after an error or a crash. Nothing may be flushed
 // meanwhile, and a flush must not go to A before B was found empty: an older
 // file in B would replace a newer one in A.
 //
 // Names in B that are no database names are left where they are.
-func (t *Store) Recombine(limit int) (moved int, empty bool, err error) {
+func (t *Store) Thaw(limit int) (moved int, empty bool, err error) {
 	m := mover{t: t, limit: limit}
 	whole, err := m.move("")
 	if err == nil {

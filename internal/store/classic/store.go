@@ -42,11 +42,8 @@ type Options struct {
 }
 
 var (
-	_ store.Reader = (*Store)(nil)
-	_ store.Lister = (*Store)(nil)
-	_ store.Filer  = (*Store)(nil)
-	_ store.Writer = (*Store)(nil)
-	_ store.Tender = (*Store)(nil)
+	_ store.Store    = (*Store)(nil)
+	_ store.Original = (*Store)(nil)
 )
 
 // Store is the pair of directories A and B.
@@ -64,7 +61,7 @@ type Store struct {
 }
 
 // New returns the tree of a HOME. It reads the floor of time stamps; B is
-// taken to be in use until [Store.Recombine] found it empty.
+// taken to be in use until [Store.Thaw] found it empty.
 func New(o Options) (*Store, error) {
 	if o.SyncAllFrom == 0 {
 		o.SyncAllFrom = 24

@@ -82,7 +82,7 @@ func TestFilesAfterASnapshotLookNewerAlsoWhenTheClockStepsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	between := modTime(t, again, layout.Pointer(1))
-	if _, empty, err := again.Recombine(100); err != nil || !empty {
+	if _, empty, err := again.Thaw(100); err != nil || !empty {
 		t.Fatal(empty, err)
 	}
 	if got := modTime(t, again, layout.Pointer(1)); !got.Equal(between) {
@@ -136,7 +136,7 @@ func TestRecombineMovesEverythingInSlices(t *testing.T) {
 						t.Fatalf("%s: %q, %v", n, b, err)
 					}
 				}
-				moved, e, err := tr.Recombine(7)
+				moved, e, err := tr.Thaw(7)
 				if err != nil || moved > 7 {
 					t.Fatalf("moved %d, %v", moved, err)
 				}
@@ -169,7 +169,7 @@ func TestForeignNamesInBAreLeftThere(t *testing.T) {
 	}
 	file.Close()
 	put(t, tr, store.B, layout.XSerial, "12345678")
-	if moved, empty, err := tr.Recombine(10); moved != 1 || !empty || err != nil {
+	if moved, empty, err := tr.Thaw(10); moved != 1 || !empty || err != nil {
 		t.Errorf("moved %d, empty %v, %v", moved, empty, err)
 	}
 	if _, err := f.Stat("B/README"); err != nil {

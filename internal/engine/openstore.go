@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
+)
+
+// The one place that chooses a store by the settings.
+
+// openStore opens the store of HOME and makes what packs it. It reads the floor of time
+// stamps, so whoever writes holds the lock.
+func (s *Storage) openStore() error {
+	if s.store = s.o.store; s.store == nil {
+		if err := s.chooseStore(); err != nil {
+			return err
+		}
+	}
+	if s.store.FloorLost() {
+		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
+	}
+	s.packer = s.newPacker()
+	return nil
+}
+
+func (s *Storage) chooseStore() error {
+	c, err := classic.New(classic.Options{
+		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
+		Minimal: !s.full, CheckMD5: s.settings.MD5Policy.Read, Beside: s.o.ReadOnly,
+		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
+		Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom,
+	})
+	s.store = c
+	return err
+}
+
+// emptyStore returns what is in a new HOME that has no transaction.
+func emptyStore(format layout.Format) []classic.File { return classic.Empty(format) }
+
+// ofEmptyStore reports whether a path may be one of them.
+func ofEmptyStore(name string) bool { return classic.OfEmpty(name) }

@@ -1,0 +1,314 @@
+package classic
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// SetPacked implements [store.Packer].
+func (t *Store) SetPacked(tid zodb.TID) error {
+	return t.SetMark(store.A, layout.XPacked, record.AppendX(nil, uint64(tid)))
+}
+
+// Remove implements [store.Packer]: first the pointers of objects that go altogether, then
+// the revisions, then the blobs, each durably before the next; then transactions. So a
+// crash never leaves a file that names one that is gone.
+func (t *Store) Remove(stamp int64, what store.Removal) (n store.Counts, err error) {
+	r := t.newRemoval(stamp)
+	for _, oid := range what.Objects {
+		_, removed, err := r.Remove(layout.Pointer(oid))
+		if err != nil {
+			return n, err
+		}
+		if removed {
+			n.Objects++
+		}
+	}
+	if err := r.Sync(); err != nil {
+		return n, err
+	}
+	if err := r.revisions(what.Revisions, layout.Revision, func(size int64) {
+		n.Revisions++
+		n.Bytes += size
+	}); err != nil {
+		return n, err
+	}
+	if err := r.revisions(what.Revisions, layout.Blob, func(size int64) {
+		n.Blobs++
+		n.Bytes += size
+		n.BlobBytes += size
+	}); err != nil {
+		return n, err
+	}
+	for _, tid := range what.Transactions {
+		size, removed, err := r.Remove(layout.Transaction(tid))
+		if err != nil {
+			return n, err
+		}
+		if removed {
+			n.Transactions++
+			n.Bytes += size
+		}
+	}
+	return n, r.Sync()
+}
+
+// revisions removes files of one kind, durably, and tells the size of each that was there.
+func (r *Removal) revisions(list []store.Revisions, name func(zodb.OID, zodb.TID) layout.Name, removed func(size int64)) error {
+	for _, e := range list {
+		for _, tid := range e.TIDs {
+			size, there, err := r.Remove(name(e.OID, tid))
+			if err != nil {
+				return err
+			}
+			if there {
+				removed(size)
+			}
+		}
+	}
+	return r.Sync()
+}
+
+// Relink implements [store.Packer]: it puts transaction files in place of themselves.
+func (t *Store) Relink(links []store.Link) error {
+	if len(links) == 0 {
+		return nil
+	}
+	edit := t.NewEdit(store.A)
+	for _, l := range links {
+		n := layout.Transaction(l.TID)
+		data, where, err := t.Get(n)
+		if err != nil {
+			return err
+		}
+		r, err := record.ParseTransactionAs(data, where, l.TID, true)
+		if err != nil {
+			return err
+		}
+		if r.Previous == l.Previous {
+			edit.Right(n)
+			continue
+		}
+		r.Previous = l.Previous
+		b, err := r.Append(nil, record.HasMD5(data))
+		if err != nil {
+			return err
+		}
+		if err := edit.Replace(n, b); err != nil {
+			return err
+		}
+	}
+	return edit.Sync()
+}
+
+// aside is a file of A that a pack put aside.
+type aside struct {
+	path  string // relative to HOME
+	name  layout.Name
+	stamp int64
+}
+
+// asides yields the files of A that packs put aside.
+func (t *Store) asides() iter.Seq2[aside, error] {
+	return func(yield func(aside, error) bool) {
+		for name, err := range vfs.Walk(t.fs, string(store.A)) {
+			if err != nil {
+				yield(aside{}, err)
+				return
+			}
+			if !strings.HasSuffix(name, "-deleted") {
+				continue
+			}
+			n, stamp, ok := t.o.Format.ParseDeleted(name[2:])
+			if ok && !yield(aside{name, n, stamp}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// restorer brings back the revisions first, then the pointers that name them, the newest of
+// several.
+type restorer struct {
+	t      *Store
+	stamp  int64
+	stamps map[int64]struct{} // that were seen
+	left   []int64            // whose pointers come back, the newest last; nil: the revisions do not all
+	next   func() (aside, error, bool)
+	stop   func()
+}
+
+// BringBack implements [store.Packer].
+func (t *Store) BringBack(stamp int64) store.Restorer {
+	r := &restorer{t: t, stamp: stamp, stamps: make(map[int64]struct{})}
+	r.walk(func(a aside) bool {
+		r.stamps[a.stamp] = struct{}{}
+		return a.name.Kind != layout.KindPointer
+	})
+	return r
+}
+
+// walk goes through what was put aside and is wanted.
+func (r *restorer) walk(want func(aside) bool) {
+	if r.stop != nil {
+		r.stop()
+	}
+	r.next, r.stop = iter.Pull2(func(yield func(aside, error) bool) {
+		for a, err := range r.t.asides() {
+			if err == nil && (r.stamp != 0 && r.stamp != a.stamp || !want(a)) {
+				continue
+			}
+			if !yield(a, err) {
+				return
+			}
+		}
+	})
+}
+
+// Close implements [store.Restorer].
+func (r *restorer) Close() { r.stop() }
+
+// Step implements [store.Restorer].
+func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err error) {
+	e := r.t.NewEdit(store.A)
+	var walked error
+	ended := false
+	for range limit {
+		a, err, ok := r.next()
+		if !ok || err != nil {
+			ended, walked = true, err
+			break
+		}
+		if err := begins(); err != nil {
+			return store.Restored{}, err
+		}
+		if err := r.file(e, a, &n); err != nil {
+			return store.Restored{}, err // none of it has its name yet
+		}
+		n.Seen++
+	}
+	if err := errors.Join(e.Sync(), walked); err != nil {
+		return n, err
+	}
+	if ended {
+		n.Done = r.pass()
+	}
+	n.Pointing = r.left != nil
+	return n, nil
+}
+
+// pass goes on with the pointers of the next stamp. done: there is none.
+func (r *restorer) pass() (done bool) {
+	if r.left == nil {
+		r.left = append([]int64{}, slices.Sorted(maps.Keys(r.stamps))...)
+	}
+	if len(r.left) == 0 {
+		return true
+	}
+	stamp := r.left[len(r.left)-1]
+	r.left = r.left[:len(r.left)-1]
+	r.walk(func(a aside) bool { return a.name.Kind == layout.KindPointer && a.stamp == stamp })
+	return false
+}
+
+func (r *restorer) file(e *Edit, a aside, n *store.Restored) error {
+	info, err := r.t.fs.Stat(a.path)
+	if err != nil {
+		return err
+	}
+	back, err := e.BringBack(a.name, a.path)
+	if err != nil {
+		return err
+	}
+	if !back {
+		n.Skipped++
+		return nil
+	}
+	switch a.name.Kind {
+	case layout.KindPointer:
+		n.Objects++
+		return nil
+	case layout.KindRevision:
+		n.Revisions++
+	case layout.KindTransaction:
+		n.Transactions++
+	case layout.KindBlob:
+		n.Blobs++
+		n.BlobBytes += info.Size
+	}
+	n.Bytes += info.Size
+	return nil
+}
+
+// BroughtBack implements [store.Packer].
+func (t *Store) BroughtBack(ctx context.Context) iter.Seq2[zodb.TID, error] {
+	return func(yield func(zodb.TID, error) bool) {
+		for name, err := range vfs.Walk(t.fs, string(store.A)) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(0, err)
+				return
+			}
+			t.relyOnRemoval(name) // whatever gave it that name
+			n, ok := t.o.Format.Parse(name[2:])
+			if ok && n.Kind == layout.KindTransaction && !yield(n.TID, nil) {
+				return
+			}
+		}
+	}
+}
+
+// purger unlinks what was put aside.
+type purger struct {
+	t    *Store
+	next func() (aside, error, bool)
+	stop func()
+}
+
+// Purge implements [store.Packer].
+func (t *Store) Purge(before int64) store.Purger {
+	p := &purger{t: t}
+	p.next, p.stop = iter.Pull2(func(yield func(aside, error) bool) {
+		for a, err := range t.asides() {
+			if err == nil && a.stamp >= before {
+				continue
+			}
+			if !yield(a, err) {
+				return
+			}
+		}
+	})
+	return p
+}
+
+// Close implements [store.Purger].
+func (p *purger) Close() { p.stop() }
+
+// Step implements [store.Purger].
+func (p *purger) Step(limit int) (removed int64, done bool, err error) {
+	r := p.t.newRemoval(0)
+	for range limit {
+		a, walked, ok := p.next()
+		if !ok || walked != nil {
+			return removed, true, errors.Join(r.Sync(), walked)
+		}
+		if err := r.Unlink(a.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, false, err
+		}
+		removed++
+	}
+	return removed, false, r.Sync()
+}
