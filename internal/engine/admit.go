@@ -25,7 +25,7 @@ func (s *Storage) admit(ctx context.Context, t *Txn) error {
 		v, err := s.state.Admit(&t.claim, a, again)
 		a.Paced, lined = a.Paced || v.Paced, lined || v.Lined
 		if a.Looked = v.Look; v.Look {
-			s.lookForRoom()
+			s.space.Room()
 			continue
 		}
 		if err != nil || v.Wait == 0 {

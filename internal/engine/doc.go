@@ -39,5 +39,13 @@
 // # Order of locks
 //
 // The lock table of objects (held from vote to finish), then the turn of a transaction
-// with a given tid (givenTID), then Storage.modeMu, then Storage.mu. Nothing that waits or reads files is done under Storage.mu.
+// with a given tid (givenTID), then Storage.modeMu, then
+// that of package state, which is its own: nothing that waits, reads files or writes to
+// the log is done under it.
+//
+// # Rooms
+//
+// Package state has what the storage knows in memory, with the table of what the worker may
+// do. Package space has the room on the disk, package packing packs and undeletes, package
+// cache current revisions. They do not know this package, which puts them together.
 package engine

@@ -30,7 +30,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	}
 	tight := false
 	if s.worker.sealed == 0 {
-		batch, tight = s.roomForBatch(batch)
+		batch, tight = s.space.ForBatch(batch)
 	}
 	side := s.state.BeginFlush(batch)
 	defer s.state.EndFlush()
@@ -75,7 +75,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 		return fmt.Errorf("give back the log: %w", err)
 	}
 	if tight {
-		s.giveBackLog()
+		s.space.GiveBackLog()
 	}
 	s.log.Info("flushed", "transactions", len(batch), "files", files, "tid", last.TID, "side", string(side), "dur", took)
 	return nil

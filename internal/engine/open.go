@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/engine/cache"
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -34,8 +35,8 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 		}
 	}
 	s, err := openOnce(ctx, f, o)
-	if vfs.FaultOf(err) == vfs.FullFault && !o.ReadOnly && giveUpReserve(f) {
-		o.Logger.Warn("disk full: the reserve was given up for the open", "path", reserveFile)
+	if vfs.FaultOf(err) == vfs.FullFault && !o.ReadOnly && space.GiveUpReserve(f) {
+		o.Logger.Warn("disk full: the reserve was given up for the open", "path", space.ReserveFile)
 		s, err = openOnce(ctx, f, o)
 	}
 	return s, vfs.WithPassing(err)
@@ -56,6 +57,8 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	s.state = state.New(state.Options{Log: o.Logger, Clock: o.Clock, Home: f.Path("."), ReadOnly: o.ReadOnly, Minimal: !s.full,
 		Cache: s.cache, Journal: s.settings.Journal, RecordMemory: unflushed, LogMemory: o.LogMemory,
 		RetryInterval: o.RetryInterval, SnapshotLimit: o.SnapshotLimit, HasReserve: o.Reserve > 0})
+	s.space = space.New(space.Config{FS: f, Log: o.Logger, Clock: o.Clock, State: s.state,
+		LowSpace: o.LowSpace, Reserve: o.Reserve, RetryInterval: o.RetryInterval})
 	if o.ReadOnly {
 		if err := s.openStore(); err != nil {
 			return nil, err

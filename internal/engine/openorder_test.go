@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/google/go-cmp/cmp"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -111,7 +111,7 @@ func TestKillLoopWithCommitsFillsNoDisk(t *testing.T) {
 		o.fs = disk
 		_ = s.Close() // of the one that was killed
 	}
-	if most < 2 || most > crowdSegments+1 {
+	if most < 2 || most > space.CrowdSegments+1 {
 		t.Errorf("the log had %d segments", most)
 	}
 	s, err := Open(context.Background(), "", o)

@@ -21,7 +21,7 @@ func (h packHost) Transaction(tid zodb.TID) (*record.Transaction, error) {
 func (h packHost) BeforeDamaged(tid zodb.TID) (zodb.TID, error) { return h.s.beforeDamaged(tid) }
 func (h packHost) IsDamage(ctx context.Context, err error) bool { return h.s.isDamage(ctx, err) }
 func (h packHost) CheckHome() error                             { return h.s.checkHome() }
-func (h packHost) MakeRoom(bytes uint64)                        { h.s.makeRoom(bytes) }
+func (h packHost) MakeRoom(bytes uint64)                        { h.s.space.MakeRoom(bytes) }
 func (h packHost) NotePassing()                                 { h.s.passing.Add(1) }
 func (h packHost) Counts() zodb.Counts                          { return h.s.Counts() }
 func (h packHost) Packed() zodb.TID                             { return h.s.packed() }

@@ -57,6 +57,7 @@ func (s *Storage) recover(ctx context.Context) error {
 		return err
 	}
 	s.journal, s.read = log, log
+	s.space.Use(log)
 	err = s.rollForward(ctx, originals, found)
 	if err != nil {
 		err = errors.Join(err, log.Close())
@@ -104,7 +105,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 	}
 	s.state.Recover(pending)
 	s.rolled += len(pending)
-	s.crowded()
+	s.space.FlushCrowd()
 	// Those that are flushed already have nothing to do in the log any more.
 	for _, c := range found.Transactions {
 		if c.TID <= flushed {

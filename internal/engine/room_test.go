@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"golang.org/x/sys/unix"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,8 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -94,7 +93,7 @@ func TestWhatIsAcknowledgedFitsIntoTheReserve(t *testing.T) {
 				}
 				o := Options{SegmentSize: 1 << 20, Reserve: 4 << 20, LowSpace: 16 << 20, RetryInterval: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 				s := open(t, home, o)
-				eventually(t, "a reserve", func() bool { return s.hasReserve(4 << 20) })
+				eventually(t, "a reserve", func() bool { return s.space.HasReserve(4 << 20) })
 				big := strings.Repeat("x", 200<<10)
 				for i := range 100 {
 					commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i) + big)})
@@ -111,7 +110,7 @@ func TestWhatIsAcknowledgedFitsIntoTheReserve(t *testing.T) {
 					}
 				}
 				fillUp(t, filepath.Join(disk, "filler"))
-				s.lookForRoom() // as it does ten times a second
+				s.space.Room() // as it does ten times a second
 				commits := w.untilRefused(t, s)
 				t.Logf("%d commits on the full disk", commits)
 				if commits == 0 && !slowly {
@@ -346,30 +345,6 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 	}
 	if d := s.state.Demand(); d.Promised != (state.Footprint{}) || d.Waiting != 0 {
 		t.Errorf("%+v", d)
-	}
-}
-
-func TestRoomIn(t *testing.T) {
-	t.Parallel()
-	const mib, gib = 1 << 20, 1 << 30
-	boundless := state.Boundless()
-	for _, tt := range []struct {
-		name    string
-		space   vfs.Space
-		low     int64
-		reserve int64
-		want    state.Footprint
-	}{
-		{"much is free", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 50 * gib}, gib, 16 * mib, state.Footprint{Bytes: 49*gib + 12*mib, Inodes: boundless.Inodes}},
-		{"little is free", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 500 * mib}, gib, 16 * mib, state.Footprint{Bytes: 12 * mib, Inodes: boundless.Inodes}},
-		{"nothing is free", vfs.Space{TotalBytes: 100 * gib}, gib, 16 * mib, state.Footprint{Bytes: 12 * mib, Inodes: boundless.Inodes}},
-		{"no reserve", vfs.Space{TotalBytes: 100 * gib, FreeBytes: 500 * mib}, gib, 0, state.Footprint{Bytes: 250 * mib, Inodes: boundless.Inodes}},
-		{"inodes", vfs.Space{TotalInodes: 10_000_000, FreeInodes: 50_000}, gib, 0, state.Footprint{Bytes: boundless.Bytes, Inodes: 25_000}},
-		{"not known", vfs.Space{}, gib, 0, boundless},
-	} {
-		if _, got := (&Options{LowSpace: tt.low}).roomIn(tt.space, tt.reserve); got != tt.want {
-			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
-		}
 	}
 }
 

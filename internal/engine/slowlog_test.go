@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -109,16 +110,16 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	want("disk full: committed transactions stay in the journal", "out of descriptors or memory")
 	f.Decide(nil)
 	want("the trouble has passed", "flushed")
-	eventually(t, "a reserve", func() bool { s.state.Wake(); return s.hasReserve(1 << 20) })
+	eventually(t, "a reserve", func() bool { s.state.Wake(); return s.space.HasReserve(1 << 20) })
 	disk.free.Store(1 << 20)
 	want("space is getting low")
-	if err := s.fs.Remove(reserveFile); err != nil {
+	if err := s.fs.Remove(space.ReserveFile); err != nil {
 		t.Fatal(err)
 	}
 	want("disk full: commits are refused")
 	disk.free.Store(50 << 30)
 	want("there is space again", "there is room for a reserve again")
-	s.makeRoom(1 << 60)
+	s.space.MakeRoom(1 << 60)
 	want("disk full: the reserve is given up")
 	_ = s.state.Fail(errors.New("of a test"))
 	want("storage became read-only")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -36,7 +37,7 @@ func (s *Storage) EnterSnapshot(ctx context.Context, code string) error {
 	// Before anything else: what enters A after this snapshot must not look older
 	// than this moment.
 	moment := s.o.Clock()
-	s.makeRoom(roomForSnapshot)
+	s.space.MakeRoom(space.ForSnapshot)
 	if err := s.worker.raiseFloor(s); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"golang.org/x/sys/unix"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,8 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -75,7 +75,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			o := Options{SegmentSize: 1 << 20, Reserve: 4 << 20, LowSpace: 16 << 20}
 			s := open(t, home, o)
-			reserve := filepath.Join(home, reserveFile)
+			reserve := filepath.Join(home, space.ReserveFile)
 			there := func() bool { _, err := os.Stat(reserve); return err == nil }
 			eventually(t, "a reserve", there)
 			big := strings.Repeat("x", 200<<10)
@@ -210,30 +210,6 @@ func TestOpenOnAFullDiskLeavesASnapshotAlone(t *testing.T) {
 	}
 }
 
-func TestLowSpace(t *testing.T) {
-	t.Parallel()
-	const gib = 1 << 30
-	for _, tc := range []struct {
-		name  string
-		space vfs.Space
-		limit int64
-		low   bool
-	}{
-		{"much", vfs.Space{FreeBytes: 2 * gib, TotalBytes: 100 * gib}, gib, false},
-		{"little", vfs.Space{FreeBytes: gib - 1, TotalBytes: 100 * gib}, gib, true},
-		{"little of a small one", vfs.Space{FreeBytes: gib / 2, TotalBytes: 2 * gib}, gib, false},
-		{"less than a tenth of a small one", vfs.Space{FreeBytes: gib / 10, TotalBytes: 2 * gib}, gib, true},
-		{"few inodes", vfs.Space{FreeBytes: 50 * gib, TotalBytes: 100 * gib, FreeInodes: 99_999, TotalInodes: 10_000_000}, gib, true},
-		{"inodes without a limit", vfs.Space{FreeBytes: 50 * gib, TotalBytes: 100 * gib}, gib, false},
-		{"nobody looks", vfs.Space{TotalBytes: gib}, 0, false},
-		{"not known", vfs.Space{}, gib, false},
-	} {
-		if got := lowSpace(tc.space, tc.limit); (got != "") != tc.low {
-			t.Errorf("%s: %q", tc.name, got)
-		}
-	}
-}
-
 // TestRefusedCommitsAreInTheStatus: who looks at a storage that keeps what is left of a
 // disk sees that it takes no commits, and for want of what.
 func TestRefusedCommitsAreInTheStatus(t *testing.T) {
@@ -339,7 +315,7 @@ func TestSmallDiskTakesCommits(t *testing.T) {
 	}
 	s := open(t, home, Options{SegmentSize: 1 << 20, Reserve: 16 << 20})
 	eventually(t, "a reserve", func() bool {
-		info, err := os.Stat(filepath.Join(home, reserveFile))
+		info, err := os.Stat(filepath.Join(home, space.ReserveFile))
 		return err == nil && info.Size() > 1<<20 && info.Size() < 3<<20
 	})
 	for i := range 3 {
@@ -358,15 +334,15 @@ func TestSnapshotOnADiskThatFillsIsRefused(t *testing.T) {
 	}
 	f := errfs.New(dir, nil)
 	s := open(t, home, Options{fs: diskOf{f, vfs.Space{TotalBytes: 10 << 30, FreeBytes: 5 << 30}}, Reserve: 1 << 20, RetryInterval: time.Millisecond})
-	reserve := filepath.Join(home, reserveFile)
+	reserve := filepath.Join(home, space.ReserveFile)
 	eventually(t, "a reserve", func() bool { _, err := os.Stat(reserve); return err == nil })
 	commit(t, s, change{oid: 0, data: rec("root")})
 	full := func(reserveIsEnough bool) {
 		f.Decide(func(op errfs.Op) error {
-			if op.Kind != "create" || !strings.HasPrefix(op.Name, "A/") && op.Name != reserveFile {
+			if op.Kind != "create" || !strings.HasPrefix(op.Name, "A/") && op.Name != space.ReserveFile {
 				return nil
 			}
-			if _, err := os.Stat(reserve); reserveIsEnough && err != nil && op.Name != reserveFile {
+			if _, err := os.Stat(reserve); reserveIsEnough && err != nil && op.Name != space.ReserveFile {
 				return nil
 			}
 			return syscall.ENOSPC

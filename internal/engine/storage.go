@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine/cache"
 	"github.com/dirstorage/dirstorage/internal/engine/packing"
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -72,6 +73,7 @@ type Storage struct {
 	txns    openTxns
 	known   knownObjects
 	cache   *cache.Cache
+	space   *space.Watch
 	packer  *packing.Packer // from the open on, before anybody can commit
 	history ownHistory      // of Open, and then of Close
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -14,7 +15,7 @@ import (
 //   - What is no part of the database (misc/counts, misc/backed-up, sockets, caches,
 //     the index of references) never keeps anything from being done. It is logged.
 //   - All else leaves the log, or a file that was acknowledged, in a state that nobody
-//     knows: [Storage.fail].
+//     knows: [state.State.Fail].
 
 // note keeps or clears the trouble that a step had, or makes the storage read-only.
 // It is in the log once when it comes, once when another kind takes its place, and
@@ -41,8 +42,8 @@ func (w *worker) entryInTrouble(s *Storage) {
 	if q == nil {
 		return
 	}
-	if full && giveUpReserve(s.fs) {
-		s.log.Warn("disk full: the reserve is given up for a snapshot; commits are refused until there is room", "path", reserveFile)
+	if full && space.GiveUpReserve(s.fs) {
+		s.log.Warn("disk full: the reserve is given up for a snapshot; commits are refused until there is room", "path", space.ReserveFile)
 		s.state.ReserveGivenUp()
 		return
 	}

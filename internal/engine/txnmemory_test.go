@@ -36,9 +36,14 @@ func TestObjectsOfATransactionTakeLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	stage("voted for", 330)
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again := idle(t, s) // no flush adds its part meanwhile
 	if _, err := txn.Finish(t.Context(), func(zodb.TID) { stage("published", 490) }); err != nil {
 		t.Fatal(err)
 	}
+	again()
 	runtime.KeepAlive(s)
 }
 

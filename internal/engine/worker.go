@@ -23,7 +23,6 @@ type worker struct {
 
 	leaveAt time.Time // when a snapshot that nobody leaves is looked at next
 	stays   bool      // it could not be left
-	lookAt  time.Time // when the free space is looked at next
 
 	floor sync.Mutex // one RaiseFloor at a time
 }
@@ -83,18 +82,14 @@ func (w *worker) run(s *Storage) {
 			flushed = false
 			continue
 		case state.JobNone:
-			wait := next.Wait
-			if s.o.watched() {
-				wait = min(wait, max(0, w.lookAt.Sub(s.o.Clock())))
-			}
-			timer.Reset(wait)
+			timer.Reset(s.space.Wait(next.Wait))
 			select {
 			case <-s.state.Woken():
 			case <-timer.C:
 			}
 			woken = true
 			w.listenAgain(s)
-			w.watchSpace(s)
+			s.space.Look()
 			continue
 		}
 		w.note(s, err)
@@ -102,7 +97,7 @@ func (w *worker) run(s *Storage) {
 			w.entryInTrouble(s)
 		}
 		w.noteLost(s)
-		w.watchSpace(s)
+		s.space.Look()
 	}
 }
 

@@ -52,6 +52,7 @@ var level = map[string]int{
 	"internal/engine/state": 4,
 
 	"internal/engine/packing": 5,
+	"internal/engine/space":   5,
 
 	"internal/engine": 6,
 

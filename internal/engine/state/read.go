@@ -53,13 +53,15 @@ func (s *State) Revision(oid zodb.OID, tid zodb.TID) (Revision, bool) {
 // has none at all.
 func (s *State) RevisionBefore(oid zodb.OID, before zodb.TID) (r Revision, end, previous zodb.TID, ok bool) {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, r := range slices.Backward(s.index.byOID[oid]) {
-		if r.TID < before {
+	revs := s.index.byOID[oid]
+	for i := len(revs) - 1; i >= 0; i-- {
+		if r = revs[i]; r.TID < before {
+			s.mu.RUnlock()
 			return r, end, previous, true
 		}
 		end, previous = r.TID, r.Entry.Previous
 	}
+	s.mu.RUnlock()
 	return Revision{}, end, previous, false
 }
 
