@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -190,7 +191,7 @@ func (c *folder) began(home string, anew bool) {
 		c.t.Fatal(err)
 	}
 	txn, err := s.Transaction(c.t.Context(), s.LastTransaction())
-	if err != nil || !engine.BeginsHistory(txn) || engine.BeginsAnew(txn) != anew {
+	if err != nil || !histfile.IsBeginning(txn) || histfile.IsAnew(txn) != anew {
 		c.t.Errorf("the history of %s begins with %q, %v; what is before is not as in the source: %v", home, txn.Description, err, anew)
 	}
 	if err := s.Close(); err != nil {

@@ -90,7 +90,7 @@ func (h *packHome) stop() {
 	h.s = nil
 }
 
-func (h *packHome) begin(records map[zodb.OID][]byte, blobs ...zodb.OID) *engine.Txn {
+func (h *packHome) begin(records map[zodb.OID][]byte, blobs ...zodb.OID) zodb.Txn {
 	h.t.Helper()
 	var changes []enginetest.Change
 	for oid, data := range records {

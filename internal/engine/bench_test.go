@@ -262,7 +262,7 @@ func BenchmarkBlob(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				txn := begin(b, s)
-				w, err := txn.BeginBlob()
+				w, err := txn.beginBlob()
 				if err != nil {
 					b.Fatal(err)
 				}

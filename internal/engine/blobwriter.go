@@ -25,7 +25,15 @@ type BlobWriter struct {
 // BeginBlob starts a blob of which the content comes in pieces. It is given to
 // StoreBlob or Restore as BlobSource.Staged; if it is not, it goes with the end of
 // the transaction. Any number may be open.
-func (t *Txn) BeginBlob() (*BlobWriter, error) {
+func (t *Txn) BeginBlob() (zodb.BlobWriter, error) {
+	w, err := t.beginBlob()
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (t *Txn) beginBlob() (*BlobWriter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.s.full {

@@ -10,7 +10,7 @@ import (
 // beginCopy begins a transaction with a tid, and brings so many new objects.
 func beginCopy(t *testing.T, s *Storage, tid zodb.TID, objects int) *Txn {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 func voteFor(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) (*Txn, error) {
 	t.Helper()
 	ctx := t.Context()
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestVoteOfCopyWaitsForAnother(t *testing.T) {
 	s := newStorage(t, Options{})
 	base := commit(t, s, change{oid: 1, data: rec("root")})
 	first := mustVote(t, s, 11, base+5)
-	second, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: base + 6})
+	second, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: base + 6})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
 		own <- finished{tid, err}
 	}()
 	<-g.at
-	copied, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: past + 1})
+	copied, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: past + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestNoFinishFailsAfterItsVote(t *testing.T) {
 		})
 		wait.Go(func() { // copies, of which half are aborted
 			for i := range each {
-				txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, zodb.BeginOptions{TID: s.LastTransaction() + 1})
+				txn, err := s.begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, zodb.BeginOptions{TID: s.LastTransaction() + 1})
 				if err == nil {
 					err = txn.Vote(t.Context())
 				}

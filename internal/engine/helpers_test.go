@@ -96,7 +96,7 @@ func commit(t testing.TB, s *Storage, changes ...change) zodb.TID {
 
 func tryCommit(s *Storage, meta zodb.TxnMeta, changes ...change) (zodb.TID, error) {
 	ctx := context.Background()
-	txn, err := s.Begin(ctx, meta, zodb.BeginOptions{})
+	txn, err := s.begin(ctx, meta, zodb.BeginOptions{})
 	if err != nil {
 		return 0, err
 	}

@@ -68,7 +68,7 @@ func (m *model) state(oid zodb.OID, n int) modelState {
 func (m *model) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 	m.made++
 	t := &modelTxn{name: fmt.Sprintf("content %d", m.made), changes: make(map[zodb.OID]modelState)}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{User: []byte("model"), Description: []byte(t.name)}, zodb.BeginOptions{})
+	txn, err := s.begin(ctx, zodb.TxnMeta{User: []byte("model"), Description: []byte(t.name)}, zodb.BeginOptions{})
 	if err != nil {
 		return err
 	}

@@ -212,19 +212,6 @@ func beginningTID(now time.Time, past zodb.TID) zodb.TID {
 	return past + minute + zodb.TID(rand.Uint32())
 }
 
-// BeginsHistory reports whether a transaction is the empty one with which a history
-// began, that of this storage or of one that it is a copy of.
-func BeginsHistory(t *zodb.Transaction) bool {
-	return len(t.OIDs) == 0 && string(t.Description) == histfile.Begins || BeginsAnew(t)
-}
-
-// BeginsAnew reports whether a transaction is such one of a storage that differs from
-// its source. What was cached of the transactions before it may be of the source, so
-// they are no history that a client can name.
-func BeginsAnew(t *zodb.Transaction) bool {
-	return len(t.OIDs) == 0 && string(t.Description) == histfile.BeginsAnew
-}
-
 // noteHistory writes a mark, with a new file beside it: whatever is put back over this
 // HOME later differs from both. It reports whether it did.
 func (s *Storage) noteHistory(m histfile.Mark) bool {
@@ -305,7 +292,7 @@ func (s *Storage) copyingIn() error {
 // transaction that is not as the source has it, or lacks something: parts that are
 // damaged, or with another tid. What clients have cached of the source is not of this
 // storage then, though it has the same tids. It is remembered, durably, for the Open
-// that begins the history: see [BeginsAnew].
+// that begins the history: see [histfile.IsAnew].
 func (s *Storage) DiffersFromSource() error {
 	if err := s.copyingIn(); err != nil {
 		return err

@@ -24,7 +24,7 @@ func beginnings(t testing.TB, s *Storage) (list []*zodb.Transaction) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if BeginsHistory(txn) {
+		if histfile.IsBeginning(txn) {
 			list = append(list, txn)
 		}
 	}
@@ -201,7 +201,7 @@ func TestWhatIsCopiedInBeginsAHistoryWhenItIsServed(t *testing.T) {
 	ctx := t.Context()
 	for _, tid := range []zodb.TID{1000, 2000} {
 		s := open(t, home, Options{History: HistoryCopied})
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err == nil {
 			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
 		}
@@ -247,7 +247,7 @@ func TestUndoOfABeginningIsHarmless(t *testing.T) {
 		t.Fatalf("%d beginnings", len(list))
 	}
 	ctx := t.Context()
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err == nil {
 			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
 		}
@@ -449,7 +449,7 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 	}
 	for _, h := range []History{HistoryRead, HistoryOwn} {
 		s := open(t, home+".copy", Options{History: h})
-		if list := beginnings(t, s); len(list) != 1 || list[0].Previous != 3000 || !BeginsAnew(list[0]) {
+		if list := beginnings(t, s); len(list) != 1 || list[0].Previous != 3000 || !histfile.IsAnew(list[0]) {
 			t.Errorf("beginnings: %+v", list)
 		}
 		if err := s.Close(); err != nil {

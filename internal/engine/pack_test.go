@@ -207,7 +207,7 @@ func TestWhatIsCurrentAtThePackTimeStays(t *testing.T) {
 	if r, err := s.LoadBefore(t.Context(), 0, second); err != nil || r != nil {
 		t.Errorf("before it: %+v, %v; want nothing, and no error", r, err)
 	}
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -465,7 +465,7 @@ func TestWhatIsLinkedAgainDuringAPackStays(t *testing.T) {
 				acted := false
 				act = func() {
 					acted = true
-					txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+					txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 					if err != nil {
 						t.Error(err)
 						return
@@ -721,7 +721,7 @@ func TestObjectsThatAreComingAreNotMissing(t *testing.T) {
 			var txn *Txn
 			act = func() {
 				var err error
-				if txn, err = s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); err == nil {
+				if txn, err = s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); err == nil {
 					err = fill(txn, change{oid: o[0], data: rec("a", o[1])}, change{oid: o[1], data: rec("b", o[2], o[4])}, change{oid: o[2], data: rec("c", o[1])})
 				}
 				if err == nil {

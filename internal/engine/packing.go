@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/dirstorage/dirstorage/internal/engine/packing"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -49,6 +50,10 @@ func (s *Storage) Undelete(ctx context.Context, stamp int64) (zodb.UndeleteResul
 // would, whoever asked for it: before Pack returns, and after one that was
 // interrupted was gone on with. There is one f; it must not pack or undelete.
 func (s *Storage) OnPacked(f func()) { s.packer.OnPacked(f) }
+
+// PacksUndo reports whether packs remove transactions although something is left of
+// what they wrote, so that it cannot be seen any more what changed before the pack time.
+func (s *Storage) PacksUndo() bool { return s.settings.Storage.KeepPolicy == settings.KeepUndoable }
 
 // WaitPack returns when no pack is under way, in particular none that was
 // interrupted and that the open goes on with. The error is that of one that could

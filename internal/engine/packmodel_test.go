@@ -233,7 +233,7 @@ func filesOf(f vfs.FS, format layout.Format) []string {
 // somewhere, links are cut, put back and moved.
 func (m *packModel) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 	t := &packTxn{states: make(map[zodb.OID]packState)}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 				oid := anyOID(t)
 				now, err := sc.s.serialOf(ctx, oid)
 				ok(t, err)
-				txn, err := sc.s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+				txn, err := sc.s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 				ok(t, err)
 				defer txn.Abort()
 				stale := now + 1

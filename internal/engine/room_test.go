@@ -303,7 +303,7 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 	// So many small ones that never one of them is the only one.
 	txns := make([]*Txn, 4)
 	vote := func(i, n int) {
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+		txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err == nil {
 			err = errors.Join(fill(txn, change{oid: zodb.OID(10 + i), data: rec(fmt.Sprint(n))}), txn.Vote(t.Context()))
 		}

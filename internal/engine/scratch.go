@@ -5,28 +5,29 @@ import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Scratch is a file in journal/ for what a caller has no memory for. A crash leaves it behind,
+// scratch is a file in journal/ for what a caller has no memory for. A crash leaves it behind,
 // and the next open removes it. Its methods are called by one goroutine at a time.
-type Scratch struct {
+type scratch struct {
 	s    *Storage
 	file vfs.File
 	name string
 }
 
 // Scratch makes a file that is empty. It is to be closed.
-func (s *Storage) Scratch() (*Scratch, error) {
+func (s *Storage) Scratch() (zodb.Scratch, error) {
 	name := s.stagedName("spool")
 	f, err := s.fs.Create(name)
 	if err != nil {
 		return nil, s.refused(err)
 	}
-	return &Scratch{s: s, file: f, name: name}, nil
+	return &scratch{s: s, file: f, name: name}, nil
 }
 
 // WriteAt writes at an offset. After an error it may be tried again.
-func (f *Scratch) WriteAt(b []byte, offset int64) (int, error) {
+func (f *scratch) WriteAt(b []byte, offset int64) (int, error) {
 	n, err := f.file.WriteAt(b, offset)
 	if err != nil {
 		err = f.s.refused(err)
@@ -35,10 +36,10 @@ func (f *Scratch) WriteAt(b []byte, offset int64) (int, error) {
 }
 
 // ReadAt reads at an offset, like [io.ReaderAt].
-func (f *Scratch) ReadAt(b []byte, offset int64) (int, error) { return f.file.ReadAt(b, offset) }
+func (f *scratch) ReadAt(b []byte, offset int64) (int, error) { return f.file.ReadAt(b, offset) }
 
 // Close removes the file.
-func (f *Scratch) Close() error {
+func (f *scratch) Close() error {
 	if err := errors.Join(f.file.Close(), f.s.fs.Remove(f.name)); err != nil {
 		return fmt.Errorf("remove the file %s: %w", f.name, err)
 	}

@@ -23,7 +23,7 @@ import (
 
 func begin(t testing.TB, s *Storage) *Txn {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestBlobOfACommittedTransactionCannotBeWrittenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	txn := begin(t, s)
-	w, err := txn.BeginBlob()
+	w, err := txn.beginBlob()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -434,7 +434,7 @@ func TestBlobThatComesInPieces(t *testing.T) {
 		content := make([]byte, size)
 		_, _ = rnd.Read(content)
 		txn := begin(t, s)
-		w, err := txn.BeginBlob()
+		w, err := txn.beginBlob()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -486,7 +486,7 @@ func TestBlobThatIsNotStoredIsRemoved(t *testing.T) {
 	home := newHome(t, CreateOptions{})
 	s := open(t, home, Options{})
 	write := func(txn *Txn) *BlobWriter {
-		w, err := txn.BeginBlob()
+		w, err := txn.beginBlob()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -654,7 +654,7 @@ func TestTIDAfterWhichNothingCanComeIsRefused(t *testing.T) {
 	}
 	defer s.Close()
 	for _, tid := range []zodb.TID{1<<63 - 1, 1 << 63, zodb.MaxTID} {
-		if txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid}); err == nil {
+		if txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid}); err == nil {
 			t.Errorf("%s was accepted", tid)
 			txn.Abort()
 		}

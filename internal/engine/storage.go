@@ -35,6 +35,8 @@ const (
 	journalDir   = "journal"
 )
 
+var _ zodb.Storage = (*Storage)(nil)
+
 // Storage is an open HOME. All methods may be called concurrently.
 type Storage struct {
 	fs       vfs.FS

@@ -210,7 +210,7 @@ func TestConflictKeepsLocksUntilNextVote(t *testing.T) {
 	ctx := t.Context()
 	t1 := commit(t, s, change{oid: 1, data: rec("a")})
 	t2 := commit(t, s, change{oid: 1, data: rec("b")})
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestCheckCurrentHoldsUntilFinish(t *testing.T) {
 		serial zodb.TID
 		want   error
 	}{"current": {t2, nil}, "old": {t1, zodb.ErrConflict}, "none": {0, zodb.ErrConflict}} {
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -346,7 +346,7 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 	for g := range 8 {
 		wait.Go(func() {
 			for i := range 25 {
-				txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+				txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -403,7 +403,7 @@ func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 		{"deleted, no serial", 2, 0, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+			txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -430,7 +430,7 @@ func TestGivenTIDMustBeLater(t *testing.T) {
 	ctx := t.Context()
 	given := zodb.TIDFromTime(at("2001-02-03T04:05:06Z"))
 	copyOne := func(tid zodb.TID) error {
-		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err != nil {
 			return err
 		}
@@ -498,7 +498,7 @@ func TestReadOnlyOpenWorksBesideARunningStorage(t *testing.T) {
 	if got := r.LastTransaction(); got != t2 {
 		t.Errorf("last transaction %s, want %s", got, t2)
 	}
-	if _, err := r.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
+	if _, err := r.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
 		t.Errorf("begin: %v", err)
 	}
 }
@@ -535,7 +535,7 @@ func TestReplacedHomeIsNoticed(t *testing.T) {
 			if !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Fatalf("commit after it: %v", err)
 			}
-			if _, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(err, zodb.ErrHomeChanged) {
+			if _, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Errorf("the next begin: %v, want read-only with the first cause", err)
 			}
 			s.Close()
@@ -628,7 +628,7 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 	home := newHome(t, CreateOptions{})
 	s := open(t, home, Options{})
 	ctx := t.Context()
-	voted, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	voted, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -654,7 +654,7 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 	if _, err := voted.Finish(ctx, nil); !errors.Is(err, zodb.ErrState) {
 		t.Errorf("finish after close: %v", err)
 	}
-	if _, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrClosed) {
+	if _, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrClosed) {
 		t.Errorf("begin after close: %v", err)
 	}
 	again := open(t, home, Options{})
@@ -703,7 +703,7 @@ func TestBlobFileIsConsumed(t *testing.T) {
 	if err := os.WriteFile(src, []byte("from a file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -725,7 +725,7 @@ func TestBlobFileIsConsumed(t *testing.T) {
 func TestAbortLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStorage(t, Options{SpoolSize: 100})
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -773,7 +773,7 @@ func TestMetadataThatDoesNotFitIsRefused(t *testing.T) {
 	s := newStorage(t, Options{})
 	long := make([]byte, zodb.MaxMetaLen+1)
 	for name, meta := range map[string]zodb.TxnMeta{"user": {User: long}, "description": {Description: long}, "extension": {Extension: long}} {
-		if _, err := s.Begin(t.Context(), meta, zodb.BeginOptions{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := s.begin(t.Context(), meta, zodb.BeginOptions{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -359,7 +359,7 @@ func TestBlobWhoseFsyncFailedIsNotVotedForAgain(t *testing.T) {
 			}
 			return nil
 		})
-		txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+		txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err == nil {
 			err = fill(txn, change{oid: 1, data: rec("one"), blob: "content"})
 		}
@@ -452,7 +452,7 @@ func TestCommitThatCannotBeTakenBackIsUnknown(t *testing.T) {
 	t.Parallel()
 	s, f, home := newErrStorage(t, Options{})
 	before := commit(t, s, change{oid: 0, data: rec("before")})
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err == nil {
 		err = errors.Join(fill(txn, change{oid: 0, serial: before, data: rec("after"), blob: "blob"}), txn.Vote(t.Context()))
 	}

@@ -63,7 +63,15 @@ const latestTID zodb.TID = 1<<63 - 1
 
 // Begin starts a transaction. Any number may be open. Errors: metadata too
 // long, a tid after which there is none, storage read-only or closed.
-func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (*Txn, error) {
+func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (zodb.Txn, error) {
+	t, err := s.begin(ctx, meta, o)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (s *Storage) begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (*Txn, error) {
 	for _, f := range []struct {
 		name string
 		data []byte

@@ -67,7 +67,7 @@ func mergeAll(t testing.TB, txn *Txn, between func(votes int)) (votes int, err e
 
 func beginMerging(t testing.TB, s *Storage) *Txn {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{Mergeable: ofBTrees})
+	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{Mergeable: ofBTrees})
 	if err != nil {
 		t.Fatal(err)
 	}

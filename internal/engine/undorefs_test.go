@@ -10,7 +10,7 @@ import (
 // undoOf begins a transaction that undoes another one.
 func undoOf(t *testing.T, s *Storage, tid zodb.TID) *Txn {
 	t.Helper()
-	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestUndoOfACutReferenceToADeletedObjectIsRefused(t *testing.T) {
 			wantRefused(t, undoOf(t, s, cut), 0, 1)
 			continue
 		}
-		del, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+		del, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -277,7 +277,13 @@ func (l *Load) Compare(home string, tid zodb.TID) error {
 	return nil
 }
 
-func (l *Load) compareObject(ctx context.Context, s *engine.Storage, oid zodb.OID, tid zodb.TID) error {
+// revisions is what is compared with the model.
+type revisions interface {
+	zodb.Loader
+	zodb.Blobs
+}
+
+func (l *Load) compareObject(ctx context.Context, s revisions, oid zodb.OID, tid zodb.TID) error {
 	want := l.at(oid, tid)
 	r, err := s.Load(ctx, oid)
 	if want.gone {

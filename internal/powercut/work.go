@@ -158,7 +158,7 @@ func (k *worker) commit(ctx context.Context, changes ...change) (zodb.TID, error
 	for _, c := range changes {
 		a.Objects = append(a.Objects, c.object())
 	}
-	return k.transaction(ctx, a, func(t *engine.Txn) error {
+	return k.transaction(ctx, a, func(t zodb.Txn) error {
 		for _, c := range changes {
 			var err error
 			if c.blob == nil {
@@ -174,7 +174,7 @@ func (k *worker) commit(ctx context.Context, changes ...change) (zodb.TID, error
 	})
 }
 
-func (k *worker) transaction(ctx context.Context, a ack, fill func(t *engine.Txn) error) (zodb.TID, error) {
+func (k *worker) transaction(ctx context.Context, a ack, fill func(t zodb.Txn) error) (zodb.TID, error) {
 	t, err := k.s.Begin(ctx, zodb.TxnMeta{User: []byte("writer"), Description: []byte("work")}, zodb.BeginOptions{})
 	if err != nil {
 		return 0, err

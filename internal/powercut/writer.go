@@ -147,7 +147,7 @@ func (w *writer) create(ctx context.Context) error {
 func (w *writer) takeBack(ctx context.Context) error {
 	u := w.undo
 	w.undo = nil
-	tid, err := w.transaction(ctx, ack{Objects: u.before}, func(t *engine.Txn) error {
+	tid, err := w.transaction(ctx, ack{Objects: u.before}, func(t zodb.Txn) error {
 		_, err := t.Undo(ctx, u.tid)
 		return err
 	})

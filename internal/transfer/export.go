@@ -10,7 +10,6 @@ import (
 	"path"
 	"slices"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -62,14 +61,14 @@ type Exported struct {
 // caller closes the writer. Revisions whose transaction was packed away, and
 // all objects of class Minimal, come in transactions without user and with the
 // description “packed away”.
-func Export(ctx context.Context, s *engine.Storage, w *filestorage.Writer, o ExportOptions) (Exported, error) {
+func Export(ctx context.Context, s zodb.Storage, w *filestorage.Writer, o ExportOptions) (Exported, error) {
 	ex := exporter{s: s, w: w, o: o}
 	err := ex.run(ctx)
 	return ex.result, err
 }
 
 type exporter struct {
-	s     *engine.Storage
+	s     zodb.Storage
 	w     *filestorage.Writer
 	o     ExportOptions
 	total int64

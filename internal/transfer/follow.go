@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -28,7 +27,7 @@ type FollowOptions struct {
 // is made again, and the last transaction is compared each time; only the
 // first one must succeed at once. onInvalidate is to be called by the
 // connection that dial makes.
-func Follow(ctx context.Context, s *engine.Storage, dial func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error), o FollowOptions) (Imported, error) {
+func Follow(ctx context.Context, s Target, dial func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error), o FollowOptions) (Imported, error) {
 	if o.Again <= 0 {
 		o.Again = time.Second
 	}

@@ -9,8 +9,8 @@ import (
 	"iter"
 	"syscall"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
@@ -79,6 +79,14 @@ type Imported struct {
 // maxSkipped is how many parts that were passed over are listed.
 const maxSkipped = 1000
 
+// Target is a storage that transactions of another one are copied into.
+type Target interface {
+	zodb.Storage
+	// DiffersFromSource notes, durably, that it will not be as its source: a transaction
+	// gets another tid, or lacks something.
+	DiffersFromSource() error
+}
+
 // Import brings the transactions of a Data.fs that the storage does not have
 // yet into it. A storage that is not empty must end with a transaction that the
 // file holds too, with the same content; else the error matches ErrOther and
@@ -86,7 +94,7 @@ const maxSkipped = 1000
 // it. When ctx ends, it stops between two transactions.
 //
 // The error matches zodb.ErrCorrupt where the file is damaged, and ErrOrder.
-func Import(ctx context.Context, s *engine.Storage, r *filestorage.Reader, o ImportOptions) (Imported, error) {
+func Import(ctx context.Context, s Target, r *filestorage.Reader, o ImportOptions) (Imported, error) {
 	im := newImporter(s, &dataFS{r: r, blobs: o.Blobs}, o.Policy, o.Progress)
 	r.Renumber = o.Renumber
 	if o.Salvage {
@@ -154,7 +162,7 @@ func (e *missingBlobError) Is(target error) bool { return target == ErrBlob }
 
 // importer copies from a source what a storage does not have yet.
 type importer struct {
-	s        *engine.Storage
+	s        Target
 	src      source
 	policy   BlobPolicy
 	progress func(Progress)
@@ -164,7 +172,7 @@ type importer struct {
 	result   Imported
 }
 
-func newImporter(s *engine.Storage, src source, policy BlobPolicy, progress func(Progress)) *importer {
+func newImporter(s Target, src source, policy BlobPolicy, progress func(Progress)) *importer {
 	im := &importer{s: s, src: src, policy: policy, progress: progress, refs: newReferences()}
 	im.result.Before = s.LastTransaction()
 	im.result.LastTID = im.result.Before
@@ -189,7 +197,7 @@ func (im *importer) run(ctx context.Context) error {
 }
 
 func (im *importer) lacks(ctx context.Context, last zodb.TID) error {
-	if txn, err := im.s.Transaction(ctx, last); err == nil && engine.BeginsHistory(txn) {
+	if txn, err := im.s.Transaction(ctx, last); err == nil && histfile.IsBeginning(txn) {
 		return &otherError{im.src.name(), fmt.Sprintf("it was served, or opened for writing, after the last import, and has a history of its own since transaction %s", last)}
 	}
 	return &otherError{im.src.name(), fmt.Sprintf("its last transaction %s is not there, or not any more after a pack", last)}
@@ -339,7 +347,7 @@ func (im *importer) skipped(p filestorage.Skipped) {
 	}
 }
 
-func (im *importer) copyRecord(ctx context.Context, out *engine.Txn, rec zodb.Record, n *Imported) error {
+func (im *importer) copyRecord(ctx context.Context, out zodb.Txn, rec zodb.Record, n *Imported) error {
 	n.Records++
 	n.Bytes += int64(len(rec.Data))
 	im.refs.note(rec)

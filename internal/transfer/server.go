@@ -9,7 +9,6 @@ import (
 	"io"
 	"iter"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -26,7 +25,7 @@ type ServerOptions struct {
 }
 
 // ImportServer is [Import] from a storage on a ZEO server, as it is when this begins.
-func ImportServer(ctx context.Context, s *engine.Storage, c *zeoclient.Client, o ServerOptions) (Imported, error) {
+func ImportServer(ctx context.Context, s Target, c *zeoclient.Client, o ServerOptions) (Imported, error) {
 	im := newImporter(s, nil, o.Policy, o.Progress)
 	im.src, im.salvage = &server{c: c, skip: im.skipsTransaction}, o.Salvage
 	err := im.run(ctx)

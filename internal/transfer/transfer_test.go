@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -394,7 +395,7 @@ func TestImportGoesOnUntilItIsServed(t *testing.T) {
 	}
 	served := enginetest.Open(t, home, engine.Options{})
 	txn, err := served.Transaction(ctx, served.LastTransaction())
-	if err != nil || txn.Previous != last || !engine.BeginsHistory(txn) {
+	if err != nil || txn.Previous != last || !histfile.IsBeginning(txn) {
 		t.Fatalf("the last transaction of what is served is %+v, %v; the import ended with %s", txn, err, last)
 	}
 	if err := served.Close(); err != nil {

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -36,7 +35,7 @@ const (
 type blobDir struct {
 	fs      vfs.FS
 	layout  filestorage.BlobLayout
-	storage *engine.Storage
+	storage zodb.Storage
 	log     *slog.Logger
 
 	mu     sync.Mutex
@@ -47,7 +46,7 @@ type blobDir struct {
 
 // openBlobDir makes the directory ready: it exists, has a layout, is on the file
 // system of the storage, and holds every blob that the storage has.
-func openBlobDir(ctx context.Context, dir string, s *engine.Storage, log *slog.Logger) (*blobDir, error) {
+func openBlobDir(ctx context.Context, dir string, s zodb.Storage, log *slog.Logger) (*blobDir, error) {
 	above, name, err := vfs.Split(dir)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func serve(t testing.TB, o Options) *testServer {
 		if so.Storage == nil {
 			o.Storages[i].Storage = newStorage(t, memoryHome(t))
 		}
-		ts.storages[so.Name] = o.Storages[i].Storage
+		ts.storages[so.Name], _ = o.Storages[i].Storage.(*engine.Storage)
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

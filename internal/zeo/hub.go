@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -17,7 +17,7 @@ import (
 // transactions. See the rules in the package's description.
 type hub struct {
 	name     string
-	storage  *engine.Storage
+	storage  zodb.Storage
 	readOnly bool
 	full     bool     // of class Full: has history
 	blobs    *blobDir // nil: none is shared
@@ -115,7 +115,7 @@ func (h *hub) fill(ctx context.Context) error {
 		packed := h.storage.Status().Packed
 		list = slices.DeleteFunc(list, func(t *zodb.Transaction) bool { return !wholeSince(t.TID, packed) })
 	}
-	if i := slices.IndexFunc(list, engine.BeginsAnew); i >= 0 {
+	if i := slices.IndexFunc(list, histfile.IsAnew); i >= 0 {
 		list = list[:i+1]
 	}
 	if len(list) == 0 || list[0].TID != last { // the last one may have been packed away
@@ -171,7 +171,7 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 			own = t.TID == since
 			break
 		}
-		if engine.BeginsAnew(t) {
+		if histfile.IsAnew(t) {
 			break
 		}
 		any = true

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Options of a server. The zero value of each field gives the default.
@@ -46,7 +46,7 @@ type Options struct {
 // StorageOptions is one storage of a server.
 type StorageOptions struct {
 	Name    string
-	Storage *engine.Storage
+	Storage zodb.Storage
 	// BlobDir is a directory in which clients that share it find the blobs, as hard
 	// links; empty = none.
 	BlobDir string

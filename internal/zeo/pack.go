@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -114,7 +113,7 @@ func (h *hub) packed(ctx context.Context, log *slog.Logger) {
 // packsUndo reports whether packs remove transactions although something is left
 // of what they wrote, so that it cannot be seen any more what changed before the pack time.
 func (h *hub) packsUndo() bool {
-	return h.storage.Settings().Storage.KeepPolicy == settings.KeepUndoable
+	return h.storage.PacksUndo()
 }
 
 // tellAll makes a call to every client of the storage.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -14,7 +13,7 @@ import (
 // are in a file, and done in their order when its vote has got the memory. So a large
 // transaction waits for another one, and nothing else of its connection does.
 type parked struct {
-	file  *engine.Scratch
+	file  zodb.Scratch
 	buf   []byte // what is behind size, and not written yet
 	size  int64  // bytes that are written
 	done  int64  // bytes of the file that were done

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -70,7 +69,7 @@ func (s *Server) newHub(ctx context.Context, so StorageOptions) (*hub, error) {
 	h := &hub{
 		log:  s.log,
 		name: so.Name, storage: so.Storage, readOnly: s.o.ReadOnly || so.ReadOnly, noGC: so.NoGC,
-		full:     zodb.Class(so.Storage.Settings().Storage.ClassName) == zodb.ClassFull,
+		full:     so.Storage.Status().Class == zodb.ClassFull,
 		observer: s.o.Observer, clock: s.o.Clock, onRead: s.o.afterRead, conns: make(map[*conn]struct{}), missed: newMissed(s.o.InvalidationQueueSize),
 	}
 	if err := h.fill(ctx); err != nil {
@@ -179,7 +178,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("a server needs a clock")
 	}
 	names := make(map[string]bool)
-	storages := make(map[*engine.Storage]bool)
+	storages := make(map[zodb.Storage]bool)
 	for _, so := range o.Storages {
 		if storages[so.Storage] && so.Storage != nil {
 			// The clients of one name would not be told what those of the other commit.

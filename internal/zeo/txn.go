@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -18,7 +17,7 @@ import (
 type txn struct {
 	handle handle
 	public any // the handle as the client sent it
-	t      *engine.Txn
+	t      zodb.Txn
 	state  txnState
 
 	copied bool // it has its tid already, so that from its vote on the finish of all others waits

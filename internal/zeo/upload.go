@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -13,7 +12,7 @@ import (
 // upload is a blob that is being received.
 type upload struct {
 	x    *txn
-	blob *engine.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
+	blob zodb.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
 	size int64
 	err  error // why this failed
 	file bool  // one of has.files is held

@@ -77,7 +77,7 @@ func Record(text string) []byte {
 func BlobRecord() []byte { return []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N.") }
 
 // Voted begins a transaction, makes the changes and votes. The caller ends it.
-func Voted(t testing.TB, s *engine.Storage, o Options, changes ...Change) *engine.Txn {
+func Voted(t testing.TB, s *engine.Storage, o Options, changes ...Change) zodb.Txn {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	txn, err := s.Begin(ctx, o.Meta, o.Begin)
@@ -99,7 +99,7 @@ func Voted(t testing.TB, s *engine.Storage, o Options, changes ...Change) *engin
 	return txn
 }
 
-func (c Change) apply(ctx context.Context, s *engine.Storage, txn *engine.Txn) error {
+func (c Change) apply(ctx context.Context, s *engine.Storage, txn zodb.Txn) error {
 	serial, err := newest(ctx, s, c.OID)
 	switch {
 	case err != nil:
