@@ -56,7 +56,7 @@ func (w *sweep) transactions(ctx context.Context) error {
 	}
 	// A crash, in this pack or an earlier one, may have come after the links and before the
 	// removal: then nothing leads to them any more.
-	return w.strays(ctx, c.named)
+	return w.unlinkedTransactions(ctx, c.named)
 }
 
 // step looks at some transactions, and removes those that go.
@@ -178,9 +178,9 @@ func (w *sweep) remove(tids []zodb.TID) error {
 	return w.removed(state.CountsOf(n))
 }
 
-// strays removes the transactions that do not stay, whether something leads to them
+// unlinkedTransactions removes the transactions that do not stay, whether something leads to them
 // or not. Those in named stay.
-func (w *sweep) strays(ctx context.Context, named map[zodb.TID]bool) error {
+func (w *sweep) unlinkedTransactions(ctx context.Context, named map[zodb.TID]bool) error {
 	var werr error
 	next, stop := iter.Pull(func(yield func(zodb.TID) bool) {
 		for n, err := range w.s.o.Store.Names(context.Background(), layout.KindTransaction) {

@@ -70,7 +70,7 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	if err := r.condemned(ctx); err != nil {
 		return err
 	}
-	if err := r.strays(ctx); err != nil {
+	if err := r.planUnlinked(ctx); err != nil {
 		return err
 	}
 	r.finishClasses()

@@ -13,7 +13,7 @@ import (
 
 // What a pack, ours or the original's, left when it was interrupted and could not go on:
 // revisions of objects whose pointer is gone, or with a gap between them and those that
-// stay, blobs whose revision is gone, and transactions (see [sweep.strays]). Nothing leads
+// stay, blobs whose revision is gone, and transactions (see [sweep.unlinkedTransactions]). Nothing leads
 // to them, so the next pack looks for them among the names of A. Only what the
 // last pack explains goes, that is, what was replaced or unreachable before x.packed.
 
@@ -44,8 +44,8 @@ func (r *packRun) lookForStray(blob layout.Name) error {
 // one looks at them.
 func (r *packRun) before() zodb.TID { return min(r.packed, r.header.Oldest) }
 
-// strays writes into the plan what nothing leads to.
-func (r *packRun) strays(ctx context.Context) error {
+// planUnlinked writes into the plan what nothing leads to.
+func (r *packRun) planUnlinked(ctx context.Context) error {
 	if err := r.strayRevisions(ctx); err != nil {
 		return err
 	}
