@@ -136,7 +136,7 @@ type Scratch interface {
 
 // Storage is all of it: what a server needs. A storage that only reads refuses the
 // methods of Writer, Packer and Snapshots with ErrReadOnly. Close ends it: open transactions
-// are aborted, and every later call returns ErrClosed.
+// are aborted, and no other can begin (ErrClosed).
 type Storage interface {
 	io.Closer
 	Loader

@@ -1,4 +1,4 @@
-package engine_test
+package dirstorage_test
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -20,11 +20,11 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 	home := filepath.Join(dir, "home")
-	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
+	if err := dirstorage.Create(home, dirstorage.CreateOptions{}); err != nil {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	s, err := engine.Open(ctx, home, engine.Options{})
+	s, err := dirstorage.Open(ctx, home, dirstorage.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
