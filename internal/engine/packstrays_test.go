@@ -148,6 +148,25 @@ func TestBlobOfALostRevisionStays(t *testing.T) {
 	}
 }
 
+// TestBlobOfALostRevisionThatIsKeptStays: with a line in keepclass no pack has removed what was
+// replaced, so the blob is what is left of a revision that was lost.
+func TestBlobOfALostRevisionThatIsKeptStays(t *testing.T) {
+	t.Parallel()
+	s := packStorage(t, Options{}, "keepclass.persistent.mapping.PersistentMapping=forever")
+	commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("a"), blob: "kept"})
+	first := s.LastTransaction()
+	commit(t, s, change{oid: 1, data: rec("b"), blob: "newer"})
+	commit(t, s, change{oid: 0, data: rec("root again", 1)})
+	doPack(t, s, zodb.PackOptions{})
+	if err := s.fs.Remove(pathOf(s, "A", layout.Revision(1, first))); err != nil {
+		t.Fatal(err)
+	}
+	doPack(t, s, zodb.PackOptions{})
+	if _, err := s.fs.Stat(pathOf(s, "A", layout.Blob(1, first))); err != nil {
+		t.Errorf("the blob of a revision that every pack keeps: %v", err)
+	}
+}
+
 // TestPackRemovesBlobsWithoutRevision: a pack removes revisions before their blobs, and its plan
 // may be given up between the two, beside a copy of A for one.
 func TestPackRemovesBlobsWithoutRevision(t *testing.T) {

@@ -34,6 +34,9 @@ func (s *Storage) EnterSnapshot(ctx context.Context, code string) error {
 	if err := s.state.Writable(); err != nil {
 		return err
 	}
+	if err := s.stillHome(); err != nil {
+		return err
+	}
 	// Before anything else: what enters A after this snapshot must not look older
 	// than this moment.
 	moment := s.o.Clock()
@@ -65,6 +68,11 @@ func (s *Storage) enterNow(q *state.Entry) error {
 	upTo, ok := s.state.BeginEntry(q)
 	if !ok {
 		return nil
+	}
+	if err := s.checkHome(); err != nil {
+		s.state.NotEntered(q)
+		q.End(fmt.Errorf("enter snapshot mode: %w", s.refused(err)))
+		return err
 	}
 	s.store.UseB()
 	// Again: what the flush up to the boundary has put into A bears the time of

@@ -60,6 +60,9 @@ func (s *Storage) EndSnapshot(_ context.Context, code string) error {
 // leave takes the sublock and ends the mode. Flushes go to B before it and after it, until
 // B has been merged into A. modeMu must be held.
 func (s *Storage) leave() error {
+	if err := s.stillHome(); err != nil {
+		return err
+	}
 	if err := s.payFloor(); err != nil {
 		return err
 	}

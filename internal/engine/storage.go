@@ -114,6 +114,16 @@ func (s *Storage) checkHome() error {
 	return nil
 }
 
+// stillHome is checkHome for those who do not look at its error: if HOME was changed from
+// outside, the storage is read-only from then on.
+func (s *Storage) stillHome() error {
+	err := s.checkHome()
+	if errors.Is(err, zodb.ErrHomeChanged) {
+		return s.state.Fail(err)
+	}
+	return err
+}
+
 // packed returns x.packed: what is not later may have been packed away.
 func (s *Storage) packed() zodb.TID { return zodb.TID(s.packedTo.Load()) }
 

@@ -119,6 +119,9 @@ func (s *Storage) firstSlice() int {
 
 // merge moves a slice of B into A.
 func (w *worker) merge(s *Storage) error {
+	if err := s.checkHome(); err != nil {
+		return err
+	}
 	moved, empty, err := s.store.Thaw(w.slice)
 	if err != nil {
 		return err

@@ -70,9 +70,14 @@ func (r *packRun) leftByPack(ctx context.Context, b strayBlob) (bool, error) {
 	if !r.listed.Has(b.oid) {
 		return r.collected(ctx, b.oid), nil
 	}
-	// The object stays, so that pack may have removed what was replaced before it.
+	// The object stays, so that pack may have removed what was replaced before it, unless
+	// keepclass says that it stays.
 	newer, err := r.s.o.Host.OlderRevision(b.oid, r.packed+1)
-	return newer > b.tid, err
+	if err != nil || newer <= b.tid {
+		return false, err
+	}
+	current, err := (patientSource{r.s.o.Host, r.p}).Current(ctx, b.oid)
+	return err == nil && r.policy.Removes(current, newer, b.tid), nil // else its class is not known
 }
 
 // collected reports whether an object without a pointer is one that a pack removed.

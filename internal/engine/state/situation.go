@@ -22,7 +22,7 @@ const (
 
 // Situation is all on which it depends what the worker may do.
 type Situation struct {
-	LeaveDue bool // the mode ends as soon as misc/sublock is free, and it is time to look
+	LeaveDue bool // the mode ends as soon as misc/sublock is free, it is time to look, and nothing failed
 	Ended    bool // Close was called, or the storage has become read-only
 	Troubled bool // something failed that passes, and it is not time yet to try again
 	InMode   bool // in a snapshot mode: A stands still
@@ -93,7 +93,7 @@ func (s *State) Decide(flushed, leave bool) Decision {
 	q := s.snap.entering
 	d := Decision{UpTo: zodb.MaxTID, Entry: q}
 	d.Job = Situation{
-		LeaveDue: leave && s.snap.leavesByItself(),
+		LeaveDue: leave && s.failure == nil && s.snap.leavesByItself(), // what failed changes no file
 		Ended:    s.closed || s.failure != nil,
 		Troubled: retry > 0,
 		InMode:   s.snap.mode != ModeNone,

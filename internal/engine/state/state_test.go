@@ -273,3 +273,21 @@ func TestWaitForAFlushTellsTheTrouble(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhatFailedIsNotLeft: a storage that has become read-only changes no file, misc/snapshot
+// included; one that is closed still leaves a mode that ends by itself.
+func TestWhatFailedIsNotLeft(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []bool{false, true} {
+		s, want := newState(nil), JobLeave
+		s.StartInSnapshot()
+		s.Close()
+		if fails {
+			_ = s.Fail(errors.New("of a test"))
+			want = JobStop
+		}
+		if d := s.Decide(true, true); d.Job != want {
+			t.Errorf("failed: %v: job %d, want %d", fails, d.Job, want)
+		}
+	}
+}

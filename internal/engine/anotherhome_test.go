@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// anotherHome makes a HOME that is in snapshot mode, with a transaction in B.
+func anotherHome(t *testing.T) string {
+	t.Helper()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	if err := s.EnterSnapshot(t.Context(), "another"); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, change{oid: 1, data: rec("in B")})
+	if err := errors.Join(s.Flush(t.Context()), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// putInPlace moves a HOME away and puts another one in its place.
+func putInPlace(home, another string) error {
+	return errors.Join(os.Rename(home, home+".old"), os.Rename(another, home))
+}
+
+// contents returns all files of A and B, and misc/snapshot, with what they hold.
+func contents(t *testing.T, home string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for _, dir := range []string{"A", "B", snapshotFile} {
+		err := filepath.WalkDir(filepath.Join(home, dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if name, rerr := filepath.Rel(home, path); rerr == nil {
+				all[name] = string(b)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all["B/x/serial"] == "" || all[snapshotFile] != "user/another" {
+		t.Fatalf("it is not in snapshot mode")
+	}
+	return all
+}
+
+// putInPlaceFS puts another HOME in the place of this one right after misc/snapshot was
+// removed, once it is armed.
+type putInPlaceFS struct {
+	vfs.FS
+	armed atomic.Bool
+	do    func() error
+}
+
+func (f *putInPlaceFS) Remove(name string) error {
+	err := f.FS.Remove(name)
+	if err == nil && name == snapshotFile && f.armed.CompareAndSwap(true, false) {
+		err = f.do()
+	}
+	return err
+}
+
+// TestAnotherHomeIsLeftAlone: somebody puts another HOME, in snapshot mode, in the place of the
+// one that is open. Nothing that is about snapshot mode changes that one.
+func TestAnotherHomeIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for name, try := range map[string]func(t *testing.T, home, another string) *Storage{
+		"enters": func(t *testing.T, home, another string) *Storage {
+			s := open(t, home, Options{})
+			if err := putInPlace(home, another); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.EnterSnapshot(t.Context(), "x"); !errors.Is(err, zodb.ErrHomeChanged) {
+				t.Errorf("enter: %v", err)
+			}
+			return s
+		},
+		"leaves": func(t *testing.T, home, another string) *Storage {
+			s := open(t, home, Options{})
+			if err := errors.Join(s.EnterSnapshot(t.Context(), "x"), putInPlace(home, another)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.LeaveSnapshot(t.Context(), "x"); !errors.Is(err, zodb.ErrHomeChanged) {
+				t.Errorf("leave: %v", err)
+			}
+			return s
+		},
+		"leaves by itself": func(t *testing.T, home, another string) *Storage {
+			s := open(t, home, Options{})
+			if err := errors.Join(s.EnterSnapshot(t.Context(), "x"), putInPlace(home, another)); err != nil {
+				t.Fatal(err)
+			}
+			s.AbandonSnapshot("x")
+			if err := s.WaitNormal(t.Context()); !errors.Is(err, zodb.ErrHomeChanged) {
+				t.Errorf("leave: %v", err)
+			}
+			return s
+		},
+		"merges B": func(t *testing.T, home, another string) *Storage {
+			dir, err := vfs.OS(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := &putInPlaceFS{FS: dir, do: func() error { return putInPlace(home, another) }}
+			s := open(t, home, Options{fs: f})
+			if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
+				t.Fatal(err)
+			}
+			f.armed.Store(true)
+			_ = s.LeaveSnapshot(t.Context(), "x") // what it makes durable may be gone with HOME
+			if err := s.WaitNormal(t.Context()); !errors.Is(err, zodb.ErrHomeChanged) {
+				t.Errorf("merge: %v", err)
+			}
+			return s
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			home, another := newHome(t, CreateOptions{}), anotherHome(t)
+			before := contents(t, another)
+			s := try(t, home, another)
+			_ = s.Close() // its error may be about the lock, which is not there any more
+			after := contents(t, home)
+			for name, was := range before {
+				if now, ok := after[name]; !ok || now != was {
+					t.Errorf("%s: there: %v, the same: %v", name, ok, now == was)
+				}
+			}
+			if len(after) != len(before) {
+				t.Errorf("%d files, were %d", len(after), len(before))
+			}
+		})
+	}
+}
