@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/store/storetest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestStorageOnAStoreInMemory: the engine needs no more of a store than its interfaces. It
+// commits, reads, goes through a snapshot, is opened again, packs and undeletes.
+func TestStorageOnAStoreInMemory(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "3600"}})
+	f, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{store: storetest.NewMemory(f), History: HistoryKept}
+	s := open(t, home, o)
+	first := commit(t, s, change{oid: 0, data: rec("root", 1, 2)}, change{oid: 1, data: rec("a")}, change{oid: 2, data: rec("b"), blob: "a blob"})
+	commit(t, s, change{oid: 1, data: rec("a2")})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.EnterSnapshot(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	last := commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("a3")})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := s.store.LastInA(); err != nil || v >= last {
+		t.Errorf("A ends with %s during the snapshot, last is %s: %v", v, last, err)
+	}
+	if err := s.LeaveSnapshot(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	o.CacheSize = -1 // all comes from the store
+	s = open(t, home, o)
+	if got := load(t, s, 1); got != string(rec("a3")) {
+		t.Errorf("object 1 is %q", got)
+	}
+	history, err := s.History(t.Context(), 1, 10)
+	if err != nil || len(history) != 3 || history[2].TID != first {
+		t.Errorf("the history of object 1 is %+v: %v", history, err)
+	}
+	blob, err := s.OpenBlob(t.Context(), 2, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(blob); string(b) != "a blob" || err != nil {
+		t.Errorf("the blob is %q: %v", b, err)
+	}
+	if err := blob.Close(); err != nil {
+		t.Error(err)
+	}
+	n := 0
+	for tr, err := range s.Transactions(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range s.Records(t.Context(), tr) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+	}
+	if n != 6 {
+		t.Errorf("%d records, want 6", n)
+	}
+	packed, err := s.Pack(t.Context(), zodb.PackOptions{Time: time.Now()})
+	if err != nil || packed.Objects != 1 || packed.Revisions != 4 || packed.Transactions != 2 || packed.Blobs != 1 {
+		t.Fatalf("packed %+v: %v", packed, err)
+	}
+	if got := fmt.Sprint(oids(t, s)); got != fmt.Sprint([]zodb.OID{0, 1}) {
+		t.Errorf("after the pack there are %s", got)
+	}
+	back, err := s.Undelete(t.Context(), packed.Stamp)
+	if err != nil || back.Objects != 1 || back.Revisions != 4 || back.Transactions != 2 || back.Blobs != 1 {
+		t.Fatalf("brought back %+v: %v", back, err)
+	}
+	if got := load(t, s, 2); got != string(rec("b")) {
+		t.Errorf("object 2 is %q", got)
+	}
+	if n, err := s.CountExactly(t.Context()); err != nil || n.Objects != 3 || n.Revisions != 6 || n.Transactions != 3 {
+		t.Errorf("counted %+v: %v", n, err)
+	}
+}
+
+func oids(t *testing.T, s *Storage) (list []zodb.OID) {
+	t.Helper()
+	for oid, err := range s.OIDs(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, oid)
+	}
+	return list
+}
