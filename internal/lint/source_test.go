@@ -84,8 +84,8 @@ func project(tb testing.TB) []source {
 	fset := token.NewFileSet()
 	var all []source
 	walk(tb, func(name string) {
-		if path.Ext(name) != ".go" || strings.Contains("/"+name, "/testdata/") {
-			return
+		if path.Ext(name) != ".go" || strings.Contains("/"+name, "/testdata/") || strings.HasPrefix(name, "tools/") {
+			return // what is in tools/ is a module of its own, and no part of the product
 		}
 		file, err := parser.ParseFile(fset, filepath.Join(root, filepath.FromSlash(name)), nil, parser.SkipObjectResolution|parser.ParseComments)
 		if err != nil {
