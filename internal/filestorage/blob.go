@@ -51,11 +51,6 @@ func shortHex(id []byte) string {
 	return "0x" + hex.EncodeToString(trimmed)
 }
 
-// BlobPath is [BlobLayout.Path] below the directory dir.
-func BlobPath(dir string, oid zodb.OID, tid zodb.TID, layout BlobLayout) string {
-	return path.Join(dir, layout.Path(oid, tid))
-}
-
 // DetectLayout tells the layout of the blob directory dir: what its file
 // .layout says; without one, lawn if there is something in it, else bushy (what
 // ZODB would begin with). What ZODB keeps beside the blobs, names with a dot and

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func TestBlobPathsAreZODBs(t *testing.T) {
 		{BlobLawn, 0x1234, 0x03f6ed1905555555, "b/0x1234/0x03f6ed1905555555.blob"},
 		{BlobLawn, 0x0AB00, 0, "b/0xab00/0x00.blob"},
 	} {
-		if got := BlobPath("b", tc.oid, tc.tid, tc.layout); got != tc.want {
+		if got := path.Join("b", tc.layout.Path(tc.oid, tc.tid)); got != tc.want {
 			t.Errorf("%s: got %s, want %s", tc.layout, got, tc.want)
 		}
 	}
@@ -52,7 +53,7 @@ func TestGoldenBlobsAreFound(t *testing.T) {
 				t.Fatal(err)
 			}
 			if rec.Exists && IsBlobRecord(rec.Data) {
-				got = append(got, BlobPath("blobs", rec.OID, rec.TID, BlobBushy))
+				got = append(got, path.Join("blobs", BlobBushy.Path(rec.OID, rec.TID)))
 			}
 		}
 	}

@@ -130,9 +130,6 @@ func (w *Writer) Close() error {
 	return w.w.Flush()
 }
 
-// Count returns how many entries were added.
-func (w *Writer) Count() int64 { return int64(w.count) }
-
 // ErrBadPlan is matched by the errors about a file that is not a whole plan.
 var ErrBadPlan = errors.New("not the whole plan of a pack")
 

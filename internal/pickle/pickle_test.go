@@ -88,7 +88,7 @@ func TestRecordsOfEveryProtocolAreUnderstood(t *testing.T) {
 			if diff := cmp.Diff(strong(e.refs()), oids); diff != "" {
 				t.Errorf("strong references (-want +got):\n%s", diff)
 			}
-			if err := Valid(record); err != nil {
+			if _, err := AppendStrongRefs(nil, record); err != nil {
 				t.Errorf("valid: %v", err)
 			}
 			module, name, err := Class(record)
@@ -165,7 +165,7 @@ func TestWhatIsNotTwoPicklesIsRefused(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			err := Valid([]byte(tc.record))
+			_, err := AppendStrongRefs(nil, []byte(tc.record))
 			syntax, ok := errors.AsType[*SyntaxError](err)
 			if !ok || !errors.Is(err, zodb.ErrCorrupt) {
 				t.Fatalf("got %v, want a SyntaxError", err)

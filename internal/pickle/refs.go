@@ -87,15 +87,6 @@ func (s *Scanner) AppendStrongRefs(dst []zodb.OID, record []byte) ([]zodb.OID, e
 	return m.oids[:len(dst)+len(slices.Compact(added))], nil
 }
 
-// Valid returns nil if the record is exactly two well-formed pickles, else a
-// *[SyntaxError] or the error of [Unwrap]. It looks at opcodes, lengths, stack
-// and memo and at the form of references; it does not know whether Python could
-// make the objects.
-func Valid(record []byte) error {
-	_, err := AppendStrongRefs(nil, record)
-	return err
-}
-
 // record runs the two pickles of a data record and checks that nothing follows.
 func (m *machine) record() (class, state value, err error) {
 	if class, err = m.run(); err != nil {
