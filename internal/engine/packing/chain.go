@@ -35,7 +35,7 @@ type chainSweep struct {
 	links []store.Link // of this step
 	gone  []zodb.TID   // removed by this step
 
-	named map[zodb.TID]bool // by what cannot be read
+	named map[zodb.TID]bool // by what cannot be read, and what cannot say what is before it
 }
 
 func (w *sweep) transactions(ctx context.Context) error {
@@ -47,7 +47,7 @@ func (w *sweep) transactions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &chainSweep{sweep: w, kept: w.h.Oldest, next: t.Previous, named: make(map[zodb.TID]bool)}
+	c := &chainSweep{sweep: w, kept: w.h.Oldest, next: before(t), named: make(map[zodb.TID]bool)}
 	if err := w.s.o.State.RunTask(ctx, c.step); err != nil {
 		return err
 	}
@@ -93,6 +93,11 @@ func (c *chainSweep) look() error {
 	if err != nil {
 		return err
 	}
+	if t.Previous >= t.TID { // no checksum covers it
+		c.named[t.TID] = true
+		return c.keepDamaged(&zodb.CorruptError{Path: c.s.o.Store.Place(layout.Transaction(t.TID)), TID: t.TID,
+			Reason: "history does not go backwards: the transaction before it is " + t.Previous.String()})
+	}
 	c.p.done.Add(1)
 	stays, err := c.stays(t)
 	if err != nil {
@@ -122,8 +127,9 @@ func (c *chainSweep) ends() {
 	c.gone = append(c.gone, c.run...)
 }
 
-// keepDamaged leaves a transaction that cannot be read as it is, and the one before it: if
-// the disk or the owner of the file is the reason, it leads on to that one again later.
+// keepDamaged leaves a transaction as it is that cannot be read, or says wrongly what is before
+// it, and the one before it: if the disk or the owner of the file is the reason, it leads on
+// to that one again later.
 func (c *chainSweep) keepDamaged(cause error) error {
 	c.s.o.Log.Error("damage: a pack leaves a transaction as it is", "tid", c.next, "err", cause)
 	older, err := c.s.o.Host.BeforeDamaged(c.next)

@@ -145,7 +145,7 @@ func (u *undelete) link(ctx context.Context) error {
 				if err != nil {
 					return false, err
 				}
-				next = t.Previous
+				next = before(t)
 			}
 			var there *record.Transaction
 			if next != 0 {
@@ -172,15 +172,24 @@ func (u *undelete) link(ctx context.Context) error {
 					if err != nil {
 						return false, err
 					}
-					next = t.Previous
+					next = before(t)
 				}
 				at = back
 				u.p.done.Add(1)
 				continue
 			}
 			links = append(links, store.Link{TID: at, Previous: next})
-			at, next = next, there.Previous
+			at, next = next, before(there)
 		}
 		return false, s.o.Store.Relink(links)
 	})
+}
+
+// before returns the transaction that one names as the one before; 0 if that is later, which
+// is damage that no checksum covers: then the names of files say which one it is.
+func before(t *record.Transaction) zodb.TID {
+	if t.Previous >= t.TID {
+		return 0
+	}
+	return t.Previous
 }
