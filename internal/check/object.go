@@ -27,16 +27,6 @@ const (
 // errSerial is returned for a revision with another serial than its name.
 var errSerial = errors.New("the serial in the header is not that of the name")
 
-// pointer is a pointer file as read.
-type pointer struct {
-	tid  zodb.TID
-	path string
-	size int64
-}
-
-// oldPointerSize is the length of a pointer file in the old form, with a magic.
-const oldPointerSize = 12
-
 // progressEvery is the number of files between calls of Options.Progress: a second of a slow disk.
 const progressEvery = 64
 
@@ -234,30 +224,6 @@ func (c *checker) blob(o object, packable bool) {
 	}
 }
 
-// readPointer reads the pointer of an object. It reports nothing; for an
-// unusable one defect says what is wrong.
-func (c *checker) readPointer(w *worker, oid zodb.OID) (p pointer, s state, defect Finding) {
-	data, where, err := c.v.read(w, layout.Pointer(oid))
-	p = pointer{path: where, size: int64(len(data))}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return p, missing, Finding{}
-	case err != nil && !errors.Is(err, errLength):
-		return p, unusable, c.object(Unreadable, oid, 0, where, err.Error())
-	}
-	if err == nil {
-		p.tid, err = record.ParsePointer(data, where, oid)
-	}
-	if err != nil {
-		kind, detail := PointerLength, fmt.Sprintf("%d bytes", len(data))
-		if len(data) == oldPointerSize {
-			kind, detail = PointerMagic, fmt.Sprintf("begins with % X", data[:4])
-		}
-		return p, unusable, c.object(kind, oid, 0, where, detail)
-	}
-	return p, sound, Finding{}
-}
-
 // history checks an object from its pointer down: the pointer, each revision
 // that it leads to, and what the current one refers to.
 func (c *checker) history(w *worker, oid zodb.OID) {
@@ -312,29 +278,6 @@ func neverWrittenDetail(next zodb.TID) string {
 	return "revision " + next.String() + " names it as the one before, but its transaction did not write the object"
 }
 
-func (c *checker) countPointer(p pointer) {
-	c.counts.objects.Add(1)
-	c.countFile(p.size)
-	if p.size == oldPointerSize {
-		c.counts.oldPointers.Add(1)
-	}
-}
-
-// current notes whether an object exists and what it refers to.
-func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
-	if s != missing && o.Serial != 0 && len(o.Data) == 0 && !c.minimal {
-		c.counts.undone.Add(1) // an undone creation or a deletion: it does not exist
-		return
-	}
-	c.exists.Add(oid)
-	if s == missing || s == unusable && o.Serial == 0 {
-		c.blind.Store(true)
-		c.unseen()
-		return
-	}
-	c.currentReferences(w, oid, o)
-}
-
 // refer notes a reference.
 func (c *checker) refer(w *worker, from zodb.OID, fromTID zodb.TID, to zodb.OID) {
 	if to <= c.maxOID {
@@ -386,28 +329,6 @@ func (c *checker) loads(oid zodb.OID) bool {
 	}
 	size, _, err := c.v.size(layout.Revision(oid, tid))
 	return err != nil || size != record.ObjectHeaderSize
-}
-
-// minimalObject checks the one file of an object of a Minimal storage.
-func (c *checker) minimalObject(w *worker, oid zodb.OID) {
-	o, s, defect := c.readObject(w, layout.Object(oid))
-	if s == missing {
-		return
-	}
-	c.counts.objects.Add(1)
-	c.counts.revisions.Add(1)
-	c.countFile(o.size)
-	c.exists.Add(oid)
-	if s == unusable {
-		c.unseen()
-		c.out.add(defect)
-		return
-	}
-	if o.noMD5 {
-		c.counts.withoutMD5.Add(1)
-	}
-	c.newer.seen(c, oid, o.Serial)
-	c.currentReferences(w, oid, o)
 }
 
 // object makes a finding of damage to an object.

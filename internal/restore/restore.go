@@ -2,12 +2,10 @@ package restore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
@@ -71,26 +69,6 @@ var (
 	// ErrPacked: pack took what would have been needed.
 	ErrPacked = errors.New("pack took it before it was backed up")
 )
-
-// stateFile says, in a HOME that is being restored, how far it is.
-const stateFile = "misc/restore.json"
-
-// state is what stateFile holds.
-type state struct {
-	Chain []string `json:"chain"` // the plan: backups with the SHA-256 of their archives
-	To    zodb.TID `json:"to"`
-	Cut   bool     `json:"cut"`
-	// Backup is the index in Chain of the one that is being unpacked, At the place
-	// in its tar up to which everything is durable.
-	Backup int   `json:"backup"`
-	At     int64 `json:"at"`
-	// Done: the HOME is whole; what is left is to give it its name.
-	Done bool `json:"done"`
-}
-
-func (s state) samePlan(o state) bool {
-	return slices.Equal(s.Chain, o.Chain) && s.To == o.To && s.Cut == o.Cut
-}
 
 // run is one restore.
 type run struct {
@@ -230,109 +208,6 @@ func (r *run) openOld() (vfs.Lock, error) {
 		return nil, err
 	}
 	return r.old.Lock("misc/lock")
-}
-
-func readState(home vfs.FS) (s state, err error) {
-	b, err := home.ReadFile(stateFile)
-	if err == nil {
-		err = json.Unmarshal(b, &s)
-	}
-	return s, err
-}
-
-// resumeOrBegin makes the directory in which the HOME grows, or finds how far an
-// interrupted restore of the same plan has come.
-func (r *run) resumeOrBegin() error {
-	p := r.o.Parent
-	if _, err := p.Stat(r.work); err == nil {
-		s, err := readState(r.home)
-		if err == nil && s.samePlan(r.state) && !r.o.Delta {
-			r.state, r.result.Resumed = s, true
-			return nil
-		}
-		if err == nil || r.unborn() {
-			if err := r.discard(); err != nil {
-				return err
-			}
-		} else {
-			return fmt.Errorf("%s is in the way, and no restore made it: move it away", p.Path(r.work))
-		}
-	}
-	if err := p.Mkdir(r.work); err != nil {
-		return err
-	}
-	if r.old != nil { // which root may keep in a directory of its own
-		if err := vfs.SameOwner(p, r.work, r.o.Name); err != nil {
-			return errors.Join(err, r.discard())
-		}
-	}
-	for _, dir := range []string{"config", "A", "B", "journal", "misc"} {
-		if err := r.home.Mkdir(dir); err != nil {
-			return errors.Join(err, r.discard())
-		}
-	}
-	if err := r.save(); err != nil {
-		return errors.Join(err, r.discard())
-	}
-	return p.SyncDir(path.Dir(r.work))
-}
-
-// unborn reports whether a directory holds nothing but what a restore makes
-// before it writes its state, or the aside file of that.
-func (r *run) unborn() bool {
-	for name, err := range vfs.Walk(r.home, ".") {
-		if err != nil || name != stateAside {
-			return false
-		}
-	}
-	return true
-}
-
-const stateAside = "misc/restore.json.new"
-
-// save makes the state durable, after everything else is.
-func (r *run) save() error {
-	b, err := json.Marshal(r.state)
-	if err != nil {
-		return err
-	}
-	return vfs.WriteFileAtomic(r.home, stateAside, stateFile, append(b, '\n'), vfs.SyncOptions{File: true, Dir: true})
-}
-
-// discard removes the directory in which the HOME grew, the state last: what an
-// interrupted discard leaves is known to be ours.
-func (r *run) discard() error {
-	p := r.o.Parent
-	err := removeBut(p, r.work, "misc")
-	if err == nil {
-		err = removeBut(p, path.Join(r.work, "misc"), path.Base(stateFile))
-	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = vfs.RemoveAll(p, r.work)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return errors.Join(err, p.SyncDir(path.Dir(r.work)))
-}
-
-// removeBut removes what is in a directory, one name excepted, durably.
-func removeBut(f vfs.FS, dir, but string) error {
-	var names []string
-	for e, err := range f.List(dir) {
-		if err != nil {
-			return err
-		}
-		if e.Name != but {
-			names = append(names, e.Name)
-		}
-	}
-	for _, name := range names {
-		if err := vfs.RemoveAll(f, path.Join(dir, name)); err != nil {
-			return err
-		}
-	}
-	return f.SyncDir(dir)
 }
 
 func (r *run) run(ctx context.Context) error {

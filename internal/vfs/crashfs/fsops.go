@@ -2,7 +2,6 @@ package crashfs
 
 import (
 	"iter"
-	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -358,55 +357,6 @@ func (f *FS) SetReadOnly(name string) error {
 	}
 	n.mode &^= 0o222
 	return nil
-}
-
-// SyncDir implements vfs.FS.
-func (f *FS) SyncDir(name string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	dir, err := f.findDir(name)
-	if err == nil {
-		err = f.step("syncdir %s", name)
-	}
-	if err != nil {
-		return f.pathError("sync", name, f.first(err))
-	}
-	f.syncDir(dir.ino)
-	return nil
-}
-
-// SyncAll implements vfs.FS.
-func (f *FS) SyncAll() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.step("syncall"); err != nil {
-		return f.pathError("sync file system of", ".", err)
-	}
-	for _, op := range f.pending {
-		f.harden(op)
-	}
-	f.pending = nil
-	for n := range maps.Values(f.nodes) {
-		if !n.isDir() {
-			n.syncAll()
-		}
-	}
-	return nil
-}
-
-// SyncFailed is what a SyncAll does that fails with that error: which files it
-// concerns nobody can say. Here it is each that has something to be written and is
-// not open. Who opens and syncs one of them is told, once; the next SyncAll succeeds.
-func (f *FS) SyncFailed(cause error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for n := range maps.Values(f.nodes) {
-		if !n.isDir() && n.handles == 0 && len(n.writes) > 0 {
-			if n.lose(); n.lost {
-				n.unseen = cause
-			}
-		}
-	}
 }
 
 // Space implements vfs.FS.

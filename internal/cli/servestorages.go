@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/config"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/metrics"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/zeo"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+func (s *serving) openStorages(ctx context.Context) error {
+	for _, st := range s.conf.Storages {
+		storage, err := s.openStorage(ctx, st)
+		if err != nil {
+			return fmt.Errorf("storage %s: %w", st.Name, err)
+		}
+		s.open.add(zeo.StorageOptions{Name: st.Name, Storage: storage, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly, NoGC: st.NoGC})
+		if err := s.watch(st, storage); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.Storage, error) {
+	// What is wrong with a place that cannot be looked at, Open says.
+	vacant, err := engine.Vacant(st.Home)
+	if err == nil && vacant && !s.conf.Create {
+		storage, err := s.openFree(ctx, st)
+		if err != nil {
+			err = hint(fmt.Errorf("%w; and create = false", err),
+				"if the name is right, and no volume is missing there: dirstorage create %s; --create makes whatever is missing", st.Home)
+		}
+		return storage, err
+	}
+	if err == nil && vacant {
+		o := engine.CreateOptions{Class: zodb.Class(s.conf.Class), Format: s.conf.Format}
+		if err := engine.Create(st.Home, o); err != nil {
+			return nil, err
+		}
+		s.made = append(s.made, st.Home)
+		s.log.Info("created", "path", st.Home, "class", s.conf.Class, "format", s.conf.Format)
+	}
+	storage, err := s.openFree(ctx, st)
+	return storage, notEmpty(st.Home, err)
+}
+
+// lockPoll is the time between two tries to open a HOME that another process has open.
+const lockPoll = 500 * time.Millisecond
+
+// openFree opens a HOME, and waits for as long as it may until no other process has it open.
+func (s *serving) openFree(ctx context.Context, st config.Storage) (*engine.Storage, error) {
+	var left <-chan time.Time
+	for {
+		o := engine.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.cacheSize(), SnapshotLimit: s.conf.SnapshotLimit,
+			SpoolSize: int(zeo.SpoolSize(s.memory.Limit)), LogMemory: max(1<<20, min(s.memory.Limit/32, 64<<20)), LowSpace: s.conf.LowSpace, Reserve: s.conf.Reserve, Observer: s.metrics.Storage(st.Name)}
+		if st.ReadOnly || s.conf.ReadOnly {
+			o.History = engine.HistoryRead // nobody commits, and a copy can be continued afterwards
+		}
+		storage, err := engine.Open(ctx, st.Home, o)
+		if vfs.IsReadOnly(err) {
+			if !st.ReadOnly && !s.conf.ReadOnly {
+				return nil, hint(err, "serve it with --read-only, and nothing is written")
+			}
+			s.log.Warn("the file system is read-only: nothing is written, and what another machine writes there is not seen", "storage", st.Name, "path", st.Home)
+			o.ReadOnly = true
+			return engine.Open(ctx, st.Home, o)
+		}
+		if !errors.Is(err, zodb.ErrLocked) || s.conf.LockWait == 0 {
+			return storage, err
+		}
+		if left == nil {
+			left = time.After(s.conf.LockWait)
+			s.log.Warn("waiting until another process closes the storage", "storage", st.Name, "err", err, "limit", s.conf.LockWait)
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-left:
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *serving) closeStorages(ctx context.Context) error {
+	return s.extended(func() error {
+		var errs []error
+		for _, st := range s.open.all() {
+			s.metrics.Storage(st.Name).Watch(metrics.Source{})
+			if err := st.Storage.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("close storage %s: %w", st.Name, err))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
