@@ -109,6 +109,23 @@ func TestAnotherHomeIsLeftAlone(t *testing.T) {
 			}
 			return s
 		},
+		"packs": func(t *testing.T, home, another string) *Storage {
+			s := open(t, home, Options{})
+			commit(t, s, change{oid: 0, data: rec("root")})
+			if err := errors.Join(s.Flush(t.Context()), putInPlace(home, another)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(home, planFile+"-new"), []byte("of another pack"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrHomeChanged) {
+				t.Errorf("pack: %v", err)
+			}
+			if b, err := os.ReadFile(filepath.Join(home, planFile+"-new")); err != nil || string(b) != "of another pack" {
+				t.Errorf("the plan that another pack writes: %q, %v", b, err)
+			}
+			return s
+		},
 		"merges B": func(t *testing.T, home, another string) *Storage {
 			dir, err := vfs.OS(home)
 			if err != nil {

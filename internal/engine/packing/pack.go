@@ -102,6 +102,10 @@ func (s *Packer) beginMaintenance(ctx context.Context) (release func(), err erro
 		return nil, context.Cause(ctx)
 	}
 	release = func() { <-s.turn }
+	if err := s.o.Host.CheckHome(); err != nil { // files in misc, too, are of who has the lock
+		release()
+		return nil, err
+	}
 	s.o.Host.MakeRoom(roomForPack)
 	// Close waits for who has its turn; who comes later finds it closed.
 	if err = s.o.State.Writable(); err == nil {
