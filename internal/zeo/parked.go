@@ -29,6 +29,11 @@ const (
 
 // park puts a step into the file.
 func (c *conn) park(x *txn, st *step) error {
+	if w := st.blob.Staged; w != nil { // many may be parked, and one that is not closed is an open file
+		if err := w.Close(); err != nil {
+			return err
+		}
+	}
 	p := x.parked
 	if p == nil {
 		if err := c.takeTxnFile(x); err != nil {
