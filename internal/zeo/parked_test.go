@@ -33,7 +33,7 @@ func TestParkedBlobsKeepNoFilesOpen(t *testing.T) {
 	const blobs = 20
 	ts := turnServer(t)
 	ts.budgets.files = budget.NewPool(64)
-	a, b := ts.client(wire.Msgpack), ts.client(wire.Msgpack)
+	a, b := ts.pipe(wire.Msgpack), ts.pipe(wire.Msgpack) // from this goroutine
 	a.storeMany(mine, 1<<40, 3000)
 	b.call("set_client_label", "parks")
 	b.storeMany(mine, 1<<41, 3000)
