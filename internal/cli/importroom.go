@@ -50,7 +50,7 @@ func (o *importCommand) roomOrWarning(e *env, room transfer.Room) error {
 	if err == nil || !o.ignoreSpace {
 		return err
 	}
-	e.warn(fmt.Sprintf("warning: %v; going on. If the disk becomes full, the import ends, and what was imported stays; %s is left for a pack (misc/reserve), which may need more: make room before it",
+	e.warn(fmt.Sprintf("warning: %v; going on. If the disk becomes full, the import ends, and what was imported stays; %s, or a tenth of a smaller disk, is left for a pack (misc/reserve), which may need more: make room before it",
 		err, human.Bytes(ignoredReserve)))
 	return nil
 }

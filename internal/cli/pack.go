@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"strconv"
 	"strings"
@@ -153,7 +154,7 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 		if ctx.Err() != nil {
 			return hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
 		}
-		if isBroken(err) {
+		if isBroken(err) && (!errors.Is(err, fs.ErrPermission) || giveBack(pathIn(err)) == "") {
 			return hint(err, "nothing was removed; dirstorage check %s says what is wrong, and with --skip-broken old revisions go all the same", o.home)
 		}
 		return err
