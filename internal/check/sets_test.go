@@ -97,7 +97,7 @@ func TestProgressIsReportedByOneGoroutineAtATime(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}})
-	if calls != 1 {
+	if calls == 0 || calls > 1_300/progressEvery {
 		t.Errorf("%d calls for some 1,300 files", calls)
 	}
 }

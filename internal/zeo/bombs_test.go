@@ -28,8 +28,12 @@ func numbered(n int, piece func(b []byte, i int) []byte) (b []byte) {
 	return b
 }
 
-func little(b []byte, op byte, n int) []byte {
+func little[N int | uint32](b []byte, op byte, n N) []byte {
 	return binary.LittleEndian.AppendUint32(append(b, op), uint32(n))
+}
+
+func wide[N int | uint32](op byte, n N) []byte {
+	return binary.BigEndian.AppendUint32([]byte{op}, uint32(n))
 }
 
 // bombs returns all of them. n is how many parts the wide and the deep ones have.
@@ -52,7 +56,6 @@ func bombs(n int) []bomb {
 	counts := func(behind string) []byte {
 		return numbered(n, func(b []byte, i int) []byte { return append(little(b, 'J', i), behind...) })
 	}
-	wide := func(op byte, n int) []byte { return binary.BigEndian.AppendUint32([]byte{op}, uint32(n)) }
 	keys := func(before string) []byte {
 		return numbered(n, func(b []byte, i int) []byte { return append(append(append(b, before...), wide(0xce, i)...), 0xc0) })
 	}
@@ -74,15 +77,15 @@ func bombs(n int) []bomb {
 		{"a large set", wire.Pickle, pickled("tpc_begin", []byte("K\x07C\x01uC\x01d}X\x01\x00\x00\x00acbuiltins\nset\n]("), counts(""), []byte("e\x85RsN")), false},
 		{"many Nones", wire.Pickle, pickled("ping", []byte("]("), again("N", 4*n), []byte("e")), false},
 		{"many lists of a text", wire.Pickle, pickled("ping", []byte("]("), again("](X\x04\x00\x00\x00abcde", n), []byte("e")), false},
-		{"the length of bytes is a claim", wire.Pickle, pickled("ping", little(nil, 'B', 1<<32-1)), false},
-		{"the length of a text is a claim", wire.Pickle, pickled("ping", little(nil, 'X', 1<<32-1)), false},
+		{"the length of bytes is a claim", wire.Pickle, pickled("ping", little(nil, 'B', uint32(1<<32-1))), false},
+		{"the length of a text is a claim", wire.Pickle, pickled("ping", little(nil, 'X', uint32(1<<32-1))), false},
 		{"the length of an integer is a claim", wire.Pickle, pickled("ping", little(nil, 0x8b, 1<<31-1)), false},
 
-		{"the length of an array is a claim", wire.Msgpack, append([]byte("\x94\x01\xc2\xa4ping"), wide(0xdd, 1<<32-1)...), false},
-		{"the length of a map is a claim", wire.Msgpack, packed("ping", 1, wide(0xdf, 1<<32-1)), false},
-		{"the length of bytes is a claim", wire.Msgpack, packed("ping", 1, wide(0xc6, 1<<32-1)), false},
-		{"the length of a text is a claim", wire.Msgpack, append([]byte{0x94, 1, 0xc2}, wide(0xdb, 1<<32-1)...), false},
-		{"the length of an extension is a claim", wire.Msgpack, packed("ping", 1, wide(0xc9, 1<<32-1), []byte{1}), false},
+		{"the length of an array is a claim", wire.Msgpack, append([]byte("\x94\x01\xc2\xa4ping"), wide(0xdd, uint32(1<<32-1))...), false},
+		{"the length of a map is a claim", wire.Msgpack, packed("ping", 1, wide(0xdf, uint32(1<<32-1))), false},
+		{"the length of bytes is a claim", wire.Msgpack, packed("ping", 1, wide(0xc6, uint32(1<<32-1))), false},
+		{"the length of a text is a claim", wire.Msgpack, append([]byte{0x94, 1, 0xc2}, wide(0xdb, uint32(1<<32-1))...), false},
+		{"the length of an extension is a claim", wire.Msgpack, packed("ping", 1, wide(0xc9, uint32(1<<32-1)), []byte{1}), false},
 		{"deep arrays", wire.Msgpack, packed("ping", 1, again("\x91", n), []byte{0xc0}), false},
 		{"many Nones", wire.Msgpack, packed("ping", 1, wide(0xdd, 4*n), again("\xc0", 4*n)), false},
 		{"many lists of a text", wire.Msgpack, packed("ping", 1, wide(0xdd, n), again("\x91\xa4abcd", n)), false},

@@ -70,28 +70,42 @@ func (u *undelete) run(ctx context.Context) error {
 	return u.link(ctx)
 }
 
-// bringBack gives everything its place again.
+// bringBack gives everything its place again. The log has the phases from here and not from
+// within a step: the worker does that, and whoever reads the log may be slow.
 func (u *undelete) bringBack(ctx context.Context) error {
 	back := u.s.o.Store.BringBack(u.stamp)
 	defer back.Close()
-	objects := false
-	return u.s.o.State.RunTask(ctx, func() (bool, error) {
-		n, err := back.Step(stepFiles, u.begins)
-		u.result.Objects += n.Objects
-		u.result.Revisions += n.Revisions
-		u.result.Transactions += n.Transactions
-		u.result.Blobs += n.Blobs
-		u.result.Skipped += n.Skipped
-		u.p.done.Add(n.Seen)
-		if err == nil || n.Counts != (store.Counts{}) {
-			u.s.o.Host.Recount(state.CountsOf(n.Counts), 1)
+	objects, done := false, false
+	for !done {
+		err := u.s.o.State.RunTask(ctx, func() (bool, error) {
+			n, err := back.Step(stepFiles, u.begins)
+			u.count(n, err)
+			done = n.Done
+			begins := n.Pointing && !objects
+			objects = objects || begins
+			return done || begins, err
+		})
+		if err != nil {
+			return err
 		}
-		if n.Pointing && !objects {
-			objects = true
+		if !done {
 			u.p.phase("bringing back objects", 0)
 		}
-		return n.Done, err
-	})
+	}
+	return nil
+}
+
+// count adds what a step has done, as far as it came.
+func (u *undelete) count(n store.Restored, err error) {
+	u.result.Objects += n.Objects
+	u.result.Revisions += n.Revisions
+	u.result.Transactions += n.Transactions
+	u.result.Blobs += n.Blobs
+	u.result.Skipped += n.Skipped
+	u.p.done.Add(n.Seen)
+	if err == nil || n.Counts != (store.Counts{}) {
+		u.s.o.Host.Recount(state.CountsOf(n.Counts), 1)
+	}
 }
 
 // begins notes, before the first file gets its name, that it runs.
