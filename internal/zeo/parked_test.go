@@ -40,7 +40,7 @@ func TestParkedBlobsKeepNoFilesOpen(t *testing.T) {
 	for i := range blobs {
 		b.oneWay("storeBlobStart")
 		b.oneWay("storeBlobChunk", []byte(fmt.Sprint("blob ", i)))
-		b.oneWay("storeBlobEnd", zodb.OID(1<<42+i), zodb.TID(0), record("has a blob"), mine)
+		b.oneWay("storeBlobEnd", zodb.OID(1<<42)+zodb.OID(i), zodb.TID(0), record("has a blob"), mine)
 	}
 	b.call("ping")
 	x := ts.opened("parks") // its reader has nothing to do
@@ -56,7 +56,7 @@ func TestParkedBlobsKeepNoFilesOpen(t *testing.T) {
 	b.call("vote", mine)
 	tid := zodb.TIDFromBytes(b.call("tpc_finish", mine).([]byte))
 	for i := range blobs {
-		if got := b.call("loadBefore", zodb.OID(1<<42+i), zodb.MaxTID).(wire.Tuple)[1]; zodb.TIDFromBytes(got.([]byte)) != tid {
+		if got := b.call("loadBefore", zodb.OID(1<<42)+zodb.OID(i), zodb.MaxTID).(wire.Tuple)[1]; zodb.TIDFromBytes(got.([]byte)) != tid {
 			t.Errorf("the object of the blob %d has tid %v", i, got)
 		}
 	}
