@@ -99,7 +99,7 @@ func TestWhoWaitsInTheWayOfALargeTransactionGivesIn(t *testing.T) {
 	b.storeMany(mine, 1<<41, 1500) // beside others
 	a.storeMany(mine, 1<<40, 3800) // has the turn, and not all of its memory
 	for i := range 2000 {
-		b.oneWay("storea", zodb.OID(1<<41+1500+i), zodb.TID(0), record("x"), mine)
+		b.oneWay("storea", zodb.OID(1<<41+1500)+zodb.OID(i), zodb.TID(0), record("x"), mine)
 	}
 	vote := a.request("vote", mine)
 	details := fmt.Sprint(b.fails(classStorage, "vote", mine))
