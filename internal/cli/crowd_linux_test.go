@@ -32,6 +32,8 @@ type crowdServer struct {
 	log     string
 	address string
 	tls     *tls.Config // nil: plain
+	program string
+	home    string
 
 	stranger    *tls.Config // with a certificate that the server does not know
 	connections int         // that may register
@@ -58,7 +60,8 @@ func newCrowdServer(t *testing.T, limit int64, secure bool, connections int) *cr
 		}
 		s.stranger = &tls.Config{Certificates: []tls.Certificate{p}, InsecureSkipVerify: true}
 	}
-	s.cmd = s.group.command(t, plainProgram(t, dir), args...)
+	s.program, s.home = plainProgram(t, dir), filepath.Join(dir, "home")
+	s.cmd = s.group.command(t, s.program, args...)
 	out, err := os.Create(s.log)
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +109,15 @@ func (s *crowdServer) proc(name string) string {
 		s.t.Fatalf("the server is gone: %v", err)
 	}
 	return string(b)
+}
+
+// flush has everything flushed and synced: without a journal of the file system what was
+// removed is kept open until then.
+func (s *crowdServer) flush() {
+	s.t.Helper()
+	if out, err := exec.CommandContext(s.t.Context(), s.program, "snapshot", "run", s.home, "--", "true").CombinedOutput(); err != nil {
+		s.t.Errorf("snapshot run: %v\n%s", err, out)
+	}
 }
 
 // descriptors is how many files the server has open.
@@ -623,6 +635,8 @@ func underAttack(t *testing.T, connections int, secure bool, list []attack) {
 		t.Errorf("the log has %d bytes", n)
 	}
 	// What is over when its connections are: neither descriptors nor processor time.
+	me.innocent(t, &serial, func(n int) bool { return n >= 1 })
+	s.flush()
 	s.eventually("the descriptors are back", func() bool { return s.descriptors() <= before+8 })
 	rest, last := 0, s.cpu()
 	s.eventually("it is at rest", func() bool { // looked at each 5 ms
