@@ -97,6 +97,9 @@ func TestLongAnnouncementsTakeTheMemoryThatTheyTake(t *testing.T) {
 // nothing. Somebody who reads gets it all the same, since they go.
 func TestLargeRecordsThatNobodyReadsAreBounded(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("clients have sixteen seconds to read")
+	}
 	const size, memory = 2 * largeBytes, 64 << 20
 	ts, refused, _ := limited(t, Limits{Memory: memory})
 	c := ts.client(wire.Pickle)
@@ -138,6 +141,9 @@ func (ts *testServer) unread() (n int64) {
 // and send nothing, so that no file is left; both go when somebody waits who has none.
 func TestConnectionsThatDoNotGoOnKeepNobodyFromBlobs(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("those who do not go on have some seconds")
+	}
 	ts, _, _ := limited(t, Limits{Memory: 32 << 20})
 	c := ts.client(wire.Pickle)
 	upload := func(oid zodb.OID) any {
