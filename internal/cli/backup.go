@@ -25,8 +25,7 @@ func newBackup(e *env) *cobra.Command {
 It is made of a snapshot, so writers go on. A repository, REPO, is a directory of
 backups; by default HOME/backups. An incremental backup costs what changed. What
 is in a backup: docs/backup.md; how to get it back: dirstorage restore.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: wantsCommand,
 	}
 	c.AddCommand(
 		newBackupMake(e, "full", backup.Full, "Make a full backup"),

@@ -124,7 +124,7 @@ func newRoot(e *env) *cobra.Command {
 			if version {
 				return printVersion(e, false)
 			}
-			return c.Help()
+			return wantsCommand(c, nil)
 		},
 		PersistentPreRun: func(c *cobra.Command, _ []string) {
 			if e.EndAtHangup != nil && c.Annotations[hangupReloads] == "" {

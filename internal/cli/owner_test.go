@@ -168,7 +168,7 @@ func TestFilesBelongToTheOwnerOfTheirDirectory(t *testing.T) {
 	run("restore", "--delta", "repo/in", "srv/copy")
 	run("export", "--blobs", "out/blobs", "srv/home", "out/Data.fs")
 	run("export", "--blobs", "out/blobs.new", "--force", "srv/home", "out/Data.fs")
-	run("snapshot run", "srv/home")
+	run("snapshot run", "srv/home", "--", "true")
 	run("snapshot enter", "srv/home")
 	run("snapshot status", "srv/home")
 	run("snapshot leave", "srv/home")

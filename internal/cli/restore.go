@@ -119,6 +119,10 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 		err = hint(err, "give a name that does not exist yet, or an empty directory, or --delta to bring a copy up to date")
 	case errors.Is(err, restore.ErrMounted):
 		err = hint(err, "restore without --delta to another place and mount that instead, or move what is in %s away and restore without --delta into the empty directory; a HOME in a directory below the mount point can be restored with --delta", o.target)
+	case errors.Is(err, restore.ErrNoCopy):
+		err = hint(err, "--delta brings a copy of the same storage up to date; without --delta TARGET may be a name that does not exist yet, or an empty directory")
+	case errors.Is(err, restore.ErrOther):
+		err = hint(err, "nothing was changed; restore without --delta into a new place")
 	case errors.Is(err, restore.ErrBefore):
 		err = hint(err, "give a later --to, or none for the newest state")
 	case errors.Is(err, restore.ErrDamage):

@@ -20,8 +20,7 @@ func newSnapshot(e *env) *cobra.Command {
 		Short: "Make HOME/A stand still while something copies it",
 		Long: `In snapshot mode nothing below HOME/A changes, while the storage goes on reading
 and writing. A copy of HOME/config and HOME/A that is made then is a backup.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: wantsCommand,
 	}
 	c.AddCommand(newSnapshotRun(e), newSnapshotEnter(e), newSnapshotLeave(e), newSnapshotStatus(e))
 	return c
@@ -44,7 +43,7 @@ type snapshotRunCommand struct {
 func newSnapshotRun(e *env) *cobra.Command {
 	var o snapshotRunCommand
 	c := &cobra.Command{
-		Use:         "run HOME [-- COMMAND [ARG...]]",
+		Use:         "run HOME -- COMMAND [ARG...]",
 		Annotations: map[string]string{foreignArguments: "COMMAND", ifInterrupted: "COMMAND was not run to its end, and the storage was told to leave snapshot mode: what COMMAND made is not a whole copy; run it again"},
 		SuggestFor:  []string{"exec"},
 		Short:       "Run a command while HOME/A stands still",
@@ -58,7 +57,7 @@ it lacks what was committed since, but not if it lasts too long already (6 hours
 see serve --snapshot-limit): then it was forgotten, and the exit status is 4.
 --join takes it all the same.
 
-The exit status is that of COMMAND, 128 and the number if a signal killed it, 0
+The exit status is that of COMMAND, 128 and the number if a signal killed it, 2
 without COMMAND, 4 if somebody else has entered a snapshot that is not to be used,
 and 1 if the mode was not reached for another reason or did not last. COMMAND finds
 SNAPSHOT_VERSION=2, SNAPSHOT_DIRECTORY, SNAPSHOT_TIMESTAMP (seconds since 1970,
@@ -72,6 +71,9 @@ take part in the snapshot.`,
 			if len(o.command) > 0 && o.command[0] == "--" {
 				o.command = o.command[1:]
 			}
+			if err := wantProgram(o.command); err != nil {
+				return err
+			}
 			return o.run(c.Context(), e)
 		},
 	}
@@ -82,6 +84,18 @@ take part in the snapshot.`,
 	c.Flags().BoolVar(&o.join, "join", false, "also use a snapshot that somebody else entered long ago")
 	c.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "say nothing about tries that failed")
 	return c
+}
+
+// wantProgram refuses a COMMAND that is missing, or whose first word is empty: the script that
+// lost it would take the status 0 for a copy that was made.
+func wantProgram(command []string) error {
+	switch {
+	case len(command) == 0:
+		return hint(usage("there is no COMMAND to run in the snapshot"), "give it after --, as in: dirstorage snapshot run HOME -- tar -C HOME -czf FILE config A; snapshot enter only enters the mode")
+	case command[0] == "":
+		return usage("COMMAND is empty (is a variable not set?)")
+	}
+	return nil
 }
 
 func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
@@ -111,10 +125,7 @@ func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
 		}
 		return &status{code: exitFailed, err: err}
 	}
-	code, err := 0, error(nil)
-	if len(o.command) > 0 {
-		code, err = o.start(ctx, e, held)
-	}
+	code, err := o.start(ctx, e, held)
 	// Whatever became of the command.
 	if rerr := held.Release(context.WithoutCancel(ctx)); rerr != nil || err != nil {
 		return &status{code: max(code, exitFailed), err: errors.Join(err, rerr)}

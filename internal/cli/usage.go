@@ -76,6 +76,16 @@ func noSuchCommand(c *cobra.Command, args []string) error {
 	return unknownCommand(c, args[0])
 }
 
+// wantsCommand is run if a command that only has others below it is given none of them. It is
+// an error: a script that lost the word would take the status 0 for something done.
+func wantsCommand(c *cobra.Command, _ []string) error {
+	c.SetOut(c.ErrOrStderr())
+	if err := c.Help(); err != nil {
+		return err
+	}
+	return usage("no command is given; %s wants one of those above", c.CommandPath())
+}
+
 // unknownCommand names the commands that may have been meant.
 func unknownCommand(c *cobra.Command, name string) error {
 	err := usage("unknown command %q of %s", name, c.CommandPath())

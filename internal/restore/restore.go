@@ -62,6 +62,11 @@ var (
 	ErrExists = errors.New("the target exists")
 	// ErrMounted: Delta for a target that is a mount point, whose place nothing can take.
 	ErrMounted = errors.New("a file system is mounted there, so no other directory can take its place")
+	// ErrNoCopy: Delta for a target that is no copy of a storage, because it does not exist, is
+	// empty or is something else.
+	ErrNoCopy = errors.New("not a copy of a storage")
+	// ErrOther: Delta for a target that is a copy of another storage.
+	ErrOther = errors.New("a copy of another storage")
 	// ErrDamage: the check found damage in what was restored.
 	ErrDamage = errors.New("what was restored is damaged")
 	// ErrBefore: the moment to restore to lies before the first transaction that there is.
@@ -198,16 +203,44 @@ func (r *run) openOld() (vfs.Lock, error) {
 	r.old = vfs.Sub(r.o.Parent, r.o.Name)
 	identity, err := r.old.ReadFile("config/identity")
 	if err != nil {
-		return nil, fmt.Errorf("%s is no copy of a storage: %w", r.old.Path("."), err)
+		if why := r.whyNoCopy(); why != "" {
+			return nil, fmt.Errorf("%w: %s %s", ErrNoCopy, r.old.Path("."), why)
+		}
+		return nil, err
 	}
 	last := r.o.Plan.Chain[len(r.o.Plan.Chain)-1]
 	if got := string(identity); len(got) < 32 || got[:32] != last.Identity {
-		return nil, fmt.Errorf("%s is a copy of another storage: its identity is %.32q, that of the backups %s", r.old.Path("."), got, last.Identity)
+		return nil, fmt.Errorf("%s is %w: its identity is %.32q, that of the backups %s", r.old.Path("."), ErrOther, got, last.Identity)
 	}
 	if _, err := vfs.MkdirAll(r.old, "misc"); err != nil {
 		return nil, err
 	}
 	return r.old.Lock("misc/lock")
+}
+
+// whyNoCopy says why there is no config/identity in the target; "" if that is not so.
+func (r *run) whyNoCopy() string {
+	info, err := r.o.Parent.Stat(r.o.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "does not exist"
+	case err != nil:
+		return ""
+	case !info.IsDir():
+		return "is a file"
+	}
+	if _, err := r.old.Stat("config/identity"); !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	for entry, err := range r.old.List(".") {
+		if err != nil {
+			return ""
+		}
+		if entry.Name != lostAndFound {
+			return "has no config/identity"
+		}
+	}
+	return "is an empty directory"
 }
 
 func (r *run) run(ctx context.Context) error {
