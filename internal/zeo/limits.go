@@ -16,7 +16,8 @@ import (
 type budgets struct {
 	frames    *budget.Pool // bytes of messages that do not fit into the buffer of a connection
 	values    *budget.Pool // bytes of memory of what is decoded, of unusual requests
-	files     *budget.Pool // blobs that are sent or received, and large transactions
+	files     *budget.Pool // blobs that are sent or received
+	spools    *budget.Pool // large transactions: each has two files at most, see parked
 	reads     *budget.Pool // requests that are reading from a storage
 	answers   *budget.Pool // bytes of answers that are being made
 	queues    *budget.Pool // bytes that wait to be read by clients
@@ -34,7 +35,7 @@ type budgets struct {
 
 // shares are the parts of one connection.
 type shares struct {
-	frames, values, files, reads, answers, queues, steps, iterators *budget.Share
+	frames, values, files, spools, reads, answers, queues, steps, iterators *budget.Share
 }
 
 // What clients may take of the memory in all: six sevenths. The rest is for the storages'
@@ -45,6 +46,7 @@ func newBudgets(l Limits) *budgets {
 		frames: part(4), values: part(32), answers: part(8), queues: part(8), iterators: part(64),
 		steps:     budget.NewPool(l.Memory / 16 * 5),
 		files:     budget.NewPool(max(min(l.Files/8, l.Memory>>23), 4)),
+		spools:    budget.NewPool(max(min(l.Files/32, l.Memory>>20), 8)),
 		reads:     budget.NewPool(max(8, min(l.Memory>>23, 128))),
 		values1:   16 << 10,
 		valuesMax: int(min(l.Memory/64, 16<<20)),
@@ -69,7 +71,7 @@ func SpoolSize(memory int64) int64 { return max(64<<10, min(memory>>8, 4<<20)) }
 
 func (b *budgets) shares() shares {
 	return shares{
-		frames: b.frames.Share(b.sure), values: b.values.Share(0), files: b.files.Share(0), reads: b.reads.Share(0),
+		frames: b.frames.Share(b.sure), values: b.values.Share(0), files: b.files.Share(0), spools: b.spools.Share(0), reads: b.reads.Share(0),
 		answers: b.answers.Share(b.sure), queues: b.queues.Share(b.sure), steps: b.steps.Share(2 * b.sure), iterators: b.iterators.Share(b.sure / 2),
 	}
 }
@@ -248,9 +250,9 @@ func (c *conn) giveValues() {
 }
 
 // noFile is what a client is told for whose request there is no file.
-func (c *conn) noFile(what string) error {
+func (c *conn) noFile(what, files string) error {
 	c.srv.o.Observer.Refused("files")
-	return &pythonError{classStorage, wire.Tuple{what + ": the server may open no more files for blobs at present; try again later, or raise its limit of open files"}}
+	return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("%s: the server may open no more files for %s at present; try again later, or raise its limit of open files", what, files)}}
 }
 
 // fileTime is how long an upload waits for a file: what others send or receive ends by

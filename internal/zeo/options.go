@@ -73,7 +73,8 @@ type Limits struct {
 	// Memory is how many bytes the process may have, of which clients take six sevenths at
 	// most: what one of them asks for waits for the others, or is refused. 16 GiB.
 	Memory int64
-	// Files is how many files it may have open; an eighth of them is for blobs. 65,536.
+	// Files is how many files it may have open; an eighth of them is for blobs,
+	// half of that for large transactions. 65,536.
 	Files int64
 }
 

@@ -154,11 +154,12 @@ func (c *conn) store(x *txn, st *step, weight int64) error {
 	return c.apply(x, st)
 }
 
-// takeTxnFile takes the file that records are in of which there are many.
+// takeTxnFile takes the files of a large transaction: that of its records, and that of the steps
+// which are parked.
 func (c *conn) takeTxnFile(x *txn) error {
 	if !x.file {
-		if !c.has.files.Try(1) {
-			return c.noFile("a transaction of so many bytes")
+		if !c.has.spools.Try(1) {
+			return c.noFile("a transaction of so many objects or bytes", "large transactions")
 		}
 		x.file = true
 	}

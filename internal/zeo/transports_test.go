@@ -62,8 +62,8 @@ func (u usage) notMoreThan(t *testing.T) {
 }
 
 // free is what is left of each of the pools.
-func (b *budgets) free() [8]int64 {
-	return [8]int64{b.frames.Free(), b.values.Free(), b.files.Free(), b.reads.Free(), b.answers.Free(), b.queues.Free(), b.steps.Free(), b.iterators.Free()}
+func (b *budgets) free() [9]int64 {
+	return [9]int64{b.frames.Free(), b.values.Free(), b.files.Free(), b.spools.Free(), b.reads.Free(), b.answers.Free(), b.queues.Free(), b.steps.Free(), b.iterators.Free()}
 }
 
 // processorTime is what this process took of the processors until now, without what the

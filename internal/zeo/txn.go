@@ -25,7 +25,7 @@ type txn struct {
 	failed   error        // what an operation met, told at the vote; t may be nil then
 	bytes    int64        // of records
 	memory   atomic.Int64 // of has.steps
-	file     bool         // one of has.files is held, for records that are not in memory
+	file     bool         // one of has.spools is held
 	undone   []zodb.OID
 	blobs    []zodb.OID // whose blobs it stores
 	inMemory int64      // bytes of records that the storage keeps in memory
@@ -189,7 +189,7 @@ func (c *conn) closeTxn(x *txn) {
 	h := c.hub
 	c.giveSteps(x)
 	if x.file {
-		c.has.files.Give(1)
+		c.has.spools.Give(1)
 	}
 	if x.held && h.stats.holding.Add(-1) == 0 {
 		h.stats.lockTime.Store(0)

@@ -98,7 +98,7 @@ func (c *conn) openUpload() error {
 	ctx, cancel := context.WithTimeout(c.ctx, fileTime)
 	defer cancel()
 	if err := c.takeFile(ctx); err != nil {
-		return c.noFile("a blob")
+		return c.noFile("a blob", "blobs")
 	}
 	c.upload.file = true
 	c.uploadAt.Store(c.srv.o.Clock().UnixNano())
