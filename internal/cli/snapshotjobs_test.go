@@ -237,7 +237,7 @@ func TestForgottenSnapshotKeepsItsMoment(t *testing.T) {
 	must(0, "user/forgotten")(d.dirstorage(t, "snapshot", "enter", "--code", "forgotten", l.Home))
 	l.Write(t, 20)
 	// What was committed gets its files long before the copy is made.
-	if err := l.Storage.Flush(t.Context()); err != nil {
+	if err := l.Storage.(*engine.Storage).Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(5 * time.Second) // stamps are in whole seconds, and lie ahead by one for each snapshot

@@ -32,8 +32,8 @@ type version struct {
 
 // Load is a storage and the model that its writers keep.
 type Load struct {
-	Home    string
-	Storage *engine.Storage
+	Home    string // of the storage
+	Storage zodb.Storage
 	objects int
 	first   zodb.OID // of them
 
@@ -66,20 +66,27 @@ func NewIn(t testing.TB, home string, objects int, o engine.CreateOptions) *Load
 	return NewOf(t, home, objects)
 }
 
-// NewOf opens a HOME that exists. What is in it is not in the model, so writers
-// use oids above those of it.
+// NewOf opens a HOME that exists, and is [Over] for it.
 func NewOf(t testing.TB, home string, objects int) *Load {
 	t.Helper()
-	l := &Load{Home: home, objects: objects, history: make(map[zodb.OID][]version), packed: make(map[zodb.OID]bool), stop: make(chan struct{})}
-	var err error
-	l.Storage, err = engine.Open(t.Context(), l.Home, engine.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond})
+	s, err := engine.Open(t.Context(), home, engine.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Storage.LastTransaction() != 0 {
-		l.first = l.Storage.Status().MaxOID + 1
+	l := Over(t, s, objects)
+	l.Home = home
+	return l
+}
+
+// Over puts a storage under load, of whatever kind, and closes it at the end of the test. The
+// model does not have what is in it already, so writers use oids above those.
+func Over(t testing.TB, s zodb.Storage, objects int) *Load {
+	t.Helper()
+	l := &Load{Home: s.Home(), Storage: s, objects: objects, history: make(map[zodb.OID][]version), packed: make(map[zodb.OID]bool), stop: make(chan struct{})}
+	if s.LastTransaction() != 0 {
+		l.first = s.Status().MaxOID + 1
 	}
-	t.Cleanup(func() { l.Storage.Close() })
+	t.Cleanup(func() { s.Close() })
 	return l
 }
 
@@ -238,15 +245,26 @@ func (l *Load) at(oid zodb.OID, tid zodb.TID) version {
 	return v
 }
 
-// Compare compares a HOME, object by object and revision by revision, with the
-// model at a tid.
+// Compare opens a HOME for reading and compares it with the model at a tid.
 func (l *Load) Compare(home string, tid zodb.TID) error {
-	ctx := context.Background()
-	s, err := engine.Open(ctx, home, engine.Options{ReadOnly: true})
+	s, err := engine.Open(context.Background(), home, engine.Options{ReadOnly: true})
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	return errors.Join(l.CompareWith(s, tid), s.Close())
+}
+
+// Copy is the part of a storage that is compared with the model.
+type Copy interface {
+	zodb.Loader
+	zodb.Blobs
+	zodb.Transactions
+}
+
+// CompareWith compares a storage, object by object and revision by revision, with the model
+// at a tid.
+func (l *Load) CompareWith(s Copy, tid zodb.TID) error {
+	ctx := context.Background()
 	l.settle() // a copy may hold a transaction before its writer has put it into the model
 	if got := s.LastTransaction(); got != tid {
 		return fmt.Errorf("the last transaction is %s, want %s", got, tid)
@@ -277,13 +295,7 @@ func (l *Load) Compare(home string, tid zodb.TID) error {
 	return nil
 }
 
-// revisions is what is compared with the model.
-type revisions interface {
-	zodb.Loader
-	zodb.Blobs
-}
-
-func (l *Load) compareObject(ctx context.Context, s revisions, oid zodb.OID, tid zodb.TID) error {
+func (l *Load) compareObject(ctx context.Context, s Copy, oid zodb.OID, tid zodb.TID) error {
 	want := l.at(oid, tid)
 	r, err := s.Load(ctx, oid)
 	if want.gone {

@@ -12,44 +12,35 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Get implements [store.Reader]: the content of a file, from B or else from A. The place
-// is its path relative to HOME; if neither has it, the one in A.
+// newest calls a function with the path in B of a database name and, if nothing is there, with
+// that in A: the order in which files move, so none slips through. where is the path of the
+// last call, relative to HOME.
+func newest[T any](t *Store, n layout.Name, at func(name string) (T, error)) (v T, where string, err error) {
+	if t.readB.Load() {
+		where = t.Path(store.B, n)
+		if v, err = at(where); !errors.Is(err, fs.ErrNotExist) {
+			return v, where, err
+		}
+	}
+	where = t.Path(store.A, n)
+	v, err = at(where)
+	return v, where, err
+}
+
+// Get implements [store.Reader]: the content of a file. The place is its path relative to
+// HOME; if neither side has it, the one in A.
 func (t *Store) Get(n layout.Name) (data []byte, where string, err error) {
-	if t.readB.Load() {
-		where = t.Path(store.B, n)
-		if data, err = t.fs.ReadFile(where); !errors.Is(err, fs.ErrNotExist) {
-			return data, where, err
-		}
-	}
-	where = t.Path(store.A, n)
-	data, err = t.fs.ReadFile(where)
-	return data, where, err
+	return newest(t, n, t.fs.ReadFile)
 }
 
-// open opens a file, in B or else in A. See Get.
+// open opens a file. See Get.
 func (t *Store) open(n layout.Name) (f vfs.File, where string, err error) {
-	if t.readB.Load() {
-		where = t.Path(store.B, n)
-		if f, err = t.fs.Open(where); !errors.Is(err, fs.ErrNotExist) {
-			return f, where, err
-		}
-	}
-	where = t.Path(store.A, n)
-	f, err = t.fs.Open(where)
-	return f, where, err
+	return newest(t, n, t.fs.Open)
 }
 
-// stat describes a file in B or else in A. See Get.
+// stat describes a file. See Get.
 func (t *Store) stat(n layout.Name) (info vfs.Info, where string, err error) {
-	if t.readB.Load() {
-		where = t.Path(store.B, n)
-		if info, err = t.fs.Stat(where); !errors.Is(err, fs.ErrNotExist) {
-			return info, where, err
-		}
-	}
-	where = t.Path(store.A, n)
-	info, err = t.fs.Stat(where)
-	return info, where, err
+	return newest(t, n, t.fs.Stat)
 }
 
 // Stat implements [store.Reader].
