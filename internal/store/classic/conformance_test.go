@@ -1,6 +1,7 @@
 package classic_test
 
 import (
+	"path"
 	"testing"
 	"time"
 
@@ -12,48 +13,26 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 )
 
-// emptyHome returns a disk with the database directories and nothing in them.
-func emptyHome(t testing.TB, format layout.Format) *crashfs.FS {
-	t.Helper()
-	disk := crashfs.New(1)
+// makeEmpty makes the database directories, with nothing in them.
+func makeEmpty(disk *crashfs.FS, format layout.Format) error {
 	for _, d := range []string{"A", "B", "journal", "misc"} {
 		if err := disk.Mkdir(d); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
 	for _, f := range classic.Empty(format) {
-		if err := vfs.WriteFileAtomic(disk, "journal/aside", "misc/new", f.Content, vfs.SyncOptions{}); err != nil {
-			t.Fatal(err)
+		if _, err := vfs.MkdirAll(disk, path.Dir(f.Path)); err != nil {
+			return err
 		}
-		if _, err := vfs.MkdirAll(disk, f.Path[:len(f.Path)-len(lastElement(f.Path))-1]); err != nil {
-			t.Fatal(err)
-		}
-		if err := disk.Rename("misc/new", f.Path); err != nil {
-			t.Fatal(err)
+		if _, err := vfs.Put(disk, f.Path, f.Content, true); err != nil {
+			return err
 		}
 	}
-	if err := disk.SyncAll(); err != nil {
-		t.Fatal(err)
-	}
-	return disk
+	return disk.SyncAll()
 }
 
-func lastElement(p string) string {
-	for i := len(p) - 1; i >= 0; i-- {
-		if p[i] == '/' {
-			return p[i+1:]
-		}
-	}
-	return p
-}
-
-func open(t testing.TB, f vfs.FS, format layout.Format) *classic.Store {
-	t.Helper()
-	s, err := classic.New(classic.Options{FS: f, Format: format, Sync: true, DirSync: true, Clock: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+func open(f vfs.FS, format layout.Format) (store.Store, error) {
+	return classic.New(classic.Options{FS: f, Format: format, Sync: true, DirSync: true, Clock: time.Now})
 }
 
 func TestClassicConforms(t *testing.T) {
@@ -61,7 +40,17 @@ func TestClassicConforms(t *testing.T) {
 	for _, format := range layout.Formats() {
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Conformance(t, func(t *testing.T) store.Store { return open(t, emptyHome(t, format), format) })
+			storetest.Conformance(t, func(t *testing.T) (store.Store, vfs.FS) {
+				disk := crashfs.New(1)
+				if err := makeEmpty(disk, format); err != nil {
+					t.Fatal(err)
+				}
+				s, err := open(disk, format)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s, disk
+			})
 		})
 	}
 }
@@ -72,7 +61,10 @@ func TestClassicSurvives(t *testing.T) {
 	for _, format := range []layout.Format{layout.Chunky, layout.Flat} {
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Faults(t, emptyHome(t, format), func(t testing.TB, f vfs.FS) store.Store { return open(t, f, format) })
+			storetest.Faults(t, storetest.Implementation{
+				Make: func(disk *crashfs.FS) error { return makeEmpty(disk, format) },
+				Open: func(f vfs.FS) (store.Store, error) { return open(f, format) },
+			})
 		})
 	}
 }

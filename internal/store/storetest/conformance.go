@@ -4,119 +4,16 @@ package storetest
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"slices"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
-
-// Txn is a transaction for tests: it stores its tid as the data of some objects.
-type Txn struct {
-	Tid      zodb.TID
-	Previous zodb.TID
-	OIDs     []zodb.OID
-	Before   map[zodb.OID]zodb.TID // what the objects had
-	Blob     string                // staged file of the first object; of the length of its name
-}
-
-var _ store.Transaction = (*Txn)(nil)
-
-// TID implements [store.Transaction].
-func (x *Txn) TID() zodb.TID { return x.Tid }
-
-// HighestOID implements [store.Transaction].
-func (x *Txn) HighestOID() zodb.OID { return slices.Max(x.OIDs) }
-
-// Len implements [store.Transaction].
-func (x *Txn) Len() int { return len(x.OIDs) }
-
-// Revision implements [store.Transaction].
-func (x *Txn) Revision(i int) store.Revision {
-	r := store.Revision{OID: x.OIDs[i], First: x.Before[x.OIDs[i]] == 0}
-	if i == 0 && x.Blob != "" {
-		r.Blob, r.BlobSize = x.Blob, int64(len(x.Blob))
-	}
-	return r
-}
-
-// AppendRevision implements [store.Transaction].
-func (x *Txn) AppendRevision(dst []byte, i int) ([]byte, error) {
-	o := record.Object{OID: x.OIDs[i], Serial: x.Tid, Previous: x.Before[x.OIDs[i]], Data: x.Tid.Bytes()}
-	return o.Append(dst, true)
-}
-
-// AppendTransaction implements [store.Transaction].
-func (x *Txn) AppendTransaction(dst []byte) ([]byte, error) {
-	t := record.Transaction{TID: x.Tid, Previous: x.Previous, OIDs: x.OIDs}
-	return t.Append(dst, true)
-}
-
-// Chain returns transactions 1, 2, … that write the objects of each, with what they
-// replace.
-func Chain(objects ...[]zodb.OID) []store.Transaction {
-	var list []store.Transaction
-	current := make(map[zodb.OID]zodb.TID)
-	for i, oids := range objects {
-		x := &Txn{Tid: tid(i + 1), OIDs: oids, Before: make(map[zodb.OID]zodb.TID)}
-		if i > 0 {
-			x.Previous = tid(i)
-		}
-		for _, oid := range oids {
-			x.Before[oid] = current[oid]
-			current[oid] = x.Tid
-		}
-		list = append(list, x)
-	}
-	return list
-}
-
-// tid returns the tid of the i-th transaction.
-func tid(i int) zodb.TID { return zodb.TID(i) << 20 }
-
-// Check compares a store with transactions of which all up to x.serial have to be there.
-func Check(t testing.TB, s store.Store, all []store.Transaction) {
-	t.Helper()
-	last, err := s.Mark(layout.XSerial)
-	if err != nil {
-		t.Fatal(err)
-	}
-	current := make(map[zodb.OID]zodb.TID)
-	for _, x := range all {
-		if x.TID() > zodb.TID(last) {
-			break
-		}
-		same(t, s, layout.Transaction(x.TID()), x.AppendTransaction)
-		for i := range x.Len() {
-			oid := x.Revision(i).OID
-			same(t, s, layout.Revision(oid, x.TID()), func(dst []byte) ([]byte, error) { return x.AppendRevision(dst, i) })
-			current[oid] = x.TID()
-		}
-	}
-	for oid, want := range current {
-		if got, err := s.Current(oid); err != nil || got < want {
-			t.Errorf("the current revision of %s is %s, want %s: %v", oid, got, want, err)
-		}
-	}
-}
-
-func same(t testing.TB, s store.Store, n layout.Name, content func(dst []byte) ([]byte, error)) {
-	t.Helper()
-	want, err := content(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, place, err := s.Get(n)
-	if err != nil || string(got) != string(want) {
-		t.Errorf("%s in %s has %d bytes, want %d: %v", n, place, len(got), len(want), err)
-	}
-	if size, err := s.Stat(n); err != nil || size != int64(len(want)) {
-		t.Errorf("%s is said to have %d bytes, want %d: %v", n, size, len(want), err)
-	}
-}
 
 // put puts and marks transactions.
 func put(t testing.TB, s store.Store, side store.Side, batch ...store.Transaction) {
@@ -126,15 +23,65 @@ func put(t testing.TB, s store.Store, side store.Side, batch ...store.Transactio
 	}
 }
 
-// Conformance tests what the interfaces say. open returns an empty store of class Full.
-func Conformance(t *testing.T, open func(t *testing.T) store.Store) {
-	t.Run("reading", func(t *testing.T) { reading(t, open(t)) })
-	t.Run("listing", func(t *testing.T) { listing(t, open(t)) })
-	t.Run("snapshot", func(t *testing.T) { snapshot(t, open(t)) })
-	t.Run("pack", func(t *testing.T) { packs(t, open(t)) })
+// Check compares a store with transactions of which all up to x.serial have to be there.
+func Check(t testing.TB, s store.Store, all []store.Transaction) {
+	t.Helper()
+	last, err := s.Mark(layout.XSerial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := contentsOf(all, zodb.TID(last))
+	if err == nil {
+		err = c.all(s, true)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
-func reading(t *testing.T, s store.Store) {
+// Conformance tests what the interfaces say. open returns an empty store of class Full, and a
+// file system with the directories journal and misc from which it takes blobs.
+func Conformance(t *testing.T, open func(t *testing.T) (store.Store, vfs.FS)) {
+	for name, test := range map[string]func(t *testing.T, s store.Store, f vfs.FS){
+		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "blobs": blobs,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, f := open(t)
+			test(t, s, f)
+		})
+	}
+	// Each without a fault, on a store of its own.
+	list, err := scenarios(crashfsWithJournal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range list {
+		t.Run(list[i].name, func(t *testing.T) {
+			s, f := open(t)
+			mine, err := scenarios(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sc := mine[i]
+			if sc.before != nil {
+				err = sc.before(s)
+			}
+			for range 2 { // it may be repeated
+				if err == nil {
+					err = sc.work(s)
+				}
+			}
+			if err == nil {
+				err = sc.end(s)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func reading(t *testing.T, s store.Store, _ vfs.FS) {
 	if _, err := s.Current(1); !errors.Is(err, zodb.ErrNotFound) {
 		t.Errorf("an object that is not there: %v", err)
 	}
@@ -158,7 +105,7 @@ func reading(t *testing.T, s store.Store) {
 	}
 }
 
-func listing(t *testing.T, s store.Store) {
+func listing(t *testing.T, s store.Store, _ vfs.FS) {
 	put(t, s, store.A, Chain([]zodb.OID{0, 7}, []zodb.OID{7}, []zodb.OID{9})...)
 	n, err := s.Count(t.Context(), store.A)
 	if n.Objects != 3 || n.Revisions != 4 || n.Transactions != 3 || err != nil {
@@ -195,7 +142,7 @@ func listing(t *testing.T, s store.Store) {
 	}
 }
 
-func snapshot(t *testing.T, s store.Store) {
+func snapshot(t *testing.T, s store.Store, _ vfs.FS) {
 	all := Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{2, 3})
 	put(t, s, store.A, all[0])
 	if err := s.RaiseFloor(); err != nil {
@@ -222,7 +169,7 @@ func snapshot(t *testing.T, s store.Store) {
 	}
 }
 
-func packs(t *testing.T, s store.Store) {
+func packs(t *testing.T, s store.Store, _ vfs.FS) {
 	all := Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{0, 1})
 	put(t, s, store.A, all...)
 	before, err := s.Count(t.Context(), store.A)
@@ -282,5 +229,38 @@ func packs(t *testing.T, s store.Store) {
 	defer again.Close()
 	if n, err := again.Step(100, func() error { return nil }); n.Counts != (store.Counts{}) || err != nil {
 		t.Errorf("brought back %+v of what was purged: %v", n, err)
+	}
+}
+
+// blobs go with their transactions and revisions; one that was opened can be read on.
+func blobs(t *testing.T, s store.Store, f vfs.FS) {
+	all := Chain([]zodb.OID{0, 1}, []zodb.OID{0})
+	if err := stage(f, all); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, store.A, all[0])
+	s.UseB()
+	put(t, s, store.B, all[1])
+	Check(t, s, all)
+	open, _, err := s.OpenBlob(0, tid(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := thaw(s); err != nil {
+		t.Fatal(err)
+	}
+	Check(t, s, all)
+	n, err := s.Remove(0, store.Removal{Revisions: []store.Revisions{{OID: 0, TIDs: []zodb.TID{tid(1)}}}})
+	if want := int64(len(all[0].Revision(0).Blob)); err != nil || n.Blobs != 1 || n.BlobBytes != want {
+		t.Errorf("removed %+v, want one blob of %d bytes: %v", n, want, err)
+	}
+	if _, _, err := s.OpenBlob(0, tid(1)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a blob that was removed: %v", err)
+	}
+	if b, err := io.ReadAll(open); err != nil || string(b) != all[0].Revision(0).Blob {
+		t.Errorf("the blob that was opened before reads %q: %v", b, err)
+	}
+	if err := open.Close(); err != nil {
+		t.Error(err)
 	}
 }

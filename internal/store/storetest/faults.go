@@ -6,127 +6,152 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
-	"github.com/dirstorage/dirstorage/zodb"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 )
 
-// work is what Faults does to a store, step by step: a flush into A, one into B, and a
-// thaw. Each step may be repeated.
-func work(s store.Store, all []store.Transaction) error {
-	flush := func(side store.Side, batch []store.Transaction) error {
-		last := batch[len(batch)-1].TID()
-		if v, err := s.Mark(layout.XSerial); err != nil || zodb.TID(v) >= last {
-			return err // it was done before
-		}
-		if err := s.Put(side, batch, new(store.Progress)); err != nil {
-			return err
-		}
-		return s.SetLast(side, last)
+// Implementation is a store for [Faults].
+type Implementation struct {
+	// Make makes an empty store, of class Full, on an empty disk, with the directories journal and misc.
+	Make func(disk *crashfs.FS) error
+	Open func(f vfs.FS) (store.Store, error)
+}
+
+// Faults does work to a store again and again, on disks of its own: a flush into A and one into B,
+// with blobs, and the thaw; a pack that puts aside, and one that removes for good; bringing back; a
+// purge. The n-th operation is the last before the power is cut, or before the process is
+// killed, the work repeated, and then the power cut; or it fails, the work is repeated by the same
+// process, and then the power is cut. At every moment all holds that the interfaces promise, and at the
+// end all is done. With -short it is a part of the operations; $DIRSTORAGE_ROUNDS tries more
+// seeds.
+func Faults(t *testing.T, impl Implementation) {
+	list, err := scenarios(crashfsWithJournal())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := flush(store.A, all[:2]); err != nil {
-		return err
-	}
-	if err := flush(store.B, all[2:]); err != nil {
-		return err
-	}
-	for {
-		if _, empty, err := s.Thaw(3); err != nil || empty {
-			return err
-		}
+	for i, sc := range list {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			begin := func(disk *crashfs.FS) (*faulttest.Job, error) { return impl.job(disk, i) }
+			o := faulttest.Options{Every: 1}
+			if testing.Short() {
+				o.Every = 7
+			}
+			for seed := range hometest.Rounds(t, 1) {
+				o.Seed = uint64(seed)
+				o.Fails = nil
+				faulttest.Cut(t, o, begin)
+				faulttest.Killed(t, o, begin)
+				faulttest.Failed(t, o, syscall.ENOSPC, begin)
+				o.Fails = func(errfs.Op) bool { return true }
+				faulttest.Failed(t, o, syscall.EIO, begin)
+			}
+			if disk := crashfs.New(1); !t.Failed() {
+				job, err := impl.job(disk, i)
+				base := disk.Ops()
+				if err == nil {
+					err = job.Run(disk)
+				}
+				if n := disk.Ops() - base; err != nil || n < sc.least {
+					t.Errorf("the work has %d operations, want %d at least: it is not what it was: %v", n, sc.least, err)
+				}
+			}
+		})
 	}
 }
 
-// Faults does the same work again and again on copies of a disk with an empty store, and lets
-// the n-th operation be the last before a power cut, be the last before the process is killed
-// and then the power is cut, or fail, with what follows cut off later. Each time the store is
-// opened again and the work repeated: then all is there that was put, and at every moment all
-// that x.serial claims. With -short it is every fifth operation.
-func Faults(t *testing.T, empty *crashfs.FS, open func(t testing.TB, f vfs.FS) store.Store) {
-	all := Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{0, 2, 3}, []zodb.OID{3})
-	repeat := func(what string, disk *crashfs.FS) *crashfs.FS {
-		s := open(t, disk)
-		if err := s.SyncFound(); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		Check(t, s, all)
-		if err := work(s, all); err != nil {
-			t.Fatalf("%s: the work cannot be repeated: %v", what, err)
-		}
-		after := disk.Crashed(crashfs.KeepNone)
-		s = open(t, after)
-		Check(t, s, all)
-		if last, err := s.LastInA(); err != nil || last != all[len(all)-1].TID() {
-			t.Errorf("%s: A ends with %s: %v", what, last, err)
-		}
-		return after
+// crashfsWithJournal is a place for what nobody looks at.
+func crashfsWithJournal() *crashfs.FS {
+	disk := crashfs.New(1)
+	_ = disk.Mkdir("journal") // it is new
+	return disk
+}
+
+// job is the i-th scenario on a disk.
+func (impl Implementation) job(disk *crashfs.FS, i int) (*faulttest.Job, error) {
+	if err := impl.Make(disk); err != nil {
+		return nil, err
 	}
-	operations, step := 0, 1
-	if testing.Short() {
-		step = 5
+	list, err := scenarios(disk)
+	if err != nil {
+		return nil, err
 	}
-	for n := 0; n == 0 || n <= operations; n += step {
-		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll} {
-			disk := empty.Crashed(crashfs.KeepAll)
-			at := 0
-			f := errfs.New(disk, nil)
-			s := open(t, f)
-			f.Decide(func(errfs.Op) error {
-				if at++; n > 0 && at >= n {
-					return syscall.EIO // the process is gone
+	sc := list[i]
+	if sc.before != nil {
+		s, err := impl.Open(disk)
+		if err == nil {
+			err = sc.before(s)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := disk.SyncAll(); err != nil {
+		return nil, err
+	}
+	var s store.Store // of the process, that goes on after an error
+	var on vfs.FS
+	lost := false
+	return &faulttest.Job{
+		Run: func(f vfs.FS) error {
+			if s == nil || on != f {
+				s = nil
+				opened, err := impl.begin(f)
+				if err != nil {
+					return err
 				}
+				s, on = opened, f
+			}
+			err := sc.work(s)
+			if err != nil && s.Failure() != nil {
+				// Nothing becomes durable any more, and the store says so: nothing was promised.
+				lost = true
 				return nil
-			})
-			err := work(s, all)
-			if n == 0 && err != nil {
-				t.Fatal(err)
 			}
-			operations = max(operations, at)
-			what := fmt.Sprintf("crash at operation %d of %d, keeping %d", n, operations, mode)
-			repeat(what, disk.Crashed(mode))
-			if mode == crashfs.KeepAll {
-				repeat(what+", killed, and then the power is cut", disk)
-			}
-			if t.Failed() {
-				t.Fatal(what)
-			}
+			return err
+		},
+		Check: func(after *crashfs.FS, done bool) error { return impl.check(sc, after, done && !lost) },
+	}, nil
+}
+
+// begin opens a store as the engine does.
+func (impl Implementation) begin(f vfs.FS) (store.Store, error) {
+	s, err := impl.Open(f)
+	if err == nil {
+		err = s.SyncFound()
+	}
+	return s, err
+}
+
+// check looks at what a power cut left, on copies, and does the work to its end.
+func (impl Implementation) check(sc scenario, after *crashfs.FS, done bool) error {
+	on := func(disk *crashfs.FS, look func(s store.Store) error) error {
+		s, err := impl.begin(disk)
+		if err == nil {
+			err = look(s)
 		}
-		if n == 0 {
-			continue
-		}
-		// The operation fails, and the process goes on.
-		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
-			disk := empty.Crashed(crashfs.KeepAll)
-			at := 0
-			f := errfs.New(disk, nil)
-			s := open(t, f)
-			f.Decide(func(errfs.Op) error {
-				if at++; at == n {
-					return cause
-				}
-				return nil
-			})
-			err := work(s, all)
-			if err != nil && s.Failure() == nil {
-				err = work(s, all)
-			}
-			what := fmt.Sprintf("error %v at operation %d", cause, n)
-			if err != nil && s.Failure() == nil {
-				t.Fatalf("%s: the work cannot be repeated, and nothing is lost: %v", what, errors.Join(err))
-			}
-			if err == nil {
-				Check(t, open(t, disk.Crashed(crashfs.KeepNone)), all)
-			}
-			repeat(what, disk.Crashed(crashfs.KeepNone))
-			if t.Failed() {
-				t.Fatal(what)
-			}
+		return err
+	}
+	if err := on(after.Crashed(crashfs.KeepNone), sc.always); err != nil {
+		return err
+	}
+	if done {
+		if err := on(after.Crashed(crashfs.KeepNone), sc.end); err != nil {
+			return fmt.Errorf("it was done: %w", err)
 		}
 	}
-	if operations < 20 {
-		t.Errorf("the work has %d operations: not all of them were met", operations)
+	again := after.Crashed(crashfs.KeepNone)
+	if err := on(again, sc.work); err != nil {
+		return fmt.Errorf("the work cannot be repeated: %w", err)
 	}
+	last := again.Crashed(crashfs.KeepNone)
+	err := on(last.Crashed(crashfs.KeepNone), sc.always)
+	if err = errors.Join(err, on(last, sc.end)); err != nil {
+		return fmt.Errorf("after it was repeated: %w", err)
+	}
+	return nil
 }

@@ -118,6 +118,9 @@ func blobFile(n layout.Name) string { return "misc/" + n.String() }
 // OpenBlob implements [store.Reader].
 func (m *Memory) OpenBlob(oid zodb.OID, tid zodb.TID) (vfs.File, string, error) {
 	n := layout.Blob(oid, tid)
+	if _, err := m.Stat(n); err != nil {
+		return nil, blobFile(n), err
+	}
 	f, err := m.fs.Open(blobFile(n))
 	return f, blobFile(n), err
 }

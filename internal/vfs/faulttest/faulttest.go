@@ -64,6 +64,39 @@ func (o Options) modes(n int) []crashfs.Mode {
 	return []crashfs.Mode{crashfs.KeepNone, crashfs.Random(r.Uint32())}
 }
 
+// Cut cuts the power before each operation of the work, and after the last. begin makes what
+// the work needs, durably, on an empty disk. It ends at the first operation with an error.
+func Cut(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
+	t.Helper()
+	ops := count(t, o, begin)
+	for n := range Sample(ops, o.Every, o.Seed) {
+		if err := o.cut(n, begin); err != nil {
+			t.Errorf("seed %d, power cut before operation %d of %d, %v", o.Seed, n, ops, err)
+			return
+		}
+	}
+}
+
+func (o Options) cut(n int, begin func(disk *crashfs.FS) (*Job, error)) error {
+	disk, job, base, err := o.start(begin)
+	if err != nil {
+		return err
+	}
+	defer job.end()
+	disk.CrashAt(base + n)
+	done := job.Run(disk) == nil
+	where := "the first"
+	if log := disk.Log(); len(log) > 0 {
+		where = fmt.Sprintf("the last was %q", log[len(log)-1])
+	}
+	for _, mode := range append(o.modes(n), crashfs.KeepAll) {
+		if err := job.Check(disk.Crashed(mode), done); err != nil {
+			return fmt.Errorf("%s, power cut with %v: %w", where, mode, err)
+		}
+	}
+	return nil
+}
+
 // Killed kills the work before each of its operations, has it gone on with, and
 // cuts the power: when the work is done, or before that at an operation by chance.
 // begin makes what the work needs, durably, on an empty disk. It ends at the first

@@ -60,6 +60,11 @@ func TestSuitesFindWhatIsTakenForDurableAndIsNot(t *testing.T) {
 	t.Parallel()
 	for _, careless := range []bool{false, true} {
 		r := &recorder{TB: t}
+		faulttest.Cut(r, faulttest.Options{}, begin(careless))
+		if len(r.failed) > 0 {
+			t.Errorf("careless %t, cut: %v", careless, r.failed)
+		}
+		r = &recorder{TB: t}
 		faulttest.Killed(r, faulttest.Options{}, begin(careless))
 		if (len(r.failed) > 0) != careless {
 			t.Errorf("careless %t, killed: %v", careless, r.failed)
