@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -16,7 +17,7 @@ const backedUpFile = "misc/backed-up"
 // than they saw: then the next one builds upon none of them unless A itself has its last
 // transaction. The tids stay.
 func (s *Storage) doubtBackups() {
-	b, err := s.fs.ReadFile(backedUpFile)
+	b, err := s.home.FS.ReadFile(backedUpFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -26,7 +27,7 @@ func (s *Storage) doubtBackups() {
 		fmt.Fprintf(&void, "%s void\n", tid)
 	}
 	if err == nil && void.String() != string(b) {
-		err = vfs.WriteFileAtomic(s.fs, journalDir+"/aside-backed-up", backedUpFile, []byte(void.String()), s.syncOptions())
+		err = vfs.WriteFileAtomic(s.home.FS, home.JournalDir+"/aside-backed-up", backedUpFile, []byte(void.String()), s.home.Sync())
 	}
 	if err != nil {
 		s.log.Warn("make a full backup: it cannot be noted that those before may be of another history", "path", backedUpFile, "err", err)

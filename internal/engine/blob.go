@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"crypto/md5"
 	"errors"
 	"fmt"
@@ -9,10 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"strings"
-	"syscall"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -42,13 +39,13 @@ func (s *Storage) stage(src zodb.BlobSource) (*stagedBlob, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := fromRoot(abs)
+	from := vfs.FromRoot(abs)
 	if info, err := root.Stat(from); err != nil {
 		return nil, err
 	} else if !info.Mode.IsRegular() {
 		return nil, fmt.Errorf("%s is no ordinary file", abs)
 	}
-	if err := root.Rename(from, fromRoot(s.fs.Path(b.name))); err == nil {
+	if err := root.Rename(from, vfs.FromRoot(s.home.FS.Path(b.name))); err == nil {
 		return s.stageMoved(b)
 	}
 	f, err := root.Open(from)
@@ -62,12 +59,9 @@ func (s *Storage) stage(src zodb.BlobSource) (*stagedBlob, error) {
 	return b, err
 }
 
-// fromRoot returns an absolute path as a name in the directory /.
-func fromRoot(abs string) string { return strings.TrimPrefix(filepath.ToSlash(abs), "/") }
-
 // stageStream copies a stream. The destination is synced by the vote.
 func (s *Storage) stageStream(b *stagedBlob, r io.Reader) error {
-	f, err := s.fs.Create(b.name)
+	f, err := s.home.FS.Create(b.name)
 	if err != nil {
 		return err
 	}
@@ -86,25 +80,25 @@ func (s *Storage) endStaging(b *stagedBlob, w *blobSink, err error) error {
 	}
 	b.size = w.size
 	w.hash.Sum(b.md5[:0])
-	return s.fs.SetReadOnly(b.name)
+	return s.home.FS.SetReadOnly(b.name)
 }
 
 // stageMoved reads a file that was moved in, for its size and checksum. One of
 // another user, who could change it later, is copied.
 func (s *Storage) stageMoved(b *stagedBlob) (*stagedBlob, error) {
-	info, err := s.fs.Stat(b.name)
+	info, err := s.home.FS.Stat(b.name)
 	if err == nil && !info.Mode.IsRegular() {
 		err = errors.New("it is no ordinary file")
 	}
 	foreign := false
 	if err == nil {
-		err = s.fs.SetReadOnly(b.name)
+		err = s.home.FS.SetReadOnly(b.name)
 		foreign = errors.Is(err, fs.ErrPermission)
 	}
 	if err != nil && !foreign {
 		return b, err
 	}
-	f, err := s.fs.Open(b.name)
+	f, err := s.home.FS.Open(b.name)
 	if err != nil {
 		return b, err
 	}
@@ -122,7 +116,7 @@ func (s *Storage) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 	own := &stagedBlob{name: s.stagedName("blob")}
 	err = s.stageStream(own, f)
 	// What cannot be removed is removed at the next open.
-	return own, errors.Join(err, f.Close(), s.fs.Remove(b.name))
+	return own, errors.Join(err, f.Close(), s.home.FS.Remove(b.name))
 }
 
 // blobSinkSize is how much of a blob is in memory: twice that.
@@ -234,7 +228,7 @@ const (
 // aborted then. Nobody was promised it yet, so nothing else is harmed.
 func (t *Txn) syncBlobs() error {
 	s := t.s
-	if !s.settings.Filesystem.Sync {
+	if !s.home.Settings.Filesystem.Sync {
 		return nil
 	}
 	any := false
@@ -244,7 +238,7 @@ func (t *Txn) syncBlobs() error {
 			continue
 		}
 		any = true
-		f, err := s.fs.Open(b.name)
+		f, err := s.home.FS.Open(b.name)
 		if err != nil {
 			return fmt.Errorf("make the blob %s durable: %w", b.name, err)
 		}
@@ -253,10 +247,10 @@ func (t *Txn) syncBlobs() error {
 			return t.lost
 		}
 	}
-	if !any || !s.settings.POSIX.DirSync {
+	if !any || !s.home.Settings.POSIX.DirSync {
 		return nil
 	}
-	err := s.fs.SyncDir(journalDir)
+	err := s.home.FS.SyncDir(home.JournalDir)
 	if err != nil && !vfs.NotBegun(err) {
 		// The names of the log are in that directory too.
 		return s.state.Fail(fmt.Errorf("make the names of blobs durable: %w", err))
@@ -266,57 +260,5 @@ func (t *Txn) syncBlobs() error {
 
 // stagedName returns a name in journal/ that no earlier run used.
 func (s *Storage) stagedName(kind string) string {
-	return fmt.Sprintf("%s/%s-%s-%d", journalDir, kind, s.staging, s.staged.Add(1))
-}
-
-// LinkBlob gives the file of a revision's blob a second name, a hard link, at an
-// absolute path outside of HOME, and makes nothing durable. Of the file only the
-// number of links and the time of change differ then, as after cp -al. It waits for nobody,
-// so the callback of [Txn.Finish] may call it for the transaction that is being published.
-//
-// Errors: fs.ErrExist if there is a file at that path; fs.ErrNotExist that is not
-// zodb.ErrNotFound, if its directory is missing; syscall.EXDEV if that is on
-// another file system; *zodb.KeyError and *zodb.CorruptError as OpenBlob.
-func (s *Storage) LinkBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, name string) error {
-	if !filepath.IsAbs(name) {
-		return fmt.Errorf("link the blob of object %s: %q is no absolute path", oid, name)
-	}
-	root, err := vfs.OS("/")
-	if err != nil {
-		return err
-	}
-	return s.settled(ctx, func() error {
-		r, inLog := s.state.Revision(oid, serial)
-		var from []string
-		if inLog && r.Entry.Blob {
-			from = append(from, r.Entry.BlobFile)
-		} else {
-			o, err := s.revisionOnce(oid, serial)
-			if err != nil {
-				return err
-			}
-			if !o.HasBlob() {
-				return noBlob(oid, serial)
-			}
-		}
-		// In the order in which the file moves.
-		for _, f := range append(from, s.store.BlobFiles(oid, serial)...) {
-			err := root.Link(fromRoot(s.fs.Path(f)), fromRoot(name))
-			if errors.Is(err, syscall.EXDEV) {
-				return fmt.Errorf("link the blob of object %s: %s is on another file system than %s, and a hard link cannot lead there: %w", oid, name, s.fs.Path("."), err)
-			}
-			if !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			// Either the file has moved on, or there is no such directory.
-			if _, serr := s.fs.Stat(f); serr == nil {
-				return err
-			}
-		}
-		return &zodb.CorruptError{Path: s.store.Place(layout.Blob(oid, serial)), OID: oid, TID: serial, Reason: "the blob file is missing"}
-	})
-}
-
-func noBlob(oid zodb.OID, serial zodb.TID) error {
-	return &zodb.KeyError{OID: oid, TID: serial, Reason: "this revision has no blob"}
+	return fmt.Sprintf("%s/%s-%s-%d", home.JournalDir, kind, s.staging, s.staged.Add(1))
 }

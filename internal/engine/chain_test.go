@@ -227,7 +227,7 @@ func TestHeaderLeadsPastWhatAPackLeft(t *testing.T) {
 	b[len(b)-1] ^= 1
 	overwrite(t, file(chained[4]), b)
 	s := open(t, home, Options{History: HistoryKept})
-	s.packedTo.Store(uint64(chained[5]))
+	s.SetPacked(chained[5])
 	w := walk(t, s, false)
 	if want := slices.Concat(chained[:2], chained[5:]); !slices.Equal(w.sound, want) || !slices.Equal(w.damaged, chained[4:5]) {
 		t.Errorf("got %+v, want %v", w, want)
@@ -255,7 +255,7 @@ func TestPassingErrorEndsAWalk(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	bad := s.settings.Structure.Format.Path(layout.Transaction(list[1]))
+	bad := s.home.Settings.Structure.Format.Path(layout.Transaction(list[1]))
 	for _, cause := range []syscall.Errno{syscall.EMFILE, syscall.EIO} {
 		f.Decide(func(op errfs.Op) error {
 			if strings.HasSuffix(op.Name, bad) {
@@ -359,7 +359,7 @@ func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 		if want := []zodb.TID{chained[0], chained[4], chained[7]}; !slices.Equal(w.sound[:min(3, len(w.sound))], want) {
 			t.Errorf("transaction %d could not be read, and the next pack left %+v", hit, w)
 		}
-		if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+		if err := errors.Join(s.Close(), sound(t.Context(), s.home.FS, false)); err != nil {
 			t.Error(err)
 		}
 	}

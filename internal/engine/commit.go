@@ -196,7 +196,7 @@ func (s *Storage) commit(batch []*commitRequest) {
 	if len(batch) == 0 {
 		return
 	}
-	if err := s.checkHome(); err != nil {
+	if err := s.home.Check(); err != nil {
 		s.refuse(batch, err)
 		return
 	}
@@ -226,7 +226,7 @@ func (s *Storage) commit(batch []*commitRequest) {
 func (s *Storage) refuse(batch []*commitRequest, err error) {
 	err = fmt.Errorf("the transaction was not committed: %w", err)
 	if vfs.Passes(err) {
-		err = s.refused(err)
+		err = s.state.Refused(err)
 	} else {
 		err = s.state.Fail(err)
 	}
@@ -240,13 +240,13 @@ func (s *Storage) refuse(batch []*commitRequest, err error) {
 // Those that cannot have the one that they were promised drop out.
 func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.CommitRecord) {
 	last, err := s.state.Tail()
-	highest := s.highestOID()
+	highest := s.oids.Highest()
 	numbered := batch[:0:0]
 	var frames []journal.CommitRecord
 	for _, q := range batch {
 		tid := q.txn.given
 		if tid == 0 {
-			tid = max(zodb.TIDFromTime(s.o.Clock()), last+1, s.packed()+1) // what is not later than x.packed counts as packed
+			tid = max(zodb.TIDFromTime(s.o.Clock()), last+1, s.Packed()+1) // what is not later than x.packed counts as packed
 		} else if err == nil && tid <= last {
 			q.err = oldTID(tid, last, "was committed meanwhile")
 		}
@@ -297,7 +297,7 @@ func (s *Storage) settle(t *Txn) {
 	t.pending = nil
 	for op := range t.ops.all() {
 		if op.gone {
-			s.known.remove(op.oid)
+			s.Deleted(op.oid)
 		}
 		if b := op.blob(); b != nil {
 			b.kept = true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -31,7 +32,7 @@ type savedCounts struct {
 func (s *Storage) Counts() zodb.Counts {
 	n := s.state.Counts()
 	if !n.Exact {
-		n.Objects = int64(min(uint64(s.highestOID()), 1<<62)) + 1
+		n.Objects = int64(min(uint64(s.oids.Highest()), 1<<62)) + 1
 		if s.LastTransaction() == 0 {
 			n.Objects = 0
 		}
@@ -45,11 +46,11 @@ func (s *Storage) Counts() zodb.Counts {
 func (s *Storage) saveCounts(n zodb.Counts, upTo zodb.TID) {
 	b, err := json.Marshal(savedCounts{TID: upTo, Counts: n})
 	if err == nil {
-		err = vfs.WriteFileAtomic(s.fs, journalDir+"/aside-counts", countsFile, append(b, '\n'), s.syncOptions())
+		err = vfs.WriteFileAtomic(s.home.FS, home.JournalDir+"/aside-counts", countsFile, append(b, '\n'), s.home.Sync())
 	}
 	if err != nil && !s.unsaved {
 		// Older ones may be of the same transaction, before a pack: none are better.
-		if rerr := s.fs.Remove(countsFile); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		if rerr := s.home.FS.Remove(countsFile); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 			err = errors.Join(err, rerr)
 		}
 		s.log.Warn("how much the storage holds could not be written down; it goes on without", "path", countsFile, "err", err)
@@ -71,7 +72,7 @@ func (s *Storage) saveUnsaved() {
 // are the transactions that are in the log and not flushed; some of them may be
 // counted already, when a crash came between the counts and x.serial.
 func (s *Storage) loadCounts(flushed zodb.TID, next []*state.Committed) zodb.Counts {
-	b, err := s.fs.ReadFile(countsFile)
+	b, err := s.home.FS.ReadFile(countsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return zodb.Counts{Exact: flushed == 0}
 	}
@@ -90,7 +91,7 @@ func (s *Storage) loadCounts(flushed zodb.TID, next []*state.Committed) zodb.Cou
 	for i, c := range next {
 		if c.TID == saved.TID {
 			var again zodb.Counts
-			state.AddBatch(&again, next[:i+1], s.full)
+			state.AddBatch(&again, next[:i+1], s.home.Full)
 			state.Combine(&saved.Counts, again, -1)
 			return saved.Counts
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -79,7 +80,7 @@ func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
 			return nil, err
 		}
 	}
-	_, warnings, err := settings.Parse(text, settingsFile)
+	_, warnings, err := settings.Parse(text, home.SettingsFile)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -73,7 +74,7 @@ func (c *creator) lock() (vfs.Lock, error) {
 	if err := c.fs.Mkdir(path.Join(c.base, "misc")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	lock, err := c.fs.Lock(path.Join(c.base, lockFile))
+	lock, err := c.fs.Lock(path.Join(c.base, home.LockFile))
 	if errors.Is(err, vfs.ErrLocked) {
 		return nil, fmt.Errorf("%w: another process makes it: %w", zodb.ErrLocked, err)
 	}

@@ -44,7 +44,7 @@ type DiskAside struct {
 // what is removed meanwhile is passed over.
 func (s *Storage) DiskUse(ctx context.Context) (DiskUse, error) {
 	u := &diskUse{s: s, aside: make(map[int64]*DiskAside)}
-	for e, err := range s.fs.List(".") {
+	for e, err := range s.home.FS.List(".") {
 		if err != nil {
 			return DiskUse{}, err
 		}
@@ -77,7 +77,7 @@ func (u *diskUse) add(ctx context.Context, part *DiskPart, name string, dir bool
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	info, err := u.s.fs.Stat(name)
+	info, err := u.s.home.FS.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // removed meanwhile
 	}
@@ -97,7 +97,7 @@ func (u *diskUse) add(ctx context.Context, part *DiskPart, name string, dir bool
 	if name == lostAndFound {
 		return nil
 	}
-	for e, err := range u.s.fs.List(name) {
+	for e, err := range u.s.home.FS.List(name) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -119,7 +119,7 @@ func (u *diskUse) setAside(name string, bytes int64) {
 	}
 	a := u.aside[stamp]
 	if a == nil {
-		a = &DiskAside{Stamp: stamp, Until: time.Unix(stamp, 0).Add(u.s.settings.Storage.DelayDelete).UTC()}
+		a = &DiskAside{Stamp: stamp, Until: time.Unix(stamp, 0).Add(u.s.home.Settings.Storage.DelayDelete).UTC()}
 		u.aside[stamp] = a
 	}
 	a.Files++

@@ -35,7 +35,7 @@ func TestDiskUseIsWhatTheFilesTakeUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	var files, total int64
-	home := s.fs.Path(".")
+	home := s.home.FS.Path(".")
 	err = filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == home {
 			return err
@@ -57,7 +57,7 @@ func TestDiskUseIsWhatTheFilesTakeUp(t *testing.T) {
 	if sum > use.Bytes || sum == 0 {
 		t.Errorf("the parts: %+v", use.Parts)
 	}
-	until := time.Unix(r.Stamp, 0).Add(s.settings.Storage.DelayDelete).UTC()
+	until := time.Unix(r.Stamp, 0).Add(s.home.Settings.Storage.DelayDelete).UTC()
 	if len(use.Aside) != 1 || use.Aside[0].Stamp != r.Stamp || use.Aside[0].Until != until || use.Aside[0].Files < 3 || use.Aside[0].Bytes < 40000 {
 		t.Errorf("aside: %+v, want stamp %d, until %s", use.Aside, r.Stamp, until)
 	}

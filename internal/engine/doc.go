@@ -45,7 +45,8 @@
 //
 // # Rooms
 //
-// Package state has what the storage knows in memory, with the table of what the worker may
-// do. Package space has the room on the disk, package packing packs and undeletes, package
-// cache current revisions. They do not know this package, which puts them together.
+// Package home is the directory with its settings and its lock. Package state has what the
+// storage knows in memory, with the table of what the worker may do. Package read reads,
+// package cache keeps current revisions, package space watches the room on the disk, package
+// packing packs and undeletes. They do not know this package, which puts them together.
 package engine

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -324,13 +325,13 @@ func TestWrongSettingsAreRefusedAndNothingChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			home := newHome(t, CreateOptions{})
-			file := filepath.Join(home, settingsFile)
+			dir := newHome(t, CreateOptions{})
+			file := filepath.Join(dir, home.SettingsFile)
 			b, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Remove(filepath.Join(home, lockFile)); err != nil {
+			if err := os.Remove(filepath.Join(dir, home.LockFile)); err != nil {
 				t.Fatal(err)
 			}
 			changed := strings.Replace(string(b), edit[0], edit[1], 1)
@@ -340,13 +341,13 @@ func TestWrongSettingsAreRefusedAndNothingChanges(t *testing.T) {
 			if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if s, err := Open(t.Context(), home, Options{}); err == nil || !strings.Contains(err.Error(), settingsFile) {
+			if s, err := Open(t.Context(), dir, Options{}); err == nil || !strings.Contains(err.Error(), home.SettingsFile) {
 				t.Errorf("%v, want an error that names the file", err)
 				if err == nil {
 					s.Close()
 				}
 			}
-			if _, err := os.Stat(filepath.Join(home, lockFile)); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(filepath.Join(dir, home.LockFile)); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("the lock file was made: %v", err)
 			}
 		})

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -34,7 +33,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	}
 	side := s.state.BeginFlush(batch)
 	defer s.state.EndFlush()
-	if err := s.checkHome(); err != nil {
+	if err := s.home.Check(); err != nil {
 		return err
 	}
 	if err := s.payFloor(); err != nil {
@@ -55,7 +54,7 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	s.countsMu.Lock()
 	defer s.countsMu.Unlock()
 	counts, _ := s.state.FlushedCounts()
-	state.AddBatch(&counts, batch, s.full)
+	state.AddBatch(&counts, batch, s.home.Full)
 	s.saveCounts(counts, last.TID)
 	if err := s.store.SetLast(side, last.TID); err != nil {
 		return fmt.Errorf("flush x.serial of %s into %s: %w", last.TID, side, err)
@@ -79,15 +78,4 @@ func (s *Storage) flush(upTo zodb.TID) error {
 	}
 	s.log.Info("flushed", "transactions", len(batch), "files", files, "tid", last.TID, "side", string(side), "dur", took)
 	return nil
-}
-
-// publicTransaction returns a transaction as iteration delivers it. It counts as packed
-// if it was where it was copied from, or if the storage was packed to a later time.
-func (s *Storage) publicTransaction(t *record.Transaction) *zodb.Transaction {
-	status := zodb.StatusDone
-	if t.Packed || s.packedAway(t.TID) {
-		status = zodb.StatusPacked
-	}
-	return &zodb.Transaction{TID: t.TID, Previous: t.Previous, Status: status, OIDs: t.OIDs,
-		TxnMeta: zodb.TxnMeta{User: t.User, Description: t.Description, Extension: t.Extension}}
 }

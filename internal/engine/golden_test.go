@@ -11,12 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func sum(b []byte) string {
@@ -277,7 +276,7 @@ func TestFilesHereAreTheOriginalsByteForByte(t *testing.T) {
 					replay(t, src, dst, txn, how == "restored")
 				}
 				// x.oid is the highest oid handed out, which a copy cannot know.
-				if got, want := dst.highestOID(), src.highestOID(); got > want {
+				if got, want := dst.HighestOID(), src.HighestOID(); got > want {
 					t.Errorf("highest oid %s, want at most %s", got, want)
 				}
 				for _, s := range []*Storage{src, dst} {
@@ -324,7 +323,7 @@ func replay(t *testing.T, src, dst *Storage, txn *zodb.Transaction, restore bool
 			err = out.Restore(ctx, rec, nil)
 		} else {
 			var serial zodb.TID
-			if serial, err = dst.serialOf(ctx, rec.OID); err == nil {
+			if serial, err = dst.Serial(ctx, rec.OID); err == nil {
 				err = out.Store(rec.OID, serial, rec.Data)
 			}
 		}
@@ -349,7 +348,7 @@ func replay(t *testing.T, src, dst *Storage, txn *zodb.Transaction, restore bool
 // stored the revision before it.
 func undoneBy(t *testing.T, src *Storage, rec zodb.Record) zodb.TID {
 	t.Helper()
-	o, err := src.revision(t.Context(), rec.OID, rec.TID)
+	o, err := src.Revision(t.Context(), rec.OID, rec.TID)
 	if err != nil {
 		t.Fatal(err)
 	}

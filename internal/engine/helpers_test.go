@@ -116,7 +116,7 @@ func fill(txn *Txn, changes ...change) error {
 		serial := c.serial
 		if serial == 0 {
 			var err error
-			if serial, err = txn.s.serialOf(context.Background(), c.oid); err != nil {
+			if serial, err = txn.s.Serial(context.Background(), c.oid); err != nil {
 				return err
 			}
 		}
@@ -185,5 +185,5 @@ func at(s string) time.Time {
 
 // pathOf returns the path, relative to HOME, of a database name on one side.
 func pathOf(s *Storage, side store.Side, n layout.Name) string {
-	return string(side) + "/" + s.settings.Structure.Format.Path(n)
+	return string(side) + "/" + s.home.Settings.Structure.Format.Path(n)
 }

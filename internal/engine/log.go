@@ -23,7 +23,7 @@ func (s *Storage) appendToLog(t *Txn) error {
 			e.Blob, e.BlobMD5, e.BlobFile, e.BlobSize = true, b.md5, b.name, b.size
 		}
 		p.Records = append(p.Records, e)
-		s.raiseOID(op.oid)
+		s.oids.Raise(op.oid)
 	}
 	if err := s.journal.Append(p); err != nil {
 		// What was written without a commit record means nothing. If the log itself is

@@ -37,23 +37,23 @@ func TestOpenWhateverIsInMisc(t *testing.T) {
 			t.Fatal(err)
 		}
 		witness := []byte(last.String() + " some backup\n")
-		if err := os.WriteFile(s.fs.Path("misc/backed-up"), witness, 0o600); err != nil {
+		if err := os.WriteFile(s.home.FS.Path("misc/backed-up"), witness, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	home := s.fs.Path(".")
+	home := s.home.FS.Path(".")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	files := []string{planFile, sparedFile} // which are not there after a pack
-	for e, err := range s.fs.List("misc") {
+	for e, err := range s.home.FS.List("misc") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, "misc/"+e.Name)
 	}
 	for _, must := range []string{"floor", "snapshot", "snapshot-taken", "counts", "history", "history-0", "undeleted", "refs", "backed-up", "reserve", "lock", "sublock"} {
-		if _, err := s.fs.Stat("misc/" + must); err != nil && (must != "history-0" || !errors.Is(err, fs.ErrNotExist)) {
+		if _, err := s.home.FS.Stat("misc/" + must); err != nil && (must != "history-0" || !errors.Is(err, fs.ErrNotExist)) {
 			t.Errorf("the test does not reach it: %v", err)
 		}
 	}

@@ -73,7 +73,7 @@ func (m *model) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 		return err
 	}
 	defer txn.Abort() // after Finish it does nothing
-	undo := rnd.IntN(8) == 0 && len(m.acked) > 1 && s.full
+	undo := rnd.IntN(8) == 0 && len(m.acked) > 1 && s.home.Full
 	for range 1 + rnd.IntN(4) {
 		if undo {
 			break
@@ -125,16 +125,16 @@ func (m *model) change(ctx context.Context, s *Storage, rnd *rand.Rand, txn *Txn
 	} else {
 		oid = m.oids[rnd.IntN(len(m.oids))]
 	}
-	serial, err := s.serialOf(ctx, oid)
+	serial, err := s.Serial(ctx, oid)
 	if err != nil {
 		return err
 	}
 	st := modelState{data: string(rec(fmt.Sprintf("%s of %d %s", t.name, oid, strings.Repeat("x", rnd.IntN(600)))))}
 	switch n := rnd.IntN(10); {
-	case n == 0 && serial != 0 && s.full && !m.state(oid, len(m.acked)).gone && t.changes[oid].data == "":
+	case n == 0 && serial != 0 && s.home.Full && !m.state(oid, len(m.acked)).gone && t.changes[oid].data == "":
 		st = modelState{gone: true}
 		err = txn.Delete(oid, serial)
-	case n < 3 && s.full:
+	case n < 3 && s.home.Full:
 		st.blob = strings.Repeat(t.name, 1+rnd.IntN(100))
 		err = txn.StoreBlob(oid, serial, []byte(st.data), zodb.BlobSource{Reader: strings.NewReader(st.blob)})
 	default:
@@ -163,7 +163,7 @@ func (m *model) adopt(ctx context.Context, s *Storage) error {
 	if d == nil || s.LastTransaction() <= last {
 		return nil
 	}
-	if s.full {
+	if s.home.Full {
 		t, err := s.Transaction(ctx, s.LastTransaction())
 		if err != nil {
 			return err
@@ -192,7 +192,7 @@ func (m *model) verify(ctx context.Context, s *Storage, n int) error {
 			return err
 		}
 	}
-	if !s.full {
+	if !s.home.Full {
 		return nil
 	}
 	i := 0
@@ -484,7 +484,7 @@ func (sc *scenario) recovered(ctx context.Context, f vfs.FS) error {
 	if _, err := f.ReadFile(snapshotFile); err != nil {
 		return fmt.Errorf("a clean close leaves no snapshot: %w", err)
 	}
-	return m.times(f, s.settings.Structure.Format)
+	return m.times(f, s.home.Settings.Structure.Format)
 }
 
 // times looks whether each file that entered A after a snapshot bears a time that

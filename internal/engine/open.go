@@ -3,14 +3,13 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/engine/cache"
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -44,18 +43,19 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 
 // asideHeld begins the names of what was replaced and is kept for a while. What a crash
 // leaves of them is removed like everything that is aside.
-const asideHeld = journalDir + "/aside-held-"
+const asideHeld = home.JournalDir + "/aside-held-"
 
 func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
-	s := &Storage{modeMu: state.Mutex{Log: o.Logger}, fs: f, o: o, log: o.Logger, staging: zodb.TIDFromTime(o.Clock())}
+	h, err := home.Read(f, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	s := &Storage{modeMu: state.Mutex{Log: o.Logger}, home: h, o: o, log: o.Logger, staging: zodb.TIDFromTime(o.Clock())}
 	unflushed := o.CacheSize / 4 // of the memory for records
 	s.cache = cache.New(o.CacheSize - unflushed)
 	s.closing, s.stop = context.WithCancel(context.Background())
-	if err := s.readConfig(); err != nil {
-		return nil, err
-	}
-	s.state = state.New(state.Options{Log: o.Logger, Clock: o.Clock, Home: f.Path("."), ReadOnly: o.ReadOnly, Minimal: !s.full,
-		Cache: s.cache, Journal: s.settings.Journal, RecordMemory: unflushed, LogMemory: o.LogMemory,
+	s.state = state.New(state.Options{Log: o.Logger, Clock: o.Clock, Home: f.Path("."), ReadOnly: o.ReadOnly, Minimal: !s.home.Full,
+		Cache: s.cache, Journal: s.home.Settings.Journal, RecordMemory: unflushed, LogMemory: o.LogMemory,
 		RetryInterval: o.RetryInterval, SnapshotLimit: o.SnapshotLimit, HasReserve: o.Reserve > 0})
 	s.space = space.New(space.Config{FS: f, Log: o.Logger, Clock: o.Clock, State: s.state,
 		LowSpace: o.LowSpace, Reserve: o.Reserve, RetryInterval: o.RetryInterval})
@@ -71,11 +71,11 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if err := s.takeLocks(); err != nil {
 		return nil, err
 	}
-	if s.settings.Filesystem.Sync && vfs.HoldBack(f, asideHeld) {
+	if s.home.Settings.Filesystem.Sync && vfs.HoldBack(f, asideHeld) {
 		s.log.Warn("the file system has no journal: what is there after a power cut depends on its repair; better use another one", "path", f.Path("."))
 	}
 	s.inspectHistory()
-	err := s.openStore()
+	err = s.openStore()
 	if err == nil {
 		err = s.recover(ctx)
 	}
@@ -100,55 +100,25 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	return s, nil
 }
 
-// readConfig reads config/settings and config/identity.
-func (s *Storage) readConfig() error {
-	text, err := s.fs.ReadFile(settingsFile)
-	if err != nil {
-		return settings.NotAHome(s.fs, settingsFile, err)
-	}
-	set, warnings, err := settings.Parse(text, settingsFile)
-	if err != nil {
-		return err
-	}
-	for _, w := range warnings {
-		s.log.Warn("setting", "path", settingsFile, "warning", w.String())
-	}
-	s.settings = set
-	s.full = zodb.Class(set.Storage.ClassName) == zodb.ClassFull
-	id, err := s.fs.ReadFile(identityFile)
-	if err != nil {
-		return settings.NotAHome(s.fs, identityFile, err)
-	}
-	s.identity, err = settings.ParseIdentity(id)
-	return err
-}
-
 // takeLocks takes misc/lock, and misc/sublock if it is free.
 func (s *Storage) takeLocks() error {
 	for _, dir := range []string{"B", "journal", "misc"} {
 		// A copy of a snapshot holds A and config only.
-		if err := s.fs.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := s.home.FS.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
-	var err error
-	if s.home, err = s.fs.Stat("."); err != nil {
+	if err := s.home.Lock(); err != nil {
 		return err
 	}
-	if s.lock, err = s.fs.Lock(lockFile); err != nil {
-		if errors.Is(err, vfs.ErrLocked) {
-			return fmt.Errorf("%w: the storage %s is open in another process: %w", zodb.ErrLocked, s.fs.Path("."), err)
-		}
-		return err
-	}
-	sublock, err := s.fs.Lock(sublockFile)
+	sublock, err := s.home.FS.Lock(sublockFile)
 	if errors.Is(err, vfs.ErrLocked) {
 		s.log.Warn("somebody needs A to stand still: starting in snapshot mode", "err", err)
 		s.state.StartInSnapshot()
 		return nil
 	}
 	if err != nil {
-		return errors.Join(err, s.lock.Close())
+		return errors.Join(err, s.home.Unlock())
 	}
 	s.state.StartNormal(sublock)
 	return nil
@@ -159,7 +129,7 @@ func (s *Storage) releaseLocks() error {
 	if sublock := s.state.TakeSublock(); sublock != nil {
 		errs = append(errs, sublock.Close())
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(append(errs, s.home.Unlock())...)
 }
 
 // readMarks reads x.serial, x.oid and x.packed.
@@ -177,7 +147,7 @@ func (s *Storage) readMarks() error {
 		return err
 	}
 	s.state.Start(zodb.TID(serial))
-	s.packedTo.Store(packed)
-	s.oids.highest = zodb.OID(oid)
+	s.SetPacked(zodb.TID(packed))
+	s.oids.Start(zodb.OID(oid))
 	return nil
 }

@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/google/go-cmp/cmp"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
+	"github.com/google/go-cmp/cmp"
 )
 
 // contentOf returns the content of every file below a directory, by its name.
@@ -37,17 +38,17 @@ func contentOf(t *testing.T, f vfs.FS, dir string) map[string]string {
 // the server again and again.
 func TestRefusedOpenChangesNothing(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	where := newHome(t, CreateOptions{})
+	s := open(t, where, Options{})
 	commit(t, s, change{oid: 0, data: rec("one")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	older := filepath.Join(t.TempDir(), "A")
-	if err := os.CopyFS(older, os.DirFS(filepath.Join(home, "A"))); err != nil {
+	if err := os.CopyFS(older, os.DirFS(filepath.Join(where, "A"))); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{SegmentSize: 4 << 10})
+	s = open(t, where, Options{SegmentSize: 4 << 10})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -63,26 +64,26 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 	commit(t, s, change{oid: 0, data: rec("three" + strings.Repeat("x", 3000)), blob: "blob"}) // in the log only
 	s.Close()
 	for _, side := range []string{"A", "B"} {
-		if err := os.RemoveAll(filepath.Join(home, side)); err != nil {
+		if err := os.RemoveAll(filepath.Join(where, side)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.CopyFS(filepath.Join(home, "A"), os.DirFS(older)); err != nil {
+	if err := os.CopyFS(filepath.Join(where, "A"), os.DirFS(older)); err != nil {
 		t.Fatal(err)
 	}
-	f, err := vfs.OS(home)
+	f, err := vfs.OS(where)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := contentOf(t, f, ".")
-	delete(before, lockFile) // says who was here last
+	delete(before, home.LockFile) // says who was here last
 	for range 3 {
-		s, err := Open(context.Background(), home, Options{})
+		s, err := Open(context.Background(), where, Options{})
 		if !errors.Is(err, zodb.ErrJournalOlder) || s != nil {
 			t.Fatalf("%v, %v", s, err)
 		}
 		after := contentOf(t, f, ".")
-		delete(after, lockFile)
+		delete(after, home.LockFile)
 		if d := cmp.Diff(before, after); d != "" {
 			t.Fatalf("a refused open changed HOME: %.500s", d)
 		}
@@ -147,7 +148,7 @@ func TestStartsInAKillLoopDoNotGrowTheJournal(t *testing.T) {
 				t.Fatal(err)
 			}
 			commit(t, s, change{oid: 0, data: rec("one")})
-			before := contentOf(t, disk, journalDir)
+			before := contentOf(t, disk, home.JournalDir)
 			for range 10 {
 				disk = disk.Killed()
 				o.fs = disk
@@ -163,14 +164,14 @@ func TestStartsInAKillLoopDoNotGrowTheJournal(t *testing.T) {
 					t.Fatalf("got %q", got)
 				}
 			}
-			if d := cmp.Diff(before, contentOf(t, disk, journalDir)); d != "" {
+			if d := cmp.Diff(before, contentOf(t, disk, home.JournalDir)); d != "" {
 				t.Errorf("it changed: %.500s", d)
 			}
 			// A close that is clean leaves nothing there.
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if left := contentOf(t, disk, journalDir); len(left) > 0 {
+			if left := contentOf(t, disk, home.JournalDir); len(left) > 0 {
 				t.Errorf("left in the journal: %d files", len(left))
 			}
 		})

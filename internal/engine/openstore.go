@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/dirstorage/dirstorage/internal/engine/read"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
 )
@@ -18,15 +19,16 @@ func (s *Storage) openStore() error {
 	if s.store.FloorLost() {
 		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
 	}
+	s.Reader = read.New(read.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, ReadOnly: s.o.ReadOnly, Store: s.store, State: s.state, Cache: s.cache})
 	s.packer = s.newPacker()
 	return nil
 }
 
 func (s *Storage) chooseStore() error {
 	c, err := classic.New(classic.Options{
-		FS: s.fs, Format: s.settings.Structure.Format, Clock: s.o.Clock,
-		Minimal: !s.full, CheckMD5: s.settings.MD5Policy.Read, Beside: s.o.ReadOnly,
-		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync,
+		FS: s.home.FS, Format: s.home.Settings.Structure.Format, Clock: s.o.Clock,
+		Minimal: !s.home.Full, CheckMD5: s.home.Settings.MD5Policy.Read, Beside: s.o.ReadOnly,
+		Sync: s.home.Settings.Filesystem.Sync, DirSync: s.home.Settings.Filesystem.Sync && s.home.Settings.POSIX.DirSync,
 		Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom,
 	})
 	s.store = c

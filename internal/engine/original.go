@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -27,14 +28,14 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 		return nil
 	}
 	if !s.state.HoldsSublock() && o.Replica != "" {
-		return fmt.Errorf("%w: %s/%s has to go into A, but somebody holds misc/sublock; open the storage again when it is free", zodb.ErrLocked, journalDir, o.Replica)
+		return fmt.Errorf("%w: %s/%s has to go into A, but somebody holds misc/sublock; open the storage again when it is free", zodb.ErrLocked, home.JournalDir, o.Replica)
 	}
 	for _, d := range o.Done {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := s.applyDirectory(d); err != nil {
-			return fmt.Errorf("roll forward %s/%s: %w", journalDir, d.Dir, err)
+			return fmt.Errorf("roll forward %s/%s: %w", home.JournalDir, d.Dir, err)
 		}
 		if len(d.Names) > 0 {
 			s.rolled++
@@ -42,12 +43,12 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 	}
 	if o.Replica != "" {
 		if err := s.applyReplica(); err != nil {
-			return fmt.Errorf("roll forward %s/%s: %w", journalDir, o.Replica, err)
+			return fmt.Errorf("roll forward %s/%s: %w", home.JournalDir, o.Replica, err)
 		}
 		s.rolled++
 	}
 	for _, dir := range o.Temps { // never committed
-		if err := vfs.RemoveAll(s.fs, path.Join(journalDir, dir)); err != nil {
+		if err := vfs.RemoveAll(s.home.FS, path.Join(home.JournalDir, dir)); err != nil {
 			return err
 		}
 	}
@@ -61,7 +62,7 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 func (s *Storage) original() (store.Original, error) {
 	o, ok := s.store.(store.Original)
 	if !ok {
-		return nil, fmt.Errorf("%w: an original DirectoryStorage has no format %s", zodb.ErrUnsupported, s.settings.Structure.Format)
+		return nil, fmt.Errorf("%w: an original DirectoryStorage has no format %s", zodb.ErrUnsupported, s.home.Settings.Structure.Format)
 	}
 	return o, nil
 }
@@ -74,10 +75,10 @@ func (s *Storage) applyDirectory(d journal.OriginalDir) error {
 		return err
 	}
 	b := o.Edit(store.B)
-	dir := path.Join(journalDir, d.Dir)
+	dir := path.Join(home.JournalDir, d.Dir)
 	for _, n := range d.Names {
 		staged := path.Join(dir, n.String())
-		info, err := s.fs.Stat(staged)
+		info, err := s.home.FS.Stat(staged)
 		if err != nil {
 			return err
 		}
@@ -88,21 +89,21 @@ func (s *Storage) applyDirectory(d journal.OriginalDir) error {
 	if err := b.Sync(); err != nil {
 		return err
 	}
-	return s.fs.Remove(dir)
+	return s.home.FS.Remove(dir)
 }
 
 // applyReplica unpacks replica.tar into A. Nothing in it is believed: a member
 // that is not a file of the database below A is refused before any is put.
 func (s *Storage) applyReplica() error {
-	if !s.full {
+	if !s.home.Full {
 		return zodb.ErrUnsupported
 	}
 	o, err := s.original()
 	if err != nil {
 		return err
 	}
-	name := path.Join(journalDir, journal.ReplicaFile)
-	for other, err := range vfs.Walk(s.fs, "B") {
+	name := path.Join(home.JournalDir, journal.ReplicaFile)
+	for other, err := range vfs.Walk(s.home.FS, "B") {
 		if err != nil {
 			return err
 		}
@@ -137,11 +138,11 @@ func (s *Storage) applyReplica() error {
 		}
 	}
 	if err == nil {
-		err = s.fs.Rename(name, replicaAfter)
+		err = s.home.FS.Rename(name, replicaAfter)
 	}
-	if err == nil && s.syncOptions().Dir {
+	if err == nil && s.home.Sync().Dir {
 		// Else it would be applied once more, to what was committed since.
-		err = s.fs.SyncDir("misc")
+		err = s.home.FS.SyncDir("misc")
 	}
 	return err
 }
@@ -153,7 +154,7 @@ const maxMember = 1 << 32
 const syncFiles = 500
 
 func (s *Storage) eachMember(o store.Original, name string, f func(layout.Name, []byte) error) error {
-	file, err := s.fs.Open(name)
+	file, err := s.home.FS.Open(name)
 	if err != nil {
 		return err
 	}
@@ -189,8 +190,8 @@ func (s *Storage) eachMember(o store.Original, name string, f func(layout.Name, 
 }
 
 func (s *Storage) syncJournalDir() error {
-	if !s.syncOptions().Dir {
+	if !s.home.Sync().Dir {
 		return nil
 	}
-	return s.fs.SyncDir(journalDir)
+	return s.home.FS.SyncDir(home.JournalDir)
 }

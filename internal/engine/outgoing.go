@@ -44,14 +44,14 @@ func (o *outgoing) Revision(i int) store.Revision {
 
 // AppendRevision implements [store.Transaction]: it may have to be read from the log.
 func (o *outgoing) AppendRevision(dst []byte, i int) ([]byte, error) {
-	object, err := o.s.fromLog(o.c.Revision(i))
+	object, err := o.s.FromLog(o.c.Revision(i))
 	if err != nil {
 		return dst, err
 	}
-	return object.Append(dst, o.s.settings.MD5Policy.Write)
+	return object.Append(dst, o.s.home.Settings.MD5Policy.Write)
 }
 
 // AppendTransaction implements [store.Transaction].
 func (o *outgoing) AppendTransaction(dst []byte) ([]byte, error) {
-	return o.c.File().Append(dst, o.s.settings.MD5Policy.Write)
+	return o.c.File().Append(dst, o.s.home.Settings.MD5Policy.Write)
 }

@@ -57,7 +57,7 @@ type ownHistory struct {
 func (s *Storage) inspectHistory() {
 	h := &s.history
 	h.past = max(s.countedTID(), s.backedUpTID())
-	mark, err := histfile.Read(s.fs)
+	mark, err := histfile.Read(s.home.FS)
 	if errors.Is(err, fs.ErrNotExist) {
 		h.reason = "there is no " + histfile.Name
 		return
@@ -72,11 +72,11 @@ func (s *Storage) inspectHistory() {
 	}
 	h.mark = mark
 	h.past = max(h.past, h.mark.TID)
-	file, err := vfs.Identify(s.fs, histfile.AnchorNames()[h.mark.Anchor])
+	file, err := vfs.Identify(s.home.FS, histfile.AnchorNames()[h.mark.Anchor])
 	switch {
 	case h.mark.Differs && !h.mark.Due:
 		h.reason = "it was imported, and differs from what it was imported from"
-	case h.mark.Identity != s.identity:
+	case h.mark.Identity != s.home.Identity:
 		h.reason = histfile.Name + " is of another storage"
 	case errors.Is(err, fs.ErrNotExist):
 		h.reason = "the file that belongs to " + histfile.Name + " is missing"
@@ -93,7 +93,7 @@ func (s *Storage) inspectHistory() {
 }
 
 func (s *Storage) identifyA() (vfs.Identity, error) {
-	a, err := vfs.Identify(s.fs, "A")
+	a, err := vfs.Identify(s.home.FS, "A")
 	a.Changed = 0 // with each name in it
 	return a, err
 }
@@ -101,7 +101,7 @@ func (s *Storage) identifyA() (vfs.Identity, error) {
 // countedTID returns the transaction that misc/counts is of, 0 if that is not known.
 func (s *Storage) countedTID() zodb.TID {
 	var saved savedCounts
-	b, err := s.fs.ReadFile(countsFile)
+	b, err := s.home.FS.ReadFile(countsFile)
 	if err != nil || json.Unmarshal(b, &saved) != nil {
 		return 0
 	}
@@ -110,7 +110,7 @@ func (s *Storage) countedTID() zodb.TID {
 
 // backedUpTID returns the last transaction of the newest backup that misc/backed-up tells of.
 func (s *Storage) backedUpTID() (newest zodb.TID) {
-	b, err := s.fs.ReadFile(backedUpFile)
+	b, err := s.home.FS.ReadFile(backedUpFile)
 	if err != nil {
 		return 0
 	}
@@ -148,7 +148,7 @@ func (s *Storage) beginHistory(ctx context.Context) error {
 	if h.reason == "" && h.mark.Due && h.mark.TID == last {
 		reason, due = "an Open was interrupted when it was to begin", true
 	} else if due && !s.noteHistory(histfile.Mark{TID: last, Due: true, Differs: differs}) {
-		return unlessItDiffers(differs, fmt.Errorf("%s cannot be written", s.fs.Path(histfile.Name)))
+		return unlessItDiffers(differs, fmt.Errorf("%s cannot be written", s.home.FS.Path(histfile.Name)))
 	}
 	if due {
 		// What says that it is due has to be durable before it: also the mark that a
@@ -216,7 +216,7 @@ func beginningTID(now time.Time, past zodb.TID) zodb.TID {
 // HOME later differs from both. It reports whether it did.
 func (s *Storage) noteHistory(m histfile.Mark) bool {
 	h := &s.history
-	m.Identity, m.Anchor = s.identity, 1-h.mark.Anchor
+	m.Identity, m.Anchor = s.home.Identity, 1-h.mark.Anchor
 	if err := s.writeHistory(&m); err != nil {
 		s.log.Warn("cannot write the mark of this storage's history; the next start takes it for a copy", "path", histfile.Name, "err", err)
 		return false
@@ -231,25 +231,25 @@ func (s *Storage) writeHistory(m *histfile.Mark) error {
 	if m.A, err = s.identifyA(); err != nil {
 		return err
 	}
-	if err := s.fs.Remove(anchor); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.home.FS.Remove(anchor); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	_, err = vfs.Put(s.fs, anchor, []byte("no copy of this file is the same: see misc/history\n"), s.syncOptions().File)
+	_, err = vfs.Put(s.home.FS, anchor, []byte("no copy of this file is the same: see misc/history\n"), s.home.Sync().File)
 	if err != nil {
 		return err
 	}
-	if s.syncOptions().Dir { // the mark must not be there without it
-		if err := s.fs.SyncDir("misc"); err != nil {
+	if s.home.Sync().Dir { // the mark must not be there without it
+		if err := s.home.FS.SyncDir("misc"); err != nil {
 			return err
 		}
 	}
-	if m.File, err = vfs.Identify(s.fs, anchor); err != nil {
+	if m.File, err = vfs.Identify(s.home.FS, anchor); err != nil {
 		return err
 	}
-	if err := histfile.Write(s.fs, *m, s.syncOptions()); err != nil {
+	if err := histfile.Write(s.home.FS, *m, s.home.Sync()); err != nil {
 		return err
 	}
-	if err := s.fs.Remove(histfile.AnchorNames()[1-m.Anchor]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.home.FS.Remove(histfile.AnchorNames()[1-m.Anchor]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -257,10 +257,10 @@ func (s *Storage) writeHistory(m *histfile.Mark) error {
 
 // syncHistory makes the names of the mark and of what belongs to it durable.
 func (s *Storage) syncHistory() error {
-	if !s.syncOptions().Dir {
+	if !s.home.Sync().Dir {
 		return nil
 	}
-	return errors.Join(s.fs.SyncDir("misc"), s.fs.SyncDir("."))
+	return errors.Join(s.home.FS.SyncDir("misc"), s.home.FS.SyncDir("."))
 }
 
 // copyingIn forgets the mark, durably, before the first transaction of another storage
@@ -308,7 +308,7 @@ func (s *Storage) DiffersFromSource() error {
 // noteDiffers writes a mark that is of no storage.
 func (s *Storage) noteDiffers() error {
 	m := histfile.Mark{Differs: true}
-	if err := histfile.Write(s.fs, m, s.syncOptions()); err != nil {
+	if err := histfile.Write(s.home.FS, m, s.home.Sync()); err != nil {
 		return err
 	}
 	s.history.mark = m
@@ -317,12 +317,12 @@ func (s *Storage) noteDiffers() error {
 
 // forgetHistory removes the mark, durably.
 func (s *Storage) forgetHistory() error {
-	err := s.fs.Remove(histfile.Name)
+	err := s.home.FS.Remove(histfile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && s.syncOptions().Dir {
-		err = s.fs.SyncDir("misc")
+	if err == nil && s.home.Sync().Dir {
+		err = s.home.FS.SyncDir("misc")
 	}
 	return err
 }

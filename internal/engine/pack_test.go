@@ -76,7 +76,7 @@ func TestGoldenPacks(t *testing.T) {
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	format := s.settings.Structure.Format
+	format := s.home.Settings.Structure.Format
 	f, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
@@ -305,7 +305,7 @@ func TestBrokenObjectStopsThePack(t *testing.T) {
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			name := s.fs.Path(pathOf(s, "A", layout.Revision(bad, tid)))
+			name := s.home.FS.Path(pathOf(s, "A", layout.Revision(bad, tid)))
 			var err error
 			switch kind {
 			case "missing":
@@ -313,21 +313,21 @@ func TestBrokenObjectStopsThePack(t *testing.T) {
 			case "damaged":
 				err = os.WriteFile(name, []byte("damaged"), 0o600)
 			case "pointer missing":
-				err = os.Remove(s.fs.Path(pathOf(s, "A", layout.Pointer(bad))))
+				err = os.Remove(s.home.FS.Path(pathOf(s, "A", layout.Pointer(bad))))
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			before := filesOf(s.fs, s.settings.Structure.Format)
+			before := filesOf(s.home.FS, s.home.Settings.Structure.Format)
 			_, err = s.Pack(t.Context(), zodb.PackOptions{})
 			var b *zodb.BrokenError
 			if !errors.As(err, &b) || b.OID != bad || !strings.Contains(err.Error(), bad.String()) {
 				t.Errorf("pack of a storage with a broken object: %v", err)
 			}
-			if d := difference(before, filesOf(s.fs, s.settings.Structure.Format)); d != "" {
+			if d := difference(before, filesOf(s.home.FS, s.home.Settings.Structure.Format)); d != "" {
 				t.Errorf("it changed A:\n%s", d)
 			}
-			if s.packed() != 0 {
+			if s.Packed() != 0 {
 				t.Error("it moved x.packed")
 			}
 			r := doPack(t, s, zodb.PackOptions{SkipBroken: true})
@@ -355,9 +355,9 @@ func TestDryRunSaysWhatWouldGo(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	before := filesOf(s.fs, s.settings.Structure.Format)
+	before := filesOf(s.home.FS, s.home.Settings.Structure.Format)
 	dry := doPack(t, s, zodb.PackOptions{DryRun: true})
-	if d := difference(before, filesOf(s.fs, s.settings.Structure.Format)); d != "" {
+	if d := difference(before, filesOf(s.home.FS, s.home.Settings.Structure.Format)); d != "" {
 		t.Fatalf("a dry run changed A:\n%s", d)
 	}
 	counts := s.Counts()
@@ -458,7 +458,7 @@ func TestWhatIsLinkedAgainDuringAPackStays(t *testing.T) {
 					commit(t, s, change{oid: extra, data: rec(fmt.Sprint("e", i))})
 				}
 				ctx := t.Context()
-				serial, err := s.serialOf(ctx, x)
+				serial, err := s.Serial(ctx, x)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -583,7 +583,7 @@ func TestSnapshotsGoThroughAPack(t *testing.T) {
 			if during.Load() < 2 || len(seen) < 2 {
 				t.Errorf("%d snapshots came between, with %d states of A: too few to show anything", during.Load(), len(seen))
 			}
-			if got := len(filesOf(s.fs, s.settings.Structure.Format)); got > 10 {
+			if got := len(filesOf(s.home.FS, s.home.Settings.Structure.Format)); got > 10 {
 				t.Errorf("%d files are left", got)
 			}
 			return
@@ -599,12 +599,12 @@ func TestSnapshotsGoThroughAPack(t *testing.T) {
 		}
 		if s.PackProgress().Phase == "removing objects" {
 			during.Add(1)
-			before := filesOf(s.fs, s.settings.Structure.Format)
+			before := filesOf(s.home.FS, s.home.Settings.Structure.Format)
 			seen[len(before)] = true
-			if err := sound(ctx, s.fs, true); err != nil {
+			if err := sound(ctx, s.home.FS, true); err != nil {
 				t.Error(err)
 			}
-			if d := difference(before, filesOf(s.fs, s.settings.Structure.Format)); d != "" {
+			if d := difference(before, filesOf(s.home.FS, s.home.Settings.Structure.Format)); d != "" {
 				t.Errorf("A changed during a snapshot:\n%s", d)
 			}
 		}
@@ -695,7 +695,7 @@ func TestCommitsDuringPacks(t *testing.T) {
 	if commits.Load() < 40 || relinks.Load() < 3 {
 		t.Errorf("%d commits, %d old links put back: too few to show anything", commits.Load(), relinks.Load())
 	}
-	if err := errors.Join(s.Close(), sound(ctx, s.fs, false)); err != nil {
+	if err := errors.Join(s.Close(), sound(ctx, s.home.FS, false)); err != nil {
 		t.Error(err)
 	}
 }
@@ -885,7 +885,7 @@ func TestPackCanBeStopped(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.removed = nil
-			left := len(filesOf(p.FS, s.settings.Structure.Format))
+			left := len(filesOf(p.FS, s.home.Settings.Structure.Format))
 			if left < 100 || left > 2900 {
 				t.Fatalf("%d files are left, want some of 3,000", left)
 			}
@@ -904,7 +904,7 @@ func TestPackCanBeStopped(t *testing.T) {
 			} else {
 				doPack(t, s, zodb.PackOptions{})
 			}
-			if left := len(filesOf(p.FS, s.settings.Structure.Format)); left > 6 {
+			if left := len(filesOf(p.FS, s.home.Settings.Structure.Format)); left > 6 {
 				t.Errorf("%d files are left", left)
 			}
 		})
@@ -919,11 +919,11 @@ func TestDamagedPlanIsGivenUp(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(s.fs.Path(planFile), []byte("DSpack1\n\x02{}\x01"), 0o600); err != nil {
+	if err := os.WriteFile(s.home.FS.Path(planFile), []byte("DSpack1\n\x02{}\x01"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, s.Home(), Options{})
-	if _, err := s.fs.Stat(planFile); err == nil {
+	if _, err := s.home.FS.Stat(planFile); err == nil {
 		t.Error("the plan is still there")
 	}
 	doPack(t, s, zodb.PackOptions{})
@@ -950,7 +950,7 @@ func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			before := filesOf(s.fs, format)
+			before := filesOf(s.home.FS, format)
 			list := tids(t, s)
 			counts := s.Counts()
 			// Two packs, a day between them, and each brings back what it took.
@@ -960,7 +960,7 @@ func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 				doPack(t, s, zodb.PackOptions{Time: m.txns[20+20*i].tid.Time()})
 				now.Add(int64(24 * time.Hour))
 			}
-			packed := filesOf(s.fs, format)
+			packed := filesOf(s.home.FS, format)
 			if len(packed) > len(before)*3/4 {
 				t.Fatalf("%d of %d files are left: too many to show anything", len(packed), len(before))
 			}
@@ -968,12 +968,12 @@ func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			after := filesOf(s.fs, format)
+			after := filesOf(s.home.FS, format)
 			r, err := s.Undelete(t.Context(), stamps[1])
 			if err != nil || r.Revisions == 0 || r.Skipped != 0 {
 				t.Fatalf("undelete of the second pack: %+v, %v", r, err)
 			}
-			if err := sound(t.Context(), s.fs, true); err != nil {
+			if err := sound(t.Context(), s.home.FS, true); err != nil {
 				t.Error(err)
 			}
 			if r, err = s.Undelete(t.Context(), 0); err != nil || r.Revisions == 0 || r.Skipped != 0 {
@@ -981,7 +981,7 @@ func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 			}
 			want := slices.Concat(before, after)
 			slices.Sort(want)
-			if d := difference(slices.Compact(want), filesOf(s.fs, format)); d != "" {
+			if d := difference(slices.Compact(want), filesOf(s.home.FS, format)); d != "" {
 				t.Errorf("files in A:\n%s", d)
 			}
 			if got := tids(t, s); !slices.Equal(got[:len(got)-1], list) {
@@ -990,7 +990,7 @@ func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 			if now := s.Counts(); now.Objects != counts.Objects || now.Revisions != counts.Revisions+1 || now.Transactions != counts.Transactions+1 {
 				t.Errorf("counts before %+v, after %+v", counts, now)
 			}
-			if err := sound(t.Context(), s.fs, true); err != nil {
+			if err := sound(t.Context(), s.home.FS, true); err != nil {
 				t.Error(err)
 			}
 		})
@@ -1007,7 +1007,7 @@ func TestWhatWasPutAsideGoesAfterDelayDelete(t *testing.T) {
 		commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i))})
 	}
 	deleted := func() (n int) {
-		for name, err := range vfs.Walk(s.fs, "A") {
+		for name, err := range vfs.Walk(s.home.FS, "A") {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -1050,7 +1050,7 @@ func TestPackWritesTheIndexOfReferences(t *testing.T) {
 		}
 	}
 	doPack(t, s, zodb.PackOptions{References: true})
-	r, err := refindex.Open(s.fs, "misc/refs")
+	r, err := refindex.Open(s.home.FS, "misc/refs")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1071,14 +1071,14 @@ func TestPackWritesTheIndexOfReferences(t *testing.T) {
 		t.Errorf("the index holds up to %s", r.TID())
 	}
 	// Without it, or when it cannot be written, a pack is a pack.
-	if err := os.RemoveAll(s.fs.Path("misc/refs")); err != nil {
+	if err := os.RemoveAll(s.home.FS.Path("misc/refs")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(s.fs.Path("misc/refs.tmp"), 0o700); err != nil {
+	if err := os.Mkdir(s.home.FS.Path("misc/refs.tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	doPack(t, s, zodb.PackOptions{References: true})
-	if _, err := s.fs.Stat("misc/refs"); err == nil {
+	if _, err := s.home.FS.Stat("misc/refs"); err == nil {
 		t.Error("the index is there although it could not be written")
 	}
 }
@@ -1143,10 +1143,10 @@ func TestPlanIsForItsOwnA(t *testing.T) {
 			t.Fatalf("object %s is gone: the plan of another A was carried out", oid)
 		}
 	}
-	if _, err := s.fs.Stat(planFile); err == nil {
+	if _, err := s.home.FS.Stat(planFile); err == nil {
 		t.Error("the plan is still there")
 	}
-	if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+	if err := errors.Join(s.Close(), sound(t.Context(), s.home.FS, false)); err != nil {
 		t.Error(err)
 	}
 }
@@ -1200,11 +1200,11 @@ func TestPlanIsNotForWhatAnotherMadeOfA(t *testing.T) {
 					t.Fatalf("object %s is gone: the plan was carried out", oid)
 				}
 			}
-			if _, err := s.fs.Stat(planFile); err == nil {
+			if _, err := s.home.FS.Stat(planFile); err == nil {
 				t.Error("the plan is still there")
 			}
 			doPack(t, s, zodb.PackOptions{})
-			if err := errors.Join(s.Close(), sound(t.Context(), s.fs, true)); err != nil {
+			if err := errors.Join(s.Close(), sound(t.Context(), s.home.FS, true)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -1246,21 +1246,21 @@ func TestPackRemovesWhatAnInterruptedOneLeft(t *testing.T) {
 	commit(t, s, change{oid: 0, data: rec("root")})
 	doPack(t, s, zodb.PackOptions{NoGC: true}) // sets x.packed
 	for _, oid := range oids[:10] {
-		if err := os.Remove(s.fs.Path(pathOf(s, "A", layout.Pointer(oid)))); err != nil {
+		if err := os.Remove(s.home.FS.Path(pathOf(s, "A", layout.Pointer(oid)))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	doPack(t, s, zodb.PackOptions{NoGC: true})
-	if n := len(filesOf(s.fs, s.settings.Structure.Format)); n < 40 {
+	if n := len(filesOf(s.home.FS, s.home.Settings.Structure.Format)); n < 40 {
 		t.Errorf("%d files: without gc something was removed that may be in use", n)
 	}
 	doPack(t, s, zodb.PackOptions{})
-	for _, name := range filesOf(s.fs, s.settings.Structure.Format) {
-		if n, _ := s.settings.Structure.Format.Parse(name); n.OID != 0 {
+	for _, name := range filesOf(s.home.FS, s.home.Settings.Structure.Format) {
+		if n, _ := s.home.Settings.Structure.Format.Parse(name); n.OID != 0 {
 			t.Errorf("%s is left", name)
 		}
 	}
-	if err := sound(t.Context(), s.fs, true); err != nil {
+	if err := sound(t.Context(), s.home.FS, true); err != nil {
 		t.Error(err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -71,7 +72,7 @@ func noPartOfIt(op string) bool {
 	if _, of, ok := strings.Cut(name, ", of "); ok {
 		name = of
 	}
-	return strings.HasPrefix(name, "misc/refs") || name == countsFile || name == journalDir+"/aside-counts"
+	return strings.HasPrefix(name, "misc/refs") || name == countsFile || name == home.JournalDir+"/aside-counts"
 }
 
 // packWithError packs with an error at the n-th operation, and again without, and
@@ -185,7 +186,7 @@ func wantPacked(t *testing.T, s *Storage, stays, goes zodb.OID, transactions int
 	if n := len(tids(t, s)); n != transactions {
 		t.Errorf("%d transactions are left, want %d", n, transactions)
 	}
-	if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+	if err := errors.Join(s.Close(), sound(t.Context(), s.home.FS, false)); err != nil {
 		t.Error(err)
 	}
 }
@@ -216,10 +217,10 @@ func TestPackOnAFullDiskEndsWithAClearError(t *testing.T) {
 			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrDiskFull) || !strings.Contains(err.Error(), "no space left") {
 				t.Errorf("pack: %v", err)
 			}
-			if _, err := s.fs.Stat(planFile); (err == nil) != tt.plans {
+			if _, err := s.home.FS.Stat(planFile); (err == nil) != tt.plans {
 				t.Errorf("the plan: %v, want one: %t", err, tt.plans)
 			}
-			if _, err := s.fs.Stat(planAside); err == nil {
+			if _, err := s.home.FS.Stat(planAside); err == nil {
 				t.Error("a plan that is not valid takes room")
 			}
 			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrDiskFull) {

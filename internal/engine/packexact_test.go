@@ -49,16 +49,16 @@ func TestPackToNowMakesNoExceptionOfTheNewest(t *testing.T) {
 				t.Errorf("the last transaction is %s", s.LastTransaction())
 			}
 			home := s.Home()
-			if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+			if err := errors.Join(s.Close(), sound(t.Context(), s.home.FS, false)); err != nil {
 				t.Error(err)
 			}
 			s = open(t, home, Options{})
 			next := commit(t, s, change{oid: 0, data: rec("root again")})
-			if next <= last || next <= s.packed() {
-				t.Errorf("the next transaction is %s, after %s, packed to %s", next, last, s.packed())
+			if next <= last || next <= s.Packed() {
+				t.Errorf("the next transaction is %s, after %s, packed to %s", next, last, s.Packed())
 			}
 			doPack(t, s, zodb.PackOptions{})
-			if err := errors.Join(s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+			if err := errors.Join(s.Close(), sound(t.Context(), s.home.FS, false)); err != nil {
 				t.Error(err)
 			}
 		})

@@ -12,8 +12,8 @@ import (
 
 // newPacker returns the part of the storage that packs.
 func (s *Storage) newPacker() *packing.Packer {
-	return packing.New(packing.Config{FS: s.fs, Log: s.log, Clock: s.o.Clock, RetryInterval: s.o.RetryInterval, Settings: s.settings,
-		Identity: s.identity, Full: s.full, Sync: s.syncOptions(), Closing: s.closing, Store: s.store, State: s.state, Host: packHost{s}})
+	return packing.New(packing.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, RetryInterval: s.o.RetryInterval,
+		Closing: s.closing, Store: s.store, State: s.state, Read: s.Reader, Space: s.space, Host: packHost{s}})
 }
 
 // Pack removes revisions that nobody needs: those that were replaced before the
@@ -53,7 +53,9 @@ func (s *Storage) OnPacked(f func()) { s.packer.OnPacked(f) }
 
 // PacksUndo reports whether packs remove transactions although something is left of
 // what they wrote, so that it cannot be seen any more what changed before the pack time.
-func (s *Storage) PacksUndo() bool { return s.settings.Storage.KeepPolicy == settings.KeepUndoable }
+func (s *Storage) PacksUndo() bool {
+	return s.home.Settings.Storage.KeepPolicy == settings.KeepUndoable
+}
 
 // WaitPack returns when no pack is under way, in particular none that was
 // interrupted and that the open goes on with. The error is that of one that could

@@ -292,7 +292,7 @@ func (m *packModel) change(ctx context.Context, s *Storage, txn *Txn, t *packTxn
 		}
 	}
 	store := func(oid zodb.OID, st packState) error {
-		serial, err := s.serialOf(ctx, oid)
+		serial, err := s.Serial(ctx, oid)
 		if err != nil {
 			return err
 		}
@@ -446,7 +446,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 		at += zodb.TID(rnd.IntN(100000))
 	}
 	o := zodb.PackOptions{Time: at.Time(), NoGC: rnd.IntN(5) == 0}
-	before := s.o.Clock().Add(-s.settings.Storage.MinPackTime)
+	before := s.o.Clock().Add(-s.home.Settings.Storage.MinPackTime)
 	m.packing, m.packingNoGC = min(zodb.TIDFromTime(o.Time), m.latest()), o.NoGC
 	r, err := s.Pack(ctx, o)
 	if err != nil {
@@ -487,7 +487,7 @@ func TestPackRemovesWhatTheModelSays(t *testing.T) {
 				}
 				got, want := filesOf(f, c.format), m.names(c.format)
 				if !slices.Equal(got, want) {
-					return fmt.Errorf("pack %d to %s: files in A\n%s", m.packs, s.packed(), difference(want, got))
+					return fmt.Errorf("pack %d to %s: files in A\n%s", m.packs, s.Packed(), difference(want, got))
 				}
 				return sound(t.Context(), f, true)
 			})
@@ -612,7 +612,7 @@ func (c packCase) recovered(ctx context.Context, f *crashfs.FS, m *packModel) er
 		return err
 	}
 	if m.packing != 0 {
-		if s.packed() < m.packing && m.packing <= m.latest() {
+		if s.Packed() < m.packing && m.packing <= m.latest() {
 			m.packing = 0 // it had not begun to remove
 		} else if m.packed < m.packing || !slices.Equal(filesOf(f, c.format), m.names(c.format)) {
 			// Where an earlier pack went as far, nothing but the files tells whether

@@ -136,14 +136,14 @@ func TestBlobOfALostRevisionStays(t *testing.T) {
 	commit(t, s, change{oid: 0, data: rec("root again", oids...)})
 	commit(t, s, change{oid: 0, data: rec("and again", oids...)})
 	doPack(t, s, zodb.PackOptions{})
-	if err := s.fs.Remove(pathOf(s, "A", layout.Revision(oids[0], first))); err != nil {
+	if err := s.home.FS.Remove(pathOf(s, "A", layout.Revision(oids[0], first))); err != nil {
 		t.Fatal(err)
 	}
 	doPack(t, s, zodb.PackOptions{SkipBroken: true})
-	if _, err := s.fs.Stat(pathOf(s, "A", layout.Blob(oids[0], first))); err != nil {
+	if _, err := s.home.FS.Stat(pathOf(s, "A", layout.Blob(oids[0], first))); err != nil {
 		t.Errorf("the blob of a current revision that is lost: %v", err)
 	}
-	if _, err := s.fs.Stat(pathOf(s, "A", layout.Blob(oids[1], first))); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.home.FS.Stat(pathOf(s, "A", layout.Blob(oids[1], first))); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a blob that was replaced: %v", err)
 	}
 }
@@ -158,11 +158,11 @@ func TestBlobOfALostRevisionThatIsKeptStays(t *testing.T) {
 	commit(t, s, change{oid: 1, data: rec("b"), blob: "newer"})
 	commit(t, s, change{oid: 0, data: rec("root again", 1)})
 	doPack(t, s, zodb.PackOptions{})
-	if err := s.fs.Remove(pathOf(s, "A", layout.Revision(1, first))); err != nil {
+	if err := s.home.FS.Remove(pathOf(s, "A", layout.Revision(1, first))); err != nil {
 		t.Fatal(err)
 	}
 	doPack(t, s, zodb.PackOptions{})
-	if _, err := s.fs.Stat(pathOf(s, "A", layout.Blob(1, first))); err != nil {
+	if _, err := s.home.FS.Stat(pathOf(s, "A", layout.Blob(1, first))); err != nil {
 		t.Errorf("the blob of a revision that every pack keeps: %v", err)
 	}
 }

@@ -58,7 +58,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 			},
 			"conflict": func(t *rapid.T) {
 				oid := anyOID(t)
-				now, err := sc.s.serialOf(ctx, oid)
+				now, err := sc.s.Serial(ctx, oid)
 				ok(t, err)
 				txn, err := sc.s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 				ok(t, err)

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -142,8 +143,8 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 		for _, cause := range []syscall.Errno{syscall.EIO, syscall.EMFILE} {
 			t.Run(fmt.Sprintf("read-only %t %v", readOnly, cause), func(t *testing.T) {
 				t.Parallel()
-				home := newHome(t, CreateOptions{})
-				s := open(t, home, Options{SegmentSize: 4 << 10})
+				where := newHome(t, CreateOptions{})
+				s := open(t, where, Options{SegmentSize: 4 << 10})
 				if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
 					t.Fatal(err)
 				}
@@ -151,7 +152,7 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 					commit(t, s, change{oid: 0, data: rec(strings.Repeat("x", 3000))})
 				}
 				s.Close()
-				dir, err := vfs.OS(home)
+				dir, err := vfs.OS(where)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -168,7 +169,7 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 						did = true
 						return cause
 					})
-					s, err := Open(t.Context(), home, Options{ReadOnly: readOnly, fs: f, NoControlSocket: true})
+					s, err := Open(t.Context(), where, Options{ReadOnly: readOnly, fs: f, NoControlSocket: true})
 					opening.Store(false)
 					f.Decide(nil)
 					if err == nil {
@@ -185,10 +186,10 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 					if !errors.Is(err, cause) {
 						t.Errorf("errors from operation %d on: %v", n, err)
 					}
-					if left := openFiles(t, home); len(left) > 0 {
+					if left := openFiles(t, where); len(left) > 0 {
 						t.Fatalf("errors from operation %d on: %v; left open: %v", n, err, left)
 					}
-					for _, name := range []string{lockFile, sublockFile} {
+					for _, name := range []string{home.LockFile, sublockFile} {
 						lock, err := dir.Lock(name)
 						if err != nil {
 							t.Fatalf("errors from operation %d on: %v", n, err)
@@ -199,7 +200,7 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 				if failed < 8 {
 					t.Errorf("only %d opens failed", failed)
 				}
-				if left := openFiles(t, home); len(left) > 0 {
+				if left := openFiles(t, where); len(left) > 0 {
 					t.Errorf("left open: %v", left)
 				}
 			})

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -42,7 +43,7 @@ func (s *Storage) recover(ctx context.Context) error {
 	if err := s.store.SyncFound(); err != nil {
 		return fmt.Errorf("make durable what is there: %w", err)
 	}
-	originals, err := journal.ReadOriginal(s.fs, journalDir)
+	originals, err := journal.ReadOriginal(s.home.FS, home.JournalDir)
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,8 @@ func (s *Storage) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.journal, s.read = log, log
+	s.journal = log
+	s.Use(log)
 	s.space.Use(log)
 	err = s.rollForward(ctx, originals, found)
 	if err != nil {
@@ -71,9 +73,9 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		return err
 	}
 	if !originals.Empty() && len(pending) > 0 {
-		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", zodb.ErrJournalOlder, journalDir)
+		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", zodb.ErrJournalOlder, home.JournalDir)
 	}
-	if _, err := s.fs.Stat(snapshotFile); err == nil {
+	if _, err := s.home.FS.Stat(snapshotFile); err == nil {
 		if err := s.worker.raiseFloor(s); vfs.FaultOf(err) == vfs.FullFault {
 			s.stayASnapshot(err)
 		} else if err != nil {
@@ -83,7 +85,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		return err
 	}
 	if s.state.HoldsSublock() {
-		if err := snapfile.Remove(s.fs, s.syncOptions()); err != nil {
+		if err := snapfile.Remove(s.home.FS, s.home.Sync()); err != nil {
 			return err
 		}
 		// B has to be looked at, at least. Until it is known to be empty, nothing may
@@ -98,9 +100,9 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 	now, flushed := s.o.Clock(), s.state.FlushedTID()
 	for _, c := range pending {
 		c.At = now
-		s.raiseOID(c.MaxOID)
+		s.oids.Raise(c.MaxOID)
 		for i := range c.Records {
-			s.raiseOID(c.Records[i].OID)
+			s.oids.Raise(c.Records[i].OID)
 		}
 	}
 	s.state.Recover(pending)
@@ -128,7 +130,7 @@ func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) 
 	rewritten := make(map[zodb.OID]bool)
 	for _, f := range found {
 		for i := range f.Records {
-			if !s.full && f.TID > flushed {
+			if !s.home.Full && f.TID > flushed {
 				rewritten[f.Records[i].OID] = true
 			}
 		}
@@ -141,7 +143,7 @@ func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) 
 			if err != nil {
 				return nil, err
 			}
-			if !there && c.TID > s.packed() {
+			if !there && c.TID > s.Packed() {
 				return nil, fmt.Errorf("%w: the log holds transaction %s, which A lacks, although its last one is %s; "+
 					"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
 					zodb.ErrJournalOlder, c.TID, flushed)
@@ -162,12 +164,12 @@ func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) 
 // isThere reports whether a transaction is in A or B. Of class Minimal, objects
 // that are rewritten are not looked at.
 func (s *Storage) isThere(c *state.Committed, rewritten map[zodb.OID]bool) (bool, error) {
-	if !s.full {
+	if !s.home.Full {
 		for i := range c.Records {
 			if rewritten[c.Records[i].OID] {
 				continue
 			}
-			o, err := s.fromFile(layout.Object(c.Records[i].OID), c.Records[i].OID, 0)
+			o, err := s.FromFile(layout.Object(c.Records[i].OID), c.Records[i].OID, 0)
 			if errors.Is(err, zodb.ErrNotFound) || err == nil && o.Serial < c.TID {
 				return false, nil
 			}
@@ -177,7 +179,7 @@ func (s *Storage) isThere(c *state.Committed, rewritten map[zodb.OID]bool) (bool
 		}
 		return true, nil
 	}
-	t, err := s.transactionFile(c.TID)
+	t, err := s.TransactionFile(c.TID)
 	if errors.Is(err, zodb.ErrNotFound) {
 		return false, nil
 	}
@@ -216,11 +218,11 @@ func (s *Storage) judgeOriginals(o *journal.Original) error {
 		if len(d.Names) > 0 && d.TID <= flushed && !among {
 			return fmt.Errorf("%w: %s/%s is not newer than the last transaction of the database, %s; "+
 				"A was probably replaced by a copy. Move that directory out of the journal to open the database as it is in A",
-				zodb.ErrJournalOlder, journalDir, d.Dir, flushed)
+				zodb.ErrJournalOlder, home.JournalDir, d.Dir, flushed)
 		}
 	}
 	if o.Replica != "" && (len(o.Done) > 0 || len(o.Temps) > 0) {
-		return fmt.Errorf("%w: %s/%s must be alone there", zodb.ErrJournalOlder, journalDir, o.Replica)
+		return fmt.Errorf("%w: %s/%s must be alone there", zodb.ErrJournalOlder, home.JournalDir, o.Replica)
 	}
 	return nil
 }
@@ -237,17 +239,17 @@ func (s *Storage) removeStrays() error {
 		}
 	}
 	var strays []string
-	for e, err := range s.fs.List(journalDir) {
+	for e, err := range s.home.FS.List(home.JournalDir) {
 		if err != nil {
 			return err
 		}
-		name := path.Join(journalDir, e.Name)
+		name := path.Join(home.JournalDir, e.Name)
 		if !wanted[name] && journal.IsStaged(e.Name) {
 			strays = append(strays, name)
 		}
 	}
 	for _, name := range strays {
-		if err := s.fs.Remove(name); err != nil {
+		if err := s.home.FS.Remove(name); err != nil {
 			return err
 		}
 	}
@@ -255,10 +257,10 @@ func (s *Storage) removeStrays() error {
 }
 
 func (s *Storage) journalOptions() journal.Options {
-	o := journal.Options{FS: s.fs, Dir: journalDir, SegmentSize: s.o.SegmentSize, Logger: s.log,
-		Sync: s.settings.Filesystem.Sync, DirSync: s.settings.Filesystem.Sync && s.settings.POSIX.DirSync}
+	o := journal.Options{FS: s.home.FS, Dir: home.JournalDir, SegmentSize: s.o.SegmentSize, Logger: s.log,
+		Sync: s.home.Settings.Filesystem.Sync, DirSync: s.home.Settings.Filesystem.Sync && s.home.Settings.POSIX.DirSync}
 	// ParseIdentity made sure that these are 16 bytes.
-	id, _ := hex.DecodeString(s.identity)
+	id, _ := hex.DecodeString(s.home.Identity)
 	copy(o.Identity[:], id)
 	return o
 }

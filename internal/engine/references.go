@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -69,7 +68,7 @@ func (t *Txn) checkReferences(ctx context.Context) error {
 // current revision, 0 if there is none.
 func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, refs []zodb.OID) error {
 	var held []zodb.OID
-	read := t.s.settings.Storage.CheckKeptReferences || previous == 0
+	read := t.s.home.Settings.Storage.CheckKeptReferences || previous == 0
 	for _, target := range refs {
 		if op := t.ops.get(target); op != nil {
 			if op.gone {
@@ -77,7 +76,7 @@ func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, 
 			}
 			continue
 		}
-		found, err := t.s.knownToExist(ctx, target)
+		found, err := t.s.ExistsUnderLock(ctx, target)
 		if err != nil {
 			return err
 		}
@@ -101,7 +100,7 @@ func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, 
 // object, ascending. One that is damaged, or that is no pickle, has none: nobody can
 // say that a reference was in it.
 func (s *Storage) heldReferences(ctx context.Context, oid zodb.OID) ([]zodb.OID, error) {
-	o, err := s.current(ctx, oid)
+	o, err := s.Current(ctx, oid)
 	if err == nil {
 		if refs, err := pickle.AppendStrongRefs(nil, o.Data); err == nil {
 			return refs, nil
@@ -116,19 +115,6 @@ func (s *Storage) heldReferences(ctx context.Context, oid zodb.OID) ([]zodb.OID,
 		return nil, nil
 	}
 	return nil, err
-}
-
-// knownToExist reports whether an object can be loaded, and remembers it. The
-// existence lock of the object is held.
-func (s *Storage) knownToExist(ctx context.Context, oid zodb.OID) (bool, error) {
-	if s.known.has(oid) {
-		return true, nil
-	}
-	found, err := s.exists(ctx, oid)
-	if err == nil && found {
-		s.known.add(oid)
-	}
-	return found, err
 }
 
 // logRefused notes a transaction that was refused for a dangling reference. Clients
@@ -147,37 +133,4 @@ func (t *Txn) logRefused(err error) {
 		}
 	}
 	t.s.log.Warn("refused a transaction that would leave a dangling reference", "class", class, "oid", d.OID, "target", d.Target)
-}
-
-// knownObjects remembers objects that were found to exist. An entry is made
-// under the existence lock, and removed before the lock of who deletes is
-// given back, so it cannot be stale.
-type knownObjects struct {
-	mu  sync.Mutex
-	set map[zodb.OID]struct{}
-}
-
-// maxKnown bounds the memory of knownObjects to a few megabytes.
-const maxKnown = 1 << 16
-
-func (k *knownObjects) has(oid zodb.OID) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, ok := k.set[oid]
-	return ok
-}
-
-func (k *knownObjects) add(oid zodb.OID) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.set == nil || len(k.set) >= maxKnown {
-		k.set = make(map[zodb.OID]struct{})
-	}
-	k.set[oid] = struct{}{}
-}
-
-func (k *knownObjects) remove(oid zodb.OID) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.set, oid)
 }

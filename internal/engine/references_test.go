@@ -107,7 +107,7 @@ func TestReferencesOfADamagedRevisionCountAsNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.state.ForgetCached(10)
-	if err := os.WriteFile(s.fs.Path(pathOf(s, "A", layout.Revision(10, tid))), []byte("damaged"), 0o600); err != nil {
+	if err := os.WriteFile(s.home.FS.Path(pathOf(s, "A", layout.Revision(10, tid))), []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 10, data: rec("new", 1, 2)}); !errors.Is(err, zodb.ErrDangling) {

@@ -5,7 +5,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"golang.org/x/sys/unix"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
+	"golang.org/x/sys/unix"
 )
 
 // smallWrites commits transactions of some small objects, which take up little in the
@@ -364,7 +364,7 @@ func TestFootprintIsNoLess(t *testing.T) {
 			if err := errors.Join(s.WaitNormal(t.Context()), w.commit(s), s.Flush(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			before, err := s.fs.Space()
+			before, err := s.home.FS.Space()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -377,7 +377,7 @@ func TestFootprintIsNoLess(t *testing.T) {
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			after, err := s.fs.Space()
+			after, err := s.home.FS.Space()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,9 +19,9 @@ type scratch struct {
 // Scratch makes a file that is empty. It is to be closed.
 func (s *Storage) Scratch() (zodb.Scratch, error) {
 	name := s.stagedName("spool")
-	f, err := s.fs.Create(name)
+	f, err := s.home.FS.Create(name)
 	if err != nil {
-		return nil, s.refused(err)
+		return nil, s.state.Refused(err)
 	}
 	return &scratch{s: s, file: f, name: name}, nil
 }
@@ -30,7 +30,7 @@ func (s *Storage) Scratch() (zodb.Scratch, error) {
 func (f *scratch) WriteAt(b []byte, offset int64) (int, error) {
 	n, err := f.file.WriteAt(b, offset)
 	if err != nil {
-		err = f.s.refused(err)
+		err = f.s.state.Refused(err)
 	}
 	return n, err
 }
@@ -40,7 +40,7 @@ func (f *scratch) ReadAt(b []byte, offset int64) (int, error) { return f.file.Re
 
 // Close removes the file.
 func (f *scratch) Close() error {
-	if err := errors.Join(f.file.Close(), f.s.fs.Remove(f.name)); err != nil {
+	if err := errors.Join(f.file.Close(), f.s.home.FS.Remove(f.name)); err != nil {
 		return fmt.Errorf("remove the file %s: %w", f.name, err)
 	}
 	return nil

@@ -65,7 +65,7 @@ func TestCountsIncludeWhatIsNotFlushedAndTheTransactionThatIsPublished(t *testin
 				for version, same := uint64(0), false; !same; same = s.state.Version() == version {
 					version = s.state.Version()
 					want, _ = s.state.FlushedCounts()
-					state.AddBatch(&want, s.state.Unflushed(), s.full)
+					state.AddBatch(&want, s.state.Unflushed(), s.home.Full)
 				}
 				if class == zodb.ClassMinimal {
 					want.Objects = got.Objects // which is then only known to be less than the highest oid
@@ -342,8 +342,8 @@ func TestBlobOfACommittedTransactionCannotBeWrittenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	modes := make(map[string]fs.FileMode)
-	for name, err := range vfs.Walk(s.fs, "A") {
-		info, serr := s.fs.Stat(name)
+	for name, err := range vfs.Walk(s.home.FS, "A") {
+		info, serr := s.home.FS.Stat(name)
 		if err != nil || serr != nil {
 			t.Fatal(err, serr)
 		}
@@ -474,7 +474,7 @@ func TestBlobThatComesInPieces(t *testing.T) {
 		if got := readBlob(t, s, 1, tid); got != string(content) {
 			t.Errorf("%d bytes came back as %d others", size, len(got))
 		}
-		o, err := s.revision(t.Context(), 1, tid)
+		o, err := s.Revision(t.Context(), 1, tid)
 		if err != nil || o.BlobMD5 != md5.Sum(content) {
 			t.Errorf("%d bytes: checksum %x, %v", size, o.BlobMD5, err)
 		}
@@ -539,7 +539,7 @@ func finishWith(txn *Txn, oid zodb.OID) error {
 
 func (s *Storage) serialFor(t testing.TB, oid zodb.OID) zodb.TID {
 	t.Helper()
-	serial, err := s.serialOf(t.Context(), oid)
+	serial, err := s.Serial(t.Context(), oid)
 	if err != nil {
 		t.Fatal(err)
 	}

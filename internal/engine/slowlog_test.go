@@ -113,7 +113,7 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	eventually(t, "a reserve", func() bool { s.state.Wake(); return s.space.HasReserve(1 << 20) })
 	disk.free.Store(1 << 20)
 	want("space is getting low")
-	if err := s.fs.Remove(space.ReserveFile); err != nil {
+	if err := s.home.FS.Remove(space.ReserveFile); err != nil {
 		t.Fatal(err)
 	}
 	want("disk full: commits are refused")

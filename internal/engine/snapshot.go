@@ -69,9 +69,9 @@ func (s *Storage) enterNow(q *state.Entry) error {
 	if !ok {
 		return nil
 	}
-	if err := s.checkHome(); err != nil {
+	if err := s.home.Check(); err != nil {
 		s.state.NotEntered(q)
-		q.End(fmt.Errorf("enter snapshot mode: %w", s.refused(err)))
+		q.End(fmt.Errorf("enter snapshot mode: %w", s.state.Refused(err)))
 		return err
 	}
 	s.store.UseB()
@@ -82,13 +82,13 @@ func (s *Storage) enterNow(q *state.Entry) error {
 		err = s.store.Sync() // what a pack owes that failed
 	}
 	if err == nil {
-		err = snapfile.Write(s.fs, snapfile.Record{Code: snapfile.User(q.Code), Moment: q.Moment.UTC(), TID: upTo}, s.syncOptions())
+		err = snapfile.Write(s.home.FS, snapfile.Record{Code: snapfile.User(q.Code), Moment: q.Moment.UTC(), TID: upTo}, s.home.Sync())
 	}
 	var failed error
 	taken := true // no file claims a snapshot
 	if err != nil {
 		// No file may claim a snapshot while A changes.
-		if rerr := snapfile.Remove(s.fs, s.syncOptions()); rerr != nil {
+		if rerr := snapfile.Remove(s.home.FS, s.home.Sync()); rerr != nil {
 			err = errors.Join(err, rerr)
 			if taken = !vfs.Passes(rerr); taken {
 				failed = s.state.Fail(fmt.Errorf("enter snapshot mode: %w", err))
@@ -106,15 +106,10 @@ func (s *Storage) enterNow(q *state.Entry) error {
 		s.state.NotEntered(q)
 	}
 	if err != nil {
-		err = fmt.Errorf("enter snapshot mode: %w", s.refused(err))
+		err = fmt.Errorf("enter snapshot mode: %w", s.state.Refused(err))
 	} else {
 		s.log.Info("entered snapshot mode", "code", q.Code, "tid", upTo)
 	}
 	q.End(err)
 	return failed
-}
-
-func (s *Storage) syncOptions() vfs.SyncOptions {
-	sync := s.settings.Filesystem.Sync
-	return vfs.SyncOptions{File: sync, Dir: sync && s.settings.POSIX.DirSync}
 }

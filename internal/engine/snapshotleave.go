@@ -29,7 +29,7 @@ func (s *Storage) LeaveSnapshot(_ context.Context, code string) error {
 // from it, in case nobody tries again. modeMu must be held.
 func (s *Storage) leaveLater(err error) error {
 	if vfs.Passes(err) {
-		s.passing.Add(1)
+		s.state.NotePassing()
 		s.state.LeaveLater()
 	}
 	return err
@@ -66,7 +66,7 @@ func (s *Storage) leave() error {
 	if err := s.payFloor(); err != nil {
 		return err
 	}
-	lock, err := s.fs.Lock(sublockFile)
+	lock, err := s.home.FS.Lock(sublockFile)
 	if err != nil {
 		if locked, ok := errors.AsType[*vfs.LockedError](err); ok {
 			if locked.PID == os.Getpid() {
@@ -88,7 +88,7 @@ func (s *Storage) leave() error {
 // unclaim removes misc/snapshot durably. A still stands still; after an error that
 // does not pass nobody knows whether the file comes back. modeMu must be held.
 func (s *Storage) unclaim() error {
-	err := snapfile.Remove(s.fs, s.syncOptions())
+	err := snapfile.Remove(s.home.FS, s.home.Sync())
 	if err == nil {
 		return nil
 	}
@@ -129,7 +129,7 @@ func (s *Storage) closeSnapshot() {
 	if !s.state.CloseToOthers() {
 		return
 	}
-	if err := snapfile.Close(s.fs); err != nil {
+	if err := snapfile.Close(s.home.FS); err != nil {
 		s.modeMu.Say(slog.LevelWarn, "others may still join the snapshot", "err", err)
 	}
 }

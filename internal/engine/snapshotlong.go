@@ -18,6 +18,6 @@ func (s *Storage) beginStartup() error {
 func (s *Storage) tellLong() {
 	if st, text := s.state.LastsLong(); st != nil {
 		s.log.Warn("in snapshot mode for long: B grows, no pack removes anything, and backups of other tools miss what was committed since",
-			"state", text, "since", st.Since, "newer", st.Newer, "to do", "dirstorage snapshot leave "+s.fs.Path("."))
+			"state", text, "since", st.Since, "newer", st.Newer, "to do", "dirstorage snapshot leave "+s.home.FS.Path("."))
 	}
 }

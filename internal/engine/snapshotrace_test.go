@@ -53,7 +53,7 @@ func enters(t *testing.T, ctx context.Context, s *Storage, code string) (q *stat
 // wantDescribed compares what is said of a snapshot with what A ends with.
 func wantDescribed(t *testing.T, s *Storage, home string, least zodb.TID) {
 	t.Helper()
-	r, err := snapfile.Read(s.fs)
+	r, err := snapfile.Read(s.home.FS)
 	if err != nil {
 		t.Fatal(err)
 	}

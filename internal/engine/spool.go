@@ -43,15 +43,15 @@ func (p *spool) add(data []byte) (spooled, error) {
 	}
 	if p.file == nil {
 		name := p.s.stagedName("spool")
-		f, err := p.s.fs.Create(name)
+		f, err := p.s.home.FS.Create(name)
 		if err != nil {
-			return spooled{}, p.s.refused(err)
+			return spooled{}, p.s.state.Refused(err)
 		}
 		p.file, p.name = f, name
 	}
 	// At a fixed offset: what a failed write left is overwritten by the next one.
 	if _, err := p.file.WriteAt(data, p.size); err != nil {
-		return spooled{}, p.s.refused(err)
+		return spooled{}, p.s.state.Refused(err)
 	}
 	d := spooledAt(p.size, len(data))
 	p.size += int64(len(data))
@@ -81,7 +81,7 @@ func (p *spool) close() error {
 	if p.file == nil {
 		return nil
 	}
-	err := errors.Join(p.file.Close(), p.s.fs.Remove(p.name))
+	err := errors.Join(p.file.Close(), p.s.home.FS.Remove(p.name))
 	p.file = nil
 	return err
 }

@@ -12,10 +12,9 @@ import (
 // Status returns a description of the storage. It costs nothing.
 func (s *Storage) Status() zodb.Status {
 	st := zodb.Status{
-		Home: s.fs.Path("."), Identity: s.identity, Class: zodb.Class(s.settings.Storage.ClassName),
-		Format: string(s.settings.Structure.Format), PID: os.Getpid(), MaxOID: s.highestOID(), Packed: s.packed(),
+		Home: s.home.FS.Path("."), Identity: s.home.Identity, Class: zodb.Class(s.home.Settings.Storage.ClassName),
+		Format: string(s.home.Settings.Structure.Format), PID: os.Getpid(), MaxOID: s.oids.Highest(), Packed: s.Packed(),
 		OpenTransactions: s.txns.count(), RolledForward: s.rolled, Flushes: s.flushes.Load(), Counts: s.Counts(),
-		PassingErrors: s.passing.Load(),
 	}
 	if begun := s.commits.since.Load(); begun != 0 {
 		st.CommitSeconds = s.o.Clock().Sub(time.Unix(0, begun)).Seconds()
@@ -24,7 +23,7 @@ func (s *Storage) Status() zodb.Status {
 		stats := s.journal.Stats()
 		st.JournalBytes, st.JournalSyncs = stats.Bytes, stats.Syncs
 	}
-	if space, err := s.fs.Space(); err == nil { // not known is zero
+	if space, err := s.home.FS.Space(); err == nil { // not known is zero
 		st.Space = zodb.Space(space)
 	}
 	if p := s.PackProgress(); p.Phase != "" {
@@ -37,7 +36,7 @@ func (s *Storage) Status() zodb.Status {
 	if r.Failure != nil {
 		st.Failure = r.Failure.Error()
 	}
-	st.LowSpace = r.LowSpace
+	st.LowSpace, st.PassingErrors = r.LowSpace, r.PassingErrors
 	if r.Trouble != nil {
 		st.Trouble, st.TroubleKind = r.Trouble.Error(), r.TroubleKind
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -11,69 +10,55 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine/cache"
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/packing"
+	"github.com/dirstorage/dirstorage/internal/engine/read"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/journal"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Names below HOME.
 const (
-	settingsFile = "config/settings"
-	identityFile = "config/identity"
-	lockFile     = "misc/lock"
 	sublockFile  = snapfile.Sublock
 	snapshotFile = snapfile.Name
-	journalDir   = "journal"
 )
 
 var _ zodb.Storage = (*Storage)(nil)
 
 // Storage is an open HOME. All methods may be called concurrently.
 type Storage struct {
-	fs       vfs.FS
-	o        Options
-	log      *slog.Logger
-	settings *settings.Settings
-	identity string
-	full     bool // class Full
-	store    store.Store
-	journal  *journal.Log // nil when read-only
-	read     logReader
-	locks    oidlock.Table
-	home     vfs.Info // the directory that was opened
-	lock     vfs.Lock // misc/lock; nil when read-only
-	rolled   int      // transactions rolled forward at open
-	staging  zodb.TID // makes the names of staged files of this run unique
-	staged   atomic.Uint64
-	packedTo atomic.Uint64 // x.packed
-	flushes  atomic.Int64  // batches flushed
-	passing  atomic.Int64  // errors that pass
+	*read.Reader // what was committed; from the open of the store on
+
+	o       Options
+	log     *slog.Logger
+	home    *home.Home
+	store   store.Store
+	journal *journal.Log    // nil when read-only
+	beside  *journal.Reader // of a read-only storage, if there is a journal
+	locks   oidlock.Table
+	rolled  int      // transactions rolled forward at open
+	staging zodb.TID // makes the names of staged files of this run unique
+	staged  atomic.Uint64
+	flushes atomic.Int64 // batches flushed
 
 	floorDebt atomic.Bool // see payFloor
 
 	countsMu sync.Mutex // held while the counts are changed and saved
 	unsaved  bool       // misc/counts could not be written; guarded by countsMu
 
-	oids struct {
-		sync.Mutex
-		highest zodb.OID // highest oid handed out or stored
-	}
-
+	oids    state.OIDs
 	closing context.Context // ends when Close is called
 	stop    context.CancelFunc
 	commits commitQueue
 	worker  worker
 	txns    openTxns
-	known   knownObjects
 	cache   *cache.Cache
 	space   *space.Watch
 	packer  *packing.Packer // from the open on, before anybody can commit
@@ -85,70 +70,14 @@ type Storage struct {
 	state *state.State
 }
 
-// logReader reads revisions that are in the log; *journal.Log, or what a
-// read-only storage has in its place.
-type logReader interface {
-	Read(e *journal.Entry) ([]byte, error)
-}
-
-// checkHome makes sure that HOME and its lock are still what was opened, so
-// that nothing is written into a directory that somebody put in its place, or
-// beside another process that took the lock meanwhile.
-func (s *Storage) checkHome() error {
-	info, err := s.fs.Stat(".")
-	if vfs.Passes(err) {
-		return fmt.Errorf("look whether HOME is still there: %w", err)
-	}
-	if err == nil && (info.Ino != s.home.Ino || info.Dev != s.home.Dev) {
-		err = errors.New("another directory is in its place")
-	}
-	if err == nil {
-		err = s.lock.Check()
-	}
-	if vfs.Passes(err) {
-		return fmt.Errorf("look whether the lock is still there: %w", err)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", zodb.ErrHomeChanged, s.fs.Path("."), err)
-	}
-	return nil
-}
-
 // stillHome is checkHome for those who do not look at its error: if HOME was changed from
 // outside, the storage is read-only from then on.
 func (s *Storage) stillHome() error {
-	err := s.checkHome()
+	err := s.home.Check()
 	if errors.Is(err, zodb.ErrHomeChanged) {
 		return s.state.Fail(err)
 	}
 	return err
-}
-
-// packed returns x.packed: what is not later may have been packed away.
-func (s *Storage) packed() zodb.TID { return zodb.TID(s.packedTo.Load()) }
-
-// packedAway reports whether a pack may have removed something of a transaction. A
-// read-only storage looks again, because the process that writes may have packed.
-func (s *Storage) packedAway(tid zodb.TID) bool {
-	if tid <= s.packed() {
-		return true
-	}
-	if !s.o.ReadOnly {
-		return false
-	}
-	packed, err := s.store.Mark(layout.XPacked)
-	if err != nil {
-		return false
-	}
-	s.packedTo.Store(packed)
-	return tid <= s.packed()
-}
-
-// LastTransaction returns the tid of the last transaction that was finished; 0
-// in a new storage. It may be called from the callback of [Txn.Finish]; it may
-// be later than the transaction of that call, since a batch becomes visible as one.
-func (s *Storage) LastTransaction() zodb.TID {
-	return s.state.LastTID()
 }
 
 // NewOIDs hands out n oids that nobody was given before, growing by one. They
@@ -158,35 +87,21 @@ func (s *Storage) NewOIDs(n int) ([]zodb.OID, error) {
 	if err := s.state.Writable(); err != nil {
 		return nil, err
 	}
-	s.oids.Lock()
-	defer s.oids.Unlock()
-	if n < 0 || uint64(n) > uint64(^s.oids.highest) {
-		return nil, fmt.Errorf("cannot hand out %d oids after %s", n, s.oids.highest)
-	}
-	list := make([]zodb.OID, n)
-	for i := range list {
-		s.oids.highest++
-		list[i] = s.oids.highest
-	}
-	return list, nil
+	return s.oids.HandOut(n)
 }
 
-// raiseOID makes sure that an oid that was stored is not handed out later.
-func (s *Storage) raiseOID(oid zodb.OID) {
-	s.oids.Lock()
-	s.oids.highest = max(s.oids.highest, oid)
-	s.oids.Unlock()
-}
+// HighestOID returns the highest oid that was handed out or stored.
+func (s *Storage) HighestOID() zodb.OID { return s.oids.Highest() }
 
-func (s *Storage) highestOID() zodb.OID {
-	s.oids.Lock()
-	defer s.oids.Unlock()
-	return s.oids.highest
-}
+// Home returns the path of HOME.
+func (s *Storage) Home() string { return s.home.FS.Path(".") }
+
+// Identity returns what is in config/identity, 32 hexadecimal digits.
+func (s *Storage) Identity() string { return s.home.Identity }
 
 // Settings returns the settings as they were read at open. The caller must not
 // change them.
-func (s *Storage) Settings() *settings.Settings { return s.settings }
+func (s *Storage) Settings() *settings.Settings { return s.home.Settings }
 
 // Close ends the storage. Transactions that are open are aborted; those in
 // Finish are finished first. A pack or undelete that is under way stops, and has
@@ -215,17 +130,17 @@ func (s *Storage) Close() error {
 	s.txns.abortAll()
 	s.commits.stop()
 	errs = append(errs, s.worker.stop(s), s.packer.Close())
-	if s.checkHome() == nil {
+	if s.home.Check() == nil {
 		s.endHistory()
 	}
 	errs = append(errs, s.journal.Close())
-	if socket != nil && s.checkHome() == nil {
-		errs = append(errs, control.Remove(s.fs))
+	if socket != nil && s.home.Check() == nil {
+		errs = append(errs, control.Remove(s.home.FS))
 	}
 	if sublock := s.state.TakeSublock(); sublock != nil {
 		errs = append(errs, sublock.Close())
 	}
-	errs = append(errs, s.lock.Close())
+	errs = append(errs, s.home.Unlock())
 	if err := errors.Join(errs...); err != nil {
 		s.log.Warn("closed", "tid", s.state.LastTID(), "err", err)
 		return err
@@ -243,8 +158,8 @@ func (s *Storage) beginClose() (socket io.Closer, first bool) {
 }
 
 func (s *Storage) closeReader() error {
-	if c, ok := s.read.(interface{ Close() error }); ok {
-		return c.Close()
+	if s.beside == nil {
+		return nil
 	}
-	return nil
+	return s.beside.Close()
 }

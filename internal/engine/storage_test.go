@@ -352,7 +352,7 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 					return
 				}
 				oid := zodb.OID(g + 1)
-				serial, _ := s.serialOf(ctx, oid)
+				serial, _ := s.Serial(ctx, oid)
 				if err := errors.Join(txn.Store(oid, serial, rec(fmt.Sprint(i))), txn.Vote(ctx)); err != nil {
 					t.Error(err)
 					return
@@ -734,7 +734,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var left []string
-	for e, err := range s.fs.List("journal") {
+	for e, err := range s.home.FS.List("journal") {
 		if err != nil {
 			t.Fatal(err)
 		}

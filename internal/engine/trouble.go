@@ -23,14 +23,13 @@ import (
 func (w *worker) note(s *Storage, err error) {
 	if err != nil && !vfs.Passes(err) {
 		// If HOME was changed from outside, that is the cause.
-		_ = s.state.Fail(errors.Join(s.checkHome(), err)) // logged there, and told to every writer
+		_ = s.state.Fail(errors.Join(s.home.Check(), err)) // logged there, and told to every writer
 		return
 	}
 	if err == nil {
 		s.state.StepSucceeded()
 		return
 	}
-	s.passing.Add(1)
 	s.state.StepFailed(err)
 }
 
@@ -42,7 +41,7 @@ func (w *worker) entryInTrouble(s *Storage) {
 	if q == nil {
 		return
 	}
-	if full && space.GiveUpReserve(s.fs) {
+	if full && space.GiveUpReserve(s.home.FS) {
 		s.log.Warn("disk full: the reserve is given up for a snapshot; commits are refused until there is room", "path", space.ReserveFile)
 		s.state.ReserveGivenUp()
 		return
@@ -53,7 +52,7 @@ func (w *worker) entryInTrouble(s *Storage) {
 // listen makes the socket by which tools reach the storage. It is no part of the
 // database: without it everything goes on, and the worker tries again.
 func (s *Storage) listen() {
-	server, err := control.Serve(s.fs, s, s.log)
+	server, err := control.Serve(s.home.FS, s, s.log)
 	first, late := s.state.Served(server, err)
 	if late {
 		err = server.Close()
@@ -68,15 +67,6 @@ func (w *worker) listenAgain(s *Storage) {
 	if s.state.SocketIsMissing() {
 		s.listen()
 	}
-}
-
-// refused counts an error that passes and that a client is told, and makes it match
-// ErrDiskFull or ErrScarce.
-func (s *Storage) refused(err error) error {
-	if vfs.Passes(err) {
-		s.passing.Add(1)
-	}
-	return vfs.WithPassing(err)
 }
 
 // leave tries to leave a snapshot that nobody will leave from outside. What keeps it

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -294,13 +295,13 @@ func TestTroubleIsTold(t *testing.T) {
 func TestWhatIsNoPartOfTheDatabaseNeverFailsIt(t *testing.T) {
 	t.Parallel()
 	log := new(testLog)
-	s, f, home := newErrStorage(t, Options{Logger: log.logger()})
+	s, f, where := newErrStorage(t, Options{Logger: log.logger()})
 	commit(t, s, change{oid: 1, data: rec("one")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.Decide(func(op errfs.Op) error {
-		if op.Name == countsFile || op.Name == journalDir+"/aside-counts" {
+		if op.Name == countsFile || op.Name == home.JournalDir+"/aside-counts" {
 			return syscall.EIO
 		}
 		return nil
@@ -321,12 +322,12 @@ func TestWhatIsNoPartOfTheDatabaseNeverFailsIt(t *testing.T) {
 	if err := s.Close(); err != nil { // which tries once more
 		t.Fatal(err)
 	}
-	dir, err := vfs.OS(home)
+	dir, err := vfs.OS(where)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f = errfs.New(dir, nil)
-	s = open(t, home, Options{fs: f})
+	s = open(t, where, Options{fs: f})
 	if n := s.Counts(); !n.Exact || n.Objects != 4 {
 		t.Errorf("counts after the next open: %+v", n)
 	}
@@ -339,7 +340,7 @@ func TestWhatIsNoPartOfTheDatabaseNeverFailsIt(t *testing.T) {
 		}
 		return nil
 	})
-	s = open(t, home, Options{fs: f})
+	s = open(t, where, Options{fs: f})
 	if got := load(t, s, 1); got != string(rec("one")) || s.Counts().Exact {
 		t.Errorf("opened without counts: %q, %+v", got, s.Counts())
 	}

@@ -137,7 +137,7 @@ func (t *Txn) storing(data []byte) (spooled, error) {
 func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(data) == 0 && t.s.full {
+	if len(data) == 0 && t.s.home.Full {
 		return fmt.Errorf("object %s: %w", oid, zodb.ErrEmptyRecord)
 	}
 	d, err := t.storing(data)
@@ -203,7 +203,7 @@ func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, src zodb.Blo
 }
 
 func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSource) error {
-	if !t.s.full {
+	if !t.s.home.Full {
 		return fmt.Errorf("store the blob of object %s: %w", oid, zodb.ErrUnsupported)
 	}
 	d, err := t.storing(data)
@@ -217,7 +217,7 @@ func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSo
 		t.blobs = append(t.blobs, b)
 	}
 	if err != nil {
-		return fmt.Errorf("store the blob of object %s: %w", oid, t.s.refused(err))
+		return fmt.Errorf("store the blob of object %s: %w", oid, t.s.state.Refused(err))
 	}
 	rest := op.aside()
 	rest.blob = b
@@ -232,7 +232,7 @@ func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSo
 func (t *Txn) Delete(oid zodb.OID, serial zodb.TID) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.s.full {
+	if !t.s.home.Full {
 		return fmt.Errorf("delete object %s: %w", oid, zodb.ErrUnsupported)
 	}
 	if err := t.expect(txnOpen); err != nil {
@@ -298,7 +298,7 @@ func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *zodb.BlobSourc
 
 // sameData reports whether a revision is here and holds that data.
 func (s *Storage) sameData(ctx context.Context, oid zodb.OID, tid zodb.TID, data []byte) (bool, error) {
-	o, err := s.revision(ctx, oid, tid)
+	o, err := s.Revision(ctx, oid, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
 		return false, nil
 	}
@@ -342,7 +342,7 @@ func (t *Txn) end() error {
 			continue
 		}
 		// On a full disk it may never have been there.
-		if err := t.s.fs.Remove(b.name); !errors.Is(err, fs.ErrNotExist) {
+		if err := t.s.home.FS.Remove(b.name); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}

@@ -14,7 +14,7 @@ func TestUndeleteIsNoted(t *testing.T) {
 	s := packStorage(t, Options{}, "storage.delay_delete=1000")
 	noted := func() pack.Undeleted {
 		t.Helper()
-		u, err := pack.ReadUndeleted(s.fs)
+		u, err := pack.ReadUndeleted(s.home.FS)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,10 +42,10 @@ func TestUndeleteIsNoted(t *testing.T) {
 		t.Errorf("nothing more came back: %+v", noted())
 	}
 	killed := pack.Undeleted{Running: true, Time: first.Time}
-	if err := killed.Note(s.fs, s.syncOptions()); err != nil {
+	if err := killed.Note(s.home.FS, s.home.Sync()); err != nil {
 		t.Fatal(err)
 	}
-	home := s.fs.Path(".")
+	home := s.home.FS.Path(".")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.s.full {
+	if !t.s.home.Full {
 		return nil, fmt.Errorf("undo %s: %w", tid, zodb.ErrUnsupported)
 	}
 	if err := t.expect(txnOpen); err != nil {
@@ -65,9 +65,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	refuse := func(reason string, err error) error {
 		return &zodb.UndoError{TID: tid, OID: oid, Reason: reason, Err: err}
 	}
-	target, err := t.s.revision(ctx, oid, tid)
+	target, err := t.s.Revision(ctx, oid, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if why := t.s.whyNoRevision(oid, tid); why != nil {
+		if why := t.s.WhyNoRevision(oid, tid); why != nil {
 			return nil, refuse("its revision is lost", why)
 		}
 		return nil, refuse("the revision was packed away", err)
@@ -100,9 +100,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 		op.gone = true
 		return op, nil
 	}
-	before, err := t.s.revision(ctx, oid, target.Previous)
+	before, err := t.s.Revision(ctx, oid, target.Previous)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if why := t.s.whyNoPrevious(target); errors.Is(why, zodb.ErrCorrupt) {
+		if why := t.s.WhyNoPrevious(target); errors.Is(why, zodb.ErrCorrupt) {
 			return nil, refuse("the revision before is lost", why)
 		} else if why != nil {
 			return nil, why
@@ -139,7 +139,7 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 func (t *Txn) presentState(ctx context.Context, oid zodb.OID) (*record.Object, zodb.TID, error) {
 	op := t.ops.get(oid)
 	if op == nil {
-		o, err := t.s.current(ctx, oid)
+		o, err := t.s.Current(ctx, oid)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -174,10 +174,10 @@ func (t *Txn) stageCopy(ctx context.Context, o *record.Object) (*stagedBlob, err
 		t.blobs = append(t.blobs, b)
 	}
 	if err = errors.Join(err, src.Close()); err != nil {
-		return nil, fmt.Errorf("copy the blob of object %s at %s: %w", o.OID, o.Serial, t.s.refused(err))
+		return nil, fmt.Errorf("copy the blob of object %s at %s: %w", o.OID, o.Serial, t.s.state.Refused(err))
 	}
 	if b.md5 != o.BlobMD5 {
-		return nil, &zodb.CorruptError{Path: t.s.fs.Path(b.name), OID: o.OID, TID: o.Serial, Reason: "the blob has not the checksum that its revision names"}
+		return nil, &zodb.CorruptError{Path: t.s.home.FS.Path(b.name), OID: o.OID, TID: o.Serial, Reason: "the blob has not the checksum that its revision names"}
 	}
 	return b, nil
 }
@@ -241,7 +241,7 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 				continue
 			}
 			seen[oid] = true
-			o, err := t.s.current(ctx, oid)
+			o, err := t.s.Current(ctx, oid)
 			if errors.Is(err, zodb.ErrNotFound) || err == nil && o.Gone() {
 				continue
 			}
@@ -255,7 +255,7 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 	}
 	// A pack says to when it packs before it removes a transaction, and then the way back
 	// may have led past some.
-	if t.s.packedAway(oldest) {
+	if t.s.PackedAway(oldest) {
 		return &zodb.UndoError{TID: oldest, Whole: true, Reason: "it was packed since, so nothing tells what refers to the objects that it made"}
 	}
 	return nil

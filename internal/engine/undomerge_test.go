@@ -259,7 +259,7 @@ func TestAnswersToAnUndoThatMeanNothing(t *testing.T) {
 		if _, err := txn.Finish(ctx, nil); !errors.Is(err, zodb.ErrState) {
 			t.Fatalf("finished with a conflict: %v", err)
 		}
-		if serial, err := s.serialOf(ctx, 7); err != nil {
+		if serial, err := s.Serial(ctx, 7); err != nil {
 			t.Fatal(err)
 		} else if err := txn.Store(7, serial, rec("a store of another object")); err != nil {
 			t.Fatal(err)

@@ -51,7 +51,7 @@ func TestUndoAcrossAPackIsRefused(t *testing.T) {
 		t.Fatal("the pack has left it")
 	}
 	wantRefused(t, txn, 0, x)
-	if err := errors.Join(s.Flush(t.Context()), s.Close(), sound(t.Context(), s.fs, false)); err != nil {
+	if err := errors.Join(s.Flush(t.Context()), s.Close(), sound(t.Context(), s.home.FS, false)); err != nil {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -53,22 +54,22 @@ func placeOf(home string, given vfs.FS) (parent vfs.FS, name string, err error) 
 
 // vacancy reports whether a directory exists that a new storage may fill. The error
 // matches fs.ErrExist, and says what is there, if something is that may not be touched.
-func vacancy(f vfs.FS, home string) (exists bool, err error) {
-	info, err := f.Stat(home)
+func vacancy(f vfs.FS, dir string) (exists bool, err error) {
+	info, err := f.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil:
-		return false, settings.NotAHome(vfs.Sub(f, home), settingsFile, err)
+		return false, settings.NotAHome(vfs.Sub(f, dir), home.SettingsFile, err)
 	case info.Mode.IsRegular():
 		return true, fmt.Errorf("%w: it is a file", fs.ErrExist)
 	case !info.IsDir():
 		return true, fmt.Errorf("%w: it is not a directory", fs.ErrExist)
 	}
-	if _, err := f.Stat(path.Join(home, settingsFile)); err == nil {
+	if _, err := f.Stat(path.Join(dir, home.SettingsFile)); err == nil {
 		return true, fmt.Errorf("%w: it is a storage", fs.ErrExist)
 	}
-	foreign, err := notOurs(f, home, unborn)
+	foreign, err := notOurs(f, dir, unborn)
 	if err == nil && foreign != "" {
 		err = fmt.Errorf("%w: the directory is not empty: it holds %s", fs.ErrExist, foreign)
 	}
@@ -78,16 +79,16 @@ func vacancy(f vfs.FS, home string) (exists bool, err error) {
 // notOurs returns a name in a directory that no Create made there; "" if there is none.
 // If one of the marks is there, each a name of config, there may be all that creator
 // makes, else only the lock.
-func notOurs(f vfs.FS, home string, marks ...string) (string, error) {
+func notOurs(f vfs.FS, dir string, marks ...string) (string, error) {
 	begun := false
 	for _, mark := range marks {
-		_, err := f.Stat(path.Join(home, mark))
+		_, err := f.Stat(path.Join(dir, mark))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
 		begun = begun || err == nil
 	}
-	for e, err := range f.List(home) {
+	for e, err := range f.List(dir) {
 		if err != nil {
 			return "", err
 		}
@@ -96,7 +97,7 @@ func notOurs(f vfs.FS, home string, marks ...string) (string, error) {
 		case name == lostAndFound && e.IsDir():
 			continue
 		case name == "misc":
-			ours = func(name string) bool { return name == lockFile }
+			ours = func(name string) bool { return name == home.LockFile }
 		case !begun:
 		case slices.Contains(marks, name):
 			ours = func(in string) bool { return in == name+"/settings" || in == name+"/identity" }
@@ -108,7 +109,7 @@ func notOurs(f vfs.FS, home string, marks ...string) (string, error) {
 		if ours == nil || !e.IsDir() {
 			return e.Name, nil
 		}
-		sub := vfs.Sub(f, home)
+		sub := vfs.Sub(f, dir)
 		for name, err := range vfs.Walk(sub, e.Name) {
 			if err != nil {
 				return "", err

@@ -31,7 +31,7 @@ func (t *Txn) Vote(ctx context.Context) error {
 	defer t.mu.Unlock()
 	err := t.vote(ctx)
 	if vfs.Passes(err) {
-		return t.s.refused(err)
+		return t.s.state.Refused(err)
 	}
 	return err
 }
@@ -68,7 +68,7 @@ func (t *Txn) vote(ctx context.Context) error {
 		}
 		return err
 	}
-	if t.s.settings.Storage.CheckDanglingReferences {
+	if t.s.home.Settings.Storage.CheckDanglingReferences {
 		if err := t.checkReferences(ctx); err != nil {
 			t.logRefused(err)
 			return err
@@ -138,7 +138,7 @@ func (t *Txn) lock(ctx context.Context) error {
 			want.Add(oidlock.Key{OID: op.oid, Existence: true}, true)
 		}
 	}
-	if t.s.settings.Storage.CheckDanglingReferences {
+	if t.s.home.Settings.Storage.CheckDanglingReferences {
 		var refs []zodb.OID
 		for op := range t.ops.all() {
 			var err error
@@ -178,7 +178,7 @@ func (t *Txn) compare(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		oid := op.oid
-		current, err := t.s.serialOf(ctx, oid)
+		current, err := t.s.Serial(ctx, oid)
 		if err != nil {
 			return err
 		}
@@ -210,7 +210,7 @@ func (t *Txn) compare(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		current, err := t.s.serialOf(ctx, oid)
+		current, err := t.s.Serial(ctx, oid)
 		if err != nil {
 			return err
 		}

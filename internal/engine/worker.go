@@ -114,12 +114,12 @@ const maxFirstSlice = 2000
 
 // firstSlice is how many files a merge of B into A begins with.
 func (s *Storage) firstSlice() int {
-	return min(s.settings.Journal.FlushFileThreshold, maxFirstSlice)
+	return min(s.home.Settings.Journal.FlushFileThreshold, maxFirstSlice)
 }
 
 // merge moves a slice of B into A.
 func (w *worker) merge(s *Storage) error {
-	if err := s.checkHome(); err != nil {
+	if err := s.home.Check(); err != nil {
 		return err
 	}
 	moved, empty, err := s.store.Thaw(w.slice)
@@ -148,7 +148,7 @@ func (s *Storage) WaitNormal(ctx context.Context) error { return s.state.WaitNor
 
 // shutDown is the end of a close: the committer and the worker have stopped.
 func (s *Storage) shutDown() error {
-	asItIs := s.state.ShutDown() || s.state.Failure() != nil || s.settings.Filesystem.QuickShutdown && !s.o.CleanShutdown
+	asItIs := s.state.ShutDown() || s.state.Failure() != nil || s.home.Settings.Filesystem.QuickShutdown && !s.o.CleanShutdown
 	if asItIs {
 		return nil
 	}
@@ -167,7 +167,7 @@ func (s *Storage) shutDown() error {
 			return fmt.Errorf("the last flush failed; nothing is lost, the next open does it again: %w", err)
 		}
 	}
-	if err := s.checkHome(); err != nil {
+	if err := s.home.Check(); err != nil {
 		return err
 	}
 	s.saveUnsaved()
@@ -183,7 +183,7 @@ func (s *Storage) shutDown() error {
 	if err := s.worker.raiseFloor(s); err != nil {
 		return err
 	}
-	return snapfile.Write(s.fs, snapfile.Record{Code: snapfile.Shutdown, Moment: moment.UTC(), TID: s.state.LastTID()}, s.syncOptions())
+	return snapfile.Write(s.home.FS, snapfile.Record{Code: snapfile.Shutdown, Moment: moment.UTC(), TID: s.state.LastTID()}, s.home.Sync())
 }
 
 // doStep does one step of a task. Its errors are those of the task, not of the storage.
@@ -192,7 +192,7 @@ func (s *Storage) doStep() {
 	if t == nil {
 		return
 	}
-	done, err := false, s.checkHome()
+	done, err := false, s.home.Check()
 	if err == nil {
 		done, err = t.Step()
 	}

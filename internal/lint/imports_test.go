@@ -50,29 +50,32 @@ var level = map[string]int{
 
 	"internal/engine/cache": 3,
 	"internal/engine/state": 4,
+	"internal/engine/home":  4,
 
-	"internal/engine/packing": 5,
-	"internal/engine/space":   5,
+	"internal/engine/read":  5,
+	"internal/engine/space": 5,
 
-	"internal/engine": 6,
+	"internal/engine/packing": 6,
 
-	".": 7,
+	"internal/engine": 8,
 
-	"internal/transfer": 7,
-	"internal/snapshot": 7,
-	"internal/sample":   7,
-	"internal/zeo":      7,
-	"internal/ops":      7,
+	".": 9,
 
-	"internal/backup": 8,
-	"internal/config": 8,
+	"internal/transfer": 9,
+	"internal/snapshot": 9,
+	"internal/sample":   9,
+	"internal/zeo":      9,
+	"internal/ops":      9,
 
-	"internal/restore": 9,
-	"internal/metrics": 9,
+	"internal/backup": 10,
+	"internal/config": 10,
 
-	"internal/cli": 10,
+	"internal/restore": 11,
+	"internal/metrics": 11,
 
-	"cmd/dirstorage": 11,
+	"internal/cli": 12,
+
+	"cmd/dirstorage": 13,
 }
 
 // testOnly reports whether only tests may import a package: file systems that

@@ -43,7 +43,7 @@ func (w *sweep) transactions(ctx context.Context) error {
 		return nil
 	}
 	w.p.phase("removing transactions", 0)
-	t, err := w.s.o.Host.Transaction(w.h.Oldest)
+	t, err := w.s.direct.Transaction(w.h.Oldest)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (c *chainSweep) look() error {
 		c.ends()
 		return nil
 	}
-	t, err := c.s.o.Host.Transaction(c.next)
+	t, err := c.s.direct.Transaction(c.next)
 	if errors.Is(err, zodb.ErrNotFound) {
 		c.ends()
 		return nil
@@ -87,7 +87,7 @@ func (c *chainSweep) look() error {
 	if c.next < c.before {
 		c.seen++
 	}
-	if err != nil && c.s.o.Host.IsDamage(context.Background(), err) {
+	if err != nil && c.s.direct.IsDamage(context.Background(), err) {
 		return c.keepDamaged(err)
 	}
 	if err != nil {
@@ -132,7 +132,7 @@ func (c *chainSweep) ends() {
 // to that one again later.
 func (c *chainSweep) keepDamaged(cause error) error {
 	c.s.o.Log.Error("damage: a pack leaves a transaction as it is", "tid", c.next, "err", cause)
-	older, err := c.s.o.Host.BeforeDamaged(c.next)
+	older, err := c.s.direct.BeforeDamaged(c.next)
 	if err != nil {
 		return err
 	}
@@ -207,8 +207,8 @@ func (w *sweep) unlinkedTransactions(ctx context.Context, named map[zodb.TID]boo
 			if !ok {
 				return true, w.remove(tids)
 			}
-			t, err := w.s.o.Host.Transaction(tid)
-			if errors.Is(err, zodb.ErrNotFound) || err != nil && w.s.o.Host.IsDamage(ctx, err) {
+			t, err := w.s.direct.Transaction(tid)
+			if errors.Is(err, zodb.ErrNotFound) || err != nil && w.s.direct.IsDamage(ctx, err) {
 				continue
 			}
 			if err != nil {

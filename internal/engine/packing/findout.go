@@ -151,11 +151,11 @@ func (r *packRun) condemned(ctx context.Context) error {
 // whole is left alone: it harms nobody.
 func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 	s := r.s
-	src := patientSource{s.o.Host, r.p}
+	src := patientSource{s.direct, r.p}
 	o, err := src.Current(ctx, oid)
 	var tids []zodb.TID
 	if err == nil {
-		if o.Serial >= max(r.policy.Threshold, s.o.Host.Packed()) {
+		if o.Serial >= max(r.policy.Threshold, s.o.Read.Packed()) {
 			return nil // it was written meanwhile, and spared
 		}
 		tids, err = pack.Chain(ctx, src, oid, o.Serial, nil)

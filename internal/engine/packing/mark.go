@@ -87,7 +87,7 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 	if r.exact() {
 		least = 0
 	}
-	for t, err := range r.s.o.Host.TransactionsBackward(ctx, 0) {
+	for t, err := range r.s.direct.TransactionsBackward(ctx, 0) {
 		if err != nil {
 			return 0, err
 		}
@@ -121,7 +121,7 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 		if !r.revisions.Has(oid) {
 			continue
 		}
-		if _, err := (patientSource{r.s.o.Host, r.p}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
+		if _, err := (patientSource{r.s.direct, r.p}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
 			continue // it has come meanwhile
 		}
 		b := &zodb.BrokenError{OID: oid, Err: errors.New("it has revisions, and its pointer is missing")}

@@ -13,10 +13,12 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -128,7 +130,7 @@ func TestPackOfTenMillionObjectsTakesNoMoreThan64MB(t *testing.T) {
 	case raceDetector:
 		n /= 10
 	}
-	s := New(Config{FS: miscOnly(t), Log: slog.New(slog.DiscardHandler), State: state.New(state.Options{Log: slog.New(slog.DiscardHandler)})})
+	s := New(Config{Home: &home.Home{FS: miscOnly(t), Settings: new(settings.Settings)}, Log: slog.New(slog.DiscardHandler), State: state.New(state.Options{Log: slog.New(slog.DiscardHandler)})})
 	peak := newHeapPeak()
 	src := &manyObjects{reachable: n - n/10, leaf: rec(), now: func(looked int64) {
 		if looked%int64(n/4) == 1 {

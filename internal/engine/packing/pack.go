@@ -46,7 +46,7 @@ func removed(r *zodb.PackResult) bool {
 // Errors: zodb.ErrUnsupported for class Minimal; zodb.ErrReadOnly; *zodb.BrokenError if
 // an object that stays cannot be read, in which case nothing was removed.
 func (s *Packer) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult, error) {
-	if !s.o.Full {
+	if !s.o.Home.Full {
 		return zodb.PackResult{}, fmt.Errorf("pack: %w: a storage of class Minimal has no history", zodb.ErrUnsupported)
 	}
 	release, err := s.beginMaintenance(ctx)
@@ -102,11 +102,11 @@ func (s *Packer) beginMaintenance(ctx context.Context) (release func(), err erro
 		return nil, context.Cause(ctx)
 	}
 	release = func() { <-s.turn }
-	if err := s.o.Host.CheckHome(); err != nil { // files in misc, too, are of who has the lock
+	if err := s.o.Home.Check(); err != nil { // files in misc, too, are of who has the lock
 		release()
 		return nil, err
 	}
-	s.o.Host.MakeRoom(roomForPack)
+	s.o.Space.MakeRoom(roomForPack)
 	// Close waits for who has its turn; who comes later finds it closed.
 	if err = s.o.State.Writable(); err == nil {
 		if err = s.finishLeft(ctx); err != nil {
@@ -179,7 +179,7 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	r.listed, r.revisions, r.judged = oidset.New(oidsetLimit), oidset.New(oidsetLimit), oidset.New(oidsetLimit)
 	r.p.phase("waiting for transactions", 0)
 	root := true
-	if _, err := (patientSource{s.o.Host, r.p}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
+	if _, err := (patientSource{s.direct, r.p}).Current(ctx, 0); errors.Is(err, pack.ErrNoObject) {
 		root = false
 	}
 	if !root && !r.o.NoGC || s.o.State.LastTID() == 0 {
@@ -204,7 +204,7 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 		return r.policy.Threshold, r.stop(ctx, w, err)
 	}
 	r.index.finish(ctx)
-	before := s.o.Clock().Add(-s.o.Settings.Storage.DelayDelete).Unix()
+	before := s.o.Clock().Add(-s.o.Home.Settings.Storage.DelayDelete).Unix()
 	err = r.p.persist(ctx, func() error {
 		n, err := s.purge(ctx, before, r.p)
 		r.result.Purged += n
@@ -236,7 +236,7 @@ func (r *packRun) stop(ctx context.Context, w *sweep, err error) error {
 // prepare sets the threshold, and makes the marker.
 func (r *packRun) prepare(ctx context.Context) error {
 	s := r.s
-	r.packed = s.o.Host.Packed()
+	r.packed = s.o.Read.Packed()
 	r.index = &refIndex{s: s}
 	r.v.index = r.index
 	now := s.o.Clock()
@@ -246,16 +246,16 @@ func (r *packRun) prepare(ctx context.Context) error {
 	}
 	threshold = min(threshold, last)
 	var err error
-	if r.policy, err = pack.NewPolicy(threshold, s.o.Settings.KeepClass); err != nil {
+	if r.policy, err = pack.NewPolicy(threshold, s.o.Home.Settings.KeepClass); err != nil {
 		return err
 	}
-	r.header = pack.Header{Identity: s.o.Identity, Threshold: threshold, Stamp: r.stamp(now),
-		Undoable: s.o.Settings.Storage.KeepPolicy == settings.KeepUndoable}
-	if s.o.Settings.Storage.DelayDelete != 0 && !r.o.DryRun {
+	r.header = pack.Header{Identity: s.o.Home.Identity, Threshold: threshold, Stamp: r.stamp(now),
+		Undoable: s.o.Home.Settings.Storage.KeepPolicy == settings.KeepUndoable}
+	if s.o.Home.Settings.Storage.DelayDelete != 0 && !r.o.DryRun {
 		r.result.Stamp = r.header.Stamp
 	}
 	r.marker = pack.NewMarker(pack.MarkOptions{
-		Source: patientSource{s.o.Host, r.p}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
+		Source: patientSource{s.direct, r.p}, Policy: r.policy, Packed: r.packed, References: !r.o.NoGC, SkipBroken: r.o.SkipBroken,
 		MemoryLimit: oidsetLimit, Workers: runtime.GOMAXPROCS(0), Victims: r.victims, Broken: r.broken, Reference: r.index.add,
 		Expected: r.v.spared.Has,
 	})
@@ -274,7 +274,7 @@ func (r *packRun) packTime(now time.Time) time.Time {
 	if last := r.s.o.State.LastTID().Time(); last.Sub(now) > clockSlack {
 		newest = last
 	}
-	latest := newest.Add(-r.s.o.Settings.Storage.MinPackTime)
+	latest := newest.Add(-r.s.o.Home.Settings.Storage.MinPackTime)
 	meansNow := newest != now && !at.Before(now.Add(-clockSlack)) && !at.After(now.Add(clockSlack))
 	if at.IsZero() || at.After(latest) || meansNow {
 		return latest
@@ -283,7 +283,7 @@ func (r *packRun) packTime(now time.Time) time.Time {
 }
 
 // exact reports whether what the newest transactions wrote is no exception.
-func (r *packRun) exact() bool { return r.s.o.Settings.Storage.MinPackTime == 0 }
+func (r *packRun) exact() bool { return r.s.o.Home.Settings.Storage.MinPackTime == 0 }
 
 // stamp is when the pack removes, in seconds. No two packs have the same.
 func (r *packRun) stamp(now time.Time) int64 {

@@ -2,73 +2,40 @@ package packing
 
 import (
 	"context"
-	"iter"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/engine/read"
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/pack"
-	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Config is what a Packer needs of the storage.
 type Config struct {
-	FS            vfs.FS
+	Home          *home.Home
 	Log           *slog.Logger
 	Clock         func() time.Time
 	RetryInterval time.Duration
-	Settings      *settings.Settings
-	Identity      string
-	Full          bool // class Full
-	Sync          vfs.SyncOptions
 	Closing       context.Context // ends when Close of the storage is called
 	Store         store.Store
 	State         *state.State
+	Read          *read.Reader
+	Space         *space.Watch
 	Host          Host
-}
-
-// Reader reads for a pack, past the cache. Its methods may be called concurrently.
-type Reader interface {
-	pack.Source
-	// Transaction reads the file of a transaction. The error matches zodb.ErrNotFound if there
-	// is none.
-	Transaction(tid zodb.TID) (*record.Transaction, error)
-	// TransactionsBackward yields the transactions from the last one back.
-	TransactionsBackward(ctx context.Context, before zodb.TID) iter.Seq2[*zodb.Transaction, error]
-	// BeforeDamaged returns the transaction before one whose file cannot be believed; 0 if
-	// there is none.
-	BeforeDamaged(tid zodb.TID) (zodb.TID, error)
-	// OlderRevision returns the newest revision of an object before a serial that has a file
-	// or is in the journal; 0 if there is none.
-	OlderRevision(oid zodb.OID, before zodb.TID) (zodb.TID, error)
-	// IsDamage reports whether an error of a read tells of one file only.
-	IsDamage(ctx context.Context, err error) bool
 }
 
 // Host is the storage, as far as a pack changes it or depends on it.
 type Host interface {
-	Reader
-	// CheckHome returns an error if HOME or its lock is not what was opened.
-	CheckHome() error
-	// MakeRoom gives up the reserve if less than that many bytes are free.
-	MakeRoom(bytes uint64)
-	// NotePassing counts an error that passes by itself.
-	NotePassing()
 	// Counts returns how much the storage holds.
 	Counts() zodb.Counts
 	// Recount changes the counts by what was brought back or removed (sign 1 or -1), and keeps
 	// them.
 	Recount(n zodb.Counts, sign int64)
-	// Packed returns x.packed, and SetPacked says that it was changed.
-	Packed() zodb.TID
-	SetPacked(tid zodb.TID)
-	// ForgetKnown forgets that an object is known to exist.
-	ForgetKnown(oid zodb.OID)
 	// SameA returns an error if A may not be the one beside which the files in misc were
 	// written, or what became of it here.
 	SameA() error
@@ -85,6 +52,7 @@ type Txn interface {
 // excepted, which say so.
 type Packer struct {
 	o       Config
+	direct  read.Direct
 	guard   guard
 	turn    chan struct{} // one pack at a time: who has put something in may go
 	running atomic.Pointer[progress]
@@ -98,7 +66,9 @@ type Packer struct {
 }
 
 // New returns a Packer. ReadPlan has to be called before anybody commits.
-func New(o Config) *Packer { return &Packer{o: o, turn: make(chan struct{}, 1)} }
+func New(o Config) *Packer {
+	return &Packer{o: o, direct: o.Read.Direct(), turn: make(chan struct{}, 1)}
+}
 
 // Pass is called by each vote, when the transaction holds its locks and before it looks
 // whether what it refers to is there: see [guard]. The error is about an object that a pack

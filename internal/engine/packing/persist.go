@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/read"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -35,10 +36,10 @@ func (p *progress) persist(ctx context.Context, do func() error) error {
 			}
 			return err
 		}
-		s.o.Host.NotePassing()
+		s.o.State.NotePassing()
 		p.lacks(err)
 		if vfs.FaultOf(err) == vfs.FullFault {
-			s.o.Host.MakeRoom(roomForPack)
+			s.o.Space.MakeRoom(roomForPack)
 		}
 		timer := time.NewTimer(state.BackOff(s.o.RetryInterval, inRow))
 		select {
@@ -96,21 +97,21 @@ func (s *Packer) startPack(ctx context.Context, o zodb.PackOptions, p *progress)
 	return run, err
 }
 
-// patientSource is Reader for a pack, which waits until what is lacking for a read is
+// patientSource is [read.Direct] for a pack, which waits until what is lacking for a read is
 // there again. Transactions do not read by it: others would wait for them.
 type patientSource struct {
-	Reader
+	read.Direct
 	p *progress
 }
 
 // Current implements pack.Source.
 func (s patientSource) Current(ctx context.Context, oid zodb.OID) (o *record.Object, err error) {
-	err = s.p.persist(ctx, func() error { o, err = s.Reader.Current(ctx, oid); return err })
+	err = s.p.persist(ctx, func() error { o, err = s.Direct.Current(ctx, oid); return err })
 	return o, err
 }
 
 // Revision implements pack.Source.
 func (s patientSource) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (o *record.Object, err error) {
-	err = s.p.persist(ctx, func() error { o, err = s.Reader.Revision(ctx, oid, tid); return err })
+	err = s.p.persist(ctx, func() error { o, err = s.Direct.Revision(ctx, oid, tid); return err })
 	return o, err
 }

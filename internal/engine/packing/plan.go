@@ -79,7 +79,7 @@ func (v *plan) establish() error {
 	if err := v.keepSpared(); err != nil {
 		return err
 	}
-	if err := v.s.o.Host.CheckHome(); err != nil {
+	if err := v.s.o.Home.Check(); err != nil {
 		return err
 	}
 	v.to(packPlanned)
@@ -111,7 +111,7 @@ func (v *plan) keepSpared() error {
 func (v *plan) end() error {
 	v.to(packIsEnding)
 	if v.files.Found() {
-		if err := v.s.o.Host.CheckHome(); err != nil {
+		if err := v.s.o.Home.Check(); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ type refIndex struct {
 }
 
 func (x *refIndex) begin() {
-	w, err := refindex.New(x.s.o.FS, "misc", x.s.o.State.LastTID(), indexMemory)
+	w, err := refindex.New(x.s.o.Home.FS, "misc", x.s.o.State.LastTID(), indexMemory)
 	if err != nil {
 		x.failed(err)
 		return
@@ -82,7 +82,7 @@ func (x *refIndex) finish(ctx context.Context) {
 	if w == nil {
 		return
 	}
-	stats, err := w.Finish(ctx, x.s.o.Sync)
+	stats, err := w.Finish(ctx, x.s.o.Home.Sync())
 	if err != nil {
 		x.failed(err)
 		return

@@ -17,7 +17,7 @@ import (
 // ReadPlan is called by Open: it looks whether a pack was interrupted while it
 // removed, and if so goes on guarding what it has condemned.
 func (s *Packer) ReadPlan() error {
-	files, found, spared, err := pack.OpenFiles(s.o.FS, s.o.Sync)
+	files, found, spared, err := pack.OpenFiles(s.o.Home.FS, s.o.Home.Sync())
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (v *plan) readPlan() (h pack.Header, planned int64, err error) {
 // became of it. Somebody may have put a copy in its place, from a backup say, and
 // in that what was garbage later may be in use.
 func (s *Packer) fits(h pack.Header) error {
-	if h.Identity != s.o.Identity {
+	if h.Identity != s.o.Home.Identity {
 		return fmt.Errorf("it is of the storage %s", h.Identity)
 	}
 	if flushed := s.o.State.FlushedTID(); h.Last > flushed {

@@ -41,7 +41,7 @@ func (v *plan) spare(ctx context.Context, touched []Touch) error {
 	}
 	v.batch.Lock()
 	defer v.batch.Unlock()
-	src := v.s.o.Host
+	src := v.s.direct
 	found := make(map[zodb.OID]bool)
 	var refs []zodb.OID
 	for len(work) > 0 {

@@ -30,7 +30,7 @@ type sweep struct {
 
 // stamp is that of the names of files that are put aside; 0: they are unlinked.
 func (w *sweep) stamp() int64 {
-	if w.s.o.Settings.Storage.DelayDelete == 0 {
+	if w.s.o.Home.Settings.Storage.DelayDelete == 0 {
 		return 0
 	}
 	return w.h.Stamp
@@ -60,13 +60,13 @@ func (w *sweep) steps(ctx context.Context) error {
 
 // markPacked sets x.packed, before anything is removed that it has to explain.
 func (w *sweep) markPacked() (bool, error) {
-	if w.h.Threshold <= w.s.o.Host.Packed() {
+	if w.h.Threshold <= w.s.o.Read.Packed() {
 		return true, nil
 	}
 	if err := w.s.o.Store.SetPacked(w.h.Threshold); err != nil {
 		return false, err
 	}
-	w.s.o.Host.SetPacked(w.h.Threshold)
+	w.s.o.Read.SetPacked(w.h.Threshold)
 	return true, nil
 }
 
@@ -122,7 +122,7 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 	}
 	w.s.o.State.ForgetCached(what.Objects...)
 	for _, oid := range what.Objects {
-		w.s.o.Host.ForgetKnown(oid)
+		w.s.o.Read.Deleted(oid)
 	}
 	n, err := w.s.o.Store.Remove(w.stamp(), what)
 	w.result.Blobs += n.Blobs

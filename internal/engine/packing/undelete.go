@@ -19,7 +19,7 @@ import (
 // is; the next pack removes all of it again. If it is interrupted, it may be
 // repeated.
 func (s *Packer) Undelete(ctx context.Context, stamp int64) (zodb.UndeleteResult, error) {
-	if !s.o.Full {
+	if !s.o.Home.Full {
 		return zodb.UndeleteResult{}, fmt.Errorf("undelete: %w", zodb.ErrUnsupported)
 	}
 	release, err := s.beginMaintenance(ctx)
@@ -113,7 +113,7 @@ func (u *undelete) begins() error {
 	if u.noted {
 		return nil
 	}
-	err := pack.Undeleted{Running: true, Time: u.s.o.Clock().UTC()}.Note(u.s.o.FS, u.s.o.Sync)
+	err := pack.Undeleted{Running: true, Time: u.s.o.Clock().UTC()}.Note(u.s.o.Home.FS, u.s.o.Home.Sync())
 	u.noted = err == nil
 	return err
 }
@@ -127,13 +127,13 @@ func (u *undelete) ended() error {
 }
 
 func (s *Packer) undeleteEnded() error {
-	return pack.Undeleted{Time: s.o.Clock().UTC()}.Note(s.o.FS, s.o.Sync)
+	return pack.Undeleted{Time: s.o.Clock().UTC()}.Note(s.o.Home.FS, s.o.Home.Sync())
 }
 
 // EndUndelete is called by Open, before anybody can commit: a process before may have
 // been killed while it brought files back.
 func (s *Packer) EndUndelete() {
-	was, err := pack.ReadUndeleted(s.o.FS)
+	was, err := pack.ReadUndeleted(s.o.Home.FS)
 	if err != nil || was.Running {
 		err = s.undeleteEnded()
 	}
@@ -155,7 +155,7 @@ func (u *undelete) link(ctx context.Context) error {
 				if at = s.o.State.FlushedTID(); at == 0 { // nothing has a file yet
 					return true, nil
 				}
-				t, err := s.o.Host.Transaction(at)
+				t, err := s.direct.Transaction(at)
 				if err != nil {
 					return false, err
 				}
@@ -163,7 +163,7 @@ func (u *undelete) link(ctx context.Context) error {
 			}
 			var there *record.Transaction
 			if next != 0 {
-				t, err := s.o.Host.Transaction(next)
+				t, err := s.direct.Transaction(next)
 				if err != nil && !errors.Is(err, zodb.ErrNotFound) {
 					return false, err
 				}
@@ -182,7 +182,7 @@ func (u *undelete) link(ctx context.Context) error {
 				u.tids = u.tids[:len(u.tids)-1]
 				links = append(links, store.Link{TID: at, Previous: back})
 				if there == nil { // what it names itself may be the next one
-					t, err := s.o.Host.Transaction(back)
+					t, err := s.direct.Transaction(back)
 					if err != nil {
 						return false, err
 					}

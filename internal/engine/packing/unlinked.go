@@ -72,11 +72,11 @@ func (r *packRun) leftByPack(ctx context.Context, b strayBlob) (bool, error) {
 	}
 	// The object stays, so that pack may have removed what was replaced before it, unless
 	// keepclass says that it stays.
-	newer, err := r.s.o.Host.OlderRevision(b.oid, r.packed+1)
+	newer, err := r.s.direct.OlderRevision(b.oid, r.packed+1)
 	if err != nil || newer <= b.tid {
 		return false, err
 	}
-	current, err := (patientSource{r.s.o.Host, r.p}).Current(ctx, b.oid)
+	current, err := (patientSource{r.s.direct, r.p}).Current(ctx, b.oid)
 	return err == nil && r.policy.Removes(current, newer, b.tid), nil // else its class is not known
 }
 
@@ -85,7 +85,7 @@ func (r *packRun) collected(ctx context.Context, oid zodb.OID) bool {
 	if r.o.NoGC || r.marker.Blind() || r.marker.Reached(oid) {
 		return false
 	}
-	_, err := (patientSource{r.s.o.Host, r.p}).Current(ctx, oid)
+	_, err := (patientSource{r.s.direct, r.p}).Current(ctx, oid)
 	return errors.Is(err, pack.ErrNoObject) // else it has come meanwhile, or it cannot be read
 }
 
@@ -150,7 +150,7 @@ type ownChain struct {
 
 // chainOf reads the chain of an object, as far as it is there.
 func (r *packRun) chainOf(ctx context.Context, oid zodb.OID) ownChain {
-	src := patientSource{r.s.o.Host, r.p}
+	src := patientSource{r.s.direct, r.p}
 	o, err := src.Current(ctx, oid)
 	if err != nil {
 		return ownChain{oid: oid}

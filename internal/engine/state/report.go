@@ -15,6 +15,7 @@ type Report struct {
 	UnflushedTransactions int
 	UnflushedFiles        int
 	Failure               error
+	PassingErrors         int64
 	LowSpace              string
 	Trouble               error // what keeps the worker from its work, or commits from being taken
 	TroubleKind           zodb.TroubleKind
@@ -25,7 +26,8 @@ func (s *State) Report(small Footprint) Report {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r := Report{LastTID: s.last, Snapshot: s.snap.String(), SnapshotMode: s.snapshotStatus(),
-		UnflushedTransactions: len(s.index.queue), UnflushedFiles: s.index.files, Failure: s.failure, LowSpace: s.low}
+		UnflushedTransactions: len(s.index.queue), UnflushedFiles: s.index.files, Failure: s.failure, LowSpace: s.low,
+		PassingErrors: s.passing.Load()}
 	if cause := s.trouble.cause; cause != nil {
 		r.Trouble, r.TroubleKind = cause, troubleKind(cause)
 	} else if s.refuse && !s.o.ReadOnly {

@@ -43,6 +43,7 @@ type Cache interface {
 type State struct {
 	o       Options
 	version atomic.Uint64 // counts the changes of the index
+	passing atomic.Int64  // errors that pass
 	woken   chan struct{}
 
 	// Progress is how much of the flush that is under way is done, in units of its own.

@@ -24,6 +24,18 @@ func troubleKind(err error) zodb.TroubleKind {
 	return zodb.TroubleDisk
 }
 
+// NotePassing counts an error that passes.
+func (s *State) NotePassing() { s.passing.Add(1) }
+
+// Refused counts an error that passes and that a client is told, and makes it match
+// zodb.ErrDiskFull or zodb.ErrScarce. It returns other errors as they are.
+func (s *State) Refused(err error) error {
+	if vfs.Passes(err) {
+		s.NotePassing()
+	}
+	return vfs.WithPassing(err)
+}
+
 // maxBackOff bounds how much longer than Options.RetryInterval the pauses become.
 const maxBackOff = 16
 
@@ -44,6 +56,7 @@ func (t *trouble) wait(now time.Time) time.Duration {
 // a step succeeds, and tries again later and later. The log has it once when it comes, and
 // once when another kind takes its place.
 func (s *State) StepFailed(err error) {
+	s.NotePassing()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := &s.trouble

@@ -1,4 +1,4 @@
-package engine
+package read
 
 import (
 	"context"
@@ -12,17 +12,17 @@ import (
 // more and are not packed away, in no order. It reads the names of all files
 // below A and B. What is committed meanwhile may be left out, and an object
 // that is written to meanwhile may come twice.
-func (s *Storage) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
+func (r *Reader) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
 	return func(yield func(zodb.OID, error) bool) {
 		// In the order in which revisions move: from the log to B to A, so that none
 		// slips through.
-		inLog := s.state.OIDs()
+		inLog := r.o.State.OIDs()
 		for oid := range inLog {
 			if !yield(oid, nil) {
 				return
 			}
 		}
-		for oid, err := range s.store.Objects(ctx) {
+		for oid, err := range r.o.Store.Objects(ctx) {
 			if err != nil {
 				yield(0, fmt.Errorf("list objects: %w", err))
 				return
@@ -35,17 +35,17 @@ func (s *Storage) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
 }
 
 // NextOID returns the smallest oid from one on that there is a name of, in the log or
-// below A or B: as [Storage.OIDs], but that it may also be of an object that is packed away. It
+// below A or B: as [Reader.OIDs], but that it may also be of an object that is packed away. It
 // lists few directories, but of formats lawn and flat one with all objects. An error that matches
 // zodb.ErrNotFound if there is none.
-func (s *Storage) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) {
-	next, any := s.state.NextOID(from)
+func (r *Reader) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) {
+	next, any := r.o.State.NextOID(from)
 	take := func(oid zodb.OID) {
 		if oid >= from && (!any || oid < next) {
 			next, any = oid, true
 		}
 	}
-	oid, found, err := s.store.NextOID(ctx, from) // in the way that files take, after the log
+	oid, found, err := r.o.Store.NextOID(ctx, from) // in the way that files take, after the log
 	if err != nil {
 		return 0, fmt.Errorf("list objects: %w", err)
 	}
@@ -62,9 +62,9 @@ func (s *Storage) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) 
 // newest first, back to the oldest that was not packed away. Errors as Load,
 // but that the object does not exist any more is none. A revision that is damaged comes
 // with an error, and those before it may follow.
-func (s *Storage) Serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID, error] {
+func (r *Reader) Serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID, error] {
 	return func(yield func(zodb.TID, error) bool) {
-		at, err := s.newestRevision(ctx, oid)
+		at, err := r.newestRevision(ctx, oid)
 		for err == nil && at.serial != 0 {
 			if err = ctx.Err(); err != nil {
 				break
@@ -72,7 +72,7 @@ func (s *Storage) Serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID,
 			if !yield(at.serial, at.damage) {
 				return
 			}
-			at, err = s.revisionBefore(ctx, oid, at)
+			at, err = r.revisionBefore(ctx, oid, at)
 		}
 		if err != nil {
 			yield(0, err)

@@ -1,4 +1,4 @@
-package engine
+package read
 
 import (
 	"errors"
@@ -15,43 +15,43 @@ import (
 // before a pack removes anything, and the transaction, as far as it is still there.
 // Everything else is loss, and is called so.
 
-// whyNoRevision returns why a revision is missing that its transaction lists: nil if a
+// WhyNoRevision returns why a revision is missing that its transaction lists: nil if a
 // pack may have removed it, else a *zodb.CorruptError.
-func (s *Storage) whyNoRevision(oid zodb.OID, tid zodb.TID) error {
-	if s.packedAway(tid) {
+func (r *Reader) WhyNoRevision(oid zodb.OID, tid zodb.TID) error {
+	if r.PackedAway(tid) {
 		return nil
 	}
-	return s.lostRevision(oid, tid, "its transaction names it, and it is missing although it was not packed away")
+	return r.lostRevision(oid, tid, "its transaction names it, and it is missing although it was not packed away")
 }
 
-// whyNoPrevious returns why the revision before o is missing: nil if a pack may have
+// WhyNoPrevious returns why the revision before o is missing: nil if a pack may have
 // removed it, a *zodb.CorruptError if it is lost. Another error says that its
 // transaction cannot be read, so that it is not known.
-func (s *Storage) whyNoPrevious(o *record.Object) error {
-	if !s.packedAway(o.Previous) {
-		return s.lostRevision(o.OID, o.Previous,
+func (r *Reader) WhyNoPrevious(o *record.Object) error {
+	if !r.PackedAway(o.Previous) {
+		return r.lostRevision(o.OID, o.Previous,
 			fmt.Sprintf("revision %s names it as the one before, and it is missing although it was not packed away", o.Serial))
 	}
-	t, err := s.transactionFile(o.Previous)
+	t, err := r.TransactionFile(o.Previous)
 	switch {
 	case errors.Is(err, zodb.ErrNotFound):
 		return nil
 	case err != nil:
 		return fmt.Errorf("revision %s of object %s is missing; whether it was packed away its transaction would tell: %w", o.Previous, o.OID, err)
 	case !slices.Contains(t.OIDs, o.OID):
-		return s.lostRevision(o.OID, o.Previous,
+		return r.lostRevision(o.OID, o.Previous,
 			fmt.Sprintf("revision %s names it as the one before; it is missing, and its transaction did not write the object", o.Serial))
 	}
 	return nil
 }
 
-func (s *Storage) lostRevision(oid zodb.OID, tid zodb.TID, reason string) error {
-	return &zodb.CorruptError{Path: s.store.Place(layout.Revision(oid, tid)), OID: oid, TID: tid, Reason: reason}
+func (r *Reader) lostRevision(oid zodb.OID, tid zodb.TID, reason string) error {
+	return &zodb.CorruptError{Path: r.o.Store.Place(layout.Revision(oid, tid)), OID: oid, TID: tid, Reason: reason}
 }
 
 // lostTransaction is about a transaction that by names, and that is missing although it
 // was not packed away.
-func (s *Storage) lostTransaction(tid zodb.TID, by string) error {
-	return &zodb.CorruptError{Path: s.store.Place(layout.Transaction(tid)), TID: tid,
+func (r *Reader) lostTransaction(tid zodb.TID, by string) error {
+	return &zodb.CorruptError{Path: r.o.Store.Place(layout.Transaction(tid)), TID: tid,
 		Reason: by + " names it, and it is missing although it was not packed away"}
 }

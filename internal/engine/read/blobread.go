@@ -1,4 +1,4 @@
-package engine
+package read
 
 import (
 	"bytes"
@@ -61,22 +61,22 @@ func (b *openBlob) Seek(offset int64, whence int) (int64, error) {
 // OpenBlob opens the blob of a revision. Errors: *zodb.KeyError if there is no
 // such revision or if it has no blob; *zodb.CorruptError if the file is missing
 // or is known to have another length than it should.
-func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (zodb.Blob, error) {
+func (r *Reader) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (zodb.Blob, error) {
 	var b *openBlob
-	err := s.settled(ctx, func() error {
-		r, inLog := s.state.Revision(oid, serial)
+	err := r.validated(ctx, func() error {
+		rev, inLog := r.o.State.Revision(oid, serial)
 		var f vfs.File
 		var where string
 		var err error
 		var sum [16]byte
-		if inLog && r.Entry.Blob {
-			where, sum = r.Entry.BlobFile, r.Entry.BlobMD5
-			f, err = s.fs.Open(where)
+		if inLog && rev.Entry.Blob {
+			where, sum = rev.Entry.BlobFile, rev.Entry.BlobMD5
+			f, err = r.o.Home.FS.Open(where)
 			if errors.Is(err, fs.ErrNotExist) { // the flush moves it before the index forgets it
-				f, where, err = s.store.OpenBlob(oid, serial)
+				f, where, err = r.o.Store.OpenBlob(oid, serial)
 			}
 		} else {
-			o, lerr := s.revisionOnce(oid, serial)
+			o, lerr := r.revisionOnce(oid, serial)
 			if lerr != nil {
 				return lerr
 			}
@@ -84,7 +84,7 @@ func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (
 				return noBlob(oid, serial)
 			}
 			sum = o.BlobMD5
-			f, where, err = s.store.OpenBlob(oid, serial)
+			f, where, err = r.o.Store.OpenBlob(oid, serial)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return &zodb.CorruptError{Path: where, OID: oid, TID: serial, Reason: "the blob file is missing"}
@@ -96,9 +96,9 @@ func (s *Storage) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (
 		if err != nil {
 			return errors.Join(err, f.Close())
 		}
-		if inLog && info.Size != r.Entry.BlobSize {
+		if inLog && info.Size != rev.Entry.BlobSize {
 			return errors.Join(&zodb.CorruptError{Path: where, OID: oid, TID: serial,
-				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, r.Entry.BlobSize)}, f.Close())
+				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, rev.Entry.BlobSize)}, f.Close())
 		}
 		b = &openBlob{File: f, size: info.Size, want: sum, corrupt: zodb.CorruptError{Path: where, OID: oid, TID: serial}, hash: md5.New()}
 		return nil

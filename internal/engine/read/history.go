@@ -1,4 +1,4 @@
-package engine
+package read
 
 import (
 	"context"
@@ -15,26 +15,26 @@ import (
 
 // Transaction returns one transaction. The error matches zodb.ErrNotFound if
 // there is none with that tid, or if it was packed away.
-func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transaction, error) {
-	if !s.full {
+func (r *Reader) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transaction, error) {
+	if !r.o.Home.Full {
 		return nil, zodb.ErrUnsupported
 	}
 	var t *zodb.Transaction
-	err := s.settled(ctx, func() error {
-		if c := s.state.Transaction(tid); c != nil {
-			t = s.publicTransaction(c.File())
+	err := r.validated(ctx, func() error {
+		if c := r.o.State.Transaction(tid); c != nil {
+			t = r.publicTransaction(c.File())
 			return nil
 		}
-		r, err := s.transactionFile(tid)
+		rev, err := r.TransactionFile(tid)
 		if err == nil {
-			t = s.publicTransaction(r)
+			t = r.publicTransaction(rev)
 		}
 		return err
 	})
 	return t, err
 }
 
-// blockSize is how many transactions [Storage.Transactions] turns round at once, and
+// blockSize is how many transactions [Reader.Transactions] turns round at once, and
 // blockBytes how many bytes of memory they take, if it is more than one.
 const (
 	blockSize  = 1024
@@ -51,15 +51,15 @@ func memoryOf(t *zodb.Transaction) int {
 // so the chain is walked back once for marks and then block by block forward:
 // each file is read twice, but for those of the oldest block, and the memory is that of a
 // block, 256 KiB or one transaction, and of one mark (8 bytes) for each block. What is
-// damaged comes with an error, as in [Storage.TransactionsBackward], and what is later
+// damaged comes with an error, as in [Reader.TransactionsBackward], and what is later
 // follows.
-func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
+func (r *Reader) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
 	return func(yield func(*zodb.Transaction, error) bool) {
 		var marks []zodb.TID // the newest transaction of each block, newest block first
 		var block []listed   // the oldest one
 		bytes := 0           // in the block
 		n := 0               // transactions in it
-		for t, err := range s.TransactionsBackward(ctx, 0) {
+		for t, err := range r.TransactionsBackward(ctx, 0) {
 			if t == nil {
 				yield(nil, err)
 				return
@@ -81,7 +81,7 @@ func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2
 		for i := len(marks) - 1; i >= 0; i-- {
 			var err error
 			if i+1 < len(marks) {
-				block, err = s.block(ctx, marks[i], marks[i+1]+1)
+				block, err = r.block(ctx, marks[i], marks[i+1]+1)
 			}
 			for j := len(block) - 1; j >= 0; j-- {
 				if !yield(block[j].t, block[j].err) {
@@ -103,14 +103,14 @@ type listed struct {
 }
 
 // block returns the transactions from one back to from, newest first.
-func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]listed, error) {
+func (r *Reader) block(ctx context.Context, newest, from zodb.TID) ([]listed, error) {
 	var block []listed
-	if _, err := s.Transaction(ctx, newest); errors.Is(err, zodb.ErrNotFound) && s.packedAway(newest) {
-		if newest, err = s.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
+	if _, err := r.Transaction(ctx, newest); errors.Is(err, zodb.ErrNotFound) && r.PackedAway(newest) {
+		if newest, err = r.olderThan(ctx, newest); newest == 0 { // it was packed meanwhile
 			return nil, err
 		}
 	}
-	for t, err := range s.TransactionsBackward(ctx, newest) {
+	for t, err := range r.TransactionsBackward(ctx, newest) {
 		if t == nil {
 			return nil, err
 		}
@@ -123,18 +123,18 @@ func (s *Storage) block(ctx context.Context, newest, from zodb.TID) ([]listed, e
 }
 
 // Records yields what a transaction stored, in the order first stored. A
-// revision that was packed away is passed over; one that is missing otherwise is a
+// Revision that was packed away is passed over; one that is missing otherwise is a
 // *zodb.CorruptError.
-func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
+func (r *Reader) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
 	return func(yield func(zodb.Record, error) bool) {
 		for _, oid := range t.OIDs {
 			if err := ctx.Err(); err != nil {
 				yield(zodb.Record{}, err)
 				return
 			}
-			rec, err := s.LoadRecord(ctx, oid, t.TID)
+			rec, err := r.LoadRecord(ctx, oid, t.TID)
 			if errors.Is(err, zodb.ErrNotFound) {
-				if err = s.whyNoRevision(oid, t.TID); err == nil {
+				if err = r.WhyNoRevision(oid, t.TID); err == nil {
 					continue
 				}
 			}
@@ -147,12 +147,12 @@ func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zo
 
 // RecentTransactions returns the last n transactions, newest first. With an error come those
 // that are later than what is damaged.
-func (s *Storage) RecentTransactions(ctx context.Context, n int) ([]*zodb.Transaction, error) {
+func (r *Reader) RecentTransactions(ctx context.Context, n int) ([]*zodb.Transaction, error) {
 	var list []*zodb.Transaction
 	if n <= 0 {
 		return nil, nil
 	}
-	for t, err := range s.backward(ctx, 0, false) {
+	for t, err := range r.backward(ctx, 0, false) {
 		if err != nil {
 			return list, err
 		}
@@ -169,10 +169,10 @@ type deadline struct {
 	at    time.Time
 }
 
-func (s *Storage) historyDeadline() deadline {
-	d := deadline{clock: s.o.Clock}
-	if limit := s.settings.Storage.HistoryTimeout; limit > 0 {
-		d.at = s.o.Clock().Add(limit)
+func (r *Reader) historyDeadline() deadline {
+	d := deadline{clock: r.o.Clock}
+	if limit := r.o.Home.Settings.Storage.HistoryTimeout; limit > 0 {
+		d.at = r.o.Clock().Add(limit)
 	}
 	return d
 }
@@ -182,15 +182,15 @@ func (d deadline) passed() bool { return !d.at.IsZero() && d.clock().After(d.at)
 // TransactionSize returns the bytes of data, blobs not included, that a
 // transaction stored, without reading them. Revisions that were packed away
 // count nothing.
-func (s *Storage) TransactionSize(ctx context.Context, t *zodb.Transaction) (int64, error) {
+func (r *Reader) TransactionSize(ctx context.Context, t *zodb.Transaction) (int64, error) {
 	var size int64
 	for _, oid := range t.OIDs {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		n, err := s.dataSize(ctx, oid, t.TID)
+		n, err := r.dataSize(ctx, oid, t.TID)
 		if errors.Is(err, fs.ErrNotExist) {
-			if err = s.whyNoRevision(oid, t.TID); err == nil {
+			if err = r.WhyNoRevision(oid, t.TID); err == nil {
 				continue
 			}
 		}
@@ -202,23 +202,23 @@ func (s *Storage) TransactionSize(ctx context.Context, t *zodb.Transaction) (int
 	return size, nil
 }
 
-func (s *Storage) dataSize(ctx context.Context, oid zodb.OID, tid zodb.TID) (size int64, err error) {
-	err = s.settled(ctx, func() error {
-		if r, ok := s.state.Revision(oid, tid); ok {
-			size = r.Entry.Len
+func (r *Reader) dataSize(ctx context.Context, oid zodb.OID, tid zodb.TID) (size int64, err error) {
+	err = r.validated(ctx, func() error {
+		if rev, ok := r.o.State.Revision(oid, tid); ok {
+			size = rev.Entry.Len
 			return nil
 		}
-		size, err = s.store.Stat(layout.Revision(oid, tid))
+		size, err = r.o.Store.Stat(layout.Revision(oid, tid))
 		size -= record.ObjectHeaderSize
 		return err
 	})
 	return size, err
 }
 
-// transactionFile reads the file of a transaction; the error matches
+// TransactionFile reads the file of a transaction; the error matches
 // zodb.ErrNotFound if there is none.
-func (s *Storage) transactionFile(tid zodb.TID) (*record.Transaction, error) {
-	b, where, err := s.store.Get(layout.Transaction(tid))
+func (r *Reader) TransactionFile(tid zodb.TID) (*record.Transaction, error) {
+	b, where, err := r.o.Store.Get(layout.Transaction(tid))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no transaction %s: %w", tid, zodb.ErrNotFound)
 	}
@@ -226,4 +226,15 @@ func (s *Storage) transactionFile(tid zodb.TID) (*record.Transaction, error) {
 		return nil, err
 	}
 	return record.ParseTransactionAs(b, where, tid, true)
+}
+
+// publicTransaction returns a transaction as iteration delivers it. It counts as packed
+// if it was where it was copied from, or if the storage was packed to a later time.
+func (r *Reader) publicTransaction(t *record.Transaction) *zodb.Transaction {
+	status := zodb.StatusDone
+	if t.Packed || r.PackedAway(t.TID) {
+		status = zodb.StatusPacked
+	}
+	return &zodb.Transaction{TID: t.TID, Previous: t.Previous, Status: status, OIDs: t.OIDs,
+		TxnMeta: zodb.TxnMeta{User: t.User, Description: t.Description, Extension: t.Extension}}
 }

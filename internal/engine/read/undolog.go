@@ -1,4 +1,4 @@
-package engine
+package read
 
 import (
 	"context"
@@ -16,19 +16,19 @@ import (
 // read itself the TID is all that is told. Whether a later change
 // stands in the way is seen by [Txn.Undo]. It ends before the first transaction that was
 // packed, as that of ZODB's FileStorage, and early after history_timeout.
-func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[zodb.UndoEntry, error] {
+func (r *Reader) UndoLog(ctx context.Context) iter.Seq2[zodb.UndoEntry, error] {
 	return func(yield func(zodb.UndoEntry, error) bool) {
-		deadline := s.historyDeadline()
-		for t, err := range s.TransactionsBackward(ctx, 0) {
+		deadline := r.historyDeadline()
+		for t, err := range r.TransactionsBackward(ctx, 0) {
 			if err == nil && t.Status == zodb.StatusPacked {
 				return
 			}
 			e := zodb.UndoEntry{Transaction: t}
 			switch {
 			case err == nil:
-				err = s.undoable(ctx, &e)
+				err = r.undoable(ctx, &e)
 			case errors.Is(err, zodb.ErrBrokenLink): // of the one before, which is in the list
-				s.log.Error("damage in the history of the storage", "tid", t.TID, "err", err)
+				r.o.Log.Error("damage in the history of the storage", "tid", t.TID, "err", err)
 				continue
 			case t != nil:
 				e.Reason, e.Damage, err = "the transaction cannot be read", err, nil
@@ -45,12 +45,12 @@ func (s *Storage) UndoLog(ctx context.Context) iter.Seq2[zodb.UndoEntry, error] 
 }
 
 // undoable completes an entry. The error is that of ctx, or ErrClosed.
-func (s *Storage) undoable(ctx context.Context, e *zodb.UndoEntry) error {
+func (r *Reader) undoable(ctx context.Context, e *zodb.UndoEntry) error {
 	for _, oid := range e.OIDs {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		reason, err := s.notUndoable(ctx, oid, e.TID)
+		reason, err := r.notUndoable(ctx, oid, e.TID)
 		switch {
 		case err != nil && (ctx.Err() != nil || errors.Is(err, zodb.ErrClosed)):
 			return err
@@ -67,10 +67,10 @@ func (s *Storage) undoable(ctx context.Context, e *zodb.UndoEntry) error {
 }
 
 // notUndoable returns why a revision cannot be taken back; "" if it can.
-func (s *Storage) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (reason string, err error) {
-	o, err := s.revision(ctx, oid, tid)
+func (r *Reader) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (reason string, err error) {
+	o, err := r.Revision(ctx, oid, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if err = s.whyNoRevision(oid, tid); err == nil {
+		if err = r.WhyNoRevision(oid, tid); err == nil {
 			return fmt.Sprintf("the revision of object %s was packed away", oid), nil
 		}
 		return "", err
@@ -79,8 +79,8 @@ func (s *Storage) notUndoable(ctx context.Context, oid zodb.OID, tid zodb.TID) (
 		return "", err
 	}
 	var p *record.Object
-	err = s.settled(ctx, func() error {
-		p, err = s.previousOnce(o)
+	err = r.validated(ctx, func() error {
+		p, err = r.previousOnce(o)
 		return err
 	})
 	if err == nil && p == nil {

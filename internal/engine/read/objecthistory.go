@@ -1,4 +1,4 @@
-package engine
+package read
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 // History returns up to n revisions of an object, newest first. It stops early
 // after history_timeout, and at a revision that was packed away. A revision that is
 // damaged or missing has an entry that says so, and those before it follow.
-func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]zodb.HistoryEntry, error) {
+func (r *Reader) History(ctx context.Context, oid zodb.OID, n int) ([]zodb.HistoryEntry, error) {
 	var list []zodb.HistoryEntry
-	for e, err := range s.HistoryBackward(ctx, oid) {
+	for e, err := range r.HistoryBackward(ctx, oid) {
 		if err != nil {
 			return list, err
 		}
@@ -31,22 +31,22 @@ func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]zodb.Hist
 }
 
 // HistoryBackward yields what History returns, one after the other.
-func (s *Storage) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.HistoryEntry, error] {
+func (r *Reader) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.HistoryEntry, error] {
 	return func(yield func(zodb.HistoryEntry, error) bool) {
-		at, err := s.newestRevision(ctx, oid)
-		deadline := s.historyDeadline()
+		at, err := r.newestRevision(ctx, oid)
+		deadline := r.historyDeadline()
 		for err == nil && at.serial != 0 {
 			if err = ctx.Err(); err != nil {
 				break
 			}
 			var e zodb.HistoryEntry
-			if e, err = s.historyEntry(ctx, oid, at); err != nil {
+			if e, err = r.historyEntry(ctx, oid, at); err != nil {
 				break
 			}
 			if !yield(e, nil) || deadline.passed() {
 				return
 			}
-			at, err = s.revisionBefore(ctx, oid, at)
+			at, err = r.revisionBefore(ctx, oid, at)
 		}
 		if err != nil {
 			yield(zodb.HistoryEntry{}, err)
@@ -71,12 +71,12 @@ func visit(ctx context.Context, serial zodb.TID, o *record.Object, err error) (v
 
 // newestRevision returns the current revision. That there is none, or that it is not
 // known which it is, is an error.
-func (s *Storage) newestRevision(ctx context.Context, oid zodb.OID) (visited, error) {
-	o, err := s.current(ctx, oid)
+func (r *Reader) newestRevision(ctx context.Context, oid zodb.OID) (visited, error) {
+	o, err := r.Current(ctx, oid)
 	if err == nil {
 		return visited{serial: o.Serial, object: o}, nil
 	}
-	serial, serr := s.serialOf(ctx, oid)
+	serial, serr := r.Serial(ctx, oid)
 	if serr != nil || serial == 0 {
 		return visited{}, err
 	}
@@ -85,18 +85,18 @@ func (s *Storage) newestRevision(ctx context.Context, oid zodb.OID) (visited, er
 
 // revisionBefore returns the revision before one. Which that is, a revision that is
 // damaged cannot tell; then the names of files do.
-func (s *Storage) revisionBefore(ctx context.Context, oid zodb.OID, at visited) (visited, error) {
+func (r *Reader) revisionBefore(ctx context.Context, oid zodb.OID, at visited) (visited, error) {
 	if at.object == nil {
-		serial, err := s.olderRevision(oid, at.serial)
+		serial, err := r.olderRevision(oid, at.serial)
 		if err != nil || serial == 0 {
 			return visited{}, err
 		}
-		o, err := s.revision(ctx, oid, serial)
+		o, err := r.Revision(ctx, oid, serial)
 		return visit(ctx, serial, o, err)
 	}
 	var p *record.Object
-	err := s.settled(ctx, func() (err error) {
-		p, err = s.previousOnce(at.object)
+	err := r.validated(ctx, func() (err error) {
+		p, err = r.previousOnce(at.object)
 		return err
 	})
 	switch previous := at.object.Previous; {
@@ -113,31 +113,31 @@ func (s *Storage) revisionBefore(ctx context.Context, oid zodb.OID, at visited) 
 
 // olderRevision returns the newest revision before a serial of which there is a file, or
 // that is in the log; 0 if there is none. It lists a directory.
-func (s *Storage) olderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID, err error) {
-	older = s.state.OlderRevision(oid, before)
-	tid, err := s.store.OlderRevision(oid, before)
+func (r *Reader) olderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID, err error) {
+	older = r.o.State.OlderRevision(oid, before)
+	tid, err := r.o.Store.OlderRevision(oid, before)
 	if err != nil {
 		return 0, err
 	}
 	return max(older, tid), nil
 }
 
-func (s *Storage) historyEntry(ctx context.Context, oid zodb.OID, at visited) (zodb.HistoryEntry, error) {
+func (r *Reader) historyEntry(ctx context.Context, oid zodb.OID, at visited) (zodb.HistoryEntry, error) {
 	e := zodb.HistoryEntry{TID: at.serial, Damage: at.damage, Exists: true}
 	if o := at.object; o != nil {
-		e.Size, e.Exists, e.HasBlob, e.UndoFrom = len(o.Data), !s.gone(o), o.HasBlob(), o.UndoFrom
+		e.Size, e.Exists, e.HasBlob, e.UndoFrom = len(o.Data), !r.gone(o), o.HasBlob(), o.UndoFrom
 	}
-	if !s.full {
+	if !r.o.Home.Full {
 		return e, nil
 	}
-	t, err := s.Transaction(ctx, at.serial)
+	t, err := r.Transaction(ctx, at.serial)
 	switch {
 	case err == nil:
 		e.Meta = t.TxnMeta
-	case errors.Is(err, zodb.ErrNotFound) && s.packedAway(at.serial):
+	case errors.Is(err, zodb.ErrNotFound) && r.PackedAway(at.serial):
 		e.Packed = true
 	case errors.Is(err, zodb.ErrNotFound):
-		e.Damage = errors.Join(e.Damage, s.lostTransaction(at.serial, fmt.Sprintf("a revision of object %s", oid)))
+		e.Damage = errors.Join(e.Damage, r.lostTransaction(at.serial, fmt.Sprintf("a revision of object %s", oid)))
 	case ctx.Err() != nil || errors.Is(err, zodb.ErrClosed):
 		return e, err
 	default:
