@@ -69,12 +69,12 @@ func dialFrom(t *testing.T, ip, address string) net.Conn {
 }
 
 // withCertificates is a server whose clients need a certificate, and the way in.
-func withCertificates(t *testing.T, l Limits) (*testServer, *refusals, *logBuffer, *tls.Config) {
+func withCertificates(t *testing.T, l Limits, more ...func(*Options)) (*testServer, *refusals, *logBuffer, *tls.Config) {
 	t.Helper()
 	cert, pool := certificate(t)
-	ts, refused, log := limited(t, l, func(o *Options) {
+	ts, refused, log := limited(t, l, append(more, func(o *Options) {
 		o.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
-	})
+	})...)
 	return ts, refused, log, &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, ServerName: "zodb.org"}
 }
 

@@ -12,13 +12,14 @@ import (
 
 // transports runs a test of a server with limits twice: clients come over TCP, and over TLS
 // with a certificate.
-func transports(t *testing.T, l Limits, f func(t *testing.T, ts *testServer, refused *refusals, log *logBuffer)) {
+func transports(t *testing.T, l Limits, f func(t *testing.T, ts *testServer, refused *refusals, log *logBuffer), more ...func(*Options)) {
+	t.Helper()
 	t.Run("plain", func(t *testing.T) {
-		ts, refused, log := limited(t, l)
+		ts, refused, log := limited(t, l, more...)
 		f(t, ts, refused, log)
 	})
 	t.Run("TLS", func(t *testing.T) {
-		ts, refused, log, mine := withCertificates(t, l)
+		ts, refused, log, mine := withCertificates(t, l, more...)
 		ts.tls = mine
 		f(t, ts, refused, log)
 	})

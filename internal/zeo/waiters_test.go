@@ -1,0 +1,70 @@
+package zeo
+
+import (
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestVoteThatWaitsWithManyObjectsCostsOthersNothing: one client holds the lock of an object;
+// the vote of another one, with many objects, waits for it; a third commits meanwhile what
+// neither of them has. It takes as much of the processor as without them, whether the object
+// is the first or the last of those of the one that waits, who has the locks of the rest then.
+func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
+	const commits, generous, slack = 300, 4, 100 * time.Millisecond
+	many := rounds(t, 50_000)
+	if testing.Short() {
+		many = 10_000
+	}
+	const first, last = zodb.OID(1 << 40), zodb.OID(1 << 50)
+	transports(t, Limits{Memory: 8 << 30}, func(t *testing.T, ts *testServer, _ *refusals, log *logBuffer) {
+		innocent := ts.client(wire.Msgpack)
+		serial, oid := zodb.TID(0), zodb.OID(7)
+		work := func() time.Duration {
+			return processorTime(t, func() {
+				for range commits {
+					serial = innocent.commit(oid, serial, "x")
+				}
+			})
+		}
+		free := ts.budgets.free()
+		work() // what is made at the first time
+		alone := work()
+		for name, wanted := range map[string]zodb.OID{"first": first, "last": last} {
+			holder, waiter := ts.client(wire.Pickle), ts.client(wire.Msgpack)
+			holder.begin(mine)
+			holder.oneWay("storea", wanted, zodb.TID(0), record("h"), mine)
+			holder.call("vote", mine)
+			waiter.begin(mine)
+			var stream []byte
+			for i := range many {
+				stream = append(stream, waiter.frame(true, "storea", first+1+zodb.OID(i), zodb.TID(0), record("w"), mine)...)
+			}
+			stream = append(stream, waiter.frame(true, "storea", wanted, zodb.TID(0), record("w"), mine)...)
+			waiter.quiet(append(stream, waiter.frame(false, "vote", mine)...))
+			eventually(t, "it waits", func() bool { return ts.order[0].stats.waiting.Load() == 1 })
+			waiter.call("ping") // and has sent all
+			if took := work(); took > generous*alone+slack {
+				t.Errorf("%s: %d commits take %s while a vote with %d objects waits, and %s without it", name, commits, took, many, alone)
+			}
+			// What waits is gone with its client, whoever has the lock.
+			waiter.conn.Close()
+			other := ts.client(wire.Pickle)
+			other.commit(first+zodb.OID(many), 0, "o")
+			if took := work(); took > generous*alone+slack {
+				t.Errorf("%s: %d commits take %s after it has gone, and %s before it", name, commits, took, alone)
+			}
+			holder.call("tpc_finish", mine)
+			holder.conn.Close()
+			other.conn.Close()
+			many-- // so that none of its objects is there the next time
+		}
+		eventually(t, "everything was given back", func() bool { return ts.Connections() == 1 && ts.budgets.free() == free })
+		if n := log.len(); n > 20_000 {
+			t.Errorf("%d bytes of log", n)
+		}
+		t.Logf("%d commits take %s", commits, alone)
+	})
+}
