@@ -262,7 +262,7 @@ func BenchmarkBlob(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				txn := begin(b, s)
-				w, err := txn.beginBlob()
+				w, err := txn.BeginBlob()
 				if err != nil {
 					b.Fatal(err)
 				}

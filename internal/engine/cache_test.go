@@ -177,7 +177,7 @@ func stressReads(t *testing.T, s *Storage, class zodb.Class) {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(w), 1))
 			for ctx.Err() == nil {
-				txn, err := s.begin(context.Background(), zodb.TxnMeta{}, zodb.BeginOptions{})
+				txn, err := s.txns.Begin(context.Background(), zodb.TxnMeta{}, zodb.BeginOptions{})
 				if err != nil {
 					t.Error(err)
 					return

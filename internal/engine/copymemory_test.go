@@ -2,15 +2,17 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // beginCopy begins a transaction with a tid, and brings so many new objects.
-func beginCopy(t *testing.T, s *Storage, tid zodb.TID, objects int) *Txn {
+func beginCopy(t *testing.T, s *Storage, tid zodb.TID, objects int) *txn.Txn {
 	t.Helper()
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +42,8 @@ func TestCopiesWaitForMemory(t *testing.T) {
 		if err := txn.Vote(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n := txn.ops.n; n != 0 {
-			t.Errorf("after the vote it keeps %d of 50 operations", n)
+		if _, err := txn.Data(zodb.OID(uint64(tid) << 8)); !errors.Is(err, zodb.ErrNotFound) {
+			t.Errorf("after the vote it keeps the operations: %v", err)
 		}
 		if got, err := txn.Finish(t.Context(), nil); err != nil || got != tid {
 			t.Fatalf("finish: %s, %v", got, err)

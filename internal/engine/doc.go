@@ -19,7 +19,7 @@
 // small commit record. One goroutine, the committer, takes what has queued up,
 // gives each transaction its tid in order, appends the commit records and makes
 // them durable with one fdatasync. That fdatasync is the commit point. Then the
-// committer publishes in the order of the tids. See [Txn.Finish].
+// committer publishes in the order of the tids. See Finish in package txn.
 //
 // # After the commit
 //
@@ -48,5 +48,6 @@
 // Package home is the directory with its settings and its lock. Package state has what the
 // storage knows in memory, with the table of what the worker may do. Package read reads,
 // package cache keeps current revisions, package space watches the room on the disk, package
-// packing packs and undeletes. They do not know this package, which puts them together.
+// packing packs and undeletes, package txn commits. They do not know this package, which puts
+// them together.
 package engine

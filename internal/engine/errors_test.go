@@ -458,7 +458,7 @@ func TestMemoryOfMetadataStartsAFlush(t *testing.T) {
 	s := open(t, home, Options{LogMemory: 100_000})
 	write := func() {
 		t.Helper()
-		txn, err := s.begin(t.Context(), zodb.TxnMeta{Description: []byte(strings.Repeat("d", 30_000))}, zodb.BeginOptions{})
+		txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{Description: []byte(strings.Repeat("d", 30_000))}, zodb.BeginOptions{})
 		if err == nil {
 			err = txn.Store(0, s.LastTransaction(), rec("x"))
 		}

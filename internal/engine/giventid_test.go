@@ -8,14 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // voteFor votes for a transaction that stores one object, as a copy if it is given a tid.
-func voteFor(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) (*Txn, error) {
+func voteFor(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) (*txn.Txn, error) {
 	t.Helper()
 	ctx := t.Context()
-	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func voteFor(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) (*Txn, error)
 	return txn, txn.Vote(ctx)
 }
 
-func mustVote(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) *Txn {
+func mustVote(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) *txn.Txn {
 	t.Helper()
 	txn, err := voteFor(t, s, oid, tid)
 	if err != nil {
@@ -48,22 +49,16 @@ type finished struct {
 
 // finishBeside finishes a transaction in a goroutine, and returns when that has come to its end
 // or waits in the queue.
-func finishBeside(t *testing.T, txn *Txn) <-chan finished {
+func finishBeside(t *testing.T, s *Storage, txn *txn.Txn) <-chan finished {
 	t.Helper()
 	ended := make(chan finished, 1)
-	c := &txn.s.commits
-	c.mu.Lock()
-	before := len(c.waiting)
-	c.mu.Unlock()
+	before := s.txns.Report().Finishing
 	go func() {
 		tid, err := txn.Finish(context.Background(), nil)
 		ended <- finished{tid, err}
 	}()
 	for {
-		c.mu.Lock()
-		waits := len(c.waiting) > before
-		c.mu.Unlock()
-		if waits || len(ended) > 0 {
+		if s.txns.Report().Finishing > before || len(ended) > 0 {
 			return ended
 		}
 		time.Sleep(time.Millisecond)
@@ -88,11 +83,11 @@ func TestFinishOfCopyIsNotOvertaken(t *testing.T) {
 	s := newStorage(t, Options{})
 	base := commit(t, s, change{oid: 1, data: rec("root")})
 	early := mustVote(t, s, 10, 0)
-	one := finishBeside(t, mustVote(t, s, 9, 0))
+	one := finishBeside(t, s, mustVote(t, s, 9, 0))
 	base = max(base, result(t, one).tid)
 	copied := mustVote(t, s, 11, base+1)
 	late := mustVote(t, s, 12, 0)
-	first, second := finishBeside(t, early), finishBeside(t, late)
+	first, second := finishBeside(t, s, early), finishBeside(t, s, late)
 	tid, err := copied.Finish(t.Context(), nil)
 	if err != nil || tid != base+1 {
 		t.Errorf("the copy got %s, %v, want %s", tid, err, base+1)
@@ -113,7 +108,7 @@ func TestAbortOfCopyLetsOthersFinish(t *testing.T) {
 	s := newStorage(t, Options{})
 	base := commit(t, s, change{oid: 1, data: rec("root")})
 	copied := mustVote(t, s, 11, base+1)
-	own := finishBeside(t, mustVote(t, s, 12, 0))
+	own := finishBeside(t, s, mustVote(t, s, 12, 0))
 	if len(own) > 0 {
 		t.Error("another one was committed after the vote")
 	}
@@ -138,7 +133,7 @@ func TestVoteOfCopyWaitsForAnother(t *testing.T) {
 	s := newStorage(t, Options{})
 	base := commit(t, s, change{oid: 1, data: rec("root")})
 	first := mustVote(t, s, 11, base+5)
-	second, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: base + 6})
+	second, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: base + 6})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,18 +183,15 @@ func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
 		own <- finished{tid, err}
 	}()
 	<-g.at
-	copied, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: past + 1})
+	copied, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: past + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer copied.Abort()
 	voted := make(chan error, 1)
 	go func() { voted <- copied.Vote(t.Context()) }()
-	c := &s.commits
 	for turn := false; !turn && len(voted) == 0; time.Sleep(time.Millisecond) {
-		c.mu.Lock()
-		turn = c.given.idle != nil
-		c.mu.Unlock()
+		turn = s.txns.Report().WaitForIdle
 	}
 	g.on <- struct{}{}
 	if err := <-voted; !errors.Is(err, zodb.ErrOldTID) {
@@ -218,7 +210,7 @@ func TestCloseWaitsForNoCopy(t *testing.T) {
 	s := open(t, home, Options{})
 	base := commit(t, s, change{oid: 1, data: rec("root")})
 	copied := mustVote(t, s, 11, base+1)
-	own := finishBeside(t, mustVote(t, s, 12, 0))
+	own := finishBeside(t, s, mustVote(t, s, 12, 0))
 	closed := make(chan error, 1)
 	go func() { closed <- s.Close() }()
 	f := result(t, own)
@@ -256,7 +248,8 @@ func TestNoFinishFailsAfterItsVote(t *testing.T) {
 		})
 		wait.Go(func() { // copies, of which half are aborted
 			for i := range each {
-				txn, err := s.begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, zodb.BeginOptions{TID: s.LastTransaction() + 1})
+				given := s.LastTransaction() + 1
+				txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, zodb.BeginOptions{TID: given})
 				if err == nil {
 					err = txn.Vote(t.Context())
 				}
@@ -269,8 +262,8 @@ func TestNoFinishFailsAfterItsVote(t *testing.T) {
 				case i%2 == 0:
 					txn.Abort()
 				default:
-					if tid, err := txn.Finish(t.Context(), nil); err != nil || tid != txn.given {
-						t.Errorf("copier %d: the finish with %s: %s, %v", w, txn.given, tid, err)
+					if tid, err := txn.Finish(t.Context(), nil); err != nil || tid != given {
+						t.Errorf("copier %d: the finish with %s: %s, %v", w, given, tid, err)
 					}
 					copies[w]++
 				}

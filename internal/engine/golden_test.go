@@ -305,7 +305,7 @@ func TestFilesHereAreTheOriginalsByteForByte(t *testing.T) {
 func replay(t *testing.T, src, dst *Storage, txn *zodb.Transaction, restore bool) {
 	t.Helper()
 	ctx := t.Context()
-	out, err := dst.begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID})
+	out, err := dst.txns.Begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID})
 	if err != nil {
 		t.Fatal(err)
 	}

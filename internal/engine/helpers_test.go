@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -96,11 +97,11 @@ func commit(t testing.TB, s *Storage, changes ...change) zodb.TID {
 
 func tryCommit(s *Storage, meta zodb.TxnMeta, changes ...change) (zodb.TID, error) {
 	ctx := context.Background()
-	txn, err := s.begin(ctx, meta, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(ctx, meta, zodb.BeginOptions{})
 	if err != nil {
 		return 0, err
 	}
-	if err := fill(txn, changes...); err != nil {
+	if err := fill(s, txn, changes...); err != nil {
 		txn.Abort()
 		return 0, err
 	}
@@ -111,12 +112,12 @@ func tryCommit(s *Storage, meta zodb.TxnMeta, changes ...change) (zodb.TID, erro
 	return txn.Finish(ctx, nil)
 }
 
-func fill(txn *Txn, changes ...change) error {
+func fill(s *Storage, txn *txn.Txn, changes ...change) error {
 	for _, c := range changes {
 		serial := c.serial
 		if serial == 0 {
 			var err error
-			if serial, err = txn.s.Serial(context.Background(), c.oid); err != nil {
+			if serial, err = s.Serial(context.Background(), c.oid); err != nil {
 				return err
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -68,7 +69,7 @@ func (m *model) state(oid zodb.OID, n int) modelState {
 func (m *model) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 	m.made++
 	t := &modelTxn{name: fmt.Sprintf("content %d", m.made), changes: make(map[zodb.OID]modelState)}
-	txn, err := s.begin(ctx, zodb.TxnMeta{User: []byte("model"), Description: []byte(t.name)}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{User: []byte("model"), Description: []byte(t.name)}, zodb.BeginOptions{})
 	if err != nil {
 		return err
 	}
@@ -113,7 +114,7 @@ func (m *model) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 }
 
 // change does something to one object.
-func (m *model) change(ctx context.Context, s *Storage, rnd *rand.Rand, txn *Txn, t *modelTxn) error {
+func (m *model) change(ctx context.Context, s *Storage, rnd *rand.Rand, txn *txn.Txn, t *modelTxn) error {
 	var oid zodb.OID
 	if len(m.oids) < 3 || rnd.IntN(3) == 0 {
 		oids, err := s.NewOIDs(1)

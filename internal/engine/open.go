@@ -50,7 +50,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{modeMu: state.Mutex{Log: o.Logger}, home: h, o: o, log: o.Logger, staging: zodb.TIDFromTime(o.Clock())}
+	s := &Storage{modeMu: state.Mutex{Log: o.Logger}, home: h, o: o, log: o.Logger}
 	unflushed := o.CacheSize / 4 // of the memory for records
 	s.cache = cache.New(o.CacheSize - unflushed)
 	s.closing, s.stop = context.WithCancel(context.Background())
@@ -87,7 +87,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 		return nil, errors.Join(err, s.journal.Close(), s.releaseLocks())
 	}
 	s.packer.EndUndelete()
-	s.commits.start(s)
+	s.txns.Start()
 	s.worker.start(s)
 	if err := s.beginHistory(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/dirstorage/dirstorage/internal/engine/read"
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
 )
@@ -21,6 +22,8 @@ func (s *Storage) openStore() error {
 	}
 	s.Reader = read.New(read.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, ReadOnly: s.o.ReadOnly, Store: s.store, State: s.state, Cache: s.cache})
 	s.packer = s.newPacker()
+	s.txns = txn.New(txn.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, Observer: s.o.Observer, SpoolSize: s.o.SpoolSize, KeepRecords: s.o.CacheSize > 0,
+		Store: s.store, State: s.state, OIDs: &s.oids, Read: s.Reader, Space: s.space, Guard: s.packer, Closing: s.closing, CopyingIn: s.copyingIn})
 	return nil
 }
 

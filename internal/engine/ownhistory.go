@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -206,7 +207,7 @@ func beginningTID(now time.Time, past zodb.TID) zodb.TID {
 	if tid := zodb.TIDFromTime(now); tid > past {
 		return tid
 	}
-	if past > latestTID-4*minute {
+	if past > txn.LatestTID-4*minute {
 		return past + 1
 	}
 	return past + minute + zodb.TID(rand.Uint32())

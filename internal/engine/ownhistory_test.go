@@ -201,7 +201,7 @@ func TestWhatIsCopiedInBeginsAHistoryWhenItIsServed(t *testing.T) {
 	ctx := t.Context()
 	for _, tid := range []zodb.TID{1000, 2000} {
 		s := open(t, home, Options{History: HistoryCopied})
-		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err == nil {
 			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
 		}
@@ -247,7 +247,7 @@ func TestUndoOfABeginningIsHarmless(t *testing.T) {
 		t.Fatalf("%d beginnings", len(list))
 	}
 	ctx := t.Context()
-	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err == nil {
 			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
 		}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -207,7 +208,7 @@ func TestWhatIsCurrentAtThePackTimeStays(t *testing.T) {
 	if r, err := s.LoadBefore(t.Context(), 0, second); err != nil || r != nil {
 		t.Errorf("before it: %+v, %v; want nothing, and no error", r, err)
 	}
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -465,7 +466,7 @@ func TestWhatIsLinkedAgainDuringAPackStays(t *testing.T) {
 				acted := false
 				act = func() {
 					acted = true
-					txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+					txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 					if err != nil {
 						t.Error(err)
 						return
@@ -473,7 +474,7 @@ func TestWhatIsLinkedAgainDuringAPackStays(t *testing.T) {
 					defer txn.Abort()
 					switch how {
 					case "reference":
-						err = fill(txn, change{oid: 0, data: rec("root again", x)})
+						err = fill(s, txn, change{oid: 0, data: rec("root again", x)})
 					case "write":
 						err = txn.Store(x, serial, rec("x again", y))
 					case "read current":
@@ -718,11 +719,11 @@ func TestObjectsThatAreComingAreNotMissing(t *testing.T) {
 			o := newOIDs(t, s, 6)
 			commit(t, s, change{oid: 0, data: rec("root", o[0], o[5])}, change{oid: o[0], data: rec("a")})
 			ctx := t.Context()
-			var txn *Txn
+			var txn *txn.Txn
 			act = func() {
 				var err error
-				if txn, err = s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); err == nil {
-					err = fill(txn, change{oid: o[0], data: rec("a", o[1])}, change{oid: o[1], data: rec("b", o[2], o[4])}, change{oid: o[2], data: rec("c", o[1])})
+				if txn, err = s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); err == nil {
+					err = fill(s, txn, change{oid: o[0], data: rec("a", o[1])}, change{oid: o[1], data: rec("b", o[2], o[4])}, change{oid: o[2], data: rec("c", o[1])})
 				}
 				if err == nil {
 					err = txn.Vote(ctx)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -233,7 +234,7 @@ func filesOf(f vfs.FS, format layout.Format) []string {
 // somewhere, links are cut, put back and moved.
 func (m *packModel) commit(ctx context.Context, s *Storage, rnd *rand.Rand) error {
 	t := &packTxn{states: make(map[zodb.OID]packState)}
-	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		return err
 	}
@@ -260,7 +261,7 @@ func (m *packModel) commit(ctx context.Context, s *Storage, rnd *rand.Rand) erro
 	return nil
 }
 
-func (m *packModel) undo(ctx context.Context, txn *Txn, t *packTxn, rnd *rand.Rand) error {
+func (m *packModel) undo(ctx context.Context, txn *txn.Txn, t *packTxn, rnd *rand.Rand) error {
 	victim := m.txns[len(m.txns)-1-rnd.IntN(3)]
 	oids, err := txn.Undo(ctx, victim.tid)
 	if errors.Is(err, zodb.ErrUndo) {
@@ -278,7 +279,7 @@ func (m *packModel) undo(ctx context.Context, txn *Txn, t *packTxn, rnd *rand.Ra
 	return err
 }
 
-func (m *packModel) change(ctx context.Context, s *Storage, txn *Txn, t *packTxn, rnd *rand.Rand) error {
+func (m *packModel) change(ctx context.Context, s *Storage, txn *txn.Txn, t *packTxn, rnd *rand.Rand) error {
 	see := func(oid zodb.OID) (packState, bool) {
 		if st, ok := t.states[oid]; ok {
 			return st, !st.gone

@@ -60,7 +60,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 				oid := anyOID(t)
 				now, err := sc.s.Serial(ctx, oid)
 				ok(t, err)
-				txn, err := sc.s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+				txn, err := sc.s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 				ok(t, err)
 				defer txn.Abort()
 				stale := now + 1

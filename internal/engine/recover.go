@@ -60,6 +60,7 @@ func (s *Storage) recover(ctx context.Context) error {
 	s.journal = log
 	s.Use(log)
 	s.space.Use(log)
+	s.txns.Use(log)
 	err = s.rollForward(ctx, originals, found)
 	if err != nil {
 		err = errors.Join(err, log.Close())

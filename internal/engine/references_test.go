@@ -132,7 +132,7 @@ func TestResolvedAndRestoredReferencesAreKept(t *testing.T) {
 	commit(t, s, change{oid: 2})
 	second := commit(t, s, change{oid: 10, data: rec("h", 1)})
 	resolve := func(data []byte) error {
-		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestResolvedAndRestoredReferencesAreKept(t *testing.T) {
 	if err := resolve(rec("merged", 1)); err != nil {
 		t.Errorf("merged without it: %v", err)
 	}
-	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: s.LastTransaction() + 1})
+	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: s.LastTransaction() + 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -301,11 +302,11 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	// So many small ones that never one of them is the only one.
-	txns := make([]*Txn, 4)
+	txns := make([]*txn.Txn, 4)
 	vote := func(i, n int) {
-		txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+		txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err == nil {
-			err = errors.Join(fill(txn, change{oid: zodb.OID(10 + i), data: rec(fmt.Sprint(n))}), txn.Vote(t.Context()))
+			err = errors.Join(fill(s, txn, change{oid: zodb.OID(10 + i), data: rec(fmt.Sprint(n))}), txn.Vote(t.Context()))
 		}
 		if err != nil {
 			t.Error(err)

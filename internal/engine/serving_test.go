@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"errors"
 	"io"
@@ -16,14 +17,15 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-func begin(t testing.TB, s *Storage) *Txn {
+func begin(t testing.TB, s *Storage) *txn.Txn {
 	t.Helper()
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +52,7 @@ func TestCountsIncludeWhatIsNotFlushedAndTheTransactionThatIsPublished(t *testin
 			var want, got zodb.Counts
 			for i := range 30 {
 				txn := begin(t, s)
-				if err := fill(txn, change{oid: zodb.OID(i % 7), data: rec(strings.Repeat("x", i))}, change{oid: zodb.OID(100 + i), data: rec("new")}); err != nil {
+				if err := fill(s, txn, change{oid: zodb.OID(i % 7), data: rec(strings.Repeat("x", i))}, change{oid: zodb.OID(100 + i), data: rec("new")}); err != nil {
 					t.Fatal(err)
 				}
 				if err := txn.Vote(t.Context()); err != nil {
@@ -155,8 +157,8 @@ func TestObserverIsToldOfCommitsFlushesAndLockWaits(t *testing.T) {
 	}
 	// A second transaction waits for the first one's object.
 	a, b := begin(t, s), begin(t, s)
-	for _, txn := range []*Txn{a, b} {
-		if err := fill(txn, change{oid: 1, data: rec("more")}); err != nil {
+	for _, txn := range []*txn.Txn{a, b} {
+		if err := fill(s, txn, change{oid: 1, data: rec("more")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -165,7 +167,7 @@ func TestObserverIsToldOfCommitsFlushesAndLockWaits(t *testing.T) {
 	}
 	voted := make(chan error)
 	go func() { voted <- b.Vote(t.Context()) }()
-	for s.locks.Waiting() == 0 {
+	for s.txns.Report().WaitForLocks == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := a.Abort(); err != nil {
@@ -187,7 +189,7 @@ func TestTransactionTellsWhatItStores(t *testing.T) {
 	commit(t, s, change{oid: 3, data: rec("there")})
 	txn := begin(t, s)
 	long := rec(strings.Repeat("long", 100)) // in the file of the spool
-	if err := fill(txn, change{oid: 2, data: rec("first")}, change{oid: 1, data: long}, change{oid: 2, data: rec("second")}, change{oid: 3}); err != nil {
+	if err := fill(s, txn, change{oid: 2, data: rec("first")}, change{oid: 1, data: long}, change{oid: 2, data: rec("second")}, change{oid: 3}); err != nil {
 		t.Fatal(err)
 	}
 	if got := txn.OIDs(); !slices.Equal(got, []zodb.OID{2, 1, 3}) {
@@ -230,7 +232,7 @@ func TestAResolvedConflictKeepsItsBlob(t *testing.T) {
 	s := open(t, home, Options{})
 	old := commit(t, s, change{oid: 1, data: rec("one"), blob: "blob one"})
 	txn := begin(t, s)
-	if err := fill(txn, change{oid: 1, data: rec("mine"), blob: "blob mine", serial: old}); err != nil {
+	if err := fill(s, txn, change{oid: 1, data: rec("mine"), blob: "blob mine", serial: old}); err != nil {
 		t.Fatal(err)
 	}
 	current := commit(t, s, change{oid: 1, data: rec("theirs"), blob: "blob theirs"})
@@ -315,7 +317,7 @@ func TestBlobOfACommittedTransactionCannotBeWrittenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	txn := begin(t, s)
-	w, err := txn.beginBlob()
+	w, err := txn.BeginBlob()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -434,7 +436,7 @@ func TestBlobThatComesInPieces(t *testing.T) {
 		content := make([]byte, size)
 		_, _ = rnd.Read(content)
 		txn := begin(t, s)
-		w, err := txn.beginBlob()
+		w, err := txn.BeginBlob()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -485,8 +487,8 @@ func TestBlobThatIsNotStoredIsRemoved(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{})
 	s := open(t, home, Options{})
-	write := func(txn *Txn) *BlobWriter {
-		w, err := txn.beginBlob()
+	write := func(txn *txn.Txn) zodb.BlobWriter {
+		w, err := txn.BeginBlob()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -495,16 +497,16 @@ func TestBlobThatIsNotStoredIsRemoved(t *testing.T) {
 		}
 		return w
 	}
-	for name, end := range map[string]func(*Txn, *BlobWriter) error{
-		"aborted":               func(_ *Txn, w *BlobWriter) error { return errors.Join(w.Abort(), w.Abort()) },
-		"closed and aborted":    func(_ *Txn, w *BlobWriter) error { return errors.Join(w.Close(), w.Abort()) },
-		"transaction aborted":   func(txn *Txn, _ *BlobWriter) error { return txn.Abort() },
-		"closed, not stored":    func(txn *Txn, w *BlobWriter) error { return errors.Join(w.Close(), txn.Abort()) },
-		"transaction committed": func(txn *Txn, _ *BlobWriter) error { return finishWith(txn, 1) },
-		"stored, then not": func(txn *Txn, w *BlobWriter) error {
+	for name, end := range map[string]func(*txn.Txn, zodb.BlobWriter) error{
+		"aborted":               func(_ *txn.Txn, w zodb.BlobWriter) error { return errors.Join(w.Abort(), w.Abort()) },
+		"closed and aborted":    func(_ *txn.Txn, w zodb.BlobWriter) error { return errors.Join(w.Close(), w.Abort()) },
+		"transaction aborted":   func(txn *txn.Txn, _ zodb.BlobWriter) error { return txn.Abort() },
+		"closed, not stored":    func(txn *txn.Txn, w zodb.BlobWriter) error { return errors.Join(w.Close(), txn.Abort()) },
+		"transaction committed": func(txn *txn.Txn, _ zodb.BlobWriter) error { return finishWith(txn, 1) },
+		"stored, then not": func(txn *txn.Txn, w zodb.BlobWriter) error {
 			return errors.Join(txn.StoreBlob(2, 0, rec("2"), zodb.BlobSource{Staged: w}), txn.Abort())
 		},
-		"committed, closed, unused": func(txn *Txn, w *BlobWriter) error { return errors.Join(w.Close(), finishWith(txn, 3)) },
+		"committed, closed, unused": func(txn *txn.Txn, w zodb.BlobWriter) error { return errors.Join(w.Close(), finishWith(txn, 3)) },
 	} {
 		txn := begin(t, s)
 		w := write(txn)
@@ -529,10 +531,10 @@ func TestBlobThatIsNotStoredIsRemoved(t *testing.T) {
 	}
 }
 
-func finishWith(txn *Txn, oid zodb.OID) error {
-	err := errors.Join(txn.Store(oid, 0, rec("x")), txn.Vote(txn.s.closing))
+func finishWith(txn *txn.Txn, oid zodb.OID) error {
+	err := errors.Join(txn.Store(oid, 0, rec("x")), txn.Vote(context.Background()))
 	if err == nil {
-		_, err = txn.Finish(txn.s.closing, nil)
+		_, err = txn.Finish(context.Background(), nil)
 	}
 	return err
 }
@@ -572,7 +574,7 @@ func TestBlobsAreLinkedFromWhereverTheyAre(t *testing.T) {
 	}
 	// From the callback of the commit itself.
 	txn := begin(t, s)
-	if err := errors.Join(fill(txn, change{oid: 1, data: rec("1"), blob: "one"}), txn.Vote(t.Context())); err != nil {
+	if err := errors.Join(fill(s, txn, change{oid: 1, data: rec("1"), blob: "one"}), txn.Vote(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	t1, err := txn.Finish(t.Context(), func(tid zodb.TID) { link(1, tid, "one") })
@@ -654,7 +656,7 @@ func TestTIDAfterWhichNothingCanComeIsRefused(t *testing.T) {
 	}
 	defer s.Close()
 	for _, tid := range []zodb.TID{1<<63 - 1, 1 << 63, zodb.MaxTID} {
-		if txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid}); err == nil {
+		if txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid}); err == nil {
 			t.Errorf("%s was accepted", tid)
 			txn.Abort()
 		}

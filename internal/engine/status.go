@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -14,10 +13,12 @@ func (s *Storage) Status() zodb.Status {
 	st := zodb.Status{
 		Home: s.home.FS.Path("."), Identity: s.home.Identity, Class: zodb.Class(s.home.Settings.Storage.ClassName),
 		Format: string(s.home.Settings.Structure.Format), PID: os.Getpid(), MaxOID: s.oids.Highest(), Packed: s.Packed(),
-		OpenTransactions: s.txns.count(), RolledForward: s.rolled, Flushes: s.flushes.Load(), Counts: s.Counts(),
+		RolledForward: s.rolled, Flushes: s.flushes.Load(), Counts: s.Counts(),
 	}
-	if begun := s.commits.since.Load(); begun != 0 {
-		st.CommitSeconds = s.o.Clock().Sub(time.Unix(0, begun)).Seconds()
+	txns := s.txns.Report()
+	st.OpenTransactions = txns.Open
+	if !txns.CommitBegun.IsZero() {
+		st.CommitSeconds = s.o.Clock().Sub(txns.CommitBegun).Seconds()
 	}
 	if s.journal != nil {
 		stats := s.journal.Stats()
@@ -29,7 +30,7 @@ func (s *Storage) Status() zodb.Status {
 	if p := s.PackProgress(); p.Phase != "" {
 		st.Pack = &p
 	}
-	r := s.state.Report(s.smallTransaction())
+	r := s.state.Report(s.txns.SmallTransaction())
 	st.LastTID, st.Snapshot, st.SnapshotMode = r.LastTID, r.Snapshot, r.SnapshotMode
 	st.UnflushedTransactions, st.UnflushedFiles = r.UnflushedTransactions, r.UnflushedFiles
 	st.ReadOnly = s.o.ReadOnly || r.Failure != nil

@@ -56,7 +56,7 @@ func TestStatusTellsOfACommitThatHangs(t *testing.T) {
 		t.Errorf("before: %v seconds", got)
 	}
 	h := &hang{make(chan struct{}), make(chan struct{})}
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err == nil {
 		err = txn.Store(1, serial, rec("hangs"))
 	}

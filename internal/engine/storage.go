@@ -15,9 +15,9 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/read"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/logging"
-	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -42,10 +42,8 @@ type Storage struct {
 	store   store.Store
 	journal *journal.Log    // nil when read-only
 	beside  *journal.Reader // of a read-only storage, if there is a journal
-	locks   oidlock.Table
-	rolled  int      // transactions rolled forward at open
-	staging zodb.TID // makes the names of staged files of this run unique
-	staged  atomic.Uint64
+
+	rolled  int          // transactions rolled forward at open
 	flushes atomic.Int64 // batches flushed
 
 	floorDebt atomic.Bool // see payFloor
@@ -56,9 +54,8 @@ type Storage struct {
 	oids    state.OIDs
 	closing context.Context // ends when Close is called
 	stop    context.CancelFunc
-	commits commitQueue
 	worker  worker
-	txns    openTxns
+	txns    *txn.Manager // from the open of the store on
 	cache   *cache.Cache
 	space   *space.Watch
 	packer  *packing.Packer // from the open on, before anybody can commit
@@ -79,6 +76,19 @@ func (s *Storage) stillHome() error {
 	}
 	return err
 }
+
+// Begin starts a transaction. Any number may be open. Errors: metadata too
+// long, a tid after which there is none, storage read-only or closed.
+func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (zodb.Txn, error) {
+	t, err := s.txns.Begin(ctx, meta, o)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Scratch makes a file that is empty. It is to be closed.
+func (s *Storage) Scratch() (zodb.Scratch, error) { return s.txns.Scratch() }
 
 // NewOIDs hands out n oids that nobody was given before, growing by one. They
 // are kept in mind over a restart from the next finished transaction on; those
@@ -126,9 +136,7 @@ func (s *Storage) Close() error {
 	if socket != nil {
 		errs = append(errs, socket.Close())
 	}
-	s.commits.leave()
-	s.txns.abortAll()
-	s.commits.stop()
+	s.txns.Close()
 	errs = append(errs, s.worker.stop(s), s.packer.Close())
 	if s.home.Check() == nil {
 		s.endHistory()

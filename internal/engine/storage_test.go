@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -198,7 +199,7 @@ func TestConflictNamesBothSerials(t *testing.T) {
 		if !errors.Is(err, zodb.ErrConflict) {
 			t.Errorf("%v does not match ErrConflict", err)
 		}
-		if got := s.locks.Held(); got != 0 {
+		if got := s.txns.Report().HeldLocks; got != 0 {
 			t.Errorf("%d locks are held after abort", got)
 		}
 	})
@@ -210,7 +211,7 @@ func TestConflictKeepsLocksUntilNextVote(t *testing.T) {
 	ctx := t.Context()
 	t1 := commit(t, s, change{oid: 1, data: rec("a")})
 	t2 := commit(t, s, change{oid: 1, data: rec("b")})
-	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +259,7 @@ func TestCheckCurrentHoldsUntilFinish(t *testing.T) {
 		serial zodb.TID
 		want   error
 	}{"current": {t2, nil}, "old": {t1, zodb.ErrConflict}, "none": {0, zodb.ErrConflict}} {
-		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -346,7 +347,7 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 	for g := range 8 {
 		wait.Go(func() {
 			for i := range 25 {
-				txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+				txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -397,13 +398,13 @@ func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 	}{
 		{"never stored, no serial", 77, 0, false},
 		{"never stored, a serial", 77, first, false},
-		{"never stored, a serial of the future", 77, latestTID, false},
+		{"never stored, a serial of the future", 77, txn.LatestTID, false},
 		{"changed meanwhile", 1, first - 1, true},
 		{"deleted meanwhile", 2, first, true},
 		{"deleted, no serial", 2, 0, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+			txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -430,7 +431,7 @@ func TestGivenTIDMustBeLater(t *testing.T) {
 	ctx := t.Context()
 	given := zodb.TIDFromTime(at("2001-02-03T04:05:06Z"))
 	copyOne := func(tid zodb.TID) error {
-		txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err != nil {
 			return err
 		}
@@ -498,7 +499,7 @@ func TestReadOnlyOpenWorksBesideARunningStorage(t *testing.T) {
 	if got := r.LastTransaction(); got != t2 {
 		t.Errorf("last transaction %s, want %s", got, t2)
 	}
-	if _, err := r.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
+	if _, err := r.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
 		t.Errorf("begin: %v", err)
 	}
 }
@@ -535,7 +536,7 @@ func TestReplacedHomeIsNoticed(t *testing.T) {
 			if !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Fatalf("commit after it: %v", err)
 			}
-			if _, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(err, zodb.ErrHomeChanged) {
+			if _, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Errorf("the next begin: %v, want read-only with the first cause", err)
 			}
 			s.Close()
@@ -628,7 +629,7 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 	home := newHome(t, CreateOptions{})
 	s := open(t, home, Options{})
 	ctx := t.Context()
-	voted, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	voted, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -640,7 +641,7 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("b")})
 		waiting <- err
 	}()
-	for s.locks.Waiting() == 0 {
+	for s.txns.Report().WaitForLocks == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := s.Close(); err != nil {
@@ -654,7 +655,7 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 	if _, err := voted.Finish(ctx, nil); !errors.Is(err, zodb.ErrState) {
 		t.Errorf("finish after close: %v", err)
 	}
-	if _, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrClosed) {
+	if _, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrClosed) {
 		t.Errorf("begin after close: %v", err)
 	}
 	again := open(t, home, Options{})
@@ -703,7 +704,7 @@ func TestBlobFileIsConsumed(t *testing.T) {
 	if err := os.WriteFile(src, []byte("from a file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	txn, err := s.begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -725,12 +726,12 @@ func TestBlobFileIsConsumed(t *testing.T) {
 func TestAbortLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStorage(t, Options{SpoolSize: 100})
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	changes := []change{{oid: 1, data: rec(strings.Repeat("a", 300))}, {oid: 2, data: rec("b"), blob: "content"}}
-	if err := errors.Join(fill(txn, changes...), txn.Vote(t.Context()), txn.Abort()); err != nil {
+	if err := errors.Join(fill(s, txn, changes...), txn.Vote(t.Context()), txn.Abort()); err != nil {
 		t.Fatal(err)
 	}
 	var left []string
@@ -745,7 +746,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("an aborted transaction left %v", left)
 	}
-	if n := s.locks.Held(); n != 0 {
+	if n := s.txns.Report().HeldLocks; n != 0 {
 		t.Errorf("%d locks are held", n)
 	}
 	if _, err := s.Load(t.Context(), 1); !errors.Is(err, zodb.ErrNotFound) {
@@ -773,7 +774,7 @@ func TestMetadataThatDoesNotFitIsRefused(t *testing.T) {
 	s := newStorage(t, Options{})
 	long := make([]byte, zodb.MaxMetaLen+1)
 	for name, meta := range map[string]zodb.TxnMeta{"user": {User: long}, "description": {Description: long}, "extension": {Extension: long}} {
-		if _, err := s.begin(t.Context(), meta, zodb.BeginOptions{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := s.txns.Begin(t.Context(), meta, zodb.BeginOptions{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

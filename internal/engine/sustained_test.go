@@ -95,7 +95,7 @@ func sustain(s *Storage, w int, begun, end time.Time) ([]sample, error) {
 		if now.After(end) {
 			return list, nil
 		}
-		txn, err := s.begin(ctx, zodb.TxnMeta{User: []byte("bench"), Description: []byte("/some/path")}, zodb.BeginOptions{})
+		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{User: []byte("bench"), Description: []byte("/some/path")}, zodb.BeginOptions{})
 		if err != nil {
 			return list, err
 		}

@@ -360,9 +360,9 @@ func TestBlobWhoseFsyncFailedIsNotVotedForAgain(t *testing.T) {
 			}
 			return nil
 		})
-		txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+		txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err == nil {
-			err = fill(txn, change{oid: 1, data: rec("one"), blob: "content"})
+			err = fill(s, txn, change{oid: 1, data: rec("one"), blob: "content"})
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -453,9 +453,9 @@ func TestCommitThatCannotBeTakenBackIsUnknown(t *testing.T) {
 	t.Parallel()
 	s, f, home := newErrStorage(t, Options{})
 	before := commit(t, s, change{oid: 0, data: rec("before")})
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err == nil {
-		err = errors.Join(fill(txn, change{oid: 0, serial: before, data: rec("after"), blob: "blob"}), txn.Vote(t.Context()))
+		err = errors.Join(fill(s, txn, change{oid: 0, serial: before, data: rec("after"), blob: "blob"}), txn.Vote(t.Context()))
 	}
 	if err != nil {
 		t.Fatal(err)

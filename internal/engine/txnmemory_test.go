@@ -22,7 +22,7 @@ func TestObjectsOfATransactionTakeLittleMemory(t *testing.T) {
 			t.Errorf("%s: an object takes %d bytes, at most %d are allowed", name, each, most)
 		}
 	}
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 // undo takes transactions back in one transaction.
 func undo(t *testing.T, s *Storage, list ...zodb.TID) (zodb.TID, error) {
 	t.Helper()
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestUndoIsRefusedWhenSomethingChangedLater(t *testing.T) {
 	}
 
 	// Between undo and vote, somebody else commits.
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

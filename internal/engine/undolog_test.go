@@ -14,7 +14,7 @@ import (
 // restored copies one transaction as an import does.
 func restored(t testing.TB, s *Storage, tid zodb.TID, status byte, records ...zodb.Record) {
 	t.Helper()
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid, Status: status})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid, Status: status})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // undoOf begins a transaction that undoes another one.
-func undoOf(t *testing.T, s *Storage, tid zodb.TID) *Txn {
+func undoOf(t *testing.T, s *Storage, tid zodb.TID) *txn.Txn {
 	t.Helper()
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +23,7 @@ func undoOf(t *testing.T, s *Storage, tid zodb.TID) *Txn {
 }
 
 // wantRefused votes for an undo that would refer to what does not exist.
-func wantRefused(t *testing.T, txn *Txn, from, target zodb.OID) {
+func wantRefused(t *testing.T, txn *txn.Txn, from, target zodb.OID) {
 	t.Helper()
 	err := txn.Vote(t.Context())
 	d, dangling := errors.AsType[*zodb.DanglingError](err)
@@ -69,11 +70,11 @@ func TestUndoOfACutReferenceToADeletedObjectIsRefused(t *testing.T) {
 			wantRefused(t, undoOf(t, s, cut), 0, 1)
 			continue
 		}
-		del, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+		del, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(fill(del, change{oid: 1}), del.Vote(t.Context())); err != nil {
+		if err := errors.Join(fill(s, del, change{oid: 1}), del.Vote(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		txn := undoOf(t, s, cut)

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"cmp"
@@ -95,7 +95,7 @@ func (t *Txn) merging(ctx context.Context, oid zodb.OID, serial, base zodb.TID, 
 		return nil, &zodb.UndoError{TID: left[0].undone, OID: oid, Reason: fmt.Sprintf(
 			"it was changed later, and there are %d changes to merge one by one, where %d are possible: undo fewer transactions at once", len(left), maxMerges)}
 	}
-	o, err := t.s.Revision(ctx, oid, brings)
+	o, err := t.m.o.Read.Revision(ctx, oid, brings)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (t *Txn) sameClass(ctx context.Context, oid zodb.OID, revisions []zodb.TID)
 		if tid == 0 {
 			return false, nil
 		}
-		o, err := t.s.Revision(ctx, oid, tid)
+		o, err := t.m.o.Read.Revision(ctx, oid, tid)
 		if errors.Is(err, zodb.ErrNotFound) || errors.Is(err, zodb.ErrCorrupt) {
 			return false, nil
 		}

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"context"
@@ -31,7 +31,7 @@ func (t *Txn) Vote(ctx context.Context) error {
 	defer t.mu.Unlock()
 	err := t.vote(ctx)
 	if vfs.Passes(err) {
-		return t.s.state.Refused(err)
+		return t.m.o.State.Refused(err)
 	}
 	return err
 }
@@ -40,15 +40,15 @@ func (t *Txn) vote(ctx context.Context) error {
 	if err := t.expect(txnOpen); err != nil {
 		return err
 	}
-	ctx, cancel := t.s.untilClose(ctx)
+	ctx, cancel := t.m.untilClose(ctx)
 	defer cancel()
 	if t.lost != nil {
 		return t.lost
 	}
-	if last := t.s.LastTransaction(); t.given != 0 && t.given <= last {
+	if last := t.m.o.Read.LastTransaction(); t.given != 0 && t.given <= last {
 		return oldTID(t.given, last, "is there already")
 	}
-	if err := t.s.admit(ctx, t); err != nil {
+	if err := t.m.admit(ctx, t); err != nil {
 		return err
 	}
 	if err := t.lock(ctx); err != nil {
@@ -56,9 +56,9 @@ func (t *Txn) vote(ctx context.Context) error {
 	}
 	if !t.coming { // it waits for nobody any more
 		t.coming = true
-		t.s.commits.coming.Add(1)
+		t.m.commits.coming.Add(1)
 	}
-	if err := t.s.packer.Pass(ctx, guarded{t}); err != nil {
+	if err := t.m.o.Guard.Pass(ctx, guarded{t}); err != nil {
 		t.logRefused(err)
 		return err
 	}
@@ -68,7 +68,7 @@ func (t *Txn) vote(ctx context.Context) error {
 		}
 		return err
 	}
-	if t.s.home.Settings.Storage.CheckDanglingReferences {
+	if t.m.o.Home.Settings.Storage.CheckDanglingReferences {
 		if err := t.checkReferences(ctx); err != nil {
 			t.logRefused(err)
 			return err
@@ -80,8 +80,8 @@ func (t *Txn) vote(ctx context.Context) error {
 	if err := t.goFirst(ctx); err != nil {
 		return err
 	}
-	if err := t.s.appendToLog(t); err != nil {
-		t.s.commits.notFirst(t)
+	if err := t.m.appendToLog(t); err != nil {
+		t.m.commits.notFirst(t)
 		return err
 	}
 	t.state = txnVoted
@@ -95,9 +95,9 @@ func (t *Txn) goFirst(ctx context.Context) error {
 	if t.given == 0 {
 		return nil
 	}
-	err := t.s.commits.goFirst(ctx, t, t.s.LastTransaction)
+	err := t.m.commits.goFirst(ctx, t, t.m.o.Read.LastTransaction)
 	if errors.Is(err, errOvertaken) {
-		return oldTID(t.given, t.s.LastTransaction(), "was committed meanwhile")
+		return oldTID(t.given, t.m.o.Read.LastTransaction(), "was committed meanwhile")
 	}
 	return err
 }
@@ -119,9 +119,9 @@ func (t *Txn) slim() {
 }
 
 // untilClose returns a context that also ends when the storage is closed.
-func (s *Storage) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
+func (m *Manager) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.closing, func() { cancel(zodb.ErrClosed) })
+	stop := context.AfterFunc(m.o.Closing, func() { cancel(zodb.ErrClosed) })
 	return ctx, func() { stop(); cancel(nil) }
 }
 
@@ -138,7 +138,7 @@ func (t *Txn) lock(ctx context.Context) error {
 			want.Add(oidlock.Key{OID: op.oid, Existence: true}, true)
 		}
 	}
-	if t.s.home.Settings.Storage.CheckDanglingReferences {
+	if t.m.o.Home.Settings.Storage.CheckDanglingReferences {
 		var refs []zodb.OID
 		for op := range t.ops.all() {
 			var err error
@@ -157,10 +157,10 @@ func (t *Txn) lock(ctx context.Context) error {
 		t.held.Unlock()
 		t.held = nil
 	}
-	begun := t.s.o.Clock()
-	held, waited, err := t.s.locks.Lock(ctx, want)
+	begun := t.m.o.Clock()
+	held, waited, err := t.m.locks.Lock(ctx, want)
 	if waited {
-		t.s.o.Observer.LockWaited(t.s.o.Clock().Sub(begun))
+		t.m.o.Observer.LockWaited(t.m.o.Clock().Sub(begun))
 	}
 	if err != nil {
 		return context.Cause(ctx)
@@ -178,7 +178,7 @@ func (t *Txn) compare(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		oid := op.oid
-		current, err := t.s.Serial(ctx, oid)
+		current, err := t.m.o.Read.Serial(ctx, oid)
 		if err != nil {
 			return err
 		}
@@ -210,7 +210,7 @@ func (t *Txn) compare(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		current, err := t.s.Serial(ctx, oid)
+		current, err := t.m.o.Read.Serial(ctx, oid)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"context"
@@ -18,9 +18,8 @@ import (
 // is durable. It takes no notice of ctx any more: there is no way back.
 // published, if not nil, is called once the transaction can be read, before
 // Finish returns and in the order of the tids over all transactions. It must
-// be quick, because the next ones wait for it. Of the storage it may call
-// [Storage.Counts], [Storage.LastTransaction], [Storage.LoadBeforeCached] and
-// [Storage.LinkBlob], which wait for nobody.
+// be quick, because the next ones wait for it. Of the storage it may call Counts,
+// LastTransaction, LoadBeforeCached and LinkBlob, which wait for nobody.
 //
 // While a transaction with a tid given at Begin is voted for, the Finish of every other one waits
 // for its end. So nobody may hold back the end of such a transaction until another one has finished.
@@ -36,13 +35,13 @@ func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, err
 	}
 	t.state = txnEnded
 	q := &commitRequest{txn: t, published: published, done: make(chan struct{})}
-	if t.s.commits.put(q) {
+	if t.m.commits.put(q) {
 		<-q.done
 	} else {
 		q.err = zodb.ErrClosed
 	}
 	if err := t.end(); err != nil {
-		t.s.log.Warn("what a transaction left is removed at the next open", "tid", q.tid, "err", err)
+		t.m.o.Log.Warn("what a transaction left is removed at the next open", "tid", q.tid, "err", err)
 	}
 	return q.tid, q.err
 }
@@ -102,7 +101,7 @@ func (c *commitQueue) gather() {
 	}
 }
 
-func (c *commitQueue) start(s *Storage) {
+func (c *commitQueue) start(m *Manager) {
 	c.filled.L = &c.mu
 	c.ended, c.given.turn = make(chan struct{}), make(chan struct{}, 1)
 	go func() {
@@ -112,15 +111,15 @@ func (c *commitQueue) start(s *Storage) {
 				return
 			}
 			c.gather()
-			batch, begun := c.take(), s.o.Clock()
+			batch, begun := c.take(), m.o.Clock()
 			if batch == nil {
 				continue
 			}
 			c.since.Store(begun.UnixNano())
-			s.commit(batch)
+			m.commit(batch)
 			c.since.Store(0)
 			c.worked()
-			c.lastSync = s.o.Clock().Sub(begun)
+			c.lastSync = m.o.Clock().Sub(begun)
 			c.siblings = len(batch) + int(c.coming.Load())
 		}
 	}()
@@ -191,24 +190,24 @@ func (c *commitQueue) stop() {
 
 // commit is the group commit: the only place where transactions become
 // committed. It is called by the committer alone.
-func (s *Storage) commit(batch []*commitRequest) {
-	batch, frames := s.number(batch)
+func (m *Manager) commit(batch []*commitRequest) {
+	batch, frames := m.number(batch)
 	if len(batch) == 0 {
 		return
 	}
-	if err := s.home.Check(); err != nil {
-		s.refuse(batch, err)
+	if err := m.o.Home.Check(); err != nil {
+		m.refuse(batch, err)
 		return
 	}
-	begun := s.o.Clock()
-	err := s.journal.Commit(frames) // the commit point is in here
-	s.o.Observer.Synced(s.o.Clock().Sub(begun), len(frames))
+	begun := m.o.Clock()
+	err := m.journal.Commit(frames) // the commit point is in here
+	m.o.Observer.Synced(m.o.Clock().Sub(begun), len(frames))
 	if _, refused := errors.AsType[*journal.RefusedError](err); refused {
-		s.refuse(batch, err)
+		m.refuse(batch, err)
 		return
 	}
 	if err != nil {
-		err = s.state.Fail(fmt.Errorf("commit: %w", err))
+		err = m.o.State.Fail(fmt.Errorf("commit: %w", err))
 		for _, q := range batch {
 			q.err = &zodb.UnknownOutcomeError{TID: q.tid, Cause: err}
 			for _, b := range q.txn.blobs {
@@ -218,17 +217,17 @@ func (s *Storage) commit(batch []*commitRequest) {
 		}
 		return
 	}
-	s.publish(batch, frames)
+	m.publish(batch, frames)
 }
 
 // refuse ends transactions of which nothing was written. Only an error that passes
 // leaves the storage as it was.
-func (s *Storage) refuse(batch []*commitRequest, err error) {
+func (m *Manager) refuse(batch []*commitRequest, err error) {
 	err = fmt.Errorf("the transaction was not committed: %w", err)
 	if vfs.Passes(err) {
-		err = s.state.Refused(err)
+		err = m.o.State.Refused(err)
 	} else {
-		err = s.state.Fail(err)
+		err = m.o.State.Fail(err)
 	}
 	for _, q := range batch {
 		q.err = err
@@ -238,15 +237,15 @@ func (s *Storage) refuse(batch []*commitRequest, err error) {
 
 // number gives each transaction its tid, in the order in which they came.
 // Those that cannot have the one that they were promised drop out.
-func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.CommitRecord) {
-	last, err := s.state.Tail()
-	highest := s.oids.Highest()
+func (m *Manager) number(batch []*commitRequest) ([]*commitRequest, []journal.CommitRecord) {
+	last, err := m.o.State.Tail()
+	highest := m.o.OIDs.Highest()
 	numbered := batch[:0:0]
 	var frames []journal.CommitRecord
 	for _, q := range batch {
 		tid := q.txn.given
 		if tid == 0 {
-			tid = max(zodb.TIDFromTime(s.o.Clock()), last+1, s.Packed()+1) // what is not later than x.packed counts as packed
+			tid = max(zodb.TIDFromTime(m.o.Clock()), last+1, m.o.Read.Packed()+1) // what is not later than x.packed counts as packed
 		} else if err == nil && tid <= last {
 			q.err = oldTID(tid, last, "was committed meanwhile")
 		}
@@ -266,17 +265,17 @@ func (s *Storage) number(batch []*commitRequest) ([]*commitRequest, []journal.Co
 }
 
 // publish makes committed transactions visible, and lets go of their locks.
-func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord) {
-	now := s.o.Clock()
+func (m *Manager) publish(batch []*commitRequest, frames []journal.CommitRecord) {
+	now := m.o.Clock()
 	list, claims := make([]*state.Committed, len(batch)), make([]*state.Claim, len(batch))
 	for i := range batch {
-		list[i] = s.newCommitted(frames[i], now)
+		list[i] = m.newCommitted(frames[i], now)
 		list[i].Objects = batch[i].txn.objects(list[i])
 		claims[i] = &batch[i].txn.claim
 	}
-	s.state.Publish(list, claims)
+	m.o.State.Publish(list, claims)
 	for _, q := range batch {
-		s.settle(q.txn)
+		m.noteCommitted(q.txn)
 		if q.published != nil {
 			q.published(q.tid)
 		}
@@ -292,12 +291,12 @@ func (s *Storage) publish(batch []*commitRequest, frames []journal.CommitRecord)
 	}
 }
 
-// settle lets go of what a transaction kept for the case that it is not committed.
-func (s *Storage) settle(t *Txn) {
+// noteCommitted drops the means of aborting a transaction: it is committed.
+func (m *Manager) noteCommitted(t *Txn) {
 	t.pending = nil
 	for op := range t.ops.all() {
 		if op.gone {
-			s.Deleted(op.oid)
+			m.o.Read.Deleted(op.oid)
 		}
 		if b := op.blob(); b != nil {
 			b.kept = true

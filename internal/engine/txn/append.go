@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 )
 
 // appendToLog writes a transaction into the log. Nothing is committed by it.
-func (s *Storage) appendToLog(t *Txn) error {
+func (m *Manager) appendToLog(t *Txn) error {
 	p := &journal.Pending{
 		Meta:    t.meta,
 		Packed:  t.packed,
@@ -23,13 +23,13 @@ func (s *Storage) appendToLog(t *Txn) error {
 			e.Blob, e.BlobMD5, e.BlobFile, e.BlobSize = true, b.md5, b.name, b.size
 		}
 		p.Records = append(p.Records, e)
-		s.oids.Raise(op.oid)
+		m.o.OIDs.Raise(op.oid)
 	}
-	if err := s.journal.Append(p); err != nil {
+	if err := m.journal.Append(p); err != nil {
 		// What was written without a commit record means nothing. If the log itself is
 		// broken it says so at every call; a full disk passes.
-		if cause := s.journal.Failure(); cause != nil {
-			return s.state.Fail(cause)
+		if cause := m.journal.Failure(); cause != nil {
+			return m.o.State.Fail(cause)
 		}
 		return fmt.Errorf("write transaction into the log: %w", err)
 	}
@@ -39,16 +39,16 @@ func (s *Storage) appendToLog(t *Txn) error {
 
 // newCommitted returns what the index keeps of a transaction that was committed
 // at that time.
-func (s *Storage) newCommitted(frame journal.CommitRecord, at time.Time) *state.Committed {
+func (m *Manager) newCommitted(frame journal.CommitRecord, at time.Time) *state.Committed {
 	c := &state.Committed{At: at, Committed: *frame.Committed()}
-	c.Measure(s.store.Cost)
+	c.Measure(m.o.Store.Cost)
 	return c
 }
 
 // objects returns the records of a transaction that was committed, if all of them are
 // in memory.
 func (t *Txn) objects(c *state.Committed) []*record.Object {
-	if t.s.o.CacheSize == 0 || t.spool.file != nil {
+	if !t.m.o.KeepRecords || t.spool.file != nil {
 		return nil
 	}
 	list := make([]*record.Object, len(c.Records))

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"errors"
@@ -11,26 +11,26 @@ import (
 // scratch is a file in journal/ for what a caller has no memory for. A crash leaves it behind,
 // and the next open removes it. Its methods are called by one goroutine at a time.
 type scratch struct {
-	s    *Storage
+	m    *Manager
 	file vfs.File
 	name string
 }
 
 // Scratch makes a file that is empty. It is to be closed.
-func (s *Storage) Scratch() (zodb.Scratch, error) {
-	name := s.stagedName("spool")
-	f, err := s.home.FS.Create(name)
+func (m *Manager) Scratch() (zodb.Scratch, error) {
+	name := m.stagedName("spool")
+	f, err := m.o.Home.FS.Create(name)
 	if err != nil {
-		return nil, s.state.Refused(err)
+		return nil, m.o.State.Refused(err)
 	}
-	return &scratch{s: s, file: f, name: name}, nil
+	return &scratch{m: m, file: f, name: name}, nil
 }
 
 // WriteAt writes at an offset. After an error it may be tried again.
 func (f *scratch) WriteAt(b []byte, offset int64) (int, error) {
 	n, err := f.file.WriteAt(b, offset)
 	if err != nil {
-		err = f.s.state.Refused(err)
+		err = f.m.o.State.Refused(err)
 	}
 	return n, err
 }
@@ -40,7 +40,7 @@ func (f *scratch) ReadAt(b []byte, offset int64) (int, error) { return f.file.Re
 
 // Close removes the file.
 func (f *scratch) Close() error {
-	if err := errors.Join(f.file.Close(), f.s.home.FS.Remove(f.name)); err != nil {
+	if err := errors.Join(f.file.Close(), f.m.o.Home.FS.Remove(f.name)); err != nil {
 		return fmt.Errorf("remove the file %s: %w", f.name, err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"math/rand/v2"

@@ -1,4 +1,4 @@
-package engine
+package txn_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -32,7 +33,7 @@ func ofBTrees(class string) bool { return strings.HasPrefix(class, "BTrees.") }
 
 // mergeAll does what a client does: it votes, merges counters with what the storage
 // has, stores, and votes again. between, if not nil, is called before each vote.
-func mergeAll(t testing.TB, txn *Txn, between func(votes int)) (votes int, err error) {
+func mergeAll(t testing.TB, s *engine.Storage, txn zodb.Txn, between func(votes int)) (votes int, err error) {
 	t.Helper()
 	ctx := t.Context()
 	for {
@@ -47,7 +48,7 @@ func mergeAll(t testing.TB, txn *Txn, between func(votes int)) (votes int, err e
 		}
 		for _, one := range c.Conflicts {
 			state := func(tid zodb.TID) int {
-				r, err := txn.s.LoadRecord(ctx, one.OID, tid)
+				r, err := s.LoadRecord(ctx, one.OID, tid)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -65,9 +66,9 @@ func mergeAll(t testing.TB, txn *Txn, between func(votes int)) (votes int, err e
 	}
 }
 
-func beginMerging(t testing.TB, s *Storage) *Txn {
+func beginMerging(t testing.TB, s *engine.Storage) zodb.Txn {
 	t.Helper()
-	txn, err := s.begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{Mergeable: ofBTrees})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{Mergeable: ofBTrees})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func beginMerging(t testing.TB, s *Storage) *Txn {
 }
 
 // counterWith commits a counter with these values one after the other.
-func counterWith(t testing.TB, s *Storage, values ...int) (tids []zodb.TID) {
+func counterWith(t testing.TB, s *engine.Storage, values ...int) (tids []zodb.TID) {
 	t.Helper()
 	for _, n := range values {
 		tids = append(tids, commit(t, s, change{oid: 1, data: counter(adds, n)}))
@@ -106,8 +107,8 @@ func TestUndoOfWhatWasChangedLaterIsMerged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inEveryPlace(t, func(t *testing.T, settle func(*Storage)) {
-				s := newStorage(t, Options{})
+			inEveryPlace(t, func(t *testing.T, settle func(*engine.Storage)) {
+				s := newStorage(t)
 				tids := counterWith(t, s, values...)
 				settle(s)
 				txn := beginMerging(t, s)
@@ -116,7 +117,7 @@ func TestUndoOfWhatWasChangedLaterIsMerged(t *testing.T) {
 						t.Fatal(oids, err)
 					}
 				}
-				votes, err := mergeAll(t, txn, nil)
+				votes, err := mergeAll(t, s, txn, nil)
 				if err != nil || votes != tc.votes {
 					t.Errorf("%d votes, want %d; %v", votes, tc.votes, err)
 				}
@@ -151,7 +152,7 @@ func TestUndoThatCannotBeMergedIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStorage(t, Options{})
+			s := newStorage(t)
 			if tc.before != nil {
 				commit(t, s, tc.before...)
 			}
@@ -173,7 +174,7 @@ func TestUndoThatCannotBeMergedIsRefused(t *testing.T) {
 func TestUndoWithTooManyChangesToMerge(t *testing.T) {
 	t.Parallel()
 	for apart, refused := range map[int]bool{maxMerges: false, maxMerges + 1: true} {
-		s := newStorage(t, Options{})
+		s := newStorage(t)
 		var values []int
 		for i := range 2*apart + 2 {
 			values = append(values, i*i)
@@ -192,7 +193,7 @@ func TestUndoWithTooManyChangesToMerge(t *testing.T) {
 		if refused {
 			continue
 		}
-		if votes, err := mergeAll(t, txn, nil); err != nil || votes != maxMerges+1 {
+		if votes, err := mergeAll(t, s, txn, nil); err != nil || votes != maxMerges+1 {
 			t.Errorf("%d votes, %v", votes, err)
 		}
 		if data, err := txn.Data(1); err != nil || countOf(t, data) != want {
@@ -207,7 +208,7 @@ func TestUndoIsMergedWithWhatCameMeanwhile(t *testing.T) {
 	for name, undone := range map[string][]int{"of the last one": {2}, "of one before": {1}, "of two apart": {2, 0}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStorage(t, Options{})
+			s := newStorage(t)
 			values := []int{5, 10, 30, 100, 1000}
 			tids := counterWith(t, s, values[:4]...)
 			txn := beginMerging(t, s)
@@ -218,7 +219,7 @@ func TestUndoIsMergedWithWhatCameMeanwhile(t *testing.T) {
 				}
 				want -= values[i+1] - values[i]
 			}
-			if _, err := mergeAll(t, txn, func(votes int) {
+			if _, err := mergeAll(t, s, txn, func(votes int) {
 				if votes == 0 {
 					counterWith(t, s, values[4])
 				}
@@ -237,7 +238,7 @@ func TestUndoIsMergedWithWhatCameMeanwhile(t *testing.T) {
 func TestAnswersToAnUndoThatMeanNothing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	s := newStorage(t, Options{})
+	s := newStorage(t)
 	commit(t, s, change{oid: 7, data: rec("other")})
 	tids := counterWith(t, s, 1, 2, 3)
 	txn := beginMerging(t, s)
@@ -277,7 +278,7 @@ func TestAnswersToAnUndoThatMeanNothing(t *testing.T) {
 // TestMergedReferencesAreChecked: the merged record is a store like any other.
 func TestMergedReferencesAreChecked(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := newStorage(t)
 	tids := counterWith(t, s, 1, 2, 3)
 	txn := beginMerging(t, s)
 	if _, err := txn.Undo(t.Context(), tids[1]); err != nil {
@@ -294,22 +295,11 @@ func TestMergedReferencesAreChecked(t *testing.T) {
 	}
 }
 
-// loseLocks lets others between two votes, as a vote does that needs more locks than
-// the one before.
-func loseLocks(txn *Txn) {
-	txn.mu.Lock()
-	defer txn.mu.Unlock()
-	if txn.held != nil {
-		txn.held.Unlock()
-		txn.held = nil
-	}
-}
-
 // TestUndoIsMergedThoughOthersComeBetweenTheVotes: what was merged is merged again.
 func TestUndoIsMergedThoughOthersComeBetweenTheVotes(t *testing.T) {
 	t.Parallel()
 	for when := 1; when <= 2; when++ {
-		s := newStorage(t, Options{})
+		s := newStorage(t)
 		tids := counterWith(t, s, 1, 3, 7, 20, 50)
 		txn := beginMerging(t, s)
 		for _, i := range []int{3, 1} {
@@ -317,7 +307,7 @@ func TestUndoIsMergedThoughOthersComeBetweenTheVotes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		votes, err := mergeAll(t, txn, func(votes int) {
+		votes, err := mergeAll(t, s, txn, func(votes int) {
 			if votes == when {
 				loseLocks(txn)
 				counterWith(t, s, 500)
@@ -339,7 +329,7 @@ func TestUndoesAreMergedAtRandom(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		s := newStorage(t, Options{})
+		s := newStorage(t)
 		type done struct {
 			tid   zodb.TID
 			delta [4]int
@@ -384,7 +374,7 @@ func TestUndoesAreMergedAtRandom(t *testing.T) {
 					u.delta[oid] -= n
 				}
 			}
-			votes, err := mergeAll(t, txn, func(votes int) {
+			votes, err := mergeAll(t, s, txn, func(votes int) {
 				if rnd.IntN(3) == 0 && votes < 4 {
 					loseLocks(txn)
 					add()

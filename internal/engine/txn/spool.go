@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 // Options.SpoolSize bytes, the rest in a file in journal/, which a crash
 // leaves behind and the next open removes.
 type spool struct {
-	s        *Storage
+	m        *Manager
 	inMemory int
 	kept     [][]byte // the records in memory
 	file     vfs.File
@@ -36,22 +36,22 @@ func (d spooled) at() int64 { return int64(d.where[0])<<32 | int64(d.where[1]) }
 
 // add copies data.
 func (p *spool) add(data []byte) (spooled, error) {
-	if p.inMemory+len(data) <= p.s.o.SpoolSize {
+	if p.inMemory+len(data) <= p.m.o.SpoolSize {
 		p.inMemory += len(data)
 		p.kept = append(p.kept, append(make([]byte, 0, len(data)), data...))
 		return spooledAt(-int64(len(p.kept)), len(data)), nil
 	}
 	if p.file == nil {
-		name := p.s.stagedName("spool")
-		f, err := p.s.home.FS.Create(name)
+		name := p.m.stagedName("spool")
+		f, err := p.m.o.Home.FS.Create(name)
 		if err != nil {
-			return spooled{}, p.s.state.Refused(err)
+			return spooled{}, p.m.o.State.Refused(err)
 		}
 		p.file, p.name = f, name
 	}
 	// At a fixed offset: what a failed write left is overwritten by the next one.
 	if _, err := p.file.WriteAt(data, p.size); err != nil {
-		return spooled{}, p.s.state.Refused(err)
+		return spooled{}, p.m.o.State.Refused(err)
 	}
 	d := spooledAt(p.size, len(data))
 	p.size += int64(len(data))
@@ -81,7 +81,7 @@ func (p *spool) close() error {
 	if p.file == nil {
 		return nil
 	}
-	err := errors.Join(p.file.Close(), p.s.home.FS.Remove(p.name))
+	err := errors.Join(p.file.Close(), p.m.o.Home.FS.Remove(p.name))
 	p.file = nil
 	return err
 }

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"context"
@@ -22,13 +22,13 @@ import (
 func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.s.home.Full {
+	if !t.m.o.Home.Full {
 		return nil, fmt.Errorf("undo %s: %w", tid, zodb.ErrUnsupported)
 	}
 	if err := t.expect(txnOpen); err != nil {
 		return nil, err
 	}
-	undone, err := t.s.Transaction(ctx, tid)
+	undone, err := t.m.o.Read.Transaction(ctx, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
 		return nil, &zodb.UndoError{TID: tid, Whole: true, Reason: "there is no such transaction, or it was packed away", Err: err}
 	}
@@ -65,9 +65,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	refuse := func(reason string, err error) error {
 		return &zodb.UndoError{TID: tid, OID: oid, Reason: reason, Err: err}
 	}
-	target, err := t.s.Revision(ctx, oid, tid)
+	target, err := t.m.o.Read.Revision(ctx, oid, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if why := t.s.WhyNoRevision(oid, tid); why != nil {
+		if why := t.m.o.Read.WhyNoRevision(oid, tid); why != nil {
 			return nil, refuse("its revision is lost", why)
 		}
 		return nil, refuse("the revision was packed away", err)
@@ -100,9 +100,9 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 		op.gone = true
 		return op, nil
 	}
-	before, err := t.s.Revision(ctx, oid, target.Previous)
+	before, err := t.m.o.Read.Revision(ctx, oid, target.Previous)
 	if errors.Is(err, zodb.ErrNotFound) {
-		if why := t.s.WhyNoPrevious(target); errors.Is(why, zodb.ErrCorrupt) {
+		if why := t.m.o.Read.WhyNoPrevious(target); errors.Is(why, zodb.ErrCorrupt) {
 			return nil, refuse("the revision before is lost", why)
 		} else if why != nil {
 			return nil, why
@@ -139,7 +139,7 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 func (t *Txn) presentState(ctx context.Context, oid zodb.OID) (*record.Object, zodb.TID, error) {
 	op := t.ops.get(oid)
 	if op == nil {
-		o, err := t.s.Current(ctx, oid)
+		o, err := t.m.o.Read.Current(ctx, oid)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -165,19 +165,19 @@ func sameState(a, b *record.Object) bool {
 // but its time stamp and link count are those of a file that may be part of a
 // snapshot.
 func (t *Txn) stageCopy(ctx context.Context, o *record.Object) (*stagedBlob, error) {
-	src, err := t.s.OpenBlob(ctx, o.OID, o.Serial)
+	src, err := t.m.o.Read.OpenBlob(ctx, o.OID, o.Serial)
 	if err != nil {
 		return nil, err
 	}
-	b, err := t.s.stage(zodb.BlobSource{Reader: src})
+	b, err := t.m.stage(zodb.BlobSource{Reader: src})
 	if b != nil {
 		t.blobs = append(t.blobs, b)
 	}
 	if err = errors.Join(err, src.Close()); err != nil {
-		return nil, fmt.Errorf("copy the blob of object %s at %s: %w", o.OID, o.Serial, t.s.state.Refused(err))
+		return nil, fmt.Errorf("copy the blob of object %s at %s: %w", o.OID, o.Serial, t.m.o.State.Refused(err))
 	}
 	if b.md5 != o.BlobMD5 {
-		return nil, &zodb.CorruptError{Path: t.s.home.FS.Path(b.name), OID: o.OID, TID: o.Serial, Reason: "the blob has not the checksum that its revision names"}
+		return nil, &zodb.CorruptError{Path: t.m.o.Home.FS.Path(b.name), OID: o.OID, TID: o.Serial, Reason: "the blob has not the checksum that its revision names"}
 	}
 	return b, nil
 }
@@ -229,7 +229,7 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 		}
 	}
 	oldest := slices.Min(t.undone)
-	for txn, err := range t.s.TransactionsBackward(ctx, 0) {
+	for txn, err := range t.m.o.Read.TransactionsBackward(ctx, 0) {
 		if err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 				continue
 			}
 			seen[oid] = true
-			o, err := t.s.Current(ctx, oid)
+			o, err := t.m.o.Read.Current(ctx, oid)
 			if errors.Is(err, zodb.ErrNotFound) || err == nil && o.Gone() {
 				continue
 			}
@@ -255,7 +255,7 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 	}
 	// A pack says to when it packs before it removes a transaction, and then the way back
 	// may have led past some.
-	if t.s.PackedAway(oldest) {
+	if t.m.o.Read.PackedAway(oldest) {
 		return &zodb.UndoError{TID: oldest, Whole: true, Reason: "it was packed since, so nothing tells what refers to the objects that it made"}
 	}
 	return nil

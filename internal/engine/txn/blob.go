@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"crypto/md5"
@@ -26,10 +26,10 @@ type stagedBlob struct {
 
 // stage brings the content of a blob into journal/. It is not durable yet. The
 // result is not nil, even with an error, as soon as there may be a file.
-func (s *Storage) stage(src zodb.BlobSource) (*stagedBlob, error) {
-	b := &stagedBlob{name: s.stagedName("blob")}
+func (m *Manager) stage(src zodb.BlobSource) (*stagedBlob, error) {
+	b := &stagedBlob{name: m.stagedName("blob")}
 	if src.Path == "" {
-		return b, s.stageStream(b, src.Reader)
+		return b, m.stageStream(b, src.Reader)
 	}
 	abs, err := filepath.Abs(src.Path)
 	if err != nil {
@@ -45,14 +45,14 @@ func (s *Storage) stage(src zodb.BlobSource) (*stagedBlob, error) {
 	} else if !info.Mode.IsRegular() {
 		return nil, fmt.Errorf("%s is no ordinary file", abs)
 	}
-	if err := root.Rename(from, vfs.FromRoot(s.home.FS.Path(b.name))); err == nil {
-		return s.stageMoved(b)
+	if err := root.Rename(from, vfs.FromRoot(m.o.Home.FS.Path(b.name))); err == nil {
+		return m.stageMoved(b)
 	}
 	f, err := root.Open(from)
 	if err != nil {
 		return nil, err
 	}
-	err = s.stageStream(b, f)
+	err = m.stageStream(b, f)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = root.Remove(from)
 	}
@@ -60,17 +60,17 @@ func (s *Storage) stage(src zodb.BlobSource) (*stagedBlob, error) {
 }
 
 // stageStream copies a stream. The destination is synced by the vote.
-func (s *Storage) stageStream(b *stagedBlob, r io.Reader) error {
-	f, err := s.home.FS.Create(b.name)
+func (m *Manager) stageStream(b *stagedBlob, r io.Reader) error {
+	f, err := m.o.Home.FS.Create(b.name)
 	if err != nil {
 		return err
 	}
 	w := newBlobSink(f)
-	return s.endStaging(b, w, w.readFrom(r))
+	return m.endStaging(b, w, w.readFrom(r))
 }
 
 // endStaging closes a staged file, whatever happened before.
-func (s *Storage) endStaging(b *stagedBlob, w *blobSink, err error) error {
+func (m *Manager) endStaging(b *stagedBlob, w *blobSink, err error) error {
 	if err == nil {
 		err = w.flush()
 	}
@@ -80,25 +80,25 @@ func (s *Storage) endStaging(b *stagedBlob, w *blobSink, err error) error {
 	}
 	b.size = w.size
 	w.hash.Sum(b.md5[:0])
-	return s.home.FS.SetReadOnly(b.name)
+	return m.o.Home.FS.SetReadOnly(b.name)
 }
 
 // stageMoved reads a file that was moved in, for its size and checksum. One of
 // another user, who could change it later, is copied.
-func (s *Storage) stageMoved(b *stagedBlob) (*stagedBlob, error) {
-	info, err := s.home.FS.Stat(b.name)
+func (m *Manager) stageMoved(b *stagedBlob) (*stagedBlob, error) {
+	info, err := m.o.Home.FS.Stat(b.name)
 	if err == nil && !info.Mode.IsRegular() {
 		err = errors.New("it is no ordinary file")
 	}
 	foreign := false
 	if err == nil {
-		err = s.home.FS.SetReadOnly(b.name)
+		err = m.o.Home.FS.SetReadOnly(b.name)
 		foreign = errors.Is(err, fs.ErrPermission)
 	}
 	if err != nil && !foreign {
 		return b, err
 	}
-	f, err := s.home.FS.Open(b.name)
+	f, err := m.o.Home.FS.Open(b.name)
 	if err != nil {
 		return b, err
 	}
@@ -113,10 +113,10 @@ func (s *Storage) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 		w.hash.Sum(b.md5[:0])
 		return b, errors.Join(err, f.Close())
 	}
-	own := &stagedBlob{name: s.stagedName("blob")}
-	err = s.stageStream(own, f)
+	own := &stagedBlob{name: m.stagedName("blob")}
+	err = m.stageStream(own, f)
 	// What cannot be removed is removed at the next open.
-	return own, errors.Join(err, f.Close(), s.home.FS.Remove(b.name))
+	return own, errors.Join(err, f.Close(), m.o.Home.FS.Remove(b.name))
 }
 
 // blobSinkSize is how much of a blob is in memory: twice that.
@@ -227,8 +227,8 @@ const (
 // gone, and the next one would say that all is well. So the transaction can only be
 // aborted then. Nobody was promised it yet, so nothing else is harmed.
 func (t *Txn) syncBlobs() error {
-	s := t.s
-	if !s.home.Settings.Filesystem.Sync {
+	m := t.m
+	if !m.o.Home.Settings.Filesystem.Sync {
 		return nil
 	}
 	any := false
@@ -238,7 +238,7 @@ func (t *Txn) syncBlobs() error {
 			continue
 		}
 		any = true
-		f, err := s.home.FS.Open(b.name)
+		f, err := m.o.Home.FS.Open(b.name)
 		if err != nil {
 			return fmt.Errorf("make the blob %s durable: %w", b.name, err)
 		}
@@ -247,18 +247,18 @@ func (t *Txn) syncBlobs() error {
 			return t.lost
 		}
 	}
-	if !any || !s.home.Settings.POSIX.DirSync {
+	if !any || !m.o.Home.Settings.POSIX.DirSync {
 		return nil
 	}
-	err := s.home.FS.SyncDir(home.JournalDir)
+	err := m.o.Home.FS.SyncDir(home.JournalDir)
 	if err != nil && !vfs.NotBegun(err) {
 		// The names of the log are in that directory too.
-		return s.state.Fail(fmt.Errorf("make the names of blobs durable: %w", err))
+		return m.o.State.Fail(fmt.Errorf("make the names of blobs durable: %w", err))
 	}
 	return err
 }
 
 // stagedName returns a name in journal/ that no earlier run used.
-func (s *Storage) stagedName(kind string) string {
-	return fmt.Sprintf("%s/%s-%s-%d", home.JournalDir, kind, s.staging, s.staged.Add(1))
+func (m *Manager) stagedName(kind string) string {
+	return fmt.Sprintf("%s/%s-%s-%d", home.JournalDir, kind, m.staging, m.staged.Add(1))
 }

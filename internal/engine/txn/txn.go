@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 // time. It ends with Finish or Abort; after an error of any method but Vote
 // with *ConflictsError it should be aborted.
 type Txn struct {
-	s         *Storage
+	m         *Manager
 	meta      zodb.TxnMeta
 	given     zodb.TID
 	packed    bool // where it was copied from
@@ -57,21 +57,13 @@ func (st txnState) String() string {
 	return [...]string{"open", "voted", "ended"}[st]
 }
 
-// latestTID is later than the tid of any transaction; clients of the network
+// LatestTID is later than the tid of any transaction; clients of the network
 // server mean “the current one” by it.
-const latestTID zodb.TID = 1<<63 - 1
+const LatestTID zodb.TID = 1<<63 - 1
 
 // Begin starts a transaction. Any number may be open. Errors: metadata too
 // long, a tid after which there is none, storage read-only or closed.
-func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (zodb.Txn, error) {
-	t, err := s.begin(ctx, meta, o)
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
-}
-
-func (s *Storage) begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (*Txn, error) {
+func (m *Manager) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (*Txn, error) {
 	for _, f := range []struct {
 		name string
 		data []byte
@@ -80,23 +72,23 @@ func (s *Storage) begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOpti
 			return nil, fmt.Errorf("the %s has %d bytes; the limit is %d", f.name, len(f.data), zodb.MaxMetaLen)
 		}
 	}
-	if o.TID >= latestTID {
+	if o.TID >= LatestTID {
 		return nil, fmt.Errorf("a transaction cannot have the tid %s: there would be none after it", o.TID)
 	}
 	if o.TID != 0 {
-		if err := s.copyingIn(); err != nil {
+		if err := m.o.CopyingIn(); err != nil {
 			return nil, err
 		}
-		if err := s.state.WaitForMemory(ctx); err != nil {
+		if err := m.o.State.WaitForMemory(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.state.Writable(); err != nil {
+	if err := m.o.State.Writable(); err != nil {
 		return nil, err
 	}
-	t := &Txn{s: s, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable}
-	t.spool.s = s
-	s.txns.add(t)
+	t := &Txn{m: m, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable}
+	t.spool.m = m
+	m.open.add(t)
 	return t, nil
 }
 
@@ -121,7 +113,7 @@ func (t *Txn) storing(data []byte) (spooled, error) {
 	if int64(len(data)) > record.MaxData {
 		return spooled{}, fmt.Errorf("a record of %d bytes; the limit is %d", len(data), int64(record.MaxData))
 	}
-	if err := t.s.state.Writable(); err != nil {
+	if err := t.m.o.State.Writable(); err != nil {
 		return spooled{}, err
 	}
 	return t.spool.add(data)
@@ -137,7 +129,7 @@ func (t *Txn) storing(data []byte) (spooled, error) {
 func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(data) == 0 && t.s.home.Full {
+	if len(data) == 0 && t.m.o.Home.Full {
 		return fmt.Errorf("object %s: %w", oid, zodb.ErrEmptyRecord)
 	}
 	d, err := t.storing(data)
@@ -203,7 +195,7 @@ func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, src zodb.Blo
 }
 
 func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSource) error {
-	if !t.s.home.Full {
+	if !t.m.o.Home.Full {
 		return fmt.Errorf("store the blob of object %s: %w", oid, zodb.ErrUnsupported)
 	}
 	d, err := t.storing(data)
@@ -213,11 +205,11 @@ func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSo
 	var b *stagedBlob
 	if src.Path == "" && src.Staged != nil {
 		b, err = stagedOf(src.Staged, t)
-	} else if b, err = t.s.stage(src); b != nil {
+	} else if b, err = t.m.stage(src); b != nil {
 		t.blobs = append(t.blobs, b)
 	}
 	if err != nil {
-		return fmt.Errorf("store the blob of object %s: %w", oid, t.s.state.Refused(err))
+		return fmt.Errorf("store the blob of object %s: %w", oid, t.m.o.State.Refused(err))
 	}
 	rest := op.aside()
 	rest.blob = b
@@ -232,7 +224,7 @@ func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSo
 func (t *Txn) Delete(oid zodb.OID, serial zodb.TID) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.s.home.Full {
+	if !t.m.o.Home.Full {
 		return fmt.Errorf("delete object %s: %w", oid, zodb.ErrUnsupported)
 	}
 	if err := t.expect(txnOpen); err != nil {
@@ -276,7 +268,7 @@ func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *zodb.BlobSourc
 		return nil
 	}
 	if rec.DataTID != 0 {
-		same, err := t.s.sameData(ctx, rec.OID, rec.DataTID, rec.Data)
+		same, err := t.m.sameData(ctx, rec.OID, rec.DataTID, rec.Data)
 		if err != nil {
 			return fmt.Errorf("restore object %s: %w", rec.OID, err)
 		}
@@ -297,8 +289,8 @@ func (t *Txn) Restore(ctx context.Context, rec zodb.Record, blob *zodb.BlobSourc
 }
 
 // sameData reports whether a revision is here and holds that data.
-func (s *Storage) sameData(ctx context.Context, oid zodb.OID, tid zodb.TID, data []byte) (bool, error) {
-	o, err := s.Revision(ctx, oid, tid)
+func (m *Manager) sameData(ctx context.Context, oid zodb.OID, tid zodb.TID, data []byte) (bool, error) {
+	o, err := m.o.Read.Revision(ctx, oid, tid)
 	if errors.Is(err, zodb.ErrNotFound) {
 		return false, nil
 	}
@@ -322,11 +314,11 @@ func (t *Txn) Abort() error {
 func (t *Txn) end() error {
 	t.notComing()
 	if t.given != 0 {
-		t.s.commits.notFirst(t)
+		t.m.commits.notFirst(t)
 	}
-	t.s.state.Release(&t.claim)
+	t.m.o.State.Release(&t.claim)
 	if t.pending != nil {
-		t.s.journal.Abort(t.pending)
+		t.m.journal.Abort(t.pending)
 		t.pending = nil
 	}
 	if t.held != nil {
@@ -342,12 +334,12 @@ func (t *Txn) end() error {
 			continue
 		}
 		// On a full disk it may never have been there.
-		if err := t.s.home.FS.Remove(b.name); !errors.Is(err, fs.ErrNotExist) {
+		if err := t.m.o.Home.FS.Remove(b.name); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
-	t.s.packer.Ended(guarded{t})
-	t.s.txns.remove(t)
+	t.m.o.Guard.Ended(guarded{t})
+	t.m.open.remove(t)
 	return errors.Join(errs...)
 }
 
@@ -355,6 +347,6 @@ func (t *Txn) end() error {
 func (t *Txn) notComing() {
 	if t.coming {
 		t.coming = false
-		t.s.commits.coming.Add(-1)
+		t.m.commits.coming.Add(-1)
 	}
 }

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"context"
@@ -68,7 +68,7 @@ func (t *Txn) checkReferences(ctx context.Context) error {
 // current revision, 0 if there is none.
 func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, refs []zodb.OID) error {
 	var held []zodb.OID
-	read := t.s.home.Settings.Storage.CheckKeptReferences || previous == 0
+	read := t.m.o.Home.Settings.Storage.CheckKeptReferences || previous == 0
 	for _, target := range refs {
 		if op := t.ops.get(target); op != nil {
 			if op.gone {
@@ -76,7 +76,7 @@ func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, 
 			}
 			continue
 		}
-		found, err := t.s.ExistsUnderLock(ctx, target)
+		found, err := t.m.o.Read.ExistsUnderLock(ctx, target)
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, 
 		}
 		if !read {
 			read = true
-			if held, err = t.s.heldReferences(ctx, from); err != nil {
+			if held, err = t.m.heldReferences(ctx, from); err != nil {
 				return err
 			}
 		}
@@ -99,8 +99,8 @@ func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, 
 // heldReferences returns the strong references of the current revision of an
 // object, ascending. One that is damaged, or that is no pickle, has none: nobody can
 // say that a reference was in it.
-func (s *Storage) heldReferences(ctx context.Context, oid zodb.OID) ([]zodb.OID, error) {
-	o, err := s.Current(ctx, oid)
+func (m *Manager) heldReferences(ctx context.Context, oid zodb.OID) ([]zodb.OID, error) {
+	o, err := m.o.Read.Current(ctx, oid)
 	if err == nil {
 		if refs, err := pickle.AppendStrongRefs(nil, o.Data); err == nil {
 			return refs, nil
@@ -108,7 +108,7 @@ func (s *Storage) heldReferences(ctx context.Context, oid zodb.OID) ([]zodb.OID,
 		return nil, nil
 	}
 	if errors.Is(err, zodb.ErrCorrupt) {
-		s.log.Warn("the current revision is damaged, so all references of the next one count as new", "oid", oid, "err", err)
+		m.o.Log.Warn("the current revision is damaged, so all references of the next one count as new", "oid", oid, "err", err)
 		return nil, nil
 	}
 	if errors.Is(err, zodb.ErrNotFound) {
@@ -132,5 +132,5 @@ func (t *Txn) logRefused(err error) {
 			}
 		}
 	}
-	t.s.log.Warn("refused a transaction that would leave a dangling reference", "class", class, "oid", d.OID, "target", d.Target)
+	t.m.o.Log.Warn("refused a transaction that would leave a dangling reference", "class", class, "oid", d.OID, "target", d.Target)
 }

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"context"
@@ -11,21 +11,21 @@ import (
 // admit makes a transaction wait as it has to, and longer while more is unflushed than
 // the settings allow, or than there is room for on the disk. If it cannot be flushed
 // because the disk is full, waiting would be for ever.
-func (s *Storage) admit(ctx context.Context, t *Txn) error {
-	cost := s.costOf(t)
+func (m *Manager) admit(ctx context.Context, t *Txn) error {
+	cost := m.costOf(t)
 	a := state.Admission{Need: state.FootprintOf(cost), Work: cost.Work, HoldsLocks: t.held != nil}
 	again := t.claim.Covers(a.Need)
 	lined := false
 	defer func() {
 		if lined {
-			s.state.LeaveLine(&t.claim)
+			m.o.State.LeaveLine(&t.claim)
 		}
 	}()
 	for {
-		v, err := s.state.Admit(&t.claim, a, again)
+		v, err := m.o.State.Admit(&t.claim, a, again)
 		a.Paced, lined = a.Paced || v.Paced, lined || v.Lined
 		if a.Looked = v.Look; v.Look {
-			s.space.Room()
+			m.o.Space.Room()
 			continue
 		}
 		if err != nil || v.Wait == 0 {

@@ -1,4 +1,4 @@
-package engine
+package txn
 
 import (
 	"errors"
@@ -36,19 +36,19 @@ func (t *Txn) BeginBlob() (zodb.BlobWriter, error) {
 func (t *Txn) beginBlob() (*BlobWriter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.s.home.Full {
+	if !t.m.o.Home.Full {
 		return nil, fmt.Errorf("begin a blob: %w", zodb.ErrUnsupported)
 	}
 	if err := t.expect(txnOpen); err != nil {
 		return nil, err
 	}
-	if err := t.s.state.Writable(); err != nil {
+	if err := t.m.o.State.Writable(); err != nil {
 		return nil, err
 	}
-	b := &stagedBlob{name: t.s.stagedName("blob")}
-	f, err := t.s.home.FS.Create(b.name)
+	b := &stagedBlob{name: t.m.stagedName("blob")}
+	f, err := t.m.o.Home.FS.Create(b.name)
 	if err != nil {
-		return nil, fmt.Errorf("begin a blob: %w", t.s.state.Refused(err))
+		return nil, fmt.Errorf("begin a blob: %w", t.m.o.State.Refused(err))
 	}
 	w := &BlobWriter{t: t, b: b, w: newBlobSink(f)}
 	t.blobs = append(t.blobs, b)
@@ -70,7 +70,7 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	}
 	n, err := w.w.write(p)
 	if err != nil {
-		w.err = fmt.Errorf("write to a blob: %w", w.t.s.state.Refused(err))
+		w.err = fmt.Errorf("write to a blob: %w", w.t.m.o.State.Refused(err))
 	}
 	return n, w.err
 }
@@ -93,8 +93,8 @@ func (w *BlobWriter) close() error {
 	switch w.state {
 	case blobOpen:
 		w.state = blobClosed
-		if err := w.t.s.endStaging(w.b, w.w, w.err); err != nil && w.err == nil {
-			w.err = fmt.Errorf("write to a blob: %w", w.t.s.state.Refused(err))
+		if err := w.t.m.endStaging(w.b, w.w, w.err); err != nil && w.err == nil {
+			w.err = fmt.Errorf("write to a blob: %w", w.t.m.o.State.Refused(err))
 		}
 		w.w.buf, w.w.other = nil, nil
 	case blobAborted:
@@ -116,7 +116,7 @@ func (w *BlobWriter) Abort() error {
 	}
 	w.state = blobAborted
 	w.w.buf, w.w.other = nil, nil
-	if err := w.t.s.home.FS.Remove(w.b.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := w.t.m.o.Home.FS.Remove(w.b.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

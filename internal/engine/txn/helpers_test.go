@@ -1,0 +1,88 @@
+package txn_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+const maxMerges = txn.MaxMerges
+
+// loseLocks lets others between two votes.
+func loseLocks(t zodb.Txn) { txn.LoseLocks(t) }
+
+func newStorage(t testing.TB) *engine.Storage {
+	t.Helper()
+	return enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
+}
+
+// rec returns a record with a text and strong references.
+func rec(text string, refs ...zodb.OID) []byte {
+	var b bytes.Buffer
+	b.WriteString("\x80\x03cpersistent.mapping\nPersistentMapping\nq\x00.\x80\x03(")
+	for _, oid := range refs {
+		b.WriteString("C\x08")
+		b.Write(oid.Bytes())
+		b.WriteString("Q")
+	}
+	b.WriteByte('T')
+	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(text))))
+	b.WriteString(text)
+	b.WriteString("t.")
+	return b.Bytes()
+}
+
+// change is an [enginetest.Change].
+type change struct {
+	oid  zodb.OID
+	data []byte
+	blob string
+}
+
+func commit(t testing.TB, s *engine.Storage, changes ...change) zodb.TID {
+	t.Helper()
+	var list []enginetest.Change
+	for _, c := range changes {
+		list = append(list, enginetest.Change{OID: c.oid, Data: c.data, Blob: c.blob})
+	}
+	return enginetest.Commit(t, s, list...)
+}
+
+func load(t testing.TB, s *engine.Storage, oid zodb.OID) string {
+	t.Helper()
+	rev, err := s.Load(t.Context(), oid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(rev.Data)
+}
+
+// inEveryPlace runs a test with what was committed in the log, in A, and in B.
+func inEveryPlace(t *testing.T, test func(t *testing.T, settle func(s *engine.Storage))) {
+	flush := func(t *testing.T, s *engine.Storage) {
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, settle := range map[string]func(t *testing.T, s *engine.Storage){
+		"log": func(*testing.T, *engine.Storage) {},
+		"A":   flush,
+		"B": func(t *testing.T, s *engine.Storage) {
+			if err := s.EnterSnapshot(t.Context(), "test"); err != nil && !errors.Is(err, zodb.ErrSnapshotMode) {
+				t.Fatal(err)
+			}
+			flush(t, s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, func(s *engine.Storage) { settle(t, s) })
+		})
+	}
+}
