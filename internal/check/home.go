@@ -33,8 +33,8 @@ func (c *checker) open() error {
 	if err != nil {
 		return fmt.Errorf("not a storage: %w", err)
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("not a storage: A is no directory")
+	if !info.IsDir() && info.Mode&fs.ModeSymlink == 0 { // where a link leads is seen when it is read
+		return errors.New("not a storage: A is not a directory")
 	}
 	c.readIdentity()
 	if !c.o.SnapshotOnly {

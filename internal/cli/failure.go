@@ -168,6 +168,8 @@ func advice(c *cobra.Command, err error) string {
 		return "nothing that was acknowledged is lost; make room (df shows bytes, df -i inodes) and run it again"
 	case errors.Is(err, zodb.ErrScarce):
 		return "nothing that was acknowledged is lost; raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) or free memory, and run it again"
+	case vfs.IsReadOnly(err):
+		return mountAdvice(err)
 	case errors.Is(err, fs.ErrPermission) && giveBack(pathIn(err)) != "":
 		return giveBack(pathIn(err))
 	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)):

@@ -23,6 +23,12 @@ func giveBack(path string) string {
 			return ""
 		}
 		command = fmt.Sprintf("chown -R --reference=%s %s", shellWord(home), shellWord(home))
+		// It follows no link. Where one leads, the owner of HOME has decided: so root is told, and
+		// asked to look.
+		if link, target := vfs.LinkBelow(home, path); target != "" {
+			return fmt.Sprintf("it belongs to another user than %s, as what root has made there by other means; %s is a link to %s, which chown -R does not follow: if that is right, as root: %s %s",
+				home, link, target, command, shellWord(target))
+		}
 	} else {
 		if !vfs.Stranger(path) {
 			return ""

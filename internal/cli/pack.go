@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -177,13 +176,10 @@ func (o *packCommand) say(e *env, r zodb.PackResult, did string) error {
 }
 
 // isBroken reports whether a pack has ended because of an object that cannot be
-// read. A running storage has no more than words to say it.
+// read.
 func isBroken(err error) bool {
-	if _, ok := errors.AsType[*zodb.BrokenError](err); ok {
-		return true
-	}
-	refused, ok := errors.AsType[*control.RefusedError](err)
-	return ok && strings.Contains(refused.Reason, "cannot be read, so what it refers to is not known")
+	_, ok := errors.AsType[*zodb.BrokenError](err)
+	return ok
 }
 
 // maintain has a running storage do something, or opens the one that does not

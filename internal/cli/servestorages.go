@@ -66,7 +66,7 @@ func (s *serving) openFree(ctx context.Context, st config.Storage) (*engine.Stor
 		storage, err := engine.Open(ctx, st.Home, o)
 		if vfs.IsReadOnly(err) {
 			if !st.ReadOnly && !s.conf.ReadOnly {
-				return nil, hint(err, "serve it with --read-only, and nothing is written")
+				return nil, hint(err, "serve it with --read-only, and nothing is written; or %s", mountAdvice(err))
 			}
 			s.log.Warn("the file system is read-only: nothing is written, and what another machine writes there is not seen", "storage", st.Name, "path", st.Home)
 			o.ReadOnly = true

@@ -13,9 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/dirstorage/dirstorage/internal/vfs"
-	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // ErrNotRunning is returned by Dial when no storage listens at that HOME.
@@ -27,18 +24,15 @@ var ErrConnect = errors.New("connect to the running storage")
 // RefusedError is the answer of a storage that did not do what was asked.
 type RefusedError struct {
 	Reason string
-	// Locked: because somebody holds a lock. The error matches vfs.ErrLocked then.
-	Locked bool
-	// Full: because there is no room on its disk. The error matches zodb.ErrDiskFull then.
-	Full bool
+	// Causes are errors of the same types and values as at the other end: *fs.PathError,
+	// syscall.Errno, *zodb.BrokenError, and sentinels such as vfs.ErrLocked and zodb.ErrDiskFull.
+	Causes []error
 }
 
 func (e *RefusedError) Error() string { return "the running storage says: " + e.Reason }
 
-// Is reports whether the error is one of a lock, or of a full disk.
-func (e *RefusedError) Is(target error) bool {
-	return e.Locked && target == vfs.ErrLocked || e.Full && target == zodb.ErrDiskFull
-}
+// Unwrap returns the causes.
+func (e *RefusedError) Unwrap() []error { return e.Causes }
 
 // Client is a conversation with a running storage. Calls may be concurrent and
 // are worked off one after the other.
@@ -224,7 +218,7 @@ func (c *Client) ask(ctx context.Context, q request, end func()) (r response, er
 	case err != nil:
 		return response{}, fmt.Errorf("talk to the running storage: %w", err)
 	case !r.OK:
-		return r, &RefusedError{Reason: r.Error, Locked: r.Locked, Full: r.Full}
+		return r, refused(r)
 	}
 	return r, nil
 }

@@ -87,7 +87,7 @@ func (f *fake) Maintenance(ctx context.Context, op string, arguments []byte) ([]
 
 func (f *fake) StatusJSON() ([]byte, error) { return json.Marshal(map[string]int{"pid": 7}) }
 
-func serve(t *testing.T, f *fake) (home string, s *Server) {
+func serve(t *testing.T, f Storage) (home string, s *Server) {
 	t.Helper()
 	// Deeper than the address of a socket may be long.
 	home = filepath.Join(t.TempDir(), strings.Repeat("deep/", 30))

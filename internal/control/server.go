@@ -51,8 +51,9 @@ type request struct {
 type response struct {
 	OK     bool            `json:"ok,omitempty"`
 	Error  string          `json:"error,omitempty"`
-	Locked bool            `json:"locked,omitempty"` // the error is that somebody holds a lock
-	Full   bool            `json:"full,omitempty"`   // the error is that there is no room on the disk
+	Causes []cause         `json:"causes,omitempty"`
+	Locked bool            `json:"locked,omitempty"` // for tools of earlier releases: a lock is held
+	Full   bool            `json:"full,omitempty"`   // for them: there is no room on the disk
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
@@ -226,7 +227,7 @@ func (s *Server) answer(ctx context.Context, q request) response {
 		result, err = s.storage.Maintenance(ctx, q.Op, q.Arguments)
 	}
 	if err != nil {
-		return response{Error: err.Error(), Locked: errors.Is(err, vfs.ErrLocked), Full: errors.Is(err, zodb.ErrDiskFull), Result: result}
+		return response{Error: err.Error(), Causes: causesOf(err), Locked: errors.Is(err, vfs.ErrLocked), Full: errors.Is(err, zodb.ErrDiskFull), Result: result}
 	}
 	return response{OK: true, Result: result}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // DiskUse is what the files of a HOME take up on the disk, blocks and not lengths.
@@ -48,13 +49,13 @@ func (s *Storage) DiskUse(ctx context.Context) (DiskUse, error) {
 		if err != nil {
 			return DiskUse{}, err
 		}
-		part := DiskPart{Name: e.Name}
-		if err := u.add(ctx, &part, e.Name, e.IsDir()); err != nil {
+		part, dir := DiskPart{Name: e.Name}, e.IsDir() || leadsToPart(s.home.FS, e)
+		if err := u.add(ctx, &part, e.Name, dir); err != nil {
 			return DiskUse{}, err
 		}
 		u.total.Files += part.Files
 		u.total.Bytes += part.Bytes
-		if e.IsDir() {
+		if dir {
 			u.total.Parts = append(u.total.Parts, part)
 		}
 	}
@@ -64,6 +65,18 @@ func (s *Storage) DiskUse(ctx context.Context) (DiskUse, error) {
 	}
 	slices.SortFunc(u.total.Aside, func(a, b DiskAside) int { return cmp.Compare(a.Stamp, b.Stamp) })
 	return u.total, nil
+}
+
+// leadsToPart reports whether an entry of HOME is a symbolic link that stands for one of the
+// directories of a storage.
+func leadsToPart(f vfs.FS, e vfs.Entry) bool {
+	if e.Type&fs.ModeSymlink == 0 || !storeDirectory(e.Name) {
+		return false
+	}
+	for _, err := range f.List(e.Name) {
+		return err == nil
+	}
+	return true
 }
 
 type diskUse struct {

@@ -43,3 +43,6 @@ func emptyStore(format layout.Format) []classic.File { return classic.Empty(form
 
 // ofEmptyStore reports whether a path may be one of them.
 func ofEmptyStore(name string) bool { return classic.OfEmpty(name) }
+
+// storeDirectory reports whether a name in HOME is that of a directory of the store.
+func storeDirectory(name string) bool { return classic.IsDirectory(name) }

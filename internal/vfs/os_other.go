@@ -31,3 +31,5 @@ const openToKeep = unix.O_RDONLY | unix.O_NONBLOCK
 func withoutJournal(string) bool { return false }
 
 func mounted(string) (yes, known bool) { return false, false }
+
+func mountNumber(string) uint64 { return 0 }

@@ -193,18 +193,35 @@ func Stranger(path string) bool {
 }
 
 // StrangerBelow reports whether a path, or a directory on the way to it from top, belongs to
-// another user than top. What does not exist, or cannot be seen, does not count.
+// another user than top. Of a symbolic link it is the target that counts, and not who made the
+// link. What does not exist, or cannot be seen, does not count.
 func StrangerBelow(top, path string) bool {
 	var owner, at unix.Stat_t
 	if unix.Stat(top, &owner) != nil {
 		return false
 	}
 	for ; len(path) > len(top); path = filepath.Dir(path) {
-		if unix.Lstat(path, &at) == nil && at.Uid != owner.Uid {
+		if unix.Stat(path, &at) == nil && at.Uid != owner.Uid {
 			return true
 		}
 	}
 	return false
+}
+
+// LinkBelow returns the symbolic link on the way from the directory top to a path that is nearest
+// to the path, and the directory or file to which it leads; "" if there is none, or it cannot be
+// seen.
+func LinkBelow(top, path string) (link, target string) {
+	var at unix.Stat_t
+	for ; len(path) > len(top); path = filepath.Dir(path) {
+		if unix.Lstat(path, &at) != nil || at.Mode&unix.S_IFMT != unix.S_IFLNK {
+			continue
+		}
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			return path, target
+		}
+	}
+	return "", ""
 }
 
 // Holds reports whether a directory has all of these names, whatever is in the files.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -61,8 +62,14 @@ type Store struct {
 }
 
 // New returns the tree of a HOME. It reads the floor of time stamps; B is
-// taken to be in use until [Store.Thaw] found it empty.
+// taken to be in use until [Store.Thaw] found it empty. Who writes gets a *vfs.SpreadError for a
+// HOME that is spread over several mounts.
 func New(o Options) (*Store, error) {
+	if !o.Beside {
+		if err := vfs.OnOneMount(o.FS, directories()...); err != nil {
+			return nil, err
+		}
+	}
 	if o.SyncAllFrom == 0 {
 		o.SyncAllFrom = 24
 	}
@@ -151,3 +158,9 @@ func (t *Store) renameAside(aside, to string) error {
 	}
 	return nil
 }
+
+// directories are those between which files are moved, and which one sync has to reach.
+func directories() []string { return []string{"A", "B", "journal", "misc"} }
+
+// IsDirectory reports whether a name in HOME is that of a directory with files of the database.
+func IsDirectory(name string) bool { return slices.Contains(directories(), name) }
