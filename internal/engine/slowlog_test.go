@@ -42,7 +42,8 @@ func (l *slowLog) line(text string) {
 		if _, err := s.Load(l.t.Context(), zodb.OID(0)); err != nil {
 			l.t.Error(err)
 		}
-		_, _ = s.NewOIDs(1) // refused once it is read-only
+		_, _ = s.NewOIDs(1)                             // refused once it is read-only
+		_ = s.LeaveSnapshot(l.t.Context(), "of nobody") // refused; it waits for whoever leaves one
 	}()
 	select {
 	case <-answered:
@@ -123,6 +124,29 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	want("disk full: the reserve is given up")
 	_ = s.state.Fail(errors.New("of a test"))
 	want("storage became read-only")
+}
+
+// TestSlowLogOfAFailedLeaveStopsNobody: the line about the failure is written when nobody waits
+// for whoever leaves the mode.
+func TestSlowLogOfAFailedLeaveStopsNobody(t *testing.T) {
+	t.Parallel()
+	log := &slowLog{t: t}
+	s, f, _ := newErrStorage(t, Options{Logger: slog.New(logFunc(log.line))})
+	commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	log.storage.Store(s)
+	f.Decide(func(op errfs.Op) error {
+		if op.Name == snapshotFile {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := s.LeaveSnapshot(t.Context(), "x"); !errors.Is(err, syscall.EIO) {
+		t.Errorf("leave: %v", err)
+	}
+	eventually(t, "read-only", func() bool { return log.saw("storage became read-only") })
 }
 
 // logFunc is called with every line of a log, also while it is called with another.

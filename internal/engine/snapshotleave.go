@@ -60,7 +60,9 @@ func (s *Storage) EndSnapshot(_ context.Context, code string) error {
 // leave takes the sublock and ends the mode. Flushes go to B before it and after it, until
 // B has been merged into A. modeMu must be held.
 func (s *Storage) leave() error {
-	if err := s.stillHome(); err != nil {
+	if err := s.home.Check(); errors.Is(err, zodb.ErrHomeChanged) {
+		return s.state.FailUnder(&s.modeMu, err)
+	} else if err != nil {
 		return err
 	}
 	if err := s.payFloor(); err != nil {
@@ -94,7 +96,7 @@ func (s *Storage) unclaim() error {
 	}
 	err = fmt.Errorf("leave snapshot mode: %w", err)
 	if !vfs.Passes(err) {
-		_ = s.state.Fail(err) // logged there, and told to every writer
+		_ = s.state.FailUnder(&s.modeMu, err) // logged, and told to every writer
 	}
 	return vfs.WithPassing(err)
 }

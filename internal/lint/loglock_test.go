@@ -23,8 +23,10 @@ var (
 	// Of a transaction, of the counts of a flush, and of the history: only Close, or the worker
 	// itself, waits for these.
 	ownLock = regexp.MustCompile(`(?:^t\.mu|\.countsMu|\.history\.mu)$`)
-	heldDoc = regexp.MustCompile(`\bmu\s+must\s+be\s+held`)
-	logCall = regexp.MustCompile(`(?:^|\.)(?:log|logger|Logger)(?:\(\))?\.(?:Debug|Info|Warn|Error|Log|DebugContext|InfoContext|WarnContext|ErrorContext)$`)
+	heldDoc = regexp.MustCompile(`\b(?:mu|modeMu)\s+must\s+be\s+held`)
+	// The state says what happened once its own lock is given back.
+	stateCall = regexp.MustCompile(`(?:^|\.)[sS]tate\.(?:Fail|StepFailed|StepSucceeded|Flushed|RunTask)$`)
+	logCall   = regexp.MustCompile(`(?:^|\.)(?:log|logger|Logger)(?:\(\))?\.(?:Debug|Info|Warn|Error|Log|DebugContext|InfoContext|WarnContext|ErrorContext)$`)
 )
 
 // dotted is the text of a chain of names, such as s.worker.log.Warn; what is no name in
@@ -75,7 +77,7 @@ func writesLine(n ast.Node, writers map[string]bool) (found ast.Node) {
 			return false
 		case *ast.CallExpr:
 			name := dotted(n.Fun)
-			if logCall.MatchString(name) || writers[name[strings.LastIndexByte(name, '.')+1:]] {
+			if logCall.MatchString(name) || stateCall.MatchString(name) || writers[name[strings.LastIndexByte(name, '.')+1:]] {
 				found = n
 			}
 		}
@@ -240,6 +242,9 @@ func TestLineUnderALockIsFound(t *testing.T) {
 		{"after it in a branch", `func (s *S) f() { s.mu.Lock(); if s.x { s.mu.Unlock(); s.log.Info("x"); return }; s.mu.Unlock() }`, 0},
 		{"kept for later", `func (s *S) f() { s.mu.Lock(); s.mu.Say(1, "x"); s.mu.Unlock() }`, 0},
 		{"another goroutine", `func (s *S) f() { s.mu.Lock(); go s.g(); s.mu.Unlock() }; func (s *S) g() { s.log.Info("x") }`, 0},
+		{"that the storage failed", `func (s *S) f() { s.modeMu.Lock(); defer s.modeMu.Unlock(); s.state.Fail(nil) }`, 1},
+		{"that it failed, by the description", "// f fails. modeMu must be held.\nfunc (s *S) f() { s.state.Fail(nil) }", 1},
+		{"that it failed, kept for later", `func (s *S) f() { s.modeMu.Lock(); defer s.modeMu.Unlock(); s.state.FailUnder(&s.modeMu, nil) }`, 0},
 		{"before it", `func (s *S) f() { s.log.Info("x"); s.mu.Lock(); s.mu.Unlock() }`, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

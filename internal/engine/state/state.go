@@ -121,7 +121,13 @@ func (s *State) waitUntil(ctx context.Context, cond func() (bool, error)) error 
 
 // Fail makes the storage read-only for good, and returns the error that every writer gets.
 // Only the first cause is kept. A snapshot that is asked for and not begun is refused.
-func (s *State) Fail(cause error) error {
+func (s *State) Fail(cause error) error { return s.fail(&s.mu, cause) }
+
+// FailUnder is Fail for a caller that holds a lock, exclusively: the line for the log is
+// written when that is given back.
+func (s *State) FailUnder(held *Mutex, cause error) error { return s.fail(held, cause) }
+
+func (s *State) fail(lines *Mutex, cause error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure == nil {
@@ -130,7 +136,7 @@ func (s *State) Fail(cause error) error {
 			s.snap.entering = nil
 			q.end(&zodb.FailedError{Cause: cause})
 		}
-		s.mu.Say(slog.LevelError, "storage became read-only", "err", cause)
+		lines.Say(slog.LevelError, "storage became read-only", "err", cause)
 		s.signal()
 	}
 	return &zodb.FailedError{Cause: s.failure}
