@@ -118,7 +118,15 @@ func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository,
 	if err != nil {
 		return err
 	}
-	_, err = restore.Run(ctx, restore.Options{Repository: r, Plan: p, Parent: parent, Name: "home", Now: e.Now})
+	m, checking, total := newMeter(e), newCheckMeter(e, nil, false), int64(0)
+	for _, b := range p.Chain {
+		total += b.Bytes
+	}
+	_, err = restore.Run(ctx, restore.Options{
+		Repository: r, Plan: p, Parent: parent, Name: "home", Now: e.Now,
+		Progress: m.showFiles(total), Checking: checking.of("checking"),
+	})
+	checking.around(m.end)
 	return err
 }
 

@@ -38,12 +38,19 @@ func countedFiles(home vfs.FS) int64 {
 	return n.Objects + n.Revisions + n.Transactions
 }
 
-func (c *checkMeter) update(p check.Progress) {
+func (c *checkMeter) update(p check.Progress) { c.show("", p) }
+
+func (c *checkMeter) show(before string, p check.Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.m.update(p.Files, c.total, func(spent time.Duration) string {
-		return fmt.Sprintf("%s files, %s, %s", human.Count(p.Files), human.Bytes(p.Bytes), human.Rate(p.Files, spent))
+		return before + fmt.Sprintf("%s files, %s, %s", human.Count(p.Files), human.Bytes(p.Bytes), human.Rate(p.Files, spent))
 	})
+}
+
+// of returns update with a word for what is checked in front of the line.
+func (c *checkMeter) of(word string) func(check.Progress) {
+	return func(p check.Progress) { c.show(word+", ", p) }
 }
 
 // around takes the line away before something else is printed.

@@ -154,7 +154,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	if err == nil && r.Python2() {
 		err = rememberPython2(s)
 	}
-	err = errors.Join(err, s.Close())
+	err = errors.Join(err, showFlush(e, s, s.Close))
 	if done.Truncated != nil {
 		fmt.Fprintf(e.Stderr, "warning: %s is good up to byte %d only (%s); what is behind was never committed and is left out\n",
 			o.source, done.Truncated.Offset, done.Truncated.Reason)

@@ -92,7 +92,7 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 		done, err = transfer.ImportServer(ctx, s, c, so)
 	}
 	m.end()
-	err = errors.Join(err, s.Close())
+	err = errors.Join(err, showFlush(e, s, s.Close))
 	if errors.Is(err, transfer.ErrBlob) {
 		return hint(err, "leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
 	}

@@ -216,7 +216,7 @@ func (o *packCommand) here(ctx context.Context, e *env, op string, arguments any
 	stop := o.watch(ctx, e, func(context.Context) (zodb.PackProgress, error) { return s.PackProgress(), nil })
 	b, err := s.Maintenance(ctx, op, text)
 	stop()
-	return b, errors.Join(err, settle(ctx, s), s.Close())
+	return b, errors.Join(err, showFlush(e, s, func() error { return settle(ctx, s) }, s.Close))
 }
 
 // settleTime is how long a command that was interrupted waits for an A that may change.

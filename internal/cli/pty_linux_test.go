@@ -64,16 +64,24 @@ func TestProgressOnANarrowTerminal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	home, repo := filepath.Join(dir, "home"), filepath.Join(dir, "repo")
-	for _, args := range [][]string{
-		{"import", hometest.FileStorage(t, "undo.fs"), home},
-		{"backup", "full", home, repo},
-		{"backup", "verify", "--data", repo},
-		{"restore", repo, filepath.Join(dir, "new")},
-		{"export", "--no-blobs", home, filepath.Join(dir, "out.fs")},
-		{"refs", "--write-index", home},
-		{"check", home},
+	for _, call := range []struct {
+		args []string
+		last string // what is shown at the end
+	}{
+		{[]string{"import", hometest.FileStorage(t, "undo.fs"), home}, "moving to A, "},
+		{[]string{"backup", "full", home, repo}, "files, "},
+		{[]string{"backup", "verify", "--data", repo}, "files, "},
+		{[]string{"backup", "verify", "--restore", repo}, "checking, "},
+		{[]string{"restore", repo, filepath.Join(dir, "new")}, "checking, "},
+		{[]string{"export", "--no-blobs", home, filepath.Join(dir, "out.fs")}, "transactions, "},
+		{[]string{"refs", "--write-index", home}, ""},
+		{[]string{"check", home}, "files, "},
 	} {
+		args := call.args
 		text := onTerminal(t, 40, args...)
+		if !strings.Contains(text, call.last) {
+			t.Errorf("%v does not show %q: %q", args, call.last, text)
+		}
 		shown := 0
 		for part := range strings.SplitSeq(text, "\r") {
 			if line, ok := strings.CutSuffix(part, eraseToEnd); ok {

@@ -41,8 +41,8 @@ func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
 		err := fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", zodb.ErrLocked, home)
 		return errors.Join(hint(err, "wait until the copy of A is done, then run it again"), s.Close())
 	}
-	err = errors.Join(s.WaitNormal(ctx), s.Flush(ctx), s.WaitPack(ctx))
-	if err = errors.Join(err, s.Close()); err != nil {
+	err = showFlush(e, s, func() error { return s.WaitNormal(ctx) }, func() error { return s.Flush(ctx) }, func() error { return s.WaitPack(ctx) }, s.Close)
+	if err != nil {
 		return err
 	}
 	if err := packLeft(home); err != nil {

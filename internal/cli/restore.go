@@ -109,11 +109,12 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	for _, b := range p.Chain {
 		total += b.Bytes
 	}
+	checking := newCheckMeter(e, nil, false)
 	done, err := restore.Run(ctx, restore.Options{
 		Repository: r, Plan: p, Parent: parent, Name: name, Delta: o.delta, AcceptDamage: o.damaged,
-		Now: e.Now, Progress: m.showFiles(total),
+		Now: e.Now, Progress: m.showFiles(total), Checking: checking.of("checking"),
 	})
-	m.end()
+	checking.around(m.end)
 	switch {
 	case errors.Is(err, restore.ErrExists):
 		err = hint(err, "give a name that does not exist yet, or an empty directory, or --delta to bring a copy up to date")

@@ -31,7 +31,8 @@ type Options struct {
 	// that of the storage when it was backed up.
 	AcceptDamage bool
 	Now          func() time.Time
-	Progress     func(backup.Progress) // may be nil
+	Progress     func(backup.Progress) // of the unpacking; may be nil
+	Checking     func(check.Progress)  // of the check of the result; may be nil
 	// Checkpoint is how many bytes of content are unpacked between two moments from
 	// which a killed restore goes on; default 256 MiB.
 	Checkpoint int64
@@ -294,7 +295,7 @@ func (r *run) readTID() error {
 // check reads every file of what was restored.
 func (r *run) check(ctx context.Context) error {
 	var findings []check.Finding
-	sum, err := check.Run(ctx, check.Options{FS: r.home, Now: r.o.Now}, func(f check.Finding) {
+	sum, err := check.Run(ctx, check.Options{FS: r.home, Now: r.o.Now, Progress: r.o.Checking}, func(f check.Finding) {
 		if f.Severity == check.Damage && len(findings) < 20 {
 			findings = append(findings, f)
 		}
