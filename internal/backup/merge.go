@@ -18,7 +18,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// mergeMemory limits what [Merge] remembers: one bit for each oid in use.
+// mergeMemory in bytes limits the set of oids that [Merge] has written.
 const mergeMemory = 256 << 20
 
 // MergeOptions of [Merge]. Now is mandatory.
@@ -135,7 +135,7 @@ func (g *merger) take(n layout.Name, i *Item, newest bool) (bool, error) {
 	case layout.KindPointer, layout.KindObject:
 		room, fresh := g.emitted.Add(n.OID)
 		if !room {
-			return false, fmt.Errorf("oids are so far apart that %d bytes do not hold a bit for each: make a full backup instead", mergeMemory)
+			return false, fmt.Errorf("the set of the oids in these backups takes more than %d MiB: make a full backup instead", mergeMemory>>20)
 		}
 		return fresh, nil
 	case layout.KindXPacked:

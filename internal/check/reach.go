@@ -67,7 +67,7 @@ func (c *checker) reach(ctx context.Context, absent *oidset.Set) *danglingRefs {
 	r.spread(ctx)
 	if c.everPacked() {
 		r.rank = byKept
-		for oid := range r.later.Without(oidset.New(0)) {
+		for oid := range r.later.Each() {
 			r.reached(oid, nil)
 		}
 		r.written(ctx)
@@ -155,7 +155,7 @@ func (r *reach) work(ctx context.Context) {
 			if r.failed.Load() {
 				break
 			}
-			r.done.Add(oid) // where the other set had room
+			r.add(r.done, oid)
 			fresh = r.visit(&w, oid, fresh)
 		}
 		r.give(fresh)

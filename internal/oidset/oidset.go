@@ -1,116 +1,104 @@
-// Package oidset is a set of oids that takes one bit for each oid in the range in use.
+// Package oidset is a set of oids in compressed bitmaps.
 package oidset
 
 import (
-	"iter"
-	"math/bits"
-	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 const (
-	pageBits  = 1 << 15 // oids a page stands for; a page is 4 kB
-	pageWords = pageBits / 64
-	shards    = 16
+	shards = 16
+	// A container of the bitmaps has the oids that differ in their last 16 bits. It
+	// holds each of them in two bytes, or all in one bit each, or runs of oids.
+	containerBits = 16
+	// The bytes that a container and its place in the lists take beside that, measured:
+	// the first for one that is alone among 2^32 oids.
+	arrayOverhead  = 160
+	bitmapOverhead = 64
 )
 
-// Set is a set of oids that takes one bit for each oid in the range that is
-// in use: 10 million objects are 1.2 MB. It has a limit, because a damaged file
-// can name any oid. It may be used concurrently.
+// Set is a set of oids. Dense oids take one bit each: 10 million objects are 1.2 MB.
+// An oid without neighbours takes 160 bytes. A set has a limit, because a damaged
+// file can name any oid. It may be used concurrently.
 type Set struct {
-	limit  int64 // pages
-	pages  atomic.Int64
+	limit  int64
+	used   atomic.Int64 // bytes, as the shards last counted them
 	shards [shards]shard
 }
 
 type shard struct {
 	mu    sync.RWMutex
-	pages map[uint64]*oidPage // guarded by mu; what a page holds is not
+	bits  roaring64.Bitmap // guarded by mu, as all below
+	used  int64            // bytes of bits when they were last counted
+	spare int64            // oids that may be added before they are counted again
 }
 
-type oidPage [pageWords]atomic.Uint64
+// New returns an empty set that may take limit bytes. With less than 160 of
+// them there is room for nothing.
+func New(limit int64) *Set { return &Set{limit: limit} }
 
-// New returns an empty set that may take so many bytes, one page at least.
-func New(limitBytes int64) *Set {
-	return &Set{limit: max(1, limitBytes/(pageBits/8))}
-}
+func (s *Set) shard(oid zodb.OID) *shard { return &s.shards[oid>>containerBits%shards] }
 
 // Add puts an oid into the set. It reports whether there was room, and whether
-// the oid is new.
+// the oid is new. There is always room for an oid that is in the set.
 func (s *Set) Add(oid zodb.OID) (ok, fresh bool) {
-	p := s.page(uint64(oid)/pageBits, true)
-	if p == nil {
-		return false, false
+	if s.Has(oid) {
+		return true, false
 	}
-	bit := uint64(1) << (oid % 64)
-	old := p[uint64(oid)%pageBits/64].Or(bit)
-	return true, old&bit == 0
+	p := s.shard(oid)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.spare == 0 && !s.count(p) {
+		return p.bits.Contains(uint64(oid)), false
+	}
+	fresh = p.bits.CheckedAdd(uint64(oid))
+	if fresh {
+		p.spare--
+	}
+	return true, fresh
+}
+
+// count counts the bytes of a shard, gives it a share of the room that is left in
+// the set, and reports whether there was any. p.mu must be held.
+func (s *Set) count(p *shard) bool {
+	now := p.size()
+	room := s.limit - s.used.Add(now-p.used)
+	p.used = now
+	if room < arrayOverhead {
+		return false
+	}
+	p.spare = max(1, room/arrayOverhead/shards)
+	return true
+}
+
+// size returns how many bytes a shard takes. p.mu must be held.
+func (p *shard) size() int64 {
+	st := p.bits.Stats()
+	arrays := st.ArrayContainerBytes * 5 / 4 // they grow in steps
+	return int64(arrays + st.RunContainerBytes + st.BitmapContainerBytes +
+		(st.ArrayContainers+st.RunContainers)*arrayOverhead + st.BitmapContainers*bitmapOverhead)
 }
 
 // Has reports whether an oid is in the set.
 func (s *Set) Has(oid zodb.OID) bool {
-	p := s.page(uint64(oid)/pageBits, false)
-	return p != nil && p[uint64(oid)%pageBits/64].Load()>>(oid%64)&1 != 0
+	p := s.shard(oid)
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.bits.Contains(uint64(oid))
 }
 
-func (s *Set) page(number uint64, create bool) *oidPage {
-	shard := &s.shards[number%shards]
-	shard.mu.RLock()
-	p := shard.pages[number]
-	shard.mu.RUnlock()
-	if p != nil || !create {
-		return p
+// Len returns the number of oids in the set.
+func (s *Set) Len() int64 {
+	n := uint64(0)
+	for i := range s.shards {
+		p := &s.shards[i]
+		p.mu.RLock()
+		n += p.bits.GetCardinality()
+		p.mu.RUnlock()
 	}
-	shard.mu.Lock()
-	defer shard.mu.Unlock()
-	if p := shard.pages[number]; p != nil {
-		return p
-	}
-	if s.pages.Add(1) > s.limit {
-		s.pages.Add(-1)
-		return nil
-	}
-	if shard.pages == nil {
-		shard.pages = make(map[uint64]*oidPage)
-	}
-	p = new(oidPage)
-	shard.pages[number] = p
-	return p
+	return int64(n)
 }
-
-// Without yields, in ascending order, the oids of s that are not in other. What
-// is added to one of them meanwhile may be seen or not.
-func (s *Set) Without(other *Set) iter.Seq[zodb.OID] {
-	return func(yield func(zodb.OID) bool) {
-		var numbers []uint64
-		for i := range s.shards {
-			s.shards[i].mu.RLock()
-			for n := range s.shards[i].pages {
-				numbers = append(numbers, n)
-			}
-			s.shards[i].mu.RUnlock()
-		}
-		slices.Sort(numbers)
-		for _, n := range numbers {
-			mine, theirs := s.page(n, false), other.page(n, false)
-			for w := range mine {
-				rest := mine[w].Load()
-				if theirs != nil {
-					rest &^= theirs[w].Load()
-				}
-				for ; rest != 0; rest &= rest - 1 {
-					oid := n*pageBits + uint64(w)*64 + uint64(bits.TrailingZeros64(rest))
-					if !yield(zodb.OID(oid)) {
-						return
-					}
-				}
-			}
-		}
-	}
-}
-
-// Each yields all oids of s, in ascending order. See Without.
-func (s *Set) Each() iter.Seq[zodb.OID] { return s.Without(new(Set)) }

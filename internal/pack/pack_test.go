@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -344,14 +345,18 @@ func TestMarkerStopsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestOIDsTooFarApartAreAnError(t *testing.T) {
+func TestMoreOIDsThanTheLimitAllowsAreAnError(t *testing.T) {
 	t.Parallel()
-	m := NewMarker(MarkOptions{Source: source{}, MemoryLimit: 1})
+	m := NewMarker(MarkOptions{Source: source{}, MemoryLimit: 1 << 10})
 	if err := errors.Join(m.Add(1), m.Add(2)); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Add(1 << 40); err == nil {
-		t.Error("there is no limit")
+	var err error
+	for i := zodb.OID(1); i < 100 && err == nil; i++ {
+		err = m.Add(i << 40)
+	}
+	if err == nil || !strings.Contains(err.Error(), "more than the 1024 bytes") {
+		t.Errorf("there is no limit: %v", err)
 	}
 }
 

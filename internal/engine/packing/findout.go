@@ -113,11 +113,7 @@ func (r *packRun) add(e pack.Entry) error {
 
 // condemned writes into the plan the objects that go.
 func (r *packRun) condemned(ctx context.Context) error {
-	total := int64(0)
-	for range r.v.condemned.Each() {
-		total++
-	}
-	r.p.phase("planning", total)
+	r.p.phase("planning", r.v.condemned.Len())
 	r.class = make(map[string]*zodb.PackClass)
 	oids := make(chan zodb.OID, 256)
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -73,7 +73,7 @@ func (v *plan) mark(touched []Touch) error {
 		// Without gc everything is marked; what was deleted is not to go if it comes back.
 		if !v.gc || r.From == r.To {
 			if ok, _ := v.spared.Add(r.To); !ok {
-				return errOIDsTooFar
+				return errTooManyOIDs
 			}
 		}
 	}
@@ -143,7 +143,7 @@ func (g *guard) condemn(v *plan, candidates *oidset.Set, skipBroken bool) (done 
 				continue
 			}
 			if ok, _ := condemned.Add(oid); !ok {
-				return false, errOIDsTooFar
+				return false, errTooManyOIDs
 			}
 		}
 	}

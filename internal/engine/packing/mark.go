@@ -41,7 +41,7 @@ func (r *packRun) list(ctx context.Context) error {
 			}
 		}
 		if !ok {
-			return errOIDsTooFar
+			return errTooManyOIDs
 		}
 	}
 	return nil
@@ -49,11 +49,7 @@ func (r *packRun) list(ctx context.Context) error {
 
 // mark runs the marker until the guard says that nothing came meanwhile.
 func (r *packRun) mark(ctx context.Context) error {
-	total := int64(0)
-	for range r.listed.Each() {
-		total++
-	}
-	r.p.phase("marking", total)
+	r.p.phase("marking", r.listed.Len())
 	roots := func(yield func(zodb.OID) bool) { yield(0) }
 	if r.o.NoGC {
 		roots = r.listed.Each()
@@ -102,7 +98,7 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 		for _, oid := range t.OIDs {
 			if r.o.NoGC {
 				if ok, _ := r.v.spared.Add(oid); !ok {
-					return 0, errOIDsTooFar
+					return 0, errTooManyOIDs
 				}
 			}
 			if err := r.marker.Add(oid); err != nil {
@@ -117,7 +113,9 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 // revisions: else its pointer was lost, and what it refers to is not known.
 func (r *packRun) lostPointers(ctx context.Context) error {
 	for oid := range r.marker.Absent().Without(r.judged) {
-		r.judged.Add(oid) // there is room, as there was in the set of what is absent
+		if ok, _ := r.judged.Add(oid); !ok {
+			return errTooManyOIDs
+		}
 		if !r.revisions.Has(oid) {
 			continue
 		}

@@ -166,8 +166,8 @@ type packRun struct {
 	result zodb.PackResult
 }
 
-// errOIDsTooFar is about a storage with oids that are not dense.
-var errOIDsTooFar = errors.New("the oids in use are too far apart for the memory of a pack")
+// errTooManyOIDs is about a storage with oids that are not dense.
+var errTooManyOIDs = fmt.Errorf("a set of the oids in use takes more than the %d MiB that a pack may use for it", oidsetLimit>>20)
 
 // maxBrokenList is how many broken objects are listed.
 const maxBrokenList = 100

@@ -77,7 +77,7 @@ func (v *plan) readPlan() (h pack.Header, planned int64, err error) {
 			continue
 		}
 		if ok, _ := v.condemned.Add(e.OID); !ok {
-			return h, 0, errOIDsTooFar
+			return h, 0, errTooManyOIDs
 		}
 	}
 	return h, planned, nil
