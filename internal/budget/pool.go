@@ -162,6 +162,13 @@ func (s *Share) Add(n int64) {
 	s.grant(n)
 }
 
+// Shared returns what it holds beyond what is sure for it: what others wait for.
+func (s *Share) Shared() int64 {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	return s.beyond(0)
+}
+
 // Crowded reports whether it holds more than it would be given now.
 func (s *Share) Crowded() bool {
 	s.p.mu.Lock()

@@ -292,7 +292,8 @@ func (s *serving) options(t *tls.Config) zeo.Options {
 	c := s.conf
 	o := zeo.Options{
 		Storages: s.open.all(), ReadOnly: c.ReadOnly, TLS: t, Announce: wire.Pickle,
-		TransactionTimeout: c.TransactionTimeout, InvalidationQueueSize: c.InvalidationQueueSize, InvalidationAge: c.InvalidationAge,
+		TransactionTimeout: c.TransactionTimeout, LargeTransactionTimeout: c.LargeTimeout,
+		InvalidationQueueSize: c.InvalidationQueueSize, InvalidationAge: c.InvalidationAge,
 		Limits: zeo.Limits{Message: c.MaxMessage, Connections: c.MaxConnections, Transaction: c.MaxTransaction,
 			Blob: c.MaxBlob, Hello: c.HelloTimeout, Queue: c.MaxQueue, Memory: s.memory.Limit, Files: budget.Files()},
 		Logger: s.log, Clock: s.e.Now, Observer: s.metrics,
@@ -302,6 +303,9 @@ func (s *serving) options(t *tls.Config) zeo.Options {
 	}
 	if c.TransactionTimeout == 0 {
 		o.TransactionTimeout = -1
+	}
+	if c.LargeTimeout == 0 {
+		o.LargeTransactionTimeout = -1
 	}
 	if c.Announce == "msgpack" {
 		o.Announce = wire.Msgpack

@@ -19,6 +19,7 @@ type Config struct {
 	ReadOnly              bool
 	Announce              string        // pickle or msgpack
 	TransactionTimeout    time.Duration // 0 = no limit
+	LargeTimeout          time.Duration // large-transaction-timeout; 0 = no limit
 	InvalidationQueueSize int
 	InvalidationAge       time.Duration
 	TLS                   *certs.Files // nil: none

@@ -69,7 +69,10 @@ func table() []setting {
 		{name: "read-only", kind: boolean, fallback: "false", help: "refuse what writes, pack excepted", set: flag(func(c *Config) *bool { return &c.ReadOnly })},
 		{name: "announce", fallback: "pickle", help: "the encoding that is announced to clients, pickle or msgpack; both are understood",
 			set: choice(func(c *Config) *string { return &c.Announce }, "pickle", "msgpack")},
-		{name: "transaction-timeout", kind: duration, fallback: "5m", help: "how long a transaction may keep its locks before the connection is closed; 0 or none = no limit", set: setTransactionTimeout},
+		{name: "transaction-timeout", kind: duration, fallback: "5m", help: "how long a transaction may keep its locks before the connection is closed; 0 or none = no limit",
+			set: timeLimit(func(c *Config) *time.Duration { return &c.TransactionTimeout })},
+		{name: "large-transaction-timeout", kind: duration, fallback: "1m", help: "how long nothing may come of a large transaction while others wait for its memory; 0 or none = no limit",
+			set: timeLimit(func(c *Config) *time.Duration { return &c.LargeTimeout })},
 		{name: "invalidation-queue-size", kind: count, fallback: "1000", help: "the number of transactions for which a client that comes back keeps its cache",
 			set: number(func(c *Config) *int { return &c.InvalidationQueueSize })},
 		{name: "invalidation-age", kind: duration, fallback: "0", help: "look further back than that queue, in the storage, as far as this; 0 = never",
@@ -194,12 +197,15 @@ func setListen(c *Config, values []string) error {
 	return nil
 }
 
-func setTransactionTimeout(c *Config, values []string) error {
-	if len(values) == 1 && strings.EqualFold(values[0], "none") {
-		c.TransactionTimeout = 0
-		return nil
+// timeLimit is a timespan, or none.
+func timeLimit(field func(*Config) *time.Duration) func(*Config, []string) error {
+	return func(c *Config, values []string) error {
+		if len(values) == 1 && strings.EqualFold(values[0], "none") {
+			*field(c) = 0
+			return nil
+		}
+		return timespan(field, 0)(c, values)
 	}
-	return timespan(func(c *Config) *time.Duration { return &c.TransactionTimeout }, 0)(c, values)
 }
 
 func setMergeClasses(c *Config, values []string) error {

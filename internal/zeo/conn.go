@@ -35,6 +35,7 @@ type conn struct {
 	has      shares
 	wait     sync.WaitGroup
 	label    atomic.Pointer[string]
+	sends    sending
 	uploadAt atomic.Int64 // nanoseconds since 1970 when the last piece of a blob came; 0: none is coming
 
 	// The reader's own:
@@ -309,6 +310,11 @@ func (c *conn) message(frame []byte) error {
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})
 	}
+	if !m.writes {
+		return m.do(c, r, a)
+	}
+	c.sends.work()
+	defer func() { c.sends.came(c.srv.o.Clock(), int64(len(frame))) }()
 	return m.do(c, r, a)
 }
 

@@ -151,6 +151,8 @@ func (st *step) memory() int64 {
 type frameGate struct {
 	c     *conn
 	begun time.Time
+
+	arrived int64 // bytes of the message that is coming
 }
 
 // slowest is how many bytes of a large message have to come in a second, once others wait
@@ -160,18 +162,23 @@ const slowest = 64 << 10
 // Enter waits for the memory of a message.
 func (g *frameGate) Enter(size int64) error {
 	c := g.c
-	g.begun = c.srv.o.Clock()
+	g.begun, g.arrived = c.srv.o.Clock(), 0
 	if c.has.frames.Try(size) {
 		return nil
 	}
 	c.out.kick() // its answers do not wait with it
-	return c.has.frames.Take(c.ctx, size)
+	c.sends.work()
+	err := c.has.frames.Take(c.ctx, size)
+	c.sends.came(c.srv.o.Clock(), 0)
+	return err
 }
 
 // Arrived gives the next part of a message time to come.
 func (g *frameGate) Arrived(n, _ int64) error {
 	c := g.c
 	now := c.srv.o.Clock()
+	c.sends.came(now, n-g.arrived)
+	g.arrived = n
 	if took := now.Sub(g.begun); took > stallTime && c.srv.budgets.frames.Waiting() > 0 && n < int64(took.Seconds())*slowest {
 		c.srv.o.Observer.Refused("memory")
 		return fmt.Errorf("a message of which %d bytes came in %s, while others wait for the memory", n, took.Round(time.Second))

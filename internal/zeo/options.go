@@ -24,6 +24,10 @@ type Options struct {
 	// is copied, for which the finish of all others waits, has 30 seconds at most.
 	TransactionTimeout time.Duration
 	copyTimeout        time.Duration // those 30 seconds
+	// LargeTransactionTimeout is how long nothing may come of a transaction that was begun while
+	// the vote of another one waits for the memory that it has; then the connection is closed.
+	// Negative = no limit. Default 1 minute.
+	LargeTransactionTimeout time.Duration
 	// InvalidationQueueSize is the number of transactions for which a client that
 	// reconnects can be told what it missed. Default 1000.
 	InvalidationQueueSize int
@@ -41,6 +45,9 @@ type Options struct {
 	Observer Observer         // default none
 
 	afterRead func() // tests: called between the read of a revision and its answer
+
+	lookTime time.Duration // how often a vote that waits for memory looks who has it
+	looked   func()        // tests: called when it has
 }
 
 // StorageOptions is one storage of a server.

@@ -65,16 +65,13 @@ func (s *Server) pause() {
 // slowest returns the connection that has most of those that do not go on; nil: all do.
 func (s *Server) slowest(has func(*conn) int64) *conn {
 	now := s.o.Clock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var found *conn
-	most := int64(0)
-	for c := range s.conns {
-		if n := has(c); n > most && (c.out.slow(now) || c.uploadStuck(now)) {
-			found, most = c, n
+	return s.most(func(c *conn) int64 {
+		n := has(c)
+		if n > 0 && !c.out.slow(now) && !c.uploadStuck(now) {
+			return 0
 		}
-	}
-	return found
+		return n
+	})
 }
 
 // uploadStuck reports whether the client has begun a blob and sends nothing.

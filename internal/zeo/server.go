@@ -199,6 +199,12 @@ func (o Options) withDefaults() (Options, error) {
 	if o.TransactionTimeout == 0 {
 		o.TransactionTimeout = 5 * time.Minute
 	}
+	if o.LargeTransactionTimeout == 0 {
+		o.LargeTransactionTimeout = time.Minute
+	}
+	if o.lookTime == 0 {
+		o.lookTime = min(max(o.LargeTransactionTimeout/8, 10*time.Millisecond), 5*time.Second)
+	}
 	if o.copyTimeout == 0 {
 		o.copyTimeout = 30 * time.Second
 	}

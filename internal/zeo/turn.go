@@ -15,6 +15,7 @@ import (
 type largeTurn struct {
 	mu      sync.Mutex
 	holder  *txn          // guarded by mu; nil: it is nobody's
+	of      *conn         // guarded by mu: that of holder
 	stuck   bool          // guarded by mu: the holder waits for memory that others have
 	changed chan struct{} // guarded by mu: closed at any change, and when memory was given back; nil: nobody waits
 }
@@ -27,7 +28,7 @@ func (t *largeTurn) hold(c *conn, x *txn, n int64) bool {
 	if x.hold(c, n) {
 		return true
 	}
-	if !t.take(x) || !c.has.steps.TryInTurn(n) {
+	if !t.take(c, x) || !c.has.steps.TryInTurn(n) {
 		return false
 	}
 	x.memory.Add(n)
@@ -35,13 +36,20 @@ func (t *largeTurn) hold(c *conn, x *txn, n int64) bool {
 }
 
 // take reports whether it is the turn of a transaction, from now on if it is nobody's.
-func (t *largeTurn) take(x *txn) bool {
+func (t *largeTurn) take(c *conn, x *txn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.holder == nil {
-		t.holder = x
+		t.holder, t.of = x, c
 	}
 	return t.holder == x
+}
+
+// whose returns the transaction whose turn it is, and its connection; nil: it is nobody's.
+func (t *largeTurn) whose() (*conn, *txn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.of, t.holder
 }
 
 // end is called when a transaction has given its memory back.
@@ -49,7 +57,7 @@ func (t *largeTurn) end(x *txn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.holder == x {
-		t.holder, t.stuck = nil, false
+		t.holder, t.of, t.stuck = nil, nil, false
 	}
 	t.signal()
 }
@@ -100,7 +108,8 @@ func (t *largeTurn) goesOn(x *txn) {
 // cause of ctx if that has ended.
 func (t *largeTurn) await(ctx context.Context, c *conn, x *txn, n int64) error {
 	defer t.goesOn(x)
-	var late <-chan time.Time
+	var late, look <-chan time.Time
+	w := watch{begun: c.srv.o.Clock()}
 	for {
 		changed := t.next()
 		if t.hold(c, x, n) {
@@ -112,10 +121,17 @@ func (t *largeTurn) await(ctx context.Context, c *conn, x *txn, n int64) error {
 		if late == nil {
 			timer := time.NewTimer(turnTime)
 			defer timer.Stop()
-			late = timer.C
+			ticker := time.NewTicker(c.srv.o.lookTime)
+			defer ticker.Stop()
+			late, look = timer.C, ticker.C
 		}
 		select {
 		case <-changed:
+		case <-look:
+			c.srv.endIdle(&w, x)
+			if c.srv.o.looked != nil {
+				c.srv.o.looked()
+			}
 		case <-late:
 			return c.scarce(fmt.Sprintf("a transaction of so many objects, which waited for %s", turnTime))
 		case <-ctx.Done():

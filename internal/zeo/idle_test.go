@@ -1,0 +1,188 @@
+package zeo
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// idleTest is a turnServer with a clock that the test sets on, in which a has the turn.
+type idleTest struct {
+	*testServer
+	refused *refusals
+	log     *logBuffer
+	a       *rawClient
+	ahead   atomic.Int64 // nanoseconds of the clock before the true time
+	looks   atomic.Int64 // of votes that wait
+}
+
+const idleLimit = time.Minute
+
+func newIdleTest(t *testing.T, limit time.Duration) *idleTest {
+	t.Helper()
+	it := &idleTest{}
+	it.testServer, it.refused, it.log = limited(t, Limits{Memory: 4 << 20, Files: 256, Connections: 20}, func(o *Options) {
+		o.LargeTransactionTimeout = limit
+		o.Clock = func() time.Time { return time.Now().Add(time.Duration(it.ahead.Load())) }
+		o.looked = func() { it.looks.Add(1) }
+		o.lookTime = time.Millisecond
+	})
+	it.a = it.client(wire.Msgpack)
+	it.a.storeMany(mine, 1<<40, 3000)
+	return it
+}
+
+// pass sets the clock on, and returns when those who wait have seen it.
+func (it *idleTest) pass(d time.Duration) {
+	it.t.Helper()
+	it.ahead.Add(int64(d))
+	n := it.looks.Load()
+	eventually(it.t, "who waits has looked", func() bool { return it.looks.Load() >= n+3 })
+}
+
+// wait has another client vote for a transaction that has to wait, and returns when it does.
+func (it *idleTest) wait() (*rawClient, int64) {
+	it.t.Helper()
+	b := it.client(wire.Msgpack)
+	b.storeMany(mine, 1<<41, 3000)
+	vote := b.request("vote", mine)
+	eventually(it.t, "its vote waits", it.budgets.waitsForTurn)
+	it.pass(0)
+	return b, vote
+}
+
+// TestWhoIdlesWithTheTurnIsEnded: nothing more comes of a large transaction for which another one
+// waits, so that it goes, with a reason, and the other one is committed.
+func TestWhoIdlesWithTheTurnIsEnded(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, idleLimit)
+	b, vote := it.wait()
+	it.ahead.Add(int64(idleLimit))
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	b.call("tpc_finish", mine)
+	it.a.closed()
+	eventually(t, "the log says why", func() bool { return it.log.has("nothing came of it for 1m0s while others waited") })
+	if n := it.refused.of("timeout"); n != 1 {
+		t.Errorf("counted %d times", n)
+	}
+	eventually(t, "everything was given back", func() bool { return it.budgets.steps.Free() == it.o.Limits.Memory/16*5 })
+}
+
+// TestWhoIdlesWithTheTurnAloneIsLeftAlone: while nobody waits it may take all the time, and from
+// then on a limit of its own.
+func TestWhoIdlesWithTheTurnAloneIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, idleLimit)
+	small := it.client(wire.Msgpack)
+	small.commit(1, 0, "beside")
+	it.ahead.Add(int64(24 * time.Hour))
+	small.commit(2, 0, "beside")
+	b, vote := it.wait()
+	it.pass(idleLimit - 10*time.Second)
+	it.a.call("vote", mine)
+	it.pass(idleLimit) // from its vote on there is another limit
+	it.a.call("tpc_finish", mine)
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	b.call("tpc_finish", mine)
+}
+
+// TestNoLimitForWhoIdlesWithTheTurn: it can be switched off.
+func TestNoLimitForWhoIdlesWithTheTurn(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, -1)
+	b, vote := it.wait()
+	it.pass(24 * time.Hour)
+	it.a.call("vote", mine)
+	it.a.call("tpc_finish", mine)
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhoGoesOnWithTheTurnIsLeftAlone: steps come, or pieces of a blob, or of a message.
+func TestWhoGoesOnWithTheTurnIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, idleLimit)
+	b, vote := it.wait()
+	for i := range 5 {
+		it.pass(idleLimit / 2)
+		it.a.oneWay("storea", zodb.OID(2+i), zodb.TID(0), largeRecord(idlePiece), mine)
+		it.a.call("ping")
+	}
+	it.pass(idleLimit / 2)
+	it.a.oneWay("storeBlobStart")
+	for range 3 {
+		it.a.oneWay("storeBlobChunk", make([]byte, idlePiece))
+		it.a.call("ping")
+		it.pass(idleLimit / 2)
+	}
+	it.a.oneWay("storeBlobEnd", zodb.OID(50), zodb.TID(0), record("blob"), mine)
+	large := it.a.frame(true, "storea", zodb.OID(1), zodb.TID(0), largeRecord(400_000), mine)
+	c, _ := it.budgets.large.whose()
+	for len(large) > 0 {
+		n, before := min(len(large), 150_000), c.sends.bytes.Load()
+		it.a.quiet(large[:n])
+		large = large[n:]
+		eventually(t, "a part of the message is there", func() bool { return c.sends.bytes.Load() > before })
+		it.pass(idleLimit / 2)
+	}
+	it.a.call("vote", mine)
+	it.a.call("tpc_finish", mine)
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	b.call("tpc_finish", mine)
+}
+
+// TestWhoDawdlesWithTheTurnIsEnded: a small step now and then does not keep the turn for ever.
+func TestWhoDawdlesWithTheTurnIsEnded(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, idleLimit)
+	b, vote := it.wait()
+	for i := range 2*idlePatient - 1 {
+		it.pass(idleLimit / 2)
+		it.a.oneWay("storea", zodb.OID(1+i), zodb.TID(0), record("a little"), mine)
+		it.a.call("ping")
+	}
+	it.ahead.Add(int64(idleLimit / 2))
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	it.a.closed()
+	eventually(t, "the log says why", func() bool { return it.log.has("less than 65536 bytes of it came in each 1m0s") })
+}
+
+// TestWhoIdlesWithMemoryBesideTheTurnIsEnded: the one whose turn it is waits for memory that an
+// idle transaction has. One with so little that it takes it from nobody stays.
+func TestWhoIdlesWithMemoryBesideTheTurnIsEnded(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, idleLimit)
+	it.a.call("tpc_abort", mine)
+	little := it.client(wire.Msgpack)
+	little.storeMany(mine, 1, 3)
+	it.a.storeMany(mine, 1<<40, 1500) // beside others
+	b := it.client(wire.Msgpack)
+	b.storeMany(mine, 1<<41, 3700)
+	vote := b.request("vote", mine)
+	eventually(t, "its vote waits", it.budgets.waitsForTurn)
+	it.pass(0)
+	it.ahead.Add(int64(idleLimit))
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	b.call("tpc_finish", mine)
+	it.a.closed()
+	little.call("vote", mine)
+	little.call("tpc_finish", mine)
+	if !strings.Contains(it.log.b.String(), "nothing came of it for 1m0s while others waited") {
+		t.Error("the log does not say why")
+	}
+}
