@@ -43,7 +43,7 @@ func Check(t testing.TB, s store.Store, all []store.Transaction) {
 // file system with the directories journal and misc from which it takes blobs.
 func Conformance(t *testing.T, open func(t *testing.T) (store.Store, vfs.FS)) {
 	for name, test := range map[string]func(t *testing.T, s store.Store, f vfs.FS){
-		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "blobs": blobs,
+		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "packs": several, "blobs": blobs,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := open(t)
@@ -263,4 +263,26 @@ func blobs(t *testing.T, s store.Store, f vfs.FS) {
 	if err := open.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// several packs may have removed one object, made anew between them. Of all that comes back the
+// newest is the current revision.
+func several(t *testing.T, s store.Store, _ vfs.FS) {
+	all := Chain([]zodb.OID{0, 1}, []zodb.OID{1}, []zodb.OID{1})
+	for i, x := range all {
+		x.(*Txn).Before[1] = 0
+		put(t, s, store.A, x)
+		r := store.Removal{Objects: []zodb.OID{1}, Revisions: []store.Revisions{{OID: 1, TIDs: []zodb.TID{x.TID()}}}}
+		if _, err := s.Remove(int64(5+i), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := bringBack(s, 0, 2)
+	if err != nil || n.Objects != 1 || n.Revisions != 3 {
+		t.Errorf("brought back %+v, want one object of three revisions: %v", n, err)
+	}
+	if current, err := s.Current(1); current != tid(3) || err != nil {
+		t.Errorf("the current revision is %s, want %s: %v", current, tid(3), err)
+	}
+	Check(t, s, all)
 }

@@ -310,6 +310,10 @@ func removing(s store.Store, after, before contents, p packed) error {
 	for n := range before.text {
 		if hasNot(s, n) == nil {
 			missing++
+			continue
+		}
+		if n.Kind == layout.KindRevision && hasNot(s, layout.Transaction(n.TID)) == nil {
+			return fmt.Errorf("%s is there and its transaction is gone: %w", n, errContent)
 		}
 	}
 	if v, err := s.Mark(layout.XPacked); err != nil || missing > 0 && zodb.TID(v) != p.tid {
