@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -254,13 +255,12 @@ func (r *Repository) taken(name string) bool {
 
 func (c *creation) write(ctx context.Context, config []string) error {
 	err := putBackup(ctx, c.o.Store, c.m, archive.Options{FrameSize: c.o.FrameSize}, c.o.Now, func(w *archive.Writer) error {
-		for _, dir := range []string{"config", "A", "B", "journal", "misc"} {
+		for _, dir := range []string{"config", string(store.A), string(store.B), "journal", "misc"} {
 			if err := w.AddDir(dir, c.held.Timestamp); err != nil {
 				return err
 			}
 		}
 		p := &packer{c: c, w: w}
-		c.home.problem = p.problem
 		err := p.add(ctx, func(yield func(string, error) bool) {
 			for _, name := range config {
 				if !yield(name, nil) {

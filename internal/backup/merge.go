@@ -3,18 +3,17 @@ package backup
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/oidset"
-	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -67,7 +66,7 @@ func (r *Repository) merge(ctx context.Context, o MergeOptions) (*Manifest, erro
 		m.MergedFrom = append(m.MergedFrom, b.Name)
 	}
 	err = putBackup(ctx, r.Store, &m, archive.Options{FrameSize: o.FrameSize}, o.Now, func(w *archive.Writer) error {
-		g := &merger{r: r, o: o, m: &m, w: w, format: layout.Format(m.Format), emitted: oidset.New(mergeMemory)}
+		g := &merger{r: r, o: o, m: &m, w: w, copies: formats.Copies(layout.Format(m.Format)), seen: make(map[layout.Name]bool), emitted: oidset.New(mergeMemory)}
 		for i := len(plan.Chain) - 1; i >= 0; i-- {
 			if err := g.add(ctx, plan.Chain[i], i == len(plan.Chain)-1); err != nil {
 				return err
@@ -87,9 +86,9 @@ type merger struct {
 	o       MergeOptions
 	m       *Manifest
 	w       *archive.Writer
-	format  layout.Format
-	emitted *oidset.Set // objects whose pointer (class Minimal: file) was written
-	packed  bool        // x.packed was written
+	copies  store.Copies
+	emitted *oidset.Set          // objects of which the file was written that says which revision is current
+	seen    map[layout.Name]bool // marks that were written
 	files   int64
 	bytes   int64
 }
@@ -100,8 +99,8 @@ func (g *merger) add(ctx context.Context, b *Manifest, newest bool) error {
 		if err != nil {
 			return err
 		}
-		n, _ := g.format.Parse(strings.TrimPrefix(i.Name, "A/"))
-		if take, err := g.take(n, i, newest); err != nil || !take {
+		d := g.copies.Describe(i.Name)
+		if take, err := g.take(d, i, newest); err != nil || !take {
 			if err != nil {
 				return err
 			}
@@ -111,14 +110,14 @@ func (g *merger) add(ctx context.Context, b *Manifest, newest bool) error {
 			err = g.w.AddDir(i.Name, i.ModTime)
 		} else {
 			var content io.Reader
-			if content, err = relinked(n, i, after); err == nil {
+			if content, err = g.over(d, i, after); err == nil {
 				_, err = g.w.Add(i.Name, i.Size, i.ModTime, content)
 			}
 		}
 		if err != nil {
 			return err
 		}
-		g.m.Counts.count(n.Kind)
+		g.m.Counts.count(d)
 		g.files++
 		g.bytes += i.Size
 		if g.o.Progress != nil {
@@ -129,69 +128,42 @@ func (g *merger) add(ctx context.Context, b *Manifest, newest bool) error {
 }
 
 // take reports whether an entry belongs into the result. What is written once
-// is in one member only.
-func (g *merger) take(n layout.Name, i *Item, newest bool) (bool, error) {
-	switch n.Kind {
-	case layout.KindPointer, layout.KindObject:
-		room, fresh := g.emitted.Add(n.OID)
+// is in one member only; of what is replaced the newest counts.
+func (g *merger) take(d store.Description, i *Item, newest bool) (bool, error) {
+	switch {
+	case d.Replaced && d.Name.Kind == layout.KindObject:
+		room, fresh := g.emitted.Add(d.Name.OID)
 		if !room {
 			return false, fmt.Errorf("the set of the oids in these backups takes more than %d MiB: make a full backup instead", mergeMemory>>20)
 		}
 		return fresh, nil
-	case layout.KindXPacked:
-		take := !g.packed
-		g.packed = true
-		return take, nil
-	case layout.KindXOID, layout.KindXSerial:
-		return newest, nil
-	case 0:
+	case d.Replaced:
+		fresh := !g.seen[d.Name]
+		g.seen[d.Name] = true
+		return fresh, nil
+	case d.Name.Kind == 0:
 		// config, directories, and strange files of A.
-		return newest || !i.Dir && strings.HasPrefix(i.Name, "A/"), nil
+		return newest || !i.Dir && d.Side == store.A, nil
 	}
 	return true, nil
 }
 
-// relinked returns the content of an entry. The oldest transaction after a
-// reference is made to name the last one of the reference: pack may have let it
-// name an earlier one, because it had removed those between, which the reference
-// still has.
-func relinked(n layout.Name, i *Item, after zodb.TID) (io.Reader, error) {
-	if n.Kind != layout.KindTransaction || after == 0 {
+// over returns the content of an entry, laid over a reference.
+func (g *merger) over(d store.Description, i *Item, after zodb.TID) (io.Reader, error) {
+	if !d.Linked || after == 0 {
 		return i.Content(), nil
 	}
 	b, err := io.ReadAll(i.Content())
 	if err == nil {
-		b = Relink(b, after)
+		b = g.copies.Over(i.Name, b, after)
 	}
 	return bytes.NewReader(b), err
 }
 
-// Relink makes the file of a transaction that is later than after name it as
-// the one before, if it names an earlier one. It changes b.
-func Relink(b []byte, after zodb.TID) []byte {
-	const tidAt, previousAt = 8, 24
-	if len(b) >= record.TransactionHeaderSize {
-		tid, previous := zodb.TIDFromBytes(b[tidAt:]), zodb.TIDFromBytes(b[previousAt:])
-		if tid > after && previous < after {
-			binary.BigEndian.PutUint64(b[previousAt:], uint64(after))
-		}
-	}
-	return b
-}
-
-// count adds an entry of a kind, Entries aside.
-func (c *Counts) count(k layout.Kind) {
-	switch k {
-	case layout.KindPointer:
-		c.Objects++
-	case layout.KindObject:
-		c.Objects++
-		c.Revisions++
-	case layout.KindRevision:
-		c.Revisions++
-	case layout.KindTransaction:
-		c.Transactions++
-	case layout.KindBlob:
-		c.Blobs++
-	}
+// count adds an entry, Entries aside.
+func (c *Counts) count(d store.Description) {
+	c.Objects += d.Counts.Objects
+	c.Revisions += d.Counts.Revisions
+	c.Transactions += d.Counts.Transactions
+	c.Blobs += d.Counts.Blobs
 }

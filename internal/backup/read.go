@@ -8,12 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -29,7 +27,7 @@ const (
 // content is one file that goes into an archive.
 type content struct {
 	name    string
-	db      layout.Name // zero for what is no database file
+	is      store.Description
 	size    int64
 	modTime time.Time
 	data    []byte   // the whole of a small file; or
@@ -128,11 +126,8 @@ func (h *home) readInto(c *content) error {
 		return errors.Join(err, file.Close())
 	}
 	c.size, c.modTime = info.Size, info.ModTime
-	if path, ok := strings.CutPrefix(c.name, "A/"); ok {
-		c.db, _ = h.format.Parse(path)
-	}
-	large := c.size > smallFile
-	if large && c.db.Kind != layout.KindRevision && c.db.Kind != layout.KindObject && c.db.Kind != layout.KindTransaction {
+	c.is = h.copies.Describe(c.name)
+	if c.size > smallFile && !c.is.Whole {
 		c.file = file
 		return nil
 	}
@@ -141,26 +136,10 @@ func (h *home) readInto(c *content) error {
 	if err = errors.Join(err, file.Close()); err != nil {
 		return &fs.PathError{Op: "read", Path: h.fs.Path(c.name), Err: err}
 	}
-	h.inspect(c)
+	// What is wrong with it is backed up all the same: it is all that there is.
+	var problem error
+	if c.hasBlob, problem = h.copies.Inspect(c.name, h.fs.Path(c.name), c.data); problem != nil {
+		c.problem = problem.Error()
+	}
 	return nil
-}
-
-// inspect says what is wrong with a database file. It is backed up all the same:
-// what is left of it is all that there is.
-func (h *home) inspect(c *content) {
-	var err error
-	switch c.db.Kind {
-	case layout.KindRevision, layout.KindObject:
-		var o *record.Object
-		if o, err = record.ParseObjectAs(c.data, h.fs.Path(c.name), c.db.OID, c.db.TID, true); err == nil {
-			c.hasBlob = o.HasBlob()
-		}
-	case layout.KindTransaction:
-		_, err = record.ParseTransactionAs(c.data, h.fs.Path(c.name), c.db.TID, true)
-	case layout.KindPointer:
-		_, err = record.ParsePointer(c.data, h.fs.Path(c.name), c.db.OID)
-	}
-	if err != nil {
-		c.problem = err.Error()
-	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/sample"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -140,7 +141,7 @@ func (d *demo) copyWhileWriting(ctx context.Context, w *demoWriter) (last zodb.T
 	defer func() { err = errors.Join(err, held.Release(context.WithoutCancel(ctx))) }()
 	before := w.count()
 	d.say("misc/snapshot holds %q, and misc/sublock is locked", held.Code)
-	c := exec.CommandContext(ctx, "tar", "-C", d.home, "-cf", d.archive, "config", "A")
+	c := exec.CommandContext(ctx, "tar", "-C", d.home, "-cf", d.archive, "config", string(store.A))
 	c.Stderr = d.e.Stderr
 	d.say("$ tar -C HOME -cf backup.tar config A")
 	if err := c.Run(); err != nil {

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -65,74 +67,63 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	st := s.Status()
+	a, err := stillOf(home)
+	if err != nil {
+		return err
+	}
 	if since != 0 {
 		if _, err := s.Transaction(ctx, since); err != nil {
 			return hint(fmt.Errorf("--since: %w", err), "copy everything")
 		}
 	}
-	marks := []layout.Name{layout.XOID, layout.XSerial}
-	if since != 0 || st.Packed != 0 {
+	if since != 0 || s.Status().Packed != 0 {
 		if err := leadsTo(ctx, s, since); err != nil {
 			return err
 		}
 	}
-	if st.Packed != 0 && since <= st.Packed {
-		marks = append(marks, layout.XPacked) // it explains what later transactions lost
+	for _, err := range s.TransactionsBackward(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		break // class Minimal has none
+	}
+	if last, err := a.Mark(layout.XSerial); err != nil || zodb.TID(last) <= since {
+		return err
 	}
 	out := bufio.NewWriter(e.Stdout)
 	end := byte('\n')
 	if o.zero {
 		end = 0
 	}
-	print := func(name string) error {
-		_, err := home.Stat(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil && o.json {
-			return json.NewEncoder(out).Encode(filesLine{name})
-		}
-		if err == nil {
+	for name, err := range a.FilesSince(ctx, since, nil) {
+		switch {
+		case err != nil:
+			return err
+		case o.json:
+			err = json.NewEncoder(out).Encode(filesLine{name})
+		default:
 			_, err = out.WriteString(name)
+			err = errors.Join(err, out.WriteByte(end))
 		}
-		if err == nil {
-			err = out.WriteByte(end)
-		}
-		return err
-	}
-	pointers := make(map[string]bool)
-	any := false
-	for txn, err := range s.TransactionsBackward(ctx, 0) {
 		if err != nil {
 			return err
 		}
-		if txn.TID <= since {
-			break
-		}
-		any = true
-		blob := func(zodb.OID) bool { return true } // the names of those that are not there are left out
-		for _, name := range s.FilesOf(txn, blob) {
-			n, _ := layout.Format(st.Format).Parse(name[len("A/"):])
-			if n.Kind == layout.KindPointer {
-				if pointers[name] {
-					continue
-				}
-				pointers[name] = true
-			}
-			if err := print(name); err != nil {
-				return err
-			}
-		}
-	}
-	if any {
-		for _, n := range marks {
-			if err := print("A/" + layout.Format(st.Format).Path(n)); err != nil {
-				return err
-			}
-		}
 	}
 	return out.Flush()
+}
+
+// stillOf opens A alone, which is to stand still.
+func stillOf(home vfs.FS) (formats.Snapshot, error) {
+	const name = "config/settings"
+	text, err := home.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	set, _, err := settings.Parse(text, name)
+	if err != nil {
+		return nil, err
+	}
+	return formats.Still(home, set)
 }
 
 // leadsTo returns an error unless the transactions lead back to one, past those that

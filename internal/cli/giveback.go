@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -56,7 +57,7 @@ func pathIn(err error) string {
 func homeAround(path string) string {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		switch {
-		case vfs.Holds(dir, "config", "A"):
+		case vfs.Holds(dir, "config", string(store.A)):
 			return dir
 		case dir == filepath.Dir(dir):
 			return ""

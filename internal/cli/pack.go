@@ -344,7 +344,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 	if o.undelete != "all" {
 		var err error
 		if stamp, err = strconv.ParseInt(o.undelete, 10, 64); err != nil || stamp <= 0 {
-			return usage("--undelete: %q is neither “all” nor the seconds in the name of a file NAME-SECONDS-deleted", o.undelete)
+			return usage("--undelete: %q is neither “all” nor SECONDS: those of a pack, as in the names of the files that it has put aside", o.undelete)
 		}
 	}
 	var r zodb.UndeleteResult

@@ -18,6 +18,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -46,7 +48,9 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 	if info.IsDir() {
 		return usage("%s is a directory; usage: dirstorage show FILE, or dirstorage show HOME OID [TID]", name)
 	}
-	n, home := databaseName(abs)
+	place := placeOf(abs)
+	d := place.copies.Describe(place.path)
+	n, home := d.Name, place.home
 	if n.Kind == layout.KindBlob {
 		return o.showBlob(e, dir, base, n)
 	}
@@ -66,12 +70,12 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 		return err
 	}
 	switch {
-	case bytes.HasPrefix(b, []byte(record.ObjectMagic)) || n.Kind == layout.KindRevision || n.Kind == layout.KindObject:
+	case bytes.HasPrefix(b, []byte(record.ObjectMagic)) || d.Counts.Revisions > 0:
 		return o.showObjectFile(e, name, b)
 	case bytes.HasPrefix(b, []byte(record.TransactionMagic)) || n.Kind == layout.KindTransaction:
 		return o.showTransactionFile(e, name, b)
-	case n.Kind == layout.KindPointer:
-		serial, err := record.ParsePointer(b, name, n.OID)
+	case d.Points:
+		serial, err := place.copies.Current(place.path, name, b)
 		if err != nil {
 			return err
 		}
@@ -115,28 +119,35 @@ func readHead(dir vfs.FS, name string, n int) ([]byte, error) {
 	return b[:m], errors.Join(err, f.Close())
 }
 
-// databaseName tells by its path which file of which HOME it is; the zero Name
-// if it is none.
-func databaseName(abs string) (n layout.Name, home string) {
+// place is where a file lies.
+type place struct {
+	home   string // "": in no HOME
+	path   string // relative to HOME; of a file that is in none, or not in A or B, its name alone
+	copies store.Copies
+}
+
+// placeOf looks for the HOME that a file is in.
+func placeOf(abs string) place {
+	p := place{path: path.Base(filepath.ToSlash(abs)), copies: formats.Copies(layout.Flat)}
 	for dir := filepath.Dir(abs); ; dir = filepath.Dir(dir) {
 		text, err := vfs.ReadFile(filepath.Join(dir, "config", "settings"))
 		if err == nil {
-			home = dir
-			rel, _ := filepath.Rel(dir, abs)
-			rel = filepath.ToSlash(rel)
-			if set, _, err := settings.Parse(text, "config/settings"); err == nil && len(rel) > 2 && (rel[:2] == "A/" || rel[:2] == "B/") {
-				if n, ok := set.Structure.Format.Parse(rel[2:]); ok {
-					return n, home
-				}
+			p.home = dir
+			set, _, err := settings.Parse(text, "config/settings")
+			if err != nil {
+				return p
 			}
-			break
+			rel, _ := filepath.Rel(dir, abs)
+			in := place{home: dir, path: filepath.ToSlash(rel), copies: formats.Copies(set.Structure.Format)}
+			if in.copies.Describe(in.path).Name.Kind != 0 {
+				return in
+			}
+			return p
 		}
 		if dir == filepath.Dir(dir) {
-			break
+			return p
 		}
 	}
-	n, _ = layout.ParseName(path.Base(filepath.ToSlash(abs)))
-	return n, home
 }
 
 func printableLines(b []byte) []string {

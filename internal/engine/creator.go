@@ -10,6 +10,8 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -108,7 +110,7 @@ func (c *creator) clear() error {
 	if !begun {
 		return nil
 	}
-	for _, name := range []string{"A", "B", "journal"} {
+	for _, name := range []string{string(store.A), string(store.B), "journal"} {
 		if err := removeIfThere(c.fs, path.Join(c.base, name)); err != nil {
 			return err
 		}
@@ -133,13 +135,13 @@ func removeIfThere(f vfs.FS, name string) error {
 // populate makes all that is in a new HOME, durably. It is a storage from the last step on.
 func (c *creator) populate(format layout.Format, text []byte, identity string) {
 	c.mkdir(unborn)
-	c.sync("")                                                  // the mark, before anything that it marks
-	for _, dir := range []string{"A", "B", "journal", "misc"} { // misc may be there, with the lock
+	c.sync("")                                                                          // the mark, before anything that it marks
+	for _, dir := range []string{string(store.A), string(store.B), "journal", "misc"} { // misc may be there, with the lock
 		c.mkdir(dir)
 	}
 	c.write(unborn+"/settings", text)
 	c.write(unborn+"/identity", []byte(identity))
-	for _, f := range emptyStore(format) {
+	for _, f := range formats.Empty(format) {
 		if dir := path.Dir(f.Path); !slices.Contains(c.dirs, dir) {
 			c.mkdir(dir)
 		}

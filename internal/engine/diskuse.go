@@ -3,14 +3,13 @@ package engine
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io/fs"
-	"path"
+	"maps"
 	"slices"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -44,97 +43,50 @@ type DiskAside struct {
 // DiskUse looks at every file in HOME, so it takes a while. It may run beside writers;
 // what is removed meanwhile is passed over.
 func (s *Storage) DiskUse(ctx context.Context) (DiskUse, error) {
-	u := &diskUse{s: s, aside: make(map[int64]*DiskAside)}
+	space, err := s.store.Space(ctx)
+	if err != nil {
+		return DiskUse{}, err
+	}
+	var total DiskUse
 	for e, err := range s.home.FS.List(".") {
 		if err != nil {
 			return DiskUse{}, err
 		}
-		part, dir := DiskPart{Name: e.Name}, e.IsDir() || leadsToPart(s.home.FS, e)
-		if err := u.add(ctx, &part, e.Name, dir); err != nil {
-			return DiskUse{}, err
+		part := DiskPart{Name: e.Name}
+		side, dir := space.Sides[store.Side(e.Name)]
+		if part.Files, part.Bytes = side.Files, side.Bytes; !dir {
+			if dir, err = measure(ctx, s.home.FS, &part); err != nil {
+				return DiskUse{}, err
+			}
 		}
-		u.total.Files += part.Files
-		u.total.Bytes += part.Bytes
+		total.Files += part.Files
+		total.Bytes += part.Bytes
 		if dir {
-			u.total.Parts = append(u.total.Parts, part)
+			total.Parts = append(total.Parts, part)
 		}
 	}
-	slices.SortFunc(u.total.Parts, func(a, b DiskPart) int { return cmp.Compare(a.Name, b.Name) })
-	for _, a := range u.aside {
-		u.total.Aside = append(u.total.Aside, *a)
+	slices.SortFunc(total.Parts, func(a, b DiskPart) int { return cmp.Compare(a.Name, b.Name) })
+	for _, stamp := range slices.Sorted(maps.Keys(space.Aside)) {
+		a := space.Aside[stamp]
+		until := time.Unix(stamp, 0).Add(s.home.Settings.Storage.DelayDelete).UTC()
+		total.Aside = append(total.Aside, DiskAside{Stamp: stamp, Files: a.Files, Bytes: a.Bytes, Until: until})
 	}
-	slices.SortFunc(u.total.Aside, func(a, b DiskAside) int { return cmp.Compare(a.Stamp, b.Stamp) })
-	return u.total, nil
+	return total, nil
 }
 
-// leadsToPart reports whether an entry of HOME is a symbolic link that stands for one of the
-// directories of a storage.
-func leadsToPart(f vfs.FS, e vfs.Entry) bool {
-	if e.Type&fs.ModeSymlink == 0 || !storeDirectory(e.Name) {
-		return false
-	}
-	for _, err := range f.List(e.Name) {
-		return err == nil
-	}
-	return true
-}
-
-type diskUse struct {
-	s     *Storage
-	total DiskUse
-	aside map[int64]*DiskAside
-}
-
-// add adds a file, or a directory with what is in it.
-func (u *diskUse) add(ctx context.Context, part *DiskPart, name string, dir bool) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	info, err := u.s.home.FS.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // removed meanwhile
-	}
-	if err != nil {
-		return err
-	}
-	bytes := info.Disk
-	if bytes < 0 {
-		bytes = (info.Size + state.DiskBlock - 1) / state.DiskBlock * state.DiskBlock
-	}
-	part.Files++
-	part.Bytes += bytes
-	if !dir {
-		u.setAside(name, bytes)
-		return nil
-	}
-	if name == lostAndFound {
-		return nil
-	}
-	for e, err := range u.s.home.FS.List(name) {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+// measure adds up a part that is none of the store's, and reports whether it is a directory, or
+// a symbolic link that stands for one of those of a storage.
+func measure(ctx context.Context, f vfs.FS, part *DiskPart) (dir bool, err error) {
+	err = vfs.Measure(f, part.Name, formats.IsDirectory(part.Name), func(name string, bytes int64, isDir bool) error {
+		part.Files++
+		part.Bytes += bytes
+		if name == part.Name {
+			dir = isDir
 		}
-		if err == nil {
-			err = u.add(ctx, part, path.Join(name, e.Name), e.IsDir())
+		if name == lostAndFound {
+			return fs.SkipDir
 		}
-		if err != nil {
-			return fmt.Errorf("measure %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// setAside notes a file that a pack put aside.
-func (u *diskUse) setAside(name string, bytes int64) {
-	stamp, ok := u.s.store.AsideOf(name)
-	if !ok {
-		return
-	}
-	a := u.aside[stamp]
-	if a == nil {
-		a = &DiskAside{Stamp: stamp, Until: time.Unix(stamp, 0).Add(u.s.home.Settings.Storage.DelayDelete).UTC()}
-		u.aside[stamp] = a
-	}
-	a.Files++
-	a.Bytes += bytes
+		return ctx.Err()
+	})
+	return dir, err
 }

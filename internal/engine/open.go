@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -102,7 +103,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 
 // takeLocks takes misc/lock, and misc/sublock if it is free.
 func (s *Storage) takeLocks() error {
-	for _, dir := range []string{"B", "journal", "misc"} {
+	for _, dir := range []string{string(store.B), "journal", "misc"} {
 		// A copy of a snapshot holds A and config only.
 		if err := s.home.FS.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err

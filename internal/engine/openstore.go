@@ -3,17 +3,19 @@ package engine
 import (
 	"github.com/dirstorage/dirstorage/internal/engine/read"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
-	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/store/classic"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 )
-
-// The one place that chooses a store by the settings.
 
 // openStore opens the store of HOME and makes what packs it. It reads the floor of time
 // stamps, so whoever writes holds the lock.
-func (s *Storage) openStore() error {
+func (s *Storage) openStore() (err error) {
 	if s.store = s.o.store; s.store == nil {
-		if err := s.chooseStore(); err != nil {
+		choose := formats.Writable
+		if s.o.ReadOnly {
+			choose = formats.Beside
+		}
+		o := formats.Options{FS: s.home.FS, Settings: s.home.Settings, Clock: s.o.Clock, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom}
+		if s.store, err = choose(o); err != nil {
 			return err
 		}
 	}
@@ -26,23 +28,3 @@ func (s *Storage) openStore() error {
 		Store: s.store, State: s.state, OIDs: &s.oids, Read: s.Reader, Space: s.space, Guard: s.packer, Closing: s.closing, CopyingIn: s.copyingIn})
 	return nil
 }
-
-func (s *Storage) chooseStore() error {
-	c, err := classic.New(classic.Options{
-		FS: s.home.FS, Format: s.home.Settings.Structure.Format, Clock: s.o.Clock,
-		Minimal: !s.home.Full, CheckMD5: s.home.Settings.MD5Policy.Read, Beside: s.o.ReadOnly,
-		Sync: s.home.Settings.Filesystem.Sync, DirSync: s.home.Settings.Filesystem.Sync && s.home.Settings.POSIX.DirSync,
-		Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom,
-	})
-	s.store = c
-	return err
-}
-
-// emptyStore returns what is in a new HOME that has no transaction.
-func emptyStore(format layout.Format) []classic.File { return classic.Empty(format) }
-
-// ofEmptyStore reports whether a path may be one of them.
-func ofEmptyStore(name string) bool { return classic.OfEmpty(name) }
-
-// storeDirectory reports whether a name in HOME is that of a directory of the store.
-func storeDirectory(name string) bool { return classic.IsDirectory(name) }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/journal"
@@ -103,7 +102,7 @@ func (s *Storage) applyReplica() error {
 		return err
 	}
 	name := path.Join(home.JournalDir, journal.ReplicaFile)
-	for other, err := range vfs.Walk(s.home.FS, "B") {
+	for other, err := range vfs.Walk(s.home.FS, string(store.B)) {
 		if err != nil {
 			return err
 		}
@@ -171,11 +170,7 @@ func (s *Storage) eachMember(o store.Original, name string, f func(layout.Name, 
 		if h.Typeflag == tar.TypeDir {
 			continue
 		}
-		inA, ok := strings.CutPrefix(path.Clean(h.Name), "A/")
-		var n layout.Name
-		if ok {
-			n, ok = o.ParsePath(inA)
-		}
+		n, ok := o.ParsePath(path.Clean(h.Name))
 		if !ok || h.Typeflag != tar.TypeReg || h.Size > maxMember {
 			return fmt.Errorf("its member %q is no file of a database; nothing of it was applied", h.Name)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/histfile"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -94,7 +95,7 @@ func (s *Storage) inspectHistory() {
 }
 
 func (s *Storage) identifyA() (vfs.Identity, error) {
-	a, err := vfs.Identify(s.home.FS, "A")
+	a, err := vfs.Identify(s.home.FS, string(store.A))
 	a.Changed = 0 // with each name in it
 	return a, err
 }

@@ -52,10 +52,3 @@ func (s *Storage) StatusJSON() ([]byte, error) {
 	}
 	return b, nil
 }
-
-// FilesOf returns the names relative to HOME of what a transaction has put
-// into A, once it is flushed and no snapshot is on: its own file, the
-// revisions and blobs, and the pointers.
-func (s *Storage) FilesOf(t *zodb.Transaction, hasBlob func(zodb.OID) bool) []string {
-	return s.store.FilesOf(t.TID, t.OIDs, hasBlob)
-}

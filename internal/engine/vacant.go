@@ -10,6 +10,8 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -101,9 +103,9 @@ func notOurs(f vfs.FS, dir string, marks ...string) (string, error) {
 		case !begun:
 		case slices.Contains(marks, name):
 			ours = func(in string) bool { return in == name+"/settings" || in == name+"/identity" }
-		case name == "A":
-			ours = ofEmptyStore
-		case name == "B" || name == "journal":
+		case name == string(store.A):
+			ours = formats.OfEmpty
+		case name == string(store.B) || name == "journal":
 			ours = func(string) bool { return false }
 		}
 		if ours == nil || !e.IsDir() {

@@ -42,6 +42,7 @@ var level = map[string]int{
 
 	"internal/store":         3,
 	"internal/store/classic": 4,
+	"internal/store/formats": 5,
 	"internal/pack":          4,
 	// Deliberately beside stores and below the engine, so that their bugs can't hide from them.
 	"internal/check":   4,

@@ -14,7 +14,6 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/backup"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -110,8 +109,7 @@ func (u *unpacking) linkOne(e *archive.Entry) (bool, error) {
 // relinked reports whether the file of a transaction must not be taken as the
 // index has it, because it has to name another one before it.
 func (u *unpacking) relinked(e *archive.Entry) bool {
-	n, _ := u.r.format.Parse(strings.TrimPrefix(e.Name, "A/"))
-	if n.Kind != layout.KindTransaction || u.after == 0 {
+	if u.after == 0 || !u.r.copies.Describe(e.Name).Linked {
 		return false
 	}
 	b, err := u.r.old.ReadFile(e.Name)
@@ -119,7 +117,7 @@ func (u *unpacking) relinked(e *archive.Entry) bool {
 		return true
 	}
 	before := string(b)
-	return string(backup.Relink(b, u.after)) != before
+	return string(u.r.copies.Over(e.Name, b, u.after)) != before
 }
 
 func sameContent(f vfs.FS, e *archive.Entry) (same bool, err error) {

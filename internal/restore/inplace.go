@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -23,7 +25,7 @@ const (
 )
 
 // parts are what is moved, in this order: misc, with the state, after all that the state vouches for.
-func parts() []string { return []string{"A", "B", "journal", "misc"} }
+func parts() []string { return []string{string(store.A), string(store.B), "journal", "misc"} }
 
 // emptyTarget reports whether the target is a directory in which nothing is, or only what
 // an interrupted restore has left.
@@ -45,13 +47,9 @@ func (r *run) emptyTarget() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		switch e.Name {
-		case lostAndFound, within:
-		case "A", "B", "journal", "misc", unborn:
-			if !moved {
-				return false, nil
-			}
-		default:
+		switch {
+		case e.Name == lostAndFound || e.Name == within:
+		case e.Name != unborn && !slices.Contains(parts(), e.Name), !moved:
 			return false, nil
 		}
 		if !e.IsDir() {
@@ -65,7 +63,7 @@ func (r *run) emptyTarget() (bool, error) {
 // reports false if none was.
 func (r *run) resumeMove() (bool, error) {
 	p := r.o.Parent
-	_, err := p.Stat(path.Join(r.o.Name, "A"))
+	_, err := p.Stat(path.Join(r.o.Name, string(store.A)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -5,8 +5,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/journal"
-	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -33,12 +32,9 @@ func (r *run) lastOfOld(identity string) (newest zodb.TID) {
 	if m, err := histfile.Read(r.old); err == nil {
 		newest = m.TID
 	}
-	for _, side := range []string{"A/", "B/"} {
-		name := side + r.format.Path(layout.XSerial)
-		if b, err := r.old.ReadFile(name); err == nil {
-			if v, err := record.ParseX(b, name); err == nil {
-				newest = max(newest, zodb.TID(v))
-			}
+	for _, side := range store.Sides() {
+		if tid, err := r.copies.Last(r.old, side); err == nil {
+			newest = max(newest, tid)
 		}
 	}
 	o := journal.Options{FS: r.old, Dir: "journal"}

@@ -11,7 +11,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -71,9 +72,9 @@ var (
 	// ErrDamage: the check found damage in what was restored.
 	ErrDamage = errors.New("what was restored is damaged")
 	// ErrBefore: the moment to restore to lies before the first transaction that there is.
-	ErrBefore = errors.New("nothing was committed by then")
+	ErrBefore = store.ErrBefore
 	// ErrPacked: pack took what would have been needed.
-	ErrPacked = errors.New("pack took it before it was backed up")
+	ErrPacked = store.ErrPacked
 )
 
 // run is one restore.
@@ -84,8 +85,7 @@ type run struct {
 	old  vfs.FS // the old copy; nil without Delta
 	// inPlace: the target is an empty directory, and work is in it.
 	inPlace bool
-	format  layout.Format
-	full    bool
+	copies  store.Copies
 	// syncEach: each file is synced when it is written, for want of SyncAll.
 	syncEach bool
 	state    state
@@ -102,7 +102,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		o.Workers = 8
 	}
 	last := o.Plan.Chain[len(o.Plan.Chain)-1]
-	r := &run{o: o, work: o.Name + ".restoring", format: layout.Format(last.Format), full: last.Class == "Full"}
+	r := &run{o: o, work: o.Name + ".restoring", copies: formats.Copies(layout.Format(last.Format))}
 	var err error
 	if r.inPlace, err = r.emptyTarget(); err != nil {
 		return nil, err
@@ -282,13 +282,8 @@ func (r *run) run(ctx context.Context) error {
 
 // readTID reads the last transaction of what was restored.
 func (r *run) readTID() error {
-	name := "A/" + r.format.Path(layout.XSerial)
-	b, err := r.home.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	v, err := record.ParseX(b, r.home.Path(name))
-	r.result.TID = zodb.TID(v)
+	tid, err := r.copies.Last(r.home, store.A)
+	r.result.TID = tid
 	return err
 }
 

@@ -66,7 +66,7 @@ func (r *run) resumeOrBegin() error {
 			return errors.Join(err, r.discard())
 		}
 	}
-	for _, dir := range []string{"config", "A", "B", "journal", "misc"} {
+	for _, dir := range append([]string{"config"}, parts()...) {
 		if err := r.home.Mkdir(dir); err != nil {
 			return errors.Join(err, r.discard())
 		}

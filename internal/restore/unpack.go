@@ -15,7 +15,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/backup"
-	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -27,7 +27,10 @@ func (r *run) unpack(ctx context.Context, i int) error {
 	u := &unpacking{r: r, m: m, last: last, w: newWriters(target{r.home, r.syncEach}, r.o.Workers)}
 	u.after, _ = m.After()
 	if last && r.state.Cut {
-		c, err := newCut(r, u.after)
+		c, err := r.copies.Cut(store.CutOptions{Home: r.home, Last: r.state.To, Base: u.after, Resumed: r.result.Resumed,
+			Put: func(name string, content []byte) error {
+				return target{r.home, r.syncEach}.write(file{name: name}, bytes.NewReader(content))
+			}})
 		if err != nil {
 			return errors.Join(err, u.w.wait())
 		}
@@ -36,7 +39,7 @@ func (r *run) unpack(ctx context.Context, i int) error {
 	err := u.parts(ctx)
 	err = errors.Join(err, u.w.wait())
 	if u.cut != nil {
-		err = u.cut.end(err)
+		err = u.cut.End(err)
 	}
 	if vfs.SaysFull(err) {
 		err = fmt.Errorf("%w; make room and %w", err, errAgain)
@@ -48,9 +51,9 @@ func (r *run) unpack(ctx context.Context, i int) error {
 type unpacking struct {
 	r      *run
 	m      *backup.Manifest
-	after  zodb.TID // with which the one before ends
-	last   bool     // of the chain
-	cut    *cut     // nil = all of it is wanted
+	after  zodb.TID  // with which the one before ends
+	last   bool      // of the chain
+	cut    store.Cut // nil = all of it is wanted
 	w      *writers
 	need   map[int64]struct{} // places of entries that are not linked; nil = all
 	frames []archive.Frame    // that begin with an entry
@@ -159,19 +162,18 @@ func (u *unpacking) item(i *backup.Item) error {
 		}
 		return u.put(i)
 	}
-	n, _ := u.r.format.Parse(strings.TrimPrefix(i.Name, "A/"))
 	if u.cut != nil {
-		take, err := u.cut.look(n, i)
+		take, err := u.cut.Take(i.Name, i.Size, i.Content())
 		if err != nil || !take {
 			return err
 		}
 	}
-	if n.Kind == layout.KindTransaction && u.after != 0 {
+	if u.after != 0 && u.r.copies.Describe(i.Name).Linked {
 		b, err := io.ReadAll(i.Content())
 		if err != nil {
 			return err
 		}
-		return u.write(i, backup.Relink(b, u.after), nil)
+		return u.write(i, u.r.copies.Over(i.Name, b, u.after), nil)
 	}
 	return u.put(i)
 }

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/control"
-	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -130,10 +130,5 @@ func lastOfA(home vfs.FS) (zodb.TID, error) {
 	if err != nil {
 		return 0, err
 	}
-	name := "A/" + set.Structure.Format.Path(layout.XSerial)
-	if b, err = home.ReadFile(name); err != nil {
-		return 0, err
-	}
-	v, err := record.ParseX(b, home.Path(name))
-	return zodb.TID(v), err
+	return formats.Copies(set.Structure.Format).Last(home, store.A)
 }

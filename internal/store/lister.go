@@ -41,15 +41,3 @@ type Counts struct {
 	Bytes        int64 // of contents, blobs included
 	BlobBytes    int64
 }
-
-// Filer says which ordinary files below HOME hold something, with names relative to HOME.
-// Nothing is looked at: whether they are there the caller finds out.
-type Filer interface {
-	// BlobFiles returns where the blob of a revision may be, in the order in which it moves.
-	BlobFiles(oid zodb.OID, tid zodb.TID) []string
-	// FilesOf returns what a transaction that wrote some objects has put into A, once it
-	// is flushed and no snapshot is on.
-	FilesOf(tid zodb.TID, oids []zodb.OID, hasBlob func(zodb.OID) bool) []string
-	// AsideOf reports whether a pack has put a file aside, and its stamp.
-	AsideOf(name string) (stamp int64, ok bool)
-}

@@ -10,3 +10,12 @@ const (
 	A Side = "A"
 	B Side = "B"
 )
+
+// Sides returns both, in the order in which they are made.
+func Sides() []Side { return []Side{A, B} }
+
+// File is an ordinary file, by its path relative to HOME.
+type File struct {
+	Path    string
+	Content []byte
+}

@@ -58,7 +58,7 @@ type Revision struct {
 // Original is for a store that can take what the Python DirectoryStorage left in its
 // journal. It is used by the goroutine of [Writer].
 type Original interface {
-	// ParsePath returns the database name of a path below A.
+	// ParsePath returns the database name of a path relative to HOME, if that lies in A.
 	ParsePath(path string) (layout.Name, bool)
 	// Edit begins to put files that nothing can make again.
 	Edit(side Side) Editor

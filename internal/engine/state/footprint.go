@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -35,7 +36,7 @@ func (a Footprint) FitsInto(b Footprint) bool { return a.Bytes <= b.Bytes && a.I
 func Boundless() Footprint { return Footprint{math.MaxInt64 / 4, math.MaxInt64 / 4} }
 
 // DiskBlock is how many bytes a file takes up at least.
-const DiskBlock = 4 << 10
+const DiskBlock = vfs.DiskBlock
 
 const (
 	// batchSlack is for the marks of a flush, which are written aside.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -167,7 +168,13 @@ func (e *Edit) drop() error {
 }
 
 // ParsePath implements [store.Original].
-func (t *Store) ParsePath(path string) (layout.Name, bool) { return t.o.Format.Parse(path) }
+func (t *Store) ParsePath(path string) (layout.Name, bool) {
+	below, ok := strings.CutPrefix(path, string(store.A)+"/")
+	if !ok {
+		return layout.Name{}, false
+	}
+	return t.o.Format.Parse(below)
+}
 
 // Edit implements [store.Original].
 func (t *Store) Edit(side store.Side) store.Editor { return t.NewEdit(side) }

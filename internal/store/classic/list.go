@@ -186,31 +186,3 @@ func (t *Store) count(n *store.Counts, f found, side store.Side) error {
 	n.Bytes += info.Size
 	return nil
 }
-
-// BlobFiles implements [store.Filer].
-func (t *Store) BlobFiles(oid zodb.OID, tid zodb.TID) []string {
-	n := layout.Blob(oid, tid)
-	return []string{t.Path(store.B, n), t.Path(store.A, n)}
-}
-
-// FilesOf implements [store.Filer]: its own file, the revisions and blobs, and the pointers.
-func (t *Store) FilesOf(tid zodb.TID, oids []zodb.OID, hasBlob func(zodb.OID) bool) []string {
-	names := []string{t.Path(store.A, layout.Transaction(tid))}
-	for _, oid := range oids {
-		names = append(names, t.Path(store.A, layout.Revision(oid, tid)))
-		if hasBlob(oid) {
-			names = append(names, t.Path(store.A, layout.Blob(oid, tid)))
-		}
-		names = append(names, t.Path(store.A, layout.Pointer(oid)))
-	}
-	return names
-}
-
-// AsideOf implements [store.Filer].
-func (t *Store) AsideOf(name string) (stamp int64, ok bool) {
-	if len(name) < 3 || name[:2] != "A/" {
-		return 0, false
-	}
-	_, stamp, ok = t.o.Format.ParseDeleted(name[2:])
-	return stamp, ok
-}

@@ -36,6 +36,9 @@ type Options struct {
 	CheckMD5 bool
 	// Beside is for who only reads, beside another process that may write.
 	Beside bool
+	// Still is for who only reads A, which stands still: a copy of it may have no B, and no
+	// floor of time stamps is looked for.
+	Still bool
 	// Lanes is how many goroutines a Put has from LanesFrom files on. 0 = half of the
 	// processors, at most MaxLanes: the others are left to those who commit and read; and 200.
 	Lanes, LanesFrom int
@@ -65,7 +68,7 @@ type Store struct {
 // taken to be in use until [Store.Thaw] found it empty. Who writes gets a *vfs.SpreadError for a
 // HOME that is spread over several mounts.
 func New(o Options) (*Store, error) {
-	if !o.Beside {
+	if !o.Beside && !o.Still {
 		if err := vfs.OnOneMount(o.FS, directories()...); err != nil {
 			return nil, err
 		}
@@ -80,6 +83,9 @@ func New(o Options) (*Store, error) {
 		o.LanesFrom = lanesFrom
 	}
 	t := &Store{o: o, fs: o.FS, debts: newDebts()}
+	if o.Still {
+		return t, nil
+	}
 	t.readB.Store(true)
 	lost, err := t.readFloor()
 	if err != nil {
@@ -160,7 +166,7 @@ func (t *Store) renameAside(aside, to string) error {
 }
 
 // directories are those between which files are moved, and which one sync has to reach.
-func directories() []string { return []string{"A", "B", "journal", "misc"} }
+func directories() []string { return []string{string(store.A), string(store.B), "journal", "misc"} }
 
 // IsDirectory reports whether a name in HOME is that of a directory with files of the database.
 func IsDirectory(name string) bool { return slices.Contains(directories(), name) }

@@ -253,11 +253,18 @@ func (m *Memory) BlobFiles(oid zodb.OID, tid zodb.TID) []string {
 	return []string{blobFile(layout.Blob(oid, tid))}
 }
 
-// FilesOf implements [store.Filer].
-func (m *Memory) FilesOf(zodb.TID, []zodb.OID, func(zodb.OID) bool) []string { return nil }
+// Files implements [store.Filer]: there are none.
+func (m *Memory) Files(context.Context) iter.Seq2[string, error] {
+	return func(func(string, error) bool) {}
+}
 
-// AsideOf implements [store.Filer].
-func (m *Memory) AsideOf(string) (int64, bool) { return 0, false }
+// FilesSince implements [store.Filer].
+func (m *Memory) FilesSince(ctx context.Context, _ zodb.TID, _ func(string)) iter.Seq2[string, error] {
+	return m.Files(ctx)
+}
+
+// Space implements [store.Filer].
+func (m *Memory) Space(context.Context) (store.Space, error) { return store.Space{}, nil }
 
 // Put implements [store.Writer].
 func (m *Memory) Put(side store.Side, batch []store.Transaction, p *store.Progress) error {

@@ -242,7 +242,7 @@ func scenarios(disk vfs.FS) ([]scenario, error) {
 		end: func(s store.Store) error {
 			last, err := s.LastInA()
 			if err == nil && last != tid(4) {
-				err = fmt.Errorf("A ends with %s: %w", last, errContent)
+				err = fmt.Errorf("the last transaction in A is %s: %w", last, errContent)
 			}
 			return errors.Join(err, full.all(s, true), objects(s, full))
 		},

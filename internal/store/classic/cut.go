@@ -1,8 +1,7 @@
-package restore
+package classic
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,20 +10,24 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// logFile keeps what the cut of a backup has to know of its revisions, 24 bytes
+// cutFile keeps what a cut has to know of its revisions, 24 bytes
 // each: oid, tid, and the tid of the one before. It goes when it was evaluated.
-const logFile = "misc/restore.log"
+const cutFile = "misc/restore.log"
 
-// cut leaves out what is later than a transaction.
+// cut leaves out what is later than a transaction. Revisions, blobs and transactions are taken that
+// are not; then the pointers of the objects concerned are set to the newest revision that is
+// there. That this is the one that was current is proved by what is left out: each revision names
+// the one before it.
 type cut struct {
-	r    *run
+	o    store.CutOptions
+	c    Copies
 	last zodb.TID // the newest transaction that is not left out
 	next zodb.TID // the oldest that is left out; 0 = none
 	file vfs.File
@@ -43,32 +46,33 @@ type revision struct {
 	tid zodb.TID
 }
 
-func newCut(r *run, after zodb.TID) (*cut, error) {
-	f, err := r.home.Create(logFile)
+// Cut implements [store.Copies].
+func (c Copies) Cut(o store.CutOptions) (store.Cut, error) {
+	f, err := o.Home.Create(cutFile)
 	if errors.Is(err, fs.ErrExist) {
-		if err = r.home.Remove(logFile); err == nil {
-			f, err = r.home.Create(logFile)
+		if err = o.Home.Remove(cutFile); err == nil {
+			f, err = o.Home.Create(cutFile)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &cut{r: r, last: after, file: f, log: bufio.NewWriter(f), seed: maphash.MakeSeed()}, nil
+	return &cut{o: o, c: c, last: o.Base, file: f, log: bufio.NewWriter(f), seed: maphash.MakeSeed()}, nil
 }
 
-// look takes note of an entry, and reports whether it is to be unpacked as it is.
-func (c *cut) look(n layout.Name, i *backup.Item) (bool, error) {
-	to := c.r.state.To
-	switch n.Kind {
+// Take implements [store.Cut].
+func (c *cut) Take(path string, size int64, content io.Reader) (bool, error) {
+	to := c.o.Last
+	switch n, _ := c.c.parse(path); n.Kind {
 	case layout.KindRevision:
 		head := make([]byte, record.ObjectHeaderSize)
 		if n.TID > to {
 			// What is left out is read here only.
-			if _, err := io.ReadFull(i.Content(), head); err != nil {
-				return false, fmt.Errorf("%s: %w", i.Name, err)
+			if _, err := io.ReadFull(content, head); err != nil {
+				return false, fmt.Errorf("%s: %w", path, err)
 			}
 		}
-		return n.TID <= to, c.note(n, head, i)
+		return n.TID <= to, c.note(n, head, size, path)
 	case layout.KindTransaction:
 		if n.TID <= to {
 			c.last = max(c.last, n.TID)
@@ -79,7 +83,11 @@ func (c *cut) look(n layout.Name, i *backup.Item) (bool, error) {
 	case layout.KindBlob:
 		return n.TID <= to, nil
 	case layout.KindPointer:
-		tid, err := record.ParsePointer(i.Data, i.Name, n.OID)
+		b, err := readSmall(size, content)
+		if err != nil {
+			return false, err
+		}
+		tid, err := record.ParsePointer(b, path, n.OID)
 		if tid > to {
 			c.reached += maphash.Comparable(c.seed, revision{n.OID, tid})
 		}
@@ -87,24 +95,36 @@ func (c *cut) look(n layout.Name, i *backup.Item) (bool, error) {
 	case layout.KindXSerial:
 		return false, nil
 	case layout.KindXPacked:
-		v, err := record.ParseX(i.Data, i.Name)
+		b, err := readSmall(size, content)
+		if err != nil {
+			return false, err
+		}
+		v, err := record.ParseX(b, path)
 		c.packed, c.hasPacked = zodb.TID(v), true
 		return false, err
 	}
 	return true, nil
 }
 
+// readSmall reads a pointer or a mark; of what is too long for one, nothing.
+func readSmall(size int64, content io.Reader) ([]byte, error) {
+	if size > 1<<10 {
+		return nil, nil
+	}
+	return io.ReadAll(content)
+}
+
 // note logs a revision; of one that is left out, also which one is before it.
-func (c *cut) note(n layout.Name, head []byte, i *backup.Item) error {
+func (c *cut) note(n layout.Name, head []byte, size int64, path string) error {
 	previous := zodb.TID(0)
-	if n.TID > c.r.state.To {
-		o, _, err := record.ParseObjectHeader(head, i.Size, i.Name)
+	if n.TID > c.o.Last {
+		o, _, err := record.ParseObjectHeader(head, size, path)
 		if err != nil {
 			return err
 		}
 		previous = o.Previous
 		c.there += maphash.Comparable(c.seed, revision{n.OID, n.TID})
-		if previous > c.r.state.To {
+		if previous > c.o.Last {
 			c.reached += maphash.Comparable(c.seed, revision{n.OID, previous})
 			return nil
 		}
@@ -116,23 +136,23 @@ func (c *cut) note(n layout.Name, head []byte, i *backup.Item) error {
 	return err
 }
 
-// end sets the pointers, once everything is unpacked, and proves them. It gives
-// the log back in any case.
-func (c *cut) end(err error) error {
+// End implements [store.Cut]. It gives the log back in any case.
+func (c *cut) End(err error) error {
 	err = errors.Join(err, c.log.Flush(), c.file.Close())
 	if err == nil {
-		err = c.settle()
+		err = c.prove()
 	}
-	return errors.Join(err, c.r.home.Remove(logFile))
+	return errors.Join(err, c.o.Home.Remove(cutFile))
 }
 
-func (c *cut) settle() error {
-	to := c.r.state.To
+// prove sets the pointers and the marks, once everything is there, and proves them.
+func (c *cut) prove() error {
+	to := c.o.Last
 	if c.last == 0 && c.next != 0 {
-		return fmt.Errorf("%w: the first transaction in the backup is %s (%s)", ErrBefore, c.next, c.next.Time().Format(time.RFC3339))
+		return fmt.Errorf("%w: the first transaction in the backup is %s (%s)", store.ErrBefore, c.next, c.next.Time().Format(time.RFC3339))
 	}
 	if c.there != c.reached {
-		return fmt.Errorf("transaction %s: %w: revisions are missing between those that the backup has", to, ErrPacked)
+		return fmt.Errorf("transaction %s: %w: revisions are missing between those that the backup has", to, store.ErrPacked)
 	}
 	err := c.each(func(r revision, _ zodb.TID) error {
 		if r.tid > to {
@@ -141,7 +161,7 @@ func (c *cut) settle() error {
 		current, err := c.pointer(r.oid)
 		// What an interrupted restore has set may be in memory only: if its sync failed,
 		// the next one does not write it.
-		if err == nil && (current < r.tid || current == r.tid && c.r.result.Resumed) {
+		if err == nil && (current < r.tid || current == r.tid && c.o.Resumed) {
 			err = c.replace(layout.Pointer(r.oid), record.AppendPointer(nil, r.tid))
 		}
 		return err
@@ -153,7 +173,7 @@ func (c *cut) settle() error {
 			}
 			current, err := c.pointer(r.oid)
 			if err == nil && current != previous {
-				err = fmt.Errorf("transaction %s: %w: revision %s of object %s", to, ErrPacked, previous, r.oid)
+				err = fmt.Errorf("transaction %s: %w: revision %s of object %s", to, store.ErrPacked, previous, r.oid)
 			}
 			return err
 		})
@@ -169,7 +189,7 @@ func (c *cut) settle() error {
 
 // each reads the log.
 func (c *cut) each(f func(r revision, previous zodb.TID) error) error {
-	in, err := c.r.home.Open(logFile)
+	in, err := c.o.Home.Open(cutFile)
 	if err != nil {
 		return err
 	}
@@ -188,16 +208,16 @@ func (c *cut) each(f func(r revision, previous zodb.TID) error) error {
 
 // pointer returns the current revision of an object; 0 = there is none.
 func (c *cut) pointer(oid zodb.OID) (zodb.TID, error) {
-	name := "A/" + c.r.format.Path(layout.Pointer(oid))
-	b, err := c.r.home.ReadFile(name)
+	name := string(store.A) + "/" + c.c.Format.Path(layout.Pointer(oid))
+	b, err := c.o.Home.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	tid, err := record.ParsePointer(b, c.r.home.Path(name), oid)
-	if err != nil && c.r.result.Resumed {
+	tid, err := record.ParsePointer(b, c.o.Home.Path(name), oid)
+	if err != nil && c.o.Resumed {
 		// It was being set when the restore was interrupted, and will be again: to a
 		// revision of this backup, which is later than those of all before.
 		return 0, nil
@@ -206,6 +226,5 @@ func (c *cut) pointer(oid zodb.OID) (zodb.TID, error) {
 }
 
 func (c *cut) replace(n layout.Name, data []byte) error {
-	t := target{c.r.home, c.r.syncEach}
-	return t.write(file{name: "A/" + c.r.format.Path(n)}, bytes.NewReader(data))
+	return c.o.Put(string(store.A)+"/"+c.c.Format.Path(n), data)
 }

@@ -1,0 +1,99 @@
+package classic
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Copies knows the files of one format.
+type Copies struct{ Format layout.Format }
+
+var _ store.Copies = Copies{}
+
+// parse returns the database name of a file; the zero Name if it has none.
+func (c Copies) parse(path string) (n layout.Name, side store.Side) {
+	for _, side := range store.Sides() {
+		if below, ok := strings.CutPrefix(path, string(side)+"/"); ok {
+			n, _ := c.Format.Parse(below)
+			return n, side
+		}
+	}
+	n, _ = layout.ParseName(path)
+	return n, ""
+}
+
+// Describe implements [store.Copies].
+func (c Copies) Describe(path string) store.Description {
+	n, side := c.parse(path)
+	d := store.Description{Name: n, Side: side}
+	switch n.Kind {
+	case layout.KindPointer:
+		d.Name.Kind = layout.KindObject
+		d.Points, d.Replaced, d.Counts.Objects = true, true, 1
+	case layout.KindObject:
+		d.Replaced, d.Whole, d.Counts.Objects, d.Counts.Revisions = true, true, 1, 1
+	case layout.KindRevision:
+		d.Whole, d.Counts.Revisions = true, 1
+	case layout.KindTransaction:
+		d.Whole, d.Linked, d.Counts.Transactions = true, true, 1
+	case layout.KindBlob:
+		d.Counts.Blobs = 1
+	case layout.KindXOID, layout.KindXSerial, layout.KindXPacked:
+		d.Replaced = true
+	}
+	return d
+}
+
+// Inspect implements [store.Copies].
+func (c Copies) Inspect(path, place string, content []byte) (blob bool, err error) {
+	n, _ := c.parse(path)
+	switch n.Kind {
+	case layout.KindRevision, layout.KindObject:
+		var o *record.Object
+		if o, err = record.ParseObjectAs(content, place, n.OID, n.TID, true); err == nil {
+			blob = o.HasBlob()
+		}
+	case layout.KindTransaction:
+		_, err = record.ParseTransactionAs(content, place, n.TID, true)
+	case layout.KindPointer:
+		_, err = record.ParsePointer(content, place, n.OID)
+	}
+	return blob, err
+}
+
+// Over implements [store.Copies]. The oldest transaction after a copy is made to name the last one
+// of that: pack may have let it name an earlier one, because it had removed those between, which
+// the copy still has.
+func (c Copies) Over(path string, b []byte, last zodb.TID) []byte {
+	const tidAt, previousAt = 8, 24
+	if n, _ := c.parse(path); n.Kind == layout.KindTransaction && last != 0 && len(b) >= record.TransactionHeaderSize {
+		tid, previous := zodb.TIDFromBytes(b[tidAt:]), zodb.TIDFromBytes(b[previousAt:])
+		if tid > last && previous < last {
+			binary.BigEndian.PutUint64(b[previousAt:], uint64(last))
+		}
+	}
+	return b
+}
+
+// Current implements [store.Copies].
+func (c Copies) Current(path, place string, content []byte) (zodb.TID, error) {
+	n, _ := c.parse(path)
+	return record.ParsePointer(content, place, n.OID)
+}
+
+// Last implements [store.Copies].
+func (c Copies) Last(home vfs.FS, side store.Side) (zodb.TID, error) {
+	name := string(side) + "/" + c.Format.Path(layout.XSerial)
+	b, err := home.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	v, err := record.ParseX(b, home.Path(name))
+	return zodb.TID(v), err
+}

@@ -1,0 +1,86 @@
+package store
+
+import (
+	"errors"
+	"io"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Copies knows what the files of A are to who copies them, lays copies over each other, or takes
+// a copy back to an earlier transaction. No store is open for that: the files may be entries of an
+// archive. Its methods may be called concurrently.
+//
+// Copies that follow each other are laid over each other so: a later file takes the place of
+// an earlier one of the same path, and nothing is removed.
+type Copies interface {
+	// Describe tells what a file is by its path relative to HOME, or by its name alone if that is
+	// a database name.
+	Describe(path string) Description
+	// Inspect looks at the whole content of a file, and returns what is wrong with it. blob
+	// reports whether a blob belongs to the revision in it. place is what the error calls it.
+	Inspect(path, place string, content []byte) (blob bool, err error)
+	// Over returns the content of a file in a copy that is laid over one which ends with a
+	// transaction. It may change what it gets. Where Description.Linked is false it is the same.
+	Over(path string, content []byte, last zodb.TID) []byte
+	// Current reads a file that says which revision of an object is the current one
+	// (Description.Points), and nothing else.
+	Current(path, place string, content []byte) (zodb.TID, error)
+	// Last returns x.serial of one side of a HOME. No other file is looked at.
+	Last(home vfs.FS, side Side) (zodb.TID, error)
+	// Cut begins to take a copy back to an earlier transaction.
+	Cut(o CutOptions) (Cut, error)
+}
+
+// Description is what the path of a file says.
+type Description struct {
+	// Name is what is in the file: KindObject for what says that an object has a current
+	// revision. The zero Name: it is no part of the database, or holds many things.
+	Name layout.Name
+	// Side is where it lies; "": in neither A nor B.
+	Side Side
+	// Replaced: a later copy may have another content under that path. Else it is written once.
+	Replaced bool
+	// Points: it says which revision is the current one.
+	Points bool
+	// Linked: it names another transaction. See Copies.Over.
+	Linked bool
+	// Whole: [Copies.Inspect] wants to see it, whatever its size.
+	Whole bool
+	// Counts is how much is in it. Bytes are left out.
+	Counts Counts
+}
+
+// CutOptions say how a copy is taken back.
+type CutOptions struct {
+	// Home is the HOME that the copy grows in. In its misc/ a file is made until the end.
+	Home vfs.FS
+	// Last is the transaction with which the copy shall end, or before it if there is none with
+	// that tid. Base is the one with which the copy below it ends; 0: there is none.
+	Last, Base zodb.TID
+	// Resumed: an attempt before may have left something of its own, which may not be durable.
+	Resumed bool
+	// Put puts a file, in the place of what is there.
+	Put func(path string, content []byte) error
+}
+
+// Cut takes a copy back. One goroutine uses it.
+type Cut interface {
+	// Take looks at a file of the copy, in any order, and reports whether it belongs as it is
+	// into what is wanted. It reads content only where it does not.
+	Take(path string, size int64, content io.Reader) (bool, error)
+	// End puts what is current at that transaction, and the marks, when all that was taken is
+	// there. Whether that is right is proved by what was left out. With an error of what came before
+	// it only gives back what it holds, and returns that.
+	End(err error) error
+}
+
+// Errors of [Cut].
+var (
+	// ErrBefore: the copy begins later than the transaction that is wanted.
+	ErrBefore = errors.New("nothing was committed by then")
+	// ErrPacked: pack took what would have been needed.
+	ErrPacked = errors.New("pack took it before it was backed up")
+)

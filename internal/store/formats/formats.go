@@ -1,0 +1,64 @@
+// Package formats chooses a store by the settings of a HOME: the one place that knows which
+// formats there are.
+package formats
+
+import (
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Options of [Writable] and [Beside]. FS, Settings and Clock are mandatory.
+type Options struct {
+	FS       vfs.FS // HOME
+	Settings *settings.Settings
+	Clock    func() time.Time
+	// Lanes and LanesFrom are for tests: how many goroutines a Put has, and from how many
+	// files on. 0: the defaults.
+	Lanes, LanesFrom int
+}
+
+// Writable opens the store of a HOME of which the caller holds the lock.
+func Writable(o Options) (store.Store, error) { return o.classic(false) }
+
+// Beside opens it for reading, beside another process that may write.
+func Beside(o Options) (store.Store, error) { return o.classic(true) }
+
+func (o Options) classic(beside bool) (store.Store, error) {
+	s := o.Settings
+	return classic.New(classic.Options{
+		FS: o.FS, Format: s.Structure.Format, Clock: o.Clock, Beside: beside,
+		Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read,
+		Sync: s.Filesystem.Sync, DirSync: s.Filesystem.Sync && s.POSIX.DirSync,
+		Lanes: o.Lanes, LanesFrom: o.LanesFrom,
+	})
+}
+
+// Snapshot is what can be asked of an A that stands still.
+type Snapshot interface {
+	store.Reader
+	store.Filer
+}
+
+// Still opens an A that stands still: that of a storage in snapshot mode, whoever has it open, or
+// a copy, which may have nothing beside config and A. B and the journal are not looked at. There is
+// nothing to close.
+func Still(f vfs.FS, s *settings.Settings) (Snapshot, error) {
+	return classic.New(classic.Options{FS: f, Format: s.Structure.Format, Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read, Still: true})
+}
+
+// Copies returns what knows the files of a format, in archives and in HOMEs that nobody has open.
+func Copies(format layout.Format) store.Copies { return classic.Copies{Format: format} }
+
+// Empty returns the files of a new HOME without a transaction.
+func Empty(format layout.Format) []store.File { return classic.Empty(format) }
+
+// OfEmpty reports whether a path relative to HOME may be one of those, in any format.
+func OfEmpty(path string) bool { return classic.OfEmpty(path) }
+
+// IsDirectory reports whether a name in HOME is that of a directory with files of the database.
+func IsDirectory(name string) bool { return classic.IsDirectory(name) }

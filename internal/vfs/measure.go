@@ -1,0 +1,57 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+)
+
+// DiskBlock is how many bytes a file takes up at least, as far as nothing else is known.
+const DiskBlock = 4 << 10
+
+// Measure calls a function for a file, or for a directory and all that is in it, with how many
+// bytes each takes up on the disk: blocks, not its length. A directory comes before what is in it,
+// and is passed over if the function returns fs.SkipDir. Any other error ends it. What is
+// removed meanwhile is passed over. Symbolic links are not followed, but with follow that of the
+// name itself, if it leads to a directory.
+func Measure(f FS, name string, follow bool, each func(name string, bytes int64, dir bool) error) error {
+	info, err := f.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	bytes := info.Disk
+	if bytes < 0 {
+		bytes = (info.Size + DiskBlock - 1) / DiskBlock * DiskBlock
+	}
+	dir := info.IsDir() || follow && info.Mode&fs.ModeSymlink != 0 && listable(f, name)
+	err = each(name, bytes, dir)
+	if errors.Is(err, fs.SkipDir) {
+		return nil
+	}
+	if err != nil || !dir {
+		return err
+	}
+	for e, err := range f.List(name) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("measure %s: %w", name, err)
+		}
+		if err := Measure(f, path.Join(name, e.Name), false, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func listable(f FS, name string) bool {
+	for _, err := range f.List(name) {
+		return err == nil
+	}
+	return true
+}
