@@ -71,7 +71,7 @@ func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, err
 	}
 	o := scriptOptions(f)
 	if o.lanes = max(1, c.lanes); c.lanes > 0 {
-		o.lanesFrom = 1
+		o.lanesFrom, o.partLen, o.syncEvery = 1, 2, 8
 	}
 	sc := &scenario{fs: f, o: o, m: &model{}, rnd: rand.New(rand.NewPCG(c.seed, 0))}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -63,7 +63,7 @@ func (c faultCase) begin(t testing.TB) func(disk *crashfs.FS) (*faulttest.Job, e
 		o.Clock = func() time.Time { return clock().Add(time.Duration(offset.Load())) }
 		disk.SetClock(o.Clock)
 		if o.lanes = max(1, c.lanes); c.lanes > 0 {
-			o.lanesFrom = 1
+			o.lanesFrom, o.partLen, o.syncEvery = 1, 2, 8
 		}
 		j := &faultJob{c: c, scenario: scenario{o: o, m: &model{}, rnd: rand.New(rand.NewPCG(c.seed, 0))}}
 		if c.back {

@@ -80,6 +80,8 @@ type Options struct {
 	store     store.Store // tests; instead of the one that the settings say
 	lanes     int         // tests; how many goroutines a flush has; 0: as many as are good
 	lanesFrom int         // tests; from how many files on it has more than one
+	partLen   int         // tests; how many revisions of a transaction one of them puts at a time
+	syncEvery int         // tests; after how many files a flush syncs
 }
 
 func (o Options) withDefaults() Options {

@@ -31,8 +31,9 @@ func makeEmpty(disk *crashfs.FS, format layout.Format) error {
 	return disk.SyncAll()
 }
 
-func open(f vfs.FS, format layout.Format) (store.Store, error) {
-	return classic.New(classic.Options{FS: f, Format: format, Sync: true, DirSync: true, Clock: time.Now})
+func open(f vfs.FS, o classic.Options) (store.Store, error) {
+	o.FS, o.Sync, o.DirSync, o.Clock = f, true, true, time.Now
+	return classic.New(o)
 }
 
 func TestClassicConforms(t *testing.T) {
@@ -45,7 +46,7 @@ func TestClassicConforms(t *testing.T) {
 				if err := makeEmpty(disk, format); err != nil {
 					t.Fatal(err)
 				}
-				s, err := open(disk, format)
+				s, err := open(disk, classic.Options{Format: format})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -55,15 +56,20 @@ func TestClassicConforms(t *testing.T) {
 	}
 }
 
-// TestClassicSurvives needs no more formats: they differ in directories alone.
+// TestClassicSurvives needs no more formats: they differ in directories alone. In pieces, a
+// transaction is put in parts, with syncs between.
 func TestClassicSurvives(t *testing.T) {
 	t.Parallel()
-	for _, format := range []layout.Format{layout.Chunky, layout.Flat} {
-		t.Run(format.String(), func(t *testing.T) {
+	for name, o := range map[string]classic.Options{
+		"chunky":           {Format: layout.Chunky},
+		"flat":             {Format: layout.Flat},
+		"chunky in pieces": {Format: layout.Chunky, PartLen: 1, SyncEvery: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Faults(t, storetest.Implementation{
-				Make: func(disk *crashfs.FS) error { return makeEmpty(disk, format) },
-				Open: func(f vfs.FS) (store.Store, error) { return open(f, format) },
+				Make: func(disk *crashfs.FS) error { return makeEmpty(disk, o.Format) },
+				Open: func(f vfs.FS) (store.Store, error) { return open(f, o) },
 			})
 		})
 	}

@@ -11,47 +11,58 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// pointerFile is a pointer that a flush writes.
-type pointerFile struct {
-	oid   zodb.OID
-	tid   zodb.TID
-	fresh bool // the object had none before
-}
-
 // lanesFrom is from how many files on a Put has more than one goroutine.
 const lanesFrom = 200
 
 // syncEvery is after how many files a Put syncs what it has written so far. All
 // of a large batch at once keeps the disk busy for half a second, and commits wait behind that.
+// What is not synced takes memory, too, here and in the kernel.
 const syncEvery = 4000
 
-// putting is one Put.
+// partLen is how many revisions of a transaction a lane puts at a time.
+const partLen = 250
+
+// putting is one Put. Nothing of it grows with the revisions of a transaction but parts, and
+// with a batch of several transactions newest.
 type putting struct {
-	t        *Store
-	batch    []store.Transaction
-	p        *store.Progress
-	lanes    int
-	at       map[zodb.OID]int // in pointers
-	pointers []pointerFile
+	t      *Store
+	batch  []store.Transaction
+	p      *store.Progress
+	lanes  int
+	parts  []part
+	newest map[zodb.OID]lastOf // nil: the batch is one transaction
+}
+
+// part is a part of a transaction that one lane puts.
+type part struct {
+	txn      uint32 // in the batch
+	from     uint32 // its first revision
+	pointers uint32 // how many pointers are written for it
+}
+
+// lastOf tells which transaction of a batch was the last one that stored an object.
+type lastOf struct {
+	txn   uint32
+	fresh bool // the object had no revision before the batch
 }
 
 // Put implements [store.Writer]. Of a number of revisions of an object, one pointer is
 // written, the last. The pointers come when all revisions are there, and the pointer of a
 // new object has no earlier one to replace: so whoever finds a pointer finds what it names.
 func (t *Store) Put(side store.Side, batch []store.Transaction, p *store.Progress) error {
-	w := putting{t: t, batch: batch, p: p, lanes: 1, at: make(map[zodb.OID]int)}
-	files, work := w.measure()
+	w := putting{t: t, batch: batch, p: p, lanes: 1}
+	files, work, pointers := w.measure()
 	if files >= t.o.LanesFrom {
 		w.lanes = t.o.Lanes
 	}
 	b := t.NewRedo(side, files)
 	// Syncing takes about a fifth of the time.
-	p.Expect(int64(work+len(w.pointers)) * 5 / 4)
-	if err := inPieces(b, w.lanes, len(batch), 1+syncEvery*len(batch)/work, w.transaction); err != nil {
+	p.Expect(int64(work+pointers) * 5 / 4)
+	if err := w.inPieces(b, w.workOf, w.putRevisions); err != nil {
 		return err
 	}
 	if !t.o.Minimal {
-		if err := inPieces(b, w.lanes, len(w.pointers), syncEvery, w.pointer); err != nil {
+		if err := w.inPieces(b, func(p part) int { return int(p.pointers) }, w.putPointers); err != nil {
 			return err
 		}
 	}
@@ -66,11 +77,14 @@ func (t *Store) SetLast(side store.Side, tid zodb.TID) error {
 	return t.SetMark(side, layout.XSerial, record.AppendX(nil, uint64(tid)))
 }
 
-// measure finds out which pointers there will be. files is how many files are written at
+// measure divides the batch into parts. files is how many files are written at
 // most, work how many transactions and revisions there are.
-func (w *putting) measure() (files, work int) {
-	for _, c := range w.batch {
-		tid, n := c.TID(), c.Len()
+func (w *putting) measure() (files, work, pointers int) {
+	if len(w.batch) > 1 {
+		w.newest = make(map[zodb.OID]lastOf)
+	}
+	for txn, c := range w.batch {
+		n := c.Len()
 		work += 1 + n
 		files += 3 + 2*n
 		for i := range n {
@@ -78,27 +92,62 @@ func (w *putting) measure() (files, work int) {
 			if r.Blob != "" {
 				files++
 			}
-			at, again := w.at[r.OID]
-			if !again {
-				at = len(w.pointers)
-				w.at[r.OID] = at
-				w.pointers = append(w.pointers, pointerFile{oid: r.OID, fresh: r.First})
+			if w.newest != nil {
+				before, again := w.newest[r.OID]
+				w.newest[r.OID] = lastOf{uint32(txn), before.fresh || !again && r.First}
 			}
-			w.pointers[at].tid = tid
+		}
+		for from := 0; from == 0 || from < n; from += w.t.o.PartLen {
+			w.parts = append(w.parts, part{txn: uint32(txn), from: uint32(from)})
 		}
 	}
-	return files, work
+	for i := range w.parts {
+		p := &w.parts[i]
+		c, to := w.batch[p.txn], w.end(*p)
+		for i := int(p.from); i < to; i++ {
+			if last, _ := w.isNewest(*p, c.Revision(i)); last {
+				p.pointers++
+			}
+		}
+		pointers += int(p.pointers)
+	}
+	return files, work, pointers
 }
 
-// transaction writes the revisions, the blobs and the file of a transaction.
-func (w *putting) transaction(b *Redo, buf []byte, i int) ([]byte, error) {
-	c := w.batch[i]
-	tid, n := c.TID(), c.Len()
-	defer w.p.Add(int64(1 + n))
+// end is behind the last revision of a part.
+func (w *putting) end(p part) int { return min(int(p.from)+w.t.o.PartLen, w.batch[p.txn].Len()) }
+
+// workOf is how many revisions and transactions a part has.
+func (w *putting) workOf(p part) int {
+	n := w.end(p) - int(p.from)
+	if w.isLast(p) {
+		n++
+	}
+	return n
+}
+
+// isLast reports whether a part is the last one of its transaction.
+func (w *putting) isLast(p part) bool { return w.end(p) == w.batch[p.txn].Len() }
+
+// isNewest reports whether a revision is the last one that the batch has of its object, and
+// whether the object had none before the batch.
+func (w *putting) isNewest(p part, r store.Revision) (last, fresh bool) {
+	if w.newest == nil {
+		return true, r.First
+	}
+	n := w.newest[r.OID]
+	return n.txn == p.txn, n.fresh
+}
+
+// putRevisions writes the revisions and blobs of a part, and with the last part of a transaction its file.
+func (w *putting) putRevisions(b *Redo, buf []byte, p part) ([]byte, error) {
+	defer w.p.Add(int64(w.workOf(p)))
+	c, to := w.batch[p.txn], w.end(p)
+	tid := c.TID()
 	var err error
-	for i := range n {
+	for i := int(p.from); i < to; i++ {
 		r := c.Revision(i)
-		if w.t.o.Minimal && w.pointers[w.at[r.OID]].tid != tid {
+		if last, _ := w.isNewest(p, r); w.t.o.Minimal && !last {
 			continue // class Minimal keeps the last one only
 		}
 		if buf, err = c.AppendRevision(buf[:0], i); err != nil {
@@ -119,7 +168,7 @@ func (w *putting) transaction(b *Redo, buf []byte, i int) ([]byte, error) {
 			}
 		}
 	}
-	if w.t.o.Minimal {
+	if w.t.o.Minimal || !w.isLast(p) {
 		return buf, nil
 	}
 	if buf, err = c.AppendTransaction(buf[:0]); err != nil {
@@ -128,34 +177,50 @@ func (w *putting) transaction(b *Redo, buf []byte, i int) ([]byte, error) {
 	return buf, b.Create(layout.Transaction(tid), buf)
 }
 
-// pointer writes one pointer.
-func (w *putting) pointer(b *Redo, buf []byte, i int) ([]byte, error) {
-	p := w.pointers[i]
-	put := b.Replace
-	if p.fresh {
-		put = b.Create
+// putPointers writes the pointers of a part.
+func (w *putting) putPointers(b *Redo, buf []byte, p part) ([]byte, error) {
+	c, to := w.batch[p.txn], w.end(p)
+	buf = record.AppendPointer(buf[:0], c.TID())
+	for i := int(p.from); i < to; i++ {
+		r := c.Revision(i)
+		last, fresh := w.isNewest(p, r)
+		if !last {
+			continue
+		}
+		put := b.Replace
+		if fresh {
+			put = b.Create
+		}
+		if err := put(layout.Pointer(r.OID), buf); err != nil {
+			return buf, err
+		}
+		w.p.Add(1)
 	}
-	buf = record.AppendPointer(buf[:0], p.tid)
-	w.p.Add(1)
-	return buf, put(layout.Pointer(p.oid), buf)
+	return buf, nil
 }
 
-// inPieces is inLanes, with a sync after each so many calls but the last ones.
-func inPieces(b *Redo, lanes, n, piece int, put func(b *Redo, buf []byte, i int) ([]byte, error)) error {
-	for from := 0; from < n; from += piece {
-		if from > 0 {
+// inPieces calls put for all parts, with a sync whenever SyncEvery files were put, but not after
+// the last ones. files is about how many it puts for a part.
+func (w *putting) inPieces(b *Redo, files func(part) int, put func(b *Redo, buf []byte, p part) ([]byte, error)) error {
+	for from, to, first := 0, 0, true; ; from, first = to, false {
+		for sum := 0; to < len(w.parts) && sum < w.t.o.SyncEvery; to++ {
+			sum += files(w.parts[to])
+		}
+		if from == to {
+			return nil
+		}
+		if !first {
 			if err := b.Sync(); err != nil {
 				return err
 			}
 		}
-		err := inLanes(b, lanes, min(piece, n-from), func(b *Redo, buf []byte, i int) ([]byte, error) {
-			return put(b, buf, from+i)
+		err := inLanes(b, w.lanes, to-from, func(b *Redo, buf []byte, i int) ([]byte, error) {
+			return put(b, buf, w.parts[from+i])
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // inLanes calls put for 0..n-1, from so many goroutines, each of which has its

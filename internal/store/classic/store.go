@@ -42,7 +42,11 @@ type Options struct {
 	// Lanes is how many goroutines a Put has from LanesFrom files on. 0 = half of the
 	// processors, at most MaxLanes: the others are left to those who commit and read; and 200.
 	Lanes, LanesFrom int
-	Clock            func() time.Time
+	// PartLen is how many revisions of a transaction one of them puts at a time. 0 = 250.
+	PartLen int
+	// SyncEvery is after how many files a Put syncs what it has put so far. 0 = 4000.
+	SyncEvery int
+	Clock     func() time.Time
 }
 
 var (
@@ -81,6 +85,12 @@ func New(o Options) (*Store, error) {
 	}
 	if o.LanesFrom == 0 {
 		o.LanesFrom = lanesFrom
+	}
+	if o.PartLen == 0 {
+		o.PartLen = partLen
+	}
+	if o.SyncEvery == 0 {
+		o.SyncEvery = syncEvery
 	}
 	t := &Store{o: o, fs: o.FS, debts: newDebts()}
 	if o.Still {

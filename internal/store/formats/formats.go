@@ -20,6 +20,9 @@ type Options struct {
 	// Lanes and LanesFrom are for tests: how many goroutines a Put has, and from how many
 	// files on. 0: the defaults.
 	Lanes, LanesFrom int
+	// PartLen and SyncEvery are for tests: how many revisions one of them puts at a time, and after
+	// how many files a Put syncs.
+	PartLen, SyncEvery int
 }
 
 // Writable opens the store of a HOME of which the caller holds the lock.
@@ -34,7 +37,7 @@ func (o Options) classic(beside bool) (store.Store, error) {
 		FS: o.FS, Format: s.Structure.Format, Clock: o.Clock, Beside: beside,
 		Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read,
 		Sync: s.Filesystem.Sync, DirSync: s.Filesystem.Sync && s.POSIX.DirSync,
-		Lanes: o.Lanes, LanesFrom: o.LanesFrom,
+		Lanes: o.Lanes, LanesFrom: o.LanesFrom, PartLen: o.PartLen, SyncEvery: o.SyncEvery,
 	})
 }
 
