@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,13 @@ func dialAdvice(z zeoclient.Options, err error) error {
 	_, notTLS := errors.AsType[tls.RecordHeaderError](err)
 	silent := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, context.DeadlineExceeded)
 	refused := errors.Is(err, syscall.ECONNREFUSED)
+	_, foreign := errors.AsType[x509.HostnameError](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	switch {
+	case foreign:
+		return hint(err, "if that is the right server, --tls-server-name gives the name that its certificate is for")
+	case unknown:
+		return hint(err, "--tls-authenticate names the certificate of the server, or of the authority that issued it")
 	case notTLS:
 		return hint(err, "the server does not speak TLS there: leave --tls-... out, or give its port for TLS")
 	case refused && z.DefaultPort:

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -85,6 +86,7 @@ func killed(err error) bool {
 //	await FILE           wait until FILE holds something
 //	flip FILE OFFSET     invert a byte
 //	gzip FILE            write FILE.gz
+//	certificate, signal  see moreScriptCommands
 //	word VAR N           set $VAR to the N-th word of stdout, from 0; -1 is the last
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -94,7 +96,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+		Cmds: withMore(moreScriptCommands(t), map[string]func(*testscript.TestScript, bool, []string){
 			"golden": func(ts *testscript.TestScript, _ bool, args []string) {
 				copyInto(ts, hometest.Unpack(t, args[0]))
 			},
@@ -147,8 +149,14 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv(args[0], words[n])
 			},
-		},
+		}),
 	})
+}
+
+// withMore adds commands to others.
+func withMore[F any](more, all map[string]F) map[string]F {
+	maps.Copy(all, more)
+	return all
 }
 
 // copyInto moves what a test helper unpacked into the directory of the script.

@@ -51,6 +51,15 @@ func startServe(t *testing.T, args ...string) *serverProcess {
 	return s
 }
 
+// startServeIn is startServe in a directory.
+func startServeIn(t *testing.T, dir string, args ...string) *serverProcess {
+	t.Helper()
+	s := &serverProcess{t: t, cmd: program(t, append([]string{"serve"}, args...)...)}
+	s.cmd.Dir = dir
+	s.start()
+	return s
+}
+
 func (s *serverProcess) start() {
 	s.t.Helper()
 	s.cmd.Stdout, s.cmd.Stderr = lockedWriter{&s.mu, &s.out}, lockedWriter{&s.mu, &s.log}

@@ -3,6 +3,7 @@ package cli
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 
 	"github.com/spf13/cobra"
 
@@ -31,8 +32,15 @@ func (o *clientTLS) apply(z *zeoclient.Options) error {
 	if z.Network == "unix" {
 		return usage("TLS is for host:port; there is none over a Unix socket")
 	}
-	conf := &tls.Config{ServerName: o.serverName, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}
-	conf.VerifyConnection = func(cs tls.ConnectionState) error { return verifyServer(cs, conf.RootCAs) }
+	name := o.serverName
+	if name == "" {
+		var err error
+		if name, _, err = net.SplitHostPort(z.Address); err != nil {
+			return usage("%w", err)
+		}
+	}
+	conf := &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}
+	conf.VerifyConnection = func(cs tls.ConnectionState) error { return verifyServer(cs, name, conf.RootCAs) }
 	if o.key != "" && o.certificate == "" {
 		return usage("--tls-key needs --tls-certificate")
 	}
@@ -55,8 +63,9 @@ func (o *clientTLS) apply(z *zeoclient.Options) error {
 
 // verifyServer does what crypto/tls does by itself, but that a certificate
 // without alternative names may have the name of the server as its common name, as Python's
-// clients allow it: certificates that were made for ZEO are often like that.
-func verifyServer(cs tls.ConnectionState, roots *x509.CertPool) error {
+// clients allow it: certificates that were made for ZEO are often like that. The name is given,
+// because the state has none if it is an IP address.
+func verifyServer(cs tls.ConnectionState, name string, roots *x509.CertPool) error {
 	leaf := cs.PeerCertificates[0]
 	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
 	for _, c := range cs.PeerCertificates[1:] {
@@ -65,8 +74,8 @@ func verifyServer(cs tls.ConnectionState, roots *x509.CertPool) error {
 	if _, err := leaf.Verify(o); err != nil {
 		return err
 	}
-	if len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0 && leaf.Subject.CommonName == cs.ServerName {
+	if len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0 && leaf.Subject.CommonName == name {
 		return nil
 	}
-	return leaf.VerifyHostname(cs.ServerName)
+	return leaf.VerifyHostname(name)
 }
