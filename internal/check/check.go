@@ -3,7 +3,6 @@ package check
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -44,6 +43,8 @@ type Options struct {
 	// for which there is no room are looked up in the tree, which is slower. Not
 	// in it: some 2 MB, and for each worker the largest file.
 	MemoryLimit int64
+
+	open func(vfs.FS, *settings.Settings, bool) (view, error) // for tests; nil = openView
 }
 
 // Index is told the strong references of all current revisions by a check that
@@ -143,7 +144,8 @@ type checker struct {
 	identity    string
 	minimal     bool
 	keep        map[string]settings.Keep // by class
-	v           *view
+	v           view
+	format      string
 	journal     journalState
 	log         *journal.Reader // nil without a log
 
@@ -244,7 +246,7 @@ type counts struct {
 func (c *checker) summary() Summary {
 	n := &c.counts
 	return Summary{
-		Class: c.class(), Format: fmt.Sprint(c.v.format), Since: c.o.Since,
+		Class: c.class(), Format: c.format, Since: c.o.Since,
 		LastTID: c.serial, MaxOID: c.maxOID, Packed: c.packed,
 		Objects: n.objects.Load(), Revisions: n.revisions.Load(), Transactions: n.transactions.Load(), Blobs: n.blobs.Load(),
 		Files: n.files.Load(), Bytes: n.bytes.Load(), WithoutMD5: n.withoutMD5.Load(), OldPointers: n.oldPointers.Load(),

@@ -140,7 +140,7 @@ func (c *checker) findReferrers(ctx context.Context, absent *oidset.Set) {
 			if ctx.Err() != nil {
 				return
 			}
-			c.eachReference(w, f.name, func(ref reference) {
+			c.eachReference(w, f, func(ref reference) {
 				if absent.Has(ref.to) {
 					c.wild.add(ref)
 				}
@@ -149,9 +149,9 @@ func (c *checker) findReferrers(ctx context.Context, absent *oidset.Set) {
 	}})
 }
 
-// eachReference calls f for the references of the current revision that a file stands for.
-func (c *checker) eachReference(w *worker, n layout.Name, f func(ref reference)) {
-	o, ok := c.currentOf(w, n)
+// eachReference calls f for the references of the current revision that a head stands for.
+func (c *checker) eachReference(w *worker, of found, f func(ref reference)) {
+	o, ok := c.currentOf(w, of)
 	if !ok {
 		return
 	}
@@ -161,23 +161,22 @@ func (c *checker) eachReference(w *worker, n layout.Name, f func(ref reference))
 		return
 	}
 	for _, to := range refs {
-		f(reference{to: to, from: n.OID, fromTID: o.Serial})
+		f(reference{to: to, from: of.name.OID, fromTID: o.Serial})
 	}
 }
 
-// currentOf reads the current revision that a file stands for: that behind a
-// pointer or, in a Minimal storage, the object itself.
-func (c *checker) currentOf(w *worker, n layout.Name) (object, bool) {
-	switch {
-	case c.minimal && n.Kind == layout.KindObject:
-	case !c.minimal && n.Kind == layout.KindPointer:
-		p, s, _ := c.readPointer(w, n.OID)
+// currentOf reads the current revision that a head stands for.
+func (c *checker) currentOf(w *worker, f found) (object, bool) {
+	if !f.head {
+		return object{}, false
+	}
+	n := f.name
+	if !c.minimal {
+		h, s, _ := c.v.head(w, n.OID)
 		if s != sound {
 			return object{}, false
 		}
-		n = layout.Revision(n.OID, p.tid)
-	default:
-		return object{}, false
+		n = layout.Revision(n.OID, h.tid)
 	}
 	o, s, _ := c.readObject(w, n)
 	return o, s != missing && len(o.Data) > 0
@@ -188,7 +187,7 @@ func (c *checker) reportDangling() {
 	var w worker
 	for _, oid := range slices.Sorted(maps.Keys(c.wild.targets)) {
 		r := c.wild.targets[oid]
-		f := c.object(DanglingReference, oid, 0, c.placeOf(oid), r.String())
+		f := c.object(DanglingReference, oid, 0, c.v.place(layout.Object(oid)), r.String())
 		f.From, f.FromTID = r.first[0].from, r.first[0].fromTID
 		f.Class, f.FromClass = c.referredClass(&w, r.first[0])
 		if r.garbage() {
@@ -228,14 +227,6 @@ func (c *checker) referredClass(w *worker, ref reference) (class, from string) {
 		}
 	}
 	return "", from
-}
-
-// placeOf is where the pointer of an object belongs (Minimal: the object).
-func (c *checker) placeOf(oid zodb.OID) string {
-	if c.minimal {
-		return c.v.place(layout.Object(oid))
-	}
-	return c.v.place(layout.Pointer(oid))
 }
 
 func (r *referrers) String() string {

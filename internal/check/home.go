@@ -26,25 +26,18 @@ func (c *checker) open() error {
 	if err != nil {
 		return err
 	}
-	c.v = &view{fs: c.o.FS, format: set.Structure.Format, roots: []string{"A"}, pending: make(map[layout.Name]pendingFile)}
+	open := openView
+	if c.o.open != nil {
+		open = c.o.open
+	}
+	if c.v, err = open(c.o.FS, set, c.o.SnapshotOnly); err != nil {
+		return err
+	}
 	c.readKeepClass(set)
-	c.minimal = set.Storage.ClassName == "Minimal"
-	info, err := c.o.FS.Stat("A")
-	if err != nil {
-		return fmt.Errorf("not a storage: %w", err)
-	}
-	if !info.IsDir() && info.Mode&fs.ModeSymlink == 0 { // where a link leads is seen when it is read
-		return errors.New("not a storage: A is not a directory")
-	}
+	c.minimal = set.Storage.ClassName == settings.ClassMinimal
+	c.format = set.Structure.Format.String()
 	c.readIdentity()
 	if !c.o.SnapshotOnly {
-		none, err := empty(c.o.FS, "B")
-		if err != nil {
-			return err
-		}
-		if !none {
-			c.v.roots = []string{"B", "A"}
-		}
 		// What the journal holds is judged by x.serial without it.
 		c.base, _, c.baseKnown = c.readX(layout.XSerial, true)
 		c.packed, _, _ = c.readX(layout.XPacked, true)

@@ -93,7 +93,7 @@ func (c *checker) abandoned() {
 // for transactions that were never committed. The next open removes them.
 func (c *checker) leftovers(staged []string) {
 	wanted := make(map[string]bool)
-	for _, f := range c.v.pending {
+	for _, f := range c.v.pended() {
 		wanted[f.path] = true
 	}
 	for _, name := range staged {
@@ -130,7 +130,7 @@ func (c *checker) readWorking(dir string, tid zodb.TID) error {
 			continue
 		}
 		c.journal.files++
-		c.v.pending[n] = pendingFile{path: dir + "/" + name}
+		c.v.pend(n, pendingFile{path: dir + "/" + name})
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func (r *resolver) line(w *worker, oid zodb.OID) *line {
 
 func (r *resolver) walkLine(w *worker, oid zodb.OID) *line {
 	c := r.c
-	p, s, _ := c.readPointer(w, oid)
+	p, s, _ := c.v.head(w, oid)
 	l := &line{pointer: s, path: p.path, end: s, at: zodb.MaxTID}
 	if s != sound {
 		return l

@@ -106,7 +106,7 @@ func (c *checker) pend(t *journal.Committed) {
 	segment := logPath // where the data are, as far as there are any
 	put := func(n layout.Name, data func() ([]byte, error)) {
 		c.journal.files++
-		c.v.pending[n] = pendingFile{segment, data}
+		c.v.pend(n, pendingFile{segment, data})
 	}
 	is := func(b []byte) func() ([]byte, error) { return func() ([]byte, error) { return b, nil } }
 	for i := range t.Records {
@@ -117,14 +117,15 @@ func (c *checker) pend(t *journal.Committed) {
 			continue
 		}
 		put(layout.Revision(e.OID, t.TID), c.logged(t.TID, e))
-		put(layout.Pointer(e.OID), is(record.AppendPointer(nil, t.TID)))
+		c.journal.files++
+		c.v.pendHead(e.OID, t.TID, segment)
 		if !e.Blob {
 			continue
 		}
 		// An interrupted flush may have moved it to its place.
 		if _, err := c.o.FS.Stat(e.BlobFile); !errors.Is(err, fs.ErrNotExist) {
 			c.journal.files++
-			c.v.pending[layout.Blob(e.OID, t.TID)] = pendingFile{path: e.BlobFile}
+			c.v.pend(layout.Blob(e.OID, t.TID), pendingFile{path: e.BlobFile})
 		}
 	}
 	if !c.minimal {

@@ -227,11 +227,11 @@ func (c *checker) blob(o object, packable bool) {
 // history checks an object from its pointer down: the pointer, each revision
 // that it leads to, and what the current one refers to.
 func (c *checker) history(w *worker, oid zodb.OID) {
-	p, s, defect := c.readPointer(w, oid)
+	p, s, defect := c.v.head(w, oid)
 	if s == missing {
 		return // it went since it was listed, so A does not stand still: nothing to say
 	}
-	c.countPointer(p)
+	c.countHead(p)
 	if s == unusable {
 		c.exists.Add(oid)
 		c.blind.Store(true)
@@ -315,24 +315,20 @@ func (c *checker) loads(oid zodb.OID) bool {
 		_, _, err := c.v.size(layout.Object(oid))
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	var w worker
-	data, where, err := c.v.read(&w, layout.Pointer(oid))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false
+	h, s, _ := c.v.head(new(worker), oid)
+	if s != sound {
+		return s != missing
 	}
-	if err != nil {
-		return true
-	}
-	tid, err := record.ParsePointer(data, where, oid)
-	if err != nil {
-		return true
-	}
-	size, _, err := c.v.size(layout.Revision(oid, tid))
+	size, _, err := c.v.size(layout.Revision(oid, h.tid))
 	return err != nil || size != record.ObjectHeaderSize
 }
 
 // object makes a finding of damage to an object.
 func (c *checker) object(kind Kind, oid zodb.OID, tid zodb.TID, path, detail string) Finding {
+	return objectFinding(kind, oid, tid, path, detail)
+}
+
+func objectFinding(kind Kind, oid zodb.OID, tid zodb.TID, path, detail string) Finding {
 	return Finding{Kind: kind, Severity: Damage, OID: oid, HasOID: true, TID: tid, Path: path, Detail: detail}
 }
 

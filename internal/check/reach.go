@@ -192,7 +192,7 @@ func (r *reach) give(fresh []zodb.OID) {
 // visit reads an object that is reached, and appends to fresh what it leads to.
 func (r *reach) visit(w *worker, oid zodb.OID, fresh []zodb.OID) []zodb.OID {
 	c := r.c
-	p, s, _ := c.readPointer(w, oid)
+	p, s, _ := c.v.head(w, oid)
 	if s == missing && oid != 0 {
 		r.add(r.headless, oid) // only older revisions refer to it
 		return fresh
@@ -266,8 +266,8 @@ func (r *reach) rest(ctx context.Context) {
 				if r.headless.Has(n.OID) || r.missing(n.OID) && r.found.matters(n.OID) && !c.hasPointer(w, n.OID) {
 					r.failed.Store(true)
 				}
-			case n.Kind == layout.KindPointer && !r.all.Has(n.OID):
-				c.eachReference(w, n, func(ref reference) {
+			case f.head && !r.all.Has(n.OID):
+				c.eachReference(w, f, func(ref reference) {
 					if r.missing(ref.to) {
 						ref.rank = byKept
 						if c.beforePack(ref.fromTID) {
@@ -283,6 +283,6 @@ func (r *reach) rest(ctx context.Context) {
 
 // hasPointer tells an object that was deleted from one that has lost its pointer.
 func (c *checker) hasPointer(w *worker, oid zodb.OID) bool {
-	_, s, _ := c.readPointer(w, oid)
+	_, s, _ := c.v.head(w, oid)
 	return s != missing
 }

@@ -19,7 +19,7 @@ func (c *checker) root(w *worker) {
 		}
 		return
 	}
-	p, s, _ := c.readPointer(w, zodb.RootOID)
+	p, s, _ := c.v.head(w, zodb.RootOID)
 	if s == missing {
 		c.out.add(c.object(RootMissing, zodb.RootOID, 0, p.path, "there are other objects"))
 	}

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -55,8 +54,8 @@ func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 				return
 			}
 			c.transactionMissing(tid, named)
-			if older, err = c.olderTransaction(newer); older == tid {
-				older, err = c.olderTransaction(tid)
+			if older, err = c.v.older(newer); older == tid {
+				older, err = c.v.older(tid)
 			}
 		} else {
 			c.countTransaction(t)
@@ -67,10 +66,10 @@ func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 			c.out.add(defect)
 		}
 		if s == unusable && !t.linked {
-			older, err = c.olderTransaction(tid)
-		} else if s != missing && older <= c.o.Since && (c.v.format == layout.Bushy || c.v.format == layout.Chunky) {
+			older, err = c.v.older(tid)
+		} else if s != missing && older <= c.o.Since && c.v.olderIsCheap() {
 			// Nothing proves that the last link is right. In the other formats that costs too much.
-			if older, err = c.olderTransaction(tid); older > c.o.Since && older != t.previous {
+			if older, err = c.v.older(tid); older > c.o.Since && older != t.previous {
 				c.out.add(Finding{Kind: TransactionNotInChain, Severity: Damage, TID: older, Path: c.v.place(layout.Transaction(older)),
 					Detail: fmt.Sprintf("the next later transaction, %s, does not name it as the previous one", tid)})
 			}
@@ -90,24 +89,6 @@ func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 		}
 		tid = older
 	}
-}
-
-// olderTransaction returns the newest transaction before one, by the names of files, for
-// a chain that is broken.
-func (c *checker) olderTransaction(before zodb.TID) (older zodb.TID, err error) {
-	for n := range c.v.pending {
-		if n.Kind == layout.KindTransaction && n.TID < before {
-			older = max(older, n.TID)
-		}
-	}
-	for _, side := range c.v.roots {
-		tid, err := c.v.format.OlderTransaction(before, vfs.Names(c.v.fs, side))
-		if err != nil {
-			return 0, err
-		}
-		older = max(older, tid)
-	}
-	return older, nil
 }
 
 // revision checks one revision and, the first time that an object comes by,
@@ -156,7 +137,7 @@ func (r *recent) before(w *worker, oid zodb.OID, tid, next zodb.TID) {
 // reports what is wrong with the pointer.
 func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 	c := r.c
-	p, s, defect := c.readPointer(w, oid)
+	p, s, defect := c.v.head(w, oid)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if oid > c.maxOID && c.maxOIDKnown {
@@ -168,7 +149,7 @@ func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 	if s == sound && p.tid >= atLeast {
 		if _, ok := r.pointers[oid]; !ok {
 			r.pointers[oid] = struct{}{}
-			c.countPointer(p)
+			c.countHead(p)
 		}
 		return p.tid
 	}
@@ -180,10 +161,10 @@ func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 	case missing:
 		r.lost = append(r.lost, c.object(PointerMissing, oid, 0, p.path, "transaction "+atLeast.String()+" wrote the object"))
 	case unusable:
-		c.countPointer(p)
+		c.countHead(p)
 		c.out.add(defect)
 	default:
-		c.countPointer(p)
+		c.countHead(p)
 		c.out.add(c.object(PointerNotNewest, oid, 0, p.path, "revision "+atLeast.String()+" is later"))
 	}
 	return p.tid

@@ -2,256 +2,122 @@ package check
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"path"
+	"iter"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
-const (
-	// maxDepth is far deeper than any format nests directories.
-	maxDepth = 24
-	// batchSize is the number of files that one task looks at.
-	batchSize = 64
-	// maxFile is the largest length that a file header can state.
-	maxFile = 1<<32 - 1
-	// largeFile is the size from which the length in the header is looked at before
-	// the file is read.
-	largeFile = 1 << 20
-	// keptBuffer is the size up to which a worker keeps its buffer.
-	keptBuffer = 4 << 20
-)
-
-// errLength is returned for a file that is so large, or so unlike what its
-// header says, that it isn't worth reading.
-var errLength = errors.New("the length in the header is not that of the file")
-
-// view is the database as it would be after recovery: journal, over B, over A.
-type view struct {
-	fs      vfs.FS
-	format  layout.Format
-	roots   []string // those of "B", "A" that count, newest first
-	pending map[layout.Name]pendingFile
+// view is the database as it would be after recovery, by database names: the journal, over B,
+// over A. It is not built on stores, so that their faults do not hide from it. [trees] is that of the
+// formats of one file for each revision; a second family of formats is another one. The
+// head of an object is what says that it has a current revision, and which: a pointer, in
+// class Minimal the object itself. It has the name KindObject.
+//
+// All methods may be called concurrently, once the overlay is complete. A name that is not there
+// is an error that matches fs.ErrNotExist. where is what a finding calls the place: a path
+// relative to HOME; of what is missing, the one in which it should be.
+type view interface {
+	// place returns where something belongs once everything is recovered.
+	place(n layout.Name) string
+	// read returns a content, in w's buffer. The error is errLength for one that is so large, or so
+	// unlike what its header says, that it is not worth reading; then data are its first 8 bytes.
+	read(w *worker, n layout.Name) (data []byte, where string, err error)
+	// open opens a content for reading as a stream.
+	open(n layout.Name) (f vfs.File, where string, err error)
+	size(n layout.Name) (size int64, where string, err error)
+	// head reads the head of an object of class Full. It reports nothing; for an unusable one
+	// defect says what is wrong.
+	head(w *worker, oid zodb.OID) (h head, s state, defect Finding)
+	// walk visits each thing of the database that counts once, and other files of A and B.
+	walk(ctx context.Context, workers int, visit visitor)
+	// older returns the newest transaction before one, whatever leads to it; 0 if there is none.
+	older(before zodb.TID) (zodb.TID, error)
+	// olderIsCheap reports whether that takes about as long as reading a transaction.
+	olderIsCheap() bool
+	overlay
 }
 
-// pendingFile is where a file is that recovery would put into A: in a file of
+// overlay is what recovery would put over B and A. It is made by one goroutine, before anything
+// that it hides is looked at.
+type overlay interface {
+	// pend puts a content, or the file at p.path, in the place of what is there.
+	pend(n layout.Name, p pendingFile)
+	// pendHead makes a revision the current one.
+	pendHead(oid zodb.OID, tid zodb.TID, where string)
+	// pended yields all of it, in no order.
+	pended() iter.Seq2[layout.Name, pendingFile]
+}
+
+// pendingFile is where a content is that recovery would put into A: in a file of
 // its own or, if path is a segment of the log, in a part of that.
 type pendingFile struct {
 	path string
 	data func() ([]byte, error) // nil = the whole file at path
 }
 
-// found is a database file that counts: nothing newer hides it.
+// head says which revision of an object is the current one.
+type head struct {
+	tid  zodb.TID
+	path string
+	size int64
+	old  bool // in a form that is not written any more
+}
+
+// found is something of the database that counts: nothing newer hides it.
 type found struct {
-	name layout.Name
-	path string // relative to HOME
+	name  layout.Name // KindObject for a head
+	path  string      // relative to HOME
+	head  bool
+	waits bool // it is in B, and is moved into A
 }
 
-// place returns where a file belongs once everything is recovered.
-func (v *view) place(n layout.Name) string { return "A/" + v.format.Path(n) }
-
-// paths calls f with the places where a file can be, newest first, until it
-// returns something else than fs.ErrNotExist. The path is that of the last
-// place, A, if all do.
-func (v *view) paths(n layout.Name, f func(path string) error) (where string, err error) {
-	for _, root := range v.roots {
-		where = root + "/" + v.format.Path(n)
-		if err = f(where); !errors.Is(err, fs.ErrNotExist) {
-			return where, err
-		}
-	}
-	return where, err
+// stranger is a file in A or B that is nothing of the database.
+type stranger struct {
+	path  string      // relative to HOME
+	below string      // relative to A or B
+	kind  fs.FileMode // 0 for a regular file
+	aside bool        // a pack has put it aside
 }
 
-// read returns the content of a file, in w's buffer, and its path.
-func (v *view) read(w *worker, n layout.Name) (data []byte, where string, err error) {
-	if p, ok := v.pending[n]; ok {
-		if p.data != nil {
-			data, err = p.data()
-			return data, p.path, err
-		}
-		data, err = v.readFile(w, p.path)
-		return data, p.path, err
-	}
-	where, err = v.paths(n, func(path string) (err error) {
-		data, err = v.readFile(w, path)
-		return err
-	})
-	return data, where, err
-}
-
-// open opens a file for reading as a stream.
-func (v *view) open(n layout.Name) (f vfs.File, where string, err error) {
-	if p, ok := v.pending[n]; ok {
-		f, err = v.fs.Open(p.path)
-		return f, p.path, err
-	}
-	where, err = v.paths(n, func(path string) (err error) {
-		f, err = v.fs.Open(path)
-		return err
-	})
-	return f, where, err
-}
-
-// size returns the size of a file and its path.
-func (v *view) size(n layout.Name) (size int64, where string, err error) {
-	if p, ok := v.pending[n]; ok {
-		if p.data != nil {
-			data, err := p.data()
-			return int64(len(data)), p.path, err
-		}
-		info, err := v.fs.Stat(p.path)
-		return info.Size, p.path, err
-	}
-	where, err = v.paths(n, func(path string) error {
-		info, err := v.fs.Stat(path)
-		size = info.Size
-		return err
-	})
-	return size, where, err
-}
-
-// readFile reads a whole file into w's buffer, except one whose size can be
-// told to be wrong without that: then the error is errLength and the data are
-// its first 8 bytes.
-func (v *view) readFile(w *worker, name string) (data []byte, err error) {
-	f, err := v.fs.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size > largeFile {
-		head := make([]byte, 8)
-		if _, err := f.ReadAt(head, 0); err != nil {
-			return nil, err
-		}
-		if info.Size > maxFile || int64(binary.BigEndian.Uint32(head[4:])) != info.Size {
-			return head, errLength
-		}
-	}
-	if int64(cap(w.buf)) < info.Size || cap(w.buf) > keptBuffer {
-		w.buf = make([]byte, max(info.Size, 8<<10))
-	}
-	n, err := io.ReadFull(f, w.buf[:info.Size])
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return w.buf[:n], nil
-}
-
-// visitor is what a walk calls. Both may be called concurrently; entries is
+// visitor is what a walk calls. Its functions may be called concurrently; entries is
 // valid only during the call.
 type visitor struct {
-	// files gets database files, some at a time.
+	// files gets things of the database, some at a time.
 	files func(ctx context.Context, w *worker, entries []found)
 	// other gets everything else that is no directory, and directories too deep
-	// to be part of any format; kind is 0 for a regular file. It may be nil.
-	other func(root, rel string, kind fs.FileMode)
+	// to be part of any format. It may be nil.
+	other func(s stranger)
 	// failed gets the error of a directory that can't be listed. It may be nil.
 	failed func(dir string, err error)
 }
 
-// walk visits each database file that counts once, and other files of A and B.
-func (v *view) walk(ctx context.Context, workers int, visit visitor) {
-	run(ctx, workers, func(ctx context.Context, p *pool, w *worker) {
-		k := &walker{v: v, p: p, visit: visit}
-		k.journal(ctx, w)
-		for i := range v.roots {
-			p.do(ctx, w, func(ctx context.Context, w *worker) { k.directory(ctx, w, i, "", 0) })
-		}
-	})
-}
-
-// walker is one walk.
-type walker struct {
-	v     *view
-	p     *pool
-	visit visitor
-}
-
-func (k *walker) journal(ctx context.Context, w *worker) {
-	var batch []found
-	for n, f := range k.v.pending {
-		batch = k.add(ctx, w, batch, found{n, f.path})
+// openView chooses by the settings. With snapshotOnly A alone counts.
+func openView(f vfs.FS, set *settings.Settings, snapshotOnly bool) (view, error) {
+	info, err := f.Stat(sideA)
+	if err != nil {
+		return nil, fmt.Errorf("not a storage: %w", err)
 	}
-	k.visit.files(ctx, w, batch)
-}
-
-// add appends to a batch; a full one is handed to another worker.
-func (k *walker) add(ctx context.Context, w *worker, batch []found, f found) []found {
-	batch = append(batch, f)
-	if len(batch) < batchSize {
-		return batch
+	if !info.IsDir() && info.Mode&fs.ModeSymlink == 0 { // where a link leads is seen when it is read
+		return nil, errors.New("not a storage: A is not a directory")
 	}
-	k.p.do(ctx, w, func(ctx context.Context, w *worker) { k.visit.files(ctx, w, batch) })
-	return nil
-}
-
-func (k *walker) directory(ctx context.Context, w *worker, root int, rel string, depth int) {
-	dir := path.Join(k.v.roots[root], rel)
-	hidden := k.hiding(root, rel)
-	var batch []found
-	for e, err := range k.v.fs.List(dir) {
-		if err != nil {
-			if k.visit.failed != nil {
-				k.visit.failed(dir, err)
-			}
-			break
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		name := path.Join(rel, e.Name)
-		if e.IsDir() && depth < maxDepth {
-			k.p.do(ctx, w, func(ctx context.Context, w *worker) { k.directory(ctx, w, root, name, depth+1) })
-			continue
-		}
-		n, ok := k.v.format.Parse(name)
-		if !ok || e.Type != 0 {
-			if k.visit.other != nil {
-				k.visit.other(k.v.roots[root], name, e.Type)
-			}
-			continue
-		}
-		if !hidden(n, name) {
-			batch = k.add(ctx, w, batch, found{n, k.v.roots[root] + "/" + name})
-		}
+	t := &trees{fs: f, format: set.Structure.Format, minimal: set.Storage.ClassName == settings.ClassMinimal, roots: []string{sideA}, pending: make(map[layout.Name]pendingFile)}
+	if snapshotOnly {
+		return t, nil
 	}
-	if len(batch) > 0 {
-		k.visit.files(ctx, w, batch)
+	none, err := empty(f, sideB)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// hiding returns a function that tells whether a file of one directory does
-// not count, because the journal or B has a newer one under the same name.
-func (k *walker) hiding(root int, rel string) func(n layout.Name, name string) bool {
-	above := k.v.roots[:root]
-	for _, r := range above {
-		// Mostly B has nothing of a directory: then one look suffices for all its files.
-		if _, err := k.v.fs.Stat(path.Join(r, rel)); errors.Is(err, fs.ErrNotExist) {
-			above = nil
-		}
+	if !none {
+		t.roots = []string{sideB, sideA}
 	}
-	return func(n layout.Name, name string) bool {
-		if _, ok := k.v.pending[n]; ok {
-			return true
-		}
-		for _, r := range above {
-			if _, err := k.v.fs.Stat(r + "/" + name); err == nil {
-				return true
-			}
-		}
-		return false
-	}
+	return t, nil
 }
 
 // empty reports whether a directory has nothing in it or does not exist.

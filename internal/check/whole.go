@@ -3,7 +3,6 @@ package check
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -54,22 +53,22 @@ func (c *checker) whole(ctx context.Context) {
 	c.sets(ctx)
 }
 
-// file checks one file, or for a pointer the whole object behind it.
+// file checks one thing, or for a head the whole object behind it.
 func (c *checker) file(w *worker, f found) {
-	if strings.HasPrefix(f.path, "B/") {
+	if f.waits {
 		c.counts.filesInB.Add(1)
 	}
 	n := f.name
 	switch {
 	case n.Kind == layout.KindXOID || n.Kind == layout.KindXSerial || n.Kind == layout.KindXPacked:
 		// These were read first.
-	case c.minimal && n.Kind == layout.KindObject:
+	case f.head && c.minimal:
 		c.minimalObject(w, n.OID)
-	case c.minimal || n.Kind == layout.KindObject:
-		c.stray(f.path, fmt.Sprintf("a file of this kind has no place in a storage of class %s", c.class()))
-	case n.Kind == layout.KindPointer:
+	case f.head:
 		c.newer.seenOID(n.OID)
 		c.history(w, n.OID)
+	case c.minimal || n.Kind == layout.KindObject:
+		c.stray(f.path, fmt.Sprintf("a file of this kind has no place in a storage of class %s", c.class()))
 	case n.Kind == layout.KindTransaction:
 		c.newer.transaction(c, n.TID)
 		c.transaction(w, n.TID)
@@ -92,29 +91,23 @@ func (c *checker) class() string {
 }
 
 // other looks at a file that has no database name.
-func (c *checker) other(root, rel string, kind fs.FileMode) {
-	if kind != 0 { // what a link leads to, for one
+func (c *checker) other(s stranger) {
+	if s.kind != 0 { // what a link leads to, for one
 		c.out.overlook()
 	}
-	name := root + "/" + rel
 	switch {
-	case isDeleted(c.v.format, rel):
+	case s.aside:
 		c.counts.deleted.Add(1)
-	case strings.HasSuffix(rel, ".mark"):
+	case strings.HasSuffix(s.below, ".mark"):
 		// The original's pack with “mark = file” leaves these, and passes over them.
-		c.out.add(Finding{Kind: Leftover, Severity: Note, Path: name, Detail: "mark of a pack"})
+		c.out.add(Finding{Kind: Leftover, Severity: Note, Path: s.path, Detail: "mark of a pack"})
 	default:
-		detail := "not the name of a database file in format " + fmt.Sprint(c.v.format)
-		if strings.HasPrefix(path.Base(rel), "#") {
+		detail := "not the name of a database file in format " + c.format
+		if strings.HasPrefix(path.Base(s.below), "#") {
 			detail = "looks like a file that fsck found; “salvage” gives it back its name"
 		}
-		c.stray(name, detail)
+		c.stray(s.path, detail)
 	}
-}
-
-func isDeleted(f layout.Format, rel string) bool {
-	_, _, ok := f.ParseDeleted(rel)
-	return ok
 }
 
 func (c *checker) stray(name, detail string) {
