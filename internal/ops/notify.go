@@ -21,7 +21,8 @@ type Notifier struct {
 // the log, and nothing else: it is systemd that will act upon its absence.
 func NewNotifier(log *slog.Logger) *Notifier { return &Notifier{log: log} }
 
-// Ready says that the start, or reading the configuration again, is done.
+// Ready says that the start, or reading the configuration again, is done. Status is a
+// text for systemctl status, as of Stopping.
 func (n *Notifier) Ready(status string) { n.send(daemon.SdNotifyReady, statusLine(status)) }
 
 // Reloading says that the configuration is read again; [Notifier.Ready] ends that.
@@ -31,9 +32,6 @@ func (n *Notifier) Reloading() {
 
 // Stopping says that the process has begun to end.
 func (n *Notifier) Stopping(status string) { n.send(daemon.SdNotifyStopping, statusLine(status)) }
-
-// Status is the text that systemctl status shows.
-func (n *Notifier) Status(text string) { n.send(statusLine(text)) }
 
 // Extend asks for that much time from now, while a start that rolls much forward, or an
 // end that flushes much, takes longer than TimeoutStartSec or TimeoutStopSec.

@@ -61,8 +61,7 @@ func TestMessagesToSystemd(t *testing.T) {
 	}{
 		{"ready", func() { n.Ready("serving 2 storages") }, "READY=1\nSTATUS=serving 2 storages"},
 		{"stopping", func() { n.Stopping("draining") }, "STOPPING=1\nSTATUS=draining"},
-		{"status", func() { n.Status("main: read-only") }, "STATUS=main: read-only"},
-		{"status with more in it", func() { n.Status("fsync\nREADY=1\r\x00\x1b[31m\u0085\xff") }, "STATUS=fsync READY=1   [31m \uFFFD"},
+		{"status with more in it", func() { n.Stopping("fsync\nREADY=1\r\x00\x1b[31m\u0085\xff") }, "STOPPING=1\nSTATUS=fsync READY=1   [31m \uFFFD"},
 		{"extend", func() { n.Extend(90 * time.Second) }, "EXTEND_TIMEOUT_USEC=90000000"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -98,7 +97,6 @@ func TestNothingHappensWithoutSystemd(t *testing.T) {
 	n.Ready("")
 	n.Reloading()
 	n.Stopping("")
-	n.Status("x")
 	n.Extend(time.Second)
 	n.Watchdog(t.Context(), func(context.Context) error { t.Error("checked"); return nil })
 	if log.String() != "" {

@@ -29,10 +29,6 @@ func NewProbe(check func(context.Context) error, timeout time.Duration) *Probe {
 	return &Probe{once: flight[error]{work: check, timeout: timeout}}
 }
 
-// Close ends a check that is under way, and waits for it until ctx ends. Whoever
-// asks after that is told ErrClosed.
-func (p *Probe) Close(ctx context.Context) error { return p.once.close(ctx) }
-
 // Ask returns what the check finds, together with all who ask meanwhile.
 // The error matches ErrStuck if it did not end in time.
 func (p *Probe) Ask(ctx context.Context) error {

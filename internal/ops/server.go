@@ -123,9 +123,6 @@ func (s *Server) serve() {
 	}
 }
 
-// Addr is where it listens.
-func (s *Server) Addr() net.Addr { return s.listener.Addr() }
-
 // Serving says that the server has started: from now on it is ready, unless
 // Options.Ready knows better.
 func (s *Server) Serving() { s.phase.Store(nil) }

@@ -17,6 +17,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/internal/zeoclient/cachetest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -31,7 +32,7 @@ func content(size int) []byte {
 }
 
 // commitBlob stores an object with a blob.
-func commitBlob(t *testing.T, c *zeoclient.Cache, oid zodb.OID, serial zodb.TID, text string, blob []byte) zodb.TID {
+func commitBlob(t *testing.T, c *cachetest.Cache, oid zodb.OID, serial zodb.TID, text string, blob []byte) zodb.TID {
 	t.Helper()
 	txn, err := c.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
 	if err != nil {
@@ -47,7 +48,7 @@ func commitBlob(t *testing.T, c *zeoclient.Cache, oid zodb.OID, serial zodb.TID,
 	return tid
 }
 
-func wantBlob(t *testing.T, c *zeoclient.Cache, oid zodb.OID, tid zodb.TID, want []byte) {
+func wantBlob(t *testing.T, c *cachetest.Cache, oid zodb.OID, tid zodb.TID, want []byte) {
 	t.Helper()
 	var got bytes.Buffer
 	n, err := c.SendBlob(t.Context(), oid, tid, &got)

@@ -20,6 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/internal/zeoclient/cachetest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -162,9 +163,9 @@ func memoryHome(t testing.TB) string {
 }
 
 // dialCache connects a client with a cache, until the end of the test.
-func (ts *testServer) dialCache(e wire.Encoding) *zeoclient.Cache {
+func (ts *testServer) dialCache(e wire.Encoding) *cachetest.Cache {
 	ts.t.Helper()
-	c, err := zeoclient.DialCache(ts.t.Context(), zeoclient.Options{Address: ts.address, Encoding: e}, true)
+	c, err := cachetest.Dial(ts.t.Context(), zeoclient.Options{Address: ts.address, Encoding: e}, true)
 	if err != nil {
 		ts.t.Fatal(err)
 	}

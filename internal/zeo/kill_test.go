@@ -17,6 +17,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/internal/zeoclient/cachetest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -83,7 +84,7 @@ func (v *survivor) oids() []zodb.OID { return []zodb.OID{shared, v.oid} }
 
 // live works until the connection is lost, and verifies the cache first.
 func (v *survivor) live(ctx context.Context, address string) error {
-	c, err := zeoclient.DialCache(ctx, zeoclient.Options{Address: address, Encoding: encodingOf(v.n)}, true)
+	c, err := cachetest.Dial(ctx, zeoclient.Options{Address: address, Encoding: encodingOf(v.n)}, true)
 	if err != nil {
 		return lostOr(err)
 	}
@@ -140,7 +141,7 @@ func lostOr(err error) error {
 	return err
 }
 
-func (v *survivor) commit(ctx context.Context, c *zeoclient.Cache) error {
+func (v *survivor) commit(ctx context.Context, c *cachetest.Cache) error {
 	v.count++
 	text := fmt.Sprintf("%d of %d", v.count, v.n)
 	stored := make(map[zodb.OID][]byte)

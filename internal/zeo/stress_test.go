@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/internal/zeoclient/cachetest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -33,7 +34,7 @@ type stress struct {
 
 // session is one connection of a client.
 type session struct {
-	*zeoclient.Cache
+	*cachetest.Cache
 	base      zodb.TID // last transaction at registration
 	baseKnown bool     // false: something was announced before it could be looked at
 	toldThen  zodb.TID // stress.told before it was dialled
@@ -191,7 +192,7 @@ func awaitLostOnes(ctx context.Context, t *testing.T, s *engine.Storage) {
 // dial connects, and asks for what was missed.
 func (a *actor) dial(ctx context.Context) error {
 	told := zodb.TID(a.told.Load())
-	c, err := zeoclient.DialCache(ctx, zeoclient.Options{Address: a.ts.address, Encoding: encodingOf(a.rnd.IntN(2))}, true)
+	c, err := cachetest.Dial(ctx, zeoclient.Options{Address: a.ts.address, Encoding: encodingOf(a.rnd.IntN(2))}, true)
 	if err != nil {
 		return err
 	}

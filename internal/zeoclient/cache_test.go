@@ -1,17 +1,19 @@
-package zeoclient
+package zeoclient_test
 
 import (
 	"strings"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
+	"github.com/dirstorage/dirstorage/internal/zeoclient/cachetest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // newCache connects a cache to a script.
-func newCache(t *testing.T, script func(f *fake)) *Cache {
+func newCache(t *testing.T, script func(f *fake)) *cachetest.Cache {
 	t.Helper()
-	c, err := DialCache(t.Context(), registered(t, script), true)
+	c, err := cachetest.Dial(t.Context(), registered(t, script), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +22,7 @@ func newCache(t *testing.T, script func(f *fake)) *Cache {
 }
 
 // load loads at the last transaction.
-func load(t *testing.T, c *Cache, oid zodb.OID) *zodb.Revision {
+func load(t *testing.T, c *cachetest.Cache, oid zodb.OID) *zodb.Revision {
 	t.Helper()
 	r, err := c.Load(t.Context(), oid, c.LastTID()+1)
 	if err != nil {
@@ -35,6 +37,14 @@ func (f *fake) replyLoad(data string, start, end zodb.TID) {
 
 func rev(data string, start, end zodb.TID) wire.Tuple {
 	return wire.Tuple{[]byte(data), start, noneOr(end)}
+}
+
+// noneOr is None for 0, the end of a record that is current.
+func noneOr(end zodb.TID) any {
+	if end == 0 {
+		return nil
+	}
+	return end
 }
 
 func TestCacheFollowsTheAnnouncements(t *testing.T) {
@@ -68,7 +78,7 @@ func TestCacheFollowsTheAnnouncements(t *testing.T) {
 	if r := load(t, c, 1); string(r.Data) != "b" {
 		t.Errorf("%+v", r)
 	}
-	txn, err := c.Begin(zodb.TxnMeta{}, BeginOptions{})
+	txn, err := c.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,10 +156,7 @@ func TestCacheFindsBrokenRules(t *testing.T) {
 				load(t, c, 1)
 			case tc.want == "R3":
 				load(t, c, 1)
-				if _, err := c.startLoad(1, 101, func(r *zodb.Revision, err error) error {
-					c.enter(1, 101, 0, r, err)
-					return nil
-				}).Wait(t.Context()); err != nil {
+				if _, err := c.Load(t.Context(), 1, 90); err != nil { // which the cache does not have
 					t.Fatal(err)
 				}
 			default:

@@ -1,4 +1,4 @@
-package zeoclient
+package zeoclient_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -57,7 +58,7 @@ func TestAnnouncementsMoveTheLastTIDInTheirOrder(t *testing.T) {
 			f.drain()
 		})
 		o.Encoding = e
-		var c *Client
+		var c *zeoclient.Client
 		var seen []string
 		dialed := make(chan struct{})
 		note := func(what string, tid zodb.TID, rest any) {
@@ -68,7 +69,7 @@ func TestAnnouncementsMoveTheLastTIDInTheirOrder(t *testing.T) {
 		o.OnInfo = func(d wire.Dict) { note("info", 0, d.Get("length")) }
 		c = dial(t, o)
 		close(dialed)
-		txn, err := c.Begin(zodb.TxnMeta{}, BeginOptions{})
+		txn, err := c.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +114,7 @@ func TestBrokenOrderEndsTheConnection(t *testing.T) {
 			if err := c.Ping(t.Context()); !isProtocolError(err) {
 				t.Errorf("ping: %v", err)
 			}
-			if _, ok := errors.AsType[*LostError](c.Err()); !ok {
+			if _, ok := errors.AsType[*zeoclient.LostError](c.Err()); !ok {
 				t.Errorf("the connection ended by %v", c.Err())
 			}
 		})
@@ -149,7 +150,7 @@ func TestErrorsOfTheServerAreZODBs(t *testing.T) {
 			if err == nil || err.Error() != tc.text || tc.is != nil && !errors.Is(err, tc.is) {
 				t.Errorf("%s: %v, want %s", tc.class, err, tc.text)
 			}
-			if s, ok := errors.AsType[*ServerError](err); !ok || s.Class != tc.class {
+			if s, ok := errors.AsType[*zeoclient.ServerError](err); !ok || s.Class != tc.class {
 				t.Errorf("%s is %#v", tc.class, err)
 			}
 		})
@@ -163,9 +164,9 @@ func TestLostConnectionFailsEveryCall(t *testing.T) {
 		f.expect("ping")
 	}))
 	a, b := c.Start("ping"), c.Start("ping")
-	for _, p := range []*Pending{a, b, c.Start("ping")} {
+	for _, p := range []*zeoclient.Pending{a, b, c.Start("ping")} {
 		_, err := p.Wait(t.Context())
-		if _, ok := errors.AsType[*LostError](err); !ok {
+		if _, ok := errors.AsType[*zeoclient.LostError](err); !ok {
 			t.Errorf("a call after the end: %v", err)
 		}
 	}
@@ -174,7 +175,7 @@ func TestLostConnectionFailsEveryCall(t *testing.T) {
 		t.Error("a one-way call after the end succeeds")
 	}
 	c.Close()
-	if err := c.Err(); errors.Is(err, ErrClosed) {
+	if err := c.Err(); errors.Is(err, zeoclient.ErrClosed) {
 		t.Error("the first cause is not kept")
 	}
 }
@@ -184,10 +185,10 @@ func TestClosedClientSaysSo(t *testing.T) {
 	c := dial(t, registered(t, (*fake).drain))
 	p := c.Start("ping")
 	c.Close()
-	if _, err := p.Wait(t.Context()); !errors.Is(err, ErrClosed) {
+	if _, err := p.Wait(t.Context()); !errors.Is(err, zeoclient.ErrClosed) {
 		t.Errorf("a call under way: %v", err)
 	}
-	if err := c.Ping(t.Context()); !errors.Is(err, ErrClosed) {
+	if err := c.Ping(t.Context()); !errors.Is(err, zeoclient.ErrClosed) {
 		t.Errorf("a later call: %v", err)
 	}
 }
@@ -259,7 +260,7 @@ func TestDialTellsWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			if _, err := Dial(t.Context(), serve(t, tc.script)); !tc.ok(err) {
+			if _, err := zeoclient.Dial(t.Context(), serve(t, tc.script)); !tc.ok(err) {
 				t.Errorf("dial: %v", err)
 			}
 		})
@@ -273,7 +274,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 		cancel()
 		f.drain()
 	})
-	if _, err := Dial(ctx, o); !errors.Is(err, context.Canceled) {
+	if _, err := zeoclient.Dial(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("dial: %v", err)
 	}
 }
@@ -282,8 +283,8 @@ func TestDialWaitsForTheServer(t *testing.T) {
 	t.Parallel()
 	o := registered(t, (*fake).drain)
 	path := t.TempDir() + "/s"
-	early := Options{Network: "unix", Address: path, Wait: 20 * time.Millisecond}
-	if _, err := Dial(t.Context(), early); err == nil {
+	early := zeoclient.Options{Network: "unix", Address: path, Wait: 20 * time.Millisecond}
+	if _, err := zeoclient.Dial(t.Context(), early); err == nil {
 		t.Error("a server that does not exist was found")
 	}
 	early.Wait = time.Minute
@@ -336,7 +337,7 @@ func TestKeepAliveIsSent(t *testing.T) {
 	got := make(chan struct{})
 	o := registered(t, func(f *fake) {
 		for range 3 {
-			if m := f.expect(replyName); m.ID != int64(-1) {
+			if m := f.expect(".reply"); m.ID != int64(-1) {
 				t.Errorf("the id is %v", m.ID)
 			}
 		}
@@ -346,21 +347,6 @@ func TestKeepAliveIsSent(t *testing.T) {
 	o.KeepAlive = time.Millisecond
 	dial(t, o)
 	wait(t, "the keep-alive", got)
-}
-
-func TestProbeReadsTheStatus(t *testing.T) {
-	t.Parallel()
-	o := serve(t, func(f *fake) {
-		f.hello()
-		_ = f.write(func(b []byte) ([]byte, error) {
-			return append(b, `{"1": {"connections": 3, "lock_time": null, "timeout-thread-is-alive": "stub", "last-transaction": "0000000000000064", "later": 1}}`...), nil
-		})
-		f.drain()
-	})
-	all, err := Probe(t.Context(), o)
-	if err != nil || all["1"].Connections != 3 || all["1"].LastTransaction != "0000000000000064" || all["1"].LockTime != nil {
-		t.Errorf("probe: %+v, %v", all, err)
-	}
 }
 
 func TestNamesOfServers(t *testing.T) {
@@ -383,7 +369,7 @@ func TestNamesOfServers(t *testing.T) {
 		{"http://db:1", "", "", ""},
 		{"zeo://db:port", "", "", ""},
 	} {
-		o, err := ParseURL(tc.url)
+		o, err := zeoclient.ParseURL(tc.url)
 		if (err == nil) != (tc.network != "") || o.Network != tc.network || o.Address != tc.address || o.Storage != tc.storage {
 			t.Errorf("%s: %+v, %v", tc.url, o, err)
 		}

@@ -1,4 +1,4 @@
-package zeoclient
+package zeoclient_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -20,7 +21,7 @@ type fake struct {
 
 // serve runs a script for the one connection that a test makes, and returns
 // the options for it. The script ends with the test.
-func serve(t testing.TB, script func(f *fake)) Options {
+func serve(t testing.TB, script func(f *fake)) zeoclient.Options {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -43,12 +44,12 @@ func serve(t testing.TB, script func(f *fake)) Options {
 		l.Close()
 		<-ended
 	})
-	return Options{Address: l.Addr().String(), KeepAlive: -1}
+	return zeoclient.Options{Address: l.Addr().String(), KeepAlive: -1}
 }
 
 // registered is serve with a script that begins after the registration, at the
 // tid 100.
-func registered(t testing.TB, script func(f *fake)) Options {
+func registered(t testing.TB, script func(f *fake)) zeoclient.Options {
 	return serve(t, func(f *fake) {
 		f.hello()
 		f.reply(f.expect("register"), zodb.TID(100))
@@ -57,9 +58,9 @@ func registered(t testing.TB, script func(f *fake)) Options {
 }
 
 // dial connects a client, which is closed at the end of the test.
-func dial(t testing.TB, o Options) *Client {
+func dial(t testing.TB, o zeoclient.Options) *zeoclient.Client {
 	t.Helper()
-	c, err := Dial(t.Context(), o)
+	c, err := zeoclient.Dial(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +144,6 @@ func wait(t testing.TB, what string, done <-chan struct{}) {
 }
 
 func isProtocolError(err error) bool {
-	_, ok := errors.AsType[*ProtocolError](err)
+	_, ok := errors.AsType[*zeoclient.ProtocolError](err)
 	return ok
 }

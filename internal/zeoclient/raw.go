@@ -3,7 +3,6 @@ package zeoclient
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -12,9 +11,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
-
-// probe is what asks a server for its status instead of a conversation.
-const probe = "ruok"
 
 // protocolVersion is the only one that is spoken.
 const protocolVersion = '5'
@@ -156,49 +152,6 @@ func (r *Raw) Call(id any, name string, args ...any) (any, error) {
 
 // Close closes the connection.
 func (r *Raw) Close() error { return r.Conn.Close() }
-
-// StorageStatus is what a server tells about one of its storages.
-type StorageStatus struct {
-	Connections       int64    `json:"connections"`
-	Loads             int64    `json:"loads"`
-	Stores            int64    `json:"stores"`
-	Commits           int64    `json:"commits"`
-	Aborts            int64    `json:"aborts"`
-	ActiveTxns        int64    `json:"active_txns"`
-	Conflicts         int64    `json:"conflicts"`
-	ConflictsResolved int64    `json:"conflicts_resolved"`
-	LockTime          *float64 `json:"lock_time"` // seconds since 1970, nil = not locked
-	Start             string   `json:"start"`
-	Waiting           int64    `json:"waiting"`
-	TimeoutThread     any      `json:"timeout-thread-is-alive"` // true or "stub"
-	LastTransaction   string   `json:"last-transaction"`        // 16 lower-case hexadecimal digits
-}
-
-// Probe asks a server for its status without registering (“ruok”), by the
-// names of its storages. Storage and what follows in the options is not used.
-func Probe(ctx context.Context, o Options) (map[string]StorageStatus, error) {
-	r, err := DialRaw(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	defer context.AfterFunc(ctx, func() { r.Close() })()
-	if err := r.WriteFrame([]byte(probe)); err != nil {
-		return nil, err
-	}
-	if _, err := r.Announcement(); err != nil {
-		return nil, errors.Join(ctx.Err(), err)
-	}
-	b, err := r.In.Next()
-	if err != nil {
-		return nil, errors.Join(ctx.Err(), fmt.Errorf("no status: %w", err))
-	}
-	var all map[string]StorageStatus
-	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, &ProtocolError{"the status: " + err.Error()}
-	}
-	return all, nil
-}
 
 // Register says hello and registers for a storage, and returns its last
 // transaction. The ids of calls that come later are the caller's business.

@@ -12,7 +12,7 @@ import (
 // LoadBefore returns the newest revision that is earlier than before; nil
 // without an error if the object had none then. Errors as those of the engine.
 func (c *Client) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID) (*zodb.Revision, error) {
-	return c.StartLoadBefore(oid, before).Wait(ctx)
+	return c.StartLoadBefore(oid, before, nil).Wait(ctx)
 }
 
 // PendingLoad is a LoadBefore that was begun.
@@ -21,13 +21,10 @@ type PendingLoad struct {
 	rev *zodb.Revision
 }
 
-// StartLoadBefore is LoadBefore without waiting, see [Client.Start].
-func (c *Client) StartLoadBefore(oid zodb.OID, before zodb.TID) *PendingLoad {
-	return c.startLoad(oid, before, nil)
-}
-
-// startLoad calls entered, if it is not nil, with the result on the reader's goroutine.
-func (c *Client) startLoad(oid zodb.OID, before zodb.TID, entered func(rev *zodb.Revision, err error) error) *PendingLoad {
+// StartLoadBefore is LoadBefore without waiting, see [Client.Start]. It calls entered, if
+// that is not nil, with the result on the reader's goroutine: after all that arrived
+// before the result, and before all that arrived later.
+func (c *Client) StartLoadBefore(oid zodb.OID, before zodb.TID, entered func(rev *zodb.Revision, err error) error) *PendingLoad {
 	l := &PendingLoad{}
 	l.p = c.start(func(v any, err error) error {
 		var fatal error

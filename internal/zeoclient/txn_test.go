@@ -1,4 +1,4 @@
-package zeoclient
+package zeoclient_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -46,7 +47,7 @@ func TestTransactionIsSentAsPythonSendsIt(t *testing.T) {
 		})
 		o.Encoding = e
 		c := dial(t, o)
-		txn, err := c.BeginWith([]byte("u"), nil, wire.Dict{{Key: "k", Value: int64(1)}}, BeginOptions{TID: 5, Status: 'p'})
+		txn, err := c.BeginWith([]byte("u"), nil, wire.Dict{{Key: "k", Value: int64(1)}}, zeoclient.BeginOptions{TID: 5, Status: 'p'})
 		for _, step := range []error{
 			err,
 			txn.Store(1, 0, []byte("data")),
@@ -105,7 +106,7 @@ func TestConflictsAreLeftToTheClient(t *testing.T) {
 		f.reply(f.expect("tpc_finish"), zodb.TID(101))
 		f.drain()
 	}))
-	txn, err := c.Begin(zodb.TxnMeta{}, BeginOptions{})
+	txn, err := c.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +114,7 @@ func TestConflictsAreLeftToTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, conflicts, err := txn.Vote(t.Context())
-	if d := cmp.Diff([]Conflict{{OID: 1, Committed: 90, Based: 80, Data: []byte("mine")}}, conflicts); d != "" || err != nil {
+	if d := cmp.Diff([]zeoclient.Conflict{{OID: 1, Committed: 90, Based: 80, Data: []byte("mine")}}, conflicts); d != "" || err != nil {
 		t.Fatal(d, err)
 	}
 	if err := txn.Store(1, conflicts[0].Committed, []byte("merged")); err != nil {
@@ -373,7 +374,7 @@ func TestInterruptedIterationIsNeverTakenForWhole(t *testing.T) {
 	}
 }
 
-func countRecords(ctx context.Context, c *Client) (int, error) {
+func countRecords(ctx context.Context, c *zeoclient.Client) (int, error) {
 	n := 0
 	for txn, err := range c.Iterate(ctx, 0, 0) {
 		if err != nil {

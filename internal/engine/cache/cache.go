@@ -190,15 +190,3 @@ func (sh *shard) remove(e *entry) {
 	delete(sh.set, e.o.OID)
 	sh.bytes -= entrySize(e.o)
 }
-
-// size returns what all entries take.
-func (c *Cache) size() (bytes int64, entries int) {
-	for i := range c.shards {
-		sh := &c.shards[i]
-		sh.mu.RLock()
-		bytes += sh.bytes
-		entries += len(sh.set)
-		sh.mu.RUnlock()
-	}
-	return bytes, entries
-}

@@ -53,3 +53,15 @@ func TestCacheKeepsToItsSizeAndToWhatIsUsed(t *testing.T) {
 		t.Error("a cache of no size holds something")
 	}
 }
+
+// size returns the bytes and the number of all entries.
+func (c *Cache) size() (bytes int64, entries int) {
+	for i := range c.shards {
+		sh := &c.shards[i]
+		sh.mu.RLock()
+		bytes += sh.bytes
+		entries += len(sh.set)
+		sh.mu.RUnlock()
+	}
+	return bytes, entries
+}

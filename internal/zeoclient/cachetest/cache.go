@@ -1,4 +1,6 @@
-package zeoclient
+// Package cachetest is a client of ZEO with a cache that finds breaches of the rules that
+// make caches coherent.
+package cachetest
 
 import (
 	"context"
@@ -7,12 +9,13 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Cache is a client with a cache that does exactly what that of a Python client
 // does, and looks whether the server keeps the rules that make it coherent. It
-// is for tests: it never forgets anything.
+// never forgets anything.
 //
 // For each object it keeps records with the interval of tids in which they
 // were current. A record that the server sent as current stays so until an
@@ -20,7 +23,7 @@ import (
 // cache is forgotten. Answers and announcements are worked off in the order in
 // which they arrived.
 type Cache struct {
-	*Client
+	*zeoclient.Client
 	exact bool
 
 	mu        sync.Mutex
@@ -39,10 +42,10 @@ type cached struct {
 	changed zodb.TID
 }
 
-// DialCache connects a Cache. exact tells that the server announces an object
+// Dial connects a Cache. exact tells that the server announces an object
 // only if it was changed; more can be checked then. o.OnInvalidate is called
 // after the cache has worked off an invalidation.
-func DialCache(ctx context.Context, o Options, exact bool) (*Cache, error) {
+func Dial(ctx context.Context, o zeoclient.Options, exact bool) (*Cache, error) {
 	c := &Cache{exact: exact, objects: make(map[zodb.OID]*cached)}
 	next := o.OnInvalidate
 	o.OnInvalidate = func(tid zodb.TID, oids []zodb.OID) {
@@ -52,7 +55,7 @@ func DialCache(ctx context.Context, o Options, exact bool) (*Cache, error) {
 		}
 	}
 	var err error
-	if c.Client, err = Dial(ctx, o); err != nil {
+	if c.Client, err = zeoclient.Dial(ctx, o); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -106,7 +109,7 @@ func (c *Cache) Load(ctx context.Context, oid zodb.OID, before zodb.TID) (*zodb.
 	}
 	changed := o.changed
 	c.mu.Unlock()
-	return c.startLoad(oid, before, func(rev *zodb.Revision, err error) error {
+	return c.StartLoadBefore(oid, before, func(rev *zodb.Revision, err error) error {
 		c.enter(oid, before, changed, rev, err)
 		return nil
 	}).Wait(ctx)
@@ -168,7 +171,7 @@ func (c *Cache) enter(oid zodb.OID, before, changed zodb.TID, rev *zodb.Revision
 
 // Finish finishes a transaction and enters what it stored, the records of
 // resolved objects excepted, which are only ended.
-func (c *Cache) Finish(ctx context.Context, t *Txn, stored map[zodb.OID][]byte, resolved []zodb.OID) (zodb.TID, error) {
+func (c *Cache) Finish(ctx context.Context, t *zeoclient.Txn, stored map[zodb.OID][]byte, resolved []zodb.OID) (zodb.TID, error) {
 	return t.Finish(ctx, func(tid zodb.TID) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
