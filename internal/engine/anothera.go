@@ -9,7 +9,7 @@ import "fmt"
 func (s *Storage) whyAnotherA() error {
 	h := &s.history
 	last, flushed := s.state.LastTID(), s.state.FlushedTID()
-	switch counted := s.countedTID(); {
+	switch counted := s.tally.TID(); {
 	case h.err != nil:
 		return fmt.Errorf("it cannot be told whether A is the one that it was made for: %w", h.err)
 	case h.reason != "":

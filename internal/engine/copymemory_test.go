@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -32,7 +33,7 @@ func TestCopiesWaitForMemory(t *testing.T) {
 	s := newStorage(t, Options{History: HistoryCopied, LogMemory: 1, SpoolSize: 1000})
 	for tid := zodb.TID(1); tid <= 5; tid++ {
 		txn := beginCopy(t, s, tid, 0)
-		if used := s.state.Demand().Memory; used >= 1 {
+		if used := s.state.Report(state.Footprint{}).Demand.Memory; used >= 1 {
 			t.Errorf("transaction %d was begun while %.0f times the memory was used", tid, used)
 		}
 		if err := txn.Abort(); err != nil {

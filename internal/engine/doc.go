@@ -39,15 +39,16 @@
 // # Order of locks
 //
 // The lock table of objects (held from vote to finish), then the turn of a transaction
-// with a given tid (givenTID), then Storage.modeMu, then
-// that of package state, which is its own: nothing that waits, reads files or writes to
-// the log is done under it.
+// with a given tid (givenTID), then modeMu of package
+// flush, then that of package state, which is its own: nothing that waits, reads files or
+// writes to the log is done under it.
 //
 // # Rooms
 //
 // Package home is the directory with its settings and its lock. Package state has what the
 // storage knows in memory, with the table of what the worker may do. Package read reads,
 // package cache keeps current revisions, package space watches the room on the disk, package
-// packing packs and undeletes, package txn commits. They do not know this package, which puts
+// packing packs and undeletes, package txn commits, package flush has the worker and snapshot
+// mode. They do not know this package, which creates, opens and recovers a storage and puts
 // them together.
 package engine

@@ -224,7 +224,7 @@ func TestFlushThatFailedAtXSerialRepeatsTheMarkOnly(t *testing.T) {
 			return renamed && op.Kind == "syncdir"
 		})
 		commit(t, s, list...) // which is enough for a flush
-		eventually(t, "the first flush", func() bool { return s.state.Trouble() != nil || s.state.FlushedTID() != 0 })
+		eventually(t, "the first flush", func() bool { return s.Status().Trouble != "" || s.state.FlushedTID() != 0 })
 		if !came.Load() || s.Status().Trouble == "" {
 			t.Fatalf("the first flush: %q", s.Status().Trouble)
 		}

@@ -152,7 +152,7 @@ func (j *faultJob) passing(ctx context.Context) error {
 	code := j.m.snapshot
 	err := j.step(ctx)
 	for range 3 {
-		closed, mode, failed := j.s.state.Closed(), j.s.state.String(), j.s.state.Failure() != nil
+		closed, mode, failed := errors.Is(j.s.state.Writable(), zodb.ErrClosed), j.s.state.String(), j.s.state.Failure() != nil
 		switch {
 		case failed || !vfs.SaysFull(err):
 			return err

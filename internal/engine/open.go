@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/engine/cache"
+	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
@@ -51,13 +52,14 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{modeMu: state.Mutex{Log: o.Logger}, home: h, o: o, log: o.Logger}
+	s := &Storage{home: h, o: o, log: o.Logger}
 	unflushed := o.CacheSize / 4 // of the memory for records
 	s.cache = cache.New(o.CacheSize - unflushed)
 	s.closing, s.stop = context.WithCancel(context.Background())
 	s.state = state.New(state.Options{Log: o.Logger, Clock: o.Clock, Home: f.Path("."), ReadOnly: o.ReadOnly, Minimal: !s.home.Full,
 		Cache: s.cache, Journal: s.home.Settings.Journal, RecordMemory: unflushed, LogMemory: o.LogMemory,
 		RetryInterval: o.RetryInterval, SnapshotLimit: o.SnapshotLimit, HasReserve: o.Reserve > 0})
+	s.tally = flush.NewTally(flush.TallyConfig{Home: h, Log: o.Logger, State: s.state, OIDs: &s.oids})
 	s.space = space.New(space.Config{FS: f, Log: o.Logger, Clock: o.Clock, State: s.state,
 		LowSpace: o.LowSpace, Reserve: o.Reserve, RetryInterval: o.RetryInterval})
 	if o.ReadOnly {
@@ -89,7 +91,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	}
 	s.packer.EndUndelete()
 	s.txns.Start()
-	s.worker.start(s)
+	s.worker.Start(s.journal)
 	if err := s.beginHistory(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/read"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
@@ -24,6 +25,10 @@ func (s *Storage) openStore() (err error) {
 		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
 	}
 	s.Reader = read.New(read.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, ReadOnly: s.o.ReadOnly, Store: s.store, State: s.state, Cache: s.cache})
+	common := flush.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, RetryInterval: s.o.RetryInterval, Store: s.store, State: s.state, Space: s.space}
+	s.snapshots = flush.NewSnapshots(common)
+	s.worker = flush.NewWorker(flush.WorkerConfig{Config: common, Snapshots: s.snapshots, Tally: s.tally, Unflushed: s.Reader,
+		Observer: s.o.Observer, CleanShutdown: s.o.CleanShutdown, Listen: s.listen})
 	s.packer = s.newPacker()
 	s.txns = txn.New(txn.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, Observer: s.o.Observer, SpoolSize: s.o.SpoolSize, KeepRecords: s.o.CacheSize > 0,
 		Store: s.store, State: s.state, OIDs: &s.oids, Read: s.Reader, Space: s.space, Guard: s.packer, Closing: s.closing, CopyingIn: s.copyingIn})

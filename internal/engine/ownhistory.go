@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,7 +57,7 @@ type ownHistory struct {
 // changed. Whether it fits the last transaction is seen by whyAnother.
 func (s *Storage) inspectHistory() {
 	h := &s.history
-	h.past = max(s.countedTID(), s.backedUpTID())
+	h.past = max(s.tally.TID(), s.backedUpTID())
 	mark, err := histfile.Read(s.home.FS)
 	if errors.Is(err, fs.ErrNotExist) {
 		h.reason = "there is no " + histfile.Name
@@ -98,16 +97,6 @@ func (s *Storage) identifyA() (vfs.Identity, error) {
 	a, err := vfs.Identify(s.home.FS, string(store.A))
 	a.Changed = 0 // with each name in it
 	return a, err
-}
-
-// countedTID returns the transaction that misc/counts is of, 0 if that is not known.
-func (s *Storage) countedTID() zodb.TID {
-	var saved savedCounts
-	b, err := s.home.FS.ReadFile(countsFile)
-	if err != nil || json.Unmarshal(b, &saved) != nil {
-		return 0
-	}
-	return saved.TID
 }
 
 // backedUpTID returns the last transaction of the newest backup that misc/backed-up tells of.

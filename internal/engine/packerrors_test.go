@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -72,7 +73,7 @@ func noPartOfIt(op string) bool {
 	if _, of, ok := strings.Cut(name, ", of "); ok {
 		name = of
 	}
-	return strings.HasPrefix(name, "misc/refs") || name == countsFile || name == home.JournalDir+"/aside-counts"
+	return strings.HasPrefix(name, "misc/refs") || name == flush.CountsFile || name == home.JournalDir+"/aside-counts"
 }
 
 // packWithError packs with an error at the n-th operation, and again without, and

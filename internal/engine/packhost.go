@@ -9,7 +9,5 @@ func (h packHost) Counts() zodb.Counts { return h.s.Counts() }
 func (h packHost) SameA() error        { return h.s.whyAnotherA() }
 
 func (h packHost) Recount(n zodb.Counts, sign int64) {
-	h.s.countsMu.Lock()
-	defer h.s.countsMu.Unlock()
-	h.s.saveCounts(h.s.state.Recount(n, sign))
+	h.s.tally.Recount(n, sign)
 }

@@ -60,7 +60,7 @@ func (s *Storage) readAll() error {
 	}
 	log, found, err := journal.OpenReadOnly(s.journalOptions())
 	if errors.Is(err, fs.ErrNotExist) {
-		s.state.StartCounts(s.loadCounts(s.state.FlushedTID(), nil))
+		s.state.StartCounts(s.tally.Load(s.state.FlushedTID(), nil))
 		return nil
 	}
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *Storage) readAll() error {
 	if !originals.Empty() {
 		return fmt.Errorf("%w: %s holds transactions of an original DirectoryStorage", zodb.ErrNeedsRecovery, s.home.FS.Path(home.JournalDir))
 	}
-	pending, err := s.judge(found.Transactions)
+	pending, err := s.pending(found.Transactions)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (s *Storage) readAll() error {
 	for _, c := range pending {
 		s.oids.Raise(c.MaxOID)
 	}
-	s.state.StartCounts(s.loadCounts(s.state.FlushedTID(), pending))
+	s.state.StartCounts(s.tally.Load(s.state.FlushedTID(), pending))
 	if b, serr := s.home.FS.ReadFile(snapshotFile); serr == nil {
 		if code, ok := strings.CutPrefix(string(b), string(state.ModeUser)+"/"); ok {
 			s.state.StartBeside(code)

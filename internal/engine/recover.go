@@ -50,7 +50,7 @@ func (s *Storage) recover(ctx context.Context) error {
 	if err := s.readMarks(); err != nil {
 		return err
 	}
-	if err := s.judgeOriginals(originals); err != nil {
+	if err := s.checkOriginals(originals); err != nil {
 		return err
 	}
 	log, found, err := journal.Open(s.journalOptions())
@@ -69,7 +69,7 @@ func (s *Storage) recover(ctx context.Context) error {
 }
 
 func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, found *journal.Recovered) error {
-	pending, err := s.judge(found.Transactions)
+	pending, err := s.pending(found.Transactions)
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,8 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", zodb.ErrJournalOlder, home.JournalDir)
 	}
 	if _, err := s.home.FS.Stat(snapshotFile); err == nil {
-		if err := s.worker.raiseFloor(s); vfs.FaultOf(err) == vfs.FullFault {
-			s.stayASnapshot(err)
+		if err := s.snapshots.RaiseFloor(); vfs.FaultOf(err) == vfs.FullFault {
+			s.snapshots.StayInSnapshot(err)
 		} else if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		// B has to be looked at, at least. Until it is known to be empty, nothing may
 		// be flushed into A: what is in B would hide it, and later replace it.
 		s.state.StartMerge()
-	} else if err := s.beginStartup(); err != nil {
+	} else if err := s.snapshots.Startup(); err != nil {
 		return err
 	}
 	if err := s.applyOriginals(ctx, originals); err != nil {
@@ -117,12 +117,12 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 			}
 		}
 	}
-	s.state.StartCounts(s.loadCounts(flushed, pending))
+	s.state.StartCounts(s.tally.Load(flushed, pending))
 	return s.removeStrays()
 }
 
-// judge returns the transactions of the log that are not in A or B yet.
-func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) {
+// pending returns the transactions of the log that are not in A or B yet.
+func (s *Storage) pending(found []*journal.Committed) ([]*state.Committed, error) {
 	var pending []*state.Committed
 	flushed := s.state.FlushedTID()
 	last := flushed
@@ -140,11 +140,11 @@ func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) 
 		c := &state.Committed{Committed: *f}
 		c.Measure(s.store.Cost)
 		if c.TID <= flushed {
-			there, err := s.isThere(c, rewritten)
+			flushedToo, err := s.isFlushed(c, rewritten)
 			if err != nil {
 				return nil, err
 			}
-			if !there && c.TID > s.Packed() {
+			if !flushedToo && c.TID > s.Packed() {
 				return nil, fmt.Errorf("%w: the log holds transaction %s, which A lacks, although its last one is %s; "+
 					"A was probably replaced by a copy: open that copy with an empty journal, and this journal with the A that it belongs to",
 					zodb.ErrJournalOlder, c.TID, flushed)
@@ -162,9 +162,9 @@ func (s *Storage) judge(found []*journal.Committed) ([]*state.Committed, error) 
 	return pending, nil
 }
 
-// isThere reports whether a transaction is in A or B. Of class Minimal, objects
+// isFlushed reports whether a transaction is in A or B. Of class Minimal, objects
 // that are rewritten are not looked at.
-func (s *Storage) isThere(c *state.Committed, rewritten map[zodb.OID]bool) (bool, error) {
+func (s *Storage) isFlushed(c *state.Committed, rewritten map[zodb.OID]bool) (bool, error) {
 	if !s.home.Full {
 		for i := range c.Records {
 			if rewritten[c.Records[i].OID] {
@@ -201,9 +201,9 @@ func mustAppend(t *record.Transaction) []byte {
 	return b
 }
 
-// judgeOriginals refuses directories of the original whose transactions are
+// checkOriginals refuses directories of the original whose transactions are
 // older than the database.
-func (s *Storage) judgeOriginals(o *journal.Original) error {
+func (s *Storage) checkOriginals(o *journal.Original) error {
 	flushed := s.state.FlushedTID()
 	var last zodb.TID // the newest, with which x.serial may have been moved to A already
 	for _, d := range o.Done {

@@ -280,7 +280,7 @@ func TestLargeTransactionNeedsRoom(t *testing.T) {
 	if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec(strings.Repeat("x", 4<<20))}); err != nil {
 		t.Errorf("4 MiB into 10 MiB: %v", err)
 	}
-	if promised := s.state.Demand().Promised; promised != (state.Footprint{}) {
+	if promised := s.state.Report(state.Footprint{}).Demand.Promised; promised != (state.Footprint{}) {
 		t.Errorf("%+v are promised to nobody", promised)
 	}
 }
@@ -323,7 +323,7 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 		large <- err
 	}()
 	waits := func(n int) func() bool {
-		return func() bool { return s.state.Demand().Waiting == n }
+		return func() bool { return s.state.Report(state.Footprint{}).Demand.Waiting == n }
 	}
 	eventually(t, "the large one waits", waits(1))
 	voted := make(chan struct{})
@@ -344,7 +344,7 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 	if _, err := txns[3].Finish(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
-	if d := s.state.Demand(); d.Promised != (state.Footprint{}) || d.Waiting != 0 {
+	if d := s.state.Report(state.Footprint{}).Demand; d.Promised != (state.Footprint{}) || d.Waiting != 0 {
 		t.Errorf("%+v", d)
 	}
 }
@@ -374,7 +374,7 @@ func TestFootprintIsNoLess(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			thought := s.state.Demand().Unflushed
+			thought := s.state.Report(state.Footprint{}).Demand.Unflushed
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -39,7 +40,7 @@ func TestSnapshotModeHasOneOwner(t *testing.T) {
 	home := newHome(t, CreateOptions{})
 	s := open(t, home, Options{})
 	ctx := t.Context()
-	for _, bad := range []string{"", "two\nlines", strings.Repeat("x", maxCode+1)} {
+	for _, bad := range []string{"", "two\nlines", strings.Repeat("x", 201)} {
 		if err := s.EnterSnapshot(ctx, bad); err == nil {
 			t.Errorf("code %.10q was accepted", bad)
 		}
@@ -364,7 +365,7 @@ func TestExactCountsAreKept(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(home, countsFile)); err != nil {
+	if err := os.Remove(filepath.Join(home, flush.CountsFile)); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, home, Options{})

@@ -44,7 +44,7 @@ func enters(t *testing.T, ctx context.Context, s *Storage, code string) (q *stat
 	done := make(chan error, 1)
 	go func() { done <- s.EnterSnapshot(ctx, code) }()
 	eventually(t, "the request", func() bool {
-		q = s.state.Entering()
+		q = s.state.Decide(true, false).Entry
 		return q != nil && q.Code == code
 	})
 	return q, done
@@ -84,7 +84,7 @@ func TestFlushThatWasAboutToBeginIsInTheSnapshot(t *testing.T) {
 	again := idle(t, s)
 	_, entered := enters(t, t.Context(), s, "a")
 	last := commit(t, s, change{oid: 0, data: rec("two")})
-	if err := s.flush(zodb.MaxTID); err != nil {
+	if err := s.worker.Do(state.Decision{Job: state.JobFlush, UpTo: zodb.MaxTID}); err != nil {
 		t.Fatal(err)
 	}
 	again()
@@ -113,7 +113,7 @@ func TestSnapshotAfterOneThatWasGivenUpHoldsWhatCameBetween(t *testing.T) {
 	}
 	last := commit(t, s, change{oid: 0, data: rec("two")})
 	q, entered := enters(t, t.Context(), s, "b")
-	if err := s.enterNow(q); err != nil {
+	if err := s.worker.Do(state.Decision{Job: state.JobEnter, Entry: q}); err != nil {
 		t.Fatal(err)
 	}
 	again()

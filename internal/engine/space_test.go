@@ -5,13 +5,14 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"golang.org/x/sys/unix"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"

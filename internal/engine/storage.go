@@ -3,13 +3,11 @@ package engine
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine/cache"
+	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/packing"
 	"github.com/dirstorage/dirstorage/internal/engine/read"
@@ -34,7 +32,7 @@ var _ zodb.Storage = (*Storage)(nil)
 
 // Storage is an open HOME. All methods may be called concurrently.
 type Storage struct {
-	*read.Reader // what was committed; from the open of the store on
+	*read.Reader // what was committed; like all rooms, from the open of the store on
 
 	o       Options
 	log     *slog.Logger
@@ -42,39 +40,21 @@ type Storage struct {
 	store   store.Store
 	journal *journal.Log    // nil when read-only
 	beside  *journal.Reader // of a read-only storage, if there is a journal
+	rolled  int             // transactions rolled forward at open
 
-	rolled  int          // transactions rolled forward at open
-	flushes atomic.Int64 // batches flushed
-
-	floorDebt atomic.Bool // see payFloor
-
-	countsMu sync.Mutex // held while the counts are changed and saved
-	unsaved  bool       // misc/counts could not be written; guarded by countsMu
-
-	oids    state.OIDs
 	closing context.Context // ends when Close is called
 	stop    context.CancelFunc
-	worker  worker
-	txns    *txn.Manager // from the open of the store on
-	cache   *cache.Cache
-	space   *space.Watch
-	packer  *packing.Packer // from the open on, before anybody can commit
-	history ownHistory      // of Open, and then of Close
 
-	// modeMu is held by who changes files to leave snapshot mode, or has entered it.
-	modeMu state.Mutex
-
-	state *state.State
-}
-
-// stillHome is checkHome for those who do not look at its error: if HOME was changed from
-// outside, the storage is read-only from then on.
-func (s *Storage) stillHome() error {
-	err := s.home.Check()
-	if errors.Is(err, zodb.ErrHomeChanged) {
-		return s.state.Fail(err)
-	}
-	return err
+	state     *state.State
+	oids      state.OIDs
+	cache     *cache.Cache
+	space     *space.Watch
+	tally     *flush.Tally
+	txns      *txn.Manager
+	snapshots *flush.Snapshots
+	worker    *flush.Worker
+	packer    *packing.Packer
+	history   ownHistory // of Open, and then of Close
 }
 
 // Begin starts a transaction. Any number may be open. Errors: metadata too
@@ -115,14 +95,15 @@ func (s *Storage) Settings() *settings.Settings { return s.home.Settings }
 
 // Close ends the storage. Transactions that are open are aborted; those in
 // Finish are finished first. A pack or undelete that is under way stops, and has
-// returned from its last step when Close returns; the next Open goes on with a pack that removes. Normally everything is flushed then, the log is
-// removed and A is left as a snapshot (misc/snapshot says “shutdown”). With
+// returned from its last step when Close returns; the next Open goes on with a pack that
+// removes. Normally everything is flushed then, the log is removed and A is left as a
+// snapshot (misc/snapshot says “shutdown”). With
 // quick_shutdown, in snapshot mode, while B is being moved into A, or after a
 // failure, things are left as they are and the next Open rolls forward. Close
 // takes no longer than the backlog of the flush needs, whatever the size of
 // the database. The error is that of the last flush, or of releasing the locks.
 func (s *Storage) Close() error {
-	socket, first := s.beginClose()
+	socket, first := s.snapshots.Close()
 	if !first {
 		return zodb.ErrClosed
 	}
@@ -137,7 +118,7 @@ func (s *Storage) Close() error {
 		errs = append(errs, socket.Close())
 	}
 	s.txns.Close()
-	errs = append(errs, s.worker.stop(s), s.packer.Close())
+	errs = append(errs, s.worker.Stop(), s.packer.Close())
 	if s.home.Check() == nil {
 		s.endHistory()
 	}
@@ -155,14 +136,6 @@ func (s *Storage) Close() error {
 	}
 	s.log.Info("closed", "tid", s.state.LastTID())
 	return nil
-}
-
-// beginClose is [state.State.Close]. Who is leaving snapshot mode comes to the end of it
-// first, so that no file is changed after the locks are given back.
-func (s *Storage) beginClose() (socket io.Closer, first bool) {
-	s.modeMu.Lock()
-	defer s.modeMu.Unlock()
-	return s.state.Close()
 }
 
 func (s *Storage) closeReader() error {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -301,7 +302,7 @@ func TestWhatIsNoPartOfTheDatabaseNeverFailsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Decide(func(op errfs.Op) error {
-		if op.Name == countsFile || op.Name == home.JournalDir+"/aside-counts" {
+		if op.Name == flush.CountsFile || op.Name == home.JournalDir+"/aside-counts" {
 			return syscall.EIO
 		}
 		return nil
@@ -335,7 +336,7 @@ func TestWhatIsNoPartOfTheDatabaseNeverFailsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Decide(func(op errfs.Op) error {
-		if op.Name == countsFile {
+		if op.Name == flush.CountsFile {
 			return syscall.EIO
 		}
 		return nil
@@ -428,7 +429,7 @@ func TestPackDoesNotWaitForAFlushThatFails(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			entered := make(chan error)
 			go func() { entered <- s.EnterSnapshot(ctx, "x") }()
-			eventually(t, "a request", func() bool { return s.state.Entering() != nil })
+			eventually(t, "a request", func() bool { return s.state.Decide(true, false).Entry != nil })
 			defer func() {
 				cancel()
 				if err := <-entered; !errors.Is(err, context.Canceled) {

@@ -58,7 +58,8 @@ var level = map[string]int{
 
 	"internal/engine/packing": 6,
 
-	"internal/engine/txn": 7,
+	"internal/engine/flush": 7,
+	"internal/engine/txn":   7,
 
 	"internal/engine": 8,
 

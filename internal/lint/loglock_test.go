@@ -16,7 +16,7 @@ import (
 // package, of a small name that is there once, that does.
 
 // quietPackages are those in which nothing is logged under a lock.
-var quietPackages = []string{"internal/engine", "internal/engine/state", "internal/engine/home", "internal/engine/packing", "internal/engine/read", "internal/engine/space", "internal/engine/txn", "internal/journal", "internal/store/classic", "internal/control", "internal/pack"}
+var quietPackages = []string{"internal/engine", "internal/engine/state", "internal/engine/flush", "internal/engine/home", "internal/engine/packing", "internal/engine/read", "internal/engine/space", "internal/engine/txn", "internal/journal", "internal/store/classic", "internal/control", "internal/pack"}
 
 var (
 	lockName = regexp.MustCompile(`(?:^|\.)[a-z]*[mM]u$`)

@@ -19,6 +19,7 @@ type Report struct {
 	LowSpace              string
 	Trouble               error // what keeps the worker from its work, or commits from being taken
 	TroubleKind           zodb.TroubleKind
+	Demand                Demand
 }
 
 // Report returns all of it. small is what a small transaction takes up.
@@ -27,7 +28,8 @@ func (s *State) Report(small Footprint) Report {
 	defer s.mu.RUnlock()
 	r := Report{LastTID: s.last, Snapshot: s.snap.String(), SnapshotMode: s.snapshotStatus(),
 		UnflushedTransactions: len(s.index.queue), UnflushedFiles: s.index.files, Failure: s.failure, LowSpace: s.low,
-		PassingErrors: s.passing.Load()}
+		PassingErrors: s.passing.Load(),
+		Demand:        Demand{Unflushed: s.index.room, Promised: s.room.promised, Waiting: len(s.room.line), Memory: s.memoryUsed()}}
 	if cause := s.trouble.cause; cause != nil {
 		r.Trouble, r.TroubleKind = cause, troubleKind(cause)
 	} else if s.refuse && !s.o.ReadOnly {
@@ -44,13 +46,6 @@ type Demand struct {
 	Promised  Footprint // to transactions that are not in the journal yet
 	Waiting   int       // transactions that wait for room
 	Memory    float64   // part of the memory for the index
-}
-
-// Demand returns it.
-func (s *State) Demand() Demand {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return Demand{Unflushed: s.index.room, Promised: s.room.promised, Waiting: len(s.room.line), Memory: s.memoryUsed()}
 }
 
 // String is the state of snapshot mode: “”, “startup”, “user/CODE”, “leaving”, or

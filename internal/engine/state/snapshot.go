@@ -188,13 +188,6 @@ func (s *State) Withdraw(q *Entry) bool {
 	return true
 }
 
-// Entering returns the request that there is; nil if there is none.
-func (s *State) Entering() *Entry {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.snap.entering
-}
-
 // BeginEntry begins with a request: flushes go to B from now on, and the request is the one
 // until Entered. upTo is the transaction with which A ends. ok is false, and nothing has
 // changed, if the request is not there any more, or not all that it is to hold is flushed.

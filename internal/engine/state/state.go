@@ -184,13 +184,6 @@ func (s *State) Close() (socket io.Closer, first bool) {
 	return s.socket, true
 }
 
-// Closed reports whether Close was called.
-func (s *State) Closed() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.closed
-}
-
 // Served takes a control socket, or the error of making it. first reports whether the
 // attempt before did not fail; late whether Close was called meanwhile, so that the caller
 // has to close the socket.

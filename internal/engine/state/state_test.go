@@ -85,7 +85,7 @@ func TestCacheLearnsBeforeTheIndexForgets(t *testing.T) {
 	if got := s.Counts(); got != all {
 		t.Errorf("the flush changes the counts from %+v to %+v", all, got)
 	}
-	if d := s.Demand(); d != (Demand{}) {
+	if d := s.Report(Footprint{}).Demand; d != (Demand{}) {
 		t.Errorf("with nothing unflushed %+v is in use", d)
 	}
 }
@@ -148,7 +148,7 @@ func TestEntryThatHasBegunIsNotWithdrawn(t *testing.T) {
 	default:
 	}
 	s.NotEntered(q)
-	if side := s.BeginFlush(nil); side != store.A || s.Entering() != nil {
+	if side := s.BeginFlush(nil); side != store.A || s.Decide(true, false).Entry != nil {
 		t.Errorf("flushes go to %s after all", side)
 	}
 }
@@ -230,13 +230,13 @@ func TestRoomIsPromisedOnce(t *testing.T) {
 		if v, err := s.Admit(&c, a, c.Covers(a.Need)); err != nil || v.Wait != 0 || v.Look {
 			t.Fatalf("%+v, %v", v, err)
 		}
-		if d := s.Demand(); d.Promised != a.Need {
+		if d := s.Report(Footprint{}).Demand; d.Promised != a.Need {
 			t.Errorf("promised %+v", d.Promised)
 		}
 	}
 	s.Release(&c)
 	s.Release(&c)
-	if d := s.Demand(); d.Promised != (Footprint{}) {
+	if d := s.Report(Footprint{}).Demand; d.Promised != (Footprint{}) {
 		t.Errorf("promised %+v", d.Promised)
 	}
 	s.RefuseCommits()
@@ -269,7 +269,7 @@ func TestWaitForAFlushTellsTheTrouble(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	s.StepSucceeded()
-	if err := s.Trouble(); err != nil {
+	if err := s.Report(Footprint{}).Trouble; err != nil {
 		t.Error(err)
 	}
 }

@@ -91,13 +91,6 @@ func (s *State) passed() {
 	}
 }
 
-// Trouble returns what keeps the worker from its work; nil: nothing does.
-func (s *State) Trouble() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.trouble.cause
-}
-
 // EntryInTrouble returns the snapshot that is asked for, if there is one, and whether a full
 // disk keeps the flush before it from being done.
 func (s *State) EntryInTrouble() (q *Entry, full bool) {

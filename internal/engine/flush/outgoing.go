@@ -1,4 +1,4 @@
-package engine
+package flush
 
 import (
 	"github.com/dirstorage/dirstorage/internal/engine/state"
@@ -8,17 +8,17 @@ import (
 
 // outgoing is a committed transaction that a flush hands over to the store.
 type outgoing struct {
-	s *Storage
+	w *Worker
 	c *state.Committed
 }
 
 var _ store.Transaction = (*outgoing)(nil)
 
 // outgoing returns a batch as the store wants it.
-func (s *Storage) outgoing(batch []*state.Committed) []store.Transaction {
+func (w *Worker) outgoing(batch []*state.Committed) []store.Transaction {
 	list := make([]store.Transaction, len(batch))
 	for i, c := range batch {
-		list[i] = &outgoing{s, c}
+		list[i] = &outgoing{w, c}
 	}
 	return list
 }
@@ -44,14 +44,14 @@ func (o *outgoing) Revision(i int) store.Revision {
 
 // AppendRevision implements [store.Transaction]: it may have to be read from the log.
 func (o *outgoing) AppendRevision(dst []byte, i int) ([]byte, error) {
-	object, err := o.s.FromLog(o.c.Revision(i))
+	object, err := o.w.o.Unflushed.FromLog(o.c.Revision(i))
 	if err != nil {
 		return dst, err
 	}
-	return object.Append(dst, o.s.home.Settings.MD5Policy.Write)
+	return object.Append(dst, o.w.o.Home.Settings.MD5Policy.Write)
 }
 
 // AppendTransaction implements [store.Transaction].
 func (o *outgoing) AppendTransaction(dst []byte) ([]byte, error) {
-	return o.c.File().Append(dst, o.s.home.Settings.MD5Policy.Write)
+	return o.c.File().Append(dst, o.w.o.Home.Settings.MD5Policy.Write)
 }

@@ -1,4 +1,4 @@
-package engine
+package flush
 
 import (
 	"errors"
@@ -19,24 +19,24 @@ import (
 // is not whole, and nobody reads a file that is not. From the moment that x.serial may
 // have its name the rest of the batch is not touched any more: if only the mark
 // failed, only that is repeated.
-func (s *Storage) flush(upTo zodb.TID) error {
-	batch := s.state.NextBatch(upTo)
-	if n := s.worker.sealed; n > 0 { // there is only the mark to be put
-		batch = s.state.Oldest(n)
+func (w *Worker) flush(upTo zodb.TID) error {
+	batch := w.o.State.NextBatch(upTo)
+	if n := w.sealed; n > 0 { // there is only the mark to be put
+		batch = w.o.State.Oldest(n)
 	}
 	if len(batch) == 0 {
 		return nil
 	}
 	tight := false
-	if s.worker.sealed == 0 {
-		batch, tight = s.space.ForBatch(batch)
+	if w.sealed == 0 {
+		batch, tight = w.o.Space.ForBatch(batch)
 	}
-	side := s.state.BeginFlush(batch)
-	defer s.state.EndFlush()
-	if err := s.home.Check(); err != nil {
+	side := w.o.State.BeginFlush(batch)
+	defer w.o.State.EndFlush()
+	if err := w.o.Home.Check(); err != nil {
 		return err
 	}
-	if err := s.payFloor(); err != nil {
+	if err := w.o.Snapshots.payFloor(); err != nil {
 		return err
 	}
 	files := 0
@@ -44,38 +44,38 @@ func (s *Storage) flush(upTo zodb.TID) error {
 		files += c.Work
 	}
 	last := batch[len(batch)-1]
-	begun := s.o.Clock()
-	if s.worker.sealed == 0 {
-		if err := s.store.Put(side, s.outgoing(batch), &s.state.Progress); err != nil {
+	begun := w.o.Clock()
+	if w.sealed == 0 {
+		if err := w.o.Store.Put(side, w.outgoing(batch), &w.o.State.Progress); err != nil {
 			return fmt.Errorf("flush up to %s into %s: %w", last.TID, side, err)
 		}
 	}
-	s.worker.sealed = len(batch)
-	s.countsMu.Lock()
-	defer s.countsMu.Unlock()
-	counts, _ := s.state.FlushedCounts()
-	state.AddBatch(&counts, batch, s.home.Full)
-	s.saveCounts(counts, last.TID)
-	if err := s.store.SetLast(side, last.TID); err != nil {
+	w.sealed = len(batch)
+	w.o.Tally.countsMu.Lock()
+	defer w.o.Tally.countsMu.Unlock()
+	counts, _ := w.o.State.FlushedCounts()
+	state.AddBatch(&counts, batch, w.o.Home.Full)
+	w.o.Tally.save(counts, last.TID)
+	if err := w.o.Store.SetLast(side, last.TID); err != nil {
 		return fmt.Errorf("flush x.serial of %s into %s: %w", last.TID, side, err)
 	}
-	s.worker.sealed = 0
-	took := s.o.Clock().Sub(begun)
-	s.flushes.Add(1)
-	s.o.Observer.Flushed(took, len(batch), files) // before anybody who waits for this flush goes on
-	s.state.Flushed(batch, counts, took)
+	w.sealed = 0
+	took := w.o.Clock().Sub(begun)
+	w.flushes.Add(1)
+	w.o.Observer.Flushed(took, len(batch), files) // before anybody who waits for this flush goes on
+	w.o.State.Flushed(batch, counts, took)
 	// Each is released whatever becomes of the others: a segment that could not be
 	// given up is tried again with the next one.
 	var errs []error
 	for _, c := range batch {
-		errs = append(errs, s.journal.Release(c.TID))
+		errs = append(errs, w.journal.Release(c.TID))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("give back the log: %w", err)
 	}
 	if tight {
-		s.space.GiveBackLog()
+		w.o.Space.GiveBackLog()
 	}
-	s.log.Info("flushed", "transactions", len(batch), "files", files, "tid", last.TID, "side", string(side), "dur", took)
+	w.o.Log.Info("flushed", "transactions", len(batch), "files", files, "tid", last.TID, "side", string(side), "dur", took)
 	return nil
 }

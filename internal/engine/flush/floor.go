@@ -1,0 +1,37 @@
+package flush
+
+import "github.com/dirstorage/dirstorage/internal/vfs"
+
+// payFloor raises the floor of time stamps, if a full disk kept the open from it. Until
+// then nothing may enter A or B.
+func (s *Snapshots) payFloor() error {
+	if !s.floorDebt.Load() {
+		return nil
+	}
+	err := s.RaiseFloor()
+	if err == nil {
+		s.floorDebt.Store(false)
+	}
+	return err
+}
+
+// StayInSnapshot makes an open that could not raise the floor, because the disk is
+// full, start in snapshot mode: A stays what it is until there is room.
+func (s *Snapshots) StayInSnapshot(cause error) {
+	s.o.Log.Warn("disk full: starting in snapshot mode, which is left when there is room", "err", cause)
+	s.floorDebt.Store(true)
+	if sublock := s.o.State.TakeSublock(); sublock != nil {
+		if err := sublock.Close(); err != nil { // it is free all the same
+			s.o.Log.Warn("giving back the sublock", "err", err)
+		}
+	}
+	s.o.State.StartInSnapshot()
+}
+
+// RaiseFloor makes files that are put into A or B from now on bear later times than all before.
+// It is durable when it returns. Errors that pass match zodb.ErrDiskFull or zodb.ErrScarce.
+func (s *Snapshots) RaiseFloor() error {
+	s.floor.Lock()
+	defer s.floor.Unlock()
+	return vfs.WithPassing(s.o.Store.RaiseFloor())
+}
