@@ -94,7 +94,7 @@ func (s *serving) limitMemory() {
 	}
 }
 
-// defaultMemory is what clients may take six sevenths of where the limit is unknown.
+// defaultMemory is what clients may take seven eighths of where the limit is unknown.
 const defaultMemory = 16 << 30
 
 // cacheSize is the setting, or what there is memory for.

@@ -15,8 +15,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// costs measures what hostile clients cost while they do what f says: the memory in use
-// at its highest after a collection, and whether an innocent client is answered meanwhile.
+// costs measures what hostile clients cost while they do what f says: the memory in use,
+// stacks included, at its highest after a collection, and whether an innocent client is answered meanwhile.
 // Tests that use it are not parallel to others, whose memory would count.
 func costs(t *testing.T, ts *testServer, f func()) (grown int64) {
 	t.Helper()
@@ -24,7 +24,7 @@ func costs(t *testing.T, ts *testServer, f func()) (grown int64) {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
+		return int64(m.HeapAlloc + m.StackInuse)
 	}
 	before := live()
 	var highest atomic.Int64

@@ -11,11 +11,12 @@ import (
 )
 
 // budgets are what all connections of a server share. A goroutine takes from them in this
-// order, and from none twice with waiting: frames, values, files, reads, answers. From the others
-// it takes without waiting. So whoever waits waits for somebody who goes on.
+// order, and from none twice with waiting: frames, values, places, files, reads, answers. From the
+// others it takes without waiting. So whoever waits waits for somebody who goes on.
 type budgets struct {
 	frames    *budget.Pool // bytes of messages that do not fit into the buffer of a connection
 	values    *budget.Pool // bytes of memory of what is decoded, of unusual requests
+	places    *budget.Pool // requests that are worked off beside the readers of connections
 	files     *budget.Pool // blobs that are sent or received
 	spools    *budget.Pool // large transactions: each has two files at most, see parked
 	reads     *budget.Pool // requests that are reading from a storage
@@ -35,16 +36,17 @@ type budgets struct {
 
 // shares are the parts of one connection.
 type shares struct {
-	frames, values, files, spools, reads, answers, queues, steps, iterators *budget.Share
+	frames, values, places, files, spools, reads, answers, queues, steps, iterators *budget.Share
 }
 
-// What clients may take of the memory in all: six sevenths. The rest is for the storages'
+// What clients may take of the memory in all: seven eighths. The rest is for the storages'
 // caches, and for the garbage that is there before it is collected.
 func newBudgets(l Limits) *budgets {
 	part := func(of int64) *budget.Pool { return budget.NewPool(l.Memory / of) }
 	b := &budgets{
 		frames: part(4), values: part(32), answers: part(8), queues: part(8), iterators: part(64),
 		steps:     budget.NewPool(l.Memory / 16 * 5),
+		places:    budget.NewPool(max(l.Memory/64/placeMemory, 8)),
 		files:     budget.NewPool(max(min(l.Files/8, l.Memory>>23), 4)),
 		spools:    budget.NewPool(max(min(l.Files/32, l.Memory>>20), 8)),
 		reads:     budget.NewPool(max(8, min(l.Memory>>23, 128))),
@@ -65,13 +67,17 @@ func newBudgets(l Limits) *budgets {
 // many for one that has not: there need not be many of these at once.
 const connectionMemory = 96 << 10
 
+// placeMemory is how many bytes of memory a request takes that waits beside the reader: its
+// goroutine, and what it says. The first one of each connection is in connectionMemory.
+const placeMemory = 8 << 10
+
 // SpoolSize returns how many bytes of records an open transaction may keep in memory, out
 // of all that the process may have.
 func SpoolSize(memory int64) int64 { return max(64<<10, min(memory>>8, 4<<20)) }
 
 func (b *budgets) shares() shares {
 	return shares{
-		frames: b.frames.Share(b.sure), values: b.values.Share(0), files: b.files.Share(0), spools: b.spools.Share(0), reads: b.reads.Share(0),
+		frames: b.frames.Share(b.sure), values: b.values.Share(0), places: b.places.Share(1), files: b.files.Share(0), spools: b.spools.Share(0), reads: b.reads.Share(0),
 		answers: b.answers.Share(b.sure), queues: b.queues.Share(b.sure), steps: b.steps.Share(2 * b.sure), iterators: b.iterators.Share(b.sure / 2),
 	}
 }

@@ -77,7 +77,7 @@ type Limits struct {
 	Hello        time.Duration // from accepting to registering; 30 seconds
 	Queue        int64         // bytes that wait to be read by a client; 256 MiB
 
-	// Memory is how many bytes the process may have, of which clients take six sevenths at
+	// Memory is how many bytes the process may have, of which clients take seven eighths at
 	// most: what one of them asks for waits for the others, or is refused. 16 GiB.
 	Memory int64
 	// Files is how many files it may have open; an eighth of them is for blobs,

@@ -20,7 +20,7 @@ const (
 	stallTime = time.Minute
 	// streamBytes is what may wait in an outbox before a blob adds more to it.
 	streamBytes = 1 << 20
-	// scarceBytes is the same where the memory for what waits is short.
+	// scarceBytes is the same where the memory for what waits is short and each may have so much.
 	scarceBytes = 64 << 10
 )
 
@@ -33,6 +33,7 @@ type outbox struct {
 	conn  net.Conn
 	limit int64
 	kept  int           // bytes of the largest buffer that is kept for later
+	few   int           // bytes of an answer for which there is always memory, and that may wait before one is added
 	share *budget.Share // of what waits in all outboxes
 	clock func() time.Time
 	over  func() // called when all outboxes have more than there is memory for; it takes no locks of them
@@ -45,6 +46,7 @@ type outbox struct {
 	large   largeAnswer   // guarded by mu: of what is pending
 	writing bool          // guarded by mu: somebody writes
 	began   time.Time     // guarded by mu: when the piece was that is being written
+	piece   int           // guarded by mu: its bytes
 	failed  error         // guarded by mu: nothing more is taken
 	settled chan struct{} // guarded by mu: closed when nobody writes any more; nil while nobody waits for that
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
@@ -62,7 +64,7 @@ type sharedFrame struct {
 const shareBytes = 4 << 10
 
 func newOutbox(conn net.Conn, limit int64, kept int, share *budget.Share, clock func() time.Time) *outbox {
-	return &outbox{conn: conn, limit: limit, kept: kept, share: share, clock: clock, wake: make(chan struct{}, 1)}
+	return &outbox{conn: conn, limit: limit, kept: kept, few: min(kept, scarceBytes), share: share, clock: clock, wake: make(chan struct{}, 1)}
 }
 
 // put adds the frame whose payload f appends. It never blocks. Whoever put
@@ -213,7 +215,7 @@ func (o *outbox) kick() {
 func (o *outbox) flush() error {
 	o.mu.Lock()
 	for !o.writing && len(o.waiting)+len(o.shared) > 0 && o.failed == nil {
-		o.writing, o.began = true, o.clock()
+		o.writing, o.began, o.piece = true, o.clock(), 0
 		b, shared := o.waiting, o.shared
 		o.waiting, o.spare, o.shared = o.spare[:0], nil, nil
 		o.large.written = true
@@ -294,7 +296,7 @@ func (o *outbox) writeAll(b []byte, shared []sharedFrame) (n int64, err error) {
 func (o *outbox) write(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), pieceBytes)
-		if err := o.allowWrite(); err != nil {
+		if err := o.allowWrite(n); err != nil {
 			return err
 		}
 		if _, err := o.conn.Write(b[:n]); err != nil {
@@ -305,14 +307,15 @@ func (o *outbox) write(b []byte) error {
 	return nil
 }
 
-// allowWrite gives the peer time to take the next piece, unless the outbox has failed.
-func (o *outbox) allowWrite() error {
+// allowWrite gives the peer time to take the next piece, of n bytes, unless the outbox has
+// failed.
+func (o *outbox) allowWrite(n int) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.failed != nil {
 		return o.failed
 	}
-	o.began = o.clock()
+	o.began, o.piece = o.clock(), n
 	return o.conn.SetWriteDeadline(o.began.Add(stallTime))
 }
 
@@ -340,8 +343,8 @@ func (o *outbox) stream(ctx context.Context) error {
 		o.mu.Lock()
 		pending, err := o.pending, o.failed
 		room := int64(streamBytes)
-		if pending > scarceBytes && o.share.Crowded() {
-			room = scarceBytes
+		if pending > int64(o.few) && o.share.Crowded() {
+			room = int64(o.few)
 		}
 		if pending >= room && o.drained == nil {
 			o.drained = make(chan struct{})

@@ -22,19 +22,34 @@ const maxID = 256
 // slowly runs f beside the reader. An error of f ends the connection. The
 // answers that f gives are sent when it ends, and earlier if it calls kick.
 func (c *conn) slowly(f func(ctx context.Context) error) {
-	select {
-	case c.slow <- struct{}{}:
-	default:
-		// Whoever waits for a place may be waiting for an answer of this burst.
-		c.out.kick()
-		if !c.awaitPlace() {
-			return
-		}
+	if !c.takePlace() {
+		return
 	}
 	c.beside(func() error {
-		defer func() { <-c.slow }()
+		defer c.leavePlace()
 		return f(c.ctx)
 	})
+}
+
+// takePlace takes a place for a slow request: one of those that a connection has, and one of
+// those that there are in all. It reports false if the connection has ended.
+func (c *conn) takePlace() bool {
+	select {
+	case c.slow <- struct{}{}:
+		if c.has.places.Try(1) {
+			return true
+		}
+		<-c.slow
+	default:
+	}
+	// Whoever waits for a place may be waiting for an answer of this burst.
+	c.out.kick()
+	return c.awaitPlace()
+}
+
+func (c *conn) leavePlace() {
+	c.has.places.Give(1)
+	<-c.slow
 }
 
 // turn is the right to put an answer that was worked out beside the reader into the
@@ -101,22 +116,32 @@ func (c *conn) beside(f func() error) {
 // lookTime is how often a reader that waits for a place looks whether the client is there.
 const lookTime = 50 * time.Millisecond
 
-// awaitPlace waits for a place for a slow request. It reports false if the connection has
-// ended. Nobody reads meanwhile who would see that the client is gone, and its
-// transaction would keep its locks: so the socket is asked.
+// awaitPlace is takePlace where there is none. Nobody reads meanwhile who would see that the
+// client is gone, and its transaction would keep its locks: so the socket is asked.
 func (c *conn) awaitPlace() bool {
+	taken := make(chan bool, 1)
+	go func() {
+		select {
+		case c.slow <- struct{}{}:
+		case <-c.ctx.Done():
+			taken <- false
+			return
+		}
+		err := c.has.places.Take(c.ctx, 1)
+		if err != nil {
+			<-c.slow
+		}
+		taken <- err == nil
+	}()
 	ticker := time.NewTicker(lookTime)
 	defer ticker.Stop()
 	for {
 		select {
-		case c.slow <- struct{}{}:
-			return true
-		case <-c.ctx.Done():
-			return false
+		case ok := <-taken:
+			return ok
 		case <-ticker.C:
 			if c.open() && hungUp(c.nc) {
 				c.end(io.EOF)
-				return false
 			}
 		}
 	}

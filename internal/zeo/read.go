@@ -13,12 +13,18 @@ func (c *conn) loadBefore(rawID []byte, oid zodb.OID, tid zodb.TID) {
 	h := c.hub
 	h.stats.loads.Add(1)
 	sight := h.sight()
-	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && len(rev.Data) < largeBytes && c.showLoaded(sight, rawID, oid, &rev) {
+	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && c.atOnce(len(rev.Data)) && c.showLoaded(sight, rawID, oid, &rev) {
 		c.srv.o.Observer.Loaded(h.name, 0)
 		return
 	}
 	r := &request{c: c, rawID: append([]byte(nil), rawID...), name: "loadBefore"}
 	c.loadSlowly(r, oid, tid)
+}
+
+// atOnce reports whether a record of n bytes that is in memory is put into the outbox by
+// the reader of the connection.
+func (c *conn) atOnce(n int) bool {
+	return n <= c.out.few || n < largeBytes && !c.out.share.Overdrawn()
 }
 
 // showLoaded answers a loadBefore, unless the caller has to read again.

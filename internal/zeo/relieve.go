@@ -10,9 +10,9 @@ import (
 var errSlow = errors.New("the client takes or sends next to nothing, and others wait for the memory or the files that it has")
 
 const (
-	// slowTime is how long a client may take for a piece of pieceBytes where the memory
-	// for what waits is used up.
-	slowTime = pieceBytes / slowest * time.Second
+	// slowTime is how long a client may take for any piece where the memory for what waits is
+	// used up; for one of more bytes than slowest it has longer.
+	slowTime = 2 * time.Second
 	// relieveTime is how often it is looked whether there is memory again.
 	relieveTime = 20 * time.Millisecond
 )
@@ -44,20 +44,20 @@ func (s *Server) relieve() {
 			if c != nil {
 				c.end(errSlow)
 				// What it has is given back in a moment.
-				for i := 0; i < 50 && c.has.queues.Held()+c.has.files.Held() > 0; i++ {
-					s.pause()
+				for i := 0; i < 1000 && c.has.queues.Held()+c.has.files.Held() > 0; i++ {
+					s.pause(time.Millisecond)
 				}
 				continue
 			}
-			s.pause()
+			s.pause(relieveTime)
 		}
 	})
 }
 
-// pause waits for relieveTime, or until the server ends.
-func (s *Server) pause() {
+// pause waits for a time, or until the server ends.
+func (s *Server) pause(d time.Duration) {
 	select {
-	case <-time.After(relieveTime):
+	case <-time.After(d):
 	case <-s.ctx.Done():
 	}
 }
@@ -98,7 +98,7 @@ func (c *conn) takeFile(ctx context.Context) error {
 func (o *outbox) slow(now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.writing && o.failed == nil && now.Sub(o.began) > slowTime
+	return o.writing && o.failed == nil && now.Sub(o.began) > max(slowTime, time.Duration(o.piece)*time.Second/slowest)
 }
 
 // reliefTime is how long a large answer waits at most: those that hold the memory then read
@@ -106,9 +106,9 @@ func (o *outbox) slow(now time.Time) bool {
 const reliefTime = 20 * time.Second
 
 // awaitRelief waits, before an answer of n bytes is put into the outbox, until there is
-// memory for what waits to be read, or reliefTime has passed. What is small does not wait.
+// memory for what waits to be read, or reliefTime has passed. Of few bytes it does not wait.
 func (c *conn) awaitRelief(ctx context.Context, n int) error {
-	if n < largeBytes || !c.srv.budgets.queues.Overdrawn() {
+	if n <= c.out.few || !c.srv.budgets.queues.Overdrawn() {
 		return ctx.Err()
 	}
 	timeout := time.NewTimer(reliefTime)

@@ -63,8 +63,8 @@ func (u usage) notMoreThan(t *testing.T) {
 }
 
 // free is what is left of each of the pools.
-func (b *budgets) free() [9]int64 {
-	return [9]int64{b.frames.Free(), b.values.Free(), b.files.Free(), b.spools.Free(), b.reads.Free(), b.answers.Free(), b.queues.Free(), b.steps.Free(), b.iterators.Free()}
+func (b *budgets) free() [10]int64 {
+	return [10]int64{b.frames.Free(), b.values.Free(), b.places.Free(), b.files.Free(), b.spools.Free(), b.reads.Free(), b.answers.Free(), b.queues.Free(), b.steps.Free(), b.iterators.Free()}
 }
 
 // processorTime is what this process took of the processors until now, without what the

@@ -33,6 +33,9 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 		work() // what is made at the first time
 		alone := work()
 		for name, wanted := range map[string]zodb.OID{"first": first, "last": last} {
+			if name == "first" && ts.tls != nil {
+				continue
+			}
 			holder, waiter := ts.client(wire.Pickle), ts.client(wire.Msgpack)
 			holder.begin(mine)
 			holder.oneWay("storea", wanted, zodb.TID(0), record("h"), mine)
