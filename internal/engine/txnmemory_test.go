@@ -40,7 +40,7 @@ func TestObjectsOfATransactionTakeLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := idle(t, s) // no flush adds its part meanwhile
-	if _, err := txn.Finish(t.Context(), func(zodb.TID) { stage("published", 490) }); err != nil {
+	if _, err := txn.Finish(t.Context(), func(zodb.TID) { stage("published", 370) }); err != nil {
 		t.Fatal(err)
 	}
 	again()

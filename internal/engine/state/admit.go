@@ -41,6 +41,7 @@ type pace struct {
 type Admission struct {
 	Need       Footprint // what it takes up
 	Work       int       // of its flush, about; see store.Cost
+	Memory     int64     // that it takes once it is committed, see [Memory]
 	HoldsLocks bool      // of objects, for which others may wait
 	Paced      bool      // it has waited for its pace
 	Looked     bool      // the caller has just looked for room
@@ -80,7 +81,7 @@ func (s *State) Admit(c *Claim, a Admission, again bool) (v Verdict, err error) 
 		v.Wait = gateCheck
 	case !s.index.after(s.crowd) && s.trouble.cause == nil:
 		v.Wait = gateCheck
-	case !again && (!r.hasTurn(c, a.HoldsLocks) || !s.hasRoom(a.Need)):
+	case !again && (!r.hasTurn(c, a.HoldsLocks) || !s.hasRoom(a.Need) || !s.hasMemory(a.Memory)):
 		v.Wait, err = s.waitForRoom(c, a.Need, a.HoldsLocks)
 		v.Lined = true
 	case !a.Paced:
@@ -154,6 +155,12 @@ func (s *State) used() float64 {
 // flush, so its progress does not count. mu must be held.
 func (s *State) memoryUsed() float64 {
 	return float64(s.index.memory) / (float64(s.o.Journal.Backlog+1) * float64(s.o.LogMemory))
+}
+
+// hasMemory reports whether a transaction fits into the memory for what is unflushed. What
+// is larger than that comes in when nothing else is there. mu must be held.
+func (s *State) hasMemory(need int64) bool {
+	return len(s.index.queue) == 0 || s.index.memory+need <= int64(s.o.Journal.Backlog+1)*s.o.LogMemory
 }
 
 // WaitForMemory waits while the memory for what is unflushed is used up, until ctx ends. It

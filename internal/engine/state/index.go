@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 
@@ -58,10 +59,17 @@ func (c *Committed) Revision(i int) Revision {
 	return r
 }
 
-// memory is how many bytes of memory it takes, beside records.
+// Memory is about how many bytes of memory a transaction of so many records takes until it is
+// flushed, beside its data: its journal.Entry, and its place in the index.
+func Memory(meta *zodb.TxnMeta, records int) int64 {
+	const own, each = 300, 160
+	return own + each*int64(records) + int64(len(meta.User)+len(meta.Description)+len(meta.Extension))
+}
+
+// memory is Memory of it. Records that are in memory have a part beside their data.
 func (c *Committed) memory() int64 {
-	const own, each = 300, 250 // a transaction, and what the index has of a revision
-	return own + each*int64(len(c.Records)) + int64(len(c.Meta.User)+len(c.Meta.Description)+len(c.Meta.Extension))
+	const object = 100 // a record.Object, and the pointer to it
+	return Memory(&c.Meta, len(c.Records)) + object*int64(len(c.Objects))
 }
 
 // Revision is one revision that is in the journal and not yet in A or B.
@@ -75,7 +83,12 @@ type Revision struct {
 // thresholds of the flush and the backlog.
 type index struct {
 	queue []*Committed // in the order of their tids
-	byOID map[zodb.OID][]Revision
+	first uint32       // the number of the first one of queue; they are counted
+	// Each object with unflushed revisions is in one of these. There may be a hundred thousand that
+	// have one revision, so that takes little.
+	one  map[zodb.OID]place
+	many map[zodb.OID][]Revision // in the order of their tids
+
 	files int
 	bytes int64
 	room  Footprint // what the files take up at most
@@ -87,30 +100,72 @@ type index struct {
 	counts  zodb.Counts // what all of it adds to the counts of what is flushed
 }
 
+// place is where a revision is in the queue.
+type place struct {
+	txn    uint32 // number of its transaction
+	record uint32 // in Records of that
+}
+
+func (x *index) at(p place) Revision { return x.queue[p.txn-x.first].Revision(int(p.record)) }
+
+// of returns the revisions of an object, in the order of their tids. The caller has the memory
+// for one.
+func (x *index) of(oid zodb.OID, one *[1]Revision) []Revision {
+	if p, ok := x.one[oid]; ok {
+		one[0] = x.at(p)
+		return one[:]
+	}
+	return x.many[oid]
+}
+
+// oids yields all objects.
+func (x *index) oids() iter.Seq[zodb.OID] {
+	return func(yield func(zodb.OID) bool) {
+		for oid := range x.one {
+			if !yield(oid) {
+				return
+			}
+		}
+		for oid := range x.many {
+			if !yield(oid) {
+				return
+			}
+		}
+	}
+}
+
 // after reports whether all that is left is later than a transaction.
 func (x *index) after(tid zodb.TID) bool {
 	return len(x.queue) == 0 || x.queue[0].TID > tid
 }
 
 func (x *index) add(c *Committed) {
-	if x.byOID == nil {
-		x.byOID = make(map[zodb.OID][]Revision)
+	if x.one == nil {
+		x.one, x.many = make(map[zodb.OID]place), make(map[zodb.OID][]Revision)
 	}
+	number := x.first + uint32(len(x.queue))
 	x.queue = append(x.queue, c)
 	x.files += c.Work
 	x.bytes += c.Bytes
 	x.room = x.room.Plus(c.Room)
-	x.memory += c.memory()
 	Combine(&x.counts, c.counts(!x.minimal), 1)
 	if x.kept+c.Bytes > x.keep {
 		c.Objects = nil
 	}
+	x.memory += c.memory()
 	if c.Objects != nil {
 		x.kept += c.Bytes
 	}
 	for i := range c.Records {
 		oid := c.Records[i].OID
-		x.byOID[oid] = append(x.byOID[oid], c.Revision(i))
+		if p, ok := x.one[oid]; ok {
+			delete(x.one, oid)
+			x.many[oid] = []Revision{x.at(p), c.Revision(i)}
+		} else if revs, ok := x.many[oid]; ok {
+			x.many[oid] = append(revs, c.Revision(i))
+		} else {
+			x.one[oid] = place{number, uint32(i)}
+		}
 	}
 }
 
@@ -127,24 +182,28 @@ func (x *index) drop(n int) {
 		Combine(&x.counts, c.counts(!x.minimal), -1)
 		for i := range c.Records {
 			oid := c.Records[i].OID
-			if revs := x.byOID[oid]; len(revs) > 1 {
+			if revs := x.many[oid]; len(revs) > 1 {
 				revs[0] = Revision{} // the array lives on
-				x.byOID[oid] = revs[1:]
+				x.many[oid] = revs[1:]
+			} else if revs != nil {
+				delete(x.many, oid)
 			} else {
-				delete(x.byOID, oid)
+				delete(x.one, oid)
 			}
 		}
 	}
-	if len(x.byOID) == 0 {
-		x.byOID = nil // an empty map keeps the memory of what was in it
+	if len(x.one) == 0 && len(x.many) == 0 {
+		x.one, x.many = nil, nil // an empty map keeps the memory of what was in it
 	}
+	x.first += uint32(n)
 	clear(x.queue[:n])
 	x.queue = x.queue[n:]
 }
 
 // current returns the newest revision, if the journal has it.
 func (x *index) current(oid zodb.OID) (Revision, bool) {
-	revs := x.byOID[oid]
+	var one [1]Revision
+	revs := x.of(oid, &one)
 	if len(revs) == 0 {
 		return Revision{}, false
 	}
@@ -153,7 +212,8 @@ func (x *index) current(oid zodb.OID) (Revision, bool) {
 
 // revision returns the revision that a transaction stored, if the journal has it.
 func (x *index) revision(oid zodb.OID, tid zodb.TID) (Revision, bool) {
-	for _, r := range x.byOID[oid] {
+	var one [1]Revision
+	for _, r := range x.of(oid, &one) {
 		if r.TID == tid {
 			return r, true
 		}

@@ -136,16 +136,13 @@ func (s *State) begun(batch []*Committed) {
 // files have, so nobody finds an older revision in between; whoever waits for the flush goes
 // on after all of it. took is how long the flush took.
 func (s *State) Flushed(batch []*Committed, counts zodb.Counts, took time.Duration) {
-	newest, files := make(map[zodb.OID]*record.Object), 0
+	files := 0
 	for _, c := range batch {
 		files += c.Work
-		for i := range c.Records {
-			newest[c.Records[i].OID] = c.Revision(i).Object
-		}
 	}
 	s.forgetting.Lock()
 	defer s.forgetting.Unlock()
-	s.o.Cache.Replace(newest, s.generation+1) // which only changes while forgetting is held
+	s.tellCache(batch)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.index.drop(len(batch))
@@ -156,6 +153,25 @@ func (s *State) Flushed(batch []*Committed, counts zodb.Counts, took time.Durati
 	s.passed()
 	s.version.Add(1)
 	s.signal()
+}
+
+// tellEvery is how many objects the cache is told of at a time.
+const tellEvery = 1000
+
+// tellCache tells the cache what the files of a batch have. forgetting must be held.
+func (s *State) tellCache(batch []*Committed) {
+	generation := s.generation + 1 // which only changes while forgetting is held
+	newest := make(map[zodb.OID]*record.Object)
+	for _, c := range batch {
+		for i := range c.Records {
+			newest[c.Records[i].OID] = c.Revision(i).Object
+			if len(newest) >= tellEvery {
+				s.o.Cache.Replace(newest, generation)
+				clear(newest)
+			}
+		}
+	}
+	s.o.Cache.Replace(newest, generation)
 }
 
 // ForgetCached removes objects from the cache whose files are changed in another way than

@@ -52,8 +52,9 @@ func (s *State) Revision(oid zodb.OID, tid zodb.TID) (Revision, bool) {
 // are the oldest unflushed revision and the one that it says was before it; 0 if the object
 // has none at all.
 func (s *State) RevisionBefore(oid zodb.OID, before zodb.TID) (r Revision, end, previous zodb.TID, ok bool) {
+	var one [1]Revision
 	s.mu.RLock()
-	revs := s.index.byOID[oid]
+	revs := s.index.of(oid, &one)
 	for i := len(revs) - 1; i >= 0; i-- {
 		if r = revs[i]; r.TID < before {
 			s.mu.RUnlock()
@@ -70,7 +71,8 @@ func (s *State) RevisionBefore(oid zodb.OID, before zodb.TID) (r Revision, end, 
 func (s *State) OlderRevision(oid zodb.OID, before zodb.TID) (older zodb.TID) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, r := range s.index.byOID[oid] {
+	var one [1]Revision
+	for _, r := range s.index.of(oid, &one) {
 		if r.TID < before {
 			older = max(older, r.TID)
 		}
@@ -109,8 +111,8 @@ func (s *State) Unflushed() []*Committed {
 func (s *State) OIDs() map[zodb.OID]bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	set := make(map[zodb.OID]bool, len(s.index.byOID))
-	for oid := range s.index.byOID {
+	set := make(map[zodb.OID]bool, len(s.index.one)+len(s.index.many))
+	for oid := range s.index.oids() {
 		set[oid] = true
 	}
 	return set
@@ -120,7 +122,7 @@ func (s *State) OIDs() map[zodb.OID]bool {
 func (s *State) NextOID(from zodb.OID) (next zodb.OID, found bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for oid := range s.index.byOID {
+	for oid := range s.index.oids() {
 		if oid >= from && (!found || oid < next) {
 			next, found = oid, true
 		}

@@ -139,7 +139,7 @@ func (s *State) overfull() bool {
 	return !s.room.at.IsZero() && !s.index.room.FitsInto(s.room.limit)
 }
 
-// waitForRoom is about a transaction for which there is no room beside what is in the
+// waitForRoom is about a transaction for which there is no room, or no memory, beside what is in the
 // journal: that is flushed, and the transaction gets a place in the line. It waits in vain
 // where nothing is left to flush, or cannot be. mu must be held.
 func (s *State) waitForRoom(c *Claim, need Footprint, holdsLocks bool) (time.Duration, error) {

@@ -35,7 +35,8 @@ type Options struct {
 // Cache holds current revisions as the files have them.
 type Cache interface {
 	// Replace puts the newest revisions of some objects into the cache, and removes those
-	// that are nil. No revision that was looked up in an earlier generation gets in later.
+	// that are nil. No revision that was looked up in an earlier generation gets in later. It may
+	// be called more than once for a generation. The map belongs to the caller.
 	Replace(newest map[zodb.OID]*record.Object, generation uint64)
 }
 

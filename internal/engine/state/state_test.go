@@ -291,3 +291,48 @@ func TestWhatFailedIsNotLeft(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeTransactionWaitsForMemory: it comes in when nothing is unflushed, however large it
+// is, and nobody who comes later passes it.
+func TestLargeTransactionWaitsForMemory(t *testing.T) {
+	t.Parallel()
+	s := newState(nil)
+	s.SetRoom(time.Unix(1e9, 0), Boundless(), Boundless())
+	limit := 2 * s.o.LogMemory
+	admit := func(c *Claim, memory int64) Verdict {
+		t.Helper()
+		v, err := s.Admit(c, Admission{Need: Footprint{Bytes: 100, Inodes: 3}, Work: 5, Memory: memory, Looked: true}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	var alone, large, small Claim
+	if v := admit(&alone, 3*limit); v.Wait != 0 {
+		t.Errorf("alone: %+v", v)
+	}
+	s.Release(&alone)
+	c := publish(s, 2, 1, 0)
+	if v := admit(&small, limit/2); v.Wait != 0 {
+		t.Errorf("a small one beside what is unflushed: %+v", v)
+	}
+	s.Release(&small)
+	if v := admit(&large, 3*limit); v.Wait == 0 || !v.Lined {
+		t.Errorf("a large one beside what is unflushed: %+v", v)
+	}
+	if d := s.Decide(true, false); d.Job != JobFlush {
+		t.Errorf("the job is %d: what it waits for is not flushed", d.Job)
+	}
+	if v := admit(&small, limit/2); v.Wait == 0 {
+		t.Errorf("a small one passed it: %+v", v)
+	}
+	s.BeginFlush([]*Committed{c})
+	s.Flushed([]*Committed{c}, zodb.Counts{}, time.Second)
+	if v := admit(&large, 3*limit); v.Wait != 0 {
+		t.Errorf("after the flush: %+v", v)
+	}
+	s.LeaveLine(&large)
+	if v := admit(&small, limit/2); v.Wait != 0 {
+		t.Errorf("when it has come in: %+v", v)
+	}
+}

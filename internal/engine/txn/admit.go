@@ -13,7 +13,7 @@ import (
 // because the disk is full, waiting would be for ever.
 func (m *Manager) admit(ctx context.Context, t *Txn) error {
 	cost := m.costOf(t)
-	a := state.Admission{Need: state.FootprintOf(cost), Work: cost.Work, HoldsLocks: t.held != nil}
+	a := state.Admission{Need: state.FootprintOf(cost), Work: cost.Work, Memory: state.Memory(&t.meta, t.ops.n), HoldsLocks: t.held != nil}
 	again := t.claim.Covers(a.Need)
 	lined := false
 	defer func() {
