@@ -56,6 +56,24 @@ func TestClassicConforms(t *testing.T) {
 	}
 }
 
+func implementation(o classic.Options) storetest.Implementation {
+	return storetest.Implementation{
+		Make:   func(disk *crashfs.FS) error { return makeEmpty(disk, o.Format) },
+		Open:   func(f vfs.FS) (store.Store, error) { return open(f, o) },
+		Copies: classic.Copies{Format: o.Format},
+	}
+}
+
+func TestClassicIsCopied(t *testing.T) {
+	t.Parallel()
+	for _, format := range layout.Formats() {
+		t.Run(format.String(), func(t *testing.T) {
+			t.Parallel()
+			storetest.Copies(t, implementation(classic.Options{Format: format}))
+		})
+	}
+}
+
 // TestClassicSurvives needs no more formats: they differ in directories alone. In pieces, a
 // transaction is put in parts, with syncs between.
 func TestClassicSurvives(t *testing.T) {
@@ -67,10 +85,7 @@ func TestClassicSurvives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			storetest.Faults(t, storetest.Implementation{
-				Make: func(disk *crashfs.FS) error { return makeEmpty(disk, o.Format) },
-				Open: func(f vfs.FS) (store.Store, error) { return open(f, o) },
-			})
+			storetest.Faults(t, implementation(o))
 		})
 	}
 }

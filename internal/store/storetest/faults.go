@@ -14,11 +14,13 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 )
 
-// Implementation is a store for [Faults].
+// Implementation is a store for [Faults] and [Copies].
 type Implementation struct {
 	// Make makes an empty store, of class Full, on an empty disk, with the directories journal and misc.
 	Make func(disk *crashfs.FS) error
 	Open func(f vfs.FS) (store.Store, error)
+	// Copies is for the tests of that name; nil: the store has no files of its own.
+	Copies store.Copies
 }
 
 // Faults does work to a store again and again, on disks of its own: a flush into A and one into B,

@@ -223,10 +223,13 @@ func scenarios(disk vfs.FS) ([]scenario, error) {
 		work: func(s store.Store) error {
 			err := flush(s, store.A, all[:2])
 			if err == nil {
-				err = flush(s, store.B, all[2:])
+				err = flush(s, store.B, all[2:3])
 			}
 			if err == nil {
 				err = thaw(s)
+			}
+			if err == nil {
+				err = flush(s, store.A, all[3:])
 			}
 			return err
 		},
@@ -246,6 +249,12 @@ func scenarios(disk vfs.FS) ([]scenario, error) {
 			}
 			return errors.Join(err, full.all(s, true), objects(s, full))
 		},
+	}, {
+		// Before x.serial is set all is durable.
+		name: "put", least: 20,
+		work:   func(s store.Store) error { return s.Put(store.A, all, new(store.Progress)) },
+		always: func(s store.Store) error { return wantLast(s, 0) },
+		end:    func(s store.Store) error { return errors.Join(wantLast(s, 0), full.all(s, true), objects(s, full)) },
 	}, {
 		name: "remove", least: 15, before: fill,
 		work:   func(s store.Store) error { return first.do(s, first.stamp) },
@@ -268,6 +277,23 @@ func scenarios(disk vfs.FS) ([]scenario, error) {
 		// A revision may come before its blob: no object that was packed leads to it yet.
 		always: func(s store.Store) error { return errors.Join(afterBoth.all(s, false), whole(s, tid(4), nil)) },
 		end:    func(s store.Store) error { return errors.Join(full.all(s, true), objects(s, full)) },
+	}, {
+		// Each step is durable.
+		name: "a step of a purge", least: 3, before: packBoth,
+		work: func(s store.Store) error {
+			p := s.Purge(secondStamp)
+			defer p.Close()
+			_, _, err := p.Step(2)
+			return err
+		},
+		always: func(s store.Store) error { return afterBoth.all(s, true) },
+		end: func(s store.Store) error {
+			n, err := bringBack(s, firstStamp, 3)
+			if back := n.Objects + n.Revisions + n.Transactions + n.Blobs; err != nil || int(back) > len(goneFirst)+len(first.removal.Objects)-2 {
+				return fmt.Errorf("%d came back after a step of two: %w", back, errors.Join(err, errContent))
+			}
+			return nil
+		},
 	}, {
 		name: "purge", least: 8,
 		before: packBoth,
@@ -318,6 +344,14 @@ func removing(s store.Store, after, before contents, p packed) error {
 	}
 	if v, err := s.Mark(layout.XPacked); err != nil || missing > 0 && zodb.TID(v) != p.tid {
 		return fmt.Errorf("%d names are gone and x.packed is %s, want %s: %w", missing, zodb.TID(v), p.tid, errors.Join(err, errContent))
+	}
+	return nil
+}
+
+// wantLast wants x.serial.
+func wantLast(s store.Store, want zodb.TID) error {
+	if v, err := s.Mark(layout.XSerial); err != nil || zodb.TID(v) != want {
+		return fmt.Errorf("the last transaction is %s, want %s: %w", zodb.TID(v), want, errors.Join(err, errContent))
 	}
 	return nil
 }

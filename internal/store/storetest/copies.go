@@ -1,0 +1,338 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"path"
+	"slices"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// copied is a copy, by paths relative to HOME, as an archive holds it.
+type copied map[string][]byte
+
+// copyOf reads the files of a copy. Each comes once.
+func copyOf(f vfs.FS, paths iter.Seq2[string, error]) (copied, error) {
+	c := make(copied)
+	for name, err := range paths {
+		if err != nil {
+			return nil, err
+		}
+		if _, again := c[name]; again {
+			return nil, fmt.Errorf("%s comes twice", name)
+		}
+		if c[name], err = f.ReadFile(name); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// putFile puts a file, in the place of what is there.
+func putFile(f vfs.FS, name string, content []byte) error {
+	if _, err := vfs.MkdirAll(f, path.Dir(name)); err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(f, "journal/aside-copy", name, content, vfs.SyncOptions{})
+}
+
+// bare returns a disk with the directories of a HOME.
+func bare() (*crashfs.FS, error) {
+	disk := crashfs.New(1)
+	for _, dir := range []string{string(store.A), string(store.B), "journal", "misc"} {
+		if err := disk.Mkdir(dir); err != nil {
+			return nil, err
+		}
+	}
+	return disk, nil
+}
+
+// lay lays a copy over one which ends with a transaction.
+func (impl Implementation) lay(disk vfs.FS, c copied, below zodb.TID) error {
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		over := impl.Copies.Over(name, bytes.Clone(c[name]), below)
+		if !impl.Copies.Describe(name).Linked && !bytes.Equal(over, c[name]) {
+			return fmt.Errorf("%s is another one over a copy, and names no transaction: %w", name, errContent)
+		}
+		if err := putFile(disk, name, over); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// history is a storage with copies that were made on the way.
+type history struct {
+	disk       *crashfs.FS
+	s          store.Store
+	all        []store.Transaction
+	base, rest copied // up to tid(2), and what came since
+	middle     copied // up to tid(3)
+}
+
+func (impl Implementation) history() (h history, err error) {
+	h.disk = crashfs.New(1)
+	if err := impl.Make(h.disk); err != nil {
+		return h, err
+	}
+	h.all = Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{3, 0, 2}, []zodb.OID{3}, []zodb.OID{1, 3})
+	if err := stage(h.disk, h.all); err != nil {
+		return h, err
+	}
+	if h.s, err = impl.Open(h.disk); err != nil {
+		return h, err
+	}
+	step := func(to *copied, last int, since zodb.TID) {
+		if err == nil {
+			err = flush(h.s, store.A, h.all[:last])
+		}
+		if err != nil {
+			return
+		}
+		paths := h.s.Files(context.Background())
+		if since != 0 {
+			paths = h.s.FilesSince(context.Background(), since, nil)
+		}
+		*to, err = copyOf(h.disk, paths)
+	}
+	step(&h.base, 2, 0)
+	step(&h.middle, 3, 0)
+	step(&h.rest, 5, tid(2))
+	return h, err
+}
+
+// same opens what copies were laid over each other to, and compares.
+func (impl Implementation) same(disk *crashfs.FS, all []store.Transaction, last zodb.TID) error {
+	s, err := impl.Open(disk)
+	if err != nil {
+		return err
+	}
+	v, err := s.Mark(layout.XSerial)
+	if err != nil || zodb.TID(v) != last {
+		return fmt.Errorf("it ends with %s, want %s: %w", zodb.TID(v), last, errors.Join(err, errContent))
+	}
+	c, err := contentsOf(all, last)
+	return errors.Join(err, c.all(s, true), objects(s, c))
+}
+
+// Copies tests what [store.Filer] and [store.Copies] say, of a store that has files.
+func Copies(t *testing.T, impl Implementation) {
+	for name, test := range map[string]func(impl Implementation, h history) error{
+		"whole": func(impl Implementation, h history) error {
+			disk, err := bare()
+			return errors.Join(err, impl.lay(disk, h.base, 0), impl.same(disk, h.all, tid(2)))
+		},
+		"over each other": func(impl Implementation, h history) error {
+			disk, err := bare()
+			return errors.Join(err, impl.lay(disk, h.base, 0), impl.lay(disk, h.rest, tid(2)), impl.same(disk, h.all, tid(5)))
+		},
+		"nothing changed":       nothingChanged,
+		"descriptions":          descriptions,
+		"damage":                damagedCopies,
+		"strangers":             strangers,
+		"past what a pack took": pastPack,
+		"another history":       anotherHistory,
+		"cut":                   cuts,
+		"space":                 space,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, err := impl.history()
+			if err == nil {
+				err = test(impl, h)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// nothingChanged: the marks are there all the same, and nothing else.
+func nothingChanged(impl Implementation, h history) error {
+	c, err := copyOf(h.disk, h.s.FilesSince(context.Background(), tid(5), nil))
+	if err != nil || len(c) == 0 {
+		return fmt.Errorf("%d files: %w", len(c), errors.Join(err, errContent))
+	}
+	for name := range c {
+		if d := impl.Copies.Describe(name); !d.Replaced || d.Counts != (store.Counts{}) {
+			return fmt.Errorf("%s is no mark: %w", name, errContent)
+		}
+	}
+	return nil
+}
+
+// descriptions count what is in a copy.
+func descriptions(impl Implementation, h history) error {
+	c, err := copyOf(h.disk, h.s.Files(context.Background()))
+	if err != nil {
+		return err
+	}
+	want, err := h.s.Count(context.Background(), store.A)
+	if err != nil {
+		return err
+	}
+	want.Bytes, want.BlobBytes = 0, 0
+	var got store.Counts
+	blobs := int64(0)
+	for name, content := range c {
+		d := impl.Copies.Describe(name)
+		if d.Side != store.A {
+			return fmt.Errorf("%s lies in %q: %w", name, d.Side, errContent)
+		}
+		got.Objects += d.Counts.Objects
+		got.Revisions += d.Counts.Revisions
+		got.Transactions += d.Counts.Transactions
+		got.Blobs += d.Counts.Blobs
+		blob, err := impl.Copies.Inspect(name, name, content)
+		if err != nil {
+			return err
+		}
+		if blob {
+			blobs++
+		}
+		if d.Points {
+			current, err := impl.Copies.Current(name, name, content)
+			if want, werr := h.s.Current(d.Name.OID); err != nil || werr != nil || current != want {
+				return fmt.Errorf("%s names %s, want %s: %w", name, current, want, errors.Join(err, werr, errContent))
+			}
+		}
+	}
+	if got != want || blobs != want.Blobs {
+		return fmt.Errorf("the files have %+v and %d blobs, want %+v: %w", got, blobs, want, errContent)
+	}
+	last, err := impl.Copies.Last(h.disk, store.A)
+	if err != nil || last != tid(5) {
+		return fmt.Errorf("A ends with %s: %w", last, errors.Join(err, errContent))
+	}
+	return nil
+}
+
+// damagedCopies: every file that is looked at as a whole is told to be damaged when a byte of it
+// is another one.
+func damagedCopies(impl Implementation, h history) error {
+	looked := false
+	for name, content := range h.middle {
+		if !impl.Copies.Describe(name).Whole {
+			continue
+		}
+		looked = true
+		content[len(content)-1] ^= 1
+		if _, err := impl.Copies.Inspect(name, name, content); err == nil {
+			return fmt.Errorf("%s is damaged, and nothing is said: %w", name, errContent)
+		}
+	}
+	if !looked {
+		return fmt.Errorf("no file is looked at: %w", errContent)
+	}
+	return nil
+}
+
+// strangers are in a whole copy, and in none of what changed.
+func strangers(impl Implementation, h history) error {
+	stranger := string(store.A) + "/README"
+	if err := putFile(h.disk, stranger, []byte("hello")); err != nil {
+		return err
+	}
+	whole, err := copyOf(h.disk, h.s.Files(context.Background()))
+	if err != nil {
+		return err
+	}
+	since, err := copyOf(h.disk, h.s.FilesSince(context.Background(), tid(1), nil))
+	if err != nil {
+		return err
+	}
+	if _, ok := since[stranger]; ok || string(whole[stranger]) != "hello" {
+		return fmt.Errorf("a stray file is %q in the whole copy, and among what changed: %t: %w", whole[stranger], ok, errContent)
+	}
+	if d := impl.Copies.Describe(stranger); d.Name != (layout.Name{}) || d.Replaced || d.Side != store.A {
+		return fmt.Errorf("a stray file is %+v: %w", d, errContent)
+	}
+	return nil
+}
+
+// pastPack: a pack removed the transaction with which the copy below ends, and linked the next one
+// past it. Over each other they are one chain again. What it put aside is in no copy.
+func pastPack(impl Implementation, h history) error {
+	p := secondPack()
+	if err := p.do(h.s, p.stamp); err != nil {
+		return err
+	}
+	latest, err := copyOf(h.disk, h.s.FilesSince(context.Background(), tid(3), nil))
+	if err != nil {
+		return err
+	}
+	disk, err := bare()
+	if err = errors.Join(err, impl.lay(disk, h.middle, 0), impl.lay(disk, latest, tid(3))); err != nil {
+		return err
+	}
+	s, err := impl.Open(disk)
+	if err != nil {
+		return err
+	}
+	c, err := contentsOf(h.all, tid(5))
+	if err = errors.Join(err, c.all(s, true)); err != nil {
+		return err
+	}
+	data, place, err := s.Get(layout.Transaction(tid(4)))
+	if err != nil {
+		return err
+	}
+	r, err := record.ParseTransactionAs(data, place, tid(4), true)
+	if err != nil || r.Previous != tid(3) {
+		return fmt.Errorf("transaction 4 names %s: %w", r.Previous, errors.Join(err, errContent))
+	}
+	whole, err := copyOf(h.disk, h.s.Files(context.Background()))
+	if err != nil {
+		return err
+	}
+	for name := range whole {
+		d := impl.Copies.Describe(name)
+		if d.Name.Kind == 0 || d.Name == layout.Revision(3, tid(3)) || d.Name == layout.Transaction(tid(3)) {
+			return fmt.Errorf("%s was put aside, and is copied: %w", name, errContent)
+		}
+	}
+	return nil
+}
+
+// anotherHistory: a transaction that is none of the storage's is refused.
+func anotherHistory(_ Implementation, h history) error {
+	if c, err := copyOf(h.disk, h.s.FilesSince(context.Background(), tid(2)+1, nil)); err == nil {
+		return fmt.Errorf("%d files since a transaction of another history: %w", len(c), errContent)
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := copyOf(h.disk, h.s.FilesSince(ended, tid(2), nil)); !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("a list goes on after the end of its context: %w", errors.Join(err, errContent))
+	}
+	return nil
+}
+
+// space: what is put aside is told by pack, and is a part of its side.
+func space(_ Implementation, h history) error {
+	before, err := h.s.Space(context.Background())
+	if err != nil || len(before.Aside) != 0 || before.Sides[store.A].Files == 0 {
+		return fmt.Errorf("%+v: %w", before, errors.Join(err, errContent))
+	}
+	first, second := firstPack(), secondPack()
+	if err := errors.Join(first.do(h.s, first.stamp), second.do(h.s, second.stamp)); err != nil {
+		return err
+	}
+	after, err := h.s.Space(context.Background())
+	if err != nil || after.Aside[firstStamp].Bytes == 0 || after.Aside[secondStamp].Bytes == 0 || len(after.Aside) != 2 ||
+		after.Sides[store.A].Bytes < after.Aside[firstStamp].Bytes+after.Aside[secondStamp].Bytes {
+		return fmt.Errorf("%+v: %w", after, errors.Join(err, errContent))
+	}
+	return nil
+}

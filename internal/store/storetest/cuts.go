@@ -1,0 +1,89 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// cuts take copies back to each transaction, and between.
+func cuts(impl Implementation, h history) error {
+	whole, err := copyOf(h.disk, h.s.Files(context.Background()))
+	if err != nil {
+		return err
+	}
+	for to := zodb.TID(1); to <= 5; to++ {
+		for _, after := range []zodb.TID{0, 1} { // the transaction, and a moment later
+			if err := impl.cut(nil, whole, 0, h.all, tid(int(to)), after); err != nil {
+				return fmt.Errorf("whole, to %d+%d: %w", to, after, err)
+			}
+			if to < 2 {
+				continue
+			}
+			if err := impl.cut(h.base, h.rest, tid(2), h.all, tid(int(to)), after); err != nil {
+				return fmt.Errorf("of two, to %d+%d: %w", to, after, err)
+			}
+		}
+	}
+	if err := impl.cut(nil, whole, 0, h.all, tid(1), ^zodb.TID(0)); !errors.Is(err, store.ErrBefore) {
+		return fmt.Errorf("before the first transaction: %w", errors.Join(err, errContent))
+	}
+	p := secondPack()
+	if err := p.do(h.s, p.stamp); err != nil {
+		return err
+	}
+	if whole, err = copyOf(h.disk, h.s.Files(context.Background())); err != nil {
+		return err
+	}
+	if err := impl.cut(nil, whole, 0, h.all, tid(3), 0); !errors.Is(err, store.ErrPacked) {
+		return fmt.Errorf("to what a pack took: %w", errors.Join(err, errContent))
+	}
+	return nil
+}
+
+// cut lays a copy over another one and takes it back to so much after a transaction.
+func (impl Implementation) cut(below, c copied, base zodb.TID, all []store.Transaction, last, after zodb.TID) error {
+	disk, err := bare()
+	if err == nil {
+		err = impl.lay(disk, below, 0)
+	}
+	if err != nil {
+		return err
+	}
+	put := func(name string, content []byte) error { return putFile(disk, name, content) }
+	cut, err := impl.Copies.Cut(store.CutOptions{Home: disk, Last: last + after, Base: base, Put: put})
+	if err != nil {
+		return err
+	}
+	var taken error
+	for name, content := range c {
+		take, err := cut.Take(name, int64(len(content)), bytes.NewReader(content))
+		if err == nil && take {
+			err = put(name, content)
+		}
+		taken = errors.Join(taken, err)
+	}
+	if err := cut.End(taken); err != nil {
+		return err
+	}
+	for name, err := range vfs.Walk(disk, "misc") {
+		return fmt.Errorf("%s is left: %w", name, errors.Join(err, errContent))
+	}
+	s, err := impl.Open(disk)
+	if err != nil {
+		return err
+	}
+	// x.oid may be later.
+	v, err := s.Mark(layout.XSerial)
+	if err != nil || zodb.TID(v) != last {
+		return fmt.Errorf("it ends with %s, want %s: %w", zodb.TID(v), last, errors.Join(err, errContent))
+	}
+	want, err := contentsOf(all, last)
+	return errors.Join(err, want.all(s, true), objects(s, want))
+}
