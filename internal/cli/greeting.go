@@ -101,7 +101,7 @@ func endpointOf(a net.Addr) offer {
 		if err != nil {
 			path = a.String()
 		}
-		return offer{address: path, python: pythonString(path), loopback: true, uri: "zeo://" + (&url.URL{Path: path}).EscapedPath()}
+		return offer{address: path, python: pythonString(path), loopback: true, uri: "zeo://" + uriPath(path)}
 	}
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
@@ -190,11 +190,18 @@ func (t offer) shared() string {
 }
 
 func (t offer) buildout(b *strings.Builder) {
-	fmt.Fprintf(b, "[instance]\nzeo-client = on\nzeo-address = %s\nzeo-storage = %s\n", t.address, strings.ReplaceAll(t.storage.Name, "$", "$$"))
+	if strings.Contains(t.address, " ") {
+		b.WriteString("The recipe takes the address for several: choose a socket without a space in its name.\n")
+		return
+	}
+	fmt.Fprintf(b, "[instance]\nzeo-client = on\nzeo-address = %s\nzeo-storage = %s\n", zconfig(t.address), zconfig(t.storage.Name))
 	if dir := t.shared(); dir != "" {
-		fmt.Fprintf(b, "blob-storage = %s\nshared-blob = on\n", strings.ReplaceAll(dir, "$", "$$"))
+		fmt.Fprintf(b, "blob-storage = %s\nshared-blob = on\n", zconfig(dir))
 	} else {
 		b.WriteString("shared-blob = off\n")
+	}
+	if t.readOnly {
+		b.WriteString("read-only = true\n")
 	}
 }
 
@@ -205,7 +212,20 @@ func (t offer) container(b *strings.Builder) {
 	} else if t.loopback {
 		b.WriteString(" --network host")
 	}
-	fmt.Fprintf(b, " -e %s -e %s plone/plone-backend\n", shellWord("ZEO_ADDRESS="+t.address), shellWord("ZEO_STORAGE="+t.storage.Name))
+	fmt.Fprintf(b, " -e %s -e %s", shellWord("ZEO_ADDRESS="+t.address), shellWord("ZEO_STORAGE="+t.storage.Name))
+	if t.readOnly {
+		b.WriteString(" -e ZEO_READ_ONLY=true")
+	}
+	b.WriteString(" plone/plone-backend\n")
+}
+
+// uriPath is the path of a socket in a URI. zodburi takes it as it is, so it is escaped only where
+// it would be taken for something else.
+func uriPath(path string) string {
+	if strings.ContainsAny(path, "%?#") {
+		return (&url.URL{Path: path}).EscapedPath()
+	}
+	return path
 }
 
 // query of the URI: what is not the default.

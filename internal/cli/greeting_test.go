@@ -97,8 +97,8 @@ func clientStorages(t *testing.T, dir, text string) []zeoclient.Options {
 func printedURIs(t *testing.T, text string) []zeoclient.Options {
 	t.Helper()
 	var list []zeoclient.Options
-	add := func(address, storage string) {
-		o := zeoclient.Options{Network: "tcp", Address: address, Storage: storage}
+	add := func(address, storage string, readOnly bool) {
+		o := zeoclient.Options{Network: "tcp", Address: address, Storage: storage, ReadOnly: readOnly}
 		if strings.HasPrefix(address, "/") {
 			o.Network = "unix"
 		}
@@ -112,7 +112,7 @@ func printedURIs(t *testing.T, text string) []zeoclient.Options {
 		list = append(list, o)
 	}
 	if m := regexp.MustCompile(`(?m)^zeo-address = (.*)\nzeo-storage = (.*)$`).FindStringSubmatch(text); m != nil {
-		add(m[1], zconfigValue(m[2]))
+		add(zconfigValue(m[1]), zconfigValue(m[2]), strings.Contains(text, "\nread-only = true\n"))
 	}
 	if m := regexp.MustCompile(`(?m)^  docker run (.*)$`).FindStringSubmatch(text); m != nil {
 		out, err := exec.Command("sh", "-c", "for word in "+m[1]+"; do echo \"$word\"; done").Output()
@@ -127,7 +127,7 @@ func printedURIs(t *testing.T, text string) []zeoclient.Options {
 			}
 			return strings.TrimPrefix(words[i], prefix)
 		}
-		add(value("ZEO_ADDRESS="), value("ZEO_STORAGE="))
+		add(value("ZEO_ADDRESS="), value("ZEO_STORAGE="), slices.Contains(words, "ZEO_READ_ONLY=true"))
 		if address := value("ZEO_ADDRESS="); strings.HasPrefix(address, "/") != slices.Contains(words, address+":"+address) {
 			t.Errorf("the socket is not in the container: %q", words)
 		}
@@ -142,8 +142,8 @@ func pythonSource() (python string, env []string) {
 		return "", nil
 	}
 	path := []string{src}
-	for _, name := range []string{"ZEO", "ZODB", "ZConfig", "zdaemon"} {
-		path = append(path, filepath.Join(src, name, "src"))
+	for _, name := range []string{"ZEO", "ZODB", "ZConfig", "zdaemon", "zodburi"} {
+		path = append(path, filepath.Join(src, name, "src"), filepath.Join(src, name))
 	}
 	env = append(os.Environ(), "PYTHONPATH="+strings.Join(path, string(os.PathListSeparator)), "PYTHONDONTWRITEBYTECODE=1")
 	for _, python := range []string{os.Getenv("INTEROP_PYTHON"), "python3", "/usr/bin/python3"} {
@@ -165,6 +165,24 @@ text = sys.stdin.read()
 for section in re.findall(r'<clientstorage>.*?</clientstorage>', text, re.S):
     db = ZODB.config.databaseFromString('%import ZEO\n<zodb>\n' + section + '\n</zodb>')
     with db.transaction() as c: print('zconfig', len(c.root()))
+    db.close()
+recipe = re.search(r'zeo-address = (.*)\nzeo-storage = (.*)\n(?:blob-storage = (.*)\n)?shared-blob = (.*)\n(read-only = true)?', text)
+if recipe: # as the recipe and the image write it
+    lines = ['server ' + recipe[1], 'storage ' + recipe[2], 'shared-blob-dir ' + recipe[4], 'blob-dir ' + (recipe[3] or 'recipe')]
+    lines += [(recipe[5] or '').replace(' = ', ' '), 'name zeostorage', 'cache-size 128MB', 'drop-cache-rather-verify false']
+    db = ZODB.config.databaseFromString('<zodb>\n<zeoclient>\n%s\n</zeoclient>\n</zodb>' % '\n'.join(lines))
+    with db.transaction() as c: print('recipe', len(c.root()))
+    db.close()
+try:
+    from zodburi.resolvers import client_storage_resolver
+except ImportError:
+    uris = []
+else:
+    uris = re.findall(r'^  (zeo://.*)$', text, re.M)
+for uri in uris:
+    factory, rest = client_storage_resolver(uri)
+    db = ZODB.DB(factory(), **rest)
+    with db.transaction() as c: print('zodburi', len(c.root()))
     db.close()
 code = text[text.index('\nPython:\n') + len('\nPython:\n'):text.index('\nStop it with')]
 exec(code)
@@ -193,7 +211,8 @@ func TestWhatServePrintsCanBePasted(t *testing.T) {
 		{name: "alone in a container", env: "container=docker", args: []string{"--listen", "127.0.0.1:0"}, storages: []string{"1"}, says: "Nobody outside of this container can connect: use --listen :"},
 		{name: "IPv6", args: []string{"--listen", "[::1]:0"}, storages: []string{"1"}},
 		{name: "a socket", args: []string{"--listen", "DIR/zeo.sock"}, storages: []string{"1"}},
-		{name: "a relative socket", args: []string{"--listen", "./$odd name.sock"}, storages: []string{"1"}},
+		{name: "a relative socket", args: []string{"--listen", "./a$$b.sock"}, storages: []string{"1"}},
+		{name: "an odd socket", args: []string{"--listen", "./$odd name.sock"}, storages: []string{"1"}, says: "choose a socket without a space"},
 		{name: "two addresses", args: []string{"--listen", "127.0.0.1:0", "--listen", "DIR/zeo.sock"}, storages: []string{"1"}, says: "and on /"},
 		{name: "several storages", args: []string{"--listen", "127.0.0.1:0"}, storages: []string{"main", "catalog", "an odd $name&", "Übung"}},
 		{name: "read-only", args: []string{"--listen", "127.0.0.1:0", "--read-only"}, storages: []string{"1"}, readOnly: true},
@@ -239,11 +258,15 @@ func TestWhatServePrintsCanBePasted(t *testing.T) {
 				t.Errorf("it says nothing of %q:\n%s", tc.says, text)
 			}
 			sections, uris := clientStorages(t, dir, text), printedURIs(t, text)
-			if len(sections) != len(tc.storages) || tc.tls != (len(uris) == 0) || !tc.tls && len(uris) != len(tc.storages)+2 {
+			other := 2 // of buildout and the image
+			if tc.name == "an odd socket" {
+				other = 1
+			}
+			if len(sections) != len(tc.storages) || tc.tls != (len(uris) == 0) || !tc.tls && len(uris) != len(tc.storages)+other {
 				t.Fatalf("%d sections and %d other forms in\n%s", len(sections), len(uris), text)
 			}
 			for _, o := range append(sections, uris...) {
-				if err := connectAs(t.Context(), o, tc.readOnly); err != nil {
+				if err := connectAs(t.Context(), o); err != nil || o.ReadOnly != tc.readOnly {
 					t.Errorf("%+v: %v\n%s", o, err, text)
 				}
 			}
@@ -252,8 +275,15 @@ func TestWhatServePrintsCanBePasted(t *testing.T) {
 				cmd.Env, cmd.Dir, cmd.Stdin = env, dir, strings.NewReader(text)
 				var out, errs bytes.Buffer
 				cmd.Stdout, cmd.Stderr = &out, &errs
-				want := strings.Repeat("zconfig 0\n", len(tc.storages)) + "python 0\n"
-				if err := cmd.Run(); err != nil || out.String() != want {
+				want := strings.Repeat("zconfig 0\n", len(tc.storages))
+				if !tc.tls && other == 2 {
+					want += "recipe 0\n"
+				}
+				err := cmd.Run()
+				if strings.Contains(out.String(), "zodburi") {
+					want += strings.Repeat("zodburi 0\n", len(uris)-other)
+				}
+				if want += "python 0\n"; err != nil || out.String() != want {
 					t.Errorf("Python: %v, it prints %q, want %q\n%s\n%s", err, out.String(), want, errs.String(), text)
 				}
 			}
@@ -276,10 +306,7 @@ func fillHome(t *testing.T, home string) {
 }
 
 // connectAs reads the root object.
-func connectAs(ctx context.Context, o zeoclient.Options, readOnly bool) error {
-	if o.ReadOnly != readOnly && o.Storage == "1" && readOnly {
-		o.ReadOnly = true // the recipe and the image have no setting for it
-	}
+func connectAs(ctx context.Context, o zeoclient.Options) error {
 	c, err := zeoclient.Dial(ctx, o)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +84,16 @@ func (o Options) withDefaults() (Options, error) {
 // IsURL reports whether a text names a ZEO server: begins with zeo:.
 func IsURL(s string) bool { return strings.HasPrefix(s, "zeo:") }
 
+// ofOtherClients reports whether an option of a URL, as sites have it for zodburi, says nothing of
+// the server: it is about the caches, the patience and the database of a Python client.
+func ofOtherClients(key string) bool {
+	return key == "database_name" || strings.HasPrefix(key, "connection_") || slices.Contains([]string{
+		"blob_cache_size", "blob_cache_size_check", "blob_dir", "cache_size", "client", "client_label", "debug",
+		"drop_cache_rather_verify", "max_disconnect_poll", "min_disconnect_poll", "name", "read_only_fallback",
+		"shared_blob_dir", "var", "wait", "wait_for_server_on_startup", "wait_timeout",
+	}, key)
+}
+
 // ParseURL reads the name of a storage on a server:
 //
 //	zeo://HOST:PORT            port 9991 and storage 1 if they are left out
@@ -111,8 +122,9 @@ func ParseURL(s string) (Options, error) {
 			o.Storage = values[0]
 		case key == "read_only" && len(values) == 1:
 			o.ReadOnly = values[0] != "0" && values[0] != "false"
+		case ofOtherClients(key):
 		default:
-			return fail("unknown option %q: there are storage=NAME and read_only=1", key)
+			return fail("unknown option %q: there are storage=NAME and read_only=1, and those of zodburi, which have no effect", key)
 		}
 	}
 	if u.Host == "" {
