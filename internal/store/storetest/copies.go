@@ -214,7 +214,7 @@ func descriptions(impl Implementation, h history) error {
 	}
 	last, err := impl.Copies.Last(h.disk, store.A)
 	if err != nil || last != tid(5) {
-		return fmt.Errorf("A ends with %s: %w", last, errors.Join(err, errContent))
+		return fmt.Errorf("the last transaction in A is %s: %w", last, errors.Join(err, errContent))
 	}
 	return nil
 }
