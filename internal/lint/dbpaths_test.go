@@ -26,8 +26,8 @@ var pathExceptions = map[string]int{
 	"internal/config":  1, // the unit of bytes
 }
 
-// databasePaths finds paths of A and B, and what only the formats of one file for each
-// revision have: pointers, and the names of what packs put aside.
+// databasePaths finds paths of A and B, what makes them, and what only the formats of one file for
+// each revision have: pointers, and the names of what packs put aside.
 func databasePaths(s source) []finding {
 	if knowsPaths(s) {
 		return nil
@@ -42,12 +42,33 @@ func databasePaths(s source) []finding {
 		}
 		return true
 	})
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		call, ok := n.(*ast.SelectorExpr)
+		if ok && slices.Contains([]string{"Path", "Parse", "ParseDeleted", "NextOID", "OlderTransaction"}, call.Sel.Name) && isFormat(call.X) {
+			found = append(found, s.at(call, fmt.Sprintf("%s of a format in %s: where things lie in A and B the stores know", call.Sel.Name, s.pkg)))
+		}
+		return true
+	})
 	s.uses(module+"/internal/layout", func(n ast.Node, name string) {
 		if name == "Pointer" || name == "KindPointer" {
 			found = append(found, s.at(n, fmt.Sprintf("layout.%s in %s: that there are pointers the stores know", name, s.pkg)))
 		}
 	})
 	return found
+}
+
+// isFormat reports whether an expression is a variable or a field that is called format, or
+// makes a layout.Format of something.
+func isFormat(x ast.Expr) bool {
+	switch x := x.(type) {
+	case *ast.Ident:
+		return strings.EqualFold(x.Name, "format")
+	case *ast.SelectorExpr:
+		return strings.EqualFold(x.Sel.Name, "format")
+	case *ast.CallExpr:
+		return isFormat(x.Fun)
+	}
+	return false
 }
 
 func TestOnlyStoresKnowWhereThingsLie(t *testing.T) {
@@ -81,6 +102,10 @@ func TestDatabasePathIsFound(t *testing.T) {
 		{"what a pack put aside", "internal/engine/a.go", "func f() { g(`-deleted`) }", 1},
 		{"a pointer", "internal/engine/a.go", imported + `var x = layout.Pointer(1)`, 1},
 		{"a revision", "internal/engine/a.go", imported + `var x = layout.Revision(1, 2)`, 0},
+		{"the path of a name", "internal/cli/a.go", `func f() { use(set.Structure.Format.Path(n)) }`, 1},
+		{"the name of a path", "internal/cli/a.go", `func f() { use(layout.Format(text).Parse(p)) }`, 1},
+		{"another path", "internal/cli/a.go", `func f() { use(home.Path(p)) }`, 0},
+		{"the trees of check", "internal/check/trees.go", `func f() { use(v.format.Path(n)) }`, 0},
 		{"a text", "a.go", `const x = "A is a letter"`, 0},
 		{"a test", "a_test.go", `const x = "A/x"`, 0},
 		{"a store", "internal/store/classic/a.go", `const x = "A/x"`, 0},
