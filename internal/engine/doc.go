@@ -49,6 +49,6 @@
 // storage knows in memory, with the table of what the worker may do. Package read reads,
 // package cache keeps current revisions, package space watches the room on the disk, package
 // packing packs and undeletes, package txn commits, package flush has the worker and snapshot
-// mode. They do not know this package, which creates, opens and recovers a storage and puts
+// mode, package lineage tells a HOME from its copies. They do not know this package, which creates, opens and recovers a storage and puts
 // them together.
 package engine

@@ -8,6 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/cache"
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/engine/lineage"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -60,6 +61,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 		Cache: s.cache, Journal: s.home.Settings.Journal, RecordMemory: unflushed, LogMemory: o.LogMemory,
 		RetryInterval: o.RetryInterval, SnapshotLimit: o.SnapshotLimit, HasReserve: o.Reserve > 0})
 	s.tally = flush.NewTally(flush.TallyConfig{Home: h, Log: o.Logger, State: s.state, OIDs: &s.oids})
+	s.lineage = lineage.New(lineage.Config{Home: h, Log: o.Logger, Clock: o.Clock, State: s.state, Counted: s.tally, Storage: s, History: o.History})
 	s.space = space.New(space.Config{FS: f, Log: o.Logger, Clock: o.Clock, State: s.state,
 		LowSpace: o.LowSpace, Reserve: o.Reserve, RetryInterval: o.RetryInterval})
 	if o.ReadOnly {
@@ -77,7 +79,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	if s.home.Settings.Filesystem.Sync && vfs.HoldBack(f, asideHeld) {
 		s.log.Warn("the file system has no journal: what is there after a power cut depends on its repair; better use another one", "path", f.Path("."))
 	}
-	s.inspectHistory()
+	s.lineage.Inspect()
 	err = s.openStore()
 	if err == nil {
 		err = s.recover(ctx)
@@ -92,7 +94,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	s.packer.EndUndelete()
 	s.txns.Start()
 	s.worker.Start(s.journal)
-	if err := s.beginHistory(ctx); err != nil {
+	if err := s.lineage.Begin(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.packer.Resume()

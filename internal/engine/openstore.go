@@ -31,6 +31,6 @@ func (s *Storage) openStore() (err error) {
 		Observer: s.o.Observer, CleanShutdown: s.o.CleanShutdown, Listen: s.listen})
 	s.packer = s.newPacker()
 	s.txns = txn.New(txn.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, Observer: s.o.Observer, SpoolSize: s.o.SpoolSize, KeepRecords: s.o.CacheSize > 0,
-		Store: s.store, State: s.state, OIDs: &s.oids, Read: s.Reader, Space: s.space, Guard: s.packer, Closing: s.closing, CopyingIn: s.copyingIn})
+		Store: s.store, State: s.state, OIDs: &s.oids, Read: s.Reader, Space: s.space, Guard: s.packer, Closing: s.closing, CopyingIn: s.lineage.CopyingIn})
 	return nil
 }

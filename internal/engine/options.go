@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/engine/lineage"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -83,6 +84,17 @@ type Options struct {
 	partLen   int         // tests; how many revisions of a transaction one of them puts at a time
 	syncEvery int         // tests; after how many files a flush syncs
 }
+
+// History says what an Open means for the history of a storage: see [lineage.History].
+type History = lineage.History
+
+// The meanings of an Open.
+const (
+	HistoryOwn    = lineage.Own
+	HistoryKept   = lineage.Kept
+	HistoryCopied = lineage.Copied
+	HistoryRead   = lineage.Read
+)
 
 func (o Options) withDefaults() Options {
 	o.Logger = logging.Limit(o.Logger)

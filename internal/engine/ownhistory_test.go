@@ -419,7 +419,7 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 	}
 	// A start that could not commit the empty transaction leaves a mark that says so.
 	s := open(t, home, Options{History: HistoryKept})
-	if !s.noteHistory(histfile.Mark{TID: 2000, Due: true, Differs: s.history.mark.Differs}) {
+	if !s.lineage.Note(histfile.Mark{TID: 2000, Due: true, Differs: true}) {
 		t.Fatal("the mark was not written")
 	}
 	if err := s.Close(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/cache"
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/engine/lineage"
 	"github.com/dirstorage/dirstorage/internal/engine/packing"
 	"github.com/dirstorage/dirstorage/internal/engine/read"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
@@ -54,7 +55,7 @@ type Storage struct {
 	snapshots *flush.Snapshots
 	worker    *flush.Worker
 	packer    *packing.Packer
-	history   ownHistory // of Open, and then of Close
+	lineage   *lineage.Lineage
 }
 
 // Begin starts a transaction. Any number may be open. Errors: metadata too
@@ -89,6 +90,10 @@ func (s *Storage) Home() string { return s.home.FS.Path(".") }
 // Identity returns what is in config/identity, 32 hexadecimal digits.
 func (s *Storage) Identity() string { return s.home.Identity }
 
+// DiffersFromSource says, after an Open with HistoryCopied, that a transaction is going to be
+// added that is not as its source has it: see [lineage.Lineage.DiffersFromSource].
+func (s *Storage) DiffersFromSource() error { return s.lineage.DiffersFromSource() }
+
 // Settings returns the settings as they were read at open. The caller must not
 // change them.
 func (s *Storage) Settings() *settings.Settings { return s.home.Settings }
@@ -120,7 +125,7 @@ func (s *Storage) Close() error {
 	s.txns.Close()
 	errs = append(errs, s.worker.Stop(), s.packer.Close())
 	if s.home.Check() == nil {
-		s.endHistory()
+		s.lineage.End()
 	}
 	errs = append(errs, s.journal.Close())
 	if socket != nil && s.home.Check() == nil {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -398,7 +398,7 @@ func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 	}{
 		{"never stored, no serial", 77, 0, false},
 		{"never stored, a serial", 77, first, false},
-		{"never stored, a serial of the future", 77, txn.LatestTID, false},
+		{"never stored, a serial of the future", 77, state.LatestTID, false},
 		{"changed meanwhile", 1, first - 1, true},
 		{"deleted meanwhile", 2, first, true},
 		{"deleted, no serial", 2, 0, true},

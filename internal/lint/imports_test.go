@@ -53,8 +53,9 @@ var level = map[string]int{
 	"internal/engine/state": 4,
 	"internal/engine/home":  4,
 
-	"internal/engine/read":  5,
-	"internal/engine/space": 5,
+	"internal/engine/lineage": 5,
+	"internal/engine/read":    5,
+	"internal/engine/space":   5,
 
 	"internal/engine/packing": 6,
 

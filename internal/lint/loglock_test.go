@@ -16,13 +16,13 @@ import (
 // package, of a small name that is there once, that does.
 
 // quietPackages are those in which nothing is logged under a lock.
-var quietPackages = []string{"internal/engine", "internal/engine/state", "internal/engine/flush", "internal/engine/home", "internal/engine/packing", "internal/engine/read", "internal/engine/space", "internal/engine/txn", "internal/journal", "internal/store/classic", "internal/control", "internal/pack"}
+var quietPackages = []string{"internal/engine", "internal/engine/state", "internal/engine/flush", "internal/engine/home", "internal/engine/lineage", "internal/engine/packing", "internal/engine/read", "internal/engine/space", "internal/engine/txn", "internal/journal", "internal/store/classic", "internal/control", "internal/pack"}
 
 var (
 	lockName = regexp.MustCompile(`(?:^|\.)[a-z]*[mM]u$`)
 	// Of a transaction, of the counts of a flush, and of the history: only Close, or the worker
 	// itself, waits for these.
-	ownLock = regexp.MustCompile(`(?:^t\.mu|\.countsMu|\.history\.mu)$`)
+	ownLock = regexp.MustCompile(`(?:^t\.mu|\.countsMu|\.copyMu)$`)
 	heldDoc = regexp.MustCompile(`\b(?:mu|modeMu)\s+must\s+be\s+held`)
 	// The state says what happened once its own lock is given back.
 	stateCall = regexp.MustCompile(`(?:^|\.)[sS]tate\.(?:Fail|StepFailed|StepSucceeded|Flushed|RunTask)$`)

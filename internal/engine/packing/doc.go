@@ -1,5 +1,5 @@
 // Package packing removes what nobody needs any more, beside commits and loads, and brings
-// back what was put aside. It reaches the storage through [Host] and the state; the names
+// back what was put aside. It reads through package read, past the cache; the names
 // of files are the store's business, the format of the plan is package pack's.
 //
 // A pack goes through these states, forward only, which its plan keeps (see plan):

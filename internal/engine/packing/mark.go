@@ -16,7 +16,7 @@ import (
 
 // list finds out which objects there are.
 func (r *packRun) list(ctx context.Context) error {
-	r.p.phase("listing", r.s.o.Host.Counts().Objects)
+	r.p.phase("listing", r.s.o.Counter.Counts().Objects)
 	for n, err := range r.s.o.Store.Names(ctx, layout.KindObject, layout.KindRevision, layout.KindTransaction, layout.KindBlob) {
 		if err != nil {
 			return err

@@ -26,19 +26,18 @@ type Config struct {
 	State         *state.State
 	Read          *read.Reader
 	Space         *space.Watch
-	Host          Host
+	Counter       Counter
+	// SameA returns an error if A may not be the one beside which the files in misc were
+	// written, or what became of it here.
+	SameA func() error
 }
 
-// Host is the storage, as far as a pack changes it or depends on it.
-type Host interface {
-	// Counts returns how much the storage holds.
+// Counter counts how much the storage holds: *flush.Tally.
+type Counter interface {
 	Counts() zodb.Counts
 	// Recount changes the counts by what was brought back or removed (sign 1 or -1), and keeps
 	// them.
 	Recount(n zodb.Counts, sign int64)
-	// SameA returns an error if A may not be the one beside which the files in misc were
-	// written, or what became of it here.
-	SameA() error
 }
 
 // Txn is a transaction as the guard sees it. It can be the key of a map.

@@ -29,7 +29,7 @@ func (s *Packer) ReadPlan() error {
 	v.gc, v.state = true, packSweeps
 	h, planned, err := v.readPlan()
 	if err == nil {
-		err = s.o.Host.SameA()
+		err = s.o.SameA()
 	}
 	if err != nil {
 		s.o.Log.Warn("the plan of an interrupted pack cannot be used and is given up; the next pack starts over", "path", files.Path(), "err", err)

@@ -137,6 +137,6 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 func (w *sweep) removed(n zodb.Counts) error {
 	s := w.s
 	add(w.result, n)
-	s.o.Host.Recount(n, -1)
+	s.o.Counter.Recount(n, -1)
 	return nil
 }

@@ -104,7 +104,7 @@ func (u *undelete) count(n store.Restored, err error) {
 	u.result.Skipped += n.Skipped
 	u.p.done.Add(n.Seen)
 	if err == nil || n.Counts != (store.Counts{}) {
-		u.s.o.Host.Recount(state.CountsOf(n.Counts), 1)
+		u.s.o.Counter.Recount(state.CountsOf(n.Counts), 1)
 	}
 }
 

@@ -129,3 +129,7 @@ func (s *State) NextOID(from zodb.OID) (next zodb.OID, found bool) {
 	}
 	return next, found
 }
+
+// LatestTID is later than the tid of any transaction; clients of the network
+// server mean “the current one” by it.
+const LatestTID zodb.TID = 1<<63 - 1

@@ -57,10 +57,6 @@ func (st txnState) String() string {
 	return [...]string{"open", "voted", "ended"}[st]
 }
 
-// LatestTID is later than the tid of any transaction; clients of the network
-// server mean “the current one” by it.
-const LatestTID zodb.TID = 1<<63 - 1
-
 // Begin starts a transaction. Any number may be open. Errors: metadata too
 // long, a tid after which there is none, storage read-only or closed.
 func (m *Manager) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (*Txn, error) {
@@ -72,7 +68,7 @@ func (m *Manager) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOpti
 			return nil, fmt.Errorf("the %s has %d bytes; the limit is %d", f.name, len(f.data), zodb.MaxMetaLen)
 		}
 	}
-	if o.TID >= LatestTID {
+	if o.TID >= state.LatestTID {
 		return nil, fmt.Errorf("a transaction cannot have the tid %s: there would be none after it", o.TID)
 	}
 	if o.TID != 0 {

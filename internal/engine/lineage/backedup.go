@@ -1,4 +1,4 @@
-package engine
+package lineage
 
 import (
 	"errors"
@@ -16,8 +16,8 @@ const backedUpFile = "misc/backed-up"
 // doubtBackups makes void what backups say of the history, when that may be another one
 // than they saw: then the next one builds upon none of them unless A itself has its last
 // transaction. The tids stay.
-func (s *Storage) doubtBackups() {
-	b, err := s.home.FS.ReadFile(backedUpFile)
+func (l *Lineage) doubtBackups() {
+	b, err := l.o.Home.FS.ReadFile(backedUpFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -27,9 +27,9 @@ func (s *Storage) doubtBackups() {
 		fmt.Fprintf(&void, "%s void\n", tid)
 	}
 	if err == nil && void.String() != string(b) {
-		err = vfs.WriteFileAtomic(s.home.FS, home.JournalDir+"/aside-backed-up", backedUpFile, []byte(void.String()), s.home.Sync())
+		err = vfs.WriteFileAtomic(l.o.Home.FS, home.JournalDir+"/aside-backed-up", backedUpFile, []byte(void.String()), l.o.Home.Sync())
 	}
 	if err != nil {
-		s.log.Warn("make a full backup: it cannot be noted that those before may be of another history", "path", backedUpFile, "err", err)
+		l.o.Log.Warn("make a full backup: it cannot be noted that those before may be of another history", "path", backedUpFile, "err", err)
 	}
 }
