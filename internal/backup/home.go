@@ -145,7 +145,7 @@ func (h *home) proveReference(m *Manifest) error {
 	case err != nil:
 		return err
 	case !sameSum(transactionSum(b), m.TransactionSHA256):
-		return fmt.Errorf("transaction %s is another one than in backup %s: the storage was put back to an earlier state since", m.TID, m.Name)
+		return fmt.Errorf("transaction %s differs from that of backup %s: the storage was put back to an earlier state since", m.TID, m.Name)
 	}
 	return nil
 }

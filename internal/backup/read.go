@@ -120,7 +120,7 @@ func (h *home) readInto(c *content) error {
 	}
 	info, err := file.Stat()
 	if err == nil && !info.Mode.IsRegular() {
-		err = fmt.Errorf("%s is no ordinary file", h.fs.Path(c.name))
+		err = fmt.Errorf("%s is not an ordinary file", h.fs.Path(c.name))
 	}
 	if err != nil {
 		return errors.Join(err, file.Close())

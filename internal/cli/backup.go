@@ -125,9 +125,9 @@ transactions were committed since, which a backup would lack: see --join.`,
 	}
 	if kind == "" {
 		c.Flags().StringVar(&o.fullAfter, "full-after", "7 days", "make a full backup if that of the chain is older than this `AGE`")
-		c.Flags().IntVar(&o.maxChain, "max-chain", 0, "make a full backup if the chain has so many members; 0 = however many")
+		c.Flags().IntVar(&o.maxChain, "max-chain", 0, "make a full backup once the chain has `N` members; 0 = no limit")
 	}
-	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if snapshot mode is not reached, try again for so many `seconds`")
+	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if snapshot mode is not reached, try again for this many `seconds`")
 	c.Flags().Float64VarP(&o.interval, "sleep", "s", 10, "`seconds` between two tries")
 	c.Flags().StringVar(&o.conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
 	c.Flags().BoolVar(&o.join, "join", false, "also back up a snapshot that somebody else entered and that lacks what was committed since")

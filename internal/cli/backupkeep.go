@@ -46,7 +46,7 @@ The exit status is 3 if a backup is not good.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.sample, "sample", "", "read so many `PERCENT` of the data, chosen at random")
+	c.Flags().StringVar(&o.sample, "sample", "", "read this `PERCENT` of the data, chosen at random")
 	c.Flags().BoolVar(&o.data, "data", false, "read all data")
 	c.Flags().BoolVar(&o.restore, "restore", false, "restore each backup, and check the result")
 	c.Flags().StringVar(&o.tmp, "tmp", "", "the `DIR` in which to restore; default: that of the system")
@@ -188,7 +188,7 @@ to restore any moment since then. The newest chain of a storage is always kept.`
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return o.run(c.Context(), e, args[0]) },
 	}
-	c.Flags().IntVar(&o.chains, "keep-chains", 0, "keep the newest so many `CHAINS` of each storage")
+	c.Flags().IntVar(&o.chains, "keep-chains", 0, "keep the `N` newest chains of each storage")
 	c.Flags().StringVar(&o.age, "keep-since", "", "keep what restores any moment since this `TIME`")
 	c.Flags().BoolVar(&o.broken, "broken", false, "also remove backups that can't be restored, because what they build upon is missing")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say what would be removed")

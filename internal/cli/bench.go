@@ -62,7 +62,7 @@ commit-C commits over C connections; sustain (8 connections) is made with --sust
 	c.Flags().DurationVar(&o.duration, "duration", 5*time.Second, "of each measurement")
 	c.Flags().DurationVar(&o.sustain, "sustain", 0, "commit for so long, and tell the longest stall")
 	c.Flags().Int64Var(&o.blobSize, "blob-size", 100_000_000, "`BYTES` of a blob")
-	c.Flags().IntVar(&o.runs, "runs", 1, "measure everything so often, and give the medians")
+	c.Flags().IntVar(&o.runs, "runs", 1, "repeat each measurement `N` times, and give the medians")
 	c.Flags().StringSliceVar(&o.only, "only", nil, "the `NAMES` of what to measure, or how they begin, with commas between them")
 	c.Flags().BoolVar(&o.msgpack, "msgpack", false, "speak msgpack, whatever the server announces")
 	c.Flags().BoolVar(&o.yes, "yes", false, "write into a storage that is not empty")

@@ -63,7 +63,7 @@ the exit status is 3; an object whose newest revision is left out has the one be
 
 func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 	if o.noBlobs && o.blobs != "" {
-		return usage("--blobs and --no-blobs exclude each other")
+		return usage("--blobs cannot be combined with --no-blobs")
 	}
 	if o.python != 0 && o.python != 2 && o.python != 3 {
 		return usage("--python %d: want 2 or 3", o.python)

@@ -52,7 +52,7 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 		return usage("--since TID is needed")
 	}
 	if o.zero && o.json {
-		return usage("--null and --json exclude each other")
+		return usage("--null cannot be combined with --json")
 	}
 	since, err := wantTID("--since", o.since)
 	if err != nil {

@@ -34,7 +34,7 @@ func newHistory(e *env) *cobra.Command {
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().IntVarP(&o.n, "number", "n", 0, "so many at most; 0 = all")
+	c.Flags().IntVarP(&o.n, "number", "n", 0, "at most `N`; 0 = all")
 	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line")
 	return c
 }

@@ -77,7 +77,7 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	c.Flags().StringVar(&o.missing, "missing-blobs", "stop", "what to do when a blob is missing: stop, or skip its content")
 	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "of a new HOME: bushy, chunky, lawn or flat")
 	c.Flags().StringVar(&o.class, "class", string(zodb.ClassFull), "of a new HOME: Full, or Minimal")
-	c.Flags().BoolVar(&o.salvage, "salvage", false, "pass over what is damaged in the file, or on the server")
+	c.Flags().BoolVar(&o.salvage, "salvage", false, "leave out damaged parts of the file, or of the server")
 	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")
 	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
 	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
@@ -90,7 +90,7 @@ func (o *importCommand) options() (transfer.ImportOptions, error) {
 	var t transfer.ImportOptions
 	switch {
 	case o.noBlobs && o.blobs != "":
-		return t, usage("--blobs and --no-blobs exclude each other")
+		return t, usage("--blobs cannot be combined with --no-blobs")
 	case o.missing != "stop" && o.missing != "skip":
 		return t, usage("--missing-blobs %q: want stop or skip", o.missing)
 	case o.noBlobs:

@@ -37,7 +37,7 @@ description. It reads beside a running storage. Status 3: objects of some are mi
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().IntVarP(&o.n, "number", "n", 0, "so many at most; 0 = all")
+	c.Flags().IntVarP(&o.n, "number", "n", 0, "at most `N`; 0 = all")
 	c.Flags().StringVar(&o.from, "from", "", "none earlier than this `TID` or time")
 	c.Flags().StringVar(&o.to, "to", "", "none later than this `TID` or time")
 	c.Flags().BoolVar(&o.oids, "oids", false, "list the objects of each")

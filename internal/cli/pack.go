@@ -60,7 +60,7 @@ status is 3.`,
 			if c.Flags().Changed("undelete") {
 				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken", "refs"} {
 					if c.Flags().Changed(name) {
-						return usage("--undelete and --%s exclude each other", name)
+						return usage("--undelete cannot be combined with any option except --json; leave --%s out", name)
 					}
 				}
 				return o.bringBack(c.Context(), e)
@@ -68,7 +68,7 @@ status is 3.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.keep, "keep", defaultKeep, "keep the history since this `TIME`, or of so many days")
+	c.Flags().StringVar(&o.keep, "keep", defaultKeep, "keep the history since this `TIME`, or of this many days")
 	c.Flags().StringVar(&o.gc, "gc", "on", "on or off: remove objects that nothing refers to")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would go, by class, and change nothing")
 	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read, and keep whatever they could refer to")
@@ -99,7 +99,7 @@ pack removes.`,
 		},
 	}
 	c.Flags().BoolVar(&report, "report", false, "print the report")
-	c.Flags().StringVar(&o.keep, "keep", defaultKeep, "as if a pack kept the history since this `TIME`, or of so many days")
+	c.Flags().StringVar(&o.keep, "keep", defaultKeep, "as if a pack kept the history since this `TIME`, or of this many days")
 	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
@@ -309,9 +309,9 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 	}
 	w.printf("%s to %s", did, formatLast(r.Threshold))
 	if o.dryRun {
-		w.printf(" (not really)")
+		w.printf(" (dry run, nothing changed)")
 	}
-	w.printf("\nkept     %s objects, %s revisions of them were read\n", human.Count(r.KeptObjects), human.Count(r.KeptRevisions))
+	w.printf("\nkept     %s objects (%s revisions read)\n", human.Count(r.KeptObjects), human.Count(r.KeptRevisions))
 	w.printf("%s %s objects, %s revisions", verb, human.Count(r.Objects), human.Count(r.Revisions))
 	if !o.dryRun {
 		w.printf(", %s transactions, %s blobs", human.Count(r.Transactions), human.Count(r.Blobs))

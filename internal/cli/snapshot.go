@@ -78,7 +78,7 @@ take part in the snapshot.`,
 		},
 	}
 	c.Flags().SetInterspersed(false)
-	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if it fails, try again for so many `seconds`")
+	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if it fails, try again for this many `seconds`")
 	c.Flags().Float64VarP(&o.interval, "sleep", "s", 10, "`seconds` between two tries")
 	c.Flags().StringVar(&o.conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
 	c.Flags().BoolVar(&o.join, "join", false, "also use a snapshot that somebody else entered long ago")
@@ -253,7 +253,7 @@ func newSnapshotStatus(e *env) *cobra.Command {
 		Use:         "status HOME",
 		Annotations: interruptible("nothing was changed; run it again"),
 		Short:       "Say whether HOME/A is a snapshot now",
-		Long:        `Print what misc/snapshot holds: user/NAME in snapshot mode, shutdown after a clean close; “off” if A is no snapshot. The exit status is 4 then.`,
+		Long:        `Print what misc/snapshot holds: user/NAME in snapshot mode, shutdown after a clean close; “off” if A is not a snapshot. The exit status is 4 then.`,
 		Example:     "  dirstorage snapshot status /srv/zodb",
 		Args:        cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

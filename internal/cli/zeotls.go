@@ -30,7 +30,7 @@ func (o *clientTLS) apply(z *zeoclient.Options) error {
 		return nil
 	}
 	if z.Network == "unix" {
-		return usage("TLS is for host:port; there is none over a Unix socket")
+		return usage("TLS is for host:port; a Unix socket has none")
 	}
 	name := o.serverName
 	if name == "" {

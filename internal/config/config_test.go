@@ -168,10 +168,10 @@ func TestErrorsSayWhatWhereAndWhatToDo(t *testing.T) {
 		want string
 	}{
 		{"nothing", world{}, "there is no storage to serve; give HOME"},
-		{"size", flags("--max-blob=64mb"), `flag --max-blob: max-blob "64mb" is no size: want bytes`},
+		{"size", flags("--max-blob=64mb"), `flag --max-blob: max-blob "64mb" is not a size: want bytes`},
 		{"size, too much", flags("--max-blob=9999999999TiB"), "is too much"},
 		{"size of zero", flags("--max-blob=0"), "at least one byte"},
-		{"duration", flags("--hello-timeout=30"), `"30" is no duration: want a number with ms, s, m or h`},
+		{"duration", flags("--hello-timeout=30"), `"30" is not a duration: want a number with ms, s, m or h`},
 		{"no time at all", flags("--hello-timeout=0"), "want more than 0"},
 		{"negative", flags("--drain-timeout=-1s"), "negative"},
 		{"count", flags("--max-connections=0"), "at least 1"},
@@ -209,7 +209,7 @@ func TestErrorsSayWhatWhereAndWhatToDo(t *testing.T) {
 		{"not defined", inZEO("<zeo>\naddress $p\n</zeo>"), "z:2: $p is not defined"},
 		{"lone dollar", inZEO("<zeo>\naddress $\n</zeo>"), "write $$"},
 		{"include", inZEO("%include other"), "z:1: %include is not supported"},
-		{"seconds", inZEO("<zeo>\ntransaction-timeout 5m\n</zeo>"), "z:2: transaction-timeout \"5m\" is no number of seconds"},
+		{"seconds", inZEO("<zeo>\ntransaction-timeout 5m\n</zeo>"), "z:2: transaction-timeout \"5m\" is not a number of seconds"},
 		{"twice", inZEO("<zeo>\naddress 1\nADDRESS 2\n</zeo>"), "z:3: address is given twice"},
 		{"no place", world{args: []string{"--zeo-conf=z"}, files: map[string]string{"z": "<zeo>\n</zeo>\n<filestorage x>\n</filestorage>"}}, "z:3: storage x has no HOME; add --storage x=HOME"},
 		{"out of HOME", inZEO("<zeo>\n</zeo>\n<filestorage ..>\n</filestorage>\n<filestorage y>\n</filestorage>"), `storage ".." can't be a directory in HOME`},

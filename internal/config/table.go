@@ -64,7 +64,7 @@ func table() []setting {
 			set: choice(func(c *Config) *string { return &c.Class }, string(zodb.ClassFull), string(zodb.ClassMinimal))},
 		{name: "low-space", kind: size, fallback: "1GiB", help: "warn if less than this, or than a tenth of the file system, is free; 0 = never",
 			set: anyBytes(func(c *Config) *int64 { return &c.LowSpace })},
-		{name: "reserve", kind: size, fallback: "16MiB", help: "the size of misc/reserve, which is given up so that a full disk can be packed; 0 = there is none",
+		{name: "reserve", kind: size, fallback: "16MiB", help: "the size of misc/reserve, which is given up so that a full disk can be packed; 0 = no such file",
 			set: anyBytes(func(c *Config) *int64 { return &c.Reserve })},
 		{name: "read-only", kind: boolean, fallback: "false", help: "refuse what writes, pack excepted", set: flag(func(c *Config) *bool { return &c.ReadOnly })},
 		{name: "announce", fallback: "pickle", help: "the encoding that is announced to clients, pickle or msgpack; both are understood",

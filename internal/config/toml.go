@@ -106,7 +106,7 @@ func tomlText(v any) (string, error) {
 func (l *loader) tomlStorages(f tomlFile, v any) []namedStorage {
 	tables, ok := v.([]map[string]any)
 	if !ok {
-		l.fail(&Error{Where: f.at("storage"), What: "storage is no list of tables", Do: "write [[storage]], and below it name and home"})
+		l.fail(&Error{Where: f.at("storage"), What: "storage is not a list of tables", Do: "write [[storage]], and below it name and home"})
 		return nil
 	}
 	var list []namedStorage

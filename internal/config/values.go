@@ -32,7 +32,7 @@ func parseSize(s string) (int64, error) {
 		}
 		return n * u.bytes, nil
 	}
-	return 0, fmt.Errorf("%q is no size: want bytes, or a whole number with KiB, MiB, GiB, TiB, kB, MB, GB or TB, as 64MiB", s)
+	return 0, fmt.Errorf("%q is not a size: want bytes, or a whole number with KiB, MiB, GiB, TiB, kB, MB, GB or TB, as 64MiB", s)
 }
 
 // formatSize is the other way: the largest unit that gives a whole number.
@@ -49,7 +49,7 @@ func formatSize(n int64) string {
 func parseDuration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil || strings.HasPrefix(s, "+") {
-		return 0, fmt.Errorf("%q is no duration: want a number with ms, s, m or h, as 30s or 1h30m", s)
+		return 0, fmt.Errorf("%q is not a duration: want a number with ms, s, m or h, as 30s or 1h30m", s)
 	}
 	if d < 0 {
 		return 0, fmt.Errorf("%q is negative", s)
@@ -101,7 +101,7 @@ func parseAddress(s string) (string, error) {
 	path := strings.TrimPrefix(s, "unix:")
 	if strings.Contains(path, "/") {
 		if strings.ContainsRune(path, 0) || strings.HasSuffix(path, "/") {
-			return want("is no path of a socket")
+			return want("is not the path of a socket")
 		}
 		if len(path) > 107 {
 			return "", fmt.Errorf("%q has %d bytes, and the path of a Unix socket has at most 107: choose a shorter one", s, len(path))
@@ -116,7 +116,7 @@ func parseAddress(s string) (string, error) {
 	case err != nil && strings.Count(s, ":") > 1 && !strings.Contains(s, "["):
 		return want("needs [ ] around the IPv6 address")
 	case err != nil:
-		return want("is no address")
+		return want("is not an address")
 	case !validPort(port):
 		return want("has no port from 0 to 65535")
 	case strings.ContainsAny(host, " \t,;"):

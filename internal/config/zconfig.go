@@ -76,7 +76,7 @@ func (p *zconfigParser) read(line string) error {
 	case line[0] == '<':
 		m := sectionStart.FindStringSubmatch(line)
 		if m == nil {
-			return p.fail(line+" is no section", "want <type> or <type name>")
+			return p.fail(line+" is not a section", "want <type> or <type name>")
 		}
 		s := &section{kind: strings.ToLower(m[1]), name: strings.ToLower(m[2]), line: p.line}
 		inner.sections = append(inner.sections, s)
@@ -124,7 +124,7 @@ func (p *zconfigParser) directive(line string) error {
 	case "%include":
 		return p.fail("%include is not supported", "put what is included into the file itself")
 	default:
-		return p.fail(word+" is no directive", "ZConfig has %define, %import and %include")
+		return p.fail(word+" is not a directive", "ZConfig has %define, %import and %include")
 	}
 	return nil
 }

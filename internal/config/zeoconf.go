@@ -140,7 +140,7 @@ func (z *zeoConf) zeoKey(k zkey) {
 	case "invalidation-age", "transaction-timeout":
 		seconds, err := strconv.ParseFloat(k.value, 64)
 		if err != nil || !(seconds >= 0 && seconds < 1e9) {
-			z.fail(k.line, fmt.Sprintf("%s %q is no number of seconds", k.key, k.value), "want a number of seconds that is not negative")
+			z.fail(k.line, fmt.Sprintf("%s %q is not a number of seconds", k.key, k.value), "want a number of seconds that is not negative")
 			return
 		}
 		z.put(k.key, k, formatDuration(time.Duration(seconds*float64(time.Second))))

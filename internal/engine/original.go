@@ -172,7 +172,7 @@ func (s *Storage) eachMember(o store.Original, name string, f func(layout.Name, 
 		}
 		n, ok := o.ParsePath(path.Clean(h.Name))
 		if !ok || h.Typeflag != tar.TypeReg || h.Size > maxMember {
-			return fmt.Errorf("its member %q is no file of a database; nothing of it was applied", h.Name)
+			return fmt.Errorf("its member %q is not a file of a database; nothing of it was applied", h.Name)
 		}
 		data, err := io.ReadAll(r)
 		if err != nil {

@@ -50,7 +50,7 @@ func leftByOriginal(ctx context.Context, disk *crashfs.FS, replica bool) (zodb.T
 		}
 		n, ok := layout.Bushy.Parse(name[2:])
 		if err != nil || !ok {
-			return 0, errors.Join(err, fmt.Errorf("%s is no file of a database", name))
+			return 0, errors.Join(err, fmt.Errorf("%s is not a file of a database", name))
 		}
 		if replica {
 			err = w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(data))})

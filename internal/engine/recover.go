@@ -74,7 +74,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		return err
 	}
 	if !originals.Empty() && len(pending) > 0 {
-		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; it cannot have written beside the other", zodb.ErrJournalOlder, home.JournalDir)
+		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; both formats at once are impossible", zodb.ErrJournalOlder, home.JournalDir)
 	}
 	if _, err := s.home.FS.Stat(snapshotFile); err == nil {
 		if err := s.snapshots.RaiseFloor(); vfs.FaultOf(err) == vfs.FullFault {

@@ -106,11 +106,11 @@ func parseAge(s, number, unit string, now time.Time) (time.Time, error) {
 	case "week":
 		one = 7 * 24 * time.Hour
 	default:
-		return time.Time{}, fmt.Errorf("%q is not a time: %q is none of minutes, hours, days, weeks", s, unit)
+		return time.Time{}, fmt.Errorf("%q is not a time: %q is not one of minutes, hours, days, weeks", s, unit)
 	}
 	n, err := strconv.ParseUint(number, 10, 63)
 	if err != nil || n > uint64(maxAge/one) {
-		return time.Time{}, fmt.Errorf("%q is not a time: %q is no whole number from 0 to %d", s, number, int64(maxAge/one))
+		return time.Time{}, fmt.Errorf("%q is not a time: %q is not a whole number from 0 to %d", s, number, int64(maxAge/one))
 	}
 	return now.Add(-time.Duration(n) * one), nil
 }

@@ -85,7 +85,7 @@ func (d *OriginalDir) list(f vfs.FS, dir string) error {
 		}
 		n, ok := layout.ParseName(e.Name)
 		if !ok || !e.Type.IsRegular() {
-			return fmt.Errorf("%s is no file of a database: move it away", path.Join(dir, d.Dir, e.Name))
+			return fmt.Errorf("%s is not a file of a database: move it away", path.Join(dir, d.Dir, e.Name))
 		}
 		d.Names = append(d.Names, n)
 	}

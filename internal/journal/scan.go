@@ -157,7 +157,7 @@ func scan(f io.ReaderAt, identity [16]byte, seq uint64, limit int64, bounded boo
 // take adds one frame.
 func (s *scanner) take(fr frame) error {
 	if fr.t != frameData && fr.t != frameMeta && s.run != nil {
-		return fmt.Errorf("the frames of a transaction are interrupted by one of type %d", fr.t)
+		return fmt.Errorf("a frame of type %d is among those of a transaction", fr.t)
 	}
 	switch fr.t {
 	case frameData:
@@ -191,7 +191,7 @@ func (s *scanner) takeData(fr frame) error {
 		return err
 	}
 	if len(s.run) > 0 && s.run[0].handle != e.handle {
-		return errors.New("the data of a transaction are interrupted by those of another")
+		return errors.New("frames of two transactions are interleaved")
 	}
 	e.Pos = Position{s.seq, fr.offset}
 	s.run = append(s.run, e)

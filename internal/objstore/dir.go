@@ -78,7 +78,7 @@ func (d *Dir) Get(_ context.Context, name string) (Object, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode.IsRegular() {
-		err = fmt.Errorf("%s is no ordinary file", d.fs.Path(name))
+		err = fmt.Errorf("%s is not an ordinary file", d.fs.Path(name))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -172,7 +172,7 @@ func checkName(name string) error {
 		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_')
 	}
 	if !ok {
-		return fmt.Errorf("%q is no name of an object: %w", name, fs.ErrInvalid)
+		return fmt.Errorf("%q is not the name of an object: %w", name, fs.ErrInvalid)
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func (v *visitor) follow(o *record.Object, current bool) error {
 	}
 	var err error
 	if v.refs, err = v.scanner.AppendStrongRefs(v.refs[:0], o.Data); err != nil {
-		return &zodb.BrokenError{OID: o.OID, Err: fmt.Errorf("revision %s is no pickle that can be read: %w", o.Serial, err)}
+		return &zodb.BrokenError{OID: o.OID, Err: fmt.Errorf("revision %s is not a readable pickle: %w", o.Serial, err)}
 	}
 	for _, to := range v.refs {
 		if err := m.Add(to); err != nil {

@@ -166,7 +166,7 @@ func parseTransaction(b []byte, f file, checkMD5 bool) (*Transaction, error) {
 		return nil, f.corrupt(transactionStatus, "status is %d, want 0 or %d", v, statusPacked)
 	}
 	if o%8 != 0 {
-		return nil, f.corrupt(transactionOIDs, "length of the oid list is %d, which is no multiple of 8", o)
+		return nil, f.corrupt(transactionOIDs, "length of the oid list is %d, which is not a multiple of 8", o)
 	}
 	if sum := TransactionHeaderSize + u + d + e + o; sum != int64(len(b)) {
 		return nil, f.corrupt(transactionUser, "fields of %d, %d, %d and %d bytes make a file of %d, but it has %d", u, d, e, o, sum, len(b))

@@ -81,7 +81,7 @@ func (c *coder) append(b []byte, p pair) []byte {
 	return b
 }
 
-var errPairs = errors.New("its pairs are no ascending numbers")
+var errPairs = errors.New("its pairs do not ascend")
 
 // next reads the pair behind the last one.
 func (c *coder) next(r io.ByteReader) (pair, error) {

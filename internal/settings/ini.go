@@ -126,7 +126,7 @@ func (p *parser) header(i int, name string) error {
 func (p *parser) newOption(i int, line string) error {
 	sign := strings.IndexAny(line, "=:")
 	if sign < 0 {
-		return &Error{Path: p.path, Line: i + 1, Section: p.section.name, Reason: fmt.Sprintf("%q is no option: want “name: value”", line)}
+		return &Error{Path: p.path, Line: i + 1, Section: p.section.name, Reason: fmt.Sprintf("%q is not an option: want “name: value”", line)}
 	}
 	o := &option{
 		name:  strings.TrimRightFunc(line[:sign], isSpace),

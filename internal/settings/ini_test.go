@@ -93,7 +93,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, text, want string }{
 		{"before a section", "# c\nx: 1\n", "p line 2: it comes before the first [section]"},
-		{"no sign", "[a]\n\nx\n", `p line 3: [a]: "x" is no option: want “name: value”`},
+		{"no sign", "[a]\n\nx\n", `p line 3: [a]: "x" is not an option: want “name: value”`},
 		{"no name", "[a]\n: 1\n", "p line 2: [a]: the option has no name"},
 		{"section twice", "[a]\n[b]\n[a]\n", "p line 3: [a]: the section comes twice"},
 		{"option twice", "[a]\nx: 1\nx: 1\n", "p line 3: [a] x: the option comes twice"},

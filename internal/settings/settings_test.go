@@ -351,7 +351,7 @@ func TestSnapshotConf(t *testing.T) {
 		{"nodirect alone", "nodirect\n", nil, nil},
 		{"malformed", "http x\nhttp localhost:8080 f\nftp://x\nsocket /tmp/s\n" + httpLine + "\nnodirect please\n", []SnapshotMethod{http, direct}, []string{
 			"line 1: want “http URL ACCESSFILE”",
-			`line 2: "localhost:8080" is no http or https URL`,
+			`line 2: "localhost:8080" is not an http or https URL`,
 			`line 3: unknown method "ftp://x": want http, socket, direct or nodirect`,
 			"line 4: nothing may follow “socket”",
 			`line 6: unknown method "nodirect": want http, socket, direct or nodirect`,

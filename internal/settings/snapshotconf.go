@@ -66,7 +66,7 @@ func parseMethod(words []string) (SnapshotMethod, string) {
 		}
 		u, err := url.Parse(words[1])
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return m, fmt.Sprintf("%q is no http or https URL", words[1])
+			return m, fmt.Sprintf("%q is not an http or https URL", words[1])
 		}
 		m.URL, m.AccessFile = words[1], words[2]
 	default:

@@ -156,7 +156,7 @@ func Read(f vfs.FS) (Record, error) {
 		return unknown, fmt.Errorf("%w: %s: %w", ErrUnknown, f.Path(Taken), err)
 	}
 	if lag := r.Moment.Sub(info.ModTime); r.Code != unknown.Code || lag < 0 || lag >= maxLag {
-		return unknown, fmt.Errorf("%w: %s is of another one", ErrUnknown, f.Path(Taken))
+		return unknown, fmt.Errorf("%w: %s is of another snapshot", ErrUnknown, f.Path(Taken))
 	}
 	return r, nil
 }

@@ -125,7 +125,7 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 	}
 	seconds, err := strconv.ParseInt(o.Getenv("SNAPSHOT_TIMESTAMP"), 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("%w: SNAPSHOT_TIMESTAMP=%q is no number of seconds", zodb.ErrSnapshotMode, o.Getenv("SNAPSHOT_TIMESTAMP"))
+		return nil, fmt.Errorf("%w: SNAPSHOT_TIMESTAMP=%q is not a number of seconds", zodb.ErrSnapshotMode, o.Getenv("SNAPSHOT_TIMESTAMP"))
 	}
 	code, err := readCode(home)
 	if err != nil {
@@ -150,7 +150,7 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 func readCode(home vfs.FS) (string, error) {
 	code, err := home.ReadFile(snapfile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w: %s is not there, so A is no snapshot", zodb.ErrSnapshotMode, home.Path(snapfile.Name))
+		return "", fmt.Errorf("%w: %s is not there, so A is not a snapshot", zodb.ErrSnapshotMode, home.Path(snapfile.Name))
 	}
 	return string(code), err
 }

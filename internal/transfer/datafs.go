@@ -76,7 +76,7 @@ func lastRecords(txn *filestorage.Txn) iter.Seq2[zodb.Record, error] {
 
 func (d *dataFS) openBlob(_ context.Context, rec zodb.Record) (io.ReadCloser, error) {
 	if d.blobs == nil {
-		return nil, fmt.Errorf("%w: object %s is one, and no blob directory was given", ErrBlob, rec.OID)
+		return nil, fmt.Errorf("object %s has a %w, and no blob directory is given", rec.OID, ErrBlob)
 	}
 	name := d.layout.Path(rec.OID, d.fileTID)
 	f, err := d.blobs.Open(name)

@@ -308,7 +308,7 @@ func (ex *exporter) exportBlob(ctx context.Context, oid zodb.OID, tid zodb.TID) 
 		return nil
 	}
 	if ex.o.Blobs == nil {
-		return fmt.Errorf("%w: there is no blob directory to put it into", ErrBlob)
+		return fmt.Errorf("object %s has a %w, and no blob directory is given", oid, ErrBlob)
 	}
 	src, err := ex.s.OpenBlob(ctx, oid, tid)
 	if err != nil {

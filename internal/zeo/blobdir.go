@@ -244,7 +244,7 @@ func (b *blobDir) uploaded(oid zodb.OID, name string) (string, error) {
 		return "", fmt.Errorf("the uploaded blob is not there: %w", err)
 	}
 	if !info.Mode.IsRegular() {
-		return "", fmt.Errorf("the uploaded blob %s is no ordinary file", b.fs.Path(file))
+		return "", fmt.Errorf("the uploaded blob %s is not an ordinary file", b.fs.Path(file))
 	}
 	return b.fs.Path(file), nil
 }

@@ -270,7 +270,7 @@ func (c *conn) decode(frame []byte) (*request, error) {
 	case wire.List:
 		r.args = args
 	default:
-		return nil, protocolError("%.60q: the arguments are no tuple", m.Name)
+		return nil, protocolError("%.60q: the arguments are not a tuple", m.Name)
 	}
 	return r, nil
 }

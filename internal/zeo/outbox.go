@@ -25,7 +25,7 @@ const (
 )
 
 // errQueue is why a connection ends whose client does not read.
-var errQueue = errors.New("the client does not read what it is sent: more waits than the limit allows")
+var errQueue = errors.New("client too slow: its send queue exceeds max-queue")
 
 // outbox is what waits to be sent on a connection, in order. All methods may be
 // called concurrently.

@@ -148,7 +148,7 @@ func (c *conn) unpark(x *txn) {
 		c.dropShared(st)
 	}
 	if err := p.file.Close(); err != nil {
-		c.log().Warn("what a transaction left is removed at the next open", "err", err)
+		c.log().Warn("could not remove a transaction's temporary files; the next open will", "err", err)
 	}
 }
 

@@ -134,7 +134,7 @@ func (c *conn) try(x *txn, st *step) error {
 		}
 	}
 	if x.held { // it has locks, so it waits for nobody
-		return c.scarce("a transaction of so many objects")
+		return c.scarce("a transaction of this many objects")
 	}
 	return c.park(x, st)
 }
@@ -159,7 +159,7 @@ func (c *conn) store(x *txn, st *step, weight int64) error {
 func (c *conn) takeTxnFile(x *txn) error {
 	if !x.file {
 		if !c.has.spools.Try(1) {
-			return c.noFile("a transaction of so many objects or bytes", "large transactions")
+			return c.noFile("a transaction of this many objects or bytes", "large transactions")
 		}
 		x.file = true
 	}

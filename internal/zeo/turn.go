@@ -116,7 +116,7 @@ func (t *largeTurn) await(ctx context.Context, c *conn, x *txn, n int64) error {
 			return nil
 		}
 		if x.held || !t.waits(x) {
-			return c.scarce("a transaction of so many objects, beside another large one")
+			return c.scarce("a transaction of this many objects, beside another large one")
 		}
 		if late == nil {
 			timer := time.NewTimer(turnTime)
@@ -133,7 +133,7 @@ func (t *largeTurn) await(ctx context.Context, c *conn, x *txn, n int64) error {
 				c.srv.o.looked()
 			}
 		case <-late:
-			return c.scarce(fmt.Sprintf("a transaction of so many objects, which waited for %s", turnTime))
+			return c.scarce(fmt.Sprintf("a transaction of this many objects, which waited for %s", turnTime))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

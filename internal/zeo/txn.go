@@ -128,7 +128,7 @@ func extensionOf(v any) ([]byte, error) {
 		}
 		return b, nil
 	}
-	return nil, &pythonError{classStorage, wire.Tuple{"the extension of the transaction is no dictionary"}}
+	return nil, &pythonError{classStorage, wire.Tuple{"the extension of the transaction is not a dictionary"}}
 }
 
 // awaitFinish waits until a finish that goes on has ended: what comes behind it

@@ -26,7 +26,7 @@ func (c *conn) discardUpload() {
 	c.closeUpload()
 	if c.upload.blob != nil {
 		if err := c.upload.blob.Abort(); err != nil {
-			c.log().Warn("what a broken upload left is removed at the next open", "err", err)
+			c.log().Warn("could not remove a broken upload's temporary files; the next open will", "err", err)
 		}
 	}
 	c.upload = nil
@@ -86,7 +86,7 @@ func (c *conn) failUpload(err error) {
 	u := c.upload
 	u.err = err
 	if err := u.blob.Abort(); err != nil {
-		c.log().Warn("what a broken upload left is removed at the next open", "err", err)
+		c.log().Warn("could not remove a broken upload's temporary files; the next open will", "err", err)
 	}
 	u.blob = nil
 	c.closeUpload()
@@ -169,7 +169,7 @@ func checkSharedName(name string) error {
 		}
 	}
 	if len(name) > maxSharedName || stem == name || strings.ContainsAny(name, "/\x00") {
-		return fmt.Errorf("%q is no name of an uploaded blob", clipped(name))
+		return fmt.Errorf("%q is not the name of an uploaded blob", clipped(name))
 	}
 	return nil
 }

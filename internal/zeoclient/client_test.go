@@ -362,7 +362,7 @@ func TestNamesOfServers(t *testing.T) {
 		{"zeo:///run/zeo.sock", "unix", "/run/zeo.sock", ""},
 		{"zeo:///run/zeo.sock?storage=a%20b", "unix", "/run/zeo.sock", "a b"},
 		{"zeo://db:1/main?storage=other", "", "", ""},
-		{"zeo://db:1?wait=1", "", "", ""},
+		{"zeo://db:1?pause=1", "", "", ""},
 		{"zeo://", "", "", ""},
 		{"zeo:db", "", "", ""},
 		{"zeo://me@db:1", "", "", ""},

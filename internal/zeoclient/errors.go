@@ -50,7 +50,7 @@ func (e *ServerError) Unwrap() error { return e.Err }
 func AsServerError(args any) error {
 	pair, err := sequence(args, 2)
 	if err != nil {
-		return protocolError("an error that is no pair: %v", err)
+		return protocolError("an error that is not a pair: %v", err)
 	}
 	class, ok := pair[0].(string)
 	if !ok {

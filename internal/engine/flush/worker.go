@@ -140,7 +140,7 @@ func (w *Worker) merge() error {
 	}
 	w.slice = w.slice*7/5 + 1
 	if moved == 0 && !empty {
-		return fmt.Errorf("the directory B holds more names that are no database names than can be passed over; move them away")
+		return fmt.Errorf("the directory B holds too many foreign files; move them away")
 	}
 	if !empty {
 		return nil

@@ -95,7 +95,7 @@ func (s *Packer) fits(h pack.Header) error {
 	}
 	sum, err := s.transactionSum(h.Last)
 	if err == nil && !bytes.Equal(sum, h.Sum) {
-		err = fmt.Errorf("transaction %s of A is another one than the one after which it was made", h.Last)
+		err = fmt.Errorf("A's transaction %s differs from the one that it was made for", h.Last)
 	}
 	return err
 }
@@ -108,7 +108,7 @@ func (s *Packer) transactionSum(tid zodb.TID) ([]byte, error) {
 		return nil, err
 	}
 	if len(b) < record.TransactionHeaderSize {
-		return nil, &zodb.CorruptError{Path: where, TID: tid, Reason: fmt.Sprintf("%d bytes are no transaction", len(b))}
+		return nil, &zodb.CorruptError{Path: where, TID: tid, Reason: fmt.Sprintf("%d bytes are not a transaction", len(b))}
 	}
 	b = bytes.Clone(b)
 	clear(b[24:32])

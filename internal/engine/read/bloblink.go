@@ -23,7 +23,7 @@ import (
 // another file system; *zodb.KeyError and *zodb.CorruptError as OpenBlob.
 func (r *Reader) LinkBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, name string) error {
 	if !filepath.IsAbs(name) {
-		return fmt.Errorf("link the blob of object %s: %q is no absolute path", oid, name)
+		return fmt.Errorf("link the blob of object %s: %q is not an absolute path", oid, name)
 	}
 	root, err := vfs.OS("/")
 	if err != nil {

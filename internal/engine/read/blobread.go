@@ -39,7 +39,7 @@ func (b *openBlob) Read(p []byte) (int, error) {
 	}
 	if sum := b.hash.Sum(nil); b.read != b.size || !bytes.Equal(sum, b.want[:]) {
 		damage := b.corrupt
-		damage.Reason = "the blob is not what was written: its checksum is another one"
+		damage.Reason = "the blob is not what was written: its checksum differs"
 		return 0, &damage
 	}
 	return n, err

@@ -43,7 +43,7 @@ func (m *Manager) stage(src zodb.BlobSource) (*stagedBlob, error) {
 	if info, err := root.Stat(from); err != nil {
 		return nil, err
 	} else if !info.Mode.IsRegular() {
-		return nil, fmt.Errorf("%s is no ordinary file", abs)
+		return nil, fmt.Errorf("%s is not an ordinary file", abs)
 	}
 	if err := root.Rename(from, vfs.FromRoot(m.o.Home.FS.Path(b.name))); err == nil {
 		return m.stageMoved(b)
@@ -88,7 +88,7 @@ func (m *Manager) endStaging(b *stagedBlob, w *blobSink, err error) error {
 func (m *Manager) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 	info, err := m.o.Home.FS.Stat(b.name)
 	if err == nil && !info.Mode.IsRegular() {
-		err = errors.New("it is no ordinary file")
+		err = errors.New("it is not an ordinary file")
 	}
 	foreign := false
 	if err == nil {

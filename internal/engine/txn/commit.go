@@ -41,7 +41,7 @@ func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, err
 		q.err = zodb.ErrClosed
 	}
 	if err := t.end(); err != nil {
-		t.m.o.Log.Warn("what a transaction left is removed at the next open", "tid", q.tid, "err", err)
+		t.m.o.Log.Warn("could not remove a transaction's temporary files; the next open will", "tid", q.tid, "err", err)
 	}
 	return q.tid, q.err
 }

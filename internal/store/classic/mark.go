@@ -15,7 +15,7 @@ import (
 // were not written anew: their transactions are still to be had from the log.
 func (t *Store) SetMark(side store.Side, n layout.Name, data []byte) error {
 	if !isMark(n) {
-		return fmt.Errorf("%s is no mark", n)
+		return fmt.Errorf("%s is not a mark", n)
 	}
 	if side == store.B {
 		t.UseB()

@@ -167,7 +167,7 @@ func nothingChanged(impl Implementation, h history) error {
 	}
 	for name := range c {
 		if d := impl.Copies.Describe(name); !d.Replaced || d.Counts != (store.Counts{}) {
-			return fmt.Errorf("%s is no mark: %w", name, errContent)
+			return fmt.Errorf("%s is not a mark: %w", name, errContent)
 		}
 	}
 	return nil
