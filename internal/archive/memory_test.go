@@ -15,7 +15,7 @@ func TestFramesFollowTheMemoryLimit(t *testing.T) {
 	}{
 		{8 << 20, leastFrame, 1},
 		{48 << 20, 1 << 20, 1},
-		{1 << 40, DefaultFrameSize, 0},
+		{1 << 40, defaultFrameSize, 0},
 	} {
 		debug.SetMemoryLimit(c.limit)
 		w, err := NewWriter(io.Discard, io.Discard, Options{})

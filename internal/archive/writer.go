@@ -16,8 +16,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/budget"
 )
 
-// DefaultFrameSize is how much tar a frame holds, in bytes, where there is memory for it.
-const DefaultFrameSize = 4 << 20
+// defaultFrameSize is how much tar a frame holds, in bytes, where there is memory for it.
+const defaultFrameSize = 4 << 20
 
 const (
 	// leastFrame is below which compression suffers.
@@ -30,7 +30,7 @@ const (
 // nothing to look back to.
 func windowOf(frameSize int) int {
 	window := leastFrame
-	for window < frameSize && window < DefaultFrameSize {
+	for window < frameSize && window < defaultFrameSize {
 		window *= 2
 	}
 	return window
@@ -38,7 +38,7 @@ func windowOf(frameSize int) int {
 
 // Options of [NewWriter]. The zero value gives the defaults.
 type Options struct {
-	FrameSize int // bytes of tar in a frame; default DefaultFrameSize, less where the memory limit is small
+	FrameSize int // bytes of tar in a frame; default 4 MiB, less where the memory limit is small
 	Workers   int // frames that are compressed at the same time; default the number of processors, fewer where the memory limit is small
 }
 
@@ -105,7 +105,7 @@ type pending struct {
 // NewWriter begins an archive. Nothing is closed that is passed in.
 func NewWriter(archive, index io.Writer, o Options) (*Writer, error) {
 	if o.FrameSize <= 0 {
-		o.FrameSize = int(max(leastFrame, budget.Within(DefaultFrameSize, 48)))
+		o.FrameSize = int(max(leastFrame, budget.Within(defaultFrameSize, 48)))
 	}
 	if o.Workers <= 0 {
 		o.Workers = budget.Workers(workerMemory)

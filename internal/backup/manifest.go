@@ -12,9 +12,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Schema is the version of the manifests that this release writes and reads.
+// schema is the version of the manifests that this release writes and reads.
 // Fields are added without changing it.
-const Schema = 1
+const schema = 1
 
 // Kind tells full and incremental backups apart.
 type Kind string
@@ -128,8 +128,8 @@ func parseManifest(b []byte, name string) (*Manifest, error) {
 		return nil, fmt.Errorf("%w: %s", archive.ErrDamaged, fmt.Sprintf(format, args...))
 	}
 	switch {
-	case m.Schema > Schema:
-		return nil, fmt.Errorf("schema %d was written by a later release; this one reads up to %d", m.Schema, Schema)
+	case m.Schema > schema:
+		return nil, fmt.Errorf("schema %d was written by a later release; this one reads up to %d", m.Schema, schema)
 	case m.Schema < 1:
 		return bad("no schema")
 	case m.Name != name:

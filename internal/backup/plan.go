@@ -60,7 +60,7 @@ func (r *Repository) Exactly(m *Manifest) (*Plan, error) {
 	}
 	var errs []error
 	for _, b := range chain {
-		errs = append(errs, r.Missing(b))
+		errs = append(errs, r.missing(b))
 	}
 	return &Plan{Chain: chain, To: m.TID}, errors.Join(errs...)
 }

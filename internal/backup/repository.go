@@ -199,9 +199,9 @@ func (r *Repository) whyMissing(m *Manifest) error {
 	return fmt.Errorf("which is not here: %w", ErrNoBackup)
 }
 
-// Missing returns an error if the archive or index of a backup is not there in
+// missing returns an error if the archive or index of a backup is not there in
 // its full size.
-func (r *Repository) Missing(m *Manifest) error {
+func (r *Repository) missing(m *Manifest) error {
 	for _, f := range []File{m.Archive, m.Index} {
 		if f.Name == "" {
 			continue // the original has no index
@@ -346,7 +346,7 @@ func (r *Repository) Restorable(identity string) []Restorable {
 func (r *Repository) ready(m *Manifest) error {
 	chain, err := r.Chain(m)
 	for _, b := range chain {
-		err = errors.Join(err, r.Missing(b))
+		err = errors.Join(err, r.missing(b))
 	}
 	return err
 }

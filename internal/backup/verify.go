@@ -128,7 +128,7 @@ type verification struct {
 }
 
 func (v *verification) one(ctx context.Context, m *Manifest) error {
-	if err := v.r.Missing(m); err != nil {
+	if err := v.r.missing(m); err != nil {
 		return err
 	}
 	if m.original {

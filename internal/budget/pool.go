@@ -14,10 +14,9 @@ const maxPassed = 100
 type Pool struct {
 	size int64
 
-	mu     sync.Mutex
-	used   int64     // guarded by mu: what shares hold beyond what is sure for them
-	queue  []*waiter // guarded by mu: in the order in which they came
-	denied int64     // guarded by mu: see Denied
+	mu    sync.Mutex
+	used  int64     // guarded by mu: what shares hold beyond what is sure for them
+	queue []*waiter // guarded by mu: in the order in which they came
 }
 
 // waiter is a Take that waits.
@@ -56,14 +55,6 @@ func (p *Pool) Overdrawn() bool {
 	return p.used > p.size
 }
 
-// Denied returns how many calls did not get what they asked for: of Try, those of Take
-// that asked for too much or did not wait until the end.
-func (p *Pool) Denied() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.denied
-}
-
 // Share is what one holder has of a pool.
 type Share struct {
 	p    *Pool
@@ -99,7 +90,6 @@ func (s *Share) Take(ctx context.Context, n int64) error {
 		return nil
 	}
 	if most := s.Most(); n > most {
-		p.denied++
 		p.mu.Unlock()
 		return &TooLargeError{Asked: n, Most: most}
 	}
@@ -118,7 +108,6 @@ func (s *Share) Take(ctx context.Context, n int64) error {
 	} else {
 		s.release(n) // it was granted at this moment
 	}
-	p.denied++
 	p.serve()
 	return ctx.Err()
 }
@@ -129,7 +118,6 @@ func (s *Share) Try(n int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !s.fits(n) || p.blocked(s, n) {
-		p.denied++
 		return false
 	}
 	s.grant(n)
@@ -147,7 +135,6 @@ func (s *Share) TryInTurn(n int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if more := s.beyond(n) - s.beyond(0); more > p.size-p.size/8-p.used {
-		p.denied++
 		return false
 	}
 	s.grant(n)

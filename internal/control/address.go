@@ -12,7 +12,7 @@ const maxAddress = 100
 // socket calls accept: they take about a hundred bytes, a HOME may lie deeper.
 // release is called when the address is no longer needed.
 func shortAddress(misc string) (address string, release func(), err error) {
-	address = filepath.Join(misc, strings.TrimPrefix(Socket, "misc/"))
+	address = filepath.Join(misc, strings.TrimPrefix(socketName, "misc/"))
 	if len(address) <= maxAddress {
 		return address, func() {}, nil
 	}

@@ -12,5 +12,5 @@ func throughOpenDir(misc string) (address string, release func(), err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("open %s: %w", misc, err)
 	}
-	return fmt.Sprintf("/proc/self/fd/%d/%s", fd, strings.TrimPrefix(Socket, "misc/")), func() { syscall.Close(fd) }, nil
+	return fmt.Sprintf("/proc/self/fd/%d/%s", fd, strings.TrimPrefix(socketName, "misc/")), func() { syscall.Close(fd) }, nil
 }

@@ -146,7 +146,7 @@ func TestRequestsAreAnswered(t *testing.T) {
 	if f.seen("abandon a") {
 		t.Error("a snapshot without hold was abandoned")
 	}
-	info, err := os.Stat(filepath.Join(home, Socket))
+	info, err := os.Stat(filepath.Join(home, socketName))
 	if err != nil || info.Mode().Perm()&0o022 != 0 {
 		t.Errorf("the socket has mode %v, %v: others could connect", info.Mode(), err)
 	}
@@ -301,7 +301,7 @@ func TestNobodyListens(t *testing.T) {
 func TestOnlyASocketIsRemoved(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
-	name := filepath.Join(home, Socket)
+	name := filepath.Join(home, socketName)
 	if err := os.Mkdir(filepath.Dir(name), 0o700); err != nil {
 		t.Fatal(err)
 	}

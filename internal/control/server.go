@@ -16,8 +16,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Socket is the name of the socket relative to HOME.
-const Socket = "misc/control"
+// socketName is the name of the socket relative to HOME.
+const socketName = "misc/control"
 
 // maxRequest is the longest request line in bytes.
 const maxRequest = 64 << 10
@@ -89,7 +89,7 @@ func Serve(f vfs.FS, s Storage, log *slog.Logger) (*Server, error) {
 	// removed by Close.
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	// Of a tool that root runs, so that the owner of HOME can connect.
-	if err := vfs.SameOwner(f, Socket, "misc"); err != nil {
+	if err := vfs.SameOwner(f, socketName, "misc"); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return serveOn(l, s, log), nil
@@ -105,15 +105,15 @@ func serveOn(l net.Listener, s Storage, log *slog.Logger) *Server {
 // Remove removes the control socket of the HOME that f is the root of, if there is
 // one, and nothing else than a socket. The caller holds misc/lock.
 func Remove(f vfs.FS) error {
-	info, err := f.Stat(Socket)
+	info, err := f.Stat(socketName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil && info.Mode&fs.ModeSocket == 0 {
-		return fmt.Errorf("%s is not a socket; it was not touched: move it away", f.Path(Socket))
+		return fmt.Errorf("%s is not a socket; it was not touched: move it away", f.Path(socketName))
 	}
 	if err == nil {
-		err = f.Remove(Socket)
+		err = f.Remove(socketName)
 	}
 	return err
 }

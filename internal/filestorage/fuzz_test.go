@@ -30,7 +30,7 @@ func FuzzReader(f *testing.F) {
 			named(t, err, data)
 		}
 		dst := new(memory)
-		w := NewWriter(dst)
+		w := newWriter(dst)
 		var want []expectedTxn
 		for txn, err := range r.Transactions(t.Context(), Position{}) {
 			if err == nil {

@@ -42,7 +42,7 @@ func TestMediumFileIsReadAndCopied(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSuffix(string(gunzip(t, "medium.transactions.tsv.gz")), "\n"), "\n")
 	dst := new(memory)
-	w := NewWriter(dst)
+	w := newWriter(dst)
 	n := 0
 	for txn, err := range open(t, data).Transactions(t.Context(), Position{}) {
 		if err != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Destination is what a Writer writes to: an empty file, which nobody else
+// destination is what a Writer writes to: an empty file, which nobody else
 // touches. A vfs.File is one.
-type Destination interface {
+type destination interface {
 	io.ReaderAt
 	io.WriterAt
 	Sync() error
@@ -27,7 +27,7 @@ type Destination interface {
 // Writer writes a new Data.fs. It must not be used concurrently. After an
 // error of [Writer.Append] the file is unfinished: only [Writer.Abort] is left.
 type Writer struct {
-	dst     Destination
+	dst     destination
 	publish func() error // gives the finished file its name
 	discard func() error // removes the unfinished file
 
@@ -64,7 +64,7 @@ func Create(fsys vfs.FS, name string) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := NewWriter(f)
+	w := newWriter(f)
 	w.publish = func() error {
 		if err := free(); err != nil {
 			return err
@@ -83,8 +83,8 @@ func Create(fsys vfs.FS, name string) (*Writer, error) {
 	return w, nil
 }
 
-// NewWriter begins a file in dst, which must be empty.
-func NewWriter(dst Destination) *Writer {
+// newWriter begins a file in dst, which must be empty.
+func newWriter(dst destination) *Writer {
 	nothing := func() error { return nil }
 	return &Writer{dst: dst, publish: nothing, discard: nothing, newest: make(map[zodb.OID]int64), buf: []byte(magicPython3)}
 }

@@ -61,7 +61,7 @@ func plain(records iter.Seq2[Record, error]) iter.Seq2[zodb.Record, error] {
 func copyAll(t testing.TB, r *Reader) []byte {
 	t.Helper()
 	dst := new(memory)
-	w := NewWriter(dst)
+	w := newWriter(dst)
 	for txn, err := range r.Transactions(t.Context(), Position{}) {
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +130,7 @@ func TestBackpointersAreWrittenWhereDataAreTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dst := new(memory)
-			w := NewWriter(dst)
+			w := newWriter(dst)
 			fill := data(9, strings.Repeat("x", filler), 0)
 			steps := []struct {
 				name string
@@ -187,7 +187,7 @@ func TestBackpointersAreWrittenWhereDataAreTheSame(t *testing.T) {
 func TestSeveralRecordsOfAnObjectInATransaction(t *testing.T) {
 	t.Parallel()
 	dst := new(memory)
-	w := NewWriter(dst)
+	w := newWriter(dst)
 	err := errors.Join(
 		w.Append(txn(1), records(nil, data(1, "one", 0))),
 		w.Append(txn(2), records(nil, data(1, "two", 0), data(1, "three", 0))),
@@ -226,7 +226,7 @@ func TestWriterRefusesWhatCannotBeRead(t *testing.T) {
 		{"error of the source", txn(5), records(broken, data(1, "one", 0))},
 	} {
 		dst := new(memory)
-		w := NewWriter(dst)
+		w := newWriter(dst)
 		if err := w.Append(txn(4), records(nil)); err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +248,7 @@ func TestWriteErrorsReachTheCaller(t *testing.T) {
 	full := errors.New("disk full")
 	large := records(nil, data(1, strings.Repeat("x", writeAhead), 0))
 	dst := &memory{fail: full}
-	w := NewWriter(dst)
+	w := newWriter(dst)
 	if err := w.Append(txn(1), large); !errors.Is(err, full) {
 		t.Errorf("append: %v", err)
 	}
@@ -256,7 +256,7 @@ func TestWriteErrorsReachTheCaller(t *testing.T) {
 		t.Errorf("close after a failed append: %v", err)
 	}
 	dst = &memory{fail: full}
-	w = NewWriter(dst)
+	w = newWriter(dst)
 	if err := w.Append(txn(1), records(nil)); err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func TestOtherTimesAreRefused(t *testing.T) {
 			if !strings.Contains(err.Error(), tc.reason) {
 				t.Errorf("error is %q, want %q in it", err, tc.reason)
 			}
-			if tc.reason == "want" && !strings.Contains(err.Error(), Forms) {
+			if tc.reason == "want" && !strings.Contains(err.Error(), forms) {
 				t.Errorf("error %q does not say what is accepted", err)
 			}
 		})

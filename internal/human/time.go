@@ -23,14 +23,14 @@ const (
 	maxAge = 36525 * 24 * time.Hour
 )
 
-// Forms lists what ParseTime accepts, for help texts and messages.
-const Forms = "“2026-03-01”, “2026-03-01 10:00”, “2026-03-01 10:00:05”, “2026-03-01 10:00:05 +01:00”, " +
+// forms lists what ParseTime accepts, for help texts and messages.
+const forms = "“2026-03-01”, “2026-03-01 10:00”, “2026-03-01 10:00:05”, “2026-03-01 10:00:05 +01:00”, " +
 	"“2026-03-01T10:00:05Z”, “@1700000000”, “36 hours ago” (minutes, hours, days, weeks) or “now”"
 
 // ErrNoZone: a local time was given, and the local time zone is not known.
 var ErrNoZone = errors.New("the local time zone is not known")
 
-// ParseTime reads a point in time in one of these forms, see [Forms]:
+// ParseTime reads a point in time in one of these forms, see forms:
 //
 //   - A date, which means its first moment, or a date and a time of the day, both
 //     in loc. A time that loc skips when clocks go forward, or has twice when
@@ -67,7 +67,7 @@ func ParseTime(s string, now time.Time, loc *time.Location) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil && shaped(s[:len(rfcLayout)], rfcLayout) && s[len(rfcLayout)] != ',' {
 		return t, nil
 	}
-	return time.Time{}, fmt.Errorf("%q is not a time: want %s", s, Forms)
+	return time.Time{}, fmt.Errorf("%q is not a time: want %s", s, forms)
 }
 
 // shaped reports whether a text has a digit wherever a layout has one, and

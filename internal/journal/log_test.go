@@ -370,7 +370,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		p    Pending
 	}{
 		{"metadata", Pending{Meta: zodb.TxnMeta{User: make([]byte, zodb.MaxMetaLen+1)}}},
-		{"data", Pending{Records: []Entry{{Len: MaxData + 1}}}},
+		{"data", Pending{Records: []Entry{{Len: maxData + 1}}}},
 		{"negative length", Pending{Records: []Entry{{Len: -1}}}},
 		{"data of what is gone", Pending{Records: []Entry{{Len: 1, Gone: true}}}},
 		{"blob without a file", Pending{Records: []Entry{{Blob: true}}}},

@@ -31,8 +31,8 @@ const (
 	maxHead = metaFixed + 3*zodb.MaxMetaLen
 )
 
-// MaxData is the largest length in bytes of the data of one revision.
-const MaxData = math.MaxUint32 - dataFixed - maxBlobFile
+// maxData is the largest length in bytes of the data of one revision.
+const maxData = math.MaxUint32 - dataFixed - maxBlobFile
 
 // Entry is one revision of one object in the log, without its data.
 type Entry struct {
@@ -45,7 +45,7 @@ type Entry struct {
 	BlobMD5  [16]byte
 	BlobFile string   // its staged file relative to HOME, at most 4096 bytes
 	BlobSize int64    // bytes
-	Len      int64    // length of the data in bytes, at most MaxData
+	Len      int64    // length of the data in bytes, at most maxData
 	Pos      Position // of its frame; set by Append
 
 	handle uint64
@@ -57,8 +57,8 @@ func (e *Entry) payload() int64 { return dataFixed + int64(len(e.BlobFile)) + e.
 // check refuses what the format has no room for.
 func (e *Entry) check() error {
 	switch {
-	case e.Len < 0 || e.Len > MaxData:
-		return fmt.Errorf("object %s: a record of %d bytes; the limit is %d", e.OID, e.Len, int64(MaxData))
+	case e.Len < 0 || e.Len > maxData:
+		return fmt.Errorf("object %s: a record of %d bytes; the limit is %d", e.OID, e.Len, int64(maxData))
 	case len(e.BlobFile) > maxBlobFile:
 		return fmt.Errorf("object %s: the name of the blob's file has %d bytes; the limit is %d", e.OID, len(e.BlobFile), maxBlobFile)
 	case e.Gone && (e.Len > 0 || e.Blob):

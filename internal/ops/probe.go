@@ -14,8 +14,8 @@ var ErrStuck = errors.New("no answer")
 // ErrClosed is matched by the error of a probe that was closed.
 var ErrClosed = errors.New("probe closed")
 
-// DefaultTimeout is how long a check may take.
-const DefaultTimeout = 10 * time.Second
+// defaultTimeout is how long a check may take.
+const defaultTimeout = 10 * time.Second
 
 // Probe asks one check for many. A check that hangs, also one that does not
 // look at its context, costs one goroutine, and fails the probe until it is back.
@@ -24,7 +24,7 @@ type Probe struct {
 }
 
 // NewProbe returns a probe of check, which fails if that takes longer than
-// timeout; 0 = [DefaultTimeout].
+// timeout; 0 = 10 seconds.
 func NewProbe(check func(context.Context) error, timeout time.Duration) *Probe {
 	return &Probe{once: flight[error]{work: check, timeout: timeout}}
 }
@@ -57,7 +57,7 @@ type run[T any] struct {
 func (f *flight[T]) do(ctx context.Context) (result T, err error) {
 	limit := f.timeout
 	if limit == 0 {
-		limit = DefaultTimeout
+		limit = defaultTimeout
 	}
 	r := f.join(limit)
 	if r == nil {

@@ -17,12 +17,12 @@ import (
 	"github.com/dirstorage/dirstorage/internal/logging"
 )
 
-// DefaultAddress is where the listener is unless another is asked for.
-const DefaultAddress = "127.0.0.1:9818"
+// defaultAddress is where the listener is unless another is asked for.
+const defaultAddress = "127.0.0.1:9818"
 
 // Options of a listener. The zero value of each field gives the default.
 type Options struct {
-	// Address is HOST:PORT; port 0 takes a free one. Default [DefaultAddress].
+	// Address is HOST:PORT; port 0 takes a free one. Default 127.0.0.1:9818.
 	Address string
 	// Live returns an error if the process is stuck, see [Probe.Ask]; it must not
 	// take longer than a few seconds. Default: never.
@@ -30,7 +30,7 @@ type Options struct {
 	// Ready returns what keeps the storages from being served, see [Judge]. It is
 	// called in one goroutine at a time. Default: nothing.
 	Ready func() []Reason
-	// ReadyTimeout is how long Ready may take; default [DefaultTimeout].
+	// ReadyTimeout is how long Ready may take; default 10 seconds.
 	ReadyTimeout time.Duration
 	// Metrics answers /metrics; default: there is none.
 	Metrics http.Handler
@@ -39,7 +39,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if o.Address == "" {
-		o.Address = DefaultAddress
+		o.Address = defaultAddress
 	}
 	if o.Live == nil {
 		o.Live = func(context.Context) error { return nil }

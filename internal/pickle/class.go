@@ -14,7 +14,7 @@ const maxName = 2000
 //
 // Anything else is a *[SyntaxError], as is a first pickle that is not well-formed.
 func Class(record []byte) (module, name string, err error) {
-	data, err := Unwrap(record, MaxUnwrapped)
+	data, err := unwrap(record, maxUnwrapped)
 	if err != nil {
 		return "", "", err
 	}

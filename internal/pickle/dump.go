@@ -22,7 +22,7 @@ const (
 // it was cut. If the class metadata hold constructor arguments, they come first.
 // Errors are those of [References].
 func Dump(record []byte, limit int) (string, error) {
-	data, err := Unwrap(record, MaxUnwrapped)
+	data, err := unwrap(record, maxUnwrapped)
 	if err != nil {
 		return "", err
 	}

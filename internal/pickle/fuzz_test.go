@@ -17,7 +17,7 @@ func FuzzRecord(f *testing.F) {
 	}
 	f.Add([]byte("N.]q\x002\x86\x86."))
 	f.Fuzz(func(t *testing.T, record []byte) {
-		data, err := Unwrap(record, 1<<20)
+		data, err := unwrap(record, 1<<20)
 		if err != nil {
 			return
 		}

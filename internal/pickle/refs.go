@@ -30,9 +30,9 @@ type rawRef struct {
 
 // References returns every reference in both pickles of a data record, in the
 // order in which they stand there, with repetitions. An error is a
-// *[SyntaxError], or that of [Unwrap].
+// *[SyntaxError], or that of unwrap.
 func References(record []byte) ([]Ref, error) {
-	data, err := Unwrap(record, MaxUnwrapped)
+	data, err := unwrap(record, maxUnwrapped)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +69,10 @@ const keptValues = 16 << 10
 
 // AppendStrongRefs appends the oids that the record refers to by strong
 // references within its own database; what is appended is ascending and without
-// repetitions. After an error, which is a *[SyntaxError] or that of [Unwrap],
+// repetitions. After an error, which is a *[SyntaxError] or that of unwrap,
 // the result is dst as it was.
 func (s *Scanner) AppendStrongRefs(dst []zodb.OID, record []byte) ([]zodb.OID, error) {
-	data, err := Unwrap(record, MaxUnwrapped)
+	data, err := unwrap(record, maxUnwrapped)
 	if err != nil {
 		return dst, err
 	}

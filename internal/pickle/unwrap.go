@@ -9,9 +9,9 @@ import (
 	"math"
 )
 
-// MaxUnwrapped is the size in bytes up to which the functions of this package
+// maxUnwrapped is the size in bytes up to which the functions of this package
 // unpack a record themselves.
-const MaxUnwrapped = 256 << 20
+const maxUnwrapped = 256 << 20
 
 // ErrTooLarge is matched by the error for a record that unpacks to more than the limit.
 var ErrTooLarge = errors.New("record unpacks to more than the limit")
@@ -20,12 +20,12 @@ var ErrTooLarge = errors.New("record unpacks to more than the limit")
 // would stop with nothing on its stack.
 var wrapped = []byte(".z")
 
-// Unwrap returns the two pickles in a record: the record itself, not a copy, or
+// unwrap returns the two pickles in a record: the record itself, not a copy, or
 // what it unpacks to if it begins with ".z". Limit is in bytes and holds for
 // what has to be unpacked; if it is more, the error matches [ErrTooLarge].
 // Damaged zlib data, or something behind it, is a *[SyntaxError] with an offset
 // in the packed record.
-func Unwrap(record []byte, limit int64) ([]byte, error) {
+func unwrap(record []byte, limit int64) ([]byte, error) {
 	packed, ok := bytes.CutPrefix(record, wrapped)
 	if !ok {
 		return record, nil

@@ -24,14 +24,14 @@ func TestUnwrapHoldsItsLimit(t *testing.T) {
 	t.Parallel()
 	data := bytes.Repeat([]byte("abc"), 100000)
 	record := wrap(t, data)
-	got, err := Unwrap(record, int64(len(data)))
+	got, err := unwrap(record, int64(len(data)))
 	if err != nil || !bytes.Equal(got, data) {
 		t.Errorf("at the limit: %d bytes, %v", len(got), err)
 	}
-	if got, err := Unwrap(record, int64(len(data))-1); !errors.Is(err, ErrTooLarge) || got != nil {
+	if got, err := unwrap(record, int64(len(data))-1); !errors.Is(err, ErrTooLarge) || got != nil {
 		t.Errorf("above the limit: %d bytes, %v", len(got), err)
 	}
-	if got, err := Unwrap(data, 1); err != nil || !bytes.Equal(got, data) {
+	if got, err := unwrap(data, 1); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("not wrapped: %d bytes, %v", len(got), err)
 	}
 }
@@ -47,7 +47,7 @@ func TestUnwrapRefusesDamage(t *testing.T) {
 		"checksum": flipped,
 		"rest":     append(bytes.Clone(good), 'x'),
 	} {
-		_, err := Unwrap(record, 1000)
+		_, err := unwrap(record, 1000)
 		if _, ok := errors.AsType[*SyntaxError](err); !ok {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -60,7 +60,7 @@ func FuzzTransaction(f *testing.F) {
 
 func FuzzPointer(f *testing.F) {
 	f.Add(AppendPointer(nil, 5))
-	f.Add(append([]byte(PointerMagic), AppendPointer(nil, 5)...))
+	f.Add(append([]byte(pointerMagic), AppendPointer(nil, 5)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		serial, err := ParsePointer(b, "p", 1)
 		if err == nil && !bytes.HasSuffix(b, AppendPointer(nil, serial)) {

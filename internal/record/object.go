@@ -60,8 +60,8 @@ func (o *Object) HasBlob() bool { return o.BlobMD5 != [16]byte{} }
 // undone or it was deleted. In class Minimal it means nothing.
 func (o *Object) Gone() bool { return len(o.Data) == 0 }
 
-// CheckSize returns an error if a revision can't hold n bytes of data.
-func CheckSize(n int64) error {
+// checkSize returns an error if a revision can't hold n bytes of data.
+func checkSize(n int64) error {
 	if n > MaxData {
 		return fmt.Errorf("a record of %d bytes; the limit is %d", n, int64(MaxData))
 	}
@@ -69,9 +69,9 @@ func CheckSize(n int64) error {
 }
 
 // Append appends the whole file to dst. Without sum the checksum is left out.
-// The error is that of [CheckSize]; then dst is returned as it was.
+// The error is that of checkSize; then dst is returned as it was.
 func (o *Object) Append(dst []byte, sum bool) ([]byte, error) {
-	if err := CheckSize(int64(len(o.Data))); err != nil {
+	if err := checkSize(int64(len(o.Data))); err != nil {
 		return dst, fmt.Errorf("object %s: %w", o.OID, err)
 	}
 	start := len(dst)

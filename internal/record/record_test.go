@@ -34,8 +34,8 @@ func parseFile(n layout.Name, b []byte, path string) ([]byte, error) {
 		return t.Append(nil, HasMD5(b))
 	case layout.KindPointer:
 		serial, err := ParsePointer(b, path, n.OID)
-		if len(b) == OldPointerSize {
-			return append([]byte(PointerMagic), AppendPointer(nil, serial)...), err
+		if len(b) == oldPointerSize {
+			return append([]byte(pointerMagic), AppendPointer(nil, serial)...), err
 		}
 		return AppendPointer(nil, serial), err
 	}
@@ -292,10 +292,10 @@ func TestDamagedObjectIsRefused(t *testing.T) {
 
 func TestObjectTooLargeIsRefused(t *testing.T) {
 	t.Parallel()
-	if err := CheckSize(MaxData); err != nil {
+	if err := checkSize(MaxData); err != nil {
 		t.Error(err)
 	}
-	if err := CheckSize(MaxData + 1); err == nil || !strings.Contains(err.Error(), "4294967223") {
+	if err := checkSize(MaxData + 1); err == nil || !strings.Contains(err.Error(), "4294967223") {
 		t.Errorf("error is %v", err)
 	}
 	if ObjectHeaderSize+MaxData != math.MaxUint32 {

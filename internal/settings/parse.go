@@ -78,7 +78,7 @@ func checkVersion(f *ini) error {
 	if !ok {
 		return f.missing("structure", "version")
 	}
-	if v == Version {
+	if v == homeVersion {
 		return nil
 	}
 	age := "another"
@@ -89,7 +89,7 @@ func checkVersion(f *ini) error {
 		}
 	}
 	return &Error{Path: f.path, Section: "structure", Option: "version",
-		Reason: fmt.Sprintf("%q: the home was made by %s release; this one reads version %s only", v, age, Version)}
+		Reason: fmt.Sprintf("%q: the home was made by %s release; this one reads version %s only", v, age, homeVersion)}
 }
 
 func splitVersion(v string) (major, minor uint64, ok bool) {
@@ -191,9 +191,9 @@ func (r *reader) check() error {
 		r.warn("storage", "python", strconv.Itoa(st.Python), "want 2 or 3; it is taken as 3")
 		st.Python = 3
 	}
-	if st.KeepPolicy != KeepDetailed && st.KeepPolicy != KeepUndoable {
-		r.warn("storage", "keep_policy", st.KeepPolicy, fmt.Sprintf("want %s or %s; it is taken as %s", KeepDetailed, KeepUndoable, KeepDetailed))
-		st.KeepPolicy = KeepDetailed
+	if st.KeepPolicy != keepDetailed && st.KeepPolicy != KeepUndoable {
+		r.warn("storage", "keep_policy", st.KeepPolicy, fmt.Sprintf("want %s or %s; it is taken as %s", keepDetailed, KeepUndoable, keepDetailed))
+		st.KeepPolicy = keepDetailed
 	}
 	return nil
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 )
 
-// Version is the only value of structure/version that a home may have.
-const Version = "0.11"
+// homeVersion is the only value of structure/version that a home may have.
+const homeVersion = "0.11"
 
 // The values of storage/classname.
 const (
@@ -17,7 +17,7 @@ const (
 
 // The values of storage/keep_policy.
 const (
-	KeepDetailed = "detailed" // pack keeps the transaction files of all revisions that it keeps
+	keepDetailed = "detailed" // pack keeps the transaction files of all revisions that it keeps
 	KeepUndoable = "undoable" // pack keeps those of transactions that are not older than the pack time
 )
 
@@ -68,7 +68,7 @@ type Storage struct {
 	MinPackTime             time.Duration // pack leaves alone what is younger
 	CheckDanglingReferences bool          // vote refuses those that a change adds
 	CheckKeptReferences     bool          // and those that its object held before, too
-	KeepPolicy              string        // KeepDetailed or KeepUndoable
+	KeepPolicy              string        // keepDetailed or KeepUndoable
 	Python                  int           // 2 or 3: whose pickles the records are; an export says so
 }
 
@@ -92,7 +92,7 @@ type Windows struct {
 // Default returns the settings of a new home of a class and a format.
 func Default(class string, format layout.Format) *Settings {
 	s := optional()
-	s.Structure = Structure{Format: format, Version: Version}
+	s.Structure = Structure{Format: format, Version: homeVersion}
 	s.MD5Policy = MD5Policy{Write: true, Read: true, UndoLog: true, Undo: true, History: true, Pack: true}
 	s.Journal = Journal{FlushInterval: time.Hour, FlushFileThreshold: 40000, FlushTransactionThreshold: 4000, Backlog: 3}
 	s.Storage.ClassName = class
@@ -105,7 +105,7 @@ func Default(class string, format layout.Format) *Settings {
 // optional returns the values of options that a file may leave out.
 func optional() *Settings {
 	return &Settings{
-		Storage: Storage{MinPackTime: 10 * time.Minute, CheckDanglingReferences: true, KeepPolicy: KeepDetailed, Python: 3},
+		Storage: Storage{MinPackTime: 10 * time.Minute, CheckDanglingReferences: true, KeepPolicy: keepDetailed, Python: 3},
 		POSIX:   POSIX{Mark: "permissions", DirSync: true},
 		Windows: Windows{Mark: "attributes"},
 	}

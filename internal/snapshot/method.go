@@ -128,7 +128,7 @@ func Start(ctx context.Context, o Options, code string) (snapfile.Record, error)
 	if err != nil {
 		return snapfile.Record{}, err
 	}
-	methods, err := Methods(o, home)
+	methods, err := methods(o, home)
 	if err != nil {
 		return snapfile.Record{}, err
 	}
@@ -172,7 +172,7 @@ func Stop(ctx context.Context, o Options, code string) (bool, error) {
 	if code == "" {
 		code = user
 	}
-	methods, err := Methods(o, home)
+	methods, err := methods(o, home)
 	if err != nil {
 		return false, err
 	}

@@ -95,7 +95,7 @@ func Enter(ctx context.Context, o Options) (*Held, error) {
 	if o.Getenv != nil && o.Getenv("SNAPSHOT_VERSION") != "" {
 		return nested(o, home)
 	}
-	methods, err := Methods(o, home)
+	methods, err := methods(o, home)
 	if err != nil {
 		return nil, err
 	}
@@ -155,10 +155,10 @@ func readCode(home vfs.FS) (string, error) {
 	return string(code), err
 }
 
-// Methods returns the methods to try, in their order. A running storage is
+// methods returns the methods to try, in their order. A running storage is
 // always asked over its socket first, unless the configuration has a place for
 // that.
-func Methods(o Options, home vfs.FS) ([]settings.SnapshotMethod, error) {
+func methods(o Options, home vfs.FS) ([]settings.SnapshotMethod, error) {
 	var text []byte
 	var err error
 	conf := o.Conf

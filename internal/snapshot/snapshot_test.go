@@ -197,7 +197,7 @@ func TestMethodsComeFromTheConfiguration(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(h, confFile), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		methods, err := Methods(Options{Home: h}, dir)
+		methods, err := methods(Options{Home: h}, dir)
 		if err != nil {
 			t.Fatal(err)
 		}

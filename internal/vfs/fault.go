@@ -57,14 +57,14 @@ func faultOfCause(cause error) Fault {
 	return LastingFault
 }
 
-// Lasting is implemented by errors that say that something lasts, whatever they wrap: that
+// lasting is implemented by errors that say that something lasts, whatever they wrap: that
 // a storage has become read-only for want of room does not pass when there is room.
-type Lasting interface{ Lasts() }
+type lasting interface{ Lasts() }
 
 // eachCause calls f for each error that wraps no other, or that lasts.
 func eachCause(err error, f func(error)) {
 	switch e := err.(type) {
-	case Lasting:
+	case lasting:
 	case interface{ Unwrap() []error }:
 		if list := e.Unwrap(); len(list) > 0 {
 			for _, one := range list {

@@ -7,8 +7,8 @@ import (
 	"path"
 )
 
-// DiskBlock is how many bytes a file takes up at least, as far as nothing else is known.
-const DiskBlock = 4 << 10
+// diskBlock is how many bytes a file takes up at least, as far as nothing else is known.
+const diskBlock = 4 << 10
 
 // Measure calls a function for a file, or for a directory and all that is in it, with how many
 // bytes each takes up on the disk: blocks, not its length. A directory comes before what is in it,
@@ -25,7 +25,7 @@ func Measure(f FS, name string, follow bool, each func(name string, bytes int64,
 	}
 	bytes := info.Disk
 	if bytes < 0 {
-		bytes = (info.Size + DiskBlock - 1) / DiskBlock * DiskBlock
+		bytes = (info.Size + diskBlock - 1) / diskBlock * diskBlock
 	}
 	dir := info.IsDir() || follow && info.Mode&fs.ModeSymlink != 0 && listable(f, name)
 	err = each(name, bytes, dir)

@@ -70,9 +70,9 @@ func dialWaiting(ctx context.Context, o Options) (net.Conn, error) {
 	}
 }
 
-// Announcement reads the first message of the server: the letter of its
+// announcement reads the first message of the server: the letter of its
 // encoding and the version of the protocol.
-func (r *Raw) Announcement() (wire.Encoding, error) {
+func (r *Raw) announcement() (wire.Encoding, error) {
 	b, err := r.In.Next()
 	if err != nil {
 		return 0, fmt.Errorf("no announcement of the protocol: %w", err)
@@ -86,7 +86,7 @@ func (r *Raw) Announcement() (wire.Encoding, error) {
 // Hello reads the announcement and answers it, with the encoding e or, if that
 // is 0, the server's.
 func (r *Raw) Hello(e wire.Encoding) error {
-	announced, err := r.Announcement()
+	announced, err := r.announcement()
 	if err != nil {
 		return err
 	}
@@ -97,11 +97,11 @@ func (r *Raw) Hello(e wire.Encoding) error {
 		return &ProtocolError{fmt.Sprintf("the server announces the unknown encoding %q", byte(e))}
 	}
 	r.Encoding = e
-	return r.WriteFrame([]byte{byte(e), protocolVersion})
+	return r.writeFrame([]byte{byte(e), protocolVersion})
 }
 
-// WriteFrame sends one message as it is.
-func (r *Raw) WriteFrame(payload []byte) error {
+// writeFrame sends one message as it is.
+func (r *Raw) writeFrame(payload []byte) error {
 	return r.write(func(b []byte) ([]byte, error) { return append(b, payload...), nil })
 }
 

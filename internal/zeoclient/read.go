@@ -187,19 +187,6 @@ func (c *Client) GetInfo(ctx context.Context) (*Info, error) {
 	return i, nil
 }
 
-// ServerStatus returns the counters of the storage as the server sends them.
-func (c *Client) ServerStatus(ctx context.Context) (wire.Dict, error) {
-	v, err := c.Call(ctx, "server_status")
-	if err != nil {
-		return nil, err
-	}
-	d, ok := v.(wire.Dict)
-	if !ok {
-		return nil, protocolError("server_status gives %T", v)
-	}
-	return d, nil
-}
-
 // Pack removes what no transaction since t needs. With wait it returns when
 // that is done.
 func (c *Client) Pack(ctx context.Context, t time.Time, wait bool) error {
@@ -287,46 +274,7 @@ func entryTID(d wire.Dict) (zodb.TID, error) {
 	return asTID(b)
 }
 
-// UndoID is how a transaction is named in an undo.
-func UndoID(tid zodb.TID) []byte {
+// undoID is how a transaction is named in an undo.
+func undoID(tid zodb.TID) []byte {
 	return []byte(base64.StdEncoding.EncodeToString(tid.Bytes()))
-}
-
-// Current is one object as RecordIterNext returns it.
-type Current struct {
-	OID  zodb.OID
-	TID  zodb.TID
-	Data []byte
-	Next zodb.OID
-	More bool // there is a Next
-}
-
-// RecordIterNext returns the current revision of the first object whose oid is not
-// below from; nil = the first of all.
-func (c *Client) RecordIterNext(ctx context.Context, from *zodb.OID) (*Current, error) {
-	var arg any
-	if from != nil {
-		arg = *from
-	}
-	v, err := c.Call(ctx, "record_iternext", arg)
-	if err != nil {
-		return nil, err
-	}
-	list, err := sequence(v, 4)
-	if err != nil {
-		return nil, err
-	}
-	var r Current
-	if r.OID, err = asOID(list[0]); err != nil {
-		return nil, err
-	}
-	if r.TID, err = asTID(list[1]); err != nil {
-		return nil, err
-	}
-	if r.Data, err = asBytes(list[2]); err != nil || list[3] == nil {
-		return &r, err
-	}
-	r.More = true
-	r.Next, err = asOID(list[3])
-	return &r, err
 }

@@ -102,7 +102,7 @@ func (t *Txn) CheckCurrent(oid zodb.OID, serial zodb.TID) error {
 
 // Undo takes back what a transaction did.
 func (t *Txn) Undo(tid zodb.TID) error {
-	return t.c.oneWay(false, "undoa", UndoID(tid), t.ttid)
+	return t.c.oneWay(false, "undoa", undoID(tid), t.ttid)
 }
 
 // StoreBlob stores a record and the content of its blob, which is read to its
@@ -129,15 +129,6 @@ func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, blob io.Read
 			return err
 		}
 	}
-}
-
-// StoreBlobShared stores a record and a blob whose content lies under a
-// temporary name in a blob directory that the server sees too.
-func (t *Txn) StoreBlobShared(oid zodb.OID, serial zodb.TID, data []byte, name string) error {
-	if err := t.Store(oid, serial, data); err != nil {
-		return err
-	}
-	return t.c.oneWay(false, "storeBlobShared", oid, serial, notNil(data), name, t.ttid)
 }
 
 // Vote asks the server to make the transaction ready. It waits for others that

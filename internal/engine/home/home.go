@@ -14,7 +14,7 @@ import (
 // Names below HOME.
 const (
 	SettingsFile = "config/settings"
-	IdentityFile = "config/identity"
+	identityFile = "config/identity"
 	LockFile     = "misc/lock"
 	JournalDir   = "journal"
 )
@@ -44,9 +44,9 @@ func Read(f vfs.FS, log *slog.Logger) (*Home, error) {
 	for _, w := range warnings {
 		log.Warn("setting", "path", SettingsFile, "warning", w.String())
 	}
-	id, err := f.ReadFile(IdentityFile)
+	id, err := f.ReadFile(identityFile)
 	if err != nil {
-		return nil, settings.NotAHome(f, IdentityFile, err)
+		return nil, settings.NotAHome(f, identityFile, err)
 	}
 	identity, err := settings.ParseIdentity(id)
 	if err != nil {

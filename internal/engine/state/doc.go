@@ -14,5 +14,5 @@
 //   - [State.Flushed] forgets transactions, after their files are durable in A or B.
 //   - [State.Fail] makes the storage read-only for good.
 //
-// What the worker does next is a table: see [Situation].
+// What the worker does next is a table: see situation.
 package state

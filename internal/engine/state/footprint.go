@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -16,27 +15,24 @@ import (
 // Footprint is what files take up on a file system.
 type Footprint struct{ Bytes, Inodes int64 }
 
-// Plus is the sum of two.
-func (a Footprint) Plus(b Footprint) Footprint {
+// plus is the sum of two.
+func (a Footprint) plus(b Footprint) Footprint {
 	return Footprint{a.Bytes + b.Bytes, a.Inodes + b.Inodes}
 }
 
-// Minus is the difference of two.
-func (a Footprint) Minus(b Footprint) Footprint {
+// minus is the difference of two.
+func (a Footprint) minus(b Footprint) Footprint {
 	return Footprint{a.Bytes - b.Bytes, a.Inodes - b.Inodes}
 }
 
-// Part is n/d of it.
-func (a Footprint) Part(n, d int64) Footprint { return Footprint{a.Bytes / d * n, a.Inodes / d * n} }
+// part is n/d of it.
+func (a Footprint) part(n, d int64) Footprint { return Footprint{a.Bytes / d * n, a.Inodes / d * n} }
 
 // FitsInto reports whether it is no larger than another one.
 func (a Footprint) FitsInto(b Footprint) bool { return a.Bytes <= b.Bytes && a.Inodes <= b.Inodes }
 
 // Boundless is more than anything takes up.
 func Boundless() Footprint { return Footprint{math.MaxInt64 / 4, math.MaxInt64 / 4} }
-
-// DiskBlock is how many bytes a file takes up at least.
-const DiskBlock = vfs.DiskBlock
 
 const (
 	// batchSlack is for the marks of a flush, which are written aside.
@@ -54,10 +50,10 @@ func Outline(meta *zodb.TxnMeta, records int, each func(yield func(size int64, f
 // Fit returns the oldest transactions of a batch that can be flushed into what is free, one
 // at least.
 func Fit(batch []*Committed, free Footprint) []*Committed {
-	free = free.Minus(Footprint{batchSlack, 4}).Part(7, 8)
+	free = free.minus(Footprint{batchSlack, 4}).part(7, 8)
 	var sum Footprint
 	for i, c := range batch {
-		if sum = sum.Plus(c.Room); i > 0 && !sum.FitsInto(free) {
+		if sum = sum.plus(c.Room); i > 0 && !sum.FitsInto(free) {
 			return batch[:i]
 		}
 	}

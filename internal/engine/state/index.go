@@ -147,7 +147,7 @@ func (x *index) add(c *Committed) {
 	x.queue = append(x.queue, c)
 	x.files += c.Work
 	x.bytes += c.Bytes
-	x.room = x.room.Plus(c.Room)
+	x.room = x.room.plus(c.Room)
 	Combine(&x.counts, c.counts(!x.minimal), 1)
 	if x.kept+c.Bytes > x.keep {
 		c.Objects = nil
@@ -174,7 +174,7 @@ func (x *index) drop(n int) {
 	for _, c := range x.queue[:n] {
 		x.files -= c.Work
 		x.bytes -= c.Bytes
-		x.room = x.room.Minus(c.Room)
+		x.room = x.room.minus(c.Room)
 		x.memory -= c.memory()
 		if c.Objects != nil {
 			x.kept -= c.Bytes

@@ -38,12 +38,12 @@ type room struct {
 func (r *room) promise(c *Claim, need Footprint) {
 	r.release(c)
 	c.promised = need
-	r.promised = r.promised.Plus(need)
+	r.promised = r.promised.plus(need)
 }
 
 // release takes back what a transaction was promised.
 func (r *room) release(c *Claim) {
-	r.promised = r.promised.Minus(c.promised)
+	r.promised = r.promised.minus(c.promised)
 	c.promised = Footprint{}
 }
 
@@ -119,18 +119,18 @@ const lookEvery = 100 * time.Millisecond
 // in: ten times a second, and always when there is little. mu must be held.
 func (s *State) roomIsOld(need Footprint) bool {
 	r := &s.room
-	all := s.index.room.Plus(r.promised).Plus(need)
-	return r.at.IsZero() || s.o.Clock().Sub(r.at) >= lookEvery || !all.FitsInto(r.limit.Part(1, 4))
+	all := s.index.room.plus(r.promised).plus(need)
+	return r.at.IsZero() || s.o.Clock().Sub(r.at) >= lookEvery || !all.FitsInto(r.limit.part(1, 4))
 }
 
 // hasRoom reports whether that much more may come into the journal. What is alone there may
 // take up half of what is free: it is flushed at once. mu must be held.
 func (s *State) hasRoom(need Footprint) bool {
 	r := &s.room
-	if all := s.index.room.Plus(r.promised); all != (Footprint{}) {
-		return all.Plus(need).FitsInto(r.limit)
+	if all := s.index.room.plus(r.promised); all != (Footprint{}) {
+		return all.plus(need).FitsInto(r.limit)
 	}
-	return need.FitsInto(r.limit) || need.FitsInto(r.free.Part(1, 2))
+	return need.FitsInto(r.limit) || need.FitsInto(r.free.part(1, 2))
 }
 
 // overfull reports whether what is in the journal has to be flushed, because little is free.

@@ -20,8 +20,8 @@ const (
 	JobTask             // one step of somebody's work on A
 )
 
-// Situation is all on which it depends what the worker may do.
-type Situation struct {
+// situation is all on which it depends what the worker may do.
+type situation struct {
 	LeaveDue bool // the mode ends as soon as misc/sublock is free, it is time to look, and nothing failed
 	Ended    bool // Close was called, or the storage has become read-only
 	Troubled bool // something failed that passes, and it is not time yet to try again
@@ -49,7 +49,7 @@ type Situation struct {
 //	else                                        None
 //
 // A is free if the storage is in no mode and nothing is merged.
-func (v Situation) Job() Job {
+func (v situation) Job() Job {
 	free, turn := !v.InMode && !v.Merging, v.Flushed || !v.FlushDue
 	switch {
 	case v.LeaveDue:
@@ -92,7 +92,7 @@ func (s *State) Decide(flushed, leave bool) Decision {
 	retry := s.trouble.wait(now)
 	q := s.snap.entering
 	d := Decision{UpTo: zodb.MaxTID, Entry: q}
-	d.Job = Situation{
+	d.Job = situation{
 		LeaveDue: leave && s.failure == nil && s.snap.leavesByItself(), // what failed changes no file
 		Ended:    s.closed || s.failure != nil,
 		Troubled: retry > 0,

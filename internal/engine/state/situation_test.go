@@ -6,13 +6,13 @@ import (
 )
 
 // situations yields every combination.
-func situations(yield func(v Situation) bool) {
-	fields := func(v *Situation) []*bool {
+func situations(yield func(v situation) bool) {
+	fields := func(v *situation) []*bool {
 		return []*bool{&v.LeaveDue, &v.Ended, &v.Troubled, &v.InMode, &v.Merging, &v.Entering, &v.Complete, &v.HasTask, &v.FlushDue, &v.Flushed}
 	}
-	n := len(fields(&Situation{}))
+	n := len(fields(&situation{}))
 	for bits := range 1 << n {
-		var v Situation
+		var v situation
 		for i, f := range fields(&v) {
 			*f = bits>>i&1 == 1
 		}

@@ -181,14 +181,14 @@ func TestEntryWaitsForWhatItIsToHold(t *testing.T) {
 func TestTaskEndsOnce(t *testing.T) {
 	t.Parallel()
 	s := newState(nil)
-	task, err := s.BeginTask(func() (bool, error) { return false, nil })
+	task, err := s.beginTask(func() (bool, error) { return false, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.BeginStep() != task {
 		t.Fatal("not this task")
 	}
-	s.CancelTask(task)
+	s.cancelTask(task)
 	select {
 	case <-task.Done():
 		t.Fatal("it ended during a step")
@@ -200,16 +200,16 @@ func TestTaskEndsOnce(t *testing.T) {
 		t.Error(task.Err())
 	}
 	s.EndTask() // there is none
-	second, err := s.BeginTask(func() (bool, error) { return false, nil })
+	second, err := s.beginTask(func() (bool, error) { return false, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.CancelTask(second)
+	s.cancelTask(second)
 	<-second.Done()
 	if _, first := s.Close(); !first {
 		t.Error("it was closed before")
 	}
-	if _, err := s.BeginTask(nil); !errors.Is(err, zodb.ErrClosed) {
+	if _, err := s.beginTask(nil); !errors.Is(err, zodb.ErrClosed) {
 		t.Error(err)
 	}
 }

@@ -29,7 +29,7 @@ func (t *Task) Err() error { return t.err }
 // the error is the cause then. In snapshot mode, and while B is merged into A, it waits, and
 // the log says so. There is one task at a time; the callers see to that.
 func (s *State) RunTask(ctx context.Context, step func() (done bool, err error)) error {
-	t, err := s.BeginTask(step)
+	t, err := s.beginTask(step)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (s *State) RunTask(ctx context.Context, step func() (done bool, err error))
 		return t.Err()
 	case <-ctx.Done():
 	}
-	s.CancelTask(t)
+	s.cancelTask(t)
 	<-t.Done()
 	if errors.Is(t.Err(), ErrStopped) {
 		return context.Cause(ctx)
@@ -50,9 +50,9 @@ func (s *State) RunTask(ctx context.Context, step func() (done bool, err error))
 	return t.Err() // nil if it came to its end all the same
 }
 
-// BeginTask gives the worker a task. There is one at a time; the caller sees to that. The
+// beginTask gives the worker a task. There is one at a time; the caller sees to that. The
 // error is that of Writable.
-func (s *State) BeginTask(step func() (done bool, err error)) (*Task, error) {
+func (s *State) beginTask(step func() (done bool, err error)) (*Task, error) {
 	t := &Task{Step: step, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,9 +63,9 @@ func (s *State) BeginTask(step func() (done bool, err error)) (*Task, error) {
 	return t, nil
 }
 
-// CancelTask ends a task with ErrStopped: at once, or after the step that is under way
+// cancelTask ends a task with ErrStopped: at once, or after the step that is under way
 // unless that is its last one.
-func (s *State) CancelTask(t *Task) {
+func (s *State) cancelTask(t *Task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.cancelled = true

@@ -181,7 +181,7 @@ func complexOf(re, im any) (any, error) {
 	if !okR || !okI {
 		return nil, errType
 	}
-	return Complex(complex(r, i)), nil
+	return complexNumber(complex(r, i)), nil
 }
 
 func number(v any) (float64, bool) {

@@ -61,7 +61,7 @@ func describe(v any) string {
 		n := 0
 		fmt.Sscan(exponent, &n)
 		return fmt.Sprintf("f:%s.%sp%+d", whole, fraction, n)
-	case Complex:
+	case complexNumber:
 		return "c:" + describe(real(v)) + "," + describe(imag(v))
 	case string:
 		return "t:" + hex.EncodeToString([]byte(v))
@@ -126,7 +126,7 @@ func TestPickleDictWritesWhatPythonWrites(t *testing.T) {
 		{"set", Dict{{"a", Set{Items: []any{int64(1)}}}}, "\x80\x03}X\x01\x00\x00\x00acbuiltins\nset\n]K\x01a\x85Rs."},
 		{"empty frozenset", Dict{{"a", Set{Frozen: true}}}, "\x80\x03}X\x01\x00\x00\x00acbuiltins\nfrozenset\n]\x85Rs."},
 		{
-			"complex", Dict{{"a", Complex(1i)}},
+			"complex", Dict{{"a", complexNumber(1i)}},
 			"\x80\x03}X\x01\x00\x00\x00acbuiltins\ncomplex\nG\x00\x00\x00\x00\x00\x00\x00\x00G?\xf0\x00\x00\x00\x00\x00\x00\x86Rs.",
 		},
 		{"left out", Dict{{"a", List{Prefix{}}}, {"b", int64(1)}, {List{}, 1}}, "\x80\x03}X\x01\x00\x00\x00bK\x01s."},

@@ -76,7 +76,7 @@ func TestPickledValues(t *testing.T) {
 		{"set of set", "cbuiltins\nset\ncbuiltins\nset\n]K\x01a\x85R\x85R", Set{Items: []any{int64(1)}}},
 		{"bytearray", "cbuiltins\nbytearray\nC\x01a\x85R", []byte("a")},
 		{"bytearray()", "cbuiltins\nbytearray\n)R", []byte{}},
-		{"complex", "cbuiltins\ncomplex\nG\x3f\xf8\x00\x00\x00\x00\x00\x00K\x02\x86R", Complex(1.5 + 2i)},
+		{"complex", "cbuiltins\ncomplex\nG\x3f\xf8\x00\x00\x00\x00\x00\x00K\x02\x86R", complexNumber(1.5 + 2i)},
 		{"binary", "czodbpickle\nbinary\nC\x01a\x85R", []byte("a")},
 		{
 			"Prefix", "cZopeUndo.Prefix\nPrefix\n)\x81}(X\x06\x00\x00\x00lengthK\x02X\x04\x00\x00\x00path](X\x01\x00\x00\x00aX\x01\x00\x00\x00beub",

@@ -195,9 +195,9 @@ func TestFlags(t *testing.T) {
 		want bool
 	}{
 		{nil, false}, {false, false}, {int64(0), false}, {0.0, false}, {"", false}, {[]byte{}, false},
-		{Tuple{}, false}, {List{}, false}, {Dict{}, false}, {Set{}, false}, {Complex(0), false}, {new(big.Int), false},
+		{Tuple{}, false}, {List{}, false}, {Dict{}, false}, {Set{}, false}, {complexNumber(0), false}, {new(big.Int), false},
 		{true, true}, {int64(2), true}, {-0.5, true}, {"0", true}, {[]byte{0}, true}, {Tuple{nil}, true}, {List{nil}, true},
-		{Dict{{nil, nil}}, true}, {Set{Items: []any{nil}}, true}, {Complex(1i), true}, {big.NewInt(1), true}, {Prefix{}, true},
+		{Dict{{nil, nil}}, true}, {Set{Items: []any{nil}}, true}, {complexNumber(1i), true}, {big.NewInt(1), true}, {Prefix{}, true},
 	} {
 		request, reply := Message{Flag: tc.flag, Name: "vote"}, Message{Flag: tc.flag, Name: ".reply"}
 		if request.OneWay() != tc.want || reply.Failed() != tc.want || request.Failed() {
@@ -224,7 +224,7 @@ func TestRefusedMessagesLeaveTheBuffer(t *testing.T) {
 		v         any
 	}{
 		{"set", both, Set{}},
-		{"complex", both, Complex(1i)},
+		{"complex", both, complexNumber(1i)},
 		{"prefix", both, Prefix{}},
 		{"unknown type", both, struct{}{}},
 		{"pointer", both, new(int)},
@@ -271,7 +271,7 @@ func TestRefusedMessagesLeaveTheBuffer(t *testing.T) {
 // TestExpressibleLeavesOutWhatCannotBeSent keeps the rest in its order.
 func TestExpressibleLeavesOutWhatCannotBeSent(t *testing.T) {
 	t.Parallel()
-	d := Dict{{"a", int64(1)}, {"b", Set{}}, {int64(3), "c"}, {"d", List{Complex(1)}}, {"e", nil}}
+	d := Dict{{"a", int64(1)}, {"b", Set{}}, {int64(3), "c"}, {"d", List{complexNumber(1)}}, {"e", nil}}
 	if diff := cmp.Diff(Dict{d[0], d[2], d[4]}, d.Expressible(Pickle)); diff != "" {
 		t.Error(diff)
 	}

@@ -75,7 +75,7 @@ func (p pickler) append(b []byte, v any, depth int) ([]byte, error) {
 		if p.classes {
 			return p.appendSet(b, v, depth)
 		}
-	case Complex:
+	case complexNumber:
 		if p.classes {
 			return p.appendComplex(b, v)
 		}
@@ -284,7 +284,7 @@ func (p pickler) appendSet(b []byte, v Set, depth int) ([]byte, error) {
 }
 
 // appendComplex appends builtins.complex(real, imaginary).
-func (p pickler) appendComplex(b []byte, v Complex) ([]byte, error) {
+func (p pickler) appendComplex(b []byte, v complexNumber) ([]byte, error) {
 	b = append(b, "cbuiltins\ncomplex\n"...)
 	b, err := p.appendItems(b, []any{real(v), imag(v)}, 0)
 	if err != nil {

@@ -23,7 +23,7 @@ func values(e Encoding, classes bool) *rapid.Generator[any] {
 	}
 	if classes {
 		leaves = append(leaves, rapid.Custom(func(t *rapid.T) any {
-			return Complex(complex(rapid.Float64().Draw(t, "re"), rapid.Float64().Draw(t, "im")))
+			return complexNumber(complex(rapid.Float64().Draw(t, "re"), rapid.Float64().Draw(t, "im")))
 		}))
 	}
 	leaf := rapid.OneOf(leaves...)

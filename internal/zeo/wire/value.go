@@ -41,8 +41,8 @@ type Set struct {
 	Frozen bool
 }
 
-// Complex is a Python complex number.
-type Complex complex128
+// complexNumber is a Python complex number.
+type complexNumber complex128
 
 // Prefix is ZopeUndo's path prefix.
 type Prefix struct {
@@ -99,7 +99,7 @@ func truth(v any) bool {
 		return v.Sign() != 0
 	case float64:
 		return v != 0
-	case Complex:
+	case complexNumber:
 		return v != 0
 	case string:
 		return v != ""
@@ -184,7 +184,7 @@ func hasTwice(d Dict) bool {
 // comparableKey returns a key as Go can compare it.
 func comparableKey(k any) (any, bool) {
 	switch k := k.(type) {
-	case nil, bool, int64, float64, string, Complex:
+	case nil, bool, int64, float64, string, complexNumber:
 		return k, true
 	case []byte:
 		return bytesKey(k), true
