@@ -24,6 +24,7 @@ const standardMethods = " String Error Is As Unwrap Timeout MarshalJSON Unmarsha
 
 // exportedAnyway are exceptions, by package and name, with their reasons.
 var exportedAnyway = map[string]string{
+	"internal/engine.HistoryOwn":            "one of the meanings of an Open, beside the others",
 	"internal/engine/txn.BlobWriter":        "a part of the transaction, beside the others that the engine takes",
 	"internal/store/classic.Edit.Right":     "the whole of an edit, beside its other methods",
 	"internal/store/classic.MaxLanes":       "the limit of a setting",
