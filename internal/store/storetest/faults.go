@@ -39,14 +39,16 @@ func Faults(t *testing.T, impl Implementation) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			begin := func(disk *crashfs.FS) (*faulttest.Job, error) { return impl.job(disk, i) }
-			o := faulttest.Options{Every: 1}
+			o, powerCuts := faulttest.Options{Every: 1}, 4
 			if testing.Short() {
-				o.Every = 7
+				o.Every, powerCuts = 7, 1
 			}
 			for seed := range hometest.Rounds(t, 1) {
-				o.Seed = uint64(seed)
-				o.Fails = nil
-				faulttest.Cut(t, o, begin)
+				for more := range powerCuts { // each keeps something else
+					o.Seed = uint64(seed + 1000*more)
+					faulttest.Cut(t, o, begin)
+				}
+				o.Seed, o.Fails = uint64(seed), nil
 				faulttest.Killed(t, o, begin)
 				faulttest.Failed(t, o, syscall.ENOSPC, begin)
 				o.Fails = func(errfs.Op) bool { return true }
