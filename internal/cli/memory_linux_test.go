@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -70,8 +72,12 @@ func (g memoryGroup) run(t *testing.T, name string, args ...string) {
 	c := g.command(t, name, args...)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
+	begun := time.Now()
 	if err := c.Run(); err != nil {
 		t.Fatalf("%s: %v\n%s\n%s", strings.Join(args, " "), err, &out, g.counted())
+	}
+	if used, ok := c.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		t.Logf("%s: %v, resident up to %d KiB", args[0], time.Since(begun).Round(time.Second/10), used.Maxrss)
 	}
 	g.nobodyWasKilled(t, strings.Join(args, " "))
 }
@@ -135,28 +141,34 @@ func writeLargeTransactions(t *testing.T, dir string, transactions, objects int)
 
 // TestCommandsInLittleMemory runs the program where the kernel kills who takes more than
 // 64 MiB. The Data.fs has 10,000 objects in two transactions, with $DIRSTORAGE_ROUNDS
-// 200,000, which is near the limit.
+// 200,000, and then it is imported ten times.
 func TestCommandsInLittleMemory(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it makes many files")
 	}
 	const limit = 64 << 20
-	objects := 5_000
+	objects, imports := 5_000, 1
 	if os.Getenv("DIRSTORAGE_ROUNDS") != "" {
-		objects = 100_000
+		objects, imports = 100_000, 10
 	}
 	g := newMemoryGroup(t, limit)
 	dir := t.TempDir()
 	binary := plainProgram(t, dir)
 	data := writeLargeTransactions(t, dir, 2, objects)
 	home, backups := filepath.Join(dir, "home"), filepath.Join(dir, "backups")
+	for range imports {
+		if err := os.RemoveAll(home); err != nil {
+			t.Fatal(err)
+		}
+		g.run(t, binary, "import", data, home)
+	}
 	for _, args := range [][]string{
-		{"import", data, home},
 		{"backup", "full", home, backups},
 		{"check", home},
 		{"export", home, filepath.Join(dir, "out.fs")},
 		{"restore", backups, filepath.Join(dir, "restored")},
+		{"pack", "--keep", "0", home},
 	} {
 		g.run(t, binary, args...)
 	}
