@@ -76,11 +76,11 @@ func (s *Snapshots) enterNow(q *state.Entry) error {
 		return err
 	}
 	s.o.Store.UseB()
-	// Again: what the flush up to the boundary has put into A bears the time of
+	// Again: the files of the flush up to the boundary bear the time of
 	// the first floor, and the next version must be of a later second.
 	err := s.RaiseFloor()
 	if err == nil {
-		err = s.o.Store.Sync() // what a pack owes that failed
+		err = s.o.Store.Sync() // what a failed pack owes
 	}
 	if err == nil {
 		err = snapfile.Write(s.o.Home.FS, snapfile.Record{Code: snapfile.User(q.Code), Moment: q.Moment.UTC(), TID: upTo}, s.o.Home.Sync())

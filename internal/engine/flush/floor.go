@@ -16,7 +16,7 @@ func (s *Snapshots) payFloor() error {
 }
 
 // StayInSnapshot makes an open that could not raise the floor, because the disk is
-// full, start in snapshot mode: A stays what it is until there is room.
+// full, start in snapshot mode: A stays as it is until there is room.
 func (s *Snapshots) StayInSnapshot(cause error) {
 	s.o.Log.Warn("disk full: starting in snapshot mode, which is left when there is room", "err", cause)
 	s.floorDebt.Store(true)

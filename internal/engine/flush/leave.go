@@ -13,7 +13,7 @@ import (
 
 // Leave ends the snapshot mode that was entered under that code: B is
 // moved into A in the background. It fails, and changes nothing, if the code
-// is another one, or while somebody holds the sublock (ErrLocked). After an error
+// differs, or while somebody holds the sublock (ErrLocked). After an error
 // that passes (ErrDiskFull, ErrScarce) it is left as soon as that is possible.
 func (s *Snapshots) Leave(code string) error {
 	s.modeMu.Lock()
@@ -135,8 +135,8 @@ func (s *Snapshots) closeSnapshot() {
 	}
 }
 
-// leaveByItself tries to leave a snapshot that nobody will leave from outside. What keeps it
-// from that is in the log once.
+// leaveByItself tries to leave a snapshot that nobody will leave from outside. The cause of a
+// failure is in the log once.
 func (s *Snapshots) leaveByItself() {
 	s.leaveAt = s.o.Clock().Add(s.o.RetryInterval)
 	err := s.leaveIfFree()

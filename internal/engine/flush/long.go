@@ -1,6 +1,6 @@
 package flush
 
-// Startup completes what is known of a start in snapshot mode: A is left as
+// Startup completes a start in snapshot mode, for the open alone: A is left as
 // soon as it can be, so nobody else is to be told that it is a snapshot.
 func (s *Snapshots) Startup() error {
 	last, err := s.o.Store.LastInA()

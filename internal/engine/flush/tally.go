@@ -33,7 +33,7 @@ type TallyConfig struct {
 func NewTally(o TallyConfig) *Tally { return &Tally{o: o} }
 
 // CountsFile holds the counts of what is flushed, so that nobody has to walk
-// the tree for them. It is no part of the database: if it is missing or does
+// the tree for them. It is not a part of the database: if it is missing or does
 // not fit (a HOME of the original, or one restored from a copy of A), the
 // counts are unknown until somebody counts exactly.
 const CountsFile = "misc/counts"
@@ -44,7 +44,7 @@ type savedCounts struct {
 	zodb.Counts
 }
 
-// Counts returns how much the storage holds, what is not flushed yet included.
+// Counts returns how much the storage holds, unflushed transactions included.
 // It costs nothing, however much that is, and may be called from the callback
 // of Finish, whose transaction it includes then.
 func (t *Tally) Counts() zodb.Counts {
@@ -58,7 +58,7 @@ func (t *Tally) Counts() zodb.Counts {
 	return n
 }
 
-// save keeps the counts of everything up to a transaction. They are no part of
+// save keeps the counts of everything up to a transaction. They are not a part of
 // the database: if they cannot be kept, the log says so once, and the next flush, or
 // Close, tries again. countsMu must be held.
 func (t *Tally) save(n zodb.Counts, upTo zodb.TID) {
@@ -105,7 +105,7 @@ func (t *Tally) Load(flushed zodb.TID, next []*state.Committed) zodb.Counts {
 	if saved.TID == flushed {
 		return saved.Counts
 	}
-	// Take out again what was counted and is going to be flushed once more.
+	// Take out the transactions that were counted and are going to be flushed once more.
 	for i, c := range next {
 		if c.TID == saved.TID {
 			var again zodb.Counts
@@ -127,16 +127,16 @@ func (t *Tally) TID() zodb.TID {
 	return saved.TID
 }
 
-// Recount changes the counts of what is flushed by what was brought back or removed (sign 1 or
-// -1), and keeps them.
+// Recount adds (sign 1) or takes away (sign -1) revisions that a pack has brought back or
+// removed, and keeps the counts.
 func (t *Tally) Recount(n zodb.Counts, sign int64) {
 	t.countsMu.Lock()
 	defer t.countsMu.Unlock()
 	t.save(t.o.State.Recount(n, sign))
 }
 
-// Replace replaces the counts of A by what was counted in it while it stood still, and keeps
-// them. before is what [state.State.CountsOfA] returned then.
+// Replace replaces the counts of A by counted, a count of its files while it stood still, and
+// keeps them. before is what [state.State.CountsOfA] returned then.
 func (t *Tally) Replace(counted, before zodb.Counts) {
 	t.countsMu.Lock()
 	defer t.countsMu.Unlock()

@@ -9,10 +9,10 @@ import (
 
 // Three kinds of errors of the file system meet here:
 //
-//   - What passes ([vfs.Passes]) is tried again, at longer and longer intervals, or
-//     told to the client whose transaction it concerns. Nothing becomes read-only.
-//   - What is no part of the database (misc/counts, misc/backed-up, sockets, caches,
-//     the index of references) never keeps anything from being done. It is logged.
+//   - After one that passes ([vfs.Passes]) the step is tried again, at longer and longer
+//     intervals, or the client whose transaction it concerns is told. Nothing becomes read-only.
+//   - One about things beside the database (misc/counts, misc/backed-up, sockets, caches,
+//     the index of references) stops nothing. It is logged.
 //   - All else leaves the log, or a file that was acknowledged, in a state that nobody
 //     knows: [state.State.Fail].
 

@@ -44,7 +44,7 @@ func (w *Worker) Start(j *journal.Log) {
 	}()
 }
 
-// Stop ends the goroutine, and flushes what is left, as the settings say. The state says by then
+// Stop ends the goroutine, and flushes the rest, as the settings say. The state says by then
 // that the storage is closed.
 func (w *Worker) Stop() error {
 	w.o.State.Wake()

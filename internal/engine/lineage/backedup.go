@@ -10,11 +10,11 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// backedUpFile is written by backups: what they vouch for is the history that they saw.
+// backedUpFile is written by backups: they vouch for the history that they saw.
 const backedUpFile = "misc/backed-up"
 
-// doubtBackups makes void what backups say of the history, when that may be another one
-// than they saw: then the next one builds upon none of them unless A itself has its last
+// doubtBackups makes the notes of backups about the history void, when it may differ from
+// the one that they saw: then the next one builds upon none of them unless A itself has its last
 // transaction. The tids stay.
 func (l *Lineage) doubtBackups() {
 	b, err := l.o.Home.FS.ReadFile(backedUpFile)

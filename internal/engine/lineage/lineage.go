@@ -29,17 +29,17 @@ import (
 type History uint8
 
 const (
-	// Own is for who serves or changes the storage: if it was brought back, it
+	// Own is for serving or changing the storage: if it was brought back, it
 	// begins with an empty transaction. Nobody has to say that it was: misc/history
 	// tells a HOME from every copy of it.
 	Own History = iota
-	// Kept is for who looks after a storage and commits nothing: no transaction
+	// Kept is for maintenance that commits nothing: no transaction
 	// is added, and the next Open with Own finds out whether one is due.
 	Kept
-	// Copied is for who adds transactions of another storage with their tids:
+	// Copied is for adding transactions of another storage with their tids:
 	// if there were any, the next Open with Own begins a history.
 	Copied
-	// Read is for who serves a storage to clients that only read: as with Kept,
+	// Read is for serving a storage to clients that only read: as with Kept,
 	// but a history that differs from its source begins, else caches would be believed.
 	Read
 )
@@ -145,7 +145,7 @@ func (l *Lineage) backedUpTID() (newest zodb.TID) {
 
 // Begin makes sure that the history is one of its own: see [History]. It is
 // called by Open, when transactions can be committed and nobody else can have begun
-// one. That the empty transaction cannot be committed is no reason not to open: no
+// one. If the empty transaction cannot be committed, the open goes on: no
 // client is told anything wrong without it, and the next Open tries it again. Only where
 // the storage differs from its source nothing else keeps caches from being believed.
 func (l *Lineage) Begin(ctx context.Context) error {
@@ -305,10 +305,9 @@ func (l *Lineage) CopyingIn() error {
 	return nil
 }
 
-// DiffersFromSource is called after an Open with Copied by who is going to add a
-// transaction that is not as the source has it, or lacks something: parts that are
-// damaged, or with another tid. What clients have cached of the source is not of this
-// storage then, though it has the same tids. It is remembered, durably, for the Open
+// DiffersFromSource is called after an Open with Copied before a transaction is added that is
+// not as the source has it: parts are missing or damaged, or its tid differs. Caches of
+// clients of the source are wrong for this storage then, though it has the same tids. It is remembered, durably, for the Open
 // that begins the history: see [histfile.IsAnew].
 func (l *Lineage) DiffersFromSource() error {
 	if err := l.CopyingIn(); err != nil {

@@ -2,10 +2,10 @@ package lineage
 
 import "fmt"
 
-// SameA says why A may be another one than that beside which the files in misc were
-// written, or than what became of it here; nil: it is that one. Another process may
-// have gone on with a copy of A, and what was garbage may be in use there: this HOME has
-// guarded none of what was committed to it.
+// SameA says why A may differ from the A beside which the files in misc were written, or from
+// its successor here; nil: it is the same. Another process may have gone on with a copy of A,
+// and garbage may be in use there: this HOME has guarded none of the transactions that were
+// committed to it.
 func (l *Lineage) SameA() error {
 	last, flushed := l.o.State.LastTID(), l.o.State.FlushedTID()
 	switch counted := l.o.Counted.TID(); {

@@ -10,7 +10,7 @@ import (
 )
 
 // Blobs yields every revision that has a blob, in no order. It reads the names
-// of all files below A and B; what is committed meanwhile may be left out, and
+// of all files below A and B; a commit meanwhile may be left out, and
 // one that is moved meanwhile may come twice.
 func (r *Reader) Blobs(ctx context.Context) iter.Seq2[zodb.BlobRevision, error] {
 	return func(yield func(zodb.BlobRevision, error) bool) {

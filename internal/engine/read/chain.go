@@ -86,7 +86,7 @@ func (r *Reader) follow(t *zodb.Transaction) (place, error) {
 }
 
 // pastDamage decides where to go on if the transaction at a place cannot be read. The
-// error says what is wrong with it; nil if it was packed away.
+// error names the damage; nil if it was packed away.
 func (r *Reader) pastDamage(ctx context.Context, at place, cause error) (place, error) {
 	missing := errors.Is(cause, zodb.ErrNotFound)
 	switch {
@@ -127,7 +127,7 @@ func (r *Reader) pastLost(at place) (place, error) {
 
 // endOfChain looks whether the oldest transaction of the chain names the one before it
 // rightly, for no checksum covers that: then it was packed away, and there are none
-// between the two but what a pack may have left.
+// between the two except leftovers of a pack.
 func (r *Reader) endOfChain(at place) (place, error) {
 	older, err := r.olderTransaction(at.newer)
 	if err != nil || older <= at.named || r.PackedAway(older) {

@@ -25,7 +25,7 @@ func (r *Reader) ExistsUnderLock(ctx context.Context, oid zodb.OID) (bool, error
 func (r *Reader) Deleted(oid zodb.OID) { r.existing.remove(oid) }
 
 // existing remembers objects that were found to exist. An entry is made
-// under the existence lock, and removed before the lock of who deletes is
+// under the existence lock, and removed before the lock of a deletion is
 // given back, so it cannot be stale.
 type existing struct {
 	mu  sync.Mutex

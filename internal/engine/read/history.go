@@ -41,7 +41,7 @@ const (
 	blockBytes = 256 << 10
 )
 
-// memoryOf returns what a transaction takes in memory, in bytes.
+// memoryOf returns the memory of a transaction, in bytes.
 func memoryOf(t *zodb.Transaction) int {
 	return 128 + 8*len(t.OIDs) + len(t.User) + len(t.Description) + len(t.Extension)
 }
@@ -50,9 +50,9 @@ func memoryOf(t *zodb.Transaction) int {
 // = 0 means up to the last one. The files of transactions name the one before,
 // so the chain is walked back once for marks and then block by block forward:
 // each file is read twice, but for those of the oldest block, and the memory is that of a
-// block, 256 KiB or one transaction, and of one mark (8 bytes) for each block. What is
-// damaged comes with an error, as in [Reader.TransactionsBackward], and what is later
-// follows.
+// block, 256 KiB or one transaction, and of one mark (8 bytes) for each block. A damaged
+// transaction comes with an error, as in [Reader.TransactionsBackward], and later ones
+// follow.
 func (r *Reader) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
 	return func(yield func(*zodb.Transaction, error) bool) {
 		var marks []zodb.TID // the newest transaction of each block, newest block first
@@ -96,7 +96,7 @@ func (r *Reader) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[
 	}
 }
 
-// listed is a transaction, or only the tid of one with what is wrong with it.
+// listed is a transaction, or only its tid with its damage.
 type listed struct {
 	t   *zodb.Transaction
 	err error
@@ -122,7 +122,7 @@ func (r *Reader) block(ctx context.Context, newest, from zodb.TID) ([]listed, er
 	return block, nil
 }
 
-// Records yields what a transaction stored, in the order first stored. A
+// Records yields the records of a transaction, in the order first stored. A
 // Revision that was packed away is passed over; one that is missing otherwise is a
 // *zodb.CorruptError.
 func (r *Reader) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
@@ -145,8 +145,8 @@ func (r *Reader) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zod
 	}
 }
 
-// RecentTransactions returns the last n transactions, newest first. With an error come those
-// that are later than what is damaged.
+// RecentTransactions returns the last n transactions, newest first. With an error it returns
+// those later than the damage.
 func (r *Reader) RecentTransactions(ctx context.Context, n int) ([]*zodb.Transaction, error) {
 	var list []*zodb.Transaction
 	if n <= 0 {

@@ -86,7 +86,7 @@ func (r *Reader) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID) 
 	return result, err
 }
 
-// LoadBeforeCached is [Reader.LoadBefore] for those who must not wait: it answers
+// LoadBeforeCached is [Reader.LoadBefore] for callers that must not wait: it answers
 // only from memory, and never touches the disk. ok is false if it cannot, and
 // also if the answer would be an error or that there is nothing. Revision.Data
 // belongs to everybody who reads it and must not be changed.
@@ -118,9 +118,9 @@ func (r *Reader) LoadSerial(ctx context.Context, oid zodb.OID, serial zodb.TID) 
 }
 
 // LoadRecord returns one revision with all that is known of it. A record that
-// says that the object does not exist is no error here. DataTID is 0 if the revision
-// that it would name, or its transaction, was packed away: who copies the record finds
-// what it names.
+// says that the object does not exist is not an error here. DataTID is 0 if the revision
+// that it would name, or its transaction, was packed away: so whoever copies the record finds
+// that revision.
 func (r *Reader) LoadRecord(ctx context.Context, oid zodb.OID, serial zodb.TID) (zodb.Record, error) {
 	o, err := r.Revision(ctx, oid, serial)
 	if err != nil {
@@ -201,7 +201,7 @@ func (r *Reader) currentOnce(oid zodb.OID) (*record.Object, error) {
 	return o, nil
 }
 
-// currentFile reads what the store says is the current revision.
+// currentFile reads the current revision of the store.
 func (r *Reader) currentFile(oid zodb.OID) (*record.Object, error) {
 	rev, err := r.o.Store.Load(oid)
 	if err != nil {

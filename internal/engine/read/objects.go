@@ -10,7 +10,7 @@ import (
 
 // OIDs yields the oid of every object, those included that do not exist any
 // more and are not packed away, in no order. It reads the names of all files
-// below A and B. What is committed meanwhile may be left out, and an object
+// below A and B. A commit meanwhile may be left out, and an object
 // that is written to meanwhile may come twice.
 func (r *Reader) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
 	return func(yield func(zodb.OID, error) bool) {

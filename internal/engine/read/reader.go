@@ -39,7 +39,7 @@ type Config struct {
 	Cache    *cache.Cache
 }
 
-// Reader reads what was committed. All methods may be called concurrently, those of the
+// Reader reads committed transactions. All methods may be called concurrently, those of the
 // open excepted, which say so.
 type Reader struct {
 	o        Config

@@ -26,7 +26,7 @@ func (m *Manager) appendToLog(t *Txn) error {
 		m.o.OIDs.Raise(op.oid)
 	}
 	if err := m.journal.Append(p); err != nil {
-		// What was written without a commit record means nothing. If the log itself is
+		// Without a commit record the transaction means nothing. If the log itself is
 		// broken it says so at every call; a full disk passes.
 		if cause := m.journal.Failure(); cause != nil {
 			return m.o.State.Fail(cause)
@@ -37,7 +37,7 @@ func (m *Manager) appendToLog(t *Txn) error {
 	return nil
 }
 
-// newCommitted returns what the index keeps of a transaction that was committed
+// newCommitted returns the entry of the index for a transaction that was committed
 // at that time.
 func (m *Manager) newCommitted(frame journal.CommitRecord, at time.Time) *state.Committed {
 	c := &state.Committed{At: at, Committed: *frame.Committed()}

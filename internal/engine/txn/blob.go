@@ -178,26 +178,26 @@ func (w *blobSink) readFrom(r io.Reader) error {
 	}
 }
 
-// flush hashes and writes what the buffer holds.
+// flush hashes and writes the buffer.
 func (w *blobSink) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
 	w.wait()
-	full, done := w.buf, make(chan struct{})
+	filled, done := w.buf, make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = w.hash.Write(full) // a hash never fails
+		_, _ = w.hash.Write(filled) // a hash never fails
 	}()
-	w.buf, w.other, w.hashed = w.other[:0], full, done
+	w.buf, w.other, w.hashed = w.other[:0], filled, done
 	if cap(w.buf) < blobSinkSize {
 		w.buf = make([]byte, 0, blobSinkSize)
 	}
-	w.size += int64(len(full))
+	w.size += int64(len(filled))
 	if w.f == nil {
 		return nil
 	}
-	_, err := w.f.Write(full)
+	_, err := w.f.Write(filled)
 	if unsynced := w.size - w.started; err == nil && unsynced >= writebackStep {
 		w.f.StartSync(w.started, unsynced)
 		w.started = w.size

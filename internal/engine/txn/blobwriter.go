@@ -11,7 +11,7 @@ import (
 
 // BlobWriter takes the content of a blob as it comes, before its object is
 // stored: see [Txn.BeginBlob]. It is used by one goroutine at a time; memory
-// does not grow with what is written.
+// does not grow with its length.
 type BlobWriter struct {
 	t  *Txn
 	mu sync.Mutex // held over each call, because Close of the storage aborts from another goroutine

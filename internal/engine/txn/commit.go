@@ -15,7 +15,7 @@ import (
 )
 
 // Finish commits a transaction that was voted for, and returns its tid when it
-// is durable. It takes no notice of ctx any more: there is no way back.
+// is durable. It ignores ctx: there is no way back.
 // published, if not nil, is called once the transaction can be read, before
 // Finish returns and in the order of the tids over all transactions. It must
 // be quick, because the next ones wait for it. Of the storage it may call Counts,
@@ -54,12 +54,12 @@ type commitRequest struct {
 	done      chan struct{}
 }
 
-// commitQueue is what waits for the committer.
+// commitQueue holds the transactions that wait for the committer.
 type commitQueue struct {
 	mu        sync.Mutex
-	filled    sync.Cond // of mu: as many wait as are wanted, or there is no time to wait for so many
+	filled    sync.Cond // of mu: wanted requests wait, or the time for gathering is over
 	waiting   []*commitRequest
-	wanted    int  // so many wake the committer
+	wanted    int  // this number wakes the committer
 	gathering bool // there is time to wait for them
 	closed    bool
 	ended     chan struct{}
@@ -156,7 +156,7 @@ func (c *commitQueue) ready() bool {
 	return come && len(c.waiting) > 0
 }
 
-// take takes all requests that there are; none if they have to wait for another one.
+// take takes all requests; none if they have to wait for another one.
 func (c *commitQueue) take() []*commitRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,7 +179,7 @@ func (c *commitQueue) take() []*commitRequest {
 	return batch
 }
 
-// stop finishes what has queued up and ends the committer.
+// stop finishes the queued requests and ends the committer.
 func (c *commitQueue) stop() {
 	c.mu.Lock()
 	c.closed, c.given.leaving = true, true
@@ -245,7 +245,7 @@ func (m *Manager) number(batch []*commitRequest) ([]*commitRequest, []journal.Co
 	for _, q := range batch {
 		tid := q.txn.given
 		if tid == 0 {
-			tid = max(zodb.TIDFromTime(m.o.Clock()), last+1, m.o.Read.Packed()+1) // what is not later than x.packed counts as packed
+			tid = max(zodb.TIDFromTime(m.o.Clock()), last+1, m.o.Read.Packed()+1) // up to x.packed they count as packed
 		} else if err == nil && tid <= last {
 			q.err = oldTID(tid, last, "was committed meanwhile")
 		}

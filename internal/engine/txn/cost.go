@@ -6,8 +6,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// costOf is what the flush of a transaction will take that is about to be voted for, as far as
-// that is known before: without its blobs.
+// costOf estimates the cost of flushing a transaction before its vote, without its blobs.
 func (m *Manager) costOf(t *Txn) store.Cost {
 	return m.o.Store.Cost(state.Outline(&t.meta, t.ops.n, func(yield func(size int64, first, blob bool)) {
 		for op := range t.ops.all() {
@@ -16,7 +15,7 @@ func (m *Manager) costOf(t *Txn) store.Cost {
 	}))
 }
 
-// SmallTransaction is what a transaction of one small object takes up.
+// SmallTransaction is the footprint of a transaction of one small object.
 func (m *Manager) SmallTransaction() state.Footprint {
 	return state.FootprintOf(m.o.Store.Cost(state.Outline(&zodb.TxnMeta{}, 1, func(yield func(size int64, first, blob bool)) { yield(0, true, false) })))
 }

@@ -15,8 +15,8 @@ var errOvertaken = errors.New("overtaken")
 // committer goes on with such a transaction only, from the end of its vote to its own end:
 // the others can vote meanwhile, and their Finish waits. There is one at a time.
 //
-// It is the last thing that a vote waits for, behind the locks of its objects, and nobody who
-// has it waits for locks: who waits for it can be waited for.
+// It is the last thing that a vote waits for, behind the locks of its objects, and its owner
+// waits for no locks. So there is no deadlock.
 type givenTID struct {
 	turn chan struct{} // holds one value while somebody has the turn, or is about to
 

@@ -24,7 +24,7 @@ type Config struct {
 	Clock       func() time.Time
 	Observer    Observer
 	SpoolSize   int  // bytes of data of a transaction that are kept in memory
-	KeepRecords bool // what was committed stays in memory until it is flushed
+	KeepRecords bool // records stay in memory until they are flushed
 	Store       store.Tender
 	State       *state.State
 	OIDs        *state.OIDs

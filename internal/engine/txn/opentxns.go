@@ -38,7 +38,7 @@ func (o *openTxns) abortAll() {
 	}
 	o.mu.Unlock()
 	for _, t := range list {
-		// What it could not remove is removed at the next open.
+		// The next open removes its leftovers.
 		_ = t.Abort()
 	}
 }

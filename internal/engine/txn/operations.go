@@ -8,8 +8,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// operation is what a transaction does to one object. There may be a million of them, so
-// what few of them have is aside.
+// operation is a change of one object by a transaction. There may be a million of them, so
+// rare parts are aside.
 type operation struct {
 	oid      zodb.OID // set by put
 	serial   zodb.TID // the revision it is based on; of no meaning for a restore
@@ -20,11 +20,11 @@ type operation struct {
 	gone     bool
 }
 
-// aside is what an operation has that is no plain store.
+// aside holds the parts of an operation that a plain store does not have.
 type aside struct {
 	undoFrom zodb.TID
 	undoes   []undoStep // of an undo: all that it undoes
-	merge    *undoMerge // of an undo: what the caller has to merge first
+	merge    *undoMerge // of an undo: the merge that the caller has to make first
 	blob     *stagedBlob
 }
 
@@ -37,7 +37,7 @@ const (
 	opUndo
 )
 
-// aside returns what the operation has aside.
+// aside returns them; the zero value if there are none.
 func (op *operation) aside() aside {
 	if op.more == nil {
 		return aside{}
@@ -45,7 +45,7 @@ func (op *operation) aside() aside {
 	return *op.more
 }
 
-// blob returns the blob that belongs to what is written; nil: none does.
+// blob returns the blob of the new revision; nil: it has none.
 func (op *operation) blob() *stagedBlob { return op.aside().blob }
 
 // operations are those of a transaction, in the order in which their objects were first

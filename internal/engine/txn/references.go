@@ -11,20 +11,19 @@ import (
 )
 
 // A transaction is refused if it adds a reference to an object that does not
-// exist. What an object refers to in its current revision already is kept as it
-// is: else the holder of an old dangling reference could never be changed again.
+// exist. A reference that the current revision of the object has already is accepted:
+// else the holder of an old dangling reference could never be changed again.
 // The option check_kept_references refuses those too.
 
-// referring reports whether the references of what an operation writes are looked
-// at: also of what an undo brings back, because what that refers to may have been
-// deleted or packed away since. Restored records are those of another storage.
+// referring reports whether the references of the new record are checked. Those of a record
+// that an undo brings back are too: their targets may have been deleted or packed away since.
+// Restored records come from another storage.
 func (op *operation) referring() bool {
 	return !op.gone && (op.kind == opStore || op.kind == opUndo)
 }
 
-// references appends the strong references of what a transaction writes for an
-// object. Records that cannot be read have none: applications may encrypt or wrap
-// theirs, and what is in these is theirs.
+// references appends the strong references of an operation's record. A record that is not a
+// pickle has none: applications may encrypt or wrap theirs.
 func (t *Txn) references(dst []zodb.OID, op *operation) ([]zodb.OID, error) {
 	if !op.referring() {
 		return dst, nil
@@ -41,7 +40,7 @@ func (t *Txn) references(dst []zodb.OID, op *operation) ([]zodb.OID, error) {
 }
 
 // checkReferences refuses dangling references: those that the transaction adds,
-// and those to what an undo makes go away. The existence locks of all that it
+// and those to objects that an undo removes. The existence locks of all that it
 // refers to are held, so nothing of that is deleted meanwhile.
 func (t *Txn) checkReferences(ctx context.Context) error {
 	var refs []zodb.OID
@@ -97,7 +96,7 @@ func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, 
 }
 
 // heldReferences returns the strong references of the current revision of an
-// object, ascending. One that is damaged, or that is no pickle, has none: nobody can
+// object, ascending. A damaged one, or one that is not a pickle, has none: nobody can
 // say that a reference was in it.
 func (m *Manager) heldReferences(ctx context.Context, oid zodb.OID) ([]zodb.OID, error) {
 	o, err := m.o.Read.Current(ctx, oid)

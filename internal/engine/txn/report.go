@@ -2,7 +2,7 @@ package txn
 
 import "time"
 
-// Report is what a Manager says of its transactions at one moment.
+// Report describes the transactions of a Manager at one moment.
 type Report struct {
 	Open         int       // begun and not ended
 	HeldLocks    int       // of objects

@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// scratch is a file in journal/ for what a caller has no memory for. A crash leaves it behind,
+// scratch is a file in journal/ for data of a caller that has no memory for them. A crash leaves it behind,
 // and the next open removes it. Its methods are called by one goroutine at a time.
 type scratch struct {
 	m    *Manager

@@ -49,7 +49,7 @@ func (p *spool) add(data []byte) (spooled, error) {
 		}
 		p.file, p.name = f, name
 	}
-	// At a fixed offset: what a failed write left is overwritten by the next one.
+	// At a fixed offset: the next write overwrites the remains of a failed one.
 	if _, err := p.file.WriteAt(data, p.size); err != nil {
 		return spooled{}, p.m.o.State.Refused(err)
 	}

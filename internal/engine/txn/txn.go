@@ -42,7 +42,7 @@ type Txn struct {
 	first   bool             // it has the turn of the commit queue; guarded by mu of that
 	pending *journal.Pending // in the log, from a successful vote until the commit
 
-	claim state.Claim // what it was promised of the room for the log; see admit
+	claim state.Claim // its promised room for the log; see admit
 }
 
 type txnState uint8
@@ -215,7 +215,7 @@ func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSo
 }
 
 // Delete makes an object not exist from this transaction on. Whether something
-// still refers to it is the caller's business: there is no way to know that
+// still refers to it is the caller's business: there is no way to know
 // but to read everything.
 func (t *Txn) Delete(oid zodb.OID, serial zodb.TID) error {
 	t.mu.Lock()
@@ -305,7 +305,7 @@ func (t *Txn) Abort() error {
 	return t.end()
 }
 
-// end gives back what the transaction still holds. The staged blobs go too,
+// end gives back all that the transaction holds. The staged blobs go too,
 // unless they belong to a committed transaction, or to one that may be.
 func (t *Txn) end() error {
 	t.notComing()

@@ -11,7 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Undo makes this transaction take back what an earlier one did, and returns
+// Undo makes this transaction take back an earlier one, and returns
 // the oids concerned. Each object of that one must still be as it left it, or
 // as an undo brought it back; else the error joins a *zodb.UndoError for each
 // that is not (errors.Join), and nothing of the undo is a part of this
@@ -183,7 +183,7 @@ func (t *Txn) stageCopy(ctx context.Context, o *record.Object) (*stagedBlob, err
 }
 
 // checkUndoneReferences refuses to undo a creation while something refers to
-// the object. Only what was stored by the undone transaction or later can, so
+// the object. Only records of the undone transaction and of later ones can, so
 // it is enough to look at what changed since then. The existence locks are
 // held, so nobody adds a reference meanwhile.
 func (t *Txn) checkUndoneReferences(ctx context.Context) error {
@@ -204,7 +204,7 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 	look := func(oid zodb.OID, data []byte) error {
 		var err error
 		if refs, err = pickle.AppendStrongRefs(refs[:0], data); err != nil {
-			return nil // not a pickle: what is in it is the application's
+			return nil // not a pickle: its content is the application's
 		}
 		for _, target := range refs {
 			if gone[target] {

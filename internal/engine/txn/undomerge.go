@@ -12,11 +12,11 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Undo of what was changed later. There are no classes here, so whoever votes merges,
-// as he resolves the conflict of a store: the vote fails with a ConflictsError in which
-// Undo is set, he merges three records and stores the result, and votes again. What
-// an undo does to an object is a change from the undone revision to the one before;
-// it is made to the current one. Several undos of one object are several such
+// Undo of objects that were changed later. There are no classes here, so the caller merges,
+// as it resolves the conflict of a store: the vote fails with a ConflictsError in which
+// Undo is set; the caller merges three records, stores the result, and votes again. An undo
+// is a change of an object from the undone revision to the one before; it is made to the
+// current one. Several undos of one object are several such
 // changes. Those that follow each other are made as one; the others one after the
 // other, each with a vote of its own.
 
@@ -24,18 +24,18 @@ import (
 // gives up at its ninth vote.
 const maxMerges = 8
 
-// undoStep is what an undo does to an object: a change from one revision to another.
+// undoStep is a change of an object from one revision to another.
 type undoStep struct{ undone, before zodb.TID }
 
-// undoMerge is what is left to do of the undo of an object. The data of its operation
-// are what the caller merges the first step with, or what he merged before.
+// undoMerge is the unfinished part of the undo of an object. The data of its operation are
+// the record to merge the first step with, or the record that the caller merged before.
 type undoMerge struct {
 	steps []undoStep
-	// base is the revision that the first step changes; 0: what the caller merged before.
+	// base is the revision that the first step changes; 0: the record that the caller merged before.
 	base zodb.TID
 	// answer is the serial with which the merged record has to come.
 	answer zodb.TID
-	// rebase: what the caller merged before is to be merged with another current
+	// rebase: the record merged before is to be merged with another current
 	// revision, before the first step.
 	rebase bool
 }
@@ -164,7 +164,7 @@ func (t *Txn) offer(ctx context.Context, oid zodb.OID, op *operation, current zo
 		if err != nil {
 			return nil, err
 		}
-		// Without a merge the new record would come without locks on what it refers to.
+		// Without a merge the new record would come without locks on the targets of its references.
 		if again == nil || again.aside().merge == nil {
 			return nil, refused
 		}
@@ -179,7 +179,7 @@ func (t *Txn) offer(ctx context.Context, oid zodb.OID, op *operation, current zo
 	if m.rebase = op.serial != current; m.rebase {
 		c.Serial, c.Current = op.serial, current
 	} else if m.base == 0 {
-		// Nobody can load what was merged before, so it comes as the new state, and the
+		// Nobody can load the record merged before, so it comes as the new state, and the
 		// state before the undone one as the committed one.
 		c.Current = m.steps[0].before
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// oldTID says what is wrong with the tid of a copied transaction, and what to do.
+// oldTID names the fault of a copied transaction's tid, and the way out.
 func oldTID(tid, last zodb.TID, why string) error {
 	return fmt.Errorf("%w: it is %s, and %s %s; copy only what is later than that, or everything into an empty storage, or store it as a new transaction", zodb.ErrOldTID, tid, last, why)
 }
@@ -23,7 +23,7 @@ func oldTID(tid, last zodb.TID, why string) error {
 // Errors: *ConflictsError, after which the transaction is still open and keeps
 // its locks: store resolved records and vote again, or abort. With any other
 // error the transaction is to be aborted: *zodb.DanglingError, *zodb.UndoError
-// (joined, if there are more), *zodb.KeyError for a deletion of what was never stored,
+// (joined, if there are more), *zodb.KeyError for a deletion of an object that was never stored,
 // ErrDiskFull or ErrScarce (nothing is lost; the same can be tried again later),
 // ErrOldTID, zodb.ErrReadOnly, ErrClosed, or that of ctx.
 func (t *Txn) Vote(ctx context.Context) error {
@@ -102,8 +102,8 @@ func (t *Txn) goFirst(ctx context.Context) error {
 	return err
 }
 
-// slim takes from a large copy that was voted for what only its vote needs. There may be more
-// than there is memory for, with what the index over the log takes from the commit on.
+// slim drops the parts of a large copy that only its vote needs: they and the index over the
+// log, which grows at the commit, may be more than there is memory for.
 func (t *Txn) slim() {
 	if t.given == 0 || t.spool.file == nil {
 		return
@@ -169,7 +169,7 @@ func (t *Txn) lock(ctx context.Context) error {
 	return nil
 }
 
-// compare looks what is current now, under the locks.
+// compare compares serials with the current ones, under the locks.
 func (t *Txn) compare(ctx context.Context) error {
 	var conflicts []*zodb.ConflictError
 	var refused []error
