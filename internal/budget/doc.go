@@ -1,11 +1,11 @@
-// Package budget shares out what a process has little of: bytes of memory, open files,
+// Package budget shares out the scarce resources of a process: bytes of memory, open files,
 // connections.
 //
 // A [Pool] is an amount of one of them. Each holder, such as a connection, has a [Share]:
 // a small part that is sure, and as much of the rest as it leaves for the others. After
-// each grant, what a share holds beyond its sure part is at most what is still free. So
-// one holder gets half of a pool at most, three greedy ones a quarter each, and whoever
-// comes then still finds a quarter.
+// each grant, a share holds beyond its sure part at most the amount that is still free. So
+// one holder gets half of a pool at most, three greedy ones a quarter each, and a
+// later one still finds a quarter.
 //
 //	pool := budget.NewPool(64 << 20)
 //	share := pool.Share(16 << 10)

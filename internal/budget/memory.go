@@ -14,15 +14,15 @@ type Memory struct {
 	Source string // such as “GOMEMLIMIT”, for the log
 }
 
-// leastSpare is what stays free of a control group for what the runtime does not count:
-// the program itself, buffers of sockets, pages that are being written, what the kernel
-// keeps of the many files and directories that are made and read.
+// leastSpare is the part of a control group that stays free for memory that the runtime
+// does not count: the program itself, buffers of sockets, pages that are being written,
+// and the kernel's caches of the many files and directories that are made and read.
 const leastSpare = 16 << 20
 
-// Find returns the memory for this process: what GOMEMLIMIT says; else what its control
-// group (version 1 or 2) may have but for an eighth, and for leastSpare at least, which is
+// Find returns the memory for this process: GOMEMLIMIT; else the limit of its control
+// group (version 1 or 2) but for an eighth, and for leastSpare at least, which is
 // half of it at most; else three quarters of the machine's.
-// read reads a file of the system. Where nothing can be found out it is 1 GiB.
+// read reads a file of the system. Without either figure it is 1 GiB.
 func Find(getenv func(string) string, read func(name string) ([]byte, error)) Memory {
 	if getenv("GOMEMLIMIT") != "" {
 		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {

@@ -10,12 +10,12 @@ import (
 // maxPassed is how often a request that waits may be passed by smaller ones.
 const maxPassed = 100
 
-// Pool is an amount that holders share, beside what is sure for each of them.
+// Pool is an amount that holders share, beside the sure part of each.
 type Pool struct {
 	size int64
 
 	mu    sync.Mutex
-	used  int64     // guarded by mu: what shares hold beyond what is sure for them
+	used  int64     // guarded by mu: held by shares beyond their sure parts
 	queue []*waiter // guarded by mu: in the order in which they came
 }
 
@@ -27,14 +27,14 @@ type waiter struct {
 	granted chan struct{}
 }
 
-// NewPool returns a pool of an amount beside what is sure.
+// NewPool returns a pool of an amount beside the sure parts.
 func NewPool(size int64) *Pool { return &Pool{size: max(size, 0)} }
 
 // Share returns a share of a new holder. It ends when everything was given back; there
 // is nothing to close.
 func (p *Pool) Share(sure int64) *Share { return &Share{p: p, sure: max(sure, 0)} }
 
-// Free returns what nobody holds.
+// Free returns the amount that nobody holds.
 func (p *Pool) Free() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,7 +55,7 @@ func (p *Pool) Overdrawn() bool {
 	return p.used > p.size
 }
 
-// Share is what one holder has of a pool.
+// Share is the part of a pool that one holder has.
 type Share struct {
 	p    *Pool
 	sure int64
@@ -69,17 +69,17 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("%d asked for, where one holder may have %d at most", e.Asked, e.Most)
 }
 
-// Most returns what a holder can have at once.
+// Most returns the largest amount that a holder can have at once.
 func (s *Share) Most() int64 { return s.sure + s.p.size/2 }
 
-// Held returns what it has.
+// Held returns the amount that the holder has.
 func (s *Share) Held() int64 {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	return s.held
 }
 
-// Take takes n, and waits until there is so much. Errors: that of ctx; *TooLargeError.
+// Take takes n, and waits until n are free. Errors: that of ctx; *TooLargeError.
 func (s *Share) Take(ctx context.Context, n int64) error {
 	p := s.p
 	p.mu.Lock()
@@ -112,7 +112,7 @@ func (s *Share) Take(ctx context.Context, n int64) error {
 	return ctx.Err()
 }
 
-// Try takes n if there is so much.
+// Try takes n if n are free, without waiting.
 func (s *Share) Try(n int64) bool {
 	p := s.p
 	p.mu.Lock()
@@ -125,7 +125,7 @@ func (s *Share) Try(n int64) bool {
 	return true
 }
 
-// MostInTurn returns what a holder can have at once by TryInTurn.
+// MostInTurn returns the largest amount that a holder can have at once by TryInTurn.
 func (s *Share) MostInTurn() int64 { return s.sure + s.p.size - s.p.size/8 }
 
 // TryInTurn takes n unless less than an eighth of the pool were left then: for one holder at
@@ -141,15 +141,14 @@ func (s *Share) TryInTurn(n int64) bool {
 	return true
 }
 
-// Add takes n, whether there is so much or not: for what cannot be refused. Others wait
-// the longer for it.
+// Add takes n, free or not: for amounts that cannot be refused. Others wait longer then.
 func (s *Share) Add(n int64) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	s.grant(n)
 }
 
-// Shared returns what it holds beyond what is sure for it: what others wait for.
+// Shared returns the amount held beyond the sure part, which others may wait for.
 func (s *Share) Shared() int64 {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
@@ -174,7 +173,7 @@ func (s *Share) Give(n int64) {
 	s.p.serve()
 }
 
-// beyond is what it would hold beyond its sure part with n more. p.mu must be held.
+// beyond is the amount beyond the sure part if n more are taken. p.mu must be held.
 func (s *Share) beyond(n int64) int64 { return max(s.held+n-s.sure, 0) }
 
 // fits reports whether n more may be granted. Who has nothing gets a little, also of the
@@ -204,7 +203,7 @@ func (s *Share) release(n int64) {
 }
 
 // blocked reports whether somebody was passed often enough, so that s has to wait too.
-// What is sure for a share never waits. p.mu must be held.
+// The sure part of a share never waits. p.mu must be held.
 func (p *Pool) blocked(s *Share, n int64) bool {
 	return s.beyond(n) > 0 && slices.ContainsFunc(p.queue, func(w *waiter) bool { return w.stubborn() && w.s != s })
 }
@@ -220,7 +219,7 @@ func (p *Pool) passOver(n int) {
 	}
 }
 
-// serve grants to those who wait what there is now. p.mu must be held.
+// serve grants to waiters from the amount that is free now. p.mu must be held.
 func (p *Pool) serve() {
 	for i := 0; i < len(p.queue); {
 		w := p.queue[i]

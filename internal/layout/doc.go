@@ -2,7 +2,7 @@
 // back, in the four formats that a storage may have. Its functions are pure and
 // may be called concurrently.
 //
-// A database name is what a file is called whatever the format:
+// A database name is the name of a file in all formats:
 //
 //	o0000000000000001.c                      pointer: the current revision of object 1
 //	o0000000000000001.03F6ED2440000000       one revision of it (class Full)
@@ -12,7 +12,7 @@
 //	x.oid x.serial x.packed                  the marks of the database
 //
 // Digits are upper-case hexadecimal. The first dot ends the head of the name;
-// what comes after it is the rest, so the rest of a blob's name has a dot too.
+// all after it is the rest, so the rest of a blob's name has a dot too.
 // The formats cut head and rest as docs/format.md says:
 //
 //	bushy   o0/00/00/00/00/00/00/001/03F6ED2440000000

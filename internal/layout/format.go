@@ -10,7 +10,7 @@ import (
 // chosen when a storage is created and can't be changed.
 type Format string
 
-// The formats. Their values are what config/settings says.
+// The formats. Their values are those in config/settings.
 const (
 	Bushy  Format = "bushy"  // narrow directories, 256 names each at most, but 8 levels
 	Chunky Format = "chunky" // directories of up to 4096 names, 5 levels
@@ -75,8 +75,8 @@ func appendBushy(b []byte, n Name) []byte {
 }
 
 // appendChunky appends a path. The first piece of the head has four characters,
-// because all objects share the first one, the other pieces have three. What is
-// left, up to four, begins the file's name.
+// because all objects share the first one, the other pieces have three. The rest,
+// up to four, begins the file's name.
 func appendChunky(b []byte, n Name) []byte {
 	var buf [oidHead]byte
 	head := n.appendHead(buf[:0])

@@ -4,7 +4,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Kind tells what a database file holds. The zero Kind is none of them.
+// Kind is the kind of a database file. The zero Kind is none of them.
 type Kind uint8
 
 // The kinds of database files.
@@ -12,14 +12,14 @@ const (
 	KindPointer     Kind = iota + 1 // serial of the current revision of an object
 	KindRevision                    // one revision of an object
 	KindObject                      // an object of class Minimal, which has one revision only
-	KindTransaction                 // who, why, and what was written
+	KindTransaction                 // user, description and oids
 	KindBlob                        // the blob of a revision
 	KindXOID                        // x.oid: the highest oid handed out
 	KindXSerial                     // x.serial: the last transaction
 	KindXPacked                     // x.packed: the latest pack time
 )
 
-// Name is a database name. It is comparable; what a Kind does not use is zero.
+// Name is a database name. It is comparable; fields that a Kind does not use are zero.
 type Name struct {
 	Kind Kind
 	OID  zodb.OID // pointer, revision, object, blob
@@ -73,7 +73,7 @@ func (n Name) append(b []byte) []byte {
 	return n.appendRest(append(b, '.'))
 }
 
-// appendHead appends what is before the first dot.
+// appendHead appends the part before the first dot.
 func (n Name) appendHead(b []byte) []byte {
 	switch n.Kind {
 	case KindPointer, KindRevision, KindObject, KindBlob:
@@ -86,7 +86,7 @@ func (n Name) appendHead(b []byte) []byte {
 	return b
 }
 
-// appendRest appends what is after the first dot.
+// appendRest appends the part after the first dot.
 func (n Name) appendRest(b []byte) []byte {
 	switch n.Kind {
 	case KindPointer:

@@ -14,7 +14,7 @@ import (
 // NextOID returns the smallest oid from one on of which there is a name below A or B,
 // which may be all that is left of the object, and whether there is one. It lists one
 // directory of each level, and more only where they are empty: of formats lawn and flat, one
-// with all objects. What list yields are the names in a directory below that side.
+// with all objects. The function list yields the names in a directory below that side.
 func (f Format) NextOID(from zodb.OID, list func(dir string) iter.Seq2[string, error]) (zodb.OID, bool, error) {
 	pieces := strings.Split(f.Path(Name{Kind: KindObject, OID: from}), "/")
 	return f.firstObject(list, "", pieces, true)

@@ -6,11 +6,11 @@
 // original (docs/format.md), byte for byte, but for the MD5 of a blob in 16
 // bytes that the original keeps zero.
 //
-// Every parser checks what the file says about itself before it returns
-// anything. What does not fit is a *zodb.CorruptError that names the field and
-// both values; its Offset is where the field is. A parser never copies: the
+// Every parser checks the oid, tid, lengths and checksum in the file before it returns
+// anything. A mismatch is a *zodb.CorruptError that names the field and both
+// values; its Offset is that of the field. A parser never copies: the
 // byte slices of its result alias the argument.
 //
-// A checksum of 16 zero bytes means that none was computed. That is what md5policy/write = 0
-// leaves, and it is always accepted.
+// A checksum of 16 zero bytes means that none was computed, as with md5policy/write = 0.
+// It is always accepted.
 package record

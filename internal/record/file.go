@@ -9,7 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// file is what an error says about the file that is parsed.
+// file has the facts about a file that its errors name.
 type file struct {
 	path string
 	oid  zodb.OID

@@ -114,7 +114,7 @@ func ParseObjectAs(b []byte, path string, oid zodb.OID, serial zodb.TID, checkMD
 		return nil, f.corrupt(objectOID, "oid is %s, want %s", o.OID, oid)
 	}
 	if serial == 0 {
-		f.tid = o.Serial // what the file says is the best that an error can tell
+		f.tid = o.Serial // the best that an error can tell
 	}
 	if checkMD5 {
 		if err := f.checkMD5(b, objectMD5, objectPrevious); err != nil {
@@ -128,10 +128,10 @@ func ParseObjectAs(b []byte, path string, oid zodb.OID, serial zodb.TID, checkMD
 	return o, nil
 }
 
-// ParseObjectHeader reads what is before the data, of a file of which only the
+// ParseObjectHeader reads the header, of a file of which only the
 // beginning, b of at least ObjectHeaderSize bytes, was read. The size is that of
 // the whole file. It checks magic and length, but not the checksum. Data is nil,
-// so Gone of the result means nothing; dataLen is how many bytes there are.
+// so Gone of the result means nothing; dataLen is their number in the file.
 func ParseObjectHeader(b []byte, size int64, path string) (o *Object, dataLen int64, err error) {
 	if err := (file{path: path}).checkStart(b, ObjectMagic, ObjectHeaderSize, size); err != nil {
 		return nil, 0, err

@@ -54,15 +54,15 @@ const (
 //	    …        o  OIDs
 //
 // The checksum does not cover the header: pack changes Previous and leaves the
-// checksum as it was. The other bytes of the header are compared with what is known.
+// checksum as it was. The other bytes of the header are compared with known values.
 type Transaction struct {
 	TID         zodb.TID
 	Previous    zodb.TID   // transaction before it; 0 = none
-	Packed      bool       // it was packed where it was copied from, so what it replaced is not known
+	Packed      bool       // it was packed where it was copied from, so the revisions before it are not known
 	User        []byte     // UTF-8, at most zodb.MaxMetaLen bytes, as the next two
 	Description []byte     // UTF-8
 	Extension   []byte     // a pickled dict, or empty
-	OIDs        []zodb.OID // what it wrote, in the order first stored, without duplicates
+	OIDs        []zodb.OID // its objects, in the order first stored, without duplicates
 }
 
 // Append appends the whole file to dst. Without sum the checksum is left out. It
@@ -136,9 +136,9 @@ func ParseTransactionAs(b []byte, path string, tid zodb.TID, checkMD5 bool) (*Tr
 	return parseTransaction(b, f, checkMD5)
 }
 
-// PreviousTransaction reads which transaction was before one out of its header, for a file
-// that [ParseTransactionAs] refuses for what is behind that. It reports whether the header can be
-// believed.
+// PreviousTransaction reads the tid of the transaction before, out of the header of a file
+// that [ParseTransactionAs] refuses because of its other parts. It reports whether the header
+// can be believed.
 func PreviousTransaction(b []byte, tid zodb.TID) (previous zodb.TID, ok bool) {
 	f := file{tid: tid}
 	if f.checkStart(b, TransactionMagic, TransactionHeaderSize, int64(len(b))) != nil || zodb.TIDFromBytes(b[transactionTID:]) != tid {

@@ -9,9 +9,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Cache holds current revisions, as the files have them, bounded by bytes. What
-// is in the log is not its business: whoever reads looks into the index over the
-// log first, and into the cache only if that has nothing of the object.
+// Cache holds current revisions, as the files have them, bounded by bytes. It
+// has nothing of the log: a reader looks into the index over the log first, and into
+// the cache only if the index does not have the object.
 //
 // The invariant: an entry is the newest revision of its object among all that the
 // index has forgotten, or one that the index still has. Two things keep it:
@@ -20,12 +20,12 @@ import (
 //     the entries of their objects, and changes the generation of every shard.
 //   - A revision that was read from a file is put only if the generation is still the
 //     one that was current when the index was looked into, before the file was
-//     read. So nothing was forgotten since, and what the file said is still so.
+//     read. So nothing was forgotten since, and the file is still right.
 //
 // The state of the storage calls Replace when its index forgets, so that both change as one.
 //
-// Nothing else changes what is current: a recombination moves files as they are.
-// Whoever removes revisions calls ForgetCached of the state.
+// Nothing else changes current revisions: a recombination moves files as they are.
+// Code that removes revisions calls ForgetCached of the state.
 //
 // Entries are shared by all who read, and never change. Eviction is SIEVE: a hand
 // goes from the oldest entry to the newest, spares those that were used since it
@@ -54,7 +54,7 @@ type entry struct {
 	used         atomic.Bool
 }
 
-// entryOverhead is about what an entry takes beside its data.
+// entryOverhead is about the number of bytes that an entry takes beside its data.
 const entryOverhead = 256
 
 func entrySize(o *record.Object) int64 { return int64(len(o.Data)) + entryOverhead }
@@ -96,7 +96,7 @@ func (c *Cache) Get(oid zodb.OID) *record.Object {
 	return e.o
 }
 
-// Put adds what a file has, if nothing was forgotten since that generation.
+// Put adds the contents of a file, if nothing was forgotten since that generation.
 func (c *Cache) Put(o *record.Object, generation uint64) {
 	if len(c.shards) == 0 {
 		return
