@@ -225,13 +225,14 @@ func scenarios(disk vfs.FS) ([]scenario, error) {
 			if err == nil {
 				err = flush(s, store.B, all[2:3])
 			}
-			if err == nil {
-				err = thaw(s)
+			if err != nil {
+				return err
 			}
-			if err == nil {
-				err = flush(s, store.A, all[3:])
+			if err := thaw(s); err != nil {
+				// The store goes on into B until it is tried again.
+				return errors.Join(err, flush(s, store.B, all[3:]))
 			}
-			return err
+			return flush(s, store.A, all[3:])
 		},
 		always: func(s store.Store) error {
 			last, err := s.Mark(layout.XSerial)
