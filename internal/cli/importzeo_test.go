@@ -176,7 +176,7 @@ func TestImportFromAServerTellsWhatIsWrong(t *testing.T) {
 	want(t, 2, "sends the blobs itself", "import", "--blobs", dir, url+"/main", home)
 	want(t, 2, "are for a server", "import", "--follow", "Data.fs", home)
 	want(t, 2, "are for a server", "import", "--tls-key", "k", "Data.fs", home)
-	want(t, 2, "none over a Unix socket", "import", "--tls-certificate", "c", socket, home)
+	want(t, 2, "a Unix socket has none", "import", "--tls-certificate", "c", socket, home)
 	want(t, 2, "--tls-key needs --tls-certificate", "import", "--tls-key", "c", url, home)
 	if _, err := os.Stat(home); err == nil {
 		t.Error("HOME was made")
