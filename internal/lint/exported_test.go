@@ -62,7 +62,10 @@ func declarations(s source) (all []declared) {
 				if star, ok := t.(*ast.StarExpr); ok {
 					t = star.X
 				}
-				if generic, ok := t.(*ast.IndexExpr); ok {
+				switch generic := t.(type) {
+				case *ast.IndexExpr:
+					t = generic.X
+				case *ast.IndexListExpr:
 					t = generic.X
 				}
 				one.recv = t.(*ast.Ident).Name

@@ -48,7 +48,7 @@ type conn struct {
 	iterators iterators
 
 	mu       sync.Mutex
-	txn      *txn  // guarded by mu; the open transaction
+	txn      *txn  // guarded by mu; the open transaction, whose work is its stage's
 	cause    error // guarded by mu: why it ends, the first one
 	draining bool  // guarded by mu: it ends when there is no voted transaction
 	finishes int   // guarded by mu: how many were asked for and are not answered
@@ -93,7 +93,7 @@ func (c *conn) end(cause error) {
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.draining = true
-	busy := c.finishes > 0 || c.txn != nil && c.txn.state != txnBegun
+	busy := c.finishes > 0 || c.txn != nil && !c.txn.stage.State().Open()
 	c.mu.Unlock()
 	if !busy {
 		c.end(ErrClosed)

@@ -35,12 +35,17 @@
 // votes, finishes, blobs, logs) has a goroutine of its own, which also sends what it
 // answers. The engine's committer announces, one transaction after the other; sending
 // that is left to the first finish that returns, see hub.spread.
+//
+// What is done of a transaction, its work, is used by one of them at a time, which has it from
+// the stage of the transaction (package stage): the reader while the client sends its steps,
+// the goroutine of its vote, and that of its finish. See txn.go.
+//
 // A pack is the server's own and has a goroutine there; no connection waits for it when it ends.
 //
 // # Order of locks
 //
-// conn.mu (the transaction of a connection), then hub.mu, then outbox.mu. The
-// committer takes hub.mu and outbox.mu only.
+// Server.mu, the lock of a stage's work, conn.mu (which transaction a connection has), that of a
+// stage's state; then hub.mu, then outbox.mu. The committer takes hub.mu and outbox.mu only.
 //
 // Nothing that a client sends is executed: pickles are parsed, never run.
 package zeo

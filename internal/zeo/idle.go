@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/stage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
 
 // sending is what others may know of what a client sends for its transaction. The reader of the
@@ -38,85 +41,85 @@ const (
 	idlePatient = 4
 )
 
-// errIdle is why the connection of a transaction ends that does not go on.
-type errIdle struct {
-	limit time.Duration
-	slow  bool
-}
-
-func (e *errIdle) Error() string {
-	what := fmt.Sprintf("nothing came of it for %s", e.limit)
-	if e.slow {
-		what = fmt.Sprintf("less than %d bytes of it came in each %s", idlePiece, e.limit)
-	}
-	return fmt.Sprintf("the large transaction of this client was aborted, because %s while others waited for the memory that it had: send faster what belongs to it, or raise large-transaction-timeout", what)
-}
-
 // watch is what a vote that waits for memory has seen of the one who has the turn.
 type watch struct {
 	begun time.Time // when the wait began
-	c     *conn     // who has the turn
-	x     *txn
-	since time.Time // since when c could have sent something, and was looked at
-	bytes int64     // c.sends.bytes at that time
+	x     *txn      // who has the turn
+	since time.Time // since when something could have come of it, and was looked for
+	bytes int64     // of c.sends at that time
 }
 
-// endIdle ends the connection that a vote waits for if nothing comes of its transaction: that of
-// the transaction whose turn it is; and if that is the one which waits, one that has memory which
-// others could have.
-func (s *Server) endIdle(w *watch, x *txn) {
+// endIdle ends the transaction that a vote waits for if nothing comes of it: that whose turn it
+// is; and if it is that of the one which waits, one that has memory which others could have.
+func (s *Server) endIdle(seen *watch, x *txn) {
 	limit, now := s.o.LargeTransactionTimeout, s.o.Clock()
 	if limit <= 0 {
 		return
 	}
 	c, holder := s.budgets.large.whose()
 	if holder != nil && holder != x {
-		if err := w.look(c, holder, now, limit); err != nil {
-			s.o.Observer.Refused("timeout")
-			c.end(err)
+		if why := seen.look(c, holder, now, limit); why != "" {
+			c.endTxn(holder, why, limit)
 		}
 		return
 	}
 	idle := s.most(func(c *conn) int64 {
-		if !c.sendsNothing(nil, w.begun, now, limit) {
+		if !c.sendsNothing(c.open(), seen.begun, now, limit) {
 			return 0
 		}
 		return c.has.steps.Shared()
 	})
 	if idle != nil {
-		s.o.Observer.Refused("timeout")
-		idle.end(&errIdle{limit: limit})
+		idle.endTxn(idle.open(), nothingCame(limit), limit)
 	}
 }
 
-// look returns why the connection has to end that has the turn; nil: it has not to.
-func (w *watch) look(c *conn, x *txn, now time.Time, limit time.Duration) error {
+func nothingCame(limit time.Duration) string { return fmt.Sprintf("nothing came of it for %s", limit) }
+
+// look returns why a transaction has to end that has the turn; empty: it has not to.
+func (seen *watch) look(c *conn, x *txn, now time.Time, limit time.Duration) string {
 	bytes := c.sends.bytes.Load()
-	if w.x != x || !c.waitsForClient(x) {
-		w.c, w.x, w.since, w.bytes = c, x, now, bytes
-		return nil
+	if seen.x != x || !c.waitsForClient(x) {
+		seen.x, seen.since, seen.bytes = x, now, bytes
+		return ""
 	}
-	if c.sendsNothing(x, w.begun, now, limit) {
-		return &errIdle{limit: limit}
+	if c.sendsNothing(x, seen.begun, now, limit) {
+		return nothingCame(limit)
 	}
-	if windows := int64(now.Sub(w.since) / limit); windows >= idlePatient && bytes-w.bytes < windows*idlePiece {
-		return &errIdle{limit: limit, slow: true}
+	if windows := int64(now.Sub(seen.since) / limit); windows >= idlePatient && bytes-seen.bytes < windows*idlePiece {
+		return fmt.Sprintf("less than %d bytes of it came in each %s", idlePiece, limit)
 	}
-	return nil
+	return ""
 }
 
-// waitsForClient reports whether a transaction is open, the one that is named unless that is nil,
-// which has no locks, whose vote goes on as soon as the client has sent the rest.
+// waitsForClient reports whether nothing of a transaction, which has no locks, goes on until the
+// client has sent more of it.
 func (c *conn) waitsForClient(x *txn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.txn != nil && (x == nil || c.txn == x) && c.txn.state == txnBegun && !c.txn.held && c.sends.last.Load() != 0
+	return x != nil && x.stage.State() == stage.Begun && c.sends.last.Load() != 0
 }
 
 // sendsNothing reports whether nothing came for a while of such a transaction, while somebody
 // waited.
 func (c *conn) sendsNothing(x *txn, waiting, now time.Time, limit time.Duration) bool {
 	return c.waitsForClient(x) && min(c.sends.silent(now), now.Sub(waiting)) >= limit
+}
+
+// endTxn aborts a transaction on behalf of others, unless it goes on at this moment. Its client is
+// told at its vote.
+func (c *conn) endTxn(x *txn, why string, limit time.Duration) {
+	if x == nil {
+		return
+	}
+	x.stage.UseIdle(func(w *work) {
+		if w.failed != nil || c.sends.last.Load() == 0 {
+			return
+		}
+		c.srv.o.Observer.Refused("timeout")
+		c.log().Warn("a large transaction was aborted before its vote: others waited for the memory that it had", "why", why, "limit", limit)
+		w.failed = &pythonError{classStorage, wire.Tuple{"the transaction was aborted by the server before its vote, because " + why +
+			" while others waited for the memory that it had: send it faster, in smaller parts, or raise large-transaction-timeout"}}
+		c.release(w)
+	})
 }
 
 // most returns the connection that has most; nil: none has any.

@@ -1,6 +1,7 @@
 package zeo
 
 import (
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,8 +56,24 @@ func (it *idleTest) wait() (*rawClient, int64) {
 	return b, vote
 }
 
+// ended fails the test unless the transaction of a was ended, a is told why at its vote, and can
+// commit after that.
+func (it *idleTest) ended(why string) {
+	it.t.Helper()
+	it.a.oneWay("storea", zodb.OID(1), zodb.TID(0), record("too late"), mine)
+	details := fmt.Sprint(it.a.fails(classStorage, "vote", mine))
+	if !strings.Contains(details, why+" while others waited") || !strings.Contains(details, "large-transaction-timeout") {
+		it.t.Errorf("told %s", details)
+	}
+	if !it.log.has(why) {
+		it.t.Error("the log does not say why")
+	}
+	it.a.call("tpc_abort", mine)
+	it.a.commit(1<<50, 0, "small")
+}
+
 // TestWhoIdlesWithTheTurnIsEnded: nothing more comes of a large transaction for which another one
-// waits, so that it goes, with a reason, and the other one is committed.
+// waits, so that it is aborted, its client is told why, and the other one is committed.
 func TestWhoIdlesWithTheTurnIsEnded(t *testing.T) {
 	t.Parallel()
 	it := newIdleTest(t, idleLimit)
@@ -66,8 +83,7 @@ func TestWhoIdlesWithTheTurnIsEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.call("tpc_finish", mine)
-	it.a.closed()
-	eventually(t, "the log says why", func() bool { return it.log.has("nothing came of it for 1m0s while others waited") })
+	it.ended("nothing came of it for 1m0s")
 	if n := it.refused.of("timeout"); n != 1 {
 		t.Errorf("counted %d times", n)
 	}
@@ -156,8 +172,7 @@ func TestWhoDawdlesWithTheTurnIsEnded(t *testing.T) {
 	if _, err := b.wait(vote); err != nil {
 		t.Fatal(err)
 	}
-	it.a.closed()
-	eventually(t, "the log says why", func() bool { return it.log.has("less than 65536 bytes of it came in each 1m0s") })
+	it.ended("less than 65536 bytes of it came in each 1m0s")
 }
 
 // TestWhoIdlesWithMemoryBesideTheTurnIsEnded: the one whose turn it is waits for memory that an
@@ -179,10 +194,7 @@ func TestWhoIdlesWithMemoryBesideTheTurnIsEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.call("tpc_finish", mine)
-	it.a.closed()
+	it.ended("nothing came of it for 1m0s")
 	little.call("vote", mine)
 	little.call("tpc_finish", mine)
-	if !strings.Contains(it.log.b.String(), "nothing came of it for 1m0s while others waited") {
-		t.Error("the log does not say why")
-	}
 }

@@ -2,12 +2,16 @@ package zeo
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/zeo/stage"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -26,21 +30,52 @@ func TestStepAfterTheEndOfAVoteGoesNowhere(t *testing.T) {
 	for c = range ts.conns {
 	}
 	ts.mu.Unlock()
-	c.mu.Lock()
-	x := c.txn
-	x.state, x.interrupt = txnWaiting, func(error) {}
-	c.mu.Unlock()
-	if state, ended := c.join(x, &step{kind: stepStore, oid: 1, data: []byte("in time")}); state != txnWaiting || ended || len(x.late) != 1 {
-		t.Fatalf("a step in time: state %v, ended %v, %d late", state, ended, len(x.late))
+	x := c.open()
+	v, _ := x.stage.StartVote()
+	c.take(x, &step{kind: stepStore, oid: 1, data: []byte("in time")})
+	if held := c.has.steps.Held(); held != writeMemory+int64(len("in time")) {
+		t.Fatalf("%d bytes are charged for a step in time", held)
 	}
-	c.forget(x) // as its vote does that failed
-	st := &step{kind: stepBlob, oid: 9, data: []byte("late")}
-	if _, ended := c.join(x, st); !ended || len(x.late) != 1 {
-		t.Errorf("a step that is late: ended %v, %d late", ended, len(x.late))
+	w := v.Work()
+	if late := v.End(); len(late) != 1 {
+		t.Fatalf("%d steps came in time", len(late))
 	}
+	c.forget(w) // as its vote does that failed
+	v.Leave()
+	c.take(x, &step{kind: stepBlob, oid: 9, data: []byte("late")})
 	if n := c.has.steps.Held(); n != 0 {
 		t.Errorf("%d bytes are charged to nobody", n)
 	}
+}
+
+// TestBeginComesBehindAFinish: the client has its answer, and begins the next transaction, before the
+// one that was finished is closed.
+func TestBeginComesBehindAFinish(t *testing.T) {
+	t.Parallel()
+	ts, _, _ := limited(t, Limits{})
+	client := ts.client(wire.Pickle)
+	client.begin(mine)
+	client.call("ping")
+	var c *conn
+	ts.mu.Lock()
+	for c = range ts.conns {
+	}
+	ts.mu.Unlock()
+	x := c.open()
+	v, _ := x.stage.StartVote()
+	if _, done, err := v.Settle(stage.Voted); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	v.Leave()
+	f, _ := x.stage.StartFinish()
+	w := f.Work()
+	f.End()
+	client.begin("the next one")
+	eventually(t, "the next one is worked off", func() bool { return c.sends.last.Load() == 0 || c.ctx.Err() != nil })
+	c.forget(w)
+	f.Leave()
+	client.call("vote", "the next one")
+	client.call("tpc_finish", "the next one")
 }
 
 // TestStepsRaceWithTheEndOfAVote: uploads come while the vote fails; none stays behind, and no
@@ -136,4 +171,97 @@ func TestConflictsAreConflictsWhereMemoryIsShort(t *testing.T) {
 		}
 		ts.servesOthers()
 	})
+}
+
+// lateTest is a turnServer on which a transaction of a has the turn, and the vote of b waits.
+func lateTest(t *testing.T) (ts *testServer, a, b *rawClient, vote int64) {
+	t.Helper()
+	ts = turnServer(t)
+	a, b = ts.client(wire.Pickle), ts.client(wire.Pickle)
+	a.storeMany(mine, 1<<40, 3000)
+	b.call("set_client_label", "waits")
+	b.storeMany(mine, 1<<41, 2000)
+	vote = b.request("vote", mine)
+	eventually(t, "its vote waits", ts.budgets.waitsForTurn)
+	return ts, a, b, vote
+}
+
+// TestLateStepsAreBounded: what comes while a vote waits for its turn is taken up to a bound,
+// beside the one that has the turn; what is more makes the vote fail.
+func TestLateStepsAreBounded(t *testing.T) {
+	t.Parallel()
+	ts, a, b, vote := lateTest(t)
+	const late = 300
+	for i := range late {
+		b.request("checkCurrentSerialInTransaction", zodb.OID(1<<42)+zodb.OID(i), zodb.TID(0), mine)
+	}
+	var answer any
+	for answers := 0; answers <= late; {
+		if m := b.message(); m.Name == ".reply" {
+			answers++
+			if m.ID == vote {
+				answer = m.Args
+			}
+		}
+	}
+	if !strings.Contains(fmt.Sprint(answer), "what comes while a vote waits") {
+		t.Errorf("its vote: %v", answer)
+	}
+	a.call("tpc_abort", mine)
+	b.call("tpc_abort", mine)
+	eventually(t, "everything was given back", func() bool { return ts.budgets.steps.Free() == ts.o.Limits.Memory/16*5 })
+}
+
+// TestLateStepsAreChargedOnce: also once they are done.
+func TestLateStepsAreChargedOnce(t *testing.T) {
+	t.Parallel()
+	const late = 20
+	ts, a, b, vote := lateTest(t)
+	x := ts.opened("waits")
+	for i := range late {
+		b.oneWay("storea", zodb.OID(1<<42+i), zodb.TID(0), record("late"), mine)
+	}
+	b.call("ping")
+	a.call("tpc_abort", mine)
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	most := int64(2000+late)*writeMemory + ts.budgets.spool
+	if held := x.memory.held.Load(); held > most {
+		t.Errorf("%d bytes are charged for steps that take %d", held, most)
+	}
+	b.call("tpc_abort", mine)
+}
+
+// TestAccountOfATransaction: it has no more than the largest one may have, whatever comes late.
+func TestAccountOfATransaction(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	pool := budget.NewPool(size)
+	a := account{share: pool.Share(0)}
+	if !a.inTurn(size/8*7 - 100) {
+		t.Fatal("the largest one has no room")
+	}
+	if a.late(101) {
+		t.Error("a late step brought it beyond the most")
+	}
+	if !a.late(100) {
+		t.Error("a late step within the most was refused")
+	}
+	b := account{share: pool.Share(0)}
+	if !b.late(100) {
+		t.Error("a small step of another one was refused")
+	}
+	for range 1000 {
+		b.late(size / 1000)
+	}
+	if held := b.held.Load(); held > size/16+lateMost {
+		t.Errorf("late steps of another one took %d bytes", held)
+	}
+	b.give(100)
+	a.end()
+	b.end()
+	if free := pool.Free(); free != size {
+		t.Errorf("%d of %d bytes are free in the end", free, size)
+	}
 }

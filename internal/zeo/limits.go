@@ -78,7 +78,7 @@ func SpoolSize(memory int64) int64 { return max(64<<10, min(memory>>8, 4<<20)) }
 func (b *budgets) shares() shares {
 	return shares{
 		frames: b.frames.Share(b.sure), values: b.values.Share(0), places: b.places.Share(1), files: b.files.Share(0), spools: b.spools.Share(0), reads: b.reads.Share(0),
-		answers: b.answers.Share(b.sure), queues: b.queues.Share(b.sure), steps: b.steps.Share(2 * b.sure), iterators: b.iterators.Share(b.sure / 2),
+		answers: b.answers.Share(b.sure), queues: b.queues.Share(b.sure), steps: b.steps.Share(max(2*b.sure, parkedMemory)), iterators: b.iterators.Share(b.sure / 2),
 	}
 }
 

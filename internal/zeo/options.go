@@ -25,8 +25,8 @@ type Options struct {
 	TransactionTimeout time.Duration
 	copyTimeout        time.Duration // those 30 seconds
 	// LargeTransactionTimeout is how long nothing may come of a transaction that was begun while
-	// the vote of another one waits for the memory that it has; then the connection is closed.
-	// Negative = no limit. Default 1 minute.
+	// the vote of another one waits for the memory that it has; then it is aborted, and its client
+	// is told at its vote. Negative = no limit. Default 1 minute.
 	LargeTransactionTimeout time.Duration
 	// InvalidationQueueSize is the number of transactions for which a client that
 	// reconnects can be told what it missed. Default 1000.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -19,33 +20,60 @@ type parked struct {
 	done  int64  // bytes of the file that were done
 	blobs []*step
 	ahead []byte // what was read ahead, from done on
-	next  *step  // the first one that is not done, if it was read
+	next  *step  // the first one that is not done, if it was read, without its data
+	bytes int    // of its data
+
+	steps, frames *budget.Share // of its connection
+	large         int64         // bytes of frames that are held, for a record that was read
 }
 
 const (
 	parkedHead  = 30
-	parkedChunk = 16 << 10
+	parkedChunk = 4 << 10 // that are written or read at once, but for larger records
+	// parkedMemory is what parked steps take in memory: buf and ahead. It is sure for a connection.
+	parkedMemory = 2 * parkedChunk
 )
 
 // park puts a step into the file.
-func (c *conn) park(x *txn, st *step) error {
-	if w := st.blob.Staged; w != nil { // many may be parked, and one that is not closed is an open file
-		if err := w.Close(); err != nil {
+func (c *conn) park(w *work, st *step) error {
+	if b := st.blob.Staged; b != nil { // many may be parked, and one that is not closed is an open file
+		if err := b.Close(); err != nil {
 			return err
 		}
 	}
-	p := x.parked
-	if p == nil {
-		if err := c.takeTxnFile(x); err != nil {
+	w.memory.give(st.charged)
+	st.charged = 0
+	if w.parked == nil {
+		if err := c.openParked(w); err != nil {
 			return err
 		}
-		f, err := c.hub.storage.Scratch()
-		if err != nil {
-			return err
-		}
-		p = &parked{file: f}
-		x.parked = p
 	}
+	p := w.parked
+	if st.kind == stepBlob {
+		blob := &step{kind: stepBlob, blob: st.blob, charged: st.memory()}
+		if !c.srv.budgets.large.hold(c, w.txn, blob.charged) && !w.memory.late(blob.charged) {
+			return c.scarce("a transaction of this many blobs, beside another large one")
+		}
+		p.blobs = append(p.blobs, blob)
+	}
+	return p.add(st)
+}
+
+func (c *conn) openParked(w *work) error {
+	if err := c.takeTxnFile(w); err != nil {
+		return err
+	}
+	f, err := c.hub.storage.Scratch()
+	if err != nil {
+		return err
+	}
+	c.has.steps.Add(parkedMemory)
+	w.parked = &parked{file: f, steps: c.has.steps, frames: c.has.frames}
+	return nil
+}
+
+// add appends a step.
+func (p *parked) add(st *step) error {
 	var b [parkedHead]byte
 	b[0] = byte(st.kind)
 	if st.data != nil {
@@ -55,60 +83,88 @@ func (c *conn) park(x *txn, st *step) error {
 	binary.BigEndian.PutUint64(b[10:], uint64(st.serial))
 	binary.BigEndian.PutUint64(b[18:], uint64(st.from))
 	binary.BigEndian.PutUint32(b[26:], uint32(len(st.data)))
-	p.buf = append(append(p.buf, b[:]...), st.data...)
-	if st.kind == stepBlob {
-		p.blobs = append(p.blobs, &step{kind: stepBlob, blob: st.blob})
+	if len(p.buf)+parkedHead > parkedChunk {
+		if err := p.flush(); err != nil {
+			return err
+		}
 	}
-	if len(p.buf) < parkedChunk {
-		return nil
+	p.buf = append(p.buf, b[:]...)
+	if len(p.buf)+len(st.data) > parkedChunk {
+		if err := p.flush(); err != nil {
+			return err
+		}
 	}
-	return p.flush()
+	if len(st.data) > parkedChunk {
+		return p.write(st.data)
+	}
+	p.buf = append(p.buf, st.data...)
+	return nil
 }
 
 // flush writes what was collected.
 func (p *parked) flush() error {
-	if _, err := p.file.WriteAt(p.buf, p.size); err != nil {
-		return err
+	err := p.write(p.buf)
+	p.buf = p.buf[:0]
+	return err
+}
+
+func (p *parked) write(b []byte) error {
+	if _, err := p.file.WriteAt(b, p.size); err != nil {
+		return fmt.Errorf("put the steps of a large transaction aside: %w", err)
 	}
-	p.size += int64(len(p.buf))
-	if p.buf = p.buf[:0]; cap(p.buf) > 4*parkedChunk {
-		p.buf = nil
-	}
+	p.size += int64(len(b))
 	return nil
 }
 
-// first returns the first step that is not done; nil: there is none.
-func (p *parked) first() (*step, error) {
+// first returns the first step that is not done, without its data, and how many bytes these are;
+// nil: there is none.
+func (p *parked) first() (*step, int, error) {
 	if p.next != nil {
-		return p.next, nil
+		return p.next, p.bytes, nil
 	}
 	if len(p.buf) > 0 {
 		if err := p.flush(); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
+	p.buf = nil
 	if p.done == p.size {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err := p.read(parkedHead); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	b := p.ahead
-	n := int(binary.BigEndian.Uint32(b[26:]))
 	st := &step{kind: stepKind(b[0]), oid: zodb.OID(binary.BigEndian.Uint64(b[2:])),
 		serial: zodb.TID(binary.BigEndian.Uint64(b[10:])), from: zodb.TID(binary.BigEndian.Uint64(b[18:]))}
-	hasData := b[1] == 1
-	if err := p.read(parkedHead + n); err != nil {
-		return nil, err
+	if st.kind == stepBlob {
+		st.blob, st.charged = p.blobs[0].blob, p.blobs[0].charged
+	}
+	p.next, p.bytes = st, int(binary.BigEndian.Uint32(b[26:]))
+	return st, p.bytes, nil
+}
+
+// load reads the data of the first step. It waits for the memory of a large record. The error is
+// the cause of ctx if that has ended.
+func (p *parked) load(ctx context.Context) error {
+	n := parkedHead + p.bytes
+	if n > parkedChunk && len(p.ahead) < n {
+		if err := p.frames.Take(ctx, int64(n)); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+		p.large = int64(n)
+	}
+	hasData := p.ahead[1] == 1
+	if err := p.read(n); err != nil {
+		return err
 	}
 	if hasData {
-		st.data = p.ahead[parkedHead : parkedHead+n : parkedHead+n]
+		p.next.data = p.ahead[parkedHead:n:n]
 	}
-	if st.kind == stepBlob {
-		st.blob = p.blobs[0].blob
-	}
-	p.next = st
-	return st, nil
+	return nil
 }
 
 // read makes sure that so many bytes were read ahead.
@@ -127,26 +183,32 @@ func (p *parked) read(n int) error {
 	return nil
 }
 
-// pass notes that the first step was done.
+// pass notes that the first step is being done, or not needed: it is not the first one any more.
 func (p *parked) pass() {
-	st := p.next
-	n := parkedHead + len(st.data)
-	p.next, p.ahead, p.done = nil, p.ahead[n:], p.done+int64(n)
-	if st.kind == stepBlob {
+	n := parkedHead + p.bytes
+	if p.next.kind == stepBlob {
 		p.blobs = p.blobs[1:]
 	}
+	p.ahead = p.ahead[min(n, len(p.ahead)):]
+	p.next, p.bytes, p.done = nil, 0, p.done+int64(n)
+}
+
+// applied notes that the step which was passed is done.
+func (p *parked) applied() {
+	p.frames.Give(p.large)
+	p.large = 0
 }
 
 // unpark drops all that is parked.
-func (c *conn) unpark(x *txn) {
-	p := x.parked
+func (c *conn) unpark(w *work) {
+	p := w.parked
 	if p == nil {
 		return
 	}
-	x.parked = nil
-	for _, st := range p.blobs {
-		c.dropShared(st)
-	}
+	w.parked = nil
+	c.dropAll(p.blobs)
+	p.applied()
+	p.steps.Give(parkedMemory)
 	if err := p.file.Close(); err != nil {
 		c.log().Warn("could not remove a transaction's temporary files; the next open will", "err", err)
 	}
@@ -155,40 +217,53 @@ func (c *conn) unpark(x *txn) {
 // catchUp does all steps that are not done, in the goroutine of the vote, and waits for their
 // memory. Its error is what an operation met, or the cause of ctx: then what is left is
 // done the next time.
-func (c *conn) catchUp(ctx context.Context, x *txn) error {
-	large := &c.srv.budgets.large
-	for x.failed == nil && x.parked != nil {
-		st, err := x.parked.first()
-		if err != nil {
-			x.failed = err
-			break
-		}
-		if st == nil {
-			c.unpark(x)
-			break
-		}
-		n, err := c.weigh(x, st)
-		if err == nil {
-			err = large.await(ctx, c, x, n)
-		}
+func (c *conn) catchUp(ctx context.Context, w *work) error {
+	for w.failed == nil && len(w.queued) > 0 { // behind those that are parked, if there are any
+		st := w.queued[0]
+		w.queued = w.queued[1:]
+		c.do(w, st)
+	}
+	for w.failed == nil && w.parked != nil {
+		err := c.doParked(ctx, w)
 		if err != nil && ctx.Err() != nil {
 			return err
 		}
-		x.parked.pass()
-		if err == nil {
-			err = c.store(x, st, n)
+		w.failed = err
+	}
+	return w.failed
+}
+
+// doParked does the first step that is parked.
+func (c *conn) doParked(ctx context.Context, w *work) error {
+	p := w.parked
+	st, bytes, err := p.first()
+	if err != nil {
+		return err
+	}
+	if st == nil {
+		c.unpark(w)
+		return nil
+	}
+	n, err := c.weigh(w, st.memory(), bytes)
+	if err != nil {
+		return err
+	}
+	if more := n - st.charged; more > 0 {
+		if err := c.srv.budgets.large.await(ctx, c, w, more); err != nil {
+			return err
 		}
-		if x.failed = err; err != nil {
-			c.dropShared(st)
+		st.charged = n
+	}
+	if st.data == nil {
+		if err := p.load(ctx); err != nil {
+			return err
 		}
 	}
-	for len(x.queued) > 0 {
-		st := x.queued[0]
-		x.queued = x.queued[1:]
-		c.do(x, st)
-		if x.parked != nil {
-			return c.catchUp(ctx, x)
-		}
+	p.pass()
+	err = c.store(w, st, n)
+	p.applied()
+	if err != nil {
+		c.dropShared(st)
 	}
-	return x.failed
+	return err
 }

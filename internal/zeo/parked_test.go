@@ -17,9 +17,7 @@ func (ts *testServer) opened(label string) *txn {
 	defer ts.mu.Unlock()
 	for c := range ts.conns {
 		if l := c.label.Load(); l != nil && *l == label {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return c.txn
+			return c.open()
 		}
 	}
 	ts.t.Fatalf("no connection has the label %s", label)
@@ -43,15 +41,16 @@ func TestParkedBlobsKeepNoFilesOpen(t *testing.T) {
 		b.oneWay("storeBlobEnd", zodb.OID(1<<42)+zodb.OID(i), zodb.TID(0), record("has a blob"), mine)
 	}
 	b.call("ping")
-	x := ts.opened("parks") // its reader has nothing to do
-	if x.parked == nil || len(x.parked.blobs) != blobs {
-		t.Fatalf("parked: %+v; want %d blobs", x.parked, blobs)
-	}
-	for i, st := range x.parked.blobs {
-		if _, err := st.blob.Staged.Write([]byte("more")); !errors.Is(err, zodb.ErrState) {
-			t.Fatalf("the file of the blob %d is open: %v", i, err)
+	ts.opened("parks").stage.Use(func(w *work) {
+		if w.parked == nil || len(w.parked.blobs) != blobs {
+			t.Fatalf("parked: %+v; want %d blobs", w.parked, blobs)
 		}
-	}
+		for i, st := range w.parked.blobs {
+			if _, err := st.blob.Staged.Write([]byte("more")); !errors.Is(err, zodb.ErrState) {
+				t.Fatalf("the file of the blob %d is open: %v", i, err)
+			}
+		}
+	})
 	a.call("tpc_abort", mine)
 	b.call("vote", mine)
 	tid := zodb.TIDFromBytes(b.call("tpc_finish", mine).([]byte))
@@ -59,5 +58,67 @@ func TestParkedBlobsKeepNoFilesOpen(t *testing.T) {
 		if got := b.call("loadBefore", zodb.OID(1<<42)+zodb.OID(i), zodb.MaxTID).(wire.Tuple)[1]; zodb.TIDFromBytes(got.([]byte)) != tid {
 			t.Errorf("the object of the blob %d has tid %v", i, got)
 		}
+	}
+}
+
+// TestParkedStepsAreCounted: their buffers, their blobs, and a large record that is read back. Each
+// is given back when the step was done, or when the transaction ends.
+func TestParkedStepsAreCounted(t *testing.T) {
+	t.Parallel()
+	const blobs = 20
+	for _, end := range []string{"abort", "commit", "close"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			ts := turnServer(t)
+			all := ts.budgets.free()
+			a, b := ts.client(wire.Msgpack), ts.client(wire.Msgpack)
+			a.storeMany(mine, 1<<40, 3000)
+			b.call("set_client_label", "parks")
+			b.storeMany(mine, 1<<41, 2000)
+			x := ts.opened("parks")
+			before := x.memory.held.Load()
+			for i := range blobs {
+				b.storeBlob(mine, zodb.OID(1<<42+i), fmt.Sprint("blob ", i))
+			}
+			b.oneWay("storea", zodb.OID(1<<43), zodb.TID(0), largeRecord(300_000), mine)
+			b.call("ping")
+			if grown := x.memory.held.Load() - before; grown != blobs*writeMemory {
+				t.Errorf("%d bytes are charged for %d parked blobs, want %d", grown, blobs, blobs*writeMemory)
+			}
+			if held := x.memory.share.Held(); held != x.memory.held.Load()+parkedMemory {
+				t.Errorf("the transaction holds %d bytes, and its steps %d", held, x.memory.held.Load())
+			}
+			x.stage.Use(func(w *work) {
+				if n := cap(w.parked.buf); n > 2*parkedChunk {
+					t.Errorf("%d bytes are in the buffer of what is parked", n)
+				}
+			})
+			if end == "commit" {
+				// A large record waits for the memory of messages.
+				others := ts.budgets.frames.Share(0)
+				others.Add(ts.budgets.frames.Free())
+				vote := b.request("vote", mine)
+				a.call("tpc_abort", mine)
+				eventually(t, "the record waits for memory", func() bool { return ts.budgets.frames.Waiting() == 1 })
+				others.Give(others.Held())
+				if _, err := b.wait(vote); err != nil {
+					t.Fatal(err)
+				}
+				if held, most := x.memory.held.Load(), (2000+blobs+1)*writeMemory+ts.budgets.spool; held > most {
+					t.Errorf("%d bytes are charged for steps that take %d", held, most)
+				}
+				b.call("tpc_finish", mine)
+				got := b.call("loadBefore", zodb.OID(1<<43), zodb.MaxTID).(wire.Tuple)[0].([]byte)
+				if string(got) != string(largeRecord(300_000)) {
+					t.Error("the large record is another one")
+				}
+			}
+			if end == "abort" {
+				b.call("tpc_abort", mine)
+			}
+			a.conn.Close()
+			b.conn.Close()
+			eventually(t, "everything was given back", func() bool { return ts.Connections() == 0 && ts.budgets.free() == all })
+		})
 	}
 }

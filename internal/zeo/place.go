@@ -140,18 +140,11 @@ func (c *conn) awaitPlace() bool {
 		case ok := <-taken:
 			return ok
 		case <-ticker.C:
-			if c.open() && hungUp(c.nc) {
+			if c.open() != nil && hungUp(c.nc) {
 				c.end(io.EOF)
 			}
 		}
 	}
-}
-
-// open reports whether the connection has a transaction.
-func (c *conn) open() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.txn != nil
 }
 
 // hungUp reports whether the peer has closed the connection, or its sending side, also

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/zeo/stage"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -18,6 +19,8 @@ type step struct {
 	from   zodb.TID // of a restore: the revision whose data it has; 0 = its own
 	blob   zodb.BlobSource
 	failed error // what is wrong with it was found when it came
+
+	charged int64 // bytes of memory that its transaction has taken for it already
 }
 
 type stepKind uint8
@@ -49,143 +52,134 @@ func (c *conn) operate(r *request, a *arguments, handleAt int, st *step) error {
 		c.dropShared(st)
 		return r.fail(err)
 	}
-	state, ended := c.join(x, st)
-	switch {
-	case state == txnBegun:
-		if c.do(x, st); x.failed != nil {
-			c.release(x)
-		}
-	case state == txnVoted || ended:
-		c.dropShared(st)
-	}
+	c.take(x, st)
 	return r.answer(nil)
 }
 
-// join gives a step to a vote that goes on, which begins anew with it. ended: the transaction
-// is not open any more, as its vote may have failed just now, and takes nothing.
-func (c *conn) join(x *txn, st *step) (state txnState, ended bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	state, ended = x.state, c.txn != x
-	if state == txnWaiting && !ended {
-		if !x.holdLate(c, st.memory()+int64(len(st.data))) {
-			st.failed, st.data = c.scarce("what comes while a vote waits"), nil
+// take does a step, or gives it to the vote that goes on, which begins anew with it. Other
+// transactions take none: a vote may have failed just now.
+func (c *conn) take(x *txn, st *step) {
+	for {
+		state := x.stage.Use(func(w *work) {
+			if c.do(w, st); w.failed != nil {
+				c.release(w)
+			}
+		})
+		if state.Open() {
+			return
 		}
-		st.keep()
-		x.late = append(x.late, st)
-		x.interrupt(errLate)
+		if state == stage.Voting {
+			state = x.stage.Join(st, func() { c.admit(x, st) })
+		}
+		switch {
+		case state == stage.Voting:
+			return
+		case !state.Open(): // else its vote has met conflicts in between
+			c.dropShared(st)
+			return
+		}
 	}
-	return state, ended
+}
+
+// admit takes the memory of a step that comes late.
+func (c *conn) admit(x *txn, st *step) {
+	n := st.memory() + int64(len(st.data))
+	if x.memory.late(n) {
+		st.charged = n
+	} else {
+		st.failed, st.data = c.scarce("what comes while a vote waits"), nil
+	}
+	st.keep()
 }
 
 // do does a step. After one that failed the transaction cannot be committed, so
 // the others are passed over.
-func (c *conn) do(x *txn, st *step) {
-	if x.failed == nil {
-		x.failed = c.try(x, st)
+func (c *conn) do(w *work, st *step) {
+	if w.failed == nil {
+		w.failed = c.try(w, st)
 	}
-	if x.failed != nil {
+	if w.failed != nil {
 		c.dropShared(st)
 	}
 }
 
 // release gives back what a transaction holds that has failed before its vote.
-func (c *conn) release(x *txn) {
-	if x.t == nil || x.held {
+func (c *conn) release(w *work) {
+	if w.t == nil || w.held {
 		return
 	}
-	if err := x.t.Abort(); err != nil {
+	if err := w.t.Abort(); err != nil {
 		c.log().Warn("what an aborted transaction left is removed at the next open", "err", err)
 	}
-	x.t = nil
-	c.giveSteps(x)
+	w.t = nil
+	c.giveSteps(w)
 }
 
 // giveSteps gives back what the steps of a transaction take.
-func (c *conn) giveSteps(x *txn) {
-	c.unpark(x)
-	c.has.steps.Give(x.memory.Swap(0))
-	c.srv.budgets.large.end(x)
+func (c *conn) giveSteps(w *work) {
+	c.unpark(w)
+	w.memory.end()
+	c.srv.budgets.large.end(w.txn)
 }
 
-func (c *conn) try(x *txn, st *step) error {
+func (c *conn) try(w *work, st *step) error {
 	if st.failed != nil {
 		return st.failed
 	}
-	x.bytes += int64(len(st.data))
-	if limit := c.srv.o.Limits.Transaction; x.bytes > limit {
+	w.bytes += int64(len(st.data))
+	if limit := c.srv.o.Limits.Transaction; w.bytes > limit {
 		c.srv.o.Observer.Refused("transaction")
 		return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
 	}
-	x.need += st.memory()
-	if x.bytes <= c.srv.budgets.spool {
-		x.need += int64(len(st.data))
+	w.need += st.memory()
+	if w.bytes <= c.srv.budgets.spool {
+		w.need += int64(len(st.data))
 	}
-	if most := c.has.steps.MostInTurn(); x.need > most {
+	if most := c.has.steps.MostInTurn() - parkedMemory; w.need > most {
 		return c.tooLarge(most)
 	}
-	if x.parked == nil {
-		n, err := c.weigh(x, st)
+	if w.parked == nil {
+		n, err := c.weigh(w, st.memory(), len(st.data))
 		if err != nil {
 			return err
 		}
-		if c.srv.budgets.large.hold(c, x, n) {
-			return c.store(x, st, n)
+		if c.srv.budgets.large.hold(c, w.txn, n-st.charged) {
+			return c.store(w, st, n)
 		}
 	}
-	if x.held { // it has locks, so it waits for nobody
+	if w.held { // it has locks, so it waits for nobody
 		return c.scarce("a transaction of this many objects")
 	}
-	return c.park(x, st)
+	return c.park(w, st)
 }
 
-// weigh returns what a step takes in memory, and takes the file that records are in of which there
-// are many.
-func (c *conn) weigh(x *txn, st *step) (int64, error) {
-	if n := int64(len(st.data)); x.inMemory+n <= c.srv.budgets.spool {
-		return st.memory() + n, nil
+// weigh returns what a step with a record of n bytes takes in memory, and takes the file that
+// records are in of which there are many.
+func (c *conn) weigh(w *work, memory int64, n int) (int64, error) {
+	if w.inMemory+int64(n) <= c.srv.budgets.spool {
+		return memory + int64(n), nil
 	}
-	return st.memory(), c.takeTxnFile(x)
+	return memory, c.takeTxnFile(w)
 }
 
 // store does a step for which there is the memory that weigh said.
-func (c *conn) store(x *txn, st *step, weight int64) error {
-	x.inMemory += weight - st.memory()
-	return c.apply(x, st)
+func (c *conn) store(w *work, st *step, weight int64) error {
+	w.memory.give(max(st.charged-weight, 0))
+	st.charged = 0
+	w.inMemory += weight - st.memory()
+	return c.apply(w, st)
 }
 
 // takeTxnFile takes the files of a large transaction: that of its records, and that of the steps
 // which are parked.
-func (c *conn) takeTxnFile(x *txn) error {
-	if !x.file {
+func (c *conn) takeTxnFile(w *work) error {
+	if !w.file {
 		if !c.has.spools.Try(1) {
 			return c.noFile("a transaction of this many objects or bytes", "large transactions")
 		}
-		x.file = true
+		w.file = true
 	}
 	return nil
-}
-
-// hold takes memory for a transaction until its end.
-func (x *txn) hold(c *conn, n int64) bool {
-	if !c.has.steps.Try(n) {
-		return false
-	}
-	x.memory.Add(n)
-	return true
-}
-
-// holdLate is hold for a step that comes while the vote waits, maybe for its turn: a few more are
-// nothing beside the others.
-func (x *txn) holdLate(c *conn, n int64) bool {
-	if x.hold(c, n) {
-		return true
-	}
-	if !c.has.steps.TryInTurn(n) {
-		return false
-	}
-	x.memory.Add(n)
-	return true
 }
 
 // lastOID is never stored: no new oid would be left after it.
@@ -209,7 +203,13 @@ func (c *conn) dropShared(st *step) {
 	}
 }
 
-func (c *conn) apply(x *txn, st *step) error {
+func (c *conn) dropAll(steps []*step) {
+	for _, st := range steps {
+		c.dropShared(st)
+	}
+}
+
+func (c *conn) apply(w *work, st *step) error {
 	if err := st.storable(); err != nil {
 		return err
 	}
@@ -217,25 +217,25 @@ func (c *conn) apply(x *txn, st *step) error {
 	switch st.kind {
 	case stepStore:
 		stores.Add(1)
-		return x.t.Store(st.oid, st.serial, st.data)
+		return w.t.Store(st.oid, st.serial, st.data)
 	case stepBlob:
-		x.blobs = append(x.blobs, st.oid)
-		return x.t.StoreBlob(st.oid, st.serial, st.data, st.blob)
+		w.blobs = append(w.blobs, st.oid)
+		return w.t.StoreBlob(st.oid, st.serial, st.data, st.blob)
 	case stepDelete:
 		stores.Add(1)
-		return x.t.Delete(st.oid, st.serial)
+		return w.t.Delete(st.oid, st.serial)
 	case stepRestore:
 		stores.Add(1)
-		return x.t.Restore(c.ctx, zodb.Record{OID: st.oid, TID: st.serial, Data: st.data, Exists: st.data != nil, DataTID: st.from}, nil)
+		return w.t.Restore(c.ctx, zodb.Record{OID: st.oid, TID: st.serial, Data: st.data, Exists: st.data != nil, DataTID: st.from}, nil)
 	case stepCheck:
 		// Nobody has read the current revision of an object that does not exist.
 		if found, err := c.hub.storage.Exists(c.ctx, st.oid); err == nil && !found && st.serial == 0 {
 			return &zodb.KeyError{OID: st.oid}
 		}
-		return x.t.CheckCurrent(st.oid, st.serial)
+		return w.t.CheckCurrent(st.oid, st.serial)
 	case stepUndo:
-		oids, err := x.t.Undo(c.ctx, st.serial)
-		x.undone = append(x.undone, oids...)
+		oids, err := w.t.Undo(c.ctx, st.serial)
+		w.undone = append(w.undone, oids...)
 		return err
 	}
 	panic(fmt.Sprintf("unknown step %d", st.kind))

@@ -25,14 +25,7 @@ const turnTime = 10 * time.Minute
 
 // hold takes memory of the steps for a transaction until its end. It does not wait.
 func (t *largeTurn) hold(c *conn, x *txn, n int64) bool {
-	if x.hold(c, n) {
-		return true
-	}
-	if !t.take(c, x) || !c.has.steps.TryInTurn(n) {
-		return false
-	}
-	x.memory.Add(n)
-	return true
+	return x.memory.try(n) || t.take(c, x) && x.memory.inTurn(n)
 }
 
 // take reports whether it is the turn of a transaction, from now on if it is nobody's.
@@ -86,7 +79,7 @@ func (t *largeTurn) waits(x *txn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.holder != x {
-		return !t.stuck || x.memory.Load() == 0
+		return !t.stuck || x.memory.held.Load() == 0
 	}
 	if !t.stuck {
 		t.stuck = true
@@ -106,16 +99,17 @@ func (t *largeTurn) goesOn(x *txn) {
 
 // await is hold, and waits, in the goroutine of a vote that holds no locks. The error is the
 // cause of ctx if that has ended.
-func (t *largeTurn) await(ctx context.Context, c *conn, x *txn, n int64) error {
+func (t *largeTurn) await(ctx context.Context, c *conn, w *work, n int64) error {
+	x := w.txn
 	defer t.goesOn(x)
 	var late, look <-chan time.Time
-	w := watch{begun: c.srv.o.Clock()}
+	seen := watch{begun: c.srv.o.Clock()}
 	for {
 		changed := t.next()
 		if t.hold(c, x, n) {
 			return nil
 		}
-		if x.held || !t.waits(x) {
+		if w.held || !t.waits(x) {
 			return c.scarce("a transaction of this many objects, beside another large one")
 		}
 		if late == nil {
@@ -128,7 +122,7 @@ func (t *largeTurn) await(ctx context.Context, c *conn, x *txn, n int64) error {
 		select {
 		case <-changed:
 		case <-look:
-			c.srv.endIdle(&w, x)
+			c.srv.endIdle(&seen, x)
 			if c.srv.o.looked != nil {
 				c.srv.o.looked()
 			}

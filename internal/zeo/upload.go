@@ -11,7 +11,6 @@ import (
 
 // upload is a blob that is being received.
 type upload struct {
-	x    *txn
 	blob zodb.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
 	size int64
 	err  error // why this failed
@@ -34,22 +33,24 @@ func (c *conn) discardUpload() {
 
 func (c *conn) storeBlobStart(r *request, _ *arguments) error {
 	c.awaitFinish()
-	c.mu.Lock()
-	x := c.txn
-	usable := x != nil && x.state == txnBegun
-	c.mu.Unlock()
+	x := c.open()
 	switch {
 	case c.upload != nil:
 		return r.fail(transactionError("storeBlobStart while another blob is being sent"))
-	case !usable:
+	case x == nil:
 		return r.fail(transactionError(nil, nil))
 	}
-	c.upload = &upload{x: x}
-	if x.failed == nil {
-		x.failed = c.openUpload()
-	}
-	if x.failed == nil {
-		c.upload.blob, x.failed = x.t.BeginBlob()
+	state := x.stage.Use(func(w *work) {
+		c.upload = &upload{}
+		if w.failed == nil {
+			w.failed = c.openUpload()
+		}
+		if w.failed == nil {
+			c.upload.blob, w.failed = w.t.BeginBlob()
+		}
+	})
+	if !state.Open() {
+		return r.fail(transactionError(nil, nil))
 	}
 	return r.answer(nil)
 }

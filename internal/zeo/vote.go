@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/zeo/stage"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
+
+// ballot is a vote that goes on, and has the work of its transaction.
+type ballot = stage.Vote[*work, *step]
 
 // vote answers when the transaction can be finished without fail, with the oids
 // whose records are not what the client sent; or with its conflicts.
@@ -18,68 +22,77 @@ func (c *conn) vote(r *request, a *arguments) error {
 	if err != nil {
 		return r.fail(err)
 	}
-	c.mu.Lock()
-	state := x.state
-	if state == txnBegun {
-		// Until the vote waits, what interrupts it needs no more than to be noted.
-		x.state, x.done, x.interrupt = txnWaiting, make(chan struct{}), func(error) {}
-	}
-	c.mu.Unlock()
+	v, state := x.stage.StartVote()
 	switch state {
-	case txnWaiting:
+	case stage.Voting:
 		return r.fail(transactionError("Already voting (waiting)"))
-	case txnVoted:
+	case stage.Voted:
 		return r.fail(transactionError("Already voting (locked)"))
 	}
+	if v == nil {
+		return r.fail(transactionError(nil, a.get(0)))
+	}
 	r.keep()
-	c.beside(func() error { return c.runVote(r, x) })
+	c.beside(func() error { return c.runVote(r, v) })
 	return nil
 }
 
-func (c *conn) runVote(r *request, x *txn) error {
-	defer close(x.done)
-	h := c.hub
+func (c *conn) runVote(r *request, v *ballot) error {
+	defer v.Leave()
+	h, w := c.hub, v.Work()
 	begun := h.clock()
 	h.stats.waiting.Add(1)
-	err := c.tryVote(x)
+	err := c.tryVote(v)
 	h.stats.waiting.Add(-1)
 	c.srv.o.Observer.Voted(h.name, h.clock().Sub(begun))
 
 	var conflicts *zodb.ConflictsError
 	var answer any
+	to := stage.Voted
 	if err == nil {
-		answer = oidList(x.undone)
+		answer = oidList(w.undone)
 	} else if errors.As(err, &conflicts) {
 		c.srv.o.Observer.Conflicted(h.name)
-		answer, err = c.conflictRecords(x, conflicts)
+		answer, err = c.conflictRecords(w, conflicts)
+		to = stage.Resolving
 	}
-	c.mu.Lock()
-	if err == nil && x.gaveUp {
-		err = errAborted
+	if err == nil {
+		c.hold(w)
+		err = c.settle(v, to)
 	}
 	if err != nil {
-		c.mu.Unlock()
-		c.forget(x)
+		c.dropAll(v.End())
+		c.forget(w)
 		if errors.Is(err, zodb.ErrConflict) {
 			h.stats.conflicts.Add(1)
 		}
 		return r.fail(err)
 	}
-	c.hold(x)
-	x.state = txnVoted
-	if conflicts != nil {
-		// What came while it voted is before what comes now.
-		for _, st := range x.late {
-			c.do(x, st)
-		}
-		x.state, x.late = txnBegun, nil
-	}
-	drained := c.draining && x.state == txnBegun
+	c.mu.Lock()
+	drained := c.draining && to == stage.Resolving
 	c.mu.Unlock()
 	if err := r.answer(answer); err != nil || !drained {
 		return err
 	}
 	return ErrClosed
+}
+
+// settle gives the work back. What came while it voted is before what comes now.
+func (c *conn) settle(v *ballot, to stage.State) error {
+	w := v.Work()
+	for {
+		late, done, err := v.Settle(to)
+		if err != nil || to == stage.Voted {
+			c.dropAll(late)
+			return err
+		}
+		if done {
+			return nil
+		}
+		for _, st := range late {
+			c.do(w, st)
+		}
+	}
 }
 
 func oidList(oids []zodb.OID) wire.List {
@@ -91,29 +104,23 @@ func oidList(oids []zodb.OID) wire.List {
 }
 
 // tryVote votes, again from the start when an operation comes in between.
-func (c *conn) tryVote(x *txn) error {
+func (c *conn) tryVote(v *ballot) error {
+	w := v.Work()
 	for {
-		ctx, cancel := context.WithCancelCause(c.ctx)
-		c.mu.Lock()
-		x.interrupt = cancel
-		late, gaveUp := x.late, x.gaveUp
-		x.late = nil
-		c.mu.Unlock()
-		x.queued = append(x.queued, late...)
-		err := errAborted
-		if !gaveUp {
-			err = c.catchUp(ctx, x)
+		ctx, late, err := v.Attempt(c.ctx)
+		w.queued = append(w.queued, late...)
+		if err == nil {
+			err = c.catchUp(ctx, w)
 		}
 		if err == nil {
-			err = x.t.Vote(ctx)
+			err = w.t.Vote(ctx)
 		}
-		interrupted := context.Cause(ctx)
-		cancel(nil)
-		if err != nil && errors.Is(interrupted, errLate) && (errors.Is(err, errLate) || errors.Is(err, context.Canceled)) {
+		interrupted := v.Attempted(ctx)
+		if err != nil && errors.Is(interrupted, stage.ErrLate) && (errors.Is(err, stage.ErrLate) || errors.Is(err, context.Canceled)) {
 			continue
 		}
-		if err != nil && errors.Is(interrupted, errAborted) {
-			return errAborted
+		if err != nil && errors.Is(interrupted, stage.ErrAborted) {
+			return stage.ErrAborted
 		}
 		return err
 	}
@@ -127,19 +134,18 @@ func (o *Options) timeout(x *txn) time.Duration {
 	return o.TransactionTimeout
 }
 
-// hold counts a transaction that holds locks, and limits the time for it. conn.mu
-// must be held.
-func (c *conn) hold(x *txn) {
-	if x.held {
+// hold counts a transaction that holds locks, and limits the time for it.
+func (c *conn) hold(w *work) {
+	if w.held {
 		return
 	}
-	x.held = true
+	w.held = true
 	h := c.hub
 	if h.stats.holding.Add(1) == 1 {
 		h.stats.lockTime.Store(h.clock().UnixNano())
 	}
-	if limit := c.srv.o.timeout(x); limit > 0 {
-		x.timer = time.AfterFunc(limit, func() {
+	if limit := c.srv.o.timeout(w.txn); limit > 0 {
+		w.timer = time.AfterFunc(limit, func() {
 			c.srv.o.Observer.Refused("timeout")
 			// The words that those who watch the log of a ZEO server look for.
 			c.log().Error(fmt.Sprintf("Transaction timeout after %g seconds", limit.Seconds()), "logger", "ZEO.StorageServer", "level", "CRITICAL")
@@ -150,7 +156,7 @@ func (c *conn) hold(x *txn) {
 
 // conflictRecords returns what the client needs to resolve the conflicts, or
 // the error if one of them is none that can be resolved.
-func (c *conn) conflictRecords(x *txn, all *zodb.ConflictsError) (wire.List, error) {
+func (c *conn) conflictRecords(w *work, all *zodb.ConflictsError) (wire.List, error) {
 	var list wire.List
 	for _, e := range all.Conflicts {
 		if e.Read {
@@ -163,10 +169,10 @@ func (c *conn) conflictRecords(x *txn, all *zodb.ConflictsError) (wire.List, err
 			}
 			return nil, e
 		}
-		if !e.Undo && x.t.Deletes(e.OID) {
+		if !e.Undo && w.t.Deletes(e.OID) {
 			return nil, e
 		}
-		data, err := x.t.Data(e.OID)
+		data, err := w.t.Data(e.OID)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,78 @@
+package zeo
+
+import (
+	"errors"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/stage"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// tpcFinish commits. The answer, and what others are told, is sent by the committer.
+func (c *conn) tpcFinish(r *request, a *arguments) error {
+	c.awaitFinish()
+	x, err := c.current(a, 0)
+	if err != nil {
+		return r.answerNone(err)
+	}
+	f, ok := x.stage.StartFinish()
+	if !ok {
+		return r.fail(&pythonError{classAssertion, wire.Tuple{}})
+	}
+	if t := f.Work().timer; t != nil { // its end does not depend on the client any more, but maybe on another one
+		t.Stop()
+	}
+	c.mu.Lock()
+	c.finishes++
+	c.mu.Unlock()
+	r.keep()
+	c.beside(func() error { return c.runFinish(r, f) })
+	return nil
+}
+
+// answerNone answers None to a call about a transaction that is not open; other
+// errors are told.
+func (r *request) answerNone(err error) error {
+	if e, ok := errors.AsType[*pythonError](err); ok && e.class == classTransaction {
+		return r.answer(nil)
+	}
+	return r.fail(err)
+}
+
+func (c *conn) runFinish(r *request, f *stage.Finish[*work, *step]) error {
+	defer f.Leave()
+	h, w := c.hub, f.Work()
+	begun := h.clock()
+	oids := w.t.OIDs()
+	var sent error
+	_, err := w.t.Finish(c.ctx, func(tid zodb.TID) {
+		if h.blobs != nil {
+			h.blobs.share(append(w.blobs, w.undone...), tid)
+		}
+		h.stats.commits.Add(1)
+		h.announce(announcement{tid: tid, oids: oids, committer: c, last: func() {
+			sent = errors.Join(c.put("info", h.size()), r.answer(tid))
+		}})
+	})
+	c.closeTxn(w)
+	f.End()
+	if err != nil {
+		sent = r.fail(err)
+	}
+	h.spread(c)
+	if sent == nil {
+		sent = c.out.flushAll() // a shutdown may end the connection as soon as it was sent
+	}
+	if h.blobs != nil {
+		h.blobs.tidy()
+	}
+	c.srv.o.Observer.Committed(h.name, h.clock().Sub(begun))
+	c.mu.Lock()
+	c.finishes--
+	drained := c.draining
+	c.mu.Unlock()
+	if sent == nil && drained {
+		return ErrClosed
+	}
+	return sent
+}
