@@ -1,6 +1,7 @@
 package zeo
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"testing"
@@ -121,4 +122,36 @@ func TestParkedStepsAreCounted(t *testing.T) {
 			eventually(t, "everything was given back", func() bool { return ts.Connections() == 0 && ts.budgets.free() == all })
 		})
 	}
+}
+
+// TestEachKindOfStepIsParked: a delete, a check and an undo behind stores are done in their order
+// when the vote has the memory.
+func TestEachKindOfStepIsParked(t *testing.T) {
+	t.Parallel()
+	ts := turnServer(t)
+	a, b := ts.client(wire.Pickle), ts.client(wire.Pickle)
+	deleted := a.commit(6, 0, "is deleted")
+	first := a.commit(7, 0, "first")
+	second := a.commit(7, first, "is undone")
+	a.storeMany(mine, 1<<40, 3000)
+	b.call("set_client_label", "parks")
+	b.storeMany(mine, 1<<41, 2000)
+	ts.opened("parks").stage.Use(func(w *work) {
+		if w.parked == nil {
+			t.Fatal("nothing is parked")
+		}
+	})
+	b.oneWay("deleteObject", zodb.OID(6), deleted, mine)
+	b.oneWay("checkCurrentSerialInTransaction", zodb.OID(7), second, mine)
+	b.oneWay("undoa", []byte(base64.StdEncoding.EncodeToString(second.Bytes())), mine)
+	vote := b.request("vote", mine)
+	eventually(t, "its vote waits", ts.budgets.waitsForTurn)
+	a.call("tpc_abort", mine)
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	b.call("tpc_finish", mine)
+	a.want(record("first"), elements(a.call("loadBefore", zodb.OID(7), zodb.MaxTID))[0])
+	a.fails(classPOSKey, "loadBefore", zodb.OID(6), zodb.MaxTID)
+	a.want(record("1999"), elements(a.call("loadBefore", zodb.OID(1<<41+1999), zodb.MaxTID))[0])
 }
