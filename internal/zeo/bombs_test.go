@@ -49,6 +49,8 @@ func bombs(n int) []bomb {
 	}
 	long := append(little(nil, 0x8b, 4*n), again("\x55", 4*n)...)
 	large := append(little(nil, 'B', 4*n), make([]byte, 4*n)...)
+	padding := append(little(nil, 'B', 16*n), make([]byte, 16*n)...)
+	text := again("t", 2<<20)
 	lists := append([]byte("](K\x01e"), numbered(60, func(b []byte, i int) []byte {
 		return append(append(append(b, 'q', byte(i), ']', '('), again(string([]byte{'h', byte(i)}), 10)...), 'e')
 	})...)
@@ -80,6 +82,17 @@ func bombs(n int) []bomb {
 		{"the length of bytes is a claim", wire.Pickle, pickled("ping", little(nil, 'B', uint32(1<<32-1))), false},
 		{"the length of a text is a claim", wire.Pickle, pickled("ping", little(nil, 'X', uint32(1<<32-1))), false},
 		{"the length of an integer is a claim", wire.Pickle, pickled("ping", little(nil, 0x8b, 1<<31-1)), false},
+
+		// Each of these is stopped by one limit alone.
+		{"lists that are a little too deep", wire.Pickle, pickled("ping", again("](", 99), again("e", 99)), false},
+		{"tuples that are a little too deep", wire.Pickle, pickled("ping", []byte("N"), again("\x85", 200)), false},
+		{"long bytes that are there a thousand times", wire.Pickle, pickled("ping", large, []byte("q\x00("), again("h\x00", 1000), []byte("l")), false},
+		{"dictionaries beside long bytes", wire.Pickle, pickled("ping", padding, []byte("]("), again("}", 4*n), []byte("e")), false},
+		{"a place of the memo with a long number", wire.Pickle, pickled("ping", []byte("Np"), again("0", 300), []byte("\n")), false},
+		{"arrays that are a little too deep", wire.Msgpack, packed("ping", 1, again("\x91", 100), []byte{0xc0}), false},
+		{"maps beside long bytes", wire.Msgpack, packed("ping", 2, wide(0xc6, 16*n), make([]byte, 16*n), wide(0xdd, 4*n), again("\x80", 4*n)), false},
+		{"a long text", wire.Pickle, pickled("ping", little(nil, 'X', len(text)), text), false},
+		{"a long text", wire.Msgpack, packed("ping", 1, wide(0xdb, len(text)), text), false},
 
 		{"the length of an array is a claim", wire.Msgpack, append([]byte("\x94\x01\xc2\xa4ping"), wide(0xdd, uint32(1<<32-1))...), false},
 		{"the length of a map is a claim", wire.Msgpack, packed("ping", 1, wide(0xdf, uint32(1<<32-1))), false},
@@ -116,6 +129,7 @@ func TestBombsCostLittle(t *testing.T) {
 		if grown > 32<<20 {
 			t.Errorf("%d bytes", grown)
 		}
+		t.Logf("%d bytes of memory, %d of log", grown, log.len())
 		if n := log.len(); n > 40_000 || log.has("bug in the server") {
 			t.Errorf("%d bytes of log", n)
 		}

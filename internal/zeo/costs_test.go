@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,9 +23,9 @@ func costs(t *testing.T, ts *testServer, f func()) (grown int64) {
 	t.Helper()
 	live := func() int64 {
 		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc + m.StackInuse)
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+		metrics.Read(sample) // what came since is no part of it, which may be garbage already
+		return int64(sample[0].Value.Uint64() + sample[1].Value.Uint64())
 	}
 	before := live()
 	var highest atomic.Int64

@@ -96,7 +96,7 @@ func (c *conn) making(ctx context.Context, what string, f func(b *bill) error) e
 	share := c.has.answers
 	for n := int64(firstAnswer); ; n *= 4 {
 		n = min(n, share.Most())
-		if err := share.Take(ctx, n); err != nil {
+		if err := c.takeAnswer(ctx, n); err != nil {
 			return err
 		}
 		b := &bill{share: share, held: n, left: n}
@@ -201,18 +201,19 @@ func (g *frameGate) Leave(size int64) {
 
 // portion is memory for one answer that is held until it is in the outbox.
 type portion struct {
-	share *budget.Share
-	n     int64
+	c *conn
+	n int64
 }
 
 // try makes it so many bytes if there are so many; what is more than anybody can have
 // is taken as that.
 func (k *portion) try(n int64) bool {
-	n = min(n, k.share.Most())
+	share := k.c.has.answers
+	n = min(n, share.Most())
 	if n <= k.n {
 		return true
 	}
-	if !k.share.Try(n - k.n) {
+	if !share.Try(n - k.n) {
 		return false
 	}
 	k.n = n
@@ -222,8 +223,8 @@ func (k *portion) try(n int64) bool {
 // take is try, and waits. What it had is given back before.
 func (k *portion) take(ctx context.Context, n int64) error {
 	k.end()
-	n = min(n, k.share.Most())
-	if err := k.share.Take(ctx, n); err != nil {
+	n = min(n, k.c.has.answers.Most())
+	if err := k.c.takeAnswer(ctx, n); err != nil {
 		return err
 	}
 	k.n = n
@@ -231,7 +232,7 @@ func (k *portion) take(ctx context.Context, n int64) error {
 }
 
 func (k *portion) end() {
-	k.share.Give(k.n)
+	k.c.has.answers.Give(k.n)
 	k.n = 0
 }
 

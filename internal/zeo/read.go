@@ -60,7 +60,7 @@ type place struct {
 }
 
 func (c *conn) place() *place {
-	return &place{turn: turn{c: c}, memory: portion{share: c.has.answers}}
+	return &place{turn: turn{c: c}, memory: portion{c: c}}
 }
 
 // try reports whether a record of n bytes may stay in memory while the answer waits.

@@ -21,9 +21,9 @@ const (
 const uploadTime = 10 * time.Second
 
 // relieve sees to it that what clients share is not used up for long by those who do not go
-// on: while what waits to be read has more memory than there is, or somebody waits for a file
-// who has none, the connections go that read too slowly, the one first that has most; and
-// those that have begun a blob and send nothing. It does not block.
+// on: while what waits to be read has more memory than there is, or somebody waits for memory
+// for an answer, or for a file and has none, the connections go that read too slowly, the one
+// first that has most; and those that have begun a blob and send nothing. It does not block.
 func (s *Server) relieve() {
 	if !s.relieving.CompareAndSwap(false, true) {
 		return
@@ -38,13 +38,15 @@ func (s *Server) relieve() {
 				c = s.slowest(func(c *conn) int64 { return c.has.queues.Held() })
 			case s.wanting.Load() > 0:
 				c = s.slowest(func(c *conn) int64 { return c.has.files.Held() })
+			case s.unanswered.Load() > 0:
+				c = s.slowest(func(c *conn) int64 { return c.has.answers.Held() })
 			default:
 				return
 			}
 			if c != nil {
 				c.end(errSlow)
 				// What it has is given back in a moment.
-				for i := 0; i < 1000 && c.has.queues.Held()+c.has.files.Held() > 0; i++ {
+				for i := 0; i < 1000 && c.has.queues.Held()+c.has.files.Held()+c.has.answers.Held() > 0; i++ {
 					s.pause(time.Millisecond)
 				}
 				continue
@@ -92,6 +94,20 @@ func (c *conn) takeFile(ctx context.Context) error {
 		c.srv.relieve()
 	}
 	return files.Take(ctx, 1)
+}
+
+// takeAnswer waits for memory for an answer. Others may hold it who wait until their client
+// reads.
+func (c *conn) takeAnswer(ctx context.Context, n int64) error {
+	if c.has.answers.Try(n) {
+		return nil
+	}
+	if c.has.answers.Held() == 0 { // who has some waits for himself
+		c.srv.unanswered.Add(1)
+		defer c.srv.unanswered.Add(-1)
+		c.srv.relieve()
+	}
+	return c.has.answers.Take(ctx, n)
 }
 
 // slow reports whether the peer has taken the last piece for too long already.

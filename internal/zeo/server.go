@@ -32,8 +32,9 @@ type Server struct {
 	wait    sync.WaitGroup // connections
 	packs   sync.WaitGroup // packs, which connections start
 
-	relieving atomic.Bool  // see relieve
-	wanting   atomic.Int64 // how many wait for a file who have none
+	relieving  atomic.Bool  // see relieve
+	wanting    atomic.Int64 // how many wait for a file who have none
+	unanswered atomic.Int64 // requests that wait for memory for their answer
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu

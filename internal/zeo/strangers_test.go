@@ -14,7 +14,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -180,23 +179,13 @@ func TestFloodOfStrangersCostsLittle(t *testing.T) {
 			t.Errorf("%s: %d came", s.name, n)
 		}
 	}
-	if lines, kinds := log.count("\n"), log.kinds(); lines > 250*kinds || kinds > 6 || log.len() > 250_000 || log.has("bug in the server") {
-		t.Errorf("%d lines of %d kinds, %d bytes of log", lines, kinds, log.len())
+	// There are three messages, and 200 lines of each before they are only counted.
+	if lines := log.count("\n"); lines > 700 || log.len() > 150_000 || log.has("bug in the server") {
+		t.Errorf("%d lines, %d bytes of log", lines, log.len())
 	}
 	eventually(t, "everything was given back", func() bool { return ts.Connections() <= 1 && ts.budgets.free() == free })
 	begin.notMoreThan(t)
-	t.Logf("%d rounds of innocent clients, %d bytes of memory, %d lines of %d kinds", came, grown, log.count("\n"), log.kinds())
-}
-
-// kinds is how many different messages there are.
-func (l *logBuffer) kinds() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	kinds := make(map[string]bool)
-	for _, m := range regexp.MustCompile(` msg=("[^"]*"|\S+)`).FindAllString(l.b.String(), -1) {
-		kinds[m] = true
-	}
-	return len(kinds)
+	t.Logf("%d rounds of innocent clients, %d bytes of memory, %d lines", came, grown, log.count("\n"))
 }
 
 // TestSilentConnectionsThatComeAgainLockNobodyOut: those that are turned out of the lobby come
