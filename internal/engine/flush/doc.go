@@ -2,7 +2,7 @@
 // follows it.
 //
 // [Worker] is the one goroutine that writes to the store. What it does next is a table, see
-// [state.Situation]; a flush is in flush.go, which says on what order recovery relies.
+// situation.Job in package state; a flush is in flush.go, which says on what order recovery relies.
 // [Snapshots] enters and leaves snapshot mode: the worker enters, and anybody may leave, with
 // a lock of its own. [Tally] keeps in misc/counts how much is flushed.
 package flush

@@ -12,7 +12,7 @@ import (
 )
 
 // Worker is the goroutine that flushes, enters and leaves snapshots, merges B into A, and does
-// the steps of packs. What is next is a table: see [state.Situation].
+// the steps of packs. What is next is a table: see situation.Job in package state.
 type Worker struct {
 	o       WorkerConfig
 	journal *journal.Log
@@ -55,7 +55,7 @@ func (w *Worker) Stop() error {
 func (w *Worker) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	flushed := true // see [state.Situation]
+	flushed := true // see situation.Job in package state
 	woken := false  // it has just waited
 	looked := false // it has just looked whether it can leave snapshot mode: everything else comes first
 	for {

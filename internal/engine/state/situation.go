@@ -82,7 +82,7 @@ type Decision struct {
 	Wait  time.Duration // of JobNone: until then, if nobody wakes it
 }
 
-// Decide returns what the worker does next. flushed is Situation.Flushed. leave says that it
+// Decide returns what the worker does next. flushed is that of a situation. leave says that it
 // is time to look whether a mode that ends by itself can be left.
 func (s *State) Decide(flushed, leave bool) Decision {
 	s.mu.RLock()
