@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -187,4 +189,14 @@ func at(s string) time.Time {
 // pathOf returns the path, relative to HOME, of a database name on one side.
 func pathOf(s *Storage, side store.Side, n layout.Name) string {
 	return string(side) + "/" + s.home.Settings.Structure.Format.Path(n)
+}
+
+// changingDisk says how much is free as it is told.
+type changingDisk struct {
+	vfs.FS
+	free atomic.Uint64
+}
+
+func (d *changingDisk) Space() (vfs.Space, error) {
+	return vfs.Space{TotalBytes: 100 << 30, FreeBytes: d.free.Load()}, nil
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -187,16 +186,6 @@ func TestInodesForWhatIsAcknowledged(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-}
-
-// changingDisk says how much is free as it is told.
-type changingDisk struct {
-	vfs.FS
-	free atomic.Uint64
-}
-
-func (d *changingDisk) Space() (vfs.Space, error) {
-	return vfs.Space{TotalBytes: 100 << 30, FreeBytes: d.free.Load()}, nil
 }
 
 // TestFlushesBecomeSmallOnAFullDisk: a batch that does not fit into what is free would
