@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // debts is what was put, renamed, made or removed, and is not durable. It belongs to
@@ -17,14 +19,16 @@ import (
 // repeated, so nobody would sync it any more. Only a sync that succeeded pays.
 type debts struct {
 	mu    sync.Mutex
-	names map[string]struct{}      // directories in which names changed
-	last  string                   // the directory that was added last
-	files map[layout.Name]struct{} // whose contents have to be synced
-	done  int                      // changes since the last sync
-	old   []string                 // names of files that were moved, see move
+	names map[string]struct{} // directories in which names changed
+	last  string              // the directory that was added last
+	// files are those whose contents have to be synced, each with the transaction that it was
+	// put for; 0: for none.
+	files map[layout.Name]zodb.TID
+	done  int      // changes since the last sync
+	old   []string // names of files that were moved, see move
 	// lost files had contents that a failed sync may have dropped; the next one would
 	// succeed and prove nothing. They have to be written anew.
-	lost map[layout.Name]struct{}
+	lost map[layout.Name]zodb.TID
 	// failure is of a sync of names: these cannot be made anew.
 	failure error
 	// doubts is not nil where all that was found could not be synced when the
@@ -39,7 +43,7 @@ const keptDebts = 1 << 14
 const maxDoubts = 1 << 16
 
 func newDebts() *debts {
-	return &debts{names: make(map[string]struct{}), files: make(map[layout.Name]struct{}), lost: make(map[layout.Name]struct{})}
+	return &debts{names: make(map[string]struct{}), files: make(map[layout.Name]zodb.TID), lost: make(map[layout.Name]zodb.TID)}
 }
 
 // name notes a directory in which a name changed.
@@ -50,9 +54,9 @@ func (d *debts) name(dir string) {
 	d.owe(dir)
 }
 
-// put notes a file that was written anew, in a directory; later: its content is not
-// durable.
-func (d *debts) put(n layout.Name, dir string, later bool) {
+// put notes a file that was written anew for a transaction, in a directory; later: its content
+// is not durable.
+func (d *debts) put(n layout.Name, dir string, tid zodb.TID, later bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.done++
@@ -61,7 +65,7 @@ func (d *debts) put(n layout.Name, dir string, later bool) {
 		delete(d.lost, n)
 	}
 	if later {
-		d.files[n] = struct{}{}
+		d.files[n] = tid
 	}
 }
 
@@ -89,18 +93,24 @@ func (d *debts) owe(dir string) {
 // paid forgets everything but what was lost. mu must be held.
 func (d *debts) paid() {
 	if len(d.files)+len(d.names) > keptDebts { // maps keep the memory of what was in them
-		d.names, d.files = make(map[string]struct{}), make(map[layout.Name]struct{})
+		d.names, d.files = make(map[string]struct{}), make(map[layout.Name]zodb.TID)
 	}
 	clear(d.names)
 	clear(d.files)
 	d.last, d.done = "", 0
 }
 
-// lostFiles returns how many files a failed sync may have lost.
-func (d *debts) lostFiles() int {
+// lostFiles returns how many files a failed sync may have lost, without those that were put for
+// later transactions than one.
+func (d *debts) lostFiles(upTo zodb.TID) (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.lost)
+	for _, tid := range d.lost {
+		if tid <= upTo {
+			n++
+		}
+	}
+	return n
 }
 
 // SyncFound makes durable all that a process before this one may have left in
@@ -143,7 +153,7 @@ func (t *Store) relyOn(n layout.Name, name string) {
 		return
 	}
 	t.debts.owe(dirOf(name))
-	t.debts.files[n] = struct{}{}
+	t.debts.files[n] = 0
 }
 
 // relyOnRemoval is relyOn for a name that is not there.
@@ -205,10 +215,10 @@ func (t *Store) pay() error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for n := range d.files {
+	for n, tid := range d.files {
 		if err := t.syncFile(n); err != nil {
 			if !vfs.NotBegun(err) {
-				d.lost[n] = struct{}{}
+				d.lost[n] = tid
 				delete(d.files, n)
 			}
 			return err
@@ -235,9 +245,7 @@ func (t *Store) syncAll() error {
 	if vfs.NotBegun(err) {
 		return err
 	}
-	for n := range d.files {
-		d.lost[n] = struct{}{}
-	}
+	maps.Copy(d.lost, d.files)
 	clear(d.files)
 	return d.namesFailed(err)
 }

@@ -147,7 +147,7 @@ func (e *Edit) rename() error {
 		if err != nil {
 			return err
 		}
-		e.t.debts.put(m.n, dirOf(m.to), false)
+		e.t.debts.put(m.n, dirOf(m.to), 0, false)
 		e.t.debts.name(dirOf(m.from))
 		e.moves = e.moves[1:]
 	}

@@ -4,8 +4,10 @@ import (
 	"fmt"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // SetMark puts one of the x files, durably. What it stands for is durable before that:
@@ -14,6 +16,16 @@ import (
 // is refused while there are files that a failed sync may have lost, and that
 // were not written anew: their transactions are still to be had from the log.
 func (t *Store) SetMark(side store.Side, n layout.Name, data []byte) error {
+	return t.setMark(side, n, data, zodb.MaxTID)
+}
+
+// SetLast implements [store.Writer]. What may have been lost of later transactions does not
+// matter: a batch that failed may be followed by the first part of it.
+func (t *Store) SetLast(side store.Side, tid zodb.TID) error {
+	return t.setMark(side, layout.XSerial, record.AppendX(nil, uint64(tid)), tid)
+}
+
+func (t *Store) setMark(side store.Side, n layout.Name, data []byte, upTo zodb.TID) error {
 	if !isMark(n) {
 		return fmt.Errorf("%s is not a mark", n)
 	}
@@ -23,7 +35,7 @@ func (t *Store) SetMark(side store.Side, n layout.Name, data []byte) error {
 	if err := t.settle(); err != nil {
 		return err
 	}
-	if lost := t.debts.lostFiles(); n == layout.XSerial && lost > 0 {
+	if lost := t.debts.lostFiles(upTo); n == layout.XSerial && lost > 0 {
 		return fmt.Errorf("%d files may have been lost by a sync that failed, and were not written anew", lost)
 	}
 	if err := t.putMark(side, n, data); err != nil {

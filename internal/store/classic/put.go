@@ -72,11 +72,6 @@ func (t *Store) Put(side store.Side, batch []store.Transaction, p *store.Progres
 	return b.Sync()
 }
 
-// SetLast implements [store.Writer].
-func (t *Store) SetLast(side store.Side, tid zodb.TID) error {
-	return t.SetMark(side, layout.XSerial, record.AppendX(nil, uint64(tid)))
-}
-
 // measure divides the batch into parts. files is how many files are written at
 // most, work how many transactions and revisions there are.
 func (w *putting) measure() (files, work, pointers int) {
@@ -144,6 +139,7 @@ func (w *putting) putRevisions(b *Redo, buf []byte, p part) ([]byte, error) {
 	defer w.p.Add(int64(w.workOf(p)))
 	c, to := w.batch[p.txn], w.end(p)
 	tid := c.TID()
+	b.tid = tid
 	var err error
 	for i := int(p.from); i < to; i++ {
 		r := c.Revision(i)
@@ -180,7 +176,8 @@ func (w *putting) putRevisions(b *Redo, buf []byte, p part) ([]byte, error) {
 // putPointers writes the pointers of a part.
 func (w *putting) putPointers(b *Redo, buf []byte, p part) ([]byte, error) {
 	c, to := w.batch[p.txn], w.end(p)
-	buf = record.AppendPointer(buf[:0], c.TID())
+	b.tid = c.TID()
+	buf = record.AppendPointer(buf[:0], b.tid)
 	for i := int(p.from); i < to; i++ {
 		r := c.Revision(i)
 		last, fresh := w.isNewest(p, r)

@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Redo puts a number of files into one side that the log can make again, until
@@ -26,6 +27,9 @@ type Redo struct {
 	side  store.Side
 	later bool // one syncfs at the end instead of an fsync of each file
 	lane  int  // see Lane
+	// tid is the transaction for which files are put now; 0: not known. A failed sync may lose
+	// them: then x.serial is refused from that one on.
+	tid zodb.TID
 }
 
 // MaxLanes is how many goroutines can put files at a time.
@@ -174,7 +178,7 @@ func (b *Redo) Sync() error { return b.t.settle() }
 
 // put notes a file whose name has to become durable, and its content, too, if that
 // was left for later.
-func (b *Redo) put(n layout.Name, name string) { b.t.debts.put(n, dirOf(name), b.later) }
+func (b *Redo) put(n layout.Name, name string) { b.t.debts.put(n, dirOf(name), b.tid, b.later) }
 
 // dirOf is path.Dir for names that have a directory.
 func dirOf(name string) string { return name[:strings.LastIndexByte(name, '/')] }
