@@ -97,7 +97,7 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if o.dryRun {
 		return o.printPlan(e, p)
 	}
-	parent, name, err := vfs.Split(o.target)
+	parent, name, err := vfs.SplitReal(o.target)
 	if err == nil {
 		err = vfs.WantDir(parent)
 	}
@@ -145,9 +145,13 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if done.Check.Damage > 0 {
 		damage = fmt.Sprintf("%s damaged", human.Count(done.Check.Damage))
 	}
+	backups := "1 backup"
+	if n := len(done.Backups); n != 1 {
+		backups = fmt.Sprintf("%d backups", n)
+	}
 	spent := m.spent()
-	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %d backups: %s files, %s unpacked, %s kept; checked: %s objects, %s; in %s, %s\n",
-		how, o.target, formatLast(done.TID), len(done.Backups), human.Count(done.Files), human.Bytes(done.Bytes), human.Count(done.Linked),
+	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %s: %s files, %s unpacked, %s kept; checked: %s objects, %s; in %s, %s\n",
+		how, o.target, formatLast(done.TID), backups, human.Count(done.Files), human.Bytes(done.Bytes), human.Count(done.Linked),
 		human.Count(done.Check.Objects), damage, human.Duration(spent), human.ByteRate(done.Bytes, spent))
 	return err
 }

@@ -2,7 +2,9 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 )
 
@@ -15,6 +17,28 @@ func Split(name string) (FS, string, error) {
 	}
 	dir, err := OS(filepath.Dir(abs))
 	return dir, filepath.Base(abs), err
+}
+
+// SplitReal is [Split] of that to which name leads, if it is a symbolic link: for what is to be
+// exchanged or filled, and not the link. The error says so if it leads to nothing.
+func SplitReal(name string) (FS, string, error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return nil, "", err
+	}
+	info, err := os.Lstat(abs)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return Split(abs)
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		to, _ := os.Readlink(abs)
+		return nil, "", fmt.Errorf("%s is a symbolic link to %s, which does not exist; make that directory, or remove the link", abs, to)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	return Split(real)
 }
 
 // MissingDirError says that a directory does not exist in which something is to be
