@@ -35,7 +35,7 @@ type chainSweep struct {
 	links []store.Link // of this step
 	gone  []zodb.TID   // removed by this step
 
-	named map[zodb.TID]bool // by what cannot be read, and what cannot say what is before it
+	named map[zodb.TID]bool // by transactions that cannot be read, or cannot name their predecessor
 }
 
 func (w *sweep) transactions(ctx context.Context) error {
@@ -120,16 +120,16 @@ func (c *chainSweep) look() error {
 	return nil
 }
 
-// ends takes note that there is nothing older. So the last that stays goes on naming what
-// is gone.
+// ends takes note that there is nothing older. So the last that stays goes on naming a
+// removed one.
 func (c *chainSweep) ends() {
 	c.end = true
 	c.gone = append(c.gone, c.run...)
 }
 
-// keepDamaged leaves a transaction as it is that cannot be read, or says wrongly what is before
-// it, and the one before it: if the disk or the owner of the file is the reason, it leads on
-// to that one again later.
+// keepDamaged leaves a transaction that cannot be read, or names a wrong predecessor, as it is,
+// and its predecessor too: if the disk or the owner of the file is the reason, it leads on to
+// that one again later.
 func (c *chainSweep) keepDamaged(cause error) error {
 	c.s.o.Log.Error("damage: a pack leaves a transaction as it is", "tid", c.next, "err", cause)
 	older, err := c.s.direct.BeforeDamaged(c.next)
@@ -143,7 +143,7 @@ func (c *chainSweep) keepDamaged(cause error) error {
 	return nil
 }
 
-// pass notes that what is in the run goes, and that the chain goes on with previous.
+// pass notes that the run goes, and that the chain goes on with previous.
 func (c *chainSweep) pass(previous zodb.TID) {
 	c.links = append(c.links, store.Link{TID: c.kept, Previous: previous})
 	c.gone = append(c.gone, c.run...)
@@ -156,12 +156,12 @@ func (w *sweep) stays(t *record.Transaction) (bool, error) {
 		return false, nil
 	}
 	if len(t.OIDs) == 0 && string(t.Description) == histfile.BeginsAnew {
-		return true, nil // without it, what is before would be history that clients can name
+		return true, nil // without it, the earlier part would be history that clients can name
 	}
 	return w.s.hasRevisions(t)
 }
 
-// hasRevisions reports whether something is left in A of what a transaction wrote.
+// hasRevisions reports whether any revision that a transaction wrote is left in A.
 func (s *Packer) hasRevisions(t *record.Transaction) (bool, error) {
 	for _, oid := range t.OIDs {
 		_, err := s.o.Store.Stat(layout.Revision(oid, t.TID))

@@ -1,13 +1,13 @@
-// Package packing removes what nobody needs any more, beside commits and loads, and brings
-// back what was put aside. It reads through package read, past the cache; the names
-// of files are the store's business, the format of the plan is package pack's.
+// Package packing removes garbage beside commits and loads, and brings back files that
+// were put aside. It reads through package read, past the cache; the names of files are
+// the store's business, the format of the plan is package pack's.
 //
 // A pack goes through these states, forward only, which its plan keeps (see plan):
 //
-//   - marking: the marker goes from the root and from what is new to all that is reached, and
+//   - marking: the marker goes from the root and from new objects to all that is reached, and
 //     the guard marks what transactions touch meanwhile;
-//   - condemned: what is not marked is going to go; the plan is being written, and the guard
-//     spares what transactions touch;
+//   - condemned: everything unmarked is going to go; the plan is being written, and the
+//     guard spares what transactions touch;
 //   - planned: the plan is durable in misc; from now on an open carries it out;
 //   - sweeping: files are removed, in steps of the worker;
 //   - ending: carried out, or given up; the plan is removed, durably;

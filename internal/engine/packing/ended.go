@@ -6,8 +6,8 @@ import (
 )
 
 // whyEnded returns why something ended with an error: the cause of the context if the
-// error says no more than that this has ended. An error of another kind stays: it may
-// be what came first, or come from what had to be done then.
+// error only says that this has ended. An error of another kind stays: it may have come
+// first, or come from the work that had to be done then.
 func whyEnded(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	switch {

@@ -16,11 +16,11 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// How a pack writes down what goes. The plan is made while nothing is touched. Only
-// when it is whole it becomes valid: from then on it is going to be carried out,
-// after a crash as well.
+// How a pack writes down its victims. The plan is made while nothing is touched. It
+// becomes valid only when it is whole: from then on it is going to be carried out, after
+// a crash as well.
 
-// decide finds out what goes and writes the plan. It reports whether there is one.
+// decide finds the victims and writes the plan. It reports whether there is one.
 // If not, or with an error, the plan is the caller's to end.
 func (r *packRun) decide(ctx context.Context) (planned bool, err error) {
 	s := r.s
@@ -46,7 +46,7 @@ func (r *packRun) decide(ctx context.Context) (planned bool, err error) {
 	return err == nil, err
 }
 
-// findOut marks, and writes what goes.
+// findOut marks, and writes the victims.
 func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	var err error
 	if r.header.Oldest, err = r.recent(ctx); err != nil {
@@ -77,7 +77,7 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	return r.writer.Close()
 }
 
-// victims writes into the plan what goes of an object that stays.
+// victims adds the entry of an object that stays to the plan: its old revisions that go.
 func (r *packRun) victims(e pack.Entry) error {
 	var bytes int64
 	if r.o.DryRun {
@@ -194,7 +194,7 @@ func (r *packRun) condemnedObject(ctx context.Context, oid zodb.OID) error {
 	return r.add(pack.Entry{OID: oid, Whole: true, TIDs: tids})
 }
 
-// classOf returns what would go of an object.
+// classOf returns the part of an object that would go.
 func (r *packRun) classOf(o *record.Object, tids []zodb.TID) (*zodb.PackClass, error) {
 	c := &zodb.PackClass{Class: "(deleted)", Objects: 1, Revisions: int64(len(tids))}
 	if len(o.Data) > 0 {

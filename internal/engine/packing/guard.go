@@ -11,22 +11,23 @@ import (
 )
 
 // guard stands between a pack and the transactions that go on meanwhile. Each
-// transaction passes it at vote, when it holds its locks and before it looks
-// whether what it refers to is there. There are three times:
+// transaction passes it at vote, when it holds its locks and before it looks whether the
+// objects it refers to are there. There are three times:
 //
-//   - There is no pack. The guard notes the transaction, as always, until it ends: a
-//     pack that begins waits for those that have passed before.
-//   - The pack marks. What the transaction writes, and what it refers to, is marked too.
-//   - The pack has made up its mind: what is not marked is condemned. If the
+//   - No pack runs. The guard notes the transaction, as always, until it ends: a pack
+//     that begins waits for those that passed before.
+//   - The pack marks. The objects that the transaction writes, and those it refers to,
+//     are marked too.
+//   - The pack has decided: everything unmarked is condemned. If the
 //     transaction writes, relies on, or refers to a condemned object, that one is
 //     spared, with all that can be reached from it, durably. If something of that
 //     was removed already, the transaction is refused.
 //
-// So no transaction that was finished refers to what a pack removes.
+// So no finished transaction refers to an object that a pack removes.
 type guard struct {
 	mu     sync.Mutex
 	passed map[Txn]struct{} // guarded by mu; voted, or about to
-	plan   *plan            // guarded by mu; nil: there is no pack
+	plan   *plan            // guarded by mu; nil: no pack runs
 }
 
 // oidsetLimit is how many bytes a set of oids of a pack may take.
@@ -65,12 +66,12 @@ func (g *guard) pass(ctx context.Context, t Txn) error {
 	return v.spare(ctx, touched)
 }
 
-// mark notes what a transaction touches before the pack has made up its mind: first
-// what it writes, which may not be there yet, and then what it refers to, because that
+// mark notes the objects that a transaction touches before the pack has decided: first
+// those it writes, which may not be there yet, and then those it refers to, because they
 // may be the same. guard.mu must be held.
 func (v *plan) mark(touched []Touch) error {
 	for _, r := range touched {
-		// Without gc everything is marked; what was deleted is not to go if it comes back.
+		// Without gc everything is marked; a deleted object must not go if it comes back.
 		if !v.gc || r.From == r.To {
 			if ok, _ := v.spared.Add(r.To); !ok {
 				return errTooManyOIDs
@@ -122,8 +123,8 @@ func (g *guard) begin(ctx context.Context, v *plan) error {
 	}
 }
 
-// condemn makes up the mind of the pack, if nothing came to be marked since the
-// marker has run: what of the candidates was not reached is condemned.
+// condemn decides for the pack, if nothing came to be marked since the marker has run:
+// the unreached candidates are condemned.
 func (g *guard) condemn(v *plan, candidates *oidset.Set, skipBroken bool) (done bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

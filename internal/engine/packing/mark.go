@@ -9,10 +9,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// How a pack finds out what stays. The names in A and B say which objects there
-// are; the marker goes from the root object, and from what was written lately, to
-// all that can be reached; the guard adds what transactions touch meanwhile.
-// Nothing is condemned before the guard says that nothing came any more.
+// How a pack finds the objects that stay. The names in A and B list the objects; the
+// marker goes from the root object, and from those written lately, to all that can be
+// reached; the guard adds those that transactions touch meanwhile. Nothing is condemned
+// before the guard says that nothing was added.
 
 // list finds out which objects there are.
 func (r *packRun) list(ctx context.Context) error {
@@ -75,9 +75,10 @@ func (r *packRun) mark(ctx context.Context) error {
 	}
 }
 
-// recent marks what the transactions wrote that are not older than the threshold,
-// or among the two newest, unless min_pack_time is 0. It returns the oldest of them; of
-// none, the last transaction, which stays whatever became of what it wrote.
+// recent marks the objects written by the transactions that are not older than the
+// threshold, or among the two newest, unless min_pack_time is 0. It returns the oldest of
+// them. If there is none, it returns the last transaction, which stays even if none of
+// its revisions does.
 func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 	least := 2
 	if r.exact() {
@@ -109,8 +110,8 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 	return oldest, nil
 }
 
-// lostPointers makes sure that what is referred to and does not exist has no
-// revisions: else its pointer was lost, and what it refers to is not known.
+// lostPointers makes sure that an object that is referred to and does not exist has no
+// revisions. Otherwise its pointer was lost, and its references are unknown.
 func (r *packRun) lostPointers(ctx context.Context) error {
 	for oid := range r.marker.Absent().Without(r.judged) {
 		if ok, _ := r.judged.Add(oid); !ok {

@@ -22,21 +22,22 @@ func add(r *zodb.PackResult, n zodb.Counts) {
 	r.Bytes += n.Bytes
 }
 
-// removed reports whether something is gone of what there was before.
+// removed reports whether the pack has removed anything.
 func removed(r *zodb.PackResult) bool {
 	return r.Objects+r.Revisions+r.Transactions+r.Blobs > 0
 }
 
 // Pack removes revisions that nobody needs: those that were replaced before the
 // pack time, and all of the objects that cannot be reached from the root object
-// nor from anything that was written since. What stays of each other object is the
-// revision that was current at the pack time, and all later ones; keepclass adds
-// to that. The two newest transactions stay in any case, unless min_pack_time is 0.
+// nor from anything that was written since. Each other object keeps the revision that was
+// current at the pack time, and all later ones; keepclass adds to that. The two newest
+// transactions stay in any case, unless min_pack_time is 0.
 //
 // Commits, loads and undo go on meanwhile, and so does snapshot mode: the pack
-// steps aside. What a transaction begins to refer to while it runs is kept.
+// steps aside. An object that a transaction begins to refer to while the pack runs is
+// kept.
 //
-// Room, descriptors or memory that are lacking are waited for a while, and Progress
+// If room, descriptors or memory are lacking, the pack waits for a while, and Progress
 // says so; the error is ErrDiskFull or ErrScarce if that was in vain.
 //
 // When ctx ends the pack stops between two steps and leaves a storage that is as
@@ -76,12 +77,12 @@ func (s *Packer) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult,
 	return run.result, nil
 }
 
-// OnPacked has f called whenever a pack has removed something, or all that it
-// would, whoever asked for it: before Pack returns, and after one that was
-// interrupted was gone on with. There is one f; it must not pack or undelete.
+// OnPacked has f called whenever a pack has removed something, or has finished: before
+// Pack returns, and after an interrupted one was continued. There is one f; it must not
+// pack or undelete.
 func (s *Packer) OnPacked(f func()) { s.ended.Store(&f) }
 
-// afterPack tells who wants to know it that a pack has removed something.
+// afterPack calls the function of OnPacked.
 func (s *Packer) afterPack() {
 	if f := s.ended.Load(); f != nil {
 		(*f)()
@@ -102,12 +103,12 @@ func (s *Packer) beginMaintenance(ctx context.Context) (release func(), err erro
 		return nil, context.Cause(ctx)
 	}
 	release = func() { <-s.turn }
-	if err := s.o.Home.Check(); err != nil { // files in misc, too, are of who has the lock
+	if err := s.o.Home.Check(); err != nil { // files in misc, too, belong to the holder of the lock
 		release()
 		return nil, err
 	}
 	s.o.Space.MakeRoom(roomForPack)
-	// Close waits for who has its turn; who comes later finds it closed.
+	// Close waits for the call that has the turn; a later one finds it closed.
 	if err = s.o.State.Writable(); err == nil {
 		if err = s.finishLeft(ctx); err != nil {
 			err = fmt.Errorf("go on with the last pack: %w", err)
@@ -155,11 +156,11 @@ type packRun struct {
 	revisions *oidset.Set // objects with revisions
 	judged    *oidset.Set // objects that are not there, and that lostPointers has looked at
 	early     int64       // revisions before packed that there are
-	// earlyTransactions is how many there are before what before returns.
+	// earlyTransactions is the number of transactions before the result of before.
 	earlyTransactions int64
 	strayBlobs        []strayBlob // blobs in A that have no revision
 
-	mu     sync.Mutex   // guards what is below, while there are many workers
+	mu     sync.Mutex   // guards the fields below, while there are many workers
 	writer *pack.Writer // of the plan
 	going  int64        // revisions before packed that are in the plan
 	class  map[string]*zodb.PackClass
@@ -221,9 +222,9 @@ func (r *packRun) giveUp(w *sweep, err error) error {
 	return err
 }
 
-// stop decides what follows when the removing came to an end too soon. If it was told
-// to stop, the plan is given up, because what is left is as good as before; if it
-// cannot go on, or the storage is closed, it stays for the next pack or open.
+// stop decides what follows when the removing came to an end too soon. If it was told to
+// stop, the plan is given up, because the storage is as good as before; if it cannot go
+// on, or the storage is closed, it stays for the next pack or open.
 func (r *packRun) stop(ctx context.Context, w *sweep, err error) error {
 	if ctx.Err() != nil && r.s.o.Closing.Err() == nil {
 		return r.giveUp(w, err)
@@ -263,7 +264,8 @@ func (r *packRun) prepare(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// clockSlack is how far the clock of who asks for a pack to “now” may be behind.
+// clockSlack is how far the clock of a client that asks for a pack to “now” may be
+// behind.
 const clockSlack = time.Minute
 
 // packTime is the time to pack to: no later than min_pack_time ago. Where transactions are
@@ -282,7 +284,7 @@ func (r *packRun) packTime(now time.Time) time.Time {
 	return at
 }
 
-// exact reports whether what the newest transactions wrote is no exception.
+// exact reports whether a pack treats the newest transactions like all others.
 func (r *packRun) exact() bool { return r.s.o.Home.Settings.Storage.MinPackTime == 0 }
 
 // stamp is when the pack removes, in seconds. No two packs have the same.

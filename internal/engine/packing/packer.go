@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Config is what a Packer needs of the storage.
+// Config is the part of the storage that a Packer needs.
 type Config struct {
 	Home          *home.Home
 	Log           *slog.Logger
@@ -27,16 +27,16 @@ type Config struct {
 	Read          *read.Reader
 	Space         *space.Watch
 	Counter       Counter
-	// SameA returns an error if A may not be the one beside which the files in misc were
-	// written, or what became of it here.
+	// SameA returns an error if A may not descend from the one beside which the files in
+	// misc were written.
 	SameA func() error
 }
 
 // Counter counts how much the storage holds: *flush.Tally.
 type Counter interface {
 	Counts() zodb.Counts
-	// Recount changes the counts by what was brought back or removed (sign 1 or -1), and keeps
-	// them.
+	// Recount adds n to the counts (sign 1, brought back) or subtracts it (sign -1, removed),
+	// and keeps them.
 	Recount(n zodb.Counts, sign int64)
 }
 
@@ -53,7 +53,7 @@ type Packer struct {
 	o       Config
 	direct  read.Direct
 	guard   guard
-	turn    chan struct{} // one pack at a time: who has put something in may go
+	turn    chan struct{} // one pack at a time: the one that has put something in may go
 	running atomic.Pointer[progress]
 	ended   atomic.Pointer[func()] // see OnPacked
 
@@ -70,8 +70,8 @@ func New(o Config) *Packer {
 }
 
 // Pass is called by each vote, when the transaction holds its locks and before it looks
-// whether what it refers to is there: see [guard]. The error is about an object that a pack
-// has removed, or that of ctx.
+// whether the objects it refers to are there: see [guard]. The error is about an object
+// that a pack has removed, or that of ctx.
 func (s *Packer) Pass(ctx context.Context, t Txn) error { return s.guard.pass(ctx, t) }
 
 // Ended is called when a transaction has ended.

@@ -11,10 +11,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// What passes does not end a pack that has begun to read or to remove: it is tried again,
-// at longer and longer intervals, and Progress says what is lacking. If it has not
-// passed then, whoever asked for the pack is told, since nobody may be there who makes
-// room; what is left is for the next pack or open. A plan that cannot be written
+// A fault that passes does not end a pack that has begun to read or to remove: the step
+// is tried again, at longer and longer intervals, and Progress names the lacking
+// resource. If the fault lasts, the caller of the pack is told, since perhaps nobody
+// makes room; the rest is left to the next pack or open. A plan that cannot be written
 // because the disk is full is given up at once: nothing was removed.
 
 // triesOfAPack is how often in a row something is tried that a pack needs: with the
@@ -25,7 +25,7 @@ const triesOfAPack = 5
 const roomForPack = 32 << 20
 
 // persist does something again until it succeeds, fails for a reason that lasts, was
-// tried so often, or ctx ends; the error is the last one. What is done may be repeated.
+// tried too often, or ctx ends; the error is the last one. do may be repeated.
 func (p *progress) persist(ctx context.Context, do func() error) error {
 	s := p.s
 	for inRow := 1; ; inRow++ {
@@ -76,7 +76,7 @@ func (w *sweep) again(ctx context.Context) (err error) {
 		}
 		if vfs.Passes(err) {
 			w.resumed = true
-			w.s.o.State.CountsAreInexact() // what the step had removed is not in them
+			w.s.o.State.CountsAreInexact() // the removals of the step are not in them
 		}
 		return err
 	})
@@ -97,8 +97,8 @@ func (s *Packer) startPack(ctx context.Context, o zodb.PackOptions, p *progress)
 	return run, err
 }
 
-// patientSource is [read.Direct] for a pack, which waits until what is lacking for a read is
-// there again. Transactions do not read by it: others would wait for them.
+// patientSource is [read.Direct] for a pack: it waits until a resource that a read lacks is
+// there again. Transactions do not read through it: others would wait for them.
 type patientSource struct {
 	read.Direct
 	p *progress

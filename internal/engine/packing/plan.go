@@ -16,7 +16,7 @@ import (
 // plan at begin and leaves it in [plan.end], nowhere else. So the guard stands
 // as long as an open may find the plan, also after errors.
 //
-// guard.mu guards what is not said to be another's.
+// guard.mu guards every field that does not name another guard.
 type plan struct {
 	s      *Packer
 	state  planState
@@ -40,10 +40,10 @@ type plan struct {
 type planState uint8
 
 const (
-	packMarks    planState = iota // what transactions touch is marked
-	packDecided                   // what is not marked is condemned; the plan is being written
+	packMarks    planState = iota // objects that transactions touch are marked
+	packDecided                   // everything unmarked is condemned; the plan is being written
 	packPlanned                   // an open may find the plan, and carries it out
-	packSweeps                    // what is condemned may be gone
+	packSweeps                    // condemned objects may be gone
 	packIsEnding                  // carried out or given up; an open may still find the plan
 	packEnded                     // nothing is condemned
 )
@@ -86,8 +86,8 @@ func (v *plan) establish() error {
 	return v.files.Name()
 }
 
-// keepSpared makes durable what was spared while the plan was written. What comes
-// then is durable by itself.
+// keepSpared makes the objects durable that were spared while the plan was written. Later
+// ones are durable by themselves.
 func (v *plan) keepSpared() error {
 	v.s.guard.mu.Lock()
 	defer v.s.guard.mu.Unlock()
@@ -106,8 +106,8 @@ func (v *plan) keepSpared() error {
 }
 
 // end ends a pack that was carried out, that is given up, or that came to nothing:
-// the plan goes durably, then the guard, then what was spared. With an error the
-// guard may have to stay, which [plan.over] tells; then end is called again.
+// the plan goes durably, then the guard, then the list of spared objects. After an error
+// the guard may have to stay, see [plan.over]; then end is called again.
 func (v *plan) end() error {
 	v.to(packIsEnding)
 	if v.files.Found() {

@@ -9,7 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// estimate fills in what follows from the rest of it.
+// estimate fills in the fields that follow from the others.
 func estimate(g *zodb.PackProgress, now time.Time) {
 	spent := now.Sub(g.Since).Seconds()
 	if spent <= 0 || g.Done <= 0 {
@@ -19,7 +19,7 @@ func estimate(g *zodb.PackProgress, now time.Time) {
 	g.LeftSeconds = float64(max(0, g.Total-g.Done)) / g.Rate
 }
 
-// progress is written by the pack and read by whoever wants to know.
+// progress is written by the pack and read by others.
 type progress struct {
 	s       *Packer
 	begun   time.Time
@@ -60,7 +60,7 @@ func (s *Packer) Progress() zodb.PackProgress {
 	return g
 }
 
-// logged is what the log says of it.
+// logged returns its attributes for the log.
 func logged(g *zodb.PackProgress, now time.Time) []any {
 	list := []any{"phase", g.Phase, "done", g.Done, "total", g.Total, "dur", now.Sub(g.Since), "rate", math.Round(g.Rate)}
 	if g.Waiting != "" {

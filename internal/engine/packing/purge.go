@@ -4,7 +4,8 @@ import (
 	"context"
 )
 
-// purge removes for good what earlier packs put aside, if delay_delete has passed.
+// purge removes the files for good that earlier packs put aside, if delay_delete has
+// passed.
 func (s *Packer) purge(ctx context.Context, before int64, p *progress) (files int64, err error) {
 	p.phase("removing deleted files", 0)
 	purger := s.o.Store.Purge(before)

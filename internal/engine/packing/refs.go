@@ -8,11 +8,11 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// indexMemory is what a pack spends on sorting references, in bytes.
+// indexMemory is the memory that a pack spends on sorting references, in bytes.
 const indexMemory = 16 << 20
 
 // refIndex is the index of references that a pack writes beside its work. It
-// never stops the pack: when it fails, that is logged, and there is no new one.
+// never stops the pack: when it fails, that is logged, and no new index is written.
 // Without begin its methods do nothing. They may be called concurrently, and while the
 // guard of the pack is held: so nobody waits until their lines are in the log.
 type refIndex struct {

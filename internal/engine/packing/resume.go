@@ -14,8 +14,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// ReadPlan is called by Open: it looks whether a pack was interrupted while it
-// removed, and if so goes on guarding what it has condemned.
+// ReadPlan is called by Open: it looks whether a pack was interrupted while it removed,
+// and if so goes on guarding the condemned objects.
 func (s *Packer) ReadPlan() error {
 	files, found, spared, err := pack.OpenFiles(s.o.Home.FS, s.o.Home.Sync())
 	if err != nil {
@@ -53,7 +53,8 @@ func (s *Packer) ReadPlan() error {
 	return nil
 }
 
-// readPlan takes up what a plan condemns, and returns how many entries it has.
+// readPlan takes up the condemned objects of a plan, and returns the number of its
+// entries.
 func (v *plan) readPlan() (h pack.Header, planned int64, err error) {
 	v.condemned = oidset.New(oidsetLimit)
 	f, err := v.files.Plan()
@@ -83,9 +84,9 @@ func (v *plan) readPlan() (h pack.Header, planned int64, err error) {
 	return h, planned, nil
 }
 
-// fits returns an error unless A is the one that a plan was made for, or what
-// became of it. Somebody may have put a copy in its place, from a backup say, and
-// in that what was garbage later may be in use.
+// fits returns an error unless A is, or descends from, the one that a plan was made for.
+// Somebody may have put a copy in its place, from a backup say, and in that copy an
+// object that later became garbage may be in use.
 func (s *Packer) fits(h pack.Header) error {
 	if h.Identity != s.o.Home.Identity {
 		return fmt.Errorf("it is of the storage %s", h.Identity)
@@ -100,8 +101,8 @@ func (s *Packer) fits(h pack.Header) error {
 	return err
 }
 
-// transactionSum returns the SHA-256 of the file of a transaction, without what it
-// names as the one before.
+// transactionSum returns the SHA-256 of the file of a transaction, without the name of
+// its predecessor.
 func (s *Packer) transactionSum(tid zodb.TID) ([]byte, error) {
 	b, where, err := s.o.Store.Get(layout.Transaction(tid))
 	if err != nil {
@@ -170,8 +171,8 @@ func (s *Packer) leave(w *sweep, why error) {
 }
 
 // Close waits for the pack that is under way, which ends soon because Close was
-// called; none begins any more. What is left of one stays for the next open, but for
-// a plan that was given up: it is tried once more to remove that.
+// called; none begins any more. The rest of an unfinished one stays for the next open;
+// only a plan that was given up is tried to be removed once more.
 func (s *Packer) Close() error {
 	s.turn <- struct{}{} // for good
 	if s.files == nil {

@@ -20,12 +20,12 @@ func (v *plan) goes(oid zodb.OID) bool {
 // itself, if the transaction writes it or relies on it.
 type Touch struct{ From, To zodb.OID }
 
-// spare takes objects and all that can be reached from them out of what is
-// condemned, durably. guard.mu must be held.
+// spare takes objects and all that can be reached from them out of the condemned ones,
+// durably. guard.mu must be held.
 func (v *plan) spare(ctx context.Context, touched []Touch) error {
 	var work []Touch
 	hit := false
-	for _, writes := range []bool{false, true} { // what it writes is looked at first
+	for _, writes := range []bool{false, true} { // its writes are looked at first
 		for _, r := range touched {
 			hit = hit || v.condemned.Has(r.To)
 			if (r.From == r.To) == writes && v.goes(r.To) {
@@ -35,7 +35,7 @@ func (v *plan) spare(ctx context.Context, touched []Touch) error {
 	}
 	if len(work) == 0 {
 		if hit {
-			return v.keep() // it relies on what was spared before a restart
+			return v.keep() // it relies on objects that were spared before a restart
 		}
 		return nil
 	}
@@ -107,7 +107,7 @@ func (v *plan) sparedAll() error {
 	}
 	v.all.Store(true)
 	if v.index != nil {
-		v.index.abort() // not all of what stays is in it
+		v.index.abort() // it lacks some of the objects that stay
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func (v *plan) keep(oids ...zodb.OID) error {
 	return nil
 }
 
-// spareAgain takes up what was spared before a restart.
+// spareAgain takes up the objects that were spared before a restart.
 func (v *plan) spareAgain(oids []zodb.OID) {
 	for _, oid := range oids {
 		if oid == pack.Everything {

@@ -14,7 +14,7 @@ import (
 // stepFiles is about how many files one step removes.
 const stepFiles = 500
 
-// sweep is the part of a pack that removes what the plan says. Each of its steps
+// sweep is the part of a pack that carries out the plan. Each of its steps
 // may be repeated, so after a crash it is done from the beginning.
 type sweep struct {
 	s       *Packer
@@ -70,7 +70,7 @@ func (w *sweep) markPacked() (bool, error) {
 	return true, nil
 }
 
-// objects removes what the plan lists.
+// objects removes the entries of the plan.
 func (w *sweep) objects(ctx context.Context) error {
 	f, err := w.v.files.Plan()
 	if err != nil {
@@ -104,7 +104,7 @@ func (w *sweep) objects(ctx context.Context) error {
 	})
 }
 
-// removeEntries removes what goes of some objects: those that go altogether and are not
+// removeEntries removes the victims among some objects: whole objects that are not
 // spared, and old revisions.
 func (w *sweep) removeEntries(batch []pack.Entry) error {
 	w.v.batch.Lock()
@@ -129,11 +129,11 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 	if err != nil {
 		return err
 	}
-	w.s.o.State.ForgetCached(what.Objects...) // what was read meanwhile
+	w.s.o.State.ForgetCached(what.Objects...) // revisions that were read meanwhile
 	return w.removed(state.CountsOf(n))
 }
 
-// removed takes what was removed out of the counts.
+// removed takes the removals out of the counts.
 func (w *sweep) removed(n zodb.Counts) error {
 	s := w.s
 	add(w.result, n)

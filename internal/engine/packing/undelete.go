@@ -14,10 +14,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Undelete brings back what packs put aside: those of one pack, which is named by
-// the seconds in the names of the files, or of all (stamp 0). x.packed stays as it
-// is; the next pack removes all of it again. If it is interrupted, it may be
-// repeated.
+// Undelete brings back the files that packs put aside: those of one pack, which is named
+// by the seconds in the names of the files, or those of all (stamp 0). x.packed stays as
+// it is; the next pack removes all of it again. If it is interrupted, it may be repeated.
 func (s *Packer) Undelete(ctx context.Context, stamp int64) (zodb.UndeleteResult, error) {
 	if !s.o.Home.Full {
 		return zodb.UndeleteResult{}, fmt.Errorf("undelete: %w", zodb.ErrUnsupported)
@@ -71,7 +70,7 @@ func (u *undelete) run(ctx context.Context) error {
 }
 
 // bringBack gives everything its place again. The log has the phases from here and not from
-// within a step: the worker does that, and whoever reads the log may be slow.
+// within a step: the worker does that, and the reader of the log may be slow.
 func (u *undelete) bringBack(ctx context.Context) error {
 	back := u.s.o.Store.BringBack(u.stamp)
 	defer back.Close()
@@ -95,7 +94,7 @@ func (u *undelete) bringBack(ctx context.Context) error {
 	return nil
 }
 
-// count adds what a step has done, as far as it came.
+// count adds the work that a step has done, as far as it came.
 func (u *undelete) count(n store.Restored, err error) {
 	u.result.Objects += n.Objects
 	u.result.Revisions += n.Revisions
@@ -181,7 +180,7 @@ func (u *undelete) link(ctx context.Context) error {
 			if back := u.tids[len(u.tids)-1]; there == nil || back > next {
 				u.tids = u.tids[:len(u.tids)-1]
 				links = append(links, store.Link{TID: at, Previous: back})
-				if there == nil { // what it names itself may be the next one
+				if there == nil { // the name in it may be the next one
 					t, err := s.direct.Transaction(back)
 					if err != nil {
 						return false, err

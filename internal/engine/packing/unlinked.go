@@ -11,11 +11,11 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// What a pack, ours or the original's, left when it was interrupted and could not go on:
-// revisions of objects whose pointer is gone, or with a gap between them and those that
-// stay, blobs whose revision is gone, and transactions (see [sweep.unlinkedTransactions]). Nothing leads
-// to them, so the next pack looks for them among the names of A. Only what the
-// last pack explains goes, that is, what was replaced or unreachable before x.packed.
+// The remains of a pack, ours or the original's, that was interrupted and could not go on:
+// revisions of objects whose pointer is gone, or with a gap between them and those that stay, blobs
+// whose revision is gone, and transactions (see [sweep.unlinkedTransactions]). Nothing leads to
+// them, so the next pack looks for them among the names of A. Only remains that the last pack
+// explains go: those that were replaced or unreachable before x.packed.
 
 // strayBlob is a blob in A without its revision.
 type strayBlob struct {
@@ -44,7 +44,7 @@ func (r *packRun) lookForStray(blob layout.Name) error {
 // one looks at them.
 func (r *packRun) before() zodb.TID { return min(r.packed, r.header.Oldest) }
 
-// planUnlinked writes into the plan what nothing leads to.
+// planUnlinked writes the unlinked files into the plan.
 func (r *packRun) planUnlinked(ctx context.Context) error {
 	if err := r.strayRevisions(ctx); err != nil {
 		return err
@@ -65,13 +65,13 @@ func (r *packRun) planUnlinked(ctx context.Context) error {
 }
 
 // leftByPack reports whether the last pack explains that a blob has no revision. If it
-// does not, the revision was lost, and the blob is what is left of it.
+// does not, the revision was lost, and the blob is the rest of it.
 func (r *packRun) leftByPack(ctx context.Context, b strayBlob) (bool, error) {
 	if !r.listed.Has(b.oid) {
 		return r.collected(ctx, b.oid), nil
 	}
-	// The object stays, so that pack may have removed what was replaced before it, unless
-	// keepclass says that it stays.
+	// The object stays, so that pack may have removed revisions that were replaced before
+	// it, unless keepclass says that it stays.
 	newer, err := r.s.direct.OlderRevision(b.oid, r.packed+1)
 	if err != nil || newer <= b.tid {
 		return false, err
@@ -141,7 +141,7 @@ func (r *packRun) strayRevisions(ctx context.Context) error {
 	return nil
 }
 
-// ownChain is what leads from the current revision of an object to older ones.
+// ownChain leads from the current revision of an object to older ones.
 type ownChain struct {
 	oid     zodb.OID
 	current *record.Object // nil: something cannot be read, so nothing is known

@@ -9,8 +9,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// ReserveFile takes up space that is given up when a full disk would keep a storage
-// from being opened or packed. It holds nothing and is no part of the database.
+// ReserveFile takes up space that is given up when a full disk would keep a storage from
+// being opened or packed. It holds nothing and does not belong to the database.
 const ReserveFile = "misc/reserve"
 
 // The part of a file system below which space or inodes are low in any case, and the
@@ -20,8 +20,8 @@ const (
 	lowInodes = 100_000
 )
 
-// lowSpace says what is low on a file system, if something is: less than limit bytes
-// or than a tenth of it, whichever is less, and inodes alike.
+// lowSpace names the resource that is low on a file system, if one is: less than limit
+// bytes or than a tenth of it, whichever is less, and inodes alike.
 func lowSpace(sp vfs.Space, limit int64) string {
 	switch {
 	case limit <= 0 || sp.TotalBytes == 0:
@@ -50,8 +50,8 @@ func (w *Watch) Look() {
 	}
 	low := lowSpace(sp, w.o.LowSpace)
 	if low != "" || sp.FreeBytes < 2*uint64(w.o.Reserve) {
-		// Without a new transaction the log would keep what was found in it, and without
-		// room there is none. An error changes nothing, and it is tried again.
+		// Without a new transaction the log would keep the recovered ones, and without
+		// room none comes. An error changes nothing, and it is tried again.
 		if err := w.journal.GiveUpFound(); err != nil {
 			w.o.Log.Debug("the log cannot be given back yet", "err", err)
 		} else if now, err := w.o.FS.Space(); err == nil {
@@ -123,14 +123,14 @@ func (w *Watch) makeReserve(sp vfs.Space, size int64) bool {
 }
 
 // GiveUpReserve frees the space of the reserve, if it is there. From then on commits are
-// refused until there is room again: what was freed is for who makes room.
+// refused until there is room again: the freed space is for the one that makes room.
 func GiveUpReserve(f vfs.FS) bool { return f.Remove(ReserveFile) == nil }
 
 // ForSnapshot is how much has to be free for a snapshot, if the reserve is to be kept.
 const ForSnapshot = 1 << 20
 
-// MakeRoom gives up the reserve for somebody who makes room, or saves what there is, if
-// less than so many bytes are free, or a full disk keeps the flush from going on.
+// MakeRoom gives up the reserve for a caller that makes room, or saves the data, if less
+// than room bytes are free, or a full disk keeps the flush from going on.
 func (w *Watch) MakeRoom(room uint64) {
 	free := w.Room()
 	stuck := w.o.State.NeedsRoom(free)

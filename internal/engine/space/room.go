@@ -5,8 +5,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// roomIn is what the log may take up: all that is free but for what counts as little,
-// and of that no more than the reserve gives up. Others may use up the rest.
+// roomIn returns the room of the log: all free space except the part that counts as
+// little, and of that part no more than the reserve gives up. Others may use up the rest.
 func (o *Config) roomIn(sp vfs.Space, reserve int64) (free, limit state.Footprint) {
 	boundless := state.Boundless()
 	free, limit = boundless, boundless
@@ -47,8 +47,8 @@ func (w *Watch) Room() (free state.Footprint) {
 	return free
 }
 
-// ForBatch makes room for a flush that is larger than what is free: what waits to be
-// used again by the log goes, and the batch becomes so small that it comes to its end. One
+// ForBatch makes room for a flush that is larger than the free space: log segments that
+// wait to be used again go, and the batch becomes small enough to be finished. A flush
 // that fails half way leaves files that take the room of the one before it.
 func (w *Watch) ForBatch(batch []*state.Committed) (fits []*state.Committed, tight bool) {
 	free := w.Room()
@@ -62,8 +62,8 @@ func (w *Watch) ForBatch(batch []*state.Committed) (fits []*state.Committed, tig
 // Each start that commits adds a segment to the log, however little is in those that are
 // there. One that is killed again and again before anything is flushed would fill the disk.
 const (
-	flushSegments = 3 // so many found at the open are flushed at once
-	CrowdSegments = 6 // so many that hold little are flushed before anything is committed
+	flushSegments = 3 // segments found at the open, from which on they are flushed at once
+	CrowdSegments = 6 // segments that hold little, from which on they are flushed before anything is committed
 )
 
 // FlushCrowd is called by Open: it sees to it that a log of many segments is flushed.

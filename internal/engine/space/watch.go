@@ -1,5 +1,5 @@
-// Package space watches the room on the file system of HOME: it tells the state how much of it
-// what is in the journal may take up, keeps a reserve, and gives it up for who makes room.
+// Package space watches the room on the file system of HOME: it tells the state the limit for
+// the journal, keeps a reserve, and gives it up for a caller that makes room.
 package space
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// Config is what a Watch needs of the storage.
+// Config is the part of the storage that a Watch needs.
 type Config struct {
 	FS            vfs.FS
 	Log           *slog.Logger

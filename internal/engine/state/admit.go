@@ -18,7 +18,8 @@ const (
 	paceFrom = 0.5
 	// maxPause bounds the wait of one transaction.
 	maxPause = 200 * time.Millisecond
-	// leastPause is less than what a timer can do; it is waited together with the next one.
+	// leastPause is shorter than a timer can measure; such a pause is added to the next
+	// one.
 	leastPause = 200 * time.Microsecond
 	// gateCheck is how often a closed gate looks for the progress of the flush.
 	gateCheck = 5 * time.Millisecond
@@ -37,9 +38,9 @@ type pace struct {
 	}
 }
 
-// Admission is what [State.Admit] has to know of a transaction that wants to be let in.
+// Admission describes a transaction that asks [State.Admit] to be let in.
 type Admission struct {
-	Need       Footprint // what it takes up
+	Need       Footprint // of its files
 	Work       int       // of its flush, about; see store.Cost
 	Memory     int64     // that it takes once it is committed, see [Memory]
 	HoldsLocks bool      // of objects, for which others may wait
@@ -47,7 +48,8 @@ type Admission struct {
 	Looked     bool      // the caller has just looked for room
 }
 
-// Verdict is what a transaction has to do. It was let in if Wait is 0 and nothing else is set.
+// Verdict tells a transaction its next step. It was let in if Wait is 0 and nothing else is
+// set.
 type Verdict struct {
 	Look    bool            // look for room, and ask again with Looked
 	Wait    time.Duration   // ask again then,
@@ -56,8 +58,8 @@ type Verdict struct {
 	Lined   bool            // it is in the line for room: [State.LeaveLine] has to be called
 }
 
-// Admit lets a transaction in, which is promised the room that it needs then, or says for
-// what it has to wait. again says that the claim covered it at the first call. Errors: those of Writable;
+// Admit lets a transaction in and promises it the room that it needs, or returns the reason to
+// wait. again says that the claim covered it at the first call. Errors: those of Writable;
 // zodb.ErrDiskFull or zodb.ErrScarce, where waiting would be for ever.
 func (s *State) Admit(c *Claim, a Admission, again bool) (v Verdict, err error) {
 	s.mu.Lock()
@@ -136,7 +138,7 @@ func (p *pace) measure(files int, took time.Duration) {
 }
 
 // used returns which part of the backlog is used up; from 1 on writers have to
-// wait. What a flush that is under way has done already counts as flushed.
+// wait. The finished part of a running flush counts as flushed.
 // mu must be held.
 func (s *State) used() float64 {
 	j := s.o.Journal
@@ -157,14 +159,14 @@ func (s *State) memoryUsed() float64 {
 	return float64(s.index.memory) / (float64(s.o.Journal.Backlog+1) * float64(s.o.LogMemory))
 }
 
-// hasMemory reports whether a transaction fits into the memory for what is unflushed. What
-// is larger than that comes in when nothing else is there. mu must be held.
+// hasMemory reports whether a transaction fits into the memory for unflushed transactions.
+// A larger one comes in when nothing else is there. mu must be held.
 func (s *State) hasMemory(need int64) bool {
 	return len(s.index.queue) == 0 || s.index.memory+need <= int64(s.o.Journal.Backlog+1)*s.o.LogMemory
 }
 
-// WaitForMemory waits while the memory for what is unflushed is used up, until ctx ends. It
-// does not wait while the flush is in trouble, or nothing can be written.
+// WaitForMemory waits while the memory for unflushed transactions is used up, until ctx
+// ends. It does not wait while the flush is in trouble, or nothing can be written.
 func (s *State) WaitForMemory(ctx context.Context) error {
 	return s.waitUntil(ctx, func() (bool, error) {
 		return s.memoryUsed() < 1 || s.trouble.cause != nil || s.writable() != nil, nil

@@ -6,7 +6,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// CountsOf returns what a store has counted.
+// CountsOf converts the counts of a store.
 func CountsOf(n store.Counts) zodb.Counts {
 	return zodb.Counts{Objects: n.Objects, Revisions: n.Revisions, Transactions: n.Transactions, Bytes: n.Bytes, BlobBytes: n.BlobBytes}
 }
@@ -26,11 +26,11 @@ func AddBatch(n *zodb.Counts, batch []*Committed, full bool) {
 		Combine(n, c.counts(full), 1)
 	}
 	if !full {
-		n.Exact = false // the sizes of what is replaced are not known
+		n.Exact = false // the sizes of replaced revisions are unknown
 	}
 }
 
-// counts returns what a transaction adds.
+// counts returns the growth by a transaction.
 func (c *Committed) counts(full bool) (n zodb.Counts) {
 	for i := range c.Records {
 		e := &c.Records[i]
@@ -50,7 +50,7 @@ func (c *Committed) counts(full bool) (n zodb.Counts) {
 	return n
 }
 
-// Counts returns the counts of everything, what is not flushed included.
+// Counts returns the counts of everything, unflushed transactions included.
 func (s *State) Counts() zodb.Counts {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -62,22 +62,22 @@ func (s *State) Counts() zodb.Counts {
 	return n
 }
 
-// FlushedCounts returns the counts of what is flushed, and up to which transaction that is.
+// FlushedCounts returns the counts of everything flushed, and the last flushed transaction.
 func (s *State) FlushedCounts() (zodb.Counts, zodb.TID) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.counts, s.flushed
 }
 
-// StartCounts sets the counts of what is flushed. For the open alone.
+// StartCounts sets the counts of everything flushed. For the open alone.
 func (s *State) StartCounts(n zodb.Counts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts = n
 }
 
-// Recount changes the counts of what is flushed by what was brought back or removed (sign 1
-// or -1), and returns them as FlushedCounts does.
+// Recount adds n to the flushed counts (sign 1, brought back) or subtracts it (sign -1,
+// removed), and returns them as FlushedCounts does.
 func (s *State) Recount(n zodb.Counts, sign int64) (zodb.Counts, zodb.TID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,9 +99,9 @@ func (s *State) CountsOfA() zodb.Counts {
 	return s.countsOfA
 }
 
-// SetCounts replaces what the counts were when the last snapshot was entered by what was
-// counted in it, keeps what came since, and returns the counts as FlushedCounts does.
-// before is what CountsOfA returned then.
+// SetCounts replaces the counts of the moment at which the last snapshot was entered by
+// those counted in it. It keeps all changes since, and returns the counts as
+// FlushedCounts does. before is what CountsOfA returned then.
 func (s *State) SetCounts(counted, before zodb.Counts) (zodb.Counts, zodb.TID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

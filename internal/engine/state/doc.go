@@ -1,12 +1,12 @@
-// Package state holds what an open storage knows about itself in memory, behind one lock:
-// which transactions are in the journal and not flushed yet, the last and the last flushed
-// transaction, the counts, the snapshot mode, why nothing can be written, what the worker
-// has to do, and how much room and memory is promised to whom.
+// Package state holds the knowledge of an open storage about itself, in memory, behind one
+// lock: which transactions are in the journal and not flushed yet, the last and the last
+// flushed transaction, the counts, the snapshot mode, the reason for which nothing can be
+// written, the work of the worker, and the promises of room and memory.
 //
-// The lock is private. Each method is one critical section, and its comment says what it
-// promises; what has to change as one changes in one method. No method reads or writes
-// files or the log while the lock is held: it is held for moments only. All methods may be
-// called concurrently, those of the open excepted, which say so.
+// The lock is private. Each method is one critical section, and its comment states its
+// promise; things that have to change together change in one method. No method reads or
+// writes files or the log while the lock is held: it is held for moments only. All methods
+// may be called concurrently, those of the open excepted, which say so.
 //
 // Three changes carry the rest:
 //
@@ -14,5 +14,5 @@
 //   - [State.Flushed] forgets transactions, after their files are durable in A or B.
 //   - [State.Fail] makes the storage read-only for good.
 //
-// What the worker does next is a table: see situation.
+// A table determines the next job of the worker: see situation.
 package state

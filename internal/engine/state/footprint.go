@@ -7,12 +7,12 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// What is in the journal has its space there, but no files yet. They take more: a record of
-// a hundred bytes becomes two files, so two blocks and two inodes. So commits are only
-// taken while all that is in the journal can be flushed into what is free, or, when little is
-// free, into what the reserve gives up.
+// A transaction in the journal has its space there, but no files yet. These take more: a
+// record of a hundred bytes becomes two files, so two blocks and two inodes. So commits are
+// only taken while the whole journal can be flushed into the free space, or, when little is
+// free, into the space of the reserve.
 
-// Footprint is what files take up on a file system.
+// Footprint is the space of files on a file system.
 type Footprint struct{ Bytes, Inodes int64 }
 
 // plus is the sum of two.
@@ -28,7 +28,7 @@ func (a Footprint) minus(b Footprint) Footprint {
 // part is n/d of it.
 func (a Footprint) part(n, d int64) Footprint { return Footprint{a.Bytes / d * n, a.Inodes / d * n} }
 
-// FitsInto reports whether it is no larger than another one.
+// FitsInto reports whether a is at most as large as b.
 func (a Footprint) FitsInto(b Footprint) bool { return a.Bytes <= b.Bytes && a.Inodes <= b.Inodes }
 
 // Boundless is more than anything takes up.
@@ -39,7 +39,7 @@ const (
 	batchSlack = 64 << 10
 )
 
-// FootprintOf is what the flush of a transaction takes up at most.
+// FootprintOf returns the upper bound of the space that the flush of a transaction takes.
 func FootprintOf(c store.Cost) Footprint { return Footprint{c.Bytes, c.Inodes} }
 
 // Outline describes a transaction to the store, for [store.Tender].
@@ -47,8 +47,8 @@ func Outline(meta *zodb.TxnMeta, records int, each func(yield func(size int64, f
 	return store.Outline{Meta: len(meta.User) + len(meta.Description) + len(meta.Extension), Records: records, Each: each}
 }
 
-// Fit returns the oldest transactions of a batch that can be flushed into what is free, one
-// at least.
+// Fit returns the oldest transactions of a batch that can be flushed into the free space,
+// at least one.
 func Fit(batch []*Committed, free Footprint) []*Committed {
 	free = free.minus(Footprint{batchSlack, 4}).part(7, 8)
 	var sum Footprint

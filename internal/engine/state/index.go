@@ -20,7 +20,7 @@ type Committed struct {
 	At      time.Time        // when it was published
 	Bytes   int64            // of data
 	Work    int              // of its flush, at most; see store.Cost
-	Room    Footprint        // what its files take up at most
+	Room    Footprint        // upper bound of the space of its files
 }
 
 // Measure sets Bytes, Work and Room; cost is that of the store.
@@ -59,7 +59,7 @@ func (c *Committed) Revision(i int) Revision {
 	return r
 }
 
-// Memory is about how many bytes of memory a transaction of so many records takes until it is
+// Memory estimates the bytes of memory that a transaction of N records takes until it is
 // flushed, beside its data: its journal.Entry, and its place in the index.
 func Memory(meta *zodb.TxnMeta, records int) int64 {
 	const own, each = 300, 160
@@ -79,8 +79,8 @@ type Revision struct {
 	Object *record.Object // nil: it has to be read
 }
 
-// index holds what was published and is not flushed yet. Its size is bounded by the
-// thresholds of the flush and the backlog.
+// index holds the transactions that are published and not flushed yet. Its size is
+// bounded by the thresholds of the flush and the backlog.
 type index struct {
 	queue []*Committed // in the order of their tids
 	first uint32       // the number of the first one of queue; they are counted
@@ -91,13 +91,13 @@ type index struct {
 
 	files int
 	bytes int64
-	room  Footprint // what the files take up at most
+	room  Footprint // upper bound of the space of the files
 
 	memory  int64       // of all but the records
 	kept    int64       // bytes of data in memory
 	keep    int64       // limit of that
 	minimal bool        // class Minimal
-	counts  zodb.Counts // what all of it adds to the counts of what is flushed
+	counts  zodb.Counts // of all of it, to be added to the flushed counts
 }
 
 // place is where a revision is in the queue.
@@ -193,7 +193,7 @@ func (x *index) drop(n int) {
 		}
 	}
 	if len(x.one) == 0 && len(x.many) == 0 {
-		x.one, x.many = nil, nil // an empty map keeps the memory of what was in it
+		x.one, x.many = nil, nil // an empty map keeps the memory of its former entries
 	}
 	x.first += uint32(n)
 	clear(x.queue[:n])

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Mutex is a lock under which no line is written to the log. Whoever reads the log may be
-// slow, and a pipe that nobody reads stops whoever writes a line to it for ever. So lines
-// are kept while the lock is held, and written after it is given back.
+// Mutex is a lock under which no line is written to the log. The reader of the log may be
+// slow, and a pipe without a reader blocks its writer for ever. So lines are kept while
+// the lock is held, and written after it is given back.
 type Mutex struct {
 	sync.RWMutex
 	Log   *slog.Logger

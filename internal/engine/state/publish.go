@@ -37,8 +37,8 @@ func (s *State) Forget() {
 	s.last, s.flushed = 0, 0
 }
 
-// FlushRecovered has what was recovered flushed at once; with first, before anything else
-// is committed. For the open alone.
+// FlushRecovered has the recovered transactions flushed at once; with first, before
+// anything else is committed. For the open alone.
 func (s *State) FlushRecovered(first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +49,7 @@ func (s *State) FlushRecovered(first bool) {
 }
 
 // Tail returns the transaction after which the next one is committed, and a *FailedError if
-// none can be any more. Only the committer, who calls this, publishes.
+// none can be any more. The committer calls this; only it publishes.
 func (s *State) Tail() (last zodb.TID, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -59,8 +59,8 @@ func (s *State) Tail() (last zodb.TID, err error) {
 	return s.last, err
 }
 
-// Publish makes transactions visible that are durable in the journal: all of them at once, to
-// everybody who asks from now on. The room that was promised to each is in the journal then.
+// Publish makes transactions that are durable in the journal visible: all of them at once,
+// for every later question. The room that was promised to each is in the journal then.
 func (s *State) Publish(list []*Committed, claims []*Claim) {
 	s.mu.Lock()
 	for i, c := range list {
@@ -132,9 +132,9 @@ func (s *State) begun(batch []*Committed) {
 }
 
 // Flushed forgets the oldest transactions, which are in files and durable now, and sets the
-// counts of what is flushed. Right before the index forgets them the cache learns what the
-// files have, so nobody finds an older revision in between; whoever waits for the flush goes
-// on after all of it. took is how long the flush took.
+// flushed counts. Right before the index forgets them, the cache learns the revisions in the
+// files, so nobody finds an older revision in between. Those that wait for the flush go on
+// after all of it. took is how long the flush took.
 func (s *State) Flushed(batch []*Committed, counts zodb.Counts, took time.Duration) {
 	files := 0
 	for _, c := range batch {
@@ -158,7 +158,8 @@ func (s *State) Flushed(batch []*Committed, counts zodb.Counts, took time.Durati
 // tellEvery is how many objects the cache is told of at a time.
 const tellEvery = 1000
 
-// tellCache tells the cache what the files of a batch have. forgetting must be held.
+// tellCache tells the cache the revisions in the files of a batch. forgetting must be
+// held.
 func (s *State) tellCache(batch []*Committed) {
 	generation := s.generation + 1 // which only changes while forgetting is held
 	newest := make(map[zodb.OID]*record.Object)
@@ -174,9 +175,9 @@ func (s *State) tellCache(batch []*Committed) {
 	s.o.Cache.Replace(newest, generation)
 }
 
-// ForgetCached removes objects from the cache whose files are changed in another way than
-// by a flush. Whoever has begun to read before may still get what was there then; nothing
-// that was looked up before gets into the cache any more.
+// ForgetCached removes objects from the cache whose files are changed by something else
+// than a flush. A read that began before may still get the former revision; nothing that
+// was looked up before gets into the cache any more.
 func (s *State) ForgetCached(oids ...zodb.OID) {
 	gone := make(map[zodb.OID]*record.Object, len(oids))
 	for _, oid := range oids {
@@ -190,9 +191,9 @@ func (s *State) ForgetCached(oids ...zodb.OID) {
 	s.o.Cache.Replace(gone, s.generation)
 }
 
-// WaitFlushed has everything flushed that is published now, and returns when it is. If the
-// worker is in trouble it tries once more; the error is what kept it then, that of
-// Writable, or that of ctx.
+// WaitFlushed has everything that is published now flushed, and returns when it is. If the
+// worker is in trouble it tries once more; the error is the obstacle that it met then,
+// that of Writable, or that of ctx.
 func (s *State) WaitFlushed(ctx context.Context) error {
 	s.mu.Lock()
 	target := s.last

@@ -6,8 +6,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Version counts the changes of the index. What was read from the index and then from files
-// belongs together if the version is the same before and after.
+// Version counts the changes of the index. A read of the index and then of files is
+// consistent if the version is the same before and after.
 func (s *State) Version() uint64 { return s.version.Load() }
 
 // LastTID returns the last published transaction; 0 if there is none.
@@ -31,8 +31,8 @@ func (s *State) Current(oid zodb.OID) (Revision, bool) {
 	return s.index.current(oid)
 }
 
-// CurrentAndGeneration is Current, with the generation at that moment: what the caller then
-// reads from a file may be put into the cache under it.
+// CurrentAndGeneration is Current, with the generation at that moment: a revision that the
+// caller then reads from a file may be put into the cache under it.
 func (s *State) CurrentAndGeneration(oid zodb.OID) (r Revision, ok bool, generation uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

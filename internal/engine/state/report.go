@@ -7,7 +7,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Report is what a state says of itself at one moment.
+// Report describes a state at one moment.
 type Report struct {
 	LastTID               zodb.TID
 	Snapshot              string
@@ -17,12 +17,12 @@ type Report struct {
 	Failure               error
 	PassingErrors         int64
 	LowSpace              string
-	Trouble               error // what keeps the worker from its work, or commits from being taken
+	Trouble               error // keeps the worker from its work, or commits from being taken
 	TroubleKind           zodb.TroubleKind
 	Demand                Demand
 }
 
-// Report returns all of it. small is what a small transaction takes up.
+// Report returns all of it. small is the footprint of a small transaction.
 func (s *State) Report(small Footprint) Report {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -40,9 +40,9 @@ func (s *State) Report(small Footprint) Report {
 	return r
 }
 
-// Demand is what is in use of what is bounded.
+// Demand is the use of the bounded resources.
 type Demand struct {
-	Unflushed Footprint // what the files of all that is in the journal take up at most
+	Unflushed Footprint // upper bound of the space of all files whose transactions are in the journal
 	Promised  Footprint // to transactions that are not in the journal yet
 	Waiting   int       // transactions that wait for room
 	Memory    float64   // part of the memory for the index
@@ -85,7 +85,8 @@ func (s *State) describeMode() string {
 	return "it is being left: somebody still holds misc/sublock"
 }
 
-// inModeAlready is the error of who asks for a snapshot then. mu must be held.
+// inModeAlready is the error for a snapshot that is asked for while there is one. mu must
+// be held.
 func (s *State) inModeAlready() error {
 	text := s.describeMode()
 	if s.snap.mode == ModeUser && s.snap.abandoned == "" {

@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Claim is what one transaction has of the room: what it was promised, and its place in the
+// Claim is the share of one transaction in the room: the promise to it, and its place in the
 // line. The zero value has nothing. Its methods, and those of State that take it, are called
 // by one goroutine at a time.
 type Claim struct {
@@ -18,17 +18,18 @@ type Claim struct {
 }
 
 // Covers reports whether as much was promised before, to a transaction that votes again. It
-// keeps that then: it holds locks, and those who have room may wait for them.
+// keeps the promise then: it holds locks, and transactions with room may wait for them.
 func (c *Claim) Covers(need Footprint) bool { return need.FitsInto(c.promised) }
 
-// room is what is known of the room for what is in the journal.
+// room is the knowledge about the room for the transactions in the journal.
 type room struct {
 	at    time.Time // when it was looked at; zero: never
 	free  Footprint // on the file system
-	limit Footprint // what all that is in the journal may take up
-	// promised is what transactions take up that were let in and are not in the journal yet.
+	limit Footprint // upper bound of the room of the whole journal
+	// promised is the sum of the transactions that were let in and are not in the journal
+	// yet.
 	promised Footprint
-	// line are those who wait for room, in the order in which they came.
+	// line holds the claims that wait for room, in order of arrival.
 	line []*Claim
 	// patience is how long the first of them waits for those that were let in.
 	patience time.Time
@@ -41,28 +42,27 @@ func (r *room) promise(c *Claim, need Footprint) {
 	r.promised = r.promised.plus(need)
 }
 
-// release takes back what a transaction was promised.
+// release takes back the promise to a transaction.
 func (r *room) release(c *Claim) {
 	r.promised = r.promised.minus(c.promised)
 	c.promised = Footprint{}
 }
 
-// hasTurn reports whether nobody waits for room who came before: if small transactions
-// passed a large one, it would wait for ever. Who holds locks is let pass: those before him
-// may wait for these.
+// hasTurn reports whether no earlier transaction waits for room: if small transactions
+// passed a large one, it would wait for ever. A holder of locks is let pass: earlier ones
+// may wait for its locks.
 func (r *room) hasTurn(c *Claim, holdsLocks bool) bool {
 	return len(r.line) == 0 || r.line[0] == c || holdsLocks
 }
 
-// SetRoom notes how much was free at a moment, and what all that is in the journal may take
-// up.
+// SetRoom notes the free space at a moment, and the limit for the whole journal.
 func (s *State) SetRoom(at time.Time, free, limit Footprint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.room.at, s.room.free, s.room.limit = at, free, limit
 }
 
-// Release takes back what a transaction was promised.
+// Release takes back the promise to a transaction.
 func (s *State) Release(c *Claim) {
 	if c.promised == (Footprint{}) {
 		return
@@ -85,8 +85,8 @@ func (s *State) LeaveLine(c *Claim) {
 	}
 }
 
-// NeedsRoom reports whether a full disk keeps the flush from going on, or would: what is
-// unflushed does not fit into what is free.
+// NeedsRoom reports whether a full disk keeps the flush from going on, or would: the
+// unflushed transactions do not fit into the free space.
 func (s *State) NeedsRoom(free Footprint) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -94,15 +94,15 @@ func (s *State) NeedsRoom(free Footprint) bool {
 }
 
 // RefuseCommits has commits refused until there is a reserve again, or room for one: the
-// reserve was given up for who makes room.
+// reserve was given up for the one that makes room.
 func (s *State) RefuseCommits() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = s.o.HasReserve
 }
 
-// SetSpace notes what is low on the file system, and whether commits are refused because
-// what is left is kept for a pack. It returns what was noted before.
+// SetSpace notes which resource is low on the file system, and whether commits are
+// refused because the rest is kept for a pack. It returns the previous notes.
 func (s *State) SetSpace(low string, refuse bool) (wasLow string, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +111,7 @@ func (s *State) SetSpace(low string, refuse bool) (wasLow string, refused bool) 
 	return wasLow, refused
 }
 
-// lookEvery is how old what is known of the room may be, because somebody else may fill
+// lookEvery is the greatest age of the knowledge about the room: somebody else may fill
 // up the disk.
 const lookEvery = 100 * time.Millisecond
 
@@ -123,8 +123,8 @@ func (s *State) roomIsOld(need Footprint) bool {
 	return r.at.IsZero() || s.o.Clock().Sub(r.at) >= lookEvery || !all.FitsInto(r.limit.part(1, 4))
 }
 
-// hasRoom reports whether that much more may come into the journal. What is alone there may
-// take up half of what is free: it is flushed at once. mu must be held.
+// hasRoom reports whether that much more may come into the journal. A transaction that is
+// alone there may take up half of the free space: it is flushed at once. mu must be held.
 func (s *State) hasRoom(need Footprint) bool {
 	r := &s.room
 	if all := s.index.room.plus(r.promised); all != (Footprint{}) {
@@ -133,15 +133,15 @@ func (s *State) hasRoom(need Footprint) bool {
 	return need.FitsInto(r.limit) || need.FitsInto(r.free.part(1, 2))
 }
 
-// overfull reports whether what is in the journal has to be flushed, because little is free.
+// overfull reports whether the journal has to be flushed, because little is free.
 // mu must be held.
 func (s *State) overfull() bool {
 	return !s.room.at.IsZero() && !s.index.room.FitsInto(s.room.limit)
 }
 
-// waitForRoom is about a transaction for which there is no room, or no memory, beside what is in the
-// journal: that is flushed, and the transaction gets a place in the line. It waits in vain
-// where nothing is left to flush, or cannot be. mu must be held.
+// waitForRoom handles a transaction for which there is no room, or no memory, beside the journal:
+// that is flushed, and the transaction gets a place in the line. It waits in vain where nothing is
+// left to flush, or cannot be. mu must be held.
 func (s *State) waitForRoom(c *Claim, need Footprint, holdsLocks bool) (time.Duration, error) {
 	r := &s.room
 	if !slices.Contains(r.line, c) {
@@ -164,7 +164,7 @@ func (s *State) waitForRoom(c *Claim, need Footprint, holdsLocks bool) (time.Dur
 	return gateCheck, nil
 }
 
-// errReserved is why commits are refused where what is left is for a pack.
+// errReserved refuses commits where the rest of the space is kept for a pack.
 func errReserved() error {
 	return fmt.Errorf("%w: what is left is kept for a pack or a backup; make room, or pack", zodb.ErrDiskFull)
 }

@@ -20,7 +20,7 @@ const (
 	JobTask             // one step of somebody's work on A
 )
 
-// situation is all on which it depends what the worker may do.
+// situation is everything that determines the next job of the worker.
 type situation struct {
 	LeaveDue bool // the mode ends as soon as misc/sublock is free, it is time to look, and nothing failed
 	Ended    bool // Close was called, or the storage has become read-only
@@ -74,7 +74,7 @@ func (v situation) Job() Job {
 	return JobNone
 }
 
-// Decision is what the worker does next.
+// Decision is the next step of the worker.
 type Decision struct {
 	Job   Job
 	UpTo  zodb.TID      // of JobFlush
@@ -82,8 +82,8 @@ type Decision struct {
 	Wait  time.Duration // of JobNone: until then, if nobody wakes it
 }
 
-// Decide returns what the worker does next. flushed is that of a situation. leave says that it
-// is time to look whether a mode that ends by itself can be left.
+// Decide returns the next step of the worker. flushed is that of a situation. leave says that
+// it is time to look whether a mode that ends by itself can be left.
 func (s *State) Decide(flushed, leave bool) Decision {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -93,7 +93,7 @@ func (s *State) Decide(flushed, leave bool) Decision {
 	q := s.snap.entering
 	d := Decision{UpTo: zodb.MaxTID, Entry: q}
 	d.Job = situation{
-		LeaveDue: leave && s.failure == nil && s.snap.leavesByItself(), // what failed changes no file
+		LeaveDue: leave && s.failure == nil && s.snap.leavesByItself(), // a failed storage changes no file
 		Ended:    s.closed || s.failure != nil,
 		Troubled: retry > 0,
 		InMode:   s.snap.mode != ModeNone,

@@ -48,7 +48,7 @@ type Entry struct {
 	// later the one with which A ends, which is the same unless a flush was about to begin.
 	upTo zodb.TID
 	done chan struct{}
-	err  error // before done is closed, of whoever ends it
+	err  error // set before done is closed, by the one that ends it
 	// begun: the worker is at it, and will end it; it can't be withdrawn any more.
 	begun bool
 }
@@ -194,8 +194,8 @@ func (s *State) Withdraw(q *Entry) bool {
 func (s *State) BeginEntry(q *Entry) (upTo zodb.TID, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// What the worker has decided may be of a moment before: q may be withdrawn since, or come
-	// after another one that was, with more that has to be in A.
+	// The worker may have decided a moment before: since then q may be withdrawn, or follow a
+	// withdrawn one, with more that has to be in A.
 	if s.snap.entering != q || !s.index.after(q.upTo) {
 		return 0, false
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Options are what a state needs to know for good.
+// Options are the constants of a state.
 type Options struct {
 	Log      *slog.Logger
 	Clock    func() time.Time
@@ -56,10 +56,10 @@ type State struct {
 	// mu guards everything below.
 	mu         Mutex
 	index      index
-	generation uint64      // counts the changes of what the cache may hold
+	generation uint64      // counts the changes that may concern the cache
 	last       zodb.TID    // last published transaction
 	flushed    zodb.TID    // last flushed transaction
-	counts     zodb.Counts // of what is flushed
+	counts     zodb.Counts // of everything flushed
 	countsOfA  zodb.Counts // of A, when the last snapshot was entered
 	snap       snapshot
 	failure    error         // first cause of being read-only
@@ -68,14 +68,14 @@ type State struct {
 	closed     bool          // Close was called
 	changed    chan struct{} // closed and replaced when something changed that somebody may wait for
 
-	trouble trouble  // what keeps the worker from its work, and passes
+	trouble trouble  // an obstacle to the worker that passes
 	task    *Task    // somebody's work on A; nil: there is none
 	flushTo zodb.TID // somebody waits until this one is flushed
-	crowd   zodb.TID // what is not later is flushed before anything is committed
+	crowd   zodb.TID // up to here everything is flushed before anything is committed
 	pace    pace
 	room    room
-	low     string // what is low on the file system; empty: nothing is
-	refuse  bool   // there is no reserve, and no room for one: what is left is for a pack
+	low     string // the resource that is low on the file system; empty: none
+	refuse  bool   // there is no reserve, and no room for one: the rest is for a pack
 }
 
 // New returns the state of a storage that has no transactions and is in no mode.
@@ -96,7 +96,7 @@ func (s *State) Wake() {
 // Woken receives a value after Wake.
 func (s *State) Woken() <-chan struct{} { return s.woken }
 
-// signal wakes everybody who waits for a change. mu must be held.
+// signal wakes all that wait for a change. mu must be held.
 func (s *State) signal() {
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -158,7 +158,7 @@ func (s *State) Writable() error {
 	return s.writable()
 }
 
-// writable is Writable for those who hold mu, shared at least.
+// writable is Writable for callers that hold mu, at least shared.
 func (s *State) writable() error {
 	switch {
 	case s.closed:

@@ -85,7 +85,7 @@ func (s *State) BeginStep() *Task {
 	return s.task
 }
 
-// EndStep notes what came of a step. With done or an error the task is over.
+// EndStep notes the outcome of a step. With done or an error the task is over.
 func (s *State) EndStep(t *Task, done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,8 +114,8 @@ func (s *State) endTask(err error) {
 	}
 }
 
-// TaskWaits says what keeps the worker from a task: who has brought the storage into
-// snapshot mode, and when; empty, if nothing does.
+// TaskWaits names the obstacle to a task: the one that brought the storage into snapshot
+// mode, and the time; empty if there is no obstacle.
 func (s *State) TaskWaits() string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// trouble is what keeps the worker from its work, and passes.
+// trouble is an obstacle to the work of the worker that passes.
 type trouble struct {
 	cause   error // nil: there is none
 	tries   int   // that failed since the open
@@ -81,7 +81,7 @@ func (s *State) StepSucceeded() {
 	s.passed()
 }
 
-// passed is StepSucceeded for those who hold mu.
+// passed is StepSucceeded for callers that hold mu.
 func (s *State) passed() {
 	t := &s.trouble
 	if t.cause != nil {
@@ -109,10 +109,10 @@ func (s *State) ReserveGivenUp() {
 }
 
 // triesOfAnEntry is how often in a row the flush before a snapshot fails for want of
-// something before whoever asked for the snapshot is told.
+// something before the one that asked for the snapshot is told.
 const triesOfAnEntry = 4
 
-// RefuseEntry refuses a snapshot that is asked for, and not begun, if what it needs has
+// RefuseEntry refuses a snapshot that is asked for, and not begun, if its preparation has
 // failed too often.
 func (s *State) RefuseEntry(q *Entry) {
 	s.mu.Lock()
