@@ -33,7 +33,7 @@ func (s *Storage) CountExactly(ctx context.Context) (zodb.Counts, error) {
 	return s.Counts(), nil
 }
 
-// countFiles counts what lies in A, or in A and B.
+// countFiles counts the files in A, or in A and B.
 func (s *Storage) countFiles(ctx context.Context, sides ...store.Side) (zodb.Counts, error) {
 	n, err := s.store.Count(ctx, sides...)
 	if err != nil {

@@ -15,10 +15,10 @@ import (
 
 // Create makes a new, empty HOME: no root object, no transaction, last tid
 // zero. The directory above must exist. HOME itself must not, or must be an empty
-// directory, such as a mounted volume, with or without lost+found. One that does not exist is
-// made under a temporary name beside it, and gets its own when it is whole and
-// durable; in one that is there, config/settings appears when everything else is durable. So
-// what a crash leaves is never taken for a storage, and the next Create begins anew.
+// directory, such as a mounted volume, with or without lost+found. A HOME that does not exist
+// is made under a temporary name beside it, and gets its own name when it is whole and
+// durable; in an existing one, config/settings appears when everything else is durable. So
+// the remains of a crash are never taken for a storage, and the next Create begins anew.
 //
 // The error matches fs.ErrExist if anything else is there, and ErrLocked if another process
 // makes the same HOME.
@@ -84,7 +84,7 @@ func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range warnings { // about what was set: the rest is our own
+	for _, w := range warnings { // about given options: the rest is our own
 		return nil, fmt.Errorf("%s", w)
 	}
 	return text, nil

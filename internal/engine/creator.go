@@ -83,8 +83,8 @@ func (c *creator) lock() (vfs.Lock, error) {
 	return lock, err
 }
 
-// removeEmpty removes what was made without the lock. It may be another process's by now:
-// then it holds something, and stays.
+// removeEmpty removes the directories that were made without the lock. It may be another
+// process's by now: then it holds something, and stays.
 func (c *creator) removeEmpty(inPlace bool) error {
 	names := []string{path.Join(c.base, "misc"), c.base}
 	if inPlace {
@@ -99,8 +99,9 @@ func (c *creator) removeEmpty(inPlace bool) error {
 	return nil
 }
 
-// clear removes what a create made in base, the mark last and the lock not at all. It does
-// nothing if there is no mark: then nothing was made, or the storage is whole.
+// clear removes the files that a create made in base, the mark last and the lock not at
+// all. It does nothing if there is no mark: then nothing was made, or the storage is
+// whole.
 func (c *creator) clear() error {
 	begun := false
 	for _, mark := range c.marks {

@@ -13,14 +13,15 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// DiskUse is what the files of a HOME take up on the disk, blocks and not lengths.
+// DiskUse is the disk space of the files of a HOME, blocks and not lengths.
 // Directories count, too.
 type DiskUse struct {
 	Files int64 `json:"files"` // and directories
 	Bytes int64 `json:"bytes"`
 	// Parts are the directories of HOME, in alphabetical order. A file in HOME itself is in none.
 	Parts []DiskPart `json:"parts"`
-	// Aside is what packs have put aside, the oldest first. It is in Bytes and in the part A.
+	// Aside lists the files that packs have put aside, the oldest first. It is in Bytes and
+	// in the part A.
 	Aside []DiskAside `json:"aside,omitempty"`
 }
 
@@ -31,7 +32,7 @@ type DiskPart struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// DiskAside is what one pack has put aside.
+// DiskAside describes the files that one pack has put aside.
 type DiskAside struct {
 	Stamp int64 `json:"stamp"` // SECONDS of pack --undelete
 	Files int64 `json:"files"`
@@ -41,7 +42,7 @@ type DiskAside struct {
 }
 
 // DiskUse looks at every file in HOME, so it takes a while. It may run beside writers;
-// what is removed meanwhile is passed over.
+// files that are removed meanwhile are passed over.
 func (s *Storage) DiskUse(ctx context.Context) (DiskUse, error) {
 	space, err := s.store.Space(ctx)
 	if err != nil {

@@ -16,10 +16,10 @@
 // # The commit point
 //
 // Vote writes a transaction into the log and locks its objects; Finish queues a
-// small commit record. One goroutine, the committer, takes what has queued up,
-// gives each transaction its tid in order, appends the commit records and makes
-// them durable with one fdatasync. That fdatasync is the commit point. Then the
-// committer publishes in the order of the tids. See Finish in package txn.
+// small commit record. One goroutine, the committer, takes the queue, gives each
+// transaction its tid in order, appends the commit records and makes them durable with
+// one fdatasync. That fdatasync is the commit point. Then the committer publishes in the
+// order of the tids. See Finish in package txn.
 //
 // # After the commit
 //
@@ -30,9 +30,9 @@
 //
 // # Recovery
 //
-// Open rolls forward what a crash left: it reads the log, takes a transaction
+// Open rolls forward after a crash: it reads the log, takes a transaction
 // whose commit record is there as committed, and leaves it to the worker to
-// flush it again. Whatever an interrupted flush left in A is replaced. B is
+// flush it again. Remains of an interrupted flush in A are replaced. B is
 // moved into A by the worker. Until that is done reads go through the log to B
 // and then to A, so Open need not wait for it. See recover.go.
 //
@@ -45,10 +45,10 @@
 //
 // # Rooms
 //
-// Package home is the directory with its settings and its lock. Package state has what the
-// storage knows in memory, with the table of what the worker may do. Package read reads,
-// package cache keeps current revisions, package space watches the room on the disk, package
-// packing packs and undeletes, package txn commits, package flush has the worker and snapshot
-// mode, package lineage tells a HOME from its copies. They do not know this package, which creates, opens and recovers a storage and puts
-// them together.
+// Package home is the directory with its settings and its lock. Package state has the knowledge of
+// the storage in memory, with the table of the worker's jobs. Package read reads, package cache
+// keeps current revisions, package space watches the room on the disk, package packing packs and
+// undeletes, package txn commits, package flush has the worker and snapshot mode, package lineage
+// tells a HOME from its copies. They do not know this package, which creates, opens and recovers a
+// storage and puts them together.
 package engine

@@ -2,7 +2,7 @@ package engine
 
 import "github.com/dirstorage/dirstorage/internal/control"
 
-// listen makes the socket by which tools reach the storage. It is no part of the
+// listen makes the socket by which tools reach the storage. It does not belong to the
 // database: without it everything goes on, and the worker tries again.
 func (s *Storage) listen() {
 	server, err := control.Serve(s.home.FS, s, s.log)

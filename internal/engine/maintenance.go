@@ -8,10 +8,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Maintenance does what a tool asks for through the control socket: “pack”, whose
+// Maintenance serves a request of a tool through the control socket: “pack”, whose
 // arguments are PackOptions, or “undelete”, whose arguments are {"stamp": SECONDS}.
-// The result is that of Pack or Undelete; with an error it says what was done until
-// then.
+// The result is that of Pack or Undelete; with an error it is the result until then.
 func (s *Storage) Maintenance(ctx context.Context, op string, arguments []byte) (result []byte, err error) {
 	switch op {
 	case "pack":

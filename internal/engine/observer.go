@@ -12,13 +12,13 @@ type Observer interface {
 	// LockWaited is called for each vote that had to wait for the locks of its
 	// objects, also if it got none.
 	LockWaited(d time.Duration)
-	// Flushed is called when all of a flush is in files, before anybody who waits for it
-	// goes on: how many transactions it moved out of the log, and how many files it may
-	// have made for them.
+	// Flushed is called when all of a flush is in files, before its waiters go on.
+	// transactions is the number that it moved out of the log; files is the number of
+	// files that it may have made for them.
 	Flushed(d time.Duration, transactions, files int)
 }
 
-// nobody is the Observer of those who have none.
+// nobody is the Observer of a storage without one.
 type nobody struct{}
 
 func (nobody) Synced(time.Duration, int)       {}

@@ -17,16 +17,16 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Open opens the storage at home. What a crash, a quick shutdown or a close
-// during a snapshot left is rolled forward: the transactions are there at once,
-// and are moved to their places in the background; [Storage.WaitNormal] waits
-// for that. If somebody holds misc/sublock, the storage starts in snapshot mode
-// and leaves it by itself when the lock is free.
+// Open opens the storage at home. The log of a crash, a quick shutdown or a close during
+// a snapshot is rolled forward: the transactions are there at once, and are moved to
+// their places in the background; [Storage.WaitNormal] waits for that. If somebody holds
+// misc/sublock, the storage starts in snapshot mode and leaves it by itself when the lock
+// is free.
 //
 // Errors: ErrNotAStorage; ErrLocked, if another process has it open, naming
 // its pid; an error about config/settings; *zodb.CorruptError or
-// ErrJournalOlder, if what is in the journal cannot be rolled forward, in which
-// case nothing was changed.
+// ErrJournalOlder, if the journal cannot be rolled forward, in which case nothing was
+// changed.
 func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 	o = o.withDefaults()
 	f := o.fs
@@ -44,8 +44,8 @@ func Open(ctx context.Context, home string, o Options) (*Storage, error) {
 	return s, vfs.WithPassing(err)
 }
 
-// asideHeld begins the names of what was replaced and is kept for a while. What a crash
-// leaves of them is removed like everything that is aside.
+// asideHeld begins the names of replaced files that are kept for a while. Those left by a
+// crash are removed like everything that is aside.
 const asideHeld = home.JournalDir + "/aside-held-"
 
 func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {

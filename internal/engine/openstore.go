@@ -7,8 +7,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store/formats"
 )
 
-// openStore opens the store of HOME and makes what packs it. It reads the floor of time
-// stamps, so whoever writes holds the lock.
+// openStore opens the store of HOME and makes its packer. It reads the floor of time
+// stamps, so a caller that writes holds the lock.
 func (s *Storage) openStore() (err error) {
 	if s.store = s.o.store; s.store == nil {
 		choose := formats.Writable

@@ -14,7 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// CreateOptions says what a new HOME is like. The zero value gives the defaults.
+// CreateOptions describes a new HOME. The zero value gives the defaults.
 type CreateOptions struct {
 	Class  zodb.Class // default Full
 	Format string     // bushy, chunky, lawn or flat; default DefaultFormat
@@ -27,11 +27,11 @@ type CreateOptions struct {
 }
 
 // Options says how a storage is opened. The zero value gives the defaults;
-// what concerns the storage for good is in its config/settings.
+// permanent properties of the storage are in its config/settings.
 type Options struct {
 	// ReadOnly changes nothing on disk and takes no lock, so it can look at a
-	// storage that another process has open; what that one commits later is
-	// not seen. A crashed storage is read as it would be after recovery.
+	// storage that another process has open; later commits of that process are not seen.
+	// A crashed storage is read as it would be after recovery.
 	ReadOnly bool
 	// Logger gets the storage's messages; default none.
 	Logger *slog.Logger
@@ -43,12 +43,12 @@ type Options struct {
 	// SegmentSize is the size in bytes of a segment of the log; default 16 MiB.
 	SegmentSize int64
 	// CacheSize is how many bytes of records are kept in memory: current ones, and
-	// those that are not flushed yet. Default 64 MiB; negative = none. A storage
-	// that is ReadOnly has none, because it would not see what another process changes.
-	// This and the next two are smaller where the memory limit of the program is so.
+	// those that are not flushed yet. Default 64 MiB; negative = none. A storage that is
+	// ReadOnly has none, because it would not see the changes of another process. This
+	// and the next two are smaller where the memory limit of the program demands it.
 	CacheSize int64
 	// SpoolSize is how many bytes of data an open transaction keeps in memory;
-	// what is more waits in a file until the vote. Default 4 MiB.
+	// the rest waits in a file until the vote. Default 4 MiB.
 	SpoolSize int
 	// LogMemory is how many bytes of memory the index over the log may take, the metadata of
 	// transactions included, before a flush begins. Default 64 MiB.
@@ -58,7 +58,7 @@ type Options struct {
 	// CleanShutdown makes Close flush everything and leave a snapshot also where
 	// config/settings says quick_shutdown.
 	CleanShutdown bool
-	// History says what this Open means for the history of the storage; default
+	// History is the meaning of this Open for the history of the storage; default
 	// HistoryOwn.
 	History History
 	// RetryInterval is how often a full disk or a sublock that somebody holds is
@@ -85,7 +85,7 @@ type Options struct {
 	syncEvery int         // tests; after how many files a flush syncs
 }
 
-// History says what an Open means for the history of a storage: see [lineage.History].
+// History is the meaning of an Open for the history of a storage: see [lineage.History].
 type History = lineage.History
 
 // The meanings of an Open.

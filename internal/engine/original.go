@@ -19,9 +19,9 @@ import (
 // replicaAfter is where an applied replica.tar goes, as in the original.
 const replicaAfter = "misc/replica.previous"
 
-// applyOriginals rolls forward what an original DirectoryStorage left in its
-// journal. The transactions of its directories go into B, in their order: a
-// newer name replaces an older one, and doing it again does no harm.
+// applyOriginals rolls forward the journal of an original DirectoryStorage. The
+// transactions of its directories go into B, in their order: a newer name replaces an
+// older one, and doing it again does no harm.
 func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error {
 	if o.Empty() {
 		return nil
@@ -57,7 +57,7 @@ func (s *Storage) applyOriginals(ctx context.Context, o *journal.Original) error
 	return s.readMarks()
 }
 
-// original returns the store as one that can take what an original left.
+// original returns the store as one that can take the journal of an original.
 func (s *Storage) original() (store.Original, error) {
 	o, ok := s.store.(store.Original)
 	if !ok {
@@ -140,13 +140,13 @@ func (s *Storage) applyReplica() error {
 		err = s.home.FS.Rename(name, replicaAfter)
 	}
 	if err == nil && s.home.Sync().Dir {
-		// Else it would be applied once more, to what was committed since.
+		// Else it would be applied once more, over later commits.
 		err = s.home.FS.SyncDir("misc")
 	}
 	return err
 }
 
-// maxMember bounds what is read into memory of one member of a replica.tar.
+// maxMember bounds the memory for one member of a replica.tar.
 const maxMember = 1 << 32
 
 // syncFiles is after how many members of a replica.tar those are made durable.

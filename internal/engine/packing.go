@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// What the engine has of packs: the public part of package packing, and what that needs.
+// The engine's part in packs: the public face of package packing, and its needs.
 
 // newPacker returns the part of the storage that packs.
 func (s *Storage) newPacker() *packing.Packer {
@@ -18,15 +18,16 @@ func (s *Storage) newPacker() *packing.Packer {
 
 // Pack removes revisions that nobody needs: those that were replaced before the
 // pack time, and all of the objects that cannot be reached from the root object
-// nor from anything that was written since. What stays of each other object is the
-// revision that was current at the pack time, and all later ones; keepclass adds
-// to that. The two newest transactions stay in any case, unless min_pack_time is 0.
+// nor from anything that was written since. Each other object keeps the revision that was
+// current at the pack time, and all later ones; keepclass adds to that. The two newest
+// transactions stay in any case, unless min_pack_time is 0.
 //
 // Commits, loads and undo go on meanwhile, and so does snapshot mode: the pack
-// steps aside. What a transaction begins to refer to while it runs is kept.
+// steps aside. An object that a transaction begins to refer to while the pack runs is
+// kept.
 //
-// Room, descriptors or memory that are lacking are waited for a while, and PackProgress
-// says so; the error is ErrDiskFull or ErrScarce if that was in vain.
+// If room, descriptors or memory are lacking, the pack waits for a while, and
+// PackProgress says so; the error is ErrDiskFull or ErrScarce if that was in vain.
 //
 // When ctx ends the pack stops between two steps and leaves a storage that is as
 // good as before; the next pack starts over. After a crash, or a close meanwhile,
@@ -38,21 +39,20 @@ func (s *Storage) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult
 	return s.packer.Pack(ctx, o)
 }
 
-// Undelete brings back what packs put aside: those of one pack, which is named by
-// the seconds in the names of the files, or of all (stamp 0). x.packed stays as it
-// is; the next pack removes all of it again. If it is interrupted, it may be
-// repeated.
+// Undelete brings back the files that packs put aside: those of one pack, which is named
+// by the seconds in the names of the files, or those of all (stamp 0). x.packed stays as
+// it is; the next pack removes all of it again. If it is interrupted, it may be repeated.
 func (s *Storage) Undelete(ctx context.Context, stamp int64) (zodb.UndeleteResult, error) {
 	return s.packer.Undelete(ctx, stamp)
 }
 
-// OnPacked has f called whenever a pack has removed something, or all that it
-// would, whoever asked for it: before Pack returns, and after one that was
-// interrupted was gone on with. There is one f; it must not pack or undelete.
+// OnPacked has f called whenever a pack has removed something, or has finished: before
+// Pack returns, and after an interrupted one was continued. There is one f; it must not
+// pack or undelete.
 func (s *Storage) OnPacked(f func()) { s.packer.OnPacked(f) }
 
-// PacksUndo reports whether packs remove transactions although something is left of
-// what they wrote, so that it cannot be seen any more what changed before the pack time.
+// PacksUndo reports whether packs remove transactions although some of their revisions
+// are left, so that the changes before the pack time cannot be seen any more.
 func (s *Storage) PacksUndo() bool {
 	return s.home.Settings.Storage.KeepPolicy == settings.KeepUndoable
 }

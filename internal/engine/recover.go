@@ -19,23 +19,21 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// recover rolls forward what the last run left. The locks are held. The order:
+// recover rolls forward after the last run. The locks are held. The order:
 //
-//  0. All that is there is made durable. The last process may have been killed, and
-//     what it had in memory only is going to be believed: directories that it made, what
-//     it moved from B to A, links that its pack has set, an x.serial.
-//  1. What the journal holds is read and judged, and nothing is changed: a
-//     transaction that is not later than x.serial must be in A or B already,
-//     byte by byte; one that is not there means that A and the journal are not
-//     of one piece (A restored from a backup, say), and Open refuses.
-//  2. If A was a snapshot, the floor of time stamps rises: somebody may have
-//     copied it while the storage was closed. Then misc/snapshot is removed,
-//     durably, unless somebody holds the sublock.
-//  3. Directories that the original left in journal/ go into B, oldest first,
-//     and its replica.tar into A. These are few files.
-//  4. The log's transactions go into the index, as if they had just been
-//     published; the worker flushes them. Nothing is copied.
-//  5. What no transaction refers to is removed from journal/.
+//  0. Everything that exists is made durable. The last process may have been killed, and
+//     its changes are believed from now on, although some may be in memory only: directories
+//     that it made, files that it moved from B to A, links that its pack has set, an
+//     x.serial. 1. The journal is read and judged, and nothing is changed: a
+//     transaction that is not later than x.serial must be in A or B already, byte by byte;
+//     one that is not there means that A and the journal are not of one piece (A restored
+//     from a backup, say), and Open refuses. 2. If A was a snapshot, the floor of time
+//     stamps rises: somebody may have copied it while the storage was closed. Then
+//     misc/snapshot is removed, durably, unless somebody holds the sublock. 3. Directories
+//     that the original left in journal/ go into B, oldest first, and its replica.tar into
+//     A. These are few files. 4. The log's transactions go into the index, as if they had
+//     just been published; the worker flushes them. Nothing is copied. 5. Files that no
+//     transaction refers to are removed from journal/.
 //
 // B is moved into A by the worker afterwards. A crash during any of this leaves
 // a state from which the same steps lead to the same end.
@@ -89,8 +87,8 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		if err := snapfile.Remove(s.home.FS, s.home.Sync()); err != nil {
 			return err
 		}
-		// B has to be looked at, at least. Until it is known to be empty, nothing may
-		// be flushed into A: what is in B would hide it, and later replace it.
+		// B has to be looked at, at least. Until it is known to be empty, nothing may be
+		// flushed into A: the files in B would hide it, and later replace it.
 		s.state.StartMerge()
 	} else if err := s.snapshots.Startup(); err != nil {
 		return err
@@ -126,8 +124,8 @@ func (s *Storage) pending(found []*journal.Committed) ([]*state.Committed, error
 	var pending []*state.Committed
 	flushed := s.state.FlushedTID()
 	last := flushed
-	// Objects that will be flushed once more: what class Minimal has of them in A
-	// may be what an interrupted flush left.
+	// Objects that will be flushed once more: their files of class Minimal in A may be
+	// from an interrupted flush.
 	rewritten := make(map[zodb.OID]bool)
 	for _, f := range found {
 		for i := range f.Records {
@@ -228,8 +226,8 @@ func (s *Storage) checkOriginals(o *journal.Original) error {
 	return nil
 }
 
-// removeStrays removes from journal/ what an earlier run left and no
-// transaction refers to.
+// removeStrays removes from journal/ the files of earlier runs that no transaction refers
+// to.
 func (s *Storage) removeStrays() error {
 	wanted := make(map[string]bool)
 	for _, c := range s.state.Unflushed() {

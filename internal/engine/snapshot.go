@@ -30,7 +30,7 @@ func (s *Storage) EndSnapshot(_ context.Context, code string) error { return s.s
 // if it is in it under that code: see [flush.Snapshots.Abandon].
 func (s *Storage) AbandonSnapshot(code string) { s.snapshots.Abandon(code) }
 
-// Counts returns how much the storage holds, what is not flushed yet included.
+// Counts returns how much the storage holds, unflushed transactions included.
 // It costs nothing, however much that is, and may be called from the callback
 // of Finish, whose transaction it includes then.
 func (s *Storage) Counts() zodb.Counts { return s.tally.Counts() }

@@ -33,7 +33,7 @@ var _ zodb.Storage = (*Storage)(nil)
 
 // Storage is an open HOME. All methods may be called concurrently.
 type Storage struct {
-	*read.Reader // what was committed; like all rooms, from the open of the store on
+	*read.Reader // of everything committed; like all rooms, from the open of the store on
 
 	o       Options
 	log     *slog.Logger
@@ -87,7 +87,7 @@ func (s *Storage) HighestOID() zodb.OID { return s.oids.Highest() }
 // Home returns the path of HOME.
 func (s *Storage) Home() string { return s.home.FS.Path(".") }
 
-// Identity returns what is in config/identity, 32 hexadecimal digits.
+// Identity returns the content of config/identity, 32 hexadecimal digits.
 func (s *Storage) Identity() string { return s.home.Identity }
 
 // DiffersFromSource says, after an Open with HistoryCopied, that a transaction is going to be
@@ -104,9 +104,9 @@ func (s *Storage) Settings() *settings.Settings { return s.home.Settings }
 // removes. Normally everything is flushed then, the log is removed and A is left as a
 // snapshot (misc/snapshot says “shutdown”). With
 // quick_shutdown, in snapshot mode, while B is being moved into A, or after a
-// failure, things are left as they are and the next Open rolls forward. Close
-// takes no longer than the backlog of the flush needs, whatever the size of
-// the database. The error is that of the last flush, or of releasing the locks.
+// failure, things are left as they are and the next Open rolls forward. Close takes no
+// longer than the backlog of the flush needs, for a database of any size. The error is
+// that of the last flush, or of releasing the locks.
 func (s *Storage) Close() error {
 	socket, first := s.snapshots.Close()
 	if !first {

@@ -26,7 +26,7 @@ const (
 const lostAndFound = "lost+found"
 
 // Vacant reports whether [Create] would make a storage at home: there is nothing, an
-// empty directory, or what an interrupted Create left.
+// empty directory, or the remains of an interrupted Create.
 func Vacant(home string) (bool, error) {
 	parent, final, err := placeOf(home, nil)
 	if err != nil {
@@ -55,7 +55,8 @@ func placeOf(home string, given vfs.FS) (parent vfs.FS, name string, err error) 
 }
 
 // vacancy reports whether a directory exists that a new storage may fill. The error
-// matches fs.ErrExist, and says what is there, if something is that may not be touched.
+// matches fs.ErrExist, and names the obstacle, if something is there that may not be
+// touched.
 func vacancy(f vfs.FS, dir string) (exists bool, err error) {
 	info, err := f.Stat(dir)
 	switch {

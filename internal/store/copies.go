@@ -9,21 +9,22 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Copies knows what the files of A are to who copies them, lays copies over each other, or takes
-// a copy back to an earlier transaction. No store is open for that: the files may be entries of an
+// Copies knows the files of A for tools that copy them, lay copies over each other, or take a copy
+// back to an earlier transaction. No store is open for that: the files may be entries of an
 // archive. Its methods may be called concurrently.
 //
 // Copies that follow each other are laid over each other so: a later file takes the place of
 // an earlier one of the same path, and nothing is removed.
 type Copies interface {
-	// Describe tells what a file is by its path relative to HOME, or by its name alone if that is
+	// Describe describes a file by its path relative to HOME, or by its name alone if that is
 	// a database name.
 	Describe(path string) Description
-	// Inspect looks at the whole content of a file, and returns what is wrong with it. blob
-	// reports whether a blob belongs to the revision in it. place is what the error calls it.
+	// Inspect looks at the whole content of a file, and returns its fault. blob reports
+	// whether a blob belongs to the revision in it. place is its name in the error.
 	Inspect(path, place string, content []byte) (blob bool, err error)
 	// Over returns the content of a file in a copy that is laid over one which ends with a
-	// transaction. It may change what it gets. Where Description.Linked is false it is the same.
+	// transaction. It may change content. Where Description.Linked is false it returns content
+	// unchanged.
 	Over(path string, content []byte, last zodb.TID) []byte
 	// Current reads a file that says which revision of an object is the current one
 	// (Description.Points), and nothing else.
@@ -34,10 +35,11 @@ type Copies interface {
 	Cut(o CutOptions) (Cut, error)
 }
 
-// Description is what the path of a file says.
+// Description is the meaning of the path of a file.
 type Description struct {
-	// Name is what is in the file: KindObject for what says that an object has a current
-	// revision. The zero Name: it is no part of the database, or holds many things.
+	// Name is the name of the content: KindObject for a file that names the current
+	// revision of an object. The zero Name: the file does not belong to the database, or
+	// holds many things.
 	Name layout.Name
 	// Side is where it lies; "": in neither A nor B.
 	Side Side
@@ -47,7 +49,7 @@ type Description struct {
 	Points bool
 	// Linked: it names another transaction. See Copies.Over.
 	Linked bool
-	// Whole: [Copies.Inspect] wants to see it, whatever its size.
+	// Whole: [Copies.Inspect] wants to see it, even if it is large.
 	Whole bool
 	// Counts is how much is in it. Bytes are left out.
 	Counts Counts
@@ -62,18 +64,18 @@ type CutOptions struct {
 	Last, Base zodb.TID
 	// Resumed: an attempt before may have left something of its own, which may not be durable.
 	Resumed bool
-	// Put puts a file, in the place of what is there.
+	// Put puts a file, and replaces an existing one.
 	Put func(path string, content []byte) error
 }
 
 // Cut takes a copy back. One goroutine uses it.
 type Cut interface {
-	// Take looks at a file of the copy, in any order, and reports whether it belongs as it is
-	// into what is wanted. It reads content only where it does not.
+	// Take looks at a file of the copy, in any order, and reports whether it belongs
+	// unchanged into the result. It reads content only where it does not.
 	Take(path string, size int64, content io.Reader) (bool, error)
-	// End puts what is current at that transaction, and the marks, when all that was taken is
-	// there. Whether that is right is proved by what was left out. With an error of what came before
-	// it only gives back what it holds, and returns that.
+	// End puts the current pointers of that transaction, and the marks, when all taken files are
+	// there. The files that were left out prove whether that is right. If err is the error of an
+	// earlier step, End only gives back its resources, and returns err.
 	End(err error) error
 }
 
@@ -81,6 +83,6 @@ type Cut interface {
 var (
 	// ErrBefore: the copy begins later than the transaction that is wanted.
 	ErrBefore = errors.New("nothing was committed by then")
-	// ErrPacked: pack took what would have been needed.
+	// ErrPacked: pack removed revisions that are needed.
 	ErrPacked = errors.New("pack took it before it was backed up")
 )

@@ -16,9 +16,10 @@ type Filer interface {
 	// that of ctx included.
 	Files(ctx context.Context) iter.Seq2[string, error]
 	// FilesSince yields the files that a copy needs on top of one that ends with a transaction:
-	// each once, the marks last, those too if nothing was committed since. It costs what changed,
-	// where the transactions tell that. The error says so if they do not lead to that one and no pack
-	// explains why. A file that should be there and is not is told to lost, if that is not nil.
+	// each once, the marks last, those too if nothing was committed since. Its cost is that of the
+	// changes, where the transactions name them. The error says so if they do not lead to that one
+	// and no pack explains why. A file that should be there and is not is told to lost, if that is
+	// not nil.
 	FilesSince(ctx context.Context, last zodb.TID, lost func(text string)) iter.Seq2[string, error]
 	// BlobFiles returns where the blob of a revision may be, in the order in which it moves.
 	// Nothing is looked at.
@@ -28,7 +29,7 @@ type Filer interface {
 	Space(ctx context.Context) (Space, error)
 }
 
-// Space is what a database takes up on the disk: blocks, not lengths.
+// Space is the disk space of a database: blocks, not lengths.
 type Space struct {
 	Sides map[Side]Occupied
 	Aside map[int64]Occupied // by the stamp of the pack that put it aside; it is in Sides, too

@@ -2,23 +2,23 @@ package store
 
 import "github.com/dirstorage/dirstorage/zodb"
 
-// Freezer makes A stand still, and moves what came to B meanwhile into A. Its methods are
-// called by the goroutine of [Writer], but for RaiseFloor and LastInA.
+// Freezer makes A stand still, and moves files that came to B meanwhile into A. Its
+// methods are called by the goroutine of [Writer], but for RaiseFloor and LastInA.
 type Freezer interface {
 	// RaiseFloor makes every file that is put into A or B from now on bear a time stamp of a
-	// later second than now, and than all that were put before, whatever the clock does.
-	// It is durable when it returns. One call at a time, of any goroutine.
+	// later second than now, and than all that were put before, even if the clock is
+	// stepped back. It is durable when it returns. One call at a time, of any goroutine.
 	RaiseFloor() error
 	// FloorLost reports whether the floor of time stamps could not be understood when the store
 	// was opened. Another one was found.
 	FloorLost() bool
 	// UseB says that B is read before A. Put to B does that, too.
 	UseB()
-	// LastInA returns x.serial of A, whatever B has. It may be called concurrently.
+	// LastInA returns x.serial of A, not that of B. It may be called concurrently.
 	LastInA() (zodb.TID, error)
-	// Thaw moves at most so much of B into A, durably, in units of [Cost.Work]. empty: B is
+	// Thaw moves at most limit of B into A, durably, in units of [Cost.Work]. empty: B is
 	// empty, and is not read any more. Until then nothing may be put into A. It may be
-	// repeated after an error or a crash. What does not belong to the database stays in B.
+	// repeated after an error or a crash. Foreign files stay in B.
 	Thaw(limit int) (moved int, empty bool, err error)
 }
 

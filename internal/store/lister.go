@@ -8,10 +8,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Lister tells what is there, as far as it is flushed. Its methods may run beside readers
-// and the writer. Sequences are in no order and take little memory; what is put or moved
-// meanwhile may be left out or come twice, and nothing that was there and stays is left
-// out. A sequence ends with its first error, that of ctx included.
+// Lister lists the flushed part of a database. Its methods may run beside readers
+// and the writer. Sequences are in no order and take little memory. An item that is put
+// or moved meanwhile may be left out or come twice; an item that was there before and
+// stays is never left out. A sequence ends with its first error, that of ctx included.
 type Lister interface {
 	// Objects yields each object that has a current revision, in A or B.
 	Objects(ctx context.Context) iter.Seq2[zodb.OID, error]
@@ -22,13 +22,13 @@ type Lister interface {
 	// NextOID returns the smallest oid from one on of which there is something, which may be
 	// all that is left of the object, and whether there is one.
 	NextOID(ctx context.Context, from zodb.OID) (next zodb.OID, found bool, err error)
-	// OlderRevision returns the newest revision of an object before a serial, whatever
-	// leads to it; 0 if there is none.
+	// OlderRevision returns the newest revision of an object before a serial, linked or
+	// not; 0 if there is none.
 	OlderRevision(oid zodb.OID, before zodb.TID) (zodb.TID, error)
-	// OlderTransaction returns the newest transaction before one, whatever leads to
-	// it; 0 if there is none.
+	// OlderTransaction returns the newest transaction before one, linked or not; 0 if
+	// there is none.
 	OlderTransaction(before zodb.TID) (zodb.TID, error)
-	// Count counts what is on some sides. What B replaces of A is counted once.
+	// Count counts the items on some sides. An item of A that B replaces is counted once.
 	Count(ctx context.Context, sides ...Side) (Counts, error)
 }
 

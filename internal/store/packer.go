@@ -7,30 +7,31 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Packer removes what a pack has decided about, and brings it back. It is used by the
+// Packer removes the victims of a pack, and brings them back. It is used by the
 // goroutine of [Writer], while flushes go to A and B is empty. Every method may be repeated
-// after an error or a crash. What is removed with a stamp (seconds since 1970, not 0) can be
-// brought back until it is purged; with 0 it is gone for good.
+// after an error or a crash. Items removed with a stamp (seconds since 1970, not 0) can be
+// brought back until they are purged; with 0 they are gone for good.
 type Packer interface {
 	// SetPacked sets x.packed, durably, before anything is removed that it explains.
 	SetPacked(tid zodb.TID) error
 	// Remove removes objects, revisions and transactions, durably, in an order in which
-	// nothing that stays or is still there names something that is gone. What is not there is
-	// passed over. The counts are of what was there, also with an error.
+	// nothing that stays or is still there names something that is gone. Missing items are
+	// passed over. The counts are of the items that were there, also with an error.
 	Remove(stamp int64, r Removal) (Counts, error)
 	// Relink makes transactions name others as the ones before them, durably. Each is
 	// whole at every moment.
 	Relink(links []Link) error
-	// BringBack begins to bring back what was removed with a stamp; 0: all that is put aside.
+	// BringBack begins to bring back the items removed with a stamp; 0: all that is put
+	// aside.
 	BringBack(stamp int64) Restorer
-	// BroughtBack yields all transactions that are there, in no order. What an attempt to
-	// bring something back has left that was killed is durable with the next Relink.
+	// BroughtBack yields all transactions that are there, in no order. The remains of a
+	// killed attempt to bring something back are durable with the next Relink.
 	BroughtBack(ctx context.Context) iter.Seq2[zodb.TID, error]
-	// Purge begins to remove for good what was put aside with stamps before one.
+	// Purge begins to remove for good all items put aside with stamps before one.
 	Purge(before int64) Purger
 }
 
-// Removal is a part of what a pack removes.
+// Removal is a part of the victims of a pack.
 type Removal struct {
 	Objects      []zodb.OID // that have no current revision any more
 	Revisions    []Revisions
@@ -48,7 +49,7 @@ type Link struct{ TID, Previous zodb.TID }
 
 // Restorer brings back, step by step. Steps are called by one goroutine at a time.
 type Restorer interface {
-	// Step brings back about so many things, durably: revisions, blobs and transactions, then
+	// Step brings back about limit things, durably: revisions, blobs and transactions, then
 	// objects, of which the newest of several counts. begins is called before the first of a
 	// step; its error ends the step.
 	Step(limit int, begins func() error) (Restored, error)
@@ -56,7 +57,7 @@ type Restorer interface {
 	Close()
 }
 
-// Restored is what one step has brought back.
+// Restored is the result of one step that brings things back.
 type Restored struct {
 	Counts
 	Skipped int64 // of which there are others in their places
@@ -68,7 +69,7 @@ type Restored struct {
 
 // Purger removes for good, step by step. Steps are called by one goroutine at a time.
 type Purger interface {
-	// Step removes about so many things, durably, and returns how many of them. With an error,
+	// Step removes about limit things, durably, and returns how many of them. With an error,
 	// too, they are removed.
 	Step(limit int) (removed int64, done bool, err error)
 	Close()

@@ -1,5 +1,5 @@
-// Package store is the seam between the engine and the files of a database: what the
-// engine asks of a storage, whatever format keeps it on the disk.
+// Package store is the seam between the engine and the files of a database: the demands
+// of the engine on a storage of any format on the disk.
 package store
 
 // Side names one of the two database directories of a HOME.

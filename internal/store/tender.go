@@ -1,16 +1,16 @@
 package store
 
-// Tender tells what things cost, and looks after what is there.
+// Tender tells the cost of flushes, and looks after existing files.
 type Tender interface {
-	// Cost returns what it takes to flush a transaction, at most. It looks at nothing, and may
-	// be called concurrently.
+	// Cost returns the upper bound of the cost of flushing a transaction. It looks at nothing,
+	// and may be called concurrently.
 	Cost(o Outline) Cost
 	// SyncFound makes durable all that a process before this one may have left in memory. It is
 	// called when the lock of HOME is held, before anything that was read is acted on.
 	SyncFound() error
 }
 
-// Outline is what is known of a transaction that is not flushed.
+// Outline describes a transaction that is not flushed.
 type Outline struct {
 	Meta    int // bytes of user, description and extension
 	Records int
@@ -19,11 +19,11 @@ type Outline struct {
 	Each func(yield func(size int64, first, blob bool))
 }
 
-// Cost is what it takes to flush a transaction.
+// Cost is the cost of flushing a transaction.
 type Cost struct {
-	// Work is what the flush thresholds of config/settings, the pace of writers and the
-	// slices of a thaw count: in a store of a file for each revision, files.
+	// Work is the unit of the flush thresholds of config/settings, of the pace of writers
+	// and of the slices of a thaw: in a store of a file for each revision, files.
 	Work int
-	// Bytes and Inodes are what it takes up on the file system.
+	// Bytes and Inodes are its space on the file system.
 	Bytes, Inodes int64
 }

@@ -11,8 +11,8 @@ import (
 // which is also the one that packs and thaws; readers go on meanwhile.
 //
 // Every method may be repeated after an error or a crash, with the same transactions from the
-// first on, and leads to the same end. The caller keeps what it needs for that until SetLast
-// has returned nil.
+// first on, and leads to the same end. The caller keeps the transactions for that until
+// SetLast has returned nil.
 type Writer interface {
 	// Put puts whole transactions, oldest first, each later than all that are there, and
 	// x.oid of the last. When it returns nil everything is durable, and nothing says so yet: until
@@ -22,10 +22,11 @@ type Writer interface {
 	// SetLast sets x.serial, durably: all transactions up to it are there, whole. It is refused
 	// if something that a failed sync may have lost was not put again.
 	SetLast(side Side, tid zodb.TID) error
-	// Sync makes durable all that is not: what an operation that failed has done in part, too.
+	// Sync makes everything durable that is not: also the finished part of an operation that
+	// failed.
 	Sync() error
-	// Failure returns an error that does not pass: what is done may never become durable any
-	// more, and the next open finds out what is there. It may be called concurrently.
+	// Failure returns an error that does not pass: changes may never become durable any
+	// more, and the next open examines the files. It may be called concurrently.
 	Failure() error
 }
 
@@ -55,8 +56,8 @@ type Revision struct {
 	BlobSize int64 // bytes
 }
 
-// Original is for a store that can take what the Python DirectoryStorage left in its
-// journal. It is used by the goroutine of [Writer].
+// Original is for a store that can take the journal of the Python DirectoryStorage. It is
+// used by the goroutine of [Writer].
 type Original interface {
 	// ParsePath returns the database name of a path relative to HOME, if that lies in A.
 	ParsePath(path string) (layout.Name, bool)
@@ -66,13 +67,13 @@ type Original interface {
 	SetMark(side Side, n layout.Name, content []byte) error
 }
 
-// Editor puts files that nothing can make again. Nobody sees anything of it before Sync; a crash
-// or an error leaves under each name what was there or what shall be there, whole. It may be
-// repeated after either, from the beginning.
+// Editor puts files that nothing can make again. Nobody sees anything of it before Sync. After a
+// crash or an error, each name has its old or its new content, whole. It may be repeated after
+// either, from the beginning.
 type Editor interface {
 	// Replace puts a content in the place of another one.
 	Replace(n layout.Name, content []byte) error
-	// Adopt moves a file of so many bytes that lies in journal/ to its place, those of marks
+	// Adopt moves a file of size bytes that lies in journal/ to its place, those of marks
 	// included. If it is not there an earlier attempt has done that.
 	Adopt(n layout.Name, staged string, size int64) error
 	// Sync does all that was asked for since the last one, durably.

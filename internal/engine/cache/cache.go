@@ -27,7 +27,7 @@ import (
 // Nothing else changes current revisions: a recombination moves files as they are.
 // Code that removes revisions calls ForgetCached of the state.
 //
-// Entries are shared by all who read, and never change. Eviction is SIEVE: a hand
+// Entries are shared by all readers, and never change. Eviction is SIEVE: a hand
 // goes from the oldest entry to the newest, spares those that were used since it
 // passed, and evicts the first that was not; so a scan does not empty the cache.
 type Cache struct {

@@ -1,4 +1,4 @@
-// Package enginetest makes storages and commits to them, for the tests of what stands on
+// Package enginetest makes storages and commits to them, for the tests of packages above
 // the engine. Each function ends the test where something fails, so it is called by the
 // test's own goroutine.
 package enginetest
@@ -54,7 +54,7 @@ func Clean(t testing.TB, home string) {
 	}
 }
 
-// Change is what a transaction does to one object. Its base is the newest serial.
+// Change is the change of one object by a transaction. Its base is the newest serial.
 type Change struct {
 	OID  zodb.OID
 	Data []byte // nil: delete

@@ -11,13 +11,13 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 )
 
-// Store is what flushes and snapshots need of a store.
+// Store is the part of a store that flushes and snapshots need.
 type Store interface {
 	store.Writer
 	store.Freezer
 }
 
-// Config is what flushes and snapshots need of the storage.
+// Config is the part of the storage that flushes and snapshots need.
 type Config struct {
 	Home          *home.Home
 	Log           *slog.Logger
@@ -28,7 +28,7 @@ type Config struct {
 	Space         *space.Watch
 }
 
-// WorkerConfig is what a Worker needs.
+// WorkerConfig is the part of the storage that a Worker needs.
 type WorkerConfig struct {
 	Config
 	Snapshots     *Snapshots
@@ -40,7 +40,7 @@ type WorkerConfig struct {
 	Listen func()
 }
 
-// Unflushed reads what is not flushed: *read.Reader.
+// Unflushed reads unflushed revisions: *read.Reader.
 type Unflushed interface {
 	FromLog(rev state.Revision) (*record.Object, error)
 }

@@ -1,8 +1,8 @@
-// Package flush turns committed transactions into files: the worker, and what stops and
-// follows it.
+// Package flush turns committed transactions into files: the worker, and the modes that
+// stop and follow it.
 //
-// [Worker] is the one goroutine that writes to the store. What it does next is a table, see
-// situation.Job in package state; a flush is in flush.go, which says on what order recovery relies.
-// [Snapshots] enters and leaves snapshot mode: the worker enters, and anybody may leave, with
-// a lock of its own. [Tally] keeps in misc/counts how much is flushed.
+// [Worker] is the one goroutine that writes to the store. A table determines its next job, see
+// situation.Job in package state. A flush is in flush.go, with the order that recovery relies on.
+// [Snapshots] enters and leaves snapshot mode: the worker enters, and anybody may leave, under
+// a separate lock. [Tally] keeps the flushed counts in misc/counts.
 package flush

@@ -22,8 +22,8 @@ const maxCode = 200
 // transactions up to the one that was last at some moment during the call,
 // everything of A is durable, and nothing below A changes until
 // [Snapshots.Leave] is called with the same code. The sublock is free
-// then: whoever copies A takes it, and the mode cannot be left before it is
-// given back. Writers go on meanwhile.
+// then: the copier of A takes it, and the mode cannot be left before it is given back.
+// Writers go on meanwhile.
 //
 // It waits, until ctx ends, for an earlier snapshot's B to be moved into A. If
 // the storage is in snapshot mode already, the error matches ErrSnapshotMode, and
@@ -38,7 +38,7 @@ func (s *Snapshots) Enter(ctx context.Context, code string) error {
 	if err := s.stillHome(); err != nil {
 		return err
 	}
-	// Before anything else: what enters A after this snapshot must not look older
+	// Before anything else: files that enter A after this snapshot must not look older
 	// than this moment.
 	moment := s.o.Clock()
 	s.o.Space.MakeRoom(space.ForSnapshot)
@@ -80,7 +80,7 @@ func (s *Snapshots) enterNow(q *state.Entry) error {
 	// the first floor, and the next version must be of a later second.
 	err := s.RaiseFloor()
 	if err == nil {
-		err = s.o.Store.Sync() // what a failed pack owes
+		err = s.o.Store.Sync() // the fsyncs that a failed pack owes
 	}
 	if err == nil {
 		err = snapfile.Write(s.o.Home.FS, snapfile.Record{Code: snapfile.User(q.Code), Moment: q.Moment.UTC(), TID: upTo}, s.o.Home.Sync())

@@ -13,7 +13,7 @@ import (
 // called by the worker alone. When it fails nothing is lost: the transactions
 // stay in the log and in the index, and the next flush does it all again.
 //
-// The order is what recovery relies on: first everything but x.serial, made
+// Recovery relies on the order: first everything but x.serial, made
 // durable; then x.serial, made durable; then the index forgets the
 // transactions; then the log does. So x.serial never names a transaction that
 // is not whole, and nobody reads a file that is not. From the moment that x.serial may
@@ -62,9 +62,9 @@ func (w *Worker) flush(upTo zodb.TID) error {
 	w.sealed = 0
 	took := w.o.Clock().Sub(begun)
 	w.flushes.Add(1)
-	w.o.Observer.Flushed(took, len(batch), files) // before anybody who waits for this flush goes on
+	w.o.Observer.Flushed(took, len(batch), files) // before the waiters for this flush go on
 	w.o.State.Flushed(batch, counts, took)
-	// Each is released whatever becomes of the others: a segment that could not be
+	// Each is released, even if others fail: a segment that could not be
 	// given up is tried again with the next one.
 	var errs []error
 	for _, c := range batch {

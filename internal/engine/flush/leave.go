@@ -106,7 +106,7 @@ func (s *Snapshots) unclaim() error {
 func (s *Snapshots) Abandon(code string) { s.o.State.Abandon(code) }
 
 // leaveIfFree leaves a mode that nobody will leave from outside, if the
-// sublock is free. The error is what kept it from that, but not that it is not free.
+// sublock is free. The error is the obstacle; a lock that is not free is not an error.
 func (s *Snapshots) leaveIfFree() error {
 	if !s.o.State.LeavesByItself() { // also while somebody else is leaving it: the worker goes on
 		return nil
@@ -124,8 +124,8 @@ func (s *Snapshots) leaveIfFree() error {
 	return err
 }
 
-// closeSnapshot lets nobody else be told that A is a snapshot, while whoever was
-// told so keeps it. modeMu must be held.
+// closeSnapshot ends the answer that A is a snapshot; callers that were told so before
+// keep it. modeMu must be held.
 func (s *Snapshots) closeSnapshot() {
 	if !s.o.State.CloseToOthers() {
 		return

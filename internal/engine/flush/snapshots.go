@@ -18,8 +18,8 @@ type Snapshots struct {
 	// until it is raised.
 	floorDebt atomic.Bool
 
-	// modeMu is held by whoever changes files to leave snapshot mode, or has entered it. It is
-	// taken before the lock of package state.
+	// modeMu is held by the one that changes files to leave snapshot mode, or has entered it.
+	// It is taken before the lock of package state.
 	modeMu state.Mutex
 
 	// The worker's:
@@ -32,8 +32,8 @@ func NewSnapshots(o Config) *Snapshots {
 	return &Snapshots{o: o, modeMu: state.Mutex{Log: o.Log}}
 }
 
-// Close is [state.State.Close]. It waits for whoever leaves snapshot mode, so that no file is
-// changed after the locks are given back.
+// Close is [state.State.Close]. It waits for a call that leaves snapshot mode, so that no
+// file is changed after the locks are given back.
 func (s *Snapshots) Close() (socket io.Closer, first bool) {
 	s.modeMu.Lock()
 	defer s.modeMu.Unlock()

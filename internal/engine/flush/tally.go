@@ -13,15 +13,15 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Tally counts what is flushed, and keeps the counts in misc/counts. Its methods may be called
-// concurrently.
+// Tally counts the flushed revisions, and keeps the counts in misc/counts. Its methods may be
+// called concurrently.
 type Tally struct {
 	o        TallyConfig
 	countsMu sync.Mutex // held while the counts are changed and saved
 	unsaved  bool       // misc/counts could not be written
 }
 
-// TallyConfig is what a Tally needs.
+// TallyConfig is the part of the storage that a Tally needs.
 type TallyConfig struct {
 	Home  *home.Home
 	Log   *slog.Logger
@@ -32,10 +32,10 @@ type TallyConfig struct {
 // NewTally returns a Tally that has read nothing.
 func NewTally(o TallyConfig) *Tally { return &Tally{o: o} }
 
-// CountsFile holds the counts of what is flushed, so that nobody has to walk
-// the tree for them. It is not a part of the database: if it is missing or does
-// not fit (a HOME of the original, or one restored from a copy of A), the
-// counts are unknown until somebody counts exactly.
+// CountsFile holds the flushed counts, so that nobody has to walk the tree for them. It
+// does not belong to the database: if it is missing or does not fit (a HOME of the
+// original, or one restored from a copy of A), the counts are unknown until somebody
+// counts exactly.
 const CountsFile = "misc/counts"
 
 // savedCounts is the content of CountsFile.
@@ -136,7 +136,7 @@ func (t *Tally) Recount(n zodb.Counts, sign int64) {
 }
 
 // Replace replaces the counts of A by counted, a count of its files while it stood still, and
-// keeps them. before is what [state.State.CountsOfA] returned then.
+// keeps them. before is the result of [state.State.CountsOfA] at that moment.
 func (t *Tally) Replace(counted, before zodb.Counts) {
 	t.countsMu.Lock()
 	defer t.countsMu.Unlock()

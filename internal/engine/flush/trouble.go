@@ -32,9 +32,9 @@ func (w *Worker) note(err error) {
 	w.o.State.StepFailed(err)
 }
 
-// entryInTrouble is about a snapshot that waits for a flush that has just failed. First
-// the reserve is given up for it, and then it is refused, because nobody may be there who
-// makes room.
+// entryInTrouble handles a snapshot that waits for a flush that has just failed. First
+// the reserve is given up for it, and then it is refused, because perhaps nobody makes
+// room.
 func (w *Worker) entryInTrouble() {
 	q, full := w.o.State.EntryInTrouble()
 	if q == nil {

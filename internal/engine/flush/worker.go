@@ -12,7 +12,8 @@ import (
 )
 
 // Worker is the goroutine that flushes, enters and leaves snapshots, merges B into A, and does
-// the steps of packs. What is next is a table: see situation.Job in package state.
+// the steps of packs. A table determines the next job: see situation.Job in package
+// state.
 type Worker struct {
 	o       WorkerConfig
 	journal *journal.Log
@@ -113,8 +114,8 @@ func (w *Worker) Do(next state.Decision) error {
 	return nil
 }
 
-// noteLost makes the storage read-only if nothing that is done to A becomes durable any
-// more. The error of what found that out may be somebody else's.
+// noteLost makes the storage read-only if changes of A do not become durable any more.
+// The error of the call that found this out may have another cause.
 func (w *Worker) noteLost() {
 	if err := w.o.Store.Failure(); err != nil {
 		_ = w.o.State.Fail(err) // logged there, and told to every writer

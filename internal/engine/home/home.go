@@ -70,7 +70,7 @@ func (h *Home) Lock() (err error) {
 // Unlock gives misc/lock back.
 func (h *Home) Unlock() error { return h.lock.Close() }
 
-// Check makes sure that HOME and its lock are still what was opened, so that nothing is
+// Check makes sure that HOME and its lock are still the opened ones, so that nothing is
 // written into a directory that somebody put in its place, or beside another process that
 // took the lock meanwhile. Errors: zodb.ErrHomeChanged; one that passes.
 func (h *Home) Check() error {

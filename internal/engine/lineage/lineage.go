@@ -19,13 +19,13 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// History says what an Open means for the history of a storage.
+// History is the meaning of an Open for the history of a storage.
 //
 // A storage that was restored, copied, moved or imported may lack transactions that
-// clients have seen: they were committed after the copy was made. It must not seem to
-// be the one that had them. So it begins with an empty transaction of its own, later
-// than all that was given out: clients whose caches are ahead can connect again, and
-// drop them, because their last transaction is not of this history.
+// clients have seen: they were committed after the copy was made. It must not be taken
+// for the storage that had them. So it begins with an empty transaction of its own, later
+// than all that was given out: clients whose caches are ahead can connect again, and drop
+// them, because their last transaction is not of this history.
 type History uint8
 
 const (
@@ -44,7 +44,7 @@ const (
 	Read
 )
 
-// Config is what a Lineage needs of the storage.
+// Config is the part of the storage that a Lineage needs.
 type Config struct {
 	Home    *home.Home
 	Log     *slog.Logger
@@ -170,8 +170,8 @@ func (l *Lineage) Begin(ctx context.Context) error {
 		return unlessItDiffers(differs, fmt.Errorf("%s cannot be written", l.o.Home.FS.Path(histfile.Name)))
 	}
 	if due {
-		// What says that it is due has to be durable before it: also the mark that a
-		// killed process wrote, and a directory misc that was just made.
+		// The evidence that it is due has to be durable before it: also the mark of a
+		// killed process, and a new directory misc.
 		if err := l.sync(); err != nil {
 			l.o.Log.Warn("the empty transaction with which this history begins is put off to the next start", "reason", reason, "err", err)
 			return unlessItDiffers(differs, err)
@@ -180,7 +180,7 @@ func (l *Lineage) Begin(ctx context.Context) error {
 	if due {
 		tid, err := l.commitBeginning(ctx, max(last, l.past), differs)
 		if err != nil {
-			if ctx.Err() == nil { // else whoever asked for the open has given it up
+			if ctx.Err() == nil { // else the caller of the open has given it up
 				l.o.Log.Warn("could not commit the empty transaction with which this history begins; the next start tries it again", "reason", reason, "err", err)
 			}
 			return unlessItDiffers(differs, err)
@@ -231,8 +231,8 @@ func beginningTID(now time.Time, past zodb.TID) zodb.TID {
 	return past + minute + zodb.TID(rand.Uint32())
 }
 
-// Note writes a mark, with a new file beside it: whatever is put back over this
-// HOME later differs from both. It reports whether it did.
+// Note writes a mark, with a new file beside it: a HOME that is put back over this one
+// later differs from both. It reports whether it did.
 func (l *Lineage) Note(m histfile.Mark) bool {
 	m.Identity, m.Anchor = l.o.Home.Identity, 1-l.mark.Anchor
 	if err := l.write(&m); err != nil {
@@ -273,7 +273,7 @@ func (l *Lineage) write(m *histfile.Mark) error {
 	return nil
 }
 
-// sync makes the names of the mark and of what belongs to it durable.
+// sync makes the names of the mark and of the files that belong to it durable.
 func (l *Lineage) sync() error {
 	if !l.o.Home.Sync().Dir {
 		return nil

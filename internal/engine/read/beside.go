@@ -24,7 +24,7 @@ const (
 	Pause       = 2 * time.Millisecond
 )
 
-// Moves returns what changes whenever another process moves something that a reader
+// Moves returns a value that changes whenever another process moves a file that a reader
 // may be about to read.
 func (r *Reader) Moves() string {
 	var b strings.Builder

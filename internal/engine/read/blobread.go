@@ -20,7 +20,7 @@ type openBlob struct {
 	size    int64
 	want    [16]byte
 	corrupt zodb.CorruptError // without its reason
-	hash    hash.Hash         // of what was read; nil: not from the start
+	hash    hash.Hash         // of the bytes read; nil: not from the start
 	read    int64
 }
 

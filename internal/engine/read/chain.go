@@ -184,8 +184,8 @@ func (r *Reader) before(ctx context.Context, tid zodb.TID) (zodb.TID, error) {
 	return 0, err
 }
 
-// isDamage reports whether an error of a read tells of one file, and not of the process,
-// the moment, or that there is no such file.
+// isDamage reports whether an error of a read concerns one file that exists, and neither
+// the process nor the moment.
 func (r *Reader) isDamage(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && !errors.Is(err, zodb.ErrNotFound) && !errors.Is(err, zodb.ErrClosed) && !vfs.Passes(err)
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Direct reads past the cache, for a pack: that reads everything once, and has to see what
-// the files say. Its methods may be called concurrently.
+// Direct reads past the cache, for a pack: that reads everything once, and has to see the
+// files themselves. Its methods may be called concurrently.
 type Direct struct{ r *Reader }
 
 // Direct returns it.

@@ -39,7 +39,7 @@ func (r *Reader) validated(ctx context.Context, read func() error) error {
 }
 
 // Load returns the current revision of an object. Its data, like those of every
-// load, may belong to many who read them, and must not be changed. Errors: *zodb.KeyError if
+// load, may be shared by many readers, and must not be changed. Errors: *zodb.KeyError if
 // there is none, or if its creation was undone; *zodb.CorruptError, with NoObject if
 // it is there and the file of its revision is not.
 func (r *Reader) Load(ctx context.Context, oid zodb.OID) (zodb.Revision, error) {
@@ -89,7 +89,7 @@ func (r *Reader) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID) 
 // LoadBeforeCached is [Reader.LoadBefore] for callers that must not wait: it answers
 // only from memory, and never touches the disk. ok is false if it cannot, and
 // also if the answer would be an error or that there is nothing. Revision.Data
-// belongs to everybody who reads it and must not be changed.
+// is shared by all readers and must not be changed.
 func (r *Reader) LoadBeforeCached(oid zodb.OID, before zodb.TID) (rev zodb.Revision, ok bool) {
 	unflushed, end, previous, ok := r.o.State.RevisionBefore(oid, before)
 	if ok {
@@ -119,8 +119,8 @@ func (r *Reader) LoadSerial(ctx context.Context, oid zodb.OID, serial zodb.TID) 
 
 // LoadRecord returns one revision with all that is known of it. A record that
 // says that the object does not exist is not an error here. DataTID is 0 if the revision
-// that it would name, or its transaction, was packed away: so whoever copies the record finds
-// that revision.
+// that it would name, or its transaction, was packed away: so a DataTID that is set leads a
+// copier of the record to that revision.
 func (r *Reader) LoadRecord(ctx context.Context, oid zodb.OID, serial zodb.TID) (zodb.Record, error) {
 	o, err := r.Revision(ctx, oid, serial)
 	if err != nil {

@@ -30,7 +30,7 @@ func (r *Reader) History(ctx context.Context, oid zodb.OID, n int) ([]zodb.Histo
 	return list, nil
 }
 
-// HistoryBackward yields what History returns, one after the other.
+// HistoryBackward yields the entries of History, one after the other.
 func (r *Reader) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.HistoryEntry, error] {
 	return func(yield func(zodb.HistoryEntry, error) bool) {
 		at, err := r.newestRevision(ctx, oid)
@@ -61,7 +61,7 @@ type visited struct {
 	damage error // object is nil
 }
 
-// visit tells damage from what ends the way: the end of ctx, and ErrClosed.
+// visit tells damage from errors that end the way: the end of ctx, and ErrClosed.
 func visit(ctx context.Context, serial zodb.TID, o *record.Object, err error) (visited, error) {
 	if err != nil && (ctx.Err() != nil || errors.Is(err, zodb.ErrClosed)) {
 		return visited{}, err

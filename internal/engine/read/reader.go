@@ -14,7 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Store is what a Reader needs of a store.
+// Store is the part of a store that a Reader needs.
 type Store interface {
 	store.Reader
 	store.Lister
@@ -28,7 +28,7 @@ type Log interface {
 	Read(e *journal.Entry) ([]byte, error)
 }
 
-// Config is what a Reader needs of the storage.
+// Config is the part of the storage that a Reader needs.
 type Config struct {
 	Home     *home.Home
 	Log      *slog.Logger

@@ -69,7 +69,7 @@ func (m *Manager) stageStream(b *stagedBlob, r io.Reader) error {
 	return m.endStaging(b, w, w.readFrom(r))
 }
 
-// endStaging closes a staged file, whatever happened before.
+// endStaging closes a staged file, also after an error.
 func (m *Manager) endStaging(b *stagedBlob, w *blobSink, err error) error {
 	if err == nil {
 		err = w.flush()
@@ -83,8 +83,8 @@ func (m *Manager) endStaging(b *stagedBlob, w *blobSink, err error) error {
 	return m.o.Home.FS.SetReadOnly(b.name)
 }
 
-// stageMoved reads a file that was moved in, for its size and checksum. One of
-// another user, who could change it later, is copied.
+// stageMoved reads a file that was moved in, for its size and checksum. A file of another
+// user, which could be changed later, is copied.
 func (m *Manager) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 	info, err := m.o.Home.FS.Stat(b.name)
 	if err == nil && !info.Mode.IsRegular() {
@@ -115,7 +115,7 @@ func (m *Manager) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 	}
 	own := &stagedBlob{name: m.stagedName("blob")}
 	err = m.stageStream(own, f)
-	// What cannot be removed is removed at the next open.
+	// A file that cannot be removed now is removed at the next open.
 	return own, errors.Join(err, f.Close(), m.o.Home.FS.Remove(b.name))
 }
 

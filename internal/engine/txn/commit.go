@@ -170,7 +170,7 @@ func (c *commitQueue) take() []*commitRequest {
 		q := batch[first]
 		copy(batch[1:first+1], batch[:first])
 		batch[0] = q
-		c.giveUpTurn(t) // whoever has it next waits for this commit
+		c.giveUpTurn(t) // its next holder waits for this commit
 	}
 	c.given.working = true
 	for _, q := range batch {
@@ -280,8 +280,8 @@ func (m *Manager) publish(batch []*commitRequest, frames []journal.CommitRecord)
 			q.published(q.tid)
 		}
 	}
-	// All are published before the first one returns: whoever sends something about
-	// a transaction then finds what there is about the rest of the batch, too.
+	// All are published before the first one returns: a server that sends messages about
+	// one transaction then finds those about the rest of the batch, too.
 	for _, q := range batch {
 		if t := q.txn; t.held != nil {
 			t.held.Unlock()

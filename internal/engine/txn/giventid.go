@@ -7,7 +7,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// errOvertaken is the cause of a vote whose tid is no longer later than the last one.
+// errOvertaken is the cause of a failed vote if its tid is not later than the last one
+// any more.
 var errOvertaken = errors.New("overtaken")
 
 // A copied transaction has its tid before it is committed, and others could be committed

@@ -17,7 +17,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Config is what a Manager needs of the storage.
+// Config is the part of the storage that a Manager needs.
 type Config struct {
 	Home        *home.Home
 	Log         *slog.Logger

@@ -63,8 +63,8 @@ func (t *Txn) checkReferences(ctx context.Context) error {
 
 // checkAdded returns a *zodb.DanglingError if one of the references of an object,
 // which are ascending, leads nowhere, and the revision that is replaced has not the
-// same. One to what this transaction deletes is refused in any case. previous is the
-// current revision, 0 if there is none.
+// same. A reference to an object that this transaction deletes is refused in any case.
+// previous is the current revision, 0 if there is none.
 func (t *Txn) checkAdded(ctx context.Context, from zodb.OID, previous zodb.TID, refs []zodb.OID) error {
 	var held []zodb.OID
 	read := t.m.o.Home.Settings.Storage.CheckKeptReferences || previous == 0

@@ -101,7 +101,7 @@ func (t *Txn) expect(want txnState) error {
 	return nil
 }
 
-// storing does what all calls that bring data have in common.
+// storing is the common part of all calls that bring data.
 func (t *Txn) storing(data []byte) (spooled, error) {
 	if err := t.expect(txnOpen); err != nil {
 		return spooled{}, err
@@ -118,10 +118,10 @@ func (t *Txn) storing(data []byte) (spooled, error) {
 // Store stores new data for an object. serial is the revision that the change
 // is based on, 0 for a new object; it is compared at vote. data is not kept.
 //
-// It keeps the blob that this transaction stored for the object with StoreBlob before: who
-// stores the record again, or resolves a conflict, brings the record only. After a vote
-// with *ConflictsError, for an undo that met a later change, data with the serial Current
-// of the conflict is the merged record.
+// It keeps the blob that this transaction stored for the object with StoreBlob before: a
+// caller that stores the record again, or resolves a conflict, brings the record only.
+// After a vote with *ConflictsError, for an undo that met a later change, data with the
+// serial Current of the conflict is the merged record.
 func (t *Txn) Store(oid zodb.OID, serial zodb.TID, data []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -215,8 +215,7 @@ func (t *Txn) storeBlob(oid zodb.OID, op operation, data []byte, src zodb.BlobSo
 }
 
 // Delete makes an object not exist from this transaction on. Whether something
-// still refers to it is the caller's business: there is no way to know
-// but to read everything.
+// still refers to it is the caller's business: only a read of everything would tell.
 func (t *Txn) Delete(oid zodb.OID, serial zodb.TID) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

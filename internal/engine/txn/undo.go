@@ -59,7 +59,7 @@ func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 	return undone.OIDs, nil
 }
 
-// undoObject returns the operation that takes back what tid did to one object.
+// undoObject returns the operation that takes back the change of one object by tid.
 // With only it just looks whether that is possible.
 func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only bool) (*operation, error) {
 	refuse := func(reason string, err error) error {
@@ -134,8 +134,8 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	return op, nil
 }
 
-// presentState returns what this transaction sees of an object, and the serial
-// that is current in the storage.
+// presentState returns the object as this transaction sees it, and the serial that is
+// current in the storage.
 func (t *Txn) presentState(ctx context.Context, oid zodb.OID) (*record.Object, zodb.TID, error) {
 	op := t.ops.get(oid)
 	if op == nil {
@@ -183,9 +183,9 @@ func (t *Txn) stageCopy(ctx context.Context, o *record.Object) (*stagedBlob, err
 }
 
 // checkUndoneReferences refuses to undo a creation while something refers to
-// the object. Only records of the undone transaction and of later ones can, so
-// it is enough to look at what changed since then. The existence locks are
-// held, so nobody adds a reference meanwhile.
+// the object. Only records of the undone transaction and of later ones can, so it is
+// enough to look at the objects changed since then. The existence locks are held, so
+// nobody adds a reference meanwhile.
 func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 	if len(t.undone) == 0 {
 		return nil

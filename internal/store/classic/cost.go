@@ -11,15 +11,15 @@ const (
 	nameSize = 512
 )
 
-// fileCost is what one file of so many bytes takes up at most.
+// fileCost is the upper bound of the cost of a file of size bytes.
 func fileCost(size int64) store.Cost {
 	return store.Cost{Bytes: (size+diskBlock-1)/diskBlock*diskBlock + nameSize, Inodes: 1}
 }
 
 // Cost implements [store.Tender]. Work is the number of files: its own, x.oid and x.serial,
-// and for each record a revision, a pointer and perhaps a blob. What they take up includes the
-// directories that a format usually needs for them, and nothing is taken off for the
-// pointers that are replaced.
+// and for each record a revision, a pointer and perhaps a blob. Their space includes the
+// directories that a format usually needs for them, and nothing is taken off for the pointers
+// that are replaced.
 func (t *Store) Cost(o store.Outline) store.Cost {
 	perTransaction, perObject := int64(1), int64(1)
 	switch t.o.Format {

@@ -17,14 +17,13 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// cutFile keeps what a cut has to know of its revisions, 24 bytes
-// each: oid, tid, and the tid of the one before. It goes when it was evaluated.
+// cutFile keeps the links of the revisions of a cut, 24 bytes each: oid, tid, and the tid
+// of the one before. It goes when it was evaluated.
 const cutFile = "misc/restore.log"
 
-// cut leaves out what is later than a transaction. Revisions, blobs and transactions are taken that
-// are not; then the pointers of the objects concerned are set to the newest revision that is
-// there. That this is the one that was current is proved by what is left out: each revision names
-// the one before it.
+// cut leaves out everything later than a transaction. It takes the other revisions, blobs and
+// transactions; then the pointers of the objects concerned are set to the newest revision that is
+// there. The revisions left out prove that this one was current: each names the one before it.
 type cut struct {
 	o    store.CutOptions
 	c    Copies
@@ -67,7 +66,7 @@ func (c *cut) Take(path string, size int64, content io.Reader) (bool, error) {
 	case layout.KindRevision:
 		head := make([]byte, record.ObjectHeaderSize)
 		if n.TID > to {
-			// What is left out is read here only.
+			// Files that are left out are read only here.
 			if _, err := io.ReadFull(content, head); err != nil {
 				return false, fmt.Errorf("%s: %w", path, err)
 			}
@@ -106,7 +105,7 @@ func (c *cut) Take(path string, size int64, content io.Reader) (bool, error) {
 	return true, nil
 }
 
-// readSmall reads a pointer or a mark; of what is too long for one, nothing.
+// readSmall reads a pointer or a mark; if it is too long for one, nothing.
 func readSmall(size int64, content io.Reader) ([]byte, error) {
 	if size > 1<<10 {
 		return nil, nil
@@ -159,8 +158,8 @@ func (c *cut) prove() error {
 			return nil
 		}
 		current, err := c.pointer(r.oid)
-		// What an interrupted restore has set may be in memory only: if its sync failed,
-		// the next one does not write it.
+		// A pointer set by an interrupted restore may be in memory only: if its sync
+		// failed, the next one does not write it.
 		if err == nil && (current < r.tid || current == r.tid && c.o.Resumed) {
 			err = c.replace(layout.Pointer(r.oid), record.AppendPointer(nil, r.tid))
 		}

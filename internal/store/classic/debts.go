@@ -14,9 +14,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// debts is what was put, renamed, made or removed, and is not durable. It belongs to
-// the tree and not to a batch: what an attempt that failed has done is there when it is
-// repeated, so nobody would sync it any more. Only a sync that succeeded pays.
+// debts are the files that were put, renamed, made or removed, and are not durable. They
+// belong to the tree and not to a batch: the changes of a failed attempt are there when
+// it is repeated, so nobody would sync them any more. Only a sync that succeeded pays.
 type debts struct {
 	mu    sync.Mutex
 	names map[string]struct{} // directories in which names changed
@@ -90,9 +90,9 @@ func (d *debts) owe(dir string) {
 	}
 }
 
-// paid forgets everything but what was lost. mu must be held.
+// paid forgets everything but the losses. mu must be held.
 func (d *debts) paid() {
-	if len(d.files)+len(d.names) > keptDebts { // maps keep the memory of what was in them
+	if len(d.files)+len(d.names) > keptDebts { // maps keep the memory of their former entries
 		d.names, d.files = make(map[string]struct{}), make(map[layout.Name]zodb.TID)
 	}
 	clear(d.names)
@@ -113,15 +113,15 @@ func (d *debts) lostFiles(upTo zodb.TID) (n int) {
 	return n
 }
 
-// SyncFound makes durable all that a process before this one may have left in
-// memory: it may have been killed, and what is found now is believed. It is called
-// when the lock is held, and before anything that was read is acted on. The time
-// that it takes depends on what is not yet written in the whole file system, not on the
-// size of the database. Where everything cannot be synced at once, the marks
-// are, and each other file and directory when it is first relied on.
+// SyncFound makes everything durable that a process before this one may have left in
+// memory: it may have been killed, and the files found now are believed. It is called
+// when the lock is held, and before anything that was read is acted on. Its time depends
+// on the amount of unwritten data in the whole file system, not on the size of the
+// database. Where everything cannot be synced at once, the marks are, and each other file
+// and directory when it is first relied on.
 func (t *Store) SyncFound() error {
 	if !t.o.Sync || !t.o.DirSync {
-		return nil // who wants no names to be synced relies on the file system
+		return nil // without syncs of names one relies on the file system
 	}
 	err := t.fs.SyncAll()
 	if !errors.Is(err, vfs.ErrNotSupported) {
@@ -166,7 +166,7 @@ func (t *Store) relyOnRemoval(name string) {
 }
 
 // Failure returns the error of a sync that cannot be repeated: names were lost, or may
-// have been. Nothing becomes durable any more then; the next open finds out what is there.
+// have been. Nothing becomes durable any more then; the next open examines the files.
 func (t *Store) Failure() error {
 	t.debts.mu.Lock()
 	defer t.debts.mu.Unlock()
@@ -177,9 +177,8 @@ func (t *Store) Failure() error {
 // called by the goroutine that puts files.
 func (t *Store) Sync() error { return t.settle() }
 
-// settle pays all debts, and takes away the old names of what was moved. That is
-// a debt again, of nothing that matters but where it is B that has to be empty.
-// Nobody may put files meanwhile.
+// settle pays all debts, and takes away the old names of moved files. That is a debt
+// again, which only matters where B has to be empty. Nobody may put files meanwhile.
 func (t *Store) settle() error {
 	if err := t.pay(); err != nil {
 		t.debts.forgetMoves()
@@ -188,7 +187,7 @@ func (t *Store) settle() error {
 	return t.removeOld()
 }
 
-// pay makes durable what is owed.
+// pay makes all debts durable.
 func (t *Store) pay() error {
 	d := t.debts
 	d.mu.Lock()
@@ -267,9 +266,9 @@ func (t *Store) syncNames() error {
 	return nil
 }
 
-// namesFailed keeps an error that does not pass. What had no room is tried again: a
-// file system takes the room for names when they are made, and goes on holding them.
-// mu must be held.
+// namesFailed keeps an error that does not pass. A sync that had no room is tried again:
+// a file system takes the room for names when they are made, and goes on holding them. mu
+// must be held.
 func (d *debts) namesFailed(err error) error {
 	if !vfs.Passes(err) {
 		d.failure = err

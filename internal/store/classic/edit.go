@@ -11,12 +11,12 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// Edit puts files that nothing can make again: transactions that are linked anew, what
-// packs put aside and is brought back, what the original left. Nobody sees anything of
-// it before Sync, which makes the contents and times durable, then gives the files
-// their names, then makes these durable. So a crash or an error leaves under each name
-// what was there or what shall be there, whole. It may be repeated after either. It
-// is used by one goroutine, which is the one that puts files.
+// Edit puts files that nothing can make again: transactions that are linked anew, files
+// that packs put aside and that are brought back, the journal of the original. Nobody
+// sees anything of it before Sync, which makes the contents and times durable, then gives
+// the files their names, then makes these durable. So after a crash or an error each name
+// has its old or its new content, whole. It may be repeated after either. It is used by
+// one goroutine, which is the one that puts files.
 type Edit struct {
 	t     *Store
 	side  store.Side
@@ -116,7 +116,7 @@ func (e *Edit) Sync() error {
 }
 
 // syncContents makes contents and times durable. If that fails nothing was renamed, and
-// what was written is written anew the next time.
+// the contents are written anew the next time.
 func (e *Edit) syncContents() error {
 	if !e.t.o.Sync || len(e.moves) == 0 {
 		return nil

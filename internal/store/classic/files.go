@@ -51,15 +51,15 @@ type since struct {
 	yield          func(string, error) bool
 }
 
-// errUnlinked: a pack removed transactions since the copy before, so that those that are there
-// do not tell what changed.
+// errUnlinked: a pack removed transactions since the copy before, so that the remaining ones
+// do not name all changes.
 var errUnlinked = errors.New("pack removed transactions since the reference")
 
 // errStopped: nobody wants more.
 var errStopped = errors.New("stopped")
 
-// FilesSince implements [store.Filer]. The transactions tell what was written, from the newest on.
-// In class Minimal, which has none, and where a pack that keeps undoable transactions only
+// FilesSince implements [store.Filer]. The transactions name the written files, from the newest
+// on. In class Minimal, which has none, and where a pack that keeps undoable transactions only
 // took a link, all names of A are looked at.
 func (t *Store) FilesSince(ctx context.Context, last zodb.TID, lost func(text string)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
@@ -103,7 +103,7 @@ func (s *since) run() (err error) {
 		return err
 	}
 	if !s.t.o.Minimal {
-		// What was handed over cannot be taken back, so whether the way leads there is tried first.
+		// Files that were handed over cannot be taken back, so the whole way is tried first.
 		// It reads the transactions alone.
 		err = s.back(nil)
 	}
@@ -179,8 +179,8 @@ func (s *since) transaction(r *record.Transaction) error {
 	return nil
 }
 
-// revision yields what a transaction wrote of one object. Its pointer comes with the newest
-// revision.
+// revision yields the files that a transaction wrote for one object. Its pointer comes with
+// the newest revision.
 func (s *since) revision(oid zodb.OID, tid zodb.TID) error {
 	f := s.t.fs
 	revision, blob, pointer := s.path(layout.Revision(oid, tid)), s.path(layout.Blob(oid, tid)), s.path(layout.Pointer(oid))
@@ -212,7 +212,7 @@ func (s *since) revision(oid zodb.OID, tid zodb.TID) error {
 		return err
 	}
 	current, err := record.ParsePointer(b, f.Path(pointer), oid)
-	if err != nil || current == tid { // what is wrong with it is told when it is read again
+	if err != nil || current == tid { // its fault is told when it is read again
 		return s.give(pointer)
 	}
 	return nil

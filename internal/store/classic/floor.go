@@ -19,10 +19,10 @@ const stampSlack = 50 * time.Millisecond
 // since the epoch.
 const floorFile = "misc/floor"
 
-// floorStep is what the floor is a multiple of. rsync takes two files of the same
+// floorStep divides the floor. rsync takes two files of the same
 // size for equal if their times are in the same second, and a pointer is always
-// of the same size: so what comes after a snapshot has to be in another second
-// than all that was there before.
+// of the same size: so the second of a file that comes after a snapshot has to differ
+// from those of all files before.
 const floorStep = int64(time.Second)
 
 // floorAbove is how much later than all that is known a floor is that takes the place
@@ -70,11 +70,11 @@ func (t *Store) findFloor() {
 func (t *Store) FloorLost() bool { return t.floorLost }
 
 // RaiseFloor makes every file that is put into A or B from now on bear a time
-// stamp of a later second than now, and than all that were put before, whatever
-// the clock does. So such a time may lie some seconds in the future: one for
-// each snapshot that was entered within a second. It is durable when it
-// returns. It is called when a snapshot is asked for, before anything else is
-// done for it, and again when all of it is in A.
+// stamp of a later second than now, and than all that were put before, even if the clock
+// is stepped back. So such a time may lie some seconds in the future: one for each
+// snapshot that was entered within a second. It is durable when it returns. It is called
+// when a snapshot is asked for, before anything else is done for it, and again when all
+// of it is in A.
 func (t *Store) RaiseFloor() error {
 	latest := max(t.o.Clock().UnixNano(), t.newest.Load())
 	if t.floor.Load() > latest {
@@ -93,7 +93,8 @@ func (t *Store) RaiseFloor() error {
 		return fmt.Errorf("keep the time of the snapshot: %w", err)
 	}
 	// A file system that keeps whole seconds would round the stamps down, to before
-	// the floor: then the floor itself is rounded up, to what every file system keeps.
+	// the floor: then the floor itself is rounded up, to a time that every file system
+	// keeps.
 	info, err := t.fs.Stat(floorFile)
 	if err != nil {
 		return fmt.Errorf("keep the time of the snapshot: %w", err)
@@ -109,9 +110,9 @@ func (t *Store) RaiseFloor() error {
 	return nil
 }
 
-// stamp begins to write a file. What it returns is called when it is written, and
-// tells the time that it has to bear: the floor, if the clock may have been behind it at
-// or since now; the zero time if that of the clock is good.
+// stamp begins to write a file. Its result is called when the file is written, and
+// returns the time that the file has to bear: the floor, if the clock may have been
+// behind it at or since now; the zero time if that of the clock is good.
 func (t *Store) stamp() func() time.Time {
 	begun := t.o.Clock()
 	return func() time.Time {

@@ -10,17 +10,17 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// SetMark puts one of the x files, durably. What it stands for is durable before that:
-// first all that the tree owes is paid, then the content is made durable, then
-// it gets its name, and that is made durable. It may be repeated after an error. x.serial
-// is refused while there are files that a failed sync may have lost, and that
+// SetMark puts one of the x files, durably. The files that it stands for are durable
+// before that: first all that the tree owes is paid, then the content is made durable,
+// then it gets its name, and that is made durable. It may be repeated after an error.
+// x.serial is refused while there are files that a failed sync may have lost, and that
 // were not written anew: their transactions are still to be had from the log.
 func (t *Store) SetMark(side store.Side, n layout.Name, data []byte) error {
 	return t.setMark(side, n, data, zodb.MaxTID)
 }
 
-// SetLast implements [store.Writer]. What may have been lost of later transactions does not
-// matter: a batch that failed may be followed by the first part of it.
+// SetLast implements [store.Writer]. Losses of later transactions do not matter: a batch
+// that failed may be followed by the first part of it.
 func (t *Store) SetLast(side store.Side, tid zodb.TID) error {
 	return t.setMark(side, layout.XSerial, record.AppendX(nil, uint64(tid)), tid)
 }

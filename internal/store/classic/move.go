@@ -11,14 +11,15 @@ import (
 // rename is two changes of names, in two directories, and after a power cut some file
 // systems have both of them and others neither. So a file may have both names
 // after a crash, or an error; then a move that is repeated only takes the old one away.
-// What was under the new name is replaced, by way of aside, a name in journal/.
+// A file under the new name is replaced, by way of aside, a name in journal/.
 func (t *Store) move(aside, from, to string) error {
 	err := t.link(from, to)
 	if errors.Is(err, fs.ErrExist) {
 		err = t.moveOver(aside, from, to)
 	}
 	if noLinks(err) {
-		// A second name of the same file is no rename; it is taken away all the same.
+		// A rename does nothing to a second name of the same file; it is taken away all
+		// the same.
 		err = t.rename(from, to)
 	}
 	if err != nil {
@@ -95,7 +96,7 @@ func (d *debts) forgetMoves() {
 	d.old = nil
 }
 
-// removeOld takes away the old names of what was moved before the last sync. That
+// removeOld takes away the old names of files that were moved before the last sync. That
 // they are gone is durable after the next one; until then a crash may bring them back.
 func (t *Store) removeOld() error {
 	t.debts.mu.Lock()

@@ -159,7 +159,7 @@ func (t *Store) BringBack(stamp int64) store.Restorer {
 	return r
 }
 
-// walk goes through what was put aside and is wanted.
+// walk goes through the wanted ones among the files put aside.
 func (r *restorer) walk(want func(aside) bool) {
 	if r.stop != nil {
 		r.stop()
@@ -262,7 +262,7 @@ func (t *Store) BroughtBack(ctx context.Context) iter.Seq2[zodb.TID, error] {
 				yield(0, err)
 				return
 			}
-			t.relyOnRemoval(name) // whatever gave it that name
+			t.relyOnRemoval(name) // also if an earlier attempt gave it that name
 			n, ok := t.o.Format.Parse(name[2:])
 			if ok && n.Kind == layout.KindTransaction && !yield(n.TID, nil) {
 				return
@@ -271,7 +271,7 @@ func (t *Store) BroughtBack(ctx context.Context) iter.Seq2[zodb.TID, error] {
 	}
 }
 
-// purger unlinks what was put aside.
+// purger unlinks files that were put aside.
 type purger struct {
 	t    *Store
 	next func() (aside, error, bool)

@@ -14,9 +14,9 @@ import (
 // lanesFrom is from how many files on a Put has more than one goroutine.
 const lanesFrom = 200
 
-// syncEvery is after how many files a Put syncs what it has written so far. All
-// of a large batch at once keeps the disk busy for half a second, and commits wait behind that.
-// What is not synced takes memory, too, here and in the kernel.
+// syncEvery is the number of files after which a Put syncs the files written so far. All of a
+// large batch at once keeps the disk busy for half a second, and commits wait behind that.
+// Unsynced files take memory, too, here and in the kernel.
 const syncEvery = 4000
 
 // partLen is how many revisions of a transaction a lane puts at a time.
@@ -46,9 +46,10 @@ type lastOf struct {
 	fresh bool // the object had no revision before the batch
 }
 
-// Put implements [store.Writer]. Of a number of revisions of an object, one pointer is
-// written, the last. The pointers come when all revisions are there, and the pointer of a
-// new object has no earlier one to replace: so whoever finds a pointer finds what it names.
+// Put implements [store.Writer]. If an object has several revisions, only the last pointer
+// is written. The pointers come when all revisions are there, and the pointer of a new
+// object has no earlier one to replace: so a reader that finds a pointer finds the
+// revision that it names.
 func (t *Store) Put(side store.Side, batch []store.Transaction, p *store.Progress) error {
 	w := putting{t: t, batch: batch, p: p, lanes: 1}
 	files, work, pointers := w.measure()
@@ -220,7 +221,7 @@ func (w *putting) inPieces(b *Redo, files func(part) int, put func(b *Redo, buf 
 	}
 }
 
-// inLanes calls put for 0..n-1, from so many goroutines, each of which has its
+// inLanes calls put for 0..n-1, from as many goroutines as lanes, each of which has its
 // lane of the batch and a buffer. It returns when all are done, with their errors.
 func inLanes(b *Redo, lanes, n int, put func(b *Redo, buf []byte, i int) ([]byte, error)) error {
 	var next atomic.Int64

@@ -72,7 +72,7 @@ func (t *Store) Mark(n layout.Name) (uint64, error) {
 	return record.ParseX(b, where)
 }
 
-// Current implements [store.Reader]: what the pointer says.
+// Current implements [store.Reader]: it returns the serial in the pointer.
 func (t *Store) Current(oid zodb.OID) (zodb.TID, error) {
 	if t.o.Minimal {
 		r, err := t.object(oid)
@@ -151,8 +151,8 @@ func (t *Store) pointer(oid zodb.OID) (zodb.TID, error) {
 			return 0, err
 		}
 		serial, err := record.ParsePointer(b, where, oid)
-		// The process that writes here may be about to make it. Of what our own writes, nobody
-		// looks for the file before it is whole.
+		// The process that writes here may be about to make it. A file that our own process
+		// writes is not looked for before it is whole.
 		if err == nil || !t.o.Beside || len(b) >= record.PointerSize || attempt == maxPointerAttempts {
 			return serial, err
 		}

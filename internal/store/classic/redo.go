@@ -16,8 +16,8 @@ import (
 // Redo puts a number of files into one side that the log can make again, until
 // x.serial says that they are there. So they may get their names before their
 // contents are durable. Nothing is durable before Sync returned nil; until then the
-// caller keeps what it needs to do it all again, from the beginning: what a failed sync
-// may have lost has to be written anew, and [Store.SetMark] sees to it.
+// caller keeps the batch to put all of it again, from the beginning: files that a failed
+// sync may have lost have to be written anew, and [Store.SetMark] sees to it.
 //
 // Every method may be repeated after an error or a crash. Create and Adopt may be
 // called concurrently, for different names; Replace by one goroutine for each
@@ -92,7 +92,7 @@ func (b *Redo) Create(n layout.Name, data []byte) error {
 }
 
 // Replace puts a file under a name that may exist: written aside, then renamed.
-// What an interrupted batch left of it is replaced when the batch is done again.
+// The remains of an interrupted batch are replaced when the batch is done again.
 func (b *Redo) Replace(n layout.Name, data []byte) error {
 	if err := wantNoMark(n); err != nil {
 		return err
@@ -149,9 +149,9 @@ func (b *Redo) Adopt(n layout.Name, staged string, size int64) error {
 	return nil
 }
 
-// restampAdopted gives a file its time that was moved before: a power cut may have kept
-// the name and not the time. While files go to B nothing is changed in A; what is
-// there was there before.
+// restampAdopted gives a file that was moved before its time: a power cut may have kept
+// the name and not the time. While files go to B nothing is changed in A: a file there is
+// older.
 func (b *Redo) restampAdopted(name string) error {
 	if b.side == store.B && strings.HasPrefix(name, string(store.A)+"/") {
 		return nil

@@ -30,8 +30,8 @@ func (t *Store) Deleted(n layout.Name, stamp int64) string {
 	return fmt.Sprintf("%s-%d-deleted", t.Path(store.A, n), stamp)
 }
 
-// Remove removes a file and returns its size. It is no error if it is not there;
-// then removed is false.
+// Remove removes a file and returns its size. If the file is not there, removed is false,
+// without an error.
 func (r *Removal) Remove(n layout.Name) (size int64, removed bool, err error) {
 	name := r.t.Path(store.A, n)
 	info, err := r.t.fs.Stat(name)
@@ -82,7 +82,7 @@ func (r *Removal) removed(name string) {
 	r.t.debts.name(dirOf(name))
 }
 
-// Sync makes durable what was removed so far, and pays all that the tree owes.
+// Sync makes the removals so far durable, and pays all that the tree owes.
 // Directories that became empty are removed too.
 func (r *Removal) Sync() error {
 	err := r.removeEmpty()

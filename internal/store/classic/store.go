@@ -34,17 +34,19 @@ type Options struct {
 	Minimal bool
 	// CheckMD5 says that a checksum is compared where a record is read for its serial.
 	CheckMD5 bool
-	// Beside is for who only reads, beside another process that may write.
+	// Beside is for a reader beside another process that may write.
 	Beside bool
-	// Still is for who only reads A, which stands still: a copy of it may have no B, and no
-	// floor of time stamps is looked for.
+	// Still is for a reader of A alone, which stands still: a copy of it may have no B, and
+	// no floor of time stamps is looked for.
 	Still bool
-	// Lanes is how many goroutines a Put has from LanesFrom files on. 0 = half of the
-	// processors, at most MaxLanes: the others are left to those who commit and read; and 200.
+	// Lanes is the number of goroutines of a Put of LanesFrom files or more. Defaults if 0:
+	// half of the processors, at most MaxLanes (the others are left to commits and reads); and
+	// 200.
 	Lanes, LanesFrom int
 	// PartLen is how many revisions of a transaction one of them puts at a time. 0 = 250.
 	PartLen int
-	// SyncEvery is after how many files a Put syncs what it has put so far. 0 = 4000.
+	// SyncEvery is the number of files after which a Put syncs the files put so far. 0 =
+	// 4000.
 	SyncEvery int
 	Clock     func() time.Time
 }
@@ -63,13 +65,13 @@ type Store struct {
 	// newest is the latest time stamp of a file in A or B; one goroutine puts
 	// files, another raises the floor.
 	newest atomic.Int64
-	// floorLost: what misc/floor held could not be understood, see findFloor.
+	// floorLost: the content of misc/floor could not be understood, see findFloor.
 	floorLost bool
 	debts     *debts
 }
 
 // New returns the tree of a HOME. It reads the floor of time stamps; B is
-// taken to be in use until [Store.Thaw] found it empty. Who writes gets a *vfs.SpreadError for a
+// taken to be in use until [Store.Thaw] found it empty. A writer gets a *vfs.SpreadError for a
 // HOME that is spread over several mounts.
 func New(o Options) (*Store, error) {
 	if !o.Beside && !o.Still {
@@ -131,7 +133,7 @@ func (t *Store) ReadsB() bool { return t.readB.Load() }
 // file of a batch goes there.
 func (t *Store) UseB() { t.readB.Store(true) }
 
-// mkdirs makes a directory and what is missing above it.
+// mkdirs makes a directory and the missing ones above it.
 func (t *Store) mkdirs(dir string) error {
 	made, err := vfs.MkdirAll(t.fs, dir)
 	for _, d := range made {
@@ -146,7 +148,7 @@ func (t *Store) mkdirs(dir string) error {
 }
 
 // mayHaveChanged notes names that an operation was about that failed. It may have been
-// done all the same; then whoever repeats it finds it done, and nobody else would sync it.
+// done all the same; then a repetition finds it done, and nothing else would sync it.
 func (t *Store) mayHaveChanged(names ...string) {
 	for _, name := range names {
 		t.debts.name(path.Dir(name))

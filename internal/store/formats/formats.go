@@ -41,20 +41,21 @@ func (o Options) classic(beside bool) (store.Store, error) {
 	})
 }
 
-// Snapshot is what can be asked of an A that stands still.
+// Snapshot is the set of questions to an A that stands still.
 type Snapshot interface {
 	store.Reader
 	store.Filer
 }
 
-// Still opens an A that stands still: that of a storage in snapshot mode, whoever has it open, or
-// a copy, which may have nothing beside config and A. B and the journal are not looked at. There is
+// Still opens an A that stands still: that of a storage in snapshot mode, open in any process, or a
+// copy, which may have nothing beside config and A. B and the journal are not looked at. There is
 // nothing to close.
 func Still(f vfs.FS, s *settings.Settings) (Snapshot, error) {
 	return classic.New(classic.Options{FS: f, Format: s.Structure.Format, Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read, Still: true})
 }
 
-// Copies returns what knows the files of a format, in archives and in HOMEs that nobody has open.
+// Copies returns the expert for the files of a format, in archives and in HOMEs that nobody has
+// open.
 func Copies(format layout.Format) store.Copies { return classic.Copies{Format: format} }
 
 // Empty returns the files of a new HOME without a transaction.

@@ -1,4 +1,4 @@
-// Package storetest has what every store has to pass, and a store in memory.
+// Package storetest has the tests that every store has to pass, and a store in memory.
 package storetest
 
 import (
@@ -39,8 +39,8 @@ func Check(t testing.TB, s store.Store, all []store.Transaction) {
 	}
 }
 
-// Conformance tests what the interfaces say. open returns an empty store of class Full, and a
-// file system with the directories journal and misc from which it takes blobs.
+// Conformance tests the promises of the interfaces. open returns an empty store of class
+// Full, and a file system with the directories journal and misc from which it takes blobs.
 func Conformance(t *testing.T, open func(t *testing.T) (store.Store, vfs.FS)) {
 	for name, test := range map[string]func(t *testing.T, s store.Store, f vfs.FS){
 		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "packs": several, "blobs": blobs,

@@ -39,7 +39,7 @@ func copyOf(f vfs.FS, paths iter.Seq2[string, error]) (copied, error) {
 	return c, nil
 }
 
-// putFile puts a file, in the place of what is there.
+// putFile puts a file, and replaces an existing one.
 func putFile(f vfs.FS, name string, content []byte) error {
 	if _, err := vfs.MkdirAll(f, path.Dir(name)); err != nil {
 		return err
@@ -77,7 +77,7 @@ type history struct {
 	disk       *crashfs.FS
 	s          store.Store
 	all        []store.Transaction
-	base, rest copied // up to tid(2), and what came since
+	base, rest copied // up to tid(2), and the later part
 	middle     copied // up to tid(3)
 }
 
@@ -112,7 +112,7 @@ func (impl Implementation) history() (h history, err error) {
 	return h, err
 }
 
-// same opens what copies were laid over each other to, and compares.
+// same opens the result of copies that were laid over each other, and compares.
 func (impl Implementation) same(disk *crashfs.FS, all []store.Transaction, last zodb.TID) error {
 	s, err := impl.Open(disk)
 	if err != nil {
@@ -126,7 +126,8 @@ func (impl Implementation) same(disk *crashfs.FS, all []store.Transaction, last 
 	return errors.Join(err, c.all(s, true), objects(s, c))
 }
 
-// Copies tests what [store.Filer] and [store.Copies] say, of a store that has files.
+// Copies tests the promises of [store.Filer] and [store.Copies], for a store that has
+// files.
 func Copies(t *testing.T, impl Implementation) {
 	for name, test := range map[string]func(impl Implementation, h history) error{
 		"whole": func(impl Implementation, h history) error {
@@ -173,7 +174,7 @@ func nothingChanged(impl Implementation, h history) error {
 	return nil
 }
 
-// descriptions count what is in a copy.
+// descriptions count the items in a copy.
 func descriptions(impl Implementation, h history) error {
 	c, err := copyOf(h.disk, h.s.Files(context.Background()))
 	if err != nil {
@@ -239,7 +240,7 @@ func damagedCopies(impl Implementation, h history) error {
 	return nil
 }
 
-// strangers are in a whole copy, and in none of what changed.
+// strangers are in a whole copy, and in no copy of changes.
 func strangers(impl Implementation, h history) error {
 	stranger := string(store.A) + "/README"
 	if err := putFile(h.disk, stranger, []byte("hello")); err != nil {
@@ -263,7 +264,8 @@ func strangers(impl Implementation, h history) error {
 }
 
 // pastPack: a pack removed the transaction with which the copy below ends, and linked the next one
-// past it. Over each other they are one chain again. What it put aside is in no copy.
+// past it. Over each other they are one chain again. The files that it put aside are in
+// no copy.
 func pastPack(impl Implementation, h history) error {
 	p := secondPack()
 	if err := p.do(h.s, p.stamp); err != nil {
@@ -319,7 +321,7 @@ func anotherHistory(_ Implementation, h history) error {
 	return nil
 }
 
-// space: what is put aside is told by pack, and is a part of its side.
+// space: the files put aside are told by pack, and are a part of their side.
 func space(_ Implementation, h history) error {
 	before, err := h.s.Space(context.Background())
 	if err != nil || len(before.Aside) != 0 || before.Sides[store.A].Files == 0 {

@@ -68,7 +68,7 @@ func Faults(t *testing.T, impl Implementation) {
 	}
 }
 
-// crashfsWithJournal is a place for what nobody looks at.
+// crashfsWithJournal is a place for files that nobody looks at.
 func crashfsWithJournal() *crashfs.FS {
 	disk := crashfs.New(1)
 	_ = disk.Mkdir("journal") // it is new
@@ -131,7 +131,7 @@ func (impl Implementation) begin(f vfs.FS) (store.Store, error) {
 	return s, err
 }
 
-// check looks at what a power cut left, on copies, and does the work to its end.
+// check looks at the disk after a power cut, on copies, and does the work to its end.
 func (impl Implementation) check(sc scenario, after *crashfs.FS, done bool) error {
 	on := func(disk *crashfs.FS, look func(s store.Store) error) error {
 		s, err := impl.begin(disk)

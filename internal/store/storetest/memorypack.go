@@ -79,7 +79,7 @@ type memoryRestorer struct {
 // Close implements [store.Restorer].
 func (r memoryRestorer) Close() {}
 
-// Step implements [store.Restorer]: all at once, what was removed last first.
+// Step implements [store.Restorer]: all at once, the last removed first.
 func (r memoryRestorer) Step(_ int, begins func() error) (n store.Restored, err error) {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()

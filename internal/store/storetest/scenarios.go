@@ -23,7 +23,8 @@ type scenario struct {
 	least       int // operations that the work has at least
 }
 
-// maxSteps bounds loops over steps: whoever does not come to an end has done nothing in most of them.
+// maxSteps bounds loops over steps: a loop that does not come to an end has done nothing in most of
+// them.
 const maxSteps = 200
 
 // errEndless is a loop over steps that was given up.
@@ -51,7 +52,7 @@ func thaw(s store.Store) error {
 	return fmt.Errorf("thaw: %w", errEndless)
 }
 
-// bringBack brings back what was removed with a stamp.
+// bringBack brings back the items removed with a stamp.
 func bringBack(s store.Store, stamp int64, limit int) (n store.Counts, err error) {
 	b := s.BringBack(stamp)
 	defer b.Close()
@@ -70,7 +71,7 @@ func bringBack(s store.Store, stamp int64, limit int) (n store.Counts, err error
 	return n, fmt.Errorf("bring back: %w", errEndless)
 }
 
-// purge removes for good what was put aside before a stamp.
+// purge removes for good all items put aside before a stamp.
 func purge(s store.Store, before int64) (n int64, err error) {
 	p := s.Purge(before)
 	defer p.Close()
@@ -128,7 +129,7 @@ func (p packed) do(s store.Store, stamp int64) error {
 	return err
 }
 
-// undo brings back what packs have put aside, and links transactions as before.
+// undo brings back the files that packs have put aside, and links transactions as before.
 func undo(s store.Store, packs ...packed) error {
 	for _, p := range packs {
 		if _, err := bringBack(s, p.stamp, 3); err != nil {
@@ -327,8 +328,8 @@ func onlyOf(s store.Store, names map[layout.Name][]byte) error {
 	return nil
 }
 
-// removing is what holds while a pack removes: all that stays is there, nothing that is still there
-// names something that is gone, and x.packed explains what is.
+// removing tests the invariants while a pack removes: all that stays is there, nothing that is
+// still there names something that is gone, and x.packed explains each removal.
 func removing(s store.Store, after, before contents, p packed) error {
 	if err := errors.Join(after.all(s, false), whole(s, tid(4), before.text)); err != nil {
 		return err
