@@ -33,6 +33,9 @@ type PackResult struct {
 	// Kept objects and revisions are those that were looked at because they stay.
 	KeptObjects   int64 `json:"kept_objects"`
 	KeptRevisions int64 `json:"kept_revisions"`
+	// KeptNewest of the objects stay for one reason: the two newest transactions wrote them. These
+	// are older than the time to pack to that was asked for, and nothing else refers to the objects.
+	KeptNewest int64 `json:"kept_newest,omitempty"`
 	// Of these the next ones are gone now. Transactions are not known of a dry run.
 	Objects      int64 `json:"objects"`
 	Revisions    int64 `json:"revisions"`

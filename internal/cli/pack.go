@@ -312,6 +312,9 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 		w.printf(" (dry run, nothing changed)")
 	}
 	w.printf("\nkept     %s objects (%s revisions read)\n", human.Count(r.KeptObjects), human.Count(r.KeptRevisions))
+	if r.KeptNewest > 0 {
+		w.printf("         %s of them only because one of the two newest transactions wrote them\n", human.Count(r.KeptNewest))
+	}
 	w.printf("%s %s objects, %s revisions", verb, human.Count(r.Objects), human.Count(r.Revisions))
 	if !o.dryRun {
 		w.printf(", %s transactions, %s blobs", human.Count(r.Transactions), human.Count(r.Blobs))

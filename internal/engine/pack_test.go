@@ -232,10 +232,40 @@ func TestTwoNewestTransactionsStay(t *testing.T) {
 		commit(t, s, change{oid: oid, data: rec("nobody refers to it")})
 	}
 	later.Store(int64(1100 * time.Millisecond))
-	doPack(t, s, zodb.PackOptions{})
+	for _, dry := range []bool{true, false} {
+		if r := doPack(t, s, zodb.PackOptions{DryRun: dry}); r.KeptNewest != 2 || r.KeptObjects != 3 || r.Objects != 1 {
+			t.Errorf("dry run %t: %d objects are kept, %d of them for their transactions alone, and %d go", dry, r.KeptObjects, r.KeptNewest, r.Objects)
+		}
+	}
 	for i, oid := range oids {
 		if got, want := exists(t, s, oid), i > 0; got != want {
 			t.Errorf("object %d of 3, which nobody refers to: there %t, want %t", i+1, got, want)
+		}
+	}
+}
+
+// TestNewestTransactionsThatStayForAnotherReasonAreNotTold: something refers to what they wrote, or
+// they are not older than the pack time, or all objects stay.
+func TestNewestTransactionsThatStayForAnotherReasonAreNotTold(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		root  []zodb.OID
+		later time.Duration
+		o     zodb.PackOptions
+		want  int64
+	}{
+		"alone":                   {later: time.Minute, want: 1},
+		"reached":                 {root: []zodb.OID{1}, later: time.Minute},
+		"not old":                 {later: -time.Minute},
+		"no garbage is collected": {later: time.Minute, o: zodb.PackOptions{NoGC: true}},
+	} {
+		var later atomic.Int64
+		s := packStorage(t, Options{Clock: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }}, "storage.min_pack_time=1")
+		commit(t, s, change{oid: 0, data: rec("root", tc.root...)}, change{oid: 1, data: rec("one")})
+		commit(t, s, change{oid: 1, data: rec("two")})
+		later.Store(int64(tc.later))
+		if r := doPack(t, s, tc.o); r.KeptNewest != tc.want {
+			t.Errorf("%s: %d objects, want %d", name, r.KeptNewest, tc.want)
 		}
 	}
 }

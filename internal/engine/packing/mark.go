@@ -61,6 +61,9 @@ func (r *packRun) mark(ctx context.Context) error {
 	}
 	stop := r.watch()
 	defer stop()
+	if err := r.markNewest(ctx); err != nil {
+		return err
+	}
 	for {
 		if err := r.marker.Run(ctx); err != nil {
 			return err
@@ -76,9 +79,9 @@ func (r *packRun) mark(ctx context.Context) error {
 }
 
 // recent marks the objects written by the transactions that are not older than the
-// threshold, or among the two newest, unless min_pack_time is 0. It returns the oldest of
-// them. If there is none, it returns the last transaction, which stays even if none of
-// its revisions does.
+// threshold, or among the two newest, unless min_pack_time is 0. It leaves those to markNewest
+// that stay for the latter reason alone. It returns the oldest of the transactions. If there is
+// none, it returns the last transaction, which stays even if none of its revisions does.
 func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 	least := 2
 	if r.exact() {
@@ -96,6 +99,10 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 		}
 		least--
 		oldest = t.TID
+		if t.TID < r.wanted && !r.o.NoGC {
+			r.newest = append(r.newest, t.TID)
+			continue
+		}
 		for _, oid := range t.OIDs {
 			if r.o.NoGC {
 				if ok, _ := r.v.spared.Add(oid); !ok {

@@ -150,7 +150,9 @@ type packRun struct {
 	marker *pack.Marker
 
 	index  *refIndex
-	packed zodb.TID // x.packed when it began
+	packed zodb.TID   // x.packed when it began
+	wanted zodb.TID   // the pack time, before the last transaction makes it an earlier one
+	newest []zodb.TID // transactions before that of which all stays; see markNewest
 
 	listed    *oidset.Set // objects with a pointer
 	revisions *oidset.Set // objects with revisions
@@ -241,11 +243,12 @@ func (r *packRun) prepare(ctx context.Context) error {
 	r.index = &refIndex{s: s}
 	r.v.index = r.index
 	now := s.o.Clock()
-	threshold, last := zodb.TIDFromTime(r.packTime(now)), s.o.State.LastTID()
+	last := s.o.State.LastTID()
 	if r.exact() {
 		last++ // the last transaction may be older than the pack time
 	}
-	threshold = min(threshold, last)
+	r.wanted = zodb.TIDFromTime(r.packTime(now))
+	threshold := min(r.wanted, last)
 	var err error
 	if r.policy, err = pack.NewPolicy(threshold, s.o.Home.Settings.KeepClass); err != nil {
 		return err

@@ -1,0 +1,33 @@
+package packing
+
+import (
+	"context"
+	"fmt"
+)
+
+// markNewest marks what the two newest transactions wrote, where they are older than the time
+// that was asked for: last of all, so that the result can tell what stays for that reason alone. Of
+// a storage that was imported in two transactions that may be everything.
+func (r *packRun) markNewest(ctx context.Context) error {
+	if len(r.newest) == 0 {
+		return nil
+	}
+	if err := r.marker.Run(ctx); err != nil {
+		return err
+	}
+	for _, tid := range r.newest {
+		t, err := r.s.o.Read.Transaction(ctx, tid)
+		if err != nil {
+			return fmt.Errorf("one of the two newest transactions: %w", err)
+		}
+		for _, oid := range t.OIDs {
+			if r.listed.Has(oid) && !r.marker.Reached(oid) {
+				r.result.KeptNewest++
+			}
+			if err := r.marker.Add(oid); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
