@@ -115,11 +115,15 @@ func (c *conn) release(w *work) {
 	c.giveSteps(w)
 }
 
-// giveSteps gives back what the steps of a transaction take.
+// giveSteps gives back what the steps of a transaction take, after the storage has closed its file.
 func (c *conn) giveSteps(w *work) {
 	c.unpark(w)
 	w.memory.end()
 	c.srv.budgets.large.end(w.txn)
+	if w.file {
+		w.file = false
+		c.has.spools.Give(1)
+	}
 }
 
 func (c *conn) try(w *work, st *step) error {

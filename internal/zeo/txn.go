@@ -174,9 +174,6 @@ func (c *conn) closeTxn(w *work) {
 	c.dropAll(w.queued) // whose vote ended before they came into it
 	h := c.hub
 	c.giveSteps(w)
-	if w.file {
-		c.has.spools.Give(1)
-	}
 	if w.held && h.stats.holding.Add(-1) == 0 {
 		h.stats.lockTime.Store(0)
 	}

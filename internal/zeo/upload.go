@@ -48,6 +48,10 @@ func (c *conn) storeBlobStart(r *request, _ *arguments) error {
 		if w.failed == nil {
 			c.upload.blob, w.failed = w.t.BeginBlob()
 		}
+		if w.failed != nil { // what comes of the blob is dropped
+			c.closeUpload()
+			c.release(w)
+		}
 	})
 	if !state.Open() {
 		return r.fail(transactionError(nil, nil))
