@@ -448,11 +448,12 @@ func TestSharedUploads(t *testing.T) {
 		gone(file)
 		file = upload(2, 0, "cut off")
 		c.call("ping")
+		gone(file) // it was moved into HOME, where the end of the connection removes it
+		if n := len(staged(t, ts.storages["1"])); n != 1 {
+			t.Errorf("%d uploads are in HOME", n)
+		}
 		c.conn.Close()
-		eventually(t, "the upload is gone", func() bool {
-			_, err := os.Lstat(file)
-			return errors.Is(err, fs.ErrNotExist)
-		})
+		eventually(t, "what was uploaded is gone", func() bool { return len(staged(t, ts.storages["1"])) == 0 })
 		c = ts.client(e)
 
 		// Names that lead elsewhere.
