@@ -22,6 +22,8 @@ func TestPartsOnOtherMountsAreRefused(t *testing.T) {
 			t.Parallel()
 			home, out := filepath.Join(t.TempDir(), "home"), t.TempDir()
 			want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), home)
+			repo := filepath.Join(t.TempDir(), "repo")
+			want(t, exitOK, "full backup", "backup", "full", home, repo)
 			// Of the same file system, where the device alone does not tell it.
 			at, elsewhere := filepath.Join(home, part), filepath.Join(t.TempDir(), part)
 			if err := errors.Join(os.Rename(at, elsewhere), os.Mkdir(at, 0o755)); err != nil {
@@ -43,8 +45,11 @@ func TestPartsOnOtherMountsAreRefused(t *testing.T) {
 			before := treeOf(t, filepath.Join(home, "A"))
 			for _, args := range [][]string{
 				{"serve", "--listen", "127.0.0.1:0", home}, {"pack", home}, {"recover", home},
-				{"import", hometest.FileStorage(t, "undo.fs"), home},
+				{"import", hometest.FileStorage(t, "undo.fs"), home}, {"restore", "--delta", repo, home},
 			} {
+				if args[0] == "restore" && part != "A" {
+					continue // it needs no more than A
+				}
 				e, _, stderr := testEnv()
 				status := run(t.Context(), e, args)
 				if text := stderr.String(); status != exitFailed || !strings.Contains(text, part+" of "+home+": on another file system or mount than HOME itself") {

@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/restore"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -104,6 +105,9 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	if err := o.ofOneMount(); err != nil {
+		return err
+	}
 	m := newMeter(e)
 	total := int64(0)
 	for _, b := range p.Chain {
@@ -154,6 +158,21 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 		how, o.target, formatLast(done.TID), backups, human.Count(done.Files), human.Bytes(done.Bytes), human.Count(done.Linked),
 		human.Count(done.Check.Objects), damage, human.Duration(spent), human.ByteRate(done.Bytes, spent))
 	return err
+}
+
+// ofOneMount refuses a copy whose files cannot be linked into the new one beside it.
+func (o *restoreCommand) ofOneMount() error {
+	if !o.delta {
+		return nil
+	}
+	f, err := vfs.OS(o.target)
+	if err == nil {
+		err = vfs.OnOneMount(f, string(store.A))
+	}
+	if _, spread := errors.AsType[*vfs.SpreadError](err); spread {
+		return hint(err, "nothing was changed; restore without --delta into a new place")
+	}
+	return nil // all else is said where it is opened
 }
 
 func (o *restoreCommand) printPlan(e *env, p *backup.Plan) error {
