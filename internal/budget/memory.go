@@ -14,14 +14,17 @@ type Memory struct {
 	Source string // such as “GOMEMLIMIT”, for the log
 }
 
-// leastSpare is the part of a control group that stays free for memory that the runtime
-// does not count: the program itself, buffers of sockets, pages that are being written,
-// and the kernel's caches of the many files and directories that are made and read.
-const leastSpare = 16 << 20
+// spare returns how much of a control group stays free for what the runtime does not count:
+// the program itself, which is 14 MiB when all of it is in use, buffers of sockets, pages that are
+// being written, and the kernel's caches of the many files and directories that are made and
+// read. It is an eighth, and 24 MiB at least; in groups below 96 MiB it is a quarter or 16 MiB,
+// and half of the group at most.
+func spare(group int64) int64 {
+	return max(group/8, min(group/4, 24<<20), min(group/2, 16<<20))
+}
 
 // Find returns the memory for this process: GOMEMLIMIT; else the limit of its control
-// group (version 1 or 2) but for an eighth, and for leastSpare at least, which is
-// half of it at most; else three quarters of the machine's.
+// group (version 1 or 2) but for what is spare; else three quarters of the machine's.
 // read reads a file of the system. Without either figure it is 1 GiB.
 func Find(getenv func(string) string, read func(name string) ([]byte, error)) Memory {
 	if getenv("GOMEMLIMIT") != "" {
@@ -31,7 +34,7 @@ func Find(getenv func(string) string, read func(name string) ([]byte, error)) Me
 	}
 	machine := totalMemory(read)
 	if group, ok := groupLimit(read); ok && (machine == 0 || group < machine) {
-		return Memory{max(group-max(group/8, leastSpare), group/2), "the control group"}
+		return Memory{group - spare(group), "the control group"}
 	}
 	if machine > 0 {
 		return Memory{machine / 4 * 3, "the machine"}

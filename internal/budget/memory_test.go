@@ -37,7 +37,10 @@ func TestFindMemory(t *testing.T) {
 			"/proc/meminfo": meminfo, "/proc/self/cgroup": "5:devices:/\n4:cpu,memory:/job\n0::/\n",
 			"/sys/fs/cgroup/memory/job/memory.limit_in_bytes": "134217728\n",
 			"/sys/fs/cgroup/memory/memory.limit_in_bytes":     "9223372036854771712\n",
-		}, Memory{112 * mib, "the control group"}},
+		}, Memory{104 * mib, "the control group"}},
+		{"a group of 32 MiB", map[string]string{"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "33554432\n"}, Memory{16 * mib, "the control group"}},
+		{"a group of 80 MiB", map[string]string{"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "83886080\n"}, Memory{60 * mib, "the control group"}},
+		{"a group of 192 MiB", map[string]string{"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "201326592\n"}, Memory{168 * mib, "the control group"}},
 		{"more than the machine has", map[string]string{
 			"/proc/meminfo": meminfo, "/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/memory.max": "99999999999999\n",
 		}, Memory{3 * gib, "the machine"}},
