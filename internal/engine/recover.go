@@ -24,16 +24,19 @@ import (
 //  0. Everything that exists is made durable. The last process may have been killed, and
 //     its changes are believed from now on, although some may be in memory only: directories
 //     that it made, files that it moved from B to A, links that its pack has set, an
-//     x.serial. 1. The journal is read and judged, and nothing is changed: a
-//     transaction that is not later than x.serial must be in A or B already, byte by byte;
-//     one that is not there means that A and the journal are not of one piece (A restored
-//     from a backup, say), and Open refuses. 2. If A was a snapshot, the floor of time
-//     stamps rises: somebody may have copied it while the storage was closed. Then
-//     misc/snapshot is removed, durably, unless somebody holds the sublock. 3. Directories
-//     that the original left in journal/ go into B, oldest first, and its replica.tar into
-//     A. These are few files. 4. The log's transactions go into the index, as if they had
-//     just been published; the worker flushes them. Nothing is copied. 5. Files that no
-//     transaction refers to are removed from journal/.
+//     x.serial.
+//  1. The journal is read and judged, and nothing is changed: a
+//     transaction that is not later than x.serial must be in A or B already,
+//     byte by byte; one that is not there means that A and the journal are not
+//     of one piece (A restored from a backup, say), and Open refuses.
+//  2. If A was a snapshot, the floor of time stamps rises: somebody may have
+//     copied it while the storage was closed. Then misc/snapshot is removed,
+//     durably, unless somebody holds the sublock.
+//  3. Directories that the original left in journal/ go into B, oldest first,
+//     and its replica.tar into A. These are few files.
+//  4. The log's transactions go into the index, as if they had just been
+//     published; the worker flushes them. Nothing is copied.
+//  5. Files that no transaction refers to are removed from journal/.
 //
 // B is moved into A by the worker afterwards. A crash during any of this leaves
 // a state from which the same steps lead to the same end.
