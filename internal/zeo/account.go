@@ -11,11 +11,11 @@ import (
 type account struct {
 	share *budget.Share
 	held  atomic.Int64
-	extra atomic.Int64 // of late, beyond what it would be given
+	extra atomic.Int64 // of late, beyond its share
 }
 
-// lateMost is how many bytes of steps that come while a vote waits are taken although there is no
-// memory for them: a few are nothing beside the others of the transaction.
+// lateMost is the number of bytes of steps, coming while a vote waits, that are taken although
+// there is no memory for them: a few are nothing beside the others of the transaction.
 const lateMost = 16 << 10
 
 // try takes n if there is so much.

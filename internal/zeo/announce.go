@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// readers wait until what they read is announced.
+// readers wait until the transactions that they read are announced.
 type readers struct {
 	mu   sync.Mutex
 	next chan struct{} // guarded by mu: closed at the next announcement; nil while nobody waits
@@ -72,9 +72,9 @@ func (a *announcement) frame(e wire.Encoding) []byte {
 }
 
 // announce puts a transaction that can be read into everybody's outbox. It is
-// called in the order of the tids, by the engine's committer. Who called for the commit
+// called in the order of the tids, by the engine's committer. The caller of the commit
 // sees to it that it is sent, see spread. Nobody can load or commit while it has the lock:
-// it is encoded before, and what is long is not copied for each connection.
+// it is encoded before, and long messages are not copied for each connection.
 func (h *hub) announce(a announcement) {
 	var frames [256][]byte // by encoding
 	for _, e := range h.encodings(a.committer) {

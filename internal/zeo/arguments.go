@@ -148,8 +148,8 @@ func (a *arguments) float(i int) float64 {
 	return 0
 }
 
-// handle is a client's name for a transaction, made comparable. What it is
-// does not matter.
+// handle is a client's name for a transaction, made comparable. Its meaning does not
+// matter.
 type handle any
 
 // maxHandle is the length in bytes of the longest name of a transaction. Clients of

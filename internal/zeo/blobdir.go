@@ -19,8 +19,8 @@ import (
 
 const (
 	layoutFile = ".layout"
-	// markFile says up to which transaction of which storage all blobs are in the
-	// directory: “IDENTITY TID”. What came later is looked at when it is opened. A
+	// markFile names the storage, and the transaction up to which all blobs are in the
+	// directory: “IDENTITY TID”. Later ones are looked at when it is opened. A
 	// transaction that the storage does not have says nothing: it is of another history.
 	markFile = ".dirstorage"
 	// markEvery is how many transactions with blobs may come before the mark is
@@ -29,9 +29,8 @@ const (
 )
 
 // blobDir is a directory that clients share: they open blobs there by
-// themselves, and put new ones there for the server to take. What is in it are
-// hard links to the files of the storage, so it costs no space; it can be
-// removed and is made again.
+// themselves, and put new ones there for the server to take. Its entries are hard links
+// to the files of the storage, so it costs no space; it can be removed and is made again.
 type blobDir struct {
 	fs      vfs.FS
 	layout  filestorage.BlobLayout
@@ -115,8 +114,9 @@ func makeBlobDir(above vfs.FS, name string) error {
 	return above.SyncDir(".")
 }
 
-// populateBlobDir makes what ZODB wants in a directory of blobs, and lacks. The layout
-// comes first: a directory with anything else in it and without one is taken for lawn.
+// populateBlobDir makes the missing entries that ZODB wants in a directory of blobs. The
+// layout comes first: a directory with anything else in it and without one is taken for
+// lawn.
 func populateBlobDir(f vfs.FS, l filestorage.BlobLayout) error {
 	if _, err := f.Stat(layoutFile); errors.Is(err, fs.ErrNotExist) {
 		if err := vfs.WriteFileAtomic(f, layoutFile+".new", layoutFile, []byte(l), vfs.SyncOptions{File: true, Dir: true}); err != nil {
@@ -129,14 +129,14 @@ func populateBlobDir(f vfs.FS, l filestorage.BlobLayout) error {
 	return nil
 }
 
-// catchUp links what the storage has and the directory lacks.
+// catchUp links the blobs of the storage that the directory lacks.
 func (b *blobDir) catchUp(ctx context.Context) (added int, err error) {
 	last := b.storage.LastTransaction()
-	since := false // the mark is a transaction of this storage's history, and what came later was linked
+	since := false // the mark is a transaction of this storage's history, and later blobs were linked
 	if mark, known := b.readMark(); known && mark <= last {
 		for t, err := range b.storage.TransactionsBackward(ctx, 0) {
 			if t != nil && err != nil {
-				break // what it wrote is not known
+				break // its writes are unknown
 			}
 			if err != nil {
 				return added, err
@@ -261,8 +261,9 @@ func (b *blobDir) drop(file string) {
 }
 
 // prune removes the links to blobs that the storage has no more, which else keep
-// their space. The links of a transaction are made when it can be read already, so what
-// has one and cannot be read was packed away. Files of clients are not touched.
+// their space. The links of a transaction are made when it can be read already, so a
+// transaction that has one and cannot be read was packed away. Files of clients are not
+// touched.
 func (b *blobDir) prune(ctx context.Context) (removed int, err error) {
 	for name, err := range vfs.Walk(b.fs, ".") {
 		if err == nil {

@@ -50,7 +50,7 @@ type conn struct {
 	mu       sync.Mutex
 	txn      *txn  // guarded by mu; the open transaction, whose work is its stage's
 	cause    error // guarded by mu: why it ends, the first one
-	draining bool  // guarded by mu: it ends when there is no voted transaction
+	draining bool  // guarded by mu: it ends when no transaction is voted for
 	finishes int   // guarded by mu: how many were asked for and are not answered
 }
 
@@ -66,7 +66,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// log returns the logger, with who the client says he is.
+// log returns the logger, with the name that the client gave itself.
 func (c *conn) log() *slog.Logger {
 	who := c.address
 	if l := c.label.Load(); l != nil {
@@ -109,8 +109,8 @@ func protocolError(format string, args ...any) error {
 	return &errProtocol{clipped(fmt.Sprintf(format, args...))}
 }
 
-// serve is the life of a connection. Whatever ends it, the transaction is
-// aborted and its locks are given back.
+// serve is the life of a connection. At its end the transaction is always aborted, and
+// its locks are given back.
 func (c *conn) serve() {
 	c.wait.Go(func() {
 		if err := c.out.run(); err != nil {
@@ -161,7 +161,7 @@ func (c *conn) logEnd(err error) {
 	}
 }
 
-// converse says hello and then works off what the client sends.
+// converse says hello and then works off the requests of the client.
 func (c *conn) converse() error {
 	// The timer, not a deadline, because reading goes on in between.
 	hello := time.AfterFunc(c.srv.o.Limits.Hello, func() {

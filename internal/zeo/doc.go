@@ -6,9 +6,9 @@
 //	…
 //	err = srv.Shutdown(ctx)
 //
-// # What clients rely on
+// # Promises to clients
 //
-// A client keeps a cache and believes what it is told: a record that was sent
+// A client keeps a cache and believes the server: a record that was sent
 // as current is current until an invalidation says otherwise. So these rules
 // hold on each connection, where “sent” means: put into its outbox.
 //
@@ -16,29 +16,29 @@
 //     order of the tids, each transaction once, also one that changed nothing.
 //   - No answer that shows a revision as the current one is sent after an
 //     announcement that this object changed later.
-//   - What was announced can be read, its blobs included.
+//   - An announced transaction can be read, its blobs included.
 //   - Others are told of a transaction before its committer is, and he before the
 //     locks of the transaction are given back.
-//   - Registering, and asking for what was missed, are one step with respect to
+//   - Registering, and asking for missed transactions, are one step with respect to
 //     announcements.
 //
 // All of it is in hub.go, announce.go and sight.go: the hub of a storage has one lock, held exclusively
-// while a transaction is announced and shared while an answer is put into an
-// outbox after a look at what was announced. Nothing waits and no file is read
-// under it: a load reads first, and is done again if it was overtaken.
+// while a transaction is announced and shared while an answer is put into an outbox after
+// a look at the announcements. Nothing waits and no file is read under it: a load reads
+// first, and is done again if it was overtaken.
 //
-// # Who runs where
+// # Goroutines
 //
-// Each connection has a reader, which answers by itself what needs no disk, and
-// does the steps of transactions in the order in which they came; and a writer
-// for what others put into the outbox. Whatever may be slow (reads from the disk,
-// votes, finishes, blobs, logs) has a goroutine of its own, which also sends what it
-// answers. The engine's committer announces, one transaction after the other; sending
-// that is left to the first finish that returns, see hub.spread.
+// Each connection has a reader, which itself answers requests that need no disk, and does
+// the steps of transactions in the order in which they came; and a writer for the
+// messages that others put into the outbox. A slow request (reads from the disk, votes,
+// finishes, blobs, logs) has a separate goroutine, which also sends the answer. The
+// engine's committer announces, one transaction after the other; sending that is left to
+// the first finish that returns, see hub.spread.
 //
-// What is done of a transaction, its work, is used by one of them at a time, which has it from
-// the stage of the transaction (package stage): the reader while the client sends its steps,
-// the goroutine of its vote, and that of its finish. See txn.go.
+// The work of a transaction is used by one of them at a time, which has it from the stage of
+// the transaction (package stage): the reader while the client sends its steps, the goroutine
+// of its vote, and that of its finish. See txn.go.
 //
 // A pack is the server's own and has a goroutine there; no connection waits for it when it ends.
 //

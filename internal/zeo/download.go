@@ -16,8 +16,7 @@ import (
 const blobPiece = 59000
 
 // sendBlob sends a blob in pieces and then answers. A client that does not read
-// stops the reading of the file. A blob that is not what was written is an error in
-// place of its last bytes.
+// stops the reading of the file. A damaged blob is an error in place of its last bytes.
 func (c *conn) sendBlob(r *request, a *arguments) error {
 	oid, tid := a.oid(0), a.tid(1)
 	if a.err != nil {
@@ -54,8 +53,8 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 	return nil
 }
 
-// sendPieces sends what is in a blob. It reports whether the client was told that
-// the blob begins; that it ends he is told only if all of it is sound.
+// sendPieces sends the content of a blob. It reports whether the client was told that the
+// blob begins; the client is told that it ends only if all of it is sound.
 func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid zodb.TID) (begun bool, err error) {
 	begin := func() {
 		if !begun {

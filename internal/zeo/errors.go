@@ -53,7 +53,7 @@ func (e *blobMissingError) Error() string {
 // transactionError is a call that does not fit the state of the transaction.
 func transactionError(args ...any) error { return &pythonError{classTransaction, wire.Tuple(args)} }
 
-// describe finds what a client makes of an error. Details that are missing would make
+// describe finds the Python exception for an error. Details that are missing would make
 // it wait for ever, so each has its layout here.
 func (c *conn) describe(err error) *pythonError {
 	if p, ok := errors.AsType[*pythonError](err); ok {
@@ -74,7 +74,7 @@ func (c *conn) describe(err error) *pythonError {
 	if e, ok := errors.AsType[*zodb.ConflictError](err); ok {
 		return describeConflict(e)
 	}
-	if errors.Is(err, zodb.ErrCorrupt) { // before KeyError: damage is no missing object
+	if errors.Is(err, zodb.ErrCorrupt) { // before KeyError: a damaged object is not a missing one
 		c.log().Error("damage", "err", err)
 		if e, ok := errors.AsType[*zodb.CorruptError](err); ok && e.NoObject {
 			return &pythonError{classPOSKey, wire.Tuple{e.OID}}
@@ -104,7 +104,7 @@ func (c *conn) describe(err error) *pythonError {
 	return &pythonError{classSystem, wire.Tuple{clipped(err.Error())}}
 }
 
-// describeConflict: who resolves a conflict has the class, so it is not looked for here.
+// describeConflict does not look for the class: the resolver of a conflict has it.
 func describeConflict(e *zodb.ConflictError) *pythonError {
 	class, message := classConflict, "database conflict error"
 	if e.Read {

@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// tpcFinish commits. The answer, and what others are told, is sent by the committer.
+// tpcFinish commits. The committer sends the answer, and the invalidations to others.
 func (c *conn) tpcFinish(r *request, a *arguments) error {
 	c.awaitFinish()
 	x, err := c.current(a, 0)

@@ -11,7 +11,7 @@ import (
 // protocolVersion is the only one that is spoken.
 const protocolVersion = '5'
 
-// probe is what monitoring sends instead of an answer to the announcement.
+// probe is the message of monitoring, in place of an answer to the announcement.
 const probe = "ruok"
 
 // errProbe ends the connection of a probe.

@@ -13,7 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// hub is one storage of the server with everybody who has to be told of its
+// hub is one storage of the server with all connections that have to be told about its
 // transactions. See the rules in the package's description.
 type hub struct {
 	name     string
@@ -41,14 +41,14 @@ type hub struct {
 	stats stats
 }
 
-// stats are what server_status counts.
+// stats are the counters of server_status.
 type stats struct {
 	loads, stores, commits, aborts, conflicts atomic.Int64
 	active, waiting, holding                  atomic.Int64
 	lockTime                                  atomic.Int64 // nanoseconds since 1970 when the oldest vote that still holds locks got them
 }
 
-// spread sends what was announced, but leaves one connection to the caller. The
+// spread sends the announcements, but leaves one connection to the caller. The
 // engine commits many transactions together: the first one whose commit has ended
 // does it for all of them, with one write for each connection.
 func (h *hub) spread(but *conn) {
@@ -96,7 +96,7 @@ func (h *hub) withLast(f func(last zodb.TID)) {
 }
 
 // fill puts the last transactions of the storage into the queue, so that
-// clients that come back after a restart can be told what they missed.
+// clients that come back after a restart can be told the transactions that they missed.
 func (h *hub) fill(ctx context.Context) error {
 	last := h.storage.LastTransaction()
 	h.announced.Store(uint64(last))
@@ -132,10 +132,10 @@ func (h *hub) fill(ctx context.Context) error {
 // are not older than the pack time stay. A pack time may be just after a transaction.
 func wholeSince(since, packed zodb.TID) bool { return since+1 >= packed }
 
-// missedSince sends an answer about what changed after a transaction: f is called
-// under the lock, with known false if that cannot be said, or if the transaction is
-// not one of this storage's history: the chain of its transactions does not lead to
-// it, whatever files there are.
+// missedSince sends an answer about the changes after a transaction: f is called under
+// the lock, with known false if they cannot be found, or if the transaction is not one of
+// this storage's history: the chain of its transactions does not lead to it, even if its
+// file is there.
 func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Duration, f func(last zodb.TID, oids []zodb.OID, known bool)) error {
 	h.mu.RLock()
 	oids, known := h.missed.since(since)
@@ -147,7 +147,7 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 	upTo := zodb.TID(h.announced.Load())
 	h.mu.RUnlock()
 
-	// From the storage; then what has come meanwhile from the queue.
+	// From the storage; then, from the queue, the transactions that came meanwhile.
 	seen := make(map[zodb.OID]struct{})
 	oids = nil
 	add := func(list []zodb.OID) {
@@ -162,7 +162,7 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 	for t, err := range h.storage.TransactionsBackward(ctx, upTo) {
 		if t != nil && err != nil {
 			h.log.Error("damage in the history of the storage: a client that asked what it missed is told to drop its cache", "since", since, "err", err)
-			break // what this one wrote is not known
+			break // its writes are unknown
 		}
 		if err != nil {
 			return err

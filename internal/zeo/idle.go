@@ -9,17 +9,17 @@ import (
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
 
-// sending is what others may know of what a client sends for its transaction. The reader of the
-// connection writes it.
+// sending is the public knowledge about the messages of a client for its transaction. The
+// reader of the connection writes it.
 type sending struct {
 	last  atomic.Int64 // nanoseconds since 1970 when the last of it came; 0: the server works on it
 	bytes atomic.Int64 // all of it
 }
 
-// work notes that it is not the client who is waited for.
+// work notes that nothing waits for the client.
 func (s *sending) work() { s.last.Store(0) }
 
-// came notes that so many bytes came, and that more is waited for.
+// came notes that n bytes came, and that more is waited for.
 func (s *sending) came(now time.Time, n int64) {
 	s.bytes.Add(n)
 	s.last.Store(now.UnixNano())
@@ -41,10 +41,11 @@ const (
 	idlePatient = 4
 )
 
-// watch is what a vote that waits for memory has seen of the one who has the turn.
+// watch is the knowledge of a vote that waits for memory about the transaction that has
+// the turn.
 type watch struct {
 	begun time.Time // when the wait began
-	x     *txn      // who has the turn
+	x     *txn      // has the turn
 	since time.Time // since when something could have come of it, and was looked for
 	bytes int64     // of c.sends at that time
 }

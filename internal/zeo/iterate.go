@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// maxIterators bounds what one connection may have open.
+// maxIterators bounds the open iterators of one connection.
 const maxIterators = 10_000
 
 // iterators are the open ones of a connection.
@@ -43,7 +43,8 @@ type cursor struct {
 	at int
 }
 
-// add opens an iterator. besides is what others hold for the transaction that it is at.
+// add opens an iterator. besides is the memory that others hold for the transaction that
+// it is at.
 func (it *iterators) add(c *conn, k *cursor, besides int64) (int64, error) {
 	if share := c.has.iterators; !share.Try(cursorMemory) {
 		if besides == 0 || share.Held()-besides > fewCursors*cursorMemory {
@@ -124,7 +125,7 @@ func (k *cursor) pause() {
 }
 
 const (
-	// cursorMemory is what an iterator takes in memory, in bytes.
+	// cursorMemory is the memory of an iterator, in bytes.
 	cursorMemory = 512
 	// fewCursors is how many iterators may be open beside one that is at a large transaction.
 	fewCursors = 256
@@ -259,8 +260,9 @@ func (k *cursor) nextTransaction(c *conn) (*zodb.Transaction, error) {
 
 // hold takes the memory for a transaction in place of that for the one before, without
 // waiting: iterators stay open for as long as the client likes. One large transaction on
-// each connection is never refused, nor are its records: there is no other way to read it.
-// beside is what the iterator over transactions holds for the same one. k.mu must be held.
+// each connection is never refused, nor are its records: it cannot be read in another way.
+// beside is the memory that the iterator over transactions holds for the same one. k.mu
+// must be held.
 func (k *cursor) hold(c *conn, t *zodb.Transaction, beside int64) bool {
 	size := 8*int64(len(t.OIDs)) + int64(len(t.User)+len(t.Description)+len(t.Extension))
 	share := c.has.iterators

@@ -10,12 +10,13 @@ import (
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
 
-// budgets are what all connections of a server share. A goroutine takes from them in this
-// order, and from none twice with waiting: frames, values, places, files, reads, answers. From the
-// others it takes without waiting. So whoever waits waits for somebody who goes on.
+// budgets are the resources that all connections of a server share. A goroutine takes from them in
+// this order, and from none twice with waiting: frames, values, places, files, reads, answers.
+// From the others it takes without waiting. So each waiter waits for a goroutine that goes
+// on.
 type budgets struct {
 	frames    *budget.Pool // bytes of messages that do not fit into the buffer of a connection
-	values    *budget.Pool // bytes of memory of what is decoded, of unusual requests
+	values    *budget.Pool // bytes of memory of decoded values, of unusual requests
 	places    *budget.Pool // requests that are worked off beside the readers of connections
 	files     *budget.Pool // blobs that are sent or received
 	spools    *budget.Pool // large transactions: each has two files at most, see parked
@@ -39,7 +40,7 @@ type shares struct {
 	frames, values, places, files, spools, reads, answers, queues, steps, iterators *budget.Share
 }
 
-// What clients may take of the memory in all: seven eighths. The rest is for the storages'
+// newBudgets gives clients seven eighths of the memory. The rest is for the storages'
 // caches, and for the garbage that is there before it is collected.
 func newBudgets(l Limits) *budgets {
 	part := func(of int64) *budget.Pool { return budget.NewPool(l.Memory / of) }
@@ -68,7 +69,7 @@ func newBudgets(l Limits) *budgets {
 const connectionMemory = 96 << 10
 
 // placeMemory is how many bytes of memory a request takes that waits beside the reader: its
-// goroutine, and what it says. The first one of each connection is in connectionMemory.
+// goroutine, and its content. The first one of each connection is in connectionMemory.
 const placeMemory = 8 << 10
 
 // SpoolSize returns how many bytes of records an open transaction may keep in memory, out
@@ -82,7 +83,7 @@ func (b *budgets) shares() shares {
 	}
 }
 
-// scarce is what a client is told that asks for more memory than there is. The class is
+// scarce is the error for a client that asks for more memory than there is. The class is
 // one that clients take for a failure of this request.
 func (c *conn) scarce(what string) error {
 	c.srv.o.Observer.Refused("memory")
@@ -90,8 +91,8 @@ func (c *conn) scarce(what string) error {
 }
 
 // making gives f memory for an answer, and more while there is more. If there is none f
-// reports errMore, gives up what it has, and is called again with what it needs, for which
-// this waits: it holds nothing meanwhile.
+// reports errMore, gives up its memory, and is called again when there is enough:
+// meanwhile it holds nothing.
 func (c *conn) making(ctx context.Context, what string, f func(b *bill) error) error {
 	share := c.has.answers
 	for n := int64(firstAnswer); ; n *= 4 {
@@ -118,13 +119,13 @@ const firstAnswer = 16 << 10
 // errMore is an answer for which the memory that it was given is not enough.
 var errMore = errors.New("more memory is needed for the answer")
 
-// bill counts what an answer takes.
+// bill counts the memory of an answer.
 type bill struct {
 	share      *budget.Share
 	held, left int64
 }
 
-// charge counts n bytes of data and what is around them.
+// charge counts n bytes of data and their overhead.
 func (b *bill) charge(n int) error {
 	const around = 512
 	b.left -= 3*int64(n) + around // itself, its values, and encoded
@@ -138,14 +139,14 @@ func (b *bill) charge(n int) error {
 	return nil
 }
 
-// What a step of a transaction takes in memory, in bytes, beside its record: what the
-// connection, the engine and its vote keep of it.
+// The memory of a step of a transaction, in bytes, beside its record: in the connection,
+// the engine and its vote.
 const (
 	writeMemory = 280
 	checkMemory = 192
 )
 
-// memory returns what a step takes until the end of the transaction.
+// memory returns the bytes that a step takes until the end of the transaction.
 func (st *step) memory() int64 {
 	if st.kind == stepCheck {
 		return checkMemory
@@ -205,8 +206,8 @@ type portion struct {
 	n int64
 }
 
-// try makes it so many bytes if there are so many; what is more than anybody can have
-// is taken as that.
+// try makes it n bytes if there are as many; a larger n than anybody can have counts as
+// that.
 func (k *portion) try(n int64) bool {
 	share := k.c.has.answers
 	n = min(n, share.Most())
@@ -220,7 +221,7 @@ func (k *portion) try(n int64) bool {
 	return true
 }
 
-// take is try, and waits. What it had is given back before.
+// take is try, and waits. It gives its portion back before.
 func (k *portion) take(ctx context.Context, n int64) error {
 	k.end()
 	n = min(n, k.c.has.answers.Most())
@@ -263,12 +264,12 @@ func (c *conn) giveValues() {
 	c.values = 0
 }
 
-// noFile is what a client is told for whose request there is no file.
+// noFile is the error for a client if there is no file for its request.
 func (c *conn) noFile(what, files string) error {
 	c.srv.o.Observer.Refused("files")
 	return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("%s: the server may open no more files for %s at present; try again later, or raise its limit of open files", what, files)}}
 }
 
-// fileTime is how long an upload waits for a file: what others send or receive ends by
-// then, or does not end.
+// fileTime is how long an upload waits for a file: transfers of others end by then, or do
+// not end.
 const fileTime = 20 * time.Second

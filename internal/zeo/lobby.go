@@ -10,17 +10,17 @@ import (
 )
 
 // The lobby has the connections that have not registered: those that say nothing, those in
-// the middle of a TLS handshake, and those that are about to be served. It has
-// room of its own, so that whoever fills it takes no place from those who are served. When
-// it is full the newcomer comes in all the same, and the one goes that has been there
-// longest, of those from the address that has most: a client that registers in the
-// time that it takes an attacker to fill the lobby gets in.
+// the middle of a TLS handshake, and those that are about to be served. It has separate
+// room, so that an attacker that fills it takes no place from served connections. When it
+// is full the newcomer comes in all the same, and the one goes that has been there
+// longest, of those from the address that has most: a client that registers in the time
+// that it takes an attacker to fill the lobby gets in.
 //
 // The server's mu guards it.
 type lobby struct {
 	order  list.List               // of *conn, the first one came first
 	places map[*conn]*list.Element // of order
-	hosts  map[string]int          // connections, by what host returns
+	hosts  map[string]int          // connections, by result of host
 }
 
 func newLobby() lobby {
@@ -70,7 +70,8 @@ func (l *lobby) evict() *conn {
 	return nil
 }
 
-// host is what counts as one address: of IPv6 the network, because a host has all of it.
+// host returns the key that counts as one address: of IPv6 the network, because a host
+// has all of it.
 func host(a net.Addr) string {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -11,9 +11,9 @@ import (
 // transactions: 8 bytes each, and an entry of a map.
 const maxMissedOIDs = 1 << 20
 
-// missed is the invalidation queue: the last transactions and what they
-// changed, oldest first, without a gap. The oldest entry only says up to where the
-// others reach. hub.mu guards it.
+// missed is the invalidation queue: the last transactions and their objects, oldest
+// first, without a gap. The oldest entry only marks the beginning of the others. hub.mu
+// guards it.
 type missed struct {
 	limit   int
 	entries []missedEntry // oldest first
@@ -66,9 +66,9 @@ func (m *missed) lastChange(oid zodb.OID, since zodb.TID) (tid zodb.TID, known b
 	return tid, true
 }
 
-// since returns what changed after a transaction, each oid once; known is false if
+// since returns the objects changed after a transaction, each oid once; known is false if
 // the queue does not hold that transaction. One that only lies between two others is
-// of another history, so what came after it is not known, see the decision on histories.
+// of another history, so its successors are unknown, see the decision on histories.
 func (m *missed) since(tid zodb.TID) (oids []zodb.OID, known bool) {
 	at, known := slices.BinarySearchFunc(m.entries, tid, func(e missedEntry, tid zodb.TID) int { return cmp.Compare(e.tid, tid) })
 	if !known {

@@ -29,14 +29,14 @@ type Options struct {
 	// is told at its vote. Negative = no limit. Default 1 minute.
 	LargeTransactionTimeout time.Duration
 	// InvalidationQueueSize is the number of transactions for which a client that
-	// reconnects can be told what it missed. Default 1000.
+	// reconnects can be told the transactions that it missed. Default 1000.
 	InvalidationQueueSize int
-	// InvalidationAge answers from the storage what the queue has no more, if it is
-	// not older. Default 0: never.
+	// InvalidationAge is the greatest age of transactions that the queue has no more and
+	// that are answered from the storage. Default 0: never.
 	InvalidationAge time.Duration
 
-	// MergeUndo says of which classes, as module.name, clients merge an undo with what
-	// was changed later; nil: of none. See MergeableClasses.
+	// MergeUndo selects the classes, as module.name, of which clients merge an undo with
+	// later changes; nil: none. See MergeableClasses.
 	MergeUndo func(class string) bool
 
 	Limits   Limits
@@ -46,7 +46,7 @@ type Options struct {
 
 	afterRead func() // tests: called between the read of a revision and its answer
 
-	lookTime time.Duration // how often a vote that waits for memory looks who has it
+	lookTime time.Duration // how often a vote that waits for memory looks at its holder
 	looked   func()        // tests: called when it has
 }
 
@@ -64,7 +64,7 @@ type StorageOptions struct {
 	NoGC bool
 }
 
-// Limits bound what clients can cost. Each has a default that is said here.
+// Limits bound the cost of clients. Each has a default that is said here.
 type Limits struct {
 	Message     int64 // bytes of one message; 1 GiB
 	Connections int   // that are served at once; 1000. One for each 96 KiB of Memory at most
@@ -78,14 +78,15 @@ type Limits struct {
 	Queue        int64         // bytes that wait to be read by a client; 256 MiB
 
 	// Memory is how many bytes the process may have, of which clients take seven eighths at
-	// most: what one of them asks for waits for the others, or is refused. 16 GiB.
+	// most: further requests wait for the others, or are refused. 16 GiB.
 	Memory int64
 	// Files is how many files it may have open; an eighth of them is for blobs,
 	// half of that for large transactions. 65,536.
 	Files int64
 }
 
-// Observer is told what happens, for metrics. All methods may be called concurrently and must be quick.
+// Observer is told about events, for metrics. All methods may be called concurrently and must be
+// quick.
 type Observer interface {
 	// Connections is called with the change of the number of registered connections of a storage.
 	Connections(storage string, change int)

@@ -18,23 +18,25 @@ const (
 	pieceBytes = 256 << 10
 	// stallTime is how long a peer may take nothing before it is given up.
 	stallTime = time.Minute
-	// streamBytes is what may wait in an outbox before a blob adds more to it.
+	// streamBytes is the limit of waiting bytes from which on a blob adds no more to an
+	// outbox.
 	streamBytes = 1 << 20
-	// scarceBytes is the same where the memory for what waits is short and each may have so much.
+	// scarceBytes is the same while the memory for waiting frames is short; each outbox may have
+	// as much.
 	scarceBytes = 64 << 10
 )
 
 // errQueue is why a connection ends whose client does not read.
 var errQueue = errors.New("client too slow: its send queue exceeds max-queue")
 
-// outbox is what waits to be sent on a connection, in order. All methods may be
-// called concurrently.
+// outbox holds the frames that wait to be sent on a connection, in order. All methods may
+// be called concurrently.
 type outbox struct {
 	conn  net.Conn
 	limit int64
 	kept  int           // bytes of the largest buffer that is kept for later
 	few   int           // bytes of an answer for which there is always memory, and that may wait before one is added
-	share *budget.Share // of what waits in all outboxes
+	share *budget.Share // of the bytes that wait in all outboxes
 	clock func() time.Time
 	over  func() // called when all outboxes have more than there is memory for; it takes no locks of them
 
@@ -43,7 +45,7 @@ type outbox struct {
 	shared  []sharedFrame // guarded by mu: those between them that other outboxes have too
 	spare   []byte        // guarded by mu: a buffer to be used again
 	pending int64         // guarded by mu: bytes in waiting, and those that are being written
-	large   largeAnswer   // guarded by mu: of what is pending
+	large   largeAnswer   // guarded by mu: of the pending bytes
 	writing bool          // guarded by mu: somebody writes
 	began   time.Time     // guarded by mu: when the piece was that is being written
 	piece   int           // guarded by mu: its bytes
@@ -67,10 +69,9 @@ func newOutbox(conn net.Conn, limit int64, kept int, share *budget.Share, clock 
 	return &outbox{conn: conn, limit: limit, kept: kept, few: min(kept, scarceBytes), share: share, clock: clock, wake: make(chan struct{}, 1)}
 }
 
-// put adds the frame whose payload f appends. It never blocks. Whoever put
-// something calls flush or kick afterwards. An error of f is returned and leaves
-// the outbox as it was. If the outbox has failed nothing is added, which is no
-// error here: the connection is about to end.
+// put adds the frame whose payload f appends. It never blocks. The caller calls flush or
+// kick afterwards. An error of f is returned and leaves the outbox as it was. If the
+// outbox has failed nothing is added, without an error: the connection is about to end.
 func (o *outbox) put(f func([]byte) ([]byte, error)) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -139,11 +140,11 @@ func putLength(frame []byte) {
 	frame[0], frame[1], frame[2], frame[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
 }
 
-// sharedParts: of what shared frames take, the memory budget is charged one part by each
-// outbox, because others have them too.
+// sharedParts: each outbox charges the memory budget for one part in sharedParts of a
+// shared frame, because others have it too.
 const sharedParts = 16
 
-// added counts what was appended to waiting. mu must be held.
+// added counts the bytes appended to waiting. mu must be held.
 func (o *outbox) added(before int) {
 	n := int64(len(o.waiting) - before)
 	o.count(n, n)
@@ -156,7 +157,7 @@ type largeAnswer struct {
 	written       bool // it is being written
 }
 
-// count counts what was put in, and charges the memory budget for it. mu must be held.
+// count counts n bytes put in, and charges the budget for memory. mu must be held.
 func (o *outbox) count(n, memory int64) {
 	if n > o.large.bytes && o.pending <= min(o.limit, streamBytes) {
 		o.large = largeAnswer{bytes: n, memory: memory}
@@ -171,7 +172,7 @@ func (o *outbox) count(n, memory int64) {
 	}
 }
 
-// memoryOf is what the memory budget was charged for something that waited.
+// memoryOf is the charge to the memory budget for something that waited.
 func memoryOf(b []byte, shared []sharedFrame) int64 {
 	n := int64(len(b))
 	for _, s := range shared {
@@ -186,7 +187,7 @@ func (o *outbox) fail(err error) {
 		o.failed = err
 		o.share.Give(memoryOf(o.waiting, o.shared))
 		o.waiting, o.shared = nil, nil
-		// Who is writing must not go on waiting for a peer that does not read. If that
+		// The writer must not go on waiting for a peer that does not read. If that
 		// fails the connection is closed already.
 		_ = o.conn.SetWriteDeadline(time.Unix(1, 0))
 		o.drain()
@@ -194,7 +195,7 @@ func (o *outbox) fail(err error) {
 	}
 }
 
-// drain wakes those who wait for room. mu must be held.
+// drain wakes the waiters for room. mu must be held.
 func (o *outbox) drain() {
 	if o.drained != nil {
 		close(o.drained)
@@ -210,8 +211,8 @@ func (o *outbox) kick() {
 	}
 }
 
-// flush writes what waits, unless somebody else is writing, who will then write
-// that too. It is called where blocking on the peer is right.
+// flush writes the waiting frames, unless another goroutine is writing, which will then
+// write them too. It is called where blocking on the peer is right.
 func (o *outbox) flush() error {
 	o.mu.Lock()
 	for !o.writing && len(o.waiting)+len(o.shared) > 0 && o.failed == nil {
@@ -244,8 +245,8 @@ func (o *outbox) flush() error {
 	return err
 }
 
-// flushAll is flush, and waits for the end of what somebody else is writing: what waited
-// was sent, and the connection can be closed.
+// flushAll is flush, and waits for the end of a write by somebody else: all waiting
+// frames were sent, and the connection can be closed.
 func (o *outbox) flushAll() error {
 	for {
 		if err := o.flush(); err != nil {
@@ -265,7 +266,7 @@ func (o *outbox) flushAll() error {
 	}
 }
 
-// settle wakes those who wait for the end of a write. mu must be held.
+// settle wakes the waiters for the end of a write. mu must be held.
 func (o *outbox) settle() {
 	if o.settled != nil {
 		close(o.settled)
@@ -273,7 +274,7 @@ func (o *outbox) settle() {
 	}
 }
 
-// writeAll writes what waited, and returns how much that was, whatever became of it.
+// writeAll writes the frames, and returns their size, also with an error.
 func (o *outbox) writeAll(b []byte, shared []sharedFrame) (n int64, err error) {
 	n = int64(len(b))
 	at := 0
@@ -319,7 +320,7 @@ func (o *outbox) allowWrite(n int) error {
 	return o.conn.SetWriteDeadline(o.began.Add(stallTime))
 }
 
-// run writes what others put in, until the outbox fails.
+// run writes the frames of others, until the outbox fails.
 func (o *outbox) run() error {
 	for range o.wake {
 		if err := o.flush(); err != nil {
@@ -329,14 +330,14 @@ func (o *outbox) run() error {
 	return nil
 }
 
-// close ends run; what waits is dropped.
+// close ends run; waiting frames are dropped.
 func (o *outbox) close(cause error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.fail(cause)
 }
 
-// stream sends what waits once that is a good deal, and waits until there is room for
+// stream sends the waiting frames once they are many, and waits until there is room for
 // another piece of a stream.
 func (o *outbox) stream(ctx context.Context) error {
 	for {

@@ -13,7 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// lastPackTime is the end of the year 9999 in seconds since 1970; what is later is a mistake.
+// lastPackTime is the end of the year 9999 in seconds since 1970; a later time is a mistake.
 const lastPackTime = 253402300799
 
 // packTime is the time that a client wants to pack to, which it gives in seconds
@@ -26,7 +26,7 @@ func packTime(seconds float64) (time.Time, error) {
 	return time.Unix(int64(whole), int64(fraction*1e9)), nil
 }
 
-// pack packs the storage. The pack is the server's own: whoever asked for it may
+// pack packs the storage. The pack is the server's own: the client that asked for it may
 // go away, and its connection never waits for it when it ends; a pack waits for
 // transactions that were voted for, which may be those of that very connection.
 func (c *conn) pack(r *request, a *arguments) error {
@@ -71,7 +71,7 @@ func (c *conn) pack(r *request, a *arguments) error {
 	return nil
 }
 
-// pack packs for a client whose log is given, who has set packing.
+// pack packs for the client of the given log. The caller has set packing.
 func (h *hub) pack(ctx context.Context, at time.Time, log *slog.Logger) (err error) {
 	defer h.packing.Store(false)
 	defer func() {
@@ -90,14 +90,14 @@ func (h *hub) pack(ctx context.Context, at time.Time, log *slog.Logger) (err err
 		if errors.Is(err, zodb.ErrReadOnly) {
 			return err
 		}
-		// Whatever is missing or damaged is no answer to a load.
+		// A missing or damaged object is not an answer to a load here.
 		return &pythonError{classStorage, wire.Tuple{err.Error()}}
 	}
 	return nil
 }
 
-// packed is what the engine calls at the end of each pack, a client's or another
-// one: what is shared of blobs that are gone goes, and everybody is told the new size.
+// packed is called by the engine at the end of each pack, a client's or another one: the
+// shared links of removed blobs go, and everybody is told the new size.
 func (h *hub) packed(ctx context.Context, log *slog.Logger) {
 	if h.blobs != nil {
 		n, err := h.blobs.prune(ctx)
@@ -110,8 +110,8 @@ func (h *hub) packed(ctx context.Context, log *slog.Logger) {
 	h.tellAll("info", h.size())
 }
 
-// packsUndo reports whether packs remove transactions although something is left
-// of what they wrote, so that it cannot be seen any more what changed before the pack time.
+// packsUndo reports whether packs remove transactions although some of their revisions are
+// left, so that the changes before the pack time cannot be seen any more.
 func (h *hub) packsUndo() bool {
 	return h.storage.PacksUndo()
 }

@@ -15,11 +15,11 @@ import (
 // transaction waits for another one, and nothing else of its connection does.
 type parked struct {
 	file  zodb.Scratch
-	buf   []byte // what is behind size, and not written yet
+	buf   []byte // behind size, and not written yet
 	size  int64  // bytes that are written
 	done  int64  // bytes of the file that were done
 	blobs []*step
-	ahead []byte // what was read ahead, from done on
+	ahead []byte // read ahead, from done on
 	next  *step  // the first one that is not done, if it was read, without its data
 	bytes int    // of its data
 
@@ -30,7 +30,7 @@ type parked struct {
 const (
 	parkedHead  = 30
 	parkedChunk = 4 << 10 // that are written or read at once, but for larger records
-	// parkedMemory is what parked steps take in memory: buf and ahead. It is sure for a connection.
+	// parkedMemory is the memory of parked steps: buf and ahead. It is sure for a connection.
 	parkedMemory = 2 * parkedChunk
 )
 
@@ -101,7 +101,7 @@ func (p *parked) add(st *step) error {
 	return nil
 }
 
-// flush writes what was collected.
+// flush writes the collected bytes.
 func (p *parked) flush() error {
 	err := p.write(p.buf)
 	p.buf = p.buf[:0]
@@ -167,7 +167,7 @@ func (p *parked) load(ctx context.Context) error {
 	return nil
 }
 
-// read makes sure that so many bytes were read ahead.
+// read makes sure that n bytes were read ahead.
 func (p *parked) read(n int) error {
 	if len(p.ahead) >= n {
 		return nil
@@ -215,8 +215,8 @@ func (c *conn) unpark(w *work) {
 }
 
 // catchUp does all steps that are not done, in the goroutine of the vote, and waits for their
-// memory. Its error is what an operation met, or the cause of ctx: then what is left is
-// done the next time.
+// memory. Its error is that of an operation, or the cause of ctx: then the rest is done
+// the next time.
 func (c *conn) catchUp(ctx context.Context, w *work) error {
 	for w.failed == nil && len(w.queued) > 0 { // behind those that are parked, if there are any
 		st := w.queued[0]

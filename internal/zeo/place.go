@@ -42,7 +42,7 @@ func (c *conn) takePlace() bool {
 		<-c.slow
 	default:
 	}
-	// Whoever waits for a place may be waiting for an answer of this burst.
+	// A client that waits for a place may be waiting for an answer of this burst.
 	c.out.kick()
 	return c.awaitPlace()
 }
@@ -53,7 +53,7 @@ func (c *conn) leavePlace() {
 }
 
 // turn is the right to put an answer that was worked out beside the reader into the
-// outbox. One at a time has it, and only once what waits there is little: a client that
+// outbox. One at a time has it, and only once little waits there: a client that
 // asks for much at once, and reads it, is not taken for one that does not read.
 // It is used by one goroutine.
 type turn struct {
@@ -116,7 +116,7 @@ func (c *conn) beside(f func() error) {
 // lookTime is how often a reader that waits for a place looks whether the client is there.
 const lookTime = 50 * time.Millisecond
 
-// awaitPlace is takePlace where there is none. Nobody reads meanwhile who would see that the
+// awaitPlace is takePlace where there is none. Without a reader nobody would see that the
 // client is gone, and its transaction would keep its locks: so the socket is asked.
 func (c *conn) awaitPlace() bool {
 	taken := make(chan bool, 1)

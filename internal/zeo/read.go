@@ -69,7 +69,7 @@ func (p *place) try(n int) bool {
 }
 
 // wait waits until an answer of n bytes can be put into the outbox. While it waits for
-// memory it has no turn, which those who have memory wait for.
+// memory it has no turn: others that have memory wait for the turn.
 func (p *place) wait(ctx context.Context, n int) error {
 	if !p.memory.try(int64(n)) {
 		p.turn.end()
@@ -88,7 +88,7 @@ func (p *place) end() {
 	p.memory.end()
 }
 
-// loadBeforeFile loads what may have to be read from the disk.
+// loadBeforeFile loads a revision that may have to be read from the disk.
 func (c *conn) loadBeforeFile(ctx context.Context, oid zodb.OID, tid zodb.TID) (rev *zodb.Revision, err error) {
 	if err := c.reading(ctx, func() { rev, err = c.hub.storage.LoadBefore(ctx, oid, tid) }); err != nil {
 		return nil, err
@@ -167,8 +167,8 @@ func (c *conn) read(r *request, a *arguments, f func(ctx context.Context) (any, 
 	return c.readLong(r, a, func(ctx context.Context, _ *bill) (any, error) { return f(ctx) })
 }
 
-// readLong is read for answers that may be long: f charges what it makes. It is called
-// again with more if that is not enough.
+// readLong is read for answers that may be long: f charges for its result. It is called
+// again with more memory if that is not enough.
 func (c *conn) readLong(r *request, a *arguments, f func(ctx context.Context, b *bill) (any, error)) error {
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})
@@ -196,7 +196,7 @@ func (c *conn) readLong(r *request, a *arguments, f func(ctx context.Context, b 
 	return nil
 }
 
-// readRecord is read for what has a record in it: on one connection one at a time is in
+// readRecord is read for answers with a record: on one connection one at a time is in
 // memory. f returns its length, too.
 func (c *conn) readRecord(r *request, a *arguments, f func(ctx context.Context) (any, int, error)) error {
 	if a.err != nil {
@@ -293,7 +293,7 @@ func (c *conn) history(r *request, a *arguments) error {
 	})
 }
 
-// extension returns what of a transaction's extension can be sent to the client.
+// extension returns the part of a transaction's extension that can be sent to the client.
 func (c *conn) extension(pickled []byte) wire.Dict {
 	return wire.UnpickleDict(pickled).Expressible(c.encoding)
 }

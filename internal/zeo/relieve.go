@@ -10,8 +10,8 @@ import (
 var errSlow = errors.New("the client takes or sends next to nothing, and others wait for the memory or the files that it has")
 
 const (
-	// slowTime is how long a client may take for any piece where the memory for what waits is
-	// used up; for one of more bytes than slowest it has longer.
+	// slowTime is how long a client may take for any piece where the memory for waiting
+	// frames is used up; for one of more bytes than slowest it has longer.
 	slowTime = 2 * time.Second
 	// relieveTime is how often it is looked whether there is memory again.
 	relieveTime = 20 * time.Millisecond
@@ -20,15 +20,16 @@ const (
 // uploadTime is how long nothing may come of a blob where others have no file.
 const uploadTime = 10 * time.Second
 
-// relieve sees to it that what clients share is not used up for long by those who do not go
-// on: while what waits to be read has more memory than there is, or somebody waits for memory
-// for an answer, or for a file and has none, the connections go that read too slowly, the one
-// first that has most; and those that have begun a blob and send nothing. It does not block.
+// relieve sees to it that slow clients do not use up the shared resources for long. It
+// acts while the frames that wait to be read take more memory than there is, or somebody
+// waits for memory for an answer, or for a file and has none. Then the connections go that
+// read too slowly, the one first that has most; and those that have begun a blob and send
+// nothing. It does not block.
 func (s *Server) relieve() {
 	if !s.relieving.CompareAndSwap(false, true) {
 		return
 	}
-	// Who calls this is a connection, or tells one, so that wait is not at its end.
+	// The caller is a connection, or tells one, so that wait is not at its end.
 	s.wait.Go(func() {
 		defer s.relieving.Store(false)
 		for s.ctx.Err() == nil {
@@ -45,7 +46,7 @@ func (s *Server) relieve() {
 			}
 			if c != nil {
 				c.end(errSlow)
-				// What it has is given back in a moment.
+				// Its resources are given back in a moment.
 				for i := 0; i < 1000 && c.has.queues.Held()+c.has.files.Held()+c.has.answers.Held() > 0; i++ {
 					s.pause(time.Millisecond)
 				}
@@ -88,7 +89,7 @@ func (c *conn) takeFile(ctx context.Context) error {
 	if files.Try(1) {
 		return nil
 	}
-	if files.Held() == 0 { // who has some waits for himself
+	if files.Held() == 0 { // a holder would wait for itself
 		c.srv.wanting.Add(1)
 		defer c.srv.wanting.Add(-1)
 		c.srv.relieve()
@@ -96,13 +97,13 @@ func (c *conn) takeFile(ctx context.Context) error {
 	return files.Take(ctx, 1)
 }
 
-// takeAnswer waits for memory for an answer. Others may hold it who wait until their client
-// reads.
+// takeAnswer waits for memory for an answer. Others may hold it while they wait for their
+// client to read.
 func (c *conn) takeAnswer(ctx context.Context, n int64) error {
 	if c.has.answers.Try(n) {
 		return nil
 	}
-	if c.has.answers.Held() == 0 { // who has some waits for himself
+	if c.has.answers.Held() == 0 { // a holder would wait for itself
 		c.srv.unanswered.Add(1)
 		defer c.srv.unanswered.Add(-1)
 		c.srv.relieve()
@@ -118,11 +119,12 @@ func (o *outbox) slow(now time.Time) bool {
 }
 
 // reliefTime is how long a large answer waits at most: those that hold the memory then read
-// fast enough to be left alone, and whoever asks must not wait for longer than clients do.
+// fast enough to be left alone, and the caller must not wait for longer than clients do.
 const reliefTime = 20 * time.Second
 
 // awaitRelief waits, before an answer of n bytes is put into the outbox, until there is
-// memory for what waits to be read, or reliefTime has passed. Of few bytes it does not wait.
+// memory for the frames that wait to be read, or reliefTime has passed. Of few bytes it does
+// not wait.
 func (c *conn) awaitRelief(ctx context.Context, n int) error {
 	if n <= c.out.few || !c.srv.budgets.queues.Overdrawn() {
 		return ctx.Err()

@@ -33,7 +33,7 @@ type Server struct {
 	packs   sync.WaitGroup // packs, which connections start
 
 	relieving  atomic.Bool  // see relieve
-	wanting    atomic.Int64 // how many wait for a file who have none
+	wanting    atomic.Int64 // number of waiters for a file that have none
 	unanswered atomic.Int64 // requests that wait for memory for their answer
 
 	mu        sync.Mutex
@@ -45,8 +45,8 @@ type Server struct {
 	emptied   chan struct{}             // guarded by mu: closed when the last connection went after draining began
 }
 
-// New makes a server; it listens to nothing yet. The storages stay the
-// caller's, who closes them after Shutdown.
+// New makes a server; it listens to nothing yet. The storages stay the caller's, which
+// closes them after Shutdown.
 func New(ctx context.Context, o Options) (*Server, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -124,9 +124,9 @@ func (s *Server) Connections() int {
 
 // Shutdown ends the server: it accepts nothing any more, ends each connection
 // as soon as no transaction of it has been voted for, and, when ctx ends, the
-// others too, whose transactions are aborted. What is being finished is
-// finished. A pack is stopped then, between two of its steps. It returns when all
-// connections have ended, and ctx's error if some had to be cut off.
+// others too, whose transactions are aborted. A running finish goes to its end. A pack is
+// stopped then, between two of its steps. It returns when all connections have ended, and
+// ctx's error if some had to be cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	if s.draining {
@@ -170,7 +170,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// withDefaults returns the options with their defaults, or what is wrong.
+// withDefaults returns the options with their defaults, or an error.
 func (o Options) withDefaults() (Options, error) {
 	switch {
 	case len(o.Storages) == 0:
@@ -182,7 +182,7 @@ func (o Options) withDefaults() (Options, error) {
 	storages := make(map[zodb.Storage]bool)
 	for _, so := range o.Storages {
 		if storages[so.Storage] && so.Storage != nil {
-			// The clients of one name would not be told what those of the other commit.
+			// The clients of one name would not be told about the commits of the others.
 			return o, fmt.Errorf("storage %q: it is served under another name already", so.Name)
 		}
 		storages[so.Storage] = true

@@ -13,8 +13,8 @@ func (c *conn) registerAgain(*request, *arguments) error {
 	return protocolError("register on a connection that is registered")
 }
 
-// The interfaces that a client claims for what it talks to; a client looks for
-// pairs in a tuple of tuples.
+// The interfaces that a client expects of its server; a client looks for pairs in a tuple
+// of tuples.
 var (
 	fullInterfaces = []string{"IStorageRestoreable", "IStorageIteration", "IStorageUndoable",
 		"IStorageCurrentRecordIteration", "IExternalGC", "IStorage"}
@@ -32,7 +32,7 @@ func interfacePairs(lists ...[]string) wire.Tuple {
 	return append(pairs, wire.Tuple{"zope.interface", "Interface"})
 }
 
-// size is what a client shows as length and size; it may be called by the committer.
+// size is the source of length and size in a client; it may be called by the committer.
 func (h *hub) size() wire.Dict {
 	n := h.storage.Counts()
 	return wire.Dict{{Key: "length", Value: n.Objects}, {Key: "size", Value: n.Bytes}}
@@ -56,7 +56,7 @@ func (c *conn) lastTransaction(r *request, _ *arguments) (err error) {
 	return err
 }
 
-// getInvalidations answers what changed after a tid up to the last one that was announced.
+// getInvalidations answers with the changes after a tid up to the last announced one.
 func (c *conn) getInvalidations(r *request, a *arguments) error {
 	since := a.tid(0)
 	if a.err != nil {
@@ -80,7 +80,7 @@ func (c *conn) getInvalidations(r *request, a *arguments) error {
 			return r.fail(err)
 		}
 		if err != nil {
-			// The client drops its cache, and reads what can be read.
+			// The client drops its cache, and reads everything readable.
 			c.srv.log.Warn("what a client missed cannot be read from the storage", "client", c.address, "tid", since, "err", err)
 			return r.answer(nil)
 		}

@@ -7,14 +7,14 @@ import (
 )
 
 // sight is a moment before a read, and the one way to an answer that shows a revision as
-// the current one: what clients rely on (see the package) is kept here. It is taken first;
-// then the storage is read; then show puts the answer into the outbox.
+// the current one: the promises to clients (see the package) are kept here. It is taken
+// first; then the storage is read; then show puts the answer into the outbox.
 type sight struct {
 	h     *hub
 	since zodb.TID // the last announced transaction at that moment
 }
 
-// sight takes the moment. What is read after it may be shown.
+// sight takes the moment. Later reads may be shown.
 func (h *hub) sight() sight { return sight{h, zodb.TID(h.announced.Load())} }
 
 // show calls put, which puts the answer into an outbox, when the revision was announced

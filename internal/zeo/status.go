@@ -11,7 +11,7 @@ type statusEntry struct {
 	value any
 }
 
-// statusOf returns what server_status answers, in the order of the reference.
+// statusOf returns the answer of server_status, in the order of the reference.
 func (s *Server) statusOf(h *hub) []statusEntry {
 	st := &h.stats
 	var lockTime any

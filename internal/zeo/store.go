@@ -9,8 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// step is one operation of a transaction. What is wrong with it is told at the
-// vote.
+// step is one operation of a transaction. Its fault is told at the vote.
 type step struct {
 	kind   stepKind
 	oid    zodb.OID
@@ -18,7 +17,7 @@ type step struct {
 	data   []byte   // a part of the frame until keep; nil in a restore: the object does not exist any more
 	from   zodb.TID // of a restore: the revision whose data it has; 0 = its own
 	blob   zodb.BlobSource
-	failed error // what is wrong with it was found when it came
+	failed error // a fault that was found when it came
 
 	charged int64 // bytes of memory that its transaction has taken for it already
 }
@@ -103,7 +102,7 @@ func (c *conn) do(w *work, st *step) {
 	}
 }
 
-// release gives back what a transaction holds that has failed before its vote.
+// release gives back the resources of a transaction that has failed before its vote.
 func (c *conn) release(w *work) {
 	if w.t == nil || w.held {
 		return
@@ -115,7 +114,8 @@ func (c *conn) release(w *work) {
 	c.giveSteps(w)
 }
 
-// giveSteps gives back what the steps of a transaction take, after the storage has closed its file.
+// giveSteps gives back the memory of the steps of a transaction, after the storage has
+// closed its file.
 func (c *conn) giveSteps(w *work) {
 	c.unpark(w)
 	w.memory.end()
@@ -157,8 +157,8 @@ func (c *conn) try(w *work, st *step) error {
 	return c.park(w, st)
 }
 
-// weigh returns what a step with a record of n bytes takes in memory, and takes the file that
-// records are in of which there are many.
+// weigh returns the memory of a step with a record of n bytes, and takes the file for records
+// if there are many.
 func (c *conn) weigh(w *work, memory int64, n int) (int64, error) {
 	if w.inMemory+int64(n) <= c.srv.budgets.spool {
 		return memory + int64(n), nil

@@ -9,8 +9,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// What a client sent can be as long as a message. It comes into the text of an error, into
-// the log or back to the client through the functions of this file only.
+// A value from a client can be as long as a message. It comes into the text of an error,
+// into the log or back to the client through the functions of this file only.
 
 // maxText is the length in bytes of the longest text of an error.
 const maxText = 2000
@@ -30,7 +30,7 @@ func clipped(s string) string {
 	return strings.ToValidUTF8(s[:maxText], "") + fmt.Sprintf("… (%d bytes)", len(s))
 }
 
-// textOf returns a value as text, bounded whatever it is.
+// textOf returns any value as text of bounded length.
 func textOf(v any) string { return clipped(string(text(nil, v, 0))) }
 
 func text(dst []byte, v any, depth int) []byte {

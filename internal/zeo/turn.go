@@ -9,9 +9,9 @@ import (
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
 
-// largeTurn is whose large transaction may take nearly all of the memory for steps. The others
-// with more steps than they get beside it wait at their votes: until then what there is no
-// memory for is in a file, see parked.
+// largeTurn names the one large transaction that may take nearly all of the memory for steps.
+// The others with more steps than they get beside it wait at their votes: until then the
+// steps without memory are in a file, see parked.
 type largeTurn struct {
 	mu      sync.Mutex
 	holder  *txn          // guarded by mu; nil: it is nobody's
@@ -55,7 +55,7 @@ func (t *largeTurn) end(x *txn) {
 	t.signal()
 }
 
-// signal wakes those who wait. mu must be held.
+// signal wakes the waiters. mu must be held.
 func (t *largeTurn) signal() {
 	if t.changed != nil {
 		close(t.changed)
@@ -63,7 +63,7 @@ func (t *largeTurn) signal() {
 	}
 }
 
-// next returns what is closed at the next change.
+// next returns a channel that is closed at the next change.
 func (t *largeTurn) next() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,8 +73,8 @@ func (t *largeTurn) next() <-chan struct{} {
 	return t.changed
 }
 
-// waits notes that a transaction waits, and reports whether it may: not while the one
-// whose turn it is waits for what it holds.
+// waits notes that a transaction waits, and reports whether it may: not while the holder
+// of the turn waits for memory that x holds.
 func (t *largeTurn) waits(x *txn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -134,7 +134,7 @@ func (t *largeTurn) await(ctx context.Context, c *conn, w *work, n int64) error 
 	}
 }
 
-// tooLarge is what a client is told of whose transaction nobody could commit here.
+// tooLarge is the error for a transaction that nobody could commit here.
 func (c *conn) tooLarge(most int64) error {
 	c.srv.o.Observer.Refused("memory")
 	return &pythonError{classStorage, wire.Tuple{fmt.Sprintf(

@@ -9,8 +9,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// txn is the transaction of a connection, from tpc_begin on. Its fields do not change. What is
-// done of it is its work, which its stage gives to one goroutine at a time.
+// txn is the transaction of a connection, from tpc_begin on. Its fields do not change. Its
+// changing part is its work, which its stage gives to one goroutine at a time.
 type txn struct {
 	handle handle
 	public any  // the handle as the client sent it
@@ -19,12 +19,12 @@ type txn struct {
 	stage  *stage.Stage[*work, *step]
 }
 
-// work is what is done of a transaction.
+// work is the changing part of a transaction.
 type work struct {
 	*txn
 	t zodb.Txn
 
-	failed   error // what an operation met, told at the vote; t may be nil then
+	failed   error // the error of an operation, told at the vote; t may be nil then
 	bytes    int64 // of records
 	file     bool  // one of has.spools is held
 	undone   []zodb.OID
@@ -38,11 +38,11 @@ type work struct {
 	timer *time.Timer // ends the connection
 }
 
-// endOfTIDs is what clients take for later than all transactions. A transaction
+// endOfTIDs counts for clients as later than all transactions. A transaction
 // with that tid, once committed, would be the last one of the storage for ever.
 const endOfTIDs zodb.TID = 1<<63 - 1
 
-// tpcBegin starts a transaction. What the storage has against it is told at the vote.
+// tpcBegin starts a transaction. An objection of the storage is told at the vote.
 func (c *conn) tpcBegin(r *request, a *arguments) error {
 	h, user, description := a.handle(0), a.meta(1), a.meta(2)
 	o := zodb.BeginOptions{TID: a.tidOr0(4)}
@@ -84,7 +84,7 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 	return r.answer(nil)
 }
 
-// checkMeta refuses what is longer than the storage's files have room for.
+// checkMeta refuses metadata longer than the storage's files have room for.
 func checkMeta(user, description, extension []byte) error {
 	for _, f := range []struct {
 		name string
@@ -121,8 +121,8 @@ func (c *conn) open() *txn {
 	return c.txn
 }
 
-// awaitFinish waits until a finish that goes on has ended: what comes behind it
-// takes effect behind it.
+// awaitFinish waits until a finish that goes on has ended: later requests take effect
+// behind it.
 func (c *conn) awaitFinish() { c.await(stage.Finishing) }
 
 // await waits while a transaction is in a state that ends by itself.
@@ -150,8 +150,8 @@ func (c *conn) current(a *arguments, i int) (*txn, error) {
 	return x, nil
 }
 
-// forget ends a transaction that was not finished, for who has its work last: its locks are free
-// when it returns.
+// forget ends a transaction that was not finished, for the last owner of its work: its locks are
+// free when it returns.
 func (c *conn) forget(w *work) {
 	if w.t != nil {
 		if err := w.t.Abort(); err != nil {
@@ -161,7 +161,7 @@ func (c *conn) forget(w *work) {
 	c.closeTxn(w)
 }
 
-// closeTxn is the end of every transaction, for who has its work last.
+// closeTxn is the end of every transaction, for the last owner of its work.
 func (c *conn) closeTxn(w *work) {
 	c.mu.Lock()
 	if c.txn == w.txn {
@@ -206,9 +206,9 @@ func (c *conn) countAbort() {
 	c.srv.o.Observer.Aborted(c.hub.name)
 }
 
-// abandon aborts what the end of the connection leaves open. The reader has ended; requests
-// that go on beside it touch no transaction, except for a vote or a finish, which is
-// waited for: the locks are free as soon as nothing of the transaction goes on.
+// abandon aborts a transaction that the end of the connection leaves open. The reader has
+// ended; requests that go on beside it touch no transaction, except for a vote or a finish,
+// which is waited for: the locks are free as soon as nothing of the transaction goes on.
 func (c *conn) abandon() {
 	c.discardUpload()
 	x := c.open()

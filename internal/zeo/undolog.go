@@ -37,8 +37,8 @@ func (c *conn) undoInfo(r *request, a *arguments) error {
 
 // undoEntries lists the transactions that can be undone, newest first: those
 // with first <= index < last, or, if last is negative, -last ones from first on. Those
-// that cannot because of damage are listed too, and say so. Damage that hides what is
-// older is an error only if there is nothing newer.
+// that cannot because of damage are listed too, and say so. Damage that hides older ones
+// is an error only if there is nothing newer.
 func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wire.Dict, extensionWins bool) error {
 	if last < 0 {
 		last = first - last
@@ -100,7 +100,7 @@ func (c *conn) undoEntries(r *request, a *arguments, first, last int, filter wir
 	})
 }
 
-// noteDamage tells in the description of an entry what is wrong with it.
+// noteDamage tells the fault of an entry in its description.
 func noteDamage(entry wire.Dict, what string) {
 	note := " [" + what + "]"
 	for i, p := range entry {
@@ -116,7 +116,7 @@ func noteDamage(entry wire.Dict, what string) {
 	}
 }
 
-// What the filter of an undo log may have: the keys of an entry, with room.
+// Limits of the filter of an undo log: the keys of an entry, with room.
 const (
 	maxFilter      = 32
 	maxFilterBytes = 8 << 10
@@ -172,7 +172,7 @@ func matches(entry, filter wire.Dict) bool {
 	return true
 }
 
-// equal compares a value with what a filter wants. Text never equals bytes; a
+// equal compares a value with that of a filter. Text never equals bytes; a
 // Prefix is a path that the value lies at or below.
 func equal(have, want any) bool {
 	switch w := want.(type) {
@@ -193,9 +193,8 @@ func equal(have, want any) bool {
 	return false
 }
 
-// below reports whether the parts of a path begin with those of a prefix. What
-// follows the last blank of the last part that is compared, such as a user's
-// name, does not count.
+// below reports whether the parts of a path begin with those of a prefix. The text after
+// the last blank of the last compared part, such as a user's name, does not count.
 func below(path string, p wire.Prefix) bool {
 	parts := strings.Split(path, "/")
 	if len(parts) < len(p.Path) {

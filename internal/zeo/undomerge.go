@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// MergeableClasses returns what Options.MergeUndo is by default: BTrees, with their
+// MergeableClasses returns the default of Options.MergeUndo: BTrees, with their
 // sets, buckets and lengths, and classes, each as module.name, or module.* for all of
 // a module and of those in it. Python's client merges two changes of an object if its
 // class has _p_resolveConflict, which nobody here can find out. One that has not, or

@@ -11,7 +11,7 @@ import (
 
 // upload is a blob that is being received.
 type upload struct {
-	blob zodb.BlobWriter // nil: the transaction has failed, or this did; what comes is dropped
+	blob zodb.BlobWriter // nil: the transaction has failed, or this did; further bytes are dropped
 	size int64
 	err  error // why this failed
 	file bool  // one of has.files is held
@@ -86,7 +86,7 @@ func (c *conn) storeBlobChunk(r *request, a *arguments) error {
 	return r.answer(nil)
 }
 
-// failUpload keeps what is wrong for the vote; the rest of the blob is dropped.
+// failUpload keeps the fault for the vote; the rest of the blob is dropped.
 func (c *conn) failUpload(err error) {
 	u := c.upload
 	u.err = err
@@ -164,7 +164,7 @@ func (h *hub) uploaded(oid zodb.OID, name string) (string, error) {
 // maxSharedName is the length in bytes of the longest name of an upload, that of a file.
 const maxSharedName = 255
 
-// checkSharedName refuses what is no name of an upload, as clients choose them.
+// checkSharedName refuses a name that is not an upload's, as clients choose them.
 func checkSharedName(name string) error {
 	stem := strings.TrimSuffix(name, ".tmp")
 	if stem == name && len(name) > 0 {

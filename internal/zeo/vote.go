@@ -14,8 +14,8 @@ import (
 // ballot is a vote that goes on, and has the work of its transaction.
 type ballot = stage.Vote[*work, *step]
 
-// vote answers when the transaction can be finished without fail, with the oids
-// whose records are not what the client sent; or with its conflicts.
+// vote answers when the transaction can be finished without fail, with the oids whose
+// records differ from those that the client sent; or with its conflicts.
 func (c *conn) vote(r *request, a *arguments) error {
 	c.awaitFinish()
 	x, err := c.current(a, 0)
@@ -77,7 +77,8 @@ func (c *conn) runVote(r *request, v *ballot) error {
 	return ErrClosed
 }
 
-// settle gives the work back. What came while it voted is before what comes now.
+// settle gives the work back. Steps that came while it voted are before those that come
+// now.
 func (c *conn) settle(v *ballot, to stage.State) error {
 	w := v.Work()
 	for {
@@ -147,15 +148,15 @@ func (c *conn) hold(w *work) {
 	if limit := c.srv.o.timeout(w.txn); limit > 0 {
 		w.timer = time.AfterFunc(limit, func() {
 			c.srv.o.Observer.Refused("timeout")
-			// The words that those who watch the log of a ZEO server look for.
+			// The words that monitors of the log of a ZEO server look for.
 			c.log().Error(fmt.Sprintf("Transaction timeout after %g seconds", limit.Seconds()), "logger", "ZEO.StorageServer", "level", "CRITICAL")
 			c.end(fmt.Errorf("the transaction was not finished within %s of its vote", limit))
 		})
 	}
 }
 
-// conflictRecords returns what the client needs to resolve the conflicts, or
-// the error if one of them is none that can be resolved.
+// conflictRecords returns the records with which the client resolves the conflicts, or
+// the error if one of them cannot be resolved.
 func (c *conn) conflictRecords(w *work, all *zodb.ConflictsError) (wire.List, error) {
 	var list wire.List
 	for _, e := range all.Conflicts {

@@ -1,15 +1,16 @@
-// Package stage says who may use the work of a transaction: at each time one goroutine.
+// Package stage gives the work of a transaction to one goroutine at a time.
 //
 // While the client sends its steps, [Stage.Use] lends the work out, to one after the other. A
-// [Vote] has it from StartVote until it settles or ends, a [Finish] from StartFinish on, and who
-// aborts it has it from [Stage.Take] on. Nothing else leads to it.
+// [Vote] has it from StartVote until it settles or ends, a [Finish] from StartFinish on, and an
+// abort from [Stage.Take] on. Nothing else leads to it.
 //
 //	Begun ── StartVote ──▶ Voting ── Settle ──▶ Voted ── StartFinish ──▶ Finishing ── End ──▶ Ended
 //	                        ▲  └──── Settle ──▶ Resolving
 //	                        └──── StartVote ───────┘
 //
-// A vote that fails goes to Ended; Take leads there from Begun, Resolving and Voted. What comes
-// while a vote goes on joins it: its attempt is interrupted, and the next one has what came.
+// A vote that fails goes to Ended; Take leads there from Begun, Resolving and Voted. A step
+// that comes while a vote goes on joins it: the attempt is interrupted, and the next one has
+// the step.
 package stage
 
 import (
@@ -43,15 +44,15 @@ var (
 	ErrAborted = errors.New("the transaction was aborted")
 )
 
-// Stage is the state of one transaction, and its work, W. S is what a client sends for it. All
-// methods may be called concurrently.
+// Stage is the state of one transaction, and its work, W. S is a step that a client sends for
+// it. All methods may be called concurrently.
 type Stage[W, S any] struct {
-	use sync.Mutex // held by who uses the work while it takes steps; taken before mu
+	use sync.Mutex // held by the user of the work while it takes steps; taken before mu
 
 	mu        sync.Mutex
 	state     State                   // guarded by mu
 	work      W                       // of its owner
-	late      []S                     // guarded by mu: what joined the vote
+	late      []S                     // guarded by mu: joined the vote
 	interrupt context.CancelCauseFunc // guarded by mu: of the attempt that goes on; nil: none does
 	gaveUp    bool                    // guarded by mu: the client has aborted it while its vote went on
 	done      chan struct{}           // guarded by mu: that of the last vote or finish, closed when it has left
@@ -132,8 +133,8 @@ func (s *Stage[W, S]) Wait() {
 	}
 }
 
-// Take ends a transaction of which no vote or finish goes on, and gives its work to who aborts it.
-// false: one does, or it has ended already.
+// Take ends a transaction of which no vote or finish goes on, and gives its work to the caller,
+// which aborts it. false: a vote or finish goes on, or it has ended already.
 func (s *Stage[W, S]) Take() (work W, ok bool) {
 	s.use.Lock()
 	defer s.use.Unlock()
@@ -177,7 +178,7 @@ type owner[W, S any] struct {
 	done chan struct{} // closed when it leaves; another owner may be there already
 }
 
-// lock locks mu, for who has the work, and panics for who has it no more.
+// lock locks mu for the owner of the work, and panics for a former owner.
 func (o owner[W, S]) lock() {
 	o.s.mu.Lock()
 	if o.s.done != o.done || o.s.state != Voting && o.s.state != Finishing {
@@ -194,7 +195,7 @@ func (o owner[W, S]) Work() W {
 	return o.s.work
 }
 
-// Leave is the last call. It lets those go on who wait. What a panic has left can be taken.
+// Leave is the last call. The waiters go on. Work that a panic has left can be taken.
 func (o owner[W, S]) Leave() {
 	s := o.s
 	s.mu.Lock()
@@ -205,7 +206,7 @@ func (o owner[W, S]) Leave() {
 	close(o.done)
 }
 
-// end ends the transaction, and returns what joined and was not used.
+// end ends the transaction, and returns the unused steps that joined.
 func (o owner[W, S]) end() []S {
 	s := o.s
 	o.lock()
@@ -218,8 +219,8 @@ func (o owner[W, S]) end() []S {
 // Vote is a vote that goes on, which has the work until it settles or ends. One goroutine uses it.
 type Vote[W, S any] struct{ owner[W, S] }
 
-// Attempt begins an attempt: ctx ends when something joins, or the client gives up. late is
-// what has joined since the last attempt. ErrAborted: the client has given up.
+// Attempt begins an attempt: ctx ends when something joins, or the client gives up. late
+// holds the steps that joined since the last attempt. ErrAborted: the client has given up.
 func (v *Vote[W, S]) Attempt(parent context.Context) (ctx context.Context, late []S, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	s := v.s
@@ -249,9 +250,9 @@ func (v *Vote[W, S]) Attempted(ctx context.Context) error {
 }
 
 // Settle ends the vote with Voted or Resolving: the work goes back. ErrAborted: the client has
-// given up, and the vote has to End. Before it is Resolving, what has joined has to be
-// done: then it is returned, done is false, and Settle is called again. What joined before it is
-// Voted is returned, too, and not used any more.
+// given up, and the vote has to End. Before it is Resolving, the steps that joined have to be
+// done: then they are returned, done is false, and Settle is called again. Steps that joined
+// before it is Voted are returned, too, and not used any more.
 func (v *Vote[W, S]) Settle(to State) (late []S, done bool, err error) {
 	s := v.s
 	v.lock()
@@ -268,7 +269,7 @@ func (v *Vote[W, S]) Settle(to State) (late []S, done bool, err error) {
 }
 
 // End ends the transaction, because the vote failed: the work is the caller's until its own end.
-// It returns what joined and was not used.
+// It returns the unused steps that joined.
 func (v *Vote[W, S]) End() []S { return v.end() }
 
 // Finish is a finish that goes on, which has the work until it ends. One goroutine uses it.
