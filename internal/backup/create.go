@@ -26,12 +26,12 @@ type Options struct {
 	// reference of an incremental one, instead of the newest.
 	Before time.Time
 	// FullBefore, for Kind "": a chain is due if its full backup is older.
-	// MaxChain: or if it has so many members; 0 = any number.
+	// MaxChain: or if it has that number of members; 0 = any number.
 	FullBefore time.Time
 	MaxChain   int
 	// Now is the clock.
 	Now func() time.Time
-	// Warn, if not nil, is told what is strange and does no harm.
+	// Warn, if not nil, is told about harmless oddities.
 	Warn func(string)
 	// Progress, if not nil, is called after each file.
 	Progress func(Progress)
@@ -48,17 +48,17 @@ type Progress struct {
 	TotalFiles int64
 }
 
-// Result is what [Run] did.
+// Result describes the work of [Run].
 type Result struct {
 	// Backup is the new one; nil if there was nothing to back up.
 	Backup *Manifest `json:"backup"`
 	// Unchanged is the backup since which nothing has changed, if Backup is nil.
 	Unchanged *Manifest `json:"unchanged,omitempty"`
-	// Joined: it is of a snapshot that somebody else entered, at SnapshotAt. What was
-	// committed since is in no backup.
+	// Joined: it is of a snapshot that somebody else entered, at SnapshotAt. Later
+	// commits are in no backup.
 	Joined     bool      `json:"joined,omitempty"`
 	SnapshotAt time.Time `json:"snapshot_at"`
-	// BytesRead is what was read of the storage.
+	// BytesRead is the number of bytes read of the storage.
 	BytesRead int64 `json:"bytes_read"`
 	// InSnapshot is how long the storage was in snapshot mode for it.
 	InSnapshot time.Duration `json:"in_snapshot_ns"`
@@ -69,7 +69,7 @@ type Result struct {
 var ErrNoReference = errors.New("there is no backup to build upon")
 
 // Run makes a backup. The storage is in snapshot mode only until the data were
-// read. On an error the repository is as it was, but for what the next command
+// read. On an error the repository is as it was, except for remains that the next command
 // removes.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Warn == nil {
@@ -114,8 +114,8 @@ type creation struct {
 	read    int64
 }
 
-// leave gives the snapshot back, once. That the storage is gone is no error: A
-// stood still as long as we held the lock.
+// leave gives the snapshot back, once. A storage that is gone is not an error: A stood
+// still as long as we held the lock.
 func (c *creation) leave(ctx context.Context) error {
 	if c.left {
 		return nil
@@ -160,8 +160,7 @@ func (c *creation) run(ctx context.Context) (*Result, error) {
 	return &Result{Backup: c.m, BytesRead: c.read, InSnapshot: c.m.SnapshotEnd.Sub(c.entered)}, nil
 }
 
-// reference chooses what an incremental backup builds upon; nil = a full one is
-// to be made.
+// reference chooses the base of an incremental backup; nil = a full one is to be made.
 func (c *creation) reference() (*Manifest, error) {
 	if c.o.Kind == Full {
 		return nil, nil

@@ -10,17 +10,16 @@
 //	NAME.json        the [Manifest]
 //
 // The manifest is written last and removed first: a backup exists if its manifest
-// does. Whatever else lies around was left by a crash, and is removed by the
-// next command that changes the repository. NAME.verified.json keeps what
-// [Verify] found last.
+// does. Other objects were left by a crash, and are removed by the next command that
+// changes the repository. NAME.verified.json keeps the last result of [Verify].
 //
 // # Chains
 //
-// A full backup is the storage at one transaction. An incremental one holds what
-// the transactions later than its reference, another backup, wrote. The way
-// back from a backup over the references to a full one is its chain. A reference
-// is found by its last transaction, tid and content, not by its name, so a full
-// one that was merged from a chain takes the place of its members.
+// A full backup is the storage at one transaction. An incremental one holds the files
+// written by the transactions later than its reference, which is another backup. The way
+// back from a backup over the references to a full one is its chain. A reference is found
+// by its last transaction, tid and content, not by its name, so a full one that was
+// merged from a chain takes the place of its members.
 //
 // The objects of a chain that are written once (revisions, blobs, transactions)
 // add up without overlap: each backup contributes those of the transactions

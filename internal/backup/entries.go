@@ -44,8 +44,8 @@ type Range struct {
 
 // Items yields the entries of the archive of a backup, in a range, with their
 // content, each compared with the index. If all of the archive was read, it is
-// compared with the manifest, too. Errors name the archive, and match
-// archive.ErrDamaged if it is not what was written.
+// compared with the manifest, too. Errors name the archive, and match archive.ErrDamaged
+// if it differs from the written one.
 func (r *Repository) Items(ctx context.Context, m *Manifest, part Range) iter.Seq2[*Item, error] {
 	return func(yield func(*Item, error) bool) {
 		err := r.items(ctx, m, part, func(i *Item) bool { return yield(i, nil) })
@@ -58,7 +58,7 @@ func (r *Repository) Items(ctx context.Context, m *Manifest, part Range) iter.Se
 	}
 }
 
-// errStopped: whoever receives the items wants no more.
+// errStopped: the receiver of the items wants no more.
 var errStopped = errors.New("stopped")
 
 func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield func(*Item) bool) (err error) {
@@ -133,8 +133,8 @@ func sumError(e *archive.Entry) error {
 	return fmt.Errorf("%w: the content of %s does not have the SHA-256 %s", archive.ErrDamaged, e.Name, e.Sum)
 }
 
-// blame returns an error about the index in place of one about the archive, if
-// the index is not what was written.
+// blame returns an error about the index in place of one about the archive, if the index
+// differs from the written one.
 func blame(next func() (archive.Line, error, bool), err error) error {
 	for {
 		_, ierr, ok := next()

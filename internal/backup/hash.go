@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/archive"
 )
 
-// hashReader hashes what is read through it.
+// hashReader hashes the bytes read through it.
 type hashReader struct {
 	r io.Reader
 	h hash.Hash

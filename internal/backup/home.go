@@ -33,7 +33,8 @@ type home struct {
 	packed   zodb.TID
 	maxOID   zodb.OID
 	lastSum  *archive.Sum // of the last transaction
-	// undeleted is what came back since it was packed, and belongs to old transactions.
+	// undeleted describes files that came back since the pack, and belong to old
+	// transactions.
 	undeleted pack.Undeleted
 }
 
@@ -154,7 +155,7 @@ func (h *home) proveReference(m *Manifest) error {
 // removes such a transaction does not make a full backup necessary; and for class
 // Minimal, which keeps none. It is not in config or A, so no copy of the storage has
 // it: one that is put back to an earlier state starts without. Where A alone is put
-// back, the next start makes void what is in it.
+// back, the next start voids its content.
 const (
 	witnessFile  = "misc/backed-up"
 	witnessAside = "misc/backed-up.new"

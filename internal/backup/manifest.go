@@ -44,10 +44,11 @@ type Manifest struct {
 	MaxOID            zodb.OID     `json:"max_oid"`
 	// Packed is the latest pack time of the storage.
 	Packed zodb.TID `json:"packed"`
-	// Undeleted says which was the last undelete of the storage; "": there was none. What
-	// that brought back belongs to transactions before, so no incremental backup has it.
+	// Undeleted names the last undelete of the storage; "": there was none. The files
+	// that it brought back belong to transactions before, so no incremental backup has
+	// them.
 	Undeleted string `json:"undeleted,omitempty"`
-	// Reference is what an incremental backup builds upon.
+	// Reference is the base of an incremental backup.
 	Reference *Reference `json:"reference,omitempty"`
 	// MergedFrom names the backups that a full one was merged from.
 	MergedFrom []string `json:"merged_from,omitempty"`
@@ -59,14 +60,14 @@ type Manifest struct {
 	SnapshotEnd time.Time `json:"snapshot_end"`
 	Ended       time.Time `json:"ended"`
 	Counts      Counts    `json:"counts"`
-	// Bytes is what is in the archive, before it is compressed.
+	// Bytes is the size of the content of the archive, before it is compressed.
 	Bytes   int64 `json:"bytes"`
 	Archive File  `json:"archive"`
 	Index   File  `json:"index"`
 	// ConfigSHA256 is of the files in config, to see whether they changed.
 	ConfigSHA256 archive.Sum `json:"config_sha256"`
-	// Problems are what was found to be wrong with the storage while it was read,
-	// the first of them; ProblemCount is how many there were.
+	// Problems are the first faults of the storage that were found while it was read;
+	// ProblemCount is the number of all.
 	Problems     []string `json:"problems,omitempty"`
 	ProblemCount int64    `json:"problem_count"`
 
@@ -74,7 +75,7 @@ type Manifest struct {
 	original bool
 }
 
-// Reference names what an incremental backup builds upon.
+// Reference names the base of an incremental backup.
 type Reference struct {
 	Name              string       `json:"name"`
 	TID               zodb.TID     `json:"tid"`
@@ -97,8 +98,8 @@ type File struct {
 	SHA256 archive.Sum `json:"sha256"`
 }
 
-// After returns the last transaction of the reference; a full backup has
-// everything, that is what is later than 0. The second result is false then.
+// After returns the last transaction of the reference; a full backup has everything, that
+// is, all after 0. The second result is false then.
 func (m *Manifest) After() (zodb.TID, bool) {
 	if m.Reference == nil {
 		return 0, false
@@ -204,5 +205,5 @@ func transactionSum(b []byte) *archive.Sum {
 
 func sameSum(a, b *archive.Sum) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
 
-// ErrNoBackup is matched when there is no backup that would do.
+// ErrNoBackup is matched when no backup would do.
 var ErrNoBackup = errors.New("no such backup")

@@ -127,8 +127,8 @@ func (g *merger) add(ctx context.Context, b *Manifest, newest bool) error {
 	return nil
 }
 
-// take reports whether an entry belongs into the result. What is written once
-// is in one member only; of what is replaced the newest counts.
+// take reports whether an entry belongs into the result. A file that is written once is
+// in one member only; of a replaced one the newest counts.
 func (g *merger) take(d store.Description, i *Item, newest bool) (bool, error) {
 	switch {
 	case d.Replaced && d.Name.Kind == layout.KindObject:

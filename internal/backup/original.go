@@ -45,7 +45,7 @@ func (r *Repository) addOriginals(ctx context.Context) error {
 		return ctx.Err()
 	}
 	fulls := make(map[string]*Manifest)
-	for _, full := range []bool{true, false} { // what is incremental takes its identity from the full one
+	for _, full := range []bool{true, false} { // an incremental one takes its identity from the full one
 		for object, size := range r.objects {
 			f := originalName.FindStringSubmatch(object)
 			if f == nil || (f[2] == "") != full {

@@ -19,7 +19,7 @@ type packer struct {
 	mu sync.Mutex // guards the problems: names are found beside the reading
 }
 
-// addData adds what is in A.
+// addData adds the files of A.
 func (p *packer) addData(ctx context.Context) error {
 	h := p.c.home
 	after, incremental := p.c.m.After()
@@ -67,7 +67,7 @@ func (p *packer) problem(text string) {
 	}
 }
 
-// finish compares what can only be compared at the end.
+// finish makes the comparisons that are only possible at the end.
 func (p *packer) finish() {
 	if n := p.c.m.Counts.Blobs; n != p.blobs {
 		p.problem(fmt.Sprintf("%d revisions say that they have a blob, and there are %d files of blobs", p.blobs, n))

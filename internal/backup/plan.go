@@ -9,7 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Plan is what a restore needs.
+// Plan lists the backups that a restore needs.
 type Plan struct {
 	// Chain are the backups in the order in which they are unpacked, the full one
 	// first.
@@ -65,8 +65,8 @@ func (r *Repository) Exactly(m *Manifest) (*Plan, error) {
 	return &Plan{Chain: chain, To: m.TID}, errors.Join(errs...)
 }
 
-// PackedError says that a moment cannot be restored, because a pack removed what was
-// there then before a backup was made that would have it. It matches ErrNoBackup.
+// PackedError says that a moment cannot be restored, because a pack removed revisions of
+// that moment before a backup had them. It matches ErrNoBackup.
 type PackedError struct {
 	To     zodb.TID // the moment
 	Packed zodb.TID // to when the storage was packed: from there on the backup has everything

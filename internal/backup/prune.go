@@ -11,13 +11,13 @@ import (
 	"github.com/dirstorage/dirstorage/internal/objstore"
 )
 
-// PruneOptions says what [Prune] keeps. What any of the rules keeps, is kept; of
-// each storage the newest chain always is.
+// PruneOptions are the rules by which [Prune] keeps chains. A chain that any of the rules
+// keeps is kept; of each storage the newest chain always is.
 type PruneOptions struct {
 	// Chains is how many of the newest chains are kept; 0 = the rule keeps none.
 	Chains int
-	// Since keeps what it takes to restore any moment since then; zero = the rule
-	// keeps nothing.
+	// Since keeps the backups that a restore of any moment since then needs; zero = the
+	// rule keeps nothing.
 	Since time.Time
 	// Broken removes also backups that can't be restored, because a link of their
 	// chain is missing; else they stay.
@@ -25,15 +25,15 @@ type PruneOptions struct {
 	DryRun bool
 }
 
-// Pruned is what [Prune] removed, or would remove.
+// Pruned lists the backups that [Prune] removed, or would remove.
 type Pruned struct {
 	Removed []*Manifest `json:"removed"`
 	Kept    []*Manifest `json:"kept"`
-	Bytes   int64       `json:"bytes"` // of what was removed
+	Bytes   int64       `json:"bytes"` // of the removed backups
 }
 
-// Prune removes whole chains, of the newest backup first, so that a crash leaves
-// no backup without what it builds upon.
+// Prune removes whole chains, of the newest backup first, so that a crash leaves no
+// backup without its base.
 func Prune(ctx context.Context, store objstore.Store, o PruneOptions) (*Pruned, error) {
 	if o.DryRun {
 		r, err := Open(ctx, store)
@@ -48,7 +48,7 @@ func Prune(ctx context.Context, store objstore.Store, o PruneOptions) (*Pruned, 
 	}
 	p, err := r.pruning(o)
 	if err == nil && o.Broken {
-		// What can't be read at the moment may be what the others build upon.
+		// A backup that can't be read at the moment may be the base of others.
 		for name, derr := range r.Damaged {
 			if !errors.Is(derr, archive.ErrDamaged) {
 				err = errors.Join(err, fmt.Errorf("nothing was removed: the manifest of backup %s can't be read, so nobody knows what is broken: %w", name, derr))
@@ -89,7 +89,7 @@ func (r *Repository) pruning(o PruneOptions) (*Pruned, error) {
 	return p, nil
 }
 
-// keepOf marks what is to be kept of one storage.
+// keepOf marks the backups of one storage that are to be kept.
 func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]bool) error {
 	members := make(map[*Manifest][]*Manifest) // by the full backup
 	var fulls []*Manifest                      // in order
@@ -110,7 +110,7 @@ func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]
 	for i, full := range fulls {
 		wanted := len(fulls)-i <= max(1, o.Chains)
 		if !o.Since.IsZero() {
-			// What was the state at that moment, is in the chain that was begun last before.
+			// The state at that moment is in the chain that was begun last before.
 			next := i+1 == len(fulls) || !fulls[i+1].SnapshotAt.Before(o.Since)
 			wanted = wanted || next
 		}

@@ -32,7 +32,7 @@ type content struct {
 	modTime time.Time
 	data    []byte   // the whole of a small file; or
 	file    vfs.File // a large one, which the receiver closes
-	problem string   // what is wrong with the content
+	problem string   // the fault of the content
 	hasBlob bool     // a revision to which a blob belongs
 	err     error
 	done    chan struct{}
@@ -112,7 +112,7 @@ func (h *home) read(ctx context.Context, names iter.Seq2[string, error]) iter.Se
 	}
 }
 
-// readInto opens or reads one file, and looks at what it holds.
+// readInto opens or reads one file, and looks at its content.
 func (h *home) readInto(c *content) error {
 	file, err := h.fs.Open(c.name)
 	if err != nil {
@@ -136,7 +136,7 @@ func (h *home) readInto(c *content) error {
 	if err = errors.Join(err, file.Close()); err != nil {
 		return &fs.PathError{Op: "read", Path: h.fs.Path(c.name), Err: err}
 	}
-	// What is wrong with it is backed up all the same: it is all that there is.
+	// A faulty file is backed up all the same: it is all that there is.
 	var problem error
 	if c.hasBlob, problem = h.copies.Inspect(c.name, h.fs.Path(c.name), c.data); problem != nil {
 		c.problem = problem.Error()

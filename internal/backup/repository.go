@@ -18,14 +18,14 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Repository is what a store held when it was opened. It does not change.
+// Repository is the content of a store when it was opened. It does not change.
 type Repository struct {
 	Store objstore.Store
 	// Backups are sorted by their last transaction, and by when they ended.
 	Backups []*Manifest
 	// Damaged are manifests that can't be used, by the name of the backup.
 	Damaged map[string]error
-	// Verified is what was found by the last verification of each, by name.
+	// Verified holds the last result of verification of each, by name.
 	Verified map[string]Verified
 
 	objects  map[string]int64 // size by name
@@ -33,7 +33,7 @@ type Repository struct {
 }
 
 // Open reads the manifests of a repository, and the index of the original's
-// backups if there is one. A manifest that can't be used is no error, but one that
+// backups if there is one. A manifest that can't be used is not an error, but one that
 // can't be read at the moment, for want of descriptors or memory, is.
 func Open(ctx context.Context, store objstore.Store) (*Repository, error) {
 	r := &Repository{Store: store, Damaged: make(map[string]error), Verified: make(map[string]Verified), objects: make(map[string]int64)}
@@ -140,7 +140,7 @@ func (r *Repository) Identities() []string {
 	return ids
 }
 
-// Reference returns what an incremental backup builds upon: of those that fit, a
+// Reference returns the base of an incremental backup: of those that fit, a
 // full one, the one that it names first, or else the one that it names; nil if there
 // is none, or if it is a full one itself.
 func (r *Repository) Reference(m *Manifest) *Manifest {
@@ -218,7 +218,7 @@ func (r *Repository) missing(m *Manifest) error {
 }
 
 // ReadIndex yields the index of a backup, and an error that matches
-// archive.ErrDamaged at the end if it is not what was written.
+// archive.ErrDamaged at the end if it differs from the written one.
 func (r *Repository) ReadIndex(ctx context.Context, m *Manifest) iter.Seq2[archive.Line, error] {
 	return func(yield func(archive.Line, error) bool) {
 		o, err := r.Store.Get(ctx, m.Index.Name)
@@ -273,7 +273,7 @@ func (r *Repository) remove(ctx context.Context, m *Manifest) error {
 	return nil
 }
 
-// clean removes what crashes left. The caller holds the lock, and opened the
+// clean removes the remains of crashes. The caller holds the lock, and opened the
 // repository under it.
 func (r *Repository) clean(ctx context.Context) error {
 	if err := r.Store.Sweep(ctx); err != nil {
@@ -287,9 +287,8 @@ func (r *Repository) clean(ctx context.Context) error {
 	return nil
 }
 
-// openLocked locks a repository, cleans it and reads it. What an earlier process
-// left, and did not live to make durable, is made durable first: whoever builds
-// upon a backup, or says that it is there, relies on that.
+// openLocked locks a repository, cleans it and reads it. Changes that an earlier process
+// did not live to make durable are made durable first: a user of a backup relies on that.
 func openLocked(ctx context.Context, store objstore.Store) (*Repository, io.Closer, error) {
 	lock, err := store.Lock(ctx)
 	if err != nil {
@@ -317,8 +316,8 @@ type Restorable struct {
 }
 
 // Restorable returns the ranges of transactions of a storage that chains which
-// are whole can restore, in order. What a pack took before it was backed up is
-// left out.
+// are whole can restore, in order. Revisions that a pack took before they were backed up
+// are left out.
 func (r *Repository) Restorable(identity string) []Restorable {
 	var list []Restorable
 	for _, m := range r.Backups {

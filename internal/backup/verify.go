@@ -15,8 +15,8 @@ import (
 // Level says how much [Verify] looks at.
 type Level string
 
-// The levels. Each includes those before it, except that there is no need for a
-// sample where all data are read.
+// The levels. Each includes those before it, except that a sample is not needed where all
+// data are read.
 const (
 	LevelStructure Level = "structure" // manifests, chains, sizes, every line of the indexes
 	LevelSample    Level = "sample"    // a part of the data
@@ -47,14 +47,14 @@ type VerifyOptions struct {
 	Warn     func(string)
 }
 
-// Outcome is what [Verify] found about one backup.
+// Outcome is the result of [Verify] for one backup.
 type Outcome struct {
 	Name  string `json:"name"`
 	Error error  `json:"-"`
 	Bytes int64  `json:"bytes"` // of content that was read
 }
 
-// Verify looks at backups, each on its own, and records what it found. A backup
+// Verify looks at backups, each on its own, and records the result. A backup
 // is good if it and all that its chain needs are. The error is about the
 // verification itself.
 func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptions) ([]Outcome, error) {
@@ -97,8 +97,8 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 	return out, nil
 }
 
-// record writes NAME.verified.json. It is a remark: that it can't be written
-// does not change what was found.
+// record writes NAME.verified.json. It is a remark: a failure to write it does not change
+// the result.
 func (r *Repository) record(ctx context.Context, m *Manifest, o VerifyOptions, found error) {
 	v := Verified{When: o.Now(), Level: o.Level, OK: found == nil}
 	if o.Level == LevelSample {

@@ -63,7 +63,7 @@ type chainGaps struct {
 	old     int        // of dropped, those before x.packed
 }
 
-// links is what is known of the transactions of some buckets.
+// links is the knowledge about the transactions of some buckets.
 type links struct {
 	mu    sync.Mutex
 	there map[zodb.TID]struct{} // guarded by mu

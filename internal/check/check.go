@@ -20,8 +20,8 @@ import (
 type Options struct {
 	// FS is the HOME.
 	FS vfs.FS
-	// Since, if not 0, limits the check to the transactions later than it: it then
-	// costs in proportion to what they wrote. See [Run].
+	// Since, if not 0, limits the check to the transactions later than it: its cost is
+	// then proportional to their writes. See [Run].
 	Since zodb.TID
 	// Workers is the number of files that are looked at at the same time. 0 = the
 	// number of processors, or fewer where the memory limit of the process is small.
@@ -29,19 +29,19 @@ type Options struct {
 	// SnapshotOnly looks at config and A alone, as a backup would copy them: for a
 	// running storage that is in snapshot mode.
 	SnapshotOnly bool
-	// Root makes it damage that there are objects and no root object: what ZODB
-	// keeps cannot be without, who embeds this package may.
+	// Root makes it damage that there are objects and no root object: a ZODB database
+	// always has one, other data may not.
 	Root bool
 	// Now is the clock, for tids in the future; nil = they are not looked for.
 	Now func() time.Time
 	// Progress, if not nil, is called now and then, by one goroutine at a time.
 	Progress func(Progress)
-	// Index, if not nil, is told what current revisions refer to. Without Since only.
+	// Index, if not nil, is told the references of current revisions. Without Since only.
 	Index Index
-	// MemoryLimit in bytes is what may be spent on remembering which objects exist
-	// and which are referred to; 0 = 256 MB, enough for a billion objects. Oids
-	// for which there is no room are looked up in the tree, which is slower. Not
-	// in it: some 2 MB, and for each worker the largest file.
+	// MemoryLimit bounds the bytes spent on remembering which objects exist and which are
+	// referred to; 0 = 256 MB, enough for a billion objects. Oids for which there is no
+	// room are looked up in the tree, which is slower. Not in it: some 2 MB, and for each
+	// worker the largest file.
 	MemoryLimit int64
 
 	open func(vfs.FS, *settings.Settings, bool) (view, error) // for tests; nil = openView
@@ -50,7 +50,8 @@ type Options struct {
 // Index is told the strong references of all current revisions by a check that
 // reads these anyway. Add and Skip may be called concurrently.
 type Index interface {
-	// Begin comes first. Last is the last transaction of what is read from then on.
+	// Begin comes first. Last is the last transaction in the data that are read from then
+	// on.
 	Begin(last zodb.TID)
 	Add(from, to zodb.OID)
 	// Skip is for an object whose references can't be seen.
@@ -64,7 +65,7 @@ type Index interface {
 // is four times as much or more.
 const defaultMemory = 256 << 20
 
-// workerMemory is what a worker takes at most, beside the sets: the file that it reads.
+// workerMemory is the most memory of a worker, beside the sets: the file that it reads.
 const workerMemory = keptBuffer
 
 // Progress tells how far a check has come.
@@ -73,7 +74,7 @@ type Progress struct {
 	Bytes int64
 }
 
-// Summary is what a check saw. With Since it is about what changed.
+// Summary describes the items that a check saw. With Since it only covers changed ones.
 type Summary struct {
 	Class         string        `json:"class"` // Full or Minimal
 	Format        string        `json:"format"`
@@ -100,18 +101,17 @@ type Summary struct {
 }
 
 // Run checks a home and calls report for each finding, from one goroutine at a
-// time, in no order. The error is about the check itself: the home is no
-// storage, or ctx ended; what is wrong with the files is in the findings, and
-// damage is not an error. Report should return soon: the workers wait for it.
+// time, in no order. The error is about the check itself: the home is not a storage, or
+// ctx ended. Faults of the files are in the findings, and damage is not an error. Report
+// should return soon: the workers wait for it.
 //
 // Nothing is written, but by Index, and no lock is taken. On a running storage the caller has
 // to keep A still (snapshot mode) and set SnapshotOnly.
 //
 // With Since, the chain of transactions is followed from x.serial down to it. Each
 // transaction in between is checked, with the revisions and blobs that it wrote,
-// the pointers of their objects, the revision before each, and the references
-// of what is current. What Since does not see: files that no transaction in that
-// range leads to.
+// the pointers of their objects, the revision before each, and the references of current
+// revisions. Since does not see files that no transaction in that range leads to.
 func Run(ctx context.Context, o Options, report func(Finding)) (Summary, error) {
 	c, err := newChecker(o, report)
 	if c.log != nil {
@@ -149,8 +149,8 @@ type checker struct {
 	journal     journalState
 	log         *journal.Reader // nil without a log
 
-	// serial, maxOID and packed are the x files. Where one can't be read, what
-	// is compared with it is left out.
+	// serial, maxOID and packed are the x files. Where one can't be read, the comparisons
+	// with it are left out.
 	serial, packed           zodb.TID
 	maxOID                   zodb.OID
 	serialPath, maxOIDPath   string

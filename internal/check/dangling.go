@@ -48,8 +48,8 @@ func (r *referrers) add(ref reference) {
 	}
 }
 
-// danglingRefs collects references to objects that do not exist. What has no
-// room is only counted.
+// danglingRefs collects references to objects that do not exist. References without room
+// are only counted.
 type danglingRefs struct {
 	mu      sync.Mutex
 	targets map[zodb.OID]*referrers // guarded by mu
@@ -85,8 +85,8 @@ func (d *danglingRefs) has(oid zodb.OID) bool {
 	return d.targets[oid] != nil
 }
 
-// matters reports whether an object is known to be missing and referred to by
-// one that is no garbage.
+// matters reports whether an object is known to be missing and referred to by one that is
+// not garbage.
 func (d *danglingRefs) matters(oid zodb.OID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -95,9 +95,9 @@ func (d *danglingRefs) matters(oid zodb.OID) bool {
 }
 
 // dangling reports references of current revisions to objects that do not
-// exist. The bits say which objects are missing, but not who refers to them, nor
-// whether anybody reaches those; so only if there are such objects, the current
-// revisions are read again.
+// exist. The bits say which objects are missing, but not their referrers, nor whether
+// those are reachable; so only if there are such objects, the current revisions are read
+// again.
 func (c *checker) dangling(ctx context.Context) {
 	absent := oidset.New(c.memoryLimit)
 	some := false

@@ -6,7 +6,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Kind says what a finding is about. The strings are stable: scripts compare
+// Kind is the kind of a finding. The strings are stable: scripts compare
 // them. New ones may be added.
 type Kind string
 
@@ -17,7 +17,7 @@ const (
 	ObjectMD5       Kind = "object-md5"
 	ObjectOID       Kind = "object-oid"
 	ObjectSerial    Kind = "object-serial"
-	ObjectUndoFrom  Kind = "object-undo-from"    // it is no copy of an older revision of the object, as it says
+	ObjectUndoFrom  Kind = "object-undo-from"    // it is not a copy of an older revision of the object, as it says
 	ObjectNotPickle Kind = "object-not-a-pickle" // the data are not well-formed pickles
 	// HistoryNotBackwards: the previous revision is not older.
 	HistoryNotBackwards Kind = "history-not-backwards"
@@ -129,7 +129,7 @@ type Finding struct {
 	Detail string
 }
 
-// FindingFields is what a Finding is as a JSON document. Ids are 16 upper-case
+// FindingFields is the form of a Finding as a JSON document. Ids are 16 upper-case
 // hexadecimal digits.
 type FindingFields struct {
 	Kind      Kind      `json:"kind"`
@@ -144,7 +144,7 @@ type FindingFields struct {
 	Detail    string    `json:"detail,omitempty"`
 }
 
-// MarshalJSON leaves out what the finding does not have; the root object is
+// MarshalJSON leaves out fields that the finding does not have; the root object is
 // oid "0000000000000000", not left out.
 func (f Finding) MarshalJSON() ([]byte, error) {
 	j := FindingFields{Kind: f.Kind, Severity: f.Severity, Path: f.Path, Class: f.Class, Detail: f.Detail}
@@ -160,7 +160,7 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (f *Finding) UnmarshalJSON(b []byte) error {
 	var j FindingFields
 	if err := json.Unmarshal(b, &j); err != nil {

@@ -14,7 +14,7 @@ func (c *checker) countHead(h head) {
 	}
 }
 
-// current notes whether an object exists and what it refers to.
+// current notes whether an object exists, and its references.
 func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
 	if s != missing && o.Serial != 0 && len(o.Data) == 0 && !c.minimal {
 		c.counts.undone.Add(1) // an undone creation or a deletion: it does not exist

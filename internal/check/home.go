@@ -38,7 +38,7 @@ func (c *checker) open() error {
 	c.format = set.Structure.Format.String()
 	c.readIdentity()
 	if !c.o.SnapshotOnly {
-		// What the journal holds is judged by x.serial without it.
+		// The journal is judged by x.serial without it.
 		c.base, _, c.baseKnown = c.readX(layout.XSerial, true)
 		c.packed, _, _ = c.readX(layout.XPacked, true)
 		if err := c.readJournal(); err != nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// working matches the names of the original's transaction directories. What
-// follows is accepted, as the original does.
+// working matches the names of the original's transaction directories. A suffix is
+// accepted, as the original does.
 var working = regexp.MustCompile(`^working_([0-9A-F]{16})_(done|temp)`)
 
-// journalState is what lies in journal/.
+// journalState is the content of journal/.
 type journalState struct {
 	transactions int // committed, not yet in A or B
 	files        int // that they will make in A
@@ -89,8 +89,8 @@ func (c *checker) abandoned() {
 	}
 }
 
-// leftovers reports files in journal/ that nothing refers to: what was staged
-// for transactions that were never committed. The next open removes them.
+// leftovers reports files in journal/ that nothing refers to: those staged for
+// transactions that were never committed. The next open removes them.
 func (c *checker) leftovers(staged []string) {
 	wanted := make(map[string]bool)
 	for _, f := range c.v.pended() {

@@ -9,8 +9,8 @@ import (
 // nothing reaches, durably; then revisions, each before its blob; then
 // transactions, past which the chain was linked before. A crash, or a backup
 // that is made meanwhile, shows A between two steps or, of one step, any part. All
-// of that is before x.packed, and the next pack removes the rest; here is what tells
-// it from damage.
+// of that is before x.packed, and the next pack removes the rest; here it is told from
+// damage.
 
 // leftByPack is said about it.
 const leftByPack = "this can be left by an interrupted pack, and the next one repairs it"
@@ -23,15 +23,16 @@ func (c *checker) everPacked() bool { return c.packed != 0 && c.packed != zodb.M
 func (c *checker) beforePack(tid zodb.TID) bool { return c.everPacked() && tid < c.packed }
 
 // packable reports whether the last pack may have removed a revision of an object
-// that stays; next is the one after it, and since what keptSince says of the object.
-// What was current at x.packed stays too.
+// that stays; next is the one after it, and since the result of keptSince for the object.
+// The revision that was current at x.packed stays too.
 func (c *checker) packable(next, tid, since zodb.TID) bool {
 	return next <= c.packed && tid < since && c.beforePack(tid)
 }
 
 // keptSince returns from when on the last pack kept all revisions of an object with
 // that current revision: x.packed, or earlier by keepclass. A rule may be younger than
-// the pack, so what it keeps need not be there; but what is there stays.
+// the pack, so the revisions that it keeps need not be there; but those that are there
+// stay.
 func (c *checker) keptSince(current object) zodb.TID {
 	if len(c.keep) == 0 || !c.everPacked() {
 		return c.packed

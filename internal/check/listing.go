@@ -11,7 +11,8 @@ import (
 // a pack sets before it removes anything, and by the transaction, as far as that is still
 // there. It has to list the object, or the revision never was, and the link to it is wrong.
 // Of a revision that both explain, nobody can tell a pack from loss: the Python original's
-// pack takes what was current at x.packed too, if that was replaced before the pack ran.
+// pack also takes the revision that was current at x.packed, if it was replaced before the
+// pack ran.
 
 // packedAway reports whether a pack may have removed an older revision of an object, which is missing.
 func (c *checker) packedAway(w *worker, oid zodb.OID, tid zodb.TID) bool {

@@ -17,8 +17,8 @@ import (
 const logPath = "journal"
 
 // readLog adds the transactions of the log that are not in A or B yet, as the
-// files that a flush would make of them. What an interrupted flush left under
-// their names does not count: it is written again.
+// files that a flush would make of them. Files of an interrupted flush under their names
+// do not count: they are written again.
 func (c *checker) readLog() {
 	o := journal.Options{FS: c.o.FS, Dir: logPath}
 	if id, err := hex.DecodeString(c.identity); err == nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// state says what can be done with a file.
+// state is how far a file can be used.
 type state int
 
 const (
@@ -42,7 +42,7 @@ type object struct {
 }
 
 // readObject reads and parses one revision (Minimal: tid is not known, 0). It
-// reports nothing; for an unusable file defect says what is wrong.
+// reports nothing; for an unusable file defect is its fault.
 func (c *checker) readObject(w *worker, n layout.Name) (o object, s state, defect Finding) {
 	data, where, err := c.v.read(w, n)
 	switch {
@@ -71,7 +71,7 @@ func (c *checker) readObject(w *worker, n layout.Name) (o object, s state, defec
 	return o, sound, Finding{}
 }
 
-// objectDefect names what is wrong with an object file that can't be parsed,
+// objectDefect names the fault of an object file that can't be parsed,
 // in the order in which the format prescribes to look.
 func objectDefect(b []byte, oid zodb.OID, tid zodb.TID, wrongLength bool) (Kind, string) {
 	switch {
@@ -114,7 +114,7 @@ func class(data []byte) string {
 }
 
 // revision reads one revision, verifies all that belongs to it alone (its blob
-// included), counts it and reports what is wrong. Packable tells that a pack to
+// included), counts it and reports its faults. Packable tells that a pack to
 // x.packed would remove it, and its blob.
 func (c *checker) revision(w *worker, n layout.Name, packable bool) (object, state) {
 	o, s, defect := c.readObject(w, n)
@@ -159,7 +159,7 @@ func (c *checker) undoFrom(w *worker, o object) {
 }
 
 // references returns the strong references of a revision, in the worker's
-// buffer for them. A record that is no pickle is reported, and not seen.
+// buffer for them. A record that is not a pickle is reported, and not seen.
 func (c *checker) references(w *worker, o object) (refs []zodb.OID, seen bool) {
 	if len(o.Data) == 0 {
 		return nil, true
@@ -174,7 +174,7 @@ func (c *checker) references(w *worker, o object) (refs []zodb.OID, seen bool) {
 	return refs, true
 }
 
-// currentReferences notes what the current revision of an object refers to.
+// currentReferences notes the references of the current revision of an object.
 func (c *checker) currentReferences(w *worker, oid zodb.OID, o object) {
 	refs, seen := c.references(w, o)
 	if !seen {
@@ -224,8 +224,8 @@ func (c *checker) blob(o object, packable bool) {
 	}
 }
 
-// history checks an object from its pointer down: the pointer, each revision
-// that it leads to, and what the current one refers to.
+// history checks an object from its pointer down: the pointer, each revision that it
+// leads to, and the references of the current one.
 func (c *checker) history(w *worker, oid zodb.OID) {
 	p, s, defect := c.v.head(w, oid)
 	if s == missing {
@@ -285,14 +285,14 @@ func (c *checker) refer(w *worker, from zodb.OID, fromTID zodb.TID, to zodb.OID)
 			return
 		}
 	}
-	// A damaged or foreign oid far outside, or one for which there is no room.
+	// A damaged or foreign oid far outside, or one without room in the sets.
 	if !c.loads(to) {
 		c.wild.add(reference{to: to, from: from, fromTID: fromTID})
 	}
 }
 
-// referUndoable notes what a revision refers to that is not current, if a pack
-// keeps it. Only what a pack may have removed is looked up there.
+// referUndoable notes the references of a revision that is not current, if a pack keeps
+// it. Only objects that a pack may have removed are looked up there.
 func (c *checker) referUndoable(refs []zodb.OID, packable bool) {
 	if packable || !c.everPacked() {
 		return

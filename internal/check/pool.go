@@ -11,7 +11,7 @@ import (
 // task is a piece of work for any worker.
 type task func(ctx context.Context, w *worker)
 
-// worker is what one goroutine owns while it works: buffers for the file that
+// worker is the property of one goroutine while it works: buffers for the file that
 // it reads. A task that a worker does in the middle of another one uses
 // them too, so nothing in them may be kept over a call of [pool.do].
 type worker struct {
@@ -20,16 +20,16 @@ type worker struct {
 	refs    []zodb.OID
 }
 
-// pool spreads tasks over workers. Its queue is bounded: who finds it full does
-// the task at once. So neither memory nor waiting can pile up, whatever
-// the shape of the directories.
+// pool spreads tasks over workers. Its queue is bounded: a worker that finds it full does
+// the task at once. So neither memory nor waiting can pile up, for directories of any
+// shape.
 type pool struct {
 	queue chan task
 	open  sync.WaitGroup // tasks that are queued
 }
 
 // run does a task and all that come out of it, and returns when nothing is
-// left. When ctx ends, what is still queued is passed over.
+// left. When ctx ends, queued tasks are passed over.
 func run(ctx context.Context, workers int, first func(ctx context.Context, p *pool, w *worker)) {
 	p := &pool{queue: make(chan task, 4*workers)}
 	var all sync.WaitGroup

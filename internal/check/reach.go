@@ -16,8 +16,9 @@ type rank int
 const (
 	// byReachable: it can be reached from the root object, or nobody has looked.
 	byReachable rank = iota
-	// byKept: it can't, but a pack to x.packed would keep it: it was written since,
-	// or can be reached from what was, or from a revision that undo can bring back.
+	// byKept: it can't, but a pack to x.packed would keep it: it was written since, or
+	// can be reached from an object that was, or from a revision that undo can bring
+	// back.
 	byKept
 	// byGarbage: a pack removes it.
 	byGarbage
@@ -27,26 +28,26 @@ const (
 // read. For more of them the sets are looked through again.
 const frontierRoom = 1 << 16
 
-// reach finds out which objects can be reached, from which others, and who of
-// either refers to what is missing. It reads each current revision once.
+// reach finds out which objects can be reached, from which others, and which of either
+// refer to missing objects. It reads each current revision once.
 //
-// What it follows is what pack follows: strong references of current revisions
-// and, of what is reached, of those that were current at x.packed or came later;
-// from the root object and from all objects that were written since. So what it
-// does not reach is what a pack to x.packed removes.
+// It follows the same references as pack: strong ones of current revisions and, of
+// reached objects, those of revisions that were current at x.packed or came later; from
+// the root object and from all objects that were written since. So a pack to x.packed
+// removes exactly the objects that it does not reach.
 type reach struct {
 	c      *checker
 	absent *oidset.Set             // objects that are missing, as all below
 	wild   map[zodb.OID]*referrers // those for which there was no room
-	found  *danglingRefs           // who refers to them
-	rank   rank                    // of what is reached now
+	found  *danglingRefs           // the references to them
+	rank   rank                    // of the objects that are reached now
 
 	// Sets of objects: that are reached; those of them that were read; that are to be
 	// reached when it is the turn of byKept; that are reached, but have no pointer.
 	all, done, later, headless *oidset.Set
 
-	// failed: it can't be told what is reached, because something that is
-	// can't be read, or because there is no memory for it.
+	// failed: the reached objects are unknown, because one of them can't be read, or
+	// because there is no memory for it.
 	failed atomic.Bool
 
 	room int
@@ -82,7 +83,7 @@ func (c *checker) reach(ctx context.Context, absent *oidset.Set) *danglingRefs {
 
 func newReach(c *checker, absent *oidset.Set) *reach {
 	r := &reach{c: c, absent: absent, wild: c.wild.targets, found: new(danglingRefs), rank: byReachable, room: frontierRoom}
-	third := c.memoryLimit * 2 / 3 // of what two other sets took before
+	third := c.memoryLimit * 2 / 3 // of the memory of two other sets before
 	r.all, r.done, r.later = oidset.New(third), oidset.New(third), oidset.New(third)
 	r.headless = oidset.New(c.memoryLimit / 8)
 	r.idle.L = &r.mu
@@ -110,7 +111,7 @@ func (r *reach) add(s *oidset.Set, oid zodb.OID) bool {
 	return fresh
 }
 
-// spread reads what is reached, and what that leads to, until nothing is left.
+// spread reads the reached objects, and those that they lead to, until nothing is left.
 func (r *reach) spread(ctx context.Context) {
 	for r.refill(ctx) {
 		var all sync.WaitGroup
@@ -162,8 +163,8 @@ func (r *reach) work(ctx context.Context) {
 	}
 }
 
-// take returns objects to be read, none if all are. While others read, it waits
-// for what they find.
+// take returns objects to be read, none if all are. While others read, it waits for their
+// findings.
 func (r *reach) take(batch []zodb.OID) []zodb.OID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -180,7 +181,7 @@ func (r *reach) take(batch []zodb.OID) []zodb.OID {
 	return batch
 }
 
-// give ends what take began.
+// give ends the work that take began.
 func (r *reach) give(fresh []zodb.OID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -189,7 +190,8 @@ func (r *reach) give(fresh []zodb.OID) {
 	r.idle.Broadcast()
 }
 
-// visit reads an object that is reached, and appends to fresh what it leads to.
+// visit reads an object that is reached, and appends the objects that it leads to to
+// fresh.
 func (r *reach) visit(w *worker, oid zodb.OID, fresh []zodb.OID) []zodb.OID {
 	c := r.c
 	p, s, _ := c.v.head(w, oid)
@@ -219,7 +221,7 @@ func (r *reach) visit(w *worker, oid zodb.OID, fresh []zodb.OID) []zodb.OID {
 			}
 			by := r.rank
 			if !current {
-				by = byKept // what undo brings back would dangle
+				by = byKept // references that undo brings back would dangle
 			}
 			for _, to := range refs {
 				switch {
@@ -241,7 +243,7 @@ func (r *reach) visit(w *worker, oid zodb.OID, fresh []zodb.OID) []zodb.OID {
 	return fresh
 }
 
-// written notes as reached what was written since x.packed.
+// written marks the objects that were written since x.packed as reached.
 func (r *reach) written(ctx context.Context) {
 	r.c.v.walk(ctx, r.c.workers, visitor{files: func(ctx context.Context, _ *worker, entries []found) {
 		for _, f := range entries {
@@ -252,8 +254,8 @@ func (r *reach) written(ctx context.Context) {
 	}})
 }
 
-// rest looks at what is not reached. And if a missing object that is reached has
-// revisions, its pointer was lost, and it can't be told what it leads to.
+// rest looks at the unreached objects. And if a missing object that is reached has
+// revisions, its pointer was lost, and the objects that it leads to are unknown.
 func (r *reach) rest(ctx context.Context) {
 	c := r.c
 	c.v.walk(ctx, c.workers, visitor{files: func(ctx context.Context, w *worker, entries []found) {

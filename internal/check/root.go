@@ -11,7 +11,7 @@ import (
 
 // root reports that there is no root object although there are others. Applications find
 // everything from it, and would begin a new database beside the old one, of which the
-// next pack would leave nothing. What else is wrong with its files is found elsewhere.
+// next pack would leave nothing. Other faults of its files are found elsewhere.
 func (c *checker) root(w *worker) {
 	if c.minimal {
 		if _, where, err := c.v.size(layout.Object(zodb.RootOID)); errors.Is(err, fs.ErrNotExist) {

@@ -12,7 +12,7 @@ import (
 )
 
 // sets compares the revisions that there are with those that histories lead
-// to and those that transactions list, and names what does not fit.
+// to and those that transactions list, and names the differences.
 func (c *checker) sets(ctx context.Context) {
 	var histories, lists, blobs bucketSet
 	histories.addDifference(c.seen, c.reached)
@@ -49,7 +49,7 @@ type resolver struct {
 	dropped     map[droppedKind]int64 // guarded by mu
 }
 
-// droppedKind is what findings that are left out have in common.
+// droppedKind is the common part of findings that are left out.
 type droppedKind struct {
 	kind     Kind
 	severity Severity
@@ -94,7 +94,7 @@ func (r *resolver) inHistory(w *worker, f found) {
 			r.behead(l, f.name, o)
 		}
 	case l.end != sound && (tid < l.at || len(l.tids) == 0):
-		// It follows from what was found at l.at.
+		// It follows from the finding at l.at.
 	case tid > l.tids[0]:
 		if r.once(oid) {
 			c.out.add(r.withClass(c.object(PointerNotNewest, oid, 0, l.path, "revision "+tid.String()+" is later"), o))
@@ -268,7 +268,7 @@ func (r *resolver) blobs(ctx context.Context, differ *bucketSet) {
 	}})
 }
 
-// report reports what was collected.
+// report reports the collected findings.
 func (r *resolver) report() {
 	c := r.c
 	for tid, o := range r.withoutTx {
@@ -282,7 +282,7 @@ func (r *resolver) report() {
 	}
 	for oid := range r.headless {
 		if c.undoable.Has(oid) {
-			c.blind.Store(true) // it is not garbage, so nobody knows what else isn't
+			c.blind.Store(true) // it is not garbage, so others may not be either
 		}
 	}
 	for oid, l := range r.headless {

@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// recent is the check of what was written after a transaction.
+// recent is the check of the files written after a transaction.
 type recent struct {
 	c *checker
 
@@ -42,7 +42,7 @@ func (c *checker) since(ctx context.Context) error {
 	return nil
 }
 
-// chain follows the transactions back, and has what each wrote looked at.
+// chain follows the transactions back, and has the writes of each looked at.
 func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 	c := r.c
 	named, newer := "x.serial names it", c.serial+1
@@ -133,8 +133,8 @@ func (r *recent) before(w *worker, oid zodb.OID, tid, next zodb.TID) {
 	}
 }
 
-// pointer returns the current revision of an object, 0 if there is none, and
-// reports what is wrong with the pointer.
+// pointer returns the current revision of an object, 0 if there is none, and reports the
+// faults of the pointer.
 func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 	c := r.c
 	p, s, defect := c.v.head(w, oid)

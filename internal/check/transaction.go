@@ -26,8 +26,8 @@ type transaction struct {
 	noMD5  bool
 }
 
-// readTransaction reads and parses a transaction file. It reports nothing; for
-// an unusable one defect says what is wrong.
+// readTransaction reads and parses a transaction file. It reports nothing; for an
+// unusable one defect is its fault.
 func (c *checker) readTransaction(w *worker, tid zodb.TID) (t transaction, s state, defect Finding) {
 	data, where, err := c.v.read(w, layout.Transaction(tid))
 	t = transaction{tid: tid, path: where, size: int64(len(data))}
@@ -61,7 +61,7 @@ func (c *checker) readTransaction(w *worker, tid zodb.TID) (t transaction, s sta
 	return t, sound, Finding{}
 }
 
-// transactionDefect names what is wrong with a transaction file that can't be parsed.
+// transactionDefect names the fault of a transaction file that can't be parsed.
 func transactionDefect(b []byte, tid zodb.TID, err error) (Kind, string) {
 	switch {
 	case len(b) < 4 || !bytes.Equal(b[:4], []byte(record.TransactionMagic)):
@@ -135,11 +135,11 @@ func (e *chainEnds) add(t transaction) {
 	e.newest = max(e.newest, t.tid)
 }
 
-// maxRemembered bounds what is kept about findings while they are sorted out.
+// maxRemembered bounds the notes about findings while they are sorted out.
 const maxRemembered = 1 << 20
 
-// tidSet is a set of tids that had a finding. When it is full it has all: then
-// there is so much damage that what follows from it is better left unsaid.
+// tidSet is a set of tids that had a finding. When it is full it has all: then there is
+// so much damage that its consequences are better left unsaid.
 type tidSet struct {
 	mu   sync.Mutex
 	tids map[zodb.TID]struct{} // guarded by mu

@@ -16,12 +16,12 @@ import (
 // view is the database as it would be after recovery, by database names: the journal, over B,
 // over A. It is not built on stores, so that their faults do not hide from it. [trees] is that of the
 // formats of one file for each revision; a second family of formats is another one. The
-// head of an object is what says that it has a current revision, and which: a pointer, in
-// class Minimal the object itself. It has the name KindObject.
+// head of an object names its current revision: a pointer, in class Minimal the object
+// itself. It has the name KindObject.
 //
 // All methods may be called concurrently, once the overlay is complete. A name that is not there
-// is an error that matches fs.ErrNotExist. where is what a finding calls the place: a path
-// relative to HOME; of what is missing, the one in which it should be.
+// is an error that matches fs.ErrNotExist. where is the place in a finding: a path
+// relative to HOME; of a missing item, the one in which it should be.
 type view interface {
 	// place returns where something belongs once everything is recovered.
 	place(n layout.Name) string
@@ -32,21 +32,21 @@ type view interface {
 	open(n layout.Name) (f vfs.File, where string, err error)
 	size(n layout.Name) (size int64, where string, err error)
 	// head reads the head of an object of class Full. It reports nothing; for an unusable one
-	// defect says what is wrong.
+	// defect is its fault.
 	head(w *worker, oid zodb.OID) (h head, s state, defect Finding)
 	// walk visits each thing of the database that counts once, and other files of A and B.
 	walk(ctx context.Context, workers int, visit visitor)
-	// older returns the newest transaction before one, whatever leads to it; 0 if there is none.
+	// older returns the newest transaction before one, linked or not; 0 if there is none.
 	older(before zodb.TID) (zodb.TID, error)
 	// olderIsCheap reports whether that takes about as long as reading a transaction.
 	olderIsCheap() bool
 	overlay
 }
 
-// overlay is what recovery would put over B and A. It is made by one goroutine, before anything
-// that it hides is looked at.
+// overlay holds the files that recovery would put over B and A. It is made by one goroutine,
+// before anything that it hides is looked at.
 type overlay interface {
-	// pend puts a content, or the file at p.path, in the place of what is there.
+	// pend puts a content, or the file at p.path, in the place of an existing one.
 	pend(n layout.Name, p pendingFile)
 	// pendHead makes a revision the current one.
 	pendHead(oid zodb.OID, tid zodb.TID, where string)
@@ -85,12 +85,12 @@ type stranger struct {
 	aside bool        // a pack has put it aside
 }
 
-// visitor is what a walk calls. Its functions may be called concurrently; entries is
-// valid only during the call.
+// visitor holds the functions that a walk calls. Its functions may be called
+// concurrently; entries is valid only during the call.
 type visitor struct {
 	// files gets things of the database, some at a time.
 	files func(ctx context.Context, w *worker, entries []found)
-	// other gets everything else that is no directory, and directories too deep
+	// other gets everything else except directories, and directories too deep
 	// to be part of any format. It may be nil.
 	other func(s stranger)
 	// failed gets the error of a directory that can't be listed. It may be nil.

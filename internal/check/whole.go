@@ -11,8 +11,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// whole checks everything: one walk over all files, then whatever did not fit
-// together is looked at again.
+// whole checks everything: one walk over all files, then a second look at everything that
+// did not fit together.
 func (c *checker) whole(ctx context.Context) {
 	if c.o.Index != nil {
 		c.o.Index.Begin(c.serial)
@@ -92,7 +92,7 @@ func (c *checker) class() string {
 
 // other looks at a file that has no database name.
 func (c *checker) other(s stranger) {
-	if s.kind != 0 { // what a link leads to, for one
+	if s.kind != 0 { // the target of a link, for one
 		c.out.overlook()
 	}
 	switch {
@@ -114,7 +114,7 @@ func (c *checker) stray(name, detail string) {
 	c.out.add(Finding{Kind: StrayFile, Severity: Warning, Path: name, Detail: detail})
 }
 
-// newest keeps the highest ids in use, and what is later than x.serial.
+// newest keeps the highest ids in use, and the items later than x.serial.
 type newest struct {
 	oid               atomic.Uint64
 	tid               atomic.Uint64
@@ -148,7 +148,7 @@ func raise(a *atomic.Uint64, v uint64) {
 	}
 }
 
-// checkX compares the x files with what was seen.
+// checkX compares the x files with the ids that were seen.
 func (c *checker) checkX() {
 	highest := zodb.OID(c.newer.oid.Load())
 	if c.maxOIDKnown && highest > c.maxOID {

@@ -1,5 +1,5 @@
-// Package pack decides what a pack keeps and what it removes, and keeps the plan
-// of it in a file. It removes nothing itself: that is the business of the engine.
+// Package pack decides which revisions a pack keeps and which it removes, and keeps this
+// plan in a file. It removes nothing itself: that is the business of the engine.
 //
 // The parts: [Policy] says how far back the history of an object is kept.
 // [Marker] finds out which objects can be reached, and which revisions of them go.

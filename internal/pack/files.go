@@ -28,10 +28,10 @@ func Pending(f vfs.FS) (bool, error) {
 	return err == nil, err
 }
 
-// Files are what a pack keeps in misc/ of a HOME: the plan, and what is spared of
-// what the plan names.
+// Files are the files of a pack in misc/ of a HOME: the plan, and the list of the objects
+// in it that are spared.
 //
-// The next open carries out a plan that it finds, whatever became of the pack. An
+// The next open carries out a plan that it finds, however the pack ended. An
 // open may find it from before it is given its name until its removal is durable,
 // however many errors or crashes lie between. All of that time [Files.Spare] is
 // durable when it returns, and [Files.Found] reports true.
@@ -44,7 +44,7 @@ type Files struct {
 
 	aside vfs.File // the plan, while it is written; the pack's
 
-	mu     sync.Mutex // guards what is below; it is not held over the plan's operations
+	mu     sync.Mutex // guards the fields below; it is not held over the plan's operations
 	state  fileState  // set by the pack alone
 	spared vfs.File   // nil: it could not be opened yet
 	size   int64      // of the records in it that count
@@ -57,14 +57,14 @@ type fileState uint8
 const (
 	noPlan  fileState = iota // durably
 	writing                  // under another name, where nobody looks for it
-	whole                    // durably so, still under that name; what is spared has a file
+	whole                    // durably so, still under that name; the list of spared objects has a file
 	named                    // an open may find it
 	leaving                  // the same, but it is going to be removed
 )
 
-// OpenFiles looks whether a process before has left a plan. What it finds is made
-// durable first: that process may have been killed between a change and its fsync.
-// The records are those of what was spared.
+// OpenFiles looks whether a process before has left a plan. A plan that it finds is made
+// durable first: that process may have been killed between a change and its fsync. spared
+// are the objects that were spared.
 func OpenFiles(f vfs.FS, o vfs.SyncOptions) (files *Files, found bool, spared []zodb.OID, err error) {
 	files = &Files{fs: f, sync: o}
 	if err := files.syncNames(); err != nil {
@@ -113,8 +113,8 @@ func (f *Files) Begin() (io.Writer, error) {
 	return file, nil
 }
 
-// Complete makes the plan durable, all of which was written, and the file of what is
-// spared, name and all. What was spared until now is the caller's to repeat.
+// Complete makes the plan durable, all of which was written, and the file of spared
+// objects, name and all. The caller has to repeat the objects spared until now.
 func (f *Files) Complete() error {
 	if st := f.is(); st != writing || f.aside == nil {
 		return fmt.Errorf("a plan is completed in state %d", st)
@@ -163,9 +163,9 @@ func (f *Files) Found() bool {
 	return f.is() >= named
 }
 
-// Spare makes durable that objects stay, whatever the plan says, and so does it with
-// those that were spared before a restart. As long as the plan is not whole it does
-// nothing. After an error nothing more is spared than before; it may be tried again.
+// Spare makes it durable that objects stay against the plan, and also those that were
+// spared before a restart. As long as the plan is not whole it does nothing. After an
+// error nothing more is spared than before; it may be tried again.
 func (f *Files) Spare(oids ...zodb.OID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -192,9 +192,9 @@ func (f *Files) Spare(oids ...zodb.OID) error {
 	return nil
 }
 
-// openSpared opens the file of what is spared, makes it if it is not there, and
-// writes anew what a process before has written: its fsync may have failed. The name
-// is durable when it returns. mu must be held.
+// openSpared opens the file of spared objects, makes it if it is not there, and writes
+// the records of a process before anew: its fsync may have failed. The name is durable
+// when it returns. mu must be held.
 func (f *Files) openSpared() error {
 	if f.spared != nil {
 		return nil
@@ -222,9 +222,9 @@ func (f *Files) openSpared() error {
 	return nil
 }
 
-// End removes the plan, durably, whether it was carried out or not. What is spared
-// stays so until [Files.Discard]. If there is an error and [Files.Found] reports true,
-// it is to be called again. Without a plan it does nothing.
+// End removes the plan, durably, whether it was carried out or not. Spared objects stay
+// so until [Files.Discard]. If there is an error and [Files.Found] reports true, it is to
+// be called again. Without a plan it does nothing.
 func (f *Files) End() error {
 	st := f.is()
 	if st >= named {
@@ -250,7 +250,7 @@ func (f *Files) remove(again bool) error {
 		err = nil
 		if again {
 			// The fsync after the removal has failed, and another one that does not
-			// proves nothing. So there is a change anew: an empty file is no plan.
+			// proves nothing. So there is a change anew: an empty file is not a plan.
 			err = f.removeAnew()
 		}
 	}
@@ -277,7 +277,7 @@ func (f *Files) closeAside() error {
 	return err
 }
 
-// Discard removes the file of what is spared, after End: without a plan it means
+// Discard removes the file of spared objects, after End: without a plan it means
 // nothing. Nobody calls Spare any more.
 func (f *Files) Discard() error {
 	err := f.Close()
@@ -290,7 +290,7 @@ func (f *Files) Discard() error {
 	return err
 }
 
-// Close closes what is open. The files stay.
+// Close closes the open files. The files stay.
 func (f *Files) Close() error {
 	err := f.closeAside()
 	f.mu.Lock()

@@ -29,9 +29,9 @@ var ErrNoObject = errors.New("no such object")
 type MarkOptions struct {
 	Source Source
 	Policy Policy
-	// Packed is x.packed: what is older may be missing.
+	// Packed is x.packed: older revisions may be missing.
 	Packed zodb.TID
-	// References: follow them. Without, only the history of what is added is looked at,
+	// References: follow them. Without, only the history of added objects is looked at,
 	// and those that were deleted before the threshold are collected, see Deleted.
 	References bool
 	// SkipBroken keeps objects that cannot be read as they are and goes on.
@@ -39,15 +39,15 @@ type MarkOptions struct {
 	// MemoryLimit in bytes is the limit of each of the four sets of oids.
 	MemoryLimit int64
 	// Expected, if not nil, reports whether a transaction that is under way writes an
-	// object. Such a one may not be there yet, and what it will refer to is added by
-	// whoever knows of it.
+	// object. Such an object may not be there yet, and the caller that knows of it adds
+	// its references.
 	Expected func(zodb.OID) bool
-	// Pending is how many oids the work list holds; what does not fit is found again by
-	// comparing the sets. 0 = DefaultPending.
+	// Pending is the number of oids in the work list; those that do not fit are found
+	// again by comparing the sets. 0 = DefaultPending.
 	Pending int
 	// Workers is how many objects are read at a time.
 	Workers int
-	// Victims is called for what goes of an object that stays, if there is something.
+	// Victims is called for an object that stays with its victims, if there are any.
 	// Reference, if not nil, is called for each strong reference of a current
 	// revision, Broken for each object that was skipped. They may be called concurrently.
 	Victims   func(Entry) error
@@ -58,7 +58,7 @@ type MarkOptions struct {
 // DefaultPending is how many oids the work list of a Marker holds: 8 MiB of them.
 const DefaultPending = 1 << 20
 
-// Marker finds out what can be reached. Add may be called at any time and
+// Marker finds the objects that can be reached. Add may be called at any time and
 // concurrently, Run by one goroutine at a time.
 type Marker struct {
 	o       MarkOptions
@@ -86,7 +86,7 @@ func NewMarker(o MarkOptions) *Marker {
 		absent: oidset.New(o.MemoryLimit)}
 }
 
-// Add makes an object one that is kept. The error is that there is no memory for it.
+// Add marks an object as kept. It fails if there is no memory for it.
 func (m *Marker) Add(oid zodb.OID) error {
 	ok, fresh := m.reached.Add(oid)
 	if !ok {

@@ -28,7 +28,7 @@ const planMagic = "DSpack1\n"
 // several entries, oldest first, if it stays; of one that goes they must be one.
 const maxTIDs = 1 << 24
 
-// Header is what holds for a plan as a whole.
+// Header describes a plan as a whole.
 type Header struct {
 	// Identity is that of the storage.
 	Identity string `json:"identity"`
@@ -37,8 +37,8 @@ type Header struct {
 	// Stamp is when the pack removes, in seconds since 1970: it is a part of the
 	// names of files that are put aside.
 	Stamp int64 `json:"stamp"`
-	// Oldest is the oldest transaction that stays whatever it wrote: the one that is
-	// not before the threshold, or one of the two newest. 0 = there is none.
+	// Oldest is the oldest transaction that stays in any case: the one that is not before
+	// the threshold, or one of the two newest. 0 = there is none.
 	Oldest zodb.TID `json:"oldest"`
 	// Last is the last transaction of A when the plan was made, and Sum the SHA-256 of
 	// its file, bytes 24 to 31 taken as zero: the plan is of no other A than one that
@@ -49,7 +49,7 @@ type Header struct {
 	Undoable bool `json:"undoable,omitempty"`
 }
 
-// Entry is what goes of one object.
+// Entry lists the victims of one object.
 type Entry struct {
 	OID zodb.OID
 	// Whole: the object goes, with its pointer.

@@ -9,9 +9,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Policy says which revisions of an object that is kept are kept: the current
-// one, those that were current at the threshold or came later, and what the
-// class of the object adds.
+// Policy selects the revisions that stay of a kept object: the current one, those that
+// were current at the threshold or came later, and additional ones by the class of the
+// object.
 type Policy struct {
 	// Threshold is the pack time. It is never later than the last transaction.
 	Threshold zodb.TID

@@ -7,10 +7,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Everything stands in the file of what is spared for all objects.
+// Everything stands for all objects in the file of spared objects.
 const Everything = ^zodb.OID(0)
 
-// sparedSize is the size of one record of the file of what is spared: an oid, the
+// sparedSize is the size of one record of the file of spared objects: an oid, the
 // CRC-32C of it, and 4 bytes that are zero.
 const sparedSize = 16
 
@@ -23,7 +23,7 @@ func appendSpared(b []byte, oids []zodb.OID) []byte {
 	return b
 }
 
-// parseSpared reads what was spared. What is torn belongs to a transaction that was
+// parseSpared reads the spared objects. A torn record belongs to a transaction that was
 // not finished.
 func parseSpared(b []byte) (oids []zodb.OID) {
 	for ; len(b) >= sparedSize; b = b[sparedSize:] {

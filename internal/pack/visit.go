@@ -110,7 +110,7 @@ func (v *visitor) broken(ctx context.Context, oid zodb.OID, err error) error {
 	return nil
 }
 
-// follow adds what a revision refers to.
+// follow adds the references of a revision.
 func (v *visitor) follow(o *record.Object, current bool) error {
 	m := v.m
 	if !m.o.References || len(o.Data) == 0 {
@@ -137,9 +137,9 @@ func (v *visitor) follow(o *record.Object, current bool) error {
 const entryTIDs = 4096
 
 // victims reports the revisions from one back to the oldest that is there. Where
-// one is damaged, it and what is before it are left alone. If one cannot be read for
-// another reason all are: it may be readable next time, and then nothing would lead
-// from what stays to what is before it.
+// one is damaged, it and its predecessors are left alone. If one cannot be read for
+// another reason all are: it may be readable next time, and then nothing would lead from
+// the kept revisions to its predecessors.
 func (v *visitor) victims(ctx context.Context, oid zodb.OID, tid zodb.TID) error {
 	tids, err := Chain(ctx, v.m.o.Source, oid, tid, v.tids[:0])
 	v.tids = tids

@@ -24,11 +24,12 @@ const (
 	lostAndFound = "lost+found"
 )
 
-// parts are what is moved, in this order: misc, with the state, after all that the state vouches for.
+// parts are the directories that are moved, in this order: misc, with the state, after all that the
+// state vouches for.
 func parts() []string { return []string{string(store.A), string(store.B), "journal", "misc"} }
 
-// emptyTarget reports whether the target is a directory in which nothing is, or only what
-// an interrupted restore has left.
+// emptyTarget reports whether the target is a directory in which nothing is, or only the
+// remains of an interrupted restore.
 func (r *run) emptyTarget() (bool, error) {
 	p := r.o.Parent
 	info, err := p.Stat(r.o.Name)
@@ -85,7 +86,7 @@ func (r *run) resumeMove() (bool, error) {
 }
 
 // moveIn gives the parts of a HOME that is whole and durable their places. An error
-// matches errAgain: from the first step on, what is there belongs together.
+// matches errAgain: from the first step on, the parts belong together.
 func (r *run) moveIn() error {
 	if err := r.moveParts(); err != nil {
 		return fmt.Errorf("%w; %w", err, errAgain)
@@ -106,7 +107,7 @@ func (r *run) moveParts() error {
 			return err
 		}
 		// A directory that is moved is durable with its new name only, and the state
-		// comes after what it vouches for.
+		// comes after the parts that it vouches for.
 		if err := p.SyncDir(target); err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 
 // handOn leaves a mark in the new HOME that no HOME can have made itself. It holds the
 // last transaction of the old copy, of which clients may know: the history that begins
-// when the new one is opened has to begin after it, whatever the clock says then.
+// when the new one is opened has to begin after it, even if the clock is behind then.
 func (r *run) handOn() error {
 	if r.old == nil {
 		return nil

@@ -78,7 +78,7 @@ func (r *run) finishOlder() (same bool, err error) {
 	if err != nil || !s.Done {
 		return false, nil // there is nothing to finish
 	}
-	// Whoever gave it its name may have been killed before that was durable.
+	// The process that gave it its name may have been killed before that was durable.
 	if err := r.o.Parent.SyncDir("."); err != nil {
 		return false, err
 	}

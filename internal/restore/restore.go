@@ -28,7 +28,7 @@ type Options struct {
 	// are linked, not unpacked. It must be a copy of the same storage, and nobody
 	// may have it open.
 	Delta bool
-	// AcceptDamage keeps what was restored although the check finds damage in it:
+	// AcceptDamage keeps the restored HOME although the check finds damage in it:
 	// that of the storage when it was backed up.
 	AcceptDamage bool
 	Now          func() time.Time
@@ -41,13 +41,13 @@ type Options struct {
 	Workers int
 }
 
-// Result is what [Run] did.
+// Result describes the work of [Run].
 type Result struct {
 	Backups []string `json:"backups"` // of the chain
 	// TID is the last transaction of the restored HOME.
 	TID zodb.TID `json:"tid"`
-	// Files and Bytes is what was unpacked, Linked how many files were the same in
-	// the old copy (Delta).
+	// Files and Bytes are the amount unpacked, Linked the number of files that were the
+	// same in the old copy (Delta).
 	Files  int64 `json:"files"`
 	Bytes  int64 `json:"bytes"`
 	Linked int64 `json:"linked"`
@@ -64,16 +64,16 @@ var (
 	ErrExists = errors.New("the target exists")
 	// ErrMounted: Delta for a target that is a mount point, whose place nothing can take.
 	ErrMounted = errors.New("a file system is mounted there, so no other directory can take its place")
-	// ErrNoCopy: Delta for a target that is no copy of a storage, because it does not exist, is
-	// empty or is something else.
+	// ErrNoCopy: Delta for a target that is not a copy of a storage, because it does not exist,
+	// is empty or is something else.
 	ErrNoCopy = errors.New("not a copy of a storage")
 	// ErrOther: Delta for a target that is a copy of another storage.
 	ErrOther = errors.New("a copy of another storage")
-	// ErrDamage: the check found damage in what was restored.
+	// ErrDamage: the check found damage in the restored HOME.
 	ErrDamage = errors.New("what was restored is damaged")
 	// ErrBefore: the moment to restore to lies before the first transaction that there is.
 	ErrBefore = store.ErrBefore
-	// ErrPacked: pack took what would have been needed.
+	// ErrPacked: pack removed revisions that are needed.
 	ErrPacked = store.ErrPacked
 )
 
@@ -92,8 +92,8 @@ type run struct {
 	result   Result
 }
 
-// Run restores. On an error, and after a kill, the target is as it was. What an
-// interrupted restore has done is used again; after any other error it is removed.
+// Run restores. On an error, and after a kill, the target is as it was. The work of an
+// interrupted restore is used again; after any other error it is removed.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Checkpoint <= 0 {
 		o.Checkpoint = 256 << 20
@@ -155,7 +155,7 @@ var errAgain = errors.New("run it again, it goes on where it stopped")
 
 func interrupted(err error) bool { return errors.Is(err, errAgain) }
 
-// prepare looks at the target and at what an earlier restore left. The lock is
+// prepare looks at the target and at the remains of an earlier restore. The lock is
 // that of the old copy.
 func (r *run) prepare() (vfs.Lock, error) {
 	p := r.o.Parent
@@ -261,7 +261,7 @@ func (r *run) run(ctx context.Context) error {
 				}
 			}
 		}
-		// What the cut of the last one does can't be done twice.
+		// The cut of the last one can't be done twice.
 		r.state.Backup = len(r.o.Plan.Chain) - 1
 	}
 	if err := r.readTID(); err != nil {
@@ -280,14 +280,14 @@ func (r *run) run(ctx context.Context) error {
 	return r.publish()
 }
 
-// readTID reads the last transaction of what was restored.
+// readTID reads the last transaction of the restored HOME.
 func (r *run) readTID() error {
 	tid, err := r.copies.Last(r.home, store.A)
 	r.result.TID = tid
 	return err
 }
 
-// check reads every file of what was restored.
+// check reads every file of the restored HOME.
 func (r *run) check(ctx context.Context) error {
 	var findings []check.Finding
 	sum, err := check.Run(ctx, check.Options{FS: r.home, Now: r.o.Now, Progress: r.o.Checking}, func(f check.Finding) {

@@ -15,7 +15,7 @@ import (
 // stateFile says, in a HOME that is being restored, how far it is.
 const stateFile = "misc/restore.json"
 
-// state is what stateFile holds.
+// state is the content of stateFile.
 type state struct {
 	Chain []string `json:"chain"` // the plan: backups with the SHA-256 of their archives
 	To    zodb.TID `json:"to"`
@@ -24,7 +24,7 @@ type state struct {
 	// in its tar up to which everything is durable.
 	Backup int   `json:"backup"`
 	At     int64 `json:"at"`
-	// Done: the HOME is whole; what is left is to give it its name.
+	// Done: the HOME is whole; only its name is missing.
 	Done bool `json:"done"`
 }
 
@@ -77,7 +77,7 @@ func (r *run) resumeOrBegin() error {
 	return p.SyncDir(path.Dir(r.work))
 }
 
-// unborn reports whether a directory holds nothing but what a restore makes
+// unborn reports whether a directory holds nothing but the files that a restore makes
 // before it writes its state, or the aside file of that.
 func (r *run) unborn() bool {
 	for name, err := range vfs.Walk(r.home, ".") {
@@ -99,8 +99,8 @@ func (r *run) save() error {
 	return vfs.WriteFileAtomic(r.home, stateAside, stateFile, append(b, '\n'), vfs.SyncOptions{File: true, Dir: true})
 }
 
-// discard removes the directory in which the HOME grew, the state last: what an
-// interrupted discard leaves is known to be ours.
+// discard removes the directory in which the HOME grew, the state last: the remains of an
+// interrupted discard are known to be ours.
 func (r *run) discard() error {
 	p := r.o.Parent
 	err := removeBut(p, r.work, "misc")
@@ -116,7 +116,7 @@ func (r *run) discard() error {
 	return errors.Join(err, p.SyncDir(path.Dir(r.work)))
 }
 
-// removeBut removes what is in a directory, one name excepted, durably.
+// removeBut removes the content of a directory, one name excepted, durably.
 func removeBut(f vfs.FS, dir, but string) error {
 	var names []string
 	for e, err := range f.List(dir) {

@@ -20,7 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// unpack puts what a backup of the chain contributes into the HOME.
+// unpack puts the contribution of a backup of the chain into the HOME.
 func (r *run) unpack(ctx context.Context, i int) error {
 	m := r.o.Plan.Chain[i]
 	last := i == len(r.o.Plan.Chain)-1
@@ -106,7 +106,7 @@ func (u *unpacking) part(ctx context.Context, part backup.Range) error {
 	return nil
 }
 
-// checkpoint makes what was unpacked durable where a resumed restore can begin.
+// checkpoint makes the unpacked files durable where a resumed restore can begin.
 func (u *unpacking) checkpoint(at int64) error {
 	for u.next < len(u.frames) && u.frames[u.next].At < at {
 		u.next++
@@ -212,8 +212,8 @@ type target struct {
 	syncEach bool // because there is no SyncAll
 }
 
-// write makes a file anew; what was there under that name goes, and is never
-// written to: it may be linked to a file of the old copy.
+// write makes a file anew; an existing file of that name goes, and is never written to:
+// it may be linked to a file of the old copy.
 func (t target) write(f file, content io.Reader) (err error) {
 	out, err := t.create(f.name)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package checktest checks homes in tests. Its functions return an error that lists what
-// a check found and what the test does not allow.
+// Package checktest checks homes in tests. Its functions return an error that lists the
+// findings of a check that the test does not allow.
 package checktest
 
 import (
@@ -29,7 +29,8 @@ func Undamaged(ctx context.Context, home vfs.FS) (check.Summary, error) {
 // NoNote tells damage and warnings from notes.
 func NoNote(f check.Finding) bool { return f.Severity != check.Note }
 
-// Run runs a check; wrong says what is not allowed. One worker runs unless o says otherwise.
+// Run runs a check; wrong selects the findings that are not allowed. One worker runs unless
+// o says otherwise.
 func Run(ctx context.Context, o check.Options, wrong func(check.Finding) bool) (check.Summary, error) {
 	if o.Workers == 0 {
 		o.Workers = 1

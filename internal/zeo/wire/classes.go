@@ -8,7 +8,7 @@ import (
 var errClassName = errors.New("a class that no message may have")
 
 // class is a callable that a pickle may name. There are no others: a GLOBAL is
-// looked up in a table, and what stands in it is done here, in Go.
+// looked up in a table, and its entries are done here, in Go.
 type class uint8
 
 const (
@@ -75,7 +75,7 @@ func (u *unpickler) pushClass(module, name string) error {
 	return u.push(opaque{})
 }
 
-// reduce replaces a callable and its arguments by what the call returns.
+// reduce replaces a callable and its arguments by the result of the call.
 func (u *unpickler) reduce() error {
 	vs, err := u.pop(2)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package wire is what goes over a connection of ZEO protocol 5: frames, the
+// Package wire is the format of ZEO protocol 5 on a connection: frames, the
 // two encodings of messages, and the fast ways for the one request that makes
 // up nearly all traffic. It knows no sockets and no methods.
 //
@@ -16,17 +16,17 @@
 //
 // # Invariants
 //
-//   - The decoders never build anything but those values, whatever a pickle
-//     says. Classes are names in a table of a handful; everything else is an error.
-//   - What a frame costs is bound by its length, not by the numbers in it: depth,
-//     number of values, and how far references to the memo of a pickle blow
-//     up what it stands for. See limits.go.
+//   - The decoders never build anything but those values, from any pickle. Classes are
+//     names in a table of a handful; everything else is an error.
+//   - The cost of a frame is bound by its length, not by the numbers in it: depth,
+//     number of values, and the growth of a value by references to the memo of a pickle.
+//     See limits.go.
 //   - Bytes in a decoded message are parts of the frame; text is copied. A frame
 //     of [Reader] is good until the next one is asked for.
 //   - An id is written back as it was sent, byte for byte ([Message.RawID]):
 //     clients wait for ever for an answer whose id has another type.
-//   - A client hangs on what it cannot read, so the encoders refuse what the other
-//     side does not accept, and then leave the buffer as it was.
+//   - A client hangs on a message that it cannot read, so the encoders refuse values that
+//     the other side does not accept, and then leave the buffer as it was.
 //
 // # Example
 //

@@ -34,9 +34,9 @@ func PickleDict(d Dict, limit int) ([]byte, error) {
 	return b, nil
 }
 
-// UnpickleDict reads a stored extension of any protocol up to 5. What cannot be expressed as a
-// Value is left out; so is everything if the pickle cannot be read. Strings of Python 2 are text
-// if they are UTF-8, else bytes. Byte slices in the result are parts of b.
+// UnpickleDict reads a stored extension of any protocol up to 5. Parts that cannot be expressed
+// as a Value are left out; so is everything if the pickle cannot be read. Strings of Python 2
+// are text if they are UTF-8, else bytes. Byte slices in the result are parts of b.
 func UnpickleDict(b []byte) Dict {
 	if len(b) == 0 {
 		return nil

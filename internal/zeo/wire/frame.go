@@ -26,14 +26,14 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("a frame of %d bytes is longer than the limit of %d", e.Size, e.Limit)
 }
 
-// Reader reads frames (4 bytes of length, big-endian, then so many bytes).
+// Reader reads frames (4 bytes of length, big-endian, then that number of bytes).
 type Reader struct {
 	r     io.Reader
 	limit int64
 	err   error // returned for ever
 
 	buf        []byte // bufferLen, or smallLen
-	start, end int    // what was read and not yet returned: buf[start:end]
+	start, end int    // read and not yet returned: buf[start:end]
 	big        []byte // the frame that was too long for buf
 	gate       Gate   // nil: none
 	inside     int64  // size of the frame that has passed the gate; 0 = none
@@ -45,7 +45,7 @@ type Gate interface {
 	Enter(size int64) error
 	// Arrived is called before each part of it is read: n bytes have come.
 	Arrived(n, size int64) error
-	// Leave is called when the frame is not used any more, whatever became of it.
+	// Leave is called when the frame is not used any more, also after an error.
 	Leave(size int64)
 }
 
@@ -130,7 +130,7 @@ func (r *Reader) nextBig(size int64) ([]byte, error) {
 		r.inside = size
 	}
 	r.start += headLen
-	// The memory is at most twice what has arrived.
+	// The memory is at most twice the bytes that have arrived.
 	r.big = make([]byte, min(size, int64(len(r.buf))))
 	n := copy(r.big, r.buf[r.start:r.end])
 	r.start, r.end = 0, 0
@@ -186,7 +186,7 @@ func (r *Reader) read(b []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-// unexpected is what an error means within a frame.
+// unexpected returns the meaning of an error within a frame.
 func unexpected(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -2,14 +2,14 @@ package wire
 
 import "math"
 
-// What a frame may cost.
+// Limits of the cost of a frame.
 const (
 	// maxDepth is how deep values may lie within each other in a message that is read,
 	// the message itself being the first level.
 	maxDepth = 100
 
-	// maxEncodedDepth is the same for what is written. It is larger, so that
-	// what was read can be written as a part of something else.
+	// maxEncodedDepth is the same for written messages. It is larger, so that a value
+	// that was read can be written as a part of another one.
 	maxEncodedDepth = 2 * maxDepth
 
 	// A frame of n bytes may stand for freeValues + n/bytesPerValue values, up to
@@ -25,17 +25,17 @@ const (
 	bytesFactor = 4
 
 	// maxInteger is the length in bytes of the longest integer in a message. ZEO's have 8;
-	// the rest is for what applications put into the extension of a transaction: 4,300
-	// digits, which is what Python reads and writes as text.
+	// the rest is for values that applications put into the extension of a transaction:
+	// 4,300 digits, Python's limit for integers as text.
 	maxInteger = 2048
 
 	// maxLine is the length in bytes of the longest line in a message: the name of a
 	// class or a place of the memo.
 	maxLine = 256
 
-	// What a value takes in memory, in bytes, beside the text and bytes in it: its place in
-	// the stack and in what holds it, while both grow; and a list, dict or set, or a map
-	// that finds out which keys are there twice.
+	// The memory of a value, in bytes, beside the text and bytes in it: its place in the
+	// stack and in its container, while both grow; and a list, dict or set, or a map that
+	// finds out which keys are there twice.
 	valueMemory = 64
 	nodeMemory  = 128
 )

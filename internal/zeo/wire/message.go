@@ -50,9 +50,9 @@ func Decode(e Encoding, frame []byte) (Message, error) {
 	return decode(e, frame, unlimited)
 }
 
-// DecodeRequest is Decode for what comes from a client: the values in it may not take more
-// than so many bytes of memory, those of byte slices, which are parts of frame, not
-// counted. The error matches ErrMemory if they would.
+// DecodeRequest is Decode for a message from a client: the values in it may not take more
+// than memory bytes, those of byte slices, which are parts of frame, not counted. The
+// error matches ErrMemory if they would.
 func DecodeRequest(e Encoding, frame []byte, memory int) (Message, error) {
 	return decode(e, frame, memory)
 }
@@ -79,8 +79,8 @@ func decode(e Encoding, frame []byte, memory int) (Message, error) {
 
 func unknownEncoding(e Encoding) error { return fmt.Errorf("unknown encoding %q", byte(e)) }
 
-// setFields sets all but RawID. An id of -1 marks messages that are ignored,
-// whatever they hold.
+// setFields sets all but RawID. An id of -1 marks messages that are ignored, with any
+// content.
 func (m *Message) setFields(fields []any) error {
 	if len(fields) != 4 {
 		return errFields
@@ -170,7 +170,7 @@ func AppendRequest(dst []byte, e Encoding, id any, oneWay bool, name string, arg
 	})
 }
 
-// appendParts puts around what f appends that which makes a message of it.
+// appendParts puts the parts of a message around the bytes that f appends.
 func appendParts(dst []byte, e Encoding, f func([]byte) ([]byte, error)) ([]byte, error) {
 	head, tail := pickleHead, pickleTail
 	switch e {

@@ -23,7 +23,7 @@ var (
 
 // unpacker reads msgpack.
 type unpacker struct {
-	b      []byte // what is left
+	b      []byte // the rest
 	values int    // how many more there may be
 	memory int    // how many more bytes they may take
 }

@@ -17,8 +17,8 @@ import (
 type unpickler struct {
 	data []byte
 	pos  int
-	// lenient reads what Python has stored in files: all opcodes up to protocol 5,
-	// and objects of unknown classes, as opaque.
+	// lenient reads pickles that Python has stored in files: all opcodes up to protocol
+	// 5, and objects of unknown classes, as opaque.
 	lenient bool
 
 	stack []any
@@ -213,7 +213,7 @@ func (u *unpickler) take(n int64) ([]byte, error) {
 	return b, nil
 }
 
-// counted returns what follows its length in size bytes, little-endian.
+// counted returns the bytes that follow their length in size bytes, little-endian.
 func (u *unpickler) counted(size int64) ([]byte, error) {
 	n, err := u.uint(size)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// step does what an opcode says.
+// step carries out an opcode.
 func (u *unpickler) step(op byte) error {
 	switch op {
 	case opPROTO:

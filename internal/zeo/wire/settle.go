@@ -3,9 +3,9 @@ package wire
 import "math/big"
 
 // settle returns v, which lies at this depth, as a Value, with everything in it settled,
-// too. It goes through shared values each time, without making them again: the
-// number of visits is the number of values that whoever walks the result will see,
-// and a list that holds itself ends at the depth.
+// too. It goes through shared values each time, without making them again: the number of
+// visits is the number of values that a walk over the result will see, and a list that
+// holds itself ends at the depth.
 func (u *unpickler) settle(v any, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, errDeep

@@ -170,7 +170,7 @@ var escapes = map[byte]byte{
 	'\\': '\\', '\'': '\'', '"': '"', 'a': 7, 'b': 8, 't': 9, 'n': 10, 'v': 11, 'f': 12, 'r': 13,
 }
 
-// unquote returns what a literal of Python 2 stands for: quotes around it, and \n, \x00 or \000 in it.
+// unquote returns the value of a literal of Python 2: quotes around it, and \n, \x00 or \000 in it.
 func unquote(b []byte) ([]byte, bool) {
 	b = bytes.TrimRight(b, " \t\r")
 	if len(b) < 2 || b[0] != b[len(b)-1] || b[0] != '\'' && b[0] != '"' {

@@ -2,7 +2,7 @@ package wire
 
 import "math/big"
 
-// Values are what a message may hold, as Go types:
+// Values are the possible contents of a message, as Go types:
 //
 //	nil        None
 //	bool       True, False
@@ -86,7 +86,7 @@ var (
 	emptyDict  any = Dict{}
 )
 
-// truth is what Python's bool(v) is.
+// truth is Python's bool(v).
 func truth(v any) bool {
 	switch v := v.(type) {
 	case nil:
