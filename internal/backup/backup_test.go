@@ -39,8 +39,8 @@ func run(t testing.TB, o backup.Options) *backup.Result {
 	return r
 }
 
-// TestTwoBackupsAtOnceAndOneDuringASnapshot lets others hold what a backup needs,
-// and looks at the storage right after one.
+// TestTwoBackupsAtOnceAndOneDuringASnapshot lets others hold the locks that a backup
+// needs, and looks at the storage right after one.
 func TestTwoBackupsAtOnceAndOneDuringASnapshot(t *testing.T) {
 	t.Parallel()
 	l := loadtest.New(t, 20, engine.CreateOptions{})

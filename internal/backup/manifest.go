@@ -178,7 +178,7 @@ func stampOf(name string) string {
 	return stamp
 }
 
-// splitObject tells which backup an object belongs to, and as what.
+// splitObject splits the name of an object into that of its backup and its suffix.
 func splitObject(object string) (name, suffix string, ok bool) {
 	for _, s := range []string{verifiedSuffix, indexSuffix, archiveSuffix, manifestSuffix} {
 		if name, ok := strings.CutSuffix(object, s); ok && name != "" {

@@ -6,7 +6,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Kind is the kind of a finding. The strings are stable: scripts compare
+// Kind classifies a finding. The strings are stable: scripts compare
 // them. New ones may be added.
 type Kind string
 

@@ -104,14 +104,14 @@ func TestSoundHomesGiveNoFinding(t *testing.T) {
 			if !slices.Equal(kinds, want) {
 				t.Errorf("found %v, want %v", kinds, want)
 			}
-			if name != "replica_pending" { // what is expected there is what the replica brings
+			if name != "replica_pending" { // the content of the replica is expected there
 				compareWithGolden(t, expected, s)
 			}
 		})
 	}
 }
 
-// compareWithGolden compares what was counted with what the original reads.
+// compareWithGolden compares the counts with those that the original reads.
 func compareWithGolden(t *testing.T, h *hometest.Home, s Summary) {
 	t.Helper()
 	want := Summary{Class: h.Class, Format: h.Format, LastTID: h.XSerial, MaxOID: h.XOID, Packed: h.XPacked,

@@ -103,7 +103,7 @@ func sortGraded(g []graded) {
 	slices.SortFunc(g, func(a, b graded) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Path, b.Path)) })
 }
 
-// leftoverCase is what is done to a home, and what a check must say then.
+// leftoverCase is a change of a home, and the findings of a check after it.
 type leftoverCase struct {
 	name string
 	do   func(h *testHome, t [8]zodb.TID) []graded
@@ -228,8 +228,8 @@ func garbageCases() []leftoverCase {
 	}
 }
 
-// unsureCases are about homes in which it can't be told what is reachable, or
-// where something else is wrong.
+// unsureCases are about homes in which the reachable objects are unknown, or where
+// something else is wrong.
 func unsureCases() []leftoverCase {
 	unsure := func(change func(h *testHome, t [8]zodb.TID) []graded) func(h *testHome, t [8]zodb.TID) []graded {
 		return func(h *testHome, t [8]zodb.TID) []graded {
@@ -425,7 +425,7 @@ func objectLeftovers() []leftoverCase {
 }
 
 // otherLeftovers are about transactions, and files that were put aside.
-// keptByClass is about revisions that a rule of keepclass keeps, and what they refer to.
+// keptByClass is about revisions that a rule of keepclass keeps, and their references.
 func keptByClass() []leftoverCase {
 	gone := func(rule string, severity, ofBlob Severity) func(h *testHome, t [8]zodb.TID) []graded {
 		return func(h *testHome, t [8]zodb.TID) []graded {
@@ -520,7 +520,7 @@ func TestGarbageThatRefersToNothingIsCountedAndExplained(t *testing.T) {
 	}
 }
 
-// With Since, and in class Minimal, nobody asks what is reachable.
+// With Since, and in class Minimal, nobody asks for the reachable objects.
 func TestGarbageIsNotLookedForInMinimalNorSince(t *testing.T) {
 	t.Parallel()
 	h, tids := littered(t, layout.Flat)
@@ -585,7 +585,8 @@ func TestReachabilityNeedsMemory(t *testing.T) {
 	}
 }
 
-// What is reached does not depend on how much of it is remembered, nor on who reads.
+// The set of reached objects depends neither on the memory for it nor on the reading
+// worker.
 func TestReachabilityWithAShortList(t *testing.T) {
 	t.Parallel()
 	const n = 700

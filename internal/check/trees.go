@@ -31,8 +31,8 @@ const (
 	keptBuffer = 4 << 20
 )
 
-// errLength is returned for a file that is so large, or so unlike what its
-// header says, that it isn't worth reading.
+// errLength is returned for a file that is so large, or differs so much from its header,
+// that it isn't worth reading.
 var errLength = errors.New("the length in the header is not that of the file")
 
 // The two database directories.

@@ -25,8 +25,9 @@ import (
 type view interface {
 	// place returns where something belongs once everything is recovered.
 	place(n layout.Name) string
-	// read returns a content, in w's buffer. The error is errLength for one that is so large, or so
-	// unlike what its header says, that it is not worth reading; then data are its first 8 bytes.
+	// read returns a content, in w's buffer. The error is errLength for one that is so large, or
+	// differs so much from its header, that it is not worth reading; then data are its first 8
+	// bytes.
 	read(w *worker, n layout.Name) (data []byte, where string, err error)
 	// open opens a content for reading as a stream.
 	open(n layout.Name) (f vfs.File, where string, err error)

@@ -43,8 +43,8 @@ func Create(home string, o CreateOptions) error {
 	return nil
 }
 
-// Validate returns an *OptionError if Create would refuse the options, whatever the
-// place. It touches no disk.
+// Validate returns an *OptionError if Create would refuse the options, at any place. It
+// touches no disk.
 func (o CreateOptions) Validate() error {
 	_, _, err := o.withDefaults().settings()
 	return err

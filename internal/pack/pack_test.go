@@ -97,7 +97,7 @@ func TestDamagedPlanIsAnError(t *testing.T) {
 	}
 }
 
-// TestPlanThatCannotBeReadIsNotDamaged: each read of it may fail, that for what is behind its end too.
+// TestPlanThatCannotBeReadIsNotDamaged: each read of it may fail, that behind its end too.
 func TestPlanThatCannotBeReadIsNotDamaged(t *testing.T) {
 	t.Parallel()
 	data, _, _ := somePlan(t, 6)
@@ -252,7 +252,7 @@ func TestMarkerReachesWhatCanBeReached(t *testing.T) {
 		if err := m.Run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		want := make(map[zodb.OID][]zodb.TID) // what goes of those that stay
+		want := make(map[zodb.OID][]zodb.TID) // the victims of those that stay
 		wantRefs := make(map[[2]zodb.OID]bool)
 		alive := make(map[zodb.OID]bool)
 		var visit func(zodb.OID)
@@ -374,8 +374,8 @@ func (u unreadable) Revision(ctx context.Context, oid zodb.OID, tid zodb.TID) (*
 	return u.source.Revision(ctx, oid, tid)
 }
 
-// TestNothingIsCutOffByWhatCannotBeReadNow: what is before a damaged revision is
-// lost to packs, and what is before one that the disk did not give must not be.
+// TestNothingIsCutOffByWhatCannotBeReadNow: revisions before a damaged one are lost to
+// packs; those before one that the disk did not give must not be.
 func TestNothingIsCutOffByWhatCannotBeReadNow(t *testing.T) {
 	t.Parallel()
 	src := source{0: {

@@ -68,7 +68,7 @@ func chain(t testing.TB) (l *loadtest.Load, dir string, tids []zodb.TID) {
 }
 
 // crashes runs a scenario on a copy of a directory with a crash at each
-// operation, until it gets through, and looks at what each leaves. A short run and
+// operation, until it gets through, and looks at the remains of each. A short run and
 // one with the race detector take a sample of the operations.
 func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(f *crashfs.FS) error) {
 	t.Helper()
@@ -114,7 +114,7 @@ func TestCrashDuringBackupLeavesTheRepositoryGood(t *testing.T) {
 	l.End()
 	for name, sc := range map[string]struct {
 		run  func(store objstore.Store) error
-		must []zodb.TID // that can be restored whatever happens
+		must []zodb.TID // that can always be restored
 	}{
 		"inc": {func(s objstore.Store) error {
 			_, err := tryBackUp(t.Context(), l.Home, s, backup.Incremental)
@@ -312,7 +312,7 @@ func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {
 	})
 }
 
-// TestDeltaMovesOnlyWhatDiffers counts what is unpacked, for an old copy, a newer
+// TestDeltaMovesOnlyWhatDiffers counts the unpacked files, for an old copy, a newer
 // one and a damaged one.
 func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 	t.Parallel()
@@ -372,7 +372,7 @@ func TestDamagedBackupIsNamedAndNotRestored(t *testing.T) {
 	}
 	cases := map[string]struct {
 		do    spoil
-		names string // what the outcome has to name
+		names string // a part of the outcome
 	}{
 		"manifest missing": {func(f vfs.FS) error { return f.Remove(inc.Name + ".json") }, inc.Name},
 		"manifest cut":     {change(inc.Name+".json", func(b []byte) []byte { return b[:len(b)/2] }), inc.Name},

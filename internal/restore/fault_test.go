@@ -93,8 +93,8 @@ func failForEver(t *testing.T, every int, seed uint64, cause error, begin func(d
 	}
 }
 
-// repositoryJob is work on a repository. What was acknowledged stays; what may go
-// is what promised does not name.
+// repositoryJob is work on a repository. Acknowledged backups stay; only those that
+// promised does not name may go.
 func repositoryJob(t *testing.T, l *loadtest.Load, dir string, promised []zodb.TID, run func(s objstore.Store) (acknowledged zodb.TID, err error)) func(disk *crashfs.FS) (*faulttest.Job, error) {
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
 		copyTree(t, directory(t, dir), disk, "")
@@ -122,7 +122,7 @@ func repositoryJob(t *testing.T, l *loadtest.Load, dir string, promised []zodb.T
 }
 
 // TestFaultsOfBackupLeaveTheRepositoryGood kills, breaks and cuts off backup, merge
-// and prune: what was acknowledged can be restored, nothing is half, and the next
+// and prune: acknowledged backups can be restored, nothing is half, and the next
 // command cleans up.
 func TestFaultsOfBackupLeaveTheRepositoryGood(t *testing.T) {
 	t.Parallel()
@@ -225,7 +225,7 @@ func TestFaultsOfRestoreLeaveTheTargetGood(t *testing.T) {
 	}
 }
 
-// restoreJob is a restore by a plan into a file system that holds what is in start: of
+// restoreJob is a restore by a plan into a file system that holds the files of start: of
 // the transaction old, or nothing if that is 0.
 func restoreJob(t *testing.T, repo *backup.Repository, p *backup.Plan, start string, old zodb.TID) func(disk *crashfs.FS) (*faulttest.Job, error) {
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
@@ -239,7 +239,7 @@ func restoreJob(t *testing.T, repo *backup.Repository, p *backup.Plan, start str
 				Repository: repo, Plan: p, Parent: f, Name: "home", Delta: old != 0, Now: time.Now, Checkpoint: 4 << 10, Workers: 1,
 			})
 			if errors.Is(err, restore.ErrExists) && wholeHome(t, f, "home", p.To) == nil {
-				err = nil // so it says to whoever runs it again
+				err = nil // it says so to the one that runs it again
 			}
 			return err
 		}
@@ -275,8 +275,8 @@ func restoreJob(t *testing.T, repo *backup.Repository, p *backup.Plan, start str
 }
 
 // TestRestoreGoesOnAfterASyncThatFailed: the first attempt is as good as ready when the
-// sync of everything fails, and all that comes after. What it has left in memory reads
-// as if it was there.
+// sync of everything fails, and all that comes after. Its files in memory read as if they
+// were there.
 func TestRestoreGoesOnAfterASyncThatFailed(t *testing.T) {
 	t.Parallel()
 	l, dir, _ := chain(t)

@@ -142,8 +142,8 @@ func TestEveryBackupAndTransactionIsRestored(t *testing.T) {
 	}
 }
 
-// TestInterruptedRestoreGoesOn stops a restore in the middle. What it has done is
-// not done again, and a restore of something else does not take it for its own.
+// TestInterruptedRestoreGoesOn stops a restore in the middle. Its work is not done again,
+// and a restore of something else does not take it for its own.
 func TestInterruptedRestoreGoesOn(t *testing.T) {
 	t.Parallel()
 	l := loadtest.New(t, 60, engine.CreateOptions{})

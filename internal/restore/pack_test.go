@@ -46,7 +46,7 @@ func packedPair(t *testing.T, tid zodb.TID) (before, packed string) {
 	return filepath.Join(dir, "before"), packed
 }
 
-// sameObjects compares what two homes give for each object of the first.
+// sameObjects compares the answers of two homes for each object of the first.
 func sameObjects(t *testing.T, want, got string) {
 	t.Helper()
 	var both [2]*engine.Storage
@@ -104,7 +104,7 @@ func TestPackBetweenNeedsNoFullBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameObjects(t, packed, filepath.Join(dir, "restored"))
-	// What pack took in between is gone, and that is said.
+	// The revisions that pack took in between are gone, and that is said.
 	if _, err := repo.At(inc.Identity, tid(t, "03F6ED233AAAAAAA")); err == nil {
 		t.Error("a transaction that pack took can be restored")
 	}
@@ -137,8 +137,8 @@ func TestPackBetweenNeedsNoFullBackup(t *testing.T) {
 }
 
 // TestPackThatTakesTheReferenceNeedsItsWitness packs away the very transaction
-// with which the reference ends. Only what the storage remembers of its backups
-// tells then that it is of this history.
+// with which the reference ends. Only the storage's memory of its backups tells then that
+// it is of this history.
 func TestPackThatTakesTheReferenceNeedsItsWitness(t *testing.T) {
 	t.Parallel()
 	before, packed := packedPair(t, tid(t, "03F6ED1F25555555"))

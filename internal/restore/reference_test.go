@@ -52,8 +52,8 @@ func newestRestored(t *testing.T, repository objstore.Store) *engine.Storage {
 	return s
 }
 
-// TestWhatAnUndeleteBringsBackIsInTheNextBackup: what comes back was written before the
-// backups that were made meanwhile, none of which has it.
+// TestWhatAnUndeleteBringsBackIsInTheNextBackup: the files that come back were written
+// before the backups that were made meanwhile, none of which has them.
 func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 	t.Parallel()
 	home := enginetest.Home(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
@@ -64,7 +64,7 @@ func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
 	w.store(0, "N.")
 	w.store(2, "N.")
 	packed, err := s.Pack(t.Context(), zodb.PackOptions{})
-	if err != nil || packed.Objects != 2 { // 1 and 2: with min_pack_time 0 the last transaction is no exception
+	if err != nil || packed.Objects != 2 { // 1 and 2: with min_pack_time 0 the last transaction is not an exception
 		t.Fatal(packed, err)
 	}
 	repository := objstore.NewDir(directory(t, t.TempDir()))

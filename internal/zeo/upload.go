@@ -48,7 +48,7 @@ func (c *conn) storeBlobStart(r *request, _ *arguments) error {
 		if w.failed == nil {
 			c.upload.blob, w.failed = w.t.BeginBlob()
 		}
-		if w.failed != nil { // what comes of the blob is dropped
+		if w.failed != nil { // further pieces of the blob are dropped
 			c.closeUpload()
 			c.release(w)
 		}

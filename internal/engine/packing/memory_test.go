@@ -23,8 +23,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// manyObjects is a pack.Source that makes its objects when it is asked: a tree in
-// which each refers to fanOut others, and what is not in it nothing refers to.
+// manyObjects is a pack.Source that makes its objects when it is asked: a tree in which
+// each refers to fanOut others, and objects outside it that nothing refers to.
 type manyObjects struct {
 	reachable zodb.OID
 	leaf      []byte
@@ -115,12 +115,12 @@ func oidSets(structures ...any) (sets []reflect.Value) {
 }
 
 // TestPackOfTenMillionObjectsTakesNoMoreThan64MB marks objects that are made on the
-// fly, a tenth of them garbage, with all that a pack holds in memory: its sets, the
-// list of what is to be looked at, as long as it may be, and the buffers of the index
-// of references. The race detector is slow, so with it there are a tenth of them, and
-// what depends on their number counts ten times; in a short run there are half of them.
+// fly, a tenth of them garbage, with all that a pack holds in memory: its sets, the work
+// list, at its greatest length, and the buffers of the index of references. The race
+// detector is slow, so with it there are a tenth of them, and memory that depends on
+// their number counts ten times; in a short run there are half of them.
 //
-// It is not parallel, because what other tests allocate would count.
+// It is not parallel, because allocations of other tests would count.
 func TestPackOfTenMillionObjectsTakesNoMoreThan64MB(t *testing.T) {
 	const objects, limit = 10_000_000, 64_000_000
 	n := zodb.OID(objects)
@@ -195,7 +195,7 @@ func TestPackOfTenMillionObjectsTakesNoMoreThan64MB(t *testing.T) {
 	runtime.KeepAlive(r)
 }
 
-// TestDocumentSaysWhatMemoryAPackTakes compares it with what is in the code.
+// TestDocumentSaysWhatMemoryAPackTakes compares it with the constants in the code.
 func TestDocumentSaysWhatMemoryAPackTakes(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../../docs/pack.md")

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// markNewest marks what the two newest transactions wrote, where they are older than the time
-// that was asked for: last of all, so that the result can tell what stays for that reason alone. Of
-// a storage that was imported in two transactions that may be everything.
+// markNewest marks the objects that the two newest transactions wrote, where these are older than
+// the time that was asked for. It comes last, so that the result can tell the objects that stay for
+// that reason alone. In a storage that was imported in two transactions these may be all.
 func (r *packRun) markNewest(ctx context.Context) error {
 	if len(r.newest) == 0 {
 		return nil

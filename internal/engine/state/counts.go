@@ -101,7 +101,7 @@ func (s *State) CountsOfA() zodb.Counts {
 
 // SetCounts replaces the counts of the moment at which the last snapshot was entered by
 // those counted in it. It keeps all changes since, and returns the counts as
-// FlushedCounts does. before is what CountsOfA returned then.
+// FlushedCounts does. before is the result of CountsOfA at that moment.
 func (s *State) SetCounts(counted, before zodb.Counts) (zodb.Counts, zodb.TID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -71,7 +71,7 @@ func TestIndexHasWhatIsUnflushed(t *testing.T) {
 	}
 }
 
-// TestMemoryIsWhatTransactionsTake compares the figure that admission reckons with to what the heap has.
+// TestMemoryIsWhatTransactionsTake compares the estimate of admission to the heap.
 func TestMemoryIsWhatTransactionsTake(t *testing.T) {
 	inUse := func() int64 {
 		runtime.GC()

@@ -87,7 +87,7 @@ func TestEverySituationHasItsJob(t *testing.T) {
 	}
 }
 
-// TestNobodyStarves: in whatever situation, what has to be done alternately is done in turns.
+// TestNobodyStarves: in every situation, alternating jobs get their turns.
 func TestNobodyStarves(t *testing.T) {
 	t.Parallel()
 	for v := range situations {

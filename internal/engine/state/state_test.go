@@ -42,7 +42,8 @@ func publish(s *State, tid zodb.TID, oid zodb.OID, previous zodb.TID) *Committed
 }
 
 // TestCacheLearnsBeforeTheIndexForgets: at every moment of a flush the newest revision is in
-// the index or in the cache, and what is looked up before it cannot get into the cache after it.
+// the index or in the cache, and a revision looked up before it cannot get into the cache after
+// it.
 func TestCacheLearnsBeforeTheIndexForgets(t *testing.T) {
 	t.Parallel()
 	var s *State
@@ -120,8 +121,8 @@ func TestOnlyTheFirstFailureIsKept(t *testing.T) {
 	}
 }
 
-// TestEntryThatHasBegunIsNotWithdrawn: from BeginEntry on only the worker ends it, whatever
-// becomes of the storage.
+// TestEntryThatHasBegunIsNotWithdrawn: from BeginEntry on only the worker ends it, even if
+// the storage fails or closes.
 func TestEntryThatHasBegunIsNotWithdrawn(t *testing.T) {
 	t.Parallel()
 	s := newState(nil)
@@ -214,8 +215,8 @@ func TestTaskEndsOnce(t *testing.T) {
 	}
 }
 
-// TestRoomIsPromisedOnce: who votes again, and whose transaction is published, leaves nothing
-// promised to nobody.
+// TestRoomIsPromisedOnce: a transaction that votes again, or is published, leaves no promise
+// without an owner.
 func TestRoomIsPromisedOnce(t *testing.T) {
 	t.Parallel()
 	s := newState(nil)
@@ -293,7 +294,7 @@ func TestWhatFailedIsNotLeft(t *testing.T) {
 }
 
 // TestLargeTransactionWaitsForMemory: it comes in when nothing is unflushed, however large it
-// is, and nobody who comes later passes it.
+// is, and no later one passes it.
 func TestLargeTransactionWaitsForMemory(t *testing.T) {
 	t.Parallel()
 	s := newState(nil)

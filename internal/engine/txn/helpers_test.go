@@ -63,7 +63,7 @@ func load(t testing.TB, s *engine.Storage, oid zodb.OID) string {
 	return string(rev.Data)
 }
 
-// inEveryPlace runs a test with what was committed in the log, in A, and in B.
+// inEveryPlace runs a test with the committed data in the log, in A, and in B.
 func inEveryPlace(t *testing.T, test func(t *testing.T, settle func(s *engine.Storage))) {
 	flush := func(t *testing.T, s *engine.Storage) {
 		if err := s.Flush(t.Context()); err != nil {

@@ -31,8 +31,8 @@ func countOf(t testing.TB, data []byte) int {
 
 func ofBTrees(class string) bool { return strings.HasPrefix(class, "BTrees.") }
 
-// mergeAll does what a client does: it votes, merges counters with what the storage
-// has, stores, and votes again. between, if not nil, is called before each vote.
+// mergeAll acts as a client: it votes, merges counters with those of the storage, stores,
+// and votes again. between, if not nil, is called before each vote.
 func mergeAll(t testing.TB, s *engine.Storage, txn zodb.Txn, between func(votes int)) (votes int, err error) {
 	t.Helper()
 	ctx := t.Context()
@@ -85,8 +85,8 @@ func counterWith(t testing.TB, s *engine.Storage, values ...int) (tids []zodb.TI
 	return tids
 }
 
-// TestUndoOfWhatWasChangedLaterIsMerged: what the undone transactions have added is
-// taken away, in whatever order they are named, and with as few votes as can be.
+// TestUndoOfWhatWasChangedLaterIsMerged: the additions of the undone transactions are
+// taken away, in any order of their names, and with as few votes as possible.
 func TestUndoOfWhatWasChangedLaterIsMerged(t *testing.T) {
 	t.Parallel()
 	values := []int{1, 3, 7, 20, 50, 100, 200}
@@ -295,7 +295,7 @@ func TestMergedReferencesAreChecked(t *testing.T) {
 	}
 }
 
-// TestUndoIsMergedThoughOthersComeBetweenTheVotes: what was merged is merged again.
+// TestUndoIsMergedThoughOthersComeBetweenTheVotes: merged objects are merged again.
 func TestUndoIsMergedThoughOthersComeBetweenTheVotes(t *testing.T) {
 	t.Parallel()
 	for when := 1; when <= 2; when++ {

@@ -72,7 +72,7 @@ func content(f vfs.FS, name string) string {
 	return string(b)
 }
 
-// revisions puts so many revisions as a flush does, without a sync.
+// revisions puts n revisions as a flush does, without a sync.
 func revisions(b *Redo, n int) error {
 	for i := range n {
 		if err := b.Create(layout.Revision(zodb.OID(i), 7), []byte("content")); err != nil {
@@ -109,7 +109,7 @@ func TestWhatAFailedBatchOwesIsPaidByTheNext(t *testing.T) {
 }
 
 // TestWhatFailedAndIsDoneIsPaidByTheNext: an operation may report an error although
-// it was done, as over a network or with an error of the disk. Who repeats it finds it done.
+// it was done, as over a network or with an error of the disk. A repetition finds it done.
 func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T) (*Store, *errfs.FS, *crashfs.FS, layout.Name) {

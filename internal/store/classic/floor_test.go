@@ -11,8 +11,9 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// TestFloorThatIsLostIsFound: what misc/floor holds is zeros after a power cut, and the
-// clock is behind. What is put then is later than what was put, and than the floor was.
+// TestFloorThatIsLostIsFound: misc/floor is full of zeros after a power cut, and the
+// clock is behind. Files put then are later than those put before, and than the floor
+// was.
 func TestFloorThatIsLostIsFound(t *testing.T) {
 	t.Parallel()
 	for _, content := range [][]byte{nil, bytes.Repeat([]byte{0}, 20), []byte("17"), []byte("-5\n"), []byte("179572"), []byte("half a numb")} {

@@ -15,7 +15,8 @@ import (
 )
 
 // TestBatchThatFailedIsFollowedByItsFirstPart: on a disk that is nearly full the next attempt is
-// smaller than the one whose sync failed. x.serial names what was written anew, and nothing later.
+// smaller than the one whose sync failed. x.serial names a transaction that was written anew, and
+// nothing later.
 func TestBatchThatFailedIsFollowedByItsFirstPart(t *testing.T) {
 	t.Parallel()
 	var oids []zodb.OID

@@ -15,8 +15,8 @@ import (
 )
 
 // TestFileWithBothNamesIsMoved: a power cut in a recombination may leave a file with
-// its name in B and that in A; rename(2) of one over the other does nothing. What is put
-// into A after that must not be replaced by what B had.
+// its name in B and that in A; rename(2) of one over the other does nothing. A file put
+// into A after that must not be replaced by that of B.
 func TestFileWithBothNamesIsMoved(t *testing.T) {
 	t.Parallel()
 	for _, format := range layout.Formats() {
@@ -48,8 +48,8 @@ func TestFileWithBothNamesIsMoved(t *testing.T) {
 	}
 }
 
-// TestRecombinationIsWholeInEveryCrash: before each operation, and with whatever a
-// power cut keeps of what was done, each file is in B or in A.
+// TestRecombinationIsWholeInEveryCrash: before each operation, and with any part that a
+// power cut may keep, each file is in B or in A.
 func TestRecombinationIsWholeInEveryCrash(t *testing.T) {
 	t.Parallel()
 	const files = 6

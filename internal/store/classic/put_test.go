@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestLargeTransactionIsPutInPieces counts what is put between two syncs.
+// TestLargeTransactionIsPutInPieces counts the files put between two syncs.
 func TestLargeTransactionIsPutInPieces(t *testing.T) {
 	t.Parallel()
 	const every, part, lanes = 20, 3, 2
@@ -90,8 +90,8 @@ type quick struct{ vfs.FS }
 
 func (quick) SyncAll() error { return nil }
 
-// TestPutOfALargeTransactionTakesLittleMemory measures what a Put holds when all revisions
-// are put.
+// TestPutOfALargeTransactionTakesLittleMemory measures the memory of a Put when all
+// revisions are put.
 func TestPutOfALargeTransactionTakesLittleMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it makes many files")

@@ -49,8 +49,8 @@ func TestBlobThatAPowerCutLeftInAIsNotBeforeTheFloor(t *testing.T) {
 }
 
 // TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart: rsync takes files of the
-// same size and second for equal, so what was changed between two snapshots has to
-// be of another second, also if the process was started again, and while the clock is behind.
+// same size and second for equal, so files changed between two snapshots have to be of
+// another second, also if the process was started again, and while the clock is behind.
 func TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart(t *testing.T) {
 	t.Parallel()
 	tr, f, _ := newCrashTree(t)
@@ -60,7 +60,7 @@ func TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart(t *testing.T) {
 	n := layout.Transaction(1 << 40)
 	times := make(map[int64]string)
 	for i := range 3 {
-		if err := tr.RaiseFloor(); err != nil { // a snapshot; what is there now is copied
+		if err := tr.RaiseFloor(); err != nil { // a snapshot; the files there now are copied
 			t.Fatal(err)
 		}
 		if info, _, err := tr.stat(n); err == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/zeo/stage"
 )
 
-// work is that of a test; unguarded, so that the race detector sees two who have it.
+// work is that of a test; unguarded, so that the race detector sees two owners.
 type work struct{ steps []string }
 
 type txn = stage.Stage[*work, string]
@@ -48,7 +48,7 @@ func bring(t *testing.T, to stage.State) *txn {
 	return s
 }
 
-// TestTransitions tries each method in each state: what it allows, and the state after it.
+// TestTransitions tries each method in each state: the permission, and the state after it.
 func TestTransitions(t *testing.T) {
 	t.Parallel()
 	const (
@@ -173,7 +173,7 @@ func TestEndOfTheParentEndsAnAttempt(t *testing.T) {
 	}
 }
 
-// TestFormerOwnersHaveNothing: who has given the work back, and asks for it, panics.
+// TestFormerOwnersHaveNothing: a former owner that asks for the work panics.
 func TestFormerOwnersHaveNothing(t *testing.T) {
 	t.Parallel()
 	s := bring(t, stage.Begun)
@@ -243,7 +243,7 @@ func TestPanicLeavesTheWorkToWhoAborts(t *testing.T) {
 	}
 }
 
-// TestUseIdleLeavesAloneWhatIsUsed: it does not wait for who uses the work.
+// TestUseIdleLeavesAloneWhatIsUsed: it does not wait for the user of the work.
 func TestUseIdleLeavesAloneWhatIsUsed(t *testing.T) {
 	t.Parallel()
 	s := bring(t, stage.Begun)
@@ -254,8 +254,8 @@ func TestUseIdleLeavesAloneWhatIsUsed(t *testing.T) {
 	})
 }
 
-// TestOneHasTheWork has a client, its votes and finishes, and somebody who ends what idles, go
-// on at once; the race detector sees if two of them have the work.
+// TestOneHasTheWork has a client, its votes and finishes, and an ender of idle transactions,
+// go on at once; the race detector sees if two of them have the work.
 func TestOneHasTheWork(t *testing.T) {
 	t.Parallel()
 	for round := range 200 {

@@ -11,8 +11,8 @@
 //	(0, True, name, args)       call of the server
 //
 // The encoding is either pickle, of which protocol 3 without a memo is written
-// and the plain values of protocols 0 to 3 are read, or msgpack. What a message may
-// hold as Go types is listed at [Tuple].
+// and the plain values of protocols 0 to 3 are read, or msgpack. The possible contents of
+// a message, as Go types, are listed at [Tuple].
 //
 // # Invariants
 //
