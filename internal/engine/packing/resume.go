@@ -96,7 +96,7 @@ func (s *Packer) fits(h pack.Header) error {
 	}
 	sum, err := s.transactionSum(h.Last)
 	if err == nil && !bytes.Equal(sum, h.Sum) {
-		err = fmt.Errorf("A's transaction %s differs from the one that it was made for", h.Last)
+		err = fmt.Errorf("transaction %s of A differs from the one that it was made for", h.Last)
 	}
 	return err
 }
