@@ -149,9 +149,9 @@ func (b *Redo) Adopt(n layout.Name, staged string, size int64) error {
 	return nil
 }
 
-// restampAdopted gives a file that was moved before its time: a power cut may have kept
-// the name and not the time. While files go to B nothing is changed in A: a file there is
-// older.
+// restampAdopted restores the time of a file that an earlier attempt moved: a power cut
+// may have kept the name and not the time. While files go to B nothing is changed in A: a
+// file there is older.
 func (b *Redo) restampAdopted(name string) error {
 	if b.side == store.B && strings.HasPrefix(name, string(store.A)+"/") {
 		return nil
