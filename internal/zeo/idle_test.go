@@ -1,6 +1,7 @@
 package zeo
 
 import (
+	"crypto/tls"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -19,19 +20,35 @@ type idleTest struct {
 	a       *rawClient
 	ahead   atomic.Int64 // nanoseconds of the clock before the true time
 	looks   atomic.Int64 // of votes that wait
+	free    [10]int64    // what there was of each pool
 }
 
 const idleLimit = time.Minute
 
 func newIdleTest(t *testing.T, limit time.Duration) *idleTest {
 	t.Helper()
+	return newIdleTestOver(t, limit, false)
+}
+
+// newIdleTestOver is newIdleTest over TLS, if that is wanted.
+func newIdleTestOver(t *testing.T, limit time.Duration, overTLS bool) *idleTest {
+	t.Helper()
 	it := &idleTest{}
-	it.testServer, it.refused, it.log = limited(t, Limits{Memory: 4 << 20, Files: 256, Connections: 20}, func(o *Options) {
+	l := Limits{Memory: 4 << 20, Files: 256, Connections: 20}
+	set := func(o *Options) {
 		o.LargeTransactionTimeout = limit
 		o.Clock = func() time.Time { return time.Now().Add(time.Duration(it.ahead.Load())) }
 		o.looked = func() { it.looks.Add(1) }
 		o.lookTime = time.Millisecond
-	})
+	}
+	if overTLS {
+		var certificate *tls.Config
+		it.testServer, it.refused, it.log, certificate = withCertificates(t, l, set)
+		it.tls = certificate
+	} else {
+		it.testServer, it.refused, it.log = limited(t, l, set)
+	}
+	it.free = it.budgets.free()
 	it.a = it.client(wire.Msgpack)
 	it.a.storeMany(mine, 1<<40, 3000)
 	return it

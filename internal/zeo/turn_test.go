@@ -155,3 +155,37 @@ func TestAbortWhileATransactionWaitsForItsTurn(t *testing.T) {
 		return ts.budgets.steps.Free() == ts.o.Limits.Memory/16*5
 	})
 }
+
+// TestTurnsOfTwoStorages: large transactions of two storages of one server take turns, too, and
+// each is committed to its own.
+func TestTurnsOfTwoStorages(t *testing.T) {
+	t.Parallel()
+	ts := serve(t, Options{Limits: Limits{Memory: 4 << 20, Files: 256, Connections: 20}, Storages: []StorageOptions{{Name: "1"}, {Name: "2"}}})
+	free := ts.budgets.free()
+	a, b := ts.client(wire.Msgpack), ts.dial(wire.Msgpack)
+	b.call("register", "2", false)
+	a.storeMany(mine, 1<<40, 3000)
+	b.storeMany(mine, 1<<40, 3000)
+	b.storeBlob(mine, 1<<41, "a blob")
+	vote := b.request("vote", mine)
+	eventually(t, "its vote waits", ts.budgets.waitsForTurn)
+	for name, want := range map[string]int{"1": 0, "2": 1} {
+		if n := len(scratchFiles(t, ts.storages[name].Home())); n != want {
+			t.Errorf("storage %s has %d files of parked steps, want %d", name, n, want)
+		}
+	}
+	a.call("vote", mine)
+	first := zodb.TIDFromBytes(a.call("tpc_finish", mine).([]byte))
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	second := zodb.TIDFromBytes(b.call("tpc_finish", mine).([]byte))
+	for name, tid := range map[string]zodb.TID{"1": first, "2": second} {
+		if last := ts.storages[name].LastTransaction(); last != tid {
+			t.Errorf("storage %s ends with %s, not with %s", name, last, tid)
+		}
+	}
+	a.fails(classPOSKey, "loadBefore", zodb.OID(1<<41), zodb.MaxTID)
+	b.want(record("2999"), elements(b.call("loadBefore", zodb.OID(1<<40+2999), zodb.MaxTID))[0])
+	eventually(t, "everything was given back", func() bool { return ts.budgets.free() == free })
+}
