@@ -119,7 +119,7 @@ func (s *Storage) takeLocks() error {
 	sublock, err := s.home.FS.Lock(sublockFile)
 	if errors.Is(err, vfs.ErrLocked) {
 		s.log.Warn("somebody needs A to stand still: starting in snapshot mode", "err", err)
-		s.state.StartInSnapshot()
+		s.state.StartInSnapshot(state.SublockHeld)
 		return nil
 	}
 	if err != nil {

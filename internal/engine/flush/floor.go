@@ -1,6 +1,9 @@
 package flush
 
-import "github.com/dirstorage/dirstorage/internal/vfs"
+import (
+	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
 
 // payFloor raises the floor of time stamps, if a full disk kept the open from it. Until
 // then nothing may enter A or B.
@@ -25,7 +28,7 @@ func (s *Snapshots) StayInSnapshot(cause error) {
 			s.o.Log.Warn("giving back the sublock", "err", err)
 		}
 	}
-	s.o.State.StartInSnapshot()
+	s.o.State.StartInSnapshot(state.DiskFull)
 }
 
 // RaiseFloor makes files that are put into A or B from now on bear later times than all before.

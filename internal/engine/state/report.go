@@ -22,12 +22,19 @@ type Report struct {
 	Demand                Demand
 }
 
+// filesLeft is how many files the unflushed transactions will become. What a running flush has
+// done of its batch does not count. mu must be held.
+func (s *State) filesLeft() int {
+	done := float64(s.pace.flushing.files) * (1 - s.Progress.Left())
+	return max(0, s.index.files-int(done))
+}
+
 // Report returns all of it. small is the footprint of a small transaction.
 func (s *State) Report(small Footprint) Report {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r := Report{LastTID: s.last, Snapshot: s.snap.String(), SnapshotMode: s.snapshotStatus(),
-		UnflushedTransactions: len(s.index.queue), UnflushedFiles: s.index.files, Failure: s.failure, LowSpace: s.low,
+		UnflushedTransactions: len(s.index.queue), UnflushedFiles: s.filesLeft(), Failure: s.failure, LowSpace: s.low,
 		PassingErrors: s.passing.Load(),
 		Demand:        Demand{Unflushed: s.index.room, Promised: s.room.promised, Waiting: len(s.room.line), Memory: s.memoryUsed()}}
 	if cause := s.trouble.cause; cause != nil {
@@ -80,6 +87,9 @@ func (s *State) describeMode() string {
 		}
 		return fmt.Sprintf("it was entered as %q at %s, and %d transactions were committed since%s", s.snap.code, since, s.snap.newer, gone)
 	case ModeStartup:
+		if s.snap.reason == DiskFull {
+			return fmt.Sprintf("the storage was opened at %s, when the disk was full; it ends when there is room and misc/sublock is free", since)
+		}
 		return fmt.Sprintf("the storage was opened at %s while somebody held misc/sublock; it ends when that is free", since)
 	}
 	return "it is being left: somebody still holds misc/sublock"

@@ -12,13 +12,14 @@ import (
 
 // snapshot is the state of snapshot mode. Only the worker changes toB, and mode to something.
 type snapshot struct {
-	toB       bool     // flushes go to B, not to A
-	mode      Mode     //
-	code      string   // of ModeUser
-	merging   bool     // B may hold files that have to go to A
-	sublock   vfs.Lock // misc/sublock; nil while somebody else has it or may take it
-	entering  *Entry   // asked for; nil: nobody asks
-	abandoned string   // code whose owner is gone
+	toB       bool        // flushes go to B, not to A
+	mode      Mode        //
+	code      string      // of ModeUser
+	merging   bool        // B may hold files that have to go to A
+	reason    StartReason // of ModeStartup
+	sublock   vfs.Lock    // misc/sublock; nil while somebody else has it or may take it
+	entering  *Entry      // asked for; nil: nobody asks
+	abandoned string      // code whose owner is gone
 
 	since  time.Time // of a mode: in ModeUser the moment before it was asked for
 	tid    zodb.TID  // of a mode: the last transaction in A
@@ -105,12 +106,21 @@ func (s *State) StartNormal(sublock vfs.Lock) {
 	s.snap.sublock = sublock
 }
 
+// StartReason is why a storage starts in ModeStartup.
+type StartReason bool
+
+// The reasons.
+const (
+	SublockHeld StartReason = false // somebody held misc/sublock
+	DiskFull    StartReason = true  // there was no room for the floor of time stamps
+)
+
 // StartInSnapshot puts the storage into ModeStartup: flushes go to B, and A stays as it is. For
 // the open alone.
-func (s *State) StartInSnapshot() {
+func (s *State) StartInSnapshot(reason StartReason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.snap.toB = true
+	s.snap.toB, s.snap.reason = true, reason
 	s.begin(ModeStartup, s.o.Clock(), 0)
 }
 

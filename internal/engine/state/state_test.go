@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -281,7 +282,7 @@ func TestWhatFailedIsNotLeft(t *testing.T) {
 	t.Parallel()
 	for _, fails := range []bool{false, true} {
 		s, want := newState(nil), JobLeave
-		s.StartInSnapshot()
+		s.StartInSnapshot(SublockHeld)
 		s.Close()
 		if fails {
 			_ = s.Fail(errors.New("of a test"))
@@ -335,5 +336,51 @@ func TestLargeTransactionWaitsForMemory(t *testing.T) {
 	s.LeaveLine(&large)
 	if v := admit(&small, limit/2); v.Wait != 0 {
 		t.Errorf("when it has come in: %+v", v)
+	}
+}
+
+// TestWhyItStartedInSnapshotMode: nobody is said to hold misc/sublock where the disk was full.
+func TestWhyItStartedInSnapshotMode(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[StartReason]string{SublockHeld: "while somebody held misc/sublock", DiskFull: "when the disk was full"} {
+		s := newState(nil)
+		s.StartInSnapshot(reason)
+		if got := s.describeMode(); !strings.Contains(got, want) {
+			t.Errorf("%q does not say %q", got, want)
+		}
+	}
+}
+
+// TestFilesLeftFollowARunningFlush: what is shown of a long flush does not stand still.
+func TestFilesLeftFollowARunningFlush(t *testing.T) {
+	t.Parallel()
+	s := newState(nil)
+	left := func() int { return s.Report(Footprint{}).UnflushedFiles }
+	batch := []*Committed{publish(s, 1, 1, 0), publish(s, 2, 2, 0)}
+	publish(s, 3, 3, 0)
+	all := left()
+	s.BeginFlush(batch)
+	s.Progress.Expect(10)
+	if got := left(); all != 15 || got != all {
+		t.Errorf("at the beginning %d files of %d, want 15", got, all)
+	}
+	s.Progress.Add(5)
+	if got := left(); got != 10 {
+		t.Errorf("after half of the batch %d files, want 10", got)
+	}
+	s.Progress.Add(5)
+	if got := left(); got != 5 {
+		t.Errorf("after all of the batch %d files, want 5", got)
+	}
+	s.EndFlush() // it failed
+	if got := left(); got != all {
+		t.Errorf("after a flush that failed %d files, want %d", got, all)
+	}
+	s.BeginFlush(batch)
+	s.Progress.Expect(10)
+	s.Progress.Add(10)
+	s.Flushed(batch, zodb.Counts{}, time.Second)
+	if got := left(); got != 5 {
+		t.Errorf("after the flush %d files, want 5", got)
 	}
 }
