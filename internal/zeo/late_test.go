@@ -219,7 +219,7 @@ func TestLateStepsAreChargedOnce(t *testing.T) {
 	ts, a, b, vote := lateTest(t)
 	x := ts.opened("waits")
 	for i := range late {
-		b.oneWay("storea", zodb.OID(1<<42+i), zodb.TID(0), record("late"), mine)
+		b.oneWay("storea", zodb.OID(1<<42)+zodb.OID(i), zodb.TID(0), record("late"), mine)
 	}
 	b.call("ping")
 	a.call("tpc_abort", mine)

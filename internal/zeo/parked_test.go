@@ -79,7 +79,7 @@ func TestParkedStepsAreCounted(t *testing.T) {
 			x := ts.opened("parks")
 			before := x.memory.held.Load()
 			for i := range blobs {
-				b.storeBlob(mine, zodb.OID(1<<42+i), fmt.Sprint("blob ", i))
+				b.storeBlob(mine, zodb.OID(1<<42)+zodb.OID(i), fmt.Sprint("blob ", i))
 			}
 			b.oneWay("storea", zodb.OID(1<<43), zodb.TID(0), largeRecord(300_000), mine)
 			b.call("ping")

@@ -61,7 +61,7 @@ func TestTransactionsThatWaitLeaveFilesForDownloads(t *testing.T) {
 	var waiting []*rawClient
 	for i := range files + 1 {
 		c := ts.client(wire.Msgpack)
-		c.storeMany(mine, zodb.OID(1<<41+i*3000), 1500)
+		c.storeMany(mine, zodb.OID(1<<41)+zodb.OID(i*3000), 1500)
 		c.request("vote", mine)
 		waiting = append(waiting, c)
 	}
