@@ -210,12 +210,15 @@ func TestFlushesBecomeSmallOnAFullDisk(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	opened := make(chan struct{}) // flushes begin before that, since the disk is full
 	seen := &flushSizes{}
+	seen.each = func() {
+		<-opened
+		seen.log = append(seen.log, s.journal.Stats().Bytes)
+	}
 	disk.free.Store(200 << 10)
 	s = open(t, home, Options{fs: disk, SegmentSize: segment, Observer: seen, History: HistoryKept})
-	seen.mu.Lock() // flushes have begun, since the disk is full
-	seen.each = func() { seen.log = append(seen.log, s.journal.Stats().Bytes) }
-	seen.mu.Unlock()
+	close(opened)
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}

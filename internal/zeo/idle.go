@@ -44,10 +44,11 @@ const (
 // watch is the knowledge of a vote that waits for memory about the transaction that has
 // the turn.
 type watch struct {
-	begun time.Time // when the wait began
-	x     *txn      // has the turn
-	since time.Time // since when something could have come of it, and was looked for
-	bytes int64     // of c.sends at that time
+	begun  time.Time     // when the wait began
+	x      *txn          // has the turn
+	bytes  int64         // of c.sends when that was seen first
+	looked time.Time     // the last time
+	could  time.Duration // for how long the server has waited for its client since then
 }
 
 // endIdle ends the transaction that a vote waits for if nothing comes of it: that whose turn it
@@ -80,14 +81,20 @@ func nothingCame(limit time.Duration) string { return fmt.Sprintf("nothing came 
 // look returns why a transaction has to end that has the turn; empty: it has not to.
 func (seen *watch) look(c *conn, x *txn, now time.Time, limit time.Duration) string {
 	bytes := c.sends.bytes.Load()
-	if seen.x != x || !c.waitsForClient(x) {
-		seen.x, seen.since, seen.bytes = x, now, bytes
+	if seen.x != x {
+		*seen = watch{begun: seen.begun, x: x, bytes: bytes, looked: now}
 		return ""
 	}
+	passed := now.Sub(seen.looked)
+	seen.looked = now
+	if !c.waitsForClient(x) {
+		return ""
+	}
+	seen.could += passed
 	if c.sendsNothing(x, seen.begun, now, limit) {
 		return nothingCame(limit)
 	}
-	if windows := int64(now.Sub(seen.since) / limit); windows >= idlePatient && bytes-seen.bytes < windows*idlePiece {
+	if windows := int64(seen.could / limit); windows >= idlePatient && bytes-seen.bytes < windows*idlePiece {
 		return fmt.Sprintf("less than %d bytes of it came in each %s", idlePiece, limit)
 	}
 	return ""

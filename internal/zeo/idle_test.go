@@ -192,6 +192,32 @@ func TestWhoDawdlesWithTheTurnIsEnded(t *testing.T) {
 	it.ended("less than 65536 bytes of it came in each 1m0s")
 }
 
+// TestLookWhileTheServerWorksForgetsNothing: votes that wait look now and then, and some of the
+// looks find the server at work on a step. The time before them counts all the same.
+func TestLookWhileTheServerWorksForgetsNothing(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, -1)
+	it.a.call("ping")
+	c, x := it.budgets.large.whose()
+	now := time.Now()
+	seen := watch{begun: now}
+	look := func() string { return seen.look(c, x, now, idleLimit) }
+	c.sends.came(now, 1)
+	look()
+	for i := range 2 * idlePatient {
+		now = now.Add(idleLimit / 2)
+		why := look()
+		if want := i == 2*idlePatient-1; (why != "") != want {
+			t.Fatalf("look %d: %q", i, why)
+		}
+		c.sends.work()
+		if why := look(); why != "" {
+			t.Fatalf("while the server works: %s", why)
+		}
+		c.sends.came(now, 1)
+	}
+}
+
 // TestWhoIdlesWithMemoryBesideTheTurnIsEnded: the one whose turn it is waits for memory that an
 // idle transaction has. One with so little that it takes it from nobody stays.
 func TestWhoIdlesWithMemoryBesideTheTurnIsEnded(t *testing.T) {
