@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -56,29 +57,40 @@ func server(t testing.TB) (zeoclient.Options, *engine.Storage) {
 
 // patientClock goes on by a millisecond each time it is looked at, so that a window holds as
 // many operations on a machine that has no time. In the middle of a measurement of loads
-// beside commits it stands still until something was committed since the beginning: a disk may
-// take longer for one commit than the loads have looks in a window.
+// beside commits it goes on by a microsecond until each connection has committed once in the
+// window: a disk may take longer for one commit than the loads have looks.
 type patientClock struct {
 	begin   time.Time
 	storage *engine.Storage
-	ticks   atomic.Int64
+	ticks   atomic.Int64 // microseconds
 	mixed   atomic.Bool
 	middle  atomic.Int64 // ticks
-	last    atomic.Uint64
+	enough  atomic.Int64 // transactions
 }
 
+// Microseconds of a measurement: it warms up for 500,000.
+const (
+	withinTheWindow = 700_000
+	middleOfWindow  = 900_000
+)
+
 func (c *patientClock) begun(name string) {
-	c.last.Store(uint64(c.storage.LastTransaction()))
-	c.middle.Store(c.ticks.Load() + 500)
+	c.middle.Store(c.ticks.Load() + middleOfWindow)
+	c.enough.Store(math.MaxInt64)
 	c.mixed.Store(strings.HasPrefix(name, "mixed"))
 }
 
 func (c *patientClock) now() time.Time {
-	ticks := c.ticks.Load()
-	if !c.mixed.Load() || ticks < c.middle.Load() || uint64(c.storage.LastTransaction()) > c.last.Load() {
-		ticks = c.ticks.Add(1)
+	ticks, middle := c.ticks.Load(), c.middle.Load()
+	if c.mixed.Load() && ticks >= middle-(middleOfWindow-withinTheWindow) {
+		done := c.storage.Counts().Transactions
+		// One of each connection may have begun before the window.
+		c.enough.CompareAndSwap(math.MaxInt64, done+2*mixedConnections+1)
+		if ticks >= middle && done < c.enough.Load() {
+			return c.begin.Add(time.Duration(c.ticks.Add(1)) * time.Microsecond)
+		}
 	}
-	return c.begin.Add(time.Duration(ticks) * time.Millisecond)
+	return c.begin.Add(time.Duration(c.ticks.Add(1000)) * time.Microsecond)
 }
 
 func TestEverythingIsMeasured(t *testing.T) {

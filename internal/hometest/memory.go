@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -20,13 +22,23 @@ const (
 
 // M runs the tests of a package as testing.M does. In a short run their temporary files
 // are in memory, where there is room and $TMPDIR names no other place: most of the time
-// of a short run would be that of the disk.
+// of a short run would be that of the disk. More of them run side by side, too, unless -parallel
+// says how many: those that wait for a time to pass would keep the processors from the others.
 type M struct{ *testing.M }
+
+// sideBySide is how many tests a short run has side by side for each processor.
+const sideBySide = 4
 
 // Run returns the exit status.
 func (m M) Run() int {
 	if !flag.Parsed() {
 		flag.Parse()
+	}
+	if testing.Short() {
+		if err := moreSideBySide(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	if !testing.Short() || os.Getenv("TMPDIR") != "" || !hasRoom(memoryDir, memoryRoom) {
 		return m.M.Run()
@@ -42,6 +54,15 @@ func (m M) Run() int {
 		return 1
 	}
 	return m.M.Run()
+}
+
+func moreSideBySide() error {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(sideBySide*runtime.GOMAXPROCS(0)))
 }
 
 // hasRoom reports whether that many bytes are free in a directory.
