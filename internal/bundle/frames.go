@@ -1,0 +1,113 @@
+package bundle
+
+import (
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// frameWriter compresses frames side by side, and writes them in their order.
+type frameWriter struct {
+	w       io.Writer
+	encoder *zstd.Encoder
+	queue   chan *job // in order
+	slots   chan struct{}
+	free    sync.Pool // of []byte
+	emitted chan struct{}
+	stopped bool
+
+	mu  sync.Mutex
+	err error // guarded by mu; the first one
+
+	frames []Frame // of emit, until it has ended
+	at     int64   // the same
+}
+
+type job struct {
+	plain, packed []byte
+	done          chan struct{}
+}
+
+func newFrameWriter(w io.Writer, frameSize, workers int) (*frameWriter, error) {
+	window := zstd.MinWindowSize
+	for window < frameSize {
+		window *= 2
+	}
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(workers), zstd.WithEncoderCRC(true), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return nil, err
+	}
+	f := &frameWriter{w: w, encoder: encoder, queue: make(chan *job, 4*workers), slots: make(chan struct{}, 4*workers), emitted: make(chan struct{})}
+	go f.emit()
+	return f, nil
+}
+
+// put takes a frame over, and returns an empty buffer for the next one.
+func (f *frameWriter) put(plain []byte) ([]byte, error) {
+	j := &job{plain: plain, done: make(chan struct{})}
+	f.slots <- struct{}{}
+	go func() {
+		packed, _ := f.free.Get().([]byte)
+		j.packed = f.encoder.EncodeAll(j.plain, packed[:0])
+		close(j.done)
+	}()
+	f.queue <- j
+	next, _ := f.free.Get().([]byte)
+	return next[:0], f.failure()
+}
+
+func (f *frameWriter) emit() {
+	defer close(f.emitted)
+	for j := range f.queue {
+		<-j.done
+		if f.failure() == nil {
+			if _, err := f.w.Write(j.packed); err != nil {
+				f.fail(err)
+			}
+		}
+		f.frames = append(f.frames, Frame{Offset: f.at, Size: int64(len(j.packed)), Blocks: uint32(len(j.plain) / tarBlock), Sum: checksum(j.packed)})
+		f.at += int64(len(j.packed))
+		f.free.Put(j.plain) //nolint:staticcheck // a slice header is small beside a frame
+		f.free.Put(j.packed)
+		<-f.slots
+	}
+}
+
+// close ends the tar. It returns the frames, without the one that ends the tar, and where the
+// tar ends.
+func (f *frameWriter) close() ([]Frame, int64, error) {
+	f.stop()
+	if err := f.failure(); err != nil {
+		return nil, 0, err
+	}
+	end := f.encoder.EncodeAll(tarEnd, nil)
+	if _, err := f.w.Write(end); err != nil {
+		return nil, 0, err
+	}
+	return f.frames, f.at + int64(len(end)), nil
+}
+
+func (f *frameWriter) abort() { f.stop() }
+
+func (f *frameWriter) stop() {
+	if !f.stopped {
+		f.stopped = true
+		close(f.queue)
+		<-f.emitted
+	}
+}
+
+func (f *frameWriter) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+func (f *frameWriter) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+}
