@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -39,18 +40,24 @@ func text(rnd *rand.Rand, n int) []byte {
 // bundleOf makes a bundle of transactions of some sizes of records.
 func bundleOf(t testing.TB, o Options, transactions [][]int) *made {
 	t.Helper()
-	rnd := rand.New(rand.NewPCG(1, 2))
-	m := &made{content: make(map[layout.Name][]byte), flags: make(map[layout.Name]uint16)}
-	var out bytes.Buffer
 	if o.Min == 0 {
 		o.Min = firstTID
 	}
+	return bundleFrom(t, o, transactions)
+}
+
+// bundleFrom is bundleOf from o.Min on.
+func bundleFrom(t testing.TB, o Options, transactions [][]int) *made {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	m := &made{content: make(map[layout.Name][]byte), flags: make(map[layout.Name]uint16)}
+	var out bytes.Buffer
 	w, err := NewWriter(&out, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Abort()
-	tid := firstTID
+	tid := o.Min
 	for _, sizes := range transactions {
 		tx := record.Transaction{TID: tid, User: []byte("user"), Description: []byte("/path")}
 		for k, size := range sizes {
@@ -304,4 +311,167 @@ func (m *made) readAll(t *testing.T, bit int) int {
 		t.Fatalf("bit %d: %d of %d revisions are there, and nothing is said", bit, seen, m.info.Revisions)
 	}
 	return damaged
+}
+
+// TestMergedBundlesHoldWhatTheirSourcesHeld merges bundles of all shapes, some with members that
+// are left out, and unpacks the result by its index, and without.
+func TestMergedBundlesHoldWhatTheirSourcesHeld(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(30) {
+		rnd := rand.New(rand.NewPCG(seed, 9))
+		want := make(map[layout.Name][]byte)
+		var sources []Source
+		from := firstTID
+		for range 1 + rnd.IntN(5) {
+			var shape [][]int
+			for range rnd.IntN(6) {
+				var sizes []int
+				for range rnd.IntN(40) {
+					sizes = append(sizes, rnd.IntN(4000))
+				}
+				shape = append(shape, sizes)
+			}
+			m := bundleFrom(t, Options{FrameSize: 4096, Min: from, Max: from + 999_999}, shape)
+			from += 1_000_000
+			r := m.open(t)
+			s := Source{Reader: r}
+			whole := make(map[zodb.TID]bool) // transactions that go
+			dropped := make(map[int64]bool)
+			if rnd.IntN(2) == 0 {
+				number := r.Revisions
+				for e, err := range r.TransactionsFrom(0) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if rnd.IntN(4) == 0 {
+						whole[e.TID], dropped[number] = true, true
+						delete(m.content, e.Name())
+					}
+					number++
+				}
+				number = 0
+				for e, err := range r.RevisionsFrom(0) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if whole[e.TID] || rnd.IntN(8) == 0 {
+						dropped[number] = true
+						delete(m.content, e.Name())
+					}
+					number++
+				}
+				s.Drop = func(number int64) bool { return dropped[number] }
+			}
+			maps.Copy(want, m.content)
+			sources = append(sources, s)
+		}
+		var out bytes.Buffer
+		info, err := Merge(t.Context(), &out, Options{FrameSize: 4096, Min: sources[0].Min, Max: sources[len(sources)-1].Max, Generation: 1}, sources)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		r, err := Open(bytes.NewReader(out.Bytes()), int64(out.Len()), "x")
+		if err != nil || r.Info != info || r.CheckIndex() != nil {
+			t.Fatalf("seed %d: %v, %+v, want %+v", seed, err, r, info)
+		}
+		got := make(map[layout.Name][]byte)
+		first := make(map[zodb.TID]Place)
+		for e, err := range r.RevisionsFrom(0) {
+			if err == nil {
+				got[e.Name()], err = r.Read(e.Place, e.Name())
+			}
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			if p, ok := first[e.TID]; !ok || e.before(p) {
+				first[e.TID] = e.Place
+			}
+		}
+		for e, err := range r.TransactionsFrom(0) {
+			if err == nil {
+				got[e.Name()], err = r.Read(e.Place, e.Name())
+			}
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			p, ok := first[e.TID]
+			if !ok {
+				p = e.Place
+			}
+			if e.FirstFrame != p.Frame || e.FirstBlock != p.Block-1 {
+				t.Errorf("seed %d: %+v, and its first member is at %+v", seed, e, p)
+			}
+		}
+		if !maps.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("seed %d: %d members, want %d", seed, len(got), len(want))
+		}
+		found := scanAll(t, out.Bytes())
+		if !maps.EqualFunc(found, want, bytes.Equal) {
+			t.Errorf("seed %d: a scan finds %d members, want %d", seed, len(found), len(want))
+		}
+	}
+}
+
+func scanAll(t *testing.T, file []byte) map[layout.Name][]byte {
+	t.Helper()
+	found := make(map[layout.Name][]byte)
+	var last zodb.TID
+	for m, err := range Scan(bytes.NewReader(file), int64(len(file)), "x") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Name.TID < last {
+			t.Errorf("%s behind %s", m.Name, last)
+		}
+		last = m.Name.TID
+		found[m.Name] = bytes.Clone(m.Content)
+	}
+	return found
+}
+
+// TestScanFindsWhatIsBehindDamage spoils one frame of each bundle.
+func TestScanFindsWhatIsBehindDamage(t *testing.T) {
+	t.Parallel()
+	m := bundleOf(t, Options{FrameSize: 2048}, many(60))
+	r := m.open(t)
+	if r.Frames < 20 {
+		t.Fatalf("%d frames", r.Frames)
+	}
+	number := uint32(0)
+	for f, err := range r.FramesFrom(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make(map[layout.Name][]byte)
+		for e, err := range r.RevisionsFrom(0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Frame != number {
+				want[e.Name()] = m.content[e.Name()]
+			}
+		}
+		for e, err := range r.TransactionsFrom(0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Frame != number {
+				want[e.Name()] = m.content[e.Name()]
+			}
+		}
+		file := bytes.Clone(m.file)
+		clear(file[f.Offset+f.Size/3:][:f.Size/3])
+		got, errs := make(map[layout.Name][]byte), 0
+		for m, err := range Scan(bytes.NewReader(file), int64(len(file)), "x") {
+			if err != nil {
+				errs++
+				continue
+			}
+			got[m.Name] = bytes.Clone(m.Content)
+		}
+		if errs == 0 || !maps.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("frame %d: %d errors, %d members, want %d", number, errs, len(got), len(want))
+		}
+		number++
+	}
 }

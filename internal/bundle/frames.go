@@ -26,6 +26,7 @@ type frameWriter struct {
 
 type job struct {
 	plain, packed []byte
+	blocks        uint32
 	done          chan struct{}
 }
 
@@ -45,7 +46,7 @@ func newFrameWriter(w io.Writer, frameSize, workers int) (*frameWriter, error) {
 
 // put takes a frame over, and returns an empty buffer for the next one.
 func (f *frameWriter) put(plain []byte) ([]byte, error) {
-	j := &job{plain: plain, done: make(chan struct{})}
+	j := &job{plain: plain, blocks: uint32(len(plain) / tarBlock), done: make(chan struct{})}
 	f.slots <- struct{}{}
 	go func() {
 		packed, _ := f.free.Get().([]byte)
@@ -57,6 +58,15 @@ func (f *frameWriter) put(plain []byte) ([]byte, error) {
 	return next[:0], f.failure()
 }
 
+// copy takes a frame over that is packed already.
+func (f *frameWriter) copy(from Frame, packed []byte) error {
+	j := &job{packed: packed, blocks: from.Blocks, done: make(chan struct{})}
+	close(j.done)
+	f.slots <- struct{}{}
+	f.queue <- j
+	return f.failure()
+}
+
 func (f *frameWriter) emit() {
 	defer close(f.emitted)
 	for j := range f.queue {
@@ -66,10 +76,12 @@ func (f *frameWriter) emit() {
 				f.fail(err)
 			}
 		}
-		f.frames = append(f.frames, Frame{Offset: f.at, Size: int64(len(j.packed)), Blocks: uint32(len(j.plain) / tarBlock), Sum: checksum(j.packed)})
+		f.frames = append(f.frames, Frame{Offset: f.at, Size: int64(len(j.packed)), Blocks: j.blocks, Sum: checksum(j.packed)})
 		f.at += int64(len(j.packed))
-		f.free.Put(j.plain) //nolint:staticcheck // a slice header is small beside a frame
-		f.free.Put(j.packed)
+		if j.plain != nil {
+			f.free.Put(j.plain) //nolint:staticcheck // a slice header is small beside a frame
+		}
+		f.free.Put(j.packed) //nolint:staticcheck // the same
 		<-f.slots
 	}
 }
