@@ -233,7 +233,7 @@ func (r *Reader) Frame(number uint32) (Frame, error) {
 }
 
 func (r *Reader) checkFrame(f Frame) error {
-	if f.Size <= 0 || f.Offset+f.Size > r.dataEnd || f.Blocks == 0 || int64(f.Blocks)*tarBlock > maxContent+2*tarBlock {
+	if f.Size <= 0 || f.Offset+f.Size > r.dataEnd || f.Blocks == 0 || int64(f.Blocks)*tarBlock > min(maxContent+2*tarBlock, mostDecoded(f.Size)) {
 		return r.corrupt(r.sections[sectionFrames], nil, "the index has a frame that cannot be: %+v", f)
 	}
 	return nil

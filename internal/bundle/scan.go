@@ -165,8 +165,15 @@ func (r *Reader) frameAt(at int64) (length int64, blocks uint32, err error) {
 	if at+length > r.size {
 		return 0, 0, errors.New("the frame ends behind the file")
 	}
+	if int64(content) > mostDecoded(length) {
+		return 0, 0, fmt.Errorf("the frame decodes to %d bytes, which no frame of %d bytes does", content, length)
+	}
 	return length, uint32(content / tarBlock), nil
 }
+
+// mostDecoded is how many bytes a frame of some bytes decodes to at most: 128 KiB for each block,
+// which has 4 bytes at least.
+func mostDecoded(length int64) int64 { return (length/4 + 1) << 17 }
 
 // nextFrame returns where a frame may begin, from an offset on; the size if nowhere.
 func (r *Reader) nextFrame(at int64) (int64, error) {
