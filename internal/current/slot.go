@@ -1,0 +1,61 @@
+package current
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Slot says where the current revision of an object is. The place is a hint: whoever follows
+// it makes sure that the revision is there, and else looks for the tid.
+type Slot struct {
+	TID    zodb.TID
+	Bundle uint32 // a short name of the bundle
+	Offset int64  // of the frame in it
+	Size   uint32 // of the frame; 0: no place is known
+	Block  uint16 // in the decoded frame
+	Flags  uint16
+}
+
+const (
+	slotSize    = 32
+	slotsInPage = 64
+	pageSize    = slotSize * slotsInPage
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// append appends 32 bytes; all zero for the zero Slot.
+func (s Slot) append(b []byte, oid zodb.OID) []byte {
+	if s == (Slot{}) {
+		return append(b, make([]byte, slotSize)...)
+	}
+	at := len(b)
+	b = s.TID.Append(b)
+	b = binary.BigEndian.AppendUint64(b, uint64(s.Offset))
+	b = binary.BigEndian.AppendUint32(b, s.Bundle)
+	b = binary.BigEndian.AppendUint32(b, s.Size)
+	b = binary.BigEndian.AppendUint16(b, s.Block)
+	b = binary.BigEndian.AppendUint16(b, s.Flags)
+	return binary.BigEndian.AppendUint32(b, slotSum(b[at:], oid))
+}
+
+func slotSum(b []byte, oid zodb.OID) uint32 {
+	var buf [8]byte
+	binary.BigEndian.PutUint64(buf[:], uint64(oid))
+	return crc32.Update(crc32.Checksum(buf[:], castagnoli), castagnoli, b[:slotSize-4])
+}
+
+// parseSlot reports whether the checksum is right. A slot of zeros is the zero Slot.
+func parseSlot(b []byte, oid zodb.OID) (Slot, bool) {
+	s := Slot{
+		TID: zodb.TIDFromBytes(b), Offset: int64(binary.BigEndian.Uint64(b[8:])), Bundle: binary.BigEndian.Uint32(b[16:]),
+		Size: binary.BigEndian.Uint32(b[20:]), Block: binary.BigEndian.Uint16(b[24:]), Flags: binary.BigEndian.Uint16(b[26:]),
+	}
+	sum := binary.BigEndian.Uint32(b[28:])
+	if s == (Slot{}) && sum == 0 {
+		return s, true
+	}
+	return s, s != (Slot{}) && sum == slotSum(b, oid)
+}
