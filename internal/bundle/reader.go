@@ -333,3 +333,15 @@ func (r *Reader) CheckIndex() error {
 	}
 	return nil
 }
+
+// From returns the number of the first revision of an object or of those behind it.
+func (r *Reader) From(oid zodb.OID) (int64, error) {
+	exact := false
+	number, err := r.last(sectionRevisions, key{first: uint64(oid)}, func(b []byte) {
+		exact = keyOf(sectionRevisions, b) == key{first: uint64(oid)}
+	})
+	if err == nil && !exact {
+		number++
+	}
+	return number, err
+}

@@ -51,6 +51,8 @@ func (f Format) appendPath(b []byte, n Name) []byte {
 		b = appendBushy(b, n)
 	case Chunky:
 		return appendChunky(b, n)
+	case Bundled:
+		return appendBundled(b, n)
 	case Lawn:
 		b = n.appendHead(b)
 	default:
@@ -98,6 +100,9 @@ func appendChunky(b []byte, n Name) []byte {
 // Parse is the inverse of [Format.Path]. It reports false for every path that
 // Path never returns.
 func (f Format) Parse(path string) (Name, bool) {
+	if f == Bundled {
+		return parseBundled(path)
+	}
 	if path == "" || len(path) > maxPath {
 		return Name{}, false
 	}

@@ -317,7 +317,7 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r := tr.newRemoval(77)
+			r := tr.NewRemoval(77)
 			_, _, err := r.Remove(layout.Transaction(1 << 40))
 			if err := errors.Join(err, b.Sync(), r.Sync(), tr.RaiseFloor()); err != nil {
 				t.Fatal(err)

@@ -163,7 +163,7 @@ func TestFileIsPutAsideOverItself(t *testing.T) {
 	if err := f.Link(tr.Path(store.A, n), tr.Deleted(n, 77)); err != nil {
 		t.Fatal(err)
 	}
-	r := tr.newRemoval(77)
+	r := tr.NewRemoval(77)
 	if _, removed, err := r.Remove(n); !removed || err != nil {
 		t.Fatalf("removed %t, %v", removed, err)
 	}

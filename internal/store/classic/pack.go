@@ -25,7 +25,7 @@ func (t *Store) SetPacked(tid zodb.TID) error {
 // the revisions, then the blobs, each durably before the next; then transactions. So a
 // crash never leaves a file that names one that is gone.
 func (t *Store) Remove(stamp int64, what store.Removal) (n store.Counts, err error) {
-	r := t.newRemoval(stamp)
+	r := t.NewRemoval(stamp)
 	for _, oid := range what.Objects {
 		_, removed, err := r.Remove(layout.Pointer(oid))
 		if err != nil {
@@ -299,7 +299,7 @@ func (p *purger) Close() { p.stop() }
 
 // Step implements [store.Purger].
 func (p *purger) Step(limit int) (removed int64, done bool, err error) {
-	r := p.t.newRemoval(0)
+	r := p.t.NewRemoval(0)
 	for range limit {
 		a, walked, ok := p.next()
 		if !ok || walked != nil {

@@ -19,9 +19,9 @@ type Removal struct {
 	dirs  map[string]struct{} // from which something was removed, since the last Sync
 }
 
-// newRemoval begins to remove. Files get the name NAME-STAMP-deleted, STAMP being
+// NewRemoval begins to remove. Files get the name NAME-STAMP-deleted, STAMP being
 // seconds since 1970, or with a stamp of 0 they are unlinked.
-func (t *Store) newRemoval(stamp int64) *Removal {
+func (t *Store) NewRemoval(stamp int64) *Removal {
 	return &Removal{t: t, stamp: stamp, dirs: make(map[string]struct{})}
 }
 

@@ -222,8 +222,9 @@ func packs(t *testing.T, s store.Store, _ vfs.FS) {
 	remove(6)
 	p := s.Purge(7)
 	defer p.Close()
-	if n, done, err := p.Step(100); n != 5 || !done || err != nil {
-		t.Errorf("purged %d, %v, %v, want 5", n, done, err)
+	// Whether an object is a thing of its own is up to the store.
+	if n, done, err := p.Step(100); n < 4 || n > 5 || !done || err != nil {
+		t.Errorf("purged %d, %v, %v, want three revisions, a transaction, and perhaps an object", n, done, err)
 	}
 	again := s.BringBack(0)
 	defer again.Close()

@@ -1,0 +1,182 @@
+package bundled
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"path"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+func isList(name string) bool {
+	_, number, ok := bundle.ParseName(path.Base(name))
+	return ok && number > 0
+}
+
+// restorer brings back blobs, then bundle by bundle what belongs to them.
+type restorer struct {
+	s     *Store
+	stamp int64
+	files store.Restorer
+	blobs bool // they are all there
+}
+
+// BringBack implements [store.Packer]. The unit of a step is a bundle.
+func (s *Store) BringBack(stamp int64) store.Restorer {
+	return &restorer{s: s, stamp: stamp, files: s.files.BringBack(stamp)}
+}
+
+// Close implements [store.Restorer].
+func (r *restorer) Close() { r.files.Close() }
+
+// Step implements [store.Restorer].
+func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err error) {
+	if err := r.s.sure(); err != nil {
+		return n, err
+	}
+	if !r.blobs {
+		n, err = r.files.Step(limit, begins)
+		r.blobs, n.Done, n.Pointing = n.Done, false, false
+		return n, err
+	}
+	v := r.s.view()
+	defer v.release()
+	n.Pointing = true
+	for i := len(v.parts) - 1; i >= 0; i-- {
+		p := &v.parts[i]
+		if !p.hasAside(r.stamp) {
+			continue
+		}
+		if err := begins(); err != nil {
+			return n, err
+		}
+		err := r.s.putGone(v, map[bundle.Name]*bundle.Gone{p.name: p.gone.Without(r.stamp)})
+		after := r.s.view()
+		defer after.release()
+		cerr := back(after, p, &n)
+		return n, cmp.Or(err, cerr)
+	}
+	n.Done = true
+	return n, r.s.files.Sync()
+}
+
+// hasAside reports whether something can be brought back that was removed with a stamp; 0: any.
+func (p *part) hasAside(stamp int64) bool {
+	if p.gone == nil {
+		return false
+	}
+	for _, set := range p.gone.Sets {
+		if set.Stamp != 0 && (stamp == 0 || set.Stamp == stamp) {
+			return true
+		}
+	}
+	return false
+}
+
+// back counts what was gone of a part before, and is not in a view after that.
+func back(after *view, before *part, n *store.Restored) error {
+	i := after.of(before.name.Min)
+	if i < 0 || after.parts[i].number == before.number {
+		return nil
+	}
+	p := &after.parts[i]
+	number := int64(-1)
+	for e, err := range p.RevisionsFrom(0) {
+		if err != nil {
+			return err
+		}
+		if number++; !before.gone.Has(number) || p.gone.Has(number) {
+			continue
+		}
+		n.Seen++
+		n.Revisions++
+		n.Bytes += int64(e.Length)
+		_, newest, _, err := after.newest(e.OID)
+		if err != nil {
+			return err
+		}
+		if newest.TID == e.TID {
+			n.Objects++
+		}
+	}
+	for e, err := range p.TransactionsFrom(0) {
+		if err != nil {
+			return err
+		}
+		if number++; !before.gone.Has(number) || p.gone.Has(number) {
+			continue
+		}
+		n.Seen++
+		n.Transactions++
+		n.Bytes += int64(e.Length)
+	}
+	return nil
+}
+
+// BroughtBack implements [store.Packer].
+func (s *Store) BroughtBack(ctx context.Context) iter.Seq2[zodb.TID, error] {
+	return func(yield func(zodb.TID, error) bool) {
+		for n, err := range s.members(ctx, []layout.Kind{layout.KindTransaction}) {
+			if !yield(n.TID, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// purger makes lists without stamps, then removes blobs.
+type purger struct {
+	s      *Store
+	before int64
+	files  store.Purger
+}
+
+// Purge implements [store.Packer]. The unit of a step is a bundle. What it removes is on the disk
+// until the bundle is rewritten, see [Store.Tend].
+func (s *Store) Purge(before int64) store.Purger {
+	return &purger{s, before, s.files.Purge(before)}
+}
+
+// Close implements [store.Purger].
+func (p *purger) Close() { p.files.Close() }
+
+// Step implements [store.Purger].
+func (p *purger) Step(limit int) (removed int64, done bool, err error) {
+	if err := p.s.sure(); err != nil {
+		return 0, false, err
+	}
+	v := p.s.view()
+	defer v.release()
+	for i := range v.parts {
+		part := &v.parts[i]
+		n := part.purged(p.before)
+		if n == 0 {
+			continue
+		}
+		if err := p.s.putGone(v, map[bundle.Name]*bundle.Gone{part.name: part.gone.Purged(p.before)}); err != nil {
+			return 0, false, err
+		}
+		if removed += n; removed >= int64(limit) {
+			return removed, false, nil
+		}
+	}
+	n, done, err := p.files.Step(limit)
+	return removed + n, done, err
+}
+
+// purged returns how many members were removed with stamps before one.
+func (p *part) purged(before int64) (n int64) {
+	if p.gone == nil {
+		return 0
+	}
+	for _, set := range p.gone.Sets {
+		if set.Stamp != 0 && set.Stamp < before {
+			n += int64(set.Members.GetCardinality())
+		}
+	}
+	return n
+}

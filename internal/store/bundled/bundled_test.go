@@ -1,0 +1,55 @@
+package bundled_test
+
+import (
+	"path"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/bundled"
+	"github.com/dirstorage/dirstorage/internal/store/storetest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+)
+
+// makeEmpty makes the database directories, with nothing in them.
+func makeEmpty(disk *crashfs.FS) error {
+	for _, d := range []string{"A", "B", "journal", "misc"} {
+		if err := disk.Mkdir(d); err != nil {
+			return err
+		}
+	}
+	for _, f := range bundled.Empty() {
+		if _, err := vfs.MkdirAll(disk, path.Dir(f.Path)); err != nil {
+			return err
+		}
+		if _, err := vfs.Put(disk, f.Path, f.Content, true); err != nil {
+			return err
+		}
+	}
+	return disk.SyncAll()
+}
+
+func open(f vfs.FS) (store.Store, error) {
+	return bundled.New(bundled.Options{FS: f, Sync: true, DirSync: true, Clock: time.Now})
+}
+
+func TestBundledConforms(t *testing.T) {
+	t.Parallel()
+	storetest.Conformance(t, func(t *testing.T) (store.Store, vfs.FS) {
+		disk := crashfs.New(1)
+		if err := makeEmpty(disk); err != nil {
+			t.Fatal(err)
+		}
+		s, err := open(disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, disk
+	})
+}
+
+func TestBundledSurvives(t *testing.T) {
+	t.Parallel()
+	storetest.Faults(t, storetest.Implementation{Make: makeEmpty, Open: open})
+}

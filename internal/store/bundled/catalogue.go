@@ -1,0 +1,166 @@
+package bundled
+
+import (
+	"errors"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// opened is an open bundle, of as many views as count.
+type opened struct {
+	*bundle.Reader
+	name bundle.Name
+	side store.Side
+	path string // relative to HOME
+	file vfs.File
+	refs atomic.Int64
+
+	// tried is the highest number of a list of what is gone that was tried, of the goroutine that
+	// puts: after an error it may be there.
+	tried uint64
+}
+
+// part is a bundle in a view.
+type part struct {
+	*opened
+	gone   *bundle.Gone // nil: nothing is
+	number uint64       // of that list; 0: there is none
+}
+
+// view is all bundles that count at a moment, in order of their ranges. It is never changed.
+type view struct {
+	parts []part
+	refs  atomic.Int64
+	// leftovers are names in the directories that do not count: superseded bundles, and lists of
+	// what is gone that are not the last. Relative to HOME.
+	leftovers []string
+}
+
+// catalogue has the view that is read now.
+type catalogue struct {
+	mu  sync.RWMutex
+	now *view // guarded by mu
+}
+
+// view returns what counts now. The caller gives it back by release.
+func (c *catalogue) view() *view {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	c.now.refs.Add(1)
+	return c.now
+}
+
+// publish makes a view the one that is read, and returns the error of closing what nobody
+// reads any more.
+func (c *catalogue) publish(next *view) error {
+	next.refs.Store(1)
+	for _, p := range next.parts {
+		p.refs.Add(1)
+	}
+	c.mu.Lock()
+	before := c.now
+	c.now = next
+	c.mu.Unlock()
+	if before == nil {
+		return nil
+	}
+	return before.release()
+}
+
+// release gives a view back. The error of closing a file that was only read is of no concern to
+// readers.
+func (v *view) release() error {
+	if v.refs.Add(-1) > 0 {
+		return nil
+	}
+	var errs []error
+	for _, p := range v.parts {
+		if p.refs.Add(-1) == 0 {
+			errs = append(errs, p.file.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// last returns the last transaction of the ranges; 0: there is none.
+func (v *view) last() zodb.TID {
+	if len(v.parts) == 0 {
+		return 0
+	}
+	return v.parts[len(v.parts)-1].name.Max
+}
+
+// upTo returns how many parts have ranges that begin at a tid or before.
+func (v *view) upTo(tid zodb.TID) int {
+	return sort.Search(len(v.parts), func(i int) bool { return v.parts[i].name.Min > tid })
+}
+
+// of returns the part whose range has a tid; -1: there is none.
+func (v *view) of(tid zodb.TID) int {
+	i := v.upTo(tid) - 1
+	if i < 0 || v.parts[i].name.Max < tid {
+		return -1
+	}
+	return i
+}
+
+// member returns the number of a transaction's entry among all members.
+func (p *part) member(transaction int64) int64 { return p.Revisions + transaction }
+
+// find returns a revision that is not gone; number -1: there is none.
+func (v *view) find(oid zodb.OID, tid zodb.TID) (p *part, e bundle.Revision, number int64, err error) {
+	i := v.of(tid)
+	if i < 0 {
+		return nil, e, -1, nil
+	}
+	p = &v.parts[i]
+	if e, number, err = p.Find(oid, tid); err == nil && number >= 0 && p.gone.Has(number) {
+		number = -1
+	}
+	return p, e, number, err
+}
+
+// transaction returns a transaction that is not gone; number -1: there is none.
+func (v *view) transaction(tid zodb.TID) (p *part, e bundle.Transaction, number int64, err error) {
+	i := v.of(tid)
+	if i < 0 {
+		return nil, e, -1, nil
+	}
+	p = &v.parts[i]
+	e, number, err = p.LatestTransaction(tid)
+	if err != nil || number < 0 || e.TID != tid || p.gone.Has(p.member(number)) {
+		return p, e, -1, err
+	}
+	return p, e, p.member(number), nil
+}
+
+// newest returns the newest revision of an object, gone or not; number -1: there is none.
+func (v *view) newest(oid zodb.OID) (p *part, e bundle.Revision, number int64, err error) {
+	return v.before(oid, ^zodb.TID(0))
+}
+
+// before returns the newest revision of an object up to a tid, gone or not.
+func (v *view) before(oid zodb.OID, tid zodb.TID) (p *part, e bundle.Revision, number int64, err error) {
+	for i := v.upTo(tid) - 1; i >= 0; i-- {
+		p = &v.parts[i]
+		if e, number, err = p.Latest(oid, tid); err != nil || number >= 0 {
+			return p, e, number, err
+		}
+	}
+	return nil, e, -1, nil
+}
+
+// current returns the current revision of an object; number -1: it has none.
+func (v *view) current(oid zodb.OID) (p *part, e bundle.Revision, number int64, err error) {
+	p, e, number, err = v.newest(oid)
+	if err == nil && number >= 0 && p.gone.Has(number) {
+		number = -1
+	}
+	return p, e, number, err
+}

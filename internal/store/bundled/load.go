@@ -1,0 +1,156 @@
+package bundled
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// dirOf is the directory of the bundles of a side.
+func dirOf(side store.Side) string { return string(side) + "/bundles" }
+
+// listed is what a directory has of one bundle.
+type listed struct {
+	side    store.Side
+	numbers []uint64 // of lists of what is gone
+}
+
+// sides returns those that are read, B first, the order in which files move.
+func (s *Store) sides() []store.Side {
+	if s.o.Still {
+		return []store.Side{store.A}
+	}
+	return []store.Side{store.B, store.A}
+}
+
+// list reads the directories. What both sides have, because a move was interrupted, is
+// taken to be in A. gone has the lists of what is gone whose bundles are there or not.
+func (s *Store) list() (bundles, gone map[bundle.Name]listed, err error) {
+	bundles, gone = make(map[bundle.Name]listed), make(map[bundle.Name]listed)
+	for _, side := range s.sides() {
+		for e, err := range s.fs.List(dirOf(side)) {
+			if errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			if err != nil {
+				return nil, nil, fmt.Errorf("list bundles: %w", err)
+			}
+			n, number, ok := bundle.ParseName(e.Name)
+			switch {
+			case !ok:
+			case number == 0:
+				bundles[n] = listed{side: side}
+			default:
+				gone[n] = listed{side, append(gone[n].numbers, number)}
+			}
+		}
+	}
+	return bundles, gone, nil
+}
+
+// reload makes a view of what is in the directories and publishes it. Bundles that are open stay
+// so. It is called by the goroutine that puts, or for who reads beside another process.
+func (s *Store) reload() error {
+	bundles, gone, err := s.list()
+	if err != nil {
+		return err
+	}
+	all := make([]bundle.Name, 0, len(bundles))
+	for n := range bundles {
+		all = append(all, n)
+	}
+	live, superseded, err := bundle.Live(all)
+	if err != nil {
+		return &zodb.CorruptError{Path: dirOf(store.A), Reason: "the ranges of bundles contradict each other", Err: err}
+	}
+	before := make(map[bundle.Name]part)
+	if s.now != nil {
+		for _, p := range s.now.parts {
+			before[p.name] = p
+		}
+	}
+	next := &view{}
+	for _, n := range superseded {
+		next.leftovers = append(next.leftovers, dirOf(bundles[n].side)+"/"+n.String())
+	}
+	for _, n := range live {
+		p, ok := before[n]
+		if !ok || p.side != bundles[n].side {
+			if p, err = s.open(n, bundles[n].side); err != nil {
+				break
+			}
+		}
+		next.parts = append(next.parts, p)
+		if err = s.withGone(&next.parts[len(next.parts)-1], gone[n].numbers, next); err != nil {
+			break
+		}
+		delete(gone, n)
+	}
+	if err != nil {
+		for _, p := range next.parts {
+			if p.refs.Load() == 0 {
+				err = errors.Join(err, p.file.Close())
+			}
+		}
+		return err
+	}
+	for n, l := range gone {
+		for _, number := range l.numbers {
+			next.leftovers = append(next.leftovers, dirOf(l.side)+"/"+n.Gone(number))
+		}
+	}
+	if err := s.publish(next); err != nil {
+		return err
+	}
+	s.unsure = false
+	return nil
+}
+
+// open opens a bundle.
+func (s *Store) open(n bundle.Name, side store.Side) (part, error) {
+	path := dirOf(side) + "/" + n.String()
+	f, err := s.fs.Open(path)
+	if err != nil {
+		return part{}, err
+	}
+	info, err := f.Stat()
+	var r *bundle.Reader
+	if err == nil {
+		r, err = bundle.Open(f, info.Size, path)
+	}
+	if err == nil && (r.Min != n.Min || r.Max != n.Max || r.Generation != n.Generation) {
+		err = &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("it is the bundle of %s to %s in generation %d, as its footer says", r.Min, r.Max, r.Generation)}
+	}
+	if err != nil {
+		return part{}, errors.Join(err, f.Close())
+	}
+	return part{opened: &opened{Reader: r, name: n, side: side, path: path, file: f}}, nil
+}
+
+// withGone gives a part the last of some lists of what is gone.
+func (s *Store) withGone(p *part, numbers []uint64, next *view) error {
+	highest := uint64(0)
+	for _, number := range numbers {
+		highest = max(highest, number)
+	}
+	for _, number := range numbers {
+		if number < highest {
+			next.leftovers = append(next.leftovers, dirOf(p.side)+"/"+p.name.Gone(number))
+		}
+	}
+	if highest == p.number {
+		return nil
+	}
+	path := dirOf(p.side) + "/" + p.name.Gone(highest)
+	b, err := s.fs.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	p.gone, err = bundle.ParseGone(b, path, &p.Info)
+	p.number = highest
+	return err
+}

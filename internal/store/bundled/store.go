@@ -1,0 +1,92 @@
+package bundled
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Options for New. FS and Clock are mandatory.
+type Options struct {
+	FS       vfs.FS
+	Identity [16]byte // as in config/identity
+	// Sync and DirSync are as in config/settings.
+	Sync, DirSync bool
+	// Beside is for who only reads, beside another process that may write.
+	Beside bool
+	// Still is for who only reads A, which stands still: there may be no B.
+	Still bool
+	Clock func() time.Time
+	// MergeFactor and MergeSize are the policy of [Store.Tend]: so many neighbours of about one
+	// size become one, of at most so many bytes. 0: the defaults.
+	MergeFactor int
+	MergeSize   int64
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Store is the pair of directories A and B.
+type Store struct {
+	o     Options
+	fs    vfs.FS
+	files *classic.Store // marks, blobs, time stamps, and what is owed to the disk
+	catalogue
+	buffers sync.Pool // of *frameBuffers
+
+	besideMu sync.Mutex
+	beside   beside // guarded by besideMu
+
+	// Of the goroutine that puts:
+
+	// unsure: what is in the directories may not be what the view says, after an error.
+	unsure bool
+}
+
+// New returns the store of a HOME. It opens all bundles that count. Who writes gets a
+// *vfs.SpreadError for a HOME that is spread over several mounts.
+func New(o Options) (*Store, error) {
+	if o.MergeFactor == 0 {
+		o.MergeFactor = mergeFactor
+	}
+	if o.MergeSize == 0 {
+		o.MergeSize = mergeSize
+	}
+	files, err := classic.New(classic.Options{
+		FS: o.FS, Format: layout.Bundled, Sync: o.Sync, DirSync: o.DirSync, Beside: o.Beside, Still: o.Still, Clock: o.Clock,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{o: o, fs: o.FS, files: files}
+	s.buffers.New = func() any { return new(frameBuffers) }
+	if err := s.reload(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes the bundles, when nobody reads them any more.
+func (s *Store) Close() error { return s.publish(&view{}) }
+
+// sure reads the directories again if an error has left that open. It is called first by
+// whatever changes something.
+func (s *Store) sure() error {
+	if !s.unsure {
+		return nil
+	}
+	return s.reload()
+}
+
+// changed reads the directories again, after something was changed, with or without an error.
+func (s *Store) changed(err error) error {
+	s.unsure = true
+	return errors.Join(err, s.reload())
+}
+
+// Empty returns the files of a database without a transaction.
+func Empty() []store.File { return classic.Empty(layout.Bundled) }
