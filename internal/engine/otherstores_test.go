@@ -1,26 +1,60 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestStorageOnAStoreInMemory: the engine needs no more of a store than its interfaces. It
+// TestStorageOnOtherStores: the engine needs no more of a store than its interfaces. It
 // commits, reads, goes through a snapshot, is opened again, packs and undeletes.
-func TestStorageOnAStoreInMemory(t *testing.T) {
+func TestStorageOnOtherStores(t *testing.T) {
 	t.Parallel()
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		var memory *storetest.Memory
+		testStorageOn(t, func(f vfs.FS) (store.Store, error) {
+			if memory == nil {
+				memory = storetest.NewMemory(f)
+			}
+			return memory, nil
+		})
+	})
+	t.Run("bundles", func(t *testing.T) {
+		t.Parallel()
+		testStorageOn(t, openBundled)
+	})
+}
+
+// openBundled opens a store of bundles in a HOME of another format.
+func openBundled(f vfs.FS) (store.Store, error) {
+	for _, e := range bundled.Empty() {
+		if _, err := vfs.Put(f, e.Path, e.Content, false); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	return bundled.New(bundled.Options{FS: f, Sync: true, DirSync: true, Clock: time.Now})
+}
+
+func testStorageOn(t *testing.T, openStore func(f vfs.FS) (store.Store, error)) {
 	home := newHome(t, CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "3600"}})
 	f, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{store: storetest.NewMemory(f), History: HistoryKept}
+	o := Options{History: HistoryKept}
+	if o.store, err = openStore(f); err != nil {
+		t.Fatal(err)
+	}
 	s := open(t, home, o)
 	first := commit(t, s, change{oid: 0, data: rec("root", 1, 2)}, change{oid: 1, data: rec("a")}, change{oid: 2, data: rec("b"), blob: "a blob"})
 	commit(t, s, change{oid: 1, data: rec("a2")})
@@ -47,6 +81,9 @@ func TestStorageOnAStoreInMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	if o.store, err = openStore(f); err != nil {
+		t.Fatal(err)
+	}
 	o.CacheSize = -1 // all comes from the store
 	s = open(t, home, o)
 	if got := load(t, s, 1); got != string(rec("a3")) {
