@@ -167,10 +167,7 @@ func (m *merger) index() error {
 			return err
 		}
 		if m.drop[e.Name()] {
-			if _, ok := firsts[e.TID]; ok {
-				return fmt.Errorf("transaction %s is left out, and some of its revisions are not", e.TID)
-			}
-			continue
+			continue // a revision of it may stay: of those, too, an older pack may have been taken back
 		}
 		if err := place(e.Name(), &e.Place); err != nil {
 			return err

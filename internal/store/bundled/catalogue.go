@@ -19,11 +19,14 @@ type opened struct {
 	side store.Side
 	path string // relative to HOME
 	file vfs.File
+	size int64 // of the file
 	refs atomic.Int64
 
 	// tried is the highest number of a list of what is gone that was tried, of the goroutine that
 	// puts: after an error it may be there.
 	tried uint64
+	// The same goroutine's: how much of it packs have removed for good.
+	waste waste
 }
 
 // part is a bundle in a view.

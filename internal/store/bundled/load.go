@@ -128,7 +128,7 @@ func (s *Store) open(n bundle.Name, side store.Side) (part, error) {
 	if err != nil {
 		return part{}, errors.Join(err, f.Close())
 	}
-	return part{opened: &opened{Reader: r, name: n, side: side, path: path, file: f}}, nil
+	return part{opened: &opened{Reader: r, name: n, side: side, path: path, file: f, size: info.Size}}, nil
 }
 
 // withGone gives a part the last of some lists of what is gone.

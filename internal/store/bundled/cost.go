@@ -1,0 +1,55 @@
+package bundled
+
+import (
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+const (
+	diskBlock = 4 << 10
+	// memberCost is what a record takes up in the tar and the index besides its bytes, at most: the
+	// header of the tar, its padding, and the entry. Mostly that is compressed.
+	memberCost = 512 + 511 + 28 + 1
+	// perWork is how many bytes are one unit of work.
+	perWork = 4 << 10
+)
+
+// Cost implements [store.Tender]. Work is what a bundle grows by, in units of 4 KiB, and blobs.
+func (s *Store) Cost(o store.Outline) store.Cost {
+	c := store.Cost{Bytes: int64(64+8*o.Records+o.Meta) + memberCost, Inodes: 1}
+	o.Each(func(size int64, _, blob bool) {
+		c.Bytes += size + 80 + memberCost
+		if blob {
+			c.Work++
+		}
+	})
+	c.Work += 1 + int(c.Bytes/perWork)
+	c.Bytes = (c.Bytes + diskBlock - 1) / diskBlock * diskBlock
+	return c
+}
+
+// SyncFound implements [store.Tender]. Where everything cannot be synced at once, the bundles
+// that x.serial does not cover are, and lists of what is gone.
+func (s *Store) SyncFound() error {
+	if err := s.files.SyncFound(); err != nil {
+		return err
+	}
+	last, err := s.files.Mark(layout.XSerial)
+	if err != nil {
+		return err
+	}
+	for _, p := range s.now.parts {
+		if p.name.Max > zodb.TID(last) {
+			if err := s.files.RelyOnBeside(p.path); err != nil {
+				return err
+			}
+		}
+		if p.number > 0 {
+			if err := s.files.RelyOnBeside(dirOf(p.side) + "/" + p.name.Gone(p.number)); err != nil {
+				return err
+			}
+		}
+	}
+	return s.files.Sync()
+}

@@ -1,0 +1,389 @@
+package bundled_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/bundled"
+	"github.com/dirstorage/dirstorage/internal/store/storetest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// history makes random work on a store, and knows what has to be there.
+type history struct {
+	s     *bundled.Store
+	r     *rand.Rand
+	oids  int
+	last  zodb.TID
+	txns  map[zodb.TID]*storetest.Txn
+	gone  map[layout.Name]int64 // by stamp; 0: for good
+	stamp int64
+}
+
+func newHistory(s *bundled.Store, seed uint64) *history {
+	return &history{s: s, r: rand.New(rand.NewPCG(seed, 17)), oids: 12, txns: make(map[zodb.TID]*storetest.Txn), gone: make(map[layout.Name]int64), stamp: 100}
+}
+
+// there reports whether a name is there.
+func (h *history) there(n layout.Name) bool {
+	_, gone := h.gone[n]
+	return !gone
+}
+
+// revisions returns those of an object, gone or not, the oldest first.
+func (h *history) revisions(oid zodb.OID) (list []zodb.TID) {
+	for tid, x := range h.txns {
+		if slices.Contains(x.OIDs, oid) {
+			list = append(list, tid)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// current returns the current revision of an object; 0: it has none.
+func (h *history) current(oid zodb.OID) zodb.TID {
+	list := h.revisions(oid)
+	if len(list) == 0 || !h.there(layout.Revision(oid, list[len(list)-1])) {
+		return 0
+	}
+	return list[len(list)-1]
+}
+
+func (h *history) put(side store.Side) error {
+	var batch []store.Transaction
+	for range 1 + h.r.IntN(3) {
+		tid := h.last + 1<<20
+		x := &storetest.Txn{Tid: tid, Previous: h.last, Before: make(map[zodb.OID]zodb.TID)}
+		for range 1 + h.r.IntN(4) {
+			oid := zodb.OID(h.r.IntN(h.oids))
+			if !slices.Contains(x.OIDs, oid) {
+				x.OIDs = append(x.OIDs, oid)
+				x.Before[oid] = h.current(oid)
+			}
+		}
+		h.txns[tid], h.last = x, tid
+		batch = append(batch, x)
+	}
+	return errors.Join(h.s.Put(side, batch, new(store.Progress)), h.s.SetLast(side, h.last))
+}
+
+// pack removes old revisions, some objects, and transactions of which nothing is left.
+func (h *history) pack() error {
+	h.stamp++
+	stamp := h.stamp
+	if h.r.IntN(4) == 0 {
+		stamp = 0
+	}
+	var what store.Removal
+	drop := func(oid zodb.OID, tids []zodb.TID) {
+		var list []zodb.TID
+		for _, tid := range tids {
+			if n := layout.Revision(oid, tid); h.there(n) {
+				h.gone[n] = stamp
+				list = append(list, tid)
+			}
+		}
+		what.Revisions = append(what.Revisions, store.Revisions{OID: oid, TIDs: list})
+	}
+	for oid := range zodb.OID(h.oids) {
+		list := h.revisions(oid)
+		switch {
+		case len(list) == 0 || h.r.IntN(3) == 0:
+		case h.r.IntN(4) == 0:
+			what.Objects = append(what.Objects, oid)
+			drop(oid, list)
+		default:
+			drop(oid, list[:len(list)-1])
+		}
+	}
+	for tid, x := range h.txns {
+		n := layout.Transaction(tid)
+		if tid == h.last || !h.there(n) || slices.ContainsFunc(x.OIDs, func(oid zodb.OID) bool { return h.there(layout.Revision(oid, tid)) }) {
+			continue
+		}
+		h.gone[n] = stamp
+		what.Transactions = append(what.Transactions, tid)
+	}
+	_, err := h.s.Remove(stamp, what)
+	return errors.Join(h.s.SetPacked(h.last), err)
+}
+
+// back takes a pack back, or all of them.
+func (h *history) back() error {
+	stamp := int64(0)
+	if h.r.IntN(2) == 0 && h.stamp > 100 {
+		stamp = 101 + h.r.Int64N(h.stamp-100)
+	}
+	for n, was := range h.gone {
+		if was != 0 && (stamp == 0 || was == stamp) {
+			delete(h.gone, n)
+		}
+	}
+	b := h.s.BringBack(stamp)
+	defer b.Close()
+	for range 1000 {
+		n, err := b.Step(1, func() error { return nil })
+		if err != nil || n.Done {
+			return err
+		}
+	}
+	return errors.New("it does not end")
+}
+
+func (h *history) purge() error {
+	before := 100 + h.r.Int64N(h.stamp-98)
+	for n, was := range h.gone {
+		if was < before {
+			h.gone[n] = 0
+		}
+	}
+	p := h.s.Purge(before)
+	defer p.Close()
+	for range 1000 {
+		if _, done, err := p.Step(1); err != nil || done {
+			return err
+		}
+	}
+	return errors.New("it does not end")
+}
+
+func (h *history) thaw() error {
+	for range 1000 {
+		if _, empty, err := h.s.Thaw(1); err != nil || empty {
+			return err
+		}
+	}
+	return errors.New("it does not end")
+}
+
+func (h *history) tend() error {
+	for range 1000 {
+		if more, err := h.s.Tend(context.Background()); err != nil || !more {
+			return err
+		}
+	}
+	return errors.New("it does not end")
+}
+
+// check compares a store with what has to be there.
+func (h *history) check(s *bundled.Store) error {
+	ctx := context.Background()
+	var want, got []string
+	for tid, x := range h.txns {
+		if n := layout.Transaction(tid); h.there(n) {
+			want = append(want, n.String())
+		}
+		for i, oid := range x.OIDs {
+			n := layout.Revision(oid, tid)
+			if !h.there(n) {
+				if _, _, err := s.Get(n); !errors.Is(err, fs.ErrNotExist) {
+					return fmt.Errorf("%s is there: %w", n, err)
+				}
+				continue
+			}
+			want = append(want, n.String())
+			content, err := x.AppendRevision(nil, i)
+			if err != nil {
+				return err
+			}
+			if b, _, err := s.Get(n); err != nil || string(b) != string(content) {
+				return fmt.Errorf("%s has %q, want %q: %w", n, b, content, err)
+			}
+		}
+	}
+	for oid := range zodb.OID(h.oids) {
+		current := h.current(oid)
+		if current != 0 {
+			want = append(want, layout.Object(oid).String())
+		}
+		if tid, err := s.Current(oid); tid != current || (err == nil) == (current == 0) {
+			return fmt.Errorf("object %s is at %s, want %s: %w", oid, tid, current, err)
+		}
+	}
+	for n, err := range s.Names(ctx, layout.KindObject, layout.KindRevision, layout.KindTransaction) {
+		if err != nil {
+			return err
+		}
+		got = append(got, n.String())
+	}
+	if err := h.checkChain(s); err != nil {
+		return err
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(want, got) {
+		return fmt.Errorf("there are\n%s\nwant\n%s", strings.Join(got, " "), strings.Join(want, " "))
+	}
+	return nil
+}
+
+// checkChain follows the transactions: each names the one before it that is there.
+func (h *history) checkChain(s *bundled.Store) error {
+	at := zodb.TID(0)
+	for _, tid := range slices.Sorted(maps.Keys(h.txns)) {
+		n := layout.Transaction(tid)
+		if !h.there(n) {
+			continue
+		}
+		b, place, err := s.Get(n)
+		if err != nil {
+			return err
+		}
+		t, err := record.ParseTransactionAs(b, place, tid, true)
+		if err != nil || t.Previous != at {
+			return fmt.Errorf("%s names %s, want %s: %w", n, t.Previous, at, err)
+		}
+		at = tid
+	}
+	return nil
+}
+
+// lay lays all files of A of one disk over those of another one.
+func lay(from, to vfs.FS) error {
+	for name, err := range vfs.Walk(from, "A") {
+		if err != nil {
+			return err
+		}
+		b, err := from.ReadFile(name)
+		if err == nil {
+			_, err = vfs.MkdirAll(to, path.Dir(name))
+		}
+		if err == nil {
+			err = vfs.WriteFileAtomic(to, "aside", name, b, vfs.SyncOptions{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestHeap: every state of A of a random run, laid over each other without a deletion, is the
+// newest state. So is A itself, opened anew.
+func TestHeap(t *testing.T) {
+	t.Parallel()
+	steps := 60
+	if testing.Short() {
+		steps = 20
+	}
+	rewritten, superseded := 0, 0
+	for seed := range hometest.Rounds(t, 5) {
+		over, err := heap(uint64(seed), steps)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		var all []bundle.Name
+		for e := range over.List("A/bundles") {
+			if n, number, ok := bundle.ParseName(e.Name); ok && number == 0 {
+				all = append(all, n)
+				rewritten += int(n.Generation)
+			}
+		}
+		_, covered, err := bundle.Live(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		superseded += len(covered)
+	}
+	if rewritten == 0 || superseded < 10 {
+		t.Errorf("%d bundles were rewritten, %d superseded: the work is not what it was", rewritten, superseded)
+	}
+}
+
+func heap(seed uint64, steps int) (*crashfs.FS, error) {
+	disk, over := crashfs.New(1), crashfs.New(2)
+	if err := makeEmpty(disk); err != nil {
+		return nil, err
+	}
+	options := bundled.Options{FS: disk, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2, MergeSize: 1 << 20}
+	s, err := bundled.New(options)
+	if err != nil {
+		return nil, err
+	}
+	h := newHistory(s, seed)
+	frozen := false
+	for i := range steps {
+		what := "put"
+		switch n := h.r.IntN(12); {
+		case n == 0 && !frozen:
+			what, frozen = "freeze", true
+			s.UseB()
+			err = s.RaiseFloor()
+		case n < 3 && frozen:
+			what, frozen = "thaw", false
+			err = h.thaw()
+		case n == 1 && i > 0 && !frozen:
+			what, err = "pack", h.pack()
+		case n == 2 && !frozen:
+			what, err = "bring back", h.back()
+		case n == 3 && !frozen:
+			what, err = "purge", h.purge()
+		case n < 6:
+			what, err = "tend", errors.Join(h.thawIf(!frozen), h.tend())
+		default:
+			side := store.A
+			if frozen {
+				side = store.B
+			}
+			err = h.put(side)
+		}
+		if err == nil {
+			err = h.check(s)
+		}
+		if err == nil {
+			err = lay(disk, over)
+		}
+		if err == nil && !frozen {
+			err = h.checkStill(over)
+		}
+		if err == nil && i%7 == 0 {
+			if err = s.Close(); err == nil {
+				s, err = bundled.New(options)
+				h.s = s
+			}
+			if err == nil {
+				err = errors.Join(s.SyncFound(), h.check(s))
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("step %d, %s: %w", i, what, err)
+		}
+	}
+	return over, s.Close()
+}
+
+// thawIf finds B empty, if it may be: a store that was just opened does not know.
+func (h *history) thawIf(may bool) error {
+	if !may {
+		return nil
+	}
+	return h.thaw()
+}
+
+func (h *history) checkStill(over vfs.FS) error {
+	s, err := bundled.New(bundled.Options{FS: over, Still: true, Clock: time.Now})
+	if err != nil {
+		return err
+	}
+	if err := h.check(s); err != nil {
+		return fmt.Errorf("the heap: %w", err)
+	}
+	return s.Close()
+}
