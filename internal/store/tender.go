@@ -1,5 +1,7 @@
 package store
 
+import "context"
+
 // Tender tells the cost of flushes, and looks after existing files.
 type Tender interface {
 	// Cost returns the upper bound of the cost of flushing a transaction. It looks at nothing,
@@ -8,6 +10,10 @@ type Tender interface {
 	// SyncFound makes durable all that a process before this one may have left in memory. It is
 	// called when the lock of HOME is held, before anything that was read is acted on.
 	SyncFound() error
+	// Tend does one piece of work that makes what is there cheaper, and changes nothing of what is
+	// read; more: there may be another one. While B is in use it does nothing. It is called
+	// by the goroutine of [Writer]. When ctx ends it stops, and what it has not done is as it was.
+	Tend(ctx context.Context) (more bool, err error)
 }
 
 // Outline describes a transaction that is not flushed.

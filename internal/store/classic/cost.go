@@ -1,6 +1,8 @@
 package classic
 
 import (
+	"context"
+
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 )
@@ -50,3 +52,6 @@ func (t *Store) Cost(o store.Outline) store.Cost {
 	sum.Inodes += dir.Inodes * dirs
 	return sum
 }
+
+// Tend implements [store.Tender]: there is nothing to do.
+func (t *Store) Tend(context.Context) (more bool, err error) { return false, nil }

@@ -373,3 +373,6 @@ func (m *Memory) Cost(o store.Outline) store.Cost {
 
 // SyncFound implements [store.Tender].
 func (m *Memory) SyncFound() error { return nil }
+
+// Tend implements [store.Tender].
+func (m *Memory) Tend(context.Context) (more bool, err error) { return false, nil }

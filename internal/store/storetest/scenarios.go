@@ -71,6 +71,19 @@ func bringBack(s store.Store, stamp int64, limit int) (n store.Counts, err error
 	return n, fmt.Errorf("bring back: %w", errEndless)
 }
 
+// tend does all work that there is.
+func tend(s store.Store) error {
+	if err := thaw(s); err != nil { // who has just opened a store does not know that B is empty
+		return err
+	}
+	for range maxSteps {
+		if more, err := s.Tend(context.Background()); err != nil || !more {
+			return err
+		}
+	}
+	return fmt.Errorf("tend: %w", errEndless)
+}
+
 // purge removes for good all items put aside before a stamp.
 func purge(s store.Store, before int64) (n int64, err error) {
 	p := s.Purge(before)
@@ -318,6 +331,20 @@ func scenarios(disk vfs.FS) ([]scenario, error) {
 			}
 			return errors.Join(err, afterPurge.all(s, true), none(s, goneFirst), objects(s, afterPurge))
 		},
+	}, {
+		name: "tend",
+		before: func(s store.Store) error {
+			err := fill(s)
+			if err == nil {
+				err = first.do(s, 0)
+			}
+			return err
+		},
+		work: tend,
+		always: func(s store.Store) error {
+			return errors.Join(afterFirst.all(s, true), none(s, goneFirst), objects(s, afterFirst), whole(s, tid(4), full.text))
+		},
+		end: func(s store.Store) error { return errors.Join(afterFirst.all(s, true), objects(s, afterFirst)) },
 	}}, nil
 }
 
