@@ -88,7 +88,7 @@ func (h *history) put(side store.Side) error {
 func (h *history) pack() error {
 	h.stamp++
 	stamp := h.stamp
-	if h.r.IntN(4) == 0 {
+	if h.r.IntN(3) > 0 {
 		stamp = 0
 	}
 	var what store.Removal
@@ -173,9 +173,12 @@ func (h *history) thaw() error {
 	return errors.New("it does not end")
 }
 
-func (h *history) tend() error {
+func (h *history) tend(each func() error) error {
 	for range 1000 {
 		if more, err := h.s.Tend(context.Background()); err != nil || !more {
+			return err
+		}
+		if err := each(); err != nil {
 			return err
 		}
 	}
@@ -336,7 +339,7 @@ func heap(seed uint64, steps int) (*crashfs.FS, error) {
 		case n == 3 && !frozen:
 			what, err = "purge", h.purge()
 		case n < 6:
-			what, err = "tend", errors.Join(h.thawIf(!frozen), h.tend())
+			what, err = "tend", errors.Join(h.thawIf(!frozen), h.tend(func() error { return lay(disk, over) }))
 		default:
 			side := store.A
 			if frozen {
