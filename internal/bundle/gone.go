@@ -63,6 +63,17 @@ func (g *Gone) ForGood() *roaring.Bitmap {
 	return g.Sets[0].Members
 }
 
+// All returns a copy of all members that are given up.
+func (g *Gone) All() *roaring.Bitmap {
+	all := roaring.New()
+	if g != nil {
+		for _, s := range g.Sets {
+			all.Or(s.Members)
+		}
+	}
+	return all
+}
+
 // Aside reports whether there are members that can be brought back.
 func (g *Gone) Aside() bool {
 	return g != nil && len(g.Sets) > 0 && g.Sets[len(g.Sets)-1].Stamp != 0

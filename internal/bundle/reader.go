@@ -345,3 +345,45 @@ func (r *Reader) From(oid zodb.OID) (int64, error) {
 	}
 	return number, err
 }
+
+// ReadFrame reads and decodes a frame of which the place alone is known, into buffers that it
+// returns, larger ones perhaps. The checksum of zstd is compared; what is not a frame is an error.
+func (r *Reader) ReadFrame(offset, size int64, packed, plain []byte) (p, b []byte, err error) {
+	f := Frame{Offset: offset, Size: size}
+	if size <= 0 || offset < 0 || offset+size > r.dataEnd {
+		return packed, plain, r.corrupt(offset, nil, "a frame of %d bytes cannot be there", size)
+	}
+	if int64(cap(packed)) < size {
+		packed = make([]byte, size)
+	}
+	packed = packed[:size]
+	if err := r.readAt(packed, offset); err != nil {
+		return packed, plain, err
+	}
+	var h zstd.Header
+	if err := h.Decode(packed); err != nil || !h.HasFCS || h.FrameContentSize > uint64(mostDecoded(size)) || h.FrameContentSize%tarBlock != 0 || !h.HasCheckSum {
+		return packed, plain, r.corrupt(offset, err, "no frame of members is there")
+	}
+	f.Blocks = uint32(h.FrameContentSize / tarBlock)
+	b, err = r.Decode(f, packed, plain)
+	if err != nil {
+		return packed, plain, err
+	}
+	return packed, b, nil
+}
+
+// MemberAt returns the content of a member of a decoded frame, by where it begins.
+func (r *Reader) MemberAt(frame []byte, block uint16, want layout.Name) ([]byte, error) {
+	at := (int(block) - 1) * tarBlock
+	if at < 0 || at > len(frame) {
+		return nil, r.wrong(want, fmt.Errorf("its frame has %d bytes, and it ought to begin at %d", len(frame), at))
+	}
+	n, content, _, err := parseMember(frame[at:])
+	if err == nil && n != want {
+		err = fmt.Errorf("%s is in its place", n)
+	}
+	if err != nil {
+		return nil, r.wrong(want, err)
+	}
+	return content, nil
+}

@@ -15,12 +15,13 @@ import (
 // opened is an open bundle, of as many views as count.
 type opened struct {
 	*bundle.Reader
-	name bundle.Name
-	side store.Side
-	path string // relative to HOME
-	file vfs.File
-	size int64 // of the file
-	refs atomic.Int64
+	name  bundle.Name
+	side  store.Side
+	path  string // relative to HOME
+	file  vfs.File
+	size  int64  // of the file
+	short uint32 // see short
+	refs  atomic.Int64
 
 	// tried is the highest number of a list of what is gone that was tried, of the goroutine that
 	// puts: after an error it may be there.

@@ -103,6 +103,13 @@ func (s *Store) reload() error {
 			next.leftovers = append(next.leftovers, dirOf(l.side)+"/"+n.Gone(number))
 		}
 	}
+	switch {
+	case s.o.Beside || s.o.Still:
+	case s.now == nil:
+		s.openTable(next)
+	default:
+		s.follow(s.now, next)
+	}
 	if err := s.publish(next); err != nil {
 		return err
 	}
@@ -128,7 +135,7 @@ func (s *Store) open(n bundle.Name, side store.Side) (part, error) {
 	if err != nil {
 		return part{}, errors.Join(err, f.Close())
 	}
-	return part{opened: &opened{Reader: r, name: n, side: side, path: path, file: f, size: info.Size}}, nil
+	return part{opened: &opened{Reader: r, name: n, side: side, path: path, file: f, size: info.Size, short: short(n)}}, nil
 }
 
 // withGone gives a part the last of some lists of what is gone.

@@ -13,9 +13,10 @@ import (
 // object is what the indexes say of one.
 type object struct {
 	oid   zodb.OID
-	there bool // it has a current revision
-	inA   bool // A has a revision of it, gone or not
-	tid   zodb.TID
+	there bool            // it has a current revision
+	inA   bool            // A has a revision of it, gone or not
+	e     bundle.Revision // the newest, gone or not
+	part  *part
 }
 
 // cursor is how far the index of one part was read.
@@ -79,7 +80,7 @@ func (v *view) objects(ctx context.Context) iter.Seq2[object, error] {
 				o = object{}
 			}
 			any = true
-			o.oid, o.tid, o.there = c.e.OID, c.e.TID, !c.part.gone.Has(c.number)
+			o.oid, o.e, o.part, o.there = c.e.OID, c.e, c.part, !c.part.gone.Has(c.number)
 			o.inA = o.inA || c.part.side == store.A
 			more, err := c.step()
 			if err == nil && n%checkEvery == 0 {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/current"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -172,6 +173,22 @@ func (s *Store) Stat(n layout.Name) (int64, error) {
 	return int64(at.Length), err
 }
 
+// currentOf returns the current revision of an object: that which the table names, or else the
+// indexes of all bundles; number -1: it has none.
+func (s *Store) currentOf(v *view, oid zodb.OID) (p *part, e bundle.Revision, number int64, err error) {
+	slot, known := s.table.look(v, oid)
+	if !known {
+		return v.current(oid)
+	}
+	if slot.TID == 0 {
+		return nil, e, -1, nil
+	}
+	if p, e, number, err = v.find(oid, slot.TID); err != nil || number >= 0 {
+		return p, e, number, err
+	}
+	return v.current(oid)
+}
+
 // Current implements [store.Reader].
 func (s *Store) Current(oid zodb.OID) (zodb.TID, error) {
 	v, err := s.get()
@@ -179,7 +196,10 @@ func (s *Store) Current(oid zodb.OID) (zodb.TID, error) {
 		return 0, err
 	}
 	defer v.release()
-	_, e, number, err := v.current(oid)
+	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.has(slot) {
+		return slot.TID, nil
+	}
+	_, e, number, err := s.currentOf(v, oid)
 	if err == nil && number < 0 {
 		err = &zodb.KeyError{OID: oid}
 	}
@@ -189,6 +209,12 @@ func (s *Store) Current(oid zodb.OID) (zodb.TID, error) {
 	return e.TID, nil
 }
 
+// has reports whether a slot names a bundle that counts.
+func (v *view) has(slot current.Slot) bool {
+	i := v.of(slot.TID)
+	return i >= 0 && v.parts[i].short == slot.Bundle
+}
+
 // Load implements [store.Reader].
 func (s *Store) Load(oid zodb.OID) (store.Record, error) {
 	v, err := s.get()
@@ -196,7 +222,15 @@ func (s *Store) Load(oid zodb.OID) (store.Record, error) {
 		return store.Record{}, err
 	}
 	defer v.release()
-	p, e, number, err := v.current(oid)
+	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && slot.Size > 0 && v.has(slot) {
+		p := &v.parts[v.of(slot.TID)]
+		n := layout.Revision(oid, slot.TID)
+		if data, err := s.readPlace(p, slot, n); err == nil {
+			return store.Record{Data: data, Place: p.path, Serial: slot.TID}, nil
+		}
+		// The place may be wrong, or the disk: the index tells.
+	}
+	p, e, number, err := s.currentOf(v, oid)
 	if err == nil && number < 0 {
 		err = &zodb.KeyError{OID: oid}
 	}
@@ -207,14 +241,33 @@ func (s *Store) Load(oid zodb.OID) (store.Record, error) {
 	return store.Record{Data: data, Place: p.path, Serial: e.TID}, err
 }
 
-// HasData implements [store.Reader]: the index tells.
+// readPlace returns the content of a member where a slot says that it is. The checksum of
+// the frame and the name of the member are compared.
+func (s *Store) readPlace(p *part, slot current.Slot, n layout.Name) ([]byte, error) {
+	buf := s.buffers.Get().(*frameBuffers)
+	defer s.buffers.Put(buf)
+	var err error
+	if buf.packed, buf.plain, err = p.ReadFrame(slot.Offset, int64(slot.Size), buf.packed, buf.plain); err != nil {
+		return nil, err
+	}
+	content, err := p.MemberAt(buf.plain, slot.Block, n)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone(content), nil
+}
+
+// HasData implements [store.Reader]: the table or the index tells.
 func (s *Store) HasData(oid zodb.OID) (bool, error) {
 	v, err := s.get()
 	if err != nil {
 		return false, err
 	}
 	defer v.release()
-	_, e, number, err := v.current(oid)
+	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.has(slot) {
+		return slot.Flags&bundle.FlagGone == 0, nil
+	}
+	_, e, number, err := s.currentOf(v, oid)
 	if err == nil && number < 0 {
 		err = &zodb.KeyError{OID: oid}
 	}

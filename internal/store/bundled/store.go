@@ -37,6 +37,7 @@ type Store struct {
 	files *classic.Store // marks, blobs, time stamps, and what is owed to the disk
 	catalogue
 	buffers sync.Pool // of *frameBuffers
+	table   *table    // nil: there is none; set by New and Close alone
 
 	besideMu sync.Mutex
 	beside   beside // guarded by besideMu
@@ -70,8 +71,8 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
-// Close closes the bundles, when nobody reads them any more.
-func (s *Store) Close() error { return s.publish(&view{}) }
+// Close closes the bundles, when nobody reads them any more. The goroutine that puts has ended.
+func (s *Store) Close() error { return errors.Join(s.closeTable(), s.publish(&view{})) }
 
 // sure reads the directories again if an error has left that open. It is called first by
 // whatever changes something.
@@ -83,8 +84,12 @@ func (s *Store) sure() error {
 }
 
 // changed reads the directories again, after something was changed, with or without an error.
+// After an error a power cut may take back what is there, and then the table would be ahead.
 func (s *Store) changed(err error) error {
 	s.unsure = true
+	if err != nil && s.table != nil {
+		s.table.bad.Store(true)
+	}
 	return errors.Join(err, s.reload())
 }
 

@@ -1,0 +1,309 @@
+package bundled
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/current"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// table is the table of current revisions: for each object the newest entry of any bundle, gone
+// or not. It is derived. It is brought up to date before a view is published, so it knows what
+// any view knows, or more. What goes wrong with it never keeps anything from being done: then
+// there is none until the next open, and the indexes of all bundles are asked instead.
+//
+// misc/current.bundles says of which bundles and lists it is as it was when it was committed. What
+// is another one by then is put again.
+type table struct {
+	t   *current.Table
+	bad atomic.Bool // it is not asked any more
+
+	// Of the goroutine that puts:
+	changes int // views since it was committed
+	closed  bool
+}
+
+const (
+	tableList      = "misc/current.bundles"
+	asideTableList = "journal/aside-current"
+	// commitEvery is after how many views the table is committed. A crash costs the indexes of so
+	// many flushes.
+	commitEvery = 64
+	// putAtOnce is how many slots are put at a time.
+	putAtOnce = 1 << 14
+	// removedSlot is a flag of a slot beside those of the index: the entry is gone.
+	removedSlot = 1 << 15
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// short is the short name of a bundle in a slot.
+func short(n bundle.Name) uint32 { return crc32.Checksum([]byte(n.String()), castagnoli) }
+
+// listOf is the content of misc/current.bundles.
+func listOf(v *view) []byte {
+	var b []byte
+	for _, p := range v.parts {
+		b = fmt.Appendf(b, "%s %d\n", p.name, p.number)
+	}
+	return b
+}
+
+// openTable opens the table and brings it up to date with the first view, or makes a new one.
+func (s *Store) openTable(v *view) {
+	t, err := current.Open(s.fs, s.o.Identity)
+	if err == nil {
+		s.table = &table{t: t}
+		if s.catchUp(v) {
+			return
+		}
+		_ = t.Close() // it was only read
+	}
+	s.rebuild(v)
+}
+
+// catchUp puts again what has changed since the table was committed. It reports false if that is
+// not known.
+func (s *Store) catchUp(v *view) bool {
+	b, err := s.fs.ReadFile(tableList)
+	if _, mark := s.table.t.UpTo(); err != nil || sha256.Sum256(b) != mark {
+		return false
+	}
+	numbers := make(map[bundle.Name]uint64)
+	for line := range strings.Lines(string(b)) {
+		file, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		n, _, ok := bundle.ParseName(file)
+		number, err := strconv.ParseUint(text, 10, 64)
+		if !ok || err != nil {
+			return false
+		}
+		numbers[n] = number
+		if i := v.of(n.Min); i < 0 || v.parts[i].name != n && !v.parts[i].name.Supersedes(n) {
+			return false // it has entries that are nowhere
+		}
+	}
+	for i := range v.parts {
+		p := &v.parts[i]
+		if number, ok := numbers[p.name]; !ok || number != p.number {
+			if err := s.table.putPart(p); err != nil {
+				return false
+			}
+			s.table.changes++
+		}
+	}
+	return true
+}
+
+// rebuild makes the table anew from the indexes.
+func (s *Store) rebuild(v *view) {
+	s.table = nil
+	t, err := current.Create(s.fs, s.o.Identity)
+	if err != nil {
+		return
+	}
+	made := &table{t: t}
+	if err = made.putAll(v); err == nil {
+		err = s.commitTable(made, v)
+	}
+	if err != nil {
+		_ = t.Close()
+		return
+	}
+	s.table = made
+}
+
+// commitTable makes a table durable, and says of what it is.
+func (s *Store) commitTable(t *table, v *view) error {
+	b := listOf(v)
+	if err := vfs.WriteFileAtomic(s.fs, asideTableList, tableList, b, vfs.SyncOptions{File: s.o.Sync, Dir: s.o.Sync && s.o.DirSync}); err != nil {
+		return err
+	}
+	t.changes = 0
+	return t.t.Commit(v.last(), sha256.Sum256(b))
+}
+
+// follow brings the table up to date with a view that is about to be published.
+func (s *Store) follow(before, next *view) {
+	t := s.table
+	if t == nil || t.bad.Load() {
+		return
+	}
+	err := t.follow(before, next)
+	if t.changes++; err == nil && t.changes >= commitEvery {
+		err = s.commitTable(t, next)
+	}
+	if err != nil {
+		t.bad.Store(true)
+	}
+}
+
+func (t *table) follow(before, next *view) error {
+	was := make(map[bundle.Name]*part)
+	for i := range before.parts {
+		was[before.parts[i].name] = &before.parts[i]
+	}
+	for i := range next.parts {
+		p := &next.parts[i]
+		old, ok := was[p.name]
+		var err error
+		switch {
+		case !ok:
+			err = t.putPart(p)
+		case old.number != p.number:
+			err = t.putGone(old, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slotOf returns what the table has to say of an entry.
+func slotOf(p *part, e bundle.Revision, f bundle.Frame, gone bool) current.Entry {
+	flags := e.Flags
+	if gone {
+		flags |= removedSlot
+	}
+	size := uint32(0)
+	if f.Size < 1<<32 {
+		size = uint32(f.Size)
+	}
+	return current.Entry{OID: e.OID, Slot: current.Slot{TID: e.TID, Bundle: p.short, Offset: f.Offset, Size: size, Block: e.Block, Flags: flags}}
+}
+
+// frames returns where the frames of a bundle are.
+func frames(p *part) ([]bundle.Frame, error) {
+	list := make([]bundle.Frame, 0, p.Frames)
+	for f, err := range p.FramesFrom(0) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, nil
+}
+
+// putPart puts all entries of a bundle that are the newest of their objects.
+func (t *table) putPart(p *part) error {
+	at, err := frames(p)
+	if err != nil {
+		return err
+	}
+	var entries []current.Entry
+	number := int64(-1)
+	for e, err := range p.RevisionsFrom(0) {
+		if err != nil {
+			return err
+		}
+		number++
+		entry := slotOf(p, e, at[e.Frame], p.gone.Has(number))
+		if n := len(entries); n > 0 && entries[n-1].OID == e.OID {
+			entries[n-1] = entry // a later one of the same object
+			continue
+		}
+		if len(entries) == putAtOnce {
+			if err := t.putNewer(entries); err != nil {
+				return err
+			}
+			entries = entries[:0]
+		}
+		entries = append(entries, entry)
+	}
+	return t.putNewer(entries)
+}
+
+// putNewer puts those of some entries that are not older than what is there.
+func (t *table) putNewer(entries []current.Entry) error {
+	entries = slices.DeleteFunc(entries, func(e current.Entry) bool {
+		was, err := t.t.Get(e.OID)
+		return err == nil && was.TID > e.TID
+	})
+	return t.t.Put(entries)
+}
+
+// putGone puts the entries of a bundle again of which another list says something else.
+func (t *table) putGone(old, p *part) error {
+	changed := old.gone.All()
+	changed.Xor(p.gone.All())
+	var entries []current.Entry
+	for it := changed.Iterator(); it.HasNext(); {
+		number := int64(it.Next())
+		if number >= p.Revisions {
+			break
+		}
+		for e, err := range p.RevisionsFrom(number) {
+			if err != nil {
+				return err
+			}
+			f, err := p.Frame(e.Frame)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, slotOf(p, e, f, p.gone.Has(number)))
+			break
+		}
+	}
+	return t.putNewer(entries)
+}
+
+// putAll puts the newest entry of every object.
+func (t *table) putAll(v *view) error {
+	at := make(map[*part][]bundle.Frame)
+	var entries []current.Entry
+	for o, err := range v.objects(context.Background()) {
+		if err != nil {
+			return err
+		}
+		if at[o.part] == nil {
+			if at[o.part], err = frames(o.part); err != nil {
+				return err
+			}
+		}
+		entries = append(entries, slotOf(o.part, o.e, at[o.part][o.e.Frame], !o.there))
+		if len(entries) == putAtOnce {
+			if err := t.t.Put(entries); err != nil {
+				return err
+			}
+			entries = entries[:0]
+		}
+	}
+	return t.t.Put(entries)
+}
+
+// look returns the slot of an object. known: it tells what the newest entry in a view is, or
+// that there is none.
+func (t *table) look(v *view, oid zodb.OID) (slot current.Slot, known bool) {
+	if t == nil || t.bad.Load() {
+		return slot, false
+	}
+	slot, err := t.t.Get(oid)
+	if err != nil || slot.TID > v.last() {
+		return slot, false
+	}
+	return slot, true
+}
+
+// closeTable commits the table and closes it.
+func (s *Store) closeTable() error {
+	t := s.table
+	if t == nil || t.closed {
+		return nil
+	}
+	t.closed = true
+	var err error
+	if !t.bad.Swap(true) && t.changes > 0 && !s.unsure {
+		err = s.commitTable(t, s.now)
+	}
+	return errors.Join(err, t.t.Close())
+}
