@@ -40,7 +40,8 @@ const (
 	footDataEnd      = 104
 	footSections     = 112 // revisions, transactions, frames, fences: 8 bytes each
 	footIndexSum     = 144
-	footReserved     = 176
+	footFencesSum    = 176 // CRC-32C, 4 bytes
+	footReserved     = 180
 	footSum          = 236
 	footEnd          = 240
 )
@@ -70,6 +71,7 @@ type Info struct {
 
 	dataEnd  int64 // behind the tar
 	sections [4]int64
+	fences   uint32 // CRC-32C of their section
 }
 
 // Sections, in the order of the file.
@@ -96,6 +98,7 @@ func (i *Info) append(b []byte) []byte {
 		binary.BigEndian.PutUint64(f[footSections+8*k:], uint64(at))
 	}
 	copy(f[footIndexSum:], i.Sum[:])
+	binary.BigEndian.PutUint32(f[footFencesSum:], i.fences)
 	binary.BigEndian.PutUint32(f[footSum:], checksum(f[:footSum]))
 	copy(f[footEnd:], magicEnd)
 	return append(appendSkippable(b, footerContent), f...)
@@ -129,6 +132,7 @@ func parseFooter(b []byte, size int64) (Info, error) {
 		Generation: u(footGeneration), Previous: zodb.TID(u(footPrevious)), HighestOID: zodb.OID(u(footHighestOID)),
 		Revisions: n(footRevisions), Transactions: n(footTransactions), Frames: n(footFrames), Blobs: n(footBlobs),
 		Sum: [sha256.Size]byte(f[footIndexSum:]), dataEnd: n(footDataEnd),
+		fences: binary.BigEndian.Uint32(f[footFencesSum:]),
 	}
 	for k := range i.sections {
 		i.sections[k] = n(footSections + 8*k)

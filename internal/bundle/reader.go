@@ -65,6 +65,9 @@ func (r *Reader) readFences() error {
 	if err := r.readAt(b, at); err != nil {
 		return err
 	}
+	if got := checksum(b); got != r.Info.fences {
+		return r.corrupt(at, nil, "the fences of the index have the checksum %08x, and the footer says %08x", got, r.Info.fences)
+	}
 	for section, n := range []int64{r.Revisions, r.Transactions, r.Frames} {
 		list := make([]fence, blocksOf(section, n))
 		for k := range list {

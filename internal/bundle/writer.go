@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"slices"
 
@@ -230,6 +231,8 @@ func writeSection(x *indexWriter, section, n int, appendEntry func(b []byte, k i
 		}
 		if section != sectionFences {
 			x.fences = append(x.fences, fence{keyOf(section, block), checksum(block)})
+		} else {
+			x.info.fences = crc32.Update(x.info.fences, castagnoli, block)
 		}
 		x.write(block)
 	}

@@ -69,7 +69,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 			return nil, err
 		}
 		if err := s.openReader(ctx); err != nil {
-			return nil, err
+			return nil, errors.Join(err, s.closeStore())
 		}
 		return s, nil
 	}
@@ -85,11 +85,11 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 		err = s.recover(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.releaseLocks())
+		return nil, errors.Join(err, s.closeStore(), s.releaseLocks())
 	}
 	last, mode := s.state.LastTID(), s.state.String()
 	if err := s.packer.ReadPlan(); err != nil {
-		return nil, errors.Join(err, s.journal.Close(), s.releaseLocks())
+		return nil, errors.Join(err, s.journal.Close(), s.closeStore(), s.releaseLocks())
 	}
 	s.packer.EndUndelete()
 	s.txns.Start()

@@ -34,3 +34,11 @@ func (s *Storage) openStore() (err error) {
 		Store: s.store, State: s.state, OIDs: &s.oids, Read: s.Reader, Space: s.space, Guard: s.packer, Closing: s.closing, CopyingIn: s.lineage.CopyingIn})
 	return nil
 }
+
+// closeStore is for an open that fails, perhaps before there is a store.
+func (s *Storage) closeStore() error {
+	if s.store == nil {
+		return nil
+	}
+	return s.store.Close()
+}

@@ -127,7 +127,7 @@ func (s *Storage) Close() error {
 	if s.home.Check() == nil {
 		s.lineage.End()
 	}
-	errs = append(errs, s.journal.Close())
+	errs = append(errs, s.journal.Close(), s.store.Close())
 	if socket != nil && s.home.Check() == nil {
 		errs = append(errs, control.Remove(s.home.FS))
 	}
@@ -145,7 +145,7 @@ func (s *Storage) Close() error {
 
 func (s *Storage) closeReader() error {
 	if s.beside == nil {
-		return nil
+		return s.store.Close()
 	}
-	return s.beside.Close()
+	return errors.Join(s.beside.Close(), s.store.Close())
 }

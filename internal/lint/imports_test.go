@@ -29,6 +29,7 @@ var level = map[string]int{
 	"internal/archive":   2,
 	"internal/objstore":  2,
 	"internal/certs":     2,
+	"internal/current":   2,
 	"internal/listen":    2,
 	"internal/snapfile":  2,
 	"internal/histfile":  2,
@@ -40,9 +41,11 @@ var level = map[string]int{
 	"internal/filestorage": 3,
 	"internal/journal":     3,
 	"internal/zeoclient":   3,
+	"internal/bundle":      3,
 
 	"internal/store":         3,
 	"internal/store/classic": 4,
+	"internal/store/bundled": 5,
 	"internal/store/formats": 5,
 	"internal/pack":          4,
 	// Deliberately beside stores and below the engine, so that their bugs can't hide from them.

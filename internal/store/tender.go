@@ -14,6 +14,9 @@ type Tender interface {
 	// read; more: there may be another one. While B is in use it does nothing. It is called
 	// by the goroutine of [Writer]. When ctx ends it stops, and what it has not done is as it was.
 	Tend(ctx context.Context) (more bool, err error)
+	// Close gives back what the store holds open, when nothing of it is used any more but
+	// blobs that were opened. It makes nothing durable.
+	Close() error
 }
 
 // Outline describes a transaction that is not flushed.

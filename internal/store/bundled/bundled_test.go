@@ -13,7 +13,7 @@ import (
 )
 
 // makeEmpty makes the database directories, with nothing in them.
-func makeEmpty(disk *crashfs.FS) error {
+func makeEmpty(disk vfs.FS) error {
 	for _, d := range []string{"A", "B", "journal", "misc"} {
 		if err := disk.Mkdir(d); err != nil {
 			return err
@@ -51,5 +51,5 @@ func TestBundledConforms(t *testing.T) {
 
 func TestBundledSurvives(t *testing.T) {
 	t.Parallel()
-	storetest.Faults(t, storetest.Implementation{Make: makeEmpty, Open: open})
+	storetest.Faults(t, storetest.Implementation{Make: func(disk *crashfs.FS) error { return makeEmpty(disk) }, Open: open})
 }

@@ -55,3 +55,6 @@ func (t *Store) Cost(o store.Outline) store.Cost {
 
 // Tend implements [store.Tender]: there is nothing to do.
 func (t *Store) Tend(context.Context) (more bool, err error) { return false, nil }
+
+// Close implements [store.Tender]: nothing is held.
+func (t *Store) Close() error { return nil }

@@ -376,3 +376,6 @@ func (m *Memory) SyncFound() error { return nil }
 
 // Tend implements [store.Tender].
 func (m *Memory) Tend(context.Context) (more bool, err error) { return false, nil }
+
+// Close implements [store.Tender]. It can be opened again.
+func (m *Memory) Close() error { return nil }
