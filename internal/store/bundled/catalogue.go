@@ -44,6 +44,8 @@ type view struct {
 	// leftovers are names in the directories that do not count: superseded bundles, and lists of
 	// what is gone that are not the last. Relative to HOME.
 	leftovers []string
+	// marked is x.serial, if it is later than all ranges: what is between is lost. Else 0.
+	marked zodb.TID
 }
 
 // catalogue has the view that is read now.
@@ -121,7 +123,7 @@ func (p *part) member(transaction int64) int64 { return p.Revisions + transactio
 func (v *view) find(oid zodb.OID, tid zodb.TID) (p *part, e bundle.Revision, number int64, err error) {
 	i := v.of(tid)
 	if i < 0 {
-		return nil, e, -1, nil
+		return nil, e, -1, v.lostAt(tid)
 	}
 	p = &v.parts[i]
 	if e, number, err = p.Find(oid, tid); err == nil && number >= 0 && p.gone.Has(number) {
@@ -134,7 +136,7 @@ func (v *view) find(oid zodb.OID, tid zodb.TID) (p *part, e bundle.Revision, num
 func (v *view) transaction(tid zodb.TID) (p *part, e bundle.Transaction, number int64, err error) {
 	i := v.of(tid)
 	if i < 0 {
-		return nil, e, -1, nil
+		return nil, e, -1, v.lostAt(tid)
 	}
 	p = &v.parts[i]
 	e, number, err = p.LatestTransaction(tid)
@@ -149,15 +151,58 @@ func (v *view) newest(oid zodb.OID) (p *part, e bundle.Revision, number int64, e
 	return v.before(oid, ^zodb.TID(0))
 }
 
-// before returns the newest revision of an object up to a tid, gone or not.
+// before returns the newest revision of an object up to a tid, gone or not. Where a bundle is lost
+// that may have had a newer one, the error says so.
 func (v *view) before(oid zodb.OID, tid zodb.TID) (p *part, e bundle.Revision, number int64, err error) {
+	if tid > v.last() && v.marked != 0 {
+		return nil, e, -1, lost(v.marked)
+	}
 	for i := v.upTo(tid) - 1; i >= 0; i-- {
 		p = &v.parts[i]
 		if e, number, err = p.Latest(oid, tid); err != nil || number >= 0 {
 			return p, e, number, err
 		}
+		if v.gapBelow(i) {
+			return nil, e, -1, lost(p.Previous)
+		}
 	}
 	return nil, e, -1, nil
+}
+
+// gapBelow reports whether a bundle is missing before a part.
+func (v *view) gapBelow(i int) bool {
+	below := zodb.TID(0)
+	if i > 0 {
+		below = v.parts[i-1].name.Max
+	}
+	return v.parts[i].Previous != below
+}
+
+// whole reports whether no bundle is missing.
+func (v *view) whole() bool {
+	for i := range v.parts {
+		if v.gapBelow(i) {
+			return false
+		}
+	}
+	return v.marked == 0
+}
+
+// lostAt returns an error if a bundle is missing that may have had a transaction, which is in
+// no range.
+func (v *view) lostAt(tid zodb.TID) error {
+	i := v.upTo(tid)
+	switch {
+	case i == len(v.parts) && tid <= v.marked:
+		return lost(v.marked)
+	case i < len(v.parts) && v.gapBelow(i) && tid <= v.parts[i].Previous:
+		return lost(v.parts[i].Previous)
+	}
+	return nil
+}
+
+func lost(tid zodb.TID) error {
+	return &zodb.CorruptError{Path: dirOf(store.A), TID: tid, Reason: "the bundle that ends with this transaction is missing"}
 }
 
 // current returns the current revision of an object; number -1: it has none.

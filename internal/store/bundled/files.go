@@ -77,8 +77,8 @@ func (s *Store) since(ctx context.Context, v *view, last zodb.TID, lost func(str
 		if p.name.Max <= last {
 			continue
 		}
-		if i > 0 && v.parts[i-1].name.Max >= last && p.Previous != v.parts[i-1].name.Max {
-			lost(fmt.Sprintf("a bundle between %s and %s is missing: it ended with transaction %s", v.parts[i-1].path, p.path, p.Previous))
+		if v.gapBelow(i) && p.Previous > last {
+			lost(fmt.Sprintf("the bundle before %s is missing: it ended with transaction %s", p.path, p.Previous))
 		}
 		if !yield(p.path, nil) {
 			return nil

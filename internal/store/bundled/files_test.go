@@ -3,7 +3,9 @@ package bundled_test
 import (
 	"errors"
 	"iter"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,4 +187,44 @@ func onlyDamage(err error) error {
 		return nil
 	}
 	return err
+}
+
+// TestLostBundlesAreTold: no older revision is taken for the current one where a bundle is missing,
+// with the table of current revisions and without.
+func TestLostBundlesAreTold(t *testing.T) {
+	t.Parallel()
+	for lost := range 3 {
+		disk := crashfs.New(1)
+		if err := makeEmpty(disk); err != nil {
+			t.Fatal(err)
+		}
+		s := reopen(t, disk)
+		h := newHistory(s, 5)
+		if err := errors.Join(h.put(store.A), h.put(store.A), h.put(store.A), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		names := make(map[string]bool)
+		for e := range disk.List("A/bundles") {
+			names["A/bundles/"+e.Name] = true
+		}
+		if err := disk.Remove(slices.Sorted(maps.Keys(names))[lost]); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.neverWrong(disk); err != nil {
+			t.Errorf("bundle %d is missing, A alone: %v", lost, err)
+		}
+		damaged := 0
+		again := reopen(t, disk)
+		for oid := range zodb.OID(h.oids) {
+			tid, err := again.Current(oid)
+			if _, ok := errors.AsType[*zodb.CorruptError](err); ok {
+				damaged++
+			} else if tid != h.current(oid) {
+				t.Errorf("bundle %d is missing: object %s is at %s, want %s: %v", lost, oid, tid, h.current(oid), err)
+			}
+		}
+		if damaged == 0 {
+			t.Errorf("bundle %d is missing, and nobody says so", lost)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -55,6 +56,7 @@ func (s *Store) list() (bundles, gone map[bundle.Name]listed, err error) {
 // reload makes a view of what is in the directories and publishes it. Bundles that are open stay
 // so. It is called by the goroutine that puts, or for who reads beside another process.
 func (s *Store) reload() error {
+	marked := s.marked()
 	bundles, gone, err := s.list()
 	if err != nil {
 		return err
@@ -102,6 +104,9 @@ func (s *Store) reload() error {
 		for _, number := range l.numbers {
 			next.leftovers = append(next.leftovers, dirOf(l.side)+"/"+n.Gone(number))
 		}
+	}
+	if marked > next.last() {
+		next.marked = marked
 	}
 	switch {
 	case s.o.Beside || s.o.Still:
@@ -160,4 +165,14 @@ func (s *Store) withGone(p *part, numbers []uint64, next *view) error {
 	p.gone, err = bundle.ParseGone(b, path, &p.Info)
 	p.number = highest
 	return err
+}
+
+// marked returns x.serial, or 0 where it is missing or damaged: whoever needs it finds that out. It
+// is read before the directories, because another process puts it after its bundles.
+func (s *Store) marked() zodb.TID {
+	v, err := s.files.Mark(layout.XSerial)
+	if err != nil {
+		return 0
+	}
+	return zodb.TID(v)
 }

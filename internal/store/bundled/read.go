@@ -139,7 +139,7 @@ func (v *view) olderTransaction(tid zodb.TID) (zodb.TID, error) {
 			}
 			before = e.TID - 1
 		}
-		if i > 0 && p.Previous != v.parts[i-1].name.Max {
+		if v.gapBelow(i) {
 			return p.Previous, nil
 		}
 	}

@@ -216,6 +216,6 @@ func (s *Store) removeLists() error {
 			return err
 		}
 	}
-	next := &view{parts: s.now.parts, leftovers: left}
+	next := &view{parts: s.now.parts, leftovers: left, marked: s.now.marked}
 	return s.publish(next)
 }

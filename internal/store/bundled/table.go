@@ -61,6 +61,9 @@ func listOf(v *view) []byte {
 
 // openTable opens the table and brings it up to date with the first view, or makes a new one.
 func (s *Store) openTable(v *view) {
+	if !v.whole() {
+		return // the table would take older revisions for current ones
+	}
 	t, err := current.Open(s.fs, s.o.Identity)
 	if err == nil {
 		s.table = &table{t: t}
