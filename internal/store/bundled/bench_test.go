@@ -1,0 +1,135 @@
+package bundled_test
+
+import (
+	"crypto/md5"
+	"encoding/binary"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/bundled"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// filler is a transaction of new objects with data that compress to about a half.
+type filler struct {
+	tid, previous zodb.TID
+	from, n       int
+}
+
+func (x *filler) TID() zodb.TID        { return x.tid }
+func (x *filler) HighestOID() zodb.OID { return zodb.OID(x.from + x.n - 1) }
+func (x *filler) Len() int             { return x.n }
+func (x *filler) Revision(i int) store.Revision {
+	return store.Revision{OID: zodb.OID(x.from + i), First: true}
+}
+
+func (x *filler) AppendRevision(dst []byte, i int) ([]byte, error) {
+	data := make([]byte, 0, 640)
+	seed := md5.Sum(binary.BigEndian.AppendUint64(nil, uint64(x.from+i)))
+	for len(data) < 600 {
+		data = append(data, "cpersistent.mapping\nPersistentMapping"...)
+		data = append(data, seed[:]...)
+		seed = md5.Sum(seed[:])
+	}
+	o := record.Object{OID: zodb.OID(x.from + i), Serial: x.tid, Data: data}
+	return o.Append(dst, true)
+}
+
+func (x *filler) AppendTransaction(dst []byte) ([]byte, error) {
+	t := record.Transaction{TID: x.tid, Previous: x.previous}
+	for i := range x.n {
+		t.OIDs = append(t.OIDs, zodb.OID(x.from+i))
+	}
+	return t.Append(dst, true)
+}
+
+// BenchmarkStore measures a store of 200,000 objects in 100 flushes: loads by chance from 100
+// bundles and from merged ones, opening with and without the table, in the kernel's cache.
+func BenchmarkStore(b *testing.B) {
+	const flushes, each = 100, 2000
+	disk, err := vfs.OS(b.TempDir())
+	if err == nil {
+		err = makeEmpty(disk)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	open := func() *bundled.Store {
+		s, err := bundled.New(bundled.Options{FS: disk, Clock: time.Now})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	begun := time.Now()
+	for i := range flushes {
+		x := &filler{tid: zodb.TID(i+1) << 20, previous: zodb.TID(i) << 20, from: i * each, n: each}
+		if err := s.Put(store.A, []store.Transaction{x}, new(store.Progress)); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.SetLast(store.A, x.tid); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Logf("put: %.1f µs a record", time.Since(begun).Seconds()*1e6/flushes/each)
+	loads := func(b *testing.B) {
+		r := rand.New(rand.NewPCG(1, 2))
+		took := make([]time.Duration, 0, b.N)
+		for b.Loop() {
+			begun := time.Now()
+			if _, err := s.Load(zodb.OID(r.IntN(flushes * each))); err != nil {
+				b.Fatal(err)
+			}
+			took = append(took, time.Since(begun))
+		}
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "median-ns")
+	}
+	b.Run("load", loads)
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			s = open()
+		}
+	})
+	b.Run("open without the table", func(b *testing.B) {
+		for b.Loop() {
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			if err := disk.Remove("misc/current"); err != nil {
+				b.Fatal(err)
+			}
+			s = open()
+		}
+	})
+	begun = time.Now()
+	if _, _, err := s.Thaw(1); err != nil {
+		b.Fatal(err)
+	}
+	for more := true; more; {
+		if more, err = s.Tend(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Logf("merges of all: %.1f µs a record", time.Since(begun).Seconds()*1e6/flushes/each)
+	b.Run("load merged", loads)
+	var bytes, files int64
+	space, err := s.Space(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	bytes, files = space.Sides[store.A].Bytes, space.Sides[store.A].Files
+	b.Logf("A has %d files, %.0f bytes a record", files, float64(bytes)/flushes/each)
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
