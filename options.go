@@ -12,7 +12,7 @@ import (
 // CreateOptions says what a new HOME is like. The zero value gives the defaults.
 type CreateOptions struct {
 	Class  zodb.Class // default Full
-	Format string     // bushy, chunky, lawn or flat; default chunky
+	Format string     // bundled, bushy, chunky, lawn or flat; default chunky
 	// Set overrides options of config/settings, by "section.option".
 	Set map[string]string
 }

@@ -127,7 +127,7 @@ func (c *creation) leave(ctx context.Context) error {
 	return nil
 }
 
-func (c *creation) run(ctx context.Context) (*Result, error) {
+func (c *creation) run(ctx context.Context) (result *Result, err error) {
 	dir, err := vfs.OS(c.o.Snapshot.Home)
 	if err == nil {
 		c.home, err = openHome(dir)
@@ -135,6 +135,7 @@ func (c *creation) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, c.home.close()) }()
 	names, sum, err := c.home.config()
 	if err != nil {
 		return nil, err

@@ -38,7 +38,8 @@ type home struct {
 	undeleted pack.Undeleted
 }
 
-func openHome(f vfs.FS) (*home, error) {
+// openHome opens what a backup is made of. The caller closes it.
+func openHome(f vfs.FS) (h *home, err error) {
 	const settingsFile, identityFile = "config/settings", "config/identity"
 	b, err := f.ReadFile(settingsFile)
 	if err != nil {
@@ -48,10 +49,16 @@ func openHome(f vfs.FS) (*home, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &home{fs: f, format: set.Structure.Format, copies: formats.Copies(set.Structure.Format), class: set.Storage.ClassName}
-	if h.a, err = formats.Still(f, set); err != nil {
+	a, err := formats.Still(f, set)
+	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	h = &home{fs: f, a: a, format: set.Structure.Format, copies: formats.Copies(set.Structure.Format), class: set.Storage.ClassName}
 	if b, err = f.ReadFile(identityFile); err != nil {
 		return nil, err
 	}
@@ -84,6 +91,8 @@ func openHome(f vfs.FS) (*home, error) {
 	}
 	return h, nil
 }
+
+func (h *home) close() error { return h.a.Close() }
 
 func (h *home) full() bool { return h.class == settings.ClassFull }
 

@@ -36,7 +36,7 @@ no root object and no transaction.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "how names become paths: bushy, chunky, lawn or flat")
+	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "how names become paths: bundled, bushy, chunky, lawn or flat")
 	c.Flags().StringVar(&o.class, "class", string(zodb.ClassFull), "Full, or Minimal: no history, no undo, no blobs")
 	c.Flags().StringArrayVar(&o.set, "set", nil, "set an option of config/settings, as `section.option=value`; may be repeated")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")

@@ -71,6 +71,7 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, a.Close()) }()
 	if since != 0 {
 		if _, err := s.Transaction(ctx, since); err != nil {
 			return hint(fmt.Errorf("--since: %w", err), "copy everything")

@@ -17,7 +17,7 @@ import (
 // CreateOptions describes a new HOME. The zero value gives the defaults.
 type CreateOptions struct {
 	Class  zodb.Class // default Full
-	Format string     // bushy, chunky, lawn or flat; default DefaultFormat
+	Format string     // bundled, bushy, chunky, lawn or flat; default DefaultFormat
 	// Set overrides options of config/settings, by "section.option".
 	Set map[string]string
 	// Rand is where the identity comes from; default crypto/rand.

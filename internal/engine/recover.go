@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -259,10 +258,6 @@ func (s *Storage) removeStrays() error {
 }
 
 func (s *Storage) journalOptions() journal.Options {
-	o := journal.Options{FS: s.home.FS, Dir: home.JournalDir, SegmentSize: s.o.SegmentSize, Logger: s.log,
+	return journal.Options{FS: s.home.FS, Identity: s.home.IdentityBytes(), Dir: home.JournalDir, SegmentSize: s.o.SegmentSize, Logger: s.log,
 		Sync: s.home.Settings.Filesystem.Sync, DirSync: s.home.Settings.Filesystem.Sync && s.home.Settings.POSIX.DirSync}
-	// ParseIdentity made sure that these are 16 bytes.
-	id, _ := hex.DecodeString(s.home.Identity)
-	copy(o.Identity[:], id)
-	return o
 }

@@ -18,24 +18,25 @@ const (
 	Flat   Format = "flat"   // no directories
 )
 
-// Formats returns the four formats, in the order in which documents name them.
+// Formats returns the four formats with a file for each revision, in the order in which
+// documents name them.
 func Formats() []Format { return []Format{Bushy, Chunky, Lawn, Flat} }
 
 // String returns the name of the format.
 func (f Format) String() string { return string(f) }
 
-// ParseFormat accepts the names of the four formats and nothing else. The
+// ParseFormat accepts the names of the four formats and of [Bundled], and nothing else. The
 // original refuses bushy4, which one of its pre-releases had, and so do we.
 func ParseFormat(s string) (Format, error) {
 	switch f := Format(s); f {
-	case Bushy, Chunky, Lawn, Flat:
+	case Bushy, Chunky, Lawn, Flat, Bundled:
 		return f, nil
 	}
 	hint := ""
 	if s == "bushy4" {
 		hint = " (bushy4 was a format of a pre-release and is not supported)"
 	}
-	return "", fmt.Errorf("unknown format %q: want %s, %s, %s or %s%s", s, Bushy, Chunky, Lawn, Flat, hint)
+	return "", fmt.Errorf("unknown format %q: want %s, %s, %s, %s or %s%s", s, Bundled, Bushy, Chunky, Lawn, Flat, hint)
 }
 
 // Path returns where a file is, relative to A or B, with slashes. The Format

@@ -24,6 +24,14 @@ const standardMethods = " String Error Is As Unwrap Timeout MarshalJSON Unmarsha
 
 // exportedAnyway are exceptions, by package and name, with their reasons.
 var exportedAnyway = map[string]string{
+	"internal/bundle.DefaultFrameSize":      "the default of an option",
+	"internal/bundle.FooterSize":            "a part of the format, for tools that read bundles",
+	"internal/bundle.Found":                 "for check and salvage of bundles",
+	"internal/bundle.Reader.CheckIndex":     "for check and salvage of bundles",
+	"internal/bundle.Scan":                  "for check and salvage of bundles",
+	"internal/bundle.Version":               "a part of the format, for tools that read bundles",
+	"internal/current.Name":                 "a part of the format, for tools that read HOME",
+	"internal/current.PagesName":            "a part of the format, for tools that read HOME",
 	"internal/engine.HistoryOwn":            "one of the meanings of an Open, beside the others",
 	"internal/engine/txn.BlobWriter":        "a part of the transaction, beside the others that the engine takes",
 	"internal/store/classic.Edit.Right":     "the whole of an edit, beside its other methods",

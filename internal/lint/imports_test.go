@@ -46,7 +46,7 @@ var level = map[string]int{
 	"internal/store":         3,
 	"internal/store/classic": 4,
 	"internal/store/bundled": 5,
-	"internal/store/formats": 5,
+	"internal/store/formats": 6,
 	"internal/pack":          4,
 	// Deliberately beside stores and below the engine, so that their bugs can't hide from them.
 	"internal/check":   4,

@@ -125,7 +125,7 @@ type field struct {
 // fields lists all options but those of keepclass, in the order of a new file.
 func fields() []field {
 	return []field{
-		{"structure", "format", false, "How files are spread over directories: bushy, chunky, lawn or flat.\nIt can't be changed once there is data.",
+		{"structure", "format", false, "How files are spread over directories: bundled, bushy, chunky, lawn or flat.\nIt can't be changed once there is data.",
 			func(s *Settings) any { return &s.Structure.Format }},
 		{"structure", "version", false, "Version of the structure of this directory. Do not change it.",
 			func(s *Settings) any { return &s.Structure.Version }},

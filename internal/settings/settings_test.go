@@ -145,7 +145,7 @@ func TestWrongSettingsAreRefused(t *testing.T) {
 	}{
 		{"empty", nil, "config/settings: [structure]: the section is missing"},
 		{"no INI file", []byte("hello"), "config/settings line 1: it comes before the first [section]"},
-		{"format", newFile("bushy\n", "bushy4\n"), `config/settings: [structure] format: "bushy4": unknown format "bushy4": want bushy, chunky, lawn or flat`},
+		{"format", newFile("bushy\n", "bushy4\n"), `config/settings: [structure] format: "bushy4": unknown format "bushy4": want bundled, bushy, chunky, lawn or flat`},
 		{"format missing", newFile("format: bushy", ""), "config/settings: [structure] format: the option is missing"},
 		{"older version", newFile("0.11", "0.9"), `config/settings: [structure] version: "0.9": the home was made by an older release; this one reads version 0.11 only`},
 		{"newer version", newFile("0.11", "0.12"), "by a newer release"},

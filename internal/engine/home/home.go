@@ -2,6 +2,7 @@
 package home
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,14 @@ type Home struct {
 
 	opened vfs.Info // the directory that was locked
 	lock   vfs.Lock // misc/lock; nil until Lock
+}
+
+// IdentityBytes returns the identity as files of the storage bear it.
+func (h *Home) IdentityBytes() (b [16]byte) {
+	// ParseIdentity made sure that these are 16 bytes.
+	id, _ := hex.DecodeString(h.Identity)
+	copy(b[:], id)
+	return b
 }
 
 // Read reads config/settings and config/identity. Warnings about settings are logged.

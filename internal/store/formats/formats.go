@@ -3,11 +3,13 @@
 package formats
 
 import (
+	"io"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -16,6 +18,7 @@ import (
 type Options struct {
 	FS       vfs.FS // HOME
 	Settings *settings.Settings
+	Identity [16]byte // as in config/identity
 	Clock    func() time.Time
 	// Lanes and LanesFrom are for tests: how many goroutines a Put has, and from how many
 	// files on. 0: the defaults.
@@ -26,17 +29,23 @@ type Options struct {
 }
 
 // Writable opens the store of a HOME of which the caller holds the lock.
-func Writable(o Options) (store.Store, error) { return o.classic(false) }
+func Writable(o Options) (store.Store, error) { return o.open(false) }
 
 // Beside opens it for reading, beside another process that may write.
-func Beside(o Options) (store.Store, error) { return o.classic(true) }
+func Beside(o Options) (store.Store, error) { return o.open(true) }
 
-func (o Options) classic(beside bool) (store.Store, error) {
+func (o Options) open(beside bool) (store.Store, error) {
 	s := o.Settings
+	sync := s.Filesystem.Sync
+	if s.Structure.Format == layout.Bundled {
+		return bundled.New(bundled.Options{
+			FS: o.FS, Identity: o.Identity, Clock: o.Clock, Beside: beside, Sync: sync, DirSync: sync && s.POSIX.DirSync,
+		})
+	}
 	return classic.New(classic.Options{
 		FS: o.FS, Format: s.Structure.Format, Clock: o.Clock, Beside: beside,
 		Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read,
-		Sync: s.Filesystem.Sync, DirSync: s.Filesystem.Sync && s.POSIX.DirSync,
+		Sync: sync, DirSync: sync && s.POSIX.DirSync,
 		Lanes: o.Lanes, LanesFrom: o.LanesFrom, PartLen: o.PartLen, SyncEvery: o.SyncEvery,
 	})
 }
@@ -45,12 +54,16 @@ func (o Options) classic(beside bool) (store.Store, error) {
 type Snapshot interface {
 	store.Reader
 	store.Filer
+	io.Closer
 }
 
 // Still opens an A that stands still: that of a storage in snapshot mode, open in any process, or a
-// copy, which may have nothing beside config and A. B and the journal are not looked at. There is
-// nothing to close.
+// copy, which may have nothing beside config and A. B and the journal are not looked at. The
+// caller closes it.
 func Still(f vfs.FS, s *settings.Settings) (Snapshot, error) {
+	if s.Structure.Format == layout.Bundled {
+		return bundled.New(bundled.Options{FS: f, Still: true})
+	}
 	return classic.New(classic.Options{FS: f, Format: s.Structure.Format, Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read, Still: true})
 }
 
