@@ -207,7 +207,9 @@ func objectDamages(file fileChanger) []damageCase {
 				return want{Kind: BlobMissing, Name: layout.Blob(2, t[3]), OID: 2, TID: t[3]}
 			})},
 		{"blob changed", func(h *testHome, t [8]zodb.TID) { h.put(layout.Blob(2, t[3]), []byte("the b1ob")) },
-			one(func(t [8]zodb.TID) want { return want{Kind: BlobMD5, Name: layout.Blob(2, t[3]), OID: 2, TID: t[3]} })},
+			one(func(t [8]zodb.TID) want {
+				return want{Kind: BlobChecksum, Name: layout.Blob(2, t[3]), OID: 2, TID: t[3]}
+			})},
 		{"blob that no revision wants", func(h *testHome, t [8]zodb.TID) { h.put(layout.Blob(1, t[3]), []byte("x")) },
 			one(func(t [8]zodb.TID) want {
 				return want{Kind: BlobWithoutRevision, Name: layout.Blob(1, t[3]), OID: 1, TID: t[3]}

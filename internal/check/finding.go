@@ -44,7 +44,7 @@ const (
 	// and an interrupted pack can have left them.
 	DanglingReference Kind = "dangling-reference"
 	BlobMissing       Kind = "blob-missing"
-	BlobMD5           Kind = "blob-md5"
+	BlobChecksum      Kind = "blob-checksum"
 	// BlobWithoutRevision: the revision is not there, or has no blob.
 	BlobWithoutRevision Kind = "blob-without-revision"
 )

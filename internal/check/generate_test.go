@@ -130,7 +130,7 @@ func (h *testHome) commit(records ...stored) zodb.TID {
 		t.OIDs = append(t.OIDs, r.oid)
 		o := record.Object{OID: r.oid, Previous: h.serial[r.oid], Serial: tid, Data: r.data, UndoFrom: r.undoFrom}
 		if r.blob != nil {
-			o.BlobMD5 = md5.Sum(r.blob)
+			o.BlobSum = record.SumBlob(r.blob)
 			h.put(layout.Blob(r.oid, tid), r.blob)
 		}
 		h.put(layout.Revision(r.oid, tid), h.object(o))

@@ -142,7 +142,7 @@ func (c *checker) logged(tid zodb.TID, e *journal.Entry) func() ([]byte, error) 
 		if err != nil {
 			return nil, err
 		}
-		o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: tid, Data: data}
+		o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobSum: e.BlobSum, Previous: e.Previous, Serial: tid, Data: data}
 		return o.Append(nil, true)
 	}
 }

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"crypto/md5"
 	"encoding/hex"
 	"testing"
 
@@ -39,7 +38,7 @@ func (h *testHome) journal(transactions ...logged) {
 		for _, r := range t.records {
 			e := journal.Entry{OID: r.oid, Previous: max(h.serial[r.oid], serial[r.oid]), Len: int64(len(r.data)), Gone: len(r.data) == 0, UndoFrom: r.undoFrom}
 			if r.blob != nil {
-				e.Blob, e.BlobFile, e.BlobSize, e.BlobMD5 = true, "journal/blob-"+t.tid.String(), int64(len(r.blob)), md5.Sum(r.blob)
+				e.Blob, e.BlobFile, e.BlobSize, e.BlobSum = true, "journal/blob-"+t.tid.String(), int64(len(r.blob)), record.SumBlob(r.blob)
 				h.write(e.BlobFile, r.blob)
 			}
 			p.Records = append(p.Records, e)

@@ -135,7 +135,7 @@ func (c *checker) revision(w *worker, n layout.Name, packable bool) (object, sta
 	if o.noMD5 {
 		c.counts.withoutMD5.Add(1)
 	}
-	if o.BlobMD5 != ([16]byte{}) {
+	if o.HasBlob() {
 		c.blob(o, packable)
 	}
 	return o, s
@@ -209,14 +209,14 @@ func (c *checker) blob(o object, packable bool) {
 	}
 	if err == nil {
 		c.blobsWanted.addRevision(o.OID, o.Serial)
-		hash := md5.New()
+		hash := o.BlobSum.Hash()
 		var n int64
 		n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{f}, make([]byte, blobBuffer))
 		err = errors.Join(err, f.Close())
 		c.counts.blobs.Add(1)
 		c.countFile(n)
-		if err == nil && !bytes.Equal(hash.Sum(nil), o.BlobMD5[:]) {
-			c.reportAt(BlobMD5, o, where, "the content is not what was written")
+		if err == nil && hash.BlobSum() != o.BlobSum {
+			c.reportAt(BlobChecksum, o, where, "the content is not what was written")
 		}
 	}
 	if err != nil {

@@ -252,7 +252,7 @@ func (r *resolver) blobs(ctx context.Context, differ *bucketSet) {
 				continue
 			}
 			o, s, _ := c.readObject(w, layout.Revision(f.name.OID, f.name.TID))
-			if s == unusable || s == sound && o.BlobMD5 != ([16]byte{}) {
+			if s == unusable || s == sound && !o.BlobSum.IsZero() {
 				continue
 			}
 			finding := c.object(BlobWithoutRevision, f.name.OID, f.name.TID, f.path, "there is no such revision")

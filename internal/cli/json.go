@@ -105,7 +105,7 @@ type shownValue struct {
 	TID    *zodb.TID `json:"tid,omitempty"`
 	Serial *zodb.TID `json:"serial,omitempty"`
 	Size   *int64    `json:"size,omitempty"`
-	MD5    string    `json:"md5,omitempty"`
+	Sums   []string  `json:"sums,omitempty"`  // of a blob, one of each kind
 	Lines  []string  `json:"lines,omitempty"` // of a file of text
 }
 

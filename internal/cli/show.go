@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -119,7 +118,7 @@ type shownRevision struct {
 	UndoFrom   zodb.TID   `json:"undo_from,omitzero"`
 	Exists     bool       `json:"exists"`
 	Blob       bool       `json:"blob"`
-	BlobMD5    string     `json:"blob_md5,omitempty"`
+	BlobSum    string     `json:"blob_sum,omitempty"`
 	Checksum   string     `json:"checksum,omitempty"` // of a file
 	Size       int        `json:"size"`
 	Class      string     `json:"class"`
@@ -186,7 +185,7 @@ func (o *showCommand) showRevision(e *env, r *shownRevision) error {
 		f.line("checksum", "%s", r.Checksum)
 	}
 	if r.Blob {
-		f.line("blob", "yes %s", r.BlobMD5)
+		f.line("blob", "yes %s", r.BlobSum)
 	}
 	if !r.Exists {
 		f.line("data", "none: the object does not exist from here on")
@@ -233,13 +232,4 @@ func checksum(has, checked bool) string {
 		return "right"
 	}
 	return "wrong"
-}
-
-func hexOrNone(b []byte) string {
-	for _, c := range b {
-		if c != 0 {
-			return hex.EncodeToString(b)
-		}
-	}
-	return ""
 }

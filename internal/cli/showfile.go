@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -179,7 +178,7 @@ func (o *showCommand) showObjectFile(e *env, name string, b []byte) error {
 		obj = unchecked
 	}
 	r := shownRevision{Kind: "revision", OID: obj.OID, TID: obj.Serial, Previous: obj.Previous, UndoFrom: obj.UndoFrom,
-		Exists: !obj.Gone(), Blob: obj.HasBlob(), BlobMD5: hexOrNone(obj.BlobMD5[:]), Checksum: checksum(record.HasMD5(b), damage == nil), data: obj.Data}
+		Exists: !obj.Gone(), Blob: obj.HasBlob(), BlobSum: obj.BlobSum.String(), Checksum: checksum(record.HasMD5(b), damage == nil), data: obj.Data}
 	return errors.Join(o.showRevision(e, &r), damage)
 }
 
@@ -229,14 +228,12 @@ func (o *showCommand) showBlob(e *env, dir vfs.FS, name string, n layout.Name) e
 	if err != nil {
 		return err
 	}
-	h := md5.New()
-	size, err := io.Copy(h, f)
+	sums, size, err := record.BlobSums(f)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	digest := hex.EncodeToString(h.Sum(nil))
-	return o.showValue(e, "blob", shownValue{OID: &n.OID, TID: &n.TID, Size: &size, MD5: digest},
-		"blob of object %s at %s (%s): %s, MD5 %s", n.OID, n.TID, formatTID(n.TID), human.Bytes(size), digest)
+	return o.showValue(e, "blob", shownValue{OID: &n.OID, TID: &n.TID, Size: &size, Sums: []string{sums[0].String(), sums[1].String()}},
+		"blob of object %s at %s (%s): %s, %s, %s", n.OID, n.TID, formatTID(n.TID), human.Bytes(size), sums[0], sums[1])
 }
 
 // showJournal lists what a segment holds of transactions that were committed.

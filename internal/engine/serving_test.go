@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
 	"errors"
 	"io"
 	"io/fs"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -477,8 +477,8 @@ func TestBlobThatComesInPieces(t *testing.T) {
 			t.Errorf("%d bytes came back as %d others", size, len(got))
 		}
 		o, err := s.Revision(t.Context(), 1, tid)
-		if err != nil || o.BlobMD5 != md5.Sum(content) {
-			t.Errorf("%d bytes: checksum %x, %v", size, o.BlobMD5, err)
+		if err != nil || o.BlobSum != record.SumBlob(content) {
+			t.Errorf("%d bytes: checksum %x, %v", size, o.BlobSum, err)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func anyTxn(rnd *rand.Rand, tid zodb.TID, maxLen int) *want {
 		case 0:
 			e.Gone, e.Len, w.data[i] = true, 0, nil
 		case 1:
-			e.Blob, e.BlobFile, e.BlobSize, e.BlobMD5[3] = true, "journal/blob-1", rnd.Int64N(1000), 7
+			e.Blob, e.BlobFile, e.BlobSize, e.BlobSum[3] = true, "journal/blob-1", rnd.Int64N(1000), 7
 		}
 	}
 	if rnd.IntN(3) == 0 {

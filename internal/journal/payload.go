@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -42,7 +43,7 @@ type Entry struct {
 	UndoFrom zodb.TID // serial of the revision that an undo copied; 0 = none
 	Gone     bool     // from here on the object does not exist; there is no data
 	Blob     bool     // a blob belongs to it, described by the next three
-	BlobMD5  [16]byte
+	BlobSum  record.BlobSum
 	BlobFile string   // its staged file relative to HOME, at most 4096 bytes
 	BlobSize int64    // bytes
 	Len      int64    // length of the data in bytes, at most maxData
@@ -63,7 +64,7 @@ func (e *Entry) check() error {
 		return fmt.Errorf("object %s: the name of the blob's file has %d bytes; the limit is %d", e.OID, len(e.BlobFile), maxBlobFile)
 	case e.Gone && (e.Len > 0 || e.Blob):
 		return fmt.Errorf("object %s: a revision that says that the object does not exist, with data", e.OID)
-	case e.Blob != (e.BlobFile != "") || e.BlobSize < 0 || !e.Blob && (e.BlobSize != 0 || e.BlobMD5 != [16]byte{}):
+	case e.Blob != (e.BlobFile != "") || e.BlobSize < 0 || !e.Blob && (e.BlobSize != 0 || !e.BlobSum.IsZero()):
 		return fmt.Errorf("object %s: its blob is not fully described", e.OID)
 	}
 	return nil
@@ -85,7 +86,7 @@ func (e *Entry) appendHead(b []byte) []byte {
 	b = append(b, flags, 0)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(e.BlobFile)))
 	b = append(b, 0, 0, 0, 0)
-	b = append(b, e.BlobMD5[:]...)
+	b = append(b, e.BlobSum[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.BlobSize))
 	return append(b, e.BlobFile...)
 }
@@ -102,7 +103,7 @@ func parseEntry(b []byte, length int64) (Entry, error) {
 		UndoFrom: zodb.TIDFromBytes(b[24:]),
 		Gone:     b[32]&dataGone != 0,
 		Blob:     b[32]&dataBlob != 0,
-		BlobMD5:  [16]byte(b[40:56]),
+		BlobSum:  record.BlobSum(b[40:56]),
 		BlobSize: int64(binary.BigEndian.Uint64(b[56:])),
 	}
 	name := int(binary.BigEndian.Uint16(b[34:]))

@@ -3,7 +3,7 @@
 // and x.packed. Its functions are pure and may be called concurrently.
 //
 // All numbers are big-endian and unsigned. The layouts are those of the Python
-// original (docs/format.md), byte for byte, but for the MD5 of a blob in 16
+// original (docs/format.md), byte for byte, but for the sum of a blob in 16
 // bytes that the original keeps zero.
 //
 // Every parser checks the oid, tid, lengths and checksum in the file before it returns

@@ -25,7 +25,7 @@ const (
 	objectLength   = 4
 	objectOID      = 8
 	objectUndoFrom = 16
-	objectBlobMD5  = 24
+	objectBlobSum  = 24
 	objectMD5      = 40
 	objectPrevious = 56
 	objectSerial   = 64
@@ -38,7 +38,7 @@ const (
 //	     4       4  length of the file in bytes
 //	     8       8  OID
 //	    16       8  UndoFrom
-//	    24      16  BlobMD5; always zero in files of the original
+//	    24      16  BlobSum; always zero in files of the original
 //	    40      16  MD5 of everything from offset 56 on; zero = not computed
 //	    56       8  Previous
 //	    64       8  Serial
@@ -46,14 +46,14 @@ const (
 type Object struct {
 	OID      zodb.OID
 	UndoFrom zodb.TID // serial of the older revision that an undo copied the data from; else 0
-	BlobMD5  [16]byte // of the bytes of the blob; zero = there is no blob
+	BlobSum  BlobSum  // of the bytes of the blob; zero = there is no blob
 	Previous zodb.TID // serial of the revision before this one; 0 = none
 	Serial   zodb.TID // transaction that wrote this revision
 	Data     []byte   // ZODB's two pickles; empty: see Gone
 }
 
 // HasBlob reports whether a blob belongs to the revision.
-func (o *Object) HasBlob() bool { return o.BlobMD5 != [16]byte{} }
+func (o *Object) HasBlob() bool { return !o.BlobSum.IsZero() }
 
 // Gone reports whether there is no data. In class Full that means that the
 // object does not exist from this transaction on, because its creation was
@@ -79,7 +79,7 @@ func (o *Object) Append(dst []byte, sum bool) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(ObjectHeaderSize+len(o.Data)))
 	dst = o.OID.Append(dst)
 	dst = o.UndoFrom.Append(dst)
-	dst = append(dst, o.BlobMD5[:]...)
+	dst = append(dst, o.BlobSum[:]...)
 	dst = append(dst, make([]byte, md5.Size)...)
 	dst = o.Previous.Append(dst)
 	dst = o.Serial.Append(dst)
@@ -143,7 +143,7 @@ func objectHeader(b []byte) *Object {
 	return &Object{
 		OID:      zodb.OIDFromBytes(b[objectOID:]),
 		UndoFrom: zodb.TIDFromBytes(b[objectUndoFrom:]),
-		BlobMD5:  [16]byte(b[objectBlobMD5:]),
+		BlobSum:  BlobSum(b[objectBlobSum:]),
 		Previous: zodb.TIDFromBytes(b[objectPrevious:]),
 		Serial:   zodb.TIDFromBytes(b[objectSerial:]),
 	}

@@ -10,10 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
-	"github.com/google/go-cmp/cmp"
 )
 
 // parseFile reads a file as its database name says and returns what writing it
@@ -168,7 +169,7 @@ func wantCorrupt(t *testing.T, err error, want *zodb.CorruptError) {
 }
 
 var (
-	sampleObject = Object{OID: 0x1A771, UndoFrom: 3, BlobMD5: [16]byte{1, 2, 3}, Previous: 4, Serial: 0x0349DEA41A25853B, Data: []byte("two pickles")}
+	sampleObject = Object{OID: 0x1A771, UndoFrom: 3, BlobSum: BlobSum{1, 2, 3}, Previous: 4, Serial: 0x0349DEA41A25853B, Data: []byte("two pickles")}
 	sampleTxn    = Transaction{TID: 0x0349DEA41A25853B, Previous: 4, User: []byte("ü"), Description: []byte("why"), Extension: []byte("}q."), OIDs: []zodb.OID{7, 0, 1 << 60}}
 )
 

@@ -2,10 +2,8 @@ package salvage
 
 import (
 	"context"
-	"crypto/md5"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"path"
@@ -23,13 +21,13 @@ type seen struct {
 	maxOID  zodb.OID
 	lastTID zodb.TID                         // the last transaction (Minimal: the highest serial)
 	newest  map[zodb.OID]zodb.TID            // of objects without a pointer: their newest revision
-	blobs   map[[md5.Size]byte][]layout.Name // that revisions want and that are not there
+	blobs   map[record.BlobSum][]layout.Name // that revisions want and that are not there
 }
 
 // complete plans what follows from the database as it will be: missing
 // pointers and x files, and blobs.
 func (p *planner) complete(ctx context.Context) error {
-	s := seen{newest: make(map[zodb.OID]zodb.TID), blobs: make(map[[md5.Size]byte][]layout.Name)}
+	s := seen{newest: make(map[zodb.OID]zodb.TID), blobs: make(map[record.BlobSum][]layout.Name)}
 	for n, i := range p.placed {
 		if err := p.see(&s, n, p.lost, p.actions[i].From); err != nil {
 			return err
@@ -96,8 +94,8 @@ func (p *planner) wantBlob(s *seen, n layout.Name, fsys vfs.FS, name string) err
 	if err != nil || len(head) < record.ObjectHeaderSize {
 		return err
 	}
-	sum := [md5.Size]byte(head[24:40])
-	if sum == ([md5.Size]byte{}) {
+	sum := record.BlobSum(head[24:40])
+	if sum.IsZero() {
 		return nil
 	}
 	blob := layout.Blob(n.OID, n.TID)
@@ -124,35 +122,36 @@ func (p *planner) blobs(ctx context.Context, s *seen) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		var sum [md5.Size]byte
+		var sums [2]record.BlobSum
 		if len(s.blobs) > 0 {
 			var err error
-			if sum, err = p.hash(name); err != nil {
+			if sums, err = p.sums(name); err != nil {
 				return err
 			}
 		}
-		wanted, ok := s.blobs[sum]
-		if !ok || len(s.blobs) == 0 {
+		placed := false
+		for _, sum := range sums {
+			// Several revisions may have had the same blob; each gets a copy.
+			for _, n := range s.blobs[sum] {
+				p.actions = append(p.actions, Action{Verb: Place, From: name, To: p.place(n), Name: n})
+				placed = true
+			}
+			delete(s.blobs, sum)
+		}
+		if !placed {
 			p.actions = append(p.actions, Action{Verb: Unknown, From: name})
-			continue
 		}
-		// Several revisions may have had the same blob; each gets a copy.
-		for _, n := range wanted {
-			p.actions = append(p.actions, Action{Verb: Place, From: name, To: p.place(n), Name: n})
-		}
-		delete(s.blobs, sum)
 	}
 	return nil
 }
 
-func (p *planner) hash(name string) (sum [md5.Size]byte, err error) {
+func (p *planner) sums(name string) (sums [2]record.BlobSum, err error) {
 	f, err := p.lost.Open(name)
 	if err != nil {
-		return sum, err
+		return sums, err
 	}
-	hash := md5.New()
-	_, err = io.Copy(hash, f)
-	return [md5.Size]byte(hash.Sum(nil)), errors.Join(err, f.Close())
+	sums, _, err = record.BlobSums(f)
+	return sums, errors.Join(err, f.Close())
 }
 
 func exists(fsys vfs.FS, name string) (bool, error) {

@@ -249,26 +249,31 @@ func TestPlanSaysWhatItCannotDo(t *testing.T) {
 
 func TestBlobsAreToldByTheirContent(t *testing.T) {
 	t.Parallel()
-	w := newWreck(t, "chunky")
-	const revision = "A/o000/000/000/000/0011.03F6ED2545555555"
-	o, err := record.ParseObject(w.read("home", revision), revision, true)
-	if err != nil {
-		t.Fatal(err)
-	}
 	blob := []byte("what the blob holds")
-	o.BlobMD5 = md5.Sum(blob)
-	b, err := o.Append(nil, true)
-	if err != nil {
-		t.Fatal(err)
+	for kind, sum := range map[string]record.BlobSum{"now": record.SumBlob(blob), "older release": md5.Sum(blob)} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w := newWreck(t, "chunky")
+			const revision = "A/o000/000/000/000/0011.03F6ED2545555555"
+			o, err := record.ParseObject(w.read("home", revision), revision, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.BlobSum = sum
+			b, err := o.Append(nil, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.write("home", revision, b)
+			w.write("lost+found", "#7", blob)
+			w.write("lost+found", "#8", []byte("another blob, of nobody"))
+			w.salvage()
+			if got := w.read("home", revision+".blob"); string(got) != string(blob) {
+				t.Errorf("blob is %q", got)
+			}
+			w.checkIsClean()
+		})
 	}
-	w.write("home", revision, b)
-	w.write("lost+found", "#7", blob)
-	w.write("lost+found", "#8", []byte("another blob, of nobody"))
-	w.salvage()
-	if got := w.read("home", revision+".blob"); string(got) != string(blob) {
-		t.Errorf("blob is %q", got)
-	}
-	w.checkIsClean()
 }
 
 func TestApplyNeverReplacesWhatAppearedMeanwhile(t *testing.T) {

@@ -1,15 +1,13 @@
 package read
 
 import (
-	"bytes"
 	"context"
-	"crypto/md5"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -18,9 +16,9 @@ import (
 type openBlob struct {
 	vfs.File
 	size    int64
-	want    [16]byte
+	want    record.BlobSum
 	corrupt zodb.CorruptError // without its reason
-	hash    hash.Hash         // of the bytes read; nil: not from the start
+	hash    *record.BlobHash  // of the bytes read; nil: not from the start
 	read    int64
 }
 
@@ -37,7 +35,7 @@ func (b *openBlob) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF || err == nil && b.read < b.size {
 		return n, err
 	}
-	if sum := b.hash.Sum(nil); b.read != b.size || !bytes.Equal(sum, b.want[:]) {
+	if b.read != b.size || b.hash.BlobSum() != b.want {
 		damage := b.corrupt
 		damage.Reason = "the blob is not what was written: its checksum differs"
 		return 0, &damage
@@ -51,7 +49,7 @@ func (b *openBlob) Seek(offset int64, whence int) (int64, error) {
 	switch {
 	case err != nil:
 	case at == 0:
-		b.hash, b.read = md5.New(), 0
+		b.hash, b.read = b.want.Hash(), 0
 	case at != b.read:
 		b.hash = nil
 	}
@@ -68,9 +66,9 @@ func (r *Reader) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (z
 		var f vfs.File
 		var where string
 		var err error
-		var sum [16]byte
+		var sum record.BlobSum
 		if inLog && rev.Entry.Blob {
-			where, sum = rev.Entry.BlobFile, rev.Entry.BlobMD5
+			where, sum = rev.Entry.BlobFile, rev.Entry.BlobSum
 			f, err = r.o.Home.FS.Open(where)
 			if errors.Is(err, fs.ErrNotExist) { // the flush moves it before the index forgets it
 				f, where, err = r.o.Store.OpenBlob(oid, serial)
@@ -83,7 +81,7 @@ func (r *Reader) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (z
 			if !o.HasBlob() {
 				return noBlob(oid, serial)
 			}
-			sum = o.BlobMD5
+			sum = o.BlobSum
 			f, where, err = r.o.Store.OpenBlob(oid, serial)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -100,7 +98,7 @@ func (r *Reader) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (z
 			return errors.Join(&zodb.CorruptError{Path: where, OID: oid, TID: serial,
 				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, rev.Entry.BlobSize)}, f.Close())
 		}
-		b = &openBlob{File: f, size: info.Size, want: sum, corrupt: zodb.CorruptError{Path: where, OID: oid, TID: serial}, hash: md5.New()}
+		b = &openBlob{File: f, size: info.Size, want: sum, corrupt: zodb.CorruptError{Path: where, OID: oid, TID: serial}, hash: sum.Hash()}
 		return nil
 	})
 	if err != nil {

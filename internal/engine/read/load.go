@@ -253,7 +253,7 @@ func (r *Reader) FromLog(rev state.Revision) (*record.Object, error) {
 		return rev.Object, nil
 	}
 	e := rev.Entry
-	o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: rev.TID}
+	o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobSum: e.BlobSum, Previous: e.Previous, Serial: rev.TID}
 	if e.Gone {
 		return o, nil
 	}

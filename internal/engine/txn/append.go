@@ -20,7 +20,7 @@ func (m *Manager) appendToLog(t *Txn) error {
 	for op := range t.ops.all() {
 		e := journal.Entry{OID: op.oid, Previous: op.previous, UndoFrom: op.aside().undoFrom, Gone: op.gone, Len: int64(op.data.length)}
 		if b := op.blob(); b != nil {
-			e.Blob, e.BlobMD5, e.BlobFile, e.BlobSize = true, b.md5, b.name, b.size
+			e.Blob, e.BlobSum, e.BlobFile, e.BlobSize = true, b.sum, b.name, b.size
 		}
 		p.Records = append(p.Records, e)
 		m.o.OIDs.Raise(op.oid)
@@ -55,7 +55,7 @@ func (t *Txn) objects(c *state.Committed) []*record.Object {
 	for i := range c.Records {
 		e := &c.Records[i]
 		data, _ := t.spool.get(t.ops.at(i).data) // never an error: there is no file
-		list[i] = &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobMD5: e.BlobMD5, Previous: e.Previous, Serial: c.TID, Data: data}
+		list[i] = &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobSum: e.BlobSum, Previous: e.Previous, Serial: c.TID, Data: data}
 	}
 	return list
 }

@@ -1,15 +1,14 @@
 package txn
 
 import (
-	"crypto/md5"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"path/filepath"
 
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -20,7 +19,7 @@ import (
 type stagedBlob struct {
 	name string // relative to HOME
 	size int64
-	md5  [16]byte
+	sum  record.BlobSum
 	kept bool // it belongs to a committed transaction
 }
 
@@ -29,7 +28,7 @@ type stagedBlob struct {
 func (m *Manager) stage(src zodb.BlobSource) (*stagedBlob, error) {
 	b := &stagedBlob{name: m.stagedName("blob")}
 	if src.Path == "" {
-		return b, m.stageStream(b, src.Reader)
+		return b, m.stageStream(b, src.Reader, record.NewBlobHash())
 	}
 	abs, err := filepath.Abs(src.Path)
 	if err != nil {
@@ -52,7 +51,7 @@ func (m *Manager) stage(src zodb.BlobSource) (*stagedBlob, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = m.stageStream(b, f)
+	err = m.stageStream(b, f, record.NewBlobHash())
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = root.Remove(from)
 	}
@@ -60,12 +59,12 @@ func (m *Manager) stage(src zodb.BlobSource) (*stagedBlob, error) {
 }
 
 // stageStream copies a stream. The destination is synced by the vote.
-func (m *Manager) stageStream(b *stagedBlob, r io.Reader) error {
+func (m *Manager) stageStream(b *stagedBlob, r io.Reader, h *record.BlobHash) error {
 	f, err := m.o.Home.FS.Create(b.name)
 	if err != nil {
 		return err
 	}
-	w := newBlobSink(f)
+	w := newBlobSink(f, h)
 	return m.endStaging(b, w, w.readFrom(r))
 }
 
@@ -74,12 +73,11 @@ func (m *Manager) endStaging(b *stagedBlob, w *blobSink, err error) error {
 	if err == nil {
 		err = w.flush()
 	}
-	w.wait()
 	if err = errors.Join(err, w.f.Close()); err != nil {
 		return err
 	}
 	b.size = w.size
-	w.hash.Sum(b.md5[:0])
+	b.sum = w.hash.BlobSum()
 	return m.o.Home.FS.SetReadOnly(b.name)
 }
 
@@ -103,46 +101,42 @@ func (m *Manager) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 		return b, err
 	}
 	if !foreign {
-		w := newBlobSink(nil)
+		w := newBlobSink(nil, record.NewBlobHash())
 		err = w.readFrom(f)
 		if err == nil {
 			err = w.flush()
 		}
-		w.wait()
 		b.size = w.size
-		w.hash.Sum(b.md5[:0])
+		b.sum = w.hash.BlobSum()
 		return b, errors.Join(err, f.Close())
 	}
 	own := &stagedBlob{name: m.stagedName("blob")}
-	err = m.stageStream(own, f)
+	err = m.stageStream(own, f, record.NewBlobHash())
 	// A file that cannot be removed now is removed at the next open.
 	return own, errors.Join(err, f.Close(), m.o.Home.FS.Remove(b.name))
 }
 
-// blobSinkSize is how much of a blob is in memory: twice that.
+// blobSinkSize is how much of a blob is in memory.
 const blobSinkSize = 1 << 20
 
 // writebackStep is after how many bytes the disk is asked to begin with them, so
 // that the vote has less to wait for.
 const writebackStep = 8 << 20
 
-// blobSink writes a file and computes its MD5, side by side: while one buffer is
-// hashed by another goroutine, it is written and the other buffer is filled.
+// blobSink writes a file and computes its checksum.
 type blobSink struct {
 	f    vfs.File // nil: only the checksum is wanted
-	hash hash.Hash
+	hash *record.BlobHash
 	size int64
 	// started is how much the disk was asked to write.
 	started int64
 
-	buf    []byte        // being filled
-	other  []byte        // being hashed, or free
-	hashed chan struct{} // closed when other was hashed; nil: it is free
+	buf []byte // being filled
 }
 
 // newBlobSink starts with a small buffer, because many blobs are small.
-func newBlobSink(f vfs.File) *blobSink {
-	return &blobSink{f: f, hash: md5.New(), buf: make([]byte, 0, 64<<10)}
+func newBlobSink(f vfs.File, h *record.BlobHash) *blobSink {
+	return &blobSink{f: f, hash: h, buf: make([]byte, 0, 64<<10)}
 }
 
 // write adds p, which it does not keep.
@@ -183,34 +177,24 @@ func (w *blobSink) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
-	w.wait()
-	filled, done := w.buf, make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = w.hash.Write(filled) // a hash never fails
-	}()
-	w.buf, w.other, w.hashed = w.other[:0], filled, done
+	_, _ = w.hash.Write(w.buf) // a hash never fails
+	w.size += int64(len(w.buf))
+	var err error
+	if w.f != nil {
+		_, err = w.f.Write(w.buf)
+	}
+	w.buf = w.buf[:0]
 	if cap(w.buf) < blobSinkSize {
 		w.buf = make([]byte, 0, blobSinkSize)
 	}
-	w.size += int64(len(filled))
 	if w.f == nil {
 		return nil
 	}
-	_, err := w.f.Write(filled)
 	if unsynced := w.size - w.started; err == nil && unsynced >= writebackStep {
 		w.f.StartSync(w.started, unsynced)
 		w.started = w.size
 	}
 	return err
-}
-
-// wait waits until everything that was flushed is hashed.
-func (w *blobSink) wait() {
-	if w.hashed != nil {
-		<-w.hashed
-		w.hashed = nil
-	}
 }
 
 type blobState uint8

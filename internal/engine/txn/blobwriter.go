@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -50,7 +51,7 @@ func (t *Txn) beginBlob() (*BlobWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin a blob: %w", t.m.o.State.Refused(err))
 	}
-	w := &BlobWriter{t: t, b: b, w: newBlobSink(f)}
+	w := &BlobWriter{t: t, b: b, w: newBlobSink(f, record.NewBlobHash())}
 	t.blobs = append(t.blobs, b)
 	t.writers = append(t.writers, w)
 	return w, nil
@@ -96,7 +97,7 @@ func (w *BlobWriter) close() error {
 		if err := w.t.m.endStaging(w.b, w.w, w.err); err != nil && w.err == nil {
 			w.err = fmt.Errorf("write to a blob: %w", w.t.m.o.State.Refused(err))
 		}
-		w.w.buf, w.w.other = nil, nil
+		w.w.buf = nil
 	case blobAborted:
 		return fmt.Errorf("close a blob: %w: it was aborted", zodb.ErrState)
 	}
@@ -111,11 +112,10 @@ func (w *BlobWriter) Abort() error {
 		return nil
 	}
 	if w.state == blobOpen {
-		w.w.wait()
 		_ = w.w.f.Close() // it is removed
 	}
 	w.state = blobAborted
-	w.w.buf, w.w.other = nil, nil
+	w.w.buf = nil
 	if err := w.t.m.o.Home.FS.Remove(w.b.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

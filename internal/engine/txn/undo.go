@@ -151,14 +151,14 @@ func (t *Txn) presentState(ctx context.Context, oid zodb.OID) (*record.Object, z
 	}
 	o := &record.Object{OID: oid, Data: data, UndoFrom: op.aside().undoFrom}
 	if b := op.blob(); b != nil {
-		o.BlobMD5 = b.md5
+		o.BlobSum = b.sum
 	}
 	return o, op.serial, nil
 }
 
 // sameState reports whether two revisions leave an object in the same state.
 func sameState(a, b *record.Object) bool {
-	return string(a.Data) == string(b.Data) && a.BlobMD5 == b.BlobMD5
+	return string(a.Data) == string(b.Data) && a.BlobSum == b.BlobSum
 }
 
 // stageCopy copies the blob of a revision. A hard link would do for reading,
@@ -169,14 +169,14 @@ func (t *Txn) stageCopy(ctx context.Context, o *record.Object) (*stagedBlob, err
 	if err != nil {
 		return nil, err
 	}
-	b, err := t.m.stage(zodb.BlobSource{Reader: src})
-	if b != nil {
-		t.blobs = append(t.blobs, b)
-	}
+	// With a sum of the same kind, so that equal blobs have equal sums.
+	b := &stagedBlob{name: t.m.stagedName("blob")}
+	t.blobs = append(t.blobs, b)
+	err = t.m.stageStream(b, src, o.BlobSum.Hash())
 	if err = errors.Join(err, src.Close()); err != nil {
 		return nil, fmt.Errorf("copy the blob of object %s at %s: %w", o.OID, o.Serial, t.m.o.State.Refused(err))
 	}
-	if b.md5 != o.BlobMD5 {
+	if b.sum != o.BlobSum {
 		return nil, &zodb.CorruptError{Path: t.m.o.Home.FS.Path(b.name), OID: o.OID, TID: o.Serial, Reason: "the blob has not the checksum that its revision names"}
 	}
 	return b, nil

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"crypto/md5"
 	"fmt"
 	"slices"
 
@@ -44,7 +43,7 @@ func (x *Txn) Revision(i int) store.Revision {
 func (x *Txn) AppendRevision(dst []byte, i int) ([]byte, error) {
 	o := record.Object{OID: x.OIDs[i], Serial: x.Tid, Previous: x.Before[x.OIDs[i]], Data: x.Tid.Bytes()}
 	if i == 0 && x.Blob != "" {
-		o.BlobMD5 = md5.Sum([]byte(x.Blob))
+		o.BlobSum = record.SumBlob([]byte(x.Blob))
 	}
 	return o.Append(dst, true)
 }

@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"crypto/md5"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestBlobsOfOlderReleases: a blob whose revision has an MD5 of it is read, compared, checked,
+// and copied by an undo with a sum of that kind, so that a second undo finds the two equal.
+func TestBlobsOfOlderReleases(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Format: "chunky"})
+	s := open(t, home, Options{})
+	first := commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("a"), blob: "an old blob"})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	revision := filepath.Join(home, "A", layout.Chunky.Path(layout.Revision(1, first)))
+	asOlder(t, revision, "an old blob")
+
+	s = open(t, home, Options{})
+	if got := readBlob(t, s, 1, first); got != "an old blob" {
+		t.Errorf("blob is %q", got)
+	}
+	second := commit(t, s, change{oid: 1, data: rec("a"), blob: "a new blob"})
+	third, err := undo(t, s, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.Revision(t.Context(), 1, third)
+	if err != nil || o.BlobSum != md5.Sum([]byte("an old blob")) {
+		t.Errorf("the copy has the sum %s: %v", o.BlobSum, err)
+	}
+	if got := readBlob(t, s, 1, third); got != "an old blob" {
+		t.Errorf("blob of the copy is %q", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := damage(t, f); len(found) != 0 {
+		t.Errorf("check finds %q", found)
+	}
+
+	blob := revision + ".blob"
+	if err := errors.Join(os.Chmod(blob, 0o600), os.WriteFile(blob, []byte("an odd blob"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{})
+	b, err := s.OpenBlob(t.Context(), 1, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = io.ReadAll(b); !errors.Is(err, zodb.ErrCorrupt) {
+		t.Errorf("a damaged blob: %v", err)
+	}
+	if err := errors.Join(b.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if found := damage(t, f); len(found) != 1 || found[0] != check.BlobChecksum {
+		t.Errorf("check of a damaged blob finds %q", found)
+	}
+}
+
+// damage returns the kinds of damage that check finds.
+func damage(t *testing.T, f vfs.FS) (kinds []check.Kind) {
+	t.Helper()
+	_, err := check.Run(t.Context(), check.Options{FS: f}, func(x check.Finding) {
+		if x.Severity == check.Damage {
+			kinds = append(kinds, x.Kind)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kinds
+}
+
+// asOlder makes a file of a revision one that an older release wrote.
+func asOlder(t *testing.T, path, blob string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := record.ParseObject(b, path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.BlobSum != record.SumBlob([]byte(blob)) {
+		t.Fatalf("the sum of the blob is %s", o.BlobSum)
+	}
+	o.BlobSum = md5.Sum([]byte(blob))
+	if b, err = o.Append(nil, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
