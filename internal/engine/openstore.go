@@ -15,7 +15,7 @@ func (s *Storage) openStore() (err error) {
 		if s.o.ReadOnly {
 			choose = formats.Beside
 		}
-		o := formats.Options{FS: s.home.FS, Settings: s.home.Settings, Identity: s.home.IdentityBytes(), Clock: s.o.Clock, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom,
+		o := formats.Options{FS: s.home.FS, Settings: s.home.Settings, Identity: s.home.IdentityBytes(), Clock: s.o.Clock, Warn: func(text string, err error) { s.log.Warn(text, "err", err) }, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom,
 			PartLen: s.o.partLen, SyncEvery: s.o.syncEvery}
 		if s.store, err = choose(o); err != nil {
 			return err

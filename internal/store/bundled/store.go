@@ -22,6 +22,8 @@ type Options struct {
 	// Still is for who only reads A, which stands still: there may be no B.
 	Still bool
 	Clock func() time.Time
+	// Warn is told what was found at the open that ought not to be; nil: nobody is.
+	Warn func(text string, err error)
 	// MergeFactor and MergeSize are the policy of [Store.Tend]: so many neighbours of about one
 	// size become one, of at most so many bytes. 0: the defaults.
 	MergeFactor int
@@ -65,6 +67,11 @@ func New(o Options) (*Store, error) {
 	}
 	s := &Store{o: o, fs: o.FS, files: files}
 	s.buffers.New = func() any { return new(frameBuffers) }
+	if !o.Beside && !o.Still {
+		if err := s.verifyAdopted(); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.reload(); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,8 @@ type Options struct {
 	Settings *settings.Settings
 	Identity [16]byte // as in config/identity
 	Clock    func() time.Time
+	// Warn is told what was found at the open that ought not to be; nil: nobody is.
+	Warn func(text string, err error)
 	// Lanes and LanesFrom are for tests: how many goroutines a Put has, and from how many
 	// files on. 0: the defaults.
 	Lanes, LanesFrom int
@@ -39,7 +41,7 @@ func (o Options) open(beside bool) (store.Store, error) {
 	sync := s.Filesystem.Sync
 	if s.Structure.Format == layout.Bundled {
 		return bundled.New(bundled.Options{
-			FS: o.FS, Identity: o.Identity, Clock: o.Clock, Beside: beside, Sync: sync, DirSync: sync && s.POSIX.DirSync,
+			FS: o.FS, Identity: o.Identity, Clock: o.Clock, Beside: beside, Sync: sync, DirSync: sync && s.POSIX.DirSync, Warn: o.Warn,
 		})
 	}
 	return classic.New(classic.Options{

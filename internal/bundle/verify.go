@@ -1,0 +1,32 @@
+package bundle
+
+// Verify reads the whole file and compares every checksum: that of the index, and that of each
+// frame. So what was written is what is there.
+func (r *Reader) Verify() error {
+	if err := r.CheckIndex(); err != nil {
+		return err
+	}
+	var packed []byte
+	end := int64(0)
+	for f, err := range r.FramesFrom(0) {
+		if err == nil && f.Offset != end {
+			err = r.corrupt(f.Offset, nil, "a frame begins here, and the one before ends at %d", end)
+		}
+		if err == nil {
+			packed, err = r.ReadPacked(f, packed)
+		}
+		if err != nil {
+			return err
+		}
+		end = f.Offset + f.Size
+	}
+	tail := make([]byte, r.dataEnd-end)
+	if err := r.readAt(tail, end); err != nil {
+		return err
+	}
+	b, err := r.Decode(Frame{Offset: end, Size: r.dataEnd - end, Blocks: uint32(len(tarEnd) / tarBlock)}, tail, nil)
+	if err == nil && !isZero(b) {
+		err = r.corrupt(end, nil, "the tar does not end here")
+	}
+	return err
+}
