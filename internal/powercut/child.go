@@ -22,8 +22,8 @@ const (
 	workNeighbours = "neighbours"
 )
 
-// childMain is a child of powercut: what, the mount, the file of events, then
-// for work the kind, a limit and a seed, and for verify the kind.
+// childMain is a child of powercut. Its arguments: work or verify, the mount, the file of events;
+// then for work the kind, a limit and a seed, and for verify the kind.
 func childMain(args []string) error {
 	mount, name := args[1], args[2]
 	home := mount + "/home"
@@ -89,8 +89,8 @@ func kill(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// waitOpened waits until there are n events that say that a child has opened
-// what it works on, or that something is wrong.
+// waitOpened waits for n events by which children report that they have opened their storage or
+// files, or that something is wrong.
 func waitOpened(name string, n int, limit time.Duration) error {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		events, err := readEvents(name)

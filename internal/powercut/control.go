@@ -16,8 +16,8 @@ func hash(b []byte) string {
 	return hex.EncodeToString(sum[:12])
 }
 
-// control writes files as careful programs do, or without fsync. It is what the
-// disk is measured by: with fsync nothing may be lost, without it something must.
+// control writes files as careful programs do, or without fsync. It is the yardstick of the disk:
+// with fsync nothing may be lost, without it something must.
 func control(dir string, events *eventLog, careful bool, rnd *rand.Rand) error {
 	if err := events.put(event{Opened: true}); err != nil {
 		return err

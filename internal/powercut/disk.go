@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// chunkSize is what the images are copied in.
+// chunkSize is the unit in which images are copied.
 const chunkSize = 64 << 10
 
-// cut says which part of what was not flushed survives.
+// cut says which part of the unflushed data survives.
 type cut int
 
 const (
 	cutNone     cut = iota // nothing
 	cutAll                 // everything: the cut is nothing but sudden
-	cutPrefix              // what was written before some moment
+	cutPrefix              // the data written before some moment
 	cutRequests            // each write as a whole, or not at all
 	cutSectors             // each sector of each write by itself
 	cutKinds
@@ -40,9 +40,9 @@ type write struct {
 // concurrently.
 type disk struct {
 	mu       sync.Mutex
-	template []byte // what Reset goes back to
-	durable  []byte // what was flushed
-	now      []byte // what is read
+	template []byte // the image that Reset goes back to
+	durable  []byte // the flushed image
+	now      []byte // the image that is read
 	pending  []write
 	written  map[int64]struct{} // chunks in which durable or now differ from template
 	off      bool               // there was a cut: writes are lost
@@ -69,7 +69,7 @@ func newDisk(size, unit int64) *disk {
 
 func (d *disk) size() int64 { return int64(len(d.now)) }
 
-// ReadAt reads what was written last, flushed or not.
+// ReadAt reads the data written last, flushed or not.
 func (d *disk) ReadAt(p []byte, off int64) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,7 +116,7 @@ func (d *disk) touch(off, length int64) {
 	}
 }
 
-// Flush makes durable what was written.
+// Flush makes all writes durable.
 func (d *disk) Flush() {
 	d.wait(4)
 	d.mu.Lock()
@@ -128,7 +128,7 @@ func (d *disk) Flush() {
 	d.pending = d.pending[:0]
 }
 
-// cutResult says what a cut found.
+// cutResult describes a cut.
 type cutResult struct {
 	kind           cut
 	pending, units int // writes since the last flush, and units of them
@@ -201,7 +201,7 @@ func (d *disk) cut(kind cut, rnd *rand.Rand) cutResult {
 	return r
 }
 
-// PowerOn makes of what a cut left what is read. Nothing may be mounted.
+// PowerOn makes the disk that a cut left readable again. Nothing may be mounted.
 func (d *disk) PowerOn() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -209,7 +209,7 @@ func (d *disk) PowerOn() {
 	d.off = false
 }
 
-// Save makes what is read now what Reset goes back to. Nothing may be mounted.
+// Save makes the current image the one that Reset goes back to. Nothing may be mounted.
 func (d *disk) Save() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -219,7 +219,7 @@ func (d *disk) Save() {
 	clear(d.written)
 }
 
-// Reset goes back to what was saved. Nothing may be mounted.
+// Reset goes back to the saved image. Nothing may be mounted.
 func (d *disk) Reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -235,8 +235,7 @@ func (d *disk) copyWritten(to, from []byte) {
 	}
 }
 
-// Durable returns a copy of the chunks that differ from what was saved, of what
-// is flushed.
+// Durable returns a copy of the flushed chunks that differ from the saved image.
 func (d *disk) Durable() map[int64][]byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()

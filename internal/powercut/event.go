@@ -11,8 +11,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// event is a line of the file in which a program says what happened. Only one
-// of its fields is set. Pack and Undelete come before the thing itself, the others after it.
+// event is a line of the file in which a program records its progress. Only one of its
+// fields is set. Pack and Undelete come before the thing itself, the others after it.
 type event struct {
 	Opened   bool      `json:",omitempty"`
 	Ack      *ack      `json:",omitempty"`
@@ -36,7 +36,7 @@ type object struct {
 	OID  zodb.OID
 	Data string     // hash; empty: the object does not exist any more
 	Blob string     `json:",omitempty"`
-	Live []zodb.OID `json:",omitempty"` // what it refers to
+	Live []zodb.OID `json:",omitempty"` // the objects it refers to
 }
 
 // packed says, before a pack begins, up to where it may remove.
@@ -48,7 +48,7 @@ type snapshot struct {
 	Files map[string]stamp
 }
 
-// stamp is what identifies a file.
+// stamp identifies a file.
 type stamp struct {
 	Mtime int64
 	Ino   uint64
@@ -79,7 +79,7 @@ func (l *eventLog) put(e event) error {
 	return err
 }
 
-// readEvents reads what is in the file now; a line that is not whole is left out.
+// readEvents reads the file as it is now; a line that is not whole is left out.
 func readEvents(name string) ([]event, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {

@@ -20,12 +20,12 @@ type filesystem struct {
 	kind    string
 	options string
 	fsck    []string // before a mount after a cut, the device is added; its status does not count
-	unit    int64    // what such a disk writes whole or not at all
+	unit    int64    // bytes that such a disk writes whole or not at all
 }
 
-// filesystems lists what can be named on the command line. Where a file system
-// does not survive blocks that were written in part, as documented by it, the
-// disk writes blocks of 4,096 bytes whole.
+// filesystems lists the file systems that the command line can name. Where a file system
+// does not survive blocks that were written in part, as documented by it, the disk
+// writes blocks of 4,096 bytes whole.
 func filesystems() []filesystem {
 	return []filesystem{
 		{name: "ext4", mkfs: []string{"mkfs.ext4", "-q", "-F", "-b", "4096"}, kind: "ext4", options: "commit=1", unit: 512},
@@ -47,7 +47,7 @@ type device struct {
 	file  string
 	mount string
 	loop  string // empty: not attached
-	// repairs is what the last repairs had to say.
+	// repairs is the output of the last repairs.
 	repairs []string
 }
 

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// plan is what happens before a cut.
+// plan is the course of events before a cut.
 type plan int
 
 const (
@@ -58,7 +58,7 @@ func (c *campaign) events() string { return c.dir + "/events" }
 
 // prepare makes the file system and a storage with a past.
 func (c *campaign) prepare() error {
-	// What is in it is of another disk.
+	// Its events are of another disk.
 	if err := os.Remove(c.events()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -293,7 +293,7 @@ func (c *campaign) found(story, wrong []string, image map[int64][]byte) (sound b
 	return false, c.keepImage(image)
 }
 
-// keepImage writes the disk as it was after the cut, the events, and what repairs said.
+// keepImage writes the disk as it was after the cut, the events, and the output of repairs.
 func (c *campaign) keepImage(image map[int64][]byte) error {
 	if c.keep == "" || image == nil || c.kind != workStorage {
 		return nil

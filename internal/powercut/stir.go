@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stir does what other programs and the kernel do on the same file system: now
-// and then somebody syncs a file of his own, with which names become durable
-// that nobody synced; and data of files go to the disk before their names do.
+// stir plays other programs and the kernel on the same file system: now and then another program
+// syncs a file of its own, and names that nobody synced become durable with it; and data of files
+// go to the disk before their names do.
 func stir(mount, dir string, rnd *rand.Rand) error {
 	f, err := os.OpenFile(mount+"/elsewhere", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

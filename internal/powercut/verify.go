@@ -20,7 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// walkA yields each file of A with what identifies it.
+// walkA yields each file of A with its stamp.
 func walkA(home string, yield func(name string, s stamp)) error {
 	root := filepath.Join(home, "A")
 	return filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -37,7 +37,7 @@ func walkA(home string, yield func(name string, s stamp)) error {
 	})
 }
 
-// expectation is what the events before a cut promise.
+// expectation is the state promised by the events before a cut.
 type expectation struct {
 	acks      []ack
 	newest    map[zodb.OID]zodb.TID // last acknowledged revision
@@ -79,8 +79,8 @@ func expect(events []event) expectation {
 	return x
 }
 
-// verify opens the storage after a cut, compares it with what was promised,
-// closes it, and looks at its files. The error says that it could not look.
+// verify opens the storage after a cut, compares it with the promises, closes it, and looks at its
+// files. The error says that it could not look.
 func verify(home string, name string) ([]string, error) {
 	events, err := readEvents(name)
 	if err != nil {
@@ -114,7 +114,7 @@ func verify(home string, name string) ([]string, error) {
 	return x.wrong, err
 }
 
-// check returns what an interrupted pack or undelete may leave.
+// check returns the leftovers that an interrupted pack or undelete may leave.
 func (x *expectation) check(ctx context.Context, home string) (left []string, err error) {
 	dir, err := vfs.OS(home)
 	if err != nil {
@@ -136,7 +136,7 @@ func (x *expectation) check(ctx context.Context, home string) (left []string, er
 	return left, nil
 }
 
-// repair does what is promised to repair what an interrupted pack left.
+// repair runs the documented repair of the leftovers of an interrupted pack.
 func (x *expectation) repair(ctx context.Context, home, name string, was []string) error {
 	s, err := engine.Open(ctx, home, options())
 	if err != nil {

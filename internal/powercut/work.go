@@ -135,7 +135,7 @@ func (k *worker) begin(ctx context.Context) error {
 	return err
 }
 
-// change is what a transaction does to an object.
+// change is the change of an object by a transaction.
 type change struct {
 	oid    zodb.OID
 	serial zodb.TID

@@ -20,12 +20,12 @@ type writer struct {
 	w       int
 	rnd     *rand.Rand
 	serials map[zodb.OID]zodb.TID
-	is      map[zodb.OID]object // what the static objects are now
+	is      map[zodb.OID]object // current state of the static objects
 	made    []zodb.OID          // the last objects
 	undo    *undoable
 }
 
-// undoable is the last transaction that can be undone, with what was before.
+// undoable is the last transaction that can be undone, with the state before it.
 type undoable struct {
 	tid    zodb.TID
 	before []object
@@ -143,7 +143,7 @@ func (w *writer) create(ctx context.Context) error {
 	return err
 }
 
-// takeBack undoes a transaction. A pack may have taken what it needs.
+// takeBack undoes a transaction. A pack may have taken the revisions that it needs.
 func (w *writer) takeBack(ctx context.Context) error {
 	u := w.undo
 	w.undo = nil

@@ -26,7 +26,7 @@ const maxDangling = 100
 // there is no room are not looked for.
 func refMemory() int64 { return budget.Within(64<<20, 16) }
 
-// references notes what imported records refer to.
+// references notes the references of imported records.
 type references struct {
 	scanner pickle.Scanner
 	refs    []zodb.OID
@@ -84,8 +84,8 @@ func (im *importer) missing(ctx context.Context) (*oidset.Set, bool, error) {
 }
 
 // dangling lists the references that the import has left dangling, as the source has
-// them. Who refers to what is missing is found by reading all objects again, so only if
-// something is.
+// them. The referring objects are found by reading all objects again, so only if a target is
+// missing.
 func (im *importer) dangling(ctx context.Context) error {
 	missing, some, err := im.missing(ctx)
 	if err != nil || !some {

@@ -1,5 +1,5 @@
 // Package transfer copies databases between a Data.fs and a storage: whole,
-// with their blobs, tids, undo records and the names of who did what. A storage
+// with their blobs, tids, undo records, user names and descriptions. A storage
 // on a running ZEO server can be copied too, and followed.
 //
 // All go transaction by transaction, in the order of the tids, and

@@ -25,24 +25,23 @@ type ExportOptions struct {
 	Blobs      vfs.FS
 	LeaveBlobs bool           // the records of blobs are exported without their content
 	Progress   func(Progress) // may be nil; called after each transaction
-	// SkipBroken leaves records and blobs out that cannot be read, and says which. An object
-	// then has the revision before, or none.
-	// Of a transaction that cannot be read itself the revisions are looked for by name:
-	// what is there of them is exported, as by a packed transaction.
+	// SkipBroken leaves out records and blobs that cannot be read, and lists them. An object then
+	// has the revision before, or none. If a transaction itself cannot be read, its revisions are
+	// looked for by name and exported as those of a packed transaction.
 	SkipBroken bool
 }
 
-// Broken is what an export left out.
+// Broken is a part of the database that an export left out.
 type Broken struct {
 	TID         zodb.TID `json:"tid"`
 	OID         zodb.OID `json:"oid"`
 	Blob        bool     `json:"blob,omitempty"`        // its blob only
-	Transaction bool     `json:"transaction,omitempty"` // who made it, when and why, and maybe some of what it wrote
+	Transaction bool     `json:"transaction,omitempty"` // its user, time and description are lost, and maybe some of its revisions
 	Link        bool     `json:"link,omitempty"`        // nothing of it; it does not lead to the one before
 	Reason      string   `json:"reason"`
 }
 
-// Exported is what an export has done.
+// Exported counts the work of an export.
 type Exported struct {
 	Transactions int64 `json:"transactions"`
 	// PackedAway is how many of them were made up, because revisions are there
@@ -53,7 +52,7 @@ type Exported struct {
 	Blobs      int64    `json:"blobs"`
 	LeftOut    int64    `json:"blobs_left_out"`
 	LastTID    zodb.TID `json:"last_tid"`
-	Broken     int64    `json:"broken"`                // what was left out because it cannot be read
+	Broken     int64    `json:"broken"`                // left out because they cannot be read
 	BrokenList []Broken `json:"broken_list,omitempty"` // the first of it
 }
 
@@ -91,7 +90,7 @@ func (ex *exporter) run(ctx context.Context) error {
 	return err
 }
 
-// empty removes what is in a directory.
+// empty removes the contents of a directory.
 func empty(dir vfs.FS) error {
 	var names []string
 	for e, err := range dir.List(".") {
@@ -220,7 +219,7 @@ func (ex *exporter) exportUnlisted(ctx context.Context, list []revision) ([]revi
 	return list, ex.export(ctx, txn)
 }
 
-// records yields what is to be exported of a transaction.
+// records yields the records of a transaction that are to be exported.
 func (ex *exporter) records(ctx context.Context, txn *zodb.Transaction) iter.Seq2[zodb.Record, error] {
 	if !ex.o.SkipBroken {
 		return ex.s.Records(ctx, txn)
@@ -241,11 +240,11 @@ func (ex *exporter) records(ctx context.Context, txn *zodb.Transaction) iter.Seq
 	}
 }
 
-// skip notes what cannot be read, and reports whether to go on.
+// skip notes an unreadable part, and reports whether to go on.
 func (ex *exporter) skip(ctx context.Context, b Broken, err error) bool {
 	damage := errors.Is(err, zodb.ErrCorrupt) || errors.Is(err, zodb.ErrNotFound)
 	if !ex.o.SkipBroken || ctx.Err() != nil || errors.Is(err, zodb.ErrClosed) || vfs.Passes(err) || b.Blob && !damage {
-		return false // what passes is no damage; what befalls a blob may be about where it is written to
+		return false // an error that passes is not damage; one of a blob may come from its destination
 	}
 	b.Reason = err.Error()
 	if ex.result.Broken++; ex.result.Broken <= maxSkipped {

@@ -8,7 +8,7 @@ import (
 )
 
 // sameExtension reports whether two pickles are extensions that hold the same. The bytes may
-// differ, because a copy over a server is pickled anew from what was sent; and there, msgpack
+// differ, because a copy over a server is pickled anew from the values received; and there, msgpack
 // does not distinguish lists from tuples.
 func sameExtension(a, b []byte) bool {
 	if bytes.Equal(a, b) {

@@ -45,7 +45,7 @@ type follower struct {
 	dial  func(context.Context, func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error)
 	im    *importer
 	wasUp bool // the server was reached at least once
-	whole bool // what dangles was looked for in everything
+	whole bool // dangling references were looked for in everything
 	pause time.Duration
 }
 
@@ -87,8 +87,8 @@ func isLost(err error) bool {
 	return ok
 }
 
-// dangling looks for references that dangle: after the first copy in all that refers to
-// anything that is missing, then in what was copied since.
+// dangling looks for references that dangle: after the first copy in every object that refers to a
+// missing one, then in the objects copied since.
 func (f *follower) dangling(ctx context.Context) error {
 	look := f.im.danglingInNew
 	if !f.whole {
@@ -140,12 +140,12 @@ func (f *follower) session(ctx context.Context) error {
 	}
 }
 
-// triesBesidePacks bounds how often in a row a pack may take what is being copied.
+// triesBesidePacks bounds how often in a row a pack may take revisions that are being copied.
 const triesBesidePacks = 5
 
-// again goes on with a copy that ended with an error, if a pack on the server took what
-// was being copied. It does so on the same connection: the last transaction that was copied
-// may be packed away by now, so that a new one could not tell that this is a copy.
+// again goes on with a copy that ended with an error, if a pack on the server took revisions that
+// were being copied. It does so on the same connection: the last transaction that was copied may be
+// packed away by now, so that a new one could not tell that this is a copy.
 func (f *follower) again(ctx context.Context, err error) error {
 	for range triesBesidePacks {
 		if _, ok := errors.AsType[*packedMeanwhileError](err); !ok {

@@ -27,7 +27,7 @@ var (
 	ErrBlob = errors.New("blob")
 )
 
-// BlobPolicy says what an import does about blobs.
+// BlobPolicy says how an import treats blobs.
 type BlobPolicy uint8
 
 // The policies. An import that finds a record of a blob and may not skip it
@@ -52,13 +52,13 @@ type ImportOptions struct {
 	Blobs    vfs.FS
 	Policy   BlobPolicy
 	Progress func(Progress) // may be nil; called after each transaction
-	// Salvage: what is damaged is passed over, and what is sound behind it is taken.
+	// Salvage: damage is passed over, and sound transactions behind it are taken.
 	Salvage bool
 	// Renumber: transactions whose tids do not grow get other ones.
 	Renumber bool
 }
 
-// Imported is what an import has done; complete also when it ended with an error.
+// Imported counts the work of an import; complete also when it ended with an error.
 type Imported struct {
 	Transactions int64                   `json:"transactions"` // new ones
 	Records      int64                   `json:"records"`
@@ -139,7 +139,7 @@ type sourceTxn struct {
 	renumbered bool // it has another tid in the source
 }
 
-// otherError says in what a storage is no copy.
+// otherError names the point in which a storage differs from a copy.
 type otherError struct{ source, what string }
 
 func (e *otherError) Error() string { return ErrOther.Error() + " of " + e.source + ": " + e.what }
@@ -160,7 +160,7 @@ func (e *missingBlobError) Error() string {
 // Is matches ErrBlob.
 func (e *missingBlobError) Is(target error) bool { return target == ErrBlob }
 
-// importer copies from a source what a storage does not have yet.
+// importer copies the transactions that a storage does not have yet from a source.
 type importer struct {
 	s        Target
 	src      source
@@ -372,7 +372,7 @@ func (im *importer) copyRecord(ctx context.Context, out zodb.Txn, rec zodb.Recor
 	return nil
 }
 
-// counter counts what is read.
+// counter counts the bytes read.
 type counter struct {
 	r io.Reader
 	n int64

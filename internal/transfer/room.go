@@ -13,15 +13,15 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Room is an estimate of what an import takes up on the disk. Directories are not in it.
+// Room is an estimate of the room that an import takes up on the disk. Directories are not in it.
 type Room struct {
 	Bytes  int64
 	Inodes int64
 }
 
 const (
-	roomBlock = 4096 // what the smallest file takes up on most file systems
-	// sampleSize and sampleRecords bound what is read of a Data.fs for an estimate.
+	roomBlock = 4096 // room of the smallest file on most file systems
+	// sampleSize and sampleRecords bound the part of a Data.fs that is read for an estimate.
 	sampleSize    = 16 << 20
 	sampleRecords = 20000
 )
@@ -32,7 +32,7 @@ func (r *Room) file(size int64) {
 }
 
 // RoomOfFile estimates the room for a Data.fs by its first transactions, and for its
-// blobs by all files in their directory; nil = there is none. What is damaged is not its business.
+// blobs by all files in their directory; nil = there is none. It does not report damage.
 func RoomOfFile(ctx context.Context, r *filestorage.Reader, blobs vfs.FS) (Room, error) {
 	var sample Room
 	read, records := int64(0), 0
@@ -93,7 +93,7 @@ func RoomOfServer(ctx context.Context, c *zeoclient.Client) (Room, error) {
 	return Room{Bytes: max(info.Size, files*roomBlock), Inodes: files}, nil
 }
 
-// Without takes off what a storage holds already.
+// Without takes off the transactions that a storage holds already.
 func (r Room) Without(n zodb.Counts) Room {
 	return Room{r.Bytes - n.EstimateDisk(), r.Inodes - n.Objects - n.Revisions - n.Transactions}
 }

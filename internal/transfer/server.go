@@ -44,7 +44,7 @@ type server struct {
 	whole bool  // it is copied from its beginning
 }
 
-// headerBytes is what a record takes in a Data.fs beside its data.
+// headerBytes is the size of a record in a Data.fs without its data.
 const headerBytes = 42
 
 func (v *server) name() string { return "the one on the server" }
@@ -96,8 +96,8 @@ func (v *server) records(txn *zeoclient.Transaction) iter.Seq2[zodb.Record, erro
 	}
 }
 
-// openBlob streams the blob from the server. What is wrong with it is known before
-// the first byte is read from the result.
+// openBlob streams the blob from the server. A missing blob is an error of openBlob itself, not of
+// the first read.
 func (v *server) openBlob(ctx context.Context, rec zodb.Record) (io.ReadCloser, error) {
 	if !v.info.Has("IBlobStorage") {
 		return nil, &missingBlobError{rec.OID, "the server has no blobs"}

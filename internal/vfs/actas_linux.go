@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// actAs makes a system call on files as another user, and with that user's rights only,
-// so that what it makes belongs to that user from the beginning. ErrNotSupported if root
-// may not do that here. It concerns this thread alone.
+// actAs makes a system call on files as another user, and with that user's rights only, so that new
+// files belong to that user from the beginning. ErrNotSupported if root may not do that here. It
+// concerns this thread alone.
 func actAs(o owner, call func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -23,8 +23,8 @@ func actAs(o owner, call func() error) error {
 
 // setFSOwner reports whether it worked; going back to the effective user always does.
 func setFSOwner(o owner) bool {
-	// The group first: the right to change it goes with the user. A call with -1
-	// changes nothing and returns what is in force.
+	// The group first: the right to change it goes with the user. A call with -1 changes nothing
+	// and returns the id in force.
 	if o.uid == os.Geteuid() {
 		_, _ = unix.SetfsuidRetUid(o.uid)
 		_, _ = unix.SetfsgidRetGid(o.gid)

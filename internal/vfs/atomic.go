@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// SyncOptions says what has to be durable when a function returns.
+// SyncOptions says how durable the result is when a function returns.
 type SyncOptions struct {
 	File bool // contents
 	Dir  bool // names
@@ -31,9 +31,9 @@ func WriteFileAtomic(f FS, aside, name string, data []byte, o SyncOptions) error
 	return nil
 }
 
-// MkdirAll makes a directory and what is missing above it. It returns those
-// that it made, outermost first, also with an error, so that the caller can
-// make their names durable: each by SyncDir of the directory above it.
+// MkdirAll makes a directory and any missing parents. It returns the directories that it made,
+// outermost first, even with an error. The caller can then make their names durable, each by
+// SyncDir of its parent.
 func MkdirAll(f FS, dir string) (made []string, err error) {
 	if dir == "." || dir == "" {
 		return nil, nil

@@ -9,11 +9,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Fault is what an error of the file system says about what comes after it.
+// Fault is the meaning of a file-system error for later operations.
 type Fault uint8
 
-// The faults. That an error is of one kind says nothing about what was done
-// before it: see [Passes].
+// The faults. The kind of an error says nothing about operations before it: see [Passes].
 const (
 	NoFault Fault = iota
 	// FullFault: there was no room, or no more than a quota allows.
@@ -25,8 +24,7 @@ const (
 	LastingFault
 )
 
-// FaultOf tells what an error says. An error that is made of several passes only
-// if all of them do.
+// FaultOf classifies an error. A joined error passes only if all its parts do.
 func FaultOf(err error) Fault {
 	if err == nil {
 		return NoFault
@@ -57,8 +55,8 @@ func faultOfCause(cause error) Fault {
 	return LastingFault
 }
 
-// lasting is implemented by errors that say that something lasts, whatever they wrap: that
-// a storage has become read-only for want of room does not pass when there is room.
+// lasting is implemented by errors that report a lasting state, no matter which error they wrap: a
+// storage that became read-only for want of room stays so when there is room again.
 type lasting interface{ Lasts() }
 
 // eachCause calls f for each error that wraps no other, or that lasts.
@@ -82,9 +80,8 @@ func eachCause(err error, f func(error)) {
 }
 
 // Passes reports whether an error has to do with the moment only, so that the same
-// may succeed later. Of an fsync it proves nothing: what could not be written then
-// may be dropped, and the next fsync says that all is well. After one that failed
-// the contents have to be written anew.
+// may succeed later. Of an fsync it proves nothing: the kernel may drop data that it could not
+// write, and the next fsync succeeds. After a failed fsync the contents have to be written anew.
 func Passes(err error) bool {
 	f := FaultOf(err)
 	return f == FullFault || f == ScarceFault

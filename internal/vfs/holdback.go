@@ -20,10 +20,10 @@ import (
 // name away, though it should lead to the old file or to the new one; or it leads to
 // another file.
 //
-// From now on such a file is kept until everything was synced: what was removed by a
-// descriptor, what was replaced by another link, whose name is prefix and a number. A
-// crash leaves such links, for the caller to remove. It ends with the last lock that f
-// holds. It may be called once, before f changes anything.
+// From now on such a file is kept until everything was synced: a removed file by a descriptor, a
+// replaced file by another link, named prefix and a number. A crash leaves such links, for the
+// caller to remove. It ends with the last lock that f holds. It may be called once, before f
+// changes anything.
 func HoldBack(f FS, prefix string) bool {
 	o, ok := f.(*osFS)
 	if !ok || !withoutJournal(o.root) {
@@ -40,7 +40,7 @@ func (f *osFS) holdBack(prefix string) {
 // maxHeld is how many files are kept before everything is synced for their sake.
 const maxHeld = 512
 
-// heldBack is what is kept. Its methods may be called concurrently.
+// heldBack is the set of kept files. Its methods may be called concurrently.
 type heldBack struct {
 	prefix string
 	sync   func() error
@@ -52,8 +52,8 @@ type heldBack struct {
 }
 
 type keptFiles struct {
-	fds   []int    // of what has no name any more
-	links []string // of what was replaced
+	fds   []int    // of files without a name
+	links []string // of replaced files
 }
 
 func (k *keptFiles) len() int { return len(k.fds) + len(k.links) }
@@ -75,7 +75,7 @@ func (h *heldBack) putBack(k keptFiles) {
 	h.kept.links = append(h.kept.links, k.links...)
 }
 
-// release lets go what was kept before a sync. The links lose their names, and are kept
+// release lets go the files that were kept before a sync. The links lose their names, and are kept
 // by descriptor until the next one.
 func (h *heldBack) release(k keptFiles) {
 	for _, fd := range k.fds {
@@ -86,8 +86,8 @@ func (h *heldBack) release(k keptFiles) {
 	}
 }
 
-// full syncs everything, if much is kept. An error keeps it; whoever needs to know of it
-// is told by his own sync.
+// full syncs everything, if much is kept. An error keeps it; a caller that relies on a sync gets
+// the error from its own.
 func (h *heldBack) full() {
 	h.mu.Lock()
 	full := h.kept.len() >= maxHeld
@@ -103,10 +103,10 @@ func (h *heldBack) full() {
 	h.release(k)
 }
 
-// close lets everything go. Whoever gives back his last lock has made durable what
-// matters to him; what is left is names in the directory of the links.
+// close lets everything go. A holder that gives back its last lock has made its changes durable;
+// only names in the directory of the links are left.
 func (h *heldBack) close() {
-	for range 2 { // the links, and what had these names
+	for range 2 { // the links, and the files that had these names
 		k := h.take()
 		if k.len() == 0 {
 			return
@@ -129,7 +129,7 @@ func (h *heldBack) remove(path string) error {
 	return h.removeKept(path)
 }
 
-// openKept opens whatever a name leads to, so that it stays without the name.
+// openKept opens the file that a name leads to, so that it stays without the name.
 func openKept(path string) (fd int, err error) {
 	err = retry(func() error {
 		fd, err = unix.Open(path, openToKeep|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -156,7 +156,7 @@ func (h *heldBack) removeKept(path string) error {
 	return nil
 }
 
-// removeLinked keeps what it removes by another link, where no descriptor can be had.
+// removeLinked keeps the file that it removes by another link, where no descriptor can be had.
 func (h *heldBack) removeLinked(path string) error {
 	return h.keeping(path, func() error { return os.Remove(path) })
 }
@@ -184,8 +184,7 @@ func (h *heldBack) keeping(path string, change func() error) error {
 	return nil
 }
 
-// link gives what is going to be replaced another name, if there is something and that
-// is possible.
+// link gives a file that is going to be replaced another name, if it exists and that is possible.
 func (h *heldBack) link(of string) (name string, ok bool) {
 	for {
 		h.mu.Lock()

@@ -2,8 +2,8 @@ package vfs
 
 import "fmt"
 
-// Identity is what tells a file from every copy of it, and from a file that was
-// written over or made anew in its place.
+// Identity distinguishes a file from every copy of it, and from a file that was written over or
+// made anew in its place.
 type Identity struct {
 	Ino uint64 `json:"ino"`
 	// Changed is the time of the last change of the inode, in nanoseconds since 1970.
@@ -20,7 +20,7 @@ type Identity struct {
 
 func (i Identity) String() string { return fmt.Sprintf("inode %d", i.Ino) }
 
-// identifier is what an FS may know of its files beside [Info].
+// identifier is an optional interface of an FS that knows more of its files than [Info].
 type identifier interface {
 	identify(name string) (Identity, error)
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Error says who holds the lock.
+// Error names the holder of the lock.
 func (e *LockedError) Error() string {
 	if e.PID == 0 {
 		return fmt.Sprintf("another process holds %s", e.Name)
@@ -17,8 +17,8 @@ func (e *LockedError) Error() string {
 // Is matches ErrLocked.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 
-// LockContent is what a lock file holds: a blank, the decimal process id, a
-// line feed. Nothing is decided by it.
+// LockContent returns the bytes of a lock file: a blank, the decimal process id, a line feed.
+// Nothing is decided by it.
 func LockContent(pid int) []byte { return []byte(" " + strconv.Itoa(pid) + "\n") }
 
 // NewLockedError returns the error for a lock file with that content.

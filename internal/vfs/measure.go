@@ -10,11 +10,11 @@ import (
 // diskBlock is how many bytes a file takes up at least, as far as nothing else is known.
 const diskBlock = 4 << 10
 
-// Measure calls a function for a file, or for a directory and all that is in it, with how many
-// bytes each takes up on the disk: blocks, not its length. A directory comes before what is in it,
-// and is passed over if the function returns fs.SkipDir. Any other error ends it. What is
-// removed meanwhile is passed over. Symbolic links are not followed, but with follow that of the
-// name itself, if it leads to a directory.
+// Measure calls a function for a file, or for a directory and everything in it, with the bytes that
+// each takes up on the disk: blocks, not its length. A directory comes before its entries, and is
+// skipped if the function returns fs.SkipDir. Any other error ends it. Files removed meanwhile are
+// passed over. Symbolic links are not followed, but with follow that of the name itself, if it
+// leads to a directory.
 func Measure(f FS, name string, follow bool, each func(name string, bytes int64, dir bool) error) error {
 	info, err := f.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {

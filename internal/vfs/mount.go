@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mounter is what an FS may know of mounts.
+// mounter is an optional interface of an FS that knows its mounts.
 type mounter interface {
 	mountPoint(name string) (bool, error)
 }

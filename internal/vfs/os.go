@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Modes of what is made, less the umask; as the original does it.
+// Modes of new files and directories, less the umask, as in the original.
 const (
 	fileMode = 0o640
 	dirMode  = 0o777

@@ -39,7 +39,7 @@ func exchange(a, b string) error {
 	return err
 }
 
-// openToKeep opens whatever a name leads to, only to keep it.
+// openToKeep opens a file of any type, only to keep it.
 const openToKeep = unix.O_PATH
 
 // withoutJournal reports whether a directory is on a file system of the ext family that
@@ -61,8 +61,8 @@ func withoutJournal(dir string) bool {
 	return err == nil && strings.TrimSpace(string(task)) == "<none>"
 }
 
-// volume returns what tells a subvolume or data set from its snapshots; 0 where a file
-// system has no such snapshots. Elsewhere the number may change with each mount.
+// volume returns a number that differs between a subvolume or data set and its snapshots; 0 where a
+// file system has no such snapshots. Elsewhere the number may change with each mount.
 func volume(path string) uint64 {
 	const btrfs, zfs uint32 = unix.BTRFS_SUPER_MAGIC, 0x2fc12fc1
 	var st unix.Statfs_t

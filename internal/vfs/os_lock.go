@@ -37,7 +37,7 @@ func (f *osFS) flock(name string, file *os.File) error {
 		content := make([]byte, 64)
 		n, rerr := file.ReadAt(content, 0)
 		if rerr != nil && !errors.Is(rerr, io.EOF) {
-			n = 0 // who it is stays unknown
+			n = 0 // the holder stays unknown
 		}
 		return NewLockedError(name, content[:n])
 	}
@@ -53,7 +53,7 @@ type osLock struct {
 	file *os.File
 }
 
-// sign writes who we are. On a full disk the lock is good without it.
+// sign writes our process id. On a full disk the lock is good without it.
 func (l *osLock) sign() error {
 	err := l.file.Truncate(0)
 	if err == nil {

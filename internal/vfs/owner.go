@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What root makes in a directory of another user belongs to that user, as if that user had
-// made it: so a command that root runs leaves nothing that a service cannot open. In a
-// directory of root's, as /tmp is, it belongs to root.
+// A file that root makes in a directory of another user belongs to that user, as if that user had
+// made it: so a command run by root leaves nothing that a service cannot open. In a directory of
+// root's, as /tmp is, it belongs to root.
 
 // owner is the user and the group of a file.
 type owner struct{ uid, gid int }
 
-// ownerIn returns the owner of what root makes in a directory; ok is false if it is root.
+// ownerIn returns the owner of files that root makes in a directory; ok is false if it is root.
 func ownerIn(st *unix.Stat_t) (o owner, ok bool) {
 	return owner{int(st.Uid), int(st.Gid)}, st.Uid != 0
 }
@@ -154,7 +154,7 @@ func (f *osFS) ours(uid uint32, path string) bool {
 	return ok && o.uid == int(uid)
 }
 
-// giver is what an FS may do for [SameOwner].
+// giver is an optional interface of an FS, for [SameOwner].
 type giver interface {
 	sameOwner(name, like string) error
 }
@@ -193,8 +193,8 @@ func Stranger(path string) bool {
 }
 
 // StrangerBelow reports whether a path, or a directory on the way to it from top, belongs to
-// another user than top. Of a symbolic link it is the target that counts, and not who made the
-// link. What does not exist, or cannot be seen, does not count.
+// another user than top. Of a symbolic link the owner of the target counts, not that of the link. A
+// file that does not exist, or cannot be seen, does not count.
 func StrangerBelow(top, path string) bool {
 	var owner, at unix.Stat_t
 	if unix.Stat(top, &owner) != nil {
@@ -224,7 +224,7 @@ func LinkBelow(top, path string) (link, target string) {
 	return "", ""
 }
 
-// Holds reports whether a directory has all of these names, whatever is in the files.
+// Holds reports whether a directory has all of these names; the contents do not matter.
 func Holds(dir string, names ...string) bool {
 	var at unix.Stat_t
 	for _, name := range names {

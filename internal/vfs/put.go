@@ -23,7 +23,7 @@ func (o PutOptions) stamp() time.Time {
 	return o.Stamp()
 }
 
-// putter is what an FS may do faster than by its methods.
+// putter is an optional interface of an FS that can do this faster than by its methods.
 type putter interface {
 	put(name string, data []byte, o PutOptions) (created bool, err error)
 }

@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LockToRead is [FS.Lock] for those who only read, so that nobody changes meanwhile
-// what the lock stands for. On a file system that is read-only nothing can be written
-// into the lock file, which is locked all the same; if there is none, nobody who sees
-// the same can make one, and the lock is held by itself.
+// LockToRead is [FS.Lock] for readers: nobody changes the locked files meanwhile. On a read-only
+// file system nothing can be written into the lock file, but it is locked all the same. If it does
+// not exist, no other process can make it either, and the lock counts as held.
 func LockToRead(f FS, name string) (Lock, error) {
 	lock, err := f.Lock(name)
 	if o, ok := f.(*osFS); ok && errors.Is(err, unix.EROFS) {

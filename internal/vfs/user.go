@@ -19,8 +19,8 @@ func Split(name string) (FS, string, error) {
 	return dir, filepath.Base(abs), err
 }
 
-// SplitReal is [Split] of that to which name leads, if it is a symbolic link: for what is to be
-// exchanged or filled, and not the link. The error says so if it leads to nothing.
+// SplitReal is [Split] of the target, if name is a symbolic link: for a file or directory that is
+// to be exchanged or filled in place of the link. The error says so if it leads to nothing.
 func SplitReal(name string) (FS, string, error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {

@@ -28,15 +28,15 @@ type FS interface {
 	Mkdir(name string) error
 	// Remove removes a file or an empty directory.
 	Remove(name string) error
-	// Rename replaces newName atomically by what oldName names. newName must not
+	// Rename moves oldName to newName and replaces it atomically. newName must not
 	// be a directory.
 	Rename(oldName, newName string) error
-	// Exchange swaps what two names of one directory lead to, atomically;
-	// ErrNotSupported where the platform or the file system can't. Both must exist.
+	// Exchange swaps two names of one directory atomically; ErrNotSupported where
+	// the platform or the file system can't. Both must exist.
 	Exchange(a, b string) error
 	// Link gives a file a second name, which must not exist.
 	Link(oldName, newName string) error
-	// Stat describes what name names, without following a symbolic link.
+	// Stat describes a file or directory, without following a symbolic link.
 	Stat(name string) (Info, error)
 	// List yields the entries of a directory in no order, without holding them
 	// all in memory. It stops after the first error.
@@ -44,9 +44,9 @@ type FS interface {
 	// SetModTime sets the time stamp of last modification (and of access).
 	SetModTime(name string, t time.Time) error
 	// SetReadOnly takes away the permission to write from everybody; that to read
-	// stays as it is. fs.ErrPermission, and nothing changed, if the file belongs to
-	// another user, who could give the permission back. The mode of a file is not
-	// made durable by itself. A symbolic link is an error.
+	// stays as it is. fs.ErrPermission, and nothing changed, if the file belongs to another user,
+	// since that user could give the permission back. The mode of a file is not made durable by
+	// itself. A symbolic link is an error.
 	SetReadOnly(name string) error
 	// SyncDir makes the names in a directory durable.
 	SyncDir(name string) error
@@ -57,7 +57,7 @@ type FS interface {
 	// does not exist, and writes “ PID\n” into it. If somebody else holds it, the
 	// error is a *LockedError.
 	Lock(name string) (Lock, error)
-	// Space tells what is free on the file system.
+	// Space reports the free space of the file system.
 	Space() (Space, error)
 	// Path returns the name as the operating system knows it, for sockets and messages.
 	Path(name string) string
@@ -119,7 +119,7 @@ type Entry struct {
 // IsDir reports whether it is a directory.
 func (e Entry) IsDir() bool { return e.Type.IsDir() }
 
-// Space is what is left on a file system. Inodes is 0 where it has no limit.
+// Space is the room left on a file system. Inodes is 0 where it has no limit.
 type Space struct {
 	FreeBytes   uint64 `json:"free_bytes"`
 	TotalBytes  uint64 `json:"total_bytes"`
@@ -133,7 +133,7 @@ var ErrNotSupported = errors.New("not supported")
 // ErrLocked is matched by every *LockedError.
 var ErrLocked = errors.New("locked by another process")
 
-// LockedError tells who holds a lock, as far as the lock file says.
+// LockedError names the holder of a lock, as far as the lock file says.
 type LockedError struct {
 	Name string
 	PID  int // 0 = unknown

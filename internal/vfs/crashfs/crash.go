@@ -11,7 +11,7 @@ import (
 type Mode int64
 
 const (
-	// KeepNone keeps what is durable and nothing else.
+	// KeepNone keeps only durable changes.
 	KeepNone Mode = -1 - iota
 	// KeepAll keeps everything, as if the crash came after the disk was idle.
 	KeepAll
@@ -64,7 +64,7 @@ func (f *FS) Crashed(mode Mode) *FS {
 	return g
 }
 
-// grow brings what is below a directory from f, with names from disk.
+// grow brings the tree below a directory from f, with names from disk.
 func (g *FS) grow(f *FS, dir *node, disk map[uint64]map[string]uint64, c choice) {
 	names := disk[dir.ino]
 	// In order, so that the same seed makes the same choices.
@@ -99,7 +99,7 @@ func (f *FS) keep(c choice) []*nameOp {
 			kept[op] = c.rand.Float64() < likely && all
 		}
 	}
-	// What was synced waits for directories only: it is kept with them.
+	// A synced change waits for directories only: it is kept with them.
 	for again := true; again; {
 		again = false
 		for _, op := range f.pending {

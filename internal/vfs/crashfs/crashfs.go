@@ -68,9 +68,8 @@ func (f *FS) SetClock(clock func() time.Time) {
 	f.clock = clock
 }
 
-// SetSpace sets the size of the disk in bytes, with what is used already; 0 is
-// no limit. Contents take whole sectors of 512 bytes, holes too, and each file
-// or directory takes one more.
+// SetSpace sets the size of the disk in bytes, including the bytes in use already; 0 is no limit.
+// Contents take whole sectors of 512 bytes, holes too, and each file or directory takes one more.
 func (f *FS) SetSpace(bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -158,7 +157,7 @@ func (f *FS) release(n *node) {
 	}
 }
 
-// find returns what a name leads to. mu is held.
+// find returns the node that a name leads to. mu is held.
 func (f *FS) find(name string) (*node, error) {
 	n := f.nodes[rootIno]
 	if name == "" || name == "." {
@@ -180,7 +179,7 @@ func (f *FS) find(name string) (*node, error) {
 	return n, nil
 }
 
-// findFile is find for what must not be a directory. mu is held.
+// findFile is find for a node that must not be a directory. mu is held.
 func (f *FS) findFile(name string) (*node, error) {
 	n, err := f.find(name)
 	if err == nil && n.isDir() {
@@ -189,7 +188,7 @@ func (f *FS) findFile(name string) (*node, error) {
 	return n, err
 }
 
-// findDir is find for what must be a directory. mu is held.
+// findDir is find for a node that must be a directory. mu is held.
 func (f *FS) findDir(name string) (*node, error) {
 	n, err := f.find(name)
 	if err == nil && !n.isDir() {
@@ -198,8 +197,8 @@ func (f *FS) findDir(name string) (*node, error) {
 	return n, err
 }
 
-// findPlace returns where a name is or would be, and what it leads to, or nil.
-// mu is held.
+// findPlace returns where a name is or would be, and its node, or nil. mu is
+// held.
 func (f *FS) findPlace(name string) (place, *node, error) {
 	if name == "" || name == "." || !fs.ValidPath(name) {
 		return place{}, nil, syscall.EINVAL

@@ -1,9 +1,9 @@
-// Package crashfs is a file system in memory for crash tests. It promises
-// exactly what the documentation of package vfs says, and no more: what is not
-// durable by that text may be lost in a crash, and is lost in some of them.
+// Package crashfs is a file system in memory for crash tests. It promises exactly as much as the
+// documentation of package vfs: a change that is not durable by that text may be lost in a crash,
+// and is lost in some crashes.
 //
 // A test counts the operations of a scenario, then runs it once for each of
-// them, cuts the power before that operation, and looks at what may be left:
+// them, cuts the power before that operation, and looks at a disk as it may be left:
 //
 //	f := crashfs.New(seed)
 //	f.CrashAt(n)
@@ -22,10 +22,9 @@
 // operation, all that it waits for. So a name never skips a step. The rename of a
 // file is two operations, so after a crash it may have both names, or neither.
 //
-// SyncDir moves the operations of a directory, and what they wait for, to the
-// disk. One exception keeps lost directories honest: a rename into a directory
-// that may itself still be lost stays pending, but is kept by every crash
-// that keeps the directory.
+// SyncDir moves the operations of a directory, with the changes they wait for, to the disk. One
+// exception keeps lost directories honest: a rename into a directory that may itself still be lost
+// stays pending, but is kept by every crash that keeps the directory.
 //
 // # How contents are modelled
 //
@@ -34,9 +33,8 @@
 // states that it went through, and a size between the old and the new one.
 // Times of directories are not modelled: a crash keeps them.
 //
-// A sync that fails loses what it should have made durable: memory goes on holding
-// it, the next sync succeeds, and a crash shows that it never got to the disk. Package
-// errfs does that with each sync that it lets fail. So does what [FS.Killed] returns,
-// which is another process after the death of this one: memory is what it was, what
-// was durable is durable, and nothing else.
+// A sync that fails loses the changes it should have made durable: memory goes on holding them, the
+// next sync succeeds, and a crash shows that they never got to the disk. Package errfs does that
+// with each sync that it lets fail. [FS.Killed] returns the file system as another process finds it
+// after the death of this one: memory is unchanged, and only changes that were durable are durable.
 package crashfs

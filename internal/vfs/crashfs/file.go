@@ -78,7 +78,7 @@ func (h *file) WriteAt(p []byte, off int64) (int, error) {
 	return h.writeAt(p, off)
 }
 
-// writeAt writes what there is room for, as write(2) does.
+// writeAt writes as much as there is room for, as write(2) does.
 func (h *file) writeAt(p []byte, off int64) (int, error) {
 	err := h.ready()
 	switch {
@@ -164,15 +164,15 @@ func (h *file) sync(how func(*node)) error {
 	return nil
 }
 
-// SyncFailed is what a Sync does that fails: the contents stay in memory, what was
-// written since the last one never gets to the disk, and the next Sync succeeds.
+// SyncFailed has the effects of a Sync that fails: the contents stay in memory, the writes since
+// the last Sync never get to the disk, and the next Sync succeeds.
 func (h *file) SyncFailed(error) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
 	h.n.lose()
 }
 
-// StartSync does nothing: what is not synced may be on the disk or not.
+// StartSync does nothing: unsynced data may be on the disk or not.
 func (h *file) StartSync(_, _ int64) {}
 
 func (h *file) Allocate(size int64) error {

@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// totalSpace is what Space reports if there is no limit.
+// totalSpace is the size that Space reports if there is no limit.
 const totalSpace = 1 << 40
 
 // Open implements vfs.FS. Unlike the operating system's it opens no directories.
@@ -282,8 +282,8 @@ func (n *node) info(name string) vfs.Info {
 	}
 }
 
-// List implements vfs.FS. It yields what was there when it began, in an order
-// that depends on the seed.
+// List implements vfs.FS. It yields the entries that were there when it began, in an order set by
+// the seed.
 func (f *FS) List(dir string) iter.Seq2[vfs.Entry, error] {
 	return func(yield func(vfs.Entry, error) bool) {
 		entries, err := f.entries(dir)

@@ -8,8 +8,7 @@ type place struct {
 	name string
 }
 
-// set is what an operation does to one name: it leads to ino then, or to
-// nothing if that is 0.
+// set is the effect of an operation on one name: it leads to ino then, or to nothing if that is 0.
 type set struct {
 	at  place
 	ino uint64
@@ -77,7 +76,7 @@ func (f *FS) in(dir uint64) []*nameOp {
 	return ops
 }
 
-// syncDir makes what was done in a directory durable. mu is held.
+// syncDir makes the changes in a directory durable. mu is held.
 func (f *FS) syncDir(dir uint64) {
 	for _, op := range f.pending {
 		if op.dir == dir {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// sectorSize is what the disk writes whole or not at all.
+// sectorSize is the unit that the disk writes whole or not at all.
 const sectorSize = 512
 
 // node is one inode. It is never dropped, since a pending operation may bring
@@ -32,7 +32,7 @@ type node struct {
 	durable  content
 	onDisk   time.Time // the time of modification that is durable
 	writes   []write   // since the last sync, in their order
-	lost     bool      // a sync failed: what is in memory is not what the disk will hold
+	lost     bool      // a sync failed: the disk will not hold the contents that are in memory
 	unseen   error     // of writing back, which the next Sync tells
 }
 
@@ -42,8 +42,8 @@ type content struct {
 	size int64
 }
 
-// write is what happened to a file that is not durable, and how size and time
-// were after it. Data may be empty.
+// write is a change of a file that is not durable yet, with the size and time after it. Data may be
+// empty.
 type write struct {
 	off   int64
 	data  []byte
@@ -64,10 +64,10 @@ func newFile(ino uint64, now time.Time) *node {
 
 func (n *node) isDir() bool { return n.mode.IsDir() }
 
-// space is what the node takes up on the disk.
+// space is the bytes that the node takes up on the disk.
 func (n *node) space() int64 { return sectorSize + n.extent() }
 
-// extent is what the contents take up, in whole sectors.
+// extent is the bytes that the contents take up, in whole sectors.
 func (n *node) extent() int64 { return sectors(max(int64(len(n.data)), n.reserved)) }
 
 func sectors(bytes int64) int64 { return (bytes + sectorSize - 1) / sectorSize * sectorSize }
@@ -83,7 +83,7 @@ func (c *content) put(off int64, data []byte) {
 	c.size = max(c.size, end)
 }
 
-// resize sets the size; what is added reads as zeros.
+// resize sets the size; added bytes read as zeros.
 func (c *content) resize(size int64) {
 	if int64(len(c.data)) > size {
 		c.data = c.data[:size]
@@ -146,7 +146,7 @@ func (n *node) sync() {
 	}
 }
 
-// lose is what a sync that failed leaves: memory holds the contents, and takes
+// lose puts a node into the state after a failed sync: memory holds the contents, and takes
 // them for clean, so that no later sync writes them; the size may still get there.
 func (n *node) lose() {
 	data := false
@@ -160,7 +160,7 @@ func (n *node) lose() {
 	}
 }
 
-// idle returns what the disk holds when all that it will get is there.
+// idle returns the contents of the disk once every pending write has arrived.
 func (n *node) idle() content {
 	if !n.lost {
 		return n.content.clone()

@@ -38,9 +38,9 @@ func (f *FS) SyncAll() error {
 	return nil
 }
 
-// SyncFailed is what a SyncAll does that fails with that error: which files it
-// concerns nobody can say. Here it is each that has something to be written and is
-// not open. Who opens and syncs one of them is told, once; the next SyncAll succeeds.
+// SyncFailed has the effects of a SyncAll that fails with that error. Nobody can say which files it
+// concerns: here, each file that is not open and has unwritten data. The first to open and sync
+// such a file gets the error, once; the next SyncAll succeeds.
 func (f *FS) SyncFailed(cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -55,8 +55,8 @@ func (f *FS) Decide(decide func(Op) error) {
 // ShortWrites makes each write that fails do the first half of its work.
 func (f *FS) ShortWrites() { f.short.Store(true) }
 
-// NoShortWrites makes each write that fails do nothing again. Both may be called by what
-// decides.
+// NoShortWrites makes each write that fails do nothing again. Both may be called by the function
+// that decides which operations fail.
 func (f *FS) NoShortWrites() { f.short.Store(false) }
 
 // Ops returns how many operations there were.
@@ -175,8 +175,8 @@ func (f *FS) SyncAll() error {
 	return err
 }
 
-// failed tells a file system or a file that a sync failed, if it wants to know it:
-// what was not durable then may never be.
+// failed tells a file system or a file that a sync failed, if it wants to know: unsynced data may
+// never become durable then.
 func failed(inner any, err error) {
 	if errors.Is(err, vfs.ErrNotSupported) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		return // it was not even begun

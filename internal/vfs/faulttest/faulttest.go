@@ -12,15 +12,15 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 )
 
-// Job is work on one disk, from its beginning to its end. It has a state, which says
-// what was promised.
+// Job is work on one disk, from its beginning to its end. Its state records the promises made so
+// far.
 type Job struct {
 	// Run does the work, or goes on with it: it is called again after it failed, with
 	// a file system of the same contents. nil says that all of it is done.
 	Run func(f vfs.FS) error
-	// Check looks at what a power cut left. done: Run had returned nil before.
+	// Check looks at the disk after a power cut. done: Run had returned nil before.
 	Check func(after *crashfs.FS, done bool) error
-	// End gives back what Run has left open; nil: nothing.
+	// End closes the files and locks that Run has left open; nil: nothing to close.
 	End func()
 }
 
@@ -32,8 +32,8 @@ func (j *Job) end() {
 
 // Options of a suite. The zero value tries each operation.
 type Options struct {
-	// Every is the distance of the operations that are tried; Seed moves them, and
-	// chooses what a power cut keeps.
+	// Every is the distance of the operations that are tried; Seed moves them, and chooses the data
+	// that a power cut keeps.
 	Every int
 	Seed  uint64
 	// Retries is how often Run is called at most after an error of Failed; 0 = 1.
@@ -58,14 +58,14 @@ func Sample(ops, every int, seed uint64) iter.Seq[int] {
 	}
 }
 
-// modes returns what the power cuts of the n-th operation keep.
+// modes returns how much each power cut at the n-th operation keeps.
 func (o Options) modes(n int) []crashfs.Mode {
 	r := rand.New(rand.NewPCG(o.Seed, uint64(n)))
 	return []crashfs.Mode{crashfs.KeepNone, crashfs.Random(r.Uint32())}
 }
 
-// Cut cuts the power before each operation of the work, and after the last. begin makes what
-// the work needs, durably, on an empty disk. It ends at the first operation with an error.
+// Cut cuts the power before each operation of the work, and after the last. begin makes the files
+// that the work needs, durably, on an empty disk. It ends at the first operation with an error.
 func Cut(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
 	ops := count(t, o, begin)
@@ -99,7 +99,7 @@ func (o Options) cut(n int, begin func(disk *crashfs.FS) (*Job, error)) error {
 
 // Killed kills the work before each of its operations, has it gone on with, and
 // cuts the power: when the work is done, or before that at an operation by chance.
-// begin makes what the work needs, durably, on an empty disk. It ends at the first
+// begin makes the files that the work needs, durably, on an empty disk. It ends at the first
 // operation with an error.
 func Killed(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()

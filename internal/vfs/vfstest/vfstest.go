@@ -1,6 +1,5 @@
-// Package vfstest is what every vfs.FS has to do: one suite, run against the
-// operating system and against the file systems of tests, so that these are
-// what they stand for.
+// Package vfstest is the conformance suite of vfs.FS. It runs against the operating system and
+// against the file systems of tests, so that these behave alike.
 package vfstest
 
 import (
@@ -148,7 +147,7 @@ func link(t *testing.T, f vfs.FS) {
 	if info.Links != 2 {
 		t.Errorf("%d links", info.Links)
 	}
-	// What replaces one name leaves the other.
+	// Replacing one name leaves the other.
 	put(t, f, "c", "two")
 	ok(t, f.Rename("c", "a"))
 	holds(t, f, "b", "one")
@@ -219,8 +218,8 @@ func wholeFiles(t *testing.T, f vfs.FS) {
 	fails(t, err, syscall.EISDIR)
 }
 
-// readOnly: what is done to a file on its way into A is possible without the
-// permission to write.
+// readOnly: every operation on a file on its way into A is possible without the permission to
+// write.
 func readOnly(t *testing.T, f vfs.FS) {
 	put(t, f, "a", "content")
 	before, err := f.Stat("a")
@@ -237,7 +236,7 @@ func readOnly(t *testing.T, f vfs.FS) {
 	if !info.ModTime.Equal(before.ModTime) {
 		t.Errorf("time %v, before %v", info.ModTime, before.ModTime)
 	}
-	_, err = file.WriteAt([]byte("C"), 0) // who has it open may go on
+	_, err = file.WriteAt([]byte("C"), 0) // a descriptor that is open may still write
 	ok(t, errors.Join(err, file.Sync(), file.Close()))
 	file, err = f.Open("a")
 	ok(t, err)
