@@ -7,9 +7,9 @@ import (
 // Blob is the content of a blob, open for reading. A snapshot, a later change
 // or a pack does not disturb it.
 //
-// Who reads it from its start to its end with Read alone gets its last bytes only
-// if all of it is what was written: else *CorruptError in their place, or in
-// place of io.EOF. ReadAt, and Read after a Seek to elsewhere, compare nothing.
+// A reader that goes from start to end with Read alone gets the last bytes only if the whole
+// content is intact: else *CorruptError in their place, or in place of io.EOF. ReadAt, and Read
+// after a Seek to elsewhere, compare nothing.
 type Blob interface {
 	io.ReadSeekCloser
 	io.ReaderAt
@@ -24,8 +24,7 @@ type BlobRevision struct {
 }
 
 // BlobWriter takes the content of a blob as it comes, before its object is stored: see
-// [TxnBlobs]. It is used by one goroutine at a time; memory does not grow with what is
-// written.
+// [TxnBlobs]. It is used by one goroutine at a time; memory does not grow with the content.
 type BlobWriter interface {
 	// Write adds to the blob. After an error nothing more can be written, and the blob
 	// cannot be stored. Errors: ErrDiskFull; ErrScarce; ErrState after Close or Abort, or
@@ -39,8 +38,8 @@ type BlobWriter interface {
 	Abort() error
 }
 
-// BlobSource says where the content of a blob comes from: a file, what was
-// written to a [BlobWriter], or a stream.
+// BlobSource says where the content of a blob comes from: a file, a [BlobWriter] that was written
+// to, or a stream.
 type BlobSource struct {
 	// Path of a file, which is consumed: it is moved into HOME if it lies on the
 	// same file system and belongs to the user of this process, else copied and
@@ -59,7 +58,7 @@ type BeginOptions struct {
 	// must be later than the last transaction at vote, and from then on to the end of this
 	// one nothing else is committed.
 	TID TID
-	// Status as in a Data.fs: StatusPacked is kept, so that nobody undoes what was
+	// Status as in a Data.fs: StatusPacked is kept, so that nobody undoes a transaction that was
 	// packed there. Everything else, also 0, is StatusDone.
 	Status byte
 	// Mergeable says of which classes, as module.name, the caller merges records when

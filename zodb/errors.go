@@ -98,8 +98,8 @@ func (e *DanglingError) Error() string {
 // Is matches ErrDangling.
 func (e *DanglingError) Is(target error) bool { return target == ErrDangling }
 
-// CorruptError tells that a file does not hold what it should. It is never
-// returned together with data.
+// CorruptError reports a file with wrong contents. It is never returned
+// together with data.
 type CorruptError struct {
 	Path   string // relative to HOME, or the path of a Data.fs
 	OID    OID    // where known

@@ -47,17 +47,17 @@ type OptionError struct {
 
 func (e *OptionError) Error() string { return e.Option + ": " + e.Err.Error() }
 
-// Unwrap returns what is wrong with the value.
+// Unwrap returns the fault of the value.
 func (e *OptionError) Unwrap() error { return e.Err }
 
 // ConflictsError is the result of a vote that met conflicts: all of them. The
 // transaction stays open and keeps its locks, so that the caller may store
 // resolved records based on Current and vote again; or he aborts it.
 //
-// A resolved record is what three states merge to: that of the revision Serial as the
-// old one, that of the revision Current as the committed one, and that of Txn.Data as
-// the new one. For a conflict with Undo set that is the change to take back: several
-// undos of one object may take several votes.
+// A resolved record is the merger of three states: that of the revision Serial as the old one, that
+// of the revision Current as the committed one, and that of Txn.Data as the new one. For a conflict
+// with Undo set, this merger takes the change of Serial back: several undos of one object may take
+// several votes.
 type ConflictsError struct {
 	Conflicts []*ConflictError // in the order stored; never empty
 }
@@ -90,7 +90,7 @@ func (e *UnknownOutcomeError) Error() string {
 	return fmt.Sprintf("transaction %s may or may not have been committed; open the storage again to see: %s", e.TID, e.Cause)
 }
 
-// Lasts says that it does not pass, whatever the cause was.
+// Lasts says that it does not pass, no matter which cause it wraps.
 func (e *UnknownOutcomeError) Lasts() {}
 
 // Unwrap returns the cause.
@@ -104,15 +104,15 @@ type BrokenError struct {
 }
 
 func (e *BrokenError) Error() string {
-	return fmt.Sprintf("object %s cannot be read, so what it refers to is not known: %v", e.OID, e.Err)
+	return fmt.Sprintf("object %s cannot be read, so its references are not known: %v", e.OID, e.Err)
 }
 
 func (e *BrokenError) Unwrap() error { return e.Err }
 
-// FailedError is what every write gets after a failure that made the storage
-// read-only: a failed write or fsync of the log or of a flush, or a HOME that
-// was replaced. What passes by itself, such as a full disk
-// ([ErrDiskFull], [ErrScarce]), is none. Reading goes on. It stays until the storage is opened again.
+// FailedError is the error of every write after a failure that made the storage read-only: a failed
+// write or fsync of the log or of a flush, or a HOME that was replaced. A trouble that passes by
+// itself, such as a full disk ([ErrDiskFull], [ErrScarce]), is not such a failure. Reading goes on.
+// It stays until the storage is opened again.
 type FailedError struct {
 	Cause error // the first one
 }
@@ -124,7 +124,7 @@ func (e *FailedError) Error() string {
 // Is matches ErrReadOnly.
 func (e *FailedError) Is(target error) bool { return target == ErrReadOnly }
 
-// Lasts says that it does not pass, whatever the cause was.
+// Lasts says that it does not pass, no matter which cause it wraps.
 func (e *FailedError) Lasts() {}
 
 // Unwrap returns the first cause.

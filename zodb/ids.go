@@ -10,7 +10,7 @@ import (
 // OID is the id of an object. The root object of a database is 0.
 type OID uint64
 
-// RootOID is the root object: what cannot be reached from it is garbage.
+// RootOID is the root object: objects that cannot be reached from it are garbage.
 const RootOID OID = 0
 
 // TID is the id of a transaction, and at the same time the serial (revision
@@ -51,7 +51,7 @@ func (o OID) MarshalText() ([]byte, error) { return appendHex(nil, uint64(o)), n
 // MarshalText makes the id a JSON string of 16 upper-case hexadecimal digits.
 func (t TID) MarshalText() ([]byte, error) { return appendHex(nil, uint64(t)), nil }
 
-// UnmarshalText accepts what ParseOID accepts.
+// UnmarshalText accepts the same texts as ParseOID.
 func (o *OID) UnmarshalText(b []byte) error {
 	v, err := ParseOID(string(b))
 	if err == nil {
@@ -60,7 +60,7 @@ func (o *OID) UnmarshalText(b []byte) error {
 	return err
 }
 
-// UnmarshalText accepts what ParseTID accepts.
+// UnmarshalText accepts the same texts as ParseTID.
 func (t *TID) UnmarshalText(b []byte) error {
 	v, err := ParseTID(string(b))
 	if err == nil {

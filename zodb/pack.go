@@ -4,12 +4,12 @@ import (
 	"time"
 )
 
-// PackOptions says what a pack shall do. The zero value packs to min_pack_time
+// PackOptions are the options of a pack. The zero value packs to min_pack_time
 // before now and removes unreachable objects.
 type PackOptions struct {
-	// Time is to when is packed: what was current then is kept, and all that came
-	// later. Zero means now. It is never later than min_pack_time before now, nor
-	// than the last transaction; with min_pack_time 0 it may be just after that one.
+	// Time is the pack time: revisions that were current then are kept, and all later ones. Zero
+	// means now. It is never later than min_pack_time before now, nor than the last transaction;
+	// with min_pack_time 0 it may be just after that one.
 	Time time.Time `json:"time,omitzero"`
 	// NoGC keeps objects that nothing refers to, unless they were deleted before the
 	// pack time: an external collector does that.
@@ -19,13 +19,13 @@ type PackOptions struct {
 	// SkipBroken goes on if there are objects that cannot be read. All that they
 	// could refer to is kept, which means every object.
 	SkipBroken bool `json:"skip_broken,omitempty"`
-	// References writes misc/refs, the index of who refers to an object, as a
-	// by-product. It means nothing with NoGC or DryRun, because then the references
-	// are not all read. If it fails, the pack goes on without.
+	// References writes misc/refs, the index of the references to each object, as a by-product. It
+	// means nothing with NoGC or DryRun, because then the references are not all read. If it fails,
+	// the pack goes on without.
 	References bool `json:"references,omitempty"`
 }
 
-// PackResult is what a pack has done or, with DryRun, would do.
+// PackResult counts the work of a pack or, with DryRun, the work that it would do.
 type PackResult struct {
 	Threshold TID `json:"threshold"` // to when was packed; 0: there was nothing to pack
 	// Stamp is in the names of files that were put aside; 0: nothing is put aside.
@@ -57,7 +57,7 @@ type PackResult struct {
 	OldBytes     int64 `json:"old_bytes,omitempty"`
 }
 
-// PackClass is what a pack would remove of one class.
+// PackClass counts the objects of one class that a pack would remove.
 type PackClass struct {
 	Class     string `json:"class"`
 	Objects   int64  `json:"objects"`
@@ -73,7 +73,7 @@ type PackBroken struct {
 
 // PackProgress is how far a pack has come.
 type PackProgress struct {
-	// Phase is what it does: “waiting for transactions”, “listing”, “marking”,
+	// Phase is its current step: “waiting for transactions”, “listing”, “marking”,
 	// “planning”, “removing objects”, “removing transactions”, “removing deleted
 	// files”; empty: there is no pack.
 	Phase string    `json:"phase"`
@@ -81,17 +81,17 @@ type PackProgress struct {
 	Begun time.Time `json:"begun"` // when the pack began
 	Done  int64     `json:"done"`  // in this phase
 	Total int64     `json:"total"` // 0: not known
-	// Rate is what it does a second, since this phase began.
+	// Rate is the number of items a second, since this phase began.
 	Rate float64 `json:"rate"`
 	// LeftSeconds is how long this phase will take at that rate; 0: not known.
 	LeftSeconds float64 `json:"left_seconds,omitempty"`
-	// Waiting says what it waits for, and cannot go on without: the end of snapshot
-	// mode, with by whom and when that was entered, or what is lacking at the moment: room
-	// on the disk, descriptors, memory. Empty: nothing.
+	// Waiting names the condition that it waits for: the end of snapshot mode, with the code and
+	// the time of its beginning, or something that is lacking at the moment: room on the disk,
+	// descriptors, memory. Empty: it does not wait.
 	Waiting string `json:"waiting,omitempty"`
 }
 
-// UndeleteResult is what was brought back.
+// UndeleteResult counts the files brought back.
 type UndeleteResult struct {
 	Objects      int64 `json:"objects"` // their pointers
 	Revisions    int64 `json:"revisions"`

@@ -1,6 +1,6 @@
 package zodb
 
-// TxnMeta is what a client says about a transaction. Each field holds at most
+// TxnMeta is a client's description of a transaction. Each field holds at most
 // MaxMetaLen bytes.
 type TxnMeta struct {
 	User        []byte // UTF-8
@@ -24,7 +24,7 @@ type Transaction struct {
 	TID      TID
 	Previous TID   // the transaction before it; 0 = none
 	Status   byte  // StatusDone or StatusPacked
-	OIDs     []OID // what it wrote, in the order first stored, without duplicates
+	OIDs     []OID // objects that it wrote, in the order first stored, without duplicates
 }
 
 // Record is one revision of one object as iteration and import deliver it.
@@ -40,7 +40,7 @@ type Record struct {
 	HasBlob bool
 }
 
-// Revision is what a load returns.
+// Revision is the result of a load.
 type Revision struct {
 	Data   []byte // owned by the caller
 	Serial TID    // transaction that stored it

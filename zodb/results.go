@@ -11,8 +11,8 @@ type HistoryEntry struct {
 	HasBlob bool
 	// UndoFrom is the revision whose data an undo brought back; 0 = the data is new.
 	UndoFrom TID
-	// Damage is what is wrong with the revision or its transaction; nil = nothing. Then
-	// the other fields say what is known all the same.
+	// Damage is the fault of the revision or its transaction; nil = none. With damage, the other
+	// fields hold the facts that are known all the same.
 	Damage error
 }
 
@@ -21,7 +21,7 @@ type UndoEntry struct {
 	*Transaction
 	Undoable bool
 	Reason   string // why not
-	// Damage is what is wrong with the storage if that is why; nil if what is needed was
-	// packed away.
+	// Damage is the fault of the storage if that is the reason; nil if a needed revision was packed
+	// away.
 	Damage error
 }

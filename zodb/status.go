@@ -38,15 +38,15 @@ type Status struct {
 	CommitSeconds float64 `json:"commit_seconds,omitempty"`
 	ReadOnly      bool    `json:"read_only"`
 	Failure       string  `json:"failure,omitempty"` // first cause of having become read-only
-	// Trouble is what keeps transactions from being flushed or, on a full disk, from being
-	// taken, or B from being moved into A, and passes by itself: it is tried again and again. TroubleKind is TroubleDisk
-	// or TroubleScarce then.
+	// Trouble is a passing condition that keeps transactions from being flushed or, on a full disk,
+	// from being taken, or B from being moved into A. The work is tried again and again.
+	// TroubleKind is TroubleDisk or TroubleScarce then.
 	Trouble     string      `json:"trouble,omitempty"`
 	TroubleKind TroubleKind `json:"trouble_kind,omitempty"`
-	// PassingErrors is how often something could not be done since the open because of
-	// what passes by itself: by the storage, which does it later, or for a client, who was told.
+	// PassingErrors counts operations since the open that failed for a reason that passes by
+	// itself: of the storage, which repeats them later, or for a client, which got the error.
 	PassingErrors int64 `json:"passing_errors"`
-	// LowSpace says what is low on the file system, if Options.LowSpace is set.
+	// LowSpace says which resource of the file system is low, if Options.LowSpace is set.
 	LowSpace string `json:"low_space,omitempty"`
 	Counts   Counts `json:"counts"`
 	// SnapshotMode describes the snapshot mode that it is in; nil: it is in none.
@@ -56,8 +56,8 @@ type Status struct {
 	Space Space         `json:"space"`
 }
 
-// Counts is how much a storage holds. Sizes are those of the files, without
-// what the file system adds.
+// Counts is how much a storage holds. Sizes are those of the files, without the overhead of the
+// file system.
 type Counts struct {
 	Objects      int64 `json:"objects"` // with a pointer, also those that were deleted and not yet packed away
 	Revisions    int64 `json:"revisions"`
@@ -66,12 +66,12 @@ type Counts struct {
 	BlobBytes    int64 `json:"blob_bytes"`
 	// Exact is false if nothing was counted before the storage was first opened
 	// here. Objects is then the highest oid plus one, which is never too small,
-	// and the rest counts only what came since.
+	// and the rest counts only later additions.
 	Exact bool `json:"exact"`
 }
 
-// EstimateDisk estimates what the files that were counted take up on the disk: at least a
-// block each. What packs have put aside is not counted.
+// EstimateDisk estimates the room of the counted files on the disk: at least a block each. Files
+// that packs have put aside are not counted.
 func (n Counts) EstimateDisk() int64 {
 	const block = 4 << 10
 	records, bytes := n.Revisions+n.Transactions, n.Bytes-n.BlobBytes
@@ -95,7 +95,7 @@ type SnapshotStatus struct {
 	Newer int64 `json:"newer_transactions"`
 }
 
-// TroubleKind is what is lacking.
+// TroubleKind is the resource that is lacking.
 type TroubleKind string
 
 // The kinds of trouble.
@@ -104,8 +104,8 @@ const (
 	TroubleScarce TroubleKind = "scarce" // descriptors or memory
 )
 
-// Space is what is left on a file system. Inodes is 0 where it has no limit; all of it is 0
-// where nobody knows.
+// Space is the room left on a file system. Inodes is 0 where it has no limit; all fields are 0
+// where the room is unknown.
 type Space struct {
 	FreeBytes   uint64 `json:"free_bytes"`
 	TotalBytes  uint64 `json:"total_bytes"`

@@ -7,14 +7,14 @@ import (
 )
 
 // The interfaces by which a server, an import, an export and a load test use a storage.
-// Each is a part of what [Storage] is; a function takes the parts that it needs. All methods
-// of one storage may be called concurrently. They are documented in full at the methods of
+// Each is a part of [Storage]; a function takes the parts that it needs. All methods of
+// one storage may be called concurrently. They are documented in full at the methods of
 // dirstorage.Storage, which have the same names.
 
 // Loader reads objects by oid.
 type Loader interface {
-	// Load returns the current revision; *KeyError if there is none. Its data may
-	// belong to many who read them, and must not be changed.
+	// Load returns the current revision; *KeyError if there is none. Its data may be shared by many
+	// readers, and must not be changed.
 	Load(ctx context.Context, oid OID) (Revision, error)
 	// LoadBefore returns the revision that was current just before a transaction; nil
 	// without an error if there was none then.
@@ -30,7 +30,7 @@ type Loader interface {
 	LastTransaction() TID
 }
 
-// Objects lists what there is.
+// Objects lists the objects of a storage.
 type Objects interface {
 	// OIDs yields every object, in no order, deleted ones included.
 	OIDs(ctx context.Context) iter.Seq2[OID, error]
@@ -55,13 +55,13 @@ type Transactions interface {
 	TransactionsBackward(ctx context.Context, from TID) iter.Seq2[*Transaction, error]
 	// RecentTransactions returns the last n, newest first.
 	RecentTransactions(ctx context.Context, n int) ([]*Transaction, error)
-	// Records yields what a transaction stored, in the order first stored.
+	// Records yields the records of a transaction, in the order first stored.
 	Records(ctx context.Context, t *Transaction) iter.Seq2[Record, error]
 	// TransactionSize returns the bytes of its records, blobs not included.
 	TransactionSize(ctx context.Context, t *Transaction) (int64, error)
 }
 
-// Histories tells what can be looked back at and taken back.
+// Histories reads the past: undo log, histories and old transactions.
 type Histories interface {
 	// History returns up to n revisions of an object, newest first.
 	History(ctx context.Context, oid OID, n int) ([]HistoryEntry, error)
@@ -71,7 +71,7 @@ type Histories interface {
 	UndoLog(ctx context.Context) iter.Seq2[UndoEntry, error]
 }
 
-// Blobs reads what is stored beside records.
+// Blobs reads the blobs beside records.
 type Blobs interface {
 	// OpenBlob opens the blob of a revision.
 	OpenBlob(ctx context.Context, oid OID, serial TID) (Blob, error)
@@ -87,7 +87,7 @@ type Writer interface {
 	NewOIDs(n int) ([]OID, error)
 	// Begin starts a transaction; any number may be open.
 	Begin(ctx context.Context, meta TxnMeta, o BeginOptions) (Txn, error)
-	// Scratch makes a file, which is empty, for what there is no memory for.
+	// Scratch makes an empty file, for data too large for memory.
 	Scratch() (Scratch, error)
 	// LastTransaction is that of Loader.
 	LastTransaction() TID
@@ -99,8 +99,8 @@ type Packer interface {
 	Pack(ctx context.Context, o PackOptions) (PackResult, error)
 	// OnPacked has f called whenever a pack has removed something.
 	OnPacked(f func())
-	// PacksUndo reports whether packs remove transactions although something is left of
-	// what they wrote. Then what changed before the pack time cannot be told from them.
+	// PacksUndo reports whether packs remove transactions although some of their revisions are
+	// left. Then changes before the pack time cannot be told from the transactions.
 	PacksUndo() bool
 }
 
@@ -114,11 +114,11 @@ type Snapshots interface {
 	WaitNormal(ctx context.Context) error
 }
 
-// Describer says what a storage is. None of its methods waits.
+// Describer describes a storage. None of its methods waits.
 type Describer interface {
 	// Home returns the path of the storage.
 	Home() string
-	// Identity returns what tells the storage from others, 32 hexadecimal digits.
+	// Identity returns the identity of the storage, 32 hexadecimal digits.
 	Identity() string
 	// Status describes it at this moment.
 	Status() Status
@@ -150,7 +150,7 @@ type Storage interface {
 	Describer
 }
 
-// TxnRecords says what a transaction changes.
+// TxnRecords takes the changes of a transaction.
 type TxnRecords interface {
 	// Store stores new data for an object. serial is the revision that the change is
 	// based on, 0 for a new object; it is compared at vote. data is not kept.
@@ -159,7 +159,7 @@ type TxnRecords interface {
 	Delete(oid OID, serial TID) error
 	// CheckCurrent makes the vote fail unless serial is the current revision then.
 	CheckCurrent(oid OID, serial TID) error
-	// Undo takes back what an earlier transaction did, and returns the objects concerned.
+	// Undo takes back the changes of an earlier transaction, and returns the objects concerned.
 	Undo(ctx context.Context, tid TID) ([]OID, error)
 	// Data returns the record that this transaction stores for an object.
 	Data(oid OID) ([]byte, error)

@@ -36,8 +36,8 @@ const (
 	pendingEnded
 )
 
-// size returns what the data and meta frames take, and refuses what the format
-// has no room for.
+// size returns the bytes of the data and meta frames, and refuses sizes that the format has no room
+// for.
 func (p *Pending) size() (int64, error) {
 	for _, f := range [][]byte{p.Meta.User, p.Meta.Description, p.Meta.Extension} {
 		if len(f) > zodb.MaxMetaLen {
@@ -116,7 +116,7 @@ func (l *Log) write(p *Pending, size int64) error {
 		err = fmt.Errorf("%d bytes were written instead of %d", w.offset-s.end, size)
 	}
 	if err != nil {
-		// What was written has no commit frame, and the next one overwrites it.
+		// The written frames have no commit frame, and the next Append overwrites them.
 		return fmt.Errorf("append to the log: %w", err)
 	}
 	s.end = w.offset
@@ -176,7 +176,7 @@ type frameWriter struct {
 	w      io.WriterAt
 	seal   seal
 	offset int64  // of the next frame
-	buf    []byte // what comes before offset and is not written yet
+	buf    []byte // bytes before offset that are not written yet
 }
 
 // frame adds a frame whose payload is a followed by b.
@@ -207,7 +207,7 @@ func (w *frameWriter) frame(t frameType, a, b []byte) error {
 	return nil
 }
 
-// flush writes what was collected, which ends at offset.
+// flush writes the collected bytes, which end at offset.
 func (w *frameWriter) flush() error {
 	_, err := w.w.WriteAt(w.buf, w.offset-int64(len(w.buf)))
 	w.buf = w.buf[:0]

@@ -50,8 +50,8 @@ func (e *RefusedError) Error() string { return e.Cause.Error() }
 // Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Cause }
 
-// takeBack makes what was written of commit frames mean nothing, durably: n bytes at
-// the end of the current segment. syncMu and mu must be held.
+// takeBack invalidates commit frames that were written in part, durably: n bytes at the end of the
+// current segment. syncMu and mu must be held.
 func (l *Log) takeBack(n int) error {
 	if n == 0 {
 		return nil
@@ -100,7 +100,7 @@ func (l *Log) writeCommits(batch []CommitRecord) error {
 			if terr == nil {
 				return &RefusedError{err}
 			}
-			err = errors.Join(err, fmt.Errorf("what was written of them could not be taken back, so the next open may find some of these transactions committed: %w", terr))
+			err = errors.Join(err, fmt.Errorf("their commit frames could not be taken back, so the next open may find some of these transactions committed: %w", terr))
 		}
 		return l.poison(err)
 	}
@@ -114,7 +114,7 @@ func (l *Log) writeCommits(batch []CommitRecord) error {
 	return nil
 }
 
-// checkBatch refuses what recovery would not understand. mu must be held.
+// checkBatch refuses a batch that recovery would not understand. mu must be held.
 func (l *Log) checkBatch(batch []CommitRecord) error {
 	last := l.last
 	seen := make(map[*Pending]bool, len(batch))
@@ -131,9 +131,9 @@ func (l *Log) checkBatch(batch []CommitRecord) error {
 	return nil
 }
 
-// GiveUpFound gives up what was found at the open and was released, if nothing was
-// appended since: that would do it, too, but takes room for a transaction.
-// It takes one small file. An error that does not poison the log changes nothing.
+// GiveUpFound gives up the segments that were found at the open, if they were released and nothing
+// was appended since. An append would do it, too, but takes room for a transaction; this takes one
+// small file. An error that does not poison the log changes nothing.
 func (l *Log) GiveUpFound() error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
@@ -145,8 +145,8 @@ func (l *Log) GiveUpFound() error {
 	return l.begin(minSegmentSize, 0)
 }
 
-// DropSpares removes the files that wait to be used again, for somebody who has a better
-// use for their room. An error leaves the rest of the log as it was.
+// DropSpares removes the files that wait to be used again, when their room is needed elsewhere. An
+// error leaves the rest of the log as it was.
 func (l *Log) DropSpares() error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()

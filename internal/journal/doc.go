@@ -1,6 +1,6 @@
-// Package journal is the write-ahead log of a storage: what is committed and
-// not yet a file in A or B. It also reads what the Python original leaves in
-// the same directory, see [ReadOriginal].
+// Package journal is the write-ahead log of a storage: the transactions that are committed and not
+// yet files in A or B. It also reads the files that the Python original leaves in the same
+// directory, see [ReadOriginal].
 //
 //	log, found, err := journal.Open(journal.Options{FS: home, Dir: "journal", Identity: id, Sync: true, DirSync: true})
 //	// flush found.Transactions, and Release each of them
@@ -15,10 +15,10 @@
 //
 // A segment is the file log-N, N being its number in 16 upper-case hexadecimal
 // digits. Numbers grow by one, and there are no holes. A segment that is no
-// longer needed becomes a spare, spare-N, and later another segment: to
-// overwrite blocks that exist costs about half of what it costs to fill new
-// ones. So zeros are written ahead of the end of a new segment, too; recovery takes
-// them for what they are, the end of the frames. All numbers are big-endian. Offsets and lengths are in bytes.
+// longer needed becomes a spare, spare-N, and later another segment: overwriting existing blocks
+// costs about half as much as filling new ones. So zeros are written ahead of the end of a new
+// segment, too; recovery takes them for the end of the frames. All numbers are big-endian. Offsets
+// and lengths are in bytes.
 //
 // Header of a segment, at offset 0:
 //
@@ -83,9 +83,8 @@
 //	0   8  number of the oldest segment that is still needed
 //	8  16  durable position
 //
-// A position is the number of a segment and an offset in it. The durable
-// position of a frame is what the writer knew to be durable, when it wrote the
-// frame: every byte before that position.
+// A position is the number of a segment and an offset in it. The durable position in a frame says
+// how much the writer knew to be durable when it wrote the frame: every byte before that position.
 //
 // A handle names a transaction that has no tid yet. It is used once. All data
 // frames of a transaction and its meta frame are contiguous in one segment,
@@ -100,15 +99,13 @@
 // before the next one got its name; and names are durable before a segment is
 // written to. Append takes the space of the commit frame, so Commit needs none.
 //
-// An error that leaves the log in a state that nobody knows poisons it: it writes
-// nothing any more, and every call returns the first cause. That is an fsync that
-// fails, and a write in Commit or a rename that fails for a reason that lasts. What
-// passes ([vfs.Passes]) does not: a write of commit frames that found no room is
-// taken back, durably, and the transactions are refused; a segment that could not be
-// started is dropped; a directory that could not be opened for its fsync is synced
-// before anything is written to the segment that has its name there. A write that
-// fails in Append harms nobody: the end of the log does not move, and the next Append
-// writes over it.
+// An error that leaves the log in an unknown state poisons it: it writes nothing any more, and
+// every call returns the first cause. Such errors are a failed fsync, and a write in Commit or a
+// rename that fails for a lasting reason. An error that passes ([vfs.Passes]) does not: a write of
+// commit frames that found no room is taken back, durably, and the transactions are refused; a
+// segment that could not be started is dropped; a directory that could not be opened for its fsync
+// is synced before anything is written to the segment that has its name there. A write that fails
+// in Append harms nobody: the end of the log does not move, and the next Append writes over it.
 //
 // With Options.Sync off nothing is ever made durable, and no frame or header
 // says that it is.
@@ -124,8 +121,8 @@
 // # Recovery
 //
 // [Open] reads the newest segment first, for the mark, then all from the marked one
-// on. Committed is what has a commit frame, in the order of the commit frames.
-// Where something does not fit, this decides:
+// on. A transaction is committed if it has a commit frame; the commit frames give the order. Where
+// a frame does not fit, this decides:
 //
 //   - If it is proven that the place was durable, it is damage, and Open fails
 //     with a *zodb.CorruptError and changes nothing. Proof is the flag in the
@@ -133,7 +130,7 @@
 //     of the same segment, also of one that lies behind the bad place.
 //   - Else it is the torn end of the log, of which nothing was acknowledged: the
 //     log is cut there, and nothing behind the cut is taken, valid or not,
-//     because what a disk wrote first of an unsynced batch is no whole. The
+//     because a disk may write parts of an unsynced batch in any order. The
 //     last batch before a crash has no frame behind it that could prove it durable,
 //     so damage to that one batch is taken for a torn end; the log says in
 //     [Cut] how many commit frames it found behind the cut.
@@ -146,14 +143,13 @@
 // a valid header nor a valid frame for one that is not there. An error while
 // reading is never taken for a bad frame.
 //
-// Then Open makes durable what it has read, which may have been in the page
-// cache only: what no frame proves to have been durable is written once more, as it
-// is, because after an fsync that failed the next one proves nothing. Else it
-// writes nothing. The first [Log.Append] starts a new segment,
-// whose header says where the one before ends. So nothing is ever written behind a
-// torn end, and the next recovery does not look at it. Until that segment has its
-// name, the same log is there: however often it is opened, it does not grow, and
-// what was released meanwhile is released again.
+// Then Open makes durable the bytes that it has read, since they may have been in the page cache
+// only. Bytes that no frame proves durable are written once more, unchanged, because after a failed
+// fsync the next one proves nothing. Else it writes nothing. The first [Log.Append] starts a new
+// segment, whose header says where the one before ends. So nothing is ever written behind a torn
+// end, and the next recovery does not look at it. Until that segment has its name, the same log is
+// there: however often it is opened, it does not grow, and transactions that were released
+// meanwhile are released again.
 //
 // # Locks
 //

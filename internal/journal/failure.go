@@ -6,9 +6,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// patiently does something again and again for some seconds while it fails because
-// of what passes. It is for the few places where to give up would poison the log;
-// an fsync is never repeated.
+// patiently repeats an operation for some seconds while its error is one that passes. It is for the
+// few places where giving up would poison the log; an fsync is never repeated.
 func patiently(do func() error) error {
 	err := do()
 	for i := 0; i < 40 && vfs.Passes(err); i++ {

@@ -72,9 +72,8 @@ func (e *newerError) Error() string {
 	return fmt.Sprintf("it has format version %d, which is newer than %d, the newest that this program knows: use a newer program", e.version, version)
 }
 
-// parseHeader reads the first bytes of a segment. The error tells what is
-// wrong; *newerError if only the version is. Magic, version and checksum keep
-// their places in all versions.
+// parseHeader reads the first bytes of a segment. The error describes the fault; *newerError if
+// only the version is wrong. Magic, version and checksum keep their places in all versions.
 func parseHeader(b []byte) (header, error) {
 	var h header
 	if len(b) < headerSize {
@@ -103,7 +102,7 @@ func parseHeader(b []byte) (header, error) {
 	return h, nil
 }
 
-// frameType tells what the payload of a frame is.
+// frameType is the kind of payload of a frame.
 type frameType byte
 
 const (
@@ -167,7 +166,7 @@ func (s seal) parseHead(b []byte, offset int64) (head, bool) {
 	return h, true
 }
 
-// frameSize returns what a frame takes in a segment.
+// frameSize returns the bytes that a frame takes in a segment.
 func frameSize(payload int64) int64 {
 	return frameHead + (payload+alignment-1)&^(alignment-1)
 }

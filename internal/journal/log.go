@@ -29,13 +29,13 @@ type Log struct {
 	garbage []string // files that mean nothing and could not be removed
 	spareNo int      // number of the next spare
 
-	// mu guards what follows. It is held while frames are written.
+	// mu guards the fields below. It is held while frames are written.
 	mu       sync.Mutex
 	segments []*segment            // ascending; the last one is written to, once begun
 	begun    bool                  // there is a segment of this run
 	unnamed  bool                  // the name of the last segment is not durable yet, so it is not written to
 	behind   []string              // files behind the cut; they go before the first segment of this run comes
-	previous int64                 // end of what was found of the last segment
+	previous int64                 // end of the frames found in the last segment
 	durable  Position              // everything before it is durable; zero without Sync
 	open     int                   // transactions that were appended and neither committed nor aborted
 	handle   uint64                // last one given
@@ -62,7 +62,7 @@ type segment struct {
 	written int64 // blocks before that were written to, by frames or else
 	pins    int   // transactions with data here that are needed
 
-	use sync.RWMutex // held shared by who reads from f, exclusively by who closes it
+	use sync.RWMutex // held shared to read from f, exclusively to close it
 }
 
 // Stats are numbers about a log.
@@ -73,11 +73,11 @@ type Stats struct {
 	Size     int64 // of their files, in bytes
 }
 
-// Open reads the log and makes it durable. What it found is to be released by and
-// by, transaction by transaction. Open itself changes nothing, though it writes the
-// end of what is there once more, as it is: a segment of this run is made by the first
-// Append or Clean. Errors: *zodb.CorruptError for damage; an error that says so for a
-// newer format version; those of the file system, after which Open may be tried again.
+// Open reads the log and makes it durable. The caller releases the transactions found one by one.
+// Open itself changes nothing, though it writes the end of the log once more, unchanged: the first
+// Append or Clean makes a segment of this run. Errors: *zodb.CorruptError for damage; an error that
+// says so for a newer format version; those of the file system, after which Open may be tried
+// again.
 func Open(o Options) (*Log, *Recovered, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -95,7 +95,7 @@ func Open(o Options) (*Log, *Recovered, error) {
 	return l, &r.found, nil
 }
 
-// logFound tells what recovery found.
+// logFound logs the findings of recovery.
 func logFound(o *Options, f *Recovered) {
 	if c := f.Cut; c != nil {
 		o.Logger.Warn("log cut at its torn end", "path", c.Path, "offset", c.Offset, "reason", c.Reason, "commits", c.Commits)
@@ -105,7 +105,7 @@ func logFound(o *Options, f *Recovered) {
 	}
 }
 
-// start takes over what recovery read.
+// start takes over the segments that recovery read.
 func (l *Log) start(r *recovery) error {
 	for _, s := range r.sources {
 		l.add(&segment{seq: s.seq, path: s.path, f: s.f, seal: newSeal(l.o.Identity, s.seq), size: s.size, end: s.end})
@@ -119,8 +119,7 @@ func (l *Log) start(r *recovery) error {
 	for _, name := range r.stale {
 		l.spareNo = max(l.spareNo, spareNumber(path.Base(name)))
 	}
-	// What was read may have been in the page cache only, and from now on others
-	// believe it.
+	// The bytes read may have been in the page cache only, and from now on others rely on them.
 	if n := len(l.segments); n > 0 {
 		last, proven := l.segments[n-1], int64(0)
 		if r.newest.seq == last.seq {
@@ -138,10 +137,10 @@ func (l *Log) start(r *recovery) error {
 	return nil
 }
 
-// writeAgain writes once more what is not proven to have been durable of the last
-// segment, from an offset on, as it was read. If an fsync of the last run failed, the
-// page cache takes it for clean, and no fsync would write it. That it cannot be
-// written on a full disk is no reason not to open.
+// writeAgain writes the part of the last segment that is not proven durable once more, from an
+// offset on, as it was read. If an fsync of the last run failed, the page cache takes those bytes
+// for clean, and no fsync would write them. A full disk, where they cannot be written, is not a
+// reason to refuse to open.
 func (l *Log) writeAgain(s *segment, from int64) error {
 	if !l.o.Sync {
 		return nil
@@ -166,9 +165,9 @@ func (l *Log) writeAgain(s *segment, from int64) error {
 	return nil
 }
 
-// begin makes the first segment of this run, behind what was found, with room for a
-// transaction of that size. Without an error of the kind that poisons it may be
-// called again. syncMu and mu must be held.
+// begin makes the first segment of this run, behind those found, with room for a transaction of
+// that size. After an error that does not poison the log it may be called again. syncMu and mu must
+// be held.
 func (l *Log) begin(size, txn int64) error {
 	if len(l.behind) > 0 { // their numbers are used again
 		for _, name := range l.behind {
@@ -249,8 +248,8 @@ func (l *Log) syncDir() error {
 	return l.o.FS.SyncDir(l.o.Dir)
 }
 
-// syncCurrent makes durable what is in the current segment. syncMu must be
-// held, and mu must not, so that others may append meanwhile.
+// syncCurrent makes the current segment durable. syncMu must be held, and mu
+// must not, so that others may append meanwhile.
 func (l *Log) syncCurrent() error {
 	l.mu.Lock()
 	s := l.current()

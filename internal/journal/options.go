@@ -20,8 +20,8 @@ type Options struct {
 	SegmentSize int64
 	// Spares is how many segments are kept to be used again; 0 = 2, negative = none.
 	Spares int
-	// Sync makes commits durable. Without it nothing ever calls fsync, and what a
-	// crash of the machine leaves is cut where it does not fit.
+	// Sync makes commits durable. Without it nothing ever calls fsync, and after a crash of the
+	// machine the log is cut at the first frame that does not fit.
 	Sync bool
 	// DirSync makes names durable too; it counts only with Sync.
 	DirSync bool

@@ -12,11 +12,11 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// ReplicaFile is what the original's replica tool leaves in the journal until
-// it is unpacked.
+// ReplicaFile is the file that the original's replica tool leaves in the journal until it is
+// unpacked.
 const ReplicaFile = "replica.tar"
 
-// Original is what the Python original left in the journal directory.
+// Original lists the files that the Python original left in the journal directory.
 type Original struct {
 	Done    []OriginalDir // committed transactions, oldest first
 	Temps   []string      // directories of transactions that were not committed, sorted; relative to the journal
@@ -37,16 +37,16 @@ func (o *Original) Empty() bool {
 }
 
 // IsStaged reports whether a name in the journal directory is that of a file
-// on its way somewhere else: a blob, the spooled data of an open transaction, or what
-// is about to be renamed over another file. What a crash leaves of them may be
-// removed, unless a committed transaction refers to it.
+// on its way somewhere else: a blob, the spooled data of an open transaction, or a file about to be
+// renamed over another. Such files may be removed after a crash, unless a committed transaction
+// refers to them.
 func IsStaged(name string) bool {
 	return strings.HasPrefix(name, "blob-") || strings.HasPrefix(name, "spool-") || strings.HasPrefix(name, "aside-")
 }
 
-// ReadOriginal finds what the original left in the journal directory, and
-// writes nothing. Our own files there are passed over. Anything else is an error that
-// names it: the original refuses to start then, and it may be somebody's only copy.
+// ReadOriginal finds the files that the original left in the journal directory, and writes nothing.
+// Our own files there are passed over. Anything else is an error that names it: the original
+// refuses to start then, and it may be the only copy of some data.
 func ReadOriginal(f vfs.FS, dir string) (*Original, error) {
 	o := new(Original)
 	for e, err := range f.List(dir) {

@@ -55,7 +55,7 @@ type Entry struct {
 // payload is the length of the payload of the data frame.
 func (e *Entry) payload() int64 { return dataFixed + int64(len(e.BlobFile)) + e.Len }
 
-// check refuses what the format has no room for.
+// check refuses values that the format has no room for.
 func (e *Entry) check() error {
 	switch {
 	case e.Len < 0 || e.Len > maxData:
@@ -70,7 +70,7 @@ func (e *Entry) check() error {
 	return nil
 }
 
-// appendHead appends what is before the data.
+// appendHead appends the fields before the data.
 func (e *Entry) appendHead(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, e.handle)
 	b = e.OID.Append(b)
@@ -148,7 +148,7 @@ func (m *meta) append(b []byte) []byte {
 	return append(append(append(b, m.User...), m.Description...), m.Extension...)
 }
 
-// parseMeta copies what it keeps.
+// parseMeta copies the bytes that it keeps.
 func parseMeta(b []byte) (*meta, error) {
 	if len(b) < metaFixed {
 		return nil, errors.New("a meta frame is too short")

@@ -11,13 +11,13 @@ import (
 )
 
 // Read returns the data of a revision, owned by the caller. It works from
-// Append to Release. Errors: *zodb.CorruptError if the place does not hold
-// exactly what e says; another one if the segment was given up, or that of reading.
+// Append to Release. Errors: **zodb.CorruptError if the bytes there do not match e; else that of
+// reading, or one that says that the segment was given up.
 func (l *Log) Read(e *Entry) ([]byte, error) {
 	l.segMu.RLock()
 	s := l.bySeq[e.Pos.Segment]
 	if s != nil {
-		s.use.RLock() // never waits long: who closes took it out of bySeq first
+		s.use.RLock() // never waits long: it is taken out of bySeq before it is closed
 	}
 	l.segMu.RUnlock()
 	if s == nil {
@@ -74,9 +74,9 @@ type Reader struct {
 const maxAttempts = 20
 
 // OpenReadOnly reads a log that another process may be writing to. It finds the
-// transactions that were committed at some moment of the call. What looks like
-// damage is read again, and believed only if it is the same twice: a running
-// log may look so in passing. Errors as Open; fs.ErrNotExist if there is no directory.
+// transactions that were committed at some moment of the call. Apparent damage is read again, and
+// believed only if it is the same twice: a running log may look damaged in passing. Errors as Open;
+// fs.ErrNotExist if there is no directory.
 func OpenReadOnly(o Options) (*Reader, *Recovered, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Recovered is what Open found in the log.
+// Recovered describes the log as Open found it.
 type Recovered struct {
 	// Transactions are the committed ones that are in the log as a whole, in the
 	// order in which they were committed, their tids growing. Some may have been
@@ -19,8 +19,8 @@ type Recovered struct {
 	// Freed is the last transaction whose commit was found while its data were
 	// given back: it was released, so it must be in A or B. 0 = none.
 	Freed zodb.TID
-	// Cut tells what was found behind the end of the log, or why it was cut; nil
-	// if it simply ends.
+	// Cut describes bytes behind the end of the log, or the reason of the cut; nil if the log
+	// simply ends.
 	Cut *Cut
 }
 
@@ -49,8 +49,8 @@ type source struct {
 	f    vfs.File
 	size int64
 	h    header
-	bad  error // what is wrong with the header
-	end  int64 // of what is good, known when it was scanned
+	bad  error // the fault of the header
+	end  int64 // of the good part, known when it was scanned
 }
 
 // recovery reads the log. The rules are in the package's description.
@@ -68,11 +68,11 @@ type recovery struct {
 	found   Recovered
 }
 
-// advice is what to do about damage.
+// advice is the way out of damage.
 const advice = "Copy the whole HOME before anything else is tried. " +
 	"Without the files log-* and spare-* in the journal the storage opens again, and lacks the transactions that are in them"
 
-// readLog reads the log. What it opened stays open if there is no error.
+// readLog reads the log. Files that it opened stay open if there is no error.
 func readLog(o *Options, open func(string) (vfs.File, error), strict bool) (*recovery, error) {
 	r := &recovery{o: o, open: open, strict: strict, votes: make(map[uint64]*vote), where: make(map[zodb.TID]uint64)}
 	if err := r.read(); err != nil {
@@ -242,10 +242,10 @@ func (r *recovery) missing(seq uint64) error {
 
 func damage(s *source, offset int64, reason string) error {
 	return &zodb.CorruptError{Path: s.path, Offset: offset,
-		Reason: reason + ". This was durable once, so it is damage and not what an interrupted write left. " + advice}
+		Reason: reason + ". This was durable once, so it is damage and not the end of an interrupted write. " + advice}
 }
 
-// readSource takes what the i-th segment holds; false if the log is cut there.
+// readSource takes the transactions of the i-th segment; false if the log is cut there.
 func (r *recovery) readSource(i int) (goOn bool, err error) {
 	s, sc := r.sources[i], r.newest
 	last := i == len(r.sources)-1
@@ -295,7 +295,7 @@ func (r *recovery) cut(s *source, why string, commits int) {
 	r.found.Cut = &Cut{Path: s.path, Offset: s.end, Reason: why, Commits: commits}
 }
 
-// take adds a committed transaction. The result says what does not fit.
+// take adds a committed transaction. The result describes a misfit; empty: it fits.
 func (r *recovery) take(s *source, it item) string {
 	c := it.commit
 	if c.tid <= c.previous || c.previous < r.last {

@@ -100,14 +100,14 @@ type vote struct {
 	records []Entry
 }
 
-// item is what recovery needs of a segment: a vote or a commit.
+// item is a vote or a commit of a segment, for recovery.
 type item struct {
 	offset int64
 	vote   *vote
 	commit *commit
 }
 
-// scanned is what a segment holds.
+// scanned is the contents of a segment.
 type scanned struct {
 	seq     uint64
 	items   []item // in the order of the file
@@ -127,8 +127,8 @@ type scanner struct {
 }
 
 // scan reads a segment up to limit, where it has to end exactly if bounded;
-// else it ends with the last good frame, and what is behind that is searched
-// for frames that prove that more should be good. The error is that of reading.
+// else it ends with the last good frame, and the bytes behind it are searched for frames that prove
+// that more should be good. The error is that of reading.
 func scan(f io.ReaderAt, identity [16]byte, seq uint64, limit int64, bounded bool) (*scanned, error) {
 	s := &scanner{frameReader: frameReader{w: window{f: f, limit: limit}, seal: newSeal(identity, seq)}}
 	s.seq, s.end = seq, headerSize

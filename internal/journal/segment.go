@@ -86,8 +86,8 @@ func (l *Log) payName() error {
 }
 
 // newSegment makes a segment of at least that size, with room for a transaction of
-// some size. Its header is durable before it gets its name; the name is not durable
-// yet. What passes leaves the log as it was. syncMu and mu must be held.
+// some size. Its header is durable before it gets its name; the name is not durable yet. An error
+// that passes leaves the log as it was. syncMu and mu must be held.
 func (l *Log) newSegment(h header, size, txn int64) (*segment, error) {
 	size = max(size, headerSize+txn+l.reserve(len(l.segments)+1))
 	f, spare, used, err := l.blank(size)
@@ -131,7 +131,7 @@ func (l *Log) blank(size int64) (f vfs.File, name string, used bool, err error) 
 		}
 		return f, name, true, err
 	}
-	_ = l.removeGarbage() // on a full disk its room is wanted; what stays is told when more is given up
+	_ = l.removeGarbage() // on a full disk its room is wanted; an error is reported when more is given up
 	name = l.newSpareName()
 	if f, err = l.o.FS.Create(name); err != nil {
 		return nil, "", false, err
@@ -152,11 +152,10 @@ const (
 
 var zeros [zeroAhead]byte
 
-// writeAhead makes the blocks right behind the end of a new segment used ones. A
-// file system keeps of space that was only reserved that it holds nothing, and
-// has to change that on the disk, too, with each fsync that is the first for a block:
-// that made an fsync take about twice as long. What is written means nothing, as
-// what is in a spare does. mu must be held.
+// writeAhead makes the blocks right behind the end of a new segment used ones. A file system marks
+// reserved space as unwritten, and the first fsync of each block has to change that mark on the
+// disk, too: that made an fsync take about twice as long. The bytes written mean nothing, like
+// those in a spare. mu must be held.
 func (l *Log) writeAhead(s *segment) error {
 	s.written = max(s.written, s.end)
 	n := min(zeroAhead, s.size-s.written)
@@ -224,7 +223,7 @@ func (l *Log) writeMark(oldest uint64) error {
 	m := mark{oldest: oldest, durable: l.durable}
 	b := s.seal.appendFrame(nil, s.end, frameMark, m.append(nil))
 	if _, err := s.f.WriteAt(b, s.end); err != nil {
-		return fmt.Errorf("mark the end of what is needed of the log: %w", err)
+		return fmt.Errorf("mark the first segment still needed of the log: %w", err)
 	}
 	s.end += int64(len(b))
 	return nil
@@ -256,8 +255,8 @@ func (l *Log) giveUp(n int) error {
 	return nil
 }
 
-// removeGarbage removes files that mean nothing. What could not be removed is tried
-// again with the next ones. syncMu must be held.
+// removeGarbage removes files that mean nothing. Files that could not be removed are tried again
+// with the next ones. syncMu must be held.
 func (l *Log) removeGarbage() error {
 	var errs []error
 	var left []string

@@ -1,7 +1,7 @@
 package pickle
 
 // maxName is the length in bytes up to which the name of a class, module or
-// database is believed. It bounds what many references to one name can cost.
+// database is believed. It bounds the cost of many references to one name.
 const maxName = 2000
 
 // Class returns the class of the object that a record belongs to, from the

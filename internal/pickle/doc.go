@@ -20,9 +20,9 @@
 // protocols below 3.
 //
 // The machine behind it keeps at most about a hundred bytes for each byte of the
-// record, whatever the record says, and the stack of the goroutine does not grow
-// with it. Records that zc.zlibstorage wrote (".z" and zlib data) are unpacked
-// first, up to maxUnwrapped.
+// record, for any contents, and the stack of the goroutine does not grow with
+// it. Records that zc.zlibstorage wrote (".z" and zlib data) are unpacked first,
+// up to maxUnwrapped.
 //
 // All functions may be called concurrently and keep nothing of their arguments.
 package pickle

@@ -10,7 +10,7 @@ const (
 	dumpWidth = 72
 	// dumpDepth is how deep containers are followed.
 	dumpDepth = 100
-	// dumpCut stands for what is left out.
+	// dumpCut stands for omitted text.
 	dumpCut = "…"
 )
 
@@ -77,7 +77,7 @@ func (p *printer) value(v value, indent int) {
 	}
 }
 
-// leaf returns the text of what holds no other values.
+// leaf returns the text of a value that holds no others.
 func (p *printer) leaf(v value) string {
 	switch v.kind {
 	case kindNone:
@@ -105,7 +105,7 @@ func (p *printer) leaf(v value) string {
 	return s
 }
 
-// container writes what holds other values, on one line if it fits.
+// container writes a value that holds others, on one line if it fits.
 func (p *printer) container(v value, indent int) {
 	if p.open[v] {
 		p.write("<recursion>")
@@ -193,7 +193,7 @@ func (p *printer) part(l *lines, what chunkKind, vs []value) {
 	}
 }
 
-// object writes callee(arguments…), then what was put into the object later.
+// object writes callee(arguments…), then the state and items put into the object later.
 func (p *printer) object(v value, indent int) {
 	n := p.m.nodes[v.off]
 	if s, ok := p.m.date(n); ok {

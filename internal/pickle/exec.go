@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// step does what one opcode says. It is one switch because that is how the
-// protocol is defined; each case is a line or a call.
+// step executes one opcode. It is one switch because that is how the protocol
+// is defined; each case is a line or a call.
 func (m *machine) step(t token) error {
 	switch t.op {
 	case opProto:

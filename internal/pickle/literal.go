@@ -134,8 +134,8 @@ func (m *machine) refText(raw rawRef) string {
 	return s
 }
 
-// escape writes what would disturb a terminal, quotes and the backslash with
-// escapes. With asBytes, everything beyond ASCII too.
+// escape writes control characters, quotes and the backslash as escapes. With asBytes, everything
+// beyond ASCII too.
 func escape(s string, asBytes bool) string {
 	var out strings.Builder
 	for i := 0; i < len(s); {

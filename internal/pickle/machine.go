@@ -38,8 +38,8 @@ const (
 	kindOpaque    // something that need not be kept
 )
 
-// value is what stands on the stack of the machine and in its memo. Its parts
-// are kept in the machine, so that it is small and copied without allocating.
+// value is an entry on the stack of the machine or in its memo. Its parts are
+// kept in the machine, so that it is small and copied without allocating.
 type value struct {
 	kind kind
 	off  uint32
@@ -226,7 +226,8 @@ func (m *machine) newNode(k kind, n node) value {
 	return value{kind: k, off: uint32(len(m.nodes) - 1)}
 }
 
-// grow adds values to what v stands for. Values that nobody would read are dropped.
+// grow adds values to the container or object that v stands for. Values that nobody would read are
+// dropped.
 func (m *machine) grow(v value, what chunkKind, vs []value) {
 	if v.kind < kindList || v.kind == kindOpaque || len(vs) == 0 {
 		return

@@ -76,7 +76,7 @@ const (
 	opReadonlyBuffer = 0x98
 )
 
-// argument says what follows an opcode.
+// argument is the kind of argument that follows an opcode.
 type argument uint8
 
 const (
@@ -93,7 +93,7 @@ const (
 	argTwoLines                 // two of them
 )
 
-// arguments is the table opcode → what follows; it is never changed.
+// arguments is the table opcode → argument; it is never changed.
 var arguments = [256]argument{
 	opMark: argNone, opStop: argNone, opPop: argNone, opPopMark: argNone, opDup: argNone,
 	opFloat: argLine, opInt: argLine, opBinInt: argFixed4, opBinInt1: argFixed1, opLong: argLine,

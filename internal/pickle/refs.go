@@ -59,18 +59,17 @@ func AppendStrongRefs(dst []zodb.OID, record []byte) ([]zodb.OID, error) {
 	return new(Scanner).AppendStrongRefs(dst, record)
 }
 
-// Scanner looks for references in one record after the other and reuses what it
-// allocated. Its zero value is ready. A Scanner must not be used concurrently.
+// Scanner looks for references in one record after the other and reuses its memory. Its zero value
+// is ready. A Scanner must not be used concurrently.
 type Scanner struct{ m machine }
 
 // keptValues is the capacity up to which a Scanner keeps its buffers, so that
 // one large record does not hold memory for ever.
 const keptValues = 16 << 10
 
-// AppendStrongRefs appends the oids that the record refers to by strong
-// references within its own database; what is appended is ascending and without
-// repetitions. After an error, which is a *[SyntaxError] or that of unwrap,
-// the result is dst as it was.
+// AppendStrongRefs appends the oids that the record refers to by strong references within its own
+// database, ascending and without repetitions. After an error, which is a *[SyntaxError] or that of
+// unwrap, the result is dst as it was.
 func (s *Scanner) AppendStrongRefs(dst []zodb.OID, record []byte) ([]zodb.OID, error) {
 	data, err := unwrap(record, maxUnwrapped)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// SyntaxError tells where and why a record is not what it should be. It matches
+// SyntaxError tells where and why a record is malformed. It matches
 // [zodb.ErrCorrupt].
 type SyntaxError struct {
 	Offset int64 // in the (unwrapped) record, of the opcode that does not fit

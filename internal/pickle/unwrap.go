@@ -16,15 +16,14 @@ const maxUnwrapped = 256 << 20
 // ErrTooLarge is matched by the error for a record that unpacks to more than the limit.
 var ErrTooLarge = errors.New("record unpacks to more than the limit")
 
-// wrapped is what a record of zc.zlibstorage begins with. No pickle does: it
-// would stop with nothing on its stack.
+// wrapped is the prefix of a record of zc.zlibstorage. No pickle does: it would
+// stop with nothing on its stack.
 var wrapped = []byte(".z")
 
-// unwrap returns the two pickles in a record: the record itself, not a copy, or
-// what it unpacks to if it begins with ".z". Limit is in bytes and holds for
-// what has to be unpacked; if it is more, the error matches [ErrTooLarge].
-// Damaged zlib data, or something behind it, is a *[SyntaxError] with an offset
-// in the packed record.
+// unwrap returns the two pickles in a record: the record itself, not a copy, or the unpacked data
+// if it begins with ".z". Limit bounds the unpacked data, in bytes; if they are more, the error
+// matches [ErrTooLarge]. Damaged zlib data, or something behind it, is a *[SyntaxError] with an
+// offset in the packed record.
 func unwrap(record []byte, limit int64) ([]byte, error) {
 	packed, ok := bytes.CutPrefix(record, wrapped)
 	if !ok {

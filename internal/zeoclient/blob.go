@@ -13,9 +13,9 @@ type blobKey struct {
 	serial zodb.TID
 }
 
-// blobStream is a blob that was asked for. The reader gives its pieces to
-// whoever asked, and waits for him: so the server is not told to go on while he is
-// busy, and what is held in memory is a few pieces.
+// blobStream is a blob that was asked for. The reader hands its pieces to the caller, and waits
+// until it takes them: so the server is not told to go on while the caller is busy, and memory
+// holds only a few pieces.
 type blobStream struct {
 	pieces  chan []byte   // closed at the end of the blob
 	gone    chan struct{} // closed when nobody wants it any more
@@ -71,7 +71,8 @@ func (c *Client) SendBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, w 
 	}
 }
 
-// askBlob waits until nobody else asks for the same, as the pieces don't tell who they are for.
+// askBlob waits until nobody else asks for the same blob, as the pieces don't name the request they
+// belong to.
 func (c *Client) askBlob(ctx context.Context, key blobKey) (*blobStream, error) {
 	for {
 		c.mu.Lock()

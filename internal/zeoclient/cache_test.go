@@ -134,7 +134,7 @@ func TestCacheFindsBrokenRules(t *testing.T) {
 			f.replyLoad("a", 90, 0)
 			f.reply(f.expect("loadBefore"), rev("b", 95, 0))
 		}, "R3"},
-		{"a record of a later time", func(f *fake) { f.replyLoad("a", 101, 0) }, "gives what was current"},
+		{"a record of a later time", func(f *fake) { f.replyLoad("a", 101, 0) }, "gives the revision current"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -34,9 +34,9 @@ func (p *Pending) answer(v any, err error) error {
 // Done is closed when the answer is there.
 func (p *Pending) Done() <-chan struct{} { return p.done }
 
-// Wait sends what was not sent yet, and returns the answer: the result, or
-// *ServerError, *LostError, ErrClosed, or the error of ctx, after which the answer can
-// still be waited for.
+// Wait sends collected messages, and returns the answer: the result, or *ServerError,
+// *LostError, ErrClosed, or the error of ctx, after which the answer can still be
+// waited for.
 func (p *Pending) Wait(ctx context.Context) (any, error) {
 	select {
 	case <-p.done:
@@ -55,14 +55,14 @@ func (p *Pending) Wait(ctx context.Context) (any, error) {
 }
 
 // start begins a call; seen, if not nil, gets its answer on the reader's
-// goroutine, and ends the connection with what it returns.
+// goroutine, and ends the connection if it returns an error.
 func (c *Client) start(seen func(v any, err error) error, name string, args ...any) *Pending {
 	p := &Pending{c: c, seen: seen, done: make(chan struct{})}
 	c.mu.Lock()
 	if c.err != nil || c.calls == nil {
 		err := c.err
 		c.mu.Unlock()
-		_ = p.answer(nil, err) // seen may only wish to end what has ended
+		_ = p.answer(nil, err) // an error of seen would end the connection, which has ended
 		return p
 	}
 	c.nextID++
@@ -114,7 +114,7 @@ func (c *Client) oneWay(flush bool, name string, args ...any) error {
 	})
 }
 
-// Flush sends what was collected.
+// Flush sends the collected messages.
 func (c *Client) Flush() error {
 	err := c.out.flush()
 	c.fail(err)

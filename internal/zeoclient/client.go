@@ -16,8 +16,7 @@ import (
 const replyName = ".reply"
 
 // Client is one connection to a storage on a server. All methods may be called
-// concurrently. See the package's description for what runs on the reader's
-// goroutine.
+// concurrently. The package's description says which code runs on the reader's goroutine.
 type Client struct {
 	o    Options
 	raw  *Raw
@@ -173,7 +172,7 @@ func (c *Client) read() {
 
 // message works off one message of the server. An error ends the connection.
 func (c *Client) message(frame []byte) error {
-	// What is decoded shares its bytes with the frame, and may be kept.
+	// Decoded values share their bytes with the frame, and may be kept.
 	m, err := wire.Decode(c.raw.Encoding, bytes.Clone(frame))
 	if err != nil {
 		return err

@@ -11,21 +11,20 @@
 //	resolved, conflicts, err := txn.Vote(ctx)
 //	tid, err := txn.Finish(ctx, nil)
 //
-// A Client is one connection. When that ends, it is over: whoever wants to go
-// on dials again. Any number of goroutines may call; what they send is
-// collected while a write is under way, and answered in any order.
+// A Client is one connection. When that ends, it is over: a caller that wants to go on dials again.
+// Any number of goroutines may call; their messages are collected while a write is under way, and
+// answered in any order.
 //
 // # One reader
 //
 // One goroutine reads. It runs the callbacks (OnInvalidate, the published of
-// Finish) in the order in which the server sent what they tell of, so what
-// they see is what a client's cache is built upon; they must be quick, and must not call
-// the server. An announcement that does not come later than the one before
-// ends the connection with a *ProtocolError: it is what clients rely on.
+// Finish) in the order in which the server sent the messages behind them; a client's cache is built
+// upon that order. They must be quick, and must not call the server. An announcement that does not
+// come later than the one before ends the connection with a *ProtocolError: clients rely on that
+// order.
 //
 // # Errors
 //
-// What the server answers instead of a result is a *ServerError, which wraps the
-// error of package zodb where there is one: errors.Is(err, zodb.ErrNotFound)
-// works as with the engine.
+// An error that the server answers is a *ServerError, which wraps the matching error of package
+// zodb, if any: errors.Is(err, zodb.ErrNotFound) works as with the engine.
 package zeoclient

@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// ErrClosed is what calls get after Close.
+// ErrClosed is the error of calls after Close.
 var ErrClosed = errors.New("the connection was closed here")
 
 // ProtocolError tells that the other side does not keep to the protocol.
@@ -20,8 +20,7 @@ func protocolError(format string, args ...any) error {
 	return &ProtocolError{fmt.Sprintf(format, args...)}
 }
 
-// LostError tells that the connection ended. What was under way may have been
-// done or not.
+// LostError tells that the connection ended. Calls under way may have been executed or not.
 type LostError struct{ Err error }
 
 func (e *LostError) Error() string { return "connection lost: " + e.Err.Error() }

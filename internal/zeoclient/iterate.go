@@ -16,8 +16,8 @@ const (
 	aheadRecords = 4
 )
 
-// Transaction is one of an iteration. OIDs and Previous are not filled in, and
-// its Extension is a pickle that was made of what was sent, or nil if that would be too long.
+// Transaction is one of an iteration. OIDs and Previous are not filled in, and its Extension is a
+// pickle made of the values received, or nil if that would be too long.
 type Transaction struct {
 	zodb.Transaction
 	Sent wire.Dict // the extension as it was sent
@@ -204,7 +204,7 @@ func (it *iteration) forget() {
 	}
 }
 
-// collect waits for the lanes and tells the server what is not wanted any more.
+// collect waits for the lanes and tells the server which iterators are not wanted any more.
 func (it *iteration) collect() {
 	for t := range it.out {
 		t.cancel()

@@ -27,19 +27,19 @@ type Options struct {
 	Storage  string        // default "1"
 	ReadOnly bool          // register for reading only
 	Encoding wire.Encoding // default: the one that the server announces
-	Label    string        // what the server is to call this client in its log
+	Label    string        // name of this client in the server's log
 
 	// Wait is how long to go on trying while nobody accepts the connection.
 	Wait time.Duration
 	// KeepAlive is the time between messages that do nothing; default 60 s, negative = none.
 	KeepAlive time.Duration
-	// Limit is the largest message from the server, in bytes. Default: what a frame can hold.
+	// Limit is the largest message from the server, in bytes. Default: the largest frame.
 	Limit int64
 
 	// OnInvalidate is told of each transaction of others, on the reader's
 	// goroutine and before LastTID moves. It may be called before Dial returns.
 	OnInvalidate func(tid zodb.TID, oids []zodb.OID)
-	// OnInfo gets what the server says about the storage after a commit or a pack.
+	// OnInfo gets the server's facts about the storage after a commit or a pack.
 	OnInfo func(wire.Dict)
 }
 

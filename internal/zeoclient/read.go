@@ -96,8 +96,8 @@ func (c *Client) LastTransaction(ctx context.Context) (zodb.TID, error) {
 	return asTID(v)
 }
 
-// GetInvalidations returns what changed after a transaction, up to the one that
-// is returned; ok is false if the server does not know that far back.
+// GetInvalidations returns the objects changed after a transaction, up to and including the
+// returned one; ok is false if the server does not know that far back.
 func (c *Client) GetInvalidations(ctx context.Context, after zodb.TID) (upTo zodb.TID, oids []zodb.OID, ok bool, err error) {
 	v, err := c.Call(ctx, "getInvalidations", after)
 	if err != nil || v == nil {
@@ -140,7 +140,7 @@ func (c *Client) NewOIDs(ctx context.Context, n int) ([]zodb.OID, error) {
 	return oids, nil
 }
 
-// Info is what a server says about a storage.
+// Info holds a server's facts about a storage.
 type Info struct {
 	Length, Size           int64 // objects, bytes
 	Name                   string
@@ -187,7 +187,7 @@ func (c *Client) GetInfo(ctx context.Context) (*Info, error) {
 	return i, nil
 }
 
-// Pack removes what no transaction since t needs. With wait it returns when
+// Pack removes revisions and objects that no transaction since t needs. With wait it returns when
 // that is done.
 func (c *Client) Pack(ctx context.Context, t time.Time, wait bool) error {
 	_, err := c.Call(ctx, "pack", float64(t.UnixNano())/1e9, wait)

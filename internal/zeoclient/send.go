@@ -15,7 +15,7 @@ const (
 	crowdBytes = 1 << 20
 )
 
-// sender collects what is sent while a write is under way, and sends it with the next.
+// sender collects messages while a write is under way, and sends them with the next.
 type sender struct {
 	w io.Writer
 
@@ -23,7 +23,7 @@ type sender struct {
 	written sync.Cond // of mu: waiting was taken, or err was set
 	waiting []byte    // guarded by mu
 	spare   []byte    // guarded by mu: a buffer to use next
-	writing bool      // guarded by mu: somebody is, and will write what waits
+	writing bool      // guarded by mu: a goroutine is writing, and will write the waiting messages
 	err     error     // guarded by mu: of a write, or why there is no use in it
 }
 
@@ -55,7 +55,8 @@ func (s *sender) put(flush bool, f func([]byte) ([]byte, error)) error {
 	return s.flushLocked()
 }
 
-// flush writes what waits, unless somebody is writing, who will write that too.
+// flush writes the waiting messages, unless another goroutine is writing, which will write them
+// too.
 func (s *sender) flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,8 +20,8 @@ type BeginOptions struct {
 }
 
 // Txn is an open transaction. Its methods are called by one goroutine at a time,
-// and there is one at a time on a connection. Nothing but Vote, Finish and Abort
-// is answered: what is wrong with the others, Vote tells, or the connection ends.
+// and there is one at a time on a connection. Only Vote, Finish and Abort are answered: an error of
+// the others is returned by Vote, or the connection ends.
 type Txn struct {
 	c    *Client
 	ttid int64
@@ -35,8 +35,7 @@ type Conflict struct {
 	Data      []byte   // the record that was stored
 }
 
-// Begin starts a transaction. It is sent together with what comes next; see
-// [Client.Flush].
+// Begin starts a transaction. It is sent together with the next message; see [Client.Flush].
 func (c *Client) Begin(meta zodb.TxnMeta, o BeginOptions) (*Txn, error) {
 	extension := wire.UnpickleDict(meta.Extension)
 	if extension == nil {
@@ -100,7 +99,7 @@ func (t *Txn) CheckCurrent(oid zodb.OID, serial zodb.TID) error {
 	return t.c.oneWay(false, "checkCurrentSerialInTransaction", oid, serial, t.ttid)
 }
 
-// Undo takes back what a transaction did.
+// Undo takes back the changes of a transaction.
 func (t *Txn) Undo(tid zodb.TID) error {
 	return t.c.oneWay(false, "undoa", undoID(tid), t.ttid)
 }

@@ -13,9 +13,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Cache is a client with a cache that does exactly what that of a Python client
-// does, and looks whether the server keeps the rules that make it coherent. It
-// never forgets anything.
+// Cache is a client with a cache that behaves exactly like that of a Python client, and checks that
+// the server keeps the rules that make it coherent. It never forgets anything.
 //
 // For each object it keeps records with the interval of tids in which they
 // were current. A record that the server sent as current stays so until an
@@ -33,12 +32,12 @@ type Cache struct {
 	hits      int64                // guarded by mu
 }
 
-// cached is what the cache has of one object.
+// cached is the entry of one object in the cache.
 type cached struct {
 	current *zodb.Revision  // nil = not known
 	old     []zodb.Revision // with End; in no order
-	// changed is the last announced change. A client has no such memory: it is
-	// there to find what a client would not.
+	// changed is the last announced change. A client has no such memory: it serves to find faults
+	// that a client would miss.
 	changed zodb.TID
 }
 
@@ -70,7 +69,7 @@ func (c *Cache) object(oid zodb.OID) *cached {
 	return o
 }
 
-// invalidate ends what was current of the objects.
+// invalidate ends the current revisions of the objects.
 func (c *Cache) invalidate(tid zodb.TID, oids []zodb.OID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,14 +90,14 @@ func (o *cached) end(tid zodb.TID) {
 }
 
 // breach notes that a rule was not kept, by its number in the list of rules of
-// the protocol: R3 no gaps, R4 no load overtaken by an announcement, R5 what was
-// announced can be read. mu must be held.
+// the protocol: R3 no gaps, R4 no load overtaken by an announcement, R5 announced revisions can be
+// read. mu must be held.
 func (c *Cache) breach(format string, args ...any) {
 	c.broken = append(c.broken, fmt.Errorf(format, args...))
 }
 
-// Load is what a client does to read an object in a transaction that was opened
-// at before-1: from the cache if it can, else from the server. The data is shared.
+// Load reads an object as a client does in a transaction opened at before-1: from the cache if it
+// can, else from the server. The data is shared.
 func (c *Cache) Load(ctx context.Context, oid zodb.OID, before zodb.TID) (*zodb.Revision, error) {
 	c.mu.Lock()
 	o := c.object(oid)
@@ -129,8 +128,8 @@ func (o *cached) find(before zodb.TID) *zodb.Revision {
 	return nil
 }
 
-// enter keeps the answer to a load, as the reader. changed is what was announced
-// when it was asked for.
+// enter keeps the answer to a load, as the reader. changed is the last transaction announced when
+// it was asked for.
 func (c *Cache) enter(oid zodb.OID, before, changed zodb.TID, rev *zodb.Revision, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,7 +141,7 @@ func (c *Cache) enter(oid zodb.OID, before, changed zodb.TID, rev *zodb.Revision
 		return
 	}
 	if rev.Serial >= before || rev.End != 0 && (rev.End <= rev.Serial || rev.End < before) {
-		c.breach("load of object %s before %s gives what was current from %s to %s", oid, before, rev.Serial, rev.End)
+		c.breach("load of object %s before %s gives the revision current from %s to %s", oid, before, rev.Serial, rev.End)
 	}
 	if changed < before && rev.Serial < changed && c.exact {
 		c.breach("R5: object %s was announced at %s, a later load before %s gives %s", oid, changed, before, rev.Serial)
@@ -157,7 +156,7 @@ func (c *Cache) enter(oid zodb.OID, before, changed zodb.TID, rev *zodb.Revision
 		c.breach("R4: object %s was announced at %s, and then sent as current since %s", oid, o.changed, rev.Serial)
 	}
 	if cur := o.current; cur != nil && cur.Serial != rev.Serial {
-		// What was not announced yet may be sent: the announcement finds it there.
+		// A revision that was not announced yet may be sent: the announcement finds it there.
 		if cur.Serial > rev.Serial || rev.Serial <= c.LastTID() {
 			c.breach("R3: object %s is sent as current since %s; known was %s", oid, rev.Serial, cur.Serial)
 		}
@@ -169,8 +168,8 @@ func (c *Cache) enter(oid zodb.OID, before, changed zodb.TID, rev *zodb.Revision
 	o.current = &kept
 }
 
-// Finish finishes a transaction and enters what it stored, the records of
-// resolved objects excepted, which are only ended.
+// Finish finishes a transaction and enters the records it stored; those of resolved objects are
+// only ended.
 func (c *Cache) Finish(ctx context.Context, t *zeoclient.Txn, stored map[zodb.OID][]byte, resolved []zodb.OID) (zodb.TID, error) {
 	return t.Finish(ctx, func(tid zodb.TID) {
 		c.mu.Lock()
@@ -199,7 +198,7 @@ func (c *Cache) Forget(oid zodb.OID) {
 }
 
 // Announced returns the transactions that were announced since registration, own
-// ones included, in their order. What LastTID returned before any of them is the base.
+// ones included, in their order. The base is the result of LastTID before any of them.
 func (c *Cache) Announced() []zodb.TID {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -220,9 +219,9 @@ func (c *Cache) Broken() error {
 	return errors.Join(c.broken...)
 }
 
-// Continuous compares what was announced with all transactions that were
-// committed to the storage, in their order: each that is later than base and not later
-// than the last one announced must have been, once.
+// Continuous compares the announced transactions with all that were committed to the storage, in
+// their order: each that is later than base and not later than the last one announced must have
+// been, once.
 func (c *Cache) Continuous(base zodb.TID, committed []zodb.TID) error {
 	got := c.Announced()
 	if len(got) == 0 {
