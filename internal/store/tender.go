@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Tender tells the cost of flushes, and looks after existing files.
 type Tender interface {
@@ -10,13 +13,47 @@ type Tender interface {
 	// SyncFound makes durable all that a process before this one may have left in memory. It is
 	// called when the lock of HOME is held, before anything that was read is acted on.
 	SyncFound() error
-	// Tend does one piece of work that makes what is there cheaper, and changes nothing of what is
-	// read; more: there may be another one. While B is in use it does nothing. It is called
-	// by the goroutine of [Writer]. When ctx ends it stops, and what it has not done is as it was.
-	Tend(ctx context.Context) (more bool, err error)
+	// Tend begins a piece of work that makes what is there cheaper, and changes nothing of what is
+	// read. nil: there can be none now, as while B is in use. It takes no time, and is called by the
+	// goroutine of [Writer], for one chore at a time.
+	Tend(o Tending) (Chore, error)
 	// Close gives back what the store holds open, when nothing of it is used any more but
 	// blobs that were opened. It makes nothing durable.
 	Close() error
+}
+
+// Tending says what is worth doing.
+type Tending struct {
+	// Least is the share of the bytes of a file, 0..1, from which on those that were removed for
+	// good are given back to the file system. 0: half.
+	Least float64
+	// Before has items removed for good that were put aside with stamps before this; 0: none are.
+	Before int64
+	// Room is how many bytes of the disk may be taken meanwhile; 0: as many as it needs.
+	Room int64
+	// Rest is called now and then while much is written, with the time that a piece of it took. nil:
+	// there is no haste to make way for others.
+	Rest func(took time.Duration)
+}
+
+// Chore is one piece of work of a [Tender]. Whatever it comes to, a crash or an error leaves all
+// that is read as it was.
+type Chore interface {
+	// Prepare does the long part of it, in any goroutine, beside readers and the goroutine
+	// of [Writer], and changes nothing in A and B. found: there is something to publish.
+	Prepare(ctx context.Context) (found bool, err error)
+	// Publish puts what was prepared in its place, by the goroutine of [Writer]. Where that does not
+	// fit any more, and while B is in use, it does nothing. After that there may be more to do.
+	Publish() (Tended, error)
+	// Close gives back what the chore holds. It is called last, in any case.
+	Close() error
+}
+
+// Tended is what a chore has done.
+type Tended struct {
+	Files    int   // that others have taken the place of
+	Bytes    int64 // of what took their place
+	GaveBack int64 // bytes that the file system has more than before
 }
 
 // Outline describes a transaction that is not flushed.

@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
+	"github.com/dirstorage/dirstorage/internal/store/storetest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -116,7 +117,7 @@ func BenchmarkStore(b *testing.B) {
 		b.Fatal(err)
 	}
 	for more := true; more; {
-		if more, err = s.Tend(b.Context()); err != nil {
+		if more, err = storetest.Tend(b.Context(), s, store.Tending{}); err != nil {
 			b.Fatal(err)
 		}
 	}

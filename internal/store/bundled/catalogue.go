@@ -26,8 +26,10 @@ type opened struct {
 	// tried is the highest number of a list of what is gone that was tried, of the goroutine that
 	// puts: after an error it may be there.
 	tried uint64
-	// The same goroutine's: how much of it packs have removed for good.
-	waste waste
+	// waste is how much of it packs have removed for good; nil: nobody knows yet.
+	waste atomic.Pointer[waste]
+	// damaged: a merge could not read all of it, and none is tried again.
+	damaged atomic.Bool
 }
 
 // part is a bundle in a view.
@@ -167,6 +169,12 @@ func (v *view) before(oid zodb.OID, tid zodb.TID) (p *part, e bundle.Revision, n
 		}
 	}
 	return nil, e, -1, nil
+}
+
+// has reports whether all that a bundle has was in the ranges of bundles of a view.
+func (v *view) has(n bundle.Name) bool {
+	first, last := v.of(n.Min), v.of(n.Max)
+	return first >= 0 && last >= 0 && v.parts[first].name.Min == n.Min && v.parts[last].name.Max == n.Max
 }
 
 // gapBelow reports whether a bundle is missing before a part.

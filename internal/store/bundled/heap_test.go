@@ -175,7 +175,7 @@ func (h *history) thaw() error {
 
 func (h *history) tend(each func() error) error {
 	for range 1000 {
-		if more, err := h.s.Tend(context.Background()); err != nil || !more {
+		if more, err := storetest.Tend(context.Background(), h.s, store.Tending{}); err != nil || !more {
 			return err
 		}
 		if err := each(); err != nil {

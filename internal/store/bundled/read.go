@@ -196,7 +196,7 @@ func (s *Store) Current(oid zodb.OID) (zodb.TID, error) {
 		return 0, err
 	}
 	defer v.release()
-	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.has(slot) {
+	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.hasPlace(slot) {
 		return slot.TID, nil
 	}
 	_, e, number, err := s.currentOf(v, oid)
@@ -209,8 +209,8 @@ func (s *Store) Current(oid zodb.OID) (zodb.TID, error) {
 	return e.TID, nil
 }
 
-// has reports whether a slot names a bundle that counts.
-func (v *view) has(slot current.Slot) bool {
+// hasPlace reports whether a slot names a bundle that counts.
+func (v *view) hasPlace(slot current.Slot) bool {
 	i := v.of(slot.TID)
 	return i >= 0 && v.parts[i].short == slot.Bundle
 }
@@ -222,7 +222,7 @@ func (s *Store) Load(oid zodb.OID) (store.Record, error) {
 		return store.Record{}, err
 	}
 	defer v.release()
-	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && slot.Size > 0 && v.has(slot) {
+	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && slot.Size > 0 && v.hasPlace(slot) {
 		p := &v.parts[v.of(slot.TID)]
 		n := layout.Revision(oid, slot.TID)
 		if data, err := s.readPlace(p, slot, n); err == nil {
@@ -264,7 +264,7 @@ func (s *Store) HasData(oid zodb.OID) (bool, error) {
 		return false, err
 	}
 	defer v.release()
-	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.has(slot) {
+	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.hasPlace(slot) {
 		return slot.Flags&bundle.FlagGone == 0, nil
 	}
 	_, e, number, err := s.currentOf(v, oid)

@@ -170,6 +170,9 @@ func (r *removal) putLists() (n store.Counts, err error) {
 // putGone puts the next lists of what is gone of some bundles, durably, and publishes them. With
 // an error some of them may be there and are published, too. What they replace is removed.
 func (s *Store) putGone(v *view, next map[bundle.Name]*bundle.Gone) error {
+	if err := s.certain(); err != nil {
+		return err
+	}
 	err := s.writeGone(v, next)
 	if err == nil {
 		err = s.files.Sync()

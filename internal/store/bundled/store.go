@@ -48,6 +48,8 @@ type Store struct {
 
 	// unsure: what is in the directories may not be what the view says, after an error.
 	unsure bool
+	// doubt is a bundle that may be lost in a power cut; nil: there is none.
+	doubt *doubt
 }
 
 // New returns the store of a HOME. It opens all bundles that count. Who writes gets a

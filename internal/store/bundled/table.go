@@ -1,6 +1,7 @@
 package bundled
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
@@ -28,6 +30,16 @@ type table struct {
 	t   *current.Table
 	bad atomic.Bool // it is not asked any more
 
+	// mu is held while an entry is compared with what is there and put, and for a commit.
+	mu sync.Mutex
+	// behind are bundles that came of merges whose places are not in it yet: it names the sources, which
+	// are not there, and the indexes are asked.
+	behind map[bundle.Name]bool // guarded by mu
+
+	// gone counts changes of what is gone: who puts entries beside the goroutine that puts knows by it
+	// whether it sees what is gone now.
+	gone int64 // guarded by mu; changed by the goroutine that puts
+
 	// Of the goroutine that puts:
 	changes int // views since it was committed
 	closed  bool
@@ -41,6 +53,8 @@ const (
 	commitEvery = 64
 	// putAtOnce is how many slots are put at a time.
 	putAtOnce = 1 << 14
+	// behindWord is said of a bundle of table.behind, in the place of a number.
+	behindWord = "behind"
 	// removedSlot is a flag of a slot beside those of the index: the entry is gone.
 	removedSlot = 1 << 15
 )
@@ -50,14 +64,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // short is the short name of a bundle in a slot.
 func short(n bundle.Name) uint32 { return crc32.Checksum([]byte(n.String()), castagnoli) }
 
-// listOf is the content of misc/current.bundles.
-func listOf(v *view) []byte {
+// listOf is the content of misc/current.bundles. mu must be held.
+func (t *table) listOf(v *view) []byte {
 	var b []byte
 	for _, p := range v.parts {
+		if t.behind[p.name] {
+			b = fmt.Appendf(b, "%s %s\n", p.name, behindWord)
+			continue
+		}
 		b = fmt.Appendf(b, "%s %d\n", p.name, p.number)
 	}
 	return b
 }
+
+func newTable(t *current.Table) *table { return &table{t: t, behind: make(map[bundle.Name]bool)} }
 
 // openTable opens the table and brings it up to date with the first view, or makes a new one.
 func (s *Store) openTable(v *view) {
@@ -66,7 +86,7 @@ func (s *Store) openTable(v *view) {
 	}
 	t, err := current.Open(s.fs, s.o.Identity)
 	if err == nil {
-		s.table = &table{t: t}
+		s.table = newTable(t)
 		if s.catchUp(v) {
 			return
 		}
@@ -79,26 +99,38 @@ func (s *Store) openTable(v *view) {
 // not known.
 func (s *Store) catchUp(v *view) bool {
 	b, err := s.fs.ReadFile(tableList)
-	if _, mark := s.table.t.UpTo(); err != nil || sha256.Sum256(b) != mark {
+	upTo, mark := s.table.t.UpTo()
+	if err != nil || sha256.Sum256(b) != mark {
 		return false
 	}
-	numbers := make(map[bundle.Name]uint64)
+	numbers, behind := make(map[bundle.Name]uint64), make(map[bundle.Name]bool)
+	firsts, lasts := make(map[zodb.TID]bool), make(map[zodb.TID]bool)
 	for line := range strings.Lines(string(b)) {
 		file, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		n, _, ok := bundle.ParseName(file)
 		number, err := strconv.ParseUint(text, 10, 64)
-		if !ok || err != nil {
+		if !ok || err != nil && text != behindWord {
 			return false
 		}
-		numbers[n] = number
+		firsts[n.Min], lasts[n.Max] = true, true
+		if err != nil {
+			behind[n] = true
+		} else {
+			numbers[n] = number
+		}
 		if i := v.of(n.Min); i < 0 || v.parts[i].name != n && !v.parts[i].name.Supersedes(n) {
 			return false // it has entries that are nowhere
 		}
 	}
 	for i := range v.parts {
 		p := &v.parts[i]
-		if number, ok := numbers[p.name]; !ok || number != p.number {
-			if err := s.table.putPart(p); err != nil {
+		number, ok := numbers[p.name]
+		switch {
+		case ok && number == p.number:
+		case behind[p.name], !ok && firsts[p.name.Min] && lasts[p.name.Max] && p.name.Max <= upTo:
+			s.table.behind[p.name] = true // all that it has came from others
+		default:
+			if err := s.table.putPart(context.Background(), p, s.table.gone); err != nil {
 				return false
 			}
 			s.table.changes++
@@ -114,7 +146,7 @@ func (s *Store) rebuild(v *view) {
 	if err != nil {
 		return
 	}
-	made := &table{t: t}
+	made := newTable(t)
 	if err = made.putAll(v); err == nil {
 		err = s.commitTable(made, v)
 	}
@@ -127,7 +159,9 @@ func (s *Store) rebuild(v *view) {
 
 // commitTable makes a table durable, and says of what it is.
 func (s *Store) commitTable(t *table, v *view) error {
-	b := listOf(v)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.listOf(v)
 	if err := vfs.WriteFileAtomic(s.fs, asideTableList, tableList, b, vfs.SyncOptions{File: s.o.Sync, Dir: s.o.Sync && s.o.DirSync}); err != nil {
 		return err
 	}
@@ -160,9 +194,13 @@ func (t *table) follow(before, next *view) error {
 		old, ok := was[p.name]
 		var err error
 		switch {
+		case !ok && before.has(p.name):
+			t.mu.Lock()
+			t.behind[p.name] = true
+			t.mu.Unlock()
 		case !ok:
-			err = t.putPart(p)
-		case old.number != p.number:
+			err = t.putPart(context.Background(), p, t.gone)
+		case old.gone != p.gone:
 			err = t.putGone(old, p)
 		}
 		if err != nil {
@@ -170,6 +208,34 @@ func (t *table) follow(before, next *view) error {
 		}
 	}
 	return nil
+}
+
+// catchUpBehind puts the places of a bundle that came of a merge. It is called beside the goroutine
+// that puts, one call at a time. more: there was one. gone is that of the moment of the view.
+func (t *table) catchUpBehind(ctx context.Context, v *view, gone int64) (more bool, err error) {
+	if t == nil || t.bad.Load() {
+		return false, nil
+	}
+	for i := range v.parts {
+		p := &v.parts[i]
+		t.mu.Lock()
+		behind := t.behind[p.name]
+		t.mu.Unlock()
+		if !behind {
+			continue
+		}
+		if err := t.putPart(ctx, p, gone); err != nil {
+			if errors.Is(err, errGoneChanged) {
+				return true, nil
+			}
+			return false, err
+		}
+		t.mu.Lock()
+		delete(t.behind, p.name)
+		t.mu.Unlock()
+		return true, nil
+	}
+	return false, nil
 }
 
 // slotOf returns what the table has to say of an entry.
@@ -198,7 +264,7 @@ func frames(p *part) ([]bundle.Frame, error) {
 }
 
 // putPart puts all entries of a bundle that are the newest of their objects.
-func (t *table) putPart(p *part) error {
+func (t *table) putPart(ctx context.Context, p *part, gone int64) error {
 	at, err := frames(p)
 	if err != nil {
 		return err
@@ -216,18 +282,26 @@ func (t *table) putPart(p *part) error {
 			continue
 		}
 		if len(entries) == putAtOnce {
-			if err := t.putNewer(entries); err != nil {
+			if err := cmp.Or(ctx.Err(), t.putNewer(entries, gone)); err != nil {
 				return err
 			}
 			entries = entries[:0]
 		}
 		entries = append(entries, entry)
 	}
-	return t.putNewer(entries)
+	return t.putNewer(entries, gone)
 }
 
+// errGoneChanged: what entries say of what is gone is out of date.
+var errGoneChanged = errors.New("packs have changed what is gone")
+
 // putNewer puts those of some entries that are not older than what is there.
-func (t *table) putNewer(entries []current.Entry) error {
+func (t *table) putNewer(entries []current.Entry, gone int64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if gone != t.gone {
+		return errGoneChanged
+	}
 	entries = slices.DeleteFunc(entries, func(e current.Entry) bool {
 		was, err := t.t.Get(e.OID)
 		return err == nil && was.TID > e.TID
@@ -239,6 +313,9 @@ func (t *table) putNewer(entries []current.Entry) error {
 func (t *table) putGone(old, p *part) error {
 	changed := old.gone.All()
 	changed.Xor(p.gone.All())
+	t.mu.Lock()
+	t.gone++
+	t.mu.Unlock()
 	var entries []current.Entry
 	for it := changed.Iterator(); it.HasNext(); {
 		number := int64(it.Next())
@@ -257,7 +334,7 @@ func (t *table) putGone(old, p *part) error {
 			break
 		}
 	}
-	return t.putNewer(entries)
+	return t.putNewer(entries, t.gone)
 }
 
 // putAll puts the newest entry of every object.

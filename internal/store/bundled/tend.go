@@ -2,138 +2,233 @@ package bundled
 
 import (
 	"context"
-	"io"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// The policy of merges and rewritings.
-const (
-	// mergeFactor neighbours of about one size become one.
-	mergeFactor = 4
-	// mergeSize and mergeMembers bound what comes of a merge, in bytes and members.
-	mergeSize    = 256 << 20
-	mergeMembers = 1 << 20
-	// smallest is the size below which sizes are not told apart.
-	smallest = 64 << 10
-)
-
-// Tend does one piece of work that makes what is there cheaper: it removes files that do not
-// count any more, rewrites a bundle of which packs have removed half, or merges neighbours. more:
-// there may be another one. Nothing is done while B is in use: A may have to stand still. It is
-// called by the goroutine of [store.Writer]; with the end of ctx it ends, and has changed nothing.
+// chore is one piece of work that makes what is there cheaper: files that do not count any more
+// are removed, items put aside become gone for good, the table learns the places in a bundle that
+// was merged, a bundle of which packs have removed much is rewritten, or neighbours are merged.
 //
-// What it makes is durable under its name before what it replaces is removed, so a crash leaves
-// files that do not count, and nothing else.
-func (s *Store) Tend(ctx context.Context) (more bool, err error) {
-	if s.o.Beside || s.o.Still || s.files.ReadsB() {
-		return false, nil
+// While B is in use nothing of A is touched. Where B has many bundles, they are merged, because
+// each is an open file.
+type chore struct {
+	s *Store
+	o store.Tending
+	v *view
+	b bool // B is in use
+	// doubtful is the part of v that is in doubt, and is written again; -1: there is none.
+	doubtful int
+
+	gone int64 // of the table, at the moment of v
+
+	publish func() (store.Tended, error) // of Prepare
+	// Of a merge:
+	from, to int // of the parts of v
+	name     bundle.Name
+	made     bool // the file aside is there
+}
+
+// Tend implements [store.Tender].
+func (s *Store) Tend(o store.Tending) (store.Chore, error) {
+	if s.o.Beside || s.o.Still {
+		return nil, nil
 	}
 	if err := s.sure(); err != nil {
+		return nil, err
+	}
+	if o.Least == 0 {
+		o.Least = 0.5
+	}
+	c := &chore{s: s, o: o, v: s.view(), b: s.files.ReadsB(), doubtful: s.doubtful()}
+	if s.table != nil {
+		c.gone = s.table.gone
+	}
+	return c, nil
+}
+
+// Prepare implements [store.Chore].
+func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
+	if i := c.doubtful; i >= 0 && c.b == (c.v.parts[i].side == store.B) {
+		return true, c.again(ctx, i)
+	}
+	if c.doubtful >= 0 {
+		return false, nil
+	}
+	if slices.ContainsFunc(c.v.leftovers, c.mayGo) {
+		c.publish = c.removeLeftovers
+		return true, nil
+	}
+	if c.b {
+		return c.mergeB(ctx)
+	}
+	if slices.ContainsFunc(c.v.parts, func(p part) bool { return p.purged(c.o.Before) > 0 }) {
+		c.publish = c.purge
+		return true, nil
+	}
+	if more, err := c.s.table.catchUpBehind(ctx, c.v, c.gone); more || err != nil {
+		c.publish = c.noteTable
+		return more, err
+	}
+	i, err := c.v.wasteful(ctx, c.o.Least)
+	if err != nil {
 		return false, err
 	}
-	if len(s.now.leftovers) > 0 {
-		return true, s.removeLeftovers()
+	if i >= 0 {
+		return true, c.again(ctx, i)
 	}
-	v := s.view()
-	defer v.release()
-	if i, err := v.wasteful(ctx); err != nil || i >= 0 {
-		if err != nil {
-			return false, err
-		}
-		n := v.parts[i].name
-		n.Generation++
-		return true, s.merge(ctx, v, i, i+1, n)
-	}
-	from, to, err := s.neighbours(ctx, v)
+	from, to, err := c.s.neighbours(ctx, c.v, 0)
 	if err != nil || from == to {
 		return false, err
 	}
-	return true, s.merge(ctx, v, from, to, bundle.Name{Min: v.parts[from].name.Min, Max: v.parts[to-1].name.Max})
+	c.name = bundle.Name{Min: c.v.parts[from].name.Min, Max: c.v.parts[to-1].name.Max}
+	return true, c.merge(ctx, from, to)
 }
 
-// removeLeftovers removes what does not count.
-func (s *Store) removeLeftovers() error {
-	if err := s.files.Sync(); err != nil { // what counts in their places is durable
-		return err
+// Publish implements [store.Chore].
+func (c *chore) Publish() (store.Tended, error) {
+	if c.publish == nil || c.b != c.s.files.ReadsB() {
+		return store.Tended{}, nil
 	}
-	for _, name := range s.now.leftovers {
-		if err := s.files.RemoveBeside(name); err != nil {
-			return s.changed(err)
+	if err := c.s.sure(); err != nil {
+		return store.Tended{}, err
+	}
+	return c.publish()
+}
+
+// Close implements [store.Chore].
+func (c *chore) Close() error {
+	var err error
+	if c.made {
+		err = c.s.files.DropAside()
+	}
+	return errors.Join(err, c.v.release())
+}
+
+// mayGo reports whether a file that does not count may be removed now.
+func (c *chore) mayGo(name string) bool {
+	return !c.b || strings.HasPrefix(name, string(store.B)+"/")
+}
+
+// removeLeftovers removes what does not count. What counts in its place is durable, unless it is in
+// doubt. Nobody minds if a power cut brings it back.
+func (c *chore) removeLeftovers() (n store.Tended, err error) {
+	if c.s.doubtful() >= 0 {
+		return n, nil
+	}
+	for _, name := range c.s.now.leftovers {
+		if !c.mayGo(name) {
+			continue
 		}
-	}
-	return s.changed(s.files.Sync())
-}
-
-// merge writes some neighbours into one bundle, without what is gone for good.
-func (s *Store) merge(ctx context.Context, v *view, from, to int, n bundle.Name) error {
-	first, last := &v.parts[from], &v.parts[to-1]
-	sources := make([]bundle.Source, 0, to-from)
-	for i := from; i < to; i++ {
-		p := &v.parts[i]
-		source := bundle.Source{Reader: p.Reader}
-		if gone := p.gone.ForGood(); gone != nil {
-			source.Drop = func(number int64) bool { return gone.Contains(uint32(number)) }
-		}
-		sources = append(sources, source)
-	}
-	err := s.files.PutBeside(dirOf(first.side)+"/"+n.String(), func(w io.Writer) error {
-		_, err := bundle.Merge(ctx, w, bundle.Options{Identity: s.o.Identity, Min: n.Min, Max: n.Max, Generation: n.Generation,
-			Previous: first.Previous, HighestOID: last.HighestOID, Workers: workers()}, sources)
-		return err
-	})
-	if err == nil {
-		err = s.files.Sync()
-	}
-	return s.changed(err)
-}
-
-// level is about the logarithm of a size.
-func (s *Store) level(size int64) (level int) {
-	for limit := int64(smallest); size >= limit && level < 32; limit *= int64(s.o.MergeFactor) {
-		level++
-	}
-	return level
-}
-
-// neighbours chooses what is merged: MergeFactor neighbours of one level, the lowest there are,
-// and what lies between them. The members of from..to-1 of the parts; nothing if they are equal.
-func (s *Store) neighbours(ctx context.Context, v *view) (from, to int, err error) {
-	highest := s.level(s.o.MergeSize)
-	for level := 0; level <= highest; level++ {
-		for from = 0; from < len(v.parts); from = max(from+1, to) {
-			if to, err = s.run(ctx, v, from, level); err != nil || to > from {
-				return from, to, err
-			}
-		}
-	}
-	return 0, 0, nil
-}
-
-// run returns the end of a run that is worth a merge and begins with a part; the part itself:
-// there is none.
-func (s *Store) run(ctx context.Context, v *view, from, level int) (to int, err error) {
-	var size, members int64
-	same := 0
-	for to = from; to < len(v.parts) && same < s.o.MergeFactor; to++ {
-		p := &v.parts[to]
-		l := s.level(p.size)
-		size += p.size
-		members += p.Revisions + p.Transactions
-		if l > level || size > s.o.MergeSize || members > mergeMembers || p.gone.Aside() {
+		info, serr := c.s.fs.Stat(name)
+		if err = c.s.files.RemoveBeside(name); err != nil {
 			break
 		}
-		if l == level {
-			same++
+		if serr == nil {
+			n.Files, n.GaveBack = n.Files+1, n.GaveBack+info.Size
 		}
 	}
-	if same < s.o.MergeFactor {
-		return from, nil
-	}
-	for i := from; i < to; i++ {
-		if speaks, err := v.speaks(ctx, i); err != nil || speaks {
-			return from, err
+	return n, errors.Join(err, c.s.readAgain())
+}
+
+// purge makes items gone for good that packs have put aside long ago.
+func (c *chore) purge() (store.Tended, error) {
+	next := make(map[bundle.Name]*bundle.Gone)
+	for i := range c.s.now.parts {
+		if p := &c.s.now.parts[i]; p.purged(c.o.Before) > 0 {
+			next[p.name] = p.gone.Purged(c.o.Before)
 		}
 	}
-	return to, nil
+	v := c.s.view()
+	defer v.release()
+	return store.Tended{}, c.s.putGone(v, next)
+}
+
+// noteTable sees to it that the places that the table has learnt are kept.
+func (c *chore) noteTable() (store.Tended, error) {
+	c.s.table.changes++
+	return store.Tended{}, nil
+}
+
+// readAgain makes a view of what is in the directories.
+func (s *Store) readAgain() error {
+	s.unsure = true
+	return s.reload()
+}
+
+// putMerged gives what was merged its name, if its sources are as they were. Then they are removed.
+func (c *chore) putMerged() (n store.Tended, err error) {
+	s := c.s
+	side := c.v.parts[c.from].side
+	if !c.unchanged() {
+		return n, nil
+	}
+	path := dirOf(side) + "/" + c.name.String()
+	err = s.files.NameAside(path)
+	c.made = false
+	if err != nil {
+		s.doubt = &doubt{c.name, side} // if it is there
+	}
+	if rerr := s.readAgain(); err != nil || rerr != nil {
+		return n, fmt.Errorf("merge bundles: %w", errors.Join(err, rerr))
+	}
+	i := s.now.of(c.name.Min)
+	if i < 0 || s.now.parts[i].name != c.name {
+		return n, &zodb.CorruptError{Path: path, Reason: "it was put a moment ago and does not count"}
+	}
+	n, err = c.removeLeftovers()
+	n.Bytes = s.now.parts[i].size
+	n.GaveBack -= n.Bytes
+	return n, err
+}
+
+// unchanged reports whether the bundles that were merged count still, and the same of them is gone.
+func (c *chore) unchanged() bool {
+	i := c.s.now.of(c.v.parts[c.from].name.Min)
+	if i < 0 || i+c.to-c.from > len(c.s.now.parts) {
+		return false
+	}
+	for k := c.from; k < c.to; k++ {
+		was, is := c.v.parts[k], c.s.now.parts[i+k-c.from]
+		if was.opened != is.opened || was.gone != is.gone || was.number != is.number {
+			return false
+		}
+	}
+	return true
+}
+
+// doubt is a bundle whose name may be lost in a power cut, after an error, although it is
+// read. Until its range has a name that is durable nothing is removed: no sources of it, and nothing by
+// packs, because a list of what is gone of it would be lost with it.
+type doubt struct {
+	name bundle.Name
+	side store.Side
+}
+
+// doubtful returns the part that is in doubt; -1: there is none.
+func (s *Store) doubtful() int {
+	if s.doubt == nil {
+		return -1
+	}
+	i := s.now.of(s.doubt.name.Min)
+	if i < 0 || s.now.parts[i].name != s.doubt.name || s.now.parts[i].side != s.doubt.side {
+		s.doubt = nil // it is not there, or something that is durable counts in its place
+		return -1
+	}
+	return i
+}
+
+// certain returns an error while a bundle is in doubt.
+func (s *Store) certain() error {
+	i := s.doubtful()
+	if i < 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: a sync failed when it was put; nothing is removed before it is written again, in the background", s.now.parts[i].path)
 }

@@ -8,7 +8,6 @@ import (
 
 // waste is how much of a bundle packs have removed for good.
 type waste struct {
-	known  bool
 	number uint64 // of the list of what is gone
 	// gone and all are bytes of contents.
 	gone, all int64
@@ -17,13 +16,12 @@ type waste struct {
 // waste returns that of a part.
 func (v *view) waste(ctx context.Context, i int) (waste, error) {
 	p := &v.parts[i]
-	if p.opened.waste.known && p.opened.waste.number == p.number {
-		return p.opened.waste, nil
+	if w := p.opened.waste.Load(); w != nil && w.number == p.number {
+		return *w, nil
 	}
-	w := waste{known: true, number: p.number}
+	w := waste{number: p.number}
 	gone := p.gone.ForGood()
 	if gone == nil {
-		p.opened.waste = w
 		return w, nil
 	}
 	number := int64(0)
@@ -47,7 +45,7 @@ func (v *view) waste(ctx context.Context, i int) (waste, error) {
 		}
 		number++
 	}
-	p.opened.waste = w
+	p.opened.waste.Store(&w)
 	return w, nil
 }
 
@@ -94,20 +92,20 @@ func (v *view) speaksOf(e bundle.Revision) (bool, error) {
 	return false, nil
 }
 
-// wasteful returns the part with the most to be had back of those of which at least half is gone
+// wasteful returns the part with the most to be had back of those of which at least a share is gone
 // for good, and nothing can be brought back; -1: there is none.
-func (v *view) wasteful(ctx context.Context) (int, error) {
+func (v *view) wasteful(ctx context.Context, least float64) (int, error) {
 	best, most := -1, int64(0)
 	for i := range v.parts {
 		p := &v.parts[i]
-		if p.gone.ForGood() == nil || p.gone.Aside() {
+		if p.gone.ForGood() == nil || p.gone.Aside() || p.damaged.Load() {
 			continue
 		}
 		w, err := v.waste(ctx, i)
 		if err != nil {
 			return -1, err
 		}
-		if 2*w.gone < w.all || w.gone <= most {
+		if w.gone == 0 || float64(w.gone) < least*float64(w.all) || w.gone <= most {
 			continue
 		}
 		speaks, err := v.speaks(ctx, i)

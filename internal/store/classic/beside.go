@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // asideBesideFile is where a file is written that lies beside marks and blobs.
@@ -47,6 +49,75 @@ func (t *Store) PutBeside(name string, write func(w io.Writer) error) error {
 	}
 	t.debts.name(dirOf(name))
 	return nil
+}
+
+// asideMergeFile is where [Store.WriteAside] writes.
+const asideMergeFile = "journal/aside-merge"
+
+// WriteAside writes a file that gets its name by [Store.NameAside], and makes its content durable.
+// It may be called beside the goroutine that puts files, one call at a time. With an error there is
+// no such file.
+func (t *Store) WriteAside(write func(f vfs.File) error) error {
+	f, err := t.fs.Create(asideMergeFile)
+	if errors.Is(err, fs.ErrExist) {
+		if err = t.fs.Remove(asideMergeFile); err == nil {
+			f, err = t.fs.Create(asideMergeFile)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil && t.o.Sync {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, t.DropAside())
+	}
+	return nil
+}
+
+// DropAside removes the file of [Store.WriteAside]. It is no error if it is not there.
+func (t *Store) DropAside() error {
+	err := t.fs.Remove(asideMergeFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// NameAside gives the file of [Store.WriteAside] its name, which is new, durably, and the time of
+// now. With an error that name may be there and may be lost again in a power cut, which keeps
+// nothing else from becoming durable: the caller sees to that.
+func (t *Store) NameAside(name string) error {
+	err := t.restamp(asideMergeFile)
+	if err == nil && t.o.Sync {
+		err = t.syncTimes(asideMergeFile)
+	}
+	if err == nil {
+		err = t.fs.Rename(asideMergeFile, name)
+	}
+	if err != nil {
+		return errors.Join(err, t.DropAside())
+	}
+	return t.syncDir(dirOf(name))
+}
+
+// NameAgain gives a file another name in its directory, durably. See [Store.NameAside].
+func (t *Store) NameAgain(from, to string) error {
+	if err := t.fs.Rename(from, to); err != nil {
+		return err
+	}
+	return t.syncDir(dirOf(to))
+}
+
+// syncDir makes the names of a directory durable. No debt of others is paid by that: should it
+// fail, theirs would be lost.
+func (t *Store) syncDir(dir string) error {
+	if !t.o.Sync || !t.o.DirSync {
+		return nil
+	}
+	return t.fs.SyncDir(dir)
 }
 
 // MoveBeside gives a file another name, as files move from B to A.

@@ -1,8 +1,6 @@
 package classic
 
 import (
-	"context"
-
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 )
@@ -54,7 +52,7 @@ func (t *Store) Cost(o store.Outline) store.Cost {
 }
 
 // Tend implements [store.Tender]: there is nothing to do.
-func (t *Store) Tend(context.Context) (more bool, err error) { return false, nil }
+func (t *Store) Tend(store.Tending) (store.Chore, error) { return nil, nil }
 
 // Close implements [store.Tender]: nothing is held.
 func (t *Store) Close() error { return nil }

@@ -375,7 +375,7 @@ func (m *Memory) Cost(o store.Outline) store.Cost {
 func (m *Memory) SyncFound() error { return nil }
 
 // Tend implements [store.Tender].
-func (m *Memory) Tend(context.Context) (more bool, err error) { return false, nil }
+func (m *Memory) Tend(store.Tending) (store.Chore, error) { return nil, nil }
 
 // Close implements [store.Tender]. It can be opened again.
 func (m *Memory) Close() error { return nil }

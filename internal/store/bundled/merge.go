@@ -1,0 +1,168 @@
+package bundled
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// The policy of merges and rewritings.
+const (
+	// mergeFactor neighbours of about one size become one.
+	mergeFactor = 4
+	// mergeSize and mergeMembers bound what comes of a merge, in bytes and members.
+	mergeSize    = 256 << 20
+	mergeMembers = 1 << 20
+	// smallest is the size below which sizes are not told apart.
+	smallest = 64 << 10
+	// manyInB is from how many bundles on those of B are merged.
+	manyInB = 64
+	// restEvery is how many bytes are written at a time.
+	restEvery = 4 << 20
+)
+
+// again writes one bundle again, as the next generation.
+func (c *chore) again(ctx context.Context, i int) error {
+	c.name = c.v.parts[i].name
+	c.name.Generation++
+	return c.merge(ctx, i, i+1)
+}
+
+// mergeB merges neighbours in B, if there are many.
+func (c *chore) mergeB(ctx context.Context) (found bool, err error) {
+	first := len(c.v.parts)
+	for first > 0 && c.v.parts[first-1].side == store.B {
+		first--
+	}
+	if len(c.v.parts)-first < manyInB {
+		return false, nil
+	}
+	from, to, err := c.s.neighbours(ctx, c.v, first)
+	if err != nil || from == to {
+		return false, err
+	}
+	c.name = bundle.Name{Min: c.v.parts[from].name.Min, Max: c.v.parts[to-1].name.Max}
+	return true, c.merge(ctx, from, to)
+}
+
+// merge writes some neighbours aside into one bundle, without what is gone for good.
+func (c *chore) merge(ctx context.Context, from, to int) error {
+	c.from, c.to = from, to
+	first, last := &c.v.parts[from], &c.v.parts[to-1]
+	sources := make([]bundle.Source, 0, to-from)
+	for i := from; i < to; i++ {
+		p := &c.v.parts[i]
+		source := bundle.Source{Reader: p.Reader}
+		if gone := p.gone.ForGood(); gone != nil {
+			source.Drop = func(number int64) bool { return gone.Contains(uint32(number)) }
+		}
+		sources = append(sources, source)
+	}
+	err := c.s.files.WriteAside(func(f vfs.File) error {
+		w := bufio.NewWriterSize(&restingWriter{f: f, o: &c.o, clock: c.s.o.Clock, begun: c.s.o.Clock()}, 256<<10)
+		_, err := bundle.Merge(ctx, w, bundle.Options{Identity: c.s.o.Identity, Min: c.name.Min, Max: c.name.Max, Generation: c.name.Generation,
+			Previous: first.Previous, HighestOID: last.HighestOID, Workers: workers()}, sources)
+		if err == nil {
+			err = w.Flush()
+		}
+		return err
+	})
+	if err != nil {
+		if errors.Is(err, zodb.ErrCorrupt) {
+			for i := from; i < to; i++ {
+				c.v.parts[i].damaged.Store(true) // all of them: the error may be about any
+			}
+		}
+		return err
+	}
+	c.made, c.publish = true, c.putMerged
+	return nil
+}
+
+// restingWriter has the system write to the disk what is written, bit by bit, so that nobody has to
+// wait for all of it at once, and rests in between.
+type restingWriter struct {
+	f           vfs.File
+	o           *store.Tending
+	clock       func() time.Time
+	begun       time.Time
+	at, started int64
+}
+
+var _ io.Writer = (*restingWriter)(nil)
+
+// Write implements [io.Writer].
+func (w *restingWriter) Write(b []byte) (int, error) {
+	n, err := w.f.Write(b)
+	if w.at += int64(n); err != nil || w.at-w.started < restEvery {
+		return n, err
+	}
+	w.f.StartSync(w.started, w.at-w.started)
+	w.started = w.at
+	if w.o.Rest != nil {
+		w.o.Rest(w.clock().Sub(w.begun))
+	}
+	w.begun = w.clock()
+	return n, nil
+}
+
+// level is about the logarithm of a size.
+func (s *Store) level(size int64) (level int) {
+	for limit := int64(smallest); size >= limit && level < 32; limit *= int64(s.o.MergeFactor) {
+		level++
+	}
+	return level
+}
+
+// neighbours chooses what is merged, of the parts from one on: MergeFactor neighbours of one level,
+// the lowest there are, and what lies between them. The members of from..to-1 of the parts;
+// nothing if they are equal.
+func (s *Store) neighbours(ctx context.Context, v *view, first int) (from, to int, err error) {
+	highest := s.level(s.o.MergeSize)
+	for level := 0; level <= highest; level++ {
+		for from = first; from < len(v.parts); from = max(from+1, to) {
+			if to, err = s.run(ctx, v, from, level); err != nil || to > from {
+				return from, to, err
+			}
+		}
+	}
+	return 0, 0, nil
+}
+
+// run returns the end of a run that is worth a merge and begins with a part; the part itself:
+// there is none.
+func (s *Store) run(ctx context.Context, v *view, from, level int) (to int, err error) {
+	var size, members int64
+	same := 0
+	for to = from; to < len(v.parts) && same < s.o.MergeFactor; to++ {
+		p := &v.parts[to]
+		l := s.level(p.size)
+		size += p.size
+		members += p.Revisions + p.Transactions
+		if l > level || size > s.o.MergeSize || members > mergeMembers || p.gone.Aside() || p.damaged.Load() {
+			break
+		}
+		if to > from && v.gapBelow(to) {
+			break // what is missing would be told no more
+		}
+		if l == level {
+			same++
+		}
+	}
+	if same < s.o.MergeFactor {
+		return from, nil
+	}
+	for i := from; i < to; i++ {
+		if speaks, err := v.speaks(ctx, i); err != nil || speaks {
+			return from, err
+		}
+	}
+	return to, nil
+}
