@@ -15,6 +15,7 @@ import (
 type Store interface {
 	store.Writer
 	store.Freezer
+	Tend(store.Tending) (store.Chore, error)
 }
 
 // Config is the part of the storage that flushes and snapshots need.

@@ -25,6 +25,7 @@ type Worker struct {
 	// sealed is how many transactions of the queue have all their files, durably, and
 	// lack only x.serial.
 	sealed int
+	tending
 }
 
 // NewWorker returns a Worker that has not begun.
@@ -38,6 +39,7 @@ func (w *Worker) Start(j *journal.Log) {
 	w.journal = j
 	w.ended = make(chan struct{})
 	w.slice = w.firstSlice()
+	w.touch()
 	w.o.Snapshots.leaveAt = w.o.Clock().Add(w.o.RetryInterval) // the open has just looked
 	go func() {
 		defer close(w.ended)
@@ -61,10 +63,12 @@ func (w *Worker) run() {
 	looked := false // it has just looked whether it can leave snapshot mode: everything else comes first
 	for {
 		w.o.Snapshots.tellLong()
+		w.tend()
 		next := w.o.State.Decide(flushed, !looked && (woken || !w.o.Clock().Before(w.o.Snapshots.leaveAt)))
 		woken, looked = false, next.Job == state.JobLeave
 		switch next.Job {
 		case state.JobStop:
+			w.stopTending()
 			w.o.State.EndTask()
 			return
 		case state.JobLeave:
@@ -72,11 +76,12 @@ func (w *Worker) run() {
 			continue
 		case state.JobTask:
 			w.doStep()
+			w.touch()
 			w.noteLost()
 			flushed = false
 			continue
 		case state.JobNone:
-			timer.Reset(w.o.Space.Wait(next.Wait))
+			timer.Reset(min(w.o.Space.Wait(next.Wait), w.tendWait()))
 			select {
 			case <-w.o.State.Woken():
 			case <-timer.C:
@@ -92,6 +97,7 @@ func (w *Worker) run() {
 		}
 		err := w.Do(next)
 		w.note(err)
+		w.touch()
 		if err != nil {
 			w.entryInTrouble()
 		}

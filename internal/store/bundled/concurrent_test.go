@@ -75,7 +75,11 @@ func (h *history) work() error {
 	if h.r.IntN(2) == 0 {
 		err = errors.Join(err, h.back())
 	}
-	return errors.Join(err, h.purge(), h.tend(func() error { return nil }))
+	meanwhile := func() error { return h.put(store.A) }
+	if h.r.IntN(2) == 0 {
+		meanwhile = h.pack
+	}
+	return errors.Join(err, h.tendBeside(meanwhile), h.purge(), h.tend(func() error { return nil }))
 }
 
 func readSome(s *bundled.Store, r *rand.Rand, last zodb.TID) error {

@@ -44,7 +44,7 @@ func (c *chore) mergeB(ctx context.Context) (found bool, err error) {
 	if len(c.v.parts)-first < manyInB {
 		return false, nil
 	}
-	from, to, err := c.s.neighbours(ctx, c.v, first)
+	from, to, err := c.neighbours(ctx, first)
 	if err != nil || from == to {
 		return false, err
 	}
@@ -124,11 +124,12 @@ func (s *Store) level(size int64) (level int) {
 // neighbours chooses what is merged, of the parts from one on: MergeFactor neighbours of one level,
 // the lowest there are, and what lies between them. The members of from..to-1 of the parts;
 // nothing if they are equal.
-func (s *Store) neighbours(ctx context.Context, v *view, first int) (from, to int, err error) {
+func (c *chore) neighbours(ctx context.Context, first int) (from, to int, err error) {
+	s, v := c.s, c.v
 	highest := s.level(s.o.MergeSize)
 	for level := 0; level <= highest; level++ {
 		for from = first; from < len(v.parts); from = max(from+1, to) {
-			if to, err = s.run(ctx, v, from, level); err != nil || to > from {
+			if to, err = c.run(ctx, from, level); err != nil || to > from {
 				return from, to, err
 			}
 		}
@@ -138,7 +139,8 @@ func (s *Store) neighbours(ctx context.Context, v *view, first int) (from, to in
 
 // run returns the end of a run that is worth a merge and begins with a part; the part itself:
 // there is none.
-func (s *Store) run(ctx context.Context, v *view, from, level int) (to int, err error) {
+func (c *chore) run(ctx context.Context, from, level int) (to int, err error) {
+	s, v := c.s, c.v
 	var size, members int64
 	same := 0
 	for to = from; to < len(v.parts) && same < s.o.MergeFactor; to++ {
@@ -146,7 +148,7 @@ func (s *Store) run(ctx context.Context, v *view, from, level int) (to int, err 
 		l := s.level(p.size)
 		size += p.size
 		members += p.Revisions + p.Transactions
-		if l > level || size > s.o.MergeSize || members > mergeMembers || p.gone.Aside() || p.damaged.Load() {
+		if l > level || size > s.o.MergeSize || !c.fits(size) || members > mergeMembers || p.gone.Aside() || p.damaged.Load() {
 			break
 		}
 		if to > from && v.gapBelow(to) {
@@ -166,3 +168,6 @@ func (s *Store) run(ctx context.Context, v *view, from, level int) (to int, err 
 	}
 	return to, nil
 }
+
+// fits reports whether there is room for a file.
+func (c *chore) fits(size int64) bool { return c.o.Room == 0 || size <= c.o.Room }

@@ -76,14 +76,14 @@ func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
 		c.publish = c.noteTable
 		return more, err
 	}
-	i, err := c.v.wasteful(ctx, c.o.Least)
+	i, err := c.wasteful(ctx)
 	if err != nil {
 		return false, err
 	}
 	if i >= 0 {
 		return true, c.again(ctx, i)
 	}
-	from, to, err := c.s.neighbours(ctx, c.v, 0)
+	from, to, err := c.neighbours(ctx, 0)
 	if err != nil || from == to {
 		return false, err
 	}

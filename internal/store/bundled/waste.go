@@ -92,20 +92,21 @@ func (v *view) speaksOf(e bundle.Revision) (bool, error) {
 	return false, nil
 }
 
-// wasteful returns the part with the most to be had back of those of which at least a share is gone
+// wasteful returns the part with the most to be had back of those of which enough is gone
 // for good, and nothing can be brought back; -1: there is none.
-func (v *view) wasteful(ctx context.Context, least float64) (int, error) {
+func (c *chore) wasteful(ctx context.Context) (int, error) {
+	v := c.v
 	best, most := -1, int64(0)
 	for i := range v.parts {
 		p := &v.parts[i]
-		if p.gone.ForGood() == nil || p.gone.Aside() || p.damaged.Load() {
+		if p.gone.ForGood() == nil || p.gone.Aside() || p.damaged.Load() || !c.fits(p.size) {
 			continue
 		}
 		w, err := v.waste(ctx, i)
 		if err != nil {
 			return -1, err
 		}
-		if w.gone == 0 || float64(w.gone) < least*float64(w.all) || w.gone <= most {
+		if w.gone == 0 || float64(w.gone) < c.o.Least*float64(w.all) || w.gone <= most {
 			continue
 		}
 		speaks, err := v.speaks(ctx, i)

@@ -1,0 +1,176 @@
+package flush
+
+import (
+	"context"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/store"
+)
+
+const (
+	// idleAfter is how long nothing was flushed before there is time for what is less urgent.
+	idleAfter = time.Minute
+	// least and leastIdle are the shares from which on what packs removed is given back.
+	least, leastIdle = 0.5, 0.3
+	// lastRetry is the longest wait after an error.
+	lastRetry = time.Hour
+	// longestRest bounds the rests of who writes much beside others.
+	longestRest = 100 * time.Millisecond
+)
+
+// tending is the care of the store for its files. The long part of it is done by a goroutine of
+// its own, beside everything else; the worker begins it and publishes the result, between its jobs.
+// An error is logged, and it is tried again later: nothing depends on it. All is the worker's.
+type tending struct {
+	chore  store.Chore // under way; nil: none
+	side   store.Side  // of which it replaces files
+	begun  time.Time
+	cancel context.CancelFunc
+	ended  chan prepared
+
+	due     bool      // something was changed since there was nothing to do
+	idle    bool      // so it is with what is less urgent
+	changed time.Time // when something was
+	wait    time.Duration
+	retry   time.Time // not before; zero: at once
+	less    bool      // the one under way is about what is less urgent
+}
+
+// prepared is the outcome of the long part.
+type prepared struct {
+	found bool
+	err   error
+}
+
+// touch notes that files were changed.
+func (w *Worker) touch() {
+	t := &w.tending
+	t.due, t.idle, t.changed = true, true, w.o.Clock()
+}
+
+// tend publishes what is ready, ends what has no place any more, and begins something if it is time.
+func (w *Worker) tend() {
+	t := &w.tending
+	side := w.o.State.Tendable()
+	if t.chore != nil {
+		select {
+		case p := <-t.ended:
+			w.endChore(p, side == t.side)
+		default:
+			if side != t.side {
+				t.cancel()
+			}
+			return
+		}
+	}
+	if side == "" || w.untilTend() > 0 {
+		return
+	}
+	t.less = !t.due
+	o := store.Tending{Least: least, Rest: w.rest, Room: max(1, w.o.Space.Room().Bytes/2)}
+	if t.less {
+		o.Least = leastIdle
+	}
+	o.Before = w.o.Clock().Add(-w.o.Home.Settings.Storage.DelayDelete).Unix()
+	t.begun = w.o.Clock()
+	chore, err := w.o.Store.Tend(o)
+	if err != nil {
+		w.tendFailed(err)
+		return
+	}
+	if chore == nil {
+		t.due, t.idle = false, false
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan prepared, 1)
+	t.chore, t.side, t.cancel, t.ended = chore, side, cancel, ended
+	go func() {
+		found, err := chore.Prepare(ctx)
+		ended <- prepared{found, err}
+		w.o.State.Wake()
+	}()
+}
+
+// untilTend returns how long it is until something may be begun.
+func (w *Worker) untilTend() time.Duration {
+	t, now := &w.tending, w.o.Clock()
+	const never = time.Hour
+	wait := never
+	switch {
+	case t.chore != nil:
+		return never // its end wakes the worker
+	case t.due:
+		wait = 0
+	case t.idle && w.o.State.IsIdle():
+		wait = max(0, t.changed.Add(idleAfter).Sub(now))
+	}
+	return max(wait, t.retry.Sub(now))
+}
+
+// tendWait is untilTend while the worker has nothing else to do.
+func (w *Worker) tendWait() time.Duration {
+	if w.o.State.Tendable() == "" {
+		return time.Hour
+	}
+	return w.untilTend()
+}
+
+// endChore publishes what was prepared, if it still has its place.
+func (w *Worker) endChore(p prepared, publish bool) {
+	t := &w.tending
+	chore := t.chore
+	t.chore = nil
+	var n store.Tended
+	err := p.err
+	if publish && err == nil && p.found {
+		if err = w.o.Home.Check(); err == nil {
+			n, err = chore.Publish()
+		}
+	}
+	t.cancel()
+	if cerr := chore.Close(); cerr != nil && err == nil {
+		err = cerr
+	}
+	switch {
+	case !publish: // another time
+		return
+	case err != nil:
+		w.tendFailed(err)
+		return
+	case !p.found && t.less:
+		t.idle = false
+	case !p.found:
+		t.due = false
+	}
+	t.wait, t.retry = 0, time.Time{}
+	if n.Files > 0 {
+		w.o.Log.Info("files gave way to denser ones", "files", n.Files, "bytes", n.Bytes, "given_back", n.GaveBack, "dur", w.o.Clock().Sub(t.begun))
+	}
+}
+
+// tendFailed notes an error, after which it is tried again later and later.
+func (w *Worker) tendFailed(err error) {
+	t := &w.tending
+	t.wait = min(max(w.o.RetryInterval, 2*t.wait), lastRetry)
+	t.retry = w.o.Clock().Add(t.wait)
+	w.o.Log.Warn("files could not be made denser; nothing is lost, and it is tried again", "after", t.wait, "err", err)
+}
+
+// rest lets others have the disk and the processor for as long as a piece of work took, unless nobody
+// wants to flush.
+func (w *Worker) rest(took time.Duration) {
+	if !w.o.State.IsIdle() {
+		time.Sleep(min(took, longestRest))
+	}
+}
+
+// stopTending ends what is under way, and waits for that.
+func (w *Worker) stopTending() {
+	t := &w.tending
+	if t.chore == nil {
+		return
+	}
+	t.cancel()
+	w.endChore(<-t.ended, false)
+}

@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// bundlesOf returns the names of the bundles of a side, sorted.
+func bundlesOf(t testing.TB, f vfs.FS, side string) (list []string) {
+	t.Helper()
+	for e, err := range f.List(side + "/bundles") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, number, ok := bundle.ParseName(e.Name); ok && number == 0 {
+			list = append(list, e.Name)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// flushEach commits and flushes a number of transactions, each about two objects.
+func flushEach(t *testing.T, s *Storage, n int) {
+	t.Helper()
+	for i := range n {
+		oid := zodb.OID(i%20 + 1)
+		commit(t, s, change{oid: oid, data: rec(fmt.Sprint(oid, " at ", i))}, change{oid: 0, data: rec(fmt.Sprint("root at ", i))})
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestBundlesAreMergedBesideFlushes: flushes do not leave a bundle each, nothing is merged in
+// snapshot mode, and all is read afterwards, also by who opens it again.
+func TestBundlesAreMergedBesideFlushes(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Format: "bundled"})
+	o := Options{CacheSize: -1}
+	s := open(t, home, o)
+	f := s.home.FS
+	flushEach(t, s, 60)
+	eventually(t, "merges", func() bool { return len(bundlesOf(t, f, "A")) < 10 })
+	if err := s.EnterSnapshot(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	before := bundlesOf(t, f, "A")
+	flushEach(t, s, 90)
+	eventually(t, "merges in B", func() bool { n := len(bundlesOf(t, f, "B")); return n < 70 && n > 0 })
+	if after := bundlesOf(t, f, "A"); !slices.Equal(before, after) {
+		t.Errorf("A has %v in snapshot mode, had %v", after, before)
+	}
+	if err := s.LeaveSnapshot(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "merges of what was in B", func() bool { return len(bundlesOf(t, f, "A")) < 15 })
+	look := func() {
+		t.Helper()
+		for oid := zodb.OID(1); oid <= 20; oid++ {
+			if got := load(t, s, oid); !strings.Contains(got, fmt.Sprint(oid, " at ")) {
+				t.Errorf("object %s is %q", oid, got)
+			}
+		}
+		if got := load(t, s, 0); !strings.Contains(got, "root at 89") {
+			t.Errorf("the root is %q", got)
+		}
+		if got := len(tids(t, s)); got != 150 {
+			t.Errorf("there are %d transactions, want 150", got)
+		}
+	}
+	look()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, o)
+	look()
+}
+
+// TestMergesThatFailStopNobody: errors of merges are logged, nothing becomes read-only, and they
+// are tried again.
+func TestMergesThatFailStopNobody(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind, name string
+		cause      error
+	}{
+		{"create", "journal/aside-merge", syscall.ENOSPC}, {"write", "journal/aside-merge", syscall.EIO}, {"sync", "journal/aside-merge", syscall.EIO},
+		{"rename", "A/bundles/", syscall.EIO}, {"remove", "A/bundles/", syscall.EIO},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			t.Parallel()
+			home := newHome(t, CreateOptions{Format: "bundled"})
+			dir, err := vfs.OS(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var failed atomic.Int64
+			f := errfs.New(dir, nil)
+			s := open(t, home, Options{fs: f})
+			f.Decide(func(op errfs.Op) error {
+				isMerge := !strings.HasPrefix(c.name, "A/") || c.kind == "remove" || merged(op.Name)
+				if op.Kind == c.kind && strings.HasPrefix(op.Name, c.name) && isMerge {
+					failed.Add(1)
+					return c.cause
+				}
+				return nil
+			})
+			flushEach(t, s, 20)
+			eventually(t, "an error", func() bool { return failed.Load() > 0 })
+			f.Decide(nil)
+			flushEach(t, s, 5)
+			if err := s.state.Writable(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "merges after all", func() bool { return len(bundlesOf(t, dir, "A")) < 8 })
+			if got := load(t, s, 0); !strings.Contains(got, "root at 4") {
+				t.Errorf("the root is %q", got)
+			}
+		})
+	}
+}
+
+// merged reports whether a path is that of a bundle of more than one transaction.
+func merged(path string) bool {
+	n, _, ok := bundle.ParseName(path[strings.LastIndexByte(path, '/')+1:])
+	return ok && n.Min != n.Max
+}
