@@ -103,14 +103,6 @@ func (t *Store) NameAside(name string) error {
 	return t.syncDir(dirOf(name))
 }
 
-// NameAgain gives a file another name in its directory, durably. See [Store.NameAside].
-func (t *Store) NameAgain(from, to string) error {
-	if err := t.fs.Rename(from, to); err != nil {
-		return err
-	}
-	return t.syncDir(dirOf(to))
-}
-
 // syncDir makes the names of a directory durable. No debt of others is paid by that: should it
 // fail, theirs would be lost.
 func (t *Store) syncDir(dir string) error {
