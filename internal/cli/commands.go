@@ -7,6 +7,7 @@ var commands = []func(*env) *cobra.Command{
 	newCreate,
 	newImport,
 	newExport,
+	newConvert,
 	newStatus,
 	newLog,
 	newHistory,

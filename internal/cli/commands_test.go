@@ -54,6 +54,7 @@ var withHome = map[string][]string{
 	"refs":            {"refs", "HOME", "0x0"},
 	"files":           {"files", "--since", "0x0", "HOME"},
 	"export":          {"export", "HOME", "NEW"},
+	"convert":         {"convert", "HOME", "NEW"},
 	"pack":            {"pack", "HOME"},
 	"gc":              {"gc", "--report", "HOME"},
 	"check":           {"check", "HOME"},

@@ -38,7 +38,7 @@ func newImport(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "import {DATA.FS | zeo://HOST:PORT/STORAGE} HOME",
 		Annotations: interruptible("run it again: it goes on after the last transaction that it copied"),
-		SuggestFor:  []string{"load", "convert", "zodbconvert", "copy"},
+		SuggestFor:  []string{"load", "zodbconvert", "copy"},
 		Short:       "Copy a FileStorage, or what a ZEO server serves, into a storage; again, what is new in it",
 		Long: `Copy the transactions of a Data.fs that HOME does not have yet, with their tids,
 users, undo records and blobs. HOME is made if it does not exist or is empty. Running it

@@ -30,6 +30,7 @@ var documents = map[string][]any{
 	"create":          {createReport{}},
 	"import":          {transfer.Imported{}},
 	"export":          {transfer.Exported{}},
+	"convert":         {converted{}},
 	"status":          {homeStatus{}},
 	"log":             {logLine{}},
 	"history":         {historyLine{}},

@@ -168,6 +168,8 @@ func TestFilesBelongToTheOwnerOfTheirDirectory(t *testing.T) {
 	run("restore", "--delta", "repo/in", "srv/copy")
 	run("export", "--blobs", "out/blobs", "srv/home", "out/Data.fs")
 	run("export", "--blobs", "out/blobs.new", "--force", "srv/home", "out/Data.fs")
+	run("convert", "srv/home", "srv/converted")
+	run("convert", "srv/home", "srv/converted")
 	run("snapshot run", "srv/home", "--", "true")
 	run("snapshot enter", "srv/home")
 	run("snapshot status", "srv/home")

@@ -29,7 +29,7 @@ var onReadOnly = []struct {
 	{exitOK, "snapshot enter MNT/home"}, {exitOK, "snapshot leave MNT/home"},
 	{exitFailed, "create MNT/new"}, {exitFailed, "import DATA MNT/new"}, {exitFailed, "import DATA MNT/home"},
 	{exitFailed, "import DATA MNT/empty"}, {exitFailed, "create MNT/empty"},
-	{exitFailed, "export MNT/home MNT/Data.fs"}, {exitFailed, "refs --write-index MNT/home"},
+	{exitFailed, "export MNT/home MNT/Data.fs"}, {exitFailed, "convert OUT/home MNT/new"}, {exitOK, "convert MNT/home OUT/converted"}, {exitFailed, "refs --write-index MNT/home"},
 	{exitFailed, "pack MNT/home"}, {exitFailed, "pack --dry-run MNT/home"}, {exitFailed, "pack --undelete all MNT/home"},
 	{exitFailed, "gc --report MNT/home"}, {exitFailed, "recover MNT/home"}, {exitFailed, "salvage OUT MNT/home"},
 	{exitFailed, "backup full MNT/home"}, {exitFailed, "backup run MNT/home"}, {exitFailed, "backup full MNT/home MNT/other"},

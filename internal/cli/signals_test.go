@@ -74,6 +74,7 @@ var signalledCommands = map[string]signalled{
 	"serve":           {never: "TestServeEndsCleanly and others: SIGTERM is its end, and SIGHUP reloads"},
 	"import":          {args: []string{"import", "zeo://SERVER", "NEW"}, silent: true},
 	"export":          {args: []string{"export", "HOME", "NEW"}},
+	"convert":         {args: []string{"convert", "HOME", "NEW"}},
 	"status":          {args: []string{"status", "HOME"}, silent: true},
 	"log":             {args: []string{"log", "-n", "0", "HOME"}},
 	"history":         {args: []string{"history", "-n", "0", "HOME", "0x0"}},

@@ -69,13 +69,21 @@ func (o CreateOptions) settings() (layout.Format, []byte, error) {
 
 // newSettings returns the text of config/settings.
 func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
-	text := settings.Default(string(o.Class), format).Render()
+	text := o.Text
+	if len(text) == 0 {
+		text = settings.Default(string(o.Class), format).Render()
+	}
+	var err error
+	for option, value := range map[[2]string]string{{"structure", "format"}: format.String(), {"storage", "classname"}: string(o.Class)} {
+		if text, err = settings.Update(text, option[0], option[1], value); err != nil {
+			return nil, err
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(o.Set)) {
 		section, option, ok := strings.Cut(key, ".")
 		if !ok {
 			return nil, fmt.Errorf("%q is not a setting: want section.option", key)
 		}
-		var err error
 		if text, err = settings.Update(text, section, option, o.Set[key]); err != nil {
 			return nil, err
 		}
@@ -84,8 +92,8 @@ func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range warnings { // about given options: the rest is our own
-		return nil, fmt.Errorf("%s", w)
+	if len(o.Text) == 0 && len(warnings) > 0 { // about given options: the rest is our own
+		return nil, fmt.Errorf("%s", warnings[0])
 	}
 	return text, nil
 }

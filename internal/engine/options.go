@@ -18,6 +18,9 @@ import (
 type CreateOptions struct {
 	Class  zodb.Class // default Full
 	Format string     // bundled, bushy, chunky, lawn or flat; default DefaultFormat
+	// Text is config/settings to begin with, as another storage has it; empty: a new one. Class
+	// and Format take the place of those in it.
+	Text []byte
 	// Set overrides options of config/settings, by "section.option".
 	Set map[string]string
 	// Rand is where the identity comes from; default crypto/rand.

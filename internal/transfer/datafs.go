@@ -74,6 +74,8 @@ func lastRecords(txn *filestorage.Txn) iter.Seq2[zodb.Record, error] {
 	}
 }
 
+func (*dataFS) hasBlob(rec zodb.Record) bool { return filestorage.IsBlobRecord(rec.Data) }
+
 func (d *dataFS) openBlob(_ context.Context, rec zodb.Record) (io.ReadCloser, error) {
 	if d.blobs == nil {
 		return nil, fmt.Errorf("object %s has a %w, and no blob directory is given", rec.OID, ErrBlob)

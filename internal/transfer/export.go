@@ -1,14 +1,12 @@
 package transfer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"path"
-	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -62,18 +60,21 @@ type Exported struct {
 // description “packed away”.
 func Export(ctx context.Context, s zodb.Storage, w *filestorage.Writer, o ExportOptions) (Exported, error) {
 	ex := exporter{s: s, w: w, o: o}
+	ex.walk = walk{s: s, to: o.To}
+	if o.SkipBroken {
+		ex.walk.skip = ex.skip
+	}
 	err := ex.run(ctx)
 	return ex.result, err
 }
 
 type exporter struct {
-	s     zodb.Storage
-	w     *filestorage.Writer
-	o     ExportOptions
-	total int64
-	// damaged are the transactions that cannot be read. Revisions of them are found by name.
-	damaged map[zodb.TID]bool
-	result  Exported
+	s      zodb.Storage
+	w      *filestorage.Writer
+	o      ExportOptions
+	walk   walk
+	total  int64
+	result Exported
 }
 
 func (ex *exporter) run(ctx context.Context) error {
@@ -108,115 +109,19 @@ func empty(dir vfs.FS) error {
 }
 
 func (ex *exporter) exportAll(ctx context.Context) error {
-	unlisted, err := ex.unlisted(ctx)
-	if err != nil {
-		return err
-	}
 	if n := ex.s.Counts(); n.Exact {
 		ex.total = n.Transactions
 	}
-	for txn, err := range ex.listed(ctx) {
-		if txn != nil && err != nil && ex.skip(ctx, brokenTransaction(txn.TID, err), err) {
-			continue
-		}
+	for txn, err := range ex.walk.transactions(ctx) {
 		if err != nil {
 			return err
-		}
-		for len(unlisted) > 0 && unlisted[0].tid < txn.TID {
-			if unlisted, err = ex.exportUnlisted(ctx, unlisted); err != nil {
-				return err
-			}
 		}
 		if err := ex.export(ctx, txn); err != nil {
 			return err
 		}
 	}
-	for len(unlisted) > 0 {
-		if unlisted, err = ex.exportUnlisted(ctx, unlisted); err != nil {
-			return err
-		}
-	}
+	ex.result.PackedAway = ex.walk.packedAway
 	return nil
-}
-
-// listed yields the transactions of the storage; none for class Minimal.
-func (ex *exporter) listed(ctx context.Context) iter.Seq2[*zodb.Transaction, error] {
-	if ex.s.Status().Class == zodb.ClassMinimal {
-		return func(func(*zodb.Transaction, error) bool) {}
-	}
-	return ex.s.Transactions(ctx, 0, ex.o.To)
-}
-
-// revision is one that no transaction lists.
-type revision struct {
-	tid zodb.TID
-	oid zodb.OID
-}
-
-func brokenTransaction(tid zodb.TID, err error) Broken {
-	link := errors.Is(err, zodb.ErrBrokenLink)
-	return Broken{TID: tid, Transaction: !link, Link: link}
-}
-
-// unlisted returns the revisions up to To whose transaction was packed away, or cannot be
-// read, by tid and oid. It costs a look at every object where there may be such.
-func (ex *exporter) unlisted(ctx context.Context) ([]revision, error) {
-	st := ex.s.Status()
-	minimal := st.Class == zodb.ClassMinimal
-	if !minimal && st.Packed == 0 && !ex.o.SkipBroken {
-		return nil, nil
-	}
-	listed := make(map[zodb.TID]bool)
-	ex.damaged = make(map[zodb.TID]bool)
-	for txn, err := range ex.listed(ctx) {
-		switch {
-		case err != nil && (txn == nil || !ex.o.SkipBroken):
-			return nil, err
-		case err != nil && !errors.Is(err, zodb.ErrBrokenLink):
-			ex.damaged[txn.TID] = true
-		case err == nil && txn.TID <= st.Packed:
-			listed[txn.TID] = true
-		}
-		if txn.TID > st.Packed && !ex.o.SkipBroken {
-			break
-		}
-	}
-	if !minimal && st.Packed == 0 && len(ex.damaged) == 0 {
-		return nil, nil
-	}
-	var found []revision
-	for oid, err := range ex.s.OIDs(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		for serial, err := range ex.s.Serials(ctx, oid) {
-			if err != nil && (serial == 0 || !ex.o.SkipBroken || ctx.Err() != nil) {
-				return nil, err // else it is told when the record is read
-			}
-			if (minimal || serial <= st.Packed || ex.damaged[serial]) && !listed[serial] && (ex.o.To == 0 || serial <= ex.o.To) {
-				found = append(found, revision{serial, oid})
-			}
-		}
-	}
-	slices.SortFunc(found, func(a, b revision) int {
-		return cmp.Or(cmp.Compare(a.tid, b.tid), cmp.Compare(a.oid, b.oid))
-	})
-	return slices.Compact(found), nil
-}
-
-// exportUnlisted exports the revisions of the first tid and returns the others.
-func (ex *exporter) exportUnlisted(ctx context.Context, list []revision) ([]revision, error) {
-	txn := &zodb.Transaction{TID: list[0].tid, Status: 'p', TxnMeta: zodb.TxnMeta{Description: []byte("packed away")}}
-	for len(list) > 0 && list[0].tid == txn.TID {
-		txn.OIDs = append(txn.OIDs, list[0].oid)
-		list = list[1:]
-	}
-	if ex.damaged[txn.TID] {
-		txn.Description = []byte("this transaction was damaged, and these are the revisions of it that were found")
-	} else {
-		ex.result.PackedAway++
-	}
-	return list, ex.export(ctx, txn)
 }
 
 // records yields the records of a transaction that are to be exported.

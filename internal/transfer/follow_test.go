@@ -23,6 +23,7 @@ type packedSource struct {
 func (s *packedSource) name() string                      { return "a server that is packed" }
 func (s *packedSource) begin(context.Context, bool) error { return errors.New("begun anew") }
 func (s *packedSource) progress() (done, total int64)     { return 0, 0 }
+func (s *packedSource) hasBlob(zodb.Record) bool          { return false }
 func (s *packedSource) openBlob(context.Context, zodb.Record) (io.ReadCloser, error) {
 	return nil, errors.New("there are no blobs")
 }

@@ -124,6 +124,8 @@ type source interface {
 	// transactions yields those with a tid not less than from, in their order. The
 	// records of one are read before the next is asked for, or not at all.
 	transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sourceTxn, error]
+	// hasBlob reports whether a blob belongs to a record that has data.
+	hasBlob(rec zodb.Record) bool
 	// openBlob returns the content of the blob that belongs to a record. If there is none the
 	// error is a *missingBlobError. Reading it need not be possible after the next record.
 	openBlob(ctx context.Context, rec zodb.Record) (io.ReadCloser, error)
@@ -201,6 +203,14 @@ func (im *importer) lacks(ctx context.Context, last zodb.TID) error {
 		return &otherError{im.src.name(), fmt.Sprintf("it was served, or opened for writing, after the last import, and has a history of its own since transaction %s", last)}
 	}
 	return &otherError{im.src.name(), fmt.Sprintf("its last transaction %s is not there, or not any more after a pack", last)}
+}
+
+// runFrom is run for a storage of which the last transaction need not be compared.
+func (im *importer) runFrom(ctx context.Context, from zodb.TID) error {
+	if err := im.src.begin(ctx, im.policy != BlobsNone); err != nil {
+		return err
+	}
+	return im.copyFrom(ctx, from)
 }
 
 // copyFrom copies the transactions from one on; if there is a compare, the first of
@@ -351,7 +361,7 @@ func (im *importer) copyRecord(ctx context.Context, out zodb.Txn, rec zodb.Recor
 	n.Records++
 	n.Bytes += int64(len(rec.Data))
 	im.refs.note(rec)
-	if im.policy == BlobsNone || !rec.Exists || !filestorage.IsBlobRecord(rec.Data) {
+	if im.policy == BlobsNone || !rec.Exists || !im.src.hasBlob(rec) {
 		return out.Restore(ctx, rec, nil)
 	}
 	blob, err := im.src.openBlob(ctx, rec)

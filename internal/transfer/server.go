@@ -96,6 +96,8 @@ func (v *server) records(txn *zeoclient.Transaction) iter.Seq2[zodb.Record, erro
 	}
 }
 
+func (*server) hasBlob(rec zodb.Record) bool { return filestorage.IsBlobRecord(rec.Data) }
+
 // openBlob streams the blob from the server. A missing blob is an error of openBlob itself, not of
 // the first read.
 func (v *server) openBlob(ctx context.Context, rec zodb.Record) (io.ReadCloser, error) {

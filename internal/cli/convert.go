@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/transfer"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+type convertCommand struct {
+	home, made  string
+	format      string
+	chosen      bool // the format was said
+	ignoreSpace bool
+	json        bool
+}
+
+// converted is what convert prints as JSON.
+type converted struct {
+	Transactions int64             `json:"transactions"` // new ones
+	Records      int64             `json:"records"`
+	Bytes        int64             `json:"bytes"` // of records and blobs
+	Blobs        int64             `json:"blobs"`
+	LastTID      zodb.TID          `json:"last_tid"`
+	Format       string            `json:"format"`
+	Compared     transfer.Compared `json:"compared"`
+}
+
+func newConvert(e *env) *cobra.Command {
+	var o convertCommand
+	c := &cobra.Command{
+		Use:         "convert HOME NEW",
+		Annotations: interruptible("run it again: it goes on after the last transaction that it copied"),
+		SuggestFor:  []string{"migrate", "transform"},
+		Short:       "Copy a storage into a new one of another format; again, what is new in it",
+		Long: `Copy the transactions of HOME into NEW, with their tids, users, undo records and
+blobs, then read both and compare every record and every blob. NEW is made with the
+settings of HOME and another format. HOME may be in use: what was
+committed before it began is copied. Running it again adds and compares what is new,
+so the storage that is in use can be changed for its copy within seconds: convert it
+while it serves, stop it, convert once more, and serve NEW.
+
+What packs have put aside is not copied. Revisions whose transaction was packed away
+come in transactions with the description “packed away”. NEW is a storage of its own, with
+another identity: the first backup of it is a full one.`,
+		Example: "  dirstorage convert --format bundled /srv/zodb /srv/zodb-new",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.home, o.made, o.chosen = args[0], args[1], c.Flags().Changed("format")
+			return o.run(c.Context(), e)
+		},
+	}
+	c.Flags().StringVar(&o.format, "format", "bundled", "of NEW, when it is made: bundled, bushy, chunky, lawn or flat; of class Minimal chunky, if none is given")
+	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
+	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	return c
+}
+
+func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
+	if _, err := layout.ParseFormat(o.format); err != nil {
+		return usage("--format: %w", err)
+	}
+	from, err := openReader(ctx, e, o.home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	if from.Status().Class == zodb.ClassMinimal && !o.chosen {
+		o.format = layout.Chunky.String() // bundles have no such class
+	}
+	mark, err := o.prepare(e, from)
+	if err != nil {
+		return err
+	}
+	m := newMeter(e)
+	copied, err := o.copy(ctx, e, m, from, mark)
+	if err != nil {
+		return o.advise(err, copied.LastTID)
+	}
+	done := converted{Transactions: copied.Transactions, Records: copied.Records, Bytes: copied.Bytes, Blobs: copied.Blobs, LastTID: copied.LastTID}
+	if done.Compared, err = o.compare(ctx, e, from, mark, &done.Format); err != nil {
+		return o.advise(err, done.LastTID)
+	}
+	if o.json {
+		return e.printJSON(done)
+	}
+	spent := m.spent()
+	_, err = fmt.Fprintf(e.Stdout, "copied %s transactions with %s records and %s blobs (%s) into %s (%s) and compared %s, in %s, %s; the last one is %s\n",
+		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), human.Bytes(done.Bytes), o.made, done.Format,
+		human.Bytes(done.Compared.Bytes), human.Duration(spent), human.Rate(done.Records, spent), formatLast(done.LastTID))
+	if err == nil && done.Compared.Kept > 0 {
+		_, err = fmt.Fprintf(e.Stdout, "%s has %s revisions that a pack took from %s since: pack it as well\n", o.made, human.Count(done.Compared.Kept), o.home)
+	}
+	return err
+}
+
+// prepare makes NEW if nothing is there, and returns how far it was compared before.
+func (o *convertCommand) prepare(e *env, from *engine.Storage) (convertMark, error) {
+	none := convertMark{Source: from.Identity()}
+	vacant, err := engine.Vacant(o.made)
+	if err != nil {
+		return none, err
+	}
+	if !vacant {
+		home, err := openHome(o.made)
+		if err != nil {
+			return none, notEmpty(o.made, err)
+		}
+		mark, err := readConvertMark(home)
+		if err == nil && mark.Source != from.Identity() {
+			err = hint(fmt.Errorf("%s was not made by convert from %s", o.made, o.home), "give a directory that is empty or does not exist")
+		}
+		return mark, err
+	}
+	if err := o.room(e, from); err != nil {
+		return none, err
+	}
+	source, err := vfs.OS(from.Home())
+	if err != nil {
+		return none, err
+	}
+	text, err := source.ReadFile("config/settings")
+	if err == nil {
+		err = engine.Create(o.made, engine.CreateOptions{Format: o.format, Class: from.Status().Class, Text: text})
+	}
+	if err != nil {
+		return none, err
+	}
+	home, err := openHome(o.made)
+	if err != nil {
+		return none, err
+	}
+	return none, none.write(home)
+}
+
+// room looks whether the disk has room for the copy.
+func (o *convertCommand) room(e *env, from *engine.Storage) error {
+	as := importCommand{home: o.made, ignoreSpace: o.ignoreSpace}
+	n := from.Counts()
+	room := transfer.Room{Bytes: n.EstimateDisk(), Inodes: n.Objects + n.Revisions + n.Transactions}
+	if o.format == layout.Bundled.String() {
+		room = transfer.Room{Bytes: n.Bytes}
+	}
+	return as.roomOrWarning(e, room)
+}
+
+func (o *convertCommand) copy(ctx context.Context, e *env, m *meter, from *engine.Storage, mark convertMark) (transfer.Imported, error) {
+	options := engine.Options{Logger: e.logger(), History: engine.HistoryCopied}
+	if o.ignoreSpace {
+		options.Reserve = ignoredReserve
+	}
+	s, err := engine.Open(ctx, o.made, options)
+	if err != nil {
+		return transfer.Imported{}, err
+	}
+	done, err := transfer.Convert(ctx, s, from, transfer.ConvertOptions{Progress: m.show, Copy: s.LastTransaction() == mark.Compared})
+	m.end()
+	return done, errors.Join(err, showFlush(e, s, s.Close))
+}
+
+// compare compares what was not compared before, and remembers that.
+func (o *convertCommand) compare(ctx context.Context, e *env, from *engine.Storage, mark convertMark, format *string) (done transfer.Compared, err error) {
+	s, err := openReader(ctx, e, o.made)
+	if err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	*format = s.Settings().Structure.Format.String()
+	m := newMeter(e)
+	options := transfer.CompareOptions{Progress: m.show}
+	if mark.Compared != 0 {
+		options.From = mark.Compared + 1
+	}
+	done, err = transfer.Compare(ctx, from, s, options)
+	m.end()
+	if err != nil {
+		return done, err
+	}
+	home, err := openHome(o.made)
+	if err != nil {
+		return done, err
+	}
+	mark.Compared = s.LastTransaction()
+	return done, mark.write(home)
+}
+
+func (o *convertCommand) advise(err error, last zodb.TID) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return hint(err, "run it again, it goes on after transaction %s", last)
+	case errors.Is(err, transfer.ErrOther):
+		return hint(err, "convert into a new HOME")
+	case errors.Is(err, transfer.ErrDiffers):
+		return &status{code: exitDamage, err: hint(err, "do not use %s; dirstorage check tells which of the two is damaged; then convert into a new HOME", o.made)}
+	case errors.Is(err, zodb.ErrCorrupt):
+		return &status{code: exitDamage, err: hint(err, "dirstorage check %s says what else there is", o.home)}
+	case errors.Is(err, zodb.ErrNotFound):
+		return hint(err, "a pack may have taken it meanwhile: run it again when the pack is done")
+	}
+	return err
+}
+
+// convertMarkFile says from which storage a HOME was made, and how far the two were compared.
+const convertMarkFile = "misc/converted"
+
+// convertMark is its content.
+type convertMark struct {
+	Source   string   // identity of the storage that it was made from; "": of none
+	Compared zodb.TID // up to which transaction the two were compared; 0: not at all
+}
+
+func readConvertMark(home vfs.FS) (m convertMark, err error) {
+	b, err := home.ReadFile(convertMarkFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return m, err
+	}
+	var tid string
+	if _, err := fmt.Sscanf(string(b), "%s %s\n", &m.Source, &tid); err != nil {
+		return m, fmt.Errorf("%s: %w: want an identity and a tid", home.Path(convertMarkFile), err)
+	}
+	m.Compared, err = zodb.ParseTID(tid)
+	return m, err
+}
+
+func (m convertMark) write(home vfs.FS) error {
+	text := fmt.Sprintf("%s %s\n", m.Source, m.Compared)
+	return vfs.WriteFileAtomic(home, convertMarkFile+".new", convertMarkFile, []byte(text), vfs.SyncOptions{File: true, Dir: true})
+}
