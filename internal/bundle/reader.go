@@ -23,6 +23,8 @@ type Reader struct {
 	size   int64
 	path   string
 	fences [3][]fence // of the sections
+	// rebuilt: the index is not that of the file, see [Rebuild].
+	rebuilt bool
 }
 
 // Open reads the footer and the fences of a bundle of a size in bytes. The path is for errors.

@@ -10,10 +10,12 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 )
 
-// Found is a member that a scan has found.
+// Found is a member of a decoded frame.
 type Found struct {
 	Name    layout.Name
 	Content []byte // until the next step
+	Frame   Frame
+	Block   uint16 // where the content begins, as in [Place]
 }
 
 const (
@@ -50,24 +52,34 @@ func Scan(r io.ReaderAt, size int64, path string) iter.Seq2[Found, error] {
 				continue
 			}
 			at += length
-			if blocks > 0 && !b.members(f, plain, yield) {
-				return
+			if blocks == 0 {
+				continue
+			}
+			f.Sum = checksum(packed)
+			for m, err := range b.Members(f, plain) {
+				if !yield(m, err) {
+					return
+				}
 			}
 		}
 	}
 }
 
-func (r *Reader) members(f Frame, plain []byte, yield func(Found, error) bool) bool {
-	for len(plain) > 0 && !isZero(plain) {
-		n, content, rest, err := parseMember(plain)
-		if err != nil {
-			return yield(Found{}, r.corrupt(f.Offset, err, "a frame cannot be read"))
-		}
-		if plain = rest; !yield(Found{n, content}, nil) {
-			return false
+// Members yields the members of a decoded frame, in their order. It ends with its first error.
+func (r *Reader) Members(f Frame, plain []byte) iter.Seq2[Found, error] {
+	return func(yield func(Found, error) bool) {
+		for rest := plain; len(rest) > 0 && !isZero(rest); {
+			at := len(plain) - len(rest)
+			n, content, behind, err := parseMember(rest)
+			if err != nil {
+				yield(Found{}, r.corrupt(f.Offset, err, "a frame cannot be read"))
+				return
+			}
+			if rest = behind; !yield(Found{Name: n, Content: content, Frame: f, Block: uint16(at/tarBlock + 1)}, nil) {
+				return
+			}
 		}
 	}
-	return true
 }
 
 func isZero(b []byte) bool {

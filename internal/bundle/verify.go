@@ -20,6 +20,18 @@ func (r *Reader) Verify() error {
 		}
 		end = f.Offset + f.Size
 	}
+	return r.CheckEnd(end)
+}
+
+// CheckEnd makes sure that the tar ends as it ought to, behind the last frame of members, which
+// ends at an offset.
+func (r *Reader) CheckEnd(end int64) error {
+	if end < 0 || end > r.dataEnd {
+		return r.corrupt(end, nil, "the frames end here, and the tar at %d", r.dataEnd)
+	}
+	if r.rebuilt {
+		return nil // what is there was found without an index
+	}
 	tail := make([]byte, r.dataEnd-end)
 	if err := r.readAt(tail, end); err != nil {
 		return err

@@ -114,6 +114,13 @@ func (w *Writer) Transaction(tid zodb.TID, flags uint16, content []byte) error {
 	return nil
 }
 
+// WithoutTransaction ends the revisions of a transaction of which the file itself is lost.
+func (w *Writer) WithoutTransaction() {
+	if w.open != 0 {
+		w.open, w.last = 0, w.open
+	}
+}
+
 func (w *Writer) fail(err error) error {
 	if w.err == nil {
 		w.err = err
@@ -178,11 +185,7 @@ func (w *Writer) Close() (Info, error) {
 		return Info{}, w.fail(fmt.Errorf("a bundle of %s to %s, after %s", i.Min, i.Max, i.Previous))
 	}
 	x := &indexWriter{w: w.frames.w, sum: sha256.New(), at: end, info: &i}
-	writeSection(x, sectionRevisions, len(w.revisions), func(b []byte, k int) []byte { return w.revisions[k].append(b) })
-	writeSection(x, sectionTransactions, len(w.transactions), func(b []byte, k int) []byte { return w.transactions[k].append(b) })
-	writeSection(x, sectionFrames, len(frames), func(b []byte, k int) []byte { return frames[k].append(b) })
-	writeSection(x, sectionFences, len(x.fences), func(b []byte, k int) []byte { return x.fences[k].append(b) })
-	i.Sum = [sha256.Size]byte(x.sum.Sum(nil))
+	x.sections(w.revisions, w.transactions, frames)
 	x.write(i.append(nil))
 	if x.err != nil {
 		return Info{}, w.fail(x.err)
@@ -213,6 +216,15 @@ func (x *indexWriter) write(b []byte) {
 	}
 	x.sum.Write(b)
 	x.at += int64(len(b))
+}
+
+// sections writes all of them, and notes in the footer's Info where they are and their sum.
+func (x *indexWriter) sections(revisions []Revision, transactions []Transaction, frames []Frame) {
+	writeSection(x, sectionRevisions, len(revisions), func(b []byte, k int) []byte { return revisions[k].append(b) })
+	writeSection(x, sectionTransactions, len(transactions), func(b []byte, k int) []byte { return transactions[k].append(b) })
+	writeSection(x, sectionFrames, len(frames), func(b []byte, k int) []byte { return frames[k].append(b) })
+	writeSection(x, sectionFences, len(x.fences), func(b []byte, k int) []byte { return x.fences[k].append(b) })
+	x.info.Sum = [sha256.Size]byte(x.sum.Sum(nil))
 }
 
 func writeSection(x *indexWriter, section, n int, appendEntry func(b []byte, k int) []byte) {

@@ -117,6 +117,9 @@ func Run(ctx context.Context, o Options, report func(Finding)) (Summary, error) 
 	if c.log != nil {
 		defer c.log.Close()
 	}
+	if c.v != nil {
+		defer c.v.close()
+	}
 	if err != nil {
 		return Summary{}, err
 	}

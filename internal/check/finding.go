@@ -71,6 +71,30 @@ const (
 	RevisionWithoutTransaction Kind = "revision-without-transaction"
 )
 
+// Kinds of findings about the files of the format bundled. Path is the bundle, or the list of what
+// is gone.
+const (
+	// BundleIndex: the index, or the footer, is damaged, or does not say what is there. What the
+	// file holds is read without it.
+	BundleIndex Kind = "bundle-index"
+	// BundleFrame: a frame cannot be read; the revisions that it holds have findings of their own.
+	BundleFrame Kind = "bundle-frame"
+	// BundleMember: what is in the file and what the index says differ for one member.
+	BundleMember Kind = "bundle-member"
+	// BundleName: the footer says that the file has another name.
+	BundleName Kind = "bundle-name"
+	// BundleRange: its range overlaps with that of another one, or does not follow it.
+	BundleRange Kind = "bundle-range"
+	// BundleMissing: none ends with the transaction that another one, or x.serial, follows.
+	BundleMissing Kind = "bundle-missing"
+	// BundleForeign: it is of another database.
+	BundleForeign Kind = "bundle-foreign"
+	// GoneDamaged: the list of what packs removed of a bundle cannot be read.
+	GoneDamaged Kind = "gone-damaged"
+	// TableDamaged: misc/current does not say what the bundles say. The storage makes it again.
+	TableDamaged Kind = "table-damaged"
+)
+
 // Kinds of findings about the home as a whole.
 const (
 	XOIDLow        Kind = "x-oid-low"       // x.oid is lower than an oid in use

@@ -8,7 +8,9 @@ import (
 // countHead counts an object that has a head, which was read.
 func (c *checker) countHead(h head) {
 	c.counts.objects.Add(1)
-	c.countFile(h.size)
+	if h.size > 0 { // else it is no file
+		c.countFile(h.size)
+	}
 	if h.old {
 		c.counts.oldPointers.Add(1)
 	}

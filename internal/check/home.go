@@ -33,6 +33,12 @@ func (c *checker) open() error {
 	if c.v, err = open(c.o.FS, set, c.o.SnapshotOnly); err != nil {
 		return err
 	}
+	for _, f := range c.v.opened() {
+		c.out.add(f)
+		if f.Kind == BundleMissing {
+			c.missingTx.add(f.TID) // that the transaction is missing follows from it
+		}
+	}
 	c.readKeepClass(set)
 	c.minimal = set.Storage.ClassName == settings.ClassMinimal
 	c.format = set.Structure.Format.String()

@@ -18,6 +18,9 @@ type worker struct {
 	buf     []byte
 	scanner pickle.Scanner
 	refs    []zodb.OID
+	// Of bundles: the frame that a walk is at, and the one in which something else was looked for
+	// last.
+	frame, other frame
 }
 
 // pool spreads tasks over workers. Its queue is bounded: a worker that finds it full does

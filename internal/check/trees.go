@@ -288,6 +288,10 @@ func (v *trees) older(before zodb.TID) (older zodb.TID, err error) {
 	return older, nil
 }
 
+func (v *trees) opened() []Finding { return nil }
+
+func (v *trees) close() {}
+
 func (v *trees) olderIsCheap() bool { return v.format == layout.Bushy || v.format == layout.Chunky }
 
 // oldPointerSize is the length of a pointer file in the old form, with a magic.

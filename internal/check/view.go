@@ -41,6 +41,10 @@ type view interface {
 	older(before zodb.TID) (zodb.TID, error)
 	// olderIsCheap reports whether that takes about as long as reading a transaction.
 	olderIsCheap() bool
+	// opened returns what was found when the view was opened.
+	opened() []Finding
+	// close gives open files back.
+	close()
 	overlay
 }
 
@@ -96,6 +100,9 @@ type visitor struct {
 	other func(s stranger)
 	// failed gets the error of a directory that can't be listed. It may be nil.
 	failed func(dir string, err error)
+	// damage, if not nil, asks for everything to be verified that contents are kept in, and
+	// gets what is wrong with it.
+	damage func(f Finding)
 }
 
 // openView chooses by the settings. With snapshotOnly A alone counts.
@@ -108,17 +115,22 @@ func openView(f vfs.FS, set *settings.Settings, snapshotOnly bool) (view, error)
 		return nil, errors.New("not a storage: A is not a directory")
 	}
 	t := &trees{fs: f, format: set.Structure.Format, minimal: set.Storage.ClassName == settings.ClassMinimal, roots: []string{sideA}, pending: make(map[layout.Name]pendingFile)}
-	if snapshotOnly {
+	if !snapshotOnly {
+		none, err := empty(f, sideB)
+		if err != nil {
+			return nil, err
+		}
+		if !none {
+			t.roots = []string{sideB, sideA}
+		}
+	}
+	if t.format != layout.Bundled {
 		return t, nil
 	}
-	none, err := empty(f, sideB)
-	if err != nil {
-		return nil, err
+	if t.minimal {
+		return nil, errors.New("config/settings: there is no class Minimal in the format bundled")
 	}
-	if !none {
-		t.roots = []string{sideB, sideA}
-	}
-	return t, nil
+	return openBundles(t)
 }
 
 // empty reports whether a directory has nothing in it or does not exist.

@@ -124,6 +124,10 @@ func (v *table) older(before zodb.TID) (older zodb.TID, err error) {
 	return older, nil
 }
 
+func (v *table) opened() []Finding { return nil }
+
+func (v *table) close() {}
+
 func (v *table) olderIsCheap() bool { return true }
 
 func (v *table) walk(ctx context.Context, workers int, visit visitor) {

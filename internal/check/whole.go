@@ -30,6 +30,7 @@ func (c *checker) whole(ctx context.Context) {
 		failed: func(dir string, err error) {
 			c.out.add(Finding{Kind: Unreadable, Severity: Damage, Path: dir, Detail: err.Error()})
 		},
+		damage: c.out.add,
 	})
 	if ctx.Err() != nil {
 		return

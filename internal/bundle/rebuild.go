@@ -1,0 +1,124 @@
+package bundle
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// RebuildOptions of [Rebuild]. Flags is mandatory.
+type RebuildOptions struct {
+	// Name gives the range and the generation where the footer cannot be read. If it is zero, too,
+	// the range is that of the members.
+	Name Name
+	// Flags returns what the index says of a member, by its content.
+	Flags func(n layout.Name, content []byte) uint16
+	// Damaged is told each piece of the file that cannot be read; nil: nobody is.
+	Damaged func(error)
+}
+
+// Rebuild returns a Reader of a bundle whose index or footer is damaged or missing: it decodes the
+// whole file, and makes an index of what it finds, in memory, of 28 bytes for each member. Of
+// members with the same name the first counts. If the footer is whole, Info is as it says,
+// except for what is counted; footer reports that. Where nothing is lost but the index, the index
+// is what it was, byte for byte. An error is that of reading the file.
+func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reader, footer bool, err error) {
+	i := Info{Min: o.Name.Min, Max: o.Name.Max, Generation: o.Name.Generation}
+	end := size
+	if said, err := readFooter(r, size); err == nil {
+		i, footer = said, true
+		end = said.dataEnd
+	}
+	var revisions []Revision
+	var transactions []Transaction
+	var frames []Frame
+	seen := make(map[layout.Name]bool)
+	firsts := make(map[zodb.TID]Place)
+	i.Blobs, i.fences = 0, 0
+	for m, err := range Scan(r, end, path) {
+		if err != nil {
+			if !errors.Is(err, zodb.ErrCorrupt) {
+				return nil, footer, err
+			}
+			if o.Damaged != nil {
+				o.Damaged(err)
+			}
+			continue
+		}
+		if seen[m.Name] || i.Min != 0 && !i.contains(m.Name.TID) {
+			continue
+		}
+		seen[m.Name] = true
+		if len(frames) == 0 || frames[len(frames)-1].Offset != m.Frame.Offset {
+			frames = append(frames, m.Frame)
+		}
+		p := Place{Frame: uint32(len(frames) - 1), Block: m.Block, Flags: o.Flags(m.Name, m.Content), Length: uint32(len(m.Content))}
+		if _, ok := firsts[m.Name.TID]; !ok {
+			firsts[m.Name.TID] = p
+		}
+		if m.Name.Kind == layout.KindTransaction {
+			first := firsts[m.Name.TID]
+			transactions = append(transactions, Transaction{TID: m.Name.TID, Place: p, FirstFrame: first.Frame, FirstBlock: first.Block - 1})
+			continue
+		}
+		if p.Flags&FlagBlob != 0 {
+			i.Blobs++
+		}
+		revisions = append(revisions, Revision{OID: m.Name.OID, TID: m.Name.TID, Place: p})
+	}
+	slices.SortFunc(revisions, func(a, b Revision) int { return cmp.Or(cmp.Compare(a.OID, b.OID), cmp.Compare(a.TID, b.TID)) })
+	slices.SortFunc(transactions, func(a, b Transaction) int { return cmp.Compare(a.TID, b.TID) })
+	if i.Min == 0 {
+		for tid := range firsts {
+			if i.Min == 0 || tid < i.Min {
+				i.Min = tid
+			}
+			i.Max = max(i.Max, tid)
+		}
+	}
+	i.Revisions, i.Transactions, i.Frames, i.dataEnd = int64(len(revisions)), int64(len(transactions)), int64(len(frames)), end
+	var index bytes.Buffer
+	x := &indexWriter{w: &index, sum: sha256.New(), at: end, info: &i}
+	x.sections(revisions, transactions, frames)
+	if x.err != nil {
+		return nil, footer, x.err
+	}
+	b = &Reader{Info: i, r: &indexBehind{r, index.Bytes(), end}, size: end + int64(index.Len()) + FooterSize, path: path, rebuilt: true}
+	return b, footer, b.readFences()
+}
+
+// Rebuilt reports whether the index is not that of the file.
+func (r *Reader) Rebuilt() bool { return r.rebuilt }
+
+// readFooter reads the footer alone.
+func readFooter(r io.ReaderAt, size int64) (Info, error) {
+	if size < FooterSize {
+		return Info{}, io.ErrUnexpectedEOF
+	}
+	b := make([]byte, FooterSize)
+	if _, err := r.ReadAt(b, size-FooterSize); err != nil {
+		return Info{}, err
+	}
+	return parseFooter(b, size)
+}
+
+// indexBehind reads a file up to an offset, and an index from there on.
+type indexBehind struct {
+	r     io.ReaderAt
+	index []byte
+	at    int64
+}
+
+// ReadAt implements [io.ReaderAt]. A read lies in one of the two.
+func (x *indexBehind) ReadAt(b []byte, at int64) (int, error) {
+	if at < x.at {
+		return x.r.ReadAt(b, at)
+	}
+	return bytes.NewReader(x.index).ReadAt(b, at-x.at)
+}
