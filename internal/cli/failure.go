@@ -155,6 +155,21 @@ func notEmpty(home string, err error) error {
 	return err
 }
 
+// isRefused reports whether an error is the answer of a running storage.
+func isRefused(err error) bool {
+	_, refused := errors.AsType[*control.RefusedError](err)
+	return refused
+}
+
+// forbiddenToServer is the advice about a path that the user of the running storage has no right
+// to: it makes no difference who runs the command. "" if the path is not known.
+func forbiddenToServer(path string) string {
+	if path == "" {
+		return ""
+	}
+	return fmt.Sprintf("the user that the storage runs as has no right to it, whoever runs this: see ls -ld %s and the directories above it, give that user the right (chmod, chown), and run it again", shellWord(path))
+}
+
 // advice is what to do about an error: what the command knows, or else what goes for all.
 func advice(c *cobra.Command, err error) string {
 	if h, ok := errors.AsType[*hinted](err); ok {
@@ -172,6 +187,10 @@ func advice(c *cobra.Command, err error) string {
 		return mountAdvice(err)
 	case errors.Is(err, fs.ErrPermission) && giveBack(pathIn(err)) != "":
 		return giveBack(pathIn(err))
+	case errors.Is(err, fs.ErrPermission) && isRefused(err):
+		return forbiddenToServer(pathIn(err))
+	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)) && vfs.IsMine(pathIn(err)):
+		return fmt.Sprintf("it belongs to the user that runs this, whom its mode or that of a directory above it keeps out: see ls -ld %s, and chmod u+rwX what is not right", shellWord(pathIn(err)))
 	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)):
 		return "run it as the user to whom the storage belongs, the one that serves it (sudo -u USER dirstorage …)"
 	}

@@ -160,3 +160,32 @@ func TestChownNamesWhereALinkLeads(t *testing.T) {
 	h.sh("%s", command)
 	h.run(exitOK, "check", h.home)
 }
+
+// TestRightUserWithoutTheRight: what belongs to the user of the storage, and has a mode that keeps
+// that user out, is no reason to run the command as somebody else.
+func TestRightUserWithoutTheRight(t *testing.T) {
+	t.Parallel()
+	h := newOfNobody(t)
+	shut := filepath.Dir(h.revision)
+	h.sh("chmod 0 %s", shut)
+	const another = "run it as the user"
+	if text := h.run(exitDamage, "check", h.home); !strings.Contains(text, "permission denied") || strings.Contains(text, another) {
+		t.Errorf("check says %q", text)
+	}
+	mine := "hint: it belongs to the user that runs this"
+	if text := h.run(exitFailed, "pack", "--keep", "0", h.home); !strings.Contains(text, mine) || !strings.Contains(text, "ls -ld "+shut) || strings.Contains(text, another) {
+		t.Errorf("a pack says %q", text)
+	}
+	s := &serverProcess{t: t, cmd: h.command("serve", "--listen", "127.0.0.1:0", h.home)}
+	s.start()
+	s.await(&s.out, `Stop it with`)
+	its := "hint: the user that the storage runs as has no right to it"
+	if text := h.run(exitFailed, "pack", "--keep", "0", h.home); !strings.Contains(text, its) || !strings.Contains(text, "ls -ld "+shut) || strings.Contains(text, another) {
+		t.Errorf("a pack of the server says %q", text)
+	}
+	h.sh("chmod 755 %s", shut)
+	if text := h.run(exitOK, "pack", "--keep", "0", h.home); !strings.Contains(text, "packed to") {
+		t.Error(text)
+	}
+	s.end()
+}

@@ -192,6 +192,22 @@ func Stranger(path string) bool {
 	return err == nil && file.Uid != dir.Uid
 }
 
+// IsMine reports whether a path, or the nearest directory above it that can be seen, belongs to
+// the user of this process, who is not root.
+func IsMine(path string) bool {
+	var at unix.Stat_t
+	for {
+		if unix.Lstat(path, &at) == nil {
+			return at.Uid != 0 && int(at.Uid) == unix.Geteuid()
+		}
+		above := filepath.Dir(path)
+		if above == path {
+			return false
+		}
+		path = above
+	}
+}
+
 // StrangerBelow reports whether a path, or a directory on the way to it from top, belongs to
 // another user than top. Of a symbolic link the owner of the target counts, not that of the link. A
 // file that does not exist, or cannot be seen, does not count.
