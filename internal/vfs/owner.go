@@ -193,8 +193,11 @@ func Stranger(path string) bool {
 }
 
 // IsMine reports whether a path, or the nearest directory above it that can be seen, belongs to
-// the user of this process, who is not root.
+// the user of this process, who is not root. No path is nobody's.
 func IsMine(path string) bool {
+	if path == "" {
+		return false
+	}
 	var at unix.Stat_t
 	for {
 		if unix.Lstat(path, &at) == nil {

@@ -90,3 +90,14 @@ func TestRootMakesFilesForTheOwnerOfTheDirectory(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 }
+
+// TestIsMine: a path that is not there is of the nearest directory above it; all is root's anyway.
+func TestIsMine(t *testing.T) {
+	t.Parallel()
+	dir, mine := t.TempDir(), os.Geteuid() != 0
+	for path, want := range map[string]bool{"": false, "/": false, dir: mine, filepath.Join(dir, "not/there"): mine} {
+		if got := vfs.IsMine(path); got != want {
+			t.Errorf("%q: %t", path, got)
+		}
+	}
+}
