@@ -8,21 +8,27 @@ import (
 )
 
 // The file begins with two copies of a header; the whole one with the higher sequence
-// counts. They are written in turn.
+// counts. They are written in turn, and each has a file with a note.
 const (
 	headerSize  = 512
 	headerSpace = 4096 // where the pages begin
 
 	magic   = "DScurrnt"
-	version = 1
+	version = 2
 )
+
+// flagSparse: there is no table, because it would be too large.
+const flagSparse = 1
 
 type header struct {
 	identity [16]byte
 	sequence uint64
 	upTo     zodb.TID
-	pages    uint64 // that were there when it was written
-	mark     [32]byte
+	pages    uint32
+	extents  uint32 // that are listed
+	objects  uint64
+	flags    uint32
+	note     [32]byte // the SHA-256 of the note
 }
 
 func (h *header) append(b []byte) []byte {
@@ -33,8 +39,11 @@ func (h *header) append(b []byte) []byte {
 	b = append(b, h.identity[:]...)
 	b = binary.BigEndian.AppendUint64(b, h.sequence)
 	b = h.upTo.Append(b)
-	b = binary.BigEndian.AppendUint64(b, h.pages)
-	b = append(b, h.mark[:]...)
+	b = binary.BigEndian.AppendUint32(b, h.pages)
+	b = binary.BigEndian.AppendUint32(b, h.extents)
+	b = binary.BigEndian.AppendUint64(b, h.objects)
+	b = binary.BigEndian.AppendUint32(b, h.flags)
+	b = append(b, h.note[:]...)
 	b = append(b, make([]byte, headerSize-4-(len(b)-at))...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
 }
@@ -44,6 +53,9 @@ func parseHeader(b []byte) (h header, ok bool) {
 		binary.BigEndian.Uint32(b[headerSize-4:]) != crc32.Checksum(b[:headerSize-4], castagnoli) {
 		return header{}, false
 	}
-	h = header{identity: [16]byte(b[16:]), sequence: binary.BigEndian.Uint64(b[32:]), upTo: zodb.TIDFromBytes(b[40:]), pages: binary.BigEndian.Uint64(b[48:]), mark: [32]byte(b[56:])}
-	return h, true
+	return header{
+		identity: [16]byte(b[16:]), sequence: binary.BigEndian.Uint64(b[32:]), upTo: zodb.TIDFromBytes(b[40:]),
+		pages: binary.BigEndian.Uint32(b[48:]), extents: binary.BigEndian.Uint32(b[52:]), objects: binary.BigEndian.Uint64(b[56:]),
+		flags: binary.BigEndian.Uint32(b[64:]), note: [32]byte(b[68:]),
+	}, true
 }

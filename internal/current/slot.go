@@ -26,21 +26,6 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// append appends 32 bytes; all zero for the zero Slot.
-func (s Slot) append(b []byte, oid zodb.OID) []byte {
-	if s == (Slot{}) {
-		return append(b, make([]byte, slotSize)...)
-	}
-	at := len(b)
-	b = s.TID.Append(b)
-	b = binary.BigEndian.AppendUint64(b, uint64(s.Offset))
-	b = binary.BigEndian.AppendUint32(b, s.Bundle)
-	b = binary.BigEndian.AppendUint32(b, s.Size)
-	b = binary.BigEndian.AppendUint16(b, s.Block)
-	b = binary.BigEndian.AppendUint16(b, s.Flags)
-	return binary.BigEndian.AppendUint32(b, slotSum(b[at:], oid))
-}
-
 func slotSum(b []byte, oid zodb.OID) uint32 {
 	var buf [8]byte
 	binary.BigEndian.PutUint64(buf[:], uint64(oid))

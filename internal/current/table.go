@@ -1,15 +1,16 @@
 package current
 
 import (
-	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
+	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -19,41 +20,61 @@ import (
 const (
 	Name      = "misc/current"
 	PagesName = "misc/current.pages"
+	noteName  = "misc/current.note-"
+	asideName = "journal/aside-current"
 )
+
+func noteOf(sequence uint64) string { return noteName + string('0'+byte(sequence%2)) }
 
 // ErrDamaged is matched by errors about a slot, or a table, that is not what was written. It has
 // to be made again.
 var ErrDamaged = errors.New("the table of current revisions is damaged")
 
-const pageEntry = 12 // in the list of pages: the first oid / 64, 8 bytes; a checksum, 4
+// ErrSparse says that the oids of the objects are so far apart that a table would be much larger
+// than what it leads to. There is none.
+var ErrSparse = errors.New("the oids are too far apart for a table of current revisions")
 
-// Table is an open one. Get may be called concurrently, and beside the one goroutine that puts.
+// A table of more than freePages, 64 MiB, has fullPage objects in a page at least, on the average.
+const (
+	freePages = 1 << 15
+	fullPage  = 8
+)
+
+// Table is an open one. Get may be called concurrently, and beside Put; calls of Put and Commit wait
+// for each other. After an error of one of them the table can only be read.
 type Table struct {
 	file, list vfs.File
+	fs         vfs.FS
+	extents    atomic.Pointer[extents]
 
-	mu    sync.RWMutex
-	pages map[uint64]uint32 // guarded by mu; by oid / 64
+	mu sync.RWMutex // held while a page is written
 
-	head header // of the goroutine that puts
+	puts    sync.Mutex
+	pages   uint32 // guarded by puts, as is what follows; those that a failed Put took included
+	listed  uint32 // extents in the list
+	objects uint64 // about
+	head    header
+	note    []byte
+	held    *heldPages
+	buf     []byte
+	err     error // the first one of Put and Commit; it stays
 }
 
-// Create makes an empty table in the place of any that is there. mark is as with [Table.Commit].
+// Create makes an empty table in the place of any that is there. It is one from the first Commit on.
 func Create(fsys vfs.FS, identity [16]byte) (*Table, error) {
-	for _, name := range []string{Name, PagesName} {
+	for _, name := range []string{Name, PagesName, noteOf(0), noteOf(1)} {
 		if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	t := &Table{pages: make(map[uint64]uint32), head: header{identity: identity}}
+	t := &Table{fs: fsys, head: header{identity: identity}}
+	t.extents.Store(new(extents))
 	var err error
 	if t.list, err = fsys.Create(PagesName); err != nil {
 		return nil, err
 	}
 	if t.file, err = fsys.Create(Name); err == nil {
 		_, err = t.file.WriteAt(make([]byte, headerSpace), 0)
-	}
-	if err == nil {
-		err = t.Commit(0, [32]byte{})
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -62,9 +83,10 @@ func Create(fsys vfs.FS, identity [16]byte) (*Table, error) {
 }
 
 // Open opens a table. An error that matches ErrDamaged or fs.ErrNotExist says that it has to be
-// made again.
+// made again, and ErrSparse that it was, and that this is of no use.
 func Open(fsys vfs.FS, identity [16]byte) (*Table, error) {
-	t := &Table{pages: make(map[uint64]uint32)}
+	t := &Table{fs: fsys}
+	t.extents.Store(new(extents))
 	var err error
 	if t.file, err = fsys.OpenWrite(Name); err != nil {
 		return nil, err
@@ -78,57 +100,79 @@ func Open(fsys vfs.FS, identity [16]byte) (*Table, error) {
 	return t, nil
 }
 
+// read reads the later of two headers with its note. After a crash it may be that the note of the
+// next one took the place of that of the one before the last.
 func (t *Table) read(identity [16]byte) error {
 	b := make([]byte, 2*headerSize)
 	if _, err := t.file.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	first, ok1 := parseHeader(b)
-	second, ok2 := parseHeader(b[headerSize:])
-	if !ok1 && !ok2 {
-		return fmt.Errorf("%w: it has no header", ErrDamaged)
+	reason := fmt.Errorf("%w: it has no header", ErrDamaged)
+	found := false
+	for len(b) > 0 {
+		h, ok := parseHeader(b)
+		b = b[headerSize:]
+		if !ok || found && h.sequence < t.head.sequence {
+			continue
+		}
+		if h.identity != identity {
+			reason = fmt.Errorf("%w: it is that of the database %x", ErrDamaged, h.identity)
+			continue
+		}
+		note, err := t.fs.ReadFile(noteOf(h.sequence))
+		if err == nil && sha256.Sum256(note) != h.note {
+			err = errors.New("its note is another one")
+		}
+		if err != nil {
+			reason = fmt.Errorf("%w: %w", ErrDamaged, err)
+			continue
+		}
+		t.head, t.note, found = h, note, true
 	}
-	if t.head = first; !ok1 || ok2 && second.sequence > first.sequence {
-		t.head = second
+	if !found {
+		return reason
 	}
-	if t.head.identity != identity {
-		return fmt.Errorf("%w: it is that of the database %x", ErrDamaged, t.head.identity)
+	if t.head.flags&flagSparse != 0 {
+		return ErrSparse
 	}
-	return t.readPages()
+	return t.readExtents()
 }
 
-func (t *Table) readPages() error {
-	info, err := t.list.Stat()
-	if err != nil {
-		return err
+func (t *Table) readExtents() error {
+	b := make([]byte, int64(t.head.extents)*extentSize)
+	if info, err := t.list.Stat(); err != nil || info.Size < int64(len(b)) {
+		return errors.Join(err, fmt.Errorf("%w: its list of pages is too short", ErrDamaged))
 	}
-	b := make([]byte, info.Size/pageEntry*pageEntry)
 	if _, err := t.list.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	for n := uint64(0); len(b) > 0; n, b = n+1, b[pageEntry:] {
-		at := binary.BigEndian.Uint64(b)
-		_, twice := t.pages[at]
-		if twice || binary.BigEndian.Uint32(b[8:]) != crc32.Checksum(b[:8], castagnoli) {
-			if n < t.head.pages {
-				return fmt.Errorf("%w: entry %d of its %d pages", ErrDamaged, n, t.head.pages)
-			}
-			break // of a crash, and what they have comes again
+	list := make(extents, t.head.extents)
+	for k := range list {
+		var ok bool
+		if list[k], ok = parseExtent(b[k*extentSize:]); !ok {
+			return fmt.Errorf("%w: entry %d of its list of pages", ErrDamaged, k)
 		}
-		t.pages[at] = uint32(n)
 	}
-	if uint64(len(t.pages)) < t.head.pages {
-		return fmt.Errorf("%w: %d of %d pages are listed", ErrDamaged, len(t.pages), t.head.pages)
+	list, err := list.sorted(t.head.pages)
+	if err != nil {
+		return err
 	}
+	t.extents.Store(&list)
+	t.pages, t.listed, t.objects = t.head.pages, t.head.extents, t.head.objects
 	return nil
 }
 
-// UpTo returns the transaction up to which everything is in the table, and the mark of then.
-func (t *Table) UpTo() (zodb.TID, [32]byte) { return t.head.upTo, t.head.mark }
+// UpTo returns the transaction up to which everything is in the table, and the note of then.
+func (t *Table) UpTo() (zodb.TID, []byte) {
+	t.puts.Lock()
+	defer t.puts.Unlock()
+	return t.head.upTo, t.note
+}
 
-// Get returns the slot of an object; the zero Slot if it has none.
+// Get returns the slot of an object; the zero Slot if it has none. It must not be called while pages
+// are held, see [Table.Hold].
 func (t *Table) Get(oid zodb.OID) (Slot, error) {
-	page, ok := t.page(oid)
+	page, ok := t.extents.Load().find(uint64(oid) / slotsInPage)
 	if !ok {
 		return Slot{}, nil
 	}
@@ -145,107 +189,67 @@ func (t *Table) Get(oid zodb.OID) (Slot, error) {
 	return Slot{}, fmt.Errorf("%w: the slot of object %s", ErrDamaged, oid)
 }
 
-func (t *Table) page(oid zodb.OID) (uint32, bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	page, ok := t.pages[uint64(oid)/slotsInPage]
-	return page, ok
-}
-
 func offsetOf(page uint32, slot uint64) int64 {
 	return headerSpace + int64(page)*pageSize + int64(slot)*slotSize
 }
 
 func (t *Table) slot(page uint32, oid zodb.OID) (Slot, bool, error) {
 	var b [slotSize]byte
-	if _, err := t.file.ReadAt(b[:], offsetOf(page, uint64(oid)%slotsInPage)); err != nil && !errors.Is(err, io.EOF) {
+	if n, err := t.file.ReadAt(b[:], offsetOf(page, uint64(oid)%slotsInPage)); n < slotSize {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: it ends before page %d", ErrDamaged, page)
+		}
 		return Slot{}, false, err
 	}
-	// Behind the end, where a crash may have left it, is nothing.
 	s, ok := parseSlot(b[:], oid)
 	return s, ok, nil
 }
 
-// Entry is the slot of an object, to be put.
-type Entry struct {
-	OID zodb.OID
-	Slot
-}
-
-// Put puts slots; a zero Slot takes that of an object away. The entries are sorted. With an
-// error some of them may be there. Nothing is durable until Commit.
-func (t *Table) Put(entries []Entry) error {
-	slices.SortStableFunc(entries, func(a, b Entry) int { return cmp.Compare(a.OID, b.OID) })
-	for len(entries) > 0 {
-		at := uint64(entries[0].OID) / slotsInPage
-		n := 1
-		for n < len(entries) && uint64(entries[n].OID)/slotsInPage == at {
-			n++
-		}
-		if err := t.putPage(at, entries[:n]); err != nil {
-			return err
-		}
-		entries = entries[n:]
-	}
-	return nil
-}
-
-func (t *Table) putPage(at uint64, entries []Entry) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	page, ok := t.pages[at]
-	if !ok {
-		if uint64(len(t.pages)) == 1<<32-1 {
-			return errors.New("the table of current revisions has too many pages")
-		}
-		page = uint32(len(t.pages))
-		b := make([]byte, pageSize)
-		for _, e := range entries {
-			copy(b[uint64(e.OID)%slotsInPage*slotSize:], e.append(nil, e.OID))
-		}
-		if _, err := t.file.WriteAt(b, offsetOf(page, 0)); err != nil {
-			return err
-		}
-		list := binary.BigEndian.AppendUint64(nil, at)
-		list = binary.BigEndian.AppendUint32(list, crc32.Checksum(list, castagnoli))
-		if _, err := t.list.WriteAt(list, int64(page)*pageEntry); err != nil {
-			return err
-		}
-		t.pages[at] = page
-		return nil
-	}
-	var b []byte
-	for k := 0; k < len(entries); { // runs of neighbours are one write
-		first := entries[k].OID
-		b = entries[k].append(b[:0], first)
-		for k++; k < len(entries) && entries[k].OID <= entries[k-1].OID+1; k++ {
-			if entries[k].OID == entries[k-1].OID { // the later one counts
-				b = b[:len(b)-slotSize]
-			}
-			b = entries[k].append(b, entries[k].OID)
-		}
-		if _, err := t.file.WriteAt(b, offsetOf(page, uint64(first)%slotsInPage)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Commit makes durable what was put, and says that everything up to a transaction is in the table.
-// mark is whatever the caller wants to find again.
-func (t *Table) Commit(upTo zodb.TID, mark [32]byte) error {
+// note is whatever the caller wants to find again.
+func (t *Table) Commit(upTo zodb.TID, note []byte) error {
+	t.puts.Lock()
+	defer t.puts.Unlock()
+	t.err = t.commit(upTo, note, 0)
+	return t.err
+}
+
+// Sparse notes that there is no use in a table, so that none is tried again.
+func (t *Table) Sparse() error {
+	t.puts.Lock()
+	defer t.puts.Unlock()
+	t.err, t.held = nil, nil
+	return t.commit(0, nil, flagSparse)
+}
+
+func (t *Table) commit(upTo zodb.TID, note []byte, flags uint32) error {
+	if t.err != nil {
+		return t.err
+	}
+	if err := t.letGo(); err != nil {
+		return err
+	}
+	if t.listed != t.head.extents {
+		if err := t.list.Sync(); err != nil {
+			return err
+		}
+	}
 	if err := t.file.Sync(); err != nil {
 		return err
 	}
-	if err := t.list.Sync(); err != nil {
+	h := header{identity: t.head.identity, sequence: t.head.sequence + 1, upTo: upTo, pages: t.pages, extents: t.listed, objects: t.objects,
+		flags: flags, note: sha256.Sum256(note)}
+	if err := vfs.WriteFileAtomic(t.fs, asideName, noteOf(h.sequence), note, vfs.SyncOptions{File: true, Dir: true}); err != nil {
 		return err
 	}
-	h := t.head
-	h.sequence, h.upTo, h.pages, h.mark = h.sequence+1, upTo, uint64(len(t.pages)), mark
 	if _, err := t.file.WriteAt(h.append(nil), int64(h.sequence%2)*headerSize); err != nil {
 		return err
 	}
-	t.head = h
+	// Only when it is durable the note of the one before may go, by the next Commit.
+	if err := t.file.Sync(); err != nil {
+		return err
+	}
+	t.head, t.note = h, slices.Clone(note)
 	return nil
 }
 
@@ -259,3 +263,10 @@ func (t *Table) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// sparse reports whether one more page would be too many.
+func (t *Table) sparse() bool {
+	return t.pages >= freePages && uint64(t.pages) > t.objects/fullPage || t.pages == math.MaxUint32
+}
+
+func tidOf(slot []byte) zodb.TID { return zodb.TID(binary.BigEndian.Uint64(slot)) }

@@ -1,6 +1,7 @@
 package current
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,20 +37,14 @@ type batch struct {
 func someBatch(rnd *rand.Rand, tid zodb.TID) batch {
 	b := batch{tid: tid}
 	for range rnd.IntN(40) {
-		e := Entry{OID: someOID(rnd)}
-		if rnd.IntN(8) > 0 {
-			e.Slot = Slot{TID: tid, Bundle: rnd.Uint32(), Offset: rnd.Int64(), Size: rnd.Uint32(), Block: uint16(rnd.Uint32()), Flags: 3}
-		}
-		b.entries = append(b.entries, e)
+		b.entries = append(b.entries, Entry{someOID(rnd), Slot{TID: tid, Bundle: rnd.Uint32(), Offset: rnd.Int64(), Size: rnd.Uint32(), Block: uint16(rnd.Uint32()), Flags: 3}})
 	}
 	return b
 }
 
 func (b batch) apply(m map[zodb.OID]Slot) {
 	for _, e := range b.entries {
-		if m[e.OID] = e.Slot; e.Slot == (Slot{}) {
-			delete(m, e.OID)
-		}
+		m[e.OID] = e.Slot
 	}
 }
 
@@ -73,7 +68,7 @@ func compare(t *testing.T, table *Table, want map[zodb.OID]Slot, rnd *rand.Rand,
 func home(t *testing.T, seed int64) *crashfs.FS {
 	t.Helper()
 	f := crashfs.New(seed)
-	if err := f.Mkdir("misc"); err != nil {
+	if err := errors.Join(f.Mkdir("misc"), f.Mkdir("journal")); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.SyncDir("."); err != nil {
@@ -95,22 +90,28 @@ func TestTableIsAMap(t *testing.T) {
 		for tid := range zodb.TID(30) {
 			b := someBatch(rnd, tid+1)
 			b.apply(want)
+			held := rnd.IntN(3) == 0
+			if held {
+				table.Hold()
+			}
 			if err := b.put(table); err != nil {
 				t.Fatal(err)
 			}
-			compare(t, table, want, rnd, fmt.Sprintf("seed %d, tid %d", seed, tid))
-			if rnd.IntN(4) > 0 {
+			if !held {
+				compare(t, table, want, rnd, fmt.Sprintf("seed %d, tid %d", seed, tid))
+			}
+			if !held && rnd.IntN(4) > 0 {
 				continue
 			}
-			mark := [32]byte{byte(tid)}
-			if err := errors.Join(table.Commit(tid+1, mark), table.Close()); err != nil {
+			note := fmt.Sprint("note ", tid)
+			if err := errors.Join(table.Commit(tid+1, []byte(note)), table.Close()); err != nil {
 				t.Fatal(err)
 			}
 			if table, err = Open(f, identity); err != nil {
 				t.Fatal(err)
 			}
-			if upTo, m := table.UpTo(); upTo != tid+1 || m != mark {
-				t.Errorf("up to %s, mark %x", upTo, m)
+			if upTo, got := table.UpTo(); upTo != tid+1 || string(got) != note {
+				t.Errorf("up to %s, note %q; want %q", upTo, got, note)
 			}
 			compare(t, table, want, rnd, fmt.Sprintf("seed %d, opened at %d", seed, tid))
 		}
@@ -139,7 +140,10 @@ func TestCrashAtEveryOperation(t *testing.T) {
 				if err != nil {
 					t.Fatalf("seed %d, operation %d, %s: %v", seed, at, mode, err)
 				}
-				upTo, _ := table.UpTo()
+				upTo, note := table.UpTo()
+				if want := fmt.Append(nil, upTo); upTo > 0 && !bytes.Equal(note, want) {
+					t.Fatalf("seed %d, operation %d, %s: the note is %q, and it is up to %s", seed, at, mode, note, upTo)
+				}
 				want := make(map[zodb.OID]Slot)
 				for _, b := range batches {
 					b.apply(want)
@@ -167,7 +171,7 @@ func run(f *crashfs.FS, seed uint64) (batches []batch, created, crashed bool) {
 		err = f.SyncDir("misc")
 	}
 	if err == nil {
-		err = table.Commit(0, [32]byte{})
+		err = table.Commit(0, nil)
 	}
 	if err != nil {
 		return nil, false, true
@@ -176,7 +180,7 @@ func run(f *crashfs.FS, seed uint64) (batches []batch, created, crashed bool) {
 		b := someBatch(rnd, tid)
 		batches = append(batches, b)
 		if err = b.put(table); err == nil && rnd.IntN(3) == 0 {
-			err = table.Commit(tid, [32]byte{})
+			err = table.Commit(tid, fmt.Append(nil, tid))
 		}
 		if err != nil {
 			return batches, true, true
@@ -193,7 +197,7 @@ func TestNoFlippedBitIsAnotherSlot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Mkdir("misc"); err != nil {
+	if err := errors.Join(f.Mkdir("misc"), f.Mkdir("journal")); err != nil {
 		t.Fatal(err)
 	}
 	table, err := Create(f, identity)
@@ -209,11 +213,11 @@ func TestNoFlippedBitIsAnotherSlot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(table.Commit(5, [32]byte{}), table.Close()); err != nil {
+	if err := errors.Join(table.Commit(4, []byte("a note")), table.Commit(5, []byte("another note")), table.Close()); err != nil {
 		t.Fatal(err)
 	}
 	damage := 0
-	for _, name := range []string{Name, PagesName} {
+	for _, name := range []string{Name, PagesName, noteOf(0), noteOf(1)} {
 		file, err := f.OpenWrite(name)
 		if err != nil {
 			t.Fatal(err)
@@ -222,7 +226,7 @@ func TestNoFlippedBitIsAnotherSlot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 600 {
+		for range min(600, info.Size) {
 			at, bit := rnd.Int64N(info.Size), byte(1)<<rnd.IntN(8)
 			if name == Name && rnd.IntN(2) == 0 {
 				at %= 2 * headerSize
@@ -280,7 +284,7 @@ func TestReadersBesideTheWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Mkdir("misc"); err != nil {
+	if err := errors.Join(f.Mkdir("misc"), f.Mkdir("journal")); err != nil {
 		t.Fatal(err)
 	}
 	table, err := Create(f, identity)
@@ -319,4 +323,143 @@ func TestReadersBesideTheWriter(t *testing.T) {
 	}
 	close(done)
 	wg.Wait()
+}
+
+// TestNewerSlotsStay puts entries in any order of their tids.
+func TestNewerSlotsStay(t *testing.T) {
+	t.Parallel()
+	for _, held := range []bool{false, true} {
+		f := home(t, 1)
+		table, err := Create(f, identity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if held {
+			table.Hold()
+		}
+		rnd := rand.New(rand.NewPCG(1, 2))
+		want := make(map[zodb.OID]Slot)
+		for range 100 {
+			b := someBatch(rnd, zodb.TID(1+rnd.IntN(50)))
+			for _, e := range b.entries {
+				if want[e.OID].TID <= e.TID {
+					want[e.OID] = e.Slot
+				}
+			}
+			if err := b.put(table); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := table.Commit(50, nil); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, table, want, rnd, fmt.Sprintf("held: %t", held))
+		if err := table.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestSparse: a table does not grow without bounds where oids are far apart, and it is remembered
+// that there is no use in one.
+func TestSparse(t *testing.T) {
+	t.Parallel()
+	f, err := vfs.OS(t.TempDir())
+	if err == nil {
+		err = errors.Join(f.Mkdir("misc"), f.Mkdir("journal"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := Create(f, identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.Hold()
+	rnd := rand.New(rand.NewPCG(1, 1))
+	put := 0
+	for err == nil && put < 1<<20 {
+		entries := make([]Entry, 1000)
+		for i := range entries {
+			entries[i] = Entry{zodb.OID(rnd.Uint64()), Slot{TID: 1}}
+		}
+		err = table.Put(entries)
+		put += len(entries)
+	}
+	if !errors.Is(err, ErrSparse) || put < freePages || put > freePages+1000 {
+		t.Errorf("after %d objects: %v; want %v after %d", put, err, ErrSparse, freePages)
+	}
+	if err := table.Commit(1, nil); !errors.Is(err, ErrSparse) {
+		t.Errorf("Commit: %v", err)
+	}
+	if err := errors.Join(table.Sparse(), table.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := f.Stat(Name); err != nil || info.Size > freePages*pageSize+headerSpace {
+		t.Errorf("the table has %d bytes, %v", info.Size, err)
+	}
+	if _, err := Open(f, identity); !errors.Is(err, ErrSparse) {
+		t.Errorf("Open: %v", err)
+	}
+	if table, err = Create(f, identity); err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	table.Hold()
+	oid := zodb.OID(1 << 62) // eight of a page are enough
+	for range 100 {
+		var entries []Entry
+		for range 1000 {
+			for range 8 {
+				entries = append(entries, Entry{oid, Slot{TID: 1, Offset: int64(oid)}})
+				oid++
+			}
+			oid += 1 << 20
+		}
+		if err := table.Put(entries); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := table.Commit(1, nil); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := table.Get(1<<62 + 7); err != nil || s.Offset != 1<<62+7 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// BenchmarkPut puts a million objects, a thousand at a time.
+func BenchmarkPut(b *testing.B) {
+	for _, held := range []bool{false, true} {
+		b.Run(fmt.Sprintf("held=%t", held), func(b *testing.B) {
+			f, err := vfs.OS(b.TempDir())
+			if err == nil {
+				err = errors.Join(f.Mkdir("misc"), f.Mkdir("journal"))
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			entries := make([]Entry, 1000)
+			for b.Loop() {
+				table, err := Create(f, identity)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if held {
+					table.Hold()
+				}
+				for from := zodb.OID(0); from < 1e6; from += 1000 {
+					for i := range entries {
+						entries[i] = Entry{from + zodb.OID(i), Slot{TID: 1, Offset: int64(from), Size: 6000}}
+					}
+					if err := table.Put(entries); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := errors.Join(table.Commit(1, nil), table.Close()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -65,7 +65,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 	s.space = space.New(space.Config{FS: f, Log: o.Logger, Clock: o.Clock, State: s.state,
 		LowSpace: o.LowSpace, Reserve: o.Reserve, RetryInterval: o.RetryInterval})
 	if o.ReadOnly {
-		if err := s.openStore(); err != nil {
+		if err := s.openStore(ctx); err != nil {
 			return nil, err
 		}
 		if err := s.openReader(ctx); err != nil {
@@ -80,7 +80,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 		s.log.Warn("the file system has no journal: what is there after a power cut depends on its repair; better use another one", "path", f.Path("."))
 	}
 	s.lineage.Inspect()
-	err = s.openStore()
+	err = s.openStore(ctx)
 	if err == nil {
 		err = s.recover(ctx)
 	}

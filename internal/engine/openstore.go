@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/read"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
@@ -9,13 +11,17 @@ import (
 
 // openStore opens the store of HOME and makes its packer. It reads the floor of time
 // stamps, so a caller that writes holds the lock.
-func (s *Storage) openStore() (err error) {
+func (s *Storage) openStore(ctx context.Context) (err error) {
 	if s.store = s.o.store; s.store == nil {
 		choose := formats.Writable
 		if s.o.ReadOnly {
 			choose = formats.Beside
 		}
-		o := formats.Options{FS: s.home.FS, Settings: s.home.Settings, Identity: s.home.IdentityBytes(), Clock: s.o.Clock, Warn: func(text string, err error) { s.log.Warn(text, "err", err) }, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom,
+		o := formats.Options{FS: s.home.FS, Settings: s.home.Settings, Identity: s.home.IdentityBytes(), Clock: s.o.Clock, Warn: func(text string, err error) { s.log.Warn(text, "err", err) },
+			Progress: func(done, total int64) error {
+				s.log.Info("making the table of current revisions", "done", done, "total", total)
+				return ctx.Err()
+			}, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom,
 			PartLen: s.o.partLen, SyncEvery: s.o.syncEvery}
 		if s.store, err = choose(o); err != nil {
 			return err

@@ -31,7 +31,7 @@ func makeEmpty(disk vfs.FS) error {
 }
 
 func open(f vfs.FS) (store.Store, error) {
-	return bundled.New(bundled.Options{FS: f, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2})
+	return bundled.New(bundled.Options{FS: f, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2, CommitEvery: 3})
 }
 
 func TestBundledConforms(t *testing.T) {

@@ -93,12 +93,7 @@ func (s *Store) reload() error {
 		delete(gone, n)
 	}
 	if err != nil {
-		for _, p := range next.parts {
-			if p.refs.Load() == 0 {
-				err = errors.Join(err, p.file.Close())
-			}
-		}
-		return err
+		return errors.Join(err, next.closeNew())
 	}
 	for n, l := range gone {
 		for _, number := range l.numbers {
@@ -111,15 +106,29 @@ func (s *Store) reload() error {
 	switch {
 	case s.o.Beside || s.o.Still:
 	case s.now == nil:
-		s.openTable(next)
+		err = s.openTable(next)
 	default:
 		s.follow(s.now, next)
+	}
+	if err != nil {
+		return errors.Join(err, next.closeNew())
 	}
 	if err := s.publish(next); err != nil {
 		return err
 	}
 	s.unsure = false
 	return nil
+}
+
+// closeNew closes the bundles of a view that is not published which no other one has.
+func (v *view) closeNew() error {
+	var errs []error
+	for _, p := range v.parts {
+		if p.refs.Load() == 0 {
+			errs = append(errs, p.file.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // open opens a bundle.

@@ -28,6 +28,12 @@ type Options struct {
 	// size become one, of at most so many bytes. 0: the defaults.
 	MergeFactor int
 	MergeSize   int64
+	// CommitEvery is after how many changes the table of current revisions is made durable. A
+	// crash costs the indexes of so many flushes. 0: the default.
+	CommitEvery int
+	// Progress is told now and then, in entries, how far it is when it has to be made anew; nil:
+	// nobody is. With its error the open ends.
+	Progress func(done, total int64) error
 }
 
 var _ store.Store = (*Store)(nil)
@@ -40,6 +46,7 @@ type Store struct {
 	catalogue
 	buffers sync.Pool // of *frameBuffers
 	table   *table    // nil: there is none; set by New and Close alone
+	rebuilt bool      // the table was made anew; set by New
 
 	besideMu sync.Mutex
 	beside   beside // guarded by besideMu
@@ -60,6 +67,9 @@ func New(o Options) (*Store, error) {
 	}
 	if o.MergeSize == 0 {
 		o.MergeSize = mergeSize
+	}
+	if o.CommitEvery == 0 {
+		o.CommitEvery = commitEvery
 	}
 	files, err := classic.New(classic.Options{
 		FS: o.FS, Format: layout.Bundled, Sync: o.Sync, DirSync: o.DirSync, Beside: o.Beside, Still: o.Still, Clock: o.Clock,

@@ -1,13 +1,10 @@
 package bundled
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,7 +12,6 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/current"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -24,8 +20,8 @@ import (
 // any view knows, or more. What goes wrong with it never keeps anything from being done: then
 // there is none until the next open, and the indexes of all bundles are asked instead.
 //
-// misc/current.bundles says of which bundles and lists it is as it was when it was committed. What
-// is another one by then is put again.
+// Its note says of which bundles and lists it is as it was when it was committed. What is another one
+// by then is put again.
 type table struct {
 	t   *current.Table
 	bad atomic.Bool // it is not asked any more
@@ -46,13 +42,12 @@ type table struct {
 }
 
 const (
-	tableList      = "misc/current.bundles"
-	asideTableList = "journal/aside-current"
-	// commitEvery is after how many views the table is committed. A crash costs the indexes of so
-	// many flushes.
+	// commitEvery is the default of [Options.CommitEvery].
 	commitEvery = 64
 	// putAtOnce is how many slots are put at a time.
 	putAtOnce = 1 << 14
+	// nearBy is how many entries are read on the way to the next one, rather than looked up.
+	nearBy = 200
 	// behindWord is said of a bundle of table.behind, in the place of a number.
 	behindWord = "behind"
 	// removedSlot is a flag of a slot beside those of the index: the entry is gone.
@@ -64,7 +59,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // short is the short name of a bundle in a slot.
 func short(n bundle.Name) uint32 { return crc32.Checksum([]byte(n.String()), castagnoli) }
 
-// listOf is the content of misc/current.bundles. mu must be held.
+// listOf is the note of the table. mu must be held.
 func (t *table) listOf(v *view) []byte {
 	var b []byte
 	for _, p := range v.parts {
@@ -80,32 +75,32 @@ func (t *table) listOf(v *view) []byte {
 func newTable(t *current.Table) *table { return &table{t: t, behind: make(map[bundle.Name]bool)} }
 
 // openTable opens the table and brings it up to date with the first view, or makes a new one.
-func (s *Store) openTable(v *view) {
+// An error is that of [Options.Progress].
+func (s *Store) openTable(v *view) error {
 	if !v.whole() {
-		return // the table would take older revisions for current ones
+		return nil // the table would take older revisions for current ones
 	}
 	t, err := current.Open(s.fs, s.o.Identity)
+	if errors.Is(err, current.ErrSparse) {
+		return nil
+	}
 	if err == nil {
 		s.table = newTable(t)
 		if s.catchUp(v) {
-			return
+			return nil
 		}
 		_ = t.Close() // it was only read
 	}
-	s.rebuild(v)
+	return s.rebuild(v)
 }
 
 // catchUp puts again what has changed since the table was committed. It reports false if that is
 // not known.
 func (s *Store) catchUp(v *view) bool {
-	b, err := s.fs.ReadFile(tableList)
-	upTo, mark := s.table.t.UpTo()
-	if err != nil || sha256.Sum256(b) != mark {
-		return false
-	}
+	upTo, note := s.table.t.UpTo()
 	numbers, behind := make(map[bundle.Name]uint64), make(map[bundle.Name]bool)
 	firsts, lasts := make(map[zodb.TID]bool), make(map[zodb.TID]bool)
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(string(note)) {
 		file, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		n, _, ok := bundle.ParseName(file)
 		number, err := strconv.ParseUint(text, 10, 64)
@@ -139,34 +134,12 @@ func (s *Store) catchUp(v *view) bool {
 	return true
 }
 
-// rebuild makes the table anew from the indexes.
-func (s *Store) rebuild(v *view) {
-	s.table = nil
-	t, err := current.Create(s.fs, s.o.Identity)
-	if err != nil {
-		return
-	}
-	made := newTable(t)
-	if err = made.putAll(v); err == nil {
-		err = s.commitTable(made, v)
-	}
-	if err != nil {
-		_ = t.Close()
-		return
-	}
-	s.table = made
-}
-
 // commitTable makes a table durable, and says of what it is.
 func (s *Store) commitTable(t *table, v *view) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	b := t.listOf(v)
-	if err := vfs.WriteFileAtomic(s.fs, asideTableList, tableList, b, vfs.SyncOptions{File: s.o.Sync, Dir: s.o.Sync && s.o.DirSync}); err != nil {
-		return err
-	}
 	t.changes = 0
-	return t.t.Commit(v.last(), sha256.Sum256(b))
+	return t.t.Commit(v.last(), t.listOf(v))
 }
 
 // follow brings the table up to date with a view that is about to be published.
@@ -176,7 +149,7 @@ func (s *Store) follow(before, next *view) {
 		return
 	}
 	err := t.follow(before, next)
-	if t.changes++; err == nil && t.changes >= commitEvery {
+	if t.changes++; err == nil && t.changes >= s.o.CommitEvery {
 		err = s.commitTable(t, next)
 	}
 	if err != nil {
@@ -251,61 +224,16 @@ func slotOf(p *part, e bundle.Revision, f bundle.Frame, gone bool) current.Entry
 	return current.Entry{OID: e.OID, Slot: current.Slot{TID: e.TID, Bundle: p.short, Offset: f.Offset, Size: size, Block: e.Block, Flags: flags}}
 }
 
-// frames returns where the frames of a bundle are.
-func frames(p *part) ([]bundle.Frame, error) {
-	list := make([]bundle.Frame, 0, p.Frames)
-	for f, err := range p.FramesFrom(0) {
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, f)
-	}
-	return list, nil
-}
-
-// putPart puts all entries of a bundle that are the newest of their objects.
-func (t *table) putPart(ctx context.Context, p *part, gone int64) error {
-	at, err := frames(p)
-	if err != nil {
-		return err
-	}
-	var entries []current.Entry
-	number := int64(-1)
-	for e, err := range p.RevisionsFrom(0) {
-		if err != nil {
-			return err
-		}
-		number++
-		entry := slotOf(p, e, at[e.Frame], p.gone.Has(number))
-		if n := len(entries); n > 0 && entries[n-1].OID == e.OID {
-			entries[n-1] = entry // a later one of the same object
-			continue
-		}
-		if len(entries) == putAtOnce {
-			if err := cmp.Or(ctx.Err(), t.putNewer(entries, gone)); err != nil {
-				return err
-			}
-			entries = entries[:0]
-		}
-		entries = append(entries, entry)
-	}
-	return t.putNewer(entries, gone)
-}
-
 // errGoneChanged: what entries say of what is gone is out of date.
 var errGoneChanged = errors.New("packs have changed what is gone")
 
-// putNewer puts those of some entries that are not older than what is there.
-func (t *table) putNewer(entries []current.Entry, gone int64) error {
+// put puts those of some entries that are not older than what is there.
+func (t *table) put(entries []current.Entry, gone int64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if gone != t.gone {
 		return errGoneChanged
 	}
-	entries = slices.DeleteFunc(entries, func(e current.Entry) bool {
-		was, err := t.t.Get(e.OID)
-		return err == nil && was.TID > e.TID
-	})
 	return t.t.Put(entries)
 }
 
@@ -316,49 +244,33 @@ func (t *table) putGone(old, p *part) error {
 	t.mu.Lock()
 	t.gone++
 	t.mu.Unlock()
+	at, err := frames(p)
+	if err != nil {
+		return err
+	}
 	var entries []current.Entry
-	for it := changed.Iterator(); it.HasNext(); {
-		number := int64(it.Next())
-		if number >= p.Revisions {
-			break
-		}
+	for it := changed.Iterator(); it.HasNext() && int64(it.PeekNext()) < p.Revisions; {
+		number := int64(it.PeekNext())
 		for e, err := range p.RevisionsFrom(number) {
 			if err != nil {
 				return err
 			}
-			f, err := p.Frame(e.Frame)
-			if err != nil {
-				return err
+			if uint32(number) == it.PeekNext() {
+				it.Next()
+				entries = append(entries, slotOf(p, e, at[e.Frame], p.gone.Has(number)))
 			}
-			entries = append(entries, slotOf(p, e, f, p.gone.Has(number)))
-			break
-		}
-	}
-	return t.putNewer(entries, t.gone)
-}
-
-// putAll puts the newest entry of every object.
-func (t *table) putAll(v *view) error {
-	at := make(map[*part][]bundle.Frame)
-	var entries []current.Entry
-	for o, err := range v.objects(context.Background()) {
-		if err != nil {
-			return err
-		}
-		if at[o.part] == nil {
-			if at[o.part], err = frames(o.part); err != nil {
-				return err
+			if number++; !it.HasNext() || int64(it.PeekNext()) > number+nearBy {
+				break
 			}
 		}
-		entries = append(entries, slotOf(o.part, o.e, at[o.part][o.e.Frame], !o.there))
-		if len(entries) == putAtOnce {
-			if err := t.t.Put(entries); err != nil {
+		if len(entries) >= putAtOnce {
+			if err := t.put(entries, t.gone); err != nil {
 				return err
 			}
 			entries = entries[:0]
 		}
 	}
-	return t.t.Put(entries)
+	return t.put(entries, t.gone)
 }
 
 // look returns the slot of an object. known: it tells what the newest entry in a view is, or

@@ -22,6 +22,9 @@ type Options struct {
 	Clock    func() time.Time
 	// Warn is told what was found at the open that ought not to be; nil: nobody is.
 	Warn func(text string, err error)
+	// Progress is told now and then how far it is when the table of current revisions of format bundled
+	// has to be made anew, in entries; nil: nobody is. With its error the open ends.
+	Progress func(done, total int64) error
 	// Lanes and LanesFrom are for tests: how many goroutines a Put has, and from how many
 	// files on. 0: the defaults.
 	Lanes, LanesFrom int
@@ -41,7 +44,7 @@ func (o Options) open(beside bool) (store.Store, error) {
 	sync := s.Filesystem.Sync
 	if s.Structure.Format == layout.Bundled {
 		return bundled.New(bundled.Options{
-			FS: o.FS, Identity: o.Identity, Clock: o.Clock, Beside: beside, Sync: sync, DirSync: sync && s.POSIX.DirSync, Warn: o.Warn,
+			FS: o.FS, Identity: o.Identity, Clock: o.Clock, Beside: beside, Sync: sync, DirSync: sync && s.POSIX.DirSync, Warn: o.Warn, Progress: o.Progress,
 		})
 	}
 	return classic.New(classic.Options{

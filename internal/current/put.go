@@ -1,0 +1,222 @@
+package current
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Entry is the slot of an object, to be put. Its tid is not 0.
+type Entry struct {
+	OID zodb.OID
+	Slot
+}
+
+// Put puts those slots that are not older than what is there; of two with one tid the later one
+// counts. The entries are sorted by oid. After an error some of them may be there, and nothing
+// can be committed any more. Nothing is durable before Commit.
+func (t *Table) Put(entries []Entry) error {
+	t.puts.Lock()
+	defer t.puts.Unlock()
+	if t.err == nil {
+		t.err = t.put(entries)
+	}
+	return t.err
+}
+
+func (t *Table) put(entries []Entry) error {
+	byOID := func(a, b Entry) int { return cmp.Compare(a.OID, b.OID) }
+	if !slices.IsSortedFunc(entries, byOID) {
+		slices.SortStableFunc(entries, byOID)
+	}
+	list := *t.extents.Load()
+	var added extents
+	for len(entries) > 0 {
+		group := uint64(entries[0].OID) / slotsInPage
+		n := 1
+		for n < len(entries) && uint64(entries[n].OID)/slotsInPage == group {
+			n++
+		}
+		page, found := list.find(group)
+		if !found {
+			if t.sparse() {
+				return ErrSparse
+			}
+			page = t.pages
+			t.pages++
+			added = added.and(extent{group, page, 1})
+		}
+		if err := t.putPage(page, !found, entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	var b []byte
+	for k := range added {
+		b = added[k].append(b)
+	}
+	if _, err := t.list.WriteAt(b, int64(t.listed)*extentSize); err != nil {
+		return err
+	}
+	t.listed += uint32(len(added))
+	list = list.with(added)
+	t.extents.Store(&list)
+	return nil
+}
+
+// putPage puts the entries of one page.
+func (t *Table) putPage(page uint32, fresh bool, entries []Entry) error {
+	b, err := t.page(page, fresh)
+	if err != nil {
+		return err
+	}
+	from, to := pageSize, 0
+	for k := range entries {
+		e := &entries[k]
+		at := int(uint64(e.OID)%slotsInPage) * slotSize
+		slot := b[at:][:slotSize]
+		if was := tidOf(slot); was > e.TID {
+			if _, ok := parseSlot(slot, e.OID); ok {
+				continue
+			}
+		} else if was == 0 {
+			t.objects++
+		}
+		e.put(slot, e.OID)
+		from, to = min(from, at), max(to, at+slotSize)
+	}
+	if t.held != nil || to == 0 {
+		return nil
+	}
+	if fresh {
+		from, to = 0, pageSize
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err = t.file.WriteAt(b[from:to], offsetOf(page, 0)+int64(from))
+	return err
+}
+
+// page returns the content of a page, to be changed.
+func (t *Table) page(page uint32, fresh bool) ([]byte, error) {
+	if t.held != nil {
+		return t.held.page(t, page, fresh)
+	}
+	if t.buf == nil {
+		t.buf = make([]byte, pageSize)
+	}
+	return t.buf, t.readPage(page, fresh, t.buf)
+}
+
+func (t *Table) readPage(page uint32, fresh bool, b []byte) error {
+	if fresh {
+		clear(b)
+		return nil
+	}
+	n, err := t.file.ReadAt(b, offsetOf(page, 0))
+	if n < len(b) && errors.Is(err, io.EOF) {
+		clear(b[n:])
+		return nil
+	}
+	if n == len(b) {
+		return nil
+	}
+	return err
+}
+
+const (
+	// heldCount is how many pages are held at most: 32 MiB.
+	heldCount = 1 << 14
+	// heldTogether is how many lie in one piece of memory, and are written at once.
+	heldTogether = 64
+)
+
+// heldPages keeps pages in memory that are changed again and again, as while a table is made.
+type heldPages struct {
+	numbers [heldCount]uint32 // one more than that of a page; 0: none
+	pieces  [heldCount / heldTogether][]byte
+}
+
+// bytes are those of n pages of one piece.
+func (h *heldPages) bytes(at, n int) []byte {
+	piece := &h.pieces[at/heldTogether]
+	if *piece == nil {
+		*piece = make([]byte, heldTogether*pageSize)
+	}
+	return (*piece)[at%heldTogether*pageSize:][:n*pageSize]
+}
+
+// Hold keeps what is put from now on in memory, as far as there is room, until Commit. Nobody may
+// call Get meanwhile.
+func (t *Table) Hold() {
+	t.puts.Lock()
+	defer t.puts.Unlock()
+	t.held = new(heldPages)
+}
+
+func (h *heldPages) page(t *Table, page uint32, fresh bool) ([]byte, error) {
+	at := int(page % heldCount)
+	b := h.bytes(at, 1)
+	if h.numbers[at] == page+1 {
+		return b, nil
+	}
+	if err := h.write(t, at); err != nil {
+		return nil, err
+	}
+	if err := t.readPage(page, fresh, b); err != nil {
+		return nil, err
+	}
+	h.numbers[at] = page + 1
+	return b, nil
+}
+
+func (h *heldPages) write(t *Table, at int) error {
+	if h.numbers[at] == 0 {
+		return nil
+	}
+	_, err := t.file.WriteAt(h.bytes(at, 1), offsetOf(h.numbers[at]-1, 0))
+	h.numbers[at] = 0
+	return err
+}
+
+// letGo writes the pages that are held. Neighbours are written at once.
+func (t *Table) letGo() error {
+	h := t.held
+	if h == nil {
+		return nil
+	}
+	for at := 0; at < heldCount; {
+		if h.numbers[at] == 0 {
+			at++
+			continue
+		}
+		n := 1
+		for (at+n)%heldTogether != 0 && h.numbers[at+n] == h.numbers[at]+uint32(n) {
+			n++
+		}
+		if _, err := t.file.WriteAt(h.bytes(at, n), offsetOf(h.numbers[at]-1, 0)); err != nil {
+			return err
+		}
+		at += n
+	}
+	t.held = nil
+	return nil
+}
+
+// put writes the 32 bytes of a slot.
+func (s *Slot) put(b []byte, oid zodb.OID) {
+	binary.BigEndian.PutUint64(b, uint64(s.TID))
+	binary.BigEndian.PutUint64(b[8:], uint64(s.Offset))
+	binary.BigEndian.PutUint32(b[16:], s.Bundle)
+	binary.BigEndian.PutUint32(b[20:], s.Size)
+	binary.BigEndian.PutUint16(b[24:], s.Block)
+	binary.BigEndian.PutUint16(b[26:], s.Flags)
+	binary.BigEndian.PutUint32(b[28:], slotSum(b, oid))
+}

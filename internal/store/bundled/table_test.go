@@ -1,0 +1,174 @@
+package bundled_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/bundled"
+	"github.com/dirstorage/dirstorage/internal/store/storetest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+func openEvery(disk vfs.FS, every int) (*bundled.Store, error) {
+	return bundled.New(bundled.Options{FS: disk, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2, CommitEvery: every})
+}
+
+// TestTableIsCaughtUp cuts the power before every operation of puts, merges and packs, while the
+// table is committed again and again. Once there was one, it is caught up and never made
+// anew, and says what is true.
+func TestTableIsCaughtUp(t *testing.T) {
+	t.Parallel()
+	for seed := range hometest.Rounds(t, 2) {
+		made := crashfs.New(int64(seed))
+		if err := makeEmpty(made); err != nil {
+			t.Fatal(err)
+		}
+		s, err := openEvery(made, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := newHistory(s, uint64(seed))
+		if err := errors.Join(before.put(store.A), before.put(store.A), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		step := 1
+		if testing.Short() {
+			step = 7
+		}
+		for at := 1; ; at += step {
+			disk := made.Crashed(crashfs.KeepNone)
+			disk.CrashAt(disk.Ops() + at)
+			whole := crashedHistory(disk, uint64(seed), 1+seed%3)
+			for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(at))} {
+				say := fmt.Sprintf("seed %d, operation %d, %s", seed, at, mode)
+				after := disk.Crashed(mode)
+				s, err := openEvery(after, 2)
+				if err != nil {
+					t.Fatalf("%s: %v", say, err)
+				}
+				if has, rebuilt := s.HasTable(); !has || rebuilt {
+					t.Errorf("%s: there is a table: %t; it was made anew: %t", say, has, rebuilt)
+				}
+				compareWithout(t, s, after, say)
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if whole {
+				break
+			}
+		}
+	}
+}
+
+// crashedHistory goes on with a history until the file system crashes; whole: it did not.
+func crashedHistory(disk *crashfs.FS, seed uint64, every int) (whole bool) {
+	s, err := openEvery(disk, every)
+	if err != nil {
+		return false
+	}
+	h := newHistory(s, seed)
+	h.last = 100 << 20
+	for range 3 {
+		err = errors.Join(h.put(store.A), h.put(store.A), h.pack(), h.put(store.A), h.tend(func() error { return nil }))
+		if err != nil {
+			return errors.Join(err, s.Close()) == nil
+		}
+	}
+	return s.Close() == nil
+}
+
+// compareWithout compares what a store says with what one says that has no table.
+func compareWithout(t *testing.T, s *bundled.Store, disk vfs.FS, say string) {
+	t.Helper()
+	without, err := bundled.New(bundled.Options{FS: disk, Clock: time.Now, Beside: true})
+	if err != nil {
+		t.Fatalf("%s: %v", say, err)
+	}
+	for oid := range zodb.OID(13) {
+		got, err := s.Current(oid)
+		want, werr := without.Current(oid)
+		if got != want || (err == nil) != (werr == nil) {
+			t.Errorf("%s: the current revision of %s is %s, %v; want %s, %v", say, oid, got, err, want, werr)
+		}
+		rec, err := s.Load(oid)
+		wrec, werr := without.Load(oid)
+		if rec.Serial != wrec.Serial || string(rec.Data) != string(wrec.Data) || (err == nil) != (werr == nil) {
+			t.Errorf("%s: object %s is of %s, %v; want %s, %v", say, oid, rec.Serial, err, wrec.Serial, werr)
+		}
+	}
+	if err := without.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTableOfOIDsFarApart: the table does not explode, and what it does not know is found.
+func TestTableOfOIDsFarApart(t *testing.T) {
+	t.Parallel()
+	disk, err := vfs.OS(t.TempDir())
+	if err == nil {
+		err = makeEmpty(disk)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := bundled.New(bundled.Options{FS: disk, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(1, 1))
+	var oids []zodb.OID
+	put := func(n int) {
+		x := &storetest.Txn{Tid: zodb.TID(len(oids)+1) << 20, Before: make(map[zodb.OID]zodb.TID)}
+		for range n {
+			x.OIDs = append(x.OIDs, zodb.OID(rnd.Uint64()|1<<63))
+		}
+		oids = append(oids, x.OIDs...)
+		if err := errors.Join(s.Put(store.A, []store.Transaction{x}, new(store.Progress)), s.SetLast(store.A, x.Tid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func(say string, table bool) {
+		t.Helper()
+		if has, _ := s.HasTable(); has != table {
+			t.Errorf("%s: there is a table: %t; want %t", say, has, table)
+		}
+		for i := 0; i < len(oids); i += 97 {
+			if tid, err := s.Current(oids[i]); err != nil || tid == 0 {
+				t.Fatalf("%s: object %s: %s, %v", say, oids[i], tid, err)
+			}
+		}
+		if _, err := s.Current(12345); !errors.Is(err, zodb.ErrNotFound) {
+			t.Errorf("%s: an object that is not there: %v", say, err)
+		}
+	}
+	put(1000)
+	look("a thousand", true)
+	put(40000)
+	look("too many", false)
+	for range 2 { // made anew, and not tried again
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = bundled.New(bundled.Options{FS: disk, Clock: time.Now}); err != nil {
+			t.Fatal(err)
+		}
+		look("opened again", false)
+	}
+	if _, rebuilt := s.HasTable(); rebuilt {
+		t.Error("the table was made anew once more")
+	}
+	if info, err := disk.Stat("misc/current"); err != nil || info.Size > 65<<20 {
+		t.Errorf("misc/current has %d bytes, %v", info.Size, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
