@@ -17,15 +17,19 @@ type Entry struct {
 }
 
 // Put puts those slots that are not older than what is there; of two with one tid the later one
-// counts. The entries are sorted by oid. After an error some of them may be there, and nothing
-// can be committed any more. Nothing is durable before Commit.
+// counts. The entries are sorted by oid. After an error some of them may be there; it may be
+// repeated, and a Commit would not know of it. Nothing is durable before Commit.
 func (t *Table) Put(entries []Entry) error {
 	t.puts.Lock()
 	defer t.puts.Unlock()
-	if t.err == nil {
-		t.err = t.put(entries)
+	if t.err != nil {
+		return t.err
 	}
-	return t.err
+	err := t.put(entries)
+	if t.held != nil {
+		t.err = err // pages may be lost
+	}
+	return err
 }
 
 func (t *Table) put(entries []Entry) error {

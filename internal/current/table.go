@@ -41,7 +41,7 @@ const (
 )
 
 // Table is an open one. Get may be called concurrently, and beside Put; calls of Put and Commit wait
-// for each other. After an error of one of them the table can only be read.
+// for each other. After an error of Commit the table can only be read.
 type Table struct {
 	file, list vfs.File
 	fs         vfs.FS
@@ -57,7 +57,7 @@ type Table struct {
 	note    []byte
 	held    *heldPages
 	buf     []byte
-	err     error // the first one of Put and Commit; it stays
+	err     error // of Commit, or of a Put while pages are held; it stays
 }
 
 // Create makes an empty table in the place of any that is there. It is one from the first Commit on.

@@ -259,11 +259,11 @@ func (t *table) putGone(old, p *part) error {
 				it.Next()
 				entries = append(entries, slotOf(p, e, at[e.Frame], p.gone.Has(number)))
 			}
-			if number++; !it.HasNext() || int64(it.PeekNext()) > number+nearBy {
+			if number++; len(entries) == putAtOnce || !it.HasNext() || int64(it.PeekNext()) > number+nearBy {
 				break
 			}
 		}
-		if len(entries) >= putAtOnce {
+		if len(entries) == putAtOnce {
 			if err := t.put(entries, t.gone); err != nil {
 				return err
 			}
