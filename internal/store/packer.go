@@ -14,8 +14,9 @@ import (
 type Packer interface {
 	// SetPacked sets x.packed, durably, before anything is removed that it explains.
 	SetPacked(tid zodb.TID) error
-	// Remove removes objects, revisions and transactions, durably, in an order in which
-	// nothing that stays or is still there names something that is gone. Missing items are
+	// Remove removes objects, revisions and transactions in an order in which
+	// nothing that stays or is still there names something that is gone. It is durable with the
+	// next [Writer.Sync]; until then a crash may bring any of it back. Missing items are
 	// passed over. The counts are of the items that were there, also with an error.
 	Remove(stamp int64, r Removal) (Counts, error)
 	// Relink makes transactions name others as the ones before them, durably. Each is

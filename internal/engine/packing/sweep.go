@@ -55,7 +55,11 @@ func (w *sweep) steps(ctx context.Context) error {
 	if err := w.objects(ctx); err != nil {
 		return err
 	}
-	return w.transactions(ctx)
+	if err := w.transactions(ctx); err != nil {
+		return err
+	}
+	// Before that a crash may bring back what was removed, and the plan has to be there.
+	return w.s.o.State.RunTask(ctx, func() (bool, error) { return true, w.s.o.Store.Sync() })
 }
 
 // markPacked sets x.packed, before anything is removed that it has to explain.

@@ -35,7 +35,7 @@ func (r *restorer) Close() { r.files.Close() }
 
 // Step implements [store.Restorer].
 func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err error) {
-	if err := r.s.sure(); err != nil {
+	if err := r.s.settled(); err != nil {
 		return n, err
 	}
 	if !r.blobs {
@@ -146,7 +146,7 @@ func (p *purger) Close() { p.files.Close() }
 
 // Step implements [store.Purger].
 func (p *purger) Step(limit int) (removed int64, done bool, err error) {
-	if err := p.s.sure(); err != nil {
+	if err := p.s.settled(); err != nil {
 		return 0, false, err
 	}
 	v := p.s.view()

@@ -51,5 +51,5 @@ func TestBundledConforms(t *testing.T) {
 
 func TestBundledSurvives(t *testing.T) {
 	t.Parallel()
-	storetest.Faults(t, storetest.Implementation{Make: func(disk *crashfs.FS) error { return makeEmpty(disk) }, Open: open})
+	storetest.Faults(t, storetest.Implementation{Make: func(disk *crashfs.FS) error { return makeEmpty(disk) }, Open: open, Every: 4})
 }

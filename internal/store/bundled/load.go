@@ -90,6 +90,7 @@ func (s *Store) reload() error {
 		if err = s.withGone(&next.parts[len(next.parts)-1], gone[n].numbers, next); err != nil {
 			break
 		}
+		s.applyPending(&next.parts[len(next.parts)-1])
 		delete(gone, n)
 	}
 	if err != nil {

@@ -155,8 +155,5 @@ func (s *Store) SetLast(side store.Side, tid zodb.TID) error {
 	return s.files.SetLast(side, tid)
 }
 
-// Sync implements [store.Writer].
-func (s *Store) Sync() error { return s.files.Sync() }
-
 // Failure implements [store.Writer].
 func (s *Store) Failure() error { return s.files.Failure() }

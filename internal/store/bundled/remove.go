@@ -1,7 +1,10 @@
 package bundled
 
 import (
+	"errors"
 	"io"
+	"io/fs"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -32,13 +35,18 @@ type removal struct {
 	objects []zodb.OID // that have a current revision, and lose it
 }
 
-// Remove implements [store.Packer]: for each bundle that has something of it the next list of
-// what is gone, then the blobs. A transaction and its revisions are in one bundle, so they
-// go together; lists of several bundles may become durable in any order, because the
-// newest revision alone says whether there is an object.
+// Remove implements [store.Packer]. For readers it is done when it returns; the lists of what is gone,
+// one for each bundle, are put with the next [Store.Sync], then the blobs are removed. A
+// transaction and its revisions are in one bundle, so they go together; lists of several bundles may
+// become durable in any order, because the newest revision alone says whether there is an object.
 func (s *Store) Remove(stamp int64, what store.Removal) (n store.Counts, err error) {
-	if err := s.sure(); err != nil {
+	if err := errors.Join(s.sure(), s.certain()); err != nil {
 		return n, err
+	}
+	if len(s.pending.blobs) >= manyBlobs {
+		if err := s.Sync(); err != nil {
+			return n, err
+		}
 	}
 	v := s.view()
 	defer v.release()
@@ -46,22 +54,26 @@ func (s *Store) Remove(stamp int64, what store.Removal) (n store.Counts, err err
 	if err := r.find(what); err != nil {
 		return n, err
 	}
-	if n, err = r.putLists(); err != nil {
+	if n, err = r.publish(); err != nil {
 		return n, err
 	}
-	files := s.files.NewRemoval(stamp)
 	for _, name := range r.blobs {
-		size, removed, err := files.Remove(name)
-		if err != nil {
+		if _, twice := s.pending.blobs[name]; twice {
+			continue
+		}
+		size, err := s.files.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			size = -1 // that it is gone may not be durable
+		} else if err != nil {
 			return n, err
 		}
-		if removed {
+		if s.pending.blobs[name] = stamp; size >= 0 {
 			n.Blobs++
 			n.Bytes += size
 			n.BlobBytes += size
 		}
 	}
-	return n, files.Sync()
+	return n, nil
 }
 
 // mark marks a member, and reports whether it was there.
@@ -137,30 +149,24 @@ func (r *removal) revision(oid zodb.OID, tid zodb.TID) error {
 	return nil
 }
 
-// putLists puts the lists, durably. The counts are of those that were put.
-func (r *removal) putLists() (n store.Counts, err error) {
-	next := make(map[bundle.Name]*bundle.Gone)
+// publish has readers miss what goes.
+func (r *removal) publish() (n store.Counts, err error) {
+	next := &view{parts: slices.Clone(r.v.parts), leftovers: r.v.leftovers, marked: r.v.marked}
 	for i, m := range r.marks {
-		if m != nil {
-			p := &r.v.parts[i]
-			next[p.name] = p.gone.With(p.Sum, r.stamp, m)
+		if m == nil {
+			continue
 		}
+		p := &next.parts[i]
+		p.gone = p.gone.With(p.Sum, r.stamp, m)
+		r.s.pending.lists[p.name] = p.gone
+		n.Revisions += r.counts[i].Revisions
+		n.Transactions += r.counts[i].Transactions
+		n.Bytes += r.counts[i].Bytes
 	}
-	if len(next) == 0 {
-		return n, r.s.files.Sync()
-	}
-	err = r.s.putGone(r.v, next)
-	after := r.s.view()
-	defer after.release()
-	for i, m := range r.marks {
-		if j := after.of(r.v.parts[i].name.Min); m != nil && j >= 0 && after.parts[j].gone.Has(int64(m.Minimum())) {
-			n.Revisions += r.counts[i].Revisions
-			n.Transactions += r.counts[i].Transactions
-			n.Bytes += r.counts[i].Bytes
-		}
-	}
+	r.s.follow(r.v, next)
+	err = r.s.catalogue.publish(next)
 	for _, oid := range r.objects {
-		if _, _, number, cerr := after.current(oid); cerr == nil && number < 0 {
+		if _, _, number, cerr := next.current(oid); cerr == nil && number < 0 {
 			n.Objects++
 		}
 	}

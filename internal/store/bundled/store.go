@@ -56,7 +56,8 @@ type Store struct {
 	// unsure: what is in the directories may not be what the view says, after an error.
 	unsure bool
 	// doubt is a bundle that may be lost in a power cut; nil: there is none.
-	doubt *doubt
+	doubt   *doubt
+	pending pending
 }
 
 // New returns the store of a HOME. It opens all bundles that count. Who writes gets a
@@ -77,7 +78,7 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, fs: o.FS, files: files}
+	s := &Store{o: o, fs: o.FS, files: files, pending: newPending()}
 	s.buffers.New = func() any { return new(frameBuffers) }
 	if !o.Beside && !o.Still {
 		if err := s.verifyAdopted(); err != nil {

@@ -40,7 +40,7 @@ func (s *Store) Tend(o store.Tending) (store.Chore, error) {
 	if s.o.Beside || s.o.Still {
 		return nil, nil
 	}
-	if err := s.sure(); err != nil {
+	if err := s.settled(); err != nil {
 		return nil, err
 	}
 	if o.Least == 0 {
@@ -96,7 +96,7 @@ func (c *chore) Publish() (store.Tended, error) {
 	if c.publish == nil || c.b != c.s.files.ReadsB() {
 		return store.Tended{}, nil
 	}
-	if err := c.s.sure(); err != nil {
+	if err := c.s.settled(); err != nil {
 		return store.Tended{}, err
 	}
 	return c.publish()

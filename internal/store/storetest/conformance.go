@@ -178,7 +178,7 @@ func packs(t *testing.T, s store.Store, _ vfs.FS) {
 	}
 	remove := func(stamp int64) store.Counts {
 		t.Helper()
-		n, err := s.Remove(stamp, store.Removal{Objects: []zodb.OID{2},
+		n, err := remove(s, stamp, store.Removal{Objects: []zodb.OID{2},
 			Revisions:    []store.Revisions{{OID: 1, TIDs: []zodb.TID{tid(1), tid(2)}}, {OID: 2, TIDs: []zodb.TID{tid(2)}}},
 			Transactions: []zodb.TID{tid(2)}})
 		if err != nil {
@@ -251,7 +251,7 @@ func blobs(t *testing.T, s store.Store, f vfs.FS) {
 		t.Fatal(err)
 	}
 	Check(t, s, all)
-	n, err := s.Remove(0, store.Removal{Revisions: []store.Revisions{{OID: 0, TIDs: []zodb.TID{tid(1)}}}})
+	n, err := remove(s, 0, store.Removal{Revisions: []store.Revisions{{OID: 0, TIDs: []zodb.TID{tid(1)}}}})
 	if want := int64(len(all[0].Revision(0).Blob)); err != nil || n.Blobs != 1 || n.BlobBytes != want {
 		t.Errorf("removed %+v, want one blob of %d bytes: %v", n, want, err)
 	}
@@ -274,7 +274,7 @@ func several(t *testing.T, s store.Store, _ vfs.FS) {
 		x.(*Txn).Before[1] = 0
 		put(t, s, store.A, x)
 		r := store.Removal{Objects: []zodb.OID{1}, Revisions: []store.Revisions{{OID: 1, TIDs: []zodb.TID{x.TID()}}}}
-		if _, err := s.Remove(int64(5+i), r); err != nil {
+		if _, err := remove(s, int64(5+i), r); err != nil {
 			t.Fatal(err)
 		}
 	}

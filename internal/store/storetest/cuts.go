@@ -49,7 +49,7 @@ func cuts(impl Implementation, h history) error {
 	if h, err = impl.history(); err != nil {
 		return err
 	}
-	if _, err := h.s.Remove(0, store.Removal{Revisions: []store.Revisions{{OID: 3, TIDs: []zodb.TID{tid(4)}}}}); err != nil {
+	if _, err := remove(h.s, 0, store.Removal{Revisions: []store.Revisions{{OID: 3, TIDs: []zodb.TID{tid(4)}}}}); err != nil {
 		return err
 	}
 	if whole, err = copyOf(h.disk, h.s.Files(context.Background())); err != nil {

@@ -19,6 +19,9 @@ type Implementation struct {
 	// Make makes an empty store, of class Full, on an empty disk, with the directories journal and misc.
 	Make func(disk *crashfs.FS) error
 	Open func(f vfs.FS) (store.Store, error)
+	// Every is the distance of the operations that go wrong in [Faults], while $DIRSTORAGE_ROUNDS
+	// does not ask for more; 0: each does.
+	Every int
 	// Copies is for the tests of that name; nil: the store has no files of its own.
 	Copies store.Copies
 }
@@ -40,6 +43,9 @@ func Faults(t *testing.T, impl Implementation) {
 			t.Parallel()
 			begin := func(disk *crashfs.FS) (*faulttest.Job, error) { return impl.job(disk, i) }
 			o, powerCuts := faulttest.Options{Every: 1}, 4
+			if hometest.Rounds(t, 1) == 1 {
+				o.Every = max(1, impl.Every)
+			}
 			if testing.Short() {
 				o.Every, powerCuts = 7, 1
 			}

@@ -124,7 +124,7 @@ func (p packed) do(s store.Store, stamp int64) error {
 		err = s.Relink(p.links)
 	}
 	if err == nil {
-		_, err = s.Remove(stamp, p.removal)
+		_, err = remove(s, stamp, p.removal)
 	}
 	return err
 }

@@ -33,3 +33,12 @@ func Tend(ctx context.Context, s store.Tender, o store.Tending) (more bool, err 
 	}
 	return found, errors.Join(err, c.Close())
 }
+
+// remove removes, durably.
+func remove(s store.Store, stamp int64, what store.Removal) (store.Counts, error) {
+	n, err := s.Remove(stamp, what)
+	if err == nil {
+		err = s.Sync()
+	}
+	return n, err
+}
