@@ -337,9 +337,15 @@ func (r *request) fail(err error) error {
 	if r.oneWay {
 		return fmt.Errorf("%s: %w", r.name, err)
 	}
-	perr := r.c.out.put(func(b []byte) ([]byte, error) {
-		return wire.AppendError(b, r.c.encoding, r.rawID, p.class, p.details)
-	})
+	send := func(details any) error {
+		return r.c.out.put(func(b []byte) ([]byte, error) {
+			return wire.AppendError(b, r.c.encoding, r.rawID, p.class, details)
+		})
+	}
+	perr := send(p.details)
+	if perr != nil {
+		perr = send(sendable(p.details))
+	}
 	if perr != nil {
 		return fmt.Errorf("%s: an error that cannot be sent: %w", r.name, errors.Join(err, perr))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -45,7 +46,7 @@ func (c *conn) getInfo(r *request, _ *arguments) error {
 		interfaces = interfacePairs(minimalInterfaces)
 	}
 	return r.answer(append(h.size(),
-		wire.Pair{Key: "name", Value: h.storage.Home()},
+		wire.Pair{Key: "name", Value: valid(h.storage.Home())},
 		wire.Pair{Key: "supportsUndo", Value: h.full},
 		wire.Pair{Key: "supports_record_iternext", Value: true},
 		wire.Pair{Key: "interfaces", Value: interfaces}))
@@ -175,13 +176,13 @@ func (c *conn) leaveSnapshot(r *request, a *arguments) error {
 	return nil
 }
 
-// maxCode is the length in bytes of the longest snapshot code.
-const maxCode = 1000
+// maxCode is the length in bytes of the longest snapshot code, as storages take it.
+const maxCode = 200
 
 func snapshotCode(a *arguments) (string, error) {
 	code := a.meta(0)
-	if a.err != nil || len(code) == 0 || len(code) > maxCode {
-		return "", &typeError{fmt.Sprintf("a snapshot code is text or bytes, up to %d of them, and not empty: %s", maxCode, textOf(a.get(0)))}
+	if a.err != nil || len(code) == 0 || len(code) > maxCode || !utf8.Valid(code) {
+		return "", &typeError{fmt.Sprintf("a snapshot code is text, or UTF-8, of up to %d bytes, and not empty: %s", maxCode, textOf(a.get(0)))}
 	}
 	return string(code), nil
 }
@@ -190,7 +191,7 @@ func snapshotCode(a *arguments) (string, error) {
 func (c *conn) getSnapshotCode(r *request, _ *arguments) error {
 	state := c.hub.storage.Status().Snapshot
 	if code, ok := strings.CutPrefix(state, "user/"); ok {
-		return r.answer(code)
+		return r.answer(valid(code))
 	}
 	return r.answer(nil)
 }

@@ -22,12 +22,39 @@ const (
 	maxItems = 8
 )
 
-// clipped returns a text, or the beginning of a long one.
+// clipped returns a text, or the beginning of a long one, as UTF-8.
 func clipped(s string) string {
 	if len(s) <= maxText {
-		return s
+		return valid(s)
 	}
 	return strings.ToValidUTF8(s[:maxText], "") + fmt.Sprintf("… (%d bytes)", len(s))
+}
+
+// valid returns a text as one that can be sent in each encoding. Names of files may be no UTF-8,
+// and text in a pickle may have surrogates.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// sendable returns the details of an error with texts that can be sent.
+func sendable(v any) any {
+	switch v := v.(type) {
+	case string:
+		return valid(v)
+	case wire.Tuple:
+		list := make(wire.Tuple, len(v))
+		for i := range v {
+			list[i] = sendable(v[i])
+		}
+		return list
+	case wire.List:
+		return wire.List(sendable(wire.Tuple(v)).(wire.Tuple))
+	case wire.Dict:
+		dict := make(wire.Dict, len(v))
+		for i := range v {
+			dict[i] = wire.Pair{Key: v[i].Key, Value: sendable(v[i].Value)}
+		}
+		return dict
+	}
+	return v
 }
 
 // textOf returns any value as text of bounded length.

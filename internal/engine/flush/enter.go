@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
@@ -29,8 +30,8 @@ const maxCode = 200
 // the storage is in snapshot mode already, the error matches ErrSnapshotMode, and
 // says by whom it was entered, and when.
 func (s *Snapshots) Enter(ctx context.Context, code string) error {
-	if code == "" || len(code) > maxCode || strings.ContainsAny(code, "\n\r\x00") {
-		return fmt.Errorf("bad snapshot code %q: want 1 to %d bytes without line breaks", code, maxCode)
+	if code == "" || len(code) > maxCode || strings.ContainsAny(code, "\n\r\x00") || !utf8.ValidString(code) {
+		return fmt.Errorf("bad snapshot code %q: want 1 to %d bytes of UTF-8 text without line breaks", code, maxCode)
 	}
 	if err := s.o.State.Writable(); err != nil {
 		return err
