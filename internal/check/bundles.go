@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -43,7 +42,8 @@ type part struct {
 	path    string
 	file    vfs.File
 	size    int64
-	nameful bool // its footer can be read
+	footed  bool   // its footer can be read
+	renamed string // the name that its footer says, if it is not that of the file
 	gone    *bundle.Gone
 	number  uint64 // of gone
 	// heads has a bit for each revision of the index: it is the current one.
@@ -289,13 +289,6 @@ func (v *bundles) olderIsCheap() bool { return true }
 
 // pended implements [view].
 func (v *bundles) pended() iter.Seq2[layout.Name, pendingFile] { return v.trees.pended() }
-
-// sortParts puts parts in order of their ranges.
-func sortParts(list []*part) {
-	slices.SortFunc(list, func(a, b *part) int {
-		return cmp.Or(cmp.Compare(a.name.Min, b.name.Min), cmp.Compare(a.name.Max, b.name.Max))
-	})
-}
 
 func cutDir(name, dir string) (string, bool) {
 	if len(name) > len(dir)+1 && name[:len(dir)] == dir && name[len(dir)] == '/' {

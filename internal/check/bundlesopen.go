@@ -16,16 +16,17 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// inDirectory is what the directories have of one bundle.
-type inDirectory struct {
-	bundle, gone string   // the side of it, and that of the lists; "" = there is none
-	numbers      []uint64 // of lists
+// lists are the lists of what is gone of one bundle.
+type lists struct {
+	side    string
+	numbers []uint64
 }
 
 // openBundles opens the bundles of a HOME.
 func openBundles(t *trees) (*bundles, error) {
 	v := &bundles{trees: t, packed: packedOf(t), seed: maphash.MakeSeed()}
-	all := make(map[bundle.Name]inDirectory)
+	gone := make(map[bundle.Name]lists)
+	there := make(map[bundle.Name]string) // by side; of two sides A, which is the last one
 	for _, side := range t.roots {
 		for e, err := range t.fs.List(bundlesDir(side)) {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -35,24 +36,25 @@ func openBundles(t *trees) (*bundles, error) {
 				return nil, fmt.Errorf("list bundles: %w", err)
 			}
 			n, number, ok := bundle.ParseName(e.Name)
-			if !ok || e.Type != 0 {
-				continue // a stranger, which the walk finds
+			switch {
+			case !ok || e.Type != 0: // a stranger, which the walk finds
+			case number == 0:
+				there[n] = side
+			default:
+				gone[n] = lists{side, append(gone[n].numbers, number)}
 			}
-			d := all[n]
-			if number == 0 {
-				d.bundle = side // of two sides A, which is the last one
-			} else {
-				d.gone, d.numbers = side, append(d.numbers, number)
-			}
-			all[n] = d
 		}
 	}
-	for _, n := range v.live(all) {
-		if p := v.openPart(n, all[n]); p != nil {
-			v.parts = append(v.parts, p)
+	var all []*part
+	for n, side := range there {
+		if p := v.openPart(n, side); p != nil {
+			all = append(all, p)
 		}
 	}
-	sortParts(v.parts)
+	v.live(all, gone)
+	for _, p := range v.parts {
+		v.openGone(p, gone[p.name])
+	}
 	v.checkRanges()
 	v.checkIdentity()
 	return v, nil
@@ -71,48 +73,47 @@ func packedOf(t *trees) zodb.TID {
 	return zodb.TID(packed)
 }
 
-// live returns the bundles that count. What is left over has a note.
-func (v *bundles) live(all map[bundle.Name]inDirectory) (live []bundle.Name) {
-	left := func(path, detail string) {
-		v.faults = append(v.faults, Finding{Kind: Leftover, Severity: Note, Path: path, Detail: detail})
+// live keeps the bundles that count, in order of their ranges. What is left over has a note.
+func (v *bundles) live(all []*part, gone map[bundle.Name]lists) {
+	left := func(path, format string, args ...any) {
+		v.faults = append(v.faults, Finding{Kind: Leftover, Severity: Note, Path: path, Detail: fmt.Sprintf(format, args...)})
 	}
-	var names []bundle.Name
-	for n, d := range all {
-		if d.bundle != "" {
-			names = append(names, n)
-		}
-	}
-	// Each one behind those that may supersede it.
-	slices.SortFunc(names, func(a, b bundle.Name) int {
-		return cmp.Or(cmp.Compare(a.Min, b.Min), cmp.Compare(b.Max, a.Max), cmp.Compare(b.Generation, a.Generation))
+	// Each one behind those that may supersede it; of two with one name that whose file has it.
+	slices.SortFunc(all, func(a, b *part) int {
+		return cmp.Or(cmp.Compare(a.name.Min, b.name.Min), cmp.Compare(b.name.Max, a.name.Max), cmp.Compare(b.name.Generation, a.name.Generation),
+			cmp.Compare(len(a.renamed), len(b.renamed)), cmp.Compare(a.path, b.path))
 	})
-	for _, n := range names {
-		path := bundlesDir(all[n].bundle) + "/" + n.String()
-		if i := slices.IndexFunc(live, func(other bundle.Name) bool { return other.Supersedes(n) }); i >= 0 {
-			left(path, "superseded by "+live[i].String()+"; the next open for writing removes it")
+	counts := make(map[bundle.Name]bool)
+	for _, p := range all {
+		if i := slices.IndexFunc(v.parts, func(q *part) bool { return q.name.Supersedes(p.name) || q.name == p.name }); i >= 0 {
+			if p.renamed == "" {
+				left(p.path, "superseded by %s; the next open for writing removes it", v.parts[i].name)
+			}
+			_ = p.file.Close() //nolint:errcheck // it was only read
 			continue
 		}
-		if k := len(live) - 1; k >= 0 && n.Min <= live[k].Max {
+		if k := len(v.parts) - 1; k >= 0 && p.name.Min <= v.parts[k].name.Max {
 			v.overlap = true
-			v.faults = append(v.faults, bundleFault(BundleRange, path, "its range overlaps with that of %s, and neither covers the other: one of the two does not belong here", live[k]))
+			v.faults = append(v.faults, bundleFault(BundleRange, p.path, "its range overlaps with that of %s, and neither covers the other: one of the two does not belong here", v.parts[k].name))
 		}
-		live = append(live, n)
+		counts[p.name] = true
+		v.parts = append(v.parts, p)
 	}
-	for n, d := range all {
-		for _, number := range d.numbers {
-			if path := bundlesDir(d.gone) + "/" + n.Gone(number); !slices.Contains(live, n) {
+	for n, l := range gone {
+		for _, number := range l.numbers {
+			if path := bundlesDir(l.side) + "/" + n.Gone(number); !counts[n] {
 				left(path, "a list of what is gone of a bundle that does not count; the next open for writing removes it")
-			} else if number < slices.Max(d.numbers) {
-				left(path, fmt.Sprintf("list %d of what is gone counts; the next open for writing removes this one", slices.Max(d.numbers)))
+			} else if highest := slices.Max(l.numbers); number < highest {
+				left(path, "list %d of what is gone counts; the next open for writing removes this one", highest)
 			}
 		}
 	}
-	return live
 }
 
-// openPart opens a bundle, and the list of what is gone of it. nil: the file can't be read.
-func (v *bundles) openPart(n bundle.Name, d inDirectory) *part {
-	p := &part{name: n, side: d.bundle, path: bundlesDir(d.bundle) + "/" + n.String()}
+// openPart opens a bundle under the name of its file. nil: it can't be read. What is in it has
+// the name that its footer says.
+func (v *bundles) openPart(n bundle.Name, side string) *part {
+	p := &part{name: n, side: side, path: bundlesDir(side) + "/" + n.String(), footed: true}
 	var err error
 	if p.file, err = v.fs.Open(p.path); err == nil {
 		info, serr := p.file.Stat()
@@ -126,7 +127,6 @@ func (v *bundles) openPart(n bundle.Name, d inDirectory) *part {
 		return nil
 	}
 	p.Reader, err = bundle.Open(p.file, p.size, p.path)
-	p.nameful = true
 	if err != nil {
 		v.faults = append(v.faults, bundleFault(bundleKind(err), p.path, "%s%s", reason(err), salvageIt))
 		if !v.rebuild(p, func(f Finding) { v.faults = append(v.faults, f) }) {
@@ -134,12 +134,11 @@ func (v *bundles) openPart(n bundle.Name, d inDirectory) *part {
 			return nil
 		}
 	}
-	if p.nameful && (p.Min != n.Min || p.Max != n.Max || p.Generation != n.Generation) {
-		right := bundle.Name{Min: p.Min, Max: p.Max, Generation: p.Generation}
-		v.faults = append(v.faults, bundleFault(BundleName, p.path, "its footer says that it is %s; “salvage” gives it back its name", right))
+	if said := (bundle.Name{Min: p.Min, Max: p.Max, Generation: p.Generation}); p.footed && said != n {
+		v.faults = append(v.faults, bundleFault(BundleName, p.path, "its footer says that it is %s; “salvage” gives it back its name", said))
+		p.name, p.renamed = said, said.String()
 	}
 	p.heads = newBits(p.Revisions)
-	v.openGone(p, d)
 	return p
 }
 
@@ -178,7 +177,7 @@ func (v *bundles) rebuild(p *part, report func(Finding)) bool {
 		report(bundleFault(Unreadable, p.path, "%v", err))
 		return false
 	}
-	p.Reader, p.nameful = r, footer
+	p.Reader, p.footed = r, footer
 	p.heads = newBits(p.Revisions)
 	return true
 }
@@ -206,10 +205,10 @@ func flagsOf(n layout.Name, b []byte) (flags uint16) {
 
 // openGone reads the list of what is gone with the highest number. Where that is damaged the one
 // before counts: nothing that a pack has removed is missed then.
-func (v *bundles) openGone(p *part, d inDirectory) {
-	numbers := slices.Sorted(slices.Values(d.numbers))
+func (v *bundles) openGone(p *part, l lists) {
+	numbers := slices.Sorted(slices.Values(l.numbers))
 	for _, number := range slices.Backward(numbers) {
-		path := bundlesDir(d.gone) + "/" + p.name.Gone(number)
+		path := bundlesDir(l.side) + "/" + p.name.Gone(number)
 		b, err := v.fs.ReadFile(path)
 		if err != nil {
 			v.faults = append(v.faults, bundleFault(Unreadable, path, "%v", err))
@@ -227,18 +226,17 @@ func (v *bundles) openGone(p *part, d inDirectory) {
 // checkRanges looks whether each bundle follows the one before it.
 func (v *bundles) checkRanges() {
 	last := zodb.TID(0)
-	known := true // what the range before ends with
 	for _, p := range v.parts {
 		switch {
-		case !p.nameful || !known || p.Previous == last:
+		case !p.footed || p.Previous == last:
 		case p.Previous > last && p.Previous < p.name.Min:
 			v.faults = append(v.faults, Finding{Kind: BundleMissing, Severity: Damage, TID: p.Previous, Path: bundlesDir(p.side),
 				Detail: fmt.Sprintf("%s follows transaction %s, with which no bundle ends; the one before it ends with %s. "+
 					"Objects that were written in between are not there, or as they were before: the storage gives errors for them", p.name, p.Previous, last)})
-		default:
+		case !v.overlap:
 			v.faults = append(v.faults, bundleFault(BundleRange, p.path, "it follows transaction %s, and the bundle before it ends with %s", p.Previous, last))
 		}
-		last, known = max(last, p.name.Max), true
+		last = max(last, p.name.Max)
 	}
 	data, where, err := v.trees.read(new(worker), layout.XSerial)
 	serial, perr := record.ParseX(data, where)
@@ -263,7 +261,7 @@ func (v *bundles) checkIdentity() {
 		return
 	}
 	for _, p := range v.parts {
-		if p.nameful && string(p.Identity[:]) != string(want) {
+		if p.footed && string(p.Identity[:]) != string(want) {
 			v.faults = append(v.faults, bundleFault(BundleForeign, p.path, "it is of the database %x, and this one is %x", p.Identity, want))
 		}
 	}
