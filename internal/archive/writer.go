@@ -79,6 +79,7 @@ type Writer struct {
 	at        int64  // of buf in the tar
 	start     bool   // buf begins with an entry
 	large     bool   // within an entry that has frames for itself
+	stored    bool   // frames are not compressed now
 	totals    Totals
 
 	archive *sumWriter
@@ -97,9 +98,10 @@ type Writer struct {
 
 // pending is a frame that is compressed.
 type pending struct {
-	frame Frame
-	data  []byte
-	done  chan struct{}
+	frame  Frame
+	data   []byte
+	stored bool
+	done   chan struct{}
 }
 
 // NewWriter begins an archive. Nothing is closed that is passed in.
@@ -136,6 +138,15 @@ func (w *Writer) AddDir(name string, modTime time.Time) error {
 
 // Add adds a file with exactly size bytes of content.
 func (w *Writer) Add(name string, size int64, modTime time.Time, content io.Reader) (Entry, error) {
+	return w.AddAs(name, size, modTime, content, false)
+}
+
+// AddAs adds a file. One that is compressed already is stored as it is.
+func (w *Writer) AddAs(name string, size int64, modTime time.Time, content io.Reader, packed bool) (Entry, error) {
+	if packed != w.stored {
+		w.cut()
+		w.stored = packed
+	}
 	return w.add(Entry{Name: name, Size: size, ModTime: modTime}, content)
 }
 
@@ -254,11 +265,15 @@ func (f *frameWriter) Write(b []byte) (int, error) {
 // cut ends the frame.
 func (w *Writer) cut() {
 	if len(w.buf) > 0 {
-		p := &pending{frame: Frame{At: w.at, Start: w.start}, data: w.buf, done: make(chan struct{})}
+		p := &pending{frame: Frame{At: w.at, Start: w.start}, data: w.buf, stored: w.stored, done: make(chan struct{})}
 		w.at += int64(len(w.buf))
 		w.slots <- struct{}{}
 		go func() {
-			p.data = w.encoder.EncodeAll(p.data, make([]byte, 0, len(p.data)/2))
+			if p.stored {
+				p.data = appendStored(make([]byte, 0, len(p.data)+storedOverhead(len(p.data))), p.data)
+			} else {
+				p.data = w.encoder.EncodeAll(p.data, make([]byte, 0, len(p.data)/2))
+			}
 			close(p.done)
 		}()
 		w.queue <- p

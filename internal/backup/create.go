@@ -110,6 +110,7 @@ type creation struct {
 	// entered is when the storage was in snapshot mode, for this backup.
 	entered time.Time
 	home    *home
+	below   bundles // that the reference has
 	m       *Manifest
 	read    int64
 }
@@ -149,6 +150,9 @@ func (c *creation) run(ctx context.Context) (result *Result, err error) {
 			return nil, err
 		}
 		return &Result{Unchanged: ref, InSnapshot: c.o.Now().Sub(c.entered)}, nil
+	}
+	if c.below, err = c.repo.bundlesOf(ref); err != nil {
+		return nil, err
 	}
 	c.begin(ref)
 	c.m.ConfigSHA256 = sum

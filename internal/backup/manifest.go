@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -60,6 +61,10 @@ type Manifest struct {
 	SnapshotEnd time.Time `json:"snapshot_end"`
 	Ended       time.Time `json:"ended"`
 	Counts      Counts    `json:"counts"`
+	// Bundles are the files in the backup that only their names tell, and no transaction:
+	// bundles, and lists of what is gone of them. An incremental backup has those that its chain
+	// does not have.
+	Bundles []string `json:"bundles,omitempty"`
 	// Bytes is the size of the content of the archive, before it is compressed.
 	Bytes   int64 `json:"bytes"`
 	Archive File  `json:"archive"`
@@ -89,6 +94,37 @@ type Counts struct {
 	Revisions    int64 `json:"revisions"`
 	Transactions int64 `json:"transactions"`
 	Blobs        int64 `json:"blobs"`
+}
+
+// count adds an entry, Entries aside.
+func (c *Counts) count(n store.Counts) {
+	c.Objects += n.Objects
+	c.Revisions += n.Revisions
+	c.Transactions += n.Transactions
+	c.Blobs += n.Blobs
+}
+
+// bundles are names of such files.
+type bundles map[string]struct{}
+
+func (b bundles) has(path string) bool {
+	_, ok := b[path]
+	return ok
+}
+
+// bundlesOf returns those of a chain, by its last member; none for nil.
+func (r *Repository) bundlesOf(m *Manifest) (bundles, error) {
+	all := make(bundles)
+	if m == nil {
+		return all, nil
+	}
+	chain, err := r.Chain(m)
+	for _, b := range chain {
+		for _, name := range b.Bundles {
+			all[name] = struct{}{}
+		}
+	}
+	return all, err
 }
 
 // File is an object of the repository.

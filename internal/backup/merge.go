@@ -11,14 +11,10 @@ import (
 	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/objstore"
-	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/zodb"
 )
-
-// mergeMemory in bytes limits the set of oids that [Merge] has written.
-const mergeMemory = 256 << 20
 
 // MergeOptions of [Merge]. Now is mandatory.
 type MergeOptions struct {
@@ -59,14 +55,15 @@ func (r *Repository) merge(ctx context.Context, o MergeOptions) (*Manifest, erro
 	}
 	m := *last
 	m.Kind, m.Reference, m.MergedFrom = Full, nil, nil
-	m.Counts, m.Problems, m.ProblemCount = Counts{}, nil, 0
+	m.Counts, m.Bundles, m.Problems, m.ProblemCount = Counts{}, nil, nil, 0
 	m.Began = o.Now()
 	m.Name = nameOf(last.SnapshotAt, Full, r.taken)
 	for _, b := range plan.Chain {
 		m.MergedFrom = append(m.MergedFrom, b.Name)
 	}
 	err = putBackup(ctx, r.Store, &m, archive.Options{FrameSize: o.FrameSize}, o.Now, func(w *archive.Writer) error {
-		g := &merger{r: r, o: o, m: &m, w: w, copies: formats.Copies(layout.Format(m.Format)), seen: make(map[layout.Name]bool), emitted: oidset.New(mergeMemory)}
+		copies := formats.Copies(layout.Format(m.Format))
+		g := &merger{r: r, o: o, m: &m, w: w, copies: copies, layers: copies.Layers()}
 		for i := len(plan.Chain) - 1; i >= 0; i-- {
 			if err := g.add(ctx, plan.Chain[i], i == len(plan.Chain)-1); err != nil {
 				return err
@@ -82,15 +79,14 @@ func (r *Repository) merge(ctx context.Context, o MergeOptions) (*Manifest, erro
 
 // merger copies a chain into one archive, the newest member first.
 type merger struct {
-	r       *Repository
-	o       MergeOptions
-	m       *Manifest
-	w       *archive.Writer
-	copies  store.Copies
-	emitted *oidset.Set          // objects of which the file was written that says which revision is current
-	seen    map[layout.Name]bool // marks that were written
-	files   int64
-	bytes   int64
+	r      *Repository
+	o      MergeOptions
+	m      *Manifest
+	w      *archive.Writer
+	copies store.Copies
+	layers store.Layers
+	files  int64
+	bytes  int64
 }
 
 func (g *merger) add(ctx context.Context, b *Manifest, newest bool) error {
@@ -109,15 +105,11 @@ func (g *merger) add(ctx context.Context, b *Manifest, newest bool) error {
 		if i.Dir {
 			err = g.w.AddDir(i.Name, i.ModTime)
 		} else {
-			var content io.Reader
-			if content, err = g.over(d, i, after); err == nil {
-				_, err = g.w.Add(i.Name, i.Size, i.ModTime, content)
-			}
+			err = g.file(d, i, after)
 		}
 		if err != nil {
 			return err
 		}
-		g.m.Counts.count(d)
 		g.files++
 		g.bytes += i.Size
 		if g.o.Progress != nil {
@@ -127,25 +119,55 @@ func (g *merger) add(ctx context.Context, b *Manifest, newest bool) error {
 	return nil
 }
 
-// take reports whether an entry belongs into the result. A file that is written once is
-// in one member only; of a replaced one the newest counts.
+// take reports whether an entry belongs into the result.
 func (g *merger) take(d store.Description, i *Item, newest bool) (bool, error) {
-	switch {
-	case d.Replaced && d.Name.Kind == layout.KindObject:
-		room, fresh := g.emitted.Add(d.Name.OID)
-		if !room {
-			return false, fmt.Errorf("the set of the oids in these backups takes more than %d MiB: make a full backup instead", mergeMemory>>20)
-		}
-		return fresh, nil
-	case d.Replaced:
-		fresh := !g.seen[d.Name]
-		g.seen[d.Name] = true
-		return fresh, nil
-	case d.Name.Kind == 0:
-		// config, directories, and strange files of A.
-		return newest || !i.Dir && d.Side == store.A, nil
+	if i.Dir || d.Side != store.A {
+		return newest, nil // those of config as well
 	}
-	return true, nil
+	take, err := g.layers.Take(i.Name)
+	if errors.Is(err, store.ErrLayers) {
+		err = fmt.Errorf("these backups have %w: make a full backup instead", err)
+	}
+	return take, err
+}
+
+// file adds a file.
+func (g *merger) file(d store.Description, i *Item, after zodb.TID) error {
+	content, err := g.over(d, i, after)
+	if err != nil {
+		return err
+	}
+	end := &tail{size: d.Tail}
+	if d.Tail > 0 {
+		content = io.TeeReader(content, end)
+	}
+	if _, err := g.w.AddAs(i.Name, i.Size, i.ModTime, content, d.Packed); err != nil {
+		return err
+	}
+	if d.Named {
+		g.m.Bundles = append(g.m.Bundles, i.Name)
+	}
+	counts, err := g.copies.Count(i.Name, i.Name, i.Size, end.b)
+	if err != nil {
+		counts = store.Counts{} // a faulty file stays in a backup
+	}
+	g.m.Counts.count(counts)
+	return nil
+}
+
+// tail keeps the last bytes of what is written.
+type tail struct {
+	size int
+	b    []byte
+}
+
+// Write implements [io.Writer].
+func (t *tail) Write(b []byte) (int, error) {
+	t.b = append(t.b, b[max(0, len(b)-t.size):]...)
+	if extra := len(t.b) - t.size; extra > 0 {
+		t.b = append(t.b[:0], t.b[extra:]...)
+	}
+	return len(b), nil
 }
 
 // over returns the content of an entry, laid over a reference.
@@ -158,12 +180,4 @@ func (g *merger) over(d store.Description, i *Item, after zodb.TID) (io.Reader, 
 		b = g.copies.Over(i.Name, b, after)
 	}
 	return bytes.NewReader(b), err
-}
-
-// count adds an entry, Entries aside.
-func (c *Counts) count(d store.Description) {
-	c.Objects += d.Counts.Objects
-	c.Revisions += d.Counts.Revisions
-	c.Transactions += d.Counts.Transactions
-	c.Blobs += d.Counts.Blobs
 }

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -24,9 +25,23 @@ func (p *packer) addData(ctx context.Context) error {
 	h := p.c.home
 	after, incremental := p.c.m.After()
 	if !incremental {
-		return p.add(ctx, h.whole(ctx))
+		return errors.Join(p.add(ctx, h.whole(ctx)), p.lookForBlobs(ctx))
 	}
-	return p.add(ctx, h.a.FilesSince(ctx, after, p.problem))
+	return p.add(ctx, h.a.FilesSince(ctx, after, p.c.below.has, p.problem))
+}
+
+// lookForBlobs tells which blobs are missing of a full backup of bundles.
+func (p *packer) lookForBlobs(ctx context.Context) error {
+	if len(p.c.m.Bundles) == 0 {
+		return nil
+	}
+	all := func(string) bool { return true }
+	for _, err := range p.c.home.a.FilesSince(ctx, 0, all, p.problem) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *packer) add(ctx context.Context, names iter.Seq2[string, error]) error {
@@ -35,10 +50,13 @@ func (p *packer) add(ctx context.Context, names iter.Seq2[string, error]) error 
 		if err != nil {
 			return err
 		}
-		if _, err := p.w.Add(f.name, f.size, f.modTime, f.reader()); err != nil {
+		if _, err := p.w.AddAs(f.name, f.size, f.modTime, f.reader(), f.is.Packed); err != nil {
 			return err
 		}
-		m.Counts.count(f.is)
+		m.Counts.count(f.counts)
+		if f.is.Named {
+			m.Bundles = append(m.Bundles, f.name)
+		}
 		if f.hasBlob {
 			p.blobs++
 		}
@@ -69,6 +87,9 @@ func (p *packer) problem(text string) {
 
 // finish makes the comparisons that are only possible at the end.
 func (p *packer) finish() {
+	if len(p.c.m.Bundles) > 0 || len(p.c.below) > 0 {
+		return // the blobs that bundles name were looked for
+	}
 	if n := p.c.m.Counts.Blobs; n != p.blobs {
 		p.problem(fmt.Sprintf("%d revisions say that they have a blob, and there are %d files of blobs", p.blobs, n))
 	}

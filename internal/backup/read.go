@@ -22,12 +22,17 @@ const (
 	readAhead = 128
 	// readers is how many files are read at the same time.
 	readers = 8
+	// readPacked is how many files of many things are looked at before they are read: what is in
+	// the memory of the kernel then is there still.
+	readPacked = 2
 )
 
 // content is one file that goes into an archive.
 type content struct {
 	name    string
 	is      store.Description
+	counts  store.Counts // of what is in it
+	free    func()       // gives back its place among those that are looked at; may be nil
 	size    int64
 	modTime time.Time
 	data    []byte   // the whole of a small file; or
@@ -46,6 +51,9 @@ func (c *content) reader() io.Reader {
 }
 
 func (c *content) close() error {
+	if c.free != nil {
+		c.free()
+	}
 	if c.file == nil {
 		return nil
 	}
@@ -59,6 +67,7 @@ func (h *home) read(ctx context.Context, names iter.Seq2[string, error]) iter.Se
 		ctx, cancel := context.WithCancel(ctx)
 		jobs := make(chan *content)
 		order := make(chan *content, readAhead)
+		packed := make(chan struct{}, readPacked)
 		var wait sync.WaitGroup
 		defer wait.Wait()
 		defer cancel()
@@ -66,7 +75,16 @@ func (h *home) read(ctx context.Context, names iter.Seq2[string, error]) iter.Se
 			defer close(order)
 			defer close(jobs)
 			for name, err := range names {
-				c := &content{name: name, err: err, done: make(chan struct{})}
+				c := &content{name: name, err: err, is: h.copies.Describe(name), done: make(chan struct{})}
+				if c.is.Packed {
+					// In order, so that the first one never waits for a later one.
+					select {
+					case packed <- struct{}{}:
+						c.free = func() { <-packed }
+					case <-ctx.Done():
+						return
+					}
+				}
 				select {
 				case order <- c:
 				case <-ctx.Done():
@@ -126,20 +144,31 @@ func (h *home) readInto(c *content) error {
 		return errors.Join(err, file.Close())
 	}
 	c.size, c.modTime = info.Size, info.ModTime
-	c.is = h.copies.Describe(c.name)
 	if c.size > smallFile && !c.is.Whole {
 		c.file = file
-		return nil
+		return h.inspect(c, file)
 	}
 	c.data = make([]byte, c.size)
 	_, err = io.ReadFull(file, c.data)
 	if err = errors.Join(err, file.Close()); err != nil {
 		return &fs.PathError{Op: "read", Path: h.fs.Path(c.name), Err: err}
 	}
-	// A faulty file is backed up all the same: it is all that there is.
+	return h.inspect(c, bytes.NewReader(c.data))
+}
+
+// inspect looks at the content of a file. A faulty one is backed up all the same: it is all that
+// there is.
+func (h *home) inspect(c *content, in io.ReaderAt) error {
+	tail := make([]byte, min(int64(c.is.Tail), c.size))
+	if _, err := in.ReadAt(tail, c.size-int64(len(tail))); err != nil && len(tail) > 0 && !errors.Is(err, io.EOF) {
+		return &fs.PathError{Op: "read", Path: h.fs.Path(c.name), Err: err}
+	}
 	var problem error
-	if c.hasBlob, problem = h.copies.Inspect(c.name, h.fs.Path(c.name), c.data); problem != nil {
+	if c.hasBlob, problem = h.copies.Inspect(c.name, h.fs.Path(c.name), in, c.size); problem != nil {
 		c.problem = problem.Error()
 	}
+	if counts, err := h.copies.Count(c.name, h.fs.Path(c.name), c.size, tail); err == nil {
+		c.counts = counts
+	} // else the fault is told above
 	return nil
 }

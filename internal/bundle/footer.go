@@ -110,6 +110,15 @@ func appendSkippable(b []byte, n int64) []byte {
 	return binary.LittleEndian.AppendUint32(b, uint32(n))
 }
 
+// ReadFooter reads the last FooterSize bytes of a bundle of a size in bytes. The path is for errors.
+func ReadFooter(tail []byte, size int64, path string) (Info, error) {
+	i, err := parseFooter(tail, size)
+	if err != nil {
+		return Info{}, &zodb.CorruptError{Path: path, Offset: max(0, size-FooterSize), Reason: "the footer is damaged", Err: err}
+	}
+	return i, nil
+}
+
 // parseFooter reads the last FooterSize bytes of a file of a size. The error is the reason only.
 func parseFooter(b []byte, size int64) (Info, error) {
 	if len(b) != FooterSize || binary.LittleEndian.Uint32(b) != skippableMagic || binary.LittleEndian.Uint32(b[4:]) != footerContent {

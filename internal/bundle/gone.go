@@ -182,6 +182,24 @@ func ParseGone(b []byte, path string, of *Info) (*Gone, error) {
 	if !bytes.Equal(b[goneSum:goneSets], of.Sum[:]) {
 		return nil, wrong(goneSum, "it is about a bundle with the sum %x, and that in its place has %x", b[goneSum:goneSets], of.Sum)
 	}
+	return parseSets(b, path, of)
+}
+
+// CheckGone looks at the file for who does not have the bundle that it is about.
+func CheckGone(b []byte, path string) error {
+	of := Info{Revisions: 1 << 32}
+	if len(b) >= goneSets {
+		of.Sum = [sha256.Size]byte(b[goneSum:goneSets])
+	}
+	_, err := ParseGone(b, path, &of)
+	return err
+}
+
+func parseSets(b []byte, path string, of *Info) (*Gone, error) {
+	wrong := func(offset int, format string, args ...any) error {
+		return &zodb.CorruptError{Path: path, Offset: int64(offset), Reason: fmt.Sprintf(format, args...)}
+	}
+	tail := len(b) - goneTail
 	g := &Gone{Sum: of.Sum}
 	all := roaring.New()
 	at := goneSets

@@ -96,7 +96,7 @@ func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 	if o.zero {
 		end = 0
 	}
-	for name, err := range a.FilesSince(ctx, since, nil) {
+	for name, err := range a.FilesSince(ctx, since, nil, nil) {
 		switch {
 		case err != nil:
 			return err

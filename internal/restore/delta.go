@@ -30,7 +30,7 @@ func (u *unpacking) link(ctx context.Context) ([]backup.Range, error) {
 			return nil, errors.Join(err, u.w.drain())
 		}
 		e := line.Entry
-		if e == nil || e.Dir || strings.HasPrefix(e.Name, "config/") && !u.last {
+		if e == nil || e.Dir || u.superseded[e.Name] || strings.HasPrefix(e.Name, "config/") && !u.last {
 			continue
 		}
 		err := u.w.do(func() error {

@@ -26,17 +26,21 @@ func (r *run) unpack(ctx context.Context, i int) error {
 	last := i == len(r.o.Plan.Chain)-1
 	u := &unpacking{r: r, m: m, last: last, w: newWriters(target{r.home, r.syncEach}, r.o.Workers)}
 	u.after, _ = m.After()
+	var err error
+	if u.superseded, err = r.superseded(i); err != nil {
+		return errors.Join(err, u.w.wait())
+	}
 	if last && r.state.Cut {
 		c, err := r.copies.Cut(store.CutOptions{Home: r.home, Last: r.state.To, Base: u.after, Resumed: r.result.Resumed,
-			Put: func(name string, content []byte) error {
-				return target{r.home, r.syncEach}.write(file{name: name}, bytes.NewReader(content))
+			Put: func(name string, content io.Reader) error {
+				return target{r.home, r.syncEach}.write(file{name: name}, content)
 			}})
 		if err != nil {
 			return errors.Join(err, u.w.wait())
 		}
 		u.cut = c
 	}
-	err := u.parts(ctx)
+	err = u.parts(ctx)
 	err = errors.Join(err, u.w.wait())
 	if u.cut != nil {
 		err = u.cut.End(err)
@@ -47,18 +51,43 @@ func (r *run) unpack(ctx context.Context, i int) error {
 	return err
 }
 
+// superseded returns which files of a backup of the chain later ones supersede. Of a last one that is
+// taken back it is not known before.
+func (r *run) superseded(of int) (map[string]bool, error) {
+	last := len(r.o.Plan.Chain) - 1
+	l := r.copies.Layers()
+	all := make(map[string]bool)
+	for i := last; i >= of; i-- {
+		if i == last && r.state.Cut {
+			continue
+		}
+		for _, name := range r.o.Plan.Chain[i].Bundles {
+			take, err := l.Take(name)
+			if err != nil {
+				return nil, err
+			}
+			if i == of && !take {
+				all[name] = true
+			}
+		}
+	}
+	return all, nil
+}
+
 // unpacking is the work on one backup.
 type unpacking struct {
-	r      *run
-	m      *backup.Manifest
-	after  zodb.TID  // with which the one before ends
-	last   bool      // of the chain
-	cut    store.Cut // nil = all of it is wanted
-	w      *writers
-	need   map[int64]struct{} // places of entries that are not linked; nil = all
-	frames []archive.Frame    // that begin with an entry
-	next   int                // of frames
-	since  int64              // bytes since the last checkpoint
+	r     *run
+	m     *backup.Manifest
+	after zodb.TID  // with which the one before ends
+	last  bool      // of the chain
+	cut   store.Cut // nil = all of it is wanted
+	w     *writers
+	// superseded are files that later backups of the chain supersede.
+	superseded map[string]bool
+	need       map[int64]struct{} // places of entries that are not linked; nil = all
+	frames     []archive.Frame    // that begin with an entry
+	next       int                // of frames
+	since      int64              // bytes since the last checkpoint
 }
 
 // parts unpacks the parts of the archive that are needed.
@@ -161,6 +190,9 @@ func (u *unpacking) item(i *backup.Item) error {
 			return nil
 		}
 		return u.put(i)
+	}
+	if u.superseded[i.Name] {
+		return nil
 	}
 	if u.cut != nil {
 		take, err := u.cut.Take(i.Name, i.Size, i.Content())

@@ -19,13 +19,19 @@ type Copies interface {
 	// Describe describes a file by its path relative to HOME, or by its name alone if that is
 	// a database name.
 	Describe(path string) Description
+	// Count returns how much is in a file of which Description.Tail is not 0, by that many
+	// bytes at its end. place is its name in the error.
+	Count(path, place string, size int64, tail []byte) (Counts, error)
 	// Inspect looks at the whole content of a file, and returns its fault. blob reports
-	// whether a blob belongs to the revision in it. place is its name in the error.
-	Inspect(path, place string, content []byte) (blob bool, err error)
+	// whether a blob belongs to the revision in it; of a file that holds many things it says
+	// nothing. place is its name in the error.
+	Inspect(path, place string, content io.ReaderAt, size int64) (blob bool, err error)
 	// Over returns the content of a file in a copy that is laid over one which ends with a
 	// transaction. It may change content. Where Description.Linked is false it returns content
 	// unchanged.
 	Over(path string, content []byte, last zodb.TID) []byte
+	// Layers begins to lay copies over each other, the newest first.
+	Layers() Layers
 	// Current reads a file that says which revision of an object is the current one
 	// (Description.Points), and nothing else.
 	Current(path, place string, content []byte) (zodb.TID, error)
@@ -49,10 +55,25 @@ type Description struct {
 	Points bool
 	// Linked: it names another transaction. See Copies.Over.
 	Linked bool
-	// Whole: [Copies.Inspect] wants to see it, even if it is large.
+	// Named: its name alone tells whether a copy has it, and no transaction. It is written
+	// once, and its name is never used again. A copy of the changes has all such files that the
+	// copies below it do not have.
+	Named bool
+	// Packed: its content is compressed.
+	Packed bool
+	// Whole: [Copies.Inspect] reads all of it into memory, even if it is large.
 	Whole bool
-	// Counts is how much is in it. Bytes are left out.
+	// Counts is how much is in it. Bytes are left out. Where Tail is not 0, [Copies.Count]
+	// tells, from so many bytes at the end of the file.
 	Counts Counts
+	Tail   int
+}
+
+// Layers is given the files of copies that lie over each other, those of the newest copy first. One
+// goroutine uses it.
+type Layers interface {
+	// Take reports whether a file counts: none before has taken its place.
+	Take(path string) (bool, error)
 }
 
 // CutOptions say how a copy is taken back.
@@ -65,7 +86,7 @@ type CutOptions struct {
 	// Resumed: an attempt before may have left something of its own, which may not be durable.
 	Resumed bool
 	// Put puts a file, and replaces an existing one.
-	Put func(path string, content []byte) error
+	Put func(path string, content io.Reader) error
 }
 
 // Cut takes a copy back. One goroutine uses it.
@@ -85,4 +106,6 @@ var (
 	ErrBefore = errors.New("nothing was committed by then")
 	// ErrPacked: pack removed revisions that are needed.
 	ErrPacked = errors.New("pack took it before it was backed up")
+	// ErrLayers: there are too many objects for the memory that [Layers] may take.
+	ErrLayers = errors.New("too many objects")
 )

@@ -19,8 +19,10 @@ type Filer interface {
 	// each once, the marks last, those too if nothing was committed since. Its cost is that of the
 	// changes, where the transactions name them. The error says so if they do not lead to that one
 	// and no pack explains why. A file that should be there and is not is told to lost, if that is
-	// not nil.
-	FilesSince(ctx context.Context, last zodb.TID, lost func(text string)) iter.Seq2[string, error]
+	// not nil. has reports whether the copy has a file with Description.Named; such files come if
+	// it does not, whenever they were made. If has is nil, those come that have something of a later
+	// transaction; so a pack in between may be found in some of them only.
+	FilesSince(ctx context.Context, last zodb.TID, has func(path string) bool, lost func(text string)) iter.Seq2[string, error]
 	// BlobFiles returns where the blob of a revision may be, in the order in which it moves.
 	// Nothing is looked at.
 	BlobFiles(oid zodb.OID, tid zodb.TID) []string

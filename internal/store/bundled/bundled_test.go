@@ -53,3 +53,8 @@ func TestBundledSurvives(t *testing.T) {
 	t.Parallel()
 	storetest.Faults(t, storetest.Implementation{Make: func(disk *crashfs.FS) error { return makeEmpty(disk) }, Open: open, Every: 4})
 }
+
+func TestBundledIsCopied(t *testing.T) {
+	t.Parallel()
+	storetest.Copies(t, storetest.Implementation{Make: func(disk *crashfs.FS) error { return makeEmpty(disk) }, Open: open, Copies: bundled.Copies{}})
+}

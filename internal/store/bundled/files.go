@@ -2,7 +2,9 @@ package bundled
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"slices"
 
@@ -38,10 +40,11 @@ func (s *Store) Files(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-// FilesSince implements [store.Filer]: the bundles that have something later, whole; the blobs of
-// what is later; all lists of what is gone, because their numbers do not tell when they were
+// FilesSince implements [store.Filer]: the bundles and lists of what is gone that the copy does not
+// have, and the blobs of what is later. If nobody knows what the copy has, they are the bundles
+// that have something later, and all lists, because their numbers do not tell when they were
 // made.
-func (s *Store) FilesSince(ctx context.Context, last zodb.TID, lost func(text string)) iter.Seq2[string, error] {
+func (s *Store) FilesSince(ctx context.Context, last zodb.TID, has func(path string) bool, lost func(text string)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		v, err := s.get()
 		if err != nil {
@@ -52,13 +55,13 @@ func (s *Store) FilesSince(ctx context.Context, last zodb.TID, lost func(text st
 		if lost == nil {
 			lost = func(string) {}
 		}
-		if err := s.since(ctx, v, last, lost, yield); err != nil {
+		if err := s.since(ctx, v, last, has, lost, yield); err != nil {
 			yield("", err)
 		}
 	}
 }
 
-func (s *Store) since(ctx context.Context, v *view, last zodb.TID, lost func(string), yield func(string, error) bool) error {
+func (s *Store) since(ctx context.Context, v *view, last zodb.TID, has func(string) bool, lost func(string), yield func(string, error) bool) error {
 	packed, err := s.files.Mark(layout.XPacked)
 	if err != nil {
 		return err
@@ -71,31 +74,22 @@ func (s *Store) since(ctx context.Context, v *view, last zodb.TID, lost func(str
 		if p.side != store.A {
 			continue
 		}
-		if p.number > 0 && !yield(dirOf(p.side)+"/"+p.name.Gone(p.number), nil) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if list := dirOf(p.side) + "/" + p.name.Gone(p.number); p.number > 0 && (has == nil || !has(list)) && !yield(list, nil) {
 			return nil
 		}
-		if p.name.Max <= last {
+		if wanted := p.name.Max > last; (has == nil && wanted || has != nil && !has(p.path)) && !yield(p.path, nil) {
+			return nil
+		} else if !wanted {
 			continue
 		}
 		if v.gapBelow(i) && p.Previous > last {
 			lost(fmt.Sprintf("the bundle before %s is missing: it ended with transaction %s", p.path, p.Previous))
 		}
-		if !yield(p.path, nil) {
-			return nil
-		}
-		if p.Blobs == 0 {
-			continue
-		}
-		for e, err := range p.revisions(ctx) {
-			if err != nil {
-				return err
-			}
-			if e.TID <= last || e.Flags&bundle.FlagBlob == 0 {
-				continue
-			}
-			if !yield(s.files.Path(store.A, layout.Blob(e.OID, e.TID)), nil) {
-				return nil
-			}
+		if more, err := s.blobsSince(ctx, p, last, lost, yield); err != nil || !more {
+			return err
 		}
 	}
 	marks := []layout.Name{layout.XOID, layout.XSerial}
@@ -108,6 +102,31 @@ func (s *Store) since(ctx context.Context, v *view, last zodb.TID, lost func(str
 		}
 	}
 	return nil
+}
+
+// blobsSince yields the blobs of what is later in a bundle, and reports whether more is wanted.
+func (s *Store) blobsSince(ctx context.Context, p *part, last zodb.TID, lost func(string), yield func(string, error) bool) (bool, error) {
+	if p.Blobs == 0 {
+		return true, nil
+	}
+	for e, err := range p.revisions(ctx) {
+		if err != nil {
+			return false, err
+		}
+		if e.TID <= last || e.Flags&bundle.FlagBlob == 0 {
+			continue
+		}
+		path := s.files.Path(store.A, layout.Blob(e.OID, e.TID))
+		switch _, err := s.fs.Stat(path); {
+		case errors.Is(err, fs.ErrNotExist):
+			lost(fmt.Sprintf("%s is missing: revision %s of object %s has a blob", s.fs.Path(path), e.TID, e.OID))
+		case err != nil:
+			return false, err
+		case !yield(path, nil):
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // leadsTo returns an error if a transaction is no part of the history, unless a pack explains

@@ -74,11 +74,11 @@ func TestCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost := func(text string) { t.Error(text) }
-	if err := errors.Join(copyTo(over, disk, s.FilesSince(t.Context(), last, lost)), h.checkStill(over)); err != nil {
+	if err := errors.Join(copyTo(over, disk, s.FilesSince(t.Context(), last, nil, lost)), h.checkStill(over)); err != nil {
 		t.Error(err)
 	}
 	marks := 0
-	for name, err := range s.FilesSince(t.Context(), h.last, lost) {
+	for name, err := range s.FilesSince(t.Context(), h.last, nil, lost) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestCopies(t *testing.T) {
 	if marks < 2 {
 		t.Errorf("%d marks, want two at least", marks)
 	}
-	if err := copyTo(crashfs.New(3), disk, s.FilesSince(t.Context(), h.last-1, nil)); err == nil {
+	if err := copyTo(crashfs.New(3), disk, s.FilesSince(t.Context(), h.last-1, nil, nil)); err == nil {
 		t.Error("a transaction of another history is none")
 	}
 }

@@ -144,13 +144,21 @@ func (s *Store) open(n bundle.Name, side store.Side) (part, error) {
 	if err == nil {
 		r, err = bundle.Open(f, info.Size, path)
 	}
-	if err == nil && (r.Min != n.Min || r.Max != n.Max || r.Generation != n.Generation) {
-		err = &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("it is the bundle of %s to %s in generation %d, as its footer says", r.Min, r.Max, r.Generation)}
+	if err == nil {
+		err = agrees(r, n, path)
 	}
 	if err != nil {
 		return part{}, errors.Join(err, f.Close())
 	}
 	return part{opened: &opened{Reader: r, name: n, side: side, path: path, file: f, size: info.Size, short: short(n)}}, nil
+}
+
+// agrees returns an error if a bundle is not the one that its name says.
+func agrees(r *bundle.Reader, n bundle.Name, path string) error {
+	if r.Min == n.Min && r.Max == n.Max && r.Generation == n.Generation {
+		return nil
+	}
+	return &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("it is the bundle of %s to %s in generation %d, as its footer says", r.Min, r.Max, r.Generation)}
 }
 
 // withGone gives a part the last of some lists of what is gone.

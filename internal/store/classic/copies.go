@@ -2,6 +2,7 @@ package classic
 
 import (
 	"encoding/binary"
+	"io"
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -50,19 +51,33 @@ func (c Copies) Describe(path string) store.Description {
 	return d
 }
 
+// Count implements [store.Copies]: the paths tell.
+func (c Copies) Count(path, _ string, _ int64, _ []byte) (store.Counts, error) {
+	return c.Describe(path).Counts, nil
+}
+
 // Inspect implements [store.Copies].
-func (c Copies) Inspect(path, place string, content []byte) (blob bool, err error) {
+func (c Copies) Inspect(path, place string, content io.ReaderAt, size int64) (blob bool, err error) {
 	n, _ := c.parse(path)
 	switch n.Kind {
-	case layout.KindRevision, layout.KindObject:
+	case layout.KindRevision, layout.KindObject, layout.KindTransaction, layout.KindPointer:
+	default:
+		return false, nil
+	}
+	b, err := io.ReadAll(io.NewSectionReader(content, 0, size))
+	if err != nil {
+		return false, err
+	}
+	switch n.Kind {
+	case layout.KindTransaction:
+		_, err = record.ParseTransactionAs(b, place, n.TID, true)
+	case layout.KindPointer:
+		_, err = record.ParsePointer(b, place, n.OID)
+	default:
 		var o *record.Object
-		if o, err = record.ParseObjectAs(content, place, n.OID, n.TID, true); err == nil {
+		if o, err = record.ParseObjectAs(b, place, n.OID, n.TID, true); err == nil {
 			blob = o.HasBlob()
 		}
-	case layout.KindTransaction:
-		_, err = record.ParseTransactionAs(content, place, n.TID, true)
-	case layout.KindPointer:
-		_, err = record.ParsePointer(content, place, n.OID)
 	}
 	return blob, err
 }

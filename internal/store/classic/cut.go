@@ -2,6 +2,7 @@ package classic
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -225,5 +226,5 @@ func (c *cut) pointer(oid zodb.OID) (zodb.TID, error) {
 }
 
 func (c *cut) replace(n layout.Name, data []byte) error {
-	return c.o.Put(string(store.A)+"/"+c.c.Format.Path(n), data)
+	return c.o.Put(string(store.A)+"/"+c.c.Format.Path(n), bytes.NewReader(data))
 }

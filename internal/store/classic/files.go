@@ -61,7 +61,7 @@ var errStopped = errors.New("stopped")
 // FilesSince implements [store.Filer]. The transactions name the written files, from the newest
 // on. In class Minimal, which has none, and where a pack that keeps undoable transactions only
 // took a link, all names of A are looked at.
-func (t *Store) FilesSince(ctx context.Context, last zodb.TID, lost func(text string)) iter.Seq2[string, error] {
+func (t *Store) FilesSince(ctx context.Context, last zodb.TID, _ func(path string) bool, lost func(text string)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if lost == nil {
 			lost = func(string) {}

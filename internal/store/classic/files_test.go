@@ -53,7 +53,7 @@ func TestFilesSinceGiveADamagedPointer(t *testing.T) {
 			t.Fatal(err)
 		}
 		var names []string
-		for name, err := range s.FilesSince(t.Context(), tid(0), nil) {
+		for name, err := range s.FilesSince(t.Context(), tid(0), nil, nil) {
 			if err != nil {
 				t.Fatalf("by name %t: %v", byName, err)
 			}

@@ -74,7 +74,12 @@ func Still(f vfs.FS, s *settings.Settings) (Snapshot, error) {
 
 // Copies returns the expert for the files of a format, in archives and in HOMEs that nobody has
 // open.
-func Copies(format layout.Format) store.Copies { return classic.Copies{Format: format} }
+func Copies(format layout.Format) store.Copies {
+	if format == layout.Bundled {
+		return bundled.Copies{}
+	}
+	return classic.Copies{Format: format}
+}
 
 // Empty returns the files of a new HOME without a transaction.
 func Empty(format layout.Format) []store.File { return classic.Empty(format) }

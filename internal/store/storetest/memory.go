@@ -259,7 +259,7 @@ func (m *Memory) Files(context.Context) iter.Seq2[string, error] {
 }
 
 // FilesSince implements [store.Filer].
-func (m *Memory) FilesSince(ctx context.Context, _ zodb.TID, _ func(string)) iter.Seq2[string, error] {
+func (m *Memory) FilesSince(ctx context.Context, _ zodb.TID, _ func(string) bool, _ func(string)) iter.Seq2[string, error] {
 	return m.Files(ctx)
 }
 

@@ -1,0 +1,143 @@
+package bundled
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"iter"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// cutPart puts the part of a bundle that is not left out, as a bundle of its own, with the list of
+// what is gone of it. If nothing was committed since the copy below, that has all of it.
+func (c *cut) cutPart() (err error) {
+	f, err := c.o.Home.Open(cutBundle)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	path := dirOf(store.A) + "/" + c.part.String()
+	if err := c.scan(path, io.NewSectionReader(f, 0, c.partSize)); err != nil {
+		return err
+	}
+	r, err := bundle.Open(f, c.partSize, path)
+	if err == nil {
+		err = agrees(r, c.part, path)
+	}
+	if err != nil {
+		return err
+	}
+	p := &partCut{left: roaring.New()}
+	if err := p.choose(r, c.o.Last); err != nil {
+		return err
+	}
+	if p.last <= c.o.Base {
+		return nil
+	}
+	n := bundle.Name{Min: r.Min, Max: p.last, Generation: r.Generation}
+	info, err := c.putPart(r, n, p)
+	if err != nil {
+		return err
+	}
+	list, ok := c.lists[c.part]
+	if !ok {
+		return nil
+	}
+	gone, err := bundle.ParseGone(list.content, dirOf(store.A)+"/"+c.part.Gone(list.number), &r.Info)
+	if err != nil {
+		return err
+	}
+	next := &bundle.Gone{Sum: info.Sum}
+	for _, set := range gone.Sets {
+		if members := p.kept(set.Members); !members.IsEmpty() {
+			next.Sets = append(next.Sets, bundle.GoneSet{Stamp: set.Stamp, Members: members})
+		}
+	}
+	if len(next.Sets) == 0 {
+		return nil
+	}
+	b, err := next.Append(nil)
+	if err != nil {
+		return err
+	}
+	return c.o.Put(dirOf(store.A)+"/"+n.Gone(1), bytes.NewReader(b))
+}
+
+// putPart writes the bundle.
+func (c *cut) putPart(r *bundle.Reader, n bundle.Name, p *partCut) (info bundle.Info, err error) {
+	in, out := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		var err error
+		info, err = bundle.Merge(context.Background(), out, bundle.Options{
+			Identity: r.Identity, Min: n.Min, Max: n.Max, Generation: n.Generation, Previous: r.Previous, HighestOID: r.HighestOID, Workers: workers(),
+		}, []bundle.Source{{Reader: r, Drop: func(number int64) bool { return p.left.Contains(uint32(number)) }}})
+		out.CloseWithError(err)
+		written <- err
+	}()
+	err = c.o.Put(dirOf(store.A)+"/"+n.String(), in)
+	in.CloseWithError(err)
+	werr := <-written
+	if err == nil {
+		err = werr
+	}
+	return info, err
+}
+
+// partCut says which members of a bundle are left out.
+type partCut struct {
+	left *roaring.Bitmap
+	last zodb.TID // the newest transaction that is not
+}
+
+func (p *partCut) choose(r *bundle.Reader, to zodb.TID) error {
+	number := uint32(0)
+	for e, err := range r.RevisionsFrom(0) {
+		if err != nil {
+			return err
+		}
+		if e.TID > to {
+			p.left.Add(number)
+		} else {
+			p.last = max(p.last, e.TID)
+		}
+		number++
+	}
+	for e, err := range r.TransactionsFrom(0) {
+		if err != nil {
+			return err
+		}
+		if e.TID > to {
+			p.left.Add(number)
+		} else {
+			p.last = max(p.last, e.TID)
+		}
+		number++
+	}
+	return nil
+}
+
+// kept returns the numbers that some members have in the part: in both they are in one order.
+func (p *partCut) kept(members *roaring.Bitmap) *roaring.Bitmap {
+	kept := roaring.New()
+	for i := roaring.AndNot(members, p.left).Iterator(); i.HasNext(); {
+		number := i.Next()
+		kept.Add(number - uint32(p.left.Rank(number)))
+	}
+	return kept
+}
+
+// pull turns a sequence into a function that returns its next item, and whether there is one.
+func pull[E any](seq iter.Seq2[E, error]) (next func() (E, bool, error), stop func()) {
+	step, stop := iter.Pull2(seq)
+	return func() (E, bool, error) {
+		e, err, ok := step()
+		return e, ok && err == nil, err
+	}, stop
+}
