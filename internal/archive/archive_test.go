@@ -224,3 +224,86 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+// TestArchiveIsTheSame: the same files make the same bytes as in the releases before, which
+// another version of the compressor alone may change.
+func TestArchiveIsTheSame(t *testing.T) {
+	t.Parallel()
+	m := makeArchive(t, 5000)
+	const archive, index = "3fc3fab88d8eacdde861b1bd207c6d6164c498c340ada754c79d6cd87bdffdc9", "840ae36d14f40f4708860e1d68c176a95293dac6f2de720a6bd855581f264a33"
+	if got := m.totals.ArchiveSum.String(); got != archive {
+		t.Errorf("the archive has the SHA-256 %s, want %s", got, archive)
+	}
+	if got := m.totals.IndexSum.String(); got != index {
+		t.Errorf("the index has the SHA-256 %s, want %s", got, index)
+	}
+}
+
+// TestStoredFilesAreNotCompressed: files that are compressed already take their own length, and are
+// read as any other.
+func TestStoredFilesAreNotCompressed(t *testing.T) {
+	t.Parallel()
+	const frame = 16 << 10
+	m := &made{content: make(map[string][]byte)}
+	w, err := NewWriter(&m.archive, &m.index, Options{FrameSize: frame, Workers: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	packed, stored := 0, 0
+	for i, size := range []int{100, 10, 0, frame, 10 * frame, 3, 300 << 10, 7, 7} {
+		name := fmt.Sprintf("A/%d", i)
+		m.content[name] = bytes.Repeat([]byte{'x'}, size)
+		as := i%3 != 0
+		if as {
+			stored += size
+		} else {
+			packed += size
+		}
+		if _, err := w.AddAs(name, int64(size), time.Unix(1, 0), bytes.NewReader(m.content[name]), as); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.totals, err = w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.archive.Len(); n < stored || n > stored+stored/50+packed/10+16<<10 {
+		t.Errorf("the archive has %d bytes, with %d that are stored and %d that are compressed", n, stored, packed)
+	}
+	r, err := NewReader(bytes.NewReader(m.archive.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	n := 0
+	for ; ; n++ {
+		e, err := r.Next(t.Context())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(r); err != nil || !bytes.Equal(b, m.content[e.Name]) {
+			t.Errorf("%s has %d bytes, %v", e.Name, len(b), err)
+		}
+	}
+	if n != len(m.content) {
+		t.Errorf("%d entries, want %d", n, len(m.content))
+	}
+	for line, err := range ReadIndex(bytes.NewReader(m.index.Bytes())) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := line.Frame; f != nil && f.Start && f.At > 0 {
+			r, err := NewReader(bytes.NewReader(m.archive.Bytes()[f.Offset:]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Next(t.Context()); err != nil && !errors.Is(err, io.EOF) {
+				t.Errorf("from the frame at %d: %v", f.Offset, err)
+			}
+			r.Close()
+		}
+	}
+}

@@ -199,7 +199,7 @@ func (c *cut) end() (err error) {
 			return err
 		}
 	}
-	s, err := New(Options{FS: c.o.Home, Still: true, Clock: time.Now})
+	s, err := New(Options{FS: c.o.Home, Still: true})
 	if err != nil {
 		return err
 	}
