@@ -99,7 +99,7 @@ func (impl Implementation) history(tended bool) (h history, err error) {
 			err = flush(h.s, store.A, h.all[:last])
 		}
 		if err == nil && tended {
-			err = tendAll(h.s)
+			err = tend(h.s)
 		}
 		if err != nil {
 			return

@@ -55,19 +55,6 @@ func layered(impl Implementation, h history) error {
 	return impl.same(disk, h.all, tid(5))
 }
 
-// tendAll lets a store tend to all that it has.
-func tendAll(s store.Store) error {
-	if err := thaw(s); err != nil { // it finds out that B is empty
-		return err
-	}
-	for range maxSteps {
-		if more, err := s.Tend(context.Background()); err != nil || !more {
-			return err
-		}
-	}
-	return fmt.Errorf("tend: %w", errEndless)
-}
-
 // strangers are in a whole copy, and in no copy of changes.
 func strangers(impl Implementation, h history) error {
 	stranger := string(store.A) + "/README"
