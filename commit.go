@@ -46,9 +46,9 @@ func (s *Storage) LinkBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, n
 	return s.engine.LinkBlob(ctx, oid, serial, name)
 }
 
-// Blobs yields every revision that has a blob, in no order. It reads the names
-// of all files below A and B; what is committed meanwhile may be left out, and
-// one that is moved meanwhile may come twice.
+// Blobs yields every revision that has a blob, in no order. It reads the names of all files below A
+// and B; a revision committed meanwhile may be left out, and one that is moved meanwhile may come
+// twice.
 func (s *Storage) Blobs(ctx context.Context) iter.Seq2[zodb.BlobRevision, error] {
 	return s.engine.Blobs(ctx)
 }

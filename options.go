@@ -9,7 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// CreateOptions says what a new HOME is like. The zero value gives the defaults.
+// CreateOptions are the properties of a new HOME. The zero value gives the defaults.
 type CreateOptions struct {
 	Class  zodb.Class // default Full
 	Format string     // bundled, bushy, chunky, lawn or flat; default chunky
@@ -17,12 +17,12 @@ type CreateOptions struct {
 	Set map[string]string
 }
 
-// Options says how a storage is opened. The zero value gives the defaults; what concerns
-// the storage for good is in its config/settings.
+// Options says how a storage is opened. The zero value gives the defaults; lasting properties of
+// the storage are in its config/settings.
 type Options struct {
 	// ReadOnly changes nothing on disk and takes no lock, so it can look at a
-	// storage that another process has open; what that one commits later is
-	// not seen. A crashed storage is read as it would be after recovery.
+	// storage that another process has open; later commits of that process are not seen. A crashed
+	// storage is read as it would be after recovery.
 	ReadOnly bool
 	// Logger gets the storage's messages; default none.
 	Logger *slog.Logger

@@ -7,10 +7,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Load returns the current revision of an object. Its data, like those of every
-// load, may belong to many who read them, and must not be changed. Errors: *zodb.KeyError if
-// there is none, or if its creation was undone; *zodb.CorruptError, with NoObject if
-// it is there and the file of its revision is not.
+// Load returns the current revision of an object. Its data, like those of every load, may be shared
+// by many readers, and must not be changed. Errors: *zodb.KeyError if there is none, or if its
+// creation was undone; *zodb.CorruptError, with NoObject if it is there and the file of its
+// revision is not.
 func (s *Storage) Load(ctx context.Context, oid zodb.OID) (zodb.Revision, error) {
 	return s.engine.Load(ctx, oid)
 }
@@ -25,10 +25,10 @@ func (s *Storage) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID)
 	return s.engine.LoadBefore(ctx, oid, before)
 }
 
-// LoadBeforeCached is [Storage.LoadBefore] for those who must not wait: it answers
-// only from memory, and never touches the disk. ok is false if it cannot, and
-// also if the answer would be an error or that there is nothing. Revision.Data
-// belongs to everybody who reads it and must not be changed.
+// LoadBeforeCached is [Storage.LoadBefore] for callers that must not wait: it answers
+// only from memory, and never touches the disk. ok is false if it cannot, and also if
+// the answer would be an error or that there is nothing. Revision.Data is shared by all readers and
+// must not be changed.
 func (s *Storage) LoadBeforeCached(oid zodb.OID, before zodb.TID) (rev zodb.Revision, ok bool) {
 	return s.engine.LoadBeforeCached(oid, before)
 }
@@ -38,10 +38,10 @@ func (s *Storage) LoadSerial(ctx context.Context, oid zodb.OID, serial zodb.TID)
 	return s.engine.LoadSerial(ctx, oid, serial)
 }
 
-// LoadRecord returns one revision with all that is known of it. A record that
-// says that the object does not exist is no error here. DataTID is 0 if the revision
-// that it would name, or its transaction, was packed away: who copies the record finds
-// what it names.
+// LoadRecord returns one revision with all facts about it. A record that says that the
+// object does not exist is no error here. DataTID is 0 if the revision that it would
+// name, or its transaction, was packed away: so a copier of the record finds the revision that it
+// names.
 func (s *Storage) LoadRecord(ctx context.Context, oid zodb.OID, serial zodb.TID) (zodb.Record, error) {
 	return s.engine.LoadRecord(ctx, oid, serial)
 }
@@ -53,8 +53,8 @@ func (s *Storage) Exists(ctx context.Context, oid zodb.OID) (bool, error) {
 
 // OIDs yields the oid of every object, those included that do not exist any
 // more and are not packed away, in no order. It reads the names of all files
-// below A and B. What is committed meanwhile may be left out, and an object
-// that is written to meanwhile may come twice.
+// below A and B. An object committed meanwhile may be left out, and one that is written to
+// meanwhile may come twice.
 func (s *Storage) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] { return s.engine.OIDs(ctx) }
 
 // NextOID returns the smallest oid from one on that there is a name of, in the log or
@@ -86,9 +86,8 @@ func (s *Storage) Transaction(ctx context.Context, tid zodb.TID) (*zodb.Transact
 // = 0 means up to the last one. The files of transactions name the one before,
 // so the chain is walked back once for marks and then block by block forward:
 // each file is read twice, but for those of the oldest block, and the memory is that of a
-// block, 256 KiB or one transaction, and of one mark (8 bytes) for each block. What is
-// damaged comes with an error, as in [Storage.TransactionsBackward], and what is later
-// follows.
+// block, 256 KiB or one transaction, and of one mark (8 bytes) for each block. A damaged
+// transaction comes with an error, as in [Storage.TransactionsBackward], and later ones follow.
 func (s *Storage) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
 	return s.engine.Transactions(ctx, from, to)
 }
@@ -103,13 +102,13 @@ func (s *Storage) TransactionsBackward(ctx context.Context, from zodb.TID) iter.
 	return s.engine.TransactionsBackward(ctx, from)
 }
 
-// RecentTransactions returns the last n transactions, newest first. With an error come those
-// that are later than what is damaged.
+// RecentTransactions returns the last n transactions, newest first. With an error come those later
+// than the damage.
 func (s *Storage) RecentTransactions(ctx context.Context, n int) ([]*zodb.Transaction, error) {
 	return s.engine.RecentTransactions(ctx, n)
 }
 
-// Records yields what a transaction stored, in the order first stored. A
+// Records yields the records of a transaction, in the order first stored. A
 // revision that was packed away is passed over; one that is missing otherwise is a
 // *zodb.CorruptError.
 func (s *Storage) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
@@ -130,7 +129,7 @@ func (s *Storage) History(ctx context.Context, oid zodb.OID, n int) ([]zodb.Hist
 	return s.engine.History(ctx, oid, n)
 }
 
-// HistoryBackward yields what History returns, one after the other.
+// HistoryBackward yields the entries of History, one after the other.
 func (s *Storage) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.HistoryEntry, error] {
 	return s.engine.HistoryBackward(ctx, oid)
 }

@@ -1,5 +1,5 @@
-// Package archive writes and reads the files that a backup consists of: a tar
-// in zstd, and beside it an index of what is in it.
+// Package archive writes and reads the files that a backup consists of: a tar in zstd, and beside
+// it an index of its entries.
 //
 // # The archive
 //

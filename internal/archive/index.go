@@ -24,7 +24,7 @@ func (s Sum) String() string { return hex.EncodeToString(s[:]) }
 // MarshalText returns the hexadecimal digits.
 func (s Sum) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads what MarshalText writes.
+// UnmarshalText reads the form that MarshalText writes.
 func (s *Sum) UnmarshalText(b []byte) error {
 	if len(b) != 2*len(s) {
 		return fmt.Errorf("%q is no SHA-256", b)
@@ -33,8 +33,7 @@ func (s *Sum) UnmarshalText(b []byte) error {
 	return err
 }
 
-// ErrDamaged is matched by errors about an archive or index that is not what
-// was written.
+// ErrDamaged is matched by errors about an archive or index that was changed since it was written.
 var ErrDamaged = errors.New("damaged")
 
 // damaged makes an error that matches ErrDamaged.
@@ -52,7 +51,7 @@ type indexLine struct {
 	Frame  *Frame `json:"frame,omitempty"`
 }
 
-// MarshalJSON leaves out what a line does not have.
+// MarshalJSON leaves out fields that a line does not have.
 func (l indexLine) MarshalJSON() ([]byte, error) {
 	type plain indexLine // without this method
 	p := plain(l)

@@ -95,7 +95,7 @@ func (r *Reader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Drain reads what follows the last entry, so that all of the archive was seen.
+// Drain reads the bytes behind the last entry, so that all of the archive was seen.
 func (r *Reader) Drain() error {
 	if _, err := io.Copy(io.Discard, r.in); err != nil {
 		return damaged("the end of the archive can't be read: %w", err)

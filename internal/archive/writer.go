@@ -22,12 +22,12 @@ const defaultFrameSize = 4 << 20
 const (
 	// leastFrame is below which compression suffers.
 	leastFrame = 256 << 10
-	// workerMemory is about what a worker takes: its frame, before and after, and the encoder.
+	// workerMemory is about the memory of a worker: its frame, before and after, and the encoder.
 	workerMemory = 16 << 20
 )
 
-// windowOf returns the window for frames of that size: what is longer than a frame has
-// nothing to look back to.
+// windowOf returns the window for frames of that size: a longer window would have nothing to look
+// back to.
 func windowOf(frameSize int) int {
 	window := leastFrame
 	for window < frameSize && window < defaultFrameSize {
@@ -60,7 +60,7 @@ type Frame struct {
 	Start  bool  `json:"start"`  // it begins with the header of an entry
 }
 
-// Totals is what was written.
+// Totals counts the written archive.
 type Totals struct {
 	Entries      int64 // directories included
 	Bytes        int64 // of content
@@ -303,7 +303,7 @@ func (w *Writer) emit() {
 	}
 }
 
-// sumWriter counts and hashes what goes through it.
+// sumWriter counts and hashes the bytes that go through it.
 type sumWriter struct {
 	w    io.Writer
 	hash hash.Hash

@@ -6,7 +6,7 @@
 // A repository is an [objstore.Store]. A backup NAME consists of three objects:
 //
 //	NAME.tar.zst     the archive, see package archive
-//	NAME.index.zst   what is in it
+//	NAME.index.zst   its index
 //	NAME.json        the [Manifest]
 //
 // The manifest is written last and removed first: a backup exists if its manifest

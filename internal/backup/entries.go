@@ -102,7 +102,7 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 		case err != nil:
 			return err
 		case want == nil || got.Name != want.Name || got.Size != want.Size || got.Dir != want.Dir:
-			return blame(next, fmt.Errorf("%w: %s is not what the index says", archive.ErrDamaged, got.Name))
+			return blame(next, fmt.Errorf("%w: %s differs from the index", archive.ErrDamaged, got.Name))
 		}
 		want.ModTime = got.ModTime
 		item := &Item{Entry: *want}

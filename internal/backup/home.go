@@ -38,7 +38,7 @@ type home struct {
 	undeleted pack.Undeleted
 }
 
-// openHome opens what a backup is made of. The caller closes it.
+// openHome opens the source of a backup. The caller closes it.
 func openHome(f vfs.FS) (h *home, err error) {
 	const settingsFile, identityFile = "config/settings", "config/identity"
 	b, err := f.ReadFile(settingsFile)

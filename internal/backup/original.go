@@ -83,7 +83,7 @@ func (r *Repository) originalManifest(ctx context.Context, object string, size i
 	old, ok := lines[f[2]]
 	full := fulls[f[1]]
 	if !ok || full == nil {
-		return nil, fmt.Errorf("%w: neither %s nor a full backup tells what it builds upon", archive.ErrDamaged, tindexFile)
+		return nil, fmt.Errorf("%w: neither %s nor a full backup names its reference", archive.ErrDamaged, tindexFile)
 	}
 	m.Kind, m.Identity, m.Format = Incremental, full.Identity, full.Format
 	m.Reference = &Reference{Name: f[1] + "-" + f[2], TID: old.tid}

@@ -51,7 +51,7 @@ func Prune(ctx context.Context, store objstore.Store, o PruneOptions) (*Pruned, 
 		// A backup that can't be read at the moment may be the base of others.
 		for name, derr := range r.Damaged {
 			if !errors.Is(derr, archive.ErrDamaged) {
-				err = errors.Join(err, fmt.Errorf("nothing was removed: the manifest of backup %s can't be read, so nobody knows what is broken: %w", name, derr))
+				err = errors.Join(err, fmt.Errorf("nothing was removed: the manifest of backup %s can't be read, so the broken backups are not known: %w", name, derr))
 			}
 		}
 	}

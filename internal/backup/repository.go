@@ -194,7 +194,7 @@ func (r *Repository) whyMissing(m *Manifest) error {
 		if b.Identity != m.Identity {
 			return fmt.Errorf("which is of another storage: identity %s, not %s", b.Identity, m.Identity)
 		}
-		return fmt.Errorf("which is not what it was when this backup was made: %w", archive.ErrDamaged)
+		return fmt.Errorf("which was changed since this backup was made: %w", archive.ErrDamaged)
 	}
 	return fmt.Errorf("which is not here: %w", ErrNoBackup)
 }
@@ -248,7 +248,7 @@ func (r *Repository) ReadIndex(ctx context.Context, m *Manifest) iter.Seq2[archi
 			return
 		}
 		if in.sum() != m.Index.SHA256 || entries != m.Counts.Entries {
-			yield(archive.Line{}, fmt.Errorf("%w: %s is not what was written: its SHA-256 is %s, want %s",
+			yield(archive.Line{}, fmt.Errorf("%w: %s was changed since it was written: its SHA-256 is %s, want %s",
 				archive.ErrDamaged, r.Store.Path(m.Index.Name), in.sum(), m.Index.SHA256))
 		}
 	}

@@ -30,7 +30,7 @@ type Options struct {
 	Runs      int           // how often everything is measured; default 1
 	// Only selects measurements by their names, or how these begin; default all.
 	Only []string
-	// Begun, if not nil, is told what is measured next.
+	// Begun, if not nil, is called with the name of the next measurement.
 	Begun func(name string, run int)
 }
 
@@ -120,7 +120,7 @@ func (o *Options) selected(name string) bool {
 	return false
 }
 
-// bench is what the measurements share.
+// bench is the state that the measurements share.
 type bench struct {
 	o       Options
 	objects []object
@@ -301,7 +301,7 @@ func loadResult(loaders []*loader, depth int, d time.Duration) Result {
 	return r
 }
 
-// rates makes a result of what was counted in a window; each operation moves some bytes.
+// rates makes a result of the counts of a window; each operation moves some bytes.
 func rates(h *histogram, d time.Duration, bytes float64) Result {
 	seconds := d.Seconds()
 	rate := float64(h.n) / seconds

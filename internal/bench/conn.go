@@ -22,9 +22,8 @@ type conn struct {
 	announcement
 }
 
-// announcement is how a message begins that tells of somebody else's
-// transaction: what has to be passed over fast, as with 32 connections each
-// commit makes 31 of them.
+// announcement is the beginning of a message about another client's transaction. Such messages have
+// to be passed over fast: with 32 connections each commit makes 31 of them.
 type announcement struct {
 	head []byte // up to the tid
 }
@@ -66,7 +65,7 @@ func (c *conn) announced(frame []byte) bool {
 	return true
 }
 
-// request appends a request to what is to be written, and returns its id.
+// request appends a request to the output, and returns its id.
 func (c *conn) request(name string, args ...any) (int64, error) {
 	c.nextID++
 	return c.nextID, c.message(c.nextID, false, name, args...)
@@ -83,7 +82,7 @@ func (c *conn) message(id int64, oneWay bool, name string, args ...any) error {
 	return err
 }
 
-// flush writes what was appended.
+// flush writes the output.
 func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
@@ -118,8 +117,8 @@ func (c *conn) answer(id int64) (any, error) {
 	}
 }
 
-// template is a loadBefore request as a Python client sends it, with the
-// arguments as its id, and what its answer begins with.
+// template is a loadBefore request as a Python client sends it, with the arguments as its id, and
+// the beginning of its answer.
 type template struct {
 	frame    []byte
 	oids     [2]int // where the oid is in frame
@@ -175,7 +174,7 @@ func (t *template) loaded(frame []byte) (zodb.OID, bool) {
 	return zodb.OIDFromBytes(frame[t.oid:]), true
 }
 
-// unexpected makes an error of an answer that is no record; nil for what is no answer.
+// unexpected makes an error of an answer that is not a record; nil for other messages.
 func (c *conn) unexpected(frame []byte) error {
 	if c.announced(frame) {
 		return nil

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Values are kept in buckets whose width is 1/64 of what is in them, or 1 ns.
+// Values are kept in buckets whose width is 1/64 of their values, or 1 ns.
 const (
 	subBits    = 6
 	maxBits    = 42 // over an hour
@@ -44,7 +44,7 @@ func (h *histogram) add(d time.Duration) {
 	h.max = max(h.max, d)
 }
 
-// merge adds what another one counted.
+// merge adds the counts of another histogram.
 func (h *histogram) merge(o *histogram) {
 	for i, c := range o.counts {
 		h.counts[i] += c

@@ -31,7 +31,7 @@ type Result struct {
 	Runs        []Single `json:"runs,omitempty"`
 }
 
-// Single is what one of several runs gave.
+// Single is the result of one of several runs.
 type Single struct {
 	Rate    float64 `json:"rate"`
 	Latency Latency `json:"latency"`

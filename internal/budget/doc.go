@@ -14,10 +14,9 @@
 //
 // # Waiting
 //
-// Take waits, Try does not. Who holds a part of a pool beyond the sure one and waits for
-// more of it may wait for somebody who waits for him: give back first, and take all of it
-// at once, or use Try. Pools that are taken one within the other have an order, which
-// their owner writes down.
+// Take waits, Try does not. A holder of more than its sure part that waits for still more may
+// deadlock with another such holder: give back first, and take all of it at once, or use Try. Pools
+// that are taken one within the other have an order, which their owner writes down.
 //
 // All methods may be called concurrently.
 package budget

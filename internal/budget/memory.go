@@ -8,24 +8,24 @@ import (
 	"strings"
 )
 
-// Memory is how much a process may use, in bytes, and who says so.
+// Memory is how much a process may use, in bytes, and the source of that figure.
 type Memory struct {
 	Limit  int64
 	Source string // such as “GOMEMLIMIT”, for the log
 }
 
-// spare returns how much of a control group stays free for what the runtime does not count:
+// spare returns how much of a control group stays free for memory that the runtime does not count:
 // the program itself, which is 14 MiB when all of it is in use, buffers of sockets, pages that are
-// being written, and the kernel's caches of the many files and directories that are made and
-// read. It is an eighth, and 24 MiB at least; in groups below 96 MiB it is a quarter or 16 MiB,
-// and half of the group at most.
+// being written, and the kernel's caches of the many files and directories that are made and read.
+// It is an eighth, and 24 MiB at least; in groups below 96 MiB it is a quarter or 16 MiB, and half
+// of the group at most.
 func spare(group int64) int64 {
 	return max(group/8, min(group/4, 24<<20), min(group/2, 16<<20))
 }
 
-// Find returns the memory for this process: GOMEMLIMIT; else the limit of its control
-// group (version 1 or 2) but for what is spare; else three quarters of the machine's.
-// read reads a file of the system. Without either figure it is 1 GiB.
+// Find returns the memory for this process: GOMEMLIMIT; else the limit of its control group
+// (version 1 or 2) less the spare part; else three quarters of the machine's. read reads a file of
+// the system. Without either figure it is 1 GiB.
 func Find(getenv func(string) string, read func(name string) ([]byte, error)) Memory {
 	if getenv("GOMEMLIMIT") != "" {
 		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {

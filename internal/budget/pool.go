@@ -23,7 +23,7 @@ type Pool struct {
 type waiter struct {
 	s       *Share
 	n       int64
-	passed  int // how often somebody who came later was served
+	passed  int // how often a later request was served first
 	granted chan struct{}
 }
 
@@ -176,8 +176,8 @@ func (s *Share) Give(n int64) {
 // beyond is the amount beyond the sure part if n more are taken. p.mu must be held.
 func (s *Share) beyond(n int64) int64 { return max(s.held+n-s.sure, 0) }
 
-// fits reports whether n more may be granted. Who has nothing gets a little, also of the
-// last: half of one file is none. p.mu must be held.
+// fits reports whether n more may be granted. A holder of nothing gets a little, even of the last:
+// half of one file is none. p.mu must be held.
 func (s *Share) fits(n int64) bool {
 	more, free := s.beyond(n)-s.beyond(0), s.p.size-s.p.used
 	if s.beyond(0) == 0 && more <= max(s.p.size/64, 1) {

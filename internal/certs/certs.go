@@ -17,7 +17,7 @@ import (
 // Files are where the certificates of a server are.
 type Files struct {
 	Certificate, Key string // PEM; an empty Key means that the key is in the same file
-	Authenticate     string // a PEM file, or a directory of them, with who may connect
+	Authenticate     string // a PEM file, or a directory of them, with the trusted certificates
 	KeyPassword      string // empty: none
 
 	// Clock tells whether certificates and revocation lists have run out. Without it
@@ -113,7 +113,7 @@ func decrypted(name string, text []byte, password string) ([]byte, error) {
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			continue
 		}
-		//lint:ignore SA1019 the old form is what ZEO's users have; it protects little, but is better than no key at all
+		//lint:ignore SA1019 ZEO's users have the old form; it protects little, but is better than no key at all
 		if !x509.IsEncryptedPEMBlock(block) {
 			return pem.EncodeToMemory(block), nil
 		}

@@ -3,8 +3,8 @@
 //
 // A client has to show a certificate. It is accepted if it is one of those that
 // are trusted, or is signed by one that is an authority, and if no revocation
-// list names it. There is no check of host names: whoever has such a
-// certificate may use everything that is served.
+// list names it. There is no check of host names: a client with such a certificate may use
+// everything that is served.
 //
 // The files can be read again while the server runs. Connections that exist stay;
 // those that come in later meet the new files. Sessions are not resumed, so that

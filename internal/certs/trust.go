@@ -16,7 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// trust is who may connect.
+// trust holds the certificates of clients that may connect.
 type trust struct {
 	certificates []*x509.Certificate
 	lists        []*x509.RevocationList // each was signed by somebody we trust, or by somebody between
@@ -33,7 +33,7 @@ func Trusted(name string) (*x509.CertPool, error) {
 }
 
 // readTrust reads certificates and revocation lists of a file, or of all files of
-// a directory, in which whatever is neither is passed over, as OpenSSL does.
+// a directory, in which other contents are passed over, as OpenSSL does.
 func readTrust(name string) (*trust, error) {
 	dir, err := vfs.OS(name) // follows symbolic links
 	if err != nil {
@@ -75,10 +75,10 @@ func readTrust(name string) (*trust, error) {
 	return t, t.checkLists(name)
 }
 
-// begun matches the first line of what add takes.
+// begun matches the first line of a block that add takes.
 var begun = regexp.MustCompile(`(?m)^-----BEGIN (X509 )?(CERTIFICATE|CRL)-----`)
 
-// add takes what a PEM file has. pem.Decode passes over a block that was cut off or
+// add takes the blocks of a PEM file. pem.Decode passes over a block that was cut off or
 // changed; a revocation list must not get lost like that.
 func (t *trust) add(name string, text []byte) error {
 	before := len(t.certificates) + len(t.lists)

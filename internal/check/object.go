@@ -84,7 +84,7 @@ func objectDefect(b []byte, oid zodb.OID, tid zodb.TID, wrongLength bool) (Kind,
 	case zodb.OIDFromBytes(b[8:]) != oid:
 		return ObjectOID, "the header says " + zodb.OIDFromBytes(b[8:]).String()
 	case !md5Fits(b[40:56], b[56:]):
-		return ObjectMD5, "the content is not what was written"
+		return ObjectMD5, "the content was changed since it was written"
 	default:
 		return ObjectSerial, "the header says " + zodb.TIDFromBytes(b[64:]).String()
 	}
@@ -216,7 +216,7 @@ func (c *checker) blob(o object, packable bool) {
 		c.counts.blobs.Add(1)
 		c.countFile(n)
 		if err == nil && hash.BlobSum() != o.BlobSum {
-			c.reportAt(BlobChecksum, o, where, "the content is not what was written")
+			c.reportAt(BlobChecksum, o, where, "the content was changed since it was written")
 		}
 	}
 	if err != nil {

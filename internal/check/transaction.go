@@ -73,7 +73,7 @@ func transactionDefect(b []byte, tid zodb.TID, err error) (Kind, string) {
 	case zodb.TIDFromBytes(b[8:]) != tid:
 		return TransactionTID, "the header says " + zodb.TIDFromBytes(b[8:]).String()
 	case !md5Fits(b[32:48], b[48:]):
-		return TransactionMD5, "the content is not what was written"
+		return TransactionMD5, "the content was changed since it was written"
 	default:
 		return TransactionFields, err.Error()
 	}

@@ -23,8 +23,9 @@ func newBackup(e *env) *cobra.Command {
 		Short: "Make and keep backups of a storage, running or not",
 		Long: `A backup is the storage, with its blobs and its config, at exactly one transaction.
 It is made of a snapshot, so writers go on. A repository, REPO, is a directory of
-backups; by default HOME/backups. An incremental backup costs what changed. What
-is in a backup: docs/backup.md; how to get it back: dirstorage restore.`,
+backups; by default HOME/backups. The cost of an incremental backup grows with the
+changes only. Contents of a backup: docs/backup.md; how to get it back: dirstorage
+restore.`,
 		RunE: wantsCommand,
 	}
 	c.AddCommand(
@@ -36,8 +37,8 @@ is in a backup: docs/backup.md; how to get it back: dirstorage restore.`,
 	return c
 }
 
-// openStore opens the repository in a directory. With create, the directory is
-// made if there is none, but not what is above it.
+// openStore opens the repository in a directory. With create, the directory is made if it does not
+// exist, but not its parents.
 func openStore(dir string, create bool) (objstore.Store, error) {
 	if create {
 		above, base, err := vfs.Split(dir)
@@ -90,7 +91,7 @@ func newBackupMake(e *env, name string, kind backup.Kind, short string) *cobra.C
 	o := backupCommand{kind: kind}
 	long := map[backup.Kind]string{
 		backup.Full: "Copy config and all of A into a new backup.",
-		backup.Incremental: `Copy config and what was written since an earlier backup, the reference: the newest
+		backup.Incremental: `Copy config and the changes since an earlier backup, the reference: the newest
 one, or with --reference the newest that is older than that. It follows the
 transactions back to the reference and does not look at the rest of A. If nothing
 was written since, there is no new backup. It fails if there is no reference, or if
@@ -107,8 +108,8 @@ if the chain has --max-chain members. For a daily or hourly job.`,
 
 A running storage is brought into snapshot mode by the methods of
 config/snapshot.conf, and leaves it as soon as the files were read. REPO is made
-if it does not exist. The exit status is 3 if the storage is damaged; what is left
-of it was backed up then; and 4 if somebody else has entered snapshot mode and
+if it does not exist. The exit status is 3 if the storage is damaged: then the
+backup has its sound part; and 4 if somebody else has entered snapshot mode and
 transactions were committed since, which a backup would lack: see --join.`,
 		Example: fmt.Sprintf("  dirstorage backup %s /srv/zodb /backup/zodb", name),
 		Args:    cobra.RangeArgs(1, 2),
@@ -130,8 +131,8 @@ transactions were committed since, which a backup would lack: see --join.`,
 	c.Flags().Float64VarP(&o.timeout, "timeout", "t", 0, "if snapshot mode is not reached, try again for this many `seconds`")
 	c.Flags().Float64VarP(&o.interval, "sleep", "s", 10, "`seconds` between two tries")
 	c.Flags().StringVar(&o.conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
-	c.Flags().BoolVar(&o.join, "join", false, "also back up a snapshot that somebody else entered and that lacks what was committed since")
-	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	c.Flags().BoolVar(&o.join, "join", false, "also back up a snapshot that somebody else entered, without the transactions committed since")
+	c.Flags().BoolVar(&o.json, "json", false, "print the result as JSON")
 	return c
 }
 
@@ -209,7 +210,7 @@ func (o *backupCommand) run(ctx context.Context, e *env) error {
 
 func (o *backupCommand) print(e *env, done *backup.Result) error {
 	if done.Backup == nil && done.Joined {
-		_, err := fmt.Fprintf(e.Stdout, "no new backup: the snapshot of %s, in which this takes part, is in backup %s already, up to transaction %s; what was committed since is in no backup\n",
+		_, err := fmt.Fprintf(e.Stdout, "no new backup: the snapshot of %s, in which this takes part, is in backup %s already, up to transaction %s; later transactions are in no backup\n",
 			human.FormatTime(done.SnapshotAt, time.Local), done.Unchanged.Name, formatLast(done.Unchanged.TID))
 		return err
 	}

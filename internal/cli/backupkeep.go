@@ -32,7 +32,7 @@ func newBackupVerify(e *env) *cobra.Command {
 		Use:         "verify REPO [BACKUP...]",
 		Annotations: interruptible("the backups whose verification was at its end are recorded as verified; run it again, with the names of the others if you like"),
 		SuggestFor:  []string{"check"},
-		Short:       "Look whether backups are what was written",
+		Short:       "Verify that backups are intact",
 		Long: `Look at all backups of a repository, or at some. Without an option: manifests,
 chains, sizes, and every line of the indexes. --sample reads a part of the data,
 --data all of it, and compares it with the SHA-256 of each file and of the archive.
@@ -182,16 +182,16 @@ func newBackupPrune(e *env) *cobra.Command {
 		SuggestFor:  []string{"expire", "forget", "delete", "remove"},
 		Short:       "Remove old backups",
 		Long: `Remove whole chains: a full backup and all that build upon it. A chain is kept if
-one of the rules keeps it: --keep-chains the newest ones, --keep-since what it takes
+one of the rules keeps it: --keep-chains the newest ones, --keep-since those needed
 to restore any moment since then. The newest chain of a storage is always kept.`,
 		Example: "  dirstorage backup prune --keep-chains 4 --keep-since \"30 days ago\" --dry-run /backup/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return o.run(c.Context(), e, args[0]) },
 	}
 	c.Flags().IntVar(&o.chains, "keep-chains", 0, "keep the `N` newest chains of each storage")
-	c.Flags().StringVar(&o.age, "keep-since", "", "keep what restores any moment since this `TIME`")
-	c.Flags().BoolVar(&o.broken, "broken", false, "also remove backups that can't be restored, because what they build upon is missing")
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say what would be removed")
+	c.Flags().StringVar(&o.age, "keep-since", "", "keep the backups needed to restore any moment since this `TIME`")
+	c.Flags().BoolVar(&o.broken, "broken", false, "also remove backups that can't be restored, because a backup that they build upon is missing")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only list the backups that would be removed")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
@@ -199,7 +199,7 @@ to restore any moment since then. The newest chain of a storage is always kept.`
 func (o *pruneCommand) run(ctx context.Context, e *env, dir string) error {
 	p := backup.PruneOptions{Chains: o.chains, Broken: o.broken, DryRun: o.dryRun}
 	if o.chains < 0 || o.chains == 0 && o.age == "" {
-		return usage("say what to keep: --keep-chains N, --keep-since TIME, or both")
+		return usage("say which backups to keep: --keep-chains N, --keep-since TIME, or both")
 	}
 	if o.age != "" {
 		var err error

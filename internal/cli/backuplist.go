@@ -34,11 +34,11 @@ func newBackupList(e *env) *cobra.Command {
 		Use:         "list REPO",
 		Annotations: interruptible("nothing was changed; run it again"),
 		SuggestFor:  []string{"ls", "show"},
-		Short:       "List backups, and say what can be restored",
+		Short:       "List backups, and the transactions that can be restored",
 		Long: `List the backups of a repository, oldest first, an incremental one indented below
-what it builds upon, and say which transactions can be restored. Manifests and
-names are read, not the data: see backup verify. The exit status is 3 if something
-in the list can't be restored.`,
+its reference, and say which transactions can be restored. Manifests and names are
+read, not the data: see backup verify. The exit status is 3 if something in the list
+can't be restored.`,
 		Example: "  dirstorage backup list /backup/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -38,12 +38,12 @@ func newBench(e *env) *cobra.Command {
 		SuggestFor:  []string{"benchmark"},
 		Short:       "Measure a ZEO server: loads, commits, both together, blobs",
 		Long: `Measure how fast a ZEO server is, this project's or Python's. The address is as for
-import. It is loaded by this machine: on the same one, what the
-measuring costs is missing there.
+import. The load comes from this machine: if the server runs on it too, they share
+its processors.
 
 IT WRITES INTO THAT STORAGE: --objects new objects of 800 bytes, then
-transactions that change five of them each, and blobs. What was there is not touched,
-and as nothing refers to the new objects a pack takes them away again. If
+transactions that change five of them each, and blobs. Existing objects are not
+touched, and as nothing refers to the new objects a pack takes them away again. If
 there are transactions in the storage it wants --yes.
 
 Measurements: ` + strings.Join(bench.Names(), ", ") + `.
@@ -63,8 +63,8 @@ commit-C commits over C connections; sustain (8 connections) is made with --sust
 	c.Flags().DurationVar(&o.sustain, "sustain", 0, "commit for so long, and tell the longest stall")
 	c.Flags().Int64Var(&o.blobSize, "blob-size", 100_000_000, "`BYTES` of a blob")
 	c.Flags().IntVar(&o.runs, "runs", 1, "repeat each measurement `N` times, and give the medians")
-	c.Flags().StringSliceVar(&o.only, "only", nil, "the `NAMES` of what to measure, or how they begin, with commas between them")
-	c.Flags().BoolVar(&o.msgpack, "msgpack", false, "speak msgpack, whatever the server announces")
+	c.Flags().StringSliceVar(&o.only, "only", nil, "the `NAMES` of measurements, or their beginnings, with commas between them")
+	c.Flags().BoolVar(&o.msgpack, "msgpack", false, "speak msgpack, no matter which protocol the server announces")
 	c.Flags().BoolVar(&o.yes, "yes", false, "write into a storage that is not empty")
 	c.Flags().BoolVar(&o.json, "json", false, "print the results as JSON")
 	o.tls.addFlags(c)
@@ -147,7 +147,7 @@ func (o *benchCommand) mayWrite(ctx context.Context, e *env, z zeoclient.Options
 	if c.LastTID() != 0 {
 		if !o.yes {
 			return "", hint(errors.New("there are transactions in this storage, and bench would add many"),
-				"let it measure an empty storage; or say --yes: what is there will not be touched, and a pack takes the new objects away again")
+				"let it measure an empty storage; or say --yes: existing objects will not be touched, and a pack takes the new ones away again")
 		}
 		fmt.Fprintf(e.Stderr, "warning: adding %s objects and many transactions to the storage at %s\n", human.Count(int64(o.objects)), o.server)
 	}

@@ -30,7 +30,7 @@ func newCheck(e *env) *cobra.Command {
 		Use:         "check HOME",
 		Annotations: interruptible("it has not read everything, so that it found no damage until then says nothing; run it again, it begins anew"),
 		SuggestFor:  []string{"fsck", "fstest", "verify"},
-		Short:       "Read every file of a storage and say what is wrong",
+		Short:       "Read every file of a storage and report damage",
 		Long: `Read every file below HOME, running, stopped or a copy of config and A, and print
 each finding as it is found. A running storage is put into snapshot mode
 meanwhile. The exit status is 3 if there is damage.
@@ -44,7 +44,7 @@ With --refs it also writes the index that makes dirstorage refs quick, as refs
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.since, "since", "", "look only at what transactions later than this `TID` wrote")
+	c.Flags().StringVar(&o.since, "since", "", "look only at revisions of transactions later than this `TID`")
 	c.Flags().IntVar(&o.workers, "workers", 0, "files to look at at the same time; 0 = the number of processors")
 	c.Flags().BoolVar(&o.refs, "refs", false, "also write the index that makes dirstorage refs quick")
 	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line, the last one the summary")
@@ -80,7 +80,7 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	show := newCheckMeter(e, home, since == 0)
 	options.Progress = show.update
 	var printed error
-	back := "" // what is to be done about files of another user
+	back := "" // the way to give back files of another user
 	sum, err := check.Run(ctx, options, func(f check.Finding) {
 		show.around(func() { printed = errors.Join(printed, o.print(e, f)) })
 		if f.Kind == check.Unreadable && back == "" {
@@ -138,7 +138,7 @@ func (o *checkCommand) print(e *env, f check.Finding) error {
 	return err
 }
 
-// printSummary prints the summary, and what is in the index, if one was written.
+// printSummary prints the summary, and the size of the index, if one was written.
 func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) error {
 	var written *indexWritten
 	if index != nil {
@@ -159,9 +159,9 @@ func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) 
 	return w.err
 }
 
-// stand makes sure that what is read does not change meanwhile. A storage that
-// nobody has open is kept so by its lock; one that runs is put into snapshot
-// mode, and then only config and A are to be looked at. release ends it.
+// stand makes sure that the files do not change while they are read. A storage that
+// nobody has open is kept so by its lock; one that runs is put into snapshot mode,
+// and then only config and A are to be looked at. release ends it.
 func stand(ctx context.Context, e *env, home vfs.FS) (snapshotOnly bool, release func() error, err error) {
 	if e.Getenv("SNAPSHOT_VERSION") == "" {
 		lock, err := vfs.LockToRead(home, "misc/lock")

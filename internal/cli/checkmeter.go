@@ -48,7 +48,7 @@ func (c *checkMeter) show(before string, p check.Progress) {
 	})
 }
 
-// of returns update with a word for what is checked in front of the line.
+// of returns update with a word for the checked tree in front of the line.
 func (c *checkMeter) of(word string) func(check.Progress) {
 	return func(p check.Progress) { c.show(word+", ", p) }
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// indexWritten is what is said of an index of references that was written.
+// indexWritten is the report on an index of references that was written.
 type indexWritten struct {
 	TID zodb.TID `json:"tid"`
 	refindex.Stats
@@ -69,7 +69,7 @@ func (i *checkIndex) End(ctx context.Context, complete bool) {
 	i.written = &indexWritten{i.tid, stats}
 }
 
-// close removes what an index leaves that was not finished, and says why it was not.
+// close removes the files of an unfinished index, and says why it is unfinished.
 func (i *checkIndex) close(e *env) {
 	if i.w != nil {
 		i.err = errors.Join(i.err, i.w.Abort())

@@ -49,8 +49,7 @@ func (e *env) columns() int {
 	return usualColumns
 }
 
-// logger writes what a storage has to say to Stderr: warnings and errors, with
-// --verbose everything.
+// logger writes the log of a storage to Stderr: warnings and errors, with --verbose everything.
 func (e *env) logger() *slog.Logger {
 	level := slog.LevelWarn
 	if e.Verbose {
@@ -66,7 +65,7 @@ func Main(args []string) int { return mainWith(args, func(context.Context, *env)
 func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	// Who presses Ctrl-C again does not want to wait for a clean end.
+	// A second Ctrl-C means: do not wait for a clean end.
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
 	signals := make(chan os.Signal, 1)
 	defer signal.Stop(signals)
@@ -133,7 +132,7 @@ func newRoot(e *env) *cobra.Command {
 		},
 	}
 	root.Flags().BoolVar(&version, "version", false, "print the version of the program, its source and Go")
-	root.PersistentFlags().BoolVarP(&e.Verbose, "verbose", "v", false, "say on stderr what is done")
+	root.PersistentFlags().BoolVarP(&e.Verbose, "verbose", "v", false, "report each step on stderr")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
 	for _, add := range commands {

@@ -24,8 +24,8 @@ func newConfig(e *env) *cobra.Command {
 		Long: `Show the settings that serve would have if it were called with the same flags, in
 this environment: a line for each, with its value and where that is from. Nothing
 is started, made or locked, and storages and certificates are not looked at.
-Passwords are not shown. What is wrong with the settings is said, with exit
-status 2. See docs/server-config.md.`,
+Passwords are not shown. Faults of the settings are reported, with exit status 2.
+See docs/server-config.md.`,
 		Example: `  dirstorage config --config /etc/dirstorage.toml
   dirstorage config --zeo-conf zeo.conf /srv/zodb`,
 		Args: cobra.MaximumNArgs(1),
@@ -45,7 +45,7 @@ status 2. See docs/server-config.md.`,
 	return c
 }
 
-// loadConfig puts the settings together. What is wrong with them is an error of usage.
+// loadConfig puts the settings together. A fault in them is an error of usage.
 func (e *env) loadConfig(c *cobra.Command, home string) (*config.Config, error) {
 	conf, err := config.Load(c.Flags(), home, e.Getenv, vfs.ReadFile)
 	if err != nil {

@@ -31,7 +31,7 @@ func newDemo(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "demo",
 		Annotations: interruptible("its directory was removed, unless --keep was given; run it again"),
-		Short:       "Show in a temporary directory what this is good for",
+		Short:       "Show the main uses in a temporary directory",
 		Long: `In a temporary directory, make a storage from a bundled database, write to it
 without pause, copy it with tar meanwhile, kill the writer hard, recover, check,
 and prove that the copy is the state of the database at one transaction. It
@@ -55,7 +55,7 @@ needs tar.`,
 	return c
 }
 
-// demo is one run: a storage, a copy of it, and what that one is unpacked to.
+// demo is one run: a storage, a copy of it, and the directory that the copy is unpacked to.
 type demo struct {
 	e                       *env
 	home, archive, restored string
@@ -206,8 +206,7 @@ func (d *demo) check(ctx context.Context, home string) error {
 	return err
 }
 
-// compare proves that the unpacked copy holds what the storage held when its
-// last transaction was that of the copy.
+// compare proves that the unpacked copy equals the storage as of the last transaction of the copy.
 func (d *demo) compare(ctx context.Context, last zodb.TID) (err error) {
 	d.step("The copy is compared with the storage as it was then")
 	if err := d.check(ctx, d.restored); err != nil {
@@ -243,7 +242,7 @@ func (d *demo) compare(ctx context.Context, last zodb.TID) (err error) {
 			return fmt.Errorf("the copy: %w", err)
 		}
 		if got.Serial != want.Serial || !bytes.Equal(got.Data, want.Data) {
-			return fmt.Errorf("object %s of the copy is not what it was then", oid)
+			return fmt.Errorf("object %s of the copy differs from that of the storage at that time", oid)
 		}
 		objects++
 		had, err := sameBlob(ctx, s, copied, oid, want.Serial)
@@ -276,7 +275,7 @@ func sameBlob(ctx context.Context, a, b *engine.Storage, oid zodb.OID, serial zo
 		}
 	}
 	if !bytes.Equal(content[0], content[1]) {
-		err = fmt.Errorf("the blob of object %s in the copy is not what it was then", oid)
+		err = fmt.Errorf("the blob of object %s in the copy differs from that of the storage at that time", oid)
 	}
 	return true, err
 }
@@ -341,7 +340,7 @@ func (w *demoWriter) write(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// kill ends the writer by signal 9 and returns what it had acknowledged. It may
+// kill ends the writer by signal 9 and returns the transactions that it had acknowledged. It may
 // be called again.
 func (w *demoWriter) kill() []zodb.TID {
 	_ = w.cmd.Process.Kill() // it may have ended already

@@ -35,14 +35,15 @@ func newExport(e *env) *cobra.Command {
 		SuggestFor:  []string{"dump"},
 		Short:       "Write a FileStorage that holds the same transactions",
 		Long: `Write a Data.fs that ZODB's FileStorage reads, with the tids, users and undo
-records of HOME. It reads beside a running storage, and holds what was
+records of HOME. It reads beside a running storage, and exports the transactions
 committed before it began. The file gets its name when it is whole and durable.
 Revisions whose transaction was packed away come in transactions with the
-description “packed away”. Transactions that were packed have the status that says so:
-nobody can undo them.
+description “packed away”. Transactions that were packed have the status that says
+so: nobody can undo them.
 
-What cannot be read ends the export. With --skip-broken it is left out and listed, and
-the exit status is 3; an object whose newest revision is left out has the one before.`,
+An unreadable record or blob ends the export. With --skip-broken it is left out and
+listed, and the exit status is 3; an object whose newest revision is left out has
+the one before.`,
 		Example: `  dirstorage export /srv/zodb copy.fs --blobs copy-blobs
   dirstorage export --to "2026-03-01 10:00" --no-blobs /srv/zodb then.fs`,
 		Args: cobra.ExactArgs(2),
@@ -55,9 +56,9 @@ the exit status is 3; an object whose newest revision is left out has the one be
 	c.Flags().StringVar(&o.blobs, "blobs", "", "make a blob `DIR` for the file; it must not exist, or be empty")
 	c.Flags().BoolVar(&o.noBlobs, "no-blobs", false, "leave the content of blobs out")
 	c.Flags().BoolVar(&o.force, "force", false, "replace DATA.FS if it exists")
-	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "leave out what cannot be read, and list it")
+	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "leave out unreadable records and blobs, and list them")
 	c.Flags().IntVar(&o.python, "python", 0, "whose pickles the records are, 2 or 3, for the first bytes of the file; default: as in the settings of HOME")
-	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	c.Flags().BoolVar(&o.json, "json", false, "print the result as JSON")
 	return c
 }
 
@@ -123,7 +124,7 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 		err = hint(err, "give --blobs DIR, or leave them out by --no-blobs")
 	}
 	if errors.Is(err, zodb.ErrCorrupt) {
-		err = &status{code: exitDamage, err: hint(err, "--skip-broken leaves it out and exports the rest; dirstorage check %s says what else there is", o.home)}
+		err = &status{code: exitDamage, err: hint(err, "--skip-broken leaves it out and exports the rest; dirstorage check %s lists all damage", o.home)}
 	}
 	if err != nil {
 		return errors.Join(err, w.Abort())
@@ -150,14 +151,14 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 		case b.Blob:
 			what = fmt.Sprintf("left out the blob of object %s of transaction %s", b.OID, b.TID)
 		case b.Transaction:
-			what = fmt.Sprintf("transaction %s itself; what was found of its revisions is exported without user and description", b.TID)
+			what = fmt.Sprintf("transaction %s itself; revisions of it that were found are exported without user and description", b.TID)
 		case b.Link:
 			what = fmt.Sprintf("nothing is left out, but transaction %s does not lead to the one before it", b.TID)
 		}
 		fmt.Fprintf(e.Stderr, "damage: %s: %s\n", what, b.Reason)
 	}
 	if done.Broken > 0 {
-		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s transactions, records or blobs cannot be read; the list says what was left out", human.Count(done.Broken)), "dirstorage check %s", o.home)}
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s transactions, records or blobs cannot be read; see the list of omissions", human.Count(done.Broken)), "dirstorage check %s", o.home)}
 	}
 	if o.json {
 		return errors.Join(e.printJSON(done), err)
@@ -168,7 +169,7 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 	return errors.Join(perr, err)
 }
 
-// openReader opens a storage for reading only, beside whoever has it open.
+// openReader opens a storage for reading only, beside a process that has it open.
 func openReader(ctx context.Context, e *env, home string) (*engine.Storage, error) {
 	s, err := engine.Open(ctx, home, engine.Options{ReadOnly: true, Logger: e.logger()})
 	if errors.Is(err, zodb.ErrNeedsRecovery) {

@@ -46,7 +46,7 @@ func usage(format string, args ...any) error {
 	return &status{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
-// hinted adds a line that says what to do.
+// hinted adds a line with advice.
 type hinted struct {
 	err  error
 	hint string
@@ -87,15 +87,15 @@ func exitStatus(err error) int {
 	return exitFailed
 }
 
-// ifInterrupted is the annotation of a command that says what to do after Ctrl-C: what was
-// done until then, and whether it goes on or begins anew when it is run again.
+// ifInterrupted is the annotation of a command for its advice after Ctrl-C: the work done until
+// then, and whether it goes on or begins anew when it is run again.
 const ifInterrupted = "interrupted"
 
 // interruptible is the annotations of a command that may take long.
 func interruptible(text string) map[string]string { return map[string]string{ifInterrupted: text} }
 
-// tell prints the error of a command, and what to do about it. All was said of an
-// error that has only a status.
+// tell prints the error of a command, and the advice on it. An error that has only a status was
+// reported before.
 func (e *env) tell(c *cobra.Command, err error) {
 	if err == nil {
 		return
@@ -116,7 +116,7 @@ func (interruptedError) Error() string { return "interrupted" }
 // Is matches context.Canceled, as the error of the context itself.
 func (interruptedError) Is(target error) bool { return target == context.Canceled }
 
-// errorText is what an error says. Ctrl-C has the word that people know, once.
+// errorText is the text of an error. Ctrl-C has the word that people know, once.
 func errorText(err error) string {
 	text := err.Error()
 	if !errors.Is(err, context.Canceled) {
@@ -162,15 +162,15 @@ func isRefused(err error) bool {
 }
 
 // forbiddenToServer is the advice about a path that the user of the running storage has no right
-// to: it makes no difference who runs the command. "" if the path is not known.
+// to, no matter which user runs the command. "" if the path is not known.
 func forbiddenToServer(path string) string {
 	if path == "" {
 		return ""
 	}
-	return fmt.Sprintf("the user that the storage runs as has no right to it, whoever runs this: see ls -ld %s and the directories above it, give that user the right (chmod, chown), and run it again", shellWord(path))
+	return fmt.Sprintf("the user that the storage runs as has no right to it (it does not matter which user runs this): see ls -ld %s and the directories above it, give that user the right (chmod, chown), and run it again", shellWord(path))
 }
 
-// advice is what to do about an error: what the command knows, or else what goes for all.
+// advice is the way out of an error: that of the command, or else the general one.
 func advice(c *cobra.Command, err error) string {
 	if h, ok := errors.AsType[*hinted](err); ok {
 		return h.hint

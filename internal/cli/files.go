@@ -31,9 +31,10 @@ func newFiles(e *env) *cobra.Command {
 		Annotations: interruptible("the list is not complete: do not use it; run it again"),
 		Short:       "Print the names of the files that changed since a transaction",
 		Long: `Print the names, relative to HOME, of the files of A that transactions later than
-TID wrote: what an incremental copy needs that knows the last transaction of the
-copy before. It costs what changed. What is not in A yet, because a snapshot is
-on, is left out. Use it within dirstorage snapshot run, so that A stands still.`,
+TID wrote: those that an incremental copy needs, if TID is the last transaction of
+the copy before. The cost grows with the changes only. Transactions that are not in
+A yet, because a snapshot is on, are left out. Use it within dirstorage snapshot
+run, so that A stands still.`,
 		Example: "  dirstorage snapshot run /srv/zodb -- sh -c 'dirstorage files -0 --since 03F6ED2440000000 /srv/zodb | tar -C /srv/zodb -cf /backup/incr.tar --null -T -'",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -147,5 +148,5 @@ func leadsTo(ctx context.Context, s *engine.Storage, tid zodb.TID) error {
 	if packed := s.Status().Packed; tid > packed {
 		return hint(fmt.Errorf("--since: transaction %s is not one of this storage's history: the storage was put back to an earlier state since", tid), "copy everything")
 	}
-	return hint(fmt.Errorf("--since: the storage was packed to %s: what transactions after %s wrote is not known any more", s.Status().Packed, tid), "copy everything")
+	return hint(fmt.Errorf("--since: the storage was packed to %s: the files written after transaction %s are not known any more", s.Status().Packed, tid), "copy everything")
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/dirstorage/dirstorage/internal/human"
 )
 
-// flushLook is the time between two looks at what is still to be flushed.
+// flushLook is the time between two looks at the number of unflushed transactions.
 const flushLook = 100 * time.Millisecond
 
-// showFlush does the last steps of a command that writes, and shows on a terminal meanwhile what
-// is still to be moved to its place in A: after a large import that takes a while. What fails
-// keeps none of the later steps from being done.
+// showFlush does the last steps of a command that writes, and shows on a terminal meanwhile how
+// much is still to be moved to its place in A: after a large import that takes a while. A failed
+// step does not keep the later ones from being done.
 func showFlush(e *env, s *engine.Storage, steps ...func() error) error {
 	stop := watchFlush(e, s)
 	var errs []error

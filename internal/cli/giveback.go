@@ -27,7 +27,7 @@ func giveBack(path string) string {
 		// It follows no link. Where one leads, the owner of HOME has decided: so root is told, and
 		// asked to look.
 		if link, target := vfs.LinkBelow(home, path); target != "" {
-			return fmt.Sprintf("it belongs to another user than %s, as what root has made there by other means; %s is a link to %s, which chown -R does not follow: if that is right, as root: %s %s",
+			return fmt.Sprintf("it belongs to another user than %s, like files that root has made there by other means; %s is a link to %s, which chown -R does not follow: if that is right, as root: %s %s",
 				home, link, target, command, shellWord(target))
 		}
 	} else {
@@ -36,7 +36,7 @@ func giveBack(path string) string {
 		}
 		command = fmt.Sprintf("chown -R --reference=%s %s", shellWord(filepath.Dir(path)), shellWord(path))
 	}
-	return "it belongs to another user than its directory, as what root has made there by other means; as root: " + command
+	return "it belongs to another user than its directory, like files that root has made there by other means; as root: " + command
 }
 
 // pathIn returns the file or Unix socket that an error is about, "" if it is about none.
@@ -52,8 +52,8 @@ func pathIn(err error) string {
 	return ""
 }
 
-// homeAround returns the HOME in which a path is, "" if it is in none. It is told by the names
-// of its directories: what is in them it may be impossible to read.
+// homeAround returns the HOME in which a path is, "" if it is in none. It is recognised by the
+// names of its directories: their contents may be unreadable.
 func homeAround(path string) string {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		switch {

@@ -14,9 +14,9 @@ import (
 	"github.com/dirstorage/dirstorage/internal/config"
 )
 
-// greeting is what serve prints for a person: what to put into the configuration of the
-// clients. What it prints works as it is on this machine; files that only the client has
-// are named client.pem, client.key and var/blobcache.
+// greeting is the text that serve prints for a person: lines for the configuration of the clients.
+// They work unchanged on this machine; files that only the client has are named client.pem,
+// client.key and var/blobcache.
 type greeting struct {
 	conf      *config.Config
 	addresses []net.Addr    // on which the server listens
@@ -78,7 +78,7 @@ func writeGreeting(w io.Writer, g greeting) error {
 	return err
 }
 
-// notes say what else has to be known of the address.
+// notes adds further facts about the address.
 func (g greeting) notes(b *strings.Builder) {
 	first := g.addresses[0]
 	a, tcp := first.(*net.TCPAddr)
@@ -115,7 +115,7 @@ func endpointOf(a net.Addr) offer {
 	return offer{address: at, python: "(" + pythonString(host) + ", " + port + ")", loopback: ip != nil && ip.IsLoopback(), uri: "zeo://" + strings.Replace(at, "%", "%25", 1)}
 }
 
-// sectionName is what ZConfig takes for the name of a section.
+// sectionName matches the names that ZConfig takes for a section.
 var sectionName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
 
 func (g greeting) offers() []offer {
@@ -228,7 +228,7 @@ func uriPath(path string) string {
 	return path
 }
 
-// query of the URI: what is not the default.
+// query of the URI: all that differs from the default.
 func (t offer) query() string {
 	var list []string
 	if t.storage.Name != "1" {

@@ -92,7 +92,7 @@ func (o *historyCommand) run(ctx context.Context, e *env) (err error) {
 	return nil
 }
 
-// damageFound is the error of a command that did what it could.
+// damageFound is the error of a command that went on in spite of damage.
 func damageFound(home string) error {
 	return &status{code: exitDamage, err: hint(errors.New("there is damage"), "dirstorage check %s finds all of it", home)}
 }

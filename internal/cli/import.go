@@ -39,24 +39,24 @@ func newImport(e *env) *cobra.Command {
 		Use:         "import {DATA.FS | zeo://HOST:PORT/STORAGE} HOME",
 		Annotations: interruptible("run it again: it goes on after the last transaction that it copied"),
 		SuggestFor:  []string{"load", "zodbconvert", "copy"},
-		Short:       "Copy a FileStorage, or what a ZEO server serves, into a storage; again, what is new in it",
+		Short:       "Copy a FileStorage, or a storage on a ZEO server, into a storage; again: only new transactions",
 		Long: `Copy the transactions of a Data.fs that HOME does not have yet, with their tids,
-users, undo records and blobs. HOME is made if it does not exist or is empty. Running it
-again adds only what is new, and goes on after an interruption. If HOME holds
-anything else, nothing is changed. Nobody may pack or truncate the file
+users, undo records and blobs. HOME is made if it does not exist or is empty.
+Running it again adds only new transactions, and goes on after an interruption. If
+HOME holds anything else, nothing is changed. Nobody may pack or truncate the file
 meanwhile; appending to it is harmless.
 
-The end of the file may be torn by a crash: what is behind the last whole
-transaction was never committed. If sound transactions follow, or the transaction has
-its length at its own end, the file is damaged instead. An import stops there with
-status 3; --salvage takes what is sound before and behind, and a transaction of which
-only a length is wrong. It lists what it left out, with status 3 too. An object of which
-the newest revision is lost has the one before then. If tids do not grow, --renumber
-gives such transactions the next ones after the one before.
+The end of the file may be torn by a crash: bytes behind the last whole transaction
+were never committed. If sound transactions follow, or the transaction has its
+length at its own end, the file is damaged instead. An import stops there with
+status 3; --salvage takes the sound transactions before and behind, and a
+transaction of which only a length is wrong. It lists its omissions, with status 3
+too. An object whose newest revision is lost has the one before then. If tids do not
+grow, --renumber gives such transactions the next ones after the one before.
 
-Before it begins it estimates what the import will take up on the disk, by the first
-transactions and the blobs, or by what the server says, and refuses if there are not
-that many free bytes and inodes; --ignore-space goes on.
+Before it begins it estimates the room for the import, from the first transactions
+and the blobs, or from the numbers of the server, and refuses if fewer bytes or
+inodes are free; --ignore-space goes on.
 
 Instead of a file it may be a storage on a running ZEO server, over TCP
 (zeo://HOST:PORT, zeo://HOST:PORT/STORAGE or zeo://HOST:PORT?storage=STORAGE) or a
@@ -74,13 +74,13 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	}
 	c.Flags().StringVar(&o.blobs, "blobs", "", "the blob `DIR` that belongs to the file, bushy or lawn")
 	c.Flags().BoolVar(&o.noBlobs, "no-blobs", false, "import the records of blobs without their content")
-	c.Flags().StringVar(&o.missing, "missing-blobs", "stop", "what to do when a blob is missing: stop, or skip its content")
+	c.Flags().StringVar(&o.missing, "missing-blobs", "stop", "when a blob is missing: stop, or skip its content")
 	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "of a new HOME: bundled, bushy, chunky, lawn or flat")
 	c.Flags().StringVar(&o.class, "class", string(zodb.ClassFull), "of a new HOME: Full, or Minimal")
 	c.Flags().BoolVar(&o.salvage, "salvage", false, "leave out damaged parts of the file, or of the server")
 	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")
 	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
-	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	c.Flags().BoolVar(&o.json, "json", false, "print the result as JSON")
 	c.Flags().BoolVar(&o.follow, "follow", false, "from a server: go on with each new transaction until told to stop")
 	o.tls.addFlags(c)
 	return c
@@ -156,7 +156,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	err = errors.Join(err, showFlush(e, s, s.Close))
 	if done.Truncated != nil {
-		fmt.Fprintf(e.Stderr, "warning: %s is good up to byte %d only (%s); what is behind was never committed and is left out\n",
+		fmt.Fprintf(e.Stderr, "warning: %s is good up to byte %d only (%s); the bytes behind it were never committed and are left out\n",
 			o.source, done.Truncated.Offset, done.Truncated.Reason)
 	}
 	if errors.Is(err, transfer.ErrBlob) {
@@ -165,7 +165,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	return o.report(e, m, done, err)
 }
 
-// sourceError adds to the error of a file that cannot be opened what may have been meant.
+// sourceError adds to the error of a file that cannot be opened a guess at the intended one.
 func (o *importCommand) sourceError(err error) error {
 	if e, ok := errors.AsType[*filestorage.NotAFileStorageError](err); ok && e.Unpack() != "" {
 		return hint(err, "it is compressed: %s it first", e.Unpack())
@@ -234,7 +234,7 @@ func (o *importCommand) open(ctx context.Context, e *env) (*engine.Storage, erro
 	return s, notEmpty(o.home, err)
 }
 
-// report says what was done, or what to do about err.
+// report prints the result, or the advice on err.
 func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -244,7 +244,7 @@ func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err err
 	case errors.Is(err, transfer.ErrOrder):
 		return hint(err, "--renumber gives such transactions the next tids after the one before; run it again, it goes on where it stopped")
 	case o.damagedSource(err) && !o.salvage:
-		return &status{code: exitDamage, err: hint(err, "what is before it was imported; --salvage goes on with what is sound behind it")}
+		return &status{code: exitDamage, err: hint(err, "the transactions before it were imported; --salvage goes on with the sound ones behind it")}
 	case err != nil:
 		return err
 	}
@@ -272,7 +272,7 @@ func inBrackets(class string) string {
 	return fmt.Sprintf(" (%s)", class)
 }
 
-// warn tells of what is strange in what was imported.
+// warn reports oddities of the imported data.
 func (o *importCommand) warn(e *env, done transfer.Imported) {
 	if done.MissingBlobs > 0 {
 		fmt.Fprintf(e.Stderr, "warning: %s blobs were missing; their records are there without content\n", human.Count(done.MissingBlobs))
@@ -303,7 +303,7 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 // warnDangling lists references that lead to nothing.
 func warnDangling(e *env, done transfer.Imported) {
 	if done.Dangling > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s references lead to objects that do not exist, as in the source; whoever follows one gets a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
+		fmt.Fprintf(e.Stderr, "warning: %s references lead to objects that do not exist, as in the source; following one raises a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
 		for _, d := range done.DanglingList[:min(len(done.DanglingList), maxDanglingLines)] {
 			fmt.Fprintf(e.Stderr, "  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
 		}

@@ -11,12 +11,12 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// openWithRoom is open, after a look whether the disk has room for what is to come. What
-// HOME holds already is taken off. Nothing is made if there is too little.
+// openWithRoom is open, after a look whether the disk has room for the import. Transactions that
+// HOME has already are taken off. Nothing is made if there is too little.
 func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func() (transfer.Room, error)) (*engine.Storage, error) {
 	room, err := estimate()
 	if err != nil && o.ignoreSpace {
-		return o.open(ctx, e) // the import says what is wrong
+		return o.open(ctx, e) // the import reports the error
 	}
 	if err != nil {
 		return nil, err
@@ -40,8 +40,8 @@ func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func(
 	return s, err
 }
 
-// ignoredReserve is kept free by an import that goes on although there is too little room: a
-// pack of what it made gives that up first.
+// ignoredReserve is kept free by an import that goes on although there is too little room: a pack
+// of its data gives that up first.
 const ignoredReserve = 16 << 20
 
 // roomOrWarning is checkRoom; if it is to be ignored, the error is only said.
@@ -50,7 +50,7 @@ func (o *importCommand) roomOrWarning(e *env, room transfer.Room) error {
 	if err == nil || !o.ignoreSpace {
 		return err
 	}
-	e.warn(fmt.Sprintf("warning: %v; going on. If the disk becomes full, the import ends, and what was imported stays; %s, or a tenth of a smaller disk, is left for a pack (misc/reserve), which may need more: make room before it",
+	e.warn(fmt.Sprintf("warning: %v; going on. If the disk becomes full, the import ends, and the imported transactions stay; %s, or a tenth of a smaller disk, is left for a pack (misc/reserve), which may need more: make room before it",
 		err, human.Bytes(ignoredReserve)))
 	return nil
 }
@@ -66,11 +66,11 @@ func (o *importCommand) checkRoom(room transfer.Room) error {
 			return err
 		}
 		if free, err = dir.Space(); err != nil {
-			return nil // create says what is wrong
+			return nil // create reports the error
 		}
 	}
 	if err := room.Check(free); err != nil {
-		return hint(fmt.Errorf("import into %s: %w", o.home, err), "make room, or choose another disk; formats differ in what they need (docs/formats.md); --ignore-space goes on anyway")
+		return hint(fmt.Errorf("import into %s: %w", o.home, err), "make room, or choose another disk; formats differ in the room they need (docs/formats.md); --ignore-space goes on anyway")
 	}
 	return nil
 }

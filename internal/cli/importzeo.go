@@ -32,7 +32,7 @@ func dialServer(ctx context.Context, z zeoclient.Options) (*zeoclient.Client, er
 	return c, err
 }
 
-// dialAdvice adds to the error of a connection what is probably the cause.
+// dialAdvice adds to the error of a connection its probable cause.
 func dialAdvice(z zeoclient.Options, err error) error {
 	_, notTLS := errors.AsType[tls.RecordHeaderError](err)
 	silent := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, context.DeadlineExceeded)
@@ -117,7 +117,7 @@ func (o *importCommand) followServer(ctx context.Context, e *env, s *engine.Stor
 			if !up {
 				up = true
 				m.end()
-				fmt.Fprintf(e.Stderr, "copied %s transactions up to %s; following what is committed from now on\n", human.Count(done.Transactions), done.LastTID)
+				fmt.Fprintf(e.Stderr, "copied %s transactions up to %s; following transactions committed from now on\n", human.Count(done.Transactions), done.LastTID)
 			}
 			if done.Dangling > told { // else at the end only
 				told = done.Dangling
@@ -130,7 +130,7 @@ func (o *importCommand) followServer(ctx context.Context, e *env, s *engine.Stor
 			fmt.Fprintf(e.Stderr, "warning: %v; trying again in %s\n", err, human.Duration(again))
 		},
 	})
-	if err == nil && !up { // who takes this for a copy would lose the rest
+	if err == nil && !up { // taken for a copy, it would lose the rest
 		err = fmt.Errorf("the server has more than was copied: %w", context.Cause(ctx))
 	}
 	return done, err

@@ -22,19 +22,19 @@ func (e *env) printJSON(v any) error {
 // printLine writes one document on a line, of which a command prints many.
 func (e *env) printLine(v any) error { return json.NewEncoder(e.Stdout).Encode(v) }
 
-// createReport is what create prints.
+// createReport is the output of create.
 type createReport struct {
 	Home   string `json:"home"`
 	Class  string `json:"class"`
 	Format string `json:"format"`
 }
 
-// filesLine is what files prints of a file.
+// filesLine is the line of files for one file.
 type filesLine struct {
 	Path string `json:"path"` // relative to HOME
 }
 
-// configReport is what config prints.
+// configReport is the output of config.
 type configReport struct {
 	Settings []config.Setting `json:"settings"`
 	Warnings []string         `json:"warnings"`
@@ -46,18 +46,18 @@ type checkSummary struct {
 	Refs    *indexWritten `json:"refs,omitempty"` // the index of references, if it was written
 }
 
-// recoverReport is what recover prints.
+// recoverReport is the output of recover.
 type recoverReport struct {
 	RolledForward int      `json:"rolled_forward"` // transactions
 	LastTID       zodb.TID `json:"last_tid"`
 }
 
-// leaveReport is what snapshot leave prints.
+// leaveReport is the output of snapshot leave.
 type leaveReport struct {
 	Left bool `json:"left"` // false: the storage was closed cleanly, there was nothing to leave
 }
 
-// snapshotReport is what snapshot status prints.
+// snapshotReport is the output of snapshot status.
 type snapshotReport struct {
 	Snapshot bool     `json:"snapshot"`
 	State    string   `json:"state"`
@@ -65,26 +65,26 @@ type snapshotReport struct {
 	LastTID  zodb.TID `json:"last_tid"`
 }
 
-// listReport is what backup list prints.
+// listReport is the output of backup list.
 type listReport struct {
 	Storages []listedStorage   `json:"storages"`
 	Damaged  map[string]string `json:"damaged"` // why manifests can't be used, by the names of backups
 }
 
-// verifiedBackup is what backup verify prints of a backup.
+// verifiedBackup is the part of a verifyReport about one backup.
 type verifiedBackup struct {
 	backup.Outcome
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
 }
 
-// verifyReport is what backup verify prints.
+// verifyReport is the output of backup verify.
 type verifyReport struct {
 	Level   backup.Level     `json:"level"`
 	Backups []verifiedBackup `json:"backups"`
 }
 
-// restorePlan is what restore --dry-run prints.
+// restorePlan is the output of restore --dry-run.
 type restorePlan struct {
 	To      zodb.TID           `json:"to"`
 	Cut     bool               `json:"cut"`   // of the last backup, later transactions are left out
@@ -92,13 +92,13 @@ type restorePlan struct {
 	Backups []*backup.Manifest `json:"backups"`
 }
 
-// refsIndexReport is what refs --write-index prints.
+// refsIndexReport is the output of refs --write-index.
 type refsIndexReport struct {
 	indexWritten
 	Objects int64 `json:"objects"`
 }
 
-// shownValue is what show prints of a file that holds one value.
+// shownValue is the output of show for a file that holds one value.
 type shownValue struct {
 	Kind   string    `json:"kind"`
 	OID    *zodb.OID `json:"oid,omitempty"`
@@ -109,7 +109,7 @@ type shownValue struct {
 	Lines  []string  `json:"lines,omitempty"` // of a file of text
 }
 
-// shownSegment is what show prints of a segment of the journal.
+// shownSegment is the output of show for a segment of the journal.
 type shownSegment struct {
 	Kind         string     `json:"kind"`
 	Segment      string     `json:"segment"`

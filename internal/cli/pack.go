@@ -40,17 +40,17 @@ func newPack(e *env) *cobra.Command {
 		Annotations: interruptible("nothing that is needed was removed, and the storage is sound; the next pack starts over"),
 		SuggestFor:  []string{"undelete", "compact", "vacuum"},
 		Short:       "Remove old revisions and objects that nothing refers to",
-		Long: `Remove the revisions that were replaced before a time, and all of the objects that
-can be reached neither from the root object nor from what was written since. Of
-each object that stays, the revision that was current at that time stays, and all
-later ones. A running storage packs itself, and serves its clients meanwhile.
+		Long: `Remove the revisions that were replaced before a time, and the objects that can be
+reached neither from the root object nor from later revisions. Of each object that
+stays, the revision that was current at that time stays, and all later ones. A
+running storage packs itself, and serves its clients meanwhile.
 
-With delay_delete in config/settings (10 days in a new storage), what goes is only
-renamed, and removed for good by a pack after that time; until then --undelete
-brings it back. SECONDS is the number in the names of such files, and is printed
-by the pack. An interrupted pack does no harm: the next one starts over.
+With delay_delete in config/settings (10 days in a new storage), removed files are
+only renamed at first. A pack after that time removes them for good; until then
+--undelete brings them back. SECONDS is the number in the names of such files, and
+is printed by the pack. An interrupted pack does no harm: the next one starts over.
 
-If an object cannot be read, nothing is removed, because what it refers to is not
+If an object cannot be read, nothing is removed, because its references are not
 known. With --skip-broken, every object is kept then, and old revisions go; the exit
 status is 3.`,
 		Example: "  dirstorage pack --dry-run /srv/zodb\n  dirstorage pack --keep 30 /srv/zodb\n  dirstorage pack --keep 2026-11-01T00:00:00Z --gc=off /srv/zodb\n  dirstorage pack --undelete 1795000000 /srv/zodb",
@@ -70,10 +70,10 @@ status is 3.`,
 	}
 	c.Flags().StringVar(&o.keep, "keep", defaultKeep, "keep the history since this `TIME`, or of this many days")
 	c.Flags().StringVar(&o.gc, "gc", "on", "on or off: remove objects that nothing refers to")
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would go, by class, and change nothing")
-	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read, and keep whatever they could refer to")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "list the objects that would go, by class, and change nothing")
+	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read, and keep everything that they could refer to")
 	c.Flags().BoolVar(&o.refs, "refs", false, "also write the index that makes dirstorage refs quick")
-	c.Flags().StringVar(&o.undelete, "undelete", "", "bring back what the pack of `SECONDS`, or all packs, put aside")
+	c.Flags().StringVar(&o.undelete, "undelete", "", "bring back the files that the pack of `SECONDS`, or all packs, put aside")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
@@ -84,7 +84,7 @@ func newGC(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "gc HOME --report",
 		Annotations: interruptible("nothing was changed; run it again, it begins anew"),
-		Short:       "List by class what a pack would remove",
+		Short:       "List the objects that a pack would remove, by class",
 		Long: `List the objects that a pack would remove because nothing refers to them, by class,
 with their number and size, and how much old revisions take. It changes nothing;
 pack removes.`,
@@ -154,12 +154,12 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 			return hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
 		}
 		if isBroken(err) && (!errors.Is(err, fs.ErrPermission) || giveBack(pathIn(err)) == "") {
-			return hint(err, "nothing was removed; dirstorage check %s says what is wrong, and with --skip-broken old revisions go all the same", o.home)
+			return hint(err, "nothing was removed; dirstorage check %s shows the damage, and with --skip-broken old revisions go all the same", o.home)
 		}
 		return err
 	}
 	if err = o.say(e, r, "packed"); err == nil && r.Broken > 0 {
-		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s objects cannot be read", human.Count(r.Broken)), "dirstorage check %s says what is wrong with them", o.home)}
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s objects cannot be read", human.Count(r.Broken)), "dirstorage check %s shows the damage", o.home)}
 	}
 	return err
 }
@@ -167,7 +167,7 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 // hasRemoved reports whether a pack has removed something.
 func hasRemoved(r zodb.PackResult) bool { return r.Objects+r.Revisions+r.Transactions > 0 }
 
-// say prints what a pack did, after the word for that.
+// say prints the result of a pack, after the word for its work.
 func (o *packCommand) say(e *env, r zodb.PackResult, did string) error {
 	if o.json {
 		return e.printJSON(r)
@@ -183,8 +183,8 @@ func isBroken(err error) bool {
 }
 
 // maintain has a running storage do something, or opens the one that does not
-// run, and shows how far it has come. With an error result is what was done until
-// then, as far as that is known.
+// run, and shows how far it has come. With an error, result holds the work done until then, as far
+// as that is known.
 func (o *packCommand) maintain(ctx context.Context, e *env, op string, arguments, result any) error {
 	var b []byte
 	running, err := control.Dial(ctx, o.home)
@@ -256,8 +256,8 @@ func remoteProgress(ctx context.Context, home string) (zodb.PackProgress, error)
 	return *st.Pack, nil
 }
 
-// watch shows on a terminal how far a pack has come, until stop is called; and says
-// once, also without a terminal, what it waits for.
+// watch shows on a terminal how far a pack has come, until stop is called; and prints once, also
+// without a terminal, the condition that it waits for.
 func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.Context) (zodb.PackProgress, error)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -275,7 +275,7 @@ func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.C
 			}
 			p, err := progress(ctx)
 			if err != nil || p.Phase == "" {
-				continue // the pack itself will say what is wrong
+				continue // the pack itself will report the error
 			}
 			if p.Waiting != "" && !told {
 				told = true
@@ -333,7 +333,7 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 		w.printf("removed for good: %s files that earlier packs had put aside\n", human.Count(r.Purged))
 	}
 	if r.Stamp != 0 && !o.dryRun && hasRemoved(r) {
-		w.printf("what was removed comes back with: dirstorage pack --undelete %d %s\n", r.Stamp, o.home)
+		w.printf("to bring the removed files back: dirstorage pack --undelete %d %s\n", r.Stamp, o.home)
 	}
 	for _, b := range r.BrokenList {
 		w.printf("cannot be read: object %s: %s\n", b.OID, printable([]byte(b.Reason)))
@@ -356,7 +356,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 			err = errors.Join(err, o.sayBroughtBack(e, r))
 		}
 		if ctx.Err() != nil {
-			return hint(err, "repeat it, it brings back the rest; or pack, which removes again what nothing refers to")
+			return hint(err, "repeat it, it brings back the rest; or pack, which removes unreferenced objects again")
 		}
 		return err
 	}

@@ -47,7 +47,7 @@ func writePidFile(path string) (remove func() error, err error) {
 	}, nil
 }
 
-// pidFileMax is the largest size of what may be a pid file, in bytes.
+// pidFileMax is the largest size of a file that may be a pid file, in bytes.
 const pidFileMax = 32
 
 // pidFileFree returns why a file must not be replaced by a pid file.

@@ -31,8 +31,8 @@ func (m *meter) show(p transfer.Progress) {
 	})
 }
 
-// showFiles tells how far something has come that reads or writes files. What it
-// does not know of the whole, total does.
+// showFiles shows the progress of work that reads or writes files. total is used where the work
+// does not know the whole.
 func (m *meter) showFiles(total int64) func(backup.Progress) {
 	return func(p backup.Progress) {
 		m.update(p.Bytes, max(total, p.Total), func(spent time.Duration) string {

@@ -18,10 +18,10 @@ func newRecover(e *env) *cobra.Command {
 		Use:         "recover HOME",
 		Annotations: interruptible("nothing is lost: run it again, or start the storage, which does the same"),
 		Short:       "Roll a storage forward that was not closed cleanly",
-		Long: `Roll forward what a crash, quick_shutdown or a close during a snapshot left in
-HOME/journal and HOME/B, go on with a pack that was killed while it removed, and
-leave a clean snapshot: everything is in HOME/A.
-On a storage that was closed cleanly it changes nothing that matters.`,
+		Long: `Roll forward the transactions that a crash, quick_shutdown or a close during a
+snapshot left in HOME/journal and HOME/B, go on with a pack that was killed while it
+removed, and leave a clean snapshot: everything is in HOME/A. On a storage that was
+closed cleanly it changes nothing that matters.`,
 		Example: "  dirstorage recover /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return recoverHome(c.Context(), e, args[0], asJSON) },

@@ -42,13 +42,13 @@ func newRefs(e *env) *cobra.Command {
 		Use:         "refs HOME OID | --write-index HOME",
 		Annotations: interruptible("nothing was changed, and the index is as it was; run it again, it begins anew"),
 		SuggestFor:  []string{"references"},
-		Short:       "List what an object refers to, and who refers to it",
-		Long: `List what the current revision of an object refers to, and the objects whose
-current revisions refer to it; also if it does not exist, which is what to ask
-after a POSKeyError. Who refers to it is read from the index in misc/refs, and
-from what was committed since that was written. Without an index, and for weak
-references, every object is read. --write-index reads every object and writes
-the index, beside a running storage too.`,
+		Short:       "List the references of an object, and those to it",
+		Long: `List the references of the current revision of an object, and the objects whose
+current revisions refer to it; also if it does not exist, as after a POSKeyError.
+The referring objects are read from the index in misc/refs, and from transactions
+committed since that was written. Without an index, and for weak references, every
+object is read. --write-index reads every object and writes the index, beside a
+running storage too.`,
 		Example: "  dirstorage refs /srv/zodb 0x1a\n  dirstorage refs --write-index /srv/zodb",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -59,7 +59,7 @@ the index, beside a running storage too.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().BoolVar(&o.weak, "weak", false, "list also who refers to it by weak references only; reads every object")
+	c.Flags().BoolVar(&o.weak, "weak", false, "also list objects that refer to it by weak references only; reads every object")
 	c.Flags().BoolVar(&o.writeIndex, "write-index", false, "write the index")
 	c.Flags().IntVar(&o.workers, "workers", 0, "objects to read at the same time; 0 = the number of processors")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
@@ -88,8 +88,8 @@ func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	var index *refindex.Reader
 	if !o.weak {
-		// Before the storage: an index that is written meanwhile could be newer than
-		// what the storage sees.
+		// Before the storage: an index that is written meanwhile could be newer than the storage's
+		// view.
 		if index, err = o.openIndex(e, home); err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 	return nil
 }
 
-// damageMet is the end of a command that did what it should, as far as it could.
+// damageMet is the error of a command that did its work, except for damaged parts.
 func damageMet() error {
 	return &status{code: exitDamage, err: errors.New("there is damage: dirstorage check finds all of it")}
 }
@@ -141,19 +141,19 @@ func (o *refsCommand) openIndex(e *env, home vfs.FS) (*refindex.Reader, error) {
 	return nil, nil
 }
 
-// withoutIndex says why it is going to take long, and what helps.
+// withoutIndex says why it is going to take long, and the remedy.
 func (o *refsCommand) withoutIndex(e *env, why string) {
 	fmt.Fprintf(e.Stderr, "dirstorage: %s: every object is read\nhint: dirstorage refs --write-index %s writes it, as pack --refs and check --refs do as a by-product\n", why, o.home)
 }
 
-// refsAnswer is what refs prints.
+// refsAnswer is the output of refs.
 type refsAnswer struct {
 	OID    zodb.OID `json:"oid"`
 	Exists bool     `json:"exists"`
 	// Reason is why it does not exist, or cannot be read.
 	Reason string   `json:"reason,omitempty"`
 	Serial zodb.TID `json:"serial,omitzero"`
-	// Class of an object that does not exist is what those that refer to it say.
+	// Class of an object that does not exist is the class named in references to it.
 	Class        string     `json:"class"`
 	RefersTo     []target   `json:"refers_to"`
 	ReferredToBy []referrer `json:"referred_to_by"`
@@ -184,7 +184,7 @@ type referrer struct {
 	names  string   // the class of the other, as the reference names it
 }
 
-// answer collects what there is to say about an object.
+// answer collects the facts about an object.
 func (o *refsCommand) answer(ctx context.Context, r *currentReader, index *refindex.Reader, oid zodb.OID) (*refsAnswer, error) {
 	a := &refsAnswer{OID: oid, weak: o.weak, RefersTo: []target{}, ReferredToBy: []referrer{}}
 	if err := a.describe(ctx, r); err != nil {
@@ -217,7 +217,7 @@ func (o *refsCommand) answer(ctx context.Context, r *currentReader, index *refin
 	return a, nil
 }
 
-// describe fills in what the object itself says.
+// describe fills in the facts in the object itself.
 func (a *refsAnswer) describe(ctx context.Context, r *currentReader) error {
 	rev, state, err := r.load(ctx, a.OID)
 	if state == revisionFailed {
@@ -243,7 +243,7 @@ func (a *refsAnswer) describe(ctx context.Context, r *currentReader) error {
 	}
 	refs, err := pickle.References(rev.Data)
 	if err != nil {
-		a.Reason = "what it refers to cannot be seen: " + err.Error()
+		a.Reason = "its references cannot be seen:  " + err.Error()
 		return nil
 	}
 	seen := make(map[pickle.Ref]bool)

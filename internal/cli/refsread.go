@@ -46,7 +46,7 @@ type currentReader struct {
 	named   []error // guarded by mu; about the first of both
 }
 
-// currentRevision is what each hands out. It belongs to one goroutine.
+// currentRevision is the value that each hands out. It belongs to one goroutine.
 type currentRevision struct {
 	oid zodb.OID
 	zodb.Revision
@@ -54,8 +54,8 @@ type currentRevision struct {
 	refs    []zodb.OID
 }
 
-// strong returns what the revision strongly refers to in its own database,
-// ascending, good until the next call.
+// strong returns the strong references of the revision within its own database, ascending, good
+// until the next call.
 func (v *currentRevision) strong() (refs []zodb.OID, err error) {
 	if len(v.Data) == 0 {
 		return nil, nil
@@ -92,13 +92,13 @@ func (v *currentRevision) refersTo(oid zodb.OID, weak bool) (found pickle.Ref, o
 	return found, ok, nil
 }
 
-// revisionState is what became of reading a current revision.
+// revisionState is the outcome of reading a current revision.
 type revisionState uint8
 
 const (
 	revisionThere   revisionState = iota
 	revisionGone                  // the object does not exist
-	revisionDamaged               // it exists, and what it says cannot be read
+	revisionDamaged               // it exists, and cannot be read
 	revisionFailed                // it could not be found out
 )
 

@@ -35,7 +35,7 @@ func candidates(ctx context.Context, s *engine.Storage, index *refindex.Reader, 
 		return set, "", nil
 	}
 	if s.Status().Class == zodb.ClassMinimal {
-		return nil, indexFile + " is of an earlier transaction, and a storage of class Minimal does not know what was written since", nil
+		return nil, indexFile + " is of an earlier transaction, and a storage of class Minimal does not know the changes since", nil
 	}
 	// The transactions lead back to that of the index, or it is not of this history.
 	for txn, err := range s.TransactionsBackward(ctx, last) {
@@ -43,7 +43,7 @@ func candidates(ctx context.Context, s *engine.Storage, index *refindex.Reader, 
 			return nil, "", ctx.Err()
 		}
 		if err != nil {
-			return nil, "what was written since " + indexFile + " is not known: " + err.Error(), nil
+			return nil, "the changes since " + indexFile + " are not known: " + err.Error(), nil
 		}
 		if txn.TID <= index.TID() {
 			break

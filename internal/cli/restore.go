@@ -54,7 +54,7 @@ REPO may also be a directory of the Python original's backup tool.`,
 	c.Flags().StringVar(&o.identity, "identity", "", "of the storage, if the repository has backups of several")
 	c.Flags().BoolVar(&o.delta, "delta", false, "bring a TARGET that exists up to date")
 	c.Flags().BoolVar(&o.damaged, "accept-damage", false, "keep the result although check finds damage in it")
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say what would be done")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print the plan")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
@@ -70,7 +70,7 @@ func (o *restoreCommand) plan(e *env, r *backup.Repository) (*backup.Plan, error
 	if err != nil {
 		return nil, err
 	}
-	if o.to == "" || o.to == "now" { // whatever the clock says that the transactions were committed by
+	if o.to == "" || o.to == "now" { // by no clock: the clock of the commits may differ
 		return r.Newest(identity)
 	}
 	tid, err := e.parseTID("--to", o.to)
@@ -87,7 +87,7 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	}
 	p, err := o.plan(e, r)
 	if packed, ok := errors.AsType[*backup.PackedError](err); ok {
-		return hint(err, "--to %s is the earliest moment after it; dirstorage backup list %s shows what there is before", packed.Packed, o.repo)
+		return hint(err, "--to %s is the earliest moment after it; dirstorage backup list %s shows the earlier backups", packed.Packed, o.repo)
 	}
 	if s, ok := errors.AsType[*status](err); ok && s.code == exitUsage {
 		return err
@@ -123,7 +123,7 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	case errors.Is(err, restore.ErrExists):
 		err = hint(err, "give a name that does not exist yet, or an empty directory, or --delta to bring a copy up to date")
 	case errors.Is(err, restore.ErrMounted):
-		err = hint(err, "restore without --delta to another place and mount that instead, or move what is in %s away and restore without --delta into the empty directory; a HOME in a directory below the mount point can be restored with --delta", o.target)
+		err = hint(err, "restore without --delta to another place and mount that instead, or move the contents of %s away and restore without --delta into the empty directory; a HOME in a directory below the mount point can be restored with --delta", o.target)
 	case errors.Is(err, restore.ErrNoCopy):
 		err = hint(err, "--delta brings a copy of the same storage up to date; without --delta TARGET may be a name that does not exist yet, or an empty directory")
 	case errors.Is(err, restore.ErrOther):
@@ -184,7 +184,7 @@ func (o *restoreCommand) printPlan(e *env, p *backup.Plan) error {
 	}
 	what := "all of it"
 	if p.Cut {
-		what = "of the last one what is not later"
+		what = "of the last one the transactions that are not later"
 	}
 	_, err := fmt.Fprintf(e.Stdout, "would restore %s to transaction %s from these, %s; %s to read\n", o.target, formatLast(p.To), what, human.Bytes(p.Bytes()))
 	return err

@@ -22,12 +22,12 @@ func newSalvage(e *env) *cobra.Command {
 	var o salvageCommand
 	c := &cobra.Command{
 		Use:         "salvage DIR HOME",
-		Annotations: interruptible("what is in its place stays there; run it again, it does the rest"),
+		Annotations: interruptible("copied files stay in their places; run it again, it does the rest"),
 		Short:       "Give files that lost their names their place below HOME/A again",
-		Long: `Look at each file below DIR (such as lost+found), tell from its header what it is,
-and copy it to its place below HOME/A. A place that is occupied is never
-touched, and nothing is taken out of DIR. HOME must not be open and must have
-been recovered. Run check afterwards.`,
+		Long: `Look at each file below DIR (such as lost+found), identify it by its header, and
+copy it to its place below HOME/A. A place that is occupied is never touched, and
+nothing is taken out of DIR. HOME must not be open and must have been recovered. Run
+check afterwards.`,
 		Example: "  dirstorage salvage --dry-run /srv/lost+found /srv/zodb\n  dirstorage salvage /srv/lost+found /srv/zodb",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -35,7 +35,7 @@ been recovered. Run check afterwards.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be done, change nothing")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing")
 	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line")
 	return c
 }

@@ -24,7 +24,7 @@ func parseID(text string) (uint64, bool) {
 	return v, err == nil
 }
 
-// parseOID accepts what parseID does, a hexadecimal number with a letter in it, and a
+// parseOID accepts the forms of parseID, a hexadecimal number with a letter in it, and a
 // decimal number, as Python prints an integer. Where the last could have been meant
 // hexadecimal, it says on Stderr how it was read.
 func (e *env) parseOID(text string) (zodb.OID, error) {
@@ -78,8 +78,8 @@ func (e *env) parseTID(flag, text string) (zodb.TID, error) {
 	return zodb.TIDFromTime(at), err
 }
 
-// printable makes bytes that somebody else wrote fit for a terminal: what is
-// not a visible character or a plain space is escaped.
+// printable makes foreign bytes fit for a terminal: everything but visible characters and plain
+// spaces is escaped.
 func printable(b []byte) string {
 	var out strings.Builder
 	for _, r := range strings.ToValidUTF8(string(b), "\uFFFD") {

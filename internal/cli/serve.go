@@ -94,10 +94,10 @@ func (s *serving) limitMemory() {
 	}
 }
 
-// defaultMemory is what clients may take seven eighths of where the limit is unknown.
+// defaultMemory is assumed where the limit is unknown; clients may take seven eighths of it.
 const defaultMemory = 16 << 30
 
-// cacheSize is the setting, or what there is memory for.
+// cacheSize is the setting, or a part of the memory there is.
 func (s *serving) cacheSize() int64 {
 	return min(s.conf.CacheSize, s.memory.Limit/4/int64(max(len(s.conf.Storages), 1)))
 }
@@ -164,7 +164,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// Last of all: who connects finds everything ready, a shared blob directory included.
+	// Last of all: a client that connects finds everything ready, a shared blob directory included.
 	listeners, err := listenAll(s.conf.Listen)
 	if err != nil {
 		return errors.Join(err, server.Shutdown(ctx))
@@ -249,8 +249,7 @@ func (s *serving) setLevel(text string) error {
 	return nil
 }
 
-// reload reads certificates and the log level again. What cannot be read leaves
-// things as they are.
+// reload reads certificates and the log level again. Files that cannot be read change nothing.
 func (s *serving) reload(listeners []net.Listener) {
 	s.notify.Reloading()
 	conf, err := s.load()
@@ -328,7 +327,7 @@ func (s *serving) startHealth(probe *ops.Probe) (*ops.Server, error) {
 	return ops.Listen(ops.Options{Address: s.conf.HTTPListen, Live: probe.Ask, Metrics: s.metrics.Handler(), Logger: s.log, Ready: s.ready})
 }
 
-// ready returns what keeps the storages that are open so far from being ready.
+// ready returns the reasons why the storages that are open so far are not ready.
 func (s *serving) ready() []ops.Reason {
 	var reasons []ops.Reason
 	for _, st := range s.open.all() {
@@ -345,7 +344,7 @@ func (s *serving) statusLine(listeners []net.Listener) string {
 	return "serving on " + strings.Join(on, ", ")
 }
 
-// greet tells a person what to do next; in the journal nobody needs that.
+// greet shows a person the next steps; in the system's journal nobody needs that.
 func (s *serving) greet(listeners []net.Listener) error {
 	if s.conf.LogFormat != "text" || s.e.Getenv("NOTIFY_SOCKET") != "" {
 		return nil

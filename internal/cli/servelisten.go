@@ -51,7 +51,7 @@ func withListenHint(err error) error {
 func (s *serving) warnOpen(l net.Listener) {
 	s.log.Info("listening", "address", l.Addr().String(), "tls", s.certs != nil && l.Addr().Network() == "tcp")
 	if ops.Reachable(l.Addr()) && s.certs == nil {
-		s.log.Warn("listening on an address that other machines can reach, without TLS: whoever reaches it can read and write everything; "+
+		s.log.Warn("listening on an address that other machines can reach, without TLS: every machine that reaches it can read and write everything; "+
 			"set tls-certificate and tls-authenticate, or see to it that a firewall or a private network is in front", "address", l.Addr().String())
 	}
 }

@@ -29,13 +29,13 @@ func (s *serving) openStorages(ctx context.Context) error {
 }
 
 func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.Storage, error) {
-	// What is wrong with a place that cannot be looked at, Open says.
+	// Open reports the error of a place that cannot be looked at.
 	vacant, err := engine.Vacant(st.Home)
 	if err == nil && vacant && !s.conf.Create {
 		storage, err := s.openFree(ctx, st)
 		if err != nil {
 			err = hint(fmt.Errorf("%w; and create = false", err),
-				"if the name is right, and no volume is missing there: dirstorage create %s; --create makes whatever is missing", st.Home)
+				"if the name is right, and no volume is missing there: dirstorage create %s; --create makes missing storages", st.Home)
 		}
 		return storage, err
 	}
@@ -68,7 +68,7 @@ func (s *serving) openFree(ctx context.Context, st config.Storage) (*engine.Stor
 			if !st.ReadOnly && !s.conf.ReadOnly {
 				return nil, hint(err, "serve it with --read-only, and nothing is written; or %s", mountAdvice(err))
 			}
-			s.log.Warn("the file system is read-only: nothing is written, and what another machine writes there is not seen", "storage", st.Name, "path", st.Home)
+			s.log.Warn("the file system is read-only: nothing is written, and writes of another machine are not seen", "storage", st.Name, "path", st.Home)
 			o.ReadOnly = true
 			return engine.Open(ctx, st.Home, o)
 		}

@@ -23,9 +23,9 @@ func (s *serving) watch(st config.Storage, storage *engine.Storage) error {
 	return nil
 }
 
-// backupSource says where the numbers about backups of a storage are. HOME knows the last
-// one, whatever repository it went to. What was verified is known to the repository:
-// that of the settings, which has to be there, or HOME/backups, which need not.
+// backupSource says where the numbers about backups of a storage are. HOME knows the last one, no
+// matter which repository it went to. The repository knows the verified ones: that of the settings,
+// which has to be there, or HOME/backups, which need not.
 func backupSource(st config.Storage, identity string) (src metrics.Source, err error) {
 	home, err := vfs.OS(st.Home)
 	if err != nil {

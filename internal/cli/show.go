@@ -29,12 +29,12 @@ func newShow(e *env) *cobra.Command {
 		Use:         "show FILE | HOME OID [TID]",
 		Annotations: interruptible("nothing was changed; run it again"),
 		SuggestFor:  []string{"cat", "inspect"},
-		Short:       "Show what is in a file of a storage, or an object",
+		Short:       "Show the contents of a file of a storage, or an object",
 		Long: `Show a file of a storage, wherever it lies (a revision, transaction, pointer, x
 file, blob, or a segment of the journal), or an object: as it is, or as it was
 after the transaction TID or at that time. Of an object the class, the state as
 readable text and the references are shown; nothing of it is executed. The exit
-status is 3 if the file is damaged; what can be read is shown all the same.`,
+status is 3 if the file is damaged; the readable parts are shown all the same.`,
 		Example: `  dirstorage show /srv/zodb 0x1a
   dirstorage show /srv/zodb 000000000000001A "2026-03-01 10:00"
   dirstorage show /srv/zodb/A/x/serial`,
@@ -134,7 +134,7 @@ type shownRef struct {
 	Database string   `json:"database,omitempty"`
 }
 
-// decode fills in what the pickles say.
+// decode fills in the contents of the pickles.
 func (r *shownRevision) decode(limit int) error {
 	r.Size = len(r.data)
 	r.References = []shownRef{}

@@ -29,8 +29,7 @@ const maxShown = 1 << 20
 // segmentMagic begins the segments of the journal; see package journal.
 const segmentMagic = "DSlog\r\n\x1a"
 
-// showFile shows any file: by its name where that is one of a database, else
-// by what it begins with.
+// showFile shows any file: by its name where that is one of a database, else by its first bytes.
 func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 	abs, err := filepath.Abs(name)
 	if err != nil {
@@ -170,7 +169,7 @@ func (o *showCommand) showValue(e *env, kind string, value shownValue, format st
 func (o *showCommand) showObjectFile(e *env, name string, b []byte) error {
 	obj, damage := record.ParseObject(b, name, true)
 	if damage != nil {
-		// What the header says is better than nothing.
+		// The header is better than nothing.
 		unchecked, err := record.ParseObject(b, name, false)
 		if err != nil {
 			return damage
@@ -236,7 +235,7 @@ func (o *showCommand) showBlob(e *env, dir vfs.FS, name string, n layout.Name) e
 		"blob of object %s at %s (%s): %s, %s, %s", n.OID, n.TID, formatTID(n.TID), human.Bytes(size), sums[0], sums[1])
 }
 
-// showJournal lists what a segment holds of transactions that were committed.
+// showJournal lists the committed transactions in a segment.
 func (o *showCommand) showJournal(e *env, home, segment string) (err error) {
 	if home == "" {
 		return fmt.Errorf("%s: a segment of a journal can only be shown in its HOME", segment)

@@ -44,7 +44,7 @@ func newSnapshotRun(e *env) *cobra.Command {
 	var o snapshotRunCommand
 	c := &cobra.Command{
 		Use:         "run HOME -- COMMAND [ARG...]",
-		Annotations: map[string]string{foreignArguments: "COMMAND", ifInterrupted: "COMMAND was not run to its end, and the storage was told to leave snapshot mode: what COMMAND made is not a whole copy; run it again"},
+		Annotations: map[string]string{foreignArguments: "COMMAND", ifInterrupted: "COMMAND was not run to its end, and the storage was told to leave snapshot mode: the copy that COMMAND made is not whole; run it again"},
 		SuggestFor:  []string{"exec"},
 		Short:       "Run a command while HOME/A stands still",
 		Long: `Bring the storage into snapshot mode, by the methods of config/snapshot.conf:
@@ -53,8 +53,8 @@ has open directly. Lock misc/sublock, make sure that misc/snapshot is there, run
 COMMAND, and leave snapshot mode again.
 
 If somebody else entered the mode, COMMAND runs in that snapshot, with a warning if
-it lacks what was committed since, but not if it lasts too long already (6 hours,
-see serve --snapshot-limit): then it was forgotten, and the exit status is 4.
+it lacks transactions committed since, but not if it lasts too long already (6
+hours, see serve --snapshot-limit): then it was forgotten, and the exit status is 4.
 --join takes it all the same.
 
 The exit status is that of COMMAND, 128 and the number if a signal killed it, 2
@@ -126,7 +126,7 @@ func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
 		return &status{code: exitFailed, err: err}
 	}
 	code, err := o.start(ctx, e, held)
-	// Whatever became of the command.
+	// No matter how the command ended.
 	if rerr := held.Release(context.WithoutCancel(ctx)); rerr != nil || err != nil {
 		return &status{code: max(code, exitFailed), err: errors.Join(err, rerr)}
 	}
@@ -172,10 +172,10 @@ func newSnapshotEnter(e *env) *cobra.Command {
 		Annotations: interruptible("dirstorage snapshot status HOME says whether the mode was entered; dirstorage snapshot leave HOME ends it"),
 		SuggestFor:  []string{"start", "begin"},
 		Short:       "Bring a storage into snapshot mode and leave it there",
-		Long: `Bring the storage into snapshot mode, and print what misc/snapshot then holds. It
-stays so until snapshot leave. Whoever copies A locks misc/sublock (flock) first
-and looks for misc/snapshot then; snapshot run does that by itself. What an
-incremental copy by time stamps has to record is the time of modification of
+		Long: `Bring the storage into snapshot mode, and print the contents of misc/snapshot then.
+It stays so until snapshot leave. A program that copies A locks misc/sublock (flock)
+first and looks for misc/snapshot then; snapshot run does that by itself. An
+incremental copy by time stamps has to record the time of modification of
 misc/snapshot, read while the lock is held.
 
 The exit status is 4 if the storage is in snapshot mode already.`,
@@ -253,7 +253,7 @@ func newSnapshotStatus(e *env) *cobra.Command {
 		Use:         "status HOME",
 		Annotations: interruptible("nothing was changed; run it again"),
 		Short:       "Say whether HOME/A is a snapshot now",
-		Long:        `Print what misc/snapshot holds: user/NAME in snapshot mode, shutdown after a clean close; “off” if A is not a snapshot. The exit status is 4 then.`,
+		Long:        `Print the contents of misc/snapshot: user/NAME in snapshot mode, shutdown after a clean close; “off” if A is not a snapshot. The exit status is 4 then.`,
 		Example:     "  dirstorage snapshot status /srv/zodb",
 		Args:        cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -25,14 +25,15 @@ func newStatus(e *env) *cobra.Command {
 		Annotations: interruptible("nothing was changed; run it again"),
 		SuggestFor:  []string{"info", "state"},
 		Short:       "Say in which state a storage is and how much it holds",
-		Long: `Say whether a storage is running, in which state of snapshot mode it is, what its
-last transaction is, what waits to be flushed, and how much it holds. It costs
-nothing, whatever the size of the storage. What it takes up on the disk is estimated
-(each file is a block at least), without what packs have put aside.
+		Long: `Say whether a storage is running, and print the state of its snapshot mode, its last
+transaction, the transactions that wait to be flushed, and how much it holds. It
+costs nothing, even for a large storage. The room on the disk is estimated (each
+file is a block at least), without files that packs have put aside.
 
---count looks at each file: it counts what is there, which a HOME of the original, or a
-copy of A and config, does not know, measures what HOME takes up on the disk, part by part,
-and says what packs have put aside and from when on the next pack frees that.`,
+--count looks at each file: it counts the objects and revisions, which a HOME of the
+original, or a copy of A and config, does not know; it measures the room of HOME on
+the disk, part by part; and it shows how much packs have put aside and from when on
+the next pack frees that.`,
 		Example: "  dirstorage status /srv/zodb\n  dirstorage status --count /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -50,11 +51,11 @@ and says what packs have put aside and from when on the next pack frees that.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVar(&count, "count", false, "count what it holds, file by file")
+	c.Flags().BoolVar(&count, "count", false, "count its contents, file by file")
 	return c
 }
 
-// count counts and measures what a storage holds.
+// count counts and measures the contents of a storage.
 func (st *homeStatus) count(ctx context.Context, e *env) error {
 	s, err := openReader(ctx, e, st.Home)
 	if err != nil {
@@ -73,7 +74,7 @@ func (st *homeStatus) count(ctx context.Context, e *env) error {
 type homeStatus struct {
 	Running bool `json:"running"`
 	zodb.Status
-	// Disk is what HOME takes up on the disk; nil: nobody has measured it.
+	// Disk is the room of HOME on the disk; nil: it was not measured.
 	Disk *engine.DiskUse `json:"disk,omitempty"`
 }
 
@@ -128,11 +129,11 @@ func formatDone(p *zodb.PackProgress) string {
 	return text
 }
 
-// printDisk says what HOME takes up on the disk.
+// printDisk prints the room of HOME on the disk.
 func (st *homeStatus) printDisk(line func(name, format string, args ...any)) {
 	if st.Disk == nil {
 		if st.Counts.Exact {
-			line("on the disk", "about %s, and what packs have put aside; --count measures it", human.Bytes(st.Counts.EstimateDisk()))
+			line("on the disk", "about %s, and files that packs have put aside; --count measures it", human.Bytes(st.Counts.EstimateDisk()))
 		}
 		return
 	}

@@ -44,7 +44,7 @@ func usageErrors(c *cobra.Command) {
 // another program's.
 const foreignArguments = "foreign arguments"
 
-// emptyArguments refuses what a script passes for a variable that is not set: as a name
+// emptyArguments refuses an empty argument, as a script passes it for an unset variable: as a name
 // it would stand for the working directory.
 func emptyArguments(c *cobra.Command, args []string) error {
 	if c.Annotations[foreignArguments] != "" {

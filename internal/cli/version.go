@@ -22,7 +22,7 @@ func newVersion(e *env) *cobra.Command {
 	return c
 }
 
-// versionReport is what version --json prints.
+// versionReport is the output of version --json.
 type versionReport struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit"`   // empty: not known

@@ -61,10 +61,10 @@ func (o *clientTLS) apply(z *zeoclient.Options) error {
 	return nil
 }
 
-// verifyServer does what crypto/tls does by itself, but that a certificate
-// without alternative names may have the name of the server as its common name, as Python's
-// clients allow it: certificates that were made for ZEO are often like that. The name is given,
-// because the state has none if it is an IP address.
+// verifyServer verifies like crypto/tls by itself, except that a certificate without
+// alternative names may have the name of the server as its common name, as Python's clients
+// allow it: certificates that were made for ZEO are often like that. The name is given, because
+// the state has none if it is an IP address.
 func verifyServer(cs tls.ConnectionState, name string, roots *x509.CertPool) error {
 	leaf := cs.PeerCertificates[0]
 	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}

@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/certs"
 )
 
-// Config is what dirstorage serve is told to do. [Load] has checked it.
+// Config is the configuration of dirstorage serve. [Load] has checked it.
 type Config struct {
 	Listen                []string // host:port, or the path of a Unix socket with a / in it
 	Storages              []Storage
@@ -41,7 +41,7 @@ type Config struct {
 	LockWait              time.Duration // 0: a HOME that is open elsewhere is an error at once
 	LowSpace, Reserve     int64         // bytes; 0: none
 
-	Warnings []string // what was understood only in part, with its place
+	Warnings []string // settings that were understood only in part, with their places
 
 	settings []Setting
 }
@@ -95,13 +95,13 @@ func Load(f *pflag.FlagSet, home string, getenv func(string) string, readFile fu
 	return l.conf, nil
 }
 
-// value is what one place says about a setting.
+// value is a setting as given in one place.
 type value struct {
 	values []string
 	source string
 }
 
-// layer is what one place says, by name of the setting.
+// layer holds the settings of one place, by name.
 type layer map[string]value
 
 // loader is one run of Load.
@@ -122,7 +122,7 @@ type loader struct {
 // fail notes an error; the others are looked for all the same.
 func (l *loader) fail(e *Error) { l.errs = append(l.errs, e) }
 
-// lookup returns what counts for a setting.
+// lookup returns the value in force of a setting.
 func (l *loader) lookup(name string) (value, bool) {
 	for _, layer := range l.layers {
 		if v, ok := layer[name]; ok {
@@ -193,7 +193,7 @@ func (l *loader) setAll() {
 	}
 }
 
-// finishTLS checks that what belongs together is there, and reads the password.
+// finishTLS checks that settings that belong together are all there, and reads the password.
 func (l *loader) finishTLS() {
 	if file, source := l.text("tls-key-password-file"); file != "" {
 		b, err := l.readFile(file)

@@ -7,8 +7,8 @@
 //
 // Of the places that give a setting the first of these counts: flag,
 // environment, TOML file, zeo.conf, default. Values are not merged: a list that
-// a flag gives replaces the list of the file. Each value knows where it is from, and
-// each error says what is wrong, where, and what would be right.
+// a flag gives replaces the list of the file. Each value knows where it is from, and each error
+// names the fault, its place and a remedy.
 //
 //	conf, err := config.Load(flags, home, os.Getenv, vfs.ReadFile)
 //

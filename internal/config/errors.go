@@ -9,8 +9,8 @@ import (
 // several in the error of [Load], joined.
 type Error struct {
 	Where string // "flag --listen", "environment DIRSTORAGE_LISTEN", "/etc/d.toml:12"
-	What  string // what is wrong
-	Do    string // what would be right; may be empty
+	What  string // the fault
+	Do    string // the remedy; may be empty
 	Err   error  // the cause, if there is one
 }
 

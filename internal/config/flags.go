@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// flagValue keeps what a flag was given; it is checked by [Load], as values from elsewhere.
+// flagValue keeps the text of a flag; [Load] checks it, like values from elsewhere.
 type flagValue struct {
 	values  []string
 	kind    kind
@@ -46,7 +46,7 @@ func AddFlags(f *pflag.FlagSet) {
 	}
 }
 
-// flagLayer takes what was given on the command line.
+// flagLayer takes the settings of the command line.
 func flagLayer(f *pflag.FlagSet, settings []setting) layer {
 	found := make(layer)
 	for _, s := range settings {

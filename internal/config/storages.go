@@ -30,8 +30,8 @@ func (s namedStorage) String() string {
 	return text
 }
 
-// setStorages finds out which storages are served. The HOME of the command line is
-// part of what the flags say: it replaces what the environment and the files have.
+// setStorages finds out which storages are served. The HOME of the command line counts as a flag:
+// it replaces what the environment and the files have.
 func (l *loader) setStorages() {
 	named := l.fileStorages
 	v, ok := l.lookup("storage") // of flags or the environment

@@ -66,7 +66,7 @@ func table() []setting {
 			set: anyBytes(func(c *Config) *int64 { return &c.LowSpace })},
 		{name: "reserve", kind: size, fallback: "16MiB", help: "the size of misc/reserve, which is given up so that a full disk can be packed; 0 = no such file",
 			set: anyBytes(func(c *Config) *int64 { return &c.Reserve })},
-		{name: "read-only", kind: boolean, fallback: "false", help: "refuse what writes, pack excepted", set: flag(func(c *Config) *bool { return &c.ReadOnly })},
+		{name: "read-only", kind: boolean, fallback: "false", help: "refuse every write, pack excepted", set: flag(func(c *Config) *bool { return &c.ReadOnly })},
 		{name: "announce", fallback: "pickle", help: "the encoding that is announced to clients, pickle or msgpack; both are understood",
 			set: choice(func(c *Config) *string { return &c.Announce }, "pickle", "msgpack")},
 		{name: "transaction-timeout", kind: duration, fallback: "5m", help: "how long a transaction may keep its locks before the connection is closed; 0 or none = no limit",

@@ -11,9 +11,9 @@ import (
 
 const environmentPrefix = "DIRSTORAGE_"
 
-// UnknownVariables returns a warning for each variable of an environment (NAME=VALUE) that
-// looks as if it were a setting and is none, in alphabetical order. What Kubernetes sets
-// for a service of the name dirstorage is not meant for this program.
+// UnknownVariables returns a warning for each variable of an environment (NAME=VALUE) that looks
+// like a setting and is none, in alphabetical order. Variables that Kubernetes sets for a service
+// named dirstorage are not meant for this program.
 func UnknownVariables(environment []string) []string {
 	var known []string
 	for _, s := range table() {

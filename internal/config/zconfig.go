@@ -27,7 +27,8 @@ const maxDepth = 20
 var (
 	sectionStart = regexp.MustCompile(`^<([^\s<>/()]+)(?:\s+([^\s<>()]+?))?\s*(/?)>$`)
 	defineLine   = regexp.MustCompile(`^%define\s+([A-Za-z_][A-Za-z0-9_]*)(?:\s+(.*))?$`)
-	// reference is $$, $NAME, ${NAME}, or $(NAME) from the environment; whatever else begins with $ is an error.
+	// reference is $$, $NAME, ${NAME}, or $(NAME) from the environment; any other use of $ is an
+	// error.
 	reference = regexp.MustCompile(`\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\}|\(([A-Za-z_][A-Za-z0-9_]*)\)|)`)
 )
 
@@ -122,7 +123,7 @@ func (p *zconfigParser) directive(line string) error {
 		// Python's components; the sections that they bring are judged where they are.
 		p.open[0].imports = append(p.open[0].imports, p.line)
 	case "%include":
-		return p.fail("%include is not supported", "put what is included into the file itself")
+		return p.fail("%include is not supported", "put the included text into the file itself")
 	default:
 		return p.fail(word+" is not a directive", "ZConfig has %define, %import and %include")
 	}

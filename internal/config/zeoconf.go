@@ -82,7 +82,7 @@ func (z *zeoConf) top(top *section) {
 		case s.kind == "eventlog":
 			z.warn(s.line, "<eventlog> is not used: the log goes to standard error; see log-level and log-format")
 		case s.kind == "runner":
-			z.warn(s.line, "<runner> is not used: let systemd, or what else runs your services, start and restart the server")
+			z.warn(s.line, "<runner> is not used: let systemd, or your supervisor of services, start and restart the server")
 		case strings.HasSuffix(s.kind, "storage") || contains(otherStorages, s.kind):
 			z.fail(s.line, "<"+s.kind+"> is a kind of storage that can't be served",
 				"serve a storage of dirstorage instead: write <filestorage NAME>, or take the section out and use --storage NAME=HOME; dirstorage import copies data from a FileStorage or a running server")

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// maxAddress is what sockaddr_un can hold on every system that we build for.
+// maxAddress is the length that sockaddr_un can hold on every system that we build for.
 const maxAddress = 100
 
 // shortAddress returns an address for the socket in the directory misc that the

@@ -12,10 +12,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// An error loses its type on the way through the socket. What a tool may branch on, or give
-// advice about, goes beside the text: each cause is sent as a cause, and is an error of the same
-// type again at the other end. Both ends are processes of one machine, so the number of a system
-// error means the same to both.
+// An error loses its type on the way through the socket. Causes that a tool may branch on, or give
+// advice about, go beside the text: each cause is an error of the same type again at the other end.
+// Both ends are processes of one machine, so the number of a system error means the same to both.
 
 // cause is one error among those that a refusal wraps, as it is sent.
 type cause struct {
@@ -31,7 +30,7 @@ type cause struct {
 
 // Kinds of cause that carry facts.
 const (
-	kindSystem = "system" // a system error, perhaps with what was done to which path
+	kindSystem = "system" // a system error, perhaps with operation and path
 	kindBroken = "broken" // *zodb.BrokenError
 )
 

@@ -21,7 +21,7 @@ var ErrNotRunning = errors.New("no storage is running there")
 // ErrConnect is matched by errors of Dial about a socket that is there and cannot be reached.
 var ErrConnect = errors.New("connect to the running storage")
 
-// RefusedError is the answer of a storage that did not do what was asked.
+// RefusedError is the answer of a storage that refused or failed a request.
 type RefusedError struct {
 	Reason string
 	// Causes are errors of the same types and values as at the other end: *fs.PathError,
@@ -38,7 +38,7 @@ func (e *RefusedError) Unwrap() []error { return e.Causes }
 // are worked off one after the other.
 type Client struct {
 	home     string
-	patience time.Duration // for what is answered at once
+	patience time.Duration // for requests that are answered at once
 
 	mu   sync.Mutex
 	conn net.Conn
@@ -92,8 +92,8 @@ func dial(ctx context.Context, home string, patience time.Duration) (*Client, er
 		return nil, fmt.Errorf("%w: %w", ErrConnect, err)
 	}
 	c := &Client{home: home, patience: patience, conn: conn, in: bufio.NewReader(conn)}
-	// Who listens may never accept. Any answer will do: those from before there was a ping
-	// refuse it.
+	// A process that listens may never accept. Any answer will do: those from before there was a
+	// ping refuse it.
 	if _, err := c.callSoon(ctx, request{Op: "ping"}); err != nil && !isRefused(err) {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -127,9 +127,9 @@ func (c *Client) Leave(ctx context.Context, code string) error {
 	return err
 }
 
-// End is Leave for whoever holds the sublock: when it returns, nobody else can take
-// A for a snapshot any more, and the storage leaves the mode once the sublock was
-// given back. It looks at once when this conversation ends.
+// End is Leave for the holder of the sublock: when it returns, nobody else can take A for a
+// snapshot any more, and the storage leaves the mode once the sublock was given back. It looks at
+// once when this conversation ends.
 func (c *Client) End(ctx context.Context, code string) error {
 	_, err := c.call(ctx, request{Op: "end", Code: code})
 	return err
@@ -147,13 +147,13 @@ func (c *Client) Status(ctx context.Context) ([]byte, error) {
 	return c.callSoon(ctx, request{Op: "status"})
 }
 
-// lastWords is how long Maintain waits for the storage to give up what it does.
+// lastWords is how long Maintain waits for the storage to give up its work.
 const lastWords = time.Minute
 
 // Maintain asks for an operation of Storage.Maintenance, whose arguments and
 // result are JSON. When ctx ends, or the conversation, the storage gives it up.
-// Then, and with a *RefusedError, the result is what was done until then, nil if
-// the storage does not say. After the end of ctx the conversation is over.
+// Then, and with a *RefusedError, the result reports the work done until then, nil if the storage
+// does not say. After the end of ctx the conversation is over.
 func (c *Client) Maintain(ctx context.Context, op string, arguments any) ([]byte, error) {
 	b, err := json.Marshal(arguments)
 	if err != nil {
@@ -166,8 +166,7 @@ func (c *Client) Maintain(ctx context.Context, op string, arguments any) ([]byte
 	return r.Result, err
 }
 
-// hangUp makes the storage give up what it was asked for, and still listens for
-// its answer, for a while.
+// hangUp makes the storage give up the request, and still listens for its answer, for a while.
 func (c *Client) hangUp() {
 	time.AfterFunc(lastWords, func() { c.conn.Close() })
 	if err := c.conn.(*net.UnixConn).CloseWrite(); err != nil {
@@ -175,8 +174,8 @@ func (c *Client) hangUp() {
 	}
 }
 
-// call sends a request and waits for its answer. When ctx ends first, the
-// conversation is over: the storage gives up what it was asked for.
+// call sends a request and waits for its answer. When ctx ends first, the conversation is over: the
+// storage gives up the request.
 func (c *Client) call(ctx context.Context, q request) ([]byte, error) {
 	r, err := c.ask(ctx, q, func() { c.conn.Close() })
 	if ctx.Err() != nil {
@@ -185,7 +184,7 @@ func (c *Client) call(ctx context.Context, q request) ([]byte, error) {
 	return r.Result, err
 }
 
-// callSoon is call for what is answered at once by a process that is well.
+// callSoon is call for requests that a healthy process answers at once.
 func (c *Client) callSoon(ctx context.Context, q request) ([]byte, error) {
 	soon, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()

@@ -22,8 +22,8 @@ const socketName = "misc/control"
 // maxRequest is the longest request line in bytes.
 const maxRequest = 64 << 10
 
-// Storage is what a server needs of the storage that it stands for. All
-// methods may be called concurrently.
+// Storage is the part of a storage that its server needs. All methods may be
+// called concurrently.
 type Storage interface {
 	EnterSnapshot(ctx context.Context, code string) error
 	LeaveSnapshot(ctx context.Context, code string) error
@@ -36,7 +36,7 @@ type Storage interface {
 	// StatusJSON describes the storage as one JSON object.
 	StatusJSON() ([]byte, error)
 	// Maintenance does an operation that this package does not know, which takes
-	// long. With an error the result, if any, is what was done until then.
+	// long. With an error the result, if any, reports the work done until then.
 	Maintenance(ctx context.Context, op string, arguments []byte) (result []byte, err error)
 }
 
@@ -118,8 +118,8 @@ func Remove(f vfs.FS) error {
 	return err
 }
 
-// Close ends all conversations and waits for them. The socket file is left to
-// the caller, who knows whether HOME is still the directory that it was.
+// Close ends all conversations and waits for them. The socket file is left to the caller, which
+// knows whether HOME is still the same directory.
 func (s *Server) Close() error {
 	s.stop()
 	err := s.listener.Close()

@@ -54,7 +54,7 @@ func (c *creator) create(final string, populate func()) (err error) {
 		return err
 	}
 	if err := c.clear(); err != nil {
-		return fmt.Errorf("remove what an interrupted create left: %w", err)
+		return fmt.Errorf("remove the leftovers of an interrupted create: %w", err)
 	}
 	if populate(); c.err == nil && !inPlace {
 		c.err = c.fs.Rename(c.base, final)

@@ -77,7 +77,7 @@ func openOnce(ctx context.Context, f vfs.FS, o Options) (*Storage, error) {
 		return nil, err
 	}
 	if s.home.Settings.Filesystem.Sync && vfs.HoldBack(f, asideHeld) {
-		s.log.Warn("the file system has no journal: what is there after a power cut depends on its repair; better use another one", "path", f.Path("."))
+		s.log.Warn("the file system has no journal: the state after a power cut depends on its repair; better use another one", "path", f.Path("."))
 	}
 	s.lineage.Inspect()
 	err = s.openStore(ctx)

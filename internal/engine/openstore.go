@@ -28,7 +28,7 @@ func (s *Storage) openStore(ctx context.Context) (err error) {
 		}
 	}
 	if s.store.FloorLost() {
-		s.log.Warn("what is written from now on bears a time some seconds ahead: the earliest one that it may bear is lost", "path", "misc/floor")
+		s.log.Warn("new files bear a time some seconds ahead: the earliest time that they may bear is lost", "path", "misc/floor")
 	}
 	s.Reader = read.New(read.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, ReadOnly: s.o.ReadOnly, Store: s.store, State: s.state, Cache: s.cache})
 	common := flush.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, RetryInterval: s.o.RetryInterval, Store: s.store, State: s.state, Space: s.space}

@@ -41,7 +41,7 @@ import (
 // a state from which the same steps lead to the same end.
 func (s *Storage) recover(ctx context.Context) error {
 	if err := s.store.SyncFound(); err != nil {
-		return fmt.Errorf("make durable what is there: %w", err)
+		return fmt.Errorf("make the existing files durable: %w", err)
 	}
 	originals, err := journal.ReadOriginal(s.home.FS, home.JournalDir)
 	if err != nil {

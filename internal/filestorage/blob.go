@@ -51,10 +51,9 @@ func shortHex(id []byte) string {
 	return "0x" + hex.EncodeToString(trimmed)
 }
 
-// DetectLayout tells the layout of the blob directory dir: what its file
-// .layout says; without one, lawn if there is something in it, else bushy (what
-// ZODB would begin with). What ZODB keeps beside the blobs, names with a dot and
-// tmp, is not looked at.
+// DetectLayout returns the layout of the blob directory dir: that named in its file .layout;
+// without one, lawn if there is something in it, else bushy (ZODB's default). Other files of ZODB
+// there, names with a dot and tmp, are not looked at.
 func DetectLayout(fsys vfs.FS, dir string) (BlobLayout, error) {
 	name := path.Join(dir, layoutFile)
 	content, err := fsys.ReadFile(name)

@@ -141,9 +141,9 @@ func (r *Reader) isLength(at int64, h txnHeader, n int64) (bool, error) {
 }
 
 // shortLength decides about a transaction that claims to be shorter than its
-// header. As in ZODB that is a torn end, unless the file ends with what can be the
-// length of a transaction from there on: then the damage is in the middle. So it is if
-// both of its lengths agree.
+// header. As in ZODB that is a torn end, unless the file ends with a plausible length of a
+// transaction from there on: then the damage is in the middle. So it is if both of its lengths
+// agree.
 func (r *Reader) shortLength(pos int64, h txnHeader, reason string) error {
 	last, err := r.lengthAt(r.size - lengthLen)
 	if err != nil {

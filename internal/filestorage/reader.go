@@ -14,16 +14,16 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Reader reads a Data.fs as it was when it was opened; what is appended later
-// is not seen. Its methods may be called concurrently.
+// Reader reads a Data.fs as it was when it was opened; later appends are not seen. Its methods may
+// be called concurrently.
 type Reader struct {
-	// Warn, if set before the first use, is called for what is strange but does
-	// not make anything unreadable. It may be called concurrently.
+	// Warn, if set before the first use, is called for oddities that make nothing unreadable. It
+	// may be called concurrently.
 	Warn func(Warning)
-	// Salvage, if set before the first use, is called for each damage in place of ending
-	// with an error: what is sound behind it is read too, and a transaction with one wrong
-	// length whose other one is confirmed by its records. It may be called concurrently,
-	// and again for the same damage when that is read again.
+	// Salvage, if set before the first use, is called for each damage in place of ending with an
+	// error: the sound transactions behind it are read too. So is a transaction with one wrong
+	// length, if its records confirm the other. It may be called concurrently, and again for the
+	// same damage when that is read again.
 	Salvage func(Skipped)
 	// Renumber, if set before the first use, gives a transaction whose tid is not later
 	// than that of the one before it, or is none that a transaction can have, the next tid
@@ -113,13 +113,13 @@ func NewReader(src io.ReaderAt, size int64, path string) (*Reader, error) {
 	return r, nil
 }
 
-// ordinary refuses what has no size to be read to: directories, pipes and devices.
+// ordinary refuses files without a size to read to: directories, pipes and devices.
 func ordinary(fsys vfs.FS, name string) error {
 	info, err := fsys.Stat(name)
 	if err != nil || info.Mode.IsRegular() {
 		return err
 	}
-	what := "no ordinary file: copy what it holds into one first"
+	what := "not an ordinary file: copy its contents into one first"
 	if info.IsDir() {
 		what = "a directory, and a Data.fs is a file"
 	}
@@ -218,7 +218,7 @@ func (r *Reader) transactions(ctx context.Context, from Position, ahead int) ite
 		}
 		start := from
 		if r.Renumber {
-			start = Position{} // what is renumbered depends on what is before it
+			start = Position{} // renumbered tids depend on the transactions before
 		}
 		pos := max(start.Offset, magicLen)
 		last, previous := start.TID, start.TID

@@ -67,14 +67,15 @@ func (t *Txn) LastRecords() iter.Seq2[Record, error] {
 	}
 }
 
-// headerOrError is what headers yields.
+// headerOrError is an element of headers.
 type headerOrError struct {
 	dataHeader
 	err error
 }
 
 // headers yields position and header of each record, checked against the
-// transaction. After an error nothing comes; with [Reader.Salvage], what is sound behind it.
+// transaction. It ends after an error; with [Reader.Salvage], it goes on with the sound records
+// behind it.
 func (t *Txn) headers() iter.Seq2[int64, headerOrError] {
 	if t.r.Salvage != nil {
 		return t.soundHeaders()
@@ -120,7 +121,7 @@ func (t *Txn) header(pos, end int64) (dataHeader, error) {
 	return h, err
 }
 
-// record reads what follows the header at pos.
+// record reads the data behind the header at pos.
 func (t *Txn) record(pos int64, h dataHeader, back *window) (Record, error) {
 	rec := Record{Pos: pos, Prev: int64(h.prev), Own: int64(h.length)}
 	rec.OID, rec.TID = h.oid, t.TID

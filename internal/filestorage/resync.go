@@ -21,10 +21,9 @@ type Skipped struct {
 	Reason string   `json:"reason"`
 }
 
-// goOn decides what is to be done at a place where no transaction can be read, and
-// returns where the next one is, which is the end of the file if there is none. A file
-// whose end is torn has nothing sound behind that place, so if there is something, it
-// is damage, as what the err says.
+// goOn decides how to go on at a place where no transaction can be read, and returns the position
+// of the next one, or the end of the file if there is none. A torn end has nothing sound behind it,
+// so if there is something, this is damage, with err as its cause.
 func (r *Reader) goOn(ctx context.Context, pos int64, end string, err error) (int64, error) {
 	var damage *zodb.CorruptError
 	if err != nil && (!errors.As(err, &damage) || r.Salvage == nil) {
@@ -104,8 +103,8 @@ func notDamage(err error) error {
 	return err
 }
 
-// soundHeaders yields the headers that can be believed, and tells of the others. A record
-// before one that does not fit is not believed either: its length may be what is damaged.
+// soundHeaders yields the headers that can be believed, and reports the others. A record before one
+// that does not fit is not believed either: its length may be damaged.
 func (t *Txn) soundHeaders() iter.Seq2[int64, headerOrError] {
 	return func(yield func(int64, headerOrError) bool) {
 		end := t.Pos + t.Len - lengthLen

@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Totals counts what is in a file.
+// Totals counts the contents of a file.
 type Totals struct {
 	Transactions int64
 	Records      int64

@@ -35,8 +35,7 @@ func (w *window) at(pos int64, n int) ([]byte, error) {
 	return w.buf[pos-w.start:][:n], nil
 }
 
-// copy returns n bytes from pos that the caller owns. What is longer than the
-// window does not go through it.
+// copy returns n bytes from pos that the caller owns. Longer reads do not go through the window.
 func (w *window) copy(pos int64, n int64) ([]byte, error) {
 	b := make([]byte, n)
 	if n > int64(w.ahead) {

@@ -15,8 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// destination is what a Writer writes to: an empty file, which nobody else
-// touches. A vfs.File is one.
+// destination is the file of a Writer: empty, and touched by nobody else. A vfs.File is one.
 type destination interface {
 	io.ReaderAt
 	io.WriterAt
@@ -35,7 +34,7 @@ type Writer struct {
 	last    zodb.TID
 	err     error  // first failure
 	flushed int64  // bytes in dst
-	buf     []byte // what comes behind them
+	buf     []byte // the bytes behind them
 }
 
 const (
@@ -92,7 +91,7 @@ func newWriter(dst destination) *Writer {
 // Python2 makes it a file of Python 2, before the first Append.
 func (w *Writer) Python2() { copy(w.buf, magicPython2) }
 
-// Size is the length of what was written in bytes, for progress.
+// Size is the number of bytes written, for progress.
 func (w *Writer) Size() int64 { return w.flushed + int64(len(w.buf)) }
 
 // Append writes one transaction: TID, Status and the texts of txn are used. Its
@@ -247,7 +246,7 @@ func (w *Writer) headerAt(pos int64) (h dataHeader, back int64, err error) {
 	return h, back, nil
 }
 
-// readAt reads back what was written. It may lie partly in dst, partly in buf.
+// readAt reads back written bytes. It may lie partly in dst, partly in buf.
 func (w *Writer) readAt(b []byte, pos int64) error {
 	if pos < w.flushed {
 		n := min(int64(len(b)), w.flushed-pos)
@@ -262,7 +261,7 @@ func (w *Writer) readAt(b []byte, pos int64) error {
 	return nil
 }
 
-// patch overwrites what was written.
+// patch overwrites written bytes.
 func (w *Writer) patch(pos int64, b []byte) error {
 	if pos >= w.flushed {
 		copy(w.buf[pos-w.flushed:], b)
@@ -284,9 +283,9 @@ func (w *Writer) flush() error {
 	return err
 }
 
-// Close writes what is left, makes the file durable and gives it its name. If
-// that fails, or Append had failed, the unfinished file is removed. After an
-// error a file called name is either whole or not there.
+// Close writes the rest, makes the file durable and gives it its name. If that
+// fails, or Append had failed, the unfinished file is removed. After an error a
+// file called name is either whole or not there.
 func (w *Writer) Close() error {
 	err := w.err
 	if err == nil {

@@ -9,8 +9,8 @@ func IsBeginning(t *zodb.Transaction) bool {
 }
 
 // IsAnew reports whether a transaction is such one of a storage that differs from
-// its source. What was cached of the transactions before it may be of the source, so
-// they are no history that a client can name.
+// its source. Data cached of the transactions before it may be of the source, so a client cannot
+// name them as its history.
 func IsAnew(t *zodb.Transaction) bool {
 	return len(t.OIDs) == 0 && string(t.Description) == BeginsAnew
 }

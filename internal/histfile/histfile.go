@@ -19,7 +19,7 @@ const aside = "journal/aside-history"
 // These describe the transaction with which a history begins.
 const (
 	Begins = "DirectoryStorage: here begins the history of a storage that was restored, copied, moved or imported"
-	// BeginsAnew: what is before it is not what the source has under the same tids.
+	// BeginsAnew marks a transaction: those before it differ from the source's under the same tids.
 	BeginsAnew = "DirectoryStorage: here begins the history of a storage that differs from what it was imported from"
 )
 

@@ -15,7 +15,7 @@ import (
 type File struct {
 	Mode    fs.FileMode // with the bits of its type
 	ModTime time.Time   // UTC
-	SHA256  string      // lower-case hexadecimal; empty for what is no regular file
+	SHA256  string      // lower-case hexadecimal; empty if it is not a regular file
 }
 
 // Dump describes everything below a directory, but not the directory itself, by

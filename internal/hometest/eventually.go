@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what has to happen. It is the end of a test that
-// hangs, not a measure of speed: a busy machine takes seconds for what needs milliseconds.
+// patience is how long a test waits for an expected event. It is the end of a test that hangs, not
+// a measure of speed: a busy machine takes seconds for the work of milliseconds.
 const patience = 5 * time.Minute
 
 // Eventually waits until a condition holds, and ends the test if it does not come to

@@ -8,8 +8,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Home is what the original reads from a golden home after it opened it: the
-// journal is replayed and B is recombined.
+// Home holds the values that the original reads from a golden home once it is open: the journal is
+// replayed and B is recombined.
 type Home struct {
 	Note     string `json:"note"`
 	Class    string `json:"class"`
@@ -81,7 +81,7 @@ type Revision struct {
 	UndoneCreation bool     `json:"undone_creation"`
 }
 
-// Current is what load gives. If Load is not “ok”, it is the name of a Python
+// Current is the result of load. If Load is not “ok”, it is the name of a Python
 // exception, and Length and SHA256 are not set.
 type Current struct {
 	Load   string   `json:"load"`
@@ -121,7 +121,7 @@ type Corrupt struct {
 	UndoLog    UndoLog             `json:"original_undo_log"`
 }
 
-// Defect is what a good checker finds. What does not apply is zero.
+// Defect is a finding of a good checker. Fields that do not apply are zero.
 type Defect struct {
 	Kind string   `json:"kind"`
 	File string   `json:"file"` // relative to HOME
@@ -130,7 +130,7 @@ type Defect struct {
 	From zodb.OID `json:"from"` // the object that refers to a missing one
 }
 
-// Loaded is what load gives from a home with a defect: an exception, or another
+// Loaded is the result of load from a home with a defect: an exception, or another
 // revision.
 type Loaded struct {
 	Exception string
@@ -152,7 +152,7 @@ func (l *Loaded) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// UndoLog is what the undo log gives from a home with a defect: the tids, or in
+// UndoLog is the result of the undo log from a home with a defect: the tids, or in
 // words that they are all there, or an exception.
 type UndoLog struct {
 	TIDs []zodb.TID // newest first
@@ -167,7 +167,7 @@ func (u *UndoLog) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &u.TIDs)
 }
 
-// Expected returns what is to be read from a golden home without a defect.
+// Expected returns the values to be read from a golden home without a defect.
 func Expected(t testing.TB, name string) *Home {
 	t.Helper()
 	h := new(Home)
@@ -175,7 +175,7 @@ func Expected(t testing.TB, name string) *Home {
 	return h
 }
 
-// ExpectedCorrupt returns what is wrong with a golden home, corrupt/NAME.
+// ExpectedCorrupt returns the defects of a golden home, corrupt/NAME.
 func ExpectedCorrupt(t testing.TB, name string) *Corrupt {
 	t.Helper()
 	c := new(Corrupt)

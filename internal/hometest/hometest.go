@@ -1,6 +1,6 @@
 // Package hometest gives tests the golden homes and Data.fs files of the
-// repository's testdata: unpacked copies to work on, and what the Python
-// originals read from them. Only tests may import it.
+// repository's testdata: unpacked copies to work on, and the values that the Python originals read
+// from them. Only tests may import it.
 //
 //	home := hometest.Unpack(t, "killed_plain")
 //	want := hometest.Expected(t, "killed_plain")
@@ -96,8 +96,8 @@ func FileStorage(t testing.TB, name string) string {
 // Medium returns the path of an unpacked copy of medium.fs, 66 MB. That file is
 // not part of the repository: it is looked for in the directory filestorage of
 // $DIRSTORAGE_FIXTURES and of a directory beside the repository, and if it is
-// not there, or the run is a short one, the test is skipped. What is to be read
-// from it is in Golden(t, "filestorage/medium.…").
+// not there, or the run is a short one, the test is skipped. Its expected contents are in Golden(t,
+// "filestorage/medium.…").
 func Medium(t testing.TB) string {
 	t.Helper()
 	if testing.Short() {
@@ -229,7 +229,7 @@ func extract(name string, h *tar.Header, r io.Reader) error {
 	return restamp(name, h)
 }
 
-// restamp sets mode, whatever the umask is, and time stamps.
+// restamp sets mode, regardless of the umask, and time stamps.
 func restamp(name string, h *tar.Header) error {
 	if err := os.Chmod(name, h.FileInfo().Mode().Perm()); err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 const (
 	// memoryDir is a file system in memory, where a machine has one.
 	memoryDir = "/dev/shm"
-	// memoryRoom is what has to be free in it: several times what the tests of all
-	// packages that run at once have ever had there.
+	// memoryRoom is the room that has to be free in it: several times the most that tests of all
+	// packages, run at once, ever took there.
 	memoryRoom = 1 << 30
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Rounds is how many times a test does what it does at random; $DIRSTORAGE_ROUNDS
+// Rounds is the number of random rounds of a test; $DIRSTORAGE_ROUNDS
 // multiplies it for a long run.
 func Rounds(t testing.TB, n int) int {
 	t.Helper()

@@ -15,7 +15,7 @@ func Bytes(n int64) string {
 	v := float64(n) / 1024
 	units := []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	i := 0
-	for math.Abs(v) >= 1023.95 { // what would be printed as 1024.0
+	for math.Abs(v) >= 1023.95 { // would be printed as 1024.0
 		v /= 1024
 		i++
 	}

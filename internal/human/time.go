@@ -23,7 +23,7 @@ const (
 	maxAge = 36525 * 24 * time.Hour
 )
 
-// forms lists what ParseTime accepts, for help texts and messages.
+// forms lists the forms that ParseTime accepts, for help texts and messages.
 const forms = "“2026-03-01”, “2026-03-01 10:00”, “2026-03-01 10:00:05”, “2026-03-01 10:00:05 +01:00”, " +
 	"“2026-03-01T10:00:05Z”, “@1700000000”, “36 hours ago” (minutes, hours, days, weeks) or “now”"
 
@@ -35,7 +35,7 @@ var ErrNoZone = errors.New("the local time zone is not known")
 //   - A date, which means its first moment, or a date and a time of the day, both
 //     in loc. A time that loc skips when clocks go forward, or has twice when
 //     they go back, is refused; and each, if loc is nil: ErrNoZone.
-//   - What [FormatTime] prints, and RFC 3339: a time with an offset from UTC.
+//   - The form of [FormatTime], and RFC 3339: a time with an offset from UTC.
 //   - “@” and seconds since 1970.
 //   - “N minutes ago”, or hours, days or weeks, before now. A day is always 24 hours.
 //   - “now”.
@@ -115,8 +115,8 @@ func parseAge(s, number, unit string, now time.Time) (time.Time, error) {
 	return now.Add(-time.Duration(n) * one), nil
 }
 
-// checkLocal refuses a local time that does not exist, or exists twice. What
-// time.ParseInLocation makes of these is a guess.
+// checkLocal refuses a local time that does not exist, or exists twice. time.ParseInLocation
+// guesses at these.
 func checkLocal(s string, t time.Time, layout string) error {
 	if t.Format(layout) != s {
 		return fmt.Errorf("%q does not exist in %s: clocks were set forward over it", s, t.Location())

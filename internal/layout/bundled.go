@@ -2,7 +2,7 @@ package layout
 
 import "strings"
 
-// Bundled is the layout of what lies beside bundles: marks, and blobs in directories as
+// Bundled is the layout of the files beside bundles: marks, and blobs in directories as
 // [Chunky] makes them. It has no files for anything else, so it is none of [Formats].
 const Bundled Format = "bundled"
 

@@ -55,7 +55,7 @@ const (
 	oidHead = 1 + 16 // length of “o” and the oid
 	tidHead = 1 + 6  // length of “t” and the first part of the tid
 	maxName = oidHead + 1 + 16 + len(blobSuffix)
-	maxPath = maxName + 10 // what Bundled puts into a name; bushy has 7 slashes in an oid
+	maxPath = maxName + 10 // the addition of Bundled to a name; bushy has 7 slashes in an oid
 )
 
 // String returns the database name, the same as [Flat]'s path.

@@ -13,8 +13,8 @@ import (
 
 // OlderTransaction returns the newest transaction before one of which there is a file below
 // A or B; 0 if there is none. It is for a chain of transactions that is broken there, and
-// lists directories: of formats lawn and flat, one with all objects. What list
-// yields are the names in a directory below that side.
+// lists directories: of formats lawn and flat, one with all objects. list yields the names in a
+// directory below that side.
 func (f Format) OlderTransaction(before zodb.TID, list func(dir string) iter.Seq2[string, error]) (zodb.TID, error) {
 	pieces := strings.Split(f.Path(Transaction(before)), "/")
 	return f.newestTransaction(list, "", pieces, true, before)

@@ -82,7 +82,7 @@ func Open(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// It would remove whatever has the name then.
+	// It would remove any file that has the name then.
 	l.SetUnlinkOnClose(false)
 	// Of a server that root runs, so that the owner of the directory can connect.
 	err = vfs.SameOwner(dir, name, ".")
@@ -128,7 +128,7 @@ func examine(path string) (info vfs.Info, there bool, err error) {
 
 func same(a, b vfs.Info) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
 
-// unixListener takes its name away when it ends, but not what has the name then.
+// unixListener removes its name when it ends, unless another file has the name then.
 type unixListener struct {
 	*net.UnixListener
 	dir  vfs.FS

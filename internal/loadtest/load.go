@@ -1,6 +1,5 @@
-// Package loadtest is a storage under load, with a model of what is in it that its
-// writers keep: for tests of everything that reads a storage meanwhile. Only
-// tests may import it.
+// Package loadtest is a storage under load, with a model of its contents that its writers keep: for
+// tests of everything that reads a storage meanwhile. Only tests may import it.
 package loadtest
 
 import (
@@ -78,8 +77,8 @@ func NewOf(t testing.TB, home string, objects int) *Load {
 	return l
 }
 
-// Over puts a storage under load, of whatever kind, and closes it at the end of the test. The
-// model does not have what is in it already, so writers use oids above those.
+// Over puts a storage under load, of whatever kind, and closes it at the end of the test. The model
+// does not have the objects that are in it already, so writers use oids above those.
 func Over(t testing.TB, s zodb.Storage, objects int) *Load {
 	t.Helper()
 	l := &Load{Home: s.Home(), Storage: s, objects: objects, history: make(map[zodb.OID][]version), packed: make(map[zodb.OID]bool), stop: make(chan struct{})}
@@ -134,8 +133,8 @@ func (l *Load) one(rnd *rand.Rand, g, writers int) (done bool, err error) {
 	return true, err
 }
 
-// Pause takes the budget away and returns when no transaction is under way: the
-// model is what is in the storage.
+// Pause takes the budget away and returns when no transaction is under way: the model equals the
+// storage.
 func (l *Load) Pause() {
 	l.Budget.Store(0)
 	l.settle()
@@ -326,8 +325,8 @@ func (l *Load) compareObject(ctx context.Context, s Copy, oid zodb.OID, tid zodb
 	return nil
 }
 
-// again is told what a vote said. If objects that were deleted are not there at all
-// any more, because of a pack, that is kept in mind, and the transaction may be made anew.
+// again takes the error of a vote. If objects that were deleted are not there at all any
+// more, because of a pack, that is kept in mind, and the transaction may be made anew.
 func (l *Load) again(err error) error {
 	c, ok := errors.AsType[*zodb.ConflictsError](err)
 	if !ok {

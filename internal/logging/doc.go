@@ -1,11 +1,11 @@
 // Package logging makes the logger of a server.
 //
 // Two formats: text, a line for people and for journald, and json, an object a
-// line. In both, whatever a record holds, it is exactly one line of printable
-// characters of bounded length. A client chooses its label and sends it to us; it must
-// not be able to make lines of its own, to command a terminal, or to fill the
-// disk with one message. So control characters, what is no UTF-8, and what
-// changes how text around it is shown are escaped, and long values are cut.
+// line. In both, a record with any content is exactly one line of printable characters of bounded
+// length. A client chooses its label and sends it to us; it must not be able to make lines of its
+// own, to command a terminal, or to fill the disk with one message. So control characters, invalid
+// UTF-8, and characters that change the display of the text around them are escaped, and long
+// values are cut.
 //
 // A line of text:
 //

@@ -5,10 +5,9 @@ import (
 	"io/fs"
 )
 
-// ToJournal reports whether what is written to a file, os.Stderr say, goes to
-// journald. JOURNAL_STREAM, which getenv is asked for, names the device and inode of
-// the stream that systemd made; a child whose output was sent elsewhere
-// inherits the variable too, so that alone says nothing.
+// ToJournal reports whether writes to a file, os.Stderr say, go to journald. JOURNAL_STREAM, read
+// by getenv, names the device and inode of the stream that systemd made; a child whose output was
+// sent elsewhere inherits the variable too, so that alone says nothing.
 func ToJournal(file interface{ Stat() (fs.FileInfo, error) }, getenv func(string) string) bool {
 	stream := getenv("JOURNAL_STREAM")
 	if stream == "" {

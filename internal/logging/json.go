@@ -29,8 +29,7 @@ func newJSON(w io.Writer, o Options) slog.Handler {
 	})}
 }
 
-// jsonValue makes durations seconds, what is text of any kind a string, and no
-// string too long.
+// jsonValue makes durations seconds, texts of any kind strings, and no string too long.
 func jsonValue(v slog.Value) slog.Value {
 	switch v.Kind() {
 	case slog.KindDuration:
@@ -73,7 +72,7 @@ func (h *jsonHandler) WithGroup(name string) slog.Handler {
 	return &jsonHandler{Handler: h.Handler.WithGroup(name), clock: h.clock}
 }
 
-// asciiWriter escapes what is not shown. JSON allows such characters, but only
+// asciiWriter escapes invisible characters. JSON allows such characters, but only
 // within strings, where an escape means the same.
 type asciiWriter struct{ out *output }
 

@@ -18,9 +18,9 @@ const (
 
 // Limit returns a logger that writes lines with the same message and level up to a
 // limit, and counts the others: “… and n more” says how many they were, before the next
-// one of them, or after a while. So nobody who can cause a line can fill the disk
-// with it. A nil log gives one that writes nothing. It does nothing to a logger that has
-// a limit already, and loggers that are made of one have its limit together.
+// one of them, or after a while. So a client that causes lines cannot fill the disk with them. A
+// nil log gives one that writes nothing. It does nothing to a logger that has a limit already, and
+// loggers that are made of one have its limit together.
 func Limit(log *slog.Logger) *slog.Logger {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -39,19 +39,19 @@ func Flush(log *slog.Logger) {
 	}
 }
 
-// limitHandler passes on what the limit lets through.
+// limitHandler passes on the records that the limit lets through.
 type limitHandler struct {
 	next  slog.Handler
 	limit *limit
 }
 
-// limit is what the handlers of a logger have together.
+// limit is the state that the handlers of a logger share.
 type limit struct {
 	mu    sync.Mutex
 	kinds map[kind]*counted // guarded by mu
 }
 
-// kind is what is counted together.
+// kind is the message and level that are counted together.
 type kind struct {
 	level   slog.Level
 	message string

@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// Lengths in bytes. journald takes what is longer than 48 KiB for several lines, of
-// which the second would begin with whatever is there.
+// Lengths in bytes. journald splits a line longer than 48 KiB, and the next would begin in the
+// middle of a value.
 const (
 	maxValue = 4 << 10
 	maxLine  = 32 << 10
@@ -37,7 +37,7 @@ func (o *output) Write(b []byte) (int, error) {
 type textHandler struct {
 	o      Options
 	out    *output
-	attrs  []byte // what With has added, formatted
+	attrs  []byte // attributes added by With, formatted
 	prefix string // of keys, from WithGroup
 }
 
@@ -181,7 +181,7 @@ func appendMessage(b []byte, s string) []byte {
 	return append(b, rest...)
 }
 
-// shorten cuts a text that is too long, and returns what says so.
+// shorten cuts a text that is too long, and returns a remark on that.
 func shorten(s string) (head, rest string) {
 	if len(s) <= maxValue {
 		return s, ""

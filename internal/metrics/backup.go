@@ -25,8 +25,8 @@ type Record struct {
 // backedUp is a line for each backup, newest last, that “backup run” leaves in HOME.
 const backedUp = "misc/backed-up"
 
-// HomeBackup returns a function that reads, out of a HOME, what its last backup
-// was. Time is when a backup last found new transactions.
+// HomeBackup returns a function that reads the record of the last backup out of a HOME. Time is
+// when a backup last found new transactions.
 func HomeBackup(home vfs.FS) func() (Record, error) {
 	return func() (Record, error) {
 		b, err := home.ReadFile(backedUp)
@@ -50,15 +50,14 @@ func HomeBackup(home vfs.FS) func() (Record, error) {
 	}
 }
 
-// RepositoryBackup returns a function that reads, out of a repository, what the
-// newest backup of a storage is, found by the identity of that. It reads all
-// manifests, so it takes a while in a large repository.
+// RepositoryBackup returns a function that finds the newest backup of a storage in a repository, by
+// the identity of the storage. It reads all manifests, so it takes a while in a large repository.
 func RepositoryBackup(store objstore.Store, identity string) func() (Record, error) {
 	return inRepository(store, identity, func(_ *backup.Repository, m *backup.Manifest) (time.Time, bool) { return m.Ended, true })
 }
 
-// RepositoryVerified is RepositoryBackup for the newest backup that was found
-// good when it was last verified, at whatever level.
+// RepositoryVerified is RepositoryBackup for the newest backup that was found good when it was last
+// verified, at any level.
 func RepositoryVerified(store objstore.Store, identity string) func() (Record, error) {
 	return inRepository(store, identity, func(r *backup.Repository, m *backup.Manifest) (time.Time, bool) {
 		v, ok := r.Verified[m.Name]

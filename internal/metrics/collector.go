@@ -13,7 +13,7 @@ import (
 
 const prefix = "dirstorage_"
 
-// collector makes the exposition out of what a set has counted.
+// collector makes the exposition out of the counters of a set.
 type collector struct {
 	set        *Set
 	counted    []counted
@@ -47,7 +47,7 @@ type gauge struct {
 	value func(*reading) (float64, bool)
 }
 
-// reading is what one scrape has read of one storage.
+// reading holds the values that one scrape has read of one storage.
 type reading struct {
 	zodb.Status
 	source *watched
@@ -68,9 +68,9 @@ func newCollector(s *Set) *collector {
 		histograms: measuredOnes(),
 		gauges:     slices.Concat(stateGauges(), packGauges(), sizeGauges(), backupGauges()),
 		states:     ofStorage("snapshot_state", "1 for the state that snapshot mode is in, 0 for the others.", "state"),
-		phases:     ofStorage("pack_phase", "1 for what the pack that is under way does, 0 for the others.", "phase"),
-		info:       ofStorage("storage_info", "1, with what does not change while a storage is open.", "class", "format", "identity"),
-		refused:    describe("refused_total", "What limits have refused.", "limit"),
+		phases:     ofStorage("pack_phase", "1 for the phase of the pack that is under way, 0 for the others.", "phase"),
+		info:       ofStorage("storage_info", "1, with labels that do not change while a storage is open.", "class", "format", "identity"),
+		refused:    describe("refused_total", "Requests that limits have refused.", "limit"),
 		build:      describe("build_info", "1, with the version of the program.", "version", "revision", "goversion"),
 	}
 }
@@ -136,7 +136,7 @@ func stateGauges() []gauge {
 		always("read_only", "1 if nothing can be written, on purpose or after a failure.", func(r *reading) float64 { return oneIf(r.ReadOnly) }),
 		always("failed", "1 if a failure has made the storage read-only until it is opened again.", func(r *reading) float64 { return oneIf(r.Failure != "") }),
 		always("flush_blocked", "1 while a full disk, or a lack of descriptors or memory, keeps transactions from being flushed, or from being taken at all.", func(r *reading) float64 { return oneIf(r.Trouble != "") }),
-		{ofStorage("passing_errors_total", "What could not be done for want of room, descriptors or memory, and was done later or refused."), prometheus.CounterValue,
+		{ofStorage("passing_errors_total", "Operations that failed for want of room, descriptors or memory, and were repeated later or refused."), prometheus.CounterValue,
 			func(r *reading) (float64, bool) { return float64(r.PassingErrors), true }},
 	}
 }
@@ -156,19 +156,19 @@ func packGauges() []gauge {
 		always("pack_running", "1 while a pack, or an undelete, is under way.", func(r *reading) float64 { return oneIf(r.Pack != nil) }),
 		sometimes("pack_begun_timestamp_seconds", "When the pack that is under way began; not shown if there is none.",
 			of(func(p *zodb.PackProgress) float64 { return seconds(p.Begun) }, whatever)),
-		sometimes("pack_done", "What the pack has done in its phase, in objects, transactions or files; not shown if there is none.",
+		sometimes("pack_done", "Progress of the pack in its phase, in objects, transactions or files; not shown if there is none.",
 			of(func(p *zodb.PackProgress) float64 { return float64(p.Done) }, whatever)),
-		sometimes("pack_expected", "What the pack has to do in its phase; not shown where it is not known.",
+		sometimes("pack_expected", "Total work of the pack in its phase; not shown where it is not known.",
 			of(func(p *zodb.PackProgress) float64 { return float64(p.Total) }, func(p *zodb.PackProgress) bool { return p.Total > 0 })),
-		sometimes("pack_rate", "What the pack does a second, since its phase began; not shown if there is none.",
+		sometimes("pack_rate", "Progress of the pack a second, since its phase began; not shown if there is none.",
 			of(func(p *zodb.PackProgress) float64 { return p.Rate }, whatever)),
 		sometimes("pack_left_seconds", "How long the phase of the pack will take at that rate; not shown where it is not known.",
 			of(func(p *zodb.PackProgress) float64 { return p.LeftSeconds }, func(p *zodb.PackProgress) bool { return p.LeftSeconds > 0 })),
 	}
 }
 
-// packPhases are the values of the label of dirstorage_pack_phase: those of
-// [zodb.PackProgress], and what an undelete does.
+// packPhases are the values of the label of dirstorage_pack_phase: those of [zodb.PackProgress],
+// and that of an undelete.
 func packPhases() []string {
 	return []string{
 		"waiting for transactions", "listing", "marking", "planning", "removing objects", "removing transactions", "removing deleted files",
@@ -191,10 +191,10 @@ func sizeGauges() []gauge {
 		always("objects", "Objects in the storage, those included that a pack would remove.", func(r *reading) float64 { return float64(r.Counts.Objects) }),
 		sometimes("revisions", "Revisions in the storage.", exactly(func(n zodb.Counts) int64 { return n.Revisions })),
 		sometimes("transactions", "Transactions in the storage.", exactly(func(n zodb.Counts) int64 { return n.Transactions })),
-		sometimes("bytes", "Size of the storage's files, without what the file system adds.", exactly(func(n zodb.Counts) int64 { return n.Bytes })),
+		sometimes("bytes", "Size of the storage's files, without the overhead of the file system.", exactly(func(n zodb.Counts) int64 { return n.Bytes })),
 		sometimes("blob_bytes", "Size of the blobs, which bytes includes.", exactly(func(n zodb.Counts) int64 { return n.BlobBytes })),
 		always("low_space", "1 if so little space, or so few inodes, are free that the server warns of it.", func(r *reading) float64 { return oneIf(r.LowSpace != "") }),
-		sometimes("free_bytes", "What is free on the file system of the storage.", space(func(r *reading) uint64 { return r.Space.FreeBytes })),
+		sometimes("free_bytes", "Free bytes on the file system of the storage.", space(func(r *reading) uint64 { return r.Space.FreeBytes })),
 		sometimes("capacity_bytes", "Size of the file system of the storage.", space(func(r *reading) uint64 { return r.Space.TotalBytes })),
 		sometimes("free_inodes", "Files that can still be made; not shown where the file system has no limit.", inodes(func(r *reading) uint64 { return r.Space.FreeInodes })),
 		sometimes("capacity_inodes", "Files that the file system can hold; not shown where it has no limit.", inodes(func(r *reading) uint64 { return r.Space.TotalInodes })),

@@ -17,7 +17,7 @@ func loadBounds() []time.Duration {
 	}
 }
 
-// writeBounds are for what waits for a disk, or for another transaction.
+// writeBounds are for operations that wait for a disk, or for another transaction.
 func writeBounds() []time.Duration {
 	return []time.Duration{
 		100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
@@ -30,7 +30,7 @@ func writeBounds() []time.Duration {
 // and more if several cores call it; see BenchmarkObserve.
 type histogram struct {
 	bounds []time.Duration // ascending, each included in its bucket; never changed
-	counts []atomic.Uint64 // one for each bound, and one for what is longer
+	counts []atomic.Uint64 // one for each bound, and one for longer times
 	sum    atomic.Int64    // nanoseconds
 }
 
@@ -50,7 +50,7 @@ func (h *histogram) observe(d time.Duration) {
 	h.sum.Add(int64(d))
 }
 
-// histogramValue is what a histogram holds at one moment.
+// histogramValue is the state of a histogram at one moment.
 type histogramValue struct {
 	count   uint64
 	seconds float64

@@ -18,15 +18,15 @@ import (
 
 // Options of a set. Clock is mandatory.
 type Options struct {
-	// Clock says when what was read of backups is too old.
+	// Clock says when records of backups are too old.
 	Clock func() time.Time
-	// KeepBackup and KeepVerified are how long what Source.Backup and
-	// Source.Verified returned is shown again before they are called anew. Defaults
-	// 10 seconds, and 5 minutes: that is read out of a repository.
+	// KeepBackup and KeepVerified are how long results of Source.Backup and Source.Verified are
+	// shown again before they are called anew. Defaults 10 seconds, and 5 minutes: that is read out
+	// of a repository.
 	KeepBackup, KeepVerified time.Duration
 	// Version and Revision of the program, for dirstorage_build_info.
 	Version, Revision string
-	// Logger is told what could not be read; default none.
+	// Logger gets errors of reading; default none.
 	Logger *slog.Logger
 	// NoRuntime leaves out the metrics of Go's runtime and of the process.
 	NoRuntime bool
@@ -47,7 +47,7 @@ func (o Options) withDefaults() Options {
 }
 
 // limits are the values of the label of dirstorage_refused_total, those of zeo.Observer.
-// What is none of them is counted as the last one.
+// Any other value is counted as the last one.
 func limits() []string {
 	return []string{"message", "connections", "unregistered", "transaction", "blob", "hello", "queue", "timeout", "memory", "files", "other"}
 }
@@ -62,8 +62,8 @@ type Set struct {
 	registry *prometheus.Registry
 }
 
-// New returns the metrics of a server that has these storages. What an
-// observer is told about any other is not counted.
+// New returns the metrics of a server that has these storages. Events of any other storage are not
+// counted.
 func New(storages []string, o Options) *Set {
 	s := &Set{o: o.withDefaults(), storages: make(map[string]*Storage), limits: limits(), registry: prometheus.NewRegistry()}
 	s.refused = make([]atomic.Uint64, len(s.limits))
@@ -90,7 +90,7 @@ func (s *Set) Handler() http.Handler {
 	})
 }
 
-// errorLog is what promhttp logs to.
+// errorLog is the log of promhttp.
 type errorLog struct{ log *slog.Logger }
 
 func (l errorLog) Println(v ...any) {

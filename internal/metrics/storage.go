@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Storage is the metrics of one storage. It is what the engine reports to
+// Storage is the metrics of one storage. It is the observer of the engine
 // (engine.Options.Observer). All methods may be called concurrently.
 type Storage struct {
 	name string
@@ -58,9 +58,8 @@ type Source struct {
 	Backup, Verified func() (Record, error)
 }
 
-// Watch says where the numbers of a storage that is open come from, in place of
-// what was said before. An empty source ends that: a storage that was closed has
-// no gauges.
+// Watch sets the source of the numbers of an open storage, in place of the source before. An empty
+// source ends that: a storage that was closed has no gauges.
 func (s *Storage) Watch(src Source) {
 	if src.Status == nil {
 		s.source.Store(nil)
@@ -73,7 +72,7 @@ func (s *Storage) Watch(src Source) {
 	})
 }
 
-// watched is a source with what was read of it last.
+// watched is a source with its last reading.
 type watched struct {
 	Source
 	backup, verified *cached

@@ -13,10 +13,9 @@ import (
 // dots, hyphens and underscores, not beginning with a dot. Methods may be
 // called concurrently.
 type Store interface {
-	// Put stores what write produces. When it returns nil, the object is durable
-	// and whole, in place of any earlier one of that name. On an error, or a crash,
-	// what was there before is still there, or the new one, whole, though perhaps not
-	// durable: see Sync. Calls may be nested.
+	// Put stores the bytes that write produces. When it returns nil, the object is durable
+	// and whole, in place of any earlier one of that name. On an error, or a crash, the object is
+	// as before, or the new one, whole, though perhaps not durable: see Sync. Calls may be nested.
 	Put(ctx context.Context, name string, write func(io.Writer) error) error
 	// Get opens an object; the error matches fs.ErrNotExist if there is none.
 	Get(ctx context.Context, name string) (Object, error)
@@ -32,10 +31,10 @@ type Store interface {
 	// that it does not. An operation that failed, or whose process was killed, may have
 	// left something that is not.
 	Sync(ctx context.Context) error
-	// Sweep removes what interrupted calls of Put left. The caller holds the lock.
+	// Sweep removes the leftovers of interrupted calls of Put. The caller holds the lock.
 	Sweep(ctx context.Context) error
-	// Path returns what a user would call an object, for messages; "" stands for
-	// the store itself.
+	// Path returns a user's name for an object, for messages; "" stands for the
+	// store itself.
 	Path(name string) string
 }
 

@@ -3,15 +3,14 @@
 // Waiters are served in the order in which they came: one that could run waits
 // all the same if an earlier one wants something of it, so that nobody starves.
 //
-// There are two things to lock about an object. Its revision: exclusively by
-// who writes it, shared by who relies on its serial. And its existence: shared
-// by who stores a new reference to it, exclusively by who makes it go away; so
-// that a reference and a deletion cannot pass each other unseen.
+// There are two things to lock about an object. Its revision: exclusive to write it, shared to rely
+// on its serial. And its existence: shared to store a new reference to it, exclusive to make it go
+// away; so that a reference and a deletion cannot pass each other unseen.
 //
-// A set that waits costs those nothing that have no key in common with it: each
-// key has a line of its own, and what ends looks at the lines of its own keys. A
-// large set gets in line, and out of it, in pieces, between which others have
-// their turn. A key takes about 60 bytes of memory, in the set and in the table.
+// A set that waits costs those nothing that have no key in common with it: each key has a line of
+// its own, and a request that ends looks at the lines of its own keys. A large set gets in line,
+// and out of it, in pieces, between which others have their turn. A key takes about 60 bytes of
+// memory, in the set and in the table.
 package oidlock
 
 import (
@@ -40,8 +39,8 @@ func (k Key) compare(other Key) int {
 	return -1
 }
 
-// Set is what one owner wants or holds. The zero value is empty. It may be copied before it
-// is given to Lock, which changes it.
+// Set is the set of locks that one owner wants or holds. The zero value is empty. It may be copied
+// before it is given to Lock, which changes it.
 type Set struct{ entries []entry }
 
 // NewSet returns an empty set with room for n keys.
@@ -146,10 +145,10 @@ func newRequest(t *Table, want Set) *Request {
 	return r
 }
 
-// Unlock gives back what Lock returned. It is called once.
+// Unlock gives back the locks of a request. It is called once.
 func (r *Request) Unlock() { r.leave(len(r.entries)) }
 
-// Covers reports whether what is held is enough for a set, which it puts into order.
+// Covers reports whether the held locks are enough for a set, which it puts into order.
 func (r *Request) Covers(want *Set) bool {
 	want.tidy()
 	has := r.entries

@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// maxConnections is how many connections there may be at once. Those who ask are a few
-// programs; the rest of the files is for clients.
+// maxConnections is how many connections there may be at once. Only a few programs ask; the rest of
+// the files is for clients.
 const maxConnections = 64
 
-// connections closes the connection that has been idle for longest when there are too many, so
-// that whoever asks something comes through. All methods may be called concurrently.
+// connections closes the connection that has been idle for longest when there are too many, so that
+// a new request comes through. All methods may be called concurrently.
 type connections struct {
 	mu   sync.Mutex
 	next uint64

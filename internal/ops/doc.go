@@ -1,10 +1,10 @@
-// Package ops tells those who run a server how it is: an HTTP listener of its
-// own for probes and metrics, and messages to systemd.
+// Package ops shows operators the state of a server: an HTTP listener of its own for probes and
+// metrics, and messages to systemd.
 //
 //	/live     200 while the process is not stuck; 503 means: restart it
 //	/ready    200 while clients should come here; 503 with the reasons as JSON
 //	/metrics  for Prometheus
-//	/         what there is
+//	/         a list of these
 //
 // The two probes answer different questions. A storage that a failure of the disk
 // has made read-only is alive, and not ready: restarting the process again and

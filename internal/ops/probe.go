@@ -29,14 +29,14 @@ func NewProbe(check func(context.Context) error, timeout time.Duration) *Probe {
 	return &Probe{once: flight[error]{work: check, timeout: timeout}}
 }
 
-// Ask returns what the check finds, together with all who ask meanwhile.
+// Ask returns the result of the check, together with all callers that ask meanwhile.
 // The error matches ErrStuck if it did not end in time.
 func (p *Probe) Ask(ctx context.Context) error {
 	found, err := p.once.do(ctx)
 	return errors.Join(found, err)
 }
 
-// flight does one piece of work for all who ask while it is done.
+// flight does one piece of work for all callers that ask while it is done.
 type flight[T any] struct {
 	work    func(context.Context) T
 	timeout time.Duration // 0 = DefaultTimeout
@@ -98,7 +98,7 @@ func (f *flight[T]) close(ctx context.Context) error {
 	}
 }
 
-// join returns what is under way, or begins; nil if it was closed.
+// join returns the run under way, or begins one; nil if it was closed.
 func (f *flight[T]) join(limit time.Duration) *run[T] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -114,7 +114,7 @@ func (f *flight[T]) join(limit time.Duration) *run[T] {
 	go func() {
 		defer cancel()
 		r.result = f.work(ctx)
-		// Whoever has the result, and asks again, is not told it a second time.
+		// A caller that has the result, and asks again, does not get it a second time.
 		f.mu.Lock()
 		f.now = nil
 		f.mu.Unlock()

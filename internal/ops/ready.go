@@ -35,8 +35,8 @@ type Reason struct {
 // stuckSeconds is how long a commit may take before the storage is taken for stuck.
 const stuckSeconds = 10
 
-// Judge returns what keeps a storage that is open from being ready: nothing if
-// it can be written to, or is read-only because that was asked for; and warnings.
+// Judge returns the reasons why an open storage is not ready: none if it can be written to, or is
+// read-only on request; and warnings.
 func Judge(storage string, st zodb.Status) []Reason {
 	var reasons []Reason
 	if st.Failure != "" {

@@ -27,7 +27,7 @@ type Options struct {
 	// Live returns an error if the process is stuck, see [Probe.Ask]; it must not
 	// take longer than a few seconds. Default: never.
 	Live func(context.Context) error
-	// Ready returns what keeps the storages from being served, see [Judge]. It is
+	// Ready returns the reasons why the storages are not served, see [Judge]. It is
 	// called in one goroutine at a time. Default: nothing.
 	Ready func() []Reason
 	// ReadyTimeout is how long Ready may take; default 10 seconds.
@@ -66,11 +66,11 @@ type Server struct {
 	connections connections
 }
 
-// The limits of a connection: those who ask are programs, and what they ask is short.
+// The limits of a connection: only programs ask, and their requests are short.
 const (
 	headerTime  = 5 * time.Second
 	requestTime = 10 * time.Second
-	// answerTime has to be more than what the probes and the metrics may take.
+	// answerTime has to be more than the time that the probes and the metrics may take.
 	answerTime  = 30 * time.Second
 	idleTime    = 2 * time.Minute
 	headerBytes = 8 << 10
@@ -101,7 +101,7 @@ func Listen(o Options) (*Server, error) {
 	return s, nil
 }
 
-// httpErrors logs what clients do wrong.
+// httpErrors logs errors of clients.
 type httpErrors struct{ log *slog.Logger }
 
 func (h httpErrors) Write(line []byte) (int, error) {
@@ -173,7 +173,7 @@ func (s *Server) answerLive(w http.ResponseWriter, r *http.Request) {
 type readiness struct {
 	Ready   bool     `json:"ready"`
 	Reasons []Reason `json:"reasons"` // never null
-	// Warnings are what needs somebody's attention, though clients may come.
+	// Warnings are conditions that need attention, though clients may come.
 	Warnings []Reason `json:"warnings,omitempty"`
 }
 
@@ -214,5 +214,5 @@ func (s *Server) reasons(ctx context.Context) []Reason {
 func answer(w http.ResponseWriter, code int, kind string, body []byte) {
 	w.Header().Set("Content-Type", kind)
 	w.WriteHeader(code)
-	_, _ = w.Write(body) // who asked is gone
+	_, _ = w.Write(body) // the client may be gone
 }

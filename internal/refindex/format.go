@@ -154,8 +154,8 @@ func (h *header) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// parse reads a header out of the beginning of a file of that size. It returns
-// what is wrong, or nothing.
+// parse reads a header out of the beginning of a file of that size. It returns the fault, empty if
+// there is none.
 func (h *header) parse(b []byte, size int64) (wrong string) {
 	if len(b) < headerSize {
 		return "it is shorter than a header"
@@ -195,7 +195,7 @@ func blockSum(b []byte, offset int64) uint32 {
 	return crc32.Update(sum, castagnoli, b[4:])
 }
 
-// damage is what is said about a file that is not as it was written.
+// damage is the error about a file that was changed since it was written.
 func damage(name string, offset int64, wrong string, cause error) error {
 	return &zodb.CorruptError{Path: name, Offset: offset, Reason: "index of references: " + wrong + "; write it again", Err: cause}
 }

@@ -64,7 +64,7 @@ func (o *output) flush() error {
 	return err
 }
 
-// close writes what is left, and the header. The file is the caller's to sync and close.
+// close writes the rest, and the header. The file is the caller's to sync and close.
 func (o *output) close(tid zodb.TID, skipped int64) (Stats, error) {
 	if err := o.flush(); err != nil {
 		return Stats{}, err

@@ -24,7 +24,7 @@ type Reader struct {
 	firsts []first
 }
 
-// first is what is known of a block without reading it.
+// first holds the facts that are known of a block without reading it.
 type first struct {
 	to     zodb.OID // the first target
 	offset int64
@@ -97,7 +97,7 @@ func (r *Reader) Close() error { return r.file.Close() }
 // TID returns the transaction up to which the index holds.
 func (r *Reader) TID() zodb.TID { return r.h.tid }
 
-// Stats returns what the index holds.
+// Stats returns the numbers of the index.
 func (r *Reader) Stats() Stats { return r.h.stats }
 
 // Referrers yields, in ascending order, the objects that refer to an object. It
@@ -129,7 +129,7 @@ func (r *Reader) Referrers(oid zodb.OID) iter.Seq2[zodb.OID, error] {
 	}
 }
 
-// pairs yields what is in a block.
+// pairs yields the pairs in a block.
 func (r *Reader) pairs(i int) iter.Seq2[pair, error] {
 	return func(yield func(pair, error) bool) {
 		offset, end := r.firsts[i].offset, r.h.firsts

@@ -18,19 +18,19 @@ import (
 // Names in the directory that New is told.
 const (
 	FileName  = "refs"
-	asideName = "refs.new" // what becomes FileName
+	asideName = "refs.new" // becomes FileName
 	tempName  = "refs.tmp" // lock file, and behind that the sorted runs
 )
 
 const (
 	pairSize = 16      // bytes of a pair in memory
 	minRun   = 64      // pairs
-	runsFrom = 64      // offset in the temporary file; before it is what a lock file holds
+	runsFrom = 64      // offset in the temporary file; before it is the text of a lock file
 	runRead  = 4 << 10 // bytes, the least with which a run is read
 	buffered = 64 << 10
 )
 
-// Stats counts what is in an index.
+// Stats are the numbers of an index.
 type Stats struct {
 	References int64 `json:"references"` // without repetitions
 	Targets    int64 `json:"targets"`    // objects that something refers to
@@ -55,14 +55,14 @@ type Writer struct {
 	err   error  // guarded by mu; why nothing can be added
 	ended bool   // guarded by mu
 
-	// spare holds the other buffer, unless somebody sorts it: he who took it out
-	// owns runs and end meanwhile. It is taken with mu held, never the other way round.
+	// spare holds the other buffer, unless it is being sorted: the goroutine that took it out owns
+	// runs and end meanwhile. It is taken with mu held, never the other way round.
 	spare chan []pair
 	runs  []run
 	end   int64 // of the temporary file
 }
 
-// run is a sorted part of what was added, in the temporary file.
+// run is a sorted part of the added pairs, in the temporary file.
 type run struct {
 	offset, length int64
 	pairs          int64
@@ -73,11 +73,11 @@ type run struct {
 // exist. Tid is the last transaction at a moment before the first revision was
 // read. If there is another writer, the error matches vfs.ErrLocked.
 //
-// The writer takes memoryBytes, half for what is added and half for what is
-// sorted meanwhile; a run has half of it. Beyond that it takes less than 200 kB, 16
-// bytes for each 16 kB of the index and, once there are more than memoryBytes /
-// 8 kB runs, 4 kB for each further one. (64 MiB are enough for 17,000 million
-// references.) On the disk the runs take about as much as the index will, until the end.
+// The writer takes memoryBytes, half for added pairs and half for those being sorted meanwhile; a
+// run has half of it. Beyond that it takes less than 200 kB, 16 bytes for each 16 kB of the index
+// and, once there are more than memoryBytes / 8 kB runs, 4 kB for each further one. (64 MiB are
+// enough for 17,000 million references.) On the disk the runs take about as much as the index will,
+// until the end.
 func New(fsys vfs.FS, dir string, tid zodb.TID, memoryBytes int) (*Writer, error) {
 	w := &Writer{fs: fsys, dir: dir, tid: tid, memory: memoryBytes, perRun: max(minRun, memoryBytes/2/pairSize), spare: make(chan []pair, 1)}
 	w.buf = make([]pair, 0, w.perRun)
@@ -107,7 +107,7 @@ func (w *Writer) takeTemp() (err error) {
 	if w.temp, err = w.fs.OpenWrite(name); err != nil {
 		return errors.Join(err, w.fs.Remove(name), w.lock.Close())
 	}
-	// Blank lines up to the runs, so that whoever finds it locked can read who we are.
+	// Blank lines up to the runs, so that a process that finds it locked can read our process id.
 	info, err := w.temp.Stat()
 	if err == nil && info.Size < runsFrom {
 		_, err = w.temp.WriteAt(bytes.Repeat([]byte("\n"), int(runsFrom-info.Size)), info.Size)
@@ -180,7 +180,7 @@ func (w *Writer) stop() (ok bool, failed error) {
 	return true, failed
 }
 
-// Abort removes what was written so far. The index that was there before stays.
+// Abort removes the files written so far. The index that was there before stays.
 // After Finish or Abort it does nothing.
 func (w *Writer) Abort() error {
 	if ok, _ := w.stop(); !ok {
@@ -244,7 +244,7 @@ func (w *Writer) finish(ctx context.Context, sync vfs.SyncOptions) (Stats, error
 	return stats, err
 }
 
-// mergeInto writes everything that was added: the runs, and what is still in memory.
+// mergeInto writes everything that was added: the runs, and the pairs still in memory.
 func (w *Writer) mergeInto(ctx context.Context, out *output) error {
 	slices.SortFunc(w.buf, comparePairs)
 	sources := []source{&pairsInMemory{w.buf}}

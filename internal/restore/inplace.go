@@ -79,7 +79,7 @@ func (r *run) resumeMove() (bool, error) {
 		return false, err
 	}
 	if !s.samePlan(r.state) {
-		return false, fmt.Errorf("%s holds what an interrupted restore of another state has left: restore that one, or empty the directory", p.Path(r.o.Name))
+		return false, fmt.Errorf("%s holds files of an interrupted restore of another state: restore that one, or empty the directory", p.Path(r.o.Name))
 	}
 	r.state, r.result.Resumed = s, true
 	return true, r.moveIn()

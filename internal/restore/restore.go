@@ -70,7 +70,7 @@ var (
 	// ErrOther: Delta for a target that is a copy of another storage.
 	ErrOther = errors.New("a copy of another storage")
 	// ErrDamage: the check found damage in the restored HOME.
-	ErrDamage = errors.New("what was restored is damaged")
+	ErrDamage = errors.New("the restored storage is damaged")
 	// ErrBefore: the moment to restore to lies before the first transaction that there is.
 	ErrBefore = store.ErrBefore
 	// ErrPacked: pack removed revisions that are needed.

@@ -19,7 +19,7 @@ const asideDir = "misc"
 // Apply carries out a plan: the actions Place and Make, in the order given. Each
 // file is whole and durable before it gets its name, and a name that
 // meanwhile exists is an error that matches fs.ErrExist. When Apply fails or is interrupted,
-// what was done stays, and a new plan goes on from there.
+// finished actions stay, and a new plan goes on from there.
 func Apply(ctx context.Context, lost, home vfs.FS, actions []Action) error {
 	if _, err := vfs.MkdirAll(home, asideDir); err != nil {
 		return err
@@ -58,7 +58,7 @@ func put(lost, home vfs.FS, a Action, dirs map[string]struct{}) (err error) {
 	if err := write(lost, home, a, aside); err != nil {
 		return errors.Join(err, ignoreMissing(home.Remove(aside)))
 	}
-	// Link, unlike rename, never replaces what is there.
+	// Link, unlike rename, never replaces a file.
 	return errors.Join(home.Link(aside, a.To), home.Remove(aside))
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// seen is what the files of the home, with those that will be placed, say.
+// seen holds the facts in the files of the home and in those that will be placed.
 type seen struct {
 	maxOID  zodb.OID
 	lastTID zodb.TID                         // the last transaction (Minimal: the highest serial)
@@ -24,8 +24,8 @@ type seen struct {
 	blobs   map[record.BlobSum][]layout.Name // that revisions want and that are not there
 }
 
-// complete plans what follows from the database as it will be: missing
-// pointers and x files, and blobs.
+// complete plans the files that follow from the database as it will be: missing pointers and x
+// files, and blobs.
 func (p *planner) complete(ctx context.Context) error {
 	s := seen{newest: make(map[zodb.OID]zodb.TID), blobs: make(map[record.BlobSum][]layout.Name)}
 	for n, i := range p.placed {

@@ -1,15 +1,13 @@
 // Package salvage gives files that lost their names their right place again.
 //
 // When fsck finds files that no directory names, it puts them into lost+found
-// under their inode numbers. Object files, transaction files and blobs can be
-// told from what they hold: the first two carry their ids in the header, and
-// the MD5 of a blob is in the header of its revision. Pointers and the x files are
-// eight bytes that say nothing about whose they are; they are made anew, from
-// the newest revision that there is.
+// under their inode numbers. Object files, transaction files and blobs can be identified by their
+// contents: the first two carry their ids in the header, and the MD5 of a blob is in the header of
+// its revision. Pointers and the x files are eight bytes that do not name their object; they are
+// made anew, from the newest revision that there is.
 //
-// A place that is occupied is never touched, and nothing is taken out of
-// the directory of lost files: what was placed is a copy. So a mistake costs
-// nothing, and salvage may be repeated.
+// A place that is occupied is never touched, and nothing is taken out of the directory of lost
+// files: placed files are copies. So a mistake costs nothing, and salvage may be repeated.
 //
 // The storage must not be running, and must have been recovered (journal and B
 // empty): files of transactions that were never committed look just like others.

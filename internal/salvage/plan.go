@@ -19,7 +19,7 @@ import (
 // ErrNeedsRecovery is returned for a home whose journal or B is not empty.
 var ErrNeedsRecovery = errors.New("the storage was not closed cleanly: recover it first")
 
-// Verb says what is done, or why not.
+// Verb is the action, or the reason against it.
 type Verb string
 
 const (
@@ -57,8 +57,8 @@ type planner struct {
 	listed     map[zodb.TID]*record.Transaction // transactions that are among the lost
 }
 
-// Plan looks at each file below lost and at the home, and says what could be
-// done. It changes nothing. Actions are ordered as they have to be applied.
+// Plan looks at each file below lost and at the home, and returns the possible actions. It changes
+// nothing. Actions are ordered as they have to be applied.
 func Plan(ctx context.Context, lost, home vfs.FS) ([]Action, error) {
 	p := &planner{lost: lost, home: home,
 		placed: make(map[layout.Name]int), listed: make(map[zodb.TID]*record.Transaction)}
@@ -180,8 +180,8 @@ func (p *planner) transaction(name string) error {
 	return nil
 }
 
-// object looks whether a lost file is a revision of an object; what is neither
-// that nor a transaction may be a blob.
+// object looks whether a lost file is a revision of an object; a file that is neither that nor a
+// transaction may be a blob.
 func (p *planner) object(name string) error {
 	if ok, err := p.has(name, record.TransactionMagic); ok || err != nil {
 		return err

@@ -17,6 +17,6 @@
 //   - The options of the section DEFAULT are defaults for all other sections.
 //   - A section or an option that comes twice is an error.
 //
-// What a newer or older release, or somebody by hand, has put there and is not
-// known is kept by [Update] and told by a [Warning] from [Parse].
+// Unknown options, of a newer or older release or added by hand, are kept by [Update] and reported
+// by a [Warning] from [Parse].
 package settings

@@ -32,7 +32,7 @@ type option struct {
 	first, end int
 }
 
-// Error tells what is wrong with a line or an option of a file.
+// Error is a fault of a line or an option of a file.
 type Error struct {
 	Path    string
 	Line    int    // from 1; 0 = it is about an option, not about a line
@@ -72,7 +72,7 @@ func parseINI(data []byte, path string) (*ini, error) {
 	return f, nil
 }
 
-// parser is what has to be remembered between lines.
+// parser is the state between lines.
 type parser struct {
 	*ini
 	section *section
@@ -205,8 +205,8 @@ type interpolation struct {
 	references int
 }
 
-// add appends a value with what its percent signs stand for. It returns what is
-// wrong, or nothing.
+// add appends a value with its percent references replaced. It returns the fault, empty if there is
+// none.
 func (p *interpolation) add(value string, depth int) string {
 	if depth > maxDepth {
 		return "its references to other options never end"

@@ -13,7 +13,7 @@ import (
 
 const (
 	keepClass  = "keepclass"
-	windowSize = "window_size" // what min_pack_time was called in very old homes
+	windowSize = "window_size" // name of min_pack_time in very old homes
 )
 
 // maxCount bounds counts, so that products of two of them fit an int64.
@@ -37,8 +37,8 @@ func (w Warning) String() string {
 
 // Parse reads config/settings; the path is for errors, which are *Error. A
 // mandatory option that is missing, a value that can't be read, and another
-// structure/version are errors. What is not known, and a value that has a
-// harmless default, is a warning.
+// structure/version are errors. An unknown option, or a bad value where the default is harmless, is
+// a warning.
 //
 // Numbers are decimal. A time too long for a time.Duration (292 years) is cut to
 // that. A threshold of 0 reads as 1: both start a flush at each transaction.
@@ -146,7 +146,7 @@ func (r *reader) wrong(sectionName, name, value, reason string) error {
 	return &Error{Path: r.path, Section: sectionName, Option: name, Reason: fmt.Sprintf("%q: %s", value, reason)}
 }
 
-// set reads a value into where at points. It returns what is wrong, or nothing.
+// set reads a value into where at points. It returns the fault, empty if there is none.
 func set(at any, value string) string {
 	switch at := at.(type) {
 	case *string:

@@ -30,12 +30,12 @@ type Settings struct {
 	Filesystem Filesystem
 	POSIX      POSIX
 	Windows    Windows
-	// KeepClass is section keepclass: classes, as module.Class, and for each what
-	// ParseKeep accepts.
+	// KeepClass is section keepclass: classes, as module.Class, each with a rule as ParseKeep
+	// accepts it.
 	KeepClass map[string]string
 }
 
-// Structure is the section of what can't be changed.
+// Structure is the section of options that can't be changed.
 type Structure struct {
 	Format  layout.Format
 	Version string // always Version
@@ -43,13 +43,13 @@ type Structure struct {
 
 // MD5Policy says when checksums are made and when they are compared.
 type MD5Policy struct {
-	Write     bool // make them for what is written
+	Write     bool // make them for written files
 	Read      bool // compare at each load
 	Overwrite bool // class Minimal: compare that of a file that is about to be replaced
 	UndoLog   bool // compare while the undo log is read
 	Undo      bool // compare during undo
 	History   bool // compare while a history is read
-	Pack      bool // compare while pack looks for what is in use
+	Pack      bool // compare while pack marks the objects in use
 }
 
 // Journal says when committed transactions are flushed.
@@ -64,8 +64,8 @@ type Journal struct {
 type Storage struct {
 	ClassName               string        // ClassFull or ClassMinimal
 	HistoryTimeout          time.Duration // undo log and history stop then; 0 = never
-	DelayDelete             time.Duration // pack keeps so long what it put aside; 0 = it puts nothing aside
-	MinPackTime             time.Duration // pack leaves alone what is younger
+	DelayDelete             time.Duration // time that pack keeps files put aside; 0 = it puts nothing aside
+	MinPackTime             time.Duration // pack leaves younger revisions alone
 	CheckDanglingReferences bool          // vote refuses those that a change adds
 	CheckKeptReferences     bool          // and those that its object held before, too
 	KeepPolicy              string        // keepDetailed or KeepUndoable
@@ -116,7 +116,7 @@ type field struct {
 	section, option string
 	// optional: an older file may be without it.
 	optional bool
-	comment  string // what the option means, lines of the file
+	comment  string // meaning of the option, lines of the file
 	// at returns where its value is kept: a *layout.Format, *string, *bool, *int, or a
 	// *time.Duration, which are seconds in the file.
 	at func(*Settings) any
@@ -156,11 +156,11 @@ func fields() []field {
 
 		{"storage", "classname", false, "Full keeps history and can undo; Minimal keeps current revisions only.\nIt can't be changed.",
 			func(s *Settings) any { return &s.Storage.ClassName }},
-		{"storage", "history_timeout", false, "An undo log or a history ends early after this many seconds, with what was found until then;\n0: never.",
+		{"storage", "history_timeout", false, "An undo log or a history ends early after this many seconds, with the entries found until then;\n0: never.",
 			func(s *Settings) any { return &s.Storage.HistoryTimeout }},
 		{"storage", "delay_delete", false, "Files that pack removes stay under other names for this many seconds, and until the first pack\nafter that; 0: they are removed at once.",
 			func(s *Settings) any { return &s.Storage.DelayDelete }},
-		{"storage", "min_pack_time", true, "Pack leaves everything alone that is younger than this many seconds, and the last transaction;\n0: it packs what was asked for, the last transaction, too.",
+		{"storage", "min_pack_time", true, "Pack leaves everything alone that is younger than this many seconds, and the last transaction;\n0: it packs up to the time asked for, the last transaction too.",
 			func(s *Settings) any { return &s.Storage.MinPackTime }},
 		{"storage", "check_dangling_references", true, "1: refuse transactions that add references to objects which do not exist.",
 			func(s *Settings) any { return &s.Storage.CheckDanglingReferences }},

@@ -26,8 +26,8 @@ type SnapshotMethod struct {
 // ParseSnapshotConf reads config/snapshot.conf. The methods are to be tried in
 // order until one works. Lines are “http URL ACCESSFILE”, “socket”, “direct” and
 // “nodirect”; empty lines and those that begin with “#” are passed over. If no line says “nodirect”,
-// the last method is direct, whatever else there is; a missing file is the same
-// as no data. A line that can't be read is left out, and problems says why.
+// the last method is always direct; a missing file is the same as no data. A line that can't be
+// read is left out, and problems says why.
 func ParseSnapshotConf(data []byte) (methods []SnapshotMethod, problems []string) {
 	noDirect := false
 	for i, line := range splitLines(string(data)) {
@@ -52,7 +52,7 @@ func ParseSnapshotConf(data []byte) (methods []SnapshotMethod, problems []string
 	return methods, problems
 }
 
-// parseMethod reads the words of a line. It returns what is wrong, or nothing.
+// parseMethod reads the words of a line. It returns the fault, empty if there is none.
 func parseMethod(words []string) (SnapshotMethod, string) {
 	m := SnapshotMethod{Kind: MethodKind(words[0])}
 	switch m.Kind {

@@ -13,7 +13,7 @@ import (
 )
 
 // Render returns the settings as a new file, with a comment on each option. To
-// change a file that exists, use [Update], which keeps what somebody wrote there.
+// change a file that exists, use [Update], which keeps the text that others wrote there.
 func (s *Settings) Render() []byte {
 	var b bytes.Buffer
 	b.WriteString("# The settings of this storage. They are read when it is opened.\n")
@@ -95,7 +95,7 @@ func Update(data []byte, section, option, value string) ([]byte, error) {
 	return out, nil
 }
 
-// writable reports what can't stand in a file.
+// writable refuses text that can't stand in a file.
 func writable(section, option, value string) error {
 	for _, p := range []struct{ what, text string }{{"section", section}, {"option", option}, {"value", value}} {
 		if strings.ContainsAny(p.text, "\r\n") || strings.TrimFunc(p.text, isSpace) != p.text {
@@ -152,7 +152,7 @@ func isComment(line string) bool {
 	return strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";")
 }
 
-// holds makes sure that a changed file says what was wanted.
+// holds makes sure that a changed file has the new value.
 func holds(data []byte, section, option, value string) error {
 	f, err := parseINI(data, "settings")
 	if err != nil {

@@ -24,13 +24,13 @@ const (
 	asideTaken = "journal/aside-snapshot-taken"
 )
 
-// Shutdown is what misc/snapshot holds after a clean close.
+// Shutdown is the content of misc/snapshot after a clean close.
 const Shutdown = "shutdown"
 
 // userPrefix is before the code of a snapshot that somebody entered.
 const userPrefix = "user/"
 
-// User returns what misc/snapshot holds in the snapshot of that code.
+// User returns the content of misc/snapshot in the snapshot of that code.
 func User(code string) string { return userPrefix + code }
 
 // UserCode is the reverse of User; false if the storage was closed, or is in some
@@ -39,7 +39,7 @@ func UserCode(content string) (string, bool) { return strings.CutPrefix(content,
 
 // Record describes a snapshot.
 type Record struct {
-	// Code is what misc/snapshot holds.
+	// Code is the content of misc/snapshot.
 	Code string `json:"code"`
 	// Moment is before the snapshot was asked for. Every file that enters A after the
 	// snapshot has a later time of modification. It is never more precise than the
@@ -121,16 +121,16 @@ func Remove(f vfs.FS, o vfs.SyncOptions) error {
 	return err
 }
 
-// Close removes the record alone: whoever has A as a snapshot keeps it, and nobody
-// else is told of it any more.
+// Close removes the record alone: a tool that has A as a snapshot keeps it, and no other tool
+// learns of it any more.
 func Close(f vfs.FS) error { return removeIfThere(f, Taken) }
 
 // maxLag is how much coarser than nanoseconds the times of a file system may be.
 const maxLag = 2 * time.Second
 
-// Read returns what A is a snapshot of. The error matches ErrNone if it is not
-// one, and ErrUnknown if nothing tells since when; the code is there then. It says
-// something that lasts only while misc/sublock is held.
+// Read returns the record of the snapshot in A. The error matches ErrNone if it is not
+// one, and ErrUnknown if nothing tells since when; the code is there then. The answer stays true
+// only while misc/sublock is held.
 func Read(f vfs.FS) (Record, error) {
 	content, err := f.ReadFile(Name)
 	if errors.Is(err, fs.ErrNotExist) {

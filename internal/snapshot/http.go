@@ -59,7 +59,7 @@ func (b *byHTTP) leave(ctx context.Context) error {
 
 func (b *byHTTP) close() error { return nil }
 
-// fault is the answer of a server that did not do what was asked.
+// fault is the answer of a server that refused or failed a call.
 type fault struct{ method, text string }
 
 func (f *fault) Error() string { return f.method + " was refused: " + f.text }

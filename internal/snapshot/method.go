@@ -120,9 +120,8 @@ func enterDirectly(ctx context.Context, q *request) error {
 }
 
 // Start puts a storage into snapshot mode and leaves it there; it is ended by
-// Stop. It returns what A is a snapshot of then: what this call entered, or a
-// storage that was closed. The error matches zodb.ErrSnapshotMode if
-// somebody else entered it.
+// Stop. It returns the record of the snapshot in A then: the one that this call entered, or that of
+// a storage that was closed. The error matches zodb.ErrSnapshotMode if somebody else entered it.
 func Start(ctx context.Context, o Options, code string) (snapfile.Record, error) {
 	home, err := vfs.OS(o.Home)
 	if err != nil {
@@ -150,7 +149,7 @@ func Start(ctx context.Context, o Options, code string) (snapfile.Record, error)
 	return r, err
 }
 
-// patience is how long Stop waits for somebody who holds the sublock for a moment.
+// patience is how long Stop waits for a process that holds the sublock for a moment.
 const patience = 3 * time.Second
 
 // Stop ends the snapshot mode that was entered under a code; an empty one stands

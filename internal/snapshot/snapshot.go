@@ -20,8 +20,7 @@ const confFile = "config/snapshot.conf" // below HOME
 // Join says in which snapshots, that somebody else entered, to take part.
 type Join int
 
-// The rules. A snapshot that is joined has its own moment and last transaction,
-// whoever joins it, and whenever.
+// The rules. A snapshot that is joined keeps its own moment and last transaction.
 const (
 	// Complete: those that hold everything that was committed.
 	Complete Join = iota
@@ -45,7 +44,7 @@ type Options struct {
 	Timeout, Interval time.Duration
 	// Join says which snapshots of others are good enough.
 	Join Join
-	// Warn, if not nil, is told what goes wrong and does no harm.
+	// Warn, if not nil, gets errors that do no harm.
 	Warn func(string)
 	// Getenv, if not nil, is asked for the environment of the snapshot in which
 	// this tool was started; see Environment.
@@ -57,15 +56,15 @@ type Options struct {
 // Held is a snapshot that stays until it is released. It is used by one
 // goroutine at a time.
 type Held struct {
-	// Timestamp is before this snapshot was asked for, by whomever. What enters A
-	// later has a later time of modification.
+	// Timestamp is before the first request for this snapshot. Files that enter A later have a
+	// later time of modification.
 	Timestamp time.Time
 	// CompleteTo: nothing that was committed up to then is missing in A. It is not
 	// before Timestamp, but as good as now if the storage is closed.
 	CompleteTo time.Time
 	// TID is the last transaction in A; 0 = there is none.
 	TID zodb.TID
-	// Code is what misc/snapshot holds.
+	// Code is the content of misc/snapshot.
 	Code string
 	// Joined: somebody else entered it, and transactions may have been committed since,
 	// which are not in it.
@@ -76,11 +75,10 @@ type Held struct {
 	entered entered  // how to leave; nil if there is nothing to leave
 }
 
-// Enter brings the storage into snapshot mode and locks misc/sublock. On an
-// error nothing is held and what was entered is left again. The error joins
-// those of all methods; it matches zodb.ErrSnapshotMode if the mode was
-// not reached, or is one that somebody else entered and that is not to be joined;
-// vfs.ErrLocked if another tool holds the lock.
+// Enter brings the storage into snapshot mode and locks misc/sublock. On an error nothing is held,
+// and a mode that was entered is left again. The error joins those of all methods; it matches
+// zodb.ErrSnapshotMode if the mode was not reached, or is one that somebody else entered and that
+// is not to be joined; vfs.ErrLocked if another tool holds the lock.
 func Enter(ctx context.Context, o Options) (*Held, error) {
 	if o.Interval <= 0 {
 		o.Interval = 10 * time.Second
@@ -138,7 +136,7 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The one who holds the lock for both may be gone, and A changed since.
+	// The process that holds the lock for both may be gone, and A changed since.
 	if want := o.Getenv("SNAPSHOT_TID"); want != "" && want != tid.String() {
 		return nil, fmt.Errorf("%w: this was started within the snapshot of transaction %s, and now A ends with %s", zodb.ErrSnapshotMode, want, tid)
 	}
@@ -146,7 +144,7 @@ func nested(o Options, home vfs.FS) (*Held, error) {
 	return &Held{Timestamp: moment, CompleteTo: moment, TID: tid, Code: code, Joined: true, home: home}, nil
 }
 
-// readCode returns what misc/snapshot holds.
+// readCode returns the content of misc/snapshot.
 func readCode(home vfs.FS) (string, error) {
 	code, err := home.ReadFile(snapfile.Name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -217,7 +215,7 @@ func attempt(ctx context.Context, o Options, home vfs.FS, methods []settings.Sna
 
 // take locks misc/sublock, if A is a snapshot that may be used.
 func (h *Held) take(ctx context.Context, q *request) error {
-	// Looked at before, too: the lock would be in the way of whoever leaves it.
+	// Looked at before, too: the lock would be in the way of a process that leaves the mode.
 	if _, _, err := q.look(ctx); err != nil {
 		return err
 	}
@@ -240,8 +238,8 @@ func (h *Held) take(ctx context.Context, q *request) error {
 	return err
 }
 
-// Environment is what a tool that is started within the snapshot needs to take
-// part in it, as the original defines it, with two more.
+// Environment returns the variables by which a tool started within the snapshot takes part in it,
+// as the original defines it, with two more.
 func (h *Held) Environment(home string) []string {
 	if abs, err := filepath.Abs(home); err == nil {
 		home = abs
@@ -255,23 +253,23 @@ func (h *Held) Environment(home string) []string {
 	}
 }
 
-// Check returns an error, which matches zodb.ErrSnapshotMode, if the
-// snapshot did not last until now: then what was copied is not to be trusted.
+// Check returns an error, which matches zodb.ErrSnapshotMode, if the snapshot did not last until
+// now: then the copy is not to be trusted.
 func (h *Held) Check() error {
 	code, err := readCode(h.home)
 	if err == nil && code != h.Code {
-		err = fmt.Errorf("%w: it is no longer %q but %q: what was read meanwhile is not to be trusted", zodb.ErrSnapshotMode, h.Code, code)
+		err = fmt.Errorf("%w: it is no longer %q but %q: files read meanwhile are not to be trusted", zodb.ErrSnapshotMode, h.Code, code)
 	}
-	// One that was closed is of the same code after each close. Who takes part by its
+	// One that was closed is of the same code after each close. A tool that takes part by its
 	// environment holds no lock of its own.
 	if tid, terr := lastOfA(h.home); err == nil {
 		if err = terr; err == nil && tid != h.TID {
-			err = fmt.Errorf("%w: A ended with transaction %s, and now with %s: what was read meanwhile is not to be trusted", zodb.ErrSnapshotMode, h.TID, tid)
+			err = fmt.Errorf("%w: A ended with transaction %s, and now with %s: files read meanwhile are not to be trusted", zodb.ErrSnapshotMode, h.TID, tid)
 		}
 	}
 	if err == nil && h.sublock != nil {
 		if lerr := h.sublock.Check(); lerr != nil {
-			err = fmt.Errorf("%w: what was read meanwhile is not to be trusted: %w", zodb.ErrSnapshotMode, lerr)
+			err = fmt.Errorf("%w: files read meanwhile are not to be trusted: %w", zodb.ErrSnapshotMode, lerr)
 		}
 	}
 	return err
@@ -284,11 +282,11 @@ func (h *Held) Release(ctx context.Context) error {
 }
 
 // Leave gives the snapshot back. That the storage could not be told, because it
-// is gone, is an error, but says nothing about what was copied.
+// is gone, is an error, but says nothing about the copy.
 func (h *Held) Leave(ctx context.Context) error { return h.giveBack(ctx) }
 
-// giveBack tells the storage before it unlocks, so that nobody else can join what
-// is about to end.
+// giveBack tells the storage before it unlocks, so that nobody else can join a snapshot about to
+// end.
 func (h *Held) giveBack(ctx context.Context) error {
 	e, lock := h.entered, h.sublock
 	h.entered, h.sublock = nil, nil

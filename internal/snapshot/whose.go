@@ -32,9 +32,9 @@ type request struct {
 // zodb.ErrSnapshotMode.
 var ErrForeign = fmt.Errorf("%w: somebody else entered it", zodb.ErrSnapshotMode)
 
-// look returns what A is a snapshot of, if it may be used: it is ours; or the
-// storage was closed; or it is somebody else's, and good enough for Options.Join.
-// Moment and TID are always those of the snapshot. remark is what to say of it.
+// look returns the record of the snapshot in A, if it may be used: it is ours; or the storage was
+// closed; or it is somebody else's, and good enough for Options.Join. Moment and TID are always
+// those of the snapshot. remark is a warning about it.
 func (q *request) look(ctx context.Context) (r snapfile.Record, remark string, err error) {
 	r, err = snapfile.Read(q.home)
 	ours := r.Code == snapfile.User(q.code)
@@ -79,8 +79,8 @@ func (q *request) whyUnknown(code string, err error) error {
 	return fmt.Errorf("%w, as %q: %w; it is being left, or another program entered it", ErrForeign, code, err)
 }
 
-// foreign returns an error if somebody else's snapshot is not good enough, and
-// else what to say of it: nothing, if it holds all that was committed.
+// foreign returns an error if somebody else's snapshot is not good enough, and else a warning about
+// it: empty, if it holds all committed transactions.
 func (q *request) foreign(ctx context.Context, r snapfile.Record) (remark string, err error) {
 	user, _ := snapfile.UserCode(r.Code)
 	text := fmt.Sprintf("as %q at %s", user, r.Moment.Local().Format("2006-01-02 15:04:05 MST"))

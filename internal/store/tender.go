@@ -13,12 +13,12 @@ type Tender interface {
 	// SyncFound makes durable all that a process before this one may have left in memory. It is
 	// called when the lock of HOME is held, before anything that was read is acted on.
 	SyncFound() error
-	// Tend begins a piece of work that makes what is there cheaper, and changes nothing of what is
-	// read. nil: there can be none now, as while B is in use. It takes no time, and is called by the
+	// Tend begins a piece of work that makes the store cheaper and changes no result of a read.
+	// nil: there can be none now, as while B is in use. It takes no time, and is called by the
 	// goroutine of [Writer], for one chore at a time.
 	Tend(o Tending) (Chore, error)
-	// Close gives back what the store holds open, when nothing of it is used any more but
-	// blobs that were opened. It makes nothing durable.
+	// Close closes the files of the store, when nothing of it is used any more but opened blobs. It
+	// makes nothing durable.
 	Close() error
 }
 

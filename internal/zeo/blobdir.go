@@ -221,7 +221,7 @@ func (b *blobDir) share(oids []zodb.OID, tid zodb.TID) {
 	}
 }
 
-// tidy writes the mark from time to time. It is called by nobody who must not wait.
+// tidy writes the mark from time to time. It may wait for the disk: no caller may be in a hurry.
 func (b *blobDir) tidy() {
 	b.mu.Lock()
 	due := b.since >= markEvery

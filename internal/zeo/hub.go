@@ -109,7 +109,7 @@ func (h *hub) fill(ctx context.Context) error {
 	case err != nil && (ctx.Err() != nil || errors.Is(err, zodb.ErrClosed)):
 		return err
 	case err != nil: // clients that have seen nothing later drop their caches
-		h.log.Error("the storage cannot tell what its last transactions changed; clients that were away longer drop their caches", "err", err)
+		h.log.Error("the storage cannot list the objects that its last transactions changed; clients that were away longer drop their caches", "err", err)
 	}
 	if h.packsUndo() { // a pack that was interrupted leaves gaps
 		packed := h.storage.Status().Packed
@@ -161,7 +161,7 @@ func (h *hub) missedSince(ctx context.Context, since zodb.TID, maxAge time.Durat
 	any, reached, own := false, false, false
 	for t, err := range h.storage.TransactionsBackward(ctx, upTo) {
 		if t != nil && err != nil {
-			h.log.Error("damage in the history of the storage: a client that asked what it missed is told to drop its cache", "since", since, "err", err)
+			h.log.Error("damage in the history of the storage: a client that asked for missed changes is told to drop its cache", "since", since, "err", err)
 			break // its writes are unknown
 		}
 		if err != nil {

@@ -186,7 +186,7 @@ func lateTest(t *testing.T) (ts *testServer, a, b *rawClient, vote int64) {
 	return ts, a, b, vote
 }
 
-// TestLateStepsAreBounded: what comes while a vote waits for its turn is taken up to a bound,
+// TestLateStepsAreBounded: data that arrives while a vote waits for its turn is taken up to a bound,
 // beside the one that has the turn; what is more makes the vote fail.
 func TestLateStepsAreBounded(t *testing.T) {
 	t.Parallel()
@@ -204,7 +204,7 @@ func TestLateStepsAreBounded(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(fmt.Sprint(answer), "what comes while a vote waits") {
+	if !strings.Contains(fmt.Sprint(answer), "the data that arrives while a vote waits") {
 		t.Errorf("its vote: %v", answer)
 	}
 	a.call("tpc_abort", mine)

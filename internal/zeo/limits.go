@@ -64,7 +64,7 @@ func newBudgets(l Limits) *budgets {
 }
 
 // connectionMemory is how many bytes of memory there have to be for each connection that
-// registers: its buffer, the stacks of its goroutines, and what TLS keeps. Four times as
+// registers: its buffer, the stacks of its goroutines, and the state of TLS. Four times as
 // many for one that has not: there need not be many of these at once.
 const connectionMemory = 96 << 10
 

@@ -82,7 +82,7 @@ func (c *conn) getInvalidations(r *request, a *arguments) error {
 		}
 		if err != nil {
 			// The client drops its cache, and reads everything readable.
-			c.srv.log.Warn("what a client missed cannot be read from the storage", "client", c.address, "tid", since, "err", err)
+			c.srv.log.Warn("changes that a client missed cannot be read from the storage", "client", c.address, "tid", since, "err", err)
 			return r.answer(nil)
 		}
 		return sent

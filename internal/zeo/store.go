@@ -86,7 +86,7 @@ func (c *conn) admit(x *txn, st *step) {
 	if x.memory.late(n) {
 		st.charged = n
 	} else {
-		st.failed, st.data = c.scarce("what comes while a vote waits"), nil
+		st.failed, st.data = c.scarce("the data that arrives while a vote waits"), nil
 	}
 	st.keep()
 }
@@ -108,7 +108,7 @@ func (c *conn) release(w *work) {
 		return
 	}
 	if err := w.t.Abort(); err != nil {
-		c.log().Warn("what an aborted transaction left is removed at the next open", "err", err)
+		c.log().Warn("could not remove an aborted transaction's files; the next open will", "err", err)
 	}
 	w.t = nil
 	c.giveSteps(w)

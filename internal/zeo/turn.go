@@ -138,5 +138,5 @@ func (t *largeTurn) await(ctx context.Context, c *conn, w *work, n int64) error 
 func (c *conn) tooLarge(most int64) error {
 	c.srv.o.Observer.Refused("memory")
 	return &pythonError{classStorage, wire.Tuple{fmt.Sprintf(
-		"the objects of the transaction take more than %d bytes of memory, which is what the largest one may have, about a quarter of memory-limit: raise memory-limit, or commit in several transactions", most)}}
+		"the objects of the transaction take more than %d bytes of memory, the limit for the largest one, about a quarter of memory-limit: raise memory-limit, or commit in several transactions", most)}}
 }

@@ -155,7 +155,7 @@ func (c *conn) current(a *arguments, i int) (*txn, error) {
 func (c *conn) forget(w *work) {
 	if w.t != nil {
 		if err := w.t.Abort(); err != nil {
-			c.log().Warn("what an aborted transaction left is removed at the next open", "err", err)
+			c.log().Warn("could not remove an aborted transaction's files; the next open will", "err", err)
 		}
 	}
 	c.closeTxn(w)

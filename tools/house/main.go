@@ -111,7 +111,7 @@ func measure(dir string) (measures, error) {
 	return m, err
 }
 
-// file adds what is in one file.
+// file adds the measures of one file.
 func (m *measures) file(fset *token.FileSet, file *ast.File) {
 	for _, d := range file.Decls {
 		switch d := d.(type) {

@@ -1,4 +1,4 @@
-// Command rooms draws the packages of the project with what they import: the highest
+// Command rooms draws the packages of the project with their imports: the highest
 // first, so that each arrow points down. Run it in the root of the repository:
 //
 //	go run ./tools/rooms -w docs/architecture.md
@@ -57,7 +57,7 @@ func run(file string) error {
 	return os.WriteFile(file, []byte(text), 0o644)
 }
 
-// draw draws what go list says.
+// draw draws the output of go list.
 func draw(list string) (string, error) {
 	imports := make(map[string][]string)
 	for line := range strings.Lines(list) {

@@ -17,7 +17,7 @@ func (s *Snapshots) Startup() error {
 // tellLong says in the log, once, that the storage is in snapshot mode for long.
 func (s *Snapshots) tellLong() {
 	if st, text := s.o.State.LastsLong(); st != nil {
-		s.o.Log.Warn("in snapshot mode for long: B grows, no pack removes anything, and backups of other tools miss what was committed since",
+		s.o.Log.Warn("in snapshot mode for long: B grows, no pack removes anything, and backups of other tools miss transactions committed since",
 			"state", text, "since", st.Since, "newer", st.Newer, "to do", "dirstorage snapshot leave "+s.o.Home.FS.Path("."))
 	}
 }

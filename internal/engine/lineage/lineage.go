@@ -105,7 +105,7 @@ func (l *Lineage) Inspect() {
 	file, err := vfs.Identify(l.o.Home.FS, histfile.AnchorNames()[l.mark.Anchor])
 	switch {
 	case l.mark.Differs && !l.mark.Due:
-		l.reason = "it was imported, and differs from what it was imported from"
+		l.reason = "it was imported, and differs from its source"
 	case l.mark.Identity != l.o.Home.Identity:
 		l.reason = histfile.Name + " is of another storage"
 	case errors.Is(err, fs.ErrNotExist):
@@ -196,7 +196,7 @@ func unlessItDiffers(differs bool, err error) error {
 	if !differs {
 		return nil
 	}
-	return fmt.Errorf("the storage differs from what it was imported from, and the transaction that tells clients to drop their caches cannot be committed: %w", err)
+	return fmt.Errorf("the storage differs from the source of its import, and the transaction that tells clients to drop their caches cannot be committed: %w", err)
 }
 
 // commitBeginning commits the empty transaction, later than all that is known to have been given out.

@@ -16,7 +16,7 @@ func (l *Lineage) SameA() error {
 	case l.past > last:
 		return fmt.Errorf("the directory A is older than it was when transaction %s was there", l.past)
 	case counted < flushed: // which is written before x.serial, by each flush
-		return fmt.Errorf("the directory A ends with transaction %s, and what was flushed here ends with %s", flushed, counted)
+		return fmt.Errorf("the directory A ends with transaction %s, and the transactions flushed here end with %s", flushed, counted)
 	}
 	return nil
 }

@@ -224,7 +224,7 @@ func (r *packRun) giveUp(w *sweep, err error) error {
 	return err
 }
 
-// stop decides what follows when the removing came to an end too soon. If it was told to
+// stop decides the next step when the removing came to an end too soon. If it was told to
 // stop, the plan is given up, because the storage is as good as before; if it cannot go
 // on, or the storage is closed, it stays for the next pack or open.
 func (r *packRun) stop(ctx context.Context, w *sweep, err error) error {

@@ -69,7 +69,7 @@ func (p *progress) lacks(cause error) {
 // again does the sweep until it comes to its end, or cannot. That its plan cannot be taken
 // away is left to the next pack: the guard goes on meanwhile.
 func (w *sweep) again(ctx context.Context) (err error) {
-	_ = w.p.persist(ctx, func() error { // what it returns is in err, too
+	_ = w.p.persist(ctx, func() error { // its result is in err, too
 		err = w.run(ctx)
 		if w.v.is() >= packIsEnding {
 			return nil
@@ -86,7 +86,7 @@ func (w *sweep) again(ctx context.Context) (err error) {
 // startPack does a pack, and starts over if something other than room was lacking before
 // anything was removed.
 func (s *Packer) startPack(ctx context.Context, o zodb.PackOptions, p *progress) (run *packRun, err error) {
-	_ = p.persist(ctx, func() error { // what it returns is in err, too
+	_ = p.persist(ctx, func() error { // its result is in err, too
 		run = &packRun{s: s, o: o, p: p}
 		run.result.Threshold, err = run.run(ctx)
 		if s.left == nil && !removed(&run.result) && vfs.FaultOf(err) == vfs.ScarceFault {

@@ -64,7 +64,7 @@ func (x *refIndex) abort() {
 		return
 	}
 	if err := w.Abort(); err != nil {
-		go x.s.o.Log.Warn("remove what is left of an index of references", "err", err)
+		go x.s.o.Log.Warn("remove the leftovers of an index of references", "err", err)
 	}
 }
 

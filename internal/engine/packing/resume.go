@@ -43,7 +43,7 @@ func (s *Packer) ReadPlan() error {
 	v.spareAgain(spared)
 	if err := v.keep(); err != nil {
 		// On a full disk it is tried again when it is needed.
-		s.o.Log.Warn("what an interrupted pack has spared cannot be kept yet", "err", err)
+		s.o.Log.Warn("files that an interrupted pack has spared cannot be kept yet", "err", err)
 	}
 	s.guard.plan = v
 	s.o.State.CountsAreInexact() // a step may not be in them

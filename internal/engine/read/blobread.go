@@ -37,7 +37,7 @@ func (b *openBlob) Read(p []byte) (int, error) {
 	}
 	if b.read != b.size || b.hash.BlobSum() != b.want {
 		damage := b.corrupt
-		damage.Reason = "the blob is not what was written: its checksum differs"
+		damage.Reason = "the blob was changed since it was written: its checksum differs"
 		return 0, &damage
 	}
 	return n, err

@@ -22,8 +22,8 @@ type Report struct {
 	Demand                Demand
 }
 
-// filesLeft is how many files the unflushed transactions will become. What a running flush has
-// done of its batch does not count. mu must be held.
+// filesLeft is how many files the unflushed transactions will become. The part of a batch that a
+// running flush has done does not count. mu must be held.
 func (s *State) filesLeft() int {
 	done := float64(s.pace.flushing.files) * (1 - s.Progress.Left())
 	return max(0, s.index.files-int(done))
@@ -83,7 +83,7 @@ func (s *State) describeMode() string {
 	case ModeUser:
 		gone := ""
 		if s.snap.abandoned != "" {
-			gone = "; whoever entered it is gone, and it ends when misc/sublock is free"
+			gone = "; the tool that entered it is gone, and it ends when misc/sublock is free"
 		}
 		return fmt.Sprintf("it was entered as %q at %s, and %d transactions were committed since%s", s.snap.code, since, s.snap.newer, gone)
 	case ModeStartup:

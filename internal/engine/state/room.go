@@ -166,7 +166,7 @@ func (s *State) waitForRoom(c *Claim, need Footprint, holdsLocks bool) (time.Dur
 
 // errReserved refuses commits where the rest of the space is kept for a pack.
 func errReserved() error {
-	return fmt.Errorf("%w: what is left is kept for a pack or a backup; make room, or pack", zodb.ErrDiskFull)
+	return fmt.Errorf("%w: the rest is kept for a pack or a backup; make room, or pack", zodb.ErrDiskFull)
 }
 
 // errNoRoom says why a transaction is refused. mu must be held.

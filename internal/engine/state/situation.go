@@ -39,7 +39,7 @@ type situation struct {
 //	situation                                   job    why
 //	LeaveDue                                    Leave  A may change again
 //	Ended                                       Stop
-//	Troubled, HasTask, A is free                Task   a pack may be what makes room; its errors are its own
+//	Troubled, HasTask, A is free                Task   a pack may make room; its errors are its own
 //	Troubled                                    None
 //	Entering, not Complete                      Flush  up to the last transaction that it is to hold
 //	Entering                                    Enter

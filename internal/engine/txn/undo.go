@@ -36,7 +36,7 @@ func (t *Txn) Undo(ctx context.Context, tid zodb.TID) ([]zodb.OID, error) {
 		return nil, err
 	}
 	if undone.Status == zodb.StatusPacked {
-		return nil, &zodb.UndoError{TID: tid, Whole: true, Reason: "it was packed, so what it replaced is not known any more"}
+		return nil, &zodb.UndoError{TID: tid, Whole: true, Reason: "it was packed, so the revisions that it replaced are not known any more"}
 	}
 	// All of it or nothing: the operations are put when every object was found good.
 	ops := make([]*operation, len(undone.OIDs))
@@ -256,7 +256,7 @@ func (t *Txn) checkUndoneReferences(ctx context.Context) error {
 	// A pack says to when it packs before it removes a transaction, and then the way back
 	// may have led past some.
 	if t.m.o.Read.PackedAway(oldest) {
-		return &zodb.UndoError{TID: oldest, Whole: true, Reason: "it was packed since, so nothing tells what refers to the objects that it made"}
+		return &zodb.UndoError{TID: oldest, Whole: true, Reason: "it was packed since, so the references to the objects that it made are not known"}
 	}
 	return nil
 }

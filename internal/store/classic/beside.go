@@ -12,12 +12,12 @@ import (
 // asideBesideFile is where a file is written that lies beside marks and blobs.
 const asideBesideFile = "journal/aside-beside"
 
-// What follows is for a store that keeps its records in files of its own, beside the marks and
-// the blobs that it leaves to a Store of [layout.Bundled]. The names are relative to HOME. It is
+// The methods below are for a store that keeps its records in files of its own, and leaves the
+// marks and blobs beside them to a Store of [layout.Bundled]. The names are relative to HOME. It is
 // used by the goroutine that puts files. Nothing is durable before [Store.Sync] returned nil, but
 // the content and the time stamp of a file are before it has its name.
 
-// PutBeside writes a file aside and gives it its name, over what is there.
+// PutBeside writes a file aside and gives it its name, replacing a file of that name.
 func (t *Store) PutBeside(name string, write func(w io.Writer) error) error {
 	f, err := t.fs.Create(asideBesideFile)
 	if errors.Is(err, fs.ErrExist) {

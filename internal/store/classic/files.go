@@ -251,7 +251,7 @@ func (s *since) later(n layout.Name, name string) (bool, error) {
 			return false, err
 		}
 		tid, err := record.ParsePointer(b, f.Path(name), n.OID)
-		return err != nil || tid > s.last, nil // what is wrong with it is told when it is read again
+		return err != nil || tid > s.last, nil // its fault is reported when it is read again
 	case layout.KindObject:
 		head, size, err := readHead(f, name)
 		if err != nil {

@@ -184,7 +184,7 @@ func (o owner[W, S]) lock() {
 	if o.s.done != o.done || o.s.state != Voting && o.s.state != Finishing {
 		state := o.s.state
 		o.s.mu.Unlock()
-		panic("a transaction is used by who has it no more: it is " + state.String())
+		panic("a transaction is used by a goroutine that gave it away: it is " + state.String())
 	}
 }
 
