@@ -25,6 +25,19 @@ type promised struct {
 	rest  state.Demand
 }
 
+// promisedMemory is the memory for unflushed transactions, with the default backlog: so little that
+// each transaction is a large one, and as much as 75 objects take up.
+const promisedMemory = 20_000
+
+// objects returns so many changes of new objects.
+func (p *promised) objects(n int) []change {
+	list := make([]change, n)
+	for i := range list {
+		list[i] = change{oid: zodb.OID(100 + i), data: rec("x")}
+	}
+	return list
+}
+
 // promising opens one with so many bytes free on its disk.
 func promising(t *testing.T, free uint64, retry time.Duration) *promised {
 	t.Helper()
@@ -35,7 +48,7 @@ func promising(t *testing.T, free uint64, retry time.Duration) *promised {
 	}
 	disk := &changingDisk{FS: dir}
 	disk.free.Store(free)
-	p := &promised{t: t, s: open(t, home, Options{fs: disk, History: HistoryKept, RetryInterval: retry})}
+	p := &promised{t: t, s: open(t, home, Options{fs: disk, History: HistoryKept, RetryInterval: retry, LogMemory: promisedMemory / 4})}
 	p.first = commit(t, p.s, change{oid: 1, data: rec("first")})
 	commit(t, p.s, change{oid: 1, data: rec("second")})
 	p.must(p.s.Flush(t.Context()))
@@ -108,8 +121,8 @@ func (p *promised) other(list ...change) *txn.Txn {
 	return other
 }
 
-// TestPromiseOfRoomIsMadeOnce: however often a transaction votes, it is promised what one is that
-// votes once with the same records; that is given back with its end, and the journal takes up what that
+// TestPromiseOfRoomIsMadeOnce: however often a transaction votes, it is promised the room and the
+// memory that one is that votes once with the same records; that is given back with its end, and the journal takes up what that
 // of the other one does.
 func TestPromiseOfRoomIsMadeOnce(t *testing.T) {
 	t.Parallel()
@@ -166,6 +179,26 @@ func TestPromiseOfRoomIsMadeOnce(t *testing.T) {
 			p.store(change{oid: 3, data: text(7)})
 			p.must(other.Abort())
 		}},
+		{name: "resolved with more objects", same: append([]change{{oid: 1, data: text(100)}}, (*promised)(nil).objects(50)...), bring: func(p *promised) {
+			p.store(append(p.objects(50), change{oid: 1, data: text(100), serial: p.first})...)
+			p.conflicts()
+			p.store(change{oid: 1, data: text(100)})
+		}},
+		{name: "a late step while it waits for memory", retry: time.Hour, same: []change{{oid: 2, data: text(100)}, {oid: 3, data: text(7)}}, bring: func(p *promised) {
+			other := p.other(p.objects(75)...)
+			p.store(change{oid: 2, data: text(100)})
+			p.interrupted(func() bool { return p.demand().Waiting == 1 })
+			p.store(change{oid: 3, data: text(7)})
+			p.must(other.Abort())
+		}},
+		{name: "a conflict, and no memory then", retry: time.Millisecond, bring: func(p *promised) {
+			p.store(change{oid: 1, data: text(100), serial: p.first})
+			p.conflicts()
+			other := p.other(p.objects(70)...)
+			p.store(change{oid: 1, data: text(100)}, change{oid: 2, data: text(100)}, change{oid: 3, data: text(100)}, change{oid: 4, data: text(100)}, change{oid: 5, data: text(100)})
+			p.fails(zodb.ErrScarce)
+			p.must(other.Abort())
+		}},
 		{name: "a conflict", bring: func(p *promised) {
 			p.store(change{oid: 1, data: text(100), serial: p.first})
 			p.conflicts()
@@ -207,7 +240,8 @@ func TestPromiseOfRoomIsMadeOnce(t *testing.T) {
 					once.store(row.same...)
 					once.must(once.txn.Vote(t.Context()))
 					p.must(p.txn.Vote(t.Context()))
-					if got, want := p.demand().Promised, once.demand().Promised; got != want {
+					got, want := p.demand(), once.demand()
+					if got.Promised != want.Promised || got.PromisedMemory != want.PromisedMemory || got.PromisedMemory == 0 {
 						t.Errorf("promised are %+v, want %+v", got, want)
 					}
 				}
@@ -238,7 +272,7 @@ func (p *promised) commit() (at state.Demand) {
 	defer again()
 	_, err := p.txn.Finish(p.t.Context(), func(zodb.TID) { at = p.demand() })
 	p.must(err)
-	if at.Promised != (state.Footprint{}) || at.Unflushed == (state.Footprint{}) || at.Memory == 0 {
+	if at.Promised != (state.Footprint{}) || at.PromisedMemory != 0 || at.Unflushed == (state.Footprint{}) || at.Memory == 0 {
 		p.t.Errorf("published: %+v", at)
 	}
 	return at

@@ -2,8 +2,11 @@ package engine
 
 import (
 	"runtime"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -54,4 +57,53 @@ func heapAlloc() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// TestLargeTransactionsSideBySideStayBelowTheMemory: all of them come through, and what is
+// unflushed and what is promised never take more than there is.
+func TestLargeTransactionsSideBySideStayBelowTheMemory(t *testing.T) {
+	t.Parallel()
+	const n, objects = 8, 100
+	s := newStorage(t, Options{LogMemory: 25_000, RetryInterval: time.Hour})
+	limit := 25_000 * int64(s.home.Settings.Journal.Backlog+1)
+	if one := state.Memory(&zodb.TxnMeta{}, objects, true); 4*one <= limit || 3*one > limit {
+		t.Fatalf("a transaction takes %d, of %d", one, limit)
+	}
+	var mu sync.Mutex
+	most := int64(0)
+	look := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		d := s.state.Report(state.Footprint{}).Demand
+		most = max(most, int64(d.Memory*float64(limit))+d.PromisedMemory)
+	}
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() {
+			txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+			for k := 0; k < objects && err == nil; k++ {
+				err = txn.Store(zodb.OID(i*objects+k), 0, rec("x"))
+			}
+			if err == nil {
+				err = txn.Vote(t.Context())
+			}
+			look()
+			if err == nil {
+				_, err = txn.Finish(t.Context(), func(zodb.TID) { look() })
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if most > limit || most < limit/2 {
+		t.Errorf("they took up to %d bytes, of %d", most, limit)
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if d := s.state.Report(state.Footprint{}).Demand; d != (state.Demand{}) {
+		t.Errorf("at rest: %+v", d)
+	}
 }

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -55,7 +54,7 @@ type Verdict struct {
 	Wait    time.Duration   // ask again then,
 	Changed <-chan struct{} // or, if not nil, when this is closed
 	Paced   bool            // it waits for its pace, and need not do so again
-	Lined   bool            // it is in the line for room: [State.LeaveLine] has to be called
+	Lined   bool            // it is in the line: [State.LeaveLine] has to be called
 }
 
 // Admit lets a transaction in and promises it the room that it needs, or returns the reason to
@@ -64,15 +63,18 @@ type Verdict struct {
 func (s *State) Admit(c *Claim, a Admission, again bool) (v Verdict, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := &s.room
-	if !a.Looked && r.hasTurn(c, a.HoldsLocks) && s.roomIsOld(a.Need) {
+	if !a.Looked && s.hasTurn(c, a) && s.roomIsOld(c, a.Need) {
 		return Verdict{Look: true}, nil
 	}
-	if !again {
-		r.release(c) // of an earlier vote
+	if !again { // of an earlier vote
+		s.release(c, a.Memory)
 	}
 	err = s.writable()
 	used := s.used()
+	obstacle := obstacleNone
+	if !again {
+		obstacle = s.obstacle(c, a)
+	}
 	switch {
 	case err != nil:
 	case s.refuse:
@@ -83,8 +85,8 @@ func (s *State) Admit(c *Claim, a Admission, again bool) (v Verdict, err error) 
 		v.Wait = gateCheck
 	case !s.index.after(s.crowd) && s.trouble.cause == nil:
 		v.Wait = gateCheck
-	case !again && (!r.hasTurn(c, a.HoldsLocks) || !s.hasRoom(a.Need) || !s.hasMemory(a.Memory)):
-		v.Wait, err = s.waitForRoom(c, a.Need, a.HoldsLocks)
+	case obstacle != obstacleNone:
+		v.Wait, err = s.waitInLine(c, a, obstacle)
 		v.Lined = true
 	case !a.Paced:
 		v.Wait = s.pace.pause(s.o.Clock(), used, a.Work)
@@ -95,7 +97,7 @@ func (s *State) Admit(c *Claim, a Admission, again bool) (v Verdict, err error) 
 	}
 	if v.Wait < leastPause {
 		v.Wait = 0
-		r.promise(c, a.Need)
+		s.promise(c, a)
 	}
 	if used >= 1 { // else others that are published would shorten a pause
 		v.Changed = s.changed
@@ -151,24 +153,4 @@ func (s *State) used() float64 {
 		part(float64(s.index.files), float64(f.files), float64(j.FlushFileThreshold)),
 		part(float64(s.index.bytes), float64(f.bytes), flushBytes),
 		s.memoryUsed())
-}
-
-// memoryUsed is the part of used that is about memory. That is held until the end of a
-// flush, so its progress does not count. mu must be held.
-func (s *State) memoryUsed() float64 {
-	return float64(s.index.memory) / (float64(s.o.Journal.Backlog+1) * float64(s.o.LogMemory))
-}
-
-// hasMemory reports whether a transaction fits into the memory for unflushed transactions.
-// A larger one comes in when nothing else is there. mu must be held.
-func (s *State) hasMemory(need int64) bool {
-	return len(s.index.queue) == 0 || s.index.memory+need <= int64(s.o.Journal.Backlog+1)*s.o.LogMemory
-}
-
-// WaitForMemory waits while the memory for unflushed transactions is used up, until ctx
-// ends. It does not wait while the flush is in trouble, or nothing can be written.
-func (s *State) WaitForMemory(ctx context.Context) error {
-	return s.waitUntil(ctx, func() (bool, error) {
-		return s.memoryUsed() < 1 || s.trouble.cause != nil || s.writable() != nil, nil
-	})
 }

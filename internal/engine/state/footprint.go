@@ -28,6 +28,11 @@ func (a Footprint) minus(b Footprint) Footprint {
 // part is n/d of it.
 func (a Footprint) part(n, d int64) Footprint { return Footprint{a.Bytes / d * n, a.Inodes / d * n} }
 
+// atMost is the lesser of both in each.
+func (a Footprint) atMost(b Footprint) Footprint {
+	return Footprint{min(a.Bytes, b.Bytes), min(a.Inodes, b.Inodes)}
+}
+
 // FitsInto reports whether a is at most as large as b.
 func (a Footprint) FitsInto(b Footprint) bool { return a.Bytes <= b.Bytes && a.Inodes <= b.Inodes }
 

@@ -60,17 +60,18 @@ func (c *Committed) Revision(i int) Revision {
 }
 
 // Memory estimates the bytes of memory that a transaction of N records takes until it is
-// flushed, beside its data: its journal.Entry, and its place in the index.
-func Memory(meta *zodb.TxnMeta, records int) int64 {
-	const own, each = 300, 160
+// flushed, beside its data: its journal.Entry, and its place in the index. Records that are in
+// memory have a part beside their data.
+func Memory(meta *zodb.TxnMeta, records int, inMemory bool) int64 {
+	own, each := int64(300), int64(160)
+	if inMemory {
+		each += 100 // a record.Object, and the pointer to it
+	}
 	return own + each*int64(records) + int64(len(meta.User)+len(meta.Description)+len(meta.Extension))
 }
 
-// memory is Memory of it. Records that are in memory have a part beside their data.
-func (c *Committed) memory() int64 {
-	const object = 100 // a record.Object, and the pointer to it
-	return Memory(&c.Meta, len(c.Records)) + object*int64(len(c.Objects))
-}
+// memory is Memory of it.
+func (c *Committed) memory() int64 { return Memory(&c.Meta, len(c.Records), c.Objects != nil) }
 
 // Revision is one revision that is in the journal and not yet in A or B.
 type Revision struct {

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -60,11 +61,11 @@ func (s *State) Tail() (last zodb.TID, err error) {
 }
 
 // Publish makes transactions that are durable in the journal visible: all of them at once,
-// for every later question. The room that was promised to each is in the journal then.
+// for every later question. The room and memory that were promised to each are taken up by the journal then.
 func (s *State) Publish(list []*Committed, claims []*Claim) {
 	s.mu.Lock()
 	for i, c := range list {
-		s.room.release(claims[i])
+		s.release(claims[i], math.MaxInt64)
 		s.index.add(c)
 		s.last = c.TID
 	}

@@ -36,12 +36,12 @@ func (s *State) Report(small Footprint) Report {
 	r := Report{LastTID: s.last, Snapshot: s.snap.String(), SnapshotMode: s.snapshotStatus(),
 		UnflushedTransactions: len(s.index.queue), UnflushedFiles: s.filesLeft(), Failure: s.failure, LowSpace: s.low,
 		PassingErrors: s.passing.Load(),
-		Demand:        Demand{Unflushed: s.index.room, Promised: s.room.promised, Waiting: len(s.room.line), Memory: s.memoryUsed()}}
+		Demand:        Demand{Unflushed: s.index.room, Promised: s.room.promised, Waiting: len(s.room.line.claims), Memory: s.memoryUsed(), PromisedMemory: s.room.memory}}
 	if cause := s.trouble.cause; cause != nil {
 		r.Trouble, r.TroubleKind = cause, troubleKind(cause)
 	} else if s.refuse && !s.o.ReadOnly {
 		r.Trouble, r.TroubleKind = errReserved(), zodb.TroubleDisk
-	} else if !s.room.at.IsZero() && len(s.index.queue) == 0 && !s.hasRoom(small) {
+	} else if !s.room.at.IsZero() && len(s.index.queue) == 0 && !s.room.fits(s.index.room, small) {
 		r.Trouble, r.TroubleKind = s.errNoRoom(small), zodb.TroubleDisk
 	}
 	return r
@@ -51,8 +51,10 @@ func (s *State) Report(small Footprint) Report {
 type Demand struct {
 	Unflushed Footprint // upper bound of the space of all files whose transactions are in the journal
 	Promised  Footprint // to transactions that are not in the journal yet
-	Waiting   int       // transactions that wait for room
+	Waiting   int       // transactions that wait for room or memory
 	Memory    float64   // part of the memory for the index
+	// PromisedMemory is that of large transactions that are not in the journal yet, in bytes.
+	PromisedMemory int64
 }
 
 // String is the state of snapshot mode: “”, “startup”, “user/CODE”, “leaving”, or

@@ -2,7 +2,7 @@ package state
 
 import (
 	"fmt"
-	"slices"
+	"math"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/human"
@@ -10,49 +10,69 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Claim is the share of one transaction in the room: the promise to it, and its place in the
-// line. The zero value has nothing. Its methods, and those of State that take it, are called
-// by one goroutine at a time.
+// Claim is the share of one transaction in the room and the memory: the promise to it, and its
+// place in the line. The zero value has nothing. Its methods, and those of State that take it, are
+// called by one goroutine at a time. Its fields are changed with State.mu held.
 type Claim struct {
-	promised Footprint // changed with State.mu held
+	promised Footprint
+	memory   int64 // 0 for a small transaction
+	mostOf   bool  // promised is no small part of the room
+	// Of its place in the line:
+	since time.Time
+	waits obstacle
 }
 
 // Covers reports whether as much was promised before, to a transaction that votes again. It
 // keeps the promise then: it holds locks, and transactions with room may wait for them.
-func (c *Claim) Covers(need Footprint) bool { return need.FitsInto(c.promised) }
+func (s *State) Covers(c *Claim, a Admission) bool {
+	return a.Need.FitsInto(c.promised) && (!s.isLarge(a.Memory) || a.Memory <= c.memory)
+}
 
-// room is the knowledge about the room for the transactions in the journal.
+// room is the knowledge about the room, and the memory, for the transactions in the journal.
 type room struct {
 	at    time.Time // when it was looked at; zero: never
 	free  Footprint // on the file system
 	limit Footprint // upper bound of the room of the whole journal
 	// promised is the sum of the transactions that were let in and are not in the journal
-	// yet.
-	promised Footprint
-	// line holds the claims that wait for room, in order of arrival.
-	line []*Claim
-	// patience is how long the first of them waits for those that were let in.
-	patience time.Time
+	// yet; mostOf is that of those that are no small part of it.
+	promised, mostOf Footprint
+	memory           int64 // the sum of what was promised of the memory
+	line             line
 }
 
-// promise notes that a transaction was let in.
-func (r *room) promise(c *Claim, need Footprint) {
-	r.release(c)
-	c.promised = need
-	r.promised = r.promised.plus(need)
+// promise notes that a transaction was let in. mu must be held.
+func (s *State) promise(c *Claim, a Admission) {
+	r := &s.room
+	s.release(c, math.MaxInt64)
+	mostOf := !r.fitsAsPart(s.index.room, a.Need)
+	c.promised, c.mostOf = a.Need, mostOf
+	if s.isLarge(a.Memory) {
+		c.memory = a.Memory
+	}
+	r.promised = r.promised.plus(c.promised)
+	r.memory += c.memory
+	if mostOf {
+		r.mostOf = r.mostOf.plus(c.promised)
+	}
+	r.line.moved = s.o.Clock()
 }
 
-// release takes back the promise to a transaction.
-func (r *room) release(c *Claim) {
+// release takes back the promise of room to a transaction, and that of memory if it needs more.
+// mu must be held.
+func (s *State) release(c *Claim, memory int64) {
+	r := &s.room
+	if c.promised != (Footprint{}) || c.memory != 0 {
+		r.line.moved = s.o.Clock()
+	}
 	r.promised = r.promised.minus(c.promised)
-	c.promised = Footprint{}
-}
-
-// hasTurn reports whether no earlier transaction waits for room: if small transactions
-// passed a large one, it would wait for ever. A holder of locks is let pass: earlier ones
-// may wait for its locks.
-func (r *room) hasTurn(c *Claim, holdsLocks bool) bool {
-	return len(r.line) == 0 || r.line[0] == c || holdsLocks
+	if c.mostOf {
+		r.mostOf = r.mostOf.minus(c.promised)
+	}
+	c.promised, c.mostOf = Footprint{}, false
+	if c.memory < memory {
+		r.memory -= c.memory
+		c.memory = 0
+	}
 }
 
 // SetRoom notes the free space at a moment, and the limit for the whole journal.
@@ -64,25 +84,12 @@ func (s *State) SetRoom(at time.Time, free, limit Footprint) {
 
 // Release takes back the promise to a transaction.
 func (s *State) Release(c *Claim) {
-	if c.promised == (Footprint{}) {
+	if c.promised == (Footprint{}) && c.memory == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.room.release(c)
-}
-
-// LeaveLine is called when a transaction waits for room no more.
-func (s *State) LeaveLine(c *Claim) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := &s.room
-	if i := slices.Index(r.line, c); i >= 0 {
-		r.line = slices.Delete(r.line, i, i+1)
-		if i == 0 {
-			r.patience = s.o.Clock().Add(s.o.RetryInterval)
-		}
-	}
+	s.release(c, math.MaxInt64)
 }
 
 // NeedsRoom reports whether a full disk keeps the flush from going on, or would: the
@@ -116,52 +123,68 @@ func (s *State) SetSpace(low string, refuse bool) (wasLow string, refused bool) 
 const lookEvery = 100 * time.Millisecond
 
 // roomIsOld reports whether it is time to look for room again before that much more is let
-// in: ten times a second, and always when there is little. mu must be held.
-func (s *State) roomIsOld(need Footprint) bool {
+// in: ten times a second, and when there is little, each time that it would be let in, or is the
+// first that waits. mu must be held.
+func (s *State) roomIsOld(c *Claim, need Footprint) bool {
 	r := &s.room
-	all := s.index.room.plus(r.promised).plus(need)
-	return r.at.IsZero() || s.o.Clock().Sub(r.at) >= lookEvery || !all.FitsInto(r.limit.part(1, 4))
+	if r.at.IsZero() || s.o.Clock().Sub(r.at) >= lookEvery {
+		return true
+	}
+	if s.index.room.plus(r.promised).plus(need).FitsInto(r.limit.part(1, 4)) {
+		return false
+	}
+	return c.waits == obstacleNone || r.line.claims[0] == c || s.roomObstacle(need) == obstacleNone
 }
 
-// hasRoom reports whether that much more may come into the journal. A transaction that is
-// alone there may take up half of the free space: it is flushed at once. mu must be held.
-func (s *State) hasRoom(need Footprint) bool {
+// A transaction that was let in has its room until it is finished, and nobody knows when
+// its client will do that. So the last part of the room is shared: each gets a small part of
+// what is left of it, and there is always something for small ones.
+const (
+	keepPart   = 4        // a quarter of the limit is shared,
+	keepBytes  = 64 << 20 // or so much,
+	keepInodes = 16 << 10
+	partOfLeft = 16 // and each gets a sixteenth of what is left
+)
+
+// keep is the part of the room that is shared.
+func (r *room) keep() Footprint {
+	return r.limit.part(1, keepPart).atMost(Footprint{keepBytes, keepInodes})
+}
+
+// fitsAsPart reports whether that much more is a small part of what is left beside so much in
+// the journal.
+func (r *room) fitsAsPart(journal, need Footprint) bool {
+	most := r.mostOf.atMost(r.limit.minus(r.keep())) // it may be more than the limit, see fits
+	left := r.limit.minus(journal).minus(r.promised.minus(r.mostOf)).minus(most)
+	return need.FitsInto(left.part(1, partOfLeft))
+}
+
+// fits reports whether that much more may come in beside so much in the journal. A transaction
+// that is nearly alone may take up half of the free space: it is flushed at once.
+func (r *room) fits(journal, need Footprint) bool {
+	keep, others := r.keep(), journal.plus(r.promised)
+	all := others.plus(need)
+	return all.FitsInto(r.limit.minus(keep)) || r.fitsAsPart(journal, need) ||
+		others.FitsInto(keep) && all.FitsInto(r.free.part(1, 2))
+}
+
+// roomObstacle returns the obstacle to a transaction in the room for the journal. mu must be
+// held.
+func (s *State) roomObstacle(need Footprint) obstacle {
 	r := &s.room
-	if all := s.index.room.plus(r.promised); all != (Footprint{}) {
-		return all.plus(need).FitsInto(r.limit)
+	switch {
+	case r.fits(s.index.room, need):
+		return obstacleNone
+	case r.promised == Footprint{} || r.fits(Footprint{}, need):
+		return obstacleFlush
 	}
-	return need.FitsInto(r.limit) || need.FitsInto(r.free.part(1, 2))
+	return obstaclePromises
 }
 
 // overfull reports whether the journal has to be flushed, because little is free.
 // mu must be held.
 func (s *State) overfull() bool {
 	return !s.room.at.IsZero() && !s.index.room.FitsInto(s.room.limit)
-}
-
-// waitForRoom handles a transaction for which there is no room, or no memory, beside the journal:
-// that is flushed, and the transaction gets a place in the line. It waits in vain where nothing is
-// left to flush, or cannot be. mu must be held.
-func (s *State) waitForRoom(c *Claim, need Footprint, holdsLocks bool) (time.Duration, error) {
-	r := &s.room
-	if !slices.Contains(r.line, c) {
-		r.line = append(r.line, c)
-		if len(r.line) == 1 {
-			r.patience = s.o.Clock().Add(s.o.RetryInterval)
-		}
-	}
-	if !r.hasTurn(c, holdsLocks) {
-		return gateCheck, nil
-	}
-	if cause := s.trouble.cause; cause != nil {
-		return 0, vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", cause))
-	}
-	if len(s.index.queue) == 0 && (r.promised == (Footprint{}) || s.o.Clock().After(r.patience)) {
-		return 0, s.errNoRoom(need)
-	}
-	s.flushTo = max(s.flushTo, s.last)
-	s.Wake()
-	return gateCheck, nil
 }
 
 // errReserved refuses commits where the rest of the space is kept for a pack.

@@ -229,7 +229,7 @@ func TestRoomIsPromisedOnce(t *testing.T) {
 	a.Looked = true
 	s.SetRoom(time.Unix(1e9, 0), Boundless(), Boundless())
 	for range 2 {
-		if v, err := s.Admit(&c, a, c.Covers(a.Need)); err != nil || v.Wait != 0 || v.Look {
+		if v, err := s.Admit(&c, a, s.Covers(&c, a)); err != nil || v.Wait != 0 || v.Look {
 			t.Fatalf("%+v, %v", v, err)
 		}
 		if d := s.Report(Footprint{}).Demand; d.Promised != a.Need {
@@ -291,51 +291,6 @@ func TestWhatFailedIsNotLeft(t *testing.T) {
 		if d := s.Decide(true, true); d.Job != want {
 			t.Errorf("failed: %v: job %d, want %d", fails, d.Job, want)
 		}
-	}
-}
-
-// TestLargeTransactionWaitsForMemory: it comes in when nothing is unflushed, however large it
-// is, and no later one passes it.
-func TestLargeTransactionWaitsForMemory(t *testing.T) {
-	t.Parallel()
-	s := newState(nil)
-	s.SetRoom(time.Unix(1e9, 0), Boundless(), Boundless())
-	limit := 2 * s.o.LogMemory
-	admit := func(c *Claim, memory int64) Verdict {
-		t.Helper()
-		v, err := s.Admit(c, Admission{Need: Footprint{Bytes: 100, Inodes: 3}, Work: 5, Memory: memory, Looked: true}, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	var alone, large, small Claim
-	if v := admit(&alone, 3*limit); v.Wait != 0 {
-		t.Errorf("alone: %+v", v)
-	}
-	s.Release(&alone)
-	c := publish(s, 2, 1, 0)
-	if v := admit(&small, limit/2); v.Wait != 0 {
-		t.Errorf("a small one beside what is unflushed: %+v", v)
-	}
-	s.Release(&small)
-	if v := admit(&large, 3*limit); v.Wait == 0 || !v.Lined {
-		t.Errorf("a large one beside what is unflushed: %+v", v)
-	}
-	if d := s.Decide(true, false); d.Job != JobFlush {
-		t.Errorf("the job is %d: what it waits for is not flushed", d.Job)
-	}
-	if v := admit(&small, limit/2); v.Wait == 0 {
-		t.Errorf("a small one passed it: %+v", v)
-	}
-	s.BeginFlush([]*Committed{c})
-	s.Flushed([]*Committed{c}, zodb.Counts{}, time.Second)
-	if v := admit(&large, 3*limit); v.Wait != 0 {
-		t.Errorf("after the flush: %+v", v)
-	}
-	s.LeaveLine(&large)
-	if v := admit(&small, limit/2); v.Wait != 0 {
-		t.Errorf("when it has come in: %+v", v)
 	}
 }
 

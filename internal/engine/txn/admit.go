@@ -9,12 +9,13 @@ import (
 )
 
 // admit makes a transaction wait as it has to, and longer while more is unflushed than
-// the settings allow, or than there is room for on the disk. If it cannot be flushed
+// the settings allow, or than there is room for on the disk, or memory. If it cannot be flushed
 // because the disk is full, waiting would be for ever.
 func (m *Manager) admit(ctx context.Context, t *Txn) error {
 	cost := m.costOf(t)
-	a := state.Admission{Need: state.FootprintOf(cost), Work: cost.Work, Memory: state.Memory(&t.meta, t.ops.n), HoldsLocks: t.held != nil}
-	again := t.claim.Covers(a.Need)
+	a := state.Admission{Need: state.FootprintOf(cost), Work: cost.Work, HoldsLocks: t.held != nil}
+	a.Memory = state.Memory(&t.meta, t.ops.n, t.recordsInMemory())
+	again := m.o.State.Covers(&t.claim, a)
 	lined := false
 	defer func() {
 		if lined {

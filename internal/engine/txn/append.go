@@ -45,10 +45,14 @@ func (m *Manager) newCommitted(frame journal.CommitRecord, at time.Time) *state.
 	return c
 }
 
+// recordsInMemory reports whether the records stay in memory until they are flushed, if
+// there is enough.
+func (t *Txn) recordsInMemory() bool { return t.m.o.KeepRecords && t.spool.file == nil }
+
 // objects returns the records of a transaction that was committed, if all of them are
 // in memory.
 func (t *Txn) objects(c *state.Committed) []*record.Object {
-	if !t.m.o.KeepRecords || t.spool.file != nil {
+	if !t.recordsInMemory() {
 		return nil
 	}
 	list := make([]*record.Object, len(c.Records))
