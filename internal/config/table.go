@@ -59,7 +59,7 @@ func table() []setting {
 		{name: "lock-wait", kind: duration, fallback: "0", help: "how long to wait at the start for a HOME that another process has open, a pack for instance",
 			set: timespan(func(c *Config) *time.Duration { return &c.LockWait }, 0)},
 		{name: "format", fallback: engine.DefaultFormat, help: "the format of a HOME that is made: bundled, bushy, chunky, lawn or flat",
-			set: choice(func(c *Config) *string { return &c.Format }, "bushy", "chunky", "lawn", "flat")},
+			set: choice(func(c *Config) *string { return &c.Format }, "bundled", "bushy", "chunky", "lawn", "flat")},
 		{name: "class", fallback: string(zodb.ClassFull), help: "the class of a HOME that is made: Full, or Minimal: no history, no undo, no blobs",
 			set: choice(func(c *Config) *string { return &c.Class }, string(zodb.ClassFull), string(zodb.ClassMinimal))},
 		{name: "low-space", kind: size, fallback: "1GiB", help: "warn if less than this, or than a tenth of the file system, is free; 0 = never",

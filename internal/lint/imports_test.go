@@ -84,6 +84,7 @@ var level = map[string]int{
 
 	"internal/cli": 12,
 
+	"bench/gen":      13,
 	"cmd/dirstorage": 13,
 }
 
