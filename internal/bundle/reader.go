@@ -24,7 +24,7 @@ type Reader struct {
 	path   string
 	fences [3][]fence // of the sections
 	// rebuilt: the index is not that of the file, see [Rebuild].
-	rebuilt bool
+	rebuilt, complete bool
 }
 
 // Open reads the footer and the fences of a bundle of a size in bytes. The path is for errors.

@@ -19,6 +19,9 @@ type RebuildOptions struct {
 	Name Name
 	// Flags returns what the index says of a member, by its content.
 	Flags func(n layout.Name, content []byte) uint16
+	// Previous returns which transaction the file of one says that it follows. The footer may be lost,
+	// which says it for the first one. nil: nobody asks.
+	Previous func(content []byte) zodb.TID
 	// Damaged is told each piece of the file that cannot be read; nil: nobody is.
 	Damaged func(error)
 }
@@ -41,11 +44,14 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 	seen := make(map[layout.Name]bool)
 	firsts := make(map[zodb.TID]Place)
 	i.Blobs, i.fences = 0, 0
+	damaged := size // the first offset of damage
 	for m, err := range Scan(r, end, path) {
 		if err != nil {
-			if !errors.Is(err, zodb.ErrCorrupt) {
+			bad, ok := errors.AsType[*zodb.CorruptError](err)
+			if !ok {
 				return nil, footer, err
 			}
+			damaged = min(damaged, bad.Offset)
 			if o.Damaged != nil {
 				o.Damaged(err)
 			}
@@ -63,6 +69,9 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 			firsts[m.Name.TID] = p
 		}
 		if m.Name.Kind == layout.KindTransaction {
+			if !footer && len(transactions) == 0 && o.Previous != nil {
+				i.Previous = o.Previous(m.Content)
+			}
 			first := firsts[m.Name.TID]
 			transactions = append(transactions, Transaction{TID: m.Name.TID, Place: p, FirstFrame: first.Frame, FirstBlock: first.Block - 1})
 			continue
@@ -74,6 +83,11 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 	}
 	slices.SortFunc(revisions, func(a, b Revision) int { return cmp.Or(cmp.Compare(a.OID, b.OID), cmp.Compare(a.TID, b.TID)) })
 	slices.SortFunc(transactions, func(a, b Transaction) int { return cmp.Compare(a.TID, b.TID) })
+	if !footer {
+		for _, e := range revisions {
+			i.HighestOID = max(i.HighestOID, e.OID)
+		}
+	}
 	if i.Min == 0 {
 		for tid := range firsts {
 			if i.Min == 0 || tid < i.Min {
@@ -81,6 +95,9 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 			}
 			i.Max = max(i.Max, tid)
 		}
+	}
+	if i.Previous >= i.Min {
+		i.Previous = 0
 	}
 	i.Revisions, i.Transactions, i.Frames, i.dataEnd = int64(len(revisions)), int64(len(transactions)), int64(len(frames)), end
 	var index bytes.Buffer
@@ -90,8 +107,40 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 		return nil, footer, x.err
 	}
 	b = &Reader{Info: i, r: &indexBehind{r, index.Bytes(), end}, size: end + int64(index.Len()) + FooterSize, path: path, rebuilt: true}
-	return b, footer, b.readFences()
+	if err := b.readFences(); err != nil {
+		return nil, footer, err
+	}
+	b.complete = b.reachesEnd(frames, damaged)
+	return b, footer, nil
 }
+
+// reachesEnd reports whether the frames lie one behind the other, undamaged, up to the end of the tar.
+func (r *Reader) reachesEnd(frames []Frame, damaged int64) bool {
+	end := int64(0)
+	for _, f := range frames {
+		if f.Offset != end {
+			return false
+		}
+		end += f.Size
+	}
+	if damaged <= end {
+		return false
+	}
+	length, blocks, err := r.frameAt(end)
+	if err != nil || int(blocks) != len(tarEnd)/tarBlock {
+		return false
+	}
+	packed := make([]byte, length)
+	if err := r.readAt(packed, end); err != nil {
+		return false
+	}
+	b, err := r.Decode(Frame{Offset: end, Size: length, Blocks: blocks}, packed, nil)
+	return err == nil && isZero(b)
+}
+
+// Complete reports of a Reader that was rebuilt whether it has all members: the frames are whole
+// up to the end of the tar.
+func (r *Reader) Complete() bool { return r.complete }
 
 // Rebuilt reports whether the index is not that of the file.
 func (r *Reader) Rebuilt() bool { return r.rebuilt }

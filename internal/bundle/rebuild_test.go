@@ -35,12 +35,12 @@ func TestAnIndexIsRebuilt(t *testing.T) {
 			}
 			m := bundleOf(t, o, shape)
 			r, footer, damaged := m.rebuild(t, m.file, Name{})
-			if !footer || damaged > 0 || r.Info != m.info || !r.Rebuilt() {
+			if !footer || damaged > 0 || r.Info != m.info || !r.Rebuilt() || !r.Complete() {
 				t.Errorf("rebuilt %+v (%v, %d damaged), want %+v", r.Info, footer, damaged, m.info)
 			}
 			cut := m.file[:len(m.file)-FooterSize]
 			r, footer, _ = m.rebuild(t, cut, Name{Min: m.info.Min, Max: m.info.Max, Generation: 3})
-			if footer || r.Sum != m.info.Sum || r.Generation != 3 || r.Min != m.info.Min || r.Revisions != m.info.Revisions {
+			if footer || !r.Complete() || r.Sum != m.info.Sum || r.Generation != 3 || r.Min != m.info.Min || r.Revisions != m.info.Revisions {
 				t.Errorf("without its footer: %+v, want %+v", r.Info, m.info)
 			}
 			m.wantAll(t, r)
@@ -96,7 +96,7 @@ func TestADamagedFrameCostsThatFrame(t *testing.T) {
 	file[f.Offset+f.Size/2] ^= 1
 	binary.LittleEndian.PutUint32(file[r.sections[0]+3:], 77)
 	b, footer, damaged := m.rebuild(t, file, Name{})
-	if !footer || damaged == 0 {
+	if !footer || damaged == 0 || b.Complete() {
 		t.Errorf("footer %v, %d damaged", footer, damaged)
 	}
 	for n, want := range m.content {

@@ -78,7 +78,7 @@ func (s *Store) firstDamaged(live []bundle.Name, bundles map[bundle.Name]listed,
 
 // verify reads a bundle wholly.
 func (s *Store) verify(n bundle.Name, side store.Side, before zodb.TID) error {
-	p, err := s.open(n, side)
+	p, err := s.open(n, side, before)
 	if err != nil {
 		return err
 	}

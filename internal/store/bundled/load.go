@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -66,8 +67,12 @@ func (s *Store) reload() error {
 		all = append(all, n)
 	}
 	live, superseded, err := bundle.Live(all)
+	if err != nil && s.o.Beside {
+		s.warnOnce(dirOf(store.A), "the ranges of bundles contradict each other: these are passed over, and what they have is an error", err)
+		live, superseded, err = bundle.Live(consistent(all))
+	}
 	if err != nil {
-		return &zodb.CorruptError{Path: dirOf(store.A), Reason: "the ranges of bundles contradict each other", Err: err}
+		return unusable(&zodb.CorruptError{Path: dirOf(store.A), Reason: "the ranges of bundles contradict each other", Err: err})
 	}
 	before := make(map[bundle.Name]part)
 	if s.now != nil {
@@ -82,7 +87,11 @@ func (s *Store) reload() error {
 	for _, n := range live {
 		p, ok := before[n]
 		if !ok || p.side != bundles[n].side {
-			if p, err = s.open(n, bundles[n].side); err != nil {
+			if p, err = s.open(n, bundles[n].side, next.last()); err != nil {
+				if s.passOver(err) {
+					err = nil
+					continue
+				}
 				break
 			}
 		}
@@ -133,7 +142,7 @@ func (v *view) closeNew() error {
 }
 
 // open opens a bundle.
-func (s *Store) open(n bundle.Name, side store.Side) (part, error) {
+func (s *Store) open(n bundle.Name, side store.Side, below zodb.TID) (part, error) {
 	path := dirOf(side) + "/" + n.String()
 	f, err := s.fs.Open(path)
 	if err != nil {
@@ -148,7 +157,11 @@ func (s *Store) open(n bundle.Name, side store.Side) (part, error) {
 		err = agrees(r, n, path)
 	}
 	if err != nil {
-		return part{}, errors.Join(err, f.Close())
+		err = errors.Join(err, f.Close())
+		var ok bool
+		if r, f, info.Size, ok = s.openAnyway(n, dirOf(side), below, err); !ok {
+			return part{}, unusable(err)
+		}
 	}
 	return part{opened: &opened{Reader: r, name: n, side: side, path: path, file: f, size: info.Size, short: short(n)}}, nil
 }
@@ -180,9 +193,16 @@ func (s *Store) withGone(p *part, numbers []uint64, next *view) error {
 	if err != nil {
 		return err
 	}
-	p.gone, err = bundle.ParseGone(b, path, &p.Info)
-	p.number = highest
-	return err
+	gone, err := bundle.ParseGone(b, path, &p.Info)
+	if err != nil && s.passOver(err) {
+		s.warnOnce(path, "a damaged list of what packs removed is passed over: what it names can be read again", err)
+		return s.withGone(p, slices.DeleteFunc(slices.Clone(numbers), func(n uint64) bool { return n == highest }), next)
+	}
+	if err != nil {
+		return unusable(err)
+	}
+	p.gone, p.number = gone, highest
+	return nil
 }
 
 // marked returns x.serial, or 0 where it is missing or damaged: whoever needs it finds that out. It

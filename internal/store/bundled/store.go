@@ -48,6 +48,7 @@ type Store struct {
 	table   *table    // nil: there is none; set by New and Close alone
 	rebuilt bool      // the table was made anew; set by New
 
+	warned   []string // files of which Warn was told, guarded by besideMu where another process writes
 	besideMu sync.Mutex
 	beside   beside // guarded by besideMu
 

@@ -1,0 +1,100 @@
+package bundled
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// A damaged file keeps a store from being opened for writing: nobody may go on upon what is
+// not known. Who reads beside gets at the rest: a bundle whose index is damaged is read frame by
+// frame; one that has lost members is passed over, and all that it may have had is an error;
+// of a damaged list of what is gone the one before counts.
+
+// unusable adds to an error what can be done about it.
+func unusable(err error) error {
+	if !errors.Is(err, zodb.ErrCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w; the storage can be opened for reading only: what is not damaged can be read; to mend it, move the file out of HOME "+
+		"into a directory DIR, and run “dirstorage salvage DIR HOME”, which puts back all that can be read of it", err)
+}
+
+// openAnyway opens a bundle that is damaged, for who reads beside. ok: it has all of its members.
+// below is the end of the range before it.
+func (s *Store) openAnyway(n bundle.Name, side string, below zodb.TID, cause error) (r *bundle.Reader, f vfs.File, size int64, ok bool) {
+	if !s.o.Beside || !errors.Is(cause, zodb.ErrCorrupt) {
+		return nil, nil, 0, false
+	}
+	path := side + "/" + n.String()
+	f, err := s.fs.Open(path)
+	if err != nil {
+		return nil, nil, 0, false
+	}
+	info, err := f.Stat()
+	if err == nil {
+		r, _, err = bundle.Rebuild(f, info.Size, path, bundle.RebuildOptions{Name: n, Flags: flagsOfContent, Previous: previousOf})
+	}
+	if err != nil || !r.Complete() || r.Min != n.Min || r.Max != n.Max || r.Generation != n.Generation || r.Previous != below {
+		_ = f.Close() //nolint:errcheck // it was only read
+		s.warnOnce(path, "a damaged bundle is passed over: what it may have had is an error", cause)
+		return nil, nil, 0, false
+	}
+	s.warnOnce(path, "the index of a bundle is damaged: it is read frame by frame", cause)
+	return r, f, info.Size, true
+}
+
+// warnOnce warns of a file once.
+func (s *Store) warnOnce(path, text string, err error) {
+	if s.o.Warn == nil || slices.Contains(s.warned, path) {
+		return
+	}
+	s.warned = append(s.warned, path)
+	s.o.Warn(text, err)
+}
+
+// passOver reports whether a damaged file is passed over.
+func (s *Store) passOver(err error) bool { return s.o.Beside && errors.Is(err, zodb.ErrCorrupt) }
+
+// consistent leaves out the bundles whose ranges contradict each other: nobody knows which of them
+// belong here. What they have is missing then.
+func consistent(all []bundle.Name) (rest []bundle.Name) {
+	counts := func(n bundle.Name) bool {
+		return !slices.ContainsFunc(all, func(other bundle.Name) bool { return other != n && other.Supersedes(n) })
+	}
+	for _, n := range all {
+		if !slices.ContainsFunc(all, func(other bundle.Name) bool {
+			return other != n && n.Min <= other.Max && other.Min <= n.Max && !n.Supersedes(other) && !other.Supersedes(n) && counts(n) && counts(other)
+		}) {
+			rest = append(rest, n)
+		}
+	}
+	return rest
+}
+
+// flagsOfContent returns what the index says of a member.
+func flagsOfContent(n layout.Name, b []byte) uint16 {
+	if n.Kind == layout.KindRevision {
+		if o, err := record.ParseObjectAs(b, n.String(), n.OID, n.TID, false); err == nil {
+			return flagsOf(o)
+		}
+	} else if t, err := record.ParseTransactionAs(b, n.String(), n.TID, false); err == nil && t.Packed {
+		return bundle.FlagPacked
+	}
+	return 0
+}
+
+// previousOf returns which transaction the file of one names.
+func previousOf(b []byte) zodb.TID {
+	t, err := record.ParseTransaction(b, "", false)
+	if err != nil {
+		return 0
+	}
+	return t.Previous
+}
