@@ -48,6 +48,14 @@ func (p *Pool) Waiting() int {
 	return len(p.queue)
 }
 
+// Starving reports whether one waits whose own holder has nothing, so that it waits for others
+// alone.
+func (p *Pool) Starving() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.queue, func(w *waiter) bool { return w.s.held == 0 })
+}
+
 // Overdrawn reports whether more was taken with Add than there is.
 func (p *Pool) Overdrawn() bool {
 	p.mu.Lock()

@@ -94,6 +94,31 @@ func TestTakeWaitsUntilItIsGivenBack(t *testing.T) {
 	})
 }
 
+// TestWhoHasSomeDoesNotStarve: it waits for itself, until it has given that back.
+func TestWhoHasSomeDoesNotStarve(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPool(100)
+		other, s := p.Share(0), p.Share(10)
+		other.Add(100)
+		s.Add(1)
+		got := make(chan error, 1)
+		go func() { got <- s.Take(t.Context(), 40) }()
+		synctest.Wait()
+		if p.Waiting() != 1 || p.Starving() {
+			t.Error("it does not wait, or counts as one that has nothing")
+		}
+		s.Give(1)
+		if !p.Starving() {
+			t.Error("it has nothing, and does not count as such")
+		}
+		other.Give(100)
+		if err := <-got; err != nil || p.Starving() {
+			t.Errorf("it waits no more: %v, starving %t", err, p.Starving())
+		}
+	})
+}
+
 func TestTakeIsRefusedWhatNobodyCanHave(t *testing.T) {
 	t.Parallel()
 	p := NewPool(100)

@@ -41,23 +41,46 @@ const (
 	idlePatient = 4
 )
 
-// watch is the knowledge of a vote that waits for memory about the transaction that has
-// the turn.
+// watch is the knowledge of a vote that waits for memory about the transactions that have it. It
+// waits as often as it is given some of it, so what it has seen is kept in between.
 type watch struct {
-	begun  time.Time     // when the wait began
-	x      *txn          // has the turn
-	bytes  int64         // of c.sends when that was seen first
+	begun  time.Time      // when the wait began, as if it had gone on since
+	paused time.Time      // the end of the last one
+	of     map[*txn]*pace // those that were looked at the last time
+}
+
+// resume begins a wait. The time since the last one counts for nobody.
+func (seen *watch) resume(now time.Time) {
+	if seen.begun.IsZero() {
+		seen.begun = now
+		return
+	}
+	between := now.Sub(seen.paused)
+	seen.begun = seen.begun.Add(between)
+	for _, p := range seen.of {
+		p.looked = p.looked.Add(between)
+	}
+}
+
+// pause ends it.
+func (seen *watch) pause(now time.Time) { seen.paused = now }
+
+// pace is how fast a transaction comes.
+type pace struct {
+	bytes  int64         // of sends when it was seen first
 	looked time.Time     // the last time
 	could  time.Duration // for how long the server has waited for its client since then
 }
 
-// endIdle ends the transaction that a vote waits for if nothing comes of it: that whose turn it
-// is; and if it is that of the one which waits, one that has memory which others could have.
+// endIdle ends the transaction that a vote waits for if nothing comes of it, or next to nothing:
+// that whose turn it is; and if it is that of the one which waits, one that has memory which others
+// could have.
 func (s *Server) endIdle(seen *watch, x *txn) {
 	limit, now := s.o.LargeTransactionTimeout, s.o.Clock()
 	if limit <= 0 {
 		return
 	}
+	defer seen.forget(now)
 	c, holder := s.budgets.large.whose()
 	if holder != nil && holder != x {
 		if why := seen.look(c, holder, now, limit); why != "" {
@@ -65,36 +88,56 @@ func (s *Server) endIdle(seen *watch, x *txn) {
 		}
 		return
 	}
+	end := make(map[*conn]func())
 	idle := s.most(func(c *conn) int64 {
-		if !c.sendsNothing(c.open(), seen.begun, now, limit) {
+		n, open := c.has.steps.Shared(), c.open()
+		if n == 0 || open == nil || open == x {
 			return 0
 		}
-		return c.has.steps.Shared()
+		why := seen.look(c, open, now, limit)
+		if why == "" {
+			return 0
+		}
+		end[c] = func() { c.endTxn(open, why, limit) }
+		return n
 	})
 	if idle != nil {
-		idle.endTxn(idle.open(), nothingCame(limit), limit)
+		end[idle]()
 	}
 }
 
 func nothingCame(limit time.Duration) string { return fmt.Sprintf("nothing came of it for %s", limit) }
 
-// look returns why a transaction has to end that has the turn; empty: it has not to.
+// forget drops the knowledge about those that were not looked at now.
+func (seen *watch) forget(now time.Time) {
+	for x, p := range seen.of {
+		if !p.looked.Equal(now) {
+			delete(seen.of, x)
+		}
+	}
+}
+
+// look returns why a transaction has to end that has what others wait for; empty: it has not to.
 func (seen *watch) look(c *conn, x *txn, now time.Time, limit time.Duration) string {
 	bytes := c.sends.bytes.Load()
-	if seen.x != x {
-		*seen = watch{begun: seen.begun, x: x, bytes: bytes, looked: now}
-		return ""
+	p := seen.of[x]
+	if p == nil {
+		if seen.of == nil {
+			seen.of = make(map[*txn]*pace)
+		}
+		p = &pace{bytes: bytes, looked: now}
+		seen.of[x] = p
 	}
-	passed := now.Sub(seen.looked)
-	seen.looked = now
+	passed := now.Sub(p.looked)
+	p.looked = now
 	if !c.waitsForClient(x) {
 		return ""
 	}
-	seen.could += passed
+	p.could += passed
 	if c.sendsNothing(x, seen.begun, now, limit) {
 		return nothingCame(limit)
 	}
-	if windows := int64(seen.could / limit); windows >= idlePatient && bytes-seen.bytes < windows*idlePiece {
+	if windows := int64(p.could / limit); windows >= idlePatient && bytes-p.bytes < windows*idlePiece {
 		return fmt.Sprintf("less than %d bytes of it came in each %s", idlePiece, limit)
 	}
 	return ""

@@ -241,3 +241,41 @@ func TestWhoIdlesWithMemoryBesideTheTurnIsEnded(t *testing.T) {
 	little.call("vote", mine)
 	little.call("tpc_finish", mine)
 }
+
+// TestWhoDawdlesBesideTheTurnIsEnded: a small step now and then does not keep much memory from the
+// one whose turn it is. All that dawdle are ended, and nobody who goes on.
+func TestWhoDawdlesBesideTheTurnIsEnded(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, idleLimit)
+	it.a.call("tpc_abort", mine)
+	it.a.storeMany(mine, 1<<40, 1000) // beside others
+	second, fast := it.client(wire.Msgpack), it.client(wire.Msgpack)
+	second.storeMany(mine, 1<<42, 700)
+	fast.storeMany(mine, 1<<43, 20)
+	b := it.client(wire.Msgpack)
+	b.storeMany(mine, 1<<41, 3700)
+	vote := b.request("vote", mine)
+	eventually(t, "its vote waits", it.budgets.waitsForTurn)
+	it.pass(0)
+	for i := range 2*idlePatient - 1 {
+		it.pass(idleLimit / 2)
+		for _, slow := range []*rawClient{it.a, second} {
+			slow.oneWay("storea", zodb.OID(1+i), zodb.TID(0), record("a little"), mine)
+			slow.call("ping")
+		}
+		fast.oneWay("storea", zodb.OID(100+i), zodb.TID(0), largeRecord(idlePiece), mine)
+		fast.call("ping")
+	}
+	it.ahead.Add(int64(idleLimit / 2))
+	if _, err := b.wait(vote); err != nil {
+		t.Fatal(err)
+	}
+	b.call("tpc_finish", mine)
+	why := "less than 65536 bytes of it came in each 1m0s"
+	it.ended(why)
+	if details := fmt.Sprint(second.fails(classStorage, "vote", mine)); !strings.Contains(details, why) {
+		t.Errorf("told %s", details)
+	}
+	fast.call("vote", mine)
+	fast.call("tpc_finish", mine)
+}

@@ -48,6 +48,7 @@ type Options struct {
 
 	lookTime time.Duration // how often a vote that waits for memory looks at its holder
 	looked   func()        // tests: called when it has
+	relieved func()        // tests: called when relieve has looked, and found nobody to cut off
 }
 
 // StorageOptions is one storage of a server.

@@ -3,7 +3,10 @@ package zeo
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
+
+	"github.com/dirstorage/dirstorage/internal/budget"
 )
 
 // errSlow is why a connection ends that does not go on where memory or files are short.
@@ -22,9 +25,10 @@ const uploadTime = 10 * time.Second
 
 // relieve sees to it that slow clients do not use up the shared resources for long. It
 // acts while the frames that wait to be read take more memory than there is, or somebody
-// waits for memory for an answer, or for a file and has none. Then the connections go that
+// waits for memory for an answer, or for a file, and has none. Then the connections go that
 // read too slowly, the one first that has most; and those that have begun a blob and send
-// nothing. It does not block.
+// nothing. Who has some waits for itself; it looks again while somebody waits, because that can
+// end. It does not block.
 func (s *Server) relieve() {
 	if !s.relieving.CompareAndSwap(false, true) {
 		return
@@ -37,10 +41,11 @@ func (s *Server) relieve() {
 			switch {
 			case s.budgets.queues.Overdrawn():
 				c = s.slowest(func(c *conn) int64 { return c.has.queues.Held() })
-			case s.wanting.Load() > 0:
+			case s.budgets.files.Starving():
 				c = s.slowest(func(c *conn) int64 { return c.has.files.Held() })
-			case s.unanswered.Load() > 0:
+			case s.budgets.answers.Starving():
 				c = s.slowest(func(c *conn) int64 { return c.has.answers.Held() })
+			case s.wanting.Load() > 0 || s.unanswered.Load() > 0:
 			default:
 				return
 			}
@@ -51,6 +56,9 @@ func (s *Server) relieve() {
 					s.pause(time.Millisecond)
 				}
 				continue
+			}
+			if s.o.relieved != nil {
+				s.o.relieved()
 			}
 			s.pause(relieveTime)
 		}
@@ -85,30 +93,24 @@ func (c *conn) uploadStuck(now time.Time) bool {
 
 // takeFile waits for a file for a blob.
 func (c *conn) takeFile(ctx context.Context) error {
-	files := c.has.files
-	if files.Try(1) {
-		return nil
-	}
-	if files.Held() == 0 { // a holder would wait for itself
-		c.srv.wanting.Add(1)
-		defer c.srv.wanting.Add(-1)
-		c.srv.relieve()
-	}
-	return files.Take(ctx, 1)
+	return c.srv.takeRelieved(ctx, c.has.files, 1, &c.srv.wanting)
 }
 
 // takeAnswer waits for memory for an answer. Others may hold it while they wait for their
 // client to read.
 func (c *conn) takeAnswer(ctx context.Context, n int64) error {
-	if c.has.answers.Try(n) {
+	return c.srv.takeRelieved(ctx, c.has.answers, n, &c.srv.unanswered)
+}
+
+// takeRelieved takes n, and relieves while it waits.
+func (s *Server) takeRelieved(ctx context.Context, share *budget.Share, n int64, waiting *atomic.Int64) error {
+	if share.Try(n) {
 		return nil
 	}
-	if c.has.answers.Held() == 0 { // a holder would wait for itself
-		c.srv.unanswered.Add(1)
-		defer c.srv.unanswered.Add(-1)
-		c.srv.relieve()
-	}
-	return c.has.answers.Take(ctx, n)
+	waiting.Add(1)
+	defer waiting.Add(-1)
+	s.relieve()
+	return share.Take(ctx, n)
 }
 
 // slow reports whether the peer has taken the last piece for too long already.

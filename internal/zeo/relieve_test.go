@@ -3,10 +3,12 @@ package zeo
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
@@ -26,7 +28,8 @@ func (ts *testServer) lone() *conn {
 }
 
 // unreading is a server whose clock is set, with a connection whose client does not read. All the memory
-// for answers is held in the name of that connection, as if it were making some, until it ends.
+// for answers, and all files, are held in the name of that connection, as if it were making and
+// sending some, until it ends.
 func unreading(t *testing.T) (ts *testServer, log *logBuffer, its *conn, later func(time.Duration)) {
 	t.Helper()
 	var ahead atomic.Int64
@@ -49,10 +52,11 @@ func unreading(t *testing.T) (ts *testServer, log *logBuffer, its *conn, later f
 		defer its.out.mu.Unlock()
 		return its.out.writing
 	})
-	answers := its.has.answers
-	held := ts.budgets.answers.Free()
-	answers.Add(held)
-	context.AfterFunc(its.ctx, func() { answers.Give(held) })
+	for pool, share := range map[*budget.Pool]*budget.Share{ts.budgets.answers: its.has.answers, ts.budgets.files: its.has.files} {
+		held := pool.Free()
+		share.Add(held)
+		context.AfterFunc(its.ctx, func() { share.Give(held) })
+	}
 	return ts, log, its, func(d time.Duration) { ahead.Add(int64(d)) }
 }
 
@@ -106,23 +110,47 @@ func TestMemoryForAnswersIsNotKeptByWhoReadsNothing(t *testing.T) {
 	}
 }
 
-// TestWhoHasMemoryForAnswersWaitsForHimself: nobody is cut off for somebody who holds some.
-func TestWhoHasMemoryForAnswersWaitsForHimself(t *testing.T) {
+// TestWhoHoldsSomeWaitsForHimselfFirst: nobody is cut off for somebody who holds some of what he
+// waits for, as long as he holds it.
+func TestWhoHoldsSomeWaitsForHimselfFirst(t *testing.T) {
 	t.Parallel()
-	ts, _, its, later := unreading(t)
-	later(time.Hour)
-	c := &conn{srv: ts.Server, has: ts.budgets.shares()}
-	c.has.answers.Add(1)
-	defer c.has.answers.Give(1)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- c.takeAnswer(ctx, firstAnswer) }()
-	eventually(t, "it waits", func() bool { return ts.budgets.answers.Waiting() == 1 })
-	if ts.unanswered.Load() != 0 || ts.relieving.Load() || its.ctx.Err() != nil {
-		t.Error("another one is cut off")
-	}
-	cancel()
-	if err := <-done; err == nil {
-		t.Error("it was given memory that is not there")
+	for name, of := range map[string]struct {
+		share func(shares) *budget.Share
+		take  func(ctx context.Context, c *conn) error
+	}{
+		"answers": {func(h shares) *budget.Share { return h.answers }, func(ctx context.Context, c *conn) error { return c.takeAnswer(ctx, firstAnswer) }},
+		"files":   {func(h shares) *budget.Share { return h.files }, func(ctx context.Context, c *conn) error { return c.takeFile(ctx) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ts, _, its, later := unreading(t)
+			c := &conn{srv: ts.Server, has: ts.budgets.shares()}
+			own := of.share(c.has)
+			own.Add(1)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			waits := make(chan struct{})
+			done := make(chan error, 1)
+			ts.o.relieved = sync.OnceFunc(func() { close(waits) })
+			later(time.Hour)
+			go func() { done <- of.take(ctx, c) }()
+			select {
+			case <-waits:
+			case err := <-done:
+				t.Fatalf("it does not wait, or nobody looks whether it waits for others: %v", err)
+			case <-ctx.Done():
+				t.Fatal("nobody looks whether it waits for others by now")
+			}
+			if its.ctx.Err() != nil {
+				t.Error("another one is cut off")
+			}
+			own.Give(1)
+			if err := <-done; err != nil {
+				t.Errorf("who waits for others has nothing: %v", err)
+			}
+			if its.ctx.Err() == nil {
+				t.Error("who reads nothing is not cut off")
+			}
+		})
 	}
 }

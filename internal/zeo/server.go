@@ -33,7 +33,7 @@ type Server struct {
 	packs   sync.WaitGroup // packs, which connections start
 
 	relieving  atomic.Bool  // see relieve
-	wanting    atomic.Int64 // number of waiters for a file that have none
+	wanting    atomic.Int64 // requests that wait for a file
 	unanswered atomic.Int64 // requests that wait for memory for their answer
 
 	mu        sync.Mutex

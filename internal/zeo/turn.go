@@ -100,10 +100,16 @@ func (t *largeTurn) goesOn(x *txn) {
 // await is hold, and waits, in the goroutine of a vote that holds no locks. The error is the
 // cause of ctx if that has ended.
 func (t *largeTurn) await(ctx context.Context, c *conn, w *work, n int64) error {
-	x := w.txn
-	defer t.goesOn(x)
+	x, clock := w.txn, c.srv.o.Clock
+	if t.hold(c, x, n) {
+		return nil
+	}
+	w.seen.resume(clock())
+	defer func() {
+		t.goesOn(x)
+		w.seen.pause(clock())
+	}()
 	var late, look <-chan time.Time
-	seen := watch{begun: c.srv.o.Clock()}
 	for {
 		changed := t.next()
 		if t.hold(c, x, n) {
@@ -122,7 +128,7 @@ func (t *largeTurn) await(ctx context.Context, c *conn, w *work, n int64) error 
 		select {
 		case <-changed:
 		case <-look:
-			c.srv.endIdle(&seen, x)
+			c.srv.endIdle(&w.seen, x)
 			if c.srv.o.looked != nil {
 				c.srv.o.looked()
 			}

@@ -33,6 +33,7 @@ type work struct {
 	need     int64      // bytes of memory of all steps, those that are parked included
 	parked   *parked    // steps that there was no memory for; nil: none
 	queued   []*step    // those that came late, and are not done yet
+	seen     watch      // of its vote, while that waits for memory
 
 	held  bool        // counted as one that holds locks
 	timer *time.Timer // ends the connection
