@@ -77,7 +77,7 @@ func TestEveryBackupAndTransactionIsRestored(t *testing.T) {
 	if testing.Short() {
 		count, between = 6, 8
 	}
-	for _, format := range []string{"chunky"} {
+	for _, format := range []string{"chunky", "bundled"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			l := loadtest.New(t, 80, engine.CreateOptions{Format: format})

@@ -216,6 +216,13 @@ func (c *cut) end() (err error) {
 	if err := c.prove(v); err != nil {
 		return err
 	}
+	// What the copy below has, and the cut bundle stands for. If the cut is done again, that is
+	// put again.
+	for _, name := range v.leftovers {
+		if err := c.o.Home.Remove(name); err != nil {
+			return err
+		}
+	}
 	mark := func(n layout.Name, tid zodb.TID) error {
 		return c.o.Put(s.files.Path(store.A, n), bytes.NewReader(record.AppendX(nil, uint64(tid))))
 	}
