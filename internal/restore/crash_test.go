@@ -49,9 +49,9 @@ func copyTree(t testing.TB, from, to vfs.FS, below string) {
 
 // chain makes a small storage and a repository with a full backup and two
 // incremental ones. It returns the last transaction of each.
-func chain(t testing.TB) (l *loadtest.Load, dir string, tids []zodb.TID) {
+func chain(t testing.TB, format string) (l *loadtest.Load, dir string, tids []zodb.TID) {
 	t.Helper()
-	l = loadtest.New(t, 12, engine.CreateOptions{})
+	l = loadtest.New(t, 12, engine.CreateOptions{Format: format})
 	l.Start(t, 1)
 	dir = t.TempDir()
 	store := objstore.NewDir(directory(t, dir))
@@ -65,6 +65,17 @@ func chain(t testing.TB) (l *loadtest.Load, dir string, tids []zodb.TID) {
 		tids = append(tids, m.TID)
 	}
 	return l, dir, tids
+}
+
+// eachFormat runs a test with files of one revision each, and with bundles.
+func eachFormat(t *testing.T, test func(t *testing.T, format string)) {
+	t.Parallel()
+	for _, format := range []string{"chunky", "bundled"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			test(t, format)
+		})
+	}
 }
 
 // crashes runs a scenario on a copy of a directory with a crash at each
@@ -108,8 +119,11 @@ func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(
 // TestCrashDuringBackupLeavesTheRepositoryGood crashes the file system of the
 // repository during an incremental backup, a merge and a prune.
 func TestCrashDuringBackupLeavesTheRepositoryGood(t *testing.T) {
-	t.Parallel()
-	l, dir, tids := chain(t)
+	eachFormat(t, testCrashDuringBackupLeavesTheRepositoryGood)
+}
+
+func testCrashDuringBackupLeavesTheRepositoryGood(t *testing.T, format string) {
+	l, dir, tids := chain(t, format)
 	l.Write(t, 5)
 	l.End()
 	for name, sc := range map[string]struct {
@@ -225,8 +239,11 @@ func wholeHome(t testing.TB, f vfs.FS, name string, tid zodb.TID) error {
 // TestCrashDuringRestoreLeavesTheTargetGood crashes the file system of the
 // target. There is no target then, or a whole one; running it again completes it.
 func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
-	t.Parallel()
-	l, dir, tids := chain(t)
+	eachFormat(t, testCrashDuringRestoreLeavesTheTargetGood)
+}
+
+func testCrashDuringRestoreLeavesTheTargetGood(t *testing.T, format string) {
+	l, dir, tids := chain(t, format)
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	between := l.TIDs[8]
@@ -277,8 +294,11 @@ func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
 // TestCrashDuringDeltaLeavesTheTargetGood does the same to a restore that brings
 // an old copy up to date: there is always the old one or the new one.
 func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {
-	t.Parallel()
-	l, dir, tids := chain(t)
+	eachFormat(t, testCrashDuringDeltaLeavesTheTargetGood)
+}
+
+func testCrashDuringDeltaLeavesTheTargetGood(t *testing.T, format string) {
+	l, dir, tids := chain(t, format)
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	start := t.TempDir()
@@ -316,7 +336,7 @@ func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {
 // one and a damaged one.
 func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t)
+	l, dir, tids := chain(t, "")
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	work := t.TempDir()
@@ -353,10 +373,13 @@ func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 // TestDamagedBackupIsNamedAndNotRestored damages a repository in every way that
 // comes to mind.
 func TestDamagedBackupIsNamedAndNotRestored(t *testing.T) {
-	t.Parallel()
-	l, dir, _ := chain(t)
+	eachFormat(t, testDamagedBackupIsNamedAndNotRestored)
+}
+
+func testDamagedBackupIsNamedAndNotRestored(t *testing.T, format string) {
+	l, dir, _ := chain(t, format)
 	l.End()
-	_, foreign, _ := chain(t)
+	_, foreign, _ := chain(t, format)
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	other := openRepository(t, objstore.NewDir(directory(t, foreign)))
 	full, inc, last := repo.Backups[0], repo.Backups[1], repo.Backups[2]

@@ -125,8 +125,11 @@ func repositoryJob(t *testing.T, l *loadtest.Load, dir string, promised []zodb.T
 // and prune: acknowledged backups can be restored, nothing is half, and the next
 // command cleans up.
 func TestFaultsOfBackupLeaveTheRepositoryGood(t *testing.T) {
-	t.Parallel()
-	l, dir, tids := chain(t)
+	eachFormat(t, testFaultsOfBackupLeaveTheRepositoryGood)
+}
+
+func testFaultsOfBackupLeaveTheRepositoryGood(t *testing.T, format string) {
+	l, dir, tids := chain(t, format)
 	l.Write(t, 5)
 	l.End()
 	if err := l.Storage.Close(); err != nil {
@@ -197,8 +200,11 @@ func newestName(t testing.TB, s objstore.Store) (string, error) {
 // the chain, to between two backups, and over an old copy. A restore that was
 // acknowledged stays whole; before there is none, or the old one.
 func TestFaultsOfRestoreLeaveTheTargetGood(t *testing.T) {
-	t.Parallel()
-	l, dir, tids := chain(t)
+	eachFormat(t, testFaultsOfRestoreLeaveTheTargetGood)
+}
+
+func testFaultsOfRestoreLeaveTheTargetGood(t *testing.T, format string) {
+	l, dir, tids := chain(t, format)
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	old := t.TempDir()
@@ -279,7 +285,7 @@ func restoreJob(t *testing.T, repo *backup.Repository, p *backup.Plan, start str
 // were there.
 func TestRestoreGoesOnAfterASyncThatFailed(t *testing.T) {
 	t.Parallel()
-	l, dir, _ := chain(t)
+	l, dir, _ := chain(t, "")
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	p, err := repo.At(repo.Identities()[0], l.TIDs[8])

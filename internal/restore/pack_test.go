@@ -171,11 +171,14 @@ func TestPackThatTakesTheReferenceNeedsItsWitness(t *testing.T) {
 // with either policy of keeping transactions, and restores both: nothing that the
 // storage has is missing, though a transaction of it may be gone.
 func TestIncrementalBackupAfterOurPack(t *testing.T) {
-	t.Parallel()
+	eachFormat(t, testIncrementalBackupAfterOurPack)
+}
+
+func testIncrementalBackupAfterOurPack(t *testing.T, format string) {
 	for _, policy := range []string{"detailed", "undoable"} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
-			l := loadtest.New(t, 60, engine.CreateOptions{Format: "chunky", Set: map[string]string{
+			l := loadtest.New(t, 60, engine.CreateOptions{Format: format, Set: map[string]string{
 				"storage.keep_policy": policy, "storage.min_pack_time": "0", "storage.delay_delete": "0",
 			}})
 			l.Start(t, 2)

@@ -18,8 +18,11 @@ import (
 // the future, of which clients know: the history that begins then begins after them,
 // wherever the old copy tells of them.
 func TestHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T) {
-	t.Parallel()
-	l, dir, tids := chain(t)
+	eachFormat(t, testHistoryBeginsAfterAllThatTheOldCopyHad)
+}
+
+func testHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T, format string) {
+	l, dir, tids := chain(t, format)
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	ahead := func() time.Time { return time.Now().Add(1000 * time.Hour) }

@@ -55,8 +55,11 @@ func newestRestored(t *testing.T, repository objstore.Store) *engine.Storage {
 // TestWhatAnUndeleteBringsBackIsInTheNextBackup: the files that come back were written
 // before the backups that were made meanwhile, none of which has them.
 func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
-	t.Parallel()
-	home := enginetest.Home(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
+	eachFormat(t, testWhatAnUndeleteBringsBackIsInTheNextBackup)
+}
+
+func testWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T, format string) {
+	home := enginetest.Home(t, engine.CreateOptions{Format: format, Set: map[string]string{"storage.min_pack_time": "0"}})
 	s := enginetest.Open(t, home, engine.Options{})
 	w := writer{t, s, make(map[zodb.OID]zodb.TID)}
 	w.store(1, "N.")
