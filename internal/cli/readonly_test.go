@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,19 +18,16 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// mountedReadOnly mounts a directory once more where nothing can be written; the test
-// is skipped where that is not allowed.
-func mountedReadOnly(t *testing.T, dir string) string {
+// bindMount mounts a directory once more until the test ends, which is skipped where that is not
+// allowed.
+func bindMount(t *testing.T, dir, at string) {
 	t.Helper()
-	at := filepath.Join(t.TempDir(), "mnt")
-	if err := os.Mkdir(at, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	err := unix.Mount(dir, at, "", unix.MS_BIND, "")
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
 		t.Skipf("not allowed to mount: %v", err)
@@ -43,6 +41,17 @@ func mountedReadOnly(t *testing.T, dir string) string {
 			_ = unix.Unmount(at, unix.MNT_DETACH)
 		}
 	})
+}
+
+// mountedReadOnly mounts a directory once more where nothing can be written; the test
+// is skipped where that is not allowed.
+func mountedReadOnly(t *testing.T, dir string) string {
+	t.Helper()
+	at := filepath.Join(t.TempDir(), "mnt")
+	if err := os.Mkdir(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bindMount(t, dir, at)
 	if err := unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -74,26 +83,6 @@ func filledHome(t *testing.T, clean bool) string {
 	return home
 }
 
-func treeOf(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	f, err := vfs.OS(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := make(map[string]string)
-	for name, err := range vfs.Walk(f, ".") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := f.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[name] = string(b)
-	}
-	return all
-}
-
 // TestReadOnlyMount: a storage that was closed cleanly, or that crashed, on a file
 // system where nothing can be written.
 func TestReadOnlyMount(t *testing.T) {
@@ -102,7 +91,7 @@ func TestReadOnlyMount(t *testing.T) {
 		t.Run(fmt.Sprintf("clean %t", clean), func(t *testing.T) {
 			t.Parallel()
 			home := filledHome(t, clean)
-			before := treeOf(t, home)
+			before := hometest.Contents(t, home)
 			at := mountedReadOnly(t, home)
 			outside := t.TempDir()
 			do := func(want int, text string, args ...string) {
@@ -140,21 +129,14 @@ func TestReadOnlyMount(t *testing.T) {
 			c.Close()
 			s.end()
 			// With the original in another process: who reads sees that, too.
-			if len(before) == 0 || !sameTree(before, treeOf(t, home)) {
+			if len(before) == 0 || !sameTree(before, hometest.Contents(t, home)) {
 				t.Error("something was written")
 			}
 		})
 	}
 }
 
-func sameTree(a, b map[string]string) bool {
-	for name, content := range a {
-		if b[name] != content {
-			return false
-		}
-	}
-	return len(a) == len(b)
-}
+func sameTree(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
 
 // TestCheckOnAReadOnlyMountSeesWhoHasItOpen: the storage itself is not read-only elsewhere.
 func TestCheckOnAReadOnlyMountSeesWhoHasItOpen(t *testing.T) {

@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"io"
 	"path/filepath"
 	"slices"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -61,23 +60,8 @@ func newStorage(t testing.TB, o Options) *Storage {
 	return open(t, newHome(t, CreateOptions{}), o)
 }
 
-// rec returns a record that a pickle scanner accepts, holding text and strong
-// references.
-func rec(text string, refs ...zodb.OID) []byte {
-	var b bytes.Buffer
-	b.WriteString("\x80\x03cpersistent.mapping\nPersistentMapping\nq\x00.")
-	b.WriteString("\x80\x03(")
-	for _, oid := range refs {
-		b.WriteString("C\x08")
-		b.Write(oid.Bytes())
-		b.WriteString("Q")
-	}
-	b.WriteByte('T')
-	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(text))))
-	b.WriteString(text)
-	b.WriteString("t.")
-	return b.Bytes()
-}
+// rec is [pickletest.Record].
+func rec(text string, refs ...zodb.OID) []byte { return pickletest.Record(text, refs...) }
 
 // change is what a test transaction does to one object.
 type change struct {

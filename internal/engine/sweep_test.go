@@ -3,7 +3,6 @@ package engine_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/salvage"
 	"github.com/dirstorage/dirstorage/internal/transfer"
@@ -136,27 +136,12 @@ func openOn(ctx context.Context, f vfs.FS) (*engine.Storage, error) {
 	return engine.Open(ctx, "", sweepOptions(f))
 }
 
-// sweptRecord is a record with references.
-func sweptRecord(text string, refs ...zodb.OID) []byte {
-	var b bytes.Buffer
-	b.WriteString("\x80\x03cpersistent.mapping\nPersistentMapping\nq\x00.\x80\x03(")
-	for _, oid := range refs {
-		b.WriteString("C\x08")
-		b.Write(oid.Bytes())
-		b.WriteString("Q")
-	}
-	b.WriteByte('T')
-	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(text))))
-	b.WriteString(text + "t.")
-	return b.Bytes()
-}
-
 func sweptData(oid zodb.OID, n int) []byte {
 	text := fmt.Sprintf("object %d in %d", oid, n)
 	if oid == 0 {
-		return sweptRecord(text, 1, 2, 3, 4)
+		return pickletest.Record(text, 1, 2, 3, 4)
 	}
-	data := sweptRecord(text)
+	data := pickletest.Record(text)
 	if oid == 2 || oid == 6 { // an import asks for the class before it looks for a blob
 		data = bytes.Replace(data, []byte("cpersistent.mapping\nPersistentMapping"), []byte("cZODB.blob\nBlob"), 1)
 	}

@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -28,22 +28,6 @@ const (
 
 func bucket(w int) zodb.OID    { return zodb.OID(1 + w) }
 func static(w, i int) zodb.OID { return zodb.OID(100 + w*statics + i) }
-
-// record is a record with references and some bytes.
-func record(data []byte, refs ...zodb.OID) []byte {
-	var b bytes.Buffer
-	b.WriteString("\x80\x03cpersistent.mapping\nPersistentMapping\nq\x00.\x80\x03(")
-	for _, oid := range refs {
-		b.WriteString("C\x08")
-		b.Write(oid.Bytes())
-		b.WriteString("Q")
-	}
-	b.WriteByte('B')
-	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(data))))
-	b.Write(data)
-	b.WriteString("t.")
-	return b.Bytes()
-}
 
 // worker is a program that works on a storage until it is killed.
 type worker struct {
@@ -127,11 +111,11 @@ func (k *worker) begin(ctx context.Context) error {
 		var refs []zodb.OID
 		for i := range statics {
 			refs = append(refs, static(w, i))
-			changes = append(changes, change{oid: static(w, i), data: record(nil)})
+			changes = append(changes, change{oid: static(w, i), data: pickletest.Record("")})
 		}
-		changes = append(changes, change{oid: bucket(w), data: record(nil, refs...), live: refs})
+		changes = append(changes, change{oid: bucket(w), data: pickletest.Record("", refs...), live: refs})
 	}
-	_, err := k.commit(ctx, append(changes, change{oid: 0, data: record(nil, buckets...), live: buckets})...)
+	_, err := k.commit(ctx, append(changes, change{oid: 0, data: pickletest.Record("", buckets...), live: buckets})...)
 	return err
 }
 

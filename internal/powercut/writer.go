@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -101,7 +102,7 @@ func (w *writer) update(ctx context.Context) error {
 	var before []object
 	for _, i := range w.rnd.Perm(statics)[:1+w.rnd.IntN(3)] {
 		oid := static(w.w, i)
-		c := change{oid: oid, serial: w.serials[oid], data: record(w.bytes(30000))}
+		c := change{oid: oid, serial: w.serials[oid], data: pickletest.Record(w.bytes(30000))}
 		if w.rnd.IntN(10) == 0 {
 			c.blob = w.bytes(200000)
 		}
@@ -124,7 +125,7 @@ func (w *writer) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := change{oid: oids[0], data: record(w.bytes(20000))}
+	c := change{oid: oids[0], data: pickletest.Record(w.bytes(20000))}
 	if w.rnd.IntN(2) == 0 {
 		c.blob = w.bytes(200000)
 	}
@@ -137,7 +138,7 @@ func (w *writer) create(ctx context.Context) error {
 		refs = append(refs, static(w.w, i))
 	}
 	own := bucket(w.w)
-	b := change{oid: own, serial: w.serials[own], data: record(w.bytes(100), refs...), live: refs}
+	b := change{oid: own, serial: w.serials[own], data: pickletest.Record(w.bytes(100), refs...), live: refs}
 	tid, err := w.commit(ctx, c, b)
 	w.serials[own] = tid
 	return err

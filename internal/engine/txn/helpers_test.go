@@ -1,14 +1,13 @@
 package txn_test
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -22,21 +21,8 @@ func newStorage(t testing.TB) *engine.Storage {
 	return enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
 }
 
-// rec returns a record with a text and strong references.
-func rec(text string, refs ...zodb.OID) []byte {
-	var b bytes.Buffer
-	b.WriteString("\x80\x03cpersistent.mapping\nPersistentMapping\nq\x00.\x80\x03(")
-	for _, oid := range refs {
-		b.WriteString("C\x08")
-		b.Write(oid.Bytes())
-		b.WriteString("Q")
-	}
-	b.WriteByte('T')
-	b.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(text))))
-	b.WriteString(text)
-	b.WriteString("t.")
-	return b.Bytes()
-}
+// rec is [pickletest.Record].
+func rec(text string, refs ...zodb.OID) []byte { return pickletest.Record(text, refs...) }
 
 // change is an [enginetest.Change].
 type change struct {

@@ -116,12 +116,13 @@ func (impl Implementation) history(tended bool) (h history, err error) {
 	return h, err
 }
 
-// same opens the result of copies that were laid over each other, and compares.
+// same opens the result of copies that were laid over each other, or cut to their end, and compares.
 func (impl Implementation) same(disk *crashfs.FS, all []store.Transaction, last zodb.TID) error {
 	s, err := impl.Open(disk)
 	if err != nil {
 		return err
 	}
+	// x.oid may be later.
 	v, err := s.Mark(layout.XSerial)
 	if err != nil || zodb.TID(v) != last {
 		return fmt.Errorf("it ends with %s, want %s: %w", zodb.TID(v), last, errors.Join(err, errContent))

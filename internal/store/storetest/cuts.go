@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -97,15 +96,5 @@ func (impl Implementation) cut(below, c copied, base zodb.TID, all []store.Trans
 	for name, err := range vfs.Walk(disk, "misc") {
 		return fmt.Errorf("%s is left: %w", name, errors.Join(err, errContent))
 	}
-	s, err := impl.Open(disk)
-	if err != nil {
-		return err
-	}
-	// x.oid may be later.
-	v, err := s.Mark(layout.XSerial)
-	if err != nil || zodb.TID(v) != last {
-		return fmt.Errorf("it ends with %s, want %s: %w", zodb.TID(v), last, errors.Join(err, errContent))
-	}
-	want, err := contentsOf(all, last)
-	return errors.Join(err, want.all(s, true), objects(s, want))
+	return impl.same(disk, all, last)
 }
