@@ -51,6 +51,7 @@ type Writer struct {
 	first        Place    // of its first member: Frame and Block
 	last         zodb.TID // transaction
 	blobs        int64
+	size         int64 // of the members
 	err          error
 }
 
@@ -121,6 +122,12 @@ func (w *Writer) WithoutTransaction() {
 	}
 }
 
+// SetHighestOID sets Options.HighestOID, where it is not known at the beginning.
+func (w *Writer) SetHighestOID(oid zodb.OID) { w.o.HighestOID = oid }
+
+// Size returns how many bytes the members have that were written, before compression.
+func (w *Writer) Size() int64 { return w.size }
+
 func (w *Writer) fail(err error) error {
 	if w.err == nil {
 		w.err = err
@@ -142,6 +149,7 @@ func (w *Writer) add(n layout.Name, content []byte) (Place, error) {
 	}
 	p := Place{Frame: w.frame, Block: uint16(len(w.buf)/tarBlock + 1), Length: uint32(len(content))}
 	w.buf = appendMember(w.buf, n, content)
+	w.size += int64(len(content))
 	return p, nil
 }
 

@@ -31,6 +31,7 @@ type importCommand struct {
 	renumber      bool
 	ignoreSpace   bool
 	tls           clientTLS
+	loader        *engine.Loader // of a new HOME, which open has not opened then
 }
 
 func newImport(e *env) *cobra.Command {
@@ -149,12 +150,16 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	m := newMeter(e)
 	options.Progress = m.show
-	done, err := transfer.Import(ctx, s, r, options)
+	var target transfer.Target
+	if options.Load = o.load(ctx, e, &s); options.Load == nil {
+		target = s
+	}
+	done, err := transfer.Import(ctx, target, r, options)
 	m.end()
 	if err == nil && r.Python2() {
 		err = rememberPython2(s)
 	}
-	err = errors.Join(err, showFlush(e, s, s.Close))
+	err = errors.Join(err, closeShown(e, s))
 	if done.Truncated != nil {
 		fmt.Fprintf(e.Stderr, "warning: %s is good up to byte %d only (%s); the bytes behind it were never committed and are left out\n",
 			o.source, done.Truncated.Offset, done.Truncated.Reason)
@@ -215,7 +220,7 @@ func (o *importCommand) createOptions() engine.CreateOptions {
 	return engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format}
 }
 
-// open opens HOME, which is made if nothing is there.
+// open opens HOME, which is made if nothing is there. The result is nil where there is a loader.
 func (o *importCommand) open(ctx context.Context, e *env) (*engine.Storage, error) {
 	vacant, err := engine.Vacant(o.home)
 	if err != nil {
@@ -225,13 +230,48 @@ func (o *importCommand) open(ctx context.Context, e *env) (*engine.Storage, erro
 		if err := engine.Create(o.home, o.createOptions()); err != nil {
 			return nil, err
 		}
+		if !o.salvage && !o.renumber && !o.follow {
+			o.loader, err = engine.OpenLoader(ctx, o.home, o.engineOptions(e))
+			if !errors.Is(err, errors.ErrUnsupported) {
+				return nil, err
+			}
+		}
 	}
+	return o.openStorage(ctx, e)
+}
+
+func (o *importCommand) openStorage(ctx context.Context, e *env) (*engine.Storage, error) {
+	s, err := engine.Open(ctx, o.home, o.engineOptions(e))
+	return s, notEmpty(o.home, err)
+}
+
+func (o *importCommand) engineOptions(e *env) engine.Options {
 	options := engine.Options{Logger: e.logger(), History: engine.HistoryCopied}
 	if o.ignoreSpace {
 		options.Reserve = ignoredReserve
 	}
-	s, err := engine.Open(ctx, o.home, options)
-	return s, notEmpty(o.home, err)
+	return options
+}
+
+// load is for an import that begins with the loader; s is the storage then that is opened behind it.
+func (o *importCommand) load(ctx context.Context, e *env, s **engine.Storage) *transfer.Load {
+	if o.loader == nil {
+		return nil
+	}
+	return &transfer.Load{Loader: o.loader, Open: func() (transfer.Target, error) {
+		var err error
+		// What was interrupted is opened all the same: it says how far it came.
+		*s, err = o.openStorage(context.WithoutCancel(ctx), e)
+		return *s, err
+	}}
+}
+
+// closeShown closes a storage, if it could be opened.
+func closeShown(e *env, s *engine.Storage) error {
+	if s == nil {
+		return nil
+	}
+	return showFlush(e, s, s.Close)
 }
 
 // report prints the result, or the advice on err.

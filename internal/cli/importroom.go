@@ -31,7 +31,7 @@ func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func(
 		}
 		return o.open(ctx, e)
 	}
-	s, err := o.open(ctx, e)
+	s, err := o.openStorage(ctx, e)
 	if err == nil {
 		if err = o.roomOrWarning(e, room.Without(s.Counts())); err != nil {
 			return nil, errors.Join(err, s.Close())

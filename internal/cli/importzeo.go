@@ -96,10 +96,14 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 		c.Close()
 		done, err = o.followServer(ctx, e, s, z, m, so)
 	} else {
-		done, err = transfer.ImportServer(ctx, s, c, so)
+		var target transfer.Target
+		if so.Load = o.load(ctx, e, &s); so.Load == nil {
+			target = s
+		}
+		done, err = transfer.ImportServer(ctx, target, c, so)
 	}
 	m.end()
-	err = errors.Join(err, showFlush(e, s, s.Close))
+	err = errors.Join(err, closeShown(e, s))
 	if errors.Is(err, transfer.ErrBlob) {
 		return hint(err, "leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
 	}

@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"syscall"
 
 	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
-	"github.com/dirstorage/dirstorage/internal/zeo/wire"
-	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -56,6 +53,9 @@ type ImportOptions struct {
 	Salvage bool
 	// Renumber: transactions whose tids do not grow get other ones.
 	Renumber bool
+	// Load, if not nil, brings the first transactions into a new storage; then that is opened by
+	// Load.Open, and the Target is nil.
+	Load *Load
 }
 
 // Imported counts the work of an import; complete also when it ended with an error.
@@ -91,11 +91,12 @@ type Target interface {
 // yet into it. A storage that is not empty must end with a transaction that the
 // file holds too, with the same content; else the error matches ErrOther and
 // nothing is changed. Each transaction is durable when the progress tells of
-// it. When ctx ends, it stops between two transactions.
+// it, but for those of a Loader. When ctx ends, it stops between two transactions.
 //
 // The error matches zodb.ErrCorrupt where the file is damaged, and ErrOrder.
 func Import(ctx context.Context, s Target, r *filestorage.Reader, o ImportOptions) (Imported, error) {
 	im := newImporter(s, &dataFS{r: r, blobs: o.Blobs}, o.Policy, o.Progress)
+	im.load = o.Load
 	r.Renumber = o.Renumber
 	if o.Salvage {
 		seen := make(map[int64]bool)
@@ -168,21 +169,32 @@ type importer struct {
 	src      source
 	policy   BlobPolicy
 	progress func(Progress)
-	salvage  bool // records that the source cannot read are passed over
-	differs  bool // something is not as the source has it
+	load     *Load  // nil: everything goes into s
+	loader   Loader // takes the transactions now; nil: s does
+	salvage  bool   // records that the source cannot read are passed over
+	differs  bool   // something is not as the source has it
 	refs     *references
 	result   Imported
 }
 
 func newImporter(s Target, src source, policy BlobPolicy, progress func(Progress)) *importer {
 	im := &importer{s: s, src: src, policy: policy, progress: progress, refs: newReferences()}
-	im.result.Before = s.LastTransaction()
-	im.result.LastTID = im.result.Before
+	if s != nil {
+		im.result.Before = s.LastTransaction()
+		im.result.LastTID = im.result.Before
+	}
 	return im
 }
 
 func (im *importer) run(ctx context.Context) error {
-	if err := im.src.begin(ctx, im.policy != BlobsNone); err != nil {
+	err := im.src.begin(ctx, im.policy != BlobsNone)
+	if im.load != nil {
+		var all bool
+		if all, err = im.loadFirst(ctx, err); all {
+			return nil
+		}
+	}
+	if err != nil {
 		return err
 	}
 	last := im.result.LastTID
@@ -279,7 +291,8 @@ func (im *importer) compareLast(ctx context.Context, want *sourceTxn) error {
 }
 
 func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err error) {
-	out, err := im.s.Begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID, Status: txn.Status})
+	begin := im.begin()
+	out, err := begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID, Status: txn.Status})
 	if err != nil {
 		return err
 	}
@@ -297,6 +310,9 @@ func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err er
 		}
 	}
 	if im.differs || txn.renumbered {
+		if im.loader != nil {
+			return fmt.Errorf("%w: it is not as in the source", errors.ErrUnsupported)
+		}
 		if err := im.s.DiffersFromSource(); err != nil {
 			return err
 		}
@@ -314,47 +330,6 @@ func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err er
 	im.result.MissingBlobs += n.MissingBlobs
 	im.result.LastTID = txn.TID
 	return nil
-}
-
-// skips reports whether an error of the source is about one record that is to be passed over.
-func (im *importer) skips(tid zodb.TID, err error) bool {
-	return im.skipsPart(filestorage.Skipped{TID: tid}, err)
-}
-
-// skipsTransaction is skips for a whole transaction.
-func (im *importer) skipsTransaction(err error) bool {
-	return im.skipsPart(filestorage.Skipped{Whole: true}, err)
-}
-
-func (im *importer) skipsPart(p filestorage.Skipped, err error) bool {
-	e, ok := errors.AsType[*zeoclient.ServerError](err)
-	if !ok || !im.salvage || passed(e) {
-		return false
-	}
-	p.Reason = e.Error()
-	im.skipped(p)
-	return true
-}
-
-// passed reports whether a server tells of the moment, or that it ends, and not of a
-// record. This project's has the plain StorageError for that.
-func passed(e *zeoclient.ServerError) bool {
-	switch e.Class {
-	case "ZODB.POSException.StorageError", "builtins.MemoryError", "asyncio.exceptions.CancelledError":
-		return true
-	case "builtins.OSError":
-		args, _ := e.Details.(wire.Tuple)
-		errno, _ := append(args, nil)[0].(int64)
-		return vfs.Passes(syscall.Errno(errno))
-	}
-	return false
-}
-
-func (im *importer) skipped(p filestorage.Skipped) {
-	im.differs = true
-	if im.result.Damaged++; im.result.Damaged <= maxSkipped {
-		im.result.Skipped = append(im.result.Skipped, p)
-	}
 }
 
 func (im *importer) copyRecord(ctx context.Context, out zodb.Txn, rec zodb.Record, n *Imported) error {

@@ -22,12 +22,13 @@ type ServerOptions struct {
 	Policy   BlobPolicy     // blobs come from the server
 	Progress func(Progress) // may be nil; called after each transaction
 	Salvage  bool           // records that the server cannot read are passed over
+	Load     *Load          // as in ImportOptions; Follow has none
 }
 
 // ImportServer is [Import] from a storage on a ZEO server, as it is when this begins.
 func ImportServer(ctx context.Context, s Target, c *zeoclient.Client, o ServerOptions) (Imported, error) {
 	im := newImporter(s, nil, o.Policy, o.Progress)
-	im.src, im.salvage = &server{c: c, skip: im.skipsTransaction}, o.Salvage
+	im.src, im.salvage, im.load = &server{c: c, skip: im.skipsTransaction}, o.Salvage, o.Load
 	err := im.run(ctx)
 	if err == nil {
 		err = im.dangling(ctx)

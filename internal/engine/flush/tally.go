@@ -62,10 +62,7 @@ func (t *Tally) Counts() zodb.Counts {
 // the database: if they cannot be kept, the log says so once, and the next flush, or
 // Close, tries again. countsMu must be held.
 func (t *Tally) save(n zodb.Counts, upTo zodb.TID) {
-	b, err := json.Marshal(savedCounts{TID: upTo, Counts: n})
-	if err == nil {
-		err = vfs.WriteFileAtomic(t.o.Home.FS, home.JournalDir+"/aside-counts", CountsFile, append(b, '\n'), t.o.Home.Sync())
-	}
+	err := SaveCounts(t.o.Home, n, upTo)
 	if err != nil && !t.unsaved {
 		// Older ones may be of the same transaction, before a pack: none are better.
 		if rerr := t.o.Home.FS.Remove(CountsFile); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
@@ -74,6 +71,15 @@ func (t *Tally) save(n zodb.Counts, upTo zodb.TID) {
 		t.o.Log.Warn("how much the storage holds could not be written down; it goes on without", "path", CountsFile, "err", err)
 	}
 	t.unsaved = err != nil
+}
+
+// SaveCounts writes misc/counts, for a HOME that is locked and not open.
+func SaveCounts(h *home.Home, n zodb.Counts, upTo zodb.TID) error {
+	b, err := json.Marshal(savedCounts{TID: upTo, Counts: n})
+	if err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(h.FS, home.JournalDir+"/aside-counts", CountsFile, append(b, '\n'), h.Sync())
 }
 
 // saveUnsaved tries once more to keep the counts, if that failed.

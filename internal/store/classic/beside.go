@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -19,6 +20,26 @@ const asideBesideFile = "journal/aside-beside"
 
 // PutBeside writes a file aside and gives it its name, replacing a file of that name.
 func (t *Store) PutBeside(name string, write func(w io.Writer) error) error {
+	b, err := t.CreateBeside()
+	if err != nil {
+		return err
+	}
+	if err := write(b); err != nil {
+		return errors.Join(err, b.Drop())
+	}
+	return b.Name(name)
+}
+
+// Beside is a file that is written aside. Either Name or Drop ends it.
+type Beside struct {
+	*bufio.Writer
+	t     *Store
+	f     vfs.File
+	stamp func() time.Time
+}
+
+// CreateBeside begins a file; there is one at a time.
+func (t *Store) CreateBeside() (*Beside, error) {
 	f, err := t.fs.Create(asideBesideFile)
 	if errors.Is(err, fs.ErrExist) {
 		if err = t.fs.Remove(asideBesideFile); err == nil {
@@ -26,22 +47,27 @@ func (t *Store) PutBeside(name string, write func(w io.Writer) error) error {
 		}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	stamp := t.stamp()
-	w := bufio.NewWriterSize(f, 256<<10)
-	if err = write(w); err == nil {
-		err = w.Flush()
-	}
+	return &Beside{Writer: bufio.NewWriterSize(f, 256<<10), t: t, f: f, stamp: t.stamp()}, nil
+}
+
+// Name gives the file its name, over what is there. With an error it is dropped.
+func (b *Beside) Name(name string) error {
+	t := b.t
+	err := b.Flush()
 	if err == nil {
-		if at := stamp(); !at.IsZero() {
+		if at := b.stamp(); !at.IsZero() {
 			err = t.fs.SetModTime(asideBesideFile, at)
 		}
 	}
 	if err == nil && t.o.Sync {
-		err = f.SyncTimes()
+		err = b.f.SyncTimes()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err != nil {
+		return errors.Join(err, b.Drop())
+	}
+	if err := b.f.Close(); err != nil {
 		return errors.Join(err, t.fs.Remove(asideBesideFile))
 	}
 	if err := t.renameAside(asideBesideFile, name); err != nil {
@@ -50,6 +76,9 @@ func (t *Store) PutBeside(name string, write func(w io.Writer) error) error {
 	t.debts.name(dirOf(name))
 	return nil
 }
+
+// Drop removes the file.
+func (b *Beside) Drop() error { return errors.Join(b.f.Close(), b.t.fs.Remove(asideBesideFile)) }
 
 // asideMergeFile is where [Store.WriteAside] writes.
 const asideMergeFile = "journal/aside-merge"

@@ -1,0 +1,158 @@
+package bundled
+
+import (
+	"errors"
+	"io/fs"
+	"runtime"
+
+	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+const (
+	// loadingFile is there while transactions are put that are in no log: then a bundle behind
+	// x.serial is not adopted, because it may not be whole, and nothing has its transactions.
+	loadingFile = "misc/loading"
+	// loadedMembers and loadedBytes bound a bundle that is loaded: of members, and of contents.
+	loadedMembers = 1 << 18
+	loadedBytes   = 512 << 20
+	// memberMemory is what a member takes in memory until its bundle is written, about.
+	memberMemory = 128
+)
+
+var _ store.Loader = (*Store)(nil)
+
+// loading is a bundle that is being written, in the place of a log.
+type loading struct {
+	s       *Store
+	file    *classic.Beside // nil: none is being written
+	out     *bundle.Writer
+	redo    *classic.Redo // of its blobs
+	name    bundle.Name   // Max is the last transaction so far
+	highest zodb.OID
+	members int64
+	bytes   int64
+	buf     []byte
+}
+
+// BeginLoading implements [store.Loader].
+func (s *Store) BeginLoading() (store.Loading, error) {
+	if err := s.sure(); err != nil {
+		return nil, err
+	}
+	err := vfs.WriteFileAtomic(s.fs, "journal/aside-loading", loadingFile, nil, vfs.SyncOptions{File: s.o.Sync, Dir: s.o.Sync && s.o.DirSync})
+	if err != nil {
+		return nil, err
+	}
+	return &loading{s: s}, nil
+}
+
+// Add implements [store.Loading].
+func (l *loading) Add(t store.Transaction) (durable bool, err error) {
+	if l.out == nil {
+		if err := l.begin(t.TID()); err != nil {
+			return false, err
+		}
+	}
+	if err := adopt(l.redo, t); err != nil {
+		return false, err
+	}
+	if l.buf, err = addTransaction(l.out, l.buf, t); err != nil {
+		return false, err
+	}
+	l.name.Max, l.highest = t.TID(), t.HighestOID()
+	l.members += 1 + int64(t.Len())
+	l.bytes = l.out.Size()
+	if l.members < min(loadedMembers, budget.Within(1<<40, 8)/memberMemory) && l.bytes < loadedBytes {
+		return false, nil
+	}
+	return true, l.End()
+}
+
+func (l *loading) begin(first zodb.TID) (err error) {
+	if l.file, err = l.s.files.CreateBeside(); err != nil {
+		return err
+	}
+	l.name, l.members, l.bytes = bundle.Name{Min: first}, 0, 0
+	l.redo = l.s.files.NewRedo(store.A, loadedMembers)
+	l.out, err = bundle.NewWriter(l.file, bundle.Options{Identity: l.s.o.Identity, Min: first, Previous: l.s.now.last(), Workers: runtime.GOMAXPROCS(0)})
+	return err
+}
+
+// End implements [store.Loading]. The bundle is durable before x.serial names its last transaction.
+func (l *loading) End() error {
+	if l.out == nil {
+		return nil
+	}
+	l.out.SetHighestOID(l.highest)
+	if _, err := l.out.Close(); err != nil {
+		return err
+	}
+	file := l.file
+	l.file, l.out = nil, nil
+	l.s.unsure = true
+	if err := file.Name(dirOf(store.A) + "/" + l.name.String()); err != nil {
+		return err
+	}
+	if err := l.redo.HighestOID(record.AppendX(nil, uint64(l.highest))); err != nil {
+		return err
+	}
+	if err := l.redo.Sync(); err != nil {
+		return err
+	}
+	if err := l.s.reload(); err != nil {
+		return err
+	}
+	return l.s.files.SetLast(store.A, l.name.Max)
+}
+
+// Close implements [store.Loading].
+func (l *loading) Close() error {
+	var err error
+	if l.out != nil {
+		l.out.Abort()
+	}
+	if l.file != nil {
+		err = l.file.Drop()
+	}
+	l.file, l.out = nil, nil
+	return errors.Join(err, l.s.forgetLoading())
+}
+
+// forgetLoading removes bundles behind x.serial that are in no log, if there may be such.
+func (s *Store) forgetLoading() error {
+	if _, err := s.fs.Stat(loadingFile); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	mark, err := s.files.Mark(layout.XSerial)
+	if err != nil {
+		return nil //nolint:nilerr // whoever needs the mark says that
+	}
+	bundles, _, err := s.list()
+	if err != nil {
+		return err
+	}
+	for n, l := range bundles {
+		if n.Max > zodb.TID(mark) {
+			if err := s.files.RemoveBeside(dirOf(l.side) + "/" + n.String()); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.files.Sync(); err != nil {
+		return err
+	}
+	if err := s.fs.Remove(loadingFile); err != nil {
+		return err
+	}
+	if !s.o.Sync || !s.o.DirSync {
+		return nil
+	}
+	return s.fs.SyncDir("misc")
+}
