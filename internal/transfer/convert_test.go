@@ -69,7 +69,7 @@ func TestConvertCopiesEveryHome(t *testing.T) {
 				if exported.Records != done.Records {
 					t.Errorf("copied %d records of %d", done.Records, exported.Records)
 				}
-				if done.Transactions > 0 && format != "bundled" { // which check does not know
+				if done.Transactions > 0 {
 					enginetest.Clean(t, home)
 				}
 			})
@@ -122,9 +122,7 @@ func TestConvertGoesOn(t *testing.T) {
 			if done, compared := convert(t, look(), home); done.Transactions != 1 || compared.Kept == 0 {
 				t.Errorf("after a pack: copied %+v, compared %+v", done, compared)
 			}
-			if format != "bundled" { // which check does not know
-				enginetest.Clean(t, home)
-			}
+			enginetest.Clean(t, home)
 		})
 	}
 }
