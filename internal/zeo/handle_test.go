@@ -1,0 +1,30 @@
+package zeo
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+)
+
+// TestHandleOfBytesOutlivesItsMessage: the name of a transaction is sent back as it was given,
+// whatever the client has sent since into the buffer in which it came.
+func TestHandleOfBytesOutlivesItsMessage(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		c := ts.client(e)
+		handle := bytes.Repeat([]byte("A"), 200)
+		c.begin(handle)
+		c.call("ping")
+		for range 3 {
+			c.fails(classType, "getTid", bytes.Repeat([]byte("B"), 400))
+		}
+		details := elements(c.fails(classTransaction, "vote", other))
+		if got, ok := details[0].([]byte); !ok || !bytes.Equal(got, handle) {
+			t.Errorf("the transaction is called %q", details[0])
+		}
+		c.want(wire.List{}, c.call("vote", handle))
+		c.call("tpc_abort", handle)
+	})
+}
