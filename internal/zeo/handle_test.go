@@ -2,6 +2,8 @@ package zeo
 
 import (
 	"bytes"
+	"math/big"
+	"strings"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -27,4 +29,21 @@ func TestHandleOfBytesOutlivesItsMessage(t *testing.T) {
 		c.want(wire.List{}, c.call("vote", handle))
 		c.call("tpc_abort", handle)
 	})
+}
+
+// TestLongHandlesAreRefused: of each kind, the longest that may be is taken, and one byte more is not.
+func TestLongHandlesAreRefused(t *testing.T) {
+	t.Parallel()
+	ts := serve(t, Options{})
+	c := ts.client(wire.Pickle)
+	for _, n := range []int{maxHandle, maxHandle + 1} {
+		integer := new(big.Int).Lsh(big.NewInt(1), uint(8*n-1))
+		for _, handle := range []any{strings.Repeat("x", n), bytes.Repeat([]byte("x"), n), integer} {
+			class := classTransaction // there is none of that name
+			if n > maxHandle {
+				class = classType
+			}
+			c.fails(class, "vote", handle)
+		}
+	}
 }
