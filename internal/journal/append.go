@@ -98,7 +98,7 @@ func (l *Log) write(p *Pending, size int64) error {
 	s := l.current()
 	l.handle++
 	handle := l.handle
-	w := &frameWriter{w: s.f, seal: s.seal, offset: s.end, buf: l.buf[:0]}
+	w := &frameWriter{w: s.f, seal: s.seal, offset: s.end.Load(), buf: l.buf[:0]}
 	defer func() { l.buf = w.buf[:0] }()
 	err := l.writeAhead(s)
 	if err == nil {
@@ -106,20 +106,20 @@ func (l *Log) write(p *Pending, size int64) error {
 	}
 	metaAt := w.offset
 	if err == nil {
-		m := meta{handle: handle, first: s.end, records: uint64(len(p.Records)), durable: l.durable, packed: p.Packed, TxnMeta: p.Meta}
+		m := meta{handle: handle, first: s.end.Load(), records: uint64(len(p.Records)), durable: l.durable, packed: p.Packed, TxnMeta: p.Meta}
 		err = w.frame(frameMeta, m.append(nil), nil)
 	}
 	if err == nil {
 		err = w.flush()
 	}
-	if err == nil && w.offset != s.end+size {
-		err = fmt.Errorf("%d bytes were written instead of %d", w.offset-s.end, size)
+	if err == nil && w.offset != s.end.Load()+size {
+		err = fmt.Errorf("%d bytes were written instead of %d", w.offset-s.end.Load(), size)
 	}
 	if err != nil {
 		// The written frames have no commit frame, and the next Append overwrites them.
 		return fmt.Errorf("append to the log: %w", err)
 	}
-	s.end = w.offset
+	s.end.Store(w.offset)
 	s.pins++
 	l.open++
 	p.state, p.log, p.handle, p.segment = pendingOpen, l, handle, s

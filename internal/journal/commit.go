@@ -58,7 +58,7 @@ func (l *Log) takeBack(n int) error {
 	}
 	s := l.current()
 	err := patiently(func() error {
-		_, err := s.f.WriteAt(make([]byte, n), s.end)
+		_, err := s.f.WriteAt(make([]byte, n), s.end.Load())
 		return err
 	})
 	if err == nil {
@@ -90,10 +90,10 @@ func (l *Log) writeCommits(batch []CommitRecord) error {
 	for _, r := range batch {
 		c := commit{handle: r.Txn.handle, tid: r.TID, previous: r.Previous, maxOID: r.MaxOID, meta: r.Txn.meta, durable: l.durable}
 		var payload [commitFixed]byte
-		b = s.seal.appendFrame(b, s.end+int64(len(b)), frameCommit, c.append(payload[:0]))
+		b = s.seal.appendFrame(b, s.end.Load()+int64(len(b)), frameCommit, c.append(payload[:0]))
 	}
 	l.buf = b[:0]
-	if n, err := s.f.WriteAt(b, s.end); err != nil {
+	if n, err := s.f.WriteAt(b, s.end.Load()); err != nil {
 		err = fmt.Errorf("write commit frames: %w", err)
 		if vfs.Passes(err) {
 			terr := l.takeBack(n)
@@ -104,7 +104,7 @@ func (l *Log) writeCommits(batch []CommitRecord) error {
 		}
 		return l.poison(err)
 	}
-	s.end += int64(len(b))
+	s.end.Add(int64(len(b)))
 	for _, r := range batch {
 		r.Txn.state = pendingEnded
 		l.pinned[r.TID] = r.Txn.segment

@@ -45,9 +45,9 @@ type Log struct {
 	failure  error                 // first cause of being poisoned
 	closed   bool
 
-	// segMu guards bySeq.
+	// segMu guards bySeq. Nothing is written or read while it is held.
 	segMu sync.RWMutex
-	bySeq map[uint64]*segment
+	bySeq map[uint64]*segment // those of segments
 }
 
 // segment is one file of the log.
@@ -57,12 +57,19 @@ type segment struct {
 	f    vfs.File
 	seal seal
 	size int64
+	// Changed with Log.mu held:
+	end atomic.Int64 // behind the last frame
 	// Guarded by Log.mu:
-	end     int64 // behind the last frame
 	written int64 // blocks before that were written to, by frames or else
 	pins    int   // transactions with data here that are needed
 
 	use sync.RWMutex // held shared to read from f, exclusively to close it
+}
+
+func newSegment(seq uint64, path string, f vfs.File, seal seal, size, end int64) *segment {
+	s := &segment{seq: seq, path: path, f: f, seal: seal, size: size}
+	s.end.Store(end)
+	return s
 }
 
 // Stats are numbers about a log.
@@ -108,7 +115,7 @@ func logFound(o *Options, f *Recovered) {
 // start takes over the segments that recovery read.
 func (l *Log) start(r *recovery) error {
 	for _, s := range r.sources {
-		l.add(&segment{seq: s.seq, path: s.path, f: s.f, seal: newSeal(l.o.Identity, s.seq), size: s.size, end: s.end})
+		l.add(newSegment(s.seq, s.path, s.f, newSeal(l.o.Identity, s.seq), s.size, s.end))
 		l.previous = s.end
 	}
 	for tid, seq := range r.where {
@@ -146,9 +153,9 @@ func (l *Log) writeAgain(s *segment, from int64) error {
 		return nil
 	}
 	from = max(from, headerSize)
-	buf := make([]byte, max(0, min(s.end-from, windowSize)))
-	for from < s.end {
-		b := buf[:min(s.end-from, windowSize)]
+	buf := make([]byte, max(0, min(s.end.Load()-from, windowSize)))
+	for from < s.end.Load() {
+		b := buf[:min(s.end.Load()-from, windowSize)]
 		_, err := s.f.ReadAt(b, from)
 		if err == nil {
 			_, err = s.f.WriteAt(b, from)
@@ -253,7 +260,7 @@ func (l *Log) syncDir() error {
 func (l *Log) syncCurrent() error {
 	l.mu.Lock()
 	s := l.current()
-	written := Position{s.seq, s.end}
+	written := Position{s.seq, s.end.Load()}
 	l.mu.Unlock()
 	err := l.sync(s.f)
 	l.mu.Lock()
@@ -267,13 +274,13 @@ func (l *Log) syncCurrent() error {
 	return nil
 }
 
-// Stats returns numbers about the log.
+// Stats returns numbers about the log. It does not wait for those who write to it.
 func (l *Log) Stats() Stats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	st := Stats{Syncs: l.syncs.Load(), Segments: len(l.segments)}
-	for _, s := range l.segments {
-		st.Bytes += s.end
+	l.segMu.RLock()
+	defer l.segMu.RUnlock()
+	st := Stats{Syncs: l.syncs.Load(), Segments: len(l.bySeq)}
+	for _, s := range l.bySeq {
+		st.Bytes += s.end.Load()
 		st.Size += s.size
 	}
 	return st

@@ -174,8 +174,8 @@ func TestNewSegmentIsWrittenAheadOfItsEnd(t *testing.T) {
 		w := txn(tid, n, 100)
 		put(t, l, w)
 		all = append(all, w)
-		if s := l.current(); len(l.segments) == 1 && (s.written < s.end && s.written < s.size-zeroAhead && tid != 7 || s.written > s.size) {
-			t.Errorf("written up to %d, and the end is at %d of %d", s.written, s.end, s.size)
+		if s := l.current(); len(l.segments) == 1 && (s.written < s.end.Load() && s.written < s.size-zeroAhead && tid != 7 || s.written > s.size) {
+			t.Errorf("written up to %d, and the end is at %d of %d", s.written, s.end.Load(), s.size)
 		}
 	}
 	if s := l.segments[0]; s.written != s.size {

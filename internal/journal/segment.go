@@ -17,7 +17,7 @@ func (l *Log) room(size int64) bool {
 		return false
 	}
 	s := l.current()
-	return s.end+size+l.reserve(len(l.segments)) <= s.size
+	return s.end.Load()+size+l.reserve(len(l.segments)) <= s.size
 }
 
 // reserve is the room for later small frames if there are n segments and one
@@ -38,9 +38,9 @@ func (l *Log) roll(size int64) error {
 		return l.poison(fmt.Errorf("make the log durable: %s: %w", s.path, err))
 	}
 	if l.o.Sync {
-		l.durable = Position{s.seq, s.end}
+		l.durable = Position{s.seq, s.end.Load()}
 	}
-	return l.next(header{identity: l.o.Identity, seq: s.seq + 1, durable: l.o.Sync, previous: s.end}, l.o.SegmentSize, size)
+	return l.next(header{identity: l.o.Identity, seq: s.seq + 1, durable: l.o.Sync, previous: s.end.Load()}, l.o.SegmentSize, size)
 }
 
 // next makes a segment the current one, and gives up those that are not needed any
@@ -51,7 +51,7 @@ func (l *Log) next(h header, size, txn int64) error {
 	if n < len(l.segments) {
 		h.oldest = l.segments[n].seq
 	}
-	s, err := l.newSegment(h, size, txn)
+	s, err := l.makeSegment(h, size, txn)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (l *Log) next(h header, size, txn int64) error {
 	}
 	l.unnamed = true
 	if l.o.Sync {
-		l.durable = Position{s.seq, s.end}
+		l.durable = Position{s.seq, s.end.Load()}
 	}
 	if err := l.payName(); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (l *Log) payName() error {
 // newSegment makes a segment of at least that size, with room for a transaction of
 // some size. Its header is durable before it gets its name; the name is not durable yet. An error
 // that passes leaves the log as it was. syncMu and mu must be held.
-func (l *Log) newSegment(h header, size, txn int64) (*segment, error) {
+func (l *Log) makeSegment(h header, size, txn int64) (*segment, error) {
 	size = max(size, headerSize+txn+l.reserve(len(l.segments)+1))
 	f, spare, used, err := l.blank(size)
 	if err != nil {
@@ -113,7 +113,8 @@ func (l *Log) newSegment(h header, size, txn int64) (*segment, error) {
 		}
 		return nil, errors.Join(l.poison(err), f.Close())
 	}
-	next := &segment{seq: h.seq, path: name, f: f, seal: newSeal(h.identity, h.seq), size: size, end: headerSize, written: headerSize}
+	next := newSegment(h.seq, name, f, newSeal(h.identity, h.seq), size, headerSize)
+	next.written = headerSize
 	if used {
 		next.written = size
 	}
@@ -157,9 +158,9 @@ var zeros [zeroAhead]byte
 // disk, too: that made an fsync take about twice as long. The bytes written mean nothing, like
 // those in a spare. mu must be held.
 func (l *Log) writeAhead(s *segment) error {
-	s.written = max(s.written, s.end)
+	s.written = max(s.written, s.end.Load())
 	n := min(zeroAhead, s.size-s.written)
-	if !l.o.Sync || n <= 0 || s.end+zeroFrom < s.written {
+	if !l.o.Sync || n <= 0 || s.end.Load()+zeroFrom < s.written {
 		return nil
 	}
 	if _, err := s.f.WriteAt(zeros[:n], s.written); err != nil {
@@ -221,11 +222,11 @@ func (l *Log) free() error {
 func (l *Log) writeMark(oldest uint64) error {
 	s := l.current()
 	m := mark{oldest: oldest, durable: l.durable}
-	b := s.seal.appendFrame(nil, s.end, frameMark, m.append(nil))
-	if _, err := s.f.WriteAt(b, s.end); err != nil {
+	b := s.seal.appendFrame(nil, s.end.Load(), frameMark, m.append(nil))
+	if _, err := s.f.WriteAt(b, s.end.Load()); err != nil {
 		return fmt.Errorf("mark the first segment still needed of the log: %w", err)
 	}
-	s.end += int64(len(b))
+	s.end.Add(int64(len(b)))
 	return nil
 }
 
