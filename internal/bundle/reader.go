@@ -24,7 +24,8 @@ type Reader struct {
 	path   string
 	fences [3][]fence // of the sections
 	// rebuilt: the index is not that of the file, see [Rebuild].
-	rebuilt, complete bool
+	rebuilt bool
+	tarEnd  int64 // of one that is rebuilt and complete
 }
 
 // Open reads the footer and the fences of a bundle of a size in bytes. The path is for errors.

@@ -110,37 +110,80 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 	if err := b.readFences(); err != nil {
 		return nil, footer, err
 	}
-	b.complete = b.reachesEnd(frames, damaged)
+	b.tarEnd = b.findEnd(frames, damaged)
 	return b, footer, nil
 }
 
-// reachesEnd reports whether the frames lie one behind the other, undamaged, up to the end of the tar.
-func (r *Reader) reachesEnd(frames []Frame, damaged int64) bool {
+// findEnd returns where the tar ends, if its frames lie one behind the other, undamaged; else 0.
+func (r *Reader) findEnd(frames []Frame, damaged int64) int64 {
 	end := int64(0)
 	for _, f := range frames {
 		if f.Offset != end {
-			return false
+			return 0
 		}
 		end += f.Size
 	}
 	if damaged <= end {
-		return false
+		return 0
 	}
 	length, blocks, err := r.frameAt(end)
 	if err != nil || int(blocks) != len(tarEnd)/tarBlock {
-		return false
+		return 0
 	}
 	packed := make([]byte, length)
 	if err := r.readAt(packed, end); err != nil {
-		return false
+		return 0
 	}
 	b, err := r.Decode(Frame{Offset: end, Size: length, Blocks: blocks}, packed, nil)
-	return err == nil && isZero(b)
+	if err != nil || !isZero(b) {
+		return 0
+	}
+	return end + length
 }
 
 // Complete reports of a Reader that was rebuilt whether it has all members: the frames are whole
 // up to the end of the tar.
-func (r *Reader) Complete() bool { return r.complete }
+func (r *Reader) Complete() bool { return r.tarEnd != 0 }
+
+// Restore writes the bundle of a Reader that was rebuilt and is complete, with its frames as they
+// are and a whole index. Of the Options range, generation, identity, the transaction before and
+// the highest oid count.
+func (r *Reader) Restore(w io.Writer, o Options) (Info, error) {
+	if !r.Complete() {
+		return Info{}, errors.New("the bundle is not complete")
+	}
+	var revisions []Revision
+	var transactions []Transaction
+	var frames []Frame
+	for e, err := range r.RevisionsFrom(0) {
+		if err != nil {
+			return Info{}, err
+		}
+		revisions = append(revisions, e)
+	}
+	for e, err := range r.TransactionsFrom(0) {
+		if err != nil {
+			return Info{}, err
+		}
+		transactions = append(transactions, e)
+	}
+	for f, err := range r.FramesFrom(0) {
+		if err != nil {
+			return Info{}, err
+		}
+		frames = append(frames, f)
+	}
+	if _, err := io.Copy(w, io.NewSectionReader(r.r, 0, r.tarEnd)); err != nil {
+		return Info{}, err
+	}
+	i := r.Info
+	i.Identity, i.Min, i.Max, i.Generation, i.Previous, i.HighestOID = o.Identity, o.Min, o.Max, o.Generation, o.Previous, o.HighestOID
+	i.dataEnd, i.fences = r.tarEnd, 0
+	x := &indexWriter{w: w, sum: sha256.New(), at: r.tarEnd, info: &i}
+	x.sections(revisions, transactions, frames)
+	x.write(i.append(nil))
+	return i, x.err
+}
 
 // Rebuilt reports whether the index is not that of the file.
 func (r *Reader) Rebuilt() bool { return r.rebuilt }
@@ -164,10 +207,14 @@ type indexBehind struct {
 	at    int64
 }
 
-// ReadAt implements [io.ReaderAt]. A read lies in one of the two.
-func (x *indexBehind) ReadAt(b []byte, at int64) (int, error) {
+// ReadAt implements [io.ReaderAt].
+func (x *indexBehind) ReadAt(b []byte, at int64) (n int, err error) {
 	if at < x.at {
-		return x.r.ReadAt(b, at)
+		part := b[:min(int64(len(b)), x.at-at)]
+		if n, err = x.r.ReadAt(part, at); n < len(part) || n == len(b) {
+			return n, err
+		}
 	}
-	return bytes.NewReader(x.index).ReadAt(b, at-x.at)
+	m, err := bytes.NewReader(x.index).ReadAt(b[n:], at+int64(n)-x.at)
+	return n + m, err
 }

@@ -44,6 +44,11 @@ func TestAnIndexIsRebuilt(t *testing.T) {
 				t.Errorf("without its footer: %+v, want %+v", r.Info, m.info)
 			}
 			m.wantAll(t, r)
+			o.Min, o.Max = m.info.Min, m.info.Max
+			var out bytes.Buffer
+			if i, err := r.Restore(&out, o); err != nil || i != m.info || !bytes.Equal(out.Bytes(), m.file) {
+				t.Errorf("restored %+v, %v; the same bytes: %v", i, err, bytes.Equal(out.Bytes(), m.file))
+			}
 		})
 	}
 }

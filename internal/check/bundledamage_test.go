@@ -23,17 +23,6 @@ func threeBundles(tb testing.TB) (h *testHome, t [8]zodb.TID) {
 	return flat.bundled(ranges{begins: []zodb.TID{t[3], t[6]}}), t
 }
 
-// foundAbout returns the kinds of the findings about a file, notes left out.
-func foundAbout(all []Finding, path string) (kinds []Kind) {
-	for _, f := range all {
-		if f.Path == path && f.Severity != Note && !slices.Contains(kinds, f.Kind) {
-			kinds = append(kinds, f.Kind)
-		}
-	}
-	slices.Sort(kinds)
-	return kinds
-}
-
 // gone puts a list of what is gone of a bundle.
 func (h *testHome) gone(path string, number uint64, change func(g *bundle.Gone), members ...uint32) string {
 	h.tb.Helper()

@@ -26,7 +26,6 @@ const standardMethods = " String Error Is As Unwrap Timeout MarshalJSON Unmarsha
 var exportedAnyway = map[string]string{
 	"internal/bundle.DefaultFrameSize":      "the default of an option",
 	"internal/bundle.FooterSize":            "a part of the format, for tools that read bundles",
-	"internal/bundle.Scan":                  "for salvage of bundles",
 	"internal/bundle.Version":               "a part of the format, for tools that read bundles",
 	"internal/current.Name":                 "a part of the format, for tools that read HOME",
 	"internal/current.PagesName":            "a part of the format, for tools that read HOME",

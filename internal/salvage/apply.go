@@ -32,7 +32,7 @@ func Apply(ctx context.Context, lost, home vfs.FS, actions []Action) error {
 		if a.Verb != Place && a.Verb != Make {
 			continue
 		}
-		if err := put(lost, home, a, dirs); err != nil {
+		if err := put(ctx, lost, home, a, dirs); err != nil {
 			return fmt.Errorf("put %s into its place: %w", a.To, err)
 		}
 	}
@@ -45,7 +45,7 @@ func Apply(ctx context.Context, lost, home vfs.FS, actions []Action) error {
 }
 
 // put writes one file aside and gives it its name.
-func put(lost, home vfs.FS, a Action, dirs map[string]struct{}) (err error) {
+func put(ctx context.Context, lost, home vfs.FS, a Action, dirs map[string]struct{}) (err error) {
 	made, err := vfs.MkdirAll(home, path.Dir(a.To))
 	if err != nil {
 		return err
@@ -55,22 +55,25 @@ func put(lost, home vfs.FS, a Action, dirs map[string]struct{}) (err error) {
 	}
 	dirs[path.Dir(a.To)] = struct{}{}
 	aside := asideDir + "/salvage-" + rand.Text()
-	if err := write(lost, home, a, aside); err != nil {
+	if err := write(ctx, lost, home, a, aside); err != nil {
 		return errors.Join(err, ignoreMissing(home.Remove(aside)))
 	}
 	// Link, unlike rename, never replaces a file.
 	return errors.Join(home.Link(aside, a.To), home.Remove(aside))
 }
 
-func write(lost, home vfs.FS, a Action, aside string) (err error) {
+func write(ctx context.Context, lost, home vfs.FS, a Action, aside string) (err error) {
 	out, err := home.Create(aside)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	if a.Verb == Make {
+	switch {
+	case a.Write != nil:
+		err = a.Write(ctx, out)
+	case a.Verb == Make:
 		_, err = out.Write(a.Data)
-	} else {
+	default:
 		err = copyFile(lost, a.From, out)
 	}
 	if err != nil {

@@ -9,6 +9,10 @@
 // A place that is occupied is never touched, and nothing is taken out of the directory of lost
 // files: placed files are copies. So a mistake costs nothing, and salvage may be repeated.
 //
+// In the format bundled the files are bundles, whose footers say their names. One that is damaged is
+// read frame by frame and written again: as it was if only its index is lost, else in the next
+// generation without the lost members.
+//
 // The storage must not be running, and must have been recovered (journal and B
 // empty): files of transactions that were never committed look just like others.
 package salvage

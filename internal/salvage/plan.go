@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -24,7 +25,7 @@ type Verb string
 
 const (
 	Place     Verb = "place"     // From is copied to To
-	Make      Verb = "make"      // To is made of Data: a pointer or an x file
+	Make      Verb = "make"      // To is made of Data: a pointer or an x file; or of From, a damaged bundle
 	Duplicate Verb = "duplicate" // To is there already, with the same content
 	Conflict  Verb = "conflict"  // To is there already, with other content, or two lost files claim it
 	Damaged   Verb = "damaged"   // it begins like a file of a database, but is not whole
@@ -34,12 +35,13 @@ const (
 
 // Action is one step of a plan. Only Place and Make change anything.
 type Action struct {
-	Verb   Verb        `json:"verb"`
-	From   string      `json:"from,omitempty"` // relative to the directory of lost files
-	To     string      `json:"to,omitempty"`   // relative to HOME
-	Name   layout.Name `json:"-"`
-	Data   []byte      `json:"-"` // of Make
-	Detail string      `json:"detail,omitempty"`
+	Verb   Verb                                           `json:"verb"`
+	From   string                                         `json:"from,omitempty"` // relative to the directory of lost files
+	To     string                                         `json:"to,omitempty"`   // relative to HOME
+	Name   layout.Name                                    `json:"-"`
+	Data   []byte                                         `json:"-"` // of Make
+	Write  func(ctx context.Context, out io.Writer) error `json:"-"` // of Make, instead of Data
+	Detail string                                         `json:"detail,omitempty"`
 }
 
 // smallest is the length below which a file can't be an object or transaction.
@@ -68,6 +70,10 @@ func Plan(ctx context.Context, lost, home vfs.FS) ([]Action, error) {
 	files, err := p.lostFiles(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if p.format == layout.Bundled {
+		err := p.planBundles(ctx, files)
+		return p.actions, err
 	}
 	// Transactions first: they say which revisions there should be.
 	for _, pass := range []func(name string) error{p.transaction, p.object} {
@@ -115,6 +121,9 @@ func (p *planner) open() error {
 	}
 	p.format, p.full = set.Structure.Format, set.Storage.ClassName == "Full"
 	for _, dir := range []string{"B", "journal"} {
+		if dir == "B" && p.format == layout.Bundled {
+			continue // a home that is damaged cannot be recovered first, and bundles are told apart
+		}
 		for e, err := range p.home.List(dir) {
 			if errors.Is(err, fs.ErrNotExist) {
 				break

@@ -1,0 +1,160 @@
+package salvage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// rebuild reads a bundle frame by frame.
+func rebuild(l *lostFile, given bundle.Name, damaged func(error)) (*bundle.Reader, bool, error) {
+	return bundle.Rebuild(l.file, l.size, l.name, bundle.RebuildOptions{Name: given, Flags: flagsOf, Previous: previousOf, Damaged: damaged})
+}
+
+// damaged plans a bundle that has lost its index, or some of its frames; one without a name is
+// left for later.
+func (b *bundles) damaged(l *lostFile, given bundle.Name, cause error) error {
+	if _, err := b.footer(l); err != nil && given == (bundle.Name{}) {
+		r, _, err := rebuild(l, given, nil)
+		if err == nil {
+			b.nameless = append(b.nameless, nameless{l.name, r.Min, cause})
+		}
+		return err
+	}
+	return b.again(l, given, cause)
+}
+
+// again plans a bundle that is made of the members that can be read of a damaged one.
+func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
+	r, footer, err := rebuild(l, given, nil)
+	if err != nil {
+		return err
+	}
+	if r.Revisions+r.Transactions == 0 && !r.Complete() {
+		b.add(Action{Verb: Damaged, From: l.name, Detail: cause.Error()})
+		return nil
+	}
+	o := bundle.Options{Identity: r.Identity, Min: r.Min, Max: r.Max, Generation: r.Generation, Previous: r.Previous, HighestOID: r.HighestOID}
+	detail := fmt.Sprintf("made again of %d revisions and %d transactions", r.Revisions, r.Transactions)
+	if !footer {
+		o.Identity, o.HighestOID = b.identity, max(o.HighestOID, b.highest)
+		b.fit(&o, given == bundle.Name{})
+	}
+	if !r.Complete() {
+		// Its numbers are others: gone lists do not fit it.
+		o.Generation++
+		detail += "; what its damaged pieces held is lost"
+		if footer {
+			if i, err := b.footer(l); err == nil {
+				detail += fmt.Sprintf(": %d revisions and %d transactions", i.Revisions-r.Revisions, i.Transactions-r.Transactions)
+			}
+		}
+	}
+	n := bundle.Name{Min: o.Min, Max: o.Max, Generation: o.Generation}
+	a := Action{Verb: Make, From: l.name, To: bundlesDir + n.String(), Detail: detail, Write: func(ctx context.Context, out io.Writer) error {
+		return b.writeAgain(ctx, l.name, given, o, out)
+	}}
+	if err := b.judge(&a, n, o.Identity, l); err != nil {
+		return err
+	}
+	if b.add(a); a.Verb != Make {
+		return nil
+	}
+	i := r.Info
+	i.Min, i.Max, i.Generation, i.Previous, i.HighestOID = o.Min, o.Max, o.Generation, o.Previous, o.HighestOID
+	b.count(n, i, l)
+	if r.Complete() {
+		return nil
+	}
+	return b.carry(l, given, n)
+}
+
+func (b *bundles) footer(l *lostFile) (bundle.Info, error) {
+	tail := make([]byte, min(bundle.FooterSize, l.size))
+	if _, err := l.file.ReadAt(tail, l.size-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
+		return bundle.Info{}, err
+	}
+	return bundle.ReadFooter(tail, l.size, l.name)
+}
+
+// fit takes the range, which a lost footer does not say, from the neighbours.
+func (b *bundles) fit(o *bundle.Options, nameLost bool) {
+	below, above := liveBundle{}, liveBundle{}
+	for _, l := range b.live {
+		if l.name.Max < o.Min && l.name.Max > below.name.Max {
+			below = l
+		}
+		if l.name.Min > o.Max && (above.name.Min == 0 || l.name.Min < above.name.Min) {
+			above = l
+		}
+	}
+	if below.name.Max != 0 && (nameLost || o.Previous == 0) {
+		o.Previous = below.name.Max
+	}
+	switch {
+	case !nameLost:
+	case above.known && above.info.Previous >= o.Max:
+		o.Max = above.info.Previous
+	case above.name.Min == 0 && b.serial != zodb.MaxTID && b.serial > o.Max:
+		o.Max = b.serial
+	}
+}
+
+// writeAgain writes a bundle that was damaged: its frames as they are if all are there, else
+// those that are.
+func (b *bundles) writeAgain(ctx context.Context, name string, given bundle.Name, o bundle.Options, out io.Writer) error {
+	l := open(b.lost, name)
+	if l.err != nil {
+		return l.err
+	}
+	defer l.close()
+	r, _, err := rebuild(l, given, nil)
+	if err != nil {
+		return err
+	}
+	if r.Complete() {
+		_, err = r.Restore(out, o)
+		return err
+	}
+	_, err = bundle.Merge(ctx, out, o, []bundle.Source{{Reader: r}})
+	return err
+}
+
+// flagsOf returns the flags of a content in an index.
+func flagsOf(n layout.Name, b []byte) (flags uint16) {
+	if n.Kind == layout.KindTransaction {
+		if t, err := record.ParseTransactionAs(b, n.String(), n.TID, false); err == nil && t.Packed {
+			flags = bundle.FlagPacked
+		}
+		return flags
+	}
+	o, err := record.ParseObjectAs(b, n.String(), n.OID, n.TID, false)
+	if err != nil {
+		return 0
+	}
+	if o.Gone() {
+		flags |= bundle.FlagGone
+	}
+	if o.HasBlob() {
+		flags |= bundle.FlagBlob
+	}
+	if o.UndoFrom != 0 {
+		flags |= bundle.FlagUndo
+	}
+	return flags
+}
+
+// previousOf returns which transaction the file of one names.
+func previousOf(b []byte) zodb.TID {
+	t, err := record.ParseTransaction(b, "", false)
+	if err != nil {
+		return 0
+	}
+	return t.Previous
+}

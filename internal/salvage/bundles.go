@@ -1,0 +1,294 @@
+package salvage
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// bundlesDir is where bundles are.
+const bundlesDir = "A/bundles/"
+
+// bundles is the part of a Plan that is about the format bundled.
+type bundles struct {
+	*planner
+	identity [16]byte
+	// live are the bundles that count, of the home and those that will be placed.
+	live []liveBundle
+	// numbers are the gone lists that are there or will be, by bundle.
+	numbers map[bundle.Name][]uint64
+	lists   []string // lost ones
+	// nameless are lost bundles of which neither the name nor the footer says the range.
+	nameless []nameless
+	highest  zodb.OID // x.oid
+}
+
+// nameless is a bundle without a name.
+type nameless struct {
+	file  string
+	min   zodb.TID // of its members
+	cause error
+}
+
+// liveBundle is a bundle that counts.
+type liveBundle struct {
+	name   bundle.Name
+	info   bundle.Info
+	known  bool             // info is
+	source func() *lostFile // to read it
+}
+
+// planBundles names the kind of each lost file. Those that are neither bundles nor lists stay in
+// p.unknown.
+func (p *planner) planBundles(ctx context.Context, files []string) error {
+	b := &bundles{planner: p, numbers: make(map[bundle.Name][]uint64)}
+	if err := b.readHome(); err != nil {
+		return err
+	}
+	for _, name := range files {
+		if err := errors.Join(ctx.Err(), b.file(name)); err != nil {
+			return err
+		}
+	}
+	// The last one first: where a range ends the one behind it says.
+	slices.SortFunc(b.nameless, func(x, y nameless) int { return cmp.Compare(y.min, x.min) })
+	for _, n := range b.nameless {
+		l := open(b.lost, n.file)
+		if l.err != nil {
+			return l.err
+		}
+		err := b.again(l, bundle.Name{}, n.cause)
+		if l.close(); err != nil {
+			return err
+		}
+	}
+	for _, name := range b.lists {
+		if err := errors.Join(ctx.Err(), b.list(name)); err != nil {
+			return err
+		}
+	}
+	return b.complete(ctx)
+}
+
+// readHome finds out which bundles there are.
+func (b *bundles) readHome() error {
+	const name = "config/identity"
+	text, err := b.home.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("not a storage: %w", err)
+	}
+	id, err := settings.ParseIdentity(text)
+	if err != nil {
+		return err
+	}
+	raw, err := hex.DecodeString(id)
+	if err != nil {
+		return err
+	}
+	copy(b.identity[:], raw)
+	if x, err := b.home.ReadFile(b.place(layout.XOID)); err == nil {
+		if v, err := record.ParseX(x, b.place(layout.XOID)); err == nil {
+			b.highest = zodb.OID(v)
+		}
+	}
+	if x, err := b.home.ReadFile("B/x.serial"); err == nil { // what was flushed during a snapshot
+		if v, err := record.ParseX(x, "B/x.serial"); err == nil {
+			b.serial = max(b.serial, zodb.TID(v))
+		}
+	}
+	var all []bundle.Name
+	for e, err := range b.home.List("A/bundles") {
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		n, number, ok := bundle.ParseName(e.Name)
+		switch {
+		case ok && number > 0:
+			b.numbers[n] = append(b.numbers[n], number)
+		case ok:
+			all = append(all, n)
+		}
+	}
+	live, _, err := bundle.Live(all)
+	if err != nil {
+		return fmt.Errorf("move one of them out of HOME first: %w", err)
+	}
+	for _, n := range live {
+		l := liveBundle{name: n, source: func() *lostFile { return open(b.home, bundlesDir+n.String()) }}
+		if f := l.source(); f.err == nil {
+			if r, err := bundle.Open(f.file, f.size, f.name); err == nil {
+				l.info, l.known = r.Info, true
+			}
+			f.close()
+		}
+		b.live = append(b.live, l)
+	}
+	return nil
+}
+
+// lostFile is an open file.
+type lostFile struct {
+	name string
+	file vfs.File
+	size int64
+	err  error
+}
+
+func open(f vfs.FS, name string) *lostFile {
+	l := &lostFile{name: name}
+	if l.file, l.err = f.Open(name); l.err != nil {
+		return l
+	}
+	info, err := l.file.Stat()
+	if l.size = info.Size; err != nil {
+		l.err = errors.Join(err, l.file.Close())
+	}
+	return l
+}
+
+func (l *lostFile) close() {
+	if l.err == nil {
+		_ = l.file.Close() //nolint:errcheck // it was only read
+	}
+}
+
+// magics begin bundles and lists.
+const (
+	frameMagic     = "\x28\xB5\x2F\xFD"
+	skippableMagic = "\x5B\x2A\x4D\x18" // of a bundle without members
+	listMagic      = "DSgone\r\n"
+)
+
+// file looks at one lost file.
+func (b *bundles) file(name string) error {
+	l := open(b.lost, name)
+	if l.err != nil {
+		return l.err
+	}
+	defer l.close()
+	head := make([]byte, min(8, l.size))
+	if _, err := l.file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	given, number, named := bundle.ParseName(path.Base(name))
+	switch {
+	case bytes.HasPrefix(head, []byte(listMagic)) || named && number > 0:
+		b.lists = append(b.lists, name)
+		return nil
+	case bytes.HasPrefix(head, []byte(record.ObjectMagic)) || bytes.HasPrefix(head, []byte(record.TransactionMagic)):
+		b.add(Action{Verb: Doubtful, From: name, Detail: "a revision or a transaction by itself: in the format bundled they are in bundles"})
+		return nil
+	case !named && !bytes.HasPrefix(head, []byte(frameMagic)) && !bytes.HasPrefix(head, []byte(skippableMagic)):
+		b.unknown = append(b.unknown, name)
+		return nil
+	}
+	r, err := bundle.Open(l.file, l.size, name)
+	if err == nil {
+		err = r.Verify()
+	}
+	if err == nil {
+		return b.whole(l, r)
+	}
+	if !errors.Is(err, zodb.ErrCorrupt) {
+		return err
+	}
+	return b.damaged(l, given, err)
+}
+
+func (b *bundles) add(a Action) { b.actions = append(b.actions, a) }
+
+func nameOf(i *bundle.Info) bundle.Name {
+	return bundle.Name{Min: i.Min, Max: i.Max, Generation: i.Generation}
+}
+
+// whole plans a bundle that is whole.
+func (b *bundles) whole(l *lostFile, r *bundle.Reader) error {
+	n := nameOf(&r.Info)
+	a := Action{Verb: Place, From: l.name, To: bundlesDir + n.String()}
+	if err := b.judge(&a, n, r.Identity, l); err != nil {
+		return err
+	}
+	if b.add(a); a.Verb == Place {
+		b.count(n, r.Info, l)
+	}
+	return nil
+}
+
+func (b *bundles) count(n bundle.Name, i bundle.Info, l *lostFile) {
+	name := l.name
+	b.live = append(b.live, liveBundle{name: n, info: i, known: true, source: func() *lostFile { return open(b.lost, name) }})
+}
+
+// judge changes the verb of an action that would put a bundle into the home.
+func (b *bundles) judge(a *Action, n bundle.Name, identity [16]byte, l *lostFile) error {
+	if identity != b.identity {
+		a.Verb, a.Detail = Doubtful, fmt.Sprintf("it is of the database %x", identity)
+		return nil
+	}
+	for _, other := range b.live {
+		switch {
+		case other.name == n:
+			a.Verb, a.Detail = Conflict, "there is a file with other content"
+			there := other.source()
+			defer there.close()
+			if same, err := sameContent(l, there); err != nil || !same {
+				return err
+			}
+			a.Verb, a.Detail = Duplicate, ""
+			return nil
+		case other.name.Supersedes(n):
+			a.Verb, a.Detail = Doubtful, other.name.String()+" supersedes it"
+			return nil
+		case n.Min <= other.name.Max && other.name.Min <= n.Max && !n.Supersedes(other.name):
+			a.Verb, a.Detail = Conflict, "its range overlaps with that of "+other.name.String()
+			return nil
+		}
+	}
+	if n.Max > b.serial {
+		a.Verb, a.Detail = Doubtful, "later than x.serial: the log has its transactions, if they were committed"
+	}
+	return nil
+}
+
+func sameContent(a, b *lostFile) (bool, error) {
+	if err := errors.Join(a.err, b.err); err != nil || a.size != b.size {
+		return false, err
+	}
+	x, y := make([]byte, 256<<10), make([]byte, 256<<10)
+	for at := int64(0); at < a.size; at += int64(len(x)) {
+		n := min(int64(len(x)), a.size-at)
+		_, err1 := a.file.ReadAt(x[:n], at)
+		_, err2 := b.file.ReadAt(y[:n], at)
+		for _, err := range []error{err1, err2} {
+			if err != nil && !errors.Is(err, io.EOF) {
+				return false, err
+			}
+		}
+		if !bytes.Equal(x[:n], y[:n]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// sorted returns the bundles that count, in order.
+func (b *bundles) sorted() []liveBundle {
+	return slices.SortedFunc(slices.Values(b.live), func(x, y liveBundle) int { return cmp.Compare(x.name.Min, y.name.Min) })
+}
