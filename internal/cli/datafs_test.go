@@ -244,7 +244,7 @@ func TestImportOfWhatIsNoFile(t *testing.T) {
 	t.Parallel()
 	c := newFolder(t)
 	c.write("GZ", []byte("\x1f\x8b\x08\x00 and so on"))
-	for name, want := range map[string][]string{"/dev/null": {"no ordinary file"}, c.dir: {"a directory", "import DATA.FS HOME"}, c.path("GZ"): {"gunzip"}} {
+	for name, want := range map[string][]string{"/dev/null": {"not an ordinary file"}, c.dir: {"a directory", "import DATA.FS HOME"}, c.path("GZ"): {"gunzip"}} {
 		_, stderr := c.must(exitFailed, "import", name, "HOME")
 		c.has(stderr, want...)
 	}
