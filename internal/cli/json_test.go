@@ -214,7 +214,7 @@ func TestPrintedJSONHasOnlyDocumentedFields(t *testing.T) {
 		{"backup", "run", home, repo}, {"backup", "list", repo}, {"backup", "verify", repo}, {"backup", "list", repo}, {"backup", "merge", repo},
 		{"gc", "--report", home}, {"pack", "--keep", "0", home}, {"pack", "--undelete", "all", home},
 		{"backup", "prune", "--keep-chains", "1", "--dry-run", repo},
-		{"restore", "--dry-run", repo, at("restored")}, {"restore", repo, at("restored")}, {"check", "--refs", home}, {"recover", home},
+		{"convert", home, at("converted")}, {"restore", "--dry-run", repo, at("restored")}, {"restore", repo, at("restored")}, {"check", "--refs", home}, {"recover", home},
 		{"salvage", "--dry-run", dir, home}, {"snapshot", "enter", home}, {"snapshot", "status", home}, {"snapshot", "leave", home},
 		{"bench", "--only", "load-1x1", "--duration", "1s", "--objects", "200", url + "/main"},
 	} {
