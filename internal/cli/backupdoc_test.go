@@ -85,11 +85,20 @@ func have(tools ...string) bool {
 // its writers.
 func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 	t.Parallel()
+	for _, format := range []string{"chunky", "bundled"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			scriptsMakeGoodCopies(t, format)
+		})
+	}
+}
+
+func scriptsMakeGoodCopies(t *testing.T, format string) {
 	if !have("flock", "tar", "rsync", "stat", "sync") {
 		t.Skip("flock, tar and rsync are not on this machine")
 	}
 	d := documentedScripts(t)
-	l := loadtest.New(t, 60, engine.CreateOptions{})
+	l := loadtest.New(t, 60, engine.CreateOptions{Format: format})
 	l.Start(t, 4)
 	l.Write(t, 40)
 	work := t.TempDir()
@@ -154,8 +163,8 @@ func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 		d.command(t, "sh", "-c", "cd '"+at("borg-restored")+"' && borg extract ::$(borg list --short | tail -1)")
 		same("borg", at("borg-restored"))
 	}
-	d.fileSystemSnapshot(t)
-	d.wreckage(t)
+	d.fileSystemSnapshot(t, format)
+	d.wreckage(t, format)
 	for name, left := range d.left {
 		switch {
 		case left && (name == "restic-backup.sh" || name == "borg-backup.sh" || name == "btrfs-backup.sh"):
@@ -168,7 +177,7 @@ func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 
 // fileSystemSnapshot makes a btrfs of a file, if that is possible here, and a
 // snapshot of a running HOME in it.
-func (d *documented) fileSystemSnapshot(t *testing.T) {
+func (d *documented) fileSystemSnapshot(t *testing.T, format string) {
 	if !have("mkfs.btrfs", "mount", "btrfs") || os.Getuid() != 0 {
 		return
 	}
@@ -191,7 +200,7 @@ func (d *documented) fileSystemSnapshot(t *testing.T) {
 		}
 	}()
 	d.command(t, "btrfs", "-q", "subvolume", "create", filepath.Join(mounted, "sub"))
-	l := loadtest.NewIn(t, filepath.Join(mounted, "sub", "home"), 40, engine.CreateOptions{})
+	l := loadtest.NewIn(t, filepath.Join(mounted, "sub", "home"), 40, engine.CreateOptions{Format: format})
 	defer l.Storage.Close()
 	l.Start(t, 4)
 	l.Write(t, 100)
@@ -207,9 +216,9 @@ func (d *documented) fileSystemSnapshot(t *testing.T) {
 
 // wreckage kills a writer hard, copies everything, and looks for each transaction
 // that was acknowledged to it.
-func (d *documented) wreckage(t *testing.T) {
+func (d *documented) wreckage(t *testing.T, format string) {
 	home := filepath.Join(t.TempDir(), "home")
-	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Format: format}); err != nil {
 		t.Fatal(err)
 	}
 	archive := filepath.Join(t.TempDir(), "wreck.tar")
