@@ -34,7 +34,7 @@ var documents = map[string][]any{
 	"status":          {homeStatus{}},
 	"log":             {logLine{}},
 	"history":         {historyLine{}},
-	"show":            {shownRevision{}, shownTransaction{}, shownValue{}, shownSegment{}},
+	"show":            {shownRevision{}, shownTransaction{}, shownValue{}, shownSegment{}, shownBundle{}, shownGone{}},
 	"refs":            {refsAnswer{}, refsIndexReport{}},
 	"files":           {filesLine{}},
 	"version":         {versionReport{}},

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -45,6 +46,12 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 	}
 	if info.IsDir() {
 		return usage("%s is a directory; usage: dirstorage show FILE, or dirstorage show HOME OID [TID]", name)
+	}
+	switch n, number, ok := bundle.ParseName(base); {
+	case ok && number == 0:
+		return o.showBundle(e, dir, base, n)
+	case ok:
+		return o.showGone(e, dir, base, n)
 	}
 	place := placeOf(abs)
 	d := place.copies.Describe(place.path)

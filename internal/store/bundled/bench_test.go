@@ -3,6 +3,8 @@ package bundled_test
 import (
 	"crypto/md5"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -132,5 +134,78 @@ func BenchmarkStore(b *testing.B) {
 	b.Logf("A has %d files, %.0f bytes a record", files, float64(bytes)/flushes/each)
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkIncrements measures what copies of the changes take while merges go on: one after each
+// 1, 8 and 64 flushes of 64 KiB or so, by time stamp, and by what the copy does not have. The unit is how many
+// times all that is there at the end was copied.
+func BenchmarkIncrements(b *testing.B) {
+	const flushes, each = 1024, 250
+	for _, every := range []int{1, 8, 64} {
+		b.Run(fmt.Sprint(every), func(b *testing.B) {
+			disk, err := vfs.OS(b.TempDir())
+			if err == nil {
+				err = makeEmpty(disk)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			s, err := bundled.New(bundled.Options{FS: disk, Clock: time.Now})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			for _, empty, err := s.Thaw(1); !empty; _, empty, err = s.Thaw(1) {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			had := make(map[string]bool)
+			var stamped, since, live int64
+			last := zodb.TID(0)
+			size := func(name string) int64 {
+				info, err := disk.Stat(name)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return info.Size
+			}
+			for i := range flushes {
+				x := &filler{tid: zodb.TID(i+1) << 20, previous: zodb.TID(i) << 20, from: i * each, n: each}
+				if err := errors.Join(s.Put(store.A, []store.Transaction{x}, new(store.Progress)), s.SetLast(store.A, x.tid)); err != nil {
+					b.Fatal(err)
+				}
+				for more := true; more; {
+					if more, err = storetest.Tend(b.Context(), s, store.Tending{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if (i+1)%every != 0 {
+					continue
+				}
+				live = 0
+				for name, err := range s.Files(b.Context()) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					n := size(name)
+					if live += n; !had[name] {
+						stamped += n
+					}
+					had[name] = true
+				}
+				for name, err := range s.FilesSince(b.Context(), last, nil, nil) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					since += size(name)
+				}
+				last = x.tid
+			}
+			b.ReportMetric(float64(live), "bytes")
+			b.ReportMetric(float64(stamped)/float64(live), "times-by-stamp")
+			b.ReportMetric(float64(since)/float64(live), "times-since-tid")
+		})
 	}
 }
