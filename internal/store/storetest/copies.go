@@ -117,7 +117,7 @@ func (impl Implementation) history(tended bool) (h history, err error) {
 }
 
 // same opens the result of copies that were laid over each other, or cut to their end, and compares.
-func (impl Implementation) same(disk *crashfs.FS, all []store.Transaction, last zodb.TID) error {
+func (impl Implementation) same(disk *crashfs.FS, all []store.Transaction, last zodb.TID, packs ...packed) error {
 	s, err := impl.Open(disk)
 	if err != nil {
 		return err
@@ -128,6 +128,13 @@ func (impl Implementation) same(disk *crashfs.FS, all []store.Transaction, last 
 		return fmt.Errorf("it ends with %s, want %s: %w", zodb.TID(v), last, errors.Join(err, errContent))
 	}
 	c, err := contentsOf(all, last)
+	for _, p := range packs {
+		removed := c.removed(p.removal)
+		err = errors.Join(err, c.relinked(p.links))
+		for n := range removed {
+			err = errors.Join(err, hasNot(s, n))
+		}
+	}
 	return errors.Join(err, c.all(s, true), objects(s, c))
 }
 

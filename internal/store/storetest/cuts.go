@@ -44,6 +44,10 @@ func cuts(impl Implementation, h history) error {
 	if err := impl.cut(nil, whole, 0, h.all, tid(3), 0); !errors.Is(err, store.ErrPacked) {
 		return fmt.Errorf("to what a pack took: %w", errors.Join(err, errContent))
 	}
+	// What the pack took is not there after it either.
+	if err := impl.cut(nil, whole, 0, h.all, tid(4), 0, p); err != nil {
+		return fmt.Errorf("to after what a pack took: %w", err)
+	}
 	// Of the revisions that are left out one is missing: nothing proves that the one before them was
 	// the current one, unless the file that has it says so still.
 	if h, err = impl.history(h.tended); err != nil {
@@ -63,7 +67,7 @@ func cuts(impl Implementation, h history) error {
 }
 
 // cut lays a copy over another one and takes it back to so much after a transaction.
-func (impl Implementation) cut(below, c copied, base zodb.TID, all []store.Transaction, last, after zodb.TID) error {
+func (impl Implementation) cut(below, c copied, base zodb.TID, all []store.Transaction, last, after zodb.TID, packs ...packed) error {
 	disk, err := bare()
 	if err == nil {
 		err = impl.lay(disk, below, 0)
@@ -96,5 +100,5 @@ func (impl Implementation) cut(below, c copied, base zodb.TID, all []store.Trans
 	for name, err := range vfs.Walk(disk, "misc") {
 		return fmt.Errorf("%s is left: %w", name, errors.Join(err, errContent))
 	}
-	return impl.same(disk, all, last)
+	return impl.same(disk, all, last, packs...)
 }
