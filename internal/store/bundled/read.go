@@ -25,6 +25,11 @@ func (s *Store) read(p *part, at bundle.Place, n layout.Name) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	cached, wanted := s.cached.get(p.opened, f.Offset)
+	if cached != nil {
+		content, err := p.Member(cached, at, n)
+		return bytes.Clone(content), err
+	}
 	buf := s.buffers.Get().(*frameBuffers)
 	defer s.buffers.Put(buf)
 	packed, err := p.ReadPacked(f, buf.packed)
@@ -38,6 +43,9 @@ func (s *Store) read(p *part, at bundle.Place, n layout.Name) ([]byte, error) {
 	content, err := p.Member(plain, at, n)
 	if err != nil {
 		return nil, err
+	}
+	if wanted {
+		s.cached.put(p.opened, f.Offset, plain)
 	}
 	if cap(packed) <= keptBuffer {
 		buf.packed = packed
@@ -244,6 +252,11 @@ func (s *Store) Load(oid zodb.OID) (store.Record, error) {
 // readPlace returns the content of a member where a slot says that it is. The checksum of
 // the frame and the name of the member are compared.
 func (s *Store) readPlace(p *part, slot current.Slot, n layout.Name) ([]byte, error) {
+	cached, wanted := s.cached.get(p.opened, slot.Offset)
+	if cached != nil {
+		content, err := p.MemberAt(cached, slot.Block, n)
+		return bytes.Clone(content), err
+	}
 	buf := s.buffers.Get().(*frameBuffers)
 	defer s.buffers.Put(buf)
 	var err error
@@ -253,6 +266,9 @@ func (s *Store) readPlace(p *part, slot current.Slot, n layout.Name) ([]byte, er
 	content, err := p.MemberAt(buf.plain, slot.Block, n)
 	if err != nil {
 		return nil, err
+	}
+	if wanted {
+		s.cached.put(p.opened, slot.Offset, buf.plain)
 	}
 	return bytes.Clone(content), nil
 }

@@ -45,8 +45,9 @@ type Store struct {
 	files *classic.Store // marks, blobs, time stamps, and what is owed to the disk
 	catalogue
 	buffers sync.Pool // of *frameBuffers
-	table   *table    // nil: there is none; set by New and Close alone
-	rebuilt bool      // the table was made anew; set by New
+	cached  frameCache
+	table   *table // nil: there is none; set by New and Close alone
+	rebuilt bool   // the table was made anew; set by New
 
 	warned   []string // files of which Warn was told, guarded by besideMu where another process writes
 	besideMu sync.Mutex
