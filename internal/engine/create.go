@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,6 +60,9 @@ func (o CreateOptions) settings() (layout.Format, []byte, error) {
 	}
 	if o.Class != zodb.ClassFull && o.Class != zodb.ClassMinimal {
 		return "", nil, &zodb.OptionError{Option: "class", Err: fmt.Errorf("unknown class %q: want %s or %s", o.Class, zodb.ClassFull, zodb.ClassMinimal)}
+	}
+	if format == layout.Bundled && o.Class == zodb.ClassMinimal {
+		return "", nil, &zodb.OptionError{Option: "class", Err: errors.New("the format bundled has no class Minimal: take Full, or the format chunky, bushy, lawn or flat")}
 	}
 	text, err := newSettings(format, o)
 	if err != nil {

@@ -494,7 +494,7 @@ func TestBacklogStopsCommitsOnAFullDiskWithAClearError(t *testing.T) {
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	full{f}.set(func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") })
+	full{f}.set(func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") || isFlushed(op) })
 	committed := 0
 	for err == nil && committed <= 10 {
 		if _, err = tryCommit(s, zodb.TxnMeta{}, change{oid: zodb.OID(committed), data: rec("x")}); err == nil {

@@ -174,7 +174,7 @@ func faultCases(t testing.TB) []faultCase {
 	var cases []faultCase
 	for i := range rounds(t, 1) {
 		seed := uint64(i)*100 + 20
-		for j, format := range layout.Formats() {
+		for j, format := range allFormats() {
 			c := faultCase{crashCase: crashCase{zodb.ClassFull, format, seed + uint64(j), 24, 0, j % 2 * 2}, back: true}
 			cases = append(cases, c)
 		}
@@ -270,7 +270,7 @@ func TestKilledInAPackThenPowerCut(t *testing.T) {
 	t.Parallel()
 	sets := []string{"storage.min_pack_time=1", "storage.delay_delete=0 storage.min_pack_time=1", "storage.keep_policy=undoable storage.min_pack_time=0"}
 	for i := range rounds(t, 4) {
-		c := packCase{format: layout.Formats()[i%4], seed: uint64(i) + 700, set: sets[i%len(sets)], steps: 30, every: 4}
+		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 700, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
 			faulttest.Killed(t, faulttest.Options{Every: stride(9), Seed: c.seed}, c.packFaults(t, i%4 == 3))
@@ -284,7 +284,7 @@ func TestErrorInAPackThenPowerCut(t *testing.T) {
 	t.Parallel()
 	for i := range rounds(t, 4) {
 		set := []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"}[i%2]
-		c := packCase{format: layout.Formats()[i%4], seed: uint64(i) + 800, set: set}
+		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 800, set: set}
 		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
 			t.Run(fmt.Sprintf("seed %d %s %s %v", c.seed, c.format, c.set, cause), func(t *testing.T) {
 				t.Parallel()
@@ -429,7 +429,7 @@ func (c packCase) undeleteFaults(t *testing.T, noSyncAll bool) func(disk *crashf
 func TestFaultsOfAnUndeleteThenPowerCut(t *testing.T) {
 	t.Parallel()
 	for i := range rounds(t, 4) {
-		c := packCase{format: layout.Formats()[i%4], seed: uint64(i) + 900, set: "storage.min_pack_time=0"}
+		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 900, set: "storage.min_pack_time=0"}
 		o := faulttest.Options{Every: stride(5), Seed: c.seed, Retries: 2}
 		t.Run(fmt.Sprintf("seed %d %s killed", c.seed, c.format), func(t *testing.T) {
 			t.Parallel()

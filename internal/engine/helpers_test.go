@@ -30,7 +30,10 @@ func newHome(t testing.TB, o CreateOptions) string {
 	t.Helper()
 	home := filepath.Join(t.TempDir(), "home")
 	if o.Format == "" {
-		o.Format = "bushy" // whose paths the tests name
+		o.Format = testFormat(t)
+		if o.Class == zodb.ClassMinimal {
+			o.Format = "bushy" // bundled does not have it
+		}
 	}
 	if err := Create(home, o); err != nil {
 		t.Fatal(err)

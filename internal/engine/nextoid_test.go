@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -20,7 +19,7 @@ func TestNextOIDListsFewDirectories(t *testing.T) {
 		oids = append(oids, 1<<40+i<<16)
 	}
 	slices.Sort(oids)
-	for _, format := range layout.Formats() {
+	for _, format := range allFormats() {
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
 			home := newHome(t, CreateOptions{Format: format.String()})

@@ -76,14 +76,22 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := contentOf(t, f, ".")
-	delete(before, home.LockFile) // says who was here last
+	forget := func(all map[string]string) {
+		delete(all, home.LockFile) // says who was here last
+		for name := range all {
+			if strings.HasPrefix(name, "misc/current") { // derived from A as it is
+				delete(all, name)
+			}
+		}
+	}
+	forget(before)
 	for range 3 {
 		s, err := Open(context.Background(), where, Options{})
 		if !errors.Is(err, zodb.ErrJournalOlder) || s != nil {
 			t.Fatalf("%v, %v", s, err)
 		}
 		after := contentOf(t, f, ".")
-		delete(after, home.LockFile)
+		forget(after)
 		if d := cmp.Diff(before, after); d != "" {
 			t.Fatalf("a refused open changed HOME: %.500s", d)
 		}

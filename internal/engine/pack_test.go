@@ -964,7 +964,7 @@ func TestDamagedPlanIsGivenUp(t *testing.T) {
 // every file, every history and the chain of transactions with what was before.
 func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 	t.Parallel()
-	for _, format := range layout.Formats() {
+	for _, format := range allFormats() {
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
 			var now atomic.Int64

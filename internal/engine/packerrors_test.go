@@ -14,7 +14,6 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -50,7 +49,7 @@ func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	i := 0
 	for _, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
 		for _, set := range []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"} {
-			c := packCase{format: layout.Formats()[i%len(layout.Formats())], seed: uint64(i) + 300, set: set}
+			c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 300, set: set}
 			i++
 			t.Run(fmt.Sprintf("%v %s %s", cause, c.format, c.set), func(t *testing.T) {
 				t.Parallel()
@@ -69,6 +68,9 @@ func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 
 // noPartOfIt reports whether an operation is on what is no part of the database.
 func noPartOfIt(op string) bool {
+	if strings.HasPrefix(op, "read A/bundles/") || strings.Contains(op, "journal/aside-merge") || strings.Contains(op, "misc/current") {
+		return true // it is read once more, by way of the index; a merge is tried again; the table is not asked
+	}
 	_, name, _ := strings.Cut(op, " ")
 	if _, of, ok := strings.Cut(name, ", of "); ok {
 		name = of
@@ -346,7 +348,7 @@ func TestPackSaysWhatItLacks(t *testing.T) {
 func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 	t.Parallel()
 	every := oneOf(3, 31, 181)
-	for i, format := range layout.Formats() {
+	for i, format := range allFormats() {
 		c := packCase{format: format, seed: uint64(i) + 500, set: "storage.min_pack_time=0"}
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
 			t.Parallel()

@@ -215,8 +215,11 @@ func (m *packModel) names(f layout.Format) []string {
 	return names
 }
 
-// filesOf returns the database files of A, but for x.*.
+// filesOf returns the database files of A, but for x.*: of bundles those that are in them.
 func filesOf(f vfs.FS, format layout.Format) []string {
+	if format == layout.Bundled {
+		return membersOf(f)
+	}
 	var names []string
 	for name, err := range vfs.Walk(f, "A") {
 		if err != nil {
@@ -471,7 +474,7 @@ func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	sets := []string{"", "storage.min_pack_time=0", "storage.keep_policy=undoable", "storage.delay_delete=0", "storage.delay_delete=0 storage.min_pack_time=0 storage.keep_policy=undoable"}
 	n := oneOf(40, 10, 5) // five settings
 	for i := range rounds(t, n) {
-		c := packCase{format: layout.Formats()[i%4], seed: uint64(i), set: sets[i%len(sets)], steps: 120, every: 10}
+		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i), set: sets[i%len(sets)], steps: 120, every: 10}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
 			f := crashfs.New(int64(c.seed))
@@ -533,7 +536,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	// With a second of min_pack_time each pack goes to when it is told to.
 	sets := []string{"storage.min_pack_time=1", "storage.delay_delete=0 storage.min_pack_time=1", "storage.keep_policy=undoable storage.min_pack_time=0"}
 	for i := range rounds(t, 4) {
-		c := packCase{format: layout.Formats()[i%4], seed: uint64(i) + 100, set: sets[i%len(sets)], steps: 30, every: 4}
+		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 100, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
 			begin := func(crashAt int) (*crashfs.FS, *packModel, error) {

@@ -8,7 +8,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -20,7 +19,7 @@ func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		f := crashfs.New(rapid.Int64().Draw(t, "order of directories"))
-		format := rapid.SampledFrom(layout.Formats()).Draw(t, "format")
+		format := rapid.SampledFrom(allFormats()).Draw(t, "format")
 		if err := populateHome(f, zodb.ClassFull, format); err != nil {
 			t.Fatal(err)
 		}

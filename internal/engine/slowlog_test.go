@@ -101,7 +101,7 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	commit(t, s, change{oid: 0, data: rec("one")})
 	for _, cause := range []syscall.Errno{syscall.ENOSPC, syscall.EMFILE} {
 		f.Decide(func(op errfs.Op) error {
-			if op.Kind == "create" && strings.HasPrefix(op.Name, "A/") {
+			if isFlushed(op) {
 				return cause
 			}
 			return nil

@@ -340,7 +340,7 @@ func TestSnapshotOnADiskThatFillsIsRefused(t *testing.T) {
 	commit(t, s, change{oid: 0, data: rec("root")})
 	full := func(reserveIsEnough bool) {
 		f.Decide(func(op errfs.Op) error {
-			if op.Kind != "create" || !strings.HasPrefix(op.Name, "A/") && op.Name != space.ReserveFile {
+			if !isFlushed(op) && (op.Kind != "create" || op.Name != space.ReserveFile) {
 				return nil
 			}
 			if _, err := os.Stat(reserve); reserveIsEnough && err != nil && op.Name != space.ReserveFile {

@@ -266,7 +266,7 @@ func TestTroubleIsTold(t *testing.T) {
 			}
 			var refused atomic.Int64
 			f.Decide(func(op errfs.Op) error {
-				if op.Kind == "create" && strings.HasPrefix(op.Name, "A/") {
+				if isFlushed(op) {
 					refused.Add(1)
 					return tc.cause
 				}

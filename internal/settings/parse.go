@@ -187,6 +187,9 @@ func (r *reader) check() error {
 	if st.ClassName != ClassFull && st.ClassName != ClassMinimal {
 		return r.wrong("storage", "classname", st.ClassName, fmt.Sprintf("want %s or %s", ClassFull, ClassMinimal))
 	}
+	if st.ClassName == ClassMinimal && r.s.Structure.Format == layout.Bundled {
+		return r.wrong("storage", "classname", st.ClassName, "a home of the format bundled is always of class Full")
+	}
 	if st.Python != 2 && st.Python != 3 {
 		r.warn("storage", "python", strconv.Itoa(st.Python), "want 2 or 3; it is taken as 3")
 		st.Python = 3

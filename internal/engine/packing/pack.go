@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -218,11 +219,29 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 
 // giveUp ends a pack that does not go on, because of the error if there is one.
 func (r *packRun) giveUp(w *sweep, err error) error {
+	r.s.settle()
 	err = errors.Join(err, w.v.end())
 	w.resumed = true
 	r.s.leave(w, err)
 	return err
 }
+
+// settle has on the disk what a pack that ends early has removed, if A is free. Else it is so later,
+// or a crash brings it back, for the next pack.
+func (s *Packer) settle() {
+	if s.o.State.Tendable() != store.A {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	err := s.o.State.RunTask(ctx, func() (bool, error) { return true, s.o.Store.Sync() })
+	if err != nil {
+		s.o.Log.Warn("what the pack has removed may come back in a crash; the next pack removes it again", "err", err)
+	}
+}
+
+// settleTime is how long a pack that ends early waits for a free A.
+const settleTime = time.Second
 
 // stop decides the next step when the removing came to an end too soon. If it was told to
 // stop, the plan is given up, because the storage is as good as before; if it cannot go

@@ -51,15 +51,21 @@ func (s *Store) look() error {
 	if same {
 		return nil
 	}
-	// A file that is merged away or moved meanwhile is missing; then its name is another one by now.
+	err := s.reloadBeside()
+	if err == nil {
+		s.beside.times = times
+	}
+	return err
+}
+
+// reloadBeside is reload beside another process. A file that is merged away or moved meanwhile is
+// missing; then its name is another one by now.
+func (s *Store) reloadBeside() error {
 	var err error
 	for range attempts {
 		if err = s.reload(); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
-	}
-	if err == nil {
-		s.beside.times = times
 	}
 	return err
 }

@@ -122,9 +122,6 @@ func (h *history) pack() error {
 		what.Transactions = append(what.Transactions, tid)
 	}
 	_, err := h.s.Remove(stamp, what)
-	if err == nil { // readers miss it, before it is on the disk
-		err = h.check(h.s)
-	}
 	if err == nil {
 		err = h.s.Sync()
 	}

@@ -126,6 +126,9 @@ func remaining[E any](ctx context.Context, entries iter.Seq2[E, error], number i
 
 // NextOID implements [store.Lister].
 func (s *Store) NextOID(ctx context.Context, from zodb.OID) (next zodb.OID, found bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
 	v, err := s.get()
 	if err != nil {
 		return 0, false, err

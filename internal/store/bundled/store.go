@@ -87,7 +87,11 @@ func New(o Options) (*Store, error) {
 			return nil, err
 		}
 	}
-	if err := s.reload(); err != nil {
+	load := s.reload
+	if o.Beside {
+		load = s.reloadBeside
+	}
+	if err := load(); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -40,7 +40,10 @@ func (s *Store) Tend(o store.Tending) (store.Chore, error) {
 	if s.o.Beside || s.o.Still {
 		return nil, nil
 	}
-	if err := s.settled(); err != nil {
+	if !s.pending.empty() {
+		return nil, nil // a pack is going on, or its end is near: what it has removed is on the disk with the next Sync
+	}
+	if err := s.sure(); err != nil {
 		return nil, err
 	}
 	if o.Least == 0 {
@@ -96,7 +99,10 @@ func (c *chore) Publish() (store.Tended, error) {
 	if c.publish == nil || c.b != c.s.files.ReadsB() {
 		return store.Tended{}, nil
 	}
-	if err := c.s.settled(); err != nil {
+	if !c.s.pending.empty() {
+		return store.Tended{}, nil
+	}
+	if err := c.s.sure(); err != nil {
 		return store.Tended{}, err
 	}
 	return c.publish()

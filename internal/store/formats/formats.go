@@ -43,16 +43,24 @@ func (o Options) open(beside bool) (store.Store, error) {
 	s := o.Settings
 	sync := s.Filesystem.Sync
 	if s.Structure.Format == layout.Bundled {
-		return bundled.New(bundled.Options{
+		return opened[store.Store](bundled.New(bundled.Options{
 			FS: o.FS, Identity: o.Identity, Clock: o.Clock, Beside: beside, Sync: sync, DirSync: sync && s.POSIX.DirSync, Warn: o.Warn, Progress: o.Progress,
-		})
+		}))
 	}
-	return classic.New(classic.Options{
+	return opened[store.Store](classic.New(classic.Options{
 		FS: o.FS, Format: s.Structure.Format, Clock: o.Clock, Beside: beside,
 		Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read,
 		Sync: sync, DirSync: sync && s.POSIX.DirSync,
 		Lanes: o.Lanes, LanesFrom: o.LanesFrom, PartLen: o.PartLen, SyncEvery: o.SyncEvery,
-	})
+	}))
+}
+
+// opened makes a store an interface, and one that could not be opened nil.
+func opened[I, S any](s S, err error) (none I, _ error) {
+	if err != nil {
+		return none, err
+	}
+	return any(s).(I), nil
 }
 
 // Snapshot is the set of questions to an A that stands still.
@@ -67,9 +75,9 @@ type Snapshot interface {
 // caller closes it.
 func Still(f vfs.FS, s *settings.Settings) (Snapshot, error) {
 	if s.Structure.Format == layout.Bundled {
-		return bundled.New(bundled.Options{FS: f, Still: true})
+		return opened[Snapshot](bundled.New(bundled.Options{FS: f, Still: true}))
 	}
-	return classic.New(classic.Options{FS: f, Format: s.Structure.Format, Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read, Still: true})
+	return opened[Snapshot](classic.New(classic.Options{FS: f, Format: s.Structure.Format, Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read, Still: true}))
 }
 
 // Copies returns the expert for the files of a format, in archives and in HOMEs that nobody has
