@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -379,6 +380,37 @@ func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
 	}
 	if s = open(t, home, Options{}); len(beginnings(t, s)) != 1 {
 		t.Errorf("%d beginnings when it can be written again", len(beginnings(t, s)))
+	}
+}
+
+// TestNoHistoryBeginsWhileBackupsCannotBeAsked: the notes of backups tell which tids were given
+// out. While they cannot be read no history begins, which could give them out again.
+func TestNoHistoryBeginsWhileBackupsCannotBeAsked(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{})
+	first := commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	given := first + 1<<42
+	notes := filepath.Join(home, "misc/backed-up")
+	if err := errors.Join(os.Remove(filepath.Join(home, histfile.Name)), os.Mkdir(notes, 0o700)); err != nil { // it cannot be read
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{})
+	if last := s.LastTransaction(); last != first {
+		t.Errorf("the last transaction is %s, where it was %s", last, first)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(notes), os.WriteFile(notes, fmt.Appendf(nil, "%s void\n", given), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{})
+	if last := s.LastTransaction(); last <= given || len(beginnings(t, s)) != 1 {
+		t.Errorf("%d beginnings, the last transaction is %s, where %s was given out", len(beginnings(t, s)), last, given)
 	}
 }
 

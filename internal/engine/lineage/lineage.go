@@ -86,7 +86,13 @@ func New(o Config) *Lineage { return &Lineage{o: o} }
 // Inspect looks whether the mark is that of this HOME, before anything is
 // changed. Whether it fits the last transaction is seen by SameA.
 func (l *Lineage) Inspect() {
-	l.past = max(l.o.Counted.TID(), l.backedUpTID())
+	backedUp, unknown := l.backedUpTID()
+	defer func() {
+		if l.err == nil { // a history that begins before that transaction gives its tids out again
+			l.err = unknown
+		}
+	}()
+	l.past = max(l.o.Counted.TID(), backedUp)
 	mark, err := histfile.Read(l.o.Home.FS)
 	if errors.Is(err, fs.ErrNotExist) {
 		l.reason = "there is no " + histfile.Name
@@ -128,19 +134,23 @@ func (l *Lineage) identifyA() (vfs.Identity, error) {
 	return a, err
 }
 
-// backedUpTID returns the last transaction of the newest backup that misc/backed-up tells of.
-func (l *Lineage) backedUpTID() (newest zodb.TID) {
+// backedUpTID returns the last transaction of the newest backup that misc/backed-up tells of, 0 if
+// there is none.
+func (l *Lineage) backedUpTID() (newest zodb.TID, err error) {
 	b, err := l.o.Home.FS.ReadFile(backedUpFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
 	if err != nil {
-		return 0
+		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
 		digits, _, _ := strings.Cut(line, " ")
-		if tid, err := zodb.ParseTID(digits); err == nil {
+		if tid, err := zodb.ParseTID(digits); err == nil { // one that means nothing vouches for nothing
 			newest = max(newest, tid)
 		}
 	}
-	return newest
+	return newest, nil
 }
 
 // Begin makes sure that the history is one of its own: see [History]. It is
@@ -157,8 +167,8 @@ func (l *Lineage) Begin(ctx context.Context) error {
 	case l.o.History == Kept || l.o.History == Copied || l.o.History == Read && !l.mark.Differs:
 		return nil
 	case l.err != nil:
-		l.o.Log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "path", histfile.Name, "err", l.err)
-		return nil
+		l.o.Log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "err", l.err)
+		return unlessItDiffers(l.mark.Differs, l.err)
 	}
 	if l.reason != "" {
 		l.doubtBackups()
