@@ -297,3 +297,16 @@ func TestADamagedFrameCostsThatFrame(t *testing.T) {
 		t.Errorf("%d findings of the frame, %d objects; without a finding: %v", frames, s.Objects, lost)
 	}
 }
+
+// serials returns the newest revision of each object.
+func (h *testHome) serials() map[zodb.OID]zodb.TID {
+	serials := make(map[zodb.OID]zodb.TID)
+	for _, path := range h.bundles() {
+		h.members(path, func(n layout.Name, _ []byte) {
+			if n.Kind == layout.KindRevision {
+				serials[n.OID] = max(serials[n.OID], n.TID)
+			}
+		})
+	}
+	return serials
+}

@@ -32,6 +32,9 @@ type bundles struct {
 	packed  zodb.TID // x.packed; MaxTID if it cannot be read
 	ready   bool     // heads were found
 	seed    maphash.Seed
+
+	still    bool     // A alone counts
+	identity [16]byte // zero if it cannot be read
 }
 
 // part is a bundle that counts.

@@ -77,6 +77,11 @@ func (v *bundles) findHeads(ctx context.Context, workers int, report func(Findin
 			report(bundleFault(bundleKind(err), p.path, "%s", reason(err)))
 		}
 	}
+	var table *tableCheck
+	if report != nil {
+		table = v.openTable(report)
+		defer table.close(report)
+	}
 	bounds := v.bounds(failed)
 	run(ctx, workers, func(ctx context.Context, p *pool, w *worker) {
 		for i := range len(bounds) {
@@ -85,7 +90,7 @@ func (v *bundles) findHeads(ctx context.Context, workers int, report func(Findin
 				if i+1 < len(bounds) {
 					end = bounds[i+1]
 				}
-				heads := v.segment(bounds[i], end, failed)
+				heads := v.segment(bounds[i], end, table, failed)
 				once.Lock()
 				defer once.Unlock()
 				for _, e := range heads {
@@ -123,7 +128,7 @@ func (v *bundles) bounds(failed func(*part, error)) []zodb.OID {
 
 // segment returns the current revisions of the objects from one on, up to before another; 0: of
 // all.
-func (v *bundles) segment(from, end zodb.OID, failed func(*part, error)) []entry {
+func (v *bundles) segment(from, end zodb.OID, table *tableCheck, failed func(*part, error)) []entry {
 	var all []entry
 	for i, p := range v.parts {
 		number, err := p.From(from)
@@ -148,7 +153,10 @@ func (v *bundles) segment(from, end zodb.OID, failed func(*part, error)) []entry
 	})
 	heads := all[:0]
 	for i, e := range all {
-		if i+1 < len(all) && all[i+1].oid == e.oid || v.parts[e.part].gone.Has(int64(e.number)) {
+		if i+1 < len(all) && all[i+1].oid == e.oid {
+			continue
+		}
+		if table.compare(e); v.parts[e.part].gone.Has(int64(e.number)) {
 			continue
 		}
 		heads = append(heads, e)

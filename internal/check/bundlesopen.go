@@ -23,8 +23,8 @@ type lists struct {
 }
 
 // openBundles opens the bundles of a HOME.
-func openBundles(t *trees) (*bundles, error) {
-	v := &bundles{trees: t, packed: packedOf(t), seed: maphash.MakeSeed()}
+func openBundles(t *trees, still bool) (*bundles, error) {
+	v := &bundles{trees: t, still: still, packed: packedOf(t), seed: maphash.MakeSeed()}
 	gone := make(map[bundle.Name]lists)
 	there := make(map[bundle.Name]string) // by side; of two sides A, which is the last one
 	for _, side := range t.roots {
@@ -260,6 +260,7 @@ func (v *bundles) checkIdentity() {
 	if err != nil {
 		return
 	}
+	copy(v.identity[:], want)
 	for _, p := range v.parts {
 		if p.footed && string(p.Identity[:]) != string(want) {
 			v.faults = append(v.faults, bundleFault(BundleForeign, p.path, "it is of the database %x, and this one is %x", p.Identity, want))

@@ -130,7 +130,7 @@ func openView(f vfs.FS, set *settings.Settings, snapshotOnly bool) (view, error)
 	if t.minimal {
 		return nil, errors.New("config/settings: there is no class Minimal in the format bundled")
 	}
-	return openBundles(t)
+	return openBundles(t, snapshotOnly)
 }
 
 // empty reports whether a directory has nothing in it or does not exist.

@@ -1,0 +1,81 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/current"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// tableCheck compares the table of current revisions with the indexes. It is opened as the storage
+// does, and nothing is written.
+type tableCheck struct {
+	t       *current.Table
+	covered []bool // by part: all of its entries are in the table
+	old     atomic.Int64
+	damaged atomic.Int64
+	first   atomic.Uint64 // an object whose slot is old, and one
+}
+
+// openTable opens the table of a storage that nobody has open. nil: there is none, or it cannot be
+// opened for writing.
+func (v *bundles) openTable(report func(Finding)) *tableCheck {
+	if v.still || len(v.parts) == 0 {
+		return nil
+	}
+	t, err := current.Open(v.fs, v.identity)
+	if err != nil {
+		if errors.Is(err, current.ErrDamaged) && !errors.Is(err, fs.ErrNotExist) {
+			report(Finding{Kind: TableDamaged, Severity: Warning, Path: current.Name, Detail: err.Error() + "; the next open for writing makes it again"})
+		}
+		return nil
+	}
+	_, note := t.UpTo()
+	numbers := make(map[bundle.Name]bool)
+	for line := range strings.Lines(string(note)) {
+		name, number, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, _, ok := bundle.ParseName(name)
+		if _, err := strconv.ParseUint(number, 10, 64); ok && err == nil {
+			numbers[n] = true
+		}
+	}
+	c := &tableCheck{t: t, covered: make([]bool, len(v.parts))}
+	for i, p := range v.parts {
+		c.covered[i] = numbers[p.name] && !p.Rebuilt()
+	}
+	return c
+}
+
+// compare looks whether the table knows the newest entry of an object.
+func (c *tableCheck) compare(e entry) {
+	if c == nil || !c.covered[e.part] {
+		return
+	}
+	switch slot, err := c.t.Get(e.oid); {
+	case err != nil:
+		c.damaged.Add(1)
+	case slot.TID < e.tid:
+		c.first.CompareAndSwap(0, uint64(e.oid)+1)
+		c.old.Add(1)
+	}
+}
+
+func (c *tableCheck) close(report func(Finding)) {
+	if c == nil {
+		return
+	}
+	if n := c.damaged.Load(); n > 0 {
+		report(Finding{Kind: TableDamaged, Severity: Warning, Path: current.Name, Detail: fmt.Sprintf("%d slots are damaged; the storage looks into the indexes for these", n)})
+	}
+	if n := c.old.Load(); n > 0 {
+		report(Finding{Kind: TableDamaged, Severity: Damage, Path: current.Name, OID: zodb.OID(c.first.Load() - 1), HasOID: true,
+			Detail: fmt.Sprintf("%d objects have a later revision than it says; remove the file, the next open for writing makes it again", n)})
+	}
+	_ = c.t.Close() //nolint:errcheck // nothing was written
+}

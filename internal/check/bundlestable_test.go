@@ -1,0 +1,51 @@
+package check
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/current"
+	"path/filepath"
+)
+
+// TestTheTableIsCompared makes a table of the three bundles, right and with an old revision.
+func TestTheTableIsCompared(t *testing.T) {
+	t.Parallel()
+	for _, old := range []bool{false, true} {
+		h, tids := threeBundles(t)
+		table, err := current.Create(h.fs, h.identity())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var note []byte
+		for _, p := range h.bundles() {
+			n, _, _ := bundle.ParseName(filepath.Base(p))
+			note = append(note, n.String()+" 0\n"...)
+		}
+		var entries []current.Entry
+		for oid, tid := range h.serials() {
+			if old && oid == 1 {
+				tid = tids[2]
+			}
+			entries = append(entries, current.Entry{OID: oid, Slot: current.Slot{TID: tid}})
+		}
+		if err := table.Put(entries); err != nil {
+			t.Fatal(err)
+		}
+		if err := table.Commit(tids[7], note); err != nil {
+			t.Fatal(err)
+		}
+		if err := table.Close(); err != nil {
+			t.Fatal(err)
+		}
+		all, _ := findings(t, Options{FS: h.fs})
+		all = slices.DeleteFunc(all, func(f Finding) bool { return f.Severity == Note })
+		if got := len(all) == 1 && all[0].Kind == TableDamaged && all[0].OID == 1; got != old || !old && len(all) > 0 {
+			t.Errorf("old revision: %v: %v", old, kindsOf(all))
+		}
+		if all, _ := findings(t, Options{FS: h.fs, SnapshotOnly: true}); len(all) > 0 {
+			t.Errorf("A alone: %v", kindsOf(all))
+		}
+	}
+}
