@@ -38,7 +38,8 @@ const openPart = 10
 const lastCheck = 20
 
 // A transaction waits for others that were let in for so many times Options.RetryInterval
-// while none of them comes to its end, and so many times as long as some do.
+// while none of them comes to its end, and so many times as long as some do. A holder of locks
+// waits for one only: others that were let in may wait for its locks.
 const (
 	patience    = 20
 	longestWait = 60
@@ -93,9 +94,9 @@ func (s *State) waitInLine(c *Claim, a Admission, o obstacle) (time.Duration, er
 	l, now := &s.room.line, s.o.Clock()
 	if !slices.Contains(l.claims, c) {
 		l.claims = append(l.claims, c)
-		c.since = now
+		c.since, c.waited = time.Time{}, 0
 	}
-	c.waits = o
+	c.meets(o, now)
 	wait := gateCheck * time.Duration(min(lastCheck, 1+slices.Index(l.claims, c)))
 	if o == obstacleTurn {
 		return wait, nil
@@ -106,7 +107,7 @@ func (s *State) waitInLine(c *Claim, a Admission, o obstacle) (time.Duration, er
 	if cause := s.trouble.cause; cause != nil {
 		return 0, vfs.WithPassing(fmt.Errorf("transactions wait to be flushed: %w", cause))
 	}
-	if o == obstacleFlush && len(s.index.queue) == 0 || o != obstacleFlush && s.hasWaited(c, now) {
+	if o == obstacleFlush && len(s.index.queue) == 0 || o != obstacleFlush && s.hasWaited(c, a, now) {
 		return 0, s.errInVain(a, o)
 	}
 	s.flushTo = max(s.flushTo, s.last)
@@ -114,14 +115,31 @@ func (s *State) waitInLine(c *Claim, a Admission, o obstacle) (time.Duration, er
 	return wait, nil
 }
 
+// meets notes what a transaction in the line waits for from now on. A wait for a flush counts as
+// no wait for others.
+func (c *Claim) meets(o obstacle, now time.Time) {
+	switch {
+	case o == obstacleFlush:
+		c.since = time.Time{}
+	case !c.since.IsZero():
+		c.waited += now.Sub(c.asked)
+	case o != obstacleTurn:
+		c.since = now
+	}
+	c.asked, c.waits = now, o
+}
+
 // hasWaited reports whether a transaction has waited for long enough for those that were let
 // in. mu must be held.
-func (s *State) hasWaited(c *Claim, now time.Time) bool {
+func (s *State) hasWaited(c *Claim, a Admission, now time.Time) bool {
+	if a.HoldsLocks {
+		return c.waited > s.o.RetryInterval
+	}
 	moved := s.room.line.moved
 	if c.since.After(moved) {
 		moved = c.since
 	}
-	return now.After(moved.Add(patience*s.o.RetryInterval)) || now.After(c.since.Add(longestWait*s.o.RetryInterval))
+	return now.After(moved.Add(patience*s.o.RetryInterval)) || c.waited > longestWait*s.o.RetryInterval
 }
 
 // errInVain says why a transaction is refused. mu must be held.

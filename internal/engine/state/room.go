@@ -18,8 +18,10 @@ type Claim struct {
 	memory   int64 // 0 for a small transaction
 	mostOf   bool  // promised is no small part of the room
 	// Of its place in the line:
-	since time.Time
-	waits obstacle
+	waits  obstacle      // when it asked last
+	asked  time.Time     // the last time
+	since  time.Time     // of its wait for others; zero: it does not wait for any
+	waited time.Duration // for others, in all
 }
 
 // Covers reports whether as much was promised before, to a transaction that votes again. It
