@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -22,6 +25,8 @@ type convertCommand struct {
 	chosen      bool // the format was said
 	ignoreSpace bool
 	json        bool
+	undeleted   pack.Undeleted // of HOME
+	broughtBack bool           // there was an undelete since the two were compared
 }
 
 // converted is what convert prints as JSON.
@@ -69,6 +74,14 @@ func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
 	if _, err := layout.ParseFormat(o.format); err != nil {
 		return usage("--format: %w", err)
 	}
+	home, err := vfs.OS(o.home)
+	if err != nil {
+		return err
+	}
+	o.undeleted, err = pack.ReadUndeleted(home) // before anything else is read
+	if err != nil {
+		return err
+	}
 	from, err := openReader(ctx, e, o.home)
 	if err != nil {
 		return err
@@ -105,7 +118,7 @@ func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
 
 // prepare makes NEW if nothing is there, and returns how far it was compared before.
 func (o *convertCommand) prepare(e *env, from *engine.Storage) (convertMark, error) {
-	none := convertMark{Source: from.Identity()}
+	none := convertMark{Source: from.Identity(), Undeleted: o.undeleted.ID()}
 	vacant, err := engine.Vacant(o.made)
 	if err != nil {
 		return none, err
@@ -119,6 +132,10 @@ func (o *convertCommand) prepare(e *env, from *engine.Storage) (convertMark, err
 		if err == nil && mark.Source != from.Identity() {
 			err = hint(fmt.Errorf("%s was not made by convert from %s", o.made, o.home), "give a directory that is empty or does not exist")
 		}
+		if err == nil {
+			err = o.sameFormat(home)
+		}
+		o.broughtBack = o.undeleted.Running || mark.Undeleted != o.undeleted.ID()
 		return mark, err
 	}
 	if err := o.room(e, from); err != nil {
@@ -140,6 +157,19 @@ func (o *convertCommand) prepare(e *env, from *engine.Storage) (convertMark, err
 		return none, err
 	}
 	return none, none.write(home)
+}
+
+// sameFormat returns an error if NEW has another format than the one that was said.
+func (o *convertCommand) sameFormat(made vfs.FS) error {
+	text, err := made.ReadFile("config/settings")
+	if err != nil {
+		return err
+	}
+	have, _, err := settings.Parse(text, made.Path("config/settings"))
+	if err == nil && o.chosen && have.Structure.Format.String() != o.format {
+		err = usage("--format %s: %s is of format %s: leave it out, or convert into a new HOME", o.format, o.made, have.Structure.Format)
+	}
+	return err
 }
 
 // room looks whether the disk has room for the copy.
@@ -177,7 +207,7 @@ func (o *convertCommand) compare(ctx context.Context, e *env, from *engine.Stora
 	*format = s.Settings().Structure.Format.String()
 	m := newMeter(e)
 	options := transfer.CompareOptions{Progress: m.show}
-	if mark.Compared != 0 {
+	if mark.Compared != 0 && !o.broughtBack {
 		options.From = mark.Compared + 1
 	}
 	done, err = transfer.Compare(ctx, from, s, options)
@@ -190,6 +220,9 @@ func (o *convertCommand) compare(ctx context.Context, e *env, from *engine.Stora
 		return done, err
 	}
 	mark.Compared = s.LastTransaction()
+	if !o.undeleted.Running {
+		mark.Undeleted = o.undeleted.ID()
+	}
 	return done, mark.write(home)
 }
 
@@ -199,6 +232,8 @@ func (o *convertCommand) advise(err error, last zodb.TID) error {
 		return hint(err, "run it again, it goes on after transaction %s", last)
 	case errors.Is(err, transfer.ErrOther):
 		return hint(err, "convert into a new HOME")
+	case errors.Is(err, transfer.ErrDiffers) && o.broughtBack:
+		return &status{code: exitDamage, err: hint(err, "pack --undelete brought it back in %s since: convert into a new HOME", o.home)}
 	case errors.Is(err, transfer.ErrDiffers):
 		return &status{code: exitDamage, err: hint(err, "do not use %s; dirstorage check tells which of the two is damaged; then convert into a new HOME", o.made)}
 	case errors.Is(err, zodb.ErrCorrupt):
@@ -216,6 +251,8 @@ const convertMarkFile = "misc/converted"
 type convertMark struct {
 	Source   string   // identity of the storage that it was made from; "": of none
 	Compared zodb.TID // up to which transaction the two were compared; 0: not at all
+	// Undeleted names the last undelete in the source by then; "": there was none.
+	Undeleted string
 }
 
 func readConvertMark(home vfs.FS) (m convertMark, err error) {
@@ -226,15 +263,18 @@ func readConvertMark(home vfs.FS) (m convertMark, err error) {
 	if err != nil {
 		return m, err
 	}
-	var tid string
-	if _, err := fmt.Sscanf(string(b), "%s %s\n", &m.Source, &tid); err != nil {
-		return m, fmt.Errorf("%s: %w: want an identity and a tid", home.Path(convertMarkFile), err)
+	words := strings.Fields(string(b))
+	if len(words) < 2 || len(words) > 3 {
+		return m, fmt.Errorf("%s: %w: want an identity and a tid", home.Path(convertMarkFile), zodb.ErrCorrupt)
 	}
-	m.Compared, err = zodb.ParseTID(tid)
+	if m.Source = words[0]; len(words) == 3 {
+		m.Undeleted = words[2]
+	}
+	m.Compared, err = zodb.ParseTID(words[1])
 	return m, err
 }
 
 func (m convertMark) write(home vfs.FS) error {
-	text := fmt.Sprintf("%s %s\n", m.Source, m.Compared)
+	text := strings.TrimRight(fmt.Sprintf("%s %s %s", m.Source, m.Compared, m.Undeleted), " ") + "\n"
 	return vfs.WriteFileAtomic(home, convertMarkFile+".new", convertMarkFile, []byte(text), vfs.SyncOptions{File: true, Dir: true})
 }

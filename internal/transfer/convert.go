@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 
@@ -11,7 +13,8 @@ import (
 // ConvertOptions of [Convert].
 type ConvertOptions struct {
 	Progress func(Progress) // may be nil; called after each transaction
-	// Copy: all that the storage has is of from. So a pack of from may have taken the last of it.
+	// Copy: all that the storage has was once of from. So a pack of from may have taken the last of
+	// it; then the current revisions are compared instead.
 	Copy bool
 }
 
@@ -25,13 +28,54 @@ type ConvertOptions struct {
 // from may be open in another process that writes; what a pack takes from it meanwhile is an error.
 func Convert(ctx context.Context, s Target, from zodb.Storage, o ConvertOptions) (Imported, error) {
 	im := newImporter(s, &otherStorage{s: from, to: from.LastTransaction()}, BlobsRequired, o.Progress)
-	var err error
-	if last := im.result.LastTID; o.Copy && last != 0 && last <= from.Status().Packed {
+	last := im.result.LastTID
+	if !o.Copy || last == 0 || last > from.Status().Packed {
+		return im.result, im.run(ctx)
+	}
+	err := sameCurrent(ctx, s, from, last)
+	if err == nil {
 		err = im.runFrom(ctx, last+1)
-	} else {
-		err = im.run(ctx)
 	}
 	return im.result, err
+}
+
+// sameCurrent makes sure that what is current in from, and not later than a transaction, is current
+// in the copy as well. A pack never takes a current revision and leaves an older one, so the error
+// says that the two have different histories; it matches ErrOther.
+func sameCurrent(ctx context.Context, s Target, from zodb.Storage, last zodb.TID) error {
+	for oid, err := range from.OIDs(ctx) {
+		if err != nil {
+			return err
+		}
+		want, err := currentSerial(ctx, from, oid)
+		if err != nil {
+			return err
+		}
+		if want == 0 || want > last {
+			continue
+		}
+		have, err := currentSerial(ctx, s, oid)
+		if err != nil {
+			return err
+		}
+		if have != 0 && have != want { // a pack of the copy may have taken the object
+			return &otherError{from.Home(), fmt.Sprintf("the current revision of object %s is of transaction %s there, and of %s here", oid, want, have)}
+		}
+	}
+	return nil
+}
+
+// currentSerial returns the tid of the newest revision of an object; 0: it has none.
+func currentSerial(ctx context.Context, s interface {
+	Serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID, error]
+}, oid zodb.OID) (zodb.TID, error) {
+	for serial, err := range s.Serials(ctx, oid) {
+		if errors.Is(err, zodb.ErrNotFound) {
+			return 0, nil
+		}
+		return serial, err
+	}
+	return 0, nil
 }
 
 // otherStorage is a storage as a source.
@@ -41,7 +85,7 @@ type otherStorage struct {
 	done, total int64 // transactions
 }
 
-func (o *otherStorage) name() string { return "that storage" }
+func (o *otherStorage) name() string { return o.s.Home() }
 
 func (o *otherStorage) begin(context.Context, bool) error {
 	if n := o.s.Counts(); n.Exact {
