@@ -44,21 +44,15 @@ const (
 // watch is the knowledge of a vote that waits for memory about the transactions that have it. It
 // waits as often as it is given some of it, so what it has seen is kept in between.
 type watch struct {
-	begun  time.Time      // when the wait began, as if it had gone on since
-	paused time.Time      // the end of the last one
+	paused time.Time      // the end of the last wait
 	of     map[*txn]*pace // those that were looked at the last time
 }
 
 // resume begins a wait. The time since the last one counts for nobody.
 func (seen *watch) resume(now time.Time) {
-	if seen.begun.IsZero() {
-		seen.begun = now
-		return
-	}
 	between := now.Sub(seen.paused)
-	seen.begun = seen.begun.Add(between)
 	for _, p := range seen.of {
-		p.looked = p.looked.Add(between)
+		p.since, p.looked = p.since.Add(between), p.looked.Add(between)
 	}
 }
 
@@ -68,6 +62,7 @@ func (seen *watch) pause(now time.Time) { seen.paused = now }
 // pace is how fast a transaction comes.
 type pace struct {
 	bytes  int64         // of sends when it was seen first
+	since  time.Time     // then, as if it had been waited for ever since
 	looked time.Time     // the last time
 	could  time.Duration // for how long the server has waited for its client since then
 }
@@ -125,7 +120,7 @@ func (seen *watch) look(c *conn, x *txn, now time.Time, limit time.Duration) str
 		if seen.of == nil {
 			seen.of = make(map[*txn]*pace)
 		}
-		p = &pace{bytes: bytes, looked: now}
+		p = &pace{bytes: bytes, since: now, looked: now}
 		seen.of[x] = p
 	}
 	passed := now.Sub(p.looked)
@@ -134,7 +129,7 @@ func (seen *watch) look(c *conn, x *txn, now time.Time, limit time.Duration) str
 		return ""
 	}
 	p.could += passed
-	if c.sendsNothing(x, seen.begun, now, limit) {
+	if min(c.sends.silent(now), now.Sub(p.since)) >= limit {
 		return nothingCame(limit)
 	}
 	if windows := int64(p.could / limit); windows >= idlePatient && bytes-p.bytes < windows*idlePiece {
@@ -147,12 +142,6 @@ func (seen *watch) look(c *conn, x *txn, now time.Time, limit time.Duration) str
 // client has sent more of it.
 func (c *conn) waitsForClient(x *txn) bool {
 	return x != nil && x.stage.State() == stage.Begun && c.sends.last.Load() != 0
-}
-
-// sendsNothing reports whether nothing came for a while of such a transaction, while somebody
-// waited.
-func (c *conn) sendsNothing(x *txn, waiting, now time.Time, limit time.Duration) bool {
-	return c.waitsForClient(x) && min(c.sends.silent(now), now.Sub(waiting)) >= limit
 }
 
 // endTxn aborts a transaction on behalf of others, unless it goes on at this moment. Its client is

@@ -200,7 +200,7 @@ func TestLookWhileTheServerWorksForgetsNothing(t *testing.T) {
 	it.a.call("ping")
 	c, x := it.budgets.large.whose()
 	now := time.Now()
-	seen := watch{begun: now}
+	var seen watch
 	look := func() string { return seen.look(c, x, now, idleLimit) }
 	c.sends.came(now, 1)
 	look()
@@ -278,4 +278,41 @@ func TestWhoDawdlesBesideTheTurnIsEnded(t *testing.T) {
 	}
 	fast.call("vote", mine)
 	fast.call("tpc_finish", mine)
+}
+
+// TestWaitForOneCountsForNoOther: a vote that has waited for one transaction, and waits for another
+// one now, leaves that a limit of its own, also if it has been given some memory in between.
+func TestWaitForOneCountsForNoOther(t *testing.T) {
+	t.Parallel()
+	it := newIdleTest(t, -1)
+	it.a.call("ping")
+	c, x := it.budgets.large.whose()
+	now := time.Now()
+	c.sends.came(now, 1) // and nothing since
+	var seen watch
+	seen.resume(now)
+	seen.look(c, nil, now, idleLimit) // another one
+	for range 3 {
+		now = now.Add(idleLimit - 1)
+		seen.look(c, nil, now, idleLimit) // another one
+		seen.forget(now)
+	}
+	seen.pause(now)
+	now = now.Add(time.Hour)
+	for range 2 {
+		seen.resume(now)
+		for _, wait := range []time.Duration{0, idleLimit/2 - 1} {
+			now = now.Add(wait)
+			if why := seen.look(c, x, now, idleLimit); why != "" {
+				t.Fatalf("ended: %s", why)
+			}
+			seen.forget(now)
+		}
+		seen.pause(now)
+		now = now.Add(time.Hour)
+	}
+	seen.resume(now)
+	if why := seen.look(c, x, now.Add(2), idleLimit); why != nothingCame(idleLimit) {
+		t.Errorf("after the limit: %q", why)
+	}
 }
