@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/dirstorage/dirstorage/internal/check/checktest"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/loadtest"
+	"github.com/dirstorage/dirstorage/internal/transfer"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// unbundleScript takes the script that unpacks bundles out of docs/backup.md.
+func unbundleScript(t *testing.T) string {
+	t.Helper()
+	if !have("python3", "zstd", "tar") {
+		t.Skip("python3, zstd and tar are not on this machine")
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "backup.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```python\n(.*?)```").FindSubmatch(text)
+	if block == nil || !bytes.Contains(block[1], []byte("\n# unbundle.py ")) {
+		t.Fatal("docs/backup.md has no unbundle.py")
+	}
+	path := filepath.Join(t.TempDir(), "unbundle.py")
+	if err := os.WriteFile(path, block[1], 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestUnpackedBundlesAreAHomeOfFormatFlat runs the script of docs/backup.md on copies of a history
+// with merges, packs and an undelete: on one without what does not count, and on a heap of all that
+// A ever had.
+func TestUnpackedBundlesAreAHomeOfFormatFlat(t *testing.T) {
+	t.Parallel()
+	script := unbundleScript(t)
+	l := loadtest.New(t, 60, engine.CreateOptions{Format: "bundled", Set: map[string]string{
+		"storage.min_pack_time": "0", "storage.delay_delete": "3600",
+	}})
+	l.Start(t, 2)
+	work := t.TempDir()
+	heap := filepath.Join(work, "heap")
+	rounds := 8
+	if testing.Short() {
+		rounds = 5
+	}
+	var lists, bundles int
+	var plain string
+	for round := range rounds {
+		l.Write(t, 30)
+		l.Pause()
+		var err error
+		switch round {
+		case 1, 4, 6:
+			_, err = l.Storage.Pack(t.Context(), zodb.PackOptions{NoGC: true})
+		case 3:
+			_, err = l.Storage.(*engine.Storage).Undelete(t.Context(), 0)
+		}
+		if err == nil {
+			err = l.Storage.EnterSnapshot(t.Context(), "unbundle")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain = filepath.Join(work, "copy"+string(rune('0'+round)))
+		const both = `mkdir -p "$2" "$3"; cp -a "$1/config" "$1/A" "$2/"; cp -a "$1/config" "$3/"; cp -alf "$1/A" "$3/"`
+		if out, err := exec.CommandContext(t.Context(), "sh", "-euc", both, "sh", l.Home, plain, heap).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if err := l.Storage.LeaveSnapshot(t.Context(), "unbundle"); err != nil {
+			t.Fatal(err)
+		}
+		if round%2 == 1 || round == rounds-1 {
+			for _, from := range []string{plain, heap} {
+				isUnbundled(t, script, from, from+"-flat"+string(rune('0'+round)), l.Storage)
+			}
+		}
+		lists += count(t, plain, "*.gone")
+		bundles = max(bundles, count(t, plain, "*.tar.zst"))
+	}
+	if lists == 0 || bundles < 2 || count(t, heap, "*.tar.zst") <= bundles {
+		t.Errorf("the history has %d lists of what is gone and up to %d bundles, its heap %d bundles", lists, bundles, count(t, heap, "*.tar.zst"))
+	}
+	left, err := filepath.Glob(filepath.Join(plain, "A", "bundles", "*.tar.zst"))
+	if err != nil || len(left) == 0 {
+		t.Fatal(left, err)
+	}
+	if err := os.Remove(left[len(left)-1]); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "python3", script, plain, filepath.Join(work, "lacks")).CombinedOutput()
+	if err == nil || !bytes.Contains(out, []byte("bundle")) || bytes.Contains(out, []byte("Traceback")) {
+		t.Errorf("without its last bundle: %v, %s", err, out)
+	}
+}
+
+// TestScriptReadsEachKindOfBitSet: arrays, bit maps and runs, of Roaring.
+func TestScriptReadsEachKindOfBitSet(t *testing.T) {
+	t.Parallel()
+	script := unbundleScript(t)
+	for what, fill := range map[string]func(*roaring.Bitmap){
+		"an array": func(b *roaring.Bitmap) { b.AddMany([]uint32{0, 7, 70_000, 1 << 31}) },
+		"a bit map": func(b *roaring.Bitmap) {
+			for i := range uint32(20_000) {
+				b.Add(3*i + 65_000)
+			}
+		},
+		"one run":   func(b *roaring.Bitmap) { b.AddRange(5, 5_000) },
+		"many runs": func(b *roaring.Bitmap) { b.AddRange(60_000, 500_000); b.Add(1 << 20); b.AddRange(2<<20, 2<<20+9) },
+	} {
+		set := roaring.New()
+		fill(set)
+		set.RunOptimize()
+		packed, err := set.ToBytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		const program = `import struct, sys
+text = open(sys.argv[1]).read()
+exec(text[text.index("def numbers"):text.index("def gone")])
+print(*numbers(sys.stdin.buffer.read()))`
+		cmd := exec.CommandContext(t.Context(), "python3", "-c", program, script)
+		cmd.Stdin = bytes.NewReader(packed)
+		out, err := cmd.CombinedOutput()
+		var want strings.Builder
+		for _, n := range set.ToArray() {
+			fmt.Fprintf(&want, "%d ", n)
+		}
+		if err != nil || strings.TrimSpace(string(out)) != strings.TrimSpace(want.String()) {
+			t.Errorf("%s: %v, it reads %.200s", what, err, out)
+		}
+	}
+}
+
+// count returns how many files there are among the bundles of a copy.
+func count(t *testing.T, dir, pattern string) int {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "A", "bundles", pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+// isUnbundled unpacks a copy, and compares what comes out with the storage.
+func isUnbundled(t *testing.T, script, from, to string, want zodb.Storage) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "python3", script, from, to).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", from, err, out)
+	}
+	f, err := vfs.OS(to)
+	if err == nil {
+		_, err = checktest.Sound(t.Context(), f)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", to, err)
+	}
+	s, err := engine.Open(t.Context(), to, engine.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if format := s.Status().Format; format != "flat" {
+		t.Errorf("%s has format %s", to, format)
+	}
+	if s.LastTransaction() != want.LastTransaction() {
+		t.Errorf("%s ends with %s, want %s", to, s.LastTransaction(), want.LastTransaction())
+	}
+	// In both directions: a copy may have what packs took from its source.
+	for _, pair := range [][2]zodb.Storage{{want, s}, {s, want}} {
+		if _, err := transfer.Compare(t.Context(), pair[0], pair[1], transfer.CompareOptions{}); err != nil {
+			t.Errorf("%s to %s: %v", pair[0].Home(), pair[1].Home(), err)
+		}
+	}
+}
