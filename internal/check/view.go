@@ -130,7 +130,11 @@ func openView(f vfs.FS, set *settings.Settings, snapshotOnly bool) (view, error)
 	if t.minimal {
 		return nil, errors.New("config/settings: there is no class Minimal in the format bundled")
 	}
-	return openBundles(t, snapshotOnly)
+	v, err := openBundles(t, snapshotOnly)
+	if err != nil {
+		return nil, err // a nil *bundles would be a view
+	}
+	return v, nil
 }
 
 // empty reports whether a directory has nothing in it or does not exist.

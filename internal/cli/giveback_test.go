@@ -33,7 +33,7 @@ func newOfNobody(t *testing.T) *ofNobody {
 	}
 	self, as := asSomebodyElse(t)
 	h := &ofNobody{t: t, self: self, as: as, home: filepath.Join(filepath.Dir(self), "home")}
-	want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), h.home)
+	want(t, exitOK, "imported", "import", "--format", "chunky", hometest.FileStorage(t, "undo.fs"), h.home)
 	h.sh("chown -R %d %s", as.Credential.Uid, h.home)
 	found, err := filepath.Glob(filepath.Join(h.home, "A/o000/000/000/000/0001.03*"))
 	if err != nil || len(found) == 0 {

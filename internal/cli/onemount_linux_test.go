@@ -55,9 +55,15 @@ func TestPartsOnOtherMountsAreRefused(t *testing.T) {
 // TestLinkInPlaceOfADirectory: A may be a symbolic link within the file system, for each command.
 func TestLinkInPlaceOfADirectory(t *testing.T) {
 	t.Parallel()
+	for _, format := range []string{"bundled", "chunky"} {
+		t.Run(format, func(t *testing.T) { testLinkInPlaceOfADirectory(t, format) })
+	}
+}
+
+func testLinkInPlaceOfADirectory(t *testing.T, format string) {
 	dir := t.TempDir()
 	home, real := filepath.Join(dir, "home"), filepath.Join(dir, "real")
-	want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), home)
+	want(t, exitOK, "imported", "import", "--format", format, hometest.FileStorage(t, "undo.fs"), home)
 	if err := errors.Join(os.Rename(filepath.Join(home, "A"), real), os.Symlink(real, filepath.Join(home, "A"))); err != nil {
 		t.Fatal(err)
 	}

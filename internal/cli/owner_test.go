@@ -261,7 +261,7 @@ func TestFilesOfRootAreNamed(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), home)
+	want(t, exitOK, "imported", "import", "--format", "chunky", hometest.FileStorage(t, "undo.fs"), home)
 	chown := func(uid int, paths ...string) {
 		t.Helper()
 		for _, path := range paths {

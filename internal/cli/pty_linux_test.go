@@ -68,7 +68,7 @@ func TestProgressOnANarrowTerminal(t *testing.T) {
 		args []string
 		last string // what is shown at the end
 	}{
-		{[]string{"import", hometest.FileStorage(t, "undo.fs"), home}, "moving to A, "},
+		{[]string{"import", "--format", "chunky", hometest.FileStorage(t, "undo.fs"), home}, "moving to A, "},
 		{[]string{"backup", "full", home, repo}, "files, "},
 		{[]string{"backup", "verify", "--data", repo}, "files, "},
 		{[]string{"backup", "verify", "--restore", repo}, "checking, "},

@@ -336,7 +336,7 @@ func testCrashDuringDeltaLeavesTheTargetGood(t *testing.T, format string) {
 // one and a damaged one.
 func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "")
+	l, dir, tids := chain(t, "chunky")
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
 	work := t.TempDir()

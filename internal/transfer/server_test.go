@@ -71,7 +71,13 @@ func connect(t testing.TB, s *engine.Storage, e wire.Encoding) *zeoclient.Client
 // imported makes a storage from a golden Data.fs.
 func imported(t testing.TB, name string, policy BlobPolicy) *engine.Storage {
 	t.Helper()
-	s := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{})
+	return importedAs(t, "", name, policy)
+}
+
+// importedAs is imported into a HOME of a format.
+func importedAs(t testing.TB, format, name string, policy BlobPolicy) *engine.Storage {
+	t.Helper()
+	s := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Format: format}), engine.Options{})
 	o := ImportOptions{Policy: policy}
 	file := hometest.FileStorage(t, name)
 	if name == "blobs" {
@@ -406,7 +412,7 @@ func TestFollowerListsWhatDangles(t *testing.T) {
 // blob that is lost is an error that stays.
 func TestBlobThatWasPackedAwayWhileItWasCopied(t *testing.T) {
 	t.Parallel()
-	home := enginetest.Home(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}})
+	home := enginetest.Home(t, engine.CreateOptions{Format: "chunky", Set: map[string]string{"storage.min_pack_time": "0"}})
 	src := enginetest.Open(t, home, engine.Options{})
 	commit(t, src, zodb.BeginOptions{}, 0, "root", "")
 	address, _ := serveOn(t, src, "127.0.0.1:0")
@@ -588,7 +594,7 @@ func (l *listed) progress() (done, total int64) { return 0, 0 }
 // TestServerWithADamagedTransaction: the copy ends there, or goes on behind it and tells of it.
 func TestServerWithADamagedTransaction(t *testing.T) {
 	t.Parallel()
-	from := imported(t, "undo.fs", BlobsRequired)
+	from := importedAs(t, "chunky", "undo.fs", BlobsRequired)
 	var list []zodb.TID
 	for txn, err := range from.Transactions(t.Context(), 0, 0) {
 		if err != nil {
