@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -174,169 +172,8 @@ func objects(s store.Store, c contents) error {
 	return nil
 }
 
-// scenarios are the work of [Faults]. disk has the blobs, durably.
-func scenarios(disk vfs.FS) ([]scenario, error) {
-	all := Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{3, 0, 2}, []zodb.OID{3})
-	if err := stage(disk, all); err != nil {
-		return nil, err
-	}
-	full, err := contentsOf(all, tid(4))
-	if err != nil {
-		return nil, err
-	}
-	// In several flushes: a store may keep what belongs to one in one place.
-	fill := func(s store.Store) error {
-		return errors.Join(flush(s, store.A, all[:1]), flush(s, store.A, all[1:3]), flush(s, store.A, all[3:]))
-	}
-	first, second := firstPack(), secondPack()
-	packBoth := func(s store.Store) error {
-		err := fill(s)
-		if err == nil {
-			err = first.do(s, first.stamp)
-		}
-		if err == nil {
-			err = second.do(s, second.stamp)
-		}
-		return err
-	}
-	afterFirst, err := contentsOf(all, tid(4))
-	if err != nil {
-		return nil, err
-	}
-	goneFirst := afterFirst.removed(first.removal)
-	if err := afterFirst.relinked(first.links); err != nil {
-		return nil, err
-	}
-	afterBoth := contents{last: afterFirst.last, text: maps.Clone(afterFirst.text), previous: maps.Clone(afterFirst.previous), current: maps.Clone(afterFirst.current)}
-	goneSecond := afterBoth.removed(second.removal)
-	if err := afterBoth.relinked(second.links); err != nil {
-		return nil, err
-	}
-	// Before the purge, the second pack can be taken back.
-	afterPurge := contents{last: afterFirst.last, text: maps.Clone(afterFirst.text), current: afterFirst.current}
-	none := func(s store.Store, gone map[layout.Name][]byte) error {
-		for n := range gone {
-			if err := hasNot(s, n); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return []scenario{{
-		name: "flush", least: 60,
-		work: func(s store.Store) error {
-			err := flush(s, store.A, all[:2])
-			if err == nil {
-				err = flush(s, store.B, all[2:3])
-			}
-			if err != nil {
-				return err
-			}
-			if err := thaw(s); err != nil {
-				// The store goes on into B until it is tried again.
-				return errors.Join(err, flush(s, store.B, all[3:]))
-			}
-			return flush(s, store.A, all[3:])
-		},
-		always: func(s store.Store) error {
-			last, err := s.Mark(layout.XSerial)
-			if err != nil {
-				return err
-			}
-			c, err := contentsOf(all, zodb.TID(last))
-			c.current = nil // which may be later
-			return errors.Join(err, c.all(s, true))
-		},
-		end: func(s store.Store) error {
-			last, err := s.LastInA()
-			if err == nil && last != tid(4) {
-				err = fmt.Errorf("the last transaction in A is %s: %w", last, errContent)
-			}
-			return errors.Join(err, full.all(s, true), objects(s, full))
-		},
-	}, {
-		// Before x.serial is set all is durable.
-		name: "put", least: 20,
-		work:   func(s store.Store) error { return s.Put(store.A, all, new(store.Progress)) },
-		always: func(s store.Store) error { return wantLast(s, 0) },
-		end:    func(s store.Store) error { return errors.Join(wantLast(s, 0), full.all(s, true), objects(s, full)) },
-	}, {
-		name: "remove", least: 15, before: fill,
-		work:   func(s store.Store) error { return first.do(s, first.stamp) },
-		always: func(s store.Store) error { return removing(s, afterFirst, full, first) },
-		end: func(s store.Store) error {
-			return errors.Join(afterFirst.all(s, true), none(s, goneFirst), objects(s, afterFirst))
-		},
-	}, {
-		name: "remove for good", least: 15, before: fill,
-		work:   func(s store.Store) error { return first.do(s, 0) },
-		always: func(s store.Store) error { return removing(s, afterFirst, full, first) },
-		end: func(s store.Store) error {
-			_, err := bringBack(s, 0, 3)
-			return errors.Join(err, afterFirst.all(s, true), none(s, goneFirst), objects(s, afterFirst))
-		},
-	}, {
-		name: "bring back", least: 20,
-		before: packBoth,
-		work:   func(s store.Store) error { return undo(s, second, first) },
-		// A revision may come before its blob: no object that was packed leads to it yet.
-		always: func(s store.Store) error { return errors.Join(afterBoth.all(s, false), whole(s, tid(4), nil)) },
-		end:    func(s store.Store) error { return errors.Join(full.all(s, true), objects(s, full)) },
-	}, {
-		// Each step is durable.
-		name: "a step of a purge", least: 3, before: packBoth,
-		work: func(s store.Store) error {
-			p := s.Purge(secondStamp)
-			defer p.Close()
-			_, _, err := p.Step(2)
-			return err
-		},
-		always: func(s store.Store) error { return afterBoth.all(s, true) },
-		end: func(s store.Store) error {
-			n, err := bringBack(s, firstStamp, 3)
-			if back := n.Objects + n.Revisions + n.Transactions + n.Blobs; err != nil || int(back) > len(goneFirst)+len(first.removal.Objects)-2 {
-				return fmt.Errorf("%d came back after a step of two: %w", back, errors.Join(err, errContent))
-			}
-			return nil
-		},
-	}, {
-		name: "purge", least: 8,
-		before: packBoth,
-		work: func(s store.Store) error {
-			_, err := purge(s, secondStamp)
-			return err
-		},
-		// The first pack's things are gone or not; of the second's nothing is, at any moment.
-		always: func(s store.Store) error {
-			err := errors.Join(afterBoth.all(s, true), whole(s, tid(4), full.text), undo(s, second))
-			return errors.Join(err, afterPurge.all(s, true), onlyOf(s, goneSecond))
-		},
-		end: func(s store.Store) error {
-			_, err := bringBack(s, 0, 3)
-			if err == nil {
-				err = s.Relink(second.back)
-			}
-			return errors.Join(err, afterPurge.all(s, true), none(s, goneFirst), objects(s, afterPurge))
-		},
-	}, {
-		name: "tend",
-		before: func(s store.Store) error {
-			err := fill(s)
-			if err == nil {
-				err = first.do(s, 0)
-			}
-			return err
-		},
-		work: tend,
-		always: func(s store.Store) error {
-			return errors.Join(afterFirst.all(s, true), none(s, goneFirst), objects(s, afterFirst), whole(s, tid(4), full.text))
-		},
-		end: func(s store.Store) error { return errors.Join(afterFirst.all(s, true), objects(s, afterFirst)) },
-	}}, nil
-}
-
-// onlyOf wants all of some names to be there.
-func onlyOf(s store.Store, names map[layout.Name][]byte) error {
+// allOf wants all of some names to be there.
+func allOf(s store.Store, names map[layout.Name][]byte) error {
 	for n, want := range names {
 		if err := has(s, n, want); err != nil {
 			return err
@@ -345,9 +182,19 @@ func onlyOf(s store.Store, names map[layout.Name][]byte) error {
 	return nil
 }
 
-// removing tests the invariants while a pack removes: all that stays is there, nothing that is
+// noneOf wants none of some names to be there.
+func noneOf(s store.Store, names map[layout.Name][]byte) error {
+	for n := range names {
+		if err := hasNot(s, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whilePacked tests the invariants while a pack removes: all that stays is there, nothing that is
 // still there names something that is gone, and x.packed explains each removal.
-func removing(s store.Store, after, before contents, p packed) error {
+func whilePacked(s store.Store, after, before contents, p packed) error {
 	if err := errors.Join(after.all(s, false), whole(s, tid(4), before.text)); err != nil {
 		return err
 	}

@@ -1,0 +1,161 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// scenarios are the work of [Faults]. disk has the blobs, durably.
+func scenarios(disk vfs.FS) ([]scenario, error) {
+	x, err := newFixture(disk)
+	if err != nil {
+		return nil, err
+	}
+	return []scenario{
+		x.flushing(),
+		x.putting(),
+		x.removing("remove", x.first.stamp),
+		x.removing("remove for good", 0),
+		x.bringingBack(),
+		x.stepOfPurge(),
+		x.purging(),
+		x.tending(),
+	}, nil
+}
+
+// flushing is a flush into A and one into B, and the thaw.
+func (x *fixture) flushing() scenario {
+	return scenario{
+		name: "flush", least: 60,
+		work: func(s store.Store) error {
+			err := flush(s, store.A, x.all[:2])
+			if err == nil {
+				err = flush(s, store.B, x.all[2:3])
+			}
+			if err != nil {
+				return err
+			}
+			if err := thaw(s); err != nil {
+				// The store goes on into B until it is tried again.
+				return errors.Join(err, flush(s, store.B, x.all[3:]))
+			}
+			return flush(s, store.A, x.all[3:])
+		},
+		always: func(s store.Store) error {
+			last, err := s.Mark(layout.XSerial)
+			if err != nil {
+				return err
+			}
+			c, err := contentsOf(x.all, zodb.TID(last))
+			c.current = nil // which may be later
+			return errors.Join(err, c.all(s, true))
+		},
+		end: func(s store.Store) error {
+			last, err := s.LastInA()
+			if err == nil && last != tid(4) {
+				err = fmt.Errorf("the last transaction in A is %s: %w", last, errContent)
+			}
+			return errors.Join(err, x.full.all(s, true), objects(s, x.full))
+		},
+	}
+}
+
+// putting is a flush before x.serial is set: all is durable by then.
+func (x *fixture) putting() scenario {
+	return scenario{
+		name: "put", least: 20,
+		work:   func(s store.Store) error { return s.Put(store.A, x.all, new(store.Progress)) },
+		always: func(s store.Store) error { return wantLast(s, 0) },
+		end:    func(s store.Store) error { return errors.Join(wantLast(s, 0), x.full.all(s, true), objects(s, x.full)) },
+	}
+}
+
+// removing is the first pack, which puts aside with a stamp, or removes for good with stamp 0.
+func (x *fixture) removing(name string, stamp int64) scenario {
+	return scenario{
+		name: name, least: 15, before: x.fill,
+		work:   func(s store.Store) error { return x.first.do(s, stamp) },
+		always: func(s store.Store) error { return whilePacked(s, x.afterFirst, x.full, x.first) },
+		end: func(s store.Store) error {
+			var err error
+			if stamp == 0 {
+				_, err = bringBack(s, 0, 3)
+			}
+			return errors.Join(err, x.afterFirst.all(s, true), noneOf(s, x.goneFirst), objects(s, x.afterFirst))
+		},
+	}
+}
+
+// bringingBack is the undo of both packs.
+func (x *fixture) bringingBack() scenario {
+	return scenario{
+		name: "bring back", least: 20, before: x.packBoth,
+		work: func(s store.Store) error { return undo(s, x.second, x.first) },
+		// A revision may come before its blob: no object that was packed leads to it yet.
+		always: func(s store.Store) error { return errors.Join(x.afterBoth.all(s, false), whole(s, tid(4), nil)) },
+		end:    func(s store.Store) error { return errors.Join(x.full.all(s, true), objects(s, x.full)) },
+	}
+}
+
+// stepOfPurge is one step of the purge of the first pack: each is durable.
+func (x *fixture) stepOfPurge() scenario {
+	return scenario{
+		name: "a step of a purge", least: 3, before: x.packBoth,
+		work: func(s store.Store) error {
+			p := s.Purge(secondStamp)
+			defer p.Close()
+			_, _, err := p.Step(2)
+			return err
+		},
+		always: func(s store.Store) error { return x.afterBoth.all(s, true) },
+		end: func(s store.Store) error {
+			n, err := bringBack(s, firstStamp, 3)
+			left := len(x.goneFirst) + len(x.first.removal.Objects) - 2
+			if back := n.Objects + n.Revisions + n.Transactions + n.Blobs; err != nil || int(back) > left {
+				return fmt.Errorf("%d came back after a step of two: %w", back, errors.Join(err, errContent))
+			}
+			return nil
+		},
+	}
+}
+
+// purging is the purge of the first pack. The second one can be taken back at every moment.
+func (x *fixture) purging() scenario {
+	return scenario{
+		name: "purge", least: 8, before: x.packBoth,
+		work: func(s store.Store) error {
+			_, err := purge(s, secondStamp)
+			return err
+		},
+		// The first pack's things are gone or not; of the second's nothing is, at any moment.
+		always: func(s store.Store) error {
+			err := errors.Join(x.afterBoth.all(s, true), whole(s, tid(4), x.full.text), undo(s, x.second))
+			return errors.Join(err, x.afterPurge.all(s, true), allOf(s, x.goneSecond))
+		},
+		end: func(s store.Store) error {
+			_, err := bringBack(s, 0, 3)
+			if err == nil {
+				err = s.Relink(x.second.back)
+			}
+			return errors.Join(err, x.afterPurge.all(s, true), noneOf(s, x.goneFirst), objects(s, x.afterPurge))
+		},
+	}
+}
+
+// tending is the work that a store does for itself, after a pack that removed for good.
+func (x *fixture) tending() scenario {
+	return scenario{
+		name:   "tend",
+		before: func(s store.Store) error { return x.packFirst(s, 0) },
+		work:   tend,
+		always: func(s store.Store) error {
+			return errors.Join(x.afterFirst.all(s, true), noneOf(s, x.goneFirst), objects(s, x.afterFirst), whole(s, tid(4), x.full.text))
+		},
+		end: func(s store.Store) error { return errors.Join(x.afterFirst.all(s, true), objects(s, x.afterFirst)) },
+	}
+}
