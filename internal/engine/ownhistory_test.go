@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -411,6 +412,44 @@ func TestNoHistoryBeginsWhileBackupsCannotBeAsked(t *testing.T) {
 	s = open(t, home, Options{})
 	if last := s.LastTransaction(); last <= given || len(beginnings(t, s)) != 1 {
 		t.Errorf("%d beginnings, the last transaction is %s, where %s was given out", len(beginnings(t, s)), last, given)
+	}
+}
+
+// TestWhatDiffersFromItsSourceIsNotServedWhileBackupsCannotBeAsked: no history can begin then, and
+// nothing else keeps clients from believing their caches of the source.
+func TestWhatDiffersFromItsSourceIsNotServedWhileBackupsCannotBeAsked(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{})
+	s := open(t, home, Options{History: HistoryCopied})
+	if err := s.DiffersFromSource(); err != nil {
+		t.Fatal(err)
+	}
+	imported := commit(t, s, change{oid: 0, data: rec("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	notes := filepath.Join(home, "misc/backed-up")
+	if err := os.Mkdir(notes, 0o700); err != nil { // it cannot be read
+		t.Fatal(err)
+	}
+	for _, h := range []History{HistoryOwn, HistoryRead} {
+		s, err := Open(t.Context(), home, Options{History: h})
+		if err == nil {
+			err = s.Close()
+			t.Errorf("history %d: it is served with the caches of its source, closed: %v", h, err)
+		} else if text := err.Error(); !strings.Contains(text, "differs from the source of its import") || !strings.Contains(text, "backed-up") {
+			t.Errorf("history %d: %v", h, err)
+		}
+	}
+	if err := open(t, home, Options{History: HistoryKept}).Close(); err != nil { // which serves nobody
+		t.Error(err)
+	}
+	if err := os.Remove(notes); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, home, Options{})
+	if list := beginnings(t, s); len(list) != 1 || list[0].Previous != imported || !histfile.IsAnew(list[0]) {
+		t.Errorf("beginnings when they can be read: %+v", list)
 	}
 }
 
