@@ -127,14 +127,16 @@ type randomClients struct {
 }
 
 // session makes calls on a connection. Each request is answered once, unless the server ends
-// the connection.
+// the connection. Some clients wait for the answer to a vote before they go on, as true ones do: a
+// finish that comes before is refused.
 func (r *randomClients) session(seed uint64) {
 	c := r.ts.client(encodingOf(int(seed)))
 	defer c.conn.Close()
 	asked := make(map[any]string)
 	var stream []byte
+	var waits []wait
 	rnd := rand.New(rand.NewPCG(seed, 11))
-	wild := rnd.IntN(3) == 0
+	wild, patient := rnd.IntN(3) == 0, rnd.IntN(2) == 0
 	for _, call := range randomCalls(rnd, wild) {
 		c.id++
 		b, err := wire.AppendRequest(nil, c.enc, c.id, call.oneWay, call.name, call.args...)
@@ -151,12 +153,30 @@ func (r *randomClients) session(seed uint64) {
 		if !call.oneWay {
 			asked[c.id] = call.name
 		}
+		if patient && call.name == "vote" && len(call.args) == 1 && call.args[0] == randomHandle {
+			waits = append(waits, wait{len(stream), c.id, make(chan struct{})})
+		}
 	}
-	sent := make(chan struct{})
-	go func() {
+	sent, gone := make(chan struct{}), make(chan struct{})
+	go func(waits []wait) {
 		defer close(sent)
 		_ = c.conn.SetWriteDeadline(time.Now().Add(patience))
-		_, _ = c.conn.Write(stream)
+		done := 0
+		for _, w := range waits {
+			_, _ = c.conn.Write(stream[done:w.behind])
+			done = w.behind
+			select {
+			case <-w.answered:
+			case <-gone:
+				return
+			}
+		}
+		_, _ = c.conn.Write(stream[done:])
+	}(waits)
+	defer func() {
+		close(gone)
+		c.conn.Close()
+		<-sent
 	}()
 	for len(asked) > 0 {
 		b, err := c.read()
@@ -171,12 +191,21 @@ func (r *randomClients) session(seed uint64) {
 			return
 		case m.Name == ".reply":
 			r.reply(seed, asked, &m)
+			if len(waits) > 0 && m.ID == waits[0].id {
+				close(waits[0].answered)
+				waits = waits[1:]
+			}
 		case !slices.Contains([]string{"invalidateTransaction", "info"}, m.Name):
 			r.t.Errorf("seed %d: the server calls %q", seed, m.Name)
 		}
 	}
-	c.conn.Close()
-	<-sent
+}
+
+// wait is a moment at which a client waits for an answer.
+type wait struct {
+	behind   int // so many bytes of what it sends
+	id       any
+	answered chan struct{}
 }
 
 // lost takes the end of a connection in.
