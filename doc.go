@@ -1,5 +1,5 @@
-// Package dirstorage is a storage for ZODB databases that keeps one ordinary file
-// for each revision of each object below HOME/A, with a write-ahead log in
+// Package dirstorage is a storage for ZODB databases that keeps them below HOME/A in ordinary
+// files that never change, tars of many revisions or a file for each, with a write-ahead log in
 // HOME/journal and a snapshot mode: on request A stands still as a coherent
 // snapshot, while the storage goes on reading and writing into the journal and
 // HOME/B. A backup is then a copy of ordinary files.
