@@ -118,6 +118,9 @@ transactions were committed since, which a backup would lack: see --join.`,
 			if len(args) > 1 {
 				o.repo = args[1]
 			}
+			if err := notInside(o.repo); err != nil {
+				return err
+			}
 			return o.run(c.Context(), e)
 		},
 	}

@@ -52,7 +52,7 @@ func (o *createCommand) run(_ context.Context, e *env) error {
 		}
 		set[key] = value
 	}
-	if err := engine.Create(o.home, engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format, Set: set}); err != nil {
+	if err := createHome(o.home, engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format, Set: set}); err != nil {
 		return err
 	}
 	if o.json {

@@ -73,6 +73,9 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 	if options.To, err = e.parseTID("--to", o.to); err != nil {
 		return err
 	}
+	if err := notInside(o.target); err != nil {
+		return err
+	}
 	s, err := openReader(ctx, e, o.home)
 	if err != nil {
 		return err

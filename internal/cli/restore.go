@@ -81,6 +81,9 @@ func (o *restoreCommand) plan(e *env, r *backup.Repository) (*backup.Plan, error
 }
 
 func (o *restoreCommand) run(ctx context.Context, e *env) error {
+	if err := notInside(o.target); err != nil {
+		return err
+	}
 	r, err := openRepository(ctx, o.repo)
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 	}
 	if err == nil && vacant {
 		o := engine.CreateOptions{Class: zodb.Class(s.conf.Class), Format: s.conf.Format}
-		if err := engine.Create(st.Home, o); err != nil {
+		if err := createHome(st.Home, o); err != nil {
 			return nil, err
 		}
 		s.made = append(s.made, st.Home)

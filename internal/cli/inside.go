@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"path/filepath"
+	"slices"
+
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// notInside returns an error if something that a command is to make lies within one of the
+// directories that a storage has for itself.
+func notInside(name string) error {
+	above, base, err := vfs.Split(name)
+	for err == nil {
+		dir := above.Path(".")
+		if slices.Contains([]string{string(store.A), string(store.B), "config", "journal", "misc"}, base) {
+			if _, err := above.Stat("config/settings"); err == nil {
+				return usage("%s is within %s of the storage %s, which is for its own files alone: choose another place", name, base, dir)
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+		above, base, err = vfs.Split(dir)
+	}
+	return err
+}
+
+// createHome makes a storage.
+func createHome(home string, o engine.CreateOptions) error {
+	if err := notInside(home); err != nil {
+		return err
+	}
+	return engine.Create(home, o)
+}
