@@ -138,3 +138,31 @@ func merged(path string) bool {
 	n, _, ok := bundle.ParseName(path[strings.LastIndexByte(path, '/')+1:])
 	return ok && n.Min != n.Max
 }
+
+// TestMergesGoOnAfterASnapshotThatFailed: an error while snapshot mode is entered does not keep A
+// from being tended until the next snapshot.
+func TestMergesGoOnAfterASnapshotThatFailed(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Format: "bundled"})
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(dir, nil)
+	s := open(t, home, Options{fs: f})
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.Decide(func(op errfs.Op) error {
+		if op.Kind == "rename" && op.Name == snapshotFile {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	if err := s.EnterSnapshot(t.Context(), "test"); err == nil {
+		t.Fatal("entered")
+	}
+	f.Decide(nil)
+	flushEach(t, s, 30)
+	eventually(t, "merges", func() bool { return len(bundlesOf(t, dir, "A")) < 10 })
+}

@@ -76,7 +76,6 @@ func (s *Snapshots) enterNow(q *state.Entry) error {
 		q.End(fmt.Errorf("enter snapshot mode: %w", s.o.State.Refused(err)))
 		return err
 	}
-	s.o.Store.UseB()
 	// Again: the files of the flush up to the boundary bear the time of
 	// the first floor, and the next version must be of a later second.
 	err := s.RaiseFloor()
@@ -98,6 +97,7 @@ func (s *Snapshots) enterNow(q *state.Entry) error {
 		}
 	}
 	if err == nil || !taken {
+		s.o.Store.UseB() // not before: a store that is not in snapshot mode tends to A
 		s.modeMu.Lock()
 		sublock := s.o.State.Entered(q, !taken)
 		if cerr := sublock.Close(); cerr != nil { // it is free all the same
