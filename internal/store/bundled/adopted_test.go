@@ -133,3 +133,41 @@ func TestDamageOfWhatIsInTheLog(t *testing.T) {
 		}
 	}
 }
+
+// TestBundlesOfAnotherLog: a transaction that is acknowledged is not passed over because there is a
+// bundle behind x.serial that is later, or has another one in its place.
+func TestBundlesOfAnotherLog(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		next func(all []store.Transaction) store.Transaction
+		ok   bool
+	}{
+		{"the same", func(all []store.Transaction) store.Transaction { return all[1] }, true},
+		{"another one", func([]store.Transaction) store.Transaction {
+			return storetest.Chain([]zodb.OID{1}, []zodb.OID{7})[1]
+		}, false},
+		{"one between", func(all []store.Transaction) store.Transaction {
+			return &storetest.Txn{Tid: all[1].TID() - 5, Previous: all[0].TID(), OIDs: []zodb.OID{5}}
+		}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3})
+			s, disk := newStore(t)
+			err := errors.Join(s.Put(store.A, all[:1], new(store.Progress)), s.SetLast(store.A, all[0].TID()), s.Put(store.A, all[1:], new(store.Progress)), s.Close())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s = reopen(t, disk)
+			x := c.next(all)
+			err = s.Put(store.A, []store.Transaction{x}, new(store.Progress))
+			if c.ok && err != nil || !c.ok && !errors.Is(err, zodb.ErrCorrupt) {
+				t.Errorf("put: %v", err)
+			}
+			if _, _, gerr := s.Get(layout.Transaction(x.TID())); err == nil && gerr != nil {
+				t.Errorf("it was put, and is not there: %v", gerr)
+			}
+		})
+	}
+}

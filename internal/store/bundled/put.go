@@ -1,9 +1,11 @@
 package bundled
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
@@ -37,6 +39,9 @@ func (s *Store) Put(side store.Side, batch []store.Transaction, p *store.Progres
 	last := s.now.last()
 	todo := batch
 	for len(todo) > 0 && todo[0].TID() <= last {
+		if err := s.isThere(todo[0]); err != nil {
+			return err
+		}
 		todo = todo[1:]
 	}
 	highest := batch[len(batch)-1].HighestOID()
@@ -56,6 +61,34 @@ func (s *Store) Put(side store.Side, batch []store.Transaction, p *store.Progres
 		return s.reload()
 	}
 	return nil
+}
+
+// isThere returns an error unless a bundle has a transaction, which is in the range of one or
+// before: a bundle behind x.serial that is of another log has others.
+func (s *Store) isThere(c store.Transaction) error {
+	n := layout.Transaction(c.TID())
+	was, place, err := s.Get(n)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	is, aerr := c.AppendTransaction(nil)
+	if aerr != nil {
+		return aerr
+	}
+	if err != nil || !bytes.Equal(withoutPrevious(was), withoutPrevious(is)) {
+		return &zodb.CorruptError{Path: place, TID: c.TID(), Reason: fmt.Sprintf("it is to be put, and the bundles, which go up to %s, do not have it or have another one: "+
+			"they are of another storage than the log, or x.serial is", s.now.last()), Err: err}
+	}
+	return nil
+}
+
+// withoutPrevious returns what of a transaction is the same in each copy of it.
+func withoutPrevious(b []byte) []byte {
+	b = bytes.Clone(b)
+	if len(b) >= previousAt+8 {
+		clear(b[previousAt:][:8])
+	}
+	return b
 }
 
 // adopt moves the blobs of a transaction.
