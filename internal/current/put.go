@@ -19,20 +19,29 @@ type Entry struct {
 // Put puts those slots that are not older than what is there; of two with one tid the later one
 // counts. The entries are sorted by oid. After an error some of them may be there; it may be
 // repeated, and a Commit would not know of it. Nothing is durable before Commit.
-func (t *Table) Put(entries []Entry) error {
+//
+// A slot that is damaged is replaced, so nothing newer than the entries may have been put of their objects
+// but for what is put again after them. Else it is [Table.Refresh].
+func (t *Table) Put(entries []Entry) error { return t.putAll(entries, false) }
+
+// Refresh is Put for entries that may not be the newest: a slot that is damaged stays so, because
+// it may have been newer.
+func (t *Table) Refresh(entries []Entry) error { return t.putAll(entries, true) }
+
+func (t *Table) putAll(entries []Entry, refresh bool) error {
 	t.puts.Lock()
 	defer t.puts.Unlock()
 	if t.err != nil {
 		return t.err
 	}
-	err := t.put(entries)
+	err := t.put(entries, refresh)
 	if t.held != nil {
 		t.err = err // pages may be lost
 	}
 	return err
 }
 
-func (t *Table) put(entries []Entry) error {
+func (t *Table) put(entries []Entry, refresh bool) error {
 	byOID := func(a, b Entry) int { return cmp.Compare(a.OID, b.OID) }
 	if !slices.IsSortedFunc(entries, byOID) {
 		slices.SortStableFunc(entries, byOID)
@@ -54,7 +63,7 @@ func (t *Table) put(entries []Entry) error {
 			t.pages++
 			added = added.and(extent{group, page, 1})
 		}
-		if err := t.putPage(page, !found, entries[:n]); err != nil {
+		if err := t.putPage(page, !found, refresh, entries[:n]); err != nil {
 			return err
 		}
 		entries = entries[n:]
@@ -76,21 +85,26 @@ func (t *Table) put(entries []Entry) error {
 }
 
 // putPage puts the entries of one page.
-func (t *Table) putPage(page uint32, fresh bool, entries []Entry) error {
+func (t *Table) putPage(page uint32, fresh, refresh bool, entries []Entry) error {
 	b, err := t.page(page, fresh)
 	if err != nil {
 		return err
+	}
+	if fresh {
+		putEmpty(b, uint64(entries[0].OID)/slotsInPage)
 	}
 	from, to := pageSize, 0
 	for k := range entries {
 		e := &entries[k]
 		at := int(uint64(e.OID)%slotsInPage) * slotSize
 		slot := b[at:][:slotSize]
-		if was := tidOf(slot); was > e.TID {
-			if _, ok := parseSlot(slot, e.OID); ok {
+		was := tidOf(slot)
+		if refresh || was > e.TID {
+			if _, ok := parseSlot(slot, e.OID); ok && was > e.TID || !ok && refresh {
 				continue
 			}
-		} else if was == 0 {
+		}
+		if was == 0 {
 			t.objects++
 		}
 		e.put(slot, e.OID)
@@ -106,6 +120,13 @@ func (t *Table) putPage(page uint32, fresh bool, entries []Entry) error {
 	defer t.mu.Unlock()
 	_, err = t.file.WriteAt(b[from:to], offsetOf(page, 0)+int64(from))
 	return err
+}
+
+// putEmpty makes a page of a group without entries: zeros alone would be a page that was lost.
+func putEmpty(b []byte, group uint64) {
+	for i := range uint64(slotsInPage) {
+		new(Slot).put(b[i*slotSize:][:slotSize], zodb.OID(group*slotsInPage+i))
+	}
 }
 
 // page returns the content of a page, to be changed.

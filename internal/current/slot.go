@@ -32,15 +32,11 @@ func slotSum(b []byte, oid zodb.OID) uint32 {
 	return crc32.Update(crc32.Checksum(buf[:], castagnoli), castagnoli, b[:slotSize-4])
 }
 
-// parseSlot reports whether the checksum is right. A slot of zeros is the zero Slot.
+// parseSlot reports whether the checksum is right, which that of the zero Slot has, too.
 func parseSlot(b []byte, oid zodb.OID) (Slot, bool) {
 	s := Slot{
 		TID: zodb.TIDFromBytes(b), Offset: int64(binary.BigEndian.Uint64(b[8:])), Bundle: binary.BigEndian.Uint32(b[16:]),
 		Size: binary.BigEndian.Uint32(b[20:]), Block: binary.BigEndian.Uint16(b[24:]), Flags: binary.BigEndian.Uint16(b[26:]),
 	}
-	sum := binary.BigEndian.Uint32(b[28:])
-	if s == (Slot{}) && sum == 0 {
-		return s, true
-	}
-	return s, s != (Slot{}) && sum == slotSum(b, oid)
+	return s, binary.BigEndian.Uint32(b[28:]) == slotSum(b, oid)
 }

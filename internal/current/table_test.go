@@ -463,3 +463,52 @@ func BenchmarkPut(b *testing.B) {
 		})
 	}
 }
+
+// TestPagesThatWereLost: zeros in the place of what was written are no objects that do not exist, and
+// what may be older does not take their place.
+func TestPagesThatWereLost(t *testing.T) {
+	t.Parallel()
+	f := home(t, 1)
+	table, err := Create(f, identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := func(oid zodb.OID, tid zodb.TID) Entry { return Entry{oid, Slot{TID: tid, Size: 1, Block: 1}} }
+	if err := errors.Join(table.Put([]Entry{entry(1, 9), entry(3, 9), entry(40, 9)}), table.Commit(9, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := table.Get(2); got != (Slot{}) || err != nil {
+		t.Errorf("an object that is not there: %+v, %v", got, err)
+	}
+	if _, err := table.file.WriteAt(make([]byte, 512), headerSpace); err != nil { // 16 slots
+		t.Fatal(err)
+	}
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if table, err = Open(f, identity); err != nil {
+		t.Fatal(err)
+	}
+	lost := func(oids ...zodb.OID) {
+		t.Helper()
+		for _, oid := range oids {
+			if got, err := table.Get(oid); !errors.Is(err, ErrDamaged) {
+				t.Errorf("object %s, whose slot is lost: %+v, %v", oid, got, err)
+			}
+		}
+	}
+	lost(1, 2, 3)
+	if err := table.Refresh([]Entry{entry(1, 5), entry(40, 9)}); err != nil {
+		t.Fatal(err)
+	}
+	lost(1, 2, 3)
+	if err := table.Put([]Entry{entry(1, 10)}); err != nil {
+		t.Fatal(err)
+	}
+	lost(2, 3)
+	for oid, want := range map[zodb.OID]zodb.TID{1: 10, 40: 9, 41: 0} {
+		if got, err := table.Get(oid); got.TID != want || err != nil {
+			t.Errorf("object %s: %+v, %v; want %s", oid, got, err, want)
+		}
+	}
+}

@@ -29,7 +29,7 @@ func (s *Store) rebuild(v *view) error {
 		b.total += v.parts[i].Revisions
 	}
 	for i := range v.parts {
-		if err = made.putEach(&v.parts[i], made.gone, b.tell); err != nil {
+		if err = made.putEach(&v.parts[i], made.gone, made.t.Put, b.tell); err != nil {
 			break
 		}
 	}
@@ -66,20 +66,23 @@ func (b *rebuilding) tell(entries int) error {
 	return b.err
 }
 
+// putter is [current.Table.Put], or [current.Table.Refresh].
+type putter func([]current.Entry) error
+
 // putPart puts all entries of a bundle that are the newest of their objects.
-func (t *table) putPart(ctx context.Context, p *part, gone int64) error {
-	return t.putEach(p, gone, func(int) error { return ctx.Err() })
+func (t *table) putPart(ctx context.Context, p *part, gone int64, put putter) error {
+	return t.putEach(p, gone, put, func(int) error { return ctx.Err() })
 }
 
 // putEach is putPart, and calls done after each piece.
-func (t *table) putEach(p *part, gone int64, done func(entries int) error) error {
+func (t *table) putEach(p *part, gone int64, into putter, done func(entries int) error) error {
 	at, err := frames(p)
 	if err != nil {
 		return err
 	}
 	entries := make([]current.Entry, 0, min(p.Revisions, putAtOnce))
 	put := func() error {
-		if err := t.put(entries, gone); err != nil {
+		if err := t.put(entries, gone, into); err != nil {
 			return err
 		}
 		err := done(len(entries))

@@ -125,7 +125,11 @@ func (s *Store) catchUp(v *view) bool {
 		case behind[p.name], !ok && firsts[p.name.Min] && lasts[p.name.Max] && p.name.Max <= upTo:
 			s.table.behind[p.name] = true // all that it has came from others
 		default:
-			if err := s.table.putPart(context.Background(), p, s.table.gone); err != nil {
+			put := s.table.t.Put
+			if ok { // another list of what is gone: others may have newer entries
+				put = s.table.t.Refresh
+			}
+			if err := s.table.putPart(context.Background(), p, s.table.gone, put); err != nil {
 				return false
 			}
 			s.table.changes++
@@ -172,7 +176,7 @@ func (t *table) follow(before, next *view) error {
 			t.behind[p.name] = true
 			t.mu.Unlock()
 		case !ok:
-			err = t.putPart(context.Background(), p, t.gone)
+			err = t.putPart(context.Background(), p, t.gone, t.t.Put)
 		case old.gone != p.gone:
 			err = t.putGone(old, p)
 		}
@@ -197,7 +201,7 @@ func (t *table) catchUpBehind(ctx context.Context, v *view, gone int64) (more bo
 		if !behind {
 			continue
 		}
-		if err := t.putPart(ctx, p, gone); err != nil {
+		if err := t.putPart(ctx, p, gone, t.t.Refresh); err != nil {
 			if errors.Is(err, errGoneChanged) {
 				return true, nil
 			}
@@ -228,13 +232,13 @@ func slotOf(p *part, e bundle.Revision, f bundle.Frame, gone bool) current.Entry
 var errGoneChanged = errors.New("packs have changed what is gone")
 
 // put puts those of some entries that are not older than what is there.
-func (t *table) put(entries []current.Entry, gone int64) error {
+func (t *table) put(entries []current.Entry, gone int64, put putter) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if gone != t.gone {
 		return errGoneChanged
 	}
-	return t.t.Put(entries)
+	return put(entries)
 }
 
 // putGone puts the entries of a bundle again of which another list says something else.
@@ -264,13 +268,13 @@ func (t *table) putGone(old, p *part) error {
 			}
 		}
 		if len(entries) == putAtOnce {
-			if err := t.put(entries, t.gone); err != nil {
+			if err := t.put(entries, t.gone, t.t.Refresh); err != nil {
 				return err
 			}
 			entries = entries[:0]
 		}
 	}
-	return t.put(entries, t.gone)
+	return t.put(entries, t.gone, t.t.Refresh)
 }
 
 // look returns the slot of an object. known: it tells what the newest entry in a view is, or

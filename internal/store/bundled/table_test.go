@@ -172,3 +172,67 @@ func TestTableOfOIDsFarApart(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestLostPagesOfTheTable: the disk has lost what was in the table. Nobody is told that an object
+// does not exist, nor gets an older revision, also after merges and packs.
+func TestLostPagesOfTheTable(t *testing.T) {
+	t.Parallel()
+	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3}, []zodb.OID{1, 3}, []zodb.OID{1, 2, 3})
+	s, disk := newStore(t)
+	for i := range all {
+		if err := errors.Join(s.Put(store.A, all[i:i+1], new(store.Progress)), s.SetLast(store.A, all[i].TID())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := disk.OpenWrite("misc/current")
+	if err == nil {
+		_, err = f.WriteAt(make([]byte, 2048), 4096)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err = bundled.New(bundled.Options{FS: disk, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has, rebuilt := s.HasTable(); !has || rebuilt {
+		t.Fatalf("there is a table: %t; it was made anew: %t", has, rebuilt)
+	}
+	look := func(say string) {
+		t.Helper()
+		for oid := zodb.OID(1); oid <= 3; oid++ {
+			r, err := s.Load(oid)
+			if tid, cerr := s.Current(oid); r.Serial != all[3].TID() || tid != r.Serial || err != nil || cerr != nil {
+				t.Errorf("%s: object %s is of %s, or of %s: %v, %v; want %s", say, oid, r.Serial, tid, err, cerr, all[3].TID())
+			}
+		}
+	}
+	look("opened")
+	for range 10 { // a merge of the first three, and their places
+		c, err := s.Tend(store.Tending{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := c.Prepare(t.Context())
+		if err == nil && found {
+			_, err = c.Publish()
+		}
+		if err := errors.Join(err, c.Close()); err != nil {
+			t.Fatal(err)
+		}
+		look("merged")
+	}
+	if _, err := s.Remove(9, store.Removal{Revisions: []store.Revisions{{OID: 2, TIDs: []zodb.TID{all[0].TID(), all[1].TID()}}}}); err != nil {
+		t.Fatal(err)
+	}
+	look("packed")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
