@@ -1,10 +1,11 @@
-package journal
+package journal_test
 
 import (
 	"fmt"
 	"sync"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -17,7 +18,7 @@ func BenchmarkCommit(b *testing.B) {
 			o.SegmentSize = 0
 			l, _ := open(b, o)
 			type request struct {
-				p    *Pending
+				p    *journal.Pending
 				done chan struct{}
 			}
 			queue := make(chan request, writers)
@@ -36,9 +37,9 @@ func BenchmarkCommit(b *testing.B) {
 							more = false
 						}
 					}
-					var records []CommitRecord
+					var records []journal.CommitRecord
 					for _, q := range batch {
-						records = append(records, CommitRecord{Txn: q.p, TID: last + 1, Previous: last})
+						records = append(records, journal.CommitRecord{Txn: q.p, TID: last + 1, Previous: last})
 						last++
 					}
 					if err := l.Commit(records); err != nil {
@@ -103,7 +104,7 @@ func BenchmarkOpen(b *testing.B) {
 	closeLog(b, l)
 	b.SetBytes(txns * size)
 	for b.Loop() {
-		r, found, err := OpenReadOnly(o)
+		r, found, err := journal.OpenReadOnly(o)
 		if err != nil || len(found.Transactions) != txns {
 			b.Fatal(len(found.Transactions), err)
 		}

@@ -1,4 +1,4 @@
-package journal
+package journal_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -20,13 +21,13 @@ type model struct {
 	doubtful []*want // in a batch whose commit failed
 	last     zodb.TID
 	made     int // makes the content of each transaction different
-	open     []*Pending
+	open     []*journal.Pending
 }
 
 func newModel() *model { return &model{released: make(map[zodb.TID]*want)} }
 
 // verify checks what Open found, and takes it for the truth.
-func (m *model) verify(r entryReader, found *Recovered) error {
+func (m *model) verify(r entryReader, found *journal.Recovered) error {
 	var expected []*want
 	for _, c := range found.Transactions {
 		w := m.released[c.TID]
@@ -51,7 +52,7 @@ func (m *model) verify(r entryReader, found *Recovered) error {
 }
 
 // adopt takes over what Open found.
-func (m *model) adopt(found *Recovered) {
+func (m *model) adopt(found *journal.Recovered) {
 	m.kept = append(m.kept, m.doubtful...)
 	m.doubtful = nil
 	n := 0 // of those that are kept and were found
@@ -76,7 +77,7 @@ func (m *model) next(rnd *rand.Rand, maxLen int) *want {
 }
 
 // step does one thing that an engine does, and notes what the outcome has to be.
-func (m *model) step(rnd *rand.Rand, l *Log, maxLen int) error {
+func (m *model) step(rnd *rand.Rand, l *journal.Log, maxLen int) error {
 	switch n := rnd.IntN(10); {
 	case n < 6:
 		return m.commit(rnd, l, maxLen)
@@ -91,7 +92,7 @@ func (m *model) step(rnd *rand.Rand, l *Log, maxLen int) error {
 }
 
 // release releases the n oldest.
-func (m *model) release(l *Log, n int) error {
+func (m *model) release(l *journal.Log, n int) error {
 	for ; n > 0; n-- {
 		w := m.kept[0]
 		m.kept = m.kept[1:]
@@ -104,8 +105,8 @@ func (m *model) release(l *Log, n int) error {
 }
 
 // commit commits a batch, one of whose transactions may stay open.
-func (m *model) commit(rnd *rand.Rand, l *Log, maxLen int) error {
-	var batch []CommitRecord
+func (m *model) commit(rnd *rand.Rand, l *journal.Log, maxLen int) error {
+	var batch []journal.CommitRecord
 	var txns []*want
 	last := m.last
 	for range 1 + rnd.IntN(3) {
@@ -132,8 +133,8 @@ func (m *model) commit(rnd *rand.Rand, l *Log, maxLen int) error {
 }
 
 // run opens a log and uses it. It returns the first error.
-func (m *model) run(rnd *rand.Rand, o Options, steps, maxLen int) error {
-	l, found, err := Open(o)
+func (m *model) run(rnd *rand.Rand, o journal.Options, steps, maxLen int) error {
+	l, found, err := journal.Open(o)
 	if err != nil {
 		return err
 	}
@@ -271,7 +272,7 @@ func (m *model) copy() *model {
 // reopen checks what a crash left, commits one more transaction, and checks again.
 func (m *model) reopen(f *crashfs.FS) error {
 	o := options(f)
-	l, found, err := Open(o)
+	l, found, err := journal.Open(o)
 	if err != nil {
 		return err
 	}
@@ -289,7 +290,7 @@ func (m *model) reopen(f *crashfs.FS) error {
 	if err := l.Close(); err != nil {
 		return err
 	}
-	r, found, err := OpenReadOnly(o)
+	r, found, err := journal.OpenReadOnly(o)
 	if err != nil {
 		return err
 	}

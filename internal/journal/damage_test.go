@@ -1,7 +1,6 @@
-package journal
+package journal_test
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"path"
@@ -11,37 +10,24 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // frames returns the offsets of the frames of one type in a segment, in order.
-func frames(tb testing.TB, f vfs.FS, name string, t frameType) (offsets []int64) {
+func frames(tb testing.TB, f vfs.FS, name string, t journal.FrameType) []int64 {
 	tb.Helper()
 	file, err := f.Open(path.Join(testDir, name))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer file.Close()
-	info, err := file.Stat()
+	offsets, err := journal.FrameOffsets(file, name, testIdentity, t)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	seq, _ := parseSegmentName(name)
-	r := frameReader{w: window{f: file, limit: info.Size}, seal: newSeal(testIdentity, seq)}
-	for offset := int64(headerSize); ; {
-		fr, ok, err := r.frame(offset)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		if !ok {
-			return offsets
-		}
-		if fr.t == t {
-			offsets = append(offsets, offset)
-		}
-		offset = fr.end
-	}
+	return offsets
 }
 
 // flip changes one bit.
@@ -53,9 +39,9 @@ func flip(tb testing.TB, f vfs.FS, name string, offset int64) {
 // crashedLog makes a log of several segments, of which every one but the last
 // holds one transaction, and which was not closed. The last one holds
 // transactions 5, 6 and 7, each committed by itself, and 8, which is not committed.
-func crashedLog(tb testing.TB, o Options) []*want {
+func crashedLog(tb testing.TB, o journal.Options) []*want {
 	tb.Helper()
-	l, _, err := Open(o)
+	l, _, err := journal.Open(o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -70,7 +56,7 @@ func crashedLog(tb testing.TB, o Options) []*want {
 	if err := l.Append(txn(8, 100).pending()); err != nil {
 		tb.Fatal(err)
 	}
-	if err := l.closeFiles(); err != nil { // as a crash would
+	if err := l.CloseFiles(); err != nil { // as a crash would
 		tb.Fatal(err)
 	}
 	return all
@@ -78,7 +64,7 @@ func crashedLog(tb testing.TB, o Options) []*want {
 
 func TestDamageStopsOpen(t *testing.T) {
 	t.Parallel()
-	at := func(segment int, t frameType, frame int, within int64) func(testing.TB, vfs.FS, []string) {
+	at := func(segment int, t journal.FrameType, frame int, within int64) func(testing.TB, vfs.FS, []string) {
 		return func(tb testing.TB, f vfs.FS, names []string) {
 			flip(tb, f, names[segment], frames(tb, f, names[segment], t)[frame]+within)
 		}
@@ -89,14 +75,14 @@ func TestDamageStopsOpen(t *testing.T) {
 		path   int // segment that the error names
 		reason string
 	}{
-		{"data of an older segment", at(1, frameData, 1, 200), 1, "no valid frame"},
-		{"frame head of an older segment", at(1, frameData, 0, 5), 1, "no valid frame"},
-		{"metadata of an older segment", at(0, frameMeta, 0, 60), 0, "no valid frame"},
-		{"commit frame of an older segment", at(2, frameCommit, 0, 20), 2, "no valid frame"},
-		{"data of the last segment, committed by an earlier batch", at(4, frameData, 0, 100), 4, "no valid frame"},
-		{"metadata of the last segment, committed by an earlier batch", at(4, frameMeta, 1, 30), 4, "no valid frame"},
-		{"commit frame of an earlier batch of the last segment", at(4, frameCommit, 1, 30), 4, "no valid frame"},
-		{"commit frame of the last batch, with a vote behind it", at(4, frameCommit, 2, 30), 4, "no valid frame"},
+		{"data of an older segment", at(1, journal.FrameData, 1, 200), 1, "no valid frame"},
+		{"frame head of an older segment", at(1, journal.FrameData, 0, 5), 1, "no valid frame"},
+		{"metadata of an older segment", at(0, journal.FrameMeta, 0, 60), 0, "no valid frame"},
+		{"commit frame of an older segment", at(2, journal.FrameCommit, 0, 20), 2, "no valid frame"},
+		{"data of the last segment, committed by an earlier batch", at(4, journal.FrameData, 0, 100), 4, "no valid frame"},
+		{"metadata of the last segment, committed by an earlier batch", at(4, journal.FrameMeta, 1, 30), 4, "no valid frame"},
+		{"commit frame of an earlier batch of the last segment", at(4, journal.FrameCommit, 1, 30), 4, "no valid frame"},
+		{"commit frame of the last batch, with a vote behind it", at(4, journal.FrameCommit, 2, 30), 4, "no valid frame"},
 		{"header of an older segment", func(tb testing.TB, f vfs.FS, n []string) { flip(tb, f, n[1], 20) }, 1, "checksum of the header"},
 		{"header of the last segment", func(tb testing.TB, f vfs.FS, n []string) { flip(tb, f, n[4], 50) }, 4, "checksum of the header"},
 		{"magic of the last segment", func(tb testing.TB, f vfs.FS, n []string) { flip(tb, f, n[4], 0) }, 4, "does not start as"},
@@ -127,9 +113,9 @@ func TestDamageStopsOpen(t *testing.T) {
 			}
 			tc.damage(t, f, names)
 			before := contents(t, f)
-			for _, openLog := range []func(Options) error{
-				func(o Options) error { _, _, err := OpenReadOnly(o); return err },
-				func(o Options) error { _, _, err := Open(o); return err },
+			for _, openLog := range []func(journal.Options) error{
+				func(o journal.Options) error { _, _, err := journal.OpenReadOnly(o); return err },
+				func(o journal.Options) error { _, _, err := journal.Open(o); return err },
 			} {
 				err := openLog(o)
 				c, ok := errors.AsType[*zodb.CorruptError](err)
@@ -180,21 +166,21 @@ func TestTornTailIsCut(t *testing.T) {
 	}{
 		{"nothing", func(testing.TB, vfs.FS, string) {}, 7, false},
 		{"data of what was not committed", func(tb testing.TB, f vfs.FS, last string) {
-			o := frames(tb, f, last, frameData)
+			o := frames(tb, f, last, journal.FrameData)
 			flip(tb, f, last, o[len(o)-1]+100)
 		}, 7, false},
 		{"zeros from the last commit on", func(tb testing.TB, f vfs.FS, last string) {
-			o := frames(tb, f, last, frameCommit)
+			o := frames(tb, f, last, journal.FrameCommit)
 			edit(tb, f, last, func(b []byte) []byte { clear(b[o[2]:]); return b })
 		}, 6, false},
 		{"cut within the last commit", func(tb testing.TB, f vfs.FS, last string) {
-			o := frames(tb, f, last, frameCommit)
+			o := frames(tb, f, last, journal.FrameCommit)
 			edit(tb, f, last, func(b []byte) []byte { return b[:o[2]+30] })
 		}, 6, false},
 		{"data of the last batch, not known to be durable", func(tb testing.TB, f vfs.FS, last string) {
-			data, commits := frames(tb, f, last, frameData), frames(tb, f, last, frameCommit)
+			data, commits := frames(tb, f, last, journal.FrameData), frames(tb, f, last, journal.FrameCommit)
 			edit(tb, f, last, func(b []byte) []byte {
-				clear(b[commits[2]+commitFrame:])
+				clear(b[commits[2]+journal.CommitFrame:])
 				b[data[4]+100] ^= 1
 				return b
 			})
@@ -208,7 +194,7 @@ func TestTornTailIsCut(t *testing.T) {
 			names := segmentFiles(t, f)
 			tc.damage(t, f, names[len(names)-1])
 			for range 2 {
-				r, found, err := OpenReadOnly(o)
+				r, found, err := journal.OpenReadOnly(o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -247,8 +233,8 @@ func TestDamageToTheLastBatchBeforeACloseIsFound(t *testing.T) {
 	put(t, l, txn(1, 100))
 	closeLog(t, l)
 	name := segmentFiles(t, f)[0]
-	flip(t, f, name, frames(t, f, name, frameCommit)[0]+20)
-	if _, _, err := Open(o); !errors.Is(err, zodb.ErrCorrupt) {
+	flip(t, f, name, frames(t, f, name, journal.FrameCommit)[0]+20)
+	if _, _, err := journal.Open(o); !errors.Is(err, zodb.ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -261,7 +247,7 @@ func TestOtherStorageAndNewerVersionAreRefused(t *testing.T) {
 	before := contents(t, f)
 	other := o
 	other.Identity[0]++
-	if _, _, err := Open(other); !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "another storage") {
+	if _, _, err := journal.Open(other); !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "another storage") {
 		t.Errorf("another identity: %v", err)
 	}
 	if d := cmp.Diff(before, contents(t, f)); d != "" {
@@ -269,12 +255,10 @@ func TestOtherStorageAndNewerVersionAreRefused(t *testing.T) {
 	}
 	names := segmentFiles(t, f)
 	edit(t, f, names[4], func(b []byte) []byte {
-		h := header{identity: testIdentity, seq: 5, durable: true, oldest: 1, previous: 100}
-		copy(b, h.append(nil))
-		binary.BigEndian.PutUint32(b[8:], version+1)
-		return resum(b)
+		journal.PutNewerHeader(b, testIdentity, 5)
+		return b
 	})
-	if _, _, err := Open(o); err == nil || !strings.Contains(err.Error(), "newer") {
+	if _, _, err := journal.Open(o); err == nil || !strings.Contains(err.Error(), "newer") {
 		t.Errorf("a newer version: %v", err)
 	}
 }
@@ -288,10 +272,10 @@ func TestUnsyncedLogIsCutInTheMiddle(t *testing.T) {
 		freed  zodb.TID
 	}{
 		{"bad frame in an older segment", func(tb testing.TB, f vfs.FS, n []string) {
-			flip(tb, f, n[2], frames(tb, f, n[2], frameData)[0]+50)
+			flip(tb, f, n[2], frames(tb, f, n[2], journal.FrameData)[0]+50)
 		}, func(all []*want) []*want { return all[:2] }, 0},
 		{"bad frame in the last segment", func(tb testing.TB, f vfs.FS, n []string) {
-			flip(tb, f, n[4], frames(tb, f, n[4], frameData)[2]+50)
+			flip(tb, f, n[4], frames(tb, f, n[4], journal.FrameData)[2]+50)
 		}, func(all []*want) []*want { return all[:5] }, 0},
 		{"no header, no frames", func(tb testing.TB, f vfs.FS, n []string) {
 			edit(tb, f, n[4], func(b []byte) []byte { clear(b); return b })
@@ -328,13 +312,13 @@ func TestNoFlippedBitGivesWrongTransactions(t *testing.T) {
 	t.Parallel()
 	f := newHome(t)
 	o := options(f)
-	l, _, err := Open(o)
+	l, _, err := journal.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := []*want{txn(1, 40, 9), txn(2, 3900), txn(3, 30), txn(4, 30)}
 	put(t, l, all...)
-	if err := l.closeFiles(); err != nil {
+	if err := l.CloseFiles(); err != nil {
 		t.Fatal(err)
 	}
 	damaged, cut := 0, 0
@@ -359,7 +343,7 @@ func TestNoFlippedBitGivesWrongTransactions(t *testing.T) {
 				}
 			}
 			flipIn()
-			r, found, err := OpenReadOnly(o)
+			r, found, err := journal.OpenReadOnly(o)
 			switch {
 			case err != nil:
 				damaged++
@@ -405,7 +389,7 @@ func TestSegmentsThatCameBackAreRemoved(t *testing.T) {
 		}
 	}
 	closeLog(t, l)
-	back := fmt.Sprintf("%s%016X", segmentPrefix, 2) // and 1 and 3 do not
+	back := fmt.Sprintf("%s%016X", journal.SegmentPrefix, 2) // and 1 and 3 do not
 	file, err := f.Create(path.Join(testDir, back))
 	if err == nil {
 		_, err = file.Write([]byte(old[back]))

@@ -9,6 +9,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
+// fuzzIdentity is that of the segments here.
+var fuzzIdentity = [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+
 // memory is a segment in memory.
 type memory struct{ b []byte }
 
@@ -25,8 +28,8 @@ func (m *memory) WriteAt(p []byte, off int64) (int, error) {
 func sampleFrames(tb testing.TB) []byte {
 	tb.Helper()
 	var m memory
-	w := frameWriter{w: &m, seal: newSeal(testIdentity, 3), offset: headerSize}
-	h := header{seq: 3, identity: testIdentity, oldest: 2, previous: 100, durable: true}
+	w := frameWriter{w: &m, seal: newSeal(fuzzIdentity, 3), offset: headerSize}
+	h := header{seq: 3, identity: fuzzIdentity, oldest: 2, previous: 100, durable: true}
 	if _, err := m.WriteAt(h.append(nil), 0); err != nil {
 		tb.Fatal(err)
 	}
@@ -56,7 +59,7 @@ func TestScanTakesEveryFrame(t *testing.T) {
 	t.Parallel()
 	b := sampleFrames(t)
 	for _, bounded := range []bool{true, false} {
-		s, err := scan(&memory{b}, testIdentity, 3, int64(len(b)), bounded)
+		s, err := scan(&memory{b}, fuzzIdentity, 3, int64(len(b)), bounded)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,9 +68,9 @@ func TestScanTakesEveryFrame(t *testing.T) {
 		}
 	}
 	for name, s := range map[string]func() (*scanned, error){
-		"another segment":  func() (*scanned, error) { return scan(&memory{b}, testIdentity, 4, int64(len(b)), false) },
+		"another segment":  func() (*scanned, error) { return scan(&memory{b}, fuzzIdentity, 4, int64(len(b)), false) },
 		"another storage":  func() (*scanned, error) { return scan(&memory{b}, [16]byte{}, 3, int64(len(b)), false) },
-		"moved by 8 bytes": func() (*scanned, error) { return scan(&memory{b[8:]}, testIdentity, 3, int64(len(b)-8), false) },
+		"moved by 8 bytes": func() (*scanned, error) { return scan(&memory{b[8:]}, fuzzIdentity, 3, int64(len(b)-8), false) },
 	} {
 		got, err := s()
 		if err != nil {
@@ -95,7 +98,7 @@ func FuzzScan(f *testing.F) {
 		}
 		size := int64(len(b))
 		for _, bounded := range []bool{true, false} {
-			s, err := scan(&memory{b}, testIdentity, 3, size, bounded)
+			s, err := scan(&memory{b}, fuzzIdentity, 3, size, bounded)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +124,7 @@ func checkVote(t *testing.T, b []byte, v *vote) {
 	t.Helper()
 	for i := range v.records {
 		e := &v.records[i]
-		data, err := readEntry(&memory{b}, newSeal(testIdentity, 3), "x", e)
+		data, err := readEntry(&memory{b}, newSeal(fuzzIdentity, 3), "x", e)
 		if err != nil {
 			t.Fatalf("scan found %+v, and read says %v", e, err)
 		}
@@ -133,7 +136,7 @@ func checkVote(t *testing.T, b []byte, v *vote) {
 
 // fixFrames makes the checksums of frames fit, wherever the lengths lead.
 func fixFrames(b []byte) []byte {
-	s := newSeal(testIdentity, 3)
+	s := newSeal(fuzzIdentity, 3)
 	for offset := headerSize; offset+frameHead <= len(b); {
 		length := int(b[offset+6])<<8 | int(b[offset+7])
 		if offset+frameHead+length > len(b) {
@@ -151,7 +154,7 @@ func fixFrames(b []byte) []byte {
 // bytes, and that what is decoded of other bytes is decoded again the same.
 func FuzzPayload(f *testing.F) {
 	sample := sampleFrames(f)
-	r := frameReader{w: window{f: &memory{sample}, limit: int64(len(sample))}, seal: newSeal(testIdentity, 3)}
+	r := frameReader{w: window{f: &memory{sample}, limit: int64(len(sample))}, seal: newSeal(fuzzIdentity, 3)}
 	for offset := int64(headerSize); ; {
 		fr, ok, err := r.frame(offset)
 		if err != nil || !ok {

@@ -1,11 +1,9 @@
-package journal
+package journal_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -35,8 +34,8 @@ func newHome(tb testing.TB) vfs.FS {
 	return f
 }
 
-func options(f vfs.FS) Options {
-	return Options{FS: f, Dir: testDir, Identity: testIdentity, SegmentSize: minSegmentSize, Sync: true, DirSync: true}
+func options(f vfs.FS) journal.Options {
+	return journal.Options{FS: f, Dir: testDir, Identity: testIdentity, SegmentSize: journal.MinSegmentSize, Sync: true, DirSync: true}
 }
 
 // want is a transaction as it should be found.
@@ -44,13 +43,13 @@ type want struct {
 	tid, previous zodb.TID
 	maxOID        zodb.OID
 	meta          zodb.TxnMeta
-	entries       []Entry
+	entries       []journal.Entry
 	data          [][]byte
 }
 
 // pending makes what Append takes.
-func (w *want) pending() *Pending {
-	return &Pending{Meta: w.meta, Records: slices.Clone(w.entries), Data: func(i int) ([]byte, error) { return w.data[i], nil }}
+func (w *want) pending() *journal.Pending {
+	return &journal.Pending{Meta: w.meta, Records: slices.Clone(w.entries), Data: func(i int) ([]byte, error) { return w.data[i], nil }}
 }
 
 // txn makes a transaction with one record of each length.
@@ -60,7 +59,7 @@ func txn(tid zodb.TID, lengths ...int) *want {
 	for i, n := range lengths {
 		data := bytes.Repeat(fmt.Appendf(nil, "%d.%d|", tid, i), n/4+1)[:n]
 		w.data = append(w.data, data)
-		w.entries = append(w.entries, Entry{OID: zodb.OID(i + 1), Previous: tid - 1, Len: int64(n)})
+		w.entries = append(w.entries, journal.Entry{OID: zodb.OID(i + 1), Previous: tid - 1, Len: int64(n)})
 	}
 	return w
 }
@@ -89,7 +88,7 @@ func anyTxn(rnd *rand.Rand, tid zodb.TID, maxLen int) *want {
 }
 
 // put appends and commits.
-func put(tb testing.TB, l *Log, txns ...*want) {
+func put(tb testing.TB, l *journal.Log, txns ...*want) {
 	tb.Helper()
 	for _, w := range txns {
 		if err := tryPut(l, w); err != nil {
@@ -98,21 +97,21 @@ func put(tb testing.TB, l *Log, txns ...*want) {
 	}
 }
 
-func tryPut(l *Log, w *want) error {
+func tryPut(l *journal.Log, w *want) error {
 	p := w.pending()
 	if err := l.Append(p); err != nil {
 		return err
 	}
-	return l.Commit([]CommitRecord{w.record(p)})
+	return l.Commit([]journal.CommitRecord{w.record(p)})
 }
 
-func (w *want) record(p *Pending) CommitRecord {
-	return CommitRecord{Txn: p, TID: w.tid, Previous: w.previous, MaxOID: w.maxOID}
+func (w *want) record(p *journal.Pending) journal.CommitRecord {
+	return journal.CommitRecord{Txn: p, TID: w.tid, Previous: w.previous, MaxOID: w.maxOID}
 }
 
-func open(tb testing.TB, o Options) (*Log, *Recovered) {
+func open(tb testing.TB, o journal.Options) (*journal.Log, *journal.Recovered) {
 	tb.Helper()
-	l, found, err := Open(o)
+	l, found, err := journal.Open(o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -124,7 +123,7 @@ func open(tb testing.TB, o Options) (*Log, *Recovered) {
 	return l, found
 }
 
-func closeLog(tb testing.TB, l *Log) {
+func closeLog(tb testing.TB, l *journal.Log) {
 	tb.Helper()
 	if err := l.Close(); err != nil {
 		tb.Fatal(err)
@@ -132,11 +131,11 @@ func closeLog(tb testing.TB, l *Log) {
 }
 
 type entryReader interface {
-	Read(e *Entry) ([]byte, error)
+	Read(e *journal.Entry) ([]byte, error)
 }
 
 // compare checks that exactly these transactions were found, with their data.
-func compare(r entryReader, found *Recovered, txns ...*want) error {
+func compare(r entryReader, found *journal.Recovered, txns ...*want) error {
 	var got, expected []zodb.TID
 	for _, c := range found.Transactions {
 		got = append(got, c.TID)
@@ -156,7 +155,7 @@ func compare(r entryReader, found *Recovered, txns ...*want) error {
 }
 
 // same checks that a transaction is what was put.
-func same(r entryReader, c *Committed, w *want) error {
+func same(r entryReader, c *journal.Committed, w *want) error {
 	if c.TID != w.tid || c.Previous != w.previous || c.MaxOID != w.maxOID {
 		return fmt.Errorf("got tid %s, previous %s, highest oid %s", c.TID, c.Previous, c.MaxOID)
 	}
@@ -176,7 +175,8 @@ func same(r entryReader, c *Committed, w *want) error {
 			return fmt.Errorf("object %s: the data differ", e.OID)
 		}
 		expected := w.entries[i]
-		expected.TID, expected.Pos, expected.handle = w.tid, e.Pos, e.handle
+		expected.TID, expected.Pos = w.tid, e.Pos
+		expected.TakeHandle(&e)
 		if e != expected {
 			return fmt.Errorf("got entry %+v, not %+v", e, expected)
 		}
@@ -201,7 +201,7 @@ func files(tb testing.TB, f vfs.FS) []string {
 // segmentFiles lists the segments, oldest first.
 func segmentFiles(tb testing.TB, f vfs.FS) []string {
 	tb.Helper()
-	return slices.DeleteFunc(files(tb, f), func(n string) bool { return !strings.HasPrefix(n, segmentPrefix) })
+	return slices.DeleteFunc(files(tb, f), func(n string) bool { return !strings.HasPrefix(n, journal.SegmentPrefix) })
 }
 
 // edit changes a file of the log.
@@ -222,10 +222,4 @@ func edit(tb testing.TB, f vfs.FS, name string, change func(b []byte) []byte) {
 	if err = errors.Join(err, file.Close()); err != nil {
 		tb.Fatal(err)
 	}
-}
-
-// resum makes the checksum of a header fit.
-func resum(b []byte) []byte {
-	binary.BigEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
-	return b
 }

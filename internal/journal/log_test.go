@@ -1,4 +1,4 @@
-package journal
+package journal_test
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -87,7 +88,7 @@ func TestCommitFrameMayBeInALaterSegment(t *testing.T) {
 		all = append(all, txn(tid, 2000))
 	}
 	put(t, l, all...)
-	if err := l.Commit([]CommitRecord{late.record(p)}); err != nil {
+	if err := l.Commit([]journal.CommitRecord{late.record(p)}); err != nil {
 		t.Fatal(err)
 	}
 	if n := l.Stats().Segments; n < 3 {
@@ -112,7 +113,7 @@ func TestBatchIsCommittedWithOneSync(t *testing.T) {
 			o := options(newHome(t))
 			o.Sync, o.SegmentSize = tc.sync, 1<<20
 			l, _ := open(t, o)
-			var batch []CommitRecord
+			var batch []journal.CommitRecord
 			var all []*want
 			for tid := zodb.TID(1); tid <= 20; tid++ {
 				w := txn(tid, 100, 0)
@@ -163,23 +164,24 @@ func TestTransactionLargerThanASegmentIsStoredWhole(t *testing.T) {
 func TestNewSegmentIsWrittenAheadOfItsEnd(t *testing.T) {
 	t.Parallel()
 	o := options(newHome(t))
-	o.SegmentSize = 3*zeroAhead + 1000
+	o.SegmentSize = 3*journal.ZeroAhead + 1000
 	l, _ := open(t, o)
 	var all []*want
-	for tid := zodb.TID(1); len(l.segments) <= 1; tid++ {
+	for tid := zodb.TID(1); l.Stats().Segments <= 1; tid++ {
 		n := int(tid%5) * 9000
 		if tid == 7 {
-			n = zeroAhead + 5 // passes what was written ahead
+			n = journal.ZeroAhead + 5 // passes what was written ahead
 		}
 		w := txn(tid, n, 100)
 		put(t, l, w)
 		all = append(all, w)
-		if s := l.current(); len(l.segments) == 1 && (s.written < s.end.Load() && s.written < s.size-zeroAhead && tid != 7 || s.written > s.size) {
-			t.Errorf("written up to %d, and the end is at %d of %d", s.written, s.end.Load(), s.size)
+		written, end, size := l.WrittenAhead(0)
+		if l.Stats().Segments == 1 && (written < end && written < size-journal.ZeroAhead && tid != 7 || written > size) {
+			t.Errorf("written up to %d, and the end is at %d of %d", written, end, size)
 		}
 	}
-	if s := l.segments[0]; s.written != s.size {
-		t.Errorf("written up to %d of %d", s.written, s.size)
+	if written, _, size := l.WrittenAhead(0); written != size {
+		t.Errorf("written up to %d of %d", written, size)
 	}
 	closeLog(t, l)
 	l, found := open(t, o)
@@ -200,7 +202,7 @@ func TestReleasedSegmentsAreUsedAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := len(files(t, f)); n > 3+defaultSpares {
+		if n := len(files(t, f)); n > 3+journal.DefaultSpares {
 			t.Fatalf("%d files after transaction %d: %v", n, tid, files(t, f))
 		}
 	}
@@ -266,7 +268,7 @@ func TestCommitOfGivenUpDataIsNoDamage(t *testing.T) {
 	if err := l.Append(filler.pending()); err != nil { // rolls
 		t.Fatal(err)
 	}
-	if err := l.Commit([]CommitRecord{early.record(p)}); err != nil {
+	if err := l.Commit([]journal.CommitRecord{early.record(p)}); err != nil {
 		t.Fatal(err)
 	}
 	later := txn(2, 10)
@@ -322,7 +324,7 @@ func TestCleanLeavesNothing(t *testing.T) {
 		if n := files(t, f); len(n) > 0 {
 			t.Fatalf("left %v", n)
 		}
-		if err := l.Append(txn(21, 1).pending()); !errors.Is(err, ErrClosed) {
+		if err := l.Append(txn(21, 1).pending()); !errors.Is(err, journal.ErrClosed) {
 			t.Errorf("append after clean: %v", err)
 		}
 	}
@@ -333,7 +335,7 @@ func TestStateIsChecked(t *testing.T) {
 	l, _ := open(t, options(newHome(t)))
 	put(t, l, txn(5, 1))
 	p := txn(6, 1).pending()
-	if err := l.Commit([]CommitRecord{{Txn: p, TID: 6, Previous: 5}}); !errors.Is(err, zodb.ErrState) {
+	if err := l.Commit([]journal.CommitRecord{{Txn: p, TID: 6, Previous: 5}}); !errors.Is(err, zodb.ErrState) {
 		t.Errorf("commit of what was not appended: %v", err)
 	}
 	if err := l.Append(p); err != nil {
@@ -342,17 +344,17 @@ func TestStateIsChecked(t *testing.T) {
 	if err := l.Append(p); !errors.Is(err, zodb.ErrState) {
 		t.Errorf("append again: %v", err)
 	}
-	for _, r := range []CommitRecord{{TID: 5, Previous: 4}, {TID: 6, Previous: 6}, {TID: 7, Previous: 3}} {
+	for _, r := range []journal.CommitRecord{{TID: 5, Previous: 4}, {TID: 6, Previous: 6}, {TID: 7, Previous: 3}} {
 		r.Txn = p
-		if err := l.Commit([]CommitRecord{r}); err == nil {
+		if err := l.Commit([]journal.CommitRecord{r}); err == nil {
 			t.Errorf("tid %s after %s was committed", r.TID, r.Previous)
 		}
 	}
-	r := CommitRecord{Txn: p, TID: 6, Previous: 5}
-	if err := l.Commit([]CommitRecord{r, {Txn: p, TID: 7, Previous: 6}}); !errors.Is(err, zodb.ErrState) {
+	r := journal.CommitRecord{Txn: p, TID: 6, Previous: 5}
+	if err := l.Commit([]journal.CommitRecord{r, {Txn: p, TID: 7, Previous: 6}}); !errors.Is(err, zodb.ErrState) {
 		t.Errorf("commit twice in a batch: %v", err)
 	}
-	if err := l.Commit([]CommitRecord{r}); err != nil {
+	if err := l.Commit([]journal.CommitRecord{r}); err != nil {
 		t.Error(err)
 	}
 	l.Abort(p)
@@ -367,17 +369,17 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	l, _ := open(t, o)
 	for _, tc := range []struct {
 		name string
-		p    Pending
+		p    journal.Pending
 	}{
-		{"metadata", Pending{Meta: zodb.TxnMeta{User: make([]byte, zodb.MaxMetaLen+1)}}},
-		{"data", Pending{Records: []Entry{{Len: maxData + 1}}}},
-		{"negative length", Pending{Records: []Entry{{Len: -1}}}},
-		{"data of what is gone", Pending{Records: []Entry{{Len: 1, Gone: true}}}},
-		{"blob without a file", Pending{Records: []Entry{{Blob: true}}}},
-		{"file without a blob", Pending{Records: []Entry{{BlobFile: "x"}}}},
-		{"name of the blob", Pending{Records: []Entry{{Blob: true, BlobFile: strings.Repeat("x", maxBlobFile+1)}}}},
-		{"other length than said", Pending{Records: []Entry{{Len: 3}}, Data: func(int) ([]byte, error) { return []byte("ab"), nil }}},
-		{"no data", Pending{Records: []Entry{{Len: 3}}, Data: func(int) ([]byte, error) { return nil, errors.New("spool") }}},
+		{"metadata", journal.Pending{Meta: zodb.TxnMeta{User: make([]byte, zodb.MaxMetaLen+1)}}},
+		{"data", journal.Pending{Records: []journal.Entry{{Len: journal.MaxData + 1}}}},
+		{"negative length", journal.Pending{Records: []journal.Entry{{Len: -1}}}},
+		{"data of what is gone", journal.Pending{Records: []journal.Entry{{Len: 1, Gone: true}}}},
+		{"blob without a file", journal.Pending{Records: []journal.Entry{{Blob: true}}}},
+		{"file without a blob", journal.Pending{Records: []journal.Entry{{BlobFile: "x"}}}},
+		{"name of the blob", journal.Pending{Records: []journal.Entry{{Blob: true, BlobFile: strings.Repeat("x", journal.MaxBlobFile+1)}}}},
+		{"other length than said", journal.Pending{Records: []journal.Entry{{Len: 3}}, Data: func(int) ([]byte, error) { return []byte("ab"), nil }}},
+		{"no data", journal.Pending{Records: []journal.Entry{{Len: 3}}, Data: func(int) ([]byte, error) { return nil, errors.New("spool") }}},
 	} {
 		if err := l.Append(&tc.p); err == nil {
 			t.Errorf("%s: accepted", tc.name)
@@ -403,15 +405,15 @@ func TestReadReturnsTheRightBytesOrAnError(t *testing.T) {
 	if err := l.Append(p); err != nil {
 		t.Fatal(err)
 	}
-	for name, change := range map[string]func(e *Entry){
-		"oid":      func(e *Entry) { e.OID++ },
-		"serial":   func(e *Entry) { e.Previous++ },
-		"length":   func(e *Entry) { e.Len-- },
-		"longer":   func(e *Entry) { e.Len += 8 },
-		"handle":   func(e *Entry) { e.handle++ },
-		"position": func(e *Entry) { e.Pos.Offset += 8 },
-		"end":      func(e *Entry) { e.Pos.Offset = minSegmentSize - 8 },
-		"other":    func(e *Entry) { e.Pos = p.Records[1].Pos },
+	for name, change := range map[string]func(e *journal.Entry){
+		"oid":      func(e *journal.Entry) { e.OID++ },
+		"serial":   func(e *journal.Entry) { e.Previous++ },
+		"length":   func(e *journal.Entry) { e.Len-- },
+		"longer":   func(e *journal.Entry) { e.Len += 8 },
+		"handle":   func(e *journal.Entry) { e.NextHandle() },
+		"position": func(e *journal.Entry) { e.Pos.Offset += 8 },
+		"end":      func(e *journal.Entry) { e.Pos.Offset = journal.MinSegmentSize - 8 },
+		"other":    func(e *journal.Entry) { e.Pos = p.Records[1].Pos },
 	} {
 		e := p.Records[0]
 		change(&e)
@@ -424,19 +426,19 @@ func TestReadReturnsTheRightBytesOrAnError(t *testing.T) {
 	if _, err := l.Read(&e); err == nil {
 		t.Error("read from a segment that does not exist")
 	}
-	if err := l.Commit([]CommitRecord{w.record(p)}); err != nil {
+	if err := l.Commit([]journal.CommitRecord{w.record(p)}); err != nil {
 		t.Fatal(err)
 	}
 	file, err := f.OpenWrite(path.Join(testDir, segmentFiles(t, f)[0]))
 	if err == nil {
-		_, err = file.WriteAt([]byte{'?'}, p.Records[0].Pos.Offset+frameHead+dataFixed+100)
+		_, err = file.WriteAt([]byte{'?'}, p.Records[0].Pos.Offset+journal.FrameHead+journal.DataFixed+100)
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
 		t.Fatal(err)
 	}
 	_, err = l.Read(&p.Records[0])
 	c, ok := errors.AsType[*zodb.CorruptError](err)
-	if !ok || c.OID != 1 || !strings.Contains(c.Path, segmentPrefix) {
+	if !ok || c.OID != 1 || !strings.Contains(c.Path, journal.SegmentPrefix) {
 		t.Errorf("read of changed data: %v", err)
 	}
 	if _, err := l.Read(&p.Records[1]); err != nil {
@@ -470,7 +472,7 @@ func TestReadersOnlySeeWholeTransactions(t *testing.T) {
 			done = true
 		default:
 		}
-		r, found, err := OpenReadOnly(o)
+		r, found, err := journal.OpenReadOnly(o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -499,7 +501,7 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 	t.Parallel()
 	f := newHome(t)
 	o := options(f)
-	r, found, err := OpenReadOnly(o)
+	r, found, err := journal.OpenReadOnly(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -511,7 +513,7 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 	put(t, l, a)
 	closeLog(t, l)
 	before := files(t, f)
-	r, found, err = OpenReadOnly(o)
+	r, found, err = journal.OpenReadOnly(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -522,7 +524,7 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 		t.Error(d)
 	}
 	o.Dir = "nowhere"
-	if _, _, err := OpenReadOnly(o); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := journal.OpenReadOnly(o); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 }
@@ -534,7 +536,7 @@ func TestAppendersReadersAndCommitterRunSideBySide(t *testing.T) {
 	l, _ := open(t, o)
 	const writers, each = 8, 21
 	type vote struct {
-		p *Pending
+		p *journal.Pending
 		w *want
 	}
 	votes := make(chan vote, writers)
@@ -567,7 +569,7 @@ func TestAppendersReadersAndCommitterRunSideBySide(t *testing.T) {
 	for v := range votes {
 		tid++
 		v.w.tid, v.w.previous = tid, tid-1
-		if err := l.Commit([]CommitRecord{v.w.record(v.p)}); err != nil {
+		if err := l.Commit([]journal.CommitRecord{v.w.record(v.p)}); err != nil {
 			t.Fatal(err)
 		}
 		c := v.w.record(v.p).Committed()
@@ -585,7 +587,7 @@ func TestAppendersReadersAndCommitterRunSideBySide(t *testing.T) {
 	closeLog(t, l)
 	l, found := open(t, o)
 	all := found.Transactions
-	found.Transactions = slices.DeleteFunc(slices.Clone(all), func(c *Committed) bool { return c.TID%5 != 0 })
+	found.Transactions = slices.DeleteFunc(slices.Clone(all), func(c *journal.Committed) bool { return c.TID%5 != 0 })
 	if err := compare(l, found, kept...); err != nil {
 		t.Error(err)
 	}
@@ -594,19 +596,19 @@ func TestAppendersReadersAndCommitterRunSideBySide(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	f := newHome(t)
-	for name, o := range map[string]Options{
+	for name, o := range map[string]journal.Options{
 		"no file system": {Dir: testDir},
 		"no directory":   {FS: f},
 		"segment size":   {FS: f, Dir: testDir, SegmentSize: 100},
 	} {
-		if _, _, err := Open(o); err == nil {
+		if _, _, err := journal.Open(o); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if _, _, err := OpenReadOnly(o); err == nil {
+		if _, _, err := journal.OpenReadOnly(o); err == nil {
 			t.Errorf("%s: accepted read-only", name)
 		}
 	}
-	if o := (Options{}).withDefaults(); o.SegmentSize != 16<<20 || o.Spares != 2 || o.Logger == nil {
+	if o := (journal.Options{}).WithDefaults(); o.SegmentSize != 16<<20 || o.Spares != 2 || o.Logger == nil {
 		t.Errorf("defaults: %+v", o)
 	}
 }
@@ -614,19 +616,19 @@ func TestOptionsAreChecked(t *testing.T) {
 func TestStats(t *testing.T) {
 	t.Parallel()
 	l, _ := open(t, options(newHome(t)))
-	if d := cmp.Diff(Stats{}, l.Stats()); d != "" {
+	if d := cmp.Diff(journal.Stats{}, l.Stats()); d != "" {
 		t.Error(d)
 	}
 	put(t, l, txn(1, 1000)) // which makes the first segment
 	before := l.Stats()
 	put(t, l, txn(2, 1000))
 	after := l.Stats()
-	want := Stats{Syncs: before.Syncs + 1, Segments: 1, Bytes: before.Bytes + commitFrame, Size: before.Size}
+	want := journal.Stats{Syncs: before.Syncs + 1, Segments: 1, Bytes: before.Bytes + journal.CommitFrame, Size: before.Size}
 	if before.Size < before.Bytes {
 		t.Errorf("%d bytes in files of %d", before.Bytes, before.Size)
 	}
 	w := txn(1, 1000)
-	size, err := w.pending().size()
+	size, err := w.pending().Size()
 	if err != nil {
 		t.Fatal(err)
 	}

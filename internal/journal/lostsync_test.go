@@ -1,10 +1,11 @@
-package journal
+package journal_test
 
 import (
 	"errors"
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -22,7 +23,7 @@ func TestWhatASyncLostIsWrittenAnewByTheNextOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			f := errfs.New(disk, nil)
-			l, _, err := Open(options(f))
+			l, _, err := journal.Open(options(f))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +52,7 @@ func TestWhatASyncLostIsWrittenAnewByTheNextOpen(t *testing.T) {
 			if seed > 1 {
 				mode = crashfs.Random(seed)
 			}
-			last, found, err := Open(options(next.Crashed(mode)))
+			last, found, err := journal.Open(options(next.Crashed(mode)))
 			if err == nil {
 				err = errors.Join(compare(last, found, wanted...), last.Close())
 			}

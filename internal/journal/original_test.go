@@ -1,4 +1,4 @@
-package journal
+package journal_test
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -41,28 +42,28 @@ func lay(tb testing.TB, f vfs.FS, names ...string) {
 func TestDirectoriesOfTheOriginalAreFound(t *testing.T) {
 	t.Parallel()
 	f := newHome(t)
-	o, err := ReadOriginal(f, testDir)
+	o, err := journal.ReadOriginal(f, testDir)
 	if err != nil || !o.Empty() {
 		t.Errorf("empty journal: %+v, %v", o, err)
 	}
 	lay(t, f, "log-0000000000000001", "spare-1", "blob-00-1", "spool-00-2", "aside-counts")
-	if o, err = ReadOriginal(f, testDir); err != nil || !o.Empty() {
+	if o, err = journal.ReadOriginal(f, testDir); err != nil || !o.Empty() {
 		t.Errorf("our own files: %+v, %v", o, err)
 	}
 	lay(t, f,
 		"working_00000000000000FF_done/o0000000000000001.00000000000000FF", "working_00000000000000FF_done/o0000000000000001.c",
 		"working_00000000000000FF_done/t000000.00000000FF", "working_00000000000000FF_done/x.serial",
 		"working_000000000000000A_done/", "working_0000000000000002_temp/", "working_0000000000000001_temp/x.oid", "replica.tar")
-	want := &Original{
-		Done: []OriginalDir{
+	want := &journal.Original{
+		Done: []journal.OriginalDir{
 			{TID: 10, Dir: "working_000000000000000A_done"},
 			{TID: 255, Dir: "working_00000000000000FF_done", Names: []layout.Name{
 				layout.Revision(1, 255), layout.Pointer(1), layout.Transaction(255), layout.XSerial}},
 		},
 		Temps:   []string{"working_0000000000000001_temp", "working_0000000000000002_temp"},
-		Replica: ReplicaFile,
+		Replica: journal.ReplicaFile,
 	}
-	o, err = ReadOriginal(f, testDir)
+	o, err = journal.ReadOriginal(f, testDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,13 +93,13 @@ func TestStrangeThingsInTheJournalAreRefused(t *testing.T) {
 				lay(t, f, parent+"/")
 			}
 			lay(t, f, entry)
-			_, err := ReadOriginal(f, testDir)
+			_, err := journal.ReadOriginal(f, testDir)
 			if err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(entry, "/")) {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
-	if _, err := ReadOriginal(newHome(t), "nowhere"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := journal.ReadOriginal(newHome(t), "nowhere"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 }

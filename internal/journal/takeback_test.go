@@ -1,4 +1,4 @@
-package journal
+package journal_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -40,14 +41,14 @@ func takeBackFails(t *testing.T, kind string, seed uint32) (found int) {
 	}
 	f := errfs.New(disk, nil)
 	f.ShortWrites()
-	l, _, err := Open(options(f))
+	l, _, err := journal.Open(options(f))
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := txn(1, 50)
 	put(t, l, first)
 	wanted := []*want{first}
-	var batch []CommitRecord
+	var batch []journal.CommitRecord
 	for tid := 2; tid <= 5; tid++ {
 		w := txn(first.tid+1, 30+tid)
 		w.tid, w.previous = wanted[len(wanted)-1].tid+1, wanted[len(wanted)-1].tid
@@ -71,7 +72,7 @@ func takeBackFails(t *testing.T, kind string, seed uint32) (found int) {
 		return nil
 	})
 	err = l.Commit(batch)
-	_, refused := errors.AsType[*RefusedError](err)
+	_, refused := errors.AsType[*journal.RefusedError](err)
 	if known := kind == "nothing"; refused != known || (l.Failure() == nil) != known || vfs.Passes(err) != known {
 		t.Fatalf("commit: %v, refused %t, failure %v", err, refused, l.Failure())
 	}
@@ -88,7 +89,7 @@ func takeBackFails(t *testing.T, kind string, seed uint32) (found int) {
 	if seed%2 == 0 {
 		next = next.Crashed([]crashfs.Mode{crashfs.KeepNone, crashfs.Random(seed)}[seed/2%2])
 	}
-	again, r, err := Open(options(next))
+	again, r, err := journal.Open(options(next))
 	if err != nil {
 		t.Fatal(err)
 	}
