@@ -216,23 +216,23 @@ func (o *packCommand) here(ctx context.Context, e *env, op string, arguments any
 	stop := o.watch(ctx, e, func(context.Context) (zodb.PackProgress, error) { return s.PackProgress(), nil })
 	b, err := s.Maintenance(ctx, op, text)
 	stop()
-	return b, errors.Join(err, showFlush(e, s, func() error { return settle(ctx, s) }, s.Close))
+	return b, errors.Join(err, showFlush(e, s, func() error { return waitForA(ctx, s) }, s.Close))
 }
 
-// settleTime is how long a command that was interrupted waits for an A that may change.
-const settleTime = 5 * time.Second
+// waitForAAtMost is how long a command that was interrupted waits for an A that may change.
+const waitForAAtMost = 5 * time.Second
 
-// settle waits until A may change, so that the storage is closed cleanly, also after an
+// waitForA waits until A may change, so that the storage is closed cleanly, also after an
 // interruption. A copy that somebody makes of A can keep it for hours: then it is closed
 // as it is, which is as sound, and the next open goes on.
-func settle(ctx context.Context, s *engine.Storage) error {
+func waitForA(ctx context.Context, s *engine.Storage) error {
 	if s.Status().Snapshot == "startup" { // nothing was removed, then
 		return nil
 	}
 	if err := s.WaitNormal(ctx); err == nil || ctx.Err() == nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitForAAtMost)
 	defer cancel()
 	if err := s.WaitNormal(limited); limited.Err() == nil {
 		return err

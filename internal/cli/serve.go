@@ -331,7 +331,7 @@ func (s *serving) startHealth(probe *ops.Probe) (*ops.Server, error) {
 func (s *serving) ready() []ops.Reason {
 	var reasons []ops.Reason
 	for _, st := range s.open.all() {
-		reasons = append(reasons, ops.Judge(st.Name, st.Storage.Status())...)
+		reasons = append(reasons, ops.NotReady(st.Name, st.Storage.Status())...)
 	}
 	return reasons
 }

@@ -137,11 +137,11 @@ func (l *Load) one(rnd *rand.Rand, g, writers int) (done bool, err error) {
 // storage.
 func (l *Load) Pause() {
 	l.Budget.Store(0)
-	l.settle()
+	l.waitForBegun()
 }
 
-// settle waits until the transactions that were begun are in the model.
-func (l *Load) settle() {
+// waitForBegun waits until the transactions that were begun are in the model.
+func (l *Load) waitForBegun() {
 	l.busy.Lock()
 	defer l.busy.Unlock()
 }
@@ -264,7 +264,7 @@ type Copy interface {
 // at a tid.
 func (l *Load) CompareWith(s Copy, tid zodb.TID) error {
 	ctx := context.Background()
-	l.settle() // a copy may hold a transaction before its writer has put it into the model
+	l.waitForBegun() // a copy may hold a transaction before its writer has put it into the model
 	if got := s.LastTransaction(); got != tid {
 		return fmt.Errorf("the last transaction is %s, want %s", got, tid)
 	}

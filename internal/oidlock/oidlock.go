@@ -284,7 +284,7 @@ func (t *Table) insert(e *entry) {
 	if head.request.number > e.request.number {
 		e.next = head
 		lines[e.oid] = e
-		t.judge(e)
+		t.grantLine(e)
 		return
 	}
 	before := head
@@ -293,7 +293,7 @@ func (t *Table) insert(e *entry) {
 		t.steps++
 	}
 	e.next, before.next = before.next, e
-	t.judge(head)
+	t.grantLine(head)
 }
 
 // remove takes an entry out of its line. mu must be held.
@@ -316,12 +316,12 @@ func (t *Table) remove(e *entry) {
 		before.next = e.next
 	}
 	e.next = nil
-	t.judge(head)
+	t.grantLine(head)
 }
 
-// judge says of each entry in a line whether it has to wait, and grants the requests
+// grantLine notes for each entry in a line whether it has to wait, and grants the requests
 // that wait for nothing any more. mu must be held.
-func (t *Table) judge(head *entry) {
+func (t *Table) grantLine(head *entry) {
 	var held, before struct{ shared, exclusive bool }
 	for e := head; e != nil; e = e.next {
 		t.steps++

@@ -35,9 +35,9 @@ type Reason struct {
 // stuckSeconds is how long a commit may take before the storage is taken for stuck.
 const stuckSeconds = 10
 
-// Judge returns the reasons why an open storage is not ready: none if it can be written to, or is
+// NotReady returns the reasons why an open storage is not ready: none if it can be written to, or is
 // read-only on request; and warnings.
-func Judge(storage string, st zodb.Status) []Reason {
+func NotReady(storage string, st zodb.Status) []Reason {
 	var reasons []Reason
 	if st.Failure != "" {
 		reasons = append(reasons, Reason{Failed, storage, st.Failure})

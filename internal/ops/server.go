@@ -27,7 +27,7 @@ type Options struct {
 	// Live returns an error if the process is stuck, see [Probe.Ask]; it must not
 	// take longer than a few seconds. Default: never.
 	Live func(context.Context) error
-	// Ready returns the reasons why the storages are not served, see [Judge]. It is
+	// Ready returns the reasons why the storages are not served, see [NotReady]. It is
 	// called in one goroutine at a time. Default: nothing.
 	Ready func() []Reason
 	// ReadyTimeout is how long Ready may take; default 10 seconds.

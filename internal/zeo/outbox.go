@@ -50,7 +50,7 @@ type outbox struct {
 	began   time.Time     // guarded by mu: when the piece was that is being written
 	piece   int           // guarded by mu: its bytes
 	failed  error         // guarded by mu: nothing more is taken
-	settled chan struct{} // guarded by mu: closed when nobody writes any more; nil while nobody waits for that
+	idle    chan struct{} // guarded by mu: closed when nobody writes any more; nil while nobody waits for that
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
 	wake    chan struct{} // for the writer; capacity 1
 }
@@ -224,7 +224,7 @@ func (o *outbox) flush() error {
 		n, err := o.writeAll(b, shared)
 		o.mu.Lock()
 		o.writing = false
-		o.settle()
+		o.signalIdle()
 		o.pending -= n
 		if o.large.written {
 			o.large = largeAnswer{}
@@ -257,20 +257,20 @@ func (o *outbox) flushAll() error {
 			defer o.mu.Unlock()
 			return o.failed
 		}
-		if o.settled == nil {
-			o.settled = make(chan struct{})
+		if o.idle == nil {
+			o.idle = make(chan struct{})
 		}
-		settled := o.settled
+		idle := o.idle
 		o.mu.Unlock()
-		<-settled // fail ends the write
+		<-idle // fail ends the write
 	}
 }
 
-// settle wakes the waiters for the end of a write. mu must be held.
-func (o *outbox) settle() {
-	if o.settled != nil {
-		close(o.settled)
-		o.settled = nil
+// signalIdle wakes the waiters for the end of a write. mu must be held.
+func (o *outbox) signalIdle() {
+	if o.idle != nil {
+		close(o.idle)
+		o.idle = nil
 	}
 }
 

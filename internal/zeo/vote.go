@@ -58,7 +58,7 @@ func (c *conn) runVote(r *request, v *ballot) error {
 	}
 	if err == nil {
 		c.hold(w)
-		err = c.settle(v, to)
+		err = c.giveBack(v, to)
 	}
 	if err != nil {
 		c.dropAll(v.End())
@@ -77,9 +77,9 @@ func (c *conn) runVote(r *request, v *ballot) error {
 	return ErrClosed
 }
 
-// settle gives the work back. Steps that came while it voted are before those that come
+// giveBack settles the vote: the work goes back. Steps that came while it voted are before those that come
 // now.
-func (c *conn) settle(v *ballot, to stage.State) error {
+func (c *conn) giveBack(v *ballot, to stage.State) error {
 	w := v.Work()
 	for {
 		late, done, err := v.Settle(to)

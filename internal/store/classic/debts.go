@@ -141,7 +141,7 @@ func (t *Store) SyncFound() error {
 	for _, dir := range []string{"misc", "journal", "A", "B"} {
 		t.debts.name(dir)
 	}
-	return t.settle()
+	return t.Sync()
 }
 
 // relyOn notes a file that an attempt before put there, perhaps by a process that was
@@ -173,13 +173,10 @@ func (t *Store) Failure() error {
 	return t.debts.failure
 }
 
-// Sync pays all that the tree owes, before somebody is told that A is a snapshot. It is
-// called by the goroutine that puts files.
-func (t *Store) Sync() error { return t.settle() }
-
-// settle pays all debts, and takes away the old names of moved files. That is a debt
-// again, which only matters where B has to be empty. Nobody may put files meanwhile.
-func (t *Store) settle() error {
+// Sync pays all that the tree owes, for instance before somebody is told that A is a snapshot, and
+// takes away the old names of moved files. That is a debt again, which only matters where B
+// has to be empty. It is called by the goroutine that puts files, and nobody may put any meanwhile.
+func (t *Store) Sync() error {
 	if err := t.pay(); err != nil {
 		t.debts.forgetMoves()
 		return err

@@ -112,7 +112,7 @@ func (e *Edit) Sync() error {
 		e.t.debts.forgetMoves()
 		return errors.Join(err, derr)
 	}
-	return e.t.settle()
+	return e.t.Sync()
 }
 
 // syncContents makes contents and times durable. If that fails nothing was renamed, and

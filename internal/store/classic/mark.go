@@ -32,7 +32,7 @@ func (t *Store) setMark(side store.Side, n layout.Name, data []byte, upTo zodb.T
 	if side == store.B {
 		t.UseB()
 	}
-	if err := t.settle(); err != nil {
+	if err := t.Sync(); err != nil {
 		return err
 	}
 	if lost := t.debts.lostFiles(upTo); n == layout.XSerial && lost > 0 {
@@ -41,7 +41,7 @@ func (t *Store) setMark(side store.Side, n layout.Name, data []byte, upTo zodb.T
 	if err := t.putMark(side, n, data); err != nil {
 		return err
 	}
-	return t.settle()
+	return t.Sync()
 }
 
 // putMark gives a mark its name, when its content is durable.

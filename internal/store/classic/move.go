@@ -7,7 +7,7 @@ import (
 )
 
 // move gives a file that nothing can make again another name: it is linked under the
-// new one, and [Store.settle] takes the old one away when the new one is durable. For a
+// new one, and [Store.Sync] takes the old one away when the new one is durable. For a
 // rename is two changes of names, in two directories, and after a power cut some file
 // systems have both of them and others neither. So a file may have both names
 // after a crash, or an error; then a move that is repeated only takes the old one away.

@@ -22,13 +22,13 @@ func (t *Store) Thaw(limit int) (moved int, empty bool, err error) {
 	m := mover{t: t, limit: limit}
 	whole, err := m.move("")
 	if err == nil {
-		err = t.settle()
+		err = t.Sync()
 	}
 	if err == nil {
 		err = m.removeDirs()
 	}
 	if err == nil { // that B is empty is durable before anything newer is put into A
-		err = t.settle()
+		err = t.Sync()
 	}
 	if err != nil {
 		t.debts.forgetMoves()

@@ -174,7 +174,7 @@ func (t *Store) adopted(n layout.Name, staged string, size int64, cause error) (
 
 // Sync makes all that was put so far durable, contents and names, and pays all
 // that the tree owes.
-func (b *Redo) Sync() error { return b.t.settle() }
+func (b *Redo) Sync() error { return b.t.Sync() }
 
 // put notes a file whose name has to become durable, and its content, too, if that
 // was left for later.

@@ -90,7 +90,7 @@ func (r *Removal) Sync() error {
 	if err != nil {
 		return err
 	}
-	return r.t.settle()
+	return r.t.Sync()
 }
 
 // removeEmpty removes directories that have nothing in them any more, and then

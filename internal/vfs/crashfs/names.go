@@ -83,12 +83,12 @@ func (f *FS) syncDir(dir uint64) {
 			op.synced = true
 		}
 	}
-	f.settle()
+	f.hardenSynced()
 }
 
-// settle makes those durable that were synced and wait for no directory any
+// hardenSynced makes those durable that were synced and wait for no directory any
 // more. mu is held.
-func (f *FS) settle() {
+func (f *FS) hardenSynced() {
 	for again := true; again; {
 		again = false
 		for _, op := range f.pending {
