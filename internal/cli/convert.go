@@ -228,6 +228,8 @@ func (o *convertCommand) compare(ctx context.Context, e *env, from *engine.Stora
 
 func (o *convertCommand) advise(err error, last zodb.TID) error {
 	switch {
+	case errors.Is(err, context.Canceled) && last == 0:
+		return hint(err, "run it again: it goes on where it stopped")
 	case errors.Is(err, context.Canceled):
 		return hint(err, "run it again, it goes on after transaction %s", last)
 	case errors.Is(err, transfer.ErrOther):
