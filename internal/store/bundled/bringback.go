@@ -27,7 +27,23 @@ type restorer struct {
 
 // BringBack implements [store.Packer]. The unit of a step is a bundle.
 func (s *Store) BringBack(stamp int64) store.Restorer {
-	return &restorer{s: s, stamp: stamp, files: s.files.BringBack(stamp)}
+	return &restorer{s: s, stamp: stamp, files: s.files.BringBackIf(stamp, s.mayComeBack)}
+}
+
+// mayComeBack reports of a blob that was put aside whether its revision can be brought back, or is
+// there: it may be gone for good, while the blob waits for the next purge.
+func (s *Store) mayComeBack(n layout.Name) bool {
+	i := s.now.of(n.TID)
+	if i < 0 {
+		return false
+	}
+	p := &s.now.parts[i]
+	_, number, err := p.Find(n.OID, n.TID)
+	if err != nil {
+		return true // whoever reads it is told
+	}
+	gone := p.gone.ForGood()
+	return number >= 0 && (gone == nil || !gone.Contains(uint32(number)))
 }
 
 // Close implements [store.Restorer].

@@ -151,10 +151,15 @@ type restorer struct {
 
 // BringBack implements [store.Packer].
 func (t *Store) BringBack(stamp int64) store.Restorer {
+	return t.BringBackIf(stamp, func(layout.Name) bool { return true })
+}
+
+// BringBackIf is BringBack of those files that are wanted, of which the pointers are not asked about.
+func (t *Store) BringBackIf(stamp int64, wanted func(n layout.Name) bool) store.Restorer {
 	r := &restorer{t: t, stamp: stamp, stamps: make(map[int64]struct{})}
 	r.walk(func(a aside) bool {
 		r.stamps[a.stamp] = struct{}{}
-		return a.name.Kind != layout.KindPointer
+		return a.name.Kind != layout.KindPointer && wanted(a.name)
 	})
 	return r
 }

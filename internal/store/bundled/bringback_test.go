@@ -1,0 +1,67 @@
+package bundled_test
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/storetest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestBlobsOfWhatIsGoneForGood: the store has purged a revision by itself, and its blob waits for
+// the next purge. Bringing back does not give A a blob without a revision.
+func TestBlobsOfWhatIsGoneForGood(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int64{5, 6} { // stamps before that are gone for good
+		s, disk := newStore(t)
+		all := storetest.Chain([]zodb.OID{1}, []zodb.OID{1})
+		for _, x := range all {
+			x := x.(*storetest.Txn)
+			x.Blob = "journal/staged-" + x.Tid.String()
+			if _, err := vfs.Put(disk, x.Blob, []byte(x.Blob), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		old := store.Removal{Revisions: []store.Revisions{{OID: 1, TIDs: []zodb.TID{all[0].TID()}}}}
+		err := errors.Join(s.Put(store.A, all, new(store.Progress)), s.SetLast(store.A, all[1].TID()))
+		for empty := false; err == nil && !empty; {
+			_, empty, err = s.Thaw(100)
+		}
+		if err == nil {
+			_, err = s.Remove(5, old)
+		}
+		if err = errors.Join(err, s.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.Tend(store.Tending{Before: before})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := c.Prepare(t.Context())
+		if err == nil && found {
+			_, err = c.Publish()
+		}
+		if err := errors.Join(err, c.Close()); err != nil {
+			t.Fatal(err)
+		}
+		r := s.BringBack(0)
+		for done := false; !done; {
+			n, err := r.Step(10, func() error { return nil })
+			if done = n.Done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.Close()
+		_, err = s.Load(1)
+		f, _, berr := s.OpenBlob(1, all[0].TID())
+		if berr == nil {
+			_ = f.Close() // it was only opened
+		}
+		if there := before == 5; err != nil || there != (berr == nil) || !there && !errors.Is(berr, fs.ErrNotExist) {
+			t.Errorf("purged before %d: %v; the blob: %v, want it: %t", before, err, berr, there)
+		}
+	}
+}
