@@ -62,8 +62,11 @@ func (s *Store) look() error {
 // missing; then its name is another one by now.
 func (s *Store) reloadBeside() error {
 	var err error
-	for range attempts {
-		if err = s.reload(); !errors.Is(err, fs.ErrNotExist) {
+	for i := range attempts {
+		if err = s.reload(); err == nil && !s.now.whole() && i < attemptsForWhole {
+			continue // what a merge put behind the place that a listing has reached is not in it
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
@@ -72,3 +75,6 @@ func (s *Store) reloadBeside() error {
 
 // attempts is how often the directories are read, while another process changes them.
 const attempts = 100
+
+// attemptsForWhole is how often they are read again where a bundle seems to be missing.
+const attemptsForWhole = 5
