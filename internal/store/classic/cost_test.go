@@ -1,4 +1,4 @@
-package classic
+package classic_test
 
 import (
 	"testing"

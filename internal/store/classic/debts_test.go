@@ -1,8 +1,9 @@
-package classic
+package classic_test
 
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -19,7 +21,7 @@ import (
 )
 
 // newCrashTree returns a tree on a disk that can crash and fail.
-func newCrashTree(t *testing.T) (*Store, *errfs.FS, *crashfs.FS) {
+func newCrashTree(t *testing.T) (*classic.Store, *errfs.FS, *crashfs.FS) {
 	t.Helper()
 	disk := crashfs.New(1)
 	disk.SetClock(slowly())
@@ -41,9 +43,9 @@ func slowly() func() time.Time {
 	return func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, int(ticks.Add(1)), time.UTC) }
 }
 
-func openTree(t *testing.T, f vfs.FS) *Store {
+func openTree(t *testing.T, f vfs.FS) *classic.Store {
 	t.Helper()
-	tr, err := New(Options{FS: f, Format: layout.Bushy, Sync: true, DirSync: true, Clock: slowly()})
+	tr, err := classic.New(classic.Options{FS: f, Format: layout.Bushy, Sync: true, DirSync: true, Clock: slowly()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +75,7 @@ func content(f vfs.FS, name string) string {
 }
 
 // revisions puts n revisions as a flush does, without a sync.
-func revisions(b *Redo, n int) error {
+func revisions(b *classic.Redo, n int) error {
 	for i := range n {
 		if err := b.Create(layout.Revision(zodb.OID(i), 7), []byte("content")); err != nil {
 			return err
@@ -112,7 +114,7 @@ func TestWhatAFailedBatchOwesIsPaidByTheNext(t *testing.T) {
 // it was done, as over a network or with an error of the disk. A repetition finds it done.
 func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
 	t.Parallel()
-	begin := func(t *testing.T) (*Store, *errfs.FS, *crashfs.FS, layout.Name) {
+	begin := func(t *testing.T) (*classic.Store, *errfs.FS, *crashfs.FS, layout.Name) {
 		tr, f, disk := newCrashTree(t)
 		n := layout.Transaction(7 << 40)
 		b := tr.NewRedo(store.A, 1)
@@ -140,7 +142,7 @@ func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
 		t.Parallel()
 		tr, f, disk, n := begin(t)
 		name := tr.Path(store.A, n)
-		came := done(f, "rename", name, func() error { return disk.Rename(asideFile+"-edit-1", name) })
+		came := done(f, "rename", name, func() error { return disk.Rename(classic.AsideFile+"-edit-1", name) })
 		e := tr.NewEdit(store.A)
 		if err := e.Replace(n, []byte("new")); err != nil {
 			t.Fatal(err)
@@ -166,7 +168,7 @@ func TestWhatFailedAndIsDoneIsPaidByTheNext(t *testing.T) {
 		tr, f, disk, _ := begin(t)
 		n := layout.Pointer(5)
 		name := tr.Path(store.A, n)
-		came := done(f, "mkdir", dirOf(name), func() error { return disk.Mkdir(dirOf(name)) })
+		came := done(f, "mkdir", path.Dir(name), func() error { return disk.Mkdir(path.Dir(name)) })
 		if err := tr.NewRedo(store.A, 1).Create(n, []byte("pointer_")); !errors.Is(err, syscall.EIO) || !*came {
 			t.Fatalf("the first attempt: %v", err)
 		}
@@ -186,10 +188,10 @@ func TestWhatAKilledProcessOwesIsPaidAtOpen(t *testing.T) {
 	for _, all := range []bool{true, false} {
 		tr, _, disk := newCrashTree(t)
 		n := layout.Pointer(5)
-		if err := tr.mkdirs(dirOf(tr.Path(store.A, n))); err != nil {
+		if err := tr.MakeDirs(path.Dir(tr.Path(store.A, n))); err != nil {
 			t.Fatal(err)
 		}
-		if err := tr.putMark(store.A, layout.XPacked, []byte("packed__")); err != nil {
+		if err := tr.PutMark(store.A, layout.XPacked, []byte("packed__")); err != nil {
 			t.Fatal(err)
 		}
 		next := disk.Killed()
@@ -286,7 +288,7 @@ func TestMarksAreRefusedElsewhere(t *testing.T) {
 }
 
 // edited makes an edit of some transactions, one of which is brought back.
-func edited(tr *Store, n int) *Edit {
+func edited(tr *classic.Store, n int) *classic.Edit {
 	e := tr.NewEdit(store.A)
 	for i := range n {
 		tid := zodb.TID(i+1) << 40
@@ -309,7 +311,7 @@ func edited(tr *Store, n int) *Edit {
 func TestEditIsWholeAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	for _, files := range []int{3, 40} { // with fsync, and with syncfs
-		begin := func() (*Store, *errfs.FS, *crashfs.FS) {
+		begin := func() (*classic.Store, *errfs.FS, *crashfs.FS) {
 			tr, f, disk := newCrashTree(t)
 			b := tr.NewRedo(store.A, files)
 			for i := range files {
@@ -324,7 +326,7 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 			}
 			return tr, f, disk
 		}
-		look := func(what string, tr *Store, after vfs.FS, done bool) {
+		look := func(what string, tr *classic.Store, after vfs.FS, done bool) {
 			for i := range files {
 				n := layout.Transaction(zodb.TID(i+1) << 40)
 				got := content(after, tr.Path(store.A, n))
@@ -338,7 +340,7 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 				if got != new {
 					continue
 				}
-				if info, err := after.Stat(tr.Path(store.A, n)); err != nil || info.ModTime.UnixNano() < tr.floor.Load() {
+				if info, err := after.Stat(tr.Path(store.A, n)); err != nil || info.ModTime.UnixNano() < tr.Floor() {
 					t.Errorf("%d files, %s: %s bears %v, before the floor (%v)", files, what, n, info.ModTime, err)
 				}
 			}

@@ -1,4 +1,4 @@
-package classic
+package classic_test
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -28,16 +29,16 @@ func TestFloorThatIsLostIsFound(t *testing.T) {
 		if err := tr.RaiseFloor(); err != nil {
 			t.Fatal(err)
 		}
-		old, was := modTime(t, tr, layout.Pointer(1)), tr.floor.Load()
-		info, err := f.Stat(floorFile)
+		old, was := modTime(t, tr, layout.Pointer(1)), tr.Floor()
+		info, err := f.Stat(classic.FloorFile)
 		if err == nil {
-			err = vfs.WriteFileAtomic(f, asideFloorFile, floorFile, content, vfs.SyncOptions{})
+			err = vfs.WriteFileAtomic(f, classic.AsideFloorFile, classic.FloorFile, content, vfs.SyncOptions{})
 		}
-		if err = errors.Join(err, f.SetModTime(floorFile, info.ModTime)); err != nil {
+		if err = errors.Join(err, f.SetModTime(classic.FloorFile, info.ModTime)); err != nil {
 			t.Fatal(err)
 		}
 		offset.Store(int64(-time.Hour))
-		again, err := New(tr.o)
+		again, err := tr.Again()
 		if err != nil {
 			t.Errorf("%q: %v", content, err)
 			continue
@@ -52,8 +53,8 @@ func TestFloorThatIsLostIsFound(t *testing.T) {
 		if err := again.RaiseFloor(); err != nil {
 			t.Fatal(err)
 		}
-		if third, err := New(tr.o); err != nil || third.FloorLost() || third.floor.Load() != again.floor.Load() {
-			t.Errorf("%q: the next open has the floor %d, want %d, %v", content, third.floor.Load(), again.floor.Load(), err)
+		if third, err := tr.Again(); err != nil || third.FloorLost() || third.Floor() != again.Floor() {
+			t.Errorf("%q: the next open has the floor %d, want %d, %v", content, third.Floor(), again.Floor(), err)
 		}
 	}
 }

@@ -1,9 +1,10 @@
-package classic
+package classic_test
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"syscall"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestFileWithBothNamesIsMoved(t *testing.T) {
 		revision, pointer := layout.Revision(1, 5), layout.Pointer(1)
 		for _, n := range []layout.Name{revision, pointer} {
 			put(t, tr, store.B, n, "of B")
-			if err := errors.Join(tr.mkdirs(dirOf(tr.Path(store.A, n))), f.Link(tr.Path(store.B, n), tr.Path(store.A, n))); err != nil {
+			if err := errors.Join(tr.MakeDirs(path.Dir(tr.Path(store.A, n))), f.Link(tr.Path(store.B, n), tr.Path(store.A, n))); err != nil {
 				t.Fatal(err)
 			}
 		}

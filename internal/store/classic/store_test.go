@@ -1,4 +1,4 @@
-package classic
+package classic_test
 
 import (
 	"errors"
@@ -10,12 +10,13 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // newTree returns the tree of a directory that looks like a HOME, and its clock.
-func newTree(t *testing.T, format layout.Format) (*Store, vfs.FS, *atomic.Int64) {
+func newTree(t *testing.T, format layout.Format) (*classic.Store, vfs.FS, *atomic.Int64) {
 	t.Helper()
 	f, err := vfs.OS(filepath.Join(t.TempDir()))
 	if err != nil {
@@ -27,7 +28,7 @@ func newTree(t *testing.T, format layout.Format) (*Store, vfs.FS, *atomic.Int64)
 		}
 	}
 	var offset atomic.Int64
-	tr, err := New(Options{FS: f, Format: format, Sync: true, DirSync: true,
+	tr, err := classic.New(classic.Options{FS: f, Format: format, Sync: true, DirSync: true,
 		Clock: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }})
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +36,7 @@ func newTree(t *testing.T, format layout.Format) (*Store, vfs.FS, *atomic.Int64)
 	return tr, f, &offset
 }
 
-func put(t *testing.T, tr *Store, side store.Side, n layout.Name, data string) {
+func put(t *testing.T, tr *classic.Store, side store.Side, n layout.Name, data string) {
 	t.Helper()
 	if n == layout.XSerial {
 		if err := tr.SetMark(side, n, []byte(data)); err != nil {
@@ -49,9 +50,9 @@ func put(t *testing.T, tr *Store, side store.Side, n layout.Name, data string) {
 	}
 }
 
-func modTime(t *testing.T, tr *Store, n layout.Name) time.Time {
+func modTime(t *testing.T, tr *classic.Store, n layout.Name) time.Time {
 	t.Helper()
-	info, _, err := tr.stat(n)
+	info, _, err := tr.FileInfo(n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestFilesAfterASnapshotLookNewerAlsoWhenTheClockStepsBack(t *testing.T) {
 		t.Errorf("a file put after the snapshot bears %v, the snapshot was asked for at %v", got, asked)
 	}
 	// Neither a restart nor the move to A takes it back.
-	again, err := New(tr.o)
+	again, err := tr.Again()
 	if err != nil {
 		t.Fatal(err)
 	}

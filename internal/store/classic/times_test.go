@@ -1,4 +1,4 @@
-package classic
+package classic_test
 
 import (
 	"errors"
@@ -38,10 +38,10 @@ func TestBlobThatAPowerCutLeftInAIsNotBeforeTheFloor(t *testing.T) {
 			if err := errors.Join(tr.SyncFound(), b.Adopt(n, "journal/blob-1", size), b.Sync()); err != nil {
 				t.Fatal(err)
 			}
-			info, where, err := tr.stat(n)
-			if err != nil || info.ModTime.UnixNano() < tr.floor.Load() {
+			info, where, err := tr.FileInfo(n)
+			if err != nil || info.ModTime.UnixNano() < tr.Floor() {
 				t.Errorf("%d files, seed %d: %s bears %v, and the floor is %v (%v)", files, seed, where,
-					info.ModTime.UTC(), time.Unix(0, tr.floor.Load()).UTC(), err)
+					info.ModTime.UTC(), time.Unix(0, tr.Floor()).UTC(), err)
 				break
 			}
 		}
@@ -63,7 +63,7 @@ func TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart(t *testing.T) {
 		if err := tr.RaiseFloor(); err != nil { // a snapshot; the files there now are copied
 			t.Fatal(err)
 		}
-		if info, _, err := tr.stat(n); err == nil {
+		if info, _, err := tr.FileInfo(n); err == nil {
 			second := info.ModTime.Unix()
 			if before, ok := times[second]; ok {
 				t.Errorf("the files of snapshots %s and %d are of the same second", before, i)
