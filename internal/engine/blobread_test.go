@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -17,10 +19,10 @@ import (
 // all ways that leave a file.
 func TestBlobThatIsNotWhatWasWrittenIsNotReadToItsEnd(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	home := enginetest.Home(t, engine.CreateOptions{Format: engine.FormatOf(t)})
+	s := enginetest.Open(t, home, engine.Options{})
 	sound := string(bytes.Repeat([]byte("sound "), 20_000))
-	tid := commit(t, s, change{oid: 1, data: rec("one"), blob: sound})
+	tid := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: enginetest.Record("one"), Blob: sound})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,9 @@ func OneOf(whole, race, short int) int { return oneOf(whole, race, short) }
 // RoundsOf is the factor of $DIRSTORAGE_ROUNDS.
 func RoundsOf(t testing.TB) int { return rounds(t, 1) }
 
+// FormatOf is the format of homes for which a test does not choose one.
+func FormatOf(t testing.TB) string { return testFormat(t) }
+
 // OnFS makes a storage work on another file system, in tests of package dirstorage_test.
 func OnFS(o Options, f vfs.FS) Options {
 	o.fs = f

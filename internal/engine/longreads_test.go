@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -13,10 +15,10 @@ import (
 // answered from memory.
 func TestLongReadsEndWithTheirContext(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Format: engine.FormatOf(t)}), engine.Options{})
 	var tid zodb.TID
 	for i := range 5 {
-		tid = commit(t, s, change{oid: 1, data: rec(fmt.Sprint(i))}, change{oid: 2, data: rec("x")})
+		tid = enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: enginetest.Record(fmt.Sprint(i))}, enginetest.Change{OID: 2, Data: enginetest.Record("x")})
 	}
 	txn, err := s.Transaction(t.Context(), tid)
 	if err != nil {

@@ -1,4 +1,4 @@
-package vfs
+package vfs_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -23,38 +24,38 @@ var (
 func TestFaultOfEveryErrno(t *testing.T) {
 	t.Parallel()
 	for n := syscall.Errno(1); n < 256; n++ {
-		want := LastingFault
+		want := vfs.LastingFault
 		if slices.Contains(full, n) {
-			want = FullFault
+			want = vfs.FullFault
 		}
 		if slices.Contains(scarce, n) {
-			want = ScarceFault
+			want = vfs.ScarceFault
 		}
 		for _, err := range []error{
 			n, &fs.PathError{Op: "open", Path: "x", Err: n}, &os.LinkError{Op: "rename", Err: n}, os.NewSyscallError("open", n),
 			fmt.Errorf("flush: %w", n), errors.Join(n, nil), errors.Join(syscall.ENOSPC, n), fmt.Errorf("%w, %w", n, syscall.ENOSPC),
 		} {
-			if got := FaultOf(err); got != want {
+			if got := vfs.FaultOf(err); got != want {
 				// Beside “no room”, what lacks something else lacks that; and what lasts, lasts.
-				if !(want == FullFault && got == FullFault) {
+				if !(want == vfs.FullFault && got == vfs.FullFault) {
 					t.Errorf("errno %d (%v) in %T: %d, want %d", n, n, err, got, want)
 				}
 			}
-			if got := Passes(err); got != (want != LastingFault) {
+			if got := vfs.Passes(err); got != (want != vfs.LastingFault) {
 				t.Errorf("errno %d (%v) in %T passes: %t", n, n, err, got)
 			}
-			wrapped := WithPassing(err)
-			if errors.Is(wrapped, zodb.ErrDiskFull) != (want == FullFault) || errors.Is(wrapped, zodb.ErrScarce) != (want == ScarceFault) || !errors.Is(wrapped, n) {
+			wrapped := vfs.WithPassing(err)
+			if errors.Is(wrapped, zodb.ErrDiskFull) != (want == vfs.FullFault) || errors.Is(wrapped, zodb.ErrScarce) != (want == vfs.ScarceFault) || !errors.Is(wrapped, n) {
 				t.Errorf("errno %d (%v) in %T becomes %v", n, n, err, wrapped)
 			}
-			if again := WithPassing(fmt.Errorf("vote: %w", wrapped)); FaultOf(again) != want {
+			if again := vfs.WithPassing(fmt.Errorf("vote: %w", wrapped)); vfs.FaultOf(again) != want {
 				t.Errorf("errno %d (%v) in %T: once more it is %v", n, n, err, again)
 			}
 		}
-		if got, want := NotBegun(&fs.PathError{Op: "open", Path: "x", Err: n}), n == syscall.EMFILE || n == syscall.ENFILE; got != want {
+		if got, want := vfs.NotBegun(&fs.PathError{Op: "open", Path: "x", Err: n}), n == syscall.EMFILE || n == syscall.ENFILE; got != want {
 			t.Errorf("errno %d (%v) not begun: %t", n, n, got)
 		}
-		if NotBegun(errors.Join(syscall.EMFILE, n)) != (n == syscall.EMFILE || n == syscall.ENFILE) {
+		if vfs.NotBegun(errors.Join(syscall.EMFILE, n)) != (n == syscall.EMFILE || n == syscall.ENFILE) {
 			t.Errorf("errno %d (%v) hides behind another one", n, n)
 		}
 	}
@@ -63,17 +64,17 @@ func TestFaultOfEveryErrno(t *testing.T) {
 func TestFaultOfOtherErrors(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{
-		io.ErrUnexpectedEOF, context.Canceled, ErrNotSupported, errors.New("damage"), fs.ErrNotExist, &LockedError{},
+		io.ErrUnexpectedEOF, context.Canceled, vfs.ErrNotSupported, errors.New("damage"), fs.ErrNotExist, &vfs.LockedError{},
 		errors.Join(syscall.EMFILE, errors.New("damage")), fmt.Errorf("%w, and %w", syscall.ENOSPC, context.Canceled),
 	} {
-		if got := FaultOf(err); got != LastingFault {
+		if got := vfs.FaultOf(err); got != vfs.LastingFault {
 			t.Errorf("%v: %d", err, got)
 		}
-		if WithPassing(err) != err {
+		if vfs.WithPassing(err) != err {
 			t.Errorf("%v becomes another one", err)
 		}
 	}
-	if FaultOf(nil) != NoFault || Passes(nil) || NotBegun(nil) || WithPassing(nil) != nil {
+	if vfs.FaultOf(nil) != vfs.NoFault || vfs.Passes(nil) || vfs.NotBegun(nil) || vfs.WithPassing(nil) != nil {
 		t.Error("no error is a fault")
 	}
 }
