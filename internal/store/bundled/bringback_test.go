@@ -65,3 +65,54 @@ func TestBlobsOfWhatIsGoneForGood(t *testing.T) {
 		}
 	}
 }
+
+// TestListOfAMissingBundle: what packs have removed of a bundle that is missing is not forgotten, so
+// it does not come back with it.
+func TestListOfAMissingBundle(t *testing.T) {
+	t.Parallel()
+	s, disk := newStore(t)
+	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{1, 3}, []zodb.OID{1})
+	for i := range all {
+		if err := errors.Join(s.Put(store.A, all[i:i+1], new(store.Progress)), s.SetLast(store.A, all[i].TID())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.Remove(0, store.Removal{Objects: []zodb.OID{3}})
+	if err := errors.Join(err, s.Sync(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	const aside = "misc/moved-out"
+	name := "A/bundles/" + all[1].TID().String() + "-" + all[1].TID().String() + ".0.tar.zst"
+	if err := disk.Rename(name, aside); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, disk)
+	for empty := false; !empty; {
+		if _, empty, err = s.Thaw(100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 5 {
+		c, err := s.Tend(store.Tending{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := c.Prepare(t.Context())
+		if err == nil && found {
+			_, err = c.Publish()
+		}
+		if err := errors.Join(err, c.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.Close(), disk.Rename(aside, name)); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, disk)
+	if r, err := s.Load(3); !errors.Is(err, zodb.ErrNotFound) {
+		t.Errorf("object 3, which a pack took, is of %s, %v", r.Serial, err)
+	}
+	if r, err := s.Load(1); err != nil || r.Serial != all[2].TID() {
+		t.Errorf("object 1 is of %s, %v", r.Serial, err)
+	}
+}

@@ -106,6 +106,9 @@ func (s *Store) reload() error {
 		return errors.Join(err, next.closeNew())
 	}
 	for n, l := range gone {
+		if i := next.of(n.Min); i < 0 || !next.parts[i].name.Supersedes(n) {
+			continue // its bundle is missing, and may be put back
+		}
 		for _, number := range l.numbers {
 			next.leftovers = append(next.leftovers, dirOf(l.side)+"/"+n.Gone(number))
 		}
