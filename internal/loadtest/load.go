@@ -326,21 +326,27 @@ func (l *Load) compareObject(ctx context.Context, s Copy, oid zodb.OID, tid zodb
 }
 
 // again takes the error of a vote. If objects that were deleted are not there at all any
-// more, because of a pack, that is kept in mind, and the transaction may be made anew.
+// more, because of a pack, or are there again, because of an undelete, that is kept in mind, and the
+// transaction may be made anew.
 func (l *Load) again(err error) error {
 	c, ok := errors.AsType[*zodb.ConflictsError](err)
 	if !ok {
 		return err
 	}
-	for _, one := range c.Conflicts {
-		if one.Current != 0 || !l.current(one.OID).gone {
-			return err
-		}
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, one := range c.Conflicts {
-		l.packed[one.OID] = true
+		last := version{gone: true}
+		if h := l.history[one.OID]; len(h) > 0 {
+			last = h[len(h)-1]
+		}
+		cameBack := l.packed[one.OID] && one.Current == last.tid
+		if !last.gone || one.Current != 0 && !cameBack {
+			return err
+		}
+	}
+	for _, one := range c.Conflicts {
+		l.packed[one.OID] = one.Current == 0
 	}
 	return errAgain
 }
