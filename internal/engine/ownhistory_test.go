@@ -186,10 +186,37 @@ func TestTheBeginningIsLaterThanWhatIsKnownToBeLost(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	shell(t, "cp", "-a", home+".saved/A/.", home+"/A") // misc knows of what is lost
+	shell(t, "rm", "-r", home+"/A")
+	shell(t, "cp", "-a", home+".saved/A", home) // misc knows of what is lost
 	s = open(t, home, Options{})
 	if s.LastTransaction() <= lost {
 		t.Errorf("the history begins with %s, and %s was given out", s.LastTransaction(), lost)
+	}
+}
+
+// TestACopyOverANewerHomeOfBundles: without pointers, what is newer would be taken for current.
+func TestACopyOverANewerHomeOfBundles(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Format: "bundled"})
+	commitOne := func(data string) {
+		s := open(t, home, Options{})
+		commit(t, s, change{oid: 0, data: rec(data)})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commitOne("old")
+	shell(t, "cp", "-a", home+"/A", home+".saved")
+	commitOne("new")
+	shell(t, "cp", "-a", home+".saved/.", home+"/A")
+	if s, err := Open(t.Context(), home, Options{}); !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "an older copy was probably put over a newer HOME") {
+		t.Errorf("opened: %v, %v", s, err)
+	}
+	shell(t, "rm", "-r", home+"/A")
+	shell(t, "cp", "-a", home+".saved", home+"/A")
+	s := open(t, home, Options{})
+	if got, err := s.Load(t.Context(), 0); err != nil || string(got.Data) != string(rec("old")) {
+		t.Errorf("loaded %+v, %v", got, err)
 	}
 }
 

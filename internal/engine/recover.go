@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -159,7 +160,19 @@ func (s *Storage) pending(found []*journal.Committed) ([]*state.Committed, error
 		last = c.TID
 		pending = append(pending, c)
 	}
-	return pending, nil
+	return pending, s.ofOneHistory(last)
+}
+
+// ofOneHistory returns an error if A has files of later transactions than there are, and the store
+// would take these for the current ones.
+func (s *Storage) ofOneHistory(last zodb.TID) error {
+	r, ok := s.store.(store.Reacher)
+	if !ok || r.Reach() <= last {
+		return nil
+	}
+	return fmt.Errorf("%w in A/x.serial: the last transaction is %s, and there are files of later ones, up to %s, which nobody could tell from those of this storage: "+
+		"an older copy was probably put over a newer HOME. Move the files out of A that the copy does not have (rsync --delete), in A/bundles those with a later tid in their names. "+
+		"If x.serial is what is old: move it away, and dirstorage salvage makes it again", zodb.ErrCorrupt, last, r.Reach())
 }
 
 // isFlushed reports whether a transaction is in A or B. Of class Minimal, objects

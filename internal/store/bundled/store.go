@@ -9,6 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Options for New. FS and Clock are mandatory.
@@ -99,6 +100,9 @@ func New(o Options) (*Store, error) {
 
 // Close closes the bundles, when nobody reads them any more. The goroutine that puts has ended.
 func (s *Store) Close() error { return errors.Join(s.closeTable(), s.publish(&view{})) }
+
+// Reach implements [store.Reacher].
+func (s *Store) Reach() zodb.TID { return s.now.last() }
 
 // sure reads the directories again if an error has left that open. It is called first by
 // whatever changes something.
