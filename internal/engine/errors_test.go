@@ -356,8 +356,9 @@ func TestWrongSettingsAreRefusedAndNothingChanges(t *testing.T) {
 
 func TestCreateIsWholeOrNotAtAll(t *testing.T) {
 	t.Parallel()
+	format := layout.Format(testFormat(t))
 	make := func(f vfs.FS) error {
-		return Create("/home", CreateOptions{fs: f, Rand: rand.NewChaCha8([32]byte{})})
+		return Create("/home", CreateOptions{fs: f, Format: string(format), Rand: rand.NewChaCha8([32]byte{})})
 	}
 	f := crashfs.New(1)
 	if err := make(f); err != nil {
@@ -380,7 +381,7 @@ func TestCreateIsWholeOrNotAtAll(t *testing.T) {
 					t.Fatalf("crash at %d, %v: the next create: %v", n, mode, err)
 				}
 			}
-			for _, name := range []string{"config/settings", "config/identity", "A/x/oid", "A/x/serial"} {
+			for _, name := range []string{"config/settings", "config/identity", "A/" + format.Path(layout.XOID), "A/" + format.Path(layout.XSerial)} {
 				b, err := after.ReadFile("home/" + name)
 				if err != nil || len(b) == 0 {
 					t.Fatalf("crash at %d, %v: %s: %d bytes, %v", n, mode, name, len(b), err)

@@ -13,7 +13,7 @@ import (
 // newPacker returns the part of the storage that packs.
 func (s *Storage) newPacker() *packing.Packer {
 	return packing.New(packing.Config{Home: s.home, Log: s.log, Clock: s.o.Clock, RetryInterval: s.o.RetryInterval,
-		Closing: s.closing, Store: s.store, State: s.state, Read: s.Reader, Space: s.space, Counter: s.tally, SameA: s.lineage.SameA})
+		Closing: s.closing, Store: s.store, State: s.state, Read: s.Reader, Space: s.space, Counter: s.tally, Reclaimer: s.worker, SameA: s.lineage.SameA})
 }
 
 // Pack removes revisions that nobody needs: those that were replaced before the

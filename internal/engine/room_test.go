@@ -79,70 +79,69 @@ func (w *smallWrites) areThere(t *testing.T, s *Storage) {
 // that makes room; also by another process after this one was killed.
 func TestWhatIsAcknowledgedFitsIntoTheReserve(t *testing.T) {
 	t.Parallel()
-	for _, killed := range []bool{false, true} {
-		for _, slowly := range []bool{false, true} {
-			if testing.Short() && killed == slowly {
-				continue // two of the four
-			}
-			t.Run(fmt.Sprintf("killed %t, slowly %t", killed, slowly), func(t *testing.T) {
-				t.Parallel()
-				disk := smallDisk(t, 96<<20)
-				home := filepath.Join(disk, "home")
-				if err := Create(home, CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0", "filesystem.quick_shutdown": "1"}}); err != nil {
-					t.Fatal(err)
-				}
-				o := Options{SegmentSize: 1 << 20, Reserve: 4 << 20, LowSpace: 16 << 20, RetryInterval: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
-				s := open(t, home, o)
-				eventually(t, "a reserve", func() bool { return s.space.HasReserve(4 << 20) })
-				big := strings.Repeat("x", 200<<10)
-				for i := range 100 {
-					commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i) + big)})
-				}
-				if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
-					t.Fatal(err)
-				}
-				w := &smallWrites{objects: 20, want: make(map[zodb.OID]string)}
-				if slowly { // somebody else fills it up, while commits go on
-					for i := 0; w.commit(s) == nil && i < 2000; i++ {
-						if i%10 == 0 {
-							fillSome(t, filepath.Join(disk, fmt.Sprint("filler", i)), 1<<20)
-						}
-					}
-				}
-				fillUp(t, filepath.Join(disk, "filler"))
-				s.space.Room() // as it does ten times a second
-				commits := w.untilRefused(t, s)
-				t.Logf("%d commits on the full disk", commits)
-				if commits == 0 && !slowly {
-					t.Error("the reserve lets no commit in")
-				}
-				fillUp(t, filepath.Join(disk, "filler-at-last"))
-				if killed {
-					if err := s.Close(); err != nil { // as it is
-						t.Fatal(err)
-					}
-					s = open(t, home, o)
-				}
-				if _, err := s.Pack(t.Context(), zodb.PackOptions{NoGC: true}); err != nil {
-					t.Fatalf("pack: %v, status %+v", err, s.Status())
-				}
-				if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
-					t.Fatal(err)
-				}
-				w.areThere(t, s)
-				eventually(t, "commits", func() bool { return w.commit(s) == nil })
-				if err := s.Close(); err != nil {
-					t.Fatal(err)
-				}
-				dir, err := vfs.OS(home)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := sound(t.Context(), dir, false); err != nil {
-					t.Error(err)
-				}
-			})
+	for n := range 8 {
+		killed, slowly, format := n&1 != 0, n&2 != 0, []layout.Format{layout.Bundled, layout.Chunky}[n>>2]
+		if testing.Short() && killed == slowly {
+			continue // two of the four
 		}
+		t.Run(fmt.Sprintf("%s, killed %t, slowly %t", format, killed, slowly), func(t *testing.T) {
+			t.Parallel()
+			disk := smallDisk(t, 96<<20)
+			home := filepath.Join(disk, "home")
+			if err := Create(home, CreateOptions{Format: string(format), Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0", "filesystem.quick_shutdown": "1"}}); err != nil {
+				t.Fatal(err)
+			}
+			o := Options{SegmentSize: 1 << 20, Reserve: 4 << 20, LowSpace: 16 << 20, RetryInterval: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+			s := open(t, home, o)
+			eventually(t, "a reserve", func() bool { return s.space.HasReserve(4 << 20) })
+			big := incompressible(200 << 10)
+			for i := range 100 {
+				commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i) + big)})
+			}
+			if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			w := &smallWrites{objects: 20, want: make(map[zodb.OID]string)}
+			if slowly { // somebody else fills it up, while commits go on
+				for i := 0; w.commit(s) == nil && i < 2000; i++ {
+					if i%10 == 0 {
+						fillSome(t, filepath.Join(disk, fmt.Sprint("filler", i)), 1<<20)
+					}
+				}
+			}
+			fillUp(t, filepath.Join(disk, "filler"))
+			s.space.Room() // as it does ten times a second
+			commits := w.untilRefused(t, s)
+			t.Logf("%d commits on the full disk", commits)
+			if commits == 0 && !slowly {
+				t.Error("the reserve lets no commit in")
+			}
+			fillUp(t, filepath.Join(disk, "filler-at-last"))
+			if killed {
+				if err := s.Close(); err != nil { // as it is
+					t.Fatal(err)
+				}
+				s = open(t, home, o)
+			}
+			if _, err := s.Pack(t.Context(), zodb.PackOptions{NoGC: true}); err != nil {
+				t.Fatalf("pack: %v, status %+v", err, s.Status())
+			}
+			if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			w.areThere(t, s)
+			eventually(t, "commits", func() bool { return w.commit(s) == nil })
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			dir, err := vfs.OS(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sound(t.Context(), dir, false); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -155,7 +154,8 @@ func fillSome(t *testing.T, name string, n int) {
 }
 
 // TestInodesForWhatIsAcknowledged: a file system without inodes refuses commits while
-// those that it has are enough for what is in the log.
+// those that it has are enough for what is in the log. A store of bundles takes one for each
+// flush, and never lacks any.
 func TestInodesForWhatIsAcknowledged(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t, 96<<20)
@@ -163,7 +163,7 @@ func TestInodesForWhatIsAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	home := filepath.Join(disk, "home")
-	if err := Create(home, CreateOptions{}); err != nil {
+	if err := Create(home, CreateOptions{Format: string(layout.Chunky)}); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, home, Options{SegmentSize: 1 << 20, RetryInterval: 10 * time.Millisecond})

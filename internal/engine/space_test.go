@@ -3,8 +3,10 @@
 package engine
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -44,6 +47,13 @@ func smallDisk(t *testing.T, bytes int64) string {
 	return at
 }
 
+// incompressible returns a text of some length that takes up about that much in any format.
+func incompressible(n int) string {
+	b := make([]byte, n*3/4)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
 // fillUp writes a file until there is no byte left.
 func fillUp(t *testing.T, name string) {
 	t.Helper()
@@ -66,12 +76,16 @@ func fillUp(t *testing.T, name string) {
 // told why they are refused, and go on when there is room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	for _, clean := range []bool{true, false} {
-		t.Run(fmt.Sprintf("clean %t", clean), func(t *testing.T) {
+	for _, tc := range []struct {
+		format layout.Format
+		clean  bool
+	}{{layout.Bundled, true}, {layout.Bundled, false}, {layout.Chunky, true}, {layout.Chunky, false}} {
+		clean := tc.clean
+		t.Run(fmt.Sprintf("%s, clean %t", tc.format, clean), func(t *testing.T) {
 			t.Parallel()
 			disk := smallDisk(t, 96<<20)
 			home := filepath.Join(disk, "home")
-			if err := Create(home, CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}}); err != nil {
+			if err := Create(home, CreateOptions{Format: string(tc.format), Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}}); err != nil {
 				t.Fatal(err)
 			}
 			o := Options{SegmentSize: 1 << 20, Reserve: 4 << 20, LowSpace: 16 << 20}
@@ -79,7 +93,7 @@ func TestFullDisk(t *testing.T) {
 			reserve := filepath.Join(home, space.ReserveFile)
 			there := func() bool { _, err := os.Stat(reserve); return err == nil }
 			eventually(t, "a reserve", there)
-			big := strings.Repeat("x", 200<<10)
+			big := incompressible(200 << 10)
 			want := "" // the last one that was acknowledged
 			put := func(text string) error {
 				_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 0, data: rec(text + big)})
@@ -144,6 +158,9 @@ func TestFullDisk(t *testing.T) {
 			result, err := s.Pack(t.Context(), zodb.PackOptions{})
 			if err != nil || result.Revisions < 50 {
 				t.Fatalf("pack: %+v, %v", result, err)
+			}
+			if sp, err := s.home.FS.Space(); err != nil || sp.FreeBytes < 10<<20 {
+				t.Errorf("when the pack returns %d bytes are free, %v", sp.FreeBytes, err)
 			}
 			if got := load(t, s, 0); got != want {
 				t.Error("the pack changed what is current")
@@ -216,7 +233,7 @@ func TestOpenOnAFullDiskLeavesASnapshotAlone(t *testing.T) {
 func TestRefusedCommitsAreInTheStatus(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := Create(home, CreateOptions{}); err != nil {
+	if err := Create(home, CreateOptions{Format: testFormat(t)}); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, home, Options{fs: noRoom(t, home), Reserve: 16 << 20})
@@ -253,7 +270,7 @@ func noRoom(t *testing.T, home string) vfs.FS {
 func TestFullDiskGetsTheLogBack(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
-	if err := Create(home, CreateOptions{Set: map[string]string{"filesystem.quick_shutdown": "1"}}); err != nil {
+	if err := Create(home, CreateOptions{Format: testFormat(t), Set: map[string]string{"filesystem.quick_shutdown": "1"}}); err != nil {
 		t.Fatal(err)
 	}
 	const segment = 256 << 10
@@ -311,7 +328,7 @@ func journalSize(t *testing.T, home string) (n int64) {
 func TestSmallDiskTakesCommits(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(smallDisk(t, 24<<20), "home")
-	if err := Create(home, CreateOptions{}); err != nil {
+	if err := Create(home, CreateOptions{Format: testFormat(t)}); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, home, Options{SegmentSize: 1 << 20, Reserve: 16 << 20})

@@ -31,6 +31,13 @@ type Tending struct {
 	Before int64
 	// Room is how many bytes of the disk may be taken meanwhile; 0: as many as it needs.
 	Room int64
+	// Reclaim has nothing done but what gives space back, the cheapest first: what gives back most
+	// for the room that it takes meanwhile. Nothing is merged. If something would give back
+	// space and none of that has room, the error of Prepare matches zodb.ErrDiskFull.
+	Reclaim bool
+	// Claim is called by Prepare before it writes a file of at most so many bytes in the place of one
+	// with much waste, and may make room for it. nil: there is none to be made.
+	Claim func(bytes int64)
 	// Rest is called now and then while much is written, with the time that a piece of it took. nil:
 	// there is no haste to make way for others.
 	Rest func(took time.Duration)

@@ -12,6 +12,10 @@ const (
 	idleAfter = time.Minute
 	// least and leastIdle are the shares from which on what packs removed is given back.
 	least, leastIdle = 0.5, 0.3
+	// leastShort is that share where space is short.
+	leastShort = 0.1
+	// lastRetryShort is the longest wait after an error where space is short, in intervals.
+	lastRetryShort = 10
 	// lastRetry is the longest wait after an error.
 	lastRetry = time.Hour
 	// longestRest bounds the rests of who writes much beside others.
@@ -33,7 +37,10 @@ type tending struct {
 	changed time.Time // when something was
 	wait    time.Duration
 	retry   time.Time // not before; zero: at once
+	again   time.Time // not before: nothing was changed, and space is short
+	short   bool      // space was, when the one under way was begun
 	less    bool      // the one under way is about what is less urgent
+	of      *reclaim  // that it is for; nil: none
 }
 
 // prepared is the outcome of the long part.
@@ -46,6 +53,17 @@ type prepared struct {
 func (w *Worker) touch() {
 	t := &w.tending
 	t.due, t.idle, t.changed = true, true, w.o.Clock()
+}
+
+// touchIfShort has the store looked after now and then while space is short, although nothing was
+// changed: what packs have put aside may have had its time.
+func (w *Worker) touchIfShort() {
+	t, now := &w.tending, w.o.Clock()
+	if t.due || t.chore != nil || now.Before(t.again) {
+		return
+	}
+	t.again = now.Add(idleAfter)
+	t.due = w.o.Space.Short()
 }
 
 // tend publishes what is ready, ends what has no place any more, and begins something if it is time.
@@ -67,10 +85,8 @@ func (w *Worker) tend() {
 		return
 	}
 	t.less = !t.due
-	o := store.Tending{Least: least, Rest: w.rest, Room: max(1, w.o.Space.Room().Bytes/2)}
-	if t.less {
-		o.Least = leastIdle
-	}
+	t.of = w.asked(side)
+	o := w.tending.terms(w)
 	o.Before = w.o.Clock().Add(-w.o.Home.Settings.Storage.DelayDelete).Unix()
 	t.begun = w.o.Clock()
 	chore, err := w.o.Store.Tend(o)
@@ -79,6 +95,7 @@ func (w *Worker) tend() {
 		return
 	}
 	if chore == nil {
+		t.of.end(nil)
 		t.due, t.idle = false, false
 		return
 	}
@@ -92,6 +109,27 @@ func (w *Worker) tend() {
 	}()
 }
 
+// terms says what is worth doing now. Where space is short, or somebody asks for it, that is what
+// gives some back.
+func (t *tending) terms(w *Worker) store.Tending {
+	o := store.Tending{Least: least, Rest: w.rest}
+	if t.less {
+		o.Least = leastIdle
+	}
+	t.short = w.o.Space.Short()
+	if !t.short && t.of == nil {
+		o.Room = max(1, w.o.Space.Room().Bytes/2)
+		return o
+	}
+	o.Least, o.Rest, o.Reclaim = leastShort, nil, true
+	if t.of != nil {
+		o.Least = t.of.least
+	}
+	o.Room = 1 + w.o.Space.ForReclaim()
+	o.Claim = w.o.Space.ClaimForReclaim
+	return o
+}
+
 // untilTend returns how long it is until something may be begun.
 func (w *Worker) untilTend() time.Duration {
 	t, now := &w.tending, w.o.Clock()
@@ -100,6 +138,8 @@ func (w *Worker) untilTend() time.Duration {
 	switch {
 	case t.chore != nil:
 		return never // its end wakes the worker
+	case w.asked(w.o.State.Tendable()) != nil:
+		return 0
 	case t.due:
 		wait = 0
 	case t.idle && w.o.State.IsIdle():
@@ -132,18 +172,26 @@ func (w *Worker) endChore(p prepared, publish bool) {
 	if cerr := chore.Close(); cerr != nil && err == nil {
 		err = cerr
 	}
+	if n.GaveBack != 0 {
+		t.of.add(n)
+	}
 	switch {
 	case !publish: // another time
 		return
 	case err != nil:
 		w.tendFailed(err)
 		return
+	case !p.found && t.of != nil:
+		t.of.end(nil)
 	case !p.found && t.less:
 		t.idle = false
 	case !p.found:
 		t.due = false
 	}
 	t.wait, t.retry = 0, time.Time{}
+	if n.GaveBack > 0 && t.short {
+		w.o.Space.LookSoon()
+	}
 	if n.Files > 0 {
 		w.o.Log.Info("files gave way to denser ones", "files", n.Files, "bytes", n.Bytes, "given_back", n.GaveBack, "dur", w.o.Clock().Sub(t.begun))
 	}
@@ -153,6 +201,10 @@ func (w *Worker) endChore(p prepared, publish bool) {
 func (w *Worker) tendFailed(err error) {
 	t := &w.tending
 	t.wait = min(max(w.o.RetryInterval, 2*t.wait), lastRetry)
+	if t.short {
+		t.wait = min(t.wait, lastRetryShort*w.o.RetryInterval)
+	}
+	t.of.end(err)
 	t.retry = w.o.Clock().Add(t.wait)
 	w.o.Log.Warn("files could not be made denser; nothing is lost, and it is tried again", "after", t.wait, "err", err)
 }

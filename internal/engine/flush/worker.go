@@ -20,6 +20,8 @@ type Worker struct {
 	flushes atomic.Int64 // batches
 	ended   chan struct{}
 
+	request atomic.Pointer[reclaim]
+
 	// Of its goroutine:
 	slice int // files that the next step of merging B into A moves
 	// sealed is how many transactions of the queue have all their files, durably, and
@@ -89,6 +91,7 @@ func (w *Worker) run() {
 			woken = true
 			w.listenAgain()
 			w.o.Space.Look()
+			w.touchIfShort()
 			continue
 		case state.JobFlush:
 			flushed = true

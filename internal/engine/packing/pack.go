@@ -214,7 +214,22 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 		r.result.Purged += n
 		return err
 	})
+	if err == nil {
+		r.reclaim(ctx)
+	}
 	return r.policy.Threshold, err
+}
+
+// reclaim waits until what the pack has removed inside files is free space, if that is short. What
+// it cannot have now comes later.
+func (r *packRun) reclaim(ctx context.Context) {
+	r.p.phase("giving space back", 0)
+	bytes, err := r.s.o.Reclaimer.ReclaimIfShort(ctx)
+	if err != nil {
+		r.s.o.Log.Warn("the pack is over, and not all that it removed is free space yet; the storage goes on with that", "err", err)
+	} else if bytes != 0 {
+		r.s.o.Log.Info("what packs removed is free space", "bytes", bytes)
+	}
 }
 
 // giveUp ends a pack that does not go on, because of the error if there is one.

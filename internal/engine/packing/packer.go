@@ -27,6 +27,7 @@ type Config struct {
 	Read          *read.Reader
 	Space         *space.Watch
 	Counter       Counter
+	Reclaimer     Reclaimer
 	// SameA returns an error if A may not descend from the one beside which the files in
 	// misc were written.
 	SameA func() error
@@ -38,6 +39,12 @@ type Counter interface {
 	// Recount adds n to the counts (sign 1, brought back) or subtracts it (sign -1, removed),
 	// and keeps them.
 	Recount(n zodb.Counts, sign int64)
+}
+
+// Reclaimer gives back what packs have freed inside files: *flush.Worker.
+type Reclaimer interface {
+	// ReclaimIfShort does so where space is short, and returns how many bytes the file system got.
+	ReclaimIfShort(ctx context.Context) (bytes int64, err error)
 }
 
 // Txn is a transaction as the guard sees it. It can be the key of a map.

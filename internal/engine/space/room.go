@@ -11,11 +11,7 @@ func (o *Config) roomIn(sp vfs.Space, reserve int64) (free, limit state.Footprin
 	boundless := state.Boundless()
 	free, limit = boundless, boundless
 	if sp.TotalBytes != 0 {
-		least := o.LowSpace
-		if least <= 0 {
-			least = 1 << 30
-		}
-		low := int64(min(uint64(least), sp.TotalBytes/lowPart))
+		low := o.lowOn(sp)
 		free.Bytes = int64(min(sp.FreeBytes, uint64(boundless.Bytes)))
 		limit.Bytes = reserve/4*3 + max(0, free.Bytes-low)
 		if reserve == 0 {
@@ -28,6 +24,15 @@ func (o *Config) roomIn(sp vfs.Space, reserve int64) (free, limit state.Footprin
 		limit.Inodes = max(0, free.Inodes-low) + min(free.Inodes, low)/2
 	}
 	return free, limit
+}
+
+// lowOn is what counts as little on a file system.
+func (o *Config) lowOn(sp vfs.Space) int64 {
+	least := o.LowSpace
+	if least <= 0 {
+		least = 1 << 30
+	}
+	return int64(min(uint64(least), sp.TotalBytes/lowPart))
 }
 
 // Room finds out how much room there is. Where that cannot be told, it counts as

@@ -102,6 +102,13 @@ func (s *State) NeedsRoom(free Footprint) bool {
 	return vfs.FaultOf(s.trouble.cause) == vfs.FullFault || !s.index.room.FitsInto(free)
 }
 
+// Owed is what all that is in the journal, or has a promise, takes up when it is flushed.
+func (s *State) Owed() Footprint {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.index.room.plus(s.room.promised)
+}
+
 // RefuseCommits has commits refused until there is a reserve again, or room for one: the
 // reserve was given up for the one that makes room.
 func (s *State) RefuseCommits() {

@@ -71,20 +71,22 @@ func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
 	if c.b {
 		return c.mergeB(ctx)
 	}
-	if slices.ContainsFunc(c.v.parts, func(p part) bool { return p.purged(c.o.Before) > 0 }) {
+	if n := c.listsToPurge(); n > 0 {
+		if c.o.Claim != nil {
+			c.o.Claim(n)
+		}
 		c.publish = c.purge
 		return true, nil
+	}
+	if c.o.Reclaim { // the rest takes space
+		return c.rewrite(ctx)
 	}
 	if more, err := c.s.table.catchUpBehind(ctx, c.v, c.gone); more || err != nil {
 		c.publish = c.noteTable
 		return more, err
 	}
-	i, err := c.wasteful(ctx)
-	if err != nil {
-		return false, err
-	}
-	if i >= 0 {
-		return true, c.again(ctx, i)
+	if found, err := c.rewrite(ctx); found || err != nil {
+		return found, err
 	}
 	from, to, err := c.neighbours(ctx, 0)
 	if err != nil || from == to {
@@ -141,6 +143,19 @@ func (c *chore) removeLeftovers() (n store.Tended, err error) {
 		}
 	}
 	return n, errors.Join(err, c.s.readAgain())
+}
+
+// listsToPurge returns how many bytes purge takes up, at most; 0: it has nothing to do.
+func (c *chore) listsToPurge() (bytes int64) {
+	for i := range c.v.parts {
+		if p := &c.v.parts[i]; p.purged(c.o.Before) > 0 {
+			bytes += diskBlock
+			for _, set := range p.gone.Sets {
+				bytes += int64(set.Members.GetSizeInBytes())
+			}
+		}
+	}
+	return bytes
 }
 
 // purge makes items gone for good that packs have put aside long ago.

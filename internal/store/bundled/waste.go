@@ -2,8 +2,13 @@ package bundled
 
 import (
 	"context"
+	"fmt"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // waste is how much of a bundle packs have removed for good.
@@ -11,7 +16,13 @@ type waste struct {
 	number uint64 // of the list of what is gone
 	// gone and all are bytes of contents.
 	gone, all int64
+	// left is what the next generation takes up on the disk, at most.
+	left int64
 }
+
+// leftCost is what a member that stays takes up in a file besides its content, at most: its part
+// of the tar, which is compressed, and of the index.
+const leftCost = 128
 
 // waste returns that of a part.
 func (v *view) waste(ctx context.Context, i int) (waste, error) {
@@ -19,32 +30,46 @@ func (v *view) waste(ctx context.Context, i int) (waste, error) {
 	if w := p.opened.waste.Load(); w != nil && w.number == p.number {
 		return *w, nil
 	}
-	w := waste{number: p.number}
+	w := waste{number: p.number, left: p.size}
 	gone := p.gone.ForGood()
 	if gone == nil {
 		return w, nil
 	}
-	number := int64(0)
+	number, members := int64(0), int64(0)
+	frames := roaring.New() // of which something stays
+	add := func(place bundle.Place) {
+		w.all += int64(place.Length)
+		if gone.Contains(uint32(number)) {
+			w.gone += int64(place.Length)
+		} else {
+			frames.Add(place.Frame)
+			members++
+		}
+		number++
+	}
 	for e, err := range remaining(ctx, p.RevisionsFrom(0), 0, nil) {
 		if err != nil {
 			return waste{}, err
 		}
-		w.all += int64(e.Length)
-		if gone.Contains(uint32(number)) {
-			w.gone += int64(e.Length)
-		}
-		number++
+		add(e.Place)
 	}
 	for e, err := range remaining(ctx, p.TransactionsFrom(0), number, nil) {
 		if err != nil {
 			return waste{}, err
 		}
-		w.all += int64(e.Length)
-		if gone.Contains(uint32(number)) {
-			w.gone += int64(e.Length)
-		}
-		number++
+		add(e.Place)
 	}
+	kept, frame := p.size, uint32(0) // frames are copied, or get smaller
+	for f, err := range p.FramesFrom(0) {
+		if err != nil {
+			return waste{}, err
+		}
+		if !frames.Contains(frame) {
+			kept -= f.Size
+		}
+		frame++
+	}
+	w.left = min(kept, w.all-w.gone+leftCost*members+diskBlock)
 	p.opened.waste.Store(&w)
 	return w, nil
 }
@@ -92,30 +117,60 @@ func (v *view) speaksOf(e bundle.Revision) (bool, error) {
 	return false, nil
 }
 
+// rewrite writes a bundle again of which enough is gone.
+func (c *chore) rewrite(ctx context.Context) (found bool, err error) {
+	i, err := c.wasteful(ctx)
+	if i < 0 || err != nil {
+		return false, err
+	}
+	if c.o.Claim != nil {
+		w, err := c.v.waste(ctx, i)
+		if err != nil {
+			return false, err
+		}
+		c.o.Claim(w.left)
+	}
+	return true, c.again(ctx, i)
+}
+
 // wasteful returns the part with the most to be had back of those of which enough is gone
-// for good, and nothing can be brought back; -1: there is none.
+// for good, nothing can be brought back, and the rest has room; where space is short the one
+// with the most for that room. -1: there is none.
 func (c *chore) wasteful(ctx context.Context) (int, error) {
 	v := c.v
-	best, most := -1, int64(0)
+	best, most := -1, 0.0
+	needs := int64(0) // the least that something needs that has no room
 	for i := range v.parts {
 		p := &v.parts[i]
-		if p.gone.ForGood() == nil || p.gone.Aside() || p.damaged.Load() || !c.fits(p.size) {
+		if p.gone.ForGood() == nil || p.gone.Aside() || p.damaged.Load() {
 			continue
 		}
 		w, err := v.waste(ctx, i)
 		if err != nil {
 			return -1, err
 		}
-		if w.gone == 0 || float64(w.gone) < c.o.Least*float64(w.all) || w.gone <= most {
+		worth := float64(w.gone)
+		if c.o.Reclaim {
+			worth /= float64(w.left + 1)
+		}
+		fits := c.fits(w.left)
+		if w.gone == 0 || float64(w.gone) < c.o.Least*float64(w.all) || fits && worth <= most || !fits && needs > 0 && w.left >= needs {
 			continue
 		}
 		speaks, err := v.speaks(ctx, i)
-		if err != nil {
+		switch {
+		case err != nil:
 			return -1, err
+		case speaks:
+		case fits:
+			best, most = i, worth
+		default:
+			needs = w.left
 		}
-		if !speaks {
-			best, most = i, w.gone
-		}
+	}
+	if best < 0 && needs > 0 && c.o.Reclaim {
+		return -1, fmt.Errorf("%w: packs have removed much of some bundles, and there is no room to write what stays: up to %s of it at a time, and %s can be had for that; make room",
+			zodb.ErrDiskFull, human.Bytes(needs), human.Bytes(max(0, c.o.Room-1)))
 	}
 	return best, nil
 }
