@@ -3,13 +3,16 @@ package bundled_test
 import (
 	"errors"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -107,5 +110,38 @@ func TestReclaim(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCloseOnAFullDisk: the table of current revisions cannot be kept, and no close fails for that; the
+// next open reads everything.
+func TestCloseOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New(1)
+	if err := makeEmpty(disk); err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(disk, nil)
+	h := withBundles(t, f, 3)
+	refused := 0
+	f.Decide(func(op errfs.Op) error {
+		if op.Kind == "create" || op.Kind == "write" || op.Kind == "sync" {
+			refused++
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	if err := h.s.Close(); err != nil || refused == 0 {
+		t.Errorf("close: %v, %d operations were refused", err, refused)
+	}
+	f.Decide(nil)
+	for _, after := range []vfs.FS{disk, disk.Crashed(crashfs.KeepNone)} {
+		s, err := bundled.New(bundled.Options{FS: after, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(h.check(s), s.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }

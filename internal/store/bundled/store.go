@@ -99,7 +99,10 @@ func New(o Options) (*Store, error) {
 }
 
 // Close closes the bundles, when nobody reads them any more. The goroutine that puts has ended.
-func (s *Store) Close() error { return errors.Join(s.closeTable(), s.publish(&view{})) }
+func (s *Store) Close() error {
+	s.closeTable()
+	return s.publish(&view{})
+}
 
 // Reach implements [store.Reacher].
 func (s *Store) Reach() zodb.TID { return s.now.last() }

