@@ -17,9 +17,6 @@ import (
 // BlobFiles implements [store.Filer].
 func (s *Store) BlobFiles(oid zodb.OID, tid zodb.TID) []string { return s.files.BlobFiles(oid, tid) }
 
-// Space implements [store.Filer].
-func (s *Store) Space(ctx context.Context) (store.Space, error) { return s.files.Space(ctx) }
-
 // Files implements [store.Filer]: what does not count is left out.
 func (s *Store) Files(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
