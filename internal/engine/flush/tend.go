@@ -15,7 +15,7 @@ const (
 	// leastShort is that share where space is short.
 	leastShort = 0.1
 	// lastRetryShort is the longest wait after an error where space is short, in intervals.
-	lastRetryShort = 10
+	lastRetryShort = 60
 	// lastRetry is the longest wait after an error.
 	lastRetry = time.Hour
 	// longestRest bounds the rests of who writes much beside others.
