@@ -139,7 +139,11 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		if err != nil {
 			return transfer.Room{}, err
 		}
-		room, err := transfer.RoomOfFile(ctx, sample, options.Blobs)
+		estimate := transfer.RoomOfFile
+		if o.intoBundles() {
+			estimate = transfer.RoomOfFileInBundles
+		}
+		room, err := estimate(ctx, sample, options.Blobs)
 		return room, errors.Join(err, sample.Close())
 	})
 	if err != nil {

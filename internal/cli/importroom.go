@@ -7,6 +7,8 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -38,6 +40,20 @@ func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func(
 		}
 	}
 	return s, err
+}
+
+// intoBundles reports whether HOME has the format bundled, or will have it.
+func (o *importCommand) intoBundles() bool {
+	format := o.format
+	if home, err := openHome(o.home); err == nil {
+		const name = "config/settings"
+		if text, err := home.ReadFile(name); err == nil {
+			if set, _, err := settings.Parse(text, name); err == nil {
+				format = set.Structure.Format.String()
+			}
+		}
+	}
+	return format == layout.Bundled.String()
 }
 
 // ignoredReserve is kept free by an import that goes on although there is too little room: a pack

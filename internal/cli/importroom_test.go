@@ -105,3 +105,48 @@ func TestRoomIsAboutWhatAnImportTakesUp(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomOfBundlesIsThatOfTheFile: a HOME of the format bundled is no larger than a Data.fs, so the
+// estimate refuses nothing that has room, and not less, also when HOME is there already.
+func TestRoomOfBundlesIsThatOfTheFile(t *testing.T) {
+	t.Parallel()
+	source, home := hometest.FileStorage(t, "before_pack.fs"), filepath.Join(t.TempDir(), "home")
+	dir, base, err := vfs.Split(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := filestorage.Open(dir, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	room, err := transfer.RoomOfFileInBundles(t.Context(), r, nil)
+	if err != nil || room.Bytes != r.Size() || room.Inodes != 0 {
+		t.Errorf("estimated %+v of %d bytes: %v", room, r.Size(), err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"bundled", "chunky"} {
+		if got := (&importCommand{home: home, format: format}).intoBundles(); got != (format == "bundled") {
+			t.Errorf("a new HOME of format %s: into bundles is %t", format, got)
+		}
+	}
+	want(t, exitOK, "imported", "import", "--format", "bundled", source, home)
+	if !(&importCommand{home: home, format: "chunky"}).intoBundles() {
+		t.Error("a HOME of format bundled is taken for one of chunky")
+	}
+	size := int64(0)
+	err = filepath.WalkDir(filepath.Join(home, "A", "bundles"), func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			info, ierr := d.Info()
+			if ierr != nil {
+				return ierr
+			}
+			size += info.Size()
+		}
+		return err
+	})
+	if err != nil || size == 0 || size > room.Bytes {
+		t.Errorf("%d bytes of bundles, estimated %d: %v", size, room.Bytes, err)
+	}
+}

@@ -85,7 +85,7 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 		return err
 	}
 	defer c.Close()
-	s, err := o.openWithRoom(ctx, e, func() (transfer.Room, error) { return transfer.RoomOfServer(ctx, c) })
+	s, err := o.openWithRoom(ctx, e, func() (transfer.Room, error) { return transfer.RoomOfServer(ctx, c, o.intoBundles()) })
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,22 @@ func RoomOfFile(ctx context.Context, r *filestorage.Reader, blobs vfs.FS) (Room,
 	if blobs == nil {
 		return room, ctx.Err()
 	}
+	of, err := roomOfBlobs(ctx, blobs)
+	return Room{room.Bytes + of.Bytes, room.Inodes + of.Inodes}, err
+}
+
+// RoomOfFileInBundles is RoomOfFile for a HOME of the format bundled: bundles are no larger than
+// a Data.fs, and few.
+func RoomOfFileInBundles(ctx context.Context, r *filestorage.Reader, blobs vfs.FS) (Room, error) {
+	if blobs == nil {
+		return Room{Bytes: r.Size()}, nil
+	}
+	room, err := roomOfBlobs(ctx, blobs)
+	room.Bytes += r.Size()
+	return room, err
+}
+
+func roomOfBlobs(ctx context.Context, blobs vfs.FS) (room Room, err error) {
 	for name, err := range vfs.Walk(blobs, ".") {
 		if err == nil {
 			err = ctx.Err()
@@ -83,11 +99,14 @@ func RoomOfFile(ctx context.Context, r *filestorage.Reader, blobs vfs.FS) (Room,
 }
 
 // RoomOfServer is the least that a storage on a server can need: it says how many objects it
-// has and how large it is, blobs not counted.
-func RoomOfServer(ctx context.Context, c *zeoclient.Client) (Room, error) {
+// has and how large it is, blobs not counted. inBundles: HOME has the format bundled.
+func RoomOfServer(ctx context.Context, c *zeoclient.Client, inBundles bool) (Room, error) {
 	info, err := c.GetInfo(ctx)
 	if err != nil {
 		return Room{}, err
+	}
+	if inBundles {
+		return Room{Bytes: info.Size}, nil
 	}
 	files := 2 * max(info.Length, 0) // a revision and a pointer
 	return Room{Bytes: max(info.Size, files*roomBlock), Inodes: files}, nil
