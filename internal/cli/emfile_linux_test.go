@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,7 +48,12 @@ func webPage(c *http.Client, url string) (status int, body string, err error) {
 // the control socket take up those who came meanwhile, and everything works again afterwards.
 func TestServerLivesThroughAMomentWithoutDescriptors(t *testing.T) {
 	t.Parallel()
-	home := filepath.Join(t.TempDir(), "var")
+	dir, err := os.MkdirTemp("", "fds") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	home := filepath.Join(dir, "var")
 	want(t, 0, "imported 14 transactions", "import", hometest.FileStorage(t, "undo.fs"), home)
 	s := startServe(t, "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", home)
 	address := s.await(&s.out, `zeo://(127\.0\.0\.1:\d+)\n`)
