@@ -13,7 +13,7 @@ type frameWriter struct {
 	encoder *zstd.Encoder
 	queue   chan *job // in order
 	slots   chan struct{}
-	free    sync.Pool // of []byte
+	free    sync.Pool // of *[]byte
 	emitted chan struct{}
 	stopped bool
 
@@ -49,13 +49,19 @@ func (f *frameWriter) put(plain []byte) ([]byte, error) {
 	j := &job{plain: plain, blocks: uint32(len(plain) / tarBlock), done: make(chan struct{})}
 	f.slots <- struct{}{}
 	go func() {
-		packed, _ := f.free.Get().([]byte)
-		j.packed = f.encoder.EncodeAll(j.plain, packed[:0])
+		j.packed = f.encoder.EncodeAll(j.plain, f.buffer())
 		close(j.done)
 	}()
 	f.queue <- j
-	next, _ := f.free.Get().([]byte)
-	return next[:0], f.failure()
+	return f.buffer(), f.failure()
+}
+
+// buffer returns an empty buffer.
+func (f *frameWriter) buffer() []byte {
+	if b, ok := f.free.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return nil
 }
 
 // copy takes a frame over that is packed already.
@@ -78,10 +84,11 @@ func (f *frameWriter) emit() {
 		}
 		f.frames = append(f.frames, Frame{Offset: f.at, Size: int64(len(j.packed)), Blocks: j.blocks, Sum: checksum(j.packed)})
 		f.at += int64(len(j.packed))
-		if j.plain != nil {
-			f.free.Put(j.plain) //nolint:staticcheck // a slice header is small beside a frame
+		plain, packed := j.plain, j.packed
+		if plain != nil {
+			f.free.Put(&plain)
 		}
-		f.free.Put(j.packed) //nolint:staticcheck // the same
+		f.free.Put(&packed)
 		<-f.slots
 	}
 }
