@@ -74,7 +74,7 @@ func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
 	if _, err := layout.ParseFormat(o.format); err != nil {
 		return usage("--format: %w", err)
 	}
-	home, err := vfs.OS(o.home)
+	home, err := openHome(o.home)
 	if err != nil {
 		return err
 	}
