@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -133,7 +134,11 @@ func openAndGoOn(t *testing.T, home string, oid zodb.OID) {
 			t.Errorf("%s is new since the snapshot, and bears %v, before %v", name, info.ModTime, asked)
 		}
 	}
-	if _, err := checktest.Sound(t.Context(), dir); err != nil {
+	// Damaged places of the table of current revisions stay so: an open does not read all of it.
+	_, err = checktest.Run(t.Context(), check.Options{FS: dir}, func(f check.Finding) bool {
+		return checktest.NoNote(f) && (f.Kind != check.TableDamaged || f.Severity != check.Warning)
+	})
+	if err != nil {
 		t.Error(err)
 	}
 	if found, err := pack.Pending(dir); found || err != nil {

@@ -172,6 +172,7 @@ func packGauges() []gauge {
 func packPhases() []string {
 	return []string{
 		"waiting for transactions", "listing", "marking", "planning", "removing objects", "removing transactions", "removing deleted files",
+		"giving space back",
 		"bringing back revisions", "bringing back objects", "linking transactions",
 	}
 }
