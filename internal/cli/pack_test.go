@@ -839,7 +839,7 @@ func TestKilledPackIsFinishedByRecover(t *testing.T) {
 				}
 			}
 			if !over {
-				time.Sleep(time.Duration(rnd.Int64N(int64(1+round*8)*int64(time.Millisecond) + 1)))
+				time.Sleep(time.Duration(rnd.Int64N(int64(1+round*2)*int64(time.Millisecond) + 1)))
 				cmd.Process.Kill()
 				end = <-ended
 			}
