@@ -25,7 +25,7 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # name, title, unit, which way is better, (limit of the ratio, or of the value itself).
-# A ratio is ours / theirs where less is better, and ours / theirs where more is better, too.
+# A ratio is ours by theirs, whichever way is better.
 Line = collections.namedtuple("Line", "name title unit less ratio value")
 LINES = [
     Line("import", "import / copyTransactionsFrom", "s", True, 0.8, None),

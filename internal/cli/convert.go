@@ -184,17 +184,26 @@ func (o *convertCommand) room(e *env, from *engine.Storage) error {
 }
 
 func (o *convertCommand) copy(ctx context.Context, e *env, m *meter, from *engine.Storage, mark convertMark) (transfer.Imported, error) {
-	options := engine.Options{Logger: e.logger(), History: engine.HistoryCopied}
-	if o.ignoreSpace {
-		options.Reserve = ignoredReserve
+	as := importCommand{home: o.made, ignoreSpace: o.ignoreSpace}
+	options := transfer.ConvertOptions{Progress: m.show}
+	var s *engine.Storage
+	var err error
+	if as.loader, err = engine.OpenLoader(ctx, o.made, as.engineOptions(e)); errors.Is(err, errors.ErrUnsupported) {
+		if s, err = as.openStorage(ctx, e); err == nil {
+			options.Copy = s.LastTransaction() == mark.Compared
+		}
 	}
-	s, err := engine.Open(ctx, o.made, options)
 	if err != nil {
 		return transfer.Imported{}, err
 	}
-	done, err := transfer.Convert(ctx, s, from, transfer.ConvertOptions{Progress: m.show, Copy: s.LastTransaction() == mark.Compared})
+	options.Load = as.load(ctx, e, &s)
+	var target transfer.Target
+	if s != nil {
+		target = s
+	}
+	done, err := transfer.Convert(ctx, target, from, options)
 	m.end()
-	return done, errors.Join(err, showFlush(e, s, s.Close))
+	return done, errors.Join(err, closeShown(e, s))
 }
 
 // compare compares what was not compared before, and remembers that.

@@ -16,6 +16,9 @@ type ConvertOptions struct {
 	// Copy: all that the storage has was once of from. So a pack of from may have taken the last of
 	// it; then the current revisions are compared instead.
 	Copy bool
+	// Load is the way into a new storage that has a Loader; the Target is nil then. nil: all goes
+	// through the Target.
+	Load *Load
 }
 
 // Convert brings the transactions of another storage that this one does not have yet into it, with
@@ -28,15 +31,20 @@ type ConvertOptions struct {
 // from may be open in another process that writes; what a pack takes from it meanwhile is an error.
 func Convert(ctx context.Context, s Target, from zodb.Storage, o ConvertOptions) (Imported, error) {
 	im := newImporter(s, &otherStorage{s: from, to: from.LastTransaction()}, BlobsRequired, o.Progress)
-	last := im.result.LastTID
-	if !o.Copy || last == 0 || last > from.Status().Packed {
-		return im.result, im.run(ctx)
-	}
-	err := sameCurrent(ctx, s, from, last)
-	if err == nil {
-		err = im.runFrom(ctx, last+1)
-	}
+	im.load = o.Load
+	err := im.convert(ctx, from, o.Copy)
 	return im.result, err
+}
+
+func (im *importer) convert(ctx context.Context, from zodb.Storage, isCopy bool) error {
+	last := im.result.LastTID
+	if !isCopy || last == 0 || last > from.Status().Packed {
+		return im.run(ctx)
+	}
+	if err := sameCurrent(ctx, im.s, from, last); err != nil {
+		return err
+	}
+	return im.runFrom(ctx, last+1)
 }
 
 // sameCurrent makes sure that what is current in from, and not later than a transaction, is current

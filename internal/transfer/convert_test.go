@@ -18,8 +18,16 @@ var allFormats = []string{"bundled", "bushy", "chunky", "lawn", "flat"}
 // convert copies a storage into a new HOME, or one that was made so before, and compares the two.
 func convert(t *testing.T, from zodb.Storage, home string) (Imported, Compared) {
 	t.Helper()
-	s := enginetest.Open(t, home, engine.Options{History: engine.HistoryCopied})
-	done, err := Convert(t.Context(), s, from, ConvertOptions{Copy: true})
+	var s *engine.Storage
+	var done Imported
+	var err error
+	if load, loaded := loadIfNew(t, home); load != nil {
+		done, err = Convert(t.Context(), nil, from, ConvertOptions{Load: load})
+		s = *loaded
+	} else {
+		s = enginetest.Open(t, home, engine.Options{History: engine.HistoryCopied})
+		done, err = Convert(t.Context(), s, from, ConvertOptions{Copy: true})
+	}
 	if err = errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}
