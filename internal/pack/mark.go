@@ -36,7 +36,7 @@ type MarkOptions struct {
 	References bool
 	// SkipBroken keeps objects that cannot be read as they are and goes on.
 	SkipBroken bool
-	// MemoryLimit in bytes is the limit of each of the four sets of oids.
+	// MemoryLimit in bytes is the limit of each of the six sets of oids.
 	MemoryLimit int64
 	// Expected, if not nil, reports whether a transaction that is under way writes an
 	// object. Such an object may not be there yet, and the caller that knows of it adds
@@ -59,21 +59,23 @@ type MarkOptions struct {
 const DefaultPending = 1 << 20
 
 // Marker finds the objects that can be reached. Add may be called at any time and
-// concurrently, Run by one goroutine at a time.
+// concurrently, Keep and Run by one goroutine at a time.
 type Marker struct {
 	o       MarkOptions
 	reached *oidset.Set // has to be looked at, or was
 	done    *oidset.Set // was looked at
 	deleted *oidset.Set // does not exist any more
-	absent  *oidset.Set // something refers to it, and it is not there
+	absent  *oidset.Set // it was added, and is not there
+	kept    *oidset.Set // Keep was the first to add it
+	named   *oidset.Set // of these, Add was called later
 
 	mu       sync.Mutex
 	stack    []zodb.OID // guarded by mu; reached and not done, as far as there was room
 	overflow bool       // guarded by mu; there are more
 
-	objects, revisions, missing atomic.Int64
-	early                       atomic.Int64 // of revisions, those before Packed
-	blind                       atomic.Bool
+	objects, revisions atomic.Int64
+	early              atomic.Int64 // of revisions, those before Packed
+	blind              atomic.Bool
 }
 
 // NewMarker returns a Marker that has reached nothing.
@@ -83,26 +85,58 @@ func NewMarker(o MarkOptions) *Marker {
 		o.Pending = DefaultPending
 	}
 	return &Marker{o: o, reached: oidset.New(o.MemoryLimit), done: oidset.New(o.MemoryLimit), deleted: oidset.New(o.MemoryLimit),
-		absent: oidset.New(o.MemoryLimit)}
+		absent: oidset.New(o.MemoryLimit), kept: oidset.New(o.MemoryLimit), named: oidset.New(o.MemoryLimit)}
 }
 
-// Add marks an object as kept. It fails if there is no memory for it.
-func (m *Marker) Add(oid zodb.OID) error {
-	ok, fresh := m.reached.Add(oid)
-	if !ok {
+// Keep marks an object as kept, as [Marker.Add] does, that nothing needs to refer to: a transaction
+// wrote it. If it is not there, an earlier pack has removed it, and it is missing only if it
+// was also added.
+func (m *Marker) Keep(oid zodb.OID) error {
+	if m.reached.Has(oid) {
+		return nil
+	}
+	if ok, _ := m.kept.Add(oid); !ok { // first, because an Add may come meanwhile
 		return m.full(oid)
 	}
+	fresh, err := m.add(oid)
+	if err != nil || fresh {
+		return err
+	}
+	if ok, _ := m.named.Add(oid); !ok {
+		return m.full(oid)
+	}
+	return nil
+}
+
+// Add marks an object as kept that something refers to. It fails if there is no memory for it.
+func (m *Marker) Add(oid zodb.OID) error {
+	fresh, err := m.add(oid)
+	if err != nil || fresh || !m.kept.Has(oid) {
+		return err
+	}
+	if ok, _ := m.named.Add(oid); !ok {
+		return m.full(oid)
+	}
+	return nil
+}
+
+// add puts an object into the work list, if it is new.
+func (m *Marker) add(oid zodb.OID) (fresh bool, err error) {
+	ok, fresh := m.reached.Add(oid)
+	if !ok {
+		return false, m.full(oid)
+	}
 	if !fresh {
-		return nil
+		return false, nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.stack) == m.o.Pending {
 		m.overflow = true
-		return nil
+		return true, nil
 	}
 	m.stack = append(m.stack, oid)
-	return nil
+	return true, nil
 }
 
 // full is the error of an object for which a set has no room. Nothing may be
@@ -122,10 +156,19 @@ func (m *Marker) Idle() bool {
 	return len(m.stack) == 0 && !m.overflow
 }
 
-// Counts returns how many objects and revisions were kept so far, and how many
-// objects are missing that something refers to.
-func (m *Marker) Counts() (objects, revisions, missing int64) {
-	return m.objects.Load(), m.revisions.Load(), m.missing.Load()
+// Counts returns how many objects and revisions were kept so far.
+func (m *Marker) Counts() (objects, revisions int64) {
+	return m.objects.Load(), m.revisions.Load()
+}
+
+// Missing returns how many of the absent objects something refers to. It looks at each.
+func (m *Marker) Missing() (n int64) {
+	for oid := range m.absent.Each() {
+		if !m.kept.Has(oid) || m.named.Has(oid) {
+			n++
+		}
+	}
+	return n
 }
 
 // Early returns how many of the revisions that were kept so far are older than Packed.
@@ -142,8 +185,7 @@ func (m *Marker) SetBlind() { m.blind.Store(true) }
 // left but that they were deleted, or their creation undone, before the threshold.
 func (m *Marker) Deleted() *oidset.Set { return m.deleted }
 
-// Absent returns the objects that something refers to and that were not there when
-// they were looked at. It grows while Run goes on.
+// Absent returns the objects that were added and were not there when they were looked at. It grows while Run goes on.
 func (m *Marker) Absent() *oidset.Set { return m.absent }
 
 // Run looks at everything that was added, and at all that can be reached from

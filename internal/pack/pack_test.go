@@ -321,12 +321,36 @@ func TestMarkerKnowsAllThatIsMissing(t *testing.T) {
 	if err := errors.Join(m.Add(0), m.Run(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if objects, _, missing := m.Counts(); objects != 1 || missing != n/2 {
-		t.Errorf("%d objects, %d are missing", objects, missing)
+	if objects, _ := m.Counts(); objects != 1 || m.Missing() != n/2 {
+		t.Errorf("%d objects, %d are missing", objects, m.Missing())
 	}
 	for oid := range zodb.OID(n + 1) {
 		if want := oid%2 == 1; m.Absent().Has(oid) != want {
 			t.Fatalf("object %s is absent: %t", oid, !want)
+		}
+	}
+}
+
+// TestMarkerMissesOnlyWhatIsReferredTo: an object that is kept because a transaction wrote it, and
+// that an earlier pack has removed, is absent, and missing only if something refers to it, whichever comes first.
+func TestMarkerMissesOnlyWhatIsReferredTo(t *testing.T) {
+	t.Parallel()
+	src := source{0: {{OID: 0, Serial: 1, Data: recordOf(2, 3, 5)}}, 5: {{OID: 5, Serial: 1, Data: recordOf()}}}
+	m := NewMarker(MarkOptions{Source: src, References: true, MemoryLimit: 1 << 20, Workers: 2})
+	for _, oid := range []zodb.OID{1, 2, 2, 5} {
+		if err := m.Keep(oid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(m.Add(0), m.Run(t.Context()), m.Keep(3), m.Keep(4), m.Run(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Missing(); got != 2 {
+		t.Errorf("%d objects are missing; 2 and 3 are", got)
+	}
+	for oid := range zodb.OID(6) {
+		if want := oid >= 1 && oid <= 4; m.Absent().Has(oid) != want {
+			t.Errorf("object %s is absent: %t", oid, !want)
 		}
 	}
 }

@@ -47,8 +47,7 @@ func (v *visitor) visit(ctx context.Context, oid zodb.OID) error {
 		if m.o.Expected != nil && m.o.Expected(oid) {
 			return nil
 		}
-		// A dangling reference: nothing is there that could refer to anything.
-		m.missing.Add(1)
+		// Nothing is there that could refer to anything.
 		if ok, _ := m.absent.Add(oid); !ok {
 			return m.full(oid)
 		}

@@ -66,7 +66,8 @@ func (r *packRun) findOut(ctx context.Context, out io.Writer) error {
 	if err := r.mark(ctx); err != nil {
 		return err
 	}
-	r.result.KeptObjects, r.result.KeptRevisions, r.result.Dangling = r.marker.Counts()
+	r.result.KeptObjects, r.result.KeptRevisions = r.marker.Counts()
+	r.result.Dangling = r.marker.Missing()
 	if err := r.condemned(ctx); err != nil {
 		return err
 	}

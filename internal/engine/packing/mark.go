@@ -82,6 +82,7 @@ func (r *packRun) mark(ctx context.Context) error {
 // threshold, or among the two newest, unless min_pack_time is 0. It leaves those to markNewest
 // that stay for the latter reason alone. It returns the oldest of the transactions. If there is
 // none, it returns the last transaction, which stays even if none of its revisions does.
+// Of the objects an earlier pack, to a later time, may have removed some.
 func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 	least := 2
 	if r.exact() {
@@ -109,7 +110,7 @@ func (r *packRun) recent(ctx context.Context) (oldest zodb.TID, err error) {
 					return 0, errTooManyOIDs
 				}
 			}
-			if err := r.marker.Add(oid); err != nil {
+			if err := r.marker.Keep(oid); err != nil {
 				return 0, err
 			}
 		}

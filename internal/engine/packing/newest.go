@@ -24,7 +24,7 @@ func (r *packRun) markNewest(ctx context.Context) error {
 			if r.listed.Has(oid) && !r.marker.Reached(oid) {
 				r.result.KeptNewest++
 			}
-			if err := r.marker.Add(oid); err != nil {
+			if err := r.marker.Keep(oid); err != nil {
 				return err
 			}
 		}

@@ -109,7 +109,7 @@ func (r *packRun) watch() (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				n, _, _ := r.marker.Counts()
+				n, _ := r.marker.Counts()
 				r.p.done.Store(n)
 			case <-end:
 				return
