@@ -75,6 +75,53 @@ func TestBlobsOfOlderReleases(t *testing.T) {
 	}
 }
 
+// TestUndoAcrossKindsOfBlobSums: an object whose blob was stored again by this release is in the state
+// that the transaction of an older release left, so that one can be undone; with another blob it
+// cannot, nor where the blob that has to be read is damaged.
+func TestUndoAcrossKindsOfBlobSums(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Format: "chunky"})
+	s := open(t, home, Options{})
+	first := commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("a"), blob: "the first blob"})
+	older := commit(t, s, change{oid: 1, data: rec("a"), blob: "an old blob"})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	revision := filepath.Join(home, "A", layout.Chunky.Path(layout.Revision(1, older)))
+	asOlder(t, revision, "an old blob")
+
+	s = open(t, home, Options{})
+	again := commit(t, s, change{oid: 1, data: rec("a"), blob: "an old blob"})
+	undone, err := undo(t, s, older)
+	if err != nil {
+		t.Fatalf("the blob is that of the undone transaction: %v", err)
+	}
+	if got := readBlob(t, s, 1, undone); got != "the first blob" {
+		t.Errorf("blob after the undo is %q", got)
+	}
+	// Within one transaction: the first undo brings back the blob with a sum of the newer kind.
+	if undone, err = undo(t, s, undone, older); err != nil {
+		t.Fatalf("two undos in one transaction: %v", err)
+	}
+	if got := readBlob(t, s, 1, undone); got != "the first blob" {
+		t.Errorf("blob after two undos is %q; %s and %s made others", got, first, again)
+	}
+	commit(t, s, change{oid: 1, data: rec("a"), blob: "an odd blob"})
+	if _, err := undo(t, s, older); !errors.Is(err, zodb.ErrUndo) {
+		t.Errorf("the blob is another one: %v", err)
+	}
+	blob := revision + ".blob"
+	if err := errors.Join(os.Chmod(blob, 0o600), os.WriteFile(blob, []byte("an odd blob"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := undo(t, s, older); !errors.Is(err, zodb.ErrUndo) || !errors.Is(err, zodb.ErrCorrupt) {
+		t.Errorf("the blob is damaged: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // damage returns the kinds of damage that check finds.
 func damage(t *testing.T, f vfs.FS) (kinds []check.Kind) {
 	t.Helper()

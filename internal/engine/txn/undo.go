@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/pickle"
@@ -85,7 +86,15 @@ func (t *Txn) undoObject(ctx context.Context, tid zodb.TID, oid zodb.OID, only b
 	if err != nil {
 		return nil, err
 	}
-	if before := t.ops.get(oid); before != nil && before.aside().merge != nil || now.Serial != tid && !sameState(now, target) {
+	same := now.Serial == tid
+	if !same {
+		if same, err = t.sameState(ctx, now, target); errors.Is(err, zodb.ErrCorrupt) {
+			return nil, refuse("its blob is damaged", err)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if before := t.ops.get(oid); before != nil && before.aside().merge != nil || !same {
 		if op, err := t.mergeLater(ctx, target, serial); op != nil || err != nil {
 			return op, err
 		}
@@ -156,9 +165,25 @@ func (t *Txn) presentState(ctx context.Context, oid zodb.OID) (*record.Object, z
 	return o, op.serial, nil
 }
 
-// sameState reports whether two revisions leave an object in the same state.
-func sameState(a, b *record.Object) bool {
-	return string(a.Data) == string(b.Data) && a.BlobSum == b.BlobSum
+// sameState reports whether an object as this transaction sees it is in the state that a revision
+// left. Sums of two kinds say nothing about each other: then the blob of the revision is read.
+func (t *Txn) sameState(ctx context.Context, now, target *record.Object) (bool, error) {
+	if string(now.Data) != string(target.Data) {
+		return false, nil
+	}
+	if now.BlobSum == target.BlobSum || now.BlobSum.Comparable(target.BlobSum) {
+		return now.BlobSum == target.BlobSum, nil
+	}
+	src, err := t.m.o.Read.OpenBlob(ctx, target.OID, target.Serial)
+	if err != nil {
+		return false, err
+	}
+	h := now.BlobSum.Hash()
+	_, err = io.Copy(h, src)
+	if err = errors.Join(err, src.Close()); err != nil {
+		return false, fmt.Errorf("compare the blob of object %s at %s: %w", target.OID, target.Serial, err)
+	}
+	return h.BlobSum() == now.BlobSum, nil
 }
 
 // stageCopy copies the blob of a revision. A hard link would do for reading,
