@@ -1,10 +1,10 @@
 package check
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -37,17 +37,19 @@ func (v *bundles) openTable(report func(Finding)) *tableCheck {
 		return nil
 	}
 	_, note := t.UpTo()
-	numbers := make(map[bundle.Name]bool)
+	sums := make(map[bundle.Name]string)
 	for line := range strings.Lines(string(note)) {
-		name, number, _ := strings.Cut(strings.TrimSpace(line), " ")
-		n, _, ok := bundle.ParseName(name)
-		if _, err := strconv.ParseUint(number, 10, 64); ok && err == nil {
-			numbers[n] = true
+		said := strings.Fields(line) // name, sum, sum of the list; one that is not in it says so
+		if len(said) != 3 || said[2] == "behind" {
+			continue
+		}
+		if n, _, ok := bundle.ParseName(said[0]); ok {
+			sums[n] = said[1]
 		}
 	}
 	c := &tableCheck{t: t, covered: make([]bool, len(v.parts))}
 	for i, p := range v.parts {
-		c.covered[i] = numbers[p.name] && !p.Rebuilt()
+		c.covered[i] = sums[p.name] != "" && !p.Rebuilt() && strings.HasPrefix(hex.EncodeToString(p.Sum[:]), sums[p.name])
 	}
 	return c
 }

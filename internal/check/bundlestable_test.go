@@ -1,11 +1,14 @@
 package check
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/current"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"path/filepath"
 )
 
@@ -20,8 +23,7 @@ func TestTheTableIsCompared(t *testing.T) {
 		}
 		var note []byte
 		for _, p := range h.bundles() {
-			n, _, _ := bundle.ParseName(filepath.Base(p))
-			note = append(note, n.String()+" 0\n"...)
+			note = fmt.Appendf(note, "%s %x -\n", filepath.Base(p), sumOf(t, h.fs, p))
 		}
 		var entries []current.Entry
 		for oid, tid := range h.serials() {
@@ -48,4 +50,22 @@ func TestTheTableIsCompared(t *testing.T) {
 			t.Errorf("A alone: %v", kindsOf(all))
 		}
 	}
+}
+
+// sumOf is how the note of the table names the content of a bundle.
+func sumOf(t *testing.T, fsys vfs.FS, path string) []byte {
+	t.Helper()
+	f, err := fsys.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := bundle.Open(f, info.Size, path)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return r.Sum[:8]
 }

@@ -1,6 +1,8 @@
 package bundled
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"sort"
 	"sync"
@@ -26,6 +28,10 @@ type opened struct {
 	// tried is the highest number of a list of what is gone that was tried, of the goroutine that
 	// puts: after an error it may be there.
 	tried uint64
+	// summed is the list of what is gone of which the sum was computed last; guarded by the lock of
+	// the table.
+	summed    *bundle.Gone
+	summedSum string
 	// waste is how much of it packs have removed for good; nil: nobody knows yet.
 	waste atomic.Pointer[waste]
 	// damaged: a merge could not read all of it, and none is tried again.
@@ -116,6 +122,23 @@ func (v *view) of(tid zodb.TID) int {
 		return -1
 	}
 	return i
+}
+
+// goneSum is how the SHA-256 of the list of what is gone begins, in hexadecimal. The lock of the table
+// is held, or nobody else knows of the part.
+func (p *part) goneSum() string {
+	if p.gone == nil {
+		return noList
+	}
+	if p.summed != p.gone {
+		b, err := p.gone.Append(nil)
+		if err != nil {
+			return unknownSum
+		}
+		sum := sha256.Sum256(b)
+		p.summed, p.summedSum = p.gone, hex.EncodeToString(sum[:notedSum])
+	}
+	return p.summedSum
 }
 
 // member returns the number of a transaction's entry among all members.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,8 +19,8 @@ import (
 // any view knows, or more. What goes wrong with it never keeps anything from being done: then
 // there is none until the next open, and the indexes of all bundles are asked instead.
 //
-// Its note says of which bundles and lists it is as it was when it was committed. What is another one
-// by then is put again.
+// Its note says of which bundles and lists it is as it was when it was committed, by their content. What is another
+// one by then is put again.
 type table struct {
 	t   *current.Table
 	bad atomic.Bool // it is not asked any more
@@ -48,8 +47,12 @@ const (
 	putAtOnce = 1 << 14
 	// nearBy is how many entries are read on the way to the next one, rather than looked up.
 	nearBy = 200
-	// behindWord is said of a bundle of table.behind, in the place of a number.
+	// behindWord is said of a bundle of table.behind, in the place of the sum of its list.
 	behindWord = "behind"
+	// notedSum is how many bytes of a SHA-256 are in the note.
+	notedSum = 8
+	// noList and unknownSum are in the place of the sum of a list: there is none, or it could not be computed.
+	noList, unknownSum = "-", "?"
 	// removedSlot is a flag of a slot beside those of the index: the entry is gone.
 	removedSlot = 1 << 15
 )
@@ -62,14 +65,23 @@ func short(n bundle.Name) uint32 { return crc32.Checksum([]byte(n.String()), cas
 // listOf is the note of the table. mu must be held.
 func (t *table) listOf(v *view) []byte {
 	var b []byte
-	for _, p := range v.parts {
-		if t.behind[p.name] {
-			b = fmt.Appendf(b, "%s %s\n", p.name, behindWord)
-			continue
-		}
-		b = fmt.Appendf(b, "%s %d\n", p.name, p.number)
+	for i := range v.parts {
+		p := &v.parts[i]
+		b = append(b, p.noteLine(t.behind[p.name])...)
+		b = append(b, '\n')
 	}
 	return b
+}
+
+// noteLine is what the note of the table says of a bundle: its name, how its SHA-256 begins, and how that
+// of its list of what is gone does. The number of the list would be that of another one in a copy that
+// was packed elsewhere. behind: the table does not have its places, nor what its list says.
+func (p *part) noteLine(behind bool) string {
+	list := behindWord
+	if !behind {
+		list = p.goneSum()
+	}
+	return fmt.Sprintf("%s %x %s", p.name, p.Sum[:notedSum], list)
 }
 
 func newTable(t *current.Table) *table { return &table{t: t, behind: make(map[bundle.Name]bool)} }
@@ -98,32 +110,29 @@ func (s *Store) openTable(v *view) error {
 // not known.
 func (s *Store) catchUp(v *view) bool {
 	upTo, note := s.table.t.UpTo()
-	numbers, behind := make(map[bundle.Name]uint64), make(map[bundle.Name]bool)
+	noted := make(map[bundle.Name]string)
 	firsts, lasts := make(map[zodb.TID]bool), make(map[zodb.TID]bool)
 	for line := range strings.Lines(string(note)) {
-		file, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		line = strings.TrimSuffix(line, "\n")
+		file, _, _ := strings.Cut(line, " ")
 		n, _, ok := bundle.ParseName(file)
-		number, err := strconv.ParseUint(text, 10, 64)
-		if !ok || err != nil && text != behindWord {
+		if !ok {
 			return false
 		}
-		firsts[n.Min], lasts[n.Max] = true, true
-		if err != nil {
-			behind[n] = true
-		} else {
-			numbers[n] = number
-		}
+		noted[n], firsts[n.Min], lasts[n.Max] = line, true, true
 		if i := v.of(n.Min); i < 0 || v.parts[i].name != n && !v.parts[i].name.Supersedes(n) {
 			return false // it has entries that are nowhere
 		}
 	}
 	for i := range v.parts {
 		p := &v.parts[i]
-		number, ok := numbers[p.name]
+		line, ok := noted[p.name]
 		switch {
-		case ok && number == p.number:
-		case behind[p.name], !ok && firsts[p.name.Min] && lasts[p.name.Max] && p.name.Max <= upTo:
+		case ok && line == p.noteLine(false) && !strings.HasSuffix(line, unknownSum):
+		case ok && line == p.noteLine(true), !ok && firsts[p.name.Min] && lasts[p.name.Max] && p.name.Max <= upTo:
 			s.table.behind[p.name] = true // all that it has came from others
+		case ok && !strings.Contains(line, fmt.Sprintf(" %x", p.Sum[:notedSum])):
+			return false // another bundle had its name, with entries that are nowhere
 		default:
 			put := s.table.t.Put
 			if ok { // another list of what is gone: others may have newer entries

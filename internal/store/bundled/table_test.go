@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,6 +233,67 @@ func TestLostPagesOfTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	look("packed")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestListsOfAnotherCopy: two copies of one storage are packed, and the lists of one are put over those
+// of the other, with misc/ left. They have the same numbers. What the lists say counts.
+func TestListsOfAnotherCopy(t *testing.T) {
+	t.Parallel()
+	s, disk := newStore(t)
+	all := storetest.Chain([]zodb.OID{1, 2, 3})
+	if err := errors.Join(s.Put(store.A, all, new(store.Progress)), s.SetLast(store.A, all[0].TID()), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	packed := func(oid zodb.OID) *crashfs.FS {
+		f := disk.Crashed(crashfs.KeepAll)
+		s, err := openEvery(f, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Remove(100, store.Removal{Objects: []zodb.OID{oid}})
+		if err := errors.Join(err, s.Sync(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	here, there := packed(1), packed(2)
+	lists := 0
+	for e, err := range there.List("A/bundles") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := there.ReadFile("A/bundles/" + e.Name)
+		if err == nil && strings.HasSuffix(e.Name, ".gone") {
+			lists++
+			if _, err = here.ReadFile("A/bundles/" + e.Name); err != nil {
+				t.Fatalf("the lists have different names: %v", err)
+			}
+			err = vfs.WriteFileAtomic(here, "journal/aside", "A/bundles/"+e.Name, b, vfs.SyncOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lists != 1 {
+		t.Fatalf("%d lists", lists)
+	}
+	s, err := openEvery(here, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has, rebuilt := s.HasTable(); !has || rebuilt {
+		t.Errorf("there is a table: %t; it was made anew: %t", has, rebuilt)
+	}
+	for oid := zodb.OID(1); oid <= 3; oid++ {
+		_, err := s.Load(oid)
+		tid, cerr := s.Current(oid)
+		if gone := oid == 2; errors.Is(err, zodb.ErrNotFound) != gone || errors.Is(cerr, zodb.ErrNotFound) != gone || !gone && tid != all[0].TID() {
+			t.Errorf("object %s: %v; %s, %v; gone: %t", oid, err, tid, cerr, gone)
+		}
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
