@@ -280,6 +280,12 @@ func TestADamagedFrameCostsThatFrame(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+		told := slices.ContainsFunc(actions, func(a Action) bool {
+			return a.Verb == Doubtful && a.To == gone && strings.Contains(a.Detail, "are there again")
+		})
+		if told != cut {
+			t.Errorf("the index is cut off: %v; the plan says that removed members are there again: %v; %+v", cut, told, actions)
+		}
 		if content, ok := w.files()[bundlesDir+n.Gone(1)]; !cut {
 			g, err := bundle.ParseGone([]byte(content), gone, &again.Info)
 			if !ok || err != nil || g.All().GetCardinality() != 1 {

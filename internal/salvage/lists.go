@@ -63,27 +63,36 @@ func (b *bundles) list(name string) error {
 	return nil
 }
 
-// carry plans the gone list for a bundle that was made again of a part of the members:
-// the numbers differ. That takes the old index; without it, removed members are there
-// again.
+// carry plans the gone list for a bundle that was made again of a part of the members: the numbers
+// differ. It needs the old index and the old list. If one of them is damaged, members that packs
+// removed are there again, and the plan says so.
 func (b *bundles) carry(l *lostFile, given, made bundle.Name) error {
-	old, err := bundle.Open(l.file, l.size, l.name)
-	if err != nil {
-		return nil //nolint:nilerr // it is damaged
+	before := given
+	if before == (bundle.Name{}) {
+		before = bundle.Name{Min: made.Min, Max: made.Max, Generation: made.Generation - 1}
 	}
-	before := nameOf(&old.Info)
+	old, err := bundle.Open(l.file, l.size, l.name)
+	if err == nil {
+		before = nameOf(&old.Info)
+	} else if !errors.Is(err, zodb.ErrCorrupt) {
+		return err
+	}
 	numbers := b.numbers[before]
 	if len(numbers) == 0 {
 		return nil
 	}
 	path := bundlesDir + before.Gone(slices.Max(numbers))
-	content, err := b.home.ReadFile(path)
-	if err != nil {
-		return err
+	content, rerr := b.home.ReadFile(path)
+	if rerr != nil {
+		return rerr
 	}
-	gone, err := bundle.ParseGone(content, path, &old.Info)
+	var gone *bundle.Gone
+	if err == nil {
+		gone, err = bundle.ParseGone(content, path, &old.Info)
+	}
 	if err != nil {
-		return nil //nolint:nilerr // check says so
+		b.add(Action{Verb: Doubtful, To: path, Detail: fmt.Sprintf("it cannot be carried over to %s: revisions and transactions that packs removed are there again; the next pack removes them: %v", made, err)})
+		return nil
 	}
 	b.add(Action{Verb: Make, To: bundlesDir + made.Gone(1), Detail: "what is gone of it", Write: func(ctx context.Context, out io.Writer) error {
 		return b.writeCarried(l.name, made, gone, out)
@@ -197,8 +206,11 @@ func (b *bundles) wantBlobs(s *seen, l liveBundle) error {
 		return err
 	}
 	for e, err := range r.RevisionsFrom(0) {
+		if errors.Is(err, zodb.ErrCorrupt) {
+			return nil // check reports it
+		}
 		if err != nil {
-			return nil //nolint:nilerr // check says so
+			return err
 		}
 		if e.Flags&bundle.FlagBlob == 0 {
 			continue
@@ -208,9 +220,15 @@ func (b *bundles) wantBlobs(s *seen, l liveBundle) error {
 		if err != nil {
 			return err
 		}
-		content, err := r.Read(e.Place, e.Name())
-		if there || err != nil {
+		if there {
 			continue
+		}
+		content, err := r.Read(e.Place, e.Name())
+		if errors.Is(err, zodb.ErrCorrupt) {
+			continue // check reports it
+		}
+		if err != nil {
+			return err
 		}
 		if o, err := record.ParseObjectAs(content, f.name, e.OID, e.TID, true); err == nil {
 			s.blobs[o.BlobSum] = append(s.blobs[o.BlobSum], blob)

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -20,11 +19,10 @@ const damagedDir = "misc/damaged"
 // where a disk loses what was. The log has all of it, so such a bundle is put aside, with those
 // behind it, and is put again.
 func (s *Store) verifyAdopted() error {
-	v, err := s.files.Mark(layout.XSerial)
-	if err != nil {
-		return nil //nolint:nilerr // whoever needs the mark says that
+	mark, known, err := s.marked()
+	if err != nil || !known {
+		return err
 	}
-	mark := zodb.TID(v)
 	for {
 		bundles, _, err := s.list()
 		if err != nil {

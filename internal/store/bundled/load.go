@@ -57,7 +57,10 @@ func (s *Store) list() (bundles, gone map[bundle.Name]listed, err error) {
 // reload makes a view of what is in the directories and publishes it. Bundles that are open stay
 // so. It is called by the goroutine that puts, or for who reads beside another process.
 func (s *Store) reload() error {
-	marked := s.marked()
+	marked, _, err := s.marked()
+	if err != nil {
+		return err
+	}
 	bundles, gone, err := s.list()
 	if err != nil {
 		return err
@@ -208,12 +211,14 @@ func (s *Store) withGone(p *part, numbers []uint64, next *view) error {
 	return nil
 }
 
-// marked returns x.serial, or 0 where it is missing or damaged: whoever needs it finds that out. It
-// is read before the directories, because another process puts it after its bundles.
-func (s *Store) marked() zodb.TID {
+// marked returns x.serial; known is false, and it is 0, where it is missing or damaged, which the
+// open of the storage reports. Any other error is returned: a mark that could not be read says
+// nothing about the bundles behind it. It is read before the directories, because another process
+// puts it after its bundles.
+func (s *Store) marked() (last zodb.TID, known bool, err error) {
 	v, err := s.files.Mark(layout.XSerial)
-	if err != nil {
-		return 0
+	if errors.Is(err, zodb.ErrCorrupt) {
+		return 0, false, nil
 	}
-	return zodb.TID(v)
+	return zodb.TID(v), err == nil, err
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/bundle"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
@@ -129,17 +128,19 @@ func (l *loading) Close() error {
 func (s *Store) forgetLoading() error {
 	if _, err := s.fs.Stat(loadingFile); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	} else if err != nil {
+		return err
 	}
-	mark, err := s.files.Mark(layout.XSerial)
-	if err != nil {
-		return nil //nolint:nilerr // whoever needs the mark says that
+	mark, known, err := s.marked()
+	if err != nil || !known {
+		return err
 	}
 	bundles, _, err := s.list()
 	if err != nil {
 		return err
 	}
 	for n, l := range bundles {
-		if n.Max > zodb.TID(mark) {
+		if n.Max > mark {
 			if err := s.files.RemoveBeside(dirOf(l.side) + "/" + n.String()); err != nil {
 				return err
 			}

@@ -84,7 +84,10 @@ func New(o Options) (*Store, error) {
 	s := &Store{o: o, fs: o.FS, files: files, pending: newPending()}
 	s.buffers.New = func() any { return new(frameBuffers) }
 	if !o.Beside && !o.Still {
-		if err := errors.Join(s.forgetLoading(), s.verifyAdopted()); err != nil {
+		if err := s.forgetLoading(); err != nil {
+			return nil, err
+		}
+		if err := s.verifyAdopted(); err != nil {
 			return nil, err
 		}
 	}
