@@ -11,6 +11,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
@@ -37,17 +38,6 @@ func run(t testing.TB, o backup.Options) *backup.Result {
 		t.Fatal(err)
 	}
 	return r
-}
-
-// eachFormat runs a test with files of one revision each, and with bundles.
-func eachFormat(t *testing.T, test func(t *testing.T, format string)) {
-	t.Parallel()
-	for _, format := range []string{"chunky", "bundled"} {
-		t.Run(format, func(t *testing.T) {
-			t.Parallel()
-			test(t, format)
-		})
-	}
 }
 
 // TestTwoBackupsAtOnceAndOneDuringASnapshot lets others hold the locks that a backup
@@ -91,7 +81,9 @@ func TestTwoBackupsAtOnceAndOneDuringASnapshot(t *testing.T) {
 }
 
 // TestIncrementalCostsWhatChanged counts bytes that are read.
-func TestIncrementalCostsWhatChanged(t *testing.T) { eachFormat(t, testIncrementalCostsWhatChanged) }
+func TestIncrementalCostsWhatChanged(t *testing.T) {
+	enginetest.EachFormat(t, testIncrementalCostsWhatChanged)
+}
 
 func testIncrementalCostsWhatChanged(t *testing.T, format string) {
 	l := loadtest.New(t, 400, engine.CreateOptions{Format: format})
@@ -108,7 +100,7 @@ func testIncrementalCostsWhatChanged(t *testing.T, format string) {
 }
 
 // TestReferenceIsChosenByAge keeps two incremental backups that overlap.
-func TestReferenceIsChosenByAge(t *testing.T) { eachFormat(t, testReferenceIsChosenByAge) }
+func TestReferenceIsChosenByAge(t *testing.T) { enginetest.EachFormat(t, testReferenceIsChosenByAge) }
 
 func testReferenceIsChosenByAge(t *testing.T, format string) {
 	l := loadtest.New(t, 20, engine.CreateOptions{Format: format})
@@ -145,7 +137,9 @@ func testReferenceIsChosenByAge(t *testing.T, format string) {
 
 // TestStoragePutBackIsNoReference restores an older state by hand, under the
 // same identity, and goes on: nothing may build upon what came after it.
-func TestStoragePutBackIsNoReference(t *testing.T) { eachFormat(t, testStoragePutBackIsNoReference) }
+func TestStoragePutBackIsNoReference(t *testing.T) {
+	enginetest.EachFormat(t, testStoragePutBackIsNoReference)
+}
 
 func testStoragePutBackIsNoReference(t *testing.T, format string) {
 	l := loadtest.New(t, 20, engine.CreateOptions{Format: format})
@@ -180,7 +174,7 @@ func testStoragePutBackIsNoReference(t *testing.T, format string) {
 }
 
 // TestPruneNeverBreaksAChain makes three chains, and prunes by each rule.
-func TestPruneNeverBreaksAChain(t *testing.T) { eachFormat(t, testPruneNeverBreaksAChain) }
+func TestPruneNeverBreaksAChain(t *testing.T) { enginetest.EachFormat(t, testPruneNeverBreaksAChain) }
 
 func testPruneNeverBreaksAChain(t *testing.T, format string) {
 	l := loadtest.New(t, 20, engine.CreateOptions{Format: format})
@@ -242,7 +236,7 @@ func testPruneNeverBreaksAChain(t *testing.T, format string) {
 // TestStorageThatDiesMeanwhileIsBackedUp closes the storage without leaving
 // snapshot mode while its files are read.
 func TestStorageThatDiesMeanwhileIsBackedUp(t *testing.T) {
-	eachFormat(t, testStorageThatDiesMeanwhileIsBackedUp)
+	enginetest.EachFormat(t, testStorageThatDiesMeanwhileIsBackedUp)
 }
 
 func testStorageThatDiesMeanwhileIsBackedUp(t *testing.T, format string) {

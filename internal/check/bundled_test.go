@@ -210,12 +210,7 @@ func TestClassicDamageInBundles(t *testing.T) {
 			}
 			h := flat.bundled(how)
 			all, _ := findings(t, Options{FS: h.fs, Root: true, Now: func() time.Time { return h.last.Time() }})
-			var got, wanted []want
-			for _, f := range all {
-				if f.Severity != Note {
-					got = append(got, want{Kind: f.Kind, Path: f.Path, OID: f.OID, TID: f.TID, From: f.From})
-				}
-			}
+			got, wanted := worseThanNotes(all), []want(nil)
 			for _, w := range tc.want(tids) {
 				switch {
 				case w.Path != "":

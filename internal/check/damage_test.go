@@ -52,12 +52,7 @@ func TestEachDamageGivesItsFindingAndNoOther(t *testing.T) {
 				h, tids := sample(t, format)
 				tc.damage(h, tids)
 				all, _ := findings(t, Options{FS: h.fs, Root: true, Now: func() time.Time { return h.last.Time() }})
-				var got, wanted []want
-				for _, f := range all {
-					if f.Severity != Note {
-						got = append(got, want{Kind: f.Kind, Path: f.Path, OID: f.OID, TID: f.TID, From: f.From})
-					}
-				}
+				got, wanted := worseThanNotes(all), []want(nil)
 				for _, w := range tc.want(tids) {
 					if w.Path == "" {
 						w.Path = h.path(w.Name)
@@ -74,6 +69,16 @@ func TestEachDamageGivesItsFindingAndNoOther(t *testing.T) {
 			}
 		})
 	}
+}
+
+// worseThanNotes returns the findings that are not notes.
+func worseThanNotes(all []Finding) (got []want) {
+	for _, f := range all {
+		if f.Severity != Note {
+			got = append(got, want{Kind: f.Kind, Path: f.Path, OID: f.OID, TID: f.TID, From: f.From})
+		}
+	}
+	return got
 }
 
 // damageCase is one way to spoil the sample home.

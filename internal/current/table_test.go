@@ -189,6 +189,19 @@ func run(f *crashfs.FS, seed uint64) (batches []batch, created, crashed bool) {
 	return batches, true, false
 }
 
+// createIn makes a table in an empty directory.
+func createIn(t *testing.T, f vfs.FS) *Table {
+	t.Helper()
+	if err := errors.Join(f.Mkdir("misc"), f.Mkdir("journal")); err != nil {
+		t.Fatal(err)
+	}
+	table, err := Create(f, identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
 // TestNoFlippedBitIsAnotherSlot flips bits of both files.
 func TestNoFlippedBitIsAnotherSlot(t *testing.T) {
 	t.Parallel()
@@ -197,13 +210,7 @@ func TestNoFlippedBitIsAnotherSlot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.Mkdir("misc"), f.Mkdir("journal")); err != nil {
-		t.Fatal(err)
-	}
-	table, err := Create(f, identity)
-	if err != nil {
-		t.Fatal(err)
-	}
+	table := createIn(t, f)
 	want := make(map[zodb.OID]Slot)
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for tid := range zodb.TID(5) {
@@ -284,13 +291,7 @@ func TestReadersBesideTheWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.Mkdir("misc"), f.Mkdir("journal")); err != nil {
-		t.Fatal(err)
-	}
-	table, err := Create(f, identity)
-	if err != nil {
-		t.Fatal(err)
-	}
+	table := createIn(t, f)
 	defer table.Close()
 	var wg sync.WaitGroup
 	done := make(chan struct{})

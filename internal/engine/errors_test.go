@@ -149,10 +149,27 @@ func (d full) set(match func(errfs.Op) bool) {
 	})
 }
 
+// homeIsSound checks a HOME that is closed.
+func homeIsSound(t *testing.T, home string) {
+	t.Helper()
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sound(t.Context(), dir, false); err != nil {
+		t.Error(err)
+	}
+}
+
 // newErrStorage opens a storage on the real file system with a hook for errors.
 func newErrStorage(t *testing.T, o Options) (*Storage, *errfs.FS, string) {
 	t.Helper()
-	home := newHome(t, CreateOptions{})
+	return newErrStorageAs(t, CreateOptions{}, o)
+}
+
+func newErrStorageAs(t *testing.T, c CreateOptions, o Options) (*Storage, *errfs.FS, string) {
+	t.Helper()
+	home := newHome(t, c)
 	dir, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
@@ -251,13 +268,7 @@ func TestDiskFullDuringRecombinationIsSurvived(t *testing.T) {
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := vfs.OS(home)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := sound(t.Context(), dir, false); err != nil {
-		t.Error(err)
-	}
+	homeIsSound(t, home)
 }
 
 func TestFailedFsyncMakesReadOnlyAndKeepsTheFirstCause(t *testing.T) {
@@ -485,14 +496,9 @@ func TestMemoryOfMetadataStartsAFlush(t *testing.T) {
 
 func TestBacklogStopsCommitsOnAFullDiskWithAClearError(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Set: map[string]string{"journal.flush_transaction_threshold": "3", "journal.backlog": "1"}})
-	dir, err := vfs.OS(home)
+	s, f, _ := newErrStorageAs(t, CreateOptions{Set: map[string]string{"journal.flush_transaction_threshold": "3", "journal.backlog": "1"}}, Options{})
+	err := s.WaitNormal(t.Context())
 	if err != nil {
-		t.Fatal(err)
-	}
-	f := errfs.New(dir, nil)
-	s := open(t, home, Options{fs: f})
-	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	full{f}.set(func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") || isFlushed(op) })

@@ -134,13 +134,7 @@ func TestWhatIsAcknowledgedFitsIntoTheReserve(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			dir, err := vfs.OS(home)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := sound(t.Context(), dir, false); err != nil {
-				t.Error(err)
-			}
+			homeIsSound(t, home)
 		})
 	}
 }

@@ -173,13 +173,7 @@ func TestFullDisk(t *testing.T) {
 			if err := errors.Join(s.Flush(t.Context()), s.Close()); err != nil {
 				t.Fatal(err)
 			}
-			dir, err := vfs.OS(home)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := sound(t.Context(), dir, false); err != nil {
-				t.Error(err)
-			}
+			homeIsSound(t, home)
 		})
 	}
 }

@@ -143,13 +143,7 @@ func merged(path string) bool {
 // from being tended until the next snapshot.
 func TestMergesGoOnAfterASnapshotThatFailed(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Format: "bundled"})
-	dir, err := vfs.OS(home)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := errfs.New(dir, nil)
-	s := open(t, home, Options{fs: f})
+	s, f, _ := newErrStorageAs(t, CreateOptions{Format: "bundled"}, Options{})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -164,5 +158,5 @@ func TestMergesGoOnAfterASnapshotThatFailed(t *testing.T) {
 	}
 	f.Decide(nil)
 	flushEach(t, s, 30)
-	eventually(t, "merges", func() bool { return len(bundlesOf(t, dir, "A")) < 10 })
+	eventually(t, "merges", func() bool { return len(bundlesOf(t, f, "A")) < 10 })
 }

@@ -123,15 +123,19 @@ func (w *twoFormats) commit() {
 				return nil, err
 			}
 		}
-		if err := txn.Vote(context.Background()); err != nil {
-			return nil, err
-		}
-		tid, err := txn.Finish(context.Background(), nil)
-		if err == nil {
-			w.tids = append(w.tids, tid)
-		}
-		return tid, err
+		return w.finish(txn)
 	})
+}
+
+func (w *twoFormats) finish(txn zodb.Txn) (zodb.TID, error) {
+	if err := txn.Vote(context.Background()); err != nil {
+		return 0, err
+	}
+	tid, err := txn.Finish(context.Background(), nil)
+	if err == nil {
+		w.tids = append(w.tids, tid)
+	}
+	return tid, err
 }
 
 func (w *twoFormats) undo() {
@@ -149,13 +153,7 @@ func (w *twoFormats) undo() {
 		if err != nil {
 			return nil, err
 		}
-		if err := txn.Vote(context.Background()); err != nil {
-			return nil, err
-		}
-		tid, err := txn.Finish(context.Background(), nil)
-		if err == nil {
-			w.tids = append(w.tids, tid)
-		}
+		tid, err := w.finish(txn)
 		slices.Sort(oids)
 		return fmt.Sprint(tid, oids), err
 	})

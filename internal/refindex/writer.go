@@ -210,12 +210,7 @@ func (w *Writer) Finish(ctx context.Context, sync vfs.SyncOptions) (stats Stats,
 
 func (w *Writer) finish(ctx context.Context, sync vfs.SyncOptions) (Stats, error) {
 	aside := path.Join(w.dir, asideName)
-	file, err := w.fs.Create(aside)
-	if errors.Is(err, fs.ErrExist) { // a writer that was killed left it
-		if err = w.fs.Remove(aside); err == nil {
-			file, err = w.fs.Create(aside)
-		}
-	}
+	file, err := vfs.CreateAnew(w.fs, aside)
 	if err != nil {
 		return Stats{}, err
 	}

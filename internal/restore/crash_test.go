@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
@@ -67,17 +68,6 @@ func chain(t testing.TB, format string) (l *loadtest.Load, dir string, tids []zo
 	return l, dir, tids
 }
 
-// eachFormat runs a test with files of one revision each, and with bundles.
-func eachFormat(t *testing.T, test func(t *testing.T, format string)) {
-	t.Parallel()
-	for _, format := range []string{"chunky", "bundled"} {
-		t.Run(format, func(t *testing.T) {
-			t.Parallel()
-			test(t, format)
-		})
-	}
-}
-
 // crashes runs a scenario on a copy of a directory with a crash at each
 // operation, until it gets through, and looks at the remains of each. A short run and
 // one with the race detector take a sample of the operations.
@@ -119,7 +109,7 @@ func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(
 // TestCrashDuringBackupLeavesTheRepositoryGood crashes the file system of the
 // repository during an incremental backup, a merge and a prune.
 func TestCrashDuringBackupLeavesTheRepositoryGood(t *testing.T) {
-	eachFormat(t, testCrashDuringBackupLeavesTheRepositoryGood)
+	enginetest.EachFormat(t, testCrashDuringBackupLeavesTheRepositoryGood)
 }
 
 func testCrashDuringBackupLeavesTheRepositoryGood(t *testing.T, format string) {
@@ -239,7 +229,7 @@ func wholeHome(t testing.TB, f vfs.FS, name string, tid zodb.TID) error {
 // TestCrashDuringRestoreLeavesTheTargetGood crashes the file system of the
 // target. There is no target then, or a whole one; running it again completes it.
 func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
-	eachFormat(t, testCrashDuringRestoreLeavesTheTargetGood)
+	enginetest.EachFormat(t, testCrashDuringRestoreLeavesTheTargetGood)
 }
 
 func testCrashDuringRestoreLeavesTheTargetGood(t *testing.T, format string) {
@@ -294,7 +284,7 @@ func testCrashDuringRestoreLeavesTheTargetGood(t *testing.T, format string) {
 // TestCrashDuringDeltaLeavesTheTargetGood does the same to a restore that brings
 // an old copy up to date: there is always the old one or the new one.
 func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {
-	eachFormat(t, testCrashDuringDeltaLeavesTheTargetGood)
+	enginetest.EachFormat(t, testCrashDuringDeltaLeavesTheTargetGood)
 }
 
 func testCrashDuringDeltaLeavesTheTargetGood(t *testing.T, format string) {
@@ -373,7 +363,7 @@ func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 // TestDamagedBackupIsNamedAndNotRestored damages a repository in every way that
 // comes to mind.
 func TestDamagedBackupIsNamedAndNotRestored(t *testing.T) {
-	eachFormat(t, testDamagedBackupIsNamedAndNotRestored)
+	enginetest.EachFormat(t, testDamagedBackupIsNamedAndNotRestored)
 }
 
 func testDamagedBackupIsNamedAndNotRestored(t *testing.T, format string) {

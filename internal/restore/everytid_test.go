@@ -22,7 +22,7 @@ import (
 // between incremental backups, and whatever can be restored is what was there at that
 // transaction: each object of it, and a sound HOME.
 func TestEveryTransactionIsRestoredPastPacks(t *testing.T) {
-	eachFormat(t, testEveryTransactionIsRestoredPastPacks)
+	enginetest.EachFormat(t, testEveryTransactionIsRestoredPastPacks)
 }
 
 func testEveryTransactionIsRestoredPastPacks(t *testing.T, format string) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
@@ -125,7 +126,7 @@ func repositoryJob(t *testing.T, l *loadtest.Load, dir string, promised []zodb.T
 // and prune: acknowledged backups can be restored, nothing is half, and the next
 // command cleans up.
 func TestFaultsOfBackupLeaveTheRepositoryGood(t *testing.T) {
-	eachFormat(t, testFaultsOfBackupLeaveTheRepositoryGood)
+	enginetest.EachFormat(t, testFaultsOfBackupLeaveTheRepositoryGood)
 }
 
 func testFaultsOfBackupLeaveTheRepositoryGood(t *testing.T, format string) {
@@ -200,7 +201,7 @@ func newestName(t testing.TB, s objstore.Store) (string, error) {
 // the chain, to between two backups, and over an old copy. A restore that was
 // acknowledged stays whole; before there is none, or the old one.
 func TestFaultsOfRestoreLeaveTheTargetGood(t *testing.T) {
-	eachFormat(t, testFaultsOfRestoreLeaveTheTargetGood)
+	enginetest.EachFormat(t, testFaultsOfRestoreLeaveTheTargetGood)
 }
 
 func testFaultsOfRestoreLeaveTheTargetGood(t *testing.T, format string) {

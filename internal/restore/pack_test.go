@@ -171,7 +171,7 @@ func TestPackThatTakesTheReferenceNeedsItsWitness(t *testing.T) {
 // with either policy of keeping transactions, and restores both: nothing that the
 // storage has is missing, though a transaction of it may be gone.
 func TestIncrementalBackupAfterOurPack(t *testing.T) {
-	eachFormat(t, testIncrementalBackupAfterOurPack)
+	enginetest.EachFormat(t, testIncrementalBackupAfterOurPack)
 }
 
 func testIncrementalBackupAfterOurPack(t *testing.T, format string) {

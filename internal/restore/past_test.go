@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -18,7 +19,7 @@ import (
 // the future, of which clients know: the history that begins then begins after them,
 // wherever the old copy tells of them.
 func TestHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T) {
-	eachFormat(t, testHistoryBeginsAfterAllThatTheOldCopyHad)
+	enginetest.EachFormat(t, testHistoryBeginsAfterAllThatTheOldCopyHad)
 }
 
 func testHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T, format string) {

@@ -55,7 +55,7 @@ func newestRestored(t *testing.T, repository objstore.Store) *engine.Storage {
 // TestWhatAnUndeleteBringsBackIsInTheNextBackup: the files that come back were written
 // before the backups that were made meanwhile, none of which has them.
 func TestWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T) {
-	eachFormat(t, testWhatAnUndeleteBringsBackIsInTheNextBackup)
+	enginetest.EachFormat(t, testWhatAnUndeleteBringsBackIsInTheNextBackup)
 }
 
 func testWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T, format string) {

@@ -272,7 +272,7 @@ func TestADamagedFrameCostsThatFrame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = eachMember(r, func(n layout.Name, _ int64) {
+		err = r.EachMember(func(n layout.Name, _ int64) {
 			if _, ok := have[n]; ok == lost[n] {
 				t.Errorf("%s is there: %v; its frame was damaged: %v", n, ok, lost[n])
 			}
@@ -291,7 +291,7 @@ func TestADamagedFrameCostsThatFrame(t *testing.T) {
 			if !ok || err != nil || g.All().GetCardinality() != 1 {
 				t.Errorf("%v, %v; %+v", ok, err, g)
 			}
-			err = eachMember(r, func(n layout.Name, number int64) {
+			err = r.EachMember(func(n layout.Name, number int64) {
 				if number == int64(kept) && !g.Has(have[n]) {
 					t.Errorf("%s is not gone", n)
 				}

@@ -133,7 +133,7 @@ func (b *bundles) writeCarried(name string, made bundle.Name, gone *bundle.Gone,
 			}
 		}
 	}
-	if err := eachMember(old, note); err != nil {
+	if err := old.EachMember(note); err != nil {
 		return err
 	}
 	next.Sets = slices.DeleteFunc(next.Sets, func(s bundle.GoneSet) bool { return s.Members.IsEmpty() })
@@ -146,27 +146,7 @@ func (b *bundles) writeCarried(name string, made bundle.Name, gone *bundle.Gone,
 
 func numbersOf(r *bundle.Reader) (map[layout.Name]int64, error) {
 	numbers := make(map[layout.Name]int64)
-	return numbers, eachMember(r, func(n layout.Name, number int64) { numbers[n] = number })
-}
-
-// eachMember calls f with the members of an index, and their numbers.
-func eachMember(r *bundle.Reader, f func(n layout.Name, number int64)) error {
-	number := int64(0)
-	for e, err := range r.RevisionsFrom(0) {
-		if err != nil {
-			return err
-		}
-		f(e.Name(), number)
-		number++
-	}
-	for e, err := range r.TransactionsFrom(0) {
-		if err != nil {
-			return err
-		}
-		f(e.Name(), number)
-		number++
-	}
-	return nil
+	return numbers, r.EachMember(func(n layout.Name, number int64) { numbers[n] = number })
 }
 
 // complete plans the x files that are missing, and blobs.

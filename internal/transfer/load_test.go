@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -53,14 +51,7 @@ func TestLoadedHomeIsAsACopiedOne(t *testing.T) {
 			home := enginetest.Home(t, engine.CreateOptions{Format: "bundled"})
 			load, s := loadInto(t, home)
 			o := ImportOptions{Load: load}
-			file := hometest.FileStorage(t, name)
-			if name == "blobs" {
-				blobs, err := vfs.OS(filepath.Join(file, "blobs"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				o.Blobs, file = blobs, filepath.Join(file, "Data.fs")
-			}
+			file := fixture(t, name, &o)
 			done, err := Import(t.Context(), nil, reader(t, file), o)
 			if err != nil || done.LastTID != want.LastTransaction() || done.Before != 0 {
 				t.Fatalf("import: %+v, %v", done, err)

@@ -74,19 +74,27 @@ func imported(t testing.TB, name string, policy BlobPolicy) *engine.Storage {
 	return importedAs(t, "", name, policy)
 }
 
+// fixture returns the path of a Data.fs of the fixtures; its blobs, if it has any, are in o then.
+func fixture(t testing.TB, name string, o *ImportOptions) string {
+	t.Helper()
+	file := hometest.FileStorage(t, name)
+	if name != "blobs" {
+		return file
+	}
+	blobs, err := vfs.OS(filepath.Join(file, "blobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Blobs = blobs
+	return filepath.Join(file, "Data.fs")
+}
+
 // importedAs is imported into a HOME of a format.
 func importedAs(t testing.TB, format, name string, policy BlobPolicy) *engine.Storage {
 	t.Helper()
 	s := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Format: format}), engine.Options{})
 	o := ImportOptions{Policy: policy}
-	file := hometest.FileStorage(t, name)
-	if name == "blobs" {
-		blobs, err := vfs.OS(filepath.Join(file, "blobs"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Blobs, file = blobs, filepath.Join(file, "Data.fs")
-	}
+	file := fixture(t, name, &o)
 	if _, err := Import(t.Context(), s, reader(t, file), o); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,18 @@ func WriteFileAtomic(f FS, aside, name string, data []byte, o SyncOptions) error
 	return nil
 }
 
+// CreateAnew makes a file with a name under which an interrupted attempt may have left another one,
+// which is removed.
+func CreateAnew(f FS, name string) (File, error) {
+	file, err := f.Create(name)
+	if errors.Is(err, fs.ErrExist) {
+		if err = f.Remove(name); err == nil {
+			file, err = f.Create(name)
+		}
+	}
+	return file, err
+}
+
 // MkdirAll makes a directory and any missing parents. It returns the directories that it made,
 // outermost first, even with an error. The caller can then make their names durable, each by
 // SyncDir of its parent.

@@ -16,6 +16,17 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
+// EachFormat runs a parallel test twice: with a file for each revision, and with bundles.
+func EachFormat(t *testing.T, test func(t *testing.T, format string)) {
+	t.Parallel()
+	for _, format := range []string{"chunky", "bundled"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			test(t, format)
+		})
+	}
+}
+
 // Home makes a HOME in a directory of the test and returns its path.
 func Home(t testing.TB, o engine.CreateOptions) string {
 	t.Helper()

@@ -36,15 +36,7 @@ func TestBlobsOfWhatIsGoneForGood(t *testing.T) {
 		if err = errors.Join(err, s.Sync()); err != nil {
 			t.Fatal(err)
 		}
-		c, err := s.Tend(store.Tending{Before: before})
-		if err != nil {
-			t.Fatal(err)
-		}
-		found, err := c.Prepare(t.Context())
-		if err == nil && found {
-			_, err = c.Publish()
-		}
-		if err := errors.Join(err, c.Close()); err != nil {
+		if _, _, err := tendOnce(t, s, store.Tending{Before: before}); err != nil {
 			t.Fatal(err)
 		}
 		r := s.BringBack(0)
@@ -93,15 +85,7 @@ func TestListOfAMissingBundle(t *testing.T) {
 		}
 	}
 	for range 5 {
-		c, err := s.Tend(store.Tending{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		found, err := c.Prepare(t.Context())
-		if err == nil && found {
-			_, err = c.Publish()
-		}
-		if err := errors.Join(err, c.Close()); err != nil {
+		if _, _, err := tendOnce(t, s, store.Tending{}); err != nil {
 			t.Fatal(err)
 		}
 	}

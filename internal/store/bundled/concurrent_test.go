@@ -16,7 +16,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/vfs"
-	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -25,14 +24,7 @@ import (
 func TestReadersBesideAWriter(t *testing.T) {
 	t.Parallel()
 	for seed := range hometest.Rounds(t, 2) {
-		disk := crashfs.New(1)
-		if err := makeEmpty(disk); err != nil {
-			t.Fatal(err)
-		}
-		s, err := bundled.New(bundled.Options{FS: disk, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s, _ := newStore(t)
 		h := newHistory(s, uint64(seed))
 		var stop atomic.Bool
 		var last atomic.Uint64

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -60,17 +59,6 @@ func (Copies) Cut(o store.CutOptions) (store.Cut, error) {
 	return &cut{o: o, log: log, lists: make(map[bundle.Name]goneFile), knownPaths: []string{cutLog}}, nil
 }
 
-// createAnew makes a file, in the place of the remains of an attempt before.
-func createAnew(f vfs.FS, name string) (vfs.File, error) {
-	file, err := f.Create(name)
-	if errors.Is(err, fs.ErrExist) {
-		if err = f.Remove(name); err == nil {
-			file, err = f.Create(name)
-		}
-	}
-	return file, err
-}
-
 // Take implements [store.Cut].
 func (c *cut) Take(path string, size int64, content io.Reader) (bool, error) {
 	to := c.o.Last
@@ -120,7 +108,7 @@ func (c *cut) takeOther(path string, size int64, content io.Reader) (bool, error
 
 // keep copies the bundle in which the transaction lies, to be read in another order.
 func (c *cut) keep(content io.Reader) error {
-	f, err := createAnew(c.o.Home, cutBundle)
+	f, err := vfs.CreateAnew(c.o.Home, cutBundle)
 	if err != nil {
 		return err
 	}

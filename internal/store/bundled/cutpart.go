@@ -10,6 +10,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -97,30 +98,13 @@ type partCut struct {
 }
 
 func (p *partCut) choose(r *bundle.Reader, to zodb.TID) error {
-	number := uint32(0)
-	for e, err := range r.RevisionsFrom(0) {
-		if err != nil {
-			return err
-		}
-		if e.TID > to {
-			p.left.Add(number)
+	return r.EachMember(func(n layout.Name, number int64) {
+		if n.TID > to {
+			p.left.Add(uint32(number))
 		} else {
-			p.last = max(p.last, e.TID)
+			p.last = max(p.last, n.TID)
 		}
-		number++
-	}
-	for e, err := range r.TransactionsFrom(0) {
-		if err != nil {
-			return err
-		}
-		if e.TID > to {
-			p.left.Add(number)
-		} else {
-			p.last = max(p.last, e.TID)
-		}
-		number++
-	}
-	return nil
+	})
 }
 
 // kept returns the numbers that some members have in the part: in both they are in one order.

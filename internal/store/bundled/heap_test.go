@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"math/rand/v2"
-	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -262,24 +261,7 @@ func (h *history) checkChain(s *bundled.Store) error {
 }
 
 // lay lays all files of A of one disk over those of another one.
-func lay(from, to vfs.FS) error {
-	for name, err := range vfs.Walk(from, "A") {
-		if err != nil {
-			return err
-		}
-		b, err := from.ReadFile(name)
-		if err == nil {
-			_, err = vfs.MkdirAll(to, path.Dir(name))
-		}
-		if err == nil {
-			err = vfs.WriteFileAtomic(to, "aside", name, b, vfs.SyncOptions{})
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func lay(from, to vfs.FS) error { return copyTo(to, from, vfs.Walk(from, "A")) }
 
 // TestHeap: every state of A of a random run, laid over each other without a deletion, is the
 // newest state. So is A itself, opened anew.

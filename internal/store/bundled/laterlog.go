@@ -38,7 +38,7 @@ type laterLog struct {
 }
 
 func newLaterLog(f vfs.FS, name string) (*laterLog, error) {
-	file, err := createAnew(f, name)
+	file, err := vfs.CreateAnew(f, name)
 	if err != nil {
 		return nil, err
 	}

@@ -78,21 +78,7 @@ func (s *Store) Get(n layout.Name) (data []byte, place string, err error) {
 	}
 	defer v.release()
 	place = v.place(n)
-	var p *part
-	var at bundle.Place
-	number := int64(-1)
-	if n.Kind == layout.KindRevision {
-		var e bundle.Revision
-		p, e, number, err = v.find(n.OID, n.TID)
-		at = e.Place
-	} else {
-		var e bundle.Transaction
-		p, e, number, err = v.transaction(n.TID)
-		at = e.Place
-	}
-	if err == nil && number < 0 {
-		err = missing(n, place)
-	}
+	p, at, err := v.locate(n)
 	if err == nil {
 		data, err = s.read(p, at, n)
 	}
@@ -164,20 +150,7 @@ func (s *Store) Stat(n layout.Name) (int64, error) {
 		return 0, err
 	}
 	defer v.release()
-	var at bundle.Place
-	number := int64(-1)
-	if n.Kind == layout.KindRevision {
-		var e bundle.Revision
-		_, e, number, err = v.find(n.OID, n.TID)
-		at = e.Place
-	} else {
-		var e bundle.Transaction
-		_, e, number, err = v.transaction(n.TID)
-		at = e.Place
-	}
-	if err == nil && number < 0 {
-		err = missing(n, v.place(n))
-	}
+	_, at, err := v.locate(n)
 	return int64(at.Length), err
 }
 
@@ -313,4 +286,22 @@ func (v *view) place(n layout.Name) string {
 		return v.parts[i].path
 	}
 	return dirOf(store.A)
+}
+
+// locate returns where a revision or a transaction lies.
+func (v *view) locate(n layout.Name) (p *part, at bundle.Place, err error) {
+	number := int64(-1)
+	if n.Kind == layout.KindRevision {
+		var e bundle.Revision
+		p, e, number, err = v.find(n.OID, n.TID)
+		at = e.Place
+	} else {
+		var e bundle.Transaction
+		p, e, number, err = v.transaction(n.TID)
+		at = e.Place
+	}
+	if err == nil && number < 0 {
+		err = missing(n, v.place(n))
+	}
+	return p, at, err
 }

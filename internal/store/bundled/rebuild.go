@@ -20,7 +20,8 @@ func (s *Store) rebuild(v *view) error {
 	s.table, s.rebuilt = nil, true
 	t, err := current.Create(s.fs, s.o.Identity)
 	if err != nil {
-		return nil //nolint:nilerr // there is no table
+		s.warnOnce(current.Name, noTable, err)
+		return nil
 	}
 	made := newTable(t)
 	t.Hold()
@@ -42,6 +43,9 @@ func (s *Store) rebuild(v *view) error {
 	if err == nil {
 		s.table = made
 		return nil
+	}
+	if b.err == nil && !errors.Is(err, current.ErrSparse) {
+		s.warnOnce(current.Name, noTable, err)
 	}
 	_ = t.Close() // it is made anew by the next open
 	return b.err

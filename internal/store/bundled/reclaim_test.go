@@ -36,14 +36,7 @@ func tendOnce(t *testing.T, s *bundled.Store, o store.Tending) (found bool, n st
 // takes, one that has no room is told, room is asked for, and nothing is merged.
 func TestReclaim(t *testing.T) {
 	t.Parallel()
-	disk := crashfs.New(1)
-	if err := makeEmpty(disk); err != nil {
-		t.Fatal(err)
-	}
-	s, err := bundled.New(bundled.Options{FS: disk, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, disk := newStore(t)
 	h := newHistory(s, 3)
 	if err := h.thaw(); err != nil {
 		t.Fatal(err)

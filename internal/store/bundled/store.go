@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/current"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
@@ -23,7 +24,8 @@ type Options struct {
 	// Still is for who only reads A, which stands still: there may be no B.
 	Still bool
 	Clock func() time.Time
-	// Warn is told what was found at the open that ought not to be; nil: nobody is.
+	// Warn is told of damage that an open found, and of a table of current revisions that was
+	// given up; nil: no warnings.
 	Warn func(text string, err error)
 	// MergeFactor and MergeSize are the policy of [Store.Tend]: so many neighbours of about one
 	// size become one, of at most so many bytes. 0: the defaults.
@@ -123,8 +125,8 @@ func (s *Store) sure() error {
 // After an error a power cut may take back what is there, and then the table would be ahead.
 func (s *Store) changed(err error) error {
 	s.unsure = true
-	if err != nil && s.table != nil {
-		s.table.bad.Store(true)
+	if err != nil && s.table != nil && !s.table.bad.Swap(true) {
+		s.warnOnce(current.Name, noTable, err)
 	}
 	return errors.Join(err, s.reload())
 }

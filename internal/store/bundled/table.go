@@ -167,8 +167,12 @@ func (s *Store) follow(before, next *view) {
 	}
 	if err != nil {
 		t.bad.Store(true)
+		s.warnOnce(current.Name, noTable, err)
 	}
 }
+
+// noTable is told where the table could not be kept up. Nothing is lost: it is derived.
+const noTable = "no table of current revisions until the next open for writing: reads look into the indexes of bundles, and are slower"
 
 func (t *table) follow(before, next *view) error {
 	was := make(map[bundle.Name]*part)

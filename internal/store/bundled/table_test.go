@@ -216,15 +216,7 @@ func TestLostPagesOfTheTable(t *testing.T) {
 	}
 	look("opened")
 	for range 10 { // a merge of the first three, and their places
-		c, err := s.Tend(store.Tending{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		found, err := c.Prepare(t.Context())
-		if err == nil && found {
-			_, err = c.Publish()
-		}
-		if err := errors.Join(err, c.Close()); err != nil {
+		if _, _, err := tendOnce(t, s, store.Tending{}); err != nil {
 			t.Fatal(err)
 		}
 		look("merged")

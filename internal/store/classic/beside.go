@@ -40,12 +40,7 @@ type Beside struct {
 
 // CreateBeside begins a file; there is one at a time.
 func (t *Store) CreateBeside() (*Beside, error) {
-	f, err := t.fs.Create(asideBesideFile)
-	if errors.Is(err, fs.ErrExist) {
-		if err = t.fs.Remove(asideBesideFile); err == nil {
-			f, err = t.fs.Create(asideBesideFile)
-		}
-	}
+	f, err := vfs.CreateAnew(t.fs, asideBesideFile)
 	if err != nil {
 		return nil, err
 	}
@@ -87,12 +82,7 @@ const asideMergeFile = "journal/aside-merge"
 // It may be called beside the goroutine that puts files, one call at a time. With an error there is
 // no such file.
 func (t *Store) WriteAside(write func(f vfs.File) error) error {
-	f, err := t.fs.Create(asideMergeFile)
-	if errors.Is(err, fs.ErrExist) {
-		if err = t.fs.Remove(asideMergeFile); err == nil {
-			f, err = t.fs.Create(asideMergeFile)
-		}
-	}
+	f, err := vfs.CreateAnew(t.fs, asideMergeFile)
 	if err != nil {
 		return err
 	}

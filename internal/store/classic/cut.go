@@ -48,12 +48,7 @@ type revision struct {
 
 // Cut implements [store.Copies].
 func (c Copies) Cut(o store.CutOptions) (store.Cut, error) {
-	f, err := o.Home.Create(cutFile)
-	if errors.Is(err, fs.ErrExist) {
-		if err = o.Home.Remove(cutFile); err == nil {
-			f, err = o.Home.Create(cutFile)
-		}
-	}
+	f, err := vfs.CreateAnew(o.Home, cutFile)
 	if err != nil {
 		return nil, err
 	}

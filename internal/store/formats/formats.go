@@ -20,7 +20,8 @@ type Options struct {
 	Settings *settings.Settings
 	Identity [16]byte // as in config/identity
 	Clock    func() time.Time
-	// Warn is told what was found at the open that ought not to be; nil: nobody is.
+	// Warn is told of damage that an open found, and of a table of current revisions that was
+	// given up; nil: no warnings.
 	Warn func(text string, err error)
 	// Progress is told now and then how far it is when the table of current revisions of format bundled
 	// has to be made anew, in entries; nil: nobody is. With its error the open ends.
