@@ -62,7 +62,7 @@ type Manifest struct {
 	Ended       time.Time `json:"ended"`
 	Counts      Counts    `json:"counts"`
 	// Bundles are the files in the backup that only their names tell, and no transaction:
-	// bundles, and lists of what is gone of them. An incremental backup has those that its chain
+	// bundles, and gone lists of them. An incremental backup has those that its chain
 	// does not have.
 	Bundles []string `json:"bundles,omitempty"`
 	// Bytes is the size of the content of the archive, before it is compressed.

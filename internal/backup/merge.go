@@ -155,7 +155,7 @@ func (g *merger) file(d store.Description, i *Item, after zodb.TID) error {
 	return nil
 }
 
-// tail keeps the last bytes of what is written.
+// tail keeps the last bytes that are written.
 type tail struct {
 	size int
 	b    []byte

@@ -22,8 +22,8 @@ const (
 	readAhead = 128
 	// readers is how many files are read at the same time.
 	readers = 8
-	// readPacked is how many files of many things are looked at before they are read: what is in
-	// the memory of the kernel then is there still.
+	// readPacked is how many files of many things are looked at before they are read: the kernel
+	// still has them in memory then.
 	readPacked = 2
 )
 
@@ -31,7 +31,7 @@ const (
 type content struct {
 	name    string
 	is      store.Description
-	counts  store.Counts // of what is in it
+	counts  store.Counts // of its contents
 	free    func()       // gives back its place among those that are looked at; may be nil
 	size    int64
 	modTime time.Time

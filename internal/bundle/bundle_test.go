@@ -250,7 +250,7 @@ func TestOrdinaryToolsUnpackIt(t *testing.T) {
 	}
 }
 
-// TestNoFlippedBitIsRead flips bits all over a bundle: whatever is read is what was written, or a
+// TestNoFlippedBitIsRead flips bits all over a bundle: each read returns the content as written, or a
 // CorruptError.
 func TestNoFlippedBitIsRead(t *testing.T) {
 	t.Parallel()

@@ -9,13 +9,13 @@
 //
 //	tar --zstd -xf BUNDLE      shows every revision as an ordinary file
 //
-// # What is checked
+// # Checks
 //
-// A frame has two checksums: that of zstd covers what it decodes to, and the table of frames has
+// A frame has two checksums: that of zstd covers the decoded content, and the table of frames has
 // one of the bytes on the disk, so that a frame can be copied without being decoded. Each block
 // of the index has one, which is checked whenever the block is read, and so have the fences, which
-// say where the blocks are, when the file is opened; the footer has the SHA-256 of the whole index. Who reads a member compares its name and its length with the
-// entry that led to it. What does not fit is a *zodb.CorruptError.
+// say where the blocks are, when the file is opened; the footer has the SHA-256 of the whole index. A reader of a member compares
+// its name and its length with its entry. A mismatch is a *zodb.CorruptError.
 //
 // # Concurrency
 //

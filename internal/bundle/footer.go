@@ -50,7 +50,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
-// Info is what the footer says of a bundle.
+// Info is the content of the footer.
 type Info struct {
 	// Identity is that of the database, as in config/identity.
 	Identity [16]byte

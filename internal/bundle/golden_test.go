@@ -80,7 +80,7 @@ func readGolden(t *testing.T, name string) []byte {
 	return b
 }
 
-// TestGoldenBundle reads a bundle of the first release, and compares each byte with what
+// TestGoldenBundle reads a bundle of the first release, and compares each byte with the one that
 // docs/format.md says.
 func TestGoldenBundle(t *testing.T) {
 	t.Parallel()
@@ -121,7 +121,7 @@ func TestGoldenBundle(t *testing.T) {
 	if k != len(names) {
 		t.Errorf("%d members, want %d", k, len(names))
 	}
-	// A tar of the members, in frames, is what is written today.
+	// Today a tar of the members, in frames, is written the same.
 	plain := make([][]byte, 0, r.Frames)
 	for f, err := range r.FramesFrom(0) {
 		if err != nil {
@@ -144,7 +144,7 @@ func TestGoldenBundle(t *testing.T) {
 	if !bytes.Equal(bytes.Join(plain, nil), tar) {
 		t.Error("the members of the tar are written otherwise today")
 	}
-	// With the frames as they are, the rest is what is written today, byte for byte.
+	// With the frames as they are, the rest is written the same today, byte for byte.
 	var out bytes.Buffer
 	if _, err := Merge(t.Context(), &out, goldenOptions(), []Source{{Reader: r}}); err != nil {
 		t.Fatal(err)
@@ -209,7 +209,7 @@ func TestGoldenFields(t *testing.T) {
 	}
 }
 
-// TestGoldenGone reads a list of what is gone of the golden bundle, and writes it again.
+// TestGoldenGone reads a gone list of the golden bundle, and writes it again.
 func TestGoldenGone(t *testing.T) {
 	t.Parallel()
 	file := readGolden(t, goldenBundle)

@@ -22,7 +22,7 @@ type Gone struct {
 	Sets []GoneSet
 }
 
-// GoneSet is what one pack has given up.
+// GoneSet are the members that one pack removed.
 type GoneSet struct {
 	// Stamp is when that pack began, in seconds since 1970; until it is purged the members can be
 	// brought back. 0: they are gone for good.
@@ -79,8 +79,8 @@ func (g *Gone) Aside() bool {
 	return g != nil && len(g.Sets) > 0 && g.Sets[len(g.Sets)-1].Stamp != 0
 }
 
-// With returns what is gone when a pack has given up some more. What is gone already
-// stays with the pack that gave it up.
+// With returns the list after a pack that removed more members. Members that were gone before stay
+// with the pack that removed them.
 func (g *Gone) With(sum [sha256.Size]byte, stamp int64, members *roaring.Bitmap) *Gone {
 	members = members.Clone()
 	next := &Gone{Sum: sum}
@@ -114,8 +114,8 @@ func (g *Gone) With(sum [sha256.Size]byte, stamp int64, members *roaring.Bitmap)
 	return next
 }
 
-// Without returns what is gone when the members of a stamp are brought back; of all that can be
-// with stamp 0.
+// Without returns the list after the members of a stamp were brought back, or all that can be with
+// stamp 0.
 func (g *Gone) Without(stamp int64) *Gone {
 	next := &Gone{Sum: g.Sum}
 	for _, s := range g.Sets {
@@ -126,7 +126,7 @@ func (g *Gone) Without(stamp int64) *Gone {
 	return next
 }
 
-// Purged returns what is gone when everything with stamps before one is gone for good.
+// Purged returns the list after all members with earlier stamps than before are gone for good.
 func (g *Gone) Purged(before int64) *Gone {
 	next := &Gone{Sum: g.Sum}
 	for _, s := range g.Sets {

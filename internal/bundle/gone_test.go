@@ -114,7 +114,7 @@ func TestNoFlippedBitOfAGoneIsRead(t *testing.T) {
 	}
 }
 
-// FuzzGone lies about no checksum: it is put right first, so that what is behind it is reached.
+// FuzzGone lies about no checksum: it is put right first, so that the checks behind it are reached.
 func FuzzGone(f *testing.F) {
 	of := &Info{Revisions: 100, Transactions: 3}
 	b, err := (*Gone)(nil).With(of.Sum, 5, roaring.BitmapOf(1, 2, 3, 102)).With(of.Sum, 9, roaring.BitmapOf(50)).Append(nil)

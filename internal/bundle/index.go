@@ -52,7 +52,7 @@ const (
 	allFlags   = 1<<iota - 1
 )
 
-// tarBlock is what places in a tar are a multiple of.
+// tarBlock is the unit of places in a tar.
 const tarBlock = 512
 
 // Place is where the content of a member is.
@@ -130,7 +130,7 @@ func parseFrame(b []byte) Frame {
 	}
 }
 
-// key is what a section is sorted by.
+// key is the order of a section.
 type key struct {
 	first  uint64 // oid; tid of a transaction; offset of a frame
 	second uint64 // tid of a revision

@@ -26,7 +26,7 @@ const (
 	maxTime    = 1<<33 - 1 // in the 11 octal digits of ustar
 )
 
-// tarEnd is what the last frame of the tar decodes to.
+// tarEnd is the decoded content of the last frame of the tar.
 var tarEnd = make([]byte, 2*tarBlock)
 
 func padded(n int) int { return (n + tarBlock - 1) &^ (tarBlock - 1) }
@@ -73,7 +73,7 @@ func tarSum(h []byte) uint64 {
 	return sum
 }
 
-// parseMember reads the member at the start of a decoded frame. rest is what is behind it.
+// parseMember reads the member at the start of a decoded frame. rest are the bytes behind it.
 func parseMember(b []byte) (n layout.Name, content, rest []byte, err error) {
 	if len(b) < tarBlock {
 		return n, nil, nil, fmt.Errorf("%d bytes are left where a member of the tar begins", len(b))

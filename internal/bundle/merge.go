@@ -18,7 +18,7 @@ type Source struct {
 	Drop func(number int64) bool
 }
 
-// Merge writes what is in some bundles, in the order of their ranges, into one. Frames of which
+// Merge writes the members of some bundles, in the order of their ranges, into one bundle. Frames of which
 // all members stay are copied as they are, unless they are small. Its memory is 32 bytes for
 // each member that stays, and some frames.
 func Merge(ctx context.Context, w io.Writer, o Options, sources []Source) (Info, error) {
@@ -84,7 +84,7 @@ func (m *merger) run(ctx context.Context) error {
 	return m.index()
 }
 
-// findDropped notes what is left out, and in which frames it is.
+// findDropped notes the members that are left out, and their frames.
 func (m *merger) findDropped() error {
 	m.dirty = make([]bool, m.s.Frames)
 	if m.s.Drop == nil {
@@ -129,7 +129,7 @@ func (m *merger) writeAgain(f Frame, plain []byte) error {
 	return nil
 }
 
-// index carries the entries of what was copied over.
+// index adds the entries of the members that were copied.
 func (m *merger) index() error {
 	place := func(n layout.Name, p *Place) error {
 		if moved := m.moved[p.Frame]; moved != 0 {

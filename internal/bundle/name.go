@@ -31,8 +31,8 @@ func (n Name) Gone(number uint64) string {
 
 func (n Name) base() string { return fmt.Sprintf("%s-%s.%d", n.Min, n.Max, n.Generation) }
 
-// ParseName reads the name of a file: of a bundle, for which number is 0, or of what is gone of
-// it. Only what [Name.String] and [Name.Gone] return is accepted.
+// ParseName reads the name of a file: of a bundle, for which number is 0, or of one of its gone
+// lists. Only names that [Name.String] and [Name.Gone] return are accepted.
 func ParseName(file string) (n Name, number uint64, ok bool) {
 	rest, gone := strings.CutSuffix(file, goneSuffix)
 	if !gone {

@@ -353,7 +353,7 @@ func (r *Reader) From(oid zodb.OID) (int64, error) {
 }
 
 // ReadFrame reads and decodes a frame of which the place alone is known, into buffers that it
-// returns, larger ones perhaps. The checksum of zstd is compared; what is not a frame is an error.
+// returns, larger ones perhaps. The checksum of zstd is compared; bytes that are not a frame are an error.
 func (r *Reader) ReadFrame(offset, size int64, packed, plain []byte) (p, b []byte, err error) {
 	f := Frame{Offset: offset, Size: size}
 	if size <= 0 || offset < 0 || offset+size > r.dataEnd {

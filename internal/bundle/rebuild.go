@@ -17,7 +17,7 @@ type RebuildOptions struct {
 	// Name gives the range and the generation where the footer cannot be read. If it is zero, too,
 	// the range is that of the members.
 	Name Name
-	// Flags returns what the index says of a member, by its content.
+	// Flags returns the flags that the index has for a member of that content.
 	Flags func(n layout.Name, content []byte) uint16
 	// Previous returns which transaction the file of one says that it follows. The footer may be lost,
 	// which says it for the first one. nil: nobody asks.
@@ -27,10 +27,10 @@ type RebuildOptions struct {
 }
 
 // Rebuild returns a Reader of a bundle whose index or footer is damaged or missing: it decodes the
-// whole file, and makes an index of what it finds, in memory, of 28 bytes for each member. Of
+// whole file, and makes an index of the members that it finds, in memory, of 28 bytes for each. Of
 // members with the same name the first counts. If the footer is whole, Info is as it says,
-// except for what is counted; footer reports that. Where nothing is lost but the index, the index
-// is what it was, byte for byte. An error is that of reading the file.
+// except for the numbers of members; footer reports that. If only the index was lost, the new one
+// equals it, byte for byte. An error is that of reading the file.
 func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reader, footer bool, err error) {
 	i := Info{Min: o.Name.Min, Max: o.Name.Max, Generation: o.Name.Generation}
 	end := size

@@ -22,7 +22,7 @@ func (m *made) rebuild(t *testing.T, file []byte, n Name) (r *Reader, footer boo
 	return r, footer, damaged
 }
 
-// TestAnIndexIsRebuilt makes the indexes of all shapes from what is in them, and compares them
+// TestAnIndexIsRebuilt makes the indexes of all shapes from their members, and compares them
 // byte for byte; a footer that is lost is no hindrance.
 func TestAnIndexIsRebuilt(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,7 @@
 package bundle
 
 // Verify reads the whole file and compares every checksum: that of the index, and that of each
-// frame. So what was written is what is there.
+// frame. So the content is as it was written.
 func (r *Reader) Verify() error {
 	if err := r.CheckIndex(); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (r *Reader) CheckEnd(end int64) error {
 		return r.corrupt(end, nil, "the frames end here, and the tar at %d", r.dataEnd)
 	}
 	if r.rebuilt {
-		return nil // what is there was found without an index
+		return nil // its members were found without an index
 	}
 	tail := make([]byte, r.dataEnd-end)
 	if err := r.readAt(tail, end); err != nil {

@@ -169,7 +169,7 @@ func (w *Writer) cut() error {
 	return nil
 }
 
-// Close writes what is left, the index and the footer.
+// Close writes the rest of the members, the index and the footer.
 func (w *Writer) Close() (Info, error) {
 	if w.open != 0 {
 		w.fail(fmt.Errorf("the transaction %s was not written", w.open))

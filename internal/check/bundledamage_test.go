@@ -23,7 +23,7 @@ func threeBundles(tb testing.TB) (h *testHome, t [8]zodb.TID) {
 	return flat.bundled(ranges{begins: []zodb.TID{t[3], t[6]}}), t
 }
 
-// gone puts a list of what is gone of a bundle.
+// gone puts a gone list of a bundle.
 func (h *testHome) gone(path string, number uint64, change func(g *bundle.Gone), members ...uint32) string {
 	h.tb.Helper()
 	n, _, ok := bundle.ParseName(filepath.Base(path))
@@ -49,7 +49,7 @@ func (h *testHome) gone(path string, number uint64, change func(g *bundle.Gone),
 }
 
 // TestEachDamageOfABundleIsNamed damages the files of bundles: each damage has a finding about that
-// file, of the kind that says what it is, and no other but those that are listed.
+// file, of the kind that fits it, and no other but those that are listed.
 func TestEachDamageOfABundleIsNamed(t *testing.T) {
 	t.Parallel()
 	type damaged struct {
@@ -68,7 +68,7 @@ func TestEachDamageOfABundleIsNamed(t *testing.T) {
 	}{
 		{"cut off", func(h *testHome, _ [8]zodb.TID, b []string) []damaged {
 			h.write(b[1], h.read(b[1])[:len(h.read(b[1]))-10])
-			return []damaged{{b[1], BundleIndex}, {b[1], BundleFrame}} // what is cut off might have been one
+			return []damaged{{b[1], BundleIndex}, {b[1], BundleFrame}} // the part cut off might have been one
 		}},
 		{"a longer file", func(h *testHome, _ [8]zodb.TID, b []string) []damaged {
 			h.write(b[1], append(h.read(b[1]), 0))
@@ -158,7 +158,7 @@ func TestEachDamageOfABundleIsNamed(t *testing.T) {
 				}
 			}
 			if tc.name == "nothing left" || tc.name == "the index of other members" || tc.name == "the last one missing" || tc.name == "no name of a bundle" {
-				return // what is lost has findings of its own
+				return // lost files have findings of their own
 			}
 			order := func(a, b damaged) int { return strings.Compare(a.Path+string(a.Kind), b.Path+string(b.Kind)) }
 			slices.SortFunc(got, order)
@@ -213,7 +213,7 @@ func (h *testHome) patchIndex(path string, change func(index []byte, revisions i
 	h.write(path, b)
 }
 
-// TestEachChangedByteOfABundleIsFound changes each byte of a bundle, and of a list of what is gone:
+// TestEachChangedByteOfABundleIsFound changes each byte of a bundle, and of a gone list:
 // the damage has that file.
 func TestEachChangedByteOfABundleIsFound(t *testing.T) {
 	t.Parallel()

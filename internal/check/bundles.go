@@ -17,12 +17,12 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// bundles is the view of the format bundled. Marks, blobs and what waits in the journal are those
-// of trees. It reads bundles with the codec of package bundle; which of them count, which
-// revision is the current one, and what is gone, it works out by itself.
+// bundles is the view of the format bundled. Marks, blobs and the journal are those of trees. It reads
+// bundles with the codec of package bundle; by itself it works out the bundles that count, the
+// current revisions and the members that are gone.
 //
-// A bundle whose index or footer is damaged has a finding, and is read frame by frame: what is in
-// it is there for all the rest of the check.
+// A bundle whose index or footer is damaged has a finding, and is read frame by frame: the
+// rest of the check has its members.
 type bundles struct {
 	*trees
 	parts  []*part // that count, in order of their ranges

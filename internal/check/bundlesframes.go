@@ -43,7 +43,7 @@ func (s *sums) add(h uint64) { s[h%differBuckets].Add(h) }
 
 func (s *sums) remove(h uint64) { s[h%differBuckets].Add(-h) }
 
-// memberKey is what an index says of a member.
+// memberKey is the entry of a member in an index.
 type memberKey struct {
 	name   layout.Name
 	frame  int64 // its offset
@@ -52,14 +52,14 @@ type memberKey struct {
 	length uint32
 }
 
-// firstKey is what an index says of where a transaction begins.
+// firstKey is the place in an index at which a transaction begins.
 type firstKey struct {
 	tid   zodb.TID
 	frame uint32
 	block uint16
 }
 
-// piece is what a task has seen at its borders.
+// piece are the borders of the part that a task has read.
 type piece struct {
 	any       bool
 	lead      firstKey // the first member
@@ -71,7 +71,7 @@ type piece struct {
 	last      layout.Name
 }
 
-// walkFrames reads all frames of a part, and visits what is in them.
+// walkFrames reads all frames of a part, and visits their members.
 func (v *bundles) walkFrames(ctx context.Context, pl *pool, w *worker, p *part, visit visitor) {
 	r := &reading{v: v, p: p, visit: visit}
 	if err := r.prepare(); err != nil {
@@ -217,7 +217,7 @@ func (r *reading) order(a, b layout.Name) {
 	r.visit.damage(bundleFault(BundleMember, r.p.path, "%s comes behind %s", b, a))
 }
 
-// finish compares what was read with the index.
+// finish compares the members that were read with the index.
 func (r *reading) finish(ctx context.Context, w *worker) {
 	var carry firstKey // of a transaction that goes on in the next piece
 	var last layout.Name

@@ -16,7 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// lists are the lists of what is gone of one bundle.
+// lists are the gone lists of one bundle.
 type lists struct {
 	side    string
 	numbers []uint64
@@ -73,7 +73,7 @@ func packedOf(t *trees) zodb.TID {
 	return zodb.TID(packed)
 }
 
-// live keeps the bundles that count, in order of their ranges. What is left over has a note.
+// live keeps the bundles that count, in order of their ranges. Each leftover has a note.
 func (v *bundles) live(all []*part, gone map[bundle.Name]lists) {
 	left := func(path, format string, args ...any) {
 		v.faults = append(v.faults, Finding{Kind: Leftover, Severity: Note, Path: path, Detail: fmt.Sprintf(format, args...)})
@@ -110,8 +110,8 @@ func (v *bundles) live(all []*part, gone map[bundle.Name]lists) {
 	}
 }
 
-// openPart opens a bundle under the name of its file. nil: it can't be read. What is in it has
-// the name that its footer says.
+// openPart opens a bundle under the name of its file. nil: it can't be read. Its members
+// have the name that its footer says.
 func (v *bundles) openPart(n bundle.Name, side string) *part {
 	p := &part{name: n, side: side, path: bundlesDir(side) + "/" + n.String(), footed: true}
 	var err error
@@ -142,7 +142,7 @@ func (v *bundles) openPart(n bundle.Name, side string) *part {
 	return p
 }
 
-// salvageIt says what can be done.
+// salvageIt is the advice of a finding.
 const salvageIt = "; “salvage” makes it again of what can be read"
 
 func bundleKind(err error) Kind {
@@ -182,7 +182,7 @@ func (v *bundles) rebuild(p *part, report func(Finding)) bool {
 	return true
 }
 
-// flagsOf returns what the index says of a content. One that is damaged has a finding of its own.
+// flagsOf returns the flags that an index has for a content. A damaged one has a finding of its own.
 func flagsOf(n layout.Name, b []byte) (flags uint16) {
 	switch {
 	case n.Kind == layout.KindTransaction && len(b) >= record.TransactionHeaderSize:
@@ -203,7 +203,7 @@ func flagsOf(n layout.Name, b []byte) (flags uint16) {
 	return flags
 }
 
-// openGone reads the list of what is gone with the highest number. Where that is damaged the one
+// openGone reads the gone list with the highest number. Where that is damaged the one
 // before counts: nothing that a pack has removed is missed then.
 func (v *bundles) openGone(p *part, l lists) {
 	numbers := slices.Sorted(slices.Values(l.numbers))

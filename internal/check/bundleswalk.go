@@ -47,7 +47,7 @@ func (v *bundles) known(s stranger) bool {
 	return ok
 }
 
-// walkIndex visits what the index of a part has.
+// walkIndex visits the entries of the index of a part.
 func (v *bundles) walkIndex(ctx context.Context, w *worker, p *part, visit visitor) {
 	var batch []found
 	flush := func() {

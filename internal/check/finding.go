@@ -71,15 +71,15 @@ const (
 	RevisionWithoutTransaction Kind = "revision-without-transaction"
 )
 
-// Kinds of findings about the files of the format bundled. Path is the bundle, or the list of what
-// is gone.
+// Kinds of findings about the files of the format bundled. Path is the bundle, or the gone
+// list.
 const (
-	// BundleIndex: the index, or the footer, is damaged, or does not say what is there. What the
-	// file holds is read without it.
+	// BundleIndex: the index, or the footer, is damaged, or does not fit the file. The members
+	// are read without it.
 	BundleIndex Kind = "bundle-index"
 	// BundleFrame: a frame cannot be read; the revisions that it holds have findings of their own.
 	BundleFrame Kind = "bundle-frame"
-	// BundleMember: what is in the file and what the index says differ for one member.
+	// BundleMember: the file and its index differ in one member.
 	BundleMember Kind = "bundle-member"
 	// BundleName: the footer says that the file has another name.
 	BundleName Kind = "bundle-name"
@@ -89,9 +89,9 @@ const (
 	BundleMissing Kind = "bundle-missing"
 	// BundleForeign: it is of another database.
 	BundleForeign Kind = "bundle-foreign"
-	// GoneDamaged: the list of what packs removed of a bundle cannot be read.
+	// GoneDamaged: the gone list of a bundle, of members that packs removed, cannot be read.
 	GoneDamaged Kind = "gone-damaged"
-	// TableDamaged: misc/current does not say what the bundles say. The storage makes it again.
+	// TableDamaged: misc/current contradicts the bundles. The storage makes it again.
 	TableDamaged Kind = "table-damaged"
 )
 

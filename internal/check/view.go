@@ -41,7 +41,7 @@ type view interface {
 	older(before zodb.TID) (zodb.TID, error)
 	// olderIsCheap reports whether that takes about as long as reading a transaction.
 	olderIsCheap() bool
-	// opened returns what was found when the view was opened.
+	// opened returns the findings of the open of the view.
 	opened() []Finding
 	// close gives open files back.
 	close()
@@ -100,8 +100,8 @@ type visitor struct {
 	other func(s stranger)
 	// failed gets the error of a directory that can't be listed. It may be nil.
 	failed func(dir string, err error)
-	// damage, if not nil, asks for everything to be verified that contents are kept in, and
-	// gets what is wrong with it.
+	// damage, if not nil, asks for the containers of contents to be verified as well, and gets their
+	// findings.
 	damage func(f Finding)
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// state is what a storage has: each transaction with what it wrote, and the current revisions.
+// state is the content of a storage: each transaction with its records, and the current revisions.
 func state(ctx context.Context, s *engine.Storage) (map[string]string, error) {
 	all := make(map[string]string)
 	for x, err := range s.Transactions(ctx, 0, 0) {
@@ -122,7 +122,7 @@ func TestHeapsOfRealTools(t *testing.T) {
 	}
 }
 
-// isHeapOf opens a heap and compares it with what a storage has.
+// isHeapOf opens a heap and compares it with a storage.
 func isHeapOf(ctx context.Context, dir string, want map[string]string) error {
 	for _, name := range []string{"B", "journal", "misc"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o777); err != nil {

@@ -29,7 +29,7 @@ type convertCommand struct {
 	broughtBack bool           // there was an undelete since the two were compared
 }
 
-// converted is what convert prints as JSON.
+// converted is the JSON of convert.
 type converted struct {
 	Transactions int64             `json:"transactions"` // new ones
 	Records      int64             `json:"records"`
@@ -206,7 +206,7 @@ func (o *convertCommand) copy(ctx context.Context, e *env, m *meter, from *engin
 	return done, errors.Join(err, closeShown(e, s))
 }
 
-// compare compares what was not compared before, and remembers that.
+// compare compares the transactions that were not compared before, and remembers that.
 func (o *convertCommand) compare(ctx context.Context, e *env, from *engine.Storage, mark convertMark, format *string) (done transfer.Compared, err error) {
 	s, err := openReader(ctx, e, o.made)
 	if err != nil {

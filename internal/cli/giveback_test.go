@@ -161,7 +161,7 @@ func TestChownNamesWhereALinkLeads(t *testing.T) {
 	h.run(exitOK, "check", h.home)
 }
 
-// TestRightUserWithoutTheRight: what belongs to the user of the storage, and has a mode that keeps
+// TestRightUserWithoutTheRight: a file that belongs to the user of the storage, and has a mode that keeps
 // that user out, is no reason to run the command as somebody else.
 func TestRightUserWithoutTheRight(t *testing.T) {
 	t.Parallel()

@@ -264,7 +264,7 @@ func (o *importCommand) load(ctx context.Context, e *env, s **engine.Storage) *t
 	}
 	return &transfer.Load{Loader: o.loader, Open: func() (transfer.Target, error) {
 		var err error
-		// What was interrupted is opened all the same: it says how far it came.
+		// An interrupted one is opened all the same: it says how far it came.
 		*s, err = o.openStorage(context.WithoutCancel(ctx), e)
 		return *s, err
 	}}

@@ -33,7 +33,7 @@ type shownEntry struct {
 	Gone bool `json:"gone,omitempty"`
 }
 
-// showBundle lists what is in a bundle, without reading more than its index.
+// showBundle lists the members of a bundle, without reading more than its index.
 func (o *showCommand) showBundle(e *env, dir vfs.FS, name string, n bundle.Name) (err error) {
 	f, err := dir.Open(name)
 	if err != nil {
@@ -89,8 +89,7 @@ func (o *showCommand) showBundle(e *env, dir vfs.FS, name string, n bundle.Name)
 	return out.err
 }
 
-// goneOf returns the last list beside a bundle of what packs have given up of it; nil: there
-// is none.
+// goneOf returns the last gone list beside a bundle; nil: there is not one.
 func goneOf(dir vfs.FS, n bundle.Name, r *bundle.Reader) (*bundle.Gone, error) {
 	last := uint64(0)
 	for e, err := range dir.List(".") {
@@ -111,14 +110,14 @@ func goneOf(dir vfs.FS, n bundle.Name, r *bundle.Reader) (*bundle.Gone, error) {
 	return bundle.ParseGone(b, dir.Path(n.Gone(last)), &r.Info)
 }
 
-// shownGone is a list of what is gone as show prints it.
+// shownGone is a gone list as show prints it.
 type shownGone struct {
 	Kind   string         `json:"kind"`
 	Bundle string         `json:"bundle"`
 	Packs  []shownGoneSet `json:"packs"`
 }
 
-// shownGoneSet is what one pack has given up.
+// shownGoneSet are the members that one pack removed.
 type shownGoneSet struct {
 	Stamp   int64  `json:"stamp"` // seconds since 1970; 0: for good
 	Members uint64 `json:"members"`

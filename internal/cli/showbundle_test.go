@@ -13,8 +13,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestShowListsABundle: what show lists of a bundle is what tar unpacks of it, and what a pack has
-// given up is marked.
+// TestShowListsABundle: show lists the members that tar unpacks of a bundle, and marks those that a pack has
+// removed.
 func TestShowListsABundle(t *testing.T) {
 	t.Parallel()
 	home := enginetest.Home(t, engine.CreateOptions{Format: "bundled", Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "3600"}})

@@ -42,7 +42,7 @@ func unbundleScript(t *testing.T) string {
 }
 
 // TestUnpackedBundlesAreAHomeOfFormatFlat runs the script of docs/backup.md on copies of a history
-// with merges, packs and an undelete: on one without what does not count, and on a heap of all that
+// with merges, packs and an undelete: on one without superseded files, and on a heap of all that
 // A ever had.
 func TestUnpackedBundlesAreAHomeOfFormatFlat(t *testing.T) {
 	t.Parallel()
@@ -155,7 +155,7 @@ func count(t *testing.T, dir, pattern string) int {
 	return len(names)
 }
 
-// isUnbundled unpacks a copy, and compares what comes out with the storage.
+// isUnbundled unpacks a copy, and compares the result with the storage.
 func isUnbundled(t *testing.T, script, from, to string, want zodb.Storage) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "python3", script, from, to).CombinedOutput(); err != nil {
@@ -179,7 +179,7 @@ func isUnbundled(t *testing.T, script, from, to string, want zodb.Storage) {
 	if s.LastTransaction() != want.LastTransaction() {
 		t.Errorf("%s ends with %s, want %s", to, s.LastTransaction(), want.LastTransaction())
 	}
-	// In both directions: a copy may have what packs took from its source.
+	// In both directions: a copy may have members that packs took from its source.
 	for _, pair := range [][2]zodb.Storage{{want, s}, {s, want}} {
 		if _, err := transfer.Compare(t.Context(), pair[0], pair[1], transfer.CompareOptions{}); err != nil {
 			t.Errorf("%s to %s: %v", pair[0].Home(), pair[1].Home(), err)

@@ -12,7 +12,7 @@ import (
 
 // TestUnpackedObjectWhoseNewestRevisionIsGoneStaysAway: a pack that took an old revision of an object is
 // taken back, and a later one that took the object is not. Then an older revision is there, and
-// the newest one is gone: the object does not exist, in bundles and in what comes of them.
+// the newest one is gone: the object does not exist, in bundles and when unpacked.
 func TestUnpackedObjectWhoseNewestRevisionIsGoneStaysAway(t *testing.T) {
 	t.Parallel()
 	script := unbundleScript(t)

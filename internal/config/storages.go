@@ -31,7 +31,7 @@ func (s namedStorage) String() string {
 }
 
 // setStorages finds out which storages are served. The HOME of the command line counts as a flag:
-// it replaces what the environment and the files have.
+// it replaces those of the environment and the files.
 func (l *loader) setStorages() {
 	named := l.fileStorages
 	v, ok := l.lookup("storage") // of flags or the environment

@@ -38,7 +38,7 @@ func FuzzOpen(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for ; len(changes) > 2; changes = changes[3:] { // where, two bytes; by what
+			for ; len(changes) > 2; changes = changes[3:] { // an offset, two bytes, and a bit pattern
 				if at := int(changes[0])<<8 | int(changes[1]); at < len(content) {
 					content[at] ^= changes[2]
 				}

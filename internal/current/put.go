@@ -16,12 +16,12 @@ type Entry struct {
 	Slot
 }
 
-// Put puts those slots that are not older than what is there; of two with one tid the later one
-// counts. The entries are sorted by oid. After an error some of them may be there; it may be
+// Put puts the slots that are not older than those in the table; of two with one tid the later
+// one counts. The entries are sorted by oid. After an error some of them may be there; it may be
 // repeated, and a Commit would not know of it. Nothing is durable before Commit.
 //
-// A slot that is damaged is replaced, so nothing newer than the entries may have been put of their objects
-// but for what is put again after them. Else it is [Table.Refresh].
+// A slot that is damaged is replaced, so nothing newer than the entries may have been put of their
+// objects, except entries that are put again after them. Otherwise use [Table.Refresh].
 func (t *Table) Put(entries []Entry) error { return t.putAll(entries, false) }
 
 // Refresh is Put for entries that may not be the newest: a slot that is damaged stays so, because
@@ -178,7 +178,7 @@ func (h *heldPages) bytes(at, n int) []byte {
 	return (*piece)[at%heldTogether*pageSize:][:n*pageSize]
 }
 
-// Hold keeps what is put from now on in memory, as far as there is room, until Commit. Nobody may
+// Hold keeps slots that are put from now on in memory, as far as there is room, until Commit. Nobody may
 // call Get meanwhile.
 func (t *Table) Hold() {
 	t.puts.Lock()

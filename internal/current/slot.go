@@ -7,8 +7,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Slot says where the current revision of an object is. The place is a hint: whoever follows
-// it makes sure that the revision is there, and else looks for the tid.
+// Slot says where the current revision of an object is. The place is a hint: a reader that
+// follows it verifies that the revision is there, and else looks for the tid.
 type Slot struct {
 	TID    zodb.TID
 	Bundle uint32 // a short name of the bundle

@@ -26,12 +26,12 @@ const (
 
 func noteOf(sequence uint64) string { return noteName + string('0'+byte(sequence%2)) }
 
-// ErrDamaged is matched by errors about a slot, or a table, that is not what was written. It has
-// to be made again.
+// ErrDamaged is matched by errors about a slot, or a table, whose content is not as written. It
+// has to be made again.
 var ErrDamaged = errors.New("the table of current revisions is damaged")
 
 // ErrSparse says that the oids of the objects are so far apart that a table would be much larger
-// than what it leads to. There is none.
+// than the database. Then there is not one.
 var ErrSparse = errors.New("the oids are too far apart for a table of current revisions")
 
 // A table of more than freePages, 64 MiB, has fullPage objects in a page at least, on the average.
@@ -50,7 +50,7 @@ type Table struct {
 	mu sync.RWMutex // held while a page is written
 
 	puts    sync.Mutex
-	pages   uint32 // guarded by puts, as is what follows; those that a failed Put took included
+	pages   uint32 // guarded by puts, as are the next fields; those that a failed Put took included
 	listed  uint32 // extents in the list
 	objects uint64 // about
 	head    header
@@ -205,8 +205,8 @@ func (t *Table) slot(page uint32, oid zodb.OID) (Slot, bool, error) {
 	return s, ok, nil
 }
 
-// Commit makes durable what was put, and says that everything up to a transaction is in the table.
-// note is whatever the caller wants to find again.
+// Commit makes the slots that were put durable, and notes that everything up to a transaction is in
+// the table. note is data of the caller, which [Table.UpTo] returns.
 func (t *Table) Commit(upTo zodb.TID, note []byte) error {
 	t.puts.Lock()
 	defer t.puts.Unlock()

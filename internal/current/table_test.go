@@ -28,7 +28,7 @@ func someOID(rnd *rand.Rand) zodb.OID {
 	return zodb.OID(rnd.IntN(400))
 }
 
-// batch is what one transaction puts.
+// batch are the entries that one transaction puts.
 type batch struct {
 	tid     zodb.TID
 	entries []Entry
@@ -121,8 +121,8 @@ func TestTableIsAMap(t *testing.T) {
 	}
 }
 
-// TestCrashAtEveryOperation opens the table after each, puts again what is later than it says,
-// and finds what was put.
+// TestCrashAtEveryOperation opens the table after each, puts the later entries again,
+// and finds all of them.
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(3) {
@@ -465,8 +465,8 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// TestPagesThatWereLost: zeros in the place of what was written are no objects that do not exist, and
-// what may be older does not take their place.
+// TestPagesThatWereLost: zeros in the place of written slots are not taken for objects that do not
+// exist, and entries that may be older do not take their place.
 func TestPagesThatWereLost(t *testing.T) {
 	t.Parallel()
 	f := home(t, 1)

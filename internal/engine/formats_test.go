@@ -23,8 +23,8 @@ import (
 // allFormats are the classic ones, and bundled.
 func allFormats() []layout.Format { return append(layout.Formats(), layout.Bundled) }
 
-// testFormat is the format of homes for which a test does not choose one: bundled, or what
-// $DIRSTORAGE_TEST_FORMAT says. Tests that are about files of the classic formats have bushy.
+// testFormat is the format of homes for which a test does not choose one: the value of
+// $DIRSTORAGE_TEST_FORMAT, or bundled. Tests about files of the classic formats have bushy.
 func testFormat(t testing.TB) string {
 	name, _, _ := strings.Cut(t.Name(), "/")
 	if _, ok := classicTests()[name]; ok {
@@ -33,7 +33,7 @@ func testFormat(t testing.TB) string {
 	return cmp.Or(os.Getenv("DIRSTORAGE_TEST_FORMAT"), string(layout.Bundled))
 }
 
-// membersOf returns what is in the bundles of a HOME, and its blobs, as paths below A.
+// membersOf returns the members of the bundles of a HOME, and its blobs, as paths below A.
 func membersOf(f vfs.FS) (names []string) {
 	s, err := bundled.New(bundled.Options{FS: f, Beside: true, Clock: time.Now})
 	if err != nil {

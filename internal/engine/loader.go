@@ -23,8 +23,8 @@ import (
 // Loader copies the first transactions of another storage into a new HOME, without the log: many
 // of them go into one file. It is for one goroutine. HOME is locked until Close.
 //
-// What is out of the ordinary is refused with an error that matches errors.ErrUnsupported: then the
-// rest is for a [Storage], which says what is wrong, or can do it.
+// Anything out of the ordinary is refused with an error that matches errors.ErrUnsupported: then the
+// rest is for a [Storage], which reports the fault, or can do it.
 type Loader struct {
 	home    *home.Home
 	o       Options
@@ -41,7 +41,7 @@ type Loader struct {
 	err     error  // of the store
 }
 
-// notLoaded is what a Loader leaves to a Storage.
+// notLoaded is a transaction that a Loader leaves to a Storage.
 func notLoaded(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errors.ErrUnsupported, fmt.Sprintf(format, args...))
 }
@@ -178,7 +178,7 @@ func (l *Loader) wasEnded() {
 	clear(l.recent)
 }
 
-// end makes durable what was finished.
+// end makes finished transactions durable.
 func (l *Loader) end() error {
 	if l.durable == l.last {
 		return nil
@@ -205,7 +205,7 @@ func (l *Loader) serial(oid zodb.OID) (zodb.TID, error) {
 	return tid, err
 }
 
-// Close makes durable what was finished, and gives HOME back.
+// Close makes finished transactions durable, and gives HOME back.
 func (l *Loader) Close() error {
 	err := l.err
 	if err == nil {

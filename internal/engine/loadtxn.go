@@ -19,7 +19,7 @@ const loadedBlob = home.JournalDir + "/loaded-blob-"
 
 // loadTxn is a transaction of a Loader. It has its records in memory, as files.
 type loadTxn struct {
-	zodb.Txn // nil: what nobody calls
+	zodb.Txn // nil: for methods that are never called
 
 	l       *Loader
 	meta    zodb.TxnMeta

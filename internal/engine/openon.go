@@ -7,7 +7,7 @@ import (
 )
 
 // OpenOn is Open on another file system than that of the machine, whose root is HOME. It is for
-// tests of what stands before the engine.
+// tests of packages above the engine.
 func OpenOn(ctx context.Context, fs vfs.FS, home string, o Options) (*Storage, error) {
 	o.fs = fs
 	return Open(ctx, home, o)

@@ -187,14 +187,14 @@ func TestTheBeginningIsLaterThanWhatIsKnownToBeLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	shell(t, "rm", "-r", home+"/A")
-	shell(t, "cp", "-a", home+".saved/A", home) // misc knows of what is lost
+	shell(t, "cp", "-a", home+".saved/A", home) // misc knows of the lost transactions
 	s = open(t, home, Options{})
 	if s.LastTransaction() <= lost {
 		t.Errorf("the history begins with %s, and %s was given out", s.LastTransaction(), lost)
 	}
 }
 
-// TestACopyOverANewerHomeOfBundles: without pointers, what is newer would be taken for current.
+// TestACopyOverANewerHomeOfBundles: without pointers, newer revisions would be taken for current.
 func TestACopyOverANewerHomeOfBundles(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{Format: "bundled"})

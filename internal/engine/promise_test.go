@@ -122,8 +122,8 @@ func (p *promised) other(list ...change) *txn.Txn {
 }
 
 // TestPromiseOfRoomIsMadeOnce: however often a transaction votes, it is promised the room and the
-// memory that one is that votes once with the same records; that is given back with its end, and the journal takes up what that
-// of the other one does.
+// memory of one that votes once with the same records. The promise is given back at its end, and the
+// journal grows by the same.
 func TestPromiseOfRoomIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	text := func(n int) []byte { return rec(strings.Repeat("x", n)) }

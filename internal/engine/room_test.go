@@ -148,7 +148,7 @@ func fillSome(t *testing.T, name string, n int) {
 }
 
 // TestInodesForWhatIsAcknowledged: a file system without inodes refuses commits while
-// those that it has are enough for what is in the log. A store of bundles takes one for each
+// those that it has are enough for the log. A store of bundles takes one for each
 // flush, and never lacks any.
 func TestInodesForWhatIsAcknowledged(t *testing.T) {
 	t.Parallel()
@@ -245,7 +245,7 @@ func (f *flushSizes) Flushed(_ time.Duration, transactions, _ int) {
 }
 
 // TestLargeTransactionNeedsRoom: one that has no room is refused at once, and says how
-// much it takes; one that is alone may take half of what is free.
+// much it takes; one that is alone may take half of the free space.
 func TestLargeTransactionNeedsRoom(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{})
@@ -303,7 +303,7 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 	for i := range 3 {
 		vote(i, 0)
 	}
-	// The largest that has room alone: half of what is free.
+	// The largest that has room alone: half of the free space.
 	size := 10 << 20
 	for cost := int64(size) + 1; cost > 10<<20; size -= 1 << 10 {
 		cost = s.store.Cost(state.Outline(&zodb.TxnMeta{}, 1, func(yield func(size int64, first, blob bool)) { yield(int64(size), true, false) })).Bytes

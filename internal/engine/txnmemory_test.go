@@ -59,8 +59,8 @@ func heapAlloc() uint64 {
 	return m.HeapAlloc
 }
 
-// TestLargeTransactionsSideBySideStayBelowTheMemory: all of them come through, and what is
-// unflushed and what is promised never take more than there is.
+// TestLargeTransactionsSideBySideStayBelowTheMemory: all of them come through, and unflushed and
+// promised bytes never exceed the memory.
 func TestLargeTransactionsSideBySideStayBelowTheMemory(t *testing.T) {
 	t.Parallel()
 	const n, objects = 8, 100

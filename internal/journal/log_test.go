@@ -170,7 +170,7 @@ func TestNewSegmentIsWrittenAheadOfItsEnd(t *testing.T) {
 	for tid := zodb.TID(1); l.Stats().Segments <= 1; tid++ {
 		n := int(tid%5) * 9000
 		if tid == 7 {
-			n = journal.ZeroAhead + 5 // passes what was written ahead
+			n = journal.ZeroAhead + 5 // passes the zeros that were written ahead
 		}
 		w := txn(tid, n, 100)
 		put(t, l, w)

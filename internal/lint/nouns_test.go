@@ -17,21 +17,6 @@ const (
 	clauseFew  = 3
 )
 
-// clauseRates are the limits of packages whose comments are still to be rewritten. A package
-// leaves this table when it has been.
-var clauseRates = map[string]float64{
-	"internal/backup":          6,
-	"internal/bundle":          16,
-	"internal/check":           6,
-	"internal/current":         16,
-	"internal/engine/flush":    6,
-	"internal/engine/state":    6,
-	"internal/store":           6,
-	"internal/store/bundled":   26,
-	"internal/store/storetest": 6,
-	"internal/transfer":        6,
-}
-
 // comments are counted for each package.
 type comments struct {
 	words  int
@@ -52,15 +37,11 @@ func (c *comments) add(s source) {
 
 // over returns the complaint about a package, empty if there is none.
 func (c *comments) over(pkg string) string {
-	rate := float64(clauseRate)
-	if r, ok := clauseRates[pkg]; ok {
-		rate = r
-	}
 	n := len(c.places)
-	if n <= clauseFew || float64(n)*1000 <= rate*float64(c.words) {
+	if n <= clauseFew || n*1000 <= clauseRate*c.words {
 		return ""
 	}
-	text := fmt.Sprintf("comments of %s have %d clauses with what, whatever or whoever in %d words; at most %g in 1,000. Name some of these by a noun (“the caller”, “leftover files”):", pkg, n, c.words, rate)
+	text := fmt.Sprintf("comments of %s have %d clauses with what, whatever or whoever in %d words; at most %d in 1,000. Name some of these by a noun (“the caller”, “leftover files”):", pkg, n, c.words, clauseRate)
 	for _, p := range c.places {
 		text += "\n\t" + p.String()
 	}
@@ -106,11 +87,6 @@ func TestCommentsNameThingsByNouns(t *testing.T) {
 	for pkg, c := range packages {
 		if complaint := c.over(pkg); complaint != "" {
 			t.Error(complaint)
-		}
-	}
-	for pkg := range clauseRates {
-		if packages[pkg] == nil {
-			t.Errorf("the table of limits names %s, which does not exist", pkg)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func wideInterfaces(s source) (found []finding) {
 }
 
 // choosesStore finds imports of a store by others than the one place that chooses, and the store
-// of bundles, which keeps what is not in bundles as the classic one does.
+// of bundles, which keeps files outside of bundles as the classic one does.
 func choosesStore(s source) (found []finding) {
 	if s.test() || testOnly(s.pkg) || s.pkg == "internal/store/formats" || s.pkg == "internal/store/bundled" {
 		return nil

@@ -57,7 +57,7 @@ type BlobHash struct {
 // NewBlobHash returns the hash for a new blob.
 func NewBlobHash() *BlobHash { return &BlobHash{Hash: xxhash.New()} }
 
-// BlobSum returns the checksum of what was written.
+// BlobSum returns the checksum of the bytes that were written.
 func (h *BlobHash) BlobSum() (s BlobSum) {
 	if h.md5 {
 		h.Sum(s[:0])

@@ -19,8 +19,8 @@ import (
 )
 
 // TestEveryTransactionIsRestoredPastPacks: packs, merges of bundles and a merge of backups come
-// between incremental backups, and whatever can be restored is what was there at that
-// transaction: each object of it, and a sound HOME.
+// between incremental backups, and each restored transaction is complete:
+// each object as it was then, and a sound HOME.
 func TestEveryTransactionIsRestoredPastPacks(t *testing.T) {
 	enginetest.EachFormat(t, testEveryTransactionIsRestoredPastPacks)
 }
@@ -51,7 +51,7 @@ func testEveryTransactionIsRestoredPastPacks(t *testing.T, format string) {
 		for range each {
 			commit(zodb.OID(rnd.IntN(6+round)), "N.")
 		}
-		if round%3 == 1 { // to the middle of what no backup has yet
+		if round%3 == 1 { // to the middle of the transactions that no backup has yet
 			if _, err := s.Pack(t.Context(), zodb.PackOptions{Time: tids[len(tids)-each/2].Time(), NoGC: true}); err != nil {
 				t.Fatal(err)
 			}

@@ -105,7 +105,7 @@ func (b *bundles) readHome() error {
 			b.highest = zodb.OID(v)
 		}
 	}
-	if x, err := b.home.ReadFile("B/x.serial"); err == nil { // what was flushed during a snapshot
+	if x, err := b.home.ReadFile("B/x.serial"); err == nil { // of flushes during a snapshot
 		if v, err := record.ParseX(x, "B/x.serial"); err == nil {
 			b.serial = max(b.serial, zodb.TID(v))
 		}

@@ -108,7 +108,7 @@ func (w *wreck) opens() {
 	}
 }
 
-// gone puts a list of what is gone of a bundle, with one member.
+// gone puts a gone list of a bundle, with one member.
 func (w *wreck) gone(path string, number uint64, member uint32) string {
 	w.tb.Helper()
 	b := w.read("home", path)
@@ -125,7 +125,7 @@ func (w *wreck) gone(path string, number uint64, member uint32) string {
 	return name
 }
 
-// TestLostBundlesGetTheirPlacesBack loses the names of bundles, of lists of what is gone and of x
+// TestLostBundlesGetTheirPlacesBack loses the names of bundles, of gone lists and of x
 // files, and damages footers and indexes: all of it comes back, byte for byte.
 func TestLostBundlesGetTheirPlacesBack(t *testing.T) {
 	t.Parallel()
@@ -206,8 +206,8 @@ func TestLostBundlesGetTheirPlacesBack(t *testing.T) {
 	}
 }
 
-// TestADamagedFrameCostsThatFrame: the bundle comes back in the next generation, without what the
-// frame held, and with what packs had removed of the rest.
+// TestADamagedFrameCostsThatFrame: the bundle comes back in the next generation, without the
+// members of the frame, and with the removals by packs among the rest.
 func TestADamagedFrameCostsThatFrame(t *testing.T) {
 	t.Parallel()
 	for _, cut := range []bool{false, true} {

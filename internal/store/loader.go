@@ -15,8 +15,8 @@ type Loading interface {
 	// Add adds a transaction, later than all others, and reads all of it. durable: all that were
 	// added are, and can be read; else that is so at the next time, or after End.
 	Add(t Transaction) (durable bool, err error)
-	// End makes durable what was added.
+	// End makes all added transactions durable.
 	End() error
-	// Close ends it. What is not durable is given up.
+	// Close ends it. Transactions that are not durable are given up.
 	Close() error
 }

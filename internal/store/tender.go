@@ -22,7 +22,7 @@ type Tender interface {
 	Close() error
 }
 
-// Tending says what is worth doing.
+// Tending are the limits of a chore.
 type Tending struct {
 	// Least is the share of the bytes of a file, 0..1, from which on those that were removed for
 	// good are given back to the file system. 0: half.
@@ -31,9 +31,9 @@ type Tending struct {
 	Before int64
 	// Room is how many bytes of the disk may be taken meanwhile; 0: as many as it needs.
 	Room int64
-	// Reclaim has nothing done but what gives space back, the cheapest first: what gives back most
-	// for the room that it takes meanwhile. Nothing is merged. If something would give back
-	// space and none of that has room, the error of Prepare matches zodb.ErrDiskFull.
+	// Reclaim allows only chores that give space back, the best first: the one that gives back most
+	// for the room that it takes meanwhile. Nothing is merged. If there are such chores and none
+	// of them has room, the error of Prepare matches zodb.ErrDiskFull.
 	Reclaim bool
 	// Claim is called by Prepare before it writes a file of at most so many bytes in the place of one
 	// with much waste, and may make room for it. nil: there is none to be made.
@@ -43,23 +43,23 @@ type Tending struct {
 	Rest func(took time.Duration)
 }
 
-// Chore is one piece of work of a [Tender]. Whatever it comes to, a crash or an error leaves all
-// that is read as it was.
+// Chore is one piece of work of a [Tender]. Neither a crash nor an error in it changes a result of a
+// read.
 type Chore interface {
 	// Prepare does the long part of it, in any goroutine, beside readers and the goroutine
 	// of [Writer], and changes nothing in A and B. found: there is something to publish.
 	Prepare(ctx context.Context) (found bool, err error)
-	// Publish puts what was prepared in its place, by the goroutine of [Writer]. Where that does not
+	// Publish puts the prepared files in their place, by the goroutine of [Writer]. Where they do not
 	// fit any more, and while B is in use, it does nothing. After that there may be more to do.
 	Publish() (Tended, error)
-	// Close gives back what the chore holds. It is called last, in any case.
+	// Close releases the resources of the chore. It is called last, in any case.
 	Close() error
 }
 
-// Tended is what a chore has done.
+// Tended is the outcome of a chore.
 type Tended struct {
-	Files    int   // that others have taken the place of
-	Bytes    int64 // of what took their place
+	Files    int   // that were replaced
+	Bytes    int64 // of the files in their place
 	GaveBack int64 // bytes that the file system has more than before
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// ErrDiffers: a copy is not what it is a copy of.
+// ErrDiffers: a copy differs from its source.
 var ErrDiffers = errors.New("the copy differs")
 
 // CompareOptions of [Compare].
@@ -21,7 +21,7 @@ type CompareOptions struct {
 	Progress func(Progress) // may be nil; called after each transaction
 }
 
-// Compared is what was compared and found equal.
+// Compared counts the items that were compared and found equal.
 type Compared struct {
 	Transactions int64 `json:"transactions"`
 	Records      int64 `json:"records"`

@@ -24,11 +24,12 @@ type ConvertOptions struct {
 // Convert brings the transactions of another storage that this one does not have yet into it, with
 // their tids, users, undo records and blobs, up to the last one that from has when it begins.
 // Revisions whose transaction was packed away, and all of class Minimal, come in transactions that
-// are made up. What packs have put aside is left behind. A storage that is not empty must end with a
+// are made up. Files that packs have put aside are left behind. A storage that is not empty must end with a
 // transaction that from holds too; else the error matches ErrOther and nothing is changed. When ctx
 // ends, it stops between two transactions.
 //
-// from may be open in another process that writes; what a pack takes from it meanwhile is an error.
+// from may be open in another process that writes; a revision that a pack takes from it meanwhile is
+// an error.
 func Convert(ctx context.Context, s Target, from zodb.Storage, o ConvertOptions) (Imported, error) {
 	im := newImporter(s, &otherStorage{s: from, to: from.LastTransaction()}, BlobsRequired, o.Progress)
 	im.load = o.Load
@@ -47,7 +48,7 @@ func (im *importer) convert(ctx context.Context, from zodb.Storage, isCopy bool)
 	return im.runFrom(ctx, last+1)
 }
 
-// sameCurrent makes sure that what is current in from, and not later than a transaction, is current
+// sameCurrent makes sure that revisions current in from, and not later than a transaction, are current
 // in the copy as well. A pack never takes a current revision and leaves an older one, so the error
 // says that the two have different histories; it matches ErrOther.
 func sameCurrent(ctx context.Context, s Target, from zodb.Storage, last zodb.TID) error {

@@ -15,7 +15,7 @@ type Load struct {
 }
 
 // Loader takes the first transactions of a storage that is not open. Transactions are durable when
-// it is closed, or before. What is out of the ordinary is refused, with an error that matches
+// it is closed, or before. Anything out of the ordinary is refused, with an error that matches
 // errors.ErrUnsupported: the rest is for the Target.
 type Loader interface {
 	Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOptions) (zodb.Txn, error)
@@ -23,7 +23,7 @@ type Loader interface {
 }
 
 // loadFirst copies with the Loader, as far as that goes, and opens the storage. all: that was
-// everything. err is what there was before.
+// everything. err is an earlier error.
 func (im *importer) loadFirst(ctx context.Context, err error) (all bool, _ error) {
 	load := im.load
 	im.load, im.loader = nil, load.Loader

@@ -83,7 +83,7 @@ func TestLoadedHomeIsAsACopiedOne(t *testing.T) {
 	}
 }
 
-// TestInterruptedLoadGoesOn ends a load early; what it did is there, and the rest comes through the log.
+// TestInterruptedLoadGoesOn ends a load early; its transactions are there, and the rest comes through the log.
 func TestInterruptedLoadGoesOn(t *testing.T) {
 	t.Parallel()
 	file := hometest.FileStorage(t, "before_pack.fs")

@@ -42,7 +42,7 @@ const (
 )
 
 // watch is the knowledge of a vote that waits for memory about the transactions that have it. It
-// waits as often as it is given some of it, so what it has seen is kept in between.
+// waits as often as it is given some of it, so its observations are kept in between.
 type watch struct {
 	paused time.Time      // the end of the last wait
 	of     map[*txn]*pace // those that were looked at the last time
@@ -112,7 +112,7 @@ func (seen *watch) forget(now time.Time) {
 	}
 }
 
-// look returns why a transaction has to end that has what others wait for; empty: it has not to.
+// look returns why a transaction has to end that others wait for; empty: it has not to.
 func (seen *watch) look(c *conn, x *txn, now time.Time, limit time.Duration) string {
 	bytes := c.sends.bytes.Load()
 	p := seen.of[x]

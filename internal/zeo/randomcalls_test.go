@@ -114,7 +114,7 @@ func randomCalls(rnd *rand.Rand, wild bool) (list []call) {
 	return append(list, call{false, "ping", nil})
 }
 
-// randomClients is what came of the calls of many connections.
+// randomClients are the results of the calls of many connections.
 type randomClients struct {
 	t  *testing.T
 	ts *testServer
@@ -203,7 +203,7 @@ func (r *randomClients) session(seed uint64) {
 
 // wait is a moment at which a client waits for an answer.
 type wait struct {
-	behind   int // so many bytes of what it sends
+	behind   int // the offset in its stream at which it waits
 	id       any
 	answered chan struct{}
 }
@@ -263,10 +263,10 @@ func (r *randomClients) innocent(oid zodb.OID, serial zodb.TID, want []byte, sto
 	}
 }
 
-// TestRandomCallsHarmNobody: registered clients call what there is, and what there is not, with
-// arguments of any kind. Each is answered, or its connection ended; in the storage is what was
-// acknowledged, and nothing that nobody sent; others are served meanwhile; in the end nothing
-// is left of it all.
+// TestRandomCallsHarmNobody: registered clients call existing methods, and others, with
+// arguments of any kind. Each is answered, or its connection ended; the storage has the
+// acknowledged transactions, and nothing that nobody sent; others are served meanwhile; in the end
+// nothing is left of it all.
 func TestRandomCallsHarmNobody(t *testing.T) {
 	n := rounds(t, 150)
 	if testing.Short() {
@@ -326,7 +326,7 @@ func (r *randomClients) leaveSnapshot() {
 	}
 }
 
-// check compares what is in the storage after a tid with what clients heard.
+// check compares the storage after a tid with the messages to clients.
 func (r *randomClients) check(after zodb.TID) {
 	s := r.ts.storages["1"]
 	list := committed(r.t, s, after)

@@ -110,8 +110,8 @@ func TestMemoryForAnswersIsNotKeptByWhoReadsNothing(t *testing.T) {
 	}
 }
 
-// TestWhoHoldsSomeWaitsForHimselfFirst: nobody is cut off for somebody who holds some of what he
-// waits for, as long as he holds it.
+// TestWhoHoldsSomeWaitsForHimselfFirst: a connection is not cut off for one that holds some of the
+// memory that it waits for, as long as it holds it.
 func TestWhoHoldsSomeWaitsForHimselfFirst(t *testing.T) {
 	t.Parallel()
 	for name, of := range map[string]struct {

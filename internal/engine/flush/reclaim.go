@@ -14,7 +14,7 @@ type reclaim struct {
 	ended chan struct{}
 }
 
-// end tells whoever asked. The receiver may be nil.
+// end tells the caller of Reclaim. The receiver may be nil.
 func (r *reclaim) end(err error) {
 	if r == nil {
 		return
@@ -27,7 +27,7 @@ func (r *reclaim) end(err error) {
 	}
 }
 
-// add notes what was given back. The receiver may be nil.
+// add notes the bytes that were given back. The receiver may be nil.
 func (r *reclaim) add(n store.Tended) {
 	if r != nil {
 		r.gave += n.GaveBack
@@ -48,9 +48,9 @@ func (w *Worker) asked(side store.Side) *reclaim {
 	}
 }
 
-// Reclaim has the store give back what packs have freed inside files of which a part of at least
-// that share, 0..1, is gone for good, and returns how many bytes the file system got. It returns when
-// that is done, or not everything has room. It is called by one goroutine at a time, and waits for
+// Reclaim has the store give back the space that packs have freed inside files of which a part of at
+// least that share, 0..1, is gone for good, and returns how many bytes the file system got. It returns
+// when that is done, or when some file lacks room. It is called by one goroutine at a time, and waits for
 // the end of a snapshot.
 func (w *Worker) Reclaim(ctx context.Context, least float64) (bytes int64, err error) {
 	r := &reclaim{least: max(least, 1e-9), ended: make(chan struct{})}

@@ -8,17 +8,17 @@ import (
 )
 
 const (
-	// idleAfter is how long nothing was flushed before there is time for what is less urgent.
+	// idleAfter is the time without a flush after which less urgent chores are done.
 	idleAfter = time.Minute
-	// least and leastIdle are the shares from which on what packs removed is given back.
+	// least and leastIdle are the shares of removed bytes from which on a file is written again.
 	least, leastIdle = 0.5, 0.3
-	// leastShort is that share where space is short.
+	// leastShort is that share while space is short.
 	leastShort = 0.1
 	// lastRetryShort is the longest wait after an error where space is short, in intervals.
 	lastRetryShort = 60
 	// lastRetry is the longest wait after an error.
 	lastRetry = time.Hour
-	// longestRest bounds the rests of who writes much beside others.
+	// longestRest bounds the rests of a chore that writes much.
 	longestRest = 100 * time.Millisecond
 )
 
@@ -33,13 +33,13 @@ type tending struct {
 	ended  chan prepared
 
 	due     bool      // something was changed since there was nothing to do
-	idle    bool      // so it is with what is less urgent
+	idle    bool      // the same for less urgent chores
 	changed time.Time // when something was
 	wait    time.Duration
 	retry   time.Time // not before; zero: at once
 	again   time.Time // not before: nothing was changed, and space is short
 	short   bool      // space was, when the one under way was begun
-	less    bool      // the one under way is about what is less urgent
+	less    bool      // the chore under way is a less urgent one
 	of      *reclaim  // that it is for; nil: none
 }
 
@@ -56,7 +56,7 @@ func (w *Worker) touch() {
 }
 
 // touchIfShort has the store looked after now and then while space is short, although nothing was
-// changed: what packs have put aside may have had its time.
+// changed: files that packs put aside may have had their time.
 func (w *Worker) touchIfShort() {
 	t, now := &w.tending, w.o.Clock()
 	if t.due || t.chore != nil || now.Before(t.again) {
@@ -66,7 +66,8 @@ func (w *Worker) touchIfShort() {
 	t.due = w.o.Space.Short()
 }
 
-// tend publishes what is ready, ends what has no place any more, and begins something if it is time.
+// tend publishes the chore that is ready, ends one that has lost its place, and begins one if it is
+// time.
 func (w *Worker) tend() {
 	t := &w.tending
 	side := w.o.State.Tendable()
@@ -109,8 +110,8 @@ func (w *Worker) tend() {
 	}()
 }
 
-// terms says what is worth doing now. Where space is short, or somebody asks for it, that is what
-// gives some back.
+// terms returns the limits of the next chore. Where space is short, or a caller of Reclaim waits, it
+// is one that gives space back.
 func (t *tending) terms(w *Worker) store.Tending {
 	o := store.Tending{Least: least, Rest: w.rest}
 	if t.less {
@@ -156,7 +157,7 @@ func (w *Worker) tendWait() time.Duration {
 	return w.untilTend()
 }
 
-// endChore publishes what was prepared, if it still has its place.
+// endChore publishes the prepared files, if they still have their place.
 func (w *Worker) endChore(p prepared, publish bool) {
 	t := &w.tending
 	chore := t.chore
@@ -217,7 +218,7 @@ func (w *Worker) rest(took time.Duration) {
 	}
 }
 
-// stopTending ends what is under way, and waits for that.
+// stopTending ends the chore that is under way, and waits for its end.
 func (w *Worker) stopTending() {
 	t := &w.tending
 	if t.chore == nil {

@@ -220,8 +220,8 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	return r.policy.Threshold, err
 }
 
-// reclaim waits until what the pack has removed inside files is free space, if that is short. What
-// it cannot have now comes later.
+// reclaim waits until removals of the pack inside files are free space, if that is short. The
+// rest of them become so later.
 func (r *packRun) reclaim(ctx context.Context) {
 	r.p.phase("giving space back", 0)
 	bytes, err := r.s.o.Reclaimer.ReclaimIfShort(ctx)
@@ -241,8 +241,8 @@ func (r *packRun) giveUp(w *sweep, err error) error {
 	return err
 }
 
-// settle has on the disk what a pack that ends early has removed, if A is free. Else it is so later,
-// or a crash brings it back, for the next pack.
+// settle makes the removals of a pack that ends early durable, if A is free. Otherwise they become so
+// later, or a crash undoes them, and the next pack does them again.
 func (s *Packer) settle() {
 	if s.o.State.Tendable() != store.A {
 		return

@@ -41,7 +41,7 @@ type Counter interface {
 	Recount(n zodb.Counts, sign int64)
 }
 
-// Reclaimer gives back what packs have freed inside files: *flush.Worker.
+// Reclaimer gives back the space that packs have freed inside files: *flush.Worker.
 type Reclaimer interface {
 	// ReclaimIfShort does so where space is short, and returns how many bytes the file system got.
 	ReclaimIfShort(ctx context.Context) (bytes int64, err error)

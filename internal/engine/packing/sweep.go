@@ -58,7 +58,7 @@ func (w *sweep) steps(ctx context.Context) error {
 	if err := w.transactions(ctx); err != nil {
 		return err
 	}
-	// Before that a crash may bring back what was removed, and the plan has to be there.
+	// Before that a crash may undo removals, and the plan has to be there.
 	return w.s.o.State.RunTask(ctx, func() (bool, error) { return true, w.s.o.Store.Sync() })
 }
 

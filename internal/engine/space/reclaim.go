@@ -2,9 +2,9 @@ package space
 
 import "github.com/dirstorage/dirstorage/internal/vfs"
 
-// Short reports whether space is so low that what gives some back comes before all else that the
-// store does for its files: less is free than what counts as little, or than the reserve takes, or
-// it was given up.
+// Short reports whether space is so low that chores that give some back come before all others of the
+// store: less is free than counts as little, or than the reserve takes, or
+// the reserve was given up.
 func (w *Watch) Short() bool {
 	sp, err := w.o.FS.Space()
 	if err != nil || sp.TotalBytes == 0 {

@@ -26,7 +26,7 @@ func (o *Config) roomIn(sp vfs.Space, reserve int64) (free, limit state.Footprin
 	return free, limit
 }
 
-// lowOn is what counts as little on a file system.
+// lowOn is the space that counts as little on a file system.
 func (o *Config) lowOn(sp vfs.Space) int64 {
 	least := o.LowSpace
 	if least <= 0 {

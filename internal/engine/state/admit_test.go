@@ -103,7 +103,7 @@ func TestLargeTransactionWaitsForMemory(t *testing.T) {
 	g.want("when it has come in", true, &small, needs(limit/2))
 }
 
-// TestLargeTransactionsSideBySideHaveTheMemoryOnce: what was promised to others counts, the next
+// TestLargeTransactionsSideBySideHaveTheMemoryOnce: promises to others count, the next
 // one comes in when it is given back, the order is kept, and small ones pass.
 func TestLargeTransactionsSideBySideHaveTheMemoryOnce(t *testing.T) {
 	t.Parallel()

@@ -8,13 +8,13 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// obstacle is what a transaction waits for in the line.
+// obstacle is the reason of a wait in the line.
 type obstacle uint8
 
 const (
 	obstacleNone     obstacle = iota
 	obstacleTurn              // an earlier one waits, and would wait for ever if others passed it
-	obstacleFlush             // what is published is to be flushed
+	obstacleFlush             // published transactions are to be flushed
 	obstaclePromises          // room was promised to others that are not published yet
 	obstacleMemory            // memory was promised to others that are not published yet
 )
@@ -76,7 +76,7 @@ func (s *State) hasTurn(c *Claim, a Admission) bool {
 	return true
 }
 
-// obstacle returns what a transaction has to wait for. mu must be held.
+// obstacle returns the reason why a transaction has to wait. mu must be held.
 func (s *State) obstacle(c *Claim, a Admission) obstacle {
 	if !s.hasTurn(c, a) {
 		return obstacleTurn
@@ -87,7 +87,7 @@ func (s *State) obstacle(c *Claim, a Admission) obstacle {
 	return s.memoryObstacle(c, a.Memory)
 }
 
-// waitInLine handles a transaction that has to wait: what is in the journal is flushed, and the
+// waitInLine handles a transaction that has to wait: the journal is flushed, and the
 // transaction gets a place in the line. It is refused where it would wait in vain: nothing is left to
 // flush, or cannot be, or it has waited for long enough for those that were let in. mu must be held.
 func (s *State) waitInLine(c *Claim, a Admission, o obstacle) (time.Duration, error) {
@@ -115,8 +115,8 @@ func (s *State) waitInLine(c *Claim, a Admission, o obstacle) (time.Duration, er
 	return wait, nil
 }
 
-// meets notes what a transaction in the line waits for from now on. A wait for a flush counts as
-// no wait for others.
+// meets notes the reason of the wait from now on. A wait for a flush does not count as a wait for
+// others.
 func (c *Claim) meets(o obstacle, now time.Time) {
 	switch {
 	case o == obstacleFlush:

@@ -9,7 +9,7 @@ import (
 )
 
 // TestHolderOfLocksWaitsForPromisesForAMoment: those to whom room or memory was promised may wait
-// for its locks, and then neither would go on. What others are promised meanwhile is no reason to
+// for its locks, and then neither would go on. Promises to others meanwhile are not a reason to
 // wait longer.
 func TestHolderOfLocksWaitsForPromisesForAMoment(t *testing.T) {
 	t.Parallel()

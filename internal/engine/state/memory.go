@@ -8,8 +8,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Transactions in the journal take up memory until they are flushed; see [Memory]. What is
-// published counts, and what was promised to large transactions that are not published yet. Small
+// Transactions in the journal take up memory until they are flushed; see [Memory]. Published
+// transactions count, and the promises to large ones that are not published yet. Small
 // ones are not held up by such promises: a client that has voted for a large transaction, and does
 // not finish it, would slow down everybody.
 

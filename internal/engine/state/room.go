@@ -38,7 +38,7 @@ type room struct {
 	// promised is the sum of the transactions that were let in and are not in the journal
 	// yet; mostOf is that of those that are no small part of it.
 	promised, mostOf Footprint
-	memory           int64 // the sum of what was promised of the memory
+	memory           int64 // the sum of all promises of memory
 	line             line
 }
 
@@ -102,7 +102,7 @@ func (s *State) NeedsRoom(free Footprint) bool {
 	return vfs.FaultOf(s.trouble.cause) == vfs.FullFault || !s.index.room.FitsInto(free)
 }
 
-// Owed is what all that is in the journal, or has a promise, takes up when it is flushed.
+// Owed is the footprint, once flushed, of all transactions in the journal or with a promise.
 func (s *State) Owed() Footprint {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -147,12 +147,12 @@ func (s *State) roomIsOld(c *Claim, need Footprint) bool {
 
 // A transaction that was let in has its room until it is finished, and nobody knows when
 // its client will do that. So the last part of the room is shared: each gets a small part of
-// what is left of it, and there is always something for small ones.
+// the rest of it, and there is always something for small ones.
 const (
 	keepPart   = 4        // a quarter of the limit is shared,
 	keepBytes  = 64 << 20 // or so much,
 	keepInodes = 16 << 10
-	partOfLeft = 16 // and each gets a sixteenth of what is left
+	partOfLeft = 16 // and each gets a sixteenth of the rest
 )
 
 // keep is the part of the room that is shared.
@@ -160,8 +160,8 @@ func (r *room) keep() Footprint {
 	return r.limit.part(1, keepPart).atMost(Footprint{keepBytes, keepInodes})
 }
 
-// fitsAsPart reports whether that much more is a small part of what is left beside so much in
-// the journal.
+// fitsAsPart reports whether that much more is a small part of the rest, beside that footprint
+// of the journal.
 func (r *room) fitsAsPart(journal, need Footprint) bool {
 	most := r.mostOf.atMost(r.limit.minus(r.keep())) // it may be more than the limit, see fits
 	left := r.limit.minus(journal).minus(r.promised.minus(r.mostOf)).minus(most)

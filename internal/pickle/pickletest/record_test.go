@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestRecord: a record refers to what it was given, however long its data is.
+// TestRecord: a record refers to the given objects, however long its data is.
 func TestRecord(t *testing.T) {
 	t.Parallel()
 	want := []zodb.OID{1, 7, 1 << 40}

@@ -15,8 +15,8 @@ import (
 const damagedDir = "misc/damaged"
 
 // verifyAdopted reads the bundles wholly that are later than x.serial, before they are adopted. A
-// crash may have left the name of one, and not all of its content, where nothing is synced, or
-// where a disk loses what was. The log has all of it, so such a bundle is put aside, with those
+// crash may have left the name of one without all of its content, where nothing is synced, or
+// where a disk loses synced data. The log has all of it, so such a bundle is put aside, with those
 // behind it, and is put again.
 func (s *Store) verifyAdopted() error {
 	mark, known, err := s.marked()

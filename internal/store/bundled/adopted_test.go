@@ -15,7 +15,7 @@ import (
 )
 
 // TestBundlesWithoutTheirContent: a power cut leaves names of bundles of which sectors are missing,
-// as on a disk without syncs. What x.serial does not cover is put aside, and put again.
+// as on a disk without syncs. Bundles that x.serial does not cover are put aside, and put again.
 func TestBundlesWithoutTheirContent(t *testing.T) {
 	t.Parallel()
 	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3}, []zodb.OID{1, 3}, []zodb.OID{4}, []zodb.OID{2, 4})

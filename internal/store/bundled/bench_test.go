@@ -137,9 +137,9 @@ func BenchmarkStore(b *testing.B) {
 	}
 }
 
-// BenchmarkIncrements measures what copies of the changes take while merges go on: one after each
-// 1, 8 and 64 flushes of 64 KiB or so, by time stamp, and by what the copy does not have. The unit is how many
-// times all that is there at the end was copied.
+// BenchmarkIncrements measures the size of incremental copies while merges go on: one after each
+// 1, 8 and 64 flushes of 64 KiB or so, by time stamp, and by the files that the copy lacks. The unit is
+// the size of the store at the end.
 func BenchmarkIncrements(b *testing.B) {
 	const flushes, each = 1024, 250
 	for _, every := range []int{1, 8, 64} {

@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 )
 
-// beside is what a process that only reads knows of the directories that another one changes.
+// beside is the state of the directories, as a process that only reads has last seen them.
 type beside struct {
 	times map[store.Side]time.Time // of the directories, when the view was made
 }
@@ -17,7 +17,7 @@ type beside struct {
 // whether something was changed since.
 const settled = 2 * time.Second
 
-// get returns what counts now. The caller gives it back by release.
+// get returns the current view. The caller gives it back by release.
 func (s *Store) get() (*view, error) {
 	if s.o.Beside {
 		if err := s.look(); err != nil {
@@ -64,7 +64,7 @@ func (s *Store) reloadBeside() error {
 	var err error
 	for i := range attempts {
 		if err = s.reload(); err == nil && !s.now.whole() && i < attemptsForWhole {
-			continue // what a merge put behind the place that a listing has reached is not in it
+			continue // a listing misses a merged bundle that was put behind its position
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			break

@@ -17,7 +17,7 @@ func isList(name string) bool {
 	return ok && number > 0
 }
 
-// restorer brings back blobs, then bundle by bundle what belongs to them.
+// restorer brings back blobs, then bundle by bundle their revisions and all others.
 type restorer struct {
 	s     *Store
 	stamp int64
@@ -40,7 +40,7 @@ func (s *Store) mayComeBack(n layout.Name) bool {
 	p := &s.now.parts[i]
 	_, number, err := p.Find(n.OID, n.TID)
 	if err != nil {
-		return true // whoever reads it is told
+		return true // a read of it reports the error
 	}
 	gone := p.gone.ForGood()
 	return number >= 0 && (gone == nil || !gone.Contains(uint32(number)))
@@ -93,7 +93,7 @@ func (p *part) hasAside(stamp int64) bool {
 	return false
 }
 
-// back counts what was gone of a part before, and is not in a view after that.
+// back counts the members that were gone from a part before, and are not in a view after that.
 func back(after *view, before *part, n *store.Restored) error {
 	i := after.of(before.name.Min)
 	if i < 0 || after.parts[i].number == before.number {
@@ -151,8 +151,8 @@ type purger struct {
 	files  store.Purger
 }
 
-// Purge implements [store.Packer]. The unit of a step is a bundle. What it removes is on the disk
-// until the bundle is rewritten, see [Store.Tend].
+// Purge implements [store.Packer]. The unit of a step is a bundle. The purged members
+// stay on the disk until the bundle is rewritten, see [Store.Tend].
 func (s *Store) Purge(before int64) store.Purger {
 	return &purger{s, before, s.files.Purge(before)}
 }

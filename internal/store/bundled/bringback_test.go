@@ -58,8 +58,8 @@ func TestBlobsOfWhatIsGoneForGood(t *testing.T) {
 	}
 }
 
-// TestListOfAMissingBundle: what packs have removed of a bundle that is missing is not forgotten, so
-// it does not come back with it.
+// TestListOfAMissingBundle: removals from a bundle that is missing are not forgotten, so
+// the members do not come back with it.
 func TestListOfAMissingBundle(t *testing.T) {
 	t.Parallel()
 	s, disk := newStore(t)

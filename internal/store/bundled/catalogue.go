@@ -25,7 +25,7 @@ type opened struct {
 	short uint32 // see short
 	refs  atomic.Int64
 
-	// tried is the highest number of a list of what is gone that was tried, of the goroutine that
+	// tried is the highest number of a gone list that was tried, of the goroutine that
 	// puts: after an error it may be there.
 	tried uint64
 	// summed is the list of what is gone of which the sum was computed last; guarded by the lock of
@@ -49,10 +49,10 @@ type part struct {
 type view struct {
 	parts []part
 	refs  atomic.Int64
-	// leftovers are names in the directories that do not count: superseded bundles, and lists of
-	// what is gone that are not the last. Relative to HOME.
+	// leftovers are names in the directories that do not count: superseded bundles, and gone lists
+	// that are not the last. Relative to HOME.
 	leftovers []string
-	// marked is x.serial, if it is later than all ranges: what is between is lost. Else 0.
+	// marked is x.serial, if it is later than all ranges: the transactions between are lost. Else 0.
 	marked zodb.TID
 }
 
@@ -62,7 +62,7 @@ type catalogue struct {
 	now *view // guarded by mu
 }
 
-// view returns what counts now. The caller gives it back by release.
+// view returns the current view. The caller gives it back by release.
 func (c *catalogue) view() *view {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -70,8 +70,8 @@ func (c *catalogue) view() *view {
 	return c.now
 }
 
-// publish makes a view the one that is read, and returns the error of closing what nobody
-// reads any more.
+// publish makes a view the current one, and returns the error of closing bundles that nobody reads
+// any more.
 func (c *catalogue) publish(next *view) error {
 	next.refs.Store(1)
 	for _, p := range next.parts {

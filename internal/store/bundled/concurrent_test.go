@@ -104,7 +104,7 @@ func readSome(s *bundled.Store, r *rand.Rand, last zodb.TID) error {
 	return nil
 }
 
-// isWritten reports whether a content is what storetest.Txn wrote.
+// isWritten returns an error for a content that storetest.Txn did not write.
 func isWritten(b []byte, place string, oid zodb.OID, tid zodb.TID) error {
 	o, err := record.ParseObjectAs(b, place, oid, tid, true)
 	if err == nil && string(o.Data) != string(tid.Bytes()) {
@@ -113,7 +113,7 @@ func isWritten(b []byte, place string, oid zodb.OID, tid zodb.TID) error {
 	return err
 }
 
-// TestBesideAnotherProcess: who only reads finds what another store has put, moved and merged.
+// TestBesideAnotherProcess: a store that only reads finds all that another one has put, moved and merged.
 func TestBesideAnotherProcess(t *testing.T) {
 	t.Parallel()
 	disk, err := vfs.OS(t.TempDir())

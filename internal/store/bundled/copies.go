@@ -20,7 +20,7 @@ var _ store.Copies = Copies{}
 // others knows blobs and marks.
 func others() classic.Copies { return classic.Copies{Format: layout.Bundled} }
 
-// parsePath reads the path of a bundle, for which number is 0, or of a list of what is gone.
+// parsePath reads the path of a bundle, for which number is 0, or of a gone list.
 func parsePath(path string) (n bundle.Name, number uint64, side store.Side, ok bool) {
 	for _, side = range store.Sides() {
 		if below, found := strings.CutPrefix(path, dirOf(side)+"/"); found {
@@ -50,7 +50,7 @@ func (Copies) Describe(path string) store.Description {
 	return store.Description{Side: side, Named: true, Packed: true, Tail: bundle.FooterSize}
 }
 
-// Count implements [store.Copies]: what packs have given up is counted as well. Objects are
+// Count implements [store.Copies]: members that packs removed are counted as well. Objects are
 // not counted.
 func (Copies) Count(path, place string, size int64, tail []byte) (store.Counts, error) {
 	if _, number, _, ok := parsePath(path); !ok || number > 0 {
@@ -100,8 +100,8 @@ func (Copies) Layers() store.Layers {
 	return &layers{files: others().Layers(), lists: make(map[bundle.Name]uint64)}
 }
 
-// layers are copies that lie over each other. What a newer copy has supersedes what an older
-// one has, and of the lists of one bundle the highest counts; it is in the newest copy that has
+// layers are copies that lie over each other. Files of a newer copy supersede those of an
+// older one, and of the lists of one bundle the highest counts; it is in the newest copy that has
 // any.
 type layers struct {
 	files   store.Layers

@@ -8,14 +8,14 @@ import (
 
 const (
 	diskBlock = 4 << 10
-	// memberCost is what a record takes up in the tar and the index besides its bytes, at most: the
+	// memberCost bounds the space of a record in the tar and the index besides its bytes: the
 	// header of the tar, its padding, and the entry. Mostly that is compressed.
 	memberCost = 512 + 511 + 28 + 1
 	// perWork is how many bytes are one unit of work.
 	perWork = 4 << 10
 )
 
-// Cost implements [store.Tender]. Work is what a bundle grows by, in units of 4 KiB, and blobs.
+// Cost implements [store.Tender]. Work is the growth of a bundle, in units of 4 KiB, and blobs.
 func (s *Store) Cost(o store.Outline) store.Cost {
 	c := store.Cost{Bytes: int64(64+8*o.Records+o.Meta) + memberCost, Inodes: 1}
 	o.Each(func(size int64, _, blob bool) {
@@ -30,7 +30,7 @@ func (s *Store) Cost(o store.Outline) store.Cost {
 }
 
 // SyncFound implements [store.Tender]. Where everything cannot be synced at once, the bundles
-// that x.serial does not cover are, and lists of what is gone.
+// that x.serial does not cover are, and gone lists.
 func (s *Store) SyncFound() error {
 	if err := s.files.SyncFound(); err != nil {
 		return err

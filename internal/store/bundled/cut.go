@@ -32,8 +32,7 @@ const (
 type cut struct {
 	o   store.CutOptions
 	log *laterLog
-	// part is the bundle in which the transaction lies, and list the highest of its lists of
-	// what is gone.
+	// part is the bundle in which the transaction lies, and list the highest of its gone lists.
 	part       bundle.Name
 	hasPart    bool
 	partSize   int64
@@ -44,7 +43,7 @@ type cut struct {
 	knownPaths []string // that End removes
 }
 
-// goneFile is a list of what is gone.
+// goneFile is a gone list.
 type goneFile struct {
 	number  uint64
 	content []byte
@@ -119,7 +118,7 @@ func (c *cut) keep(content io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// mostInMemory bounds what a frame may ask for.
+// mostInMemory bounds the memory that a frame may ask for.
 const mostInMemory = 8 << 30
 
 // scan notes the revisions of a bundle that are left out.
@@ -204,8 +203,8 @@ func (c *cut) end() (err error) {
 	if err := c.prove(v); err != nil {
 		return err
 	}
-	// What the copy below has, and the cut bundle stands for. If the cut is done again, that is
-	// put again.
+	// Files that the copy below has, and that the cut bundle replaces. If the cut is done again, they
+	// are put again.
 	for _, name := range v.leftovers {
 		if err := c.o.Home.Remove(name); err != nil {
 			return err

@@ -15,8 +15,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// cutPart puts the part of a bundle that is not left out, as a bundle of its own, with the list of
-// what is gone of it. If nothing was committed since the copy below, that has all of it.
+// cutPart puts the part of a bundle that is not left out, as a bundle of its own, with the gone list
+// of it. If nothing was committed since the copy below, that has all of it.
 func (c *cut) cutPart() (err error) {
 	f, err := c.o.Home.Open(cutBundle)
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// A damaged file keeps a store from being opened for writing: nobody may go on upon what is
-// not known. Who reads beside gets at the rest: a bundle whose index is damaged is read frame by
+// A damaged file keeps a store from being opened for writing: nothing may be built upon unknown
+// content. Readers beside it get at the rest: a bundle whose index is damaged is read frame by
 // frame; one that has lost members is passed over, and all that it may have had is an error;
-// of a damaged list of what is gone the one before counts.
+// of a damaged gone list the one before counts.
 
-// unusable adds to an error what can be done about it.
+// unusable adds advice to an error.
 func unusable(err error) error {
 	if !errors.Is(err, zodb.ErrCorrupt) {
 		return err
@@ -63,7 +63,7 @@ func (s *Store) warnOnce(path, text string, err error) {
 func (s *Store) passOver(err error) bool { return s.o.Beside && errors.Is(err, zodb.ErrCorrupt) }
 
 // consistent leaves out the bundles whose ranges contradict each other: nobody knows which of them
-// belong here. What they have is missing then.
+// belong here. Their members are missing then.
 func consistent(all []bundle.Name) (rest []bundle.Name) {
 	counts := func(n bundle.Name) bool {
 		return !slices.ContainsFunc(all, func(other bundle.Name) bool { return other != n && other.Supersedes(n) })
@@ -78,7 +78,7 @@ func consistent(all []bundle.Name) (rest []bundle.Name) {
 	return rest
 }
 
-// flagsOfContent returns what the index says of a member.
+// flagsOfContent returns the flags that the index has for a member.
 func flagsOfContent(n layout.Name, b []byte) uint16 {
 	if n.Kind == layout.KindRevision {
 		if o, err := record.ParseObjectAs(b, n.String(), n.OID, n.TID, false); err == nil {

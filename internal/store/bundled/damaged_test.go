@@ -17,7 +17,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// damagedStore is a closed store of four bundles, and a list of what is gone of the second one.
+// damagedStore is a closed store of four bundles, and a gone list of the second one.
 func damagedStore(t *testing.T) (h *history, disk *crashfs.FS, paths []string) {
 	t.Helper()
 	s, disk := newStore(t)
@@ -54,7 +54,7 @@ func flip(at int) func(b []byte) []byte {
 }
 
 // TestADamagedStoreCanBeRead: with a damaged file a store is not opened for writing, and the error
-// names the file and what to do. Who only reads gets at the rest, and never at anything wrong.
+// names the file and the remedy. A reader gets at the rest, and never at anything wrong.
 func TestADamagedStoreCanBeRead(t *testing.T) {
 	t.Parallel()
 	type result int

@@ -17,7 +17,7 @@ import (
 // BlobFiles implements [store.Filer].
 func (s *Store) BlobFiles(oid zodb.OID, tid zodb.TID) []string { return s.files.BlobFiles(oid, tid) }
 
-// Files implements [store.Filer]: what does not count is left out.
+// Files implements [store.Filer]: superseded files are left out.
 func (s *Store) Files(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		v, err := s.get()
@@ -37,9 +37,9 @@ func (s *Store) Files(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-// FilesSince implements [store.Filer]: the bundles and lists of what is gone that the copy does not
-// have, and the blobs of what is later. If nobody knows what the copy has, they are the bundles
-// that have something later, and all lists, because their numbers do not tell when they were
+// FilesSince implements [store.Filer]: the bundles and gone lists that the copy does not
+// have, and the blobs of later transactions. If the content of the copy is not known, they are the
+// bundles that have something later, and all lists, because their numbers do not tell when they were
 // made.
 func (s *Store) FilesSince(ctx context.Context, last zodb.TID, has func(path string) bool, lost func(text string)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
@@ -101,7 +101,7 @@ func (s *Store) since(ctx context.Context, v *view, last zodb.TID, has func(stri
 	return nil
 }
 
-// blobsSince yields the blobs of what is later in a bundle, and reports whether more is wanted.
+// blobsSince yields the blobs of later transactions in a bundle, and reports whether more is wanted.
 func (s *Store) blobsSince(ctx context.Context, p *part, last zodb.TID, lost func(string), yield func(string, error) bool) (bool, error) {
 	if p.Blobs == 0 {
 		return true, nil

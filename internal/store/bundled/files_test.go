@@ -96,7 +96,7 @@ func TestCopies(t *testing.T) {
 }
 
 // TestDamageIsTold: of each byte of a bundle that is another one, either nobody reads it or the
-// reader gets an error; what is read is what was written. So it is for a list of what is gone.
+// reader gets an error or the content as written. So it is for a gone list.
 func TestDamageIsTold(t *testing.T) {
 	t.Parallel()
 	s, disk := newStore(t)

@@ -24,7 +24,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// history makes random work on a store, and knows what has to be there.
+// history makes random work on a store, and knows the right content.
 type history struct {
 	s     *bundled.Store
 	r     *rand.Rand
@@ -187,7 +187,7 @@ func (h *history) tend(each func() error) error {
 	return errors.New("it does not end")
 }
 
-// check compares a store with what has to be there.
+// check compares a store with the right content.
 func (h *history) check(s *bundled.Store) error {
 	ctx := context.Background()
 	var want, got []string

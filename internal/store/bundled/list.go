@@ -100,7 +100,7 @@ func (p *part) transactions(ctx context.Context) iter.Seq2[bundle.Transaction, e
 	return remaining(ctx, p.TransactionsFrom(0), p.member(0), p.gone)
 }
 
-// remaining leaves out what is gone; the first entry has a number. It ends with its first error.
+// remaining leaves out members that are gone; the first entry has a number. It ends with its first error.
 func remaining[E any](ctx context.Context, entries iter.Seq2[E, error], number int64, gone *bundle.Gone) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		var none E

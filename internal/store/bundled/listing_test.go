@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// slowListing lists as a system may: of what is changed while it lists it has one half or the
+// slowListing lists as a system may: it has one half of the changes that come while it lists, or the
 // other.
 type slowListing struct {
 	vfs.FS
@@ -53,7 +53,7 @@ func (f *slowListing) List(dir string) iter.Seq2[vfs.Entry, error] {
 }
 
 // TestListingBesideAMerge: a reader whose listing of the directory has neither the last sources of
-// a merge nor what came of it does not take that for damage.
+// a merge nor its result does not take that for damage.
 func TestListingBesideAMerge(t *testing.T) {
 	t.Parallel()
 	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3}, []zodb.OID{1, 3}, []zodb.OID{1, 2, 3})

@@ -15,10 +15,10 @@ import (
 // dirOf is the directory of the bundles of a side.
 func dirOf(side store.Side) string { return string(side) + "/bundles" }
 
-// listed is what a directory has of one bundle.
+// listed are the files of one bundle in a directory.
 type listed struct {
 	side    store.Side
-	numbers []uint64 // of lists of what is gone
+	numbers []uint64 // of gone lists
 }
 
 // sides returns those that are read, B first, the order in which files move.
@@ -29,8 +29,8 @@ func (s *Store) sides() []store.Side {
 	return []store.Side{store.B, store.A}
 }
 
-// list reads the directories. What both sides have, because a move was interrupted, is
-// taken to be in A. gone has the lists of what is gone whose bundles are there or not.
+// list reads the directories. A file that both sides have, because a move was interrupted, is
+// taken to be in A. gone has the gone lists whose bundles are there or not.
 func (s *Store) list() (bundles, gone map[bundle.Name]listed, err error) {
 	bundles, gone = make(map[bundle.Name]listed), make(map[bundle.Name]listed)
 	for _, side := range s.sides() {
@@ -54,7 +54,7 @@ func (s *Store) list() (bundles, gone map[bundle.Name]listed, err error) {
 	return bundles, gone, nil
 }
 
-// reload makes a view of what is in the directories and publishes it. Bundles that are open stay
+// reload makes a view of the files in the directories and publishes it. Bundles that are open stay
 // so. It is called by the goroutine that puts, or for who reads beside another process.
 func (s *Store) reload() error {
 	marked, _, err := s.marked()
@@ -180,7 +180,7 @@ func agrees(r *bundle.Reader, n bundle.Name, path string) error {
 	return &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("it is the bundle of %s to %s in generation %d, as its footer says", r.Min, r.Max, r.Generation)}
 }
 
-// withGone gives a part the last of some lists of what is gone.
+// withGone gives a part the last of some gone lists.
 func (s *Store) withGone(p *part, numbers []uint64, next *view) error {
 	highest := uint64(0)
 	for _, number := range numbers {

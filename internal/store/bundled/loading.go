@@ -21,7 +21,7 @@ const (
 	// loadedMembers and loadedBytes bound a bundle that is loaded: of members, and of contents.
 	loadedMembers = 1 << 18
 	loadedBytes   = 512 << 20
-	// memberMemory is what a member takes in memory until its bundle is written, about.
+	// memberMemory is about the memory of a member until its bundle is written.
 	memberMemory = 128
 )
 

@@ -35,8 +35,9 @@ func load(s *bundled.Store, all []store.Transaction) (durable zodb.TID, err erro
 	return durable, errors.Join(err, l.Close())
 }
 
-// TestLoadingSurvives cuts the power before every operation of loading. What was said to be durable
-// is there, what else is there has x.serial, and a bundle that nothing has in a log is never taken over.
+// TestLoadingSurvives cuts the power before every operation of loading. Transactions said to
+// be durable are there, x.serial covers all others that are, and a bundle that is in no log is never
+// adopted.
 func TestLoadingSurvives(t *testing.T) {
 	t.Parallel()
 	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3}, []zodb.OID{1, 3}, []zodb.OID{4}, []zodb.OID{2, 4})

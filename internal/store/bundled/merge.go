@@ -17,7 +17,7 @@ import (
 const (
 	// mergeFactor neighbours of about one size become one.
 	mergeFactor = 4
-	// mergeSize and mergeMembers bound what comes of a merge, in bytes and members.
+	// mergeSize and mergeMembers bound the bundle that a merge makes, in bytes and members.
 	mergeSize    = 256 << 20
 	mergeMembers = 1 << 20
 	// smallest is the size below which sizes are not told apart.
@@ -52,7 +52,7 @@ func (c *chore) mergeB(ctx context.Context) (found bool, err error) {
 	return true, c.merge(ctx, from, to)
 }
 
-// merge writes some neighbours aside into one bundle, without what is gone for good.
+// merge writes some neighbours aside into one bundle, without members that are gone for good.
 func (c *chore) merge(ctx context.Context, from, to int) error {
 	c.from, c.to = from, to
 	first, last := &c.v.parts[from], &c.v.parts[to-1]
@@ -86,8 +86,8 @@ func (c *chore) merge(ctx context.Context, from, to int) error {
 	return nil
 }
 
-// restingWriter has the system write to the disk what is written, bit by bit, so that nobody has to
-// wait for all of it at once, and rests in between.
+// restingWriter has the system write its data to the disk bit by bit, so that nobody has to wait for
+// all of it at once, and rests in between.
 type restingWriter struct {
 	f           vfs.File
 	o           *store.Tending
@@ -121,9 +121,9 @@ func (s *Store) level(size int64) (level int) {
 	return level
 }
 
-// neighbours chooses what is merged, of the parts from one on: MergeFactor neighbours of one level,
-// the lowest there are, and what lies between them. The members of from..to-1 of the parts;
-// nothing if they are equal.
+// neighbours chooses parts to merge, of those from first on: MergeFactor neighbours of one level, the
+// lowest there are, and the smaller ones between them. They are from..to-1; nothing if these are
+// equal.
 func (c *chore) neighbours(ctx context.Context, first int) (from, to int, err error) {
 	s, v := c.s, c.v
 	highest := s.level(s.o.MergeSize)
@@ -152,7 +152,7 @@ func (c *chore) run(ctx context.Context, from, level int) (to int, err error) {
 			break
 		}
 		if to > from && v.gapBelow(to) {
-			break // what is missing would be told no more
+			break // the gap would not be reported any more
 		}
 		if l == level {
 			same++

@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// object is what the indexes say of one.
+// object is one object, as the indexes have it.
 type object struct {
 	oid   zodb.OID
 	there bool            // it has a current revision

@@ -8,8 +8,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 )
 
-// pending is what packs have removed of which nothing is on the disk yet. A crash brings it back, and
-// the plan of the pack has it removed again. It is of the goroutine that puts.
+// pending are removals by packs that are not on the disk yet. A crash undoes them, and the plan of
+// the pack has them done again. It is of the goroutine that puts.
 type pending struct {
 	lists map[bundle.Name]*bundle.Gone // by their bundles
 	blobs map[layout.Name]int64        // the stamps with which they go
@@ -24,8 +24,8 @@ func newPending() pending {
 
 func (p *pending) empty() bool { return len(p.lists) == 0 && len(p.blobs) == 0 }
 
-// Sync implements [store.Writer]: what packs have removed becomes so on the disk, too. First the lists
-// of what is gone, then the blobs.
+// Sync implements [store.Writer]: removals by packs become durable, too: first the gone
+// lists, then the blobs.
 func (s *Store) Sync() error {
 	if s.pending.empty() {
 		return s.files.Sync()
@@ -60,8 +60,8 @@ func (s *Store) Sync() error {
 	return s.files.Sync()
 }
 
-// settled is [Store.Sync], if packs have removed something that is on the disk. It is called by what
-// does not go with that.
+// settled is [Store.Sync], if packs have removed something that is on the disk. It is called by
+// operations that cannot run with removals pending.
 func (s *Store) settled() error {
 	if s.pending.empty() {
 		return s.sure()

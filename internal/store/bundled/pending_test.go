@@ -17,7 +17,7 @@ import (
 )
 
 // TestOneListForAPack: however many steps a pack has, it writes one list for each bundle. Readers miss
-// at once what it has removed; a crash before the lists brings all of it back, with its blobs.
+// its removals at once; a crash before the lists brings all of it back, with its blobs.
 func TestOneListForAPack(t *testing.T) {
 	t.Parallel()
 	for _, stamp := range []int64{0, 7} {
@@ -89,7 +89,7 @@ func TestOneListForAPack(t *testing.T) {
 	}
 }
 
-// lists returns how many lists of what is gone A has, and ever had: numbers are not used again.
+// lists returns how many gone lists A has, and ever had: numbers are not used again.
 func lists(t *testing.T, disk *crashfs.FS) (n int) {
 	t.Helper()
 	for e, err := range disk.List("A/bundles") {

@@ -17,7 +17,7 @@ import (
 )
 
 // Put implements [store.Writer]: the blobs, then one bundle with all transactions that no bundle
-// has. What an attempt before has put is passed over, and becomes durable.
+// has. Transactions that an earlier attempt put are passed over, and become durable.
 func (s *Store) Put(side store.Side, batch []store.Transaction, p *store.Progress) error {
 	if side == store.B {
 		s.files.UseB()
@@ -82,7 +82,7 @@ func (s *Store) isThere(c store.Transaction) error {
 	return nil
 }
 
-// withoutPrevious returns what of a transaction is the same in each copy of it.
+// withoutPrevious returns the part of a transaction that is the same in each copy of it.
 func withoutPrevious(b []byte) []byte {
 	b = bytes.Clone(b)
 	if len(b) >= previousAt+8 {
@@ -129,7 +129,7 @@ func (s *Store) putBundle(side store.Side, batch []store.Transaction, previous z
 func workers() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // addTransaction adds the revisions of a transaction, then the transaction. It makes sure that
-// each is what it is said to be: nothing could find it else.
+// each content has the name under which it is put: nothing could find it otherwise.
 func addTransaction(out *bundle.Writer, buf []byte, c store.Transaction) ([]byte, error) {
 	var err error
 	for i := range c.Len() {
@@ -160,7 +160,7 @@ func addTransaction(out *bundle.Writer, buf []byte, c store.Transaction) ([]byte
 	return buf, out.Transaction(c.TID(), flags, buf)
 }
 
-// flagsOf returns what the index says of a revision.
+// flagsOf returns the flags that the index has for a revision.
 func flagsOf(o *record.Object) (flags uint16) {
 	if o.Gone() {
 		flags |= bundle.FlagGone
@@ -174,7 +174,7 @@ func flagsOf(o *record.Object) (flags uint16) {
 	return flags
 }
 
-// errNotPut is SetLast of what is not there.
+// errNotPut is SetLast of a transaction that is not there.
 var errNotPut = errors.New("no bundle has it")
 
 // SetLast implements [store.Writer].

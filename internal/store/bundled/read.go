@@ -94,11 +94,11 @@ func (s *Store) Get(n layout.Name) (data []byte, place string, err error) {
 // previousAt is where a transaction names the one before. No checksum covers that.
 const previousAt = 24
 
-// relink makes a transaction name one that is there, if packs have removed those between. What
-// the file names that was never removed is left as it is, there or not.
+// relink makes a transaction name one that is there, if packs have removed those between. If the
+// transaction that the file names was never removed, the name stays, although it may be missing.
 func (v *view) relink(b []byte, tid zodb.TID) error {
 	if len(b) < previousAt+8 {
-		return nil // whoever reads it finds that out
+		return nil // a read of it reports the error
 	}
 	previous := zodb.TIDFromBytes(b[previousAt:])
 	if previous == 0 || previous >= tid || v.of(previous) < 0 {

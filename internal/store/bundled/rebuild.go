@@ -14,8 +14,8 @@ const progressEvery = 2 * time.Second
 
 // rebuild makes the table anew from the indexes, one bundle after the other, each in order of oid:
 // pages that are near to each other stay in memory until they are written once. Its memory does
-// not depend on the size of the database. An error is that of [Options.Progress]; whatever
-// else goes wrong, there is no table.
+// not depend on the size of the database. An error is that of [Options.Progress]; after any other
+// error there is not a table, and [Options.Warn] is told.
 func (s *Store) rebuild(v *view) error {
 	s.table, s.rebuilt = nil, true
 	t, err := current.Create(s.fs, s.o.Identity)

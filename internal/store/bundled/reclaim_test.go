@@ -70,7 +70,7 @@ func TestReclaim(t *testing.T) {
 	}
 	var claims []int64
 	o := store.Tending{Reclaim: true, Least: 0.1, Claim: func(n int64) { claims = append(claims, n) }}
-	// 30 members of 128 bytes and what they hold have room; 700 have not.
+	// 30 members of 128 bytes and their contents have room; 700 have not.
 	o.Room = 48 << 10
 	found, n, err := tendOnce(t, s, o)
 	if err != nil || !found || n.Files == 0 || n.GaveBack < 1000 || n.Bytes > o.Room {

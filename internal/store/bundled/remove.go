@@ -20,7 +20,7 @@ func (s *Store) SetPacked(tid zodb.TID) error {
 	return s.files.SetMark(store.A, layout.XPacked, record.AppendX(nil, uint64(tid)))
 }
 
-// Relink implements [store.Packer]. Transactions name what is there by themselves, see
+// Relink implements [store.Packer]. Reads of transactions relink them, see
 // [view.relink].
 func (s *Store) Relink([]store.Link) error { return s.files.Sync() }
 
@@ -29,13 +29,13 @@ type removal struct {
 	s       *Store
 	v       *view
 	stamp   int64
-	marks   []*roaring.Bitmap // by part: what goes
+	marks   []*roaring.Bitmap // by part: its members that go
 	counts  []store.Counts    // by part: how much that is
 	blobs   []layout.Name
 	objects []zodb.OID // that have a current revision, and lose it
 }
 
-// Remove implements [store.Packer]. For readers it is done when it returns; the lists of what is gone,
+// Remove implements [store.Packer]. For readers it is done when it returns; the gone lists,
 // one for each bundle, are put with the next [Store.Sync], then the blobs are removed. A
 // transaction and its revisions are in one bundle, so they go together; lists of several bundles may
 // become durable in any order, because the newest revision alone says whether there is an object.
@@ -149,7 +149,7 @@ func (r *removal) revision(oid zodb.OID, tid zodb.TID) error {
 	return nil
 }
 
-// publish has readers miss what goes.
+// publish makes the view without the removed members the current one.
 func (r *removal) publish() (n store.Counts, err error) {
 	next := &view{parts: slices.Clone(r.v.parts), leftovers: r.v.leftovers, marked: r.v.marked}
 	for i, m := range r.marks {
@@ -173,8 +173,8 @@ func (r *removal) publish() (n store.Counts, err error) {
 	return n, err
 }
 
-// putGone puts the next lists of what is gone of some bundles, durably, and publishes them. With
-// an error some of them may be there and are published, too. What they replace is removed.
+// putGone puts the next gone lists of some bundles, durably, and publishes them. With
+// an error some of them may be there and are published, too. The lists that they replace are removed.
 func (s *Store) putGone(v *view, next map[bundle.Name]*bundle.Gone) error {
 	if err := s.certain(); err != nil {
 		return err

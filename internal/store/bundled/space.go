@@ -7,8 +7,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 )
 
-// Space implements [store.Filer]. What packs have put aside inside a bundle is counted by
-// members; its bytes are the share of the bundle that its contents have.
+// Space implements [store.Filer]. Members that packs have put aside inside a bundle are counted; their bytes are their share of the bundle, by their contents.
 func (s *Store) Space(ctx context.Context) (store.Space, error) {
 	space, err := s.files.Space(ctx)
 	if err != nil {
@@ -29,7 +28,7 @@ func (s *Store) Space(ctx context.Context) (store.Space, error) {
 	return space, nil
 }
 
-// addAside adds what of a part each pack has put aside.
+// addAside adds the members of a part that each pack has put aside.
 func (p *part) addAside(ctx context.Context, to map[int64]store.Occupied) error {
 	var sets []bundle.GoneSet
 	for _, set := range p.gone.Sets {

@@ -45,7 +45,7 @@ var _ store.Store = (*Store)(nil)
 type Store struct {
 	o     Options
 	fs    vfs.FS
-	files *classic.Store // marks, blobs, time stamps, and what is owed to the disk
+	files *classic.Store // marks, blobs, time stamps, and syncs that are due
 	catalogue
 	buffers sync.Pool // of *frameBuffers
 	cached  frameCache
@@ -58,7 +58,7 @@ type Store struct {
 
 	// Of the goroutine that puts:
 
-	// unsure: what is in the directories may not be what the view says, after an error.
+	// unsure: after an error the directories may differ from the view.
 	unsure bool
 	// doubt is a bundle that may be lost in a power cut; nil: there is none.
 	doubt   *doubt
@@ -113,7 +113,7 @@ func (s *Store) Close() error {
 func (s *Store) Reach() zodb.TID { return s.now.last() }
 
 // sure reads the directories again if an error has left that open. It is called first by
-// whatever changes something.
+// every change.
 func (s *Store) sure() error {
 	if !s.unsure {
 		return nil
@@ -122,7 +122,7 @@ func (s *Store) sure() error {
 }
 
 // changed reads the directories again, after something was changed, with or without an error.
-// After an error a power cut may take back what is there, and then the table would be ahead.
+// After an error a power cut may take files back, and then the table would be ahead.
 func (s *Store) changed(err error) error {
 	s.unsure = true
 	if err != nil && s.table != nil && !s.table.bad.Swap(true) {

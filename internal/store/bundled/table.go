@@ -15,24 +15,24 @@ import (
 )
 
 // table is the table of current revisions: for each object the newest entry of any bundle, gone
-// or not. It is derived. It is brought up to date before a view is published, so it knows what
-// any view knows, or more. What goes wrong with it never keeps anything from being done: then
-// there is none until the next open, and the indexes of all bundles are asked instead.
+// or not. It is derived. It is brought up to date before a view is published, so it is as new as any
+// view, or newer. An error in it never stops the store: then there is not a table until the next
+// open, and reads look into the indexes of all bundles.
 //
-// Its note says of which bundles and lists it is as it was when it was committed, by their content. What is another
-// one by then is put again.
+// Its note names the bundles and lists of which it had the entries when it was committed, with
+// checksums of their contents. An open puts the entries of the others.
 type table struct {
 	t   *current.Table
 	bad atomic.Bool // it is not asked any more
 
-	// mu is held while an entry is compared with what is there and put, and for a commit.
+	// mu is held while an entry is compared with its slot and put, and for a commit.
 	mu sync.Mutex
-	// behind are bundles that came of merges whose places are not in it yet: it names the sources, which
-	// are not there, and the indexes are asked.
+	// behind are merged bundles whose places are not in it yet: it names their sources, which are
+	// removed, so reads look into the indexes.
 	behind map[bundle.Name]bool // guarded by mu
 
-	// gone counts changes of what is gone: who puts entries beside the goroutine that puts knows by it
-	// whether it sees what is gone now.
+	// gone counts changes of gone lists: a task that puts entries beside the goroutine that puts sees
+	// by it whether the lists that it has read are the current ones.
 	gone int64 // guarded by mu; changed by the goroutine that puts
 
 	// Of the goroutine that puts:
@@ -106,8 +106,8 @@ func (s *Store) openTable(v *view) error {
 	return s.rebuild(v)
 }
 
-// catchUp puts again what has changed since the table was committed. It reports false if that is
-// not known.
+// catchUp puts the entries that have changed since the table was committed. It reports false if
+// these are not known.
 func (s *Store) catchUp(v *view) bool {
 	upTo, note := s.table.t.UpTo()
 	noted := make(map[bundle.Name]string)
@@ -135,7 +135,7 @@ func (s *Store) catchUp(v *view) bool {
 			return false // another bundle had its name, with entries that are nowhere
 		default:
 			put := s.table.t.Put
-			if ok { // another list of what is gone: others may have newer entries
+			if ok { // another gone list: other bundles may have newer entries
 				put = s.table.t.Refresh
 			}
 			if err := s.table.putPart(context.Background(), p, s.table.gone, put); err != nil {
@@ -147,7 +147,7 @@ func (s *Store) catchUp(v *view) bool {
 	return true
 }
 
-// commitTable makes a table durable, and says of what it is.
+// commitTable makes a table durable, with its note.
 func (s *Store) commitTable(t *table, v *view) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -228,7 +228,7 @@ func (t *table) catchUpBehind(ctx context.Context, v *view, gone int64) (more bo
 	return false, nil
 }
 
-// slotOf returns what the table has to say of an entry.
+// slotOf returns the slot of an entry.
 func slotOf(p *part, e bundle.Revision, f bundle.Frame, gone bool) current.Entry {
 	flags := e.Flags
 	if gone {
@@ -241,10 +241,10 @@ func slotOf(p *part, e bundle.Revision, f bundle.Frame, gone bool) current.Entry
 	return current.Entry{OID: e.OID, Slot: current.Slot{TID: e.TID, Bundle: p.short, Offset: f.Offset, Size: size, Block: e.Block, Flags: flags}}
 }
 
-// errGoneChanged: what entries say of what is gone is out of date.
+// errGoneChanged: the entries were made with a gone list that has been replaced.
 var errGoneChanged = errors.New("packs have changed what is gone")
 
-// put puts those of some entries that are not older than what is there.
+// put puts the entries that are not older than their slots.
 func (t *table) put(entries []current.Entry, gone int64, put putter) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -290,8 +290,8 @@ func (t *table) putGone(old, p *part) error {
 	return t.put(entries, t.gone, t.t.Refresh)
 }
 
-// look returns the slot of an object. known: it tells what the newest entry in a view is, or
-// that there is none.
+// look returns the slot of an object. known: it is the newest entry in a view, or tells that there
+// is none.
 func (t *table) look(v *view, oid zodb.OID) (slot current.Slot, known bool) {
 	if t == nil || t.bad.Load() {
 		return slot, false
@@ -303,8 +303,8 @@ func (t *table) look(v *view, oid zodb.OID) (slot current.Slot, known bool) {
 	return slot, true
 }
 
-// closeTable commits the table and closes it. No error of it matters: what was committed before stays,
-// and the next open puts the rest again. So a close on a full disk does not fail for it.
+// closeTable commits the table and closes it. Its errors do not matter: the last commit stays, and the next
+// open puts the rest again. So a close on a full disk does not fail for it.
 func (s *Store) closeTable() {
 	t := s.table
 	if t == nil || t.closed {

@@ -23,7 +23,7 @@ func openEvery(disk vfs.FS, every int) (*bundled.Store, error) {
 
 // TestTableIsCaughtUp cuts the power before every operation of puts, merges and packs, while the
 // table is committed again and again. Once there was one, it is caught up and never made
-// anew, and says what is true.
+// anew, and is right.
 func TestTableIsCaughtUp(t *testing.T) {
 	t.Parallel()
 	for seed := range hometest.Rounds(t, 2) {
@@ -86,7 +86,7 @@ func crashedHistory(disk *crashfs.FS, seed uint64, every int) (whole bool) {
 	return s.Close() == nil
 }
 
-// compareWithout compares what a store says with what one says that has no table.
+// compareWithout compares the answers of a store with those of one without a table.
 func compareWithout(t *testing.T, s *bundled.Store, disk vfs.FS, say string) {
 	t.Helper()
 	without, err := bundled.New(bundled.Options{FS: disk, Clock: time.Now, Beside: true})
@@ -110,7 +110,7 @@ func compareWithout(t *testing.T, s *bundled.Store, disk vfs.FS, say string) {
 	}
 }
 
-// TestTableOfOIDsFarApart: the table does not explode, and what it does not know is found.
+// TestTableOfOIDsFarApart: the table does not explode, and objects that it does not know are found.
 func TestTableOfOIDsFarApart(t *testing.T) {
 	t.Parallel()
 	disk, err := vfs.OS(t.TempDir())
@@ -174,7 +174,7 @@ func TestTableOfOIDsFarApart(t *testing.T) {
 	}
 }
 
-// TestLostPagesOfTheTable: the disk has lost what was in the table. Nobody is told that an object
+// TestLostPagesOfTheTable: the disk has lost pages of the table. Nobody is told that an object
 // does not exist, nor gets an older revision, also after merges and packs.
 func TestLostPagesOfTheTable(t *testing.T) {
 	t.Parallel()

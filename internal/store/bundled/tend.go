@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// chore is one piece of work that makes what is there cheaper: files that do not count any more
+// chore is one piece of work that makes the files cheaper: files that do not count any more
 // are removed, items put aside become gone for good, the table learns the places in a bundle that
 // was merged, a bundle of which packs have removed much is rewritten, or neighbours are merged.
 //
@@ -41,7 +41,7 @@ func (s *Store) Tend(o store.Tending) (store.Chore, error) {
 		return nil, nil
 	}
 	if !s.pending.empty() {
-		return nil, nil // a pack is going on, or its end is near: what it has removed is on the disk with the next Sync
+		return nil, nil // a pack is going on, or its end is near: its removals are on the disk with the next Sync
 	}
 	if err := s.sure(); err != nil {
 		return nil, err
@@ -124,8 +124,8 @@ func (c *chore) mayGo(name string) bool {
 	return !c.b || strings.HasPrefix(name, string(store.B)+"/")
 }
 
-// removeLeftovers removes what does not count. What counts in its place is durable, unless it is in
-// doubt. Nobody minds if a power cut brings it back.
+// removeLeftovers removes files that do not count. Those that count in their place are durable, unless
+// they are in doubt. A power cut that brings leftovers back is harmless.
 func (c *chore) removeLeftovers() (n store.Tended, err error) {
 	if c.s.doubtful() >= 0 {
 		return n, nil
@@ -177,13 +177,13 @@ func (c *chore) noteTable() (store.Tended, error) {
 	return store.Tended{}, nil
 }
 
-// readAgain makes a view of what is in the directories.
+// readAgain makes a view of the files in the directories.
 func (s *Store) readAgain() error {
 	s.unsure = true
 	return s.reload()
 }
 
-// putMerged gives what was merged its name, if its sources are as they were. Then they are removed.
+// putMerged gives the merged bundle its name, if its sources are as they were. Then they are removed.
 func (c *chore) putMerged() (n store.Tended, err error) {
 	s := c.s
 	side := c.v.parts[c.from].side
@@ -226,7 +226,7 @@ func (c *chore) unchanged() bool {
 
 // doubt is a bundle whose name may be lost in a power cut, after an error, although it is
 // read. Until its range has a name that is durable nothing is removed: no sources of it, and nothing by
-// packs, because a list of what is gone of it would be lost with it.
+// packs, because a gone list of it would be lost with it.
 type doubt struct {
 	name bundle.Name
 	side store.Side

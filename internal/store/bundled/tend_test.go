@@ -71,7 +71,7 @@ func withBundles(t *testing.T, f vfs.FS, n int) *history {
 	return h
 }
 
-// TestPublishedOrNot: what was merged is put where flushes came meanwhile, and is not where a pack
+// TestPublishedOrNot: a merged bundle is put although flushes came meanwhile, and is not after a pack
 // has removed something, or a snapshot was entered.
 func TestPublishedOrNot(t *testing.T) {
 	t.Parallel()
@@ -229,7 +229,7 @@ func mergeThatFails(t *testing.T, n int, cause error) (kind string, err error) {
 	return kind, h.s.Close()
 }
 
-// checkCut looks at what power cuts leave.
+// checkCut looks at the state after power cuts.
 func (h *history) checkCut(disk *crashfs.FS) error {
 	for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(7)} {
 		s, err := bundled.New(bundled.Options{FS: disk.Crashed(mode), Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2})

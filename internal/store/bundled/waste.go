@@ -13,14 +13,14 @@ import (
 
 // waste is how much of a bundle packs have removed for good.
 type waste struct {
-	number uint64 // of the list of what is gone
+	number uint64 // of the gone list
 	// gone and all are bytes of contents.
 	gone, all int64
-	// left is what the next generation takes up on the disk, at most.
+	// left bounds the size of the next generation on the disk.
 	left int64
 }
 
-// leftCost is what a member that stays takes up in a file besides its content, at most: its part
+// leftCost bounds the space of a member that stays, besides its content: its part
 // of the tar, which is compressed, and of the index.
 const leftCost = 128
 

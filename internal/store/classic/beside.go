@@ -47,7 +47,7 @@ func (t *Store) CreateBeside() (*Beside, error) {
 	return &Beside{Writer: bufio.NewWriterSize(f, 256<<10), t: t, f: f, stamp: t.stamp()}, nil
 }
 
-// Name gives the file its name, over what is there. With an error it is dropped.
+// Name gives the file its name, in the place of a file that has it. With an error it is dropped.
 func (b *Beside) Name(name string) error {
 	t := b.t
 	err := b.Flush()

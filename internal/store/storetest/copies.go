@@ -79,7 +79,7 @@ type history struct {
 	all        []store.Transaction
 	base, rest copied // up to tid(2), and the later part
 	middle     copied // up to tid(3)
-	tended     bool   // the store has tended to what it has between them
+	tended     bool   // the store has tended to its files between them
 }
 
 func (impl Implementation) history(tended bool) (h history, err error) {
@@ -289,7 +289,7 @@ func pastPack(impl Implementation, h history) error {
 		return err
 	}
 	c, err := contentsOf(h.all, tid(5))
-	if err == nil && impl.named(latest) { // then it is exactly what is there
+	if err == nil && impl.named(latest) { // then the copy equals the store
 		c.removed(p.removal)
 		err = c.relinked(p.links)
 	}

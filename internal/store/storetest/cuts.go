@@ -44,7 +44,7 @@ func cuts(impl Implementation, h history) error {
 	if err := impl.cut(nil, whole, 0, h.all, tid(3), 0); !errors.Is(err, store.ErrPacked) {
 		return fmt.Errorf("to what a pack took: %w", errors.Join(err, errContent))
 	}
-	// What the pack took is not there after it either.
+	// Transactions that the pack removed are missing after it, too.
 	if err := impl.cut(nil, whole, 0, h.all, tid(4), 0, p); err != nil {
 		return fmt.Errorf("to after what a pack took: %w", err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// fixture is what the scenarios work with: four transactions, two packs of them, and
-// what a store has to have after each.
+// fixture is the material of the scenarios: four transactions, two packs of them, and the contents
+// of a store after each.
 type fixture struct {
 	all           []store.Transaction
 	first, second packed
@@ -19,7 +19,7 @@ type fixture struct {
 	full, afterFirst, afterBoth contents
 	// afterPurge is there when the first pack was purged and the second one taken back.
 	afterPurge contents
-	// What the packs remove.
+	// The files that the packs remove.
 	goneFirst, goneSecond map[layout.Name][]byte
 }
 
@@ -49,7 +49,7 @@ func newFixture(disk vfs.FS) (*fixture, error) {
 		return nil, err
 	}
 	x.afterPurge = x.afterFirst.clone()
-	x.afterPurge.previous = nil // links are what the packs made of them
+	x.afterPurge.previous = nil // the packs changed the links
 	return x, nil
 }
 
@@ -58,12 +58,12 @@ func (c *contents) clone() contents {
 	return contents{last: c.last, text: maps.Clone(c.text), previous: maps.Clone(c.previous), current: maps.Clone(c.current)}
 }
 
-// fill flushes all into A, in several flushes: a store may keep what belongs to one in one place.
+// fill flushes all into A, in several flushes: a store may keep the files of one together.
 func (x *fixture) fill(s store.Store) error {
 	return errors.Join(flush(s, store.A, x.all[:1]), flush(s, store.A, x.all[1:3]), flush(s, store.A, x.all[3:]))
 }
 
-// packFirst fills, and removes what the first pack does with a stamp.
+// packFirst fills, and does the first pack with a stamp.
 func (x *fixture) packFirst(s store.Store, stamp int64) error {
 	err := x.fill(s)
 	if err == nil {
@@ -72,7 +72,7 @@ func (x *fixture) packFirst(s store.Store, stamp int64) error {
 	return err
 }
 
-// packBoth fills and packs twice; what is removed is put aside.
+// packBoth fills and packs twice; removed files are put aside.
 func (x *fixture) packBoth(s store.Store) error {
 	err := x.packFirst(s, x.first.stamp)
 	if err == nil {
