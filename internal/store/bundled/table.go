@@ -73,9 +73,9 @@ func (t *table) listOf(v *view) []byte {
 	return b
 }
 
-// noteLine is what the note of the table says of a bundle: its name, how its SHA-256 begins, and how that
-// of its list of what is gone does. The number of the list would be that of another one in a copy that
-// was packed elsewhere. behind: the table does not have its places, nor what its list says.
+// noteLine is the line of a bundle in the note of the table: its name, and the beginnings of its
+// SHA-256 and of that of its gone list. A number would not tell the list from that of a copy that was
+// packed elsewhere. behind: the table has neither its places nor the removals in its list.
 func (p *part) noteLine(behind bool) string {
 	list := behindWord
 	if !behind {

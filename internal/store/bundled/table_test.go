@@ -231,7 +231,7 @@ func TestLostPagesOfTheTable(t *testing.T) {
 }
 
 // TestListsOfAnotherCopy: two copies of one storage are packed, and the lists of one are put over those
-// of the other, with misc/ left. They have the same numbers. What the lists say counts.
+// of the other, with misc/ left. They have the same numbers. Their contents count.
 func TestListsOfAnotherCopy(t *testing.T) {
 	t.Parallel()
 	s, disk := newStore(t)
