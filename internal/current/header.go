@@ -14,7 +14,7 @@ const (
 	headerSpace = 4096 // where the pages begin
 
 	magic   = "DScurrnt"
-	version = 4
+	version = 5
 )
 
 // flagSparse: there is no table, because it would be too large.

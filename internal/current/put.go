@@ -93,7 +93,7 @@ func (t *Table) putPage(page uint32, fresh, refresh bool, entries []Entry) error
 	if fresh {
 		putEmpty(b, uint64(entries[0].OID)/slotsInPage)
 	}
-	from, to := pageSize, 0
+	changed := false
 	for k := range entries {
 		e := &entries[k]
 		at := int(uint64(e.OID)%slotsInPage) * slotSize
@@ -108,18 +108,34 @@ func (t *Table) putPage(page uint32, fresh, refresh bool, entries []Entry) error
 			t.objects++
 		}
 		e.put(slot, e.OID)
-		from, to = min(from, at), max(to, at+slotSize)
+		changed = true
 	}
-	if t.held != nil || to == 0 {
+	if t.held != nil || !changed {
 		return nil
 	}
-	if fresh {
-		from, to = 0, pageSize
+	return t.writePages(b, page)
+}
+
+// writePages writes pages that follow one another.
+func (t *Table) writePages(b []byte, first uint32) error {
+	sealed := make([]uint32, len(b)/pageSize)
+	for i := range sealed {
+		var err error
+		if sealed[i], err = t.versions.seal(b[i*pageSize:][:pageSize], first+uint32(i)); err != nil {
+			return err
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, err = t.file.WriteAt(b[from:to], offsetOf(page, 0)+int64(from))
-	return err
+	if _, err := t.file.WriteAt(b, offsetOf(first)); err != nil {
+		return err
+	}
+	for i, version := range sealed {
+		if err := t.versions.set(first+uint32(i), version); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putEmpty makes a page of a group without entries: zeros alone would be a page that was lost.
@@ -140,27 +156,29 @@ func (t *Table) page(page uint32, fresh bool) ([]byte, error) {
 	return t.buf, t.readPage(page, fresh, t.buf)
 }
 
+// readPage reads one. If it is not to be believed, all of its slots are damaged.
 func (t *Table) readPage(page uint32, fresh bool, b []byte) error {
 	if fresh {
 		clear(b)
 		return nil
 	}
-	n, err := t.file.ReadAt(b, offsetOf(page, 0))
-	if n < len(b) && errors.Is(err, io.EOF) {
-		clear(b[n:])
-		return nil
+	n, err := t.file.ReadAt(b, offsetOf(page))
+	if n < len(b) && !errors.Is(err, io.EOF) {
+		return err
 	}
-	if n == len(b) {
-		return nil
+	clear(b[n:])
+	ok, err := t.versions.believed(b, page)
+	if !ok && err == nil {
+		clear(b)
 	}
 	return err
 }
 
 const (
 	// heldCount is how many pages are held at most: 32 MiB.
-	heldCount = 1 << 14
+	heldCount = 1 << 16
 	// heldTogether is how many lie in one piece of memory, and are written at once.
-	heldTogether = 64
+	heldTogether = 256
 )
 
 // heldPages keeps pages in memory that are changed again and again, as while a table is made.
@@ -206,7 +224,7 @@ func (h *heldPages) write(t *Table, at int) error {
 	if h.numbers[at] == 0 {
 		return nil
 	}
-	_, err := t.file.WriteAt(h.bytes(at, 1), offsetOf(h.numbers[at]-1, 0))
+	err := t.writePages(h.bytes(at, 1), h.numbers[at]-1)
 	h.numbers[at] = 0
 	return err
 }
@@ -226,7 +244,7 @@ func (t *Table) letGo() error {
 		for (at+n)%heldTogether != 0 && h.numbers[at+n] == h.numbers[at]+uint32(n) {
 			n++
 		}
-		if _, err := t.file.WriteAt(h.bytes(at, n), offsetOf(h.numbers[at]-1, 0)); err != nil {
+		if err := t.writePages(h.bytes(at, n), h.numbers[at]-1); err != nil {
 			return err
 		}
 		at += n

@@ -20,8 +20,8 @@ type Slot struct {
 
 const (
 	slotSize    = 32
-	slotsInPage = 64
-	pageSize    = slotSize * slotsInPage
+	slotsInPage = 15
+	pageSize    = 512 // a sector: a power cut leaves all of a page as it was, or none
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

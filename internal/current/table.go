@@ -20,8 +20,10 @@ import (
 const (
 	Name      = "misc/current"
 	PagesName = "misc/current.pages"
-	noteName  = "misc/current.note-"
-	asideName = "journal/aside-current"
+	// VersionsName says how often each page was written.
+	VersionsName = "misc/current.versions"
+	noteName     = "misc/current.note-"
+	asideName    = "journal/aside-current"
 )
 
 func noteOf(sequence uint64) string { return noteName + string('0'+byte(sequence%2)) }
@@ -34,16 +36,17 @@ var ErrDamaged = errors.New("the table of current revisions is damaged")
 // than the database. Then there is not one.
 var ErrSparse = errors.New("the oids are too far apart for a table of current revisions")
 
-// A table of more than freePages, 64 MiB, has fullPage objects in a page at least, on the average.
+// A table of more than freePages, 16 MiB, has fullPage objects in a page at least, on the average.
 const (
 	freePages = 1 << 15
-	fullPage  = 8
+	fullPage  = 2
 )
 
 // Table is an open one. Get may be called concurrently, and beside Put; calls of Put and Commit wait
 // for each other. After an error of Commit the table can only be read.
 type Table struct {
 	file, list vfs.File
+	versions   *versions
 	fs         vfs.FS
 	extents    atomic.Pointer[extents]
 
@@ -62,7 +65,7 @@ type Table struct {
 
 // Create makes an empty table in the place of any that is there. It is one from the first Commit on.
 func Create(fsys vfs.FS, identity [16]byte) (*Table, error) {
-	for _, name := range []string{Name, PagesName, noteOf(0), noteOf(1)} {
+	for _, name := range []string{Name, PagesName, VersionsName, noteOf(0), noteOf(1)} {
 		if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -73,6 +76,11 @@ func Create(fsys vfs.FS, identity [16]byte) (*Table, error) {
 	if t.list, err = fsys.Create(PagesName); err != nil {
 		return nil, err
 	}
+	f, err := fsys.Create(VersionsName)
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	t.versions = newVersions(f)
 	if t.file, err = fsys.Create(Name); err == nil {
 		_, err = t.file.WriteAt(make([]byte, headerSpace), 0)
 	}
@@ -91,7 +99,12 @@ func Open(fsys vfs.FS, identity [16]byte) (*Table, error) {
 	if t.file, err = fsys.OpenWrite(Name); err != nil {
 		return nil, err
 	}
+	var f vfs.File
 	if t.list, err = fsys.OpenWrite(PagesName); err == nil {
+		f, err = fsys.OpenWrite(VersionsName)
+	}
+	if err == nil {
+		t.versions = newVersions(f)
 		err = t.read(identity)
 	}
 	if err != nil {
@@ -189,19 +202,20 @@ func (t *Table) Get(oid zodb.OID) (Slot, error) {
 	return Slot{}, fmt.Errorf("%w: the slot of object %s", ErrDamaged, oid)
 }
 
-func offsetOf(page uint32, slot uint64) int64 {
-	return headerSpace + int64(page)*pageSize + int64(slot)*slotSize
-}
+func offsetOf(page uint32) int64 { return headerSpace + int64(page)*pageSize }
 
 func (t *Table) slot(page uint32, oid zodb.OID) (Slot, bool, error) {
-	var b [slotSize]byte
-	if n, err := t.file.ReadAt(b[:], offsetOf(page, uint64(oid)%slotsInPage)); n < slotSize {
+	var b [pageSize]byte
+	if n, err := t.file.ReadAt(b[:], offsetOf(page)); n < pageSize {
 		if err == nil || errors.Is(err, io.EOF) {
 			err = fmt.Errorf("%w: it ends before page %d", ErrDamaged, page)
 		}
 		return Slot{}, false, err
 	}
-	s, ok := parseSlot(b[:], oid)
+	if ok, err := t.versions.believed(b[:], page); !ok {
+		return Slot{}, false, err
+	}
+	s, ok := parseSlot(b[uint64(oid)%slotsInPage*slotSize:], oid)
 	return s, ok, nil
 }
 
@@ -237,6 +251,9 @@ func (t *Table) commit(upTo zodb.TID, note []byte, flags uint32) error {
 	if err := t.file.Sync(); err != nil {
 		return err
 	}
+	if err := t.versions.commit(); err != nil {
+		return err
+	}
 	h := header{identity: t.head.identity, sequence: t.head.sequence + 1, upTo: upTo, pages: t.pages, extents: t.listed, objects: t.objects,
 		flags: flags, note: sha256.Sum256(note)}
 	if err := vfs.WriteFileAtomic(t.fs, asideName, noteOf(h.sequence), note, vfs.SyncOptions{File: true, Dir: true}); err != nil {
@@ -256,7 +273,11 @@ func (t *Table) commit(upTo zodb.TID, note []byte, flags uint32) error {
 // Close closes the files, and makes nothing durable.
 func (t *Table) Close() error {
 	var errs []error
-	for _, f := range []vfs.File{t.file, t.list} {
+	files := []vfs.File{t.file, t.list}
+	if t.versions != nil {
+		files = append(files, t.versions.file)
+	}
+	for _, f := range files {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}

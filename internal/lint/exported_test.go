@@ -28,6 +28,7 @@ var exportedAnyway = map[string]string{
 	"internal/bundle.FooterSize":            "a part of the format, for tools that read bundles",
 	"internal/bundle.Version":               "a part of the format, for tools that read bundles",
 	"internal/current.Name":                 "a part of the format, for tools that read HOME",
+	"internal/current.VersionsName":         "a part of the format, for tools that read HOME",
 	"internal/current.PagesName":            "a part of the format, for tools that read HOME",
 	"internal/engine.HistoryOwn":            "one of the meanings of an Open, beside the others",
 	"internal/engine/txn.BlobWriter":        "a part of the transaction, beside the others that the engine takes",

@@ -230,6 +230,70 @@ func TestLostPagesOfTheTable(t *testing.T) {
 	}
 }
 
+// TestLostWritesOfTheTable: the disk has kept the table as it was before the last revisions were put, all
+// of it or parts, and has lost what was synced since, but for the header. Nobody gets the older revisions.
+func TestLostWritesOfTheTable(t *testing.T) {
+	t.Parallel()
+	var each [][]zodb.OID
+	for range 4 {
+		each = append(each, []zodb.OID{1, 2, 40}) // in two pages
+	}
+	all := storetest.Chain(each...)
+	made := crashfs.New(1)
+	if err := makeEmpty(made); err != nil {
+		t.Fatal(err)
+	}
+	var tables [][]byte // as of each close
+	for i := range all {
+		s, err := openEvery(made, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Put(store.A, all[i:i+1], new(store.Progress)), s.SetLast(store.A, all[i].TID()), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		b, err := made.ReadFile("misc/current")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables = append(tables, b)
+	}
+	newest := tables[len(tables)-1]
+	for i, old := range tables[:len(tables)-1] {
+		for _, from := range []int{4096, 4096 + 512} { // the first page, or the second one
+			disk := made.Crashed(crashfs.KeepAll)
+			f, err := disk.OpenWrite("misc/current")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(old[from:from+512]) == string(newest[from:from+512]) {
+				t.Fatal("the page is the same")
+			}
+			_, err = f.WriteAt(old[from:from+512], int64(from))
+			if err := errors.Join(err, f.Close()); err != nil {
+				t.Fatal(err)
+			}
+			s, err := openEvery(disk, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if has, rebuilt := s.HasTable(); !has || rebuilt {
+				t.Errorf("there is a table: %t; it was made anew: %t", has, rebuilt)
+			}
+			for _, oid := range each[0] {
+				r, err := s.Load(oid)
+				tid, cerr := s.Current(oid)
+				if r.Serial != all[3].TID() || tid != r.Serial || err != nil || cerr != nil {
+					t.Errorf("table of %d, page at %d: object %s is of %s, or of %s: %v, %v; want %s", i, from, oid, r.Serial, tid, err, cerr, all[3].TID())
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestListsOfAnotherCopy: two copies of one storage are packed, and the lists of one are put over those
 // of the other, with misc/ left. They have the same numbers. Their contents count.
 func TestListsOfAnotherCopy(t *testing.T) {
