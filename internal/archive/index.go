@@ -131,7 +131,8 @@ func parseLine(b []byte, at *int64) (Line, error) {
 	return Line{Entry: e}, nil
 }
 
-// newDecoder limits the memory that a stream can ask for.
+// newDecoder limits the memory that a stream can ask for. Low memory is that buffers are made as
+// large as their blocks need: else they are of the largest, 5 MB, whatever the stream holds.
 func newDecoder(r io.Reader) (*zstd.Decoder, error) {
-	return zstd.NewReader(r, zstd.WithDecoderMaxWindow(64<<20), zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderConcurrency(min(2, budget.Workers(workerMemory))), zstd.WithDecoderLowmem(budget.Workers(workerMemory) == 1))
+	return zstd.NewReader(r, zstd.WithDecoderMaxWindow(64<<20), zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderConcurrency(min(2, budget.Workers(workerMemory))), zstd.WithDecoderLowmem(true))
 }

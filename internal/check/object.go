@@ -136,7 +136,7 @@ func (c *checker) revision(w *worker, n layout.Name, packable bool) (object, sta
 		c.counts.withoutMD5.Add(1)
 	}
 	if o.HasBlob() {
-		c.blob(o, packable)
+		c.blob(w, o, packable)
 	}
 	return o, s
 }
@@ -196,7 +196,7 @@ func (c *checker) unseen() {
 }
 
 // blob verifies the blob that belongs to a revision.
-func (c *checker) blob(o object, packable bool) {
+func (c *checker) blob(w *worker, o object, packable bool) {
 	f, where, err := c.v.open(layout.Blob(o.OID, o.Serial))
 	if errors.Is(err, fs.ErrNotExist) {
 		f := c.object(BlobMissing, o.OID, o.Serial, where, "")
@@ -209,9 +209,12 @@ func (c *checker) blob(o object, packable bool) {
 	}
 	if err == nil {
 		c.blobsWanted.addRevision(o.OID, o.Serial)
+		if w.blob == nil {
+			w.blob = make([]byte, blobBuffer)
+		}
 		hash := o.BlobSum.Hash()
 		var n int64
-		n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{f}, make([]byte, blobBuffer))
+		n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{f}, w.blob)
 		err = errors.Join(err, f.Close())
 		c.counts.blobs.Add(1)
 		c.countFile(n)

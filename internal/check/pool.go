@@ -16,6 +16,7 @@ type task func(ctx context.Context, w *worker)
 // them too, so nothing in them may be kept over a call of [pool.do].
 type worker struct {
 	buf     []byte
+	blob    []byte // nil until there is a blob to read
 	scanner pickle.Scanner
 	refs    []zodb.OID
 	// Of bundles: the frame that a walk is at, and the one in which something else was looked for

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -78,8 +80,25 @@ func parse(tb testing.TB, name, code string) source {
 	return source{name: name, pkg: path.Dir(name), file: file, fset: fset}
 }
 
-// project parses every Go file of the module, tests included.
+// project returns every Go file of the module, tests included. They are parsed once for all tests,
+// which change nothing in them.
 func project(tb testing.TB) []source {
+	tb.Helper()
+	parsed.Lock()
+	defer parsed.Unlock()
+	if parsed.all == nil {
+		parsed.all = parseAll(tb)
+	}
+	return slices.Clone(parsed.all)
+}
+
+// parsed is what project returns.
+var parsed struct {
+	sync.Mutex
+	all []source
+}
+
+func parseAll(tb testing.TB) []source {
 	tb.Helper()
 	fset := token.NewFileSet()
 	var all []source

@@ -23,11 +23,12 @@ const (
 )
 
 const (
-	pairSize = 16      // bytes of a pair in memory
-	minRun   = 64      // pairs
-	runsFrom = 64      // offset in the temporary file; before it is the text of a lock file
-	runRead  = 4 << 10 // bytes, the least with which a run is read
-	buffered = 64 << 10
+	pairSize   = 16      // bytes of a pair in memory
+	minRun     = 64      // pairs
+	firstPairs = 2048    // pairs that the first buffer holds at first
+	runsFrom   = 64      // offset in the temporary file; before it is the text of a lock file
+	runRead    = 4 << 10 // bytes, the least with which a run is read
+	buffered   = 64 << 10
 )
 
 // Stats are the numbers of an index.
@@ -74,14 +75,13 @@ type run struct {
 // read. If there is another writer, the error matches vfs.ErrLocked.
 //
 // The writer takes memoryBytes, half for added pairs and half for those being sorted meanwhile; a
-// run has half of it. Beyond that it takes less than 200 kB, 16 bytes for each 16 kB of the index
+// run has half of it. Beyond that it takes less than 250 kB, 16 bytes for each 16 kB of the index
 // and, once there are more than memoryBytes / 8 kB runs, 4 kB for each further one. (64 MiB are
 // enough for 17,000 million references.) On the disk the runs take about as much as the index will,
 // until the end.
 func New(fsys vfs.FS, dir string, tid zodb.TID, memoryBytes int) (*Writer, error) {
 	w := &Writer{fs: fsys, dir: dir, tid: tid, memory: memoryBytes, perRun: max(minRun, memoryBytes/2/pairSize), spare: make(chan []pair, 1)}
-	w.buf = make([]pair, 0, w.perRun)
-	w.spare <- make([]pair, 0, w.perRun)
+	w.spare <- nil
 	if err := w.takeTemp(); err != nil {
 		return nil, fmt.Errorf("begin an index of references: %w", err)
 	}
@@ -140,6 +140,9 @@ func (w *Writer) Add(from, to zodb.OID) error {
 		defer w.mu.Unlock()
 		return w.err
 	}
+	if len(w.buf) == cap(w.buf) {
+		w.buf = w.grown(w.buf)
+	}
 	w.buf = append(w.buf, pair{to: to, from: from})
 	if len(w.buf) < w.perRun {
 		w.mu.Unlock()
@@ -160,6 +163,16 @@ func (w *Writer) Add(from, to zodb.OID) error {
 		w.err = fmt.Errorf("sort references: %w", err)
 	}
 	return w.err
+}
+
+// grown returns a full buffer with more room: firstPairs at first, because most storages are small,
+// and then a whole run.
+func (w *Writer) grown(buf []pair) []pair {
+	room := w.perRun
+	if cap(buf) == 0 {
+		room = min(room, firstPairs)
+	}
+	return append(make([]pair, 0, room), buf...)
 }
 
 // Skip counts an object whose references could not be seen: a record that is

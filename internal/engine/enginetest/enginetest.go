@@ -41,6 +41,9 @@ func Home(t testing.TB, o engine.CreateOptions) string {
 // that fails then is an error of the test.
 func Open(t testing.TB, home string, o engine.Options) *engine.Storage {
 	t.Helper()
+	if testing.Short() && o.SegmentSize == 0 {
+		o.SegmentSize = 1 << 20 // room for a segment costs time, in memory the most
+	}
 	s, err := engine.Open(context.WithoutCancel(t.Context()), home, o)
 	if err != nil {
 		t.Fatal(err)

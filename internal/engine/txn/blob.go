@@ -183,8 +183,9 @@ func (w *blobSink) flush() error {
 	if w.f != nil {
 		_, err = w.f.Write(w.buf)
 	}
+	full := len(w.buf) == cap(w.buf) // else this is the end
 	w.buf = w.buf[:0]
-	if cap(w.buf) < blobSinkSize {
+	if full && cap(w.buf) < blobSinkSize {
 		w.buf = make([]byte, 0, blobSinkSize)
 	}
 	if w.f == nil {
