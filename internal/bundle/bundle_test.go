@@ -442,6 +442,10 @@ func TestScanFindsWhatIsBehindDamage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if testing.Short() && number%4 != 0 {
+			number++
+			continue
+		}
 		want := make(map[layout.Name][]byte)
 		for e, err := range r.RevisionsFrom(0) {
 			if err != nil {

@@ -85,7 +85,11 @@ func have(tools ...string) bool {
 // its writers.
 func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 	t.Parallel()
-	for _, format := range []string{"chunky", "bundled"} {
+	formats := []string{"bundled", "chunky"}
+	if testing.Short() {
+		formats = formats[:1] // most of its time is that of other programs
+	}
+	for _, format := range formats {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			scriptsMakeGoodCopies(t, format)

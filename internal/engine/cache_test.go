@@ -165,7 +165,7 @@ func stressReads(t *testing.T, s *Storage, class zodb.Class) {
 	// It takes as long as a busy machine needs for what says something.
 	begun, long := time.Now(), 6*time.Second
 	if testing.Short() {
-		long = 2 * time.Second
+		long = time.Second / 2
 	}
 	wg.Go(func() {
 		defer cancel()

@@ -45,7 +45,7 @@ func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Sto
 // finds nothing, and the next pack removes what this one left.
 func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	t.Parallel()
-	every := oneOf(5, 23, 151)
+	every := oneOf(5, 23, 307)
 	i := 0
 	for _, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
 		for _, set := range []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"} {
@@ -347,7 +347,7 @@ func TestPackSaysWhatItLacks(t *testing.T) {
 // everything is there.
 func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 	t.Parallel()
-	every := oneOf(3, 31, 181)
+	every := oneOf(3, 31, 361)
 	for i, format := range allFormats() {
 		c := packCase{format: format, seed: uint64(i) + 500, set: "storage.min_pack_time=0"}
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {

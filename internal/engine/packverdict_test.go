@@ -165,7 +165,7 @@ func TestErrorAtEveryOperationOfAPlan(t *testing.T) {
 					if ops < 8 {
 						t.Fatalf("only %d operations", ops)
 					}
-					for n := range faulttest.Sample(ops, oneOf(1, 1, 7), uint64(len(cause.Error()))) {
+					for n := range faulttest.Sample(ops, oneOf(1, 1, 13), uint64(len(cause.Error()))) {
 						relinkedWithError(t, cause, n, forever, stopped)
 					}
 				})
@@ -245,7 +245,7 @@ func TestCrashAtEveryOperationOfAPlan(t *testing.T) {
 	for _, stopped := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stopped %t", stopped), func(t *testing.T) {
 			t.Parallel()
-			for n := 1; relinkedWithCrash(t, n, stopped); n += oneOf(1, 1, 4) {
+			for n := 1; relinkedWithCrash(t, n, stopped); n += oneOf(1, 1, 9) {
 				if n > 100 {
 					t.Fatal("it has no end")
 				}

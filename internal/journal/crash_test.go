@@ -214,7 +214,7 @@ func TestCommittedSurvivesACrashAtEveryOperation(t *testing.T) {
 			t.Logf("%d operations", f.Ops()-first)
 			every := 1
 			if testing.Short() {
-				every = 9
+				every = 23
 			}
 			for n := range faulttest.Sample(f.Ops()-first, every, seed) {
 				crashAt(t, seed, first+n)

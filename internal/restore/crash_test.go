@@ -76,7 +76,7 @@ func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(
 	stride := 1
 	switch {
 	case testing.Short():
-		stride = 97
+		stride = 197
 	case raceDetector:
 		stride = 5
 	}

@@ -35,7 +35,7 @@ func anyOp(errfs.Op) bool { return true }
 func faults(t *testing.T, every int, begin func(disk *crashfs.FS) (*faulttest.Job, error)) {
 	switch {
 	case testing.Short():
-		every *= 36
+		every *= 72
 	case raceDetector:
 		every *= 4
 	}

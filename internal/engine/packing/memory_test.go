@@ -118,7 +118,7 @@ func oidSets(structures ...any) (sets []reflect.Value) {
 // fly, a tenth of them garbage, with all that a pack holds in memory: its sets, the work
 // list, at its greatest length, and the buffers of the index of references. The race
 // detector is slow, so with it there are a tenth of them, and memory that depends on
-// their number counts ten times; in a short run there are half of them.
+// their number counts ten times; in a short run there are a quarter of them.
 //
 // It is not parallel, because allocations of other tests would count.
 func TestPackOfTenMillionObjectsTakesNoMoreThan64MB(t *testing.T) {
@@ -126,7 +126,7 @@ func TestPackOfTenMillionObjectsTakesNoMoreThan64MB(t *testing.T) {
 	n := zodb.OID(objects)
 	switch {
 	case testing.Short():
-		n /= 2
+		n /= 4
 	case raceDetector:
 		n /= 10
 	}

@@ -23,7 +23,11 @@ import (
 // meanwhile, a reader finds a revision as it was written, or none.
 func TestReadersBesideAWriter(t *testing.T) {
 	t.Parallel()
-	for seed := range hometest.Rounds(t, 2) {
+	rounds := hometest.Rounds(t, 2)
+	if testing.Short() {
+		rounds = 1
+	}
+	for seed := range rounds {
 		s, _ := newStore(t)
 		h := newHistory(s, uint64(seed))
 		var stop atomic.Bool

@@ -41,7 +41,7 @@ func TestTableIsCaughtUp(t *testing.T) {
 		}
 		step := 1
 		if testing.Short() {
-			step = 7
+			step = 17
 		}
 		for at := 1; ; at += step {
 			disk := made.Crashed(crashfs.KeepNone)
