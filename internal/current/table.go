@@ -1,6 +1,7 @@
 package current
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -65,33 +66,47 @@ type Table struct {
 
 // Create makes an empty table in the place of any that is there. It is one from the first Commit on.
 func Create(fsys vfs.FS, identity [16]byte) (*Table, error) {
-	for _, name := range []string{Name, PagesName, VersionsName, noteOf(0), noteOf(1)} {
-		if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
+	if err := Remove(fsys); err != nil {
+		return nil, err
 	}
 	t := &Table{fs: fsys, head: header{identity: identity}}
 	t.extents.Store(new(extents))
-	var err error
-	if t.list, err = fsys.Create(PagesName); err != nil {
-		return nil, err
-	}
-	f, err := fsys.Create(VersionsName)
-	if err != nil {
-		return nil, errors.Join(err, t.Close())
-	}
-	t.versions = newVersions(f)
-	if t.file, err = fsys.Create(Name); err == nil {
-		_, err = t.file.WriteAt(make([]byte, headerSpace), 0)
-	}
-	if err != nil {
-		return nil, errors.Join(err, t.Close())
+	if err := t.create(); err != nil {
+		return nil, errors.Join(err, t.Close(), Remove(fsys))
 	}
 	return t, nil
 }
 
+func (t *Table) create() (err error) {
+	if t.list, err = t.fs.Create(PagesName); err != nil {
+		return err
+	}
+	f, err := t.fs.Create(VersionsName)
+	if err != nil {
+		return err
+	}
+	t.versions = newVersions(f)
+	if t.file, err = t.fs.Create(Name); err != nil {
+		return err
+	}
+	_, err = t.file.WriteAt(make([]byte, headerSpace), 0)
+	return err
+}
+
+// Remove removes the files of a table, if there is one: first the one without which the others are
+// nothing.
+func Remove(fsys vfs.FS) error {
+	for _, name := range []string{Name, PagesName, VersionsName, noteOf(0), noteOf(1)} {
+		if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Open opens a table. An error that matches ErrDamaged or fs.ErrNotExist says that it has to be
-// made again, and ErrSparse that it was, and that this is of no use.
+// made again, and ErrSparse that it was, and that this is of no use. One whose making was not
+// finished, because the process ended, does not exist.
 func Open(fsys vfs.FS, identity [16]byte) (*Table, error) {
 	t := &Table{fs: fsys}
 	t.extents.Store(new(extents))
@@ -119,6 +134,9 @@ func (t *Table) read(identity [16]byte) error {
 	b := make([]byte, 2*headerSize)
 	if _, err := t.file.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
+	}
+	if bytes.Count(b, []byte{0}) == len(b) {
+		return fmt.Errorf("%s was never finished: %w", t.fs.Path(Name), fs.ErrNotExist)
 	}
 	reason := fmt.Errorf("%w: it has no header", ErrDamaged)
 	found := false
@@ -173,6 +191,12 @@ func (t *Table) readExtents() error {
 	t.extents.Store(&list)
 	t.pages, t.listed, t.objects = t.head.pages, t.head.extents, t.head.objects
 	return nil
+}
+
+// MostSize bounds the size of a table in bytes: of objects up to an oid, so many at most.
+func MostSize(objects int64, highest uint64) int64 {
+	pages := min(uint64(objects), highest/slotsInPage+1, max(freePages, uint64(objects)/fullPage)) + 1
+	return headerSpace + int64(pages)*(pageSize+versionSize+extentSize)
 }
 
 // UpTo returns the transaction up to which everything is in the table, and the note of then.

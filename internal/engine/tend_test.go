@@ -160,3 +160,37 @@ func TestMergesGoOnAfterASnapshotThatFailed(t *testing.T) {
 	flushEach(t, s, 30)
 	eventually(t, "merges", func() bool { return len(bundlesOf(t, f, "A")) < 10 })
 }
+
+// TestTheTableIsMadeAgain: a full disk takes the table of current revisions away. When there is room
+// again it is made, without an open, and a check of the home finds nothing.
+func TestTheTableIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	log := &testLog{}
+	s, f, home := newErrStorageAs(t, CreateOptions{Format: "bundled"}, Options{CacheSize: -1, Logger: log.logger()})
+	flushEach(t, s, 3)
+	f.Decide(func(op errfs.Op) error {
+		if op.Changes() && strings.Contains(op.Name, "misc/current") {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	flushEach(t, s, 3)
+	eventually(t, "a warning", func() bool { return log.count("no table of current revisions") == 1 })
+	if got := load(t, s, 0); !strings.Contains(got, "root at 2") {
+		t.Errorf("the root is %q", got)
+	}
+	f.Decide(nil)
+	eventually(t, "a table", func() bool { return log.count("the table of current revisions is there again") == 1 })
+	flushEach(t, s, 2)
+	if got := load(t, s, 0); !strings.Contains(got, "root at 1") {
+		t.Errorf("the root is %q", got)
+	}
+	homeIsSound(t, home)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	homeIsSound(t, home)
+	if n := log.count("could not be made denser"); n > 0 {
+		t.Errorf("%d warnings of merges", n)
+	}
+}

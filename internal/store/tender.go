@@ -52,15 +52,19 @@ type Chore interface {
 	// Publish puts the prepared files in their place, by the goroutine of [Writer]. Where they do not
 	// fit any more, and while B is in use, it does nothing. After that there may be more to do.
 	Publish() (Tended, error)
+	// Again returns, after a Prepare that found nothing, how long it is until there may be something
+	// although nothing was changed; 0: there will not be.
+	Again() time.Duration
 	// Close releases the resources of the chore. It is called last, in any case.
 	Close() error
 }
 
 // Tended is the outcome of a chore.
 type Tended struct {
-	Files    int   // that were replaced
-	Bytes    int64 // of the files in their place
-	GaveBack int64 // bytes that the file system has more than before
+	Files    int    // that were replaced
+	Bytes    int64  // of the files in their place
+	GaveBack int64  // bytes that the file system has more than before
+	Note     string // for the log; empty: nothing is to be said
 }
 
 // Outline describes a transaction that is not flushed.

@@ -38,6 +38,7 @@ type tending struct {
 	wait    time.Duration
 	retry   time.Time // not before; zero: at once
 	again   time.Time // not before: nothing was changed, and space is short
+	later   time.Time // when there may be something to do although nothing was changed; zero: never
 	short   bool      // space was, when the one under way was begun
 	less    bool      // the chore under way is a less urgent one
 	of      *reclaim  // that it is for; nil: none
@@ -85,7 +86,12 @@ func (w *Worker) tend() {
 	if side == "" || w.untilTend() > 0 {
 		return
 	}
-	t.less = !t.due
+	if t.later.IsZero() || w.o.Clock().Before(t.later) {
+		t.less = !t.due
+	} else {
+		t.due, t.less = true, false
+	}
+	t.later = time.Time{}
 	t.of = w.asked(side)
 	o := w.tending.terms(w)
 	o.Before = w.o.Clock().Add(-w.o.Home.Settings.Storage.DelayDelete).Unix()
@@ -146,6 +152,9 @@ func (w *Worker) untilTend() time.Duration {
 	case t.idle && w.o.State.IsIdle():
 		wait = max(0, t.changed.Add(idleAfter).Sub(now))
 	}
+	if !t.later.IsZero() {
+		wait = min(wait, max(0, t.later.Sub(now)))
+	}
 	return max(wait, t.retry.Sub(now))
 }
 
@@ -170,6 +179,7 @@ func (w *Worker) endChore(p prepared, publish bool) {
 		}
 	}
 	t.cancel()
+	again := chore.Again()
 	if cerr := chore.Close(); cerr != nil && err == nil {
 		err = cerr
 	}
@@ -189,7 +199,13 @@ func (w *Worker) endChore(p prepared, publish bool) {
 	case !p.found:
 		t.due = false
 	}
+	if !p.found && again > 0 {
+		t.later = w.o.Clock().Add(again)
+	}
 	t.wait, t.retry = 0, time.Time{}
+	if n.Note != "" {
+		w.o.Log.Info(n.Note)
+	}
 	if n.GaveBack > 0 && t.short {
 		w.o.Space.LookSoon()
 	}

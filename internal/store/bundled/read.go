@@ -157,7 +157,7 @@ func (s *Store) Stat(n layout.Name) (int64, error) {
 // currentOf returns the current revision of an object: that which the table names, or else the
 // indexes of all bundles; number -1: it has none.
 func (s *Store) currentOf(v *view, oid zodb.OID) (p *part, e bundle.Revision, number int64, err error) {
-	slot, known := s.table.look(v, oid)
+	slot, known := s.table.Load().look(v, oid)
 	if !known {
 		return v.current(oid)
 	}
@@ -177,7 +177,7 @@ func (s *Store) Current(oid zodb.OID) (zodb.TID, error) {
 		return 0, err
 	}
 	defer v.release()
-	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.hasPlace(slot) {
+	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.hasPlace(slot) {
 		return slot.TID, nil
 	}
 	_, e, number, err := s.currentOf(v, oid)
@@ -203,7 +203,7 @@ func (s *Store) Load(oid zodb.OID) (store.Record, error) {
 		return store.Record{}, err
 	}
 	defer v.release()
-	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && slot.Size > 0 && v.hasPlace(slot) {
+	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && slot.Size > 0 && v.hasPlace(slot) {
 		p := &v.parts[v.of(slot.TID)]
 		n := layout.Revision(oid, slot.TID)
 		if data, err := s.readPlace(p, slot, n); err == nil {
@@ -253,7 +253,7 @@ func (s *Store) HasData(oid zodb.OID) (bool, error) {
 		return false, err
 	}
 	defer v.release()
-	if slot, known := s.table.look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.hasPlace(slot) {
+	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.hasPlace(slot) {
 		return slot.Flags&bundle.FlagGone == 0, nil
 	}
 	_, e, number, err := s.currentOf(v, oid)

@@ -14,18 +14,16 @@ const progressEvery = 2 * time.Second
 
 // rebuild makes the table anew from the indexes, one bundle after the other, each in order of oid:
 // pages that are near to each other stay in memory until they are written once. Its memory does
-// not depend on the size of the database. An error is that of [Options.Progress]; after any other
-// error there is not a table, and [Options.Warn] is told.
-func (s *Store) rebuild(v *view) error {
-	s.table, s.rebuilt = nil, true
+// not depend on the size of the database. After an error nothing of it is left; [current.ErrSparse]
+// says that there is no use in one, which is noted on the disk.
+func (s *Store) rebuild(ctx context.Context, v *view, progress func(done, total int64) error) (*table, error) {
 	t, err := current.Create(s.fs, s.o.Identity)
 	if err != nil {
-		s.warnOnce(current.Name, noTable, err)
-		return nil
+		return nil, err
 	}
 	made := newTable(t)
 	t.Hold()
-	b := &rebuilding{s: s, begun: s.o.Clock()}
+	b := &rebuilding{ctx: ctx, clock: s.o.Clock, progress: progress, begun: s.o.Clock()}
 	for i := range v.parts {
 		b.total += v.parts[i].Revisions
 	}
@@ -34,40 +32,36 @@ func (s *Store) rebuild(v *view) error {
 			break
 		}
 	}
-	if errors.Is(err, current.ErrSparse) {
-		err = errors.Join(err, t.Sparse())
+	if err == nil {
+		err = made.commit(v)
 	}
 	if err == nil {
-		err = s.commitTable(made, v)
+		return made, nil
 	}
-	if err == nil {
-		s.table = made
-		return nil
+	if errors.Is(err, current.ErrSparse) && t.Sparse() == nil {
+		return nil, errors.Join(err, t.Close())
 	}
-	if b.err == nil && !errors.Is(err, current.ErrSparse) {
-		s.warnOnce(current.Name, noTable, err)
-	}
-	_ = t.Close() // it is made anew by the next open
-	return b.err
+	_ = t.Close() // none of it is needed
+	return nil, errors.Join(err, current.Remove(s.fs))
 }
 
 // rebuilding tells how far a table is that is made.
 type rebuilding struct {
-	s           *Store
+	ctx         context.Context
+	clock       func() time.Time
+	progress    func(done, total int64) error // nil: nobody is told
 	begun       time.Time
 	done, total int64
-	err         error // of Progress
 }
 
 // tell is called after each piece.
 func (b *rebuilding) tell(entries int) error {
 	b.done += int64(entries)
-	if b.s.o.Progress == nil || b.s.o.Clock().Sub(b.begun) < progressEvery {
-		return nil
+	if err := b.ctx.Err(); err != nil || b.progress == nil || b.clock().Sub(b.begun) < progressEvery {
+		return err
 	}
-	b.begun = b.s.o.Clock()
-	b.err = b.s.o.Progress(b.done, b.total)
-	return b.err
+	b.begun = b.clock()
+	return b.progress(b.done, b.total)
 }
 
 // putter is [current.Table.Put], or [current.Table.Refresh].

@@ -3,9 +3,9 @@ package bundled
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/current"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
@@ -49,8 +49,9 @@ type Store struct {
 	catalogue
 	buffers sync.Pool // of *frameBuffers
 	cached  frameCache
-	table   *table // nil: there is none; set by New and Close alone
-	rebuilt bool   // the table was made anew; set by New
+	table   atomic.Pointer[table] // nil: there is none; set by the goroutine that puts
+	rebuilt bool                  // the table was made anew; set by New
+	sparse  atomic.Bool           // there is no use in a table
 
 	warned   []string // files of which Warn was told, guarded by besideMu where another process writes
 	besideMu sync.Mutex
@@ -63,6 +64,7 @@ type Store struct {
 	// doubt is a bundle that may be lost in a power cut; nil: there is none.
 	doubt   *doubt
 	pending pending
+	lack    lack
 }
 
 // New returns the store of a HOME. It opens all bundles that count. Who writes gets a
@@ -125,8 +127,8 @@ func (s *Store) sure() error {
 // After an error a power cut may take files back, and then the table would be ahead.
 func (s *Store) changed(err error) error {
 	s.unsure = true
-	if err != nil && s.table != nil && !s.table.bad.Swap(true) {
-		s.warnOnce(current.Name, noTable, err)
+	if t := s.table.Load(); err != nil && t != nil && !t.bad.Swap(true) {
+		s.tableFailed(err)
 	}
 	return errors.Join(err, s.reload())
 }

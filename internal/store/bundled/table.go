@@ -16,8 +16,8 @@ import (
 
 // table is the table of current revisions: for each object the newest entry of any bundle, gone
 // or not. It is derived. It is brought up to date before a view is published, so it is as new as any
-// view, or newer. An error in it never stops the store: then there is not a table until the next
-// open, and reads look into the indexes of all bundles.
+// view, or newer. An error in it never stops the store: then there is not a table until a
+// chore has made it again, and reads look into the indexes of all bundles.
 //
 // Its note names the bundles and lists of which it had the entries when it was committed, with
 // checksums of their contents. An open puts the entries of the others.
@@ -86,30 +86,12 @@ func (p *part) noteLine(behind bool) string {
 
 func newTable(t *current.Table) *table { return &table{t: t, behind: make(map[bundle.Name]bool)} }
 
-// openTable opens the table and brings it up to date with the first view, or makes a new one.
-// An error is that of [Options.Progress].
-func (s *Store) openTable(v *view) error {
-	if !v.whole() {
-		return nil // the table would take older revisions for current ones
-	}
-	t, err := current.Open(s.fs, s.o.Identity)
-	if errors.Is(err, current.ErrSparse) {
-		return nil
-	}
-	if err == nil {
-		s.table = newTable(t)
-		if s.catchUp(v) {
-			return nil
-		}
-		_ = t.Close() // it was only read
-	}
-	return s.rebuild(v)
-}
+// errOtherTable: the table has entries that are nowhere, or not known.
+var errOtherTable = errors.New("the table is of other bundles")
 
-// catchUp puts the entries that have changed since the table was committed. It reports false if
-// these are not known.
-func (s *Store) catchUp(v *view) bool {
-	upTo, note := s.table.t.UpTo()
+// catchUp puts the entries that have changed since the table was committed.
+func (t *table) catchUp(ctx context.Context, v *view) error {
+	upTo, note := t.t.UpTo()
 	noted := make(map[bundle.Name]string)
 	firsts, lasts := make(map[zodb.TID]bool), make(map[zodb.TID]bool)
 	for line := range strings.Lines(string(note)) {
@@ -117,11 +99,11 @@ func (s *Store) catchUp(v *view) bool {
 		file, _, _ := strings.Cut(line, " ")
 		n, _, ok := bundle.ParseName(file)
 		if !ok {
-			return false
+			return errOtherTable
 		}
 		noted[n], firsts[n.Min], lasts[n.Max] = line, true, true
 		if i := v.of(n.Min); i < 0 || v.parts[i].name != n && !v.parts[i].name.Supersedes(n) {
-			return false // it has entries that are nowhere
+			return errOtherTable
 		}
 	}
 	for i := range v.parts {
@@ -130,25 +112,25 @@ func (s *Store) catchUp(v *view) bool {
 		switch {
 		case ok && line == p.noteLine(false) && !strings.HasSuffix(line, unknownSum):
 		case ok && line == p.noteLine(true), !ok && firsts[p.name.Min] && lasts[p.name.Max] && p.name.Max <= upTo:
-			s.table.behind[p.name] = true // all that it has came from others
+			t.behind[p.name] = true // all that it has came from others
 		case ok && !strings.Contains(line, fmt.Sprintf(" %x", p.Sum[:notedSum])):
-			return false // another bundle had its name, with entries that are nowhere
+			return errOtherTable // another bundle had its name
 		default:
-			put := s.table.t.Put
+			put := t.t.Put
 			if ok { // another gone list: other bundles may have newer entries
-				put = s.table.t.Refresh
+				put = t.t.Refresh
 			}
-			if err := s.table.putPart(context.Background(), p, s.table.gone, put); err != nil {
-				return false
+			if err := t.putPart(ctx, p, t.gone, put); err != nil {
+				return err
 			}
-			s.table.changes++
+			t.changes++
 		}
 	}
-	return true
+	return nil
 }
 
-// commitTable makes a table durable, with its note.
-func (s *Store) commitTable(t *table, v *view) error {
+// commit makes it durable, with its note.
+func (t *table) commit(v *view) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.changes = 0
@@ -157,22 +139,19 @@ func (s *Store) commitTable(t *table, v *view) error {
 
 // follow brings the table up to date with a view that is about to be published.
 func (s *Store) follow(before, next *view) {
-	t := s.table
+	t := s.table.Load()
 	if t == nil || t.bad.Load() {
 		return
 	}
 	err := t.follow(before, next)
 	if t.changes++; err == nil && t.changes >= s.o.CommitEvery {
-		err = s.commitTable(t, next)
+		err = t.commit(next)
 	}
 	if err != nil {
 		t.bad.Store(true)
-		s.warnOnce(current.Name, noTable, err)
+		s.tableFailed(err)
 	}
 }
-
-// noTable is told where the table could not be kept up. Nothing is lost: it is derived.
-const noTable = "no table of current revisions until the next open for writing: reads look into the indexes of bundles, and are slower"
 
 func (t *table) follow(before, next *view) error {
 	was := make(map[bundle.Name]*part)
@@ -306,13 +285,13 @@ func (t *table) look(v *view, oid zodb.OID) (slot current.Slot, known bool) {
 // closeTable commits the table and closes it. Its errors do not matter: the last commit stays, and the next
 // open puts the rest again. So a close on a full disk does not fail for it.
 func (s *Store) closeTable() {
-	t := s.table
+	t := s.table.Load()
 	if t == nil || t.closed {
 		return
 	}
 	t.closed = true
 	if !t.bad.Swap(true) && t.changes > 0 && !s.unsure {
-		_ = s.commitTable(t, s.now)
+		_ = t.commit(s.now)
 	}
 	_ = t.t.Close()
 }

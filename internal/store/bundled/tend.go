@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -13,8 +14,8 @@ import (
 )
 
 // chore is one piece of work that makes the files cheaper: files that do not count any more
-// are removed, items put aside become gone for good, the table learns the places in a bundle that
-// was merged, a bundle of which packs have removed much is rewritten, or neighbours are merged.
+// are removed, a table that is lacking is made, items put aside become gone for good, the table
+// learns the places in a bundle that was merged, a bundle of which packs have removed much is rewritten, or neighbours are merged.
 //
 // While B is in use nothing of A is touched. Where B has many bundles, they are merged, because
 // each is an open file.
@@ -26,7 +27,10 @@ type chore struct {
 	// doubtful is the part of v that is in doubt, and is written again; -1: there is none.
 	doubtful int
 
-	gone int64 // of the table, at the moment of v
+	gone  int64         // of the table, at the moment of v
+	lacks bool          // there is no table, and there could be one
+	later time.Duration // until something may be tried again that failed or had no room
+	table *table        // that was made; nil: none was
 
 	publish func() (store.Tended, error) // of Prepare
 	// Of a merge:
@@ -50,8 +54,11 @@ func (s *Store) Tend(o store.Tending) (store.Chore, error) {
 		o.Least = 0.5
 	}
 	c := &chore{s: s, o: o, v: s.view(), b: s.files.ReadsB(), doubtful: s.doubtful()}
-	if s.table != nil {
-		c.gone = s.table.gone
+	if t := s.table.Load(); t != nil {
+		c.gone = t.gone
+	}
+	if c.lacks = s.lacksTable(c.v); c.lacks {
+		c.later = max(0, s.lack.retry.Sub(s.o.Clock()))
 	}
 	return c, nil
 }
@@ -68,6 +75,9 @@ func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
 		c.publish = c.removeLeftovers
 		return true, nil
 	}
+	if c.makeTable(ctx) {
+		return true, ctx.Err()
+	}
 	if c.b {
 		return c.mergeB(ctx)
 	}
@@ -81,7 +91,7 @@ func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
 	if c.o.Reclaim { // the rest takes space
 		return c.rewrite(ctx)
 	}
-	if more, err := c.s.table.catchUpBehind(ctx, c.v, c.gone); more || err != nil {
+	if more, err := c.s.table.Load().catchUpBehind(ctx, c.v, c.gone); more || err != nil {
 		c.publish = c.noteTable
 		return more, err
 	}
@@ -110,11 +120,22 @@ func (c *chore) Publish() (store.Tended, error) {
 	return c.publish()
 }
 
+// Again implements [store.Chore].
+func (c *chore) Again() time.Duration {
+	if c.lacks && c.o.Reclaim {
+		return roomTry
+	}
+	return c.later
+}
+
 // Close implements [store.Chore].
 func (c *chore) Close() error {
 	var err error
+	if c.table != nil {
+		err = c.table.t.Close() // it is good up to its commit
+	}
 	if c.made {
-		err = c.s.files.DropAside()
+		err = errors.Join(err, c.s.files.DropAside())
 	}
 	return errors.Join(err, c.v.release())
 }
@@ -173,7 +194,9 @@ func (c *chore) purge() (store.Tended, error) {
 
 // noteTable sees to it that the places that the table has learnt are kept.
 func (c *chore) noteTable() (store.Tended, error) {
-	c.s.table.changes++
+	if t := c.s.table.Load(); t != nil {
+		t.changes++
+	}
 	return store.Tended{}, nil
 }
 
