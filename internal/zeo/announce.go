@@ -52,8 +52,9 @@ func (h *hub) awaitAnnounced(ctx context.Context, tid zodb.TID) {
 type announcement struct {
 	tid       zodb.TID
 	oids      []zodb.OID
-	committer *conn  // told otherwise
-	last      func() // called when all others were told, still under the lock
+	sorted    []zodb.OID // the same ones
+	committer *conn      // told otherwise
+	last      func()     // called when all others were told, still under the lock
 }
 
 // frame is the invalidation as it is sent, by all connections of an encoding alike.
@@ -84,7 +85,7 @@ func (h *hub) announce(a announcement) {
 	defer h.mu.Unlock()
 	h.announced.Store(uint64(a.tid))
 	h.readers.wake() // they wait for mu next
-	h.missed.add(a.tid, a.oids)
+	h.missed.add(a.tid, a.sorted)
 	for c := range h.conns {
 		if c == a.committer {
 			continue

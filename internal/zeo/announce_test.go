@@ -74,7 +74,7 @@ func BenchmarkAnnounce(b *testing.B) {
 			for b.Loop() {
 				tid++
 				begun := time.Now()
-				h.announce(announcement{tid: tid, oids: oids})
+				h.announce(announcement{tid: tid, oids: oids, sorted: sortedOIDs(oids)})
 				locked += time.Since(begun)
 				for _, c := range all {
 					if err := c.out.flush(); err != nil {

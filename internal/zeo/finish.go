@@ -44,13 +44,14 @@ func (c *conn) runFinish(r *request, f *stage.Finish[*work, *step]) error {
 	h, w := c.hub, f.Work()
 	begun := h.clock()
 	oids := w.t.OIDs()
+	sorted := sortedOIDs(oids) // here, because all other commits wait for an announcement
 	var sent error
 	_, err := w.t.Finish(c.ctx, func(tid zodb.TID) {
 		if h.blobs != nil {
 			h.blobs.share(append(w.blobs, w.undone...), tid)
 		}
 		h.stats.commits.Add(1)
-		h.announce(announcement{tid: tid, oids: oids, committer: c, last: func() {
+		h.announce(announcement{tid: tid, oids: oids, sorted: sorted, committer: c, last: func() {
 			sent = errors.Join(c.put("info", h.size()), r.answer(tid))
 		}})
 	})

@@ -123,7 +123,7 @@ func (h *hub) fill(ctx context.Context) error {
 		return nil
 	}
 	for i := len(list) - 1; i >= 0; i-- {
-		h.missed.add(list[i].TID, list[i].OIDs)
+		h.missed.add(list[i].TID, sortedOIDs(list[i].OIDs))
 	}
 	return nil
 }

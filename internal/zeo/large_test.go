@@ -75,7 +75,7 @@ func TestLargeTransactionIsCopiedWhereMemoryIsShort(t *testing.T) {
 	oids := txn.OIDs()
 	if _, err := txn.Finish(t.Context(), func(tid zodb.TID) {
 		last = tid
-		ts.order[0].announce(announcement{tid: tid, oids: oids})
+		ts.order[0].announce(announcement{tid: tid, oids: oids, sorted: sortedOIDs(oids)})
 	}); err != nil {
 		t.Fatal(err)
 	}

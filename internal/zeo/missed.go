@@ -8,7 +8,7 @@ import (
 )
 
 // maxMissedOIDs bounds the memory of the invalidation queue beside the number of
-// transactions: 8 bytes each, and an entry of a map.
+// transactions: 8 bytes each.
 const maxMissedOIDs = 1 << 20
 
 // missed is the invalidation queue: the last transactions and their objects, oldest
@@ -18,32 +18,29 @@ type missed struct {
 	limit   int
 	entries []missedEntry // oldest first
 	oids    int           // in all entries
-	changes map[zodb.OID]zodb.TID
 }
 
 type missedEntry struct {
 	tid  zodb.TID
-	oids []zodb.OID
+	oids []zodb.OID // sorted
 }
 
-func newMissed(limit int) missed {
-	return missed{limit: limit, changes: make(map[zodb.OID]zodb.TID)}
+func newMissed(limit int) missed { return missed{limit: limit} }
+
+// sortedOIDs returns the objects of a transaction for [missed.add].
+func sortedOIDs(oids []zodb.OID) []zodb.OID {
+	if slices.IsSorted(oids) {
+		return oids
+	}
+	return slices.Sorted(slices.Values(oids))
 }
 
+// add adds a transaction. The oids are sorted, and nobody changes them any more.
 func (m *missed) add(tid zodb.TID, oids []zodb.OID) {
 	m.entries = append(m.entries, missedEntry{tid, oids})
 	m.oids += len(oids)
-	for _, oid := range oids {
-		m.changes[oid] = tid
-	}
 	for len(m.entries) > 1 && (len(m.entries) > m.limit || m.oids > maxMissedOIDs) {
-		old := m.entries[0]
-		for _, oid := range old.oids {
-			if m.changes[oid] == old.tid {
-				delete(m.changes, oid)
-			}
-		}
-		m.oids -= len(old.oids)
+		m.oids -= len(m.entries[0].oids)
 		m.entries[0] = missedEntry{}
 		m.entries = m.entries[1:]
 	}
@@ -55,15 +52,18 @@ func (m *missed) reaches(since zodb.TID) bool {
 }
 
 // lastChange returns the last transaction after since that changed an object, 0
-// if there is none. known is false if the queue does not reach back that far.
+// if there is none. known is false if the queue does not reach back that far. It looks into the
+// transactions after since, which are those of the time that one read takes.
 func (m *missed) lastChange(oid zodb.OID, since zodb.TID) (tid zodb.TID, known bool) {
 	if !m.reaches(since) {
 		return 0, false
 	}
-	if tid = m.changes[oid]; tid <= since {
-		tid = 0
+	for i := len(m.entries) - 1; m.entries[i].tid > since; i-- {
+		if _, changed := slices.BinarySearch(m.entries[i].oids, oid); changed {
+			return m.entries[i].tid, true
+		}
 	}
-	return tid, true
+	return 0, true
 }
 
 // since returns the objects changed after a transaction, each oid once; known is false if
