@@ -12,6 +12,7 @@ type frameWriter struct {
 	w       io.Writer
 	encoder *zstd.Encoder
 	queue   chan *job // in order
+	work    chan *job // for the goroutines that compress
 	slots   chan struct{}
 	free    sync.Pool // of *[]byte
 	emitted chan struct{}
@@ -30,7 +31,9 @@ type job struct {
 	done          chan struct{}
 }
 
-func newFrameWriter(w io.Writer, frameSize, workers int) (*frameWriter, error) {
+// newFrameWriter makes one that takes over as many frames as fit into ahead bytes, and some for each
+// worker at least, before they are written.
+func newFrameWriter(w io.Writer, frameSize, workers, ahead int) (*frameWriter, error) {
 	window := zstd.MinWindowSize
 	for window < frameSize {
 		window *= 2
@@ -39,19 +42,27 @@ func newFrameWriter(w io.Writer, frameSize, workers int) (*frameWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &frameWriter{w: w, encoder: encoder, queue: make(chan *job, 4*workers), slots: make(chan struct{}, 4*workers), emitted: make(chan struct{})}
+	waiting := max(4*workers, ahead/frameSize)
+	f := &frameWriter{w: w, encoder: encoder, queue: make(chan *job, waiting), work: make(chan *job, waiting), slots: make(chan struct{}, waiting), emitted: make(chan struct{})}
+	for range workers {
+		go f.compress()
+	}
 	go f.emit()
 	return f, nil
+}
+
+func (f *frameWriter) compress() {
+	for j := range f.work {
+		j.packed = f.encoder.EncodeAll(j.plain, f.buffer())
+		close(j.done)
+	}
 }
 
 // put takes a frame over, and returns an empty buffer for the next one.
 func (f *frameWriter) put(plain []byte) ([]byte, error) {
 	j := &job{plain: plain, blocks: uint32(len(plain) / tarBlock), done: make(chan struct{})}
 	f.slots <- struct{}{}
-	go func() {
-		j.packed = f.encoder.EncodeAll(j.plain, f.buffer())
-		close(j.done)
-	}()
+	f.work <- j
 	f.queue <- j
 	return f.buffer(), f.failure()
 }
@@ -112,6 +123,7 @@ func (f *frameWriter) abort() { f.stop() }
 func (f *frameWriter) stop() {
 	if !f.stopped {
 		f.stopped = true
+		close(f.work)
 		close(f.queue)
 		<-f.emitted
 	}

@@ -34,6 +34,7 @@ type Options struct {
 
 	FrameSize int // bytes of tar in a frame; 0: DefaultFrameSize
 	Workers   int // frames that are compressed at the same time; 0: one
+	Ahead     int // bytes of tar that may wait for that; some frames for each worker may in any case
 }
 
 // Writer writes a bundle. Members come in order: the revisions of a transaction, then the
@@ -63,7 +64,7 @@ func NewWriter(w io.Writer, o Options) (*Writer, error) {
 	if o.FrameSize < leastFrameSize || o.FrameSize > mostFrameSize {
 		return nil, fmt.Errorf("frames of %d bytes: they may have %d to %d", o.FrameSize, leastFrameSize, mostFrameSize)
 	}
-	f, err := newFrameWriter(w, o.FrameSize, max(1, o.Workers))
+	f, err := newFrameWriter(w, o.FrameSize, max(1, o.Workers), o.Ahead)
 	if err != nil {
 		return nil, err
 	}

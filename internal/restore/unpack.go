@@ -238,6 +238,9 @@ type file struct {
 	modTime time.Time
 }
 
+// writeback is after how many bytes of a file the disk is asked to begin with them.
+const writeback = 8 << 20
+
 // target is the HOME that grows, as writers see it.
 type target struct {
 	vfs.FS
@@ -251,7 +254,7 @@ func (t target) write(f file, content io.Reader) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, content)
+	_, err = io.Copy(&vfs.Writeback{File: out, Step: writeback}, content)
 	if err == nil && t.syncEach {
 		err = out.Sync()
 	}

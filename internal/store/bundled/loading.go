@@ -21,6 +21,8 @@ const (
 	// loadedMembers and loadedBytes bound a bundle that is loaded: of members, and of contents.
 	loadedMembers = 1 << 18
 	loadedBytes   = 512 << 20
+	// loadedAhead bounds the tar that waits to be compressed while a transaction is read.
+	loadedAhead = 4 << 20
 	// memberMemory is about the memory of a member until its bundle is written.
 	memberMemory = 128
 )
@@ -80,7 +82,7 @@ func (l *loading) begin(first zodb.TID) (err error) {
 	}
 	l.name, l.members, l.bytes = bundle.Name{Min: first}, 0, 0
 	l.redo = l.s.files.NewRedo(store.A, loadedMembers)
-	l.out, err = bundle.NewWriter(l.file, bundle.Options{Identity: l.s.o.Identity, Min: first, Previous: l.s.now.last(), Workers: runtime.GOMAXPROCS(0)})
+	l.out, err = bundle.NewWriter(l.file, bundle.Options{Identity: l.s.o.Identity, Min: first, Previous: l.s.now.last(), Workers: runtime.GOMAXPROCS(0), Ahead: int(budget.Within(loadedAhead, 16))})
 	return err
 }
 

@@ -66,7 +66,7 @@ func (c *chore) merge(ctx context.Context, from, to int) error {
 		sources = append(sources, source)
 	}
 	err := c.s.files.WriteAside(func(f vfs.File) error {
-		w := bufio.NewWriterSize(&restingWriter{f: f, o: &c.o, clock: c.s.o.Clock, begun: c.s.o.Clock()}, 256<<10)
+		w := bufio.NewWriterSize(&restingWriter{Writeback: vfs.Writeback{File: f, Step: restEvery}, o: &c.o, clock: c.s.o.Clock, begun: c.s.o.Clock()}, 256<<10)
 		_, err := bundle.Merge(ctx, w, bundle.Options{Identity: c.s.o.Identity, Min: c.name.Min, Max: c.name.Max, Generation: c.name.Generation,
 			Previous: first.Previous, HighestOID: last.HighestOID, Workers: workers()}, sources)
 		if err == nil {
@@ -86,26 +86,24 @@ func (c *chore) merge(ctx context.Context, from, to int) error {
 	return nil
 }
 
-// restingWriter has the system write its data to the disk bit by bit, so that nobody has to wait for
-// all of it at once, and rests in between.
+// restingWriter rests in between, so that nobody has to wait for all of its data at once.
 type restingWriter struct {
-	f           vfs.File
-	o           *store.Tending
-	clock       func() time.Time
-	begun       time.Time
-	at, started int64
+	vfs.Writeback
+	o     *store.Tending
+	clock func() time.Time
+	begun time.Time
+	since int64 // bytes since the last rest
 }
 
 var _ io.Writer = (*restingWriter)(nil)
 
 // Write implements [io.Writer].
 func (w *restingWriter) Write(b []byte) (int, error) {
-	n, err := w.f.Write(b)
-	if w.at += int64(n); err != nil || w.at-w.started < restEvery {
+	n, err := w.Writeback.Write(b)
+	if w.since += int64(n); err != nil || w.since < restEvery {
 		return n, err
 	}
-	w.f.StartSync(w.started, w.at-w.started)
-	w.started = w.at
+	w.since = 0
 	if w.o.Rest != nil {
 		w.o.Rest(w.clock().Sub(w.begun))
 	}

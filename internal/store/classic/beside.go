@@ -13,6 +13,9 @@ import (
 // asideBesideFile is where a file is written that lies beside marks and blobs.
 const asideBesideFile = "journal/aside-beside"
 
+// besideWriteback is after how many bytes the disk is asked to begin with them.
+const besideWriteback = 8 << 20
+
 // The methods below are for a store that keeps its records in files of its own, and leaves the
 // marks and blobs beside them to a Store of [layout.Bundled]. The names are relative to HOME. It is
 // used by the goroutine that puts files. Nothing is durable before [Store.Sync] returned nil, but
@@ -44,7 +47,8 @@ func (t *Store) CreateBeside() (*Beside, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Beside{Writer: bufio.NewWriterSize(f, 256<<10), t: t, f: f, stamp: t.stamp()}, nil
+	early := &vfs.Writeback{File: f, Step: besideWriteback}
+	return &Beside{Writer: bufio.NewWriterSize(early, 256<<10), t: t, f: f, stamp: t.stamp()}, nil
 }
 
 // Name gives the file its name, in the place of a file that has it. With an error it is dropped.
