@@ -75,7 +75,9 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 	if part.Until == 0 {
 		part.Until = math.MaxInt64
 	}
-	a, err := archive.NewReader(in)
+	ahead := newAheadReader(in)
+	defer ahead.Close() // before the object is closed
+	a, err := archive.NewReader(ahead)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -63,12 +64,22 @@ func appendMember(b []byte, n layout.Name, content []byte) []byte {
 
 // tarSum is the sum of a header's bytes, those of the sum itself counted as spaces.
 func tarSum(h []byte) uint64 {
-	sum := uint64(0)
-	for i, c := range h[:tarBlock] {
-		if i >= tarChecksum && i < tarChecksum+tarSumLen {
-			c = ' '
-		}
-		sum += uint64(c)
+	// Eight bytes at a time, in four lanes of 16 bits for the even ones and four for the odd ones: 64
+	// words have at most 64 * 255 in a lane.
+	const even = 0x00FF00FF00FF00FF
+	h = h[:tarBlock:tarBlock]
+	var evens, odds uint64
+	for i := 0; i+8 <= len(h); i += 8 {
+		x := binary.LittleEndian.Uint64(h[i:])
+		evens += x & even
+		odds += x >> 8 & even
+	}
+	sum := uint64(' ') * tarSumLen
+	for shift := 0; shift < 64; shift += 16 {
+		sum += evens>>shift&0xFFFF + odds>>shift&0xFFFF
+	}
+	for _, c := range h[tarChecksum:][:tarSumLen] {
+		sum -= uint64(c)
 	}
 	return sum
 }
