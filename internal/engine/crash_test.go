@@ -95,6 +95,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	for i := range rounds(t, 1) {
 		seed := uint64(i) * 100
 		cases = append(cases,
+			crashCase{zodb.ClassFull, layout.Bundled, seed + 8, 30, every, 0},
 			crashCase{zodb.ClassFull, layout.Bushy, seed + 1, 30, every, 0},
 			crashCase{zodb.ClassFull, layout.Chunky, seed + 2, 30, every, 0},
 			crashCase{zodb.ClassFull, layout.Lawn, seed + 3, 30, every, 0},

@@ -33,16 +33,18 @@ func TestErrorAtEveryOperation(t *testing.T) {
 	every := oneOf(1, 14, 199)
 	for i := range rounds(t, 1) {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
-			for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
-				seed := uint64(i)*10 + 7
-				t.Run(fmt.Sprintf("%s %v seed %d", class, cause, seed), func(t *testing.T) {
+			seed := uint64(i)*10 + 7
+			for _, c := range []errorCase{
+				{zodb.ClassFull, layout.Bundled, seed, cause}, {zodb.ClassFull, layout.Bushy, seed, cause}, {zodb.ClassMinimal, layout.Bushy, seed, cause},
+			} {
+				t.Run(fmt.Sprintf("%s %s %v seed %d", c.class, c.format, cause, seed), func(t *testing.T) {
 					t.Parallel()
-					ops := errorCase{class, seed, cause}.run(t, 0)
-					for n := range faulttest.Sample(ops, every, uint64(len(class)+len(cause.Error()))) { // other ones in each case
+					ops := c.run(t, 0)
+					for n := range faulttest.Sample(ops, every, seed+uint64(len(c.class)+len(c.format)+len(cause.Error()))) { // other ones in each case
 						if t.Failed() {
 							return
 						}
-						errorCase{class, seed, cause}.run(t, n)
+						c.run(t, n)
 					}
 				})
 			}
@@ -51,9 +53,10 @@ func TestErrorAtEveryOperation(t *testing.T) {
 }
 
 type errorCase struct {
-	class zodb.Class
-	seed  uint64
-	cause error
+	class  zodb.Class
+	format layout.Format
+	seed   uint64
+	cause  error
 }
 
 // run runs the scenario with an error at the n-th operation that changes
@@ -61,7 +64,7 @@ type errorCase struct {
 func (c errorCase) run(t *testing.T, n int) int {
 	t.Helper()
 	disk := crashfs.New(int64(c.seed))
-	if err := populateHome(disk, c.class, layout.Bushy); err != nil {
+	if err := populateHome(disk, c.class, c.format); err != nil {
 		t.Fatal(err)
 	}
 	f := errfs.New(disk, nil)

@@ -20,8 +20,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// allFormats are the classic ones, and bundled.
-func allFormats() []layout.Format { return append(layout.Formats(), layout.Bundled) }
+// allFormats are bundled, which the tests with a few cases have to reach, and the classic ones.
+func allFormats() []layout.Format {
+	return append([]layout.Format{layout.Bundled}, layout.Formats()...)
+}
 
 // testFormat is the format of homes for which a test does not choose one: the value of
 // $DIRSTORAGE_TEST_FORMAT, or bundled. Tests about files of the classic formats have bushy.

@@ -8,11 +8,13 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
@@ -496,10 +498,13 @@ func (m *model) times(f vfs.FS, format layout.Format) error {
 			return err
 		}
 		n, ok := format.Parse(name[2:])
+		tid := n.TID
+		if b, _, is := bundle.ParseName(path.Base(name)); is {
+			ok, tid = true, b.Max
+		}
 		if !ok {
 			continue
 		}
-		tid := n.TID
 		if n.Kind == layout.KindPointer || n.Kind == layout.KindXSerial {
 			b, err := f.ReadFile(name)
 			if err != nil {

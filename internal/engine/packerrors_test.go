@@ -14,6 +14,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -46,11 +47,13 @@ func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Sto
 func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	t.Parallel()
 	every := oneOf(5, 23, 307)
-	i := 0
-	for _, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
-		for _, set := range []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"} {
-			c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 300, set: set}
-			i++
+	for i, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
+		sets := []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"}
+		for j, c := range []packCase{
+			{format: layout.Bundled, set: sets[0]}, {format: layout.Bundled, set: sets[1]},
+			{format: layout.Formats()[i%len(layout.Formats())], set: sets[0]}, {format: layout.Formats()[(i+2)%len(layout.Formats())], set: sets[1]},
+		} {
+			c.seed = uint64(4*i+j) + 300
 			t.Run(fmt.Sprintf("%v %s %s", cause, c.format, c.set), func(t *testing.T) {
 				t.Parallel()
 				ops := c.packWithError(t, cause, 0)

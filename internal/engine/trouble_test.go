@@ -85,22 +85,24 @@ func TestWhatPassesPassesAtEveryOperation(t *testing.T) {
 	every := max(1, oneOf(5, 17, 127)/rounds(t, 1))
 	for i, cause := range passingErrors {
 		for j, n := range []int{1, 20} {
-			t.Run(fmt.Sprintf("%v %d times", cause, n), func(t *testing.T) {
-				t.Parallel()
-				ops := sufferOutage(t, &outage{cause: cause, n: 0})
-				for first := 1 + (i+3*j)%every; first <= ops && !t.Failed(); first += every {
-					sufferOutage(t, &outage{cause: cause, first: first, n: n})
-				}
-				t.Logf("%d operations", ops)
-			})
+			for _, format := range []layout.Format{layout.Bundled, layout.Bushy} {
+				t.Run(fmt.Sprintf("%v %d times %s", cause, n, format), func(t *testing.T) {
+					t.Parallel()
+					ops := sufferOutage(t, format, &outage{cause: cause, n: 0})
+					for first := 1 + (i+3*j)%every; first <= ops && !t.Failed(); first += every {
+						sufferOutage(t, format, &outage{cause: cause, first: first, n: n})
+					}
+					t.Logf("%d operations", ops)
+				})
+			}
 		}
 	}
 }
 
-func sufferOutage(t *testing.T, out *outage) (ops int) {
+func sufferOutage(t *testing.T, format layout.Format, out *outage) (ops int) {
 	t.Helper()
 	disk := crashfs.New(5)
-	if err := populateHome(disk, zodb.ClassFull, layout.Bushy); err != nil {
+	if err := populateHome(disk, zodb.ClassFull, format); err != nil {
 		t.Fatal(err)
 	}
 	f := errfs.New(disk, nil)
