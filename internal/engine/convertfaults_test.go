@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -190,5 +191,33 @@ func TestFaultsOfAConversion(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestAHomeOpensAfterALoadThatWasKilled: the blobs on their way into A keep nobody out.
+func TestAHomeOpensAfterALoadThatWasKilled(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New(1)
+	if err := engine.CreateOn(disk, layout.Bundled, nil); err != nil {
+		t.Fatal(err)
+	}
+	loader, err := engine.OpenLoader(t.Context(), "", sweepOptions(disk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = loader.Close() }() // its disk is not the one that is looked at
+	txn, err := loader.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: 1000})
+	if err == nil {
+		err = txn.Restore(t.Context(), zodb.Record{OID: 2, Data: sweptData(2, 1), Exists: true}, &zodb.BlobSource{Reader: strings.NewReader("blob")})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := disk.Killed()
+	if err := within(t.Context(), killed, func(*engine.Storage) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range vfs.Walk(killed, "journal") {
+		t.Errorf("%s is left (%v)", name, err)
 	}
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// loadedBlob begins the names of blobs on their way into A.
-const loadedBlob = home.JournalDir + "/loaded-blob-"
+// loadedBlob begins the names of blobs on their way into A. What an open finds of them it removes,
+// as other files that are staged.
+const loadedBlob = home.JournalDir + "/blob-loaded-"
 
 // loadTxn is a transaction of a Loader. It has its records in memory, as files.
 type loadTxn struct {
