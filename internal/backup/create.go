@@ -264,7 +264,7 @@ func (c *creation) write(ctx context.Context, config []string) error {
 				return err
 			}
 		}
-		p := &packer{c: c, w: w}
+		p := &packer{c: c, w: w, counter: c.home.copies.Counter()}
 		err := p.add(ctx, func(yield func(string, error) bool) {
 			for _, name := range config {
 				if !yield(name, nil) {

@@ -11,6 +11,8 @@ import (
 	"math"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 )
 
 // Item is one entry of an archive with its content.
@@ -82,6 +84,7 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 		return err
 	}
 	defer a.Close()
+	counter := formats.Copies(layout.Format(m.Format)).Counter()
 	next, stop := iter.Pull2(r.ReadIndex(ctx, m))
 	defer stop()
 	for {
@@ -98,6 +101,9 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 			if err = a.Drain(); err == nil && whole && in.sum() != m.Archive.SHA256 {
 				err = fmt.Errorf("%w: its SHA-256 is %s, want %s", archive.ErrDamaged, in.sum(), m.Archive.SHA256)
 			}
+			if differ := m.Counts.differ(counter.Counts()); err == nil && whole && differ != "" {
+				err = fmt.Errorf("%w: %s", archive.ErrDamaged, differ)
+			}
 			return err
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%w: it ends before %s", archive.ErrDamaged, want.Name)
@@ -109,6 +115,10 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 		want.ModTime = got.ModTime
 		item := &Item{Entry: *want}
 		checked := &sumChecker{hash: newHashReader(a), want: want}
+		var count io.Writer
+		if !want.Dir {
+			count = counter.File(want.Name, want.Size)
+		}
 		if want.Size <= smallItem && !want.Dir {
 			item.Data = make([]byte, want.Size)
 			if _, err := io.ReadFull(a, item.Data); err != nil {
@@ -117,14 +127,20 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 			if sha256.Sum256(item.Data) != want.Sum {
 				return blame(next, sumError(want))
 			}
+			if count != nil {
+				_, _ = count.Write(item.Data) // never fails
+			}
 		} else if !want.Dir {
 			item.rest = checked
+			if count != nil {
+				item.rest = io.TeeReader(checked, count)
+			}
 		}
 		if !yield(item) {
 			return errStopped
 		}
 		if item.rest != nil {
-			if _, err := io.Copy(io.Discard, checked); err != nil {
+			if _, err := io.Copy(io.Discard, item.rest); err != nil {
 				return blame(next, err)
 			}
 		}

@@ -89,15 +89,34 @@ type Reference struct {
 
 // Counts are numbers of entries.
 type Counts struct {
-	Entries      int64 `json:"entries"` // all of them, directories included
-	Objects      int64 `json:"objects"` // pointers; in class Minimal objects
+	Entries int64 `json:"entries"` // all of them, directories included
+	// Objects are pointers; in class Minimal objects; in format bundled objects of which the bundles
+	// have a revision. 0 in manifests of releases that did not count these.
+	Objects      int64 `json:"objects"`
 	Revisions    int64 `json:"revisions"`
 	Transactions int64 `json:"transactions"`
 	Blobs        int64 `json:"blobs"`
 }
 
-// count adds an entry, Entries aside.
-func (c *Counts) count(n store.Counts) {
+// differ says how the counts of an archive that was read differ from those in its manifest; "": they
+// do not.
+func (c *Counts) differ(n store.Counts) string {
+	for _, k := range []struct {
+		of        string
+		got, want int64
+	}{
+		{"objects", n.Objects, c.Objects}, {"revisions", n.Revisions, c.Revisions},
+		{"transactions", n.Transactions, c.Transactions}, {"blobs", n.Blobs, c.Blobs},
+	} {
+		if k.got != k.want && (k.of != "objects" || k.want != 0) {
+			return fmt.Sprintf("it holds %d %s, and its manifest says %d", k.got, k.of, k.want)
+		}
+	}
+	return ""
+}
+
+// add adds contents, Entries aside.
+func (c *Counts) add(n store.Counts) {
 	c.Objects += n.Objects
 	c.Revisions += n.Revisions
 	c.Transactions += n.Transactions

@@ -63,12 +63,13 @@ func (r *Repository) merge(ctx context.Context, o MergeOptions) (*Manifest, erro
 	}
 	err = putBackup(ctx, r.Store, &m, archive.Options{FrameSize: o.FrameSize}, o.Now, func(w *archive.Writer) error {
 		copies := formats.Copies(layout.Format(m.Format))
-		g := &merger{r: r, o: o, m: &m, w: w, copies: copies, layers: copies.Layers()}
+		g := &merger{r: r, o: o, m: &m, w: w, copies: copies, layers: copies.Layers(), counter: copies.Counter()}
 		for i := len(plan.Chain) - 1; i >= 0; i-- {
 			if err := g.add(ctx, plan.Chain[i], i == len(plan.Chain)-1); err != nil {
 				return err
 			}
 		}
+		m.Counts.add(g.counter.Counts())
 		return nil
 	})
 	if err != nil {
@@ -79,14 +80,15 @@ func (r *Repository) merge(ctx context.Context, o MergeOptions) (*Manifest, erro
 
 // merger copies a chain into one archive, the newest member first.
 type merger struct {
-	r      *Repository
-	o      MergeOptions
-	m      *Manifest
-	w      *archive.Writer
-	copies store.Copies
-	layers store.Layers
-	files  int64
-	bytes  int64
+	r       *Repository
+	o       MergeOptions
+	m       *Manifest
+	w       *archive.Writer
+	copies  store.Copies
+	layers  store.Layers
+	counter store.Counter
+	files   int64
+	bytes   int64
 }
 
 func (g *merger) add(ctx context.Context, b *Manifest, newest bool) error {
@@ -137,37 +139,13 @@ func (g *merger) file(d store.Description, i *Item, after zodb.TID) error {
 	if err != nil {
 		return err
 	}
-	end := &tail{size: d.Tail}
-	if d.Tail > 0 {
-		content = io.TeeReader(content, end)
-	}
-	if _, err := g.w.AddAs(i.Name, i.Size, i.ModTime, content, d.Packed); err != nil {
+	if _, err := g.w.AddAs(i.Name, i.Size, i.ModTime, counting(g.counter, i.Name, i.Size, content), d.Packed); err != nil {
 		return err
 	}
 	if d.Named {
 		g.m.Bundles = append(g.m.Bundles, i.Name)
 	}
-	counts, err := g.copies.Count(i.Name, i.Name, i.Size, end.b)
-	if err != nil {
-		counts = store.Counts{} // a faulty file stays in a backup
-	}
-	g.m.Counts.count(counts)
 	return nil
-}
-
-// tail keeps the last bytes that are written.
-type tail struct {
-	size int
-	b    []byte
-}
-
-// Write implements [io.Writer].
-func (t *tail) Write(b []byte) (int, error) {
-	t.b = append(t.b, b[max(0, len(b)-t.size):]...)
-	if extra := len(t.b) - t.size; extra > 0 {
-		t.b = append(t.b[:0], t.b[extra:]...)
-	}
-	return len(b), nil
 }
 
 // over returns the content of an entry, laid over a reference.

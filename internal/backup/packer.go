@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/store"
 )
 
 // packer fills an archive from a storage.
 type packer struct {
-	c     *creation
-	w     *archive.Writer
-	files int64
-	blobs int64 // that revisions say they have
+	c       *creation
+	w       *archive.Writer
+	counter store.Counter
+	files   int64
+	blobs   int64 // that revisions say they have
 
 	mu sync.Mutex // guards the problems: names are found beside the reading
 }
@@ -44,16 +47,24 @@ func (p *packer) lookForBlobs(ctx context.Context) error {
 	return nil
 }
 
+// counting returns the content of a file, which is counted while it is read.
+func counting(c store.Counter, name string, size int64, content io.Reader) io.Reader {
+	if to := c.File(name, size); to != nil {
+		return io.TeeReader(content, to)
+	}
+	return content
+}
+
 func (p *packer) add(ctx context.Context, names iter.Seq2[string, error]) error {
 	m := p.c.m
 	for f, err := range p.c.home.read(ctx, names) {
 		if err != nil {
 			return err
 		}
-		if _, err := p.w.AddAs(f.name, f.size, f.modTime, f.reader(), f.is.Packed); err != nil {
+		content := counting(p.counter, f.name, f.size, f.reader())
+		if _, err := p.w.AddAs(f.name, f.size, f.modTime, content, f.is.Packed); err != nil {
 			return err
 		}
-		m.Counts.count(f.counts)
 		if f.is.Named {
 			m.Bundles = append(m.Bundles, f.name)
 		}
@@ -87,6 +98,7 @@ func (p *packer) problem(text string) {
 
 // finish makes the comparisons that are only possible at the end.
 func (p *packer) finish() {
+	p.c.m.Counts.add(p.counter.Counts())
 	if len(p.c.m.Bundles) > 0 || len(p.c.below) > 0 {
 		return // the blobs that bundles name were looked for
 	}

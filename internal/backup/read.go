@@ -31,8 +31,7 @@ const (
 type content struct {
 	name    string
 	is      store.Description
-	counts  store.Counts // of its contents
-	free    func()       // gives back its place among those that are looked at; may be nil
+	free    func() // gives back its place among those that are looked at; may be nil
 	size    int64
 	modTime time.Time
 	data    []byte   // the whole of a small file; or
@@ -146,29 +145,23 @@ func (h *home) readInto(c *content) error {
 	c.size, c.modTime = info.Size, info.ModTime
 	if c.size > smallFile && !c.is.Whole {
 		c.file = file
-		return h.inspect(c, file)
+		h.inspect(c, file)
+		return nil
 	}
 	c.data = make([]byte, c.size)
 	_, err = io.ReadFull(file, c.data)
 	if err = errors.Join(err, file.Close()); err != nil {
 		return &fs.PathError{Op: "read", Path: h.fs.Path(c.name), Err: err}
 	}
-	return h.inspect(c, bytes.NewReader(c.data))
+	h.inspect(c, bytes.NewReader(c.data))
+	return nil
 }
 
 // inspect looks at the content of a file. A faulty one is backed up all the same: it is all that
 // there is.
-func (h *home) inspect(c *content, in io.ReaderAt) error {
-	tail := make([]byte, min(int64(c.is.Tail), c.size))
-	if _, err := in.ReadAt(tail, c.size-int64(len(tail))); err != nil && len(tail) > 0 && !errors.Is(err, io.EOF) {
-		return &fs.PathError{Op: "read", Path: h.fs.Path(c.name), Err: err}
-	}
+func (h *home) inspect(c *content, in io.ReaderAt) {
 	var problem error
 	if c.hasBlob, problem = h.copies.Inspect(c.name, h.fs.Path(c.name), in, c.size); problem != nil {
 		c.problem = problem.Error()
 	}
-	if counts, err := h.copies.Count(c.name, h.fs.Path(c.name), c.size, tail); err == nil {
-		c.counts = counts
-	} // else the fault is told above
-	return nil
 }

@@ -229,8 +229,8 @@ func (o *backupCommand) print(e *env, done *backup.Result) error {
 	if done.Joined {
 		since += ", of the snapshot of " + human.FormatTime(done.SnapshotAt, time.Local)
 	}
-	_, err := fmt.Fprintf(e.Stdout, "%s: %s backup%s, up to transaction %s; %s files, %s, %s compressed; in %s, %s of it in snapshot mode\n",
-		m.Name, m.Kind, since, formatLast(m.TID), human.Count(m.Counts.Entries), human.Bytes(m.Bytes), human.Bytes(m.Archive.Bytes),
+	_, err := fmt.Fprintf(e.Stdout, "%s: %s backup%s, up to transaction %s; %s files with %s objects, %s, %s compressed; in %s, %s of it in snapshot mode\n",
+		m.Name, m.Kind, since, formatLast(m.TID), human.Count(m.Counts.Entries), objectsOf(m), human.Bytes(m.Bytes), human.Bytes(m.Archive.Bytes),
 		human.Duration(m.Ended.Sub(m.Began)), human.Duration(done.InSnapshot))
 	return err
 }

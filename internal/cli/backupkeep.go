@@ -278,8 +278,8 @@ func mergeBackups(ctx context.Context, e *env, args []string, asJSON bool) error
 	if asJSON {
 		return e.printJSON(done)
 	}
-	_, err = fmt.Fprintf(e.Stdout, "%s: full backup, merged from %d, up to transaction %s; %s files, %s, %s compressed\n",
-		done.Name, len(done.MergedFrom), formatLast(done.TID), human.Count(done.Counts.Entries), human.Bytes(done.Bytes), human.Bytes(done.Archive.Bytes))
+	_, err = fmt.Fprintf(e.Stdout, "%s: full backup, merged from %d, up to transaction %s; %s files with %s objects, %s, %s compressed\n",
+		done.Name, len(done.MergedFrom), formatLast(done.TID), human.Count(done.Counts.Entries), objectsOf(done), human.Bytes(done.Bytes), human.Bytes(done.Archive.Bytes))
 	return err
 }
 

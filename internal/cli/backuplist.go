@@ -89,6 +89,14 @@ func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) e
 	return err
 }
 
+// objectsOf is how many objects the archive of a backup holds; "-": its manifest does not say.
+func objectsOf(m *backup.Manifest) string {
+	if m.Original() || m.Counts.Objects == 0 && m.Counts.Revisions > 0 {
+		return "-"
+	}
+	return human.Count(m.Counts.Objects)
+}
+
 func printBackups(e *env, r *backup.Repository, storages []listedStorage) error {
 	if len(r.Backups) == 0 {
 		fmt.Fprintln(e.Stdout, "no backups")
@@ -96,7 +104,7 @@ func printBackups(e *env, r *backup.Repository, storages []listedStorage) error 
 	for _, s := range storages {
 		fmt.Fprintf(e.Stdout, "storage %s\n", s.Identity)
 		w := tabwriter.NewWriter(e.Stdout, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(w, "BACKUP\tTAKEN\tLAST TRANSACTION\tFILES\tSIZE\tVERIFIED")
+		fmt.Fprintln(w, "BACKUP\tTAKEN\tLAST TRANSACTION\tFILES\tOBJECTS\tSIZE\tVERIFIED")
 		for _, l := range s.Backups {
 			indent, verified := "", "never"
 			if l.Kind == backup.Incremental {
@@ -108,8 +116,8 @@ func printBackups(e *env, r *backup.Repository, storages []listedStorage) error 
 					verified = "FAILED " + verified
 				}
 			}
-			fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\t%s\t%s\n", indent, l.Name, human.FormatTime(l.SnapshotAt, time.Local), l.TID,
-				human.Count(l.Counts.Entries), human.Bytes(l.Archive.Bytes), verified)
+			fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\t%s\t%s\t%s\n", indent, l.Name, human.FormatTime(l.SnapshotAt, time.Local), l.TID,
+				human.Count(l.Counts.Entries), objectsOf(l.Manifest), human.Bytes(l.Archive.Bytes), verified)
 		}
 		if err := w.Flush(); err != nil {
 			return err

@@ -75,7 +75,7 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 		return err
 	}
 	switch {
-	case bytes.HasPrefix(b, []byte(record.ObjectMagic)) || d.Counts.Revisions > 0:
+	case bytes.HasPrefix(b, []byte(record.ObjectMagic)) || n.Kind == layout.KindRevision || n.Kind == layout.KindObject && !d.Points:
 		return o.showObjectFile(e, name, b)
 	case bytes.HasPrefix(b, []byte(record.TransactionMagic)) || n.Kind == layout.KindTransaction:
 		return o.showTransactionFile(e, name, b)

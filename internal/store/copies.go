@@ -19,9 +19,8 @@ type Copies interface {
 	// Describe describes a file by its path relative to HOME, or by its name alone if that is
 	// a database name.
 	Describe(path string) Description
-	// Count returns how much is in a file of which Description.Tail is not 0, by that many
-	// bytes at its end. place is its name in the error.
-	Count(path, place string, size int64, tail []byte) (Counts, error)
+	// Counter begins to count the contents of files, such as those of one archive.
+	Counter() Counter
 	// Inspect looks at the whole content of a file, and returns its fault. blob reports
 	// whether a blob belongs to the revision in it; of a file that holds many things it says
 	// nothing. place is its name in the error.
@@ -63,10 +62,18 @@ type Description struct {
 	Packed bool
 	// Whole: [Copies.Inspect] reads all of it into memory, even if it is large.
 	Whole bool
-	// Counts is how much is in it. Bytes are left out. Where Tail is not 0, [Copies.Count]
-	// tells, from so many bytes at the end of the file.
-	Counts Counts
-	Tail   int
+}
+
+// Counter counts the contents of files. One goroutine uses it.
+type Counter interface {
+	// File counts a file. Where the result is not nil, all of the content has to be written to it
+	// before the next call of a method of Counter. That never fails: a damaged file counts as far as
+	// it is understood.
+	File(path string, size int64) io.Writer
+	// Counts returns how much is in the files. Bytes are left out. An object counts once, if files
+	// hold a revision of it, removed ones included. Objects is 0 where there are too many to tell
+	// them apart.
+	Counts() Counts
 }
 
 // Layers is given the files of copies that lie over each other, those of the newest copy first. One

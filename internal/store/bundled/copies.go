@@ -47,17 +47,7 @@ func (Copies) Describe(path string) store.Description {
 	case number > 0:
 		return store.Description{Side: side, Named: true}
 	}
-	return store.Description{Side: side, Named: true, Packed: true, Tail: bundle.FooterSize}
-}
-
-// Count implements [store.Copies]: members that packs removed are counted as well. Objects are
-// not counted.
-func (Copies) Count(path, place string, size int64, tail []byte) (store.Counts, error) {
-	if _, number, _, ok := parsePath(path); !ok || number > 0 {
-		return others().Describe(path).Counts, nil
-	}
-	i, err := bundle.ReadFooter(tail, size, place)
-	return store.Counts{Revisions: i.Revisions, Transactions: i.Transactions}, err
+	return store.Description{Side: side, Named: true, Packed: true}
 }
 
 // Inspect implements [store.Copies]: every byte of a bundle is compared with its checksums, and

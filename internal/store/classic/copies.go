@@ -36,25 +36,47 @@ func (c Copies) Describe(path string) store.Description {
 	switch n.Kind {
 	case layout.KindPointer:
 		d.Name.Kind = layout.KindObject
-		d.Points, d.Replaced, d.Counts.Objects = true, true, 1
+		d.Points, d.Replaced = true, true
 	case layout.KindObject:
-		d.Replaced, d.Whole, d.Counts.Objects, d.Counts.Revisions = true, true, 1, 1
+		d.Replaced, d.Whole = true, true
 	case layout.KindRevision:
-		d.Whole, d.Counts.Revisions = true, 1
+		d.Whole = true
 	case layout.KindTransaction:
-		d.Whole, d.Linked, d.Counts.Transactions = true, true, 1
-	case layout.KindBlob:
-		d.Counts.Blobs = 1
+		d.Whole, d.Linked = true, true
 	case layout.KindXOID, layout.KindXSerial, layout.KindXPacked:
 		d.Replaced = true
 	}
 	return d
 }
 
-// Count implements [store.Copies]: the paths tell.
-func (c Copies) Count(path, _ string, _ int64, _ []byte) (store.Counts, error) {
-	return c.Describe(path).Counts, nil
+// Counter implements [store.Copies]: the paths tell.
+func (c Copies) Counter() store.Counter { return &counter{c: c} }
+
+type counter struct {
+	c      Copies
+	counts store.Counts
 }
+
+// File implements [store.Counter].
+func (c *counter) File(path string, _ int64) io.Writer {
+	switch n, _ := c.c.parse(path); n.Kind {
+	case layout.KindPointer:
+		c.counts.Objects++
+	case layout.KindObject:
+		c.counts.Objects++
+		c.counts.Revisions++
+	case layout.KindRevision:
+		c.counts.Revisions++
+	case layout.KindTransaction:
+		c.counts.Transactions++
+	case layout.KindBlob:
+		c.counts.Blobs++
+	}
+	return nil
+}
+
+// Counts implements [store.Counter].
+func (c *counter) Counts() store.Counts { return c.counts }
 
 // Inspect implements [store.Copies].
 func (c Copies) Inspect(path, place string, content io.ReaderAt, size int64) (blob bool, err error) {
