@@ -36,6 +36,8 @@ LINES = [
     Line("incremental", "backup of 1 % / repozo -B", "s", True, None, 0.3),
     Line("pack", "pack, 1 % old revisions / FileStorage", "s", True, 0.4, None),
     Line("check", "check of everything", "s", True, None, 6),
+    Line("load-disk", "load that no cache of ours has, one processor", "µs", True, None, 25),
+    Line("memory-load", "memory of these loads, resident", "MB", True, None, None),
     Line("open", "open and clean close, whole process", "s", True, None, 0.1),
     Line("memory", "server after its start, resident", "MB", True, None, 64),
     Line("memory-pack", "memory of a pack, resident", "MB", True, None, 128),
@@ -110,15 +112,19 @@ class Bench:
         """Return the seconds of a program, and its greatest memory in MB."""
         os.sync()
         begun = time.monotonic()
+        _, memory = self.output(*args)
+        return time.monotonic() - begun, memory
+
+    def output(self, *args):
+        """Return the output of a program, and its greatest memory in MB."""
         p = subprocess.Popen(args, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         said = p.stdout.read()
         _, status, usage = os.wait4(p.pid, 0)
         p.returncode = os.waitstatus_to_exitcode(status)
         p.stdout.close()
-        spent = time.monotonic() - begun
         if p.returncode != 0:
             sys.exit("%s: status %d\n%s" % (" ".join(args), p.returncode, said.decode(errors="replace")))
-        return spent, usage.ru_maxrss / 1024
+        return said, usage.ru_maxrss / 1024
 
     def python(self, text, *args):
         return self.run(sys.executable, "-c", text, *args)
@@ -141,7 +147,8 @@ class Bench:
         self.env["CGO_ENABLED"] = "0"
         subprocess.check_call(["go", "build", "-o", self.ds, "./cmd/dirstorage"], cwd=TOP, env=self.env)
         gen = self.at("gen")
-        subprocess.check_call(["go", "build", "-o", gen, "./bench/gen"], cwd=TOP, env=self.env)
+        for name in ("gen", "loads"):
+            subprocess.check_call(["go", "build", "-o", self.at(name), "./bench/" + name], cwd=TOP, env=self.env)
         for name, changed in (("base.fs", 0), ("data.fs", 1)):
             mark = self.at("%s.%d" % (name, self.o.objects))
             if not os.path.exists(mark):
@@ -166,6 +173,8 @@ class Bench:
             self.add("inodes", count)
         if self.wants("open"):
             self.add("open", self.run(self.ds, "recover", home)[0])
+        if self.wants("load-disk", "memory-load"):
+            self.loads(home)
         if self.wants("memory"):
             self.add("memory", self.resident(home))
         if self.wants("check"):
@@ -202,6 +211,18 @@ class Bench:
         self.add("incremental", self.run(self.ds, "backup", "inc", self.at("grown"), ours)[0],
                  self.repozo("-B", "-f", grown, "-r", theirs)[0])
         self.gone("repo2", "repozo2", "grown", "grown.fs")
+
+    def loads(self, home):
+        """Measure loads while the kernel has all files in memory."""
+        for where, _, files in os.walk(os.path.join(home, "A")):
+            for name in files:
+                with open(os.path.join(where, name), "rb") as f:
+                    while f.read(1 << 20):
+                        pass
+        said, memory = self.output(self.at("loads"), home)
+        said = json.loads(said)
+        self.add("load-disk", said["microseconds_each"])
+        self.add("memory-load", memory)
 
     def resident(self, home):
         server = Server(self, ours=True, home=home)
@@ -375,7 +396,8 @@ def main():
     o.work = os.path.abspath(o.work)
     bench = Bench(o)
     bench.prepare()
-    files = {"import", "disk", "inodes", "backup", "restore", "incremental", "pack", "check", "open", "memory", "memory-pack"}
+    files = {"import", "disk", "inodes", "backup", "restore", "incremental", "pack", "check", "open", "memory", "memory-pack",
+             "load-disk", "memory-load"}
     for turn in range(o.rounds):
         if bench.wants(*files):
             bench.files()

@@ -85,6 +85,7 @@ var level = map[string]int{
 	"internal/cli": 12,
 
 	"bench/gen":      13,
+	"bench/loads":    13,
 	"cmd/dirstorage": 13,
 }
 
