@@ -12,7 +12,7 @@ import (
 // CreateOptions are the properties of a new HOME. The zero value gives the defaults.
 type CreateOptions struct {
 	Class  zodb.Class // default Full
-	Format string     // bundled, bushy, chunky, lawn or flat; default chunky
+	Format string     // bundled, bushy, chunky, lawn or flat; default bundled, and chunky for class Minimal
 	// Set overrides options of config/settings, by "section.option".
 	Set map[string]string
 }

@@ -22,7 +22,6 @@ import (
 type convertCommand struct {
 	home, made  string
 	format      string
-	chosen      bool // the format was said
 	ignoreSpace bool
 	json        bool
 	undeleted   pack.Undeleted // of HOME
@@ -60,19 +59,19 @@ another identity: the first backup of it is a full one.`,
 		Example: "  dirstorage convert --format bundled /srv/zodb /srv/zodb-new",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			o.home, o.made, o.chosen = args[0], args[1], c.Flags().Changed("format")
+			o.home, o.made = args[0], args[1]
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.format, "format", "bundled", "of NEW, when it is made: bundled, bushy, chunky, lawn or flat; of class Minimal chunky, if none is given")
+	c.Flags().StringVar(&o.format, "format", "", "of NEW, when it is made: "+formatHelp)
 	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
 	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	return c
 }
 
 func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
-	if _, err := layout.ParseFormat(o.format); err != nil {
-		return usage("--format: %w", err)
+	if err := (engine.CreateOptions{Format: o.format}).Validate(); err != nil {
+		return err
 	}
 	home, err := openHome(o.home)
 	if err != nil {
@@ -87,9 +86,6 @@ func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	if from.Status().Class == zodb.ClassMinimal && !o.chosen {
-		o.format = layout.Chunky.String() // bundles have no such class
-	}
 	mark, err := o.prepare(e, from)
 	if err != nil {
 		return err
@@ -138,6 +134,9 @@ func (o *convertCommand) prepare(e *env, from *engine.Storage) (convertMark, err
 		o.broughtBack = o.undeleted.Running || mark.Undeleted != o.undeleted.ID()
 		return mark, err
 	}
+	if o.format == "" {
+		o.format = engine.DefaultFormat(from.Status().Class)
+	}
 	if err := o.room(e, from); err != nil {
 		return none, err
 	}
@@ -166,7 +165,7 @@ func (o *convertCommand) sameFormat(made vfs.FS) error {
 		return err
 	}
 	have, _, err := settings.Parse(text, made.Path("config/settings"))
-	if err == nil && o.chosen && have.Structure.Format.String() != o.format {
+	if err == nil && o.format != "" && have.Structure.Format.String() != o.format {
 		err = usage("--format %s: %s is of format %s: leave it out, or convert into a new HOME", o.format, o.made, have.Structure.Format)
 	}
 	return err

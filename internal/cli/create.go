@@ -36,12 +36,15 @@ no root object and no transaction.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "how names become paths: bundled, bushy, chunky, lawn or flat")
+	c.Flags().StringVar(&o.format, "format", "", "how files are spread below A: "+formatHelp)
 	c.Flags().StringVar(&o.class, "class", string(zodb.ClassFull), "Full, or Minimal: no history, no undo, no blobs")
 	c.Flags().StringArrayVar(&o.set, "set", nil, "set an option of config/settings, as `section.option=value`; may be repeated")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
+
+// formatHelp is the help on the choice of a format.
+const formatHelp = "bundled, bushy, chunky, lawn or flat; if none is given bundled, and chunky for class Minimal"
 
 func (o *createCommand) run(_ context.Context, e *env) error {
 	set := make(map[string]string, len(o.set))
@@ -51,6 +54,9 @@ func (o *createCommand) run(_ context.Context, e *env) error {
 			return usage("--set %q: want section.option=value", s)
 		}
 		set[key] = value
+	}
+	if o.format == "" {
+		o.format = engine.DefaultFormat(zodb.Class(o.class))
 	}
 	if err := createHome(o.home, engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format, Set: set}); err != nil {
 		return err

@@ -76,7 +76,7 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	c.Flags().StringVar(&o.blobs, "blobs", "", "the blob `DIR` that belongs to the file, bushy or lawn")
 	c.Flags().BoolVar(&o.noBlobs, "no-blobs", false, "import the records of blobs without their content")
 	c.Flags().StringVar(&o.missing, "missing-blobs", "stop", "when a blob is missing: stop, or skip its content")
-	c.Flags().StringVar(&o.format, "format", engine.DefaultFormat, "of a new HOME: bundled, bushy, chunky, lawn or flat")
+	c.Flags().StringVar(&o.format, "format", "", "of a new HOME: "+formatHelp)
 	c.Flags().StringVar(&o.class, "class", string(zodb.ClassFull), "of a new HOME: Full, or Minimal")
 	c.Flags().BoolVar(&o.salvage, "salvage", false, "leave out damaged parts of the file, or of the server")
 	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")

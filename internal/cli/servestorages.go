@@ -41,11 +41,14 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 	}
 	if err == nil && vacant {
 		o := engine.CreateOptions{Class: zodb.Class(s.conf.Class), Format: s.conf.Format}
+		if o.Format == "" {
+			o.Format = engine.DefaultFormat(o.Class)
+		}
 		if err := createHome(st.Home, o); err != nil {
 			return nil, err
 		}
 		s.made = append(s.made, st.Home)
-		s.log.Info("created", "path", st.Home, "class", s.conf.Class, "format", s.conf.Format)
+		s.log.Info("created", "path", st.Home, "class", o.Class, "format", o.Format)
 	}
 	storage, err := s.openFree(ctx, st)
 	return storage, notEmpty(st.Home, err)

@@ -64,7 +64,7 @@ func TestDefaultsAreThoseOfTheDocument(t *testing.T) {
 	c := world{home: "/h"}.mustLoad(t)
 	c.settings = nil
 	want := &Config{
-		Listen: []string{"127.0.0.1:8100"}, Storages: []Storage{{Name: "1", Home: "/h"}}, Create: true, Format: "chunky", Class: "Full",
+		Listen: []string{"127.0.0.1:8100"}, Storages: []Storage{{Name: "1", Home: "/h"}}, Create: true, Class: "Full",
 		Announce: "pickle", TransactionTimeout: 5 * time.Minute, LargeTimeout: time.Minute, InvalidationQueueSize: 1000, MaxMessage: 1 << 30, MaxConnections: 1000,
 		MaxTransaction: 16 << 30, MaxBlob: 1 << 40, MaxQueue: 256 << 20, HelloTimeout: 30 * time.Second, MergeUndo: true, CacheSize: 64 << 20,
 		LogLevel: "info", LogFormat: "text", DrainTimeout: 10 * time.Second, SnapshotLimit: 6 * time.Hour, LowSpace: 1 << 30, Reserve: 16 << 20,

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -58,7 +57,7 @@ func table() []setting {
 		{name: "create", kind: boolean, fallback: "true", help: "make a HOME that does not exist or is empty; the sample for production has false", set: flag(func(c *Config) *bool { return &c.Create })},
 		{name: "lock-wait", kind: duration, fallback: "0", help: "how long to wait at the start for a HOME that another process has open, a pack for instance",
 			set: timespan(func(c *Config) *time.Duration { return &c.LockWait }, 0)},
-		{name: "format", fallback: engine.DefaultFormat, help: "the format of a HOME that is made: bundled, bushy, chunky, lawn or flat",
+		{name: "format", help: "the format of a HOME that is made: bundled, bushy, chunky, lawn or flat; if none is given bundled, and chunky for class Minimal",
 			set: choice(func(c *Config) *string { return &c.Format }, "bundled", "bushy", "chunky", "lawn", "flat")},
 		{name: "class", fallback: string(zodb.ClassFull), help: "the class of a HOME that is made: Full, or Minimal: no history, no undo, no blobs",
 			set: choice(func(c *Config) *string { return &c.Class }, string(zodb.ClassFull), string(zodb.ClassMinimal))},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/engine/lineage"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -17,7 +18,7 @@ import (
 // CreateOptions describes a new HOME. The zero value gives the defaults.
 type CreateOptions struct {
 	Class  zodb.Class // default Full
-	Format string     // bundled, bushy, chunky, lawn or flat; default DefaultFormat
+	Format string     // bundled, bushy, chunky, lawn or flat; default: see DefaultFormat
 	// Text is config/settings to begin with, as another storage has it; empty: a new one. Class
 	// and Format take the place of those in it.
 	Text []byte
@@ -133,7 +134,7 @@ func (o CreateOptions) withDefaults() CreateOptions {
 		o.Class = zodb.ClassFull
 	}
 	if o.Format == "" {
-		o.Format = DefaultFormat
+		o.Format = DefaultFormat(o.Class)
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
@@ -141,6 +142,11 @@ func (o CreateOptions) withDefaults() CreateOptions {
 	return o
 }
 
-// DefaultFormat is the format of a new HOME unless another is asked for; see
-// docs/formats.md for the measurements behind it.
-const DefaultFormat = "chunky"
+// DefaultFormat returns the format of a new HOME of a class unless another is asked for; see
+// docs/formats.md for the measurements behind it. Bundles have no class Minimal.
+func DefaultFormat(class zodb.Class) string {
+	if class == zodb.ClassMinimal {
+		return layout.Chunky.String()
+	}
+	return layout.Bundled.String()
+}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -24,7 +25,7 @@ var (
 	sustainedSize    = flag.Int("size", 800, "bytes a record")
 	sustainedRate    = flag.Int("rate", 0, "transactions a second that are asked for, over all writers; 0 = as many as there can be")
 	sustainedSet     = flag.String("set", "", "settings of the storage, section.option=value, with commas between them")
-	sustainedFormat  = flag.String("format", DefaultFormat, "format of the storage")
+	sustainedFormat  = flag.String("format", string(layout.Bundled), "format of the storage")
 )
 
 // BenchmarkSustained commits for a while, with everything durable, and tells the
