@@ -43,7 +43,7 @@ func TestExitStatusesAreThoseOfTheDocument(t *testing.T) {
 	if status := run(t.Context(), e, []string{"import", hometest.FileStorage(t, "undo.fs"), damaged}); status != exitOK {
 		t.Fatal(stderr)
 	}
-	if err := os.WriteFile(filepath.Join(damaged, "A", "x", "oid"), []byte("not eight bytes"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(damaged, "A", "x.oid"), []byte("not eight bytes"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	calls := map[int][][]string{

@@ -221,7 +221,11 @@ func rememberPython2(s *engine.Storage) error {
 
 // createOptions are those of a HOME that is made.
 func (o *importCommand) createOptions() engine.CreateOptions {
-	return engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format}
+	made := engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format}
+	if made.Format == "" {
+		made.Format = engine.DefaultFormat(made.Class)
+	}
+	return made
 }
 
 // open opens HOME, which is made if nothing is there. The result is nil where there is a loader.

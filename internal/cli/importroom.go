@@ -44,7 +44,7 @@ func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func(
 
 // intoBundles reports whether HOME has the format bundled, or will have it.
 func (o *importCommand) intoBundles() bool {
-	format := o.format
+	format := o.createOptions().Format
 	if home, err := openHome(o.home); err == nil {
 		const name = "config/settings"
 		if text, err := home.ReadFile(name); err == nil {

@@ -66,12 +66,13 @@ func TestImportLooksForRoomFirst(t *testing.T) {
 	}
 }
 
-// TestRoomIsAboutWhatAnImportTakesUp compares the estimate with the result.
+// TestRoomIsAboutWhatAnImportTakesUp compares the estimate with the result, in files for each
+// revision. That of bundles is below.
 func TestRoomIsAboutWhatAnImportTakesUp(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"undo.fs", "before_pack.fs"} {
 		source, home := hometest.FileStorage(t, name), filepath.Join(t.TempDir(), "home")
-		if out, err := program(t, "import", source, home).CombinedOutput(); err != nil {
+		if out, err := program(t, "import", "--format", "chunky", source, home).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		dir, base, err := vfs.Split(source)
@@ -126,9 +127,12 @@ func TestRoomOfBundlesIsThatOfTheFile(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, format := range []string{"bundled", "chunky"} {
-		if got := (&importCommand{home: home, format: format}).intoBundles(); got != (format == "bundled") {
-			t.Errorf("a new HOME of format %s: into bundles is %t", format, got)
+	for _, tc := range []struct {
+		format, class string
+		want          bool
+	}{{"bundled", "Full", true}, {"chunky", "Full", false}, {"", "Full", true}, {"", "Minimal", false}} {
+		if got := (&importCommand{home: home, format: tc.format, class: tc.class}).intoBundles(); got != tc.want {
+			t.Errorf("a new HOME of format %q and class %s: into bundles is %t", tc.format, tc.class, got)
 		}
 	}
 	want(t, exitOK, "imported", "import", "--format", "bundled", source, home)

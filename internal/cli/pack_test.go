@@ -25,6 +25,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -47,10 +48,16 @@ func packData(class, text string, refs ...zodb.OID) []byte {
 	return append(b, "t."...)
 }
 
-// newPackHome makes one that is stopped. Set are settings, as SECTION.OPTION=VALUE.
+// newPackHome makes one of the default format that is stopped. Set are settings, as
+// SECTION.OPTION=VALUE.
 func newPackHome(t *testing.T, set ...string) *packHome {
 	t.Helper()
-	o := engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}
+	return newPackHomeOf(t, "", set...)
+}
+
+func newPackHomeOf(t *testing.T, format layout.Format, set ...string) *packHome {
+	t.Helper()
+	o := engine.CreateOptions{Format: string(format), Set: map[string]string{"storage.min_pack_time": "0"}}
 	for _, kv := range set {
 		k, v, _ := strings.Cut(kv, "=")
 		o.Set[k] = v
@@ -227,13 +234,30 @@ func (w *lockedBuffer) String() string {
 	return w.b.String()
 }
 
+// inBundles and inFiles run a test with a home of bundles, and with one that has a file for each
+// revision.
+func inBundles(t *testing.T, set []string, f func(t *testing.T, h *packHome)) {
+	t.Helper()
+	t.Run("bundles", func(t *testing.T) { bothOf(t, layout.Bundled, set, f) })
+}
+
+func inFiles(t *testing.T, set []string, f func(t *testing.T, h *packHome)) {
+	t.Helper()
+	t.Run("files", func(t *testing.T) { bothOf(t, layout.Chunky, set, f) })
+}
+
 // both runs a test with a storage that is stopped and with one that runs in this process.
 func both(t *testing.T, set []string, f func(t *testing.T, h *packHome)) {
+	t.Helper()
+	bothOf(t, "", set, f)
+}
+
+func bothOf(t *testing.T, format layout.Format, set []string, f func(t *testing.T, h *packHome)) {
 	t.Helper()
 	for _, how := range []string{"stopped", "running"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			h := newPackHome(t, set...)
+			h := newPackHomeOf(t, format, set...)
 			if how == "running" {
 				h.start(nil)
 			}

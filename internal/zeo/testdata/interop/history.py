@@ -69,6 +69,21 @@ def _import():
     tool("import", "saved.fs", "home")
 
 
+def _copy_over():
+    """In bundles the newest one counts: the server refuses that, and says what to do."""
+    copy("saved/.", "home")
+    refused = None
+    try:
+        dsserver.Server([("1", "home")], log="server.log").kill()
+    except dsserver.NotStarted as e:
+        refused = str(e)
+    assert refused and "an older copy was probably put over a newer HOME. Move the files out" in refused, refused
+    moved = set(os.listdir("home/A/bundles")) - set(os.listdir("saved/A/bundles"))
+    assert moved
+    for name in moved:
+        os.remove("home/A/bundles/" + name)
+
+
 def _save_snapshot():
     tool("snapshot", "run", "home", "--", "sh", "-c", "mkdir saved && cp -a home/config home/A saved")
 
@@ -78,14 +93,16 @@ WAYS = {
     "restore --delta": ("running", lambda: tool("backup", "full", "home", "repo"), lambda: _restore("--delta")),
     "config and A": ("running", _save_snapshot, lambda: _remove_and_copy("config", "A")),
     "a whole HOME": ("stopped", lambda: copy("home", "saved"), _remove_and_copy),
-    "a whole HOME over it": ("stopped", lambda: copy("home", "saved"), lambda: copy("saved/.", "home")),
+    "a whole HOME over it": ("stopped", lambda: copy("home", "saved"), _copy_over),
+    "a whole HOME of files over it": ("stopped", lambda: copy("home", "saved"), lambda: copy("saved/.", "home")),
     "a whole HOME by rsync": ("stopped", lambda: copy("home", "saved"), _rsync),
     "import": ("running", lambda: tool("export", "home", "saved.fs"), _import),
 }
 
 
 # The journal of a server that was killed would bring back what is lost.
-NOT_KILLED = ["a whole HOME over it"]
+OF_FILES = "a whole HOME of files over it"
+NOT_KILLED = ["a whole HOME over it", OF_FILES]
 
 
 @contextlib.contextmanager
@@ -138,7 +155,7 @@ def commits(s, name, root, manager, connection, known):
 
 def scenario(way, kill):
     when, save, bring_back = WAYS[way]
-    dsserver.create("home", *SETTINGS)
+    dsserver.create("home", *SETTINGS, *(("--format", "chunky") if way == OF_FILES else ()))
     with server(kill and when == "stopped") as s:
         with client(s) as (root, manager, _):
             root["a"], root["b"] = PersistentMapping(v=1), PersistentMapping(v=1)
@@ -183,7 +200,7 @@ def scenario(way, kill):
                 equal(seen(root), known, "from the cache file, after a restart")
         with client(s) as (root, _, _):
             equal(seen(root), known, "a client without a cache")
-    tool("check", "home") if way != "a whole HOME over it" else None  # which leaves files of the lost time
+    tool("check", "home") if way != OF_FILES else None  # which leaves files of the lost time
     log = subprocess.run([dsserver.BINARY, "log", "-n", "100", "home"], check=True, stdout=subprocess.PIPE, text=True).stdout
     assert log.count("here begins the history") <= 1, log
 
