@@ -37,8 +37,12 @@ func (f *osFS) holdBack(prefix string) {
 	f.held.Store(&heldBack{prefix: f.Path(prefix), sync: f.syncAnew, open: openKept})
 }
 
-// maxHeld is how many files are kept before everything is synced for their sake.
-const maxHeld = 512
+// maxHeld is how many files are kept before everything is synced for their sake, and maxHeldBytes
+// how much of the disk files without a name may take up until then.
+const (
+	maxHeld      = 512
+	maxHeldBytes = 16 << 20
+)
 
 // heldBack is the set of kept files. Its methods may be called concurrently.
 type heldBack struct {
@@ -53,6 +57,7 @@ type heldBack struct {
 
 type keptFiles struct {
 	fds   []int    // of files without a name
+	bytes int64    // of the disk, that these take up
 	links []string // of replaced files
 }
 
@@ -72,6 +77,7 @@ func (h *heldBack) putBack(k keptFiles) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.kept.fds = append(h.kept.fds, k.fds...)
+	h.kept.bytes += k.bytes
 	h.kept.links = append(h.kept.links, k.links...)
 }
 
@@ -90,7 +96,7 @@ func (h *heldBack) release(k keptFiles) {
 // the error from its own.
 func (h *heldBack) full() {
 	h.mu.Lock()
-	full := h.kept.len() >= maxHeld
+	full := h.kept.len() >= maxHeld || h.kept.bytes >= maxHeldBytes
 	h.mu.Unlock()
 	if !full {
 		return
@@ -126,7 +132,9 @@ func (h *heldBack) syncLinks() error {
 
 func (h *heldBack) remove(path string) error {
 	h.full()
-	return h.removeKept(path)
+	err := h.removeKept(path)
+	h.full() // whoever removes a large file wants its space
+	return err
 }
 
 // openKept opens the file that a name leads to, so that it stays without the name.
@@ -153,7 +161,17 @@ func (h *heldBack) removeKept(path string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.kept.fds = append(h.kept.fds, fd)
+	h.kept.bytes += unlinkedBytes(fd)
 	return nil
+}
+
+// unlinkedBytes returns how much of the disk a file takes up that has no name any more; 0 if it has.
+func unlinkedBytes(fd int) int64 {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Nlink > 0 {
+		return 0
+	}
+	return st.Blocks * 512
 }
 
 // removeLinked keeps the file that it removes by another link, where no descriptor can be had.

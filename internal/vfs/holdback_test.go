@@ -104,6 +104,37 @@ func TestWhatWasRemovedOrReplacedIsKept(t *testing.T) {
 	}
 }
 
+// TestSpaceOfWhatWasRemovedComesBack: not much of the disk belongs to files that have no name any more.
+func TestSpaceOfWhatWasRemovedComesBack(t *testing.T) {
+	t.Parallel()
+	f, err := vfs.OS(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	vfs.HoldBackAnyway(f, "held-")
+	before := open(t)
+	for n := range 40 {
+		if _, err := vfs.Put(f, "a", make([]byte, 1<<20), false); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Remove("a"); err != nil {
+			t.Fatal(err)
+		}
+		if kept := open(t) - before; kept > 16 || n < 10 && kept != n+1 {
+			t.Fatalf("%d files of 1 MiB were removed, %d are open", n+1, kept)
+		}
+	}
+	if _, err := vfs.Put(f, "a", make([]byte, 16<<20), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Remove("a"); err != nil {
+		t.Fatal(err)
+	}
+	if kept := open(t) - before; kept != 0 {
+		t.Errorf("%d files are open after a large one was removed", kept)
+	}
+}
+
 // open returns how many files this process has open below its temporary directory.
 func open(t *testing.T) (n int) {
 	t.Helper()
