@@ -208,10 +208,12 @@ func (f *Finding) UnmarshalJSON(b []byte) error {
 }
 
 // hidesRevisions reports whether there may be current revisions that the check does
-// not come to: in a directory that can't be listed, or in the journal.
+// not come to: in a directory that can't be listed, in the journal, or in a bundle that is missing,
+// or whose index does not tell what it holds.
 func (f Finding) hidesRevisions() bool {
 	switch f.Kind {
-	case JournalStray, JournalDamaged, JournalOlder:
+	case JournalStray, JournalDamaged, JournalOlder,
+		BundleIndex, BundleMember, BundleRange, BundleMissing, BundleForeign:
 		return true
 	case Unreadable:
 		return !f.HasOID

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -148,16 +149,27 @@ func TestCheckWritesTheIndexOfARunningStorage(t *testing.T) {
 // goes on to its end.
 func TestCheckWritesNoIndexThatCouldLackObjects(t *testing.T) {
 	t.Parallel()
+	noSerial := func(_ *testing.T, h *packHome) error { return os.Remove(filepath.Join(h.home, "A", "x.serial")) }
 	for name, tc := range map[string]struct {
 		spoil  func(t *testing.T, h *packHome) error
 		status int
 		says   string
 	}{
-		"no x.serial": {func(_ *testing.T, h *packHome) error { return os.Remove(filepath.Join(h.home, "A", "x", "serial")) }, exitDamage, "there may be objects that were not read"},
+		"no x.serial": {noSerial, exitDamage, "there may be objects that were not read"},
+		"no x.serial beside files": {func(_ *testing.T, h *packHome) error {
+			return os.Remove(filepath.Join(h.home, "A", "x", "serial"))
+		}, exitDamage, "there may be objects that were not read"},
+		"a bundle that is cut off": {func(_ *testing.T, h *packHome) error {
+			bundles, err := filepath.Glob(filepath.Join(h.home, "A", "bundles", "*.zst"))
+			return errors.Join(err, os.Truncate(bundles[0], 90))
+		}, exitDamage, "there may be objects that were not read"},
+		"a lost bundle": {func(_ *testing.T, h *packHome) error {
+			return os.Remove(h.writeAlone(1, packData("Kept", "lost")))
+		}, exitDamage, "there may be objects that were not read"},
 		"a bad journal": {func(_ *testing.T, h *packHome) error {
 			return os.WriteFile(filepath.Join(h.home, "journal", "stray"), nil, 0o644)
 		}, exitDamage, "there may be objects that were not read"},
-		"a directory elsewhere": {func(t *testing.T, h *packHome) error {
+		"a directory of files elsewhere": {func(t *testing.T, h *packHome) error {
 			dirs, err := filepath.Glob(filepath.Join(h.home, "A", "o*"))
 			if err != nil {
 				return err
@@ -180,7 +192,11 @@ func TestCheckWritesNoIndexThatCouldLackObjects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newPackHome(t)
+			format := layout.Bundled
+			if strings.Contains(name, "files") {
+				format = layout.Chunky
+			}
+			h := newPackHomeOf(t, format)
 			index := filepath.Join(h.home, "misc", "refs")
 			h.must(exitOK, "refs", "--write-index", "HOME")
 			before, err := os.ReadFile(index)
