@@ -208,7 +208,7 @@ func TestPrintedJSONHasOnlyDocumentedFields(t *testing.T) {
 		{"create", at("new")}, {"import", hometest.FileStorage(t, "undo.fs"), at("whole")},
 		{"export", "--to", "03F6ED2440000000", at("whole"), at("part.fs")}, {"import", at("part.fs"), home},
 		{"status", home}, {"status", "--count", home}, {"log", "--oids", home}, {"history", home, "1"},
-		{"show", home, "1"}, {"show", filepath.Join(home, "A/x/serial")}, {"show", filepath.Join(home, "config/settings")},
+		{"show", home, "1"}, {"show", filepath.Join(home, "A/x.serial")}, {"show", filepath.Join(home, "config/settings")},
 		{"refs", "--write-index", home}, {"refs", home, "1"}, {"files", "--since", "0x0", home}, {"version"}, {"config", home},
 		{"backup", "full", home, repo}, {"recover", home}, {"import", hometest.FileStorage(t, "undo.fs"), home}, {"backup", "inc", home, repo},
 		{"backup", "run", home, repo}, {"backup", "list", repo}, {"backup", "verify", repo}, {"backup", "list", repo}, {"backup", "merge", repo},

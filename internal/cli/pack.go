@@ -156,6 +156,9 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 		if isBroken(err) && (!errors.Is(err, fs.ErrPermission) || giveBack(pathIn(err)) == "") {
 			return hint(err, "nothing was removed; dirstorage check %s shows the damage, and with --skip-broken old revisions go all the same", o.home)
 		}
+		if errors.Is(err, zodb.ErrCorrupt) && !hasRemoved(r) {
+			return hint(err, "nothing was removed; dirstorage check %s shows the damage", o.home)
+		}
 		return err
 	}
 	if err = o.say(e, r, "packed"); err == nil && r.Broken > 0 {
@@ -361,7 +364,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 		return err
 	}
 	if r == (zodb.UndeleteResult{}) {
-		err := hint(errors.New("nothing was put aside by that pack"), "look for files NAME-SECONDS-deleted below %s/A", o.home)
+		err := hint(errors.New("nothing was put aside by that pack"), "dirstorage status --count %s tells what packs have put aside; as SECONDS or “all” it can be brought back until delay_delete is over", o.home)
 		if o.json {
 			return errors.Join(err, e.printJSON(r))
 		}

@@ -26,6 +26,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -269,7 +270,7 @@ func bothOf(t *testing.T, format layout.Format, set []string, f func(t *testing.
 // TestPackDoesWhatItsDryRunSaid compares what a dry run says, what a pack says, and the files.
 func TestPackDoesWhatItsDryRunSaid(t *testing.T) {
 	t.Parallel()
-	both(t, []string{"storage.delay_delete=0"}, func(t *testing.T, h *packHome) {
+	test := func(t *testing.T, h *packHome, files bool) {
 		h.flushed()
 		before := h.content()
 		var dry, report, done zodb.PackResult
@@ -325,7 +326,11 @@ func TestPackDoesWhatItsDryRunSaid(t *testing.T) {
 				revisions += size
 			}
 		}
-		if dry.Bytes != revisions || done.Bytes != all || done.Transactions != transactions {
+		blob := int64(len("blob")) * 100
+		if !files && (dry.Bytes <= blob || done.Bytes <= dry.Bytes || all < blob) {
+			t.Errorf("the dry run said %d bytes, the pack %d; files with %d are gone", dry.Bytes, done.Bytes, all)
+		}
+		if files && (dry.Bytes != revisions || done.Bytes != all || done.Transactions != transactions) {
 			t.Errorf("%d bytes of revisions went, the dry run said %d; %d of all and %d transactions, the pack said %+v", revisions, dry.Bytes, all, transactions, done)
 		}
 		h.clean()
@@ -337,7 +342,10 @@ func TestPackDoesWhatItsDryRunSaid(t *testing.T) {
 		if !strings.Contains(text, "holds:             2 objects, 2 revisions, 2 transactions;") {
 			t.Errorf("status says:\n%s", text)
 		}
-	})
+	}
+	set := []string{"storage.delay_delete=0"}
+	inBundles(t, set, func(t *testing.T, h *packHome) { test(t, h, false) })
+	inFiles(t, set, func(t *testing.T, h *packHome) { test(t, h, true) })
 }
 
 func TestPackWritesTheIndexOfReferencesIfItIsTold(t *testing.T) {
@@ -464,15 +472,46 @@ func TestPackTimes(t *testing.T) {
 	h.clean()
 }
 
-// isAsBefore compares what is below A with what content returned, but for the
-// times and the x files.
-func (h *packHome) isAsBefore(before map[string]string) {
+// packBefore is a storage at an earlier time.
+type packBefore struct {
+	files map[string]string // see content
+	home  string            // a copy
+}
+
+func (h *packHome) asItIs() packBefore {
 	h.t.Helper()
-	after := h.content()
+	b := packBefore{files: h.content(), home: filepath.Join(h.t.TempDir(), "before")}
+	for _, dir := range []string{"A", "config"} {
+		if err := os.CopyFS(filepath.Join(b.home, dir), os.DirFS(filepath.Join(h.home, dir))); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// isAsBefore compares every record, and what is below A but for the times, the x files, and the
+// lists of what is gone: the newest one says that nothing is.
+func (h *packHome) isAsBefore(b packBefore) {
+	h.t.Helper()
+	e, _, _ := testEnv()
+	now, err := openReader(h.t.Context(), e, h.home)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer now.Close()
+	then, err := openReader(h.t.Context(), e, b.home)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer then.Close()
+	if got, err := transfer.Compare(h.t.Context(), now, then, transfer.CompareOptions{}); err != nil || got.Kept != 0 || got.Records < 9 {
+		h.t.Errorf("compared %+v: %v", got, err)
+	}
+	before, after := b.files, h.content()
 	for _, files := range []map[string]string{before, after} {
 		for name, content := range files {
 			files[name], _, _ = strings.Cut(content, " ")
-			if strings.HasPrefix(name, "A/x") {
+			if strings.HasPrefix(name, "A/x") || strings.HasSuffix(name, ".gone") {
 				delete(files, name)
 			}
 		}
@@ -489,7 +528,7 @@ func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 			t.Parallel()
 			both(t, nil, func(t *testing.T, h *packHome) {
 				h.flushed()
-				before := h.content()
+				before := h.asItIs()
 				_, stderr := h.must(exitFailed, "pack", "--undelete", "all", "HOME")
 				if !strings.Contains(stderr, "nothing was put aside") || !strings.Contains(stderr, "hint: ") {
 					t.Errorf("with nothing to bring back it says:\n%s", stderr)
@@ -528,9 +567,9 @@ func TestInterruptedUndeleteSaysWhatIsBack(t *testing.T) {
 	for _, form := range []string{"text", "json"} {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
-			both(t, nil, func(t *testing.T, h *packHome) {
+			inFiles(t, nil, func(t *testing.T, h *packHome) {
 				h.flushed()
-				before := h.content()
+				before := h.asItIs()
 				h.must(exitOK, "pack", "--keep", "0", "HOME")
 				code, stdout, stderr := h.interruptedBefore("bringing back objects", "pack", "--undelete", "all", "--json="+strconv.FormatBool(form == "json"), "HOME")
 				if code != exitInterrupted || !strings.Contains(stderr, "hint: repeat it, it brings back the rest") {
@@ -555,24 +594,70 @@ func TestInterruptedUndeleteSaysWhatIsBack(t *testing.T) {
 	}
 }
 
+// TestInterruptedUndeleteOfBundles stops the command when the revisions are back: what is left to
+// do is one list for each bundle, and it may be done or not.
+func TestInterruptedUndeleteOfBundles(t *testing.T) {
+	t.Parallel()
+	inBundles(t, nil, func(t *testing.T, h *packHome) {
+		h.flushed()
+		before := h.asItIs()
+		h.must(exitOK, "pack", "--keep", "0", "HOME")
+		code, stdout, stderr := h.interruptedBefore("bringing back objects", "pack", "--undelete", "all", "HOME")
+		if code != exitInterrupted || !strings.Contains(stderr, "hint: repeat it, it brings back the rest") {
+			t.Errorf("exit status %d, it says:\n%s", code, stderr)
+		}
+		if code, again, stderr := h.run("pack", "--undelete", "all", "HOME"); code != exitOK && !strings.Contains(stdout, "brought back 4 objects, 8 revisions, 2 transactions, 1 blobs") {
+			t.Errorf("it says %q, and when it is repeated %d, %s%s", stdout, code, again, stderr)
+		}
+		h.isAsBefore(before)
+		h.clean()
+	})
+}
+
+// writeAlone commits a revision that has a file, or a bundle, of its own, and returns its path. The
+// last transaction is one of the root object, again.
+func (h *packHome) writeAlone(oid zodb.OID, data []byte) string {
+	h.t.Helper()
+	running := h.s != nil
+	h.stop()
+	before := h.content()
+	h.start(nil)
+	h.commit(map[zodb.OID][]byte{oid: data})
+	h.stop()
+	path := ""
+	for name := range h.content() {
+		if _, ok := before[name]; !ok && (strings.HasSuffix(name, "tar.zst") || strings.HasPrefix(name, "A/o")) {
+			path = filepath.Join(h.home, name)
+		}
+	}
+	if path == "" {
+		h.t.Fatalf("object %s has no file", oid)
+	}
+	h.start(nil)
+	h.commit(map[zodb.OID][]byte{0: packData("Root", "and again", 1)})
+	h.stop()
+	if running {
+		h.start(nil)
+	}
+	return path
+}
+
+func damage(t *testing.T, path string, offset int) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		b[offset] ^= 0xFF
+		err = os.WriteFile(path, b, 0o640)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPackOfADamagedStorage(t *testing.T) {
 	t.Parallel()
-	both(t, nil, func(t *testing.T, h *packHome) {
-		h.flushed()
-		path := ""
-		for name, content := range h.content() {
-			if strings.Contains(content, fmt.Sprintf("%x", "three")) && strings.Contains(content, fmt.Sprintf("%x", "Kept")) {
-				path = filepath.Join(h.home, name)
-			}
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b[len(b)-3] ^= 0xFF
-		if err := os.WriteFile(path, b, 0o640); err != nil {
-			t.Fatal(err)
-		}
+	test := func(t *testing.T, h *packHome) {
+		damage(t, h.writeAlone(1, packData("Kept", "four")), 40)
 		before := h.content()
 		for _, args := range [][]string{{"pack", "--keep", "0"}, {"pack", "--keep", "0", "--gc=off"}, {"pack", "--keep", "0", "--dry-run"}, {"gc", "--report", "--keep", "0"}} {
 			_, stderr := h.must(exitFailed, append(args, "HOME")...)
@@ -589,7 +674,7 @@ func TestPackOfADamagedStorage(t *testing.T) {
 		if !strings.Contains(stdout, "cannot be read: object 0000000000000001: ") || !strings.Contains(stderr, "1 objects cannot be read") {
 			t.Errorf("it says:\n%s%s", stdout, stderr)
 		}
-		if !strings.Contains(stdout, "removed 0 objects, 1 revisions,") { // of the root object; 1 is left alone, and what was not reached
+		if !strings.Contains(stdout, "removed 0 objects, 2 revisions,") { // of the root object; 1 is left alone, and what was not reached
 			t.Errorf("it says:\n%s", stdout)
 		}
 		var r zodb.PackResult
@@ -597,25 +682,41 @@ func TestPackOfADamagedStorage(t *testing.T) {
 		if r.Broken != 1 || len(r.BrokenList) != 1 || r.BrokenList[0].OID != 1 || r.Objects != 0 {
 			t.Errorf("the report says %+v", r)
 		}
-	})
+	}
+	inBundles(t, nil, test)
+	inFiles(t, nil, test)
 }
 
 // TestBrokenObjectThatNothingRefersToIsLeftAlone also without --skip-broken.
 func TestBrokenObjectThatNothingRefersToIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	both(t, nil, func(t *testing.T, h *packHome) {
-		h.flushed()
-		for name, content := range h.content() {
-			if !strings.Contains(content, fmt.Sprintf("%x", "Gone")) {
-				continue
-			}
-			if err := os.Truncate(filepath.Join(h.home, name), 90); err != nil {
-				t.Fatal(err)
-			}
-		}
+	test := func(t *testing.T, h *packHome) {
+		damage(t, h.writeAlone(5, packData("Gone", "six")), 40)
 		stdout, stderr := h.must(exitDamage, "pack", "--keep", "0", "HOME")
-		if !strings.Contains(stdout, "removed 3 objects, 7 revisions,") || !strings.Contains(stdout, "cannot be read: object 0000000000000005: ") {
+		if !strings.Contains(stdout, "removed 3 objects, 8 revisions,") || !strings.Contains(stdout, "cannot be read: object 0000000000000005: ") {
 			t.Errorf("it says:\n%s%s", stdout, stderr)
+		}
+		h.must(exitDamage, "check", "HOME")
+	}
+	inBundles(t, nil, test)
+	inFiles(t, nil, test)
+}
+
+// TestPackOfACutBundleRemovesNothing: a bundle that was cut off has no index.
+func TestPackOfACutBundleRemovesNothing(t *testing.T) {
+	t.Parallel()
+	inBundles(t, nil, func(t *testing.T, h *packHome) {
+		path := h.writeAlone(5, packData("Gone", "six"))
+		if err := os.Truncate(path, 90); err != nil {
+			t.Fatal(err)
+		}
+		before := h.content()
+		_, stderr := h.must(exitFailed, "pack", "--keep", "0", "HOME")
+		if strings.Count(stderr, "corrupt data in A/bundles/"+filepath.Base(path)) != 1 || !strings.Contains(stderr, "hint: nothing was removed; dirstorage check "+h.home) {
+			t.Errorf("it says:\n%s", stderr)
+		}
+		if diff := cmp.Diff(before, h.content()); diff != "" {
+			t.Errorf("something changed:\n%s", diff)
 		}
 		h.must(exitDamage, "check", "HOME")
 	})
@@ -674,7 +775,7 @@ func (h *packHome) lose(n int) {
 // TestInterruptedPackSaysSo stops the command when the pack begins to remove.
 func TestInterruptedPackSaysSo(t *testing.T) {
 	t.Parallel()
-	both(t, nil, func(t *testing.T, h *packHome) {
+	test := func(t *testing.T, h *packHome, files bool) {
 		running := h.s != nil
 		h.stop()
 		h.lose(1200)
@@ -692,7 +793,9 @@ func TestInterruptedPackSaysSo(t *testing.T) {
 			e.Stderr = log
 		}
 		code, stdout, stderr := h.runIn(ctx, e, "-v", "pack", "--keep", "0", "HOME")
-		if code != exitInterrupted || stdout != "" && !strings.HasPrefix(stdout, "ended while it packed to ") || !strings.Contains(stderr, "hint: nothing that is needed was removed, and the storage is sound") {
+		// In bundles what goes is in memory at once, and the pack of a running storage may be over.
+		over := code == exitOK && running && !files && strings.HasPrefix(stdout, "packed to ")
+		if !over && (code != exitInterrupted || stdout != "" && !strings.HasPrefix(stdout, "ended while it packed to ") || !strings.Contains(stderr, "hint: nothing that is needed was removed, and the storage is sound")) {
 			t.Errorf("exit status %d, it says:\n%s%s", code, stdout, stderr)
 		}
 		if running {
@@ -709,7 +812,9 @@ func TestInterruptedPackSaysSo(t *testing.T) {
 		if stdout, _ := h.must(exitOK, "status", "--count", "HOME"); !strings.Contains(stdout, " 2 objects, ") {
 			t.Errorf("status says:\n%s", stdout)
 		}
-	})
+	}
+	inBundles(t, nil, func(t *testing.T, h *packHome) { test(t, h, false) })
+	inFiles(t, nil, func(t *testing.T, h *packHome) { test(t, h, true) })
 }
 
 // TestInterruptedPackNamesTheWayBack stops the command when the objects are removed
@@ -721,7 +826,7 @@ func TestInterruptedPackNamesTheWayBack(t *testing.T) {
 			t.Parallel()
 			both(t, nil, func(t *testing.T, h *packHome) {
 				h.flushed()
-				before := h.content()
+				before := h.asItIs()
 				code, stdout, stderr := h.interruptedBefore("removing transactions", "pack", "--keep", "0", "--json="+strconv.FormatBool(form == "json"), "HOME")
 				if code != exitInterrupted || !strings.Contains(stderr, "hint: nothing that is needed was removed") {
 					t.Errorf("exit status %d, it says:\n%s", code, stderr)
@@ -796,7 +901,7 @@ func (h *packHome) await(name, text string) {
 }
 
 // isTheWayBack goes the way that a pack names that has removed objects only.
-func (h *packHome) isTheWayBack(stdout, form string, before map[string]string) {
+func (h *packHome) isTheWayBack(stdout, form string, before packBefore) {
 	h.t.Helper()
 	stamp := ""
 	if form == "json" {

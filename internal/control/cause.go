@@ -44,6 +44,7 @@ func kinds() map[string]error {
 		"read-only":     zodb.ErrReadOnly,
 		"snapshot-mode": zodb.ErrSnapshotMode,
 		"unsupported":   zodb.ErrUnsupported,
+		"damage":        zodb.ErrCorrupt,
 	}
 }
 

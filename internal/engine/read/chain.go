@@ -104,6 +104,9 @@ func (r *Reader) pastDamage(ctx context.Context, at place, cause error) (place, 
 	}
 	older, err := r.beforeDamaged(at.tid)
 	if err != nil {
+		if err.Error() == cause.Error() { // the same damage is in the way
+			return place{}, cause
+		}
 		return place{}, errors.Join(cause, err)
 	}
 	return place{tid: older, newer: at.tid, damaged: at.tid}, cause
