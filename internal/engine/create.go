@@ -92,9 +92,13 @@ func newSettings(format layout.Format, o CreateOptions) ([]byte, error) {
 			return nil, err
 		}
 	}
-	_, warnings, err := settings.Parse(text, home.SettingsFile)
+	have, warnings, err := settings.Parse(text, home.SettingsFile)
 	if err != nil {
 		return nil, err
+	}
+	if have.Structure.Format != format || have.Storage.ClassName != string(o.Class) {
+		return nil, fmt.Errorf("structure.format and storage.classname say %s and %s: they come from the format and the class of the new home, which are %s and %s",
+			have.Structure.Format, have.Storage.ClassName, format, o.Class)
 	}
 	if len(o.Text) == 0 && len(warnings) > 0 { // about given options: the rest is our own
 		return nil, fmt.Errorf("%s", warnings[0])
