@@ -224,6 +224,8 @@ func (v *view) whole() bool {
 func (v *view) lostAt(tid zodb.TID) error {
 	i := v.upTo(tid)
 	switch {
+	case tid == 0: // which no transaction has
+		return nil
 	case i == len(v.parts) && tid <= v.marked:
 		return lost(v.marked)
 	case i < len(v.parts) && v.gapBelow(i) && tid <= v.parts[i].Previous:

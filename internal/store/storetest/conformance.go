@@ -88,6 +88,11 @@ func reading(t *testing.T, s store.Store, _ vfs.FS) {
 	if _, _, err := s.Get(layout.Revision(1, 1)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a revision that is not there: %v", err)
 	}
+	for _, n := range []layout.Name{layout.Revision(1, 0), layout.Transaction(0)} { // of no tid, which nothing can have lost
+		if _, _, err := s.Get(n); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%v, in an empty store: %v", n, err)
+		}
+	}
 	all := Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{0})
 	for range 2 { // it may be repeated
 		put(t, s, store.A, all...)
