@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -120,13 +122,32 @@ func (s *crowdServer) flush() {
 	}
 }
 
-// descriptors is how many files the server has open.
-func (s *crowdServer) descriptors() int {
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+// descriptors is how many files the server has open, but for bundles, of which there are more the
+// more was committed, and removed files that a file system without a journal has it keep for a while.
+func (s *crowdServer) descriptors() (n int) {
+	dir := fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid)
+	list, err := os.ReadDir(dir)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return len(list)
+	openedWith := regexp.MustCompile(`flags:\s+([0-7]+)`)
+	for _, e := range list {
+		to, err := os.Readlink(filepath.Join(dir, e.Name()))
+		info, ierr := os.ReadFile(fmt.Sprintf("%sinfo/%s", dir, e.Name()))
+		if err != nil || ierr != nil { // closed meanwhile
+			continue
+		}
+		if m := openedWith.FindSubmatch(info); m != nil {
+			flags, _ := strconv.ParseInt(string(m[1]), 8, 64)
+			if flags&unix.O_PATH != 0 && strings.HasSuffix(to, "(deleted)") {
+				continue
+			}
+		}
+		if filepath.Dir(to) != filepath.Join(s.home, "A", "bundles") {
+			n++
+		}
+	}
+	return n
 }
 
 // peak is the highest memory of the process, in bytes.

@@ -34,7 +34,7 @@ func TestDeltaOntoAMountPointIsRefusedAtOnce(t *testing.T) {
 		t.Skip("nothing can be mounted here: ", out)
 	}
 	for _, how := range []string{mountIt, `mount --bind "$2" "$4"; `} {
-		out, status := script(how + `cp -a "$2/." "$4" || true; rm -f "$4"/A/x/packed; before=$(find "$4" -type f | sort | xargs md5sum)
+		out, status := script(how + `cp -a "$2/." "$4" || true; rm -f "$4"/A/x.packed; before=$(find "$4" -type f | sort | xargs md5sum)
 			s=0; "$1" restore --delta "$3" "$4" || s=$?
 			test "$(find "$4" -type f | sort | xargs md5sum)" = "$before" || echo CHANGED
 			test ! -e "$4.restoring" || echo MADE

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -60,6 +61,8 @@ type signalled struct {
 	silent bool
 	// copying: somebody holds misc/sublock.
 	copying bool
+	// files: HOME has a file for each revision, so that the work takes long enough.
+	files bool
 	// changes: HOME, which is the command's own then, and there is something to roll forward.
 	changes bool
 	// never says why no signal meets it: it is over at once, or another test does it.
@@ -81,7 +84,7 @@ var signalledCommands = map[string]signalled{
 	"show":            {never: "reads one object"},
 	"refs":            {args: []string{"refs", "--weak", "HOME", "0x0"}},
 	"refs --index":    {args: []string{"refs", "--write-index", "HOME"}},
-	"files":           {args: []string{"files", "--since", "FIRST", "HOME"}},
+	"files":           {args: []string{"files", "--since", "FIRST", "HOME"}, files: true},
 	"pack":            {args: []string{"pack", "HOME"}, silent: true},
 	"gc":              {args: []string{"gc", "--report", "HOME"}, silent: true},
 	"snapshot run":    {args: []string{"snapshot", "run", "HOME", "--", "true"}, silent: true},
@@ -98,18 +101,18 @@ var signalledCommands = map[string]signalled{
 	"restore":         {args: []string{"restore", "REPO", "NEW"}},
 	"check":           {args: []string{"check", "HOME"}},
 	"recover":         {args: []string{"recover", "-v", "HOME"}, changes: true},
-	"salvage":         {args: []string{"salvage", "LOST", "HOME"}},
+	"salvage":         {args: []string{"salvage", "LOST", "HOME"}, files: true},
 	"bench":           {args: []string{"bench", "--yes", "zeo://SERVER"}, silent: true},
 	"demo":            {args: []string{"demo"}},
 }
 
-// busyHome makes a HOME with many objects and transactions, a repository of it, and a copy of it
+// busyHome makes a HOME of a format with many objects and transactions, a repository of it, and a copy of it
 // that was not closed.
-func busyHome(t *testing.T) (home, repo, open string) {
+func busyHome(t *testing.T, format layout.Format) (home, repo, open string) {
 	t.Helper()
 	dir := t.TempDir()
 	home, repo, open = filepath.Join(dir, "home"), filepath.Join(dir, "repo"), filepath.Join(dir, "open")
-	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Format: string(format)}); err != nil {
 		t.Fatal(err)
 	}
 	h := &packHome{t: t, home: home}
@@ -157,7 +160,8 @@ func TestSignalMeetsEachCommandAtWork(t *testing.T) {
 			t.Errorf("no signal meets %s", name)
 		}
 	}
-	home, repo, open := busyHome(t)
+	home, repo, open := busyHome(t, layout.Bundled)
+	ofFiles, _, _ := busyHome(t, layout.Chunky)
 	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
 	for i, name := range slices.Sorted(maps.Keys(signalledCommands)) {
 		c := signalledCommands[name]
@@ -173,6 +177,9 @@ func TestSignalMeetsEachCommandAtWork(t *testing.T) {
 		s := signals[i%len(signals)]
 		t.Run(name+" "+s.String(), func(t *testing.T) {
 			from := home
+			if c.files {
+				from = ofFiles
+			}
 			if c.changes {
 				from = open
 			}

@@ -203,7 +203,7 @@ home=$1 dir=$2
 	sleep "$3"
 	n=$(ls "$dir" | wc -l)
 	tar -C "$home" $newer -cf "$dir/$(printf %06d "$n").tar" config A
-	od -An -tx1 "$home/A/x/serial" | tr -d ' \n' | tr a-f A-F > "$dir/tid"
+	od -An -tx1 "$home/A/x.serial" | tr -d ' \n' | tr a-f A-F > "$dir/tid"
 	mv "$dir/stamp.new" "$dir/stamp"
 ) 9>> "$home/misc/sublock"
 `

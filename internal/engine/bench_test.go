@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -21,6 +22,9 @@ var benchHome = flag.String("home", "", "directory for the HOMEs of the benchmar
 
 // benchKeep leaves them there: to remove a million files takes longer than to make them.
 var benchKeep = flag.Bool("keep", false, "leave the HOMEs of the benchmarks where they are")
+
+// benchFormat is their format.
+var benchFormat = flag.String("format", string(layout.Bundled), "format of the HOMEs of the benchmarks")
 
 func newBenchStorage(b *testing.B, set map[string]string) (*Storage, string) {
 	b.Helper()
@@ -41,7 +45,7 @@ func newBenchStorageWith(b *testing.B, set map[string]string, o Options) (*Stora
 		b.Cleanup(func() { os.RemoveAll(dir) })
 	}
 	home := filepath.Join(dir, "home")
-	if err := Create(home, CreateOptions{Set: set}); err != nil {
+	if err := Create(home, CreateOptions{Format: *benchFormat, Set: set}); err != nil {
 		b.Fatal(err)
 	}
 	s, err := Open(context.Background(), home, o)

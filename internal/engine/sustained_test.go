@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -25,7 +24,6 @@ var (
 	sustainedSize    = flag.Int("size", 800, "bytes a record")
 	sustainedRate    = flag.Int("rate", 0, "transactions a second that are asked for, over all writers; 0 = as many as there can be")
 	sustainedSet     = flag.String("set", "", "settings of the storage, section.option=value, with commas between them")
-	sustainedFormat  = flag.String("format", string(layout.Bundled), "format of the storage")
 )
 
 // BenchmarkSustained commits for a while, with everything durable, and tells the
@@ -35,7 +33,7 @@ var (
 func BenchmarkSustained(b *testing.B) {
 	for range b.N {
 		o := &observed{}
-		set := map[string]string{"structure.format": *sustainedFormat}
+		set := make(map[string]string)
 		for one := range strings.SplitSeq(*sustainedSet, ",") {
 			if key, value, ok := strings.Cut(one, "="); ok {
 				set[key] = value

@@ -178,7 +178,7 @@ func (c *rawClient) iterate2() (list wire.Tuple) {
 func TestDamagedRevisionHidesNothingElse(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
-		ts, s := servePacks(t, Options{})
+		ts, s := servePacksOf(t, inFiles, Options{})
 		c := ts.client(e)
 		c.store(map[zodb.OID]string{0: refers("root", 1), 1: refers("one")})
 		bad := c.store(map[zodb.OID]string{0: refers("root 2", 1), 1: refers("two")})
@@ -216,7 +216,7 @@ func TestDamagedRevisionHidesNothingElse(t *testing.T) {
 func TestDamagedTransactionHidesNothingElse(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
-		ts, s := servePacks(t, Options{})
+		ts, s := servePacksOf(t, inFiles, Options{})
 		c := ts.client(e)
 		var list []zodb.TID
 		for i := range 5 {

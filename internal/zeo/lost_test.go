@@ -17,7 +17,7 @@ func TestLostRevisionsOverTheNetwork(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
 		home := memoryHome(t)
-		s := packStorage(t, home)
+		s := packStorageOf(t, inFiles, home)
 		c := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}}).client(e)
 		c.store(map[zodb.OID]string{0: refers("root", 1, 2), 1: refers("one"), 2: refers("two")})
 		lost := c.store(map[zodb.OID]string{1: refers("one 2"), 2: refers("two 2")})

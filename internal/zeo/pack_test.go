@@ -28,8 +28,14 @@ import (
 // packStorage is newStorage for one whose packs go to when they are told to, and put nothing aside.
 func packStorage(t testing.TB, home string) *engine.Storage {
 	t.Helper()
+	return packStorageOf(t, "", home)
+}
+
+// packStorageOf makes it in a format; the default one, if that is empty.
+func packStorageOf(t testing.TB, format layout.Format, home string) *engine.Storage {
+	t.Helper()
 	set := map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}
-	if err := engine.Create(home, engine.CreateOptions{Set: set}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{Format: string(format), Set: set}); err != nil {
 		t.Fatal(err)
 	}
 	return newStorage(t, home)
@@ -38,7 +44,15 @@ func packStorage(t testing.TB, home string) *engine.Storage {
 // servePacks serves such a storage.
 func servePacks(t testing.TB, o Options) (*testServer, *engine.Storage) {
 	t.Helper()
-	s := packStorage(t, memoryHome(t))
+	return servePacksOf(t, "", o)
+}
+
+// inFiles is a format with a file for each revision, where a test damages one.
+const inFiles = layout.Chunky
+
+func servePacksOf(t testing.TB, format layout.Format, o Options) (*testServer, *engine.Storage) {
+	t.Helper()
+	s := packStorageOf(t, format, memoryHome(t))
 	o.Storages = []StorageOptions{{Name: "1", Storage: s}}
 	return serve(t, o), s
 }
@@ -129,11 +143,16 @@ func idle(t testing.TB, ts *testServer) {
 	eventually(t, "the pack has ended", func() bool { return !ts.hubs["1"].packing.Load() })
 }
 
-// damage breaks the file of a revision, and makes sure that it is in A.
+// damage breaks the file of a revision, or the first frame of the bundle that has it, and makes sure
+// that it is in A.
 func damage(t testing.TB, s *engine.Storage, oid zodb.OID, tid zodb.TID) {
 	t.Helper()
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if s.Settings().Structure.Format == layout.Bundled {
+		damageBundle(t, s.Home(), tid)
+		return
 	}
 	name := filepath.Join(s.Home(), "A", filepath.FromSlash(s.Settings().Structure.Format.Path(layout.Revision(oid, tid))))
 	if err := os.Chmod(name, 0o600); err != nil {
@@ -142,6 +161,29 @@ func damage(t testing.TB, s *engine.Storage, oid zodb.OID, tid zodb.TID) {
 	if err := os.WriteFile(name, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func damageBundle(t testing.TB, home string, tid zodb.TID) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(home, "A", "bundles", "*.tar.zst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if first, last, _ := strings.Cut(filepath.Base(name)[:33], "-"); first > tid.String() || tid.String() > last {
+			continue
+		}
+		b, err := os.ReadFile(name)
+		if err == nil {
+			b[40] ^= 0xFF
+			err = errors.Join(os.Chmod(name, 0o600), os.WriteFile(name, b, 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatalf("no bundle has %s", tid)
 }
 
 // filesBelow lists what is in A.
@@ -328,7 +370,7 @@ func TestPackWithoutWaitingIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
 		var log logBuffer
-		ts, s := servePacks(t, Options{Logger: log.logger()})
+		ts, s := servePacksOf(t, inFiles, Options{Logger: log.logger()})
 		c := ts.client(e)
 		c.garden()
 		c.call("set_client_label", "gardener")
@@ -482,7 +524,7 @@ func TestClientsWriteThroughManyPacks(t *testing.T) {
 func TestPackThatFailsChangesNothing(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
-		ts, s := servePacks(t, Options{})
+		ts, s := servePacksOf(t, inFiles, Options{})
 		c := ts.client(e)
 		c.garden()
 		current := c.store(map[zodb.OID]string{1: refers("kept 3")})

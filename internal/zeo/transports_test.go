@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -40,7 +41,12 @@ func inUse(t *testing.T) usage {
 	t.Helper()
 	u := usage{goroutines: runtime.NumGoroutine()}
 	if list, err := os.ReadDir("/proc/self/fd"); err == nil { // where there is no such directory they are not counted
-		u.files = len(list)
+		for _, e := range list {
+			to, err := os.Readlink("/proc/self/fd/" + e.Name())
+			if err == nil && filepath.Base(filepath.Dir(to)) != "bundles" { // of which there are more the more is committed
+				u.files++
+			}
+		}
 	}
 	return u
 }
