@@ -237,7 +237,6 @@ func errorRows() []errorRow {
 			func(x *errorScene) (any, error) {
 				root := x.commit(0, 0, "root")
 				damage(x.t, x.ts.storages["1"], 0, root)
-				x.commit(1, 0, "in another bundle")
 				return x.try("pack", now(), true)
 			},
 		},

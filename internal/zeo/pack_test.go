@@ -50,6 +50,25 @@ func servePacks(t testing.TB, o Options) (*testServer, *engine.Storage) {
 // inFiles is a format with a file for each revision, where a test damages one.
 const inFiles = layout.Chunky
 
+// formats runs a test over bundles and over files.
+func formats(t *testing.T, f func(t *testing.T, format layout.Format, e wire.Encoding)) {
+	t.Helper()
+	for _, format := range []layout.Format{layout.Bundled, inFiles} {
+		t.Run(format.String(), func(t *testing.T) {
+			encodings(t, func(t *testing.T, e wire.Encoding) { f(t, format, e) })
+		})
+	}
+}
+
+// storeAlone is store for a transaction that shares no bundle.
+func (c *rawClient) storeAlone(s *engine.Storage, records map[zodb.OID]string) zodb.TID {
+	c.t.Helper()
+	if err := s.Flush(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.store(records)
+}
+
 func servePacksOf(t testing.TB, format layout.Format, o Options) (*testServer, *engine.Storage) {
 	t.Helper()
 	s := packStorageOf(t, format, memoryHome(t))
@@ -368,9 +387,9 @@ func TestPackTellsEverybodyTheNewSize(t *testing.T) {
 // TestPackWithoutWaitingIsAnsweredAtOnce, and at most one is under way.
 func TestPackWithoutWaitingIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
-	encodings(t, func(t *testing.T, e wire.Encoding) {
+	formats(t, func(t *testing.T, format layout.Format, e wire.Encoding) {
 		var log logBuffer
-		ts, s := servePacksOf(t, inFiles, Options{Logger: log.logger()})
+		ts, s := servePacksOf(t, format, Options{Logger: log.logger()})
 		c := ts.client(e)
 		c.garden()
 		c.call("set_client_label", "gardener")
@@ -395,8 +414,7 @@ func TestPackWithoutWaitingIsAnsweredAtOnce(t *testing.T) {
 		idle(t, ts)
 		c.weeded()
 		// A failure is for the log, with the label.
-		current := c.store(map[zodb.OID]string{1: refers("kept 3")})
-		damage(t, s, 1, current)
+		damage(t, s, 1, c.storeAlone(s, map[zodb.OID]string{1: refers("kept 3")}))
 		c.told = nil
 		c.want(nil, c.call("pack", now(), false))
 		eventually(t, "the failure is in the log", func() bool { return log.has(`msg="pack failed"`) })
@@ -523,12 +541,15 @@ func TestClientsWriteThroughManyPacks(t *testing.T) {
 // TestPackThatFailsChangesNothing: the client gets a StorageError that says why.
 func TestPackThatFailsChangesNothing(t *testing.T) {
 	t.Parallel()
-	encodings(t, func(t *testing.T, e wire.Encoding) {
-		ts, s := servePacksOf(t, inFiles, Options{})
+	formats(t, func(t *testing.T, format layout.Format, e wire.Encoding) {
+		ts, s := servePacksOf(t, format, Options{})
 		c := ts.client(e)
 		c.garden()
-		current := c.store(map[zodb.OID]string{1: refers("kept 3")})
-		damage(t, s, 1, current)
+		damage(t, s, 1, c.storeAlone(s, map[zodb.OID]string{1: refers("kept 3")}))
+		c.store(map[zodb.OID]string{4: refers("the last transaction")})
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		before := filesBelow(t, s)
 		c.told = nil
 		details := c.fails(classStorage, "pack", now(), true).(wire.Tuple)
