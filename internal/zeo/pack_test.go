@@ -166,14 +166,26 @@ func idle(t testing.TB, ts *testServer) {
 // that it is in A.
 func damage(t testing.TB, s *engine.Storage, oid zodb.OID, tid zodb.TID) {
 	t.Helper()
+	damageMember(t, s, layout.Revision(oid, tid), tid)
+}
+
+// damageTransaction does so to a transaction.
+func damageTransaction(t testing.TB, s *engine.Storage, tid zodb.TID) {
+	t.Helper()
+	damageMember(t, s, layout.Transaction(tid), tid)
+}
+
+func damageMember(t testing.TB, s *engine.Storage, n layout.Name, tid zodb.TID) {
+	t.Helper()
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.Settings().Structure.Format == layout.Bundled {
+	format := s.Settings().Structure.Format
+	if format == layout.Bundled {
 		damageBundle(t, s.Home(), tid)
 		return
 	}
-	name := filepath.Join(s.Home(), "A", filepath.FromSlash(s.Settings().Structure.Format.Path(layout.Revision(oid, tid))))
+	name := filepath.Join(s.Home(), "A", filepath.FromSlash(format.Path(n)))
 	if err := os.Chmod(name, 0o600); err != nil {
 		t.Fatal(err)
 	}
