@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -107,6 +108,7 @@ func (l *Loader) open(ctx context.Context) (err error) {
 		err = notLoaded("this store")
 	}
 	if err == nil {
+		space.Keep(l.home.FS, l.o.Reserve)
 		l.loading, err = loader.BeginLoading()
 	}
 	return err

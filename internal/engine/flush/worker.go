@@ -72,6 +72,7 @@ func (w *Worker) run() {
 		case state.JobStop:
 			w.stopTending()
 			w.o.State.EndTask()
+			w.o.Space.Look() // a storage that was open for a moment only has a reserve as well
 			return
 		case state.JobLeave:
 			w.o.Snapshots.leaveByItself()

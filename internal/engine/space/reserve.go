@@ -122,6 +122,16 @@ func (w *Watch) makeReserve(sp vfs.Space, size int64) bool {
 	return true
 }
 
+// Keep makes the reserve of a HOME that nobody watches yet, if there is room.
+func Keep(f vfs.FS, size int64) {
+	sp, err := f.Space()
+	if err != nil || size <= 0 {
+		return // not known is not kept
+	}
+	w := Watch{o: Config{FS: f, Reserve: size}}
+	w.makeReserve(sp, w.o.reserveOn(sp))
+}
+
 // GiveUpReserve frees the space of the reserve, if it is there. From then on commits are
 // refused until there is room again: the freed space is for the one that makes room.
 func GiveUpReserve(f vfs.FS) bool { return f.Remove(ReserveFile) == nil }
