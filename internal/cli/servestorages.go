@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/config"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/metrics"
@@ -54,6 +55,11 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 	return storage, notEmpty(st.Home, err)
 }
 
+// openFiles is how many bundles each storage has open: together a quarter of what the process may.
+func (s *serving) openFiles() int {
+	return int(max(8, budget.Files()/4/int64(max(len(s.conf.Storages), 1))))
+}
+
 // lockPoll is the time between two tries to open a HOME that another process has open.
 const lockPoll = 500 * time.Millisecond
 
@@ -62,7 +68,7 @@ func (s *serving) openFree(ctx context.Context, st config.Storage) (*engine.Stor
 	var left <-chan time.Time
 	for {
 		o := engine.Options{Logger: s.log.With("storage", st.Name), CacheSize: s.cacheSize(), SnapshotLimit: s.conf.SnapshotLimit,
-			SpoolSize: int(zeo.SpoolSize(s.memory.Limit)), LogMemory: max(1<<20, min(s.memory.Limit/32, 64<<20)), LowSpace: s.conf.LowSpace, Reserve: s.conf.Reserve, Observer: s.metrics.Storage(st.Name)}
+			SpoolSize: int(zeo.SpoolSize(s.memory.Limit)), LogMemory: max(1<<20, min(s.memory.Limit/32, 64<<20)), LowSpace: s.conf.LowSpace, Reserve: s.conf.Reserve, OpenFiles: s.openFiles(), Observer: s.metrics.Storage(st.Name)}
 		if st.ReadOnly || s.conf.ReadOnly {
 			o.History = engine.HistoryRead // nobody commits, and a copy can be continued afterwards
 		}

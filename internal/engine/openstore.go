@@ -22,7 +22,7 @@ func (s *Storage) openStore(ctx context.Context) (err error) {
 				s.log.Info("making the table of current revisions", "done", done, "total", total)
 				return ctx.Err()
 			}, Lanes: s.o.lanes, LanesFrom: s.o.lanesFrom,
-			PartLen: s.o.partLen, SyncEvery: s.o.syncEvery}
+			PartLen: s.o.partLen, SyncEvery: s.o.syncEvery, OpenFiles: s.o.OpenFiles}
 		if s.store, err = choose(o); err != nil {
 			return err
 		}

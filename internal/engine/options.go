@@ -57,6 +57,9 @@ type Options struct {
 	// LogMemory is how many bytes of memory the index over the log may take, the metadata of
 	// transactions included, before a flush begins. Default 64 MiB.
 	LogMemory int64
+	// OpenFiles is how many bundles of the format bundled are open files at a time, about;
+	// default a quarter of what the process may have open.
+	OpenFiles int
 	// NoControlSocket leaves out the socket by which tools reach the storage.
 	NoControlSocket bool
 	// CleanShutdown makes Close flush everything and leave a snapshot also where

@@ -52,7 +52,7 @@ func newTwoFormats(t *testing.T, seed uint64, set string) *twoFormats {
 }
 
 func (w *twoFormats) open(i int) {
-	w.s[i] = open(w.t, w.homes[i], Options{Clock: func() time.Time { return time.Unix(0, w.now.Load()) }, NoControlSocket: true, CacheSize: -1})
+	w.s[i] = open(w.t, w.homes[i], Options{Clock: func() time.Time { return time.Unix(0, w.now.Load()) }, NoControlSocket: true, CacheSize: -1, OpenFiles: 3})
 }
 
 // both does something to both, and wants the same outcome.

@@ -83,7 +83,7 @@ func (s *Store) verify(n bundle.Name, side store.Side, before zodb.TID) error {
 	if err = p.Verify(); err == nil && p.Previous > before {
 		err = lost(p.Previous)
 	}
-	return errors.Join(err, p.file.Close())
+	return errors.Join(err, s.pool.close(p.opened))
 }
 
 // putAside gives a bundle a name outside of A and B.

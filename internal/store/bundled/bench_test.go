@@ -95,6 +95,18 @@ func BenchmarkStore(b *testing.B) {
 		b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "median-ns")
 	}
 	b.Run("load", loads)
+	b.Run("load, few files open", func(b *testing.B) {
+		all := s
+		defer func() { s = all }()
+		var err error
+		if s, err = bundled.New(bundled.Options{FS: disk, Clock: time.Now, Beside: true, OpenFiles: flushes / 10}); err != nil {
+			b.Fatal(err)
+		}
+		loads(b)
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	})
 	b.Run("open", func(b *testing.B) {
 		for b.Loop() {
 			if err := s.Close(); err != nil {

@@ -10,20 +10,25 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// opened is an open bundle, of as many views as count.
+// opened is a bundle that can be read, of as many views as count. Its file is open or not, see [pool].
 type opened struct {
 	*bundle.Reader
 	name  bundle.Name
 	side  store.Side
 	path  string // relative to HOME
-	file  vfs.File
 	size  int64  // of the file
 	short uint32 // see short
 	refs  atomic.Int64
+
+	pool    *pool
+	opening sync.Mutex             // held while the file is opened
+	end     *end                   // guarded by opening
+	file    atomic.Pointer[handle] // nil: it is not open; changed with the lock of the pool
+	used    atomic.Bool            // it was read since the pool looked
+	pinned  bool                   // guarded by the lock of the pool; its file stays open, because the name goes
 
 	// tried is the highest number of a gone list that was tried, of the goroutine that
 	// puts: after an error it may be there.
@@ -96,7 +101,7 @@ func (v *view) release() error {
 	var errs []error
 	for _, p := range v.parts {
 		if p.refs.Add(-1) == 0 {
-			errs = append(errs, p.file.Close())
+			errs = append(errs, p.pool.close(p.opened))
 		}
 	}
 	return errors.Join(errs...)

@@ -8,7 +8,6 @@ import (
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -26,28 +25,21 @@ func unusable(err error) error {
 		"into a directory DIR, and run “dirstorage salvage DIR HOME”, which puts back all that can be read of it", err)
 }
 
-// openAnyway opens a bundle that is damaged, for who reads beside. ok: it has all of its members.
-// below is the end of the range before it.
-func (s *Store) openAnyway(n bundle.Name, side string, below zodb.TID, cause error) (r *bundle.Reader, f vfs.File, size int64, ok bool) {
+// openAnyway gives a bundle that is damaged a reader, for who reads beside. ok: it has all of its
+// members. below is the end of the range before it.
+func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) (ok bool) {
 	if !s.o.Beside || !errors.Is(cause, zodb.ErrCorrupt) {
-		return nil, nil, 0, false
+		return false
 	}
-	path := side + "/" + n.String()
-	f, err := s.fs.Open(path)
-	if err != nil {
-		return nil, nil, 0, false
-	}
-	info, err := f.Stat()
-	if err == nil {
-		r, _, err = bundle.Rebuild(f, info.Size, path, bundle.RebuildOptions{Name: n, Flags: flagsOfContent, Previous: previousOf})
-	}
+	n := o.name
+	r, _, err := bundle.Rebuild(o, o.size, o.path, bundle.RebuildOptions{Name: n, Flags: flagsOfContent, Previous: previousOf})
 	if err != nil || !r.Complete() || r.Min != n.Min || r.Max != n.Max || r.Generation != n.Generation || r.Previous != below {
-		_ = f.Close() //nolint:errcheck // it was only read
-		s.warnOnce(path, "a damaged bundle is passed over: what it may have had is an error", cause)
-		return nil, nil, 0, false
+		s.warnOnce(o.path, "a damaged bundle is passed over: what it may have had is an error", cause)
+		return false
 	}
-	s.warnOnce(path, "the index of a bundle is damaged: it is read frame by frame", cause)
-	return r, f, info.Size, true
+	s.warnOnce(o.path, "the index of a bundle is damaged: it is read frame by frame", cause)
+	o.Reader = r
+	return true
 }
 
 // warnOnce warns of a file once.

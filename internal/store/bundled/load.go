@@ -141,7 +141,7 @@ func (v *view) closeNew() error {
 	var errs []error
 	for _, p := range v.parts {
 		if p.refs.Load() == 0 {
-			errs = append(errs, p.file.Close())
+			errs = append(errs, p.pool.close(p.opened))
 		}
 	}
 	return errors.Join(errs...)
@@ -150,26 +150,19 @@ func (v *view) closeNew() error {
 // open opens a bundle.
 func (s *Store) open(n bundle.Name, side store.Side, below zodb.TID) (part, error) {
 	path := dirOf(side) + "/" + n.String()
-	f, err := s.fs.Open(path)
-	if err != nil {
-		return part{}, err
-	}
-	info, err := f.Stat()
-	var r *bundle.Reader
+	o := &opened{name: n, side: side, path: path, short: short(n), pool: s.pool}
+	s.pool.add(o)
+	_, err := s.pool.open(o)
 	if err == nil {
-		r, err = bundle.Open(f, info.Size, path)
+		o.Reader, err = bundle.Open(o, o.size, path)
 	}
 	if err == nil {
-		err = agrees(r, n, path)
+		err = agrees(o.Reader, n, path)
 	}
-	if err != nil {
-		err = errors.Join(err, f.Close())
-		var ok bool
-		if r, f, info.Size, ok = s.openAnyway(n, dirOf(side), below, err); !ok {
-			return part{}, unusable(err)
-		}
+	if err == nil || s.openAnyway(o, below, err) {
+		return part{opened: o}, nil
 	}
-	return part{opened: &opened{Reader: r, name: n, side: side, path: path, file: f, size: info.Size, short: short(n)}}, nil
+	return part{}, unusable(errors.Join(err, s.pool.close(o)))
 }
 
 // agrees returns an error if a bundle is not the one that its name says.

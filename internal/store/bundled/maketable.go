@@ -121,7 +121,8 @@ func (s *Store) tableSize(v *view) int64 {
 
 // makeTable makes the table, if there is none and there is room.
 func (c *chore) makeTable(ctx context.Context) (tried bool) {
-	if !c.lacks || c.o.Reclaim || c.later > 0 {
+	if !c.lacks || c.o.Reclaim || c.wait > 0 {
+		c.later = max(c.later, c.wait)
 		return false
 	}
 	if c.o.Room > 0 && c.s.tableSize(c.v) > c.o.Room {

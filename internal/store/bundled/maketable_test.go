@@ -92,6 +92,9 @@ func (f *tableFault) run(t *testing.T, closed bool) error {
 		return err
 	}
 	h := newHistory(s, 3)
+	if err := h.thaw(); err != nil {
+		return err
+	}
 	for range 2 {
 		if err := errors.Join(h.put(store.A), h.put(store.A), h.pack(), h.put(store.A), tendAll(s), h.back()); err != nil {
 			return err

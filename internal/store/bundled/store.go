@@ -31,6 +31,9 @@ type Options struct {
 	// size become one, of at most so many bytes. 0: the defaults.
 	MergeFactor int
 	MergeSize   int64
+	// OpenFiles is how many bundles are open files at a time, about; one that is read is opened if it
+	// is not. 0: a quarter of what the process may have open.
+	OpenFiles int
 	// CommitEvery is after how many changes the table of current revisions is made durable. A
 	// crash costs the indexes of so many flushes. 0: the default.
 	CommitEvery int
@@ -49,6 +52,7 @@ type Store struct {
 	catalogue
 	buffers sync.Pool // of *frameBuffers
 	cached  frameCache
+	pool    *pool
 	table   atomic.Pointer[table] // nil: there is none; set by the goroutine that puts
 	rebuilt bool                  // the table was made anew; set by New
 	sparse  atomic.Bool           // there is no use in a table
@@ -67,7 +71,7 @@ type Store struct {
 	lack    lack
 }
 
-// New returns the store of a HOME. It opens all bundles that count. Who writes gets a
+// New returns the store of a HOME. It reads the footers of all bundles that count. Who writes gets a
 // *vfs.SpreadError for a HOME that is spread over several mounts.
 func New(o Options) (*Store, error) {
 	if o.MergeFactor == 0 {
@@ -85,7 +89,7 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, fs: o.FS, files: files, pending: newPending()}
+	s := &Store{o: o, fs: o.FS, files: files, pool: newPool(&o), pending: newPending()}
 	s.buffers.New = func() any { return new(frameBuffers) }
 	if !o.Beside && !o.Still {
 		if err := s.forgetLoading(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 // learns the places in a bundle that was merged, a bundle of which packs have removed much is rewritten, or neighbours are merged.
 //
 // While B is in use nothing of A is touched. Where B has many bundles, they are merged, because
-// each is an open file.
+// reads of objects that the table does not know look into each.
 type chore struct {
 	s *Store
 	o store.Tending
@@ -29,7 +30,8 @@ type chore struct {
 
 	gone  int64         // of the table, at the moment of v
 	lacks bool          // there is no table, and there could be one
-	later time.Duration // until something may be tried again that failed or had no room
+	wait  time.Duration // until one may be tried again
+	later time.Duration // until there may be something to do that could not be done; 0: there is not
 	table *table        // that was made; nil: none was
 
 	publish func() (store.Tended, error) // of Prepare
@@ -58,7 +60,7 @@ func (s *Store) Tend(o store.Tending) (store.Chore, error) {
 		c.gone = t.gone
 	}
 	if c.lacks = s.lacksTable(c.v); c.lacks {
-		c.later = max(0, s.lack.retry.Sub(s.o.Clock()))
+		c.wait = max(0, s.lack.retry.Sub(s.o.Clock()))
 	}
 	return c, nil
 }
@@ -71,7 +73,7 @@ func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
 	if c.doubtful >= 0 {
 		return false, nil
 	}
-	if slices.ContainsFunc(c.v.leftovers, c.mayGo) {
+	if slices.ContainsFunc(c.v.leftovers, c.canGo) {
 		c.publish = c.removeLeftovers
 		return true, nil
 	}
@@ -92,8 +94,8 @@ func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
 		return c.rewrite(ctx)
 	}
 	if more, err := c.s.table.Load().catchUpBehind(ctx, c.v, c.gone); more || err != nil {
-		c.publish = c.noteTable
-		return more, err
+		c.publish = func() (store.Tended, error) { return c.noteTable(err) }
+		return true, ctx.Err()
 	}
 	if found, err := c.rewrite(ctx); found || err != nil {
 		return found, err
@@ -145,6 +147,19 @@ func (c *chore) mayGo(name string) bool {
 	return !c.b || strings.HasPrefix(name, string(store.B)+"/")
 }
 
+// canGo is mayGo, and nobody reads it for whom it could not be kept open. Such a file is looked at again.
+func (c *chore) canGo(name string) bool {
+	n, number, ok := bundle.ParseName(path.Base(name))
+	if !c.mayGo(name) {
+		return false
+	}
+	if ok && number == 0 && !c.o.Reclaim && !c.s.pool.mayGo(n) {
+		c.later = roomTry
+		return false
+	}
+	return true
+}
+
 // removeLeftovers removes files that do not count. Those that count in their place are durable, unless
 // they are in doubt. A power cut that brings leftovers back is harmless.
 func (c *chore) removeLeftovers() (n store.Tended, err error) {
@@ -154,6 +169,15 @@ func (c *chore) removeLeftovers() (n store.Tended, err error) {
 	for _, name := range c.s.now.leftovers {
 		if !c.mayGo(name) {
 			continue
+		}
+		if of, number, ok := bundle.ParseName(path.Base(name)); ok && number == 0 {
+			if err = c.s.pool.keep(of, c.o.Reclaim); errors.Is(err, errHeld) {
+				err = nil
+				continue
+			}
+			if err != nil {
+				break
+			}
 		}
 		info, serr := c.s.fs.Stat(name)
 		if err = c.s.files.RemoveBeside(name); err != nil {
@@ -192,9 +216,16 @@ func (c *chore) purge() (store.Tended, error) {
 	return store.Tended{}, c.s.putGone(v, next)
 }
 
-// noteTable sees to it that the places that the table has learnt are kept.
-func (c *chore) noteTable() (store.Tended, error) {
-	if t := c.s.table.Load(); t != nil {
+// noteTable sees to it that the places that the table has learnt are kept, or that it is made again
+// after an error. That stops no merges.
+func (c *chore) noteTable(err error) (store.Tended, error) {
+	t := c.s.table.Load()
+	switch {
+	case t == nil || t.bad.Load():
+	case err != nil:
+		t.bad.Store(true)
+		c.s.tableFailed(err)
+	default:
 		t.changes++
 	}
 	return store.Tended{}, nil

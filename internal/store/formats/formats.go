@@ -26,6 +26,9 @@ type Options struct {
 	// Progress is told now and then how far it is when the table of current revisions of format bundled
 	// has to be made anew, in entries; nil: nobody is. With its error the open ends.
 	Progress func(done, total int64) error
+	// OpenFiles is how many bundles are open files at a time, about. 0: a quarter of what the process
+	// may have open.
+	OpenFiles int
 	// Lanes and LanesFrom are for tests: how many goroutines a Put has, and from how many
 	// files on. 0: the defaults.
 	Lanes, LanesFrom int
@@ -46,6 +49,7 @@ func (o Options) open(beside bool) (store.Store, error) {
 	if s.Structure.Format == layout.Bundled {
 		return opened[store.Store](bundled.New(bundled.Options{
 			FS: o.FS, Identity: o.Identity, Clock: o.Clock, Beside: beside, Sync: sync, DirSync: sync && s.POSIX.DirSync, Warn: o.Warn, Progress: o.Progress,
+			OpenFiles: o.OpenFiles,
 		}))
 	}
 	return opened[store.Store](classic.New(classic.Options{
