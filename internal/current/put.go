@@ -92,6 +92,8 @@ func (t *Table) putPage(page uint32, fresh, refresh bool, entries []Entry) error
 	}
 	if fresh {
 		putEmpty(b, uint64(entries[0].OID)/slotsInPage)
+	} else if t.held == nil {
+		t.before = append(t.before[:0], b...)
 	}
 	changed := false
 	for k := range entries {
@@ -113,7 +115,19 @@ func (t *Table) putPage(page uint32, fresh, refresh bool, entries []Entry) error
 	if t.held != nil || !changed {
 		return nil
 	}
-	return t.writePages(b, page)
+	err = t.writePages(b, page)
+	if err != nil && !fresh {
+		t.writeBack(page)
+	}
+	return err
+}
+
+// writeBack undoes a write of a page that failed, on a full disk for example, and left a part of the
+// page: else its objects would be damaged until they are put again. If it fails too, they are.
+func (t *Table) writeBack(page uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = t.file.WriteAt(t.before, offsetOf(page))
 }
 
 // writePages writes pages that follow one another.

@@ -61,7 +61,8 @@ type Table struct {
 	note    []byte
 	held    *heldPages
 	buf     []byte
-	err     error // of Commit, or of a Put while pages are held; it stays
+	before  []byte // the page that is being put, as it was
+	err     error  // of Commit, or of a Put while pages are held; it stays
 }
 
 // Create makes an empty table in the place of any that is there. It is one from the first Commit on.
