@@ -269,7 +269,7 @@ func (c packCase) packFaults(t testing.TB, noSyncAll bool) func(disk *crashfs.FS
 func TestKilledInAPackThenPowerCut(t *testing.T) {
 	t.Parallel()
 	sets := []string{"storage.min_pack_time=1", "storage.delay_delete=0 storage.min_pack_time=1", "storage.keep_policy=undoable storage.min_pack_time=0"}
-	for i := range rounds(t, 4) {
+	for i := range rounds(t, len(allFormats())) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 700, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
@@ -282,7 +282,7 @@ func TestKilledInAPackThenPowerCut(t *testing.T) {
 // repeated, and then the power is cut.
 func TestErrorInAPackThenPowerCut(t *testing.T) {
 	t.Parallel()
-	for i := range rounds(t, 4) {
+	for i := range rounds(t, len(allFormats())) {
 		set := []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"}[i%2]
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 800, set: set}
 		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
@@ -428,7 +428,7 @@ func (c packCase) undeleteFaults(t *testing.T, noSyncAll bool) func(disk *crashf
 // TestFaultsOfAnUndeleteThenPowerCut kills or fails each operation of an undelete, which is repeated.
 func TestFaultsOfAnUndeleteThenPowerCut(t *testing.T) {
 	t.Parallel()
-	for i := range rounds(t, 4) {
+	for i := range rounds(t, len(allFormats())) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 900, set: "storage.min_pack_time=0"}
 		o := faulttest.Options{Every: stride(5), Seed: c.seed, Retries: 2}
 		t.Run(fmt.Sprintf("seed %d %s killed", c.seed, c.format), func(t *testing.T) {

@@ -535,7 +535,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	}
 	// With a second of min_pack_time each pack goes to when it is told to.
 	sets := []string{"storage.min_pack_time=1", "storage.delay_delete=0 storage.min_pack_time=1", "storage.keep_policy=undoable storage.min_pack_time=0"}
-	for i := range rounds(t, 4) {
+	for i := range rounds(t, len(allFormats())) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 100, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()

@@ -236,9 +236,9 @@ func withSnapshot(t *testing.T, s *Storage, f func()) {
 func TestNothingBelowAChangesDuringASnapshot(t *testing.T) {
 	t.Parallel()
 	need(t, "flock", "find", "sha256sum", "xargs")
-	for _, format := range []string{"bushy", "chunky", "lawn", "flat"} {
-		t.Run(format, func(t *testing.T) {
-			home := newHome(t, CreateOptions{Format: format, Set: map[string]string{"journal.flush_transaction_threshold": "20"}})
+	for _, format := range allFormats() {
+		t.Run(format.String(), func(t *testing.T) {
+			home := newHome(t, CreateOptions{Format: string(format), Set: map[string]string{"journal.flush_transaction_threshold": "20"}})
 			s := open(t, home, Options{})
 			startTraffic(t, s, 4, 100, 5000)
 			snapshots := 3
