@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -91,6 +92,9 @@ func (c *conn) flush() error {
 	c.out = c.out[:0]
 	return err
 }
+
+// alone makes the connection wait in the kernel: it is the only one.
+func (c *conn) alone() { listen.NewKernelWait(c.raw.Conn).Set(true) }
 
 // answer reads until the answer to a request is there; it is good until the next
 // one is read.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -44,6 +45,7 @@ type conn struct {
 	refusals int // of register
 	upload   *upload
 	values   int64 // of has.values, for the request that is worked off
+	sole     sole
 
 	iterators iterators
 
@@ -58,6 +60,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
 	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
 	c.out.over = s.relieve
+	c.sole.waits = listen.NewKernelWait(nc)
 	c.address, c.host = nc.RemoteAddr().String(), host(nc.RemoteAddr())
 	if c.address == "" || c.address == "@" {
 		c.address = "unix"
@@ -199,9 +202,10 @@ func (c *conn) converse() error {
 			return c.readError(err)
 		}
 		if rawID, oid, tid, ok := wire.LoadBefore(c.encoding, frame); ok {
-			c.loadBefore(rawID, oid, tid)
+			c.worked(c.loadBefore(rawID, oid, tid))
 			continue
 		}
+		c.worked(false)
 		err = c.message(frame)
 		c.giveValues()
 		if err != nil {
@@ -218,6 +222,7 @@ func (c *conn) flushed(in *wire.Reader) error {
 		if err := c.out.flush(); err != nil {
 			return err
 		}
+		c.sole.choose()
 	}
 	return c.out.stream(c.ctx)
 }

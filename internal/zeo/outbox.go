@@ -16,8 +16,11 @@ const (
 	// pieceBytes is how much is written at a time: the peer has to take so much
 	// within stallTime.
 	pieceBytes = 256 << 10
-	// stallTime is how long a peer may take nothing before it is given up.
+	// stallTime is how long a peer may take nothing before it is given up, at least.
 	stallTime = time.Minute
+	// stallSlack is how much longer it may be: so a deadline is good for many pieces, and setting one
+	// costs as much as a short answer.
+	stallSlack = 5 * time.Second
 	// streamBytes is the limit of waiting bytes from which on a blob adds no more to an
 	// outbox.
 	streamBytes = 1 << 20
@@ -49,6 +52,7 @@ type outbox struct {
 	writing bool          // guarded by mu: somebody writes
 	began   time.Time     // guarded by mu: when the piece was that is being written
 	piece   int           // guarded by mu: its bytes
+	until   time.Time     // guarded by mu: the deadline of conn for writing
 	failed  error         // guarded by mu: nothing more is taken
 	idle    chan struct{} // guarded by mu: closed when nobody writes any more; nil while nobody waits for that
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
@@ -317,7 +321,11 @@ func (o *outbox) allowWrite(n int) error {
 		return o.failed
 	}
 	o.began, o.piece = o.clock(), n
-	return o.conn.SetWriteDeadline(o.began.Add(stallTime))
+	if o.until.Sub(o.began) >= stallTime {
+		return nil
+	}
+	o.until = o.began.Add(stallTime + stallSlack)
+	return o.conn.SetWriteDeadline(o.until)
 }
 
 // run writes the frames of others, until the outbox fails.

@@ -8,17 +8,18 @@ import (
 )
 
 // loadBefore answers nearly all requests that there are: at once if the object
-// is in memory, else beside the reader. rawID is a part of the frame.
-func (c *conn) loadBefore(rawID []byte, oid zodb.OID, tid zodb.TID) {
+// is in memory, which it reports, else beside the reader. rawID is a part of the frame.
+func (c *conn) loadBefore(rawID []byte, oid zodb.OID, tid zodb.TID) (atOnce bool) {
 	h := c.hub
 	h.stats.loads.Add(1)
 	sight := h.sight()
 	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && c.atOnce(len(rev.Data)) && c.showLoaded(sight, rawID, oid, &rev) {
 		c.srv.o.Observer.Loaded(h.name, 0)
-		return
+		return true
 	}
 	r := &request{c: c, rawID: append([]byte(nil), rawID...), name: "loadBefore"}
 	c.loadSlowly(r, oid, tid)
+	return false
 }
 
 // atOnce reports whether a record of n bytes that is in memory is put into the outbox by

@@ -32,9 +32,10 @@ type Server struct {
 	wait    sync.WaitGroup // connections
 	packs   sync.WaitGroup // packs, which connections start
 
-	relieving  atomic.Bool  // see relieve
-	wanting    atomic.Int64 // requests that wait for a file
-	unanswered atomic.Int64 // requests that wait for memory for their answer
+	recent     atomic.Pointer[conn] // that of the last request
+	relieving  atomic.Bool          // see relieve
+	wanting    atomic.Int64         // requests that wait for a file
+	unanswered atomic.Int64         // requests that wait for memory for their answer
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu

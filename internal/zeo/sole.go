@@ -1,0 +1,37 @@
+package zeo
+
+import "github.com/dirstorage/dirstorage/internal/listen"
+
+// A client that loads one object after the other, each of them from memory, while no other client
+// asks for anything, is answered faster where its connection waits in the kernel, see
+// [listen.KernelWait]. sole finds out whether it is such a one. It is the reader's own.
+type sole struct {
+	waits  *listen.KernelWait
+	streak int // loads that were answered at once, of this connection alone
+}
+
+const (
+	// soleStreak is how many such loads come before the kernel is chosen.
+	soleStreak = 64
+	// soleTurn is after how many of them the poller is chosen for one: where there is a single
+	// processor, others are looked at then.
+	soleTurn = 128
+)
+
+// worked notes that a request was worked off. atOnce: it was a load that was answered at once.
+func (c *conn) worked(atOnce bool) {
+	if c.srv.recent.Load() != c {
+		c.srv.recent.Store(c)
+		atOnce = false
+	}
+	if !atOnce {
+		c.sole.streak = 0
+		return
+	}
+	c.sole.streak++
+}
+
+// choose says where the next read waits.
+func (s *sole) choose() {
+	s.waits.Set(s.streak >= soleStreak && s.streak%soleTurn != 0)
+}
