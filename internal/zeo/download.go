@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
-	"slices"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
-
-// blobPiece is the size of the pieces in which a blob is sent, as the reference has it.
-const blobPiece = 59000
 
 // sendBlob sends a blob in pieces and then answers. A client that does not read
 // stops the reading of the file. A damaged blob is an error in place of its last bytes.
@@ -56,74 +52,44 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 // sendPieces sends the content of a blob. It reports whether the client was told that the
 // blob begins; the client is told that it ends only if all of it is sound.
 func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid zodb.TID) (begun bool, err error) {
-	begin := func() {
-		if !begun {
-			begun = true
-			c.call("receiveBlobStart", oid, tid)
+	begin := func() error {
+		if begun {
+			return nil
 		}
+		begun = true
+		return c.put("receiveBlobStart", oid, tid)
 	}
-	for part, err := range readAhead(blob, int(min(blob.Size()+1, partBytes))) {
+	pieces := pieces{r: blob, size: blob.Size(), around: func(n int) (head, tail []byte, err error) {
+		return wire.AroundBytes(c.encoding, n, "receiveBlobChunk", oid, tid)
+	}}
+	for part, err := range pieces.readAhead() {
 		if err != nil {
 			return begun, fmt.Errorf("read the blob of object %s at %s: %w", oid, tid, err)
 		}
-		begin()
-		for piece := range slices.Chunk(part, blobPiece) {
-			if err := c.put("receiveBlobChunk", oid, tid, piece); err != nil {
-				return begun, err
-			}
+		if err := begin(); err != nil {
+			return begun, err
 		}
-		if err := c.out.stream(ctx); err != nil {
+		if err := c.sendPart(ctx, part); err != nil {
 			return begun, err
 		}
 	}
-	begin()
+	if err := begin(); err != nil {
+		return begun, err
+	}
 	c.call("receiveBlobStop", oid, tid)
 	return begun, nil
 }
 
-// partBytes is how much of a blob is read and compared with its checksum while the
-// part before it is sent.
-const partBytes = 8 * blobPiece
-
-// readAhead yields parts of up to n bytes, each good until the next one; an error,
-// which is never io.EOF, is the last. While one is worked with another one is read.
-func readAhead(r io.Reader, n int) iter.Seq2[[]byte, error] {
-	type part struct {
-		b   []byte
-		err error
+// sendPart sends frames, which are the caller's again when it returns.
+func (c *conn) sendPart(ctx context.Context, frames []byte) error {
+	sent := make(chan struct{})
+	c.out.putOwned(frames, sent)
+	err := c.out.flush()
+	<-sent // another goroutine may be writing; each failure ends that
+	if err != nil {
+		return err
 	}
-	return func(yield func([]byte, error) bool) {
-		free, full := make(chan []byte, 2), make(chan part, 2)
-		free <- make([]byte, n)
-		free <- make([]byte, n)
-		go func() {
-			defer close(full)
-			for b := range free {
-				m, err := io.ReadFull(r, b)
-				ended := err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)
-				switch {
-				case err != nil && !ended:
-					full <- part{err: err}
-				case m > 0:
-					full <- part{b: b[:m]}
-				}
-				if err != nil {
-					return
-				}
-			}
-		}()
-		more := true
-		for p := range full {
-			if !more {
-				continue // the reader has to end before its file is closed
-			}
-			if more = yield(p.b, p.err); more {
-				free <- p.b[:cap(p.b)]
-			} else {
-				close(free)
-			}
-		}
-	}
+	return c.out.stream(ctx)
 }
 
 // blobID names a blob.

@@ -59,16 +59,6 @@ type outbox struct {
 	wake    chan struct{} // for the writer; capacity 1
 }
 
-// sharedFrame is a frame that is sent once waiting up to at was. Nobody changes it.
-type sharedFrame struct {
-	at    int
-	frame []byte
-}
-
-// shareBytes is the length from which on a frame for many connections is shared by their
-// outboxes, and not copied into each.
-const shareBytes = 4 << 10
-
 func newOutbox(conn net.Conn, limit int64, kept int, share *budget.Share, clock func() time.Time) *outbox {
 	return &outbox{conn: conn, limit: limit, kept: kept, few: min(kept, scarceBytes), share: share, clock: clock, wake: make(chan struct{}, 1)}
 }
@@ -122,31 +112,10 @@ func (o *outbox) putRaw(payload []byte) {
 	o.added(before)
 }
 
-// putShared adds a whole frame that others are sent too, and that nobody changes.
-func (o *outbox) putShared(frame []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.failed != nil {
-		return
-	}
-	before := len(o.waiting)
-	if len(frame) < shareBytes {
-		o.waiting = append(o.waiting, frame...)
-		o.added(before)
-		return
-	}
-	o.shared = append(o.shared, sharedFrame{before, frame})
-	o.count(int64(len(frame)), int64(len(frame))/sharedParts)
-}
-
 func putLength(frame []byte) {
 	n := len(frame) - 4
 	frame[0], frame[1], frame[2], frame[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
 }
-
-// sharedParts: each outbox charges the memory budget for one part in sharedParts of a
-// shared frame, because others have it too.
-const sharedParts = 16
 
 // added counts the bytes appended to waiting. mu must be held.
 func (o *outbox) added(before int) {
@@ -176,20 +145,14 @@ func (o *outbox) count(n, memory int64) {
 	}
 }
 
-// memoryOf is the charge to the memory budget for something that waited.
-func memoryOf(b []byte, shared []sharedFrame) int64 {
-	n := int64(len(b))
-	for _, s := range shared {
-		n += int64(len(s.frame)) / sharedParts
-	}
-	return n
-}
-
 // fail makes the outbox take nothing more. mu must be held.
 func (o *outbox) fail(err error) {
 	if o.failed == nil {
 		o.failed = err
 		o.share.Give(memoryOf(o.waiting, o.shared))
+		for i := range o.shared {
+			o.shared[i].end()
+		}
 		o.waiting, o.shared = nil, nil
 		// The writer must not go on waiting for a peer that does not read. If that
 		// fails the connection is closed already.
@@ -234,6 +197,9 @@ func (o *outbox) flush() error {
 			o.large = largeAnswer{}
 		}
 		o.share.Give(memoryOf(b, shared))
+		for i := range shared {
+			shared[i].end()
+		}
 		if cap(b) <= o.kept {
 			o.spare = b[:0]
 		}

@@ -3,6 +3,7 @@ package zeoclient
 import (
 	"context"
 	"io"
+	"sync"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -13,25 +14,48 @@ type blobKey struct {
 	serial zodb.TID
 }
 
-// blobStream is a blob that was asked for. The reader hands its pieces to the caller, and waits
-// until it takes them: so the server is not told to go on while the caller is busy, and memory
-// holds only a few pieces.
+// blobStream is a blob that was asked for. The reader writes its pieces, and waits meanwhile: so the
+// server is not told to go on while the caller is busy, and no piece is kept.
 type blobStream struct {
-	pieces  chan []byte   // closed at the end of the blob
-	gone    chan struct{} // closed when nobody wants it any more
 	over    chan struct{} // closed when another one may ask for the same
 	started bool          // the reader's own
 	stopped bool          // the reader's own
+
+	mu     sync.Mutex    // held while a piece is written
+	w      io.Writer     // guarded by mu; nil: nobody wants more
+	n      int64         // guarded by mu: bytes written
+	err    error         // guarded by mu: of w
+	failed chan struct{} // closed when err is set
 }
 
-// blobPieces is how many pieces may wait for their taker.
-const blobPieces = 8
+// write is called by the reader.
+func (s *blobStream) write(piece []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.w == nil {
+		return
+	}
+	n, err := s.w.Write(piece)
+	s.n += int64(n)
+	if err != nil {
+		s.w, s.err = nil, err
+		close(s.failed)
+	}
+}
+
+// end makes sure that nothing is written any more, and returns how much was.
+func (s *blobStream) end() (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w = nil
+	return s.n, s.err
+}
 
 // SendBlob writes the content of a blob into w, and returns how many bytes it
-// has. While w is slow, nothing else arrives on this connection. If w or ctx
-// fails, the rest still arrives and is dropped.
+// has. While w is slow, nothing else arrives on this connection; so w must not wait for anything
+// that does. If w or ctx fails, the rest still arrives and is dropped.
 func (c *Client) SendBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, w io.Writer) (int64, error) {
-	s, err := c.askBlob(ctx, blobKey{oid, serial})
+	s, err := c.askBlob(ctx, blobKey{oid, serial}, w)
 	if err != nil {
 		return 0, err
 	}
@@ -39,46 +63,37 @@ func (c *Client) SendBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, w 
 		c.mu.Lock()
 		delete(c.blobs, blobKey{oid, serial})
 		c.mu.Unlock()
-		if !s.stopped {
-			close(s.pieces)
-		}
 		close(s.over)
 		if err == nil && !s.stopped {
 			return protocolError("sendBlob is answered before the blob was sent")
 		}
 		return nil
 	}, "sendBlob", oid, serial)
-	defer close(s.gone)
 	if err := c.Flush(); err != nil {
-		return 0, err
+		n, _ := s.end()
+		return n, err
 	}
-	var n int64
-	for {
-		select {
-		case piece, more := <-s.pieces:
-			if !more {
-				_, err := p.Wait(ctx)
-				return n, err
-			}
-			m, err := w.Write(piece)
-			n += int64(m)
-			if err != nil {
-				return n, err
-			}
-		case <-ctx.Done():
-			return n, ctx.Err()
-		}
+	select {
+	case <-p.Done():
+	case <-s.failed:
+	case <-ctx.Done():
 	}
+	n, err := s.end()
+	if err != nil {
+		return n, err
+	}
+	_, err = p.Wait(ctx)
+	return n, err
 }
 
 // askBlob waits until nobody else asks for the same blob, as the pieces don't name the request they
 // belong to.
-func (c *Client) askBlob(ctx context.Context, key blobKey) (*blobStream, error) {
+func (c *Client) askBlob(ctx context.Context, key blobKey, w io.Writer) (*blobStream, error) {
 	for {
 		c.mu.Lock()
 		other := c.blobs[key]
 		if other == nil {
-			s := &blobStream{pieces: make(chan []byte, blobPieces), gone: make(chan struct{}), over: make(chan struct{})}
+			s := &blobStream{w: w, failed: make(chan struct{}), over: make(chan struct{})}
 			c.blobs[key] = s
 			c.mu.Unlock()
 			return s, nil
@@ -92,7 +107,7 @@ func (c *Client) askBlob(ctx context.Context, key blobKey) (*blobStream, error) 
 	}
 }
 
-// receiveBlob works off one message of a blob.
+// receiveBlob works off one message of a blob. It keeps nothing of args.
 func (c *Client) receiveBlob(name string, args []any) error {
 	if len(args) < 2 {
 		return protocolError("%s of %d arguments", name, len(args))
@@ -117,7 +132,6 @@ func (c *Client) receiveBlob(name string, args []any) error {
 		s.started = true
 	case name == "receiveBlobStop":
 		s.stopped = true
-		close(s.pieces)
 	case len(args) != 3:
 		return protocolError("%s of %d arguments", name, len(args))
 	default:
@@ -125,11 +139,7 @@ func (c *Client) receiveBlob(name string, args []any) error {
 		if err != nil {
 			return err
 		}
-		select {
-		case s.pieces <- piece:
-		case <-s.gone:
-		case <-c.end:
-		}
+		s.write(piece)
 	}
 	return nil
 }

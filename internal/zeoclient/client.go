@@ -170,8 +170,21 @@ func (c *Client) read() {
 	}
 }
 
+// blobFrame is from which length on a message is looked at before it is copied: it may be a piece
+// of a blob, which is not kept.
+const blobFrame = 16 << 10
+
 // message works off one message of the server. An error ends the connection.
 func (c *Client) message(frame []byte) error {
+	if len(frame) >= blobFrame {
+		if m, err := wire.Decode(c.raw.Encoding, frame); err == nil && m.Name == "receiveBlobChunk" {
+			args, err := sequence(m.Args, -1)
+			if err != nil {
+				return err
+			}
+			return c.receiveBlob(m.Name, args)
+		}
+	}
 	// Decoded values share their bytes with the frame, and may be kept.
 	m, err := wire.Decode(c.raw.Encoding, bytes.Clone(frame))
 	if err != nil {

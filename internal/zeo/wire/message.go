@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -154,6 +156,21 @@ func AppendCall(dst []byte, e Encoding, name string, args ...any) ([]byte, error
 		}
 		return appendNameArgs(b, e, name, args)
 	})
+}
+
+// AroundBytes returns the bytes before and behind the last argument in the frame of a one-way call of
+// the server, the length of the frame included. That argument is n bytes, more than 0, which follow
+// args.
+func AroundBytes(e Encoding, n int, name string, args ...any) (head, tail []byte, err error) {
+	const mark = 0xFF // in no tail
+	b, err := AppendFrame(nil, func(b []byte) ([]byte, error) {
+		return AppendCall(b, e, name, append(slices.Clip(args), bytes.Repeat([]byte{mark}, n))...)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	end := bytes.LastIndexByte(b, mark) + 1
+	return slices.Clone(b[:end-n]), slices.Clone(b[end:]), nil
 }
 
 // AppendRequest appends a request of a client.
