@@ -185,7 +185,7 @@ func (c *creation) reference() (*Manifest, error) {
 		}
 		err := c.usable(m)
 		if err == nil && (c.home.undeleted.Running || m.Undeleted != c.home.undeleted.ID() || m.Undeleted != newest.Undeleted) {
-			err = fmt.Errorf("a pack was undone (pack --undelete) after backup %s: that lacks the files that came back, which are older", m.Name)
+			err = fmt.Errorf("files came back to older transactions (salvage, or pack --undelete) after backup %s, which lacks them", m.Name)
 		}
 		if err == nil {
 			ref = m

@@ -33,7 +33,7 @@ type home struct {
 	packed   zodb.TID
 	maxOID   zodb.OID
 	lastSum  *archive.Sum // of the last transaction
-	// undeleted describes files that came back since the pack, and belong to old
+	// undeleted describes files that came back, and belong to old
 	// transactions.
 	undeleted pack.Undeleted
 }

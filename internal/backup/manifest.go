@@ -45,7 +45,7 @@ type Manifest struct {
 	MaxOID            zodb.OID     `json:"max_oid"`
 	// Packed is the latest pack time of the storage.
 	Packed zodb.TID `json:"packed"`
-	// Undeleted names the last undelete of the storage; "": there was none. The files
+	// Undeleted names the last undelete or salvage of the storage; "": there was none. The files
 	// that it brought back belong to transactions before, so no incremental backup has
 	// them.
 	Undeleted string `json:"undeleted,omitempty"`

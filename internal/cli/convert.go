@@ -25,7 +25,7 @@ type convertCommand struct {
 	ignoreSpace bool
 	json        bool
 	undeleted   pack.Undeleted // of HOME
-	broughtBack bool           // there was an undelete since the two were compared
+	broughtBack bool           // there was an undelete or a salvage since the two were compared
 }
 
 // converted is the JSON of convert.
@@ -243,7 +243,7 @@ func (o *convertCommand) advise(err error, last zodb.TID) error {
 	case errors.Is(err, transfer.ErrOther):
 		return hint(err, "convert into a new HOME")
 	case errors.Is(err, transfer.ErrDiffers) && o.broughtBack:
-		return &status{code: exitDamage, err: hint(err, "pack --undelete brought it back in %s since: convert into a new HOME", o.home)}
+		return &status{code: exitDamage, err: hint(err, "files came back to %s since (salvage, or pack --undelete): convert into a new HOME", o.home)}
 	case errors.Is(err, transfer.ErrDiffers):
 		return &status{code: exitDamage, err: hint(err, "do not use %s; dirstorage check tells which of the two is damaged; then convert into a new HOME", o.made)}
 	case errors.Is(err, zodb.ErrCorrupt):
@@ -261,7 +261,7 @@ const convertMarkFile = "misc/converted"
 type convertMark struct {
 	Source   string   // identity of the storage that it was made from; "": of none
 	Compared zodb.TID // up to which transaction the two were compared; 0: not at all
-	// Undeleted names the last undelete in the source by then; "": there was none.
+	// Undeleted names the last undelete or salvage in the source by then; "": there was none.
 	Undeleted string
 }
 

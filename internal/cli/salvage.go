@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/salvage"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -27,7 +28,8 @@ func newSalvage(e *env) *cobra.Command {
 		Long: `Look at each file below DIR (such as lost+found), identify it by its header, and
 copy it to its place below HOME/A. A place that is occupied is never touched, and
 nothing is taken out of DIR. HOME must not be open and must have been recovered. Run
-check afterwards.`,
+check afterwards. The next backup is a full one then, and convert compares everything
+again.`,
 		Example: "  dirstorage salvage --dry-run /srv/lost+found /srv/zodb\n  dirstorage salvage /srv/lost+found /srv/zodb",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -69,7 +71,9 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 	if o.dryRun {
 		return nil
 	}
-	return salvage.Apply(ctx, lost, home, plan)
+	return salvage.Apply(ctx, lost, home, plan, func(running bool) error {
+		return pack.Undeleted{Running: running, Time: e.Now().UTC()}.Note(home, vfs.SyncOptions{File: true, Dir: true})
+	})
 }
 
 func (o *salvageCommand) print(e *env, a salvage.Action) error {

@@ -15,9 +15,9 @@ const (
 	undeletedAside = "misc/undeleted.new"
 )
 
-// Undeleted is about the last undelete of a storage. It has put files into A that
+// Undeleted is about the last undelete or salvage of a storage. It has put files into A that
 // belong to old transactions, so a copy of later transactions does not have them: only a
-// copy that was made between the same two undeletes is good to build upon.
+// copy that was made between the same two of them is good to build upon.
 type Undeleted struct {
 	// Running: it has not ended, or the process was killed in it and the storage was
 	// not opened since.

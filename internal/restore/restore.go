@@ -289,10 +289,10 @@ func (r *run) readTID() error {
 
 // check reads every file of the restored HOME.
 func (r *run) check(ctx context.Context) error {
-	var findings []check.Finding
+	found := new(damage)
 	sum, err := check.Run(ctx, check.Options{FS: r.home, Now: r.o.Now, Progress: r.o.Checking}, func(f check.Finding) {
-		if f.Severity == check.Damage && len(findings) < 20 {
-			findings = append(findings, f)
+		if f.Severity == check.Damage {
+			found.add(f)
 		}
 	})
 	r.result.Check = sum
@@ -300,12 +300,8 @@ func (r *run) check(ctx context.Context) error {
 		return err
 	}
 	if r.o.AcceptDamage {
-		r.result.Findings = findings
+		r.result.Findings = found.findings
 		return nil
 	}
-	err = ErrDamage
-	for _, f := range findings {
-		err = fmt.Errorf("%w; %s %s %s", err, f.Kind, f.Path, f.Detail)
-	}
-	return err
+	return found
 }

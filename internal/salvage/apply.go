@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -19,9 +20,17 @@ const asideDir = "misc"
 // Apply carries out a plan: the actions Place and Make, in the order given. Each
 // file is whole and durable before it gets its name, and a name that
 // meanwhile exists is an error that matches fs.ErrExist. When Apply fails or is interrupted,
-// finished actions stay, and a new plan goes on from there.
-func Apply(ctx context.Context, lost, home vfs.FS, actions []Action) error {
+// finished actions stay, and a new plan goes on from there. The files belong to old transactions,
+// which copies of the home have without them: note is told before the first one, with true, and after
+// the last. If it fails nothing more is done.
+func Apply(ctx context.Context, lost, home vfs.FS, actions []Action, note func(running bool) error) error {
+	if !slices.ContainsFunc(actions, changes) {
+		return ctx.Err()
+	}
 	if _, err := vfs.MkdirAll(home, asideDir); err != nil {
+		return err
+	}
+	if err := note(true); err != nil {
 		return err
 	}
 	dirs := make(map[string]struct{})
@@ -29,7 +38,7 @@ func Apply(ctx context.Context, lost, home vfs.FS, actions []Action) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if a.Verb != Place && a.Verb != Make {
+		if !changes(a) {
 			continue
 		}
 		if err := put(ctx, lost, home, a, dirs); err != nil {
@@ -41,8 +50,11 @@ func Apply(ctx context.Context, lost, home vfs.FS, actions []Action) error {
 			return err
 		}
 	}
-	return nil
+	return note(false)
 }
+
+// changes reports whether an action puts a file into the home.
+func changes(a Action) bool { return a.Verb == Place || a.Verb == Make }
 
 // put writes one file aside and gives it its name.
 func put(ctx context.Context, lost, home vfs.FS, a Action, dirs map[string]struct{}) (err error) {

@@ -103,8 +103,13 @@ func (w *wreck) salvage() []Action {
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	if err := Apply(w.tb.Context(), w.lost, w.home, actions); err != nil {
+	var noted []bool
+	err = Apply(w.tb.Context(), w.lost, w.home, actions, func(running bool) error { noted = append(noted, running); return nil })
+	if err != nil {
 		w.tb.Fatal(err)
+	}
+	if want := slices.ContainsFunc(actions, changes); len(noted) > 0 != want || want && !slices.Equal(noted, []bool{true, false}) {
+		w.tb.Errorf("noted %v for %v", noted, actions)
 	}
 	return actions
 }
@@ -286,7 +291,7 @@ func TestApplyNeverReplacesWhatAppearedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.write("home", name, []byte("somebody"))
-	if err := Apply(t.Context(), w.lost, w.home, actions); !errors.Is(err, fs.ErrExist) {
+	if err := Apply(t.Context(), w.lost, w.home, actions, func(bool) error { return nil }); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("error %v, want fs.ErrExist", err)
 	}
 	if got := w.read("home", name); string(got) != "somebody" {
