@@ -253,13 +253,21 @@ func (f *frameWriter) Write(b []byte) (int, error) {
 	n := len(b)
 	for w.large && len(w.buf)+len(b) >= w.frameSize {
 		k := w.frameSize - len(w.buf)
-		w.buf = append(w.buf, b[:k]...)
+		w.fill(b[:k])
 		b = b[k:]
 		w.cut()
 		w.start = false
 	}
-	w.buf = append(w.buf, b...)
+	w.fill(b)
 	return n, nil
+}
+
+// fill adds to the frame. The first one grows with what it holds; most archives are small.
+func (w *Writer) fill(b []byte) {
+	if w.buf == nil && w.at > 0 && len(b) > 0 {
+		w.buf = make([]byte, 0, w.frameSize+w.frameSize/8)
+	}
+	w.buf = append(w.buf, b...)
 }
 
 // cut ends the frame.
@@ -277,7 +285,7 @@ func (w *Writer) cut() {
 			close(p.done)
 		}()
 		w.queue <- p
-		w.buf = make([]byte, 0, w.frameSize+w.frameSize/8)
+		w.buf = nil
 	}
 	w.start = true
 }

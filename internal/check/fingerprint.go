@@ -9,8 +9,11 @@ import (
 )
 
 // buckets is the number of parts into which a set is divided, so that a
-// difference can be found without looking at everything again. 128 kB a set.
+// difference can be found without looking at everything again. 128 kB a set, if it is large.
 const buckets = 1 << 14
+
+// grouped is how many buckets get their memory together.
+const grouped = 1 << 7
 
 // member is one element of a set of revisions; a transaction has oid 0.
 type member struct {
@@ -35,19 +38,36 @@ func (h hasher) sum(m member) uint64 { return maphash.Comparable(h.seed, m) }
 // The order of additions does not matter. It may be used concurrently.
 type fingerprint struct {
 	h    hasher
-	sums [buckets]atomic.Uint64
+	sums [buckets / grouped]atomic.Pointer[[grouped]atomic.Uint64] // nil: zeros
 }
 
 func (f *fingerprint) addRevision(oid zodb.OID, tid zodb.TID) {
-	f.sums[f.h.objectBucket(oid)].Add(f.h.sum(member{oid, tid}))
+	f.add(f.h.objectBucket(oid), f.h.sum(member{oid, tid}))
 }
 
 func (f *fingerprint) addTransaction(tid zodb.TID) {
-	f.sums[f.h.transactionBucket(tid)].Add(f.h.sum(member{0, tid}))
+	f.add(f.h.transactionBucket(tid), f.h.sum(member{0, tid}))
 }
 
 func (f *fingerprint) removeTransaction(tid zodb.TID) {
-	f.sums[f.h.transactionBucket(tid)].Add(-f.h.sum(member{0, tid}))
+	f.add(f.h.transactionBucket(tid), -f.h.sum(member{0, tid}))
+}
+
+func (f *fingerprint) add(bucket int, sum uint64) {
+	at := &f.sums[bucket/grouped]
+	group := at.Load()
+	if group == nil {
+		at.CompareAndSwap(nil, new([grouped]atomic.Uint64))
+		group = at.Load()
+	}
+	group[bucket%grouped].Add(sum)
+}
+
+func (f *fingerprint) sum(bucket int) uint64 {
+	if group := f.sums[bucket/grouped].Load(); group != nil {
+		return group[bucket%grouped].Load()
+	}
+	return 0
 }
 
 // bucketSet is a set of bucket numbers.
@@ -59,7 +79,7 @@ type bucketSet struct {
 // addDifference adds the buckets in which two sets differ.
 func (s *bucketSet) addDifference(a, b *fingerprint) {
 	for i := range buckets {
-		if a.sums[i].Load() != b.sums[i].Load() {
+		if a.sum(i) != b.sum(i) {
 			s.add(i)
 		}
 	}

@@ -79,7 +79,7 @@ func NewWriter(w io.Writer, h Header) (*Writer, error) {
 		return nil, err
 	}
 	sum := crc32.New(castagnoli())
-	pw := &Writer{w: bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10), sum: sum}
+	pw := &Writer{w: bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10), sum: sum}
 	pw.buf = append(pw.buf, planMagic...)
 	pw.buf = binary.AppendUvarint(pw.buf, uint64(len(head)))
 	pw.buf = append(pw.buf, head...)
@@ -137,7 +137,7 @@ var ErrBadPlan = errors.New("not the whole plan of a pack")
 // used once and which ends with an error unless the file is whole. TIDs of an
 // entry are valid until the next one. Errors match ErrBadPlan, unless they are of r.
 func Read(r io.Reader) (Header, iter.Seq2[Entry, error], error) {
-	pr := &reader{r: bufio.NewReaderSize(r, 256<<10), sum: crc32.New(castagnoli())}
+	pr := &reader{r: bufio.NewReaderSize(r, 64<<10), sum: crc32.New(castagnoli())}
 	h, err := pr.header()
 	if err != nil {
 		return Header{}, nil, pr.bad(err)

@@ -57,7 +57,9 @@ func text(at any) string {
 
 // escape returns a value as the file has it: a percent sign twice, and further
 // lines indented.
-func escape(value string) string { return strings.NewReplacer("%", "%%", "\n", "\n  ").Replace(value) }
+func escape(value string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(value, "%", "%%"), "\n", "\n  ")
+}
 
 // Update returns a file like data in which an option has another value, and
 // everything else, comments and unknown options too, is as it was. An option, or

@@ -116,8 +116,12 @@ func (m *Manager) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 	return own, errors.Join(err, f.Close(), m.o.Home.FS.Remove(b.name))
 }
 
-// blobSinkSize is how much of a blob is in memory.
-const blobSinkSize = 1 << 20
+const (
+	// blobSinkFirst is the first buffer of a blob in bytes; each full one makes the next larger.
+	blobSinkFirst = 16 << 10
+	// blobSinkSize is how much of a blob is in memory at most.
+	blobSinkSize = 1 << 20
+)
 
 // writebackStep is after how many bytes the disk is asked to begin with them, so
 // that the vote has less to wait for.
@@ -136,7 +140,7 @@ type blobSink struct {
 
 // newBlobSink starts with a small buffer, because many blobs are small.
 func newBlobSink(f vfs.File, h *record.BlobHash) *blobSink {
-	return &blobSink{f: f, hash: h, buf: make([]byte, 0, 64<<10)}
+	return &blobSink{f: f, hash: h, buf: make([]byte, 0, blobSinkFirst)}
 }
 
 // write adds p, which it does not keep.
@@ -186,7 +190,7 @@ func (w *blobSink) flush() error {
 	full := len(w.buf) == cap(w.buf) // else this is the end
 	w.buf = w.buf[:0]
 	if full && cap(w.buf) < blobSinkSize {
-		w.buf = make([]byte, 0, blobSinkSize)
+		w.buf = make([]byte, 0, min(8*cap(w.buf), blobSinkSize))
 	}
 	if w.f == nil {
 		return nil

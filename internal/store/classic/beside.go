@@ -48,7 +48,7 @@ func (t *Store) CreateBeside() (*Beside, error) {
 		return nil, err
 	}
 	early := &vfs.Writeback{File: f, Step: besideWriteback}
-	return &Beside{Writer: bufio.NewWriterSize(early, 256<<10), t: t, f: f, stamp: t.stamp()}, nil
+	return &Beside{Writer: bufio.NewWriterSize(early, 64<<10), t: t, f: f, stamp: t.stamp()}, nil
 }
 
 // Name gives the file its name, in the place of a file that has it. With an error it is dropped.
