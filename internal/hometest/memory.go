@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"testing"
 
@@ -29,12 +30,16 @@ type M struct{ *testing.M }
 // sideBySide is how many tests a short run has side by side for each processor.
 const sideBySide = 4
 
+// collectAt is the garbage at which a short run collects it, in percent of what is in use.
+const collectAt = 400
+
 // Run returns the exit status.
 func (m M) Run() int {
 	if !flag.Parsed() {
 		flag.Parse()
 	}
 	if testing.Short() {
+		lessCollection()
 		if err := moreSideBySide(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -54,6 +59,14 @@ func (m M) Run() int {
 		return 1
 	}
 	return m.M.Run()
+}
+
+// lessCollection has short runs, whose heaps are small, collect garbage less often, unless $GOGC
+// says how often.
+func lessCollection() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 }
 
 func moreSideBySide() error {

@@ -75,7 +75,7 @@ func TestEveryBackupAndTransactionIsRestored(t *testing.T) {
 	t.Parallel()
 	count, between := 21, 50 // backups, and transactions that are none's last
 	if testing.Short() {
-		count, between = 6, 8
+		count, between = 4, 5
 	}
 	for _, format := range []string{"chunky", "bundled"} {
 		t.Run(format, func(t *testing.T) {

@@ -46,11 +46,11 @@ type Options struct {
 }
 
 // Sample yields each every-th of so many operations, from 1 on. The seed moves them.
-// There is always one, if there are any operations.
+// There is always one, if there are any operations; where there is only one, it is in the midst.
 func Sample(ops, every int, seed uint64) iter.Seq[int] {
 	every = max(1, min(every, ops))
 	return func(yield func(int) bool) {
-		for n := 1 + int(seed*11%uint64(every)); n <= ops; n += every {
+		for n := 1 + int((seed*11+uint64(every/2))%uint64(every)); n <= ops; n += every {
 			if !yield(n) {
 				return
 			}
