@@ -70,8 +70,8 @@ type Counts struct {
 	Exact bool `json:"exact"`
 }
 
-// EstimateDisk estimates the room of the counted files on the disk: at least a block each. Files
-// that packs have put aside are not counted.
+// EstimateDisk estimates the room of the counted files on the disk, in a format with a file for each
+// revision: at least a block each. Files that packs have put aside are not counted.
 func (n Counts) EstimateDisk() int64 {
 	const block = 4 << 10
 	records, bytes := n.Revisions+n.Transactions, n.Bytes-n.BlobBytes

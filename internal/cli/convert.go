@@ -174,12 +174,7 @@ func (o *convertCommand) sameFormat(made vfs.FS) error {
 // room looks whether the disk has room for the copy.
 func (o *convertCommand) room(e *env, from *engine.Storage) error {
 	as := importCommand{home: o.made, ignoreSpace: o.ignoreSpace}
-	n := from.Counts()
-	room := transfer.Room{Bytes: n.EstimateDisk(), Inodes: n.Objects + n.Revisions + n.Transactions}
-	if o.format == layout.Bundled.String() {
-		room = transfer.Room{Bytes: n.Bytes}
-	}
-	return as.roomOrWarning(e, room)
+	return as.roomOrWarning(e, transfer.RoomOfCounts(from.Counts(), o.format == layout.Bundled.String()))
 }
 
 func (o *convertCommand) copy(ctx context.Context, e *env, m *meter, from *engine.Storage, mark convertMark) (transfer.Imported, error) {

@@ -35,7 +35,7 @@ func (o *importCommand) openWithRoom(ctx context.Context, e *env, estimate func(
 	}
 	s, err := o.openStorage(ctx, e)
 	if err == nil {
-		if err = o.roomOrWarning(e, room.Without(s.Counts())); err != nil {
+		if err = o.roomOrWarning(e, room.Without(transfer.RoomOfCounts(s.Counts(), o.intoBundles()))); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}

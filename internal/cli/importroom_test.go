@@ -136,6 +136,18 @@ func TestRoomOfBundlesIsThatOfTheFile(t *testing.T) {
 		}
 	}
 	want(t, exitOK, "imported", "import", "--format", "bundled", source, home)
+	e, _, _ := testEnv()
+	s, err := openReader(t.Context(), e, home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A rest needs no less than it does because a classic HOME of as many revisions would be larger.
+	if rest := room.Without(transfer.RoomOfCounts(s.Counts(), true)); rest.Bytes < -room.Bytes/2 || rest.Bytes > room.Bytes/2 || rest.Inodes != 0 {
+		t.Errorf("with everything imported %+v of %+v are missing", rest, room)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if !(&importCommand{home: home, format: "chunky"}).intoBundles() {
 		t.Error("a HOME of format bundled is taken for one of chunky")
 	}

@@ -27,8 +27,9 @@ func newStatus(e *env) *cobra.Command {
 		Short:       "Say in which state a storage is and how much it holds",
 		Long: `Say whether a storage is running, and print the state of its snapshot mode, its last
 transaction, the transactions that wait to be flushed, and how much it holds. It
-costs nothing, even for a large storage. The room on the disk is estimated (each
-file is a block at least), without files that packs have put aside.
+costs nothing, even for a large storage. The room on the disk is estimated: of
+bundles it is their size; in other formats each file is a block at least, and files
+that packs have put aside are not counted.
 
 --count looks at each file: it counts the objects and revisions, which a HOME of the
 original, or a copy of A and config, does not know; it measures the room of HOME on
@@ -132,8 +133,8 @@ func formatDone(p *zodb.PackProgress) string {
 // printDisk prints the room of HOME on the disk.
 func (st *homeStatus) printDisk(line func(name, format string, args ...any)) {
 	if st.Disk == nil {
-		if st.Counts.Exact {
-			line("on the disk", "about %s, and files that packs have put aside; --count measures it", human.Bytes(st.Counts.EstimateDisk()))
+		if text := st.estimateDisk(); text != "" {
+			line("on the disk", "about %s; --count measures it", text)
 		}
 		return
 	}

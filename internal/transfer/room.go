@@ -112,10 +112,17 @@ func RoomOfServer(ctx context.Context, c *zeoclient.Client, inBundles bool) (Roo
 	return Room{Bytes: max(info.Size, files*roomBlock), Inodes: files}, nil
 }
 
-// Without takes off the transactions that a storage holds already.
-func (r Room) Without(n zodb.Counts) Room {
-	return Room{r.Bytes - n.EstimateDisk(), r.Inodes - n.Objects - n.Revisions - n.Transactions}
+// RoomOfCounts estimates the room of what a storage holds. inBundles: it has the format bundled,
+// whose bundles are few, and no larger than their content.
+func RoomOfCounts(n zodb.Counts, inBundles bool) Room {
+	if inBundles {
+		return Room{Bytes: n.Bytes}
+	}
+	return Room{Bytes: n.EstimateDisk(), Inodes: n.Objects + n.Revisions + n.Transactions}
 }
+
+// Without takes off room that is taken up already.
+func (r Room) Without(there Room) Room { return Room{r.Bytes - there.Bytes, r.Inodes - there.Inodes} }
 
 // RoomError tells that an import would not have room enough.
 type RoomError struct {
