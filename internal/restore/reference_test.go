@@ -94,6 +94,40 @@ func testWhatAnUndeleteBringsBackIsInTheNextBackup(t *testing.T, format string) 
 	}
 }
 
+// TestPackBeforeTheEndOfTheReferenceIsInTheNextBackup: what it removed is explained where that is
+// missing, in lists of what is gone as in a bundle that was written without it.
+func TestPackBeforeTheEndOfTheReferenceIsInTheNextBackup(t *testing.T) {
+	enginetest.EachFormat(t, func(t *testing.T, format string) {
+		for _, delay := range []string{"0", "86400"} {
+			home := enginetest.Home(t, engine.CreateOptions{Format: format, Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": delay}})
+			s := enginetest.Open(t, home, engine.Options{})
+			w := writer{t, s, make(map[zodb.OID]zodb.TID)}
+			for range 5 {
+				w.store(0, "N.")
+			}
+			to := w.serials[0]
+			w.store(0, "N.")
+			w.store(0, "N.")
+			repository := objstore.NewDir(directory(t, t.TempDir()))
+			backUp(t, home, repository, backup.Full)
+			if r, err := s.Pack(t.Context(), zodb.PackOptions{Time: to.Time()}); err != nil || r.Revisions < 3 {
+				t.Fatal(r, err)
+			}
+			w.store(0, "N.")
+			if m := backUp(t, home, repository, "").Backup; m == nil || m.Kind != backup.Incremental {
+				t.Errorf("after the pack: %+v", m)
+			}
+			got := newestRestored(t, repository)
+			if r, err := got.Load(t.Context(), 0); err != nil || r.Serial != w.serials[0] {
+				t.Errorf("delay_delete %s: %s, %v; want %s", delay, r.Serial, err, w.serials[0])
+			}
+			if format == "bundled" && got.Status().Packed != s.Status().Packed {
+				t.Errorf("packed up to %s, want %s", got.Status().Packed, s.Status().Packed)
+			}
+		}
+	})
+}
+
 // TestMinimalThatWasPutBackIsNoReference: class Minimal has no transactions that tell
 // histories apart.
 func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
