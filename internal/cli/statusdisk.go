@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"errors"
-	"io/fs"
-
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -15,28 +13,15 @@ func (st *homeStatus) estimateDisk() string {
 	if !st.Counts.Exact {
 		return ""
 	}
-	if st.Format != layout.Bundled.String() {
-		return human.Bytes(st.Counts.EstimateDisk()) + ", and files that packs have put aside"
-	}
 	f, err := vfs.OS(st.Home)
 	if err != nil {
 		return ""
 	}
-	sum := st.Counts.BlobBytes
-	for _, dir := range []string{"A/bundles", "B/bundles"} {
-		for name, err := range vfs.Walk(f, dir) {
-			var info vfs.Info
-			if err == nil {
-				info, err = f.Stat(name)
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // there is none yet, or it was merged meanwhile
-			}
-			if err != nil {
-				return ""
-			}
-			sum += info.Size
-		}
+	switch size, known, err := formats.Size(f, layout.Format(st.Format)); {
+	case err != nil:
+		return ""
+	case known:
+		return human.Bytes(size+st.Counts.BlobBytes) + ", with what packs have put aside"
 	}
-	return human.Bytes(sum) + ", with what packs have put aside"
+	return human.Bytes(st.Counts.EstimateDisk()) + ", and files that packs have put aside"
 }

@@ -68,6 +68,16 @@ func opened[I, S any](s S, err error) (none I, _ error) {
 	return any(s).(I), nil
 }
 
+// Size returns the bytes of the records of a HOME on the disk; known is false in the formats with a
+// file for each revision, where that takes long.
+func Size(f vfs.FS, format layout.Format) (bytes int64, known bool, err error) {
+	if format != layout.Bundled {
+		return 0, false, nil
+	}
+	bytes, err = bundled.Size(f)
+	return bytes, err == nil, err
+}
+
 // Snapshot is the set of questions to an A that stands still.
 type Snapshot interface {
 	store.Reader
