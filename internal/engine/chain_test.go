@@ -192,6 +192,49 @@ func TestDamagedTransactionsEndNoChain(t *testing.T) {
 	}
 }
 
+// TestDamagedBundlesEndNoChain: of transactions in bundles of their own some are damaged. The others are
+// found by who only reads, and each damage is told.
+func TestDamagedBundlesEndNoChain(t *testing.T) {
+	t.Parallel()
+	model := newHome(t, CreateOptions{Format: "bundled"})
+	s := open(t, model, Options{History: HistoryCopied})
+	if err := s.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, tid := range chained[:3] { // so few are not merged
+		restored(t, s, tid, 0, zodb.Record{OID: 1, Data: rec(string(rune('a' + i)))})
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for hit := range 3 {
+		home := filepath.Join(t.TempDir(), "home")
+		if err := os.CopyFS(home, os.DirFS(model)); err != nil {
+			t.Fatal(err)
+		}
+		list := globs(t, filepath.Join(home, "A/bundles/*.tar.zst"))
+		if len(list) != 3 {
+			t.Fatalf("there are %v", list)
+		}
+		b, err := os.ReadFile(list[hit])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[60] ^= 1 // in the frame that has both members
+		overwrite(t, list[hit], b)
+		s := open(t, home, Options{ReadOnly: true})
+		sound := slices.Delete(slices.Clone(chained[:3]), hit, hit+1)
+		for _, forward := range []bool{false, true} {
+			if w := walk(t, s, forward); !slices.Equal(w.sound, sound) || !slices.Equal(w.damaged, chained[hit:hit+1]) || w.links != nil {
+				t.Errorf("%d hit, forward %v: %+v", hit, forward, w)
+			}
+		}
+	}
+}
+
 // TestUndoLogListsWhatIsBehindADamagedTransaction, which it names.
 func TestUndoLogListsWhatIsBehindADamagedTransaction(t *testing.T) {
 	t.Parallel()

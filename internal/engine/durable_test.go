@@ -346,35 +346,47 @@ func TestSnapshotIsDurableAlsoWhereAChoreFailed(t *testing.T) {
 }
 
 // TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill kills the process before each
-// operation of a flush, a pack and an undelete, after the clock was stepped back, and
-// looks at what is new or changed in A when the next process has entered a snapshot.
+// operation of a flush, a pack, an undelete and of giving space back, after the clock was stepped back,
+// and looks at what is new or changed in A when the next process has entered a snapshot.
 func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
 	t.Parallel()
 	for what, act := range map[string]func(s *Storage, stamp int64) error{
-		"flush":    func(s *Storage, _ int64) error { return s.Flush(t.Context()) },
-		"pack":     func(s *Storage, _ int64) error { _, err := s.Pack(t.Context(), zodb.PackOptions{}); return err },
-		"undelete": func(s *Storage, stamp int64) error { _, err := s.Undelete(t.Context(), stamp); return err },
+		"flush":             func(s *Storage, _ int64) error { return s.Flush(t.Context()) },
+		"pack":              func(s *Storage, _ int64) error { _, err := s.Pack(t.Context(), zodb.PackOptions{}); return err },
+		"undelete":          func(s *Storage, stamp int64) error { _, err := s.Undelete(t.Context(), stamp); return err },
+		"giving space back": func(s *Storage, _ int64) error { _, err := s.worker.Reclaim(t.Context(), 0); return err },
 	} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			every := oneOf(1, 5, 11)
-			for n := 1; !t.Failed(); n += every {
-				if killedAfterASnapshot(t, n, act) {
-					if n < 8 {
-						t.Errorf("it took less than %d operations", n)
-					}
-					return
+		for i, format := range allFormats() {
+			set := "storage.min_pack_time=0"
+			if what == "giving space back" {
+				if format != layout.Bundled {
+					continue
 				}
+				set += " storage.delay_delete=0"
 			}
-		})
+			t.Run(what+" "+format.String(), func(t *testing.T) {
+				t.Parallel()
+				every := oneOf(1, 5, 11)
+				if i > 1 {
+					every *= 5 // of the other classic formats
+				}
+				for n := 1; !t.Failed(); n += every {
+					if killedAfterASnapshot(t, packCase{format: format, set: set}, n, act) {
+						if n < 8 {
+							t.Errorf("it took less than %d operations", n)
+						}
+						return
+					}
+				}
+			})
+		}
 	}
 }
 
 // killedAfterASnapshot reports whether the act has fewer than n operations.
-func killedAfterASnapshot(t *testing.T, n int, act func(s *Storage, stamp int64) error) bool {
+func killedAfterASnapshot(t *testing.T, c packCase, n int, act func(s *Storage, stamp int64) error) bool {
 	t.Helper()
 	disk := crashfs.New(1)
-	c := packCase{format: layout.Bushy, set: "storage.min_pack_time=0"}
 	if err := c.home(disk); err != nil {
 		t.Fatal(err)
 	}

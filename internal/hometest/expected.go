@@ -53,6 +53,16 @@ type Home struct {
 	Whatsnew      []string            `json:"whatsnew_output"`
 }
 
+// Own holds the values that the build which made a golden home of this project read from it.
+type Own struct {
+	Home
+	Blobs map[string]string `json:"blobs"` // SHA-256, by OID.TID
+	// Undelete is the stamp of a pack that can be taken back, 0 = there is none; then there are the
+	// revisions of BroughtBack.
+	Undelete    int64      `json:"undelete"`
+	BroughtBack []Revision `json:"brought_back"`
+}
+
 // Transaction is a transaction file. The MD5 is that of its header.
 type Transaction struct {
 	TID          zodb.TID   `json:"tid"`
@@ -171,6 +181,14 @@ func (u *UndoLog) UnmarshalJSON(b []byte) error {
 func Expected(t testing.TB, name string) *Home {
 	t.Helper()
 	h := new(Home)
+	unmarshal(t, name, h)
+	return h
+}
+
+// ExpectedOwn returns the values to be read from a golden home of this project, own/NAME.
+func ExpectedOwn(t testing.TB, name string) *Own {
+	t.Helper()
+	h := new(Own)
 	unmarshal(t, name, h)
 	return h
 }

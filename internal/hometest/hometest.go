@@ -27,6 +27,9 @@ func Names(t testing.TB) []string { return names(t, "") }
 // CorruptNames returns the golden homes with a defect, as “corrupt/NAME”.
 func CorruptNames(t testing.TB) []string { return names(t, "corrupt") }
 
+// OwnNames returns the golden homes that earlier builds of this project made, as “own/NAME”.
+func OwnNames(t testing.TB) []string { return names(t, "own") }
+
 func names(t testing.TB, dir string) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(root(t), "testdata", "homes", dir, "*.tar.gz"))
@@ -43,7 +46,7 @@ func names(t testing.TB, dir string) []string {
 	return found
 }
 
-// Unpack makes a copy of a golden home, NAME or corrupt/NAME, in a temporary
+// Unpack makes a copy of a golden home, NAME, corrupt/NAME or own/NAME, in a temporary
 // directory, with its modes and time stamps, and returns the path of the HOME.
 func Unpack(t testing.TB, name string) string {
 	t.Helper()
