@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 
 	"github.com/dirstorage/dirstorage/internal/listen"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -93,8 +94,12 @@ func (c *conn) flush() error {
 	return err
 }
 
-// alone makes the connection wait in the kernel: it is the only one.
-func (c *conn) alone() { listen.NewKernelWait(c.raw.Conn).Set(true) }
+// alone is for the only connection: with one processor it waits in the kernel.
+func (c *conn) alone() {
+	if runtime.GOMAXPROCS(0) == 1 {
+		listen.NewKernelWait(c.raw.Conn).Set(true)
+	}
+}
 
 // answer reads until the answer to a request is there; it is good until the next
 // one is read.

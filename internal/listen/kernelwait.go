@@ -9,8 +9,9 @@ import (
 // KernelWait says where the calls of Read and Write of a connection wait for the peer: in the poller
 // of the runtime, or in the kernel. In the kernel a request that is answered at once takes two
 // system calls, a read and a write; with the poller it takes nearly five, as a read fails first, and
-// the poller is asked twice. But a processor of the runtime may wait with the call. So it is for one
-// connection at a time. After [KernelTime] in the kernel a call goes on in the poller, so deadlines
+// the poller is asked twice. But a processor of the runtime may wait with the call, so it is for one
+// connection at a time. And it is for a single processor: of several, one that looks for work sees
+// the answer before it sleeps, which takes less time than waking it. After [KernelTime] in the kernel a call goes on in the poller, so deadlines
 // and Close have their effect so much later.
 //
 // One goroutine calls Set; others may read, write and close meanwhile. The nil one does nothing.

@@ -60,7 +60,9 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
 	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
 	c.out.over = s.relieve
-	c.sole.waits = listen.NewKernelWait(nc)
+	if s.o.processors == 1 {
+		c.sole.waits = listen.NewKernelWait(nc)
+	}
 	c.address, c.host = nc.RemoteAddr().String(), host(nc.RemoteAddr())
 	if c.address == "" || c.address == "@" {
 		c.address = "unix"

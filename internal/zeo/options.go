@@ -46,9 +46,10 @@ type Options struct {
 
 	afterRead func() // tests: called between the read of a revision and its answer
 
-	lookTime time.Duration // how often a vote that waits for memory looks at its holder
-	looked   func()        // tests: called when it has
-	relieved func()        // tests: called when relieve has looked, and found nobody to cut off
+	lookTime   time.Duration // how often a vote that waits for memory looks at its holder
+	processors int           // of the runtime; see sole
+	looked     func()        // tests: called when it has
+	relieved   func()        // tests: called when relieve has looked, and found nobody to cut off
 }
 
 // StorageOptions is one storage of a server.

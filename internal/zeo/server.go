@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,6 +207,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.lookTime == 0 {
 		o.lookTime = min(max(o.LargeTransactionTimeout/8, 10*time.Millisecond), 5*time.Second)
+	}
+	if o.processors == 0 {
+		o.processors = runtime.GOMAXPROCS(0)
 	}
 	if o.copyTimeout == 0 {
 		o.copyTimeout = 30 * time.Second

@@ -4,10 +4,11 @@ import "github.com/dirstorage/dirstorage/internal/listen"
 
 // A client that loads one object after the other, each of them from memory, while no other client
 // asks for anything, is answered faster where its connection waits in the kernel, see
-// [listen.KernelWait]. sole finds out whether it is such a one. It is the reader's own.
+// [listen.KernelWait], if there is one processor. sole finds out whether it is such a one. It is the
+// reader's own.
 type sole struct {
-	waits  *listen.KernelWait
-	streak int // loads that were answered at once, of this connection alone
+	waits  *listen.KernelWait // nil: there are more processors
+	streak int                // loads that were answered at once, of this connection alone
 }
 
 const (

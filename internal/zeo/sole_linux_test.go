@@ -15,7 +15,7 @@ import (
 // anything but a load from memory. Each of them is answered all the while.
 func TestASoleLoaderWaitsInTheKernel(t *testing.T) {
 	t.Parallel()
-	ts := serve(t, Options{})
+	ts := serve(t, Options{processors: 1})
 	c := ts.client(wire.Pickle)
 	tid := c.commit(1, 0, "x")
 	side := ts.lone()
@@ -71,6 +71,20 @@ func TestASoleLoaderWaitsInTheKernel(t *testing.T) {
 	load(c, soleTurn-1)
 	inKernel(true)
 	ts.stop()
+}
+
+// TestWithMoreProcessorsNobodyWaitsInTheKernel: there it takes longer.
+func TestWithMoreProcessorsNobodyWaitsInTheKernel(t *testing.T) {
+	t.Parallel()
+	ts := serve(t, Options{processors: 2})
+	c := ts.client(wire.Pickle)
+	tid := c.commit(1, 0, "x")
+	for range 2 * soleStreak {
+		c.call("loadBefore", zodb.OID(1), tid+1)
+	}
+	if ts.lone().sole.waits != nil {
+		t.Error("it may wait in the kernel")
+	}
 }
 
 // deadlines counts how often a deadline is set.
