@@ -50,11 +50,22 @@ type PackResult struct {
 	BrokenList []PackBroken `json:"broken_list,omitempty"`
 	// Purged files were put aside by earlier packs, and are gone for good.
 	Purged int64 `json:"purged"`
+	// FreedBytes is the space on the disk that the file system has got from this pack by its end: from
+	// files that it removed, from those that earlier packs had put aside, and, where space is short,
+	// from bundles that were written again. That of small files is estimated.
+	FreedBytes int64 `json:"freed_bytes"`
+	// LaterBytes is the space of this pack's removals that comes back later: that of files with the
+	// first pack or reclaim after LaterFrom, and that inside bundles when these are written again.
+	LaterBytes int64 `json:"later_bytes,omitempty"`
+	// LaterFrom is when delay_delete has passed; zero: it is in the background from now on.
+	LaterFrom time.Time `json:"later_from,omitzero"`
 	// Classes are the unreachable objects by class, largest first; of a dry run only.
 	Classes []PackClass `json:"classes,omitempty"`
 	// OldRevisions and OldBytes are of objects that stay; of a dry run only.
 	OldRevisions int64 `json:"old_revisions,omitempty"`
 	OldBytes     int64 `json:"old_bytes,omitempty"`
+	// Removed is the space of the removals of earlier packs; of a dry run only.
+	Removed *Removed `json:"removed,omitempty"`
 }
 
 // PackClass counts the objects of one class that a pack would remove.

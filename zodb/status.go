@@ -54,6 +54,12 @@ type Status struct {
 	// Pack is how far the pack has come that is under way; nil: there is none.
 	Pack  *PackProgress `json:"pack,omitempty"`
 	Space Space         `json:"space"`
+	// Removed is the space of removals inside bundles that is not given back yet, without that of blobs;
+	// nil: it is not known without a look at every file, as in a format of a file for each revision.
+	Removed *Removed `json:"removed,omitempty"`
+	// GaveBackBytes is the space that the storage has given back since its open, by writing bundles
+	// again.
+	GaveBackBytes int64 `json:"gave_back_bytes,omitempty"`
 }
 
 // Counts is how much a storage holds. Sizes are those of the files, without the overhead of the

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/salvage"
@@ -39,7 +40,7 @@ var documents = map[string][]any{
 	"files":           {filesLine{}},
 	"version":         {versionReport{}},
 	"config":          {configReport{}},
-	"pack":            {zodb.PackResult{}, zodb.UndeleteResult{}},
+	"pack":            {zodb.PackResult{}, zodb.UndeleteResult{}, engine.ReclaimResult{}},
 	"gc":              {zodb.PackResult{}},
 	"snapshot enter":  {snapfile.Record{}},
 	"snapshot leave":  {leaveReport{}},

@@ -27,6 +27,7 @@ type packCommand struct {
 	skipBroken bool
 	refs       bool
 	undelete   string
+	reclaim    bool
 	json       bool
 }
 
@@ -50,20 +51,34 @@ only renamed at first. A pack after that time removes them for good; until then
 --undelete brings them back. SECONDS is the number in the names of such files, and
 is printed by the pack. An interrupted pack does no harm: the next one starts over.
 
+In a HOME of the format bundled, what is gone for good takes up space until its
+bundle is written again, in the background, when half of it is gone. --reclaim does
+not pack: it removes for good what was put aside long enough, writes every bundle
+again of which something is gone for good, and says how much came back, and from
+when on the rest can.
+
 If an object cannot be read, nothing is removed, because its references are not
 known. With --skip-broken, every object is kept then, and old revisions go; the exit
 status is 3.`,
-		Example: "  dirstorage pack --dry-run /srv/zodb\n  dirstorage pack --keep 30 /srv/zodb\n  dirstorage pack --keep 2026-11-01T00:00:00Z --gc=off /srv/zodb\n  dirstorage pack --undelete 1795000000 /srv/zodb",
+		Example: "  dirstorage pack --dry-run /srv/zodb\n  dirstorage pack --keep 30 /srv/zodb\n  dirstorage pack --keep 2026-11-01T00:00:00Z --gc=off /srv/zodb\n  dirstorage pack --undelete 1795000000 /srv/zodb\n  dirstorage pack --reclaim /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.home = args[0]
-			if c.Flags().Changed("undelete") {
-				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken", "refs"} {
-					if c.Flags().Changed(name) {
-						return usage("--undelete cannot be combined with any option except --json; leave --%s out", name)
+			for _, alone := range []string{"undelete", "reclaim"} {
+				if !c.Flags().Changed(alone) {
+					continue
+				}
+				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken", "refs", "undelete", "reclaim"} {
+					if name != alone && c.Flags().Changed(name) {
+						return usage("--%s cannot be combined with any option except --json; leave --%s out", alone, name)
 					}
 				}
+			}
+			switch {
+			case c.Flags().Changed("undelete"):
 				return o.bringBack(c.Context(), e)
+			case o.reclaim:
+				return o.giveBack(c.Context(), e)
 			}
 			return o.run(c.Context(), e)
 		},
@@ -74,6 +89,7 @@ status is 3.`,
 	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read, and keep everything that they could refer to")
 	c.Flags().BoolVar(&o.refs, "refs", false, "also write the index that makes dirstorage refs quick")
 	c.Flags().StringVar(&o.undelete, "undelete", "", "bring back the files that the pack of `SECONDS`, or all packs, put aside")
+	c.Flags().BoolVar(&o.reclaim, "reclaim", false, "give back now the space of what is gone for good")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
@@ -86,8 +102,9 @@ func newGC(e *env) *cobra.Command {
 		Annotations: interruptible("nothing was changed; run it again, it begins anew"),
 		Short:       "List the objects that a pack would remove, by class",
 		Long: `List the objects that a pack would remove because nothing refers to them, by class,
-with their number and size, and how much old revisions take. It changes nothing;
-pack removes.`,
+with their number and size, and how much old revisions take; and the space that earlier
+packs have removed and that is not given back yet: how much pack --reclaim would give
+back now, and from when on the rest. It changes nothing; pack removes.`,
 		Example: "  dirstorage gc --report /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -335,52 +352,16 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 	if r.Purged > 0 {
 		w.printf("removed for good: %s files that earlier packs had put aside\n", human.Count(r.Purged))
 	}
+	if o.dryRun {
+		printReclaimable(e, w, r.Removed)
+	} else {
+		printFreed(w, &r)
+	}
 	if r.Stamp != 0 && !o.dryRun && hasRemoved(r) {
 		w.printf("to bring the removed files back: dirstorage pack --undelete %d %s\n", r.Stamp, o.home)
 	}
 	for _, b := range r.BrokenList {
 		w.printf("cannot be read: object %s: %s\n", b.OID, printable([]byte(b.Reason)))
-	}
-	return w.err
-}
-
-// bringBack undeletes.
-func (o *packCommand) bringBack(ctx context.Context, e *env) error {
-	stamp := int64(0)
-	if o.undelete != "all" {
-		var err error
-		if stamp, err = strconv.ParseInt(o.undelete, 10, 64); err != nil || stamp <= 0 {
-			return usage("--undelete: %q is neither “all” nor SECONDS: those of a pack, as in the names of the files that it has put aside", o.undelete)
-		}
-	}
-	var r zodb.UndeleteResult
-	if err := o.maintain(ctx, e, "undelete", map[string]int64{"stamp": stamp}, &r); err != nil {
-		if r != (zodb.UndeleteResult{}) {
-			err = errors.Join(err, o.sayBroughtBack(e, r))
-		}
-		if ctx.Err() != nil {
-			return hint(err, "repeat it, it brings back the rest; or pack, which removes unreferenced objects again")
-		}
-		return err
-	}
-	if r == (zodb.UndeleteResult{}) {
-		err := hint(errors.New("nothing was put aside by that pack"), "dirstorage status --count %s tells what packs have put aside; as SECONDS or “all” it can be brought back until delay_delete is over", o.home)
-		if o.json {
-			return errors.Join(err, e.printJSON(r))
-		}
-		return err
-	}
-	return o.sayBroughtBack(e, r)
-}
-
-func (o *packCommand) sayBroughtBack(e *env, r zodb.UndeleteResult) error {
-	if o.json {
-		return e.printJSON(r)
-	}
-	w := &printer{w: e.Stdout}
-	w.printf("brought back %s objects, %s revisions, %s transactions, %s blobs\n", human.Count(r.Objects), human.Count(r.Revisions), human.Count(r.Transactions), human.Count(r.Blobs))
-	if r.Skipped > 0 {
-		w.printf("%s files stay aside, because there are others of their names\n", human.Count(r.Skipped))
 	}
 	return w.err
 }

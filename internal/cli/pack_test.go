@@ -60,8 +60,11 @@ func newPackHomeOf(t *testing.T, format layout.Format, set ...string) *packHome 
 	t.Helper()
 	o := engine.CreateOptions{Format: string(format), Set: map[string]string{"storage.min_pack_time": "0"}}
 	for _, kv := range set {
-		k, v, _ := strings.Cut(kv, "=")
-		o.Set[k] = v
+		if k, v, _ := strings.Cut(kv, "="); k == "format" {
+			o.Format = v
+		} else {
+			o.Set[k] = v
+		}
 	}
 	h := &packHome{t: t, home: enginetest.Home(t, o)}
 	h.start(nil)

@@ -33,8 +33,10 @@ that packs have put aside are not counted.
 
 --count looks at each file: it counts the objects and revisions, which a HOME of the
 original, or a copy of A and config, does not know; it measures the room of HOME on
-the disk, part by part; and it shows how much packs have put aside and from when on
-the next pack frees that.`,
+the disk, part by part; and it shows how much packs have put aside, blobs included,
+and from when on the next pack frees that. Of a HOME of the format bundled that is
+shown in any case: how much is gone for good and not given back yet, and how much is
+set aside, and until when; without --count an estimate if it is not running.`,
 		Example: "  dirstorage status /srv/zodb\n  dirstorage status --count /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -143,12 +145,34 @@ func (st *homeStatus) printDisk(line func(name, format string, args ...any)) {
 		parts = append(parts, p.Name+" "+human.Bytes(p.Bytes))
 	}
 	line("on the disk", "%s in %s files and directories: %s", human.Bytes(st.Disk.Bytes), human.Count(st.Disk.Files), strings.Join(parts, ", "))
-	for i, a := range st.Disk.Aside {
+}
+
+// printRemoved prints how much packs have removed, and when the file system has it back.
+func (st *homeStatus) printRemoved(line func(name, format string, args ...any)) {
+	r := st.Removed // of blobs it knows nothing
+	if st.Disk != nil {
+		r = &st.Disk.Removed
+	}
+	if r == nil {
+		return
+	}
+	if r.GoneBytes > 0 {
+		line("gone for good", "%s in bundles; it comes back when these are written again: by themselves from half on, now by pack --reclaim", human.Bytes(r.GoneBytes))
+	}
+	for i, a := range r.Aside {
 		name := ""
 		if i == 0 {
 			name = "set aside"
 		}
-		line(name, "%s in %s files by pack %d; the first pack after %s frees it", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, human.FormatTime(a.Until, time.Local))
+		until := human.FormatTime(a.Until, time.Local)
+		if r.InBundles {
+			line(name, "%s, %s items, by pack %d; until %s, then it is gone for good", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, until)
+		} else {
+			line(name, "%s in %s files by pack %d; the first pack after %s frees it, or pack --reclaim", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, until)
+		}
+	}
+	if st.GaveBackBytes != 0 {
+		line("given back", "%s since the start, by bundles that were written again", human.Bytes(st.GaveBackBytes))
 	}
 }
 
@@ -213,6 +237,7 @@ func (st *homeStatus) print(e *env) error {
 		line("holds", "up to %s objects (nobody has counted)", human.Count(n.Objects))
 	}
 	st.printDisk(line)
+	st.printRemoved(line)
 	line("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
 	if st.Running {
 		line("open transactions", "%d", st.OpenTransactions)

@@ -4,13 +4,12 @@ import (
 	"cmp"
 	"context"
 	"io/fs"
-	"maps"
 	"slices"
-	"time"
 
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // DiskUse is the disk space of the files of a HOME, blocks and not lengths.
@@ -20,9 +19,8 @@ type DiskUse struct {
 	Bytes int64 `json:"bytes"`
 	// Parts are the directories of HOME, in alphabetical order. A file in HOME itself is in none.
 	Parts []DiskPart `json:"parts"`
-	// Aside lists the files that packs have put aside, the oldest first. It is in Bytes and
-	// in the part A.
-	Aside []DiskAside `json:"aside,omitempty"`
+	// Removed is the space of the removals of packs. It is in Bytes and in the part A.
+	zodb.Removed
 }
 
 // DiskPart is one directory of HOME.
@@ -30,15 +28,6 @@ type DiskPart struct {
 	Name  string `json:"name"`
 	Files int64  `json:"files"`
 	Bytes int64  `json:"bytes"`
-}
-
-// DiskAside describes the files that one pack has put aside.
-type DiskAside struct {
-	Stamp int64 `json:"stamp"` // SECONDS of pack --undelete
-	Files int64 `json:"files"`
-	Bytes int64 `json:"bytes"`
-	// Until is when delay_delete has passed; the first pack after it frees the space.
-	Until time.Time `json:"until"`
 }
 
 // DiskUse looks at every file in HOME, so it takes a while. It may run beside writers;
@@ -67,11 +56,7 @@ func (s *Storage) DiskUse(ctx context.Context) (DiskUse, error) {
 		}
 	}
 	slices.SortFunc(total.Parts, func(a, b DiskPart) int { return cmp.Compare(a.Name, b.Name) })
-	for _, stamp := range slices.Sorted(maps.Keys(space.Aside)) {
-		a := space.Aside[stamp]
-		until := time.Unix(stamp, 0).Add(s.home.Settings.Storage.DelayDelete).UTC()
-		total.Aside = append(total.Aside, DiskAside{Stamp: stamp, Files: a.Files, Bytes: a.Bytes, Until: until})
-	}
+	total.Removed = *space.Removed.Public(space.Inside, s.home.Settings.Storage.DelayDelete)
 	return total, nil
 }
 

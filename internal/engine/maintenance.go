@@ -9,8 +9,9 @@ import (
 )
 
 // Maintenance serves a request of a tool through the control socket: “pack”, whose
-// arguments are PackOptions, or “undelete”, whose arguments are {"stamp": SECONDS}.
-// The result is that of Pack or Undelete; with an error it is the result until then.
+// arguments are PackOptions, “undelete”, whose arguments are {"stamp": SECONDS}, or “reclaim”,
+// whose arguments are ReclaimOptions. The result is that of Pack, Undelete or Reclaim; with an error
+// it is the result until then.
 func (s *Storage) Maintenance(ctx context.Context, op string, arguments []byte) (result []byte, err error) {
 	switch op {
 	case "pack":
@@ -21,6 +22,9 @@ func (s *Storage) Maintenance(ctx context.Context, op string, arguments []byte) 
 			Stamp int64 `json:"stamp"`
 		}
 		return maintain(op, arguments, &o, func() (zodb.UndeleteResult, error) { return s.Undelete(ctx, o.Stamp) })
+	case "reclaim":
+		var o ReclaimOptions
+		return maintain(op, arguments, &o, func() (ReclaimResult, error) { return s.Reclaim(ctx, o) })
 	}
 	return nil, fmt.Errorf("unknown operation %q", op)
 }

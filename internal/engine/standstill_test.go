@@ -212,8 +212,7 @@ func standStill(t *testing.T, c packCase) {
 	asked := make(chan struct{})
 	a.waits("giving space back", func(ctx context.Context) error {
 		close(asked)
-		_, err := s.worker.Reclaim(ctx, 0)
-		return err
+		return s.worker.Reclaim(ctx, 0)
 	}, func() bool { <-asked; more(3); return true })
 	if err := s.EnterSnapshot(t.Context(), "b"); !errors.Is(err, zodb.ErrSnapshotMode) {
 		t.Errorf("entered twice: %v", err)

@@ -30,6 +30,10 @@ func (s *Storage) Status() zodb.Status {
 	if p := s.PackProgress(); p.Phase != "" {
 		st.Pack = &p
 	}
+	if removed, inside := s.store.Removed(); inside {
+		st.Removed = removed.Public(inside, s.home.Settings.Storage.DelayDelete)
+	}
+	st.GaveBackBytes = s.worker.Reclaimed().Bytes
 	r := s.state.Report(s.txns.SmallTransaction())
 	st.LastTID, st.Snapshot, st.SnapshotMode = r.LastTID, r.Snapshot, r.SnapshotMode
 	st.UnflushedTransactions, st.UnflushedFiles = r.UnflushedTransactions, r.UnflushedFiles

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -192,5 +194,42 @@ func TestTheTableIsMadeAgain(t *testing.T) {
 	homeIsSound(t, home)
 	if n := log.count("could not be made denser"); n > 0 {
 		t.Errorf("%d warnings of merges", n)
+	}
+}
+
+// heldFS is a disk on which the first merge is held up.
+type heldFS struct {
+	vfs.FS
+	once          sync.Once
+	reached, over chan struct{}
+}
+
+func (f *heldFS) Create(name string) (vfs.File, error) {
+	if name == "journal/aside-merge" {
+		f.once.Do(func() { close(f.reached); <-f.over })
+	}
+	return f.FS.Create(name)
+}
+
+// TestChoreThatMakesWayIsNotAnError: a pack that begins has the chore given up that is under way. That
+// is no failure, although A is free again when the chore ends.
+func TestChoreThatMakesWayIsNotAnError(t *testing.T) {
+	t.Parallel()
+	dir, err := vfs.OS(newHome(t, CreateOptions{Format: "bundled"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &heldFS{FS: dir, reached: make(chan struct{}), over: make(chan struct{})}
+	var log syncBuffer
+	s := open(t, "", Options{fs: f, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	flushEach(t, s, 8)
+	<-f.reached
+	if err := s.state.RunTask(t.Context(), func() (bool, error) { return true, nil }); err != nil {
+		t.Fatal(err)
+	}
+	close(f.over)
+	eventually(t, "merges", func() bool { return len(bundlesOf(t, dir, "A")) < 5 })
+	if text := log.String(); strings.Contains(text, "denser; nothing is lost") {
+		t.Error(text)
 	}
 }

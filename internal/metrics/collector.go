@@ -181,6 +181,14 @@ func sizeGauges() []gauge {
 	exactly := func(value func(zodb.Counts) int64) func(*reading) (float64, bool) {
 		return func(r *reading) (float64, bool) { return float64(value(r.Counts)), r.Counts.Exact }
 	}
+	removed := func(value func(*zodb.Removed) float64) func(*reading) (float64, bool) {
+		return func(r *reading) (float64, bool) {
+			if r.Removed == nil {
+				return 0, false
+			}
+			return value(r.Removed), true
+		}
+	}
 	space := func(value func(*reading) uint64) func(*reading) (float64, bool) {
 		return func(r *reading) (float64, bool) { return float64(value(r)), r.Space.TotalBytes > 0 }
 	}
@@ -194,12 +202,32 @@ func sizeGauges() []gauge {
 		sometimes("transactions", "Transactions in the storage.", exactly(func(n zodb.Counts) int64 { return n.Transactions })),
 		sometimes("bytes", "Size of the storage's files, without the overhead of the file system.", exactly(func(n zodb.Counts) int64 { return n.Bytes })),
 		sometimes("blob_bytes", "Size of the blobs, which bytes includes.", exactly(func(n zodb.Counts) int64 { return n.BlobBytes })),
+		sometimes("removed_gone_bytes", "Bytes inside bundles that packs have removed for good, and that are given back when the bundles are written again; of format bundled.",
+			removed(func(r *zodb.Removed) float64 { return float64(r.GoneBytes) })),
+		sometimes("removed_aside_bytes", "Bytes inside bundles that packs have put aside, and that can be brought back; of format bundled.",
+			removed(func(r *zodb.Removed) float64 { return float64(asideBytes(r)) })),
+		sometimes("removed_aside_until_timestamp_seconds", "When the oldest of that is gone for good; not shown if nothing is put aside.", func(r *reading) (float64, bool) {
+			if r.Removed == nil || len(r.Removed.Aside) == 0 {
+				return 0, false
+			}
+			return seconds(r.Removed.Aside[0].Until), true
+		}),
+		sometimes("gave_back_bytes", "Bytes that the storage has given back since its open, by writing bundles again; of format bundled.",
+			func(r *reading) (float64, bool) { return float64(r.GaveBackBytes), r.Removed != nil }),
 		always("low_space", "1 if so little space, or so few inodes, are free that the server warns of it.", func(r *reading) float64 { return oneIf(r.LowSpace != "") }),
 		sometimes("free_bytes", "Free bytes on the file system of the storage.", space(func(r *reading) uint64 { return r.Space.FreeBytes })),
 		sometimes("capacity_bytes", "Size of the file system of the storage.", space(func(r *reading) uint64 { return r.Space.TotalBytes })),
 		sometimes("free_inodes", "Files that can still be made; not shown where the file system has no limit.", inodes(func(r *reading) uint64 { return r.Space.FreeInodes })),
 		sometimes("capacity_inodes", "Files that the file system can hold; not shown where it has no limit.", inodes(func(r *reading) uint64 { return r.Space.TotalInodes })),
 	}
+}
+
+// asideBytes is the sum of all packs.
+func asideBytes(r *zodb.Removed) (bytes int64) {
+	for _, a := range r.Aside {
+		bytes += a.Bytes
+	}
+	return bytes
 }
 
 func backupGauges() []gauge {

@@ -114,7 +114,11 @@ func filled(t testing.TB) *metrics.Set {
 				Pack: &zodb.PackProgress{
 					Phase: "marking", Begun: time.Date(2026, 3, 1, 9, 50, 0, 0, time.UTC), Since: time.Date(2026, 3, 1, 9, 58, 0, 0, time.UTC), Done: 1234, Total: 5000, Rate: 10.25, LeftSeconds: 367.5,
 				},
-				Space: zodb.Space{FreeBytes: 1 << 30, TotalBytes: 1 << 31, FreeInodes: 1000, TotalInodes: 2000},
+				Removed: &zodb.Removed{InBundles: true, GoneBytes: 5 << 20, Aside: []zodb.Aside{
+					{Stamp: 1772300000, Files: 10, Bytes: 1 << 20, Until: time.Date(2026, 3, 10, 0, 0, 0, 0, time.UTC)}, {Stamp: 1772400000, Files: 20, Bytes: 2 << 20, Until: time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC)},
+				}},
+				GaveBackBytes: 7 << 20,
+				Space:         zodb.Space{FreeBytes: 1 << 30, TotalBytes: 1 << 31, FreeInodes: 1000, TotalInodes: 2000},
 			}
 		},
 		Backup: func() (metrics.Record, error) {

@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"iter"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -29,12 +32,38 @@ type Filer interface {
 	// Space looks at every file and tells how much A and B take up on the disk. A side that
 	// is not there is not in it; one that lies elsewhere, behind a symbolic link, is.
 	Space(ctx context.Context) (Space, error)
+	// Removed returns the space of the removals of packs inside files, as it was weighed last;
+	// before that it is an estimate. It takes no time. inside is false where each item is a file.
+	Removed() (r Removed, inside bool)
+	// Weigh weighs it, and reads the indexes of files of which a pack has removed something since it
+	// did so before. A chore of [Tender.Tend] on A does the same.
+	Weigh(ctx context.Context) (Removed, error)
 }
 
 // Space is the disk space of a database: blocks, not lengths.
 type Space struct {
-	Sides map[Side]Occupied
-	Aside map[int64]Occupied // by the stamp of the pack that put it aside; it is in Sides, too
+	Sides   map[Side]Occupied
+	Removed Removed // which is in Sides, too
+	// Inside: packs remove items inside files. Their space comes back when [Tender.Tend] has the
+	// file written again.
+	Inside bool
+}
+
+// Removed is the space of removals of packs that takes up room still: files, and items inside files
+// with their share of these.
+type Removed struct {
+	Gone  Occupied           // for good; it comes back when the files are written again
+	Aside map[int64]Occupied // by the stamp of the pack that put it aside
+}
+
+// Public returns it for users, the oldest pack first; delay is delay_delete.
+func (r Removed) Public(inside bool, delay time.Duration) *zodb.Removed {
+	p := &zodb.Removed{InBundles: inside, GoneBytes: r.Gone.Bytes}
+	for _, stamp := range slices.Sorted(maps.Keys(r.Aside)) {
+		a := r.Aside[stamp]
+		p.Aside = append(p.Aside, zodb.Aside{Stamp: stamp, Files: a.Files, Bytes: a.Bytes, Until: time.Unix(stamp, 0).Add(delay).UTC()})
+	}
+	return p
 }
 
 // Occupied is the space of some files and directories.

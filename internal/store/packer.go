@@ -70,8 +70,8 @@ type Restored struct {
 
 // Purger removes for good, step by step. Steps are called by one goroutine at a time.
 type Purger interface {
-	// Step removes about limit things, durably, and returns how many of them. With an error,
-	// too, they are removed.
-	Step(limit int) (removed int64, done bool, err error)
+	// Step removes about limit things, durably. It returns how many of them, and the space of the
+	// files among them. With an error, too, they are removed.
+	Step(limit int) (removed Occupied, done bool, err error)
 	Close()
 }

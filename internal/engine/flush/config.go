@@ -16,6 +16,7 @@ type Store interface {
 	store.Writer
 	store.Freezer
 	Tend(store.Tending) (store.Chore, error)
+	Removed() (r store.Removed, inside bool)
 }
 
 // Config is the part of the storage that flushes and snapshots need.

@@ -2,6 +2,7 @@ package flush
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -39,6 +40,7 @@ type tending struct {
 	retry   time.Time // not before; zero: at once
 	again   time.Time // not before: nothing was changed, and space is short
 	later   time.Time // when there may be something to do although nothing was changed; zero: never
+	over    time.Time // delay_delete ends for something in A; zero: for nothing
 	short   bool      // space was, when the one under way was begun
 	less    bool      // the chore under way is a less urgent one
 	of      *reclaim  // that it is for; nil: none
@@ -67,6 +69,34 @@ func (w *Worker) touchIfShort() {
 	t.due = w.o.Space.Short()
 }
 
+// noteOver notes when the store has to be looked after although nothing was changed: when
+// delay_delete has passed for what a pack has put aside inside files.
+func (w *Worker) noteOver() {
+	t := &w.tending
+	t.over = time.Time{}
+	removed, _ := w.o.Store.Removed()
+	for stamp := range removed.Aside {
+		// In the second after it the stamp is an earlier one than the clock less delay_delete.
+		at := time.Unix(stamp+1, 0).Add(w.o.Home.Settings.Storage.DelayDelete)
+		if t.over.IsZero() || at.Before(t.over) {
+			t.over = at
+		}
+	}
+	if now := w.o.Clock(); !t.over.IsZero() && !t.over.After(now) {
+		t.over = now.Add(idleAfter) // it is over, and nothing could be done just now
+	}
+}
+
+// touchIfOver has A looked after when delay_delete has passed for something in it. In snapshot mode
+// it waits.
+func (w *Worker) touchIfOver(side store.Side) {
+	t := &w.tending
+	if side == store.A && !t.over.IsZero() && !w.o.Clock().Before(t.over) {
+		t.over = time.Time{}
+		w.touch()
+	}
+}
+
 // tend publishes the chore that is ready, ends one that has lost its place, and begins one if it is
 // time.
 func (w *Worker) tend() {
@@ -75,14 +105,16 @@ func (w *Worker) tend() {
 	if t.chore != nil {
 		select {
 		case p := <-t.ended:
-			w.endChore(p, side == t.side)
+			// A chore that was cancelled is begun again, although its side is free by now.
+			w.endChore(p, side == t.side && !errors.Is(p.err, context.Canceled))
 		default:
-			if side != t.side {
+			if side != t.side || t.isForNobody(w) {
 				t.cancel()
 			}
 			return
 		}
 	}
+	w.touchIfOver(side)
 	if side == "" || w.untilTend() > 0 {
 		return
 	}
@@ -155,6 +187,9 @@ func (w *Worker) untilTend() time.Duration {
 	if !t.later.IsZero() {
 		wait = min(wait, max(0, t.later.Sub(now)))
 	}
+	if !t.over.IsZero() && w.o.State.Tendable() == store.A {
+		wait = min(wait, max(0, t.over.Sub(now)))
+	}
 	return max(wait, t.retry.Sub(now))
 }
 
@@ -183,9 +218,7 @@ func (w *Worker) endChore(p prepared, publish bool) {
 	if cerr := chore.Close(); cerr != nil && err == nil {
 		err = cerr
 	}
-	if n.GaveBack != 0 {
-		t.of.add(n)
-	}
+	w.gave.add(n, t.of != nil)
 	switch {
 	case !publish: // another time
 		return
@@ -201,6 +234,9 @@ func (w *Worker) endChore(p prepared, publish bool) {
 	}
 	if !p.found && again > 0 {
 		t.later = w.o.Clock().Add(again)
+	}
+	if !p.found && t.side == store.A {
+		w.noteOver()
 	}
 	t.wait, t.retry = 0, time.Time{}
 	if n.Note != "" {

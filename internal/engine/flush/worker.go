@@ -21,6 +21,7 @@ type Worker struct {
 	ended   chan struct{}
 
 	request atomic.Pointer[reclaim]
+	gave    reclaimed
 
 	// Of its goroutine:
 	slice int // files that the next step of merging B into A moves

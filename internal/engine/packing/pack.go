@@ -70,11 +70,14 @@ func (s *Packer) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult,
 		return run.result, fmt.Errorf("pack: %w", vfs.WithFull(err))
 	}
 	if o.DryRun {
+		if space, err := s.o.Store.Space(ctx); err == nil { // else the report does without
+			run.result.Removed = space.Removed.Public(space.Inside, s.o.Home.Settings.Storage.DelayDelete)
+		}
 		s.o.Log.Info("dry run of a pack: nothing was removed", "tid", run.result.Threshold, "objects", run.result.Objects, "old_revisions", run.result.OldRevisions)
 		return run.result, nil
 	}
 	s.o.Log.Info("packed", "tid", run.result.Threshold, "objects", run.result.Objects, "revisions", run.result.Revisions,
-		"transactions", run.result.Transactions, "blobs", run.result.Blobs, "bytes", run.result.Bytes, "dur", s.o.Clock().Sub(p.begun))
+		"transactions", run.result.Transactions, "blobs", run.result.Blobs, "bytes", run.result.Bytes, "freed", run.result.FreedBytes, "later", run.result.LaterBytes, "dur", s.o.Clock().Sub(p.begun))
 	return run.result, nil
 }
 
@@ -204,32 +207,37 @@ func (r *packRun) run(ctx context.Context) (threshold zodb.TID, err error) {
 	}
 	w.h = r.header // it is whole now
 	w.before, w.early = r.before(), r.earlyTransactions
+	freeing := &freeing{s: s}
+	freeing.begin(ctx)
 	if err := w.again(ctx); err != nil {
 		return r.policy.Threshold, r.stop(ctx, w, err)
 	}
+	freeing.removed(ctx, w)
 	r.index.finish(ctx)
 	before := s.o.Clock().Add(-s.o.Home.Settings.Storage.DelayDelete).Unix()
 	err = r.p.persist(ctx, func() error {
 		n, err := s.purge(ctx, before, r.p)
-		r.result.Purged += n
+		r.result.Purged += n.Files
+		r.result.FreedBytes += n.Bytes
 		return err
 	})
 	if err == nil {
-		r.reclaim(ctx)
+		freeing.end(ctx, &r.result, r.reclaim(ctx))
 	}
 	return r.policy.Threshold, err
 }
 
 // reclaim waits until removals of the pack inside files are free space, if that is short. The
 // rest of them become so later.
-func (r *packRun) reclaim(ctx context.Context) {
-	r.p.phase("giving space back", 0)
+func (r *packRun) reclaim(ctx context.Context) (gaveBack int64) {
+	r.p.givingBack()
 	bytes, err := r.s.o.Reclaimer.ReclaimIfShort(ctx)
 	if err != nil {
 		r.s.o.Log.Warn("the pack is over, and not all that it removed is free space yet; the storage goes on with that", "err", err)
 	} else if bytes != 0 {
 		r.s.o.Log.Info("what packs removed is free space", "bytes", bytes)
 	}
+	return bytes
 }
 
 // giveUp ends a pack that does not go on, because of the error if there is one.

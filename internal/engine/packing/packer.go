@@ -45,6 +45,8 @@ type Counter interface {
 type Reclaimer interface {
 	// ReclaimIfShort does so where space is short, and returns how many bytes the file system got.
 	ReclaimIfShort(ctx context.Context) (bytes int64, err error)
+	// Reclaim does so for all files of which a share, 0..1, is gone for good.
+	Reclaim(ctx context.Context, least float64) error
 }
 
 // Txn is a transaction as the guard sees it. It can be the key of a map.

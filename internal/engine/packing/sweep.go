@@ -26,6 +26,8 @@ type sweep struct {
 	// early is how many transactions there were before a tid when the pack was planned.
 	before zodb.TID
 	early  int64
+
+	took zodb.Counts // what this process has removed
 }
 
 // stamp is that of the names of files that are put aside; 0: they are unlinked.
@@ -141,6 +143,7 @@ func (w *sweep) removeEntries(batch []pack.Entry) error {
 func (w *sweep) removed(n zodb.Counts) error {
 	s := w.s
 	add(w.result, n)
+	state.Combine(&w.took, n, 1)
 	s.o.Counter.Recount(n, -1)
 	return nil
 }

@@ -161,9 +161,9 @@ func (s *Store) Purge(before int64) store.Purger {
 func (p *purger) Close() { p.files.Close() }
 
 // Step implements [store.Purger].
-func (p *purger) Step(limit int) (removed int64, done bool, err error) {
+func (p *purger) Step(limit int) (removed store.Occupied, done bool, err error) {
 	if err := p.s.settled(); err != nil {
-		return 0, false, err
+		return removed, false, err
 	}
 	v := p.s.view()
 	defer v.release()
@@ -174,14 +174,15 @@ func (p *purger) Step(limit int) (removed int64, done bool, err error) {
 			continue
 		}
 		if err := p.s.putGone(v, map[bundle.Name]*bundle.Gone{part.name: part.gone.Purged(p.before)}); err != nil {
-			return 0, false, err
+			return removed, false, err
 		}
-		if removed += n; removed >= int64(limit) {
+		if removed.Files += n; removed.Files >= int64(limit) {
 			return removed, false, nil
 		}
 	}
 	n, done, err := p.files.Step(limit)
-	return removed + n, done, err
+	n.Files += removed.Files
+	return n, done, err
 }
 
 // purged returns how many members were removed with stamps before one.

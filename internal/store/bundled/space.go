@@ -3,11 +3,11 @@ package bundled
 import (
 	"context"
 
-	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
 )
 
-// Space implements [store.Filer]. Members that packs have put aside inside a bundle are counted; their bytes are their share of the bundle, by their contents.
+// Space implements [store.Filer]. Members that packs have removed inside a bundle are counted; their
+// bytes are their share of the bundle, by their contents.
 func (s *Store) Space(ctx context.Context) (store.Space, error) {
 	space, err := s.files.Space(ctx)
 	if err != nil {
@@ -18,52 +18,99 @@ func (s *Store) Space(ctx context.Context) (store.Space, error) {
 		return store.Space{}, err
 	}
 	defer v.release()
-	for i := range v.parts {
-		if p := &v.parts[i]; p.gone.Aside() {
-			if err := p.addAside(ctx, space.Aside); err != nil {
-				return store.Space{}, err
-			}
-		}
+	r, err := s.weigh(ctx, v)
+	if err != nil {
+		return store.Space{}, err
+	}
+	space.Inside, space.Removed.Gone = true, r.Gone
+	for stamp, n := range r.Aside {
+		space.Removed.Aside[stamp] = sum(space.Removed.Aside[stamp], n)
 	}
 	return space, nil
 }
 
-// addAside adds the members of a part that each pack has put aside.
-func (p *part) addAside(ctx context.Context, to map[int64]store.Occupied) error {
-	var sets []bundle.GoneSet
-	for _, set := range p.gone.Sets {
-		if set.Stamp != 0 {
-			sets = append(sets, set)
+// Removed implements [store.Filer].
+func (s *Store) Removed() (r store.Removed, inside bool) {
+	if last := s.removed.Load(); last != nil {
+		return *last, true
+	}
+	v, err := s.get()
+	if err != nil {
+		return r, true // reads have the error, too
+	}
+	defer v.release()
+	return v.estimate(), true
+}
+
+// Weigh implements [store.Filer].
+func (s *Store) Weigh(ctx context.Context) (store.Removed, error) {
+	v, err := s.get()
+	if err != nil {
+		return store.Removed{}, err
+	}
+	defer v.release()
+	return s.weigh(ctx, v)
+}
+
+func (s *Store) weigh(ctx context.Context, v *view) (store.Removed, error) {
+	r, err := v.removed(ctx)
+	if err != nil {
+		return r, err
+	}
+	s.catalogue.mu.RLock()
+	defer s.catalogue.mu.RUnlock()
+	if v == s.catalogue.now { // else a pack has removed more meanwhile
+		s.removed.Store(&r)
+	}
+	return r, nil
+}
+
+// estimate is removed without a look into the indexes, as if all members were of one size.
+func (v *view) estimate() store.Removed {
+	r := store.Removed{Aside: make(map[int64]store.Occupied)}
+	for i := range v.parts {
+		p := &v.parts[i]
+		if p.gone == nil {
+			continue
+		}
+		for _, set := range p.gone.Sets {
+			n := int64(set.Members.GetCardinality())
+			share := float64(n) / float64(max(1, p.Revisions+p.Transactions))
+			addRemoved(&r, set.Stamp, store.Occupied{Files: n, Bytes: int64(share * float64(p.size))})
 		}
 	}
-	files, lengths := make([]int64, len(sets)), make([]int64, len(sets))
-	all, number := int64(0), int64(0)
-	add := func(place bundle.Place) {
-		all += int64(place.Length)
-		for i := range sets {
-			if sets[i].Members.Contains(uint32(number)) {
-				files[i]++
-				lengths[i] += int64(place.Length)
-			}
+	return r
+}
+
+// removed returns the removals of packs inside bundles.
+func (v *view) removed(ctx context.Context) (store.Removed, error) {
+	r := store.Removed{Aside: make(map[int64]store.Occupied)}
+	for i := range v.parts {
+		p := &v.parts[i]
+		if p.gone == nil {
+			continue
 		}
-		number++
-	}
-	for e, err := range remaining(ctx, p.RevisionsFrom(0), 0, nil) {
+		w, err := v.waste(ctx, i)
 		if err != nil {
-			return err
+			return r, err
 		}
-		add(e.Place)
-	}
-	for e, err := range remaining(ctx, p.TransactionsFrom(0), number, nil) {
-		if err != nil {
-			return err
+		for k, set := range p.gone.Sets {
+			share := float64(w.sets[k].Bytes) / float64(max(1, w.all))
+			addRemoved(&r, set.Stamp, store.Occupied{Files: w.sets[k].Files, Bytes: int64(share * float64(p.size))})
 		}
-		add(e.Place)
 	}
-	for i, set := range sets {
-		share := float64(lengths[i]) / float64(max(1, all))
-		a := to[set.Stamp]
-		to[set.Stamp] = store.Occupied{Files: a.Files + files[i], Bytes: a.Bytes + int64(share*float64(p.size))}
+	return r, nil
+}
+
+// addRemoved adds the removals of one stamp; 0: they are gone for good.
+func addRemoved(r *store.Removed, stamp int64, n store.Occupied) {
+	if stamp == 0 {
+		r.Gone = sum(r.Gone, n)
+	} else {
+		r.Aside[stamp] = sum(r.Aside[stamp], n)
 	}
-	return nil
+}
+
+func sum(a, b store.Occupied) store.Occupied {
+	return store.Occupied{Files: a.Files + b.Files, Bytes: a.Bytes + b.Bytes}
 }

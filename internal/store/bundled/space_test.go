@@ -50,8 +50,8 @@ func TestSpaceTellsWhatIsAsideInBundles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, b := space.Aside[100], space.Aside[200]
-	if len(space.Aside) != 2 || a.Files != 300 || b.Files != 100 || b.Bytes < 1000 || a.Bytes < b.Bytes*5/2 || a.Bytes > space.Sides[store.A].Bytes/2 {
+	a, b := space.Removed.Aside[100], space.Removed.Aside[200]
+	if len(space.Removed.Aside) != 2 || a.Files != 300 || b.Files != 100 || b.Bytes < 1000 || a.Bytes < b.Bytes*5/2 || a.Bytes > space.Sides[store.A].Bytes/2 {
 		t.Errorf("aside are %+v", space)
 	}
 	p := s.Purge(300)
@@ -61,7 +61,7 @@ func TestSpaceTellsWhatIsAsideInBundles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if space, err = s.Space(t.Context()); err != nil || len(space.Aside) != 0 {
+	if space, err = s.Space(t.Context()); err != nil || len(space.Removed.Aside) != 0 {
 		t.Errorf("after delay_delete: %+v, %v", space, err)
 	}
 	if err := s.Close(); err != nil {

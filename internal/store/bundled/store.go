@@ -59,7 +59,8 @@ type Store struct {
 
 	warned   []string // files of which Warn was told, guarded by besideMu where another process writes
 	besideMu sync.Mutex
-	beside   beside // guarded by besideMu
+	removed  atomic.Pointer[store.Removed] // as it was weighed last; nil: it was not
+	beside   beside                        // guarded by besideMu
 
 	// Of the goroutine that puts:
 

@@ -39,6 +39,7 @@ type chore struct {
 	from, to int // of the parts of v
 	name     bundle.Name
 	made     bool // the file aside is there
+	wasted   bool // it is one bundle, written again for what is gone
 }
 
 // Tend implements [store.Tender].
@@ -83,6 +84,9 @@ func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
 	if c.b {
 		return c.mergeB(ctx)
 	}
+	if _, err := c.s.weigh(ctx, c.v); ctx.Err() != nil {
+		return false, err
+	} // a damaged index stops nothing else
 	if n := c.listsToPurge(); n > 0 {
 		if c.o.Claim != nil {
 			c.o.Claim(n)
@@ -260,6 +264,9 @@ func (c *chore) putMerged() (n store.Tended, err error) {
 	n, err = c.removeLeftovers()
 	n.Bytes = s.now.parts[i].size
 	n.GaveBack -= n.Bytes
+	if c.wasted {
+		n.Rewritten = 1
+	}
 	return n, err
 }
 

@@ -8,16 +8,19 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// waste is how much of a bundle packs have removed for good.
+// waste is how much of a bundle packs have removed.
 type waste struct {
-	number uint64 // of the gone list
-	// gone and all are bytes of contents.
+	of *bundle.Gone // the gone list
+	// gone, for good, and all are bytes of contents.
 	gone, all int64
 	// left bounds the size of the next generation on the disk.
 	left int64
+	// sets is what each pack has removed, as those of [bundle.Gone]: members, and bytes of contents.
+	sets []store.Occupied
 }
 
 // leftCost bounds the space of a member that stays, besides its content: its part
@@ -27,19 +30,26 @@ const leftCost = 128
 // waste returns that of a part.
 func (v *view) waste(ctx context.Context, i int) (waste, error) {
 	p := &v.parts[i]
-	if w := p.opened.waste.Load(); w != nil && w.number == p.number {
+	if w := p.opened.waste.Load(); w != nil && w.of == p.gone {
 		return *w, nil
 	}
-	w := waste{number: p.number, left: p.size}
-	gone := p.gone.ForGood()
-	if gone == nil {
+	w := waste{of: p.gone, left: p.size}
+	if p.gone == nil {
 		return w, nil
 	}
+	gone := p.gone.ForGood()
+	w.sets = make([]store.Occupied, len(p.gone.Sets))
 	number, members := int64(0), int64(0)
 	frames := roaring.New() // of which something stays
 	add := func(place bundle.Place) {
 		w.all += int64(place.Length)
-		if gone.Contains(uint32(number)) {
+		for k := range w.sets {
+			if p.gone.Sets[k].Members.Contains(uint32(number)) {
+				w.sets[k].Files++
+				w.sets[k].Bytes += int64(place.Length)
+			}
+		}
+		if gone != nil && gone.Contains(uint32(number)) {
 			w.gone += int64(place.Length)
 		} else {
 			frames.Add(place.Frame)
@@ -130,6 +140,7 @@ func (c *chore) rewrite(ctx context.Context) (found bool, err error) {
 		}
 		c.o.Claim(w.left)
 	}
+	c.wasted = true
 	return true, c.again(ctx, i)
 }
 

@@ -278,9 +278,15 @@ func readHead(f vfs.FS, name string) (b []byte, size int64, err error) {
 	return b, info.Size, err
 }
 
+// Removed implements [store.Filer].
+func (t *Store) Removed() (r store.Removed, inside bool) { return r, false }
+
+// Weigh implements [store.Filer].
+func (t *Store) Weigh(context.Context) (r store.Removed, err error) { return r, nil }
+
 // Space implements [store.Filer].
 func (t *Store) Space(ctx context.Context) (store.Space, error) {
-	space := store.Space{Sides: make(map[store.Side]store.Occupied), Aside: make(map[int64]store.Occupied)}
+	space := store.Space{Sides: make(map[store.Side]store.Occupied), Removed: store.Removed{Aside: make(map[int64]store.Occupied)}}
 	for _, side := range store.Sides() {
 		var sum store.Occupied
 		is := false
@@ -290,8 +296,8 @@ func (t *Store) Space(ctx context.Context) (store.Space, error) {
 			is = is || dir
 			if !dir && side == store.A {
 				if _, stamp, ok := t.o.Format.ParseDeleted(name[len(side)+1:]); ok {
-					a := space.Aside[stamp]
-					space.Aside[stamp] = store.Occupied{Files: a.Files + 1, Bytes: a.Bytes + bytes}
+					a := space.Removed.Aside[stamp]
+					space.Removed.Aside[stamp] = store.Occupied{Files: a.Files + 1, Bytes: a.Bytes + bytes}
 				}
 			}
 			return ctx.Err()

@@ -303,17 +303,20 @@ func (t *Store) Purge(before int64) store.Purger {
 func (p *purger) Close() { p.stop() }
 
 // Step implements [store.Purger].
-func (p *purger) Step(limit int) (removed int64, done bool, err error) {
+func (p *purger) Step(limit int) (removed store.Occupied, done bool, err error) {
 	r := p.t.NewRemoval(0)
 	for range limit {
 		a, walked, ok := p.next()
 		if !ok || walked != nil {
 			return removed, true, errors.Join(r.Sync(), walked)
 		}
+		bytes := int64(0)
+		_ = vfs.Measure(p.t.fs, a.path, false, func(_ string, n int64, _ bool) error { bytes = n; return nil }) // Unlink has the error
 		if err := r.Unlink(a.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return removed, false, err
 		}
-		removed++
+		removed.Files++
+		removed.Bytes += bytes
 	}
 	return removed, false, r.Sync()
 }

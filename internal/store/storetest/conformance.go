@@ -228,7 +228,7 @@ func packs(t *testing.T, s store.Store, _ vfs.FS) {
 	p := s.Purge(7)
 	defer p.Close()
 	// Whether an object is a thing of its own is up to the store.
-	if n, done, err := p.Step(100); n < 4 || n > 5 || !done || err != nil {
+	if n, done, err := p.Step(100); n.Files < 4 || n.Files > 5 || !done || err != nil {
 		t.Errorf("purged %d, %v, %v, want three revisions, a transaction, and perhaps an object", n, done, err)
 	}
 	again := s.BringBack(0)

@@ -344,7 +344,7 @@ func anotherHistory(_ Implementation, h history) error {
 // space: the files put aside are told by pack, and are a part of their side.
 func space(_ Implementation, h history) error {
 	before, err := h.s.Space(context.Background())
-	if err != nil || len(before.Aside) != 0 || before.Sides[store.A].Files == 0 {
+	if err != nil || len(before.Removed.Aside) != 0 || before.Sides[store.A].Files == 0 {
 		return fmt.Errorf("%+v: %w", before, errors.Join(err, errContent))
 	}
 	first, second := firstPack(), secondPack()
@@ -352,8 +352,8 @@ func space(_ Implementation, h history) error {
 		return err
 	}
 	after, err := h.s.Space(context.Background())
-	if err != nil || after.Aside[firstStamp].Bytes == 0 || after.Aside[secondStamp].Bytes == 0 || len(after.Aside) != 2 ||
-		after.Sides[store.A].Bytes < after.Aside[firstStamp].Bytes+after.Aside[secondStamp].Bytes {
+	if err != nil || after.Removed.Aside[firstStamp].Bytes == 0 || after.Removed.Aside[secondStamp].Bytes == 0 || len(after.Removed.Aside) != 2 ||
+		after.Sides[store.A].Bytes < after.Removed.Aside[firstStamp].Bytes+after.Removed.Aside[secondStamp].Bytes {
 		return fmt.Errorf("%+v: %w", after, errors.Join(err, errContent))
 	}
 	return nil

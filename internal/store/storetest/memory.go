@@ -263,6 +263,12 @@ func (m *Memory) FilesSince(ctx context.Context, _ zodb.TID, _ func(string) bool
 	return m.Files(ctx)
 }
 
+// Removed implements [store.Filer].
+func (m *Memory) Removed() (r store.Removed, inside bool) { return r, false }
+
+// Weigh implements [store.Filer].
+func (m *Memory) Weigh(context.Context) (r store.Removed, err error) { return r, nil }
+
 // Space implements [store.Filer].
 func (m *Memory) Space(context.Context) (store.Space, error) { return store.Space{}, nil }
 

@@ -135,10 +135,10 @@ type memoryPurger struct {
 func (p memoryPurger) Close() {}
 
 // Step implements [store.Purger].
-func (p memoryPurger) Step(int) (n int64, done bool, err error) {
+func (p memoryPurger) Step(int) (n store.Occupied, done bool, err error) {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	was := len(p.m.aside)
 	p.m.aside = slices.DeleteFunc(p.m.aside, func(a removed) bool { return a.stamp < p.before })
-	return int64(was - len(p.m.aside)), true, nil
+	return store.Occupied{Files: int64(was - len(p.m.aside))}, true, nil
 }

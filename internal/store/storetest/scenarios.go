@@ -75,7 +75,7 @@ func purge(s store.Store, before int64) (n int64, err error) {
 	defer p.Close()
 	for range maxSteps {
 		removed, done, err := p.Step(2)
-		n += removed
+		n += removed.Files
 		if err != nil || done {
 			return n, err
 		}

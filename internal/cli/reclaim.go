@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// giveBack is pack --reclaim.
+func (o *packCommand) giveBack(ctx context.Context, e *env) error {
+	var r engine.ReclaimResult
+	// A storage that is opened for it gives back much by itself, before it is told to.
+	running, err := control.Dial(ctx, o.home)
+	if err == nil {
+		err = running.Close()
+	} else if errors.Is(err, control.ErrNotRunning) {
+		err = nil
+	}
+	options := engine.ReclaimOptions{SinceOpen: running == nil}
+	if err == nil {
+		err = o.maintain(ctx, e, "reclaim", options, &r)
+	}
+	if err != nil {
+		if r.Bytes > 0 || r.Purged > 0 {
+			err = errors.Join(err, o.sayGivenBack(e, &r))
+		}
+		if ctx.Err() != nil {
+			return hint(err, "nothing is lost, and what came back stays so; repeat it, it goes on")
+		}
+		return err
+	}
+	return o.sayGivenBack(e, &r)
+}
+
+func (o *packCommand) sayGivenBack(e *env, r *engine.ReclaimResult) error {
+	if o.json {
+		return e.printJSON(r)
+	}
+	w := &printer{w: e.Stdout}
+	w.printf("gave back %s\n", human.Bytes(r.Bytes))
+	if r.Purged > 0 {
+		w.printf("removed for good: %s files that packs had put aside\n", human.Count(r.Purged))
+	}
+	switch {
+	case r.Rewritten > 0:
+		w.printf("written again without what is gone: %s bundles\n", human.Count(r.Rewritten))
+	case !r.InBundles:
+		w.printf("there is nothing to write again: in this format each revision is a file of its own\n")
+	}
+	if r.GoneBytes > 0 {
+		w.printf("gone for good, and not given back: %s, in bundles of which something else can be brought back, or that had no room\n", human.Bytes(r.GoneBytes))
+	}
+	printAside(w, r.Aside)
+	return w.err
+}
+
+// printAside prints what can be brought back still, and until when.
+func printAside(w *printer, list []zodb.Aside) {
+	for _, a := range list {
+		w.printf("set aside until %s: %s by pack %d\n", human.FormatTime(a.Until, time.Local), human.Bytes(a.Bytes), a.Stamp)
+	}
+}
+
+// printReclaimable prints what pack --reclaim would give back now, and when the rest can be.
+func printReclaimable(e *env, w *printer, r *zodb.Removed) {
+	if r == nil {
+		return
+	}
+	now := e.Now()
+	if free := r.Free(now); free > 0 {
+		w.printf("removed by earlier packs: pack --reclaim gives back up to %s now\n", human.Bytes(free))
+	}
+	printAside(w, slices.DeleteFunc(slices.Clone(r.Aside), func(a zodb.Aside) bool { return a.Until.Before(now) }))
+}
+
+// printFreed prints how much of a pack's removals is free space now, and how much later.
+func printFreed(w *printer, r *zodb.PackResult) {
+	w.printf("freed %s", human.Bytes(r.FreedBytes))
+	switch {
+	case r.LaterBytes == 0:
+	case r.LaterFrom.IsZero():
+		w.printf("; %s later, when bundles are written again: in the background, or by pack --reclaim", human.Bytes(r.LaterBytes))
+	default:
+		w.printf("; %s later: it is set aside until %s", human.Bytes(r.LaterBytes), human.FormatTime(r.LaterFrom, time.Local))
+	}
+	w.printf("\n")
+}

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// bringBack undeletes.
+func (o *packCommand) bringBack(ctx context.Context, e *env) error {
+	stamp := int64(0)
+	if o.undelete != "all" {
+		var err error
+		if stamp, err = strconv.ParseInt(o.undelete, 10, 64); err != nil || stamp <= 0 {
+			return usage("--undelete: %q is neither “all” nor SECONDS: those of a pack, as in the names of the files that it has put aside", o.undelete)
+		}
+	}
+	var r zodb.UndeleteResult
+	if err := o.maintain(ctx, e, "undelete", map[string]int64{"stamp": stamp}, &r); err != nil {
+		if r != (zodb.UndeleteResult{}) {
+			err = errors.Join(err, o.sayBroughtBack(e, r))
+		}
+		if ctx.Err() != nil {
+			return hint(err, "repeat it, it brings back the rest; or pack, which removes unreferenced objects again")
+		}
+		return err
+	}
+	if r == (zodb.UndeleteResult{}) {
+		err := hint(errors.New("nothing was put aside by that pack"), "dirstorage status --count %s tells what packs have put aside; as SECONDS or “all” it can be brought back until delay_delete is over", o.home)
+		if o.json {
+			return errors.Join(err, e.printJSON(r))
+		}
+		return err
+	}
+	return o.sayBroughtBack(e, r)
+}
+
+func (o *packCommand) sayBroughtBack(e *env, r zodb.UndeleteResult) error {
+	if o.json {
+		return e.printJSON(r)
+	}
+	w := &printer{w: e.Stdout}
+	w.printf("brought back %s objects, %s revisions, %s transactions, %s blobs\n", human.Count(r.Objects), human.Count(r.Revisions), human.Count(r.Transactions), human.Count(r.Blobs))
+	if r.Skipped > 0 {
+		w.printf("%s files stay aside, because there are others of their names\n", human.Count(r.Skipped))
+	}
+	return w.err
+}

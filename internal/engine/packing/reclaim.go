@@ -1,0 +1,56 @@
+package packing
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Reclaim gives back now what packs have removed: it removes for good what was put aside and has
+// had its delay_delete, and has every file written again of which something is gone for good. It
+// waits for packs and snapshot mode. Purged are the files that were removed as such; the rest is in
+// the counts of the Reclaimer.
+//
+// When ctx ends it stops between two files, and what it has given back stays so. If something has
+// no room to be written again the error matches zodb.ErrDiskFull, and all else is done.
+func (s *Packer) Reclaim(ctx context.Context) (purged store.Occupied, err error) {
+	if !s.o.Home.Full {
+		return purged, fmt.Errorf("reclaim: %w: a storage of class Minimal has no history", zodb.ErrUnsupported)
+	}
+	release, err := s.beginMaintenance(ctx)
+	if err != nil {
+		return purged, err
+	}
+	defer release()
+	ctx, cancel := s.untilClose(ctx)
+	defer cancel()
+	p, stop := s.report()
+	defer stop()
+	before := s.o.Clock().Add(-s.o.Home.Settings.Storage.DelayDelete).Unix()
+	err = p.persist(ctx, func() error {
+		// What a pack that ended early has removed may not be on the disk.
+		if err := s.o.State.RunTask(ctx, func() (bool, error) { return true, s.o.Store.Sync() }); err != nil {
+			return err
+		}
+		n, err := s.purge(ctx, before, p)
+		purged.Files += n.Files
+		purged.Bytes += n.Bytes
+		return err
+	})
+	if err == nil {
+		p.givingBack()
+		err = s.o.Reclaimer.Reclaim(ctx, 0)
+	}
+	if err != nil {
+		err = whyEnded(ctx, err)
+		s.o.Log.Warn("giving space back ended", "err", err)
+		return purged, fmt.Errorf("give space back: %w", vfs.WithFull(err))
+	}
+	return purged, nil
+}
+
+// givingBack begins the phase.
+func (p *progress) givingBack() { p.phase("giving space back", 0) }
