@@ -46,6 +46,9 @@ type Status struct {
 	// PassingErrors counts operations since the open that failed for a reason that passes by
 	// itself: of the storage, which repeats them later, or for a client, which got the error.
 	PassingErrors int64 `json:"passing_errors"`
+	// Damaged are files in HOME that the care for files found damaged and leaves alone: bundles that
+	// are not merged any more.
+	Damaged []string `json:"damaged,omitempty"`
 	// LowSpace says which resource of the file system is low, if Options.LowSpace is set.
 	LowSpace string `json:"low_space,omitempty"`
 	Counts   Counts `json:"counts"`

@@ -213,6 +213,9 @@ func (st *homeStatus) print(e *env) error {
 	if st.Trouble != "" {
 		line("TROUBLE", "%s", st.Trouble)
 	}
+	for _, path := range st.Damaged {
+		line("WARNING", "%s is damaged, and is left as it is: see “dirstorage check”", path)
+	}
 	if st.LowSpace != "" {
 		line("WARNING", "%s", st.LowSpace)
 	}

@@ -17,6 +17,9 @@ type Tender interface {
 	// nil: there can be none now, as while B is in use. It takes no time, and is called by the
 	// goroutine of [Writer], for one chore at a time.
 	Tend(o Tending) (Chore, error)
+	// Damaged returns the paths of files that chores found damaged, and leave alone. It costs nothing,
+	// and may be called concurrently.
+	Damaged() []string
 	// Close closes the files of the store, when nothing of it is used any more but opened blobs. It
 	// makes nothing durable.
 	Close() error

@@ -42,8 +42,58 @@ func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) (ok bool) {
 	return true
 }
 
+// leaveAlone marks the bundle that an error is about: it is damaged, and is neither merged nor rewritten
+// any more. ok: it was not marked. A part that is not damaged is merged all the same.
+func (s *Store) leaveAlone(v *view, err error) (ok bool) {
+	p := v.named(err)
+	if p == nil || p.damaged.Swap(true) {
+		return false
+	}
+	s.warnOnce(p.path, "a bundle is damaged: it is left as it is, and others are merged around it; “check” says what is damaged", err)
+	return true
+}
+
+// named returns the part that an error about damage is about; nil: it is about none.
+func (v *view) named(err error) *part {
+	damage, ok := errors.AsType[*zodb.CorruptError](err)
+	if !ok {
+		return nil
+	}
+	for i := range v.parts {
+		if v.parts[i].path == damage.Path {
+			return &v.parts[i]
+		}
+	}
+	return nil
+}
+
+// leftAlone reports whether an error is about a bundle that is left alone.
+func (v *view) leftAlone(err error) bool {
+	p := v.named(err)
+	return p != nil && p.damaged.Load()
+}
+
+// damaged returns the paths of the bundles that are left alone.
+func (v *view) damaged() (paths []string) {
+	for i := range v.parts {
+		if v.parts[i].damaged.Load() {
+			paths = append(paths, v.parts[i].path)
+		}
+	}
+	return paths
+}
+
+// Damaged implements [store.Tender].
+func (s *Store) Damaged() []string {
+	v := s.view()
+	defer v.release()
+	return v.damaged()
+}
+
 // warnOnce warns of a file once.
 func (s *Store) warnOnce(path, text string, err error) {
+	s.warnMu.Lock()
+	defer s.warnMu.Unlock()
 	if s.o.Warn == nil || slices.Contains(s.warned, path) {
 		return
 	}

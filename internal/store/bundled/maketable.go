@@ -99,7 +99,7 @@ func (s *Store) openTable(v *view) error {
 // lacksTable reports whether there is no table although there could be one in a view.
 func (s *Store) lacksTable(v *view) bool {
 	t := s.table.Load()
-	return (t == nil || t.bad.Load()) && !s.sparse.Load() && v.whole()
+	return (t == nil || t.bad.Load()) && !s.sparse.Load() && v.whole() && len(v.damaged()) == 0
 }
 
 // tableSize bounds the space that a table of all objects takes up beyond that of the one that is
@@ -130,6 +130,7 @@ func (c *chore) makeTable(ctx context.Context) (tried bool) {
 		return false
 	}
 	t, _, err := c.s.makeTable(ctx, c.v, nil)
+	c.s.leaveAlone(c.v, err)
 	c.table, c.publish = t, func() (store.Tended, error) { return c.putTable(err) }
 	return true
 }

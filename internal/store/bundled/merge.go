@@ -3,14 +3,12 @@ package bundled
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
-	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // The policy of merges and rewritings.
@@ -75,11 +73,6 @@ func (c *chore) merge(ctx context.Context, from, to int) error {
 		return err
 	})
 	if err != nil {
-		if errors.Is(err, zodb.ErrCorrupt) {
-			for i := from; i < to; i++ {
-				c.v.parts[i].damaged.Store(true) // all of them: the error may be about any
-			}
-		}
 		return err
 	}
 	c.made, c.publish = true, c.putMerged

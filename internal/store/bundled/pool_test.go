@@ -102,7 +102,7 @@ func fewOpen(t *testing.T, bundles, open int) (*bundled.Store, *crashfs.FS, *ope
 
 // readAll reads each revision.
 func readAll(s *bundled.Store, txns []*storetest.Txn) error {
-	for i, x := range txns {
+	for _, x := range txns {
 		for _, oid := range x.OIDs {
 			b, place, err := s.Get(layout.Revision(oid, x.Tid))
 			if err == nil {
@@ -112,8 +112,8 @@ func readAll(s *bundled.Store, txns []*storetest.Txn) error {
 				return fmt.Errorf("revision %s of %s: %w", x.Tid, oid, err)
 			}
 		}
-		if tid, err := s.Current(zodb.OID(i + 1)); err != nil || tid != x.Tid {
-			return fmt.Errorf("object %d is of %s, %w", i+1, tid, err)
+		if tid, err := s.Current(x.OIDs[1]); err != nil || tid != x.Tid {
+			return fmt.Errorf("object %s is of %s, %w", x.OIDs[1], tid, err)
 		}
 	}
 	return nil
@@ -269,7 +269,7 @@ func TestBundlesThatSomebodyTook(t *testing.T) {
 			t.Errorf("%s: %v", name(i), err)
 		}
 	}
-	if err := readAll(s, txns[5:]); err != nil && !strings.Contains(err.Error(), "object 1") {
+	if err := readAll(s, txns[2:]); err != nil {
 		t.Error(err)
 	}
 }

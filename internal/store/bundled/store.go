@@ -57,7 +57,8 @@ type Store struct {
 	rebuilt bool                  // the table was made anew; set by New
 	sparse  atomic.Bool           // there is no use in a table
 
-	warned   []string // files of which Warn was told, guarded by besideMu where another process writes
+	warnMu   sync.Mutex
+	warned   []string // files of which Warn was told, guarded by warnMu
 	besideMu sync.Mutex
 	removed  atomic.Pointer[store.Removed] // as it was weighed last; nil: it was not
 	beside   beside                        // guarded by besideMu

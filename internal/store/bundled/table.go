@@ -190,7 +190,7 @@ func (t *table) catchUpBehind(ctx context.Context, v *view, gone int64) (more bo
 		t.mu.Lock()
 		behind := t.behind[p.name]
 		t.mu.Unlock()
-		if !behind {
+		if !behind || p.damaged.Load() {
 			continue
 		}
 		if err := t.putPart(ctx, p, gone, t.t.Refresh); err != nil {

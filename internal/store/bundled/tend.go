@@ -66,9 +66,18 @@ func (s *Store) Tend(o store.Tending) (store.Chore, error) {
 	return c, nil
 }
 
-// Prepare implements [store.Chore].
+// Prepare implements [store.Chore]. A bundle that turns out to be damaged is left alone from then on,
+// and the work goes on around it.
 func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
-	if i := c.doubtful; i >= 0 && c.b == (c.v.parts[i].side == store.B) {
+	for {
+		if found, err = c.prepare(ctx); err == nil || !c.s.leaveAlone(c.v, err) {
+			return found, err
+		}
+	}
+}
+
+func (c *chore) prepare(ctx context.Context) (found bool, err error) {
+	if i := c.doubtful; i >= 0 && c.b == (c.v.parts[i].side == store.B) && !c.v.parts[i].damaged.Load() {
 		return true, c.again(ctx, i)
 	}
 	if c.doubtful >= 0 {
@@ -98,6 +107,9 @@ func (c *chore) Prepare(ctx context.Context) (found bool, err error) {
 		return c.rewrite(ctx)
 	}
 	if more, err := c.s.table.Load().catchUpBehind(ctx, c.v, c.gone); more || err != nil {
+		if errors.Is(err, zodb.ErrCorrupt) {
+			return false, err
+		}
 		c.publish = func() (store.Tended, error) { return c.noteTable(err) }
 		return true, ctx.Err()
 	}

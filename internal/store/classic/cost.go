@@ -51,6 +51,9 @@ func (t *Store) Cost(o store.Outline) store.Cost {
 	return sum
 }
 
+// Damaged implements [store.Tender].
+func (t *Store) Damaged() []string { return nil }
+
 // Tend implements [store.Tender]: there is nothing to do.
 func (t *Store) Tend(store.Tending) (store.Chore, error) { return nil, nil }
 

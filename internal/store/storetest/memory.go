@@ -380,6 +380,9 @@ func (m *Memory) Cost(o store.Outline) store.Cost {
 // SyncFound implements [store.Tender].
 func (m *Memory) SyncFound() error { return nil }
 
+// Damaged implements [store.Tender].
+func (m *Memory) Damaged() []string { return nil }
+
 // Tend implements [store.Tender].
 func (m *Memory) Tend(store.Tending) (store.Chore, error) { return nil, nil }
 
