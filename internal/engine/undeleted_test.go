@@ -49,7 +49,11 @@ func TestUndeleteIsNoted(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	log := &testLog{}
+	s = open(t, home, Options{Logger: log.logger()})
+	if log.count("an undelete was interrupted") != 1 {
+		t.Error("the log does not say that it was interrupted")
+	}
 	if again := noted(); again.Running || again.ID() == first.ID() {
 		t.Errorf("after one that was killed: %+v", again)
 	}

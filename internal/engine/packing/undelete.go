@@ -133,6 +133,9 @@ func (s *Packer) undeleteEnded() error {
 // been killed while it brought files back.
 func (s *Packer) EndUndelete() {
 	was, err := pack.ReadUndeleted(s.o.Home.FS)
+	if err == nil && was.Running {
+		s.o.Log.Warn("an undelete was interrupted: a part of what packs put aside is still removed; repeat “pack --undelete”, which brings back the rest", "begun", was.Time)
+	}
 	if err != nil || was.Running {
 		err = s.undeleteEnded()
 	}

@@ -3,8 +3,11 @@ package bundled
 import (
 	"errors"
 	"io/fs"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
 )
 
@@ -72,6 +75,47 @@ func (s *Store) reloadBeside() error {
 	}
 	return err
 }
+
+// listBeside is list beside another process. A listing of a directory that is changed meanwhile may miss
+// a gone list that is put, and the one that it replaces, which is removed: what packs took would be
+// there again. So two listings have to agree, and no bundle may have less than it had: numbers of
+// lists never go down, unless the directory is another one, which a later listing says, too.
+func (s *Store) listBeside() (bundles, gone map[bundle.Name]listed, err error) {
+	bundles, gone, err = s.list()
+	for range attemptsForSame {
+		if err != nil {
+			break
+		}
+		wasBundles, wasGone := bundles, gone
+		if bundles, gone, err = s.list(); err == nil && sameFiles(wasBundles, bundles) && sameFiles(wasGone, gone) && !s.goBack(bundles, gone) {
+			break
+		}
+	}
+	return bundles, gone, err
+}
+
+// sameFiles compares two listings.
+func sameFiles(a, b map[bundle.Name]listed) bool {
+	return maps.EqualFunc(a, b, func(a, b listed) bool {
+		slices.Sort(a.numbers)
+		slices.Sort(b.numbers)
+		return a.side == b.side && slices.Equal(a.numbers, b.numbers)
+	})
+}
+
+// goBack reports whether a bundle has a lower list than in the current view, or none.
+func (s *Store) goBack(bundles, gone map[bundle.Name]listed) bool {
+	if s.now == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.now.parts, func(p part) bool {
+		_, there := bundles[p.name]
+		return there && p.number > 0 && (len(gone[p.name].numbers) == 0 || slices.Max(gone[p.name].numbers) < p.number)
+	})
+}
+
+// attemptsForSame is how often the directories are read again until two listings agree.
+const attemptsForSame = 10
 
 // attempts is how often the directories are read, while another process changes them.
 const attempts = 100

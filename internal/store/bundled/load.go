@@ -61,7 +61,11 @@ func (s *Store) reload() error {
 	if err != nil {
 		return err
 	}
-	bundles, gone, err := s.list()
+	list := s.list
+	if s.o.Beside {
+		list = s.listBeside
+	}
+	bundles, gone, err := list()
 	if err != nil {
 		return err
 	}
