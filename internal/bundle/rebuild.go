@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -34,7 +35,11 @@ type RebuildOptions struct {
 func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reader, footer bool, err error) {
 	i := Info{Min: o.Name.Min, Max: o.Name.Max, Generation: o.Name.Generation}
 	end := size
-	if said, err := readFooter(r, size); err == nil {
+	said, err := readFooter(r, size)
+	if vfs.Passes(err) {
+		return nil, false, err
+	}
+	if err == nil {
 		i, footer = said, true
 		end = said.dataEnd
 	}
@@ -110,35 +115,38 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 	if err := b.readFences(); err != nil {
 		return nil, footer, err
 	}
-	b.tarEnd = b.findEnd(frames, damaged)
+	b.tarEnd, err = b.findEnd(frames, damaged)
+	if vfs.Passes(err) {
+		return nil, footer, err
+	}
 	return b, footer, nil
 }
 
 // findEnd returns where the tar ends, if its frames lie one behind the other, undamaged; else 0.
-func (r *Reader) findEnd(frames []Frame, damaged int64) int64 {
+func (r *Reader) findEnd(frames []Frame, damaged int64) (int64, error) {
 	end := int64(0)
 	for _, f := range frames {
 		if f.Offset != end {
-			return 0
+			return 0, nil
 		}
 		end += f.Size
 	}
 	if damaged <= end {
-		return 0
+		return 0, nil
 	}
 	length, blocks, err := r.frameAt(end)
 	if err != nil || int(blocks) != len(tarEnd)/tarBlock {
-		return 0
+		return 0, err
 	}
 	packed := make([]byte, length)
 	if err := r.readAt(packed, end); err != nil {
-		return 0
+		return 0, err
 	}
 	b, err := r.Decode(Frame{Offset: end, Size: length, Blocks: blocks}, packed, nil)
 	if err != nil || !isZero(b) {
-		return 0
+		return 0, err
 	}
-	return end + length
+	return end + length, nil
 }
 
 // Complete reports of a Reader that was rebuilt whether it has all members: the frames are whole

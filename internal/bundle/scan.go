@@ -8,6 +8,7 @@ import (
 	"iter"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // Found is a member of a decoded frame.
@@ -27,7 +28,8 @@ const (
 
 // Scan yields the members of a file without its index, for one that is damaged or
 // missing: frame by frame. A frame that cannot be read is an error, and the scan goes on behind
-// it, with the next one that can be found.
+// it, with the next one that can be found. One that cannot be read just now, because memory is scarce for
+// example, is no damage: the scan ends with the error.
 func Scan(r io.ReaderAt, size int64, path string) iter.Seq2[Found, error] {
 	return func(yield func(Found, error) bool) {
 		b := &Reader{r: r, size: size, path: path, Info: Info{dataEnd: size}}
@@ -40,6 +42,10 @@ func Scan(r io.ReaderAt, size int64, path string) iter.Seq2[Found, error] {
 				if err = b.readAt(packed, at); err == nil {
 					plain, err = b.Decode(f, packed, plain)
 				}
+			}
+			if vfs.Passes(err) {
+				yield(Found{}, err)
+				return
 			}
 			if err != nil {
 				if !yield(Found{}, b.corrupt(at, err, "a frame cannot be read")) {

@@ -21,6 +21,7 @@ type tableCheck struct {
 	old     atomic.Int64
 	damaged atomic.Int64
 	first   atomic.Uint64 // an object whose slot is old, and one
+	failed  atomic.Pointer[error]
 }
 
 // openTable opens the table of a storage that nobody has open. nil: there is none, or it cannot be
@@ -60,8 +61,10 @@ func (c *tableCheck) compare(e entry) {
 		return
 	}
 	switch slot, err := c.t.Get(e.oid); {
-	case err != nil:
+	case errors.Is(err, current.ErrDamaged):
 		c.damaged.Add(1)
+	case err != nil:
+		c.failed.CompareAndSwap(nil, &err)
 	case slot.TID < e.tid:
 		c.first.CompareAndSwap(0, uint64(e.oid)+1)
 		c.old.Add(1)
@@ -71,6 +74,9 @@ func (c *tableCheck) compare(e entry) {
 func (c *tableCheck) close(report func(Finding)) {
 	if c == nil {
 		return
+	}
+	if err := c.failed.Load(); err != nil {
+		report(Finding{Kind: TableDamaged, Severity: Warning, Path: current.Name, Detail: (*err).Error() + ": it cannot be read; the storage looks into the indexes then"})
 	}
 	if n := c.damaged.Load(); n > 0 {
 		report(Finding{Kind: TableDamaged, Severity: Warning, Path: current.Name, Detail: fmt.Sprintf("%d slots are damaged; the storage looks into the indexes for these", n)})

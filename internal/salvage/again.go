@@ -20,7 +20,11 @@ func rebuild(l *lostFile, given bundle.Name, damaged func(error)) (*bundle.Reade
 // damaged plans a bundle that has lost its index, or some of its frames; one without a name is
 // left for later.
 func (b *bundles) damaged(l *lostFile, given bundle.Name, cause error) error {
-	if _, err := b.footer(l); err != nil && given == (bundle.Name{}) {
+	_, err := b.footer(l)
+	if err != nil && !errors.Is(err, zodb.ErrCorrupt) {
+		return err
+	}
+	if err != nil && given == (bundle.Name{}) {
 		r, _, err := rebuild(l, given, nil)
 		if err == nil {
 			b.nameless = append(b.nameless, nameless{l.name, r.Min, cause})

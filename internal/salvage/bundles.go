@@ -100,16 +100,16 @@ func (b *bundles) readHome() error {
 		return err
 	}
 	copy(b.identity[:], raw)
-	if x, err := b.home.ReadFile(b.place(layout.XOID)); err == nil {
-		if v, err := record.ParseX(x, b.place(layout.XOID)); err == nil {
-			b.highest = zodb.OID(v)
-		}
+	highest, err := b.mark(b.place(layout.XOID))
+	if err != nil {
+		return err
 	}
-	if x, err := b.home.ReadFile("B/x.serial"); err == nil { // of flushes during a snapshot
-		if v, err := record.ParseX(x, "B/x.serial"); err == nil {
-			b.serial = max(b.serial, zodb.TID(v))
-		}
+	b.highest = zodb.OID(highest)
+	serial, err := b.mark("B/x.serial") // of flushes during a snapshot
+	if err != nil {
+		return err
 	}
+	b.serial = max(b.serial, zodb.TID(serial))
 	var all []bundle.Name
 	for e, err := range b.home.List("A/bundles") {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -132,15 +132,46 @@ func (b *bundles) readHome() error {
 	}
 	for _, n := range live {
 		l := liveBundle{name: n, source: func() *lostFile { return open(b.home, bundlesDir+n.String()) }}
-		if f := l.source(); f.err == nil {
-			if r, err := bundle.Open(f.file, f.size, f.name); err == nil {
-				l.info, l.known = r.Info, true
-			}
-			f.close()
+		if err := l.read(); err != nil {
+			return err
 		}
 		b.live = append(b.live, l)
 	}
 	return nil
+}
+
+// mark returns the value of an x file of the home; 0: it is not there, or damaged.
+func (b *bundles) mark(name string) (uint64, error) {
+	x, err := b.home.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	v, err := record.ParseX(x, name)
+	if err != nil {
+		return 0, nil
+	}
+	return v, nil
+}
+
+// read finds out what the footer says. A bundle without a good one is not known, which is no error; one
+// that cannot be read now is: without it less would be saved, and nobody told.
+func (l *liveBundle) read() error {
+	f := l.source()
+	if f.err != nil {
+		return f.err
+	}
+	defer f.close()
+	r, err := bundle.Open(f.file, f.size, f.name)
+	if errors.Is(err, zodb.ErrCorrupt) {
+		return nil
+	}
+	if err == nil {
+		l.info, l.known = r.Info, true
+	}
+	return err
 }
 
 // lostFile is an open file.

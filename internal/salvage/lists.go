@@ -170,7 +170,7 @@ func (b *bundles) complete(ctx context.Context) error {
 
 // wantBlobs notes the revisions of a bundle whose blobs are not there, if a lost file may be one.
 func (b *bundles) wantBlobs(s *seen, l liveBundle) error {
-	if len(b.unknown) == 0 || l.info.Blobs == 0 {
+	if len(b.unknown) == 0 || l.known && l.info.Blobs == 0 {
 		return nil
 	}
 	f := l.source()
