@@ -32,6 +32,7 @@ type bundles struct {
 	packed  zodb.TID // x.packed; MaxTID if it cannot be read
 	ready   bool     // heads were found
 	seed    maphash.Seed
+	damage  func(Finding) // of the first walk that asked for it
 
 	still    bool     // A alone counts
 	identity [16]byte // zero if it cannot be read

@@ -75,7 +75,8 @@ type piece struct {
 func (v *bundles) walkFrames(ctx context.Context, pl *pool, w *worker, p *part, visit visitor) {
 	r := &reading{v: v, p: p, visit: visit}
 	if err := r.prepare(); err != nil {
-		return // its index has a finding
+		v.unread(p, err)
+		return
 	}
 	tasks := (len(r.frames) + framesInTask - 1) / framesInTask
 	r.pieces = make([]piece, tasks)

@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -248,7 +249,11 @@ func (v *bundles) checkRanges() {
 
 // checkIdentity compares that in the footers with that of the HOME.
 func (v *bundles) checkIdentity() {
-	b, err := v.fs.ReadFile("config/identity")
+	const name = "config/identity"
+	b, err := v.fs.ReadFile(name)
+	if vfs.Passes(err) { // whoever reads it next may not find it
+		v.faults = append(v.faults, bundleFault(Unreadable, name, "%v", err))
+	}
 	if err != nil {
 		return // its finding is made elsewhere
 	}

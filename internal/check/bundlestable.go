@@ -24,10 +24,10 @@ type tableCheck struct {
 	failed  atomic.Pointer[error]
 }
 
-// openTable opens the table of a storage that nobody has open. nil: there is none, or it cannot be
-// opened for writing.
+// openTable opens the table of a storage that nobody has open. nil: there is none, it cannot be opened
+// for writing, or nobody knows whose it should be.
 func (v *bundles) openTable(report func(Finding)) *tableCheck {
-	if v.still || len(v.parts) == 0 {
+	if v.still || len(v.parts) == 0 || v.identity == [16]byte{} {
 		return nil
 	}
 	t, err := current.Open(v.fs, v.identity)

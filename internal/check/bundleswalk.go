@@ -2,9 +2,11 @@ package check
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // walk implements [view]. The first one that asks for damage reads every frame, in order.
@@ -17,6 +19,7 @@ func (v *bundles) walk(ctx context.Context, workers int, visit visitor) {
 	}
 	v.trees.walk(ctx, workers, files)
 	if visit.damage != nil {
+		v.damage = visit.damage
 		v.checkIndexes(ctx, workers, visit.damage)
 	}
 	if !v.ready && ctx.Err() == nil {
@@ -57,7 +60,8 @@ func (v *bundles) walkIndex(ctx context.Context, w *worker, p *part, visit visit
 	number := int64(0)
 	for e, err := range p.RevisionsFrom(0) {
 		if err != nil || ctx.Err() != nil {
-			break // it was found before
+			v.unread(p, err)
+			break
 		}
 		if !p.gone.Has(number) {
 			batch = v.append(batch, p, e.Name(), p.heads.has(number))
@@ -69,6 +73,7 @@ func (v *bundles) walkIndex(ctx context.Context, w *worker, p *part, visit visit
 	number = p.Revisions
 	for e, err := range p.TransactionsFrom(0) {
 		if err != nil || ctx.Err() != nil {
+			v.unread(p, err)
 			break
 		}
 		if !p.gone.Has(number) {
@@ -79,6 +84,14 @@ func (v *bundles) walkIndex(ctx context.Context, w *worker, p *part, visit visit
 		}
 	}
 	flush()
+}
+
+// unread reports that an index that was read before cannot be read now, if err says that: what is in
+// it is missing for a walk. Damage was found before.
+func (v *bundles) unread(p *part, err error) {
+	if err != nil && v.damage != nil && !errors.Is(err, zodb.ErrCorrupt) {
+		v.damage(bundleFault(Unreadable, p.path, "%v", err))
+	}
 }
 
 // append appends a member that is there, and its object if it is the current revision of it.
