@@ -11,10 +11,12 @@ import (
 type frameWriter struct {
 	w       io.Writer
 	encoder *zstd.Encoder
-	queue   chan *job // in order
-	work    chan *job // for the goroutines that compress
-	slots   chan struct{}
-	free    sync.Pool // of *[]byte
+	queue   chan *job     // in order
+	work    chan *job     // for the goroutines that compress
+	slots   chan struct{} // taken by frames that are not written yet
+	size    int           // bytes of a frame for which it takes one slot
+	most    int           // slots that a frame takes
+	free    sync.Pool     // of *[]byte
 	emitted chan struct{}
 	stopped bool
 
@@ -28,11 +30,12 @@ type frameWriter struct {
 type job struct {
 	plain, packed []byte
 	blocks        uint32
+	slots         int
 	done          chan struct{}
 }
 
 // newFrameWriter makes one that takes over as many frames as fit into ahead bytes, and some for each
-// worker at least, before they are written.
+// worker at least, before they are written. A frame of a large member counts as several.
 func newFrameWriter(w io.Writer, frameSize, workers, ahead int) (*frameWriter, error) {
 	window := zstd.MinWindowSize
 	for window < frameSize {
@@ -43,7 +46,8 @@ func newFrameWriter(w io.Writer, frameSize, workers, ahead int) (*frameWriter, e
 		return nil, err
 	}
 	waiting := max(4*workers, ahead/frameSize)
-	f := &frameWriter{w: w, encoder: encoder, queue: make(chan *job, waiting), work: make(chan *job, waiting), slots: make(chan struct{}, waiting), emitted: make(chan struct{})}
+	f := &frameWriter{w: w, encoder: encoder, queue: make(chan *job, waiting), work: make(chan *job, waiting), slots: make(chan struct{}, waiting), emitted: make(chan struct{}),
+		size: frameSize, most: waiting / (4 * workers)}
 	for range workers {
 		go f.compress()
 	}
@@ -61,7 +65,7 @@ func (f *frameWriter) compress() {
 // put takes a frame over, and returns an empty buffer for the next one.
 func (f *frameWriter) put(plain []byte) ([]byte, error) {
 	j := &job{plain: plain, blocks: uint32(len(plain) / tarBlock), done: make(chan struct{})}
-	f.slots <- struct{}{}
+	f.wait(j, len(plain))
 	f.work <- j
 	f.queue <- j
 	return f.buffer(), f.failure()
@@ -79,9 +83,17 @@ func (f *frameWriter) buffer() []byte {
 func (f *frameWriter) copy(from Frame, packed []byte) error {
 	j := &job{packed: packed, blocks: from.Blocks, done: make(chan struct{})}
 	close(j.done)
-	f.slots <- struct{}{}
+	f.wait(j, len(packed))
 	f.queue <- j
 	return f.failure()
+}
+
+// wait waits until there is room for a frame of a size in bytes. It is called by one goroutine at a time.
+func (f *frameWriter) wait(j *job, size int) {
+	j.slots = max(1, min((size+f.size-1)/f.size, f.most))
+	for range j.slots {
+		f.slots <- struct{}{}
+	}
 }
 
 func (f *frameWriter) emit() {
@@ -100,7 +112,9 @@ func (f *frameWriter) emit() {
 			f.free.Put(&plain)
 		}
 		f.free.Put(&packed)
-		<-f.slots
+		for range j.slots {
+			<-f.slots
+		}
 	}
 }
 
