@@ -150,7 +150,7 @@ func parseFooter(b []byte, size int64) (Info, error) {
 		return Info{}, fmt.Errorf("reserved bytes of the footer are not zero")
 	}
 	if i.Min > i.Max || i.Min == 0 || i.Previous >= i.Min {
-		return Info{}, fmt.Errorf("the range is %s to %s, after %s", i.Min, i.Max, i.Previous)
+		return Info{}, fmt.Errorf("a range cannot reach from %s to %s and follow %s", i.Min, i.Max, i.Previous)
 	}
 	return i, i.checkPlaces(size)
 }

@@ -216,7 +216,7 @@ func parseSets(b []byte, path string, of *Info) (*Gone, error) {
 		}
 		m, err := parseBitmap(b[at:][:n], of.Revisions+of.Transactions)
 		if err == nil && m.Intersects(all) {
-			err = fmt.Errorf("it has members of another set")
+			err = fmt.Errorf("a set repeats members of another")
 		}
 		if err != nil {
 			return nil, wrong(at, "the set with the stamp %d: %v", stamp, err)

@@ -159,7 +159,7 @@ func (r *Reader) LatestTransaction(tid zodb.TID) (e Transaction, number int64, e
 
 func (r *Reader) checkPlace(p Place, n layout.Name) error {
 	if int64(p.Frame) >= r.Frames || p.Block == 0 || p.Flags&^uint16(allFlags) != 0 {
-		return r.corrupt(r.sections[sectionRevisions], nil, "the index has a place for %s that cannot be: %+v", n, p)
+		return r.corrupt(r.sections[sectionRevisions], nil, "the index has an impossible place for %s: %+v", n, p)
 	}
 	return nil
 }
@@ -178,7 +178,7 @@ func (r *Reader) TransactionsFrom(number int64) iter.Seq2[Transaction, error] {
 		e := parseTransaction(b)
 		err := r.checkPlace(e.Place, e.Name())
 		if err == nil && (int64(e.FirstFrame) > int64(e.Frame) || !r.contains(e.TID)) {
-			err = r.corrupt(r.sections[sectionTransactions], nil, "the index has a place for %s that cannot be: %+v", e.Name(), e)
+			err = r.corrupt(r.sections[sectionTransactions], nil, "the index has an impossible place for %s: %+v", e.Name(), e)
 		}
 		return e, key{first: uint64(e.TID)}, err
 	})
@@ -226,7 +226,7 @@ func entries[E any](r *Reader, section int, number int64, parse func(b []byte) (
 // Frame returns where a frame is.
 func (r *Reader) Frame(number uint32) (Frame, error) {
 	if int64(number) >= r.Frames {
-		return Frame{}, r.corrupt(r.sections[sectionFrames], nil, "frame %d of %d", number, r.Frames)
+		return Frame{}, r.corrupt(r.sections[sectionFrames], nil, "the index names frame %d, and the bundle has %d", number, r.Frames)
 	}
 	buf := blocks.Get().(*[placesInBlock * placeSize]byte)
 	defer blocks.Put(buf)
@@ -240,7 +240,7 @@ func (r *Reader) Frame(number uint32) (Frame, error) {
 
 func (r *Reader) checkFrame(f Frame) error {
 	if f.Size <= 0 || f.Offset+f.Size > r.dataEnd || f.Blocks == 0 || int64(f.Blocks)*tarBlock > min(maxContent+2*tarBlock, mostDecoded(f.Size)) {
-		return r.corrupt(r.sections[sectionFrames], nil, "the index has a frame that cannot be: %+v", f)
+		return r.corrupt(r.sections[sectionFrames], nil, "the index has an impossible frame: %+v", f)
 	}
 	return nil
 }
@@ -357,7 +357,7 @@ func (r *Reader) From(oid zodb.OID) (int64, error) {
 func (r *Reader) ReadFrame(offset, size int64, packed, plain []byte) (p, b []byte, err error) {
 	f := Frame{Offset: offset, Size: size}
 	if size <= 0 || offset < 0 || offset+size > r.dataEnd {
-		return packed, plain, r.corrupt(offset, nil, "a frame of %d bytes cannot be there", size)
+		return packed, plain, r.corrupt(offset, nil, "a frame of %d bytes does not fit there", size)
 	}
 	if int64(cap(packed)) < size {
 		packed = make([]byte, size)
@@ -368,7 +368,7 @@ func (r *Reader) ReadFrame(offset, size int64, packed, plain []byte) (p, b []byt
 	}
 	var h zstd.Header
 	if err := h.Decode(packed); err != nil || !h.HasFCS || h.FrameContentSize > uint64(mostDecoded(size)) || h.FrameContentSize%tarBlock != 0 || !h.HasCheckSum {
-		return packed, plain, r.corrupt(offset, err, "no frame of members is there")
+		return packed, plain, r.corrupt(offset, err, "the bytes there are not a frame of members")
 	}
 	f.Blocks = uint32(h.FrameContentSize / tarBlock)
 	b, err = r.Decode(f, packed, plain)

@@ -105,7 +105,7 @@ func (r *Reader) frameAt(at int64) (length int64, blocks uint32, err error) {
 		return 0, 0, err
 	}
 	if len(head) < 8 {
-		return 0, 0, fmt.Errorf("%d bytes are left", len(head))
+		return 0, 0, fmt.Errorf("%d bytes are left, too few for a frame", len(head))
 	}
 	magic := binary.LittleEndian.Uint32(head)
 	if magic&^0xF == anySkippable {
@@ -116,7 +116,7 @@ func (r *Reader) frameAt(at int64) (length int64, blocks uint32, err error) {
 		return length, 0, nil
 	}
 	if magic != zstdMagic {
-		return 0, 0, fmt.Errorf("the magic is %08x", magic)
+		return 0, 0, fmt.Errorf("the magic %08x is not that of a frame", magic)
 	}
 	// RFC 8878, 3.1.1.1: descriptor, window, dictionary, size of the content.
 	d := head[4]

@@ -191,7 +191,7 @@ func (w *Writer) Close() (Info, error) {
 		Revisions: int64(len(w.revisions)), Transactions: int64(len(w.transactions)), Frames: int64(len(frames)), Blobs: w.blobs, dataEnd: end,
 	}
 	if i.Min == 0 || i.Min > i.Max || i.Previous >= i.Min {
-		return Info{}, w.fail(fmt.Errorf("a bundle of %s to %s, after %s", i.Min, i.Max, i.Previous))
+		return Info{}, w.fail(fmt.Errorf("a bundle cannot reach from %s to %s and follow %s", i.Min, i.Max, i.Previous))
 	}
 	x := &indexWriter{w: w.frames.w, sum: sha256.New(), at: end, info: &i}
 	x.sections(w.revisions, w.transactions, frames)

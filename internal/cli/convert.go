@@ -64,7 +64,7 @@ another identity: the first backup of it is a full one.`,
 		},
 	}
 	c.Flags().StringVar(&o.format, "format", "", "of NEW, when it is made: "+formatHelp)
-	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
+	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little space")
 	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
 	return c
 }
@@ -173,7 +173,7 @@ func (o *convertCommand) sameFormat(made vfs.FS) error {
 
 // room looks whether the disk has room for the copy.
 func (o *convertCommand) room(e *env, from *engine.Storage) error {
-	as := importCommand{home: o.made, ignoreSpace: o.ignoreSpace}
+	as := importCommand{home: o.made, ignoreSpace: o.ignoreSpace, verb: "convert"}
 	return as.roomOrWarning(e, transfer.RoomOfCounts(from.Counts(), o.format == layout.Bundled.String()))
 }
 

@@ -30,6 +30,7 @@ type importCommand struct {
 	salvage       bool
 	renumber      bool
 	ignoreSpace   bool
+	verb          string // of messages; "": import
 	tls           clientTLS
 	loader        *engine.Loader // of a new HOME, which open has not opened then
 }
@@ -80,7 +81,7 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	c.Flags().StringVar(&o.class, "class", string(zodb.ClassFull), "of a new HOME: Full, or Minimal")
 	c.Flags().BoolVar(&o.salvage, "salvage", false, "leave out damaged parts of the file, or of the server")
 	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")
-	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little room")
+	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little space")
 	c.Flags().BoolVar(&o.json, "json", false, "print the result as JSON")
 	c.Flags().BoolVar(&o.follow, "follow", false, "from a server: go on with each new transaction until told to stop")
 	o.tls.addFlags(c)

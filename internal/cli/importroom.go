@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,8 +67,8 @@ func (o *importCommand) roomOrWarning(e *env, room transfer.Room) error {
 	if err == nil || !o.ignoreSpace {
 		return err
 	}
-	e.warn(fmt.Sprintf("warning: %v; going on. If the disk becomes full, the import ends, and the imported transactions stay; %s, or a tenth of a smaller disk, is left for a pack (misc/reserve), which may need more: make room before it",
-		err, human.Bytes(ignoredReserve)))
+	e.warn(fmt.Sprintf("warning: %v; going on. If the disk becomes full, the %s ends, and the copied transactions stay; %s, or a tenth of a smaller disk, is left for a pack (misc/reserve), which may need more: free space before it",
+		err, cmp.Or(o.verb, "import"), human.Bytes(ignoredReserve)))
 	return nil
 }
 
@@ -86,7 +87,7 @@ func (o *importCommand) checkRoom(room transfer.Room) error {
 		}
 	}
 	if err := room.Check(free); err != nil {
-		return hint(fmt.Errorf("import into %s: %w", o.home, err), "make room, or choose another disk; formats differ in the room they need (docs/formats.md); --ignore-space goes on anyway")
+		return hint(fmt.Errorf("%s into %s: %w", cmp.Or(o.verb, "import"), o.home, err), "free space, or choose another disk; formats differ in the space they need (docs/formats.md); --ignore-space goes on anyway")
 	}
 	return nil
 }

@@ -45,17 +45,17 @@ func TestImportLooksForRoomFirst(t *testing.T) {
 		return cmd.ProcessState.ExitCode(), errs.String()
 	}
 	status, stderr := run()
-	if status != exitFailed || !strings.Contains(stderr, "not enough room on the disk: it needs about") || !strings.Contains(stderr, "--ignore-space") {
+	if status != exitFailed || !strings.Contains(stderr, "not enough space on the disk: it needs about") || !strings.Contains(stderr, "--ignore-space") {
 		t.Errorf("status %d, %s", status, stderr)
 	}
 	if _, err := os.Stat(home); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("HOME was made: %v", err)
 	}
-	if status, stderr := run("--ignore-space"); status != exitOK || !strings.Contains(stderr, "warning: import into") || !strings.Contains(stderr, "make room before it") {
+	if status, stderr := run("--ignore-space"); status != exitOK || !strings.Contains(stderr, "warning: import into") || !strings.Contains(stderr, "free space before it") {
 		t.Errorf("with --ignore-space: status %d, %s", status, stderr)
 	}
 	// What is there needs no more room; the blob would.
-	if status, stderr := run(); status != exitFailed || !strings.Contains(stderr, "not enough room") {
+	if status, stderr := run(); status != exitFailed || !strings.Contains(stderr, "not enough space") {
 		t.Errorf("once more: status %d, %s", status, stderr)
 	}
 	if err := os.Remove(huge); err != nil {

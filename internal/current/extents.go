@@ -69,7 +69,7 @@ func (l extents) sorted(pages uint32) (extents, error) {
 		}
 	}
 	if total > uint64(pages) {
-		return nil, fmt.Errorf("%w: %d pages are listed, and it has %d", ErrDamaged, total, pages)
+		return nil, fmt.Errorf("%w: its list names %d pages, and its header says %d", ErrDamaged, total, pages)
 	}
 	return extents(nil).with(l), nil
 }

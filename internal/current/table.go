@@ -148,12 +148,12 @@ func (t *Table) read(identity [16]byte) error {
 			continue
 		}
 		if h.identity != identity {
-			reason = fmt.Errorf("%w: it is that of the database %x", ErrDamaged, h.identity)
+			reason = fmt.Errorf("%w: it belongs to another database, %x", ErrDamaged, h.identity)
 			continue
 		}
 		note, err := t.fs.ReadFile(noteOf(h.sequence))
 		if err == nil && sha256.Sum256(note) != h.note {
-			err = errors.New("its note is another one")
+			err = errors.New("the checksum of its note is wrong")
 		}
 		if err != nil {
 			reason = fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -182,7 +182,7 @@ func (t *Table) readExtents() error {
 	for k := range list {
 		var ok bool
 		if list[k], ok = parseExtent(b[k*extentSize:]); !ok {
-			return fmt.Errorf("%w: entry %d of its list of pages", ErrDamaged, k)
+			return fmt.Errorf("%w: entry %d of its list of pages is impossible", ErrDamaged, k)
 		}
 	}
 	list, err := list.sorted(t.head.pages)
@@ -224,7 +224,7 @@ func (t *Table) Get(oid zodb.OID) (Slot, error) {
 	if s, ok, err = t.slot(page, oid); err != nil || ok {
 		return s, err
 	}
-	return Slot{}, fmt.Errorf("%w: the slot of object %s", ErrDamaged, oid)
+	return Slot{}, fmt.Errorf("%w: the slot of object %s is impossible", ErrDamaged, oid)
 }
 
 func offsetOf(page uint32) int64 { return headerSpace + int64(page)*pageSize }

@@ -135,7 +135,7 @@ func (e *RoomError) Error() string {
 	if e.Free.TotalInodes > 0 && e.Need.Inodes > int64(e.Free.FreeInodes) {
 		text = fmt.Sprintf("it needs about %s files (inodes), and %s are free", human.Count(e.Need.Inodes), human.Count(int64(e.Free.FreeInodes)))
 	}
-	return "not enough room on the disk: " + text
+	return "not enough space on the disk: " + text
 }
 
 // Check returns a *RoomError if the room is not free.

@@ -92,7 +92,7 @@ func (c *cut) takeOther(path string, size int64, content io.Reader) (bool, error
 		return false, nil
 	case layout.KindXPacked:
 		if size > 1<<10 {
-			return false, &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("a mark of %d bytes", size)}
+			return false, &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("it has %d bytes, which is not a mark", size)}
 		}
 		b, err := io.ReadAll(content)
 		if err != nil {

@@ -174,7 +174,7 @@ func agrees(r *bundle.Reader, n bundle.Name, path string) error {
 	if r.Min == n.Min && r.Max == n.Max && r.Generation == n.Generation {
 		return nil
 	}
-	return &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("it is the bundle of %s to %s in generation %d, as its footer says", r.Min, r.Max, r.Generation)}
+	return &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("its name and its footer differ: the footer says %s to %s, generation %d; name it so, or move it out of HOME", r.Min, r.Max, r.Generation)}
 }
 
 // withGone gives a part the last of some gone lists.

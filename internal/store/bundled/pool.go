@@ -195,10 +195,10 @@ func (p *pool) find(o *opened) (*handle, error) {
 		return &handle{f}, nil
 	}
 	if p.beside {
-		return nil, fmt.Errorf("%w: %s is there no more, another process has merged it; begin again. No more than %d bundles are open at a time, as the limit of open files demands",
+		return nil, fmt.Errorf("%w: %s is gone: another process has merged it; begin again. No more than %d bundles are open at a time, as the limit of open files demands",
 			zodb.ErrScarce, o.path, p.limit)
 	}
-	return nil, &zodb.CorruptError{Path: o.path, Reason: "the bundle is there no more: somebody has removed or moved it while the storage was open"}
+	return nil, &zodb.CorruptError{Path: o.path, Reason: "the bundle is gone: somebody removed or moved it while the storage was open"}
 }
 
 // end is the end of a file, by which it is known again.
@@ -223,7 +223,7 @@ func (o *opened) recognize(f vfs.File) error {
 		o.end, o.size = &is, info.Size
 	}
 	if *o.end != is {
-		return &zodb.CorruptError{Path: o.path, Reason: "somebody has put another file into its place while the storage was open"}
+		return &zodb.CorruptError{Path: o.path, Reason: "somebody put another file in its place while the storage was open"}
 	}
 	return nil
 }

@@ -263,7 +263,7 @@ func TestBundlesThatSomebodyTook(t *testing.T) {
 	if _, err := vfs.Put(disk, name(1), other, true); err != nil {
 		t.Fatal(err)
 	}
-	for i, say := range []string{"there no more", "another file"} {
+	for i, say := range []string{"is gone", "another file"} {
 		_, err := s.Load(zodb.OID(i + 1))
 		if !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), say) || errors.Is(err, zodb.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", name(i), err)

@@ -76,8 +76,8 @@ func (s *Store) isThere(c store.Transaction) error {
 		return aerr
 	}
 	if err != nil || !bytes.Equal(withoutPrevious(was), withoutPrevious(is)) {
-		return &zodb.CorruptError{Path: place, TID: c.TID(), Reason: fmt.Sprintf("it is to be put, and the bundles, which go up to %s, do not have it or have another one: "+
-			"they are of another storage than the log, or x.serial is", s.now.last()), Err: err}
+		return &zodb.CorruptError{Path: place, TID: c.TID(), Reason: fmt.Sprintf("the log has this transaction, and the bundles, which go up to %s, lack it or hold another one: "+
+			"the log or x.serial is of another storage than the bundles", s.now.last()), Err: err}
 	}
 	return nil
 }
