@@ -1,6 +1,7 @@
 package zeoclient
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"sync"
@@ -77,6 +78,8 @@ func (c *Client) SendBlob(ctx context.Context, oid zodb.OID, serial zodb.TID, w 
 	case <-p.Done():
 	case <-s.failed:
 	case <-ctx.Done():
+		n, err := s.end()
+		return n, cmp.Or(err, ctx.Err()) // the answer may come yet, but not the pieces that were dropped
 	}
 	n, err := s.end()
 	if err != nil {
