@@ -9,6 +9,7 @@ import "github.com/dirstorage/dirstorage/internal/listen"
 type sole struct {
 	waits  *listen.KernelWait // nil: there are more processors
 	streak int                // loads that were answered at once, of this connection alone
+	turns  int                // how often in the streak the poller had its turn
 }
 
 const (
@@ -21,6 +22,9 @@ const (
 
 // worked notes that a request was worked off. atOnce: it was a load that was answered at once.
 func (c *conn) worked(atOnce bool) {
+	if c.srv.o.processors != 1 {
+		return
+	}
 	if c.srv.recent.Load() != c {
 		c.srv.recent.Store(c)
 		atOnce = false
@@ -32,7 +36,9 @@ func (c *conn) worked(atOnce bool) {
 	c.sole.streak++
 }
 
-// choose says where the next read waits.
+// choose says where the next read waits. It is called once for a burst of loads.
 func (s *sole) choose() {
-	s.waits.Set(s.streak >= soleStreak && s.streak%soleTurn != 0)
+	turns := s.streak / soleTurn
+	s.waits.Set(s.streak >= soleStreak && turns == s.turns)
+	s.turns = turns
 }

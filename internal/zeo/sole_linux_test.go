@@ -73,6 +73,35 @@ func TestASoleLoaderWaitsInTheKernel(t *testing.T) {
 	ts.stop()
 }
 
+// TestTheTurnOfOthersComesInBurstsToo: loads that come in pairs may pass over the count.
+func TestTheTurnOfOthersComesInBurstsToo(t *testing.T) {
+	t.Parallel()
+	for _, burst := range []int{1, 2, 3, 50, soleTurn} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		nc, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		const bursts = 1000
+		s := sole{waits: listen.NewKernelWait(nc), streak: 1}
+		turns := 0
+		for range bursts {
+			s.streak += burst
+			if s.choose(); s.streak >= soleStreak && !s.waits.On() {
+				turns++
+			}
+		}
+		if want := bursts * burst / soleTurn; turns < want || turns > want+1 {
+			t.Errorf("bursts of %d loads: %d turns of the poller, want %d", burst, turns, want)
+		}
+	}
+}
+
 // TestWithMoreProcessorsNobodyWaitsInTheKernel: there it takes longer.
 func TestWithMoreProcessorsNobodyWaitsInTheKernel(t *testing.T) {
 	t.Parallel()
