@@ -166,3 +166,23 @@ func TestReclaimCanBeStopped(t *testing.T) {
 		t.Errorf("after that: %+v, %v", r, err)
 	}
 }
+
+// TestReclaimEndsWithTheStorage: it waits for the end of a snapshot, and the storage becomes read-only.
+func TestReclaimEndsWithTheStorage(t *testing.T) {
+	t.Parallel()
+	s, _, _ := wasted(t, "bundled", "0")
+	if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.worker.Reclaim(t.Context(), 0) }()
+	_ = s.state.Fail(errors.New("a disk"))
+	select {
+	case err := <-ended:
+		if _, ok := errors.AsType[*zodb.FailedError](err); !ok {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it waits for ever")
+	}
+}

@@ -51,7 +51,7 @@ func TestUndeleteIsNoted(t *testing.T) {
 	}
 	log := &testLog{}
 	s = open(t, home, Options{Logger: log.logger()})
-	if log.count("an undelete was interrupted") != 1 {
+	if log.count("an undelete or a salvage was interrupted") != 1 {
 		t.Error("the log does not say that it was interrupted")
 	}
 	if again := noted(); again.Running || again.ID() == first.ID() {

@@ -71,7 +71,8 @@ func (t *tending) isForNobody(w *Worker) bool {
 // Reclaim has the store give back the space that packs have freed inside files of which a part of at
 // least that share, 0..1, is gone for good. It returns when that is done, or when some file lacks
 // room. It is called by one goroutine at a time, and waits for the end of a snapshot. When ctx ends,
-// the file that is being written is given up.
+// the file that is being written is given up. If the storage becomes read-only or is closed, the error is
+// that of its writers.
 func (w *Worker) Reclaim(ctx context.Context, least float64) error {
 	r := &reclaim{least: max(least, 1e-9), ended: make(chan struct{})}
 	w.request.Store(r)
@@ -82,6 +83,8 @@ func (w *Worker) Reclaim(ctx context.Context, least float64) error {
 		return r.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-w.ended: // the storage is closed, or became read-only
+		return w.o.State.Writable()
 	}
 }
 

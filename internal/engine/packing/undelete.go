@@ -130,17 +130,17 @@ func (s *Packer) undeleteEnded() error {
 }
 
 // EndUndelete is called by Open, before anybody can commit: a process before may have
-// been killed while it brought files back.
+// been killed while it brought files back, as may a salvage.
 func (s *Packer) EndUndelete() {
 	was, err := pack.ReadUndeleted(s.o.Home.FS)
 	if err == nil && was.Running {
-		s.o.Log.Warn("an undelete was interrupted: a part of what packs put aside is still removed; repeat “pack --undelete”, which brings back the rest", "begun", was.Time)
+		s.o.Log.Warn("an undelete or a salvage was interrupted: a part of the files has not come back; repeat “pack --undelete” or “salvage”, which brings back the rest", "begun", was.Time)
 	}
 	if err != nil || was.Running {
 		err = s.undeleteEnded()
 	}
 	if err != nil {
-		s.o.Log.Warn("the next backup has to be a full one: an undelete was interrupted", "err", err)
+		s.o.Log.Warn("the next backup has to be a full one: an undelete or a salvage was interrupted", "err", err)
 	}
 }
 

@@ -164,7 +164,7 @@ func (p *pool) openFile(o *opened) (*handle, error) {
 	wait := scarceWait
 	for try := 1; ; try++ {
 		h, err := p.find(o)
-		if vfs.FaultOf(err) != vfs.ScarceFault || try == scarceTries {
+		if vfs.FaultOf(err) != vfs.ScarceFault || errors.Is(err, zodb.ErrScarce) || try == scarceTries { // ErrScarce is of find itself: the file is gone
 			return h, err
 		}
 		p.giveBack()

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -279,7 +280,13 @@ func TestBundlesThatSomebodyTook(t *testing.T) {
 func TestFewOpenBesideAnotherProcess(t *testing.T) {
 	t.Parallel()
 	s, disk, _, txns := fewOpen(t, 20, 4)
-	beside, err := bundled.New(bundled.Options{FS: disk, Clock: time.Now, Beside: true, OpenFiles: 1})
+	var missed atomic.Int64 // opens of bundles that are not there
+	beside, err := bundled.New(bundled.Options{FS: errfs.New(disk, func(o errfs.Op) error {
+		if _, err := disk.Stat(o.Name); o.Kind == "open" && err != nil {
+			missed.Add(1)
+		}
+		return nil
+	}), Clock: time.Now, Beside: true, OpenFiles: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,6 +305,9 @@ func TestFewOpenBesideAnotherProcess(t *testing.T) {
 	}
 	if !errors.Is(err, zodb.ErrScarce) || !strings.Contains(err.Error(), "begin again") {
 		t.Errorf("walk: %v", err)
+	}
+	if n := missed.Load(); n != 1 {
+		t.Errorf("a bundle that is there no more was looked for %d times, want 1: no descriptor is lacking", n)
 	}
 	if err := errors.Join(readAll(beside, txns), beside.Close()); err != nil {
 		t.Error(err)
