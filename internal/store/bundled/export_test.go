@@ -5,3 +5,10 @@ func (s *Store) HasTable() (has, rebuilt bool) {
 	t := s.table.Load()
 	return t != nil && !t.bad.Load(), s.rebuilt
 }
+
+// Buffered returns how many bytes a buffer has that is used next.
+func (s *Store) Buffered() int {
+	buf := s.buffers.Get().(*frameBuffers)
+	defer s.buffers.Put(buf)
+	return cap(buf.packed) + cap(buf.plain)
+}

@@ -232,17 +232,24 @@ func (s *Store) readPlace(p *part, slot current.Slot, n layout.Name) ([]byte, er
 	}
 	buf := s.buffers.Get().(*frameBuffers)
 	defer s.buffers.Put(buf)
-	var err error
-	if buf.packed, buf.plain, err = p.ReadFrame(slot.Offset, int64(slot.Size), buf.packed, buf.plain); err != nil {
+	packed, plain, err := p.ReadFrame(slot.Offset, int64(slot.Size), buf.packed, buf.plain)
+	if cap(packed) <= keptBuffer {
+		buf.packed = packed
+	}
+	if err != nil {
 		return nil, err
 	}
-	content, err := p.MemberAt(buf.plain, slot.Block, n)
+	content, err := p.MemberAt(plain, slot.Block, n)
 	if err != nil {
 		return nil, err
 	}
 	if wanted {
-		s.cached.put(p.opened, slot.Offset, buf.plain)
+		s.cached.put(p.opened, slot.Offset, plain)
 	}
+	if cap(plain) > keptBuffer {
+		return content, nil // nobody else has it
+	}
+	buf.plain = plain
 	return bytes.Clone(content), nil
 }
 
