@@ -124,8 +124,9 @@ func (l *Loader) sameData(rec zodb.Record) (bool, error) {
 	return err == nil && string(o.Data) == string(rec.Data), err
 }
 
-// Vote implements [zodb.TxnEnd]: there is nothing to compare with.
-func (t *loadTxn) Vote(context.Context) error { return nil }
+// Vote implements [zodb.TxnEnd]: there is nothing to compare with. After the end of ctx it may not
+// be the whole transaction.
+func (t *loadTxn) Vote(ctx context.Context) error { return ctx.Err() }
 
 // Finish implements [zodb.TxnEnd]. It is durable when the Loader is closed, or before.
 func (t *loadTxn) Finish(context.Context, func(zodb.TID)) (zodb.TID, error) {
