@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"errors"
@@ -8,6 +8,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -15,12 +19,12 @@ import (
 // anotherHome makes a HOME that is in snapshot mode, with a transaction in B.
 func anotherHome(t *testing.T) string {
 	t.Helper()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
 	if err := s.EnterSnapshot(t.Context(), "another"); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, s, change{oid: 1, data: rec("in B")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("in B")})
 	if err := errors.Join(s.Flush(t.Context()), s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +36,11 @@ func putInPlace(home, another string) error {
 	return errors.Join(os.Rename(home, home+".old"), os.Rename(another, home))
 }
 
-// contents returns all files of A and B, and misc/snapshot, with what they hold.
-func contents(t *testing.T, home string) map[string]string {
+// filesBelow returns all files of A and B, and misc/snapshot, with what they hold.
+func filesBelow(t *testing.T, home string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
-	for _, dir := range []string{"A", "B", snapshotFile} {
+	for _, dir := range []string{"A", "B", snapfile.Name} {
 		err := filepath.WalkDir(filepath.Join(home, dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
@@ -51,7 +55,7 @@ func contents(t *testing.T, home string) map[string]string {
 			t.Fatal(err)
 		}
 	}
-	if all["B/x/serial"] == "" || all[snapshotFile] != "user/another" {
+	if all["B/x/serial"] == "" || all[snapfile.Name] != "user/another" {
 		t.Fatalf("it is not in snapshot mode")
 	}
 	return all
@@ -67,7 +71,7 @@ type putInPlaceFS struct {
 
 func (f *putInPlaceFS) Remove(name string) error {
 	err := f.FS.Remove(name)
-	if err == nil && name == snapshotFile && f.armed.CompareAndSwap(true, false) {
+	if err == nil && name == snapfile.Name && f.armed.CompareAndSwap(true, false) {
 		err = f.do()
 	}
 	return err
@@ -77,9 +81,9 @@ func (f *putInPlaceFS) Remove(name string) error {
 // one that is open. Nothing that is about snapshot mode changes that one.
 func TestAnotherHomeIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	for name, try := range map[string]func(t *testing.T, home, another string) *Storage{
-		"enters": func(t *testing.T, home, another string) *Storage {
-			s := open(t, home, Options{})
+	for name, try := range map[string]func(t *testing.T, home, another string) *engine.Storage{
+		"enters": func(t *testing.T, home, another string) *engine.Storage {
+			s := engine.OpenHome(t, home, engine.Options{})
 			if err := putInPlace(home, another); err != nil {
 				t.Fatal(err)
 			}
@@ -88,8 +92,8 @@ func TestAnotherHomeIsLeftAlone(t *testing.T) {
 			}
 			return s
 		},
-		"leaves": func(t *testing.T, home, another string) *Storage {
-			s := open(t, home, Options{})
+		"leaves": func(t *testing.T, home, another string) *engine.Storage {
+			s := engine.OpenHome(t, home, engine.Options{})
 			if err := errors.Join(s.EnterSnapshot(t.Context(), "x"), putInPlace(home, another)); err != nil {
 				t.Fatal(err)
 			}
@@ -98,8 +102,8 @@ func TestAnotherHomeIsLeftAlone(t *testing.T) {
 			}
 			return s
 		},
-		"leaves by itself": func(t *testing.T, home, another string) *Storage {
-			s := open(t, home, Options{})
+		"leaves by itself": func(t *testing.T, home, another string) *engine.Storage {
+			s := engine.OpenHome(t, home, engine.Options{})
 			if err := errors.Join(s.EnterSnapshot(t.Context(), "x"), putInPlace(home, another)); err != nil {
 				t.Fatal(err)
 			}
@@ -109,30 +113,30 @@ func TestAnotherHomeIsLeftAlone(t *testing.T) {
 			}
 			return s
 		},
-		"packs": func(t *testing.T, home, another string) *Storage {
-			s := open(t, home, Options{})
-			commit(t, s, change{oid: 0, data: rec("root")})
+		"packs": func(t *testing.T, home, another string) *engine.Storage {
+			s := engine.OpenHome(t, home, engine.Options{})
+			enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
 			if err := errors.Join(s.Flush(t.Context()), putInPlace(home, another)); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(home, planFile+"-new"), []byte("of another pack"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(home, engine.PlanFile+"-new"), []byte("of another pack"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := s.Pack(t.Context(), zodb.PackOptions{}); !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Errorf("pack: %v", err)
 			}
-			if b, err := os.ReadFile(filepath.Join(home, planFile+"-new")); err != nil || string(b) != "of another pack" {
+			if b, err := os.ReadFile(filepath.Join(home, engine.PlanFile+"-new")); err != nil || string(b) != "of another pack" {
 				t.Errorf("the plan that another pack writes: %q, %v", b, err)
 			}
 			return s
 		},
-		"merges B": func(t *testing.T, home, another string) *Storage {
+		"merges B": func(t *testing.T, home, another string) *engine.Storage {
 			dir, err := vfs.OS(home)
 			if err != nil {
 				t.Fatal(err)
 			}
 			f := &putInPlaceFS{FS: dir, do: func() error { return putInPlace(home, another) }}
-			s := open(t, home, Options{fs: f})
+			s := engine.OpenHome(t, home, engine.OnFS(engine.Options{}, f))
 			if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
 				t.Fatal(err)
 			}
@@ -146,11 +150,11 @@ func TestAnotherHomeIsLeftAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			home, another := newHome(t, CreateOptions{}), anotherHome(t)
-			before := contents(t, another)
+			home, another := engine.NewHome(t, engine.CreateOptions{}), anotherHome(t)
+			before := filesBelow(t, another)
 			s := try(t, home, another)
 			_ = s.Close() // its error may be about the lock, which is not there any more
-			after := contents(t, home)
+			after := filesBelow(t, home)
 			for name, was := range before {
 				if now, ok := after[name]; !ok || now != was {
 					t.Errorf("%s: there: %v, the same: %v", name, ok, now == was)

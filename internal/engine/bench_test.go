@@ -1,63 +1,29 @@
-package engine
+package engine_test
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/check"
-	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// benchHome is where the benchmarks make their HOMEs, to measure a file system.
-var benchHome = flag.String("home", "", "directory for the HOMEs of the benchmarks; empty = a temporary one")
-
-// benchKeep leaves them there: to remove a million files takes longer than to make them.
-var benchKeep = flag.Bool("keep", false, "leave the HOMEs of the benchmarks where they are")
-
-// benchFormat is their format.
-var benchFormat = flag.String("format", string(layout.Bundled), "format of the HOMEs of the benchmarks")
-
-func newBenchStorage(b *testing.B, set map[string]string) (*Storage, string) {
+func newBenchStorage(b *testing.B, set map[string]string) (*engine.Storage, string) {
 	b.Helper()
-	return newBenchStorageWith(b, set, Options{})
-}
-
-func newBenchStorageWith(b *testing.B, set map[string]string, o Options) (*Storage, string) {
-	b.Helper()
-	dir := *benchHome
-	if dir == "" {
-		dir = b.TempDir()
-	}
-	dir, err := os.MkdirTemp(dir, "bench")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if !*benchKeep {
-		b.Cleanup(func() { os.RemoveAll(dir) })
-	}
-	home := filepath.Join(dir, "home")
-	if err := Create(home, CreateOptions{Format: *benchFormat, Set: set}); err != nil {
-		b.Fatal(err)
-	}
-	s, err := Open(context.Background(), home, o)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { s.Close() })
-	return s, home
+	return engine.NewBenchStorageWith(b, set, engine.Options{})
 }
 
 // benchData is a record of about 700 bytes.
-func benchData(i int) []byte { return rec(fmt.Sprintf("%0650d", i)) }
+func benchData(i int) []byte { return pickletest.Record(fmt.Sprintf("%0650d", i)) }
 
 // BenchmarkCommit commits transactions of one object, with so many writers, all
 // of it durable. “burst” is as fast as the log alone is, without a flush;
@@ -84,7 +50,7 @@ func benchCommit(b *testing.B, writers int, set map[string]string) {
 					work <- nil
 					return
 				}
-				if _, err := tryCommit(s, zodb.TxnMeta{User: []byte("bench")}, change{oid: zodb.OID(i), data: benchData(int(i))}); err != nil {
+				if _, err := enginetest.TryCommit(s, zodb.TxnMeta{User: []byte("bench")}, enginetest.Change{OID: zodb.OID(i), Data: benchData(int(i))}); err != nil {
 					work <- err
 					return
 				}
@@ -104,14 +70,14 @@ func benchCommit(b *testing.B, writers int, set map[string]string) {
 }
 
 // fillBench stores n objects, ten in a transaction, and flushes them.
-func fillBench(b *testing.B, s *Storage, n int) {
+func fillBench(b *testing.B, s *engine.Storage, n int) {
 	b.Helper()
 	for i := 0; i < n; i += 10 {
-		var list []change
+		var list []enginetest.Change
 		for j := i; j < min(i+10, n); j++ {
-			list = append(list, change{oid: zodb.OID(j), data: benchData(j)})
+			list = append(list, enginetest.Change{OID: zodb.OID(j), Data: benchData(j)})
 		}
-		commit(b, s, list...)
+		enginetest.Commit(b, s, list...)
 	}
 	if err := errors.Join(s.WaitNormal(b.Context()), s.Flush(b.Context())); err != nil {
 		b.Fatal(err)
@@ -124,7 +90,7 @@ func BenchmarkLoad(b *testing.B) {
 	const objects = 20_000
 	for _, readers := range []int{1, 8} {
 		b.Run(fmt.Sprintf("hot/readers=%d", readers), func(b *testing.B) {
-			s, _ := newBenchStorageWith(b, nil, Options{CacheSize: -1})
+			s, _ := engine.NewBenchStorageWith(b, nil, engine.Options{CacheSize: -1})
 			fillBench(b, s, objects)
 			var seed atomic.Uint64
 			b.SetParallelism(readers)
@@ -144,7 +110,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.Run("memory/"+where, func(b *testing.B) {
 			s, _ := newBenchStorage(b, nil)
 			for i := range 100 {
-				commit(b, s, change{oid: zodb.OID(i), data: benchData(i)})
+				enginetest.Commit(b, s, enginetest.Change{OID: zodb.OID(i), Data: benchData(i)})
 			}
 			if where == "cache" {
 				if err := errors.Join(s.WaitNormal(b.Context()), s.Flush(b.Context())); err != nil {
@@ -160,7 +126,7 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 	b.Run("cold", func(b *testing.B) {
-		s, _ := newBenchStorageWith(b, nil, Options{CacheSize: -1})
+		s, _ := engine.NewBenchStorageWith(b, nil, engine.Options{CacheSize: -1})
 		fillBench(b, s, objects)
 		drop := func() {
 			if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
@@ -192,11 +158,11 @@ func BenchmarkFlush(b *testing.B) {
 	b.StopTimer()
 	for i := 0; i < b.N; i += 1000 {
 		for j := i; j < min(i+1000, b.N); j += 10 {
-			var list []change
+			var list []enginetest.Change
 			for k := j; k < min(j+10, b.N); k++ {
-				list = append(list, change{oid: zodb.OID(k), data: benchData(k)})
+				list = append(list, enginetest.Change{OID: zodb.OID(k), Data: benchData(k)})
 			}
-			commit(b, s, list...)
+			enginetest.Commit(b, s, list...)
 		}
 		b.StartTimer()
 		if err := s.Flush(b.Context()); err != nil {
@@ -241,7 +207,7 @@ func BenchmarkOpen(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				s, err := Open(b.Context(), home, Options{})
+				s, err := engine.Open(b.Context(), home, engine.Options{})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -265,7 +231,10 @@ func BenchmarkBlob(b *testing.B) {
 			b.SetBytes(size)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				txn := begin(b, s)
+				txn, err := s.Begin(b.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+				if err != nil {
+					b.Fatal(err)
+				}
 				w, err := txn.BeginBlob()
 				if err != nil {
 					b.Fatal(err)
@@ -275,7 +244,7 @@ func BenchmarkBlob(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				if err := txn.StoreBlob(zodb.OID(i), 0, rec("blob"), zodb.BlobSource{Staged: w}); err != nil {
+				if err := txn.StoreBlob(zodb.OID(i), 0, pickletest.Record("blob"), zodb.BlobSource{Staged: w}); err != nil {
 					b.Fatal(err)
 				}
 				if durable {

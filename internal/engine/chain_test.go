@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"errors"
@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -27,10 +30,10 @@ var chained = []zodb.TID{
 // chainHome makes a HOME with those transactions, each of which writes object 1, in files.
 func chainHome(t *testing.T, format string) (home string, file func(zodb.TID) string) {
 	t.Helper()
-	home = newHome(t, CreateOptions{Format: format})
-	s := open(t, home, Options{History: HistoryCopied})
+	home = engine.NewHome(t, engine.CreateOptions{Format: format})
+	s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryCopied})
 	for i, tid := range chained {
-		restored(t, s, tid, 0, zodb.Record{OID: 1, Data: rec(string(rune('a' + i)))})
+		restored(t, s, tid, 0, zodb.Record{OID: 1, Data: pickletest.Record(string(rune('a' + i)))})
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -70,7 +73,7 @@ func overwrite(t *testing.T, file string, b []byte) {
 // walked is what a walk over transactions tells.
 type walked struct{ sound, damaged, links []zodb.TID }
 
-func walk(t *testing.T, s *Storage, forward bool) (w walked) {
+func walk(t *testing.T, s *engine.Storage, forward bool) (w walked) {
 	t.Helper()
 	list := s.TransactionsBackward(t.Context(), 0)
 	if forward {
@@ -169,7 +172,7 @@ func TestDamagedTransactionsEndNoChain(t *testing.T) {
 						}
 					}
 					slices.Reverse(damaged)
-					s := open(t, home, Options{ReadOnly: true})
+					s := engine.OpenHome(t, home, engine.Options{ReadOnly: true})
 					for _, forward := range []bool{false, true} {
 						w := walk(t, s, forward)
 						if !slices.Equal(w.sound, sound) {
@@ -196,13 +199,13 @@ func TestDamagedTransactionsEndNoChain(t *testing.T) {
 // found by who only reads, and each damage is told.
 func TestDamagedBundlesEndNoChain(t *testing.T) {
 	t.Parallel()
-	model := newHome(t, CreateOptions{Format: "bundled"})
-	s := open(t, model, Options{History: HistoryCopied})
+	model := engine.NewHome(t, engine.CreateOptions{Format: "bundled"})
+	s := engine.OpenHome(t, model, engine.Options{History: engine.HistoryCopied})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i, tid := range chained[:3] { // so few are not merged
-		restored(t, s, tid, 0, zodb.Record{OID: 1, Data: rec(string(rune('a' + i)))})
+		restored(t, s, tid, 0, zodb.Record{OID: 1, Data: pickletest.Record(string(rune('a' + i)))})
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +228,7 @@ func TestDamagedBundlesEndNoChain(t *testing.T) {
 		}
 		b[60] ^= 1 // in the frame that has both members
 		overwrite(t, list[hit], b)
-		s := open(t, home, Options{ReadOnly: true})
+		s := engine.OpenHome(t, home, engine.Options{ReadOnly: true})
 		sound := slices.Delete(slices.Clone(chained[:3]), hit, hit+1)
 		for _, forward := range []bool{false, true} {
 			if w := walk(t, s, forward); !slices.Equal(w.sound, sound) || !slices.Equal(w.damaged, chained[hit:hit+1]) || w.links != nil {
@@ -241,7 +244,7 @@ func TestUndoLogListsWhatIsBehindADamagedTransaction(t *testing.T) {
 	home, file := chainHome(t, "bushy")
 	overwrite(t, file(chained[3]), nil)
 	misled(t, file(chained[6]), chained[6], 5)
-	s := open(t, home, Options{ReadOnly: true})
+	s := engine.OpenHome(t, home, engine.Options{ReadOnly: true})
 	var all []zodb.TID
 	for e, err := range s.UndoLog(t.Context()) {
 		if err != nil {
@@ -269,7 +272,7 @@ func TestHeaderLeadsPastWhatAPackLeft(t *testing.T) {
 	}
 	b[len(b)-1] ^= 1
 	overwrite(t, file(chained[4]), b)
-	s := open(t, home, Options{History: HistoryKept})
+	s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryKept})
 	s.SetPacked(chained[5])
 	w := walk(t, s, false)
 	if want := slices.Concat(chained[:2], chained[5:]); !slices.Equal(w.sound, want) || !slices.Equal(w.damaged, chained[4:5]) {
@@ -290,15 +293,15 @@ func TestHeaderLeadsPastWhatAPackLeft(t *testing.T) {
 // TestPassingErrorEndsAWalk: it is no damage, and what comes behind it is not the end.
 func TestPassingErrorEndsAWalk(t *testing.T) {
 	t.Parallel()
-	s, f, _ := newErrStorage(t, Options{})
+	s, f, _ := engine.NewErrStorage(t, engine.Options{})
 	var list []zodb.TID
 	for _, text := range []string{"one", "two", "three"} {
-		list = append(list, commit(t, s, change{oid: 0, data: rec(text)}))
+		list = append(list, enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record(text)}))
 	}
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	bad := s.home.Settings.Structure.Format.Path(layout.Transaction(list[1]))
+	bad := s.Dir().Settings.Structure.Format.Path(layout.Transaction(list[1]))
 	for _, cause := range []syscall.Errno{syscall.EMFILE, syscall.EIO} {
 		f.Decide(func(op errfs.Op) error {
 			if strings.HasSuffix(op.Name, bad) {
@@ -326,14 +329,14 @@ func TestPackGoesPastADamagedTransaction(t *testing.T) {
 	t.Parallel()
 	for hit := range 7 {
 		home, file := chainHome(t, "bushy")
-		s := open(t, home, Options{})
-		commit(t, s, change{oid: 0, data: rec("root", 1)})
-		commit(t, s, change{oid: 0, data: rec("radix", 1)})
+		s := engine.OpenHome(t, home, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("radix", 1)})
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		overwrite(t, file(chained[hit]), nil)
-		doPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
+		engine.DoPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
 		for i, tid := range chained {
 			_, err := os.Stat(file(tid))
 			if stays := i == hit || i+1 == hit || i == len(chained)-1; (err == nil) != stays {
@@ -348,7 +351,7 @@ func TestPackGoesPastADamagedTransaction(t *testing.T) {
 		if !slices.Equal(w.damaged, chained[hit:hit+1]) || len(w.sound) < 3 || w.sound[0] != oldest || w.links != nil {
 			t.Errorf("transaction %d damaged: %+v", hit, w)
 		}
-		if got := load(t, s, 1); got != string(rec("h")) {
+		if got := engine.Load(t, s, 1); got != string(pickletest.Record("h")) {
 			t.Errorf("transaction %d damaged: object 1 is %q", hit, got)
 		}
 	}
@@ -358,12 +361,12 @@ func TestPackGoesPastADamagedTransaction(t *testing.T) {
 // or its owner was the reason. It names the one before it, so that one stays.
 func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{History: HistoryCopied})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryCopied})
 	for i, tid := range chained {
-		records := []zodb.Record{{OID: 1, Data: rec(string(rune('a' + i)))}}
+		records := []zodb.Record{{OID: 1, Data: pickletest.Record(string(rune('a' + i)))}}
 		if i%4 == 0 { // this stays
-			records = append(records, zodb.Record{OID: zodb.OID(10 + i), Data: rec("stays")})
+			records = append(records, zodb.Record{OID: zodb.OID(10 + i), Data: pickletest.Record("stays")})
 		}
 		restored(t, s, tid, 0, records...)
 	}
@@ -375,9 +378,9 @@ func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 		if err := os.CopyFS(copied, os.DirFS(home)); err != nil {
 			t.Fatal(err)
 		}
-		s := open(t, copied, Options{})
-		commit(t, s, change{oid: 0, data: rec("root", 1, 10, 14)})
-		commit(t, s, change{oid: 0, data: rec("radix", 1, 10, 14)})
+		s := engine.OpenHome(t, copied, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1, 10, 14)})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("radix", 1, 10, 14)})
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -387,7 +390,7 @@ func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		overwrite(t, file, nil)
-		doPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
+		engine.DoPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
 		overwrite(t, file, whole)
 		for _, forward := range []bool{false, true} {
 			w := walk(t, s, forward)
@@ -397,12 +400,12 @@ func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 				}
 			}
 		}
-		doPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
+		engine.DoPack(t, s, zodb.PackOptions{Time: s.LastTransaction().Time().Add(time.Second)})
 		w := walk(t, s, false)
 		if want := []zodb.TID{chained[0], chained[4], chained[7]}; !slices.Equal(w.sound[:min(3, len(w.sound))], want) {
 			t.Errorf("transaction %d could not be read, and the next pack left %+v", hit, w)
 		}
-		if err := errors.Join(s.Close(), sound(t.Context(), s.home.FS, false)); err != nil {
+		if err := errors.Join(s.Close(), engine.Sound(t.Context(), s.Dir().FS, false)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -411,13 +414,13 @@ func TestTransactionThatAPackCouldNotReadLeadsOn(t *testing.T) {
 // TestFirstStepOfAWalkReadsEachTransactionOnce: a client that copies waits for it.
 func TestFirstStepOfAWalkReadsEachTransactionOnce(t *testing.T) {
 	t.Parallel()
-	s, f, _ := newErrStorage(t, Options{})
+	s, f, _ := engine.NewErrStorage(t, engine.Options{})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	const transactions = 40
 	for i := range transactions {
-		commit(t, s, change{oid: 0, data: rec(fmt.Sprint(i))})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record(fmt.Sprint(i))})
 	}
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)

@@ -168,7 +168,7 @@ func TestFaultsOfAConversion(t *testing.T) {
 	every := engine.OneOf(3, 29, 211)
 	for _, formats := range [][2]layout.Format{{layout.Chunky, layout.Bundled}, {layout.Bundled, layout.Chunky}} {
 		c := newConversion(t, formats[0], formats[1])
-		for seed := range uint64(engine.RoundsOf(t)) {
+		for seed := range uint64(engine.Rounds(t, 1)) {
 			o := faulttest.Options{Every: every, Seed: seed, Retries: 2}
 			if formats[1] != layout.Bundled {
 				o.Every *= 8 // a file for each revision: there are more operations, and their classes are the flush's

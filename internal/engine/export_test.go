@@ -4,21 +4,21 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// OneOf is oneOf for tests of package dirstorage_test.
+// OneOf is oneOf for tests of package engine_test.
 func OneOf(whole, race, short int) int { return oneOf(whole, race, short) }
-
-// RoundsOf is the factor of $DIRSTORAGE_ROUNDS.
-func RoundsOf(t testing.TB) int { return rounds(t, 1) }
 
 // FormatOf is the format of homes for which a test does not choose one.
 func FormatOf(t testing.TB) string { return testFormat(t) }
 
-// OnFS makes a storage work on another file system, in tests of package dirstorage_test.
+// OnFS makes a storage work on another file system, in tests of package engine_test.
 func OnFS(o Options, f vfs.FS) Options {
 	o.fs = f
 	return o
@@ -34,3 +34,56 @@ func CreateOn(f vfs.FS, format layout.Format, set map[string]string) error {
 	c.populate(format, text, strings.Repeat("0123456789abcdef", 2))
 	return errors.Join(c.err, f.SyncDir("."))
 }
+
+// JournalSegments is how many segments the journal has.
+func (s *Storage) JournalSegments() int { return s.journal.Stats().Segments }
+
+// TxnReport is what the transactions that are open tell of themselves.
+func (s *Storage) TxnReport() txn.Report { return s.txns.Report() }
+
+// Dir is the HOME that is open.
+func (s *Storage) Dir() *home.Home { return s.home }
+
+// Files of a pack in misc/.
+const (
+	PlanFile   = planFile
+	SparedFile = sparedFile
+)
+
+// RaceDetector is whether the tests run with it.
+const RaceDetector = raceDetector
+
+// What the tests of both packages make storages with, and look at them with.
+var (
+	AllFormats          = allFormats
+	ContentOf           = contentOf
+	FileOfA             = fileOfA
+	InEveryPlace        = inEveryPlace
+	Load                = load
+	NewBenchStorageWith = newBenchStorageWith
+	NewErrStorage       = newErrStorage
+	NewHome             = newHome
+	NewStorage          = newStorage
+	OpenHome            = open
+	PopulateHome        = populateHome
+	ReadBlob            = readBlob
+	ScriptOptions       = scriptOptions
+	Shell               = shell
+	SnapshotContent     = snapshotContent
+	Sound               = sound
+	TIDs                = tids
+)
+
+// What they do to storages, and how often.
+var (
+	DoPack      = doPack
+	Exists      = exists
+	NewOIDs     = newOIDs
+	PackStorage = packStorage
+	Rounds      = rounds
+	Stride      = stride
+	Undo        = undo
+)
+
+// ParseTime is the time that a text of [time.RFC3339] names.
+func ParseTime(s string) time.Time { return at(s) }

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -8,23 +8,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // voteFor votes for a transaction that stores one object, as a copy if it is given a tid.
-func voteFor(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) (*txn.Txn, error) {
+func voteFor(t *testing.T, s *engine.Storage, oid zodb.OID, tid zodb.TID) (zodb.Txn, error) {
 	t.Helper()
 	ctx := t.Context()
-	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { txn.Abort() })
 	if tid == 0 {
-		err = txn.Store(oid, 0, rec("own"))
+		err = txn.Store(oid, 0, pickletest.Record("own"))
 	} else {
-		err = txn.Restore(ctx, zodb.Record{OID: oid, TID: tid, Data: rec("copy"), Exists: true}, nil)
+		err = txn.Restore(ctx, zodb.Record{OID: oid, TID: tid, Data: pickletest.Record("copy"), Exists: true}, nil)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +34,7 @@ func voteFor(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) (*txn.Txn, er
 	return txn, txn.Vote(ctx)
 }
 
-func mustVote(t *testing.T, s *Storage, oid zodb.OID, tid zodb.TID) *txn.Txn {
+func mustVote(t *testing.T, s *engine.Storage, oid zodb.OID, tid zodb.TID) zodb.Txn {
 	t.Helper()
 	txn, err := voteFor(t, s, oid, tid)
 	if err != nil {
@@ -49,16 +51,16 @@ type finished struct {
 
 // finishBeside finishes a transaction in a goroutine, and returns when that has come to its end
 // or waits in the queue.
-func finishBeside(t *testing.T, s *Storage, txn *txn.Txn) <-chan finished {
+func finishBeside(t *testing.T, s *engine.Storage, txn zodb.Txn) <-chan finished {
 	t.Helper()
 	ended := make(chan finished, 1)
-	before := s.txns.Report().Finishing
+	before := s.TxnReport().Finishing
 	go func() {
 		tid, err := txn.Finish(context.Background(), nil)
 		ended <- finished{tid, err}
 	}()
 	for {
-		if s.txns.Report().Finishing > before || len(ended) > 0 {
+		if s.TxnReport().Finishing > before || len(ended) > 0 {
 			return ended
 		}
 		time.Sleep(time.Millisecond)
@@ -80,8 +82,8 @@ func result(t *testing.T, ended <-chan finished) finished {
 // after it.
 func TestFinishOfCopyIsNotOvertaken(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
-	base := commit(t, s, change{oid: 1, data: rec("root")})
+	s := engine.NewStorage(t, engine.Options{})
+	base := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("root")})
 	early := mustVote(t, s, 10, 0)
 	one := finishBeside(t, s, mustVote(t, s, 9, 0))
 	base = max(base, result(t, one).tid)
@@ -97,7 +99,7 @@ func TestFinishOfCopyIsNotOvertaken(t *testing.T) {
 			t.Errorf("the one voted for %s got %s, %v, want one after %s", name, f.tid, f.err, tid)
 		}
 	}
-	if got := len(tids(t, s)); got != 5 {
+	if got := len(engine.TIDs(t, s)); got != 5 {
 		t.Errorf("%d transactions, want 5", got)
 	}
 }
@@ -105,8 +107,8 @@ func TestFinishOfCopyIsNotOvertaken(t *testing.T) {
 // TestAbortOfCopyLetsOthersFinish, and another copy vote.
 func TestAbortOfCopyLetsOthersFinish(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
-	base := commit(t, s, change{oid: 1, data: rec("root")})
+	s := engine.NewStorage(t, engine.Options{})
+	base := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("root")})
 	copied := mustVote(t, s, 11, base+1)
 	own := finishBeside(t, s, mustVote(t, s, 12, 0))
 	if len(own) > 0 {
@@ -130,10 +132,10 @@ func TestAbortOfCopyLetsOthersFinish(t *testing.T) {
 // TestVoteOfCopyWaitsForAnother, and for no longer than its context lasts.
 func TestVoteOfCopyWaitsForAnother(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
-	base := commit(t, s, change{oid: 1, data: rec("root")})
+	s := engine.NewStorage(t, engine.Options{})
+	base := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("root")})
 	first := mustVote(t, s, 11, base+5)
-	second, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: base + 6})
+	second, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: base + 6})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,9 +161,11 @@ func TestVoteOfCopyWaitsForAnother(t *testing.T) {
 
 // syncGate holds a commit between its fsync and its publication.
 type syncGate struct {
-	nobody
 	at, on chan struct{}
 }
+
+func (*syncGate) LockWaited(time.Duration)        {}
+func (*syncGate) Flushed(time.Duration, int, int) {}
 
 func (g *syncGate) Synced(time.Duration, int) {
 	if g.at != nil {
@@ -174,7 +178,7 @@ func (g *syncGate) Synced(time.Duration, int) {
 func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
 	t.Parallel()
 	g := &syncGate{at: make(chan struct{}), on: make(chan struct{})}
-	s := newStorage(t, Options{Observer: g, History: HistoryKept})
+	s := engine.NewStorage(t, engine.Options{Observer: g, History: engine.HistoryKept})
 	past := s.LastTransaction()
 	txn := mustVote(t, s, 12, 0)
 	own := make(chan finished, 1)
@@ -183,7 +187,7 @@ func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
 		own <- finished{tid, err}
 	}()
 	<-g.at
-	copied, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: past + 1})
+	copied, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: past + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +195,7 @@ func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
 	voted := make(chan error, 1)
 	go func() { voted <- copied.Vote(t.Context()) }()
 	for turn := false; !turn && len(voted) == 0; time.Sleep(time.Millisecond) {
-		turn = s.txns.Report().WaitForIdle
+		turn = s.TxnReport().WaitForIdle
 	}
 	g.on <- struct{}{}
 	if err := <-voted; !errors.Is(err, zodb.ErrOldTID) {
@@ -206,9 +210,9 @@ func TestVoteOfCopyMindsTheCommitUnderWay(t *testing.T) {
 // it in Finish is finished.
 func TestCloseWaitsForNoCopy(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	base := commit(t, s, change{oid: 1, data: rec("root")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	base := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("root")})
 	copied := mustVote(t, s, 11, base+1)
 	own := finishBeside(t, s, mustVote(t, s, 12, 0))
 	closed := make(chan error, 1)
@@ -233,15 +237,15 @@ func TestCloseWaitsForNoCopy(t *testing.T) {
 // TestNoFinishFailsAfterItsVote: many writers, and copies with the next tid among them.
 func TestNoFinishFailsAfterItsVote(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
-	commit(t, s, change{oid: 1, data: rec("root")})
+	s := engine.NewStorage(t, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("root")})
 	const each = 40
 	var wait sync.WaitGroup
 	var copies, old [4]int
 	for w := range 4 {
 		wait.Go(func() { // its own transactions
 			for i := range each {
-				if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: zodb.OID(1000*(w+1) + i), data: rec("own")}); err != nil {
+				if _, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: zodb.OID(1000*(w+1) + i), Data: pickletest.Record("own")}); err != nil {
 					t.Errorf("writer %d: %v", w, err)
 				}
 			}
@@ -249,7 +253,7 @@ func TestNoFinishFailsAfterItsVote(t *testing.T) {
 		wait.Go(func() { // copies, of which half are aborted
 			for i := range each {
 				given := s.LastTransaction() + 1
-				txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, zodb.BeginOptions{TID: given})
+				txn, err := s.Begin(t.Context(), zodb.TxnMeta{Description: fmt.Appendf(nil, "%d", i)}, zodb.BeginOptions{TID: given})
 				if err == nil {
 					err = txn.Vote(t.Context())
 				}
@@ -275,7 +279,7 @@ func TestNoFinishFailsAfterItsVote(t *testing.T) {
 	for w := range copies {
 		n += copies[w]
 	}
-	if got := len(tids(t, s)); got != 1+4*each+n {
+	if got := len(engine.TIDs(t, s)); got != 1+4*each+n {
 		t.Errorf("%d transactions, want %d", got, 1+4*each+n)
 	}
 	t.Logf("%d copies, %v refused by their votes", n, old)

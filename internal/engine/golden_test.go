@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"crypto/sha256"
@@ -11,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 	"github.com/google/go-cmp/cmp"
@@ -30,7 +33,7 @@ func TestGoldenHomesReadAsTheOriginalReadsThem(t *testing.T) {
 			t.Parallel()
 			home := hometest.Unpack(t, name)
 			want := hometest.Expected(t, name)
-			s := open(t, home, Options{History: HistoryKept})
+			s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryKept})
 			compareWithGolden(t, s, want) // at once, while B may still be moved
 			if err := s.WaitNormal(t.Context()); err != nil {
 				t.Fatal(err)
@@ -62,12 +65,12 @@ func TestGoldenHomesReadAsTheOriginalReadsThem(t *testing.T) {
 					t.Errorf("%s holds %v after a clean close", dir, slices.Collect(maps.Keys(left)))
 				}
 			}
-			compareWithGolden(t, open(t, home, Options{ReadOnly: true}), want)
+			compareWithGolden(t, engine.OpenHome(t, home, engine.Options{ReadOnly: true}), want)
 		})
 	}
 }
 
-func compareWithGolden(t *testing.T, s *Storage, want *hometest.Home) {
+func compareWithGolden(t *testing.T, s *engine.Storage, want *hometest.Home) {
 	t.Helper()
 	ctx := t.Context()
 	if got := s.LastTransaction(); got != want.XSerial {
@@ -134,7 +137,7 @@ func compareWithGolden(t *testing.T, s *Storage, want *hometest.Home) {
 		t.Errorf("transactions (-original +ours):\n%s", d)
 	}
 	if want.XPacked == 0 {
-		forward := tids(t, s)
+		forward := engine.TIDs(t, s)
 		slices.Reverse(forward)
 		for i, txn := range wanted {
 			if i >= len(forward) || forward[i] != txn.TID {
@@ -149,7 +152,7 @@ func TestUndoLogOfPackedHomesIsTheOriginals(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"packed", "packed_twice"} {
 		want := hometest.Expected(t, name)
-		s := open(t, hometest.Unpack(t, name), Options{History: HistoryKept})
+		s := engine.OpenHome(t, hometest.Unpack(t, name), engine.Options{History: engine.HistoryKept})
 		var got []zodb.TID
 		for e, err := range s.UndoLog(t.Context()) {
 			if err != nil {
@@ -180,7 +183,7 @@ func TestCorruptHomesReadAsTheirDescriptionsSay(t *testing.T) {
 			t.Parallel()
 			want := hometest.ExpectedCorrupt(t, name)
 			home := hometest.Unpack(t, name)
-			s, err := Open(t.Context(), home, Options{SegmentSize: 64 << 10, History: HistoryKept})
+			s, err := engine.Open(t.Context(), home, engine.Options{SegmentSize: 64 << 10, History: engine.HistoryKept})
 			if name == "corrupt/journal_older" {
 				// The original rolls old data over new; this has to be refused, and change nothing.
 				if !errors.Is(err, zodb.ErrJournalOlder) || !strings.Contains(err.Error(), "working_03F6ED2235555555_done") {
@@ -247,7 +250,7 @@ func TestCorruptHomesReadAsTheirDescriptionsSay(t *testing.T) {
 
 func TestHistoryThatDoesNotGoBackwardsEnds(t *testing.T) {
 	t.Parallel()
-	s := open(t, hometest.Unpack(t, "corrupt/object_self_loop"), Options{History: HistoryKept})
+	s := engine.OpenHome(t, hometest.Unpack(t, "corrupt/object_self_loop"), engine.Options{History: engine.HistoryKept})
 	_, err := s.History(t.Context(), 4, 1000)
 	if c, ok := errors.AsType[*zodb.CorruptError](err); !ok || c.OID != 4 {
 		t.Errorf("history: %v", err)
@@ -266,9 +269,9 @@ func TestFilesHereAreTheOriginalsByteForByte(t *testing.T) {
 			t.Run(format+" "+how, func(t *testing.T) {
 				t.Parallel()
 				golden := hometest.Unpack(t, format)
-				src := open(t, golden, Options{History: HistoryKept})
-				home := newHome(t, CreateOptions{Format: format})
-				dst := open(t, home, Options{})
+				src := engine.OpenHome(t, golden, engine.Options{History: engine.HistoryKept})
+				home := engine.NewHome(t, engine.CreateOptions{Format: format})
+				dst := engine.OpenHome(t, home, engine.Options{})
 				for txn, err := range src.Transactions(t.Context(), 0, 0) {
 					if err != nil {
 						t.Fatal(err)
@@ -279,7 +282,7 @@ func TestFilesHereAreTheOriginalsByteForByte(t *testing.T) {
 				if got, want := dst.HighestOID(), src.HighestOID(); got > want {
 					t.Errorf("highest oid %s, want at most %s", got, want)
 				}
-				for _, s := range []*Storage{src, dst} {
+				for _, s := range []*engine.Storage{src, dst} {
 					if err := s.Close(); err != nil {
 						t.Fatal(err)
 					}
@@ -302,10 +305,10 @@ func TestFilesHereAreTheOriginalsByteForByte(t *testing.T) {
 	}
 }
 
-func replay(t *testing.T, src, dst *Storage, txn *zodb.Transaction, restore bool) {
+func replay(t *testing.T, src, dst *engine.Storage, txn *zodb.Transaction, restore bool) {
 	t.Helper()
 	ctx := t.Context()
-	out, err := dst.txns.Begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID})
+	out, err := dst.Begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +349,7 @@ func replay(t *testing.T, src, dst *Storage, txn *zodb.Transaction, restore bool
 
 // undoneBy returns the transaction that an undo record took back: the one that
 // stored the revision before it.
-func undoneBy(t *testing.T, src *Storage, rec zodb.Record) zodb.TID {
+func undoneBy(t *testing.T, src *engine.Storage, rec zodb.Record) zodb.TID {
 	t.Helper()
 	o, err := src.Revision(t.Context(), rec.OID, rec.TID)
 	if err != nil {
@@ -358,8 +361,8 @@ func undoneBy(t *testing.T, src *Storage, rec zodb.Record) zodb.TID {
 func TestOldPointersAreReadAndReplacedByNewOnes(t *testing.T) {
 	t.Parallel()
 	home := hometest.Unpack(t, "old_pointers")
-	s := open(t, home, Options{History: HistoryKept})
-	commit(t, s, change{oid: 0, data: rec("changed")})
+	s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryKept})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("changed")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}

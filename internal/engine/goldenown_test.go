@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"cmp"
@@ -11,7 +11,10 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -65,13 +68,13 @@ func readsAsItWas(t *testing.T, home string, want *hometest.Own) {
 	if _, err := checktest.Undamaged(t.Context(), dir); err != nil {
 		t.Error(err)
 	}
-	s := open(t, home, Options{ReadOnly: true})
+	s := engine.OpenHome(t, home, engine.Options{ReadOnly: true})
 	compareWithGolden(t, s, &want.Home)
 	compareBlobs(t, s, want)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{History: HistoryKept})
+	s = engine.OpenHome(t, home, engine.Options{History: engine.HistoryKept})
 	compareWithGolden(t, s, &want.Home) // at once, while B may still be moved
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
@@ -89,22 +92,22 @@ func readsAsItWas(t *testing.T, home string, want *hometest.Own) {
 		compareRevisions(t, s, there)
 	}
 	// What was written is read with what is there.
-	commit(t, s, change{oid: 0, data: rec("root, changed")}, change{oid: 9, data: rec("a blob"), blob: "three"})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root, changed")}, enginetest.Change{OID: 9, Data: pickletest.Record("a blob"), Blob: "three"})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := checktest.Sound(t.Context(), dir); err != nil {
 		t.Error(err)
 	}
-	s = open(t, home, Options{ReadOnly: true})
-	if got := load(t, s, 0); got != string(rec("root, changed")) {
+	s = engine.OpenHome(t, home, engine.Options{ReadOnly: true})
+	if got := engine.Load(t, s, 0); got != string(pickletest.Record("root, changed")) {
 		t.Errorf("the root is %q", got)
 	}
 	compareBlobs(t, s, want)
 	compareRevisions(t, s, there)
 }
 
-func compareBlobs(t *testing.T, s *Storage, want *hometest.Own) {
+func compareBlobs(t *testing.T, s *engine.Storage, want *hometest.Own) {
 	t.Helper()
 	if len(want.Blobs) < 3 {
 		t.Errorf("only %d blobs", len(want.Blobs))
@@ -129,7 +132,7 @@ func compareBlobs(t *testing.T, s *Storage, want *hometest.Own) {
 }
 
 // compareRevisions wants the revisions, and of each of their objects no other one that is older.
-func compareRevisions(t *testing.T, s *Storage, list []hometest.Revision) {
+func compareRevisions(t *testing.T, s *engine.Storage, list []hometest.Revision) {
 	t.Helper()
 	for _, o := range list {
 		r, err := s.LoadRecord(t.Context(), o.OID, o.TID)

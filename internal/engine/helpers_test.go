@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -186,4 +189,90 @@ type changingDisk struct {
 
 func (d *changingDisk) Space() (vfs.Space, error) {
 	return vfs.Space{TotalBytes: 100 << 30, FreeBytes: d.free.Load()}, nil
+}
+
+// fileOfA returns the path of a file in A of a HOME in format bushy.
+func fileOfA(t testing.TB, home string, n layout.Name) string {
+	t.Helper()
+	format, err := layout.ParseFormat("bushy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(home, "A", format.Path(n))
+}
+
+// contentOf returns the content of every file below a directory, by its name.
+func contentOf(t *testing.T, f vfs.FS, dir string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for name, err := range vfs.Walk(f, dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := f.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(b)
+	}
+	return all
+}
+
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	hometest.Eventually(t, what, holds)
+}
+
+func snapshotContent(home string) string {
+	b, err := os.ReadFile(filepath.Join(home, snapshotFile))
+	if err != nil {
+		return "none"
+	}
+	return string(b)
+}
+
+// inEveryPlace runs a test with what was committed in the log, in A, and in B.
+func inEveryPlace(t *testing.T, test func(t *testing.T, settle func(s *Storage))) {
+	places := map[string]func(t *testing.T, s *Storage){
+		"log": func(*testing.T, *Storage) {},
+		"A": func(t *testing.T, s *Storage) {
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"B": func(t *testing.T, s *Storage) {
+			err := s.EnterSnapshot(t.Context(), "test")
+			if err != nil && !errors.Is(err, zodb.ErrSnapshotMode) {
+				t.Fatal(err)
+			}
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for name, settle := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, func(s *Storage) { settle(t, s) })
+		})
+	}
+}
+
+// undo takes transactions back in one transaction.
+func undo(t *testing.T, s *Storage, list ...zodb.TID) (zodb.TID, error) {
+	t.Helper()
+	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer txn.Abort()
+	for _, tid := range list {
+		if _, err := txn.Undo(t.Context(), tid); err != nil {
+			return 0, err
+		}
+	}
+	if err := txn.Vote(t.Context()); err != nil {
+		return 0, err
+	}
+	return txn.Finish(t.Context(), nil)
 }

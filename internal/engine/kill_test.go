@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"bufio"
@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -40,7 +43,7 @@ func TestMain(m *testing.M) {
 // and prints a line for each transaction that was acknowledged.
 func writeUntilKilled(home string, packs bool) error {
 	ctx := context.Background()
-	s, err := Open(ctx, home, Options{SegmentSize: 64 << 10, RetryInterval: time.Millisecond})
+	s, err := engine.Open(ctx, home, engine.Options{SegmentSize: 64 << 10, RetryInterval: time.Millisecond})
 	if err != nil {
 		return err
 	}
@@ -57,11 +60,11 @@ func writeUntilKilled(home string, packs bool) error {
 				// An object of its own, and one that the writer changes again and again.
 				text := fmt.Sprintf("%d of %d", n, w)
 				shared := zodb.OID(w + 1)
-				c := []change{{oid: oids[0], data: rec(text)}, {oid: shared, data: rec(text + " shared")}}
+				c := []enginetest.Change{{OID: oids[0], Data: pickletest.Record(text)}, {OID: shared, Data: pickletest.Record(text + " shared")}}
 				if n%7 == 0 {
-					c[0].blob = strings.Repeat(text, 100)
+					c[0].Blob = strings.Repeat(text, 100)
 				}
-				tid, err := tryCommit(s, zodb.TxnMeta{Description: []byte(text)}, c...)
+				tid, err := enginetest.TryCommit(s, zodb.TxnMeta{Description: []byte(text)}, c...)
 				if err != nil {
 					failed <- err
 					return
@@ -97,7 +100,7 @@ func writeUntilKilled(home string, packs bool) error {
 const packedLine = "packed"
 
 // packAndTakeBack packs until it fails, and after each third pack brings back what packs took.
-func packAndTakeBack(ctx context.Context, s *Storage) error {
+func packAndTakeBack(ctx context.Context, s *engine.Storage) error {
 	for i := 1; ; i++ {
 		if _, err := s.Pack(ctx, zodb.PackOptions{NoGC: true}); err != nil {
 			return fmt.Errorf("pack: %w", err)
@@ -178,17 +181,17 @@ func shared(w int) zodb.OID { return zodb.OID(w + 1) }
 
 // hasAcked looks for all that was acknowledged. Where packs took old revisions, the newest ones of
 // what the writers share are looked for.
-func hasAcked(t *testing.T, s *Storage, acked []ack, packs bool) {
+func hasAcked(t *testing.T, s *engine.Storage, acked []ack, packs bool) {
 	t.Helper()
 	newest := make(map[int]ack)
 	for _, a := range acked {
 		text := a.text()
 		got, err := s.LoadSerial(t.Context(), a.oid, a.tid)
-		if err != nil || string(got) != string(rec(text)) {
+		if err != nil || string(got) != string(pickletest.Record(text)) {
 			t.Fatalf("object %s at %s: %q, %v", a.oid, a.tid, got, err)
 		}
 		if a.n%7 == 0 {
-			if got := readBlob(t, s, a.oid, a.tid); got != strings.Repeat(text, 100) {
+			if got := engine.ReadBlob(t, s, a.oid, a.tid); got != strings.Repeat(text, 100) {
 				t.Fatalf("blob of object %s at %s: %.30q", a.oid, a.tid, got)
 			}
 		}
@@ -198,13 +201,13 @@ func hasAcked(t *testing.T, s *Storage, acked []ack, packs bool) {
 		if packs {
 			continue
 		}
-		if got, err := s.LoadSerial(t.Context(), shared(a.w), a.tid); err != nil || string(got) != string(rec(text+" shared")) {
+		if got, err := s.LoadSerial(t.Context(), shared(a.w), a.tid); err != nil || string(got) != string(pickletest.Record(text+" shared")) {
 			t.Fatalf("shared object at %s: %q, %v", a.tid, got, err)
 		}
 	}
 	for w, a := range newest {
 		r, err := s.Load(t.Context(), shared(w))
-		if err != nil || r.Serial < a.tid || r.Serial == a.tid && string(r.Data) != string(rec(a.text()+" shared")) {
+		if err != nil || r.Serial < a.tid || r.Serial == a.tid && string(r.Data) != string(pickletest.Record(a.text()+" shared")) {
 			t.Fatalf("what writer %d changes is of %s: %q, %v; transaction %s was acknowledged", w, r.Serial, r.Data, err, a.tid)
 		}
 	}
@@ -224,7 +227,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := rounds(t, 6)
+			n := engine.Rounds(t, 6)
 			if testing.Short() {
 				n = 2
 			}
@@ -237,9 +240,9 @@ func killedAgainAndAgain(t *testing.T, n int, set map[string]string, packs bool)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	home := newHome(t, CreateOptions{Set: set})
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 0, data: rec("root")}, change{oid: 1, data: rec("")}, change{oid: 2, data: rec("")}, change{oid: 3, data: rec("")}, change{oid: 4, data: rec("")})
+	home := engine.NewHome(t, engine.CreateOptions{Set: set})
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")}, enginetest.Change{OID: 1, Data: pickletest.Record("")}, enginetest.Change{OID: 2, Data: pickletest.Record("")}, enginetest.Change{OID: 3, Data: pickletest.Record("")}, enginetest.Change{OID: 4, Data: pickletest.Record("")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +253,7 @@ func killedAgainAndAgain(t *testing.T, n int, set map[string]string, packs bool)
 		if rnd.IntN(2) == 0 && i < n-1 {
 			continue
 		}
-		s := open(t, home, Options{})
+		s := engine.OpenHome(t, home, engine.Options{})
 		hasAcked(t, s, acked, packs)
 		if err := errors.Join(s.WaitPack(t.Context()), s.WaitNormal(t.Context()), s.Close()); err != nil {
 			t.Fatalf("round %d: %v", i, err)
@@ -259,7 +262,7 @@ func killedAgainAndAgain(t *testing.T, n int, set map[string]string, packs bool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := sound(t.Context(), dir, false); err != nil {
+		if err := engine.Sound(t.Context(), dir, false); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"bytes"
@@ -11,7 +11,10 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -21,11 +24,11 @@ import (
 // rubbish. The storage opens all the same, holds everything, and goes on.
 func TestOpenWhateverIsInMisc(t *testing.T) {
 	t.Parallel()
-	s := packStorage(t, Options{NoControlSocket: true, Reserve: 4096}, "storage.delay_delete=1000")
-	x := newOIDs(t, s, 2)
-	commit(t, s, change{oid: 0, data: rec("root", x...)}, change{oid: x[0], data: rec("one"), blob: "blob"}, change{oid: x[1], data: rec("two")})
-	commit(t, s, change{oid: 0, data: rec("root", x[0])})
-	doPack(t, s, zodb.PackOptions{References: true})
+	s := engine.PackStorage(t, engine.Options{NoControlSocket: true, Reserve: 4096}, "storage.delay_delete=1000")
+	x := engine.NewOIDs(t, s, 2)
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", x...)}, enginetest.Change{OID: x[0], Data: pickletest.Record("one"), Blob: "blob"}, enginetest.Change{OID: x[1], Data: pickletest.Record("two")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", x[0])})
+	engine.DoPack(t, s, zodb.PackOptions{References: true})
 	if _, err := s.Undelete(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -33,28 +36,28 @@ func TestOpenWhateverIsInMisc(t *testing.T) {
 		if err := s.EnterSnapshot(t.Context(), code); err != nil {
 			t.Fatal(err)
 		}
-		last := commit(t, s, change{oid: x[0], data: rec(code), blob: "blob of " + code})
+		last := enginetest.Commit(t, s, enginetest.Change{OID: x[0], Data: pickletest.Record(code), Blob: "blob of " + code})
 		if err := s.LeaveSnapshot(t.Context(), code); err != nil {
 			t.Fatal(err)
 		}
 		witness := []byte(last.String() + " some backup\n")
-		if err := os.WriteFile(s.home.FS.Path("misc/backed-up"), witness, 0o600); err != nil {
+		if err := os.WriteFile(s.Dir().FS.Path("misc/backed-up"), witness, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	home := s.home.FS.Path(".")
+	home := s.Home()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	files := []string{planFile, sparedFile} // which are not there after a pack
-	for e, err := range s.home.FS.List("misc") {
+	files := []string{engine.PlanFile, engine.SparedFile} // which are not there after a pack
+	for e, err := range s.Dir().FS.List("misc") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, "misc/"+e.Name)
 	}
 	for _, must := range []string{"floor", "snapshot", "snapshot-taken", "counts", "history", "history-0", "undeleted", "refs", "backed-up", "reserve", "lock", "sublock"} {
-		if _, err := s.home.FS.Stat("misc/" + must); err != nil && (must != "history-0" || !errors.Is(err, fs.ErrNotExist)) {
+		if _, err := s.Dir().FS.Stat("misc/" + must); err != nil && (must != "history-0" || !errors.Is(err, fs.ErrNotExist)) {
 			t.Errorf("the test does not reach it: %v", err)
 		}
 	}
@@ -66,7 +69,7 @@ func TestOpenWhateverIsInMisc(t *testing.T) {
 			t.Run(filepath.Base(name)+"/"+how, func(t *testing.T) {
 				t.Parallel()
 				copied := filepath.Join(t.TempDir(), "home")
-				shell(t, "cp", "-a", home, copied)
+				engine.Shell(t, "cp", "-a", home, copied)
 				b, err := os.ReadFile(filepath.Join(copied, name))
 				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					t.Fatal(err)
@@ -101,20 +104,20 @@ func ruinTo(t *testing.T, name string, content []byte) {
 // openAndGoOn opens a HOME, looks at an object, and does all that there is to do.
 func openAndGoOn(t *testing.T, home string, oid zodb.OID) {
 	t.Helper()
-	s := open(t, home, Options{NoControlSocket: true})
-	if got := load(t, s, oid); got != string(rec("two")) {
+	s := engine.OpenHome(t, home, engine.Options{NoControlSocket: true})
+	if got := engine.Load(t, s, oid); got != string(pickletest.Record("two")) {
 		t.Errorf("the object is %q", got)
 	}
-	commit(t, s, change{oid: oid, data: rec("three"), blob: "another"})
+	enginetest.Commit(t, s, enginetest.Change{OID: oid, Data: pickletest.Record("three"), Blob: "another"})
 	asked := time.Now()
 	if err := s.EnterSnapshot(t.Context(), "again"); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, s, change{oid: oid, data: rec("four"), blob: "yet another"})
+	enginetest.Commit(t, s, enginetest.Change{OID: oid, Data: pickletest.Record("four"), Blob: "yet another"})
 	if err := s.LeaveSnapshot(t.Context(), "again"); err != nil {
 		t.Fatal(err)
 	}
-	doPack(t, s, zodb.PackOptions{})
+	engine.DoPack(t, s, zodb.PackOptions{})
 	if _, err := s.Undelete(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}

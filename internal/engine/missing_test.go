@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"errors"
@@ -8,21 +8,14 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
-
-// fileOfA returns the path of a file in A of a HOME in format bushy.
-func fileOfA(t testing.TB, home string, n layout.Name) string {
-	t.Helper()
-	format, err := layout.ParseFormat("bushy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(home, "A", format.Path(n))
-}
 
 // isLost reports an error unless one is the loss of a file that it names.
 func isLost(t *testing.T, what string, err error, oid zodb.OID, tid zodb.TID) {
@@ -40,38 +33,38 @@ func TestLostRevisionIsNamed(t *testing.T) {
 	for _, packed := range []bool{false, true} {
 		t.Run(map[bool]string{false: "later than x.packed", true: "its transaction did not write it"}[packed], func(t *testing.T) {
 			t.Parallel()
-			s := packStorage(t, Options{})
+			s := engine.PackStorage(t, engine.Options{})
 			home := s.Home()
-			commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("one")})
-			lost := commit(t, s, change{oid: 1, data: rec("two")})
-			other := commit(t, s, change{oid: 0, data: rec("radix", 1)})
-			third := commit(t, s, change{oid: 1, data: rec("three")})
+			enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+			lost := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
+			other := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("radix", 1)})
+			third := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("three")})
 			if packed { // it keeps all: nothing was replaced before it but what the test takes
-				commit(t, s, change{oid: 0, data: rec("racine", 1)})
-				doPack(t, s, zodb.PackOptions{Time: (third - 1).Time()})
+				enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("racine", 1)})
+				engine.DoPack(t, s, zodb.PackOptions{Time: (third - 1).Time()})
 			}
-			last := commit(t, s, change{oid: 1, data: rec("four")})
+			last := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("four")})
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Remove(fileOfA(t, home, layout.Revision(1, lost))); err != nil {
+			if err := os.Remove(engine.FileOfA(t, home, layout.Revision(1, lost))); err != nil {
 				t.Fatal(err)
 			}
 			if packed {
 				if err := os.WriteFile(filepath.Join(home, "A", "x.packed"), record.AppendX(nil, uint64(third-1)), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				o := &record.Object{OID: 1, Serial: third, Previous: other, Data: rec("three")}
+				o := &record.Object{OID: 1, Serial: third, Previous: other, Data: pickletest.Record("three")}
 				b, err := o.Append(nil, true)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(fileOfA(t, home, layout.Revision(1, third)), b, 0o600); err != nil {
+				if err := os.WriteFile(engine.FileOfA(t, home, layout.Revision(1, third)), b, 0o600); err != nil {
 					t.Fatal(err)
 				}
 				lost = other
 			}
-			s = open(t, home, Options{})
+			s = engine.OpenHome(t, home, engine.Options{})
 			_, err := s.LoadBefore(t.Context(), 1, third)
 			isLost(t, "load before", err, 1, lost)
 			list, err := s.History(t.Context(), 1, 10)
@@ -90,10 +83,10 @@ func TestLostRevisionIsNamed(t *testing.T) {
 			if damage[last] != nil {
 				t.Errorf("the undo log says of what has nothing to do with it: %v", damage[last])
 			}
-			if _, err := undo(t, s, last); err != nil {
+			if _, err := engine.Undo(t, s, last); err != nil {
 				t.Errorf("undo of what has nothing to do with it: %v", err)
 			}
-			_, err = undo(t, s, third)
+			_, err = engine.Undo(t, s, third)
 			isLost(t, "undo", err, 1, lost)
 			if !errors.Is(err, zodb.ErrUndo) {
 				t.Errorf("undo: %v", err)
@@ -104,7 +97,7 @@ func TestLostRevisionIsNamed(t *testing.T) {
 			if damage[lost] == nil {
 				t.Error("the undo log offers the transaction whose revision is lost")
 			}
-			_, err = undo(t, s, lost)
+			_, err = engine.Undo(t, s, lost)
 			isLost(t, "undo of it", err, 1, lost)
 			txn, err := s.Transaction(t.Context(), lost)
 			if err != nil {
@@ -122,22 +115,22 @@ func TestLostRevisionIsNamed(t *testing.T) {
 // TestLostCurrentRevisionIsDamage: there is a pointer, so there is an object.
 func TestLostCurrentRevisionIsDamage(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("one")})
-	lost := commit(t, s, change{oid: 1, data: rec("two")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+	lost := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(fileOfA(t, home, layout.Revision(1, lost))); err != nil {
+	if err := os.Remove(engine.FileOfA(t, home, layout.Revision(1, lost))); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	_, err := s.Load(t.Context(), 1)
 	isLost(t, "load", err, 1, lost)
 	_, err = s.LoadBefore(t.Context(), 1, zodb.MaxTID)
 	isLost(t, "load before", err, 1, lost)
-	_, err = undo(t, s, lost)
+	_, err = engine.Undo(t, s, lost)
 	isLost(t, "undo", err, 1, lost)
 	list, err := s.History(t.Context(), 1, 10)
 	if err != nil || len(list) != 2 || list[1].Damage != nil {
@@ -148,8 +141,8 @@ func TestLostCurrentRevisionIsDamage(t *testing.T) {
 		t.Error("a pack does not miss it")
 	}
 	// The object can be stored anew, based on what was lost.
-	commit(t, s, change{oid: 1, data: rec("three"), serial: lost})
-	if got := load(t, s, 1); got != string(rec("three")) {
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("three"), Serial: lost})
+	if got := engine.Load(t, s, 1); got != string(pickletest.Record("three")) {
 		t.Errorf("after it was stored anew: %q", got)
 	}
 }
@@ -157,18 +150,18 @@ func TestLostCurrentRevisionIsDamage(t *testing.T) {
 // TestLostTransactionIsNamed: the chain does not end in silence, nor the history of an object.
 func TestLostTransactionIsNamed(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("one")})
-	lost := commit(t, s, change{oid: 1, data: rec("two")})
-	commit(t, s, change{oid: 0, data: rec("radix", 1)})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+	lost := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("radix", 1)})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(fileOfA(t, home, layout.Transaction(lost))); err != nil {
+	if err := os.Remove(engine.FileOfA(t, home, layout.Transaction(lost))); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	n := 0
 	for _, err := range s.TransactionsBackward(t.Context(), 0) {
 		if n++; n == 2 {
@@ -192,18 +185,18 @@ func TestLostTransactionIsNamed(t *testing.T) {
 func TestUnreadableDirectoryEndsNoChain(t *testing.T) {
 	t.Parallel()
 	for _, cause := range []syscall.Errno{syscall.EIO, syscall.EACCES} {
-		s, f, home := newErrStorage(t, Options{})
-		first := commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("one")})
-		second := commit(t, s, change{oid: 1, data: rec("two")})
-		third := commit(t, s, change{oid: 1, data: rec("three")})
+		s, f, home := engine.NewErrStorage(t, engine.Options{})
+		first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+		second := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
+		third := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("three")})
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		s.SetPacked(third) // as after a pack
-		if err := os.Remove(fileOfA(t, home, layout.Transaction(first))); err != nil {
+		if err := os.Remove(engine.FileOfA(t, home, layout.Transaction(first))); err != nil {
 			t.Fatal(err)
 		}
-		bad := s.home.Settings.Structure.Format.Path(layout.Transaction(second))
+		bad := s.Dir().Settings.Structure.Format.Path(layout.Transaction(second))
 		f.Decide(func(op errfs.Op) error {
 			if strings.HasSuffix(op.Name, bad) {
 				return cause

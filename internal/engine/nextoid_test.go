@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"errors"
@@ -6,6 +6,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -19,28 +22,29 @@ func TestNextOIDListsFewDirectories(t *testing.T) {
 		oids = append(oids, 1<<40+i<<16)
 	}
 	slices.Sort(oids)
-	for _, format := range allFormats() {
+	for _, format := range engine.AllFormats() {
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
-			home := newHome(t, CreateOptions{Format: format.String()})
+			home := engine.NewHome(t, engine.CreateOptions{Format: format.String()})
 			under, err := vfs.OS(home)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var lists atomic.Int64
-			s := open(t, home, Options{fs: errfs.New(under, func(op errfs.Op) error {
+			counting := errfs.New(under, func(op errfs.Op) error {
 				if op.Kind == "list" {
 					lists.Add(1)
 				}
 				return nil
-			})})
+			})
+			s := engine.OpenHome(t, home, engine.OnFS(engine.Options{}, counting))
 			for _, oid := range oids[1:] {
-				commit(t, s, change{oid: oid, data: rec("x")})
+				enginetest.Commit(t, s, enginetest.Change{OID: oid, Data: pickletest.Record("x")})
 			}
 			if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			commit(t, s, change{oid: oids[0], data: rec("in the log")})
+			enginetest.Commit(t, s, enginetest.Change{OID: oids[0], Data: pickletest.Record("in the log")})
 			want := func(from zodb.OID) {
 				t.Helper()
 				lists.Store(0)

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"crypto/md5"
@@ -9,7 +9,10 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -19,21 +22,21 @@ import (
 // and copied by an undo with a sum of that kind, so that a second undo finds the two equal.
 func TestBlobsOfOlderReleases(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Format: "chunky"})
-	s := open(t, home, Options{})
-	first := commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("a"), blob: "an old blob"})
+	home := engine.NewHome(t, engine.CreateOptions{Format: "chunky"})
+	s := engine.OpenHome(t, home, engine.Options{})
+	first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("a"), Blob: "an old blob"})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	revision := filepath.Join(home, "A", layout.Chunky.Path(layout.Revision(1, first)))
 	asOlder(t, revision, "an old blob")
 
-	s = open(t, home, Options{})
-	if got := readBlob(t, s, 1, first); got != "an old blob" {
+	s = engine.OpenHome(t, home, engine.Options{})
+	if got := engine.ReadBlob(t, s, 1, first); got != "an old blob" {
 		t.Errorf("blob is %q", got)
 	}
-	second := commit(t, s, change{oid: 1, data: rec("a"), blob: "a new blob"})
-	third, err := undo(t, s, second)
+	second := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a"), Blob: "a new blob"})
+	third, err := engine.Undo(t, s, second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +44,7 @@ func TestBlobsOfOlderReleases(t *testing.T) {
 	if err != nil || o.BlobSum != md5.Sum([]byte("an old blob")) {
 		t.Errorf("the copy has the sum %s: %v", o.BlobSum, err)
 	}
-	if got := readBlob(t, s, 1, third); got != "an old blob" {
+	if got := engine.ReadBlob(t, s, 1, third); got != "an old blob" {
 		t.Errorf("blob of the copy is %q", got)
 	}
 	if err := s.Close(); err != nil {
@@ -59,7 +62,7 @@ func TestBlobsOfOlderReleases(t *testing.T) {
 	if err := errors.Join(os.Chmod(blob, 0o600), os.WriteFile(blob, []byte("an odd blob"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	b, err := s.OpenBlob(t.Context(), 1, first)
 	if err != nil {
 		t.Fatal(err)
@@ -80,41 +83,41 @@ func TestBlobsOfOlderReleases(t *testing.T) {
 // cannot, nor where the blob that has to be read is damaged.
 func TestUndoAcrossKindsOfBlobSums(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Format: "chunky"})
-	s := open(t, home, Options{})
-	first := commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("a"), blob: "the first blob"})
-	older := commit(t, s, change{oid: 1, data: rec("a"), blob: "an old blob"})
+	home := engine.NewHome(t, engine.CreateOptions{Format: "chunky"})
+	s := engine.OpenHome(t, home, engine.Options{})
+	first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("a"), Blob: "the first blob"})
+	older := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a"), Blob: "an old blob"})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	revision := filepath.Join(home, "A", layout.Chunky.Path(layout.Revision(1, older)))
 	asOlder(t, revision, "an old blob")
 
-	s = open(t, home, Options{})
-	again := commit(t, s, change{oid: 1, data: rec("a"), blob: "an old blob"})
-	undone, err := undo(t, s, older)
+	s = engine.OpenHome(t, home, engine.Options{})
+	again := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a"), Blob: "an old blob"})
+	undone, err := engine.Undo(t, s, older)
 	if err != nil {
 		t.Fatalf("the blob is that of the undone transaction: %v", err)
 	}
-	if got := readBlob(t, s, 1, undone); got != "the first blob" {
+	if got := engine.ReadBlob(t, s, 1, undone); got != "the first blob" {
 		t.Errorf("blob after the undo is %q", got)
 	}
 	// Within one transaction: the first undo brings back the blob with a sum of the newer kind.
-	if undone, err = undo(t, s, undone, older); err != nil {
+	if undone, err = engine.Undo(t, s, undone, older); err != nil {
 		t.Fatalf("two undos in one transaction: %v", err)
 	}
-	if got := readBlob(t, s, 1, undone); got != "the first blob" {
+	if got := engine.ReadBlob(t, s, 1, undone); got != "the first blob" {
 		t.Errorf("blob after two undos is %q; %s and %s made others", got, first, again)
 	}
-	commit(t, s, change{oid: 1, data: rec("a"), blob: "an odd blob"})
-	if _, err := undo(t, s, older); !errors.Is(err, zodb.ErrUndo) {
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a"), Blob: "an odd blob"})
+	if _, err := engine.Undo(t, s, older); !errors.Is(err, zodb.ErrUndo) {
 		t.Errorf("the blob is another one: %v", err)
 	}
 	blob := revision + ".blob"
 	if err := errors.Join(os.Chmod(blob, 0o600), os.WriteFile(blob, []byte("an odd blob"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := undo(t, s, older); !errors.Is(err, zodb.ErrUndo) || !errors.Is(err, zodb.ErrCorrupt) {
+	if _, err := engine.Undo(t, s, older); !errors.Is(err, zodb.ErrUndo) || !errors.Is(err, zodb.ErrCorrupt) {
 		t.Errorf("the blob is damaged: %v", err)
 	}
 	if err := s.Close(); err != nil {

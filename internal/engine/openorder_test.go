@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -9,38 +9,24 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
 	"github.com/google/go-cmp/cmp"
 )
 
-// contentOf returns the content of every file below a directory, by its name.
-func contentOf(t *testing.T, f vfs.FS, dir string) map[string]string {
-	t.Helper()
-	all := make(map[string]string)
-	for name, err := range vfs.Walk(f, dir) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := f.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[name] = string(b)
-	}
-	return all
-}
-
 // TestRefusedOpenChangesNothing: A was replaced by an older copy, and somebody starts
 // the server again and again.
 func TestRefusedOpenChangesNothing(t *testing.T) {
 	t.Parallel()
-	where := newHome(t, CreateOptions{})
-	s := open(t, where, Options{})
-	commit(t, s, change{oid: 0, data: rec("one")})
+	where := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, where, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("one")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -48,12 +34,12 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 	if err := os.CopyFS(older, os.DirFS(filepath.Join(where, "A"))); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, where, Options{SegmentSize: 4 << 10})
+	s = engine.OpenHome(t, where, engine.Options{SegmentSize: 4 << 10})
 	if err := s.WaitNormal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 {
-		commit(t, s, change{oid: 0, data: rec("two" + strings.Repeat("x", 3000))})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("two" + strings.Repeat("x", 3000))})
 	}
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
@@ -61,7 +47,7 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 	if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, s, change{oid: 0, data: rec("three" + strings.Repeat("x", 3000)), blob: "blob"}) // in the log only
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("three" + strings.Repeat("x", 3000)), Blob: "blob"}) // in the log only
 	s.Close()
 	for _, side := range []string{"A", "B"} {
 		if err := os.RemoveAll(filepath.Join(where, side)); err != nil {
@@ -75,7 +61,7 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := contentOf(t, f, ".")
+	before := engine.ContentOf(t, f, ".")
 	forget := func(all map[string]string) {
 		delete(all, home.LockFile) // says who was here last
 		for name := range all {
@@ -86,11 +72,11 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 	}
 	forget(before)
 	for range 3 {
-		s, err := Open(context.Background(), where, Options{})
+		s, err := engine.Open(context.Background(), where, engine.Options{})
 		if !errors.Is(err, zodb.ErrJournalOlder) || s != nil {
 			t.Fatalf("%v, %v", s, err)
 		}
-		after := contentOf(t, f, ".")
+		after := engine.ContentOf(t, f, ".")
 		forget(after)
 		if d := cmp.Diff(before, after); d != "" {
 			t.Fatalf("a refused open changed HOME: %.500s", d)
@@ -103,33 +89,33 @@ func TestRefusedOpenChangesNothing(t *testing.T) {
 func TestKillLoopWithCommitsFillsNoDisk(t *testing.T) {
 	t.Parallel()
 	disk := crashfs.New(1)
-	if err := populateHome(disk, zodb.ClassFull, "chunky"); err != nil {
+	if err := engine.PopulateHome(disk, zodb.ClassFull, "chunky"); err != nil {
 		t.Fatal(err)
 	}
-	o := scriptOptions(disk)
+	o := engine.ScriptOptions(disk)
 	o.SegmentSize = 1 << 20
 	most := 0
 	for i := range 25 {
-		s, err := Open(context.Background(), "", o)
+		s, err := engine.Open(context.Background(), "", o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		commit(t, s, change{oid: zodb.OID(i), data: rec(fmt.Sprint(i))})
-		most = max(most, s.journal.Stats().Segments)
+		enginetest.Commit(t, s, enginetest.Change{OID: zodb.OID(i), Data: pickletest.Record(fmt.Sprint(i))})
+		most = max(most, s.JournalSegments())
 		disk = disk.Killed()
-		o.fs = disk
+		o = engine.OnFS(o, disk)
 		_ = s.Close() // of the one that was killed
 	}
 	if most < 2 || most > space.CrowdSegments+1 {
 		t.Errorf("the log had %d segments", most)
 	}
-	s, err := Open(context.Background(), "", o)
+	s, err := engine.Open(context.Background(), "", o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	for i := range 25 {
-		if got := load(t, s, zodb.OID(i)); got != string(rec(fmt.Sprint(i))) {
+		if got := engine.Load(t, s, zodb.OID(i)); got != string(pickletest.Record(fmt.Sprint(i))) {
 			t.Errorf("object %d is %q", i, got)
 		}
 	}
@@ -143,24 +129,24 @@ func TestStartsInAKillLoopDoNotGrowTheJournal(t *testing.T) {
 		t.Run(fmt.Sprintf("flushed %t", flushed), func(t *testing.T) {
 			t.Parallel()
 			disk := crashfs.New(1)
-			if err := populateHome(disk, zodb.ClassFull, "chunky"); err != nil {
+			if err := engine.PopulateHome(disk, zodb.ClassFull, "chunky"); err != nil {
 				t.Fatal(err)
 			}
-			o := scriptOptions(disk)
+			o := engine.ScriptOptions(disk)
 			o.SegmentSize = 1 << 20
-			s, err := Open(t.Context(), "", o)
+			s, err := engine.Open(t.Context(), "", o)
 			if err == nil {
 				err = s.WaitNormal(t.Context())
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			commit(t, s, change{oid: 0, data: rec("one")})
-			before := contentOf(t, disk, home.JournalDir)
+			enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("one")})
+			before := engine.ContentOf(t, disk, home.JournalDir)
 			for range 10 {
 				disk = disk.Killed()
-				o.fs = disk
-				if s, err = Open(context.Background(), "", o); err != nil {
+				o = engine.OnFS(o, disk)
+				if s, err = engine.Open(context.Background(), "", o); err != nil {
 					t.Fatal(err)
 				}
 				if flushed {
@@ -168,18 +154,18 @@ func TestStartsInAKillLoopDoNotGrowTheJournal(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if got := load(t, s, 0); got != string(rec("one")) {
+				if got := engine.Load(t, s, 0); got != string(pickletest.Record("one")) {
 					t.Fatalf("got %q", got)
 				}
 			}
-			if d := cmp.Diff(before, contentOf(t, disk, home.JournalDir)); d != "" {
+			if d := cmp.Diff(before, engine.ContentOf(t, disk, home.JournalDir)); d != "" {
 				t.Errorf("it changed: %.500s", d)
 			}
 			// A close that is clean leaves nothing there.
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if left := contentOf(t, disk, home.JournalDir); len(left) > 0 {
+			if left := engine.ContentOf(t, disk, home.JournalDir); len(left) > 0 {
 				t.Errorf("left in the journal: %d files", len(left))
 			}
 		})

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"archive/tar"
@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
@@ -22,18 +25,18 @@ import (
 // a directory, or all files in a replica.tar. It returns that transaction.
 func leftByOriginal(ctx context.Context, disk *crashfs.FS, replica bool) (zodb.TID, error) {
 	model := crashfs.New(1)
-	if err := errors.Join(populateHome(model, zodb.ClassFull, layout.Bushy), populateHome(disk, zodb.ClassFull, layout.Bushy)); err != nil {
+	if err := errors.Join(engine.PopulateHome(model, zodb.ClassFull, layout.Bushy), engine.PopulateHome(disk, zodb.ClassFull, layout.Bushy)); err != nil {
 		return 0, err
 	}
-	s, err := Open(ctx, "", scriptOptions(model))
+	s, err := engine.Open(ctx, "", engine.ScriptOptions(model))
 	if err != nil {
 		return 0, err
 	}
-	var list []change
+	var list []enginetest.Change
 	for oid := range zodb.OID(30) {
-		list = append(list, change{oid: oid, data: rec(fmt.Sprint("object ", oid))})
+		list = append(list, enginetest.Change{OID: oid, Data: pickletest.Record(fmt.Sprint("object ", oid))})
 	}
-	tid, err := tryCommit(s, zodb.TxnMeta{}, list...)
+	tid, err := enginetest.TryCommit(s, zodb.TxnMeta{}, list...)
 	if err = errors.Join(err, s.WaitNormal(ctx), s.Flush(ctx), s.Close()); err != nil {
 		return 0, err
 	}
@@ -80,8 +83,8 @@ func originalFaults(t testing.TB, replica bool) func(disk *crashfs.FS) (*faultte
 		if err != nil {
 			return nil, err
 		}
-		o := scriptOptions(disk)
-		var s *Storage
+		o := engine.ScriptOptions(disk)
+		var s *engine.Storage
 		var acked []string
 		end := func() {
 			if s != nil {
@@ -94,13 +97,13 @@ func originalFaults(t testing.TB, replica bool) func(disk *crashfs.FS) (*faultte
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				end()
-				o.fs = f
-				if s, err = Open(ctx, "", o); err != nil {
+				o = engine.OnFS(o, f)
+				if s, err = engine.Open(ctx, "", o); err != nil {
 					s = nil
 					return err
 				}
 				text := fmt.Sprint("changed ", len(acked))
-				if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec(text)}); err != nil {
+				if _, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: 1, Data: pickletest.Record(text)}); err != nil {
 					return err
 				}
 				acked = append(acked, text)
@@ -108,23 +111,23 @@ func originalFaults(t testing.TB, replica bool) func(disk *crashfs.FS) (*faultte
 			},
 			Check: func(after *crashfs.FS, _ bool) error {
 				o := o
-				o.fs = after
-				s, err := Open(t.Context(), "", o)
+				o = engine.OnFS(o, after)
+				s, err := engine.Open(t.Context(), "", o)
 				if err != nil {
 					return err
 				}
 				defer s.Close()
 				for oid := range zodb.OID(30) {
 					r, err := s.Load(t.Context(), oid)
-					want := rec(fmt.Sprint("object ", oid))
+					want := pickletest.Record(fmt.Sprint("object ", oid))
 					if oid == 1 && len(acked) > 0 {
-						want = rec(acked[len(acked)-1])
+						want = pickletest.Record(acked[len(acked)-1])
 					}
 					if err != nil || string(r.Data) != string(want) && (oid != 1 || r.Serial <= tid) {
 						return fmt.Errorf("object %s: %.60q, %w", oid, r.Data, err)
 					}
 				}
-				return errors.Join(s.WaitNormal(t.Context()), s.Close(), sound(t.Context(), after, false))
+				return errors.Join(s.WaitNormal(t.Context()), s.Close(), engine.Sound(t.Context(), after, false))
 			},
 			End: end,
 		}, nil
@@ -136,8 +139,8 @@ func originalFaults(t testing.TB, replica bool) func(disk *crashfs.FS) (*faultte
 func TestFaultsInWhatAnOriginalLeft(t *testing.T) {
 	t.Parallel()
 	for what, replica := range map[string]bool{"directory": false, "replica": true} {
-		for i := range rounds(t, 1) {
-			o := faulttest.Options{Every: stride(5), Seed: uint64(i), Retries: 2}
+		for i := range engine.Rounds(t, 1) {
+			o := faulttest.Options{Every: engine.Stride(5), Seed: uint64(i), Retries: 2}
 			t.Run(fmt.Sprintf("%s seed %d killed", what, i), func(t *testing.T) {
 				t.Parallel()
 				faulttest.Killed(t, o, originalFaults(t, replica))

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"flag"
@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -22,7 +25,7 @@ var packObjects = flag.Int("pack-objects", 1_000_000, "so many objects has the s
 //	go test -run '^$' -bench 'BenchmarkPack$' -benchtime 1x -timeout 2h .
 func BenchmarkPack(b *testing.B) {
 	for range b.N {
-		s, _ := newBenchStorageWith(b, map[string]string{"storage.min_pack_time": "0"}, Options{CacheSize: -1})
+		s, _ := engine.NewBenchStorageWith(b, map[string]string{"storage.min_pack_time": "0"}, engine.Options{CacheSize: -1})
 		total := *packObjects
 		reachable := total * 4 / 5
 		b.StopTimer()
@@ -64,7 +67,7 @@ func BenchmarkPack(b *testing.B) {
 
 // makePackable makes a tree, the children before their parents, garbage beside
 // it, and new revisions of a tenth.
-func makePackable(b *testing.B, s *Storage, total, reachable int) {
+func makePackable(b *testing.B, s *engine.Storage, total, reachable int) {
 	b.Helper()
 	if _, err := s.NewOIDs(total); err != nil {
 		b.Fatal(err)
@@ -75,12 +78,12 @@ func makePackable(b *testing.B, s *Storage, total, reachable int) {
 		for c := i*children + 1; i < reachable && c <= (i+1)*children && c < reachable; c++ {
 			refs = append(refs, zodb.OID(c))
 		}
-		return rec(fmt.Sprintf("%0650d", i), refs...)
+		return pickletest.Record(fmt.Sprintf("%0650d", i), refs...)
 	}
-	var changes []change
+	var changes []enginetest.Change
 	put := func(i int) {
-		if changes = append(changes, change{oid: zodb.OID(i), data: record(i)}); len(changes) == 1000 || i == 0 {
-			commit(b, s, changes...)
+		if changes = append(changes, enginetest.Change{OID: zodb.OID(i), Data: record(i)}); len(changes) == 1000 || i == 0 {
+			enginetest.Commit(b, s, changes...)
 			changes = changes[:0]
 		}
 	}
@@ -91,7 +94,7 @@ func makePackable(b *testing.B, s *Storage, total, reachable int) {
 		put(i * 10)
 	}
 	for range 3 {
-		commit(b, s, change{oid: 0, data: record(0)})
+		enginetest.Commit(b, s, enginetest.Change{OID: 0, Data: record(0)})
 	}
 	if err := s.Flush(b.Context()); err != nil {
 		b.Fatal(err)
@@ -99,7 +102,7 @@ func makePackable(b *testing.B, s *Storage, total, reachable int) {
 }
 
 // measureLoads loads random objects, from two goroutines, while f runs.
-func measureLoads(b *testing.B, s *Storage, n int, f func()) []time.Duration {
+func measureLoads(b *testing.B, s *engine.Storage, n int, f func()) []time.Duration {
 	b.Helper()
 	stop := make(chan struct{})
 	var wait sync.WaitGroup
@@ -135,7 +138,7 @@ type paced struct {
 	took []time.Duration
 }
 
-func newPaced(s *Storage, n int) *paced {
+func newPaced(s *engine.Storage, n int) *paced {
 	p := &paced{stop: make(chan struct{})}
 	p.wait.Go(func() {
 		rnd := rand.New(rand.NewPCG(9, 9))
@@ -147,7 +150,7 @@ func newPaced(s *Storage, n int) *paced {
 			}
 			begun := time.Now()
 			oid := zodb.OID(n/2 + rnd.IntN(n/2)) // a leaf
-			if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: oid, data: benchData(1)}); err != nil {
+			if _, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: oid, Data: benchData(1)}); err != nil {
 				panic(err)
 			}
 			p.took = append(p.took, time.Since(begun))

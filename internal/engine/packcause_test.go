@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"errors"
@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -18,7 +21,7 @@ import (
 // that of the pack.
 func TestPurgeNamesItsError(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "1"}})
+	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "1"}})
 	dir, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
@@ -26,22 +29,22 @@ func TestPurgeNamesItsError(t *testing.T) {
 	f := errfs.New(dir, nil)
 	begun := time.Now()
 	var passed atomic.Int64 // seconds
-	o := Options{fs: f, Clock: func() time.Time { return begun.Add(time.Duration(passed.Load()) * time.Second) }}
-	s := open(t, home, o)
+	o := engine.OnFS(engine.Options{Clock: func() time.Time { return begun.Add(time.Duration(passed.Load()) * time.Second) }}, f)
+	s := engine.OpenHome(t, home, o)
 	for i := range 5 {
 		passed.Add(1)
-		commit(t, s, change{oid: 0, data: rec(fmt.Sprint("root", i))})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record(fmt.Sprint("root", i))})
 	}
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	doPack(t, s, zodb.PackOptions{})
+	engine.DoPack(t, s, zodb.PackOptions{})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	passed.Add(10)
-	s = open(t, home, o)
-	commit(t, s, change{oid: 0, data: rec("root again")})
+	s = engine.OpenHome(t, home, o)
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root again")})
 	f.Decide(func(op errfs.Op) error {
 		if op.Kind == "remove" && strings.HasSuffix(op.Name, "-deleted") {
 			return syscall.EIO

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -18,26 +21,26 @@ import (
 func TestPackPassesALinkThatDoesNotGoBackwards(t *testing.T) {
 	t.Parallel()
 	for _, stays := range []bool{false, true} {
-		s := packStorage(t, Options{}, "storage.delay_delete=864000")
-		commit(t, s, change{oid: 0, data: rec("root", 1, 2, 3)}, change{oid: 1, data: rec("one")}, change{oid: 2, data: rec("two")}, change{oid: 3, data: rec("three")})
+		s := engine.PackStorage(t, engine.Options{}, "storage.delay_delete=864000")
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1, 2, 3)}, enginetest.Change{OID: 1, Data: pickletest.Record("one")}, enginetest.Change{OID: 2, Data: pickletest.Record("two")}, enginetest.Change{OID: 3, Data: pickletest.Record("three")})
 		first := s.LastTransaction()
 		for range 3 {
-			commit(t, s, change{oid: 2, data: rec("goes")})
+			enginetest.Commit(t, s, enginetest.Change{OID: 2, Data: pickletest.Record("goes")})
 		}
-		commit(t, s, change{oid: 2, data: rec("goes")})
+		enginetest.Commit(t, s, enginetest.Change{OID: 2, Data: pickletest.Record("goes")})
 		second := s.LastTransaction()
-		wrong := change{oid: 2, data: rec("goes, too")}
+		wrong := enginetest.Change{OID: 2, Data: pickletest.Record("goes, too")}
 		if stays {
-			wrong = change{oid: 3, data: rec("stays")}
+			wrong = enginetest.Change{OID: 3, Data: pickletest.Record("stays")}
 		}
-		commit(t, s, wrong)
+		enginetest.Commit(t, s, wrong)
 		damaged := s.LastTransaction()
-		commit(t, s, change{oid: 2, data: rec("current")}, change{oid: 0, data: rec("root", 1, 2, 3)})
+		enginetest.Commit(t, s, enginetest.Change{OID: 2, Data: pickletest.Record("current")}, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1, 2, 3)})
 		last := s.LastTransaction()
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		path := fileOfA(t, s.Home(), layout.Transaction(damaged))
+		path := engine.FileOfA(t, s.Home(), layout.Transaction(damaged))
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

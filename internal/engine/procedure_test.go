@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"bytes"
@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -47,7 +50,7 @@ func (f stampingFile) Write(p []byte) (int, error) {
 // traffic writes into a storage as fast as it can, with what happened kept in a
 // model: oid → tid → data, where data that is nil is a deletion.
 type traffic struct {
-	s       *Storage
+	s       *engine.Storage
 	objects int
 	mu      sync.Mutex
 	history map[zodb.OID][]version
@@ -64,7 +67,7 @@ type version struct {
 	blob string
 }
 
-func startTraffic(t *testing.T, s *Storage, writers, objects int, budget int64) *traffic {
+func startTraffic(t *testing.T, s *engine.Storage, writers, objects int, budget int64) *traffic {
 	w := &traffic{s: s, objects: objects, history: make(map[zodb.OID][]version), stop: make(chan struct{})}
 	w.budget.Store(budget)
 	for g := range writers {
@@ -115,17 +118,17 @@ func (w *traffic) transaction(rnd *rand.Rand, g, writers int) error {
 	for range 1 + rnd.IntN(4) {
 		oid := zodb.OID(rnd.IntN(w.objects/writers)*writers + g)
 		// Contents of the same length, so that size tells nothing.
-		v := version{data: string(rec(fmt.Sprintf("%020d", rnd.Int64())))}
+		v := version{data: string(pickletest.Record(fmt.Sprintf("%020d", rnd.Int64())))}
 		if rnd.IntN(8) == 0 {
 			v.blob = fmt.Sprintf("%020d", rnd.Int64())
 		}
 		changes[oid] = v
 	}
-	var list []change
+	var list []enginetest.Change
 	for oid, v := range changes {
-		list = append(list, change{oid: oid, data: []byte(v.data), blob: v.blob})
+		list = append(list, enginetest.Change{OID: oid, Data: []byte(v.data), Blob: v.blob})
 	}
-	tid, err := tryCommit(w.s, zodb.TxnMeta{User: []byte("writer"), Description: fmt.Appendf(nil, "%d", g)}, list...)
+	tid, err := enginetest.TryCommit(w.s, zodb.TxnMeta{User: []byte("writer"), Description: fmt.Appendf(nil, "%d", g)}, list...)
 	if err != nil {
 		return err
 	}
@@ -161,7 +164,7 @@ func (w *traffic) at(tid zodb.TID) map[zodb.OID]version {
 // by object, and all revisions of it.
 func (w *traffic) compareCopy(t *testing.T, what, dir string) {
 	t.Helper()
-	s, err := Open(context.Background(), dir, Options{ReadOnly: true})
+	s, err := engine.Open(context.Background(), dir, engine.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
@@ -181,7 +184,7 @@ func (w *traffic) compareCopy(t *testing.T, what, dir string) {
 			continue
 		}
 		if want.blob != "" {
-			if got := readBlob(t, s, oid, want.tid); got != want.blob {
+			if got := engine.ReadBlob(t, s, oid, want.tid); got != want.blob {
 				t.Errorf("%s: blob of %s is %q, want %q", what, oid, got, want.blob)
 			}
 		}
@@ -222,7 +225,7 @@ func need(t *testing.T, tools ...string) {
 }
 
 // withSnapshot runs f in snapshot mode.
-func withSnapshot(t *testing.T, s *Storage, f func()) {
+func withSnapshot(t *testing.T, s *engine.Storage, f func()) {
 	t.Helper()
 	if err := s.EnterSnapshot(t.Context(), "test"); err != nil {
 		t.Fatal(err)
@@ -236,13 +239,13 @@ func withSnapshot(t *testing.T, s *Storage, f func()) {
 func TestNothingBelowAChangesDuringASnapshot(t *testing.T) {
 	t.Parallel()
 	need(t, "flock", "find", "sha256sum", "xargs")
-	for _, format := range allFormats() {
+	for _, format := range engine.AllFormats() {
 		t.Run(format.String(), func(t *testing.T) {
-			home := newHome(t, CreateOptions{Format: string(format), Set: map[string]string{"journal.flush_transaction_threshold": "20"}})
-			s := open(t, home, Options{})
+			home := engine.NewHome(t, engine.CreateOptions{Format: string(format), Set: map[string]string{"journal.flush_transaction_threshold": "20"}})
+			s := engine.OpenHome(t, home, engine.Options{})
 			startTraffic(t, s, 4, 100, 5000)
 			snapshots := 3
-			if testing.Short() || raceDetector {
+			if testing.Short() || engine.RaceDetector {
 				snapshots = 1
 			}
 			for range snapshots {
@@ -268,7 +271,7 @@ func TestNothingBelowAChangesDuringASnapshot(t *testing.T) {
 func TestHandMadeCopiesAreWhatTheyShouldBe(t *testing.T) {
 	t.Parallel()
 	need(t, "flock", "find", "tar", "cp", "rsync", "stat")
-	home := newHome(t, CreateOptions{Set: map[string]string{"journal.flush_transaction_threshold": "20"}})
+	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"journal.flush_transaction_threshold": "20"}})
 	// The clock of this machine, which is going to be stepped back.
 	var offset atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
@@ -276,7 +279,7 @@ func TestHandMadeCopiesAreWhatTheyShouldBe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, home, Options{Clock: now, fs: stampingFS{disk, now}})
+	s := engine.OpenHome(t, home, engine.OnFS(engine.Options{Clock: now}, stampingFS{disk, now}))
 	w := startTraffic(t, s, 4, 60, 0)
 	dir := t.TempDir()
 	work, err := os.MkdirTemp(filepath.Dir(home), "links") // cp -al needs the same file system
@@ -290,7 +293,7 @@ func TestHandMadeCopiesAreWhatTheyShouldBe(t *testing.T) {
 	switch {
 	case testing.Short():
 		rounds = 4
-	case raceDetector:
+	case engine.RaceDetector:
 		rounds = 6
 	}
 	for i := range rounds {

@@ -1,9 +1,10 @@
-package engine
+package engine_test
 
 import (
 	"path/filepath"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -13,11 +14,11 @@ import (
 // what is loaded without the log.
 func TestReserveIsThereAfterAMoment(t *testing.T) {
 	t.Parallel()
-	o := Options{Reserve: 64 << 10}
+	o := engine.Options{Reserve: 64 << 10}
 	for _, format := range []layout.Format{layout.Bundled, layout.Chunky} {
 		for range 5 {
 			home := filepath.Join(t.TempDir(), "home")
-			if err := Create(home, CreateOptions{Format: format.String()}); err != nil {
+			if err := engine.Create(home, engine.CreateOptions{Format: format.String()}); err != nil {
 				t.Fatal(err)
 			}
 			f, err := vfs.OS(home)
@@ -25,7 +26,7 @@ func TestReserveIsThereAfterAMoment(t *testing.T) {
 				t.Fatal(err)
 			}
 			if format == layout.Bundled {
-				l, err := OpenLoader(t.Context(), home, o)
+				l, err := engine.OpenLoader(t.Context(), home, o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -39,7 +40,7 @@ func TestReserveIsThereAfterAMoment(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s, err := Open(t.Context(), home, o)
+			s, err := engine.Open(t.Context(), home, o)
 			if err == nil {
 				err = s.Close()
 			}

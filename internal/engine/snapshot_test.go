@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"archive/tar"
@@ -16,29 +16,20 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	hometest.Eventually(t, what, holds)
-}
-
-func snapshotContent(home string) string {
-	b, err := os.ReadFile(filepath.Join(home, snapshotFile))
-	if err != nil {
-		return "none"
-	}
-	return string(b)
-}
-
 func TestSnapshotModeHasOneOwner(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
 	ctx := t.Context()
 	for _, bad := range []string{"", "two\nlines", strings.Repeat("x", 201)} {
 		if err := s.EnterSnapshot(ctx, bad); err == nil {
@@ -51,7 +42,7 @@ func TestSnapshotModeHasOneOwner(t *testing.T) {
 	if err := s.EnterSnapshot(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if got := snapshotContent(home); got != "user/a" {
+	if got := engine.SnapshotContent(home); got != "user/a" {
 		t.Errorf("misc/snapshot holds %q", got)
 	}
 	if err := s.EnterSnapshot(ctx, "b"); !errors.Is(err, zodb.ErrSnapshotMode) || !strings.Contains(err.Error(), "user/a") {
@@ -64,37 +55,37 @@ func TestSnapshotModeHasOneOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock, err := f.Lock(sublockFile)
+	lock, err := f.Lock(snapfile.Sublock)
 	if err != nil {
 		t.Fatalf("the sublock is not free in snapshot mode: %v", err)
 	}
 	if err := s.LeaveSnapshot(ctx, "a"); !errors.Is(err, zodb.ErrLocked) {
 		t.Errorf("left while somebody holds the sublock: %v", err)
 	}
-	if got := snapshotContent(home); got != "user/a" {
+	if got := engine.SnapshotContent(home); got != "user/a" {
 		t.Errorf("misc/snapshot holds %q after a refusal", got)
 	}
 	if err := errors.Join(lock.Close(), s.LeaveSnapshot(ctx, "a"), s.WaitNormal(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	if got := snapshotContent(home); got != "none" {
+	if got := engine.SnapshotContent(home); got != "none" {
 		t.Errorf("misc/snapshot holds %q", got)
 	}
-	if _, err := f.Lock(sublockFile); !errors.Is(err, vfs.ErrLocked) {
+	if _, err := f.Lock(snapfile.Sublock); !errors.Is(err, vfs.ErrLocked) {
 		t.Errorf("the sublock is free outside snapshot mode: %v", err)
 	}
 }
 
 func TestSnapshotHoldsWhatWasCommittedBeforeAndNothingElse(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
 	ctx := t.Context()
-	t1 := commit(t, s, change{oid: 1, data: rec("one"), blob: "blob"})
+	t1 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one"), Blob: "blob"})
 	if err := s.EnterSnapshot(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, s, change{oid: 1, data: rec("two")}, change{oid: 2, data: rec("new")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")}, enginetest.Change{OID: 2, Data: pickletest.Record("new")})
 	if err := s.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -104,32 +95,32 @@ func TestSnapshotHoldsWhatWasCommittedBeforeAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := open(t, copied, Options{History: HistoryKept})
-	if got := load(t, c, 1); got != string(rec("one")) || c.LastTransaction() != t1 || readBlob(t, c, 1, t1) != "blob" {
+	c := engine.OpenHome(t, copied, engine.Options{History: engine.HistoryKept})
+	if got := engine.Load(t, c, 1); got != string(pickletest.Record("one")) || c.LastTransaction() != t1 || engine.ReadBlob(t, c, 1, t1) != "blob" {
 		t.Errorf("the copy has %q, last transaction %s", got, c.LastTransaction())
 	}
 	if _, err := c.Load(ctx, 2); !errors.Is(err, zodb.ErrNotFound) {
 		t.Errorf("the copy has what was committed later: %v", err)
 	}
-	if load(t, s, 1) != string(rec("two")) || load(t, s, 2) != string(rec("new")) {
+	if engine.Load(t, s, 1) != string(pickletest.Record("two")) || engine.Load(t, s, 2) != string(pickletest.Record("new")) {
 		t.Error("the storage does not give what is in B")
 	}
 	if err := errors.Join(s.LeaveSnapshot(ctx, "a"), s.WaitNormal(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	if load(t, s, 1) != string(rec("two")) || load(t, s, 2) != string(rec("new")) {
+	if engine.Load(t, s, 1) != string(pickletest.Record("two")) || engine.Load(t, s, 2) != string(pickletest.Record("new")) {
 		t.Error("the storage lost what was in B")
 	}
 }
 
 func TestEnteringCanBeGivenUp(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range zodb.OID(300) {
-		commit(t, s, change{oid: i, data: rec("x")})
+		enginetest.Commit(t, s, enginetest.Change{OID: i, Data: pickletest.Record("x")})
 	}
 	if err := errors.Join(s.Flush(t.Context()), s.LeaveSnapshot(t.Context(), "a")); err != nil {
 		t.Fatal(err)
@@ -150,8 +141,8 @@ func TestEnteringCanBeGivenUp(t *testing.T) {
 
 func TestStorageLeavesTheSnapshotOfAToolThatDied(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
 	ctx := t.Context()
 	c, err := control.Dial(ctx, home)
 	if err != nil {
@@ -164,7 +155,7 @@ func TestStorageLeavesTheSnapshotOfAToolThatDied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock, err := f.Lock(sublockFile) // a child of the tool still copies
+	lock, err := f.Lock(snapfile.Sublock) // a child of the tool still copies
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,44 +169,44 @@ func TestStorageLeavesTheSnapshotOfAToolThatDied(t *testing.T) {
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "leaving", func() bool { return s.Status().Snapshot == "" })
+	hometest.Eventually(t, "leaving", func() bool { return s.Status().Snapshot == "" })
 }
 
 func TestShutdownStates(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		set      string // of config/settings
-		before   func(t *testing.T, s *Storage) error
+		before   func(t *testing.T, s *engine.Storage) error
 		snapshot string
 		journal  bool // something is left there
 		b        bool
 	}{
-		"clean":          {"", func(*testing.T, *Storage) error { return nil }, "shutdown", false, false},
-		"quick_shutdown": {"1", func(*testing.T, *Storage) error { return nil }, "none", true, false},
-		"in snapshot mode": {"", func(t *testing.T, s *Storage) error {
+		"clean":          {"", func(*testing.T, *engine.Storage) error { return nil }, "shutdown", false, false},
+		"quick_shutdown": {"1", func(*testing.T, *engine.Storage) error { return nil }, "none", true, false},
+		"in snapshot mode": {"", func(t *testing.T, s *engine.Storage) error {
 			if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
 				return err
 			}
-			commit(t, s, change{oid: 2, data: rec("two")})
+			enginetest.Commit(t, s, enginetest.Change{OID: 2, Data: pickletest.Record("two")})
 			if err := s.Flush(t.Context()); err != nil {
 				return err
 			}
-			commit(t, s, change{oid: 3, data: rec("three")})
+			enginetest.Commit(t, s, enginetest.Change{OID: 3, Data: pickletest.Record("three")})
 			return nil
 		}, "user/a", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := CreateOptions{}
+			o := engine.CreateOptions{}
 			if tc.set != "" {
 				o.Set = map[string]string{"filesystem.quick_shutdown": tc.set}
 			}
-			home := newHome(t, o)
-			s := open(t, home, Options{})
+			home := engine.NewHome(t, o)
+			s := engine.OpenHome(t, home, engine.Options{})
 			if err := s.WaitNormal(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			commit(t, s, change{oid: 1, data: rec("one"), blob: "blob"})
+			enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one"), Blob: "blob"})
 			if err := tc.before(t, s); err != nil {
 				t.Fatal(err)
 			}
@@ -233,25 +224,25 @@ func TestShutdownStates(t *testing.T) {
 				}
 				return false
 			}
-			if got := snapshotContent(home); got != tc.snapshot {
+			if got := engine.SnapshotContent(home); got != tc.snapshot {
 				t.Errorf("misc/snapshot holds %q, want %q", got, tc.snapshot)
 			}
 			if left("journal") != tc.journal || left("B") != tc.b {
 				t.Errorf("something is left in journal: %t, in B: %t", left("journal"), left("B"))
 			}
 			// Whoever only looks sees all of it, and so does the next one who writes.
-			r := open(t, home, Options{ReadOnly: true})
-			if r.LastTransaction() != last || load(t, r, 1) != string(rec("one")) {
+			r := engine.OpenHome(t, home, engine.Options{ReadOnly: true})
+			if r.LastTransaction() != last || engine.Load(t, r, 1) != string(pickletest.Record("one")) {
 				t.Errorf("read-only: last transaction %s, want %s", r.LastTransaction(), last)
 			}
-			s = open(t, home, Options{CleanShutdown: true})
-			if s.LastTransaction() != last || load(t, s, 1) != string(rec("one")) {
+			s = engine.OpenHome(t, home, engine.Options{CleanShutdown: true})
+			if s.LastTransaction() != last || engine.Load(t, s, 1) != string(pickletest.Record("one")) {
 				t.Errorf("last transaction %s, want %s", s.LastTransaction(), last)
 			}
 			if err := errors.Join(s.WaitNormal(t.Context()), s.Close()); err != nil {
 				t.Fatal(err)
 			}
-			if snapshotContent(home) != "shutdown" || left("journal") || left("B") {
+			if engine.SnapshotContent(home) != "shutdown" || left("journal") || left("B") {
 				t.Error("after a clean close something is left")
 			}
 		})
@@ -260,9 +251,9 @@ func TestShutdownStates(t *testing.T) {
 
 func TestJournalOfAnotherAIsRefused(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Set: map[string]string{"filesystem.quick_shutdown": "1"}})
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 1, data: rec("one")})
+	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"filesystem.quick_shutdown": "1"}})
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
@@ -272,12 +263,12 @@ func TestJournalOfAnotherAIsRefused(t *testing.T) {
 	}
 	for i := range 3 {
 		// More than a segment each, so that the log does not hold the first ones any more.
-		commit(t, s, change{oid: 1, data: rec(fmt.Sprint("later", i) + strings.Repeat("x", 100<<10))})
+		enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record(fmt.Sprint("later", i) + strings.Repeat("x", 100<<10))})
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	commit(t, s, change{oid: 1, data: rec("in the journal")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("in the journal")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -285,9 +276,9 @@ func TestJournalOfAnotherAIsRefused(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(filepath.Join(home, "A")), os.Rename(saved, filepath.Join(home, "A"))); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []Options{{}, {ReadOnly: true}} {
+	for _, o := range []engine.Options{{}, {ReadOnly: true}} {
 		o.SegmentSize = 64 << 10
-		if s, err := Open(t.Context(), home, o); !errors.Is(err, zodb.ErrJournalOlder) {
+		if s, err := engine.Open(t.Context(), home, o); !errors.Is(err, zodb.ErrJournalOlder) {
 			t.Errorf("read-only %t: %v", o.ReadOnly, err)
 			if err == nil {
 				s.Close()
@@ -304,17 +295,17 @@ func TestJournalOfAnotherAIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := load(t, open(t, home, Options{}), 1); got != string(rec("one")) {
+	if got := engine.Load(t, engine.OpenHome(t, home, engine.Options{}), 1); got != string(pickletest.Record("one")) {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestFlushComesByItself(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Set: map[string]string{"journal.flush_interval": "1"}})
-	s := open(t, home, Options{})
-	tid := commit(t, s, change{oid: 1, data: rec("one")})
-	eventually(t, "the flush of an idle storage", func() bool { return s.Status().UnflushedTransactions == 0 })
+	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"journal.flush_interval": "1"}})
+	s := engine.OpenHome(t, home, engine.Options{})
+	tid := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+	hometest.Eventually(t, "the flush of an idle storage", func() bool { return s.Status().UnflushedTransactions == 0 })
 	if _, err := os.Stat(filepath.Join(home, "A/o0/00/00/00/00/00/00/001", tid.String())); err != nil {
 		t.Error(err)
 	}
@@ -322,9 +313,9 @@ func TestFlushComesByItself(t *testing.T) {
 
 func TestChecksumsFollowTheSettings(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Set: map[string]string{"md5policy.write": "0"}})
-	s := open(t, home, Options{})
-	tid := commit(t, s, change{oid: 1, data: rec("one")})
+	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"md5policy.write": "0"}})
+	s := engine.OpenHome(t, home, engine.Options{})
+	tid := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +324,7 @@ func TestChecksumsFollowTheSettings(t *testing.T) {
 	if err != nil || string(b[40:56]) != strings.Repeat("\x00", 16) {
 		t.Errorf("md5 % x, %v", b[40:56], err)
 	}
-	if got := load(t, s, 1); got != string(rec("one")) {
+	if got := engine.Load(t, s, 1); got != string(pickletest.Record("one")) {
 		t.Errorf("got %q", got)
 	}
 }
@@ -341,9 +332,9 @@ func TestChecksumsFollowTheSettings(t *testing.T) {
 func TestSyncCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
 	for set, want := range map[string]bool{"0": false, "1": true} {
-		home := newHome(t, CreateOptions{Set: map[string]string{"filesystem.sync": set}})
-		s := open(t, home, Options{})
-		commit(t, s, change{oid: 1, data: rec("one")})
+		home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"filesystem.sync": set}})
+		s := engine.OpenHome(t, home, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
 		if got := s.Status().JournalSyncs > 0; got != want {
 			t.Errorf("sync %s: synced %t", set, got)
 		}
@@ -352,12 +343,12 @@ func TestSyncCanBeSwitchedOff(t *testing.T) {
 
 func TestExactCountsAreKept(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
 	for i := range zodb.OID(20) {
-		commit(t, s, change{oid: i, data: rec("x"), blob: "blob"})
+		enginetest.Commit(t, s, enginetest.Change{OID: i, Data: pickletest.Record("x"), Blob: "blob"})
 	}
-	commit(t, s, change{oid: 1, data: rec("y")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("y")})
 	want := s.Counts()
 	if !want.Exact || want.Objects != 20 || want.Revisions != 21 || want.Transactions != 21 || want.BlobBytes != 80 {
 		t.Errorf("counts %+v", want)
@@ -368,18 +359,18 @@ func TestExactCountsAreKept(t *testing.T) {
 	if err := os.Remove(filepath.Join(home, flush.CountsFile)); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	if got := s.Counts(); got.Exact || got.Objects < want.Objects {
 		t.Errorf("counts of a storage that nobody has counted: %+v", got)
 	}
 	if got, err := s.CountExactly(t.Context()); err != nil || got != want {
 		t.Errorf("counted %+v, %v, want %+v", got, err, want)
 	}
-	commit(t, s, change{oid: 30, data: rec("z")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 30, Data: pickletest.Record("z")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{ReadOnly: true})
+	s = engine.OpenHome(t, home, engine.Options{ReadOnly: true})
 	if got := s.Counts(); !got.Exact || got.Objects != 21 {
 		t.Errorf("counts after a restart: %+v", got)
 	}
@@ -387,19 +378,19 @@ func TestExactCountsAreKept(t *testing.T) {
 
 func TestHistoryStopsAfterItsTimeout(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Set: map[string]string{"storage.history_timeout": "5"}})
+	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"storage.history_timeout": "5"}})
 	var now, step atomic.Int64 // nanoseconds
-	now.Store(at("2026-01-01T00:00:00Z").UnixNano())
+	now.Store(engine.ParseTime("2026-01-01T00:00:00Z").UnixNano())
 	clock := func() time.Time { return time.Unix(0, now.Add(step.Load())) }
-	s := open(t, home, Options{Clock: clock})
+	s := engine.OpenHome(t, home, engine.Options{Clock: clock})
 	for range 10 {
 		now.Add(int64(time.Second))
-		commit(t, s, change{oid: 1, data: rec("x")})
+		enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("x")})
 	}
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context()), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{ReadOnly: true, Clock: clock})
+	s = engine.OpenHome(t, home, engine.Options{ReadOnly: true, Clock: clock})
 	if h, err := s.History(t.Context(), 1, 100); err != nil || len(h) != 10 {
 		t.Errorf("%d revisions, %v", len(h), err)
 	}
@@ -422,7 +413,7 @@ func TestHistoryStopsAfterItsTimeout(t *testing.T) {
 func TestReplicaWithForeignNamesIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"../outside", "A/../../outside", "/etc/outside", "misc/lock", "A/o0/strange name", "A/$(touch outside)"} {
-		home := newHome(t, CreateOptions{})
+		home := engine.NewHome(t, engine.CreateOptions{})
 		tid := zodb.TID(0x03F6ED1905555555)
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
@@ -437,7 +428,7 @@ func TestReplicaWithForeignNamesIsRefused(t *testing.T) {
 		if err := errors.Join(w.Close(), os.WriteFile(filepath.Join(home, "journal", "replica.tar"), b.Bytes(), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(t.Context(), home, Options{})
+		s, err := engine.Open(t.Context(), home, engine.Options{})
 		if err == nil || !strings.Contains(err.Error(), "replica.tar") {
 			t.Errorf("%s: %v", name, err)
 			if err == nil {
@@ -457,9 +448,9 @@ func TestReplicaWithForeignNamesIsRefused(t *testing.T) {
 
 func TestFilesHaveNoExecuteBits(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 1, data: rec("one"), blob: "#!/bin/sh\n"})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one"), Blob: "#!/bin/sh\n"})
 	if err := errors.Join(s.Flush(t.Context()), s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -486,9 +477,9 @@ func TestFilesHaveNoExecuteBits(t *testing.T) {
 func TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne(t *testing.T) {
 	t.Parallel()
 	for _, step := range []time.Duration{0, -time.Hour} {
-		home := newHome(t, CreateOptions{})
-		s := open(t, home, Options{})
-		commit(t, s, change{oid: 1, data: rec("one")})
+		home := engine.NewHome(t, engine.CreateOptions{})
+		s := engine.OpenHome(t, home, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -498,11 +489,11 @@ func TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		copied := time.Now()
-		s = open(t, home, Options{Clock: func() time.Time { return time.Now().Add(step) }})
+		s = engine.OpenHome(t, home, engine.Options{Clock: func() time.Time { return time.Now().Add(step) }})
 		if err := s.WaitNormal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		commit(t, s, change{oid: 1, data: rec("two")})
+		enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -523,7 +514,7 @@ func TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne(t *testing.T) {
 // is in the mode at a time, and no two enter together.
 func TestManyWhoWantASnapshotGetItOneAfterTheOther(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	var inside, entered atomic.Int32
 	var wait sync.WaitGroup
 	for g := range 8 {

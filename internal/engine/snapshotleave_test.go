@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -7,6 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -31,15 +35,15 @@ func (f *slowRemoval) Remove(name string) error {
 // Meanwhile commits, loads and the status go on, and a Close waits for the end of it.
 func TestLeavingASnapshotStopsNobody(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
+	home := engine.NewHome(t, engine.CreateOptions{})
 	dir, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
 	}
 	begun, end := make(chan struct{}), make(chan struct{})
-	f := &slowRemoval{FS: dir, name: snapshotFile, begun: begun, end: end}
-	s := open(t, home, Options{fs: f})
-	commit(t, s, change{oid: 0, data: rec("one")})
+	f := &slowRemoval{FS: dir, name: snapfile.Name, begun: begun, end: end}
+	s := engine.OpenHome(t, home, engine.OnFS(engine.Options{}, f))
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("one")})
 	if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +51,7 @@ func TestLeavingASnapshotStopsNobody(t *testing.T) {
 	left, closed := make(chan error, 1), make(chan error, 1)
 	go func() { left <- s.LeaveSnapshot(t.Context(), "x") }()
 	<-begun
-	last := commit(t, s, change{oid: 0, data: rec("two")})
+	last := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("two")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +73,7 @@ func TestLeavingASnapshotStopsNobody(t *testing.T) {
 	if err := errors.Join(<-left, <-closed); err != nil {
 		t.Fatal(err)
 	}
-	again := open(t, home, Options{})
+	again := engine.OpenHome(t, home, engine.Options{})
 	if rev, err := again.Load(t.Context(), zodb.OID(0)); err != nil || rev.Serial != last {
 		t.Errorf("after another open loaded %s: %v", rev.Serial, err)
 	}
@@ -79,22 +83,22 @@ func TestLeavingASnapshotStopsNobody(t *testing.T) {
 // snapshot can be left, which it cannot. What has to be done is done all the same.
 func TestLookingForTheSublockKeepsNobodyWaiting(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
+	home := engine.NewHome(t, engine.CreateOptions{})
 	dir, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lock, err := dir.Lock(sublockFile)
+	lock, err := dir.Lock(snapfile.Sublock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var minutes atomic.Int64
-	s := open(t, home, Options{RetryInterval: time.Millisecond, SnapshotLimit: -1,
+	s := engine.OpenHome(t, home, engine.Options{RetryInterval: time.Millisecond, SnapshotLimit: -1,
 		Clock: func() time.Time { return time.Now().Add(time.Duration(minutes.Add(1)) * time.Minute) }})
 	if st := s.Status(); st.Snapshot != "startup" {
 		t.Fatalf("the state is %q", st.Snapshot)
 	}
-	commit(t, s, change{oid: 0, data: rec("one")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("one")})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.Flush(ctx); err != nil {

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"bytes"
@@ -13,6 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -39,23 +43,23 @@ func (l *logged) count(text string) int {
 func TestLongSnapshotIsToldOnce(t *testing.T) {
 	t.Parallel()
 	var log logged
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{SnapshotLimit: 20 * time.Millisecond, RetryInterval: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{SnapshotLimit: 20 * time.Millisecond, RetryInterval: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if st := s.Status().SnapshotMode; st != nil {
 		t.Errorf("outside: %+v", st)
 	}
-	commit(t, s, change{oid: 0, data: rec("root")}, change{oid: 1, data: rec("garbage")})
-	first := commit(t, s, change{oid: 0, data: rec("root again")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")}, enginetest.Change{OID: 1, Data: pickletest.Record("garbage")})
+	first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root again")})
 	before := time.Now()
 	if err := s.EnterSnapshot(t.Context(), "nightly"); err != nil {
 		t.Fatal(err)
 	}
-	last := commit(t, s, change{oid: 2, data: rec("two")})
-	eventually(t, "the line in the log", func() bool { return log.count("in snapshot mode for long") > 0 })
+	last := enginetest.Commit(t, s, enginetest.Change{OID: 2, Data: pickletest.Record("two")})
+	hometest.Eventually(t, "the line in the log", func() bool { return log.count("in snapshot mode for long") > 0 })
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the flush", func() bool { return s.Status().UnflushedTransactions == 0 })
+	hometest.Eventually(t, "the flush", func() bool { return s.Status().UnflushedTransactions == 0 })
 	st := s.Status().SnapshotMode
 	if st == nil || !st.Long || st.Code != "nightly" || st.TID != first || st.Newer != 1 || st.Since.Before(before) || st.Seconds < 0.02 {
 		t.Fatalf("%+v, last transactions %s and %s", st, first, last)
@@ -66,7 +70,7 @@ func TestLongSnapshotIsToldOnce(t *testing.T) {
 		_, err := s.Pack(ctx, zodb.PackOptions{Time: time.Now()})
 		packed <- err
 	}()
-	eventually(t, "the pack that waits", func() bool {
+	hometest.Eventually(t, "the pack that waits", func() bool {
 		p := s.Status().Pack
 		return p != nil && strings.Contains(p.Waiting, `it was entered as "nightly"`)
 	})
@@ -93,22 +97,22 @@ func TestLongSnapshotIsToldOnce(t *testing.T) {
 // nobody else is told that it is a snapshot.
 func TestSnapshotThatEndsIsJoinedByNobody(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{RetryInterval: time.Millisecond})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{RetryInterval: time.Millisecond})
 	f, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
 	}
 	hold := func() vfs.Lock {
 		t.Helper()
-		lock, err := f.Lock(sublockFile)
+		lock, err := f.Lock(snapfile.Sublock)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return lock
 	}
 	pointer := filepath.Join(home, "A/o0/00/00/00/00/00/00/001/c")
-	commit(t, s, change{oid: 1, data: rec("one")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
 	if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +120,7 @@ func TestSnapshotThatEndsIsJoinedByNobody(t *testing.T) {
 	if err != nil || r.TID != s.LastTransaction() || r.Code != "user/a" {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	info, err := os.Stat(filepath.Join(home, snapshotFile))
+	info, err := os.Stat(filepath.Join(home, snapfile.Name))
 	if err != nil || !info.ModTime().Equal(r.Moment) {
 		t.Errorf("misc/snapshot is of %v, and the snapshot of %v, %v", info.ModTime(), r.Moment, err)
 	}
@@ -131,10 +135,10 @@ func TestSnapshotThatEndsIsJoinedByNobody(t *testing.T) {
 	if err := s.EndSnapshot(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Status().Snapshot; snapshotContent(home) != "none" || got != "leaving" {
-		t.Errorf("misc/snapshot holds %q, the state is %q", snapshotContent(home), got)
+	if got := s.Status().Snapshot; engine.SnapshotContent(home) != "none" || got != "leaving" {
+		t.Errorf("misc/snapshot holds %q, the state is %q", engine.SnapshotContent(home), got)
 	}
-	commit(t, s, change{oid: 1, serial: s.LastTransaction(), data: rec("two")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Serial: s.LastTransaction(), Data: pickletest.Record("two")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -151,11 +155,11 @@ func TestSnapshotThatEndsIsJoinedByNobody(t *testing.T) {
 	}
 	lock = hold()
 	s.AbandonSnapshot("next")
-	eventually(t, "that nobody is told of it", func() bool {
+	hometest.Eventually(t, "that nobody is told of it", func() bool {
 		_, err := snapfile.Read(f)
 		return errors.Is(err, snapfile.ErrUnknown)
 	})
-	if got := snapshotContent(home); got != "user/next" {
+	if got := engine.SnapshotContent(home); got != "user/next" {
 		t.Errorf("whoever has it lost it: %q", got)
 	}
 	if err := errors.Join(lock.Close(), s.WaitNormal(t.Context()), s.Close()); err != nil {
@@ -165,9 +169,9 @@ func TestSnapshotThatEndsIsJoinedByNobody(t *testing.T) {
 		t.Errorf("closed: %+v, %v", r, err)
 	}
 	lock = hold()
-	s = open(t, home, Options{RetryInterval: time.Millisecond})
-	if _, err := snapfile.Read(f); !errors.Is(err, snapfile.ErrUnknown) || snapshotContent(home) != snapfile.Shutdown {
-		t.Errorf("opened while somebody copies: %v, %q", err, snapshotContent(home))
+	s = engine.OpenHome(t, home, engine.Options{RetryInterval: time.Millisecond})
+	if _, err := snapfile.Read(f); !errors.Is(err, snapfile.ErrUnknown) || engine.SnapshotContent(home) != snapfile.Shutdown {
+		t.Errorf("opened while somebody copies: %v, %q", err, engine.SnapshotContent(home))
 	}
 	if err := errors.Join(lock.Close(), s.WaitNormal(t.Context())); err != nil {
 		t.Fatal(err)
@@ -178,12 +182,12 @@ func TestSnapshotThatEndsIsJoinedByNobody(t *testing.T) {
 // still has that of the storage.
 func TestWhoHoldsTheSublockIsNotMadeUp(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
 	if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(filepath.Join(home, sublockFile), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(home, snapfile.Sublock), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

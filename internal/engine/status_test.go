@@ -1,10 +1,13 @@
-package engine
+package engine_test
 
 import (
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -42,7 +45,7 @@ func (f *hangingFile) Sync() error {
 
 func TestStatusTellsOfACommitThatHangs(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
+	home := engine.NewHome(t, engine.CreateOptions{})
 	disk, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
@@ -50,15 +53,15 @@ func TestStatusTellsOfACommitThatHangs(t *testing.T) {
 	fs := &hangingFS{FS: disk}
 	var now atomic.Int64
 	now.Store(time.Now().UnixNano())
-	s := open(t, home, Options{fs: fs, Clock: func() time.Time { return time.Unix(0, now.Load()) }})
-	serial := commit(t, s, change{oid: 1, data: rec("before")})
+	s := engine.OpenHome(t, home, engine.OnFS(engine.Options{Clock: func() time.Time { return time.Unix(0, now.Load()) }}, fs))
+	serial := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("before")})
 	if got := s.Status().CommitSeconds; got != 0 {
 		t.Errorf("before: %v seconds", got)
 	}
 	h := &hang{make(chan struct{}), make(chan struct{})}
-	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err == nil {
-		err = txn.Store(1, serial, rec("hangs"))
+		err = txn.Store(1, serial, pickletest.Record("hangs"))
 	}
 	if err == nil {
 		err = txn.Vote(t.Context())

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -13,21 +13,24 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func TestNewStorageIsEmpty(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	if got := s.LastTransaction(); got != 0 {
 		t.Errorf("last transaction %s, want 0", got)
 	}
 	if _, err := s.Load(t.Context(), 0); !errors.Is(err, zodb.ErrNotFound) {
 		t.Errorf("load of the root: %v, want not found", err)
 	}
-	if got := tids(t, s); len(got) != 0 {
+	if got := engine.TIDs(t, s); len(got) != 0 {
 		t.Errorf("transactions %v, want none", got)
 	}
 	if got := s.Counts(); got != (zodb.Counts{Exact: true}) {
@@ -39,48 +42,22 @@ func TestNewStorageIsEmpty(t *testing.T) {
 	}
 }
 
-// inEveryPlace runs a test with what was committed in the log, in A, and in B.
-func inEveryPlace(t *testing.T, test func(t *testing.T, settle func(s *Storage))) {
-	places := map[string]func(t *testing.T, s *Storage){
-		"log": func(*testing.T, *Storage) {},
-		"A": func(t *testing.T, s *Storage) {
-			if err := s.Flush(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"B": func(t *testing.T, s *Storage) {
-			err := s.EnterSnapshot(t.Context(), "test")
-			if err != nil && !errors.Is(err, zodb.ErrSnapshotMode) {
-				t.Fatal(err)
-			}
-			if err := s.Flush(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		},
-	}
-	for name, settle := range places {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, func(s *Storage) { settle(t, s) })
-		})
-	}
-}
-
 func TestRevisionsAreReadWhereverTheyAre(t *testing.T) {
 	t.Parallel()
-	inEveryPlace(t, func(t *testing.T, settle func(*Storage)) {
-		s := newStorage(t, Options{})
+	engine.InEveryPlace(t, func(t *testing.T, settle func(*engine.Storage)) {
+		s := engine.NewStorage(t, engine.Options{})
 		ctx := t.Context()
 		settle(s)
-		t1 := commit(t, s, change{oid: 0, data: rec("one")}, change{oid: 7, data: rec("other"), blob: "blob one"})
+		t1 := enginetest.CommitWith(t, s, enginetest.Options{Meta: zodb.TxnMeta{User: []byte("tester")}},
+			enginetest.Change{OID: 0, Data: pickletest.Record("one")}, enginetest.Change{OID: 7, Data: pickletest.Record("other"), Blob: "blob one"})
 		settle(s)
-		t2 := commit(t, s, change{oid: 0, data: rec("two")})
+		t2 := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("two")})
 		settle(s)
-		t3 := commit(t, s, change{oid: 0, data: nil})
-		t4 := commit(t, s, change{oid: 0, data: rec("four")}, change{oid: 7, data: rec("other 2"), blob: "blob four"})
+		t3 := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: nil})
+		t4 := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("four")}, enginetest.Change{OID: 7, Data: pickletest.Record("other 2"), Blob: "blob four"})
 		settle(s)
 
-		if got := load(t, s, 0); got != string(rec("four")) {
+		if got := engine.Load(t, s, 0); got != string(pickletest.Record("four")) {
 			t.Errorf("current data %q", got)
 		}
 		for _, tc := range []struct {
@@ -109,28 +86,28 @@ func TestRevisionsAreReadWhereverTheyAre(t *testing.T) {
 				if r != nil {
 					t.Errorf("before %s: got %+v, want none", tc.before, r)
 				}
-			case r == nil || string(r.Data) != string(rec(tc.want)) || r.Serial != tc.serial || r.End != tc.end:
+			case r == nil || string(r.Data) != string(pickletest.Record(tc.want)) || r.Serial != tc.serial || r.End != tc.end:
 				t.Errorf("before %s: got %+v, want %q %s %s", tc.before, r, tc.want, tc.serial, tc.end)
 			}
 		}
 		for tid, want := range map[zodb.TID]string{t1: "one", t2: "two", t4: "four"} {
-			if got, err := s.LoadSerial(ctx, 0, tid); err != nil || string(got) != string(rec(want)) {
+			if got, err := s.LoadSerial(ctx, 0, tid); err != nil || string(got) != string(pickletest.Record(want)) {
 				t.Errorf("serial %s: %q, %v", tid, got, err)
 			}
 		}
 		if _, err := s.LoadSerial(ctx, 0, t3); !errors.Is(err, zodb.ErrNotFound) {
 			t.Errorf("serial of the deletion: %v", err)
 		}
-		if got := readBlob(t, s, 7, t1); got != "blob one" {
+		if got := engine.ReadBlob(t, s, 7, t1); got != "blob one" {
 			t.Errorf("old blob %q", got)
 		}
-		if got := readBlob(t, s, 7, t4); got != "blob four" {
+		if got := engine.ReadBlob(t, s, 7, t4); got != "blob four" {
 			t.Errorf("new blob %q", got)
 		}
 		if _, err := s.OpenBlob(ctx, 0, t4); !errors.Is(err, zodb.ErrNotFound) {
 			t.Errorf("blob of an object without one: %v", err)
 		}
-		if got, want := tids(t, s), []zodb.TID{t1, t2, t3, t4}; !slices.Equal(got, want) {
+		if got, want := engine.TIDs(t, s), []zodb.TID{t1, t2, t3, t4}; !slices.Equal(got, want) {
 			t.Errorf("transactions %v, want %v", got, want)
 		}
 		h, err := s.History(ctx, 0, 10)
@@ -150,9 +127,9 @@ func TestRevisionsAreReadWhereverTheyAre(t *testing.T) {
 
 func TestEverythingSurvivesCloseAndOpen(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	t1 := commit(t, s, change{oid: 1, data: rec("one"), blob: "content"})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	t1 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one"), Blob: "content"})
 	before := s.Counts()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -163,11 +140,11 @@ func TestEverythingSurvivesCloseAndOpen(t *testing.T) {
 	if b, _ := os.ReadFile(filepath.Join(home, "misc", "snapshot")); string(b) != "shutdown" {
 		t.Errorf("misc/snapshot holds %q after a clean close", b)
 	}
-	s = open(t, home, Options{})
-	if got := load(t, s, 1); got != string(rec("one")) {
+	s = engine.OpenHome(t, home, engine.Options{})
+	if got := engine.Load(t, s, 1); got != string(pickletest.Record("one")) {
 		t.Errorf("data %q", got)
 	}
-	if got := readBlob(t, s, 1, t1); got != "content" {
+	if got := engine.ReadBlob(t, s, 1, t1); got != "content" {
 		t.Errorf("blob %q", got)
 	}
 	if got := s.Counts(); got != before {
@@ -183,12 +160,12 @@ func TestEverythingSurvivesCloseAndOpen(t *testing.T) {
 
 func TestConflictNamesBothSerials(t *testing.T) {
 	t.Parallel()
-	inEveryPlace(t, func(t *testing.T, settle func(*Storage)) {
-		s := newStorage(t, Options{})
-		t1 := commit(t, s, change{oid: 1, data: rec("a")})
-		t2 := commit(t, s, change{oid: 1, data: rec("b")})
+	engine.InEveryPlace(t, func(t *testing.T, settle func(*engine.Storage)) {
+		s := engine.NewStorage(t, engine.Options{})
+		t1 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a")})
+		t2 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("b")})
 		settle(s)
-		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("c"), serial: t1})
+		_, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: 1, Data: pickletest.Record("c"), Serial: t1})
 		c, ok := errors.AsType[*zodb.ConflictsError](err)
 		if !ok || len(c.Conflicts) != 1 {
 			t.Fatalf("got %v, want one conflict", err)
@@ -199,7 +176,7 @@ func TestConflictNamesBothSerials(t *testing.T) {
 		if !errors.Is(err, zodb.ErrConflict) {
 			t.Errorf("%v does not match ErrConflict", err)
 		}
-		if got := s.txns.Report().HeldLocks; got != 0 {
+		if got := s.TxnReport().HeldLocks; got != 0 {
 			t.Errorf("%d locks are held after abort", got)
 		}
 	})
@@ -207,16 +184,16 @@ func TestConflictNamesBothSerials(t *testing.T) {
 
 func TestConflictKeepsLocksUntilNextVote(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	ctx := t.Context()
-	t1 := commit(t, s, change{oid: 1, data: rec("a")})
-	t2 := commit(t, s, change{oid: 1, data: rec("b")})
-	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	t1 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a")})
+	t2 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("b")})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer txn.Abort()
-	if err := txn.Store(1, t1, rec("c")); err != nil {
+	if err := txn.Store(1, t1, pickletest.Record("c")); err != nil {
 		t.Fatal(err)
 	}
 	if err := txn.Vote(ctx); !errors.Is(err, zodb.ErrConflict) {
@@ -224,7 +201,7 @@ func TestConflictKeepsLocksUntilNextVote(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("intruder"), serial: t2})
+		_, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: 1, Data: pickletest.Record("intruder"), Serial: t2})
 		done <- err
 	}()
 	select {
@@ -232,7 +209,7 @@ func TestConflictKeepsLocksUntilNextVote(t *testing.T) {
 		t.Fatalf("another writer passed between two votes: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	if err := txn.Store(1, t2, rec("resolved")); err != nil {
+	if err := txn.Store(1, t2, pickletest.Record("resolved")); err != nil {
 		t.Fatal(err)
 	}
 	if err := txn.Vote(ctx); err != nil {
@@ -244,22 +221,22 @@ func TestConflictKeepsLocksUntilNextVote(t *testing.T) {
 	if err := <-done; !errors.Is(err, zodb.ErrConflict) {
 		t.Errorf("the other writer: %v, want a conflict", err)
 	}
-	if got := load(t, s, 1); got != string(rec("resolved")) {
+	if got := engine.Load(t, s, 1); got != string(pickletest.Record("resolved")) {
 		t.Errorf("data %q", got)
 	}
 }
 
 func TestCheckCurrentHoldsUntilFinish(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	ctx := t.Context()
-	t1 := commit(t, s, change{oid: 1, data: rec("a")})
-	t2 := commit(t, s, change{oid: 1, data: rec("b")})
+	t1 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a")})
+	t2 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("b")})
 	for name, tc := range map[string]struct {
 		serial zodb.TID
 		want   error
 	}{"current": {t2, nil}, "old": {t1, zodb.ErrConflict}, "none": {0, zodb.ErrConflict}} {
-		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,24 +256,24 @@ func TestCheckCurrentHoldsUntilFinish(t *testing.T) {
 
 func TestDanglingReferenceIsRefusedAtVote(t *testing.T) {
 	t.Parallel()
-	inEveryPlace(t, func(t *testing.T, settle func(*Storage)) {
-		s := newStorage(t, Options{})
-		commit(t, s, change{oid: 1, data: rec("target")}, change{oid: 2, data: rec("doomed")})
-		commit(t, s, change{oid: 2, data: nil})
+	engine.InEveryPlace(t, func(t *testing.T, settle func(*engine.Storage)) {
+		s := engine.NewStorage(t, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("target")}, enginetest.Change{OID: 2, Data: pickletest.Record("doomed")})
+		enginetest.Commit(t, s, enginetest.Change{OID: 2, Data: nil})
 		settle(s)
 		for name, tc := range map[string]struct {
-			changes []change
+			changes []enginetest.Change
 			want    error
 		}{
-			"to an object":             {[]change{{oid: 10, data: rec("x", 1)}}, nil},
-			"to one never stored":      {[]change{{oid: 11, data: rec("x", 99)}}, zodb.ErrDangling},
-			"to a deleted one":         {[]change{{oid: 12, data: rec("x", 2)}}, zodb.ErrDangling},
-			"to one stored with it":    {[]change{{oid: 13, data: rec("x", 14)}, {oid: 14, data: rec("y", 13)}}, nil},
-			"to one deleted with it":   {[]change{{oid: 15, data: rec("x", 1)}, {oid: 1, data: nil}}, zodb.ErrDangling},
-			"to one deleted with it 2": {[]change{{oid: 1, data: nil}, {oid: 15, data: rec("x", 1)}}, zodb.ErrDangling},
+			"to an object":             {[]enginetest.Change{{OID: 10, Data: pickletest.Record("x", 1)}}, nil},
+			"to one never stored":      {[]enginetest.Change{{OID: 11, Data: pickletest.Record("x", 99)}}, zodb.ErrDangling},
+			"to a deleted one":         {[]enginetest.Change{{OID: 12, Data: pickletest.Record("x", 2)}}, zodb.ErrDangling},
+			"to one stored with it":    {[]enginetest.Change{{OID: 13, Data: pickletest.Record("x", 14)}, {OID: 14, Data: pickletest.Record("y", 13)}}, nil},
+			"to one deleted with it":   {[]enginetest.Change{{OID: 15, Data: pickletest.Record("x", 1)}, {OID: 1, Data: nil}}, zodb.ErrDangling},
+			"to one deleted with it 2": {[]enginetest.Change{{OID: 1, Data: nil}, {OID: 15, Data: pickletest.Record("x", 1)}}, zodb.ErrDangling},
 		} {
 			last := s.LastTransaction()
-			_, err := tryCommit(s, zodb.TxnMeta{}, tc.changes...)
+			_, err := enginetest.TryCommit(s, zodb.TxnMeta{}, tc.changes...)
 			if !errors.Is(err, tc.want) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -310,12 +287,14 @@ func TestDanglingReferenceIsRefusedAtVote(t *testing.T) {
 func TestReferenceAndDeletionCannotPassEachOther(t *testing.T) {
 	t.Parallel()
 	for range 20 {
-		s := newStorage(t, Options{NoControlSocket: true})
-		commit(t, s, change{oid: 1, data: rec("target")})
+		s := engine.NewStorage(t, engine.Options{NoControlSocket: true})
+		enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("target")})
 		var wait sync.WaitGroup
 		var refErr, delErr error
-		wait.Go(func() { _, refErr = tryCommit(s, zodb.TxnMeta{}, change{oid: 2, data: rec("x", 1)}) })
-		wait.Go(func() { _, delErr = tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: nil}) })
+		wait.Go(func() {
+			_, refErr = enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: 2, Data: pickletest.Record("x", 1)})
+		})
+		wait.Go(func() { _, delErr = enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: 1, Data: nil}) })
 		wait.Wait()
 		// A deletion is not refused; but a reference that comes after it is.
 		if delErr != nil {
@@ -339,7 +318,7 @@ func TestReferenceAndDeletionCannotPassEachOther(t *testing.T) {
 
 func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	ctx := t.Context()
 	var mu sync.Mutex
 	var seen []zodb.TID
@@ -347,14 +326,14 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 	for g := range 8 {
 		wait.Go(func() {
 			for i := range 25 {
-				txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+				txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				oid := zodb.OID(g + 1)
 				serial, _ := s.Serial(ctx, oid)
-				if err := errors.Join(txn.Store(oid, serial, rec(fmt.Sprint(i))), txn.Vote(ctx)); err != nil {
+				if err := errors.Join(txn.Store(oid, serial, pickletest.Record(fmt.Sprint(i))), txn.Vote(ctx)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -377,7 +356,7 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 	if !slices.IsSorted(seen) || len(seen) != 200 {
 		t.Errorf("%d callbacks, sorted: %v", len(seen), slices.IsSorted(seen))
 	}
-	if got := tids(t, s); !slices.Equal(got, seen) {
+	if got := engine.TIDs(t, s); !slices.Equal(got, seen) {
 		t.Errorf("transactions are not those announced")
 	}
 }
@@ -386,10 +365,10 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 // the caller could store would resolve it. An object that was deleted has a revision.
 func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	ctx := t.Context()
-	first := commit(t, s, change{oid: 1, data: rec("root")}, change{oid: 2, data: rec("goes")})
-	second := commit(t, s, change{oid: 2, serial: first})
+	first := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("root")}, enginetest.Change{OID: 2, Data: pickletest.Record("goes")})
+	second := enginetest.Commit(t, s, enginetest.Change{OID: 2, Serial: first})
 	for _, tc := range []struct {
 		name     string
 		oid      zodb.OID
@@ -404,12 +383,12 @@ func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 		{"deleted, no serial", 2, 0, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+			txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer txn.Abort()
-			if err := errors.Join(txn.Store(1, 0, rec("a conflict beside it")), txn.Delete(tc.oid, tc.serial)); err != nil {
+			if err := errors.Join(txn.Store(1, 0, pickletest.Record("a conflict beside it")), txn.Delete(tc.oid, tc.serial)); err != nil {
 				t.Fatal(err)
 			}
 			err = txn.Vote(ctx)
@@ -427,16 +406,16 @@ func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 
 func TestGivenTIDMustBeLater(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	ctx := t.Context()
-	given := zodb.TIDFromTime(at("2001-02-03T04:05:06Z"))
+	given := zodb.TIDFromTime(engine.ParseTime("2001-02-03T04:05:06Z"))
 	copyOne := func(tid zodb.TID) error {
-		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err != nil {
 			return err
 		}
 		defer txn.Abort()
-		if err := txn.Restore(ctx, zodb.Record{OID: 5, TID: tid, Data: rec(tid.String()), Exists: true}, nil); err != nil {
+		if err := txn.Restore(ctx, zodb.Record{OID: 5, TID: tid, Data: pickletest.Record(tid.String()), Exists: true}, nil); err != nil {
 			return err
 		}
 		if err := txn.Vote(ctx); err != nil {
@@ -463,9 +442,9 @@ func TestGivenTIDMustBeLater(t *testing.T) {
 
 func TestSecondProcessIsToldWhoHoldsTheStorage(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	open(t, home, Options{})
-	_, err := Open(t.Context(), home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	engine.OpenHome(t, home, engine.Options{})
+	_, err := engine.Open(t.Context(), home, engine.Options{})
 	if !errors.Is(err, zodb.ErrLocked) {
 		t.Fatalf("got %v, want locked", err)
 	}
@@ -476,30 +455,30 @@ func TestSecondProcessIsToldWhoHoldsTheStorage(t *testing.T) {
 
 func TestReadOnlyOpenWorksBesideARunningStorage(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 1, data: rec("flushed")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("flushed")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t2 := commit(t, s, change{oid: 1, data: rec("in the log")})
-	r := open(t, home, Options{ReadOnly: true})
-	if got := load(t, r, 1); got != string(rec("in the log")) {
+	t2 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("in the log")})
+	r := engine.OpenHome(t, home, engine.Options{ReadOnly: true})
+	if got := engine.Load(t, r, 1); got != string(pickletest.Record("in the log")) {
 		t.Errorf("data %q", got)
 	}
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 50 { // the log's places are used again
-		commit(t, s, change{oid: 2, data: rec(fmt.Sprint(i, strings.Repeat("x", 4000)))})
+		enginetest.Commit(t, s, enginetest.Change{OID: 2, Data: pickletest.Record(fmt.Sprint(i, strings.Repeat("x", 4000)))})
 	}
-	if got := load(t, r, 1); got != string(rec("in the log")) {
+	if got := engine.Load(t, r, 1); got != string(pickletest.Record("in the log")) {
 		t.Errorf("data %q after the other process flushed", got)
 	}
 	if got := r.LastTransaction(); got != t2 {
 		t.Errorf("last transaction %s, want %s", got, t2)
 	}
-	if _, err := r.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
+	if _, err := r.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) {
 		t.Errorf("begin: %v", err)
 	}
 }
@@ -516,7 +495,7 @@ func TestReplacedHomeIsNoticed(t *testing.T) {
 			if err := os.Rename(home, home+".old"); err != nil {
 				t.Fatal(err)
 			}
-			if err := Create(home, CreateOptions{}); err != nil {
+			if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -528,20 +507,20 @@ func TestReplacedHomeIsNoticed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			home := newHome(t, CreateOptions{})
-			s := open(t, home, Options{})
-			commit(t, s, change{oid: 1, data: rec("a")})
+			home := engine.NewHome(t, engine.CreateOptions{})
+			s := engine.OpenHome(t, home, engine.Options{})
+			enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a")})
 			replace(t, home)
-			_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 2, data: rec("b")})
+			_, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: 2, Data: pickletest.Record("b")})
 			if !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Fatalf("commit after it: %v", err)
 			}
-			if _, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(err, zodb.ErrHomeChanged) {
+			if _, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrReadOnly) || !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Errorf("the next begin: %v, want read-only with the first cause", err)
 			}
 			s.Close()
 			if name == "directory replaced" {
-				other := open(t, home, Options{ReadOnly: true})
+				other := engine.OpenHome(t, home, engine.Options{ReadOnly: true})
 				if got := other.LastTransaction(); got != 0 {
 					t.Errorf("something was written into the directory put in its place: %s", got)
 				}
@@ -554,7 +533,7 @@ func TestMissingHomeIsNotAStorage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, home := range []string{dir, filepath.Join(dir, "none")} {
-		if _, err := Open(t.Context(), home, Options{}); !errors.Is(err, zodb.ErrNotAStorage) {
+		if _, err := engine.Open(t.Context(), home, engine.Options{}); !errors.Is(err, zodb.ErrNotAStorage) {
 			t.Errorf("open %s: %v", home, err)
 		}
 	}
@@ -562,14 +541,14 @@ func TestMissingHomeIsNotAStorage(t *testing.T) {
 
 func TestCreateRefusesWhatExists(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	if err := Create(home, CreateOptions{}); !errors.Is(err, os.ErrExist) {
+	home := engine.NewHome(t, engine.CreateOptions{})
+	if err := engine.Create(home, engine.CreateOptions{}); !errors.Is(err, os.ErrExist) {
 		t.Errorf("got %v", err)
 	}
-	if err := Create(filepath.Join(home, "no", "parent"), CreateOptions{}); !errors.Is(err, os.ErrNotExist) {
+	if err := engine.Create(filepath.Join(home, "no", "parent"), engine.CreateOptions{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a parent: %v", err)
 	}
-	if err := Create(filepath.Join(home, "x"), CreateOptions{Format: "bushy4"}); err == nil {
+	if err := engine.Create(filepath.Join(home, "x"), engine.CreateOptions{Format: "bushy4"}); err == nil {
 		t.Error("format bushy4 was accepted")
 	}
 }
@@ -597,19 +576,19 @@ func (f slowFile) Sync() error {
 // TestGroupCommitSharesFsyncs: who commits while a sync is under way shares the next one.
 func TestGroupCommitSharesFsyncs(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
+	home := engine.NewHome(t, engine.CreateOptions{})
 	disk, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, home, Options{SegmentSize: 16 << 20, fs: slowDisk{disk}})
+	s := engine.OpenHome(t, home, engine.OnFS(engine.Options{SegmentSize: 16 << 20}, slowDisk{disk}))
 	const writers, each = 8, 50
 	before := s.Status().JournalSyncs
 	var wait sync.WaitGroup
 	for g := range writers {
 		wait.Go(func() {
 			for i := range each {
-				if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: zodb.OID(g + 1), data: rec(fmt.Sprint(i))}); err != nil {
+				if _, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: zodb.OID(g + 1), Data: pickletest.Record(fmt.Sprint(i))}); err != nil {
 					t.Error(err)
 					return
 				}
@@ -626,22 +605,22 @@ func TestGroupCommitSharesFsyncs(t *testing.T) {
 
 func TestCloseEndsOpenTransactions(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
 	ctx := t.Context()
-	voted, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	voted, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(voted.Store(1, 0, rec("a")), voted.Vote(ctx)); err != nil {
+	if err := errors.Join(voted.Store(1, 0, pickletest.Record("a")), voted.Vote(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	waiting := make(chan error)
 	go func() {
-		_, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("b")})
+		_, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: 1, Data: pickletest.Record("b")})
 		waiting <- err
 	}()
-	for s.txns.Report().WaitForLocks == 0 {
+	for s.TxnReport().WaitForLocks == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := s.Close(); err != nil {
@@ -655,30 +634,30 @@ func TestCloseEndsOpenTransactions(t *testing.T) {
 	if _, err := voted.Finish(ctx, nil); !errors.Is(err, zodb.ErrState) {
 		t.Errorf("finish after close: %v", err)
 	}
-	if _, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrClosed) {
+	if _, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{}); !errors.Is(err, zodb.ErrClosed) {
 		t.Errorf("begin after close: %v", err)
 	}
-	again := open(t, home, Options{})
-	if r, err := again.Load(ctx, 1); (err == nil) != (committed == nil) || err == nil && string(r.Data) != string(rec("b")) {
+	again := engine.OpenHome(t, home, engine.Options{})
+	if r, err := again.Load(ctx, 1); (err == nil) != (committed == nil) || err == nil && string(r.Data) != string(pickletest.Record("b")) {
 		t.Errorf("the transaction ended with %v, and after reopening there is %q, %v", committed, r.Data, err)
 	}
 }
 
 func TestMinimalKeepsTheCurrentRevisionOnly(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Class: zodb.ClassMinimal, Format: "lawn"})
-	s := open(t, home, Options{})
+	home := engine.NewHome(t, engine.CreateOptions{Class: zodb.ClassMinimal, Format: "lawn"})
+	s := engine.OpenHome(t, home, engine.Options{})
 	ctx := t.Context()
-	t1 := commit(t, s, change{oid: 1, data: rec("a")})
-	t2 := commit(t, s, change{oid: 1, data: rec("b")})
+	t1 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a")})
+	t2 := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("b")})
 	for range 2 {
-		if got := load(t, s, 1); got != string(rec("b")) {
+		if got := engine.Load(t, s, 1); got != string(pickletest.Record("b")) {
 			t.Errorf("data %q", got)
 		}
 		if _, err := s.LoadSerial(ctx, 1, t1); s.LastTransaction() == t2 && s.Status().UnflushedTransactions == 0 && !errors.Is(err, zodb.ErrNotFound) {
 			t.Errorf("old serial: %v", err)
 		}
-		if _, err := tryCommit(s, zodb.TxnMeta{}, change{oid: 1, data: rec("c"), serial: t1}); !errors.Is(err, zodb.ErrConflict) {
+		if _, err := enginetest.TryCommit(s, zodb.TxnMeta{}, enginetest.Change{OID: 1, Data: pickletest.Record("c"), Serial: t1}); !errors.Is(err, zodb.ErrConflict) {
 			t.Errorf("stale store: %v", err)
 		}
 		if err := s.Flush(ctx); err != nil {
@@ -691,31 +670,31 @@ func TestMinimalKeepsTheCurrentRevisionOnly(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := load(t, open(t, home, Options{}), 1); got != string(rec("b")) {
+	if got := engine.Load(t, engine.OpenHome(t, home, engine.Options{}), 1); got != string(pickletest.Record("b")) {
 		t.Errorf("after reopening: %q", got)
 	}
 }
 
 func TestBlobFileIsConsumed(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	ctx := t.Context()
 	src := filepath.Join(t.TempDir(), "upload")
 	if err := os.WriteFile(src, []byte("from a file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(txn.StoreBlob(1, 0, rec("b"), zodb.BlobSource{Path: src}), txn.Vote(ctx)); err != nil {
+	if err := errors.Join(txn.StoreBlob(1, 0, pickletest.Record("b"), zodb.BlobSource{Path: src}), txn.Vote(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	tid, err := txn.Finish(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := readBlob(t, s, 1, tid); got != "from a file" {
+	if got := engine.ReadBlob(t, s, 1, tid); got != "from a file" {
 		t.Errorf("blob %q", got)
 	}
 	if _, err := os.Stat(src); !os.IsNotExist(err) {
@@ -725,17 +704,17 @@ func TestBlobFileIsConsumed(t *testing.T) {
 
 func TestAbortLeavesNothing(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{SpoolSize: 100})
-	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	s := engine.NewStorage(t, engine.Options{SpoolSize: 100})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	changes := []change{{oid: 1, data: rec(strings.Repeat("a", 300))}, {oid: 2, data: rec("b"), blob: "content"}}
-	if err := errors.Join(fill(s, txn, changes...), txn.Vote(t.Context()), txn.Abort()); err != nil {
+	changes := []enginetest.Change{{OID: 1, Data: pickletest.Record(strings.Repeat("a", 300))}, {OID: 2, Data: pickletest.Record("b"), Blob: "content"}}
+	if err := errors.Join(enginetest.Fill(t.Context(), s, txn, changes...), txn.Vote(t.Context()), txn.Abort()); err != nil {
 		t.Fatal(err)
 	}
 	var left []string
-	for e, err := range s.home.FS.List("journal") {
+	for e, err := range s.Dir().FS.List("journal") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -746,7 +725,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("an aborted transaction left %v", left)
 	}
-	if n := s.txns.Report().HeldLocks; n != 0 {
+	if n := s.TxnReport().HeldLocks; n != 0 {
 		t.Errorf("%d locks are held", n)
 	}
 	if _, err := s.Load(t.Context(), 1); !errors.Is(err, zodb.ErrNotFound) {
@@ -756,14 +735,14 @@ func TestAbortLeavesNothing(t *testing.T) {
 
 func TestSpooledTransactionIsStoredWhole(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{SpoolSize: 1000})
-	var changes []change
+	s := engine.NewStorage(t, engine.Options{SpoolSize: 1000})
+	var changes []enginetest.Change
 	for i := range 50 {
-		changes = append(changes, change{oid: zodb.OID(i), data: rec(strings.Repeat(string(rune('a'+i%26)), 100*i))})
+		changes = append(changes, enginetest.Change{OID: zodb.OID(i), Data: pickletest.Record(strings.Repeat(string(rune('a'+i%26)), 100*i))})
 	}
-	commit(t, s, changes...)
+	enginetest.Commit(t, s, changes...)
 	for i, c := range changes {
-		if got := load(t, s, zodb.OID(i)); got != string(c.data) {
+		if got := engine.Load(t, s, zodb.OID(i)); got != string(c.Data) {
 			t.Errorf("object %d differs", i)
 		}
 	}
@@ -771,10 +750,10 @@ func TestSpooledTransactionIsStoredWhole(t *testing.T) {
 
 func TestMetadataThatDoesNotFitIsRefused(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
+	s := engine.NewStorage(t, engine.Options{})
 	long := make([]byte, zodb.MaxMetaLen+1)
 	for name, meta := range map[string]zodb.TxnMeta{"user": {User: long}, "description": {Description: long}, "extension": {Extension: long}} {
-		if _, err := s.txns.Begin(t.Context(), meta, zodb.BeginOptions{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := s.Begin(t.Context(), meta, zodb.BeginOptions{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -782,9 +761,9 @@ func TestMetadataThatDoesNotFitIsRefused(t *testing.T) {
 
 func TestLockedSublockStartsInSnapshotModeAndLeavesIt(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 1, data: rec("a")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -796,16 +775,16 @@ func TestLockedSublockStartsInSnapshotModeAndLeavesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	if got := s.Status().Snapshot; got != "startup" {
 		t.Fatalf("state %q, want startup", got)
 	}
 	frozen := listTree(t, filepath.Join(home, "A"))
-	commit(t, s, change{oid: 1, data: rec("b")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("b")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := load(t, s, 1); got != string(rec("b")) {
+	if got := engine.Load(t, s, 1); got != string(pickletest.Record("b")) {
 		t.Errorf("data %q", got)
 	}
 	if got := listTree(t, filepath.Join(home, "A")); !slices.Equal(got, frozen) {
@@ -822,7 +801,7 @@ func TestLockedSublockStartsInSnapshotModeAndLeavesIt(t *testing.T) {
 	if err := s.WaitNormal(ctx); err != nil {
 		t.Fatalf("it does not leave the mode by itself: %v", err)
 	}
-	if got := load(t, s, 1); got != string(rec("b")) {
+	if got := engine.Load(t, s, 1); got != string(pickletest.Record("b")) {
 		t.Errorf("data %q", got)
 	}
 	if got := listTree(t, filepath.Join(home, "B")); len(got) != 0 {

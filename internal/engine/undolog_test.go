@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"errors"
@@ -7,14 +7,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // restored copies one transaction as an import does.
-func restored(t testing.TB, s *Storage, tid zodb.TID, status byte, records ...zodb.Record) {
+func restored(t testing.TB, s *engine.Storage, tid zodb.TID, status byte, records ...zodb.Record) {
 	t.Helper()
-	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid, Status: status})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid, Status: status})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +35,7 @@ func restored(t testing.TB, s *Storage, tid zodb.TID, status byte, records ...zo
 	}
 }
 
-func statuses(t testing.TB, s *Storage) string {
+func statuses(t testing.TB, s *engine.Storage) string {
 	t.Helper()
 	var b strings.Builder
 	for txn, err := range s.Transactions(t.Context(), 0, 0) {
@@ -49,11 +52,11 @@ func statuses(t testing.TB, s *Storage) string {
 func TestCopiedPackedTransactionsAreNotUndone(t *testing.T) {
 	t.Parallel()
 	const first, second, third zodb.TID = 0x03F6000000000001, 0x03F6000000000002, 0x03F6000000000003
-	home := newHome(t, CreateOptions{Set: map[string]string{"filesystem.quick_shutdown": "1"}})
-	s := open(t, home, Options{})
-	restored(t, s, first, zodb.StatusPacked, zodb.Record{OID: 1, Data: rec("one")})
-	restored(t, s, second, zodb.StatusPacked, zodb.Record{OID: 0, Data: rec("root", 1)})
-	restored(t, s, third, 0, zodb.Record{OID: 1, Data: rec("uno")})
+	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"filesystem.quick_shutdown": "1"}})
+	s := engine.OpenHome(t, home, engine.Options{})
+	restored(t, s, first, zodb.StatusPacked, zodb.Record{OID: 1, Data: pickletest.Record("one")})
+	restored(t, s, second, zodb.StatusPacked, zodb.Record{OID: 0, Data: pickletest.Record("root", 1)})
+	restored(t, s, third, 0, zodb.Record{OID: 1, Data: pickletest.Record("uno")})
 	check := func(when string) {
 		t.Helper()
 		if got := statuses(t, s); got != "pp " {
@@ -64,11 +67,11 @@ func TestCopiedPackedTransactionsAreNotUndone(t *testing.T) {
 		}
 		for _, tid := range []zodb.TID{first, second} {
 			e := &zodb.UndoError{}
-			if _, err := undo(t, s, tid); !errors.As(err, &e) || !e.Whole || !strings.Contains(e.Reason, "packed") {
+			if _, err := engine.Undo(t, s, tid); !errors.As(err, &e) || !e.Whole || !strings.Contains(e.Reason, "packed") {
 				t.Errorf("%s: undo of %s: %v", when, tid, err)
 			}
 		}
-		if got := load(t, s, 0); got != string(rec("root", 1)) {
+		if got := engine.Load(t, s, 0); got != string(pickletest.Record("root", 1)) {
 			t.Errorf("%s: the root is %q", when, got)
 		}
 	}
@@ -77,7 +80,7 @@ func TestCopiedPackedTransactionsAreNotUndone(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = open(t, home, Options{})
+		s = engine.OpenHome(t, home, engine.Options{})
 		check(when)
 		if err := s.EnterSnapshot(t.Context(), "test"); err != nil {
 			t.Fatal(err)
@@ -86,7 +89,7 @@ func TestCopiedPackedTransactionsAreNotUndone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := undo(t, s, third); err != nil || load(t, s, 1) != string(rec("one")) {
+	if _, err := engine.Undo(t, s, third); err != nil || engine.Load(t, s, 1) != string(pickletest.Record("one")) {
 		t.Errorf("undo of what was not packed: %v", err)
 	}
 }
@@ -94,12 +97,12 @@ func TestCopiedPackedTransactionsAreNotUndone(t *testing.T) {
 // TestTransactionsUpToAPackCountAsPacked derives it from the time of the pack.
 func TestTransactionsUpToAPackCountAsPacked(t *testing.T) {
 	t.Parallel()
-	s := packStorage(t, Options{})
+	s := engine.PackStorage(t, engine.Options{})
 	var list []zodb.TID
 	for _, text := range []string{"first", "second", "third", "fourth"} {
-		list = append(list, commit(t, s, change{oid: 0, data: rec(text)}))
+		list = append(list, enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record(text)}))
 	}
-	doPack(t, s, zodb.PackOptions{Time: (list[1] + 1).Time()})
+	engine.DoPack(t, s, zodb.PackOptions{Time: (list[1] + 1).Time()})
 	if got := statuses(t, s); strings.Trim(got, "p") != "  " {
 		t.Errorf("statuses %q, want p for what was packed", got)
 	}
@@ -107,9 +110,9 @@ func TestTransactionsUpToAPackCountAsPacked(t *testing.T) {
 
 func TestCreationOfTheRootIsNotUndone(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
-	tid := commit(t, s, change{oid: 0, data: rec("root")})
-	if _, err := undo(t, s, tid); !errors.Is(err, zodb.ErrUndo) || load(t, s, 0) != string(rec("root")) {
+	s := engine.NewStorage(t, engine.Options{})
+	tid := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
+	if _, err := engine.Undo(t, s, tid); !errors.Is(err, zodb.ErrUndo) || engine.Load(t, s, 0) != string(pickletest.Record("root")) {
 		t.Errorf("undo of the creation of the root: %v", err)
 	}
 }
@@ -117,18 +120,18 @@ func TestCreationOfTheRootIsNotUndone(t *testing.T) {
 // TestDamagedRevisionStaysAloneInTheUndoLog: nobody else's transactions are affected.
 func TestDamagedRevisionStaysAloneInTheUndoLog(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	first := commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("one")})
-	second := commit(t, s, change{oid: 1, data: rec("two")})
-	third := commit(t, s, change{oid: 1, data: rec("three")})
-	fourth := commit(t, s, change{oid: 0, data: rec("radix", 1)})
-	fifth := commit(t, s, change{oid: 1, data: rec("five")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+	second := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
+	third := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("three")})
+	fourth := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("radix", 1)})
+	fifth := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("five")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	damageRevision(t, home, 1, third)
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	damaged := make(map[zodb.TID]bool)
 	n := 0
 	for e, err := range s.UndoLog(t.Context()) {
@@ -145,11 +148,11 @@ func TestDamagedRevisionStaysAloneInTheUndoLog(t *testing.T) {
 		t.Errorf("not undoable of %s: %v", []zodb.TID{first, second, third, fourth, fifth}, damaged)
 	}
 	for _, tid := range []zodb.TID{third, fifth} {
-		if _, err := undo(t, s, tid); !errors.Is(err, zodb.ErrUndo) || !errors.Is(err, zodb.ErrCorrupt) {
+		if _, err := engine.Undo(t, s, tid); !errors.Is(err, zodb.ErrUndo) || !errors.Is(err, zodb.ErrCorrupt) {
 			t.Errorf("undo of %s, which needs what is damaged: %v", tid, err)
 		}
 	}
-	if _, err := undo(t, s, fourth); err != nil {
+	if _, err := engine.Undo(t, s, fourth); err != nil {
 		t.Errorf("undo of another object: %v", err)
 	}
 }
@@ -175,21 +178,21 @@ func damageRevision(t testing.TB, home string, oid zodb.OID, tid zodb.TID) {
 // TestRecordOfAnUndoNamesNothingThatIsGone: who copies it would look for it in vain.
 func TestRecordOfAnUndoNamesNothingThatIsGone(t *testing.T) {
 	t.Parallel()
-	s := packStorage(t, Options{})
-	commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("zero")})
-	before := commit(t, s, change{oid: 1, data: rec("one")})
-	second := commit(t, s, change{oid: 1, data: rec("two")})
-	back, err := undo(t, s, second)
+	s := engine.PackStorage(t, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("zero")})
+	before := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+	second := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
+	back, err := engine.Undo(t, s, second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r, err := s.LoadRecord(t.Context(), 1, back); err != nil || r.DataTID != before {
 		t.Errorf("record %+v, %v; want the data of %s", r, err, before)
 	}
-	commit(t, s, change{oid: 0, data: rec("radix", 1)})
-	commit(t, s, change{oid: 0, data: rec("racine", 1)})
-	doPack(t, s, zodb.PackOptions{})
-	if r, err := s.LoadRecord(t.Context(), 1, back); err != nil || r.DataTID != 0 || string(r.Data) != string(rec("one")) {
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("radix", 1)})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("racine", 1)})
+	engine.DoPack(t, s, zodb.PackOptions{})
+	if r, err := s.LoadRecord(t.Context(), 1, back); err != nil || r.DataTID != 0 || string(r.Data) != string(pickletest.Record("one")) {
 		t.Errorf("after the pack: record %+v, %v", r, err)
 	}
 }

@@ -1,17 +1,19 @@
-package engine
+package engine_test
 
 import (
 	"errors"
 	"testing"
 
-	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // undoOf begins a transaction that undoes another one.
-func undoOf(t *testing.T, s *Storage, tid zodb.TID) *txn.Txn {
+func undoOf(t *testing.T, s *engine.Storage, tid zodb.TID) zodb.Txn {
 	t.Helper()
-	txn, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +25,7 @@ func undoOf(t *testing.T, s *Storage, tid zodb.TID) *txn.Txn {
 }
 
 // wantRefused votes for an undo that would refer to what does not exist.
-func wantRefused(t *testing.T, txn *txn.Txn, from, target zodb.OID) {
+func wantRefused(t *testing.T, txn zodb.Txn, from, target zodb.OID) {
 	t.Helper()
 	err := txn.Vote(t.Context())
 	d, dangling := errors.AsType[*zodb.DanglingError](err)
@@ -40,19 +42,19 @@ func wantRefused(t *testing.T, txn *txn.Txn, from, target zodb.OID) {
 // then comes the vote.
 func TestUndoAcrossAPackIsRefused(t *testing.T) {
 	t.Parallel()
-	s := packStorage(t, Options{})
-	x := newOIDs(t, s, 1)[0]
-	commit(t, s, change{oid: 0, data: rec("root", x)}, change{oid: x, data: rec("one")})
-	cut := commit(t, s, change{oid: 0, data: rec("root without")})
+	s := engine.PackStorage(t, engine.Options{})
+	x := engine.NewOIDs(t, s, 1)[0]
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", x)}, enginetest.Change{OID: x, Data: pickletest.Record("one")})
+	cut := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root without")})
 	txn := undoOf(t, s, cut)
-	other := newOIDs(t, s, 1)[0]
-	commit(t, s, change{oid: other, data: rec("the newest transaction")})
-	doPack(t, s, zodb.PackOptions{})
-	if exists(t, s, x) {
+	other := engine.NewOIDs(t, s, 1)[0]
+	enginetest.Commit(t, s, enginetest.Change{OID: other, Data: pickletest.Record("the newest transaction")})
+	engine.DoPack(t, s, zodb.PackOptions{})
+	if engine.Exists(t, s, x) {
 		t.Fatal("the pack has left it")
 	}
 	wantRefused(t, txn, 0, x)
-	if err := errors.Join(s.Flush(t.Context()), s.Close(), sound(t.Context(), s.home.FS, false)); err != nil {
+	if err := errors.Join(s.Flush(t.Context()), s.Close(), engine.Sound(t.Context(), s.Dir().FS, false)); err != nil {
 		t.Error(err)
 	}
 }
@@ -62,19 +64,19 @@ func TestUndoAcrossAPackIsRefused(t *testing.T) {
 func TestUndoOfACutReferenceToADeletedObjectIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, voted := range []bool{false, true} {
-		s := newStorage(t, Options{})
-		commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("one")})
-		cut := commit(t, s, change{oid: 0, data: rec("root without")})
+		s := engine.NewStorage(t, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+		cut := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root without")})
 		if !voted {
-			commit(t, s, change{oid: 1})
+			enginetest.Commit(t, s, enginetest.Change{OID: 1})
 			wantRefused(t, undoOf(t, s, cut), 0, 1)
 			continue
 		}
-		del, err := s.txns.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
+		del, err := s.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(fill(s, del, change{oid: 1}), del.Vote(t.Context())); err != nil {
+		if err := errors.Join(enginetest.Fill(t.Context(), s, del, enginetest.Change{OID: 1}), del.Vote(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		txn := undoOf(t, s, cut)
@@ -94,10 +96,10 @@ func TestUndoOfACutReferenceToADeletedObjectIsRefused(t *testing.T) {
 // the undo adds nothing.
 func TestUndoKeepsAReferenceThatDanglesAlready(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
-	commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("one")})
-	changed := commit(t, s, change{oid: 0, data: rec("root changed", 1)})
-	commit(t, s, change{oid: 1})
+	s := engine.NewStorage(t, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
+	changed := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root changed", 1)})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1})
 	txn := undoOf(t, s, changed)
 	if err := txn.Vote(t.Context()); err != nil {
 		t.Fatal(err)
@@ -105,7 +107,7 @@ func TestUndoKeepsAReferenceThatDanglesAlready(t *testing.T) {
 	if _, err := txn.Finish(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := load(t, s, 0); got != string(rec("root", 1)) {
+	if got := engine.Load(t, s, 0); got != string(pickletest.Record("root", 1)) {
 		t.Errorf("the root is %q", got)
 	}
 }
@@ -113,10 +115,10 @@ func TestUndoKeepsAReferenceThatDanglesAlready(t *testing.T) {
 // TestUndoOfACreationPassesOverRecordsThatAreNoPickles: encrypted ones, for instance.
 func TestUndoOfACreationPassesOverRecordsThatAreNoPickles(t *testing.T) {
 	t.Parallel()
-	s := newStorage(t, Options{})
-	commit(t, s, change{oid: 0, data: rec("root")}, change{oid: 1, data: []byte("\x00encrypted")})
-	created := commit(t, s, change{oid: 2, data: []byte("\x00encrypted too")})
-	commit(t, s, change{oid: 1, data: []byte("\x00encrypted again")})
+	s := engine.NewStorage(t, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")}, enginetest.Change{OID: 1, Data: []byte("\x00encrypted")})
+	created := enginetest.Commit(t, s, enginetest.Change{OID: 2, Data: []byte("\x00encrypted too")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: []byte("\x00encrypted again")})
 	txn := undoOf(t, s, created)
 	if err := txn.Vote(t.Context()); err != nil {
 		t.Fatal(err)
@@ -124,10 +126,10 @@ func TestUndoOfACreationPassesOverRecordsThatAreNoPickles(t *testing.T) {
 	if _, err := txn.Finish(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if exists(t, s, 2) {
+	if engine.Exists(t, s, 2) {
 		t.Error("the object exists")
 	}
-	if !exists(t, s, 1) {
+	if !engine.Exists(t, s, 1) {
 		t.Error("another object does not")
 	}
 }
@@ -137,24 +139,24 @@ func TestUndoOfACreationPassesOverRecordsThatAreNoPickles(t *testing.T) {
 // comes the vote.
 func TestUndoAcrossAPackThatRemovesTransactionsIsRefused(t *testing.T) {
 	t.Parallel()
-	s := packStorage(t, Options{}, "storage.keep_policy=undoable")
-	oids := newOIDs(t, s, 3)
+	s := engine.PackStorage(t, engine.Options{}, "storage.keep_policy=undoable")
+	oids := engine.NewOIDs(t, s, 3)
 	first, second, x := oids[0], oids[1], oids[2]
-	commit(t, s, change{oid: 0, data: rec("root", first, second)}, change{oid: first, data: rec("")}, change{oid: second, data: rec("")})
-	made := commit(t, s, change{oid: first, data: rec("", x)}, change{oid: x, data: rec("made")})
-	commit(t, s, change{oid: second, data: rec("", x)})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", first, second)}, enginetest.Change{OID: first, Data: pickletest.Record("")}, enginetest.Change{OID: second, Data: pickletest.Record("")})
+	made := enginetest.Commit(t, s, enginetest.Change{OID: first, Data: pickletest.Record("", x)}, enginetest.Change{OID: x, Data: pickletest.Record("made")})
+	enginetest.Commit(t, s, enginetest.Change{OID: second, Data: pickletest.Record("", x)})
 	txn := undoOf(t, s, made)
 	for range 3 {
-		commit(t, s, change{oid: 0, data: rec("root again", first, second)})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root again", first, second)})
 	}
-	doPack(t, s, zodb.PackOptions{})
+	engine.DoPack(t, s, zodb.PackOptions{})
 	if err := txn.Vote(t.Context()); !errors.Is(err, zodb.ErrUndo) {
 		t.Errorf("vote: %v, want an undo error: %s refers to %s", err, second, x)
 	}
 	if err := errors.Join(txn.Abort(), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if !exists(t, s, x) {
+	if !engine.Exists(t, s, x) {
 		t.Errorf("%s is gone, and %s refers to it", x, second)
 	}
 }

@@ -1,6 +1,6 @@
-// Package enginetest makes storages and commits to them, for the tests of packages above
-// the engine. Each function ends the test where something fails, so it is called by the
-// test's own goroutine.
+// Package enginetest makes storages and commits to them, for the black-box tests of the
+// engine and the tests of packages above it. A function that takes the test ends it where
+// something fails, so it is called by the test's own goroutine.
 package enginetest
 
 import (
@@ -68,11 +68,12 @@ func Clean(t testing.TB, home string) {
 	}
 }
 
-// Change is the change of one object by a transaction. Its base is the newest serial.
+// Change is the change of one object by a transaction.
 type Change struct {
-	OID  zodb.OID
-	Data []byte // nil: delete
-	Blob string // not empty: with that blob
+	OID    zodb.OID
+	Data   []byte   // nil: delete
+	Blob   string   // not empty: with that blob
+	Serial zodb.TID // its base; 0: the newest
 }
 
 // Options are those of a transaction.
@@ -94,47 +95,54 @@ func BlobRecord() []byte { return []byte("\x80\x03cZODB.blob\nBlob\n.\x80\x03N."
 func Voted(t testing.TB, s *engine.Storage, o Options, changes ...Change) zodb.Txn {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	txn, err := s.Begin(ctx, o.Meta, o.Begin)
+	txn, err := voted(ctx, s, o, changes...)
 	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range changes {
-		if err == nil {
-			err = c.apply(ctx, s, txn)
-		}
-	}
-	if err == nil {
-		err = txn.Vote(ctx)
-	}
-	if err != nil {
-		txn.Abort()
 		t.Fatal(err)
 	}
 	return txn
 }
 
+// voted is a transaction with the changes that has voted. One that fails is aborted.
+func voted(ctx context.Context, s *engine.Storage, o Options, changes ...Change) (zodb.Txn, error) {
+	txn, err := s.Begin(ctx, o.Meta, o.Begin)
+	if err != nil {
+		return nil, err
+	}
+	if err = Fill(ctx, s, txn, changes...); err == nil {
+		err = txn.Vote(ctx)
+	}
+	if err != nil {
+		txn.Abort()
+		return nil, err
+	}
+	return txn, nil
+}
+
+// Fill makes the changes in a transaction, up to the first that fails.
+func Fill(ctx context.Context, s *engine.Storage, txn zodb.Txn, changes ...Change) error {
+	for _, c := range changes {
+		if err := c.apply(ctx, s, txn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c Change) apply(ctx context.Context, s *engine.Storage, txn zodb.Txn) error {
-	serial, err := newest(ctx, s, c.OID)
+	serial := c.Serial
+	if serial == 0 {
+		var err error
+		if serial, err = s.Serial(ctx, c.OID); err != nil {
+			return err
+		}
+	}
 	switch {
-	case err != nil:
-		return err
 	case c.Data == nil:
 		return txn.Delete(c.OID, serial)
 	case c.Blob != "":
 		return txn.StoreBlob(c.OID, serial, c.Data, zodb.BlobSource{Reader: strings.NewReader(c.Blob)})
 	}
 	return txn.Store(c.OID, serial, c.Data)
-}
-
-// newest is the serial of the newest revision, also of one that deletes; 0 if there is none.
-func newest(ctx context.Context, s *engine.Storage, oid zodb.OID) (zodb.TID, error) {
-	for serial, err := range s.Serials(ctx, oid) {
-		if errors.Is(err, zodb.ErrNotFound) {
-			break
-		}
-		return serial, err
-	}
-	return 0, nil
 }
 
 // Commit commits the changes as one transaction.
@@ -151,4 +159,13 @@ func CommitWith(t testing.TB, s *engine.Storage, o Options, changes ...Change) z
 		t.Fatal(err)
 	}
 	return tid
+}
+
+// TryCommit is Commit where a failure is what the test looks at.
+func TryCommit(s *engine.Storage, meta zodb.TxnMeta, changes ...Change) (zodb.TID, error) {
+	txn, err := voted(context.Background(), s, Options{Meta: meta}, changes...)
+	if err != nil {
+		return 0, err
+	}
+	return txn.Finish(context.Background(), nil)
 }
