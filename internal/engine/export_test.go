@@ -8,8 +8,11 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // OneOf is oneOf for tests of package engine_test.
@@ -35,6 +38,24 @@ func CreateOn(f vfs.FS, format layout.Format, set map[string]string) error {
 	return errors.Join(c.err, f.SyncDir("."))
 }
 
+// CreateOnFS makes a HOME on another file system.
+func CreateOnFS(o CreateOptions, f vfs.FS) CreateOptions {
+	o.fs = f
+	return o
+}
+
+// OnStore makes a storage use a store instead of the one that the settings say.
+func OnStore(o Options, st store.Store) Options {
+	o.store = st
+	return o
+}
+
+// LastInA is the last transaction in A.
+func (s *Storage) LastInA() (zodb.TID, error) { return s.store.LastInA() }
+
+// NoteMark writes a mark of the history.
+func (s *Storage) NoteMark(m histfile.Mark) bool { return s.lineage.Note(m) }
+
 // JournalSegments is how many segments the journal has.
 func (s *Storage) JournalSegments() int { return s.journal.Stats().Segments }
 
@@ -49,6 +70,15 @@ const (
 	PlanFile   = planFile
 	SparedFile = sparedFile
 )
+
+// Names beside those of a HOME.
+const (
+	LostAndFound = lostAndFound
+	Unborn       = unborn
+)
+
+// TestLog keeps what is logged.
+type TestLog = testLog
 
 // RaceDetector is whether the tests run with it.
 const RaceDetector = raceDetector
@@ -68,7 +98,6 @@ var (
 	PopulateHome        = populateHome
 	ReadBlob            = readBlob
 	ScriptOptions       = scriptOptions
-	Shell               = shell
 	SnapshotContent     = snapshotContent
 	Sound               = sound
 	TIDs                = tids

@@ -69,7 +69,7 @@ func TestOpenWhateverIsInMisc(t *testing.T) {
 			t.Run(filepath.Base(name)+"/"+how, func(t *testing.T) {
 				t.Parallel()
 				copied := filepath.Join(t.TempDir(), "home")
-				engine.Shell(t, "cp", "-a", home, copied)
+				shell(t, "cp", "-a", home, copied)
 				b, err := os.ReadFile(filepath.Join(copied, name))
 				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					t.Fatal(err)

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"errors"
@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
@@ -46,29 +49,31 @@ func openBundled(f vfs.FS) (store.Store, error) {
 }
 
 func testStorageOn(t *testing.T, openStore func(f vfs.FS) (store.Store, error)) {
-	home := newHome(t, CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "3600"}})
+	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "3600"}})
 	f, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{History: HistoryKept}
-	if o.store, err = openStore(f); err != nil {
+	o := engine.Options{History: engine.HistoryKept}
+	st, err := openStore(f)
+	if err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, home, o)
-	first := commit(t, s, change{oid: 0, data: rec("root", 1, 2)}, change{oid: 1, data: rec("a")}, change{oid: 2, data: rec("b"), blob: "a blob"})
-	commit(t, s, change{oid: 1, data: rec("a2")})
+	o = engine.OnStore(o, st)
+	s := engine.OpenHome(t, home, o)
+	first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1, 2)}, enginetest.Change{OID: 1, Data: pickletest.Record("a")}, enginetest.Change{OID: 2, Data: pickletest.Record("b"), Blob: "a blob"})
+	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("a2")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.EnterSnapshot(t.Context(), "test"); err != nil {
 		t.Fatal(err)
 	}
-	last := commit(t, s, change{oid: 0, data: rec("root", 1)}, change{oid: 1, data: rec("a3")})
+	last := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root", 1)}, enginetest.Change{OID: 1, Data: pickletest.Record("a3")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := s.store.LastInA(); err != nil || v >= last {
+	if v, err := s.LastInA(); err != nil || v >= last {
 		t.Errorf("A ends with %s during the snapshot, last is %s: %v", v, last, err)
 	}
 	if err := s.LeaveSnapshot(t.Context(), "test"); err != nil {
@@ -81,12 +86,13 @@ func testStorageOn(t *testing.T, openStore func(f vfs.FS) (store.Store, error)) 
 		t.Fatal(err)
 	}
 
-	if o.store, err = openStore(f); err != nil {
+	if st, err = openStore(f); err != nil {
 		t.Fatal(err)
 	}
+	o = engine.OnStore(o, st)
 	o.CacheSize = -1 // all comes from the store
-	s = open(t, home, o)
-	if got := load(t, s, 1); got != string(rec("a3")) {
+	s = engine.OpenHome(t, home, o)
+	if got := engine.Load(t, s, 1); got != string(pickletest.Record("a3")) {
 		t.Errorf("object 1 is %q", got)
 	}
 	history, err := s.History(t.Context(), 1, 10)
@@ -129,7 +135,7 @@ func testStorageOn(t *testing.T, openStore func(f vfs.FS) (store.Store, error)) 
 	if err != nil || back.Objects != 1 || back.Revisions != 4 || back.Transactions != 2 || back.Blobs != 1 {
 		t.Fatalf("brought back %+v: %v", back, err)
 	}
-	if got := load(t, s, 2); got != string(rec("b")) {
+	if got := engine.Load(t, s, 2); got != string(pickletest.Record("b")) {
 		t.Errorf("object 2 is %q", got)
 	}
 	if n, err := s.CountExactly(t.Context()); err != nil || n.Objects != 3 || n.Revisions != 6 || n.Transactions != 3 {
@@ -137,7 +143,7 @@ func testStorageOn(t *testing.T, openStore func(f vfs.FS) (store.Store, error)) 
 	}
 }
 
-func oids(t *testing.T, s *Storage) (list []zodb.OID) {
+func oids(t *testing.T, s *engine.Storage) (list []zodb.OID) {
 	t.Helper()
 	for oid, err := range s.OIDs(t.Context()) {
 		if err != nil {

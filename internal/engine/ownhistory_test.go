@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -13,14 +13,17 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/histfile"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // beginnings returns the transactions with which histories began.
-func beginnings(t testing.TB, s *Storage) (list []*zodb.Transaction) {
+func beginnings(t testing.TB, s *engine.Storage) (list []*zodb.Transaction) {
 	t.Helper()
 	for txn, err := range s.TransactionsBackward(t.Context(), 0) {
 		if err != nil {
@@ -31,17 +34,6 @@ func beginnings(t testing.TB, s *Storage) (list []*zodb.Transaction) {
 		}
 	}
 	return list
-}
-
-// shell runs a command that people copy directories with.
-func shell(t *testing.T, name string, args ...string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("skipped: %v", err)
-	}
-	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
-	}
 }
 
 // bringBack is a way in which a HOME comes to be what it was not. saved is a copy of
@@ -107,19 +99,19 @@ func TestAHistoryBeginsWhereAStorageWasBroughtBack(t *testing.T) {
 		for _, b := range bringBacks {
 			t.Run(string(class)+" "+b.name, func(t *testing.T) {
 				t.Parallel()
-				home := newHome(t, CreateOptions{Class: class})
+				home := engine.NewHome(t, engine.CreateOptions{Class: class})
 				saved := home + ".saved"
-				s := open(t, home, Options{})
-				first := commit(t, s, change{oid: 0, data: rec("root")}, change{oid: 1, data: rec("one")})
+				s := engine.OpenHome(t, home, engine.Options{})
+				first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")}, enginetest.Change{OID: 1, Data: pickletest.Record("one")})
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
 				shell(t, "cp", "-a", home, saved)
-				s = open(t, home, Options{})
+				s = engine.OpenHome(t, home, engine.Options{})
 				if s.LastTransaction() != first {
 					t.Fatalf("last transaction %s, want %s: a HOME that was only closed began a history", s.LastTransaction(), first)
 				}
-				lost := commit(t, s, change{oid: 1, data: rec("two")})
+				lost := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
@@ -130,7 +122,7 @@ func TestAHistoryBeginsWhereAStorageWasBroughtBack(t *testing.T) {
 					was = lost
 				}
 				// Who only looks after it begins nothing.
-				s = open(t, home, Options{History: HistoryKept})
+				s = engine.OpenHome(t, home, engine.Options{History: engine.HistoryKept})
 				if s.LastTransaction() != was {
 					t.Fatalf("last transaction %s, want %s", s.LastTransaction(), was)
 				}
@@ -138,7 +130,7 @@ func TestAHistoryBeginsWhereAStorageWasBroughtBack(t *testing.T) {
 					t.Fatal(err)
 				}
 				for range 3 { // once, and never again
-					s = open(t, home, Options{})
+					s = engine.OpenHome(t, home, engine.Options{})
 					began := s.LastTransaction() != was
 					if began != (b.want > 0) || began && s.LastTransaction() <= lost {
 						t.Errorf("last transaction %s; before it %s was brought back, and %s lost", s.LastTransaction(), was, lost)
@@ -173,22 +165,22 @@ func TestAHistoryBeginsWhereAStorageWasBroughtBack(t *testing.T) {
 // TestTheBeginningIsLaterThanWhatIsKnownToBeLost: also if the clock is behind it.
 func TestTheBeginningIsLaterThanWhatIsKnownToBeLost(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	ahead := Options{Clock: func() time.Time { return time.Now().Add(time.Hour) }}
-	s := open(t, home, ahead)
-	commit(t, s, change{oid: 0, data: rec("root")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	ahead := engine.Options{Clock: func() time.Time { return time.Now().Add(time.Hour) }}
+	s := engine.OpenHome(t, home, ahead)
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	shell(t, "cp", "-a", home, home+".saved")
-	s = open(t, home, ahead)
-	lost := commit(t, s, change{oid: 0, data: rec("new")})
+	s = engine.OpenHome(t, home, ahead)
+	lost := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("new")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	shell(t, "rm", "-r", home+"/A")
 	shell(t, "cp", "-a", home+".saved/A", home) // misc knows of the lost transactions
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	if s.LastTransaction() <= lost {
 		t.Errorf("the history begins with %s, and %s was given out", s.LastTransaction(), lost)
 	}
@@ -197,10 +189,10 @@ func TestTheBeginningIsLaterThanWhatIsKnownToBeLost(t *testing.T) {
 // TestACopyOverANewerHomeOfBundles: without pointers, newer revisions would be taken for current.
 func TestACopyOverANewerHomeOfBundles(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{Format: "bundled"})
+	home := engine.NewHome(t, engine.CreateOptions{Format: "bundled"})
 	commitOne := func(data string) {
-		s := open(t, home, Options{})
-		commit(t, s, change{oid: 0, data: rec(data)})
+		s := engine.OpenHome(t, home, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record(data)})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -209,13 +201,13 @@ func TestACopyOverANewerHomeOfBundles(t *testing.T) {
 	shell(t, "cp", "-a", home+"/A", home+".saved")
 	commitOne("new")
 	shell(t, "cp", "-a", home+".saved/.", home+"/A")
-	if s, err := Open(t.Context(), home, Options{}); !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "an older copy was probably put over a newer HOME") {
+	if s, err := engine.Open(t.Context(), home, engine.Options{}); !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "an older copy was probably put over a newer HOME") {
 		t.Errorf("opened: %v, %v", s, err)
 	}
 	shell(t, "rm", "-r", home+"/A")
 	shell(t, "cp", "-a", home+".saved", home+"/A")
-	s := open(t, home, Options{})
-	if got, err := s.Load(t.Context(), 0); err != nil || string(got.Data) != string(rec("old")) {
+	s := engine.OpenHome(t, home, engine.Options{})
+	if got, err := s.Load(t.Context(), 0); err != nil || string(got.Data) != string(pickletest.Record("old")) {
 		t.Errorf("loaded %+v, %v", got, err)
 	}
 }
@@ -223,16 +215,16 @@ func TestACopyOverANewerHomeOfBundles(t *testing.T) {
 // TestWhatIsCopiedInBeginsAHistoryWhenItIsServed: not before, so that the copy can go on.
 func TestWhatIsCopiedInBeginsAHistoryWhenItIsServed(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	if err := open(t, home, Options{}).Close(); err != nil { // somebody has served the empty one
+	home := engine.NewHome(t, engine.CreateOptions{})
+	if err := engine.OpenHome(t, home, engine.Options{}).Close(); err != nil { // somebody has served the empty one
 		t.Fatal(err)
 	}
 	ctx := t.Context()
 	for _, tid := range []zodb.TID{1000, 2000} {
-		s := open(t, home, Options{History: HistoryCopied})
-		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryCopied})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err == nil {
-			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
+			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: pickletest.Record("x"), Exists: true}, nil)
 		}
 		if err == nil {
 			err = txn.Vote(ctx)
@@ -248,7 +240,7 @@ func TestWhatIsCopiedInBeginsAHistoryWhenItIsServed(t *testing.T) {
 		}
 	}
 	for range 2 {
-		s := open(t, home, Options{})
+		s := engine.OpenHome(t, home, engine.Options{})
 		if list := beginnings(t, s); len(list) != 1 || list[0].Previous != 2000 {
 			t.Errorf("beginnings: %+v", list)
 		}
@@ -261,22 +253,22 @@ func TestWhatIsCopiedInBeginsAHistoryWhenItIsServed(t *testing.T) {
 // TestUndoOfABeginningIsHarmless: it changed nothing.
 func TestUndoOfABeginningIsHarmless(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 0, data: rec("root")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(filepath.Join(home, "misc")); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	list := beginnings(t, s)
 	if len(list) != 1 {
 		t.Fatalf("%d beginnings", len(list))
 	}
 	ctx := t.Context()
-	txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+	txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +285,7 @@ func TestUndoOfABeginningIsHarmless(t *testing.T) {
 	if err := txn.Abort(); err != nil {
 		t.Error(err)
 	}
-	if load(t, s, 0) != string(rec("root")) {
+	if engine.Load(t, s, 0) != string(pickletest.Record("root")) {
 		t.Error("the root was changed")
 	}
 }
@@ -302,16 +294,16 @@ func TestUndoOfABeginningIsHarmless(t *testing.T) {
 func broughtBack(t *testing.T) *crashfs.FS {
 	t.Helper()
 	f := crashfs.New(1)
-	o := Options{fs: f, NoControlSocket: true, SegmentSize: 64 << 10}
-	if err := errors.Join(Create("home", CreateOptions{fs: f, Format: "flat"})); err != nil {
+	o := engine.OnFS(engine.Options{NoControlSocket: true, SegmentSize: 64 << 10}, f)
+	if err := errors.Join(engine.Create("home", engine.CreateOnFS(engine.CreateOptions{Format: "flat"}, f))); err != nil {
 		t.Fatal(err)
 	}
-	o.fs = vfs.Sub(f, "home")
-	s, err := Open(t.Context(), "", o)
+	o = engine.OnFS(o, vfs.Sub(f, "home"))
+	s, err := engine.Open(t.Context(), "", o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	commit(t, s, change{oid: 0, data: rec("root")})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -328,8 +320,8 @@ func broughtBack(t *testing.T) *crashfs.FS {
 // kill and by a power cut, and the next one too.
 func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
 	t.Parallel()
-	open := func(f *crashfs.FS) (*Storage, error) {
-		return Open(context.Background(), "", Options{fs: vfs.Sub(f, "home"), NoControlSocket: true, SegmentSize: 64 << 10})
+	open := func(f *crashfs.FS) (*engine.Storage, error) {
+		return engine.Open(context.Background(), "", engine.OnFS(engine.Options{NoControlSocket: true, SegmentSize: 64 << 10}, vfs.Sub(f, "home")))
 	}
 	start := func(f *crashfs.FS) error {
 		s, err := open(f)
@@ -357,7 +349,7 @@ func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
 					if got := len(beginnings(t, s)); got != 1 {
 						t.Errorf("operation %d: %d beginnings", n, got)
 					}
-					if load(t, s, 0) != string(rec("root")) {
+					if engine.Load(t, s, 0) != string(pickletest.Record("root")) {
 						t.Error("the root was changed")
 					}
 					if err := s.Close(); err != nil {
@@ -379,9 +371,9 @@ func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
 // takes it for a copy.
 func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	first := commit(t, s, change{oid: 0, data: rec("root")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +387,7 @@ func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		s = open(t, home, Options{})
+		s = engine.OpenHome(t, home, engine.Options{})
 		if s.LastTransaction() != first {
 			t.Errorf("last transaction %s, want %s: an empty one would come with each start", s.LastTransaction(), first)
 		}
@@ -406,7 +398,7 @@ func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(home, histfile.Name)); err != nil {
 		t.Fatal(err)
 	}
-	if s = open(t, home, Options{}); len(beginnings(t, s)) != 1 {
+	if s = engine.OpenHome(t, home, engine.Options{}); len(beginnings(t, s)) != 1 {
 		t.Errorf("%d beginnings when it can be written again", len(beginnings(t, s)))
 	}
 }
@@ -415,9 +407,9 @@ func TestAFailedMarkDoesNotKeepAnybodyOut(t *testing.T) {
 // out. While they cannot be read no history begins, which could give them out again.
 func TestNoHistoryBeginsWhileBackupsCannotBeAsked(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{})
-	first := commit(t, s, change{oid: 0, data: rec("root")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{})
+	first := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +418,7 @@ func TestNoHistoryBeginsWhileBackupsCannotBeAsked(t *testing.T) {
 	if err := errors.Join(os.Remove(filepath.Join(home, histfile.Name)), os.Mkdir(notes, 0o700)); err != nil { // it cannot be read
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	if last := s.LastTransaction(); last != first {
 		t.Errorf("the last transaction is %s, where it was %s", last, first)
 	}
@@ -436,7 +428,7 @@ func TestNoHistoryBeginsWhileBackupsCannotBeAsked(t *testing.T) {
 	if err := errors.Join(os.Remove(notes), os.WriteFile(notes, fmt.Appendf(nil, "%s void\n", given), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	if last := s.LastTransaction(); last <= given || len(beginnings(t, s)) != 1 {
 		t.Errorf("%d beginnings, the last transaction is %s, where %s was given out", len(beginnings(t, s)), last, given)
 	}
@@ -446,12 +438,12 @@ func TestNoHistoryBeginsWhileBackupsCannotBeAsked(t *testing.T) {
 // nothing else keeps clients from believing their caches of the source.
 func TestWhatDiffersFromItsSourceIsNotServedWhileBackupsCannotBeAsked(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	s := open(t, home, Options{History: HistoryCopied})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryCopied})
 	if err := s.DiffersFromSource(); err != nil {
 		t.Fatal(err)
 	}
-	imported := commit(t, s, change{oid: 0, data: rec("root")})
+	imported := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -459,8 +451,8 @@ func TestWhatDiffersFromItsSourceIsNotServedWhileBackupsCannotBeAsked(t *testing
 	if err := os.Mkdir(notes, 0o700); err != nil { // it cannot be read
 		t.Fatal(err)
 	}
-	for _, h := range []History{HistoryOwn, HistoryRead} {
-		s, err := Open(t.Context(), home, Options{History: h})
+	for _, h := range []engine.History{engine.HistoryOwn, engine.HistoryRead} {
+		s, err := engine.Open(t.Context(), home, engine.Options{History: h})
 		if err == nil {
 			err = s.Close()
 			t.Errorf("history %d: it is served with the caches of its source, closed: %v", h, err)
@@ -468,13 +460,13 @@ func TestWhatDiffersFromItsSourceIsNotServedWhileBackupsCannotBeAsked(t *testing
 			t.Errorf("history %d: %v", h, err)
 		}
 	}
-	if err := open(t, home, Options{History: HistoryKept}).Close(); err != nil { // which serves nobody
+	if err := engine.OpenHome(t, home, engine.Options{History: engine.HistoryKept}).Close(); err != nil { // which serves nobody
 		t.Error(err)
 	}
 	if err := os.Remove(notes); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, home, Options{})
+	s = engine.OpenHome(t, home, engine.Options{})
 	if list := beginnings(t, s); len(list) != 1 || list[0].Previous != imported || !histfile.IsAnew(list[0]) {
 		t.Errorf("beginnings when they can be read: %+v", list)
 	}
@@ -484,19 +476,19 @@ func TestWhatDiffersFromItsSourceIsNotServedWhileBackupsCannotBeAsked(t *testing
 // HOME, and starts that are interrupted, until its history begins, and once.
 func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
+	home := engine.NewHome(t, engine.CreateOptions{})
 	ctx := t.Context()
 	add := func(tid zodb.TID, differs bool) {
 		t.Helper()
-		s := open(t, home, Options{History: HistoryCopied})
+		s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryCopied})
 		if differs {
 			if err := s.DiffersFromSource(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+		txn, err := s.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
 		if err == nil {
-			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: rec("x"), Exists: true}, nil)
+			err = txn.Restore(ctx, zodb.Record{OID: 0, TID: tid, Data: pickletest.Record("x"), Exists: true}, nil)
 		}
 		if err == nil {
 			err = txn.Vote(ctx)
@@ -510,14 +502,14 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 	}
 	add(1000, true)
 	add(2000, false)
-	for _, h := range []History{HistoryKept, HistoryCopied} {
-		if err := open(t, home, Options{History: h}).Close(); err != nil {
+	for _, h := range []engine.History{engine.HistoryKept, engine.HistoryCopied} {
+		if err := engine.OpenHome(t, home, engine.Options{History: h}).Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// A start that could not commit the empty transaction leaves a mark that says so.
-	s := open(t, home, Options{History: HistoryKept})
-	if !s.lineage.Note(histfile.Mark{TID: 2000, Due: true, Differs: true}) {
+	s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryKept})
+	if !s.NoteMark(histfile.Mark{TID: 2000, Due: true, Differs: true}) {
 		t.Fatal("the mark was not written")
 	}
 	if err := s.Close(); err != nil {
@@ -537,16 +529,16 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, h := range []History{HistoryOwn, HistoryRead} {
-		if s, err := Open(ctx, home, Options{History: h}); err == nil {
+	for _, h := range []engine.History{engine.HistoryOwn, engine.HistoryRead} {
+		if s, err := engine.Open(ctx, home, engine.Options{History: h}); err == nil {
 			t.Errorf("history %d: it is served with the caches of its source, last transaction %s", h, s.LastTransaction())
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	for _, h := range []History{HistoryRead, HistoryOwn} {
-		s := open(t, home+".copy", Options{History: h})
+	for _, h := range []engine.History{engine.HistoryRead, engine.HistoryOwn} {
+		s := engine.OpenHome(t, home+".copy", engine.Options{History: h})
 		if list := beginnings(t, s); len(list) != 1 || list[0].Previous != 3000 || !histfile.IsAnew(list[0]) {
 			t.Errorf("beginnings: %+v", list)
 		}
@@ -560,19 +552,19 @@ func TestWhatDiffersFromItsSourceIsRemembered(t *testing.T) {
 // be given out again in the same order, and a client could not tell the two histories apart.
 func TestTheBeginningIsNoLostTransactionThoughTheClockIsBehind(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
-	behind := Options{Clock: func() time.Time { return time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC) }}
-	s := open(t, home, Options{})
-	commit(t, s, change{oid: 0, data: rec("root")})
+	home := engine.NewHome(t, engine.CreateOptions{})
+	behind := engine.Options{Clock: func() time.Time { return time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC) }}
+	s := engine.OpenHome(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	saved := home + ".saved"
 	shell(t, "cp", "-a", home, saved)
-	s = open(t, home, behind)
+	s = engine.OpenHome(t, home, behind)
 	var lost zodb.TID
 	for range 5 {
-		lost = commit(t, s, change{oid: 0, data: rec("lost")})
+		lost = enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("lost")})
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -582,8 +574,19 @@ func TestTheBeginningIsNoLostTransactionThoughTheClockIsBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s = open(t, saved, behind)
+	s = engine.OpenHome(t, saved, behind)
 	if list := beginnings(t, s); len(list) != 1 || list[0].TID <= lost {
 		t.Errorf("the beginnings are %+v, the last transaction that was lost is %s", list, lost)
+	}
+}
+
+// shell runs a command that people copy directories with.
+func shell(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("skipped: %v", err)
+	}
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 }

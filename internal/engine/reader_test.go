@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -11,7 +11,12 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -24,8 +29,8 @@ func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
-			home := newHome(t, CreateOptions{Class: class, Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}})
-			w := open(t, home, Options{SegmentSize: 4 << 10})
+			home := engine.NewHome(t, engine.CreateOptions{Class: class, Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}})
+			w := engine.OpenHome(t, home, engine.Options{SegmentSize: 4 << 10})
 			if err := w.WaitNormal(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -35,7 +40,7 @@ func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 			}
 			for n := 1; ; n++ {
 				for i := range 6 {
-					commit(t, w, change{oid: 0, data: rec(strings.Repeat(fmt.Sprint(i), 2000))})
+					enginetest.Commit(t, w, enginetest.Change{OID: 0, Data: pickletest.Record(strings.Repeat(fmt.Sprint(i), 2000))})
 				}
 				did := false
 				f := errfs.New(dir, nil)
@@ -48,7 +53,7 @@ func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 						return err
 					}
 					for i := range 3 {
-						if _, err := tryCommit(w, zodb.TxnMeta{}, change{oid: 0, data: rec(strings.Repeat(fmt.Sprint("later", i), 500))}); err != nil {
+						if _, err := enginetest.TryCommit(w, zodb.TxnMeta{}, enginetest.Change{OID: 0, Data: pickletest.Record(strings.Repeat(fmt.Sprint("later", i), 500))}); err != nil {
 							return err
 						}
 					}
@@ -59,7 +64,7 @@ func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 					}
 					return nil
 				})
-				r, err := Open(t.Context(), home, Options{ReadOnly: true, fs: f})
+				r, err := engine.Open(t.Context(), home, engine.OnFS(engine.Options{ReadOnly: true}, f))
 				if err != nil {
 					t.Fatalf("a flush at operation %d of a read-only open: %v", n, err)
 				}
@@ -87,27 +92,27 @@ func TestReaderBesideAFlushFindsWhatWasInTheLog(t *testing.T) {
 	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()
-			home := newHome(t, CreateOptions{Class: class})
-			w := open(t, home, Options{SegmentSize: 8 << 10})
+			home := engine.NewHome(t, engine.CreateOptions{Class: class})
+			w := engine.OpenHome(t, home, engine.Options{SegmentSize: 8 << 10})
 			if err := w.WaitNormal(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			tid := commit(t, w, change{oid: 0, data: rec("root")})
-			r := open(t, home, Options{ReadOnly: true, SegmentSize: 8 << 10})
-			if got := load(t, r, 0); got != string(rec("root")) {
+			tid := enginetest.Commit(t, w, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
+			r := engine.OpenHome(t, home, engine.Options{ReadOnly: true, SegmentSize: 8 << 10})
+			if got := engine.Load(t, r, 0); got != string(pickletest.Record("root")) {
 				t.Fatal(got)
 			}
 			for i := range 20 {
-				commit(t, w, change{oid: 1, data: rec(strings.Repeat(fmt.Sprint(i), 2000))})
+				enginetest.Commit(t, w, enginetest.Change{OID: 1, Data: pickletest.Record(strings.Repeat(fmt.Sprint(i), 2000))})
 				if err := w.Flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
 			rev, err := r.Load(t.Context(), 0)
-			if err != nil || string(rev.Data) != string(rec("root")) || rev.Serial != tid {
+			if err != nil || string(rev.Data) != string(pickletest.Record("root")) || rev.Serial != tid {
 				t.Errorf("the reader: %+v, %v", rev, err)
 			}
-			commit(t, w, change{oid: 0, data: rec("newer")})
+			enginetest.Commit(t, w, enginetest.Change{OID: 0, Data: pickletest.Record("newer")})
 			if err := w.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -143,13 +148,13 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 		for _, cause := range []syscall.Errno{syscall.EIO, syscall.EMFILE} {
 			t.Run(fmt.Sprintf("read-only %t %v", readOnly, cause), func(t *testing.T) {
 				t.Parallel()
-				where := newHome(t, CreateOptions{})
-				s := open(t, where, Options{SegmentSize: 4 << 10})
+				where := engine.NewHome(t, engine.CreateOptions{})
+				s := engine.OpenHome(t, where, engine.Options{SegmentSize: 4 << 10})
 				if err := s.EnterSnapshot(t.Context(), "x"); err != nil {
 					t.Fatal(err)
 				}
 				for range 3 {
-					commit(t, s, change{oid: 0, data: rec(strings.Repeat("x", 3000))})
+					enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record(strings.Repeat("x", 3000))})
 				}
 				s.Close()
 				dir, err := vfs.OS(where)
@@ -169,7 +174,7 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 						did = true
 						return cause
 					})
-					s, err := Open(t.Context(), where, Options{ReadOnly: readOnly, fs: f, NoControlSocket: true})
+					s, err := engine.Open(t.Context(), where, engine.OnFS(engine.Options{ReadOnly: readOnly, NoControlSocket: true}, f))
 					opening.Store(false)
 					f.Decide(nil)
 					if err == nil {
@@ -189,7 +194,7 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 					if left := openFiles(t, where); len(left) > 0 {
 						t.Fatalf("errors from operation %d on: %v; left open: %v", n, err, left)
 					}
-					for _, name := range []string{home.LockFile, sublockFile} {
+					for _, name := range []string{home.LockFile, snapfile.Sublock} {
 						lock, err := dir.Lock(name)
 						if err != nil {
 							t.Fatalf("errors from operation %d on: %v", n, err)
@@ -211,22 +216,22 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 // TestSocketThatCannotBeMadeIsMadeLater: sockets are no part of the database.
 func TestSocketThatCannotBeMadeIsMadeLater(t *testing.T) {
 	t.Parallel()
-	home := newHome(t, CreateOptions{})
+	home := engine.NewHome(t, engine.CreateOptions{})
 	socket := filepath.Join(home, "misc/control")
 	// A directory that is not empty is in its place.
 	if err := os.MkdirAll(filepath.Join(socket, "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	log := new(testLog)
-	s := open(t, home, Options{Logger: log.logger()})
-	commit(t, s, change{oid: 0, data: rec("one")})
-	if n := log.count("no control socket"); n != 1 {
+	log := new(engine.TestLog)
+	s := engine.OpenHome(t, home, engine.Options{Logger: log.Logger()})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("one")})
+	if n := log.Count("no control socket"); n != 1 {
 		t.Errorf("it is %d times in the log", n)
 	}
 	if err := os.RemoveAll(socket); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the socket", func() bool {
+	hometest.Eventually(t, "the socket", func() bool {
 		info, err := os.Lstat(socket)
 		return err == nil && info.Mode()&os.ModeSocket != 0
 	})

@@ -168,7 +168,7 @@ func TestMergesGoOnAfterASnapshotThatFailed(t *testing.T) {
 func TestTheTableIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	log := &testLog{}
-	s, f, home := newErrStorageAs(t, CreateOptions{Format: "bundled"}, Options{CacheSize: -1, Logger: log.logger()})
+	s, f, home := newErrStorageAs(t, CreateOptions{Format: "bundled"}, Options{CacheSize: -1, Logger: log.Logger()})
 	flushEach(t, s, 3)
 	f.Decide(func(op errfs.Op) error {
 		if op.Changes() && strings.Contains(op.Name, "misc/current") {
@@ -177,12 +177,12 @@ func TestTheTableIsMadeAgain(t *testing.T) {
 		return nil
 	})
 	flushEach(t, s, 3)
-	eventually(t, "a warning", func() bool { return log.count("no table of current revisions") == 1 })
+	eventually(t, "a warning", func() bool { return log.Count("no table of current revisions") == 1 })
 	if got := load(t, s, 0); !strings.Contains(got, "root at 2") {
 		t.Errorf("the root is %q", got)
 	}
 	f.Decide(nil)
-	eventually(t, "a table", func() bool { return log.count("the table of current revisions is there again") == 1 })
+	eventually(t, "a table", func() bool { return log.Count("the table of current revisions is there again") == 1 })
 	flushEach(t, s, 2)
 	if got := load(t, s, 0); !strings.Contains(got, "root at 1") {
 		t.Errorf("the root is %q", got)
@@ -192,7 +192,7 @@ func TestTheTableIsMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	homeIsSound(t, home)
-	if n := log.count("could not be made denser"); n > 0 {
+	if n := log.Count("could not be made denser"); n > 0 {
 		t.Errorf("%d warnings of merges", n)
 	}
 }

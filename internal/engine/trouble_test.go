@@ -232,10 +232,10 @@ func (l *testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (l *testLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+func (l *testLog) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// count returns in how many lines a text is.
-func (l *testLog) count(text string) (n int) {
+// Count returns in how many lines a text is.
+func (l *testLog) Count(text string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.lines {
@@ -262,7 +262,7 @@ func TestTroubleIsTold(t *testing.T) {
 		t.Run(tc.cause.Error(), func(t *testing.T) {
 			t.Parallel()
 			log := new(testLog)
-			s, f, _ := newErrStorage(t, Options{Logger: log.logger(), RetryInterval: time.Millisecond})
+			s, f, _ := newErrStorage(t, Options{Logger: log.Logger(), RetryInterval: time.Millisecond})
 			if err := s.WaitNormal(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -282,12 +282,12 @@ func TestTroubleIsTold(t *testing.T) {
 			if st := s.Status(); st.ReadOnly || st.TroubleKind != tc.kind || !strings.Contains(st.Trouble, tc.cause.Error()) || st.PassingErrors < 5 {
 				t.Errorf("status %+v", st)
 			}
-			if n := log.count(tc.line); n != 1 {
+			if n := log.Count(tc.line); n != 1 {
 				t.Errorf("it is %d times in the log", n)
 			}
 			f.Decide(nil)
 			eventually(t, "going on", func() bool { st := s.Status(); return st.Trouble == "" && st.UnflushedTransactions == 0 })
-			if n := log.count("the trouble has passed"); n != 1 {
+			if n := log.Count("the trouble has passed"); n != 1 {
 				t.Errorf("that it has passed is %d times in the log", n)
 			}
 		})
@@ -298,7 +298,7 @@ func TestTroubleIsTold(t *testing.T) {
 func TestWhatIsNoPartOfTheDatabaseNeverFailsIt(t *testing.T) {
 	t.Parallel()
 	log := new(testLog)
-	s, f, where := newErrStorage(t, Options{Logger: log.logger()})
+	s, f, where := newErrStorage(t, Options{Logger: log.Logger()})
 	commit(t, s, change{oid: 1, data: rec("one")})
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
@@ -318,7 +318,7 @@ func TestWhatIsNoPartOfTheDatabaseNeverFailsIt(t *testing.T) {
 	if st := s.Status(); st.ReadOnly || st.Trouble != "" || !st.Counts.Exact || st.Counts.Objects != 4 {
 		t.Errorf("status %+v", st)
 	}
-	if n := log.count("could not be written down"); n != 1 {
+	if n := log.Count("could not be written down"); n != 1 {
 		t.Errorf("it is %d times in the log", n)
 	}
 	f.Decide(nil)

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"context"
@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -23,7 +26,7 @@ type twoFormats struct {
 	t     *testing.T
 	now   atomic.Int64 // nanoseconds
 	homes [2]string
-	s     [2]*Storage
+	s     [2]*engine.Storage
 	rnd   *rand.Rand
 	oids  int
 	refs  map[zodb.OID][]zodb.OID
@@ -34,7 +37,7 @@ type twoFormats struct {
 func newTwoFormats(t *testing.T, seed uint64, set string) *twoFormats {
 	w := &twoFormats{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), refs: make(map[zodb.OID][]zodb.OID)}
 	w.now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
-	o := CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}
+	o := engine.CreateOptions{Set: map[string]string{"storage.min_pack_time": "0"}}
 	for _, kv := range strings.Fields(set) {
 		k, v, _ := strings.Cut(kv, "=")
 		o.Set[k] = v
@@ -43,7 +46,7 @@ func newTwoFormats(t *testing.T, seed uint64, set string) *twoFormats {
 		o.Format = format
 		o.Rand = strings.NewReader(strings.Repeat("0123456789abcdef", 4))
 		w.homes[i] = filepath.Join(t.TempDir(), format)
-		if err := Create(w.homes[i], o); err != nil {
+		if err := engine.Create(w.homes[i], o); err != nil {
 			t.Fatal(err)
 		}
 		w.open(i)
@@ -52,11 +55,11 @@ func newTwoFormats(t *testing.T, seed uint64, set string) *twoFormats {
 }
 
 func (w *twoFormats) open(i int) {
-	w.s[i] = open(w.t, w.homes[i], Options{Clock: func() time.Time { return time.Unix(0, w.now.Load()) }, NoControlSocket: true, CacheSize: -1, OpenFiles: 3})
+	w.s[i] = engine.OpenHome(w.t, w.homes[i], engine.Options{Clock: func() time.Time { return time.Unix(0, w.now.Load()) }, NoControlSocket: true, CacheSize: -1, OpenFiles: 3})
 }
 
 // both does something to both, and wants the same outcome.
-func (w *twoFormats) both(what string, do func(s *Storage) (any, error)) {
+func (w *twoFormats) both(what string, do func(s *engine.Storage) (any, error)) {
 	w.t.Helper()
 	var outcome [2]string
 	var errs [2]error
@@ -101,7 +104,7 @@ func (w *twoFormats) commit() {
 			list = append(list, zodb.OID(w.rnd.IntN(w.oids)+1))
 		}
 		w.refs[oid] = list
-		c := one{oid: oid, data: rec(fmt.Sprint("text ", w.rnd.Uint64()), list...)}
+		c := one{oid: oid, data: pickletest.Record(fmt.Sprint("text ", w.rnd.Uint64()), list...)}
 		switch w.rnd.IntN(8) {
 		case 0:
 			c.blob = fmt.Sprint("blob ", w.rnd.Uint64())
@@ -112,14 +115,14 @@ func (w *twoFormats) commit() {
 		}
 		all = append(all, c)
 	}
-	w.both("commit", func(s *Storage) (any, error) {
-		txn, err := s.txns.Begin(context.Background(), zodb.TxnMeta{User: []byte("u")}, zodb.BeginOptions{})
+	w.both("commit", func(s *engine.Storage) (any, error) {
+		txn, err := s.Begin(context.Background(), zodb.TxnMeta{User: []byte("u")}, zodb.BeginOptions{})
 		if err != nil {
 			return nil, err
 		}
 		defer txn.Abort()
 		for _, c := range all {
-			if err := fill(s, txn, change{oid: c.oid, data: c.data, blob: c.blob}); err != nil {
+			if err := enginetest.Fill(context.Background(), s, txn, enginetest.Change{OID: c.oid, Data: c.data, Blob: c.blob}); err != nil {
 				return nil, err
 			}
 		}
@@ -143,8 +146,8 @@ func (w *twoFormats) undo() {
 		return
 	}
 	victim := w.tids[max(0, len(w.tids)-1-w.rnd.IntN(12))]
-	w.both("undo", func(s *Storage) (any, error) {
-		txn, err := s.txns.Begin(context.Background(), zodb.TxnMeta{}, zodb.BeginOptions{})
+	w.both("undo", func(s *engine.Storage) (any, error) {
+		txn, err := s.Begin(context.Background(), zodb.TxnMeta{}, zodb.BeginOptions{})
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +167,7 @@ func (w *twoFormats) pack() {
 	if len(w.tids) > 0 && w.rnd.IntN(2) == 0 {
 		o.Time = w.tids[w.rnd.IntN(len(w.tids))].Time()
 	}
-	w.both("pack", func(s *Storage) (any, error) {
+	w.both("pack", func(s *engine.Storage) (any, error) {
 		r, err := s.Pack(context.Background(), o)
 		if r.Stamp != 0 {
 			w.packs = append(w.packs, r.Stamp)
@@ -178,7 +181,7 @@ func (w *twoFormats) undelete() {
 	if len(w.packs) > 0 && w.rnd.IntN(2) == 0 {
 		stamp = w.packs[w.rnd.IntN(len(w.packs))]
 	}
-	w.both("undelete", func(s *Storage) (any, error) {
+	w.both("undelete", func(s *engine.Storage) (any, error) {
 		r, err := s.Undelete(context.Background(), stamp)
 		r.Skipped, r.Objects = 0, 0 // are about files of pointers
 		return fmt.Sprintf("%d %+v", stamp, r), err
@@ -228,13 +231,13 @@ func (w *twoFormats) same() {
 			w.t.Fatalf("%v: %+v, %v", pair, n, err)
 		}
 	}
-	w.both("transactions", func(s *Storage) (any, error) { return tids(w.t, s), nil })
+	w.both("transactions", func(s *engine.Storage) (any, error) { return engine.TIDs(w.t, s), nil })
 	for oid := range zodb.OID(w.oids + 1) {
-		w.both(fmt.Sprint("object ", oid), func(s *Storage) (any, error) {
+		w.both(fmt.Sprint("object ", oid), func(s *engine.Storage) (any, error) {
 			r, err := s.Load(ctx, oid)
 			return fmt.Sprint(r.Serial, string(r.Data)), err
 		})
-		w.both(fmt.Sprint("serials of ", oid), func(s *Storage) (any, error) {
+		w.both(fmt.Sprint("serials of ", oid), func(s *engine.Storage) (any, error) {
 			var list []zodb.TID
 			for tid, err := range s.Serials(ctx, oid) {
 				if err != nil {
@@ -246,7 +249,7 @@ func (w *twoFormats) same() {
 		})
 		if len(w.tids) > 0 {
 			tid := w.tids[w.rnd.IntN(len(w.tids))]
-			w.both(fmt.Sprint("object ", oid, " before ", tid), func(s *Storage) (any, error) {
+			w.both(fmt.Sprint("object ", oid, " before ", tid), func(s *engine.Storage) (any, error) {
 				r, err := s.LoadBefore(ctx, oid, tid)
 				return fmt.Sprintf("%+v", r), err
 			})
@@ -258,7 +261,7 @@ func (w *twoFormats) same() {
 				w.t.Fatal(i, err)
 			}
 		}
-		w.both("counts", func(s *Storage) (any, error) {
+		w.both("counts", func(s *engine.Storage) (any, error) {
 			n := s.Counts()
 			n.Bytes = 0
 			return n, nil
@@ -313,7 +316,7 @@ func TestBundlesAreAsFilesForEachRevision(t *testing.T) {
 					t.Error(err)
 				}
 				// Objects are deleted although others refer to them.
-				if err := sound(context.Background(), s.home.FS, false); err != nil && strings.Count(err.Error(), "damage ") != strings.Count(err.Error(), "damage dangling-reference") {
+				if err := engine.Sound(context.Background(), s.Dir().FS, false); err != nil && strings.Count(err.Error(), "damage ") != strings.Count(err.Error(), "damage dangling-reference") {
 					t.Error(err)
 				}
 			}

@@ -1,4 +1,4 @@
-package engine
+package engine_test
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -18,7 +19,7 @@ import (
 
 // createIn makes a HOME in the directory home of a file system.
 func createIn(f vfs.FS) error {
-	return Create("/home", CreateOptions{fs: f, Rand: rand.NewChaCha8([32]byte{})})
+	return engine.Create("/home", engine.CreateOnFS(engine.CreateOptions{Rand: rand.NewChaCha8([32]byte{})}, f))
 }
 
 // newVolume is a file system with an empty directory home, as a volume has it that is
@@ -26,7 +27,7 @@ func createIn(f vfs.FS) error {
 func newVolume(t testing.TB) *crashfs.FS {
 	t.Helper()
 	f := crashfs.New(1)
-	if err := errors.Join(f.Mkdir("home"), f.SyncDir("."), f.Mkdir("home/"+lostAndFound), f.SyncDir("home")); err != nil {
+	if err := errors.Join(f.Mkdir("home"), f.SyncDir("."), f.Mkdir("home/"+engine.LostAndFound), f.SyncDir("home")); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -36,12 +37,12 @@ func newVolume(t testing.TB) *crashfs.FS {
 // create does not fill.
 func wholeOrVacant(t *testing.T, f vfs.FS, created bool, when string, args ...any) {
 	t.Helper()
-	s, err := Open(t.Context(), "", Options{fs: vfs.Sub(f, "home"), NoControlSocket: true})
+	s, err := engine.Open(t.Context(), "", engine.OnFS(engine.Options{NoControlSocket: true}, vfs.Sub(f, "home")))
 	if errors.Is(err, zodb.ErrNotAStorage) && !created {
 		if err := createIn(f); err != nil {
 			t.Fatalf(when+": the next create: %v", append(args, err)...)
 		}
-		s, err = Open(t.Context(), "", Options{fs: vfs.Sub(f, "home"), NoControlSocket: true})
+		s, err = engine.Open(t.Context(), "", engine.OnFS(engine.Options{NoControlSocket: true}, vfs.Sub(f, "home")))
 	}
 	if err != nil {
 		t.Fatalf(when+": %v", append(args, err)...)
@@ -49,8 +50,8 @@ func wholeOrVacant(t *testing.T, f vfs.FS, created bool, when string, args ...an
 	if err := s.Close(); err != nil {
 		t.Fatalf(when+": %v", append(args, err)...)
 	}
-	if _, err := f.Stat("home/" + unborn); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf(when+": %s is left", append(args, unborn)...)
+	if _, err := f.Stat("home/" + engine.Unborn); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf(when+": %s is left", append(args, engine.Unborn)...)
 	}
 }
 
@@ -110,10 +111,10 @@ func TestCreateFillsNothingElse(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if vacant, err := Vacant(home); vacant || err != nil {
+		if vacant, err := engine.Vacant(home); vacant || err != nil {
 			t.Errorf("%s: vacant is %t, %v", name, vacant, err)
 		}
-		if err := Create(home, CreateOptions{}); !errors.Is(err, fs.ErrExist) {
+		if err := engine.Create(home, engine.CreateOptions{}); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("%s: %v", name, err)
 		}
 		for file, data := range content {
@@ -131,13 +132,13 @@ func TestCreateThroughALink(t *testing.T) {
 	if err := errors.Join(os.Mkdir(volume, 0o755), os.Symlink(volume, home)); err != nil {
 		t.Fatal(err)
 	}
-	if vacant, err := Vacant(home); !vacant || err != nil {
+	if vacant, err := engine.Vacant(home); !vacant || err != nil {
 		t.Errorf("vacant is %t, %v", vacant, err)
 	}
-	if err := Create(home, CreateOptions{}); err != nil {
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	open(t, volume, Options{})
+	engine.OpenHome(t, volume, engine.Options{})
 }
 
 // TestCreatesOfOneHome: of those at the same time one makes it, and the others do not disturb.
@@ -154,7 +155,7 @@ func TestCreatesOfOneHome(t *testing.T) {
 			var wait sync.WaitGroup
 			errs := make([]error, 8)
 			for i := range errs {
-				wait.Go(func() { errs[i] = Create(home, CreateOptions{}) })
+				wait.Go(func() { errs[i] = engine.Create(home, engine.CreateOptions{}) })
 			}
 			wait.Wait()
 			made := 0
@@ -169,7 +170,7 @@ func TestCreatesOfOneHome(t *testing.T) {
 			if made != 1 {
 				t.Errorf("%d of them made it: %v", made, errs)
 			}
-			s, err := Open(t.Context(), home, Options{})
+			s, err := engine.Open(t.Context(), home, engine.Options{})
 			if err == nil {
 				err = s.Close()
 			}
