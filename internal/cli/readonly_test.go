@@ -36,7 +36,15 @@ func bindMount(t *testing.T, dir, at string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(at, 0); err != nil {
+		// A program that another test is about to start has what is open here until its exec.
+		var err error
+		for range 200 {
+			if err = unix.Unmount(at, 0); !errors.Is(err, unix.EBUSY) {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err != nil {
 			t.Errorf("unmount: %v", err)
 			_ = unix.Unmount(at, unix.MNT_DETACH)
 		}

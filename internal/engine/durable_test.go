@@ -400,17 +400,21 @@ func killedAfterASnapshot(t *testing.T, c packCase, n int, act func(s *Storage, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := newOIDs(t, s, 1)[0]
-	commit(t, s, change{oid: 0, data: rec("root", x)}, change{oid: x, data: rec("goes")})
+	x, stay := newOIDs(t, s, 1)[0], newOIDs(t, s, 20)
+	list := []change{{oid: 0, data: rec("root", append(stay, x)...)}, {oid: x, data: rec("goes")}}
+	for _, oid := range stay { // so that space is given back when that is asked for alone
+		list = append(list, change{oid: oid, data: rec("stays")})
+	}
+	commit(t, s, list...)
 	for i := range 3 {
-		commit(t, s, change{oid: 0, data: rec(fmt.Sprint("root ", i))})
+		commit(t, s, change{oid: 0, data: rec(fmt.Sprint("root ", i), stay...)})
 	}
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	r := doPack(t, s, zodb.PackOptions{}) // for the undelete
-	commit(t, s, change{oid: 0, data: rec("one")})
-	commit(t, s, change{oid: 0, data: rec("two")})
+	commit(t, s, change{oid: 0, data: rec("one", stay...)})
+	commit(t, s, change{oid: 0, data: rec("two", stay...)})
 	requested := clock()
 	if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
 		t.Fatal(err)
@@ -427,7 +431,7 @@ func killedAfterASnapshot(t *testing.T, c packCase, n int, act func(s *Storage, 
 		t.Fatal(err)
 	}
 	ns.Add(-int64(time.Hour)) // stepped back
-	commit(t, s, change{oid: 0, data: rec("three"), blob: "a blob"})
+	commit(t, s, change{oid: 0, data: rec("three", stay...), blob: "a blob"})
 	from := disk.Ops()
 	disk.CrashAt(from + n)
 	err = act(s, r.Stamp)

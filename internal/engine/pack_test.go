@@ -896,7 +896,10 @@ func TestPackCanBeStopped(t *testing.T) {
 				if !strings.HasPrefix(name, "A/") {
 					return
 				}
-				if n++; n == 300 {
+				switch n++; {
+				case n > 300 && end == "cancel":
+					time.Sleep(time.Millisecond) // so that who waits for the pack sees the end of ctx long before the last file
+				case n == 300:
 					if end == "cancel" {
 						cancel()
 					} else {

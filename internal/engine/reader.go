@@ -55,6 +55,7 @@ func (s *Storage) forgetJournal() error {
 
 // readAll reads the marks and the log, and judges whether they fit.
 func (s *Storage) readAll() error {
+	reach := s.reach()
 	if err := s.readMarks(); err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (s *Storage) readAll() error {
 	if !originals.Empty() {
 		return fmt.Errorf("%w: %s holds transactions of an original DirectoryStorage", zodb.ErrNeedsRecovery, s.home.FS.Path(home.JournalDir))
 	}
-	pending, err := s.pending(found.Transactions)
+	pending, err := s.pending(found.Transactions, reach)
 	if err != nil {
 		return err
 	}

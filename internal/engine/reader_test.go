@@ -86,6 +86,50 @@ func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 	}
 }
 
+// TestReadOnlyOpenBesideAWriterThatNeverRests: transactions are committed and flushed again and again
+// while it reads, which is slow. None of that looks like an older copy that was put over the HOME.
+func TestReadOnlyOpenBesideAWriterThatNeverRests(t *testing.T) {
+	t.Parallel()
+	home := engine.NewHome(t, engine.CreateOptions{})
+	w := engine.OpenHome(t, home, engine.Options{SegmentSize: 64 << 10})
+	if err := w.WaitNormal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	write := func() error {
+		_, err := enginetest.TryCommit(w, zodb.TxnMeta{}, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
+		if err == nil {
+			err = w.Flush(context.Background())
+		}
+		return err
+	}
+	for range 40 {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := errfs.New(dir, nil)
+	var opened atomic.Bool
+	var operations atomic.Int64
+	f.Decide(func(op errfs.Op) error {
+		if operations.Add(1)%10 != 0 || opened.Load() {
+			return nil
+		}
+		return write()
+	})
+	r, err := engine.Open(t.Context(), home, engine.OnFS(engine.Options{ReadOnly: true, SegmentSize: 64 << 10}, f))
+	opened.Store(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestReaderBesideAFlushFindsWhatWasInTheLog: its place in the log was used again.
 func TestReaderBesideAFlushFindsWhatWasInTheLog(t *testing.T) {
 	t.Parallel()

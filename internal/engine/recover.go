@@ -70,7 +70,7 @@ func (s *Storage) recover(ctx context.Context) error {
 }
 
 func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, found *journal.Recovered) error {
-	pending, err := s.pending(found.Transactions)
+	pending, err := s.pending(found.Transactions, s.reach())
 	if err != nil {
 		return err
 	}
@@ -122,8 +122,9 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 	return s.removeStrays()
 }
 
-// pending returns the transactions of the log that are not in A or B yet.
-func (s *Storage) pending(found []*journal.Committed) ([]*state.Committed, error) {
+// pending returns the transactions of the log that are not in A or B yet. reach is that of the store
+// before anything else was read: what another process flushes meanwhile is no older copy.
+func (s *Storage) pending(found []*journal.Committed, reach zodb.TID) ([]*state.Committed, error) {
 	var pending []*state.Committed
 	flushed := s.state.FlushedTID()
 	last := flushed
@@ -160,19 +161,27 @@ func (s *Storage) pending(found []*journal.Committed) ([]*state.Committed, error
 		last = c.TID
 		pending = append(pending, c)
 	}
-	return pending, s.ofOneHistory(last)
+	return pending, ofOneHistory(last, reach)
+}
+
+// reach returns the last transaction that the store would take for one of its own; 0 if it goes by
+// x.serial.
+func (s *Storage) reach() zodb.TID {
+	if r, ok := s.store.(store.Reacher); ok {
+		return r.Reach()
+	}
+	return 0
 }
 
 // ofOneHistory returns an error if A has files of later transactions than there are, and the store
 // would take these for the current ones.
-func (s *Storage) ofOneHistory(last zodb.TID) error {
-	r, ok := s.store.(store.Reacher)
-	if !ok || r.Reach() <= last {
+func ofOneHistory(last, reach zodb.TID) error {
+	if reach <= last {
 		return nil
 	}
 	return fmt.Errorf("%w in A/x.serial: the last transaction is %s, and there are files of later ones, up to %s, which nobody could tell from those of this storage: "+
 		"an older copy was probably put over a newer HOME. Move the files out of A that the copy does not have (rsync --delete), in A/bundles those with a later tid in their names. "+
-		"If x.serial is what is old: move it away, and dirstorage salvage makes it again", zodb.ErrCorrupt, last, r.Reach())
+		"If x.serial is what is old: move it away, and dirstorage salvage makes it again", zodb.ErrCorrupt, last, reach)
 }
 
 // isFlushed reports whether a transaction is in A or B. Of class Minimal, objects

@@ -32,6 +32,7 @@ var waits = map[string]string{
 	"internal/zeo/stress_test.go delays":                                           "a delay at random",
 	"internal/zeo/stress_test.go transaction":                                      "the moment at which a connection is lost, at random",
 	"internal/engine/kill_test.go killWriter":                                      "the moment of the kill, at random",
+	"internal/engine/pack_test.go TestPackCanBeStopped":                            "removals are slow from there on, nothing is waited for",
 	"internal/engine/packbench_test.go BenchmarkPack":                              "a measurement without a pack",
 	"internal/engine/storage_test.go Sync":                                         "a disk that is slow",
 	"internal/engine/snapshot_test.go TestStorageLeavesTheSnapshotOfAToolThatDied": "nothing is to happen: it gives the fault time",
