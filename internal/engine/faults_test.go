@@ -288,8 +288,8 @@ func TestErrorInAPackThenPowerCut(t *testing.T) {
 		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
 			t.Run(fmt.Sprintf("seed %d %s %s %v", c.seed, c.format, c.set, cause), func(t *testing.T) {
 				t.Parallel()
-				packing := false
-				o := faulttest.Options{Every: stride(5), Seed: c.seed, Retries: 2, Fails: func(op errfs.Op) bool { return packing && op.Changes() }}
+				var packing atomic.Bool
+				o := faulttest.Options{Every: stride(5), Seed: c.seed, Retries: 2, Fails: func(op errfs.Op) bool { return packing.Load() && op.Changes() }}
 				faulttest.Failed(t, o, cause, c.repeated(t, &packing))
 			})
 		}
@@ -297,9 +297,9 @@ func TestErrorInAPackThenPowerCut(t *testing.T) {
 }
 
 // repeated makes a job that packs until it gets through; packing says that the pack has begun.
-func (c packCase) repeated(t testing.TB, packing *bool) func(disk *crashfs.FS) (*faulttest.Job, error) {
+func (c packCase) repeated(t testing.TB, packing *atomic.Bool) func(disk *crashfs.FS) (*faulttest.Job, error) {
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
-		*packing = false
+		packing.Store(false)
 		if err := c.home(disk); err != nil {
 			return nil, err
 		}
@@ -317,7 +317,7 @@ func (c packCase) repeated(t testing.TB, packing *bool) func(disk *crashfs.FS) (
 					if s, m, err = c.filled(ctx, o, 24); err != nil {
 						return err
 					}
-					*packing = true
+					packing.Store(true)
 				case s.Status().ReadOnly:
 					_ = s.Close() // which fails for the same reason
 					if s, err = Open(ctx, "", o); err != nil {
