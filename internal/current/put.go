@@ -117,17 +117,18 @@ func (t *Table) putPage(page uint32, fresh, refresh bool, entries []Entry) error
 	}
 	err = t.writePages(b, page)
 	if err != nil && !fresh {
-		t.writeBack(page)
+		err = errors.Join(err, t.writeBack(page))
 	}
 	return err
 }
 
 // writeBack undoes a write of a page that failed, on a full disk for example, and left a part of the
 // page: else its objects would be damaged until they are put again. If it fails too, they are.
-func (t *Table) writeBack(page uint32) {
+func (t *Table) writeBack(page uint32) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, _ = t.file.WriteAt(t.before, offsetOf(page))
+	_, err := t.file.WriteAt(t.before, offsetOf(page))
+	return err
 }
 
 // writePages writes pages that follow one another.
