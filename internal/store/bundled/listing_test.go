@@ -54,18 +54,23 @@ func (f *slowListing) List(dir string) iter.Seq2[vfs.Entry, error] {
 	}
 }
 
+// putEach returns a function that puts one of some transactions, as a flush of its own.
+func putEach[T store.Transaction](t *testing.T, s *bundled.Store, all []T) func(i int) {
+	return func(i int) {
+		t.Helper()
+		if err := errors.Join(s.Put(store.A, []store.Transaction{all[i]}, new(store.Progress)), s.SetLast(store.A, all[i].TID())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestListingBesideAMerge: a reader whose listing of the directory has neither the last sources of
 // a merge nor its result does not take that for damage.
 func TestListingBesideAMerge(t *testing.T) {
 	t.Parallel()
 	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3}, []zodb.OID{1, 3}, []zodb.OID{1, 2, 3})
 	s, disk := newStore(t)
-	put := func(i int) {
-		t.Helper()
-		if err := errors.Join(s.Put(store.A, all[i:i+1], new(store.Progress)), s.SetLast(store.A, all[i].TID())); err != nil {
-			t.Fatal(err)
-		}
-	}
+	put := putEach(t, s, all)
 	for i := range 3 {
 		put(i)
 	}
@@ -134,12 +139,7 @@ func TestListingBesideAPack(t *testing.T) {
 	t.Parallel()
 	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3}, []zodb.OID{1, 3}, []zodb.OID{1, 2, 3})
 	s, disk := newStore(t)
-	put := func(i int) {
-		t.Helper()
-		if err := errors.Join(s.Put(store.A, all[i:i+1], new(store.Progress)), s.SetLast(store.A, all[i].TID())); err != nil {
-			t.Fatal(err)
-		}
-	}
+	put := putEach(t, s, all)
 	pack := func(oid zodb.OID, i int) {
 		t.Helper()
 		_, err := s.Remove(7, store.Removal{Revisions: []store.Revisions{{OID: oid, TIDs: []zodb.TID{all[i].TID()}}}})
