@@ -26,6 +26,8 @@ import (
 type bundles struct {
 	*trees
 	parts  []*part // that count, in order of their ranges
+	files  *openFiles
+	again  bool // what is gone may have another name by now: the directories are read again
 	faults []Finding
 	// overlap: ranges overlap, so that a transaction may be in several.
 	overlap bool
@@ -33,6 +35,7 @@ type bundles struct {
 	ready   bool     // heads were found
 	seed    maphash.Seed
 	damage  func(Finding) // of the first walk that asked for it
+	lookups lookups
 
 	still    bool     // A alone counts
 	identity [16]byte // zero if it cannot be read
@@ -44,7 +47,7 @@ type part struct {
 	name    bundle.Name
 	side    string
 	path    string
-	file    vfs.File
+	file    *bundleFile
 	size    int64
 	footed  bool   // its footer can be read
 	renamed string // the name that its footer says, if it is not that of the file
@@ -66,11 +69,7 @@ func (b bits) set(n int64) { b[n/64] |= 1 << (n % 64) }
 var _ view = (*bundles)(nil)
 
 // close closes the bundles. Nothing was written.
-func (v *bundles) close() {
-	for _, p := range v.parts {
-		_ = p.file.Close() //nolint:errcheck // it was only read
-	}
-}
+func (v *bundles) close() { v.files.close() }
 
 func (v *bundles) opened() []Finding { return v.faults }
 
@@ -128,7 +127,7 @@ func (v *bundles) find(n layout.Name) (placeOf, error) {
 			}
 		}
 		if err != nil {
-			return placeOf{part: p}, err
+			return placeOf{part: p}, v.failed(p, err)
 		}
 		if number >= 0 && !p.gone.Has(number) {
 			return placeOf{p, at}, nil
@@ -234,6 +233,9 @@ func (v *bundles) head(w *worker, oid zodb.OID) (h head, s state, defect Finding
 			break
 		}
 		e, number, err := p.Latest(oid, zodb.MaxTID)
+		if err = v.failed(p, err); told(err) {
+			return head{path: p.path}, unusable, Finding{}
+		}
 		if err != nil {
 			return head{path: p.path}, unusable, objectFinding(Unreadable, oid, 0, p.path, err.Error())
 		}
@@ -271,7 +273,7 @@ func (v *bundles) olderMember(before zodb.TID) (older zodb.TID, err error) {
 		for at := before - 1; ; {
 			e, number, err := p.LatestTransaction(at)
 			if err != nil {
-				return 0, err
+				return 0, v.failed(p, err)
 			}
 			if number < 0 {
 				break

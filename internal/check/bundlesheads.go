@@ -12,9 +12,9 @@ import (
 
 // checkIndexes compares each index with its sum, and reads it wholly. A bundle whose index is
 // damaged is read frame by frame from then on.
-func (v *bundles) checkIndexes(ctx context.Context, workers int, report func(Finding)) {
+func (v *bundles) checkIndexes(ctx context.Context, workers int, parts []*part, report func(Finding)) {
 	run(ctx, workers, func(ctx context.Context, p *pool, w *worker) {
-		for _, part := range v.parts {
+		for _, part := range parts {
 			p.do(ctx, w, func(context.Context, *worker) {
 				if part.Rebuilt() {
 					return

@@ -23,18 +23,43 @@ type lists struct {
 	numbers []uint64
 }
 
+// triesToList is how often the directories are read because a file is gone that they had. That
+// happens only where the caller may not lock the HOME and somebody merges bundles in it.
+const triesToList = 10
+
 // openBundles opens the bundles of a HOME.
 func openBundles(t *trees, still bool) (*bundles, error) {
-	v := &bundles{trees: t, still: still, packed: packedOf(t), seed: maphash.MakeSeed()}
+	v := &bundles{trees: t, still: still, packed: packedOf(t), seed: maphash.MakeSeed(), files: newOpenFiles(t.fs)}
+	for try := 1; ; try++ {
+		v.again = try < triesToList
+		err := v.openAll()
+		if err == nil {
+			return v, nil
+		}
+		if v.files.close(); !errors.Is(err, errMoved) {
+			return nil, err
+		}
+	}
+}
+
+// errMoved: a file is gone that the listing of its directory had.
+var errMoved = errors.New("another process changes the bundles while they are checked")
+
+// moved reports whether an error says that the directories have to be read again.
+func (v *bundles) moved(err error) bool { return v.again && errors.Is(err, fs.ErrNotExist) }
+
+// openAll opens all bundles and lists that are there.
+func (v *bundles) openAll() error {
+	v.parts, v.faults, v.overlap = nil, nil, false
 	gone := make(map[bundle.Name]lists)
 	there := make(map[bundle.Name]string) // by side; of two sides A, which is the last one
-	for _, side := range t.roots {
-		for e, err := range t.fs.List(bundlesDir(side)) {
+	for _, side := range v.roots {
+		for e, err := range v.fs.List(bundlesDir(side)) {
 			if errors.Is(err, fs.ErrNotExist) {
 				break
 			}
 			if err != nil {
-				return nil, fmt.Errorf("list bundles: %w", err)
+				return fmt.Errorf("list bundles: %w", err)
 			}
 			n, number, ok := bundle.ParseName(e.Name)
 			switch {
@@ -48,17 +73,23 @@ func openBundles(t *trees, still bool) (*bundles, error) {
 	}
 	var all []*part
 	for n, side := range there {
-		if p := v.openPart(n, side); p != nil {
+		p, err := v.openPart(n, side)
+		if err != nil {
+			return err
+		}
+		if p != nil {
 			all = append(all, p)
 		}
 	}
 	v.live(all, gone)
 	for _, p := range v.parts {
-		v.openGone(p, gone[p.name])
+		if err := v.openGone(p, gone[p.name]); err != nil {
+			return err
+		}
 	}
 	v.checkRanges()
 	v.checkIdentity()
-	return v, nil
+	return nil
 }
 
 // packedOf reads x.packed.
@@ -90,7 +121,6 @@ func (v *bundles) live(all []*part, gone map[bundle.Name]lists) {
 			if p.renamed == "" {
 				left(p.path, "superseded by %s; the next open for writing removes it", v.parts[i].name)
 			}
-			_ = p.file.Close() //nolint:errcheck // it was only read
 			continue
 		}
 		if k := len(v.parts) - 1; k >= 0 && p.name.Min <= v.parts[k].name.Max {
@@ -112,27 +142,23 @@ func (v *bundles) live(all []*part, gone map[bundle.Name]lists) {
 }
 
 // openPart opens a bundle under the name of its file. nil: it can't be read. Its members
-// have the name that its footer says.
-func (v *bundles) openPart(n bundle.Name, side string) *part {
+// have the name that its footer says. The error is errMoved.
+func (v *bundles) openPart(n bundle.Name, side string) (*part, error) {
 	p := &part{name: n, side: side, path: bundlesDir(side) + "/" + n.String(), footed: true}
 	var err error
-	if p.file, err = v.fs.Open(p.path); err == nil {
-		info, serr := p.file.Stat()
-		p.size, err = info.Size, serr
-	}
-	if err != nil {
-		v.faults = append(v.faults, bundleFault(Unreadable, p.path, "%v", err))
-		if p.file != nil {
-			_ = p.file.Close() //nolint:errcheck // it was only read
+	if p.file, err = v.files.find(p.path); err != nil {
+		if v.moved(err) {
+			return nil, errMoved
 		}
-		return nil
+		v.faults = append(v.faults, bundleFault(Unreadable, p.path, "%v", err))
+		return nil, nil
 	}
+	p.size = p.file.end.size
 	p.Reader, err = bundle.Open(p.file, p.size, p.path)
 	if err != nil {
 		v.faults = append(v.faults, bundleFault(bundleKind(err), p.path, "%s%s", reason(err), salvageIt))
 		if !v.rebuild(p, func(f Finding) { v.faults = append(v.faults, f) }) {
-			_ = p.file.Close() //nolint:errcheck // it was only read
-			return nil
+			return nil, nil
 		}
 	}
 	if said := (bundle.Name{Min: p.Min, Max: p.Max, Generation: p.Generation}); p.footed && said != n {
@@ -140,7 +166,7 @@ func (v *bundles) openPart(n bundle.Name, side string) *part {
 		p.name, p.renamed = said, said.String()
 	}
 	p.heads = newBits(p.Revisions)
-	return p
+	return p, nil
 }
 
 // salvageIt is the advice of a finding.
@@ -205,12 +231,15 @@ func flagsOf(n layout.Name, b []byte) (flags uint16) {
 }
 
 // openGone reads the gone list with the highest number. Where that is damaged the one
-// before counts: nothing that a pack has removed is missed then.
-func (v *bundles) openGone(p *part, l lists) {
+// before counts: nothing that a pack has removed is missed then. The error is errMoved.
+func (v *bundles) openGone(p *part, l lists) error {
 	numbers := slices.Sorted(slices.Values(l.numbers))
 	for _, number := range slices.Backward(numbers) {
 		path := bundlesDir(l.side) + "/" + p.name.Gone(number)
 		b, err := v.fs.ReadFile(path)
+		if v.moved(err) {
+			return errMoved
+		}
 		if err != nil {
 			v.faults = append(v.faults, bundleFault(Unreadable, path, "%v", err))
 			continue
@@ -218,10 +247,11 @@ func (v *bundles) openGone(p *part, l lists) {
 		gone, err := bundle.ParseGone(b, path, &p.Info)
 		if err == nil {
 			p.gone, p.number = gone, number
-			return
+			return nil
 		}
 		v.faults = append(v.faults, bundleFault(GoneDamaged, path, "%s; without it, what packs removed of the bundle is there again: “salvage” puts it aside", reason(err)))
 	}
+	return nil
 }
 
 // checkRanges looks whether each bundle follows the one before it.

@@ -20,7 +20,7 @@ func (v *bundles) walk(ctx context.Context, workers int, visit visitor) {
 	v.trees.walk(ctx, workers, files)
 	if visit.damage != nil {
 		v.damage = visit.damage
-		v.checkIndexes(ctx, workers, visit.damage)
+		v.checkIndexes(ctx, workers, v.parts, visit.damage)
 	}
 	if !v.ready && ctx.Err() == nil {
 		v.findHeads(ctx, workers, visit.damage)

@@ -322,7 +322,12 @@ func (c *checker) loads(oid zodb.OID) bool {
 	if s != sound {
 		return s != missing
 	}
-	size, _, err := c.v.size(layout.Revision(oid, h.tid))
+	return c.hasData(oid, h.tid)
+}
+
+// hasData reports whether a revision is more than the note that the object does not exist.
+func (c *checker) hasData(oid zodb.OID, tid zodb.TID) bool {
+	size, _, err := c.v.size(layout.Revision(oid, tid))
 	return err != nil || size != record.ObjectHeaderSize
 }
 

@@ -34,6 +34,7 @@ func (c *checker) since(ctx context.Context) error {
 		return fmt.Errorf("tid %s is later than the last transaction, %s", c.o.Since, c.serial)
 	}
 	r := &recent{c: c, pointers: make(map[zodb.OID]struct{})}
+	c.v.recent(ctx, c.workers, c.o.Since, c.out.add)
 	run(ctx, c.workers, r.chain)
 	if ctx.Err() == nil {
 		c.needsRecovery()
@@ -75,7 +76,9 @@ func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 			}
 		}
 		if err != nil {
-			c.out.add(c.transactionFinding(Unreadable, transaction{tid: tid, path: t.path}, "the one before it cannot be looked for: "+err.Error()))
+			if !told(err) {
+				c.out.add(c.transactionFinding(Unreadable, transaction{tid: tid, path: t.path}, "the one before it cannot be looked for: "+err.Error()))
+			}
 			return
 		}
 		for oids := range slices.Chunk(t.oids, batchSize) {
@@ -120,7 +123,13 @@ func (r *recent) revision(w *worker, oid zodb.OID, tid zodb.TID) {
 func (r *recent) before(w *worker, oid zodb.OID, tid, next zodb.TID) {
 	c := r.c
 	_, where, err := c.v.size(layout.Revision(oid, tid))
+	if err == nil {
+		return
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
+		if !told(err) {
+			c.out.add(c.object(Unreadable, oid, tid, where, err.Error()))
+		}
 		return
 	}
 	switch l := c.listing(w, tid); {
@@ -162,7 +171,7 @@ func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 		r.lost = append(r.lost, c.object(PointerMissing, oid, 0, p.path, "transaction "+atLeast.String()+" wrote the object"))
 	case unusable:
 		c.countHead(p)
-		c.out.add(defect)
+		r.add(defect)
 	default:
 		c.countHead(p)
 		c.out.add(c.object(PointerNotNewest, oid, 0, p.path, "revision "+atLeast.String()+" is later"))
@@ -170,16 +179,32 @@ func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 	return p.tid
 }
 
+// add reports the fault of a head, unless that was done.
+func (r *recent) add(defect Finding) {
+	if defect.Kind != "" {
+		r.c.out.add(defect)
+	}
+}
+
 // refer checks one reference; objects that were found are remembered as far as
-// there is room.
+// there is room. The pointer of one may not be among those that are looked at otherwise.
 func (r *recent) refer(from zodb.OID, fromTID zodb.TID, to zodb.OID) {
 	c := r.c
 	if c.exists.Has(to) {
 		return
 	}
-	if !c.loads(to) {
+	h, state, defect := c.v.head(new(worker), to)
+	if state == missing || state == sound && !c.hasData(to, h.tid) {
 		c.wild.add(reference{to: to, from: from, fromTID: fromTID})
 		return
+	}
+	if state == unusable {
+		r.mu.Lock()
+		if _, ok := r.pointers[to]; !ok {
+			r.pointers[to] = struct{}{}
+			r.add(defect)
+		}
+		r.mu.Unlock()
 	}
 	if to <= c.maxOID {
 		c.exists.Add(to)

@@ -290,6 +290,8 @@ func (v *trees) older(before zodb.TID) (older zodb.TID, err error) {
 
 func (v *trees) opened() []Finding { return nil }
 
+func (v *trees) recent(context.Context, int, zodb.TID, func(Finding)) {}
+
 func (v *trees) close() {}
 
 func (v *trees) olderIsCheap() bool { return v.format == layout.Bushy || v.format == layout.Chunky }

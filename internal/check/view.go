@@ -33,10 +33,14 @@ type view interface {
 	open(n layout.Name) (f vfs.File, where string, err error)
 	size(n layout.Name) (size int64, where string, err error)
 	// head reads the head of an object of class Full. It reports nothing; for an unusable one
-	// defect is its fault.
+	// defect is its fault, without a Kind if there is a finding about that already.
 	head(w *worker, oid zodb.OID) (h head, s state, defect Finding)
 	// walk visits each thing of the database that counts once, and other files of A and B.
 	walk(ctx context.Context, workers int, visit visitor)
+	// recent prepares a check of the transactions later than one without a walk: the containers that
+	// have some of them are verified as to what they hold, and, from then on, an error of another one
+	// that keeps something from being looked up is a finding, once for each.
+	recent(ctx context.Context, workers int, since zodb.TID, damage func(f Finding))
 	// older returns the newest transaction before one, linked or not; 0 if there is none.
 	older(before zodb.TID) (zodb.TID, error)
 	// olderIsCheap reports whether that takes about as long as reading a transaction.

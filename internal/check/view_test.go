@@ -62,6 +62,8 @@ func readTable(t *testing.T, f vfs.FS, set *settings.Settings, snapshotOnly bool
 	return v, nil
 }
 
+func (v *table) recent(context.Context, int, zodb.TID, func(Finding)) {}
+
 func (v *table) place(n layout.Name) string { return "table " + n.String() }
 
 func (v *table) missing(n layout.Name) error {
