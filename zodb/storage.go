@@ -134,7 +134,7 @@ type Scratch interface {
 	io.Closer
 }
 
-// Storage is all of it: what a server needs. A storage that only reads refuses the
+// Storage is all of it, for a server. A storage that only reads refuses the
 // methods of Writer, Packer and Snapshots with ErrReadOnly. Close ends it: open transactions
 // are aborted, and no other can begin (ErrClosed).
 type Storage interface {

@@ -132,7 +132,7 @@ func parseLine(b []byte, at *int64) (Line, error) {
 }
 
 // newDecoder limits the memory that a stream can ask for. Low memory is that buffers are made as
-// large as their blocks need: else they are of the largest, 5 MB, whatever the stream holds.
+// large as their blocks need: else they are of the largest, 5 MB, for any stream.
 func newDecoder(r io.Reader) (*zstd.Decoder, error) {
 	return zstd.NewReader(r, zstd.WithDecoderMaxWindow(64<<20), zstd.WithDecoderMaxMemory(1<<40), zstd.WithDecoderConcurrency(min(2, budget.Workers(workerMemory))), zstd.WithDecoderLowmem(true))
 }

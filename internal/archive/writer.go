@@ -262,7 +262,7 @@ func (f *frameWriter) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// fill adds to the frame. The first one grows with what it holds; most archives are small.
+// fill adds to the frame. The first one grows with its content; most archives are small.
 func (w *Writer) fill(b []byte) {
 	if w.buf == nil && w.at > 0 && len(b) > 0 {
 		w.buf = make([]byte, 0, w.frameSize+w.frameSize/8)

@@ -170,7 +170,7 @@ func ParseGone(b []byte, path string, of *Info) (*Gone, error) {
 		return &zodb.CorruptError{Path: path, Offset: int64(offset), Reason: fmt.Sprintf(format, args...)}
 	}
 	if len(b) < goneSets+goneTail || string(b[:len(goneMagic)]) != goneMagic {
-		return nil, wrong(0, "the file is not a list of what is gone of a bundle, or its end is missing")
+		return nil, wrong(0, "the file is not a list of removed members of a bundle, or its end is missing")
 	}
 	if v := binary.BigEndian.Uint32(b[goneVersion:]); v != Version {
 		return nil, wrong(goneVersion, "version %d of the format; this program reads %d", v, Version)

@@ -133,9 +133,9 @@ func (v *bundles) live(all []*part, gone map[bundle.Name]lists) {
 	for n, l := range gone {
 		for _, number := range l.numbers {
 			if path := bundlesDir(l.side) + "/" + n.Gone(number); !counts[n] {
-				left(path, "a list of what is gone of a bundle that does not count; the next open for writing removes it")
+				left(path, "a list of removed members of a bundle that does not count; the next open for writing removes it")
 			} else if highest := slices.Max(l.numbers); number < highest {
-				left(path, "list %d of what is gone counts; the next open for writing removes this one", highest)
+				left(path, "list %d of removed members counts; the next open for writing removes this one", highest)
 			}
 		}
 	}
@@ -170,7 +170,7 @@ func (v *bundles) openPart(n bundle.Name, side string) (*part, error) {
 }
 
 // salvageIt is the advice of a finding.
-const salvageIt = "; “salvage” makes it again of what can be read"
+const salvageIt = "; “salvage” makes it again of the readable parts"
 
 func bundleKind(err error) Kind {
 	if !errors.Is(err, zodb.ErrCorrupt) {
@@ -249,7 +249,7 @@ func (v *bundles) openGone(p *part, l lists) error {
 			p.gone, p.number = gone, number
 			return nil
 		}
-		v.faults = append(v.faults, bundleFault(GoneDamaged, path, "%s; without it, what packs removed of the bundle is there again: “salvage” puts it aside", reason(err)))
+		v.faults = append(v.faults, bundleFault(GoneDamaged, path, "%s; without it, the bundle's removed members are there again: “salvage” puts it aside", reason(err)))
 	}
 	return nil
 }
@@ -281,7 +281,7 @@ func (v *bundles) checkRanges() {
 func (v *bundles) checkIdentity() {
 	const name = "config/identity"
 	b, err := v.fs.ReadFile(name)
-	if vfs.Passes(err) { // whoever reads it next may not find it
+	if vfs.Passes(err) { // the next reader may not find it
 		v.faults = append(v.faults, bundleFault(Unreadable, name, "%v", err))
 	}
 	if err != nil {

@@ -86,8 +86,8 @@ func (v *bundles) walkIndex(ctx context.Context, w *worker, p *part, visit visit
 	flush()
 }
 
-// unread reports that an index that was read before cannot be read now, if err says that: what is in
-// it is missing for a walk. Damage was found before.
+// unread reports that an index that was read before cannot be read now, if err says that: a walk
+// lacks its members. Damage was found before.
 func (v *bundles) unread(p *part, err error) {
 	if err != nil && v.damage != nil && !errors.Is(err, zodb.ErrCorrupt) {
 		v.damage(bundleFault(Unreadable, p.path, "%v", err))

@@ -209,7 +209,7 @@ func (f *Finding) UnmarshalJSON(b []byte) error {
 
 // hidesRevisions reports whether there may be current revisions that the check does
 // not come to: in a directory that can't be listed, in the journal, or in a bundle that is missing,
-// or whose index does not tell what it holds.
+// or whose index does not list its content.
 func (f Finding) hidesRevisions() bool {
 	switch f.Kind {
 	case JournalStray, JournalDamaged, JournalOlder,

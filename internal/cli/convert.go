@@ -45,15 +45,15 @@ func newConvert(e *env) *cobra.Command {
 		Use:         "convert HOME NEW",
 		Annotations: interruptible("run it again: it goes on after the last transaction that it copied"),
 		SuggestFor:  []string{"migrate", "transform"},
-		Short:       "Copy a storage into a new one of another format; again, what is new in it",
+		Short:       "Copy a storage into a new one of another format; again, its new transactions",
 		Long: `Copy the transactions of HOME into NEW, with their tids, users, undo records and
 blobs, then read both and compare every record and every blob. NEW is made with the
-settings of HOME and another format. HOME may be in use: what was
-committed before it began is copied. Running it again adds and compares what is new,
-so the storage that is in use can be changed for its copy within seconds: convert it
-while it serves, stop it, convert once more, and serve NEW.
+settings of HOME and another format. HOME may be in use: the transactions
+committed before the start are copied. Another run adds and compares later ones,
+so a storage in use can be replaced by its copy within seconds: convert it while it
+serves, stop it, convert once more, and serve NEW.
 
-What packs have put aside is not copied. Revisions whose transaction was packed away
+Files put aside by packs are not copied. Revisions whose transaction was packed away
 come in transactions with the description “packed away”. NEW is a storage of its own, with
 another identity: the first backup of it is a full one.`,
 		Example: "  dirstorage convert --format bundled /srv/zodb /srv/zodb-new",
@@ -65,7 +65,7 @@ another identity: the first backup of it is a full one.`,
 	}
 	c.Flags().StringVar(&o.format, "format", "", "of NEW, when it is made: "+formatHelp)
 	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little space")
-	c.Flags().BoolVar(&o.json, "json", false, "print what was done as JSON")
+	c.Flags().BoolVar(&o.json, "json", false, "print the result as JSON")
 	return c
 }
 
@@ -242,7 +242,7 @@ func (o *convertCommand) advise(err error, last zodb.TID) error {
 	case errors.Is(err, transfer.ErrDiffers):
 		return &status{code: exitDamage, err: hint(err, "do not use %s; dirstorage check tells which of the two is damaged; then convert into a new HOME", o.made)}
 	case errors.Is(err, zodb.ErrCorrupt):
-		return &status{code: exitDamage, err: hint(err, "dirstorage check %s says what else there is", o.home)}
+		return &status{code: exitDamage, err: hint(err, "dirstorage check %s lists all damage", o.home)}
 	case errors.Is(err, zodb.ErrNotFound):
 		return hint(err, "a pack may have taken it meanwhile: run it again when the pack is done")
 	}

@@ -190,7 +190,7 @@ func advice(c *cobra.Command, err error) string {
 	case errors.Is(err, fs.ErrPermission) && isRefused(err):
 		return forbiddenToServer(pathIn(err))
 	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)) && vfs.IsMine(pathIn(err)):
-		return fmt.Sprintf("it belongs to the user that runs this, whom its mode or that of a directory above it keeps out: see ls -ld %s, and chmod u+rwX what is not right", shellWord(pathIn(err)))
+		return fmt.Sprintf("it belongs to the user that runs this, whom its mode or that of a directory above it keeps out: see ls -ld %s, and chmod u+rwX the path that is not right", shellWord(pathIn(err)))
 	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)):
 		return "run it as the user to whom the storage belongs, the one that serves it (sudo -u USER dirstorage …)"
 	}

@@ -51,11 +51,10 @@ only renamed at first. A pack after that time removes them for good; until then
 --undelete brings them back. SECONDS is the number in the names of such files, and
 is printed by the pack. An interrupted pack does no harm: the next one starts over.
 
-In a HOME of the format bundled, what is gone for good takes up space until its
-bundle is written again, in the background, when half of it is gone. --reclaim does
-not pack: it removes for good what was put aside long enough, writes every bundle
-again of which something is gone for good, and says how much came back, and from
-when on the rest can.
+In a HOME of the format bundled, removed data take up space until their bundle is
+written again, in the background, when half of it is gone. --reclaim does not pack:
+it removes files for good that were put aside long enough, and writes every bundle
+with such data again. It prints the space given back, and the time of the rest.
 
 If an object cannot be read, nothing is removed, because its references are not
 known. With --skip-broken, every object is kept then, and old revisions go; the exit
@@ -89,7 +88,7 @@ status is 3.`,
 	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read, and keep everything that they could refer to")
 	c.Flags().BoolVar(&o.refs, "refs", false, "also write the index that makes dirstorage refs quick")
 	c.Flags().StringVar(&o.undelete, "undelete", "", "bring back the files that the pack of `SECONDS`, or all packs, put aside")
-	c.Flags().BoolVar(&o.reclaim, "reclaim", false, "give back now the space of what is gone for good")
+	c.Flags().BoolVar(&o.reclaim, "reclaim", false, "give back now the space of data gone for good")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }

@@ -31,7 +31,7 @@ func (o *packCommand) giveBack(ctx context.Context, e *env) error {
 			err = errors.Join(err, o.sayGivenBack(e, &r))
 		}
 		if ctx.Err() != nil {
-			return hint(err, "nothing is lost, and what came back stays so; repeat it, it goes on")
+			return hint(err, "nothing is lost, and the space given back stays free; repeat the command, it goes on")
 		}
 		return err
 	}
@@ -49,7 +49,7 @@ func (o *packCommand) sayGivenBack(e *env, r *engine.ReclaimResult) error {
 	}
 	switch {
 	case r.Rewritten > 0:
-		w.printf("written again without what is gone: %s bundles\n", human.Count(r.Rewritten))
+		w.printf("written again without removed members: %s bundles\n", human.Count(r.Rewritten))
 	case !r.InBundles:
 		w.printf("there is nothing to write again: in this format each revision is a file of its own\n")
 	}
@@ -60,14 +60,14 @@ func (o *packCommand) sayGivenBack(e *env, r *engine.ReclaimResult) error {
 	return w.err
 }
 
-// printAside prints what can be brought back still, and until when.
+// printAside prints the removals that can still be undeleted, and until when.
 func printAside(w *printer, list []zodb.Aside) {
 	for _, a := range list {
 		w.printf("set aside until %s: %s by pack %d\n", human.FormatTime(a.Until, time.Local), human.Bytes(a.Bytes), a.Stamp)
 	}
 }
 
-// printReclaimable prints what pack --reclaim would give back now, and when the rest can be.
+// printReclaimable prints the space that pack --reclaim would give back now, and when the rest follows.
 func printReclaimable(e *env, w *printer, r *zodb.Removed) {
 	if r == nil {
 		return

@@ -75,7 +75,7 @@ func TestInterruptedReclaimSaysSo(t *testing.T) {
 	h.must(exitOK, "pack", "--keep", "0", "HOME")
 	c := h.holdSnapshot()
 	code, _, stderr := h.runIn(ctx, &env{}, "pack", "--reclaim", "HOME")
-	if code != exitInterrupted || !strings.Contains(stderr, "hint: nothing is lost, and what came back stays so; repeat it, it goes on") {
+	if code != exitInterrupted || !strings.Contains(stderr, "hint: nothing is lost, and the space given back stays free; repeat the command, it goes on") {
 		t.Errorf("exit status %d, it says:\n%s", code, stderr)
 	}
 	if err := c.Close(); err != nil {

@@ -185,10 +185,10 @@ func (o *restoreCommand) printPlan(e *env, p *backup.Plan) error {
 	for _, m := range p.Chain {
 		fmt.Fprintf(e.Stdout, "%s, up to transaction %s, %s\n", m.Name, formatLast(m.TID), human.Bytes(m.Archive.Bytes))
 	}
-	what := "all of it"
+	part := "all of it"
 	if p.Cut {
-		what = "of the last one the transactions that are not later"
+		part = "of the last one the transactions that are not later"
 	}
-	_, err := fmt.Fprintf(e.Stdout, "would restore %s to transaction %s from these, %s; %s to read\n", o.target, formatLast(p.To), what, human.Bytes(p.Bytes()))
+	_, err := fmt.Fprintf(e.Stdout, "would restore %s to transaction %s from these, %s; %s to read\n", o.target, formatLast(p.To), part, human.Bytes(p.Bytes()))
 	return err
 }

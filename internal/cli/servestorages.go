@@ -55,7 +55,7 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 	return storage, notEmpty(st.Home, err)
 }
 
-// openFiles is how many bundles each storage has open: together a quarter of what the process may.
+// openFiles is how many bundles each storage has open: together a quarter of the process's limit.
 func (s *serving) openFiles() int {
 	return int(max(8, budget.Files()/4/int64(max(len(s.conf.Storages), 1))))
 }

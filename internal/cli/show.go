@@ -31,9 +31,8 @@ func newShow(e *env) *cobra.Command {
 		SuggestFor:  []string{"cat", "inspect"},
 		Short:       "Show the contents of a file of a storage, or an object",
 		Long: `Show a file of a storage, wherever it lies (a revision, transaction, pointer, x
-file, blob, a bundle, a list of what is gone of one, or a segment of the
-journal), or an object: as it is, or as it was
-after the transaction TID or at that time. Of an object the class, the state as
+file, blob, bundle, list of removed members, or segment of the journal), or an
+object: as it is, or as it was after the transaction TID or at that time. Of an object the class, the state as
 readable text and the references are shown; nothing of it is executed. The exit
 status is 3 if the file is damaged; the readable parts are shown all the same.`,
 		Example: `  dirstorage show /srv/zodb 0x1a

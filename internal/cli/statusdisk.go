@@ -21,7 +21,7 @@ func (st *homeStatus) estimateDisk() string {
 	case err != nil:
 		return ""
 	case known:
-		return human.Bytes(size+st.Counts.BlobBytes) + ", with what packs have put aside"
+		return human.Bytes(size+st.Counts.BlobBytes) + ", with files put aside by packs"
 	}
 	return human.Bytes(st.Counts.EstimateDisk()) + ", and files that packs have put aside"
 }

@@ -29,7 +29,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 		return err
 	}
 	if r == (zodb.UndeleteResult{}) {
-		err := hint(errors.New("nothing was put aside by that pack"), "dirstorage status --count %s tells what packs have put aside; as SECONDS or “all” it can be brought back until delay_delete is over", o.home)
+		err := hint(errors.New("nothing was put aside by that pack"), "dirstorage status --count %s lists the files put aside by packs; SECONDS or “all” brings them back until delay_delete is over", o.home)
 		if o.json {
 			return errors.Join(err, e.printJSON(r))
 		}

@@ -30,7 +30,7 @@ func (l *loader) readTOML() {
 		e := &Error{Where: path, What: err.Error()}
 		if p, ok := errors.AsType[toml.ParseError](err); ok {
 			e.Where = fmt.Sprintf("%s:%d", path, p.Position.Line)
-			e.What = "this is no TOML: " + p.Message
+			e.What = "this is not TOML: " + p.Message
 			if strings.Contains(p.Message, "has already been defined") {
 				e.What = p.Message
 			}

@@ -161,7 +161,7 @@ func pageSum(b []byte, page uint32) uint32 {
 	return crc32.Update(crc32.Checksum(n[:], castagnoli), castagnoli, b[:pageSumAt])
 }
 
-// believed reports whether a page is what was written last, or later than what is known.
+// believed reports whether a page is the last one written, or later than the known one.
 func (v *versions) believed(b []byte, page uint32) (bool, error) {
 	if binary.BigEndian.Uint32(b[pageSumAt:]) != pageSum(b, page) {
 		return false, nil

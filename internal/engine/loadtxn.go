@@ -14,7 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// loadedBlob begins the names of blobs on their way into A. What an open finds of them it removes,
+// loadedBlob begins the names of blobs on their way into A. An open removes leftover ones,
 // as other files that are staged.
 const loadedBlob = home.JournalDir + "/blob-loaded-"
 

@@ -58,7 +58,7 @@ type Options struct {
 	// transactions included, before a flush begins. Default 64 MiB.
 	LogMemory int64
 	// OpenFiles is how many bundles of the format bundled are open files at a time, about;
-	// default a quarter of what the process may have open.
+	// default a quarter of the process's limit of open files.
 	OpenFiles int
 	// NoControlSocket leaves out the socket by which tools reach the storage.
 	NoControlSocket bool

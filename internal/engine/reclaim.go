@@ -9,7 +9,7 @@ import (
 
 // ReclaimOptions are the options of [Storage.Reclaim].
 type ReclaimOptions struct {
-	// SinceOpen counts also what the storage has given back by itself since it was opened.
+	// SinceOpen also counts the space that the storage has given back by itself since it was opened.
 	SinceOpen bool `json:"since_open,omitempty"`
 }
 
@@ -20,17 +20,17 @@ type ReclaimResult struct {
 	// Purged files were put aside by packs, and are gone for good; of format bundled, items inside
 	// bundles are counted.
 	Purged int64 `json:"purged"`
-	// Rewritten bundles were written again without what is gone.
+	// Rewritten bundles were written again without removed members.
 	Rewritten int64 `json:"rewritten"`
 	// Removed is the rest. A bundle keeps bytes that are gone for good if another part of it can be
 	// brought back, or for want of room.
 	zodb.Removed
 }
 
-// Reclaim gives back now what packs have removed: it removes for good what was put aside and has
-// had its delay_delete, and writes every bundle again of which something is gone for good. It
-// waits for packs and snapshot mode. When ctx ends, or room is lacking, what was given back by then
-// stays so; the result says how much that is. It may be repeated.
+// Reclaim gives back now the space of removals: it removes files for good that were
+// put aside longer than delay_delete ago, and writes every bundle again that has members gone for
+// good. It waits for packs and snapshot mode. When ctx ends, or room is lacking, the space given back
+// by then stays free; the result has its size. It may be repeated.
 //
 // Errors: zodb.ErrUnsupported for class Minimal; zodb.ErrReadOnly; zodb.ErrDiskFull if a bundle has
 // no room to be written again.
@@ -51,7 +51,7 @@ func (s *Storage) Reclaim(ctx context.Context, o ReclaimOptions) (r ReclaimResul
 		r.Removed = *space.Removed.Public(space.Inside, s.home.Settings.Storage.DelayDelete)
 	}
 	if err == nil {
-		s.log.Info("gave back what packs have removed", "bytes", r.Bytes, "purged", r.Purged, "rewritten", r.Rewritten, "gone_bytes", r.GoneBytes)
+		s.log.Info("gave back the space of removals", "bytes", r.Bytes, "purged", r.Purged, "rewritten", r.Rewritten, "gone_bytes", r.GoneBytes)
 	}
 	return r, errors.Join(err, serr)
 }

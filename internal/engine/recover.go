@@ -123,7 +123,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 }
 
 // pending returns the transactions of the log that are not in A or B yet. reach is that of the store
-// before anything else was read: what another process flushes meanwhile is no older copy.
+// before anything else was read: files that another process flushes meanwhile are not an older copy.
 func (s *Storage) pending(found []*journal.Committed, reach zodb.TID) ([]*state.Committed, error) {
 	var pending []*state.Committed
 	flushed := s.state.FlushedTID()
@@ -181,7 +181,7 @@ func ofOneHistory(last, reach zodb.TID) error {
 	}
 	return fmt.Errorf("%w in A/x.serial: the last transaction is %s, and there are files of later ones, up to %s, which nobody could tell from those of this storage: "+
 		"an older copy was probably put over a newer HOME. Move the files out of A that the copy does not have (rsync --delete), in A/bundles those with a later tid in their names. "+
-		"If x.serial is what is old: move it away, and dirstorage salvage makes it again", zodb.ErrCorrupt, last, reach)
+		"If x.serial is too old: move it away, and dirstorage salvage makes it again", zodb.ErrCorrupt, last, reach)
 }
 
 // isFlushed reports whether a transaction is in A or B. Of class Minimal, objects

@@ -119,11 +119,11 @@ func ordinary(fsys vfs.FS, name string) error {
 	if err != nil || info.Mode.IsRegular() {
 		return err
 	}
-	what := "not an ordinary file: copy its contents into one first"
+	kind := "not an ordinary file: copy its contents into one first"
 	if info.IsDir() {
-		what = "a directory, and a Data.fs is a file"
+		kind = "a directory, and a Data.fs is a file"
 	}
-	return fmt.Errorf("%s is %s", fsys.Path(name), what)
+	return fmt.Errorf("%s is %s", fsys.Path(name), kind)
 }
 
 // NotAFileStorageError tells that a file does not begin like a Data.fs.

@@ -30,7 +30,7 @@ type M struct{ *testing.M }
 // sideBySide is how many tests a short run has side by side for each processor.
 const sideBySide = 4
 
-// collectAt is the garbage at which a short run collects it, in percent of what is in use.
+// collectAt is the garbage at which a short run collects it, in percent of the heap in use.
 const collectAt = 400
 
 // Run returns the exit status.

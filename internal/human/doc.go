@@ -2,6 +2,6 @@
 // numbers for people to read. Its functions are pure; the present time is always
 // passed in.
 //
-// Times that people type decide what pack deletes and what a restore brings
+// Times that people type decide which revisions pack deletes and a restore brings
 // back. So only a few forms are accepted, each with one meaning, and everything else is refused.
 package human

@@ -77,7 +77,7 @@ func NewOf(t testing.TB, home string, objects int) *Load {
 	return l
 }
 
-// Over puts a storage under load, of whatever kind, and closes it at the end of the test. The model
+// Over puts a storage of any kind under load, and closes it at the end of the test. The model
 // does not have the objects that are in it already, so writers use oids above those.
 func Over(t testing.TB, s zodb.Storage, objects int) *Load {
 	t.Helper()

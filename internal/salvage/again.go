@@ -53,7 +53,7 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	if !r.Complete() {
 		// Its numbers are others: gone lists do not fit it.
 		o.Generation++
-		detail += "; what its damaged pieces held is lost"
+		detail += "; the content of its damaged pieces is lost"
 		if footer {
 			if i, err := b.footer(l); err == nil {
 				detail += fmt.Sprintf(": %d revisions and %d transactions", i.Revisions-r.Revisions, i.Transactions-r.Transactions)

@@ -156,7 +156,7 @@ func (b *bundles) mark(name string) (uint64, error) {
 	return v, nil
 }
 
-// read finds out what the footer says. A bundle without a good one is not known, which is no error; one
+// read reads the footer. A bundle without a good one is not known, which is not an error; one
 // that cannot be read now is: without it less would be saved, and nobody told.
 func (l *liveBundle) read() error {
 	f := l.source()

@@ -38,7 +38,7 @@ func (b *bundles) list(name string) error {
 		if !named || given != l.name {
 			number = 1
 			if len(b.numbers[l.name]) > 0 {
-				b.add(Action{Verb: Doubtful, From: name, Detail: fmt.Sprintf("a list of what is gone of %s, which has one: nobody knows which is the later one", l.name)})
+				b.add(Action{Verb: Doubtful, From: name, Detail: fmt.Sprintf("a list of removed members of %s, which has one: nobody knows which is the later one", l.name)})
 				return nil
 			}
 		}
@@ -59,7 +59,7 @@ func (b *bundles) list(name string) error {
 		b.add(a)
 		return nil
 	}
-	b.add(Action{Verb: Doubtful, From: name, Detail: "a list of what is gone of a bundle that is not there"})
+	b.add(Action{Verb: Doubtful, From: name, Detail: "a list of removed members of a bundle that is not there"})
 	return nil
 }
 
@@ -94,7 +94,7 @@ func (b *bundles) carry(l *lostFile, given, made bundle.Name) error {
 		b.add(Action{Verb: Doubtful, To: path, Detail: fmt.Sprintf("it cannot be carried over to %s: revisions and transactions that packs removed are there again; the next pack removes them: %v", made, err)})
 		return nil
 	}
-	b.add(Action{Verb: Make, To: bundlesDir + made.Gone(1), Detail: "what is gone of it", Write: func(ctx context.Context, out io.Writer) error {
+	b.add(Action{Verb: Make, To: bundlesDir + made.Gone(1), Detail: "its list of removed members", Write: func(ctx context.Context, out io.Writer) error {
 		return b.writeCarried(l.name, made, gone, out)
 	}})
 	b.numbers[made] = []uint64{1}

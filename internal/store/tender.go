@@ -68,7 +68,7 @@ type Tended struct {
 	Bytes    int64  // of the files in their place
 	GaveBack int64  // bytes that the file system has more than before
 	Note     string // for the log; empty: nothing is to be said
-	// Rewritten is how many files were written again for what packs have removed of them.
+	// Rewritten is the number of files that were written again without their removed members.
 	Rewritten int
 }
 

@@ -112,7 +112,7 @@ func RoomOfServer(ctx context.Context, c *zeoclient.Client, inBundles bool) (Roo
 	return Room{Bytes: max(info.Size, files*roomBlock), Inodes: files}, nil
 }
 
-// RoomOfCounts estimates the room of what a storage holds. inBundles: it has the format bundled,
+// RoomOfCounts estimates the room of a storage's content. inBundles: it has the format bundled,
 // whose bundles are few, and no larger than their content.
 func RoomOfCounts(n zodb.Counts, inBundles bool) Room {
 	if inBundles {

@@ -133,7 +133,7 @@ func (h *heldBack) syncLinks() error {
 func (h *heldBack) remove(path string) error {
 	h.full()
 	err := h.removeKept(path)
-	h.full() // whoever removes a large file wants its space
+	h.full() // the space of a large removed file is wanted
 	return err
 }
 

@@ -87,7 +87,7 @@ func (b *budgets) shares() shares {
 // one that clients take for a failure of this request.
 func (c *conn) scarce(what string) error {
 	c.srv.o.Observer.Refused("memory")
-	return &pythonError{classStorage, wire.Tuple{what + ": the server has no memory for that, since memory-limit bounds what clients take; ask for less, or later"}}
+	return &pythonError{classStorage, wire.Tuple{what + ": the server has no memory for that, since memory-limit bounds the memory of clients; ask for less, or later"}}
 }
 
 // making gives f memory for an answer, and more while there is more. If there is none f

@@ -2,9 +2,8 @@
 // one has to keep in mind in each. It prints a table, one column for each directory:
 //
 //	go run ./tools/house BEFORE AFTER
-//	go run ./tools/house -words DIR...
 //
-// With -words it counts phrases of comments, see words. Tests are counted apart. A place that locks is a call of Lock or RLock without arguments.
+// Tests are counted apart. A place that locks is a call of Lock or RLock without arguments.
 package main
 
 import (
@@ -30,13 +29,6 @@ type measures struct {
 }
 
 func main() {
-	if len(os.Args) > 2 && os.Args[1] == "-words" {
-		if err := words(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "house:", err)
-			os.Exit(1)
-		}
-		return
-	}
 	var all []measures
 	for _, dir := range os.Args[1:] {
 		m, err := measure(dir)

@@ -114,7 +114,7 @@ func read(text string) (results []result, sum time.Duration, err error) {
 }
 
 // wrap runs the tests of a package as go test would, with the command that go test gave, and
-// appends to the file what they take.
+// appends their times to the file.
 func wrap(file string, command []string) int {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -141,7 +141,7 @@ func wrap(file string, command []string) int {
 	return status
 }
 
-// measured runs a command, appends to the file what it took, and returns its exit status.
+// measured runs a command, appends its time to the file, and returns its exit status.
 func measured(file, name string, command []string) int {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

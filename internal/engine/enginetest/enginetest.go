@@ -161,7 +161,7 @@ func CommitWith(t testing.TB, s *engine.Storage, o Options, changes ...Change) z
 	return tid
 }
 
-// TryCommit is Commit where a failure is what the test looks at.
+// TryCommit is Commit for a test that looks at the failure.
 func TryCommit(s *engine.Storage, meta zodb.TxnMeta, changes ...Change) (zodb.TID, error) {
 	txn, err := voted(context.Background(), s, Options{Meta: meta}, changes...)
 	if err != nil {

@@ -70,7 +70,7 @@ func (w *Worker) touchIfShort() {
 }
 
 // noteOver notes when the store has to be looked after although nothing was changed: when
-// delay_delete has passed for what a pack has put aside inside files.
+// delay_delete has passed for members that a pack has put aside inside files.
 func (w *Worker) noteOver() {
 	t := &w.tending
 	t.over = time.Time{}

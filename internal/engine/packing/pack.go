@@ -235,7 +235,7 @@ func (r *packRun) reclaim(ctx context.Context) (gaveBack int64) {
 	if err != nil {
 		r.s.o.Log.Warn("the pack is over, and not all that it removed is free space yet; the storage goes on with that", "err", err)
 	} else if bytes != 0 {
-		r.s.o.Log.Info("what packs removed is free space", "bytes", bytes)
+		r.s.o.Log.Info("the space of removals is free", "bytes", bytes)
 	}
 	return bytes
 }
@@ -259,7 +259,7 @@ func (s *Packer) settle() {
 	defer cancel()
 	err := s.o.State.RunTask(ctx, func() (bool, error) { return true, s.o.Store.Sync() })
 	if err != nil {
-		s.o.Log.Warn("what the pack has removed may come back in a crash; the next pack removes it again", "err", err)
+		s.o.Log.Warn("removed objects may come back in a crash; the next pack removes them again", "err", err)
 	}
 }
 

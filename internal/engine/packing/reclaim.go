@@ -9,13 +9,13 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Reclaim gives back now what packs have removed: it removes for good what was put aside and has
-// had its delay_delete, and has every file written again of which something is gone for good. It
-// waits for packs and snapshot mode. Purged are the files that were removed as such; the rest is in
+// Reclaim gives back now the space of removals: it removes files for good that were
+// put aside longer than delay_delete ago, and has every file written again that has members gone for
+// good. It waits for packs and snapshot mode. Purged are the files that were removed as such; the rest is in
 // the counts of the Reclaimer.
 //
-// When ctx ends it stops between two files, and what it has given back stays so. If something has
-// no room to be written again the error matches zodb.ErrDiskFull, and all else is done.
+// When ctx ends it stops between two files, and the space given back stays free. If there is
+// no room to write one file again, the error matches zodb.ErrDiskFull, and all others are done.
 func (s *Packer) Reclaim(ctx context.Context) (purged store.Occupied, err error) {
 	if !s.o.Home.Full {
 		return purged, fmt.Errorf("reclaim: %w: a storage of class Minimal has no history", zodb.ErrUnsupported)
@@ -31,7 +31,7 @@ func (s *Packer) Reclaim(ctx context.Context) (purged store.Occupied, err error)
 	defer stop()
 	before := s.o.Clock().Add(-s.o.Home.Settings.Storage.DelayDelete).Unix()
 	err = p.persist(ctx, func() error {
-		// What a pack that ended early has removed may not be on the disk.
+		// The removals of a pack that ended early may not be on the disk.
 		if err := s.o.State.RunTask(ctx, func() (bool, error) { return true, s.o.Store.Sync() }); err != nil {
 			return err
 		}

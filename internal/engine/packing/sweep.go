@@ -27,7 +27,7 @@ type sweep struct {
 	before zodb.TID
 	early  int64
 
-	took zodb.Counts // what this process has removed
+	took zodb.Counts // the removals of this process
 }
 
 // stamp is that of the names of files that are put aside; 0: they are unlinked.

@@ -12,7 +12,7 @@ import (
 
 // oldTID names the fault of a copied transaction's tid, and the way out.
 func oldTID(tid, last zodb.TID, why string) error {
-	return fmt.Errorf("%w: it is %s, and %s %s; copy only what is later than that, or everything into an empty storage, or store it as a new transaction", zodb.ErrOldTID, tid, last, why)
+	return fmt.Errorf("%w: it is %s, and %s %s; copy only later transactions, or everything into an empty storage, or store it as a new transaction", zodb.ErrOldTID, tid, last, why)
 }
 
 // Vote locks the objects of the transaction, waiting for others that hold

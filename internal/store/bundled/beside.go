@@ -77,7 +77,7 @@ func (s *Store) reloadBeside() error {
 }
 
 // listBeside is list beside another process. A listing of a directory that is changed meanwhile may miss
-// a gone list that is put, and the one that it replaces, which is removed: what packs took would be
+// a gone list that is put, and the one that it replaces, which is removed: members that packs took would be
 // there again. So two listings have to agree, and no bundle may have less than it had: numbers of
 // lists never go down, unless the directory is another one, which a later listing says, too.
 func (s *Store) listBeside() (bundles, gone map[bundle.Name]listed, err error) {

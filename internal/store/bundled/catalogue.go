@@ -33,7 +33,7 @@ type opened struct {
 	// tried is the highest number of a gone list that was tried, of the goroutine that
 	// puts: after an error it may be there.
 	tried uint64
-	// summed is the list of what is gone of which the sum was computed last; guarded by the lock of
+	// summed is the list of removed members whose sum was computed last; guarded by the lock of
 	// the table.
 	summed    *bundle.Gone
 	summedSum string
@@ -129,7 +129,7 @@ func (v *view) of(tid zodb.TID) int {
 	return i
 }
 
-// goneSum is how the SHA-256 of the list of what is gone begins, in hexadecimal. The lock of the table
+// goneSum is the beginning of the SHA-256 of the list of removed members, in hexadecimal. The lock of the table
 // is held, or nobody else knows of the part.
 func (p *part) goneSum() string {
 	if p.gone == nil {

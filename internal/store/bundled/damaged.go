@@ -21,7 +21,7 @@ func unusable(err error) error {
 	if !errors.Is(err, zodb.ErrCorrupt) {
 		return err
 	}
-	return fmt.Errorf("%w; the storage can be opened for reading only: what is not damaged can be read; to mend it, move the file out of HOME "+
+	return fmt.Errorf("%w; the storage can be opened for reading only, and serves the undamaged rest; to mend it, move the file out of HOME "+
 		"into a directory DIR, and run “dirstorage salvage DIR HOME”, which puts back all that can be read of it", err)
 }
 
@@ -34,7 +34,7 @@ func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) (ok bool) {
 	n := o.name
 	r, _, err := bundle.Rebuild(o, o.size, o.path, bundle.RebuildOptions{Name: n, Flags: flagsOfContent, Previous: previousOf})
 	if err != nil || !r.Complete() || r.Min != n.Min || r.Max != n.Max || r.Generation != n.Generation || r.Previous != below {
-		s.warnOnce(o.path, "a damaged bundle is passed over: what it may have had is an error", cause)
+		s.warnOnce(o.path, "a damaged bundle is passed over: reads of objects that it may have had are errors", cause)
 		return false
 	}
 	s.warnOnce(o.path, "the index of a bundle is damaged: it is read frame by frame", cause)
@@ -49,7 +49,7 @@ func (s *Store) leaveAlone(v *view, err error) (ok bool) {
 	if p == nil || p.damaged.Swap(true) {
 		return false
 	}
-	s.warnOnce(p.path, "a bundle is damaged: it is left as it is, and others are merged around it; “check” says what is damaged", err)
+	s.warnOnce(p.path, "a bundle is damaged: it is left as it is, and others are merged around it; “check” lists the damage", err)
 	return true
 }
 

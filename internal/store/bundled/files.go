@@ -40,7 +40,7 @@ func (s *Store) Files(ctx context.Context) iter.Seq2[string, error] {
 // FilesSince implements [store.Filer]: the bundles and gone lists that the copy does not
 // have, and the blobs of later transactions. If the content of the copy is not known, they are the
 // bundles that have something later, and all lists, because their numbers do not tell when they were
-// made. x.packed is always among them: it explains what the lists and bundles leave out.
+// made. x.packed is always among them: it explains the gaps in lists and bundles.
 func (s *Store) FilesSince(ctx context.Context, last zodb.TID, has func(path string) bool, lost func(text string)) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		v, err := s.get()
@@ -90,7 +90,7 @@ func (s *Store) since(ctx context.Context, v *view, last zodb.TID, has func(stri
 		}
 	}
 	marks := []layout.Name{layout.XOID, layout.XSerial}
-	if packed > 0 { // also one before last: the lists and bundles leave out what it removed
+	if packed > 0 { // also one before last: the lists and bundles leave out its removals
 		marks = append(marks, layout.XPacked)
 	}
 	for _, n := range marks {

@@ -75,7 +75,7 @@ func (s *Store) reload() error {
 	}
 	live, superseded, err := bundle.Live(all)
 	if err != nil && s.o.Beside {
-		s.warnOnce(dirOf(store.A), "the ranges of bundles contradict each other: these are passed over, and what they have is an error", err)
+		s.warnOnce(dirOf(store.A), "the ranges of bundles contradict each other: these are passed over, and reads of their members are errors", err)
 		live, superseded, err = bundle.Live(consistent(all))
 	}
 	if err != nil {
@@ -198,7 +198,7 @@ func (s *Store) withGone(p *part, numbers []uint64, next *view) error {
 	}
 	gone, err := bundle.ParseGone(b, path, &p.Info)
 	if err != nil && s.passOver(err) {
-		s.warnOnce(path, "a damaged list of what packs removed is passed over: what it names can be read again", err)
+		s.warnOnce(path, "a damaged list of removed members is passed over: the members can be read again", err)
 		return s.withGone(p, slices.DeleteFunc(slices.Clone(numbers), func(n uint64) bool { return n == highest }), next)
 	}
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// A storage without a table works, and is slower. So what keeps it from having one, such as a full
-// disk, is told, and a chore makes the table when that is over.
+// A storage without a table works, and is slower. So an obstacle to making one, such as a full
+// disk, is reported, and a chore makes the table when that is over.
 
 // noTable is told where the table could not be made or kept up. Nothing is lost: it is derived.
 const noTable = "no table of current revisions: reads look into the indexes of bundles, and are slower; it is made again in the background as soon as that is possible"

@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// Size returns the bytes of all bundles and lists of what is gone of a HOME, those included that were
+// Size returns the bytes of all bundles and lists of removed members of a HOME, those included that were
 // replaced and not yet removed. Another process may write there meanwhile.
 func Size(f vfs.FS) (sum int64, err error) {
 	for _, side := range []store.Side{store.A, store.B} {

@@ -32,7 +32,7 @@ type Options struct {
 	MergeFactor int
 	MergeSize   int64
 	// OpenFiles is how many bundles are open files at a time, about; one that is read is opened if it
-	// is not. 0: a quarter of what the process may have open.
+	// is not. 0: a quarter of the process's limit of open files.
 	OpenFiles int
 	// CommitEvery is after how many changes the table of current revisions is made durable. A
 	// crash costs the indexes of so many flushes. 0: the default.

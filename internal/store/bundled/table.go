@@ -221,7 +221,7 @@ func slotOf(p *part, e bundle.Revision, f bundle.Frame, gone bool) current.Entry
 }
 
 // errGoneChanged: the entries were made with a gone list that has been replaced.
-var errGoneChanged = errors.New("packs have changed what is gone")
+var errGoneChanged = errors.New("packs have changed the removed members")
 
 // put puts the entries that are not older than their slots.
 func (t *table) put(entries []current.Entry, gone int64, put putter) error {

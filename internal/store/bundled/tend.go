@@ -39,7 +39,7 @@ type chore struct {
 	from, to int // of the parts of v
 	name     bundle.Name
 	made     bool // the file aside is there
-	wasted   bool // it is one bundle, written again for what is gone
+	wasted   bool // it is one bundle, written again without removed members
 }
 
 // Tend implements [store.Tender].

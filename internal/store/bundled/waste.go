@@ -19,7 +19,7 @@ type waste struct {
 	gone, all int64
 	// left bounds the size of the next generation on the disk.
 	left int64
-	// sets is what each pack has removed, as those of [bundle.Gone]: members, and bytes of contents.
+	// sets are the removals of each pack, as those of [bundle.Gone]: members, and bytes of contents.
 	sets []store.Occupied
 }
 
@@ -180,7 +180,7 @@ func (c *chore) wasteful(ctx context.Context) (int, error) {
 		}
 	}
 	if best < 0 && needs > 0 && c.o.Reclaim {
-		return -1, fmt.Errorf("%w: packs have removed much of some bundles, and there is no room to write what stays: up to %s of it at a time, and %s can be had for that; make room",
+		return -1, fmt.Errorf("%w: packs have removed much of some bundles, and there is no room to write the remaining members: up to %s at a time, and %s can be had for that; make room",
 			zodb.ErrDiskFull, human.Bytes(needs), human.Bytes(max(0, c.o.Room-1)))
 	}
 	return best, nil

@@ -26,8 +26,8 @@ type Options struct {
 	// Progress is told now and then how far it is when the table of current revisions of format bundled
 	// has to be made anew, in entries; nil: nobody is. With its error the open ends.
 	Progress func(done, total int64) error
-	// OpenFiles is how many bundles are open files at a time, about. 0: a quarter of what the process
-	// may have open.
+	// OpenFiles is how many bundles are open files at a time, about. 0: a quarter of the limit
+	// of the process.
 	OpenFiles int
 	// Lanes and LanesFrom are for tests: how many goroutines a Put has, and from how many
 	// files on. 0: the defaults.

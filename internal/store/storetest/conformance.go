@@ -234,7 +234,7 @@ func packs(t *testing.T, s store.Store, _ vfs.FS) {
 	again := s.BringBack(0)
 	defer again.Close()
 	if n, err := again.Step(100, func() error { return nil }); n.Counts != (store.Counts{}) || err != nil {
-		t.Errorf("brought back %+v of what was purged: %v", n, err)
+		t.Errorf("brought back %+v of purged files: %v", n, err)
 	}
 }
 

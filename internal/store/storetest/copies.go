@@ -155,7 +155,7 @@ func Copies(t *testing.T, impl Implementation) {
 		"descriptions":          descriptions,
 		"damage":                damagedCopies,
 		"strangers":             strangers,
-		"past what a pack took": pastPack,
+		"past the removals of a pack": pastPack,
 		"another history":       anotherHistory,
 		"cut":                   cuts,
 		"space":                 space,

@@ -42,11 +42,11 @@ func cuts(impl Implementation, h history) error {
 		return err
 	}
 	if err := impl.cut(nil, whole, 0, h.all, tid(3), 0); !errors.Is(err, store.ErrPacked) {
-		return fmt.Errorf("to what a pack took: %w", errors.Join(err, errContent))
+		return fmt.Errorf("to a removal of a pack: %w", errors.Join(err, errContent))
 	}
 	// Transactions that the pack removed are missing after it, too.
 	if err := impl.cut(nil, whole, 0, h.all, tid(4), 0, p); err != nil {
-		return fmt.Errorf("to after what a pack took: %w", err)
+		return fmt.Errorf("to after a removal of a pack: %w", err)
 	}
 	// Of the revisions that are left out one is missing: nothing proves that the one before them was
 	// the current one, unless the file that has it says so still.
@@ -61,7 +61,7 @@ func cuts(impl Implementation, h history) error {
 	}
 	err = impl.cut(nil, whole, 0, h.all, tid(3), 0)
 	if proven := err == nil && impl.named(whole); !proven && !errors.Is(err, store.ErrPacked) {
-		return fmt.Errorf("to before what a pack took: %w", errors.Join(err, errContent))
+		return fmt.Errorf("to before a removal of a pack: %w", errors.Join(err, errContent))
 	}
 	return nil
 }

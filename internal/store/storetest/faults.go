@@ -67,7 +67,7 @@ func Faults(t *testing.T, impl Implementation) {
 					err = job.Run(disk)
 				}
 				if n := disk.Ops() - base; err != nil || n < sc.least {
-					t.Errorf("the work has %d operations, want %d at least: it is not what it was: %v", n, sc.least, err)
+					t.Errorf("the work has %d operations, want %d at least: it has changed: %v", n, sc.least, err)
 				}
 			}
 		})

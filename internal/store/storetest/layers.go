@@ -70,7 +70,7 @@ func strangers(impl Implementation, h history) error {
 		return err
 	}
 	if _, ok := since[stranger]; ok || string(whole[stranger]) != "hello" {
-		return fmt.Errorf("a stray file is %q in the whole copy, and among what changed: %t: %w", whole[stranger], ok, errContent)
+		return fmt.Errorf("a stray file is %q in the whole copy, and among the changed files: %t: %w", whole[stranger], ok, errContent)
 	}
 	if d := impl.Copies.Describe(stranger); d.Name != (layout.Name{}) || d.Replaced || d.Side != store.A {
 		return fmt.Errorf("a stray file is %+v: %w", d, errContent)

@@ -33,7 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) vfs.FS) {
 		"locks":           locks,
 		"atomic writing":  atomicWriting,
 		"whole trees":     wholeTrees,
-		"errors say what": errorsSayWhat,
+		"errors name the operation": errorsSayWhat,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
