@@ -151,17 +151,17 @@ func packGauges() []gauge {
 			return value(r.Pack), true
 		}
 	}
-	always := func(*zodb.PackProgress) bool { return true }
+	running := func(*zodb.PackProgress) bool { return true }
 	return []gauge{
 		always("pack_running", "1 while a pack, or an undelete, is under way.", func(r *reading) float64 { return oneIf(r.Pack != nil) }),
 		sometimes("pack_begun_timestamp_seconds", "When the pack that is under way began; not shown if there is none.",
-			of(func(p *zodb.PackProgress) float64 { return seconds(p.Begun) }, always)),
+			of(func(p *zodb.PackProgress) float64 { return seconds(p.Begun) }, running)),
 		sometimes("pack_done", "Progress of the pack in its phase, in objects, transactions or files; not shown if there is none.",
-			of(func(p *zodb.PackProgress) float64 { return float64(p.Done) }, always)),
+			of(func(p *zodb.PackProgress) float64 { return float64(p.Done) }, running)),
 		sometimes("pack_expected", "Total work of the pack in its phase; not shown where it is not known.",
 			of(func(p *zodb.PackProgress) float64 { return float64(p.Total) }, func(p *zodb.PackProgress) bool { return p.Total > 0 })),
 		sometimes("pack_rate", "Progress of the pack a second, since its phase began; not shown if there is none.",
-			of(func(p *zodb.PackProgress) float64 { return p.Rate }, always)),
+			of(func(p *zodb.PackProgress) float64 { return p.Rate }, running)),
 		sometimes("pack_left_seconds", "How long the phase of the pack will take at that rate; not shown where it is not known.",
 			of(func(p *zodb.PackProgress) float64 { return p.LeftSeconds }, func(p *zodb.PackProgress) bool { return p.LeftSeconds > 0 })),
 	}

@@ -112,13 +112,15 @@ func addGo(named func(string) *text, name string, code []byte) error {
 			}
 		}
 	}
-	help := make(map[ast.Node]bool)
+	help, tags := make(map[ast.Node]bool), make(map[ast.Node]bool)
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.ImportSpec:
 			return false
 		case *ast.Field:
-			help[n.Tag] = false // it is not a sentence either
+			if n.Tag != nil {
+				tags[n.Tag] = true
+			}
 		case *ast.KeyValueExpr:
 			if key, ok := n.Key.(*ast.Ident); ok && slices.Contains([]string{"Short", "Long", "Example", "Help"}, key.Name) {
 				help[n.Value] = true
@@ -132,11 +134,11 @@ func addGo(named func(string) *text, name string, code []byte) error {
 		case *ast.BinaryExpr:
 			help[n.X], help[n.Y] = help[n], help[n]
 		case *ast.BasicLit:
-			if n.Kind != token.STRING {
+			if n.Kind != token.STRING || tags[n] {
 				return true
 			}
 			value, err := strconv.Unquote(n.Value)
-			if err != nil || !strings.Contains(strings.TrimSpace(value), " ") {
+			if err != nil || !strings.Contains(strings.TrimSpace(value), " ") || strings.Contains(value, `\b`) {
 				return true // not a sentence
 			}
 			kind := " messages"

@@ -150,15 +150,15 @@ func Copies(t *testing.T, impl Implementation) {
 			disk, err := bare()
 			return errors.Join(err, impl.lay(disk, h.base, 0), impl.lay(disk, h.rest, tid(2)), impl.same(disk, h.all, tid(5)))
 		},
-		"nothing changed":       nothingChanged,
-		"layers":                layered,
-		"descriptions":          descriptions,
-		"damage":                damagedCopies,
-		"strangers":             strangers,
+		"nothing changed":             nothingChanged,
+		"layers":                      layered,
+		"descriptions":                descriptions,
+		"damage":                      damagedCopies,
+		"strangers":                   strangers,
 		"past the removals of a pack": pastPack,
-		"another history":       anotherHistory,
-		"cut":                   cuts,
-		"space":                 space,
+		"another history":             anotherHistory,
+		"cut":                         cuts,
+		"space":                       space,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
