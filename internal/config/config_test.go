@@ -197,7 +197,7 @@ func TestErrorsSayWhatWhereAndWhatToDo(t *testing.T) {
 		{"unknown table", inTOML("[tls]\nkey='x'"), `d.toml:1: there is no setting "tls"`},
 		{"key under storage", inTOML("[[storage]]\nname='a'\nhome='b'\nlisten='c'"), "d.toml:4: [[storage]] has no \"listen\""},
 		{"second storage", inTOML(two + "[[storage]]\nhame='a'"), "d.toml:10: [[storage]] has no \"hame\"; did you mean name?"},
-		{"TOML", inTOML("a = 1\nb = "), "d.toml:2: this is no TOML"},
+		{"TOML", inTOML("a = 1\nb = "), "d.toml:2: this is not TOML"},
 		{"type", inTOML("max-blob = 1.5"), "d.toml:1: max-blob: want one string, number"},
 		{"password in the file", inTOML("tls-key-password = 'x'"), "does not belong into a file"},
 		{"config in the file", inTOML("config = 'x'"), "use the flag --config"},
