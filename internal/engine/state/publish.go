@@ -63,7 +63,17 @@ func (s *State) Tail() (last zodb.TID, err error) {
 // Publish makes transactions that are durable in the journal visible: all of them at once,
 // for every later question. The room and memory that were promised to each are taken up by the journal then.
 func (s *State) Publish(list []*Committed, claims []*Claim) {
+	if s.publish(list, claims) {
+		s.Wake()
+	}
+}
+
+// publish reports whether the worker has to look for work. It knows when it has to at the latest
+// from the first transaction on, and a commit does not pay for waking it in vain.
+func (s *State) publish(list []*Committed, claims []*Claim) (wake bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := len(s.index.queue) == 0
 	for i, c := range list {
 		s.release(claims[i], math.MaxInt64)
 		s.index.add(c)
@@ -72,8 +82,8 @@ func (s *State) Publish(list []*Committed, claims []*Claim) {
 	s.snap.newer += int64(len(list))
 	s.version.Add(1)
 	s.signal()
-	s.mu.Unlock()
-	s.Wake()
+	due, _ := s.flushDue(s.o.Clock())
+	return first || due
 }
 
 // flushBytes of data in the journal start a flush, beside the thresholds of

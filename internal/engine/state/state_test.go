@@ -35,7 +35,7 @@ func newState(cache toldCache) *State {
 
 // publish makes a transaction of one small record visible.
 func publish(s *State, tid zodb.TID, oid zodb.OID, previous zodb.TID) *Committed {
-	c := &Committed{Committed: journal.Committed{TID: tid, Previous: tid - 1, Records: []journal.Entry{{OID: oid, Previous: previous, Len: 3}}},
+	c := &Committed{At: s.o.Clock(), Committed: journal.Committed{TID: tid, Previous: tid - 1, Records: []journal.Entry{{OID: oid, Previous: previous, Len: 3}}},
 		Objects: []*record.Object{{OID: oid, Serial: tid, Data: []byte("abc")}}}
 	c.Measure(func(o store.Outline) store.Cost { return store.Cost{Work: 3 + 2*o.Records, Bytes: 4096, Inodes: 2} })
 	s.Publish([]*Committed{c}, []*Claim{{}})

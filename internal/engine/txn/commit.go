@@ -35,10 +35,13 @@ func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, err
 	}
 	t.state = txnEnded
 	q := &commitRequest{txn: t, published: published, done: make(chan struct{})}
-	if t.m.commits.put(q) {
-		<-q.done
-	} else {
+	switch alone, ok := t.m.commits.put(q); {
+	case !ok:
 		q.err = zodb.ErrClosed
+	case alone != nil:
+		t.m.work(alone)
+	default:
+		<-q.done
 	}
 	if err := t.end(); err != nil {
 		t.m.o.Log.Warn("could not remove a transaction's temporary files; the next open will", "tid", q.tid, "err", err)
@@ -68,9 +71,8 @@ type commitQueue struct {
 	coming atomic.Int64 // transactions that hold their locks in Vote, or were voted for
 	since  atomic.Int64 // when the commit began that is under way, in nanoseconds since 1970; 0: there is none
 
-	// The committer's:
-	lastSync time.Duration // how long the last commit took
-	siblings int           // transactions that were under way when it ended, those in it included
+	lastSync time.Duration // guarded by mu: how long the last commit took
+	siblings int           // guarded by mu: transactions that were under way when it ended, those in it included
 }
 
 // maxGather bounds how long the committer waits for transactions that come.
@@ -106,37 +108,41 @@ func (c *commitQueue) start(m *Manager) {
 	c.ended, c.given.turn = make(chan struct{}), make(chan struct{}, 1)
 	go func() {
 		defer close(c.ended)
-		for {
-			if !c.wait() {
-				return
-			}
+		for c.wait() {
 			c.gather()
-			batch, begun := c.take(), m.o.Clock()
-			if batch == nil {
-				continue
+			if batch := c.take(); batch != nil {
+				m.work(batch)
 			}
-			c.since.Store(begun.UnixNano())
-			m.commit(batch)
-			c.since.Store(0)
-			c.worked()
-			c.lastSync = m.o.Clock().Sub(begun)
-			c.siblings = len(batch) + int(c.coming.Load())
 		}
 	}()
 }
 
-// put reports false if the storage is closed.
-func (c *commitQueue) put(q *commitRequest) bool {
+// work commits transactions that were taken from the queue.
+func (m *Manager) work(batch []*commitRequest) {
+	c, begun := &m.commits, m.o.Clock()
+	c.since.Store(begun.UnixNano())
+	m.commit(batch)
+	c.since.Store(0)
+	c.worked(len(batch), m.o.Clock().Sub(begun))
+}
+
+// put queues a request; ok is false if the storage is closed. A request that nobody else is near is
+// taken from the queue again, as alone: the caller commits it, with [Manager.work], and so does not
+// wait until another goroutine has.
+func (c *commitQueue) put(q *commitRequest) (alone []*commitRequest, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || c.given.leaving && q.txn.given != 0 { // which others may have overtaken
-		return false
+		return nil, false
 	}
 	c.waiting = append(c.waiting, q)
-	if len(c.waiting) >= c.wanted {
+	if len(c.waiting) == 1 && c.siblings <= 1 && c.given.txn == nil && !c.given.working {
+		return c.takeAll(), true
+	}
+	if len(c.waiting) >= c.wanted && !c.given.working {
 		c.filled.Signal()
 	}
-	return true
+	return nil, true
 }
 
 // wait waits for requests; it reports false when there will be none.
@@ -144,7 +150,7 @@ func (c *commitQueue) wait() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wanted = 1
-	for !c.ready() && !c.closed {
+	for c.given.working || !c.ready() && !c.closed {
 		c.filled.Wait()
 	}
 	return len(c.waiting) > 0
@@ -161,17 +167,23 @@ func (c *commitQueue) take() []*commitRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first, come := c.first()
-	if !come && !c.closed {
+	if c.given.working || !come && !c.closed {
 		return nil
 	}
 	batch := c.waiting
-	c.waiting = nil
 	if t := c.given.txn; t != nil && batch[first].txn == t {
 		q := batch[first]
 		copy(batch[1:first+1], batch[:first])
 		batch[0] = q
 		c.giveUpTurn(t) // its next holder waits for this commit
 	}
+	return c.takeAll()
+}
+
+// takeAll takes all requests, for a commit that begins. mu must be held.
+func (c *commitQueue) takeAll() []*commitRequest {
+	batch := c.waiting
+	c.waiting = nil
 	c.given.working = true
 	for _, q := range batch {
 		q.txn.notComing()

@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -103,11 +104,15 @@ func (c *commitQueue) leave() {
 	c.filled.Signal()
 }
 
-// worked is the end of a commit.
-func (c *commitQueue) worked() {
+// worked is the end of a commit of n transactions, which took so long.
+func (c *commitQueue) worked(n int, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.given.working = false
+	c.lastSync, c.siblings = took, n+int(c.coming.Load())
+	if len(c.waiting) > 0 || c.closed {
+		c.filled.Signal()
+	}
 	if c.given.idle != nil {
 		close(c.given.idle)
 		c.given.idle = nil
