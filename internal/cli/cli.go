@@ -110,12 +110,15 @@ func run(ctx context.Context, e *env, args []string) int {
 // hangupReloads is the annotation of a command for which SIGHUP has a meaning of its own.
 const hangupReloads = "SIGHUP reloads"
 
+const rootShort = "A ZODB storage of ordinary files: journal, snapshot mode, blobs"
+
 // newRoot returns the command with all of its subcommands.
 func newRoot(e *env) *cobra.Command {
 	version := false
 	root := &cobra.Command{
 		Use:           "dirstorage",
-		Short:         "A ZODB storage of ordinary files: journal, snapshot mode, blobs",
+		Short:         rootShort,
+		Long:          rootShort + ".\n\n" + topicList(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -135,7 +138,7 @@ func newRoot(e *env) *cobra.Command {
 	root.PersistentFlags().BoolVarP(&e.Verbose, "verbose", "v", false, "report each step on stderr")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
-	for _, add := range commands {
+	for _, add := range commands() {
 		root.AddCommand(add(e))
 	}
 	usageErrors(root)

@@ -72,7 +72,7 @@ var withHome = map[string][]string{
 
 // withoutHome are the commands that are not in withHome, with the reason.
 var withoutHome = map[string]string{
-	"create": "HOME is made", "import": "HOME is made", "config": "looks at no storage", "version": "", "bench": "a server", "demo": "its own",
+	"create": "HOME is made", "import": "HOME is made", "config": "looks at no storage", "version": "", "man": "", "completion": "", "health": "a server", "every": "", "bench": "a server", "demo": "its own",
 	"backup list": "a repository", "backup verify": "a repository", "backup prune": "a repository", "backup merge": "a repository", "restore": "a repository",
 }
 
@@ -207,7 +207,7 @@ func asSomebodyElse(t *testing.T) (program string, as *syscall.SysProcAttr) {
 }
 
 // short are commands that are at their end before anybody could press Ctrl-C.
-var short = []string{"create", "config", "version"}
+var short = []string{"create", "config", "version", "man", "completion"}
 
 // TestInterruptedCommandSaysWhatToDo calls each command with a context that has ended.
 func TestInterruptedCommandSaysWhatToDo(t *testing.T) {
@@ -230,6 +230,8 @@ func TestInterruptedCommandSaysWhatToDo(t *testing.T) {
 	calls["backup prune"] = []string{"backup", "prune", "--keep-chains", "1", "REPO"}
 	calls["backup merge"] = []string{"backup", "merge", "REPO"}
 	calls["restore"] = []string{"restore", "REPO", "NEW"}
+	calls["health"] = []string{"health", "127.0.0.1:1"}
+	calls["every"] = []string{"every", "1h", "pack", home}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, c := range leaves(e) {

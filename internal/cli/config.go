@@ -7,13 +7,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dirstorage/dirstorage/dist"
 	"github.com/dirstorage/dirstorage/internal/config"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 type configCommand struct {
-	home string
-	json bool
+	home   string
+	json   bool
+	sample bool
 }
 
 func newConfig(e *env) *cobra.Command {
@@ -25,11 +27,16 @@ func newConfig(e *env) *cobra.Command {
 this environment: a line for each, with its value and where that is from. Nothing
 is started, made or locked, and storages and certificates are not looked at.
 Passwords are not shown. Faults of the settings are reported, with exit status 2.
-See docs/server-config.md.`,
+--sample prints a TOML file with all settings instead.
+See dirstorage help configuration.`,
 		Example: `  dirstorage config --config /etc/dirstorage.toml
   dirstorage config --zeo-conf zeo.conf /srv/zodb`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.sample {
+				_, err := fmt.Fprint(e.Stdout, dist.Settings)
+				return err
+			}
 			if len(args) == 1 {
 				o.home = args[0]
 			}
@@ -42,6 +49,7 @@ See docs/server-config.md.`,
 	}
 	config.AddFlags(c.Flags())
 	c.Flags().BoolVar(&o.json, "json", false, "print one JSON document")
+	c.Flags().BoolVar(&o.sample, "sample", false, "print a TOML file with all settings, for production, with comments")
 	return c
 }
 

@@ -60,6 +60,7 @@ var documents = map[string][]any{
 // withoutJSON are the commands that have no --json, with the reason.
 var withoutJSON = map[string]string{
 	"serve": "its log is JSON with --log-format json", "snapshot run": "the output is that of COMMAND", "demo": "it is there to be read",
+	"man": "prints a page", "completion": "prints a script", "every": "the output is that of COMMAND", "health": "the answer of /ready is JSON",
 }
 
 // textMarshaler is implemented by ids and checksums.

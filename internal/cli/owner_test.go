@@ -115,8 +115,12 @@ func commandNames(c *cobra.Command) []string {
 var notOwned = map[string]string{
 	"bench":       "a client of a server",
 	"config":      "shows settings",
+	"completion":  "prints",
 	"demo":        "works in a directory of its own",
 	"demo-writer": "works in the directory of demo",
+	"every":       "as the command that it repeats",
+	"health":      "a client of a server",
+	"man":         "prints",
 	"version":     "prints",
 }
 

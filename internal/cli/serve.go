@@ -34,7 +34,7 @@ func newServe(e *env) *cobra.Command {
 A HOME that does not exist, or is empty, is made, unless --create=false. Several storages, TLS, limits and the rest are
 settings: flags, DIRSTORAGE_… environment variables and a TOML file have the same
 names, and an existing zeo.conf is understood too; dirstorage config shows the
-result. See docs/server-config.md.
+result. See dirstorage help configuration.
 
 SIGTERM and SIGINT end it cleanly, SIGHUP reads certificates and the log level
 again.`,
@@ -138,8 +138,8 @@ func (s *serving) run(ctx context.Context) (err error) {
 	for i, st := range s.conf.Storages {
 		names[i] = st.Name
 	}
-	version, revision, _ := buildInfo()
-	s.metrics = metrics.New(names, metrics.Options{Clock: s.e.Now, Version: version, Revision: revision, Logger: s.log})
+	build := buildInfo()
+	s.metrics = metrics.New(names, metrics.Options{Clock: s.e.Now, Version: build.Version, Revision: build.Commit, Logger: s.log})
 
 	if err := checkAddresses(s.conf.Listen); err != nil {
 		return err

@@ -41,6 +41,9 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 		return storage, err
 	}
 	if err == nil && vacant {
+		if err := besideDataFS(st.Home); err != nil {
+			return nil, err
+		}
 		o := engine.CreateOptions{Class: zodb.Class(s.conf.Class), Format: s.conf.Format}
 		if o.Format == "" {
 			o.Format = engine.DefaultFormat(o.Class)

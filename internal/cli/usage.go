@@ -135,10 +135,15 @@ func flagError(c *cobra.Command, err error) error {
 // newHelp is the command help, which knows when there is nothing to show.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
-		Use:   "help [COMMAND...]",
-		Short: "Help about any command",
-		Long:  "Show the help of a command, or the list of the commands.",
+		Use:   "help [COMMAND... | TOPIC]",
+		Short: "Help about any command, and topics",
+		Long:  "Show the help of a command, a topic, or the list of the commands.\n\n" + topicList(),
 		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				if t, ok := findTopic(args[0]); ok {
+					return printTopic(c, t)
+				}
+			}
 			found, rest, err := c.Root().Find(args)
 			switch {
 			case err != nil:

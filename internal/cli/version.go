@@ -13,7 +13,7 @@ func newVersion(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:        "version",
 		Short:      "Print the version",
-		Long:       "Print the version of the program, the commit of its source where that is known, and the version of Go that built it.",
+		Long:       "Print the version of the program, the commit of its source and the date of that where they are known, and the version of Go that built it.",
 		Args:       cobra.NoArgs,
 		SuggestFor: []string{"about"},
 		RunE:       func(*cobra.Command, []string) error { return printVersion(e, asJSON) },
@@ -26,20 +26,23 @@ func newVersion(e *env) *cobra.Command {
 type versionReport struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit"`   // empty: not known
+	Date     string `json:"date"`     // of the commit, RFC 3339; empty: not known
 	Modified bool   `json:"modified"` // the source differs from that of the commit
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
 
 func printVersion(e *env, asJSON bool) error {
-	v := versionReport{Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	v.Version, v.Commit, v.Modified = buildInfo()
+	v := buildInfo()
 	if asJSON {
 		return e.printJSON(v)
 	}
 	commit := "commit not known"
 	if v.Commit != "" {
 		commit = "commit " + v.Commit
+	}
+	if v.Date != "" {
+		commit += " of " + v.Date
 	}
 	if v.Modified {
 		commit += ", modified"
@@ -48,20 +51,23 @@ func printVersion(e *env, asJSON bool) error {
 	return err
 }
 
-// buildInfo returns the version of the program, the commit of its source where that is
-// known, and whether the source had changes beside that.
-func buildInfo() (version, commit string, modified bool) {
-	version = "unknown"
-	if b, ok := debug.ReadBuildInfo(); ok {
-		version = b.Main.Version
-		for _, s := range b.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				commit = s.Value
-			case "vcs.modified":
-				modified = s.Value == "true"
-			}
+// buildInfo returns the notes of Go in the program.
+func buildInfo() versionReport {
+	v := versionReport{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Version = b.Main.Version
+	for _, s := range b.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Commit = s.Value
+		case "vcs.time":
+			v.Date = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
 		}
 	}
-	return version, commit, modified
+	return v
 }

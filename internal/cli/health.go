@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// healthLimit is the time that a server has for an answer. It is longer than that of its probes.
+const healthLimit = 15 * time.Second
+
+// httpListenVariable is the setting http-listen in the environment.
+const httpListenVariable = "DIRSTORAGE_HTTP_LISTEN"
+
+func newHealth(e *env) *cobra.Command {
+	var live bool
+	c := &cobra.Command{
+		Use:         "health [ADDRESS]",
+		Annotations: interruptible("nothing was changed; run it again"),
+		SuggestFor:  []string{"healthcheck", "ready", "ping"},
+		Short:       "Ask a running server whether it is ready",
+		Long: `Ask the HTTP listener of a server whether clients can use all of its storages; with
+--live, whether the process is stuck. The status is 0 or 1, for health checks of
+containers. ADDRESS is that of the setting http-listen; without it,
+` + httpListenVariable + ` in the environment is asked.`,
+		Example: `  dirstorage health 127.0.0.1:9818
+  dirstorage health --live :9818`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			address := e.Getenv(httpListenVariable)
+			if len(args) == 1 {
+				address = args[0]
+			}
+			if address == "" {
+				return hint(usage("there is no ADDRESS"), "give that of the setting http-listen of the server, or set %s", httpListenVariable)
+			}
+			path := "/ready"
+			if live {
+				path = "/live"
+			}
+			return e.askHealth(c.Context(), address, path)
+		},
+	}
+	c.Flags().BoolVar(&live, "live", false, "ask whether the process is stuck, not whether it is ready")
+	return c
+}
+
+// askHealth asks one probe and prints its answer.
+func (e *env) askHealth(ctx context.Context, address, path string) error {
+	if !strings.Contains(address, ":") {
+		address = ":" + address
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return usage("%q: want host:port or a port", address)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthLimit)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+path, nil)
+	if err != nil {
+		return usage("%w", err)
+	}
+	// No proxy: the server is on this machine, or in the same cluster.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	const most = 64 << 10
+	text, err := io.ReadAll(io.LimitReader(answer.Body, most))
+	if err = errors.Join(err, answer.Body.Close()); err != nil {
+		return err
+	}
+	said := strings.TrimSpace(string(text))
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s%s answers %s: %s", address, path, answer.Status, said)
+	}
+	_, err = fmt.Fprintln(e.Stdout, said)
+	return err
+}
