@@ -13,9 +13,12 @@ import (
 // they are far apart.
 const counterMemory = 64 << 20
 
+// counterBatch is how many objects are put into the set at a time.
+const counterBatch = 4096
+
 // Counter implements [store.Copies]: members that packs removed are counted as well.
 func (Copies) Counter() store.Counter {
-	return &counter{others: others().Counter(), objects: oidset.New(counterMemory)}
+	return &counter{others: others().Counter(), objects: oidset.New(counterMemory), some: make([]zodb.OID, 0, counterBatch)}
 }
 
 type counter struct {
@@ -24,6 +27,7 @@ type counter struct {
 	counts  store.Counts   // of the bundles before
 	objects *oidset.Set    // of all of them
 	full    bool           // objects took no more
+	some    []zodb.OID     // that are not in objects yet
 }
 
 // File implements [store.Counter].
@@ -37,8 +41,8 @@ func (c *counter) File(path string, size int64) io.Writer {
 		return nil
 	}
 	c.open = bundle.NewCensus(size, path, func(oid zodb.OID) {
-		if room, _ := c.objects.Add(oid); !room {
-			c.full = true
+		if c.some = append(c.some, oid); len(c.some) == cap(c.some) {
+			c.add()
 		}
 	})
 	return c.open
@@ -49,11 +53,20 @@ func (c *counter) end() {
 	if c.open == nil {
 		return
 	}
+	c.add()
 	if i, err := c.open.End(); err == nil {
 		c.counts.Revisions += i.Revisions
 		c.counts.Transactions += i.Transactions
 	}
 	c.open = nil
+}
+
+// add puts the objects into the set.
+func (c *counter) add() {
+	if len(c.objects.AddAll(c.some)) > 0 {
+		c.full = true
+	}
+	c.some = c.some[:0]
 }
 
 // Counts implements [store.Counter].
