@@ -95,7 +95,7 @@ func parseMember(b []byte) (n layout.Name, content, rest []byte, err error) {
 		return n, nil, nil, errors.New("the header of a member of the tar has a wrong checksum")
 	}
 	name, _, _ := bytes.Cut(h[tarName:][:tarNameLen], []byte{0})
-	n, ok := layout.ParseName(string(name))
+	n, ok := layout.ParseNameBytes(name)
 	if !ok || n.Kind != layout.KindRevision && n.Kind != layout.KindTransaction {
 		return n, nil, nil, fmt.Errorf("a member of the tar is called %q, which is not a revision or a transaction", name)
 	}

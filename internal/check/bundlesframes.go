@@ -155,9 +155,19 @@ func keyOf(n layout.Name, f bundle.Frame, at bundle.Place) memberKey {
 func (r *reading) task(ctx context.Context, w *worker, number int) {
 	var batch []found
 	begin := number * framesInTask
-	for i := begin; i < min(begin+framesInTask, len(r.frames)) && ctx.Err() == nil; i++ {
+	end := min(begin+framesInTask, len(r.frames))
+	w.ahead.frames = 0
+	for i := begin; i < end && ctx.Err() == nil; i++ {
 		f := r.frames[i]
-		err := w.frame.decode(r.p, f)
+		if w.ahead.frames == 0 {
+			w.ahead.read(r.p, r.frames[i:end])
+		}
+		var err error
+		if packed := w.ahead.next(f); packed != nil {
+			err = w.frame.decodeRead(r.p, f, packed)
+		} else {
+			err = w.frame.decode(r.p, f)
+		}
 		if err == nil {
 			err = w.frame.walk(f)
 		}

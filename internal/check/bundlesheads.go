@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -85,12 +84,12 @@ func (v *bundles) findHeads(ctx context.Context, workers int, report func(Findin
 	bounds := v.bounds(failed)
 	run(ctx, workers, func(ctx context.Context, p *pool, w *worker) {
 		for i := range len(bounds) {
-			p.do(ctx, w, func(ctx context.Context, _ *worker) {
+			p.do(ctx, w, func(ctx context.Context, w *worker) {
 				end := zodb.OID(0) // none
 				if i+1 < len(bounds) {
 					end = bounds[i+1]
 				}
-				heads := v.segment(bounds[i], end, table, failed)
+				heads := v.segment(w, bounds[i], end, table, failed)
 				once.Lock()
 				defer once.Unlock()
 				for _, e := range heads {
@@ -127,9 +126,10 @@ func (v *bundles) bounds(failed func(*part, error)) []zodb.OID {
 }
 
 // segment returns the current revisions of the objects from one on, up to before another; 0: of
-// all.
-func (v *bundles) segment(from, end zodb.OID, table *tableCheck, failed func(*part, error)) []entry {
-	var all []entry
+// all. They are in a buffer of the worker.
+func (v *bundles) segment(w *worker, from, end zodb.OID, table *tableCheck, failed func(*part, error)) []entry {
+	all := w.entries[0][:0]
+	var ends []int // of the entries of each part
 	for i, p := range v.parts {
 		number, err := p.From(from)
 		if err != nil {
@@ -147,10 +147,13 @@ func (v *bundles) segment(from, end zodb.OID, table *tableCheck, failed func(*pa
 			all = append(all, entry{e.OID, e.TID, int32(i), int32(number)})
 			number++
 		}
+		ends = append(ends, len(all))
 	}
-	slices.SortFunc(all, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.oid, b.oid), cmp.Compare(a.tid, b.tid), cmp.Compare(b.part, a.part))
-	})
+	w.entries[0] = all
+	if len(w.entries[1]) < len(all) {
+		w.entries[1] = make([]entry, cap(all))
+	}
+	all = merge(all, w.entries[1][:len(all)], ends)
 	heads := all[:0]
 	for i, e := range all {
 		if i+1 < len(all) && all[i+1].oid == e.oid {
@@ -163,3 +166,33 @@ func (v *bundles) segment(from, end zodb.OID, table *tableCheck, failed func(*pa
 	}
 	return heads
 }
+
+// merge merges runs of entries, of which each is in order and ends where the next one begins. Of
+// one revision that several parts have, the one of the last part comes first. The result is in all, or
+// in another slice of its length.
+func merge(all, other []entry, ends []int) []entry {
+	for len(ends) > 1 {
+		from, half := 0, ends[:0]
+		for i := 0; i < len(ends); i += 2 {
+			middle := ends[i]
+			end := ends[min(i+1, len(ends)-1)]
+			mergeTwo(other[from:end], all[from:middle], all[middle:end])
+			half = append(half, end)
+			from = end
+		}
+		all, other, ends = other, all, half
+	}
+	return all
+}
+
+func mergeTwo(to, a, b []entry) {
+	for k := range to {
+		if len(b) == 0 || len(a) > 0 && a[0].before(b[0]) {
+			to[k], a = a[0], a[1:]
+		} else {
+			to[k], b = b[0], b[1:]
+		}
+	}
+}
+
+func (e entry) before(o entry) bool { return e.oid < o.oid || e.oid == o.oid && e.tid < o.tid }

@@ -167,9 +167,9 @@ type checker struct {
 	newer  newest
 	hash   hasher
 
-	// Sets of revisions: of files; of files not older than x.packed; reached by
-	// histories; listed by transactions not older than x.packed.
-	seen, seenRecent, reached, listed *fingerprint
+	// Sets of revisions: of files, less those reached by histories; of files not older than
+	// x.packed, less those listed by transactions not older than that.
+	histories, lists *fingerprint
 	// Sets of revisions with a blob: of blob files; of revisions that have one.
 	blobsSeen, blobsWanted *fingerprint
 	// Sets of transactions: of files; named as the previous one by another.
@@ -197,7 +197,7 @@ func newChecker(o Options, report func(Finding)) (*checker, error) {
 	c.exists, c.referenced, c.wild = oidset.New(c.memoryLimit), oidset.New(c.memoryLimit), new(danglingRefs)
 	c.undoable = oidset.New(c.memoryLimit / 4)
 	c.listings.room = int(budget.Within(listingsRoom, 32))
-	for _, f := range []**fingerprint{&c.seen, &c.seenRecent, &c.reached, &c.listed, &c.blobsSeen, &c.blobsWanted, &c.txSeen, &c.txNamed} {
+	for _, f := range []**fingerprint{&c.histories, &c.lists, &c.blobsSeen, &c.blobsWanted, &c.txSeen, &c.txNamed} {
 		*f = &fingerprint{h: c.hash}
 	}
 	c.out.report = report

@@ -32,6 +32,11 @@ func (h hasher) transactionBucket(tid zodb.TID) int {
 	return int(maphash.Comparable(h.seed, tid) % buckets)
 }
 
+// revision returns the bucket and the hash of a revision.
+func (h hasher) revision(oid zodb.OID, tid zodb.TID) (bucket int, sum uint64) {
+	return h.objectBucket(oid), h.sum(member{oid, tid})
+}
+
 func (h hasher) sum(m member) uint64 { return maphash.Comparable(h.seed, m) }
 
 // fingerprint stands for a multiset: sums of hashes, modulo 2⁶⁴, by bucket.
@@ -41,9 +46,7 @@ type fingerprint struct {
 	sums [buckets / grouped]atomic.Pointer[[grouped]atomic.Uint64] // nil: zeros
 }
 
-func (f *fingerprint) addRevision(oid zodb.OID, tid zodb.TID) {
-	f.add(f.h.objectBucket(oid), f.h.sum(member{oid, tid}))
-}
+func (f *fingerprint) addRevision(oid zodb.OID, tid zodb.TID) { f.add(f.h.revision(oid, tid)) }
 
 func (f *fingerprint) addTransaction(tid zodb.TID) {
 	f.add(f.h.transactionBucket(tid), f.h.sum(member{0, tid}))
@@ -70,6 +73,35 @@ func (f *fingerprint) sum(bucket int) uint64 {
 	return 0
 }
 
+// addLocal adds what one worker has added to a set and removed.
+func (f *fingerprint) addLocal(l *localSums) {
+	for i, group := range l {
+		if group == nil {
+			continue
+		}
+		for k, sum := range group {
+			if sum != 0 {
+				f.add(i*grouped+k, sum)
+			}
+		}
+	}
+}
+
+// localSums are those of a fingerprint as far as one worker adds to them. The zero value is
+// empty.
+type localSums [buckets / grouped]*[grouped]uint64
+
+func (l *localSums) add(bucket int, sum uint64) {
+	group := l[bucket/grouped]
+	if group == nil {
+		group = new([grouped]uint64)
+		l[bucket/grouped] = group
+	}
+	group[bucket%grouped] += sum
+}
+
+func (l *localSums) remove(bucket int, sum uint64) { l.add(bucket, -sum) }
+
 // bucketSet is a set of bucket numbers.
 type bucketSet struct {
 	bits  [buckets]bool
@@ -84,6 +116,9 @@ func (s *bucketSet) addDifference(a, b *fingerprint) {
 		}
 	}
 }
+
+// addSome adds the buckets in which a set is not empty.
+func (s *bucketSet) addSome(a *fingerprint) { s.addDifference(a, new(fingerprint)) }
 
 func (s *bucketSet) add(i int) {
 	if !s.bits[i] {

@@ -6,10 +6,10 @@ import (
 )
 
 // countHead counts an object that has a head, which was read.
-func (c *checker) countHead(h head) {
-	c.counts.objects.Add(1)
+func (c *checker) countHead(w *worker, h head) {
+	c.tally(w).objects++
 	if h.size > 0 { // else it is no file
-		c.countFile(h.size)
+		c.countFile(w, h.size)
 	}
 	if h.old {
 		c.counts.oldPointers.Add(1)
@@ -22,7 +22,7 @@ func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
 		c.counts.undone.Add(1) // an undone creation or a deletion: it does not exist
 		return
 	}
-	c.exists.Add(oid)
+	c.tally(w).exist(oid)
 	if s == missing || s == unusable && o.Serial == 0 {
 		c.blind.Store(true)
 		c.unseen()
@@ -37,18 +37,15 @@ func (c *checker) minimalObject(w *worker, oid zodb.OID) {
 	if s == missing {
 		return
 	}
-	c.counts.objects.Add(1)
-	c.counts.revisions.Add(1)
-	c.countFile(o.size)
-	c.exists.Add(oid)
+	t := c.tally(w)
+	t.objects++
+	t.exist(oid)
+	c.countRevision(w, o)
 	if s == unusable {
 		c.unseen()
 		c.out.add(defect)
 		return
 	}
-	if o.noMD5 {
-		c.counts.withoutMD5.Add(1)
-	}
-	c.newer.seen(c, oid, o.Serial)
+	c.newer.seen(c, t, oid, o.Serial)
 	c.currentReferences(w, oid, o)
 }

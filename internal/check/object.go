@@ -121,8 +121,7 @@ func (c *checker) revision(w *worker, n layout.Name, packable bool) (object, sta
 	if s == missing {
 		return o, s
 	}
-	c.counts.revisions.Add(1)
-	c.countFile(o.size)
+	c.countRevision(w, o)
 	if s == unusable {
 		c.out.add(defect)
 		if o.Serial == 0 {
@@ -131,9 +130,6 @@ func (c *checker) revision(w *worker, n layout.Name, packable bool) (object, sta
 	}
 	if o.UndoFrom != 0 && !c.minimal {
 		c.undoFrom(new(worker), o) // a worker of its own: o lies in the buffer of w
-	}
-	if o.noMD5 {
-		c.counts.withoutMD5.Add(1)
 	}
 	if o.HasBlob() {
 		c.blob(w, o, packable)
@@ -217,7 +213,7 @@ func (c *checker) blob(w *worker, o object, packable bool) {
 		n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{f}, w.blob)
 		err = errors.Join(err, f.Close())
 		c.counts.blobs.Add(1)
-		c.countFile(n)
+		c.countFile(w, n)
 		if err == nil && hash.BlobSum() != o.BlobSum {
 			c.reportAt(BlobChecksum, o, where, "the content was changed since it was written")
 		}
@@ -234,9 +230,9 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 	if s == missing {
 		return // it went since it was listed, so A does not stand still: nothing to say
 	}
-	c.countHead(p)
+	c.countHead(w, p)
 	if s == unusable {
-		c.exists.Add(oid)
+		c.tally(w).exist(oid)
 		c.blind.Store(true)
 		c.unseen()
 		c.out.add(defect)
@@ -253,7 +249,7 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 			c.referUndoable(refs, packable)
 		}
 		if s != missing {
-			c.reached.addRevision(oid, tid)
+			c.tally(w).histories.remove(c.hash.revision(oid, tid))
 		}
 		switch {
 		case s == missing && (current || tid >= c.packed):
@@ -283,14 +279,19 @@ func neverWrittenDetail(next zodb.TID) string {
 
 // refer notes a reference.
 func (c *checker) refer(w *worker, from zodb.OID, fromTID zodb.TID, to zodb.OID) {
+	r := reference{to: to, from: from, fromTID: fromTID}
 	if to <= c.maxOID {
-		if ok, _ := c.referenced.Add(to); ok {
-			return
-		}
+		c.tally(w).refer(r)
+	} else {
+		c.referWild(r)
 	}
-	// A damaged or foreign oid far outside, or one without room in the sets.
-	if !c.loads(to) {
-		c.wild.add(reference{to: to, from: from, fromTID: fromTID})
+}
+
+// referWild notes a reference to a damaged or foreign oid far outside, or to one without room in the
+// sets.
+func (c *checker) referWild(r reference) {
+	if !c.loads(r.to) {
+		c.wild.add(r)
 	}
 }
 
@@ -352,11 +353,29 @@ func (c *checker) reportAt(kind Kind, o object, path, detail string) {
 	c.out.add(f)
 }
 
+// countRevision counts a revision whose file was read.
+func (c *checker) countRevision(w *worker, o object) {
+	t := c.tally(w)
+	t.revisions++
+	t.files++
+	t.bytes += o.size
+	if o.noMD5 {
+		t.withoutMD5++
+	}
+}
+
 // countFile counts a file that was read.
-func (c *checker) countFile(size int64) {
+func (c *checker) countFile(w *worker, size int64) {
+	t := c.tally(w)
+	t.files++
+	t.bytes += size
+}
+
+// countFiles counts files for all to see.
+func (c *checker) countFiles(n, size int64) {
 	c.counts.bytes.Add(size)
-	files := c.counts.files.Add(1)
-	if c.o.Progress == nil || files%progressEvery != 0 {
+	files := c.counts.files.Add(n)
+	if c.o.Progress == nil || files/progressEvery == (files-n)/progressEvery {
 		return
 	}
 	c.counts.progress.Lock()

@@ -22,6 +22,9 @@ type worker struct {
 	// Of bundles: the frame that a walk is at, and the one in which something else was looked for
 	// last.
 	frame, other frame
+	ahead        ahead // of the frames behind the one of the walk
+	tally        tally
+	entries      [2][]entry // of a segment of the objects
 }
 
 // pool spreads tasks over workers. Its queue is bounded: a worker that finds it full does
@@ -43,9 +46,11 @@ func run(ctx context.Context, workers int, first func(ctx context.Context, p *po
 			for t := range p.queue {
 				if ctx.Err() == nil {
 					t(ctx, w)
+					w.tally.settle()
 				}
 				p.open.Done()
 			}
+			w.tally.end()
 		})
 	}
 	p.open.Add(1)

@@ -15,8 +15,8 @@ import (
 // to and those that transactions list, and names the differences.
 func (c *checker) sets(ctx context.Context) {
 	var histories, lists, blobs bucketSet
-	histories.addDifference(c.seen, c.reached)
-	lists.addDifference(c.seenRecent, c.listed)
+	histories.addSome(c.histories)
+	lists.addSome(c.lists)
 	r := &resolver{c: c, histories: &histories, lists: &lists}
 	if histories.count+lists.count > 0 {
 		r.files(ctx)

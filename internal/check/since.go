@@ -59,7 +59,7 @@ func (r *recent) chain(ctx context.Context, p *pool, w *worker) {
 				older, err = c.v.older(tid)
 			}
 		} else {
-			c.countTransaction(t)
+			c.countTransaction(w, t)
 			older, newer = t.previous, tid
 			named = "transaction " + tid.String() + " names it as the previous one"
 		}
@@ -158,7 +158,7 @@ func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 	if s == sound && p.tid >= atLeast {
 		if _, ok := r.pointers[oid]; !ok {
 			r.pointers[oid] = struct{}{}
-			c.countHead(p)
+			c.countHead(w, p)
 		}
 		return p.tid
 	}
@@ -170,10 +170,10 @@ func (r *recent) pointer(w *worker, oid zodb.OID, atLeast zodb.TID) zodb.TID {
 	case missing:
 		r.lost = append(r.lost, c.object(PointerMissing, oid, 0, p.path, "transaction "+atLeast.String()+" wrote the object"))
 	case unusable:
-		c.countHead(p)
+		c.countHead(w, p)
 		r.add(defect)
 	default:
-		c.countHead(p)
+		c.countHead(w, p)
 		c.out.add(c.object(PointerNotNewest, oid, 0, p.path, "revision "+atLeast.String()+" is later"))
 	}
 	return p.tid

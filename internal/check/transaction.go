@@ -91,7 +91,7 @@ func (c *checker) transaction(w *worker, tid zodb.TID) {
 	if s == missing {
 		return
 	}
-	c.countTransaction(t)
+	c.countTransaction(w, t)
 	c.txSeen.addTransaction(tid)
 	if s == unusable {
 		c.out.add(defect)
@@ -102,17 +102,18 @@ func (c *checker) transaction(w *worker, tid zodb.TID) {
 	}
 	c.ends.add(t)
 	if tid >= c.packed && s == sound {
+		lists := c.tally(w).lists
 		for _, oid := range t.oids {
-			c.listed.addRevision(oid, tid)
+			lists.remove(c.hash.revision(oid, tid))
 		}
 	}
 }
 
-func (c *checker) countTransaction(t transaction) {
+func (c *checker) countTransaction(w *worker, t transaction) {
 	c.counts.transactions.Add(1)
-	c.countFile(t.size)
+	c.countFile(w, t.size)
 	if t.noMD5 {
-		c.counts.withoutMD5.Add(1)
+		c.tally(w).withoutMD5++
 	}
 }
 

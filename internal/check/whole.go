@@ -66,7 +66,7 @@ func (c *checker) file(w *worker, f found) {
 	case f.head && c.minimal:
 		c.minimalObject(w, n.OID)
 	case f.head:
-		c.newer.seenOID(n.OID)
+		c.tally(w).seenOID(n.OID)
 		c.history(w, n.OID)
 	case c.minimal || n.Kind == layout.KindObject:
 		c.stray(f.path, fmt.Sprintf("a file of this kind has no place in a storage of class %s", c.class()))
@@ -74,10 +74,12 @@ func (c *checker) file(w *worker, f found) {
 		c.newer.transaction(c, n.TID)
 		c.transaction(w, n.TID)
 	case n.Kind == layout.KindRevision:
-		c.newer.seen(c, n.OID, n.TID)
-		c.seen.addRevision(n.OID, n.TID)
+		t := c.tally(w)
+		c.newer.seen(c, t, n.OID, n.TID)
+		bucket, sum := c.hash.revision(n.OID, n.TID)
+		t.histories.add(bucket, sum)
 		if n.TID >= c.packed {
-			c.seenRecent.addRevision(n.OID, n.TID)
+			t.lists.add(bucket, sum)
 		}
 	case n.Kind == layout.KindBlob:
 		c.blobsSeen.addRevision(n.OID, n.TID)
@@ -123,11 +125,9 @@ type newest struct {
 	laterRevisions    atomic.Int64
 }
 
-func (m *newest) seenOID(oid zodb.OID) { raise(&m.oid, uint64(oid)) }
-
-func (m *newest) seen(c *checker, oid zodb.OID, tid zodb.TID) {
-	m.seenOID(oid)
-	raise(&m.tid, uint64(tid))
+func (m *newest) seen(c *checker, t *tally, oid zodb.OID, tid zodb.TID) {
+	t.seenOID(oid)
+	t.tid = max(t.tid, tid)
 	if tid > c.serial {
 		m.laterRevisions.Add(1)
 	}

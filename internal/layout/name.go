@@ -117,6 +117,9 @@ func ParseName(s string) (Name, bool) {
 	return parseName(append(buf[:0], s...))
 }
 
+// ParseNameBytes is ParseName of bytes.
+func ParseNameBytes(b []byte) (Name, bool) { return parseName(b) }
+
 // parseName works on bytes because a string made of them would be an allocation
 // for each file of a walk.
 func parseName(b []byte) (Name, bool) {
