@@ -39,11 +39,8 @@ type Reader struct {
 // NewReader reads an archive, from its beginning or from the offset of a frame
 // that begins with an entry.
 func NewReader(r io.Reader) (*Reader, error) {
-	z, err := newDecoder(r)
-	if err != nil {
-		return nil, err
-	}
-	return &Reader{in: z, tar: tar.NewReader(z), close: z.Close}, nil
+	f := newFrameReader(r)
+	return &Reader{in: f, tar: tar.NewReader(f), close: f.Close}, nil
 }
 
 // NewGzipReader reads an archive of the original's backup tool.
