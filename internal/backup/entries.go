@@ -42,15 +42,22 @@ const smallItem = 1 << 20
 type Range struct {
 	From  archive.Frame
 	Until int64 // 0 = the end
+	// Whole has the archive compared with the manifest wherever the range begins: what is before it is
+	// read as well. That sum proves each byte, so the content of a large entry is not compared by
+	// itself. Until the last item, and on any error, none of it is proven.
+	Whole bool
 }
 
 // Items yields the entries of the archive of a backup, in a range, with their
-// content, each compared with the index. If all of the archive was read, it is
+// content, each compared with the index (but see Range.Whole). If all of the archive was read, it is
 // compared with the manifest, too. Errors name the archive, and match archive.ErrDamaged
 // if it differs from the written one.
 func (r *Repository) Items(ctx context.Context, m *Manifest, part Range) iter.Seq2[*Item, error] {
 	return func(yield func(*Item, error) bool) {
 		err := r.items(ctx, m, part, func(i *Item) bool { return yield(i, nil) })
+		if part.Whole && errors.Is(err, archive.ErrDamaged) {
+			err = r.which(ctx, m, err)
+		}
 		if err != nil && !errors.Is(err, errStopped) {
 			if ctx.Err() == nil {
 				err = fmt.Errorf("%s: %w", r.Store.Path(m.Archive.Name), err)
@@ -58,6 +65,33 @@ func (r *Repository) Items(ctx context.Context, m *Manifest, part Range) iter.Se
 			yield(nil, err)
 		}
 	}
+}
+
+// skip reads bytes of an archive that are not wanted.
+func skip(ctx context.Context, r io.Reader, n int64) error {
+	for n > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		k, err := io.CopyN(io.Discard, r, min(n, 64<<20))
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: it ends %d bytes before the first entry that is wanted", archive.ErrDamaged, n-k)
+		}
+		if err != nil {
+			return err
+		}
+		n -= k
+	}
+	return nil
+}
+
+// which names the entry that is damaged, if one is, in place of an error about the archive.
+func (r *Repository) which(ctx context.Context, m *Manifest, err error) error {
+	found := r.items(ctx, m, Range{}, func(*Item) bool { return true })
+	if errors.Is(found, archive.ErrDamaged) {
+		return found
+	}
+	return err
 }
 
 // errStopped: the receiver of the items wants no more.
@@ -69,16 +103,24 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 		return err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
-	in := newHashReader(io.NewSectionReader(o, part.From.Offset, o.Size()-part.From.Offset))
+	before := part.From.Offset // what is read and not unpacked
+	if !part.Whole {
+		before = 0
+	}
+	begin := part.From.Offset - before
+	in := newHashReader(io.NewSectionReader(o, begin, o.Size()-begin))
 	if m.original {
 		return originalItems(ctx, in, yield)
 	}
-	whole := part.From.Offset == 0 && part.Until == 0
+	whole := begin == 0 && part.Until == 0
 	if part.Until == 0 {
 		part.Until = math.MaxInt64
 	}
 	ahead := newAheadReader(in)
 	defer ahead.Close() // before the object is closed
+	if err := skip(ctx, ahead, before); err != nil {
+		return err
+	}
 	a, err := archive.NewReader(ahead)
 	if err != nil {
 		return err
@@ -101,7 +143,7 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 			if err = a.Drain(); err == nil && whole && in.sum() != m.Archive.SHA256 {
 				err = fmt.Errorf("%w: its SHA-256 is %s, want %s", archive.ErrDamaged, in.sum(), m.Archive.SHA256)
 			}
-			if differ := m.Counts.differ(counter.Counts()); err == nil && whole && differ != "" {
+			if differ := m.Counts.differ(counter.Counts()); err == nil && whole && before == 0 && differ != "" {
 				err = fmt.Errorf("%w: %s", archive.ErrDamaged, differ)
 			}
 			return err
@@ -132,8 +174,11 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 			}
 		} else if !want.Dir {
 			item.rest = checked
+			if part.Whole {
+				item.rest = a
+			}
 			if count != nil {
-				item.rest = io.TeeReader(checked, count)
+				item.rest = io.TeeReader(item.rest, count)
 			}
 		}
 		if !yield(item) {

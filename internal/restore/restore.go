@@ -39,6 +39,9 @@ type Options struct {
 	Checkpoint int64
 	// Workers is the number of files that are written at the same time; default 8.
 	Workers int
+	// Few is up to how many files each is made durable by itself; default 256. A sync of everything
+	// waits for what other programs have written to the file system, too. Less than 0: always that.
+	Few int64
 }
 
 // Result describes the work of [Run].
@@ -86,8 +89,9 @@ type run struct {
 	// inPlace: the target is an empty directory, and work is in it.
 	inPlace bool
 	copies  store.Copies
-	// syncEach: each file is synced when it is written, for want of SyncAll.
+	// syncEach: each file is synced when it is written, because they are few or for want of SyncAll.
 	syncEach bool
+	syncs    syncs // of large files
 	state    state
 	result   Result
 }
@@ -100,6 +104,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	if o.Workers <= 0 {
 		o.Workers = 8
+	}
+	if o.Few == 0 {
+		o.Few = 256
 	}
 	last := o.Plan.Chain[len(o.Plan.Chain)-1]
 	r := &run{o: o, work: o.Name + ".restoring", copies: formats.Copies(layout.Format(last.Format))}
@@ -137,6 +144,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	err = r.run(ctx)
+	if err2 := r.syncs.wait(); err == nil {
+		err = err2 // of one that nobody waited for before
+	}
 	if lock != nil {
 		err = errors.Join(err, lock.Close())
 	}
@@ -245,8 +255,7 @@ func (r *run) whyNoCopy() string {
 }
 
 func (r *run) run(ctx context.Context) error {
-	err := r.home.SyncAll()
-	if r.syncEach = errors.Is(err, vfs.ErrNotSupported); err != nil && !r.syncEach {
+	if err := r.chooseSync(); err != nil {
 		return err
 	}
 	if !r.state.Done {

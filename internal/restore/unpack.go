@@ -109,7 +109,7 @@ func (u *unpacking) parts(ctx context.Context) error {
 		}
 		return err
 	}
-	var part backup.Range
+	part := backup.Range{Whole: true}
 	if resumable && r.state.At > 0 {
 		k := slices.IndexFunc(u.frames, func(f archive.Frame) bool { return f.At == r.state.At })
 		if k < 0 {
@@ -159,26 +159,6 @@ func (r *run) checkpoint() error {
 	return r.save()
 }
 
-// sync makes everything durable that is in the HOME.
-func (r *run) sync() error {
-	if !r.syncEach {
-		return r.home.SyncAll()
-	}
-	return syncDirs(r.home, ".")
-}
-
-func syncDirs(f vfs.FS, dir string) error {
-	for e, err := range f.List(dir) {
-		if err == nil && e.IsDir() {
-			err = syncDirs(f, path.Join(dir, e.Name))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return f.SyncDir(dir)
-}
-
 // item puts one entry into the HOME, if it is wanted.
 func (u *unpacking) item(i *backup.Item) error {
 	if _, wanted := u.need[i.At]; i.Dir || u.need != nil && !wanted {
@@ -214,7 +194,22 @@ func (u *unpacking) put(i *backup.Item) error {
 	if i.Data != nil {
 		return u.write(i, i.Data, nil)
 	}
-	return u.write(i, nil, i.Content())
+	return u.write(i, nil, entry{i.Content(), u.r.o.Repository.Store.Path(u.m.Archive.Name)})
+}
+
+// entry is the content of an entry. Its errors name the archive.
+type entry struct {
+	content io.Reader
+	archive string
+}
+
+// Read implements [io.Reader].
+func (e entry) Read(b []byte) (int, error) {
+	n, err := e.content.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%s: %w", e.archive, err)
+	}
+	return n, err
 }
 
 func (u *unpacking) write(i *backup.Item, data []byte, large io.Reader) error {
@@ -226,7 +221,7 @@ func (u *unpacking) write(i *backup.Item, data []byte, large io.Reader) error {
 	}
 	f := file{name: i.Name, data: data, modTime: i.ModTime}
 	if large != nil {
-		return u.w.fs.write(f, large)
+		return u.r.writeLarge(f, large)
 	}
 	return u.w.add(f)
 }
@@ -244,24 +239,32 @@ const writeback = 8 << 20
 // target is the HOME that grows, as writers see it.
 type target struct {
 	vfs.FS
-	syncEach bool // because there is no SyncAll
+	syncEach bool // see run
 }
 
 // write makes a file anew; an existing file of that name goes, and is never written to:
 // it may be linked to a file of the old copy.
-func (t target) write(f file, content io.Reader) (err error) {
-	out, err := t.create(f.name)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(&vfs.Writeback{File: out, Step: writeback}, content)
+func (t target) write(f file, content io.Reader) error {
+	out, err := t.fill(f, content, nil)
 	if err == nil && t.syncEach {
-		err = out.Sync()
+		err = out.SyncTimes()
 	}
-	if err = errors.Join(err, out.Close()); err == nil && !f.modTime.IsZero() {
-		err = t.SetModTime(f.name, f.modTime)
+	if out != nil {
+		err = errors.Join(err, out.Close())
 	}
 	return err
+}
+
+// fill makes a file, and leaves it open. The buffer may be nil.
+func (t target) fill(f file, content io.Reader, buffer []byte) (out vfs.File, err error) {
+	if out, err = t.create(f.name); err != nil {
+		return nil, err
+	}
+	_, err = io.CopyBuffer(&vfs.Writeback{File: out, Step: writeback}, content, buffer)
+	if err == nil && !f.modTime.IsZero() {
+		err = t.SetModTime(f.name, f.modTime)
+	}
+	return out, err
 }
 
 func (t target) create(name string) (out vfs.File, err error) {
