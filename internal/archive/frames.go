@@ -9,8 +9,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// frameReader decodes frames that follow each other. Stored ones it hands over as they are, without the
-// copies of a decoder. It is used by one goroutine.
+// frameReader decodes frames that follow each other. Stored ones it hands over as they are, without
+// the copies of a decoder. It is used by one goroutine.
 type frameReader struct {
 	in      *bufio.Reader
 	decoder *zstd.Decoder // nil until a frame is compressed
@@ -108,7 +108,8 @@ func (f *frameReader) frame() error {
 
 // isStored reports whether a frame is stored, by its first bytes.
 func isStored(head []byte) bool {
-	return len(head) >= storedHead && binary.LittleEndian.Uint32(head) == storedMagic && head[4] == storedDescriptor
+	return len(head) >= storedHead && binary.LittleEndian.Uint32(head) == storedMagic &&
+		head[4] == storedDescriptor
 }
 
 // block begins with the next block of a stored frame.
@@ -141,8 +142,8 @@ func blockHead(b []byte) block {
 	return block{h&1 != 0, h >> 1 & 3, h >> 3}
 }
 
-// packedFrames reads frames as they are, up to a stored one. What it does not understand it hands over,
-// with all that follows: it is for the decoder to find fault with.
+// packedFrames reads frames as they are, up to a stored one. What it does not understand it hands
+// over, with all that follows: it is for the decoder to find fault with.
 type packedFrames struct {
 	in   *bufio.Reader
 	left int  // bytes up to the next head
@@ -179,7 +180,8 @@ func (p *packedFrames) frame(head []byte) {
 		return
 	}
 	d := head[4]
-	p.left = 5 + [4]int{0, 1, 2, 4}[d&3] + [4]int{0, 2, 4, 8}[d>>6] // dictionary, size of the content
+	// dictionary, size of the content
+	p.left = 5 + [4]int{0, 1, 2, 4}[d&3] + [4]int{0, 2, 4, 8}[d>>6]
 	if single := d&0x20 != 0; !single || d>>6 == 0 {
 		p.left++ // window, or a size of one byte
 	}

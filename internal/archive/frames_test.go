@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,7 +15,8 @@ import (
 // mixed makes frames, some of them stored, and their content.
 func mixed(t *testing.T, rnd *rand.Rand, frames int) (packed, content []byte) {
 	t.Helper()
-	e, err := zstd.NewWriter(nil) // with a checksum, as the writer: so no frame of it looks like a stored one
+	// With a checksum, as the writer: so no frame of it looks like a stored one.
+	e, err := zstd.NewWriter(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,22 +62,24 @@ func TestStoredAndCompressedFramesAreMixed(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		packed, content := mixed(t, rnd, rnd.IntN(12))
 		for name, wrap := range map[string]func(io.Reader) io.Reader{
-			"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader, "data and error": iotest.DataErrReader,
+			"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader,
+			"data and error": iotest.DataErrReader,
 		} {
 			got, err := decoded(wrap(bytes.NewReader(packed)))
 			if err != nil || !bytes.Equal(got, content) {
 				t.Fatalf("seed %d, %s: %d bytes, want %d; %v", seed, name, len(got), len(content), err)
 			}
 		}
-		broken := fmt.Errorf("broken")
-		if _, err := decoded(io.MultiReader(bytes.NewReader(packed), iotest.ErrReader(broken))); err == nil {
+		broken := errors.New("broken")
+		r := io.MultiReader(bytes.NewReader(packed), iotest.ErrReader(broken))
+		if _, err := decoded(r); !errors.Is(err, broken) {
 			t.Fatalf("seed %d: an error of the reader is lost", seed)
 		}
 	}
 }
 
-// TestDamagedFramesAreReadAsTheDecoderDoes: of a stored frame in which a byte was changed, or that was cut,
-// nothing else comes than from a decoder of zstd.
+// TestDamagedFramesAreReadAsTheDecoderDoes: of a stored frame in which a byte was changed, or that
+// was cut, nothing else comes than from a decoder of zstd.
 func TestDamagedFramesAreReadAsTheDecoderDoes(t *testing.T) {
 	t.Parallel()
 	e, err := zstd.NewWriter(nil)

@@ -42,16 +42,16 @@ const smallItem = 1 << 20
 type Range struct {
 	From  archive.Frame
 	Until int64 // 0 = the end
-	// Whole has the archive compared with the manifest wherever the range begins: what is before it is
-	// read as well. That sum proves each byte, so the content of a large entry is not compared by
-	// itself. Until the last item, and on any error, none of it is proven.
+	// Whole has the archive compared with the manifest wherever the range begins: what is before it
+	// is read as well. That sum proves each byte, so the content of a large entry is not compared
+	// by itself. Until the last item, and on any error, none of it is proven.
 	Whole bool
 }
 
-// Items yields the entries of the archive of a backup, in a range, with their
-// content, each compared with the index (but see Range.Whole). If all of the archive was read, it is
-// compared with the manifest, too. Errors name the archive, and match archive.ErrDamaged
-// if it differs from the written one.
+// Items yields the entries of the archive of a backup, in a range, with their content, each
+// compared with the index (but see Range.Whole). If all of the archive was read, it is compared
+// with the manifest, too. Errors name the archive, and match archive.ErrDamaged if it differs from
+// the written one.
 func (r *Repository) Items(ctx context.Context, m *Manifest, part Range) iter.Seq2[*Item, error] {
 	return func(yield func(*Item, error) bool) {
 		err := r.items(ctx, m, part, func(i *Item) bool { return yield(i, nil) })
@@ -143,7 +143,8 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 			if err = a.Drain(); err == nil && whole && in.sum() != m.Archive.SHA256 {
 				err = fmt.Errorf("%w: its SHA-256 is %s, want %s", archive.ErrDamaged, in.sum(), m.Archive.SHA256)
 			}
-			if differ := m.Counts.differ(counter.Counts()); err == nil && whole && before == 0 && differ != "" {
+			differ := m.Counts.differ(counter.Counts())
+			if err == nil && whole && before == 0 && differ != "" {
 				err = fmt.Errorf("%w: %s", archive.ErrDamaged, differ)
 			}
 			return err

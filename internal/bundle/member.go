@@ -64,8 +64,8 @@ func appendMember(b []byte, n layout.Name, content []byte) []byte {
 
 // tarSum is the sum of a header's bytes, those of the sum itself counted as spaces.
 func tarSum(h []byte) uint64 {
-	// Eight bytes at a time, in four lanes of 16 bits for the even ones and four for the odd ones: 64
-	// words have at most 64 * 255 in a lane.
+	// Eight bytes at a time, in four lanes of 16 bits for the even ones and four for the odd ones:
+	// 64 words have at most 64 * 255 in a lane.
 	const even = 0x00FF00FF00FF00FF
 	h = h[:tarBlock:tarBlock]
 	var evens, odds uint64

@@ -262,8 +262,8 @@ var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxContent+2*tarBlock))
 })
 
-// decodeRoom is how much longer than its content a buffer has to be for the decoder to write beyond the
-// end of what it copies, which is quicker.
+// decodeRoom is how much longer than its content a buffer has to be for the decoder to write beyond
+// the end of what it copies, which is quicker.
 const decodeRoom = 64
 
 // Decode returns the members of a frame. The result may be read until dst is used again.
@@ -354,7 +354,8 @@ func (r *Reader) From(oid zodb.OID) (int64, error) {
 }
 
 // ReadFrame reads and decodes a frame of which the place alone is known, into buffers that it
-// returns, larger ones perhaps. The checksum of zstd is compared; bytes that are not a frame are an error.
+// returns, larger ones perhaps. The checksum of zstd is compared; bytes that are not a frame are an
+// error.
 func (r *Reader) ReadFrame(offset, size int64, packed, plain []byte) (p, b []byte, err error) {
 	f := Frame{Offset: offset, Size: size}
 	if size <= 0 || offset < 0 || offset+size > r.dataEnd {

@@ -1,7 +1,7 @@
 package bundle
 
-// ReadRun reads size bytes of the file from an offset on, such as frames that follow each other, into dst
-// or a larger buffer. Nothing is compared: see [Reader.CheckPacked].
+// ReadRun reads size bytes of the file from an offset on, such as frames that follow each other,
+// into dst or a larger buffer. Nothing is compared: see [Reader.CheckPacked].
 func (r *Reader) ReadRun(offset, size int64, dst []byte) ([]byte, error) {
 	if int64(cap(dst)) < size {
 		dst = make([]byte, size)

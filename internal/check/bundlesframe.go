@@ -74,11 +74,12 @@ type ahead struct {
 	frames int // in rest
 }
 
-// read reads the first of some frames, and those that follow it at once. If that fails, there is none:
-// then each has to be read by itself, and has its own error.
+// read reads the first of some frames, and those that follow it at once. If that fails, there is
+// none: then each has to be read by itself, and has its own error.
 func (r *ahead) read(p *part, frames []bundle.Frame) {
 	end, n := frames[0].Offset+frames[0].Size, 1
-	for n < len(frames) && frames[n].Offset == end && end+frames[n].Size-frames[0].Offset <= aheadBytes {
+	for n < len(frames) && frames[n].Offset == end &&
+		end+frames[n].Size-frames[0].Offset <= aheadBytes {
 		end += frames[n].Size
 		n++
 	}

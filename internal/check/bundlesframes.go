@@ -16,8 +16,8 @@ const framesInTask = 64
 
 // reading is the reading of all frames of one bundle.
 //
-// The index is compared with the members as sets, by sums of keyed hashes of name, place, length and
-// flags: only where they differ is it asked which. So nothing has to be looked up.
+// The index is compared with the members as sets, by sums of keyed hashes of name, place, length
+// and flags: only where they differ is it asked which. So nothing has to be looked up.
 type reading struct {
 	v      *bundles
 	p      *part

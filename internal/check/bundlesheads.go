@@ -65,8 +65,8 @@ type entry struct {
 }
 
 // findHeads finds the current revision of each object: the newest of which any bundle has an entry,
-// unless that is gone. The objects are divided into segments by their oids. Memory: those entries of
-// a segment, for each worker; and one bit for each entry.
+// unless that is gone. The objects are divided into segments by their oids. Memory: those entries
+// of a segment, for each worker; and one bit for each entry.
 func (v *bundles) findHeads(ctx context.Context, workers int, report func(Finding)) {
 	var once sync.Mutex // over faults and heads
 	failed := func(p *part, err error) {
@@ -127,7 +127,9 @@ func (v *bundles) bounds(failed func(*part, error)) []zodb.OID {
 
 // segment returns the current revisions of the objects from one on, up to before another; 0: of
 // all. They are in a buffer of the worker.
-func (v *bundles) segment(w *worker, from, end zodb.OID, table *tableCheck, failed func(*part, error)) []entry {
+func (v *bundles) segment(
+	w *worker, from, end zodb.OID, table *tableCheck, failed func(*part, error),
+) []entry {
 	all := w.entries[0][:0]
 	var ends []int // of the entries of each part
 	for i, p := range v.parts {
@@ -168,8 +170,8 @@ func (v *bundles) segment(w *worker, from, end zodb.OID, table *tableCheck, fail
 }
 
 // merge merges runs of entries, of which each is in order and ends where the next one begins. Of
-// one revision that several parts have, the one of the last part comes first. The result is in all, or
-// in another slice of its length.
+// one revision that several parts have, the one of the last part comes first. The result is in all,
+// or in another slice of its length.
 func merge(all, other []entry, ends []int) []entry {
 	for len(ends) > 1 {
 		from, half := 0, ends[:0]

@@ -41,7 +41,7 @@ type Options struct {
 	// MemoryLimit bounds the bytes spent on remembering which objects exist and which are
 	// referred to; 0 = 256 MB, enough for a billion objects. Oids for which there is no
 	// room are looked up in the tree, which is slower. Not in it: some 2 MB, and for each
-	// worker the largest file.
+	// worker the largest file and 1 MB.
 	MemoryLimit int64
 
 	open func(vfs.FS, *settings.Settings, bool) (view, error) // for tests; nil = openView
@@ -197,7 +197,9 @@ func newChecker(o Options, report func(Finding)) (*checker, error) {
 	c.exists, c.referenced, c.wild = oidset.New(c.memoryLimit), oidset.New(c.memoryLimit), new(danglingRefs)
 	c.undoable = oidset.New(c.memoryLimit / 4)
 	c.listings.room = int(budget.Within(listingsRoom, 32))
-	for _, f := range []**fingerprint{&c.histories, &c.lists, &c.blobsSeen, &c.blobsWanted, &c.txSeen, &c.txNamed} {
+	for _, f := range []**fingerprint{
+		&c.histories, &c.lists, &c.blobsSeen, &c.blobsWanted, &c.txSeen, &c.txNamed,
+	} {
 		*f = &fingerprint{h: c.hash}
 	}
 	c.out.report = report

@@ -287,8 +287,8 @@ func (c *checker) refer(w *worker, from zodb.OID, fromTID zodb.TID, to zodb.OID)
 	}
 }
 
-// referWild notes a reference to a damaged or foreign oid far outside, or to one without room in the
-// sets.
+// referWild notes a reference to a damaged or foreign oid far outside, or to one without room in
+// the sets.
 func (c *checker) referWild(r reference) {
 	if !c.loads(r.to) {
 		c.wild.add(r)

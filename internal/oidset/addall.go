@@ -9,8 +9,8 @@ import (
 // fewNeighbours is up to how many oids of one container are added one by one.
 const fewNeighbours = 4
 
-// AddAll puts oids into the set, and takes its locks once for each run of neighbours. It sorts oids. It
-// returns those for which there was no room, ascending.
+// AddAll puts oids into the set, and takes its locks once for each run of neighbours. It sorts
+// oids. It returns those for which there was no room, ascending.
 func (s *Set) AddAll(oids []zodb.OID) (left []zodb.OID) {
 	slices.Sort(oids)
 	oids = slices.Compact(oids)

@@ -50,8 +50,8 @@ func syncDirs(f vfs.FS, dir string) error {
 	return f.SyncDir(dir)
 }
 
-// writeLarge writes a file that is not in memory. It is made durable beside the next one, and beside
-// the check.
+// writeLarge writes a file that is not in memory. It is made durable beside the next one, and
+// beside the check.
 func (r *run) writeLarge(f file, content io.Reader) error {
 	out, err := target{r.home, r.syncEach}.fill(f, content, make([]byte, copyBuffer))
 	if err != nil || !r.syncEach {
@@ -70,7 +70,8 @@ const copyBuffer = 256 << 10
 // syncsAtOnce bounds the files that are open for it.
 const syncsAtOnce = 4
 
-// syncs are files that are made durable in the background. The zero value has none. One goroutine uses it.
+// syncs are files that are made durable in the background. The zero value has none. One goroutine
+// uses it.
 type syncs struct {
 	running sync.WaitGroup
 	slots   chan struct{}

@@ -239,7 +239,9 @@ func testFaultsOfRestoreLeaveTheTargetGood(t *testing.T, format string) {
 
 // restoreJob is a restore by a plan into a file system that holds the files of start: of
 // the transaction old, or nothing if that is 0.
-func restoreJob(t *testing.T, repo *backup.Repository, p *backup.Plan, start string, old zodb.TID, few int64) func(disk *crashfs.FS) (*faulttest.Job, error) {
+func restoreJob(
+	t *testing.T, repo *backup.Repository, p *backup.Plan, start string, old zodb.TID, few int64,
+) func(disk *crashfs.FS) (*faulttest.Job, error) {
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
 		copyTree(t, directory(t, start), disk, "")
 		if err := disk.SyncAll(); err != nil {
@@ -248,7 +250,8 @@ func restoreJob(t *testing.T, repo *backup.Repository, p *backup.Plan, start str
 		acknowledged := false
 		run := func(f vfs.FS) error {
 			_, err := restore.Run(t.Context(), restore.Options{
-				Repository: repo, Plan: p, Parent: f, Name: "home", Delta: old != 0, Now: time.Now, Checkpoint: 4 << 10, Workers: 1, Few: few,
+				Repository: repo, Plan: p, Parent: f, Name: "home", Delta: old != 0, Now: time.Now,
+				Checkpoint: 4 << 10, Workers: 1, Few: few,
 			})
 			if errors.Is(err, restore.ErrExists) && wholeHome(t, f, "home", p.To) == nil {
 				err = nil // it says so to the one that runs it again
@@ -293,7 +296,9 @@ func TestRestoreGoesOnAfterASyncThatFailed(t *testing.T) {
 	t.Parallel()
 	// With bundles the cut makes less durable on its way.
 	for format, least := range map[string]int{"chunky": 4, "bundled": 3} {
-		t.Run(format, func(t *testing.T) { testRestoreGoesOnAfterASyncThatFailed(t, format, -1, 1, least, "syncall") })
+		t.Run(format, func(t *testing.T) {
+			testRestoreGoesOnAfterASyncThatFailed(t, format, -1, 1, least, "syncall")
+		})
 		t.Run(format+", each file", func(t *testing.T) {
 			step := 1
 			if testing.Short() {
@@ -304,7 +309,9 @@ func TestRestoreGoesOnAfterASyncThatFailed(t *testing.T) {
 	}
 }
 
-func testRestoreGoesOnAfterASyncThatFailed(t *testing.T, format string, few int64, step, least int, kinds ...string) {
+func testRestoreGoesOnAfterASyncThatFailed(
+	t *testing.T, format string, few int64, step, least int, kinds ...string,
+) {
 	l, dir, _ := chain(t, format)
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))

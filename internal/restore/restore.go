@@ -89,7 +89,8 @@ type run struct {
 	// inPlace: the target is an empty directory, and work is in it.
 	inPlace bool
 	copies  store.Copies
-	// syncEach: each file is synced when it is written, because they are few or for want of SyncAll.
+	// syncEach: each file is synced when it is written, because they are few or for want of
+	// SyncAll.
 	syncEach bool
 	syncs    syncs // of large files
 	state    state

@@ -51,8 +51,8 @@ func (r *run) unpack(ctx context.Context, i int) error {
 	return err
 }
 
-// superseded returns which files of a backup of the chain later ones supersede. Of a last one that is
-// taken back it is not known before.
+// superseded returns which files of a backup of the chain later ones supersede. Of a last one that
+// is taken back it is not known before.
 func (r *run) superseded(of int) (map[string]bool, error) {
 	last := len(r.o.Plan.Chain) - 1
 	l := r.copies.Layers()
