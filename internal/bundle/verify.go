@@ -2,7 +2,10 @@ package bundle
 
 // Verify reads the whole file and compares every checksum: that of the index, and that of each
 // frame. So the content is as it was written.
-func (r *Reader) Verify() error {
+func (r *Reader) Verify() error { return r.VerifyEach(func(int64) error { return nil }) }
+
+// VerifyEach is Verify, and calls done after each piece, with its size. An error of that ends it.
+func (r *Reader) VerifyEach(done func(bytes int64) error) error {
 	if err := r.CheckIndex(); err != nil {
 		return err
 	}
@@ -14,6 +17,9 @@ func (r *Reader) Verify() error {
 		}
 		if err == nil {
 			packed, err = r.ReadPacked(f, packed)
+		}
+		if err == nil {
+			err = done(f.Size)
 		}
 		if err != nil {
 			return err

@@ -14,11 +14,25 @@ import (
 // beside is the state of the directories, as a process that only reads has last seen them.
 type beside struct {
 	times map[store.Side]time.Time // of the directories, when the view was made
+	// The files that the view was made of; nil: that is not known.
+	bundles, gone map[bundle.Name]listed
 }
 
-// settled is how much older than the clock the time of a directory has to be before it tells
-// whether something was changed since.
-const settled = 2 * time.Second
+// The time of a directory tells whether something was changed since, if it is older than the clock by
+// as much as two changes may have one time: on file systems with whole seconds (FAT: every other one),
+// and on those with fractions, where it is a tick of the kernel, 10 ms at most.
+const (
+	settled     = 2 * time.Second
+	settledFine = 100 * time.Millisecond
+)
+
+// settles returns after how long the time of a directory tells whether something was changed since.
+func settles(t time.Time) time.Duration {
+	if t.Nanosecond() == 0 {
+		return settled
+	}
+	return settledFine
+}
 
 // get returns the current view. The caller gives it back by release.
 func (s *Store) get() (*view, error) {
@@ -47,18 +61,31 @@ func (s *Store) look() error {
 		}
 		times[side] = info.ModTime
 		same = same && info.ModTime.Equal(s.beside.times[side])
-		if now.Sub(info.ModTime) < settled {
+		if now.Sub(info.ModTime) < settles(info.ModTime) {
 			times[side] = now // which it will not be
 		}
 	}
 	if same {
 		return nil
 	}
-	err := s.reloadBeside()
-	if err == nil {
-		s.beside.times = times
+	if !s.unchangedBeside() {
+		if err := s.reloadBeside(); err != nil {
+			return err
+		}
 	}
-	return err
+	s.beside.times = times
+	return nil
+}
+
+// unchangedBeside reports whether the directories have the files that the view was made of: then it
+// agrees with two listings.
+func (s *Store) unchangedBeside() bool {
+	b := &s.beside
+	if b.bundles == nil || !s.now.whole() {
+		return false
+	}
+	bundles, gone, err := s.list()
+	return err == nil && sameFiles(b.bundles, bundles) && sameFiles(b.gone, gone)
 }
 
 // reloadBeside is reload beside another process. A file that is merged away or moved meanwhile is
@@ -72,6 +99,9 @@ func (s *Store) reloadBeside() error {
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
+	}
+	if err != nil {
+		s.beside.bundles = nil
 	}
 	return err
 }
@@ -91,6 +121,7 @@ func (s *Store) listBeside() (bundles, gone map[bundle.Name]listed, err error) {
 			break
 		}
 	}
+	s.beside.bundles, s.beside.gone = maps.Clone(bundles), maps.Clone(gone)
 	return bundles, gone, err
 }
 

@@ -41,6 +41,9 @@ type opened struct {
 	waste atomic.Pointer[waste]
 	// damaged: a merge could not read all of it, and none is tried again.
 	damaged atomic.Bool
+	// recalled: that was known from the process before this one, and nobody has looked again; set
+	// before it is in a view, then of the chore.
+	recalled bool
 }
 
 // part is a bundle in a view.

@@ -46,9 +46,10 @@ func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) (ok bool) {
 // any more. ok: it was not marked. A part that is not damaged is merged all the same.
 func (s *Store) leaveAlone(v *view, err error) (ok bool) {
 	p := v.named(err)
-	if p == nil || p.damaged.Swap(true) {
+	if p == nil || p.damaged.Load() {
 		return false
 	}
+	s.mark(p.opened, true)
 	s.warnOnce(p.path, "a bundle is damaged: it is left as it is, and others are merged around it; “check” lists the damage", err)
 	return true
 }

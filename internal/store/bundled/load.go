@@ -164,6 +164,7 @@ func (s *Store) open(n bundle.Name, side store.Side, below zodb.TID) (part, erro
 		err = agrees(o.Reader, n, path)
 	}
 	if err == nil || s.openAnyway(o, below, err) {
+		s.recall(o)
 		return part{opened: o}, nil
 	}
 	return part{}, unusable(errors.Join(err, s.pool.close(o)))

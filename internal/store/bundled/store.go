@@ -53,6 +53,7 @@ type Store struct {
 	buffers sync.Pool // of *frameBuffers
 	cached  frameCache
 	pool    *pool
+	marks   marks
 	table   atomic.Pointer[table] // nil: there is none; set by the goroutine that puts
 	rebuilt bool                  // the table was made anew; set by New
 	sparse  atomic.Bool           // there is no use in a table
@@ -93,6 +94,7 @@ func New(o Options) (*Store, error) {
 	}
 	s := &Store{o: o, fs: o.FS, files: files, pool: newPool(&o), pending: newPending()}
 	s.buffers.New = func() any { return new(frameBuffers) }
+	s.readMarks()
 	if !o.Beside && !o.Still {
 		if err := s.forgetLoading(); err != nil {
 			return nil, err
@@ -107,6 +109,9 @@ func New(o Options) (*Store, error) {
 	}
 	if err := load(); err != nil {
 		return nil, err
+	}
+	if !o.Beside && !o.Still {
+		s.forgetMarks(s.now)
 	}
 	return s, nil
 }

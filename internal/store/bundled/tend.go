@@ -87,6 +87,9 @@ func (c *chore) prepare(ctx context.Context) (found bool, err error) {
 		c.publish = c.removeLeftovers
 		return true, nil
 	}
+	if found, err := c.lookAgain(ctx); found || err != nil {
+		return found, err
+	}
 	if c.makeTable(ctx) {
 		return true, ctx.Err()
 	}
