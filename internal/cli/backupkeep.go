@@ -161,7 +161,7 @@ func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptio
 		}
 	}
 	if bad > 0 {
-		return &status{code: exitDamage, err: fmt.Errorf("%d of %d backups are not good", bad, len(lines))}
+		return &status{code: exitDamage, err: hint(fmt.Errorf("%d of %d backups are not good", bad, len(lines)), "make a full backup now; keep the others, parts of them may be needed")}
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ to restore any moment since then. The newest chain of a storage is always kept.`
 func (o *pruneCommand) run(ctx context.Context, e *env, dir string) error {
 	p := backup.PruneOptions{Chains: o.chains, Broken: o.broken, DryRun: o.dryRun}
 	if o.chains < 0 || o.chains == 0 && o.age == "" {
-		return usage("say which backups to keep: --keep-chains N, --keep-since TIME, or both")
+		return usage("no rule says which backups to keep; give --keep-chains N, --keep-since TIME, or both")
 	}
 	if o.age != "" {
 		var err error
@@ -292,7 +292,7 @@ func chooseIdentity(r *backup.Repository, identity string) (string, error) {
 	case len(ids) == 0:
 		return "", fmt.Errorf("%w: %s has none", backup.ErrNoBackup, filepath.Clean(r.Store.Path("")))
 	case len(ids) > 1:
-		return "", fmt.Errorf("%s has backups of %d storages: choose by --identity, one of %s", r.Store.Path(""), len(ids), strings.Join(ids, ", "))
+		return "", fmt.Errorf("%s has backups of %d storages; choose by --identity, one of %s", r.Store.Path(""), len(ids), strings.Join(ids, ", "))
 	}
 	return ids[0], nil
 }

@@ -89,10 +89,10 @@ func (o *benchCommand) run(ctx context.Context, e *env) error {
 	}
 	for _, name := range o.only {
 		if !known(name) {
-			return usage("--only %s: there are %s", name, strings.Join(bench.Names(), ", "))
+			return usage("--only %s: want one of %s", name, strings.Join(bench.Names(), ", "))
 		}
 		if strings.HasPrefix("sustain", name) && o.sustain == 0 {
-			return usage("--only sustain needs --sustain DURATION")
+			return usage("--only sustain: the duration is missing; give --sustain DURATION")
 		}
 	}
 	z, err := zeoclient.ParseURL(o.server)

@@ -54,7 +54,7 @@ With --refs it also writes the index that makes dirstorage refs quick, as refs
 func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	var since zodb.TID
 	if o.since != "" && o.refs {
-		return usage("--refs cannot be combined with --since: --since does not read all references")
+		return usage("--refs cannot be combined with --since, which does not read all references; leave one out")
 	}
 	if o.workers < 0 {
 		return usage("--workers %d: want 0 or more", o.workers)

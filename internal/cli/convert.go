@@ -166,7 +166,7 @@ func (o *convertCommand) sameFormat(made vfs.FS) error {
 	}
 	have, _, err := settings.Parse(text, made.Path("config/settings"))
 	if err == nil && o.format != "" && have.Structure.Format.String() != o.format {
-		err = usage("--format %s: %s is of format %s: leave it out, or convert into a new HOME", o.format, o.made, have.Structure.Format)
+		err = usage("--format %s: %s is of format %s; leave --format out, or convert into a new HOME", o.format, o.made, have.Structure.Format)
 	}
 	return err
 }

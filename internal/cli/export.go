@@ -64,7 +64,7 @@ the one before.`,
 
 func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 	if o.noBlobs && o.blobs != "" {
-		return usage("--blobs cannot be combined with --no-blobs")
+		return usage("--blobs cannot be combined with --no-blobs; leave one out")
 	}
 	if o.python != 0 && o.python != 2 && o.python != 3 {
 		return usage("--python %d: want 2 or 3", o.python)

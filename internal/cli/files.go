@@ -50,10 +50,10 @@ run, so that A stands still.`,
 
 func (o *filesCommand) run(ctx context.Context, e *env) (err error) {
 	if o.since == "" {
-		return usage("--since TID is needed")
+		return usage("--since is missing; give the TID of the last transaction that you have")
 	}
 	if o.zero && o.json {
-		return usage("--null cannot be combined with --json")
+		return usage("--null cannot be combined with --json; leave one out")
 	}
 	since, err := wantTID("--since", o.since)
 	if err != nil {

@@ -92,7 +92,7 @@ func (o *importCommand) options() (transfer.ImportOptions, error) {
 	var t transfer.ImportOptions
 	switch {
 	case o.noBlobs && o.blobs != "":
-		return t, usage("--blobs cannot be combined with --no-blobs")
+		return t, usage("--blobs cannot be combined with --no-blobs; leave one out")
 	case o.missing != "stop" && o.missing != "skip":
 		return t, usage("--missing-blobs %q: want stop or skip", o.missing)
 	case o.noBlobs:
@@ -121,7 +121,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	options.Salvage, options.Renumber = o.salvage, o.renumber
 	if o.follow || o.tls != (clientTLS{}) {
-		return usage("--follow and --tls-... are for a server, zeo://HOST:PORT")
+		return usage("--follow and --tls-... are for a server; leave them out, or give zeo://HOST:PORT")
 	}
 	dir, name, err := vfs.Split(o.source)
 	if err != nil {
@@ -367,5 +367,5 @@ func (o *importCommand) damage(done transfer.Imported) error {
 	if done.Damaged == 0 {
 		return nil
 	}
-	return &status{code: exitDamage, err: fmt.Errorf("%s parts of %s were damaged; the list says which of them are left out", human.Count(done.Damaged), o.source)}
+	return &status{code: exitDamage, err: fmt.Errorf("%s parts of %s were damaged; see the list of omissions", human.Count(done.Damaged), o.source)}
 }

@@ -70,10 +70,10 @@ func (o *importCommand) serverOptions() (zeoclient.Options, error) {
 // runServer is run for a source that is a server.
 func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.ImportOptions) error {
 	if options.Blobs != nil {
-		return usage("--blobs is for a Data.fs; a server sends the blobs itself")
+		return usage("--blobs is for a Data.fs, and a server sends the blobs itself; leave it out")
 	}
 	if o.renumber {
-		return usage("--renumber is for a Data.fs: a server has tids that grow")
+		return usage("--renumber is for a Data.fs, and the tids of a server only grow; leave it out")
 	}
 	z, err := o.serverOptions()
 	if err != nil {

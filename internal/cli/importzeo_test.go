@@ -176,8 +176,8 @@ func TestImportFromAServerTellsWhatIsWrong(t *testing.T) {
 	want(t, 2, "sends the blobs itself", "import", "--blobs", dir, url+"/main", home)
 	want(t, 2, "are for a server", "import", "--follow", "Data.fs", home)
 	want(t, 2, "are for a server", "import", "--tls-key", "k", "Data.fs", home)
-	want(t, 2, "a Unix socket has none", "import", "--tls-certificate", "c", socket, home)
-	want(t, 2, "--tls-key needs --tls-certificate", "import", "--tls-key", "c", url, home)
+	want(t, 2, "a Unix socket has no TLS", "import", "--tls-certificate", "c", socket, home)
+	want(t, 2, "give --tls-certificate", "import", "--tls-key", "c", url, home)
 	if _, err := os.Stat(home); err == nil {
 		t.Error("HOME was made")
 	}
@@ -309,8 +309,8 @@ func TestBenchAsksBeforeItWrites(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &doc); err != nil || doc.Encoding != "Z" || len(doc.Results) != 2 || doc.Results[1].Rate <= 0 {
 		t.Errorf("%+v, %v", doc, err)
 	}
-	want(t, 2, "--only fly: there are "+bench.Names()[0], "bench", "--only", "fly", empty)
-	want(t, 2, "needs --sustain", "bench", "--only", "sustain", empty)
+	want(t, 2, "--only fly: want one of "+bench.Names()[0], "bench", "--only", "fly", empty)
+	want(t, 2, "give --sustain", "bench", "--only", "sustain", empty)
 	want(t, 2, "at least 200", "bench", "--objects", "3", empty)
 	want(t, 2, "want seconds", "bench", "--duration", "1ms", empty)
 	want(t, 2, "zeo://", "bench", "http://localhost")

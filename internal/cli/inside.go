@@ -17,7 +17,7 @@ func notInside(name string) error {
 		dir := above.Path(".")
 		if slices.Contains([]string{string(store.A), string(store.B), "config", "journal", "misc"}, base) {
 			if _, err := above.Stat("config/settings"); err == nil {
-				return usage("%s is within %s of the storage %s, which is for its own files alone: choose another place", name, base, dir)
+				return usage("%s is within %s of the storage %s, which is for its own files alone; choose another place", name, base, dir)
 			}
 		}
 		if dir == filepath.Dir(dir) {

@@ -108,7 +108,7 @@ back now, and from when on the rest. It changes nothing; pack removes.`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if !report {
-				return usage("gc wants --report; it is pack that removes")
+				return usage("--report is missing; give it, or use pack to remove")
 			}
 			o.home = args[0]
 			return o.run(c.Context(), e)
@@ -129,14 +129,14 @@ func (o *packCommand) options(e *env) (zodb.PackOptions, error) {
 	case "off":
 		p.NoGC = true
 		if o.refs {
-			return p, usage("--refs wants --gc=on: without, the references are not read")
+			return p, usage("--refs cannot be combined with --gc=off, which reads no references; leave one out")
 		}
 	default:
-		return p, usage("--gc: %q is neither on nor off", o.gc)
+		return p, usage("--gc %q: want on or off", o.gc)
 	}
 	if days, err := strconv.ParseFloat(o.keep, 64); err == nil && len(o.keep) != 16 {
 		if !(days >= 0 && days < math.MaxInt32) {
-			return p, usage("--keep: %s days", o.keep)
+			return p, usage("--keep %s: want 0 days or more", o.keep)
 		}
 		p.Time = e.Now().Add(-time.Duration(days * float64(24*time.Hour)))
 		if oldest := time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC); days > 36500*2 || p.Time.Before(oldest) {

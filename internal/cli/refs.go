@@ -69,9 +69,9 @@ running storage too.`,
 func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 	switch {
 	case o.writeIndex && (o.oid != "" || o.weak):
-		return usage("--write-index stands alone: an OID or --weak does not go with it")
+		return usage("--write-index cannot be combined with an OID or --weak; leave one out")
 	case !o.writeIndex && o.oid == "":
-		return usage("an OID is needed, or --write-index")
+		return usage("the OID is missing; give one, or --write-index")
 	case o.workers < 0:
 		return usage("--workers %d: want 0 or more", o.workers)
 	}
@@ -122,7 +122,7 @@ func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 
 // damageMet is the error of a command that did its work, except for damaged parts.
 func damageMet() error {
-	return &status{code: exitDamage, err: errors.New("there is damage: dirstorage check finds all of it")}
+	return &status{code: exitDamage, err: errors.New("there is damage; dirstorage check finds all of it")}
 }
 
 // openIndex opens the index; nil if there is none that can be used, which is said.

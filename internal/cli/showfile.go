@@ -68,7 +68,7 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 	}
 	known := n.Kind != 0 || bytes.HasPrefix(head, []byte(record.ObjectMagic)) || bytes.HasPrefix(head, []byte(record.TransactionMagic))
 	if !known && info.Size > maxShown {
-		return fmt.Errorf("%s: no file of a database that show knows", name)
+		return fmt.Errorf("%s: not a file of a database that show knows; give a file below HOME, or HOME and an OID", name)
 	}
 	b, err := dir.ReadFile(base)
 	if err != nil {
@@ -108,7 +108,7 @@ func (o *showCommand) showFile(ctx context.Context, e *env, name string) error {
 		_, err := io.WriteString(e.Stdout, strings.Join(printableLines(b), "\n")+"\n")
 		return err
 	}
-	return fmt.Errorf("%s: no file of a database that show knows", name)
+	return fmt.Errorf("%s: not a file of a database that show knows; give a file below HOME, or HOME and an OID", name)
 }
 
 func readHead(dir vfs.FS, name string, n int) ([]byte, error) {
@@ -245,7 +245,7 @@ func (o *showCommand) showBlob(e *env, dir vfs.FS, name string, n layout.Name) e
 // showJournal lists the committed transactions in a segment.
 func (o *showCommand) showJournal(e *env, home, segment string) (err error) {
 	if home == "" {
-		return fmt.Errorf("%s: a segment of a journal can only be shown in its HOME", segment)
+		return fmt.Errorf("%s: a segment of a journal is shown in its HOME only; give that path", segment)
 	}
 	dir, err := vfs.OS(home)
 	if err != nil {

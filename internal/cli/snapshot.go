@@ -93,7 +93,7 @@ func wantProgram(command []string) error {
 	case len(command) == 0:
 		return hint(usage("there is no COMMAND to run in the snapshot"), "give it after --, as in: dirstorage snapshot run HOME -- tar -C HOME -czf FILE config A; snapshot enter only enters the mode")
 	case command[0] == "":
-		return usage("COMMAND is empty (is a variable not set?)")
+		return usage("COMMAND is empty; is a variable not set?")
 	}
 	return nil
 }

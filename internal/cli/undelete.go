@@ -15,7 +15,7 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 	if o.undelete != "all" {
 		var err error
 		if stamp, err = strconv.ParseInt(o.undelete, 10, 64); err != nil || stamp <= 0 {
-			return usage("--undelete: %q is neither “all” nor SECONDS: those of a pack, as in the names of the files that it has put aside", o.undelete)
+			return usage("--undelete %q: want “all”, or the SECONDS in the names of the files that a pack has put aside", o.undelete)
 		}
 	}
 	var r zodb.UndeleteResult

@@ -51,7 +51,7 @@ func emptyArguments(c *cobra.Command, args []string) error {
 		args = args[:min(len(args), 1)]
 	}
 	if i := slices.Index(args, ""); i >= 0 {
-		return fmt.Errorf("argument %d is empty (is a variable not set?)", i+1)
+		return fmt.Errorf("argument %d is empty; is a variable not set?", i+1)
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func emptyFlags(c *cobra.Command) error {
 	var errs []error
 	c.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" && !config.IsSetting(f) {
-			errs = append(errs, usage("--%s is empty (is a variable not set?)", f.Name))
+			errs = append(errs, usage("--%s is empty; is a variable not set?", f.Name))
 		}
 	})
 	return errors.Join(errs...)
@@ -151,7 +151,7 @@ func newHelp() *cobra.Command {
 			case len(rest) > 0 && found.HasSubCommands():
 				return unknownCommand(found, rest[0])
 			case len(rest) > 0:
-				return usage("%s has no commands below it, so there is no help about %q", found.CommandPath(), rest[0])
+				return usage("%s has no commands below it, and so no help about %q; see %[1]s --help", found.CommandPath(), rest[0])
 			}
 			return found.Help()
 		},

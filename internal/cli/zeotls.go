@@ -30,7 +30,7 @@ func (o *clientTLS) apply(z *zeoclient.Options) error {
 		return nil
 	}
 	if z.Network == "unix" {
-		return usage("TLS is for host:port; a Unix socket has none")
+		return usage("--tls-...: a Unix socket has no TLS; leave the flags out, or give HOST:PORT")
 	}
 	name := o.serverName
 	if name == "" {
@@ -42,7 +42,7 @@ func (o *clientTLS) apply(z *zeoclient.Options) error {
 	conf := &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}
 	conf.VerifyConnection = func(cs tls.ConnectionState) error { return verifyServer(cs, name, conf.RootCAs) }
 	if o.key != "" && o.certificate == "" {
-		return usage("--tls-key needs --tls-certificate")
+		return usage("--tls-key has no certificate; give --tls-certificate, too")
 	}
 	if o.certificate != "" {
 		pair, err := certs.KeyPair(o.certificate, o.key, "")
