@@ -40,7 +40,7 @@ of the machine; in a container that is UTC.`,
 			case err != nil:
 				return usage("%w", err)
 			case !found.HasParent() || found.HasSubCommands() || found == c:
-				return usage("%q is not a command that can be repeated", strings.Join(args[1:], " "))
+				return usage("%q is not a command to repeat; give one without commands below it, such as backup run", strings.Join(args[1:], " "))
 			}
 			return o.run(c.Context(), e, args[1:])
 		},

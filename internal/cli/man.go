@@ -23,7 +23,7 @@ each is also a PAGE.`,
 			pages := manual(c.Root())
 			if list {
 				if len(args) > 0 {
-					return usage("--list takes no PAGE")
+					return usage("--list cannot be combined with PAGE; leave one out")
 				}
 				for _, p := range pages {
 					fmt.Fprintln(e.Stdout, p.file())

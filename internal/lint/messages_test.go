@@ -16,6 +16,7 @@ import (
 var withoutRemedy = map[string]string{
 	"internal/cli/checkrefs.go errOverlooked": "the command prints it as a part of a line",
 	"internal/cli/demo.go":                    "an error of the demonstration is a fault of the program",
+	"internal/cli/health.go":                  "the answer of the server names the fault",
 	"internal/cli/pidfile.go":                 "the caller adds the hint",
 	"internal/cli/refs.go run":                "it is the answer to the question",
 	"internal/cli/usage.go unknownCommand":    "suggestions follow",
