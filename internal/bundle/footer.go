@@ -10,8 +10,12 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Version is that of the files that are written. Others are refused.
-const Version = 1
+// Version is that of the files that are written; a bundle that carries a list has listVersion. Others are
+// refused.
+const (
+	Version     = 1
+	listVersion = 2
+)
 
 const (
 	skippableMagic = 0x184D2A5B // little-endian; zstd and every tool around it passes over such frames
@@ -41,7 +45,8 @@ const (
 	footSections     = 112 // revisions, transactions, frames, fences: 8 bytes each
 	footIndexSum     = 144
 	footFencesSum    = 176 // CRC-32C, 4 bytes
-	footReserved     = 180
+	footListSize     = 180 // 4 bytes
+	footReserved     = 184
 	footSum          = 236
 	footEnd          = 240
 )
@@ -72,6 +77,7 @@ type Info struct {
 	dataEnd  int64 // behind the tar
 	sections [4]int64
 	fences   uint32 // CRC-32C of their section
+	listSize int64  // of the list that it carries, see [Reader.Carried]; 0: there is none
 }
 
 // Sections, in the order of the file.
@@ -85,7 +91,8 @@ const (
 func (i *Info) append(b []byte) []byte {
 	f := make([]byte, footerContent)
 	copy(f, magicBegin)
-	binary.BigEndian.PutUint32(f[footVersion:], Version)
+	binary.BigEndian.PutUint32(f[footVersion:], i.version())
+	binary.BigEndian.PutUint32(f[footListSize:], uint32(i.listSize))
 	copy(f[footIdentity:], i.Identity[:])
 	for at, v := range map[int]uint64{
 		footMin: uint64(i.Min), footMax: uint64(i.Max), footGeneration: i.Generation, footPrevious: uint64(i.Previous),
@@ -102,6 +109,14 @@ func (i *Info) append(b []byte) []byte {
 	binary.BigEndian.PutUint32(f[footSum:], checksum(f[:footSum]))
 	copy(f[footEnd:], magicEnd)
 	return append(appendSkippable(b, footerContent), f...)
+}
+
+// version is that of the file: a program that does not know lists in bundles refuses those that have one.
+func (i *Info) version() uint32 {
+	if i.listSize > 0 {
+		return listVersion
+	}
+	return Version
 }
 
 // appendSkippable appends the head of a skippable frame with n bytes of content.
@@ -128,8 +143,9 @@ func parseFooter(b []byte, size int64) (Info, error) {
 	if string(f[:8]) != magicBegin || string(f[footEnd:]) != magicEnd {
 		return Info{}, fmt.Errorf("the magic of the footer is % X … % X", f[:8], f[footEnd:])
 	}
-	if v := binary.BigEndian.Uint32(f[footVersion:]); v != Version {
-		return Info{}, fmt.Errorf("version %d of the format; this program reads %d", v, Version)
+	version := binary.BigEndian.Uint32(f[footVersion:])
+	if version != Version && version != listVersion {
+		return Info{}, fmt.Errorf("version %d of the format; this program reads %d and %d", version, Version, listVersion)
 	}
 	if got, want := checksum(f[:footSum]), binary.BigEndian.Uint32(f[footSum:]); got != want {
 		return Info{}, fmt.Errorf("the checksum of the footer is %08x, but that of its content is %08x", want, got)
@@ -141,13 +157,16 @@ func parseFooter(b []byte, size int64) (Info, error) {
 		Generation: u(footGeneration), Previous: zodb.TID(u(footPrevious)), HighestOID: zodb.OID(u(footHighestOID)),
 		Revisions: n(footRevisions), Transactions: n(footTransactions), Frames: n(footFrames), Blobs: n(footBlobs),
 		Sum: [sha256.Size]byte(f[footIndexSum:]), dataEnd: n(footDataEnd),
-		fences: binary.BigEndian.Uint32(f[footFencesSum:]),
+		fences: binary.BigEndian.Uint32(f[footFencesSum:]), listSize: int64(binary.BigEndian.Uint32(f[footListSize:])),
 	}
 	for k := range i.sections {
 		i.sections[k] = n(footSections + 8*k)
 	}
 	if !bytes.Equal(f[footVersion+4:footIdentity], make([]byte, footIdentity-footVersion-4)) || !bytes.Equal(f[footReserved:footSum], make([]byte, footSum-footReserved)) {
 		return Info{}, fmt.Errorf("reserved bytes of the footer are not zero")
+	}
+	if i.version() != version {
+		return Info{}, fmt.Errorf("it has version %d, and carries a list of %d bytes", version, i.listSize)
 	}
 	if i.Min > i.Max || i.Min == 0 || i.Previous >= i.Min {
 		return Info{}, fmt.Errorf("a range cannot reach from %s to %s and follow %s", i.Min, i.Max, i.Previous)
@@ -177,6 +196,9 @@ func (i *Info) checkPlaces(size int64) error {
 		if end > size {
 			return fmt.Errorf("section %d of the index ends at %d of %d bytes", k, end, size)
 		}
+	}
+	if i.listSize > 0 {
+		end += skippableHead + i.listSize
 	}
 	if end+FooterSize != size {
 		return fmt.Errorf("the index ends at %d, the footer begins at %d", end, size-FooterSize)

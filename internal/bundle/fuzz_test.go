@@ -2,8 +2,11 @@ package bundle
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -13,6 +16,7 @@ import (
 func FuzzReader(f *testing.F) {
 	f.Add(bundleOf(f, Options{FrameSize: 1024}, [][]int{{100, 0, 3000}, {}}).file)
 	f.Add(bundleOf(f, Options{Max: firstTID}, nil).file)
+	f.Add(carrying(f))
 	f.Add([]byte(magicBegin))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		r, err := Open(bytes.NewReader(file), int64(len(file)), "x")
@@ -21,6 +25,9 @@ func FuzzReader(f *testing.F) {
 			return
 		}
 		wantCorrupt(t, r.CheckIndex())
+		if g := r.Carried(); g != nil && (g.All().IsEmpty() || int64(g.All().Maximum()) >= r.Revisions+r.Transactions) {
+			t.Errorf("a list of %v in a bundle of %d and %d members", g.All(), r.Revisions, r.Transactions)
+		}
 		for e, err := range r.RevisionsFrom(0) {
 			if err != nil {
 				wantCorrupt(t, err)
@@ -67,4 +74,16 @@ func FuzzScan(f *testing.F) {
 			}
 		}
 	})
+}
+
+// carrying is a bundle that carries a list.
+func carrying(tb testing.TB) []byte {
+	tb.Helper()
+	r := bundleOf(tb, Options{FrameSize: 1024}, [][]int{{100, 0, 3000}, {}}).open(tb)
+	gone := (*Gone)(nil).With(r.Sum, 0, roaring.BitmapOf(0)).With(r.Sum, 7, roaring.BitmapOf(2, 4))
+	var out bytes.Buffer
+	if _, err := Merge(context.Background(), &out, Options{Min: r.Min, Max: r.Max, Generation: 1}, []Source{{Reader: r, Gone: gone}}); err != nil {
+		tb.Fatal(err)
+	}
+	return out.Bytes()
 }

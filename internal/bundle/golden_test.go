@@ -17,10 +17,11 @@ import (
 )
 
 // The files in testdata were written by the first release with this format. They stay as they are:
-// a bundle that somebody has is readable for ever.
+// a bundle that somebody has is readable for ever. The carrying one is the bundle after a merge with the list.
 const (
-	goldenBundle = "testdata/v1.tar.zst"
-	goldenGone   = "testdata/v1.gone"
+	goldenBundle   = "testdata/v1.tar.zst"
+	goldenGone     = "testdata/v1.gone"
+	goldenCarrying = "testdata/v2.tar.zst"
 )
 
 // goldenMembers are the members of the golden bundle, in its order.
@@ -236,4 +237,73 @@ func TestGoldenGone(t *testing.T) {
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("written today (%v):\n%swant\n%s", err, hex.Dump(got), hex.Dump(want))
 	}
+}
+
+// TestGoldenCarrying reads a bundle that carries a list, compares its fields with docs/format.md, and makes
+// it again of the bundle and the list.
+func TestGoldenCarrying(t *testing.T) {
+	t.Parallel()
+	before, file := readGolden(t, goldenBundle), readGolden(t, goldenCarrying)
+	r, err := Open(bytes.NewReader(file), int64(len(file)), goldenCarrying)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	var has []int64
+	for n := range r.Revisions + r.Transactions {
+		if stamp, ok := r.Carried().stampOf(n); ok {
+			has = append(has, n, stamp)
+		}
+	}
+	if want := []int64{0, 0, 1, 1_700_000_000, 6, 1_700_000_000}; !cmp.Equal(has, want) || r.Generation != 4 {
+		t.Errorf("gone are %v, want %v", has, want)
+	}
+	list, foot := 0x741, len(file)-248
+	for _, f := range []struct {
+		at   int
+		want string
+		what string
+	}{
+		{0, hex.EncodeToString(before[:list-8]), "all before is as in the bundle without a list"},
+		{list - 8, "5b2a4d18" + fmt.Sprintf("%02x000000", foot-8-list), "skippable frame of the list"},
+		{list, hex.EncodeToString([]byte("DSgone\r\n")) + "00000001" + "00000002", "magic, version, number of sets"},
+		{list + 16, strings.Repeat("00", 32), "no sum"},
+		{list + 48, "0000000000000000", "gone for good"},
+		{foot + 8, "00000002" + "00000000", "version, reserved"},
+		{foot + 48, "0000000000000004", "generation"},
+		{foot + 112, hex.EncodeToString(before[len(before)-248+112:][:32]), "sections"},
+		{foot + 180, fmt.Sprintf("%08x", foot-8-list), "length of the list"},
+		{foot + 184, strings.Repeat("00", 52), "reserved"},
+	} {
+		n := len(f.want) / 2
+		if got := hex.EncodeToString(file[f.at:][:n]); got != f.want {
+			t.Errorf("%s, at %#x: %s, want %s", f.what, f.at, got, f.want)
+		}
+	}
+	if made := carryGolden(t); !bytes.Equal(made, file) {
+		t.Errorf("it is written otherwise today:\n%s", cmp.Diff(hex.Dump(file), hex.Dump(made)))
+	}
+}
+
+// carryGolden merges the golden bundle with the golden list.
+func carryGolden(t *testing.T) []byte {
+	t.Helper()
+	file := readGolden(t, goldenBundle)
+	r, err := Open(bytes.NewReader(file), int64(len(file)), goldenBundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := ParseGone(readGolden(t, goldenGone), goldenGone, &r.Info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := goldenOptions()
+	o.Generation++
+	var out bytes.Buffer
+	if _, err := Merge(t.Context(), &out, o, []Source{{Reader: r, Gone: gone}}); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }

@@ -42,17 +42,23 @@ const (
 	goneTail    = 4 // CRC-32C of all before
 )
 
-// Has reports whether a member is given up, for good or not.
-func (g *Gone) Has(number int64) bool {
+// stampOf returns the stamp with which a member was given up; ok: it was.
+func (g *Gone) stampOf(number int64) (stamp int64, ok bool) {
 	if g == nil {
-		return false
+		return 0, false
 	}
 	for _, s := range g.Sets {
 		if s.Members.Contains(uint32(number)) {
-			return true
+			return s.Stamp, true
 		}
 	}
-	return false
+	return 0, false
+}
+
+// Has reports whether a member is given up, for good or not.
+func (g *Gone) Has(number int64) bool {
+	_, ok := g.stampOf(number)
+	return ok
 }
 
 // ForGood returns the members that cannot be brought back; nil if there are none.

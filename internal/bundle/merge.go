@@ -16,11 +16,15 @@ type Source struct {
 	// Drop reports whether a member is left out, by its number: that of a revision, or that of
 	// a transaction and the number of revisions. nil: none is.
 	Drop func(number int64) bool
+	// Gone is the list that counts for it; nil: nothing of it is gone. The bundle that is written carries
+	// those of its members that are not left out.
+	Gone *Gone
 }
 
-// Merge writes the members of some bundles, in the order of their ranges, into one bundle. Frames of which
-// all members stay are copied as they are, unless they are small. Its memory is 32 bytes for
-// each member that stays, and some frames.
+// Merge writes the members of some bundles, in the order of their ranges, into one bundle, with a list of
+// those of them that are gone. Frames of which all members stay are copied as they are, unless they
+// are small. Its memory is 32 bytes for each member that stays, as much for each that is in the list, and
+// some frames.
 func Merge(ctx context.Context, w io.Writer, o Options, sources []Source) (Info, error) {
 	out, err := NewWriter(w, o)
 	if err != nil {
@@ -144,10 +148,12 @@ func (m *merger) index() error {
 		return nil
 	}
 	firsts := make(map[zodb.TID]Place) // of transactions whose first member was left out or moved
+	number := int64(-1)
 	for e, err := range m.s.RevisionsFrom(0) {
 		if err != nil {
 			return err
 		}
+		number++
 		if m.drop[e.Name()] {
 			continue
 		}
@@ -161,11 +167,13 @@ func (m *merger) index() error {
 			firsts[e.TID] = e.Place
 		}
 		m.w.revisions = append(m.w.revisions, e)
+		m.w.carry(e.Name(), m.s.Gone, number)
 	}
 	for e, err := range m.s.TransactionsFrom(0) {
 		if err != nil {
 			return err
 		}
+		number++
 		if m.drop[e.Name()] {
 			continue // a revision of it may stay: of those, too, an older pack may have been taken back
 		}
@@ -178,6 +186,7 @@ func (m *merger) index() error {
 		}
 		e.FirstFrame, e.FirstBlock = first.Frame, first.Block-1
 		m.w.transactions = append(m.w.transactions, e)
+		m.w.carry(e.Name(), m.s.Gone, number)
 		m.w.last = e.TID
 	}
 	return nil

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -19,13 +18,16 @@ import (
 // 146 revisions. Errors about the content are *zodb.CorruptError with the path.
 type Reader struct {
 	Info
-	r      io.ReaderAt
-	size   int64
-	path   string
-	fences [3][]fence // of the sections
+	r       io.ReaderAt
+	size    int64
+	path    string
+	fences  [3][]fence // of the sections
+	carried *Gone      // nil: it has no list
 	// rebuilt: the index is not that of the file, see [Rebuild].
 	rebuilt bool
 	tarEnd  int64 // of one that is rebuilt and complete
+	// lost: it is rebuilt, and the list that it carried is damaged.
+	lost bool
 }
 
 // Open reads the footer and the fences of a bundle of a size in bytes. The path is for errors.
@@ -43,7 +45,10 @@ func Open(r io.ReaderAt, size int64, path string) (*Reader, error) {
 	if b.Info, err = parseFooter(foot, size); err != nil {
 		return nil, b.corrupt(size-FooterSize, err, "the footer is damaged")
 	}
-	return b, b.readFences()
+	if err := b.readFences(); err != nil {
+		return b, err
+	}
+	return b, b.readList()
 }
 
 func (r *Reader) corrupt(offset int64, err error, format string, args ...any) error {
@@ -64,7 +69,7 @@ func (r *Reader) readAt(b []byte, at int64) error {
 // readFences reads and checks them: each section's keys grow.
 func (r *Reader) readFences() error {
 	at := r.sections[sectionFences]
-	b := make([]byte, r.size-FooterSize-at)
+	b := make([]byte, fenceSize*(blocksOf(sectionRevisions, r.Revisions)+blocksOf(sectionTransactions, r.Transactions)+blocksOf(sectionFrames, r.Frames)))
 	if err := r.readAt(b, at); err != nil {
 		return err
 	}
@@ -326,19 +331,6 @@ func (r *Reader) Read(p Place, n layout.Name) ([]byte, error) {
 		return nil, err
 	}
 	return r.Member(b, p, n)
-}
-
-// CheckIndex compares the whole index with the sum in the footer.
-func (r *Reader) CheckIndex() error {
-	sum := sha256.New()
-	n := r.size - FooterSize - r.dataEnd
-	if _, err := io.Copy(sum, io.NewSectionReader(r.r, r.dataEnd, n)); err != nil {
-		return fmt.Errorf("read the index of %s: %w", r.path, err)
-	}
-	if got := [sha256.Size]byte(sum.Sum(nil)); got != r.Sum {
-		return r.corrupt(r.dataEnd, nil, "the SHA-256 of the index is %x, and the footer says %x", got, r.Sum)
-	}
-	return nil
 }
 
 // From returns the number of the first revision of an object or of those behind it.

@@ -31,7 +31,8 @@ type RebuildOptions struct {
 // whole file, and makes an index of the members that it finds, in memory, of 28 bytes for each. Of
 // members with the same name the first counts. If the footer is whole, Info is as it says,
 // except for the numbers of members; footer reports that. If only the index was lost, the new one
-// equals it, byte for byte. An error is that of reading the file.
+// equals it, byte for byte. The list that the bundle carries, if any, is taken over where it is whole, and all
+// members are there; see [Reader.ListLost]. An error is that of reading the file.
 func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reader, footer bool, err error) {
 	i := Info{Min: o.Name.Min, Max: o.Name.Max, Generation: o.Name.Generation}
 	end := size
@@ -105,18 +106,26 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 		i.Previous = 0
 	}
 	i.Revisions, i.Transactions, i.Frames, i.dataEnd = int64(len(revisions)), int64(len(transactions)), int64(len(frames)), end
+	whole := &Reader{Info: i, r: r, size: size, path: path}
+	tarEnd, err := whole.findEnd(frames, damaged)
+	if vfs.Passes(err) {
+		return nil, footer, err
+	}
+	list, lost, err := []byte(nil), i.listSize > 0, error(nil)
+	if tarEnd != 0 && (!footer || i.Revisions == said.Revisions && i.Transactions == said.Transactions) {
+		if list, lost, err = whole.findList(tarEnd, footer); vfs.Passes(err) {
+			return nil, footer, err
+		}
+	}
 	var index bytes.Buffer
 	x := &indexWriter{w: &index, sum: sha256.New(), at: end, info: &i}
-	x.sections(revisions, transactions, frames)
+	x.sections(revisions, transactions, frames, list)
 	if x.err != nil {
 		return nil, footer, x.err
 	}
-	b = &Reader{Info: i, r: &indexBehind{r, index.Bytes(), end}, size: end + int64(index.Len()) + FooterSize, path: path, rebuilt: true}
-	if err := b.readFences(); err != nil {
-		return nil, footer, err
-	}
-	b.tarEnd, err = b.findEnd(frames, damaged)
-	if vfs.Passes(err) {
+	b = &Reader{Info: i, r: &indexBehind{r, index.Bytes(), end}, size: end + int64(index.Len()) + FooterSize, path: path, rebuilt: true,
+		tarEnd: tarEnd, lost: lost}
+	if err := cmp.Or(b.readFences(), b.readList()); err != nil {
 		return nil, footer, err
 	}
 	return b, footer, nil
@@ -184,11 +193,15 @@ func (r *Reader) Restore(w io.Writer, o Options) (Info, error) {
 	if _, err := io.Copy(w, io.NewSectionReader(r.r, 0, r.tarEnd)); err != nil {
 		return Info{}, err
 	}
+	list, err := r.carried.appendCarried()
+	if err != nil {
+		return Info{}, err
+	}
 	i := r.Info
 	i.Identity, i.Min, i.Max, i.Generation, i.Previous, i.HighestOID = o.Identity, o.Min, o.Max, o.Generation, o.Previous, o.HighestOID
 	i.dataEnd, i.fences = r.tarEnd, 0
 	x := &indexWriter{w: w, sum: sha256.New(), at: r.tarEnd, info: &i}
-	x.sections(revisions, transactions, frames)
+	x.sections(revisions, transactions, frames, list)
 	x.write(i.append(nil))
 	return i, x.err
 }

@@ -1,5 +1,11 @@
 package bundle
 
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+)
+
 // Verify reads the whole file and compares every checksum: that of the index, and that of each
 // frame. So the content is as it was written.
 func (r *Reader) Verify() error { return r.VerifyEach(func(int64) error { return nil }) }
@@ -27,6 +33,19 @@ func (r *Reader) VerifyEach(done func(bytes int64) error) error {
 		end = f.Offset + f.Size
 	}
 	return r.CheckEnd(end)
+}
+
+// CheckIndex compares the whole index with the sum in the footer.
+func (r *Reader) CheckIndex() error {
+	sum := sha256.New()
+	n := r.size - FooterSize - r.dataEnd
+	if _, err := io.Copy(sum, io.NewSectionReader(r.r, r.dataEnd, n)); err != nil {
+		return fmt.Errorf("read the index of %s: %w", r.path, err)
+	}
+	if got := [sha256.Size]byte(sum.Sum(nil)); got != r.Sum {
+		return r.corrupt(r.dataEnd, nil, "the SHA-256 of the index is %x, and the footer says %x", got, r.Sum)
+	}
+	return nil
 }
 
 // CheckEnd makes sure that the tar ends as it ought to, behind the last frame of members, which

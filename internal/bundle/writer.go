@@ -48,6 +48,7 @@ type Writer struct {
 
 	revisions    []Revision // in order of tid, until Close
 	transactions []Transaction
+	carried      []carriedMember
 	open         zodb.TID // whose revisions were written, and not itself; 0: none
 	first        Place    // of its first member: Frame and Block
 	last         zodb.TID // transaction
@@ -193,8 +194,12 @@ func (w *Writer) Close() (Info, error) {
 	if i.Min == 0 || i.Min > i.Max || i.Previous >= i.Min {
 		return Info{}, w.fail(fmt.Errorf("a bundle cannot reach from %s to %s and follow %s", i.Min, i.Max, i.Previous))
 	}
+	list, err := w.list()
+	if err != nil {
+		return Info{}, w.fail(err)
+	}
 	x := &indexWriter{w: w.frames.w, sum: sha256.New(), at: end, info: &i}
-	x.sections(w.revisions, w.transactions, frames)
+	x.sections(w.revisions, w.transactions, frames, list)
 	x.write(i.append(nil))
 	if x.err != nil {
 		return Info{}, w.fail(x.err)
@@ -227,12 +232,17 @@ func (x *indexWriter) write(b []byte) {
 	x.at += int64(len(b))
 }
 
-// sections writes all of them, and notes in the footer's Info where they are and their sum.
-func (x *indexWriter) sections(revisions []Revision, transactions []Transaction, frames []Frame) {
+// sections writes all of them and the list, if there is one, and notes in the footer's Info where they are
+// and their sum.
+func (x *indexWriter) sections(revisions []Revision, transactions []Transaction, frames []Frame, list []byte) {
 	writeSection(x, sectionRevisions, len(revisions), func(b []byte, k int) []byte { return revisions[k].append(b) })
 	writeSection(x, sectionTransactions, len(transactions), func(b []byte, k int) []byte { return transactions[k].append(b) })
 	writeSection(x, sectionFrames, len(frames), func(b []byte, k int) []byte { return frames[k].append(b) })
 	writeSection(x, sectionFences, len(x.fences), func(b []byte, k int) []byte { return x.fences[k].append(b) })
+	if x.info.listSize = int64(len(list)); len(list) > 0 {
+		x.write(appendSkippable(nil, int64(len(list))))
+		x.write(list)
+	}
 	x.info.Sum = [sha256.Size]byte(x.sum.Sum(nil))
 }
 

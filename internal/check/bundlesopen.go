@@ -205,6 +205,12 @@ func (v *bundles) rebuild(p *part, report func(Finding)) bool {
 		return false
 	}
 	p.Reader, p.footed = r, footer
+	if !r.Complete() {
+		p.gone = nil // its numbers are others
+	}
+	if r.ListLost() {
+		report(bundleFault(GoneDamaged, p.path, "its list of removed members is damaged, too: those that packs have put aside are there again; the next pack removes them"))
+	}
 	p.heads = newBits(p.Revisions)
 	return true
 }
@@ -231,8 +237,10 @@ func flagsOf(n layout.Name, b []byte) (flags uint16) {
 }
 
 // openGone reads the gone list with the highest number. Where that is damaged the one
-// before counts: nothing that a pack has removed is missed then. The error is errMoved.
+// before counts, or else the one that the bundle carries: nothing that a pack has removed is missed
+// then. The error is errMoved.
 func (v *bundles) openGone(p *part, l lists) error {
+	p.gone = p.Carried()
 	numbers := slices.Sorted(slices.Values(l.numbers))
 	for _, number := range slices.Backward(numbers) {
 		path := bundlesDir(l.side) + "/" + p.name.Gone(number)

@@ -89,7 +89,7 @@ func (o *showCommand) showBundle(e *env, dir vfs.FS, name string, n bundle.Name)
 	return out.err
 }
 
-// goneOf returns the last gone list beside a bundle; nil: there is not one.
+// goneOf returns the last gone list beside a bundle, or the one that it carries; nil: there is not one.
 func goneOf(dir vfs.FS, n bundle.Name, r *bundle.Reader) (*bundle.Gone, error) {
 	last := uint64(0)
 	for e, err := range dir.List(".") {
@@ -101,7 +101,7 @@ func goneOf(dir vfs.FS, n bundle.Name, r *bundle.Reader) (*bundle.Gone, error) {
 		}
 	}
 	if last == 0 {
-		return nil, nil
+		return r.Carried(), nil
 	}
 	b, err := dir.ReadFile(n.Gone(last))
 	if err != nil {

@@ -50,9 +50,10 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 		o.Identity, o.HighestOID = b.identity, max(o.HighestOID, b.highest)
 		b.fit(&o, given == bundle.Name{})
 	}
+	if !r.Complete() || r.ListLost() {
+		o.Generation++ // gone lists do not fit it: its sum is another one
+	}
 	if !r.Complete() {
-		// Its numbers are others: gone lists do not fit it.
-		o.Generation++
 		detail += "; the content of its damaged pieces is lost"
 		if footer {
 			if i, err := b.footer(l); err == nil {
@@ -73,10 +74,10 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	i := r.Info
 	i.Min, i.Max, i.Generation, i.Previous, i.HighestOID = o.Min, o.Max, o.Generation, o.Previous, o.HighestOID
 	b.count(n, i, l)
-	if r.Complete() {
+	if r.Complete() && !r.ListLost() {
 		return nil
 	}
-	return b.carry(l, given, n)
+	return b.carry(l, given, n, r.ListLost())
 }
 
 func (b *bundles) footer(l *lostFile) (bundle.Info, error) {

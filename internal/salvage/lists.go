@@ -63,10 +63,10 @@ func (b *bundles) list(name string) error {
 	return nil
 }
 
-// carry plans the gone list for a bundle that was made again of a part of the members: the numbers
-// differ. It needs the old index and the old list. If one of them is damaged, members that packs
-// removed are there again, and the plan says so.
-func (b *bundles) carry(l *lostFile, given, made bundle.Name) error {
+// carry plans the gone list for a bundle that was made again of a part of the members, or without the
+// list that it carried: the numbers differ. It needs the old index and the old list. If one of them is
+// damaged, members that packs removed are there again, and the plan says so. carried: it carried a list.
+func (b *bundles) carry(l *lostFile, given, made bundle.Name, carried bool) error {
 	before := given
 	if before == (bundle.Name{}) {
 		before = bundle.Name{Min: made.Min, Max: made.Max, Generation: made.Generation - 1}
@@ -77,21 +77,29 @@ func (b *bundles) carry(l *lostFile, given, made bundle.Name) error {
 	} else if !errors.Is(err, zodb.ErrCorrupt) {
 		return err
 	}
-	numbers := b.numbers[before]
-	if len(numbers) == 0 {
+	var gone *bundle.Gone
+	again := func(list string, err error) error {
+		b.add(Action{Verb: Doubtful, To: list, Detail: fmt.Sprintf("it cannot be carried over to %s: revisions and transactions that packs removed are there again; the next pack removes them: %v", made, err)})
 		return nil
 	}
-	path := bundlesDir + before.Gone(slices.Max(numbers))
-	content, rerr := b.home.ReadFile(path)
-	if rerr != nil {
-		return rerr
+	if numbers := b.numbers[before]; len(numbers) > 0 {
+		path := bundlesDir + before.Gone(slices.Max(numbers))
+		content, rerr := b.home.ReadFile(path)
+		if rerr != nil {
+			return rerr
+		}
+		if err == nil {
+			gone, err = bundle.ParseGone(content, path, &old.Info)
+		}
+		if err != nil {
+			return again(path, err)
+		}
+	} else if err == nil {
+		gone = old.Carried()
+	} else if carried {
+		return again(bundlesDir+before.String(), err)
 	}
-	var gone *bundle.Gone
-	if err == nil {
-		gone, err = bundle.ParseGone(content, path, &old.Info)
-	}
-	if err != nil {
-		b.add(Action{Verb: Doubtful, To: path, Detail: fmt.Sprintf("it cannot be carried over to %s: revisions and transactions that packs removed are there again; the next pack removes them: %v", made, err)})
+	if gone == nil {
 		return nil
 	}
 	b.add(Action{Verb: Make, To: bundlesDir + made.Gone(1), Detail: "its list of removed members", Write: func(ctx context.Context, out io.Writer) error {

@@ -149,7 +149,7 @@ func (w *Worker) tend() {
 }
 
 // terms returns the limits of the next chore. Where space is short, or a caller of Reclaim waits, it
-// is one that gives space back.
+// is one that gives space back. The reserve is for a disk on which space is short.
 func (t *tending) terms(w *Worker) store.Tending {
 	o := store.Tending{Least: least, Rest: w.rest}
 	if t.less {
@@ -164,8 +164,10 @@ func (t *tending) terms(w *Worker) store.Tending {
 	if t.of != nil {
 		o.Least = t.of.least
 	}
-	o.Room = 1 + w.o.Space.ForReclaim()
-	o.Claim = w.o.Space.ClaimForReclaim
+	o.Room = 1 + w.o.Space.ForReclaim(t.short)
+	if t.short {
+		o.Claim = w.o.Space.ClaimForReclaim
+	}
 	return o
 }
 

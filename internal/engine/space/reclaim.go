@@ -15,10 +15,13 @@ func (w *Watch) Short() bool {
 }
 
 // ForReclaim is how many bytes of the disk a file may take that gives more space back when it is
-// whole. That of the reserve is in it, and that which the journal needs when it is flushed is
-// not.
-func (w *Watch) ForReclaim() int64 {
+// whole. That of the reserve is in it if that may be taken, and that which the journal needs when it is
+// flushed is not.
+func (w *Watch) ForReclaim(withReserve bool) int64 {
 	sp, reserve := w.freeAndReserve()
+	if !withReserve {
+		reserve = 0
+	}
 	return max(0, int64(min(sp.FreeBytes, 1<<62))+reserve-w.o.State.Owed().Bytes)
 }
 

@@ -50,7 +50,7 @@ type opened struct {
 type part struct {
 	*opened
 	gone   *bundle.Gone // nil: nothing is
-	number uint64       // of that list; 0: there is none
+	number uint64       // of that list; 0: it is the one that the bundle carries, or there is none
 }
 
 // view is all bundles that count at a moment, in order of their ranges. It is never changed.

@@ -1,7 +1,6 @@
 package bundled
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -15,8 +14,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// cutPart puts the part of a bundle that is not left out, as a bundle of its own, with the gone list
-// of it. If nothing was committed since the copy below, that has all of it.
+// cutPart puts the part of a bundle that is not left out, as a bundle of its own, with the list of what
+// is gone of it. If nothing was committed since the copy below, that has all of it.
 func (c *cut) cutPart() (err error) {
 	f, err := c.o.Home.Open(cutBundle)
 	if err != nil {
@@ -41,54 +40,33 @@ func (c *cut) cutPart() (err error) {
 	if p.last <= c.o.Base {
 		return nil
 	}
-	n := bundle.Name{Min: r.Min, Max: p.last, Generation: r.Generation}
-	info, err := c.putPart(r, n, p)
-	if err != nil {
-		return err
-	}
-	list, ok := c.lists[c.part]
-	if !ok {
-		return nil
-	}
-	gone, err := bundle.ParseGone(list.content, dirOf(store.A)+"/"+c.part.Gone(list.number), &r.Info)
-	if err != nil {
-		return err
-	}
-	next := &bundle.Gone{Sum: info.Sum}
-	for _, set := range gone.Sets {
-		if members := p.kept(set.Members); !members.IsEmpty() {
-			next.Sets = append(next.Sets, bundle.GoneSet{Stamp: set.Stamp, Members: members})
+	gone := r.Carried()
+	if list, ok := c.lists[c.part]; ok {
+		if gone, err = bundle.ParseGone(list.content, dirOf(store.A)+"/"+c.part.Gone(list.number), &r.Info); err != nil {
+			return err
 		}
 	}
-	if len(next.Sets) == 0 {
-		return nil
-	}
-	b, err := next.Append(nil)
-	if err != nil {
-		return err
-	}
-	return c.o.Put(dirOf(store.A)+"/"+n.Gone(1), bytes.NewReader(b))
+	return c.putPart(r, bundle.Name{Min: r.Min, Max: p.last, Generation: r.Generation}, p, gone)
 }
 
-// putPart writes the bundle.
-func (c *cut) putPart(r *bundle.Reader, n bundle.Name, p *partCut) (info bundle.Info, err error) {
+// putPart writes the bundle. It carries the list of what is gone of it.
+func (c *cut) putPart(r *bundle.Reader, n bundle.Name, p *partCut, gone *bundle.Gone) error {
 	in, out := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		var err error
-		info, err = bundle.Merge(context.Background(), out, bundle.Options{
+		_, err := bundle.Merge(context.Background(), out, bundle.Options{
 			Identity: r.Identity, Min: n.Min, Max: n.Max, Generation: n.Generation, Previous: r.Previous, HighestOID: r.HighestOID, Workers: workers(),
-		}, []bundle.Source{{Reader: r, Drop: func(number int64) bool { return p.left.Contains(uint32(number)) }}})
+		}, []bundle.Source{{Reader: r, Gone: gone, Drop: func(number int64) bool { return p.left.Contains(uint32(number)) }}})
 		out.CloseWithError(err)
 		written <- err
 	}()
-	err = c.o.Put(dirOf(store.A)+"/"+n.String(), in)
+	err := c.o.Put(dirOf(store.A)+"/"+n.String(), in)
 	in.CloseWithError(err)
 	werr := <-written
 	if err == nil {
 		err = werr
 	}
-	return info, err
+	return err
 }
 
 // partCut says which members of a bundle are left out.
@@ -105,16 +83,6 @@ func (p *partCut) choose(r *bundle.Reader, to zodb.TID) error {
 			p.last = max(p.last, n.TID)
 		}
 	})
-}
-
-// kept returns the numbers that some members have in the part: in both they are in one order.
-func (p *partCut) kept(members *roaring.Bitmap) *roaring.Bitmap {
-	kept := roaring.New()
-	for i := roaring.AndNot(members, p.left).Iterator(); i.HasNext(); {
-		number := i.Next()
-		kept.Add(number - uint32(p.left.Rank(number)))
-	}
-	return kept
 }
 
 // pull turns a sequence into a function that returns its next item, and whether there is one.

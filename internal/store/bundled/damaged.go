@@ -37,7 +37,11 @@ func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) (ok bool) {
 		s.warnOnce(o.path, "a damaged bundle is passed over: reads of objects that it may have had are errors", cause)
 		return false
 	}
-	s.warnOnce(o.path, "the index of a bundle is damaged: it is read frame by frame", cause)
+	text := "the index of a bundle is damaged: it is read frame by frame"
+	if r.ListLost() {
+		text += "; so is its list of removed members: these can be read again"
+	}
+	s.warnOnce(o.path, text, cause)
 	o.Reader = r
 	return true
 }

@@ -1,6 +1,7 @@
 package bundled_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,10 +34,12 @@ type history struct {
 	txns  map[zodb.TID]*storetest.Txn
 	gone  map[layout.Name]int64 // by stamp; 0: for good
 	stamp int64
+	aside int // of three packs so many put aside; else they remove for good
+	least float64
 }
 
 func newHistory(s *bundled.Store, seed uint64) *history {
-	return &history{s: s, r: rand.New(rand.NewPCG(seed, 17)), oids: 12, txns: make(map[zodb.TID]*storetest.Txn), gone: make(map[layout.Name]int64), stamp: 100}
+	return &history{s: s, r: rand.New(rand.NewPCG(seed, 17)), oids: 12, txns: make(map[zodb.TID]*storetest.Txn), gone: make(map[layout.Name]int64), stamp: 100, aside: 1}
 }
 
 // there reports whether a name is there.
@@ -87,7 +90,7 @@ func (h *history) put(side store.Side) error {
 func (h *history) pack() error {
 	h.stamp++
 	stamp := h.stamp
-	if h.r.IntN(3) > 0 {
+	if h.r.IntN(3) >= h.aside {
 		stamp = 0
 	}
 	var what store.Removal
@@ -130,7 +133,7 @@ func (h *history) pack() error {
 // back takes a pack back, or all of them.
 func (h *history) back() error {
 	stamp := int64(0)
-	if h.r.IntN(2) == 0 && h.stamp > 100 {
+	if h.r.IntN(2*h.aside) > 0 && h.stamp > 100 {
 		stamp = 101 + h.r.Int64N(h.stamp-100)
 	}
 	for n, was := range h.gone {
@@ -151,6 +154,9 @@ func (h *history) back() error {
 
 func (h *history) purge() error {
 	before := 100 + h.r.Int64N(h.stamp-98)
+	if h.aside == 3 && before > 101 {
+		before-- // what the last pack has put aside stays
+	}
 	for n, was := range h.gone {
 		if was < before {
 			h.gone[n] = 0
@@ -177,7 +183,7 @@ func (h *history) thaw() error {
 
 func (h *history) tend(each func() error) error {
 	for range 1000 {
-		if more, err := storetest.Tend(context.Background(), h.s, store.Tending{}); err != nil || !more {
+		if more, err := storetest.Tend(context.Background(), h.s, store.Tending{Least: h.least}); err != nil || !more {
 			return err
 		}
 		if err := each(); err != nil {
@@ -263,6 +269,16 @@ func (h *history) checkChain(s *bundled.Store) error {
 // lay lays all files of A of one disk over those of another one.
 func lay(from, to vfs.FS) error { return copyTo(to, from, vfs.Walk(from, "A")) }
 
+// worked is what a random run has done.
+type worked struct {
+	// carrying is how many bundles were made that carry a list of what is gone, and rewritten how many of
+	// those were a single one before; listed is how many of them had a gone list later, when some members
+	// came back or were gone for good.
+	carrying, rewritten, listed int
+	// back is how often something came back of a bundle that carries a list.
+	back int
+}
+
 // TestHeap: every state of A of a random run, laid over each other without a deletion, is the
 // newest state. So is A itself, opened anew.
 func TestHeap(t *testing.T) {
@@ -272,8 +288,9 @@ func TestHeap(t *testing.T) {
 		steps = 20
 	}
 	rewritten, superseded := 0, 0
-	for seed := range hometest.Rounds(t, 5) {
-		over, err := heap(uint64(seed), steps)
+	var sum worked
+	for seed := range hometest.Rounds(t, 24) {
+		over, n, err := heap(uint64(seed), steps)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -289,27 +306,39 @@ func TestHeap(t *testing.T) {
 			t.Fatal(err)
 		}
 		superseded += len(covered)
+		sum.carrying, sum.rewritten, sum.listed, sum.back = sum.carrying+n.carrying, sum.rewritten+n.rewritten, sum.listed+n.listed, sum.back+n.back
 	}
-	if !testing.Short() && (rewritten == 0 || superseded < 10) {
-		t.Errorf("%d bundles were rewritten, %d superseded: the work is not what it was", rewritten, superseded)
+	if !testing.Short() && (rewritten == 0 || superseded < 10 || sum.carrying < 100 || sum.rewritten < 5 || sum.listed < 20 || sum.back < 3) {
+		t.Errorf("%d bundles were rewritten, %d superseded, %+v: the work is not what it was", rewritten, superseded, sum)
 	}
 }
 
-func heap(seed uint64, steps int) (*crashfs.FS, error) {
+// heap does random work with the odd seeds; with the even ones packs mostly put aside, and bundles are
+// written again of which little is gone for good.
+func heap(seed uint64, steps int) (over *crashfs.FS, done worked, err error) {
 	disk, over := crashfs.New(1), crashfs.New(2)
 	if err := makeEmpty(disk); err != nil {
-		return nil, err
+		return nil, done, err
 	}
 	options := bundled.Options{FS: disk, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2, MergeSize: 1 << 20}
 	s, err := bundled.New(options)
 	if err != nil {
-		return nil, err
+		return nil, done, err
 	}
 	h := newHistory(s, seed)
+	if seed%2 == 0 {
+		h.aside, h.least = 3, 1e-9
+	}
 	frozen := false
+	carrying := make(map[bundle.Name]int) // bundles that carry a list, with the number of members in it
 	for i := range steps {
 		what := "put"
-		switch n := h.r.IntN(12); {
+		before := len(h.gone)
+		kinds := 12
+		if h.aside == 3 {
+			kinds = 17
+		}
+		switch n := h.r.IntN(kinds); {
 		case n == 0 && !frozen:
 			what, frozen = "freeze", true
 			s.UseB()
@@ -317,14 +346,16 @@ func heap(seed uint64, steps int) (*crashfs.FS, error) {
 		case n < 3 && frozen:
 			what, frozen = "thaw", false
 			err = h.thaw()
-		case n == 1 && i > 0 && !frozen:
+		case (n == 1 || n == 12 || n == 13) && i > 0 && !frozen:
 			what, err = "pack", h.pack()
 		case n == 2 && !frozen:
 			what, err = "bring back", h.back()
-		case n == 3 && !frozen:
+		case (n == 3 || n == 14) && !frozen:
 			what, err = "purge", h.purge()
-		case n < 6:
-			what, err = "tend", errors.Join(h.thawIf(!frozen), h.tend(func() error { return lay(disk, over) }))
+		case n < 6 || n > 14:
+			what, err = "tend", errors.Join(h.thawIf(!frozen), h.tend(func() error {
+				return errors.Join(lay(disk, over), done.note(disk, carrying, what, 0))
+			}))
 		default:
 			side := store.A
 			if frozen {
@@ -341,6 +372,9 @@ func heap(seed uint64, steps int) (*crashfs.FS, error) {
 		if err == nil && !frozen {
 			err = h.checkStill(over)
 		}
+		if err == nil {
+			err = done.note(disk, carrying, what, before-len(h.gone))
+		}
 		if err == nil && i%7 == 0 {
 			if err = s.Close(); err == nil {
 				s, err = bundled.New(options)
@@ -351,10 +385,60 @@ func heap(seed uint64, steps int) (*crashfs.FS, error) {
 			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("step %d, %s: %w", i, what, err)
+			return nil, done, fmt.Errorf("step %d, %s: %w", i, what, err)
 		}
 	}
-	return over, s.Close()
+	return over, done, s.Close()
+}
+
+// note counts what a step has done to bundles that carry a list.
+func (w *worked) note(disk vfs.FS, known map[bundle.Name]int, what string, back int) error {
+	lists := make(map[bundle.Name]bool)
+	for e, err := range disk.List("A/bundles") {
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		n, number, ok := bundle.ParseName(e.Name)
+		if !ok {
+			continue
+		}
+		if number > 0 {
+			lists[n] = true
+			continue
+		}
+		if _, there := known[n]; there {
+			continue
+		}
+		b, err := disk.ReadFile("A/bundles/" + e.Name)
+		if err != nil {
+			return err
+		}
+		r, err := bundle.Open(bytes.NewReader(b), int64(len(b)), e.Name)
+		if err != nil {
+			return err
+		}
+		if r.Carried() == nil {
+			continue
+		}
+		known[n] = 0
+		w.carrying++
+		if n.Generation > 0 {
+			w.rewritten++
+		}
+	}
+	for n := range lists {
+		if was, ok := known[n]; ok && was == 0 {
+			known[n] = 1
+			w.listed++
+			if what == "bring back" && back > 0 {
+				w.back++
+			}
+		}
+	}
+	return nil
 }
 
 // thawIf finds B empty, if it may be: a store that was just opened does not know.

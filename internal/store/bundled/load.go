@@ -165,7 +165,7 @@ func (s *Store) open(n bundle.Name, side store.Side, below zodb.TID) (part, erro
 	}
 	if err == nil || s.openAnyway(o, below, err) {
 		s.recall(o)
-		return part{opened: o}, nil
+		return part{opened: o, gone: o.Carried()}, nil
 	}
 	return part{}, unusable(errors.Join(err, s.pool.close(o)))
 }
@@ -178,7 +178,7 @@ func agrees(r *bundle.Reader, n bundle.Name, path string) error {
 	return &zodb.CorruptError{Path: path, Reason: fmt.Sprintf("its name and its footer differ: the footer says %s to %s, generation %d; name it so, or move it out of HOME", r.Min, r.Max, r.Generation)}
 }
 
-// withGone gives a part the last of some gone lists.
+// withGone gives a part the last of some gone lists. Without any, the one counts that the bundle carries.
 func (s *Store) withGone(p *part, numbers []uint64, next *view) error {
 	highest := uint64(0)
 	for _, number := range numbers {

@@ -42,24 +42,29 @@ func (c *chore) mergeB(ctx context.Context) (found bool, err error) {
 	if len(c.v.parts)-first < manyInB {
 		return false, nil
 	}
-	from, to, err := c.neighbours(ctx, first)
-	if err != nil || from == to {
-		return false, err
+	from, to := c.neighbours(first)
+	if from == to {
+		return false, nil
 	}
 	c.name = bundle.Name{Min: c.v.parts[from].name.Min, Max: c.v.parts[to-1].name.Max}
 	return true, c.merge(ctx, from, to)
 }
 
-// merge writes some neighbours aside into one bundle, without members that are gone for good.
+// merge writes some neighbours aside into one bundle, without members that are gone for good. It carries
+// the list of those that can be brought back, and of those that speak.
 func (c *chore) merge(ctx context.Context, from, to int) error {
 	c.from, c.to = from, to
 	first, last := &c.v.parts[from], &c.v.parts[to-1]
 	sources := make([]bundle.Source, 0, to-from)
 	for i := from; i < to; i++ {
 		p := &c.v.parts[i]
-		source := bundle.Source{Reader: p.Reader}
-		if gone := p.gone.ForGood(); gone != nil {
-			source.Drop = func(number int64) bool { return gone.Contains(uint32(number)) }
+		source := bundle.Source{Reader: p.Reader, Gone: p.gone}
+		going, err := c.going(ctx, i)
+		if err != nil {
+			return err
+		}
+		if going.members != nil {
+			source.Drop = func(number int64) bool { return going.members.Contains(uint32(number)) }
 		}
 		sources = append(sources, source)
 	}
@@ -115,22 +120,22 @@ func (s *Store) level(size int64) (level int) {
 // neighbours chooses parts to merge, of those from first on: MergeFactor neighbours of one level, the
 // lowest there are, and the smaller ones between them. They are from..to-1; nothing if these are
 // equal.
-func (c *chore) neighbours(ctx context.Context, first int) (from, to int, err error) {
+func (c *chore) neighbours(first int) (from, to int) {
 	s, v := c.s, c.v
 	highest := s.level(s.o.MergeSize)
 	for level := 0; level <= highest; level++ {
 		for from = first; from < len(v.parts); from = max(from+1, to) {
-			if to, err = c.run(ctx, from, level); err != nil || to > from {
-				return from, to, err
+			if to = c.run(from, level); to > from {
+				return from, to
 			}
 		}
 	}
-	return 0, 0, nil
+	return 0, 0
 }
 
 // run returns the end of a run that is worth a merge and begins with a part; the part itself:
 // there is none.
-func (c *chore) run(ctx context.Context, from, level int) (to int, err error) {
+func (c *chore) run(from, level int) (to int) {
 	s, v := c.s, c.v
 	var size, members int64
 	same := 0
@@ -139,7 +144,7 @@ func (c *chore) run(ctx context.Context, from, level int) (to int, err error) {
 		l := s.level(p.size)
 		size += p.size
 		members += p.Revisions + p.Transactions
-		if l > level || size > s.o.MergeSize || !c.fits(size) || members > mergeMembers || p.gone.Aside() || p.damaged.Load() {
+		if l > level || size > s.o.MergeSize || !c.fits(size) || members > mergeMembers || p.damaged.Load() {
 			break
 		}
 		if to > from && v.gapBelow(to) {
@@ -150,14 +155,9 @@ func (c *chore) run(ctx context.Context, from, level int) (to int, err error) {
 		}
 	}
 	if same < s.o.MergeFactor {
-		return from, nil
+		return from
 	}
-	for i := from; i < to; i++ {
-		if speaks, err := v.speaks(ctx, i); err != nil || speaks {
-			return from, err
-		}
-	}
-	return to, nil
+	return to
 }
 
 // fits reports whether there is room for a file.

@@ -40,6 +40,7 @@ type chore struct {
 	name     bundle.Name
 	made     bool // the file aside is there
 	wasted   bool // it is one bundle, written again without removed members
+	leaves   map[int]going
 }
 
 // Tend implements [store.Tender].
@@ -119,9 +120,9 @@ func (c *chore) prepare(ctx context.Context) (found bool, err error) {
 	if found, err := c.rewrite(ctx); found || err != nil {
 		return found, err
 	}
-	from, to, err := c.neighbours(ctx, 0)
-	if err != nil || from == to {
-		return false, err
+	from, to := c.neighbours(0)
+	if from == to {
+		return false, nil
 	}
 	c.name = bundle.Name{Min: c.v.parts[from].name.Min, Max: c.v.parts[to-1].name.Max}
 	return true, c.merge(ctx, from, to)

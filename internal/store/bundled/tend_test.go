@@ -20,7 +20,7 @@ import (
 
 // tendBeside prepares a chore in another goroutine, while others do their work.
 func (h *history) tendBeside(meanwhile func() error) error {
-	c, err := h.s.Tend(store.Tending{})
+	c, err := h.s.Tend(store.Tending{Least: h.least})
 	if err != nil || c == nil {
 		return errors.Join(err, meanwhile())
 	}

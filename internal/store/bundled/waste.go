@@ -27,6 +27,10 @@ type waste struct {
 // of the tar, which is compressed, and of the index.
 const leftCost = 128
 
+// listCost bounds the space of a set in the list of a bundle for each 65,536 members, besides 2 bytes for
+// each member in it.
+const listCost = 32
+
 // waste returns that of a part.
 func (v *view) waste(ctx context.Context, i int) (waste, error) {
 	p := &v.parts[i]
@@ -79,37 +83,84 @@ func (v *view) waste(ctx context.Context, i int) (waste, error) {
 		}
 		frame++
 	}
+	for _, set := range p.gone.Sets {
+		if set.Stamp != 0 { // it is carried over
+			kept += listCost + listCost*(number>>16) + 2*int64(set.Members.GetCardinality())
+		}
+	}
 	w.left = min(kept, w.all-w.gone+leftCost*members+diskBlock)
 	p.opened.waste.Store(&w)
 	return w, nil
 }
 
-// speaks reports whether something that is gone for good of a part is all that tells that an
-// object does not exist: an older revision is there, or can be brought back. That is so where an
-// older pack was taken back and a later one was not. Such a bundle is left as it is.
-func (v *view) speaks(ctx context.Context, i int) (bool, error) {
+// going are the members of a part that a merge leaves away: all that are gone for good, but those that speak.
+//
+// An entry speaks if it is all that tells that an object does not exist: an older revision is there, or
+// can be brought back. That is so where an older pack was taken back and a later one was not. It is
+// kept, and is in the list of the new bundle.
+type going struct {
+	members *roaring.Bitmap // nil: nothing goes
+	bytes   int64           // of their contents
+	// kept is how many members speak, and keptBytes are those of their contents.
+	kept, keptBytes int64
+}
+
+// going returns that of a part.
+func (c *chore) going(ctx context.Context, i int) (going, error) {
+	if g, ok := c.leaves[i]; ok {
+		return g, nil
+	}
+	g, err := c.v.going(ctx, i)
+	if err == nil {
+		if c.leaves == nil {
+			c.leaves = make(map[int]going)
+		}
+		c.leaves[i] = g
+	}
+	return g, err
+}
+
+func (v *view) going(ctx context.Context, i int) (g going, err error) {
 	p := &v.parts[i]
 	gone := p.gone.ForGood()
 	if gone == nil {
-		return false, nil
+		return g, nil
 	}
+	g.members = gone.Clone()
 	number := int64(0)
 	for e, err := range remaining(ctx, p.RevisionsFrom(0), 0, nil) {
 		if err == nil && gone.Contains(uint32(number)) {
 			var speaks bool
-			if speaks, err = v.speaksOf(e); speaks || v.leftAlone(err) {
-				return true, nil // where nobody knows, it may
+			speaks, err = v.speaks(e)
+			switch {
+			case speaks || v.leftAlone(err): // where nobody knows, it may
+				err = nil
+				g.members.Remove(uint32(number))
+				g.kept++
+				g.keptBytes += int64(e.Length)
+			case err == nil:
+				g.bytes += int64(e.Length)
 			}
 		}
 		if err != nil {
-			return false, err
+			return going{}, err
 		}
 		number++
 	}
-	return false, nil
+	for e, err := range remaining(ctx, p.TransactionsFrom(0), number, nil) {
+		if err != nil {
+			return going{}, err
+		}
+		if gone.Contains(uint32(number)) {
+			g.bytes += int64(e.Length)
+		}
+		number++
+	}
+	return g, nil
 }
 
-func (v *view) speaksOf(e bundle.Revision) (bool, error) {
+// speaks reports whether a revision that is gone for good is all that tells that its object does not exist.
+func (v *view) speaks(e bundle.Revision) (bool, error) {
 	_, newest, _, err := v.newest(e.OID)
 	if err != nil || newest.TID != e.TID {
 		return false, err
@@ -138,45 +189,48 @@ func (c *chore) rewrite(ctx context.Context) (found bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		c.o.Claim(w.left)
+		g, err := c.going(ctx, i)
+		if err != nil {
+			return false, err
+		}
+		c.o.Claim(w.left + g.keptBytes + leftCost*g.kept)
 	}
 	c.wasted = true
 	return true, c.again(ctx, i)
 }
 
-// wasteful returns the part with the most to be had back of those of which enough is gone
-// for good, nothing can be brought back, and the rest has room; where space is short the one
-// with the most for that room. -1: there is none.
+// wasteful returns the part with the most to be had back of those of which enough is gone for good, and
+// the rest has room; where space is short the one with the most for that room. -1: there is none.
 func (c *chore) wasteful(ctx context.Context) (int, error) {
 	v := c.v
 	best, most := -1, 0.0
 	needs := int64(0) // the least that something needs that has no room
 	for i := range v.parts {
 		p := &v.parts[i]
-		if p.gone.ForGood() == nil || p.gone.Aside() || p.damaged.Load() {
+		if p.gone.ForGood() == nil || p.damaged.Load() {
 			continue
 		}
 		w, err := v.waste(ctx, i)
 		if err != nil {
 			return -1, err
 		}
-		worth := float64(w.gone)
-		if c.o.Reclaim {
-			worth /= float64(w.left + 1)
+		if !c.worth(w.gone, w) || c.value(w.gone, w.left) <= most && c.fits(w.left) {
+			continue // at most so much of it goes
 		}
-		fits := c.fits(w.left)
-		if w.gone == 0 || float64(w.gone) < c.o.Least*float64(w.all) || fits && worth <= most || !fits && needs > 0 && w.left >= needs {
-			continue
-		}
-		speaks, err := v.speaks(ctx, i)
-		switch {
-		case err != nil:
+		g, err := c.going(ctx, i)
+		if err != nil {
 			return -1, err
-		case speaks:
-		case fits:
-			best, most = i, worth
-		default:
-			needs = w.left
+		}
+		left := w.left + g.keptBytes + leftCost*g.kept
+		value := c.value(g.bytes, left)
+		switch {
+		case !c.worth(g.bytes, w):
+		case !c.fits(left):
+			if needs == 0 || left < needs {
+				needs = left
+			}
+		case value > most:
+			best, most = i, value
 		}
 	}
 	if best < 0 && needs > 0 && c.o.Reclaim {
@@ -184,4 +238,17 @@ func (c *chore) wasteful(ctx context.Context) (int, error) {
 			zodb.ErrDiskFull, human.Bytes(needs), human.Bytes(max(0, c.o.Room-1)))
 	}
 	return best, nil
+}
+
+// worth reports whether bytes of contents are enough of a bundle to have them back.
+func (c *chore) worth(bytes int64, of waste) bool {
+	return bytes > 0 && float64(bytes) >= c.o.Least*float64(of.all)
+}
+
+// value orders bundles that are written again, by the bytes that go and those that are left.
+func (c *chore) value(bytes, left int64) float64 {
+	if c.o.Reclaim {
+		return float64(bytes) / float64(left+1)
+	}
+	return float64(bytes)
 }

@@ -28,7 +28,7 @@ type Implementation struct {
 
 // Faults does work to a store again and again, on disks of its own: a flush into A and one into B,
 // with blobs, and the thaw; a pack that puts aside, and one that removes for good; bringing back; a
-// purge. The n-th operation is the last before the power is cut, or before the process is
+// purge; and what the store does for itself, before and after these. The n-th operation is the last before the power is cut, or before the process is
 // killed, the work repeated, and then the power cut; or it fails, the work is repeated by the same
 // process, and then the power is cut. At every moment all holds that the interfaces promise, and at the
 // end all is done. With -short it is a part of the operations; $DIRSTORAGE_ROUNDS tries more

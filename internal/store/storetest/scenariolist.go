@@ -25,6 +25,9 @@ func scenarios(disk vfs.FS) ([]scenario, error) {
 		x.stepOfPurge(),
 		x.purging(),
 		x.tending(),
+		x.tendingAside(),
+		x.bringingBackTended(),
+		x.purgingTended(),
 	}, nil
 }
 
@@ -122,6 +125,53 @@ func (x *fixture) stepOfPurge() scenario {
 			return nil
 		},
 	}
+}
+
+// tendingAside is the work that a store does for itself when the first pack was purged, and the second
+// one can be taken back, at every moment.
+func (x *fixture) tendingAside() scenario {
+	sc := x.purging()
+	sc.name, sc.least, sc.work = "tend with some things aside", 0, tend
+	sc.before = func(s store.Store) error {
+		err := x.packBoth(s)
+		if err == nil {
+			_, err = purge(s, secondStamp)
+		}
+		return err
+	}
+	return sc
+}
+
+// packAndTend packs twice, and has the store do its own work.
+func (x *fixture) packAndTend(s store.Store) error {
+	err := x.packBoth(s)
+	if err == nil {
+		err = tend(s)
+	}
+	return err
+}
+
+// bringingBackTended is the undo of both packs after the store has done its own work.
+func (x *fixture) bringingBackTended() scenario {
+	sc := x.bringingBack()
+	sc.name, sc.least, sc.before = "bring back after that", 10, x.packAndTend
+	return sc
+}
+
+// purgingTended is the purge of the first pack after the store has done its own work, which it does again
+// after it.
+func (x *fixture) purgingTended() scenario {
+	sc := x.purging()
+	work := sc.work
+	sc.name, sc.least, sc.before = "purge after that", 3, x.packAndTend
+	sc.work = func(s store.Store) error {
+		err := work(s)
+		if err == nil {
+			err = tend(s)
+		}
+		return err
+	}
+	return sc
 }
 
 // purging is the purge of the first pack. The second one can be taken back at every moment.
