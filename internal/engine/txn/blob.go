@@ -71,13 +71,14 @@ func (m *Manager) stageStream(b *stagedBlob, r io.Reader, h *record.BlobHash) er
 // endStaging closes a staged file, also after an error.
 func (m *Manager) endStaging(b *stagedBlob, w *blobSink, err error) error {
 	if err == nil {
-		err = w.flush()
+		err = w.finish()
 	}
-	if err = errors.Join(err, w.f.Close()); err != nil {
+	_ = w.stop() // an error of it was there before
+	if err = errors.Join(err, w.out.f.Close()); err != nil {
 		return err
 	}
 	b.size = w.size
-	b.sum = w.hash.BlobSum()
+	b.sum = w.out.hash.BlobSum()
 	return m.o.Home.FS.SetReadOnly(b.name)
 }
 
@@ -103,103 +104,15 @@ func (m *Manager) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 	if !foreign {
 		w := newBlobSink(nil, record.NewBlobHash())
 		err = w.readFrom(f)
-		if err == nil {
-			err = w.flush()
-		}
+		err = errors.Join(err, w.finish(), f.Close())
 		b.size = w.size
-		b.sum = w.hash.BlobSum()
-		return b, errors.Join(err, f.Close())
+		b.sum = w.out.hash.BlobSum()
+		return b, err
 	}
 	own := &stagedBlob{name: m.stagedName("blob")}
 	err = m.stageStream(own, f, record.NewBlobHash())
 	// A file that cannot be removed now is removed at the next open.
 	return own, errors.Join(err, f.Close(), m.o.Home.FS.Remove(b.name))
-}
-
-const (
-	// blobSinkFirst is the first buffer of a blob in bytes; each full one makes the next larger.
-	blobSinkFirst = 16 << 10
-	// blobSinkSize is how much of a blob is in memory at most.
-	blobSinkSize = 1 << 20
-)
-
-// writebackStep is after how many bytes the disk is asked to begin with them, so
-// that the vote has less to wait for.
-const writebackStep = 8 << 20
-
-// blobSink writes a file and computes its checksum.
-type blobSink struct {
-	f    vfs.File // nil: only the checksum is wanted
-	hash *record.BlobHash
-	size int64
-	// started is how much the disk was asked to write.
-	started int64
-
-	buf []byte // being filled
-}
-
-// newBlobSink starts with a small buffer, because many blobs are small.
-func newBlobSink(f vfs.File, h *record.BlobHash) *blobSink {
-	return &blobSink{f: f, hash: h, buf: make([]byte, 0, blobSinkFirst)}
-}
-
-// write adds p, which it does not keep.
-func (w *blobSink) write(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		k := min(len(p)-n, cap(w.buf)-len(w.buf))
-		w.buf = append(w.buf, p[n:n+k]...)
-		n += k
-		if len(w.buf) == cap(w.buf) {
-			if err := w.flush(); err != nil {
-				return n, err
-			}
-		}
-	}
-	return n, nil
-}
-
-// readFrom adds a whole stream.
-func (w *blobSink) readFrom(r io.Reader) error {
-	for {
-		n, err := io.ReadFull(r, w.buf[len(w.buf):cap(w.buf)])
-		w.buf = w.buf[:len(w.buf)+n]
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil
-		}
-		if err == nil {
-			err = w.flush()
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// flush hashes and writes the buffer.
-func (w *blobSink) flush() error {
-	if len(w.buf) == 0 {
-		return nil
-	}
-	_, _ = w.hash.Write(w.buf) // a hash never fails
-	w.size += int64(len(w.buf))
-	var err error
-	if w.f != nil {
-		_, err = w.f.Write(w.buf)
-	}
-	full := len(w.buf) == cap(w.buf) // else this is the end
-	w.buf = w.buf[:0]
-	if full && cap(w.buf) < blobSinkSize {
-		w.buf = make([]byte, 0, min(8*cap(w.buf), blobSinkSize))
-	}
-	if w.f == nil {
-		return nil
-	}
-	if unsynced := w.size - w.started; err == nil && unsynced >= writebackStep {
-		w.f.StartSync(w.started, unsynced)
-		w.started = w.size
-	}
-	return err
 }
 
 type blobState uint8

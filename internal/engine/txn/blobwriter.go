@@ -64,16 +64,49 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.state != blobOpen {
-		return 0, fmt.Errorf("write to a blob: %w: it was closed", zodb.ErrState)
+		return 0, errBlobClosed()
 	}
 	if w.err != nil {
 		return 0, w.err
 	}
 	n, err := w.w.write(p)
+	w.wrote(err)
+	return n, w.err
+}
+
+func errBlobClosed() error {
+	return fmt.Errorf("write to a blob: %w: it was closed", zodb.ErrState)
+}
+
+// wrote keeps an error of writing.
+func (w *BlobWriter) wrote(err error) {
 	if err != nil {
 		w.err = fmt.Errorf("write to a blob: %w", w.t.m.o.State.Refused(err))
 	}
-	return n, w.err
+}
+
+// Room returns memory for the next bytes, which Filled adds; none if nothing can be written. It is
+// the caller's until then.
+func (w *BlobWriter) Room() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state != blobOpen || w.err != nil {
+		return nil
+	}
+	return w.w.buf[len(w.w.buf):cap(w.w.buf)]
+}
+
+// Filled is Write of the first n bytes of Room, without a copy.
+func (w *BlobWriter) Filled(n int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state != blobOpen {
+		return errBlobClosed()
+	}
+	if w.err == nil {
+		w.wrote(w.w.filled(n))
+	}
+	return w.err
 }
 
 // Size returns how many bytes were written.
@@ -97,7 +130,6 @@ func (w *BlobWriter) close() error {
 		if err := w.t.m.endStaging(w.b, w.w, w.err); err != nil && w.err == nil {
 			w.err = fmt.Errorf("write to a blob: %w", w.t.m.o.State.Refused(err))
 		}
-		w.w.buf = nil
 	case blobAborted:
 		return fmt.Errorf("close a blob: %w: it was aborted", zodb.ErrState)
 	}
@@ -111,11 +143,11 @@ func (w *BlobWriter) Abort() error {
 	if w.state == blobUsed || w.state == blobAborted {
 		return nil
 	}
-	if w.state == blobOpen {
-		_ = w.w.f.Close() // it is removed
+	if w.state == blobOpen { // what is wrong with the file is nothing to who drops it
+		_ = w.w.stop()
+		_ = w.w.out.f.Close()
 	}
 	w.state = blobAborted
-	w.w.buf = nil
 	if err := w.t.m.o.Home.FS.Remove(w.b.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
