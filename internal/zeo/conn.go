@@ -199,6 +199,11 @@ func (c *conn) converse() error {
 		if err := c.flushed(in); err != nil {
 			return err
 		}
+		if done, err := c.uploadPiece(in); err != nil {
+			return err
+		} else if done {
+			continue
+		}
 		frame, err := in.Next()
 		if err != nil {
 			return c.readError(err)

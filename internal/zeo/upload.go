@@ -66,24 +66,82 @@ func (c *conn) storeBlobChunk(r *request, a *arguments) error {
 	if a.err != nil {
 		return r.fail(&typeError{a.err.Error()})
 	}
-	u := c.upload
-	if u == nil {
+	if c.upload == nil {
 		return r.fail(&typeError{"storeBlobChunk without storeBlobStart"})
 	}
-	if u.file {
-		c.uploadAt.Store(c.srv.o.Clock().UnixNano())
-	}
-	u.size += int64(len(piece))
-	if limit := c.srv.o.Limits.Blob; u.size > limit && u.blob != nil {
-		c.srv.o.Observer.Refused("blob")
-		c.failUpload(&pythonError{classStorage, wire.Tuple{fmt.Sprintf("a blob of more than %d bytes, which is the limit max-blob of the server", limit)}})
-	}
-	if u.blob != nil {
+	c.pieceCame()
+	c.countPiece(len(piece))
+	if u := c.upload; u.blob != nil {
 		if _, err := u.blob.Write(piece); err != nil {
 			c.failUpload(err)
 		}
 	}
 	return r.answer(nil)
+}
+
+// pieceCame notes that the client goes on.
+func (c *conn) pieceCame() {
+	if c.upload.file {
+		c.uploadAt.Store(c.srv.o.Clock().UnixNano())
+	}
+}
+
+// countPiece counts the bytes of a piece, and gives up a blob that is too large.
+func (c *conn) countPiece(n int) {
+	u := c.upload
+	u.size += int64(n)
+	if limit := c.srv.o.Limits.Blob; u.size > limit && u.blob != nil {
+		c.srv.o.Observer.Refused("blob")
+		c.failUpload(&pythonError{classStorage, wire.Tuple{fmt.Sprintf("a blob of more than %d bytes, which is the limit max-blob of the server", limit)}})
+	}
+}
+
+// roomyBlob is a blob whose content can be put into its place, without a copy.
+type roomyBlob interface {
+	// Room returns memory for the next bytes, at least one; none after an error.
+	Room() []byte
+	// Filled adds the first n bytes of it.
+	Filled(n int) error
+}
+
+// uploadPiece reads a piece of a blob into its place, if that is what comes. It reports whether it was.
+func (c *conn) uploadPiece(in *wire.Reader) (done bool, err error) {
+	if c.upload == nil {
+		return false, nil
+	}
+	blob, ok := c.upload.blob.(roomyBlob)
+	if !ok {
+		return false, nil
+	}
+	n, ok := in.BlobChunk(c.encoding)
+	if !ok {
+		return false, nil
+	}
+	c.worked(false)
+	c.countPiece(n)
+	for n > 0 {
+		var room []byte
+		if c.upload.blob != nil {
+			room = blob.Room()
+		}
+		if len(room) == 0 { // the rest is dropped
+			room = make([]byte, 4<<10)
+		}
+		room = room[:min(n, len(room))]
+		if err := in.ReadChunk(room); err != nil {
+			return true, c.readError(err)
+		}
+		n -= len(room)
+		if c.upload.blob != nil {
+			c.sends.work()
+			if err := blob.Filled(len(room)); err != nil {
+				c.failUpload(err)
+			}
+		}
+		c.sends.came(c.srv.o.Clock(), int64(len(room)))
+	}
+	c.pieceCame()
+	return true, nil
 }
 
 // failUpload keeps the fault for the vote; the rest of the blob is dropped.

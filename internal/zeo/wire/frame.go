@@ -37,6 +37,9 @@ type Reader struct {
 	big        []byte // the frame that was too long for buf
 	gate       Gate   // nil: none
 	inside     int64  // size of the frame that has passed the gate; 0 = none
+
+	chunk    int    // bytes of a piece of a blob to come
+	chunkEnd string // what is behind it
 }
 
 // Gate is asked before memory is made for a frame that does not fit into the buffer.
@@ -156,6 +159,16 @@ func (r *Reader) nextBig(size int64) ([]byte, error) {
 
 // fill reads until the buffer has n bytes to return.
 func (r *Reader) fill(n int) error {
+	// Of a long frame no more than the length of the next one is read with it: the rest of that would
+	// have to be moved to the start of the buffer.
+	if n > len(r.buf)/2 {
+		return r.fillUpTo(n, n+headLen)
+	}
+	return r.fillUpTo(n, len(r.buf))
+}
+
+// fillUpTo is fill, and reads no more than most, if there is room.
+func (r *Reader) fillUpTo(n, most int) error {
 	if r.start == r.end {
 		r.start, r.end = 0, 0
 	}
@@ -163,8 +176,9 @@ func (r *Reader) fill(n int) error {
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0
 	}
+	limit := min(r.start+most, len(r.buf))
 	for r.end-r.start < n {
-		m, err := r.read(r.buf[r.end:])
+		m, err := r.read(r.buf[r.end:limit])
 		r.end += m
 		if err != nil && r.end-r.start < n {
 			if err == io.EOF && r.start == r.end {
