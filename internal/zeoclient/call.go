@@ -94,6 +94,15 @@ func (c *Client) put(flush bool, f func([]byte) ([]byte, error)) error {
 	return err
 }
 
+// putFrame is put for a whole frame, which is not copied.
+func (c *Client) putFrame(frame []byte) error {
+	err := c.out.putFrame(frame)
+	if err != nil {
+		c.fail(c.out.cause())
+	}
+	return err
+}
+
 // Start begins a call without waiting for its answer, nor for its being sent:
 // that happens when somebody waits, calls or flushes, or when a lot has been collected. The
 // calls of one goroutine arrive in their order.

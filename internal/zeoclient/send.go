@@ -55,6 +55,38 @@ func (s *sender) put(flush bool, f func([]byte) ([]byte, error)) error {
 	return s.flushLocked()
 }
 
+// putFrame sends a frame, which is the caller's again when it returns, behind all messages that are
+// waiting.
+func (s *sender) putFrame(frame []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil && (s.writing || len(s.waiting) > 0) {
+		if s.writing {
+			s.written.Wait()
+		} else if err := s.flushLocked(); err != nil {
+			return err
+		}
+	}
+	if s.err != nil {
+		return s.err
+	}
+	s.write(frame)
+	return s.flushLocked()
+}
+
+// write writes b, while others collect messages.
+func (s *sender) write(b []byte) {
+	s.writing = true
+	s.mu.Unlock()
+	_, err := s.w.Write(b)
+	s.mu.Lock()
+	s.writing = false
+	if err != nil && s.err == nil {
+		s.err = err
+	}
+	s.written.Broadcast()
+}
+
 // flush writes the waiting messages, unless another goroutine is writing, which will write them
 // too.
 func (s *sender) flush() error {
@@ -67,18 +99,10 @@ func (s *sender) flushLocked() error {
 	for !s.writing && len(s.waiting) > 0 && s.err == nil {
 		b := s.waiting
 		s.waiting, s.spare = s.spare[:0], nil
-		s.writing = true
-		s.mu.Unlock()
-		_, err := s.w.Write(b)
-		s.mu.Lock()
-		s.writing = false
+		s.write(b)
 		if cap(b) <= 2*crowdBytes {
 			s.spare = b[:0]
 		}
-		if err != nil && s.err == nil {
-			s.err = err
-		}
-		s.written.Broadcast()
 	}
 	return s.err
 }

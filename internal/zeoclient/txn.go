@@ -113,15 +113,25 @@ func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, blob io.Read
 	if err := t.c.oneWay(false, "storeBlobStart"); err != nil {
 		return err
 	}
-	chunk := make([]byte, chunkBytes)
+	head, tail, err := wire.AroundBytes(t.c.raw.Encoding, chunkBytes, "storeBlobChunk")
+	if err != nil {
+		return err
+	}
+	// The content is read into its place in the frame.
+	frame := make([]byte, len(head)+chunkBytes+len(tail))
+	content := frame[len(head) : len(head)+chunkBytes]
+	copy(frame, head)
+	copy(frame[len(head)+chunkBytes:], tail)
 	for {
-		n, err := io.ReadFull(blob, chunk)
-		if n > 0 {
-			if err := t.c.oneWay(true, "storeBlobChunk", chunk[:n]); err != nil {
-				return err
+		n, err := io.ReadFull(blob, content)
+		if err == nil {
+			err = t.c.putFrame(frame)
+		} else if ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF); ended {
+			if n > 0 {
+				if err := t.c.oneWay(true, "storeBlobChunk", content[:n]); err != nil {
+					return err
+				}
 			}
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return t.c.oneWay(false, "storeBlobEnd", oid, serial, notNil(data), t.ttid)
 		}
 		if err != nil {
