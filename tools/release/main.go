@@ -124,6 +124,13 @@ func (r *release) plan(ctx context.Context, w io.Writer) error {
 		fmt.Fprintf(w, "would build %s\n", r.name(t, "VERSION")+".tar.gz")
 		fmt.Fprintf(w, "would write %s\n", r.name(t, "VERSION")+".cdx.json")
 	}
+	for _, t := range r.targets {
+		for _, packager := range packagers {
+			if packaged(t) {
+				fmt.Fprintf(w, "would write a package, %s for %s\n", packager, t.arch)
+			}
+		}
+	}
 	fmt.Fprintln(w, "would write SHA256SUMS")
 	fmt.Fprintln(w, "nothing was built, and no tag was made")
 	return nil
@@ -164,6 +171,9 @@ func (r *release) build(ctx context.Context) error {
 	}
 	common = append(common, manual.files()...)
 	for _, b := range binaries {
+		if err := r.writePackages(b, manual, licences); err != nil {
+			return err
+		}
 		name := r.name(b.target, r.version)
 		files := append([]file{{name: program, path: b.path, mode: 0o755}}, common...)
 		if err := writeArchive(filepath.Join(r.out, name+".tar.gz"), name, files, r.time); err != nil {
