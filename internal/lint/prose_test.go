@@ -16,13 +16,3 @@ func TestTextsNameThingsByNouns(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
-
-// TestToolsHoldTheirTests runs the tests of the programs in tools, a module of its own.
-func TestToolsHoldTheirTests(t *testing.T) {
-	t.Parallel()
-	c := exec.Command("go", "test", "-C", root+"/tools", "./...")
-	c.Env = append(os.Environ(), "GOFLAGS=")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
