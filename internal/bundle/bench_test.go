@@ -99,7 +99,7 @@ func BenchmarkFrames(b *testing.B) {
 			var bodies [][]byte
 			for k := range records {
 				o := record.Object{OID: zodb.OID(k), Serial: firstTID + zodb.TID(k/inTransaction), Data: p.append(nil)}
-				body, err := o.Append(nil, true)
+				body, err := o.Append(nil, record.MD5)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -113,7 +113,7 @@ func BenchmarkFrames(b *testing.B) {
 					b.Fatal(err)
 				}
 				if k%inTransaction == inTransaction-1 {
-					tx, err := (&record.Transaction{TID: tid, OIDs: make([]zodb.OID, inTransaction)}).Append(nil, true)
+					tx, err := (&record.Transaction{TID: tid, OIDs: make([]zodb.OID, inTransaction)}).Append(nil, record.MD5)
 					if err == nil {
 						err = w.Transaction(tid, 0, tx)
 					}

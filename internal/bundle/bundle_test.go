@@ -67,7 +67,7 @@ func bundleFrom(t testing.TB, o Options, transactions [][]int) *made {
 				flags = FlagGone
 			}
 			o := record.Object{OID: oid, Serial: tid, Data: text(rnd, size)}
-			b, err := o.Append(nil, true)
+			b, err := o.Append(nil, record.MD5)
 			if err == nil {
 				err = w.Revision(oid, tid, flags, b)
 			}
@@ -77,7 +77,7 @@ func bundleFrom(t testing.TB, o Options, transactions [][]int) *made {
 			m.content[layout.Revision(oid, tid)], m.flags[layout.Revision(oid, tid)] = b, flags
 			tx.OIDs = append(tx.OIDs, oid)
 		}
-		b, err := tx.Append(nil, true)
+		b, err := tx.Append(nil, record.MD5)
 		if err == nil {
 			err = w.Transaction(tid, 0, b)
 		}

@@ -55,14 +55,14 @@ func goldenMembers(t *testing.T) (names []layout.Name, contents [][]byte, flags 
 			case o.UndoFrom != 0:
 				flag = FlagUndo
 			}
-			b, err := o.Append(nil, true)
+			b, err := o.Append(nil, record.MD5)
 			add(layout.Revision(o.OID, f.TID), flag, b, err)
 		}
 		flag := uint16(0)
 		if f.Packed {
 			flag = FlagPacked
 		}
-		b, err := f.Append(nil, true)
+		b, err := f.Append(nil, record.MD5)
 		add(layout.Transaction(f.TID), flag, b, err)
 	}
 	return names, contents, flags

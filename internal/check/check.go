@@ -76,28 +76,28 @@ type Progress struct {
 
 // Summary describes the items that a check saw. With Since it only covers changed ones.
 type Summary struct {
-	Class         string        `json:"class"` // Full or Minimal
-	Format        string        `json:"format"`
-	Since         zodb.TID      `json:"since,omitzero"`
-	LastTID       zodb.TID      `json:"last_tid"` // x.serial, after recovery
-	MaxOID        zodb.OID      `json:"max_oid"`  // x.oid, after recovery
-	Packed        zodb.TID      `json:"packed"`   // x.packed
-	Objects       int64         `json:"objects"`  // with a pointer (Minimal: with a file)
-	Revisions     int64         `json:"revisions"`
-	Transactions  int64         `json:"transactions"`
-	Blobs         int64         `json:"blobs"`
-	Files         int64         `json:"files"` // that were read
-	Bytes         int64         `json:"bytes"` // of these files
-	WithoutMD5    int64         `json:"without_md5"`
-	OldPointers   int64         `json:"old_pointers"` // in the 12 byte form
-	DeletedFiles  int64         `json:"deleted_files"`
-	UndoneObjects int64         `json:"undone_objects"` // whose current revision says that they do not exist
-	PackedAway    int64         `json:"packed_away"`    // objects whose history ends at a packed revision
-	Dangling      int64         `json:"dangling"`       // objects that something refers to and that do not exist
-	Damage        int64         `json:"damage"`         // findings by severity
-	Warnings      int64         `json:"warnings"`       //
-	Notes         int64         `json:"notes"`          //
-	Duration      time.Duration `json:"duration_ns"`    // 0 without a clock
+	Class           string        `json:"class"` // Full or Minimal
+	Format          string        `json:"format"`
+	Since           zodb.TID      `json:"since,omitzero"`
+	LastTID         zodb.TID      `json:"last_tid"` // x.serial, after recovery
+	MaxOID          zodb.OID      `json:"max_oid"`  // x.oid, after recovery
+	Packed          zodb.TID      `json:"packed"`   // x.packed
+	Objects         int64         `json:"objects"`  // with a pointer (Minimal: with a file)
+	Revisions       int64         `json:"revisions"`
+	Transactions    int64         `json:"transactions"`
+	Blobs           int64         `json:"blobs"`
+	Files           int64         `json:"files"` // that were read
+	Bytes           int64         `json:"bytes"` // of these files
+	WithoutChecksum int64         `json:"without_checksum"`
+	OldPointers     int64         `json:"old_pointers"` // in the 12 byte form
+	DeletedFiles    int64         `json:"deleted_files"`
+	UndoneObjects   int64         `json:"undone_objects"` // whose current revision says that they do not exist
+	PackedAway      int64         `json:"packed_away"`    // objects whose history ends at a packed revision
+	Dangling        int64         `json:"dangling"`       // objects that something refers to and that do not exist
+	Damage          int64         `json:"damage"`         // findings by severity
+	Warnings        int64         `json:"warnings"`       //
+	Notes           int64         `json:"notes"`          //
+	Duration        time.Duration `json:"duration_ns"`    // 0 without a clock
 }
 
 // Run checks a home and calls report for each finding, from one goroutine at a
@@ -242,10 +242,10 @@ func (r *reporter) overlook() {
 
 // counts are the numbers of a Summary that many workers add to.
 type counts struct {
-	objects, revisions, transactions, blobs atomic.Int64
-	files, bytes, withoutMD5, oldPointers   atomic.Int64
-	deleted, undone, packedAway, filesInB   atomic.Int64
-	progress                                sync.Mutex
+	objects, revisions, transactions, blobs    atomic.Int64
+	files, bytes, withoutChecksum, oldPointers atomic.Int64
+	deleted, undone, packedAway, filesInB      atomic.Int64
+	progress                                   sync.Mutex
 }
 
 func (c *checker) summary() Summary {
@@ -254,7 +254,7 @@ func (c *checker) summary() Summary {
 		Class: c.class(), Format: c.format, Since: c.o.Since,
 		LastTID: c.serial, MaxOID: c.maxOID, Packed: c.packed,
 		Objects: n.objects.Load(), Revisions: n.revisions.Load(), Transactions: n.transactions.Load(), Blobs: n.blobs.Load(),
-		Files: n.files.Load(), Bytes: n.bytes.Load(), WithoutMD5: n.withoutMD5.Load(), OldPointers: n.oldPointers.Load(),
+		Files: n.files.Load(), Bytes: n.bytes.Load(), WithoutChecksum: n.withoutChecksum.Load(), OldPointers: n.oldPointers.Load(),
 		DeletedFiles: n.deleted.Load(), UndoneObjects: n.undone.Load(), PackedAway: n.packedAway.Load(),
 		Dangling: c.out.dangling, Damage: c.out.damage, Warnings: c.out.warnings, Notes: c.out.notes,
 	}

@@ -93,7 +93,7 @@ func damages() []damageCase {
 	file := func(n layout.Name, change func(b []byte) []byte) func(*testHome) {
 		return func(h *testHome) { h.put(n, change(h.read(h.path(n)))) }
 	}
-	return slices.Concat(objectDamages(file), transactionDamages(file), homeDamages(), []damageCase{
+	return slices.Concat(objectDamages(file), transactionDamages(file), sumDamages(file), homeDamages(), []damageCase{
 		{"none", func(*testHome, [8]zodb.TID) {}, none},
 		{"no checksum", func(h *testHome, t [8]zodb.TID) {
 			file(layout.Revision(1, t[2]), func(b []byte) []byte { clear(b[40:56]); return b })(h)
@@ -165,8 +165,8 @@ func objectDamages(file fileChanger) []damageCase {
 			}
 		}, func(t [8]zodb.TID) []want {
 			return []want{
-				{Kind: ObjectMD5, Name: layout.Revision(1, t[3]), OID: 1, TID: t[3]},
-				{Kind: ObjectMD5, Name: layout.Revision(1, t[1]), OID: 1, TID: t[1]},
+				{Kind: ObjectChecksum, Name: layout.Revision(1, t[3]), OID: 1, TID: t[3]},
+				{Kind: ObjectChecksum, Name: layout.Revision(1, t[1]), OID: 1, TID: t[1]},
 			}
 		}},
 		{"serial", func(h *testHome, t [8]zodb.TID) {

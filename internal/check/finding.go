@@ -14,7 +14,7 @@ type Kind string
 const (
 	ObjectMagic     Kind = "object-magic"
 	ObjectLength    Kind = "object-length"
-	ObjectMD5       Kind = "object-md5"
+	ObjectChecksum  Kind = "object-checksum"
 	ObjectOID       Kind = "object-oid"
 	ObjectSerial    Kind = "object-serial"
 	ObjectUndoFrom  Kind = "object-undo-from"    // it is not a copy of an older revision of the object, as it says
@@ -51,11 +51,11 @@ const (
 
 // Kinds of findings about transactions.
 const (
-	TransactionMagic  Kind = "transaction-magic"
-	TransactionLength Kind = "transaction-length"
-	TransactionTID    Kind = "transaction-tid"
-	TransactionMD5    Kind = "transaction-md5"
-	TransactionFields Kind = "transaction-fields" // lengths inside do not fit, or reserved bytes are not zero
+	TransactionMagic    Kind = "transaction-magic"
+	TransactionLength   Kind = "transaction-length"
+	TransactionTID      Kind = "transaction-tid"
+	TransactionChecksum Kind = "transaction-checksum"
+	TransactionFields   Kind = "transaction-fields" // lengths inside do not fit, or reserved bytes are not zero
 	// TransactionNotBackwards: the previous transaction is not older.
 	TransactionNotBackwards Kind = "transaction-not-backwards"
 	// TransactionMissing: the next one, a revision or x.serial names it, and pack

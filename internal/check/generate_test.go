@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -102,16 +104,21 @@ type stored struct {
 // object encodes a revision file.
 func (h *testHome) object(o record.Object) []byte {
 	h.tb.Helper()
-	b, err := o.Append(nil, true)
+	b, err := o.Append(nil, sumKind(o.Serial, o.OID))
 	if err != nil {
 		h.tb.Fatal(err)
 	}
 	return b
 }
 
+// sumKind gives files checksums of both kinds, in every format.
+func sumKind(tid zodb.TID, oid zodb.OID) record.SumKind {
+	return []record.SumKind{record.XXH64, record.MD5}[(uint64(tid>>32)+uint64(oid))%2]
+}
+
 func (h *testHome) transaction(t record.Transaction) []byte {
 	h.tb.Helper()
-	b, err := t.Append(nil, true)
+	b, err := t.Append(nil, sumKind(t.TID, 0))
 	if err != nil {
 		h.tb.Fatal(err)
 	}
@@ -205,13 +212,21 @@ func patch(b []byte, at int, with []byte) []byte {
 	copy(b[at:], with)
 	switch string(b[:4]) {
 	case record.ObjectMagic:
-		sum := md5.Sum(b[56:])
-		copy(b[40:], sum[:])
+		putSum(b[40:56], b[56:])
 	case record.TransactionMagic:
-		sum := md5.Sum(b[48:])
-		copy(b[32:], sum[:])
+		putSum(b[32:48], b[48:])
 	}
 	return b
+}
+
+// putSum makes a checksum fit a content again.
+func putSum(sum, content []byte) {
+	if string(sum[:5]) == "xxh64" {
+		binary.BigEndian.PutUint64(sum[8:], xxhash.Sum64(content))
+		return
+	}
+	is := md5.Sum(content)
+	copy(sum, is[:])
 }
 
 func be64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }

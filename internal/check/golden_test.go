@@ -30,7 +30,7 @@ func golden(tb testing.TB, name string) (vfs.FS, string) {
 var kindOf = map[string]Kind{
 	"object bad magic":                                 ObjectMagic,
 	"object length mismatch":                           ObjectLength,
-	"object md5 mismatch":                              ObjectMD5,
+	"object md5 mismatch":                              ObjectChecksum,
 	"object oid mismatch":                              ObjectOID,
 	"object data is not a pickle":                      ObjectNotPickle,
 	"object history does not go backwards":             HistoryNotBackwards,
@@ -40,7 +40,7 @@ var kindOf = map[string]Kind{
 	"pointer bad magic":                                PointerMagic,
 	"pointer is not the newest revision":               PointerNotNewest,
 	"transaction bad magic":                            TransactionMagic,
-	"transaction md5 mismatch":                         TransactionMD5,
+	"transaction md5 mismatch":                         TransactionChecksum,
 	"missing transaction newer than x.packed":          TransactionMissing,
 	"transaction lists a revision that does not exist": TransactionListsMissingRevision,
 	"x.oid lower than an existing oid":                 XOIDLow,

@@ -266,12 +266,12 @@ func unsureCases() []leftoverCase {
 		}},
 		{"a reachable record that can't be read", unsure(func(h *testHome, t [8]zodb.TID) []graded {
 			h.edit(layout.Revision(1, t[4]), func(b []byte) []byte { b[len(b)-2] ^= 1; return b })
-			return []graded{h.at(Damage, ObjectMD5, layout.Revision(1, t[4]))}
+			return []graded{h.at(Damage, ObjectChecksum, layout.Revision(1, t[4]))}
 		})},
 		{"a kept record that can't be read", unsure(func(h *testHome, t [8]zodb.TID) []graded {
 			h.edit(layout.Revision(1, t[2]), func(b []byte) []byte { b[len(b)-2] ^= 1; return b })
 			h.packed(t[2] + 1)
-			return []graded{h.at(Damage, ObjectMD5, layout.Revision(1, t[2]))}
+			return []graded{h.at(Damage, ObjectChecksum, layout.Revision(1, t[2]))}
 		})},
 		{"a reachable record that is no pickle", unsure(func(h *testHome, t [8]zodb.TID) []graded {
 			tid := h.commit(stored{oid: 1, data: []byte("sealed")})
@@ -364,7 +364,7 @@ func objectLeftovers() []leftoverCase {
 		{"pointer gone, and a record that may refer to it can't be read", func(h *testHome, t [8]zodb.TID) []graded {
 			h.unlink(layout.Pointer(13))
 			h.edit(layout.Revision(1, t[4]), func(b []byte) []byte { b[len(b)-2] ^= 1; return b })
-			return []graded{h.noPointer(Damage, 13), h.at(Damage, ObjectMD5, layout.Revision(1, t[4]))}
+			return []graded{h.noPointer(Damage, 13), h.at(Damage, ObjectChecksum, layout.Revision(1, t[4]))}
 		}},
 		{"pointer gone, and a record that may refer to it is no pickle", func(h *testHome, t [8]zodb.TID) []graded {
 			h.unlink(layout.Pointer(13))

@@ -87,8 +87,8 @@ func (c *checker) flushed(t *journal.Committed) bool {
 	}
 	want := transactionFile(t)
 	want.Previous = there.Previous // a pack may have linked it to another one
-	a, errA := want.Append(nil, false)
-	b, errB := there.Append(nil, false)
+	a, errA := want.Append(nil, record.NoSum)
+	b, errB := there.Append(nil, record.NoSum)
 	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
@@ -129,7 +129,7 @@ func (c *checker) pend(t *journal.Committed) {
 		}
 	}
 	if !c.minimal {
-		put(layout.Transaction(t.TID), func() ([]byte, error) { return transactionFile(t).Append(nil, true) })
+		put(layout.Transaction(t.TID), func() ([]byte, error) { return transactionFile(t).Append(nil, record.XXH64) })
 	}
 	put(layout.XOID, is(record.AppendX(nil, uint64(t.MaxOID))))
 	put(layout.XSerial, is(record.AppendX(nil, uint64(t.TID))))
@@ -143,6 +143,6 @@ func (c *checker) logged(tid zodb.TID, e *journal.Entry) func() ([]byte, error) 
 			return nil, err
 		}
 		o := &record.Object{OID: e.OID, UndoFrom: e.UndoFrom, BlobSum: e.BlobSum, Previous: e.Previous, Serial: tid, Data: data}
-		return o.Append(nil, true)
+		return o.Append(nil, record.XXH64)
 	}
 }

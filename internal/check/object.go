@@ -2,7 +2,6 @@ package check
 
 import (
 	"bytes"
-	"crypto/md5"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,7 +35,7 @@ const blobBuffer = 256 << 10
 // object is a revision as read; its data lie in the worker's buffer.
 type object struct {
 	record.Object
-	noMD5 bool
+	noSum bool
 	path  string
 	size  int64 // of the file, in bytes
 }
@@ -62,7 +61,7 @@ func (c *checker) readObject(w *worker, n layout.Name) (o object, s state, defec
 		kind, detail := objectDefect(data, n.OID, n.TID, errors.Is(err, errLength))
 		return object{path: where, size: int64(len(data))}, unusable, c.object(kind, n.OID, n.TID, where, detail)
 	}
-	o = object{Object: *parsed, noMD5: !record.HasMD5(data), path: where, size: int64(len(data))}
+	o = object{Object: *parsed, noSum: record.SumKindOf(data) == record.NoSum, path: where, size: int64(len(data))}
 	if o.Previous != 0 && o.Previous >= o.Serial {
 		defect = c.object(HistoryNotBackwards, n.OID, o.Serial, where, "its previous revision is "+o.Previous.String())
 		defect.Class = class(o.Data)
@@ -83,17 +82,15 @@ func objectDefect(b []byte, oid zodb.OID, tid zodb.TID, wrongLength bool) (Kind,
 		return ObjectLength, fmt.Sprintf("%d bytes, the header says %d", len(b), binary.BigEndian.Uint32(b[4:]))
 	case zodb.OIDFromBytes(b[8:]) != oid:
 		return ObjectOID, "the header says " + zodb.OIDFromBytes(b[8:]).String()
-	case !md5Fits(b[40:56], b[56:]):
-		return ObjectMD5, "the content was changed since it was written"
+	case record.SumFault(b) != "":
+		return ObjectChecksum, changed + record.SumFault(b)
 	default:
 		return ObjectSerial, "the header says " + zodb.TIDFromBytes(b[64:]).String()
 	}
 }
 
-func md5Fits(want, content []byte) bool {
-	got := md5.Sum(content)
-	return isZero(want) || bytes.Equal(got[:], want)
-}
+// changed begins the detail of a finding about a checksum.
+const changed = "the content was changed since it was written: "
 
 func isZero(b []byte) bool {
 	for _, x := range b {
@@ -359,8 +356,8 @@ func (c *checker) countRevision(w *worker, o object) {
 	t.revisions++
 	t.files++
 	t.bytes += o.size
-	if o.noMD5 {
-		t.withoutMD5++
+	if o.noSum {
+		t.withoutChecksum++
 	}
 }
 

@@ -110,8 +110,8 @@ func TestFindingSurvivesJSON(t *testing.T) {
 	}{
 		{Finding{Kind: DanglingReference, Severity: Damage, HasOID: true, Path: "A/x", FromTID: 3, Detail: "d"},
 			`{"kind":"dangling-reference","severity":"damage","oid":"0000000000000000","path":"A/x","from":"0000000000000000","from_tid":"0000000000000003","detail":"d"}`},
-		{Finding{Kind: ObjectMD5, Severity: Damage, HasOID: true, OID: 9, TID: 4, Path: "p", Class: "a.B"},
-			`{"kind":"object-md5","severity":"damage","oid":"0000000000000009","tid":"0000000000000004","path":"p","class":"a.B"}`},
+		{Finding{Kind: ObjectChecksum, Severity: Damage, HasOID: true, OID: 9, TID: 4, Path: "p", Class: "a.B"},
+			`{"kind":"object-checksum","severity":"damage","oid":"0000000000000009","tid":"0000000000000004","path":"p","class":"a.B"}`},
 		{Finding{Kind: NeedsRecovery, Severity: Note}, `{"kind":"needs-recovery","severity":"note"}`},
 	} {
 		b, err := json.Marshal(tc.f)

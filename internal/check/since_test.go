@@ -69,7 +69,7 @@ func TestSinceFindsDamageToWhatChanged(t *testing.T) {
 		}, func(t [8]zodb.TID) []want {
 			return []want{
 				{Kind: BlobMissing, Name: layout.Blob(2, t[3]), OID: 2, TID: t[3]},
-				{Kind: TransactionMD5, Name: layout.Transaction(t[5]), TID: t[5]},
+				{Kind: TransactionChecksum, Name: layout.Transaction(t[5]), TID: t[5]},
 			}
 		}},
 		{"transaction missing, the rest goes on", func(h *testHome, t [8]zodb.TID) {

@@ -15,7 +15,7 @@ const tallied = 4096
 type tally struct {
 	c *checker // nil: nothing was counted
 
-	files, bytes, objects, revisions, withoutMD5 int64
+	files, bytes, objects, revisions, withoutChecksum int64
 
 	oid zodb.OID // the highest of an object that was seen
 	tid zodb.TID // the latest of a revision that was seen
@@ -80,11 +80,11 @@ func (t *tally) settle() {
 	n := &t.c.counts
 	n.objects.Add(t.objects)
 	n.revisions.Add(t.revisions)
-	n.withoutMD5.Add(t.withoutMD5)
+	n.withoutChecksum.Add(t.withoutChecksum)
 	raise(&t.c.newer.oid, uint64(t.oid))
 	raise(&t.c.newer.tid, uint64(t.tid))
 	t.c.countFiles(t.files, t.bytes)
-	t.files, t.bytes, t.objects, t.revisions, t.withoutMD5 = 0, 0, 0, 0, 0
+	t.files, t.bytes, t.objects, t.revisions, t.withoutChecksum = 0, 0, 0, 0, 0
 }
 
 // end hands everything over.

@@ -17,13 +17,13 @@ import (
 type transaction struct {
 	tid      zodb.TID
 	previous zodb.TID
-	// linked tells that previous can be relied on. It can even where the md5 does
+	// linked tells that previous can be relied on. It can even where the checksum does
 	// not fit, because that does not cover the header.
 	linked bool
 	oids   []zodb.OID
 	path   string
 	size   int64
-	noMD5  bool
+	noSum  bool
 }
 
 // readTransaction reads and parses a transaction file. It reports nothing; for an
@@ -43,14 +43,14 @@ func (c *checker) readTransaction(w *worker, tid zodb.TID) (t transaction, s sta
 	}
 	if err != nil {
 		kind, detail := transactionDefect(data, tid, err)
-		if kind == TransactionMD5 || kind == TransactionFields {
+		if kind == TransactionChecksum || kind == TransactionFields {
 			t.previous = zodb.TIDFromBytes(data[24:])
 			t.linked = t.previous < tid
 		}
 		return t, unusable, c.transactionFinding(kind, t, detail)
 	}
 	t.previous, t.oids = parsed.Previous, parsed.OIDs
-	t.noMD5 = !record.HasMD5(data)
+	t.noSum = record.SumKindOf(data) == record.NoSum
 	t.linked = t.previous < tid
 	if !isZero(data[17:24]) {
 		return t, unusable, c.transactionFinding(TransactionFields, t, "its reserved bytes are not zero")
@@ -72,8 +72,8 @@ func transactionDefect(b []byte, tid zodb.TID, err error) (Kind, string) {
 		return TransactionLength, fmt.Sprintf("%d bytes, the header says %d", len(b), binary.BigEndian.Uint32(b[4:]))
 	case zodb.TIDFromBytes(b[8:]) != tid:
 		return TransactionTID, "the header says " + zodb.TIDFromBytes(b[8:]).String()
-	case !md5Fits(b[32:48], b[48:]):
-		return TransactionMD5, "the content was changed since it was written"
+	case record.SumFault(b) != "":
+		return TransactionChecksum, changed + record.SumFault(b)
 	default:
 		return TransactionFields, err.Error()
 	}
@@ -112,8 +112,8 @@ func (c *checker) transaction(w *worker, tid zodb.TID) {
 func (c *checker) countTransaction(w *worker, t transaction) {
 	c.counts.transactions.Add(1)
 	c.countFile(w, t.size)
-	if t.noMD5 {
-		c.tally(w).withoutMD5++
+	if t.noSum {
+		c.tally(w).withoutChecksum++
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/pickle"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -120,6 +121,7 @@ type shownRevision struct {
 	Blob       bool       `json:"blob"`
 	BlobSum    string     `json:"blob_sum,omitempty"`
 	Checksum   string     `json:"checksum,omitempty"` // of a file
+	SumKind    string     `json:"checksum_kind,omitempty"`
 	Size       int        `json:"size"`
 	Class      string     `json:"class"`
 	State      string     `json:"state"`
@@ -182,7 +184,7 @@ func (o *showCommand) showRevision(e *env, r *shownRevision) error {
 		f.line("as of", "%s (%s), by an undo", r.UndoFrom, formatTID(r.UndoFrom))
 	}
 	if r.Checksum != "" {
-		f.line("checksum", "%s", r.Checksum)
+		f.line("checksum", "%s", checksum(r.Checksum, r.SumKind))
 	}
 	if r.Blob {
 		f.line("blob", "yes %s", r.BlobSum)
@@ -223,13 +225,22 @@ func (f *fields) line(name, format string, args ...any) {
 	}
 }
 
-// checksum describes the MD5 of a file.
-func checksum(has, checked bool) string {
+// shownSum describes the checksum of a file, and names its kind.
+func shownSum(b []byte) (text, kind string) {
+	kind = record.SumKindOf(b).String()
 	switch {
-	case !has:
-		return "none"
-	case checked:
-		return "right"
+	case kind == "":
+		return "none", ""
+	case record.SumFault(b) == "":
+		return "right", kind
 	}
-	return "wrong"
+	return "wrong", kind
+}
+
+// checksum is the description in one line.
+func checksum(text, kind string) string {
+	if kind == "" {
+		return text
+	}
+	return text + " (" + kind + ")"
 }

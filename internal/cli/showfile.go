@@ -184,7 +184,8 @@ func (o *showCommand) showObjectFile(e *env, name string, b []byte) error {
 		obj = unchecked
 	}
 	r := shownRevision{Kind: "revision", OID: obj.OID, TID: obj.Serial, Previous: obj.Previous, UndoFrom: obj.UndoFrom,
-		Exists: !obj.Gone(), Blob: obj.HasBlob(), BlobSum: obj.BlobSum.String(), Checksum: checksum(record.HasMD5(b), damage == nil), data: obj.Data}
+		Exists: !obj.Gone(), Blob: obj.HasBlob(), BlobSum: obj.BlobSum.String(), data: obj.Data}
+	r.Checksum, r.SumKind = shownSum(b)
 	return errors.Join(o.showRevision(e, &r), damage)
 }
 
@@ -197,6 +198,7 @@ type shownTransaction struct {
 	Description  string     `json:"description"`
 	ExtensionHex string     `json:"extension_hex,omitempty"`
 	Checksum     string     `json:"checksum"`
+	SumKind      string     `json:"checksum_kind,omitempty"`
 	OIDs         []zodb.OID `json:"oids"`
 }
 
@@ -210,14 +212,15 @@ func (o *showCommand) showTransactionFile(e *env, name string, b []byte) error {
 		t = unchecked
 	}
 	shown := shownTransaction{Kind: "transaction", TID: t.TID, Previous: t.Previous, User: string(t.User), Description: string(t.Description),
-		ExtensionHex: hex.EncodeToString(t.Extension), Checksum: checksum(record.HasMD5(b), damage == nil), OIDs: t.OIDs}
+		ExtensionHex: hex.EncodeToString(t.Extension), OIDs: t.OIDs}
+	shown.Checksum, shown.SumKind = shownSum(b)
 	if o.json {
 		return errors.Join(e.printJSON(shown), damage)
 	}
 	f := fields{e: e}
 	f.line("transaction", "%s (%s)", t.TID, formatTID(t.TID))
 	f.line("transaction before", "%s", formatLast(t.Previous))
-	f.line("checksum", "%s", shown.Checksum)
+	f.line("checksum", "%s", checksum(shown.Checksum, shown.SumKind))
 	f.line("user", "%s", printable(t.User))
 	f.line("description", "%s", printable(t.Description))
 	if len(t.Extension) > 0 {

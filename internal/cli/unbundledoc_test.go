@@ -12,9 +12,13 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -145,6 +149,60 @@ print(*numbers(sys.stdin.buffer.read()))`
 	}
 }
 
+// TestScriptComparesChecksums: it computes an XXH64 of contents of all lengths, and leaves one that
+// does not fit for check to find.
+func TestScriptComparesChecksums(t *testing.T) {
+	t.Parallel()
+	script := unbundleScript(t)
+	const program = `import struct, sys
+text = open(sys.argv[1]).read()
+exec(text[text.index("P = "):text.index("def classic")])
+b = sys.stdin.buffer.read()
+print(*(f"{xxh64(b[:n]):016x}" for n in range(len(b) + 1)))`
+	content := make([]byte, 200)
+	for i := range content {
+		content[i] = byte(i * i)
+	}
+	var want []string
+	for n := range len(content) + 1 {
+		want = append(want, strings.TrimPrefix(record.SumBlob(content[:n]).String(), "xxh64:"))
+	}
+	cmd := exec.CommandContext(t.Context(), "python3", "-c", program, script)
+	cmd.Stdin = bytes.NewReader(content)
+	if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != strings.Join(want, " ") {
+		t.Errorf("%v: %s\nwant %s", err, out, want)
+	}
+
+	home := enginetest.Home(t, engine.CreateOptions{Format: "bundled"})
+	s := enginetest.Open(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("root")})
+	last := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("root, changed")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	enginetest.Rewrite(t, home, layout.Bundled, func(n layout.Name, b []byte) []byte {
+		if n == layout.Revision(0, last) || n == layout.Transaction(last) {
+			b[len(b)-1] ^= 1
+		}
+		return b
+	})
+	to := filepath.Join(t.TempDir(), "flat")
+	if out, err := exec.CommandContext(t.Context(), "python3", script, home, to).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	f, err := vfs.OS(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[check.Kind]zodb.TID)
+	if _, err := check.Run(t.Context(), check.Options{FS: f}, func(x check.Finding) { found[x.Kind] = x.TID }); err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 2 || found[check.ObjectChecksum] != last || found[check.TransactionChecksum] != last {
+		t.Errorf("check of what was unpacked finds %v", found)
+	}
+}
+
 // count returns how many files there are among the bundles of a copy.
 func count(t *testing.T, dir, pattern string) int {
 	t.Helper()
@@ -167,6 +225,9 @@ func isUnbundled(t *testing.T, script, from, to string, want zodb.Storage) {
 	}
 	if err != nil {
 		t.Fatalf("%s: %v", to, err)
+	}
+	if kinds := enginetest.SumKinds(t, to, layout.Flat); len(kinds) != 1 || kinds[record.MD5] == 0 {
+		t.Errorf("%s: kinds of checksums, and how many there are: %v; want MD5 only", to, kinds)
 	}
 	s, err := engine.Open(t.Context(), to, engine.Options{ReadOnly: true})
 	if err != nil {

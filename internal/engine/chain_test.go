@@ -57,7 +57,7 @@ func misled(t *testing.T, file string, tid, previous zodb.TID) {
 		t.Fatal(err)
 	}
 	txn.Previous = previous
-	if b, err = txn.Append(nil, true); err != nil {
+	if b, err = txn.Append(nil, record.MD5); err != nil {
 		t.Fatal(err)
 	}
 	overwrite(t, file, b)

@@ -71,7 +71,7 @@ func (t *loadTxn) Restore(_ context.Context, rec zodb.Record, blob *zodb.BlobSou
 			return err
 		}
 	}
-	if t.buf, err = o.Append(t.buf, t.l.home.Settings.MD5Policy.Write); err != nil {
+	if t.buf, err = o.Append(t.buf, t.l.home.SumKind(t.l.store)); err != nil {
 		return err
 	}
 	r.to = len(t.buf)
@@ -178,5 +178,5 @@ func (t *loadTxn) AppendRevision(dst []byte, i int) ([]byte, error) {
 func (t *loadTxn) AppendTransaction(dst []byte) ([]byte, error) {
 	r := record.Transaction{TID: t.tid, Previous: t.l.last, Packed: t.packed,
 		User: t.meta.User, Description: t.meta.Description, Extension: t.meta.Extension, OIDs: t.oidsOf()}
-	return r.Append(dst, t.l.home.Settings.MD5Policy.Write)
+	return r.Append(dst, t.l.home.SumKind(t.l.store))
 }

@@ -55,7 +55,7 @@ func TestLostRevisionIsNamed(t *testing.T) {
 					t.Fatal(err)
 				}
 				o := &record.Object{OID: 1, Serial: third, Previous: other, Data: pickletest.Record("three")}
-				b, err := o.Append(nil, true)
+				b, err := o.Append(nil, record.MD5)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -154,7 +154,7 @@ func asOlder(t *testing.T, path, blob string) {
 		t.Fatalf("the sum of the blob is %s", o.BlobSum)
 	}
 	o.BlobSum = md5.Sum([]byte(blob))
-	if b, err = o.Append(nil, true); err != nil {
+	if b, err = o.Append(nil, record.MD5); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, b, 0o600)); err != nil {

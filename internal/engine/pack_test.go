@@ -181,7 +181,7 @@ func unpackGolden(t *testing.T, home string, golden *hometest.Pack) {
 			txn, err := record.ParseTransaction(data, path, true)
 			must(err)
 			txn.Previous = golden.PreviousBefore[n.TID]
-			data, err = txn.Append(nil, true)
+			data, err = txn.Append(nil, record.MD5)
 			must(err)
 			must(os.WriteFile(f.Path(path), data, 0o600))
 		}

@@ -216,7 +216,7 @@ func (s *Storage) isFlushed(c *state.Committed, rewritten map[zodb.OID]bool) (bo
 
 // mustAppend encodes a transaction that was decoded, and so has legal lengths.
 func mustAppend(t *record.Transaction) []byte {
-	b, err := t.Append(nil, false)
+	b, err := t.Append(nil, record.NoSum)
 	if err != nil {
 		panic(fmt.Sprintf("transaction %s cannot be encoded: %v", t.TID, err))
 	}

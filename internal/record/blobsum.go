@@ -10,9 +10,6 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// blobTag begins the sum of a blob that is an xxHash. That an MD5 begins so happens once in 2^64.
-const blobTag = "xxh64\x00\x00\x00"
-
 // BlobSum is the checksum of a blob, as the revision to which it belongs has it: an xxHash of 64 bits
 // behind a tag, or an MD5 in files of older releases. Zero: there is no blob.
 //
@@ -25,7 +22,7 @@ func (s BlobSum) IsZero() bool { return s == BlobSum{} }
 
 // Hash returns the hash that computes a sum of the same kind, to compare with it.
 func (s BlobSum) Hash() *BlobHash {
-	if string(s[:len(blobTag)]) == blobTag {
+	if string(s[:len(xxh64Tag)]) == xxh64Tag {
 		return NewBlobHash()
 	}
 	return &BlobHash{Hash: md5.New(), md5: true}
@@ -45,7 +42,7 @@ func (s BlobSum) String() string {
 	case s.Hash().md5:
 		return "md5:" + hex.EncodeToString(s[:])
 	}
-	return "xxh64:" + hex.EncodeToString(s[len(blobTag):])
+	return "xxh64:" + hex.EncodeToString(s[len(xxh64Tag):])
 }
 
 // BlobHash computes the checksum of a blob. One goroutine uses it.
@@ -63,8 +60,8 @@ func (h *BlobHash) BlobSum() (s BlobSum) {
 		h.Sum(s[:0])
 		return s
 	}
-	copy(s[:], blobTag)
-	binary.BigEndian.PutUint64(s[len(blobTag):], h.Hash.(hash.Hash64).Sum64())
+	copy(s[:], xxh64Tag)
+	binary.BigEndian.PutUint64(s[len(xxh64Tag):], h.Hash.(hash.Hash64).Sum64())
 	return s
 }
 

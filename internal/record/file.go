@@ -1,8 +1,6 @@
 package record
 
 import (
-	"bytes"
-	"crypto/md5"
 	"encoding/binary"
 	"fmt"
 
@@ -36,19 +34,10 @@ func (f file) checkStart(b []byte, magic string, headerSize int, size int64) err
 	return nil
 }
 
-// checkMD5 compares the checksum at an offset with the bytes from another one on.
-func (f file) checkMD5(b []byte, at, from int) error {
-	want := b[at : at+md5.Size]
-	got := md5.Sum(b[from:])
-	if bytes.Equal(want, got[:]) || bytes.Equal(want, make([]byte, md5.Size)) {
-		return nil
+// checkSum compares the checksum at an offset with the bytes from another one on.
+func (f file) checkSum(b []byte, at, from int) error {
+	if fault := sumFault(b[at:at+sumSize], b[from:]); fault != "" {
+		return f.corrupt(int64(at), "%s", fault)
 	}
-	return f.corrupt(int64(at), "md5 is %x, but that of the content is %x", want, got)
-}
-
-// putMD5 writes the checksum of the bytes of a whole file from one offset on to
-// another.
-func putMD5(b []byte, at, from int) {
-	sum := md5.Sum(b[from:])
-	copy(b[at:], sum[:])
+	return nil
 }

@@ -1,8 +1,6 @@
 package record
 
 import (
-	"bytes"
-	"crypto/md5"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -26,7 +24,7 @@ const (
 	objectOID      = 8
 	objectUndoFrom = 16
 	objectBlobSum  = 24
-	objectMD5      = 40
+	objectSum      = 40
 	objectPrevious = 56
 	objectSerial   = 64
 )
@@ -39,7 +37,7 @@ const (
 //	     8       8  OID
 //	    16       8  UndoFrom
 //	    24      16  BlobSum; always zero in files of the original
-//	    40      16  MD5 of everything from offset 56 on; zero = not computed
+//	    40      16  checksum of everything from offset 56 on; see [SumKind]
 //	    56       8  Previous
 //	    64       8  Serial
 //	    72       …  Data
@@ -68,9 +66,9 @@ func checkSize(n int64) error {
 	return nil
 }
 
-// Append appends the whole file to dst. Without sum the checksum is left out.
-// The error is that of checkSize; then dst is returned as it was.
-func (o *Object) Append(dst []byte, sum bool) ([]byte, error) {
+// Append appends the whole file to dst, with a checksum of a kind. The error is that of
+// checkSize; then dst is returned as it was.
+func (o *Object) Append(dst []byte, kind SumKind) ([]byte, error) {
 	if err := checkSize(int64(len(o.Data))); err != nil {
 		return dst, fmt.Errorf("object %s: %w", o.OID, err)
 	}
@@ -80,31 +78,29 @@ func (o *Object) Append(dst []byte, sum bool) ([]byte, error) {
 	dst = o.OID.Append(dst)
 	dst = o.UndoFrom.Append(dst)
 	dst = append(dst, o.BlobSum[:]...)
-	dst = append(dst, make([]byte, md5.Size)...)
+	dst = append(dst, make([]byte, sumSize)...)
 	dst = o.Previous.Append(dst)
 	dst = o.Serial.Append(dst)
 	dst = append(dst, o.Data...)
-	if sum {
-		putMD5(dst[start:], objectMD5, objectPrevious)
-	}
+	putSum(kind, dst[start:], objectSum, objectPrevious)
 	return dst, nil
 }
 
 // ParseObject reads a revision of any object, b being the whole file. Data
 // aliases b. The path is for errors.
-func ParseObject(b []byte, path string, checkMD5 bool) (*Object, error) {
+func ParseObject(b []byte, path string, checkSum bool) (*Object, error) {
 	f := file{path: path}
 	if err := f.checkStart(b, ObjectMagic, ObjectHeaderSize, int64(len(b))); err != nil {
 		return nil, err
 	}
-	return ParseObjectAs(b, path, zodb.OIDFromBytes(b[objectOID:]), 0, checkMD5)
+	return ParseObjectAs(b, path, zodb.OIDFromBytes(b[objectOID:]), 0, checkSum)
 }
 
 // ParseObjectAs reads the revision of an object that its name promises, b being
 // the whole file. A serial of 0 stands for any, as in class Minimal. The checks
 // come in the order of the original, so that both name the same one of many
 // defects: magic, length, oid, checksum, serial. Data aliases b.
-func ParseObjectAs(b []byte, path string, oid zodb.OID, serial zodb.TID, checkMD5 bool) (*Object, error) {
+func ParseObjectAs(b []byte, path string, oid zodb.OID, serial zodb.TID, checkSum bool) (*Object, error) {
 	f := file{path, oid, serial}
 	if err := f.checkStart(b, ObjectMagic, ObjectHeaderSize, int64(len(b))); err != nil {
 		return nil, err
@@ -116,8 +112,8 @@ func ParseObjectAs(b []byte, path string, oid zodb.OID, serial zodb.TID, checkMD
 	if serial == 0 {
 		f.tid = o.Serial // the best that an error can tell
 	}
-	if checkMD5 {
-		if err := f.checkMD5(b, objectMD5, objectPrevious); err != nil {
+	if checkSum {
+		if err := f.checkSum(b, objectSum, objectPrevious); err != nil {
 			return nil, err
 		}
 	}
@@ -147,19 +143,4 @@ func objectHeader(b []byte) *Object {
 		Previous: zodb.TIDFromBytes(b[objectPrevious:]),
 		Serial:   zodb.TIDFromBytes(b[objectSerial:]),
 	}
-}
-
-// HasMD5 reports whether a revision or a transaction has a checksum. It is false
-// for anything else.
-func HasMD5(b []byte) bool {
-	at := 0
-	switch {
-	case len(b) >= ObjectHeaderSize && string(b[:4]) == ObjectMagic:
-		at = objectMD5
-	case len(b) >= TransactionHeaderSize && string(b[:4]) == TransactionMagic:
-		at = transactionMD5
-	default:
-		return false
-	}
-	return !bytes.Equal(b[at:at+md5.Size], make([]byte, md5.Size))
 }

@@ -26,13 +26,13 @@ func parseFile(n layout.Name, b []byte, path string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return o.Append(nil, HasMD5(b))
+		return o.Append(nil, SumKindOf(b))
 	case layout.KindTransaction:
 		t, err := ParseTransactionAs(b, path, n.TID, true)
 		if err != nil {
 			return nil, err
 		}
-		return t.Append(nil, HasMD5(b))
+		return t.Append(nil, SumKindOf(b))
 	case layout.KindPointer:
 		serial, err := ParsePointer(b, path, n.OID)
 		if len(b) == oldPointerSize {
@@ -93,9 +93,9 @@ func TestGoldenFilesReadAsTheOriginalReadsThem(t *testing.T) {
 				}
 				sum := sha256.Sum256(o.Data)
 				got := hometest.Revision{File: w.File, OID: o.OID, TID: o.Serial, Previous: o.Previous, UndoFrom: o.UndoFrom,
-					MD5: hex.EncodeToString(b[objectMD5 : objectMD5+16]), Length: len(o.Data), SHA256: hex.EncodeToString(sum[:]), UndoneCreation: o.Gone()}
-				if diff := cmp.Diff(w, got); diff != "" || o.HasBlob() || !HasMD5(b) {
-					t.Errorf("blob: %t, md5: %t (-want +got):\n%s", o.HasBlob(), HasMD5(b), diff)
+					MD5: hex.EncodeToString(b[objectSum : objectSum+16]), Length: len(o.Data), SHA256: hex.EncodeToString(sum[:]), UndoneCreation: o.Gone()}
+				if diff := cmp.Diff(w, got); diff != "" || o.HasBlob() || SumKindOf(b) != MD5 {
+					t.Errorf("blob: %t, sum: %q (-want +got):\n%s", o.HasBlob(), SumKindOf(b), diff)
 				}
 				header, n, err := ParseObjectHeader(b[:ObjectHeaderSize], int64(len(b)), w.File)
 				o.Data = nil
@@ -117,7 +117,7 @@ func TestGoldenFilesReadAsTheOriginalReadsThem(t *testing.T) {
 				sum := sha256.Sum256(b)
 				got := hometest.Transaction{TID: txn.TID, Previous: txn.Previous, User: string(txn.User), Description: string(txn.Description),
 					Extension: w.Extension, ExtensionHex: hex.EncodeToString(txn.Extension), OIDs: txn.OIDs,
-					MD5: hex.EncodeToString(b[transactionMD5 : transactionMD5+16]), FileSize: len(b), FileSHA256: hex.EncodeToString(sum[:])}
+					MD5: hex.EncodeToString(b[transactionSum : transactionSum+16]), FileSize: len(b), FileSHA256: hex.EncodeToString(sum[:])}
 				if diff := cmp.Diff(w, got); diff != "" {
 					t.Errorf("-want +got:\n%s", diff)
 				}
@@ -176,9 +176,9 @@ var (
 // byBytes compares byte slices at once; cmp does it element by element, and slowly.
 var byBytes = cmp.Comparer(func(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) })
 
-func mustAppend(t testing.TB, f func([]byte, bool) ([]byte, error), sum bool) []byte {
+func mustAppend(t testing.TB, f func([]byte, SumKind) ([]byte, error), kind SumKind) []byte {
 	t.Helper()
-	b, err := f(nil, sum)
+	b, err := f(nil, kind)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,14 +192,15 @@ func TestObjectReadsAsWritten(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		o    Object
-		md5  bool
+		kind SumKind
 	}{
-		{"with md5", sampleObject, true}, {"without md5", sampleObject, false}, {"without data", gone, true}, {"zero", Object{}, true},
+		{"md5", sampleObject, MD5}, {"xxh64", sampleObject, XXH64}, {"no checksum", sampleObject, NoSum},
+		{"without data", gone, MD5}, {"zero", Object{}, MD5}, {"zero, xxh64", Object{}, XXH64},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			before := []byte("before")
-			b, err := tc.o.Append(before, tc.md5)
+			b, err := tc.o.Append(before, tc.kind)
 			if err != nil || !bytes.HasPrefix(b, before) {
 				t.Fatalf("%x, %v", b, err)
 			}
@@ -208,8 +209,8 @@ func TestObjectReadsAsWritten(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tc.o.Gone() != got.Gone() || HasMD5(b) != tc.md5 {
-				t.Errorf("gone: %t, md5: %t", got.Gone(), HasMD5(b))
+			if tc.o.Gone() != got.Gone() || SumKindOf(b) != tc.kind {
+				t.Errorf("gone: %t, sum: %q", got.Gone(), SumKindOf(b))
 			}
 			got.Data = append([]byte(nil), got.Data...)
 			if diff := cmp.Diff(&tc.o, got); diff != "" {
@@ -229,7 +230,7 @@ func patched(b []byte, at int, bytesThere ...byte) []byte {
 func TestDamagedObjectIsRefused(t *testing.T) {
 	t.Parallel()
 	o := &sampleObject
-	good := mustAppend(t, o.Append, true)
+	good := mustAppend(t, o.Append, MD5)
 	wrongAll := patched(patched(good, objectOID, 9), objectSerial, 9)
 	for _, tc := range []struct {
 		name   string
@@ -246,10 +247,10 @@ func TestDamagedObjectIsRefused(t *testing.T) {
 		{"one byte more", append(bytes.Clone(good), 0), objectLength, "length field is 83, but the file has 84 bytes"},
 		{"oid", patched(good, objectOID+7, 0x72), objectOID, "oid is 000000000001A772, want 000000000001A771"},
 		{"oid before md5", wrongAll, objectOID, "oid is "},
-		{"data", patched(good, ObjectHeaderSize, 'X'), objectMD5, "md5 is "},
-		{"previous", patched(good, objectPrevious, 'X'), objectMD5, "md5 is "},
-		{"md5 before serial", patched(good, objectSerial, 9), objectMD5, "md5 is "},
-		{"md5", patched(good, objectMD5, good[objectMD5]+1), objectMD5, "md5 is "},
+		{"data", patched(good, ObjectHeaderSize, 'X'), objectSum, "md5 is "},
+		{"previous", patched(good, objectPrevious, 'X'), objectSum, "md5 is "},
+		{"md5 before serial", patched(good, objectSerial, 9), objectSum, "md5 is "},
+		{"md5", patched(good, objectSum, good[objectSum]+1), objectSum, "md5 is "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -271,7 +272,7 @@ func TestDamagedObjectIsRefused(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})
-	t.Run("md5 not asked for", func(t *testing.T) {
+	t.Run("checksum not asked for", func(t *testing.T) {
 		t.Parallel()
 		if _, err := ParseObjectAs(patched(good, ObjectHeaderSize, 'X'), "A/o", o.OID, o.Serial, false); err != nil {
 			t.Error(err)
@@ -310,22 +311,22 @@ func TestTransactionReadsAsWritten(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		txn  Transaction
-		md5  bool
+		kind SumKind
 	}{
-		{"with md5", sampleTxn, true}, {"without md5", sampleTxn, false},
-		{"empty", Transaction{TID: 1, User: []byte{}, Description: []byte{}, Extension: []byte{}, OIDs: []zodb.OID{}}, true},
-		{"longest metadata", Transaction{TID: 1, User: long, Description: long, Extension: long, OIDs: []zodb.OID{5}}, true},
+		{"md5", sampleTxn, MD5}, {"xxh64", sampleTxn, XXH64}, {"no checksum", sampleTxn, NoSum},
+		{"empty", Transaction{TID: 1, User: []byte{}, Description: []byte{}, Extension: []byte{}, OIDs: []zodb.OID{}}, MD5},
+		{"longest metadata", Transaction{TID: 1, User: long, Description: long, Extension: long, OIDs: []zodb.OID{5}}, XXH64},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			b, err := tc.txn.Append([]byte("before"), tc.md5)
+			b, err := tc.txn.Append([]byte("before"), tc.kind)
 			if err != nil {
 				t.Fatal(err)
 			}
 			b = b[len("before"):]
 			got, err := ParseTransactionAs(b, "p", tc.txn.TID, true)
-			if diff := cmp.Diff(&tc.txn, got, byBytes); diff != "" || err != nil || HasMD5(b) != tc.md5 {
-				t.Errorf("md5: %t, %v (-want +got):\n%s", HasMD5(b), err, diff)
+			if diff := cmp.Diff(&tc.txn, got, byBytes); diff != "" || err != nil || SumKindOf(b) != tc.kind {
+				t.Errorf("sum: %q, %v (-want +got):\n%s", SumKindOf(b), err, diff)
 			}
 		})
 	}
@@ -343,7 +344,7 @@ func TestTransactionTooLargeIsRefused(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			dst := []byte("before")
-			b, err := tc.txn.Append(dst, true)
+			b, err := tc.txn.Append(dst, XXH64)
 			if err == nil || !strings.Contains(err.Error(), "a "+tc.name+" of 65536 bytes") || !bytes.Equal(b, dst) {
 				t.Errorf("%d bytes, %v", len(b), err)
 			}
@@ -353,9 +354,9 @@ func TestTransactionTooLargeIsRefused(t *testing.T) {
 
 func TestDamagedTransactionIsRefused(t *testing.T) {
 	t.Parallel()
-	good := mustAppend(t, sampleTxn.Append, true)
+	good := mustAppend(t, sampleTxn.Append, MD5)
 	// Where a length is wrong the checksum is left out, so that it is the length that is found.
-	bare := mustAppend(t, sampleTxn.Append, false)
+	bare := mustAppend(t, sampleTxn.Append, NoSum)
 	for _, tc := range []struct {
 		name   string
 		b      []byte
@@ -367,7 +368,7 @@ func TestDamagedTransactionIsRefused(t *testing.T) {
 		{"half of the header", good[:59], 0, "file has 59 bytes, its header alone needs 60"},
 		{"one byte less", good[:len(good)-1], transactionLength, "length field is 92, but the file has 91 bytes"},
 		{"tid", patched(good, transactionTID, 9), transactionTID, "tid is 0949DEA41A25853B, want 0349DEA41A25853B"},
-		{"oid", patched(good, len(good)-1, 9), transactionMD5, "md5 is "},
+		{"oid", patched(good, len(good)-1, 9), transactionSum, "md5 is "},
 		{"user's length", patched(bare, transactionUser, 0, 3), transactionUser, "fields of 3, 3, 3 and 24 bytes make a file of 93, but it has 92"},
 		{"longest lengths", patched(bare, transactionUser, 255, 255, 255, 255, 255, 255, 255, 255, 255, 248), transactionUser, "fields of 65535, 65535, 65535 and 4294967288 bytes"},
 		{"part of an oid", patched(bare, transactionOIDs, 0, 0, 0, 25), transactionOIDs, "length of the oid list is 25"},
@@ -387,7 +388,7 @@ func TestDamagedTransactionIsRefused(t *testing.T) {
 // TestRelinkedTransactionKeepsItsChecksum is what the original's pack relies on.
 func TestRelinkedTransactionKeepsItsChecksum(t *testing.T) {
 	t.Parallel()
-	b := mustAppend(t, sampleTxn.Append, true)
+	b := mustAppend(t, sampleTxn.Append, MD5)
 	binary.BigEndian.PutUint64(b[transactionPrevious:], 99)
 	got, err := ParseTransactionAs(b, "A/t", sampleTxn.TID, true)
 	if err != nil || got.Previous != 99 {
@@ -397,7 +398,7 @@ func TestRelinkedTransactionKeepsItsChecksum(t *testing.T) {
 
 func TestParsedBytesCanNotBeAppendedOver(t *testing.T) {
 	t.Parallel()
-	b := mustAppend(t, sampleTxn.Append, true)
+	b := mustAppend(t, sampleTxn.Append, MD5)
 	before := bytes.Clone(b)
 	got, err := ParseTransaction(b, "p", true)
 	if err != nil {
@@ -445,11 +446,11 @@ func TestXHasEightBytes(t *testing.T) {
 	}
 }
 
-func TestHasMD5IsFalseForOtherFiles(t *testing.T) {
+func TestOtherFilesHaveNoChecksum(t *testing.T) {
 	t.Parallel()
 	for _, b := range []string{"", ObjectMagic, TransactionMagic, strings.Repeat("x", 100)} {
-		if HasMD5([]byte(b)) {
-			t.Errorf("%q has an md5", b)
+		if SumKindOf([]byte(b)) != NoSum || SumFault([]byte(b)) != "" {
+			t.Errorf("%q has a checksum", b)
 		}
 	}
 }

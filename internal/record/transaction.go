@@ -1,7 +1,6 @@
 package record
 
 import (
-	"crypto/md5"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -25,7 +24,7 @@ const (
 	transactionStatus      = 16
 	transactionReserved    = 17
 	transactionPrevious    = 24
-	transactionMD5         = 32
+	transactionSum         = 32
 	transactionUser        = 48
 	transactionDescription = 50
 	transactionExtension   = 52
@@ -42,7 +41,7 @@ const (
 //	    16       1  "p" if Packed, else zero; always zero in files of the original
 //	    17       7  zero
 //	    24       8  Previous
-//	    32      16  MD5 of everything from offset 48 on; zero = not computed
+//	    32      16  checksum of everything from offset 48 on; see [SumKind]
 //	    48       2  u, length of User
 //	    50       2  d, length of Description
 //	    52       2  e, length of Extension
@@ -65,9 +64,9 @@ type Transaction struct {
 	OIDs        []zodb.OID // its objects, in the order first stored, without duplicates
 }
 
-// Append appends the whole file to dst. Without sum the checksum is left out. It
-// is an error if a field is too long for its length; then dst is returned as it was.
-func (t *Transaction) Append(dst []byte, sum bool) ([]byte, error) {
+// Append appends the whole file to dst, with a checksum of a kind. It is an error if a field is too
+// long for its length; then dst is returned as it was.
+func (t *Transaction) Append(dst []byte, kind SumKind) ([]byte, error) {
 	size := TransactionHeaderSize
 	for _, m := range []struct {
 		name  string
@@ -93,7 +92,7 @@ func (t *Transaction) Append(dst []byte, sum bool) ([]byte, error) {
 	dst = append(dst, status)
 	dst = append(dst, make([]byte, transactionPrevious-transactionReserved)...)
 	dst = t.Previous.Append(dst)
-	dst = append(dst, make([]byte, md5.Size)...)
+	dst = append(dst, make([]byte, sumSize)...)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(t.User)))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(t.Description)))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(t.Extension)))
@@ -105,27 +104,25 @@ func (t *Transaction) Append(dst []byte, sum bool) ([]byte, error) {
 	for _, oid := range t.OIDs {
 		dst = oid.Append(dst)
 	}
-	if sum {
-		putMD5(dst[start:], transactionMD5, transactionUser)
-	}
+	putSum(kind, dst[start:], transactionSum, transactionUser)
 	return dst, nil
 }
 
 // ParseTransaction reads any transaction, b being the whole file. User,
 // Description and Extension alias b. The path is for errors.
-func ParseTransaction(b []byte, path string, checkMD5 bool) (*Transaction, error) {
+func ParseTransaction(b []byte, path string, checkSum bool) (*Transaction, error) {
 	f := file{path: path}
 	if err := f.checkStart(b, TransactionMagic, TransactionHeaderSize, int64(len(b))); err != nil {
 		return nil, err
 	}
 	f.tid = zodb.TIDFromBytes(b[transactionTID:])
-	return parseTransaction(b, f, checkMD5)
+	return parseTransaction(b, f, checkSum)
 }
 
 // ParseTransactionAs reads the transaction that a name promises, b being the
 // whole file. The checks come in the order magic, length, tid, checksum, lengths
 // of the fields. User, Description and Extension alias b.
-func ParseTransactionAs(b []byte, path string, tid zodb.TID, checkMD5 bool) (*Transaction, error) {
+func ParseTransactionAs(b []byte, path string, tid zodb.TID, checkSum bool) (*Transaction, error) {
 	f := file{path: path, tid: tid}
 	if err := f.checkStart(b, TransactionMagic, TransactionHeaderSize, int64(len(b))); err != nil {
 		return nil, err
@@ -133,7 +130,7 @@ func ParseTransactionAs(b []byte, path string, tid zodb.TID, checkMD5 bool) (*Tr
 	if got := zodb.TIDFromBytes(b[transactionTID:]); got != tid {
 		return nil, f.corrupt(transactionTID, "tid is %s, want %s", got, tid)
 	}
-	return parseTransaction(b, f, checkMD5)
+	return parseTransaction(b, f, checkSum)
 }
 
 // PreviousTransaction reads the tid of the transaction before, out of the header of a file
@@ -149,9 +146,9 @@ func PreviousTransaction(b []byte, tid zodb.TID) (previous zodb.TID, ok bool) {
 }
 
 // parseTransaction reads a file whose start was checked.
-func parseTransaction(b []byte, f file, checkMD5 bool) (*Transaction, error) {
-	if checkMD5 {
-		if err := f.checkMD5(b, transactionMD5, transactionUser); err != nil {
+func parseTransaction(b []byte, f file, checkSum bool) (*Transaction, error) {
+	if checkSum {
+		if err := f.checkSum(b, transactionSum, transactionUser); err != nil {
 			return nil, err
 		}
 	}

@@ -23,7 +23,7 @@ func TestDamageHasALineForEachCause(t *testing.T) {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	for i := range 30 {
-		d.add(check.Finding{Kind: check.ObjectMD5, Path: fmt.Sprint("A/", i), Detail: "wrong"})
+		d.add(check.Finding{Kind: check.ObjectChecksum, Path: fmt.Sprint("A/", i), Detail: "wrong"})
 	}
 	lines := strings.Split(d.Error(), "\n")
 	if len(lines) != 12 || lines[11] != "  and 22 more findings" {

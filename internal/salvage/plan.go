@@ -1,7 +1,6 @@
 package salvage
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -255,7 +254,7 @@ func (p *planner) propose(name string, content []byte, n layout.Name, tid zodb.T
 	a := Action{Verb: Place, From: name, To: p.place(n), Name: n, Detail: detail}
 	there, err := p.home.ReadFile(a.To)
 	switch {
-	case err == nil && bytes.Equal(there, content):
+	case err == nil && record.Same(there, content):
 		a.Verb = Duplicate
 	case err == nil:
 		a.Verb, a.Detail = Conflict, "there is a file with other content"
@@ -284,7 +283,7 @@ func (p *planner) claim(a *Action, content []byte) error {
 		return err
 	}
 	a.Verb, a.Detail = Conflict, p.actions[i].From+" claims the same place, with other content"
-	if bytes.Equal(first, content) {
+	if record.Same(first, content) {
 		a.Verb, a.Detail = Duplicate, "the same as "+p.actions[i].From
 	}
 	return nil

@@ -214,7 +214,7 @@ func TestPlanSaysWhatItCannotDo(t *testing.T) {
 		{"an oid that its transaction does not list", func(w *wreck) { w.write("lost+found", "#1", changed(w, revision, 15, 0x40)) },
 			[]Action{{Verb: Doubtful, From: "#1", To: "A/o0000000000000044/03F6ED1D1AAAAAAA"}}},
 		{"later than x.serial", func(w *wreck) {
-			b, err := (&record.Transaction{TID: 0x03F6FFFFFFFFFFFF, Previous: 0x03F6ED2545555555}).Append(nil, true)
+			b, err := (&record.Transaction{TID: 0x03F6FFFFFFFFFFFF, Previous: 0x03F6ED2545555555}).Append(nil, record.MD5)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -265,7 +265,7 @@ func TestBlobsAreToldByTheirContent(t *testing.T) {
 				t.Fatal(err)
 			}
 			o.BlobSum = sum
-			b, err := o.Append(nil, true)
+			b, err := o.Append(nil, record.MD5)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,10 +41,11 @@ type Structure struct {
 	Version string // always Version
 }
 
-// MD5Policy says when checksums are made and when they are compared.
+// MD5Policy says when checksums of revisions and transactions are made and when they are compared. It
+// has the name of the section of the Python original, and is for checksums of every kind.
 type MD5Policy struct {
-	Write     bool // make them for written files
-	Read      bool // compare at each load
+	Write     bool // make them for what is written
+	Read      bool // compare those of revisions at each load
 	Overwrite bool // class Minimal: compare that of a file that is about to be replaced
 	UndoLog   bool // compare while the undo log is read
 	Undo      bool // compare during undo
@@ -130,9 +131,9 @@ func fields() []field {
 		{"structure", "version", false, "Version of the structure of this directory. Do not change it.",
 			func(s *Settings) any { return &s.Structure.Version }},
 
-		{"md5policy", "write", false, "1: write a checksum into each new file.",
+		{"md5policy", "write", false, "1: write a checksum into each new revision and transaction: an MD5, and in format bundled an XXH64.",
 			func(s *Settings) any { return &s.MD5Policy.Write }},
-		{"md5policy", "read", false, "1: compare checksums of revisions whenever they are read: by a load, an undo, a history, a pack.\nThose of transactions are always compared.",
+		{"md5policy", "read", false, "1: compare checksums of revisions, of either kind, whenever they are read: by a load, an undo, a history, a pack.\nThose of transactions are always compared.",
 			func(s *Settings) any { return &s.MD5Policy.Read }},
 		{"md5policy", "overwrite", false, "Kept for the Python original, not used here.",
 			func(s *Settings) any { return &s.MD5Policy.Overwrite }},

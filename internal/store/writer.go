@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -25,6 +26,9 @@ type Writer interface {
 	// Sync makes everything durable that is not: also the finished part of an operation that
 	// failed.
 	Sync() error
+	// SumKind is the kind of checksum that new revisions and transactions have in this format. Those
+	// with another kind are put and read as well. It costs nothing, and may be called concurrently.
+	SumKind() record.SumKind
 	// Failure returns an error that does not pass: changes may never become durable any
 	// more, and the next open examines the files. It may be called concurrently.
 	Failure() error

@@ -42,7 +42,7 @@ func TestInvalidationsStartAtOwnTransactionsOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		foreign := own[3] + 1
-		text, err := (&disk.Transaction{TID: foreign, Previous: own[3], OIDs: []zodb.OID{1}}).Append(nil, true)
+		text, err := (&disk.Transaction{TID: foreign, Previous: own[3], OIDs: []zodb.OID{1}}).Append(nil, disk.MD5)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(home, "A", layout.Flat.Path(layout.Transaction(foreign))), text, 0o640)
 		}

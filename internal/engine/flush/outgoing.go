@@ -2,6 +2,7 @@ package flush
 
 import (
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -48,10 +49,13 @@ func (o *outgoing) AppendRevision(dst []byte, i int) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return object.Append(dst, o.w.o.Home.Settings.MD5Policy.Write)
+	return object.Append(dst, o.w.sumKind())
 }
 
 // AppendTransaction implements [store.Transaction].
 func (o *outgoing) AppendTransaction(dst []byte) ([]byte, error) {
-	return o.c.File().Append(dst, o.w.o.Home.Settings.MD5Policy.Write)
+	return o.c.File().Append(dst, o.w.sumKind())
 }
+
+// sumKind returns the kind of checksum of what is handed over.
+func (w *Worker) sumKind() record.SumKind { return w.o.Home.SumKind(w.o.Store) }

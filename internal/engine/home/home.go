@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -38,6 +40,15 @@ func (h *Home) IdentityBytes() (b [16]byte) {
 	id, _ := hex.DecodeString(h.Identity)
 	copy(b[:], id)
 	return b
+}
+
+// SumKind returns the kind of checksum of new revisions and transactions: the one that the store
+// wants, or none if config/settings says so.
+func (h *Home) SumKind(s store.Writer) record.SumKind {
+	if !h.Settings.MD5Policy.Write {
+		return record.NoSum
+	}
+	return s.SumKind()
 }
 
 // Read reads config/settings and config/identity. Warnings about settings are logged.

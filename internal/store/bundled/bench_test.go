@@ -40,7 +40,7 @@ func (x *filler) AppendRevision(dst []byte, i int) ([]byte, error) {
 		seed = md5.Sum(seed[:])
 	}
 	o := record.Object{OID: zodb.OID(x.from + i), Serial: x.tid, Data: data}
-	return o.Append(dst, true)
+	return o.Append(dst, record.MD5)
 }
 
 func (x *filler) AppendTransaction(dst []byte) ([]byte, error) {
@@ -48,7 +48,7 @@ func (x *filler) AppendTransaction(dst []byte) ([]byte, error) {
 	for i := range x.n {
 		t.OIDs = append(t.OIDs, zodb.OID(x.from+i))
 	}
-	return t.Append(dst, true)
+	return t.Append(dst, record.MD5)
 }
 
 // BenchmarkStore measures a store of 200,000 objects in 100 flushes: loads by chance from 100

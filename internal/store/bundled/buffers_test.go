@@ -21,7 +21,7 @@ const largeRecord = 1 << 20
 // AppendRevision implements [store.Transaction].
 func (x largeTxn) AppendRevision(dst []byte, i int) ([]byte, error) {
 	o := record.Object{OID: x.OIDs[i], Serial: x.Tid, Data: make([]byte, largeRecord)}
-	return o.Append(dst, true)
+	return o.Append(dst, record.MD5)
 }
 
 // TestLargeRecordsLeaveNoLargeBuffers behind, by whichever way they are read.

@@ -29,7 +29,7 @@ func (x paddedTxn) AppendRevision(dst []byte, i int) ([]byte, error) {
 		return nil, err
 	}
 	o := record.Object{OID: x.OIDs[i], Serial: x.Tid, Previous: x.Before[x.OIDs[i]], Data: data}
-	return o.Append(dst, true)
+	return o.Append(dst, record.MD5)
 }
 
 // site is a home that is used and packed each day. Packs leave no old revision.

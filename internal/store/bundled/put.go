@@ -64,7 +64,8 @@ func (s *Store) Put(side store.Side, batch []store.Transaction, p *store.Progres
 }
 
 // isThere returns an error unless a bundle has a transaction, which is in the range of one or
-// before: a bundle behind x.serial that is of another log has others.
+// before: a bundle behind x.serial that is of another log has others. The kind of checksum may
+// differ: an earlier build may have put it, or config/settings was changed.
 func (s *Store) isThere(c store.Transaction) error {
 	n := layout.Transaction(c.TID())
 	was, place, err := s.Get(n)
@@ -75,7 +76,7 @@ func (s *Store) isThere(c store.Transaction) error {
 	if aerr != nil {
 		return aerr
 	}
-	if err != nil || !bytes.Equal(withoutPrevious(was), withoutPrevious(is)) {
+	if err != nil || !record.Same(withoutPrevious(was), withoutPrevious(is)) {
 		return &zodb.CorruptError{Path: place, TID: c.TID(), Reason: fmt.Sprintf("the log has this transaction, and the bundles, which go up to %s, lack it or hold another one: "+
 			"the log or x.serial is of another storage than the bundles", s.now.last()), Err: err}
 	}
@@ -187,6 +188,9 @@ func (s *Store) SetLast(side store.Side, tid zodb.TID) error {
 	}
 	return s.files.SetLast(side, tid)
 }
+
+// SumKind implements [store.Writer]. No other program reads bundles, so it is the fast one.
+func (s *Store) SumKind() record.SumKind { return record.XXH64 }
 
 // Failure implements [store.Writer].
 func (s *Store) Failure() error { return s.files.Failure() }

@@ -101,7 +101,7 @@ func (t *Store) Relink(links []store.Link) error {
 			continue
 		}
 		r.Previous = l.Previous
-		b, err := r.Append(nil, record.HasMD5(data))
+		b, err := r.Append(nil, record.SumKindOf(data))
 		if err != nil {
 			return err
 		}

@@ -249,3 +249,6 @@ func inLanes(b *Redo, lanes, n int, put func(b *Redo, buf []byte, i int) ([]byte
 	wg.Wait()
 	return errors.Join(errs...)
 }
+
+// SumKind implements [store.Writer]: the Python original reads these homes.
+func (t *Store) SumKind() record.SumKind { return record.MD5 }

@@ -77,7 +77,7 @@ func (x *largeTxn) Revision(i int) store.Revision {
 }
 func (x *largeTxn) AppendRevision(dst []byte, i int) ([]byte, error) {
 	o := record.Object{OID: zodb.OID(i), Serial: x.TID(), Data: []byte("data")}
-	return o.Append(dst, false)
+	return o.Append(dst, record.NoSum)
 }
 
 func (x *largeTxn) AppendTransaction(dst []byte) ([]byte, error) {

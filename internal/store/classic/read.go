@@ -79,7 +79,7 @@ func (t *Store) Current(oid zodb.OID) (zodb.TID, error) {
 		if err != nil {
 			return 0, err
 		}
-		o, err := record.ParseObjectAs(r.Data, r.Place, oid, 0, t.o.CheckMD5)
+		o, err := record.ParseObjectAs(r.Data, r.Place, oid, 0, t.o.CheckSums)
 		if err != nil {
 			return 0, err
 		}

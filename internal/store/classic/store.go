@@ -32,8 +32,8 @@ type Options struct {
 	SyncAllFrom int
 	// Minimal is class Minimal: one file for each object.
 	Minimal bool
-	// CheckMD5 says that a checksum is compared where a record is read for its serial.
-	CheckMD5 bool
+	// CheckSums says that checksums are compared where a record is read for its serial.
+	CheckSums bool
 	// Beside is for a reader beside another process that may write.
 	Beside bool
 	// Still is for a reader of A alone, which stands still: a copy of it may have no B, and

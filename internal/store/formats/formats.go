@@ -54,7 +54,7 @@ func (o Options) open(beside bool) (store.Store, error) {
 	}
 	return opened[store.Store](classic.New(classic.Options{
 		FS: o.FS, Format: s.Structure.Format, Clock: o.Clock, Beside: beside,
-		Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read,
+		Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckSums: s.MD5Policy.Read,
 		Sync: sync, DirSync: sync && s.POSIX.DirSync,
 		Lanes: o.Lanes, LanesFrom: o.LanesFrom, PartLen: o.PartLen, SyncEvery: o.SyncEvery,
 	}))
@@ -92,7 +92,7 @@ func Still(f vfs.FS, s *settings.Settings) (Snapshot, error) {
 	if s.Structure.Format == layout.Bundled {
 		return opened[Snapshot](bundled.New(bundled.Options{FS: f, Still: true}))
 	}
-	return opened[Snapshot](classic.New(classic.Options{FS: f, Format: s.Structure.Format, Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckMD5: s.MD5Policy.Read, Still: true}))
+	return opened[Snapshot](classic.New(classic.Options{FS: f, Format: s.Structure.Format, Minimal: s.Storage.ClassName == settings.ClassMinimal, CheckSums: s.MD5Policy.Read, Still: true}))
 }
 
 // Copies returns the expert for the files of a format, in archives and in HOMEs that nobody has

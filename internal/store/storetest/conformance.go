@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -43,7 +44,7 @@ func Check(t testing.TB, s store.Store, all []store.Transaction) {
 // Full, and a file system with the directories journal and misc from which it takes blobs.
 func Conformance(t *testing.T, open func(t *testing.T) (store.Store, vfs.FS)) {
 	for name, test := range map[string]func(t *testing.T, s store.Store, f vfs.FS){
-		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "packs": several, "blobs": blobs,
+		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "packs": several, "blobs": blobs, "sums": sums,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := open(t)
@@ -107,6 +108,37 @@ func reading(t *testing.T, s store.Store, _ vfs.FS) {
 	}
 	if v, err := s.Mark(layout.XOID); v != 0 || err != nil {
 		t.Errorf("x.oid is %d, want that of the last transaction: %v", v, err)
+	}
+}
+
+// sums puts transactions that are there, and not marked, with checksums of other kinds: those of an
+// earlier build that did not come to its end.
+func sums(t *testing.T, s store.Store, _ vfs.FS) {
+	first := Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{0})
+	put(t, s, store.A, first[0])
+	for kinds := range noSums + 1 {
+		batch := Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{0})
+		for _, x := range batch {
+			x.(*Txn).Kinds = kinds
+		}
+		if err := s.Put(store.A, batch[1:], new(store.Progress)); err != nil {
+			t.Fatalf("kinds %d: %v", kinds, err)
+		}
+	}
+	if err := s.SetLast(store.A, tid(3)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := contentsOf(first, tid(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range c.text {
+		if got, err := get(s, n); err != nil || !record.Same(got, want) {
+			t.Errorf("%s differs by more than its checksum: %v", n, err)
+		}
+	}
+	if kind := s.SumKind(); kind == record.NoSum {
+		t.Error("the store wants no checksums")
 	}
 }
 

@@ -78,7 +78,7 @@ func (c *contents) relinked(links []store.Link) error {
 			return err
 		}
 		t.Previous = l.Previous
-		if c.text[layout.Transaction(l.TID)], err = t.Append(nil, true); err != nil {
+		if c.text[layout.Transaction(l.TID)], err = t.Append(nil, record.SumKindOf(c.text[layout.Transaction(l.TID)])); err != nil {
 			return err
 		}
 		c.previous[l.TID] = l.Previous

@@ -327,6 +327,9 @@ func (m *Memory) set(side store.Side, n layout.Name, v uint64) error {
 	return nil
 }
 
+// SumKind implements [store.Writer].
+func (m *Memory) SumKind() record.SumKind { return record.XXH64 }
+
 // SetLast implements [store.Writer].
 func (m *Memory) SetLast(side store.Side, tid zodb.TID) error {
 	return m.set(side, layout.XSerial, uint64(tid))

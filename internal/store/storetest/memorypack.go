@@ -61,7 +61,7 @@ func (m *Memory) Relink(links []store.Link) error {
 			return err
 		}
 		t.Previous = l.Previous
-		if m.sides[store.A][n], err = t.Append(nil, record.HasMD5(data)); err != nil {
+		if m.sides[store.A][n], err = t.Append(nil, record.SumKindOf(data)); err != nil {
 			return err
 		}
 	}

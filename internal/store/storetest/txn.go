@@ -10,14 +10,19 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Txn is a transaction for tests: it stores its tid as the data of some objects.
+// Txn is a transaction for tests: it stores its tid as the data of some objects. Its contents have
+// checksums of both kinds, as builds of all times put them.
 type Txn struct {
 	Tid      zodb.TID
 	Previous zodb.TID
 	OIDs     []zodb.OID
 	Before   map[zodb.OID]zodb.TID // the serials that the objects had
 	Blob     string                // staged file of the first object; its name is its content
+	Kinds    int                   // other numbers give other kinds of checksums
 }
+
+// noSums are the kinds of checksums that are not computed: damage of such contents is not found.
+const noSums = 2
 
 var _ store.Transaction = (*Txn)(nil)
 
@@ -45,13 +50,21 @@ func (x *Txn) AppendRevision(dst []byte, i int) ([]byte, error) {
 	if i == 0 && x.Blob != "" {
 		o.BlobSum = record.SumBlob([]byte(x.Blob))
 	}
-	return o.Append(dst, true)
+	return o.Append(dst, x.sumKind(i+1))
 }
 
 // AppendTransaction implements [store.Transaction].
 func (x *Txn) AppendTransaction(dst []byte) ([]byte, error) {
 	t := record.Transaction{TID: x.Tid, Previous: x.Previous, OIDs: x.OIDs}
-	return t.Append(dst, true)
+	return t.Append(dst, x.sumKind(0))
+}
+
+// sumKind is the kind of checksum of the i-th of the contents.
+func (x *Txn) sumKind(i int) record.SumKind {
+	if x.Kinds == noSums {
+		return record.NoSum
+	}
+	return []record.SumKind{record.XXH64, record.MD5}[(int(x.Tid>>20)+i+x.Kinds)%2]
 }
 
 // Chain returns transactions 1, 2, … that write the objects of each, with the serials that
