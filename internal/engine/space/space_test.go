@@ -5,6 +5,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 )
 
 func TestRoomIn(t *testing.T) {
@@ -52,5 +53,30 @@ func TestLowSpace(t *testing.T) {
 		if got := lowSpace(tc.space, tc.limit); (got != "") != tc.low {
 			t.Errorf("%s: %q", tc.name, got)
 		}
+	}
+}
+
+// onDisk is a file system with some free space.
+type onDisk struct {
+	vfs.FS
+	space vfs.Space
+}
+
+func (d onDisk) Space() (vfs.Space, error) { return d.space, nil }
+
+// TestTheReserveIsForADiskThatIsShort: a bundle that is written again may take it there, and not elsewhere.
+func TestTheReserveIsForADiskThatIsShort(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	disk := crashfs.New(1)
+	if err := disk.Mkdir("misc"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vfs.Put(disk, ReserveFile, make([]byte, mib), true); err != nil {
+		t.Fatal(err)
+	}
+	w := New(Config{FS: onDisk{disk, vfs.Space{TotalBytes: 100 * mib, FreeBytes: 5 * mib}}, State: state.New(state.Options{})})
+	if with, without := w.ForReclaim(true), w.ForReclaim(false); with != 6*mib || without != 5*mib {
+		t.Errorf("%d with the reserve, %d without", with, without)
 	}
 }
