@@ -73,31 +73,10 @@ func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
 	if err := (engine.CreateOptions{Format: o.format}).Validate(); err != nil {
 		return err
 	}
-	home, err := openHome(o.home)
-	if err != nil {
-		return err
-	}
-	o.undeleted, err = pack.ReadUndeleted(home) // before anything else is read
-	if err != nil {
-		return err
-	}
-	from, err := openReader(ctx, e, o.home)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	mark, err := o.prepare(e, from)
-	if err != nil {
-		return err
-	}
 	m := newMeter(e)
-	copied, err := o.copy(ctx, e, m, from, mark)
+	done, err := o.do(ctx, e, m)
 	if err != nil {
-		return o.advise(err, copied.LastTID)
-	}
-	done := converted{Transactions: copied.Transactions, Records: copied.Records, Bytes: copied.Bytes, Blobs: copied.Blobs, LastTID: copied.LastTID}
-	if done.Compared, err = o.compare(ctx, e, from, mark, &done.Format); err != nil {
-		return o.advise(err, done.LastTID)
+		return err
 	}
 	if o.json {
 		return e.printJSON(done)
@@ -110,6 +89,36 @@ func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
 		_, err = fmt.Fprintf(e.Stdout, "%s has %s revisions that a pack took from %s since: pack it as well\n", o.made, human.Count(done.Compared.Kept), o.home)
 	}
 	return err
+}
+
+// do copies and compares.
+func (o *convertCommand) do(ctx context.Context, e *env, m *meter) (done converted, err error) {
+	home, err := openHome(o.home)
+	if err != nil {
+		return done, err
+	}
+	o.undeleted, err = pack.ReadUndeleted(home) // before anything else is read
+	if err != nil {
+		return done, err
+	}
+	from, err := openReader(ctx, e, o.home)
+	if err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	mark, err := o.prepare(e, from)
+	if err != nil {
+		return done, err
+	}
+	copied, err := o.copy(ctx, e, m, from, mark)
+	if err != nil {
+		return done, o.advise(err, copied.LastTID)
+	}
+	done = converted{Transactions: copied.Transactions, Records: copied.Records, Bytes: copied.Bytes, Blobs: copied.Blobs, LastTID: copied.LastTID}
+	if done.Compared, err = o.compare(ctx, e, from, mark, &done.Format); err != nil {
+		return done, o.advise(err, done.LastTID)
+	}
+	return done, nil
 }
 
 // prepare makes NEW if nothing is there, and returns how far it was compared before.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -18,6 +19,7 @@ type restoreCommand struct {
 	repo, target string
 	to           string
 	identity     string
+	format       string
 	delta        bool
 	damaged      bool
 	dryRun       bool
@@ -42,8 +44,13 @@ nobody has open. Files that are the same are kept, the others come from REPO; th
 the new HOME takes the place of the old one at once. So TARGET cannot be a mount
 point itself, but a directory below one.
 
+With --format, the HOME is of that format, whatever the backups are of. It is made of
+one of their format, which needs room beside it meanwhile, and the two are compared.
+It is a storage of its own then, with another identity: the first backup of it is a
+full one.
+
 REPO may also be a directory of the Python original's backup tool.`,
-		Example: "  dirstorage restore /backup/zodb /srv/zodb.new\n  dirstorage restore --to \"2026-03-01 10:00\" /backup/zodb /srv/zodb.then",
+		Example: "  dirstorage restore /backup/zodb /srv/zodb.new\n  dirstorage restore --to \"2026-03-01 10:00\" /backup/zodb /srv/zodb.then\n  dirstorage restore --format bundled /backup/zodb /srv/zodb.new",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.repo, o.target = args[0], args[1]
@@ -52,6 +59,7 @@ REPO may also be a directory of the Python original's backup tool.`,
 	}
 	c.Flags().StringVar(&o.to, "to", "", "a backup, a `TID`, or a time; default, and now: the newest backup")
 	c.Flags().StringVar(&o.identity, "identity", "", "of the storage, if the repository has backups of several")
+	c.Flags().StringVar(&o.format, "format", "", "of TARGET; default that of the backups: "+formatHelp)
 	c.Flags().BoolVar(&o.delta, "delta", false, "bring a TARGET that exists up to date")
 	c.Flags().BoolVar(&o.damaged, "accept-damage", false, "keep the result although check finds damage in it")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print the plan")
@@ -98,6 +106,10 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return hint(err, "dirstorage backup list %s", o.repo)
 	}
+	convert, err := o.convert(e, p)
+	if err != nil {
+		return err
+	}
 	if o.dryRun {
 		return o.printPlan(e, p)
 	}
@@ -119,7 +131,7 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	checking := newCheckMeter(e, nil, false)
 	done, err := restore.Run(ctx, restore.Options{
 		Repository: r, Plan: p, Parent: parent, Name: name, Delta: o.delta, AcceptDamage: o.damaged,
-		Now: e.Now, Progress: m.showFiles(total), Checking: checking.of("checking"),
+		Format: layout.Format(o.format), Convert: convert, Now: e.Now, Progress: m.showFiles(total), Checking: checking.of("checking"),
 	})
 	checking.around(m.end)
 	switch {
@@ -152,13 +164,17 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if done.Check.Damage > 0 {
 		damage = fmt.Sprintf("%s damaged", human.Count(done.Check.Damage))
 	}
+	into := ""
+	if done.Converted {
+		into = fmt.Sprintf(" and converted into format %s", done.Format)
+	}
 	backups := "1 backup"
 	if n := len(done.Backups); n != 1 {
 		backups = fmt.Sprintf("%d backups", n)
 	}
 	spent := m.spent()
-	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %s: %s files, %s unpacked, %s kept; checked: %s objects, %s; in %s, %s\n",
-		how, o.target, formatLast(done.TID), backups, human.Count(done.Files), human.Bytes(done.Bytes), human.Count(done.Linked),
+	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %s%s: %s files, %s unpacked, %s kept; checked: %s objects, %s; in %s, %s\n",
+		how, o.target, formatLast(done.TID), backups, into, human.Count(done.Files), human.Bytes(done.Bytes), human.Count(done.Linked),
 		human.Count(done.Check.Objects), damage, human.Duration(spent), human.ByteRate(done.Bytes, spent))
 	return err
 }
@@ -189,6 +205,10 @@ func (o *restoreCommand) printPlan(e *env, p *backup.Plan) error {
 	if p.Cut {
 		part = "of the last one the transactions that are not later"
 	}
-	_, err := fmt.Fprintf(e.Stdout, "would restore %s to transaction %s from these, %s; %s to read\n", o.target, formatLast(p.To), part, human.Bytes(p.Bytes()))
+	into := ""
+	if o.format != "" {
+		into = ", in format " + o.format
+	}
+	_, err := fmt.Fprintf(e.Stdout, "would restore %s to transaction %s from these, %s%s; %s to read\n", o.target, formatLast(p.To), part, into, human.Bytes(p.Bytes()))
 	return err
 }

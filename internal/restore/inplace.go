@@ -41,8 +41,10 @@ func (r *run) emptyTarget() (bool, error) {
 	}
 	s, err := readState(vfs.Sub(p, r.o.Name))
 	moved := err == nil && s.Done
-	if s, err := readState(vfs.Sub(p, path.Join(r.o.Name, within))); err == nil && s.Done {
-		moved = true
+	for _, grown := range []string{within, path.Join(within, madeDir)} {
+		if s, err := readState(vfs.Sub(p, path.Join(r.o.Name, grown))); err == nil && s.Done {
+			moved = true
+		}
 	}
 	for e, err := range p.List(r.o.Name) {
 		if err != nil {
@@ -73,7 +75,7 @@ func (r *run) resumeMove() (bool, error) {
 	}
 	s, err := readState(vfs.Sub(p, r.o.Name))
 	if err != nil {
-		s, err = readState(r.home)
+		s, err = readState(vfs.Sub(p, r.grown()))
 	}
 	if err != nil {
 		return false, err
@@ -103,7 +105,7 @@ func (r *run) moveParts() error {
 		return p.Rename(from, to)
 	}
 	for _, name := range parts() {
-		if err := move(path.Join(r.work, name), path.Join(target, name)); err != nil {
+		if err := move(path.Join(r.grown(), name), path.Join(target, name)); err != nil {
 			return err
 		}
 		// A directory that is moved is durable with its new name only, and the state
@@ -112,13 +114,17 @@ func (r *run) moveParts() error {
 			return err
 		}
 	}
-	if err := move(path.Join(r.work, "config"), path.Join(target, unborn)); err != nil {
+	if err := move(path.Join(r.grown(), "config"), path.Join(target, unborn)); err != nil {
 		return err
 	}
 	if err := p.SyncDir(target); err != nil {
 		return err
 	}
-	if err := p.Remove(r.work); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	remove := p.Remove
+	if r.convert {
+		remove = func(name string) error { return vfs.RemoveAll(p, name) }
+	}
+	if err := remove(r.work); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := p.SyncDir(target); err != nil {

@@ -14,9 +14,11 @@ func (r *run) publish() error {
 	if err := r.handOn(); err != nil {
 		return err
 	}
-	code := []byte("shutdown")
-	if err := vfs.WriteFileAtomic(r.home, "misc/snapshot.new", "misc/snapshot", code, vfs.SyncOptions{File: true, Dir: true}); err != nil {
-		return err
+	if !r.convert { // else it was closed cleanly
+		code := []byte("shutdown")
+		if err := vfs.WriteFileAtomic(r.home, "misc/snapshot.new", "misc/snapshot", code, vfs.SyncOptions{File: true, Dir: true}); err != nil {
+			return err
+		}
 	}
 	if r.inPlace {
 		if err := r.moveIn(); err != nil {
@@ -27,7 +29,7 @@ func (r *run) publish() error {
 	}
 	var err error
 	if r.old == nil {
-		err = p.Rename(r.work, r.o.Name)
+		err = p.Rename(r.grown(), r.o.Name)
 	} else {
 		err = p.Exchange(r.work, r.o.Name)
 		if errors.Is(err, vfs.ErrNotSupported) {

@@ -31,9 +31,14 @@ type Options struct {
 	// AcceptDamage keeps the restored HOME although the check finds damage in it:
 	// that of the storage when it was backed up.
 	AcceptDamage bool
-	Now          func() time.Time
-	Progress     func(backup.Progress) // of the unpacking; may be nil
-	Checking     func(check.Progress)  // of the check of the result; may be nil
+	// Format, if it is not that of the backups, is that of the HOME that is made. Then Convert has to
+	// make one in an empty place of another one, and to compare the two, and neither Delta nor
+	// AcceptDamage is possible. Both HOMEs are there meanwhile.
+	Format   layout.Format
+	Convert  func(ctx context.Context, from, to vfs.FS) error
+	Now      func() time.Time
+	Progress func(backup.Progress) // of the unpacking; may be nil
+	Checking func(check.Progress)  // of the check of the result; may be nil
 	// Checkpoint is how many bytes of content are unpacked between two moments from
 	// which a killed restore goes on; default 256 MiB.
 	Checkpoint int64
@@ -49,6 +54,9 @@ type Result struct {
 	Backups []string `json:"backups"` // of the chain
 	// TID is the last transaction of the restored HOME.
 	TID zodb.TID `json:"tid"`
+	// Format is that of the HOME, and Converted says that it is not that of the backups.
+	Format    layout.Format `json:"format"`
+	Converted bool          `json:"converted,omitempty"`
 	// Files and Bytes are the amount unpacked, Linked the number of files that were the
 	// same in the old copy (Delta).
 	Files  int64 `json:"files"`
@@ -88,6 +96,7 @@ type run struct {
 	old  vfs.FS // the old copy; nil without Delta
 	// inPlace: the target is an empty directory, and work is in it.
 	inPlace bool
+	convert bool // into another format
 	copies  store.Copies
 	// syncEach: each file is synced when it is written, because they are few or for want of
 	// SyncAll.
@@ -110,8 +119,16 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		o.Few = 256
 	}
 	last := o.Plan.Chain[len(o.Plan.Chain)-1]
-	r := &run{o: o, work: o.Name + ".restoring", copies: formats.Copies(layout.Format(last.Format))}
+	of := layout.Format(last.Format)
+	if o.Format == "" {
+		o.Format = of
+	}
+	r := &run{o: o, work: o.Name + ".restoring", copies: formats.Copies(of), convert: o.Format != of}
+	r.result.Format, r.result.Converted = o.Format, r.convert
 	var err error
+	if r.convert && (o.Delta || o.AcceptDamage) {
+		return nil, fmt.Errorf("the backups are of format %s: into format %s they can neither bring a copy up to date nor be taken with damage", of, o.Format)
+	}
 	if r.inPlace, err = r.emptyTarget(); err != nil {
 		return nil, err
 	}
@@ -120,6 +137,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	r.home = vfs.Sub(o.Parent, r.work)
 	r.state = state{To: o.Plan.To, Cut: o.Plan.Cut}
+	if r.convert {
+		r.state.Format = o.Format
+	}
 	for _, m := range o.Plan.Chain {
 		r.result.Backups = append(r.result.Backups, m.Name)
 		r.state.Chain = append(r.state.Chain, m.Name+" "+m.Archive.SHA256.String())
@@ -130,15 +150,14 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			_, err = r.finishOlder()
 		}
 		if moved && err == nil {
-			r.home = vfs.Sub(o.Parent, o.Name)
-			err = r.readTID()
+			err = r.published()
 		}
 		if err != nil || moved {
 			return &r.result, err
 		}
 	} else if finished, err := r.finishOlder(); err != nil || finished {
-		r.home, r.result.Resumed = vfs.Sub(o.Parent, o.Name), true
-		return &r.result, errors.Join(err, r.readTID())
+		r.result.Resumed = true
+		return &r.result, errors.Join(err, r.published())
 	}
 	lock, err := r.prepare()
 	if err != nil {
@@ -259,6 +278,25 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.chooseSync(); err != nil {
 		return err
 	}
+	if !r.state.Restored {
+		if err := r.restore(ctx); err != nil {
+			return err
+		}
+	}
+	if r.convert {
+		if err := r.intoFormat(ctx); err != nil {
+			return err
+		}
+	}
+	r.state.Done = true
+	if err := r.save(); err != nil {
+		return err
+	}
+	return r.publish()
+}
+
+// restore makes the HOME of the backups, checked and durable.
+func (r *run) restore(ctx context.Context) error {
 	if !r.state.Done {
 		for i := r.state.Backup; i < len(r.o.Plan.Chain); i++ {
 			if err := r.unpack(ctx, i); err != nil {
@@ -274,20 +312,18 @@ func (r *run) run(ctx context.Context) error {
 		// The cut of the last one can't be done twice.
 		r.state.Backup = len(r.o.Plan.Chain) - 1
 	}
+	return r.verify(ctx)
+}
+
+// verify checks the HOME, and makes it durable.
+func (r *run) verify(ctx context.Context) error {
 	if err := r.readTID(); err != nil {
 		return err
 	}
 	if err := r.check(ctx); err != nil {
 		return err
 	}
-	if err := r.sync(); err != nil {
-		return err
-	}
-	r.state.Done = true
-	if err := r.save(); err != nil {
-		return err
-	}
-	return r.publish()
+	return r.sync()
 }
 
 // readTID reads the last transaction of the restored HOME.

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -20,16 +21,20 @@ type state struct {
 	Chain []string `json:"chain"` // the plan: backups with the SHA-256 of their archives
 	To    zodb.TID `json:"to"`
 	Cut   bool     `json:"cut"`
+	// Format is that of the HOME that is made of the restored one; "": none is.
+	Format layout.Format `json:"format,omitempty"`
 	// Backup is the index in Chain of the one that is being unpacked, At the place
 	// in its tar up to which everything is durable.
 	Backup int   `json:"backup"`
 	At     int64 `json:"at"`
+	// Restored: the HOME of the backups is whole and checked; one of another format is made of it.
+	Restored bool `json:"restored,omitempty"`
 	// Done: the HOME is whole; only its name is missing.
 	Done bool `json:"done"`
 }
 
 func (s state) samePlan(o state) bool {
-	return slices.Equal(s.Chain, o.Chain) && s.To == o.To && s.Cut == o.Cut
+	return slices.Equal(s.Chain, o.Chain) && s.To == o.To && s.Cut == o.Cut && s.Format == o.Format
 }
 
 func readState(home vfs.FS) (s state, err error) {
