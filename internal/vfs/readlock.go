@@ -11,19 +11,20 @@ import (
 )
 
 // LockToRead is [FS.Lock] for readers: nobody changes the locked files meanwhile. On a read-only
-// file system nothing can be written into the lock file, but it is locked all the same. If it does
-// not exist, no other process can make it either, and the lock counts as held.
+// file system, and for a user who may only read, nothing can be written into the lock file, but it is
+// locked all the same. If it does not exist on a read-only file system, no other process can make it
+// either, and the lock counts as held.
 func LockToRead(f FS, name string) (Lock, error) {
 	lock, err := f.Lock(name)
-	if o, ok := f.(*osFS); ok && errors.Is(err, unix.EROFS) {
-		return o.lockToRead(name)
+	if o, ok := f.(*osFS); ok && (errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission)) {
+		return o.lockToRead(name, errors.Is(err, unix.EROFS))
 	}
 	return lock, err
 }
 
-func (f *osFS) lockToRead(name string) (Lock, error) {
+func (f *osFS) lockToRead(name string, readOnly bool) (Lock, error) {
 	file, err := os.Open(f.Path(name))
-	if errors.Is(err, fs.ErrNotExist) {
+	if readOnly && errors.Is(err, fs.ErrNotExist) {
 		return noLock{}, nil
 	}
 	if err != nil {
