@@ -281,6 +281,46 @@ func TestBlobsAreToldByTheirContent(t *testing.T) {
 	}
 }
 
+// TestLostFilesWithAnotherKindOfChecksum: a lost revision is taken for the one that is there, if they
+// differ by the kind of their checksums alone, as where it was unpacked from a bundle.
+func TestLostFilesWithAnotherKindOfChecksum(t *testing.T) {
+	t.Parallel()
+	w := newWreck(t, "flat")
+	const name = "A/o0000000000000004.03F6ED1D1AAAAAAA"
+	o, err := record.ParseObject(w.read("home", name), name, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, kind := range []record.SumKind{record.MD5, record.XXH64, record.NoSum} {
+		b, err := o.Append(nil, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write("lost+found", fmt.Sprintf("#%d", i), b)
+	}
+	verbs := func() (list []Verb) {
+		actions, err := Plan(t.Context(), w.lost, w.home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range actions {
+			list = append(list, a.Verb)
+		}
+		return list
+	}
+	if got := verbs(); !slices.Equal(got, []Verb{Duplicate, Duplicate, Duplicate}) {
+		t.Errorf("the revision is there: %v", got)
+	}
+	if err := os.Remove(filepath.Join(w.dir, "home", name)); err != nil {
+		t.Fatal(err)
+	}
+	if got := verbs(); !slices.Equal(got, []Verb{Place, Duplicate, Duplicate}) {
+		t.Errorf("the revision is missing: %v", got)
+	}
+	w.salvage()
+	w.checkIsClean()
+}
+
 func TestApplyNeverReplacesWhatAppearedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWreck(t, "flat")
