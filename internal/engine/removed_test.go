@@ -85,8 +85,12 @@ func TestPackTellsWhatIsFreeAtOnceAndWhatLater(t *testing.T) {
 				const blob = 40000
 				switch format + delay {
 				case "bundled0":
-					if r.FreedBytes < blob || r.FreedBytes > blob+100 || r.LaterBytes < 50<<10 || !r.LaterFrom.IsZero() || r.LaterBytes != s.Status().Removed.GoneBytes {
+					if r.FreedBytes < blob || r.FreedBytes > blob+100 || r.LaterBytes < 50<<10 || !r.LaterFrom.IsZero() {
 						t.Errorf("%+v", r)
+					}
+					// The small bundle of the blob, of which half is gone, may be written again by now.
+					if gone := s.Status().Removed.GoneBytes; gone > r.LaterBytes || gone < r.LaterBytes-1000 {
+						t.Errorf("%d bytes are gone, and the pack tells %d", gone, r.LaterBytes)
 					}
 				case "chunky0":
 					if !near(r.FreedBytes, freed) || r.LaterBytes != 0 || !r.LaterFrom.IsZero() {
