@@ -156,12 +156,12 @@ func (v *bundles) segment(
 		w.entries[1] = make([]entry, cap(all))
 	}
 	all = merge(all, w.entries[1][:len(all)], ends)
-	heads := all[:0]
+	heads, slots := all[:0], table.cursor()
 	for i, e := range all {
 		if i+1 < len(all) && all[i+1].oid == e.oid {
 			continue
 		}
-		if table.compare(e); v.parts[e.part].gone.Has(int64(e.number)) {
+		if table.compare(slots, e); v.parts[e.part].gone.Has(int64(e.number)) {
 			continue
 		}
 		heads = append(heads, e)

@@ -55,12 +55,20 @@ func (v *bundles) openTable(report func(Finding)) *tableCheck {
 	return c
 }
 
+// cursor reads slots of objects in order.
+func (c *tableCheck) cursor() *current.Cursor {
+	if c == nil {
+		return nil
+	}
+	return c.t.Cursor()
+}
+
 // compare looks whether the table knows the newest entry of an object.
-func (c *tableCheck) compare(e entry) {
+func (c *tableCheck) compare(at *current.Cursor, e entry) {
 	if c == nil || !c.covered[e.part] {
 		return
 	}
-	switch slot, err := c.t.Get(e.oid); {
+	switch slot, err := at.Get(e.oid); {
 	case errors.Is(err, current.ErrDamaged):
 		c.damaged.Add(1)
 	case err != nil:
