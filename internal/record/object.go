@@ -100,12 +100,22 @@ func ParseObject(b []byte, path string, checkSum bool) (*Object, error) {
 // the whole file. A serial of 0 stands for any, as in class Minimal. The checks
 // come in the order of the original, so that both name the same one of many
 // defects: magic, length, oid, checksum, serial. Data aliases b.
-func ParseObjectAs(b []byte, path string, oid zodb.OID, serial zodb.TID, checkSum bool) (*Object, error) {
+func ParseObjectAs(
+	b []byte, path string, oid zodb.OID, serial zodb.TID, checkSum bool,
+) (*Object, error) {
+	// Short, so that it is inlined, and the object needs no memory of the heap in most callers.
+	return new(Object).parse(b, path, oid, serial, checkSum)
+}
+
+// parse is ParseObjectAs, into o, which it returns.
+func (o *Object) parse(
+	b []byte, path string, oid zodb.OID, serial zodb.TID, checkSum bool,
+) (*Object, error) {
 	f := file{path, oid, serial}
 	if err := f.checkStart(b, ObjectMagic, ObjectHeaderSize, int64(len(b))); err != nil {
 		return nil, err
 	}
-	o := objectHeader(b)
+	*o = *objectHeader(b)
 	if o.OID != oid {
 		return nil, f.corrupt(objectOID, "oid is %s, want %s", o.OID, oid)
 	}
