@@ -19,7 +19,7 @@ const (
 
 // writebackStep is after how many bytes the disk is asked to begin with them, so
 // that the vote has less to wait for.
-const writebackStep = 8 << 20
+const writebackStep = 2 << 20
 
 // blobSink writes a file and computes its checksum. Of a large blob one buffer is filled while the
 // one before is written by a goroutine, which close ends. It is used by one goroutine at a time.
