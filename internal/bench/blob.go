@@ -31,12 +31,13 @@ func (b *bench) blobUp(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	content := newNoise(b.o.BlobBytes)
 	begun := b.o.Clock()
 	txn, err := c.Begin(zodb.TxnMeta{Description: []byte("bench: blob")}, zeoclient.BeginOptions{})
 	if err != nil {
 		return Result{}, err
 	}
-	if err := txn.StoreBlob(oids[0], 0, []byte(blobRecord), newNoise(b.o.BlobBytes)); err != nil {
+	if err := txn.StoreBlob(oids[0], 0, []byte(blobRecord), content); err != nil {
 		return Result{}, err
 	}
 	tid, err := txn.Commit(ctx)
