@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
@@ -63,6 +64,39 @@ func TestBlobThatIsNotWhatWasWrittenIsNotReadToItsEnd(t *testing.T) {
 		}
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestBlobThatIsWrittenToIsKnownAsChanged while it is open; that it is flushed, and gets a second
+// name, is no change.
+func TestBlobThatIsWrittenToIsKnownAsChanged(t *testing.T) {
+	t.Parallel()
+	home := enginetest.Home(t, engine.CreateOptions{Format: engine.FormatOf(t)})
+	s := enginetest.Open(t, home, engine.Options{})
+	tid := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: enginetest.Record("one"), Blob: "sound"})
+	open := func() interface{ Unchanged() error } {
+		b, err := s.OpenBlob(t.Context(), 1, tid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { b.Close() })
+		return b.(interface{ Unchanged() error })
+	}
+	early := open()
+	if err := errors.Join(s.Flush(t.Context()), s.LinkBlob(t.Context(), 1, tid, filepath.Join(t.TempDir(), "link")), early.Unchanged(), open().Unchanged()); err != nil {
+		t.Fatal(err)
+	}
+	file := hometest.BlobFile(t, filepath.Join(home, "A"))
+	for _, content := range []string{"other", "longer than it was"} {
+		late := open()
+		if err := errors.Join(os.Chmod(file, 0o600), os.WriteFile(file, []byte(content), 0o600), os.Chtimes(file, time.Time{}, time.Now().Add(time.Hour))); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range []interface{ Unchanged() error }{early, late} {
+			if damage, ok := errors.AsType[*zodb.CorruptError](b.Unchanged()); !ok || damage.OID != 1 || damage.TID != tid {
+				t.Errorf("%q: %v", content, damage)
+			}
 		}
 	}
 }

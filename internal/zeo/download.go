@@ -59,7 +59,7 @@ func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid
 		begun = true
 		return c.put("receiveBlobStart", oid, tid)
 	}
-	pieces := pieces{r: blob, size: blob.Size(), around: func(n int) (head, tail []byte, err error) {
+	pieces := pieces{r: blob, size: blob.Size(), file: c.out.blobFile(blob), around: func(n int) (head, tail []byte, err error) {
 		return wire.AroundBytes(c.encoding, n, "receiveBlobChunk", oid, tid)
 	}}
 	for part, err := range pieces.readAhead() {
@@ -76,14 +76,19 @@ func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid
 	if err := begin(); err != nil {
 		return begun, err
 	}
+	if pieces.file != nil {
+		if err := pieces.file.blob.Unchanged(); err != nil {
+			return begun, fmt.Errorf("read the blob of object %s at %s: %w", oid, tid, err)
+		}
+	}
 	c.call("receiveBlobStop", oid, tid)
 	return begun, nil
 }
 
 // sendPart sends frames, which are the caller's again when it returns.
-func (c *conn) sendPart(ctx context.Context, frames []byte) error {
+func (c *conn) sendPart(ctx context.Context, p part) error {
 	sent := make(chan struct{})
-	c.out.putOwned(frames, sent)
+	c.out.putPart(p, sent)
 	err := c.out.flush()
 	<-sent // another goroutine may be writing; each failure ends that
 	if err != nil {

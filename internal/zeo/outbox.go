@@ -249,11 +249,13 @@ func (o *outbox) writeAll(b []byte, shared []sharedFrame) (n int64, err error) {
 	n = int64(len(b))
 	at := 0
 	for _, s := range shared {
-		n += int64(len(s.frame))
+		n += s.size()
 		if err == nil {
 			err = o.write(b[at:s.at])
 		}
-		if err == nil {
+		if err == nil && s.file != nil {
+			err = s.file.writeTo(o)
+		} else if err == nil {
 			err = o.write(s.frame)
 		}
 		at = s.at

@@ -13,76 +13,117 @@ const blobPiece = 59000
 // are sent. They fit into one write, and into the processor's cache.
 const partPieces = 4
 
-// pieces are the frames in which the content of a blob is sent. The content is read into its place
-// between the heads and tails of the frames, and never copied.
+// filePieces is the same where the kernel sends the content.
+const filePieces = 8
+
+// pieces are the frames in which the content of a blob is sent. Either the content is read into its
+// place between the heads and tails of the frames, and never copied, or the kernel sends it from the
+// file.
 type pieces struct {
 	r      io.Reader
-	size   int64 // bytes in it, as far as is known
+	size   int64     // bytes in it, as far as is known
+	file   *blobFile // r as the kernel knows it; nil: it does not
 	around func(n int) (head, tail []byte, err error)
 
 	piece      int // bytes in each but the last one
 	head, tail []byte
 }
 
+// part is some frames: in memory, or in a file.
+type part struct {
+	frames []byte
+	file   *filePart
+}
+
 // fill appends the frames of a part of the content, for which there is room. ended: there is no more.
-func (p *pieces) fill(b []byte) (frames []byte, ended bool, err error) {
+func (p *pieces) fill(b []byte) (_ part, ended bool, err error) {
 	for range partPieces {
 		at := len(b) + len(p.head)
 		if at+p.piece+len(p.tail) > cap(b) {
-			return b, false, nil
+			break
 		}
-		n, err := io.ReadFull(p.r, b[at:at+p.piece])
-		ended = err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !ended {
-			return nil, false, err
+		content, ended, err := p.read(b[at : at+p.piece])
+		if err != nil {
+			return part{}, false, err
 		}
-		head, tail := p.head, p.tail
-		if 0 < n && n < p.piece {
-			if head, tail, err = p.around(n); err != nil {
-				return nil, false, err
-			}
+		head, tail, err := p.aroundPiece(len(content))
+		if err != nil {
+			return part{}, false, err
 		}
-		if n > 0 {
-			content := b[at : at+n]
+		if len(content) > 0 {
 			b = append(b, head...)
 			b = append(b, content...) // where it is already, unless the head is another one
 			b = append(b, tail...)
 		}
 		if ended {
-			return b, true, nil
+			return part{frames: b}, true, nil
 		}
 	}
-	return b, false, nil
+	return part{frames: b}, false, nil
+}
+
+// read reads a piece, or the end.
+func (p *pieces) read(b []byte) (content []byte, ended bool, err error) {
+	n, err := io.ReadFull(p.r, b)
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return b[:n], true, nil
+	}
+	return b[:n], false, err
+}
+
+// aroundPiece returns what is around a piece of n bytes.
+func (p *pieces) aroundPiece(n int) (head, tail []byte, err error) {
+	if 0 < n && n < p.piece {
+		return p.around(n)
+	}
+	return p.head, p.tail, nil
+}
+
+// look reads a part of the content for its checksum alone; the kernel will send it. b has room for a
+// piece.
+func (p *pieces) look(b []byte, at int64) (_ part, ended bool, err error) {
+	f := &filePart{from: p.file, at: at}
+	for !ended && len(f.sections) < filePieces {
+		var content []byte
+		if content, ended, err = p.read(b[:p.piece]); err != nil {
+			return part{}, false, err
+		}
+		head, tail, err := p.aroundPiece(len(content))
+		if err != nil {
+			return part{}, false, err
+		}
+		if len(content) > 0 {
+			f.sections = append(f.sections, section{head, tail, len(content)})
+		}
+	}
+	return part{file: f}, ended, nil
 }
 
 // readAhead yields the frames in parts, each good until the next one; an error, which is never
 // io.EOF, is the last. While one is worked with another one is read.
-func (p *pieces) readAhead() iter.Seq2[[]byte, error] {
-	type part struct {
-		frames []byte
-		err    error
+func (p *pieces) readAhead() iter.Seq2[part, error] {
+	type result struct {
+		part
+		err error
 	}
-	return func(yield func([]byte, error) bool) {
+	return func(yield func(part, error) bool) {
 		// One byte more than there are, to see the end.
 		p.piece = int(min(p.size+1, blobPiece))
 		var err error
 		if p.head, p.tail, err = p.around(p.piece); err != nil {
-			yield(nil, err)
+			yield(part{}, err)
 			return
 		}
-		room := int(min(p.size/blobPiece+1, partPieces)) * (len(p.head) + p.piece + len(p.tail))
-		free, full := make(chan []byte, 2), make(chan part, 2)
+		free, full := make(chan []byte, 2), make(chan result, 2)
 		free <- nil
 		free <- nil
 		go func() {
 			defer close(full)
+			next := p.parts()
 			for b := range free {
-				if b == nil {
-					b = make([]byte, 0, room)
-				}
-				frames, ended, err := p.fill(b[:0])
-				if err != nil || len(frames) > 0 {
-					full <- part{frames, err}
+				part, ended, err := next(b)
+				if err != nil || part.size() > 0 {
+					full <- result{part, err}
 				}
 				if ended || err != nil {
 					return
@@ -94,11 +135,32 @@ func (p *pieces) readAhead() iter.Seq2[[]byte, error] {
 			if !more {
 				continue // the reader has to end before its file is closed
 			}
-			if more = yield(p.frames, p.err); more {
+			if more = yield(p.part, p.err); more {
 				free <- p.frames
 			} else {
 				close(free)
 			}
 		}
+	}
+}
+
+// parts returns the function that makes the next part, in a buffer that is used again if there is one.
+func (p *pieces) parts() func(b []byte) (_ part, ended bool, err error) {
+	if p.file != nil {
+		at, b := int64(0), make([]byte, p.piece)
+		return func([]byte) (part, bool, error) {
+			part, ended, err := p.look(b, at)
+			if err == nil {
+				at += part.file.content()
+			}
+			return part, ended, err
+		}
+	}
+	room := int(min(p.size/blobPiece+1, partPieces)) * (len(p.head) + p.piece + len(p.tail))
+	return func(b []byte) (part, bool, error) {
+		if b == nil {
+			b = make([]byte, 0, room)
+		}
+		return p.fill(b[:0])
 	}
 }

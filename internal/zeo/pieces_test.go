@@ -36,7 +36,7 @@ func TestPiecesAreTheFramesOfCalls(t *testing.T) {
 					var err error
 					for part, perr := range p.readAhead() {
 						if err = perr; err == nil {
-							stream = append(stream, part...)
+							stream = append(stream, part.frames...)
 						}
 					}
 					if want := map[bool]error{true: broken}[fails]; err != want {
@@ -79,7 +79,7 @@ func TestOwnedFramesComeBack(t *testing.T) {
 	o := newOutbox(&sink{w: &written}, 1<<20, 1<<20, share, time.Now)
 	put := func(text string) chan struct{} {
 		sent := make(chan struct{})
-		o.putOwned([]byte(text), sent)
+		o.putPart(part{frames: []byte(text)}, sent)
 		return sent
 	}
 	isSent := func(sent chan struct{}) bool {

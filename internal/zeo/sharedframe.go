@@ -6,7 +6,16 @@ type sharedFrame struct {
 	at     int
 	frame  []byte
 	memory int64         // charged for it
+	file   *filePart     // in place of frame; nil: none
 	sent   chan struct{} // closed when it is not used any more; nil: nobody asks
+}
+
+// size returns how many bytes are sent.
+func (s *sharedFrame) size() int64 {
+	if s.file != nil {
+		return s.file.size()
+	}
+	return int64(len(s.frame))
 }
 
 func (s *sharedFrame) end() {
@@ -41,12 +50,13 @@ func (o *outbox) putShared(frame []byte) {
 	o.count(int64(len(frame)), memory)
 }
 
-// putOwned adds whole frames without copying them. sent is closed when they are the caller's again:
+// putPart adds whole frames without copying them. sent is closed when they are the caller's again:
 // after they were written, or because nothing is written any more.
-func (o *outbox) putOwned(frames []byte, sent chan struct{}) {
+func (o *outbox) putPart(p part, sent chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s := sharedFrame{at: len(o.waiting), frame: frames, memory: int64(len(frames)), sent: sent}
+	s := sharedFrame{at: len(o.waiting), frame: p.frames, file: p.file, sent: sent}
+	s.memory = s.size() // also of a file: what is in the memory of the kernel counts
 	if o.failed != nil {
 		s.end()
 		return

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"syscall"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -16,6 +18,7 @@ import (
 type openBlob struct {
 	vfs.File
 	size    int64
+	written time.Time // last
 	want    record.BlobSum
 	corrupt zodb.CorruptError // without its reason
 	hash    *record.BlobHash  // of the bytes read; nil: not from the start
@@ -23,6 +26,34 @@ type openBlob struct {
 }
 
 func (b *openBlob) Size() int64 { return b.size }
+
+// SyscallConn implements [syscall.Conn] for who has the kernel send what was read, see Unchanged.
+// errors.ErrUnsupported: it is no file of the operating system.
+func (b *openBlob) SyscallConn() (syscall.RawConn, error) {
+	if f, ok := b.File.(syscall.Conn); ok {
+		return f.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// Unchanged returns *zodb.CorruptError if the file was written to since it was opened: what was read
+// and compared then may be something else by now. A flush sets the time of a file, too; so where that
+// is another one the content is compared again.
+func (b *openBlob) Unchanged() error {
+	info, err := b.File.Stat()
+	if err != nil || info.Size == b.size && info.ModTime.Equal(b.written) {
+		return err
+	}
+	hash := b.want.Hash()
+	if n, err := io.Copy(hash, io.NewSectionReader(b.File, 0, info.Size)); err != nil {
+		return err
+	} else if n != b.size || hash.BlobSum() != b.want {
+		damage := b.corrupt
+		damage.Reason = "the blob was changed while it was read"
+		return &damage
+	}
+	return nil
+}
 
 // Read implements io.Reader.
 func (b *openBlob) Read(p []byte) (int, error) {
@@ -98,7 +129,7 @@ func (r *Reader) OpenBlob(ctx context.Context, oid zodb.OID, serial zodb.TID) (z
 			return errors.Join(&zodb.CorruptError{Path: where, OID: oid, TID: serial,
 				Reason: fmt.Sprintf("the blob has %d bytes, not %d", info.Size, rev.Entry.BlobSize)}, f.Close())
 		}
-		b = &openBlob{File: f, size: info.Size, want: sum, corrupt: zodb.CorruptError{Path: where, OID: oid, TID: serial}, hash: sum.Hash()}
+		b = &openBlob{File: f, size: info.Size, written: info.ModTime, want: sum, corrupt: zodb.CorruptError{Path: where, OID: oid, TID: serial}, hash: sum.Hash()}
 		return nil
 	})
 	if err != nil {
