@@ -83,6 +83,41 @@ func freePort(t *testing.T) string {
 	return port
 }
 
+func newImageTest(t *testing.T) *imageTest {
+	t.Helper()
+	dir := t.TempDir()
+	return &imageTest{t: t, flags: []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "runroot"), "--storage-driver", "vfs"}}
+}
+
+// needContainers skips a test where the machine runs no containers: a program that does nothing is put into
+// an image, and run.
+func needContainers(t *testing.T) {
+	t.Helper()
+	context := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module nothing\n", "main.go": "package main\n\nfunc main() {}\n", "Containerfile": "FROM scratch\nCOPY nothing /nothing\n",
+	} {
+		if err := os.WriteFile(filepath.Join(context, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := exec.CommandContext(t.Context(), "go", "build", "-o", "nothing", ".")
+	c.Dir, c.Env = context, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod")
+	if said, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, said)
+	}
+	i := newImageTest(t)
+	for _, args := range [][]string{
+		append(append([]string{"unshare", "--net", "buildah"}, i.flags...), "build", "--isolation", "chroot", "--tag", "nothing", context),
+		append(append([]string{"buildah"}, i.flags...), "from", "--name", "nothing", "--pull-never", "nothing"),
+		append(append([]string{"buildah"}, i.flags...), "run", "--isolation", "chroot", "nothing", "--", "/nothing"),
+	} {
+		if said, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("no container can run here: %s: %v: %s", strings.Join(args, " "), err, said)
+		}
+	}
+}
+
 // buildImage builds the image from an unpacked archive, without a network.
 func buildImage(t *testing.T) *imageTest {
 	t.Helper()
@@ -93,6 +128,7 @@ func buildImage(t *testing.T) *imageTest {
 		t.Skip("buildah wants root here")
 	}
 	repository(t) // skips without git
+	needContainers(t)
 	out := filepath.Join(t.TempDir(), "out")
 	if err := run(t.Context(), []string{"-repo", "../..", "-out", out, "-targets", "linux/" + runtime.GOARCH}, io.Discard, io.Discard); err != nil {
 		t.Fatal(err)
@@ -104,8 +140,7 @@ func buildImage(t *testing.T) *imageTest {
 	if said, err := exec.Command("tar", "-C", out, "-xzf", archives[0]).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	dir := t.TempDir()
-	i := &imageTest{t: t, flags: []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "runroot"), "--storage-driver", "vfs"}}
+	i := newImageTest(t)
 	context := strings.TrimSuffix(archives[0], ".tar.gz")
 	build := append([]string{"--net", "buildah"}, i.flags...)
 	build = append(build, "build", "--isolation", "chroot", "--format", "docker", "--tag", "dirstorage", "--file", filepath.Join(context, "dist", "image", "Containerfile"), context)
