@@ -46,7 +46,16 @@ type Range struct {
 	// is read as well. That sum proves each byte, so the content of a large entry is not compared
 	// by itself. Until the last item, and on any error, none of it is proven.
 	Whole bool
+	// Before, if the range is Whole, is the sum of what is before it, when that was unpacked: with
+	// another one there is no item, and the error matches ErrOtherBefore.
+	Before archive.Sum
+	// Sums, if not nil, and if the range is Whole, gets the sums of the beginnings of the archive.
+	Sums *Sums
 }
+
+// ErrOtherBefore is matched by the error about a range before which the archive is not as it was
+// when that was unpacked: now or then it was read wrong, or changed.
+var ErrOtherBefore = errors.New("the archive was read with another content before")
 
 // Items yields the entries of the archive of a backup, in a range, with their content, each
 // compared with the index (but see Range.Whole). If all of the archive was read, it is compared
@@ -112,14 +121,27 @@ func (r *Repository) items(ctx context.Context, m *Manifest, part Range, yield f
 	if m.original {
 		return originalItems(ctx, in, yield)
 	}
+	if part.Sums == nil {
+		part.Sums = NewSums(nil)
+	}
+	if part.Whole && before > 0 {
+		part.Sums.want(before)
+	}
 	whole := begin == 0 && part.Until == 0
 	if part.Until == 0 {
 		part.Until = math.MaxInt64
 	}
-	ahead := newAheadReader(in)
+	summed := io.Reader(in)
+	if part.Whole {
+		summed = &summingReader{in, part.Sums}
+	}
+	ahead := newAheadReader(summed)
 	defer ahead.Close() // before the object is closed
 	if err := skip(ctx, ahead, before); err != nil {
 		return err
+	}
+	if before > 0 && part.Sums.Of(before) != part.Before {
+		return fmt.Errorf("%w: up to byte %d", ErrOtherBefore, before)
 	}
 	a, err := archive.NewReader(ahead)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -302,7 +303,7 @@ func (r *run) restore(ctx context.Context) error {
 			if err := r.unpack(ctx, i); err != nil {
 				return err
 			}
-			r.state.Backup, r.state.At = i+1, 0
+			r.state.Backup, r.state.At, r.state.Before = i+1, 0, archive.Sum{}
 			if i+1 < len(r.o.Plan.Chain) {
 				if err := r.checkpoint(); err != nil {
 					return err

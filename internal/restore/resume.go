@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -27,6 +28,9 @@ type state struct {
 	// in its tar up to which everything is durable.
 	Backup int   `json:"backup"`
 	At     int64 `json:"at"`
+	// Before is the sum of what was read of its archive up to there. It tells whether a restore that
+	// goes on proves by the sum of the archive what this one has unpacked.
+	Before archive.Sum `json:"before,omitzero"`
 	// Restored: the HOME of the backups is whole and checked; one of another format is made of it.
 	Restored bool `json:"restored,omitempty"`
 	// Done: the HOME is whole; only its name is missing.

@@ -87,6 +87,7 @@ type unpacking struct {
 	need       map[int64]struct{} // places of entries that are not linked; nil = all
 	frames     []archive.Frame    // that begin with an entry
 	next       int                // of frames
+	sums       *backup.Sums       // of what is before each of them
 	since      int64              // bytes since the last checkpoint
 }
 
@@ -109,13 +110,21 @@ func (u *unpacking) parts(ctx context.Context) error {
 		}
 		return err
 	}
-	part := backup.Range{Whole: true}
+	u.sums = backup.NewSums(u.frames)
+	part := backup.Range{Whole: true, Sums: u.sums}
 	if resumable && r.state.At > 0 {
 		k := slices.IndexFunc(u.frames, func(f archive.Frame) bool { return f.At == r.state.At })
 		if k < 0 {
 			return fmt.Errorf("%w: the index of backup %s has no frame at %d any more", archive.ErrDamaged, u.m.Name, r.state.At)
 		}
-		part.From, u.next = u.frames[k], k+1
+		part.From, part.Before, u.next = u.frames[k], r.state.Before, k+1
+		err := u.part(ctx, part)
+		if !errors.Is(err, backup.ErrOtherBefore) {
+			return err
+		}
+		// The files that were unpacked before are proven by nothing.
+		u.sums, u.next = backup.NewSums(u.frames), 0
+		part = backup.Range{Whole: true, Sums: u.sums}
 	}
 	return u.part(ctx, part)
 }
@@ -148,6 +157,9 @@ func (u *unpacking) checkpoint(at int64) error {
 	}
 	u.since = 0
 	u.r.state.At = at
+	if u.sums != nil {
+		u.r.state.Before = u.sums.Of(u.frames[u.next].Offset)
+	}
 	return u.r.checkpoint()
 }
 
