@@ -38,6 +38,27 @@ func (r *run) sync() error {
 	return syncDirs(r.home, ".")
 }
 
+// syncFiles makes the files of the HOME durable that a storage has written: with filesystem.sync = 0
+// in its settings, it did not.
+func (r *run) syncFiles() error {
+	if err := r.home.SyncAll(); !errors.Is(err, vfs.ErrNotSupported) {
+		return err
+	}
+	for name, err := range vfs.Walk(r.home, ".") {
+		if err != nil {
+			return err
+		}
+		f, err := r.home.Open(name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.SyncTimes(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return syncDirs(r.home, ".")
+}
+
 func syncDirs(f vfs.FS, dir string) error {
 	for e, err := range f.List(dir) {
 		if err == nil && e.IsDir() {

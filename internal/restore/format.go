@@ -46,6 +46,9 @@ func (r *run) intoFormat(ctx context.Context) error {
 	if err := r.verify(ctx); err != nil {
 		return err
 	}
+	if err := r.syncFiles(); err != nil {
+		return err
+	}
 	return r.o.Parent.SyncDir(r.work) // its name there, where not everything can be synced at once
 }
 

@@ -189,7 +189,9 @@ func TestAnotherFormatIsRefusedWithDeltaAndDamage(t *testing.T) {
 
 // copied makes a HOME in the place of one of another format: what goes wrong around the making is tested
 // with it on disks that crash. It has none of the files of the restore.
-func copied(_ context.Context, from, to vfs.FS) error {
+func copied(_ context.Context, from, to vfs.FS) error { return copiedBy(from, to, vfs.File.Sync) }
+
+func copiedBy(from, to vfs.FS, sync func(vfs.File) error) error {
 	if err := to.Mkdir("."); err != nil {
 		return err
 	}
@@ -215,13 +217,52 @@ func copied(_ context.Context, from, to vfs.FS) error {
 				return err
 			}
 			_, err = f.Write(b)
-			if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			if err := errors.Join(err, sync(f), f.Close()); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
 }
+
+// TestAnotherFormatIsDurableWhoeverMadeIt: a HOME whose settings say that nothing is synced is made
+// without a sync, and is durable when the restore is done.
+func TestAnotherFormatIsDurableWhoeverMadeIt(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t, "bundled")
+	l.End()
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	p, err := repo.At(repo.Identities()[0], tids[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, all := range []bool{true, false} {
+		for _, few := range []int64{-1, 1 << 20} {
+			disk := crashfs.New(1)
+			parent := vfs.FS(disk)
+			if !all {
+				parent = withoutSyncAll{disk}
+			}
+			_, err := restore.Run(t.Context(), restore.Options{
+				Repository: repo, Plan: p, Parent: parent, Name: "home", Now: time.Now, Few: few, Format: layout.Flat,
+				Convert: func(_ context.Context, from, to vfs.FS) error {
+					return copiedBy(from, to, func(vfs.File) error { return nil })
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := wholeHome(t, disk.Crashed(crashfs.KeepNone), "home", p.To); err != nil {
+				t.Errorf("all at once %t, few %d: after a power cut: %v", all, few, err)
+			}
+		}
+	}
+}
+
+// withoutSyncAll is a file system that cannot sync everything at once.
+type withoutSyncAll struct{ vfs.FS }
+
+func (withoutSyncAll) SyncAll() error { return vfs.ErrNotSupported }
 
 // TestFaultsOfRestoreIntoAnotherFormat kills, breaks and cuts off such a restore, into a new name and into
 // an empty directory.
