@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +45,9 @@ type conn struct {
 	upload   *upload
 	values   int64 // of has.values, for the request that is worked off
 	sole     sole
+	attending
 
+	readers   chan error // the end of the last reader, where another one has taken the place of the first
 	iterators iterators
 
 	mu       sync.Mutex
@@ -57,7 +58,8 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
+	c := &conn{srv: s, nc: nc, has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1), readers: make(chan error, 1)}
+	c.attending.socket, c.attending.further = listen.NewPatience(nc, s.o.Clock), c.readFurther
 	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
 	c.out.over = s.relieve
 	if s.o.processors == 1 {
@@ -122,7 +124,10 @@ func (c *conn) serve() {
 			c.end(err)
 		}
 	})
-	err := c.guarded()
+	err := c.shielded(c.converse)
+	if errors.Is(err, errHandedOver) {
+		err = <-c.readers
+	}
 	c.mu.Lock()
 	if c.cause != nil {
 		err = c.cause
@@ -140,18 +145,6 @@ func (c *conn) serve() {
 		c.srv.o.Observer.Connections(c.hub.name, -1)
 	}
 	c.logEnd(err)
-}
-
-// guarded runs the connection, and turns a panic into its end: a bug that one
-// client found must not cost the others their server.
-func (c *conn) guarded() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v", r)
-			c.log().Error("bug in the server: the connection is closed", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-		}
-	}()
-	return c.converse()
 }
 
 func (c *conn) logEnd(err error) {
@@ -175,6 +168,7 @@ func (c *conn) converse() error {
 	})
 	defer hello.Stop()
 	in := wire.NewSmallReader(c.nc, min(helloBytes, c.srv.o.Limits.Message))
+	c.attending.in = in
 	if err := c.hello(in); err != nil {
 		return err
 	}
@@ -193,8 +187,19 @@ func (c *conn) converse() error {
 	hello.Stop()
 	in.SetLimit(c.srv.budgets.message)
 	in.SetGate(&frameGate{c: c})
-	defer in.Release()
 	c.log().Info("connected", "storage", c.hub.name, "encoding", string(c.encoding), "read_only", c.readOnly)
+	return c.work()
+}
+
+// work works off the requests of a client that is registered, until the connection ends, or another
+// goroutine goes on with it.
+func (c *conn) work() (err error) {
+	in := c.attending.in
+	defer func() {
+		if !errors.Is(err, errHandedOver) {
+			in.Release()
+		}
+	}()
 	for {
 		if err := c.flushed(in); err != nil {
 			return err
@@ -213,9 +218,9 @@ func (c *conn) converse() error {
 			continue
 		}
 		c.worked(false)
-		err = c.message(frame)
-		c.giveValues()
-		if err != nil {
+		if err := c.message(frame); errors.Is(err, errHandedOver) {
+			return err
+		} else if c.giveValues(); err != nil {
 			return err
 		}
 	}
@@ -326,8 +331,12 @@ func (c *conn) message(frame []byte) error {
 		return m.do(c, r, a)
 	}
 	c.sends.work()
-	defer func() { c.sends.came(c.srv.o.Clock(), int64(len(frame))) }()
-	return m.do(c, r, a)
+	n := int64(len(frame))
+	err = m.do(c, r, a)
+	if !errors.Is(err, errHandedOver) { // else the next reader has noted what came since
+		c.sends.came(c.srv.o.Clock(), n)
+	}
+	return err
 }
 
 // answer sends the result of a request.

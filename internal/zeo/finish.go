@@ -26,8 +26,7 @@ func (c *conn) tpcFinish(r *request, a *arguments) error {
 	c.finishes++
 	c.mu.Unlock()
 	r.keep()
-	c.beside(func() error { return c.runFinish(r, f) })
-	return nil
+	return c.attend(func() error { return c.runFinish(r, f) })
 }
 
 // answerNone answers None to a call about a transaction that is not open; other

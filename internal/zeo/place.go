@@ -25,7 +25,7 @@ func (c *conn) slowly(f func(ctx context.Context) error) {
 	if !c.takePlace() {
 		return
 	}
-	c.beside(func() error {
+	_ = c.beside(func() error {
 		defer c.leavePlace()
 		return f(c.ctx)
 	})
@@ -95,15 +95,9 @@ func (t *turn) end() {
 }
 
 // beside runs f in a goroutine that the connection waits for at its end.
-func (c *conn) beside(f func() error) {
+func (c *conn) beside(f func() error) error {
 	c.wait.Go(func() {
-		defer func() {
-			if r := recover(); r != nil {
-				c.log().Error("bug in the server: the connection is closed", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-				c.end(fmt.Errorf("panic: %v", r))
-			}
-		}()
-		err := f()
+		err := c.shielded(f)
 		if err == nil {
 			err = c.out.flush()
 		}
@@ -111,6 +105,19 @@ func (c *conn) beside(f func() error) {
 			c.end(err)
 		}
 	})
+	return nil
+}
+
+// shielded runs a part of the connection, and turns a panic into its end: a bug that one
+// client found must not cost the others their server.
+func (c *conn) shielded(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+			c.log().Error("bug in the server: the connection is closed", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		}
+	}()
+	return f()
 }
 
 // lookTime is how often a reader that waits for a place looks whether the client is there.

@@ -34,9 +34,11 @@ type Server struct {
 	packs   sync.WaitGroup // packs, which connections start
 
 	recent     atomic.Pointer[conn] // that of the last request
-	relieving  atomic.Bool          // see relieve
-	wanting    atomic.Int64         // requests that wait for a file
-	unanswered atomic.Int64         // requests that wait for memory for their answer
+	committer  atomic.Pointer[conn] // that of the last vote or finish
+	attendance attendance
+	relieving  atomic.Bool  // see relieve
+	wanting    atomic.Int64 // requests that wait for a file
+	unanswered atomic.Int64 // requests that wait for memory for their answer
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu
@@ -210,6 +212,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.processors == 0 {
 		o.processors = runtime.GOMAXPROCS(0)
+	}
+	if o.askAgain == 0 {
+		o.askAgain, o.askTime = defaultAskAgain, defaultAskTime
 	}
 	if o.copyTimeout == 0 {
 		o.copyTimeout = 30 * time.Second

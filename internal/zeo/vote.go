@@ -33,8 +33,7 @@ func (c *conn) vote(r *request, a *arguments) error {
 		return r.fail(transactionError(nil, a.get(0)))
 	}
 	r.keep()
-	c.beside(func() error { return c.runVote(r, v) })
-	return nil
+	return c.attend(func() error { return c.runVote(r, v) })
 }
 
 func (c *conn) runVote(r *request, v *ballot) error {
