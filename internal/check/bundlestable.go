@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -41,6 +42,10 @@ func (v *bundles) openTable(report func(Finding)) *tableCheck {
 	sums := make(map[bundle.Name]string)
 	for line := range strings.Lines(string(note)) {
 		said := strings.Fields(line) // name, sum, sum of the list; one that is not in it says so
+		if len(said) == 4 {          // the number of its list; numbers never go down
+			v.findList(said, report)
+			said = said[:3]
+		}
 		if len(said) != 3 || said[2] == "behind" {
 			continue
 		}
@@ -53,6 +58,22 @@ func (v *bundles) openTable(report func(Finding)) *tableCheck {
 		c.covered[i] = sums[p.name] != "" && !p.Rebuilt() && strings.HasPrefix(hex.EncodeToString(p.Sum[:]), sums[p.name])
 	}
 	return c
+}
+
+// findList reports a gone list that the table names, and that is not there.
+func (v *bundles) findList(said []string, report func(Finding)) {
+	n, _, ok := bundle.ParseName(said[0])
+	number, err := strconv.ParseUint(said[3], 10, 64)
+	for _, p := range v.parts {
+		if !ok || err != nil || p.name != n || p.number >= number || p.Rebuilt() || !strings.HasPrefix(hex.EncodeToString(p.Sum[:]), said[1]) {
+			continue
+		}
+		f := bundleFault(GoneDamaged, bundlesDir(p.side)+"/"+n.Gone(number), "the table of current revisions names this list of removed members, and it is missing: "+
+			"members that packs removed since may be there again, and members that undelete brought back may be removed; "+
+			"put it back, from a backup or a copy of this HOME")
+		f.Severity = Warning
+		report(f)
+	}
 }
 
 // cursor reads slots of objects in order.

@@ -69,3 +69,32 @@ func sumOf(t *testing.T, fsys vfs.FS, path string) []byte {
 	}
 	return r.Sum[:8]
 }
+
+// TestAListThatTheTableNamesIsMissed: a gone list is lost, which the table of current revisions has.
+func TestAListThatTheTableNamesIsMissed(t *testing.T) {
+	t.Parallel()
+	for number, lost := range map[uint64]bool{0: false, 1: false, 2: true} {
+		h, tids := threeBundles(t)
+		path := h.bundles()[0]
+		sum := sumOf(t, h.fs, path)
+		h.gone(path, 1, func(g *bundle.Gone) { g.Sets = nil }, 0)
+		table, err := current.Create(h.fs, h.identity())
+		if err != nil {
+			t.Fatal(err)
+		}
+		note := fmt.Appendf(nil, "%s %x behind", filepath.Base(path), sum)
+		if number > 0 {
+			note = fmt.Appendf(note, " %d", number)
+		}
+		if err := errors.Join(table.Commit(tids[7], append(note, '\n')), table.Close()); err != nil {
+			t.Fatal(err)
+		}
+		all, _ := findings(t, Options{FS: h.fs})
+		all = slices.DeleteFunc(all, func(f Finding) bool { return f.Severity == Note })
+		n, _, _ := bundle.ParseName(filepath.Base(path))
+		got := len(all) == 1 && all[0].Kind == GoneDamaged && all[0].Severity == Warning && all[0].Path == "A/bundles/"+n.Gone(2)
+		if got != lost || !lost && len(all) > 0 {
+			t.Errorf("list %d in the table: %v", number, kindsOf(all))
+		}
+	}
+}

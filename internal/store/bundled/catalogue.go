@@ -33,6 +33,8 @@ type opened struct {
 	// tried is the highest number of a gone list that was tried, of the goroutine that
 	// puts: after an error it may be there.
 	tried uint64
+	// noted is the number of a list that is lost; 0: none is. Set before it is in a view.
+	noted uint64
 	// summed is the list of removed members whose sum was computed last; guarded by the lock of
 	// the table.
 	summed    *bundle.Gone

@@ -50,15 +50,19 @@ func (s *Store) tableFailed(err error) {
 }
 
 // makeTable opens the table and brings it up to date with a view, or makes a new one. nil, without
-// an error: there is no use in one now.
-func (s *Store) makeTable(ctx context.Context, v *view, progress func(done, total int64) error) (t *table, rebuilt bool, err error) {
+// an error: there is no use in one now. first: it is for the first view.
+func (s *Store) makeTable(ctx context.Context, v *view, first bool, progress func(done, total int64) error) (t *table, rebuilt bool, err error) {
 	if !v.whole() {
 		return nil, false, nil // the table would take older revisions for current ones
 	}
 	found, err := current.Open(s.fs, s.o.Identity)
 	if err == nil {
 		t = newTable(found)
-		if err = t.catchUp(ctx, v); err == nil {
+		err = t.catchUp(ctx, v)
+		if first {
+			s.warnOfLostLists(t, v)
+		}
+		if err == nil {
 			return t, false, nil
 		}
 		_ = found.Close() // nothing of it is needed
@@ -85,7 +89,7 @@ func (s *Store) openTable(v *view) error {
 		}
 		return stopped
 	}
-	t, rebuilt, err := s.makeTable(context.Background(), v, progress)
+	t, rebuilt, err := s.makeTable(context.Background(), v, true, progress)
 	if stopped != nil {
 		return stopped
 	}
@@ -129,7 +133,7 @@ func (c *chore) makeTable(ctx context.Context) (tried bool) {
 		c.later = roomTry
 		return false
 	}
-	t, _, err := c.s.makeTable(ctx, c.v, nil)
+	t, _, err := c.s.makeTable(ctx, c.v, false, nil)
 	c.s.leaveAlone(c.v, err)
 	c.table, c.publish = t, func() (store.Tended, error) { return c.putTable(err) }
 	return true

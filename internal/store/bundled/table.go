@@ -30,6 +30,8 @@ type table struct {
 	// behind are merged bundles whose places are not in it yet: it names their sources, which are
 	// removed, so reads look into the indexes.
 	behind map[bundle.Name]bool // guarded by mu
+	// lists are those of the note with which it was opened.
+	lists map[bundle.Name]notedList
 
 	// gone counts changes of gone lists: a task that puts entries beside the goroutine that puts sees
 	// by it whether the lists that it has read are the current ones.
@@ -68,12 +70,13 @@ func (t *table) listOf(v *view) []byte {
 	for i := range v.parts {
 		p := &v.parts[i]
 		b = append(b, p.noteLine(t.behind[p.name])...)
+		b = append(b, p.noteNumber()...)
 		b = append(b, '\n')
 	}
 	return b
 }
 
-// noteLine is the line of a bundle in the note of the table: its name, and the beginnings of its
+// noteLine begins the line of a bundle in the note of the table: its name, and the beginnings of its
 // SHA-256 and of that of its gone list. A number would not tell the list from that of a copy that was
 // packed elsewhere. behind: the table has neither its places nor the removals in its list.
 func (p *part) noteLine(behind bool) string {
@@ -81,10 +84,15 @@ func (p *part) noteLine(behind bool) string {
 	if !behind {
 		list = p.goneSum()
 	}
-	return fmt.Sprintf("%s %x %s", p.name, p.Sum[:notedSum], list)
+	return p.noteBegin() + " " + list
 }
 
-func newTable(t *current.Table) *table { return &table{t: t, behind: make(map[bundle.Name]bool)} }
+// noteBegin is the part of it that is of the bundle alone.
+func (p *part) noteBegin() string { return fmt.Sprintf("%s %x", p.name, p.Sum[:notedSum]) }
+
+func newTable(t *current.Table) *table {
+	return &table{t: t, behind: make(map[bundle.Name]bool), lists: make(map[bundle.Name]notedList)}
+}
 
 // errOtherTable: the table has entries that are nowhere, or not known.
 var errOtherTable = errors.New("the table is of other bundles")
@@ -95,12 +103,11 @@ func (t *table) catchUp(ctx context.Context, v *view) error {
 	noted := make(map[bundle.Name]string)
 	firsts, lasts := make(map[zodb.TID]bool), make(map[zodb.TID]bool)
 	for line := range strings.Lines(string(note)) {
-		line = strings.TrimSuffix(line, "\n")
-		file, _, _ := strings.Cut(line, " ")
-		n, _, ok := bundle.ParseName(file)
+		n, line, number, ok := cutNote(line)
 		if !ok {
 			return errOtherTable
 		}
+		t.lists[n] = notedList{line, number}
 		noted[n], firsts[n.Min], lasts[n.Max] = line, true, true
 		if i := v.of(n.Min); i < 0 || v.parts[i].name != n && !v.parts[i].name.Supersedes(n) {
 			return errOtherTable

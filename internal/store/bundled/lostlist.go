@@ -1,0 +1,64 @@
+package bundled
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// A gone list that is lost is like one that never was: the one that the bundle carries counts, or
+// none. The note of the table of current revisions has the numbers of the lists, so an open can tell
+// which ones are missing. It is not damage by itself: A may have been copied from elsewhere.
+
+// notedList is the line of a bundle in a note, and the number of its list; 0: it has none.
+type notedList struct {
+	line   string
+	number uint64
+}
+
+// noteNumber ends the line of a bundle in the note: the number of its list. Numbers never go down.
+func (p *part) noteNumber() string {
+	if number := max(p.number, p.noted); number > 0 {
+		return fmt.Sprintf(" %d", number)
+	}
+	return ""
+}
+
+// cutNote takes a line of a note apart, into what noteLine and noteNumber have made. Earlier builds
+// had no numbers.
+func cutNote(line string) (n bundle.Name, begin string, number uint64, ok bool) {
+	said := strings.Fields(line)
+	if len(said) == 4 {
+		var err error
+		if number, err = strconv.ParseUint(said[3], 10, 64); err != nil {
+			return n, "", 0, false
+		}
+		said = said[:3]
+	}
+	if len(said) != 3 {
+		return n, "", 0, false
+	}
+	n, _, ok = bundle.ParseName(said[0])
+	return n, strings.Join(said, " "), number, ok
+}
+
+// warnOfLostLists tells which lists are missing that the note of a table has. The next list of such
+// a bundle has a higher number: a backup may have the lost one.
+func (s *Store) warnOfLostLists(t *table, v *view) {
+	for i := range v.parts {
+		p := &v.parts[i]
+		said, ok := t.lists[p.name]
+		if !ok || said.number <= p.number || !strings.HasPrefix(said.line, p.noteBegin()+" ") {
+			continue
+		}
+		p.noted = said.number
+		p.tried = max(p.tried, said.number)
+		path := dirOf(p.side) + "/" + p.name.Gone(said.number)
+		s.warnOnce(path, "a list of removed members of a bundle is missing: members that packs removed since may be there again, and members that undelete "+
+			"brought back may be removed; put the file back, from a backup or a copy of this HOME", &zodb.CorruptError{
+			Path: path, Reason: "it is not there, and was when the storage was last open for writing"})
+	}
+}
