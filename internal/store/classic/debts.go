@@ -1,11 +1,13 @@
 package classic
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"path"
+	"slices"
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -163,6 +165,39 @@ func (t *Store) relyOnRemoval(name string) {
 	if t.debts.doubts != nil {
 		t.debts.owe(dirOf(name))
 	}
+}
+
+// relyOnRemovals is for names of some kinds that are not in A, and for files that are not put aside any
+// more: it is relyOnRemoval for each directory that has others of these. A directory with neither was
+// removed, and that is a change of the one above it.
+func (t *Store) relyOnRemovals(ctx context.Context, kinds ...layout.Kind) error {
+	if !t.doubtful() {
+		return nil
+	}
+	for p, err := range vfs.Walk(t.fs, string(store.A)) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		below := p[len(store.A)+1:]
+		n, ok := t.o.Format.Parse(below)
+		if !ok {
+			n, _, ok = t.o.Format.ParseDeleted(below)
+		}
+		if ok && slices.Contains(kinds, n.Kind) {
+			t.relyOnRemoval(p)
+		}
+	}
+	return nil
+}
+
+// doubtful reports whether a process before this one may have left something that is not durable.
+func (t *Store) doubtful() bool {
+	t.debts.mu.Lock()
+	defer t.debts.mu.Unlock()
+	return t.debts.doubts != nil
 }
 
 // Failure returns the error of a sync that cannot be repeated: names were lost, or may

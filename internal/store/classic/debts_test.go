@@ -217,6 +217,68 @@ func TestWhatAKilledProcessOwesIsPaidAtOpen(t *testing.T) {
 	}
 }
 
+// TestRenamesOfAKilledProcessAreDurableBeforeTheyAreReliedOn: a pack and an undelete that go on after a kill
+// find nothing to do where the process before had renamed a file.
+func TestRenamesOfAKilledProcessAreDurableBeforeTheyAreReliedOn(t *testing.T) {
+	t.Parallel()
+	for _, all := range []bool{true, false} {
+		for _, back := range []bool{true, false} {
+			tr, _, disk := newCrashTree(t)
+			n := layout.Transaction(7)
+			other := layout.Transaction(8)
+			b := tr.NewRedo(store.A, 2)
+			if err := errors.Join(b.Create(n, []byte("seven")), b.Create(other, []byte("eight")), b.Sync()); err != nil {
+				t.Fatal(err)
+			}
+			r := tr.NewRemoval(5)
+			if back {
+				if _, _, err := r.Remove(n); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.Sync(); err != nil {
+					t.Fatal(err)
+				}
+				if err := disk.Rename(tr.Deleted(n, 5), tr.Path(store.A, n)); err != nil {
+					t.Fatal(err)
+				}
+			} else if _, _, err := r.Remove(n); err != nil {
+				t.Fatal(err)
+			}
+			next := disk.Killed()
+			tr = openTree(t, errfs.New(next, func(op errfs.Op) error {
+				if op.Kind == "syncall" && !all {
+					return vfs.ErrNotSupported
+				}
+				return nil
+			}))
+			if err := tr.SyncFound(); err != nil {
+				t.Fatal(err)
+			}
+			want := "none"
+			if back {
+				want = "seven"
+				u := tr.BringBack(5)
+				if _, err := u.Step(10, func() error { return nil }); err != nil {
+					t.Fatal(err)
+				}
+				u.Close()
+			} else {
+				for found, err := range tr.Names(t.Context(), layout.KindTransaction) {
+					if err != nil || found != other {
+						t.Fatalf("%v, %v", found, err)
+					}
+				}
+				if err := tr.Sync(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := content(next.Crashed(crashfs.KeepNone), tr.Path(store.A, n)); got != want {
+				t.Errorf("syncfs %t, brought back %t: after a power cut %q, want %q", all, back, got, want)
+			}
+		}
+	}
+}
+
 func TestFilesOfAFailedSyncAreWrittenAnewBeforeXSerial(t *testing.T) {
 	t.Parallel()
 	tr, f, disk := newCrashTree(t)

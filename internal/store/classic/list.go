@@ -67,9 +67,15 @@ func (t *Store) Objects(ctx context.Context) iter.Seq2[zodb.OID, error] {
 	}
 }
 
-// Names implements [store.Lister].
+// Names implements [store.Lister]. A transaction that it does not yield is relied on to be gone.
 func (t *Store) Names(ctx context.Context, kinds ...layout.Kind) iter.Seq2[layout.Name, error] {
 	return func(yield func(layout.Name, error) bool) {
+		if slices.Contains(kinds, layout.KindTransaction) {
+			if err := t.relyOnRemovals(ctx, layout.KindTransaction); err != nil {
+				yield(layout.Name{}, err)
+				return
+			}
+		}
 		for _, side := range sides() {
 			for f, err := range t.walk(ctx, side) {
 				if err != nil {

@@ -147,6 +147,7 @@ type restorer struct {
 	left   []int64            // whose pointers come back, the newest last; nil: the revisions do not all
 	next   func() (aside, error, bool)
 	stop   func()
+	relied bool // what an attempt before has brought back is relied on
 }
 
 // BringBack implements [store.Packer].
@@ -186,6 +187,12 @@ func (r *restorer) Close() { r.stop() }
 
 // Step implements [store.Restorer].
 func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err error) {
+	if !r.relied {
+		if err := r.t.relyOnRemovals(context.Background(), layout.KindPointer, layout.KindRevision, layout.KindBlob, layout.KindTransaction); err != nil {
+			return n, err
+		}
+		r.relied = true
+	}
 	e := r.t.NewEdit(store.A)
 	var walked error
 	ended := false
