@@ -35,6 +35,11 @@ func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, err
 	}
 	t.state = txnEnded
 	q := &commitRequest{txn: t, published: published, done: make(chan struct{})}
+	defer func() { // also when the caller's own commit panics
+		if err := t.end(); err != nil {
+			t.m.o.Log.Warn("could not remove a transaction's temporary files; the next open will", "tid", q.tid, "err", err)
+		}
+	}()
 	switch alone, ok := t.m.commits.put(q); {
 	case !ok:
 		q.err = zodb.ErrClosed
@@ -42,9 +47,6 @@ func (t *Txn) Finish(_ context.Context, published func(zodb.TID)) (zodb.TID, err
 		t.m.work(alone)
 	default:
 		<-q.done
-	}
-	if err := t.end(); err != nil {
-		t.m.o.Log.Warn("could not remove a transaction's temporary files; the next open will", "tid", q.tid, "err", err)
 	}
 	return q.tid, q.err
 }
@@ -117,13 +119,38 @@ func (c *commitQueue) start(m *Manager) {
 	}()
 }
 
-// work commits transactions that were taken from the queue.
+// work commits transactions that were taken from the queue. If that panics the storage has failed:
+// whoever recovers goes on with one that refuses all others, and lets none of them wait for ever.
 func (m *Manager) work(batch []*commitRequest) {
-	c, begun := &m.commits, m.o.Clock()
+	c, begun, ended := &m.commits, m.o.Clock(), false
 	c.since.Store(begun.UnixNano())
+	defer func() {
+		if !ended {
+			m.broken(batch)
+		}
+		c.since.Store(0)
+		c.worked(len(batch), m.o.Clock().Sub(begun))
+	}()
 	m.commit(batch)
-	c.since.Store(0)
-	c.worked(len(batch), m.o.Clock().Sub(begun))
+	ended = true
+}
+
+// broken ends transactions whose commit has panicked: nobody knows how far it came.
+func (m *Manager) broken(batch []*commitRequest) {
+	err := m.o.State.Fail(errors.New("commit: a bug in the server ended it in the middle"))
+	for _, q := range batch {
+		select {
+		case <-q.done: // it had come to its end
+			continue
+		default:
+		}
+		q.err = &zodb.UnknownOutcomeError{TID: q.tid, Cause: err}
+		q.txn.pending = nil // it may be committed
+		for _, b := range q.txn.blobs {
+			b.kept = true
+		}
+		close(q.done)
+	}
 }
 
 // put queues a request; ok is false if the storage is closed. A request that nobody else is near is
