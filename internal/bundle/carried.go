@@ -27,6 +27,10 @@ func (r *Reader) Carried() *Gone { return r.carried }
 // members are not all there.
 func (r *Reader) ListLost() bool { return r.lost }
 
+// ListUnknown reports of a Reader that was rebuilt that nobody knows whether the bundle carried a list: the
+// end of it, where that would be, is missing or damaged, and none was found.
+func (r *Reader) ListUnknown() bool { return r.unknown }
+
 // carriedMember is a member that is gone.
 type carriedMember struct {
 	name  layout.Name
@@ -116,9 +120,11 @@ func (r *Reader) parseList(b []byte) (*Gone, error) {
 func (r *Reader) findList(tarEnd int64, footer bool) (list []byte, lost bool, err error) {
 	at, size := r.size-FooterSize-r.listSize, r.listSize
 	if !footer {
-		if at, size, err = r.behindIndex(tarEnd); err != nil {
+		var known bool
+		if at, size, known, err = r.behindIndex(tarEnd); err != nil {
 			return nil, false, err
 		}
+		r.unknown = !known
 	}
 	if size == 0 {
 		return nil, false, nil
@@ -134,25 +140,27 @@ func (r *Reader) findList(tarEnd int64, footer bool) (list []byte, lost bool, er
 }
 
 // behindIndex returns where the content of the frame behind the sections of the index is, if it begins as
-// a list does; size 0: it does not.
-func (r *Reader) behindIndex(at int64) (begin, size int64, err error) {
+// a list does; size 0: it does not. known is false where that is not the footer either.
+func (r *Reader) behindIndex(at int64) (begin, size int64, known bool, err error) {
 	head := make([]byte, skippableHead+len(goneMagic))
 	for range sectionFences + 2 {
 		if at+int64(len(head)) > r.size {
-			return 0, 0, nil
+			return 0, 0, false, nil
 		}
 		if err := r.readAt(head, at); err != nil {
-			return 0, 0, err
+			return 0, 0, false, err
 		}
 		if binary.LittleEndian.Uint32(head) != skippableMagic {
-			return 0, 0, nil
+			return 0, 0, false, nil
 		}
 		at += skippableHead
 		size = int64(binary.LittleEndian.Uint32(head[4:]))
 		if string(head[skippableHead:]) == goneMagic && at+size <= r.size {
-			return at, size, nil
+			return at, size, true, nil
 		}
-		at += size
+		if at += size; at >= r.size && size == footerContent {
+			return 0, 0, true, nil // perhaps a part of it
+		}
 	}
-	return 0, 0, nil
+	return 0, 0, false, nil
 }

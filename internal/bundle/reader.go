@@ -28,6 +28,8 @@ type Reader struct {
 	tarEnd  int64 // of one that is rebuilt and complete
 	// lost: it is rebuilt, and the list that it carried is damaged.
 	lost bool
+	// unknown: it is rebuilt, and nobody knows whether it carried one.
+	unknown bool
 }
 
 // Open reads the footer and the fences of a bundle of a size in bytes. The path is for errors.

@@ -112,6 +112,7 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 		return nil, footer, err
 	}
 	list, lost, err := []byte(nil), i.listSize > 0, error(nil)
+	whole.unknown = !footer
 	if tarEnd != 0 && (!footer || i.Revisions == said.Revisions && i.Transactions == said.Transactions) {
 		if list, lost, err = whole.findList(tarEnd, footer); vfs.Passes(err) {
 			return nil, footer, err
@@ -124,7 +125,7 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 		return nil, footer, x.err
 	}
 	b = &Reader{Info: i, r: &indexBehind{r, index.Bytes(), end}, size: end + int64(index.Len()) + FooterSize, path: path, rebuilt: true,
-		tarEnd: tarEnd, lost: lost}
+		tarEnd: tarEnd, lost: lost, unknown: whole.unknown}
 	if err := cmp.Or(b.readFences(), b.readList()); err != nil {
 		return nil, footer, err
 	}

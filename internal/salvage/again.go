@@ -61,6 +61,9 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 			}
 		}
 	}
+	if r.ListUnknown() {
+		detail += "; if it carried a list of removed members, these are there again, and the next pack removes them"
+	}
 	n := bundle.Name{Min: o.Min, Max: o.Max, Generation: o.Generation}
 	a := Action{Verb: Make, From: l.name, To: bundlesDir + n.String(), Detail: detail, Write: func(ctx context.Context, out io.Writer) error {
 		return b.writeAgain(ctx, l.name, given, o, out)
