@@ -44,10 +44,10 @@ nobody has open. Files that are the same are kept, the others come from REPO; th
 the new HOME takes the place of the old one at once. So TARGET cannot be a mount
 point itself, but a directory below one.
 
-With --format, the HOME is of that format, whatever the backups are of. It is made of
-one of their format, which needs room beside it meanwhile, and the two are compared.
-It is a storage of its own then, with another identity: the first backup of it is a
-full one.
+With --format, the HOME is of that format, whatever the backups are of. If they are of
+another one, it is made of a HOME of their format, which needs room beside it meanwhile,
+and the two are compared. It is a storage of its own then, with another identity: the
+first backup of it is a full one.
 
 REPO may also be a directory of the Python original's backup tool.`,
 		Example: "  dirstorage restore /backup/zodb /srv/zodb.new\n  dirstorage restore --to \"2026-03-01 10:00\" /backup/zodb /srv/zodb.then\n  dirstorage restore --format bundled /backup/zodb /srv/zodb.new",
@@ -59,7 +59,7 @@ REPO may also be a directory of the Python original's backup tool.`,
 	}
 	c.Flags().StringVar(&o.to, "to", "", "a backup, a `TID`, or a time; default, and now: the newest backup")
 	c.Flags().StringVar(&o.identity, "identity", "", "of the storage, if the repository has backups of several")
-	c.Flags().StringVar(&o.format, "format", "", "of TARGET; default that of the backups: "+formatHelp)
+	c.Flags().StringVar(&o.format, "format", "", "of TARGET: bundled, bushy, chunky, lawn or flat; default that of the backups")
 	c.Flags().BoolVar(&o.delta, "delta", false, "bring a TARGET that exists up to date")
 	c.Flags().BoolVar(&o.damaged, "accept-damage", false, "keep the result although check finds damage in it")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print the plan")
@@ -146,7 +146,11 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	case errors.Is(err, restore.ErrBefore):
 		err = hint(err, "give a later --to, or none for the newest state")
 	case errors.Is(err, restore.ErrDamage):
-		err = hint(err, "the storage may have been damaged when it was backed up; --accept-damage restores it as it was")
+		way := "--accept-damage restores it as it was"
+		if convert != nil {
+			way = "without --format, --accept-damage restores it as it was, and dirstorage convert makes a HOME of format " + o.format + " of that"
+		}
+		err = hint(err, "the storage may have been damaged when it was backed up; %s", way)
 	case errors.Is(err, context.Canceled):
 		err = hint(err, "run it again, it goes on where it stopped")
 	}

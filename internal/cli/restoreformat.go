@@ -24,7 +24,7 @@ func (o *restoreCommand) convert(e *env, p *backup.Plan) (func(ctx context.Conte
 	case o.delta:
 		return nil, usage("--delta cannot be combined with --format %s: the backups are of format %s; leave one of the two out", o.format, last.Format)
 	case o.damaged:
-		return nil, usage("--accept-damage cannot be combined with --format %s: the backups are of format %s; restore without --format, and see what dirstorage check says", o.format, last.Format)
+		return nil, usage("--accept-damage cannot be combined with --format %s: the backups are of format %s; restore without --format, see what dirstorage check says, then run dirstorage convert", o.format, last.Format)
 	}
 	return func(ctx context.Context, from, to vfs.FS) error {
 		c := convertCommand{home: from.Path("."), made: to.Path("."), format: o.format, ignoreSpace: true}
