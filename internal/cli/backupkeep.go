@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -131,20 +134,26 @@ func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository,
 }
 
 func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptions, outcomes []backup.Outcome) error {
-	bad := 0
+	bad, way := 0, "make a full backup now; keep the others, parts of them may be needed"
 	lines := []verifiedBackup{}
+	isBad := func(err error) {
+		if bad++; errors.Is(err, fs.ErrPermission) {
+			way = "run it as the user to whom the backups belong (sudo -u USER dirstorage …)"
+		}
+	}
 	for _, x := range outcomes {
 		l := verifiedBackup{Outcome: x, OK: x.Error == nil}
 		if x.Error != nil {
 			l.Error = x.Error.Error()
-			bad++
+			isBad(x.Error)
 		}
 		lines = append(lines, l)
 	}
 	if len(o.names) == 0 {
-		for name, err := range r.Damaged {
+		for _, name := range slices.Sorted(maps.Keys(r.Damaged)) {
+			err := r.Damaged[name]
 			lines = append(lines, verifiedBackup{Outcome: backup.Outcome{Name: name}, Error: "its manifest can't be used: " + err.Error()})
-			bad++
+			isBad(err)
 		}
 	}
 	if o.json {
@@ -161,7 +170,7 @@ func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptio
 		}
 	}
 	if bad > 0 {
-		return &status{code: exitDamage, err: hint(fmt.Errorf("%d of %d backups are not good", bad, len(lines)), "make a full backup now; keep the others, parts of them may be needed")}
+		return &status{code: exitDamage, err: hint(fmt.Errorf("%d of %d backups are not good", bad, len(lines)), "%s", way)}
 	}
 	return nil
 }
@@ -289,6 +298,9 @@ func chooseIdentity(r *backup.Repository, identity string) (string, error) {
 	switch {
 	case identity != "":
 		return identity, nil
+	case len(ids) == 0 && len(r.Damaged) > 0:
+		name := slices.Sorted(maps.Keys(r.Damaged))[0]
+		return "", fmt.Errorf("none of the %d backups in %s can be used: the manifest of %s: %w", len(r.Damaged), filepath.Clean(r.Store.Path("")), name, r.Damaged[name])
 	case len(ids) == 0:
 		return "", fmt.Errorf("%w: %s has none", backup.ErrNoBackup, filepath.Clean(r.Store.Path("")))
 	case len(ids) > 1:

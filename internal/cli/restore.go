@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -103,8 +104,11 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if s, ok := errors.AsType[*status](err); ok && s.code == exitUsage {
 		return err
 	}
+	if err != nil && !errors.Is(err, fs.ErrPermission) { // that is for another user, and the list, too
+		err = hint(err, "dirstorage backup list %s", o.repo)
+	}
 	if err != nil {
-		return hint(err, "dirstorage backup list %s", o.repo)
+		return err
 	}
 	convert, err := o.convert(e, p)
 	if err != nil {

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
+)
+
+// TestBackupsOfAnotherUser: who may not read the backups is told so, not that there are none or that
+// they are damaged.
+func TestBackupsOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run a program as another user")
+	}
+	self, as := asSomebodyElse(t)
+	dir := filepath.Dir(self)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), in("home"))
+	want(t, exitOK, "full backup", "backup", "full", in("home"), in("repo"))
+	for _, c := range []struct {
+		status int
+		says   []string
+		args   []string
+	}{
+		{exitFailed, []string{"none of the 1 backups in ", "permission denied", "run it as the user"}, []string{"restore", in("repo"), in("new")}},
+		{exitFailed, []string{"none of the 1 backups in ", "permission denied", "run it as the user"}, []string{"restore", "--to", "2026-01-01", in("repo"), in("new")}},
+		{exitDamage, []string{"1 of 1 backups are not good", "run it as the user to whom the backups belong"}, []string{"backup", "verify", in("repo")}},
+	} {
+		cmd := exec.Command(self, c.args...)
+		cmd.Env, cmd.SysProcAttr = append(os.Environ(), asProgram+"=1"), as
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatalf("%q did not start", c.args)
+		}
+		if cmd.ProcessState.ExitCode() != c.status {
+			t.Errorf("%q: status %d", c.args, cmd.ProcessState.ExitCode())
+		}
+		for _, s := range c.says {
+			if !strings.Contains(string(out), s) {
+				t.Errorf("%q does not say %q: %s", c.args, s, out)
+			}
+		}
+	}
+}
