@@ -30,6 +30,7 @@ type Server struct {
 	files   Files
 	reload  sync.Mutex // one Reload at a time
 	current atomic.Pointer[tls.Config]
+	ends    atomic.Pointer[[]End] // of the files in force
 }
 
 // Load reads the files.
@@ -67,7 +68,12 @@ func (s *Server) Reload() error {
 	if err != nil {
 		return fmt.Errorf("tls-authenticate: %w", err)
 	}
+	ends, err := endsOf(pair.Certificate, t)
+	if err != nil {
+		return fmt.Errorf("tls-certificate: %w", err)
+	}
 	t.now = s.files.Clock
+	s.ends.Store(&ends)
 	s.current.Store(&tls.Config{
 		MinVersion: tls.VersionTLS12, Time: s.files.Clock,
 		Certificates: []tls.Certificate{pair},

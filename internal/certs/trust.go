@@ -35,44 +35,53 @@ func Trusted(name string) (*x509.CertPool, error) {
 // readTrust reads certificates and revocation lists of a file, or of all files of
 // a directory, in which other contents are passed over, as OpenSSL does.
 func readTrust(name string) (*trust, error) {
-	dir, err := vfs.OS(name) // follows symbolic links
-	if err != nil {
-		return nil, err
-	}
-	info, err := dir.Stat(".")
-	if err != nil {
-		return nil, err
-	}
 	t := &trust{}
-	if !info.IsDir() {
-		b, err := vfs.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		if err := t.add(name, b); err != nil {
-			return nil, err
-		}
-	} else {
-		for entry, err := range dir.List(".") {
-			if err != nil {
-				return nil, err
-			}
-			b, err := dir.ReadFile(entry.Name)
-			if errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrNotExist) {
-				continue // a directory, or a link that leads nowhere
-			}
-			if err != nil {
-				return nil, err // it may be the list that revokes somebody
-			}
-			if err := t.add(filepath.Join(name, entry.Name), b); err != nil {
-				return nil, err
-			}
-		}
+	if err := eachFile(name, func(string) bool { return true }, t.add); err != nil {
+		return nil, err
 	}
 	if len(t.certificates) == 0 {
 		return nil, fmt.Errorf("%s: no certificate is in it; want PEM, -----BEGIN CERTIFICATE-----", name)
 	}
 	return t, t.checkLists(name)
+}
+
+// eachFile calls f with the text of a file, or of those files of a directory that are wanted.
+func eachFile(name string, wanted func(path string) bool, f func(path string, text []byte) error) error {
+	dir, err := vfs.OS(name) // follows symbolic links
+	if err != nil {
+		return err
+	}
+	info, err := dir.Stat(".")
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		b, err := vfs.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return f(name, b)
+	}
+	for entry, err := range dir.List(".") {
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(name, entry.Name)
+		if !wanted(path) {
+			continue
+		}
+		b, err := dir.ReadFile(entry.Name)
+		if errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrNotExist) {
+			continue // a directory, or a link that leads nowhere
+		}
+		if err != nil {
+			return err // it may be the list that revokes somebody
+		}
+		if err := f(path, b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // begun matches the first line of a block that add takes.

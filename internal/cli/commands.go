@@ -18,6 +18,7 @@ func commands() []func(*env) *cobra.Command {
 		newServe,
 		newConfig,
 		newHealth,
+		newCerts,
 		newPack,
 		newGC,
 		newSnapshot,

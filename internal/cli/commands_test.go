@@ -73,6 +73,7 @@ var withHome = map[string][]string{
 // withoutHome are the commands that are not in withHome, with the reason.
 var withoutHome = map[string]string{
 	"create": "HOME is made", "import": "HOME is made", "config": "looks at no storage", "version": "", "man": "", "completion": "", "health": "a server", "every": "", "bench": "a server", "demo": "its own",
+	"certs authority": "certificates", "certs server": "certificates", "certs client": "certificates", "certs renew": "certificates", "certs list": "certificates", "certs show": "certificates",
 	"backup list": "a repository", "backup verify": "a repository", "backup prune": "a repository", "backup merge": "a repository", "restore": "a repository",
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"syscall"
 	"time"
 
@@ -39,7 +40,15 @@ func dialAdvice(z zeoclient.Options, err error) error {
 	refused := errors.Is(err, syscall.ECONNREFUSED)
 	_, foreign := errors.AsType[x509.HostnameError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
+	remote, told := errors.AsType[*net.OpError](err)
+	told = told && remote.Op == "remote error" // an alert of TLS
 	switch {
+	case invalid.Reason == x509.Expired && invalid.Cert != nil:
+		return hint(err, "the certificate of the server is good from %s to %s: renew it (dirstorage certs renew), or look at the clock of this machine",
+			invalid.Cert.NotBefore.UTC().Format(time.DateTime), invalid.Cert.NotAfter.UTC().Format(time.DateTime))
+	case told:
+		return hint(err, "%s", refusedCertificate(remote.Err))
 	case foreign:
 		return hint(err, "if that is the right server, --tls-server-name gives the name that its certificate is for")
 	case unknown:

@@ -55,6 +55,12 @@ var documents = map[string][]any{
 	"recover":         {recoverReport{}},
 	"salvage":         {salvage.Action{}},
 	"bench":           {benchReport{}},
+	"certs authority": {certificateLine{}},
+	"certs server":    {certificateLine{}},
+	"certs client":    {certificateLine{}},
+	"certs renew":     {certificateLine{}},
+	"certs list":      {certificateLine{}},
+	"certs show":      {certificateLine{}},
 }
 
 // withoutJSON are the commands that have no --json, with the reason.
@@ -117,12 +123,14 @@ func TestPrintedJSONHasOnlyDocumentedFields(t *testing.T) {
 		{"backup", "prune", "--keep-chains", "1", "--dry-run", repo},
 		{"convert", home, at("converted")}, {"restore", "--dry-run", repo, at("restored")}, {"restore", repo, at("restored")}, {"check", "--refs", home}, {"recover", home},
 		{"salvage", "--dry-run", dir, home}, {"snapshot", "enter", home}, {"snapshot", "status", home}, {"snapshot", "leave", home},
+		{"certs", "authority", at("ca")}, {"certs", "server", at("ca"), "zodb.example.org"}, {"certs", "client", at("ca"), "zope1"},
+		{"certs", "renew", at("ca"), "zope1"}, {"certs", "list", at("ca")}, {"certs", "show", at("ca/ca.pem")},
 		{"bench", "--only", "load-1x1", "--duration", "1s", "--objects", "200", url + "/main"},
 	} {
 		e, stdout, stderr := testEnv()
 		got := run(t.Context(), e, append(slices.Clone(args), "--json"))
 		name := args[0]
-		if name == "backup" || name == "snapshot" {
+		if name == "backup" || name == "snapshot" || name == "certs" {
 			name += " " + args[1]
 		}
 		ran[name] = true

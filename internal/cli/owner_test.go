@@ -113,9 +113,11 @@ func commandNames(c *cobra.Command) []string {
 
 // notOwned are the commands that need no HOME.
 var notOwned = map[string]string{
-	"bench":       "a client of a server",
-	"config":      "shows settings",
-	"completion":  "prints",
+	"bench":           "a client of a server",
+	"config":          "shows settings",
+	"completion":      "prints",
+	"certs authority": "certificates", "certs server": "certificates", "certs client": "certificates",
+	"certs renew": "certificates", "certs list": "certificates", "certs show": "certificates",
 	"demo":        "works in a directory of its own",
 	"demo-writer": "works in the directory of demo",
 	"every":       "as the command that it repeats",

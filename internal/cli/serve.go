@@ -139,7 +139,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 		names[i] = st.Name
 	}
 	build := buildInfo()
-	s.metrics = metrics.New(names, metrics.Options{Clock: s.e.Now, Version: build.Version, Revision: build.Commit, Logger: s.log})
+	s.metrics = metrics.New(names, metrics.Options{Clock: s.e.Now, Version: build.Version, Revision: build.Commit, Logger: s.log, Certificates: s.certificateEnds()})
 
 	if err := checkAddresses(s.conf.Listen); err != nil {
 		return err
@@ -199,10 +199,15 @@ func (s *serving) serve(ctx context.Context, server *zeo.Server, listeners []net
 		return err
 	}
 	s.notify.Ready(s.statusLine(listeners))
+	s.logCertificates()
+	daily := time.NewTicker(certificatesEvery)
+	defer daily.Stop()
 	for running := true; running; {
 		select {
 		case <-hangups:
 			s.reload(listeners)
+		case <-daily.C:
+			s.logCertificates()
 		case <-failed.Done():
 			running = false
 		}
@@ -263,6 +268,7 @@ func (s *serving) reload(listeners []net.Listener) {
 		s.log.Error("reload failed; everything stays as it was", "err", err)
 	} else {
 		s.log.Info("reloaded", "level", conf.LogLevel, "tls", s.certs != nil)
+		s.logCertificates()
 	}
 	s.notify.Ready(s.statusLine(listeners))
 }

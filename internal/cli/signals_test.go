@@ -108,6 +108,12 @@ var signalledCommands = map[string]signalled{
 	"salvage":         {args: []string{"salvage", "LOST", "HOME"}, files: true},
 	"bench":           {args: []string{"bench", "--yes", "zeo://SERVER"}, silent: true},
 	"demo":            {args: []string{"demo"}},
+	"certs authority": {never: "over at once"},
+	"certs server":    {never: "over at once"},
+	"certs client":    {never: "over at once"},
+	"certs renew":     {never: "over at once"},
+	"certs list":      {never: "over at once"},
+	"certs show":      {never: "over at once"},
 }
 
 // busyHome makes a HOME of a format with many objects and transactions, a repository of it, and a copy of it

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -78,4 +79,17 @@ func verifyServer(cs tls.ConnectionState, name string, roots *x509.CertPool) err
 		return nil
 	}
 	return leaf.VerifyHostname(name)
+}
+
+// refusedCertificate is the advice on an alert of TLS: the server has refused this client.
+func refusedCertificate(alert error) string {
+	switch text := alert.Error(); {
+	case strings.Contains(text, "expired"):
+		return "the certificate of this client has ended: renew it (dirstorage certs renew), or look at the clock of the server"
+	case strings.Contains(text, "unknown certificate authority"):
+		return "the server does not trust the authority of this client's certificate: --tls-certificate wants one by the authority in its tls-authenticate"
+	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"):
+		return "the server wants the certificate of a client: --tls-certificate names one that it trusts and has not revoked; the log of the server has the reason"
+	}
+	return "the log of the server has the reason"
 }

@@ -24,6 +24,7 @@ type collector struct {
 	info       *prometheus.Desc
 	refused    *prometheus.Desc
 	build      *prometheus.Desc
+	ends       *prometheus.Desc
 }
 
 // counted is a number that is there from the start, whether or not the storage is open.
@@ -72,6 +73,7 @@ func newCollector(s *Set) *collector {
 		info:       ofStorage("storage_info", "1, with labels that do not change while a storage is open.", "class", "format", "identity"),
 		refused:    describe("refused_total", "Requests that limits have refused.", "limit"),
 		build:      describe("build_info", "1, with the version of the program.", "version", "revision", "goversion"),
+		ends:       describe("certificate_end_timestamp_seconds", "When a certificate or a revocation list of the server ends; not shown without TLS.", "use", "name"),
 	}
 }
 
@@ -265,7 +267,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.gauges {
 		ch <- m.desc
 	}
-	for _, desc := range []*prometheus.Desc{c.states, c.phases, c.info, c.refused, c.build} {
+	for _, desc := range []*prometheus.Desc{c.states, c.phases, c.info, c.refused, c.build, c.ends} {
 		ch <- desc
 	}
 }
@@ -279,6 +281,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(desc, kind, v, labels...)
 	}
 	one(c.build, prometheus.GaugeValue, 1, c.set.o.Version, c.set.o.Revision, runtime.Version())
+	if c.set.o.Certificates != nil {
+		for _, e := range c.set.o.Certificates() {
+			one(c.ends, prometheus.GaugeValue, seconds(e.At), e.Use, e.Name)
+		}
+	}
 	for i, limit := range c.set.limits {
 		one(c.refused, prometheus.CounterValue, float64(c.set.refused[i].Load()), limit)
 	}

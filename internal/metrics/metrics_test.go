@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -85,7 +86,9 @@ func want(t testing.TB, exposition string, series map[string]float64) {
 func filled(t testing.TB) *metrics.Set {
 	t.Helper()
 	c := newClock()
-	s := metrics.New([]string{"main", "closed"}, metrics.Options{Clock: c.Now, Version: "1.2.3", Revision: "abcdef", NoRuntime: true})
+	s := metrics.New([]string{"main", "closed"}, metrics.Options{Clock: c.Now, Version: "1.2.3", Revision: "abcdef", NoRuntime: true, Certificates: func() []certs.End {
+		return []certs.End{{Use: certs.UseServer, Name: "zodb.example.org", At: c.Now().AddDate(0, 1, 0)}}
+	}})
 	s.Connections("main", 3)
 	s.Connections("main", -1)
 	for _, d := range []time.Duration{0, 10 * time.Microsecond, 11 * time.Microsecond, 3 * time.Millisecond, time.Minute, -time.Second} {
@@ -447,7 +450,7 @@ func TestLabelsAreThoseOfTheStorage(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"class", "format", "goversion", "identity", "le", "limit", "phase", "revision", "state", "storage", "version"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"class", "format", "goversion", "identity", "le", "limit", "name", "phase", "revision", "state", "storage", "use", "version"}, names); diff != "" {
 		t.Error(diff)
 	}
 }

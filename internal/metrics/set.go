@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/logging"
 )
 
@@ -26,6 +27,9 @@ type Options struct {
 	KeepBackup, KeepVerified time.Duration
 	// Version and Revision of the program, for dirstorage_build_info.
 	Version, Revision string
+	// Certificates are the ends of the certificates of the server, each use and name once; nil: it
+	// has none.
+	Certificates func() []certs.End
 	// Logger gets errors of reading; default none.
 	Logger *slog.Logger
 	// NoRuntime leaves out the metrics of Go's runtime and of the process.

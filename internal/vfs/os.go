@@ -21,6 +21,8 @@ import (
 const (
 	fileMode = 0o640
 	dirMode  = 0o777
+
+	privateMode = 0o600 // of keys
 )
 
 // OS returns the directory root of the operating system. It need not exist.
@@ -80,7 +82,11 @@ func (f *osFS) Create(name string) (File, error) {
 // than all the rest.
 func (f *osFS) put(name string, data []byte, o PutOptions) (created bool, err error) {
 	path := f.Path(name)
-	fd, err := f.createFD(path, unix.O_WRONLY)
+	mode := uint32(fileMode)
+	if o.Private {
+		mode = privateMode
+	}
+	fd, err := f.createFD(path, unix.O_WRONLY, mode)
 	if err != nil {
 		return false, &fs.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -37,11 +37,11 @@ func (f *osFS) inherited(path string) (o owner, ok bool) {
 }
 
 // createFD makes a file that must not exist. The error is that of the system call.
-func (f *osFS) createFD(path string, flag int) (fd int, err error) {
+func (f *osFS) createFD(path string, flag int, mode uint32) (fd int, err error) {
 	fd = -1
 	flag |= unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
 	err = f.make(path, func(dir int, name string) (err error) {
-		fd, err = unix.Openat(dir, name, flag, fileMode)
+		fd, err = unix.Openat(dir, name, flag, mode)
 		return err
 	})
 	if err != nil && fd >= 0 { // it was made, and could not be given away
@@ -52,7 +52,7 @@ func (f *osFS) createFD(path string, flag int) (fd int, err error) {
 
 // create is createFD for a file that is written in parts.
 func (f *osFS) create(path string, flag int) (*os.File, error) {
-	fd, err := f.createFD(path, flag)
+	fd, err := f.createFD(path, flag, fileMode)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -13,6 +13,9 @@ type PutOptions struct {
 	// the time of modification that the file shall bear; the zero time, and nil, leave
 	// it as it is.
 	Stamp func() time.Time
+	// Private makes the mode 0600 from the beginning. ErrNotSupported if the FS is not one of the
+	// operating system.
+	Private bool
 }
 
 // stamp returns the time to be set; the zero time: none.
@@ -39,6 +42,9 @@ func Put(f FS, name string, data []byte, sync bool) (created bool, err error) {
 func PutStamped(f FS, name string, data []byte, o PutOptions) (created bool, err error) {
 	if p, ok := f.(putter); ok {
 		return p.put(name, data, o)
+	}
+	if o.Private {
+		return false, ErrNotSupported
 	}
 	file, err := f.Create(name)
 	if err != nil {

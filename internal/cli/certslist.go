@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dirstorage/dirstorage/internal/certs"
+)
+
+func newCertsList(e *env) *cobra.Command {
+	within, json := 0, false
+	c := &cobra.Command{
+		Use:   "list PATH...",
+		Short: "List certificates and revocation lists, the first to end first",
+		Long: `List the certificates and revocation lists in files and directories, the first to end
+first. Status 1: one has ended, or ends within --within days.`,
+		Example: "  dirstorage certs list ca\n  dirstorage certs list --within 30 /etc/dirstorage/*.pem",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if within < 0 {
+				return usage("--within %d: want 0 or more", within)
+			}
+			lines, err := e.findCertificates(args)
+			if err != nil {
+				return err
+			}
+			return e.listCertificates(lines, within, json)
+		},
+	}
+	c.Flags().IntVar(&within, "within", 0, "status 1 if one ends within this `NUMBER` of days")
+	c.Flags().BoolVar(&json, "json", false, "one JSON document a line")
+	return c
+}
+
+func newCertsShow(e *env) *cobra.Command {
+	json := false
+	c := &cobra.Command{
+		Use:     "show FILE...",
+		Short:   "Show certificates and revocation lists with all that matters for TLS",
+		Long:    "Show the certificates and revocation lists in files: use, names, issuer, serial number, begin and\nend. The status is 0 even if one has ended.",
+		Example: "  dirstorage certs show ca/zodb.example.org.pem",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			lines, err := e.findCertificates(args)
+			if err != nil {
+				return err
+			}
+			for _, l := range lines {
+				if err := e.showCertificate(l, json); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&json, "json", false, "one JSON document a line")
+	return c
+}
+
+// findCertificates reads files and directories.
+func (e *env) findCertificates(paths []string) ([]certificateLine, error) {
+	var lines []certificateLine
+	for _, path := range paths {
+		found, err := certs.Find(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			if f.Certificate != nil {
+				lines = append(lines, e.certificateLine(f.Path, f.Certificate))
+				continue
+			}
+			l := certificateLine{Path: f.Path, Kind: "revocation list", Names: []string{}, Issuer: f.List.Issuer.String(), Begin: f.List.ThisUpdate.UTC()}
+			if end := f.List.NextUpdate.UTC(); !end.IsZero() {
+				days := daysUntil(end, e.Now())
+				l.End, l.Days, l.Ended = &end, &days, !e.Now().Before(end)
+			}
+			lines = append(lines, l)
+		}
+	}
+	return lines, nil
+}
+
+func (e *env) listCertificates(lines []certificateLine, within int, json bool) error {
+	slices.SortStableFunc(lines, func(a, b certificateLine) int {
+		switch {
+		case a.End == nil && b.End == nil:
+			return 0
+		case a.End == nil:
+			return 1
+		case b.End == nil:
+			return -1
+		}
+		return a.End.Compare(*b.End)
+	})
+	limit, near := e.Now().AddDate(0, 0, within), 0
+	w := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
+	if !json {
+		fmt.Fprintln(w, "END\tDAYS\tKIND\tNAMES\tFILE")
+	}
+	for _, l := range lines {
+		if l.End != nil && !l.End.After(limit) {
+			near++
+		}
+		if json {
+			if err := e.printLine(l); err != nil {
+				return err
+			}
+			continue
+		}
+		end, days := "never", "-"
+		if l.End != nil {
+			end, days = l.End.Format(time.DateOnly), fmt.Sprint(*l.Days)
+		}
+		names := strings.Join(l.Names, ", ")
+		if names == "" {
+			names = l.Issuer
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", end, days, l.Kind, names, l.Path)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if near > 0 {
+		soon := ""
+		if within > 0 {
+			soon = fmt.Sprintf(", or end within %d days", within)
+		}
+		return hint(fmt.Errorf("%d of %d certificates have ended%s", near, len(lines), soon), "renew them: dirstorage certs renew DIR")
+	}
+	return nil
+}
+
+func (e *env) showCertificate(l certificateLine, json bool) error {
+	if json {
+		return e.printLine(l)
+	}
+	fmt.Fprintln(e.Stdout, l.Path)
+	w := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "  kind\t%s\n", l.Kind)
+	if len(l.Names) > 0 {
+		fmt.Fprintf(w, "  names\t%s\n", strings.Join(l.Names, ", "))
+	}
+	fmt.Fprintf(w, "  issuer\t%s\n", l.Issuer)
+	if l.Serial != "" {
+		fmt.Fprintf(w, "  serial\t%s\n", l.Serial)
+	}
+	fmt.Fprintf(w, "  begin\t%s\n", l.Begin.Format(time.RFC3339))
+	switch {
+	case l.End == nil:
+		fmt.Fprintln(w, "  end\tnever")
+	case l.Ended:
+		fmt.Fprintf(w, "  end\t%s (it has ended)\n", l.End.Format(time.RFC3339))
+	default:
+		fmt.Fprintf(w, "  end\t%s (in %d days)\n", l.End.Format(time.RFC3339), *l.Days)
+	}
+	return w.Flush()
+}
+
+// sorted yields a map by its keys.
+func sorted[V any](m map[string]V) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			if !yield(k, m[k]) {
+				return
+			}
+		}
+	}
+}
