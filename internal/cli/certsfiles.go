@@ -130,10 +130,13 @@ func parseKey(text []byte) (crypto.Signer, error) {
 		switch block.Type {
 		case "PRIVATE KEY":
 			key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-			if s, ok := key.(crypto.Signer); err == nil && ok {
+			if err != nil {
+				return nil, err
+			}
+			if s, ok := key.(crypto.Signer); ok {
 				return s, nil
 			}
-			return nil, fmt.Errorf("no key that can sign; %w", errors.Join(err))
+			return nil, errors.New("the key cannot sign; want one of ECDSA, RSA or Ed25519")
 		case "EC PRIVATE KEY":
 			return x509.ParseECPrivateKey(block.Bytes)
 		case "RSA PRIVATE KEY":
