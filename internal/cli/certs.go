@@ -221,6 +221,6 @@ func (e *env) printCertificate(l certificateLine, json bool) error {
 			key = "; the key " + l.Key + " is new"
 		}
 	}
-	_, err := fmt.Fprintf(e.Stdout, "%s: %s %s, good until %s%s\n", l.Path, l.Kind, strings.Join(l.Names, ", "), l.End.Format(time.DateOnly), key)
+	_, err := fmt.Fprintf(e.Stdout, "%s: %s %s, good until %s%s\n", l.Path, l.Kind, printable([]byte(strings.Join(l.Names, ", "))), l.End.Format(time.DateOnly), key)
 	return err
 }

@@ -212,6 +212,18 @@ func TestEndsOfCertificatesAreListed(t *testing.T) {
 	says(t, errs, "ended at 2036-", "hint: renew it first: dirstorage certs renew")
 }
 
+func TestHostileNamesOfCertificatesStayText(t *testing.T) {
+	t.Parallel()
+	ca := filepath.Join(t.TempDir(), "ca")
+	for _, args := range [][]string{{"authority", ca, "--name", "a\x1b[31m"}, {"list", ca}, {"show", ca}, {"renew", ca, "ca"}} {
+		out, _ := certsAt(t, time.Now(), exitOK, args...)
+		says(t, out, `a\x1b[31m`)
+		if strings.Contains(out, "\x1b") {
+			t.Errorf("%v: %q", args, out)
+		}
+	}
+}
+
 // TestTwoMakeCertificatesAtOnce: each name has one winner, whose key fits.
 func TestTwoMakeCertificatesAtOnce(t *testing.T) {
 	t.Parallel()

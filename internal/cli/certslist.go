@@ -119,9 +119,9 @@ func (e *env) listCertificates(lines []certificateLine, within int, json bool) e
 		if l.End != nil {
 			end, days = l.End.Format(time.DateOnly), fmt.Sprint(*l.Days)
 		}
-		names := strings.Join(l.Names, ", ")
+		names := printable([]byte(strings.Join(l.Names, ", ")))
 		if names == "" {
-			names = l.Issuer
+			names = printable([]byte(l.Issuer))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", end, days, l.Kind, names, l.Path)
 	}
@@ -146,9 +146,9 @@ func (e *env) showCertificate(l certificateLine, json bool) error {
 	w := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "  kind\t%s\n", l.Kind)
 	if len(l.Names) > 0 {
-		fmt.Fprintf(w, "  names\t%s\n", strings.Join(l.Names, ", "))
+		fmt.Fprintf(w, "  names\t%s\n", printable([]byte(strings.Join(l.Names, ", "))))
 	}
-	fmt.Fprintf(w, "  issuer\t%s\n", l.Issuer)
+	fmt.Fprintf(w, "  issuer\t%s\n", printable([]byte(l.Issuer)))
 	if l.Serial != "" {
 		fmt.Fprintf(w, "  serial\t%s\n", l.Serial)
 	}

@@ -157,6 +157,6 @@ func (o *renewal) replace(dir *certsDir, name string, old []*x509.Certificate, c
 	if o.json {
 		return o.env.printLine(line)
 	}
-	_, err = fmt.Fprintf(o.env.Stdout, "%s: %s %s, good until %s; the key is the same\n", path, line.Kind, strings.Join(line.Names, ", "), line.End.Format(time.DateOnly))
+	_, err = fmt.Fprintf(o.env.Stdout, "%s: %s %s, good until %s; the key is the same\n", path, line.Kind, printable([]byte(strings.Join(line.Names, ", "))), line.End.Format(time.DateOnly))
 	return err
 }
