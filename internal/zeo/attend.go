@@ -109,6 +109,7 @@ type attending struct {
 	streak   int              // votes and finishes since another connection had one
 	rest     int              // how many are not attended to
 	penalty  int              // that of the last time
+	most     int              // the largest one
 	loads    int64            // of the server, at the last vote or finish
 }
 
@@ -186,7 +187,7 @@ func (t *attending) learn() {
 
 // wrong has the next ones worked off beside the reader.
 func (t *attending) wrong() {
-	t.penalty = min(max(2*t.penalty, leastRest), mostRest)
+	t.penalty = min(max(2*t.penalty, leastRest), t.most)
 	t.rest = t.penalty
 }
 

@@ -59,7 +59,7 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1), readers: make(chan error, 1)}
-	c.attending.socket, c.attending.further = listen.NewPatience(nc, s.o.Clock), c.readFurther
+	c.attending.socket, c.attending.further, c.attending.most = listen.NewPatience(nc, s.o.Clock), c.readFurther, s.o.mostRest
 	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
 	c.out.over = s.relieve
 	if s.o.processors == 1 {

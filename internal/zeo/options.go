@@ -50,6 +50,7 @@ type Options struct {
 	processors int           // of the runtime; see sole
 	askAgain   int           // see attend
 	askTime    time.Duration // see attend
+	mostRest   int           // see attend
 	attendAll  bool          // tests: readers attend to every vote and finish
 	looked     func()        // tests: called when it has
 	relieved   func()        // tests: called when relieve has looked, and found nobody to cut off

@@ -213,6 +213,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.processors == 0 {
 		o.processors = runtime.GOMAXPROCS(0)
 	}
+	if o.mostRest == 0 {
+		o.mostRest = mostRest
+	}
 	if o.askAgain == 0 {
 		o.askAgain, o.askTime = defaultAskAgain, defaultAskTime
 	}
