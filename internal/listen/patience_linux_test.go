@@ -47,23 +47,25 @@ func TestPatienceReadsAsTheConnectionDoes(t *testing.T) {
 			if p.Came() < 1 {
 				t.Error("what came while it asked was waited for")
 			}
-			for _, more := range []int{0, 10} {
-				p.Next(more, time.Hour)
-				timer := time.AfterFunc(long, func() { say("later") })
-				read("later")
-				timer.Stop()
-				if p.Came() != 0 {
-					t.Errorf("%d more: what came later was not waited for: %d", more, p.Came())
+			// On a busy machine a few requests can take as long as that, so there are several trials.
+			waits := func(more int, within time.Duration) {
+				t.Helper()
+				for trial := 0; ; trial++ {
+					p.Next(more, within)
+					timer := time.AfterFunc(long, func() { say("later") })
+					read("later")
+					timer.Stop()
+					switch n := p.Came(); {
+					case n == 0:
+						return
+					case n-1 > more || trial == 9:
+						t.Fatalf("%d more within %s: what came later was not waited for: %d", more, within, n)
+					}
 				}
 			}
-
-			p.Next(1<<30, time.Millisecond)
-			timer := time.AfterFunc(long, func() { say("later") })
-			read("later")
-			timer.Stop()
-			if p.Came() != 0 {
-				t.Errorf("it asked for longer than it was to: %d times", p.Came())
-			}
+			waits(0, time.Hour)
+			waits(10, time.Hour)
+			waits(1<<30, time.Millisecond)
 
 			p.Next(10, time.Hour)
 			here.SetReadDeadline(time.Now().Add(long))
