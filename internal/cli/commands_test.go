@@ -208,7 +208,7 @@ func asSomebodyElse(t *testing.T) (program string, as *syscall.SysProcAttr) {
 }
 
 // short are commands that are at their end before anybody could press Ctrl-C.
-var short = []string{"create", "config", "version", "man", "completion"}
+var short = []string{"create", "config", "version", "man", "completion", "certs authority", "certs server", "certs client", "certs renew", "certs list", "certs show"}
 
 // TestInterruptedCommandSaysWhatToDo calls each command with a context that has ended.
 func TestInterruptedCommandSaysWhatToDo(t *testing.T) {
