@@ -124,7 +124,7 @@ func (l *Load) Start(t testing.TB, writers int) {
 func (l *Load) one(rnd *rand.Rand, g, writers int) (done bool, err error) {
 	l.busy.RLock()
 	defer l.busy.RUnlock()
-	if l.Budget.Add(-1) < 0 {
+	if g != 0 && !l.rooted() || l.Budget.Add(-1) < 0 {
 		return false, nil
 	}
 	for err = errAgain; errors.Is(err, errAgain); {
@@ -156,6 +156,14 @@ func (l *Load) End() {
 	l.wait.Wait()
 }
 
+// rooted reports whether there is a root. The first writer makes it, before anybody makes other objects:
+// a copy of a database without its root is damaged.
+func (l *Load) rooted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.first != zodb.RootOID || len(l.history[zodb.RootOID]) > 0
+}
+
 func (l *Load) current(oid zodb.OID) version {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -175,6 +183,9 @@ func (l *Load) commit(rnd *rand.Rand, g, writers int) error {
 	changes := make(map[zodb.OID]version)
 	for range 1 + rnd.IntN(4) {
 		oid := l.first + zodb.OID(rnd.IntN(l.objects/writers)*writers+g)
+		if g == 0 && !l.rooted() {
+			oid = zodb.RootOID
+		}
 		if _, again := changes[oid]; again {
 			continue
 		}
