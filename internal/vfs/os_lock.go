@@ -24,10 +24,29 @@ func (f *osFS) Lock(name string) (Lock, error) {
 	if err := l.sign(); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+	return f.keep(l), nil
+}
+
+func (f *osFS) LockDir(name string) (Lock, error) {
+	dir, err := os.OpenFile(f.Path(name), os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.flock(name, dir); err != nil {
+		if errors.Is(err, unix.EBADF) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+			err = ErrNotSupported
+		}
+		return nil, errors.Join(err, dir.Close())
+	}
+	return f.keep(&osLock{fs: f, name: name, file: dir}), nil
+}
+
+// keep remembers a lock until it is closed.
+func (f *osFS) keep(l *osLock) *osLock {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.locks = append(f.locks, l)
-	return l, nil
+	return l
 }
 
 // flock locks an open file without waiting.
@@ -37,7 +56,7 @@ func (f *osFS) flock(name string, file *os.File) error {
 		content := make([]byte, 64)
 		n, rerr := file.ReadAt(content, 0)
 		if rerr != nil && !errors.Is(rerr, io.EOF) {
-			n = 0 // the holder stays unknown
+			n = 0 // the holder stays unknown, as that of a directory
 		}
 		return NewLockedError(name, content[:n])
 	}

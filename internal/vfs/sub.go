@@ -37,5 +37,6 @@ func (s *sub) SetReadOnly(name string) error             { return s.f.SetReadOnl
 func (s *sub) SyncDir(name string) error                 { return s.f.SyncDir(s.in(name)) }
 func (s *sub) SyncAll() error                            { return s.f.SyncAll() }
 func (s *sub) Lock(name string) (Lock, error)            { return s.f.Lock(s.in(name)) }
+func (s *sub) LockDir(name string) (Lock, error)         { return s.f.LockDir(s.in(name)) }
 func (s *sub) Space() (Space, error)                     { return s.f.Space() }
 func (s *sub) Path(name string) string                   { return s.f.Path(s.in(name)) }

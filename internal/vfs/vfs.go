@@ -57,6 +57,10 @@ type FS interface {
 	// does not exist, and writes “ PID\n” into it. If somebody else holds it, the
 	// error is a *LockedError.
 	Lock(name string) (Lock, error)
+	// LockDir is Lock for a directory that exists: nothing is made or written, and the error does
+	// not know the holder. The lock stays with the directory when it gets another name.
+	// ErrNotSupported where only files that can be written to are locked, as on NFS.
+	LockDir(name string) (Lock, error)
 	// Space reports the free space of the file system.
 	Space() (Space, error)
 	// Path returns the name as the operating system knows it, for sockets and messages.

@@ -32,6 +32,28 @@ func (f *FS) Lock(name string) (vfs.Lock, error) {
 	return l, nil
 }
 
+// LockDir implements vfs.FS. Nothing is changed, so Ops does not count it.
+func (f *FS) LockDir(name string) (vfs.Lock, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.findDir(name)
+	if err = f.first(err); err != nil {
+		return nil, f.pathError("lock", name, err)
+	}
+	if f.locks[n.ino] != nil {
+		return nil, vfs.NewLockedError(name, nil)
+	}
+	return f.hold(name, n), nil
+}
+
+// hold gives out the lock of a node. mu is held.
+func (f *FS) hold(name string, n *node) *lock {
+	n.handles++
+	l := &lock{fs: f, name: name, n: n}
+	f.locks[n.ino] = l
+	return l
+}
+
 func (f *FS) lock(name string) (*lock, error) {
 	at, n, err := f.findPlace(name)
 	if err != nil {
@@ -57,10 +79,7 @@ func (f *FS) lock(name string) (*lock, error) {
 	before := n.extent()
 	n.rewrite(vfs.LockContent(os.Getpid()), f.clock())
 	f.used += n.extent() - before
-	n.handles++
-	l := &lock{fs: f, name: name, n: n}
-	f.locks[n.ino] = l
-	return l, nil
+	return f.hold(name, n), nil
 }
 
 // Check implements vfs.Lock.

@@ -198,6 +198,14 @@ func (f *FS) Lock(name string) (vfs.Lock, error) {
 	return f.inner.Lock(name)
 }
 
+// LockDir may fail.
+func (f *FS) LockDir(name string) (vfs.Lock, error) {
+	if err := f.ask("lock", name); err != nil {
+		return nil, err
+	}
+	return f.inner.LockDir(name)
+}
+
 // Space may fail.
 func (f *FS) Space() (vfs.Space, error) {
 	if err := f.ask("space", "."); err != nil {

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) vfs.FS) {
 		"offsets":                   offsets,
 		"open and gone":             openAndGone,
 		"locks":                     locks,
+		"locks of directories":      dirLocks,
 		"atomic writing":            atomicWriting,
 		"whole trees":               wholeTrees,
 		"errors name the operation": errorsSayWhat,
@@ -291,29 +292,6 @@ func openAndGone(t *testing.T, f vfs.FS) {
 	if string(b) != "old" {
 		t.Errorf("an open file that was replaced reads %q", b)
 	}
-}
-
-func locks(t *testing.T, f vfs.FS) {
-	lock, err := f.Lock("l")
-	ok(t, err)
-	_, err = f.Lock("l")
-	locked, isLocked := errors.AsType[*vfs.LockedError](err)
-	if !isLocked || !errors.Is(err, vfs.ErrLocked) || locked.Name == "" {
-		t.Errorf("taken twice: %v", err)
-	}
-	ok(t, lock.Check())
-	ok(t, lock.Close())
-	again, err := f.Lock("l")
-	ok(t, err)
-	ok(t, f.Remove("l"))
-	if err := again.Check(); err == nil {
-		t.Error("that the lock file was removed is not noticed")
-	}
-	put(t, f, "l", "")
-	if err := again.Check(); err == nil {
-		t.Error("that the lock file was replaced is not noticed")
-	}
-	ok(t, again.Close())
 }
 
 func atomicWriting(t *testing.T, f vfs.FS) {
