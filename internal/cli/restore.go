@@ -139,6 +139,8 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	})
 	checking.around(m.end)
 	switch {
+	case errors.Is(err, restore.ErrRunning):
+		err = hint(err, "wait until the other one has ended and look at TARGET, or give another TARGET")
 	case errors.Is(err, restore.ErrExists):
 		err = hint(err, "give a name that does not exist yet, or an empty directory, or --delta to bring a copy up to date")
 	case errors.Is(err, restore.ErrMounted):

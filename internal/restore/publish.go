@@ -11,6 +11,9 @@ import (
 // publish gives the HOME its name. Everything is durable.
 func (r *run) publish() error {
 	p := r.o.Parent
+	if err := r.stillLocked(); err != nil {
+		return err
+	}
 	if err := r.handOn(); err != nil {
 		return err
 	}

@@ -72,6 +72,8 @@ type Result struct {
 
 // Errors of [Run].
 var (
+	// ErrRunning: another restore works on the target. The error matches vfs.ErrLocked, too.
+	ErrRunning = errors.New("another restore into it runs")
 	// ErrExists: there is a target already, and Delta was not asked for.
 	ErrExists = errors.New("the target exists")
 	// ErrMounted: Delta for a target that is a mount point, whose place nothing can take.
@@ -97,8 +99,11 @@ type run struct {
 	old  vfs.FS // the old copy; nil without Delta
 	// inPlace: the target is an empty directory, and work is in it.
 	inPlace bool
-	convert bool // into another format
-	copies  store.Copies
+	// held is the lock, that of the file lockFile, or of the target if that is "".
+	held     vfs.Lock
+	lockFile string
+	convert  bool // into another format
+	copies   store.Copies
 	// syncEach: each file is synced when it is written, because they are few or for want of
 	// SyncAll.
 	syncEach bool
@@ -108,7 +113,8 @@ type run struct {
 }
 
 // Run restores. On an error, and after a kill, the target is as it was. The work of an
-// interrupted restore is used again; after any other error it is removed.
+// interrupted restore is used again; after any other error it is removed. Restores into one target may
+// be called concurrently, by several processes, too: one runs, and the others end with ErrRunning.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Checkpoint <= 0 {
 		o.Checkpoint = 256 << 20
@@ -126,13 +132,25 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	r := &run{o: o, work: o.Name + ".restoring", copies: formats.Copies(of), convert: o.Format != of}
 	r.result.Format, r.result.Converted = o.Format, r.convert
-	var err error
 	if r.convert && (o.Delta || o.AcceptDamage) {
 		return nil, fmt.Errorf("the backups are of format %s: into format %s they can neither bring a copy up to date nor be taken with damage", of, o.Format)
 	}
-	if r.inPlace, err = r.emptyTarget(); err != nil {
+	if err := r.lock(); err != nil {
 		return nil, err
 	}
+	done, err := r.locked(ctx)
+	if err != nil {
+		return done, errors.Join(err, r.unlock(false))
+	}
+	if err := r.unlock(true); err != nil {
+		return nil, fmt.Errorf("restore %s: it is whole and has its name, but its lock was not given back: %w", o.Parent.Path(o.Name), err)
+	}
+	return done, nil
+}
+
+// locked is Run with the lock.
+func (r *run) locked(ctx context.Context) (*Result, error) {
+	o := r.o
 	if r.inPlace {
 		r.work = path.Join(o.Name, within)
 	}
@@ -171,7 +189,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if lock != nil {
 		err = errors.Join(err, lock.Close())
 	}
-	if err != nil && ctx.Err() == nil && !interrupted(err) {
+	if err != nil && ctx.Err() == nil && !interrupted(err) && r.stillLocked() == nil {
 		err = errors.Join(err, r.discard())
 	}
 	if err != nil {
