@@ -155,7 +155,7 @@ func (o *convertCommand) prepare(e *env, from *engine.Storage) (convertMark, err
 	}
 	text, err := source.ReadFile("config/settings")
 	if err == nil {
-		err = createHome(o.made, engine.CreateOptions{Format: o.format, Class: from.Status().Class, Text: text})
+		err = createVacant(o.made, engine.CreateOptions{Format: o.format, Class: from.Status().Class, Text: text})
 	}
 	if err != nil {
 		return none, err

@@ -236,7 +236,7 @@ func (o *importCommand) open(ctx context.Context, e *env) (*engine.Storage, erro
 		return nil, err
 	}
 	if vacant {
-		if err := createHome(o.home, o.createOptions()); err != nil {
+		if err := createVacant(o.home, o.createOptions()); err != nil {
 			return nil, err
 		}
 		if !o.salvage && !o.renumber && !o.follow {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -34,4 +36,16 @@ func createHome(home string, o engine.CreateOptions) error {
 		return err
 	}
 	return engine.Create(home, o)
+}
+
+// createVacant is createHome for a place that was vacant a moment ago.
+func createVacant(home string, o engine.CreateOptions) error {
+	err := createHome(home, o)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if vacant, verr := engine.Vacant(home); verr == nil && !vacant {
+		return &status{code: exitLocked, err: hint(err, "another process has made it meanwhile: run it again when that one has ended")}
+	}
+	return err
 }
