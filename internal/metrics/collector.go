@@ -137,6 +137,7 @@ func stateGauges() []gauge {
 		}),
 		always("read_only", "1 if nothing can be written, on purpose or after a failure.", func(r *reading) float64 { return oneIf(r.ReadOnly) }),
 		always("failed", "1 if a failure has made the storage read-only until it is opened again.", func(r *reading) float64 { return oneIf(r.Failure != "") }),
+		always("damaged_files", "Files that were found damaged in passing and are left as they are; a check says more.", func(r *reading) float64 { return float64(len(r.Damaged)) }),
 		always("flush_blocked", "1 while a full disk, or a lack of descriptors or memory, keeps transactions from being flushed, or from being taken at all.", func(r *reading) float64 { return oneIf(r.Trouble != "") }),
 		{ofStorage("passing_errors_total", "Operations that failed for want of room, descriptors or memory, and were repeated later or refused."), prometheus.CounterValue,
 			func(r *reading) (float64, bool) { return float64(r.PassingErrors), true }},

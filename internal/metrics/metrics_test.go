@@ -120,6 +120,7 @@ func filled(t testing.TB) *metrics.Set {
 				Removed: &zodb.Removed{InBundles: true, GoneBytes: 5 << 20, Aside: []zodb.Aside{
 					{Stamp: 1772300000, Files: 10, Bytes: 1 << 20, Until: time.Date(2026, 3, 10, 0, 0, 0, 0, time.UTC)}, {Stamp: 1772400000, Files: 20, Bytes: 2 << 20, Until: time.Date(2026, 3, 11, 0, 0, 0, 0, time.UTC)},
 				}},
+				Damaged:       []string{"A/b/0000000000000001-0000000000000002.tar"},
 				GaveBackBytes: 7 << 20,
 				Space:         zodb.Space{FreeBytes: 1 << 30, TotalBytes: 1 << 31, FreeInodes: 1000, TotalInodes: 2000},
 			}

@@ -13,6 +13,7 @@ import (
 	"text/template"
 
 	"github.com/Masterminds/sprig/v3"
+	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 )
 
@@ -68,7 +69,7 @@ func renderChart(t *testing.T, values map[string]any) rendered {
 			t.Fatal(err)
 		}
 	}
-	data := map[string]any{"Values": merged, "Chart": chart, "Release": map[string]any{"Name": "site", "Namespace": "plone", "Service": "Helm"}}
+	data := map[string]any{"Files": chartFiles{}, "Values": merged, "Chart": chart, "Release": map[string]any{"Name": "site", "Namespace": "plone", "Service": "Helm"}}
 	found := make(rendered)
 	for _, name := range names {
 		var b bytes.Buffer
@@ -94,6 +95,15 @@ func renderChart(t *testing.T, values map[string]any) rendered {
 		}
 	}
 	return found
+}
+
+// chartFiles are the files of the chart that are no templates, as helm hands them to templates.
+type chartFiles struct{}
+
+// Get returns the text of a file; helm's returns nothing if there is none.
+func (chartFiles) Get(name string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(chartDir, name))
+	return string(b), err
 }
 
 // merge lays values over others, as helm does.
@@ -219,15 +229,16 @@ func TestChartTakesOtherValues(t *testing.T) {
 	docs := renderChart(t, map[string]any{
 		"backup": map[string]any{"enabled": false}, "pack": map[string]any{"enabled": false},
 		"persistence": map[string]any{"existingClaim": "mine"}, "tls": map[string]any{"secretName": "zodb-tls"},
-		"metrics": map[string]any{"port": 9999, "serviceMonitor": map[string]any{"enabled": true, "labels": map[string]any{"release": "prometheus"}}},
-		"env":     map[string]any{"DIRSTORAGE_MAX_BLOB": "2GiB"}, "image": map[string]any{"tag": "1.2.3"},
+		"metrics": map[string]any{"port": 9999, "serviceMonitor": map[string]any{"enabled": true, "labels": map[string]any{"release": "prometheus"}},
+			"prometheusRule": map[string]any{"enabled": true, "labels": map[string]any{"release": "prometheus"}}, "dashboard": map[string]any{"enabled": true}},
+		"env": map[string]any{"DIRSTORAGE_MAX_BLOB": "2GiB"}, "image": map[string]any{"tag": "1.2.3"},
 	})
 	var kinds []string
 	for name := range docs {
 		kinds = append(kinds, name)
 	}
 	slices.Sort(kinds)
-	if got := strings.Join(kinds, ", "); got != "Service site-dirstorage, ServiceMonitor site-dirstorage, StatefulSet site-dirstorage" {
+	if got := strings.Join(kinds, ", "); got != "ConfigMap site-dirstorage-dashboard, PrometheusRule site-dirstorage, Service site-dirstorage, ServiceMonitor site-dirstorage, StatefulSet site-dirstorage" {
 		t.Errorf("documents: %s", got)
 	}
 	pod := get(t, docs["StatefulSet site-dirstorage"], "spec", "template", "spec")
@@ -244,6 +255,34 @@ func TestChartTakesOtherValues(t *testing.T) {
 	}
 }
 
+// TestChartHasAlertsAndDashboard compares what the chart installs with the files beside it.
+func TestChartHasAlertsAndDashboard(t *testing.T) {
+	t.Parallel()
+	docs := renderChart(t, map[string]any{"metrics": map[string]any{"prometheusRule": map[string]any{"enabled": true}, "dashboard": map[string]any{"enabled": true}}})
+	alerts, err := chartFiles{}.Get("monitoring/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]any
+	if err := yaml.Unmarshal([]byte(alerts), &want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, get(t, docs["PrometheusRule site-dirstorage"], "spec")); diff != "" {
+		t.Errorf("-file +chart:\n%s", diff)
+	}
+	dashboard, err := chartFiles{}.Get("monitoring/dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := docs["ConfigMap site-dirstorage-dashboard"]
+	if diff := cmp.Diff(strings.TrimSuffix(dashboard, "\n"), strings.TrimSuffix(get(t, shown, "data", "dirstorage.json").(string), "\n")); diff != "" {
+		t.Errorf("-file +chart:\n%s", diff)
+	}
+	if get(t, shown, "metadata", "labels", "grafana_dashboard") != "1" {
+		t.Errorf("Grafana's sidecar does not find %v", get(t, shown, "metadata"))
+	}
+}
+
 // TestHelmLikesTheChart asks helm, where it is installed.
 func TestHelmLikesTheChart(t *testing.T) {
 	t.Parallel()
@@ -253,7 +292,7 @@ func TestHelmLikesTheChart(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"lint", "--strict", chartDir},
-		{"template", "site", chartDir, "--set", "metrics.serviceMonitor.enabled=true,tls.secretName=x"},
+		{"template", "site", chartDir, "--set", "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true,tls.secretName=x"},
 	} {
 		if out, err := exec.Command(helm, args...).CombinedOutput(); err != nil {
 			t.Errorf("helm %v: %v\n%s", args, err, out)

@@ -67,6 +67,9 @@ func (r *release) packageFiles(b *binary, m *manual, licences licences) (list []
 	for _, d := range append(docs, file{name: "README.md", path: filepath.Join(r.repo, "README.md"), mode: 0o644}, file{name: "CHANGELOG.md", path: filepath.Join(r.repo, "CHANGELOG.md"), mode: 0o644}) {
 		add("/usr/share/doc/dirstorage/"+d.name, d, "", "")
 	}
+	for _, name := range []string{"alerts.yaml", "dashboard.json"} {
+		add("/usr/share/doc/dirstorage/monitoring/"+name, source("dist/helm/dirstorage/monitoring/"+name), "", "")
+	}
 	own, err := os.ReadFile(filepath.Join(r.repo, "LICENSE"))
 	if err != nil {
 		return nil, err

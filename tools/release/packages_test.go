@@ -40,6 +40,8 @@ func checkFiles(t *testing.T, packager string, got map[string]inside) {
 		"/usr/lib/systemd/system/dirstorage-verify@.service":           "backup verify",
 		"/usr/lib/systemd/system/dirstorage-verify@.timer":             "OnCalendar=",
 		"/usr/lib/systemd/system/dirstorage-pack@.service":             "dirstorage pack",
+		"/usr/share/doc/dirstorage/monitoring/alerts.yaml":             "alert: DirstorageFailed",
+		"/usr/share/doc/dirstorage/monitoring/dashboard.json":          `"title": "dirstorage"`,
 		"/usr/lib/systemd/system/dirstorage-pack@.timer":               "OnCalendar=",
 		"/usr/share/bash-completion/completions/dirstorage":            "__start_dirstorage",
 		"/usr/share/zsh/" + zsh + "/_dirstorage":                       "#compdef dirstorage",
