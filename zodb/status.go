@@ -49,6 +49,9 @@ type Status struct {
 	// Damaged are files in HOME that the care for files found damaged and leaves alone: bundles that
 	// are not merged any more.
 	Damaged []string `json:"damaged,omitempty"`
+	// LostLists are files in HOME with removals from bundles that are missing: members that packs removed
+	// may be there again.
+	LostLists []string `json:"lost_lists,omitempty"`
 	// LowSpace says which resource of the file system is low, if Options.LowSpace is set.
 	LowSpace string `json:"low_space,omitempty"`
 	Counts   Counts `json:"counts"`

@@ -179,6 +179,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 
 // serve accepts connections until ctx ends, and then drains.
 func (s *serving) serve(ctx context.Context, server *zeo.Server, listeners []net.Listener, health *ops.Server, probe *ops.Probe, hangups <-chan os.Signal) error {
+	s.answerTools(server, listeners)
 	accepting, failed := errgroup.WithContext(ctx)
 	for _, l := range listeners {
 		s.warnOpen(l)

@@ -147,6 +147,13 @@ func (c *Client) Status(ctx context.Context) ([]byte, error) {
 	return c.callSoon(ctx, request{Op: "status"})
 }
 
+// Ask asks for an operation without arguments that a healthy process answers at once, with JSON.
+// Errors: zodb.ErrUnsupported if the process does not know it; *SilentError, after which the
+// conversation is over.
+func (c *Client) Ask(ctx context.Context, op string) ([]byte, error) {
+	return c.callSoon(ctx, request{Op: op})
+}
+
 // lastWords is how long Maintain waits for the storage to give up its work.
 const lastWords = time.Minute
 

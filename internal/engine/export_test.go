@@ -59,6 +59,9 @@ func (s *Storage) NoteMark(m histfile.Mark) bool { return s.lineage.Note(m) }
 // JournalSegments is how many segments the journal has.
 func (s *Storage) JournalSegments() int { return s.journal.Stats().Segments }
 
+// HeldLocks is the number of locks of objects.
+func (s *Storage) HeldLocks() int { return s.txns.HeldLocks() }
+
 // TxnReport is what the transactions that are open tell of themselves.
 func (s *Storage) TxnReport() txn.Report { return s.txns.Report() }
 

@@ -11,7 +11,7 @@ import (
 // Maintenance serves a request of a tool through the control socket: “pack”, whose
 // arguments are PackOptions, “undelete”, whose arguments are {"stamp": SECONDS}, or “reclaim”,
 // whose arguments are ReclaimOptions. The result is that of Pack, Undelete or Reclaim; with an error
-// it is the result until then.
+// it is the result until then. The operations of [Storage.Answer] have no arguments.
 func (s *Storage) Maintenance(ctx context.Context, op string, arguments []byte) (result []byte, err error) {
 	switch op {
 	case "pack":
@@ -26,7 +26,10 @@ func (s *Storage) Maintenance(ctx context.Context, op string, arguments []byte) 
 		var o ReclaimOptions
 		return maintain(op, arguments, &o, func() (ReclaimResult, error) { return s.Reclaim(ctx, o) })
 	}
-	return nil, fmt.Errorf("unknown operation %q", op)
+	if f := s.answers.find(op); f != nil {
+		return f()
+	}
+	return nil, fmt.Errorf("%w: unknown operation %q", zodb.ErrUnsupported, op)
 }
 
 // maintain reads the arguments of an operation and writes its result.

@@ -13,7 +13,7 @@ func (s *Storage) Status() zodb.Status {
 	st := zodb.Status{
 		Home: s.home.FS.Path("."), Identity: s.home.Identity, Class: zodb.Class(s.home.Settings.Storage.ClassName),
 		Format: string(s.home.Settings.Structure.Format), PID: os.Getpid(), MaxOID: s.oids.Highest(), Packed: s.Packed(),
-		RolledForward: s.rolled, Flushes: s.worker.Flushes(), Counts: s.Counts(), Damaged: s.store.Damaged(),
+		RolledForward: s.rolled, Flushes: s.worker.Flushes(), Counts: s.Counts(), Damaged: s.store.Damaged(), LostLists: s.store.LostLists(),
 	}
 	txns := s.txns.Report()
 	st.OpenTransactions = txns.Open

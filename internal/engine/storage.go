@@ -17,6 +17,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/logging"
+	"github.com/dirstorage/dirstorage/internal/oidlock"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -56,6 +57,7 @@ type Storage struct {
 	worker    *flush.Worker
 	packer    *packing.Packer
 	lineage   *lineage.Lineage
+	answers   answers
 }
 
 // Begin starts a transaction. Any number may be open. Errors: metadata too
@@ -67,6 +69,10 @@ func (s *Storage) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOpti
 	}
 	return t, nil
 }
+
+// LockWaits returns the votes that wait for locks of objects, the first ones of them. Owners are
+// transactions by the Number that they have beside the methods of zodb.Txn.
+func (s *Storage) LockWaits(most int) []oidlock.Wait { return s.txns.LockWaits(most) }
 
 // Scratch makes a file that is empty. It is to be closed.
 func (s *Storage) Scratch() (zodb.Scratch, error) { return s.txns.Scratch() }

@@ -176,7 +176,7 @@ func TestConflictNamesBothSerials(t *testing.T) {
 		if !errors.Is(err, zodb.ErrConflict) {
 			t.Errorf("%v does not match ErrConflict", err)
 		}
-		if got := s.TxnReport().HeldLocks; got != 0 {
+		if got := s.HeldLocks(); got != 0 {
 			t.Errorf("%d locks are held after abort", got)
 		}
 	})
@@ -725,7 +725,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("an aborted transaction left %v", left)
 	}
-	if n := s.TxnReport().HeldLocks; n != 0 {
+	if n := s.HeldLocks(); n != 0 {
 		t.Errorf("%d locks are held", n)
 	}
 	if _, err := s.Load(t.Context(), 1); !errors.Is(err, zodb.ErrNotFound) {

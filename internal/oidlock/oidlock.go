@@ -41,10 +41,14 @@ func (k Key) compare(other Key) int {
 
 // Set is the set of locks that one owner wants or holds. The zero value is empty. It may be copied
 // before it is given to Lock, which changes it.
-type Set struct{ entries []entry }
+type Set struct {
+	entries []entry
+	// Owner is a number of the caller's for the owner of the locks, which [Table.Waits] returns.
+	Owner uint64
+}
 
 // NewSet returns an empty set with room for n keys.
-func NewSet(n int) Set { return Set{make([]entry, 0, n)} }
+func NewSet(n int) Set { return Set{entries: make([]entry, 0, n)} }
 
 // Add adds a key. One that was added before is wanted exclusively if it was either time.
 func (s *Set) Add(k Key, exclusive bool) {
@@ -79,6 +83,7 @@ type Table struct {
 	lines [2]map[zodb.OID]*entry // guarded by mu: the first in line, for the revision and the existence
 	most  [2]int                 // guarded by mu: how many lines each had since it was made
 	came  uint64                 // guarded by mu: how many requests came
+	wait  map[*Request]struct{}  // guarded by mu: those that are in line and were not granted
 	steps int                    // guarded by mu: entries that were looked at since mu was taken
 }
 
@@ -89,6 +94,7 @@ const pieceSteps = 2048
 type Request struct {
 	table   *Table
 	entries []entry // one for each key, in their order
+	owner   uint64
 
 	// Guarded by Table.mu:
 	number  uint64 // of its arrival
@@ -138,7 +144,7 @@ func (t *Table) Lock(ctx context.Context, want Set) (r *Request, waited bool, er
 
 func newRequest(t *Table, want Set) *Request {
 	want.tidy()
-	r := &Request{table: t, entries: want.entries, served: make(chan struct{})}
+	r := &Request{table: t, entries: want.entries, owner: want.Owner, served: make(chan struct{})}
 	for i := range r.entries {
 		r.entries[i].request = r
 	}
@@ -182,21 +188,11 @@ func (t *Table) Held() int {
 	return n
 }
 
-// Waiting returns how many requests wait. It looks at each.
+// Waiting returns how many requests wait.
 func (t *Table) Waiting() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	waiting := make(map[*Request]bool)
-	for _, lines := range t.lines {
-		for _, head := range lines {
-			for e := head; e != nil; e = e.next {
-				if !e.request.granted {
-					waiting[e.request] = true
-				}
-			}
-		}
-	}
-	return len(waiting)
+	return len(t.wait)
 }
 
 // getInLine puts the entries in line, and returns how many it put before ctx ended.
@@ -214,7 +210,12 @@ func (r *Request) getInLine(ctx context.Context) int {
 	}
 	r.inLine = true
 	r.grant()
-	r.atOnce = r.granted
+	if r.atOnce = r.granted; !r.granted {
+		if t.wait == nil {
+			t.wait = make(map[*Request]struct{})
+		}
+		t.wait[r] = struct{}{}
+	}
 	return len(r.entries)
 }
 
@@ -226,6 +227,7 @@ func (r *Request) leave(n int) {
 	defer t.mu.Unlock()
 	t.steps = 0
 	r.inLine = false // one that gave up is not granted any more
+	delete(t.wait, r)
 	for i := range r.entries[:n] {
 		t.remove(&r.entries[i])
 		t.pause()
@@ -353,6 +355,7 @@ func (t *Table) grantLine(head *entry) {
 func (r *Request) grant() {
 	if r.inLine && !r.granted && r.blocked == 0 {
 		r.granted = true
+		delete(r.table.wait, r)
 		close(r.served)
 	}
 }

@@ -20,6 +20,9 @@ type Tender interface {
 	// Damaged returns the paths of files that chores found damaged, and leave alone. It costs nothing,
 	// and may be called concurrently.
 	Damaged() []string
+	// LostLists returns the paths of files with removals that were there when the store was last open
+	// for writing, and are not any more. It costs nothing, and may be called concurrently.
+	LostLists() []string
 	// Close closes the files of the store, when nothing of it is used any more but opened blobs. It
 	// makes nothing durable.
 	Close() error

@@ -36,6 +36,9 @@ type conn struct {
 	wait     sync.WaitGroup
 	label    atomic.Pointer[string]
 	sends    sending
+	number   uint64 // among all that there ever were
+	since    time.Time
+	tally    tally
 	uploadAt atomic.Int64 // nanoseconds since 1970 when the last piece of a blob came; 0: none is coming
 
 	// The reader's own:
@@ -58,7 +61,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1), readers: make(chan error, 1)}
+	c := &conn{srv: s, nc: nc, number: s.numbers.Add(1), since: s.o.Clock(), has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1), readers: make(chan error, 1)}
 	c.attending.socket, c.attending.further, c.attending.most = listen.NewPatience(nc, s.o.Clock), c.readFurther, s.o.mostRest
 	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
 	c.out.over = s.relieve

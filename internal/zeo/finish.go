@@ -42,6 +42,7 @@ func (c *conn) runFinish(r *request, f *stage.Finish[*work, *step]) error {
 	defer f.Leave()
 	h, w := c.hub, f.Work()
 	begun := h.clock()
+	w.seenBy.enter(begun)
 	oids := w.t.OIDs()
 	sorted := sortedOIDs(oids) // here, because all other commits wait for an announcement
 	var sent error
@@ -50,6 +51,7 @@ func (c *conn) runFinish(r *request, f *stage.Finish[*work, *step]) error {
 			h.blobs.share(append(w.blobs, w.undone...), tid)
 		}
 		h.stats.commits.Add(1)
+		c.tally.committed(tid, w.seenBy)
 		h.announce(announcement{tid: tid, oids: oids, sorted: sorted, committer: c, last: func() {
 			sent = errors.Join(c.put("info", h.size()), r.answer(tid))
 		}})

@@ -48,6 +48,7 @@ type outbox struct {
 	shared  []sharedFrame // guarded by mu: those between them that other outboxes have too
 	spare   []byte        // guarded by mu: a buffer to be used again
 	pending int64         // guarded by mu: bytes in waiting, and those that are being written
+	total   int64         // guarded by mu: bytes that were put in since the beginning
 	large   largeAnswer   // guarded by mu: of the pending bytes
 	writing bool          // guarded by mu: somebody writes
 	began   time.Time     // guarded by mu: when the piece was that is being written
@@ -136,6 +137,7 @@ func (o *outbox) count(n, memory int64) {
 		o.large = largeAnswer{bytes: n, memory: memory}
 	}
 	o.pending += n
+	o.total += n
 	o.share.Add(memory)
 	if o.pending-o.large.bytes > o.limit || o.share.Held()-o.large.memory > streamBytes && o.share.Crowded() {
 		o.fail(errQueue)
@@ -143,6 +145,13 @@ func (o *outbox) count(n, memory int64) {
 	if o.over != nil && o.share.Overdrawn() {
 		o.over()
 	}
+}
+
+// counts returns the bytes that were put in since the beginning, and those that wait.
+func (o *outbox) counts() (total, pending int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.total, o.pending
 }
 
 // fail makes the outbox take nothing more. mu must be held.

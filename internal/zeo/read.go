@@ -12,6 +12,7 @@ import (
 func (c *conn) loadBefore(rawID []byte, oid zodb.OID, tid zodb.TID) (atOnce bool) {
 	h := c.hub
 	h.stats.loads.Add(1)
+	c.tally.loads.Add(1)
 	sight := h.sight()
 	if rev, ok := h.storage.LoadBeforeCached(oid, tid); ok && c.atOnce(len(rev.Data)) && c.showLoaded(sight, rawID, oid, &rev) {
 		c.srv.o.Observer.Loaded(h.name, 0)
@@ -45,6 +46,7 @@ func (c *conn) loadBeforeAny(r *request, a *arguments) error {
 		return r.fail(&pythonError{classPOSKey, wire.Tuple{shown(a.get(0))}})
 	}
 	c.hub.stats.loads.Add(1)
+	c.tally.loads.Add(1)
 	r.keep()
 	c.loadSlowly(r, zodb.OIDFromBytes(oid), tid)
 	return nil

@@ -36,9 +36,10 @@ type Server struct {
 	recent     atomic.Pointer[conn] // that of the last request
 	committer  atomic.Pointer[conn] // that of the last vote or finish
 	attendance attendance
-	relieving  atomic.Bool  // see relieve
-	wanting    atomic.Int64 // requests that wait for a file
-	unanswered atomic.Int64 // requests that wait for memory for their answer
+	relieving  atomic.Bool   // see relieve
+	wanting    atomic.Int64  // requests that wait for a file
+	unanswered atomic.Int64  // requests that wait for memory for their answer
+	numbers    atomic.Uint64 // of connections
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu

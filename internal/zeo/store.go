@@ -131,6 +131,7 @@ func (c *conn) try(w *work, st *step) error {
 		return st.failed
 	}
 	w.bytes += int64(len(st.data))
+	c.took(w, len(st.data))
 	if limit := c.srv.o.Limits.Transaction; w.bytes > limit {
 		c.srv.o.Observer.Refused("transaction")
 		return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
@@ -213,23 +214,27 @@ func (c *conn) dropAll(steps []*step) {
 	}
 }
 
+func (c *conn) countStore() {
+	c.hub.stats.stores.Add(1)
+	c.tally.stores.Add(1)
+}
+
 func (c *conn) apply(w *work, st *step) error {
 	if err := st.storable(); err != nil {
 		return err
 	}
-	stores := &c.hub.stats.stores
 	switch st.kind {
 	case stepStore:
-		stores.Add(1)
+		c.countStore()
 		return w.t.Store(st.oid, st.serial, st.data)
 	case stepBlob:
 		w.blobs = append(w.blobs, st.oid)
 		return w.t.StoreBlob(st.oid, st.serial, st.data, st.blob)
 	case stepDelete:
-		stores.Add(1)
+		c.countStore()
 		return w.t.Delete(st.oid, st.serial)
 	case stepRestore:
-		stores.Add(1)
+		c.countStore()
 		return w.t.Restore(c.ctx, zodb.Record{OID: st.oid, TID: st.serial, Data: st.data, Exists: st.data != nil, DataTID: st.from}, nil)
 	case stepCheck:
 		// Nobody has read the current revision of an object that does not exist.

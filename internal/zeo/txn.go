@@ -17,6 +17,7 @@ type txn struct {
 	copied bool // it has its tid already, so that from its vote on the finish of all others waits
 	memory account
 	stage  *stage.Stage[*work, *step]
+	seenBy *progress // for those who look at it
 }
 
 // work is the changing part of a transaction.
@@ -78,6 +79,7 @@ func (c *conn) tpcBegin(r *request, a *arguments) error {
 		o.Mergeable = c.srv.o.MergeUndo
 		w.t, w.failed = c.hub.storage.Begin(c.ctx, meta, o)
 	}
+	x.seenBy = newProgress(c.srv.o.Clock(), user, description, w.t)
 	c.hub.stats.active.Add(1)
 	c.mu.Lock()
 	c.txn = x
@@ -204,6 +206,7 @@ func (c *conn) tpcAbort(r *request, a *arguments) error {
 
 func (c *conn) countAbort() {
 	c.hub.stats.aborts.Add(1)
+	c.tally.aborts.Add(1)
 	c.srv.o.Observer.Aborted(c.hub.name)
 }
 

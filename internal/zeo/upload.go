@@ -188,6 +188,7 @@ func (c *conn) storeBlobEnd(r *request, a *arguments) error {
 		return c.operate(r, a, 3, st)
 	}
 	st.blob.Staged = u.blob
+	c.tookBlob(u.size)
 	err := c.operate(r, a, 3, st)
 	c.upload = nil // the writer belongs to the transaction now, or goes with it
 	return err

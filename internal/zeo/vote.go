@@ -40,10 +40,13 @@ func (c *conn) runVote(r *request, v *ballot) error {
 	defer v.Leave()
 	h, w := c.hub, v.Work()
 	begun := h.clock()
+	w.seenBy.enter(begun)
 	h.stats.waiting.Add(1)
 	err := c.tryVote(v)
 	h.stats.waiting.Add(-1)
-	c.srv.o.Observer.Voted(h.name, h.clock().Sub(begun))
+	voted := h.clock()
+	w.seenBy.enter(voted)
+	c.srv.o.Observer.Voted(h.name, voted.Sub(begun))
 
 	var conflicts *zodb.ConflictsError
 	var answer any
@@ -64,6 +67,7 @@ func (c *conn) runVote(r *request, v *ballot) error {
 		c.forget(w)
 		if errors.Is(err, zodb.ErrConflict) {
 			h.stats.conflicts.Add(1)
+			c.tally.conflicts.Add(1)
 		}
 		return r.fail(err)
 	}

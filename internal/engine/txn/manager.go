@@ -58,6 +58,7 @@ type Manager struct {
 	journal *journal.Log // from the open on; nil when read-only
 	staging zodb.TID     // makes the names of staged files of this run unique
 	staged  atomic.Uint64
+	numbers atomic.Uint64 // of transactions
 	locks   oidlock.Table
 	commits commitQueue
 	open    openTxns

@@ -21,6 +21,7 @@ import (
 // with *ConflictsError it should be aborted.
 type Txn struct {
 	m         *Manager
+	number    uint64
 	meta      zodb.TxnMeta
 	given     zodb.TID
 	packed    bool // where it was copied from
@@ -82,11 +83,15 @@ func (m *Manager) Begin(ctx context.Context, meta zodb.TxnMeta, o zodb.BeginOpti
 	if err := m.o.State.Writable(); err != nil {
 		return nil, err
 	}
-	t := &Txn{m: m, meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable}
+	t := &Txn{m: m, number: m.numbers.Add(1), meta: cloneMeta(meta), given: o.TID, packed: o.Status == zodb.StatusPacked, mergeable: o.Mergeable}
 	t.spool.m = m
 	m.open.add(t)
 	return t, nil
 }
+
+// Number names the transaction among all that were begun since the open, from 1 on. It may be called
+// concurrently.
+func (t *Txn) Number() uint64 { return t.number }
 
 // cloneMeta returns a copy that the caller cannot change.
 func cloneMeta(m zodb.TxnMeta) zodb.TxnMeta {

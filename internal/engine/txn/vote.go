@@ -129,6 +129,7 @@ func (m *Manager) untilClose(ctx context.Context) (context.Context, context.Canc
 // took are kept if they are enough.
 func (t *Txn) lock(ctx context.Context) error {
 	want := oidlock.NewSet(t.ops.n + len(t.checks))
+	want.Owner = t.number
 	for oid := range t.checks {
 		want.Add(oidlock.Key{OID: oid}, false)
 	}

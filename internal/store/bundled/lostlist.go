@@ -45,6 +45,22 @@ func cutNote(line string) (n bundle.Name, begin string, number uint64, ok bool) 
 	return n, strings.Join(said, " "), number, ok
 }
 
+// LostLists implements [store.Tender]. A list that was written since has a higher number, and takes the
+// place of the lost one.
+func (s *Store) LostLists() (paths []string) {
+	v := s.view()
+	defer v.release()
+	for i := range v.parts {
+		if p := &v.parts[i]; p.noted > p.number {
+			paths = append(paths, p.lostList())
+		}
+	}
+	return paths
+}
+
+// lostList is the path of the list that is lost.
+func (p *part) lostList() string { return dirOf(p.side) + "/" + p.name.Gone(p.noted) }
+
 // warnOfLostLists tells which lists are missing that the note of a table has. The next list of such
 // a bundle has a higher number: a backup may have the lost one.
 func (s *Store) warnOfLostLists(t *table, v *view) {
@@ -56,7 +72,7 @@ func (s *Store) warnOfLostLists(t *table, v *view) {
 		}
 		p.noted = said.number
 		p.tried = max(p.tried, said.number)
-		path := dirOf(p.side) + "/" + p.name.Gone(said.number)
+		path := p.lostList()
 		s.warnOnce(path, "a list of removed members of a bundle is missing: members that packs removed since may be there again, and members that undelete "+
 			"brought back may be removed; put the file back, from a backup or a copy of this HOME", &zodb.CorruptError{
 			Path: path, Reason: "it is not there, and was when the storage was last open for writing"})

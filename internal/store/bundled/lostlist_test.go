@@ -3,6 +3,7 @@ package bundled_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,9 @@ func TestALostListIsTold(t *testing.T) {
 				if has := len(told) == 1 && strings.Contains(told[0], list); has != want || !want && len(told) > 0 {
 					t.Errorf("%s: the warnings are %q", say, told)
 				}
+				if lists := s.LostLists(); want != slices.Equal(lists, []string{list}) || !want && len(lists) > 0 {
+					t.Errorf("%s: the lost lists are %q", say, lists)
+				}
 				return s
 			}
 			for i := range 2 {
@@ -68,6 +72,9 @@ func TestALostListIsTold(t *testing.T) {
 			}
 			s = open("a third time", lose)
 			removeNow(t, s, 103, store.Removal{Objects: []zodb.OID{3}})
+			if lists := s.LostLists(); len(lists) > 0 {
+				t.Errorf("after a later list the lost ones are %q", lists)
+			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -54,6 +54,9 @@ func (t *Store) Cost(o store.Outline) store.Cost {
 // Damaged implements [store.Tender].
 func (t *Store) Damaged() []string { return nil }
 
+// LostLists implements [store.Tender]: a removal is the absence of a file.
+func (t *Store) LostLists() []string { return nil }
+
 // Tend implements [store.Tender]: there is nothing to do.
 func (t *Store) Tend(store.Tending) (store.Chore, error) { return nil, nil }
 

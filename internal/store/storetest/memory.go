@@ -386,6 +386,9 @@ func (m *Memory) SyncFound() error { return nil }
 // Damaged implements [store.Tender].
 func (m *Memory) Damaged() []string { return nil }
 
+// LostLists implements [store.Tender].
+func (m *Memory) LostLists() []string { return nil }
+
 // Tend implements [store.Tender].
 func (m *Memory) Tend(store.Tending) (store.Chore, error) { return nil, nil }
 
