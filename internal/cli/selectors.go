@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/inspect"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -24,23 +25,17 @@ func parseID(text string) (uint64, bool) {
 	return v, err == nil
 }
 
-// parseOID accepts the forms of parseID, a hexadecimal number with a letter in it, and a
-// decimal number, as Python prints an integer. Where the last could have been meant
-// hexadecimal, it says on Stderr how it was read.
+// parseOID accepts the forms of inspect.ParseOID. Where a form could have been meant otherwise, it
+// says on Stderr how it was read.
 func (e *env) parseOID(text string) (zodb.OID, error) {
-	if v, ok := parseID(text); ok {
-		return zodb.OID(v), nil
+	oid, note, err := inspect.ParseOID(text)
+	if err != nil {
+		return 0, usage("bad oid %q: want 16 hexadecimal digits, 0x and up to 16, or a decimal number", text)
 	}
-	if v, err := strconv.ParseUint(text, 10, 64); err == nil {
-		if v > 9 && len(text) <= 16 {
-			e.warn(fmt.Sprintf("oid %s is read as a decimal number, 0x%x; write 0x%s if it is hexadecimal", text, v, text))
-		}
-		return zodb.OID(v), nil
+	if note != "" {
+		e.warn(note)
 	}
-	if v, err := strconv.ParseUint(text, 16, 64); err == nil {
-		return zodb.OID(v), nil
-	}
-	return 0, usage("bad oid %q: want 16 hexadecimal digits, 0x and up to 16, or a decimal number", text)
+	return oid, nil
 }
 
 // wantTID accepts a tid and no time; the empty text is 0.

@@ -22,6 +22,7 @@ type showCommand struct {
 	raw  bool
 	all  bool
 	json bool
+	diff bool
 }
 
 func newShow(e *env) *cobra.Command {
@@ -38,6 +39,7 @@ readable text and the references are shown; nothing of it is executed. The exit
 status is 3 if the file is damaged; the readable parts are shown all the same.`,
 		Example: `  dirstorage show /srv/zodb 0x1a
   dirstorage show /srv/zodb 000000000000001A "2026-03-01 10:00"
+  dirstorage show --diff /srv/zodb 0x1a
   dirstorage show /srv/zodb/A/x/serial`,
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -52,10 +54,17 @@ status is 3 if the file is damaged; the readable parts are shown all the same.`,
 	c.Flags().BoolVar(&o.raw, "raw", false, "write the bytes of the data (the two pickles) and nothing else")
 	c.Flags().BoolVar(&o.all, "all", false, fmt.Sprintf("do not cut the state after %s", human.Bytes(dumpLimit)))
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	c.Flags().BoolVar(&o.diff, "diff", false, "show the changes of an object since the revision before, by lines of its state")
 	return c
 }
 
 func (o *showCommand) run(ctx context.Context, e *env) (err error) {
+	switch {
+	case o.diff && (o.raw || o.all || o.json):
+		return usage("--diff cannot be combined with --raw, --all or --json; leave one out")
+	case o.diff && len(o.args) == 1:
+		return usage("--diff is for an object; usage: dirstorage show --diff HOME OID [TID]")
+	}
 	if len(o.args) == 1 {
 		return o.showFile(ctx, e, o.args[0])
 	}
@@ -68,6 +77,9 @@ func (o *showCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if o.diff {
+		return o.showDiff(ctx, e, s, oid)
+	}
 	serial := zodb.TID(0)
 	if len(o.args) == 3 {
 		at, err := e.parseTID("TID", o.args[2])

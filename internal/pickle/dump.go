@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -22,33 +23,65 @@ const (
 // it was cut. If the class metadata hold constructor arguments, they come first.
 // Errors are those of [References].
 func Dump(record []byte, limit int) (string, error) {
-	data, err := unwrap(record, maxUnwrapped)
+	t, err := Parse(record, Limits{})
 	if err != nil {
 		return "", err
 	}
-	m := machine{data: data, keep: true}
-	class, state, err := m.record()
-	if err != nil {
-		return "", err
-	}
-	p := printer{m: &m, limit: limit, open: make(map[value]bool)}
-	if class.kind == kindTuple && class.n == 2 {
-		if args := m.elements(class)[1]; args.kind != kindNone {
+	return t.Render(RenderOptions{Limit: limit}).String, nil
+}
+
+// RenderOptions of [Tree.Render].
+type RenderOptions struct {
+	// Limit is about how many bytes the text may have.
+	Limit int
+	// StringLimit is the number of bytes of a string that are shown; 0 = 240.
+	StringLimit int
+	// Lines puts each line of a string on a line of its own, as a comparison by lines needs it.
+	Lines bool
+	// SortSets sorts the elements of sets by their text. Python's order means nothing, and may be
+	// another one in each record.
+	SortSets bool
+}
+
+// Text is a record as a text.
+type Text struct {
+	String string
+	// Links are the references to objects in it, in order.
+	Links []Link
+	// Cut: the text ends early, at the limit.
+	Cut bool
+}
+
+// Link is a reference in a [Text].
+type Link struct {
+	Start, End int // bytes of the text
+	Ref        Ref
+}
+
+// Render returns the text that [Dump] describes, with the references in it.
+func (t *Tree) Render(o RenderOptions) *Text {
+	m := &t.m
+	p := printer{m: m, o: o, open: make(map[value]bool)}
+	if t.class.kind == kindTuple && t.class.n == 2 {
+		if args := m.elements(t.class)[1]; args.kind != kindNone {
 			p.write("constructor arguments: ")
 			p.value(args, 0)
 			p.write("\n")
 		}
 	}
-	p.value(state, 0)
-	return p.out.String(), nil
+	if module, name, ok := t.Class(); !ok || !p.btree(module, name, t.state) {
+		p.value(t.state, 0)
+	}
+	return &Text{String: p.out.String(), Links: p.links, Cut: p.full}
 }
 
 // printer writes values as text.
 type printer struct {
 	m     *machine
+	o     RenderOptions
 	out   strings.Builder
-	limit int
-	full  bool // limit was reached
+	links []Link
+	full  bool // the limit was reached
 	flat  bool // on one line
 	depth int
 	open  map[value]bool // containers that are being written
@@ -59,11 +92,28 @@ func (p *printer) write(s string) {
 	if p.full {
 		return
 	}
-	if p.out.Len()+len(s) > p.limit {
-		p.full = true
-		s = dumpCut
+	if p.out.Len()+len(s) > p.o.Limit {
+		p.cut()
+		return
 	}
 	p.out.WriteString(s)
+}
+
+// cut ends the text.
+func (p *printer) cut() {
+	if !p.full {
+		p.full = true
+		p.out.WriteString(dumpCut)
+	}
+}
+
+// link writes a reference.
+func (p *printer) link(raw rawRef) {
+	start := p.out.Len()
+	p.write(p.m.refText(raw))
+	if !p.full {
+		p.links = append(p.links, Link{Start: start, End: p.out.Len(), Ref: p.m.ref(raw)})
+	}
 }
 
 // value writes any value; indent is that of the line it begins on.
@@ -72,6 +122,10 @@ func (p *printer) value(v value, indent int) {
 	case p.full:
 	case v.kind >= kindTuple && v.kind != kindOpaque && v.kind != kindGlobal && v.kind != kindExt && v.kind != kindRef:
 		p.container(v, indent)
+	case v.kind == kindRef:
+		p.link(p.m.refs[v.off])
+	case v.isString() && p.o.Lines && !p.flat:
+		p.text(v, indent)
 	default:
 		p.write(p.leaf(v))
 	}
@@ -92,10 +146,8 @@ func (p *printer) leaf(v value) string {
 		return fmt.Sprintf("extension(%d)", v.off)
 	case kindGlobal:
 		return p.m.globalName(v)
-	case kindRef:
-		return p.m.refText(p.m.refs[v.off])
 	}
-	s := p.m.quote(v)
+	s := p.m.quote(v, p.stringLimit())
 	switch {
 	case v.kind == kindArray:
 		return "bytearray(b" + s + ")"
@@ -103,6 +155,42 @@ func (p *printer) leaf(v value) string {
 		return "b" + s
 	}
 	return s
+}
+
+func (p *printer) stringLimit() int { return cmp.Or(p.o.StringLimit, shownString) }
+
+// text writes a string with a line for each of its lines, if it has several.
+func (p *printer) text(v value, indent int) {
+	short := v
+	limit := p.stringLimit()
+	short.n = min(v.n, 10*uint32(limit)) // an escape takes 10 bytes at most
+	s := p.m.text(short)
+	if first := strings.IndexByte(s, '\n'); first < 0 || first == len(s)-1 || v.kind == kindArray {
+		p.write(p.leaf(v))
+		return
+	}
+	rest := ""
+	if len(s) > limit {
+		s = wholeRunes(s[:limit])
+		rest = fmt.Sprintf("%s (%d bytes)", dumpCut, v.n)
+	}
+	prefix := ""
+	if v.isBytes() {
+		prefix = "b"
+	}
+	l := p.begin("(", indent)
+	for line := range strings.SplitAfterSeq(s, "\n") {
+		if p.full {
+			break
+		}
+		if line != "" {
+			l.count++
+			l.newLine(l.indent)
+			p.write(prefix + "'" + escape(line, v.isBytes()) + "'")
+		}
+	}
+	p.write(rest)
+	l.end(")")
 }
 
 // container writes a value that holds others, on one line if it fits.
@@ -116,10 +204,10 @@ func (p *printer) container(v value, indent int) {
 		return
 	}
 	if !p.flat {
-		line := printer{m: p.m, limit: dumpWidth, flat: true, depth: p.depth, open: p.open}
+		line := p.onLine(dumpWidth)
 		line.container(v, 0)
 		if !line.full {
-			p.write(line.out.String())
+			p.take(line)
 			return
 		}
 	}
@@ -139,11 +227,30 @@ func (p *printer) container(v value, indent int) {
 	case kindList:
 		p.parts(v, "[", "]", indent)
 	case kindSet:
-		p.parts(v, "set([", "])", indent)
+		p.set(v, "set([", indent)
 	case kindFrozen:
-		p.parts(v, "frozenset([", "])", indent)
+		p.set(v, "frozenset([", indent)
 	default:
 		p.object(v, indent)
+	}
+}
+
+// onLine returns a printer for a line of up to limit bytes.
+func (p *printer) onLine(limit int) *printer {
+	o := p.o
+	o.Limit = limit
+	return &printer{m: p.m, o: o, flat: true, depth: p.depth, open: p.open}
+}
+
+// take writes the text of another printer.
+func (p *printer) take(from *printer) {
+	start := p.out.Len()
+	p.write(from.out.String())
+	if p.full {
+		return
+	}
+	for _, l := range from.links {
+		p.links = append(p.links, Link{Start: start + l.Start, End: start + l.End, Ref: l.Ref})
 	}
 }
 
@@ -196,13 +303,14 @@ func (p *printer) part(l *lines, what chunkKind, vs []value) {
 // object writes callee(arguments…), then the state and items put into the object later.
 func (p *printer) object(v value, indent int) {
 	n := p.m.nodes[v.off]
-	if s, ok := p.m.date(n); ok {
-		p.write(s)
+	if p.date(n, indent) || p.oldSet(n, indent) {
 		return
 	}
+	n = p.m.reconstructed(n)
 	p.value(n.callee, indent)
 	l := p.begin("(", indent)
 	switch n.args.kind {
+	case kindMissing:
 	case kindTuple:
 		for _, arg := range p.m.elements(n.args) {
 			if p.full {

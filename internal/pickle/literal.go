@@ -79,16 +79,16 @@ func float(f float64) string {
 	return s
 }
 
-// quote returns a string in single quotes with Python's escapes, cut at shownString bytes.
-func (m *machine) quote(v value) string {
+// quote returns a string in single quotes with Python's escapes, cut after a number of bytes.
+func (m *machine) quote(v value, limit int) string {
 	length := v.n
 	// No more is unescaped than is shown; an escape takes 10 bytes at most.
-	v.n = min(v.n, 10*shownString)
+	v.n = min(v.n, 10*uint32(limit))
 	s := m.text(v)
 	rest := ""
-	if len(s) > shownString {
+	if len(s) > limit {
 		rest = fmt.Sprintf("%s (%d bytes)", dumpCut, length)
-		s = s[:shownString]
+		s = s[:limit]
 		if !v.isBytes() {
 			s = wholeRunes(s)
 		}
@@ -129,7 +129,7 @@ func (m *machine) refText(raw rawRef) string {
 		s += " (" + escape(module+"."+name, false) + ")"
 	}
 	if raw.db.kind != kindMissing {
-		s += " in database " + m.quote(raw.db)
+		s += " in database " + m.quote(raw.db, shownString)
 	}
 	return s
 }
@@ -165,32 +165,3 @@ func escape(s string, asBytes bool) string {
 	}
 	return out.String()
 }
-
-// date recognises Python's datetime and date objects, which pickle their fields
-// as bytes, and returns them as the calls that a human would write.
-func (m *machine) date(n node) (_ string, ok bool) {
-	module, name, ok := m.classNames(n.callee)
-	if !ok || module != "datetime" || n.args.kind != kindTuple || n.args.n != 1 {
-		return "", false // with a time zone it is shown like any object
-	}
-	arg := m.elements(n.args)[0]
-	if !arg.isString() || arg.n > 10*10 {
-		return "", false
-	}
-	b, ok := m.appendRaw(nil, arg)
-	switch {
-	case !ok:
-	case name == "date" && len(b) == 4:
-		return fmt.Sprintf("datetime.date(%d, %d, %d)", year(b), b[2], b[3]), true
-	case name == "datetime" && len(b) == 10:
-		micros := int(b[7])<<16 | int(b[8])<<8 | int(b[9])
-		s := fmt.Sprintf("datetime.datetime(%d, %d, %d, %d, %d, %d", year(b), b[2]&0x7f, b[3], b[4], b[5], b[6])
-		if micros != 0 {
-			s += fmt.Sprintf(", %d", micros)
-		}
-		return s + ")", true
-	}
-	return "", false
-}
-
-func year(b []byte) int { return int(b[0])<<8 | int(b[1]) }

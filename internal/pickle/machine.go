@@ -76,11 +76,13 @@ const longestRef = 3
 
 // machine runs pickles over values that stand for objects.
 type machine struct {
-	data  []byte
-	pos   int
-	keep  bool // remember everything, for Dump
-	stack []value
-	marks []uint32 // heights of the stack at the open MARKs
+	data []byte
+	pos  int
+	keep bool // remember everything, for Dump
+	// memory is the bound of bytesHeld; 0 = none.
+	memory int64
+	stack  []value
+	marks  []uint32 // heights of the stack at the open MARKs
 	// memo holds the indexes that are used one after the other, as all picklers
 	// do; far holds those that leave gaps, so that an index can't cost memory.
 	memo      []value
@@ -131,6 +133,9 @@ func (m *machine) run() (value, error) {
 		}
 		if err := m.step(t); err != nil {
 			return value{}, err
+		}
+		if m.memory != 0 && m.bytesHeld() > m.memory {
+			return value{}, fmt.Errorf("pickle at offset %d of %d: %w of %d bytes", t.at, len(m.data), ErrTooComplex, m.memory)
 		}
 	}
 }

@@ -27,6 +27,9 @@ type openBlob struct {
 
 func (b *openBlob) Size() int64 { return b.size }
 
+// Sum returns the checksum that the content should have, with its kind; empty if the storage has none.
+func (b *openBlob) Sum() string { return b.want.String() }
+
 // SyscallConn implements [syscall.Conn] for who has the kernel send what was read, see Unchanged.
 // errors.ErrUnsupported: it is no file of the operating system.
 func (b *openBlob) SyscallConn() (syscall.RawConn, error) {

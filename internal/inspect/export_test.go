@@ -1,0 +1,4 @@
+package inspect
+
+// Diff is diff, for tests.
+var Diff = diff
