@@ -317,7 +317,7 @@ func anotherFormat(t *testing.T, repo *backup.Repository, p *backup.Plan) *fault
 		Check: func(after *crashfs.FS, _ bool) error {
 			err := wholeHome(t, after, "home", p.To)
 			if err == nil {
-				return nil
+				return noOtherHome(after, "home")
 			}
 			if acknowledged {
 				return fmt.Errorf("it was acknowledged: %w", err)
@@ -328,7 +328,76 @@ func anotherFormat(t *testing.T, repo *backup.Repository, p *backup.Plan) *fault
 			if err := run(after); err != nil {
 				return fmt.Errorf("run again: %w", err)
 			}
-			return wholeHome(t, after, "home", p.To)
+			return errors.Join(wholeHome(t, after, "home", p.To), noOtherHome(after, "home"))
 		},
 	}
+}
+
+// noOtherHome returns an error if beside a HOME, or in it, is more than the lock of a killed restore.
+func noOtherHome(f vfs.FS, home string) error {
+	for e, err := range f.List(".") {
+		if err != nil {
+			return err
+		}
+		if e.Name != home && e.Name != home+".restoring.lock" {
+			return fmt.Errorf("%s is left beside it", e.Name)
+		}
+	}
+	if _, err := f.Stat(path.Join(home, ".restoring")); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s/.restoring is left: %w", home, err)
+	}
+	return nil
+}
+
+// TestAHomeThatIsWholeGetsItsNameFromTheNextRestore: one that was killed between the two names. A restore
+// of another plan makes its own.
+func TestAHomeThatIsWholeGetsItsNameFromTheNextRestore(t *testing.T) {
+	t.Parallel()
+	l, dir, tids := chain(t, "bundled")
+	l.End()
+	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	for _, to := range []zodb.TID{tids[2], tids[0]} {
+		disk := crashfs.New(1)
+		first, err := repo.At(repo.Identities()[0], tids[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := restore.Options{Repository: repo, Plan: first, Parent: killedBefore{disk, "home"}, Name: "home", Now: time.Now, Format: layout.Flat, Convert: copied}
+		if _, err := restore.Run(t.Context(), o); !errors.Is(err, crashfs.ErrCrashed) {
+			t.Fatal(err)
+		}
+		killed := disk.Killed()
+		if _, err := killed.Stat("home.restoring.whole/config/settings"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := killed.Stat("home.restoring"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the HOME of the backups is there still: %v", err)
+		}
+		if o.Parent = killed; to != tids[2] {
+			if o.Plan, err = repo.At(repo.Identities()[0], to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		done, err := restore.Run(t.Context(), o)
+		if err != nil || done.TID != to || done.Resumed != (to == tids[2]) {
+			t.Fatalf("to %s: %+v, %v", to, done, err)
+		}
+		if err := errors.Join(wholeHome(t, killed, "home", to), noOtherHome(killed, "home")); err != nil {
+			t.Errorf("to %s: %v", to, err)
+		}
+	}
+}
+
+// killedBefore is a disk that ends before something gets a name.
+type killedBefore struct {
+	*crashfs.FS
+	name string
+}
+
+// Rename implements [vfs.FS].
+func (k killedBefore) Rename(from, to string) error {
+	if to == k.name {
+		k.CrashAt(1)
+	}
+	return k.FS.Rename(from, to)
 }

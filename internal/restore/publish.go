@@ -31,9 +31,12 @@ func (r *run) publish() error {
 		return err
 	}
 	var err error
-	if r.old == nil {
-		err = p.Rename(r.grown(), r.o.Name)
-	} else {
+	switch {
+	case r.convert:
+		err = r.publishMade()
+	case r.old == nil:
+		err = p.Rename(r.work, r.o.Name)
+	default:
 		err = p.Exchange(r.work, r.o.Name)
 		if errors.Is(err, vfs.ErrNotSupported) {
 			err = r.replace()

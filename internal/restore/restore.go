@@ -177,6 +177,9 @@ func (r *run) locked(ctx context.Context) (*Result, error) {
 	} else if finished, err := r.finishOlder(); err != nil || finished {
 		r.result.Resumed = true
 		return &r.result, errors.Join(err, r.published())
+	} else if whole, err := r.resumeWhole(); err != nil || whole {
+		r.result.Resumed = true
+		return &r.result, errors.Join(err, r.published())
 	}
 	lock, err := r.prepare()
 	if err != nil {

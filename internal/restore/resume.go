@@ -53,6 +53,9 @@ func readState(home vfs.FS) (s state, err error) {
 // interrupted restore of the same plan has come.
 func (r *run) resumeOrBegin() error {
 	p := r.o.Parent
+	if err := r.discardWhole(); err != nil {
+		return err
+	}
 	if _, err := p.Stat(r.work); err == nil {
 		s, err := readState(r.home)
 		if err == nil && s.samePlan(r.state) && !r.o.Delta {
@@ -111,18 +114,21 @@ func (r *run) save() error {
 // discard removes the directory in which the HOME grew, the state last: the remains of an
 // interrupted discard are known to be ours.
 func (r *run) discard() error {
-	p := r.o.Parent
-	err := removeBut(p, r.work, "misc")
+	return removeHome(r.o.Parent, r.work)
+}
+
+func removeHome(p vfs.FS, name string) error {
+	err := removeBut(p, name, "misc")
 	if err == nil {
-		err = removeBut(p, path.Join(r.work, "misc"), path.Base(stateFile))
+		err = removeBut(p, path.Join(name, "misc"), path.Base(stateFile))
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = vfs.RemoveAll(p, r.work)
+		err = vfs.RemoveAll(p, name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, p.SyncDir(path.Dir(r.work)))
+	return errors.Join(err, p.SyncDir(path.Dir(name)))
 }
 
 // removeBut removes the content of a directory, one name excepted, durably.
