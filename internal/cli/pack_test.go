@@ -537,7 +537,7 @@ func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 				h.flushed()
 				before := h.asItIs()
 				_, stderr := h.must(exitFailed, "pack", "--undelete", "all", "HOME")
-				if !strings.Contains(stderr, "nothing was put aside") || !strings.Contains(stderr, "hint: ") {
+				if !strings.Contains(stderr, "nothing was put aside by packs, or it is back or gone already") || !strings.Contains(stderr, "hint: ") {
 					t.Errorf("with nothing to bring back it says:\n%s", stderr)
 				}
 				stdout, _ := h.must(exitOK, "pack", "--keep", "0", "HOME")
@@ -545,7 +545,7 @@ func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 				if m == nil {
 					t.Fatalf("the pack names no seconds:\n%s", stdout)
 				}
-				if _, stderr := h.must(exitFailed, "pack", "--undelete", m[1]+"0", "HOME"); !strings.Contains(stderr, "nothing was put aside") {
+				if _, stderr := h.must(exitFailed, "pack", "--undelete", m[1]+"0", "HOME"); !strings.Contains(stderr, "nothing was put aside by that pack") {
 					t.Errorf("of a pack that was not it says:\n%s", stderr)
 				}
 				if which == "all" {

@@ -30,6 +30,9 @@ func (o *packCommand) bringBack(ctx context.Context, e *env) error {
 	}
 	if r == (zodb.UndeleteResult{}) {
 		err := hint(errors.New("nothing was put aside by that pack"), "dirstorage status --count %s lists the files put aside by packs; SECONDS or “all” brings them back until delay_delete is over", o.home)
+		if stamp == 0 {
+			err = hint(errors.New("nothing was put aside by packs, or it is back or gone already"), "dirstorage status --count %s lists the files put aside by packs; they can be brought back until delay_delete is over", o.home)
+		}
 		if o.json {
 			return errors.Join(err, e.printJSON(r))
 		}

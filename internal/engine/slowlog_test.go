@@ -93,11 +93,17 @@ func TestSlowLogStopsNobody(t *testing.T) {
 			eventually(t, line, func() bool { s.state.Wake(); return log.saw(line) })
 		}
 	}
-	want("merged B into A")
-	if err := errors.Join(s.EnterSnapshot(t.Context(), "x"), s.LeaveSnapshot(t.Context(), "x"), s.WaitNormal(t.Context())); err != nil {
+	if err := errors.Join(s.WaitNormal(t.Context()), s.EnterSnapshot(t.Context(), "x")); err != nil {
 		t.Fatal(err)
 	}
-	want("entered snapshot mode", "left snapshot mode")
+	if log.saw("merged B into A") {
+		t.Error("nothing was in B")
+	}
+	commit(t, s, change{oid: 0, data: rec("beside the snapshot")})
+	if err := errors.Join(s.Flush(t.Context()), s.LeaveSnapshot(t.Context(), "x"), s.WaitNormal(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	want("entered snapshot mode", "left snapshot mode", "merged B into A")
 	commit(t, s, change{oid: 0, data: rec("one")})
 	for _, cause := range []syscall.Errno{syscall.ENOSPC, syscall.EMFILE} {
 		f.Decide(func(op errfs.Op) error {

@@ -24,7 +24,8 @@ type Worker struct {
 	gave    reclaimed
 
 	// Of its goroutine:
-	slice int // files that the next step of merging B into A moves
+	slice int  // files that the next step of merging B into A moves
+	moved bool // the steps before have moved something
 	// sealed is how many transactions of the queue have all their files, durably, and
 	// lack only x.serial.
 	sealed int
@@ -147,6 +148,7 @@ func (w *Worker) merge() error {
 		return err
 	}
 	moved, empty, err := w.o.Store.Thaw(w.slice)
+	w.moved = w.moved || moved > 0
 	if err != nil {
 		return err
 	}
@@ -159,7 +161,10 @@ func (w *Worker) merge() error {
 	}
 	w.slice = w.firstSlice()
 	w.o.State.Merged()
-	w.o.Log.Info("merged B into A")
+	if w.moved {
+		w.o.Log.Info("merged B into A")
+	}
+	w.moved = false
 	return nil
 }
 
