@@ -7,6 +7,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -46,6 +47,9 @@ type opened struct {
 	// recalled: that was known from the process before this one, and nobody has looked again; set
 	// before it is in a view, then of the chore.
 	recalled bool
+	// Of the chore: where the look has failed, when it is tried again, and how long the wait was.
+	lookAt   time.Time
+	lookWait time.Duration
 }
 
 // part is a bundle in a view.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -115,21 +116,39 @@ func (s *Store) writeMarks() {
 	}
 }
 
+// A look that has failed is tried again after lookFirst, later ones after twice the wait before, up to
+// lookMost.
+const (
+	lookFirst = 10 * time.Second
+	lookMost  = time.Hour
+)
+
 // lookAgain reads the bundles that the process before this one has marked, each once: one that is whole
 // by now, because somebody put back a good copy, is merged with others again. found: there was one.
+// While descriptors or memory are lacking, or the disk cannot read it, nobody knows: it is looked at later.
 func (c *chore) lookAgain(ctx context.Context) (found bool, err error) {
 	for i := range c.v.parts {
 		p := c.v.parts[i].opened
 		if !p.recalled || c.o.Reclaim {
 			continue
 		}
+		if wait := p.lookAt.Sub(c.s.o.Clock()); wait > 0 && wait <= p.lookWait { // the clock may have been set back
+			c.againIn(wait)
+			continue
+		}
 		err := c.verify(ctx, p)
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
+		if err != nil && !errors.Is(err, zodb.ErrCorrupt) {
+			p.lookWait = min(max(lookFirst, 2*p.lookWait), lookMost)
+			p.lookAt = c.s.o.Clock().Add(p.lookWait)
+			c.againIn(p.lookWait)
+			continue
+		}
 		p.recalled = false
 		if err != nil {
-			continue // it stays marked; whatever it is that a disk cannot read is no better
+			continue // it stays marked
 		}
 		c.s.mark(p, false)
 		c.publish = func() (store.Tended, error) {
@@ -138,6 +157,13 @@ func (c *chore) lookAgain(ctx context.Context) (found bool, err error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// againIn sees to it that there is another chore after a time, at the latest.
+func (c *chore) againIn(wait time.Duration) {
+	if c.later == 0 || wait < c.later {
+		c.later = wait
+	}
 }
 
 // verify reads a bundle wholly, at a pace that others do not feel.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -25,6 +26,8 @@ type marked struct {
 	path string // of the bundle
 	good []byte
 	told []string
+	// clock is that of the store; nil: time.Now.
+	clock func() time.Time
 }
 
 func newMarked(t *testing.T) *marked {
@@ -62,7 +65,11 @@ func (m *marked) put(content []byte) {
 func (m *marked) open(beside bool) *bundled.Store {
 	m.t.Helper()
 	m.told = nil
-	s, err := bundled.New(bundled.Options{FS: m.on, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 4, Beside: beside, Warn: func(text string, err error) {
+	clock := m.clock
+	if clock == nil {
+		clock = time.Now
+	}
+	s, err := bundled.New(bundled.Options{FS: m.on, Sync: true, DirSync: true, Clock: clock, MergeFactor: 4, Beside: beside, Warn: func(text string, err error) {
 		m.told = append(m.told, text+": "+err.Error())
 	}})
 	if err == nil && !beside {
@@ -247,4 +254,69 @@ func TestErrorsOfTheListOfMarks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAMarkedBundleThatCannotBeReadIsLookedAtLater: what keeps a look from reading it may pass. It is
+// whole by then, and is merged, without a restart. Waits grow, and a merge of others goes on.
+func TestAMarkedBundleThatCannotBeReadIsLookedAtLater(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO} {
+		t.Run(cause.Error(), func(t *testing.T) {
+			t.Parallel()
+			m := newMarked(t)
+			s := m.open(false)
+			m.tend(s)
+			m.want(s, "found by a merge", m.path)
+			m.put(m.good)
+			failing, failed := false, 0
+			m.on = errfs.New(m.disk, func(o errfs.Op) error {
+				if failing && o.Name == m.path && o.Kind == "read" {
+					failed++
+					return cause
+				}
+				return nil
+			})
+			clock := new(testClock)
+			m.clock = clock.now
+			s = m.open(false)
+			failing = true
+			for i, wait := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second} {
+				before := failed
+				if err := tendAll(s); err != nil {
+					t.Fatal(err)
+				}
+				if looks := failed - before; looks != 1 {
+					t.Errorf("look %d: it was read %d times", i, looks)
+				}
+				if got := again(t, s); got != wait {
+					t.Errorf("look %d: the next one is due in %s, want %s", i, got, wait)
+				}
+				clock.pass(wait - 1)
+				if before = failed; tendAll(s) != nil || failed != before {
+					t.Errorf("look %d: it was read before the wait was over", i)
+				}
+				clock.pass(1)
+			}
+			failing = false
+			m.tend(s)
+			if err := readAll(s, m.txns); err != nil {
+				t.Error(err)
+			}
+			m.want(s, "after the trouble")
+		})
+	}
+}
+
+// again returns when there may be something to do, now that there is not.
+func again(t *testing.T, s store.Tender) time.Duration {
+	t.Helper()
+	c, err := s.Tend(store.Tending{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := c.Prepare(t.Context())
+	if err = errors.Join(err, c.Close()); err != nil || found {
+		t.Fatalf("there is something to do: %t, %v", found, err)
+	}
+	return c.Again()
 }
