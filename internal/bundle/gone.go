@@ -191,13 +191,17 @@ func ParseGone(b []byte, path string, of *Info) (*Gone, error) {
 	return parseSets(b, path, of)
 }
 
+// SumIn returns the sum of the bundle that the file is about; zeros: there is none in it.
+func SumIn(b []byte) (sum [sha256.Size]byte) {
+	if len(b) >= goneSets {
+		sum = [sha256.Size]byte(b[goneSum:goneSets])
+	}
+	return sum
+}
+
 // CheckGone looks at the file for who does not have the bundle that it is about.
 func CheckGone(b []byte, path string) error {
-	of := Info{Revisions: 1 << 32}
-	if len(b) >= goneSets {
-		of.Sum = [sha256.Size]byte(b[goneSum:goneSets])
-	}
-	_, err := ParseGone(b, path, &of)
+	_, err := ParseGone(b, path, &Info{Revisions: 1 << 32, Sum: SumIn(b)})
 	return err
 }
 

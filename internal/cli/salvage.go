@@ -29,7 +29,11 @@ func newSalvage(e *env) *cobra.Command {
 copy it to its place below HOME/A. A place that is occupied is never touched, and
 nothing is taken out of DIR. HOME must not be open and must have been recovered. Run
 check afterwards. The next backup is a full one then, and convert compares everything
-again.`,
+again.
+
+A bundle whose end is lost may have carried the list of its removed members. Where
+nothing else knows it, they are there again until the next pack, the last line says
+so, and the status is 3.`,
 		Example: "  dirstorage salvage --dry-run /srv/lost+found /srv/zodb\n  dirstorage salvage /srv/lost+found /srv/zodb",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -56,24 +60,32 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	plan, err := salvage.Plan(ctx, lost, home)
+	plan, err := salvage.Plan(ctx, lost, home, e.Now())
 	if errors.Is(err, salvage.ErrNeedsRecovery) {
 		return hint(err, "run dirstorage recover %s", o.home)
 	}
 	if err != nil {
 		return err
 	}
+	returned := 0
 	for _, a := range plan {
+		if a.Returned {
+			returned++
+		}
 		if err := o.print(e, a); err != nil {
 			return err
 		}
 	}
-	if o.dryRun {
-		return nil
+	if !o.dryRun {
+		err = salvage.Apply(ctx, lost, home, plan, func(running bool) error {
+			return pack.Undeleted{Running: running, Time: e.Now().UTC()}.Note(home, vfs.SyncOptions{File: true, Dir: true})
+		})
 	}
-	return salvage.Apply(ctx, lost, home, plan, func(running bool) error {
-		return pack.Undeleted{Running: running, Time: e.Now().UTC()}.Note(home, vfs.SyncOptions{File: true, Dir: true})
-	})
+	if err != nil || returned == 0 {
+		return err
+	}
+	return &status{code: exitDamage, err: hint(fmt.Errorf("the lists of removed members of %d bundles are lost: objects that packs removed may be there again", returned),
+		"the next pack removes them; if a backup or a copy of %s has such a bundle whole, put that into %s and move the one that was made of it out of %s/A/bundles, then run salvage again", o.home, o.dir, o.home)}
 }
 
 func (o *salvageCommand) print(e *env, a salvage.Action) error {

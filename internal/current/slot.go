@@ -18,6 +18,10 @@ type Slot struct {
 	Flags  uint16
 }
 
+// Removed is a flag of a slot beside those in the index of a bundle: a pack has removed the entry, and with
+// it the object.
+const Removed = 1 << 15
+
 const (
 	slotSize    = 32
 	slotsInPage = 15

@@ -393,7 +393,7 @@ func loseFiles(disk *crashfs.FS) error {
 
 func salvageAll(ctx context.Context, f vfs.FS) error {
 	from, home := vfs.Sub(f, lost), f
-	actions, err := salvage.Plan(ctx, from, home)
+	actions, err := salvage.Plan(ctx, from, home, time.Unix(1e9, 0))
 	if err != nil {
 		return err
 	}

@@ -119,6 +119,19 @@ func putSum(kind SumKind, b []byte, at, from int) {
 	}
 }
 
+// WithSum returns a revision or a transaction with a checksum of a kind, b being the whole file, whose
+// checksum fits. It is b itself if it has that kind, or none.
+func WithSum(b []byte, kind SumKind) []byte {
+	if is := SumKindOf(b); is == NoSum || is == kind {
+		return b
+	}
+	at, from := sumAt(b)
+	b = bytes.Clone(b)
+	clear(b[at : at+sumSize])
+	putSum(kind, b, at, from)
+	return b
+}
+
 // Same reports whether two files are equal, or are a revision or a transaction that differ in their
 // checksums alone, which fit both.
 func Same(a, b []byte) bool {

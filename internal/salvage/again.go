@@ -45,12 +45,21 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 		return nil
 	}
 	o := bundle.Options{Identity: r.Identity, Min: r.Min, Max: r.Max, Generation: r.Generation, Previous: r.Previous, HighestOID: r.HighestOID}
+	before := bundle.Name{Min: r.Min, Max: r.Max, Generation: r.Generation}
+	if b.whole[before] {
+		b.add(Action{Verb: Duplicate, From: l.name, To: bundlesDir + before.String(), Detail: "it is damaged, and a copy that is whole is among the lost files"})
+		return nil
+	}
+	k, err := b.listOf(l, r, given, before)
+	if err != nil {
+		return err
+	}
 	detail := fmt.Sprintf("made again of %d revisions and %d transactions", r.Revisions, r.Transactions)
 	if !footer {
 		o.Identity, o.HighestOID = b.identity, max(o.HighestOID, b.highest)
 		b.fit(&o, given == bundle.Name{})
 	}
-	if !r.Complete() || r.ListLost() {
+	if !k.exact {
 		o.Generation++ // gone lists do not fit it: its sum is another one
 	}
 	if !r.Complete() {
@@ -60,9 +69,6 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 				detail += fmt.Sprintf(": %d revisions and %d transactions", i.Revisions-r.Revisions, i.Transactions-r.Transactions)
 			}
 		}
-	}
-	if r.ListUnknown() {
-		detail += "; if it carried a list of removed members, these are there again, and the next pack removes them"
 	}
 	n := bundle.Name{Min: o.Min, Max: o.Max, Generation: o.Generation}
 	a := Action{Verb: Make, From: l.name, To: bundlesDir + n.String(), Detail: detail, Write: func(ctx context.Context, out io.Writer) error {
@@ -77,10 +83,8 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	i := r.Info
 	i.Min, i.Max, i.Generation, i.Previous, i.HighestOID = o.Min, o.Max, o.Generation, o.Previous, o.HighestOID
 	b.count(n, i, l)
-	if r.Complete() && !r.ListLost() {
-		return nil
-	}
-	return b.carry(l, given, n, r.ListLost())
+	b.carry(l, k, n)
+	return nil
 }
 
 func (b *bundles) footer(l *lostFile) (bundle.Info, error) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/current"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -35,6 +36,18 @@ type bundles struct {
 	// nameless are lost bundles of which neither the name nor the footer says the range.
 	nameless []nameless
 	highest  zodb.OID // x.oid
+	// whole are the names of lost bundles that are whole.
+	whole map[bundle.Name]bool
+	// hurt are lost bundles that are damaged.
+	hurt  []hurt
+	table *current.Table // of current revisions; nil: it was not asked for yet, or there is none
+}
+
+// hurt is a lost bundle that is damaged. A whole copy of it may come behind it.
+type hurt struct {
+	file  string
+	given bundle.Name
+	cause error
 }
 
 // nameless is a bundle without a name.
@@ -54,8 +67,13 @@ type liveBundle struct {
 
 // planBundles names the kind of each lost file. Those that are neither bundles nor lists stay in
 // p.unknown.
-func (p *planner) planBundles(ctx context.Context, files []string) error {
-	b := &bundles{planner: p, numbers: make(map[bundle.Name][]uint64)}
+func (p *planner) planBundles(ctx context.Context, files []string) (err error) {
+	b := &bundles{planner: p, numbers: make(map[bundle.Name][]uint64), whole: make(map[bundle.Name]bool)}
+	defer func() {
+		if b.table != nil {
+			err = errors.Join(err, b.table.Close())
+		}
+	}()
 	if err := b.readHome(); err != nil {
 		return err
 	}
@@ -64,15 +82,15 @@ func (p *planner) planBundles(ctx context.Context, files []string) error {
 			return err
 		}
 	}
+	for _, h := range b.hurt {
+		if err := errors.Join(ctx.Err(), b.opened(h.file, func(l *lostFile) error { return b.damaged(l, h.given, h.cause) })); err != nil {
+			return err
+		}
+	}
 	// The last one first: where a range ends the one behind it says.
 	slices.SortFunc(b.nameless, func(x, y nameless) int { return cmp.Compare(y.min, x.min) })
 	for _, n := range b.nameless {
-		l := open(b.lost, n.file)
-		if l.err != nil {
-			return l.err
-		}
-		err := b.again(l, bundle.Name{}, n.cause)
-		if l.close(); err != nil {
+		if err := b.opened(n.file, func(l *lostFile) error { return b.again(l, bundle.Name{}, n.cause) }); err != nil {
 			return err
 		}
 	}
@@ -82,6 +100,16 @@ func (p *planner) planBundles(ctx context.Context, files []string) error {
 		}
 	}
 	return b.complete(ctx)
+}
+
+// opened does something with a lost file.
+func (b *bundles) opened(name string, do func(l *lostFile) error) error {
+	l := open(b.lost, name)
+	if l.err != nil {
+		return l.err
+	}
+	defer l.close()
+	return do(l)
 }
 
 // readHome finds out which bundles there are.
@@ -235,12 +263,13 @@ func (b *bundles) file(name string) error {
 		err = r.Verify()
 	}
 	if err == nil {
-		return b.whole(l, r)
+		return b.sound(l, r)
 	}
 	if !errors.Is(err, zodb.ErrCorrupt) {
 		return err
 	}
-	return b.damaged(l, given, err)
+	b.hurt = append(b.hurt, hurt{name, given, err})
+	return nil
 }
 
 func (b *bundles) add(a Action) { b.actions = append(b.actions, a) }
@@ -249,13 +278,14 @@ func nameOf(i *bundle.Info) bundle.Name {
 	return bundle.Name{Min: i.Min, Max: i.Max, Generation: i.Generation}
 }
 
-// whole plans a bundle that is whole.
-func (b *bundles) whole(l *lostFile, r *bundle.Reader) error {
+// sound plans a bundle that is whole.
+func (b *bundles) sound(l *lostFile, r *bundle.Reader) error {
 	n := nameOf(&r.Info)
 	a := Action{Verb: Place, From: l.name, To: bundlesDir + n.String()}
 	if err := b.judge(&a, n, r.Identity, l); err != nil {
 		return err
 	}
+	b.whole[n] = a.Verb == Place || a.Verb == Duplicate
 	if b.add(a); a.Verb == Place {
 		b.count(n, r.Info, l)
 	}

@@ -2,18 +2,22 @@ package salvage
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/current"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -63,61 +67,115 @@ func (b *bundles) list(name string) error {
 	return nil
 }
 
-// carry plans the gone list for a bundle that was made again of a part of the members, or without the
-// list that it carried: the numbers differ. It needs the old index and the old list. If one of them is
-// damaged, members that packs removed are there again, and the plan says so. carried: it carried a list.
-func (b *bundles) carry(l *lostFile, given, made bundle.Name, carried bool) error {
-	before := given
-	if before == (bundle.Name{}) {
-		before = bundle.Name{Min: made.Min, Max: made.Max, Generation: made.Generation - 1}
+// kept is the list of removed members of a bundle that is made again.
+type kept struct {
+	// exact: the bundle is as it was, byte for byte.
+	exact bool
+	// gone is the list, by the numbers in the bundle that open opens; nil: nothing is gone.
+	gone   *bundle.Gone
+	open   func(l *lostFile) (*bundle.Reader, error)
+	detail string
+	// lost says why members that packs removed are there again, and where the list would be; "": they are
+	// not, or only in part.
+	lost, where string
+}
+
+// listOf finds the list of a bundle that is made again of the members of r. It needs the list, and the
+// index by whose numbers it was made: the old one, or that of r if all members are there. Where the end of a
+// bundle is lost, nobody knows whether it carried a list: a list beside it says so, because the sum of the
+// index in it covers the one that is carried, or the note of the table of current revisions. This
+// table still knows which objects were removed.
+func (b *bundles) listOf(l *lostFile, r *bundle.Reader, given, before bundle.Name) (k kept, err error) {
+	again := func(l *lostFile) (*bundle.Reader, error) {
+		r, _, err := rebuild(l, given, nil)
+		return r, err
+	}
+	if r.Complete() && !r.ListLost() && !r.ListUnknown() {
+		return kept{exact: true}, nil
 	}
 	old, err := bundle.Open(l.file, l.size, l.name)
+	if err != nil && !errors.Is(err, zodb.ErrCorrupt) {
+		return k, err
+	}
 	if err == nil {
-		before = nameOf(&old.Info)
-	} else if !errors.Is(err, zodb.ErrCorrupt) {
-		return err
+		k.gone, k.open = old.Carried(), func(l *lostFile) (*bundle.Reader, error) { return bundle.Open(l.file, l.size, l.name) }
 	}
-	var gone *bundle.Gone
-	again := func(list string, err error) error {
-		b.add(Action{Verb: Doubtful, To: list, Detail: fmt.Sprintf("it cannot be carried over to %s: revisions and transactions that packs removed are there again; the next pack removes them: %v", made, err)})
-		return nil
+	why, where := "the end of the bundle is missing or damaged", bundlesDir+before.String()
+	if r.ListLost() {
+		why = "the list that the bundle carried is damaged"
 	}
-	if numbers := b.numbers[before]; len(numbers) > 0 {
-		path := bundlesDir + before.Gone(slices.Max(numbers))
-		content, rerr := b.home.ReadFile(path)
+	numbers := b.numbers[before]
+	if len(numbers) > 0 {
+		where = bundlesDir + before.Gone(slices.Max(numbers))
+		content, rerr := b.home.ReadFile(where)
 		if rerr != nil {
-			return rerr
+			return k, rerr
 		}
+		of := r.Info
 		if err == nil {
-			gone, err = bundle.ParseGone(content, path, &old.Info)
+			of = old.Info
+		} else if k.open = again; r.Complete() {
+			of.Sum = bundle.SumIn(content)
 		}
-		if err != nil {
-			return again(path, err)
+		if k.gone, err = bundle.ParseGone(content, where, &of); err == nil {
+			if r.Complete() && of.Sum == r.Sum && !r.ListLost() {
+				k = kept{exact: true}
+			}
+			return k, nil
 		}
-	} else if err == nil {
-		gone = old.Carried()
-	} else if carried {
-		return again(bundlesDir+before.String(), err)
+		why = err.Error()
 	}
-	if gone == nil {
-		return nil
+	if err == nil || len(numbers) == 0 && !r.ListLost() && !r.ListUnknown() {
+		return k, nil
 	}
-	b.add(Action{Verb: Make, To: bundlesDir + made.Gone(1), Detail: "its list of removed members", Write: func(ctx context.Context, out io.Writer) error {
-		return b.writeCarried(l.name, made, gone, out)
+	sum, noted, err := b.noted(before)
+	switch {
+	case err != nil:
+		return k, err
+	case noted && r.Complete() && len(numbers) == 0 && sum == hex.EncodeToString(r.Sum[:len(sum)/2]):
+		return kept{exact: true}, nil
+	case !noted:
+		return kept{lost: why, where: where}, nil
+	}
+	gone, err := b.goneInTable(r)
+	if err != nil || gone == nil {
+		return kept{lost: why, where: where}, err
+	}
+	k = kept{open: again, detail: "objects that packs removed, from misc/current, as if they were removed now; their old revisions, and those of other objects, are there again"}
+	if !gone.IsEmpty() {
+		k.gone = &bundle.Gone{Sets: []bundle.GoneSet{{Stamp: b.now.Unix(), Members: gone}}}
+	}
+	return k, nil
+}
+
+// carry plans the list for a bundle that is made again.
+func (b *bundles) carry(l *lostFile, k kept, made bundle.Name) {
+	if k.lost != "" {
+		b.add(Action{Verb: Doubtful, To: k.where, Returned: true, Detail: fmt.Sprintf(
+			"the list of members that packs removed cannot be carried over to %s: if there was one, these are there again, and the next pack removes them: %s", made, k.lost)})
+	}
+	if k.gone == nil {
+		return
+	}
+	name, detail := l.name, k.detail
+	if detail == "" {
+		detail = "its list of removed members"
+	}
+	b.add(Action{Verb: Make, To: bundlesDir + made.Gone(1), Detail: detail, Write: func(ctx context.Context, out io.Writer) error {
+		return b.writeCarried(name, made, k, out)
 	}})
 	b.numbers[made] = []uint64{1}
-	return nil
 }
 
 // writeCarried writes the gone list of a bundle that was put into its place.
-func (b *bundles) writeCarried(name string, made bundle.Name, gone *bundle.Gone, out io.Writer) error {
+func (b *bundles) writeCarried(name string, made bundle.Name, k kept, out io.Writer) error {
 	from, to := open(b.lost, name), open(b.home, bundlesDir+made.String())
 	defer from.close()
 	defer to.close()
 	if err := errors.Join(from.err, to.err); err != nil {
 		return err
 	}
-	old, err := bundle.Open(from.file, from.size, from.name)
+	old, err := k.open(from)
 	if err != nil {
 		return err
 	}
@@ -130,12 +188,12 @@ func (b *bundles) writeCarried(name string, made bundle.Name, gone *bundle.Gone,
 		return err
 	}
 	next := &bundle.Gone{Sum: r.Sum}
-	for _, s := range gone.Sets {
+	for _, s := range k.gone.Sets {
 		next.Sets = append(next.Sets, bundle.GoneSet{Stamp: s.Stamp, Members: roaring.New()})
 	}
 	note := func(n layout.Name, number int64) {
 		now, ok := numbers[n]
-		for i, s := range gone.Sets {
+		for i, s := range k.gone.Sets {
 			if ok && s.Members.Contains(uint32(number)) {
 				next.Sets[i].Members.Add(uint32(now))
 			}
@@ -150,6 +208,51 @@ func (b *bundles) writeCarried(name string, made bundle.Name, gone *bundle.Gone,
 		_, err = out.Write(content)
 	}
 	return err
+}
+
+// noted returns the beginning of the sum of the index of a bundle, in hexadecimal, as the note of the table
+// of current revisions has it. noted is false if there is no table, or it does not know the bundle.
+func (b *bundles) noted(n bundle.Name) (sum string, noted bool, err error) {
+	if b.table == nil {
+		b.table, err = current.Open(b.home, b.identity)
+		if vfs.Passes(err) {
+			return "", false, err
+		}
+		if err != nil {
+			return "", false, nil // derived, and not there
+		}
+	}
+	_, note := b.table.UpTo()
+	for line := range strings.Lines(string(note)) {
+		if words := strings.Fields(line); len(words) > 2 && words[0] == n.String() {
+			return words[1], true, nil
+		}
+	}
+	return "", false, nil
+}
+
+// goneInTable returns the members of a bundle that the table of current revisions has as the newest
+// ones of objects that packs removed; nil: the table is damaged. A number of it is that of the bundle.
+func (b *bundles) goneInTable(r *bundle.Reader) (*roaring.Bitmap, error) {
+	gone, number := roaring.New(), uint32(0)
+	cursor := b.table.Cursor()
+	for e, err := range r.RevisionsFrom(0) {
+		if err != nil {
+			return nil, err
+		}
+		slot, err := cursor.Get(e.OID)
+		if errors.Is(err, current.ErrDamaged) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if slot.TID == e.TID && slot.Flags&current.Removed != 0 {
+			gone.Add(number)
+		}
+		number++
+	}
+	return gone, nil
 }
 
 func numbersOf(r *bundle.Reader) (map[layout.Name]int64, error) {

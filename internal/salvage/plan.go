@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -23,7 +25,7 @@ var ErrNeedsRecovery = errors.New("the storage was not closed cleanly: recover i
 type Verb string
 
 const (
-	Place     Verb = "place"     // From is copied to To
+	Place     Verb = "place"     // From is copied to To, perhaps with another kind of checksum
 	Make      Verb = "make"      // To is made of Data: a pointer or an x file; or of From, a damaged bundle
 	Duplicate Verb = "duplicate" // To is there already, with the same content
 	Conflict  Verb = "conflict"  // To is there already, with other content, or two lost files claim it
@@ -39,8 +41,10 @@ type Action struct {
 	To     string                                         `json:"to,omitempty"`   // relative to HOME
 	Name   layout.Name                                    `json:"-"`
 	Data   []byte                                         `json:"-"` // of Make
-	Write  func(ctx context.Context, out io.Writer) error `json:"-"` // of Make, instead of Data
+	Write  func(ctx context.Context, out io.Writer) error `json:"-"` // instead of Data, or of a copy
 	Detail string                                         `json:"detail,omitempty"`
+	// Returned: members of a bundle that packs removed may be there again.
+	Returned bool `json:"returned,omitempty"`
 }
 
 // smallest is the length below which a file can't be an object or transaction.
@@ -49,6 +53,7 @@ const smallest = 60
 // planner is one Plan.
 type planner struct {
 	lost, home vfs.FS
+	now        time.Time
 	format     layout.Format
 	full       bool
 	serial     zodb.TID // x.serial; MaxTID where it is missing
@@ -60,8 +65,10 @@ type planner struct {
 
 // Plan looks at each file below lost and at the home, and returns the possible actions. It changes
 // nothing. Actions are ordered as they have to be applied.
-func Plan(ctx context.Context, lost, home vfs.FS) ([]Action, error) {
-	p := &planner{lost: lost, home: home,
+//
+// now is the time of removals of which nobody knows when they were.
+func Plan(ctx context.Context, lost, home vfs.FS, now time.Time) ([]Action, error) {
+	p := &planner{lost: lost, home: home, now: now,
 		placed: make(map[layout.Name]int), listed: make(map[zodb.TID]*record.Transaction)}
 	if err := p.open(); err != nil {
 		return nil, err
@@ -266,9 +273,32 @@ func (p *planner) propose(name string, content []byte, n layout.Name, tid zodb.T
 		if err := p.claim(&a, content); err != nil {
 			return err
 		}
+		p.withMD5(&a, content)
 	}
 	p.actions = append(p.actions, a)
 	return nil
+}
+
+// withMD5 has a record written with the kind of checksum that the Python original reads, if it has the
+// kind of bundles: somebody has unpacked one with tar.
+func (p *planner) withMD5(a *Action, content []byte) {
+	if a.Verb != Place || record.SumKindOf(content) != record.XXH64 {
+		return
+	}
+	a.Detail = strings.TrimPrefix(a.Detail+"; it gets an MD5 in place of its XXH64", "; ")
+	name := a.From
+	a.Write = func(_ context.Context, out io.Writer) error {
+		b, err := p.lost.ReadFile(name)
+		if err == nil {
+			if reason := record.SumFault(b); reason != "" {
+				err = &zodb.CorruptError{Path: name, Reason: "it was changed meanwhile: " + reason}
+			}
+		}
+		if err == nil {
+			_, err = out.Write(record.WithSum(b, record.MD5))
+		}
+		return err
+	}
 }
 
 // claim settles which of several lost files gets a place: the first one.

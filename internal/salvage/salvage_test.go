@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,6 +21,9 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
+
+// at is the time of each salvage.
+var at = time.Unix(1_700_000_000, 0)
 
 // wreck is a golden home from which files were moved into lost+found.
 type wreck struct {
@@ -99,7 +103,7 @@ func (w *wreck) files() map[string]string {
 
 func (w *wreck) salvage() []Action {
 	w.tb.Helper()
-	actions, err := Plan(w.tb.Context(), w.lost, w.home)
+	actions, err := Plan(w.tb.Context(), w.lost, w.home, at)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
@@ -235,7 +239,7 @@ func TestPlanSaysWhatItCannotDo(t *testing.T) {
 			w := newWreck(t, "lawn")
 			tc.do(w)
 			before := w.files()
-			got, err := Plan(t.Context(), w.lost, w.home)
+			got, err := Plan(t.Context(), w.lost, w.home, at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -299,7 +303,7 @@ func TestLostFilesWithAnotherKindOfChecksum(t *testing.T) {
 		w.write("lost+found", fmt.Sprintf("#%d", i), b)
 	}
 	verbs := func() (list []Verb) {
-		actions, err := Plan(t.Context(), w.lost, w.home)
+		actions, err := Plan(t.Context(), w.lost, w.home, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,12 +325,74 @@ func TestLostFilesWithAnotherKindOfChecksum(t *testing.T) {
 	w.checkIsClean()
 }
 
+// TestLostFilesOfBundlesGetTheChecksumOfTheOriginal: records with the kind of bundles, as tar unpacks them,
+// come back byte for byte as the Python original wrote them. Those without a checksum stay so.
+func TestLostFilesOfBundlesGetTheChecksumOfTheOriginal(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"bushy", "chunky", "lawn", "flat", "packed", "minimal"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWreck(t, name)
+			before := w.files()
+			kinds := make(map[record.SumKind]int)
+			for _, name := range sortedNames(before) {
+				b := []byte(before[name])
+				kind := record.SumKindOf(b)
+				if kind == record.NoSum && !strings.HasPrefix(before[name], record.ObjectMagic) || strings.HasSuffix(name, "-deleted") {
+					continue
+				}
+				kinds[kind]++
+				w.write("lost+found", w.lose(name), record.WithSum(b, record.XXH64))
+			}
+			if kinds[record.MD5] == 0 {
+				t.Fatalf("kinds of checksums: %v", kinds)
+			}
+			told := 0
+			for _, a := range w.salvage() {
+				if strings.Contains(a.Detail, "an MD5 in place of its XXH64") {
+					told++
+				}
+			}
+			if told != kinds[record.MD5] {
+				t.Errorf("told %d times; kinds of checksums: %v", told, kinds)
+			}
+			if d := cmp.Diff(before, w.files()); d != "" {
+				t.Errorf("A after salvage (-before +after):\n%s", d)
+			}
+			w.checkIsClean()
+		})
+	}
+}
+
+// TestALostFileThatChangesAfterThePlan: it does not get a checksum that fits its damage.
+func TestALostFileThatChangesAfterThePlan(t *testing.T) {
+	t.Parallel()
+	w := newWreck(t, "flat")
+	const name = "A/o0000000000000004.03F6ED1D1AAAAAAA"
+	b := record.WithSum(w.read("home", name), record.XXH64)
+	lost := w.lose(name)
+	w.write("lost+found", lost, b)
+	actions, err := Plan(t.Context(), w.lost, w.home, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-1] ^= 1
+	w.write("lost+found", lost, b)
+	err = Apply(t.Context(), w.lost, w.home, actions, func(bool) error { return nil })
+	if !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "changed meanwhile") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := w.home.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it has its place: %v", err)
+	}
+}
+
 func TestApplyNeverReplacesWhatAppearedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWreck(t, "flat")
 	const name = "A/o0000000000000004.c"
 	w.lose(name)
-	actions, err := Plan(t.Context(), w.lost, w.home)
+	actions, err := Plan(t.Context(), w.lost, w.home, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +416,7 @@ func TestSalvageRefusesWhatHasToBeRecoveredFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWreck(t, name)
-			if _, err := Plan(t.Context(), w.lost, w.home); !errors.Is(err, ErrNeedsRecovery) {
+			if _, err := Plan(t.Context(), w.lost, w.home, at); !errors.Is(err, ErrNeedsRecovery) {
 				t.Errorf("error %v, want ErrNeedsRecovery", err)
 			}
 		})

@@ -43,7 +43,7 @@ func TestAPlanIsWholeOrAnError(t *testing.T) {
 			}
 			return nil
 		})
-		actions, err := Plan(t.Context(), vfs.Sub(f, "lost+found"), vfs.Sub(f, "home"))
+		actions, err := Plan(t.Context(), vfs.Sub(f, "lost+found"), vfs.Sub(f, "home"), at)
 		for _, a := range actions {
 			list = append(list, fmt.Sprint(a.Verb, " ", a.From, " ", a.To, " ", a.Detail))
 		}

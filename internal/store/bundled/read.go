@@ -177,7 +177,7 @@ func (s *Store) Current(oid zodb.OID) (zodb.TID, error) {
 		return 0, err
 	}
 	defer v.release()
-	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.hasPlace(slot) {
+	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&current.Removed == 0 && v.hasPlace(slot) {
 		return slot.TID, nil
 	}
 	_, e, number, err := s.currentOf(v, oid)
@@ -203,7 +203,7 @@ func (s *Store) Load(oid zodb.OID) (store.Record, error) {
 		return store.Record{}, err
 	}
 	defer v.release()
-	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && slot.Size > 0 && v.hasPlace(slot) {
+	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&current.Removed == 0 && slot.Size > 0 && v.hasPlace(slot) {
 		p := &v.parts[v.of(slot.TID)]
 		n := layout.Revision(oid, slot.TID)
 		if data, err := s.readPlace(p, slot, n); err == nil {
@@ -260,7 +260,7 @@ func (s *Store) HasData(oid zodb.OID) (bool, error) {
 		return false, err
 	}
 	defer v.release()
-	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&removedSlot == 0 && v.hasPlace(slot) {
+	if slot, known := s.table.Load().look(v, oid); known && slot.TID != 0 && slot.Flags&current.Removed == 0 && v.hasPlace(slot) {
 		return slot.Flags&bundle.FlagGone == 0, nil
 	}
 	_, e, number, err := s.currentOf(v, oid)

@@ -55,8 +55,6 @@ const (
 	notedSum = 8
 	// noList and unknownSum are in the place of the sum of a list: there is none, or it could not be computed.
 	noList, unknownSum = "-", "?"
-	// removedSlot is a flag of a slot beside those of the index: the entry is gone.
-	removedSlot = 1 << 15
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -218,7 +216,7 @@ func (t *table) catchUpBehind(ctx context.Context, v *view, gone int64) (more bo
 func slotOf(p *part, e bundle.Revision, f bundle.Frame, gone bool) current.Entry {
 	flags := e.Flags
 	if gone {
-		flags |= removedSlot
+		flags |= current.Removed
 	}
 	size := uint32(0)
 	if f.Size < 1<<32 {

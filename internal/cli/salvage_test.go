@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+)
+
+// TestSalvageSaysThatAListMayBeLost: of a bundle whose end is cut off, with status 3 and the way out, also as a
+// plan and in JSON. Where the table of current revisions says that there was no list, nothing is said.
+func TestSalvageSaysThatAListMayBeLost(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{false, true} {
+		home, dir := enginetest.Home(t, engine.CreateOptions{Format: "bundled"}), t.TempDir()
+		s := enginetest.Open(t, home, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("root")})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		bundles, err := filepath.Glob(filepath.Join(home, "A", "bundles", "*.tar.zst"))
+		if err != nil || len(bundles) == 0 {
+			t.Fatalf("%v, %v", bundles, err)
+		}
+		for _, name := range bundles {
+			b, err := os.ReadFile(name)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, filepath.Base(name)), b[:len(b)-bundle.FooterSize-20], 0o600)
+			}
+			if err == nil {
+				err = os.Remove(name)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		code, text, line := 0, "made again of", ""
+		if !known {
+			code, text, line = exitDamage, "bundles are lost: objects that packs removed may be there again", `"returned":true`
+			if err := os.Remove(filepath.Join(home, "misc", "current")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(t, code, text, "salvage", "--dry-run", dir, home)
+		want(t, code, line, "salvage", "--dry-run", "--json", dir, home)
+		want(t, code, text, "salvage", dir, home)
+		want(t, exitOK, "0 damaged", "check", home)
+	}
+}
