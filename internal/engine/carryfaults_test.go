@@ -7,14 +7,12 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
-	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -94,56 +92,43 @@ func (c packCase) carryFaults(t *testing.T, carried *atomic.Int64) func(disk *cr
 		if err := errors.Join(s.Close(), disk.SyncAll()); err != nil {
 			return nil, err
 		}
-		s = nil
-		return &faulttest.Job{
-			Run: func(f vfs.FS) error {
-				if s != nil {
-					_ = s.Close() // that of the attempt before
-				}
-				o := o
-				o.fs = f
-				var err error
-				if s, err = Open(t.Context(), "", o); err != nil {
-					s = nil
-					return err
-				}
-				if _, err := s.Reclaim(t.Context(), ReclaimOptions{}); err != nil {
-					return err
-				}
-				if n, err := carriedLists(f); err == nil && n > 0 {
-					carried.Add(1)
-				}
-				_, err = s.Undelete(t.Context(), stamp)
+		return storageJob(t, o, func(f vfs.FS, s *Storage) error {
+			if _, err := s.Reclaim(t.Context(), ReclaimOptions{}); err != nil {
 				return err
-			},
-			Check: func(after *crashfs.FS, _ bool) error {
-				o := o
-				o.fs = after
-				s, err := Open(t.Context(), "", o)
-				if err != nil {
-					return err
-				}
-				defer s.Close()
-				if r, err := s.Reclaim(t.Context(), ReclaimOptions{}); err != nil || r.GoneBytes != 0 {
-					return fmt.Errorf("another one gives %+v: %w", r, err)
-				}
-				if err := m.verify(t.Context(), s); err != nil {
-					return err
-				}
-				if _, err := s.Undelete(t.Context(), stamp); err != nil {
-					return err
-				}
-				if err := unpacked.verify(t.Context(), s); err != nil {
-					return fmt.Errorf("after the undelete: %w", err)
-				}
-				return errors.Join(s.Close(), damaged(t.Context(), after))
-			},
-			End: func() {
-				if s != nil {
-					_ = s.Close() // it may be closed
-				}
-			},
-		}, nil
+			}
+			if n, err := carriedLists(f); err == nil && n > 0 {
+				carried.Add(1)
+			}
+			_, err := s.Undelete(t.Context(), stamp)
+			return err
+		}, func(s *Storage, after *crashfs.FS, _ bool) error {
+			if r, err := s.Reclaim(t.Context(), ReclaimOptions{}); err != nil || r.GoneBytes != 0 {
+				return fmt.Errorf("another one gives %+v: %w", r, err)
+			}
+			if err := m.verify(t.Context(), s); err != nil {
+				return err
+			}
+			if _, err := s.Undelete(t.Context(), stamp); err != nil {
+				return err
+			}
+			if err := unpacked.verify(t.Context(), s); err != nil {
+				return fmt.Errorf("after the undelete: %w", err)
+			}
+			return errors.Join(s.Close(), damaged(t.Context(), after))
+		}), nil
+	}
+}
+
+// carries runs the jobs, and makes sure that lists were carried.
+func carries(t *testing.T, seed uint64, fails bool) {
+	var carried atomic.Int64
+	t.Run("seeds", func(t *testing.T) {
+		withinPacks(t, seed, "storage.min_pack_time=0 storage.delay_delete=3600", fails, func(c packCase, t *testing.T) func(disk *crashfs.FS) (*faulttest.Job, error) {
+			return c.carryFaults(t, &carried)
+		})
+	})
+	if carried.Load() == 0 {
+		t.Error("no bundle carried a list: the work is not what it was")
 	}
 }
 
@@ -151,38 +136,11 @@ func (c packCase) carryFaults(t *testing.T, carried *atomic.Int64) func(disk *cr
 // written again for another one, whenever the process is killed and the power is cut.
 func TestKilledWhileListsAreCarriedThenPowerCut(t *testing.T) {
 	t.Parallel()
-	var carried atomic.Int64
-	t.Run("seeds", func(t *testing.T) {
-		for i := range rounds(t, 1) {
-			c := packCase{format: "bundled", seed: uint64(i) + 700, set: "storage.min_pack_time=0 storage.delay_delete=3600"}
-			t.Run(fmt.Sprint("seed ", c.seed), func(t *testing.T) {
-				t.Parallel()
-				faulttest.Killed(t, faulttest.Options{Every: stride(3), Seed: c.seed}, c.carryFaults(t, &carried))
-			})
-		}
-	})
-	if carried.Load() == 0 {
-		t.Error("no bundle carried a list: the work is not what it was")
-	}
+	carries(t, 700, false)
 }
 
 // TestErrorWhileListsAreCarriedThenPowerCut lets each operation fail once; it is repeated.
 func TestErrorWhileListsAreCarriedThenPowerCut(t *testing.T) {
 	t.Parallel()
-	var carried atomic.Int64
-	t.Run("seeds", func(t *testing.T) {
-		for i := range rounds(t, 1) {
-			c := packCase{format: "bundled", seed: uint64(i) + 750, set: "storage.min_pack_time=0 storage.delay_delete=3600"}
-			for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
-				t.Run(fmt.Sprintf("seed %d %v", c.seed, cause), func(t *testing.T) {
-					t.Parallel()
-					o := faulttest.Options{Every: stride(3), Seed: c.seed, Retries: 2, Fails: func(op errfs.Op) bool { return op.Changes() }}
-					faulttest.Failed(t, o, cause, c.carryFaults(t, &carried))
-				})
-			}
-		}
-	})
-	if carried.Load() == 0 {
-		t.Error("no bundle carried a list: the work is not what it was")
-	}
+	carries(t, 750, true)
 }

@@ -376,52 +376,35 @@ func (c packCase) undeleteFaults(t *testing.T, noSyncAll bool) func(disk *crashf
 		if err := errors.Join(s.Close(), disk.SyncAll()); err != nil {
 			return nil, err
 		}
-		s = nil
-		return &faulttest.Job{
-			Run: func(f vfs.FS) error {
-				if s != nil {
-					_ = s.Close() // that of the attempt before
-				}
-				if noSyncAll {
-					f = withoutSyncAll(f)
-				}
-				o := o
-				o.fs = f
-				var err error
-				if s, err = Open(t.Context(), "", o); err != nil {
-					return err
-				}
+		job := storageJob(t, o, func(_ vfs.FS, s *Storage) error {
+			_, err := s.Undelete(t.Context(), 0)
+			if vfs.SaysFull(err) { // in the same process
 				_, err = s.Undelete(t.Context(), 0)
-				if vfs.SaysFull(err) { // in the same process
-					_, err = s.Undelete(t.Context(), 0)
-				}
-				return err
-			},
-			Check: func(after *crashfs.FS, done bool) error {
-				if !done {
-					return c.undeleted(t, after, m, before, list)
-				}
-				o := o
-				o.fs = after
-				s, err := Open(t.Context(), "", o)
-				if err != nil {
-					return err
-				}
-				defer s.Close()
-				if d := difference(before, filesOf(after, c.format)); d != "" {
-					return fmt.Errorf("files in A:\n%s", d)
-				}
-				if got := tids(t, s); !slices.Equal(got, list) {
-					return fmt.Errorf("transactions %v\nwant %v", got, list)
-				}
-				return errors.Join(m.verify(t.Context(), s), s.Close(), sound(t.Context(), after, false))
-			},
-			End: func() {
-				if s != nil {
-					_ = s.Close() // it may be closed
-				}
-			},
-		}, nil
+			}
+			return err
+		}, func(s *Storage, after *crashfs.FS, _ bool) error {
+			if d := difference(before, filesOf(after, c.format)); d != "" {
+				return fmt.Errorf("files in A:\n%s", d)
+			}
+			if got := tids(t, s); !slices.Equal(got, list) {
+				return fmt.Errorf("transactions %v\nwant %v", got, list)
+			}
+			return errors.Join(m.verify(t.Context(), s), s.Close(), sound(t.Context(), after, false))
+		})
+		run, check := job.Run, job.Check
+		job.Run = func(f vfs.FS) error {
+			if noSyncAll {
+				f = withoutSyncAll(f)
+			}
+			return run(f)
+		}
+		job.Check = func(after *crashfs.FS, done bool) error {
+			if !done {
+				return c.undeleted(t, after, m, before, list)
+			}
+			return check(after, done)
+		}
+		return job, nil
 	}
 }
 
