@@ -191,7 +191,7 @@ func (o *convertCommand) copy(ctx context.Context, e *env, m *meter, from *engin
 	options := transfer.ConvertOptions{Progress: m.show}
 	var s *engine.Storage
 	var err error
-	if as.loader, err = engine.OpenLoader(ctx, o.made, as.engineOptions(e)); errors.Is(err, errors.ErrUnsupported) {
+	if as.loader, err = engine.OpenLoader(ctx, o.made, 0, as.engineOptions(e)); errors.Is(err, errors.ErrUnsupported) {
 		if s, err = as.openStorage(ctx, e); err == nil {
 			options.Copy = s.LastTransaction() == mark.Compared
 		}

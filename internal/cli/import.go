@@ -156,7 +156,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	m := newMeter(e)
 	options.Progress = m.show
 	var target transfer.Target
-	if options.Load = o.load(ctx, e, &s); options.Load == nil {
+	if options.Load = o.load(ctx, e, &s); s != nil {
 		target = s
 	}
 	done, err := transfer.Import(ctx, target, r, options)
@@ -240,7 +240,7 @@ func (o *importCommand) open(ctx context.Context, e *env) (*engine.Storage, erro
 			return nil, err
 		}
 		if !o.salvage && !o.renumber && !o.follow {
-			o.loader, err = engine.OpenLoader(ctx, o.home, o.engineOptions(e))
+			o.loader, err = engine.OpenLoader(ctx, o.home, 0, o.engineOptions(e))
 			if !errors.Is(err, errors.ErrUnsupported) {
 				return nil, err
 			}
@@ -262,17 +262,33 @@ func (o *importCommand) engineOptions(e *env) engine.Options {
 	return options
 }
 
-// load is for an import that begins with the loader; s is the storage then that is opened behind it.
+// load is the way around the log; nil: there is none. s is the storage while it is open.
 func (o *importCommand) load(ctx context.Context, e *env, s **engine.Storage) *transfer.Load {
-	if o.loader == nil {
-		return nil
-	}
-	return &transfer.Load{Loader: o.loader, Open: func() (transfer.Target, error) {
+	load := &transfer.Load{Open: func() (transfer.Target, error) {
 		var err error
 		// An interrupted one is opened all the same: it says how far it came.
 		*s, err = o.openStorage(context.WithoutCancel(ctx), e)
 		return *s, err
 	}}
+	switch {
+	case o.loader != nil:
+		load.Loader = o.loader
+	case o.salvage || o.renumber || !(*s).Loads():
+		return nil
+	}
+	load.Turn = func(last zodb.TID) (transfer.Loader, error) {
+		err := (*s).Close()
+		*s = nil
+		if err != nil {
+			return nil, err
+		}
+		l, err := engine.OpenLoader(ctx, o.home, last, o.engineOptions(e))
+		if err != nil {
+			return nil, notEmpty(o.home, err)
+		}
+		return l, nil
+	}
+	return load
 }
 
 // closeShown closes a storage, if it could be opened.

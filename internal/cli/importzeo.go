@@ -106,7 +106,7 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 		done, err = o.followServer(ctx, e, s, z, m, so)
 	} else {
 		var target transfer.Target
-		if so.Load = o.load(ctx, e, &s); so.Load == nil {
+		if so.Load = o.load(ctx, e, &s); s != nil {
 			target = s
 		}
 		done, err = transfer.ImportServer(ctx, target, c, so)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 type conversion struct {
 	format        layout.Format
 	first, second *engine.Storage
+	turned        atomic.Int64 // loaders for a storage with transactions
 }
 
 // newConversion makes a storage with blobs and undos, which is open for reading.
@@ -76,8 +78,8 @@ func undoLast(t *testing.T, disk *crashfs.FS) {
 	}
 }
 
-// convert brings what is new in a storage into the one of a file system, as the command does: a new
-// one around the log, if it has a loader.
+// convert brings what is new in a storage into the one of a file system, as the command does: around the
+// log, if it has a loader.
 func (c *conversion) convert(ctx context.Context, f vfs.FS, from *engine.Storage) error {
 	o := sweepOptions(f)
 	o.History = engine.HistoryCopied
@@ -87,14 +89,31 @@ func (c *conversion) convert(ctx context.Context, f vfs.FS, from *engine.Storage
 		s, err = engine.Open(ctx, "", o)
 		return s, err
 	}
-	loader, err := engine.OpenLoader(ctx, "", o)
+	loader, err := engine.OpenLoader(ctx, "", 0, o)
 	switch {
 	case err == nil:
 		_, err = transfer.Convert(ctx, nil, from, transfer.ConvertOptions{Load: &transfer.Load{Loader: loader, Open: open}})
 	case errors.Is(err, errors.ErrUnsupported):
-		if _, err = open(); err == nil {
-			_, err = transfer.Convert(ctx, s, from, transfer.ConvertOptions{})
+		if _, err = open(); err != nil {
+			break
 		}
+		var load *transfer.Load
+		if s.Loads() {
+			load = &transfer.Load{Open: open, Turn: func(last zodb.TID) (transfer.Loader, error) {
+				err := s.Close()
+				s = nil
+				if err != nil {
+					return nil, err
+				}
+				l, err := engine.OpenLoader(ctx, "", last, o)
+				if err != nil {
+					return nil, err
+				}
+				c.turned.Add(1)
+				return l, nil
+			}}
+		}
+		_, err = transfer.Convert(ctx, s, from, transfer.ConvertOptions{Load: load})
 	}
 	if s != nil {
 		err = errors.Join(err, s.Close())
@@ -168,6 +187,11 @@ func TestFaultsOfAConversion(t *testing.T) {
 	every := engine.OneOf(3, 29, 211)
 	for _, formats := range [][2]layout.Format{{layout.Chunky, layout.Bundled}, {layout.Bundled, layout.Chunky}} {
 		c := newConversion(t, formats[0], formats[1])
+		t.Cleanup(func() {
+			if loads := c.turned.Load() > 0; loads != (formats[1] == layout.Bundled) {
+				t.Errorf("into %s: later conversions went around the log: %t", formats[1], loads)
+			}
+		})
 		for seed := range uint64(engine.Rounds(t, 1)) {
 			o := faulttest.Options{Every: every, Seed: seed, Retries: 2}
 			if formats[1] != layout.Bundled {
@@ -201,7 +225,7 @@ func TestAHomeOpensAfterALoadThatWasKilled(t *testing.T) {
 	if err := engine.CreateOn(disk, layout.Bundled, nil); err != nil {
 		t.Fatal(err)
 	}
-	loader, err := engine.OpenLoader(t.Context(), "", sweepOptions(disk))
+	loader, err := engine.OpenLoader(t.Context(), "", 0, sweepOptions(disk))
 	if err != nil {
 		t.Fatal(err)
 	}

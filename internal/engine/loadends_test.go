@@ -3,11 +3,14 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -20,7 +23,7 @@ func TestALoadThatIsInterruptedHasNothingOfTheTransaction(t *testing.T) {
 	if err := engine.CreateOn(disk, layout.Bundled, nil); err != nil {
 		t.Fatal(err)
 	}
-	loader, err := engine.OpenLoader(t.Context(), "", sweepOptions(disk))
+	loader, err := engine.OpenLoader(t.Context(), "", 0, sweepOptions(disk))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,4 +50,161 @@ func TestALoadThatIsInterruptedHasNothingOfTheTransaction(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestALoaderRefusesAHomeThatIsNotSettled: with anything but the transactions of another storage in A. A
+// storage that is opened then is as it was.
+func TestALoaderRefusesAHomeThatIsNotSettled(t *testing.T) {
+	t.Parallel()
+	put := func(name, text string) func(t *testing.T, disk *crashfs.FS) {
+		return func(t *testing.T, disk *crashfs.FS) {
+			if err := disk.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			if _, err := vfs.Put(disk, name, []byte(text), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		refused bool
+		do      func(t *testing.T, disk *crashfs.FS)
+	}{
+		"closed cleanly":          {false, func(*testing.T, *crashfs.FS) {}},
+		"no snapshot":             {false, func(t *testing.T, disk *crashfs.FS) { remove(t, disk, "misc/snapshot") }},
+		"no counts":               {false, func(t *testing.T, disk *crashfs.FS) { remove(t, disk, "misc/counts") }},
+		"no table":                {false, func(t *testing.T, disk *crashfs.FS) { remove(t, disk, "misc/current") }},
+		"x.oid too low":           {false, put("A/x.oid", "\x00\x00\x00\x00\x00\x00\x00\x01")},
+		"a log":                   {true, put("journal/log-1", "x")},
+		"a file in B":             {true, put("B/x.oid", "\x00\x00\x00\x00\x00\x00\x00\x01")},
+		"a history of its own":    {true, put("misc/history", "{}")},
+		"a pack":                  {true, put("misc/pack", "x")},
+		"a snapshot of somebody":  {true, put("misc/snapshot", "user/nightly")},
+		"x.serial is of an older": {true, put("A/x.serial", "\x00\x00\x00\x00\x00\x10\x00\x00")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			disk, last := loaded(t)
+			tc.do(t, disk)
+			before := tree(t, disk)
+			l, err := engine.OpenLoader(t.Context(), "", last, sweepOptions(disk))
+			if tc.refused {
+				if !errors.Is(err, errors.ErrUnsupported) {
+					t.Fatalf("%v", err)
+				}
+				if after := tree(t, disk); after != before {
+					t.Errorf("it changed something:\n%s\nbefore:\n%s", after, before)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(load(t, l, last+1, 2, 9), l.Close()); err != nil {
+				t.Fatal(err)
+			}
+			o := sweepOptions(disk)
+			o.History = engine.HistoryCopied
+			s, err := engine.Open(t.Context(), "", o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := s.Counts()
+			if s.LastTransaction() != last+1 || s.HighestOID() != 9 || !n.Exact || n.Transactions != 4 || n.Objects != 4 || n.Revisions != 5 {
+				t.Errorf("the last transaction is %s, the highest oid %s, counts %+v", s.LastTransaction(), s.HighestOID(), n)
+			}
+			if err := errors.Join(hasRevisions(t, s, 2, last+1, last), s.Close()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	disk, last := loaded(t)
+	for _, other := range []zodb.TID{last - 1, last + 1, 0} {
+		if _, err := engine.OpenLoader(t.Context(), "", other, sweepOptions(disk)); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("after %s, and the last one is %s: %v", other, last, err)
+		}
+	}
+}
+
+// loaded makes a home that a Loader has filled, and closes it.
+func loaded(t *testing.T) (*crashfs.FS, zodb.TID) {
+	t.Helper()
+	disk := crashfs.New(1)
+	if err := engine.CreateOn(disk, layout.Bundled, nil); err != nil {
+		t.Fatal(err)
+	}
+	l, err := engine.OpenLoader(t.Context(), "", 0, sweepOptions(disk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first = zodb.TID(1 << 40)
+	if err := errors.Join(load(t, l, first, 0), load(t, l, first+1, 2), load(t, l, first+2, 3), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	o := sweepOptions(disk)
+	o.History = engine.HistoryCopied
+	s, err := engine.Open(t.Context(), "", o)
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return disk, first + 2
+}
+
+// load loads one transaction.
+func load(t *testing.T, l *engine.Loader, tid zodb.TID, oids ...zodb.OID) error {
+	txn, err := l.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid})
+	for _, oid := range oids {
+		if err == nil {
+			err = txn.Restore(t.Context(), zodb.Record{OID: oid, TID: tid, Data: sweptData(oid, int(tid)), Exists: true}, nil)
+		}
+	}
+	if err == nil {
+		err = txn.Vote(t.Context())
+	}
+	if err == nil {
+		_, err = txn.Finish(t.Context(), nil)
+	}
+	return err
+}
+
+// hasRevisions returns an error unless an object has revisions of two transactions, the last two first.
+func hasRevisions(t *testing.T, s *engine.Storage, oid zodb.OID, newest, last zodb.TID) error {
+	var serials []zodb.TID
+	for serial, err := range s.Serials(t.Context(), oid) {
+		if err != nil {
+			return err
+		}
+		serials = append(serials, serial)
+	}
+	if len(serials) != 2 || serials[0] != newest || serials[1] != last-1 {
+		return fmt.Errorf("the revisions of %s are %v", oid, serials)
+	}
+	return nil
+}
+
+func remove(t *testing.T, disk *crashfs.FS, name string) {
+	t.Helper()
+	if err := disk.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tree is the names and contents of a home.
+func tree(t *testing.T, disk *crashfs.FS) string {
+	t.Helper()
+	var text strings.Builder
+	for name, err := range vfs.Walk(disk, ".") {
+		var b []byte
+		if err == nil {
+			b, err = disk.ReadFile(name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&text, "%s %x\n", name, b)
+	}
+	return text.String()
 }

@@ -15,14 +15,16 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Loader copies the first transactions of another storage into a new HOME, without the log: many
-// of them go into one file. It is for one goroutine. HOME is locked until Close.
+// Loader copies transactions of another storage into a HOME, without the log: many of them go into
+// one file. It is for one goroutine. HOME is locked until Close.
 //
 // Anything out of the ordinary is refused with an error that matches errors.ErrUnsupported: then the
 // rest is for a [Storage], which reports the fault, or can do it.
@@ -33,10 +35,12 @@ type Loader struct {
 	store   store.Store
 	loading store.Loading
 
+	begun   zodb.TID // the last transaction at the beginning; 0: there was none
 	last    zodb.TID
 	durable zodb.TID
 	highest zodb.OID
 	recent  map[zodb.OID]zodb.TID // current revisions that cannot be read yet
+	counts  zodb.Counts           // Exact only if they are known
 	staged  int
 	buf     []byte // of the last transaction
 	err     error  // of the store
@@ -47,9 +51,10 @@ func notLoaded(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errors.ErrUnsupported, fmt.Sprintf(format, args...))
 }
 
-// OpenLoader returns the Loader of a HOME. An error that matches errors.ErrUnsupported says that
-// the storage has transactions, or had any, or that its format has none.
-func OpenLoader(ctx context.Context, path string, o Options) (*Loader, error) {
+// OpenLoader returns the Loader of a HOME that ends with a transaction; 0: of one that has none. It
+// was closed cleanly, and all that it has is of another storage. An error that matches
+// errors.ErrUnsupported says that it is not so, or that its format has no Loader.
+func OpenLoader(ctx context.Context, path string, after zodb.TID, o Options) (*Loader, error) {
 	o = o.withDefaults()
 	f := o.fs
 	if f == nil {
@@ -68,7 +73,7 @@ func OpenLoader(ctx context.Context, path string, o Options) (*Loader, error) {
 	if err := h.Lock(); err != nil {
 		return nil, err
 	}
-	l := &Loader{home: h, o: o, recent: make(map[zodb.OID]zodb.TID)}
+	l := &Loader{home: h, o: o, begun: after, last: after, durable: after, recent: make(map[zodb.OID]zodb.TID)}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, l.unlock())
 	}
@@ -80,25 +85,24 @@ func (l *Loader) open(ctx context.Context) (err error) {
 		return notLoaded("somebody needs A to stand still")
 	}
 	if err == nil {
-		err = l.vacant()
+		err = l.settled()
 	}
 	if err != nil {
 		return err
+	}
+	if l.home.Settings.Filesystem.Sync {
+		vfs.HoldBack(l.home.FS, asideHeld)
 	}
 	l.store, err = formats.Writable(formats.Options{FS: l.home.FS, Settings: l.home.Settings, Identity: l.home.IdentityBytes(), Clock: l.o.Clock})
 	if err != nil {
 		return err
 	}
-	mark, err := l.store.Mark(layout.XSerial)
-	var older zodb.TID
-	if err == nil {
-		older, err = l.store.OlderTransaction(state.LatestTID)
-	}
-	if err == nil && (mark != 0 || older != 0) {
-		err = notLoaded("there is a transaction")
-	}
+	err = l.ends()
 	if err == nil {
 		err = l.store.SyncFound()
+	}
+	if err == nil {
+		err = l.leaveSnapshot()
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -111,11 +115,15 @@ func (l *Loader) open(ctx context.Context) (err error) {
 		space.Keep(l.home.FS, l.o.Reserve)
 		l.loading, err = loader.BeginLoading()
 	}
+	if err == nil {
+		l.highest = max(l.highest, l.loading.HighestOID())
+	}
 	return err
 }
 
-// vacant makes sure that there is neither a log nor a snapshot.
-func (l *Loader) vacant() error {
+// settled makes sure that there is nothing but A: no log, no transaction in B, no pack that goes on,
+// and no history of its own.
+func (l *Loader) settled() error {
 	for _, dir := range []string{home.JournalDir, string(store.B)} {
 		for name, err := range vfs.Walk(l.home.FS, dir) {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -132,16 +140,64 @@ func (l *Loader) vacant() error {
 			}
 		}
 	}
-	for _, name := range []string{snapshotFile, histfile.Name} {
-		_, err := l.home.FS.Stat(name)
-		if err == nil {
-			err = notLoaded("there is %s", name)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
+	_, err := l.home.FS.Stat(histfile.Name)
+	if err == nil {
+		return notLoaded("there is %s", histfile.Name)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	going, err := pack.Pending(l.home.FS)
+	if err == nil && going {
+		err = notLoaded("a pack was interrupted")
+	}
+	return err
+}
+
+// ends makes sure that the last transaction is the one that the caller knows, and takes up the marks
+// and the counts.
+func (l *Loader) ends() error {
+	mark, err := l.store.Mark(layout.XSerial)
+	if err != nil {
+		return err
+	}
+	last := zodb.TID(mark)
+	if l.begun == 0 {
+		older, err := l.store.OlderTransaction(state.LatestTID)
+		if err != nil {
 			return err
 		}
+		last = max(last, older)
 	}
-	return nil
+	if r, ok := l.store.(store.Reacher); ok && last == l.begun {
+		last = r.Reach()
+	}
+	if last != l.begun {
+		return notLoaded("the last transaction is %s", last)
+	}
+	highest, err := l.store.Mark(layout.XOID)
+	l.highest = zodb.OID(highest)
+	l.counts = flush.CountsUpTo(l.home, l.begun)
+	return err
+}
+
+// leaveSnapshot takes back that A stands still since the clean close: somebody may have copied it, so
+// later files bear later times.
+func (l *Loader) leaveSnapshot() error {
+	content, err := l.home.FS.ReadFile(snapshotFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && string(content) != snapfile.Shutdown {
+		err = notLoaded("there is %s", snapshotFile)
+	}
+	if err == nil {
+		err = l.store.RaiseFloor()
+	}
+	if err == nil {
+		err = snapfile.Remove(l.home.FS, l.home.Sync())
+	}
+	return err
 }
 
 // Begin begins a transaction, of which Restore, Vote, Finish and Abort can be called.
@@ -165,6 +221,7 @@ func (l *Loader) add(t *loadTxn) error {
 		return err
 	}
 	l.last = t.tid
+	state.Combine(&l.counts, t.counts(), 1)
 	if durable {
 		l.wasEnded()
 		return nil
@@ -214,21 +271,23 @@ func (l *Loader) Close() error {
 		err = l.end()
 	}
 	err = errors.Join(err, l.loading.Close())
-	if err == nil && l.last != 0 {
+	if err == nil && l.last != l.begun {
 		err = l.count()
 	}
 	return errors.Join(err, l.unlock())
 }
 
-// count notes how much there is.
+// count notes how much there is. It reads all of it only if nobody knows how much there was.
 func (l *Loader) count() error {
-	n, err := l.store.Count(context.Background(), store.Sides()...)
-	if err != nil {
-		return err
+	if !l.counts.Exact {
+		n, err := l.store.Count(context.Background(), store.Sides()...)
+		if err != nil {
+			return err
+		}
+		l.counts = state.CountsOf(n)
+		l.counts.Exact = true
 	}
-	counts := state.CountsOf(n)
-	counts.Exact = true
-	return flush.SaveCounts(l.home, counts, l.last)
+	return flush.SaveCounts(l.home, l.counts, l.last)
 }
 
 func (l *Loader) unlock() error {

@@ -154,6 +154,21 @@ func (t *loadTxn) Abort() error {
 	return errors.Join(errs...)
 }
 
+// counts returns the growth by the transaction.
+func (t *loadTxn) counts() (n zodb.Counts) {
+	for i := range t.records {
+		r := &t.records[i]
+		if r.first {
+			n.Objects++
+		}
+		n.Bytes += int64(r.to-r.from) + r.blobSize
+		n.BlobBytes += r.blobSize
+	}
+	n.Revisions, n.Transactions = int64(len(t.records)), 1
+	n.Bytes += int64(record.TransactionHeaderSize + len(t.meta.User) + len(t.meta.Description) + len(t.meta.Extension) + 8*len(t.records))
+	return n
+}
+
 // TID implements [store.Transaction].
 func (t *loadTxn) TID() zodb.TID { return t.tid }
 

@@ -26,7 +26,7 @@ func TestReserveIsThereAfterAMoment(t *testing.T) {
 				t.Fatal(err)
 			}
 			if format == layout.Bundled {
-				l, err := engine.OpenLoader(t.Context(), home, o)
+				l, err := engine.OpenLoader(t.Context(), home, 0, o)
 				if err != nil {
 					t.Fatal(err)
 				}

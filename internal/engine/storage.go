@@ -100,6 +100,12 @@ func (s *Storage) Identity() string { return s.home.Identity }
 // added that is not as its source has it: see [lineage.Lineage.DiffersFromSource].
 func (s *Storage) DiffersFromSource() error { return s.lineage.DiffersFromSource() }
 
+// Loads reports whether its HOME may have a [Loader] when the storage is closed.
+func (s *Storage) Loads() bool {
+	_, ok := s.store.(store.Loader)
+	return ok && s.home.Full
+}
+
 // Settings returns the settings as they were read at open. The caller must not
 // change them.
 func (s *Storage) Settings() *settings.Settings { return s.home.Settings }

@@ -1,5 +1,7 @@
 package store
 
+import "github.com/dirstorage/dirstorage/zodb"
+
 // Loader is for a store that takes transactions which are in no log, as those of a source that can
 // be read again, faster than by [Writer].
 type Loader interface {
@@ -12,6 +14,8 @@ type Loader interface {
 // Loading puts transactions into A. Its methods are called by one goroutine. After an error
 // nothing but Close is called.
 type Loading interface {
+	// HighestOID returns an oid above which there are no objects. It is called before Add.
+	HighestOID() zodb.OID
 	// Add adds a transaction, later than all others, and reads all of it. durable: all that were
 	// added are, and can be read; else that is so at the next time, or after End.
 	Add(t Transaction) (durable bool, err error)

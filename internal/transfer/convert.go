@@ -16,8 +16,8 @@ type ConvertOptions struct {
 	// Copy: all that the storage has was once of from. So a pack of from may have taken the last of
 	// it; then the current revisions are compared instead.
 	Copy bool
-	// Load is the way into a new storage that has a Loader; the Target is nil then. nil: all goes
-	// through the Target.
+	// Load is the way around the log; with a Loader in it the Target is nil. nil: all goes through the
+	// Target.
 	Load *Load
 }
 

@@ -28,8 +28,9 @@ func convert(t *testing.T, from zodb.Storage, home string) (Imported, Compared) 
 		done, err = Convert(t.Context(), nil, from, ConvertOptions{Load: load})
 		s = *loaded
 	} else {
-		s = enginetest.Open(t, home, engine.Options{History: engine.HistoryCopied})
-		done, err = Convert(t.Context(), s, from, ConvertOptions{Copy: true})
+		load, later, _ := loadLater(t, home)
+		done, err = Convert(t.Context(), *later, from, ConvertOptions{Copy: true, Load: load})
+		s = *later
 	}
 	if err = errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)

@@ -53,8 +53,8 @@ type ImportOptions struct {
 	Salvage bool
 	// Renumber: transactions whose tids do not grow get other ones.
 	Renumber bool
-	// Load, if not nil, brings the first transactions into a new storage; then that is opened by
-	// Load.Open, and the Target is nil.
+	// Load, if not nil, brings transactions into the storage as long as it can. With a Loader in it
+	// the Target is nil.
 	Load *Load
 }
 
@@ -187,16 +187,11 @@ func newImporter(s Target, src source, policy BlobPolicy, progress func(Progress
 }
 
 func (im *importer) run(ctx context.Context) error {
-	err := im.src.begin(ctx, im.policy != BlobsNone)
-	if im.load != nil {
-		var all bool
-		if all, err = im.loadFirst(ctx, err); all {
-			return nil
-		}
-	}
-	if err != nil {
-		return err
-	}
+	return im.loading(im.src.begin(ctx, im.policy != BlobsNone), func() error { return im.copyNew(ctx) })
+}
+
+// copyNew copies the transactions behind the last one, which has to be a common one.
+func (im *importer) copyNew(ctx context.Context) error {
 	last := im.result.LastTID
 	if last == 0 {
 		return im.copyFrom(ctx, 0)
@@ -219,10 +214,14 @@ func (im *importer) lacks(ctx context.Context, last zodb.TID) error {
 
 // runFrom is run for a storage of which the last transaction need not be compared.
 func (im *importer) runFrom(ctx context.Context, from zodb.TID) error {
-	if err := im.src.begin(ctx, im.policy != BlobsNone); err != nil {
-		return err
-	}
-	return im.copyFrom(ctx, from)
+	first := true
+	return im.loading(im.src.begin(ctx, im.policy != BlobsNone), func() error {
+		if !first {
+			from = im.result.LastTID + 1
+		}
+		first = false
+		return im.copyFrom(ctx, from)
+	})
 }
 
 // copyFrom copies the transactions from one on; if there is a compare, the first of
@@ -291,6 +290,9 @@ func (im *importer) compareLast(ctx context.Context, want *sourceTxn) error {
 }
 
 func (im *importer) copyTransaction(ctx context.Context, txn *sourceTxn) (err error) {
+	if err := im.turn(); err != nil {
+		return err
+	}
 	begin := im.begin()
 	out, err := begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID, Status: txn.Status})
 	if err != nil {

@@ -7,14 +7,18 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// Load is the fast way into a new storage.
+// Load is the fast way into a storage.
 type Load struct {
+	// Loader is that of a storage without transactions; nil: it is open.
 	Loader Loader
-	// Open opens the storage when the Loader is closed. It is called in any case.
+	// Turn closes the open storage, which ends with a transaction, and returns its Loader. An error
+	// that matches errors.ErrUnsupported says that there is none.
+	Turn func(last zodb.TID) (Loader, error)
+	// Open opens the storage when the Loader is closed, or there is none. It is called in any case.
 	Open func() (Target, error)
 }
 
-// Loader takes the first transactions of a storage that is not open. Transactions are durable when
+// Loader takes transactions for a storage that is not open. They are durable when
 // it is closed, or before. Anything out of the ordinary is refused, with an error that matches
 // errors.ErrUnsupported: the rest is for the Target.
 type Loader interface {
@@ -22,28 +26,52 @@ type Loader interface {
 	Close() error
 }
 
-// loadFirst copies with the Loader, as far as that goes, and opens the storage. all: that was
-// everything. err is an earlier error.
-func (im *importer) loadFirst(ctx context.Context, err error) (all bool, _ error) {
-	load := im.load
-	im.load, im.loader = nil, load.Loader
-	if err == nil {
-		err = im.copyFrom(ctx, 0)
+// loading runs a copy, with the Loader if there is one, and opens the storage again behind it. The rest
+// of a copy that the Loader did not take, it runs once more, without.
+// err is an earlier error, with which nothing is copied.
+func (im *importer) loading(err error, copy func() error) error {
+	if im.load != nil && im.load.Loader != nil {
+		im.loader = im.load.Loader
 	}
-	all = err == nil
-	if errors.Is(err, errors.ErrUnsupported) {
+	if err == nil {
+		err = copy()
+	}
+	if im.loader == nil {
+		return err
+	}
+	rest := errors.Is(err, errors.ErrUnsupported)
+	if rest {
 		err = nil
 	}
+	cerr := im.loader.Close()
 	im.loader = nil
-	if cerr := load.Loader.Close(); cerr != nil {
-		all, err = false, errors.Join(err, cerr)
+	if err = errors.Join(err, cerr, im.open()); err != nil || !rest {
+		return err
 	}
-	s, oerr := load.Open()
-	if oerr != nil {
-		return false, errors.Join(err, oerr)
+	return copy()
+}
+
+// open opens the storage. The rest is for it.
+func (im *importer) open() error {
+	s, err := im.load.Open()
+	im.load = nil
+	if err != nil {
+		return err
 	}
 	im.s, im.result.LastTID = s, s.LastTransaction()
-	return all && err == nil, err
+	return nil
+}
+
+// turn gives the storage up for its Loader, if it has one.
+func (im *importer) turn() (err error) {
+	if im.load == nil || im.loader != nil {
+		return nil
+	}
+	im.loader, err = im.load.Turn(im.s.LastTransaction())
+	if errors.Is(err, errors.ErrUnsupported) {
+		return im.open()
+	}
+	return err
 }
 
 func (im *importer) begin() func(context.Context, zodb.TxnMeta, zodb.BeginOptions) (zodb.Txn, error) {

@@ -96,14 +96,7 @@ func (t *Tally) saveUnsaved() {
 // are the transactions that are in the log and not flushed; some of them may be
 // counted already, when a crash came between the counts and x.serial.
 func (t *Tally) Load(flushed zodb.TID, next []*state.Committed) zodb.Counts {
-	b, err := t.o.Home.FS.ReadFile(CountsFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return zodb.Counts{Exact: flushed == 0}
-	}
-	var saved savedCounts
-	if err == nil {
-		err = json.Unmarshal(b, &saved)
-	}
+	saved, err := readCounts(t.o.Home)
 	if err != nil {
 		t.o.Log.Warn("the counts cannot be read and are ignored", "path", CountsFile, "err", err)
 		return zodb.Counts{}
@@ -123,11 +116,32 @@ func (t *Tally) Load(flushed zodb.TID, next []*state.Committed) zodb.Counts {
 	return zodb.Counts{}
 }
 
+// readCounts reads misc/counts. Where it is missing, that is what an empty storage has.
+func readCounts(h *home.Home) (saved savedCounts, err error) {
+	b, err := h.FS.ReadFile(CountsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return savedCounts{Counts: zodb.Counts{Exact: true}}, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &saved)
+	}
+	return saved, err
+}
+
+// CountsUpTo returns the counts of a HOME that is locked and not open, and ends with a transaction. If
+// they are not known, they are not exact.
+func CountsUpTo(h *home.Home, last zodb.TID) zodb.Counts {
+	saved, err := readCounts(h)
+	if err != nil || saved.TID != last {
+		return zodb.Counts{}
+	}
+	return saved.Counts
+}
+
 // TID returns the transaction that misc/counts is of, 0 if that is not known.
 func (t *Tally) TID() zodb.TID {
-	var saved savedCounts
-	b, err := t.o.Home.FS.ReadFile(CountsFile)
-	if err != nil || json.Unmarshal(b, &saved) != nil {
+	saved, err := readCounts(t.o.Home)
+	if err != nil {
 		return 0
 	}
 	return saved.TID

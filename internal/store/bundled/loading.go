@@ -54,6 +54,14 @@ func (s *Store) BeginLoading() (store.Loading, error) {
 	return &loading{s: s}, nil
 }
 
+// HighestOID implements [store.Loading]. The bundles say it, whose footers have checksums, unlike x.oid.
+func (l *loading) HighestOID() (highest zodb.OID) {
+	for _, p := range l.s.now.parts {
+		highest = max(highest, p.HighestOID)
+	}
+	return highest
+}
+
 // Add implements [store.Loading].
 func (l *loading) Add(t store.Transaction) (durable bool, err error) {
 	if l.out == nil {
