@@ -3,6 +3,7 @@ package bundled_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -78,23 +79,29 @@ func (s *site) pack(stamp int64) error {
 // tend does all that there is, as when nobody commits for a minute, and returns the bytes written.
 func (s *site) tend(before int64) (written int64, err error) {
 	for _, least := range []float64{0.5, 0.3} {
-		for range 1000 {
-			c, err := s.s.Tend(store.Tending{Least: least, Before: before})
-			if err != nil {
-				return written, err
-			}
-			found, err := c.Prepare(context.Background())
-			var n store.Tended
-			if err == nil && found {
-				n, err = c.Publish()
-			}
-			written += n.Bytes
-			if err = errors.Join(err, c.Close()); err != nil {
-				return written, err
-			}
-			if !found {
-				break
-			}
+		n, err := s.tendOnly(least, before)
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// tendOnly does all that there is with one threshold.
+func (s *site) tendOnly(least float64, before int64) (written int64, err error) {
+	for range 1000 {
+		c, err := s.s.Tend(store.Tending{Least: least, Before: before})
+		if err != nil {
+			return written, err
+		}
+		found, err := c.Prepare(context.Background())
+		var n store.Tended
+		if err == nil && found {
+			n, err = c.Publish()
+		}
+		written += n.Bytes
+		if err = errors.Join(err, c.Close()); err != nil || !found {
+			return written, err
 		}
 	}
 	return written, nil
@@ -102,6 +109,9 @@ func (s *site) tend(before int64) (written int64, err error) {
 
 func bundleBytes(disk vfs.FS) (size int64, bundles int, err error) {
 	for e, err := range disk.List("A/bundles") {
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 		if err != nil {
 			return 0, 0, err
 		}
