@@ -6,6 +6,7 @@ import "github.com/spf13/cobra"
 func commands() []func(*env) *cobra.Command {
 	return []func(*env) *cobra.Command{
 		newCreate,
+		newEstimate,
 		newImport,
 		newExport,
 		newConvert,

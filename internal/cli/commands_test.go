@@ -72,7 +72,7 @@ var withHome = map[string][]string{
 
 // withoutHome are the commands that are not in withHome, with the reason.
 var withoutHome = map[string]string{
-	"create": "HOME is made", "import": "HOME is made", "config": "looks at no storage", "version": "", "man": "", "completion": "", "health": "a server", "every": "", "bench": "a server", "demo": "its own",
+	"create": "HOME is made", "import": "HOME is made", "estimate": "a Data.fs", "config": "looks at no storage", "version": "", "man": "", "completion": "", "health": "a server", "every": "", "bench": "a server", "demo": "its own",
 	"certs authority": "certificates", "certs server": "certificates", "certs client": "certificates", "certs renew": "certificates", "certs list": "certificates", "certs show": "certificates",
 	"backup list": "a repository", "backup verify": "a repository", "backup prune": "a repository", "backup merge": "a repository", "restore": "a repository",
 }
@@ -224,6 +224,7 @@ func TestInterruptedCommandSaysWhatToDo(t *testing.T) {
 	}
 	calls := maps.Clone(withHome)
 	calls["import"] = []string{"import", hometest.FileStorage(t, "undo.fs"), "NEW"}
+	calls["estimate"] = []string{"estimate", hometest.FileStorage(t, "undo.fs"), "NEW"}
 	calls["bench"] = []string{"bench", "zeo://127.0.0.1:1"}
 	calls["demo"] = []string{"demo"}
 	calls["backup list"] = []string{"backup", "list", "REPO"}

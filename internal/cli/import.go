@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
-	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -30,6 +28,7 @@ type importCommand struct {
 	salvage       bool
 	renumber      bool
 	ignoreSpace   bool
+	dryRun        bool
 	verb          string // of messages; "": import
 	tls           clientTLS
 	loader        *engine.Loader // of a new HOME, which open has not opened then
@@ -58,15 +57,21 @@ grow, --renumber gives such transactions the next ones after the one before.
 
 Before it begins it estimates the room for the import, from the first transactions
 and the blobs, or from the numbers of the server, and refuses if fewer bytes or
-inodes are free; --ignore-space goes on.
+inodes are free; --ignore-space goes on. --dry-run reads everything, prints the
+report of dirstorage estimate, and copies nothing.
 
 Instead of a file it may be a storage on a running ZEO server, over TCP
 (zeo://HOST:PORT, zeo://HOST:PORT/STORAGE or zeo://HOST:PORT?storage=STORAGE) or a
 Unix socket (zeo:///PATH?storage=STORAGE); port 9991 and storage 1 if nothing
-else is said. Blobs come from the server. With --follow each later transaction
-is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
+else is said. Blobs come from the server.
+
+With --follow each later transaction is copied too, as soon as the server announces
+it, or the file has it, until SIGINT or SIGTERM. It reports when HOME has caught up,
+and while it is behind the transactions, bytes and time by which; with --json as
+documents, one a line. Before it first caught up, the status is 130.`,
 		Example: `  dirstorage import Data.fs /srv/zodb
   dirstorage import --blobs var/blobstorage var/filestorage/Data.fs /srv/zodb
+  dirstorage import --dry-run --blobs var/blobstorage var/filestorage/Data.fs /srv/zodb
   dirstorage import --follow zeo://db.example.org:8100 /srv/zodb`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -82,8 +87,9 @@ is copied too, as soon as it was committed there, until SIGINT or SIGTERM.`,
 	c.Flags().BoolVar(&o.salvage, "salvage", false, "leave out damaged parts of the file, or of the server")
 	c.Flags().BoolVar(&o.renumber, "renumber", false, "give transactions whose tids do not grow other ones")
 	c.Flags().BoolVar(&o.ignoreSpace, "ignore-space", false, "begin although the disk seems to have too little space")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "copy nothing; print the report of estimate")
 	c.Flags().BoolVar(&o.json, "json", false, "print the result as JSON")
-	c.Flags().BoolVar(&o.follow, "follow", false, "from a server: go on with each new transaction until told to stop")
+	c.Flags().BoolVar(&o.follow, "follow", false, "go on with each new transaction until told to stop; report how far HOME is behind")
 	o.tls.addFlags(c)
 	return c
 }
@@ -116,12 +122,18 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.dryRun {
+		return o.estimate(ctx, e)
+	}
 	if zeoclient.IsURL(o.source) {
 		return o.runServer(ctx, e, options)
 	}
 	options.Salvage, options.Renumber = o.salvage, o.renumber
-	if o.follow || o.tls != (clientTLS{}) {
-		return usage("--follow and --tls-... are for a server; leave them out, or give zeo://HOST:PORT")
+	if o.tls != (clientTLS{}) {
+		return usage("--tls-... are for a server; leave them out, or give zeo://HOST:PORT")
+	}
+	if o.follow && (o.salvage || o.renumber) {
+		return usage("--follow of a Data.fs cannot be combined with --salvage or --renumber; leave one out")
 	}
 	dir, name, err := vfs.Split(o.source)
 	if err != nil {
@@ -154,6 +166,15 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		fmt.Fprintf(e.Stderr, "%s is a file of Python 2: its records are for clients of Python 2, or have to be converted (zodbupdate); an export will be one too\n", o.source)
 	}
 	m := newMeter(e)
+	if o.follow {
+		f := newFollowing(o, e, m)
+		done, err := transfer.FollowFile(ctx, s, dir, name, transfer.FileOptions{Blobs: options.Blobs, Policy: options.Policy, Progress: m.show, Report: f.report})
+		if err = f.end(ctx, err); err == nil && r.Python2() {
+			err = rememberPython2(s)
+		}
+		m.end()
+		return o.blobAdvice(e, m, done, errors.Join(err, closeShown(e, s)), "give --blobs DIR, or leave blobs out")
+	}
 	options.Progress = m.show
 	var target transfer.Target
 	if options.Load = o.load(ctx, e, &s); s != nil {
@@ -169,10 +190,27 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		fmt.Fprintf(e.Stderr, "warning: %s is good up to byte %d only (%s); the bytes behind it were never committed and are left out\n",
 			o.source, done.Truncated.Offset, done.Truncated.Reason)
 	}
+	return o.blobAdvice(e, m, done, err, "give --blobs DIR, or leave blobs out")
+}
+
+// blobAdvice is report, with the advice on a blob that cannot be had.
+func (o *importCommand) blobAdvice(e *env, m *meter, done transfer.Imported, err error, remedy string) error {
 	if errors.Is(err, transfer.ErrBlob) {
-		return hint(err, "give --blobs DIR, or leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
+		return hint(err, "%s by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped", remedy)
 	}
 	return o.report(e, m, done, err)
+}
+
+// estimate is run with --dry-run.
+func (o *importCommand) estimate(ctx context.Context, e *env) error {
+	if zodb.Class(o.class) != zodb.ClassFull {
+		return usage("--dry-run estimates homes of class Full only; leave out --class %s, or --dry-run", o.class)
+	}
+	if o.follow {
+		return usage("--dry-run cannot be combined with --follow; leave one out")
+	}
+	as := estimateCommand{source: o.source, target: o.home, blobs: o.blobs, noBlobs: o.noBlobs, format: o.format, json: o.json, tls: o.tls}
+	return as.run(ctx, e)
 }
 
 // sourceError adds to the error of a file that cannot be opened a guess at the intended one.
@@ -297,91 +335,4 @@ func closeShown(e *env, s *engine.Storage) error {
 		return nil
 	}
 	return showFlush(e, s, s.Close)
-}
-
-// report prints the result, or the advice on err.
-func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err error) error {
-	switch {
-	case errors.Is(err, context.Canceled):
-		return hint(err, "run it again, it goes on after transaction %s", done.LastTID)
-	case errors.Is(err, transfer.ErrOther):
-		return hint(err, "import into a new HOME")
-	case errors.Is(err, transfer.ErrOrder):
-		return hint(err, "--renumber gives such transactions the next tids after the one before; run it again, it goes on where it stopped")
-	case o.damagedSource(err) && !o.salvage:
-		return &status{code: exitDamage, err: hint(err, "the transactions before it were imported; --salvage goes on with the sound ones behind it")}
-	case err != nil:
-		return err
-	}
-	o.warn(e, done)
-	if o.json {
-		return errors.Join(e.printJSON(done), o.damage(done))
-	}
-	spent := m.spent()
-	_, err = fmt.Fprintf(e.Stdout, "imported %s transactions with %s records and %s blobs (%s) in %s, %s; the last one is %s\n",
-		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), human.Bytes(done.Bytes),
-		human.Duration(spent), human.Rate(done.Records, spent), formatLast(done.LastTID))
-	return errors.Join(err, o.damage(done))
-}
-
-// farFuture is how much later than now a transaction may be before that is worth a word.
-const farFuture = 24 * time.Hour
-
-// maxDanglingLines is how many dangling references are shown.
-const maxDanglingLines = 20
-
-func inBrackets(class string) string {
-	if class == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (%s)", class)
-}
-
-// warn reports oddities of the imported data.
-func (o *importCommand) warn(e *env, done transfer.Imported) {
-	if done.MissingBlobs > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s blobs were missing; their records are there without content\n", human.Count(done.MissingBlobs))
-	}
-	if done.Renumbered > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s transactions got other tids, because those in the file do not grow\n", human.Count(done.Renumbered))
-	}
-	if ahead := done.LastTID.Time().Sub(e.Now()); done.LastTID != 0 && ahead > farFuture {
-		fmt.Fprintf(e.Stderr, "warning: the last transaction %s is %s ahead of the clock, and so will be all that follow: times of packs, backups and logs are not those of the clock\n",
-			formatLast(done.LastTID), human.Duration(ahead))
-	}
-	warnDangling(e, done)
-	for _, p := range done.Skipped {
-		verb, what := "left out", fmt.Sprintf("object %s of transaction %s", p.OID, p.TID)
-		switch {
-		case p.Taken:
-			verb, what = "took all the same", fmt.Sprintf("transaction %s", p.TID)
-		case p.Whole:
-			what = "one transaction or more"
-		}
-		if p.Length > 0 {
-			what += fmt.Sprintf(", %d bytes at byte %d", p.Length, p.Offset)
-		}
-		fmt.Fprintf(e.Stderr, "damage: %s %s: %s\n", verb, what, p.Reason)
-	}
-}
-
-// warnDangling lists references that lead to nothing.
-func warnDangling(e *env, done transfer.Imported) {
-	if done.Dangling > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s references lead to objects that do not exist, as in the source; following one raises a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
-		for _, d := range done.DanglingList[:min(len(done.DanglingList), maxDanglingLines)] {
-			fmt.Fprintf(e.Stderr, "  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
-		}
-		if more := done.Dangling - maxDanglingLines; more > 0 {
-			fmt.Fprintf(e.Stderr, "  and %s more; dirstorage check lists them\n", human.Count(more))
-		}
-	}
-}
-
-// damage is the error of an import that passed something over.
-func (o *importCommand) damage(done transfer.Imported) error {
-	if done.Damaged == 0 {
-		return nil
-	}
-	return &status{code: exitDamage, err: fmt.Errorf("%s parts of %s were damaged; see the list of omissions", human.Count(done.Damaged), o.source)}
 }

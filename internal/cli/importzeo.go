@@ -5,14 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"syscall"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
-	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -113,38 +111,14 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 	}
 	m.end()
 	err = errors.Join(err, closeShown(e, s))
-	if errors.Is(err, transfer.ErrBlob) {
-		return hint(err, "leave blobs out by --no-blobs or --missing-blobs=skip; then run it again, it goes on where it stopped")
-	}
-	return o.report(e, m, done, err)
+	return o.blobAdvice(e, m, done, err, "leave blobs out")
 }
 
 func (o *importCommand) followServer(ctx context.Context, e *env, s *engine.Storage, z zeoclient.Options, m *meter, so transfer.ServerOptions) (transfer.Imported, error) {
-	up, told := false, int64(0)
+	f := newFollowing(o, e, m)
 	done, err := transfer.Follow(ctx, s, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
 		z.OnInvalidate = onInvalidate
 		return dialServer(ctx, z)
-	}, transfer.FollowOptions{
-		ServerOptions: so,
-		Up: func(done transfer.Imported) {
-			if !up {
-				up = true
-				m.end()
-				fmt.Fprintf(e.Stderr, "copied %s transactions up to %s; following transactions committed from now on\n", human.Count(done.Transactions), done.LastTID)
-			}
-			if done.Dangling > told { // else at the end only
-				told = done.Dangling
-				m.end()
-				warnDangling(e, done)
-			}
-		},
-		Lost: func(err error, again time.Duration) {
-			m.end()
-			fmt.Fprintf(e.Stderr, "warning: %v; trying again in %s\n", err, human.Duration(again))
-		},
-	})
-	if err == nil && !up { // taken for a copy, it would lose the rest
-		err = fmt.Errorf("the server has more than was copied: %w", context.Cause(ctx))
-	}
-	return done, err
+	}, transfer.FollowOptions{ServerOptions: so, Report: f.report, Lost: f.lost})
+	return done, f.end(ctx, err)
 }

@@ -174,7 +174,7 @@ func TestImportFromAServerTellsWhatIsWrong(t *testing.T) {
 	want(t, 2, "neither a host nor a socket", "import", "zeo://", home)
 	want(t, 2, "--renumber is for a Data.fs", "import", "--renumber", url+"/main", home)
 	want(t, 2, "sends the blobs itself", "import", "--blobs", dir, url+"/main", home)
-	want(t, 2, "are for a server", "import", "--follow", "Data.fs", home)
+	want(t, 2, "cannot be combined with --salvage", "import", "--follow", "--salvage", "Data.fs", home)
 	want(t, 2, "are for a server", "import", "--tls-key", "k", "Data.fs", home)
 	want(t, 2, "a Unix socket has no TLS", "import", "--tls-certificate", "c", socket, home)
 	want(t, 2, "give --tls-certificate", "import", "--tls-key", "c", url, home)
@@ -229,9 +229,12 @@ func TestImportFollowsUntilItIsTold(t *testing.T) {
 	if code := <-ended; code != 0 {
 		t.Errorf("status %d: %s", code, &stderr)
 	}
-	var done transfer.Imported
-	if err := json.Unmarshal([]byte(stdout.String()), &done); err != nil || done.LastTID != tid || done.Transactions != 15 {
-		t.Errorf("%+v, %v", done, err)
+	states, done := followed(t, stdout.String())
+	if done.LastTID != tid || done.Transactions != 15 {
+		t.Errorf("%+v", done)
+	}
+	if len(states) == 0 || states[0].State != "caught-up" || states[0].Transactions != 14 || states[0].BehindBytes != 0 || states[0].BehindTransactions != 0 {
+		t.Errorf("states: %+v", states)
 	}
 }
 
@@ -341,7 +344,7 @@ func TestImportThatDidNotCatchUpIsNoCopy(t *testing.T) {
 	e := &env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: stderr, Now: time.Now, Getenv: func(string) string { return "" }, Terminal: true, ProgressEvery: 1}
 	code := run(ctx, e, []string{"import", "--follow", url + "/main", home})
 	text := stderr.String()
-	if code != exitInterrupted || !strings.Contains(text, "the server has more than was copied: interrupted\nhint: run it again, it goes on after transaction ") {
+	if code != exitInterrupted || !strings.Contains(text, "the source has more than was copied: interrupted\nhint: run it again, it goes on after transaction ") {
 		t.Errorf("status %d, want %d: %s%s", code, exitInterrupted, &stdout, text)
 	}
 	if strings.Contains(stdout.String(), "imported") {

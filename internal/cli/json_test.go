@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/estimate"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/salvage"
@@ -27,7 +28,8 @@ import (
 // documents are what the commands print with --json.
 var documents = map[string][]any{
 	"create":          {createReport{}},
-	"import":          {transfer.Imported{}},
+	"estimate":        {estimate.Report{}},
+	"import":          {transfer.Imported{}, followState{}, estimate.Report{}},
 	"export":          {transfer.Exported{}},
 	"convert":         {converted{}},
 	"status":          {homeStatus{}},
@@ -112,7 +114,7 @@ func TestPrintedJSONHasOnlyDocumentedFields(t *testing.T) {
 	documented := documentedFields(t)
 	ran := make(map[string]bool)
 	for _, args := range [][]string{
-		{"create", at("new")}, {"import", hometest.FileStorage(t, "undo.fs"), at("whole")},
+		{"create", at("new")}, {"estimate", hometest.FileStorage(t, "undo.fs"), at("whole")}, {"import", hometest.FileStorage(t, "undo.fs"), at("whole")},
 		{"export", "--to", "03F6ED2440000000", at("whole"), at("part.fs")}, {"import", at("part.fs"), home},
 		{"status", home}, {"status", "--count", home}, {"log", "--oids", home}, {"history", home, "1"},
 		{"show", home, "1"}, {"show", filepath.Join(home, "A/x.serial")}, {"show", filepath.Join(home, "config/settings")},

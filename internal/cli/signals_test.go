@@ -80,6 +80,7 @@ var signalledCommands = map[string]signalled{
 	"every":           {never: "TestEveryRunsACommandAgain: the command that runs meets it"},
 	"serve":           {never: "TestServeEndsCleanly and others: SIGTERM is its end, and SIGHUP reloads"},
 	"import":          {args: []string{"import", "zeo://SERVER", "NEW"}, silent: true},
+	"estimate":        {never: "TestInterruptedEstimateLeavesNothing"},
 	"export":          {args: []string{"export", "HOME", "NEW"}},
 	"convert":         {args: []string{"convert", "HOME", "NEW"}},
 	"status":          {args: []string{"status", "HOME"}, silent: true},

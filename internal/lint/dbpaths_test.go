@@ -11,8 +11,9 @@ import (
 )
 
 // knowPaths are the packages that may know where a database name lies below A and B: stores,
-// what mends what is broken, and codecs. Of check it is the view. All others ask a store.
-var knowPaths = []string{"internal/layout", "internal/record", "internal/salvage", "internal/lint"}
+// what mends what is broken, codecs, and estimates, which count the files of stores that do not
+// exist yet. Of check it is the view. All others ask a store.
+var knowPaths = []string{"internal/layout", "internal/record", "internal/salvage", "internal/estimate", "internal/lint"}
 
 func knowsPaths(s source) bool {
 	return s.test() || testOnly(s.pkg) || slices.Contains(knowPaths, s.pkg) || s.pkg == "internal/store" || strings.HasPrefix(s.pkg, "internal/store/") ||

@@ -77,8 +77,9 @@ var level = map[string]int{
 	"internal/zeo":      9,
 	"internal/ops":      9,
 
-	"internal/backup": 10,
-	"internal/config": 10,
+	"internal/backup":   10,
+	"internal/config":   10,
+	"internal/estimate": 10,
 
 	"internal/inspect": 11,
 	"internal/restore": 11,

@@ -21,6 +21,7 @@ type dataFS struct {
 	r      *filestorage.Reader
 	blobs  vfs.FS // nil = there is no blob directory
 	layout filestorage.BlobLayout
+	after  filestorage.Position // behind the transaction read last
 	// Of the transaction that is being read:
 	fileTID zodb.TID
 }
@@ -37,7 +38,10 @@ func (d *dataFS) begin(_ context.Context, withBlobs bool) (err error) {
 func (d *dataFS) transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sourceTxn, error] {
 	return func(yield func(*sourceTxn, error) bool) {
 		var before filestorage.Position
-		if from > 0 {
+		switch {
+		case from > 0 && d.after.TID == from-1:
+			before = d.after
+		case from > 0:
 			var err error
 			if before, _, err = d.r.FindTID(ctx, from-1); err != nil {
 				yield(nil, err)
@@ -56,7 +60,7 @@ func (d *dataFS) transactions(ctx context.Context, from zodb.TID) iter.Seq2[*sou
 				yield(nil, err)
 				return
 			}
-			d.fileTID = txn.FileTID
+			d.fileTID, d.after = txn.FileTID, txn.End()
 			if !yield(&sourceTxn{Transaction: txn.Transaction, records: lastRecords(txn), renumbered: txn.TID != txn.FileTID}, nil) {
 				return
 			}

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
@@ -12,14 +13,35 @@ import (
 // FollowOptions of [Follow].
 type FollowOptions struct {
 	ServerOptions
-	// Up is called, if not nil, when everything that is on the server has been copied:
-	// first after the copy, then after each transaction, or several.
-	Up func(Imported)
+	// Report is called, if not nil, after each copied transaction, whenever everything that the
+	// source has was copied, and then every second until there is more.
+	Report func(Lag)
 	// Lost is called, if not nil, when the connection was lost or could not be made, with
 	// the time until the next try.
 	Lost func(err error, again time.Duration)
 	// Again is the first time between two tries; it doubles up to 30 times itself. Default 1 s.
 	Again time.Duration
+}
+
+// Lag tells how far a copy is behind its source.
+type Lag struct {
+	// Up: everything that the source is known to have was copied.
+	Up bool
+	// Transactions and Bytes are known to the source and not copied yet; -1 = not known. Bytes are
+	// those of the source's file, about, without blobs.
+	Transactions, Bytes int64
+	// Source is the last transaction that the source is known to have; 0 = not known. The last one
+	// that was copied is in Imported.
+	Source zodb.TID
+	Imported
+}
+
+// Behind is the time between the last transaction that was copied and the last one of the source.
+func (l Lag) Behind() time.Duration {
+	if l.Up || l.Source <= l.LastTID || l.LastTID == 0 {
+		return 0
+	}
+	return l.Source.Time().Sub(l.LastTID.Time())
 }
 
 // Follow copies a storage on a server and then each transaction when the
@@ -31,7 +53,8 @@ func Follow(ctx context.Context, s Target, dial func(ctx context.Context, onInva
 	if o.Again <= 0 {
 		o.Again = time.Second
 	}
-	f := &follower{o: o, dial: dial, im: newImporter(s, nil, o.Policy, o.Progress)}
+	f := &follower{o: o, dial: dial}
+	f.im = newImporter(s, nil, o.Policy, f.progress)
 	f.im.salvage = o.Salvage
 	err := f.run(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -47,6 +70,83 @@ type follower struct {
 	wasUp bool // the server was reached at least once
 	whole bool // dangling references were looked for in everything
 	pause time.Duration
+	lag   announced
+}
+
+// progress is called after each transaction.
+func (f *follower) progress(p Progress) {
+	if f.o.Progress != nil {
+		f.o.Progress(p)
+	}
+	f.report(false)
+}
+
+func (f *follower) report(up bool) {
+	if f.o.Report == nil {
+		return
+	}
+	f.o.Report(f.lag.lag(up, f.im.result, f.im.src.(*server)))
+}
+
+// announced counts the transactions that a server has announced and that are not copied yet.
+type announced struct {
+	mu     sync.Mutex
+	first  zodb.TID   // the last one when the connection was made: how many came before is not known
+	queue  []zodb.TID // guarded by mu
+	size   int64      // of the source when everything had been copied; 0: not known
+	target int64      // of the source now
+	read   int64      // by then
+}
+
+// more notes a transaction.
+func (a *announced) more(tid zodb.TID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.queue) == 0 || tid > a.queue[len(a.queue)-1] {
+		a.queue = append(a.queue, tid)
+	}
+}
+
+// lag takes off the transactions that were copied.
+func (a *announced) lag(up bool, done Imported, v *server) Lag {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for n < len(a.queue) && a.queue[n] <= done.LastTID {
+		n++
+	}
+	if a.queue = a.queue[n:]; len(a.queue) == 0 {
+		a.queue = nil
+	}
+	l := Lag{Transactions: int64(len(a.queue)), Bytes: -1, Source: max(a.first, done.LastTID), Imported: done}
+	l.Up = up && len(a.queue) == 0
+	if n := len(a.queue); n > 0 {
+		l.Source = a.queue[n-1]
+	}
+	if done.LastTID < a.first {
+		l.Transactions = -1
+	}
+	switch {
+	case l.Up:
+		l.Bytes = 0
+	case a.size > 0:
+		l.Bytes = max(a.target-a.size-(v.read-a.read), 0)
+	case v.whole && v.info != nil:
+		l.Bytes = max(v.info.Size-v.read, 0)
+	}
+	return l
+}
+
+// measure asks for the size of the source. all: everything was copied.
+func (f *follower) measure(ctx context.Context, c *zeoclient.Client, all bool) error {
+	info, err := c.GetInfo(ctx)
+	if err != nil {
+		return err
+	}
+	if f.lag.target = info.Size; all {
+		f.lag.size, f.lag.read = info.Size, f.im.src.(*server).read
+	}
+	return nil
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -104,7 +204,8 @@ func (f *follower) dangling(ctx context.Context) error {
 // session is one connection.
 func (f *follower) session(ctx context.Context) error {
 	news := make(chan struct{}, 1)
-	c, err := f.dial(ctx, func(zodb.TID, []zodb.OID) {
+	c, err := f.dial(ctx, func(tid zodb.TID, _ []zodb.OID) {
+		f.lag.more(tid)
 		select {
 		case news <- struct{}{}:
 		default:
@@ -116,6 +217,7 @@ func (f *follower) session(ctx context.Context) error {
 	defer c.Close()
 	f.wasUp = true
 	f.im.src = &server{c: c, skip: f.im.skipsTransaction}
+	f.lag.first, f.lag.size = c.LastTID(), 0
 	if err := f.again(ctx, f.im.run(ctx)); err != nil {
 		return err
 	}
@@ -124,18 +226,36 @@ func (f *follower) session(ctx context.Context) error {
 			return err
 		}
 		f.pause = 0
-		if f.o.Up != nil {
-			f.o.Up(f.im.result)
+		if err := f.measure(ctx, c, true); err != nil {
+			return err
 		}
+		if err := f.idle(ctx, c, news); err != nil {
+			return err
+		}
+		if err := f.measure(ctx, c, false); err != nil {
+			return err
+		}
+		if err := f.again(ctx, f.im.copyFrom(ctx, f.im.result.LastTID+1)); err != nil {
+			return err
+		}
+	}
+}
+
+// idleEvery is the time between two reports while there is nothing to copy.
+const idleEvery = time.Second
+
+// idle waits for more.
+func (f *follower) idle(ctx context.Context, c *zeoclient.Client, news <-chan struct{}) error {
+	for {
+		f.report(true)
 		select {
 		case <-news:
+			return nil
+		case <-time.After(idleEvery):
 		case <-c.Done():
 			return c.Err()
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-		if err := f.again(ctx, f.im.copyFrom(ctx, f.im.result.LastTID+1)); err != nil {
-			return err
 		}
 	}
 }

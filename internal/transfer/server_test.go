@@ -333,7 +333,11 @@ func follow(t testing.TB, dst *engine.Storage, address string) *following {
 		done, err := Follow(ctx, dst, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
 			return zeoclient.Dial(ctx, zeoclient.Options{Address: address, ReadOnly: true, OnInvalidate: onInvalidate})
 		}, FollowOptions{
-			Up:    func(done Imported) { f.up <- done.LastTID },
+			Report: func(l Lag) {
+				if l.Up {
+					f.up <- l.LastTID
+				}
+			},
 			Lost:  func(err error, _ time.Duration) { f.lost <- err },
 			Again: 5 * time.Millisecond,
 		})

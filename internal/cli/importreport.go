@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/transfer"
+)
+
+// report prints the result, or the advice on err.
+func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return hint(err, "run it again, it goes on after transaction %s", done.LastTID)
+	case errors.Is(err, transfer.ErrOther):
+		return hint(err, "import into a new HOME")
+	case errors.Is(err, transfer.ErrOrder):
+		return hint(err, "--renumber gives such transactions the next tids after the one before; run it again, it goes on where it stopped")
+	case o.damagedSource(err) && !o.salvage:
+		return &status{code: exitDamage, err: hint(err, "the transactions before it were imported; --salvage goes on with the sound ones behind it")}
+	case err != nil:
+		return err
+	}
+	o.warn(e, done)
+	if o.json {
+		return errors.Join(e.printJSON(done), o.damage(done))
+	}
+	spent := m.spent()
+	_, err = fmt.Fprintf(e.Stdout, "imported %s transactions with %s records and %s blobs (%s) in %s, %s; the last one is %s\n",
+		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), human.Bytes(done.Bytes),
+		human.Duration(spent), human.Rate(done.Records, spent), formatLast(done.LastTID))
+	return errors.Join(err, o.damage(done))
+}
+
+// farFuture is how much later than now a transaction may be before that is worth a word.
+const farFuture = 24 * time.Hour
+
+// maxDanglingLines is how many dangling references are shown.
+const maxDanglingLines = 20
+
+func inBrackets(class string) string {
+	if class == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s)", class)
+}
+
+// warn reports oddities of the imported data.
+func (o *importCommand) warn(e *env, done transfer.Imported) {
+	if done.MissingBlobs > 0 {
+		fmt.Fprintf(e.Stderr, "warning: %s blobs were missing; their records are there without content\n", human.Count(done.MissingBlobs))
+	}
+	if done.Renumbered > 0 {
+		fmt.Fprintf(e.Stderr, "warning: %s transactions got other tids, because those in the file do not grow\n", human.Count(done.Renumbered))
+	}
+	if ahead := done.LastTID.Time().Sub(e.Now()); done.LastTID != 0 && ahead > farFuture {
+		fmt.Fprintf(e.Stderr, "warning: the last transaction %s is %s ahead of the clock, and so will be all that follow: times of packs, backups and logs are not those of the clock\n",
+			formatLast(done.LastTID), human.Duration(ahead))
+	}
+	warnDangling(e, done)
+	for _, p := range done.Skipped {
+		verb, what := "left out", fmt.Sprintf("object %s of transaction %s", p.OID, p.TID)
+		switch {
+		case p.Taken:
+			verb, what = "took all the same", fmt.Sprintf("transaction %s", p.TID)
+		case p.Whole:
+			what = "one transaction or more"
+		}
+		if p.Length > 0 {
+			what += fmt.Sprintf(", %d bytes at byte %d", p.Length, p.Offset)
+		}
+		fmt.Fprintf(e.Stderr, "damage: %s %s: %s\n", verb, what, p.Reason)
+	}
+}
+
+// warnDangling lists references that lead to nothing.
+func warnDangling(e *env, done transfer.Imported) {
+	if done.Dangling > 0 {
+		fmt.Fprintf(e.Stderr, "warning: %s references lead to objects that do not exist, as in the source; following one raises a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
+		for _, d := range done.DanglingList[:min(len(done.DanglingList), maxDanglingLines)] {
+			fmt.Fprintf(e.Stderr, "  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
+		}
+		if more := done.Dangling - maxDanglingLines; more > 0 {
+			fmt.Fprintf(e.Stderr, "  and %s more; dirstorage check lists them\n", human.Count(more))
+		}
+	}
+}
+
+// damage is the error of an import that passed something over.
+func (o *importCommand) damage(done transfer.Imported) error {
+	if done.Damaged == 0 {
+		return nil
+	}
+	return &status{code: exitDamage, err: fmt.Errorf("%s parts of %s were damaged; see the list of omissions", human.Count(done.Damaged), o.source)}
+}
