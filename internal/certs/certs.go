@@ -52,6 +52,26 @@ func (s *Server) Config() *tls.Config {
 	}
 }
 
+// ConfigIfGiven is Config for connections that need not show a certificate. One that they show has to
+// be trusted all the same.
+func (s *Server) ConfigIfGiven() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			conf := s.current.Load().Clone()
+			conf.ClientAuth = tls.VerifyClientCertIfGiven
+			verify := conf.VerifyConnection
+			conf.VerifyConnection = func(cs tls.ConnectionState) error {
+				if len(cs.PeerCertificates) == 0 {
+					return nil
+				}
+				return verify(cs)
+			}
+			return conf, nil
+		},
+	}
+}
+
 // Reload reads the files again. If that fails, those from before stay in force.
 // It may be called at any time.
 func (s *Server) Reload() error {

@@ -22,6 +22,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/ops"
+	"github.com/dirstorage/dirstorage/internal/web"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
@@ -76,6 +77,7 @@ type serving struct {
 	open    openedStorages
 	made    []string // HOMEs that did not exist
 	memory  budget.Memory
+	packs   webPacks
 }
 
 // limitMemory keeps the process within its memory.
@@ -145,7 +147,14 @@ func (s *serving) run(ctx context.Context) (err error) {
 		return err
 	}
 	probe := ops.NewProbe(s.alive, 0)
-	health, err := s.startHealth(probe)
+	site, err := s.newSite()
+	if err != nil {
+		return err
+	}
+	if site != nil {
+		defer site.Close()
+	}
+	health, err := s.startHealth(probe, site)
 	if err != nil {
 		return err
 	}
@@ -156,7 +165,13 @@ func (s *serving) run(ctx context.Context) (err error) {
 			err = errors.Join(err, health.Shutdown(end))
 		}()
 	}
-	defer func() { err = errors.Join(err, s.closeStorages(ctx)) }()
+	defer func() {
+		if site != nil { // from here on no page asks a storage
+			site.Close()
+			s.packs.end()
+		}
+		err = errors.Join(err, s.closeStorages(ctx))
+	}()
 	if err := s.extended(func() error { return s.openStorages(ctx) }); err != nil {
 		return err
 	}
@@ -327,11 +342,18 @@ func (s *serving) alive(context.Context) error {
 	return nil
 }
 
-func (s *serving) startHealth(probe *ops.Probe) (*ops.Server, error) {
+func (s *serving) startHealth(probe *ops.Probe, site *web.Site) (*ops.Server, error) {
 	if s.conf.HTTPListen == "" {
 		return nil, nil
 	}
-	return ops.Listen(ops.Options{Address: s.conf.HTTPListen, Live: probe.Ask, Metrics: s.metrics.Handler(), Logger: s.log, Ready: s.ready})
+	o := ops.Options{Address: s.conf.HTTPListen, Live: probe.Ask, Metrics: s.metrics.Handler(), Logger: s.log, Ready: s.ready}
+	if site != nil {
+		o.Web, o.WebRoot, o.Stopping = site, web.Root, site.Close
+	}
+	if s.conf.HTTPTLS {
+		o.TLS = s.certs.ConfigIfGiven() // probes and Prometheus have no certificate
+	}
+	return ops.Listen(o)
 }
 
 // ready returns the reasons why the storages that are open so far are not ready.

@@ -34,6 +34,8 @@ type Config struct {
 	CacheSize             int64    // negative: none
 	MemoryLimit           int64    // bytes; 0: as the control group or the machine has it
 	HTTPListen            string   // empty: none
+	HTTPTLS               bool     // the certificates are those of TLS
+	Web                   Web
 	LogLevel, LogFormat   string
 	PidFile               string
 	DrainTimeout          time.Duration
@@ -44,6 +46,15 @@ type Config struct {
 	Warnings []string // settings that were understood only in part, with their places
 
 	settings []Setting
+}
+
+// Web is the settings of the pages for people.
+type Web struct {
+	On        bool
+	TokenFile string // empty: none
+	Token     string // of the environment; empty: none
+	Origins   []string
+	Allow     []string // changes: pack
 }
 
 // Storage is one storage that is served.
@@ -88,6 +99,7 @@ func Load(f *pflag.FlagSet, home string, getenv func(string) string, readFile fu
 	l.setAll()
 	l.setStorages()
 	l.finishTLS()
+	l.finishWeb()
 	if len(l.errs) > 0 {
 		return nil, errors.Join(l.errs...)
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,6 +96,12 @@ func table() []setting {
 		{name: "cache-size", kind: size, fallback: "64MiB", help: "records that each storage keeps in memory; 0 = none", set: setCacheSize},
 		{name: "snapshot-limit", kind: duration, fallback: "6h", help: "how long snapshot mode may last before the log, /ready and status say so; 0 = however long", set: setSnapshotLimit},
 		{name: "http-listen", help: "`ADDRESS` for health and metrics by HTTP; none if empty", set: setHTTPListen},
+		{name: "http-tls", kind: boolean, fallback: "false", help: "speak TLS there, with the certificates of tls-certificate and tls-authenticate", set: flag(func(c *Config) *bool { return &c.HTTPTLS })},
+		{name: "web", kind: boolean, fallback: "false", help: "show pages for people at http-listen, below /web/; they want a token, or a client certificate", set: flag(func(c *Config) *bool { return &c.Web.On })},
+		{name: "web-token-file", help: "the `FILE` with the token of the pages on its first line; nobody but its owner may read it", set: name(func(c *Config) *string { return &c.Web.TokenFile })},
+		{name: "web-token", onlyEnvironment: true, help: "the token itself; only from the environment, and never shown", set: name(func(c *Config) *string { return &c.Web.Token })},
+		{name: "web-origin", list: true, help: "an `ADDRESS` at which browsers reach the pages through a proxy or by a name, as https://zodb.example.org; may be repeated", set: setWebOrigin},
+		{name: "web-allow", list: true, help: "a `CHANGE` that the pages may make: pack; may be repeated", set: setWebAllow},
 		{name: "log-level", fallback: "info", help: "debug, info, warn or error", set: setLogLevel},
 		{name: "log-format", fallback: "text", help: "text or json", set: choice(func(c *Config) *string { return &c.LogFormat }, string(logging.Text), string(logging.JSON))},
 		{name: "pid-file", help: "a `FILE` for the process id", set: name(func(c *Config) *string { return &c.PidFile })},
@@ -268,6 +275,27 @@ func setHTTPListen(c *Config, values []string) error {
 		c.HTTPListen, err = parseAddress(v)
 		return err
 	})(c, values)
+}
+
+func setWebOrigin(c *Config, values []string) error {
+	for _, v := range values {
+		u, err := url.Parse(v)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("%q: want https://NAME or https://NAME:PORT, without a path", v)
+		}
+	}
+	c.Web.Origins = values
+	return nil
+}
+
+func setWebAllow(c *Config, values []string) error {
+	for _, v := range values {
+		if v != "pack" {
+			return fmt.Errorf("%q: want pack", v)
+		}
+	}
+	c.Web.Allow = values
+	return nil
 }
 
 func setLogLevel(c *Config, values []string) error {

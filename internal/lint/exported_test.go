@@ -3,7 +3,10 @@ package lint
 import (
 	"go/ast"
 	"go/token"
+	"os"
 	"path"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,8 +130,32 @@ func importedAs(s source) map[string]string {
 	return names
 }
 
-// unusedExports finds exported names of internal packages that no other package uses.
-func unusedExports(all []source) (found []finding) {
+// inTemplates matches a name after a dot.
+var inTemplates = regexp.MustCompile(`\.([A-Z]\w*)`)
+
+// templateNames returns the names that templates use: methods of the data, which no code calls.
+func templateNames(t testing.TB) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "internal", "*", "templates", "*.html"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("there are no templates", err)
+	}
+	names := make(map[string]bool)
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range inTemplates.FindAllStringSubmatch(string(b), -1) {
+			names[m[1]] = true
+		}
+	}
+	return names
+}
+
+// unusedExports finds exported names of internal packages that no other package uses. shown are the
+// names of methods that templates use.
+func unusedExports(all []source, shown map[string]bool) (found []finding) {
 	used := make(map[string]map[string]bool)     // of packages, by directory: their names
 	selected := make(map[string]map[string]bool) // by the name after a dot: the packages that have it
 	interfaces := make(map[string]bool)          // names of methods
@@ -201,7 +228,7 @@ func unusedExports(all []source) (found []finding) {
 			switch {
 			case !d.name.IsExported() || exportedAnyway[pkg+"."+d.key()] != "":
 			case d.recv == "" && kept[d.name.Name]:
-			case d.recv != "" && (outside > 0 || interfaces[d.name.Name] || strings.Contains(standardMethods, " "+d.name.Name+" ")):
+			case d.recv != "" && (outside > 0 || interfaces[d.name.Name] || shown[d.name.Name] || strings.Contains(standardMethods, " "+d.name.Name+" ")):
 			default:
 				found = append(found, d.at(d.name, pkg+"."+d.key()+" is exported, and no other package uses it"))
 			}
@@ -239,7 +266,7 @@ func exposed(n ast.Node, keep func(string)) {
 
 func TestExportedNamesAreUsedByOtherPackages(t *testing.T) {
 	t.Parallel()
-	report(t, unusedExports(project(t)))
+	report(t, unusedExports(project(t), templateNames(t)))
 }
 
 func TestUnusedExportIsFound(t *testing.T) {
@@ -260,7 +287,7 @@ func TestUnusedExportIsFound(t *testing.T) {
 		{"another constant", "func Used() {}\nconst Limit = 3\n", 1},
 		{"an error", "func Used() error { return ErrSome }\nvar ErrSome error\ntype SomeError struct{}\n", 0},
 	} {
-		if got := unusedExports([]source{user, parse(t, "internal/p/p.go", "package p\n"+tc.code)}); len(got) != tc.want {
+		if got := unusedExports([]source{user, parse(t, "internal/p/p.go", "package p\n"+tc.code)}, nil); len(got) != tc.want {
 			t.Errorf("%s: %v", tc.name, got)
 		}
 	}

@@ -85,11 +85,13 @@ var level = map[string]int{
 	"internal/restore": 11,
 	"internal/metrics": 11,
 
-	"internal/cli": 12,
+	"internal/web": 12,
 
-	"bench/gen":      13,
-	"bench/loads":    13,
-	"cmd/dirstorage": 13,
+	"internal/cli": 13,
+
+	"bench/gen":      14,
+	"bench/loads":    14,
+	"cmd/dirstorage": 14,
 }
 
 // testOnly reports whether only tests may import a package: file systems that

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,15 @@ type Options struct {
 	ReadyTimeout time.Duration
 	// Metrics answers /metrics; default: there is none.
 	Metrics http.Handler
-	Logger  *slog.Logger // default none
+	// Web answers everything below WebRoot; nil: there is no page. It authenticates by itself.
+	Web http.Handler
+	// WebRoot is the path of Web, with a slash at both ends.
+	WebRoot string
+	// Stopping is called when Shutdown begins, and ends answers of Web that do not end by themselves.
+	Stopping func()
+	// TLS: connections are encrypted; nil: they are not.
+	TLS    *tls.Config
+	Logger *slog.Logger // default none
 }
 
 func (o Options) withDefaults() Options {
@@ -93,6 +102,12 @@ func Listen(o Options) (*Server, error) {
 		MaxHeaderBytes: headerBytes, ConnState: s.connections.changed,
 		ErrorLog: log.New(httpErrors{o.Logger}, "", 0),
 	}
+	if o.Stopping != nil {
+		s.http.RegisterOnShutdown(o.Stopping)
+	}
+	if Reachable(l.Addr()) && o.Web != nil && o.TLS == nil {
+		o.Logger.Warn("the token and the pages go over the network unencrypted: set http-tls, or put a proxy with TLS in front", "address", l.Addr().String())
+	}
 	if Reachable(l.Addr()) {
 		o.Logger.Warn("probes and metrics can be read from other machines, without a password", "address", l.Addr().String())
 	}
@@ -118,10 +133,17 @@ func Reachable(a net.Addr) bool {
 
 func (s *Server) serve() {
 	defer close(s.served)
-	if err := s.http.Serve(listen.Steady(s.listener, s.o.Logger)); !errors.Is(err, http.ErrServerClosed) {
+	l := s.listener
+	if s.o.TLS != nil {
+		l = tls.NewListener(l, s.o.TLS)
+	}
+	if err := s.http.Serve(listen.Steady(l, s.o.Logger)); !errors.Is(err, http.ErrServerClosed) {
 		s.o.Logger.Error("probes and metrics have ended", "err", err)
 	}
 }
+
+// Addr is the address of the listener.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serving says that the server has started: from now on it is ready, unless
 // Options.Ready knows better.
@@ -146,7 +168,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", index)
+	mux.HandleFunc("GET /{$}", s.index)
+	if s.o.Web != nil {
+		mux.Handle(s.o.WebRoot, s.o.Web)
+	}
 	mux.HandleFunc("GET /live", s.answerLive)
 	mux.HandleFunc("GET /ready", s.answerReady)
 	mux.Handle("GET /metrics", s.o.Metrics)
@@ -157,8 +182,12 @@ func (s *Server) routes() http.Handler {
 	})
 }
 
-func index(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, "text/plain; charset=utf-8", []byte("dirstorage\n\n/live     is the process alive\n/ready    should clients come here\n/metrics  for Prometheus\n"))
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	text := "dirstorage\n\n/live     is the process alive\n/ready    should clients come here\n/metrics  for Prometheus\n"
+	if s.o.Web != nil {
+		text += fmt.Sprintf("%-9s pages for people\n", s.o.WebRoot)
+	}
+	answer(w, http.StatusOK, "text/plain; charset=utf-8", []byte(text))
 }
 
 func (s *Server) answerLive(w http.ResponseWriter, r *http.Request) {

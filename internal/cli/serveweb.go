@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/config"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/web"
+	"github.com/dirstorage/dirstorage/internal/zeo"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// minToken is the least length of a token for the pages, in bytes.
+const minToken = 16
+
+// newSite returns the pages for people; nil if they are not switched on.
+func (s *serving) newSite() (*web.Site, error) {
+	w := s.conf.Web
+	if !w.On {
+		return nil, nil
+	}
+	token := w.Token
+	if w.TokenFile != "" {
+		var err error
+		if token, err = readToken(w.TokenFile); err != nil {
+			return nil, err
+		}
+	}
+	return web.New(web.Options{
+		Clock: s.e.Now, Location: time.Local, Storages: s.webStorages, Problems: s.webProblems, Token: token,
+		Certificates: s.conf.HTTPTLS, Origins: w.Origins, Version: buildInfo().Version, Logger: s.log,
+	})
+}
+
+// readToken reads the first line of a file that others than its owner may not read.
+func readToken(name string) (string, error) {
+	dir, base, err := vfs.Split(name)
+	if err != nil {
+		return "", err
+	}
+	info, err := dir.Stat(base)
+	if err != nil {
+		return "", err
+	}
+	const others = 0o077
+	if mode := info.Mode.Perm(); mode&others != 0 {
+		return "", &status{code: exitUsage, err: hint(fmt.Errorf("web-token-file %s: others than its owner may read it (mode %04o)", name, mode), "chmod 600 %s", shellWord(name))}
+	}
+	b, err := dir.ReadFile(base)
+	if err != nil {
+		return "", err
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	if first = strings.TrimSpace(first); len(first) < minToken {
+		return "", usage("web-token-file %s: the token on its first line has %d characters; want %d at least, as openssl rand -hex 24 makes them", name, len(first), minToken)
+	}
+	return first, nil
+}
+
+// webStorages are the storages that are open.
+func (s *serving) webStorages() (list []web.Storage) {
+	for _, st := range s.open.all() {
+		conf := s.conf.Storages[slices.IndexFunc(s.conf.Storages, func(c config.Storage) bool { return c.Name == st.Name })]
+		one := web.Storage{Name: st.Name, Reader: st.Storage, Metrics: s.metrics.Storage(st.Name), Backups: repositoryOf(conf)}
+		if slices.Contains(s.conf.Web.Allow, "pack") {
+			one.Pack = func(days int) error { return s.packs.start(s, st, days) }
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+// repositoryOf returns the repository of the backups; nil if there is none.
+func repositoryOf(st config.Storage) objstore.Store {
+	dir := st.Repository
+	if dir == "" {
+		dir = filepath.Join(st.Home, "backups")
+	}
+	repo, err := vfs.OS(dir)
+	if err != nil {
+		return nil
+	}
+	if _, err := repo.Stat("."); err != nil {
+		return nil
+	}
+	return objstore.NewDir(repo)
+}
+
+// webProblems are the reasons of /ready.
+func (s *serving) webProblems() (list []web.Problem) {
+	for _, r := range s.ready() {
+		list = append(list, web.Problem{Storage: r.Storage, Text: r.Detail, Warning: r.Code.Warning()})
+	}
+	slices.SortStableFunc(list, func(a, b web.Problem) int {
+		switch {
+		case a.Warning == b.Warning:
+			return 0
+		case b.Warning:
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// webPacks are the packs that were asked for on the pages.
+type webPacks struct {
+	running sync.WaitGroup
+	mu      sync.Mutex
+	stop    context.CancelFunc // guarded by mu; nil: none runs
+}
+
+// start begins a pack of a storage, and returns. One is under way at a time.
+func (p *webPacks) start(s *serving, st zeo.StorageOptions, days int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stop != nil || st.Storage.Status().Pack != nil {
+		return errors.New("a pack is under way; wait for its end")
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.running.Go(func() {
+		const day = 24 * time.Hour
+		_, err := st.Storage.Pack(ctx, zodb.PackOptions{Time: s.e.Now().Add(-time.Duration(days) * day), NoGC: st.NoGC})
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("pack failed", "storage", st.Name, "err", err)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		stop()
+		p.stop = nil
+	})
+	return nil
+}
+
+// end stops a pack and waits for it.
+func (p *webPacks) end() {
+	p.mu.Lock()
+	if p.stop != nil {
+		p.stop()
+	}
+	p.mu.Unlock()
+	p.running.Wait()
+}
