@@ -70,6 +70,10 @@ func (s *serving) webStorages() (list []web.Storage) {
 	for _, st := range s.open.all() {
 		conf := s.conf.Storages[slices.IndexFunc(s.conf.Storages, func(c config.Storage) bool { return c.Name == st.Name })]
 		one := web.Storage{Name: st.Name, Reader: st.Storage, Metrics: s.metrics.Storage(st.Name), Backups: repositoryOf(conf)}
+		one.BlobDownload = slices.Contains(s.conf.Web.Allow, "blobs")
+		one.DryRun = func(ctx context.Context, days int) (zodb.PackResult, error) {
+			return st.Storage.Pack(ctx, zodb.PackOptions{Time: daysAgo(s.e.Now(), days), NoGC: st.NoGC, DryRun: true})
+		}
 		if slices.Contains(s.conf.Web.Allow, "pack") {
 			one.Pack = func(days int) error { return s.packs.start(s, st, days) }
 		}
@@ -128,8 +132,7 @@ func (p *webPacks) start(s *serving, st zeo.StorageOptions, days int) error {
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	p.running.Go(func() {
-		const day = 24 * time.Hour
-		_, err := st.Storage.Pack(ctx, zodb.PackOptions{Time: s.e.Now().Add(-time.Duration(days) * day), NoGC: st.NoGC})
+		_, err := st.Storage.Pack(ctx, zodb.PackOptions{Time: daysAgo(s.e.Now(), days), NoGC: st.NoGC})
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("pack failed", "storage", st.Name, "err", err)
 		}
@@ -139,6 +142,11 @@ func (p *webPacks) start(s *serving, st zeo.StorageOptions, days int) error {
 		p.stop = nil
 	})
 	return nil
+}
+
+func daysAgo(now time.Time, days int) time.Time {
+	const day = 24 * time.Hour
+	return now.Add(-time.Duration(days) * day)
 }
 
 // end stops a pack and waits for it.

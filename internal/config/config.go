@@ -54,7 +54,7 @@ type Web struct {
 	TokenFile string // empty: none
 	Token     string // of the environment; empty: none
 	Origins   []string
-	Allow     []string // changes: pack
+	Allow     []string // pack, blobs
 }
 
 // Storage is one storage that is served.

@@ -101,7 +101,7 @@ func table() []setting {
 		{name: "web-token-file", help: "the `FILE` with the token of the pages on its first line; nobody but its owner may read it", set: name(func(c *Config) *string { return &c.Web.TokenFile })},
 		{name: "web-token", onlyEnvironment: true, help: "the token itself; only from the environment, and never shown", set: name(func(c *Config) *string { return &c.Web.Token })},
 		{name: "web-origin", list: true, help: "an `ADDRESS` at which browsers reach the pages through a proxy or by a name, as https://zodb.example.org; may be repeated", set: setWebOrigin},
-		{name: "web-allow", list: true, help: "a `CHANGE` that the pages may make: pack; may be repeated", set: setWebAllow},
+		{name: "web-allow", list: true, help: "a `PERMISSION` of the pages: pack, to pack a storage; blobs, to download them; may be repeated", set: setWebAllow},
 		{name: "log-level", fallback: "info", help: "debug, info, warn or error", set: setLogLevel},
 		{name: "log-format", fallback: "text", help: "text or json", set: choice(func(c *Config) *string { return &c.LogFormat }, string(logging.Text), string(logging.JSON))},
 		{name: "pid-file", help: "a `FILE` for the process id", set: name(func(c *Config) *string { return &c.PidFile })},
@@ -290,8 +290,8 @@ func setWebOrigin(c *Config, values []string) error {
 
 func setWebAllow(c *Config, values []string) error {
 	for _, v := range values {
-		if v != "pack" {
-			return fmt.Errorf("%q: want pack", v)
+		if v != "pack" && v != "blobs" {
+			return fmt.Errorf("%q: want pack or blobs", v)
 		}
 	}
 	c.Web.Allow = values

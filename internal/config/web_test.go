@@ -32,7 +32,8 @@ func TestPagesAreOffUnlessAskedForAndNeverWithoutAKey(t *testing.T) {
 		{"origin with a path", append(with, "--web-token-file=t", "--web-origin=https://a.example/x"), nil, "want https://NAME"},
 		{"origin without a scheme", append(with, "--web-token-file=t", "--web-origin=a.example"), nil, "want https://NAME"},
 		{"a change", append(with, "--web-token-file=t", "--web-allow=pack"), nil, ""},
-		{"another change", append(with, "--web-token-file=t", "--web-allow=delete"), nil, `"delete": want pack`},
+		{"downloads", append(with, "--web-token-file=t", "--web-allow=blobs"), nil, ""},
+		{"another change", append(with, "--web-token-file=t", "--web-allow=delete"), nil, `"delete": want pack or blobs`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

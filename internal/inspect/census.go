@@ -16,7 +16,7 @@ import (
 // CensusOptions are those of a [Census]. Clock is mandatory.
 type CensusOptions struct {
 	Clock func() time.Time
-	// DryRun tells what a pack would remove that keeps the history of some days; nil: nobody can say it.
+	// DryRun tells the gain of a pack that keeps the history of some days; nil: nobody can say it.
 	DryRun func(ctx context.Context, days int) (zodb.PackResult, error)
 	// Rest is how long the count rests after each batch of objects, as a multiple of the time that the
 	// batch took: so clients find the processors and disks free. Default 0.5.
@@ -64,7 +64,7 @@ type CensusCount struct {
 	Largest []LargeObject
 	// Gone objects do not exist any more and are not packed away yet. Damaged ones could not be read.
 	Gone, Damaged int64
-	// Pack says what a pack would remove that keeps the history of Days days; nil: see NoPack.
+	// Pack tells the gain of a pack that keeps the history of Days days; nil: see NoPack.
 	Pack *zodb.PackResult
 	Days int
 	// NoPack says why that is not known.
@@ -271,7 +271,7 @@ func (n *counting) largest(o LargeObject) {
 	n.count.Largest = list[:min(len(list), maxLargest)]
 }
 
-// pack asks what a pack would remove.
+// pack asks for the gain of a pack.
 func (n *counting) pack(ctx context.Context) {
 	dryRun := n.census.o.DryRun
 	if dryRun == nil {

@@ -17,7 +17,7 @@ type Comparison struct {
 	Lines []Line
 	// Same: the bytes of the records are the same.
 	Same bool
-	// Cut says what the lines lack; empty: nothing.
+	// Cut says in which way the lines are not all; empty: they are.
 	Cut string
 	// Problem says why there are no lines.
 	Problem string

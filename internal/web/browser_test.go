@@ -62,8 +62,8 @@ const faultsOfPage = `(() => {
 })()`
 
 // focusable is each element that the Tab key reaches, in the order of the page.
-const focusable = `[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, [tabindex]")]
-	.filter(e => e.tabIndex >= 0 && !e.disabled && e.getClientRects().length && getComputedStyle(e).visibility !== "hidden")`
+const focusable = `[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]")]
+	.filter(e => e.tabIndex >= 0 && !e.disabled && !e.closest("details:not([open]) > :not(summary)") && e.getClientRects().length && getComputedStyle(e).visibility !== "hidden")`
 
 func (c *chromium) checkPage(where string) {
 	c.t.Helper()

@@ -43,6 +43,12 @@ func (s *Site) allPages() []page {
 		{path: "live", title: "Live", nav: true, perStorage: true, template: "live", serve: s.livePage},
 		{path: "transactions", title: "Transactions", nav: true, perStorage: true, template: "transactions", serve: s.transactionsPage},
 		{path: "transaction", title: "Transaction", parent: "transactions", perStorage: true, template: "transaction", serve: s.transactionPage},
+		{path: "object", title: "Objects", nav: true, perStorage: true, template: "object", serve: s.objectPage},
+		{path: "history", title: "History", parent: "object", perStorage: true, template: "history", serve: s.historyPage},
+		{path: "compare", title: "Changes", parent: "object", perStorage: true, template: "compare", serve: s.comparePage},
+		{path: "blob", parent: "object", perStorage: true, raw: s.blobFile},
+		{path: "classes", title: "Classes", nav: true, perStorage: true, template: "classes", serve: s.classesPage},
+		{path: "backups", title: "Backups", nav: true, perStorage: true, template: "backups", serve: s.backupsPage},
 	}
 }
 

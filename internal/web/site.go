@@ -38,6 +38,10 @@ type Storage struct {
 	Backups objstore.Store
 	// Pack starts a pack to so many days ago, and does not wait for its end; nil: the pages offer none.
 	Pack func(days int) error
+	// DryRun tells the gain of a pack to so many days ago; nil: nobody can say it.
+	DryRun func(ctx context.Context, days int) (zodb.PackResult, error)
+	// BlobDownload: the administrator allows downloads of blobs.
+	BlobDownload bool
 }
 
 // Problem is something wrong, or nearly so.
@@ -99,6 +103,7 @@ type Site struct {
 	making   chan struct{} // has a place for each page that is made
 	live     *live
 	faults   *faults
+	contents *contents
 	mux      *http.ServeMux
 	closing  sync.Once
 }
@@ -111,7 +116,7 @@ func New(o Options) (*Site, error) {
 	o = o.withDefaults()
 	s := &Site{
 		o: o, secret: make([]byte, 32), sessions: newSessions(o.Clock), failures: newFailures(o.Clock),
-		making: make(chan struct{}, pagesAtOnce), pages: make(map[string]page),
+		making: make(chan struct{}, pagesAtOnce), pages: make(map[string]page), contents: newContents(o.Clock),
 	}
 	_, _ = rand.Read(s.secret) // never fails, see crypto/rand
 	var err error
@@ -138,6 +143,7 @@ func New(o Options) (*Site, error) {
 // hangs is left behind. It may be called again.
 func (s *Site) Close() {
 	s.closing.Do(func() {
+		s.contents.close()
 		s.live.close()
 		s.faults.close()
 	})
@@ -160,6 +166,7 @@ func (s *Site) routes() {
 	s.mux.HandleFunc("POST "+Root+"login", s.login)
 	s.mux.HandleFunc("POST "+Root+"logout", s.private(s.logout))
 	s.mux.HandleFunc("POST "+Root+"pack", s.private(s.pack))
+	s.mux.HandleFunc("POST "+Root+"classes", s.private(s.countClasses))
 	s.mux.HandleFunc("GET "+Root+"events", s.private(s.events))
 	s.mux.HandleFunc("GET "+Root, s.private(s.servePage))
 }

@@ -52,7 +52,7 @@ func hostile() []string {
 
 // record is a record of a persistent mapping with a text.
 func record(text string) []byte {
-	state := fmt.Sprintf("}q\x01U\x04dataq\x02}q\x03U\x01kq\x04X%s%ss.", string([]byte{byte(len(text)), byte(len(text) >> 8), 0, 0}), text)
+	state := fmt.Sprintf("}q\x01U\x04dataq\x02}q\x03U\x01kq\x04X%s%sss.", string([]byte{byte(len(text)), byte(len(text) >> 8), 0, 0}), text)
 	return []byte("cpersistent.mapping\nPersistentMapping\nq\x01." + state)
 }
 
