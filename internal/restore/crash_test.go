@@ -68,6 +68,24 @@ func chain(t testing.TB, format string) (l *loadtest.Load, dir string, tids []zo
 	return l, dir, tids
 }
 
+// closedChain is chain with the repository, and the storage is closed.
+func closedChain(t testing.TB, format string) (l *loadtest.Load, repo *backup.Repository, tids []zodb.TID) {
+	t.Helper()
+	l, dir, tids := chain(t, format)
+	l.End()
+	return l, openRepository(t, objstore.NewDir(directory(t, dir))), tids
+}
+
+// planTo returns the plan of a restore to a transaction, of the one storage that a repository is of.
+func planTo(t testing.TB, repo *backup.Repository, to zodb.TID) *backup.Plan {
+	t.Helper()
+	p, err := repo.At(repo.Identities()[0], to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // crashes runs a scenario on a copy of a directory with a crash at each
 // operation, until it gets through, and looks at the remains of each. A short run and
 // one with the race detector take a sample of the operations.
@@ -233,15 +251,10 @@ func TestCrashDuringRestoreLeavesTheTargetGood(t *testing.T) {
 }
 
 func testCrashDuringRestoreLeavesTheTargetGood(t *testing.T, format string) {
-	l, dir, tids := chain(t, format)
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	l, repo, tids := closedChain(t, format)
 	between := l.TIDs[8]
 	for _, to := range []zodb.TID{tids[2], between} {
-		p, err := repo.At(repo.Identities()[0], to)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := planTo(t, repo, to)
 		run := func(f vfs.FS) error {
 			_, err := restore.Run(t.Context(), restore.Options{Repository: repo, Plan: p, Parent: f, Name: "home", Now: time.Now, Checkpoint: 4 << 10, Workers: 1})
 			return err
@@ -288,9 +301,7 @@ func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {
 }
 
 func testCrashDuringDeltaLeavesTheTargetGood(t *testing.T, format string) {
-	l, dir, tids := chain(t, format)
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	_, repo, tids := closedChain(t, format)
 	start := t.TempDir()
 	old, err := repo.At(repo.Identities()[0], tids[0])
 	if err == nil {
@@ -326,18 +337,13 @@ func testCrashDuringDeltaLeavesTheTargetGood(t *testing.T, format string) {
 // one and a damaged one.
 func TestDeltaMovesOnlyWhatDiffers(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "chunky")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	l, repo, tids := closedChain(t, "chunky")
 	work := t.TempDir()
 	for i, step := range []struct {
 		to   zodb.TID
 		most int64 // files that may be unpacked
 	}{{tids[0], 1000}, {tids[2], 120}, {tids[2], 30}, {tids[0], 40}, {tids[1], 80}} {
-		p, err := repo.At(repo.Identities()[0], step.to)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := planTo(t, repo, step.to)
 		o := restoreOptions(t, repo, p, work, "home")
 		o.Delta = i > 0
 		if i == 2 { // a damaged file is one that differs

@@ -206,9 +206,7 @@ func TestFaultsOfRestoreLeaveTheTargetGood(t *testing.T) {
 }
 
 func testFaultsOfRestoreLeaveTheTargetGood(t *testing.T, format string) {
-	l, dir, tids := chain(t, format)
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	l, repo, tids := closedChain(t, format)
 	old := t.TempDir()
 	plan, err := repo.At(repo.Identities()[0], tids[0])
 	if err == nil {
@@ -224,10 +222,7 @@ func testFaultsOfRestoreLeaveTheTargetGood(t *testing.T, format string) {
 	}{"newest": {tids[2], t.TempDir(), 0}, "between": {l.TIDs[8], t.TempDir(), 0}, "delta": {tids[2], old, tids[0]}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, err := repo.At(repo.Identities()[0], sc.to)
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := planTo(t, repo, sc.to)
 			few := int64(-1) // as of a large home
 			if format == "bundled" {
 				few = 0
@@ -315,10 +310,7 @@ func testRestoreGoesOnAfterASyncThatFailed(
 	l, dir, _ := chain(t, format)
 	l.End()
 	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
-	p, err := repo.At(repo.Identities()[0], l.TIDs[8])
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := planTo(t, repo, l.TIDs[8])
 	begin := restoreJob(t, repo, p, t.TempDir(), 0, few)
 	syncs := 0
 	for failing := 1; ; failing += step {

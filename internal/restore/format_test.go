@@ -57,14 +57,9 @@ func TestBackupsOfAnyFormatBecomeHomesOfAnyOther(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s to %s", of, format), func(t *testing.T) {
 				t.Parallel()
-				l, dir, tids := chain(t, of.String())
-				l.End()
-				repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+				l, repo, tids := closedChain(t, of.String())
 				for k, to := range []zodb.TID{tids[2], l.TIDs[8]} {
-					p, err := repo.At(repo.Identities()[0], to)
-					if err != nil {
-						t.Fatal(err)
-					}
+					p := planTo(t, repo, to)
 					parent := t.TempDir()
 					if k == 1 { // an empty directory, such as a volume
 						if err := os.MkdirAll(filepath.Join(parent, "home", "lost+found"), 0o777); err != nil {
@@ -127,13 +122,8 @@ func TestMinimalIsRestoredIntoAnotherFormat(t *testing.T) {
 // HOME for the next run, which does not unpack again.
 func TestTheSecondStepBeginsAnew(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "chunky")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
-	p, err := repo.At(repo.Identities()[0], tids[2])
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, repo, tids := closedChain(t, "chunky")
+	p := planTo(t, repo, tids[2])
 	for _, kind := range []string{"full", "stopped"} {
 		parent := t.TempDir()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -171,13 +161,8 @@ func TestTheSecondStepBeginsAnew(t *testing.T) {
 // TestAnotherFormatIsRefusedWithDeltaAndDamage.
 func TestAnotherFormatIsRefusedWithDeltaAndDamage(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "chunky")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
-	p, err := repo.At(repo.Identities()[0], tids[2])
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, repo, tids := closedChain(t, "chunky")
+	p := planTo(t, repo, tids[2])
 	for _, delta := range []bool{false, true} {
 		o := restoreOptions(t, repo, p, t.TempDir(), "home")
 		o.Format, o.Convert, o.Delta, o.AcceptDamage = layout.Bundled, into("bundled"), delta, !delta
@@ -229,13 +214,8 @@ func copiedBy(from, to vfs.FS, sync func(vfs.File) error) error {
 // without a sync, and is durable when the restore is done.
 func TestAnotherFormatIsDurableWhoeverMadeIt(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "bundled")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
-	p, err := repo.At(repo.Identities()[0], tids[2])
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, repo, tids := closedChain(t, "bundled")
+	p := planTo(t, repo, tids[2])
 	for _, all := range []bool{true, false} {
 		for _, few := range []int64{-1, 1 << 20} {
 			disk := crashfs.New(1)
@@ -268,17 +248,12 @@ func (withoutSyncAll) SyncAll() error { return vfs.ErrNotSupported }
 // an empty directory.
 func TestFaultsOfRestoreIntoAnotherFormat(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "bundled")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	l, repo, tids := closedChain(t, "bundled")
 	for name, to := range map[string]zodb.TID{"newest": tids[2], "between": l.TIDs[8]} {
 		for _, empty := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, in an empty directory %t", name, empty), func(t *testing.T) {
 				t.Parallel()
-				p, err := repo.At(repo.Identities()[0], to)
-				if err != nil {
-					t.Fatal(err)
-				}
+				p := planTo(t, repo, to)
 				faults(t, 29, func(disk *crashfs.FS) (*faulttest.Job, error) {
 					if empty {
 						if err := disk.Mkdir("home"); err != nil {
@@ -353,9 +328,7 @@ func noOtherHome(f vfs.FS, home string) error {
 // of another plan makes its own.
 func TestAHomeThatIsWholeGetsItsNameFromTheNextRestore(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "bundled")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	_, repo, tids := closedChain(t, "bundled")
 	for _, to := range []zodb.TID{tids[2], tids[0]} {
 		disk := crashfs.New(1)
 		first, err := repo.At(repo.Identities()[0], tids[2])

@@ -123,10 +123,7 @@ func TestEveryBackupAndTransactionIsRestored(t *testing.T) {
 			}
 			dir := t.TempDir()
 			for i, tid := range targets {
-				p, err := repo.At(repo.Identities()[0], tid)
-				if err != nil {
-					t.Fatal(err)
-				}
+				p := planTo(t, repo, tid)
 				name := fmt.Sprint("r", i)
 				done, err := restore.Run(t.Context(), restoreOptions(t, repo, p, dir, name))
 				if err != nil || done.TID != tid || done.Resumed {

@@ -10,12 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
-	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -68,15 +68,10 @@ func (filesOnly) LockDir(string) (vfs.Lock, error) { return nil, vfs.ErrNotSuppo
 // disturbs nothing.
 func TestOneRestoreAtATimeWorksOnATarget(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "chunky")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	l, repo, tids := closedChain(t, "chunky")
 	var plans []*backup.Plan
 	for _, to := range []zodb.TID{tids[2], l.TIDs[8], tids[0]} {
-		p, err := repo.At(repo.Identities()[0], to)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := planTo(t, repo, to)
 		plans = append(plans, p)
 	}
 	for name, w := range ways() {
@@ -143,9 +138,7 @@ func testOneRestoreAtATime(t *testing.T, l *loadtest.Load, repo *backup.Reposito
 // TestRestoresAtOnceMakeOneHome: of different states, all begun at the same time.
 func TestRestoresAtOnceMakeOneHome(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "chunky")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	l, repo, tids := closedChain(t, "chunky")
 	for name, w := range ways() {
 		if name == "delta" { // each of which may succeed after the other
 			continue
@@ -160,10 +153,7 @@ func TestRestoresAtOnceMakeOneHome(t *testing.T) {
 			var made []zodb.TID
 			for i := range 6 {
 				to := []zodb.TID{tids[2], l.TIDs[8]}[i%2]
-				p, err := repo.At(repo.Identities()[0], to)
-				if err != nil {
-					t.Fatal(err)
-				}
+				p := planTo(t, repo, to)
 				o := restoreOptions(t, repo, p, parent, "home")
 				w.with(&o)
 				all.Go(func() {
@@ -197,15 +187,10 @@ func TestRestoresAtOnceMakeOneHome(t *testing.T) {
 // file nothing but the work is left by one that was stopped.
 func TestTheLockOfAKilledRestoreIsTaken(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "chunky")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
-	p, err := repo.At(repo.Identities()[0], tids[2])
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, repo, tids := closedChain(t, "chunky")
+	p := planTo(t, repo, tids[2])
 	disk := crashfs.New(1)
-	o := restore.Options{Repository: repo, Plan: p, Parent: disk, Name: "home", Now: restoreOptions(t, repo, p, dir, "").Now, Workers: 1, Checkpoint: 4 << 10}
+	o := restore.Options{Repository: repo, Plan: p, Parent: disk, Name: "home", Now: time.Now, Workers: 1, Checkpoint: 4 << 10}
 	o.Progress = func(p backup.Progress) {
 		if p.Files > 20 {
 			disk.CrashAt(1)
@@ -243,13 +228,8 @@ func TestTheLockOfAKilledRestoreIsTaken(t *testing.T) {
 // the name of the target, and nothing of the other one is removed.
 func TestALockThatWasTakenAwayByHand(t *testing.T) {
 	t.Parallel()
-	l, dir, tids := chain(t, "chunky")
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
-	p, err := repo.At(repo.Identities()[0], tids[2])
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, repo, tids := closedChain(t, "chunky")
+	p := planTo(t, repo, tids[2])
 	parent := t.TempDir()
 	lock := filepath.Join(parent, "home.restoring.lock")
 	o := restoreOptions(t, repo, p, parent, "home")

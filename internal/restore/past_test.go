@@ -10,7 +10,6 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
-	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -23,9 +22,7 @@ func TestHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T) {
 }
 
 func testHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T, format string) {
-	l, dir, tids := chain(t, format)
-	l.End()
-	repo := openRepository(t, objstore.NewDir(directory(t, dir)))
+	_, repo, tids := closedChain(t, format)
 	ahead := func() time.Time { return time.Now().Add(1000 * time.Hour) }
 	for _, tc := range []struct {
 		name string
@@ -57,10 +54,7 @@ func testHistoryBeginsAfterAllThatTheOldCopyHad(t *testing.T, format string) {
 			home := filepath.Join(work, "home")
 			back := func(delta bool) {
 				t.Helper()
-				p, err := repo.At(repo.Identities()[0], tids[0])
-				if err != nil {
-					t.Fatal(err)
-				}
+				p := planTo(t, repo, tids[0])
 				o := restoreOptions(t, repo, p, work, "home")
 				o.Delta = delta
 				if _, err := restore.Run(t.Context(), o); err != nil {
