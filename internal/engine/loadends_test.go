@@ -126,6 +126,78 @@ func TestALoaderRefusesAHomeThatIsNotSettled(t *testing.T) {
 	}
 }
 
+// TestALoadThatIsCutOffLeavesNoBlobs: of transactions that are not there, in a new home and in one that has
+// transactions, whenever it is killed or the power is cut.
+func TestALoadThatIsCutOffLeavesNoBlobs(t *testing.T) {
+	t.Parallel()
+	for _, later := range []bool{false, true} {
+		for at := 1; ; at++ {
+			disk, last := crashfs.New(int64(at)), zodb.TID(0)
+			if later {
+				disk, last = loaded(t)
+			} else if err := engine.CreateOn(disk, layout.Bundled, nil); err != nil {
+				t.Fatal(err)
+			}
+			disk.CrashAt(disk.Ops() + at)
+			l, err := engine.OpenLoader(t.Context(), "", last, sweepOptions(disk))
+			if err == nil {
+				for tid := max(last, 1<<40) + 1; err == nil && tid < last+1<<41; tid += 1 << 40 {
+					var txn zodb.Txn
+					if txn, err = l.Begin(t.Context(), zodb.TxnMeta{}, zodb.BeginOptions{TID: tid}); err == nil {
+						err = txn.Restore(t.Context(), zodb.Record{OID: 2, Data: sweptData(2, int(tid)), Exists: true}, &zodb.BlobSource{Reader: strings.NewReader("blob")})
+					}
+					if err == nil {
+						_, err = txn.Finish(t.Context(), nil)
+					}
+				}
+				err = errors.Join(err, l.Close())
+			}
+			for _, mode := range []crashfs.Mode{crashfs.KeepAll, crashfs.KeepNone, crashfs.Random(uint32(at))} {
+				after := disk.Crashed(mode)
+				o := sweepOptions(after)
+				o.History = engine.HistoryCopied
+				s, err := engine.Open(t.Context(), "", o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				there := 0
+				for tid, err := range s.Serials(t.Context(), 2) {
+					if errors.Is(err, zodb.ErrNotFound) {
+						break
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					if b, err := s.OpenBlob(t.Context(), 2, tid); err == nil {
+						there++
+						_ = b.Close()
+					} else if tid > last {
+						t.Errorf("later %t, operation %d, %s: the blob of %s: %v", later, at, mode, tid, err)
+					}
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				files := 0
+				for name, err := range vfs.Walk(after, ".") {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if strings.Contains(name, "blob") && !strings.HasPrefix(name, "A/blobs/x") && strings.HasSuffix(name, ".blob") || strings.HasPrefix(name, "journal/") {
+						files++
+					}
+				}
+				if files != there {
+					t.Errorf("later %t, operation %d, %s: there are %d blobs of %d revisions", later, at, mode, files, there)
+				}
+			}
+			if err == nil {
+				break
+			}
+		}
+	}
+}
+
 // loaded makes a home that a Loader has filled, and closes it.
 func loaded(t *testing.T) (*crashfs.FS, zodb.TID) {
 	t.Helper()

@@ -2,11 +2,14 @@ package bundled
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"runtime"
+	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
@@ -16,7 +19,8 @@ import (
 
 const (
 	// loadingFile is there while transactions are put that are in no log: then a bundle behind
-	// x.serial is not adopted, because it may not be whole, and nothing has its transactions.
+	// x.serial is not adopted, because it may not be whole, and nothing has its transactions. It names the
+	// blobs of the bundle that is being put, a line each: oid and tid.
 	loadingFile = "misc/loading"
 	// loadedMembers and loadedBytes bound a bundle that is loaded: of members, and of contents.
 	loadedMembers = 1 << 18
@@ -35,6 +39,7 @@ type loading struct {
 	file    *classic.Beside // nil: none is being written
 	out     *bundle.Writer
 	redo    *classic.Redo // of its blobs
+	blobs   []stagedBlob  // in journal/ until End
 	name    bundle.Name   // Max is the last transaction so far
 	highest zodb.OID
 	members int64
@@ -42,13 +47,28 @@ type loading struct {
 	buf     []byte
 }
 
+// stagedBlob is a blob on its way into A.
+type stagedBlob struct {
+	name   layout.Name
+	staged string
+	size   int64
+}
+
+// noteLoading says durably that transactions are put that are in no log, with some blobs.
+func (s *Store) noteLoading(blobs []stagedBlob) error {
+	var text []byte
+	for _, b := range blobs {
+		text = fmt.Appendf(text, "%s %s\n", b.name.OID, b.name.TID)
+	}
+	return vfs.WriteFileAtomic(s.fs, "journal/aside-loading", loadingFile, text, vfs.SyncOptions{File: s.o.Sync, Dir: s.o.Sync && s.o.DirSync})
+}
+
 // BeginLoading implements [store.Loader].
 func (s *Store) BeginLoading() (store.Loading, error) {
 	if err := s.sure(); err != nil {
 		return nil, err
 	}
-	err := vfs.WriteFileAtomic(s.fs, "journal/aside-loading", loadingFile, nil, vfs.SyncOptions{File: s.o.Sync, Dir: s.o.Sync && s.o.DirSync})
-	if err != nil {
+	if err := s.noteLoading(nil); err != nil {
 		return nil, err
 	}
 	return &loading{s: s}, nil
@@ -69,8 +89,10 @@ func (l *loading) Add(t store.Transaction) (durable bool, err error) {
 			return false, err
 		}
 	}
-	if err := adopt(l.redo, t); err != nil {
-		return false, err
+	for i := range t.Len() {
+		if r := t.Revision(i); r.Blob != "" {
+			l.blobs = append(l.blobs, stagedBlob{layout.Blob(r.OID, t.TID()), r.Blob, r.BlobSize})
+		}
 	}
 	if l.buf, err = addTransaction(l.out, l.buf, t); err != nil {
 		return false, err
@@ -88,13 +110,14 @@ func (l *loading) begin(first zodb.TID) (err error) {
 	if l.file, err = l.s.files.CreateBeside(); err != nil {
 		return err
 	}
-	l.name, l.members, l.bytes = bundle.Name{Min: first}, 0, 0
+	l.name, l.members, l.bytes, l.blobs = bundle.Name{Min: first}, 0, 0, nil
 	l.redo = l.s.files.NewRedo(store.A, loadedMembers)
 	l.out, err = bundle.NewWriter(l.file, bundle.Options{Identity: l.s.o.Identity, Min: first, Previous: l.s.now.last(), Workers: runtime.GOMAXPROCS(0), Ahead: int(budget.Within(loadedAhead, 16))})
 	return err
 }
 
-// End implements [store.Loading]. The bundle is durable before x.serial names its last transaction.
+// End implements [store.Loading]. The bundle is durable before x.serial names its last transaction, and its
+// blobs are named before they are in A.
 func (l *loading) End() error {
 	if l.out == nil {
 		return nil
@@ -102,6 +125,16 @@ func (l *loading) End() error {
 	l.out.SetHighestOID(l.highest)
 	if _, err := l.out.Close(); err != nil {
 		return err
+	}
+	if len(l.blobs) > 0 {
+		if err := l.s.noteLoading(l.blobs); err != nil {
+			return err
+		}
+	}
+	for _, b := range l.blobs {
+		if err := l.redo.Adopt(b.name, b.staged, b.size); err != nil {
+			return err
+		}
 	}
 	file := l.file
 	l.file, l.out = nil, nil
@@ -134,11 +167,13 @@ func (l *loading) Close() error {
 	return errors.Join(err, l.s.forgetLoading())
 }
 
-// forgetLoading removes bundles behind x.serial that are in no log, if there may be such.
+// forgetLoading removes bundles behind x.serial that are in no log, and their blobs, if there may be such.
 func (s *Store) forgetLoading() error {
-	if _, err := s.fs.Stat(loadingFile); errors.Is(err, fs.ErrNotExist) {
+	note, err := s.fs.ReadFile(loadingFile)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return err
 	}
 	mark, known, err := s.marked()
@@ -154,6 +189,20 @@ func (s *Store) forgetLoading() error {
 			if err := s.files.RemoveBeside(dirOf(l.side) + "/" + n.String()); err != nil {
 				return err
 			}
+		}
+	}
+	for line := range strings.Lines(string(note)) {
+		words := strings.Fields(line)
+		if len(words) != 2 {
+			continue
+		}
+		oid, oerr := zodb.ParseOID(words[0])
+		tid, terr := zodb.ParseTID(words[1])
+		if oerr != nil || terr != nil || tid <= mark {
+			continue
+		}
+		if err := s.files.RemoveBeside(s.files.Path(store.A, layout.Blob(oid, tid))); err != nil {
+			return err
 		}
 	}
 	if err := s.files.Sync(); err != nil {
