@@ -26,6 +26,9 @@ It is made of a snapshot, so writers go on. A repository, REPO, is a directory o
 backups; by default HOME/backups. The cost of an incremental backup grows with the
 changes only. Contents of a backup: docs/backup.md; how to get it back: dirstorage
 restore.`,
+		Example: `  dirstorage backup run /srv/zodb /backup/zodb
+  dirstorage backup list /backup/zodb
+  dirstorage backup verify --data /backup/zodb`,
 		RunE: wantsCommand,
 	}
 	c.AddCommand(
@@ -168,7 +171,14 @@ func (o *backupCommand) options(e *env) (backup.Options, error) {
 	return b, nil
 }
 
-func (e *env) warn(text string) { fmt.Fprintf(e.Stderr, "dirstorage: %s\n", text) }
+func (e *env) warn(text string) { e.note("dirstorage: %s\n", text) }
+
+// note writes something to Stderr that is neither an error nor damage.
+func (e *env) note(format string, args ...any) {
+	if !e.Quiet {
+		fmt.Fprintf(e.Stderr, format, args...)
+	}
+}
 
 func (o *backupCommand) run(ctx context.Context, e *env) error {
 	b, err := o.options(e)

@@ -113,7 +113,7 @@ func (o *benchCommand) run(ctx context.Context, e *env) error {
 		Server: z, Clock: e.Now, Objects: o.objects, Duration: o.duration, Sustain: o.sustain, BlobBytes: o.blobSize, Runs: o.runs, Only: o.only,
 		Begun: func(name string, run int) {
 			if e.Terminal || e.Verbose {
-				fmt.Fprintf(e.Stderr, "run %d of %d: %s\n", run+1, o.runs, name)
+				e.note("run %d of %d: %s\n", run+1, o.runs, name)
 			}
 		},
 	})
@@ -149,7 +149,7 @@ func (o *benchCommand) mayWrite(ctx context.Context, e *env, z zeoclient.Options
 			return "", hint(errors.New("there are transactions in this storage, and bench would add many"),
 				"let it measure an empty storage; or say --yes: existing objects will not be touched, and a pack takes the new ones away again")
 		}
-		fmt.Fprintf(e.Stderr, "warning: adding %s objects and many transactions to the storage at %s\n", human.Count(int64(o.objects)), o.server)
+		e.note("warning: adding %s objects and many transactions to the storage at %s\n", human.Count(int64(o.objects)), o.server)
 	}
 	return string(rune(c.Encoding())), nil
 }

@@ -27,9 +27,16 @@ type env struct {
 	Terminal bool
 	// Columns is the width of that terminal, which may change; 0 or nil: not known.
 	Columns func() int
+	// Screen is the terminal on Stdout; nil: there is none that can be drawn upon.
+	Screen *screen
+	// Color tells whether Stdout shows colours.
+	Color bool
 	// ProgressEvery is the time between two lines of progress; 0: the usual one.
 	ProgressEvery time.Duration
 	Verbose       bool
+	// Quiet leaves out progress, warnings, and the reports of commands that were not called to print something.
+	Quiet   bool
+	NoPager bool
 	// EndAtHangup, if not nil, makes SIGHUP end the command as SIGTERM does.
 	EndAtHangup func()
 	// Memory is how much this process may use; nothing: it was not asked.
@@ -49,11 +56,35 @@ func (e *env) columns() int {
 	return usualColumns
 }
 
+// outColumns is the width of the terminal on Stdout; 0: there is none.
+func (e *env) outColumns() int {
+	if e.Screen == nil {
+		return 0
+	}
+	width, _ := e.Screen.size()
+	return width
+}
+
+// findScreen looks for a terminal on standard output.
+func findScreen() *screen {
+	if !term.IsTerminal(int(os.Stdout.Fd())) || os.Getenv("TERM") == "dumb" {
+		return nil
+	}
+	s := &screen{out: os.Stdout}
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		s.in = os.Stdin
+	}
+	return s
+}
+
 // logger writes the log of a storage to Stderr: warnings and errors, with --verbose everything.
 func (e *env) logger() *slog.Logger {
 	level := slog.LevelWarn
-	if e.Verbose {
+	switch {
+	case e.Verbose:
 		level = slog.LevelDebug
+	case e.Quiet:
+		level = slog.LevelError
 	}
 	return slog.New(slog.NewTextHandler(e.Stderr, &slog.HandlerOptions{Level: level}))
 }
@@ -82,6 +113,7 @@ func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 			}
 			return width
 		},
+		Screen: findScreen(),
 		EndAtHangup: func() {
 			if signal.Ignored(syscall.SIGHUP) { // nohup
 				return
@@ -89,6 +121,7 @@ func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 			endAt(syscall.SIGHUP)
 		},
 	}
+	e.Color = e.Screen != nil && os.Getenv("NO_COLOR") == ""
 	e.Memory = budget.Find(e.Getenv, vfs.ReadFile)
 	e.Memory.Apply()
 	change(ctx, e)
@@ -97,12 +130,23 @@ func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 
 // run is Main with everything given.
 func run(ctx context.Context, e *env, args []string) int {
+	stdout, verbose, quiet := e.Stdout, e.Verbose, e.Quiet
+	defer func() { e.Stdout, e.Verbose, e.Quiet = stdout, verbose, quiet }()
+	endPager := func(err error) error { return err }
 	root := newRoot(e)
+	ready := root.PersistentPreRunE
+	root.PersistentPreRunE = func(c *cobra.Command, args []string) error {
+		if among(pagedCommands(), c) {
+			endPager = e.startPager()
+		}
+		return ready(c, args)
+	}
 	root.SetArgs(args)
 	root.SetIn(e.Stdin)
 	root.SetOut(e.Stdout)
 	root.SetErr(e.Stderr)
 	c, err := root.ExecuteContextC(ctx)
+	err = endPager(err)
 	e.tell(c, err)
 	return exitStatus(err)
 }
@@ -116,9 +160,13 @@ const rootShort = "A ZODB storage of ordinary files: journal, snapshot mode, blo
 func newRoot(e *env) *cobra.Command {
 	version := false
 	root := &cobra.Command{
-		Use:           "dirstorage",
-		Short:         rootShort,
-		Long:          rootShort + ".\n\n" + topicList(),
+		Use:   "dirstorage",
+		Short: rootShort,
+		Long:  rootShort + ".\n\n" + environmentHelp + "\n\n" + topicList(),
+		Example: `  dirstorage serve /srv/zodb
+  dirstorage status /srv/zodb
+  dirstorage backup run /srv/zodb /backup/zodb
+  DIRSTORAGE_HOME=/srv/zodb dirstorage log -n 10`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -128,19 +176,29 @@ func newRoot(e *env) *cobra.Command {
 			}
 			return wantsCommand(c, nil)
 		},
-		PersistentPreRun: func(c *cobra.Command, _ []string) {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if e.Quiet && e.Verbose {
+				return usage("--quiet cannot be combined with --verbose; leave one out")
+			}
+			if e.Quiet && among(reportingCommands(), c) && !asksForResult(c) {
+				e.Stdout = io.Discard
+			}
 			if e.EndAtHangup != nil && c.Annotations[hangupReloads] == "" {
 				e.EndAtHangup()
 			}
+			return nil
 		},
 	}
 	root.Flags().BoolVar(&version, "version", false, "print the version of the program, its source and Go")
 	root.PersistentFlags().BoolVarP(&e.Verbose, "verbose", "v", false, "report each step on stderr")
+	root.PersistentFlags().BoolVarP(&e.Quiet, "quiet", "q", false, "print errors, and results that were asked for, and nothing else")
+	root.PersistentFlags().BoolVar(&e.NoPager, "no-pager", false, "print long lists without PAGER")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
 	for _, add := range commands() {
 		root.AddCommand(add(e))
 	}
+	e.useEnvironment(root)
 	usageErrors(root)
 	return root
 }

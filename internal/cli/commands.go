@@ -11,6 +11,7 @@ func commands() []func(*env) *cobra.Command {
 		newExport,
 		newConvert,
 		newStatus,
+		newTop,
 		newLog,
 		newHistory,
 		newShow,

@@ -48,6 +48,7 @@ func testEnv() (e *env, stdout, stderr *bytes.Buffer) {
 // REPO and NEW are other names.
 var withHome = map[string][]string{
 	"status":          {"status", "HOME"},
+	"top":             {"top", "--once", "HOME"},
 	"log":             {"log", "HOME"},
 	"history":         {"history", "HOME", "0x0"},
 	"show":            {"show", "HOME", "0x0"},

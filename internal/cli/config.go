@@ -86,7 +86,7 @@ func (o *configCommand) run(_ context.Context, e *env, conf *config.Config) erro
 		return err
 	}
 	for _, text := range conf.Warnings {
-		fmt.Fprintf(e.Stderr, "warning: %s\n", text)
+		e.note("warning: %s\n", text)
 	}
 	return nil
 }

@@ -30,13 +30,14 @@ func newDemo(e *env) *cobra.Command {
 	var keep bool
 	c := &cobra.Command{
 		Use:         "demo",
-		Annotations: interruptible("its directory was removed, unless --keep was given; run it again"),
+		Annotations: interruptible("its directory was removed, unless --keep-directory was given; run it again"),
 		Short:       "Show the main uses in a temporary directory",
 		Long: `In a temporary directory, make a storage from a bundled database, write to it
 without pause, copy it with tar meanwhile, kill the writer hard, recover, check,
 and prove that the copy is the state of the database at one transaction. It
 needs tar.`,
-		Args: cobra.NoArgs,
+		Example: "  dirstorage demo\n  dirstorage demo --keep-directory",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			dir, err := os.MkdirTemp("", "dirstorage-demo-")
 			if err != nil {
@@ -51,7 +52,7 @@ needs tar.`,
 			return d.run(c.Context())
 		},
 	}
-	c.Flags().BoolVar(&keep, "keep", false, "leave the directory, to look at")
+	c.Flags().BoolVar(&keep, "keep-directory", false, "leave the directory, to look at")
 	return c
 }
 

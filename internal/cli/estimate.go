@@ -283,7 +283,7 @@ func (o *estimateCommand) place(ctx context.Context, e *env, options *estimate.O
 		}
 		err = terr
 	}
-	fmt.Fprintf(e.Stderr, "warning: no sample can be copied beside %s (%v): there are no times, and the size of bundles is a rough guess\n", o.target, err)
+	e.note("warning: no sample can be copied beside %s (%v): there are no times, and the size of bundles is a rough guess\n", o.target, err)
 	return done, nil
 }
 

@@ -46,12 +46,21 @@ func TestExitStatusesAreThoseOfTheDocument(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(damaged, "A", "x.oid"), []byte("not eight bytes"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	crashed := at("crashed")
+	e, _, stderr = testEnv()
+	if status := run(t.Context(), e, []string{"import", hometest.FileStorage(t, "undo.fs"), crashed}); status != exitOK {
+		t.Fatal(stderr)
+	}
+	if err := os.Remove(filepath.Join(crashed, "misc", "snapshot")); err != nil {
+		t.Fatal(err)
+	}
 	calls := map[int][][]string{
 		exitOK:            {{"status", home}, {"snapshot", "run", home, "--", "true"}, {"version"}, {"help"}, {"--version"}},
 		exitFailed:        {{"create", home}, {"create", at("a/b")}, {"import", at("nowhere.fs"), at("new")}, {"import", "zeo://127.0.0.1:1", at("new")}, {"backup", "list", at("nowhere")}},
 		exitUsage:         {{"nosuch"}, {"help", "nosuch"}, {"status"}, {"status", ""}, {"status", "--nosuch", home}, {"create", "--format", "foo", at("new")}, {"log", "--from", "yesterday", home}, {"serve", "--log-level", "loud", home}},
 		exitDamage:        {{"check", damaged}},
 		exitLocked:        {{"recover", open}, {"serve", "--listen", "127.0.0.1:0", open}},
+		exitProblem:       {{"status", crashed}},
 		exitNoStorage:     {{"status", at("nowhere")}, {"status", script}, {"check", dir}, {"serve", "--create=false", "--listen", "127.0.0.1:0", at("nowhere")}},
 		exitNotExecutable: {{"snapshot", "run", home, "--", script}},
 		exitNotFound:      {{"snapshot", "run", home, "--", "no-such-program"}},
@@ -69,7 +78,7 @@ func TestExitStatusesAreThoseOfTheDocument(t *testing.T) {
 			if got := run(ctx, e, args); got != want {
 				t.Errorf("%v: status %d, want %d\n%s%s", args, got, want, stdout, stderr)
 			}
-			if want != exitOK && want != exitDamage && want != 7 && want != 128+9 && stderr.Len() == 0 {
+			if want != exitOK && want != exitDamage && want != exitProblem && want != 7 && want != 128+9 && stderr.Len() == 0 {
 				t.Errorf("%v: status %d, and not a word about it", args, want)
 			}
 		}

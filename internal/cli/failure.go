@@ -23,6 +23,7 @@ const (
 	exitDamage      = 3
 	exitLocked      = 4
 	exitNoStorage   = 5
+	exitProblem     = 6
 	exitInterrupted = 130
 )
 

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"github.com/spf13/cobra"
@@ -163,7 +162,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	if r.Python2() {
-		fmt.Fprintf(e.Stderr, "%s is a file of Python 2: its records are for clients of Python 2, or have to be converted (zodbupdate); an export will be one too\n", o.source)
+		e.note("%s is a file of Python 2: its records are for clients of Python 2, or have to be converted (zodbupdate); an export will be one too\n", o.source)
 	}
 	m := newMeter(e)
 	if o.follow {
@@ -187,7 +186,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	err = errors.Join(err, closeShown(e, s))
 	if done.Truncated != nil {
-		fmt.Fprintf(e.Stderr, "warning: %s is good up to byte %d only (%s); the bytes behind it were never committed and are left out\n",
+		e.note("warning: %s is good up to byte %d only (%s); the bytes behind it were never committed and are left out\n",
 			o.source, done.Truncated.Offset, done.Truncated.Reason)
 	}
 	return o.blobAdvice(e, m, done, err, "give --blobs DIR, or leave blobs out")

@@ -108,11 +108,11 @@ func (f *following) say(s followState, err string) {
 	}
 	switch {
 	case s.State == "lost":
-		fmt.Fprintf(f.e.Stderr, "warning: %s\n", err)
+		f.e.note("warning: %s\n", err)
 	case s.State == "caught-up" && !f.first:
-		fmt.Fprintf(f.e.Stderr, "copied %s transactions up to %s; caught up: HOME has everything that the source has. Following transactions committed from now on\n", human.Count(s.Transactions), formatLast(s.LastTID))
+		f.e.note("copied %s transactions up to %s; caught up: HOME has everything that the source has. Following transactions committed from now on\n", human.Count(s.Transactions), formatLast(s.LastTID))
 	default:
-		fmt.Fprintln(f.e.Stderr, s.text())
+		f.e.note("%s\n", s.text())
 	}
 }
 
@@ -147,7 +147,7 @@ func (f *following) end(ctx context.Context, err error) error {
 	case !f.first: // taken for a copy, it would lose the rest
 		return fmt.Errorf("the source has more than was copied: %w", context.Cause(ctx))
 	case !f.now.Up:
-		fmt.Fprintf(f.e.Stderr, "warning: stopped while %s\nhint: run it again: it copies the rest\n", f.state(f.now).text())
+		f.e.note("warning: stopped while %s\nhint: run it again: it copies the rest\n", f.state(f.now).text())
 	}
 	return nil
 }

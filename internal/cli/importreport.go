@@ -51,13 +51,13 @@ func inBrackets(class string) string {
 // warn reports oddities of the imported data.
 func (o *importCommand) warn(e *env, done transfer.Imported) {
 	if done.MissingBlobs > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s blobs were missing; their records are there without content\n", human.Count(done.MissingBlobs))
+		e.note("warning: %s blobs were missing; their records are there without content\n", human.Count(done.MissingBlobs))
 	}
 	if done.Renumbered > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s transactions got other tids, because those in the file do not grow\n", human.Count(done.Renumbered))
+		e.note("warning: %s transactions got other tids, because those in the file do not grow\n", human.Count(done.Renumbered))
 	}
 	if ahead := done.LastTID.Time().Sub(e.Now()); done.LastTID != 0 && ahead > farFuture {
-		fmt.Fprintf(e.Stderr, "warning: the last transaction %s is %s ahead of the clock, and so will be all that follow: times of packs, backups and logs are not those of the clock\n",
+		e.note("warning: the last transaction %s is %s ahead of the clock, and so will be all that follow: times of packs, backups and logs are not those of the clock\n",
 			formatLast(done.LastTID), human.Duration(ahead))
 	}
 	warnDangling(e, done)
@@ -79,12 +79,12 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 // warnDangling lists references that lead to nothing.
 func warnDangling(e *env, done transfer.Imported) {
 	if done.Dangling > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s references lead to objects that do not exist, as in the source; following one raises a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
+		e.note("warning: %s references lead to objects that do not exist, as in the source; following one raises a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
 		for _, d := range done.DanglingList[:min(len(done.DanglingList), maxDanglingLines)] {
-			fmt.Fprintf(e.Stderr, "  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
+			e.note("  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
 		}
 		if more := done.Dangling - maxDanglingLines; more > 0 {
-			fmt.Fprintf(e.Stderr, "  and %s more; dirstorage check lists them\n", human.Count(more))
+			e.note("  and %s more; dirstorage check lists them\n", human.Count(more))
 		}
 	}
 }

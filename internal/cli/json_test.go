@@ -22,6 +22,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/salvage"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/transfer"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -33,6 +34,7 @@ var documents = map[string][]any{
 	"export":          {transfer.Exported{}},
 	"convert":         {converted{}},
 	"status":          {homeStatus{}},
+	"top":             {topReport{}},
 	"log":             {logLine{}},
 	"history":         {historyLine{}},
 	"show":            {shownRevision{}, shownTransaction{}, shownValue{}, shownSegment{}, shownBundle{}, shownGone{}},
@@ -111,12 +113,19 @@ func TestPrintedJSONHasOnlyDocumentedFields(t *testing.T) {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	home, repo := at("home"), at("repo")
 	url, _ := served(t, "", nil)
+	server := startServe(t, "--listen", "127.0.0.1:0", at("served"))
+	address := server.await(&server.out, `zeo://(127\.0\.0\.1:\d+)\n`)
+	client, err := zeoclient.Dial(t.Context(), zeoclient.Options{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
 	documented := documentedFields(t)
 	ran := make(map[string]bool)
 	for _, args := range [][]string{
 		{"create", at("new")}, {"estimate", hometest.FileStorage(t, "undo.fs"), at("whole")}, {"import", hometest.FileStorage(t, "undo.fs"), at("whole")},
 		{"export", "--to", "03F6ED2440000000", at("whole"), at("part.fs")}, {"import", at("part.fs"), home},
-		{"status", home}, {"status", "--count", home}, {"log", "--oids", home}, {"history", home, "1"},
+		{"status", home}, {"status", "--count", home}, {"status", at("served")}, {"top", "--once", "--interval", "100ms", at("served")}, {"log", "--oids", home}, {"history", home, "1"},
 		{"show", home, "1"}, {"show", filepath.Join(home, "A/x.serial")}, {"show", filepath.Join(home, "config/settings")},
 		{"refs", "--write-index", home}, {"refs", home, "1"}, {"files", "--since", "0x0", home}, {"version"}, {"config", home},
 		{"backup", "full", home, repo}, {"recover", home}, {"import", hometest.FileStorage(t, "undo.fs"), home}, {"backup", "inc", home, repo},

@@ -47,7 +47,7 @@ const usualProgress = 200 * time.Millisecond
 // update prints the line anew, a few times a second, with the time that is left
 // if total is known, of which done is done.
 func (m *meter) update(done, total int64, text func(spent time.Duration) string) {
-	if !m.e.Terminal {
+	if !m.e.Terminal || m.e.Quiet {
 		return
 	}
 	now := m.e.Now()

@@ -143,7 +143,7 @@ func (o *refsCommand) openIndex(e *env, home vfs.FS) (*refindex.Reader, error) {
 
 // withoutIndex says why it is going to take long, and the remedy.
 func (o *refsCommand) withoutIndex(e *env, why string) {
-	fmt.Fprintf(e.Stderr, "dirstorage: %s: every object is read\nhint: dirstorage refs --write-index %s writes it, as pack --refs and check --refs do as a by-product\n", why, o.home)
+	e.note("dirstorage: %s: every object is read\nhint: dirstorage refs --write-index %s writes it, as pack --refs and check --refs do as a by-product\n", why, o.home)
 }
 
 // refsAnswer is the output of refs.

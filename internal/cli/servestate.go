@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // Operations that a server answers at the control socket of each of its storages.
@@ -76,4 +80,17 @@ func (s *serving) answerTools(server *zeo.Server, listeners []net.Listener) {
 			return json.Marshal(a)
 		})
 	}
+}
+
+// askServer asks for an operation, and puts the answer into v. It reports false if the process
+// that has the storage open is not a server.
+func askServer(ctx context.Context, running *control.Client, op string, v any) (bool, error) {
+	b, err := running.Ask(ctx, op)
+	if errors.Is(err, zodb.ErrUnsupported) {
+		return false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	return err == nil, err
 }

@@ -84,6 +84,7 @@ var signalledCommands = map[string]signalled{
 	"export":          {args: []string{"export", "HOME", "NEW"}},
 	"convert":         {args: []string{"convert", "HOME", "NEW"}},
 	"status":          {args: []string{"status", "HOME"}, silent: true},
+	"top":             {args: []string{"top", "HOME"}, silent: true},
 	"log":             {args: []string{"log", "-n", "0", "HOME"}},
 	"history":         {args: []string{"history", "-n", "0", "HOME", "0x0"}},
 	"show":            {never: "reads one object"},

@@ -20,6 +20,8 @@ func newSnapshot(e *env) *cobra.Command {
 		Short: "Make HOME/A stand still while something copies it",
 		Long: `In snapshot mode nothing below HOME/A changes, while the storage goes on reading
 and writing. A copy of HOME/config and HOME/A that is made then is a backup.`,
+		Example: `  dirstorage snapshot run /srv/zodb -- tar -C /srv/zodb -czf /backup/full.tgz config A
+  dirstorage snapshot status /srv/zodb`,
 		RunE: wantsCommand,
 	}
 	c.AddCommand(newSnapshotRun(e), newSnapshotEnter(e), newSnapshotLeave(e), newSnapshotStatus(e))
@@ -28,15 +30,13 @@ and writing. A copy of HOME/config and HOME/A that is made then is a backup.`,
 
 // snapshotOptions are those that all commands have in common.
 func (e *env) snapshotOptions(home string) snapshot.Options {
-	return snapshot.Options{Home: home, Now: e.Now, Getenv: e.Getenv, Warn: func(text string) {
-		fmt.Fprintf(e.Stderr, "dirstorage: %s\n", text)
-	}}
+	return snapshot.Options{Home: home, Now: e.Now, Getenv: e.Getenv, Warn: e.warn}
 }
 
 type snapshotRunCommand struct {
 	home, conf        string
 	timeout, interval float64
-	quiet, join       bool
+	join              bool
 	command           []string
 }
 
@@ -82,7 +82,6 @@ take part in the snapshot.`,
 	c.Flags().Float64VarP(&o.interval, "sleep", "s", 10, "`seconds` between two tries")
 	c.Flags().StringVar(&o.conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
 	c.Flags().BoolVar(&o.join, "join", false, "also use a snapshot that somebody else entered long ago")
-	c.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "say nothing about tries that failed")
 	return c
 }
 
@@ -112,7 +111,7 @@ func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
 	}
 	options.Timeout = time.Duration(o.timeout * float64(time.Second))
 	options.Interval = time.Duration(o.interval * float64(time.Second))
-	if o.quiet {
+	if e.Quiet {
 		options.Warn = nil
 	}
 	held, err := snapshot.Enter(ctx, options)

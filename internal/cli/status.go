@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,19 +14,31 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func newStatus(e *env) *cobra.Command {
-	var asJSON, count bool
+	o := statusCommand{}
 	c := &cobra.Command{
 		Use:         "status HOME",
 		Annotations: interruptible("nothing was changed; run it again"),
 		SuggestFor:  []string{"info", "state"},
-		Short:       "Say in which state a storage is and how much it holds",
-		Long: `Say whether a storage is running, and print the state of its snapshot mode, its last
-transaction, the transactions that wait to be flushed, and how much it holds. It
-costs nothing, even for a large storage. The room on the disk is estimated: of
+		Short:       "Say what is wrong with a storage, what runs, and how much it holds",
+		Long: `Say what is wrong with a storage and its server, the worst first, with the next step
+for each; then which program runs and since when, the clients, how far flush, backup
+and verification are behind, snapshot mode, and the space that is used, free, and
+going to be free. The exit status is 0 if nothing is wrong, 3 if data are damaged or
+missing, and 6 if something else is wrong.
+
+Backups are looked for in --repository, or the setting backup-repository of the server,
+or HOME/backups. A storage of which no backup is known is not taken for a fault: other
+programs may make backups.
+
+--watch shows it again every --interval, on a terminal in place until q or Ctrl-C,
+elsewhere one below the other.
+
+It costs nothing, even for a large storage. The room on the disk is estimated: of
 bundles it is their size; in other formats each file is a block at least, and files
 that packs have put aside are not counted.
 
@@ -37,25 +48,105 @@ the disk, part by part; and it shows how much packs have put aside, blobs includ
 and from when on the next pack frees that. Of a HOME of the format bundled that is
 shown in any case: how much is gone for good and not given back yet, and how much is
 set aside, and until when; without --count an estimate if it is not running.`,
-		Example: "  dirstorage status /srv/zodb\n  dirstorage status --count /srv/zodb",
+		Example: "  dirstorage status /srv/zodb\n  dirstorage status --watch --repository /backup/zodb /srv/zodb\n  dirstorage status --count /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			st, err := readStatus(c.Context(), e, args[0])
-			if err == nil && count {
-				err = st.count(c.Context(), e)
-			}
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return e.printJSON(st)
-			}
-			return st.print(e)
+			o.home = args[0]
+			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVar(&count, "count", false, "count its contents, file by file")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON; with --watch one document a line")
+	c.Flags().BoolVar(&o.count, "count", false, "count its contents, file by file")
+	c.Flags().StringVar(&o.repository, "repository", "", "the `DIR` with the backups")
+	c.Flags().StringVar(&o.backupAge, "backup-age", "26 hours", "the `AGE` of the last backup from which on it is wrong, if there are later transactions; 0 = never")
+	c.Flags().StringVar(&o.verifyAge, "verify-age", "8 days", "the same of the last verification that found a backup good")
+	o.watching.addFlags(c)
 	return c
+}
+
+type statusCommand struct {
+	home, repository     string
+	backupAge, verifyAge string
+	count, json          bool
+	watching
+	limits problemLimits
+}
+
+func (o *statusCommand) run(ctx context.Context, e *env) (err error) {
+	if o.limits.backupAge, err = e.parseAge("--backup-age", o.backupAge); err != nil {
+		return err
+	}
+	if o.limits.verifyAge, err = e.parseAge("--verify-age", o.verifyAge); err != nil {
+		return err
+	}
+	if o.count && o.watch {
+		return usage("--count cannot be combined with --watch, which looks again and again; leave one out")
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	if o.watch {
+		return o.each(ctx, e, func(ctx context.Context) (frame, error) {
+			st, err := o.look(ctx, e)
+			if err != nil {
+				return frame{}, err
+			}
+			rows := st.rows(e.Now())
+			footer := fmt.Sprintf("%s; q: end; every %s", human.FormatTime(e.Now(), time.Local), human.Duration(o.interval))
+			return frame{lines: func(width int) []string { return layoutRows(e, rows, width, true) }, footer: func() string { return footer }, doc: st}, nil
+		}, o.json, nil)
+	}
+	st, err := o.look(ctx, e)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = e.printJSON(st)
+	} else {
+		err = printLines(e.Stdout, layoutRows(e, st.rows(e.Now()), e.outColumns(), false))
+	}
+	return errors.Join(err, st.verdict())
+}
+
+// look reads everything.
+func (o *statusCommand) look(ctx context.Context, e *env) (homeStatus, error) {
+	st, err := readStatus(ctx, e, o.home)
+	if err == nil && o.count {
+		err = st.count(ctx, e)
+	}
+	if err == nil {
+		err = st.lookAtBackups(ctx, e, o.repository)
+	}
+	st.findProblems(e.Now(), o.limits)
+	return st, err
+}
+
+// verdict is the exit status.
+func (st *homeStatus) verdict() error {
+	code := exitOK
+	for _, p := range st.Problems {
+		switch p.Code {
+		case "damaged", "lost_list":
+			return &status{code: exitDamage}
+		}
+		code = exitProblem
+	}
+	if code == exitOK {
+		return nil
+	}
+	return &status{code: code}
+}
+
+// parseAge reads an age such as “7 days”; 0 is none.
+func (e *env) parseAge(flag, text string) (time.Duration, error) {
+	if text == "0" {
+		return 0, nil
+	}
+	at, err := e.parseTime(flag, text+" ago")
+	if err != nil {
+		return 0, usage("%s %q: want a number and minutes, hours, days or weeks, or 0", flag, text)
+	}
+	return max(e.Now().Sub(at), 1), nil
 }
 
 // count counts and measures the contents of a storage.
@@ -76,7 +167,13 @@ func (st *homeStatus) count(ctx context.Context, e *env) error {
 // homeStatus is a storage's description of itself, with whether it runs.
 type homeStatus struct {
 	Running bool `json:"running"`
+	// Problems are the faults, the severe ones first.
+	Problems []problem `json:"problems"`
 	zodb.Status
+	// Server is the server that serves it; nil: no server has it open. Activity is that of its clients.
+	Server   *serverState         `json:"server,omitempty"`
+	Activity *zeo.StorageActivity `json:"activity,omitempty"`
+	Backup   *backupState         `json:"backup,omitempty"`
 	// Disk is the room of HOME on the disk; nil: it was not measured.
 	Disk *engine.DiskUse `json:"disk,omitempty"`
 }
@@ -87,11 +184,8 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 	st := homeStatus{Running: true}
 	running, err := control.Dial(ctx, home)
 	if err == nil {
-		b, err := running.Status(ctx)
-		if err = errors.Join(err, running.Close()); err != nil {
-			return st, err
-		}
-		return st, json.Unmarshal(b, &st.Status)
+		err := st.ask(ctx, running)
+		return st, errors.Join(err, running.Close())
 	}
 	if !errors.Is(err, control.ErrNotRunning) {
 		return st, err
@@ -120,6 +214,28 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 	return st, s.Close()
 }
 
+// ask asks the process that has the storage open.
+func (st *homeStatus) ask(ctx context.Context, running *control.Client) error {
+	b, err := running.Status(ctx)
+	if err == nil {
+		err = json.Unmarshal(b, &st.Status)
+	}
+	if err != nil {
+		return err
+	}
+	var server serverState
+	serves, err := askServer(ctx, running, opServer, &server)
+	if err != nil || !serves {
+		return err
+	}
+	st.Server = &server
+	var a zeo.Activity
+	if serves, err = askServer(ctx, running, opClients, &a); serves && len(a.Storages) > 0 {
+		st.Activity = &a.Storages[0]
+	}
+	return err
+}
+
 // formatDone says how far a pack has come in its phase.
 func formatDone(p *zodb.PackProgress) string {
 	if p.Total == 0 {
@@ -130,122 +246,4 @@ func formatDone(p *zodb.PackProgress) string {
 		text += ", " + human.Duration(time.Duration(p.LeftSeconds*1e9)) + " left"
 	}
 	return text
-}
-
-// printDisk prints the room of HOME on the disk.
-func (st *homeStatus) printDisk(line func(name, format string, args ...any)) {
-	if st.Disk == nil {
-		if text := st.estimateDisk(); text != "" {
-			line("on the disk", "about %s; --count measures it", text)
-		}
-		return
-	}
-	var parts []string
-	for _, p := range st.Disk.Parts {
-		parts = append(parts, p.Name+" "+human.Bytes(p.Bytes))
-	}
-	line("on the disk", "%s in %s files and directories: %s", human.Bytes(st.Disk.Bytes), human.Count(st.Disk.Files), strings.Join(parts, ", "))
-}
-
-// printRemoved prints how much packs have removed, and when the file system has it back.
-func (st *homeStatus) printRemoved(line func(name, format string, args ...any)) {
-	r := st.Removed // of blobs it knows nothing
-	if st.Disk != nil {
-		r = &st.Disk.Removed
-	}
-	if r == nil {
-		return
-	}
-	if r.GoneBytes > 0 {
-		line("gone for good", "%s in bundles; it comes back when these are written again: by themselves from half on, now by pack --reclaim", human.Bytes(r.GoneBytes))
-	}
-	for i, a := range r.Aside {
-		name := ""
-		if i == 0 {
-			name = "set aside"
-		}
-		until := human.FormatTime(a.Until, time.Local)
-		if r.InBundles {
-			line(name, "%s, %s items, by pack %d; until %s, then it is gone for good", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, until)
-		} else {
-			line(name, "%s in %s files by pack %d; the first pack after %s frees it, or pack --reclaim", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, until)
-		}
-	}
-	if st.GaveBackBytes != 0 {
-		line("given back", "%s since the start, by bundles that were written again", human.Bytes(st.GaveBackBytes))
-	}
-}
-
-func (st *homeStatus) print(e *env) error {
-	line := func(name, format string, args ...any) {
-		if name != "" {
-			name += ":"
-		}
-		fmt.Fprintf(e.Stdout, "%-18s %s\n", name, fmt.Sprintf(format, args...))
-	}
-	line("storage", "%s (%s, %s, identity %s)", st.Home, st.Class, st.Format, st.Identity)
-	if st.Running {
-		line("state", "running, pid %d", st.PID)
-	} else {
-		line("state", "not running, or without a control socket")
-	}
-	switch {
-	case st.Snapshot != "":
-		line("snapshot mode", "%s", printable([]byte(st.Snapshot)))
-	case st.Running:
-		line("snapshot mode", "off")
-	case st.LastTID == 0 && st.JournalBytes == 0: // as create leaves it
-		line("snapshot mode", "off: nothing was ever committed")
-	default:
-		line("snapshot mode", "off: it was not closed cleanly, and is rolled forward at the next start")
-	}
-	if m := st.SnapshotMode; m != nil {
-		name, mode := "", "since"
-		if m.Long {
-			name, mode = "TROUBLE", "in snapshot mode since"
-		}
-		line(name, mode+" %s, for %s; A ends with %s, and %s transactions were committed since", human.FormatTime(m.Since, time.Local),
-			human.Duration(time.Duration(m.Seconds*1e9)), formatLast(m.TID), human.Count(m.Newer))
-	}
-	if st.Failure != "" {
-		line("READ-ONLY", "%s", st.Failure)
-	}
-	if st.Trouble != "" {
-		line("TROUBLE", "%s", st.Trouble)
-	}
-	for _, path := range st.Damaged {
-		line("WARNING", "%s is damaged, and is left as it is: see “dirstorage check”", path)
-	}
-	if st.LowSpace != "" {
-		line("WARNING", "%s", st.LowSpace)
-	}
-	if st.CommitSeconds >= 1 {
-		line("TROUBLE", "a commit has been waiting for the disk for %.0f seconds", st.CommitSeconds)
-	}
-	line("last transaction", "%s", formatLast(st.LastTID))
-	if st.Packed != 0 {
-		line("packed", "%s", formatLast(st.Packed))
-	}
-	if p := st.Pack; p != nil {
-		line("pack", "%s, %s, since %s", p.Phase, formatDone(p), human.FormatTime(p.Since, time.Local))
-		if p.Waiting != "" {
-			line("", "it waits for %s", p.Waiting)
-		}
-	}
-	n := st.Counts
-	if n.Exact {
-		line("holds", "%s objects, %s revisions, %s transactions; %s, of which %s of blobs", human.Count(n.Objects), human.Count(n.Revisions),
-			human.Count(n.Transactions), human.Bytes(n.Bytes), human.Bytes(n.BlobBytes))
-	} else {
-		line("holds", "up to %s objects (nobody has counted)", human.Count(n.Objects))
-	}
-	st.printDisk(line)
-	st.printRemoved(line)
-	line("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
-	if st.Running {
-		line("open transactions", "%d", st.OpenTransactions)
-	}
-	_, err := fmt.Fprintf(e.Stdout, "%-18s %s of %s, %s of %s inodes\n", "free:", human.Bytes(int64(st.Space.FreeBytes)), human.Bytes(int64(st.Space.TotalBytes)),
-		human.Count(int64(st.Space.FreeInodes)), human.Count(int64(st.Space.TotalInodes)))
-	return err
 }

@@ -138,6 +138,8 @@ func newHelp() *cobra.Command {
 		Use:   "help [COMMAND... | TOPIC]",
 		Short: "Help about any command, and topics",
 		Long:  "Show the help of a command, a topic, or the list of the commands.\n\n" + topicList(),
+		Example: `  dirstorage help backup run
+  dirstorage help configuration`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if t, ok := findTopic(args[0]); ok {

@@ -64,6 +64,6 @@ func hasZoneFile() bool {
 // warnFuture warns of a time that has not come yet where that keeps less than meant.
 func (e *env) warnFuture(flag string, at time.Time, means string) {
 	if ahead := at.Sub(e.Now()); ahead > 0 {
-		fmt.Fprintf(e.Stderr, "warning: %s: %s is in the future, in %s: %s\n", flag, human.FormatTime(at, time.Local), human.Duration(ahead), means)
+		e.note("warning: %s: %s is in the future, in %s: %s\n", flag, human.FormatTime(at, time.Local), human.Duration(ahead), means)
 	}
 }

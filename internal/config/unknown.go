@@ -11,11 +11,14 @@ import (
 
 const environmentPrefix = "DIRSTORAGE_"
 
+// HomeVariable has the HOME of commands that are called without one. It is not a setting.
+const HomeVariable = environmentPrefix + "HOME"
+
 // UnknownVariables returns a warning for each variable of an environment (NAME=VALUE) that looks
 // like a setting and is none, in alphabetical order. Variables that Kubernetes sets for a service
 // named dirstorage are not meant for this program.
 func UnknownVariables(environment []string) []string {
-	var known []string
+	known := []string{HomeVariable}
 	for _, s := range table() {
 		known = append(known, s.environment())
 	}

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/metrics"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// backupState is how far backups and their verification are behind a storage.
+type backupState struct {
+	// Repository is the directory that was looked at; empty: there is none.
+	Repository string `json:"repository"`
+	// Error is why the repository, or the note in HOME, cannot be read.
+	Error string `json:"error,omitempty"`
+	// TID is the last transaction that a backup has, and Time when that backup was made; zeros and
+	// null: no backup is known.
+	TID  zodb.TID   `json:"tid"`
+	Time *time.Time `json:"time"`
+	// BehindSeconds is the age of that transaction, if there are later ones; else 0.
+	BehindSeconds float64 `json:"behind_seconds"`
+	// Verified is the newest backup that was found good; nil: none was.
+	Verified *verifiedState `json:"verified,omitempty"`
+	// Failed are the backups that were not good when they were last verified, the newest first.
+	Failed []failedBackup `json:"failed,omitempty"`
+	// Unusable are the backups whose manifests cannot be used.
+	Unusable []string `json:"unusable,omitempty"`
+}
+
+// verifiedState is a verification that found a backup good.
+type verifiedState struct {
+	Backup string       `json:"backup"`
+	TID    zodb.TID     `json:"tid"` // last transaction of the backup
+	Time   time.Time    `json:"time"`
+	Level  backup.Level `json:"level"`
+}
+
+// failedBackup is a verification that did not.
+type failedBackup struct {
+	Backup string    `json:"backup"`
+	Time   time.Time `json:"time"`
+	Error  string    `json:"error"`
+}
+
+// lookAtBackups reads the note of the last backup in HOME, and the repository: the one that was
+// asked for, that of the server, or HOME/backups, which need not be there.
+func (st *homeStatus) lookAtBackups(ctx context.Context, e *env, repository string) error {
+	if st.Server != nil {
+		repository = cmp.Or(repository, st.Server.Repository)
+	}
+	dir := cmp.Or(repository, filepath.Join(st.Home, "backups"))
+	b := &backupState{}
+	st.Backup = b
+	home, err := vfs.OS(st.Home)
+	if err == nil {
+		var r metrics.Record
+		r, err = metrics.HomeBackup(home)()
+		b.note(r.TID, r.Time)
+	}
+	var store vfs.FS
+	if err == nil {
+		store, err = vfs.OS(dir)
+	}
+	if err == nil {
+		_, err = store.Stat(".")
+	}
+	var r *backup.Repository
+	if err == nil {
+		r, err = backup.Open(ctx, objstore.NewDir(store))
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case repository == "" && errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		b.Repository, b.Error = dir, err.Error()
+	default:
+		b.Repository = dir
+		b.read(r, st.Identity)
+	}
+	if b.TID != 0 && b.TID < st.LastTID {
+		b.BehindSeconds = max(0, e.Now().Sub(b.TID.Time()).Seconds())
+	}
+	return nil
+}
+
+// note notes a backup, if it is newer.
+func (b *backupState) note(tid zodb.TID, at time.Time) {
+	if tid > b.TID {
+		b.TID, b.Time = tid, &at
+	}
+}
+
+// read reads the manifests of a storage, and the outcome of their verification.
+func (b *backupState) read(r *backup.Repository, identity string) {
+	for _, m := range r.Backups { // the oldest first
+		if m.Identity != identity {
+			continue
+		}
+		b.note(m.TID, m.Ended)
+		switch v, ok := r.Verified[m.Name]; {
+		case ok && v.OK:
+			if b.Verified == nil || v.When.After(b.Verified.Time) || m.TID > b.Verified.TID {
+				b.Verified = &verifiedState{m.Name, m.TID, v.When, v.Level}
+			}
+		case ok:
+			b.Failed = append(b.Failed, failedBackup{m.Name, v.When, v.Error})
+		}
+	}
+	slices.Reverse(b.Failed)
+	for name := range r.Damaged {
+		b.Unusable = append(b.Unusable, name)
+	}
+	slices.Sort(b.Unusable)
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/zeo"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// problem is something that is wrong with a storage or its server, as status tells it.
+type problem struct {
+	// Code is one word for programs.
+	Code string `json:"code"`
+	// Severity is severe if data or clients suffer now, else warning.
+	Severity severity `json:"severity"`
+	Text     string   `json:"text"`
+	// Remedy is the next step.
+	Remedy string `json:"remedy"`
+}
+
+type severity string
+
+const (
+	severe  severity = "error"
+	warning severity = "warning"
+)
+
+// limits from which on status takes something for a problem.
+const (
+	stuckCommit    = 10 * time.Second
+	longLockWait   = time.Minute
+	largeJournal   = 1 << 30
+	littleSpace    = 64 << 20
+	fewInodes      = 1000
+	nearlyAll      = 0.9 // of max-connections
+	snapshotUnheld = 6 * time.Hour
+)
+
+// problemLimits are those that the user may set; 0: never.
+type problemLimits struct {
+	backupAge, verifyAge time.Duration
+}
+
+// findProblems lists the problems, the severe ones first.
+func (st *homeStatus) findProblems(now time.Time, o problemLimits) {
+	st.Problems = []problem{}
+	for _, s := range []severity{severe, warning} {
+		add := func(code string, is severity, remedy, format string, args ...any) {
+			if is == s {
+				st.Problems = append(st.Problems, problem{code, is, fmt.Sprintf(format, args...), remedy})
+			}
+		}
+		st.storageProblems(now, add)
+		st.backupProblems(now, o, add)
+		st.serverProblems(now, add)
+	}
+}
+
+type addProblem func(code string, s severity, remedy, format string, args ...any)
+
+func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
+	home := shellWord(st.Home)
+	if st.Failure != "" {
+		add("failed", severe, "find the cause in the log of the kernel, mend the disk, then restart the server, which rolls the log forward", "read-only since a failure: %s", st.Failure)
+	}
+	if st.Trouble != "" {
+		code, remedy := string(st.TroubleKind), "make room: delete other files, or dirstorage pack "+home
+		if st.TroubleKind == zodb.TroubleScarce {
+			remedy = "raise the limit of open files (LimitNOFILE= of systemd), or free memory"
+		}
+		if code == "" {
+			code = string(zodb.TroubleDisk)
+		}
+		add(code, severe, remedy, "%s", st.Trouble)
+	}
+	if d := seconds(st.CommitSeconds); d >= stuckCommit {
+		add("stuck", severe, "look at the disk: the log of the kernel, iostat -x 1", "a commit has been waiting for the disk for %s", human.Duration(d))
+	}
+	for _, path := range st.Damaged {
+		add("damaged", severe, "dirstorage check "+home+" lists the lost members; dirstorage help backups", "%s is damaged, and is left as it is", path)
+	}
+	for _, path := range st.LostLists {
+		add("lost_list", severe, "put the file back, from a backup or a copy of this HOME", "%s is missing: members that packs removed may be there again", path)
+	}
+	if st.unclean() {
+		add("unclean", warning, "start the server, or dirstorage recover "+home, "not running, and not closed cleanly: the log has to be rolled forward")
+	}
+	if m := st.SnapshotMode; m != nil && (m.Long || !st.Running && seconds(m.Seconds) >= snapshotUnheld) {
+		add("snapshot_long", warning, "if nobody copies A any more: dirstorage snapshot leave "+home, "in snapshot mode (%s) since %s, for %s; %s transactions were committed since; packs and backups wait",
+			printable([]byte(st.Snapshot)), human.FormatTime(m.Since, time.Local), human.Duration(seconds(m.Seconds)), human.Count(m.Newer))
+	}
+	switch sp := st.Space; {
+	case st.LowSpace != "":
+		add("low_space", warning, "make room while commits still go on: dirstorage pack "+home+", or a larger disk", "%s", st.LowSpace)
+	case !st.Running && sp.TotalBytes > 0 && sp.FreeBytes < littleSpace, !st.Running && sp.TotalInodes > 0 && sp.FreeInodes < fewInodes:
+		add("low_space", warning, "make room, or give it a larger disk", "the disk is nearly full: %s and %s inodes are free", human.Bytes(int64(sp.FreeBytes)), human.Count(int64(sp.FreeInodes)))
+	}
+	if st.Snapshot == "" && st.Trouble == "" && st.JournalBytes >= largeJournal {
+		add("flush_behind", warning, "look at the disk (iostat -x 1): it does not keep up", "the flush is far behind: %s transactions, log of %s", human.Count(int64(st.UnflushedTransactions)), human.Bytes(st.JournalBytes))
+	}
+}
+
+// unclean reports whether the storage was not closed cleanly, and nobody has it open now. A new one was
+// never closed.
+func (st *homeStatus) unclean() bool {
+	return !st.Running && st.Snapshot == "" && (st.LastTID != 0 || st.JournalBytes != 0)
+}
+
+func (st *homeStatus) backupProblems(now time.Time, o problemLimits, add addProblem) {
+	b := st.Backup
+	if b == nil {
+		return
+	}
+	repo := shellWord(b.Repository)
+	if b.Error != "" {
+		add("repository", warning, "mount it, or give the right one with --repository", "the backups in %s cannot be looked at: %s", b.Repository, b.Error)
+	}
+	for _, f := range b.Failed {
+		add("verification_failed", severe, "dirstorage backup verify --data "+repo+"; make a full backup now: dirstorage backup full "+shellWord(st.Home)+" "+repo,
+			"backup %s was not good at %s: %s", f.Backup, human.FormatTime(f.Time, time.Local), f.Error)
+	}
+	for _, name := range b.Unusable {
+		add("backup_unusable", warning, "dirstorage backup verify "+repo, "the manifest of backup %s cannot be used", name)
+	}
+	if b.Time != nil && b.BehindSeconds > 0 && o.backupAge > 0 && now.Sub(*b.Time) > o.backupAge {
+		add("backup_old", severe, "look why the backup does not run (its timer, its log); dirstorage backup run "+shellWord(st.Home)+" "+repo,
+			"the last backup is of %s, %s ago: transactions after %s are in no backup", human.FormatTime(*b.Time, time.Local), human.Duration(now.Sub(*b.Time)), human.FormatTime(b.TID.Time(), time.Local))
+	}
+	switch v := b.Verified; {
+	case b.Error != "" || b.Repository == "" || o.verifyAge <= 0 || b.Time == nil:
+	case v == nil && now.Sub(*b.Time) > o.verifyAge:
+		add("verification_old", warning, "dirstorage backup verify --data "+repo, "no backup in %s was ever verified", b.Repository)
+	case v != nil && now.Sub(v.Time) > o.verifyAge:
+		add("verification_old", warning, "look why the verification does not run; dirstorage backup verify --data "+repo,
+			"the last good verification is of %s, %s ago", human.FormatTime(v.Time, time.Local), human.Duration(now.Sub(v.Time)))
+	}
+}
+
+func (st *homeStatus) serverProblems(now time.Time, add addProblem) {
+	if s := st.Server; s != nil {
+		for _, c := range s.Certificates {
+			switch {
+			case !now.Before(c.End):
+				add("certificate_ended", severe, "renew it (dirstorage certs renew), then reload the server (SIGHUP)", "the %s certificate %s has ended at %s", c.Use, printable([]byte(c.Name)), human.FormatTime(c.End, time.Local))
+			case !now.Before(c.Soon):
+				add("certificate_ends", warning, "renew it (dirstorage certs renew), then reload the server (SIGHUP)", "the %s certificate %s ends at %s, in %d days", c.Use, printable([]byte(c.Name)), human.FormatTime(c.End, time.Local), daysUntil(c.End, now))
+			}
+		}
+	}
+	a := st.Activity
+	if a == nil {
+		return
+	}
+	if s := st.Server; s != nil && float64(len(a.Clients)) >= nearlyAll*float64(s.MaxConnections) {
+		add("connections", warning, "raise max-connections, or look for clients that open too many: dirstorage top "+shellWord(st.Home), "%s connections of at most %s", human.Count(int64(len(a.Clients))), human.Count(int64(s.MaxConnections)))
+	}
+	by := clientsByNumber(a)
+	for _, w := range a.Waits {
+		c := by[w.Client]
+		if c == nil || c.Transaction == nil || now.Sub(c.Transaction.StateSince) < longLockWait {
+			continue
+		}
+		add("lock_wait", severe, "dirstorage top "+shellWord(st.Home)+" shows the holder; restart that client if it hangs", "%s has been waiting for %s for the lock of %s",
+			clientName(c), human.Duration(now.Sub(c.Transaction.StateSince)), lockOf(w, by))
+	}
+}
+
+// seconds is a duration.
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// clientsByNumber is for the numbers in waits.
+func clientsByNumber(a *zeo.StorageActivity) map[uint64]*zeo.ClientActivity {
+	by := make(map[uint64]*zeo.ClientActivity, len(a.Clients))
+	for i := range a.Clients {
+		by[a.Clients[i].Client] = &a.Clients[i]
+	}
+	return by
+}
+
+// clientName names a client: the name that it gave itself, and its address.
+func clientName(c *zeo.ClientActivity) string {
+	if c.Label == "" {
+		return c.Address
+	}
+	return printable([]byte(c.Label)) + " (" + c.Address + ")"
+}
+
+// lockOf names a lock and the client in the way.
+func lockOf(w zeo.LockWait, by map[uint64]*zeo.ClientActivity) string {
+	if !w.Known {
+		return "one of very many objects"
+	}
+	text := "object " + w.OID.String()
+	if w.Existence {
+		text = "the existence of " + text
+	}
+	holder := by[w.Holder]
+	switch {
+	case holder == nil:
+		return text
+	case w.Held:
+		return text + ", which " + clientName(holder) + " has"
+	}
+	return text + ", behind " + clientName(holder)
+}

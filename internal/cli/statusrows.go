@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/zeo"
+)
+
+// rows are the lines of status: the problems, and everything else behind them.
+func (st *homeStatus) rows(now time.Time) []row {
+	var rows rowList
+	rows.problems(st.Problems)
+	rows.add("storage", "%s (%s, %s, identity %s)", st.Home, st.Class, st.Format, st.Identity)
+	st.stateRows(&rows, now)
+	st.snapshotRows(&rows)
+	if st.CommitSeconds >= 1 {
+		rows.add("commit", "has been waiting for the disk for %.0f seconds", st.CommitSeconds)
+	}
+	rows.add("last transaction", "%s", formatLast(st.LastTID))
+	if st.Packed != 0 {
+		rows.add("packed", "%s", formatLast(st.Packed))
+	}
+	if p := st.Pack; p != nil {
+		rows.add("pack", "%s, %s, since %s", p.Phase, formatDone(p), human.FormatTime(p.Since, time.Local))
+		if p.Waiting != "" {
+			rows.add("", "it waits for %s", p.Waiting)
+		}
+	}
+	rows.add("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
+	st.backupRows(&rows, now)
+	st.clientRows(&rows, now)
+	n := st.Counts
+	if n.Exact {
+		rows.add("holds", "%s objects, %s revisions, %s transactions; %s, of which %s of blobs", human.Count(n.Objects), human.Count(n.Revisions),
+			human.Count(n.Transactions), human.Bytes(n.Bytes), human.Bytes(n.BlobBytes))
+	} else {
+		rows.add("holds", "up to %s objects (nobody has counted)", human.Count(n.Objects))
+	}
+	st.diskRows(&rows)
+	st.removedRows(&rows)
+	rows.add("free", "%s of %s, %s of %s inodes", human.Bytes(int64(st.Space.FreeBytes)), human.Bytes(int64(st.Space.TotalBytes)),
+		human.Count(int64(st.Space.FreeInodes)), human.Count(int64(st.Space.TotalInodes)))
+	return rows
+}
+
+func (rows *rowList) problems(list []problem) {
+	if len(list) == 0 {
+		*rows = append(*rows, row{name: "problems", text: "none", style: green})
+		return
+	}
+	*rows = append(*rows, row{name: "problems", text: human.Count(int64(len(list))), style: red})
+	for _, p := range list {
+		style := yellow
+		if p.Severity == severe {
+			style = red
+		}
+		*rows = append(*rows, row{name: strings.ToUpper(string(p.Severity)), text: p.Text, style: style})
+		if p.Remedy != "" {
+			*rows = append(*rows, row{text: "remedy: " + p.Remedy})
+		}
+	}
+}
+
+func (st *homeStatus) stateRows(rows *rowList, now time.Time) {
+	switch s := st.Server; {
+	case !st.Running:
+		rows.add("state", "not running, or without a control socket")
+	case s == nil:
+		rows.add("state", "running, pid %d; not a server", st.PID)
+	default:
+		rows.add("state", "running, pid %d, dirstorage %s, since %s, for %s", st.PID, s.Program.Version, human.FormatTime(s.Started, time.Local), human.Duration(now.Sub(s.Started)))
+		rows.add("serves", "storage %s on %s", s.Storage, strings.Join(s.Addresses, ", "))
+		if len(s.Certificates) > 0 {
+			c := s.Certificates[0]
+			rows.add("certificates", "the first one to end, %s %s, does at %s", c.Use, printable([]byte(c.Name)), human.FormatTime(c.End, time.Local))
+		}
+	}
+	if st.Running && st.ReadOnly && st.Failure == "" {
+		rows.add("", "read-only on request")
+	}
+}
+
+func (st *homeStatus) snapshotRows(rows *rowList) {
+	switch {
+	case st.Snapshot != "":
+		rows.add("snapshot mode", "%s", printable([]byte(st.Snapshot)))
+	case st.Running:
+		rows.add("snapshot mode", "off")
+	case !st.unclean(): // as create leaves it
+		rows.add("snapshot mode", "off: nothing was ever committed")
+	default:
+		rows.add("snapshot mode", "off: it was not closed cleanly, and is rolled forward at the next start")
+	}
+	if m := st.SnapshotMode; m != nil {
+		rows.add("", "since %s, for %s; A ends with %s, and %s transactions were committed since", human.FormatTime(m.Since, time.Local),
+			human.Duration(seconds(m.Seconds)), formatLast(m.TID), human.Count(m.Newer))
+	}
+}
+
+func (st *homeStatus) backupRows(rows *rowList, now time.Time) {
+	b := st.Backup
+	switch {
+	case b == nil:
+		return
+	case b.Time == nil:
+		rows.add("last backup", "none is known")
+	case b.BehindSeconds == 0:
+		rows.add("last backup", "%s ago, at %s; it has every transaction", human.Duration(now.Sub(*b.Time)), human.FormatTime(*b.Time, time.Local))
+	default:
+		rows.add("last backup", "%s ago, at %s; transactions after %s are in none", human.Duration(now.Sub(*b.Time)), human.FormatTime(*b.Time, time.Local), formatLast(b.TID))
+	}
+	switch v := b.Verified; {
+	case v != nil:
+		behind := "the newest backup"
+		if v.TID < b.TID {
+			behind = "a backup up to " + formatLast(v.TID)
+		}
+		rows.add("verified", "%s ago, at %s (%s): %s", human.Duration(now.Sub(v.Time)), human.FormatTime(v.Time, time.Local), v.Level, behind)
+	case b.Repository != "":
+		rows.add("verified", "no backup in %s", b.Repository)
+	}
+}
+
+// mostClients is how many status lists.
+const mostClients = 10
+
+func (st *homeStatus) clientRows(rows *rowList, now time.Time) {
+	if st.Running {
+		rows.add("open transactions", "%d", st.OpenTransactions)
+	}
+	a := st.Activity
+	if a == nil {
+		return
+	}
+	rows.add("clients", "%d connections; %s loads, %s commits, %s aborts, %s conflicts since the start", len(a.Clients), human.Count(a.Loads), human.Count(a.Commits), human.Count(a.Aborts), human.Count(a.Conflicts))
+	list := slices.Clone(a.Clients)
+	slices.SortStableFunc(list, func(a, b zeo.ClientActivity) int {
+		return cmp.Or(cmp.Compare(b.Commits, a.Commits), cmp.Compare(b.Loads, a.Loads))
+	})
+	waits := make(map[uint64]zeo.LockWait)
+	for _, w := range a.Waits {
+		waits[w.Client] = w
+	}
+	by := clientsByNumber(a)
+	for i := range list[:min(len(list), mostClients)] {
+		c := &list[i]
+		text := fmt.Sprintf("%s: %s loads, %s commits", clientName(c), human.Count(c.Loads), human.Count(c.Commits))
+		if x := c.Transaction; x != nil {
+			text += fmt.Sprintf("; a transaction is %s for %s", x.State, human.Duration(now.Sub(x.StateSince)))
+		}
+		if w, ok := waits[c.Client]; ok {
+			text += ", and waits for the lock of " + lockOf(w, by)
+		}
+		rows.add("", "%s", text)
+	}
+	if more := len(list) - mostClients; more > 0 {
+		rows.add("", "and %d more; dirstorage top %s lists them", more, shellWord(st.Home))
+	}
+}
+
+// diskRows tell the room of HOME on the disk.
+func (st *homeStatus) diskRows(rows *rowList) {
+	if st.Disk == nil {
+		if text := st.estimateDisk(); text != "" {
+			rows.add("on the disk", "about %s; --count measures it", text)
+		}
+		return
+	}
+	var parts []string
+	for _, p := range st.Disk.Parts {
+		parts = append(parts, p.Name+" "+human.Bytes(p.Bytes))
+	}
+	rows.add("on the disk", "%s in %s files and directories: %s", human.Bytes(st.Disk.Bytes), human.Count(st.Disk.Files), strings.Join(parts, ", "))
+}
+
+// removedRows tell how much packs have removed, and when the file system has it back.
+func (st *homeStatus) removedRows(rows *rowList) {
+	r := st.Removed // of blobs it knows nothing
+	if st.Disk != nil {
+		r = &st.Disk.Removed
+	}
+	if r == nil {
+		return
+	}
+	if r.GoneBytes > 0 {
+		rows.add("gone for good", "%s in bundles; it comes back when these are written again: by themselves from half on, now by pack --reclaim", human.Bytes(r.GoneBytes))
+	}
+	for i, a := range r.Aside {
+		name := ""
+		if i == 0 {
+			name = "set aside"
+		}
+		until := human.FormatTime(a.Until, time.Local)
+		if r.InBundles {
+			rows.add(name, "%s, %s items, by pack %d; until %s, then it is gone for good", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, until)
+		} else {
+			rows.add(name, "%s in %s files by pack %d; the first pack after %s frees it, or pack --reclaim", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, until)
+		}
+	}
+	if st.GaveBackBytes != 0 {
+		rows.add("given back", "%s since the start, by bundles that were written again", human.Bytes(st.GaveBackBytes))
+	}
+}
