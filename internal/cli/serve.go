@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -78,6 +79,7 @@ type serving struct {
 	made    []string // HOMEs that did not exist
 	memory  budget.Memory
 	packs   webPacks
+	server  atomic.Pointer[zeo.Server] // nil: not open to clients
 }
 
 // limitMemory keeps the process within its memory.
@@ -194,6 +196,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 
 // serve accepts connections until ctx ends, and then drains.
 func (s *serving) serve(ctx context.Context, server *zeo.Server, listeners []net.Listener, health *ops.Server, probe *ops.Probe, hangups <-chan os.Signal) error {
+	s.server.Store(server)
 	s.answerTools(server, listeners)
 	accepting, failed := errgroup.WithContext(ctx)
 	for _, l := range listeners {

@@ -35,7 +35,7 @@ func (s *serving) newSite() (*web.Site, error) {
 		}
 	}
 	return web.New(web.Options{
-		Clock: s.e.Now, Location: time.Local, Storages: s.webStorages, Problems: s.webProblems, Token: token,
+		Clock: s.e.Now, Location: time.Local, Storages: s.webStorages, Problems: s.webProblems, Activity: s.activity, Token: token,
 		Certificates: s.conf.HTTPTLS, Origins: w.Origins, Version: buildInfo().Version, Logger: s.log,
 	})
 }
@@ -113,6 +113,15 @@ func (s *serving) webProblems() (list []web.Problem) {
 		return 1
 	})
 	return list
+}
+
+// activity is the work of clients; false before the server is open to them.
+func (s *serving) activity() (zeo.Activity, bool) {
+	server := s.server.Load()
+	if server == nil {
+		return zeo.Activity{}, false
+	}
+	return server.Activity(), true
 }
 
 // webPacks are the packs that were asked for on the pages.

@@ -98,6 +98,9 @@ func TestServeShowsPagesToThoseWhoKnowTheToken(t *testing.T) {
 		if code, body := ask("/web/", "0123456789abcdef0123"); code != http.StatusOK || !strings.Contains(body, home) || !strings.Contains(body, "Everything is in order") {
 			t.Errorf("with the token: %d %s", code, body)
 		}
+		if code, body := ask("/web/clients", "0123456789abcdef0123"); code != http.StatusOK || !strings.Contains(body, "No client is connected") {
+			t.Errorf("clients: %d %s", code, body)
+		}
 		if _, body := ask("/", ""); !strings.Contains(body, "/web/     pages for people") {
 			t.Errorf("the list has %s", body)
 		}

@@ -159,7 +159,7 @@ func TestPagesInChromium(t *testing.T) {
 		pages = append(pages, page)
 	}
 	slices.Sort(pages)
-	for _, want := range []string{"/web/", "/web/live", "/web/transactions", "/web/transaction"} {
+	for _, want := range []string{"/web/", "/web/live", "/web/transactions", "/web/transaction", "/web/clients"} {
 		if paths[want] == "" {
 			t.Errorf("no link leads to %s: %v", want, pages)
 		}
@@ -167,6 +167,9 @@ func TestPagesInChromium(t *testing.T) {
 
 	for _, width := range []int{1280, 360} {
 		for _, scheme := range []string{"light", "dark"} {
+			if testing.Short() && (width == 360) != (scheme == "dark") {
+				continue // each width and each scheme once
+			}
 			c.look(width, scheme)
 			for _, page := range pages {
 				c.navigate(paths[page])

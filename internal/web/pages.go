@@ -49,6 +49,7 @@ func (s *Site) allPages() []page {
 		{path: "blob", parent: "object", perStorage: true, raw: s.blobFile},
 		{path: "classes", title: "Classes", nav: true, perStorage: true, template: "classes", serve: s.classesPage},
 		{path: "backups", title: "Backups", nav: true, perStorage: true, template: "backups", serve: s.backupsPage},
+		{path: "clients", title: "Clients", nav: true, perStorage: true, template: "clients", serve: s.clientsPage},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/logging"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -63,6 +64,8 @@ type Options struct {
 	Storages func() []Storage
 	// Problems returns the faults, the worst first. It is called in one goroutine at a time.
 	Problems func() []Problem
+	// Activity returns the work of clients; false: the server is not open to them. nil: it is not known.
+	Activity func() (zeo.Activity, bool)
 	// Token lets in those who know it; empty: nobody.
 	Token string
 	// Certificates: a client certificate that the listener has verified lets in, too.

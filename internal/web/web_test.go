@@ -18,6 +18,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/ops"
+	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -108,6 +109,7 @@ func newSite(t testing.TB, change func(*Options)) *testSite {
 		Storages: func() []Storage {
 			return []Storage{{Name: "main", Reader: s.storage, Metrics: s.set.Storage("main")}}
 		},
+		Activity: func() (zeo.Activity, bool) { return activityOf(clock()), true },
 		Problems: func() []Problem {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -217,6 +219,21 @@ func (s *testSite) csrf() string {
 	return token
 }
 
+// activityOf has clients with all texts, one of which waits for a lock of another.
+func activityOf(now time.Time) zeo.Activity {
+	st := zeo.StorageActivity{Storage: "main"}
+	for i, text := range hostile() {
+		c := zeo.ClientActivity{Client: uint64(i + 1), Address: "192.0.2.1:4711", Label: text[:min(len(text), 200)], Since: now.Add(-time.Hour), Loads: 1000, Commits: 7}
+		if i < 3 {
+			c.Transaction = &zeo.TxnActivity{State: "voting", Begun: now.Add(-time.Second), User: text, Description: text, Records: 12, Bytes: 3456}
+		}
+		st.Clients = append(st.Clients, c)
+	}
+	st.Clients = append(st.Clients, zeo.ClientActivity{Client: 99, Address: "unix", Label: "zeoclient-1", Since: now.Add(-time.Minute)})
+	st.Waits = []zeo.LockWait{{Client: 99, Known: true, OID: 0x1a, Holder: 1, Held: true}, {Client: 2, Known: true, OID: 0x1a, Existence: true, Holder: 99}, {Client: 3}, {Client: 2, Known: true, OID: 1}}
+	return zeo.Activity{Time: now, Unregistered: 2, Storages: []zeo.StorageActivity{st}}
+}
+
 func TestPagesShowAStorage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil).login()
@@ -229,6 +246,8 @@ func TestPagesShowAStorage(t *testing.T) {
 		{"/web/transactions", []string{"edited /news", "initial database creation", "admin", tid.String()}},
 		{"/web/transaction?tid=" + tid.String(), []string{"edited /news", "persistent.mapping.PersistentMapping", "request", "20 s", zodb.OID(2).String(), "Transaction before it"}},
 		{"/web/transaction?tid=0x" + strings.ToLower(tid.String()), []string{"edited /news"}},
+		{"/web/clients", []string{"99 (zeoclient-1, unix)", "which has the lock", "which waits as well", "(its existence)", "too large", "a transaction of the server itself",
+			"voting", "12 records, 3.4 KiB", "2 connections have not registered"}},
 		{"/web/live", []string{"Loads a second", "half within", "wait for locks"}},
 	} {
 		code, body := s.get(tc.path)
@@ -356,7 +375,7 @@ func TestHostileTextStaysText(t *testing.T) {
 	}
 	s.site.faults.look()
 	s.login()
-	paths := []string{"/web/", "/web/transactions", "/web/live"}
+	paths := []string{"/web/", "/web/transactions", "/web/live", "/web/clients"}
 	for _, text := range hostile() {
 		extension := []byte("}q\x00U\x01kq\x01X" + string([]byte{byte(len(text)), byte(len(text) >> 8), 0, 0}) + text + "q\x02s.")
 		tid := commit(t, s.storage, zodb.TxnMeta{User: []byte(text), Description: []byte(text), Extension: extension}, 1)

@@ -103,6 +103,14 @@ func newBill(b *binary, digest string, l licences, at time.Time) (bill, error) {
 		}
 		add(c)
 	}
+	for _, one := range l {
+		if name, ok := strings.CutPrefix(one.module, npmMark); ok {
+			c := newComponent("library", name, one.version, one.id)
+			c.PURL = "pkg:npm/" + name + "@" + one.version
+			c.Ref = c.PURL
+			add(c)
+		}
+	}
 	doc.Dependencies = []dependency{needs}
 	return doc, nil
 }

@@ -53,11 +53,38 @@ func (r *release) licences(ctx context.Context, binaries []*binary) (licences, e
 			list = append(list, licence{module: m.Path, version: m.Version, text: text})
 		}
 	}
+	embedded, err := r.embedded()
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, embedded...)
 	slices.SortFunc(list, func(a, b licence) int { return strings.Compare(a.module, b.module) })
 	for i := range list {
 		list[i].id = licenceID(list[i].text)
 	}
 	return list, nil
+}
+
+// npmMark is before the names of packages of npm in licences.
+const npmMark = "npm:"
+
+// embedded returns the licences of files of others that package web has in the binary. The version
+// is in the first line of the file.
+func (r *release) embedded() (licences, error) {
+	static := filepath.Join(r.repo, "internal", "web", "static")
+	script, err := os.ReadFile(filepath.Join(static, "uPlot.iife.min.js"))
+	if err != nil {
+		return nil, err
+	}
+	version := regexp.MustCompile(`^/\*! \S+ \(v([0-9.]+)\) \*/`).FindSubmatch(script)
+	if version == nil {
+		return nil, errors.New("uPlot.iife.min.js does not begin with its version")
+	}
+	text, err := os.ReadFile(filepath.Join(static, "uPlot.LICENSE.txt"))
+	if err != nil {
+		return nil, err
+	}
+	return licences{{module: npmMark + "uplot", version: string(version[1]), text: bytes.TrimSpace(text)}}, nil
 }
 
 // licenceFile matches the names of files with licences and notices.
@@ -123,6 +150,7 @@ func (l licences) text() []byte {
 		if one.module == "std" {
 			name = "Go " + one.version
 		}
+		name = strings.TrimPrefix(name, npmMark)
 		fmt.Fprintf(&b, "\n%s\n%s\n\n%s\n", name, strings.Repeat("=", len(name)), one.text)
 	}
 	return b.Bytes()

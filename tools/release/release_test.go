@@ -151,6 +151,30 @@ func TestBillNamesEveryModule(t *testing.T) {
 	checkBill(t, name, b)
 }
 
+// TestEmbeddedFilesAreInBillAndLicences: the library of charts is no module of Go.
+func TestEmbeddedFilesAreInBillAndLicences(t *testing.T) {
+	t.Parallel()
+	l, err := (&release{repo: "../.."}).embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range l {
+		l[i].id = licenceID(l[i].text)
+	}
+	doc, err := newBill(&binary{info: &buildinfo.BuildInfo{}}, strings.Repeat("0", 64), l, commitTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(doc.Components, func(c component) bool {
+		return c.PURL == "pkg:npm/uplot@1.6.32" && c.Name == "uplot" && len(c.Licenses) == 1 && c.Licenses[0].License.ID == "MIT"
+	}) {
+		t.Errorf("the bill has %+v", doc.Components)
+	}
+	if text := string(l.text()); !strings.Contains(text, "uplot 1.6.32") || !strings.Contains(text, "Leon Sorokin") {
+		t.Errorf("the licences are %s", text)
+	}
+}
+
 // checkBill compares a bill with the binary that it is about.
 func checkBill(t *testing.T, name string, b *binary) {
 	t.Helper()
@@ -174,8 +198,9 @@ func checkBill(t *testing.T, name string, b *binary) {
 	if !regexp.MustCompile(`^urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(doc.Serial) {
 		t.Errorf("serial number %s", doc.Serial)
 	}
-	if len(doc.Components) != len(b.info.Deps)+1 {
-		t.Errorf("%d components, want %d modules and std", len(doc.Components), len(b.info.Deps))
+	modules := slices.DeleteFunc(slices.Clone(doc.Components), func(c component) bool { return strings.HasPrefix(c.PURL, "pkg:npm/") })
+	if len(modules) != len(b.info.Deps)+1 {
+		t.Errorf("%d components, want %d modules and std", len(modules), len(b.info.Deps))
 	}
 	refs := doc.Dependencies[0].DependsOn
 	for _, m := range b.info.Deps {
