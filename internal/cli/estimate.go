@@ -126,6 +126,9 @@ func (o *estimateCommand) open(ctx context.Context, e *env, options *estimate.Op
 		if err != nil {
 			return nil, nil, err
 		}
+		if s.Settings().Storage.Python == 2 {
+			options.More = func(estimate.Content) ([]estimate.Oddity, error) { return []estimate.Oddity{oddPython2}, nil }
+		}
 		return transfer.StorageSource(s), s.Close, nil
 	}
 	return o.openFile(options)
@@ -205,6 +208,10 @@ func (o *estimateCommand) openFile(options *estimate.Options) (*transfer.Source,
 	return transfer.FileSource(r, blobs), r.Close, nil
 }
 
+// oddPython2 is that of a source whose records are pickles of Python 2.
+var oddPython2 = estimate.Oddity{Kind: estimate.KindPython2File, Count: 1,
+	Detail: "it was written under Python 2: its records are for clients of Python 2, or have to be converted (zodbupdate)"}
+
 // oddFile lists the findings of the reader of a Data.fs.
 func oddFile(r *filestorage.Reader, damage []filestorage.Skipped) (list []estimate.Oddity) {
 	if len(damage) > 0 {
@@ -220,8 +227,7 @@ func oddFile(r *filestorage.Reader, damage []filestorage.Skipped) (list []estima
 			Detail: fmt.Sprintf("the file is good up to byte %d only (%s); the bytes behind it were never committed, and are left out", torn.Offset, torn.Reason)})
 	}
 	if r.Python2() {
-		list = append(list, estimate.Oddity{Kind: estimate.KindPython2File, Count: 1,
-			Detail: "a file of Python 2: its records are for clients of Python 2, or have to be converted (zodbupdate)"})
+		list = append(list, oddPython2)
 	}
 	return list
 }

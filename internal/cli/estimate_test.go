@@ -379,6 +379,10 @@ func TestEstimateFindsOddities(t *testing.T) {
 	if !slices.ContainsFunc(r.Odd, func(o estimate.Oddity) bool { return o.Kind == estimate.KindNoBlobs && o.Stops }) {
 		t.Errorf("no %s: %+v", estimate.KindNoBlobs, r.Odd)
 	}
+	// A HOME remembers it.
+	c.write("FS", old)
+	c.must(exitOK, "import", "FS", c.path("home"))
+	checkKinds(t, estimated(t, exitOK, "estimate", c.path("home"), c.dir), "python2-file=1")
 	// As many dangling references as an import finds.
 	for _, name := range []string{"undo.fs", "before_pack.fs", "packed.fs"} {
 		source := hometest.FileStorage(t, name)

@@ -19,9 +19,11 @@ const (
 	windows       = 48
 	windowBytes   = 128 << 10
 	windowRecords = 256
-	// classicRecords is how much of the sample goes into each classic format, where a record is
-	// two files or more.
-	classicRecords = 1500
+	// classicRecords and classicTime bound the part of the sample that goes into each classic format,
+	// where a record is two files or more; fewRecords are copied in any case.
+	classicRecords = 800
+	classicTime    = 2 * time.Second
+	fewRecords     = 100
 )
 
 // sampled is a transaction of the sample, perhaps without some of its records.
@@ -104,18 +106,21 @@ func (s *sampler) measure(ctx context.Context, scratch string, f layout.Format, 
 	defer func() { err = errors.Join(err, vfs.RemoveAll(fsys, f.String())) }()
 	t := newTally(p)
 	begun := clock()
-	if err := s.fill(ctx, home, f, t); err != nil {
+	enough := func() bool {
+		return f != layout.Bundled && (t.revisions >= classicRecords || t.revisions >= fewRecords && clock().Sub(begun) >= classicTime)
+	}
+	if err := s.fill(ctx, home, enough, t); err != nil {
 		return m, fmt.Errorf("sample in format %s: %w", f, err)
 	}
 	m.seconds, m.work = clock().Sub(begun).Seconds(), t.counts
 	return m, m.look(vfs.Sub(fsys, f.String()))
 }
 
-// fill is an import of the sample.
-func (s *sampler) fill(ctx context.Context, home string, f layout.Format, t *tally) error {
+// fill is an import of the sample, until that is enough.
+func (s *sampler) fill(ctx context.Context, home string, enough func() bool, t *tally) error {
 	o := engine.Options{History: engine.HistoryCopied, NoControlSocket: true}
 	if loader, lerr := engine.OpenLoader(ctx, home, 0, o); lerr == nil {
-		if err := errors.Join(s.copy(ctx, loader.Begin, f, t), loader.Close()); err != nil {
+		if err := errors.Join(s.copy(ctx, loader.Begin, enough, t), loader.Close()); err != nil {
 			return err
 		}
 		opened, err := engine.Open(ctx, home, o)
@@ -128,12 +133,12 @@ func (s *sampler) fill(ctx context.Context, home string, f layout.Format, t *tal
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.copy(ctx, opened.Begin, f, t), opened.Close())
+	return errors.Join(s.copy(ctx, opened.Begin, enough, t), opened.Close())
 }
 
-func (s *sampler) copy(ctx context.Context, begin func(context.Context, zodb.TxnMeta, zodb.BeginOptions) (zodb.Txn, error), f layout.Format, t *tally) error {
+func (s *sampler) copy(ctx context.Context, begin func(context.Context, zodb.TxnMeta, zodb.BeginOptions) (zodb.Txn, error), enough func() bool, t *tally) error {
 	for _, txn := range s.taken {
-		if f != layout.Bundled && t.revisions >= classicRecords {
+		if enough() {
 			return nil
 		}
 		out, err := begin(ctx, txn.TxnMeta, zodb.BeginOptions{TID: txn.TID, Status: txn.Status})
