@@ -72,7 +72,7 @@ func goldenOptions() Options {
 	return Options{Identity: [16]byte{0xA0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, Min: firstTID, Max: firstTID + 2, Generation: 3, Previous: 5, HighestOID: 0x0123456789ABCDEF, FrameSize: 2048}
 }
 
-func readGolden(t *testing.T, name string) []byte {
+func readGolden(t testing.TB, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(name)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -225,6 +226,9 @@ func parseSets(b []byte, path string, of *Info) (*Gone, error) {
 			return nil, wrong(at, "a set has %d bytes, and %d are left", n, tail-at)
 		}
 		m, err := parseBitmap(b[at:][:n], of.Revisions+of.Transactions)
+		if err == nil && m.IsEmpty() {
+			err = errors.New("a set has no members")
+		}
 		if err == nil && m.Intersects(all) {
 			err = fmt.Errorf("a set repeats members of another")
 		}

@@ -168,6 +168,9 @@ func (r *Reader) checkPlace(p Place, n layout.Name) error {
 	if int64(p.Frame) >= r.Frames || p.Block == 0 || p.Flags&^uint16(allFlags) != 0 {
 		return r.corrupt(r.sections[sectionRevisions], nil, "the index has an impossible place for %s: %+v", n, p)
 	}
+	if !r.contains(n.TID) {
+		return r.corrupt(r.sections[sectionRevisions], nil, "the index has %s, which is not within the range %s to %s of the bundle", n, r.Min, r.Max)
+	}
 	return nil
 }
 
@@ -184,7 +187,7 @@ func (r *Reader) TransactionsFrom(number int64) iter.Seq2[Transaction, error] {
 	return entries(r, sectionTransactions, number, func(b []byte) (Transaction, key, error) {
 		e := parseTransaction(b)
 		err := r.checkPlace(e.Place, e.Name())
-		if err == nil && (int64(e.FirstFrame) > int64(e.Frame) || !r.contains(e.TID)) {
+		if err == nil && int64(e.FirstFrame) > int64(e.Frame) {
 			err = r.corrupt(r.sections[sectionTransactions], nil, "the index has an impossible place for %s: %+v", e.Name(), e)
 		}
 		return e, key{first: uint64(e.TID)}, err
