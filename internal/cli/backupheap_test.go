@@ -1,14 +1,19 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
@@ -54,16 +59,27 @@ func state(ctx context.Context, s *engine.Storage) (map[string]string, error) {
 }
 
 // TestHeapsOfRealTools: copies of A that record no deletions are laid over each other by the tools
-// that people use, with packs, merges and an undelete between. Each heap is the newest
-// state, and sound.
+// that people use, with a pack a day, merges and an undelete between. Each heap is the newest
+// state, and sound, also where bundles carry the lists of what the packs have put aside.
 func TestHeapsOfRealTools(t *testing.T) {
 	t.Parallel()
 	if !have("tar", "rsync", "cp", "touch", "stat") {
 		t.Skip("tar and rsync are not on this machine")
 	}
-	l := loadtest.New(t, 60, engine.CreateOptions{Format: "bundled", Set: map[string]string{
-		"storage.min_pack_time": "0", "storage.delay_delete": "3600",
-	}})
+	home := filepath.Join(t.TempDir(), "home")
+	if err := engine.Create(home, engine.CreateOptions{Format: "bundled", Set: map[string]string{
+		"storage.min_pack_time": "0", "storage.delay_delete": "172800", "journal.flush_transaction_threshold": "10",
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	var past atomic.Int64 // that is left; files have the time of the system
+	past.Store(int64(30 * 24 * time.Hour))
+	s, err := engine.Open(t.Context(), home, engine.Options{SegmentSize: 64 << 10, RetryInterval: 5 * time.Millisecond,
+		Clock: func() time.Time { return time.Now().Add(-time.Duration(past.Load())) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := loadtest.Over(t, s, 60)
 	l.Start(t, 2)
 	work := t.TempDir()
 	const copyAll = `
@@ -75,34 +91,38 @@ func TestHeapsOfRealTools(t *testing.T) {
 		newer=; if [ -e stamp ]; then newer=--newer-mtime=@$(stat -c %.9Y stamp); fi
 		tar -C "$home" $newer -cf new.tar config A; tar -C tar -xf new.tar
 		mv stamp.new stamp`
-	rounds := 8
+	rounds := 9
 	if testing.Short() {
-		rounds = 5
+		rounds = 6
 	}
+	carrying := 0
 	for round := range rounds {
+		past.Add(-int64(24 * time.Hour))
 		l.Write(t, 30)
 		l.Pause()
-		var err error
-		switch round {
-		case 1, 5:
-			_, err = l.Storage.Pack(t.Context(), zodb.PackOptions{NoGC: true})
-		case 3:
-			_, err = l.Storage.(*engine.Storage).Undelete(t.Context(), 0)
+		if round == 3 {
+			_, err = s.Undelete(t.Context(), 0)
+		} else {
+			_, err = s.Pack(t.Context(), zodb.PackOptions{NoGC: true})
+		}
+		if err == nil && round >= 2 {
+			_, err = s.Reclaim(t.Context(), engine.ReclaimOptions{})
 		}
 		if err == nil {
-			err = l.Storage.EnterSnapshot(t.Context(), "heaps")
+			err = s.EnterSnapshot(t.Context(), "heaps")
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), "sh", "-euc", copyAll, "sh", work, l.Home)
+		carrying += len(carryingBundles(t, home))
+		cmd := exec.CommandContext(t.Context(), "sh", "-euc", copyAll, "sh", work, home)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if err := l.Storage.LeaveSnapshot(t.Context(), "heaps"); err != nil {
+		if err := s.LeaveSnapshot(t.Context(), "heaps"); err != nil {
 			t.Fatal(err)
 		}
-		want, err := state(t.Context(), l.Storage.(*engine.Storage))
+		want, err := state(t.Context(), s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,6 +140,43 @@ func TestHeapsOfRealTools(t *testing.T) {
 	if err != nil || len(bundles) <= len(kept) {
 		t.Errorf("the heap has %d bundles, and a copy without deleted ones %d: %v", len(bundles), len(kept), err)
 	}
+	for _, tool := range []string{"rsync", "cp", "tar"} {
+		n := carryingBundles(t, filepath.Join(work, tool))
+		later := 0 // of these have a list that counts in the place of theirs
+		for _, name := range n {
+			lists, err := filepath.Glob(filepath.Join(work, tool, "A", "bundles", strings.TrimSuffix(name, ".tar.zst")+".*.gone"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			later += min(1, len(lists))
+		}
+		if len(n) < 3 || later == 0 || carrying < rounds-3 {
+			t.Errorf("%s: %d bundles carry a list, %d of them have a later one; %d were copied: too few to show anything", tool, len(n), later, carrying)
+		}
+	}
+}
+
+// carryingBundles returns the names of the bundles of a directory that carry a list of what can be brought back.
+func carryingBundles(t *testing.T, home string) (names []string) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(home, "A", "bundles", "*.tar.zst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := bundle.Open(bytes.NewReader(b), int64(len(b)), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Carried() != nil {
+			names = append(names, filepath.Base(path))
+		}
+	}
+	return names
 }
 
 // isHeapOf opens a heap and compares it with a storage.
