@@ -453,105 +453,133 @@ func pausingStorage(t *testing.T, p *pausing, set ...string) *Storage {
 	return open(t, home, Options{fs: p})
 }
 
-// TestWhatIsLinkedAgainDuringAPackStays commits, when the pack has made up its
-// mind and before it removes, transactions that refer to what it condemned, write
-// it, rely on it, or bring a reference back by undo.
+// TestWhatIsLinkedAgainDuringAPackStays commits, when the pack begins to mark, or has made up its
+// mind and before it removes, transactions that refer to what it condemned, write it, rely on it, refer
+// to it after a conflict, or bring a reference back by undo; also one that was begun before the pack.
 func TestWhatIsLinkedAgainDuringAPackStays(t *testing.T) {
 	t.Parallel()
-	for _, how := range []string{"reference", "write", "read current", "undo"} {
-		for _, when := range []string{"marking", "removing"} {
-			t.Run(how+" while "+when, func(t *testing.T) {
-				t.Parallel()
-				var once sync.Once
-				var s *Storage
-				var act func()
-				p := &pausing{}
-				hook := func(want string) func(string) {
-					return func(name string) {
-						if name == want && act != nil {
-							once.Do(act)
-						}
-					}
-				}
-				if when == "removing" {
-					p.renamed = hook(planFile)
-				} else {
-					p.removed = hook(planAside)
-				}
-				s = pausingStorage(t, p)
-				o := newOIDs(t, s, 5)
-				x, y, z, gone, extra := o[0], o[1], o[2], o[3], o[4]
-				// root -> x -> y -> z, and then root lets go of x and of gone.
-				commit(t, s, change{oid: 0, data: rec("root", x, gone, extra)}, change{oid: x, data: rec("x", y)}, change{oid: y, data: rec("y", z)},
-					change{oid: z, data: rec("z")}, change{oid: gone, data: rec("gone")}, change{oid: extra, data: rec("e")})
-				cut := commit(t, s, change{oid: 0, data: rec("root", extra)})
-				for i := range 3 {
-					commit(t, s, change{oid: extra, data: rec(fmt.Sprint("e", i))})
-				}
-				ctx := t.Context()
-				serial, err := s.Serial(ctx, x)
-				if err != nil {
-					t.Fatal(err)
-				}
-				acted := false
-				act = func() {
-					acted = true
-					txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					defer txn.Abort()
-					switch how {
-					case "reference":
-						err = fill(s, txn, change{oid: 0, data: rec("root again", x)})
-					case "write":
-						err = txn.Store(x, serial, rec("x again", y))
-					case "read current":
-						err = txn.CheckCurrent(x, serial)
-					case "undo":
-						_, err = txn.Undo(ctx, cut)
-					}
-					if err == nil {
-						err = txn.Vote(ctx)
-					}
-					if err == nil {
-						_, err = txn.Finish(ctx, nil)
-					}
-					if err != nil {
-						t.Errorf("a transaction during a pack: %v", err)
-					}
-				}
-				// Undo needs what it brings back: the pack must keep the revision before the cut.
-				at := zodb.PackOptions{}
-				if how == "undo" {
-					at.Time = (cut - 1).Time()
-				}
-				if how == "undo" {
-					// What the revision at the threshold refers to stays anyway.
-					doPack(t, s, at)
-				} else {
-					doPack(t, s, at)
-				}
-				if !acted {
-					t.Fatal("the pack did not come to where the transaction should be made")
-				}
-				for _, oid := range []zodb.OID{0, x, y, z} {
-					if !exists(t, s, oid) {
-						t.Errorf("object %s is gone", oid)
-					}
-				}
-				if how != "undo" && exists(t, s, gone) {
-					t.Error("what nobody linked again is still there")
-				}
-				if err := errors.Join(s.Flush(ctx), s.Close()); err != nil {
-					t.Fatal(err)
-				}
-				if err := sound(ctx, p.FS, false); err != nil {
-					t.Error(err)
-				}
-			})
+	for _, format := range []layout.Format{layout.Bundled, layout.Chunky} {
+		for _, how := range []string{"reference", "new object", "write", "read current", "undo", "second vote", "begun before"} {
+			for _, when := range []string{"marking", "removing"} {
+				t.Run(fmt.Sprintf("%s, %s while %s", format, how, when), func(t *testing.T) {
+					t.Parallel()
+					linkedAgain(t, format, how, when)
+				})
+			}
 		}
+	}
+}
+
+func linkedAgain(t *testing.T, format layout.Format, how, when string) {
+	var once sync.Once
+	var act func()
+	hook := func(want string) func(string) {
+		return func(name string) {
+			if name == want && act != nil {
+				once.Do(act)
+			}
+		}
+	}
+	home := newHome(t, CreateOptions{Format: string(format), Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}})
+	f, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pausing{FS: f}
+	if when == "removing" {
+		p.renamed = hook(planFile)
+	} else {
+		p.removed = hook(planAside)
+	}
+	s := open(t, home, Options{fs: p})
+	o := newOIDs(t, s, 6)
+	x, y, z, gone, extra, fresh := o[0], o[1], o[2], o[3], o[4], o[5]
+	// root -> x -> y -> z, and then root lets go of x and of gone.
+	before := commit(t, s, change{oid: 0, data: rec("root", x, gone, extra)}, change{oid: x, data: rec("x", y)}, change{oid: y, data: rec("y", z)},
+		change{oid: z, data: rec("z")}, change{oid: gone, data: rec("gone")}, change{oid: extra, data: rec("e")})
+	cut := commit(t, s, change{oid: 0, data: rec("root", extra)})
+	for i := range 3 {
+		commit(t, s, change{oid: extra, data: rec(fmt.Sprint("e", i))})
+	}
+	ctx := t.Context()
+	serial, err := s.Serial(ctx, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := func() *txn.Txn {
+		txn, err := s.txns.Begin(ctx, zodb.TxnMeta{}, zodb.BeginOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return txn
+	}
+	var early *txn.Txn
+	if how == "begun before" {
+		early = begin()
+		if err := fill(s, early, change{oid: 0, data: rec("root again", x)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	acted := false
+	act = func() {
+		acted = true
+		txn := early
+		if txn == nil {
+			txn = begin()
+		}
+		defer txn.Abort()
+		var err error
+		switch how {
+		case "reference":
+			err = fill(s, txn, change{oid: 0, data: rec("root again", x)})
+		case "new object":
+			err = fill(s, txn, change{oid: 0, data: rec("root again", fresh)}, change{oid: fresh, data: rec("new", x)})
+		case "write":
+			err = txn.Store(x, serial, rec("x again", y))
+		case "read current":
+			err = txn.CheckCurrent(x, serial)
+		case "undo":
+			_, err = txn.Undo(ctx, cut)
+		case "second vote":
+			if err = fill(s, txn, change{oid: 0, data: rec("root again"), serial: before}); err == nil {
+				if err = txn.Vote(ctx); errors.Is(err, zodb.ErrConflict) {
+					err = fill(s, txn, change{oid: 0, data: rec("root merged", x)})
+				}
+			}
+		}
+		if err == nil {
+			err = txn.Vote(ctx)
+		}
+		if err == nil {
+			_, err = txn.Finish(ctx, nil)
+		}
+		if err != nil {
+			t.Errorf("a transaction during a pack: %v", err)
+		}
+	}
+	at := zodb.PackOptions{}
+	if how == "undo" {
+		// Undo needs what it brings back: the pack must keep the revision before the cut. What that
+		// refers to stays anyway.
+		at.Time = (cut - 1).Time()
+	}
+	doPack(t, s, at)
+	if !acted {
+		t.Fatal("the pack did not come to where the transaction should be made")
+	}
+	for _, oid := range []zodb.OID{0, x, y, z} {
+		if !exists(t, s, oid) {
+			t.Errorf("object %s is gone", oid)
+		}
+	}
+	if how != "undo" && exists(t, s, gone) {
+		t.Error("what nobody linked again is still there")
+	}
+	if err := errors.Join(s.Flush(ctx), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := sound(ctx, p.FS, false); err != nil {
+		t.Error(err)
 	}
 }
 

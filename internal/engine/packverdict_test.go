@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -35,10 +36,10 @@ func (r *relinked) data(oid zodb.OID) []byte { return rec("precious " + oid.Stri
 
 // newRelinked makes the storage, with everything in A and a few objects that the
 // root does not refer to any more.
-func newRelinked(t *testing.T) *relinked {
+func newRelinked(t *testing.T, format layout.Format) *relinked {
 	t.Helper()
 	r := &relinked{t: t, disk: crashfs.New(1)}
-	c := packCase{format: "chunky", set: "storage.min_pack_time=0 storage.delay_delete=0"}
+	c := packCase{format: format, set: "storage.min_pack_time=0 storage.delay_delete=0"}
 	if err := c.home(r.disk); err != nil {
 		t.Fatal(err)
 	}
@@ -159,16 +160,18 @@ func TestErrorAtEveryOperationOfAPlan(t *testing.T) {
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 		for _, forever := range []bool{false, true} {
 			for _, stopped := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%v, for ever %t, stopped %t", cause, forever, stopped), func(t *testing.T) {
-					t.Parallel()
-					ops := relinkedWithError(t, cause, 0, forever, stopped)
-					if ops < 8 {
-						t.Fatalf("only %d operations", ops)
-					}
-					for n := range faulttest.Sample(ops, oneOf(1, 1, 13), uint64(len(cause.Error()))) {
-						relinkedWithError(t, cause, n, forever, stopped)
-					}
-				})
+				for _, format := range []layout.Format{layout.Chunky, layout.Bundled} {
+					t.Run(fmt.Sprintf("%s, %v, for ever %t, stopped %t", format, cause, forever, stopped), func(t *testing.T) {
+						t.Parallel()
+						ops := relinkedWithError(t, format, cause, 0, forever, stopped)
+						if ops < 8 {
+							t.Fatalf("only %d operations", ops)
+						}
+						for n := range faulttest.Sample(ops, oneOf(1, 1, 13), uint64(len(cause.Error()))) {
+							relinkedWithError(t, format, cause, n, forever, stopped)
+						}
+					})
+				}
 			}
 		}
 	}
@@ -176,9 +179,9 @@ func TestErrorAtEveryOperationOfAPlan(t *testing.T) {
 
 // relinkedWithError lets the n-th operation fail (0: none), and returns how many
 // there were. stopped: the pack is cancelled when it has begun to remove.
-func relinkedWithError(t *testing.T, cause error, n int, forever, stopped bool) int {
+func relinkedWithError(t *testing.T, format layout.Format, cause error, n int, forever, stopped bool) int {
 	t.Helper()
-	r := newRelinked(t)
+	r := newRelinked(t, format)
 	defer func() { r.s.Close() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -242,23 +245,25 @@ func relinkedWithError(t *testing.T, cause error, n int, forever, stopped bool) 
 // operation that changes something in misc/ while a pack makes its plan and ends it.
 func TestCrashAtEveryOperationOfAPlan(t *testing.T) {
 	t.Parallel()
-	for _, stopped := range []bool{false, true} {
-		t.Run(fmt.Sprintf("stopped %t", stopped), func(t *testing.T) {
-			t.Parallel()
-			for n := 1; relinkedWithCrash(t, n, stopped); n += oneOf(1, 1, 9) {
-				if n > 100 {
-					t.Fatal("it has no end")
+	for _, format := range []layout.Format{layout.Chunky, layout.Bundled} {
+		for _, stopped := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, stopped %t", format, stopped), func(t *testing.T) {
+				t.Parallel()
+				for n := 1; relinkedWithCrash(t, format, n, stopped); n += oneOf(1, 1, 9) {
+					if n > 100 {
+						t.Fatal("it has no end")
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
 // relinkedWithCrash kills the process before the n-th operation of misc, and reports
 // whether there was one. stopped: as for [relinkedWithError].
-func relinkedWithCrash(t *testing.T, n int, stopped bool) bool {
+func relinkedWithCrash(t *testing.T, format layout.Format, n int, stopped bool) bool {
 	t.Helper()
-	r := newRelinked(t)
+	r := newRelinked(t, format)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ops := 0

@@ -161,6 +161,21 @@ func TestInteropCopies(t *testing.T) {
 	}
 }
 
+// TestInteropSnapshots packs while a client reads an older snapshot: with the same outcome as at
+// Python's server.
+func TestInteropSnapshots(t *testing.T) {
+	in := newInterop(t)
+	out, errs := in.run(t, "snapshots.py")
+	for _, o := range outcomes(t, out) {
+		if o.verdict != "pass" {
+			t.Errorf("%s: %s", o.name, o.verdict)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s%s", out, errs)
+	}
+}
+
 // TestInteropHistory brings storages back to an earlier state in all ways that there are:
 // clients whose caches have seen more read and commit as if they had not.
 func TestInteropHistory(t *testing.T) {

@@ -7,11 +7,13 @@ Usage: soak.py [SECONDS]. Environment: DIRSTORAGE is the binary.
 import logging
 import os
 import random
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -23,6 +25,7 @@ from BTrees.OOBTree import OOBTree  # noqa: E402
 from persistent.mapping import PersistentMapping  # noqa: E402
 from ZODB.blob import Blob  # noqa: E402
 from ZODB.POSException import ConflictError, POSKeyError  # noqa: E402
+from ZODB.utils import u64  # noqa: E402
 
 WORKERS, KEYS, REPEAT = 3, 400, 500
 LIMIT = 120  # seconds that a client waits for a server before it gives up
@@ -50,6 +53,19 @@ def make(kind, text):
     return v
 
 
+def pack_time():
+    """The latest time of a pack: it is there before the pack removes anything."""
+    for _ in range(100):
+        try:
+            with open("home/A/x.packed", "rb") as f:
+                return u64(f.read()[:8])
+        except FileNotFoundError:
+            return 0
+        except struct.error:  # it is being written
+            time.sleep(0.01)
+    raise AssertionError("home/A/x.packed is too short")
+
+
 class Worker:
     """Changes keys of its own in a tree that all share, and counts the transactions."""
 
@@ -58,6 +74,14 @@ class Worker:
         self.log = open("log-%d" % number, "w", buffering=1)
         self.db = ZEO.DB(("127.0.0.1", port), wait_timeout=LIMIT, min_disconnect_poll=0.1, blob_dir="blobs-%d" % number)
         self.connection = self.db.open()
+
+    def missing(self, e):
+        """A pack may have removed an object from a snapshot that is older than the time of the pack: one of
+        a client that had to wait longer than min_pack_time. Otherwise nothing may be missing."""
+        packed = pack_time()
+        before = u64(self.connection._storage._start)  # the connection sees what is older
+        kind = "late" if before <= packed else "bad"
+        self.note(kind, repr(e), "as before %016x, packed to %016x" % (before, packed), "".join(traceback.format_exc()).replace("\n", " | "))
 
     def note(self, *words):
         print(*words, sep="\t", file=self.log)
@@ -69,7 +93,7 @@ class Worker:
             try:
                 self.change(n)
             except POSKeyError as e:
-                self.note("bad", repr(e))
+                self.missing(e)
                 transaction.abort()
             except ConflictError:
                 transaction.abort()
@@ -178,6 +202,8 @@ def compare(address):
         assert lines[-1] == ["end"], "worker %d ended with %s" % (i, lines[-1])
         for what, *rest in lines:
             assert what != "bad", "worker %d met %s" % (i, rest)
+            if what == "late":
+                print("worker %d was late: %s" % (i, rest), file=sys.stderr)
             if what == "try":
                 tried += 1
                 may.setdefault(rest[0], [("none", "")]).append(tuple(rest[1:]))
