@@ -48,9 +48,7 @@ type conn struct {
 	upload   *upload
 	values   int64 // of has.values, for the request that is worked off
 	sole     sole
-	attending
 
-	readers   chan error // the end of the last reader, where another one has taken the place of the first
 	iterators iterators
 
 	mu       sync.Mutex
@@ -61,8 +59,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, number: s.numbers.Add(1), since: s.o.Clock(), has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1), readers: make(chan error, 1)}
-	c.attending.socket, c.attending.further, c.attending.most = listen.NewPatience(nc, s.o.Clock), c.readFurther, s.o.mostRest
+	c := &conn{srv: s, nc: nc, number: s.numbers.Add(1), since: s.o.Clock(), has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
 	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
 	c.out.over = s.relieve
 	if s.o.processors == 1 {
@@ -128,9 +125,6 @@ func (c *conn) serve() {
 		}
 	})
 	err := c.shielded(c.converse)
-	if errors.Is(err, errHandedOver) {
-		err = <-c.readers
-	}
 	c.mu.Lock()
 	if c.cause != nil {
 		err = c.cause
@@ -171,7 +165,6 @@ func (c *conn) converse() error {
 	})
 	defer hello.Stop()
 	in := wire.NewSmallReader(c.nc, min(helloBytes, c.srv.o.Limits.Message))
-	c.attending.in = in
 	if err := c.hello(in); err != nil {
 		return err
 	}
@@ -190,19 +183,8 @@ func (c *conn) converse() error {
 	hello.Stop()
 	in.SetLimit(c.srv.budgets.message)
 	in.SetGate(&frameGate{c: c})
+	defer in.Release()
 	c.log().Info("connected", "storage", c.hub.name, "encoding", string(c.encoding), "read_only", c.readOnly)
-	return c.work()
-}
-
-// work works off the requests of a client that is registered, until the connection ends, or another
-// goroutine goes on with it.
-func (c *conn) work() (err error) {
-	in := c.attending.in
-	defer func() {
-		if !errors.Is(err, errHandedOver) {
-			in.Release()
-		}
-	}()
 	for {
 		if err := c.flushed(in); err != nil {
 			return err
@@ -221,9 +203,9 @@ func (c *conn) work() (err error) {
 			continue
 		}
 		c.worked(false)
-		if err := c.message(frame); errors.Is(err, errHandedOver) {
-			return err
-		} else if c.giveValues(); err != nil {
+		err = c.message(frame)
+		c.giveValues()
+		if err != nil {
 			return err
 		}
 	}
@@ -334,12 +316,8 @@ func (c *conn) message(frame []byte) error {
 		return m.do(c, r, a)
 	}
 	c.sends.work()
-	n := int64(len(frame))
-	err = m.do(c, r, a)
-	if !errors.Is(err, errHandedOver) { // else the next reader has noted what came since
-		c.sends.came(c.srv.o.Clock(), n)
-	}
-	return err
+	defer func() { c.sends.came(c.srv.o.Clock(), int64(len(frame))) }()
+	return m.do(c, r, a)
 }
 
 // answer sends the result of a request.

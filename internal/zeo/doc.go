@@ -32,8 +32,7 @@
 // Each connection has a reader, which itself answers requests that need no disk, and does
 // the steps of transactions in the order in which they came; and a writer for the
 // messages that others put into the outbox. A slow request (reads from the disk, votes,
-// finishes, blobs, logs) has a separate goroutine, which also sends the answer; but the reader of
-// the only connection that commits works off votes and finishes itself, see attend.go. The
+// finishes, blobs, logs) has a separate goroutine, which also sends the answer. The
 // engine's committer announces, one transaction after the other; sending that is left to
 // the first finish that returns, see hub.spread.
 //

@@ -26,7 +26,8 @@ func (c *conn) tpcFinish(r *request, a *arguments) error {
 	c.finishes++
 	c.mu.Unlock()
 	r.keep()
-	return c.attend(func() error { return c.runFinish(r, f) })
+	c.beside(func() error { return c.runFinish(r, f) })
+	return nil
 }
 
 // answerNone answers None to a call about a transaction that is not open; other

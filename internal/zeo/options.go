@@ -48,10 +48,6 @@ type Options struct {
 
 	lookTime   time.Duration // how often a vote that waits for memory looks at its holder
 	processors int           // of the runtime; see sole
-	askAgain   int           // see attend
-	askTime    time.Duration // see attend
-	mostRest   int           // see attend
-	attendAll  bool          // tests: readers attend to every vote and finish
 	looked     func()        // tests: called when it has
 	relieved   func()        // tests: called when relieve has looked, and found nobody to cut off
 }

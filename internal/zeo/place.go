@@ -25,7 +25,7 @@ func (c *conn) slowly(f func(ctx context.Context) error) {
 	if !c.takePlace() {
 		return
 	}
-	_ = c.beside(func() error {
+	c.beside(func() error {
 		defer c.leavePlace()
 		return f(c.ctx)
 	})
@@ -95,7 +95,7 @@ func (t *turn) end() {
 }
 
 // beside runs f in a goroutine that the connection waits for at its end.
-func (c *conn) beside(f func() error) error {
+func (c *conn) beside(f func() error) {
 	c.wait.Go(func() {
 		err := c.shielded(f)
 		if err == nil {
@@ -105,7 +105,6 @@ func (c *conn) beside(f func() error) error {
 			c.end(err)
 		}
 	})
-	return nil
 }
 
 // shielded runs a part of the connection, and turns a panic into its end: a bug that one

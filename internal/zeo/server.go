@@ -34,12 +34,10 @@ type Server struct {
 	packs   sync.WaitGroup // packs, which connections start
 
 	recent     atomic.Pointer[conn] // that of the last request
-	committer  atomic.Pointer[conn] // that of the last vote or finish
-	attendance attendance
-	relieving  atomic.Bool   // see relieve
-	wanting    atomic.Int64  // requests that wait for a file
-	unanswered atomic.Int64  // requests that wait for memory for their answer
-	numbers    atomic.Uint64 // of connections
+	relieving  atomic.Bool          // see relieve
+	wanting    atomic.Int64         // requests that wait for a file
+	unanswered atomic.Int64         // requests that wait for memory for their answer
+	numbers    atomic.Uint64        // of connections
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // guarded by mu
@@ -213,12 +211,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.processors == 0 {
 		o.processors = runtime.GOMAXPROCS(0)
-	}
-	if o.mostRest == 0 {
-		o.mostRest = mostRest
-	}
-	if o.askAgain == 0 {
-		o.askAgain, o.askTime = defaultAskAgain, defaultAskTime
 	}
 	if o.copyTimeout == 0 {
 		o.copyTimeout = 30 * time.Second

@@ -33,7 +33,8 @@ func (c *conn) vote(r *request, a *arguments) error {
 		return r.fail(transactionError(nil, a.get(0)))
 	}
 	r.keep()
-	return c.attend(func() error { return c.runVote(r, v) })
+	c.beside(func() error { return c.runVote(r, v) })
+	return nil
 }
 
 func (c *conn) runVote(r *request, v *ballot) error {

@@ -30,8 +30,7 @@ func (e *TooLargeError) Error() string {
 type Reader struct {
 	r     io.Reader
 	limit int64
-	err   error     // returned for ever
-	once  io.Reader // nil: none
+	err   error // returned for ever
 
 	buf        []byte // bufferLen, or smallLen
 	start, end int    // read and not yet returned: buf[start:end]
@@ -55,9 +54,6 @@ type Gate interface {
 
 // SetGate sets the gate for the frames to come.
 func (r *Reader) SetGate(g Gate) { r.gate = g }
-
-// Once has the next read, and that alone, be one of from, which reads from the same connection.
-func (r *Reader) Once(from io.Reader) { r.once = from }
 
 // Release gives up the frame that was returned last, as the next call of Next does.
 func (r *Reader) Release() {
@@ -196,12 +192,8 @@ func (r *Reader) fillUpTo(n, most int) error {
 
 // read reads at least one byte, or fails.
 func (r *Reader) read(b []byte) (int, error) {
-	from := r.r
-	if r.once != nil {
-		from, r.once = r.once, nil
-	}
 	for range maxEmptyReads {
-		if n, err := from.Read(b); n > 0 || err != nil {
+		if n, err := r.r.Read(b); n > 0 || err != nil {
 			return n, err
 		}
 	}
