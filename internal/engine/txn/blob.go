@@ -78,7 +78,7 @@ func (m *Manager) endStaging(b *stagedBlob, w *blobSink, err error) error {
 		return err
 	}
 	b.size = w.size
-	b.sum = w.out.hash.BlobSum()
+	b.sum = w.hash.BlobSum()
 	return m.o.Home.FS.SetReadOnly(b.name)
 }
 
@@ -106,7 +106,7 @@ func (m *Manager) stageMoved(b *stagedBlob) (*stagedBlob, error) {
 		err = w.readFrom(f)
 		err = errors.Join(err, w.finish(), f.Close())
 		b.size = w.size
-		b.sum = w.out.hash.BlobSum()
+		b.sum = w.hash.BlobSum()
 		return b, err
 	}
 	own := &stagedBlob{name: m.stagedName("blob")}

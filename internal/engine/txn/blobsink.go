@@ -12,21 +12,25 @@ import (
 const (
 	// blobSinkFirst is the first buffer of a blob in bytes; each full one makes the next larger.
 	blobSinkFirst = 16 << 10
-	// blobSinkSize is the largest one. A blob that fills it has two, so the double is how much of a
-	// blob is in memory at most.
-	blobSinkSize = 512 << 10
+	// blobSinkSize is the largest one.
+	blobSinkSize = 256 << 10
+	// blobSinkMost is how many of those a blob has that fills one, which is how much of it is in memory
+	// at most. Reading goes on while the file system stalls for a moment.
+	blobSinkMost = 4
 )
 
 // writebackStep is after how many bytes the disk is asked to begin with them, so
 // that the vote has less to wait for.
 const writebackStep = 2 << 20
 
-// blobSink writes a file and computes its checksum. Of a large blob one buffer is filled while the
-// one before is written by a goroutine, which close ends. It is used by one goroutine at a time.
+// blobSink writes a file and computes its checksum. Of a large blob one buffer is filled and summed
+// while those before are written by a goroutine, which stop ends. It is used by one goroutine at a
+// time.
 type blobSink struct {
 	out  *blobFile
-	size int64  // bytes in it, without those of buf
-	buf  []byte // being filled
+	hash *record.BlobHash // of the bytes in size
+	size int64            // bytes in it, without those of buf
+	buf  []byte           // being filled
 
 	full    chan []byte  // for the goroutine; nil: there is none
 	emptied chan emptied // by it
@@ -41,7 +45,7 @@ type emptied struct {
 // newBlobSink starts with a small buffer, because many blobs are small. f is nil where only the
 // checksum is wanted.
 func newBlobSink(f vfs.File, h *record.BlobHash) *blobSink {
-	return &blobSink{out: &blobFile{f: f, hash: h}, buf: make([]byte, 0, blobSinkFirst)}
+	return &blobSink{out: &blobFile{f: f}, hash: h, buf: make([]byte, 0, blobSinkFirst)}
 }
 
 // write adds p, which it does not keep. After an error there is only close.
@@ -85,7 +89,7 @@ func (w *blobSink) readFrom(r io.Reader) error {
 
 // flush passes the buffer, which is full, on, and makes another one ready.
 func (w *blobSink) flush() error {
-	w.size += int64(len(w.buf))
+	w.sum()
 	if w.full != nil {
 		w.full <- w.buf
 		e := <-w.emptied
@@ -99,23 +103,30 @@ func (w *blobSink) flush() error {
 	}
 	w.buf = make([]byte, 0, min(8*cap(w.buf), blobSinkSize))
 	if cap(w.buf) == blobSinkSize {
-		w.full, w.emptied = make(chan []byte, 1), make(chan emptied, 2)
-		w.emptied <- emptied{buf: make([]byte, 0, blobSinkSize)}
+		w.full, w.emptied = make(chan []byte, blobSinkMost), make(chan emptied, blobSinkMost)
+		for range blobSinkMost - 1 {
+			w.emptied <- emptied{buf: make([]byte, 0, blobSinkSize)}
+		}
 		go w.out.writeAll(w.full, w.emptied)
 	}
 	return nil
 }
 
+// sum counts the bytes of the buffer, which go on to the file.
+func (w *blobSink) sum() {
+	w.size += int64(len(w.buf))
+	_, _ = w.hash.Write(w.buf) // a hash never fails
+}
+
 // finish writes the rest, and ends the goroutine.
 func (w *blobSink) finish() error {
+	w.sum()
 	if w.full == nil {
-		w.size += int64(len(w.buf))
 		err := w.out.write(w.buf)
 		w.buf = nil
 		return err
 	}
 	if len(w.buf) > 0 {
-		w.size += int64(len(w.buf))
 		w.full <- w.buf
 	}
 	return w.stop()
@@ -136,12 +147,11 @@ func (w *blobSink) stop() error {
 	return err
 }
 
-// blobFile is a file that grows, and its checksum. One goroutine uses it at a time.
+// blobFile is a file that grows. One goroutine uses it at a time.
 type blobFile struct {
-	f       vfs.File // nil: only the checksum is wanted
-	hash    *record.BlobHash
-	written int64 // bytes
-	started int64 // how much the disk was asked to write
+	f       vfs.File // nil: there is none
+	written int64    // bytes
+	started int64    // how much the disk was asked to write
 }
 
 // writeAll writes buffers until full is closed; none after an error.
@@ -156,13 +166,8 @@ func (b *blobFile) writeAll(full <-chan []byte, done chan<- emptied) {
 	}
 }
 
-// write hashes and writes a buffer.
 func (b *blobFile) write(buf []byte) error {
-	if len(buf) == 0 {
-		return nil
-	}
-	_, _ = b.hash.Write(buf) // a hash never fails
-	if b.f == nil {
+	if b.f == nil || len(buf) == 0 {
 		return nil
 	}
 	n, err := b.f.Write(buf)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -84,7 +85,7 @@ func TestBlobSinkWritesAllOfIt(t *testing.T) {
 			if err := errors.Join(put(w, content), w.finish(), w.stop()); err != nil {
 				t.Fatalf("%d bytes, %s: %v", size, name, err)
 			}
-			if !bytes.Equal(f.content.Bytes(), content) || w.size != int64(size) || w.out.hash.BlobSum() != record.SumBlob(content) {
+			if !bytes.Equal(f.content.Bytes(), content) || w.size != int64(size) || w.hash.BlobSum() != record.SumBlob(content) {
 				t.Errorf("%d bytes, %s: %d are in the file, %d were counted, or others were", size, name, f.content.Len(), w.size)
 			}
 			if f.started > int64(size) || int64(size)-f.started >= writebackStep+blobSinkSize {
@@ -142,4 +143,52 @@ func TestBlobSinkEndsItsGoroutine(t *testing.T) {
 			t.Errorf("%d bytes: the goroutine goes on", size)
 		}
 	}
+}
+
+// stalledFile is a memoryFile whose writes wait from some byte on.
+type stalledFile struct {
+	memoryFile
+	from int
+	goOn chan struct{}
+}
+
+func (f *stalledFile) Write(b []byte) (int, error) {
+	if f.content.Len() >= f.from {
+		<-f.goOn
+	}
+	return f.memoryFile.Write(b)
+}
+
+// TestBlobSinkTakesMoreWhileTheFileStalls: all of its memory, and no more.
+func TestBlobSinkTakesMoreWhileTheFileStalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &stalledFile{from: 9 * blobSinkFirst, goOn: make(chan struct{})}
+		w := newBlobSink(f, record.NewBlobHash())
+		content := noise(9*blobSinkFirst + blobSinkMost*blobSinkSize)
+		last := len(content) - 1
+		if _, err := w.write(content[:last]); err != nil { // it would wait for ever
+			t.Fatal(err)
+		}
+		if got := f.content.Len(); got != f.from {
+			t.Errorf("%d bytes are in a file that takes %d", got, f.from)
+		}
+		full := false
+		go func() {
+			_, err := w.write(content[last:])
+			if err = errors.Join(err, w.finish()); err != nil {
+				t.Error(err)
+			}
+			full = true
+		}()
+		synctest.Wait()
+		if full {
+			t.Error("a full sink does not wait for its file")
+		}
+		close(f.goOn)
+		synctest.Wait()
+		if !full || !bytes.Equal(f.content.Bytes(), content) {
+			t.Errorf("ended: %t, with %d bytes in the file", full, f.content.Len())
+		}
+	})
 }
