@@ -167,6 +167,23 @@ func (l *loading) Close() error {
 	return errors.Join(err, l.s.forgetLoading())
 }
 
+// endLoading is forgetLoading for an open. The process before may have been killed behind the rename of
+// x.serial: its name has to be durable before misc/loading goes, or a power cut could leave a bundle behind
+// x.serial that nothing tells from those of the log.
+func (s *Store) endLoading() error {
+	_, err := s.fs.Stat(loadingFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = s.files.SyncFound()
+	}
+	if err == nil {
+		err = s.forgetLoading()
+	}
+	return err
+}
+
 // forgetLoading removes bundles behind x.serial that are in no log, and their blobs, if there may be such.
 func (s *Store) forgetLoading() error {
 	note, err := s.fs.ReadFile(loadingFile)

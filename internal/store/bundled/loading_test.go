@@ -48,10 +48,10 @@ func TestLoadingSurvives(t *testing.T) {
 		}
 		disk.CrashAt(disk.Ops() + at)
 		var durable zodb.TID
-		s, err := openEvery(disk, 2)
+		before, err := openEvery(disk, 2)
 		if err == nil {
-			durable, err = load(s, all[:4])
-			err = errors.Join(err, s.Close())
+			durable, err = load(before, all[:4])
+			err = errors.Join(err, before.Close())
 		}
 		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(at))} {
 			say := fmt.Sprintf("operation %d, %s", at, mode)
@@ -87,6 +87,20 @@ func TestLoadingSurvives(t *testing.T) {
 				}
 			}
 			compareWithout(t, s, after, say)
+		}
+		// An open after a kill relies on x.serial, perhaps for the last time before the power is cut.
+		killed := disk.Killed()
+		if s, err := openEvery(killed, 2); err != nil {
+			t.Fatal(err)
+		} else if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s, say := reopen(t, killed.Crashed(crashfs.KeepNone)), fmt.Sprintf("operation %d, killed, opened, power cut", at)
+		if mark, err := s.Mark(layout.XSerial); err != nil || zodb.TID(mark) < durable || zodb.TID(mark) != s.Reach() {
+			t.Errorf("%s: x.serial is %x, %v, and the bundles reach to %s; %s was durable", say, mark, err, s.Reach(), durable)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
 		}
 		if err == nil {
 			break

@@ -96,7 +96,7 @@ func New(o Options) (*Store, error) {
 	s.buffers.New = func() any { return new(frameBuffers) }
 	s.readMarks()
 	if !o.Beside && !o.Still {
-		if err := s.forgetLoading(); err != nil {
+		if err := s.endLoading(); err != nil {
 			return nil, err
 		}
 		if err := s.verifyAdopted(); err != nil {
