@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -45,20 +46,28 @@ func (im *importer) loading(err error, copy func() error) error {
 	}
 	cerr := im.loader.Close()
 	im.loader = nil
-	if err = errors.Join(err, cerr, im.open()); err != nil || !rest {
+	oerr := im.open()
+	if cerr != nil && errors.Is(oerr, ErrOther) {
+		oerr = nil // it lacks transactions that the Loader could not make durable
+	}
+	if err = errors.Join(err, cerr, oerr); err != nil || !rest {
 		return err
 	}
 	return copy()
 }
 
-// open opens the storage. The rest is for it.
+// open opens the storage, which ends with the last transaction that was copied. The rest is for it. It was
+// not locked for a moment, so another process may have committed: nothing is copied behind that.
 func (im *importer) open() error {
 	s, err := im.load.Open()
 	im.load = nil
 	if err != nil {
 		return err
 	}
-	im.s, im.result.LastTID = s, s.LastTransaction()
+	copied, last := im.result.LastTID, s.LastTransaction()
+	if im.s, im.result.LastTID = s, last; last != copied {
+		return &otherError{im.src.name(), fmt.Sprintf("another process wrote to it meanwhile: it ends with transaction %s, and %s was the last one that was copied", last, copied)}
+	}
 	return nil
 }
 
