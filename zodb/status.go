@@ -20,10 +20,12 @@ type Status struct {
 	Identity string `json:"identity"`
 	Class    Class  `json:"class"`
 	Format   string `json:"format"`
-	PID      int    `json:"pid"`
-	LastTID  TID    `json:"last_tid"`
-	MaxOID   OID    `json:"max_oid"`
-	Packed   TID    `json:"packed"`
+	// Version is structure/version of the settings; "" from a server of an earlier build.
+	Version string `json:"version,omitempty"`
+	PID     int    `json:"pid"`
+	LastTID TID    `json:"last_tid"`
+	MaxOID  OID    `json:"max_oid"`
+	Packed  TID    `json:"packed"`
 	// Snapshot is the state of snapshot mode: "", "startup", "user/CODE", "leaving" or
 	// "recombining".
 	Snapshot              string `json:"snapshot"`

@@ -28,6 +28,7 @@ type home struct {
 	copies   store.Copies
 	format   layout.Format
 	class    string
+	version  string // of the structure
 	identity string
 	serial   zodb.TID
 	packed   zodb.TID
@@ -58,7 +59,7 @@ func openHome(f vfs.FS) (h *home, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	h = &home{fs: f, a: a, format: set.Structure.Format, copies: formats.Copies(set.Structure.Format), class: set.Storage.ClassName}
+	h = &home{fs: f, a: a, format: set.Structure.Format, copies: formats.Copies(set.Structure.Format), class: set.Storage.ClassName, version: set.Structure.Version}
 	if b, err = f.ReadFile(identityFile); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -35,6 +37,8 @@ type Manifest struct {
 	Identity string `json:"identity"`
 	Class    string `json:"class"`
 	Format   string `json:"format"`
+	// HomeVersion is structure/version of the storage; "": it was not noted.
+	HomeVersion string `json:"home_version,omitempty"`
 	// TID is the last transaction that is in the backup; 0 = the storage was empty.
 	// Time is the moment that it stands for. TransactionSHA256 is of its file with
 	// the 8 bytes that name the one before, which pack changes, taken as zero; none
@@ -185,7 +189,7 @@ func parseManifest(b []byte, name string) (*Manifest, error) {
 	}
 	switch {
 	case m.Schema > schema:
-		return nil, fmt.Errorf("schema %d was written by a later release; this one reads up to %d", m.Schema, schema)
+		return nil, &layout.NewerError{Kind: "backup", Version: fmt.Sprint(m.Schema), Known: fmt.Sprint(schema)}
 	case m.Schema < 1:
 		return bad("no schema")
 	case m.Name != name:
@@ -198,6 +202,12 @@ func parseManifest(b []byte, name string) (*Manifest, error) {
 		return bad("its reference is later than it")
 	case m.Class != "Full" && m.Class != "Minimal", m.Identity == "", m.Format == "":
 		return bad("class %q, identity %q, format %q", m.Class, m.Identity, m.Format)
+	}
+	if newer := settings.CheckNewer(m.HomeVersion); newer != nil {
+		return nil, newer
+	}
+	if _, err := layout.ParseFormat(m.Format); err != nil {
+		return nil, fmt.Errorf("the format of its HOME: %w; use the release that wrote it, or a later one", err)
 	}
 	return &m, nil
 }

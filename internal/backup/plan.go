@@ -44,7 +44,7 @@ func (r *Repository) Newest(identity string) (*Plan, error) {
 		return nil, ErrNoBackup
 	}
 	for name, err := range r.Damaged {
-		if stampOf(name) > stampOf(newest.Name) {
+		if stampOf(name) >= stampOf(newest.Name) { // in the same second, too
 			return nil, fmt.Errorf("the manifest of backup %s can't be used, and it may be newer than %s: %w; to restore %s all the same, name it",
 				name, newest.Name, err, newest.Name)
 		}

@@ -92,6 +92,9 @@ func (r *Reader) readList() error {
 		return err
 	}
 	g, err := r.parseList(b)
+	if err := newer(err, r.path); err != nil {
+		return err
+	}
 	if err != nil {
 		return r.corrupt(at, nil, "the list of removed members that it carries is damaged: %s", err)
 	}

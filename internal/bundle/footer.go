@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -128,13 +130,29 @@ func appendSkippable(b []byte, n int64) []byte {
 // ReadFooter reads the last FooterSize bytes of a bundle of a size in bytes. The path is for errors.
 func ReadFooter(tail []byte, size int64, path string) (Info, error) {
 	i, err := parseFooter(tail, size)
+	if err := newer(err, path); err != nil {
+		return Info{}, err
+	}
 	if err != nil {
 		return Info{}, &zodb.CorruptError{Path: path, Offset: max(0, size-FooterSize), Reason: "the footer is damaged", Err: err}
 	}
 	return i, nil
 }
 
-// parseFooter reads the last FooterSize bytes of a file of a size. The error is the reason only.
+// newer returns the error about a file of a newer format with its path; nil: it is about something
+// else. Such a file is not damaged.
+func newer(err error, path string) error {
+	n, ok := errors.AsType[*layout.NewerError](err)
+	if !ok {
+		return nil
+	}
+	at := *n
+	at.Path = path
+	return &at
+}
+
+// parseFooter reads the last FooterSize bytes of a file of a size. The error is the reason only, or a
+// *layout.NewerError: magic, version and checksum keep their places in all versions.
 func parseFooter(b []byte, size int64) (Info, error) {
 	if len(b) != FooterSize || binary.LittleEndian.Uint32(b) != skippableMagic || binary.LittleEndian.Uint32(b[4:]) != footerContent {
 		return Info{}, fmt.Errorf("the last %d bytes are not a footer: the file is not a bundle, or its end is missing", FooterSize)
@@ -143,12 +161,15 @@ func parseFooter(b []byte, size int64) (Info, error) {
 	if string(f[:8]) != magicBegin || string(f[footEnd:]) != magicEnd {
 		return Info{}, fmt.Errorf("the magic of the footer is % X … % X", f[:8], f[footEnd:])
 	}
-	version := binary.BigEndian.Uint32(f[footVersion:])
-	if version != Version && version != listVersion {
-		return Info{}, fmt.Errorf("version %d of the format; this program reads %d and %d", version, Version, listVersion)
-	}
 	if got, want := checksum(f[:footSum]), binary.BigEndian.Uint32(f[footSum:]); got != want {
 		return Info{}, fmt.Errorf("the checksum of the footer is %08x, but that of its content is %08x", want, got)
+	}
+	version := binary.BigEndian.Uint32(f[footVersion:])
+	if version > listVersion {
+		return Info{}, &layout.NewerError{Kind: "bundle", Version: fmt.Sprint(version), Known: fmt.Sprint(listVersion)}
+	}
+	if version < Version {
+		return Info{}, fmt.Errorf("version %d of the format; this program reads %d and %d", version, Version, listVersion)
 	}
 	u := func(at int) uint64 { return binary.BigEndian.Uint64(f[at:]) }
 	n := func(at int) int64 { return int64(u(at)) }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -179,12 +180,14 @@ func ParseGone(b []byte, path string, of *Info) (*Gone, error) {
 	if len(b) < goneSets+goneTail || string(b[:len(goneMagic)]) != goneMagic {
 		return nil, wrong(0, "the file is not a list of removed members of a bundle, or its end is missing")
 	}
-	if v := binary.BigEndian.Uint32(b[goneVersion:]); v != Version {
-		return nil, wrong(goneVersion, "version %d of the format; this program reads %d", v, Version)
-	}
 	tail := len(b) - goneTail
 	if got, want := checksum(b[:tail]), binary.BigEndian.Uint32(b[tail:]); got != want {
 		return nil, wrong(tail, "the checksum is %08x, but that of the content is %08x", want, got)
+	}
+	if v := binary.BigEndian.Uint32(b[goneVersion:]); v > Version {
+		return nil, &layout.NewerError{Path: path, Kind: "list of removed members", Version: fmt.Sprint(v), Known: fmt.Sprint(Version)}
+	} else if v < Version {
+		return nil, wrong(goneVersion, "version %d of the format; this program reads %d", v, Version)
 	}
 	if !bytes.Equal(b[goneSum:goneSets], of.Sum[:]) {
 		return nil, wrong(goneSum, "it is about a bundle with the sum %x, and that in its place has %x", b[goneSum:goneSets], of.Sum)

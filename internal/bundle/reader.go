@@ -45,6 +45,9 @@ func Open(r io.ReaderAt, size int64, path string) (*Reader, error) {
 	}
 	var err error
 	if b.Info, err = parseFooter(foot, size); err != nil {
+		if err := newer(err, path); err != nil {
+			return nil, err
+		}
 		return nil, b.corrupt(size-FooterSize, err, "the footer is damaged")
 	}
 	if err := b.readFences(); err != nil {

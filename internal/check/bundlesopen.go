@@ -142,7 +142,7 @@ func (v *bundles) live(all []*part, gone map[bundle.Name]lists) {
 }
 
 // openPart opens a bundle under the name of its file. nil: it can't be read. Its members
-// have the name that its footer says. The error is errMoved.
+// have the name that its footer says. The error is errMoved, or a *layout.NewerError.
 func (v *bundles) openPart(n bundle.Name, side string) (*part, error) {
 	p := &part{name: n, side: side, path: bundlesDir(side) + "/" + n.String(), footed: true}
 	var err error
@@ -155,6 +155,9 @@ func (v *bundles) openPart(n bundle.Name, side string) (*part, error) {
 	}
 	p.size = p.file.end.size
 	p.Reader, err = bundle.Open(p.file, p.size, p.path)
+	if _, newer := errors.AsType[*layout.NewerError](err); newer {
+		return nil, err
+	}
 	if err != nil {
 		v.faults = append(v.faults, bundleFault(bundleKind(err), p.path, "%s%s", reason(err), salvageIt))
 		if !v.rebuild(p, func(f Finding) { v.faults = append(v.faults, f) }) {
@@ -238,7 +241,7 @@ func flagsOf(n layout.Name, b []byte) (flags uint16) {
 
 // openGone reads the gone list with the highest number. Where that is damaged the one
 // before counts, or else the one that the bundle carries: nothing that a pack has removed is missed
-// then. The error is errMoved.
+// then. The error is errMoved, or a *layout.NewerError.
 func (v *bundles) openGone(p *part, l lists) error {
 	p.gone = p.Carried()
 	numbers := slices.Sorted(slices.Values(l.numbers))
@@ -256,6 +259,9 @@ func (v *bundles) openGone(p *part, l lists) error {
 		if err == nil {
 			p.gone, p.number = gone, number
 			return nil
+		}
+		if _, newer := errors.AsType[*layout.NewerError](err); newer {
+			return err
 		}
 		v.faults = append(v.faults, bundleFault(GoneDamaged, path, "%s; without it, the bundle's removed members are there again: “salvage” puts it aside", reason(err)))
 	}

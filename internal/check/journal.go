@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,7 +66,9 @@ func (c *checker) readJournal() error {
 		}
 	}
 	if log {
-		c.readLog()
+		if err := c.readLog(); err != nil {
+			return err
+		}
 	}
 	c.leftovers(staged)
 	return nil
@@ -77,13 +80,14 @@ func (c *checker) abandoned() {
 		{"misc", ".replica.incoming", "a replication"},
 		{"misc", "salvage-", "a salvage"},
 		{"backups", ".tmp-", "a backup"},
+		{".", layout.ProbeDir, "doctor, or a start of the server,"},
 	} {
 		for e, err := range c.o.FS.List(in.dir) {
 			if err != nil {
 				break // most homes have no backups, and a plain copy has no misc
 			}
 			if strings.HasPrefix(e.Name, in.prefix) {
-				c.out.add(Finding{Kind: Leftover, Severity: Note, Path: in.dir + "/" + e.Name, Detail: "of " + in.of + " that was interrupted"})
+				c.out.add(Finding{Kind: Leftover, Severity: Note, Path: path.Join(in.dir, e.Name), Detail: "of " + in.of + " that was interrupted"})
 			}
 		}
 	}

@@ -19,14 +19,17 @@ const logPath = "journal"
 // readLog adds the transactions of the log that are not in A or B yet, as the
 // files that a flush would make of them. Files of an interrupted flush under their names
 // do not count: they are written again.
-func (c *checker) readLog() {
+func (c *checker) readLog() error {
 	o := journal.Options{FS: c.o.FS, Dir: logPath}
 	if id, err := hex.DecodeString(c.identity); err == nil {
 		copy(o.Identity[:], id)
 	}
 	log, recovered, err := journal.OpenReadOnly(o)
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return nil
+	}
+	if _, newer := errors.AsType[*layout.NewerError](err); newer {
+		return err
 	}
 	if err != nil {
 		f := Finding{Kind: JournalDamaged, Severity: Damage, Path: logPath, Detail: err.Error()}
@@ -34,7 +37,7 @@ func (c *checker) readLog() {
 			f.Path, f.TID = bad.Path, bad.TID
 		}
 		c.out.add(f)
-		return
+		return nil
 	}
 	c.log = log
 	if cut := recovered.Cut; cut != nil {
@@ -43,7 +46,7 @@ func (c *checker) readLog() {
 	}
 	if c.baseKnown && recovered.Freed > c.base {
 		c.journalOlder(logPath, recovered.Freed, "the log says that this transaction was flushed, but the last one here is "+c.base.String())
-		return
+		return nil
 	}
 	last := c.base
 	for _, t := range recovered.Transactions {
@@ -57,12 +60,13 @@ func (c *checker) readLog() {
 			}
 		case t.Previous != last:
 			c.journalOlder(logPath, t.TID, "the log's transaction follows "+t.Previous.String()+", but the last one before it here is "+last.String())
-			return
+			return nil
 		default:
 			c.pend(t)
 			last = t.TID
 		}
 	}
+	return nil
 }
 
 // flushed reports whether A or B holds a transaction of the log.

@@ -41,6 +41,8 @@ type env struct {
 	EndAtHangup func()
 	// Memory is how much this process may use; nothing: it was not asked.
 	Memory budget.Memory
+	// Program is this program, to start another process of; "": it starts none.
+	Program string
 }
 
 // usualColumns is the width of a terminal that does not tell its own.
@@ -124,6 +126,9 @@ func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 	e.Color = e.Screen != nil && os.Getenv("NO_COLOR") == ""
 	e.Memory = budget.Find(e.Getenv, vfs.ReadFile)
 	e.Memory.Apply()
+	if self, err := os.Executable(); err == nil {
+		e.Program = self
+	}
 	change(ctx, e)
 	return run(ctx, e, args)
 }

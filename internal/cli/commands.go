@@ -20,6 +20,8 @@ func commands() []func(*env) *cobra.Command {
 		newServe,
 		newConfig,
 		newHealth,
+		newDoctor,
+		newTryLock,
 		newCerts,
 		newPack,
 		newGC,

@@ -73,7 +73,7 @@ var withHome = map[string][]string{
 
 // withoutHome are the commands that are not in withHome, with the reason.
 var withoutHome = map[string]string{
-	"create": "HOME is made", "import": "HOME is made", "estimate": "a Data.fs", "config": "looks at no storage", "version": "", "man": "", "completion": "", "health": "a server", "every": "", "bench": "a server", "demo": "its own",
+	"create": "HOME is made", "import": "HOME is made", "estimate": "a Data.fs", "config": "looks at no storage", "version": "", "man": "", "completion": "", "health": "a server", "doctor": "any directory will do", "every": "", "bench": "a server", "demo": "its own",
 	"certs authority": "certificates", "certs server": "certificates", "certs client": "certificates", "certs renew": "certificates", "certs list": "certificates", "certs show": "certificates",
 	"backup list": "a repository", "backup verify": "a repository", "backup prune": "a repository", "backup merge": "a repository", "restore": "a repository",
 }
@@ -234,6 +234,7 @@ func TestInterruptedCommandSaysWhatToDo(t *testing.T) {
 	calls["backup merge"] = []string{"backup", "merge", "REPO"}
 	calls["restore"] = []string{"restore", "REPO", "NEW"}
 	calls["health"] = []string{"health", "127.0.0.1:1"}
+	calls["doctor"] = []string{"doctor", home}
 	calls["every"] = []string{"every", "1h", "pack", home}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

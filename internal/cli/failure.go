@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -175,6 +176,9 @@ func forbiddenToServer(path string) string {
 func advice(c *cobra.Command, err error) string {
 	if h, ok := errors.AsType[*hinted](err); ok {
 		return h.hint
+	}
+	if _, newer := errors.AsType[*layout.NewerError](err); newer {
+		return fmt.Sprintf("this is dirstorage %s, and nothing was changed; install the release that wrote it, or a later one; docs/upgrade.md has the way back to an older one", buildInfo().Version)
 	}
 	_, isPath := errors.AsType[*fs.PathError](err)
 	switch {

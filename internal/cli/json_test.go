@@ -15,6 +15,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/doctor"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/estimate"
 	"github.com/dirstorage/dirstorage/internal/hometest"
@@ -58,6 +59,7 @@ var documents = map[string][]any{
 	"check":           {check.FindingFields{}, checkSummary{}},
 	"recover":         {recoverReport{}},
 	"salvage":         {salvage.Action{}},
+	"doctor":          {doctor.Report{}},
 	"bench":           {benchReport{}},
 	"certs authority": {certificateLine{}},
 	"certs server":    {certificateLine{}},
@@ -132,7 +134,7 @@ func TestPrintedJSONHasOnlyDocumentedFields(t *testing.T) {
 		{"backup", "run", home, repo}, {"backup", "list", repo}, {"backup", "verify", repo}, {"backup", "list", repo}, {"backup", "merge", repo},
 		{"gc", "--report", home}, {"pack", "--keep", "0", home}, {"pack", "--undelete", "all", home},
 		{"backup", "prune", "--keep-chains", "1", "--dry-run", repo},
-		{"convert", home, at("converted")}, {"restore", "--dry-run", repo, at("restored")}, {"restore", repo, at("restored")}, {"check", "--refs", home}, {"recover", home},
+		{"convert", home, at("converted")}, {"restore", "--dry-run", repo, at("restored")}, {"restore", repo, at("restored")}, {"check", "--refs", home}, {"doctor", home}, {"recover", home},
 		{"salvage", "--dry-run", dir, home}, {"snapshot", "enter", home}, {"snapshot", "status", home}, {"snapshot", "leave", home},
 		{"certs", "authority", at("ca")}, {"certs", "server", at("ca"), "zodb.example.org"}, {"certs", "client", at("ca"), "zope1"},
 		{"certs", "renew", at("ca"), "zope1"}, {"certs", "list", at("ca")}, {"certs", "show", at("ca/ca.pem")},

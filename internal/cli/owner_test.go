@@ -120,6 +120,7 @@ var notOwned = map[string]string{
 	"certs renew": "certificates", "certs list": "certificates", "certs show": "certificates",
 	"demo":        "works in a directory of its own",
 	"demo-writer": "works in the directory of demo",
+	"try-lock":    "the one of doctor",
 	"every":       "as the command that it repeats",
 	"health":      "a client of a server",
 	"man":         "prints",
@@ -149,6 +150,7 @@ func TestFilesBelongToTheOwnerOfTheirDirectory(t *testing.T) {
 	run("create", "srv/new")
 	run("import", "--blobs", data+"/blobs", data+"/Data.fs", "srv/home")
 	run("status", "srv/home")
+	run("doctor", "srv/home")
 	run("log", "srv/home")
 	run("history", "srv/home", "0x0")
 	run("show", "srv/home", "0x0")

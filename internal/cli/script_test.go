@@ -31,7 +31,7 @@ const everyUpdate = "DIRSTORAGE_TEST_EVERY_UPDATE"
 // TestMain lets the test binary be the program: as a command of the scripts,
 // and as the writer that demo starts.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "demo-writer" {
+	if len(os.Args) > 1 && (os.Args[1] == "demo-writer" || os.Args[1] == "try-lock") {
 		os.Exit(Main(os.Args[1:]))
 	}
 	if os.Getenv(asProgram) != "" {

@@ -54,6 +54,9 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 		s.made = append(s.made, st.Home)
 		s.log.Info("created", "path", st.Home, "class", o.Class, "format", o.Format)
 	}
+	if err := s.examine(ctx, st); err != nil {
+		return nil, err
+	}
 	storage, err := s.openFree(ctx, st)
 	return storage, notEmpty(st.Home, err)
 }

@@ -77,6 +77,7 @@ var signalledCommands = map[string]signalled{
 	"man":             {never: "over at once"},
 	"completion":      {never: "over at once"},
 	"health":          {never: "one request with a time limit"},
+	"doctor":          {never: "over in a moment; a context that ends is in TestInterruptedDoctorRemovesItsFiles of package doctor"},
 	"every":           {never: "TestEveryRunsACommandAgain: the command that runs meets it"},
 	"serve":           {never: "TestServeEndsCleanly and others: SIGTERM is its end, and SIGHUP reloads"},
 	"import":          {args: []string{"import", "zeo://SERVER", "NEW"}, silent: true},

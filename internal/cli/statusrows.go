@@ -15,7 +15,7 @@ import (
 func (st *homeStatus) rows(now time.Time) []row {
 	var rows rowList
 	rows.problems(st.Problems)
-	rows.add("storage", "%s (%s, %s, identity %s)", st.Home, st.Class, st.Format, st.Identity)
+	rows.add("storage", "%s (%s, %s, version %s, identity %s)", st.Home, st.Class, st.Format, cmp.Or(st.Version, "not known"), st.Identity)
 	st.stateRows(&rows, now)
 	st.snapshotRows(&rows)
 	if st.CommitSeconds >= 1 {

@@ -12,7 +12,7 @@ import (
 func (s *Storage) Status() zodb.Status {
 	st := zodb.Status{
 		Home: s.home.FS.Path("."), Identity: s.home.Identity, Class: zodb.Class(s.home.Settings.Storage.ClassName),
-		Format: string(s.home.Settings.Structure.Format), PID: os.Getpid(), MaxOID: s.oids.Highest(), Packed: s.Packed(),
+		Format: string(s.home.Settings.Structure.Format), Version: s.home.Settings.Structure.Version, PID: os.Getpid(), MaxOID: s.oids.Highest(), Packed: s.Packed(),
 		RolledForward: s.rolled, Flushes: s.worker.Flushes(), Counts: s.Counts(), Damaged: s.store.Damaged(), LostLists: s.store.LostLists(),
 	}
 	txns := s.txns.Report()

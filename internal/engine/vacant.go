@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
@@ -97,7 +98,7 @@ func notOurs(f vfs.FS, dir string, marks ...string) (string, error) {
 		}
 		var ours func(name string) bool
 		switch name := e.Name; {
-		case name == lostAndFound && e.IsDir():
+		case (name == lostAndFound || name == layout.ProbeDir) && e.IsDir():
 			continue
 		case name == "misc":
 			ours = func(name string) bool { return name == home.LockFile }

@@ -7,6 +7,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
 )
 
 const (
@@ -65,14 +67,7 @@ func (h *header) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// newerError tells that a segment was written by a later version.
-type newerError struct{ version uint32 }
-
-func (e *newerError) Error() string {
-	return fmt.Sprintf("it has format version %d, which is newer than %d, the newest that this program knows: use a newer program", e.version, version)
-}
-
-// parseHeader reads the first bytes of a segment. The error describes the fault; *newerError if
+// parseHeader reads the first bytes of a segment. The error describes the fault; *layout.NewerError if
 // only the version is wrong. Magic, version and checksum keep their places in all versions.
 func parseHeader(b []byte) (header, error) {
 	var h header
@@ -87,7 +82,7 @@ func parseHeader(b []byte) (header, error) {
 		return h, fmt.Errorf("the checksum of the header is %08X, not %08X", got, want)
 	}
 	if v := binary.BigEndian.Uint32(b[8:]); v > version {
-		return h, &newerError{v}
+		return h, &layout.NewerError{Kind: "segment of the log", Version: fmt.Sprint(v), Known: fmt.Sprint(version)}
 	} else if v != version {
 		return h, fmt.Errorf("the header has format version %d", v)
 	}

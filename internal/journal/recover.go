@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -158,8 +159,10 @@ func (r *recovery) readHeader(s *source) error {
 		return err
 	}
 	s.h, s.bad = parseHeader(b[:n])
-	if _, newer := errors.AsType[*newerError](s.bad); newer {
-		return fmt.Errorf("%s: %w", s.path, s.bad)
+	if newer, ok := errors.AsType[*layout.NewerError](s.bad); ok {
+		at := *newer
+		at.Path = s.path
+		return &at
 	}
 	if s.bad != nil {
 		return nil

@@ -80,6 +80,7 @@ var level = map[string]int{
 	"internal/backup":   10,
 	"internal/config":   10,
 	"internal/estimate": 10,
+	"internal/doctor":   10,
 
 	"internal/inspect": 11,
 	"internal/restore": 11,

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -51,7 +52,7 @@ func (r *run) emptyTarget() (bool, error) {
 			return false, err
 		}
 		switch {
-		case e.Name == lostAndFound || e.Name == within:
+		case e.Name == lostAndFound || e.Name == within || e.Name == layout.ProbeDir:
 		case e.Name != unborn && !slices.Contains(parts(), e.Name), !moved:
 			return false, nil
 		}

@@ -28,6 +28,9 @@ func (b *bundles) list(name string) error {
 		return err
 	}
 	if err := bundle.CheckGone(content, name); err != nil {
+		if _, newer := errors.AsType[*layout.NewerError](err); newer {
+			return err
+		}
 		b.add(Action{Verb: Damaged, From: name, Detail: err.Error()})
 		return nil
 	}
@@ -122,6 +125,9 @@ func (b *bundles) listOf(l *lostFile, r *bundle.Reader, given, before bundle.Nam
 				k = kept{exact: true}
 			}
 			return k, nil
+		}
+		if _, newer := errors.AsType[*layout.NewerError](err); newer {
+			return k, err
 		}
 		why = err.Error()
 	}

@@ -37,8 +37,8 @@ func (w Warning) String() string {
 
 // Parse reads config/settings; the path is for errors, which are *Error. A
 // mandatory option that is missing, a value that can't be read, and another
-// structure/version are errors. An unknown option, or a bad value where the default is harmless, is
-// a warning.
+// structure/version are errors; a newer one is a *layout.NewerError. An unknown option, or a bad value
+// where the default is harmless, is a warning.
 //
 // Numbers are decimal. A time too long for a time.Duration (292 years) is cut to
 // that. A threshold of 0 reads as 1: both start a flush at each transaction.
@@ -81,15 +81,26 @@ func checkVersion(f *ini) error {
 	if v == homeVersion {
 		return nil
 	}
+	if err := CheckNewer(v); err != nil {
+		err.Path = f.path + ": [structure] version"
+		return err
+	}
 	age := "another"
-	if major, minor, ok := splitVersion(v); ok {
+	if _, _, ok := splitVersion(v); ok {
 		age = "an older"
-		if major > 0 || minor > 11 {
-			age = "a newer"
-		}
 	}
 	return &Error{Path: f.path, Section: "structure", Option: "version",
 		Reason: fmt.Sprintf("%q: the home was made by %s release; this one reads version %s only", v, age, homeVersion)}
+}
+
+// CheckNewer returns an error if a structure/version, with which backups are marked, too, is newer than
+// the one that this program knows. One that is not a version is not newer.
+func CheckNewer(version string) *layout.NewerError {
+	major, minor, ok := splitVersion(version)
+	if knownMajor, knownMinor, _ := splitVersion(homeVersion); !ok || major < knownMajor || major == knownMajor && minor <= knownMinor {
+		return nil
+	}
+	return &layout.NewerError{Kind: "HOME", Version: version, Known: homeVersion}
 }
 
 func splitVersion(v string) (major, minor uint64, ok bool) {

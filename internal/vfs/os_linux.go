@@ -61,6 +61,10 @@ func withoutJournal(dir string) bool {
 	return err == nil && strings.TrimSpace(string(task)) == "<none>"
 }
 
+// WithoutJournal reports whether a path is on a file system of the ext family that has no journal. If that
+// cannot be told it has one.
+func WithoutJournal(path string) bool { return withoutJournal(path) }
+
 // volume returns a number that differs between a subvolume or data set and its snapshots; 0 where a
 // file system has no such snapshots. Elsewhere the number may change with each mount.
 func volume(path string) uint64 {
@@ -98,4 +102,14 @@ func mountNumber(path string) uint64 {
 		return 0
 	}
 	return st.Mnt_id
+}
+
+// MountInfo describes the mount that holds a path, which exists; known is false if the system does not
+// tell it.
+func MountInfo(path string) (m Mount, known bool) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return Mount{}, false
+	}
+	return parseMounts(string(text), mountNumber(path), MountOf(path))
 }

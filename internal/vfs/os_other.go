@@ -33,3 +33,10 @@ func withoutJournal(string) bool { return false }
 func mounted(string) (yes, known bool) { return false, false }
 
 func mountNumber(string) uint64 { return 0 }
+
+// WithoutJournal reports whether a path is on a file system of the ext family that has no journal, which is
+// not known here.
+func WithoutJournal(string) bool { return false }
+
+// MountInfo describes the mount that holds a path; it is not known here.
+func MountInfo(string) (m Mount, known bool) { return Mount{}, false }

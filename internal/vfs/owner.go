@@ -253,3 +253,27 @@ func Holds(dir string, names ...string) bool {
 	}
 	return true
 }
+
+// owned is an optional interface of an FS that knows the owners of its files.
+type owned interface {
+	Owner(name string) (uid, gid int, err error)
+}
+
+// Owner returns the user and the group of a file or directory. A symbolic link is not followed.
+// ErrNotSupported if the FS does not know owners.
+func Owner(f FS, name string) (uid, gid int, err error) {
+	if o, ok := f.(owned); ok {
+		return o.Owner(name)
+	}
+	return 0, 0, ErrNotSupported
+}
+
+// Owner is the method for [Owner].
+func (f *osFS) Owner(name string) (uid, gid int, err error) {
+	var st unix.Stat_t
+	path := f.Path(name)
+	if err := retry(func() error { return unix.Lstat(path, &st) }); err != nil {
+		return 0, 0, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return int(st.Uid), int(st.Gid), nil
+}

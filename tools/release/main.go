@@ -87,6 +87,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if *dry {
 		return r.plan(ctx, stdout)
 	}
+	if err := r.checkTag(ctx); err != nil {
+		return err
+	}
 	if err := os.Mkdir(r.out, 0o755); err != nil {
 		return fmt.Errorf("%w: give a directory that does not exist yet", err)
 	}
@@ -119,6 +122,9 @@ func (r *release) plan(ctx context.Context, w io.Writer) error {
 		fmt.Fprintf(w, "version  a pseudo-version of Go: the commit has no tag, so this is not a release\n")
 	} else {
 		fmt.Fprintf(w, "version  %s\n", tag)
+		if err := r.checkTag(ctx); err != nil {
+			fmt.Fprintf(w, "missing  %v\n", err)
+		}
 	}
 	for _, t := range r.targets {
 		fmt.Fprintf(w, "would build %s\n", r.name(t, "VERSION")+".tar.gz")

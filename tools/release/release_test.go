@@ -344,3 +344,48 @@ func TestWrongCallsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestTaggedReleaseHasItsFixtures: without a part of the changelog and files for later tests, a tag is
+// not built; a commit without a tag is.
+func TestTaggedReleaseHasItsFixtures(t *testing.T) {
+	t.Parallel()
+	repo := repository(t)
+	git := func(args ...string) {
+		t.Helper()
+		args = append([]string{"-C", repo, "-c", "user.name=x", "-c", "user.email=x@example.org"}, args...)
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+	}
+	out := func() string { return filepath.Join(t.TempDir(), "out") }
+	refused := func(text string) {
+		t.Helper()
+		err := run(t.Context(), []string{"-repo", repo, "-out", out(), "-targets", "linux/" + runtime.GOARCH}, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%v, want %q", err, text)
+		}
+		var stdout bytes.Buffer
+		if err := run(t.Context(), []string{"-repo", repo, "-dry-run"}, &stdout, io.Discard); err != nil || !strings.Contains(stdout.String(), "missing  ") {
+			t.Errorf("%v: %s", err, stdout.String())
+		}
+	}
+	git("tag", "v77.0.0")
+	refused("tag v77.0.0: CHANGELOG.md has no part “## 77.0.0”")
+	git("tag", "-d", "v77.0.0")
+	text, err := os.ReadFile(filepath.Join(repo, "CHANGELOG.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(repo, "CHANGELOG.md"), strings.Replace(string(text), "\n## ", "\n## 77.0.0\n\n## ", 1), 0o644)
+	git("commit", "-q", "-a", "-m", "Release 77.0.0")
+	git("tag", "v77.0.0")
+	refused("go -C tools run ./fixtures -version 77.0.0")
+	write(t, filepath.Join(repo, "testdata", "releases", "77.0.0", "expected.json"), "{}", 0o644)
+	git("add", "testdata/releases/77.0.0")
+	git("commit", "-q", "-m", "Fixtures of 77.0.0")
+	git("tag", "-f", "v77.0.0")
+	var stdout bytes.Buffer
+	if err := run(t.Context(), []string{"-repo", repo, "-dry-run"}, &stdout, io.Discard); err != nil || strings.Contains(stdout.String(), "missing  ") {
+		t.Errorf("%v: %s", err, stdout.String())
+	}
+}

@@ -20,18 +20,26 @@ const (
 	lowInodes = 100_000
 )
 
-// lowSpace names the resource that is low on a file system, if one is: less than limit
-// bytes or than a tenth of it, whichever is less, and inodes alike.
+// lowSpace names the resource that is low on a file system, if one is.
 func lowSpace(sp vfs.Space, limit int64) string {
 	switch {
 	case limit <= 0 || sp.TotalBytes == 0:
-	case sp.FreeBytes < min(uint64(limit), sp.TotalBytes/lowPart):
+	case LowBytes(sp, limit):
 		return fmt.Sprintf("%s of %s are free on the file system of HOME", human.Bytes(int64(sp.FreeBytes)), human.Bytes(int64(sp.TotalBytes)))
-	case sp.FreeInodes < min(lowInodes, sp.TotalInodes/lowPart):
+	case LowInodes(sp):
 		return fmt.Sprintf("%s of %s inodes are free on the file system of HOME", human.Count(int64(sp.FreeInodes)), human.Count(int64(sp.TotalInodes)))
 	}
 	return ""
 }
+
+// LowBytes reports whether fewer bytes are free than limit, or than a tenth of the file system, whichever
+// is less.
+func LowBytes(sp vfs.Space, limit int64) bool {
+	return sp.FreeBytes < min(uint64(max(limit, 0)), sp.TotalBytes/lowPart)
+}
+
+// LowInodes is the same for inodes, where a file system has a limit of them.
+func LowInodes(sp vfs.Space) bool { return sp.FreeInodes < min(lowInodes, sp.TotalInodes/lowPart) }
 
 // watched reports whether somebody looks at the free space.
 func (w *Watch) watched() bool { return w.o.LowSpace > 0 || w.o.Reserve > 0 }

@@ -78,6 +78,14 @@ func Size(f vfs.FS, format layout.Format) (bytes int64, known bool, err error) {
 	return bytes, err == nil, err
 }
 
+// Largest returns the size of the largest bundle of a HOME in bytes; 0 in the other formats.
+func Largest(f vfs.FS, format layout.Format) (int64, error) {
+	if format != layout.Bundled {
+		return 0, nil
+	}
+	return bundled.Largest(f)
+}
+
 // Snapshot is the set of questions to an A that stands still.
 type Snapshot interface {
 	store.Reader
