@@ -79,6 +79,7 @@ type serving struct {
 	made    []string // HOMEs that did not exist
 	memory  budget.Memory
 	packs   webPacks
+	backups webBackups
 	server  atomic.Pointer[zeo.Server] // nil: not open to clients
 }
 
@@ -149,7 +150,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 		return err
 	}
 	probe := ops.NewProbe(s.alive, 0)
-	site, err := s.newSite()
+	site, err := s.newSite(ctx)
 	if err != nil {
 		return err
 	}

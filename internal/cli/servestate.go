@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -43,6 +45,32 @@ type certificateEnd struct {
 	Soon time.Time `json:"soon"` // from here on status says so
 }
 
+// tell says when the certificate ends.
+func (c *certificateEnd) tell(now time.Time) string {
+	text := "the " + c.Use + " certificate " + printable([]byte(c.Name))
+	if !now.Before(c.End) {
+		return text + " has ended at " + human.FormatTime(c.End, time.Local)
+	}
+	return fmt.Sprintf("%s ends at %s, in %d days", text, human.FormatTime(c.End, time.Local), daysUntil(c.End, now))
+}
+
+// state describes the server to those who ask about one of its storages. It knows neither its
+// start nor its addresses.
+func (s *serving) state(storage string) serverState {
+	state := serverState{Program: buildInfo(), Storage: storage, MaxConnections: s.conf.MaxConnections}
+	for _, st := range s.conf.Storages {
+		if st.Name == storage {
+			state.Repository = st.Repository
+		}
+	}
+	if s.certs != nil {
+		for _, end := range s.certs.Ends() {
+			state.Certificates = append(state.Certificates, certificateEnd{end.Use, end.Name, end.At, end.Soon})
+		}
+	}
+	return state
+}
+
 // answerTools has the control sockets of the storages tell tools about the server.
 func (s *serving) answerTools(server *zeo.Server, listeners []net.Listener) {
 	started := s.e.Now()
@@ -50,36 +78,34 @@ func (s *serving) answerTools(server *zeo.Server, listeners []net.Listener) {
 	for _, l := range listeners {
 		addresses = append(addresses, l.Addr().String())
 	}
-	repositories := make(map[string]string)
-	for _, st := range s.conf.Storages {
-		repositories[st.Name] = st.Repository
-	}
 	for _, st := range s.open.all() {
 		storage, ok := st.Storage.(*engine.Storage)
 		if !ok {
 			continue
 		}
 		storage.Answer(opServer, func() ([]byte, error) {
-			state := serverState{Program: buildInfo(), Started: started, Addresses: addresses, Storage: st.Name,
-				MaxConnections: s.conf.MaxConnections, Repository: repositories[st.Name]}
-			if s.certs != nil {
-				for _, end := range s.certs.Ends() {
-					state.Certificates = append(state.Certificates, certificateEnd{end.Use, end.Name, end.At, end.Soon})
-				}
-			}
+			state := s.state(st.Name)
+			state.Started, state.Addresses = started, addresses
 			return json.Marshal(state)
 		})
 		storage.Answer(opClients, func() ([]byte, error) {
 			a := server.Activity()
-			for _, one := range a.Storages {
-				if one.Storage == st.Name {
-					a.Storages = []zeo.StorageActivity{one}
-					break
-				}
+			if one := storageActivity(&a, st.Name); one != nil {
+				a.Storages = []zeo.StorageActivity{*one}
 			}
 			return json.Marshal(a)
 		})
 	}
+}
+
+// storageActivity is that of one storage; nil: there is none of that name.
+func storageActivity(a *zeo.Activity, name string) *zeo.StorageActivity {
+	for i := range a.Storages {
+		if a.Storages[i].Storage == name {
+			return &a.Storages[i]
+		}
+	}
+	return nil
 }
 
 // askServer asks for an operation, and puts the answer into v. It reports false if the process

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,8 +20,9 @@ import (
 // minToken is the least length of a token for the pages, in bytes.
 const minToken = 16
 
-// newSite returns the pages for people; nil if they are not switched on.
-func (s *serving) newSite() (*web.Site, error) {
+// newSite returns the pages for people; nil if they are not switched on. They look at backups until
+// ctx ends.
+func (s *serving) newSite(ctx context.Context) (*web.Site, error) {
 	w := s.conf.Web
 	if !w.On {
 		return nil, nil
@@ -34,8 +34,13 @@ func (s *serving) newSite() (*web.Site, error) {
 			return nil, err
 		}
 	}
+	limits, err := s.e.parseLimits(usualBackupAge, usualVerifyAge)
+	if err != nil {
+		return nil, err
+	}
 	return web.New(web.Options{
-		Clock: s.e.Now, Location: time.Local, Storages: s.webStorages, Problems: s.webProblems, Activity: s.activity, Token: token,
+		Clock: s.e.Now, Location: time.Local, Storages: func() []web.Storage { return s.webStorages(ctx) },
+		Problems: func() []web.Problem { return s.webProblems(ctx, limits) }, Activity: s.activity, Token: token,
 		Certificates: s.conf.HTTPTLS, Origins: w.Origins, Version: buildInfo().Version, Logger: s.log,
 	})
 }
@@ -66,11 +71,12 @@ func readToken(name string) (string, error) {
 }
 
 // webStorages are the storages that are open.
-func (s *serving) webStorages() (list []web.Storage) {
+func (s *serving) webStorages(ctx context.Context) (list []web.Storage) {
 	for _, st := range s.open.all() {
 		conf := s.conf.Storages[slices.IndexFunc(s.conf.Storages, func(c config.Storage) bool { return c.Name == st.Name })]
 		one := web.Storage{Name: st.Name, Reader: st.Storage, Metrics: s.metrics.Storage(st.Name), Backups: repositoryOf(conf)}
 		one.BlobDownload = slices.Contains(s.conf.Web.Allow, "blobs")
+		one.Behind = func() []web.Fact { return s.webBehind(ctx, st) }
 		one.DryRun = func(ctx context.Context, days int) (zodb.PackResult, error) {
 			return st.Storage.Pack(ctx, zodb.PackOptions{Time: daysAgo(s.e.Now(), days), NoGC: st.NoGC, DryRun: true})
 		}
@@ -84,11 +90,7 @@ func (s *serving) webStorages() (list []web.Storage) {
 
 // repositoryOf returns the repository of the backups; nil if there is none.
 func repositoryOf(st config.Storage) objstore.Store {
-	dir := st.Repository
-	if dir == "" {
-		dir = filepath.Join(st.Home, "backups")
-	}
-	repo, err := vfs.OS(dir)
+	repo, err := vfs.OS(repositoryIn(st.Home, st.Repository))
 	if err != nil {
 		return nil
 	}
@@ -96,23 +98,6 @@ func repositoryOf(st config.Storage) objstore.Store {
 		return nil
 	}
 	return objstore.NewDir(repo)
-}
-
-// webProblems are the reasons of /ready.
-func (s *serving) webProblems() (list []web.Problem) {
-	for _, r := range s.ready() {
-		list = append(list, web.Problem{Storage: r.Storage, Text: r.Detail, Warning: r.Code.Warning()})
-	}
-	slices.SortStableFunc(list, func(a, b web.Problem) int {
-		switch {
-		case a.Warning == b.Warning:
-			return 0
-		case b.Warning:
-			return -1
-		}
-		return 1
-	})
-	return list
 }
 
 // activity is the work of clients; false before the server is open to them.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -91,6 +92,10 @@ func TestServeShowsPagesToThoseWhoKnowTheToken(t *testing.T) {
 			}
 			if out, err := program(t, "health", address).CombinedOutput(); err != nil || !strings.Contains(string(out), `"ready":true`) {
 				t.Errorf("health: %v\n%s", err, out)
+			}
+			out, err := program(t, "status", home).CombinedOutput()
+			if want := regexp.MustCompile(`(?m)^certificates: +the \S+ certificate .* ends at .*, in \d+ days\n +the \S+ certificate .* ends at `); err != nil || !want.Match(out) {
+				t.Errorf("status has no ends of certificates: %v\n%s", err, out)
 			}
 			s.end()
 			continue

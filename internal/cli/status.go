@@ -58,11 +58,17 @@ set aside, and until when; without --count an estimate if it is not running.`,
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON; with --watch one document a line")
 	c.Flags().BoolVar(&o.count, "count", false, "count its contents, file by file")
 	c.Flags().StringVar(&o.repository, "repository", "", "the `DIR` with the backups")
-	c.Flags().StringVar(&o.backupAge, "backup-age", "26 hours", "the `AGE` of the last backup from which on it is wrong, if there are later transactions; 0 = never")
-	c.Flags().StringVar(&o.verifyAge, "verify-age", "8 days", "the same of the last verification that found a backup good")
+	c.Flags().StringVar(&o.backupAge, "backup-age", usualBackupAge, "the `AGE` of the last backup from which on it is wrong, if there are later transactions; 0 = never")
+	c.Flags().StringVar(&o.verifyAge, "verify-age", usualVerifyAge, "the same of the last verification that found a backup good")
 	o.watching.addFlags(c)
 	return c
 }
+
+// Limits of the backups, unless the user says otherwise. The pages have them, too.
+const (
+	usualBackupAge = "26 hours"
+	usualVerifyAge = "8 days"
+)
 
 type statusCommand struct {
 	home, repository     string
@@ -73,10 +79,7 @@ type statusCommand struct {
 }
 
 func (o *statusCommand) run(ctx context.Context, e *env) (err error) {
-	if o.limits.backupAge, err = e.parseAge("--backup-age", o.backupAge); err != nil {
-		return err
-	}
-	if o.limits.verifyAge, err = e.parseAge("--verify-age", o.verifyAge); err != nil {
+	if o.limits, err = e.parseLimits(o.backupAge, o.verifyAge); err != nil {
 		return err
 	}
 	if o.count && o.watch {
@@ -135,6 +138,14 @@ func (st *homeStatus) verdict() error {
 		return nil
 	}
 	return &status{code: code}
+}
+
+// parseLimits reads the limits that the user may set.
+func (e *env) parseLimits(backupAge, verifyAge string) (l problemLimits, err error) {
+	if l.backupAge, err = e.parseAge("--backup-age", backupAge); err == nil {
+		l.verifyAge, err = e.parseAge("--verify-age", verifyAge)
+	}
+	return l, err
 }
 
 // parseAge reads an age such as “7 days”; 0 is none.

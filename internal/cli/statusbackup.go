@@ -57,10 +57,25 @@ func (st *homeStatus) lookAtBackups(ctx context.Context, e *env, repository stri
 	if st.Server != nil {
 		repository = cmp.Or(repository, st.Server.Repository)
 	}
-	dir := cmp.Or(repository, filepath.Join(st.Home, "backups"))
-	b := &backupState{}
+	b, err := readBackups(ctx, st.Home, st.Identity, repository)
+	if err != nil {
+		return err
+	}
+	b.compare(st.LastTID, e.Now())
 	st.Backup = b
-	home, err := vfs.OS(st.Home)
+	return nil
+}
+
+// repositoryIn is the place of the backups: the repository, if one is set.
+func repositoryIn(home, repository string) string {
+	return cmp.Or(repository, filepath.Join(home, "backups"))
+}
+
+// readBackups reads the note and the repository. The only errors are those of ctx.
+func readBackups(ctx context.Context, path, identity, repository string) (*backupState, error) {
+	dir := repositoryIn(path, repository)
+	b := &backupState{}
+	home, err := vfs.OS(path)
 	if err == nil {
 		var r metrics.Record
 		r, err = metrics.HomeBackup(home)()
@@ -79,18 +94,22 @@ func (st *homeStatus) lookAtBackups(ctx context.Context, e *env, repository stri
 	}
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return nil, ctx.Err()
 	case repository == "" && errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		b.Repository, b.Error = dir, err.Error()
 	default:
 		b.Repository = dir
-		b.read(r, st.Identity)
+		b.read(r, identity)
 	}
-	if b.TID != 0 && b.TID < st.LastTID {
-		b.BehindSeconds = max(0, e.Now().Sub(b.TID.Time()).Seconds())
+	return b, nil
+}
+
+// compare finds out how far the backups are behind the last transaction.
+func (b *backupState) compare(last zodb.TID, now time.Time) {
+	if b.TID != 0 && b.TID < last {
+		b.BehindSeconds = max(0, now.Sub(b.TID.Time()).Seconds())
 	}
-	return nil
 }
 
 // note notes a backup, if it is newer.

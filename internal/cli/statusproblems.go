@@ -38,6 +38,15 @@ const (
 	snapshotUnheld = 6 * time.Hour
 )
 
+// Codes of the problems of a whole server.
+const (
+	certificateEnded = "certificate_ended"
+	certificateEnds  = "certificate_ends"
+)
+
+// ofServer reports whether the problem is the same for each storage of the server.
+func (p *problem) ofServer() bool { return p.Code == certificateEnded || p.Code == certificateEnds }
+
 // problemLimits are those that the user may set; 0: never.
 type problemLimits struct {
 	backupAge, verifyAge time.Duration
@@ -143,9 +152,9 @@ func (st *homeStatus) serverProblems(now time.Time, add addProblem) {
 		for _, c := range s.Certificates {
 			switch {
 			case !now.Before(c.End):
-				add("certificate_ended", severe, "renew it (dirstorage certs renew), then reload the server (SIGHUP)", "the %s certificate %s has ended at %s", c.Use, printable([]byte(c.Name)), human.FormatTime(c.End, time.Local))
+				add(certificateEnded, severe, "renew it (dirstorage certs renew), then reload the server (SIGHUP)", "%s", c.tell(now))
 			case !now.Before(c.Soon):
-				add("certificate_ends", warning, "renew it (dirstorage certs renew), then reload the server (SIGHUP)", "the %s certificate %s ends at %s, in %d days", c.Use, printable([]byte(c.Name)), human.FormatTime(c.End, time.Local), daysUntil(c.End, now))
+				add(certificateEnds, warning, "renew it (dirstorage certs renew), then reload the server (SIGHUP)", "%s", c.tell(now))
 			}
 		}
 	}

@@ -135,3 +135,19 @@ func TestSevereProblemsComeFirst(t *testing.T) {
 		t.Errorf("told are %q, want %q", got, want)
 	}
 }
+
+// TestEndsOfCertificatesAreRows, the first to end first, and no more than ten.
+func TestEndsOfCertificatesAreRows(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+	st := well(now)
+	if lines := strings.Join(layoutRows(&env{}, st.rows(now), 0, false), "\n"); !regexp.MustCompile(`(?m)^certificates: +the server certificate z ends at 2026-05-30.*, in 90 days$`).MatchString(lines) {
+		t.Errorf("printed is\n%s", lines)
+	}
+	st.Server.Certificates = slices.Repeat(st.Server.Certificates, 13)
+	st.Server.Certificates[0].End = now.Add(-time.Hour)
+	lines := strings.Join(layoutRows(&env{}, st.rows(now), 0, false), "\n")
+	if !regexp.MustCompile(`(?m)^certificates: +the server certificate z has ended at 2026-03-01.*\n +the server .*`).MatchString(lines) || strings.Count(lines, "certificate z ends") != 9 || !strings.Contains(lines, "and 3 that end later") {
+		t.Errorf("printed is\n%s", lines)
+	}
+}

@@ -31,8 +31,7 @@ func (st *homeStatus) rows(now time.Time) []row {
 			rows.add("", "it waits for %s", p.Waiting)
 		}
 	}
-	rows.add("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
-	st.backupRows(&rows, now)
+	st.behindRows(&rows, now)
 	st.clientRows(&rows, now)
 	n := st.Counts
 	if n.Exact {
@@ -75,13 +74,26 @@ func (st *homeStatus) stateRows(rows *rowList, now time.Time) {
 	default:
 		rows.add("state", "running, pid %d, dirstorage %s, since %s, for %s", st.PID, s.Program.Version, human.FormatTime(s.Started, time.Local), human.Duration(now.Sub(s.Started)))
 		rows.add("serves", "storage %s on %s", s.Storage, strings.Join(s.Addresses, ", "))
-		if len(s.Certificates) > 0 {
-			c := s.Certificates[0]
-			rows.add("certificates", "the first one to end, %s %s, does at %s", c.Use, printable([]byte(c.Name)), human.FormatTime(c.End, time.Local))
-		}
+		s.certificateRows(rows, now)
 	}
 	if st.Running && st.ReadOnly && st.Failure == "" {
 		rows.add("", "read-only on request")
+	}
+}
+
+// mostCertificates is how many status lists: those that end first.
+const mostCertificates = 10
+
+func (s *serverState) certificateRows(rows *rowList, now time.Time) {
+	for i, c := range s.Certificates[:min(len(s.Certificates), mostCertificates)] {
+		name := ""
+		if i == 0 {
+			name = "certificates"
+		}
+		rows.add(name, "%s", c.tell(now))
+	}
+	if more := len(s.Certificates) - mostCertificates; more > 0 {
+		rows.add("", "and %d that end later; --json has all", more)
 	}
 }
 
@@ -100,6 +112,12 @@ func (st *homeStatus) snapshotRows(rows *rowList) {
 		rows.add("", "since %s, for %s; A ends with %s, and %s transactions were committed since", human.FormatTime(m.Since, time.Local),
 			human.Duration(seconds(m.Seconds)), formatLast(m.TID), human.Count(m.Newer))
 	}
+}
+
+// behindRows tell how far flush, backup and verification are behind. The pages have them, too.
+func (st *homeStatus) behindRows(rows *rowList, now time.Time) {
+	rows.add("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
+	st.backupRows(rows, now)
 }
 
 func (st *homeStatus) backupRows(rows *rowList, now time.Time) {

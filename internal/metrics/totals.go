@@ -34,21 +34,3 @@ func (h *histogram) timings() Timings {
 	}
 	return t
 }
-
-// LastBackup returns the last backup of the storage; false if that is not known.
-func (s *Storage) LastBackup() (Record, bool) {
-	w := s.source.Load()
-	if w == nil {
-		return Record{}, false
-	}
-	return w.backup.get()
-}
-
-// LastVerified returns the newest backup that was found good; false if that is not known.
-func (s *Storage) LastVerified() (Record, bool) {
-	w := s.source.Load()
-	if w == nil {
-		return Record{}, false
-	}
-	return w.verified.get()
-}

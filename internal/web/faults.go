@@ -74,7 +74,7 @@ func (f *faults) hung() *Problem { // mu is held
 	if f.looked.IsZero() || f.o.Clock().Sub(f.looked) < hungTime {
 		return nil
 	}
-	return &Problem{Text: fmt.Sprintf("a storage has not said its state for %s", hungTime), Remedy: "look at the disk, and at /live"}
+	return &Problem{Code: "stuck", Text: fmt.Sprintf("a storage has not said its state for %s", hungTime), Remedy: "look at the disk, and at /live"}
 }
 
 // now returns the faults, the worst first. The caller must not change them.

@@ -37,6 +37,8 @@ type Storage struct {
 	Metrics *metrics.Storage
 	// Backups is the repository of its backups; nil: none is known.
 	Backups objstore.Store
+	// Behind tells how far flush, backup and verification are behind; nil: that is not known.
+	Behind func() []Fact
 	// Pack starts a pack to so many days ago, and does not wait for its end; nil: the pages offer none.
 	Pack func(days int) error
 	// DryRun tells the gain of a pack to so many days ago; nil: nobody can say it.
@@ -45,12 +47,19 @@ type Storage struct {
 	BlobDownload bool
 }
 
-// Problem is something wrong, or nearly so.
+// Fact is a line of the state of a storage.
+type Fact struct {
+	Name, Text string
+}
+
+// Problem is something wrong, or nearly so, as the command status tells it.
 type Problem struct {
 	Storage string `json:"storage,omitempty"` // empty: the server itself
-	Text    string `json:"text"`
-	Remedy  string `json:"remedy,omitempty"`
-	// Warning: clients may come all the same.
+	// Code is one word for programs.
+	Code   string `json:"code,omitempty"`
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"`
+	// Warning: neither data nor clients suffer yet. Else the problem is severe.
 	Warning bool `json:"warning,omitempty"`
 }
 

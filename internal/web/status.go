@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -18,14 +17,14 @@ type statusData struct {
 type storageState struct {
 	Name string
 	zodb.Status
-	Last             *txnRow // nil: there is no transaction
-	Connections      int64
-	Counted          bool            // by the server: connections
-	Backup, Verified *metrics.Record // nil: not known
-	PackDone         int64           // percent of the phase of the pack; -1 = not known
-	Used             int64           // percent of the file system
-	Aside            int64           // bytes
-	CanPack          bool
+	Last        *txnRow // nil: there is no transaction
+	Connections int64
+	Counted     bool   // by the server: connections
+	Behind      []Fact // of flush, backup and verification
+	PackDone    int64  // percent of the phase of the pack; -1 = not known
+	Used        int64  // percent of the file system
+	Aside       int64  // bytes
+	CanPack     bool
 }
 
 // statusPage shows the faults first, and then the state of each storage.
@@ -44,12 +43,9 @@ func stateOf(ctx context.Context, st Storage) storageState {
 	d := storageState{Name: st.Name, Status: st.Reader.Status(), PackDone: -1, CanPack: st.Pack != nil}
 	if m := st.Metrics; m != nil {
 		d.Connections, d.Counted = m.Totals().Connections, true
-		if r, ok := m.LastBackup(); ok {
-			d.Backup = &r
-		}
-		if r, ok := m.LastVerified(); ok {
-			d.Verified = &r
-		}
+	}
+	if st.Behind != nil {
+		d.Behind = st.Behind()
 	}
 	if d.LastTID != 0 {
 		if t, err := st.Reader.Transaction(ctx, d.LastTID); err == nil {

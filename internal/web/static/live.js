@@ -9,7 +9,7 @@
   if (!address || !window.EventSource || (!live && !listed)) return;
 
   const most = 300;
-  let source = null, timer = 0, samples = [], known = null, lastID = "";
+  let source = null, timer = 0, samples = [], known = null, spoken = null, lastID = "";
 
   function say(text) { if (state && state.textContent !== text) state.textContent = text; }
 
@@ -49,14 +49,18 @@
     if (live) { figures(); draw(); }
   }
 
-  // Faults are told by a screen reader when they change; the page lists them itself at first.
+  // Faults are told by a screen reader when they begin or end, and not with each new figure in them;
+  // the page lists them itself at first.
   function faults(list) {
     const text = JSON.stringify(list);
     const first = known === null;
     if (text === known) return;
     known = text;
     if (listed && !first) show(list);
-    if (!told || first) return;
+    const these = JSON.stringify(list.map(function (p) { return [p.storage, p.code || p.text, p.warning]; }));
+    const same = these === spoken;
+    spoken = these;
+    if (!told || first || same) return;
     const bad = list.filter(function (p) { return !p.warning; }).length, warnings = list.length - bad;
     told.className = "changed alarm" + (bad ? "" : warnings ? " warn" : " good");
     if (!list.length) told.textContent = "No fault is known any more.";
@@ -75,6 +79,7 @@
     for (const p of list) {
       const li = element("li", "alarm" + (p.warning ? " warn" : ""));
       li.append(element("strong", "", (p.warning ? "Warning" : "Fault") + (p.storage ? ", storage " + p.storage : "") + ":"), " ", element("bdi", "", p.text));
+      if (p.code) li.append(" ", element("code", "", p.code));
       if (p.remedy) li.append(" ", element("span", "remedy", p.remedy));
       ul.append(li);
     }
