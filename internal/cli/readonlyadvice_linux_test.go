@@ -27,7 +27,7 @@ var onReadOnly = []struct {
 	{exitOK, "backup list MNT/repo"}, {exitOK, "backup verify MNT/repo"}, {exitOK, "restore MNT/repo OUT/restored"},
 	{exitOK, "snapshot run MNT/home -- true"}, {exitOK, "snapshot status MNT/home"},
 	{exitOK, "snapshot enter MNT/home"}, {exitOK, "snapshot leave MNT/home"},
-	{exitFailed, "create MNT/new"}, {exitFailed, "import DATA MNT/new"}, {exitFailed, "import DATA MNT/home"},
+	{exitFailed, "create MNT/new"}, {exitOK, "estimate DATA MNT/new"}, {exitFailed, "import DATA MNT/new"}, {exitFailed, "import DATA MNT/home"},
 	{exitFailed, "import DATA MNT/empty"}, {exitFailed, "create MNT/empty"},
 	{exitFailed, "export MNT/home MNT/Data.fs"}, {exitFailed, "convert OUT/home MNT/new"}, {exitOK, "convert MNT/home OUT/converted"}, {exitFailed, "refs --write-index MNT/home"},
 	{exitFailed, "pack MNT/home"}, {exitFailed, "pack --dry-run MNT/home"}, {exitFailed, "pack --undelete all MNT/home"},
@@ -45,7 +45,7 @@ var onReadOnly = []struct {
 }
 
 // notOnReadOnly are the commands that the table does not have.
-var notOnReadOnly = map[string]string{"bench": "a server", "demo": "a temporary directory", "demo-writer": "the one of demo", "version": "prints",
+var notOnReadOnly = map[string]string{"bench": "a server", "top": "a server", "demo": "a temporary directory", "demo-writer": "the one of demo", "version": "prints",
 	"man": "prints", "completion": "prints", "every": "as the command that it repeats", "health": "a server", "doctor": "TestDoctorOfAReadOnlyMount", "try-lock": "the one of doctor", "certs list": "reads", "certs show": "reads",
 	"certs authority": "as certs server", "certs client": "as certs server", "certs renew": "as certs server", "certs server": "TestCertificatesAreNeverOverwritten"}
 

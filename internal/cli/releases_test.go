@@ -153,7 +153,11 @@ func TestHomesOfEachReleaseAreRead(t *testing.T) {
 					}
 				}
 				compare("as it was")
-				want(t, exitOK, "", "status", home)
+				if state == "log" {
+					want(t, exitProblem, "the log has to be rolled forward", "status", home)
+				} else {
+					want(t, exitOK, "", "status", home)
+				}
 				want(t, exitOK, "", "recover", home)
 				if state == "packed" {
 					want(t, exitOK, "", "pack", "--undelete", "all", home)
