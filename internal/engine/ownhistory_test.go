@@ -590,3 +590,31 @@ func shell(t *testing.T, name string, args ...string) {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 }
+
+// TestDoubtKeepsTheTimeOfTheLastBackup: the time stamp of the notes of backups is the time of the
+// last one. A history that begins makes them void, and no backup newer by that.
+func TestDoubtKeepsTheTimeOfTheLastBackup(t *testing.T) {
+	t.Parallel()
+	home := engine.NewHome(t, engine.CreateOptions{})
+	s := engine.OpenHome(t, home, engine.Options{History: engine.HistoryCopied})
+	last := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	notes := filepath.Join(home, "misc/backed-up")
+	made := time.Now().Add(-72 * time.Hour).Truncate(time.Second)
+	if err := errors.Join(os.WriteFile(notes, []byte(last.String()+" some backup\n"), 0o600), os.Chtimes(notes, made, made)); err != nil {
+		t.Fatal(err)
+	}
+	s = engine.OpenHome(t, home, engine.Options{History: engine.HistoryOwn})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(notes)
+	if err != nil || string(b) != last.String()+" void\n" {
+		t.Fatalf("notes: %q, %v", b, err)
+	}
+	if info, err := os.Stat(notes); err != nil || !info.ModTime().Equal(made) {
+		t.Errorf("the last backup was made at %v, and is told to be of %v (%v)", made, info.ModTime(), err)
+	}
+}
