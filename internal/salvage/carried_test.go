@@ -351,3 +351,37 @@ func TestAWholeCopyAmongTheLostFilesCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestAListOfAnEarlierGenerationIsNotTakenForALaterOne: overlaid backups have both. Where a bundle has lost its
+// name and its end, its generation is not known, and the numbers in a list of another one are those of others.
+func TestAListOfAnEarlierGenerationIsNotTakenForALaterOne(t *testing.T) {
+	t.Parallel()
+	w, bundles := newBundledWreck(t)
+	path := bundles[len(bundles)-1]
+	w.gone(path, 1, 1)
+	earlier := w.read("home", path)
+	r, err := bundle.Open(bytes.NewReader(earlier), int64(len(earlier)), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := nameOf(&r.Info)
+	n.Generation++
+	var out bytes.Buffer
+	o := bundle.Options{Identity: r.Identity, Min: n.Min, Max: n.Max, Generation: n.Generation, Previous: r.Previous, HighestOID: r.HighestOID, FrameSize: 1024}
+	if _, err := bundle.Merge(t.Context(), &out, o, []bundle.Source{{Reader: r, Drop: func(number int64) bool { return number == 0 }}}); err != nil {
+		t.Fatal(err)
+	}
+	w.write("lost+found", "#1234", out.Bytes()[:out.Len()-bundle.FooterSize-20])
+	actions := w.salvage()
+	to := bundlesDir + n.String()
+	if _, ok := w.files()[to]; !ok {
+		t.Fatalf("it was not placed: %+v", actions)
+	}
+	if gone, members := w.goneOf(to); len(gone) != 0 || members != r.Revisions+r.Transactions-1 {
+		t.Errorf("gone are %v of %d members; want none: %+v", gone, members, actions)
+	}
+	if !slices.ContainsFunc(actions, func(a Action) bool { return a.Returned }) {
+		t.Errorf("nothing says that its list is not known: %+v", actions)
+	}
+	w.opens()
+}

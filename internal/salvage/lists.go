@@ -117,8 +117,8 @@ func (b *bundles) listOf(l *lostFile, r *bundle.Reader, given, before bundle.Nam
 		of := r.Info
 		if err == nil {
 			of = old.Info
-		} else if k.open = again; r.Complete() {
-			of.Sum = bundle.SumIn(content)
+		} else if k.open = again; r.Complete() && given == before {
+			of.Sum = bundle.SumIn(content) // where the name is lost, it may be the list of another generation
 		}
 		if k.gone, err = bundle.ParseGone(content, where, &of); err == nil {
 			if r.Complete() && of.Sum == r.Sum && !r.ListLost() {
