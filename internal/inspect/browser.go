@@ -117,7 +117,7 @@ func (b *Browser) class(data []byte) string {
 	if int64(len(data)) > b.o.Record {
 		return ""
 	}
-	module, name, err := pickle.Class(data)
+	module, name, err := pickle.ClassAtOnce(data)
 	if err != nil {
 		return ""
 	}

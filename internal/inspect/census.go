@@ -228,7 +228,7 @@ func (n *counting) object(ctx context.Context, oid zodb.OID) error {
 	size := int64(len(rev.Data))
 	class := noClass
 	if size <= censusRecord {
-		if module, name, err := pickle.Class(rev.Data); err == nil {
+		if module, name, err := pickle.ClassAtOnce(rev.Data); err == nil {
 			class = module + "." + name
 		}
 	}

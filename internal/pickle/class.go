@@ -18,7 +18,28 @@ func Class(record []byte) (module, name string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	m := machine{data: data, keep: true}
+	return classOf(data)
+}
+
+// Of ClassAtOnce: how many bytes of a record, unpacked, it looks at. Of both functions: the memory
+// for the values before the class is known; a hostile record has many millions of them.
+const (
+	classBytes  = 1 << 20
+	classMemory = 32 << 20
+)
+
+// ClassAtOnce is as [Class], but that it looks at the first megabyte of a record alone, unpacked. So
+// it costs little whatever follows, and does not see damage there.
+func ClassAtOnce(record []byte) (module, name string, err error) {
+	data, err := unwrapBeginning(record, classBytes)
+	if err != nil {
+		return "", "", err
+	}
+	return classOf(data)
+}
+
+func classOf(data []byte) (module, name string, err error) {
+	m := machine{data: data, keep: true, memory: classMemory}
 	v, err := m.run()
 	if err != nil {
 		return "", "", err

@@ -97,7 +97,9 @@ func (p *printer) set(v value, left string, indent int) {
 			line := p.onLine(p.o.Limit)
 			line.value(v, 0)
 			texts = append(texts, line.out.String())
-			if bytes += len(texts[len(texts)-1]); bytes > p.o.Limit {
+			// What one element cuts off cuts off the whole: sets within sets would double the work with
+			// each step otherwise, for a text that stays short.
+			if bytes += len(texts[len(texts)-1]); line.full || bytes > p.o.Limit {
 				p.write(left)
 				p.cut()
 				return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -208,4 +209,60 @@ func TestValuesOfATree(t *testing.T) {
 	if refs != 1 {
 		t.Errorf("%d references", refs)
 	}
+}
+
+// TestSetsWithinSetsEnd: each set has the one before it twice, so that it stands for 2^60 elements.
+func TestSetsWithinSetsEnd(t *testing.T) {
+	t.Parallel()
+	const steps = 60
+	sets := "(\x91\x94"
+	for i := range steps {
+		before := "h" + string([]byte{byte(i)})
+		sets += "0(" + before + before + "\x85\x91\x94"
+	}
+	got := render(t, Object("m", "C", sets), pickle.RenderOptions{SortSets: true})
+	if !got.Cut || len(got.String) > 5000 {
+		t.Errorf("%d bytes, cut off %t", len(got.String), got.Cut)
+	}
+}
+
+// TestClassOfAHostileRecordTakesLittle: megabytes of values come before its class.
+func TestClassOfAHostileRecordTakesLittle(t *testing.T) {
+	const values = 64 << 20
+	record := append(bytes.Repeat([]byte("N"), values), []byte("cm\nC\n.N.")...)
+	plain := Object("m", "C", Bytes(strings.Repeat("x", values)))
+	for _, tc := range []struct {
+		name   string
+		class  func([]byte) (string, string, error)
+		record []byte
+		most   uint64 // bytes
+		ok     bool
+	}{
+		{"whole", pickle.Class, record, 200 << 20, false},
+		{"beginning", pickle.ClassAtOnce, record, 100 << 20, false},
+		{"beginning of a bomb", pickle.ClassAtOnce, wrapped(t, record), 100 << 20, false},
+		{"beginning of a long one", pickle.ClassAtOnce, wrapped(t, plain), 16 << 20, true},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		module, name, err := tc.class(tc.record)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > tc.most || (err == nil) != tc.ok || tc.ok && (module != "m" || name != "C") {
+			t.Errorf("%s: %q, %q, %v; %d bytes", tc.name, module, name, err, took)
+		}
+	}
+}
+
+func wrapped(t testing.TB, record []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	b.WriteString(".z")
+	w := zlib.NewWriter(&b)
+	if _, err := w.Write(record); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

@@ -47,3 +47,20 @@ func unwrap(record []byte, limit int64) ([]byte, error) {
 	}
 	return out.Bytes(), nil
 }
+
+// unwrapBeginning is as unwrap, but that it returns up to limit bytes and looks no further.
+func unwrapBeginning(record []byte, limit int64) ([]byte, error) {
+	packed, ok := bytes.CutPrefix(record, wrapped)
+	if !ok {
+		return record[:min(int64(len(record)), limit)], nil
+	}
+	r, err := zlib.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, &SyntaxError{Offset: int64(len(wrapped)), Reason: "zlib wrapping: " + err.Error()}
+	}
+	out, err := io.ReadAll(io.LimitReader(r, limit))
+	if err != nil {
+		return nil, &SyntaxError{Offset: int64(len(wrapped)), Reason: "zlib wrapping: " + err.Error()}
+	}
+	return out, nil
+}

@@ -200,7 +200,7 @@ func newObject(ctx context.Context, r Reader, oid zodb.OID, tid zodb.TID) (txnOb
 	var notes []string
 	if !rec.Exists {
 		notes = append(notes, "deleted from here on")
-	} else if module, name, err := pickle.Class(rec.Data); err == nil {
+	} else if module, name, err := pickle.ClassAtOnce(rec.Data); err == nil {
 		row.Class = strings.TrimPrefix(module+"."+name, ".")
 	}
 	if rec.HasBlob {
