@@ -45,9 +45,11 @@ func (s *Storage) openReader(ctx context.Context) error {
 	}
 }
 
-// forgetJournal closes the journal of an attempt that failed.
-func (s *Storage) forgetJournal() error {
-	err := s.closeReader()
+// forgetJournal closes the journal of an attempt that failed. The store is for the next one, too.
+func (s *Storage) forgetJournal() (err error) {
+	if s.beside != nil {
+		err = s.beside.Close()
+	}
 	s.beside = nil
 	s.Use(nil)
 	return err

@@ -13,6 +13,10 @@ import (
 // of all files below A and B; a commit meanwhile may be left out, and
 // one that is moved meanwhile may come twice.
 func (r *Reader) Blobs(ctx context.Context) iter.Seq2[zodb.BlobRevision, error] {
+	return untilClosed(ctx, r, r.blobs(ctx))
+}
+
+func (r *Reader) blobs(ctx context.Context) iter.Seq2[zodb.BlobRevision, error] {
 	return func(yield func(zodb.BlobRevision, error) bool) {
 		var inLog []zodb.BlobRevision
 		for _, c := range r.o.State.Unflushed() {

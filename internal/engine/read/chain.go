@@ -19,7 +19,7 @@ import (
 // error that matches ErrBrokenLink, behind a transaction that does not lead to the one
 // before it. An error without a transaction is the end.
 func (r *Reader) TransactionsBackward(ctx context.Context, from zodb.TID) iter.Seq2[*zodb.Transaction, error] {
-	return r.backward(ctx, from, true)
+	return untilClosed(ctx, r, r.backward(ctx, from, true))
 }
 
 // backward is TransactionsBackward; unless exact, it does not make sure that the oldest one

@@ -54,6 +54,10 @@ func memoryOf(t *zodb.Transaction) int {
 // transaction comes with an error, as in [Reader.TransactionsBackward], and later ones
 // follow.
 func (r *Reader) Transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
+	return untilClosed(ctx, r, r.transactions(ctx, from, to))
+}
+
+func (r *Reader) transactions(ctx context.Context, from, to zodb.TID) iter.Seq2[*zodb.Transaction, error] {
 	return func(yield func(*zodb.Transaction, error) bool) {
 		var marks []zodb.TID // the newest transaction of each block, newest block first
 		var block []listed   // the oldest one
@@ -126,6 +130,10 @@ func (r *Reader) block(ctx context.Context, newest, from zodb.TID) ([]listed, er
 // Revision that was packed away is passed over; one that is missing otherwise is a
 // *zodb.CorruptError.
 func (r *Reader) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
+	return untilClosed(ctx, r, r.records(ctx, t))
+}
+
+func (r *Reader) records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
 	return func(yield func(zodb.Record, error) bool) {
 		for _, oid := range t.OIDs {
 			if err := ctx.Err(); err != nil {

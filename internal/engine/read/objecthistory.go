@@ -32,6 +32,10 @@ func (r *Reader) History(ctx context.Context, oid zodb.OID, n int) ([]zodb.Histo
 
 // HistoryBackward yields the entries of History, one after the other.
 func (r *Reader) HistoryBackward(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.HistoryEntry, error] {
+	return untilClosed(ctx, r, r.historyBackward(ctx, oid))
+}
+
+func (r *Reader) historyBackward(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.HistoryEntry, error] {
 	return func(yield func(zodb.HistoryEntry, error) bool) {
 		at, err := r.newestRevision(ctx, oid)
 		deadline := r.historyDeadline()

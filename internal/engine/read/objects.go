@@ -13,6 +13,10 @@ import (
 // below A and B. A commit meanwhile may be left out, and an object
 // that is written to meanwhile may come twice.
 func (r *Reader) OIDs(ctx context.Context) iter.Seq2[zodb.OID, error] {
+	return untilClosed(ctx, r, r.oids(ctx))
+}
+
+func (r *Reader) oids(ctx context.Context) iter.Seq2[zodb.OID, error] {
 	return func(yield func(zodb.OID, error) bool) {
 		// In the order in which revisions move: from the log to B to A, so that none
 		// slips through.
@@ -63,6 +67,10 @@ func (r *Reader) NextOID(ctx context.Context, from zodb.OID) (zodb.OID, error) {
 // but that the object does not exist any more is none. A revision that is damaged comes
 // with an error, and those before it may follow.
 func (r *Reader) Serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID, error] {
+	return untilClosed(ctx, r, r.serials(ctx, oid))
+}
+
+func (r *Reader) serials(ctx context.Context, oid zodb.OID) iter.Seq2[zodb.TID, error] {
 	return func(yield func(zodb.TID, error) bool) {
 		at, err := r.newestRevision(ctx, oid)
 		for err == nil && at.serial != 0 {

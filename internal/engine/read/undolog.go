@@ -17,6 +17,10 @@ import (
 // stands in the way is seen by [Txn.Undo]. It ends before the first transaction that was
 // packed, as that of ZODB's FileStorage, and early after history_timeout.
 func (r *Reader) UndoLog(ctx context.Context) iter.Seq2[zodb.UndoEntry, error] {
+	return untilClosed(ctx, r, r.undoLog(ctx))
+}
+
+func (r *Reader) undoLog(ctx context.Context) iter.Seq2[zodb.UndoEntry, error] {
 	return func(yield func(zodb.UndoEntry, error) bool) {
 		deadline := r.historyDeadline()
 		for t, err := range r.TransactionsBackward(ctx, 0) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // beside is the state of the directories, as a process that only reads has last seen them.
@@ -34,8 +35,12 @@ func settles(t time.Time) time.Duration {
 	return settledFine
 }
 
-// get returns the current view. The caller gives it back by release.
+// get returns the current view. The caller gives it back by release. After Close it is an error that
+// matches zodb.ErrClosed: in the empty view there is no object.
 func (s *Store) get() (*view, error) {
+	if s.closed.Load() {
+		return nil, zodb.ErrClosed
+	}
 	if s.o.Beside {
 		if err := s.look(); err != nil {
 			return nil, err

@@ -57,6 +57,7 @@ type Store struct {
 	table   atomic.Pointer[table] // nil: there is none; set by the goroutine that puts
 	rebuilt bool                  // the table was made anew; set by New
 	sparse  atomic.Bool           // there is no use in a table
+	closed  atomic.Bool
 
 	warnMu   sync.Mutex
 	warned   []string // files of which Warn was told, guarded by warnMu
@@ -118,6 +119,7 @@ func New(o Options) (*Store, error) {
 
 // Close closes the bundles, when nobody reads them any more. The goroutine that puts has ended.
 func (s *Store) Close() error {
+	s.closed.Store(true)
 	s.closeTable()
 	return s.publish(&view{})
 }
