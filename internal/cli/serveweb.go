@@ -74,7 +74,7 @@ func readToken(name string) (string, error) {
 func (s *serving) webStorages(ctx context.Context) (list []web.Storage) {
 	for _, st := range s.open.all() {
 		conf := s.conf.Storages[slices.IndexFunc(s.conf.Storages, func(c config.Storage) bool { return c.Name == st.Name })]
-		one := web.Storage{Name: st.Name, Reader: st.Storage, Metrics: s.metrics.Storage(st.Name), Backups: repositoryOf(conf)}
+		one := web.Storage{Name: st.Name, Reader: st.Storage, Metrics: s.metrics.Storage(st.Name), Backups: func() objstore.Store { return repositoryOf(conf) }}
 		one.BlobDownload = slices.Contains(s.conf.Web.Allow, "blobs")
 		one.Behind = func() []web.Fact { return s.webBehind(ctx, st) }
 		one.DryRun = func(ctx context.Context, days int) (zodb.PackResult, error) {

@@ -11,12 +11,14 @@ import (
 const maxConnections = 64
 
 // connections closes the connection that has been idle for longest when there are too many, so that
-// a new request comes through. All methods may be called concurrently.
+// a new request comes through; if none is idle, that with the oldest request: probes and metrics take
+// milliseconds, and what takes long are streams, downloads, and those who send a body and never end it.
+// All methods may be called concurrently.
 type connections struct {
 	mu   sync.Mutex
 	next uint64
-	idle map[net.Conn]uint64   // guarded by mu: when they became so
-	all  map[net.Conn]struct{} // guarded by mu
+	idle map[net.Conn]struct{} // guarded by mu
+	all  map[net.Conn]uint64   // guarded by mu: when they became idle, or their request came
 }
 
 // changed is the ConnState of a server.
@@ -31,7 +33,7 @@ func (c *connections) note(conn net.Conn, state http.ConnState) net.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all == nil {
-		c.idle, c.all = make(map[net.Conn]uint64), make(map[net.Conn]struct{})
+		c.idle, c.all = make(map[net.Conn]struct{}), make(map[net.Conn]uint64)
 	}
 	switch state {
 	case http.StateClosed, http.StateHijacked:
@@ -39,18 +41,23 @@ func (c *connections) note(conn net.Conn, state http.ConnState) net.Conn {
 		delete(c.all, conn)
 		return nil
 	case http.StateActive:
-		delete(c.idle, conn)
+		if _, there := c.all[conn]; there { // else it is being closed
+			c.next++
+			c.all[conn] = c.next
+			delete(c.idle, conn)
+		}
 		return nil
 	}
 	c.next++
-	c.idle[conn] = c.next // new ones have not asked for anything
-	c.all[conn] = struct{}{}
+	c.idle[conn] = struct{}{} // new ones have not asked for anything
+	c.all[conn] = c.next
 	if len(c.all) <= maxConnections {
 		return nil
 	}
 	oldest := conn
-	for other, at := range c.idle {
-		if at < c.idle[oldest] {
+	for other, at := range c.all {
+		_, idle := c.idle[other]
+		if (idle || len(c.idle) == 1) && at < c.all[oldest] {
 			oldest = other
 		}
 	}

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -59,5 +60,49 @@ func TestConnectionsThatAskNothingAreClosed(t *testing.T) {
 	}
 	if open == 0 {
 		t.Error("no connection stays")
+	}
+}
+
+// TestRequestsThatDoNotEndKeepNobodyOut: each of as many connections as there may be begins a body
+// that never comes.
+func TestRequestsThatDoNotEndKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	s, err := Listen(Options{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		end, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = s.Shutdown(end) // some requests are under way
+	}()
+	for range 2 * maxConnections {
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "POST /live HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	active := func() int {
+		s.connections.mu.Lock()
+		defer s.connections.mu.Unlock()
+		return len(s.connections.all) - len(s.connections.idle)
+	}
+	for active() < maxConnections {
+		time.Sleep(time.Millisecond)
+	}
+	for range 20 {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		answer, err := client.Get("http://" + s.Addr().String() + "/live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Fatal(answer.Status)
+		}
 	}
 }

@@ -7,7 +7,12 @@ import (
 
 // pack starts a pack of a storage, where the administrator has allowed that.
 func (s *Site) pack(w http.ResponseWriter, r *http.Request) {
-	st, err := s.storage(r.PostFormValue("storage"))
+	name := r.PostFormValue("storage")
+	if name == "" && len(s.o.Storages()) > 1 {
+		s.fail(w, r, badRequest("storage: say which one"))
+		return
+	}
+	st, err := s.storage(name)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -206,6 +206,10 @@ func (s *Site) showLogin(w http.ResponseWriter, r *http.Request, code int, data 
 }
 
 func (s *Site) login(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil { // nobody has seen a token that could be wrong
+		s.fail(w, r, &failure{code: http.StatusBadRequest, text: "the form cannot be read: " + err.Error()})
+		return
+	}
 	next := localPath(r.PostFormValue("next"))
 	if err := s.checkToken(r, strings.TrimSpace(r.PostFormValue("token"))); err != nil {
 		f := asFailure(err)
@@ -227,6 +231,10 @@ func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, Root+"login", http.StatusSeeOther)
 }
 
+// maxNext is the length of the longest path after a login: the form has to fit into the body that the
+// listener takes, where each byte may become three.
+const maxNext = 256
+
 // localPath returns a path of a page of this site, the first one in place of any other.
 func localPath(next string) string {
 	u, err := url.Parse(next)
@@ -234,5 +242,8 @@ func localPath(next string) string {
 		strings.HasPrefix(u.Path, Root+"login") || strings.Contains(u.Path, "..") {
 		return Root
 	}
-	return (&url.URL{Path: u.Path, RawQuery: u.RawQuery}).String()
+	if next = (&url.URL{Path: u.Path, RawQuery: u.RawQuery}).String(); len(next) > maxNext {
+		return Root
+	}
+	return next
 }

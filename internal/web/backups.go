@@ -67,9 +67,11 @@ func (s *Site) backupsPage(ctx context.Context, q *query) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.Where = q.storage.Backups.Path("")
-	if d.Backups, d.ReadAt, err = s.contents.of(q.storage).backupsOf(ctx, q.storage, s.o.Clock()); err != nil {
+	if d.Where, d.Backups, d.ReadAt, err = s.contents.of(q.storage).backupsOf(ctx, q.storage, s.o.Clock()); err != nil {
 		return nil, err
+	}
+	if d.Backups == nil {
+		return d, nil
 	}
 	d.strip()
 	d.From = min(from, d.Points)

@@ -58,7 +58,8 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 	if stream.send("retry: 2000\n\n") != nil {
 		return
 	}
-	_, byToken := bearer(r)
+	_, in := s.who(r, false)
+	byToken := !in // a session or a certificate counts first
 	end := s.o.Clock().Add(maxStream)
 	last, faults := s.resume(r.Header.Get("Last-Event-ID")), ""
 	for s.o.Clock().Before(end) {

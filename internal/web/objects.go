@@ -273,9 +273,21 @@ func (s *Site) blobFile(w http.ResponseWriter, r *http.Request, q *query) (err e
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	if _, err := io.Copy(w, blob); err != nil && r.Context().Err() == nil {
+	if _, err := io.Copy(&patient{w, http.NewResponseController(w), s.o.Clock}, blob); err != nil && r.Context().Err() == nil {
 		s.o.Logger.Warn("a blob could not be sent to the web page", "oid", oid, "tid", tid, "err", err)
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// patient writes as long as the reader takes a piece within writeTime, however many there are.
+type patient struct {
+	w     io.Writer
+	rc    *http.ResponseController
+	clock func() time.Time
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	_ = p.rc.SetWriteDeadline(p.clock().Add(writeTime)) // without it the listener's own counts
+	return p.w.Write(b)
 }

@@ -33,7 +33,7 @@ func contentSite(t testing.TB) (*testSite, objstore.Store) {
 		storages := o.Storages
 		o.Storages = func() []Storage {
 			list := storages()
-			list[0].Backups, list[0].BlobDownload = repo, true
+			list[0].Backups, list[0].BlobDownload = func() objstore.Store { return repo }, true
 			list[0].DryRun = func(ctx context.Context, _ int) (zodb.PackResult, error) {
 				return list[0].Reader.(*engine.Storage).Pack(ctx, zodb.PackOptions{DryRun: true})
 			}

@@ -25,9 +25,10 @@ type content struct {
 	browser *inspect.Browser
 	census  *inspect.Census
 
-	mu        sync.Mutex       // held while the repository is read, so that this is done once
-	backups   *inspect.Backups // guarded by mu; nil: never read
-	backupsAt time.Time        // guarded by mu
+	reading   chan struct{}    // has one place, for who reads the repository
+	backups   *inspect.Backups // guarded by the place; nil: never read
+	backupsIn string           // guarded by the place: the repository
+	backupsAt time.Time        // guarded by the place
 }
 
 func newContents(clock func() time.Time) *contents {
@@ -50,7 +51,7 @@ func (c *contents) of(st Storage) *content {
 		home = nil // then there is no index
 	}
 	found = &content{
-		reader: st.Reader, browser: inspect.NewBrowser(st.Reader, inspect.Options{Home: home}),
+		reader: st.Reader, reading: make(chan struct{}, 1), browser: inspect.NewBrowser(st.Reader, inspect.Options{Home: home}),
 		census: inspect.NewCensus(st.Reader, inspect.CensusOptions{Clock: c.clock, DryRun: st.DryRun}),
 	}
 	if c.closed {
@@ -73,17 +74,27 @@ func (c *contents) close() {
 // backupsFresh is how long the list of backups is kept: a repository has thousands of manifests.
 const backupsFresh = 20 * time.Second
 
-// backupsOf returns the backups of a storage, and when they were read.
-func (c *content) backupsOf(ctx context.Context, st Storage, now time.Time) (*inspect.Backups, time.Time, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// backupsOf returns the repository of the backups of a storage, the backups, and when they were read;
+// nil: there is no repository. On a disk that hangs one request hangs, and the others end with ctx.
+func (c *content) backupsOf(ctx context.Context, st Storage, now time.Time) (string, *inspect.Backups, time.Time, error) {
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+	case <-ctx.Done():
+		return "", nil, now, ctx.Err()
+	}
 	if age := now.Sub(c.backupsAt); c.backups != nil && age >= 0 && age < backupsFresh {
-		return c.backups, c.backupsAt, nil
+		return c.backupsIn, c.backups, c.backupsAt, nil
 	}
-	r, err := backup.Open(ctx, st.Backups)
+	repository := st.Backups()
+	if repository == nil {
+		return "", nil, now, nil
+	}
+	r, err := backup.Open(ctx, repository)
 	if err != nil {
-		return nil, now, err
+		return "", nil, now, err
 	}
-	c.backups, c.backupsAt = inspect.BackupsOf(r, st.Reader.Identity(), st.Backups.Path("")), now
-	return c.backups, now, nil
+	where := repository.Path("")
+	c.backups, c.backupsIn, c.backupsAt = inspect.BackupsOf(r, st.Reader.Identity(), where), where, now
+	return where, c.backups, now, nil
 }

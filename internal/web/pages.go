@@ -151,9 +151,13 @@ func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
+	places := s.making
+	if p.raw != nil {
+		places = s.sending
+	}
 	select {
-	case s.making <- struct{}{}:
-		defer func() { <-s.making }()
+	case places <- struct{}{}:
+		defer func() { <-places }()
 	case <-ctx.Done():
 		s.fail(w, r, &failure{code: http.StatusServiceUnavailable, retry: 5, text: "too many pages are asked for at once: try again in some seconds"})
 		return

@@ -35,8 +35,9 @@ type Storage struct {
 	Name    string
 	Reader  Reader
 	Metrics *metrics.Storage
-	// Backups is the repository of its backups; nil: none is known.
-	Backups objstore.Store
+	// Backups opens the repository of its backups, and returns nil if there is none. It is called for
+	// the page of backups alone, since a repository may be on a disk that hangs. nil: none is known.
+	Backups func() objstore.Store
 	// Behind tells how far flush, backup and verification are behind; nil: that is not known.
 	Behind func() []Fact
 	// Pack starts a pack to so many days ago, and does not wait for its end; nil: the pages offer none.
@@ -113,6 +114,7 @@ type Site struct {
 	failures *failures
 	origins  []origin
 	making   chan struct{} // has a place for each page that is made
+	sending  chan struct{} // has a place for each blob that is sent
 	live     *live
 	faults   *faults
 	contents *contents
@@ -123,12 +125,15 @@ type Site struct {
 // pagesAtOnce bounds the memory and the work that pages take.
 const pagesAtOnce = 4
 
+// blobsAtOnce bounds the downloads: each may take hours, of a slow reader.
+const blobsAtOnce = 8
+
 // New returns the pages.
 func New(o Options) (*Site, error) {
 	o = o.withDefaults()
 	s := &Site{
 		o: o, secret: make([]byte, 32), sessions: newSessions(o.Clock), failures: newFailures(o.Clock),
-		making: make(chan struct{}, pagesAtOnce), pages: make(map[string]page), contents: newContents(o.Clock),
+		making: make(chan struct{}, pagesAtOnce), sending: make(chan struct{}, blobsAtOnce), pages: make(map[string]page), contents: newContents(o.Clock),
 	}
 	_, _ = rand.Read(s.secret) // never fails, see crypto/rand
 	var err error
