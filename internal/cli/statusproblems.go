@@ -95,7 +95,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 	}
 	if st.unclean() {
 		add("unclean", warning, "unless an import or convert is at work: start the server, or dirstorage recover "+home,
-			"no server runs, and it was not closed cleanly, or an import or convert has it open: the log may have to be rolled forward")
+			"no server runs, and it was not closed cleanly: the log has to be rolled forward, unless an import or convert has it open")
 	}
 	if m := st.SnapshotMode; m != nil && (m.Long || !st.Running && seconds(m.Seconds) >= snapshotUnheld) {
 		add("snapshot_long", warning, "if nobody copies A any more: dirstorage snapshot leave "+home, "in snapshot mode (%s) since %s, for %s; %s transactions were committed since; packs and backups wait",
