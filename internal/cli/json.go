@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"unicode/utf8"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/check"
@@ -14,13 +17,41 @@ import (
 
 // printJSON writes one indented document.
 func (e *env) printJSON(v any) error {
-	enc := json.NewEncoder(e.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = e.Stdout.Write(append(harmless(b), '\n'))
+	return err
+}
+
+// harmless escapes the control characters of the second half of Latin-1, and DEL, which JSON takes as
+// they are and a terminal for commands. They stand within strings alone.
+func harmless(b []byte) []byte {
+	control := func(r rune) bool { return r >= 0x7f && r < 0xa0 }
+	if bytes.IndexFunc(b, control) < 0 {
+		return b
+	}
+	var out []byte
+	for _, r := range string(b) {
+		if control(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
 }
 
 // printLine writes one document on a line, of which a command prints many.
-func (e *env) printLine(v any) error { return json.NewEncoder(e.Stdout).Encode(v) }
+func (e *env) printLine(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = e.Stdout.Write(append(harmless(b), '\n'))
+	return err
+}
 
 // createReport is the output of create.
 type createReport struct {

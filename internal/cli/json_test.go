@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"encoding"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
@@ -192,5 +194,19 @@ func TestDocumentsOfJSONHaveTypes(t *testing.T) {
 		if found := regexp.MustCompile(`print(JSON|Line)\((map|struct)|[.]Encode\((map|struct)`).Find(b); found != nil && name != "json_test.go" {
 			t.Errorf("%s: %s: give the document a type, and put that into the table of this test", name, found)
 		}
+	}
+}
+
+// TestJSONHasNoCommandsForATerminal: clients choose their names.
+func TestJSONHasNoCommandsForATerminal(t *testing.T) {
+	t.Parallel()
+	const text = "a\x7f\u009b31m\x1b[0mö"
+	var out strings.Builder
+	e := &env{Stdout: &out}
+	if err := errors.Join(e.printJSON(text), e.printLine(text)); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"a\u007f\u009b31m\u001b[0mö"` + "\n"; out.String() != want+want {
+		t.Errorf("%q", out.String())
 	}
 }

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -23,6 +24,9 @@ type Place struct {
 	Names   []string
 	Why     string
 }
+
+// ErrLongPath is matched by the error for a path of too many names.
+var ErrLongPath = errors.New("a path")
 
 // Step is an object on a path.
 type Step struct {
@@ -52,7 +56,7 @@ func (b *Browser) Resolve(ctx context.Context, path string) (*Place, error) {
 		}
 	}
 	if len(names) > maxSteps {
-		return nil, fmt.Errorf("a path of %d names; at most %d are followed", len(names), maxSteps)
+		return nil, fmt.Errorf("%w of %d names; at most %d are followed", ErrLongPath, len(names), maxSteps)
 	}
 	for len(names) > 0 {
 		n, err := b.step(ctx, p, names)

@@ -232,7 +232,7 @@ func TestGuessesOfManyAddressesAreLimitedTogetherAndBounded(t *testing.T) {
 func TestAddressesOfOneCustomerCountAsOne(t *testing.T) {
 	t.Parallel()
 	for from, want := range map[string]string{
-		"192.0.2.1:5": "192.0.2.1", "[::ffff:192.0.2.1]:5": "192.0.2.1", "[2001:db8:1:2:3::4]:5": "2001:db8:1:2::/64", "[fe80::1%eth0]:5": "fe80::/64", "": "",
+		"192.0.2.1:5": "192.0.2.1", "[::ffff:192.0.2.1]:5": "192.0.2.1", "[2001:db8:1:2:3::4]:5": "2001:db8:1:2::/64", "[fe80::1%eth0]:5": "fe80::/64", "": "", "[::1]:5": "::1",
 	} {
 		if got := addressOf(&http.Request{RemoteAddr: from}); got != want {
 			t.Errorf("%s is %s, want %s", from, got, want)

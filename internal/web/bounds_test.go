@@ -137,6 +137,15 @@ func TestAHeaderDoesNotKeepAStream(t *testing.T) {
 	}
 }
 
+// TestAPathOfTooManyNamesIsAMistakeOfItsSender, not a fault of the server.
+func TestAPathOfTooManyNamesIsAMistakeOfItsSender(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil).login()
+	if code, body := s.get("/web/object?find=" + strings.Repeat("/a", 200)); code != http.StatusBadRequest {
+		t.Errorf("%d\n%s", code, body)
+	}
+}
+
 // TestAPackSaysOfWhichStorage, where there are several.
 func TestAPackSaysOfWhichStorage(t *testing.T) {
 	t.Parallel()

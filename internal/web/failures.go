@@ -115,7 +115,7 @@ func addressOf(r *http.Request) string {
 		return host
 	}
 	ip = ip.Unmap().WithZone("")
-	if ip.Is6() {
+	if ip.Is6() && !ip.IsLoopback() {
 		const network = 64
 		if p, err := ip.Prefix(network); err == nil {
 			return p.String()

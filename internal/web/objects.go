@@ -117,6 +117,9 @@ func (d *objectData) find(ctx context.Context, b *inspect.Browser) (zodb.OID, er
 		return oid, nil
 	}
 	place, err := b.Resolve(ctx, text)
+	if errors.Is(err, inspect.ErrLongPath) {
+		return 0, badRequest("%v", err)
+	}
 	if err != nil {
 		return 0, err
 	}
