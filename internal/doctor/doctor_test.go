@@ -448,7 +448,7 @@ func TestEachKindIsFoundAndNoOther(t *testing.T) {
 				t.Errorf("the worst finding is not the first one: %s, %+v", r.Grade, r.Findings[0])
 			}
 			i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Kind == kind })
-			if f := r.Findings[i]; f.Seen == "" || f.Means == "" || f.Do == "" || strings.Contains(f.Seen, "%!") {
+			if f := r.Findings[i]; f.Seen == "" || f.Means == "" || f.Do == "" || strings.Contains(f.Seen, "%!") || strings.Contains(f.Seen, "<nil>") {
 				t.Errorf("%+v", f)
 			}
 			if (r.Broken() != nil) != broken[kind] {

@@ -11,8 +11,12 @@ import (
 // space judges the free space and the inodes, against the needs of commands.
 func (x *examination) space() {
 	sp, err := x.o.FS.Space()
-	if err != nil || sp.TotalBytes == 0 {
+	if err != nil {
 		x.find("space-unknown", "the free space is not known (%v)", err)
+		return
+	}
+	if sp.TotalBytes == 0 {
+		x.find("space-unknown", "the free space is not known: the file system tells a size of 0 B")
 		return
 	}
 	free := human.Bytes(int64(sp.FreeBytes)) + " of " + human.Bytes(int64(sp.TotalBytes)) + " are free"
