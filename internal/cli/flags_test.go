@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
@@ -82,7 +81,7 @@ func TestOneFlagForOneIdea(t *testing.T) {
 			t.Errorf("no command has --%s", name)
 		}
 		if slices.Contains(others, name) {
-			t.Error(fmt.Sprintf("--%s is its own other name", name))
+			t.Errorf("--%s is its own other name", name)
 		}
 	}
 }

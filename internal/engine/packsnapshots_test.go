@@ -41,8 +41,8 @@ type walks struct {
 	recent [64]atomic.Uint64 // tids
 	count  atomic.Uint64     // of recent
 
-	during, late, relinked atomic.Int64
-	kinds                  [waysToLink]atomic.Int64
+	during, late atomic.Int64
+	kinds        [waysToLink]atomic.Int64
 }
 
 // walked runs until everything that the test is about has happened.
