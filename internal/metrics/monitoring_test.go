@@ -232,6 +232,9 @@ func TestEachAlertFiresAndRests(t *testing.T) {
 			t.Errorf("%s: %d cases, in %d of them it rests", name, len(parts), rests)
 		}
 	}
+	if testing.Short() {
+		t.Skip("the evaluation of the cases takes seconds")
+	}
 	promtool(t, "test", "rules", "testdata/alerts_test.yaml")
 }
 

@@ -47,6 +47,9 @@ const patience = 2 * time.Minute
 // newChromium starts a browser; the test skips where there is none.
 func newChromium(t testing.TB, own string) *chromium {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes seconds")
+	}
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
