@@ -150,7 +150,7 @@ func TestEstimateIsAboutTheImport(t *testing.T) {
 	t.Parallel()
 	objects := 3000
 	if testing.Short() {
-		objects = 1500
+		objects = 600
 	}
 	plain, _ := generated(t, t.TempDir(), objects, false)
 	withBlobs, blobDir := generated(t, t.TempDir(), objects/2, true)

@@ -132,6 +132,9 @@ func bundleBytes(disk vfs.FS) (size int64, bundles int, err error) {
 // brought back at the end, and is as it was.
 func TestDailyPacksWithDelayStayBounded(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("thirty days take seconds")
+	}
 	const objects, hot, days, delay = 300, 20, 30, 10
 	st, disk := newStore(t)
 	s := &site{s: st, r: rand.New(rand.NewPCG(1, 2)), now: make(map[zodb.OID]zodb.TID), live: make(map[zodb.TID]int), aside: make(map[int64]int)}
