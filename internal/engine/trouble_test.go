@@ -287,6 +287,7 @@ func TestTroubleIsTold(t *testing.T) {
 			}
 			f.Decide(nil)
 			eventually(t, "going on", func() bool { st := s.Status(); return st.Trouble == "" && st.UnflushedTransactions == 0 })
+			eventually(t, "a line in the log", func() bool { return log.Count("the trouble has passed") > 0 }) // written behind the status
 			if n := log.Count("the trouble has passed"); n != 1 {
 				t.Errorf("that it has passed is %d times in the log", n)
 			}
