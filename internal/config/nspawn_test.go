@@ -32,11 +32,11 @@ func TestUnitUnderSystemd(t *testing.T) {
 	if root == "" {
 		t.Skip("NSPAWN_ROOT does not name a tree of a system with systemd")
 	}
-	g := boot(t, root)
-	g.run("mkdir /var/lib/dirstorage && dirstorage create /var/lib/dirstorage/zodb")
+	g := boot(t, root, nil)
+	g.run("mkdir /var/lib/dirstorage && dirstorage import /Data.fs /var/lib/dirstorage/zodb")
 	g.run("systemctl start dirstorage")
 	g.expect("systemctl show -p ActiveState,StatusText dirstorage", "ActiveState=active", "StatusText=serving on 127.0.0.1:8100")
-	g.run("dirstorage bench zeo://127.0.0.1:8100 --objects 200 --duration 1s --only commit-1,blob-up --blob-size 1000000")
+	g.run("dirstorage bench zeo://127.0.0.1:8100 --yes --objects 200 --duration 1s --only commit-1,blob-up --blob-size 1000000")
 
 	g.run("systemctl reload dirstorage")
 	g.wait("journalctl -u dirstorage", "reloaded level=info")
@@ -65,9 +65,82 @@ func TestUnitUnderSystemd(t *testing.T) {
 	g.expect("systemctl show -p ActiveState dirstorage", "ActiveState=active")
 }
 
-// boot starts the system, with the program, the unit and the sample in it; the
-// watchdog of the unit waits less long there.
-func boot(t *testing.T, root string) *guest {
+// TestTimersUnderSystemd installs the units of the package, and lets each timer fire soon: a backup,
+// its verification and a pack beside the running server, then a backup that fails. It needs what
+// [TestUnitUnderSystemd] needs.
+func TestTimersUnderSystemd(t *testing.T) {
+	root := os.Getenv("NSPAWN_ROOT")
+	if root == "" {
+		t.Skip("NSPAWN_ROOT does not name a tree of a system with systemd")
+	}
+	soon := filepath.Join(t.TempDir(), "soon.conf")
+	if err := os.WriteFile(soon, []byte("[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	binds := map[string]string{
+		"/etc/systemd/system/dirstorage.service.d/10-package.conf": "systemd/package.conf",
+		"/etc/default/dirstorage":                                  "dirstorage.default",
+		"/packages/preinstall.sh":                                  "package/preinstall.sh",
+		"/packages/postinstall.sh":                                 "package/postinstall.sh",
+		"/packages/preremove.sh":                                   "package/preremove.sh",
+	}
+	jobs := []string{"backup", "verify", "pack"}
+	for _, job := range jobs {
+		for _, kind := range []string{"service", "timer"} {
+			unit := "dirstorage-" + job + "@." + kind
+			binds["/etc/systemd/system/"+unit] = "systemd/" + unit
+		}
+		binds["/etc/systemd/system/dirstorage-"+job+"@.timer.d/soon.conf"] = soon
+	}
+	g := boot(t, root, binds)
+	g.run("sh -e /packages/preinstall.sh && sh -e /packages/postinstall.sh configure")
+	g.run("setpriv --reuid dirstorage --regid dirstorage --clear-groups dirstorage import /Data.fs /var/lib/dirstorage/zodb")
+	g.run("systemctl start dirstorage")
+	g.run("dirstorage bench zeo://127.0.0.1:8100 --yes --objects 200 --duration 1s --only commit-1")
+	last, _, _ := strings.Cut(g.last(), " ")
+	for _, job := range jobs {
+		g.run("systemctl enable --now dirstorage-" + job + "@zodb.timer")
+		g.wait("systemctl show -p Result,ExecMainStatus,ExecMainExitTimestamp,ActiveState dirstorage-"+job+"@zodb.service; systemctl show -p ExecMainExitTimestampMonotonic --value dirstorage-"+job+"@zodb.service | grep -v '^0$' && echo ran",
+			"ran", "Result=success", "ExecMainStatus=0", "ActiveState=inactive")
+	}
+	g.expect("dirstorage backup list --json /var/backups/dirstorage/zodb", last)
+	g.expect("journalctl -u dirstorage-verify@zodb.service", "Finished")
+	g.expect("systemctl show -p NRestarts,ActiveState dirstorage", "NRestarts=0", "ActiveState=active")
+	g.expect("find /var/lib/dirstorage /var/backups/dirstorage ! -user dirstorage | wc -l", "0\n")
+
+	// A repository that cannot be written to: the unit fails, and says so.
+	g.run("chown -R root /var/backups/dirstorage/zodb && chmod -R go= /var/backups/dirstorage/zodb")
+	if out, err := g.try("systemctl start dirstorage-backup@zodb.service"); err == nil {
+		t.Errorf("a backup into a directory of root is said to have been good: %s", out)
+	}
+	g.expect("systemctl --failed --plain", "dirstorage-backup@zodb.service")
+	g.expect("journalctl -u dirstorage-backup@zodb.service", "/var/backups/dirstorage/zodb", "permission denied")
+
+	// An upgrade starts the server again; its timers stay.
+	before, serial := g.run("systemctl show -p InvocationID dirstorage"), g.last()
+	g.run("sh -e /packages/postinstall.sh configure 0.9.0")
+	if after := g.run("systemctl show -p InvocationID dirstorage"); after == before {
+		t.Error("the server of the older version goes on after an upgrade")
+	}
+	g.wait("systemctl show -p ActiveState dirstorage; systemctl list-timers --plain", "ActiveState=active", "dirstorage-pack@zodb.timer")
+	if got := g.last(); got != serial {
+		t.Errorf("the last transaction is %s after an upgrade, and was %s", got, serial)
+	}
+
+	// The package goes while timers are enabled: nothing of it runs on, the data stays.
+	g.run("sh -e /packages/preremove.sh remove")
+	g.expect("systemctl show -p ActiveState dirstorage", "ActiveState=inactive")
+	for _, line := range []string{"systemctl list-timers --all --plain", "find /etc/systemd/system/*.wants -name 'dirstorage*'"} {
+		if out := g.run(line); strings.Contains(out, "dirstorage") {
+			t.Errorf("timers of a removed package are left:\n%s", out)
+		}
+	}
+	g.expect("dirstorage check /var/lib/dirstorage/zodb", " 0 damaged, 0 warnings")
+}
+
+// boot starts the system, with the program, the unit, the sample and binds in it: from
+// paths below dist, or absolute ones, by their places inside. The watchdog of the unit waits less long there.
+func boot(t *testing.T, root string, binds map[string]string) *guest {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "dirstorage")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/dirstorage")
@@ -79,16 +152,28 @@ func boot(t *testing.T, root string) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
+	data, err := filepath.Abs("../../testdata/filestorage/undo.fs")
+	if err != nil {
+		t.Fatal(err)
+	}
 	soon := filepath.Join(t.TempDir(), "soon.conf")
 	if err := os.WriteFile(soon, []byte("[Service]\nWatchdogSec=4s\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var said strings.Builder
-	cmd := exec.Command("systemd-nspawn", "--directory="+root, "--volatile=overlay", "--register=no", "--keep-unit", "--private-network", "--boot",
-		"--bind-ro="+program+":/usr/bin/dirstorage",
-		"--bind-ro="+dist+"/systemd/dirstorage.service:/etc/systemd/system/dirstorage.service",
-		"--bind-ro="+soon+":/etc/systemd/system/dirstorage.service.d/soon.conf",
-		"--bind-ro="+dist+"/dirstorage.toml:/etc/dirstorage.toml")
+	args := []string{"--directory=" + root, "--volatile=overlay", "--register=no", "--keep-unit", "--private-network", "--boot",
+		"--bind-ro=" + program + ":/usr/bin/dirstorage",
+		"--bind-ro=" + dist + "/systemd/dirstorage.service:/etc/systemd/system/dirstorage.service",
+		"--bind-ro=" + soon + ":/etc/systemd/system/dirstorage.service.d/soon.conf",
+		"--bind-ro=" + dist + "/dirstorage.toml:/etc/dirstorage.toml",
+		"--bind-ro=" + data + ":/Data.fs"}
+	for inside, from := range binds {
+		if !filepath.IsAbs(from) {
+			from = filepath.Join(dist, from)
+		}
+		args = append(args, "--bind-ro="+from+":"+inside)
+	}
+	cmd := exec.Command("systemd-nspawn", args...)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -101,9 +186,17 @@ func boot(t *testing.T, root string) *guest {
 			t.Logf("systemd-nspawn: %v\n%s", err, said.String())
 		}
 	})
-	g := &guest{t: t, leader: child(t, cmd.Process.Pid)}
-	g.wait("systemctl list-units --all multi-user.target", " active ")
-	return g
+	g := &guest{t: t}
+	var out string
+	for range 600 {
+		g.leader = child(t, cmd.Process.Pid) // one that only starts systemd is the first
+		if out, _ = g.try("systemctl list-units --all multi-user.target"); strings.Contains(out, " active ") {
+			return g
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatalf("the system does not come up:\n%s", out)
+	return nil
 }
 
 // child returns the first child of a process, when there is one.
