@@ -82,6 +82,7 @@ func (g *FS) grow(f *FS, dir *node, disk map[uint64]map[string]uint64, c choice)
 			}
 		}
 		n.links++
+		n.stored++
 	}
 }
 
@@ -157,6 +158,7 @@ func (f *FS) Killed() *FS {
 		if n.links > 0 && ino != rootIno {
 			g.used += n.space()
 		}
+		g.forget(n) // only an open file led to it
 	}
 	return g
 }

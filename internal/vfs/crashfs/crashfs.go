@@ -154,6 +154,7 @@ func (f *FS) take(bytes int64) error {
 func (f *FS) release(n *node) {
 	if n.links == 0 && n.handles == 0 {
 		f.used -= n.space()
+		f.forget(n)
 	}
 }
 

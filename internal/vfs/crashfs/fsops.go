@@ -237,6 +237,9 @@ func (f *FS) Exchange(a, b string) error {
 	if err != nil {
 		return f.linkError("exchange", a, b, f.first(err))
 	}
+	if nodeA == nodeB {
+		return nil // as with Rename
+	}
 	f.do(atA.dir, set{atA, nodeB.ino}, set{atB, nodeA.ino})
 	return nil
 }

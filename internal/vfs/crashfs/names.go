@@ -37,11 +37,20 @@ func (f *FS) do(dir uint64, sets ...set) *nameOp {
 			op.after = append(op.after, last)
 		}
 		f.lastOf[s.at] = op
+		f.await(s, 1)
 		s.apply(f.nodes[s.at.dir].names)
 		f.nodes[s.at.dir].mtime = f.clock()
 	}
 	f.pending = append(f.pending, op)
 	return op
+}
+
+// await counts a change as pending, with 1, or as no longer pending, with -1. mu is held.
+func (f *FS) await(s set, by int) {
+	f.nodes[s.at.dir].waiting += by
+	if s.ino != 0 {
+		f.nodes[s.ino].waiting += by
+	}
 }
 
 // apply does it to the names of its directory.
@@ -116,9 +125,28 @@ func (f *FS) harden(op *nameOp) {
 	}
 	op.durable, op.after, op.under = true, nil, nil
 	for _, s := range op.sets {
-		s.apply(f.nodes[s.at.dir].disk)
+		dir := f.nodes[s.at.dir]
+		was, now := f.nodes[dir.disk[s.at.name]], f.nodes[s.ino]
+		s.apply(dir.disk)
+		if now != nil {
+			now.stored++
+		}
+		if was != nil {
+			was.stored--
+		}
 		if f.lastOf[s.at] == op {
 			delete(f.lastOf, s.at)
 		}
+		f.await(s, -1)
+		for _, n := range []*node{dir, was, now} {
+			f.forget(n)
+		}
+	}
+}
+
+// forget drops a node that nothing leads to any more, neither now nor after any crash. mu is held.
+func (f *FS) forget(n *node) {
+	if n != nil && n.ino != rootIno && n.links == 0 && n.stored == 0 && n.waiting == 0 && n.handles == 0 {
+		delete(f.nodes, n.ino)
 	}
 }

@@ -11,13 +11,15 @@ import (
 // sectorSize is the unit that the disk writes whole or not at all.
 const sectorSize = 512
 
-// node is one inode. It is never dropped, since a pending operation may bring
-// back a file that was removed.
+// node is one inode. It stays while a name leads to it, now or on the disk, while it is open, and
+// while an operation is pending that may give it a name, or one to something in it.
 type node struct {
 	ino     uint64
 	mode    fs.FileMode
 	links   int // names now
-	handles int // open files now
+	stored  int // names on the disk
+	waiting int // changes of names that are pending and lead to it, or are in it
+	handles int // open files and locks now
 	mtime   time.Time
 
 	// Of a directory.
@@ -38,8 +40,9 @@ type node struct {
 
 // content is size bytes: data, and zeros from there on.
 type content struct {
-	data []byte
-	size int64
+	data   []byte
+	size   int64
+	shared bool // with a clone: whoever changes data takes a copy first
 }
 
 // write is a change of a file that is not durable yet, with the size and time after it. Data may be
@@ -75,12 +78,24 @@ func sectors(bytes int64) int64 { return (bytes + sectorSize - 1) / sectorSize *
 // put writes data at off.
 func (c *content) put(off int64, data []byte) {
 	end := off + int64(len(data))
+	if c.shared {
+		c.data, c.shared = append(make([]byte, 0, max(end, int64(len(c.data)))), c.data...), false
+	}
 	if have := int64(len(c.data)); have < end {
 		c.data = slices.Grow(c.data, int(end-have))[:end]
 		clear(c.data[have:])
 	}
 	copy(c.data[off:], data)
 	c.size = max(c.size, end)
+}
+
+// apply does all writes.
+func (c *content) apply(writes []write) {
+	for _, w := range writes {
+		if len(w.data) > 0 {
+			c.put(w.off, w.data)
+		}
+	}
 }
 
 // resize sets the size; added bytes read as zeros.
@@ -105,7 +120,12 @@ func (c *content) readAt(p []byte, off int64) int {
 	return n
 }
 
-func (c *content) clone() content { return content{slices.Clone(c.data), c.size} }
+// clone returns contents that change independently of these. Most never do, and a crash suite
+// clones those of a disk hundreds of times.
+func (c *content) clone() content {
+	c.shared = true
+	return *c
+}
 
 // write changes the contents.
 func (n *node) write(off int64, data []byte, now time.Time) {
@@ -132,12 +152,12 @@ func (n *node) note(off int64, data []byte, now time.Time) {
 // sync makes the contents durable, and the time of modification with a new size.
 func (n *node) sync() {
 	newSize := n.size != n.durable.size
-	for _, w := range n.writes {
-		if len(w.data) > 0 {
-			n.durable.put(w.off, w.data)
-		}
+	if len(n.durable.data) == 0 && !n.lost { // new, and perhaps never changed again
+		n.durable = n.content.clone()
+	} else {
+		n.durable.apply(n.writes)
+		n.durable.resize(n.size)
 	}
-	n.durable.resize(n.size)
 	n.writes = nil
 	if newSize {
 		n.onDisk = n.mtime
@@ -166,11 +186,7 @@ func (n *node) idle() content {
 		return n.content.clone()
 	}
 	c := n.durable.clone()
-	for _, w := range n.writes {
-		if len(w.data) > 0 {
-			c.put(w.off, w.data)
-		}
-	}
+	c.apply(n.writes)
 	c.resize(n.size)
 	return c
 }

@@ -366,6 +366,9 @@ func exchange(t *testing.T, f vfs.FS) {
 	if _, err := f.Stat("old/y"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("old/y: %v", err)
 	}
+	if err := f.Exchange("new", "new"); err != nil {
+		t.Errorf("a name with itself: %v", err)
+	}
 	fails(t, f.Exchange("new", "none"), fs.ErrNotExist)
 	fails(t, f.Exchange("none", "new"), fs.ErrNotExist)
 	ok(t, f.SyncDir("."))
