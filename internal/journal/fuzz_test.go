@@ -224,3 +224,20 @@ func TestSegmentNames(t *testing.T) {
 		}
 	}
 }
+
+// TestFramesBehindZerosAreFound: wherever among zeros a commit is, it is counted.
+func TestFramesBehindZerosAreFound(t *testing.T) {
+	t.Parallel()
+	seal := newSeal(fuzzIdentity, 3)
+	whole := sampleFrames(t)
+	for at := int64(len(whole) + alignment); at < int64(len(whole))+2*zeroPiece+5*alignment; at += alignment {
+		b := append(bytes.Clone(whole), make([]byte, at-int64(len(whole)))...)
+		c := commit{handle: 9, tid: 2, previous: 1, maxOID: 6, meta: Position{3, headerSize}, durable: Position{3, at}}
+		b = seal.appendFrame(b, at, frameCommit, c.append(nil))
+		b = append(b, make([]byte, 2*zeroPiece)...)
+		got, err := scan(&memory{b}, fuzzIdentity, 3, int64(len(b)), false)
+		if err != nil || got.end != int64(len(whole)) || got.behind != 1 || got.durable != at {
+			t.Fatalf("a commit at %d, %d behind the end: %+v, %v", at, at-int64(len(whole)), got, err)
+		}
+	}
+}

@@ -1,10 +1,12 @@
 package journal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strings"
 
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -224,10 +226,34 @@ func (s *scanner) proven(p Position) {
 	}
 }
 
+// zeroPiece is how much of a segment is passed over at once where it has nothing but zeros, as nearly
+// all of a young one has.
+const zeroPiece = 4096
+
+var zeroText = strings.Repeat("\x00", zeroPiece)
+
+// zerosAt reports whether there are zeros from an offset on, a piece of them.
+func (s *scanner) zerosAt(offset int64) (bool, error) {
+	b, err := s.w.at(offset, zeroPiece)
+	if err != nil || len(b) < zeroPiece {
+		return false, err
+	}
+	// Where the first bytes are others, the rest is not looked at.
+	return binary.NativeEndian.Uint64(b) == 0 && binary.NativeEndian.Uint64(b[8:]) == 0 && string(b) == zeroText, nil
+}
+
 // searchBehind looks at every place behind the end for valid frames. Those of
 // an earlier use of the file are none.
 func (s *scanner) searchBehind() error {
 	for offset := s.end + alignment; offset+frameHead <= s.w.limit; {
+		zeros, err := s.zerosAt(offset)
+		if err != nil {
+			return err
+		}
+		if zeros {
+			offset += zeroPiece - alignment // the type of a frame is never zero
+			continue
+		}
 		fr, ok, err := s.frame(offset)
 		if err != nil {
 			return err
