@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,11 @@ import (
 type Files struct {
 	Certificate, Key string // PEM; an empty Key means that the key is in the same file
 	Authenticate     string // a PEM file, or a directory of them, with the trusted certificates
+	Revoked          string // a PEM file, or a directory of them, with revocation lists; empty: none but those in Authenticate
 	KeyPassword      string // empty: none
+
+	// Refused is told of each client that showed a revoked certificate; nil: nobody is told.
+	Refused func(client net.Addr, e *RevokedError)
 
 	// Clock tells whether certificates and revocation lists have run out. Without it
 	// crypto/tls looks at the system's clock for certificates, and lists never run out.
@@ -30,6 +35,7 @@ type Server struct {
 	files   Files
 	reload  sync.Mutex // one Reload at a time
 	current atomic.Pointer[tls.Config]
+	trusted atomic.Pointer[trust] // of the files in force
 	ends    atomic.Pointer[[]End] // of the files in force
 }
 
@@ -46,8 +52,8 @@ func Load(f Files) (*Server, error) {
 func (s *Server) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return s.current.Load(), nil
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return s.configOf(hello.Conn), nil
 		},
 	}
 }
@@ -57,8 +63,8 @@ func (s *Server) Config() *tls.Config {
 func (s *Server) ConfigIfGiven() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			conf := s.current.Load().Clone()
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			conf := s.configOf(hello.Conn)
 			conf.ClientAuth = tls.VerifyClientCertIfGiven
 			verify := conf.VerifyConnection
 			conf.VerifyConnection = func(cs tls.ConnectionState) error {
@@ -70,6 +76,20 @@ func (s *Server) ConfigIfGiven() *tls.Config {
 			return conf, nil
 		},
 	}
+}
+
+// configOf returns the configuration for a connection: it tells whose certificate is revoked.
+func (s *Server) configOf(c net.Conn) *tls.Config {
+	conf := s.current.Load().Clone()
+	verify := conf.VerifyConnection
+	conf.VerifyConnection = func(cs tls.ConnectionState) error {
+		err := verify(cs)
+		if revoked, ok := errors.AsType[*RevokedError](err); ok && s.files.Refused != nil {
+			s.files.Refused(c.RemoteAddr(), revoked)
+		}
+		return err
+	}
+	return conf
 }
 
 // Reload reads the files again. If that fails, those from before stay in force.
@@ -88,12 +108,18 @@ func (s *Server) Reload() error {
 	if err != nil {
 		return fmt.Errorf("tls-authenticate: %w", err)
 	}
+	if s.files.Revoked != "" {
+		if err := t.addRevoked(s.files.Revoked); err != nil {
+			return fmt.Errorf("tls-revoked: %w", err)
+		}
+	}
 	ends, err := endsOf(pair.Certificate, t)
 	if err != nil {
 		return fmt.Errorf("tls-certificate: %w", err)
 	}
 	t.now = s.files.Clock
 	s.ends.Store(&ends)
+	s.trusted.Store(t)
 	s.current.Store(&tls.Config{
 		MinVersion: tls.VersionTLS12, Time: s.files.Clock,
 		Certificates: []tls.Certificate{pair},

@@ -6,8 +6,8 @@
 // list names it. There is no check of host names: a client with such a certificate may use
 // everything that is served.
 //
-// The files can be read again while the server runs. Connections that exist stay;
-// those that come in later meet the new files. Sessions are not resumed, so that
+// The files can be read again while the server runs. Connections that exist stay,
+// unless their listener asks Server.Revoked about them; those that come in later meet the new files. Sessions are not resumed, so that
 // this holds for each of them.
 //
 // Rules for revocation are those of Python's ZEO server (X509_V_FLAG_CRL_CHECK):

@@ -14,7 +14,7 @@ import (
 const (
 	UseServer     = "server"          // its own certificate, or one between it and its authority
 	useTrusted    = "trusted"         // in tls-authenticate
-	useRevocation = "revocation list" // in tls-authenticate, too
+	useRevocation = "revocation list" // in tls-revoked, or in tls-authenticate
 )
 
 // warned is the time before an end in which it is near, if the whole time is long.
@@ -87,11 +87,25 @@ func (f Found) End() time.Time {
 	return f.Certificate.NotAfter
 }
 
+// FindAny is Find for certificates of a directory that may have none.
+func FindAny(name string) ([]Found, error) {
+	found, err := find(name)
+	return slices.DeleteFunc(found, func(f Found) bool { return f.Certificate == nil }), err
+}
+
 // Find reads the certificates and revocation lists of a file, or of the files of a directory, by
-// their names. Files with other contents, and those named *.key, are passed over.
+// their names. Files with other contents, and those named *.key or, half written, *.new are passed over.
 func Find(name string) ([]Found, error) {
+	found, err := find(name)
+	if err == nil && len(found) == 0 {
+		err = errors.New(filepath.Clean(name) + ": no certificate is in it; want PEM, -----BEGIN CERTIFICATE-----")
+	}
+	return found, err
+}
+
+func find(name string) ([]Found, error) {
 	var found []Found
-	err := eachFile(name, func(path string) bool { return filepath.Ext(path) != ".key" }, func(path string, text []byte) error {
+	err := eachFile(name, func(path string) bool { return filepath.Ext(path) != ".key" && filepath.Ext(path) != ".new" }, func(path string, text []byte) error {
 		t := &trust{}
 		if err := t.add(path, text); err != nil {
 			return err
@@ -104,9 +118,6 @@ func Find(name string) ([]Found, error) {
 		}
 		return nil
 	})
-	if err == nil && len(found) == 0 {
-		err = errors.New(filepath.Clean(name) + ": no certificate is in it; want PEM, -----BEGIN CERTIFICATE-----")
-	}
 	slices.SortStableFunc(found, func(a, b Found) int { return cmp.Compare(a.Path, b.Path) })
 	return found, err
 }

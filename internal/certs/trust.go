@@ -165,7 +165,7 @@ func (t *trust) verifyChain(chain []*x509.Certificate) error {
 		}
 		listed, current := t.listed(c, issuers)
 		if listed {
-			return fmt.Errorf("the certificate %s, serial %x, is revoked", c.Subject, c.SerialNumber)
+			return &RevokedError{Name: subject(c), Serial: c.SerialNumber}
 		}
 		// One that is trusted by itself needs no list.
 		if i == 0 && len(chain) > 1 && !current {
@@ -185,12 +185,7 @@ func (t *trust) listed(c *x509.Certificate, issuers []*x509.Certificate) (listed
 		if t.now == nil || l.NextUpdate.IsZero() || t.now().Before(l.NextUpdate) {
 			current = true
 		}
-		for _, e := range l.RevokedCertificateEntries {
-			// 8 takes an entry of an earlier list back.
-			if e.SerialNumber.Cmp(c.SerialNumber) == 0 && e.ReasonCode != 8 {
-				listed = true
-			}
-		}
+		listed = listed || entryOf(l, c.SerialNumber) != nil
 	}
 	return listed, current
 }

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/certs"
@@ -43,6 +45,19 @@ func logEnds(log *slog.Logger, ends []certs.End, now time.Time) {
 	if len(ends) > 0 && !near {
 		e := ends[0]
 		log.Info("certificates", "first_use", e.Use, "first_name", e.Name, "first_end", e.At.UTC().Format(time.RFC3339))
+	}
+}
+
+// logRevoked logs a client that was refused, of either listener.
+func (s *serving) logRevoked(client net.Addr, e *certs.RevokedError) {
+	s.log.Warn("client refused: its certificate is revoked", "client", client.String(), "name", e.Name, "serial", fmt.Sprintf("%x", e.Serial))
+}
+
+// endRevoked ends the connections of clients whose certificates are revoked now. Pages ask by
+// themselves, for each request.
+func (s *serving) endRevoked() {
+	if server := s.server.Load(); server != nil && s.certs != nil {
+		server.EndRevoked(s.certs.Revoked)
 	}
 }
 

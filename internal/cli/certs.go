@@ -24,8 +24,8 @@ const (
 func newCerts(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "certs",
-		Short: "Make, renew and list certificates for TLS between clients and server",
-		Long: `Make, renew and list the certificates by which clients and server trust each other:
+		Short: "Make, renew, revoke and list certificates for TLS between clients and server",
+		Long: `Make, renew, revoke and list the certificates by which clients and server trust each other:
 an authority in a directory DIR, one certificate for the server, and one for each
 client. NAME.pem is a certificate, NAME.key its private key (mode 0600, never
 overwritten). ca.key is the key of the authority: keep it, and DIR, away from server
@@ -37,7 +37,7 @@ and clients. They get ca.pem, and their own NAME.pem and NAME.key.`,
 		SuggestFor: []string{"tls", "cert", "certificate", "certificates"},
 		RunE:       wantsCommand,
 	}
-	c.AddCommand(newCertsAuthority(e), newCertsServer(e), newCertsClient(e), newCertsRenew(e), newCertsList(e), newCertsShow(e))
+	c.AddCommand(newCertsAuthority(e), newCertsServer(e), newCertsClient(e), newCertsRenew(e), newCertsRevoke(e), newCertsList(e), newCertsShow(e))
 	return c
 }
 
@@ -169,9 +169,19 @@ func (o *certsCommand) make(name string, missing bool, file string, r certs.Requ
 	if err != nil {
 		return err
 	}
+	if !made {
+		if err := dir.revokedKey(file, key.Public()); err != nil {
+			return err
+		}
+	}
 	c, err := issue(key)
 	if err != nil {
 		return err
+	}
+	if r.Kind != certs.OfAuthority {
+		if err := dir.keep(file, c); err != nil {
+			return err
+		}
 	}
 	if err := dir.put(file, c); err != nil {
 		return err
@@ -188,17 +198,19 @@ func authorityEnded(a *certs.Authority, name string) error {
 
 // certificateLine is a certificate, or a revocation list, as the commands print it.
 type certificateLine struct {
-	Path   string     `json:"path"`
-	Kind   string     `json:"kind"`
-	Names  []string   `json:"names"`
-	Issuer string     `json:"issuer"`
-	Serial string     `json:"serial,omitempty"`
-	Begin  time.Time  `json:"begin"`
-	End    *time.Time `json:"end"` // null: never
-	Days   *int       `json:"days"`
-	Ended  bool       `json:"ended"`
-	Key    string     `json:"key,omitempty"`
-	NewKey *bool      `json:"new_key,omitempty"`
+	Path    string     `json:"path"`
+	Kind    string     `json:"kind"`
+	Names   []string   `json:"names"`
+	Issuer  string     `json:"issuer"`
+	Serial  string     `json:"serial,omitempty"`
+	Begin   time.Time  `json:"begin"`
+	End     *time.Time `json:"end"` // null: never
+	Days    *int       `json:"days"`
+	Ended   bool       `json:"ended"`
+	Revoked *time.Time `json:"revoked,omitempty"`
+	Entries *int       `json:"entries,omitempty"` // of a revocation list
+	Key     string     `json:"key,omitempty"`
+	NewKey  *bool      `json:"new_key,omitempty"`
 }
 
 func (e *env) certificateLine(path string, c *x509.Certificate) certificateLine {

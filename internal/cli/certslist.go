@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -20,7 +24,8 @@ func newCertsList(e *env) *cobra.Command {
 		Use:   "list PATH...",
 		Short: "List certificates and revocation lists, the first to end first",
 		Long: `List the certificates and revocation lists in files and directories, the first to end
-first. Status 1: one has ended, or ends within --within days.`,
+first; those that a list among them, or a ca.crl beside them, revokes are marked. Status 1:
+one that is not revoked has ended, or ends within --within days.`,
 		Example: "  dirstorage certs list ca\n  dirstorage certs list --within 30 /etc/dirstorage/*.pem",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -67,25 +72,54 @@ func newCertsShow(e *env) *cobra.Command {
 // findCertificates reads files and directories.
 func (e *env) findCertificates(paths []string) ([]certificateLine, error) {
 	var lines []certificateLine
+	var of []*x509.Certificate // the certificates of lines; nil: it is a list
+	var lists []*x509.RevocationList
 	for _, path := range paths {
 		found, err := certs.Find(path)
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range found {
-			if f.Certificate != nil {
-				lines = append(lines, e.certificateLine(f.Path, f.Certificate))
+			if f.List != nil {
+				lists = append(lists, f.List)
+				lines, of = append(lines, e.listLine(f.Path, f.List)), append(of, nil)
 				continue
 			}
-			l := certificateLine{Path: f.Path, Kind: "revocation list", Names: []string{}, Issuer: f.List.Issuer.String(), Begin: f.List.ThisUpdate.UTC()}
-			if end := f.List.NextUpdate.UTC(); !end.IsZero() {
-				days := daysUntil(end, e.Now())
-				l.End, l.Days, l.Ended = &end, &days, !e.Now().Before(end)
+			lines, of = append(lines, e.certificateLine(f.Path, f.Certificate)), append(of, f.Certificate)
+		}
+		beside, err := listBeside(path)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, beside...)
+	}
+	for i, c := range of {
+		for _, l := range lists {
+			if c == nil {
+				break
 			}
-			lines = append(lines, l)
+			if at, ok := certs.RevokedAt(l, c); ok {
+				at = at.UTC()
+				lines[i].Revoked = &at
+			}
 		}
 	}
 	return lines, nil
+}
+
+// listBeside reads the revocation list of the authority in the directory of a file, if there is one.
+func listBeside(path string) ([]*x509.RevocationList, error) {
+	found, err := certs.Find(filepath.Join(filepath.Dir(path), listFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var lists []*x509.RevocationList
+	for _, f := range found {
+		if f.List != nil {
+			lists = append(lists, f.List)
+		}
+	}
+	return lists, err
 }
 
 func (e *env) listCertificates(lines []certificateLine, within int, json bool) error {
@@ -106,7 +140,7 @@ func (e *env) listCertificates(lines []certificateLine, within int, json bool) e
 		fmt.Fprintln(w, "END\tDAYS\tKIND\tNAMES\tFILE")
 	}
 	for _, l := range lines {
-		if l.End != nil && !l.End.After(limit) {
+		if l.End != nil && !l.End.After(limit) && l.Revoked == nil {
 			near++
 		}
 		if json {
@@ -119,11 +153,15 @@ func (e *env) listCertificates(lines []certificateLine, within int, json bool) e
 		if l.End != nil {
 			end, days = l.End.Format(time.DateOnly), fmt.Sprint(*l.Days)
 		}
+		kind := l.Kind
+		if l.Revoked != nil {
+			kind += ", revoked"
+		}
 		names := printable([]byte(strings.Join(l.Names, ", ")))
 		if names == "" {
 			names = printable([]byte(l.Issuer))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", end, days, l.Kind, names, l.Path)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", end, days, kind, names, l.Path)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -153,6 +191,12 @@ func (e *env) showCertificate(l certificateLine, json bool) error {
 		fmt.Fprintf(w, "  serial\t%s\n", l.Serial)
 	}
 	fmt.Fprintf(w, "  begin\t%s\n", l.Begin.Format(time.RFC3339))
+	if l.Revoked != nil {
+		fmt.Fprintf(w, "  revoked\t%s\n", l.Revoked.Format(time.RFC3339))
+	}
+	if l.Entries != nil {
+		fmt.Fprintf(w, "  entries\t%d\n", *l.Entries)
+	}
 	switch {
 	case l.End == nil:
 		fmt.Fprintln(w, "  end\tnever")

@@ -20,7 +20,7 @@ func newCertsRenew(e *env) *cobra.Command {
 		Use:   "renew DIR [NAME...]",
 		Short: "Renew the certificates that end soon",
 		Long: `Renew the certificates DIR/NAME.pem, ca for the authority; without NAME each one that has
-ended, or ends within --within days. Each keeps its names and its key, so NAME.key need
+ended, or ends within --within days, but not one that is revoked. Each keeps its names and its key, so NAME.key need
 not be in DIR, and certificates that a renewed authority has issued stay good. Copy the
 new NAME.pem to their places, and ca.pem to all, then let the server read its own again
 (systemctl reload dirstorage, or SIGHUP).`,
@@ -99,6 +99,10 @@ func (o *renewal) run() (err error) {
 	if o.env.Now().After(authority.Certificate.NotAfter) {
 		return authorityEnded(authority, o.dir)
 	}
+	revoked, err := dir.list()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for name, all := range sorted(inFile) {
 		c := all[0]
@@ -112,6 +116,14 @@ func (o *renewal) run() (err error) {
 			}
 			continue
 		}
+		if revoked != nil {
+			if _, is := certs.RevokedAt(revoked, c); is {
+				if slices.Contains(o.names, name) {
+					errs = append(errs, hint(fmt.Errorf("%s is revoked, and with it its key", dir.Path(name+certificateType)), "move it and %s away, and make it anew, with another key", name+keyType))
+				}
+				continue
+			}
+		}
 		again, err := authority.Issue(c.PublicKey, certs.Request{Kind: kind, Names: certs.NamesOf(c), From: o.env.Now(), End: end})
 		if err == nil {
 			err = o.replace(dir, name, all, again)
@@ -122,11 +134,35 @@ func (o *renewal) run() (err error) {
 		}
 		renewed++
 	}
+	again, err := o.renewList(dir, authority)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if again {
+		renewed++
+	}
 	if renewed == 0 && len(errs) == 0 && !o.json {
 		_, err = fmt.Fprintf(o.env.Stdout, "no certificate in %s ends within %d days\n", o.dir, o.within)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// renewList gives the revocation list a new end, if it ends soon.
+func (o *renewal) renewList(dir *certsDir, authority *certs.Authority) (bool, error) {
+	now := o.env.Now()
+	list, err := dir.list()
+	if err != nil || list == nil || !list.NextUpdate.Before(now.AddDate(0, 0, o.within)) {
+		return false, err
+	}
+	end, err := o.end()
+	if err != nil {
+		return false, err
+	}
+	if list, err = dir.writeList(authority, nil, now, end); err != nil {
+		return false, err
+	}
+	return true, o.env.printList(dir.Path(listFile), list, o.json)
 }
 
 // due reports whether a certificate is to be renewed.
@@ -147,6 +183,11 @@ func (o *renewal) replace(dir *certsDir, name string, old []*x509.Certificate, c
 	}
 	if len(old) != 1 || strings.Count(string(text), "-----BEGIN ") != 1 {
 		return hint(fmt.Errorf("%s was not renewed: it has more than one certificate, or a key", path), "move the rest to a file of its own, the key to %s", name+keyType)
+	}
+	if name != authorityName {
+		if err := errors.Join(dir.keep(name, old[0]), dir.keep(name, c)); err != nil {
+			return err
+		}
 	}
 	if err := dir.put(name, c); err != nil {
 		return err

@@ -74,7 +74,7 @@ var withHome = map[string][]string{
 // withoutHome are the commands that are not in withHome, with the reason.
 var withoutHome = map[string]string{
 	"create": "HOME is made", "import": "HOME is made", "estimate": "a Data.fs", "config": "looks at no storage", "version": "", "man": "", "completion": "", "health": "a server", "doctor": "any directory will do", "every": "", "bench": "a server", "demo": "its own",
-	"certs authority": "certificates", "certs server": "certificates", "certs client": "certificates", "certs renew": "certificates", "certs list": "certificates", "certs show": "certificates",
+	"certs authority": "certificates", "certs server": "certificates", "certs client": "certificates", "certs renew": "certificates", "certs revoke": "certificates", "certs list": "certificates", "certs show": "certificates",
 	"backup list": "a repository", "backup verify": "a repository", "backup prune": "a repository", "backup merge": "a repository", "restore": "a repository",
 }
 
@@ -209,7 +209,7 @@ func asSomebodyElse(t *testing.T) (program string, as *syscall.SysProcAttr) {
 }
 
 // short are commands that are at their end before anybody could press Ctrl-C.
-var short = []string{"create", "config", "version", "man", "completion", "certs authority", "certs server", "certs client", "certs renew", "certs list", "certs show"}
+var short = []string{"create", "config", "version", "man", "completion", "certs authority", "certs server", "certs client", "certs renew", "certs revoke", "certs list", "certs show"}
 
 // TestInterruptedCommandSaysWhatToDo calls each command with a context that has ended.
 func TestInterruptedCommandSaysWhatToDo(t *testing.T) {

@@ -67,6 +67,7 @@ var documents = map[string][]any{
 	"certs server":    {certificateLine{}},
 	"certs client":    {certificateLine{}},
 	"certs renew":     {certificateLine{}},
+	"certs revoke":    {certificateLine{}},
 	"certs list":      {certificateLine{}},
 	"certs show":      {certificateLine{}},
 }
@@ -139,7 +140,7 @@ func TestPrintedJSONHasOnlyDocumentedFields(t *testing.T) {
 		{"convert", home, at("converted")}, {"restore", "--dry-run", repo, at("restored")}, {"restore", repo, at("restored")}, {"check", "--refs", home}, {"doctor", home}, {"recover", home},
 		{"salvage", "--dry-run", dir, home}, {"snapshot", "enter", home}, {"snapshot", "status", home}, {"snapshot", "leave", home},
 		{"certs", "authority", at("ca")}, {"certs", "server", at("ca"), "zodb.example.org"}, {"certs", "client", at("ca"), "zope1"},
-		{"certs", "renew", at("ca"), "zope1"}, {"certs", "list", at("ca")}, {"certs", "show", at("ca/ca.pem")},
+		{"certs", "renew", at("ca"), "zope1"}, {"certs", "revoke", at("ca"), "zope1"}, {"certs", "list", at("ca")}, {"certs", "show", at("ca/ca.pem")},
 		{"bench", "--only", "load-1x1", "--duration", "1s", "--objects", "200", url + "/main"},
 	} {
 		e, stdout, stderr := testEnv()

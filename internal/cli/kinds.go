@@ -17,7 +17,7 @@ func reportingCommands() []string {
 	return []string{
 		"create", "import", "export", "convert", "pack", "recover", "salvage", "snapshot leave", "serve",
 		"backup full", "backup inc", "backup run", "backup prune", "backup merge", "restore",
-		"certs authority", "certs server", "certs client", "certs renew",
+		"certs authority", "certs server", "certs client", "certs renew", "certs revoke",
 	}
 }
 

@@ -134,6 +134,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 	if s.conf.TLS != nil {
 		files := *s.conf.TLS
 		files.Clock = s.e.Now
+		files.Refused = s.logRevoked
 		if s.certs, err = certs.Load(files); err != nil {
 			return err
 		}
@@ -288,6 +289,7 @@ func (s *serving) reload(listeners []net.Listener) {
 		s.log.Error("reload failed; everything stays as it was", "err", err)
 	} else {
 		s.log.Info("reloaded", "level", conf.LogLevel, "tls", s.certs != nil)
+		s.endRevoked()
 		s.logCertificates()
 	}
 	s.notify.Ready(s.statusLine(listeners))

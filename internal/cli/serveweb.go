@@ -38,11 +38,15 @@ func (s *serving) newSite(ctx context.Context) (*web.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return web.New(web.Options{
+	o := web.Options{
 		Clock: s.e.Now, Location: time.Local, Storages: func() []web.Storage { return s.webStorages(ctx) },
 		Problems: func() []web.Problem { return s.webProblems(ctx, limits) }, Activity: s.activity, Token: token,
 		Certificates: s.conf.HTTPTLS, Origins: w.Origins, Version: buildInfo().Version, Logger: s.log,
-	})
+	}
+	if s.certs != nil {
+		o.Revoked = s.certs.Revoked
+	}
+	return web.New(o)
 }
 
 // readToken reads the first line of a file that others than its owner may not read.

@@ -115,6 +115,7 @@ var signalledCommands = map[string]signalled{
 	"certs server":    {never: "over at once"},
 	"certs client":    {never: "over at once"},
 	"certs renew":     {never: "over at once"},
+	"certs revoke":    {never: "over at once"},
 	"certs list":      {never: "over at once"},
 	"certs show":      {never: "over at once"},
 }

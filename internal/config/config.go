@@ -234,14 +234,14 @@ func (l *loader) finishTLS() {
 		return ""
 	}
 	switch {
-	case t.Certificate == "" && t.Authenticate == "" && t.Key == "":
+	case t.Certificate == "" && t.Authenticate == "" && t.Key == "" && t.Revoked == "":
 		// A password that is in the environment for some other run; a file was asked for.
 		if file, source := l.text("tls-key-password-file"); file != "" {
 			l.fail(&Error{Where: source, What: "tls-key-password-file has no use without a certificate", Do: "set tls-certificate and tls-authenticate, or leave it out"})
 		}
 		l.conf.TLS = nil
 	case t.Certificate == "":
-		l.fail(&Error{Where: source("tls-key", "tls-authenticate"), What: "TLS needs a certificate of the server", Do: "set tls-certificate"})
+		l.fail(&Error{Where: source("tls-key", "tls-authenticate", "tls-revoked"), What: "TLS needs a certificate of the server", Do: "set tls-certificate"})
 	case t.Authenticate == "":
 		l.fail(&Error{Where: source("tls-certificate"), What: "with TLS each client has to show a certificate, and nothing says which are trusted",
 			Do: "set tls-authenticate to a file or directory with the certificates of the clients, or of the authority that signed them"})

@@ -85,6 +85,7 @@ func table() []setting {
 		{name: "tls-key-password-file", help: "a `FILE` with the password of the key on its first line", set: one(func(*Config, string) error { return nil })},
 		{name: "tls-key-password", onlyEnvironment: true, help: "the password of the key; only from the environment, and never shown", set: name(func(c *Config) *string { return &c.tls().KeyPassword })},
 		{name: "tls-authenticate", help: "a `FILE` (PEM) or directory with the certificates by which clients are trusted, and revocation lists", set: setAuthenticate},
+		{name: "tls-revoked", help: "a `FILE` (PEM) or directory with revocation lists, as certs revoke makes them", set: name(func(c *Config) *string { return &c.tls().Revoked })},
 		{name: "max-message", kind: size, fallback: "1GiB", help: "the largest message of a client", set: bytes(func(c *Config) *int64 { return &c.MaxMessage })},
 		{name: "max-connections", kind: count, fallback: "1000", help: "how many connections there may be at once", set: number(func(c *Config) *int { return &c.MaxConnections })},
 		{name: "max-transaction", kind: size, fallback: "16GiB", help: "the largest transaction, blobs not counted", set: bytes(func(c *Config) *int64 { return &c.MaxTransaction })},

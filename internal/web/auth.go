@@ -94,7 +94,7 @@ func cookieName(r *http.Request) string {
 // who returns the identity of a request by its certificate or session. It counts no failures. With
 // use, the session lives on.
 func (s *Site) who(r *http.Request, use bool) (identity, bool) {
-	if s.o.Certificates && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+	if s.o.Certificates && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && s.o.Revoked(*r.TLS) == nil {
 		sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw)
 		return identity("certificate " + hex.EncodeToString(sum[:])), true
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -80,6 +81,9 @@ type Options struct {
 	Token string
 	// Certificates: a client certificate that the listener has verified lets in, too.
 	Certificates bool
+	// Revoked returns an error if the certificate of a connection was revoked after its handshake; nil:
+	// that is not known.
+	Revoked func(tls.ConnectionState) error
 	// Origins are the addresses at which browsers reach the pages through a proxy, such as
 	// https://zodb.example.org. IP addresses and localhost need not be listed.
 	Origins []string
@@ -97,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Problems == nil {
 		o.Problems = func() []Problem { return nil }
+	}
+	if o.Revoked == nil {
+		o.Revoked = func(tls.ConnectionState) error { return nil }
 	}
 	o.Logger = logging.Limit(o.Logger)
 	return o
