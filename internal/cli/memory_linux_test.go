@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -97,16 +98,33 @@ func (g memoryGroup) nobodyWasKilled(t *testing.T, what string) {
 	}
 }
 
-// plainProgram builds the program in a directory. It is not the binary of the test: the
-// race detector takes many times the memory.
+// plainProgram puts the program, built once for all tests, into a directory. It is not the binary of
+// the test: the race detector takes many times the memory.
 func plainProgram(t *testing.T, dir string) string {
 	t.Helper()
+	built, err := buildPlain()
+	if err != nil {
+		t.Fatal(err)
+	}
 	binary := filepath.Join(dir, "dirstorage")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-race=false", "-o", binary, "../../cmd/dirstorage").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	if err := os.WriteFile(binary, built, 0o755); err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
+
+var buildPlain = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "plain")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	binary := filepath.Join(dir, "dirstorage")
+	if out, err := exec.Command("go", "build", "-race=false", "-o", binary, "../../cmd/dirstorage").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return os.ReadFile(binary)
+})
 
 // writeLargeTransactions makes a Data.fs of so many transactions of so many new objects.
 func writeLargeTransactions(t *testing.T, dir string, transactions, objects int) string {
