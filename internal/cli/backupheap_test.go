@@ -85,8 +85,8 @@ func TestHeapsOfRealTools(t *testing.T) {
 	const copyAll = `
 		cd "$1"; mkdir -p rsync rsync-delete cp tar; home=$2
 		touch -r "$home/misc/snapshot" stamp.new
-		rsync -a --modify-window=-1 "$home/config" "$home/A" rsync/
-		rsync -a --modify-window=-1 --delete "$home/config" "$home/A" rsync-delete/
+		rsync -a "$home/config" "$home/A" rsync/
+		rsync -a --delete "$home/config" "$home/A" rsync-delete/
 		cp -a "$home/config" cp/; cp -alf "$home/A" cp/
 		newer=; if [ -e stamp ]; then newer=--newer-mtime=@$(stat -c %.9Y stamp); fi
 		tar -C "$home" $newer -cf new.tar config A; tar -C tar -xf new.tar

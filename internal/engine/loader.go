@@ -192,7 +192,7 @@ func (l *Loader) leaveSnapshot() error {
 		err = notLoaded("there is %s", snapshotFile)
 	}
 	if err == nil {
-		err = l.store.RaiseFloor()
+		_, err = l.store.RaiseFloor(l.o.Clock())
 	}
 	if err == nil {
 		err = snapfile.Remove(l.home.FS, l.home.Sync())

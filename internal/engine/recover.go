@@ -78,7 +78,7 @@ func (s *Storage) rollForward(ctx context.Context, originals *journal.Original, 
 		return fmt.Errorf("%w: %s holds both a log and directories that an original DirectoryStorage left; both formats at once are impossible", zodb.ErrJournalOlder, home.JournalDir)
 	}
 	if _, err := s.home.FS.Stat(snapshotFile); err == nil {
-		if err := s.snapshots.RaiseFloor(); vfs.FaultOf(err) == vfs.FullFault {
+		if err := s.snapshots.RaiseFloor(s.o.Clock()); vfs.FaultOf(err) == vfs.FullFault {
 			s.snapshots.StayInSnapshot(err)
 		} else if err != nil {
 			return err

@@ -31,11 +31,13 @@ type stampsRun struct {
 	c      packCase
 	disk   *crashfs.FS
 	heap   *crashfs.FS // all increments over each other
+	rsyncs []*rsyncer
 	o      Options
 	s      *Storage
 	m      *packModel
 	rnd    *rand.Rand
 	now    atomic.Int64 // nanoseconds
+	off    atomic.Int64 // how far the clock of the disk is ahead
 	aside  bool         // packs put aside
 	copies []copied
 }
@@ -55,6 +57,7 @@ func (r *stampsRun) step(ctx context.Context) (what string, err error) {
 		return "giving space back", r.s.worker.Reclaim(ctx, 0)
 	case n < 32:
 		r.now.Add((r.rnd.Int64N(3) - 1) * int64(time.Hour))
+		r.off.Store(r.rnd.Int64N(5e9) - 2.5e9)
 		return "the clock", nil
 	case n < 34:
 		if err := r.s.Close(); err != nil {
@@ -101,7 +104,8 @@ func (r *stampsRun) undelete(ctx context.Context) error {
 	return err
 }
 
-// snapshot copies an increment, and compares the heap with the storage.
+// snapshot copies an increment, and what rsync takes for changed, and compares the heaps with the
+// storage.
 func (r *stampsRun) snapshot(ctx context.Context) error {
 	asked := r.o.Clock()
 	if err := r.s.EnterSnapshot(ctx, "a"); err != nil {
@@ -124,8 +128,13 @@ func (r *stampsRun) snapshot(ctx context.Context) error {
 		return err
 	}
 	r.copies = append(r.copies, copied{asked, is})
-	if err := r.heapIs(ctx); err != nil {
+	if err := r.heapIs(ctx, r.heap); err != nil {
 		return fmt.Errorf("the heap of %d increments: %w", len(r.copies), err)
+	}
+	for _, copier := range r.rsyncs {
+		if err := errors.Join(copier.lay(is), r.heapIs(ctx, copier.copy)); err != nil {
+			return fmt.Errorf("the heap of %d runs of %s: %w", len(r.copies), copier.name, err)
+		}
 	}
 	for range r.rnd.IntN(5) {
 		if err := errors.Join(r.commit(ctx), r.s.Flush(ctx)); err != nil {
@@ -183,9 +192,9 @@ func (r *stampsRun) lay(is map[string]fileState, since time.Time) error {
 }
 
 // heapIs opens the heap and compares it with the storage, which has committed nothing since.
-func (r *stampsRun) heapIs(ctx context.Context) error {
+func (r *stampsRun) heapIs(ctx context.Context, heap *crashfs.FS) error {
 	o := r.o
-	o.fs, o.ReadOnly = r.heap, true
+	o.fs, o.ReadOnly = heap, true
 	s, err := Open(ctx, "", o)
 	if err != nil {
 		return err
@@ -207,14 +216,14 @@ func (r *stampsRun) heapIs(ctx context.Context) error {
 	}
 	if r.c.format == layout.Bundled {
 		// What packs removed does not come back.
-		if got, want := membersOf(r.heap), r.m.names(layout.Bundled); !slices.Equal(withoutBlobs(got), withoutBlobs(want)) {
+		if got, want := membersOf(heap), r.m.names(layout.Bundled); !slices.Equal(withoutBlobs(got), withoutBlobs(want)) {
 			return errors.New(difference(want, got))
 		}
 	}
 	if err := s.Close(); err != nil {
 		return err
 	}
-	_, err = checktest.Undamaged(ctx, r.heap)
+	_, err = checktest.Undamaged(ctx, heap)
 	return err
 }
 
@@ -255,19 +264,24 @@ func TestIncrementsByTimeAreWhole(t *testing.T) {
 func incrementsAreWhole(t *testing.T, c packCase, steps int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	r := &stampsRun{c: c, disk: crashfs.New(1), heap: crashfs.New(2), rnd: rand.New(rand.NewPCG(c.seed, 18)), m: c.newModel(), aside: !strings.HasSuffix(c.set, "=0")}
+	r := &stampsRun{c: c, disk: crashfs.New(1), heap: crashfs.New(2), rsyncs: newRsyncers(false), rnd: rand.New(rand.NewPCG(c.seed, 18)), m: c.newModel(), aside: !strings.HasSuffix(c.set, "=0")}
 	if err := c.home(r.disk); err != nil {
 		t.Fatal(err)
 	}
 	r.now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
 	r.o = scriptOptions(r.disk)
 	r.o.Clock = func() time.Time { return time.Unix(0, r.now.Add(int64(time.Millisecond))) }
-	r.disk.SetClock(r.o.Clock)
-	if err := copyFiles(r.disk, r.heap, "config"); err != nil {
-		t.Fatal(err)
+	r.disk.SetClock(func() time.Time { return r.o.Clock().Add(time.Duration(r.off.Load())) })
+	heaps := []*crashfs.FS{r.heap}
+	for _, copier := range r.rsyncs {
+		heaps = append(heaps, copier.copy)
 	}
-	for _, dir := range []string{"B", "journal", "misc"} {
-		if err := r.heap.Mkdir(dir); err != nil {
+	for _, heap := range heaps {
+		err := copyFiles(r.disk, heap, "config")
+		for _, dir := range []string{"B", "journal", "misc"} {
+			err = errors.Join(err, heap.Mkdir(dir))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

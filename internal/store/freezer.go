@@ -1,14 +1,19 @@
 package store
 
-import "github.com/dirstorage/dirstorage/zodb"
+import (
+	"time"
+
+	"github.com/dirstorage/dirstorage/zodb"
+)
 
 // Freezer makes A stand still, and moves files that came to B meanwhile into A. Its
 // methods are called by the goroutine of [Writer], but for RaiseFloor and LastInA.
 type Freezer interface {
 	// RaiseFloor makes every file that is put into A or B from now on bear a time stamp of a
-	// later second than now, and than all that were put before, even if the clock is
-	// stepped back. It is durable when it returns. One call at a time, of any goroutine.
-	RaiseFloor() error
+	// later pair of seconds than the moment, than now, and than all that were put before, even
+	// if the clock is stepped back. It returns the earliest one, and is durable when it
+	// returns. One call at a time, of any goroutine.
+	RaiseFloor(moment time.Time) (floor time.Time, err error)
 	// FloorLost reports whether the floor of time stamps could not be understood when the store
 	// was opened. Another one was found.
 	FloorLost() bool

@@ -40,12 +40,9 @@ func (s *Snapshots) Enter(ctx context.Context, code string) error {
 		return err
 	}
 	// Before anything else: files that enter A after this snapshot must not look older
-	// than this moment.
+	// than this moment, see enterNow.
 	moment := s.o.Clock()
 	s.o.Space.MakeRoom(space.ForSnapshot)
-	if err := s.RaiseFloor(); err != nil {
-		return err
-	}
 	q := state.NewEntry(code, moment)
 	if err := s.o.State.Ask(ctx, q); err != nil {
 		return err
@@ -76,9 +73,9 @@ func (s *Snapshots) enterNow(q *state.Entry) error {
 		q.End(fmt.Errorf("enter snapshot mode: %w", s.o.State.Refused(err)))
 		return err
 	}
-	// Again: the files of the flush up to the boundary bear the time of
-	// the first floor, and the next version must be of a later second.
-	err := s.RaiseFloor()
+	// Not before: the files of the flush up to the boundary are of the snapshot, and their
+	// next versions must be of later seconds.
+	err := s.RaiseFloor(q.Moment)
 	if err == nil {
 		err = s.o.Store.Sync() // the fsyncs that a failed pack owes
 	}

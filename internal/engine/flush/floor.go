@@ -1,6 +1,8 @@
 package flush
 
 import (
+	"time"
+
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -11,7 +13,7 @@ func (s *Snapshots) payFloor() error {
 	if !s.floorDebt.Load() {
 		return nil
 	}
-	err := s.RaiseFloor()
+	err := s.RaiseFloor(s.o.Clock())
 	if err == nil {
 		s.floorDebt.Store(false)
 	}
@@ -31,10 +33,23 @@ func (s *Snapshots) StayInSnapshot(cause error) {
 	s.o.State.StartInSnapshot(state.DiskFull)
 }
 
-// RaiseFloor makes files that are put into A or B from now on bear later times than all before.
-// It is durable when it returns. Errors that pass match zodb.ErrDiskFull or zodb.ErrScarce.
-func (s *Snapshots) RaiseFloor() error {
+// farAhead is how far ahead of the clock time stamps are worth a word.
+const farAhead = time.Minute
+
+// RaiseFloor makes files that are put into A or B from now on bear later times than the moment
+// at which a snapshot was asked for, and than all before. It is durable when it returns. Errors
+// that pass match zodb.ErrDiskFull or zodb.ErrScarce.
+func (s *Snapshots) RaiseFloor(moment time.Time) error {
 	s.floor.Lock()
 	defer s.floor.Unlock()
-	return vfs.WithPassing(s.o.Store.RaiseFloor())
+	at, err := s.o.Store.RaiseFloor(moment)
+	if err != nil {
+		return vfs.WithPassing(err)
+	}
+	ahead := at.Sub(s.o.Clock())
+	if ahead > farAhead && !s.ahead {
+		s.o.Log.Warn("new files bear times ahead of the clock: it was set back, or there are snapshots again and again within seconds", "ahead", ahead.Round(time.Second), "until", at.UTC())
+	}
+	s.ahead = ahead > farAhead
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 type Snapshots struct {
 	o     Config
 	floor sync.Mutex // one RaiseFloor at a time
+	ahead bool       // that the floor is far ahead of the clock has been said; guarded by floor
 	// floorDebt: a full disk kept the open from raising the floor. Nothing may enter A or B
 	// until it is raised.
 	floorDebt atomic.Bool

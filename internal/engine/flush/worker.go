@@ -202,7 +202,7 @@ func (w *Worker) shutDown() error {
 	// A is a snapshot of this moment from now on, also if the clock is set back
 	// before the next open.
 	moment := w.o.Clock()
-	if err := w.o.Snapshots.RaiseFloor(); err != nil {
+	if err := w.o.Snapshots.RaiseFloor(moment); err != nil {
 		return err
 	}
 	return snapfile.Write(w.o.Home.FS, snapfile.Record{Code: snapfile.Shutdown, Moment: moment.UTC(), TID: w.o.State.LastTID()}, w.o.Home.Sync())

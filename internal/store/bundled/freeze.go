@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -11,7 +12,7 @@ import (
 )
 
 // RaiseFloor implements [store.Freezer].
-func (s *Store) RaiseFloor() error { return s.files.RaiseFloor() }
+func (s *Store) RaiseFloor(moment time.Time) (time.Time, error) { return s.files.RaiseFloor(moment) }
 
 // FloorLost implements [store.Freezer].
 func (s *Store) FloorLost() bool { return s.files.FloorLost() }

@@ -342,7 +342,7 @@ func heap(seed uint64, steps int) (over *crashfs.FS, done worked, err error) {
 		case n == 0 && !frozen:
 			what, frozen = "freeze", true
 			s.UseB()
-			err = s.RaiseFloor()
+			_, err = s.RaiseFloor(time.Unix(0, 0))
 		case n < 3 && frozen:
 			what, frozen = "thaw", false
 			err = h.thaw()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -36,9 +35,8 @@ func (t *Store) PutBeside(name string, write func(w io.Writer) error) error {
 // Beside is a file that is written aside. Either Name or Drop ends it.
 type Beside struct {
 	*bufio.Writer
-	t     *Store
-	f     vfs.File
-	stamp func() time.Time
+	t *Store
+	f vfs.File
 }
 
 // CreateBeside begins a file; there is one at a time.
@@ -48,7 +46,7 @@ func (t *Store) CreateBeside() (*Beside, error) {
 		return nil, err
 	}
 	early := &vfs.Writeback{File: f, Step: besideWriteback}
-	return &Beside{Writer: bufio.NewWriterSize(early, 64<<10), t: t, f: f, stamp: t.stamp()}, nil
+	return &Beside{Writer: bufio.NewWriterSize(early, 64<<10), t: t, f: f}, nil
 }
 
 // Name gives the file its name, in the place of a file that has it. With an error it is dropped.
@@ -56,9 +54,7 @@ func (b *Beside) Name(name string) error {
 	t := b.t
 	err := b.Flush()
 	if err == nil {
-		if at := b.stamp(); !at.IsZero() {
-			err = t.fs.SetModTime(asideBesideFile, at)
-		}
+		err = t.restamp(asideBesideFile)
 	}
 	if err == nil && t.o.Sync {
 		err = b.f.SyncTimes()

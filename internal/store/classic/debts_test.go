@@ -383,7 +383,7 @@ func TestEditIsWholeAtEveryOperation(t *testing.T) {
 			}
 			r := tr.NewRemoval(77)
 			_, _, err := r.Remove(layout.Transaction(1 << 40))
-			if err := errors.Join(err, b.Sync(), r.Sync(), tr.RaiseFloor()); err != nil {
+			if err := errors.Join(err, b.Sync(), r.Sync(), raiseFloor(tr)); err != nil {
 				t.Fatal(err)
 			}
 			return tr, f, disk

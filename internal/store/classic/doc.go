@@ -24,8 +24,8 @@
 //     next: contents are written anew, and a failed sync of names ends all writing, if it
 //     is not about room.
 //   - Time stamps. Each file that is put here gets a time of modification that
-//     is not earlier than the floor, the moment at which the last snapshot was
-//     asked for, also when the clock was stepped back since. It has it before it has
+//     is that of the clock, or the floor if that is later, which is above all times before the
+//     last snapshot. So a clock that is stepped back does no harm, nor one of the file system. It has it before it has
 //     its name; only a file that is created in place may be seen without, if the process
 //     is killed meanwhile, and that one is put again. A move keeps the time. So an
 //     incremental copy by time is complete.

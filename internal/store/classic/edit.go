@@ -45,7 +45,7 @@ func (e *Edit) Replace(n layout.Name, data []byte) error {
 	}
 	e.made++
 	aside := fmt.Sprintf("%s-edit-%d", asideFile, e.made)
-	if err := vfs.PutAside(e.t.fs, aside, data, vfs.PutOptions{Stamp: e.t.stamp()}); err != nil {
+	if err := vfs.PutAside(e.t.fs, aside, data, vfs.PutOptions{Stamp: e.t.stamp}); err != nil {
 		return errors.Join(err, e.drop())
 	}
 	e.add(move{n, aside, e.t.Path(e.side, n), true})

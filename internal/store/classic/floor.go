@@ -11,19 +11,15 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// stampSlack is more than the kernel's clock for time stamps can lag behind
-// the precise one.
-const stampSlack = 50 * time.Millisecond
-
 // floorFile keeps the floor of time stamps over a restart: decimal nanoseconds
 // since the epoch.
 const floorFile = "misc/floor"
 
-// floorStep divides the floor. rsync takes two files of the same
-// size for equal if their times are in the same second, and a pointer is always
-// of the same size: so the second of a file that comes after a snapshot has to differ
-// from those of all files before.
-const floorStep = int64(time.Second)
+// floorStep divides the floor. rsync takes two files of the same size for equal if their
+// times are in the same second, and a pointer is always of the same size: so the second of a
+// file that comes after a snapshot has to differ from those of all files before. FAT keeps
+// even seconds, and is compared with --modify-window=1.
+const floorStep = int64(2 * time.Second)
 
 // floorAbove is how much later than all that is known a floor is that takes the place
 // of one that is lost: more than a few snapshots within a second can have raised that.
@@ -69,71 +65,43 @@ func (t *Store) findFloor() {
 // floor was found; [Store.RaiseFloor] writes it down with the next snapshot.
 func (t *Store) FloorLost() bool { return t.floorLost }
 
-// RaiseFloor makes every file that is put into A or B from now on bear a time
-// stamp of a later second than now, and than all that were put before, even if the clock
-// is stepped back. So such a time may lie some seconds in the future: one for each
-// snapshot that was entered within a second. It is durable when it returns. It is called
-// when a snapshot is asked for, before anything else is done for it, and again when all
-// of it is in A.
-func (t *Store) RaiseFloor() error {
-	latest := max(t.o.Clock().UnixNano(), t.newest.Load())
-	if t.floor.Load() > latest {
-		return nil // nothing was put here since it was raised
+// RaiseFloor makes every file that is put into A or B from now on bear a time stamp of a
+// later pair of seconds than the moment, than now, and than all that were put before, even
+// if the clock is stepped back. So such a time may lie in the future: by one step for each
+// snapshot that had anything new, less the time that has passed since. It is durable when
+// it returns. It is called when all of a snapshot is in A, with the moment at which the
+// snapshot was asked for.
+func (t *Store) RaiseFloor(moment time.Time) (floor time.Time, err error) {
+	latest := max(moment.UnixNano(), t.o.Clock().UnixNano(), t.newest.Load())
+	if at := t.floor.Load(); at > latest {
+		return time.Unix(0, at), nil // nothing was put here since it was raised
 	}
-	floor := (latest/floorStep + 1) * floorStep
-	write := func() error {
-		data := strconv.AppendInt(nil, floor, 10)
-		err := vfs.WriteFileAtomic(t.fs, asideFloorFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})
-		if err != nil {
-			return err
-		}
-		return t.fs.SetModTime(floorFile, time.Unix(0, floor))
+	at := (latest/floorStep + 1) * floorStep
+	floor = time.Unix(0, at)
+	data := strconv.AppendInt(nil, at, 10)
+	err = vfs.WriteFileAtomic(t.fs, asideFloorFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})
+	if err == nil {
+		err = t.fs.SetModTime(floorFile, floor) // see readFloor
 	}
-	if err := write(); err != nil {
-		return fmt.Errorf("keep the time of the snapshot: %w", err)
-	}
-	// A file system that keeps whole seconds would round the stamps down, to before
-	// the floor: then the floor itself is rounded up, to a time that every file system
-	// keeps.
-	info, err := t.fs.Stat(floorFile)
 	if err != nil {
-		return fmt.Errorf("keep the time of the snapshot: %w", err)
+		return time.Time{}, fmt.Errorf("keep the time of the snapshot: %w", err)
 	}
-	if info.ModTime.UnixNano() < floor {
-		const coarsest = int64(2 * time.Second)
-		floor = (floor + coarsest - 1) / coarsest * coarsest
-		if err := write(); err != nil {
-			return fmt.Errorf("keep the time of the snapshot: %w", err)
-		}
-	}
-	t.floor.Store(floor)
-	return nil
+	t.floor.Store(at)
+	return floor, nil
 }
 
-// stamp begins to write a file. Its result is called when the file is written, and
-// returns the time that the file has to bear: the floor, if the clock may have been
-// behind it at or since now; the zero time if that of the clock is good.
-func (t *Store) stamp() func() time.Time {
-	begun := t.o.Clock()
-	return func() time.Time {
-		now := t.o.Clock()
-		latest, floor := max(begun.UnixNano(), now.UnixNano()), t.floor.Load()
-		if floor == 0 || min(begun.UnixNano(), now.UnixNano())-int64(stampSlack) > floor {
-			t.sawTime(latest)
-			return time.Time{}
-		}
-		t.sawTime(max(latest, floor))
-		return time.Unix(0, max(now.UnixNano(), floor))
-	}
-}
-
-// restamp gives a file that was written earlier the time of now, or the floor. It is
-// called before the file gets its name in A or B.
-func (t *Store) restamp(name string) error {
+// stamp returns the time that a file has to bear that is put now. It is called when the
+// file is written, and before it has its name, if it is not created in place. The time that
+// the file system gave it does not do: that may have another clock, as a network file
+// system's has.
+func (t *Store) stamp() time.Time {
 	at := max(t.o.Clock().UnixNano(), t.floor.Load())
 	t.sawTime(at)
-	return t.fs.SetModTime(name, time.Unix(0, at))
+	return time.Unix(0, at)
 }
+
+// restamp is stamp for a file that was written earlier.
+func (t *Store) restamp(name string) error { return t.fs.SetModTime(name, t.stamp()) }
 
 // sawTime notes the time stamp of a file in A or B.
 func (t *Store) sawTime(ns int64) {

@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 )
 
 // TestFloorThatIsLostIsFound: misc/floor is full of zeros after a power cut, and the
@@ -20,13 +21,13 @@ func TestFloorThatIsLostIsFound(t *testing.T) {
 	for _, content := range [][]byte{nil, bytes.Repeat([]byte{0}, 20), []byte("17"), []byte("-5\n"), []byte("179572"), []byte("half a numb")} {
 		tr, f, offset := newTree(t, layout.Bushy)
 		for range 3 { // snapshots within a second
-			if err := tr.RaiseFloor(); err != nil {
+			if err := raiseFloor(tr); err != nil {
 				t.Fatal(err)
 			}
 			put(t, tr, store.A, layout.Pointer(1), "before__")
 			put(t, tr, store.A, layout.XSerial, "any____1")
 		}
-		if err := tr.RaiseFloor(); err != nil {
+		if err := raiseFloor(tr); err != nil {
 			t.Fatal(err)
 		}
 		old, was := modTime(t, tr, layout.Pointer(1)), tr.Floor()
@@ -50,11 +51,73 @@ func TestFloorThatIsLostIsFound(t *testing.T) {
 		if got := modTime(t, again, layout.Pointer(1)); got.UnixNano() < was || !got.After(old) {
 			t.Errorf("%q: a file bears %v, that before it %v, and the floor was %v", content, got, old, time.Unix(0, was))
 		}
-		if err := again.RaiseFloor(); err != nil {
+		if err := raiseFloor(again); err != nil {
 			t.Fatal(err)
 		}
 		if third, err := tr.Again(); err != nil || third.FloorLost() || third.Floor() != again.Floor() {
 			t.Errorf("%q: the next open has the floor %d, want %d, %v", content, third.Floor(), again.Floor(), err)
 		}
 	}
+}
+
+// TestFloorIsAboveTheMarkOfAPackAfterARestart: a pack puts x.packed later than the last flush put
+// x.serial. The process is killed, and the clock is set back.
+func TestFloorIsAboveTheMarkOfAPackAfterARestart(t *testing.T) {
+	t.Parallel()
+	tr, _, offset := newTree(t, layout.Bushy)
+	put(t, tr, store.A, layout.XSerial, "any____1")
+	offset.Store(int64(time.Hour))
+	if err := tr.SetMark(store.A, layout.XPacked, []byte("packed__")); err != nil {
+		t.Fatal(err)
+	}
+	offset.Store(0)
+	again, err := tr.Again()
+	if err == nil {
+		err = raiseFloor(again)
+	}
+	if packed := modTime(t, tr, layout.XPacked); err != nil || again.Floor()/1e9 <= packed.Unix() {
+		t.Errorf("the floor is %v, and x.packed bears %v: %v", time.Unix(0, again.Floor()), packed, err)
+	}
+}
+
+// TestFloorRunsAheadByTwoSecondsASnapshot: snapshots in quick succession push the floor on by one step
+// each, if there is anything new, and the clock makes it good.
+func TestFloorRunsAheadByTwoSecondsASnapshot(t *testing.T) {
+	t.Parallel()
+	const step = 2 * time.Second
+	disk := crashfs.New(1)
+	for _, d := range []string{"A", "A/x", "B", "journal", "misc"} {
+		if err := disk.Mkdir(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Date(2026, 1, 1, 0, 0, 1, 0, time.UTC)
+	tr, err := classic.New(classic.Options{FS: disk, Format: layout.Bushy, Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raise := func(moment, want time.Time) {
+		t.Helper()
+		if at, err := tr.RaiseFloor(moment); err != nil || !at.Equal(want) || tr.Floor() != want.UnixNano() {
+			t.Errorf("the floor is %v, want %v: %v", at, want, err)
+		}
+	}
+	at := now.Add(time.Second) // of the next even second
+	for range 5 {
+		for range 3 {
+			raise(now, at)
+		}
+		put(t, tr, store.A, layout.XSerial, "any____1")
+		if got := modTime(t, tr, layout.XSerial); !got.Equal(at) {
+			t.Errorf("a file bears %v, and the floor is %v", got, at)
+		}
+		at = at.Add(step)
+	}
+	now = now.Add(time.Minute)
+	put(t, tr, store.A, layout.XSerial, "any____1")
+	raise(now.Add(-time.Hour), now.Add(time.Second))
+	// The clock was set back between the request for a snapshot and its beginning.
+	put(t, tr, store.A, layout.XSerial, "any____1")
+	asked := now.Add(time.Hour)
+	raise(asked, asked.Add(time.Second))
 }

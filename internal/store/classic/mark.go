@@ -47,7 +47,7 @@ func (t *Store) setMark(side store.Side, n layout.Name, data []byte, upTo zodb.T
 // putMark gives a mark its name, when its content is durable.
 func (t *Store) putMark(side store.Side, n layout.Name, data []byte) error {
 	name := t.Path(side, n)
-	if err := vfs.PutAside(t.fs, asideFile, data, vfs.PutOptions{Sync: t.o.Sync, Stamp: t.stamp()}); err != nil {
+	if err := vfs.PutAside(t.fs, asideFile, data, vfs.PutOptions{Sync: t.o.Sync, Stamp: t.stamp}); err != nil {
 		return err
 	}
 	if err := t.renameAside(asideFile, name); err != nil {

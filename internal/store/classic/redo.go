@@ -60,7 +60,7 @@ func (b *Redo) aside() string {
 
 // options of a file that is written now.
 func (b *Redo) options() vfs.PutOptions {
-	return vfs.PutOptions{Sync: b.t.o.Sync && !b.later, Stamp: b.t.stamp()}
+	return vfs.PutOptions{Sync: b.t.o.Sync && !b.later, Stamp: b.t.stamp}
 }
 
 // Create puts a file under a name that is new. If an interrupted flush left

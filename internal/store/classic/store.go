@@ -103,13 +103,16 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	// x.serial is the last file of each flush, so of these none is newer.
+	// x.serial is the last file of each flush, and x.packed that of each pack, so of these
+	// none is newer.
 	for _, side := range []store.Side{store.A, store.B} {
-		info, err := o.FS.Stat(t.Path(side, layout.XSerial))
-		if err == nil {
-			t.sawTime(info.ModTime.UnixNano())
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+		for _, n := range []layout.Name{layout.XOID, layout.XSerial, layout.XPacked} {
+			info, err := o.FS.Stat(t.Path(side, n))
+			if err == nil {
+				t.sawTime(info.ModTime.UnixNano())
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
 		}
 	}
 	if lost {

@@ -25,7 +25,7 @@ func TestBlobThatAPowerCutLeftInAIsNotBeforeTheFloor(t *testing.T) {
 			if err := vfs.PutAside(f, "journal/blob-1", []byte("a blob"), vfs.PutOptions{Sync: true}); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(f.SyncDir("journal"), tr.RaiseFloor()); err != nil { // a snapshot is asked for
+			if err := errors.Join(f.SyncDir("journal"), raiseFloor(tr)); err != nil { // a snapshot is asked for
 				t.Fatal(err)
 			}
 			b := tr.NewRedo(store.A, files)
@@ -60,7 +60,7 @@ func TestFilesOfTwoSnapshotsDifferInTheirSecondsOverARestart(t *testing.T) {
 	n := layout.Transaction(1 << 40)
 	times := make(map[int64]string)
 	for i := range 3 {
-		if err := tr.RaiseFloor(); err != nil { // a snapshot; the files there now are copied
+		if err := raiseFloor(tr); err != nil { // a snapshot; the files there now are copied
 			t.Fatal(err)
 		}
 		if info, _, err := tr.FileInfo(n); err == nil {

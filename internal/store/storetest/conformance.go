@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -182,7 +183,7 @@ func listing(t *testing.T, s store.Store, _ vfs.FS) {
 func snapshot(t *testing.T, s store.Store, _ vfs.FS) {
 	all := Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{2, 3})
 	put(t, s, store.A, all[0])
-	if err := s.RaiseFloor(); err != nil {
+	if _, err := s.RaiseFloor(time.Unix(0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	s.UseB()

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -342,7 +343,7 @@ func (m *Memory) Sync() error { return nil }
 func (m *Memory) Failure() error { return nil }
 
 // RaiseFloor implements [store.Freezer].
-func (m *Memory) RaiseFloor() error { return nil }
+func (m *Memory) RaiseFloor(moment time.Time) (time.Time, error) { return moment, nil }
 
 // FloorLost implements [store.Freezer].
 func (m *Memory) FloorLost() bool { return false }
