@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -185,6 +186,16 @@ func (o *backupCommand) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	if home, err := openHome(o.home); err == nil { // otherwise the status is not read either
+		record := e.record(home, runs.Backup)
+		err = o.make(ctx, e, b)
+		record.end(runs.Result{}, err)
+		return err
+	}
+	return o.make(ctx, e, b)
+}
+
+func (o *backupCommand) make(ctx context.Context, e *env, b backup.Options) error {
 	st, err := readStatus(ctx, e, o.home)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/restore"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -80,10 +81,30 @@ func (o *verifyCommand) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	r, err := openRepository(ctx, o.repo)
-	if err != nil {
+	if _, err := openStore(o.repo, false); err != nil {
 		return err
 	}
+	r, err := openRepository(ctx, o.repo)
+	f := storeOf(o.repo)
+	switch {
+	case f == nil: // it is gone since
+		return err
+	case err == nil && len(r.Backups)+len(r.Damaged) == 0: // any directory could be an empty one
+		return o.verify(ctx, e, r, v)
+	}
+	record := e.recordIn(f, runs.InRepository, runs.Verify, "")
+	if err == nil {
+		err = o.verify(ctx, e, r, v)
+	}
+	failed := err
+	if exitStatus(err) == exitDamage { // it did its work: the outcome is recorded beside each backup
+		failed = nil
+	}
+	record.end(runs.Result{}, failed)
+	return err
+}
+
+func (o *verifyCommand) verify(ctx context.Context, e *env, r *backup.Repository, v backup.VerifyOptions) error {
 	list := r.Backups
 	if len(o.names) > 0 {
 		list = nil

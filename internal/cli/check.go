@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -33,7 +34,8 @@ func newCheck(e *env) *cobra.Command {
 		Short:       "Read every file of a storage and report damage",
 		Long: `Read every file below HOME, running, stopped or a copy of config and A, and print
 each finding as it is found. A running storage is put into snapshot mode
-meanwhile. The exit status is 3 if there is damage.
+meanwhile. The exit status is 3 if there is damage. The result is recorded in
+HOME/misc/runs: status tells damage until a later check of everything is clean.
 
 With --refs it also writes the index that makes dirstorage refs quick, as refs
 --write-index does, unless there may be objects that it does not come to.`,
@@ -66,9 +68,20 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	checked := &runs.Checked{Extent: runs.Whole, Since: since}
+	var failed error // of the check, not of a print
+	record := e.record(home, runs.Check)
+	defer func() { record.end(runs.Result{Check: checked}, failed) }()
 	snapshotOnly, release, err := stand(ctx, e, home)
 	if err != nil {
+		failed = err
 		return err
+	}
+	switch {
+	case since != 0:
+		checked.Extent = runs.Part
+	case snapshotOnly:
+		checked.Extent = runs.Snapshot
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	options := check.Options{FS: home, Since: since, Workers: o.workers, SnapshotOnly: snapshotOnly, Root: true, Now: e.Now}
@@ -83,11 +96,16 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	back := "" // the way to give back files of another user
 	sum, err := check.Run(ctx, options, func(f check.Finding) {
 		show.around(func() { printed = errors.Join(printed, o.print(e, f)) })
+		if f.Severity == check.Damage && len(checked.First) < firstFindings {
+			checked.First = append(checked.First, shortened(findingLine(f)))
+		}
 		if f.Kind == check.Unreadable && back == "" {
 			back = giveBack(home.Path(f.Path))
 		}
 	})
 	show.m.end()
+	failed, checked.Complete = err, err == nil
+	checked.LastTID, checked.Files, checked.Damage, checked.Warnings = sum.LastTID, sum.Files, sum.Damage, sum.Warnings
 	if index != nil {
 		index.close(e)
 	}
@@ -110,6 +128,15 @@ func (o *checkCommand) print(e *env, f check.Finding) error {
 	if o.json {
 		return e.printLine(f)
 	}
+	_, err := fmt.Fprintln(e.Stdout, findingLine(f))
+	return err
+}
+
+// firstFindings is how many a record has.
+const firstFindings = 5
+
+// findingLine is a finding on one line.
+func findingLine(f check.Finding) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", f.Severity, f.Kind)
 	if f.HasOID {
@@ -134,8 +161,7 @@ func (o *checkCommand) print(e *env, f check.Finding) error {
 	if f.Detail != "" {
 		fmt.Fprintf(&b, ": %s", f.Detail)
 	}
-	_, err := fmt.Fprintln(e.Stdout, b.String())
-	return err
+	return b.String()
 }
 
 // printSummary prints the summary, and the size of the index, if one was written.

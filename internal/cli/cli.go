@@ -41,6 +41,8 @@ type env struct {
 	EndAtHangup func()
 	// Memory is how much this process may use; nothing: it was not asked.
 	Memory budget.Memory
+	// Mount describes the mount that holds a path, as vfs.MountInfo; nil: nothing is known of mounts.
+	Mount func(path string) (m vfs.Mount, known bool)
 	// Program is this program, to start another process of; "": it starts none.
 	Program string
 }
@@ -107,6 +109,7 @@ func mainWith(args []string, change func(ctx context.Context, e *env)) int {
 	go func() { <-signals; cancel(interruptedError{}) }()
 	e := &env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Getenv: os.Getenv, Environ: os.Environ,
+		Mount:    vfs.MountInfo,
 		Terminal: term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("TERM") != "dumb",
 		Columns: func() int {
 			width, _, err := term.GetSize(int(os.Stderr.Fd()))

@@ -103,7 +103,7 @@ func (e *env) examination(ctx context.Context, f vfs.FS) (doctor.Options, error)
 	begun := time.Now()
 	o := doctor.Options{
 		FS: f, Now: e.Now, Steady: func() time.Duration { return time.Since(begun) }, Synchronised: doctor.Synchronised,
-		Mount: vfs.MountInfo, WithoutJournal: vfs.WithoutJournal, User: os.Geteuid(),
+		Mount: e.Mount, WithoutJournal: vfs.WithoutJournal, User: os.Geteuid(),
 		Limits: doctor.Limits{Files: budget.Files(), Memory: e.Memory, User: -1},
 	}
 	if e.Program != "" {

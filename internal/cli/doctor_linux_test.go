@@ -169,7 +169,7 @@ func TestServeSaysWhatItFoundAtThePlace(t *testing.T) {
 	s.await(&s.log, "listening address=(.*)")
 	s.end()
 	text := s.log.String()
-	if strings.Count(text, "kind=memory-file-system") != 1 || !strings.Contains(text, " WARN  examined the place of a storage ") {
+	if strings.Count(text, "kind=memory-file-system") != 1 || !strings.Contains(text, " ERROR examined the place of a storage ") {
 		t.Error(text)
 	}
 }

@@ -94,7 +94,9 @@ func TestHomeOfANewerReleaseIsRefused(t *testing.T) {
 				}
 			}
 			for name := range after {
-				if after[name] != before[name] && !strings.HasPrefix(name, "misc/current") {
+				// Records of runs are no part of the database, but in a HOME that is newer as a whole.
+				ofRuns := strings.HasPrefix(name, "misc/runs") && !strings.Contains(tc.kind, "of a HOME")
+				if after[name] != before[name] && !strings.HasPrefix(name, "misc/current") && !ofRuns {
 					t.Errorf("%s was changed or made", name)
 				}
 			}

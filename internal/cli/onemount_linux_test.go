@@ -42,7 +42,8 @@ func TestPartsOnOtherMountsAreRefused(t *testing.T) {
 					t.Errorf("%q: status %d, %s", args, status, text)
 				}
 			}
-			for _, args := range [][]string{{"status", home}, {"check", home}, {"export", home, filepath.Join(out, "x.fs")}, {"backup", "full", home, filepath.Join(out, "repo")}} {
+			want(t, exitProblem, "mount: "+part+": on another file system or mount than HOME itself", "status", home)
+			for _, args := range [][]string{{"check", home}, {"export", home, filepath.Join(out, "x.fs")}, {"backup", "full", home, filepath.Join(out, "repo")}} {
 				want(t, exitOK, "", args...)
 			}
 			if !sameTree(before, hometest.Contents(t, filepath.Join(home, "A"))) {

@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -161,6 +162,17 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 		return err
 	}
 	e.warnFuture("--keep", p.Time, "all of the history goes, as with --keep 0")
+	home, herr := openHome(o.home)
+	if o.dryRun || herr != nil {
+		return o.pack(ctx, e, p)
+	}
+	record := e.record(home, runs.Pack)
+	err = o.pack(ctx, e, p)
+	record.end(runs.Result{}, err)
+	return err
+}
+
+func (o *packCommand) pack(ctx context.Context, e *env, p zodb.PackOptions) error {
 	var r zodb.PackResult
 	if err := o.maintain(ctx, e, "pack", p, &r); err != nil {
 		if hasRemoved(r) && !o.dryRun {
@@ -177,7 +189,8 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 		}
 		return err
 	}
-	if err = o.say(e, r, "packed"); err == nil && r.Broken > 0 {
+	err := o.say(e, r, "packed")
+	if err == nil && r.Broken > 0 {
 		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s objects cannot be read", human.Count(r.Broken)), "dirstorage check %s shows the damage", o.home)}
 	}
 	return err

@@ -105,14 +105,15 @@ func TestReadOnlyMount(t *testing.T) {
 			do := func(want int, text string, args ...string) {
 				t.Helper()
 				var out, errs bytes.Buffer
-				e := &env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Getenv: func(string) string { return "" }}
+				e := &env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Getenv: func(string) string { return "" }, Mount: vfs.MountInfo}
 				if code := run(t.Context(), e, args); code != want || !strings.Contains(out.String()+errs.String(), text) {
 					t.Errorf("%q: status %d, want %d with %q\n%s%s", args, code, want, text, out.String(), errs.String())
 				}
 			}
 			do(0, "1 objects, 1 revisions, 1 transactions", "check", at)
+			do(0, "no record of this run is left for status: ", "check", at)
 			if clean {
-				do(exitOK, "last transaction", "status", at)
+				do(exitProblem, "mounted with ro: nothing can be written", "status", at)
 			} else {
 				do(exitProblem, "the log has to be rolled forward", "status", at)
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // asProgram, in the environment, makes the test binary the program.
@@ -38,13 +39,13 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgram)
 		if os.Getenv(everyUpdate) != "" {
 			os.Unsetenv(everyUpdate)
-			os.Exit(mainWith(os.Args[1:], func(_ context.Context, e *env) { e.ProgressEvery = time.Nanosecond }))
+			os.Exit(mainWith(os.Args[1:], func(ctx context.Context, e *env) { onTestPlace(ctx, e); e.ProgressEvery = time.Nanosecond }))
 		}
 		if os.Getenv(pauseAtOutput) != "" {
 			os.Unsetenv(pauseAtOutput)
 			os.Exit(mainWith(os.Args[1:], pausing))
 		}
-		os.Exit(Main(os.Args[1:]))
+		os.Exit(mainWith(os.Args[1:], onTestPlace))
 	}
 	// Who runs the tests may ignore signals, and the programs that they start would too.
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
@@ -55,8 +56,20 @@ func TestMain(m *testing.M) {
 	// The race detector waits a second before the end of each command, if it is not told.
 	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=10"))
 	testscript.Main(hometest.M{M: m}, map[string]func(){
-		"dirstorage": func() { os.Exit(Main(os.Args[1:])) },
+		"dirstorage": func() { os.Exit(mainWith(os.Args[1:], onTestPlace)) },
 	})
+}
+
+// onTestPlace hides that the tests may run in memory, which is a fault of a place. Other mounts, and
+// those in memory that a test makes, are seen as they are.
+func onTestPlace(_ context.Context, e *env) {
+	e.Mount = func(path string) (vfs.Mount, bool) {
+		m, known := vfs.MountInfo(path)
+		if of, ok := vfs.MountInfo(os.TempDir()); ok && m.Type == "tmpfs" && (of.Point == m.Point || of.Source == m.Source && m.Source != "none") {
+			m.Type = "ext4"
+		}
+		return m, known
+	}
 }
 
 // program is the test binary as the program, called with arguments.

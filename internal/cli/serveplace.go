@@ -27,7 +27,7 @@ func (s *serving) examine(ctx context.Context, st config.Storage) error {
 	begun := time.Now()
 	report, err := doctor.Run(ctx, doctor.Options{
 		FS: f, Home: home, Quick: true, Now: s.e.Now, Steady: func() time.Duration { return time.Since(begun) },
-		Mount: vfs.MountInfo, WithoutJournal: vfs.WithoutJournal,
+		Mount: s.e.Mount, WithoutJournal: vfs.WithoutJournal,
 	})
 	if err != nil {
 		if ctx.Err() != nil {

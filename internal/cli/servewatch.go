@@ -41,6 +41,7 @@ func backupSource(st config.Storage, identity string) (src metrics.Source, err e
 	}
 	store := objstore.NewDir(repo)
 	inHome, inRepository := metrics.HomeBackup(home), metrics.RepositoryBackup(store, identity)
+	src.Jobs = metrics.HomeJobs(home, identity)
 	verified := metrics.RepositoryVerified(store, identity)
 	src.Backup = func() (metrics.Record, error) {
 		r, err := inHome()

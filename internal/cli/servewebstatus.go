@@ -20,7 +20,9 @@ func (s *serving) homeStatus(ctx context.Context, st zeo.StorageOptions) *homeSt
 	if a, ok := s.activity(); ok {
 		h.Activity = storageActivity(&a, st.Name)
 	}
-	h.Backup = s.backups.of(ctx, s.e, h)
+	if n := s.backups.of(ctx, s.e, h); n != nil {
+		h.Backup, h.Jobs, h.Place = n.backup, n.jobs, n.place
+	}
 	return h
 }
 
@@ -79,7 +81,7 @@ type backupLook struct {
 	begun time.Time
 	next  time.Time     // no other one begins before
 	ended chan struct{} // closed at its end
-	state *backupState  // of the last one that ended well; nil: none did
+	state *homeNotes    // of the last one that ended well; nil: none did
 }
 
 const (
@@ -93,17 +95,19 @@ const (
 	backupsHang = 2 * time.Minute
 )
 
-// of returns the state of the backups; nil before the first look has ended.
-func (w *webBackups) of(ctx context.Context, e *env, h *homeStatus) *backupState {
+// of returns the state of the backups, and the notes beside them; nil before the first look has ended.
+func (w *webBackups) of(ctx context.Context, e *env, h *homeStatus) *homeNotes {
 	home, identity, repository := h.Home, h.Identity, h.Server.Repository
-	look := w.look(e, home, func() (*backupState, error) { return readBackups(ctx, home, identity, repository) })
+	look := w.look(e, home, func() (*homeNotes, error) { return readNotes(ctx, e, home, identity, repository) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	var n homeNotes
 	var b backupState
 	running, now := look.running(), e.Now()
 	switch {
 	case look.state != nil:
-		b = *look.state
+		n = *look.state
+		b = *n.backup
 	case !running || now.Sub(look.begun) < backupsHang:
 		return nil
 	}
@@ -112,7 +116,8 @@ func (w *webBackups) of(ctx context.Context, e *env, h *homeStatus) *backupState
 		b.Error = fmt.Sprintf("it has not answered for %s", human.Duration(now.Sub(look.begun).Truncate(time.Minute)))
 	}
 	b.compare(h.LastTID, now)
-	return &b
+	n.backup = &b
+	return &n
 }
 
 // running reports whether the look has not ended.
@@ -126,7 +131,7 @@ func (l *backupLook) running() bool {
 }
 
 // look begins a look if it is time for one, and waits a little for the first.
-func (w *webBackups) look(e *env, home string, read func() (*backupState, error)) *backupLook {
+func (w *webBackups) look(e *env, home string, read func() (*homeNotes, error)) *backupLook {
 	w.mu.Lock()
 	if w.by == nil {
 		w.by = make(map[string]*backupLook)
@@ -142,11 +147,11 @@ func (w *webBackups) look(e *env, home string, read func() (*backupState, error)
 		ended := make(chan struct{})
 		look.begun, look.ended = now, ended
 		go func() {
-			b, err := read()
+			n, err := read()
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if err == nil { // else the server stops
-				look.state = b
+				look.state = n
 			}
 			end := e.Now()
 			look.next = end.Add(max(backupsEvery, backupsShare*end.Sub(look.begun)))

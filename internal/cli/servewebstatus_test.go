@@ -189,18 +189,18 @@ func TestRepositoryThatHangsIsAProblem(t *testing.T) {
 	h := well(now)
 	h.Home = filepath.Join(t.TempDir(), "home")
 	h.Server.Repository = filepath.Join(t.TempDir(), "away")
-	if b := w.of(t.Context(), e, &h); b == nil || b.Repository != h.Server.Repository || b.Error == "" {
-		t.Fatalf("the first look has %+v", b)
+	if n := w.of(t.Context(), e, &h); n == nil || n.backup.Repository != h.Server.Repository || n.backup.Error == "" {
+		t.Fatalf("the first look has %+v", n)
 	}
 	w.mu.Lock()
 	look, made := w.by[h.Home], now
-	look.state, look.ended, look.begun = &backupState{Repository: "/backup", TID: h.LastTID - 1, Time: &made}, make(chan struct{}), now
+	look.state, look.ended, look.begun = &homeNotes{backup: &backupState{Repository: "/backup", TID: h.LastTID - 1, Time: &made}}, make(chan struct{}), now
 	w.mu.Unlock()
-	if b := w.of(t.Context(), e, &h); b.Error != "" || int(b.BehindSeconds) != 1800 {
+	if b := w.of(t.Context(), e, &h).backup; b.Error != "" || int(b.BehindSeconds) != 1800 {
 		t.Errorf("meanwhile it has %+v", b)
 	}
 	now = now.Add(time.Hour)
-	b := w.of(t.Context(), e, &h)
+	b := w.of(t.Context(), e, &h).backup
 	if b.Error != "it has not answered for 1h" || b.TID != h.LastTID-1 || int(b.BehindSeconds) != 5400 {
 		t.Errorf("an hour later it has %+v", b)
 	}
@@ -218,10 +218,10 @@ func TestBackupsAreLookedAtOnceAMinute(t *testing.T) {
 	var w webBackups
 	looks, took := 0, time.Duration(0)
 	ask := func() {
-		look := w.look(e, "home", func() (*backupState, error) {
+		look := w.look(e, "home", func() (*homeNotes, error) {
 			looks++
 			now = now.Add(took)
-			return &backupState{}, nil
+			return &homeNotes{}, nil
 		})
 		<-look.ended
 	}

@@ -11,9 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/doctor"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -26,7 +28,8 @@ func newStatus(e *env) *cobra.Command {
 		SuggestFor:  []string{"info", "state"},
 		Short:       "Say what is wrong with a storage, what runs, and how much it holds",
 		Long: `Say what is wrong with a storage and its server, the worst first, with the next step
-for each; then which program runs and since when, the clients, how far flush, backup
+for each: also damage that a check found, until a later one is clean, and runs of
+check, backup, pack and verify that failed or were killed. Then which program runs and since when, the clients, how far flush, backup
 and verification are behind, snapshot mode, and the space that is used, free, and
 going to be free. The exit status is 0 if nothing is wrong, 3 if data are damaged or
 missing, and 6 if something else is wrong.
@@ -118,7 +121,7 @@ func (o *statusCommand) look(ctx context.Context, e *env) (homeStatus, error) {
 		err = st.count(ctx, e)
 	}
 	if err == nil {
-		err = st.lookAtBackups(ctx, e, o.repository)
+		err = st.lookAround(ctx, e, o.repository)
 	}
 	st.findProblems(e.Now(), o.limits)
 	return st, err
@@ -129,7 +132,7 @@ func (st *homeStatus) verdict() error {
 	code := exitOK
 	for _, p := range st.Problems {
 		switch p.Code {
-		case "damaged", "lost_list":
+		case damagedCode, "lost_list":
 			return &status{code: exitDamage}
 		}
 		code = exitProblem
@@ -185,6 +188,13 @@ type homeStatus struct {
 	Server   *serverState         `json:"server,omitempty"`
 	Activity *zeo.StorageActivity `json:"activity,omitempty"`
 	Backup   *backupState         `json:"backup,omitempty"`
+	// Jobs are the records of check, backup, pack and verify; those that are there.
+	Jobs []jobState `json:"jobs,omitempty"`
+	// Place are the faults of the mount and of the disk, as doctor finds them.
+	Place []doctor.Finding `json:"place,omitempty"`
+	// LockedBy is the process that holds misc/lock, and does not answer at the control socket; 0: nobody
+	// does, or it cannot be seen.
+	LockedBy int `json:"locked_by,omitempty"`
 	// Disk is the room of HOME on the disk; nil: it was not measured.
 	Disk *engine.DiskUse `json:"disk,omitempty"`
 }
@@ -201,11 +211,15 @@ func readStatus(ctx context.Context, e *env, home string) (homeStatus, error) {
 	if !errors.Is(err, control.ErrNotRunning) {
 		return st, err
 	}
+	holder := 0
+	if dir, err := vfs.OS(home); err == nil {
+		holder = vfs.LockHolder(dir, "misc/lock")
+	}
 	s, err := openReader(ctx, e, home)
 	if err != nil {
 		return st, err
 	}
-	st = homeStatus{Status: s.Status()}
+	st = homeStatus{Status: s.Status(), LockedBy: holder}
 	st.PID, st.ReadOnly = 0, false
 	if st.Snapshot == "" {
 		dir, err := openHome(home)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/doctor"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -51,19 +52,32 @@ type failedBackup struct {
 	Error  string    `json:"error"`
 }
 
-// lookAtBackups reads the note of the last backup in HOME, and the repository: the one that was
-// asked for, that of the server, or HOME/backups, which need not be there.
-func (st *homeStatus) lookAtBackups(ctx context.Context, e *env, repository string) error {
+// lookAround reads the note of the last backup in HOME, and the repository: the one that was asked
+// for, that of the server, or HOME/backups, which need not be there; the records of jobs; and it looks
+// at the place.
+func (st *homeStatus) lookAround(ctx context.Context, e *env, repository string) error {
 	if st.Server != nil {
 		repository = cmp.Or(repository, st.Server.Repository)
 	}
-	b, err := readBackups(ctx, st.Home, st.Identity, repository)
+	n, err := readNotes(ctx, e, st.Home, st.Identity, repository)
 	if err != nil {
 		return err
 	}
-	b.compare(st.LastTID, e.Now())
-	st.Backup = b
+	n.backup.compare(st.LastTID, e.Now())
+	st.Backup, st.Jobs, st.Place = n.backup, n.jobs, n.place
 	return nil
+}
+
+// readNotes reads the files beside the database, and looks at the place. The only errors are those of
+// ctx.
+func readNotes(ctx context.Context, e *env, path, identity, repository string) (*homeNotes, error) {
+	home, err := vfs.OS(path)
+	if err != nil {
+		return &homeNotes{backup: &backupState{Error: err.Error()}}, nil
+	}
+	n := &homeNotes{jobs: readJobs(home, identity, storeOf(repositoryIn(path, repository))), place: doctor.Place(home, e.Mount)}
+	n.backup, err = readBackups(ctx, path, identity, repository)
+	return n, err
 }
 
 // repositoryIn is the place of the backups: the repository, if one is set.
@@ -112,9 +126,10 @@ func (b *backupState) compare(last zodb.TID, now time.Time) {
 	}
 }
 
-// note notes a backup, if it is newer.
+// note notes a backup, if it has later transactions. Of the same ones, the manifest has the exact time,
+// and the note in HOME may be younger: it is written after the backup, or again.
 func (b *backupState) note(tid zodb.TID, at time.Time) {
-	if tid > b.TID {
+	if tid != 0 && tid >= b.TID {
 		b.TID, b.Time = tid, &at
 	}
 }

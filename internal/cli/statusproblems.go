@@ -44,6 +44,10 @@ const (
 	certificateEnds  = "certificate_ends"
 )
 
+// damagedCode is the code of damage, whoever found it: the server in passing, a check, a backup, or a
+// pack.
+const damagedCode = "damaged"
+
 // ofServer reports whether the problem is the same for each storage of the server.
 func (p *problem) ofServer() bool { return p.Code == certificateEnded || p.Code == certificateEnds }
 
@@ -61,8 +65,11 @@ func (st *homeStatus) findProblems(now time.Time, o problemLimits) {
 				st.Problems = append(st.Problems, problem{code, is, fmt.Sprintf(format, args...), remedy})
 			}
 		}
+		st.damageProblems(add)
 		st.storageProblems(now, add)
+		st.placeProblems(add)
 		st.backupProblems(now, o, add)
+		st.jobProblems(add)
 		st.serverProblems(now, add)
 	}
 }
@@ -88,7 +95,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 		add("stuck", severe, "look at the disk: the log of the kernel, iostat -x 1", "a commit has been waiting for the disk for %s", human.Duration(d))
 	}
 	for _, path := range st.Damaged {
-		add("damaged", severe, "dirstorage check "+home+" lists the lost members; dirstorage help backups", "%s is damaged, and is left as it is", path)
+		add(damagedCode, severe, "dirstorage check "+home+" lists the lost members; dirstorage help backups", "%s is damaged, and is left as it is", path)
 	}
 	for _, path := range st.LostLists {
 		add("lost_list", severe, "put the file back, from a backup or a copy of this HOME", "%s is missing: members that packs removed may be there again", path)
@@ -104,6 +111,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 	switch sp := st.Space; {
 	case st.LowSpace != "":
 		add("low_space", warning, "make room while commits still go on: dirstorage pack "+home+", or a larger disk", "%s", st.LowSpace)
+	case st.isFull():
 	case !st.Running && sp.TotalBytes > 0 && sp.FreeBytes < littleSpace, !st.Running && sp.TotalInodes > 0 && sp.FreeInodes < fewInodes:
 		add("low_space", warning, "make room, or give it a larger disk", "the disk is nearly full: %s and %s inodes are free", human.Bytes(int64(sp.FreeBytes)), human.Count(int64(sp.FreeInodes)))
 	}
@@ -115,7 +123,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 // unclean reports whether the storage was not closed cleanly, and nobody has it open now. A new one was
 // never closed.
 func (st *homeStatus) unclean() bool {
-	return !st.Running && st.Snapshot == "" && (st.LastTID != 0 || st.JournalBytes != 0)
+	return !st.Running && st.LockedBy == 0 && st.Snapshot == "" && (st.LastTID != 0 || st.JournalBytes != 0)
 }
 
 func (st *homeStatus) backupProblems(now time.Time, o problemLimits, add addProblem) {

@@ -10,6 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/doctor"
+	"github.com/dirstorage/dirstorage/internal/runs"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -31,6 +35,35 @@ func well(now time.Time) homeStatus {
 	}
 }
 
+// jobOf is the record of a job that ended just now.
+func jobOf(job runs.Job, now time.Time, r runs.Result) jobState {
+	j := jobState{Job: job, Last: &runs.Run{Began: now.Add(-time.Hour), Ended: now, Result: r}}
+	if r.Failed == "" {
+		j.Good = j.Last
+	}
+	return j
+}
+
+// placedOn are the faults of a place on a file system, as doctor finds them.
+func placedOn(kind string, options ...string) []doctor.Finding {
+	return doctor.Place(crashfs.New(1), func(string) (vfs.Mount, bool) { return vfs.Mount{Type: kind, Point: "/srv", Options: options}, true })
+}
+
+// TestStorageThatIsServedReadOnlyMayBeOnAReadOnlyMount; after a failure it is a problem.
+func TestStorageThatIsServedReadOnlyMayBeOnAReadOnlyMount(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+	st := well(now)
+	st.Place, st.ReadOnly = placedOn("ext4", "ro"), true
+	if st.findProblems(now, problemLimits{}); len(st.Problems) != 0 {
+		t.Errorf("told are %+v", st.Problems)
+	}
+	st.Failure = "input/output error"
+	if st.findProblems(now, problemLimits{}); len(st.Problems) != 2 {
+		t.Errorf("told are %+v", st.Problems)
+	}
+}
+
 // TestEachProblemIsTold makes each fault, alone: it is told with its code, its severity, a text that
 // names it, and a remedy; and nothing else is.
 func TestEachProblemIsTold(t *testing.T) {
@@ -45,11 +78,40 @@ func TestEachProblemIsTold(t *testing.T) {
 		severity
 		text string
 	}{
-		"failed":    {func(st *homeStatus) { st.Failure, st.ReadOnly = "fsync: input/output error", true }, "failed", severe, "input/output error"},
-		"full":      {func(st *homeStatus) { st.Trouble, st.TroubleKind = "no room", zodb.TroubleDisk }, "disk_full", severe, "no room"},
-		"scarce":    {func(st *homeStatus) { st.Trouble, st.TroubleKind = "no descriptors", zodb.TroubleScarce }, "scarce", severe, "no descriptors"},
-		"stuck":     {func(st *homeStatus) { st.CommitSeconds = 61 }, "stuck", severe, "1m1s"},
-		"damaged":   {func(st *homeStatus) { st.Damaged = []string{"A/bundles/x"} }, "damaged", severe, "A/bundles/x is damaged"},
+		"failed":  {func(st *homeStatus) { st.Failure, st.ReadOnly = "fsync: input/output error", true }, "failed", severe, "input/output error"},
+		"full":    {func(st *homeStatus) { st.Trouble, st.TroubleKind = "no room", zodb.TroubleDisk }, "disk_full", severe, "no room"},
+		"scarce":  {func(st *homeStatus) { st.Trouble, st.TroubleKind = "no descriptors", zodb.TroubleScarce }, "scarce", severe, "no descriptors"},
+		"stuck":   {func(st *homeStatus) { st.CommitSeconds = 61 }, "stuck", severe, "1m1s"},
+		"damaged": {func(st *homeStatus) { st.Damaged = []string{"A/bundles/x"} }, "damaged", severe, "A/bundles/x is damaged"},
+		"damage that a check found": {func(st *homeStatus) {
+			st.Jobs = []jobState{jobOf(runs.Check, now, runs.Result{Check: &runs.Checked{Extent: runs.Whole, Complete: true, Damage: 7, First: []string{"damage object-checksum", "b"}}})}
+			st.Jobs[0].Damage = st.Jobs[0].Last
+		}, "damaged", severe, "the check of .* found damage, 7 findings: damage object-checksum; b; and 5 more"},
+		"damage that a backup met": {func(st *homeStatus) {
+			st.Jobs = []jobState{jobOf(runs.Backup, now, runs.Result{Failed: "the storage has damage in 3 files", Damaged: true})}
+		}, "damaged", severe, "the backup of .* met damage: the storage has damage in 3 files"},
+		"failed backup": {func(st *homeStatus) { st.Jobs = []jobState{jobOf(runs.Backup, now, runs.Result{Failed: "no room"})} }, "run_failed", warning, "backup: the last run, of .*, failed: no room; no good one"},
+		"killed pack": {func(st *homeStatus) {
+			st.Jobs = []jobState{jobOf(runs.Pack, now, runs.Result{})}
+			st.Jobs[0].Begun = &runs.Beginning{Time: now, PID: 9}
+		}, "run_failed", warning, "pack: the run of .* ended without a word.*; the last good one is of "},
+		"interrupted check": {func(st *homeStatus) {
+			st.Jobs = []jobState{jobOf(runs.Check, now, runs.Result{Failed: "interrupted", Interrupted: true, Check: &runs.Checked{}})}
+		}, "run_failed", warning, "check: the last run, of .*, was interrupted"},
+		"unusable record": {func(st *homeStatus) {
+			st.Jobs = []jobState{{Job: runs.Verify, Error: "unexpected end"}}
+		}, "record", warning, "the record of the job verify is left out, it cannot be used: unexpected end"},
+		"in memory":       {func(st *homeStatus) { st.Place = placedOn("tmpfs") }, "memory_file_system", severe, "mount: tmpfs at /srv: everything is in memory"},
+		"read-only mount": {func(st *homeStatus) { st.Place = placedOn("ext4", "ro") }, "read_only", severe, "mount: ext4 at /srv is mounted with ro"},
+		"volatile":        {func(st *homeStatus) { st.Place = placedOn("overlay", "volatile") }, "overlay_volatile", severe, "fsync does nothing"},
+		"local locks":     {func(st *homeStatus) { st.Place = placedOn("nfs4", "nolock") }, "nfs_local_locks", severe, "mounted with nolock"},
+		"spread": {func(st *homeStatus) {
+			st.Place = []doctor.Finding{{Check: "mount", Kind: "spread", Seen: "A is elsewhere", Means: "no rename", Do: "keep it there"}}
+		}, "spread", severe, "A is elsewhere"},
+		"no byte is free": {func(st *homeStatus) {
+			st.Place = []doctor.Finding{{Check: "space", Kind: "space-none", Seen: "0 B are free", Means: "commits are refused", Do: "pack"}}
+			st.Running, st.Snapshot, st.Space.FreeBytes = false, "shutdown", 0
+		}, "disk_full", severe, "space: 0 B are free"},
 		"lost list": {func(st *homeStatus) { st.LostLists = []string{"A/bundles/x.gone"} }, "lost_list", severe, "A/bundles/x.gone is missing"},
 		"crashed":   {func(st *homeStatus) { st.Running, st.Server, st.Activity = false, nil, nil }, "unclean", warning, "not closed cleanly"},
 		"snapshot mode left on": {func(st *homeStatus) {

@@ -67,6 +67,8 @@ func (rows *rowList) problems(list []problem) {
 
 func (st *homeStatus) stateRows(rows *rowList, now time.Time) {
 	switch s := st.Server; {
+	case !st.Running && st.LockedBy != 0:
+		rows.add("state", "process %d holds misc/lock, and has no control socket", st.LockedBy)
 	case !st.Running:
 		rows.add("state", "not running, or without a control socket")
 	case s == nil:
@@ -105,6 +107,8 @@ func (st *homeStatus) snapshotRows(rows *rowList) {
 		rows.add("snapshot mode", "off")
 	case !st.unclean(): // as create leaves it
 		rows.add("snapshot mode", "off: nothing was ever committed")
+	case st.LockedBy != 0:
+		rows.add("snapshot mode", "off")
 	default:
 		rows.add("snapshot mode", "off: it was not closed cleanly, and is rolled forward at the next start")
 	}
@@ -118,6 +122,7 @@ func (st *homeStatus) snapshotRows(rows *rowList) {
 func (st *homeStatus) behindRows(rows *rowList, now time.Time) {
 	rows.add("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
 	st.backupRows(rows, now)
+	st.jobRows(rows, now)
 }
 
 func (st *homeStatus) backupRows(rows *rowList, now time.Time) {

@@ -19,7 +19,7 @@ import (
 var ErrNotRunning = errors.New("no storage is running there")
 
 // ErrConnect is matched by errors of Dial about a socket that is there and cannot be reached.
-var ErrConnect = errors.New("connect to the running storage")
+var ErrConnect = errors.New("whether a storage runs there cannot be seen: connect to its control socket")
 
 // RefusedError is the answer of a storage that refused or failed a request.
 type RefusedError struct {

@@ -151,6 +151,20 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return &x.r, ctx.Err()
 }
 
+// Place returns the faults of a place that show without a trial: of its mount, and that its disk is
+// full. status tells them, too.
+func Place(f vfs.FS, mount func(path string) (m vfs.Mount, known bool)) []Finding {
+	x := &examination{o: Options{FS: f}, r: Report{Path: f.Path("."), Grade: OK}}
+	if mount != nil {
+		x.mount, x.known = mount(x.r.Path)
+	}
+	x.mounted()
+	if sp, err := f.Space(); err == nil && full(sp) {
+		x.noSpace(sp)
+	}
+	return slices.DeleteFunc(x.r.Findings, func(f Finding) bool { return f.Grade != Fault })
+}
+
 // find adds a finding of a kind.
 func (x *examination) find(name, seen string, args ...any) {
 	k, ok := kinds[name]

@@ -63,7 +63,7 @@ var kinds = map[string]kind{
 	"barriers-off":         {"mount", Warning, "the cache of the disk is not flushed: a power cut may lose acknowledged transactions, unless that cache has a battery", "mount it with barriers (without nobarrier and barrier=0)"},
 	"data-writeback":       {"mount", Note, "after a power cut, files that were not synced may hold foreign data; the storage syncs contents before names, so checksums and recovery find such files", "data=ordered, the default, is the better choice"},
 	"no-journal":           {"mount", Warning, "the state after a power cut depends on the repair; the storage takes more care there, and two dangers remain (docs/operation.md, “Without a journal”)", "use a file system with a journal"},
-	"memory-file-system":   {"mount", Warning, "everything is in memory, and gone with the next restart of the machine", useVolume},
+	"memory-file-system":   {"mount", Fault, "everything is in memory, and gone with the next restart of the machine", useVolume},
 	"overlay-file-system":  {"mount", Warning, "this is a layer of a container: the data go when the container is removed", useVolume},
 	"overlay-volatile":     {"mount", Fault, "the overlay is mounted volatile: fsync does nothing, and a power cut loses acknowledged transactions", useVolume},
 	"fuse-file-system":     {"mount", Warning, "a program stands between the storage and the disk; the promises are as good as that program", useVolume},
@@ -104,7 +104,7 @@ var kinds = map[string]kind{
 	"clock-jumped":         {"clock", Warning, "somebody set the clock, in steps, while this ran; time stamps and tids follow it", "let NTP slew the clock (chronyd, systemd-timesyncd)"},
 	"clock-unsynchronised": {"clock", Note, "the kernel does not know of a time server: times of transactions drift", "run chronyd or systemd-timesyncd, on the host of a container"},
 
-	"space-none":    {"space", Warning, "commits are refused until there is space; nothing that was acknowledged is lost", freeSpace},
+	"space-none":    {"space", Fault, "commits are refused until there is space; nothing that was acknowledged is lost", freeSpace},
 	"space-low":     {"space", Warning, "this is less than low-space, or than a tenth of the disk", freeSpace},
 	"space-pack":    {"space", Warning, "a pack has to write the remaining members of a bundle once more before the space of the old one comes back", freeSpace},
 	"space-copy":    {"space", Note, "convert, and a restore beside HOME, need as much as HOME, and restore --format twice that", "use another disk for these"},

@@ -6,6 +6,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // space judges the free space and the inodes, against the needs of commands.
@@ -26,8 +27,8 @@ func (x *examination) space() {
 	low := space.LowBytes(sp, x.o.LowSpace)
 	switch {
 	case x.has("space-none"): // a trial found no room
-	case sp.FreeBytes == 0:
-		x.find("space-none", "%s", free)
+	case full(sp):
+		x.noSpace(sp)
 	case low:
 		x.find("space-low", "%s", free)
 	case int64(sp.FreeBytes) < pack:
@@ -55,6 +56,15 @@ func (x *examination) space() {
 			x.find("reserve-none", "%s is not there", space.ReserveFile)
 		}
 	}
+}
+
+// full reports whether nothing at all can be written, as far as the file system tells its size.
+func full(sp vfs.Space) bool {
+	return sp.TotalBytes > 0 && sp.FreeBytes == 0 || sp.TotalInodes > 0 && sp.FreeInodes == 0
+}
+
+func (x *examination) noSpace(sp vfs.Space) {
+	x.find("space-none", "%s and %s inodes are free", human.Bytes(int64(sp.FreeBytes)), human.Count(int64(sp.FreeInodes)))
 }
 
 // packSpare is the room of a pack for its plan and its lists.

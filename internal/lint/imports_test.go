@@ -33,6 +33,7 @@ var level = map[string]int{
 	"internal/current":   2,
 	"internal/listen":    2,
 	"internal/snapfile":  2,
+	"internal/runs":      2,
 	"internal/histfile":  2,
 	"internal/zeo/stage": 2,
 	"internal/zeo/wire":  2,

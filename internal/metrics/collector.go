@@ -25,6 +25,7 @@ type collector struct {
 	refused    *prometheus.Desc
 	build      *prometheus.Desc
 	ends       *prometheus.Desc
+	jobs       jobGauges
 }
 
 // counted is a number that is there from the start, whether or not the storage is open.
@@ -74,6 +75,7 @@ func newCollector(s *Set) *collector {
 		refused:    describe("refused_total", "Requests that limits have refused.", "limit"),
 		build:      describe("build_info", "1, with the version of the program.", "version", "revision", "goversion"),
 		ends:       describe("certificate_end_timestamp_seconds", "When a certificate or a revocation list of the server ends; not shown without TLS.", "use", "name"),
+		jobs:       newJobGauges(),
 	}
 }
 
@@ -271,6 +273,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{c.states, c.phases, c.info, c.refused, c.build, c.ends} {
 		ch <- desc
 	}
+	c.jobs.describe(ch)
 }
 
 // Collect implements [prometheus.Collector].
@@ -318,6 +321,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		for _, phase := range packPhases() {
 			one(c.phases, prometheus.GaugeValue, oneIf(r.Pack != nil && r.Pack.Phase == phase), name, phase)
 		}
+		c.jobs.collect(w.jobs.get(), func(desc *prometheus.Desc, v float64, labels ...string) {
+			one(desc, prometheus.GaugeValue, v, append([]string{name}, labels...)...)
+		})
 		one(c.info, prometheus.GaugeValue, 1, name, string(r.Class), r.Format, r.Identity)
 	}
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/metrics"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -129,6 +130,16 @@ func filled(t testing.TB) *metrics.Set {
 			return metrics.Record{TID: last - 1<<34, Time: time.Date(2026, 3, 1, 9, 57, 0, 0, time.UTC)}, nil
 		},
 		Verified: func() (metrics.Record, error) { return metrics.Record{}, nil },
+		Jobs: func() ([]runs.State, error) {
+			at := func(hour int) *runs.Run { return &runs.Run{Ended: time.Date(2026, 3, 1, hour, 0, 0, 0, time.UTC)} }
+			check, bad := at(1), at(5)
+			check.Check, bad.Failed = &runs.Checked{Damage: 3}, "no room"
+			return []runs.State{
+				{Job: runs.Check, Record: runs.Record{Last: check, Good: check, Damage: check}},
+				{Job: runs.Backup, Record: runs.Record{Last: bad, Good: at(3)}},
+				{Job: runs.Pack, Record: runs.Record{Begun: &runs.Beginning{Time: time.Date(2026, 3, 1, 4, 0, 0, 0, time.UTC)}, Last: at(2), Good: at(2)}},
+			}, nil
+		},
 	})
 	return s
 }
@@ -451,7 +462,7 @@ func TestLabelsAreThoseOfTheStorage(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"class", "format", "goversion", "identity", "le", "limit", "name", "phase", "revision", "state", "storage", "use", "version"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"class", "format", "goversion", "identity", "le", "limit", "name", "phase", "revision", "run", "state", "storage", "use", "version"}, names); diff != "" {
 		t.Error(diff)
 	}
 }

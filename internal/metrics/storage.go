@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -56,6 +57,8 @@ type Source struct {
 	// Backup returns the last backup, and Verified the newest one that was found
 	// good; nil where that is not known. They are called now and then only: see [Options].
 	Backup, Verified func() (Record, error)
+	// Jobs returns the records of jobs; nil: there are none. It is called as often as Backup.
+	Jobs func() ([]runs.State, error)
 }
 
 // Watch sets the source of the numbers of an open storage, in place of the source before. An empty
@@ -69,6 +72,7 @@ func (s *Storage) Watch(src Source) {
 		Source:   src,
 		backup:   &cached{read: src.Backup, keep: s.o.KeepBackup, what: "backup", storage: s},
 		verified: &cached{read: src.Verified, keep: s.o.KeepVerified, what: "verification", storage: s},
+		jobs:     &jobsCache{read: src.Jobs, storage: s},
 	})
 }
 
@@ -76,4 +80,5 @@ func (s *Storage) Watch(src Source) {
 type watched struct {
 	Source
 	backup, verified *cached
+	jobs             *jobsCache
 }

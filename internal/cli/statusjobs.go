@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/doctor"
+	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/runs"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// jobState is the record of a job, and whether it is under way.
+type jobState struct {
+	Job runs.Job `json:"job"`
+	// Running: the run that began last is under way; otherwise, if there is one, it was interrupted.
+	Running bool            `json:"running"`
+	Begun   *runs.Beginning `json:"begun,omitempty"`
+	Last    *runs.Run       `json:"last,omitempty"`
+	Good    *runs.Run       `json:"good,omitempty"`
+	Damage  *runs.Run       `json:"damage,omitempty"`
+	// Error is why the record cannot be used.
+	Error string `json:"error,omitempty"`
+}
+
+// readJobs reads the records in HOME and in the repository; those that are there.
+func readJobs(home vfs.FS, identity string, repository vfs.FS) (list []jobState) {
+	read := func(f vfs.FS, dir string, job runs.Job, identity string) {
+		s, err := runs.Read(f, dir, job, identity)
+		j := jobState{Job: job, Running: s.Running, Begun: s.Begun, Last: s.Last, Good: s.Good, Damage: s.Damage}
+		if err = errors.Join(err, s.Damaged); err != nil {
+			j.Error = err.Error()
+		}
+		if j.Error != "" || j.Begun != nil || j.Last != nil {
+			list = append(list, j)
+		}
+	}
+	for _, job := range []runs.Job{runs.Check, runs.Backup, runs.Pack} {
+		read(home, runs.InHome, job, identity)
+	}
+	if repository != nil {
+		read(repository, runs.InRepository, runs.Verify, "")
+	}
+	return list
+}
+
+// homeNotes are facts about a storage from files beside the database: those that status reads by itself,
+// and not from the process that has it open.
+type homeNotes struct {
+	backup *backupState
+	jobs   []jobState
+	place  []doctor.Finding
+}
+
+// job returns the record of a job; an empty one: there is none.
+func (st *homeStatus) job(job runs.Job) jobState {
+	for _, j := range st.Jobs {
+		if j.Job == job {
+			return j
+		}
+	}
+	return jobState{Job: job}
+}
+
+// damageProblems tell the damage that jobs have found, until a check of everything finds none.
+func (st *homeStatus) damageProblems(add addProblem) {
+	home := shellWord(st.Home)
+	check := st.job(runs.Check)
+	remedy := "dirstorage check " + home + " lists all of it; dirstorage help backups has the way back; a check without damage ends this"
+	if d := check.Damage; d != nil && d.Check != nil {
+		add(damagedCode, severe, remedy, "the check of %s found damage, %s findings: %s", human.FormatTime(d.Ended, time.Local), human.Count(d.Check.Damage), firstOf(d.Check))
+	}
+	for _, j := range st.Jobs {
+		if l := j.Last; j.foundDamage(check) {
+			add(damagedCode, severe, remedy, "the %s of %s met damage: %s", j.Job, human.FormatTime(l.Ended, time.Local), printable([]byte(l.Failed)))
+		}
+	}
+}
+
+// foundDamage reports whether the last run failed of damage, and no later check of everything found
+// none.
+func (j *jobState) foundDamage(check jobState) bool {
+	l := j.Last
+	return l != nil && l.Damaged && (check.Good == nil || check.Damage != nil || check.Good.Began.Before(l.Ended))
+}
+
+// firstOf lists the first findings.
+func firstOf(c *runs.Checked) string {
+	var list []string
+	for _, f := range c.First {
+		list = append(list, printable([]byte(f)))
+	}
+	text := strings.Join(list, "; ")
+	if more := c.Damage - int64(len(list)); more > 0 && len(list) > 0 {
+		text += fmt.Sprintf("; and %s more", human.Count(more))
+	}
+	return text
+}
+
+// jobProblems tell the jobs whose last run did not do its work.
+func (st *homeStatus) jobProblems(add addProblem) {
+	home, repo := shellWord(st.Home), "REPO"
+	if b := st.Backup; b != nil && b.Repository != "" {
+		repo = shellWord(b.Repository)
+	}
+	check := st.job(runs.Check)
+	for _, j := range st.Jobs {
+		again := map[runs.Job]string{
+			runs.Check: "dirstorage check " + home, runs.Backup: "dirstorage backup run " + home + " " + repo,
+			runs.Pack: "dirstorage pack " + home, runs.Verify: "dirstorage backup verify " + repo,
+		}[j.Job]
+		if j.Error != "" {
+			add("record", warning, again+" writes it again", "the record of the job %s is left out, it cannot be used: %s", j.Job, printable([]byte(j.Error)))
+			continue
+		}
+		text := j.failure()
+		if text == "" || j.foundDamage(check) {
+			continue
+		}
+		if j.Good != nil {
+			text += "; the last good one is of " + human.FormatTime(j.Good.Ended, time.Local)
+		} else {
+			text += "; no good one is recorded"
+		}
+		add("run_failed", warning, "look at the log of its timer, then "+again, "%s: %s", j.Job, text)
+	}
+}
+
+// failure tells how the last run failed; "": it did not.
+func (j *jobState) failure() string {
+	at := func(t time.Time) string { return human.FormatTime(t, time.Local) }
+	switch l := j.Last; {
+	case j.Begun != nil && !j.Running:
+		return "the run of " + at(j.Begun.Time) + " ended without a word: it was killed, or the machine stopped"
+	case l == nil || l.Failed == "":
+		return ""
+	case l.Interrupted:
+		return "the last run, of " + at(l.Began) + ", was interrupted"
+	default:
+		return "the last run, of " + at(l.Ended) + ", failed: " + printable([]byte(l.Failed))
+	}
+}
+
+// jobRows tell the last check of everything, and the jobs under way.
+func (st *homeStatus) jobRows(rows *rowList, now time.Time) {
+	check := st.job(runs.Check)
+	if g := check.Good; g != nil && g.Check != nil {
+		found := "clean"
+		if n := g.Check.Damage; n > 0 {
+			found = human.Count(n) + " findings of damage"
+		}
+		if n := g.Check.Warnings; n > 0 {
+			found += ", " + human.Count(n) + " warnings"
+		}
+		extent := map[runs.Extent]string{runs.Whole: "all of HOME", runs.Snapshot: "config and A"}[g.Check.Extent]
+		rows.add("last check", "%s ago, at %s, of %s: %s", human.Duration(now.Sub(g.Ended)), human.FormatTime(g.Ended, time.Local), extent, found)
+	} else {
+		rows.add("last check", "none is known")
+	}
+	for _, j := range st.Jobs {
+		if b := j.Begun; b != nil && j.Running {
+			rows.add(string(j.Job)+" runs", "since %s, for %s, pid %d", human.FormatTime(b.Time, time.Local), human.Duration(now.Sub(b.Time)), b.PID)
+		}
+	}
+}
+
+// placeCodes are problems of status by kinds of findings of doctor that have other names there.
+var placeCodes = map[string]string{"space-none": "disk_full"}
+
+// placeProblems tell the faults of the place, as doctor finds them.
+func (st *homeStatus) placeProblems(add addProblem) {
+	for _, f := range st.Place {
+		code := placeCodes[f.Kind]
+		if code == "" {
+			code = strings.ReplaceAll(f.Kind, "-", "_")
+		}
+		switch {
+		case code == "disk_full" && st.Trouble != "": // the server has told it
+		case f.Kind == "read-only" && st.Running && st.ReadOnly && st.Failure == "": // on request
+		default:
+			add(code, severe, f.Do, "%s: %s: %s", f.Check, f.Seen, f.Means)
+		}
+	}
+}
+
+// isFull reports whether the disk is told to be full.
+func (st *homeStatus) isFull() bool {
+	for _, f := range st.Place {
+		if f.Kind == "space-none" {
+			return true
+		}
+	}
+	return false
+}
+
+// storeOf opens the directory of a repository for the records in it; nil: there is none.
+func storeOf(dir string) vfs.FS {
+	f, err := vfs.OS(dir)
+	if err == nil {
+		_, err = f.Stat(".")
+	}
+	if err != nil {
+		return nil
+	}
+	return f
+}

@@ -1,0 +1,334 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/runs"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// importedHome makes a HOME of the example.
+func importedHome(t *testing.T, args ...string) string {
+	t.Helper()
+	home := filepath.Join(t.TempDir(), "home")
+	want(t, exitOK, "imported", append(append([]string{"import"}, args...), hometest.FileStorage(t, "undo.fs"), home)...)
+	return home
+}
+
+// toldBy returns the problems of status, and its lines.
+func toldBy(t *testing.T, code int, home string, args ...string) (codes []string, st homeStatus, text string) {
+	t.Helper()
+	out := want(t, code, "", append([]string{"status", "--json", home}, args...)...)
+	if err := json.Unmarshal([]byte(out), &st); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range st.Problems {
+		codes = append(codes, p.Code)
+	}
+	return codes, st, want(t, code, "", append([]string{"status", home}, args...)...)
+}
+
+// flip changes a byte in the middle of the last file of a pattern, and brings it back.
+func flip(t *testing.T, pattern string) (back func()) {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	before, err := os.ReadFile(names[len(names)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(b []byte) {
+		if err := errors.Join(os.Chmod(names[len(names)-1], 0o600), os.WriteFile(names[len(names)-1], b, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := append([]byte(nil), before...)
+	after[len(after)/2] ^= 1
+	put(after)
+	return func() { put(before) }
+}
+
+// TestDamageThatACheckFoundIsToldByStatus, first of all, with the status of damage, until a later check of
+// everything is clean; a check of a part, or of another HOME, does not end it.
+func TestDamageThatACheckFoundIsToldByStatus(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t, "--format", "chunky")
+	if codes, st, text := toldBy(t, exitOK, home); len(codes) != 0 || len(st.Jobs) != 0 || !strings.Contains(text, "last check:        none is known") {
+		t.Errorf("before a check: %q, %+v\n%s", codes, st.Jobs, text)
+	}
+	last := formatLastTID(t, home)
+	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+	want(t, exitDamage, "damage ", "check", home)
+	told := func() {
+		t.Helper()
+		codes, st, text := toldBy(t, exitDamage, home)
+		if len(codes) != 1 || codes[0] != damagedCode || st.Jobs[0].Damage == nil || st.Jobs[0].Damage.Check.Damage == 0 {
+			t.Fatalf("%q, %+v", codes, st.Jobs)
+		}
+		if !regexp.MustCompile(`^problems: +1\nERROR: +the check of 20.* found damage, [0-9]+ findings: damage .*\n +remedy: dirstorage check `).MatchString(text) || !regexp.MustCompile(`(?m)^last check: .*: [0-9]+ findings of damage`).MatchString(text) {
+			t.Error(text)
+		}
+	}
+	told()
+	want(t, exitOK, "0 damaged", "check", "--since", last, home)
+	told()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if code, _, stderr := command(ended, "check", home); code != exitInterrupted {
+		t.Errorf("status %d, %s", code, stderr)
+	}
+	if codes, _, _ := toldBy(t, exitDamage, home); strings.Join(codes, " ") != "damaged run_failed" {
+		t.Errorf("after a check that was interrupted: %q", codes)
+	}
+	back()
+	want(t, exitOK, "0 damaged", "check", home)
+	if codes, _, text := toldBy(t, exitOK, home); len(codes) != 0 || !regexp.MustCompile(`(?m)^last check: .* ago, at 20.*, of all of HOME: clean$`).MatchString(text) {
+		t.Errorf("after a clean check: %q\n%s", codes, text)
+	}
+}
+
+// formatLastTID returns the last transaction of a HOME.
+func formatLastTID(t *testing.T, home string) string {
+	t.Helper()
+	_, st, _ := toldBy(t, exitOK, home)
+	return st.LastTID.String()
+}
+
+// TestDamageIsToldOfARunningStorage by status, metrics and page; a check of it that is clean ends that.
+func TestDamageIsToldOfARunningStorage(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	back := flip(t, filepath.Join(home, "A/bundles/*.tar*"))
+	want(t, exitDamage, "damage ", "check", home)
+	back()
+	w := startWeb(t, home)
+	codes, _, _ := toldBy(t, exitDamage, home)
+	if len(codes) != 1 || codes[0] != damagedCode {
+		t.Errorf("%q", codes)
+	}
+	hometest.Eventually(t, "the page tells it", func() bool {
+		_, body := w.ask("/web/", nil)
+		return strings.Contains(body, "found damage, ") && strings.Contains(body, "<dt>Last check</dt>")
+	})
+	if _, body := w.ask("/metrics", nil); !regexp.MustCompile(`(?m)^dirstorage_check_damage\{storage="1"\} [1-9]`).MatchString(body) {
+		t.Errorf("the metrics have\n%s", body)
+	}
+	want(t, exitOK, "0 damaged", "check", home)
+	if codes, _, text := toldBy(t, exitOK, home); len(codes) != 0 || !regexp.MustCompile(`(?m)^last check: .*, of config and A: clean$`).MatchString(text) {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	w.end()
+}
+
+// TestFailedRunsAreToldByStatus: a backup that fails, and a pack of a damaged storage; the next good one
+// ends it.
+func TestFailedRunsAreToldByStatus(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t, "--format", "chunky")
+	repo := filepath.Join(t.TempDir(), "repo")
+	want(t, exitOK, "full backup", "backup", "run", home, repo)
+	if err := errors.Join(os.Rename(repo, repo+".away"), os.WriteFile(repo, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := command(t.Context(), "backup", "run", home, repo); code != exitFailed || strings.Contains(stderr.String(), "no record") {
+		t.Errorf("status %d, %s", code, stderr)
+	}
+	if err := errors.Join(os.Remove(repo), os.Rename(repo+".away", repo)); err != nil {
+		t.Fatal(err)
+	}
+	codes, st, text := toldBy(t, exitProblem, home, "--repository", repo)
+	if strings.Join(codes, " ") != "run_failed" || st.Jobs[0].Job != runs.Backup || st.Jobs[0].Good == nil {
+		t.Errorf("%q, %+v", codes, st.Jobs)
+	}
+	if !regexp.MustCompile(`WARNING: +backup: the last run, of 20.*, failed: .*not a directory.*; the last good one is of 20.*\n +remedy: .*dirstorage backup run `).MatchString(text) {
+		t.Error(text)
+	}
+	want(t, exitOK, "nothing has changed", "backup", "run", home, repo)
+	toldBy(t, exitOK, home, "--repository", repo)
+
+	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+	want(t, exitFailed, "", "pack", home)
+	if codes, _, text := toldBy(t, exitDamage, home, "--repository", repo); strings.Join(codes, " ") != damagedCode || !strings.Contains(text, "the pack of 20") {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	back()
+	want(t, exitOK, "0 damaged", "check", home)
+	if codes, _, _ := toldBy(t, exitProblem, home, "--repository", repo); strings.Join(codes, " ") != "run_failed" {
+		t.Errorf("after a clean check: %q", codes)
+	}
+	want(t, exitOK, "packed to", "pack", home)
+	toldBy(t, exitOK, home, "--repository", repo)
+}
+
+// TestVerificationThatDoesNotEndIsToldByStatus: its record is in the repository.
+func TestVerificationThatDoesNotEndIsToldByStatus(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	repo := filepath.Join(t.TempDir(), "repo")
+	want(t, exitOK, "full backup", "backup", "run", home, repo)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if code, _, stderr := command(ended, "backup", "verify", repo); code != exitInterrupted {
+		t.Errorf("status %d, %s", code, stderr)
+	}
+	codes, _, text := toldBy(t, exitProblem, home, "--repository", repo)
+	if strings.Join(codes, " ") != "run_failed" || !regexp.MustCompile(`verify: the last run, of 20.*, was interrupted; no good one is recorded`).MatchString(text) {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	want(t, exitOK, "is good", "backup", "verify", repo)
+	toldBy(t, exitOK, home, "--repository", repo)
+	empty := t.TempDir()
+	want(t, exitOK, "", "backup", "verify", empty)
+	if entries, err := os.ReadDir(empty); err != nil || len(entries) != 0 {
+		t.Errorf("a record was left in a directory without backups: %v, %v", entries, err)
+	}
+	want(t, exitFailed, "is a storage", "backup", "verify", home)
+	if _, err := os.Stat(filepath.Join(home, "runs")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a record was left in HOME", err)
+	}
+}
+
+// TestKilledRunIsToldByStatus: while it runs, status says so; after kill -9 it ended without a word.
+func TestKilledRunIsToldByStatus(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	f, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	still, err := f.Lock("misc/sublock") // the pack waits for A
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := program(t, "pack", home)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hometest.Eventually(t, "the pack has begun", func() bool {
+		s, err := runs.Read(f, runs.InHome, runs.Pack, "")
+		return err == nil && s.Running
+	})
+	if _, st, text := toldBy2(t, home); !regexp.MustCompile(`(?m)^pack runs: +since .*, pid [0-9]+$`).MatchString(text) || len(st.Jobs) != 1 || !st.Jobs[0].Running {
+		t.Errorf("%+v\n%s", st.Jobs, text)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); !killed(err) {
+		t.Fatal(err)
+	}
+	if err := still.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if codes, _, text := toldBy2(t, home); !strings.Contains(strings.Join(codes, " "), "run_failed") || !strings.Contains(text, "pack: the run of 20") || !strings.Contains(text, "ended without a word: it was killed") {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	want(t, exitOK, "packed to", "pack", home)
+	toldBy(t, exitOK, home)
+}
+
+// toldBy2 is toldBy for any exit status.
+func toldBy2(t *testing.T, home string) (codes []string, st homeStatus, text string) {
+	t.Helper()
+	_, out, _ := command(t.Context(), "status", "--json", home)
+	if err := json.Unmarshal([]byte(out.String()), &st); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range st.Problems {
+		codes = append(codes, p.Code)
+	}
+	_, out, _ = command(t.Context(), "status", home)
+	return codes, st, out.String()
+}
+
+// TestRecordsStayWhereTheyAre: a copy of config and A gets none, and says so; a restored HOME begins without;
+// a restore in the place of a HOME ends the damage in it.
+func TestRecordsStayWhereTheyAre(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	repo, bare := filepath.Join(t.TempDir(), "repo"), filepath.Join(t.TempDir(), "bare")
+	want(t, exitOK, "full backup", "backup", "run", home, repo)
+	want(t, exitOK, "", "check", home)
+	for _, part := range []string{"A", "config"} {
+		if err := os.CopyFS(filepath.Join(bare, part), os.DirFS(filepath.Join(home, part))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, exitOK, "no record of this run is left for status: this is a copy without misc", "check", bare)
+	if _, err := os.Stat(filepath.Join(bare, "misc")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("misc was made: %v", err)
+	}
+	again := filepath.Join(t.TempDir(), "again")
+	want(t, exitOK, "restored", "restore", repo, again)
+	if _, st, _ := toldBy(t, exitOK, again); len(st.Jobs) != 0 {
+		t.Errorf("%+v", st.Jobs)
+	}
+	flip(t, filepath.Join(home, "A/bundles/*.tar*"))
+	want(t, exitDamage, "damage ", "check", home)
+	toldBy(t, exitDamage, home)
+	want(t, exitOK, "restored", "restore", "--delta", repo, home)
+	if codes, st, _ := toldBy(t, exitOK, home); len(st.Jobs) != 0 {
+		t.Errorf("after the restore: %q, %+v", codes, st.Jobs)
+	}
+}
+
+// TestHolderOfTheLockIsNamed where nobody answers at the control socket.
+func TestHolderOfTheLockIsNamed(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	f, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(home, "misc/snapshot")); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := f.Lock("misc/lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if vfs.LockHolder(f, "misc/lock") == 0 {
+		t.Skip("the system does not list locks")
+	}
+	if _, st, text := toldBy(t, exitOK, home); st.LockedBy != os.Getpid() || !regexp.MustCompile(`(?m)^state: +process [0-9]+ holds misc/lock, and has no control socket$`).MatchString(text) {
+		t.Errorf("%d\n%s", st.LockedBy, text)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if codes, st, _ := toldBy(t, exitProblem, home); st.LockedBy != 0 || strings.Join(codes, " ") != "unclean" {
+		t.Errorf("%d, %q", st.LockedBy, codes)
+	}
+}
+
+// TestManifestHasTheTimeOfTheBackup, and not the note in HOME, if both have the same last transaction.
+func TestManifestHasTheTimeOfTheBackup(t *testing.T) {
+	t.Parallel()
+	made := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	var b backupState
+	b.note(0, made)
+	if b.Time != nil {
+		t.Errorf("a note of no backup is one: %+v", b)
+	}
+	b.note(7, made.Add(time.Hour)) // HOME
+	b.note(7, made)                // the manifest
+	if b.Time == nil || !b.Time.Equal(made) {
+		t.Errorf("%+v", b)
+	}
+	b.note(6, made.Add(2*time.Hour))
+	if b.TID != zodb.TID(7) || !b.Time.Equal(made) {
+		t.Errorf("%+v", b)
+	}
+}

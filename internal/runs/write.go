@@ -1,0 +1,147 @@
+package runs
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// Options of [Begin]. FS, Dir, Job and Now are mandatory.
+type Options struct {
+	// FS is HOME or the repository, and Dir the directory of the records in it. Dir is made; that above
+	// it has to be there.
+	FS       vfs.FS
+	Dir      string
+	Job      Job
+	Identity string // of the storage; empty: none is known
+	Program  string // version of the program
+	PID      int
+	Now      func() time.Time
+	// Pause is called while another process writes a record; nil: there is one attempt only.
+	Pause func()
+}
+
+// Writer records one run.
+type Writer struct {
+	o     Options
+	begun Beginning
+	lock  vfs.Lock // nil: another run of this job is under way, or the beginning is not recorded
+}
+
+// Begin records that a run begins. The Writer can be used in any case: with an error, or if another
+// run of the job is under way, this beginning is not recorded, and End records the end all the same.
+func Begin(o Options) (*Writer, error) {
+	w := &Writer{o: o, begun: Beginning{Time: o.Now(), PID: o.PID, Program: o.Program}}
+	if err := w.makeDir(); err != nil {
+		return w, err
+	}
+	lock, err := w.take(lockFile(o.Dir, o.Job), triesOfRun)
+	if errors.Is(err, vfs.ErrLocked) {
+		return w, nil
+	}
+	if err != nil {
+		return w, err
+	}
+	w.lock = lock
+	err = w.change(func(r *Record) {
+		if r.Begun != nil {
+			r.Last = &Run{Began: r.Begun.Time, Ended: r.Begun.Time, Program: r.Begun.Program, Result: Result{Failed: "it ended without a word", Interrupted: true}}
+		}
+		r.Begun = &w.begun
+	})
+	if err != nil { // then no lock may say that the run before is under way
+		w.lock, err = nil, errors.Join(err, lock.Close())
+	}
+	return w, err
+}
+
+// End records the end of the run.
+func (w *Writer) End(result Result) error {
+	err := w.makeDir()
+	if err == nil {
+		err = w.change(func(r *Record) { w.end(r, result) })
+	}
+	if w.lock != nil {
+		err = errors.Join(err, w.lock.Close())
+		w.lock = nil
+	}
+	return err
+}
+
+func (w *Writer) end(r *Record, result Result) {
+	run := &Run{Began: w.begun.Time, Ended: w.o.Now(), Program: w.o.Program, Result: result}
+	if w.lock != nil { // else it is the beginning of another one
+		r.Begun = nil
+	}
+	r.Last = run
+	c := result.Check
+	if result.Failed == "" && (c == nil || c.everything()) {
+		r.Good = run
+	}
+	switch {
+	case c == nil:
+	case c.Damage > 0 && (c.everything() || r.Damage == nil): // a part does not hide the rest
+		r.Damage = run
+	case c.Damage == 0 && result.Failed == "" && c.everything():
+		r.Damage = nil
+	}
+}
+
+// makeDir makes the directory of the records.
+func (w *Writer) makeDir() error {
+	err := w.o.FS.Mkdir(w.o.Dir)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = w.o.FS.SyncDir(path.Dir(w.o.Dir))
+	}
+	return err
+}
+
+// How often a lock is tried: that of the run under way, which readers hold for a moment, and that of
+// the writers, which each of them holds for the time of an fsync.
+const (
+	triesOfRun   = 5
+	triesToWrite = 1000
+)
+
+// take takes a lock.
+func (w *Writer) take(name string, tries int) (lock vfs.Lock, err error) {
+	for range tries {
+		if lock, err = w.o.FS.Lock(name); !errors.Is(err, vfs.ErrLocked) || w.o.Pause == nil {
+			break
+		}
+		w.o.Pause()
+	}
+	return lock, err
+}
+
+// change reads the record, changes it, and replaces it. One that is damaged, or of another storage,
+// counts as none.
+func (w *Writer) change(do func(*Record)) (err error) {
+	lock, err := w.take(path.Join(w.o.Dir, "lock"), triesToWrite)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	r, err := read(w.o.FS, w.o.Dir, w.o.Job)
+	if _, damaged := errors.AsType[*damagedError](err); damaged || err == nil && r.Identity != "" && w.o.Identity != "" && r.Identity != w.o.Identity {
+		r, err = Record{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	r.Version, r.Identity = version, w.o.Identity
+	do(&r)
+	b, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	name := file(w.o.Dir, w.o.Job)
+	return vfs.WriteFileAtomic(w.o.FS, name+".new", name, append(b, '\n'), vfs.SyncOptions{File: true, Dir: true})
+}
