@@ -65,6 +65,12 @@ const faultsOfPage = `(() => {
 const focusable = `[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]")]
 	.filter(e => e.tabIndex >= 0 && !e.disabled && !e.closest("details:not([open]) > :not(summary)") && e.getClientRects().length && getComputedStyle(e).visibility !== "hidden")`
 
+// looks are those in which each page is looked at.
+var looks = []struct {
+	width  int
+	scheme string
+}{{1280, "light"}, {1280, "dark"}, {360, "light"}, {360, "dark"}}
+
 func (c *chromium) checkPage(where string) {
 	c.t.Helper()
 	var faults []string
@@ -165,24 +171,22 @@ func TestPagesInChromium(t *testing.T) {
 		}
 	}
 
-	for _, width := range []int{1280, 360} {
-		for _, scheme := range []string{"light", "dark"} {
-			c.look(width, scheme)
-			for _, page := range pages {
-				c.navigate(paths[page])
-				where := fmt.Sprintf("%s, %s, %d pixels", page, scheme, width)
-				if page == "/web/live" {
-					c.until(`document.querySelectorAll(".chart canvas").length === 4 && document.querySelector("[data-state]").textContent === "Live"`)
-					c.until(`/[0-9]/.test(document.querySelector("[data-figure=loads]").textContent)`)
-				}
-				c.checkPage(where)
-				c.screenshot(fmt.Sprintf("%s-%s-%d", strings.Trim(strings.ReplaceAll(strings.TrimPrefix(page, "/web/"), "/", "-")+"", "-")+map[bool]string{true: "status"}[page == "/web/"], scheme, width))
-			}
-		}
-	}
-	c.look(1280, "light")
+	// A page follows the window and the scheme without being loaded again.
 	for _, page := range pages {
+		c.look(1280, "light")
 		c.navigate(paths[page])
+		for _, look := range looks {
+			c.look(look.width, look.scheme)
+			where := fmt.Sprintf("%s, %s, %d pixels", page, look.scheme, look.width)
+			if page == "/web/live" { // its charts are made for the window
+				c.navigate(paths[page])
+				c.until(`document.querySelectorAll(".chart canvas").length === 4 && document.querySelector("[data-state]").textContent === "Live"`)
+				c.until(`/[0-9]/.test(document.querySelector("[data-figure=loads]").textContent)`)
+			}
+			c.checkPage(where)
+			c.screenshot(fmt.Sprintf("%s-%s-%d", strings.Trim(strings.ReplaceAll(strings.TrimPrefix(page, "/web/"), "/", "-")+"", "-")+map[bool]string{true: "status"}[page == "/web/"], look.scheme, look.width))
+		}
+		c.look(1280, "light")
 		c.checkKeyboard(page)
 		c.quiet(page)
 	}

@@ -73,23 +73,18 @@ func TestContentsInChromium(t *testing.T) {
 		"object-missing": "/web/object?find=/Application/Plone/nothing", "object-search": "/web/object?oid=" + theNews.String() + "&search=1",
 		"history": "/web/history?oid=" + theNews.String(), "compare": "/web/compare?oid=" + theNews.String(), "classes": "/web/classes", "backups": "/web/backups",
 	}
-	for _, width := range []int{1280, 360} {
-		for _, scheme := range []string{"light", "dark"} {
-			c.look(width, scheme)
-			for name, path := range pages {
-				c.navigate(path)
-				if name == "backups" {
-					c.eval(`document.querySelectorAll("details").forEach(e => e.open = true)`, nil)
-				}
-				c.checkPage(fmt.Sprintf("%s, %s, %d pixels", path, scheme, width))
-				c.screenshot(fmt.Sprintf("%s-%s-%d", name, scheme, width))
-			}
-		}
-	}
-	c.look(1280, "light")
-	for _, path := range pages {
+	for name, path := range pages {
+		c.look(1280, "light")
 		c.navigate(path)
 		c.checkKeyboard(path)
 		c.quiet(path)
+		if name == "backups" {
+			c.eval(`document.querySelectorAll("details").forEach(e => e.open = true)`, nil)
+		}
+		for _, look := range looks {
+			c.look(look.width, look.scheme)
+			c.checkPage(fmt.Sprintf("%s, %s, %d pixels", path, look.scheme, look.width))
+			c.screenshot(fmt.Sprintf("%s-%s-%d", name, look.scheme, look.width))
+		}
 	}
 }
