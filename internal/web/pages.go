@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dirstorage/dirstorage/zodb"
@@ -152,12 +153,13 @@ func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
 	places := s.making
+	leave := sync.OnceFunc(func() { <-places })
 	if p.raw != nil {
 		places = s.sending
 	}
 	select {
 	case places <- struct{}{}:
-		defer func() { <-places }()
+		defer leave()
 	case <-ctx.Done():
 		s.fail(w, r, &failure{code: http.StatusServiceUnavailable, retry: 5, text: "too many pages are asked for at once: try again in some seconds"})
 		return
@@ -173,7 +175,7 @@ func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	v := &view{Title: p.title, Path: p.path, Data: data, Storage: q.storage.Name, PerStorage: p.perStorage, LoggedIn: true, CSRF: s.forgeryToken(r), site: s, current: p.path}
+	v := &view{Title: p.title, Path: p.path, Data: data, Storage: q.storage.Name, PerStorage: p.perStorage, LoggedIn: true, CSRF: s.forgeryToken(r), site: s, current: p.path, made: leave}
 	if !p.nav {
 		v.current = p.parent
 	}

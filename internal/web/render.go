@@ -30,6 +30,7 @@ type view struct {
 
 	site    *Site
 	current string // path of the entry in the navigation
+	made    func() // called when the page is whole, before it is sent; nil: nothing is
 }
 
 // entry is one of the navigation.
@@ -188,9 +189,19 @@ func (s *Site) write(w http.ResponseWriter, r *http.Request, code int, name stri
 		s.fail(w, r, err)
 		return
 	}
+	if v.made != nil {
+		v.made()
+	}
+	from := addressOf(r)
+	if !s.readers.enter(from) {
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "too many pages are being sent to readers that are slow: try again in some seconds", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.readers.leave(from)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(b.made.Bytes()) // the client may be gone
+		s.send(w, b.made.Bytes())
 	}
 }

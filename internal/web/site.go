@@ -122,6 +122,8 @@ type Site struct {
 	origins  []origin
 	making   chan struct{} // has a place for each page that is made
 	sending  chan struct{} // has a place for each blob that is sent
+	readers  readers       // of pages that are being sent
+	asked    asked         // storages that are asked for their state
 	live     *live
 	faults   *faults
 	contents *contents

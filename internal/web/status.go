@@ -25,6 +25,7 @@ type storageState struct {
 	Used        int64  // percent of the file system
 	Aside       int64  // bytes
 	CanPack     bool
+	Silent      bool // it has not said its state in time; nothing else is known
 }
 
 // statusPage shows the faults first, and then the state of each storage.
@@ -34,7 +35,7 @@ func (s *Site) statusPage(ctx context.Context, _ *query) (any, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		d.Storages = append(d.Storages, stateOf(ctx, st))
+		d.Storages = append(d.Storages, s.asked.state(ctx, st))
 	}
 	return d, nil
 }
