@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -164,7 +163,10 @@ func TestNoPermissionIsNotNoStorage(t *testing.T) {
 		c.Env = append(os.Environ(), asProgram+"=1")
 		c.Dir = "/"
 		c.SysProcAttr = as
-		out, _ := c.CombinedOutput()
+		out, err := c.CombinedOutput()
+		if c.ProcessState == nil {
+			t.Fatalf("%s: %v", name, err)
+		}
 		text := string(out)
 		if got := c.ProcessState.ExitCode(); got != exitFailed {
 			t.Errorf("%s: status %d, want %d", name, got, exitFailed)
@@ -189,20 +191,10 @@ func asSomebodyElse(t *testing.T) (program string, as *syscall.SysProcAttr) {
 		}
 	}
 	program = filepath.Join(dir, "dirstorage")
-	from, err := os.Open(os.Args[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.Close()
-	to, err := os.OpenFile(program, os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(to, from); err != nil {
-		t.Fatal(err)
-	}
-	if err := to.Close(); err != nil {
-		t.Fatal(err)
+	// By another process: a file that this one has open for writing cannot be executed, and what
+	// tests beside this one start may have inherited it.
+	if out, err := exec.Command("cp", os.Args[0], program).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 	const nobody = 65534
 	return program, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

@@ -117,7 +117,7 @@ var notOwned = map[string]string{
 	"config":          "shows settings",
 	"completion":      "prints",
 	"certs authority": "certificates", "certs server": "certificates", "certs client": "certificates",
-	"certs renew": "certificates", "certs list": "certificates", "certs show": "certificates",
+	"certs renew": "certificates", "certs revoke": "certificates", "certs list": "certificates", "certs show": "certificates",
 	"demo":        "works in a directory of its own",
 	"demo-writer": "works in the directory of demo",
 	"try-lock":    "the one of doctor",

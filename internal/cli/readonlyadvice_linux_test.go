@@ -47,7 +47,7 @@ var onReadOnly = []struct {
 // notOnReadOnly are the commands that the table does not have.
 var notOnReadOnly = map[string]string{"bench": "a server", "top": "a server", "demo": "a temporary directory", "demo-writer": "the one of demo", "version": "prints",
 	"man": "prints", "completion": "prints", "every": "as the command that it repeats", "health": "a server", "doctor": "TestDoctorOfAReadOnlyMount", "try-lock": "the one of doctor", "certs list": "reads", "certs show": "reads",
-	"certs authority": "as certs server", "certs client": "as certs server", "certs renew": "as certs server", "certs server": "TestCertificatesAreNeverOverwritten"}
+	"certs authority": "as certs server", "certs client": "as certs server", "certs renew": "as certs server", "certs revoke": "as certs server", "certs server": "TestCertificatesAreNeverOverwritten"}
 
 // TestReadOnlyMountIsNamed calls each command, and each way in which it writes.
 func TestReadOnlyMountIsNamed(t *testing.T) {
