@@ -176,12 +176,37 @@ func (s *Store) endLoading() error {
 		return nil
 	}
 	if err == nil {
+		err = s.refuseNewer()
+	}
+	if err == nil {
 		err = s.files.SyncFound()
 	}
 	if err == nil {
 		err = s.forgetLoading()
 	}
 	return err
+}
+
+// refuseNewer returns a *layout.NewerError if a newer release has written a bundle, which is refused before
+// anything is changed. The bundles need not be whole.
+func (s *Store) refuseNewer() error {
+	bundles, _, err := s.list()
+	if err != nil {
+		return err
+	}
+	for n, l := range bundles {
+		p, err := s.open(n, l.side, 0)
+		if newer, ok := errors.AsType[*layout.NewerError](err); ok {
+			return newer
+		}
+		if err != nil {
+			continue // reload says that, if it is still there then
+		}
+		if err := s.pool.close(p.opened); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // forgetLoading removes bundles behind x.serial that are in no log, and their blobs, if there may be such.
