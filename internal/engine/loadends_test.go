@@ -280,3 +280,37 @@ func tree(t *testing.T, disk *crashfs.FS) string {
 	}
 	return text.String()
 }
+
+// TestALoadThatIsInterruptedDoesNotCount: nobody knows how much there was, so all of it would have to be
+// read. The transactions stay, and the next load counts.
+func TestALoadThatIsInterruptedDoesNotCount(t *testing.T) {
+	t.Parallel()
+	disk, last := loaded(t)
+	remove(t, disk, "misc/counts")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l, err := engine.OpenLoader(ctx, "", last, sweepOptions(disk))
+	if err == nil {
+		err = load(t, l, last+1, 2)
+	}
+	cancel()
+	if err == nil {
+		err = l.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.Stat("misc/counts"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was counted: %v", err)
+	}
+	l, err = engine.OpenLoader(t.Context(), "", last+1, sweepOptions(disk))
+	if err == nil {
+		err = errors.Join(load(t, l, last+2, 9), l.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.Stat("misc/counts"); err != nil {
+		t.Errorf("the next load does not count: %v", err)
+	}
+}

@@ -29,6 +29,7 @@ import (
 // Anything out of the ordinary is refused with an error that matches errors.ErrUnsupported: then the
 // rest is for a [Storage], which reports the fault, or can do it.
 type Loader struct {
+	ctx     context.Context // of OpenLoader
 	home    *home.Home
 	o       Options
 	sublock vfs.Lock
@@ -53,7 +54,8 @@ func notLoaded(format string, args ...any) error {
 
 // OpenLoader returns the Loader of a HOME that ends with a transaction; 0: of one that has none. It
 // was closed cleanly, and all that it has is of another storage. An error that matches
-// errors.ErrUnsupported says that it is not so, or that its format has no Loader.
+// errors.ErrUnsupported says that it is not so, or that its format has no Loader. When ctx has ended,
+// Close does not count any more.
 func OpenLoader(ctx context.Context, path string, after zodb.TID, o Options) (*Loader, error) {
 	o = o.withDefaults()
 	f := o.fs
@@ -73,7 +75,7 @@ func OpenLoader(ctx context.Context, path string, after zodb.TID, o Options) (*L
 	if err := h.Lock(); err != nil {
 		return nil, err
 	}
-	l := &Loader{home: h, o: o, begun: after, last: after, durable: after, recent: make(map[zodb.OID]zodb.TID)}
+	l := &Loader{ctx: ctx, home: h, o: o, begun: after, last: after, durable: after, recent: make(map[zodb.OID]zodb.TID)}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, l.unlock())
 	}
@@ -277,10 +279,14 @@ func (l *Loader) Close() error {
 	return errors.Join(err, l.unlock())
 }
 
-// count notes how much there is. It reads all of it only if nobody knows how much there was.
+// count notes how much there is. It reads all of it only if nobody knows how much there was, and
+// somebody waits for it; else nobody knows it afterwards, either.
 func (l *Loader) count() error {
 	if !l.counts.Exact {
-		n, err := l.store.Count(context.Background(), store.Sides()...)
+		n, err := l.store.Count(l.ctx, store.Sides()...)
+		if l.ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
