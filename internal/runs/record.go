@@ -122,6 +122,19 @@ func (s *State) Interrupted() bool { return s.Begun != nil && !s.Running }
 // Read reads the record of a job. That there is none, or that it is of a storage with another
 // identity, is no error; an empty identity fits every record.
 func Read(f vfs.FS, dir string, job Job, identity string) (State, error) {
+	s, err := look(f, dir, job, identity)
+	for err == nil && s.Interrupted() {
+		again, aerr := look(f, dir, job, identity)
+		same := again.Interrupted() && again.Begun.Time.Equal(s.Begun.Time) && again.Begun.PID == s.Begun.PID
+		if s, err = again, aerr; same {
+			break
+		}
+		// It ended between the looks at its record and at its lock.
+	}
+	return s, err
+}
+
+func look(f vfs.FS, dir string, job Job, identity string) (State, error) {
 	s := State{Job: job}
 	r, err := read(f, dir, job)
 	if damaged, ok := errors.AsType[*damagedError](err); ok {

@@ -188,6 +188,56 @@ func TestTwoRunsAtOnce(t *testing.T) {
 	}
 }
 
+// TestCleanCheckBesideOneThatFoundDamage: a check that began before another one found damage may have
+// passed the place before it was damaged. One that begins later ends the damage, also if the clock was set
+// back meanwhile.
+func TestCleanCheckBesideOneThatFoundDamage(t *testing.T) {
+	t.Parallel()
+	f, c := place(t), new(clock)
+	o := options(f, c, runs.Check)
+	long, err := runs.Begin(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, o, checked(runs.Whole, true, 3))
+	if err := long.End(checked(runs.Whole, true, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if s := read(t, f, runs.Check); s.Damage == nil || s.Good.Check.Damage != 0 || s.Begun != nil {
+		t.Errorf("after the one that began before: %+v", s)
+	}
+	back := c.at.Add(-24 * time.Hour)
+	c.mu.Lock()
+	c.at = back
+	c.mu.Unlock()
+	do(t, o, checked(runs.Whole, true, 0))
+	if s := read(t, f, runs.Check); s.Damage != nil {
+		t.Errorf("after one that began later: %+v", s.Damage)
+	}
+}
+
+// TestRunThatEndsWhileItsRecordIsRead is not one that was killed.
+func TestRunThatEndsWhileItsRecordIsRead(t *testing.T) {
+	t.Parallel()
+	f, c := place(t), new(clock)
+	w, err := runs.Begin(options(f, c, runs.Backup))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	reader := errfs.New(f, func(op errfs.Op) error {
+		if strings.HasSuffix(op.Name, "backup.lock") && !ended { // the record has been read
+			ended = true
+			return w.End(runs.Result{})
+		}
+		return nil
+	})
+	s, err := runs.Read(reader, runs.InHome, runs.Backup, "0123")
+	if err != nil || !ended || s.Interrupted() || s.Running || s.Good == nil {
+		t.Errorf("ended %v: %+v, %v", ended, s, err)
+	}
+}
+
 // TestManyWritersLoseNoDamage: jobs write and others read, all at once.
 func TestManyWritersLoseNoDamage(t *testing.T) {
 	t.Parallel()

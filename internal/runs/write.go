@@ -86,9 +86,15 @@ func (w *Writer) end(r *Record, result Result) {
 	case c == nil:
 	case c.Damage > 0 && (c.everything() || r.Damage == nil): // a part does not hide the rest
 		r.Damage = run
-	case c.Damage == 0 && result.Failed == "" && c.everything():
+	case c.Damage == 0 && result.Failed == "" && c.everything() && !w.beside(r.Damage):
 		r.Damage = nil
 	}
+}
+
+// beside reports whether another run ended while this one was under way: its findings may be about files
+// that this one had passed before. An end in the future is one by a clock that was wrong.
+func (w *Writer) beside(other *Run) bool {
+	return other != nil && w.begun.Time.Before(other.Ended) && !other.Ended.After(w.o.Now())
 }
 
 // makeDir makes the directory of the records.
