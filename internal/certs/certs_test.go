@@ -159,7 +159,7 @@ func client(p *party) *tls.Config {
 
 func clock() time.Time { return today }
 
-// setup writes the files of a server that trusts what is in trust.
+// setup writes the files of a server that trusts the certificates in trust.
 func setup(t testing.TB, trust string) (*Server, Files) {
 	t.Helper()
 	dir := t.TempDir()
@@ -373,7 +373,7 @@ func TestADirectoryIsFoundByEachOfItsNames(t *testing.T) {
 	}
 }
 
-// What can't be read may be the list that revokes somebody. A link to itself stands in
+// An unreadable file may be the list that revokes somebody. A link to itself stands in
 // for a file without permission, which is none for root.
 func TestAFileThatCannotBeReadIsNotPassedOver(t *testing.T) {
 	t.Parallel()

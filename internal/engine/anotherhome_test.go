@@ -36,7 +36,7 @@ func putInPlace(home, another string) error {
 	return errors.Join(os.Rename(home, home+".old"), os.Rename(another, home))
 }
 
-// filesBelow returns all files of A and B, and misc/snapshot, with what they hold.
+// filesBelow returns all files of A and B, and misc/snapshot, with their content.
 func filesBelow(t *testing.T, home string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -141,7 +141,7 @@ func TestAnotherHomeIsLeftAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.armed.Store(true)
-			_ = s.LeaveSnapshot(t.Context(), "x") // what it makes durable may be gone with HOME
+			_ = s.LeaveSnapshot(t.Context(), "x") // its durable data may be gone with HOME
 			if err := s.WaitNormal(t.Context()); !errors.Is(err, zodb.ErrHomeChanged) {
 				t.Errorf("merge: %v", err)
 			}

@@ -27,7 +27,7 @@ func benchData(i int) []byte { return pickletest.Record(fmt.Sprintf("%0650d", i)
 
 // BenchmarkCommit commits transactions of one object, with so many writers, all
 // of it durable. “burst” is as fast as the log alone is, without a flush;
-// “lasting” is with the flush into A, which is what lasts.
+// “lasting” is with the flush into A, the lasting part.
 func BenchmarkCommit(b *testing.B) {
 	never := map[string]string{"journal.flush_transaction_threshold": "100000000", "journal.flush_file_threshold": "100000000"}
 	for _, writers := range []int{1, 8, 64} {

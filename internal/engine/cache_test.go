@@ -153,7 +153,7 @@ func stressReads(t *testing.T, s *Storage, class zodb.Class) {
 		b := binary.BigEndian.AppendUint64(oid.Bytes(), n)
 		return rec(string(bytes.Repeat(b, 1+int(n%40))))
 	}
-	parse := func(data []byte) (zodb.OID, uint64) { // what content has put in
+	parse := func(data []byte) (zodb.OID, uint64) { // the entries of content
 		b := data[len(data)-18:]
 		return zodb.OIDFromBytes(b), binary.BigEndian.Uint64(b[8:])
 	}
@@ -162,7 +162,7 @@ func stressReads(t *testing.T, s *Storage, class zodb.Class) {
 	defer cancel()
 	var wg sync.WaitGroup
 	var commits, loads, fromMemory atomic.Int64
-	// It takes as long as a busy machine needs for what says something.
+	// It takes as long as a busy machine needs for a result.
 	begun, long := time.Now(), 6*time.Second
 	if testing.Short() {
 		long = time.Second / 2

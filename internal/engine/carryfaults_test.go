@@ -17,7 +17,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// carriedLists returns how many bundles of A carry a list of what can be brought back.
+// carriedLists returns how many bundles of A carry a list of members that can come back.
 func carriedLists(f vfs.FS) (n int, err error) {
 	for e, err := range f.List("A/bundles") {
 		if errors.Is(err, fs.ErrNotExist) {

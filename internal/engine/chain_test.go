@@ -70,7 +70,7 @@ func overwrite(t *testing.T, file string, b []byte) {
 	}
 }
 
-// walked is what a walk over transactions tells.
+// walked is the result of a walk over transactions.
 type walked struct{ sound, damaged, links []zodb.TID }
 
 func walk(t *testing.T, s *engine.Storage, forward bool) (w walked) {
@@ -278,7 +278,7 @@ func TestHeaderLeadsPastWhatAPackLeft(t *testing.T) {
 	if want := slices.Concat(chained[:2], chained[5:]); !slices.Equal(w.sound, want) || !slices.Equal(w.damaged, chained[4:5]) {
 		t.Errorf("got %+v, want %v", w, want)
 	}
-	// Where the chain ends, it is no matter what is left.
+	// Where the chain ends, the rest does not matter.
 	misled(t, file(chained[5]), chained[5], 5)
 	if w := walk(t, s, false); !slices.Equal(w.sound, chained[5:]) || w.damaged != nil || w.links != nil {
 		t.Errorf("got %+v", w)
@@ -290,7 +290,7 @@ func TestHeaderLeadsPastWhatAPackLeft(t *testing.T) {
 	}
 }
 
-// TestPassingErrorEndsAWalk: it is no damage, and what comes behind it is not the end.
+// TestPassingErrorEndsAWalk: it is no damage, and the data behind it are not the end.
 func TestPassingErrorEndsAWalk(t *testing.T) {
 	t.Parallel()
 	s, f, _ := engine.NewErrStorage(t, engine.Options{})

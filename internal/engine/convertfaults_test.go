@@ -21,7 +21,7 @@ import (
 )
 
 // conversion is a storage at two moments, and the format into which it is converted: as it was
-// first, and then what came since.
+// first, and then the later ones.
 type conversion struct {
 	format        layout.Format
 	first, second *engine.Storage

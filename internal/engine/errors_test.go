@@ -115,7 +115,7 @@ func failAt(f *errfs.FS, cause error, n int) (end func() (ops int, failed string
 	ops, failed, named := 0, "", ""
 	f.Decide(func(op errfs.Op) error {
 		if op.Kind == "create" || op.Kind == "rename" || op.Kind == "remove" {
-			named = op.Name // what a sync of its directory is for
+			named = op.Name // the purpose of a sync of its directory
 		}
 		if cause == syscall.ENOSPC && (!op.Changes() || op.Kind == "remove" || op.Kind == "touch" || strings.HasPrefix(op.Kind, "sync")) {
 			return nil
@@ -390,7 +390,7 @@ func TestCreateIsWholeOrNotAtAll(t *testing.T) {
 				t.Fatalf("crash at %d, %v: create succeeded and it is not there", n, mode)
 			}
 			if statErr != nil {
-				// What is left must not be in the way.
+				// Leftover files must not be in the way.
 				if err := make(after); err != nil {
 					t.Fatalf("crash at %d, %v: the next create: %v", n, mode, err)
 				}

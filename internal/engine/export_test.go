@@ -62,7 +62,7 @@ func (s *Storage) JournalSegments() int { return s.journal.Stats().Segments }
 // HeldLocks is the number of locks of objects.
 func (s *Storage) HeldLocks() int { return s.txns.HeldLocks() }
 
-// TxnReport is what the transactions that are open tell of themselves.
+// TxnReport is the report of the open transactions.
 func (s *Storage) TxnReport() txn.Report { return s.txns.Report() }
 
 // Dir is the HOME that is open.
@@ -80,7 +80,7 @@ const (
 	Unborn       = unborn
 )
 
-// TestLog keeps what is logged.
+// TestLog keeps the lines of the log.
 type TestLog = testLog
 
 // RaceDetector is whether the tests run with it.

@@ -205,7 +205,7 @@ func TestKilledThenPowerCut(t *testing.T) {
 func TestErrorThenPowerCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range faultCases(t) {
-		c.back = false // what passes is tried again after a while
+		c.back = false // a passing fault is tried again after a while
 		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
 			t.Run(fmt.Sprint(c, " ", cause), func(t *testing.T) {
 				t.Parallel()
@@ -358,7 +358,7 @@ func (c packCase) repeated(t testing.TB, packing *atomic.Bool) func(disk *crashf
 	}
 }
 
-// undeleteFaults makes a job that brings back what two packs put aside.
+// undeleteFaults makes a job that brings back the files put aside by two packs.
 func (c packCase) undeleteFaults(t *testing.T, noSyncAll bool) func(disk *crashfs.FS) (*faulttest.Job, error) {
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
 		if err := c.home(disk); err != nil {

@@ -106,7 +106,7 @@ func compareWithGolden(t *testing.T, s *engine.Storage, want *hometest.Home) {
 		if err != nil || rec.Exists == o.UndoneCreation || rec.DataTID != from || len(rec.Data) != o.Length || sum(rec.Data) != o.SHA256 {
 			t.Errorf("record %s %s: %+v, %v", o.OID, o.TID, rec, err)
 		}
-		// The revision is what was current right after its transaction.
+		// The revision was current right after its transaction.
 		r, err := s.LoadBefore(ctx, o.OID, o.TID+1)
 		switch {
 		case o.UndoneCreation:

@@ -91,7 +91,7 @@ func readsAsItWas(t *testing.T, home string, want *hometest.Own) {
 		}
 		compareRevisions(t, s, there)
 	}
-	// What was written is read with what is there.
+	// All of it is read again.
 	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("root, changed")}, enginetest.Change{OID: 9, Data: pickletest.Record("a blob"), Blob: "three"})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func newStorage(t testing.TB, o Options) *Storage {
 // rec is [pickletest.Record].
 func rec(text string, refs ...zodb.OID) []byte { return pickletest.Record(text, refs...) }
 
-// change is what a test transaction does to one object.
+// change is the work of a test transaction on one object.
 type change struct {
 	oid    zodb.OID
 	data   []byte // nil: delete
@@ -231,7 +231,7 @@ func snapshotContent(home string) string {
 	return string(b)
 }
 
-// inEveryPlace runs a test with what was committed in the log, in A, and in B.
+// inEveryPlace runs a test with its data in the log, in A, and in B.
 func inEveryPlace(t *testing.T, test func(t *testing.T, settle func(s *Storage))) {
 	places := map[string]func(t *testing.T, s *Storage){
 		"log": func(*testing.T, *Storage) {},

@@ -96,10 +96,10 @@ func writeUntilKilled(home string, packs bool) error {
 	return <-failed
 }
 
-// packedLine is what a writer prints after a pack.
+// packedLine is the line that a writer prints after a pack.
 const packedLine = "packed"
 
-// packAndTakeBack packs until it fails, and after each third pack brings back what packs took.
+// packAndTakeBack packs until it fails, and after each third pack brings back the removed files.
 func packAndTakeBack(ctx context.Context, s *engine.Storage) error {
 	for i := 1; ; i++ {
 		if _, err := s.Pack(ctx, zodb.PackOptions{NoGC: true}); err != nil {
@@ -125,7 +125,7 @@ type ack struct {
 func (a ack) text() string { return fmt.Sprintf("%d of %d", a.n, a.w) }
 
 // killWriter runs a writer on a HOME, kills it a while after the first acknowledgement, and the first
-// pack, and returns what was acknowledged.
+// pack, and returns the acknowledged transactions.
 func killWriter(t *testing.T, home string, packs bool, after time.Duration) (acked []ack) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

@@ -81,7 +81,7 @@ func TestOpenWhateverIsInMisc(t *testing.T) {
 	}
 }
 
-// ruins are what a power cut may make of a file.
+// ruins are the states in which a power cut may leave a file.
 var ruins = map[string]func(t *testing.T, name string, was []byte){
 	"empty":   func(t *testing.T, name string, _ []byte) { ruinTo(t, name, nil) },
 	"zeros":   func(t *testing.T, name string, was []byte) { ruinTo(t, name, make([]byte, max(len(was), 20))) },

@@ -140,7 +140,7 @@ func TestLostCurrentRevisionIsDamage(t *testing.T) {
 	if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err == nil {
 		t.Error("a pack does not miss it")
 	}
-	// The object can be stored anew, based on what was lost.
+	// The object can be stored anew, based on the lost revision.
 	enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("three"), Serial: lost})
 	if got := engine.Load(t, s, 1); got != string(pickletest.Record("three")) {
 		t.Errorf("after it was stored anew: %q", got)

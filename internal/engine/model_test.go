@@ -24,7 +24,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// A model says what a storage has to hold, whatever happened to it. It is
+// A model says the content that a storage has to hold, after any event. It is
 // driven by one goroutine beside the storage.
 type model struct {
 	acked    []*modelTxn // in the order of their tids
@@ -350,7 +350,7 @@ func copyFiles(from, to vfs.FS, dirs ...string) error {
 	return nil
 }
 
-// scenario is what a crash or error test does to a storage: the same for the same seed.
+// scenario is the work of a crash or error test on a storage: the same for the same seed.
 type scenario struct {
 	fs    vfs.FS
 	o     Options

@@ -76,7 +76,7 @@ func leftByOriginal(ctx context.Context, disk *crashfs.FS, replica bool) (zodb.T
 	return tid, errors.Join(err, disk.SyncAll())
 }
 
-// originalFaults makes a job that rolls forward what an original left, and commits.
+// originalFaults makes a job that rolls forward the journal of an original, and commits.
 func originalFaults(t testing.TB, replica bool) func(disk *crashfs.FS) (*faulttest.Job, error) {
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
 		tid, err := leftByOriginal(t.Context(), disk, replica)

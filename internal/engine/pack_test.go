@@ -375,7 +375,7 @@ func TestBrokenObjectStopsThePack(t *testing.T) {
 	}
 }
 
-// TestDryRunSaysWhatWouldGo compares it with what goes then.
+// TestDryRunSaysWhatWouldGo compares it with the files that go then.
 func TestDryRunSaysWhatWouldGo(t *testing.T) {
 	t.Parallel()
 	s := packStorage(t, Options{})
@@ -437,7 +437,7 @@ func (p *pausing) Remove(name string) error {
 	return p.FS.Remove(name)
 }
 
-// pausingStorage opens a storage whose file system tells what it does.
+// pausingStorage opens a storage whose file system reports its operations.
 func pausingStorage(t *testing.T, p *pausing, set ...string) *Storage {
 	t.Helper()
 	s := packStorage(t, Options{}, set...)
@@ -1015,7 +1015,7 @@ func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 			before := filesOf(s.home.FS, format)
 			list := tids(t, s)
 			counts := s.Counts()
-			// Two packs, a day between them, and each brings back what it took.
+			// Two packs, a day between them, and each brings back its files.
 			var stamps []int64
 			for i := range 2 {
 				stamps = append(stamps, time.Unix(0, now.Load()).Unix())

@@ -32,7 +32,7 @@ func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Sto
 	m := c.newModel()
 	for err == nil && len(m.txns) < transactions {
 		if err = m.commit(ctx, s, rnd); errors.Is(err, zodb.ErrDangling) || errors.Is(err, zodb.ErrUndo) {
-			err = nil // an undo took away what a change refers to
+			err = nil // an undo took away the target of a change
 		}
 	}
 	if err = errors.Join(err, s.WaitNormal(ctx), s.Flush(ctx)); err != nil {
@@ -43,7 +43,7 @@ func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Sto
 
 // TestErrorAtEveryOperationOfAPack lets one operation fail, each in its turn, with
 // an I/O error or because the disk is full. Nothing of what stays is lost, check
-// finds nothing, and the next pack removes what this one left.
+// finds nothing, and the next pack removes the rest.
 func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	t.Parallel()
 	every := oneOf(5, 23, 307)
@@ -69,7 +69,7 @@ func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	}
 }
 
-// noPartOfIt reports whether an operation is on what is no part of the database.
+// noPartOfIt reports whether an operation is on a file outside the database.
 func noPartOfIt(op string) bool {
 	if strings.HasPrefix(op, "read A/bundles/") || strings.Contains(op, "journal/aside-merge") || strings.Contains(op, "misc/current") {
 		return true // it is read once more, by way of the index; a merge is tried again; the table is not asked
@@ -139,7 +139,7 @@ func (c packCase) packWithError(t *testing.T, cause error, n int) int {
 }
 
 // packAgain looks whether everything that stays is there, commits, and packs to the
-// same time: then there is nothing but what stays.
+// same time: then only the kept files are there.
 func (c packCase) packAgain(ctx context.Context, s *Storage, f vfs.FS, m *packModel, o zodb.PackOptions) error {
 	m.pack(zodb.TIDFromTime(o.Time), true)
 	if err := errors.Join(m.verify(ctx, s), damaged(ctx, f)); err != nil {
@@ -183,7 +183,7 @@ func storageToPack(t *testing.T, retry time.Duration) (s *Storage, f *errfs.FS, 
 	return s, f, oids[0], oids[1]
 }
 
-// wantPacked looks whether what should go is gone.
+// wantPacked looks whether the condemned files are gone.
 func wantPacked(t *testing.T, s *Storage, stays, goes zodb.OID, transactions int) {
 	t.Helper()
 	if exists(t, s, goes) || load(t, s, stays) != string(rec("goes on")) {
@@ -246,7 +246,7 @@ func TestPackOnAFullDiskEndsWithAClearError(t *testing.T) {
 	}
 }
 
-// lackings are what a pack may lack, and where.
+// lackings are the things that a pack may lack, and where.
 func lackings() []lacking {
 	marks := func(op errfs.Op) bool { return strings.Contains(op.Name, "packed") }
 	inA := func(op errfs.Op) bool { return strings.HasPrefix(op.Name, "A/") && !marks(op) }
@@ -403,7 +403,7 @@ func (c packCase) crashUndelete(t *testing.T, n int) int {
 	return ops
 }
 
-// undeleted repeats an undelete after a crash, and compares with what there was before the packs.
+// undeleted repeats an undelete after a crash, and compares with the content before the packs.
 func (c packCase) undeleted(t *testing.T, f *crashfs.FS, m *packModel, files []string, list []zodb.TID) error {
 	t.Helper()
 	if err := damaged(t.Context(), f); err != nil {

@@ -11,7 +11,7 @@ import (
 
 // TestPackToNowMakesNoExceptionOfTheNewest: with min_pack_time 0 what the newest
 // transactions wrote goes as everything else does, as with a FileStorage. The last
-// transaction stays, whatever is left of it.
+// transaction stays, with its rest.
 func TestPackToNowMakesNoExceptionOfTheNewest(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -31,7 +31,7 @@ func TestPackToNowMakesNoExceptionOfTheNewest(t *testing.T) {
 			commit(t, s, change{oid: 0, data: rec("root")})
 			first := commit(t, s, change{oid: x, data: rec("garbage")})
 			last := commit(t, s, tt.last(x))
-			// Later than the last transaction, whatever the clock says.
+			// Later than the last transaction, at any time of the clock.
 			r := doPack(t, s, zodb.PackOptions{NoGC: tt.o.NoGC, Time: last.Time().Add(time.Second)})
 			if _, err := s.LoadSerial(t.Context(), x, first); !errors.Is(err, zodb.ErrNotFound) {
 				t.Errorf("the revision before: %v", err)

@@ -21,7 +21,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// packModel is what a storage should hold before and after packs, worked out
+// packModel is the content that a storage should hold before and after packs, worked out
 // naively: everything is kept in memory, and reachability is a walk over all of it.
 type packModel struct {
 	txns []*packTxn
@@ -127,7 +127,7 @@ func (m *packModel) latest() zodb.TID {
 	return m.last() + 1
 }
 
-// pack removes what a pack should remove.
+// pack removes the garbage, as a pack should.
 func (m *packModel) pack(threshold zodb.TID, gc bool) {
 	if len(m.txns) == 0 {
 		return
@@ -152,7 +152,7 @@ func (m *packModel) pack(threshold zodb.TID, gc bool) {
 	for _, tid := range slices.Backward(slices.Sorted(maps.Keys(m.trans))) {
 		if tid < threshold && (n >= 2 || !m.minPack) {
 			if n == 0 {
-				stay[tid] = true // not what it wrote
+				stay[tid] = true // not its writes
 			}
 			break
 		}
@@ -435,7 +435,7 @@ func (c packCase) run(ctx context.Context, f vfs.FS, m *packModel, after func(*S
 			}
 		}
 		if errors.Is(err, zodb.ErrDangling) || errors.Is(err, zodb.ErrUndo) {
-			err = nil // an undo took away what a change refers to
+			err = nil // an undo took away the target of a change
 		}
 		if err != nil {
 			return err
@@ -468,7 +468,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 
 // TestPackRemovesWhatTheModelSays packs random graphs, with undo, deletion,
 // links that are cut and put back, at random times, and compares every file of A
-// with a model that works out naively what can be reached.
+// with a model that works out naively the reachable objects.
 func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	t.Parallel()
 	sets := []string{"", "storage.min_pack_time=0", "storage.keep_policy=undoable", "storage.delay_delete=0", "storage.delay_delete=0 storage.min_pack_time=0 storage.keep_policy=undoable"}
@@ -508,7 +508,7 @@ func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	}
 }
 
-// difference lists what two sorted lists do not have in common.
+// difference lists the items that are in one of two sorted lists.
 func difference(want, got []string) string {
 	var b strings.Builder
 	for _, w := range want {
@@ -526,7 +526,7 @@ func difference(want, got []string) string {
 
 // TestCrashAtEveryOperationOfPacks cuts the power before each operation of a
 // script that commits and packs, opens again, which goes on with the pack, and
-// compares: nothing of what should be there is missing, and check finds nothing.
+// compares: nothing is missing, and check finds nothing.
 func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	t.Parallel()
 	every := oneOf(4, 80, 601)

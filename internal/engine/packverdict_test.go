@@ -88,7 +88,7 @@ func (r *relinked) link(oid zodb.OID) {
 	}
 }
 
-// look compares what the root refers to.
+// look compares the targets of the root.
 func (r *relinked) look(where string) {
 	r.t.Helper()
 	if len(r.linked) > 0 {
@@ -117,7 +117,7 @@ func (r *relinked) reopened(where string, disk *crashfs.FS) *relinked {
 	return &n
 }
 
-// endings lets the storage end in each way, and looks at what the next open makes of it.
+// endings lets the storage end in each way, and looks at the result of the next open.
 func (r *relinked) endings(where string) {
 	r.t.Helper()
 	r.look(where)
@@ -145,7 +145,7 @@ func (r *relinked) endings(where string) {
 	n.s.Close()
 }
 
-// inMisc reports whether an operation may touch what a pack keeps in misc/.
+// inMisc reports whether an operation may touch the files of a pack in misc/.
 func inMisc(op errfs.Op) bool {
 	return strings.HasPrefix(op.Name, planFile) || op.Kind == "syncdir" && op.Name == "misc"
 }
@@ -223,7 +223,7 @@ func relinkedWithError(t *testing.T, format layout.Format, cause error, n int, f
 	r.hook.renamed = nil
 	r.link(r.oids[1])
 	r.endings(where)
-	// The pack after that, in the same process, ends, and keeps what is referred to.
+	// The pack after that, in the same process, ends, and keeps all referenced objects.
 	r.errs.Decide(nil)
 	if _, err := r.s.Pack(t.Context(), zodb.PackOptions{}); err != nil {
 		t.Errorf("%s; the next pack: %v", where, err)

@@ -131,7 +131,7 @@ func TestPromiseOfRoomIsMadeOnce(t *testing.T) {
 		name  string
 		free  uint64 // bytes; 0: many
 		retry time.Duration
-		same  []change        // what it has in the end; nil: its vote fails, and it is aborted
+		same  []change        // its content in the end; nil: its vote fails, and it is aborted
 		bring func(*promised) // up to its last vote
 	}{
 		{name: "once", same: []change{{oid: 1, data: text(100)}}, bring: func(p *promised) {

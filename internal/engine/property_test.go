@@ -13,7 +13,7 @@ import (
 )
 
 // TestEngineDoesWhatTheModelDoes drives engine and model side by side with
-// actions that rapid chooses, and shrinks what fails. It prints the seed.
+// actions that rapid chooses, and shrinks failing sequences. It prints the seed.
 func TestEngineDoesWhatTheModelDoes(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

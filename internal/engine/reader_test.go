@@ -68,7 +68,7 @@ func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 				if err != nil {
 					t.Fatalf("a flush at operation %d of a read-only open: %v", n, err)
 				}
-				// What was read of the log may have been packed away since.
+				// Data read from the log may have been packed away since.
 				if _, err := r.Load(t.Context(), 0); err != nil && !strings.Contains(err.Error(), "open it again") {
 					t.Errorf("a flush at operation %d: %v", n, err)
 				}

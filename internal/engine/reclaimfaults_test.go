@@ -11,7 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// reclaimFaults makes a job that gives back what a pack has removed.
+// reclaimFaults makes a job that gives back the space of removed members.
 func (c packCase) reclaimFaults(t *testing.T) func(disk *crashfs.FS) (*faulttest.Job, error) {
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
 		if err := c.home(disk); err != nil {

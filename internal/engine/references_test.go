@@ -95,7 +95,7 @@ func TestOnlyAddedReferencesAreChecked(t *testing.T) {
 	}
 }
 
-// TestReferencesOfADamagedRevisionCountAsNew: nobody can say what was in it.
+// TestReferencesOfADamagedRevisionCountAsNew: its content is not known.
 func TestReferencesOfADamagedRevisionCountAsNew(t *testing.T) {
 	t.Parallel()
 	var logged syncBuffer
@@ -171,7 +171,7 @@ func TestResolvedAndRestoredReferencesAreKept(t *testing.T) {
 }
 
 // TestKeptReferencesDuringAPackOfDeletedObjects: the pack of a storage without
-// garbage collection removes what the reference dangled to before.
+// garbage collection removes the earlier target of the reference.
 func TestKeptReferencesDuringAPackOfDeletedObjects(t *testing.T) {
 	t.Parallel()
 	var act func()

@@ -104,7 +104,7 @@ func TestCountsIncludeWhatIsNotFlushedAndTheTransactionThatIsPublished(t *testin
 	}
 }
 
-// observed notes what an Observer is told.
+// observed notes the calls of an Observer.
 type observed struct {
 	mu                            sync.Mutex
 	syncs, synced, waits          int

@@ -18,7 +18,7 @@ import (
 )
 
 // slowLog asks, while each line is being written, whether the storage can be asked
-// and read: whoever reads the log may be slow.
+// and read: a reader of the log may be slow.
 type slowLog struct {
 	t       *testing.T
 	storage atomic.Pointer[Storage]

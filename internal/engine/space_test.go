@@ -244,7 +244,7 @@ func TestRefusedCommitsAreInTheStatus(t *testing.T) {
 	}
 }
 
-// diskOf says how large a file system is, whatever the real one is like.
+// diskOf says how large a file system is, without regard to the real one.
 type diskOf struct {
 	vfs.FS
 	space vfs.Space

@@ -58,7 +58,7 @@ func stateOf(f vfs.FS, dir string) (map[string]fileState, error) {
 	return all, nil
 }
 
-// changedIn names what differs between two states of A.
+// changedIn names the differences between two states of A.
 func changedIn(before, after map[string]fileState) (names []string) {
 	for name, was := range before {
 		is, there := after[name]
@@ -114,7 +114,7 @@ func (a *stillA) begin(f *errfs.FS) {
 	f.Decide(a.decide)
 }
 
-// want compares A with what it was at begin.
+// want compares A with its state at begin.
 func (a *stillA) want(after string) {
 	a.t.Helper()
 	a.mu.Lock()

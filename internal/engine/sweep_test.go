@@ -31,7 +31,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// sweptErrors are what each operation fails with.
+// sweptErrors are the errors of each operation.
 var sweptErrors = []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM}
 
 // sweep is a long job of an administrator in which operations fail.
@@ -298,7 +298,7 @@ func inspect(ctx context.Context, f vfs.FS, look func(s *engine.Storage) error) 
 	return checked(ctx, f)
 }
 
-// checked is the error of a check, or of what it found.
+// checked is the error of a check, or of its findings.
 func checked(ctx context.Context, f vfs.FS) error {
 	_, err := checktest.Sound(ctx, f)
 	return err
@@ -326,7 +326,7 @@ func runOpen(ctx context.Context, f vfs.FS, faults func(bool), do func(s *engine
 	faults(true)
 	defer faults(false)
 	err = do(s)
-	_ = s.Close() // what it could not do the next open does
+	_ = s.Close() // the next open does the rest
 	return err
 }
 
@@ -355,7 +355,7 @@ func (x *sweptIndex) End(ctx context.Context, complete bool) {
 	}
 }
 
-// foundError is what a check found; an error that it met is in the text.
+// foundError is the findings of a check; an error that it met is in the text.
 type foundError []string
 
 func (e foundError) Error() string { return strings.Join(e, "; ") }
@@ -424,7 +424,7 @@ func importAll(ctx context.Context, s *engine.Storage, f vfs.FS) error {
 	return errors.Join(err, r.Close())
 }
 
-// toImport makes an empty storage beside what an export of a full one gave.
+// toImport makes an empty storage beside the export of a full one.
 func toImport(ctx context.Context, t testing.TB, format layout.Format) *crashfs.FS {
 	t.Helper()
 	full, empty := newSwept(ctx, t, format, false), newSwept(ctx, t, format, true)
@@ -586,7 +586,7 @@ func sweeps(format layout.Format) []sweep {
 				}
 				return inspect(ctx, disk, func(s *engine.Storage) error {
 					if !whole {
-						// What nothing could remove is removed by hand, as the command says.
+						// The rest is removed by hand, as the command says.
 						for _, name := range []string{"Data.fs.tmp", "blobs"} {
 							if err := vfs.RemoveAll(disk, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 								return err

@@ -136,7 +136,7 @@ func sufferOutage(t *testing.T, format layout.Format, out *outage) (ops int) {
 		}
 		return err
 	}
-	// try repeats what was refused, as a client would.
+	// try repeats a refused call, as a client would.
 	try := func(what string, do func() error) {
 		for range 200 {
 			err := do()
@@ -222,7 +222,7 @@ func sufferOutage(t *testing.T, format layout.Format, out *outage) (ops int) {
 	return ops
 }
 
-// testLog keeps what is logged.
+// testLog keeps the lines of the log.
 type testLog struct {
 	mu    sync.Mutex
 	lines []string

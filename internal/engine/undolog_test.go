@@ -175,7 +175,7 @@ func damageRevision(t testing.TB, home string, oid zodb.OID, tid zodb.TID) {
 	}
 }
 
-// TestRecordOfAnUndoNamesNothingThatIsGone: who copies it would look for it in vain.
+// TestRecordOfAnUndoNamesNothingThatIsGone: a copy would look for it in vain.
 func TestRecordOfAnUndoNamesNothingThatIsGone(t *testing.T) {
 	t.Parallel()
 	s := engine.PackStorage(t, engine.Options{})

@@ -24,7 +24,7 @@ func undoOf(t *testing.T, s *engine.Storage, tid zodb.TID) zodb.Txn {
 	return txn
 }
 
-// wantRefused votes for an undo that would refer to what does not exist.
+// wantRefused votes for an undo that would refer to a missing object.
 func wantRefused(t *testing.T, txn zodb.Txn, from, target zodb.OID) {
 	t.Helper()
 	err := txn.Vote(t.Context())

@@ -33,7 +33,7 @@ func newVolume(t testing.TB) *crashfs.FS {
 	return f
 }
 
-// wholeOrVacant opens what a create left. It is a storage, or none at all that the next
+// wholeOrVacant opens the leftovers of a create. It is a storage, or none at all that the next
 // create does not fill.
 func wholeOrVacant(t *testing.T, f vfs.FS, created bool, when string, args ...any) {
 	t.Helper()
@@ -89,7 +89,7 @@ func TestCreateInAnEmptyDirectoryIsWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
-// TestCreateFillsNothingElse: what is not empty is refused, and nothing of it changes.
+// TestCreateFillsNothingElse: a directory with content is refused, and nothing of it changes.
 func TestCreateFillsNothingElse(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]map[string]string{

@@ -33,7 +33,7 @@ func (b *lockedBuffer) lines() []string {
 
 var more = regexp.MustCompile(`… and (\d+) more: (\w+)`)
 
-// TestFloodOfLinesIsCounted: whatever is not written is in the numbers of “and n more”.
+// TestFloodOfLinesIsCounted: each line that is not written is in the numbers of “and n more”.
 func TestFloodOfLinesIsCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestClockThatStepsBackSilencesNothing(t *testing.T) {
 	for take() {
 	}
 	now = now.Add(-24 * time.Hour)
-	take() // tells what the time is now
+	take() // tells the time
 	now = now.Add(2 * limitEvery)
 	if !take() {
 		t.Error("nothing is written until the clock has caught up")

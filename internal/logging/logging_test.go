@@ -27,7 +27,7 @@ import (
 
 func noon() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.UTC) }
 
-// logged returns what one call writes.
+// logged returns the output of one call.
 func logged(o logging.Options, call func(*slog.Logger)) string {
 	var b bytes.Buffer
 	o.Clock = noon

@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/metrics"
 )
 
-// durations are what loads take, more or less.
+// durations are the usual times of loads.
 func durations() []time.Duration {
 	d := make([]time.Duration, 256)
 	for i := range d {
@@ -38,7 +38,7 @@ func BenchmarkObserve(b *testing.B) {
 			}
 		})
 	})
-	// What it would cost with the histogram of Prometheus.
+	// The cost with the histogram of Prometheus.
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "load_seconds", Buckets: prometheus.ExponentialBuckets(1e-5, 2.5, 15)}, []string{"storage"})
 	b.Run("client_golang, one", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {

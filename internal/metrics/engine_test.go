@@ -55,7 +55,7 @@ func TestEngineIsSeen(t *testing.T) {
 	})
 }
 
-// BenchmarkStatus is what a scrape asks the engine for, free space included.
+// BenchmarkStatus is the question of a scrape to the engine, free space included.
 func BenchmarkStatus(b *testing.B) {
 	s := enginetest.Open(b, enginetest.Home(b, engine.CreateOptions{}), engine.Options{})
 	for b.Loop() {

@@ -173,7 +173,7 @@ func TestMetricsAreNamedAsPrometheusWantsThem(t *testing.T) {
 	}
 }
 
-// TestDocumentNamesEveryMetric compares docs/monitoring.md with what is there.
+// TestDocumentNamesEveryMetric compares docs/monitoring.md with the metrics.
 func TestDocumentNamesEveryMetric(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("../../docs/monitoring.md")
@@ -305,7 +305,7 @@ func TestPackIsShownWhileItIsUnderWay(t *testing.T) {
 }
 
 // TestEveryPhaseOfAPackIsOneOfTheLabels looks into the source of the engine for
-// what a pack says of itself.
+// the report of a pack.
 func TestEveryPhaseOfAPackIsOneOfTheLabels(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../engine/packing/*.go")

@@ -28,7 +28,7 @@ func read(t *testing.T, d *disk, n int, off int64) []byte {
 }
 
 // TestCutKeepsWhatWasFlushed: and of the rest of each unit one of the things
-// that were written there, or what was there before.
+// that were written there, or the data before.
 func TestCutKeepsWhatWasFlushed(t *testing.T) {
 	t.Parallel()
 	for kind := range cutKinds {

@@ -20,7 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// TestSyncOnRealFileSystems: what internal/vfs calls durable survives a cut just
+// TestSyncOnRealFileSystems: data that internal/vfs calls durable survive a cut just
 // after that, with nothing that the disk was not told to flush. It must run as root;
 // DIRSTORAGE_ROUNDS=N makes it look at all file systems, N times as often.
 func TestSyncOnRealFileSystems(t *testing.T) {
@@ -46,7 +46,7 @@ func TestSyncOnRealFileSystems(t *testing.T) {
 	}
 }
 
-// ownMounts gives the thread of a test, and what it starts, mounts of its own. The
+// ownMounts gives the thread of a test, and its processes, mounts of its own. The
 // thread ends with the test.
 func ownMounts(t *testing.T, needs ...string) {
 	t.Helper()
@@ -164,7 +164,7 @@ func syncedBatch(f vfs.FS, n int, rnd *rand.Rand, all bool) (names []string, err
 
 // TestNamesWithoutAJournal: files are removed and replaced, and others made, and nothing
 // makes the names durable, but everything that the file system wrote by itself stays. Then
-// each name leads to what it led to, or should, and to nothing else.
+// each name leads to its file, the old or the new one, and to nothing else.
 func TestNamesWithoutAJournal(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it mounts file systems")
@@ -249,7 +249,7 @@ func churn(f vfs.FS, rnd *rand.Rand) (may map[string][]string, err error) {
 		case 0:
 			err = f.Remove(name)
 			may[name] = append(may[name], "")
-		case 1: // a directory and what is in it
+		case 1: // a directory and its files
 			if dir, name = fmt.Sprintf("old/more-%d", n%10), fmt.Sprintf("old/more-%d/x", n%10); f.Mkdir(dir) == nil {
 				_, err = vfs.Put(f, name, []byte(name), true)
 				may[name] = []string{name, ""}

@@ -8,7 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// FuzzObject asserts that what can be parsed is written again as it was, and
+// FuzzObject asserts that a parsed file is written again as it was, and
 // that with a checksum no other bytes after the header can be.
 func FuzzObject(f *testing.F) {
 	for _, kind := range sumKinds() {
@@ -53,7 +53,7 @@ func FuzzTransaction(f *testing.F) {
 			t.Error(err)
 		}
 		again := mustAppend(t, txn.Append, SumKindOf(b))
-		// What is reserved is not kept.
+		// Reserved bytes are not kept.
 		want := bytes.Clone(b)
 		clear(want[transactionReserved:transactionPrevious])
 		if !bytes.Equal(again, want) {

@@ -385,7 +385,7 @@ func TestDamagedTransactionIsRefused(t *testing.T) {
 	}
 }
 
-// TestRelinkedTransactionKeepsItsChecksum is what the original's pack relies on.
+// TestRelinkedTransactionKeepsItsChecksum is a promise to the original's pack.
 func TestRelinkedTransactionKeepsItsChecksum(t *testing.T) {
 	t.Parallel()
 	b := mustAppend(t, sampleTxn.Append, MD5)

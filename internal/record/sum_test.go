@@ -48,7 +48,7 @@ func TestGoldenSums(t *testing.T) {
 	}
 }
 
-// TestEveryFlippedBitUnderTheSumIsFound flips each bit of the checksum and of what it covers, in
+// TestEveryFlippedBitUnderTheSumIsFound flips each bit of the checksum and of the bytes below it, in
 // records of chance with each kind of checksum.
 func TestEveryFlippedBitUnderTheSumIsFound(t *testing.T) {
 	t.Parallel()

@@ -6,7 +6,7 @@ import (
 )
 
 // withSums makes the checksums of a file right, as far as it has the form of an
-// index, so that what is behind them is tried too.
+// index, so that the data behind them are tried too.
 func withSums(b []byte) []byte {
 	if len(b) < headerSize+tailSize {
 		return b

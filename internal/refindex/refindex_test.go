@@ -466,7 +466,7 @@ func FuzzOpen(f *testing.F) {
 		dir := newFS(t)
 		_, err := vfs.Put(dir, "misc/refs", data, false)
 		ok(t, err)
-		// Whatever the file says, what is read of it ascends.
+		// With any content of the file, the items read from it ascend.
 		_, _, err = read(dir, []zodb.OID{zodb.OID(oid)})
 		if err != nil && !errors.Is(err, zodb.ErrCorrupt) {
 			t.Error(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// full and scarce are all that passes; whatever else there is, or may come, lasts.
+// full and scarce are all passing faults; all others last.
 var (
 	full   = []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT}
 	scarce = []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR}
@@ -36,7 +36,7 @@ func TestFaultOfEveryErrno(t *testing.T) {
 			fmt.Errorf("flush: %w", n), errors.Join(n, nil), errors.Join(syscall.ENOSPC, n), fmt.Errorf("%w, %w", n, syscall.ENOSPC),
 		} {
 			if got := vfs.FaultOf(err); got != want {
-				// Beside “no room”, what lacks something else lacks that; and what lasts, lasts.
+				// Beside “no room”, an error for lack of something else says that; and a lasting one lasts.
 				if !(want == vfs.FullFault && got == vfs.FullFault) {
 					t.Errorf("errno %d (%v) in %T: %d, want %d", n, n, err, got, want)
 				}

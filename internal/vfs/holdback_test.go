@@ -13,7 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs/vfstest"
 )
 
-// TestHoldBackIsNotSeen: whoever holds back is a file system like any other.
+// TestHoldBackIsNotSeen: a holder-back is a file system like any other.
 func TestHoldBackIsNotSeen(t *testing.T) {
 	t.Parallel()
 	vfstest.Run(t, func(t *testing.T) vfs.FS {

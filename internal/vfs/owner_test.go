@@ -19,7 +19,7 @@ func TestRootMakesFilesForTheOwnerOfTheDirectory(t *testing.T) {
 	for _, of := range []struct {
 		name     string
 		mode     os.FileMode
-		uid, gid uint32 // of what is made
+		uid, gid uint32 // of the new files
 	}{
 		{"their own", 0o700, uid, gid},
 		{"not writable", 0o500, uid, gid},

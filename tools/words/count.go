@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 )
 
-// count reads the documents and the Go files below a directory, those of tests and testdata apart.
+// count reads the documents and the Go files below a directory, testdata apart.
 func count(root string) ([]*text, error) {
 	texts := make(map[string]*text)
 	named := func(name string) *text {
@@ -45,7 +45,7 @@ func count(root string) ([]*text, error) {
 				named(name).addMarkdown(name, string(b))
 			}
 			return err
-		case path.Ext(name) == ".go" && !strings.HasSuffix(name, "_test.go"):
+		case path.Ext(name) == ".go":
 			b, err := os.ReadFile(p)
 			if err == nil {
 				err = addGo(named, name, b)
@@ -96,21 +96,30 @@ func link(line string) bool {
 		strings.HasPrefix(line, "http") && !strings.Contains(line, " ")
 }
 
-// addGo counts the comments of a Go file, and its literals that are sentences: texts of help, and
-// messages.
+// testKind is in the name of the comments of a package's tests.
+const testKind = " test"
+
+// addGo counts the comments of a Go file and, those of tests apart, its literals that are sentences:
+// texts of help, and messages.
 func addGo(named func(string) *text, name string, code []byte) error {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, name, code, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
 		return err
 	}
-	pkg := path.Dir(name)
+	pkg, test := path.Dir(name), strings.HasSuffix(name, "_test.go")
+	if test {
+		pkg += testKind
+	}
 	for _, group := range file.Comments {
 		for _, c := range group.List {
 			if !strings.HasPrefix(c.Text, "//go:") {
 				named(pkg+" comments").add(name, fset.Position(c.Pos()).Line, strings.TrimPrefix(c.Text, "//"))
 			}
 		}
+	}
+	if test { // its literals are data
+		return nil
 	}
 	help, tags := make(map[ast.Node]bool), make(map[ast.Node]bool)
 	ast.Inspect(file, func(n ast.Node) bool {

@@ -106,10 +106,32 @@ type t struct {
 	}
 }
 
+func TestCommentsOfTestsHaveALimitOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	fine := strings.Repeat("// A lost file is named so.\n", 100)
+	for _, tc := range []struct {
+		name  string
+		count int
+		over  bool
+	}{{"internal/x/x_test.go", 12, false}, {"internal/x/x_test.go", 20, true}, {"internal/x/x.go", 12, true}} {
+		texts := counted(t, tc.name, fine+strings.Repeat("// what\n", tc.count)+"package x\n\nvar s = \"what is this\"\n")
+		text := texts["internal/x comments"]
+		if strings.Contains(tc.name, "_test") {
+			text = texts["internal/x test comments"]
+		}
+		if text == nil || len(text.clauses) != tc.count || text.over() != tc.over {
+			t.Errorf("%s, %d: %+v", tc.name, tc.count, text)
+		}
+		if strings.Contains(tc.name, "_test") && texts["internal/x messages"] != nil {
+			t.Error("literals of a test are counted")
+		}
+	}
+}
+
 func TestTextsAboveTheLimitAreToldAndCounted(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	for name, doc := range map[string]string{"a.md": "What, what, what\n", "b.md": "fine\n", "x_test.go": "// What, what, what\npackage x\n"} {
+	for name, doc := range map[string]string{"a.md": "What, what, what\n", "b.md": "fine\n", "x_test.go": "// What, what.\npackage x\n"} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(doc), 0o644); err != nil {
 			t.Fatal(err)
 		}
