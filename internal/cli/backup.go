@@ -226,7 +226,7 @@ func (o *backupCommand) make(ctx context.Context, e *env, b backup.Options) erro
 		err = o.print(e, done)
 	}
 	if err == nil && done.Backup != nil && done.Backup.ProblemCount > 0 {
-		err = &status{code: exitDamage, err: hint(fmt.Errorf("the storage has damage in %s files; it was backed up as it is", human.Count(done.Backup.ProblemCount)),
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("the storage has damage in %s; it was backed up as it is", human.Number(done.Backup.ProblemCount, "file")),
 			"dirstorage check %s", o.home)}
 	}
 	return err
@@ -250,8 +250,8 @@ func (o *backupCommand) print(e *env, done *backup.Result) error {
 	if done.Joined {
 		since += ", of the snapshot of " + human.FormatTime(done.SnapshotAt, time.Local)
 	}
-	_, err := fmt.Fprintf(e.Stdout, "%s: %s backup%s, up to transaction %s; %s files with %s objects, %s, %s compressed; in %s, %s of it in snapshot mode\n",
-		m.Name, m.Kind, since, formatLast(m.TID), human.Count(m.Counts.Entries), objectsOf(m), human.Bytes(m.Bytes), human.Bytes(m.Archive.Bytes),
+	_, err := fmt.Fprintf(e.Stdout, "%s: %s backup%s, up to transaction %s; %s with %s, %s, %s compressed; in %s, %s of it in snapshot mode\n",
+		m.Name, m.Kind, since, formatLast(m.TID), human.Number(m.Counts.Entries, "file"), objectsText(m), human.Bytes(m.Bytes), human.Bytes(m.Archive.Bytes),
 		human.Duration(m.Ended.Sub(m.Began)), human.Duration(done.InSnapshot))
 	return err
 }

@@ -256,7 +256,7 @@ func (o *pruneCommand) run(ctx context.Context, e *env, dir string) error {
 	for _, m := range done.Removed {
 		fmt.Fprintf(e.Stdout, "%s %s (%s)\n", verb, m.Name, human.Bytes(m.Archive.Bytes+m.Index.Bytes))
 	}
-	_, err = fmt.Fprintf(e.Stdout, "%s %d backups, %s; %d are kept\n", verb, len(done.Removed), human.Bytes(done.Bytes), len(done.Kept))
+	_, err = fmt.Fprintf(e.Stdout, "%s %s, %s; %d are kept\n", verb, human.Number(int64(len(done.Removed)), "backup"), human.Bytes(done.Bytes), len(done.Kept))
 	return err
 }
 
@@ -308,8 +308,8 @@ func mergeBackups(ctx context.Context, e *env, args []string, asJSON bool) error
 	if asJSON {
 		return e.printJSON(done)
 	}
-	_, err = fmt.Fprintf(e.Stdout, "%s: full backup, merged from %d, up to transaction %s; %s files with %s objects, %s, %s compressed\n",
-		done.Name, len(done.MergedFrom), formatLast(done.TID), human.Count(done.Counts.Entries), objectsOf(done), human.Bytes(done.Bytes), human.Bytes(done.Archive.Bytes))
+	_, err = fmt.Fprintf(e.Stdout, "%s: full backup, merged from %d, up to transaction %s; %s with %s, %s, %s compressed\n",
+		done.Name, len(done.MergedFrom), formatLast(done.TID), human.Number(done.Counts.Entries, "file"), objectsText(done), human.Bytes(done.Bytes), human.Bytes(done.Archive.Bytes))
 	return err
 }
 

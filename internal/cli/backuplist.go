@@ -97,6 +97,14 @@ func objectsOf(m *backup.Manifest) string {
 	return human.Count(m.Counts.Objects)
 }
 
+// objectsText is objectsOf with the name of the things.
+func objectsText(m *backup.Manifest) string {
+	if number := objectsOf(m); number != "1" {
+		return number + " objects"
+	}
+	return "1 object"
+}
+
 func printBackups(e *env, r *backup.Repository, storages []listedStorage) error {
 	if len(r.Backups) == 0 {
 		fmt.Fprintln(e.Stdout, "no backups")

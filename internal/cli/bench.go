@@ -149,7 +149,7 @@ func (o *benchCommand) mayWrite(ctx context.Context, e *env, z zeoclient.Options
 			return "", hint(errors.New("there are transactions in this storage, and bench would add many"),
 				"let it measure an empty storage; or say --yes: existing objects will not be touched, and a pack takes the new ones away again")
 		}
-		e.note("warning: adding %s objects and many transactions to the storage at %s\n", human.Count(int64(o.objects)), o.server)
+		e.note("warning: adding %s and many transactions to the storage at %s\n", human.Number(int64(o.objects), "object"), o.server)
 	}
 	return string(rune(c.Encoding())), nil
 }
@@ -173,7 +173,7 @@ func printBench(out io.Writer, results []bench.Result) error {
 	}
 	for _, r := range results {
 		if r.Conflicts > 0 {
-			fmt.Fprintf(out, "%s: %d conflicts, though nobody should write to these objects\n", r.Name, r.Conflicts)
+			fmt.Fprintf(out, "%s: %s, though nobody should write to these objects\n", r.Name, human.Number(int64(r.Conflicts), "conflict"))
 		}
 	}
 	return nil

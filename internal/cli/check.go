@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -34,8 +35,10 @@ func newCheck(e *env) *cobra.Command {
 		Short:       "Read every file of a storage and report damage",
 		Long: `Read every file below HOME, running, stopped or a copy of config and A, and print
 each finding as it is found. A running storage is put into snapshot mode
-meanwhile. The exit status is 3 if there is damage. The result is recorded in
-HOME/misc/runs: status tells damage until a later check of everything is clean.
+meanwhile. The exit status is 3 if there is damage. Damaged members of a bundle are
+counted behind the other findings; --verbose and --json list each of them. The result
+is recorded in HOME/misc/runs: status tells damage until a later check of everything
+is clean.
 
 With --refs it also writes the index that makes dirstorage refs quick, as refs
 --write-index does, unless there may be objects that it does not come to.`,
@@ -93,9 +96,12 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	show := newCheckMeter(e, home, since == 0)
 	options.Progress = show.update
 	var printed error
+	var held bundleFindings
 	back := "" // the way to give back files of another user
 	sum, err := check.Run(ctx, options, func(f check.Finding) {
-		show.around(func() { printed = errors.Join(printed, o.print(e, f)) })
+		if o.json || e.Verbose || !held.hold(f) {
+			show.around(func() { printed = errors.Join(printed, o.print(e, f)) })
+		}
 		if f.Severity == check.Damage && len(checked.First) < firstFindings {
 			checked.First = append(checked.First, shortened(findingLine(f)))
 		}
@@ -104,6 +110,7 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 		}
 	})
 	show.m.end()
+	printed = errors.Join(printed, held.print(e, func(f check.Finding) error { return o.print(e, f) }))
 	failed, checked.Complete = err, err == nil
 	checked.LastTID, checked.Files, checked.Damage, checked.Warnings = sum.LastTID, sum.Files, sum.Damage, sum.Warnings
 	if index != nil {
@@ -174,8 +181,8 @@ func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) 
 		return e.printLine(checkSummary{s, written})
 	}
 	w := &printer{w: e.Stdout}
-	w.printf("%d objects, %d revisions, %d transactions, %d blobs; last transaction %s\n%d files read: %d damaged, %d warnings, %d notes\n",
-		s.Objects, s.Revisions, s.Transactions, s.Blobs, s.LastTID, s.Files, s.Damage, s.Warnings, s.Notes)
+	w.printf("%s, %s, %s, %s; last transaction %s\n%s read: %d damaged, %s, %s\n",
+		human.Number(int64(s.Objects), "object"), human.Number(int64(s.Revisions), "revision"), human.Number(int64(s.Transactions), "transaction"), human.Number(int64(s.Blobs), "blob"), s.LastTID, human.Number(int64(s.Files), "file"), s.Damage, human.Number(int64(s.Warnings), "warning"), human.Number(int64(s.Notes), "note"))
 	if s.Dangling > 0 {
 		w.printf("%d objects are missing that something refers to. Those that refer to them can be changed; a change that adds such a reference is refused\n", s.Dangling)
 	}

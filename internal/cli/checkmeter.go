@@ -44,7 +44,7 @@ func (c *checkMeter) show(before string, p check.Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.m.update(p.Files, c.total, func(spent time.Duration) string {
-		return before + fmt.Sprintf("%s files, %s, %s", human.Count(p.Files), human.Bytes(p.Bytes), human.Rate(p.Files, spent))
+		return before + fmt.Sprintf("%s, %s, %s", human.Number(p.Files, "file"), human.Bytes(p.Bytes), human.Rate(p.Files, spent))
 	})
 }
 

@@ -19,8 +19,8 @@ type indexWritten struct {
 }
 
 func (i *indexWritten) String() string {
-	return fmt.Sprintf("%s: %s references to %s objects, up to %s; %s", indexFile,
-		human.Count(i.References), human.Count(i.Targets), formatLast(i.TID), human.Bytes(i.Bytes))
+	return fmt.Sprintf("%s: %s to %s, up to %s; %s", indexFile,
+		human.Number(i.References, "reference"), human.Number(i.Targets, "object"), formatLast(i.TID), human.Bytes(i.Bytes))
 }
 
 // checkIndex is the index of references that a check writes by the way. It never

@@ -83,14 +83,13 @@ func findScreen() *screen {
 
 // logger writes the log of a storage to Stderr: warnings and errors, with --verbose everything.
 func (e *env) logger() *slog.Logger {
-	level := slog.LevelWarn
 	switch {
 	case e.Verbose:
-		level = slog.LevelDebug
+		return slog.New(slog.NewTextHandler(e.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	case e.Quiet:
-		level = slog.LevelError
+		return slog.New(newPlainLog(e.Stderr, slog.LevelError, e.Terminal))
 	}
-	return slog.New(slog.NewTextHandler(e.Stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(newPlainLog(e.Stderr, slog.LevelWarn, e.Terminal))
 }
 
 // Main runs the command line and returns the exit status.
@@ -203,11 +202,19 @@ func newRoot(e *env) *cobra.Command {
 	root.PersistentFlags().BoolVar(&e.NoPager, "no-pager", false, "print long lists without PAGER")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
+	ofCommand := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if c != root {
+			ofCommand(c, args)
+			return
+		}
+		_, _ = io.WriteString(c.OutOrStdout(), rootHelp(c)) // as cobra does
+	})
 	for _, add := range commands() {
 		root.AddCommand(add(e))
 	}
 	e.useEnvironment(root)
-	usageErrors(root)
+	e.usageErrors(root)
 	return root
 }
 

@@ -16,6 +16,7 @@ func commands() []func(*env) *cobra.Command {
 		newHistory,
 		newShow,
 		newRefs,
+		newClasses,
 		newFiles,
 		newServe,
 		newConfig,

@@ -52,6 +52,7 @@ var withHome = map[string][]string{
 	"history":         {"history", "HOME", "0x0"},
 	"show":            {"show", "HOME", "0x0"},
 	"refs":            {"refs", "HOME", "0x0"},
+	"classes":         {"classes", "HOME"},
 	"files":           {"files", "--since", "0x0", "HOME"},
 	"export":          {"export", "HOME", "NEW"},
 	"convert":         {"convert", "HOME", "NEW"},

@@ -82,11 +82,11 @@ func (o *convertCommand) run(ctx context.Context, e *env) (err error) {
 		return e.printJSON(done)
 	}
 	spent := m.spent()
-	_, err = fmt.Fprintf(e.Stdout, "copied %s transactions with %s records and %s blobs (%s) into %s (%s) and compared %s, in %s, %s; the last one is %s\n",
-		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), human.Bytes(done.Bytes), o.made, done.Format,
+	_, err = fmt.Fprintf(e.Stdout, "copied %s with %s and %s (%s) into %s (%s) and compared %s, in %s, %s; the last one is %s\n",
+		human.Number(done.Transactions, "transaction"), human.Number(done.Records, "record"), human.Number(done.Blobs, "blob"), human.Bytes(done.Bytes), o.made, done.Format,
 		human.Bytes(done.Compared.Bytes), human.Duration(spent), human.Rate(done.Records, spent), formatLast(done.LastTID))
 	if err == nil && done.Compared.Kept > 0 {
-		_, err = fmt.Fprintf(e.Stdout, "%s has %s revisions that a pack took from %s since: pack it as well\n", o.made, human.Count(done.Compared.Kept), o.home)
+		_, err = fmt.Fprintf(e.Stdout, "%s has %s that a pack took from %s since: pack it as well\n", o.made, human.Number(done.Compared.Kept, "revision"), o.home)
 	}
 	return err
 }

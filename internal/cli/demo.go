@@ -98,7 +98,7 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	acknowledged := w.kill()
-	d.say("it had %s transactions acknowledged", human.Count(int64(len(acknowledged))))
+	d.say("it had %s acknowledged", human.Number(int64(len(acknowledged)), "transaction"))
 	if err := d.recover(ctx, acknowledged); err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (d *demo) makeHome(ctx context.Context) error {
 	if err = errors.Join(err, s.Close()); err != nil {
 		return err
 	}
-	d.say("%s has the %d transactions and %d records of the bundled Data.fs now,", d.home, done.Transactions, done.Records)
+	d.say("%s has the %s and %s of the bundled Data.fs now,", d.home, human.Number(int64(done.Transactions), "transaction"), human.Number(int64(done.Records), "record"))
 	d.say("one ordinary file for each revision of each object, below A")
 	return nil
 }
@@ -202,7 +202,7 @@ func (d *demo) check(ctx context.Context, home string) error {
 		err = &status{code: exitDamage, err: fmt.Errorf("check found damage in %s", home)}
 	}
 	if err == nil {
-		d.say("check read %s files and found no damage", human.Count(sum.Files))
+		d.say("check read %s and found no damage", human.Number(sum.Files, "file"))
 	}
 	return err
 }
@@ -254,7 +254,7 @@ func (d *demo) compare(ctx context.Context, last zodb.TID) (err error) {
 			blobs++
 		}
 	}
-	d.say("%s objects and %s blobs are the same, byte for byte", human.Count(int64(objects)), human.Count(int64(blobs)))
+	d.say("%s and %s blobs are the same, byte for byte", human.Number(int64(objects), "object"), human.Count(int64(blobs)))
 	return nil
 }
 

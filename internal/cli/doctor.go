@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/config"
 	"github.com/dirstorage/dirstorage/internal/doctor"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/transfer"
@@ -66,6 +67,9 @@ func (o *doctorCommand) run(ctx context.Context, e *env, place string) error {
 		return err
 	}
 	options.Quick = o.quick
+	if asked, perr := vfs.OS(place); perr == nil && asked.Path(".") != f.Path(".") {
+		options.Missing = asked.Path(".")
+	}
 	report, err := doctor.Run(ctx, options)
 	if errors.Is(err, doctor.ErrBusy) {
 		return &status{code: exitLocked, err: err}
@@ -215,6 +219,9 @@ func (e *env) tryLock(ctx context.Context, path string) (got bool, err error) {
 // printReport prints the findings, the worst ones first.
 func printReport(e *env, r *doctor.Report) error {
 	w := &printer{w: e.Stdout}
+	if r.Missing != "" {
+		w.printf("%s does not exist: the directory above it, %s, is examined\n", r.Missing, r.Path)
+	}
 	const indent = "         "
 	for _, f := range r.Findings {
 		text := f.Check + ": " + f.Seen
@@ -238,6 +245,7 @@ func printReport(e *env, r *doctor.Report) error {
 	if r.Storage {
 		what = "storage"
 	}
-	w.printf("%s %s: %d faults, %d warnings, %d notes\n", what, r.Path, r.Count(doctor.Fault), r.Count(doctor.Warning), r.Count(doctor.Note))
+	number := func(g doctor.Grade) string { return human.Number(int64(r.Count(g)), string(g)) }
+	w.printf("%s %s: %s, %s, %s\n", what, r.Path, number(doctor.Fault), number(doctor.Warning), number(doctor.Note))
 	return w.err
 }

@@ -21,36 +21,44 @@ const (
 // environmentHelp is told in the help of the program.
 const environmentHelp = `HOME and REPO may be left out of the arguments where the variables DIRSTORAGE_HOME and
 DIRSTORAGE_BACKUP_REPOSITORY have them. Arguments that are given count first: a variable
-is used only where a command has one argument less than it needs, and for an optional
-REPO. NO_COLOR turns colours off, and PAGER names the program that shows long lists.`
+fills the place of one missing argument, or of an optional REPO. A HOME that only a
+variable or a file names is never made where nothing is. NO_COLOR turns colours off, and PAGER names the program that shows long lists.`
 
 // useEnvironment has the variables fill in for arguments of a command, and of those below it.
 func (e *env) useEnvironment(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		e.useEnvironment(sub)
 	}
-	form := positionals(c)
+	form := argumentForms(c)[0]
 	check, run := c.Args, c.RunE
 	takes := strings.Contains(c.Use, " | HOME ") || slices.ContainsFunc(form, func(p positional) bool { return p.variable != "" })
 	if check == nil || run == nil || !takes {
 		return
 	}
 	c.Args = func(c *cobra.Command, args []string) error { return check(c, e.complete(c, form, args)) }
-	c.RunE = func(c *cobra.Command, args []string) error { return run(c, e.complete(c, form, args)) }
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return e.takenHint(c, form, args, run(c, e.complete(c, form, args)))
+	}
 }
 
 // positional is an argument in the form of a command.
 type positional struct {
+	name     string // in the form
 	variable string // that may have it; empty: none
 	optional bool
 }
 
-// positionals reads the form of a command, of which Use is the text.
-func positionals(c *cobra.Command) (list []positional) {
+// argumentForms reads the forms of a command, of which Use is the text.
+func argumentForms(c *cobra.Command) []argumentForm {
+	forms := []argumentForm{nil}
 	words := strings.Fields(c.Use)[1:]
 	for i := 0; i < len(words); i++ {
 		word := words[i]
-		if word == "|" || word == "--" { // another form; the arguments of another program
+		if word == "|" {
+			forms = append(forms, nil)
+			continue
+		}
+		if word == "--" { // the arguments of another program
 			break
 		}
 		if name, ok := strings.CutPrefix(word, "--"); ok {
@@ -60,31 +68,28 @@ func positionals(c *cobra.Command) (list []positional) {
 			continue
 		}
 		if strings.HasPrefix(word, "{") { // one of several
-			for !strings.HasSuffix(words[i], "}") {
+			for !strings.HasSuffix(word, "}") {
 				i++
+				word += " " + words[i]
 			}
 		}
-		p := positional{optional: strings.HasPrefix(word, "[")}
-		switch strings.Trim(word, "[]") {
+		p := positional{name: strings.TrimSuffix(strings.Trim(word, "[]{}"), "..."), optional: strings.HasPrefix(word, "[")}
+		switch p.name {
 		case "HOME", "HOME|DIR":
 			p.variable = homeVariable
 		case "REPO":
 			p.variable = repositoryVariable
 		}
-		list = append(list, p)
+		last := len(forms) - 1
+		forms[last] = append(forms[last], p)
 	}
-	return list
+	return forms
 }
 
 // complete returns the arguments of a command, with those that are left out.
-func (e *env) complete(c *cobra.Command, form []positional, args []string) []string {
+func (e *env) complete(c *cobra.Command, form argumentForm, args []string) []string {
 	home := e.Getenv(homeVariable)
-	needed := 0
-	for _, p := range form {
-		if !p.optional {
-			needed++
-		}
-	}
+	needed := form.needed()
 	switch c.CommandPath() {
 	case "dirstorage snapshot run":
 		if home != "" && c.ArgsLenAtDash() == 0 {
@@ -102,10 +107,7 @@ func (e *env) complete(c *cobra.Command, form []positional, args []string) []str
 		if write := c.Flags().Lookup("write-index"); write != nil && write.Changed {
 			needed--
 		}
-	case "dirstorage serve", "dirstorage config":
-		if home != "" && len(args) == 0 && !c.Flags().Changed("storage") && e.Getenv("DIRSTORAGE_STORAGE") == "" {
-			return []string{home}
-		}
+	case "dirstorage serve", "dirstorage config": // config.Load looks for it
 		return args
 	}
 	if len(args) == needed-1 {

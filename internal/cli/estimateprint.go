@@ -42,7 +42,7 @@ func (o *estimateCommand) print(e *env, r *estimate.Report) error {
 
 func (o *estimateCommand) printText(w io.Writer, r *estimate.Report) error {
 	c := r.Source
-	fmt.Fprintf(w, "%s: %s transactions, %s revisions of %s objects (%s)\n", o.source, human.Count(c.Transactions), human.Count(c.Revisions), human.Count(c.Objects), human.Bytes(c.RecordBytes))
+	fmt.Fprintf(w, "%s: %s, %s of %s (%s)\n", o.source, human.Number(c.Transactions, "transaction"), human.Number(c.Revisions, "revision"), human.Number(c.Objects, "object"), human.Bytes(c.RecordBytes))
 	switch {
 	case c.BlobBytes < 0:
 		fmt.Fprintf(w, "blobs: %s, of unknown size\n", human.Count(c.Blobs))
@@ -83,8 +83,8 @@ func (o *estimateCommand) printText(w io.Writer, r *estimate.Report) error {
 	}
 	fmt.Fprintln(w)
 	if s := r.Sample; s != nil {
-		fmt.Fprintf(w, "Times are estimates: the source was read in %s, and a sample of %s records (%s) was copied into each format in %s.\n",
-			human.Duration(time.Duration(c.ReadSeconds*float64(time.Second))), human.Count(s.Records), human.Bytes(s.Bytes), human.Duration(time.Duration(s.Seconds*float64(time.Second))))
+		fmt.Fprintf(w, "Times are estimates: the source was read in %s, and a sample of %s (%s) was copied into each format in %s.\n",
+			human.Duration(time.Duration(c.ReadSeconds*float64(time.Second))), human.Number(s.Records, "record"), human.Bytes(s.Bytes), human.Duration(time.Duration(s.Seconds*float64(time.Second))))
 	}
 	if len(r.Odd) == 0 {
 		_, err := fmt.Fprintln(w, "nothing unusual")

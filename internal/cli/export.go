@@ -161,13 +161,13 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 		fmt.Fprintf(e.Stderr, "damage: %s: %s\n", what, b.Reason)
 	}
 	if done.Broken > 0 {
-		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s transactions, records or blobs cannot be read; see the list of omissions", human.Count(done.Broken)), "dirstorage check %s", o.home)}
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s parts cannot be read (transactions, records or blobs); see the list of omissions", human.Count(done.Broken)), "dirstorage check %s", o.home)}
 	}
 	if o.json {
 		return errors.Join(e.printJSON(done), err)
 	}
-	_, perr := fmt.Fprintf(e.Stdout, "exported %s transactions with %s records and %s blobs into %s (%s) in %s; the last one is %s\n",
-		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), o.target, human.Bytes(size),
+	_, perr := fmt.Fprintf(e.Stdout, "exported %s with %s and %s into %s (%s) in %s; the last one is %s\n",
+		human.Number(done.Transactions, "transaction"), human.Number(done.Records, "record"), human.Number(done.Blobs, "blob"), o.target, human.Bytes(size),
 		human.Duration(m.spent()), formatLast(done.LastTID))
 	return errors.Join(perr, err)
 }

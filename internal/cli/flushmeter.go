@@ -38,7 +38,7 @@ func watchFlush(e *env, s *engine.Storage) (stop func()) {
 			return
 		}
 		m.update(total-left, total, func(time.Duration) string {
-			return fmt.Sprintf("moving to A, %s files left", human.Count(left))
+			return fmt.Sprintf("moving to A, %s left", human.Number(left, "file"))
 		})
 	}
 	show()

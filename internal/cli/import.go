@@ -39,7 +39,7 @@ func newImport(e *env) *cobra.Command {
 		Use:         "import {DATA.FS | zeo://HOST:PORT/STORAGE} HOME",
 		Annotations: interruptible("run it again: it goes on after the last transaction that it copied"),
 		SuggestFor:  []string{"load", "zodbconvert", "copy"},
-		Short:       "Copy a FileStorage, or a storage on a ZEO server, into a storage; again: only new transactions",
+		Short:       "Copy a FileStorage, or the storage of a ZEO server; again: only new transactions",
 		Long: `Copy the transactions of a Data.fs that HOME does not have yet, with their tids,
 users, undo records and blobs. HOME is made if it does not exist or is empty.
 Running it again adds only new transactions, and goes on after an interruption. If
@@ -75,6 +75,9 @@ documents, one a line. Before it first caught up, the status is 130.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.source, o.home = args[0], args[1]
+			if c.Flags().NArg() == 1 && !o.dryRun && !exists(o.home) {
+				return notMade(o.home, "environment "+homeVariable)
+			}
 			return o.run(c.Context(), e)
 		},
 	}
@@ -220,7 +223,10 @@ func (o *importCommand) sourceError(err error) error {
 	if _, herr := openHome(o.source); herr == nil {
 		return hint(err, "the storage comes last: dirstorage import %s %s", o.home, o.source)
 	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return hint(err, "look whether the name is right; a storage on a server is zeo://HOST:PORT/STORAGE")
+	}
+	if errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return hint(err, "the form is dirstorage import DATA.FS HOME")

@@ -110,7 +110,7 @@ func (f *following) say(s followState, err string) {
 	case s.State == "lost":
 		f.e.note("warning: %s\n", err)
 	case s.State == "caught-up" && !f.first:
-		f.e.note("copied %s transactions up to %s; caught up: HOME has everything that the source has. Following transactions committed from now on\n", human.Count(s.Transactions), formatLast(s.LastTID))
+		f.e.note("copied %s up to %s; caught up: HOME has everything that the source has. Following transactions committed from now on\n", human.Number(s.Transactions, "transaction"), formatLast(s.LastTID))
 	default:
 		f.e.note("%s\n", s.text())
 	}
@@ -123,7 +123,7 @@ func (s followState) text() string {
 	}
 	text := "behind"
 	if s.BehindTransactions >= 0 {
-		text += fmt.Sprintf(" by %s transactions", human.Count(s.BehindTransactions))
+		text += fmt.Sprintf(" by %s", human.Number(s.BehindTransactions, "transaction"))
 	}
 	if s.BehindBytes >= 0 {
 		text += fmt.Sprintf(", about %s", human.Bytes(s.BehindBytes))

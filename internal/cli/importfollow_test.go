@@ -220,7 +220,7 @@ func TestFollowingSaysEachChange(t *testing.T) {
 	}
 	// The end of one that is behind.
 	at(false, 1, 100, 99, 100)
-	if err := f.end(t.Context(), nil); err != nil || !strings.Contains(stderr.String(), "warning: stopped while behind by 1 transactions") {
+	if err := f.end(t.Context(), nil); err != nil || !strings.Contains(stderr.String(), "warning: stopped while behind by 1 transaction") {
 		t.Errorf("%v\n%s", err, stderr)
 	}
 }

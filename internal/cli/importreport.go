@@ -29,8 +29,8 @@ func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err err
 		return errors.Join(e.printJSON(done), o.damage(done))
 	}
 	spent := m.spent()
-	_, err = fmt.Fprintf(e.Stdout, "imported %s transactions with %s records and %s blobs (%s) in %s, %s; the last one is %s\n",
-		human.Count(done.Transactions), human.Count(done.Records), human.Count(done.Blobs), human.Bytes(done.Bytes),
+	_, err = fmt.Fprintf(e.Stdout, "imported %s with %s and %s (%s) in %s, %s; the last one is %s\n",
+		human.Number(done.Transactions, "transaction"), human.Number(done.Records, "record"), human.Number(done.Blobs, "blob"), human.Bytes(done.Bytes),
 		human.Duration(spent), human.Rate(done.Records, spent), formatLast(done.LastTID))
 	return errors.Join(err, o.damage(done))
 }

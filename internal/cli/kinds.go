@@ -9,7 +9,7 @@ import (
 
 // pagedCommands print lists that may be long.
 func pagedCommands() []string {
-	return []string{"log", "history", "show", "refs", "files", "check", "backup list", "certs list", "config"}
+	return []string{"log", "history", "show", "refs", "classes", "files", "check", "backup list", "certs list", "config"}
 }
 
 // reportingCommands do something, and print only a report on it: --quiet leaves that out.

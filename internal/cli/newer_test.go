@@ -72,7 +72,7 @@ func TestHomeOfANewerReleaseIsRefused(t *testing.T) {
 			home := unpackReleased(t, version, tc.fixture)
 			patched(t, home, tc.pattern, tc.change)
 			before := hometest.Dump(t, home)
-			for _, name := range []string{"status", "log", "history", "show", "refs", "files", "export", "convert", "pack", "gc", "check", "recover", "backup full", "backup run", "serve"} {
+			for _, name := range []string{"status", "log", "history", "show", "refs", "classes", "files", "export", "convert", "pack", "gc", "check", "recover", "backup full", "backup run", "serve"} {
 				if tc.fixture == "bundled-log" && (name == "files" || strings.HasPrefix(name, "backup ")) {
 					continue // they need a snapshot first
 				}

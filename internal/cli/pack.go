@@ -343,26 +343,26 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 	if o.dryRun {
 		w.printf(" (dry run, nothing changed)")
 	}
-	w.printf("\nkept     %s objects (%s revisions read)\n", human.Count(r.KeptObjects), human.Count(r.KeptRevisions))
+	w.printf("\nkept     %s (%s read)\n", human.Number(r.KeptObjects, "object"), human.Number(r.KeptRevisions, "revision"))
 	if r.KeptNewest > 0 {
 		w.printf("         %s of them only because one of the two newest transactions wrote them\n", human.Count(r.KeptNewest))
 	}
-	w.printf("%s %s objects, %s revisions", verb, human.Count(r.Objects), human.Count(r.Revisions))
+	w.printf("%s %s, %s", verb, human.Number(r.Objects, "object"), human.Number(r.Revisions, "revision"))
 	if !o.dryRun {
-		w.printf(", %s transactions, %s blobs", human.Count(r.Transactions), human.Count(r.Blobs))
+		w.printf(", %s, %s", human.Number(r.Transactions, "transaction"), human.Number(r.Blobs, "blob"))
 	}
 	w.printf("; %s\n", human.Bytes(r.Bytes))
 	if o.dryRun {
 		w.printf("         of that, %s old revisions with %s of objects that stay\n", human.Count(r.OldRevisions), human.Bytes(r.OldBytes))
 		for _, c := range r.Classes {
-			w.printf("         %s objects with %s of class %s\n", human.Count(c.Objects), human.Bytes(c.Bytes), printable([]byte(c.Class)))
+			w.printf("         %s with %s of class %s\n", human.Number(c.Objects, "object"), human.Bytes(c.Bytes), printable([]byte(c.Class)))
 		}
 	}
 	if r.Dangling > 0 {
 		w.printf("%s objects are missing that something refers to; dirstorage check says which\n", human.Count(r.Dangling))
 	}
 	if r.Purged > 0 {
-		w.printf("removed for good: %s files that earlier packs had put aside\n", human.Count(r.Purged))
+		w.printf("removed for good: %s that earlier packs had put aside\n", human.Number(r.Purged, "file"))
 	}
 	if o.dryRun {
 		printReclaimable(e, w, r.Removed)

@@ -284,7 +284,7 @@ func TestPackDoesWhatItsDryRunSaid(t *testing.T) {
 		h.json(exitOK, &dry, "pack", "--keep", "0", "--dry-run", "HOME")
 		h.json(exitOK, &report, "gc", "--report", "--keep", "0", "HOME")
 		text, _ := h.must(exitOK, "pack", "--keep", "0", "--dry-run", "HOME")
-		for _, want := range []string{"would remove 4 objects, 8 revisions;", "3 old revisions with", "3 objects with", "of class app.Lost\n", "1 objects with", "of class app.Gone\n"} {
+		for _, want := range []string{"would remove 4 objects, 8 revisions;", "3 old revisions with", "3 objects with", "of class app.Lost\n", "1 object with", "of class app.Gone\n"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the dry run does not say %q:\n%s", want, text)
 			}
@@ -552,7 +552,7 @@ func TestUndeleteBringsBackByTheSecondsThatPackPrinted(t *testing.T) {
 					m[1] = "all"
 				}
 				stdout, _ = h.must(exitOK, "pack", "--undelete", m[1], "HOME")
-				if stdout != "brought back 4 objects, 8 revisions, 2 transactions, 1 blobs\n" {
+				if stdout != "brought back 4 objects, 8 revisions, 2 transactions, 1 blob\n" {
 					t.Errorf("it says %q", stdout)
 				}
 				h.isAsBefore(before)
@@ -582,7 +582,7 @@ func TestInterruptedUndeleteSaysWhatIsBack(t *testing.T) {
 				if code != exitInterrupted || !strings.Contains(stderr, "hint: repeat it, it brings back the rest") {
 					t.Errorf("exit status %d, it says:\n%s", code, stderr)
 				}
-				want := "brought back 0 objects, 8 revisions, 2 transactions, 1 blobs\n"
+				want := "brought back 0 objects, 8 revisions, 2 transactions, 1 blob\n"
 				if form == "json" {
 					var r zodb.UndeleteResult
 					if err := json.Unmarshal([]byte(stdout), &r); err != nil || r != (zodb.UndeleteResult{Revisions: 8, Transactions: 2, Blobs: 1}) {
@@ -613,7 +613,7 @@ func TestInterruptedUndeleteOfBundles(t *testing.T) {
 		if code != exitInterrupted || !strings.Contains(stderr, "hint: repeat it, it brings back the rest") {
 			t.Errorf("exit status %d, it says:\n%s", code, stderr)
 		}
-		if code, again, stderr := h.run("pack", "--undelete", "all", "HOME"); code != exitOK && !strings.Contains(stdout, "brought back 4 objects, 8 revisions, 2 transactions, 1 blobs") {
+		if code, again, stderr := h.run("pack", "--undelete", "all", "HOME"); code != exitOK && !strings.Contains(stdout, "brought back 4 objects, 8 revisions, 2 transactions, 1 blob") {
 			t.Errorf("it says %q, and when it is repeated %d, %s%s", stdout, code, again, stderr)
 		}
 		h.isAsBefore(before)
@@ -918,13 +918,13 @@ func (h *packHome) isTheWayBack(stdout, form string, before packBefore) {
 		}
 		stamp = strconv.FormatInt(r.Stamp, 10)
 	} else {
-		m := regexp.MustCompile(`(?s)^ended while it packed to .*\nremoved 4 objects, 8 revisions, 0 transactions, 1 blobs; .* --undelete (\d+) `).FindStringSubmatch(stdout)
+		m := regexp.MustCompile(`(?s)^ended while it packed to .*\nremoved 4 objects, 8 revisions, 0 transactions, 1 blob; .* --undelete (\d+) `).FindStringSubmatch(stdout)
 		if m == nil {
 			h.t.Fatalf("it says:\n%s", stdout)
 		}
 		stamp = m[1]
 	}
-	if stdout, _ := h.must(exitOK, "pack", "--undelete", stamp, "HOME"); stdout != "brought back 4 objects, 8 revisions, 0 transactions, 1 blobs\n" {
+	if stdout, _ := h.must(exitOK, "pack", "--undelete", stamp, "HOME"); stdout != "brought back 4 objects, 8 revisions, 0 transactions, 1 blob\n" {
 		h.t.Errorf("it says %q", stdout)
 	}
 	h.isAsBefore(before)

@@ -27,7 +27,7 @@ func newMeter(e *env) *meter {
 // show tells how far a copy of transactions has come.
 func (m *meter) show(p transfer.Progress) {
 	m.update(p.Done, p.Total, func(spent time.Duration) string {
-		return fmt.Sprintf("%s transactions, %s records, %s", human.Count(p.Transactions), human.Count(p.Records), human.Rate(p.Records, spent))
+		return fmt.Sprintf("%s, %s, %s", human.Number(p.Transactions, "transaction"), human.Number(p.Records, "record"), human.Rate(p.Records, spent))
 	})
 }
 
@@ -36,7 +36,7 @@ func (m *meter) show(p transfer.Progress) {
 func (m *meter) showFiles(total int64) func(backup.Progress) {
 	return func(p backup.Progress) {
 		m.update(p.Bytes, max(total, p.Total), func(spent time.Duration) string {
-			return fmt.Sprintf("%s files, %s, %s, %s", human.Count(p.Files), human.Bytes(p.Bytes), human.Rate(p.Files, spent), human.ByteRate(p.Bytes, spent))
+			return fmt.Sprintf("%s, %s, %s, %s", human.Number(p.Files, "file"), human.Bytes(p.Bytes), human.Rate(p.Files, spent), human.ByteRate(p.Bytes, spent))
 		})
 	}
 }

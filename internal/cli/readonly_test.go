@@ -110,14 +110,14 @@ func TestReadOnlyMount(t *testing.T) {
 					t.Errorf("%q: status %d, want %d with %q\n%s%s", args, code, want, text, out.String(), errs.String())
 				}
 			}
-			do(0, "1 objects, 1 revisions, 1 transactions", "check", at)
+			do(0, "1 object, 1 revision, 1 transaction", "check", at)
 			do(0, "no record of this run is left for status: ", "check", at)
 			if clean {
 				do(exitProblem, "mounted with ro: nothing can be written", "status", at)
 			} else {
 				do(exitProblem, "the log has to be rolled forward", "status", at)
 			}
-			do(0, "exported 1 transactions", "export", at, filepath.Join(outside, "x.fs"))
+			do(0, "exported 1 transaction", "export", at, filepath.Join(outside, "x.fs"))
 			repo := filepath.Join(outside, "repo")
 			if clean {
 				do(0, "full backup", "backup", "full", at, repo)

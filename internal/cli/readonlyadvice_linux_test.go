@@ -30,7 +30,7 @@ var onReadOnly = []struct {
 	{exitFailed, "create MNT/new"}, {exitOK, "estimate DATA MNT/new"}, {exitFailed, "import DATA MNT/new"}, {exitFailed, "import DATA MNT/home"},
 	{exitFailed, "import DATA MNT/empty"}, {exitFailed, "create MNT/empty"},
 	{exitFailed, "export MNT/home MNT/Data.fs"}, {exitFailed, "convert OUT/home MNT/new"}, {exitOK, "convert MNT/home OUT/converted"}, {exitFailed, "refs --write-index MNT/home"},
-	{exitFailed, "pack MNT/home"}, {exitFailed, "pack --dry-run MNT/home"}, {exitFailed, "pack --undelete all MNT/home"},
+	{exitOK, "classes MNT/home"}, {exitFailed, "pack MNT/home"}, {exitFailed, "pack --dry-run MNT/home"}, {exitFailed, "pack --undelete all MNT/home"},
 	{exitFailed, "gc --report MNT/home"}, {exitFailed, "recover MNT/home"}, {exitFailed, "salvage OUT MNT/home"},
 	{exitFailed, "backup full MNT/home"}, {exitFailed, "backup run MNT/home"}, {exitFailed, "backup full MNT/home MNT/other"},
 	{exitFailed, "backup inc OUT/home MNT/repo"}, {exitFailed, "backup run OUT/home MNT/repo"},

@@ -45,11 +45,11 @@ func (o *packCommand) sayGivenBack(e *env, r *engine.ReclaimResult) error {
 	w := &printer{w: e.Stdout}
 	w.printf("gave back %s\n", human.Bytes(r.Bytes))
 	if r.Purged > 0 {
-		w.printf("removed for good: %s files that packs had put aside\n", human.Count(r.Purged))
+		w.printf("removed for good: %s that packs had put aside\n", human.Number(r.Purged, "file"))
 	}
 	switch {
 	case r.Rewritten > 0:
-		w.printf("written again without removed members: %s bundles\n", human.Count(r.Rewritten))
+		w.printf("written again without removed members: %s\n", human.Number(r.Rewritten, "bundle"))
 	case !r.InBundles:
 		w.printf("there is nothing to write again: in this format each revision is a file of its own\n")
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -51,7 +52,7 @@ func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
 	if asJSON {
 		return e.printJSON(recoverReport{st.RolledForward, st.LastTID})
 	}
-	_, err = fmt.Fprintf(e.Stdout, "%s: %d transactions rolled forward; the last one is %s\n", home, st.RolledForward, st.LastTID)
+	_, err = fmt.Fprintf(e.Stdout, "%s: %s rolled forward; the last one is %s\n", home, human.Number(int64(st.RolledForward), "transaction"), st.LastTID)
 	return err
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/inspect"
+	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -50,7 +52,12 @@ committed since that was written. Without an index, and for weak references, eve
 object is read. --write-index reads every object and writes the index, beside a
 running storage too.`,
 		Example: "  dirstorage refs /srv/zodb 0x1a\n  dirstorage refs --write-index /srv/zodb",
-		Args:    cobra.RangeArgs(1, 2),
+		Args: func(c *cobra.Command, args []string) error {
+			if o.writeIndex {
+				return cobra.ExactArgs(1)(c, args)
+			}
+			return cobra.ExactArgs(2)(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			o.home = args[0]
 			if len(args) == 2 {
@@ -68,10 +75,8 @@ running storage too.`,
 
 func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 	switch {
-	case o.writeIndex && (o.oid != "" || o.weak):
-		return usage("--write-index cannot be combined with an OID or --weak; leave one out")
-	case !o.writeIndex && o.oid == "":
-		return usage("the OID is missing; give one, or --write-index")
+	case o.writeIndex && o.weak:
+		return usage("--write-index cannot be combined with --weak; leave one out")
 	case o.workers < 0:
 		return usage("--workers %d: want 0 or more", o.workers)
 	}
@@ -192,7 +197,8 @@ func (o *refsCommand) answer(ctx context.Context, r *currentReader, index *refin
 	}
 	oids := r.s.OIDs(ctx)
 	if index != nil {
-		set, why, err := candidates(ctx, r.s, index, oid)
+		set := oidset.New(candidatesMemory())
+		why, err := inspect.Candidates(ctx, r.s, index, oid, set, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -162,7 +162,7 @@ func (r *currentReader) each(ctx context.Context, oids seq, visit func(*currentR
 			sent += int64(len(batch))
 			batch = nil
 			m.update(sent, r.total, func(spent time.Duration) string {
-				return fmt.Sprintf("%s objects, %s", human.Count(sent), human.Rate(sent, spent))
+				return fmt.Sprintf("%s, %s", human.Number(sent, "object"), human.Rate(sent, spent))
 			})
 			return nil
 		}

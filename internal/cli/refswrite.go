@@ -6,59 +6,9 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
-	"github.com/dirstorage/dirstorage/internal/oidset"
-	"github.com/dirstorage/dirstorage/internal/refindex"
 	"github.com/dirstorage/dirstorage/internal/vfs"
-	"github.com/dirstorage/dirstorage/zodb"
 )
-
-// candidates returns the objects that may refer to one now: those that the index
-// names, and all that were written since. Why not is said if the index is of no use.
-func candidates(ctx context.Context, s *engine.Storage, index *refindex.Reader, oid zodb.OID) (set *oidset.Set, why string, err error) {
-	set = oidset.New(candidatesMemory())
-	const tooMany = "too much is to be looked at"
-	for from, err := range index.Referrers(oid) {
-		if errors.Is(err, zodb.ErrCorrupt) {
-			return nil, err.Error(), nil
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		if room, _ := set.Add(from); !room {
-			return nil, tooMany, nil
-		}
-	}
-	last := s.LastTransaction()
-	if last == index.TID() {
-		return set, "", nil
-	}
-	if s.Status().Class == zodb.ClassMinimal {
-		return nil, indexFile + " is of an earlier transaction, and a storage of class Minimal does not know the changes since", nil
-	}
-	// The transactions lead back to that of the index, or it is not of this history.
-	for txn, err := range s.TransactionsBackward(ctx, last) {
-		if ctx.Err() != nil {
-			return nil, "", ctx.Err()
-		}
-		if err != nil {
-			return nil, "the changes since " + indexFile + " are not known: " + err.Error(), nil
-		}
-		if txn.TID <= index.TID() {
-			break
-		}
-		for _, changed := range txn.OIDs {
-			if room, _ := set.Add(changed); !room {
-				return nil, tooMany, nil
-			}
-		}
-		if txn.Previous == index.TID() {
-			return set, "", nil
-		}
-	}
-	return nil, fmt.Sprintf("%s is of transaction %s, which the storage does not have or has packed away", indexFile, index.TID()), nil
-}
 
 // write reads every object and writes the index.
 func (o *refsCommand) write(ctx context.Context, e *env, home vfs.FS) (err error) {
@@ -101,8 +51,8 @@ func (o *refsCommand) write(ctx context.Context, e *env, home vfs.FS) (err error
 	if o.json {
 		err = e.printJSON(refsIndexReport{indexWritten{tid, stats}, objects.Load()})
 	} else {
-		_, err = fmt.Fprintf(e.Stdout, "%s: %s references to %s objects, read from %s objects up to %s, in %s; %s\n", indexFile,
-			human.Count(stats.References), human.Count(stats.Targets), human.Count(objects.Load()), formatLast(tid), human.Duration(e.Now().Sub(begun)), human.Bytes(stats.Bytes))
+		_, err = fmt.Fprintf(e.Stdout, "%s: %s to %s, read from %s up to %s, in %s; %s\n", indexFile,
+			human.Number(stats.References, "reference"), human.Number(stats.Targets, "object"), human.Number(objects.Load(), "object"), formatLast(tid), human.Duration(e.Now().Sub(begun)), human.Bytes(stats.Bytes))
 	}
 	if err == nil && r.damaged > 0 {
 		err = damageMet()

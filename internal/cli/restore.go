@@ -178,14 +178,11 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if done.Converted {
 		into = fmt.Sprintf(" and converted into format %s", done.Format)
 	}
-	backups := "1 backup"
-	if n := len(done.Backups); n != 1 {
-		backups = fmt.Sprintf("%d backups", n)
-	}
+	backups := human.Number(int64(len(done.Backups)), "backup")
 	spent := m.spent()
-	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %s%s: %s files, %s unpacked, %s kept; checked: %s objects, %s; in %s, %s\n",
-		how, o.target, formatLast(done.TID), backups, into, human.Count(done.Files), human.Bytes(done.Bytes), human.Count(done.Linked),
-		human.Count(done.Check.Objects), damage, human.Duration(spent), human.ByteRate(done.Bytes, spent))
+	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %s%s: %s, %s unpacked, %s kept; checked: %s, %s; in %s, %s\n",
+		how, o.target, formatLast(done.TID), backups, into, human.Number(done.Files, "file"), human.Bytes(done.Bytes), human.Count(done.Linked),
+		human.Number(done.Check.Objects, "object"), damage, human.Duration(spent), human.ByteRate(done.Bytes, spent))
 	return err
 }
 

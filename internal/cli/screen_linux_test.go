@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -351,5 +352,56 @@ func TestTopShowsTheWaitForALock(t *testing.T) {
 	out, err = program(t, "status", home).Output()
 	if want := regexp.MustCompile(`and waits for the lock of object 000000000000001A, which ` + regexp.QuoteMeta(holder.Address) + ` has\n`); err != nil || !want.Match(out) {
 		t.Errorf("%v, status prints\n%s", err, out)
+	}
+}
+
+// TestWatchEndsQuietlyWithItsTerminal: the terminal of status --watch or top goes away, with and
+// without keys, and with the signal that the shell sends.
+func TestWatchEndsQuietlyWithItsTerminal(t *testing.T) {
+	t.Parallel()
+	home, _ := servedHome(t)
+	for name, end := range map[string]func(c *exec.Cmd, master *os.File) error{
+		"gone":   func(_ *exec.Cmd, master *os.File) error { return master.Close() },
+		"SIGHUP": func(c *exec.Cmd, _ *os.File) error { return c.Process.Signal(syscall.SIGHUP) },
+	} {
+		for _, keys := range []bool{true, false} {
+			for _, args := range [][]string{{"status", "--watch", "--interval", "100ms", home}, {"top", "--interval", "100ms", home}} {
+				t.Run(fmt.Sprintf("%s %s %t", args[0], name, keys), func(t *testing.T) {
+					t.Parallel()
+					master, terminal := openTerminal(t, 80)
+					c := program(t, args...)
+					c.Env = append(c.Env, "TERM=xterm")
+					var stderr bytes.Buffer
+					c.Stdout, c.Stderr = terminal, &stderr
+					if keys {
+						c.Stdin = terminal
+					}
+					if err := c.Start(); err != nil {
+						t.Fatal(err)
+					}
+					terminal.Close()
+					seen := make([]byte, 1)
+					if _, err := master.Read(seen); err != nil {
+						t.Fatal(err)
+					}
+					drained := make(chan struct{})
+					if name == "SIGHUP" {
+						go func() {
+							defer close(drained)
+							_, _ = io.Copy(io.Discard, master) // it ends with EIO
+						}()
+					} else {
+						close(drained)
+					}
+					if err := end(c, master); err != nil {
+						t.Fatal(err)
+					}
+					if err := c.Wait(); err != nil || stderr.Len() > 0 {
+						t.Errorf("%v, says %q", err, stderr.String())
+					}
+					<-drained
+				})
+			}
+		}
 	}
 }

@@ -33,10 +33,14 @@ func newServe(e *env) *cobra.Command {
 		Use:   "serve [HOME]",
 		Short: "Serve storages to ZEO clients: Zope, Plone, Pyramid, ERP5",
 		Long: `Serve a storage to unmodified Python ZEO clients, in place of a Python ZEO server.
-A HOME that does not exist, or is empty, is made, unless --create=false. Several storages, TLS, limits and the rest are
-settings: flags, DIRSTORAGE_… environment variables and a TOML file have the same
-names, and an existing zeo.conf is understood too; dirstorage config shows the
-result. See dirstorage help configuration.
+An empty directory becomes a new storage, and so does a HOME that does not exist, if
+the command line names it (HOME, --storage). One that only the environment or a file
+names has to be there, unless create is set there, too. --create=false makes none.
+
+Several storages, TLS, limits and the rest are settings: flags, DIRSTORAGE_…
+environment variables and a TOML file have the same names, and an existing zeo.conf
+is understood too; dirstorage config shows the result. See dirstorage help
+configuration.
 
 SIGTERM and SIGINT end it cleanly, SIGHUP reads certificates and the log level
 again.`,

@@ -51,7 +51,7 @@ func (c *certificateEnd) tell(now time.Time) string {
 	if !now.Before(c.End) {
 		return text + " has ended at " + human.FormatTime(c.End, time.Local)
 	}
-	return fmt.Sprintf("%s ends at %s, in %d days", text, human.FormatTime(c.End, time.Local), daysUntil(c.End, now))
+	return fmt.Sprintf("%s ends at %s, in %s", text, human.FormatTime(c.End, time.Local), human.Number(int64(daysUntil(c.End, now)), "day"))
 }
 
 // state describes the server to those who ask about one of its storages. It knows neither its

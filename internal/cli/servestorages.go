@@ -40,6 +40,9 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 		}
 		return storage, err
 	}
+	if err == nil && vacant && st.Expected != "" && !exists(st.Home) {
+		return nil, notMade(st.Home, st.Expected)
+	}
 	if err == nil && vacant {
 		if err := besideDataFS(st.Home); err != nil {
 			return nil, err
@@ -59,6 +62,12 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 	}
 	storage, err := s.openFree(ctx, st)
 	return storage, notEmpty(st.Home, err)
+}
+
+// notMade is the error of a HOME that does not exist, and that the command line does not name.
+func notMade(home, place string) error {
+	return hint(fmt.Errorf("%w: %s, of %s, does not exist, and is not made", zodb.ErrNotAStorage, home, place),
+		"if the name is right, and no volume is missing there: dirstorage create %s, or give HOME as an argument", shellWord(home))
 }
 
 // openFiles is how many bundles each storage has open: together a quarter of the process's limit.

@@ -75,7 +75,7 @@ func (o *showCommand) showBundle(e *env, dir vfs.FS, name string, n bundle.Name)
 	out := fields{e: e}
 	out.line("bundle", "%s (%s) to %s (%s), generation %d", b.Min, formatTID(b.Min), b.Max, formatTID(b.Max), b.Generation)
 	out.line("bundle before ends", "%s", formatLast(b.Previous))
-	out.line("contents", "%d revisions, %d with a blob; %d transactions; %s", b.Revisions, b.Blobs, b.Transactions, human.Bytes(b.Bytes))
+	out.line("contents", "%s, %d with a blob; %s; %s", human.Number(int64(b.Revisions), "revision"), b.Blobs, human.Number(int64(b.Transactions), "transaction"), human.Bytes(b.Bytes))
 	for _, m := range b.Members {
 		note := ""
 		if m.Blob {
@@ -154,12 +154,12 @@ func (o *showCommand) showGone(e *env, dir vfs.FS, name string, n bundle.Name) (
 		return e.printJSON(shown)
 	}
 	out := fields{e: e}
-	out.line("given up of", "%s, with %d members", n, r.Revisions+r.Transactions)
+	out.line("given up of", "%s, with %s", n, human.Number(int64(r.Revisions+r.Transactions), "member"))
 	for _, s := range shown.Packs {
 		if s.Stamp == 0 {
-			out.line("for good", "%d members", s.Members)
+			out.line("for good", "%s", human.Number(int64(s.Members), "member"))
 		} else {
-			out.line("by a pack", "%d members; at %d seconds since 1970, and they can be brought back", s.Members, s.Stamp)
+			out.line("by a pack", "%s; at %d seconds since 1970, and they can be brought back", human.Number(int64(s.Members), "member"), s.Stamp)
 		}
 	}
 	return out.err

@@ -291,7 +291,7 @@ func (o *showCommand) showJournal(e *env, home, segment string) (err error) {
 	f := fields{e: e}
 	f.line("journal segment", "%s, %d committed transactions in it", segment, len(lines))
 	for _, l := range lines {
-		f.line("transaction", "%s (%s)  %d objects  %s  %s", l.TID, formatTID(l.TID), len(l.OIDs), printable([]byte(l.User)), printable([]byte(l.Description)))
+		f.line("transaction", "%s (%s)  %s  %s  %s", l.TID, formatTID(l.TID), human.Number(int64(len(l.OIDs)), "object"), printable([]byte(l.User)), printable([]byte(l.Description)))
 	}
 	return f.err
 }

@@ -93,6 +93,7 @@ var signalledCommands = map[string]signalled{
 	"refs --index":    {args: []string{"refs", "--write-index", "HOME"}},
 	"files":           {args: []string{"files", "--since", "FIRST", "HOME"}, files: true},
 	"pack":            {args: []string{"pack", "HOME"}, silent: true},
+	"classes":         {args: []string{"classes", "HOME"}, silent: true},
 	"gc":              {args: []string{"gc", "--report", "HOME"}, silent: true},
 	"snapshot run":    {args: []string{"snapshot", "run", "HOME", "--", "true"}, silent: true},
 	"snapshot enter":  {args: []string{"snapshot", "enter", "HOME"}, silent: true},

@@ -169,7 +169,7 @@ func newSnapshotEnter(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "enter HOME",
 		Annotations: interruptible("dirstorage snapshot status HOME says whether the mode was entered; dirstorage snapshot leave HOME ends it"),
-		SuggestFor:  []string{"start", "begin"},
+		SuggestFor:  []string{"start", "begin", "on"},
 		Short:       "Bring a storage into snapshot mode and leave it there",
 		Long: `Bring the storage into snapshot mode, and print the contents of misc/snapshot then.
 It stays so until snapshot leave. A program that copies A locks misc/sublock (flock)
@@ -193,7 +193,7 @@ The exit status is 4 if the storage is in snapshot mode already.`,
 			if asJSON {
 				return e.printJSON(now)
 			}
-			_, err = fmt.Fprintln(e.Stdout, printable([]byte(now.Code)))
+			_, err = fmt.Fprintln(e.Stdout, snapshotText(now.Code))
 			return err
 		},
 	}
@@ -209,7 +209,7 @@ func newSnapshotLeave(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:         "leave HOME",
 		Annotations: interruptible("dirstorage snapshot status HOME says whether it was left; run it again"),
-		SuggestFor:  []string{"stop", "end"},
+		SuggestFor:  []string{"stop", "end", "exit", "off"},
 		Short:       "End the snapshot mode of a storage",
 		Long:        `End the snapshot mode of a storage. It is refused while somebody holds misc/sublock. A storage that was closed stays a snapshot until it is opened again.`,
 		Example:     "  dirstorage snapshot leave /srv/zodb",
@@ -246,6 +246,17 @@ func isSnapshot(state string) bool {
 	return true
 }
 
+// snapshotText says the state of snapshot mode, of which code is the content of misc/snapshot.
+func snapshotText(code string) string {
+	switch code {
+	case "":
+		return "off"
+	case "shutdown":
+		return "shutdown: nobody has it open, and it was closed cleanly, so that A stands still until it is opened"
+	}
+	return printable([]byte(code))
+}
+
 func newSnapshotStatus(e *env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -264,11 +275,7 @@ func newSnapshotStatus(e *env) *cobra.Command {
 			if asJSON {
 				err = e.printJSON(snapshotReport{on, st.Snapshot, st.Running, st.LastTID})
 			} else {
-				state := st.Snapshot
-				if state == "" {
-					state = "off"
-				}
-				_, err = fmt.Fprintln(e.Stdout, printable([]byte(state)))
+				_, err = fmt.Fprintln(e.Stdout, snapshotText(st.Snapshot))
 			}
 			if err == nil && !on {
 				err = &status{code: exitLocked}

@@ -101,6 +101,8 @@ func (s *serverState) certificateRows(rows *rowList, now time.Time) {
 
 func (st *homeStatus) snapshotRows(rows *rowList) {
 	switch {
+	case st.Snapshot == "shutdown":
+		rows.add("snapshot mode", "off: it was closed cleanly")
 	case st.Snapshot != "":
 		rows.add("snapshot mode", "%s", printable([]byte(st.Snapshot)))
 	case st.Running:

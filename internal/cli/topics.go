@@ -30,6 +30,7 @@ func topics() []topic {
 		{"configuration", "5", "settings of the server, and the places that they come from", configurationTopic},
 		{"backups", "7", "make, verify and restore backups", embedded("backups")},
 		{"home", "5", "the files of a storage", embedded("home")},
+		{"environment", "7", "variables that stand for arguments", func() (string, error) { return strings.ReplaceAll(environmentHelp, "\n", " ") + "\n", nil }},
 		{"exit-status", "7", "the exit status of all commands", embedded("exit-status")},
 	}
 }

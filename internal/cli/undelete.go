@@ -46,7 +46,7 @@ func (o *packCommand) sayBroughtBack(e *env, r zodb.UndeleteResult) error {
 		return e.printJSON(r)
 	}
 	w := &printer{w: e.Stdout}
-	w.printf("brought back %s objects, %s revisions, %s transactions, %s blobs\n", human.Count(r.Objects), human.Count(r.Revisions), human.Count(r.Transactions), human.Count(r.Blobs))
+	w.printf("brought back %s, %s, %s, %s\n", human.Number(r.Objects, "object"), human.Number(r.Revisions, "revision"), human.Number(r.Transactions, "transaction"), human.Number(r.Blobs, "blob"))
 	if r.Skipped > 0 {
 		w.printf("%s files stay aside, because there are others of their names\n", human.Count(r.Skipped))
 	}

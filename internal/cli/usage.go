@@ -15,28 +15,28 @@ import (
 
 // usageErrors makes wrong arguments of a command, and of those below it, exit
 // with the status for usage, naming the form that is right.
-func usageErrors(c *cobra.Command) {
+func (e *env) usageErrors(c *cobra.Command) {
 	check := c.Args
 	if c.HasSubCommands() {
 		check = noSuchCommand
 	}
 	if check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
+			if err := errors.Join(emptyArguments(c, args), emptyFlags(c)); err != nil {
+				if s, ok := errors.AsType[*status](err); ok && s.code == exitUsage {
+					return err
+				}
+				return usage("%w; usage: %s", err, c.UseLine())
+			}
 			err := check(c, args)
-			if err == nil {
-				err = errors.Join(emptyArguments(c, args), emptyFlags(c))
-			}
-			if err == nil {
-				return nil
-			}
-			if s, ok := errors.AsType[*status](err); ok && s.code == exitUsage {
+			if s, ok := errors.AsType[*status](err); err == nil || ok && s.code == exitUsage {
 				return err
 			}
-			return usage("%w; usage: %s", err, c.UseLine())
+			return e.argumentsError(c, args) // that of cobra is about numbers
 		}
 	}
 	for _, sub := range c.Commands() {
-		usageErrors(sub)
+		e.usageErrors(sub)
 	}
 }
 
@@ -89,16 +89,27 @@ func wantsCommand(c *cobra.Command, _ []string) error {
 // unknownCommand names the commands that may have been meant.
 func unknownCommand(c *cobra.Command, name string) error {
 	err := usage("unknown command %q of %s", name, c.CommandPath())
-	var names []string
+	names := meant(c, name)
+	if len(names) == 0 {
+		return hint(err, "%s --help lists the commands", c.CommandPath())
+	}
+	return hint(err, "did you mean %s?", strings.Join(names, ", or "))
+}
+
+// meant returns the commands that a word may stand for. A word that is like one for which a command is
+// suggested counts only where no command has such a name: “stat” is status, and not “start”.
+func meant(c *cobra.Command, name string) (names []string) {
+	var guesses []string
 	for _, sub := range c.Commands() {
 		if sub.Hidden {
 			continue
 		}
-		for _, word := range append([]string{sub.Name()}, sub.SuggestFor...) {
-			if human.Similar(name, word) {
-				names = append(names, c.CommandPath()+" "+sub.Name())
-				break
-			}
+		like := slices.ContainsFunc(sub.SuggestFor, func(word string) bool { return human.Similar(name, word) })
+		switch {
+		case human.Similar(name, sub.Name()), slices.Contains(sub.SuggestFor, name):
+			names = append(names, sub.CommandPath())
+		case like:
+			guesses = append(guesses, sub.CommandPath())
 		}
 		for _, below := range sub.Commands() {
 			if below.Name() == name && !below.Hidden {
@@ -107,9 +118,9 @@ func unknownCommand(c *cobra.Command, name string) error {
 		}
 	}
 	if len(names) == 0 {
-		return hint(err, "%s --help lists the commands", c.CommandPath())
+		return guesses
 	}
-	return hint(err, "did you mean %s?", strings.Join(names, ", or "))
+	return names
 }
 
 // flagError is the error of flags that cannot be parsed. It names the flags that may have
@@ -142,6 +153,9 @@ func newHelp() *cobra.Command {
   dirstorage help configuration`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
+				if args[0] == "commands" {
+					return printCommands(c.Root())
+				}
 				if t, ok := findTopic(args[0]); ok {
 					return printTopic(c, t)
 				}
@@ -150,6 +164,8 @@ func newHelp() *cobra.Command {
 			switch {
 			case err != nil:
 				return usage("%w", err)
+			case len(rest) > 0 && !found.HasParent():
+				return unknownHelp(found, rest[0])
 			case len(rest) > 0 && found.HasSubCommands():
 				return unknownCommand(found, rest[0])
 			case len(rest) > 0:
@@ -158,4 +174,23 @@ func newHelp() *cobra.Command {
 			return found.Help()
 		},
 	}
+}
+
+// unknownHelp names the topics and commands that may have been meant.
+func unknownHelp(root *cobra.Command, word string) error {
+	var names []string
+	for _, t := range topics() {
+		// A mistyped beginning is enough.
+		if human.Similar(word, t.name) || len(word) >= 3 && len(word) < len(t.name) && human.Similar(word, t.name[:len(word)]) {
+			names = append(names, "dirstorage help "+t.name)
+		}
+	}
+	for _, name := range meant(root, word) {
+		names = append(names, "dirstorage help"+strings.TrimPrefix(name, root.Name()))
+	}
+	err := usage("unknown command or topic %q", word)
+	if len(names) == 0 {
+		return hint(err, "dirstorage --help lists the commands and the topics")
+	}
+	return hint(err, "did you mean %s?", strings.Join(names, ", or "))
 }

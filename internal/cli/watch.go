@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,9 +71,14 @@ func (w *watching) each(ctx context.Context, e *env, look func(context.Context) 
 		return err
 	}
 	if e.Screen == nil || asJSON {
-		return w.append(ctx, e, f, look, asJSON)
+		err = w.append(ctx, e, f, look, asJSON)
+	} else {
+		err = w.draw(ctx, e, f, look, key)
 	}
-	return w.draw(ctx, e, f, look, key)
+	if errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EPIPE) { // nobody reads it any more
+		return nil
+	}
+	return err
 }
 
 // append prints the results one below the other.

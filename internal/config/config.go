@@ -60,6 +60,10 @@ type Web struct {
 // Storage is one storage that is served.
 type Storage struct {
 	Name, Home, BlobDir string
+	// Expected is the place that names a HOME which has to be there: the environment or a file. An
+	// empty directory is made a storage all the same. Empty: the command line names it, or create is
+	// set.
+	Expected string
 	// Repository is where its backups are; empty: HOME/backups, if there is one.
 	Repository string
 	ReadOnly   bool
@@ -89,7 +93,7 @@ func (c *Config) tls() *certs.Files {
 }
 
 // Load puts the settings together: flags, the environment, the file, zeo.conf, defaults. home is the
-// HOME of the command line, empty if there is none. Errors are one or more [*Error], joined.
+// HOME of the command line; if it is empty, [HomeVariable] counts. Errors are one or more [*Error], joined.
 func Load(f *pflag.FlagSet, home string, getenv func(string) string, readFile func(string) ([]byte, error)) (*Config, error) {
 	l := &loader{conf: &Config{}, settings: table(), home: home, getenv: getenv, readFile: readFile}
 	l.layers = append(l.layers, flagLayer(f, l.settings), l.environmentLayer())
@@ -121,9 +125,11 @@ type loader struct {
 	conf     *Config
 	settings []setting
 	home     string
-	getenv   func(string) string
-	readFile func(string) ([]byte, error)
-	layers   []layer // the first that has a setting counts
+	// homeSource is the place that names home.
+	homeSource string
+	getenv     func(string) string
+	readFile   func(string) ([]byte, error)
+	layers     []layer // the first that has a setting counts
 
 	fileStorages []namedStorage // [[storage]] of the TOML file
 	zeoStorages  []namedStorage // storage sections of zeo.conf; Home is empty

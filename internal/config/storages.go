@@ -11,6 +11,7 @@ import (
 type namedStorage struct {
 	Storage
 	source string
+	asked  bool // HOME is an argument, though source names another place
 }
 
 func (s namedStorage) String() string {
@@ -30,6 +31,9 @@ func (s namedStorage) String() string {
 	return text
 }
 
+// argumentHome is the source of a HOME on the command line.
+const argumentHome = "argument HOME"
+
 // setStorages finds out which storages are served. The HOME of the command line counts as a flag:
 // it replaces those of the environment and the files.
 func (l *loader) setStorages() {
@@ -38,13 +42,17 @@ func (l *loader) setStorages() {
 	if ok {
 		named = l.parseStorages(v)
 	}
+	l.homeSource = argumentHome
+	if home := l.getenv(HomeVariable); home != "" && l.home == "" && !ok {
+		l.home, l.homeSource = home, "environment "+HomeVariable
+	}
 	if len(l.zeoStorages) > 0 {
 		named = l.placeZEOStorages(named)
 	} else if l.home != "" {
 		if !strings.HasPrefix(v.source, "flag ") {
 			named = nil
 		}
-		named = append([]namedStorage{{Storage{Name: "1", Home: l.home}, "argument HOME"}}, named...)
+		named = append([]namedStorage{{Storage: Storage{Name: "1", Home: l.home}, source: l.homeSource}}, named...)
 	}
 	l.forSingle(named, "blob-dir", func(s *namedStorage) *string { return &s.BlobDir })
 	l.forSingle(named, "backup-repository", func(s *namedStorage) *string { return &s.Repository })
@@ -53,7 +61,11 @@ func (l *loader) setStorages() {
 	}
 	l.checkStorages(named)
 	l.storages = named
+	_, create := l.text("create")
 	for _, s := range named {
+		if create == "default" && !s.asked && !strings.HasPrefix(s.source, "flag ") && s.source != argumentHome {
+			s.Expected = s.source
+		}
 		l.conf.Storages = append(l.conf.Storages, s.Storage)
 	}
 }
@@ -80,7 +92,7 @@ func (l *loader) parseStorages(v value) []namedStorage {
 			l.fail(&Error{Where: v.source, What: fmt.Sprintf("storage %q has no =", text), Do: "want NAME=HOME, as main=/srv/zodb"})
 			continue
 		}
-		list = append(list, namedStorage{Storage{Name: name, Home: home}, v.source})
+		list = append(list, namedStorage{Storage: Storage{Name: name, Home: home}, source: v.source})
 	}
 	return list
 }
@@ -115,6 +127,7 @@ func (l *loader) placeZEOStorages(named []namedStorage) []namedStorage {
 			z.Home = filepath.Join(l.home, z.Name)
 		}
 		usesHome = true
+		z.asked = l.homeSource == argumentHome
 		list = append(list, z)
 	}
 	for _, s := range named {
@@ -123,7 +136,7 @@ func (l *loader) placeZEOStorages(named []namedStorage) []namedStorage {
 		}
 	}
 	if l.home != "" && !usesHome {
-		l.fail(&Error{Where: "argument HOME", What: "each storage has a HOME already", Do: "leave HOME out, or the --storage or [[storage]] that says the same"})
+		l.fail(&Error{Where: l.homeSource, What: "each storage has a HOME already", Do: "leave HOME out, or the --storage or [[storage]] that says the same"})
 	}
 	return list
 }

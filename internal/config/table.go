@@ -55,7 +55,7 @@ func table() []setting {
 		{name: "blob-dir", help: "a `DIR` in which clients that share it find the blobs; for a single storage", set: one(func(*Config, string) error { return nil })},
 		{name: "backup-repository", help: "the `DIR` with the backups, of which the metrics tell; HOME/backups if it is not set. For a single storage",
 			set: one(func(*Config, string) error { return nil })},
-		{name: "create", kind: boolean, fallback: "true", help: "make a HOME that does not exist or is empty; the sample for production has false", set: flag(func(c *Config) *bool { return &c.Create })},
+		{name: "create", kind: boolean, fallback: "true", help: "make a HOME that does not exist or is empty. If this is not set, one that only the environment or a file names has to be there; the sample for production has false", set: flag(func(c *Config) *bool { return &c.Create })},
 		{name: "lock-wait", kind: duration, fallback: "0", help: "how long to wait at the start for a HOME that another process has open, a pack for instance",
 			set: timespan(func(c *Config) *time.Duration { return &c.LockWait }, 0)},
 		{name: "format", help: "the format of a HOME that is made: bundled, bushy, chunky, lawn or flat; if none is given bundled, and chunky for class Minimal",

@@ -21,6 +21,8 @@ import (
 type Options struct {
 	// FS is HOME, or an existing directory in which one will be made.
 	FS vfs.FS
+	// Missing is the place that was asked for, if it does not exist and FS is the directory above it.
+	Missing string
 	// Home describes the storage; nil: there is none yet.
 	Home *Home
 	// Quick is for the start of a server: a few small writes, and nothing that grows with HOME.
@@ -84,6 +86,8 @@ type Finding struct {
 // Report is the result of [Run].
 type Report struct {
 	Path string `json:"path"`
+	// Missing is the place that was asked for, and does not exist: Path is the directory above it.
+	Missing string `json:"missing,omitempty"`
 	// Storage: Path is a HOME.
 	Storage bool `json:"storage"`
 	// Version is structure/version of the HOME, Format its format; "": not known.
@@ -129,7 +133,7 @@ type examination struct {
 
 // Run looks at a place. It returns an error only if it could not look: ErrBusy, or that of ctx.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	x := &examination{o: o, r: Report{Path: o.FS.Path("."), Storage: o.Home != nil, Grade: OK}}
+	x := &examination{o: o, r: Report{Path: o.FS.Path("."), Missing: o.Missing, Storage: o.Home != nil, Grade: OK}}
 	if o.Mount != nil {
 		x.mount, x.known = o.Mount(x.r.Path)
 	}

@@ -102,8 +102,8 @@ func (x *examination) limits() {
 	case l.Files < fewFiles:
 		x.find("descriptors-few", "%s may have %s files open", of, human.Count(l.Files))
 	case l.Files/2 < int64(l.Connections):
-		x.find("descriptors-connections", "%s may have %s files open: %s connections, and max-connections is %s", of,
-			human.Count(l.Files), human.Count(l.Files/2), human.Count(int64(l.Connections)))
+		x.find("descriptors-connections", "%s may have %s files open: %s, and max-connections is %s", of,
+			human.Count(l.Files), human.Number(l.Files/2, "connection"), human.Count(int64(l.Connections)))
 	default:
 		x.good("descriptors", "%s may have %s files open", of, human.Count(l.Files))
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -341,7 +342,7 @@ func (x *examination) judgeSyncs(took []time.Duration, ofDir time.Duration) {
 		return
 	}
 	rate := int64(time.Second / max(median, 1))
-	text := fmt.Sprintf("%s, the median of %d (worst %s, of a directory %s): up to %d commits a second, one after another", round(median), len(took), round(worst), round(ofDir), rate)
+	text := fmt.Sprintf("%s, the median of %d (worst %s, of a directory %s): up to %s a second, one after another", round(median), len(took), round(worst), round(ofDir), human.Number(int64(rate), "commit"))
 	switch inMemory := x.known && slices.Contains(memory, x.mount.Type); {
 	case median >= slow:
 		x.find("fsync-slow", "a sync takes %s", text)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -33,6 +34,19 @@ func Count(n int64) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return sign + digits
+}
+
+// Number prints a number of things, of which the name ends with an s where there is not one: “1 file”,
+// “22,740 files”, “0 entries”. The name is in the singular.
+func Number(n int64, name string) string {
+	text := Count(n) + " " + name
+	switch {
+	case n == 1:
+		return text
+	case strings.HasSuffix(name, "y") && !strings.HasSuffix(name, "ey"):
+		return strings.TrimSuffix(text, "y") + "ies"
+	}
+	return text + "s"
 }
 
 // Rate prints how many there were a second: “3,800/s”, or “0.5/s” below ten. In

@@ -160,19 +160,36 @@ func (c *Census) Close() {
 }
 
 func (c *Census) run(days int) {
-	n := &counting{census: c, classes: make(map[string]*ClassCount), count: &CensusCount{Begun: c.o.Clock(), TID: c.s.LastTransaction(), Days: days}}
-	err := n.all(c.ctx)
-	if err == nil {
-		c.update(func(p *Progress) { p.Packing = true })
-		n.pack(c.ctx)
-	}
-	n.finish(err)
+	count, _ := countClasses(c.ctx, c.s, c.o, days, c.update) // its error is in it
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.progress = nil
 	if c.ctx.Err() == nil { // else nobody asks any more
-		c.last = n.count
+		c.last = count
 	}
+}
+
+// CountClasses counts the objects of a storage by class, and does not rest. show is told how far it
+// has come; nil: nobody is. With an error the count is that of the objects until then.
+func CountClasses(ctx context.Context, s Storage, o CensusOptions, days int, show func(Progress)) (*CensusCount, error) {
+	o.Rest = 0
+	p := Progress{Begun: o.Clock(), Total: s.Counts().Objects}
+	return countClasses(ctx, s, o, days, func(f func(*Progress)) {
+		if f(&p); show != nil {
+			show(p)
+		}
+	})
+}
+
+func countClasses(ctx context.Context, s Storage, o CensusOptions, days int, update func(func(*Progress))) (*CensusCount, error) {
+	n := &counting{s: s, o: o, update: update, classes: make(map[string]*ClassCount), count: &CensusCount{Begun: o.Clock(), TID: s.LastTransaction(), Days: days}}
+	err := n.all(ctx)
+	if err == nil {
+		update(func(p *Progress) { p.Packing = true })
+		n.pack(ctx)
+	}
+	n.finish(err)
+	return n.count, err
 }
 
 func (c *Census) update(f func(*Progress)) {
@@ -183,16 +200,17 @@ func (c *Census) update(f func(*Progress)) {
 
 // counting is one count.
 type counting struct {
-	census  *Census
+	s       Storage
+	o       CensusOptions
+	update  func(func(*Progress))
 	count   *CensusCount
 	classes map[string]*ClassCount
 }
 
 func (n *counting) all(ctx context.Context) error {
-	c := n.census
 	looked := int64(0)
-	begun := c.o.Clock()
-	for oid, err := range c.s.OIDs(ctx) {
+	begun := n.o.Clock()
+	for oid, err := range n.s.OIDs(ctx) {
 		if err == nil {
 			err = n.object(ctx, oid)
 		}
@@ -202,17 +220,17 @@ func (n *counting) all(ctx context.Context) error {
 		if looked++; looked%censusBatch != 0 {
 			continue
 		}
-		c.update(func(p *Progress) { p.Objects, p.Total = looked, max(p.Total, looked) })
-		if took := c.o.Clock().Sub(begun); took > 0 && c.o.Rest > 0 {
-			c.o.Sleep(ctx, time.Duration(float64(took)*c.o.Rest))
+		n.update(func(p *Progress) { p.Objects, p.Total = looked, max(p.Total, looked) })
+		if took := n.o.Clock().Sub(begun); took > 0 && n.o.Rest > 0 {
+			n.o.Sleep(ctx, time.Duration(float64(took)*n.o.Rest))
 		}
-		begun = c.o.Clock()
+		begun = n.o.Clock()
 	}
 	return ctx.Err()
 }
 
 func (n *counting) object(ctx context.Context, oid zodb.OID) error {
-	rev, err := n.census.s.Load(ctx, oid)
+	rev, err := n.s.Load(ctx, oid)
 	switch _, gone := errors.AsType[*zodb.KeyError](err); {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -273,7 +291,7 @@ func (n *counting) largest(o LargeObject) {
 
 // pack asks for the gain of a pack.
 func (n *counting) pack(ctx context.Context) {
-	dryRun := n.census.o.DryRun
+	dryRun := n.o.DryRun
 	if dryRun == nil {
 		n.count.NoPack = "this server does not pack the storage"
 		return
@@ -292,7 +310,7 @@ func (n *counting) pack(ctx context.Context) {
 }
 
 func (n *counting) finish(err error) {
-	n.count.Ended = n.census.o.Clock()
+	n.count.Ended = n.o.Clock()
 	if err != nil {
 		n.count.Err = err.Error()
 	}

@@ -107,37 +107,47 @@ func (b *Browser) candidates(ctx context.Context, r *Referrers, oid zodb.OID) (_
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
 	set := oidset.New(budget.Within(candidatesMemory, 16))
-	for from, err := range index.Referrers(oid) {
-		if err != nil {
-			r.Why = err.Error()
-			return nil, nil
-		}
-		if room, _ := set.Add(from); !room {
-			r.Why = "too much is to be looked at"
-			return nil, nil
-		}
+	why, err := Candidates(ctx, b.s, index, oid, set, candidatesTxns)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		why = err.Error()
 	}
-	if why, err := b.changedSince(ctx, set, index.TID()); why != "" || err != nil {
+	if why != "" {
 		r.Why = why
-		return nil, err
+		return nil, nil
 	}
 	r.Index, r.Unseen = index.TID(), index.Stats().Skipped
 	return set, nil
 }
 
-// changedSince adds the objects that transactions since one have written. why says why they are not
-// known.
-func (b *Browser) changedSince(ctx context.Context, set *oidset.Set, since zodb.TID) (why string, err error) {
-	last := b.s.LastTransaction()
+// Candidates adds to a set the objects that may refer to one now: those that the index of references
+// names, and all that were written since, unless these are more than most transactions (0: no limit).
+// why says why the index is of no use.
+func Candidates(ctx context.Context, s Storage, index *refindex.Reader, oid zodb.OID, set *oidset.Set, most int) (why string, err error) {
+	const tooMany = "too much is to be looked at"
+	for from, err := range index.Referrers(oid) {
+		if errors.Is(err, zodb.ErrCorrupt) {
+			return err.Error(), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if room, _ := set.Add(from); !room {
+			return tooMany, nil
+		}
+	}
+	since, last := index.TID(), s.LastTransaction()
 	if last == since {
 		return "", nil
 	}
-	if b.s.Status().Class == zodb.ClassMinimal {
+	if s.Status().Class == zodb.ClassMinimal {
 		return indexFile + " is of an earlier transaction, and a storage of class Minimal does not know the changes since", nil
 	}
 	n := 0
 	// The transactions lead back to that of the index, or it is not of this history.
-	for txn, err := range b.s.TransactionsBackward(ctx, last) {
+	for txn, err := range s.TransactionsBackward(ctx, last) {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
@@ -147,12 +157,12 @@ func (b *Browser) changedSince(ctx context.Context, set *oidset.Set, since zodb.
 		if txn.TID <= since {
 			break
 		}
-		if n++; n > candidatesTxns {
-			return fmt.Sprintf("%s is of transaction %s, and more than %d came since", indexFile, since, candidatesTxns), nil
+		if n++; most > 0 && n > most {
+			return fmt.Sprintf("%s is of transaction %s, and more than %d came since", indexFile, since, most), nil
 		}
 		for _, changed := range txn.OIDs {
 			if room, _ := set.Add(changed); !room {
-				return "too much is to be looked at", nil
+				return tooMany, nil
 			}
 		}
 		if txn.Previous == since {

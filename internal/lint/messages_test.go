@@ -20,6 +20,7 @@ var withoutRemedy = map[string]string{
 	"internal/cli/pidfile.go":                 "the caller adds the hint",
 	"internal/cli/refs.go run":                "it is the answer to the question",
 	"internal/cli/usage.go unknownCommand":    "suggestions follow",
+	"internal/cli/usage.go unknownHelp":       "suggestions follow",
 }
 
 // hedges are beginnings that say nothing, and ends that do not belong into a chain of errors.
