@@ -81,7 +81,7 @@ func have(tools ...string) bool {
 }
 
 // TestScriptsOfTheDocumentMakeGoodCopies runs every script of docs/backup.md
-// against a storage under load, and compares what is restored with the model of
+// against a storage under load, and compares the restored data with the model of
 // its writers.
 func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 	t.Parallel()
@@ -142,7 +142,7 @@ func scriptsMakeGoodCopies(t *testing.T, format string) {
 		copies = append(copies, at("cp"+round))
 	}
 	for _, dir := range copies {
-		same("later, "+dir, dir) // hard links of what changed since are still good
+		same("later, "+dir, dir) // hard links of files that changed since are still good
 	}
 	// Each call of restic makes a key for half a second of a processor: a short run leaves it out.
 	if have("restic") && !testing.Short() {

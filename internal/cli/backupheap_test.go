@@ -60,7 +60,7 @@ func state(ctx context.Context, s *engine.Storage) (map[string]string, error) {
 
 // TestHeapsOfRealTools: copies of A that record no deletions are laid over each other by the tools
 // that people use, with a pack a day, merges and an undelete between. Each heap is the newest
-// state, and sound, also where bundles carry the lists of what the packs have put aside.
+// state, and sound, also where bundles carry the lists of members put aside by packs.
 func TestHeapsOfRealTools(t *testing.T) {
 	t.Parallel()
 	if !have("tar", "rsync", "cp", "touch", "stat") {

@@ -48,7 +48,7 @@ func (h *packHome) isIndexOfRefs(what string, check, refs int) refindex.Stats {
 	return said.Stats
 }
 
-// noIndexBegun looks for what a writer leaves that does not end.
+// noIndexBegun looks for the leftovers of a writer that does not end.
 func (h *packHome) noIndexBegun() {
 	h.t.Helper()
 	for _, name := range []string{"refs.tmp", "refs.new"} {

@@ -106,7 +106,7 @@ func call(args []string, dir, home string) []string {
 	return args
 }
 
-// TestNoStorageHasOneStatus calls each command for what is not a storage.
+// TestNoStorageHasOneStatus calls each command for something that is not a storage.
 func TestNoStorageHasOneStatus(t *testing.T) {
 	t.Parallel()
 	for name, args := range withHome {
@@ -123,7 +123,7 @@ func TestNoStorageHasOneStatus(t *testing.T) {
 					t.Fatal(err)
 				}
 				if name == "serve" && (place == "nowhere" || place == "empty") {
-					want = "create = false" // and what to do
+					want = "create = false" // and the remedy
 				}
 				e, stdout, stderr := testEnv()
 				if got := run(t.Context(), e, call(args, dir, filepath.Join(dir, place))); got != exitNoStorage {

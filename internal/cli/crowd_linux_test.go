@@ -91,7 +91,7 @@ func newCrowdServer(t *testing.T, limit int64, secure bool, connections int) *cr
 	return s
 }
 
-// eventually waits for what has to come; the limit of the whole run ends it if it does not.
+// eventually waits for an event that has to come; the limit of the whole run ends it if it does not.
 func (s *crowdServer) eventually(what string, f func() bool) {
 	s.t.Helper()
 	for range 60_000 {
@@ -253,7 +253,7 @@ func (c *crowdClient) request(oneWay bool, name string, args ...any) []byte {
 	c.id++
 	b, err := wire.AppendRequest(nil, wire.Pickle, c.id, oneWay, name, args...)
 	if err != nil {
-		panic(err) // a test that asks for what cannot be said
+		panic(err) // a test that asks for something unknown
 	}
 	return frameOf(b)
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// memoryParts is what a server in a group takes, in bytes. The kernel can take back what is
+// memoryParts is the memory of a server in a group, in bytes. The kernel can take back what is
 // mapped, and most of its own; what is anonymous stays, as there is no swap.
 type memoryParts struct {
 	anonymous int64 // heap, stacks, the runtime's own
@@ -23,7 +23,7 @@ func (p memoryParts) String() string {
 	return fmt.Sprintf("anonymous %d MiB, mapped files %d MiB, kernel %d MiB, group %d MiB", p.anonymous>>20, p.mapped>>20, p.kernel>>20, p.group>>20)
 }
 
-// memory looks at what the server takes now; ok is false once it has ended.
+// memory looks at the present memory of the server; ok is false once it has ended.
 func (s *crowdServer) memory() (p memoryParts, ok bool) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {

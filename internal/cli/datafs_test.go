@@ -385,7 +385,7 @@ func TestExportAroundDamage(t *testing.T) {
 	if done, _ := c.imported(exitOK, "OUT", "HOME2"); done.Transactions != 4 || done.Records != 7 {
 		t.Errorf("read again: %+v", done)
 	}
-	// What is there is listed; status 3 tells of the rest.
+	// The rest is listed; status 3 tells of the damage.
 	stdout, stderr = c.must(exitDamage, "history", "HOME", "0x1")
 	if strings.Count(stdout, "\n") != 4 || strings.Count(stdout, "  damaged\n") != 1 || !strings.Contains(stderr, "damage: ") {
 		t.Errorf("history:\n%s%s", stdout, stderr)

@@ -69,7 +69,7 @@ func (h *ofNobody) command(args ...string) *exec.Cmd {
 	return c
 }
 
-// run runs one, which has to end with a status, and returns what it says.
+// run runs one, which has to end with a status, and returns its output.
 func (h *ofNobody) run(status int, args ...string) string {
 	h.t.Helper()
 	c := h.command(args...)

@@ -95,7 +95,7 @@ func served(t *testing.T, name string, secure *tls.Config) (url, socket string) 
 	return "zeo://" + tcp.Addr().String(), "zeo://" + filepath.Join(dir, "s") + "?storage=main"
 }
 
-// output is what a command has written; it may be looked at while that runs.
+// output is the output of a command; it may be looked at while that runs.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -124,7 +124,7 @@ func (o *output) await(t *testing.T, text string) {
 	t.Fatalf("%q does not come: %s", text, o)
 }
 
-// command runs a command and returns its exit status and what it wrote.
+// command runs a command and returns its exit status and output.
 func command(ctx context.Context, args ...string) (int, *output, *output) {
 	return commandAt(ctx, time.Now, args...)
 }
@@ -332,7 +332,7 @@ func (w *cancelling) Write(p []byte) (int, error) {
 	return w.output.Write(p)
 }
 
-// TestImportThatDidNotCatchUpIsNoCopy: who stops the server then would lose the rest.
+// TestImportThatDidNotCatchUpIsNoCopy: a stop of the server would lose the rest.
 func TestImportThatDidNotCatchUpIsNoCopy(t *testing.T) {
 	t.Parallel()
 	url, _ := served(t, "undo.fs", nil)

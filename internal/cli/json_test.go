@@ -29,7 +29,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// documents are what the commands print with --json.
+// documents are the output of the commands with --json.
 var documents = map[string][]any{
 	"create":          {createReport{}},
 	"estimate":        {estimate.Report{}},

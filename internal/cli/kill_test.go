@@ -16,7 +16,7 @@ import (
 
 // TestKilledCommandsLeaveRepositoryAndTargetGood kills backup, merge, prune and
 // restore hard at random moments, on the real file system, while writers are at
-// work. What is left is verified, and the next run gets through.
+// work. The rest is verified, and the next run gets through.
 func TestKilledCommandsLeaveRepositoryAndTargetGood(t *testing.T) {
 	t.Parallel()
 	l := loadtest.New(t, 200, engine.CreateOptions{})

@@ -80,7 +80,7 @@ func newPackHomeOf(t *testing.T, format layout.Format, set ...string) *packHome 
 }
 
 // start opens the storage in this process, with a control socket. Log is told
-// what it does; nil: nobody.
+// its work; nil: nobody.
 func (h *packHome) start(log io.Writer) {
 	h.t.Helper()
 	o := engine.Options{SegmentSize: 64 << 10}
