@@ -62,6 +62,12 @@ func (s *screen) size() (width, height int) {
 	return width, height
 }
 
+// gone reports whether the terminal hung up.
+func (s *screen) gone() bool {
+	_, _, err := term.GetSize(int(s.out.Fd()))
+	return errors.Is(err, syscall.EIO)
+}
+
 // each looks again and again until ctx ends, or a key ends it: then it returns nil. The error of the
 // first look is returned; a later one is shown, and the storage may come back. key is told of each other
 // key that is pressed; nil: there are none.
@@ -156,6 +162,9 @@ func (w *watching) draw(ctx context.Context, e *env, f frame, look func(context.
 		case <-ctx.Done():
 			return nil
 		case <-sizes.C:
+			if s.gone() { // nothing may have changed, so that no write would tell
+				return nil
+			}
 		case <-looks.C:
 			again = true
 		case b, ok := <-keys:
