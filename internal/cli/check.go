@@ -97,12 +97,19 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	options.Progress = show.update
 	var printed error
 	var held bundleFindings
+	var dangling []string
 	back := "" // the way to give back files of another user
 	sum, err := check.Run(ctx, options, func(f check.Finding) {
 		if o.json || e.Verbose || !held.hold(f) {
 			show.around(func() { printed = errors.Join(printed, o.print(e, f)) })
 		}
-		if f.Severity == check.Damage && len(checked.First) < firstFindings {
+		switch {
+		case f.Severity != check.Damage:
+		case f.Kind == check.DanglingReference:
+			if checked.Dangling++; len(dangling) < firstFindings {
+				dangling = append(dangling, shortened(findingLine(f)))
+			}
+		case len(checked.First) < firstFindings:
 			checked.First = append(checked.First, shortened(findingLine(f)))
 		}
 		if f.Kind == check.Unreadable && back == "" {
@@ -112,6 +119,7 @@ func (o *checkCommand) run(ctx context.Context, e *env) (err error) {
 	show.m.end()
 	printed = errors.Join(printed, held.print(e, func(f check.Finding) error { return o.print(e, f) }))
 	failed, checked.Complete = err, err == nil
+	checked.First = append(checked.First, dangling[:min(len(dangling), firstFindings-len(checked.First))]...)
 	checked.LastTID, checked.Files, checked.Damage, checked.Warnings = sum.LastTID, sum.Files, sum.Damage, sum.Warnings
 	if index != nil {
 		index.close(e)

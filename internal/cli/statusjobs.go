@@ -69,7 +69,7 @@ func (st *homeStatus) damageProblems(add addProblem) {
 	home := shellWord(st.Home)
 	check := st.job(runs.Check)
 	remedy := "dirstorage check " + home + " lists all of it; dirstorage help backups has the way back; a check without damage ends this"
-	if d := check.Damage; d != nil && d.Check != nil {
+	if d := check.Damage; d != nil && d.Check != nil && d.Check.Broken() > 0 {
 		add(damagedCode, severe, remedy, "the check of %s found damage, %s findings: %s", human.FormatTime(d.Ended, time.Local), human.Count(d.Check.Damage), firstOf(d.Check))
 	}
 	for _, j := range st.Jobs {
@@ -83,7 +83,11 @@ func (st *homeStatus) damageProblems(add addProblem) {
 // none.
 func (j *jobState) foundDamage(check jobState) bool {
 	l := j.Last
-	return l != nil && l.Damaged && (check.Good == nil || check.Damage != nil || check.Good.Began.Before(l.Ended))
+	if l == nil || !l.Damaged {
+		return false
+	}
+	d := check.Damage
+	return check.Good == nil || d != nil && d.Check != nil && d.Check.Broken() > 0 || check.Good.Began.Before(l.Ended)
 }
 
 // firstOf lists the first findings.
@@ -106,6 +110,10 @@ func (st *homeStatus) jobProblems(add addProblem) {
 		repo = shellWord(b.Repository)
 	}
 	check := st.job(runs.Check)
+	if d := check.Damage; d != nil && d.Check != nil && d.Check.Broken() == 0 {
+		add("dangling", warning, "dirstorage check "+home+" lists the objects that refer to them: change these, or bring the missing ones back from a backup that has them; a check without any ends this",
+			"objects are missing to which others refer; the check of %s found %s: %s", human.FormatTime(d.Ended, time.Local), human.Count(d.Check.Dangling), firstOf(d.Check))
+	}
 	for _, j := range st.Jobs {
 		again := map[runs.Job]string{
 			runs.Check: "dirstorage check " + home, runs.Backup: "dirstorage backup run " + home + " " + repo,
@@ -148,8 +156,11 @@ func (st *homeStatus) jobRows(rows *rowList, now time.Time) {
 	check := st.job(runs.Check)
 	if g := check.Good; g != nil && g.Check != nil {
 		found := "clean"
-		if n := g.Check.Damage; n > 0 {
+		if n := g.Check.Broken(); n > 0 {
 			found = human.Count(n) + " findings of damage"
+		}
+		if n := g.Check.Dangling; n > 0 {
+			found += ", missing objects: " + human.Count(n)
 		}
 		if n := g.Check.Warnings; n > 0 {
 			found += ", " + human.Count(n) + " warnings"

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,37 @@ func TestDamageThatACheckFoundIsToldByStatus(t *testing.T) {
 	want(t, exitOK, "0 damaged", "check", home)
 	if codes, _, text := toldBy(t, exitOK, home); len(codes) != 0 || !regexp.MustCompile(`(?m)^last check: .* ago, at 20.*, of all of HOME: clean$`).MatchString(text) {
 		t.Errorf("after a clean check: %q\n%s", codes, text)
+	}
+}
+
+// TestDanglingReferencesAreNotDamageForStatus: a FileStorage brings them along, so each check has them.
+// Status tells them as a warning, and damage that comes later as damage.
+func TestDanglingReferencesAreNotDamageForStatus(t *testing.T) {
+	t.Parallel()
+	good, at := dataFS("FS30", growing(5)...)
+	dir := t.TempDir()
+	source, home := filepath.Join(dir, "Data.fs"), filepath.Join(dir, "home")
+	if err := os.WriteFile(source, append(slices.Clone(good[:at[0]]), danglingFS(good)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, "imported", "import", "--format", "chunky", source, home)
+	want(t, exitDamage, "damage dangling-reference", "check", home)
+	codes, st, text := toldBy(t, exitProblem, home)
+	if strings.Join(codes, " ") != "dangling" || st.Jobs[0].Damage.Check.Dangling != 1 {
+		t.Errorf("%q, %+v", codes, st.Jobs)
+	}
+	if !regexp.MustCompile(`(?m)^WARNING: +objects are missing to which others refer; the check of 20.* found 1: damage dangling-reference `).MatchString(text) || !regexp.MustCompile(`(?m)^last check: .*: clean, missing objects: 1$`).MatchString(text) {
+		t.Error(text)
+	}
+	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+	want(t, exitDamage, "damage object-", "check", home)
+	if codes, _, text := toldBy(t, exitDamage, home); strings.Join(codes, " ") != damagedCode || strings.Contains(text, "findings: damage dangling") {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	back()
+	want(t, exitDamage, "damage dangling-reference", "check", home)
+	if codes, _, _ := toldBy(t, exitProblem, home); strings.Join(codes, " ") != "dangling" {
+		t.Errorf("after the repair: %q", codes)
 	}
 }
 

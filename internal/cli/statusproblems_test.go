@@ -87,6 +87,10 @@ func TestEachProblemIsTold(t *testing.T) {
 			st.Jobs = []jobState{jobOf(runs.Check, now, runs.Result{Check: &runs.Checked{Extent: runs.Whole, Complete: true, Damage: 7, First: []string{"damage object-checksum", "b"}}})}
 			st.Jobs[0].Damage = st.Jobs[0].Last
 		}, "damaged", severe, "the check of .* found damage, 7 findings: damage object-checksum; b; and 5 more"},
+		"missing objects": {func(st *homeStatus) {
+			st.Jobs = []jobState{jobOf(runs.Check, now, runs.Result{Check: &runs.Checked{Extent: runs.Whole, Complete: true, Damage: 2, Dangling: 2, First: []string{"damage dangling-reference"}}})}
+			st.Jobs[0].Damage = st.Jobs[0].Last
+		}, "dangling", warning, "objects are missing to which others refer; the check of .* found 2: damage dangling-reference; and 1 more"},
 		"damage that a backup met": {func(st *homeStatus) {
 			st.Jobs = []jobState{jobOf(runs.Backup, now, runs.Result{Failed: "the storage has damage in 3 files", Damaged: true})}
 		}, "damaged", severe, "the backup of .* met damage: the storage has damage in 3 files"},

@@ -70,7 +70,7 @@ func newJobGauges() jobGauges {
 		good:      ofStorage("last_good_run_timestamp_seconds", "When the last run of a job that did its work ended; 0 if none is recorded.", "run"),
 		failed:    ofStorage("last_run_failed", "1 if the last run of a job did not do its work, or was interrupted.", "run"),
 		lastCheck: ofStorage("last_check_timestamp_seconds", "When the last check that came to everything ended; 0 if none is recorded."),
-		damage:    ofStorage("check_damage", "Findings of damage of a check, until a later one that comes to everything has none."),
+		damage:    ofStorage("check_damage", "Findings of damage of a check, but dangling references, until a later one that comes to everything has none."),
 	}
 }
 
@@ -89,7 +89,7 @@ func (g *jobGauges) collect(list []runs.State, one func(desc *prometheus.Desc, v
 		if s.Job == runs.Check {
 			damage := int64(0)
 			if s.Damage != nil && s.Damage.Check != nil {
-				damage = s.Damage.Check.Damage
+				damage = s.Damage.Check.Broken()
 			}
 			one(g.lastCheck, good)
 			one(g.damage, float64(damage))

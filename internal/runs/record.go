@@ -98,10 +98,16 @@ type Checked struct {
 	LastTID  zodb.TID `json:"last_tid"`
 	Files    int64    `json:"files"` // that were read
 	Damage   int64    `json:"damage"`
-	Warnings int64    `json:"warnings"`
+	// Dangling are those of Damage about references to objects that do not exist.
+	Dangling int64 `json:"dangling"`
+	Warnings int64 `json:"warnings"`
 	// First are the first findings of damage.
 	First []string `json:"first,omitempty"`
 }
+
+// Broken is the number of findings of damage but dangling references. A FileStorage may bring those along:
+// backups have them, too, and no repair of files ends them.
+func (c *Checked) Broken() int64 { return c.Damage - c.Dangling }
 
 // everything reports whether the check came to all of the storage.
 func (c *Checked) everything() bool { return c.Complete && c.Extent != Part }

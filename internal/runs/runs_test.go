@@ -67,6 +67,13 @@ func checked(e runs.Extent, complete bool, damage int64, first ...string) runs.R
 	return runs.Result{Check: &runs.Checked{Extent: e, Complete: complete, Damage: damage, First: first}}
 }
 
+// dangling is a check to its end, with findings of damage of which some are about references.
+func dangling(e runs.Extent, damage, references int64) runs.Result {
+	r := checked(e, true, damage)
+	r.Check.Dangling = references
+	return r
+}
+
 func TestRunsAreRecorded(t *testing.T) {
 	t.Parallel()
 	f, c := place(t), new(clock)
@@ -122,6 +129,10 @@ func TestDamageIsRememberedUntilACheckOfEverythingIsClean(t *testing.T) {
 		{checked(runs.Snapshot, false, 1), 1, 8},
 		{checked(runs.Snapshot, true, 4), 4, 10},
 		{checked(runs.Whole, true, 0), 0, 11},
+		{dangling(runs.Whole, 6, 6), 6, 12},
+		{dangling(runs.Part, 1, 1), 6, 12},
+		{dangling(runs.Part, 2, 1), 2, 12},
+		{dangling(runs.Part, 7, 7), 2, 12},
 	} {
 		tc.result.Check.Files = int64(i)
 		do(t, o, tc.result)

@@ -84,7 +84,7 @@ func (w *Writer) end(r *Record, result Result) {
 	}
 	switch {
 	case c == nil:
-	case c.Damage > 0 && (c.everything() || r.Damage == nil): // a part does not hide the rest
+	case c.Damage > 0 && (c.everything() || r.Damage == nil || r.Damage.Check == nil || r.Damage.Check.Broken() == 0 && c.Broken() > 0): // a part does not hide the rest
 		r.Damage = run
 	case c.Damage == 0 && result.Failed == "" && c.everything() && !w.beside(r.Damage):
 		r.Damage = nil
