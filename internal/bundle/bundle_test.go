@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -255,10 +256,7 @@ func TestOrdinaryToolsUnpackIt(t *testing.T) {
 func TestNoFlippedBitIsRead(t *testing.T) {
 	t.Parallel()
 	m := bundleOf(t, Options{FrameSize: 2048}, many(5))
-	flips := 2000
-	if testing.Short() {
-		flips = 200
-	}
+	flips := hometest.OneOf(2000, 600, 200)
 	rnd := rand.New(rand.NewPCG(5, 6))
 	found := 0
 	for range flips {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
@@ -224,10 +225,7 @@ func TestEachChangedByteOfABundleIsFound(t *testing.T) {
 	if all, _ := findings(t, Options{FS: h.fs, Root: true}); len(all) > 0 {
 		t.Fatal(kindsOf(all))
 	}
-	step := 1
-	if testing.Short() {
-		step = 13
-	}
+	step := hometest.OneOf(1, 5, 13)
 	for _, path := range []string{b[1], list} {
 		whole := h.read(path)
 		for at := 0; at < len(whole); at += step {

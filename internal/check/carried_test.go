@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -56,10 +57,7 @@ func TestACarriedListCounts(t *testing.T) {
 		t.Errorf("with an empty list beside it: %d revisions, there were %d: %v", n.Revisions, all.Revisions, kindsOf(found))
 	}
 	h.remove(list)
-	step := 1
-	if testing.Short() {
-		step = 13
-	}
+	step := hometest.OneOf(1, 5, 13)
 	whole := h.read(path)
 	end := len(whole) - bundle.FooterSize
 	for at := 0; at < len(whole); at += step {

@@ -91,7 +91,7 @@ func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, err
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	var cases []crashCase
-	every := oneOf(1, 16, 383)
+	every := oneOf(1, 48, 383)
 	for i := range rounds(t, 1) {
 		seed := uint64(i) * 100
 		cases = append(cases,

@@ -366,7 +366,7 @@ func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
 			}
 			t.Run(what+" "+format.String(), func(t *testing.T) {
 				t.Parallel()
-				every := oneOf(1, 5, 11)
+				every := oneOf(1, 11, 11)
 				if i > 1 {
 					every *= 5 // of the other classic formats
 				}

@@ -30,7 +30,7 @@ import (
 // can go on.
 func TestErrorAtEveryOperation(t *testing.T) {
 	t.Parallel()
-	every := oneOf(1, 14, 199)
+	every := oneOf(1, 43, 199)
 	for i := range rounds(t, 1) {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 			seed := uint64(i)*10 + 7

@@ -26,7 +26,7 @@ import (
 
 // stride is the distance of the operations at which a suite of faults lets something
 // go wrong.
-func stride(every int) int { return every * oneOf(1, 24, 288) }
+func stride(every int) int { return every * oneOf(1, 72, 288) }
 
 // withoutSyncAll is a file system that cannot sync everything at once.
 func withoutSyncAll(f vfs.FS) vfs.FS {

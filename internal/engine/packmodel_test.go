@@ -472,7 +472,7 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	t.Parallel()
 	sets := []string{"", "storage.min_pack_time=0", "storage.keep_policy=undoable", "storage.delay_delete=0", "storage.delay_delete=0 storage.min_pack_time=0 storage.keep_policy=undoable"}
-	n := oneOf(40, 10, 5) // five settings
+	n := oneOf(40, 5, 5) // five settings
 	for i := range rounds(t, n) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i), set: sets[i%len(sets)], steps: 120, every: 10}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
@@ -529,7 +529,7 @@ func difference(want, got []string) string {
 // compares: nothing is missing, and check finds nothing.
 func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	t.Parallel()
-	every := oneOf(4, 80, 601)
+	every := oneOf(4, 240, 601)
 	if os.Getenv("DIRSTORAGE_ROUNDS") != "" && !testing.Short() && !raceDetector {
 		every = 1
 	}

@@ -23,7 +23,7 @@ import (
 // next pack removes it, and nothing else.
 func TestNextPackRepairsWhatAPackWithoutItsPlanLeft(t *testing.T) {
 	t.Parallel()
-	every := oneOf(1, 13, 37)
+	every := oneOf(1, 29, 37)
 	for i, format := range layout.Formats() {
 		set := "storage.min_pack_time=0"
 		if i%2 == 1 {

@@ -247,7 +247,7 @@ func allTIDs(ctx context.Context, s *Storage) (list []zodb.TID, err error) {
 // each other without deletions, are the newest state.
 func TestIncrementsByTimeAreWhole(t *testing.T) {
 	t.Parallel()
-	steps := oneOf(120, 80, 40)
+	steps := oneOf(120, 40, 40)
 	for i := range rounds(t, 2) {
 		for _, format := range allFormats() {
 			c := packCase{format: format, seed: uint64(i) + 1800, set: []string{

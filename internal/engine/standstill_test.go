@@ -276,7 +276,7 @@ func standStill(t *testing.T, c packCase) {
 // another process opens it while the copier goes on.
 func TestAStandsStillAfterAKill(t *testing.T) {
 	t.Parallel()
-	every := oneOf(7, 61, 211)
+	every := oneOf(7, 151, 211)
 	for i, format := range allFormats() {
 		c := packCase{format: format, seed: uint64(i) + 1750, set: "storage.min_pack_time=0 storage.delay_delete=100"}
 		t.Run(format.String(), func(t *testing.T) {

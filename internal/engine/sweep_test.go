@@ -86,7 +86,7 @@ func (s *storm) faults(on bool) {
 // storage opens again and is sound.
 func TestErrorAtEveryOperationOfAJob(t *testing.T) {
 	t.Parallel()
-	every := max(1, engine.OneOf(61, 211, 1009)/engine.Rounds(t, 1))
+	every := max(1, engine.OneOf(61, 601, 1009)/engine.Rounds(t, 1))
 	for h, format := range []layout.Format{layout.Bundled, layout.Chunky} {
 		for i, w := range sweeps(format) {
 			t.Run(w.name+" "+format.String(), func(t *testing.T) {

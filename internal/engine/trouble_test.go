@@ -82,7 +82,7 @@ func (o *outage) over() (ops int, failed []string) {
 // acknowledged is lost, every error says what it is, and all goes on without a restart.
 func TestWhatPassesPassesAtEveryOperation(t *testing.T) {
 	t.Parallel()
-	every := max(1, oneOf(5, 17, 127)/rounds(t, 1))
+	every := max(1, oneOf(5, 53, 127)/rounds(t, 1))
 	for i, cause := range passingErrors {
 		for j, n := range []int{1, 20} {
 			for _, format := range []layout.Format{layout.Bundled, layout.Bushy} {

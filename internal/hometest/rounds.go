@@ -20,3 +20,16 @@ func Rounds(t testing.TB, n int) int {
 	}
 	return n * factor
 }
+
+// OneOf is the distance of the cases that a test tries of a long list, such as the operations before
+// which it cuts the power: in a whole run, with the race detector, and in a short run. The detector
+// makes each case several times as slow, and cases that run one after the other tell it nothing new.
+func OneOf(whole, race, short int) int {
+	switch {
+	case testing.Short():
+		return short
+	case raceDetector:
+		return race
+	}
+	return whole
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
@@ -212,10 +213,7 @@ func TestCommittedSurvivesACrashAtEveryOperation(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("%d operations", f.Ops()-first)
-			every := 1
-			if testing.Short() {
-				every = 23
-			}
+			every := hometest.OneOf(1, 5, 23)
 			for n := range faulttest.Sample(f.Ops()-first, every, seed) {
 				crashAt(t, seed, first+n)
 				if t.Failed() {

@@ -96,7 +96,7 @@ func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(
 	case testing.Short():
 		stride = 197
 	case raceDetector:
-		stride = 5
+		stride = 17
 	}
 	for at := 1; ; at += stride {
 		f := crashfs.New(int64(at))

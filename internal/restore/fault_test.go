@@ -38,7 +38,7 @@ func faults(t *testing.T, every int, begin func(disk *crashfs.FS) (*faulttest.Jo
 	case testing.Short():
 		every *= 72
 	case raceDetector:
-		every *= 4
+		every *= 12
 	}
 	for seed := range hometest.Rounds(t, 1) {
 		o := faulttest.Options{Every: every, Seed: uint64(seed), Retries: 2}
@@ -295,10 +295,7 @@ func TestRestoreGoesOnAfterASyncThatFailed(t *testing.T) {
 			testRestoreGoesOnAfterASyncThatFailed(t, format, -1, 1, least, "syncall")
 		})
 		t.Run(format+", each file", func(t *testing.T) {
-			step := 1
-			if testing.Short() {
-				step = 5
-			}
+			step := hometest.OneOf(1, 3, 5)
 			testRestoreGoesOnAfterASyncThatFailed(t, format, 0, step, 8, "sync", "syncdir")
 		})
 	}

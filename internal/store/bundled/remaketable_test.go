@@ -101,10 +101,7 @@ func (r *remaking) rest() error {
 // finds gives the same answers as the indexes, and has or gets a table.
 func TestTheTableIsMadeAgainThroughPowerCutsAndKills(t *testing.T) {
 	t.Parallel()
-	step := 3
-	if testing.Short() {
-		step = 41
-	}
+	step := hometest.OneOf(3, 13, 41)
 	for seed := range hometest.Rounds(t, 1) {
 		for _, atOpen := range []bool{false, true} {
 			t.Run(fmt.Sprintf("seed %d, failed at the open %t", seed, atOpen), func(t *testing.T) {
@@ -161,16 +158,16 @@ func TestTheTableIsMadeAgainThroughPowerCutsAndKills(t *testing.T) {
 // or from then on. Everything else goes on and is right, and the table is made when that is over.
 func TestErrorsWhileTheTableIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	step := 2
-	if testing.Short() {
-		step = 23
-	}
+	step := hometest.OneOf(2, 9, 23)
 	for seed := range hometest.Rounds(t, 1) {
+		cases := seed
 		for _, cause := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
 			for _, lasts := range []bool{false, true} {
+				first := 1 + cases%step // other ones in each case
+				cases++
 				t.Run(fmt.Sprintf("seed %d, %s, lasting %t", seed, cause, lasts), func(t *testing.T) {
 					t.Parallel()
-					for n := 1 + seed%step; ; n += step {
+					for n := first; ; n += step {
 						r := newRemaking(t, uint64(seed), n/step%2 == 0)
 						asked, failed, on := 0, false, false
 						r.fs.Decide(func(errfs.Op) error {

@@ -39,11 +39,8 @@ func TestTableIsCaughtUp(t *testing.T) {
 		if err := errors.Join(before.put(store.A), before.put(store.A), s.Close()); err != nil {
 			t.Fatal(err)
 		}
-		step := 1
-		if testing.Short() {
-			step = 17
-		}
-		for at := 1; ; at += step {
+		step := hometest.OneOf(1, 5, 17)
+		for at := 1 + 3*seed%step; ; at += step { // other ones with each seed
 			disk := made.Crashed(crashfs.KeepNone)
 			disk.CrashAt(disk.Ops() + at)
 			whole := crashedHistory(disk, uint64(seed), 1+seed%3)

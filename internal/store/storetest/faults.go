@@ -28,11 +28,11 @@ type Implementation struct {
 
 // Faults does work to a store again and again, on disks of its own: a flush into A and one into B,
 // with blobs, and the thaw; a pack that puts aside, and one that removes for good; bringing back; a
-// purge; and what the store does for itself, before and after these. The n-th operation is the last before the power is cut, or before the process is
-// killed, the work repeated, and then the power cut; or it fails, the work is repeated by the same
-// process, and then the power is cut. At every moment all holds that the interfaces promise, and at the
-// end all is done. With -short it is a part of the operations; $DIRSTORAGE_ROUNDS tries more
-// seeds.
+// purge; and what the store does for itself, before and after these. The n-th operation is the last
+// before the power is cut, or before the process is killed, the work repeated, and then the power cut;
+// or it fails, the work is repeated by the same process, and then the power is cut. At every moment all
+// holds that the interfaces promise, and at the end all is done. With -short and with the race detector
+// it is a part of the operations; $DIRSTORAGE_ROUNDS tries more seeds.
 func Faults(t *testing.T, impl Implementation) {
 	list, err := scenarios(crashfsWithJournal())
 	if err != nil {
@@ -44,7 +44,7 @@ func Faults(t *testing.T, impl Implementation) {
 			begin := func(disk *crashfs.FS) (*faulttest.Job, error) { return impl.job(disk, i) }
 			o, powerCuts := faulttest.Options{Every: 1}, 4
 			if hometest.Rounds(t, 1) == 1 {
-				o.Every = max(1, impl.Every)
+				o.Every = max(1, impl.Every) * hometest.OneOf(1, 3, 1)
 			}
 			if testing.Short() {
 				o.Every, powerCuts = 7, 1

@@ -1,0 +1,5 @@
+//go:build race
+
+package hometest
+
+const raceDetector = true
