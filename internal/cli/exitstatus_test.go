@@ -27,6 +27,10 @@ func TestExitStatusesAreThoseOfTheDocument(t *testing.T) {
 	if status := run(t.Context(), e, []string{"create", home}); status != exitOK {
 		t.Fatal(stderr)
 	}
+	stopped := at("stopped") // whose check is recorded
+	if err := engine.Create(stopped, engine.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	open := at("open")
 	if err := engine.Create(open, engine.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -64,7 +68,7 @@ func TestExitStatusesAreThoseOfTheDocument(t *testing.T) {
 		exitNoStorage:     {{"status", at("nowhere")}, {"status", script}, {"check", dir}, {"serve", "--create=false", "--listen", "127.0.0.1:0", at("nowhere")}},
 		exitNotExecutable: {{"snapshot", "run", home, "--", script}},
 		exitNotFound:      {{"snapshot", "run", home, "--", "no-such-program"}},
-		exitInterrupted:   {{"check", home}},
+		exitInterrupted:   {{"check", stopped}},
 		7:                 {{"snapshot", "run", home, "--", "sh", "-c", "exit 7"}},
 		128 + 9:           {{"snapshot", "run", home, "--", "sh", "-c", "kill -9 $$"}},
 	}
