@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/salvage"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -77,15 +78,27 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 		}
 	}
 	if !o.dryRun {
-		err = salvage.Apply(ctx, lost, home, plan, func(running bool) error {
-			return pack.Undeleted{Running: running, Time: e.Now().UTC()}.Note(home, vfs.SyncOptions{File: true, Dir: true})
-		})
+		err = apply(ctx, e, lost, home, plan)
 	}
 	if err != nil || returned == 0 {
 		return err
 	}
 	return &status{code: exitDamage, err: hint(fmt.Errorf("the lists of removed members of %d bundles are lost: objects that packs removed may be there again", returned),
 		"the next pack removes them; if a backup or a copy of %s has such a bundle whole, put that into %s and move the one that was made of it out of %s/A/bundles, then run salvage again", o.home, o.dir, o.home)}
+}
+
+// apply carries out a plan. Files bear the time of now, or the floor of time stamps if that is later.
+func apply(ctx context.Context, e *env, lost, home vfs.FS, plan []salvage.Action) error {
+	stamp, err := formats.Floor(home)
+	if err != nil {
+		return err
+	}
+	if now := e.Now(); now.After(stamp) {
+		stamp = now
+	}
+	return salvage.Apply(ctx, lost, home, plan, stamp, func(running bool) error {
+		return pack.Undeleted{Running: running, Time: e.Now().UTC()}.Note(home, vfs.SyncOptions{File: true, Dir: true})
+	})
 }
 
 func (o *salvageCommand) print(e *env, a salvage.Action) error {

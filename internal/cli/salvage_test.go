@@ -3,11 +3,15 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // TestSalvageSaysThatAListMayBeLost: of a bundle whose end is cut off, with status 3 and the way out, also as a
@@ -47,6 +51,50 @@ func TestSalvageSaysThatAListMayBeLost(t *testing.T) {
 		want(t, code, text, "salvage", "--dry-run", dir, home)
 		want(t, code, line, "salvage", "--dry-run", "--json", dir, home)
 		want(t, code, text, "salvage", dir, home)
+		want(t, exitOK, "0 damaged", "check", home)
+	}
+}
+
+// TestSalvagedFilesLookNew: the clock was set back by an hour after a clean close, of which somebody made
+// a copy. An increment by time stamp has the files that are put there now.
+func TestSalvagedFilesLookNew(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"bundled", "flat"} {
+		home, lost := enginetest.Home(t, engine.CreateOptions{Format: format}), t.TempDir()
+		s := enginetest.Open(t, home, engine.Options{Clock: func() time.Time { return time.Now().Add(time.Hour) }})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("root")})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		dir, err := vfs.OS(home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied, err := snapfile.Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		err = filepath.WalkDir(filepath.Join(home, "A"), func(name string, e os.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() && !strings.HasPrefix(e.Name(), "x.") {
+				names = append(names, name)
+				err = os.Rename(name, filepath.Join(lost, e.Name()))
+			}
+			return err
+		})
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: lost %q: %v", format, names, err)
+		}
+		want(t, exitOK, "place", "salvage", lost, home)
+		for _, name := range names {
+			info, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !info.ModTime().After(copied.Moment) {
+				t.Errorf("%s: %s bears %v, which is not after %v", format, name, info.ModTime(), copied.Moment)
+			}
+		}
 		want(t, exitOK, "0 damaged", "check", home)
 	}
 }

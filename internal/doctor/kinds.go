@@ -98,7 +98,7 @@ var kinds = map[string]kind{
 
 	"times-refused": {"times", Fault, "time stamps cannot be set, so increments by time stamp (tar --newer-mtime, find -newer, rsync) would miss files", useVolume},
 	"times-coarse":  {"times", Warning, "time stamps are coarser than a second: increments by time stamp (rsync, find -newer) may miss files", "use backup inc, which goes by transactions; or another file system"},
-	"times-clock":   {"times", Warning, "the file system has another clock than this machine: an increment by time stamp that takes its moment from the clock misses files", "set both clocks by NTP; take moments from SNAPSHOT_TIMESTAMP, and increments from backup inc"},
+	"times-clock":   {"times", Warning, "the file system has another clock than this machine. The files of A bear this machine's: an increment by time stamp that takes its moment from a new file there (touch) may miss some", "set both clocks by NTP; take moments from SNAPSHOT_TIMESTAMP or misc/snapshot, or increments from backup inc"},
 
 	"clock-behind":         {"clock", Warning, "new transactions get tids just behind the last one, and their times are wrong until the clock has caught up", "set the clock (NTP); if it is right, the last transaction came from a machine with a wrong one"},
 	"clock-jumped":         {"clock", Warning, "somebody set the clock, in steps, while this ran; time stamps and tids follow it", "let NTP slew the clock (chronyd, systemd-timesyncd)"},

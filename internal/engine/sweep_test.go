@@ -397,7 +397,7 @@ func salvageAll(ctx context.Context, f vfs.FS) error {
 	if err != nil {
 		return err
 	}
-	return salvage.Apply(ctx, from, home, actions, func(bool) error { return nil })
+	return salvage.Apply(ctx, from, home, actions, time.Unix(1e9, 0), func(bool) error { return nil })
 }
 
 // exportTo exports to Data.fs, blobs to the directory blobs.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -22,8 +23,9 @@ const asideDir = "misc"
 // meanwhile exists is an error that matches fs.ErrExist. When Apply fails or is interrupted,
 // finished actions stay, and a new plan goes on from there. The files belong to old transactions,
 // which copies of the home have without them: note is told before the first one, with true, and after
-// the last. If it fails nothing more is done.
-func Apply(ctx context.Context, lost, home vfs.FS, actions []Action, note func(running bool) error) error {
+// the last. If it fails nothing more is done. stamp is the time that each file bears: it is not
+// before the floor of time stamps, or a copy of files that are newer than a snapshot would miss it.
+func Apply(ctx context.Context, lost, home vfs.FS, actions []Action, stamp time.Time, note func(running bool) error) error {
 	if !slices.ContainsFunc(actions, changes) {
 		return ctx.Err()
 	}
@@ -41,7 +43,7 @@ func Apply(ctx context.Context, lost, home vfs.FS, actions []Action, note func(r
 		if !changes(a) {
 			continue
 		}
-		if err := put(ctx, lost, home, a, dirs); err != nil {
+		if err := put(ctx, lost, home, a, stamp, dirs); err != nil {
 			return fmt.Errorf("put %s into its place: %w", a.To, err)
 		}
 	}
@@ -57,7 +59,7 @@ func Apply(ctx context.Context, lost, home vfs.FS, actions []Action, note func(r
 func changes(a Action) bool { return a.Verb == Place || a.Verb == Make }
 
 // put writes one file aside and gives it its name.
-func put(ctx context.Context, lost, home vfs.FS, a Action, dirs map[string]struct{}) (err error) {
+func put(ctx context.Context, lost, home vfs.FS, a Action, stamp time.Time, dirs map[string]struct{}) (err error) {
 	made, err := vfs.MkdirAll(home, path.Dir(a.To))
 	if err != nil {
 		return err
@@ -67,14 +69,14 @@ func put(ctx context.Context, lost, home vfs.FS, a Action, dirs map[string]struc
 	}
 	dirs[path.Dir(a.To)] = struct{}{}
 	aside := asideDir + "/salvage-" + rand.Text()
-	if err := write(ctx, lost, home, a, aside); err != nil {
+	if err := write(ctx, lost, home, a, stamp, aside); err != nil {
 		return errors.Join(err, ignoreMissing(home.Remove(aside)))
 	}
 	// Link, unlike rename, never replaces a file.
 	return errors.Join(home.Link(aside, a.To), home.Remove(aside))
 }
 
-func write(ctx context.Context, lost, home vfs.FS, a Action, aside string) (err error) {
+func write(ctx context.Context, lost, home vfs.FS, a Action, stamp time.Time, aside string) (err error) {
 	out, err := home.Create(aside)
 	if err != nil {
 		return err
@@ -87,6 +89,9 @@ func write(ctx context.Context, lost, home vfs.FS, a Action, aside string) (err 
 		_, err = out.Write(a.Data)
 	default:
 		err = copyFile(lost, a.From, out)
+	}
+	if err == nil {
+		err = home.SetModTime(aside, stamp)
 	}
 	if err != nil {
 		return err

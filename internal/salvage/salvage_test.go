@@ -108,7 +108,7 @@ func (w *wreck) salvage() []Action {
 		w.tb.Fatal(err)
 	}
 	var noted []bool
-	err = Apply(w.tb.Context(), w.lost, w.home, actions, func(running bool) error { noted = append(noted, running); return nil })
+	err = Apply(w.tb.Context(), w.lost, w.home, actions, at, func(running bool) error { noted = append(noted, running); return nil })
 	if err != nil {
 		w.tb.Fatal(err)
 	}
@@ -378,7 +378,7 @@ func TestALostFileThatChangesAfterThePlan(t *testing.T) {
 	}
 	b[len(b)-1] ^= 1
 	w.write("lost+found", lost, b)
-	err = Apply(t.Context(), w.lost, w.home, actions, func(bool) error { return nil })
+	err = Apply(t.Context(), w.lost, w.home, actions, at, func(bool) error { return nil })
 	if !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "changed meanwhile") {
 		t.Errorf("error %v", err)
 	}
@@ -397,7 +397,7 @@ func TestApplyNeverReplacesWhatAppearedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.write("home", name, []byte("somebody"))
-	if err := Apply(t.Context(), w.lost, w.home, actions, func(bool) error { return nil }); !errors.Is(err, fs.ErrExist) {
+	if err := Apply(t.Context(), w.lost, w.home, actions, at, func(bool) error { return nil }); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("error %v, want fs.ErrExist", err)
 	}
 	if got := w.read("home", name); string(got) != "somebody" {

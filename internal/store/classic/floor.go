@@ -25,30 +25,40 @@ const floorStep = int64(2 * time.Second)
 // of one that is lost: more than a few snapshots within a second can have raised that.
 const floorAbove = 10 * floorStep
 
-// readFloor reads the floor. It reports whether there was one that is lost: a power cut
-// on a file system without a journal left floorFile full of zeros.
+// readFloor reads the floor. It reports whether there was one that is lost.
 func (t *Store) readFloor() (lost bool, err error) {
-	b, err := t.fs.ReadFile(floorFile)
+	floor, lost, err := ReadFloor(t.fs)
+	if err != nil || floor.IsZero() {
+		return lost, err
+	}
+	if !lost {
+		t.floor.Store(floor.UnixNano())
+	}
+	// A pack that was killed may have put something that bears the floor itself.
+	t.sawTime(floor.UnixNano())
+	return lost, nil
+}
+
+// ReadFloor returns the floor of time stamps of a HOME, which no file that is put there may be
+// before; the zero time: there is none. It is for programs that put files there by themselves.
+//
+// It reports whether the content is lost: a power cut on a file system without a journal left
+// floorFile full of zeros. Then the time is that of the file, which bears the floor.
+func ReadFloor(f vfs.FS) (floor time.Time, lost bool, err error) {
+	b, err := f.ReadFile(floorFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return time.Time{}, false, nil
 	}
 	if err != nil {
-		return false, err
+		return time.Time{}, false, err
 	}
 	// Without its line feed it is not whole.
 	digits, whole := strings.CutSuffix(string(b), "\n")
 	if n, err := strconv.ParseInt(digits, 10, 64); err == nil && whole && n >= 0 {
-		t.floor.Store(n)
-		// A pack that was killed may have put something that bears the floor itself.
-		t.sawTime(n)
-		return false, nil
+		return time.Unix(0, n), false, nil
 	}
-	info, err := t.fs.Stat(floorFile)
-	if err != nil {
-		return true, err
-	}
-	t.sawTime(info.ModTime.UnixNano()) // it bears the floor
-	return true, nil
+	info, err := f.Stat(floorFile)
+	return info.ModTime, true, err
 }
 
 // findFloor makes a floor in the place of one that is lost. It is no earlier than that

@@ -120,3 +120,10 @@ func OfEmpty(path string) bool { return classic.OfEmpty(path) }
 
 // IsDirectory reports whether a name in HOME is that of a directory with files of the database.
 func IsDirectory(name string) bool { return classic.IsDirectory(name) }
+
+// Floor returns the floor of time stamps of a HOME of any format, as [classic.ReadFloor]. Of one
+// whose content is lost it is about that.
+func Floor(f vfs.FS) (time.Time, error) {
+	floor, _, err := classic.ReadFloor(f)
+	return floor, err
+}
