@@ -30,6 +30,14 @@ type Files struct {
 	Clock func() time.Time
 }
 
+// Same reports whether both name the same files, with the same password; nil: none.
+func (f *Files) Same(g *Files) bool {
+	if f == nil || g == nil {
+		return f == g
+	}
+	return f.Certificate == g.Certificate && f.Key == g.Key && f.Authenticate == g.Authenticate && f.Revoked == g.Revoked && f.KeyPassword == g.KeyPassword
+}
+
 // Server is the TLS side of a server, whose files can be read again.
 type Server struct {
 	files   Files

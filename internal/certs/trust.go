@@ -149,15 +149,24 @@ func (t *trust) verify(s tls.ConnectionState) error {
 		return nil
 	}
 	err := errors.New("the client showed no certificate that is trusted")
+	var revoked *RevokedError
 	for _, chain := range s.VerifiedChains {
 		if err = t.verifyChain(chain); err == nil {
 			return nil
 		}
+		if r, ok := errors.AsType[*RevokedError](err); ok {
+			revoked = r
+		}
+	}
+	if revoked != nil { // whatever is missing for other chains
+		return revoked
 	}
 	return err
 }
 
+// verifyChain looks for all revoked certificates before it says that a list is missing.
 func (t *trust) verifyChain(chain []*x509.Certificate) error {
+	missing := false
 	for i, c := range chain {
 		issuers := t.certificates
 		if i+1 < len(chain) {
@@ -168,9 +177,10 @@ func (t *trust) verifyChain(chain []*x509.Certificate) error {
 			return &RevokedError{Name: subject(c), Serial: c.SerialNumber}
 		}
 		// One that is trusted by itself needs no list.
-		if i == 0 && len(chain) > 1 && !current {
-			return fmt.Errorf("there is no revocation list of %s that has not run out", c.Issuer)
-		}
+		missing = missing || i == 0 && len(chain) > 1 && !current
+	}
+	if missing {
+		return fmt.Errorf("there is no revocation list of %s that has not run out", chain[0].Issuer)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ a certificate by this authority.`,
 			return o.run()
 		},
 	}
-	c.Flags().StringArrayVar(&o.serials, "serial", nil, "revoke the certificate with this serial `NUMBER`, hexadecimal as certs list --json and the log of the server have it; may be repeated")
+	c.Flags().StringArrayVar(&o.serials, "serial", nil, "revoke the certificate with this serial `NUMBER`, and those of its key, hexadecimal as certs list --json and the log of the server have it; may be repeated")
 	c.Flags().IntVar(&o.days, "days", issuedDays, "the `NUMBER` of days for which the list is good; it ends no later than the authority")
 	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line")
 	return c
@@ -93,6 +94,16 @@ func (o *revocation) run() (err error) {
 		}
 		all = append(all, found...)
 	}
+	known, err := dir.bySerials(serials, authority)
+	if err != nil {
+		return err
+	}
+	for _, n := range serials {
+		if !slices.ContainsFunc(known, func(f certs.Found) bool { return f.Certificate.SerialNumber.Cmp(n) == 0 }) {
+			o.env.warn(fmt.Sprintf("--serial %x: no certificate in %s has it; it is revoked, and no other one of its key", n, o.dir))
+		}
+	}
+	all = unique(append(all, known...))
 	for _, f := range all {
 		serials = append(serials, f.Certificate.SerialNumber)
 		if err := dir.keep(strings.TrimSuffix(filepath.Base(f.Path), certificateType), f.Certificate); err != nil {
@@ -227,31 +238,66 @@ func (d *certsDir) certificatesOf(name string, a *certs.Authority) ([]certs.Foun
 	} else if err != nil {
 		return nil, err
 	}
-	var all []certs.Found
+	found = slices.DeleteFunc(found, func(f certs.Found) bool { return f.Certificate == nil })
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s: no certificate is in it; want PEM, -----BEGIN CERTIFICATE-----", path)
+	}
+	for _, f := range found {
+		if f.Certificate.IsCA || f.Certificate.CheckSignatureFrom(a.Certificate) != nil {
+			return nil, hint(fmt.Errorf("%s is no certificate of a client or server by the authority in %s", f.Path, d.Path(".")), "revoke it where its authority is")
+		}
+	}
+	return withKeysOf(found, issued, a), nil
+}
+
+// bySerials are those of the certificates with these serial numbers of which there are files, and all
+// that the authority has issued for the same keys.
+func (d *certsDir) bySerials(serials []*big.Int, a *certs.Authority) ([]certs.Found, error) {
+	issued, err := d.issued()
+	if err != nil || len(serials) == 0 {
+		return nil, err
+	}
+	now, err := certs.FindAny(d.Path("."))
+	if err != nil {
+		return nil, err
+	}
+	var found []certs.Found
+	for _, f := range append(now, issued...) {
+		switch {
+		case !slices.ContainsFunc(serials, func(n *big.Int) bool { return n.Cmp(f.Certificate.SerialNumber) == 0 }):
+		case f.Certificate.CheckSignatureFrom(a.Certificate) != nil: // the number is that of another authority
+		case f.Certificate.IsCA:
+			return nil, usage("--serial %x is that of the authority itself: it would lock all clients out; want that of a client or server", f.Certificate.SerialNumber)
+		default:
+			found = append(found, f)
+		}
+	}
+	return withKeysOf(found, issued, a), nil
+}
+
+// withKeysOf adds the certificates that were issued for the same keys.
+func withKeysOf(found, issued []certs.Found, a *certs.Authority) []certs.Found {
+	all := slices.Clone(found)
+	for _, f := range issued {
+		for _, one := range found {
+			if bytes.Equal(f.Certificate.RawSubjectPublicKeyInfo, one.Certificate.RawSubjectPublicKeyInfo) && f.Certificate.CheckSignatureFrom(a.Certificate) == nil {
+				all = append(all, f)
+			}
+		}
+	}
+	return unique(all)
+}
+
+// unique leaves one of each serial number, the first.
+func unique(list []certs.Found) (all []certs.Found) {
 	seen := make(map[string]bool)
-	add := func(f certs.Found) {
+	for _, f := range list {
 		if serial := f.Certificate.SerialNumber.String(); !seen[serial] {
 			seen[serial] = true
 			all = append(all, f)
 		}
 	}
-	for _, f := range found {
-		if f.Certificate == nil {
-			continue
-		}
-		if f.Certificate.IsCA || f.Certificate.CheckSignatureFrom(a.Certificate) != nil {
-			return nil, hint(fmt.Errorf("%s is no certificate of a client or server by the authority in %s", f.Path, d.Path(".")), "revoke it where its authority is")
-		}
-		add(f)
-	}
-	for _, f := range issued {
-		for _, one := range found {
-			if one.Certificate != nil && bytes.Equal(f.Certificate.RawSubjectPublicKeyInfo, one.Certificate.RawSubjectPublicKeyInfo) && f.Certificate.CheckSignatureFrom(a.Certificate) == nil {
-				add(f)
-			}
-		}
-	}
-	return all, nil
+	return all
 }
 
 // revokedKey refuses a key of which a certificate is revoked.

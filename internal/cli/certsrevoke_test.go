@@ -297,3 +297,81 @@ func TestRevokedClientsAreLockedOut(t *testing.T) {
 	}
 	says(t, s.log.String(), "tls-revoked: ca/ca.pem: no revocation list is in it; want PEM")
 }
+
+// TestSerialsOfKnownCertificatesRevokeTheirKeys, as names do: the log of the server shows the number of
+// one certificate, and the thief of its key has others.
+func TestSerialsOfKnownCertificatesRevokeTheirKeys(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	ca := filepath.Join(t.TempDir(), "ca")
+	certsAt(t, now, exitOK, "authority", ca)
+	certsAt(t, now, exitOK, "client", ca, "zope1")
+	first := oneCertificate(t, filepath.Join(ca, "zope1.pem"))
+	certsAt(t, now, exitOK, "renew", ca, "zope1")
+	second := oneCertificate(t, filepath.Join(ca, "zope1.pem"))
+	out, errs := certsAt(t, now, exitOK, "revoke", ca, "--serial", first.SerialNumber.Text(16), "--serial", "a0b")
+	says(t, out, "zope1", "serial "+second.SerialNumber.Text(16)+", is revoked", "with 3 entries")
+	says(t, errs, "--serial a0b: no certificate in "+ca+" has it")
+	for _, c := range []*x509.Certificate{first, second} {
+		if _, ok := certs.RevokedAt(listIn(t, ca), c); !ok {
+			t.Errorf("%x is not revoked", c.SerialNumber)
+		}
+	}
+	_, errs = certsAt(t, now, exitFailed, "renew", ca, "zope1")
+	says(t, errs, "is revoked, and with it its key")
+
+	// That of the authority would lock all clients out.
+	authority := oneCertificate(t, filepath.Join(ca, "ca.pem"))
+	_, errs = certsAt(t, now, exitUsage, "revoke", ca, "--serial", authority.SerialNumber.Text(16))
+	says(t, errs, "is that of the authority itself")
+
+	// A file without a certificate revokes nothing.
+	file := filepath.Join(t.TempDir(), "list.pem")
+	if err := os.WriteFile(file, []byte(readFile(t, filepath.Join(ca, "ca.crl"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, errs = certsAt(t, now, exitFailed, "revoke", ca, file)
+	says(t, errs, "list.pem: no certificate is in it")
+}
+
+// TestAReloadSaysThatANewListIsNotInForce: what tls-revoked names counts from the start.
+func TestAReloadSaysThatANewListIsNotInForce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca, conf, now := filepath.Join(dir, "ca"), filepath.Join(dir, "d.toml"), time.Now()
+	certsAt(t, now, exitOK, "authority", ca)
+	certsAt(t, now, exitOK, "server", ca, "localhost", "127.0.0.1")
+	certsAt(t, now, exitOK, "revoke", ca)
+	settings := "listen = [\"127.0.0.1:0\"]\ntls-certificate = \"ca/localhost.pem\"\ntls-key = \"ca/localhost.key\"\ntls-authenticate = \"ca/ca.pem\"\n"
+	write := func(text string) {
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(settings)
+	s := startServeIn(t, dir, "--config", conf, "home")
+	s.await(&s.log, "(listening address)")
+	write(settings + "tls-revoked = \"ca/ca.crl\"\n")
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.await(&s.log, "settings of TLS have changed: .*restart the server for tls-revoked")
+
+	// Files that are not read to their ends, as those of a disk that hangs, do not keep it from stopping.
+	trusted := filepath.Join(ca, "ca.pem")
+	if err := os.Remove(trusted); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(trusted, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	hung, err := os.OpenFile(trusted, os.O_WRONLY, 0) // waits for its reader
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
+	s.end()
+}

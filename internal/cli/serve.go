@@ -227,10 +227,16 @@ func (s *serving) serve(ctx context.Context, server *zeo.Server, listeners []net
 	s.logCertificates()
 	daily := time.NewTicker(certificatesEvery)
 	defer daily.Stop()
+	waiting, files := hangups, make(chan reread, 1)
 	for running := true; running; {
 		select {
-		case <-hangups:
-			s.reload(listeners)
+		case <-waiting:
+			waiting = nil // until the files are read: their disk may hang, and does not keep the server from its end
+			s.notify.Reloading()
+			go func() { files <- s.readAgain() }()
+		case r := <-files:
+			waiting = hangups
+			s.reload(r, listeners)
 		case <-daily.C:
 			s.logCertificates()
 		case <-failed.Done():
@@ -277,26 +283,6 @@ func (s *serving) setLevel(text string) error {
 	}
 	s.level.Set(level)
 	return nil
-}
-
-// reload reads certificates and the log level again. Files that cannot be read change nothing.
-func (s *serving) reload(listeners []net.Listener) {
-	s.notify.Reloading()
-	conf, err := s.load()
-	if err == nil {
-		err = s.setLevel(conf.LogLevel)
-	}
-	if err == nil && s.certs != nil {
-		err = s.certs.Reload()
-	}
-	if err != nil {
-		s.log.Error("reload failed; everything stays as it was", "err", err)
-	} else {
-		s.log.Info("reloaded", "level", conf.LogLevel, "tls", s.certs != nil)
-		s.endRevoked()
-		s.logCertificates()
-	}
-	s.notify.Ready(s.statusLine(listeners))
 }
 
 // extended runs something that may take long, and tells systemd meanwhile that it does.

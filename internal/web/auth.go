@@ -126,7 +126,7 @@ func (s *Site) authenticate(r *http.Request) (identity, error) {
 	return "token", nil
 }
 
-// checkToken compares a token in constant time. An address that has failed too often is refused
+// checkToken checks a token. An address that has failed too often is refused
 // unheard for a while, the right token included.
 func (s *Site) checkToken(r *http.Request, token string) error {
 	from := addressOf(r)
@@ -134,13 +134,18 @@ func (s *Site) checkToken(r *http.Request, token string) error {
 		return &failure{code: http.StatusTooManyRequests, retry: int(wait/time.Second) + 1,
 			text: fmt.Sprintf("too many wrong tokens came from your address: wait %d seconds", int(wait/time.Second)+1)}
 	}
-	want, got := sha256.Sum256([]byte(s.o.Token)), sha256.Sum256([]byte(token))
-	if s.o.Token != "" && subtle.ConstantTimeCompare(want[:], got[:]) == 1 {
+	if s.rightToken(token) {
 		return nil
 	}
 	s.failures.count(from)
 	s.o.Logger.Warn("a wrong token for the web page", "address", from)
 	return &failure{code: http.StatusUnauthorized, text: "the token is wrong: it is the one of web-token-file, or of DIRSTORAGE_WEB_TOKEN, of the server"}
+}
+
+// rightToken compares in constant time.
+func (s *Site) rightToken(token string) bool {
+	want, got := sha256.Sum256([]byte(s.o.Token)), sha256.Sum256([]byte(token))
+	return s.o.Token != "" && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
 // private lets authenticated requests through, sends browsers to the login form, and refuses the

@@ -2,10 +2,14 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -134,6 +138,34 @@ func TestAHeaderDoesNotKeepAStream(t *testing.T) {
 		if n > 4 {
 			t.Fatal("it goes on")
 		}
+	}
+}
+
+// TestARevocationAtItsBeginningEndsAStream, though it was let in by then.
+func TestARevocationAtItsBeginningEndsAStream(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	asked := 0
+	s := newSite(t, func(o *Options) {
+		o.Certificates = true
+		o.Revoked = func(tls.ConnectionState) error {
+			if asked++; asked == 1 {
+				return nil
+			}
+			if asked > 5 {
+				t.Error("it goes on")
+				stop()
+			}
+			return errors.New("revoked")
+		}
+	})
+	cert := &x509.Certificate{Raw: []byte("certificate")}
+	r := httptest.NewRequestWithContext(ctx, "GET", "/web/events", nil)
+	r.Host, r.TLS = "127.0.0.1", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}
+	s.site.ServeHTTP(httptest.NewRecorder(), r)
+	if asked < 2 {
+		t.Errorf("it was asked about %d times", asked)
 	}
 }
 

@@ -59,7 +59,8 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, in := s.who(r, false)
-	byToken := !in // a session or a certificate counts first
+	token, _ := bearer(r)
+	byToken := !in && s.rightToken(token) // a session or a certificate counts first
 	end := s.o.Clock().Add(maxStream)
 	last, faults := s.resume(r.Header.Get("Last-Event-ID")), ""
 	for s.o.Clock().Before(end) {
