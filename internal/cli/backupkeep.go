@@ -42,7 +42,7 @@ chains, sizes, and every line of the indexes. --sample reads a part of the data,
 --data all of it, and compares it with the SHA-256 of each file and of the archive.
 --restore also restores each into a temporary directory and checks every file of
 the result. Each outcome is recorded beside the backup, and shown by backup list.
-The exit status is 3 if a backup is not good.`,
+The exit status is 3 if a backup is not good, and 1 if there is none.`,
 		Example: "  dirstorage backup verify /backup/zodb\n  dirstorage backup verify --sample 5% /backup/zodb\n  dirstorage backup verify --restore /backup/zodb",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -89,12 +89,18 @@ func (o *verifyCommand) run(ctx context.Context, e *env) error {
 	switch {
 	case f == nil: // it is gone since
 		return err
-	case err == nil && len(r.Backups)+len(r.Damaged) == 0: // any directory could be an empty one
-		return o.verify(ctx, e, r, v)
+	case err == nil && len(r.Backups)+len(r.Damaged) == 0: // also of a disk that is not mounted
+		return hint(fmt.Errorf("no backups in %s: nothing was verified", o.repo), "see that it is the directory, and that its disk is mounted; dirstorage backup run HOME %s makes the first backup", o.repo)
+	}
+	var list []*backup.Manifest
+	if err == nil {
+		if list, err = o.chosen(r); err != nil {
+			return err // a wrong name says nothing of the backups
+		}
 	}
 	record := e.recordIn(f, runs.InRepository, runs.Verify, "")
 	if err == nil {
-		err = o.verify(ctx, e, r, v)
+		err = o.verify(ctx, e, r, list, v)
 	}
 	failed := err
 	if exitStatus(err) == exitDamage { // it did its work: the outcome is recorded beside each backup
@@ -104,18 +110,23 @@ func (o *verifyCommand) run(ctx context.Context, e *env) error {
 	return err
 }
 
-func (o *verifyCommand) verify(ctx context.Context, e *env, r *backup.Repository, v backup.VerifyOptions) error {
-	list := r.Backups
-	if len(o.names) > 0 {
-		list = nil
-		for _, name := range o.names {
-			m, err := r.Get(name)
-			if err != nil {
-				return err
-			}
-			list = append(list, m)
-		}
+// chosen returns the backups that were named, or all.
+func (o *verifyCommand) chosen(r *backup.Repository) ([]*backup.Manifest, error) {
+	if len(o.names) == 0 {
+		return r.Backups, nil
 	}
+	var list []*backup.Manifest
+	for _, name := range o.names {
+		m, err := r.Get(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+func (o *verifyCommand) verify(ctx context.Context, e *env, r *backup.Repository, list []*backup.Manifest, v backup.VerifyOptions) error {
 	m := newMeter(e)
 	total := int64(0)
 	for _, b := range list {

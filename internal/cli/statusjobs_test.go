@@ -222,7 +222,9 @@ func TestVerificationThatDoesNotEndIsToldByStatus(t *testing.T) {
 	want(t, exitOK, "is good", "backup", "verify", repo)
 	toldBy(t, exitOK, home, "--repository", repo)
 	empty := t.TempDir()
-	want(t, exitOK, "", "backup", "verify", empty)
+	want(t, exitFailed, "no backups in "+empty+": nothing was verified", "backup", "verify", empty)
+	want(t, exitFailed, "no such backup", "backup", "verify", repo, "20010101T000000Z-full")
+	toldBy(t, exitOK, home, "--repository", repo)
 	if entries, err := os.ReadDir(empty); err != nil || len(entries) != 0 {
 		t.Errorf("a record was left in a directory without backups: %v, %v", entries, err)
 	}
