@@ -85,11 +85,10 @@ func have(tools ...string) bool {
 // its writers.
 func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 	t.Parallel()
-	formats := []string{"bundled", "chunky"}
 	if testing.Short() {
-		formats = formats[:1] // most of its time is that of other programs
+		t.Skip("most of its time is that of other programs")
 	}
-	for _, format := range formats {
+	for _, format := range []string{"bundled", "chunky"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			scriptsMakeGoodCopies(t, format)
@@ -120,9 +119,6 @@ func scriptsMakeGoodCopies(t *testing.T, format string) {
 		}
 	}
 	rounds := []string{"1", "2", "3"}
-	if testing.Short() {
-		rounds = rounds[:2] // the first is changed by none of the later ones
-	}
 	for _, round := range rounds {
 		l.Budget.Store(250) // while the copies are made
 		d.run(t, "tar-backup.sh", l.Home, at("tar"))
@@ -144,8 +140,7 @@ func scriptsMakeGoodCopies(t *testing.T, format string) {
 	for _, dir := range copies {
 		same("later, "+dir, dir) // hard links of files that changed since are still good
 	}
-	// Each call of restic makes a key for half a second of a processor: a short run leaves it out.
-	if have("restic") && !testing.Short() {
+	if have("restic") {
 		d.env = append(d.env, "RESTIC_REPOSITORY="+at("restic"), "RESTIC_PASSWORD=test", "XDG_CACHE_HOME="+at("cache"))
 		d.command(t, "restic", "--quiet", "init")
 		for range 2 {

@@ -14,6 +14,9 @@ import (
 // memory limit. docs/migrate.md has the tolerance.
 func TestImportTakesTheEstimatedMemory(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	if raceDetector {
 		t.Skip("the race detector takes memory of its own")
 	}

@@ -159,6 +159,7 @@ func TestFilesBelongToTheOwnerOfTheirDirectory(t *testing.T) {
 	run("files", "--since", "0000000000000000", "srv/home")
 	run("check", "--refs", "srv/home")
 	run("refs", "--write-index", "srv/home")
+	run("classes", "srv/home")
 	run("backup full", "srv/home", "repo/in")
 	run("backup run", "srv/home")
 	serveOwned(o, "srv/home", "blobs/shared")

@@ -50,6 +50,9 @@ func unbundleScript(t *testing.T) string {
 // A ever had.
 func TestUnpackedBundlesAreAHomeOfFormatFlat(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	script := unbundleScript(t)
 	l := loadtest.New(t, 60, engine.CreateOptions{Format: "bundled", Set: map[string]string{
 		"storage.min_pack_time": "0", "storage.delay_delete": "3600",
@@ -57,10 +60,7 @@ func TestUnpackedBundlesAreAHomeOfFormatFlat(t *testing.T) {
 	l.Start(t, 2)
 	work := t.TempDir()
 	heap := filepath.Join(work, "heap")
-	rounds := 8
-	if testing.Short() {
-		rounds = 5
-	}
+	const rounds = 8
 	var lists, bundles int
 	var plain string
 	for round := range rounds {
@@ -114,6 +114,9 @@ func TestUnpackedBundlesAreAHomeOfFormatFlat(t *testing.T) {
 // TestScriptReadsEachKindOfBitSet: arrays, bit maps and runs, of Roaring.
 func TestScriptReadsEachKindOfBitSet(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	script := unbundleScript(t)
 	for what, fill := range map[string]func(*roaring.Bitmap){
 		"an array": func(b *roaring.Bitmap) { b.AddMany([]uint32{0, 7, 70_000, 1 << 31}) },

@@ -137,6 +137,9 @@ func TestLoadsFromMemoryDoNotTouchTheDisk(t *testing.T) {
 // and leaves snapshots, with readers beside it and a cache that is too small.
 func TestNoLoadIsOlderThanWhatWasPublishedBeforeItBegan(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()

@@ -184,6 +184,9 @@ func (c *conversion) same(ctx context.Context, f vfs.FS, least zodb.TID) error {
 // of the source is, and the next run completes it.
 func TestFaultsOfAConversion(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	every := engine.OneOf(3, 29, 211)
 	for _, formats := range [][2]layout.Format{{layout.Chunky, layout.Bundled}, {layout.Bundled, layout.Chunky}} {
 		c := newConversion(t, formats[0], formats[1])

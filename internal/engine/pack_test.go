@@ -1218,6 +1218,9 @@ func TestPlanIsForItsOwnA(t *testing.T) {
 // this HOME, in the place of the old one, or file by file.
 func TestPlanIsNotForWhatAnotherMadeOfA(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	for _, inPlace := range []bool{false, true} {
 		t.Run(fmt.Sprintf("in place %t", inPlace), func(t *testing.T) {
 			t.Parallel()

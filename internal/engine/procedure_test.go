@@ -270,6 +270,9 @@ func TestNothingBelowAChangesDuringASnapshot(t *testing.T) {
 
 func TestHandMadeCopiesAreWhatTheyShouldBe(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("most of its time is that of other programs")
+	}
 	need(t, "flock", "find", "tar", "cp", "rsync", "stat")
 	home := engine.NewHome(t, engine.CreateOptions{Set: map[string]string{"journal.flush_transaction_threshold": "20"}})
 	// The clock of this machine, which is going to be stepped back.

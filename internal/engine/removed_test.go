@@ -221,6 +221,9 @@ func TestReclaimWaitsForTheEndOfASnapshot(t *testing.T) {
 // it is there at the end.
 func TestReclaimBesideCommitsAndLoads(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	s, home, _ := wasted(t, "bundled", "0")
 	oids := newOIDs(t, s, 6)
 	acknowledged := make([]atomic.Int64, len(oids))

@@ -154,7 +154,7 @@ func TestNumbersOfThings(t *testing.T) {
 	for _, tc := range []struct {
 		n          int64
 		name, want string
-	}{{0, "file", "0 files"}, {1, "file", "1 file"}, {2, "entry", "2 entries"}, {1, "entry", "1 entry"}, {-1, "key", "-1 keys"}, {22740, "object", "22,740 objects"}} {
+	}{{0, "file", "0 files"}, {1, "file", "1 file"}, {2, "entry", "2 entries"}, {1, "entry", "1 entry"}, {-1, "key", "-1 keys"}, {90, "day", "90 days"}, {22740, "object", "22,740 objects"}} {
 		if got := Number(tc.n, tc.name); got != tc.want {
 			t.Errorf("Number(%d, %q) = %q, want %q", tc.n, tc.name, got, tc.want)
 		}

@@ -43,7 +43,7 @@ func Number(n int64, name string) string {
 	switch {
 	case n == 1:
 		return text
-	case strings.HasSuffix(name, "y") && !strings.HasSuffix(name, "ey"):
+	case strings.HasSuffix(name, "y") && !strings.ContainsRune("aeiou", rune(text[len(text)-2])):
 		return strings.TrimSuffix(text, "y") + "ies"
 	}
 	return text + "s"

@@ -25,6 +25,9 @@ import (
 
 // causes are the errors that operations fail with.
 func causes() []syscall.Errno {
+	if testing.Short() {
+		return []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE}
+	}
 	return []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM}
 }
 
@@ -36,7 +39,7 @@ func anyOp(errfs.Op) bool { return true }
 func faults(t *testing.T, every int, begin func(disk *crashfs.FS) (*faulttest.Job, error)) {
 	switch {
 	case testing.Short():
-		every *= 72
+		every *= 160
 	case raceDetector:
 		every *= 12
 	}

@@ -248,6 +248,9 @@ func (withoutSyncAll) SyncAll() error { return vfs.ErrNotSupported }
 // an empty directory.
 func TestFaultsOfRestoreIntoAnotherFormat(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	l, repo, tids := closedChain(t, "bundled")
 	for name, to := range map[string]zodb.TID{"newest": tids[2], "between": l.TIDs[8]} {
 		for _, empty := range []bool{false, true} {

@@ -242,6 +242,9 @@ func TestEachByteThatIsWrittenWrongIsFound(t *testing.T) {
 // check.
 func TestFaultsOfARestoreOfLargeFiles(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	dir, m := largeBundles(t)
 	r := openRepository(t, objstore.NewDir(directory(t, dir)))
 	p, err := r.Exactly(m)

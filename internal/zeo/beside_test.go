@@ -421,6 +421,9 @@ func (b *bystanders) uploadBeside(t *testing.T, blob io.Reader) (zodb.TID, error
 // that it never ends if one of them has to wait for it; and it takes no memory that
 // grows with the blob. It is not parallel to other tests, whose memory would count.
 func TestLargeUploadStopsNobody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	ts, s := servePacks(t, Options{})
 	home := s.Home()
 	dir := filepath.Join(filepath.Dir(home), "backups")

@@ -124,6 +124,9 @@ func TestUndoLogsThatNobodyReadsCostLittle(t *testing.T) {
 
 // TestStepsOfATransactionCostLittle: checks, deletes and stores without end.
 func TestStepsOfATransactionCostLittle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	for _, kind := range []string{"checkCurrentSerialInTransaction", "deleteObject", "storea"} {
 		ts, refused, _ := costly(t)
 		var clients []*rawClient

@@ -19,7 +19,7 @@ func TestAllThatNobodyReadsIsBounded(t *testing.T) {
 	const memory, pool = 64 << 20, 64 << 20 / 8
 	readers, objects := 150, 500
 	if testing.Short() {
-		readers, objects = 60, 200
+		readers, objects = 40, 200
 	}
 	for what, request := range map[string]func(p *rawClient, record, blob zodb.TID) []byte{
 		"records": func(p *rawClient, record, _ zodb.TID) []byte {

@@ -158,6 +158,9 @@ func TestTheTableIsMadeAgainThroughPowerCutsAndKills(t *testing.T) {
 // or from then on. Everything else goes on and is right, and the table is made when that is over.
 func TestErrorsWhileTheTableIsMadeAgain(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds of processor time")
+	}
 	step := hometest.OneOf(2, 9, 23)
 	for seed := range hometest.Rounds(t, 1) {
 		cases := seed
