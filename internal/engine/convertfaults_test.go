@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -187,7 +188,7 @@ func TestFaultsOfAConversion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds of processor time")
 	}
-	every := engine.OneOf(3, 29, 211)
+	every := hometest.OneOf(3, 29, 211)
 	for _, formats := range [][2]layout.Format{{layout.Chunky, layout.Bundled}, {layout.Bundled, layout.Chunky}} {
 		c := newConversion(t, formats[0], formats[1])
 		t.Cleanup(func() {
@@ -195,7 +196,7 @@ func TestFaultsOfAConversion(t *testing.T) {
 				t.Errorf("into %s: later conversions went around the log: %t", formats[1], loads)
 			}
 		})
-		for seed := range uint64(engine.Rounds(t, 1)) {
+		for seed := range uint64(hometest.Rounds(t, 1)) {
 			o := faulttest.Options{Every: every, Seed: seed, Retries: 2}
 			if formats[1] != layout.Bundled {
 				o.Every *= 8 // a file for each revision: there are more operations, and their classes are the flush's

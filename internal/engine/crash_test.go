@@ -5,43 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
-
-// rounds is how many seeds the tests with seeds try; $DIRSTORAGE_ROUNDS
-// multiplies it for a long run.
-func rounds(t testing.TB, n int) int {
-	t.Helper()
-	if text := os.Getenv("DIRSTORAGE_ROUNDS"); text != "" {
-		factor, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n * factor
-	}
-	return n
-}
-
-// oneOf is the distance of the operations that a suite tries: in a whole run, with the
-// race detector, and in a short run. The seed of a case moves them, so that all of its
-// cases together try operations of each kind.
-func oneOf(whole, race, short int) int {
-	switch {
-	case testing.Short():
-		return short
-	case raceDetector:
-		return race
-	}
-	return whole
-}
 
 // crashCase is one storage that is crashed in many places.
 type crashCase struct {
@@ -91,8 +63,8 @@ func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, err
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	var cases []crashCase
-	every := oneOf(1, 48, 383)
-	for i := range rounds(t, 1) {
+	every := hometest.OneOf(1, 48, 383)
+	for i := range hometest.Rounds(t, 1) {
 		seed := uint64(i) * 100
 		cases = append(cases,
 			crashCase{zodb.ClassFull, layout.Bundled, seed + 8, 30, every, 0},

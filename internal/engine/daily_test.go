@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -19,7 +20,7 @@ import (
 func TestBusyHomeWithDailyPacksStaysBounded(t *testing.T) {
 	t.Parallel()
 	const objects, size, delay = 60, 4 << 10, 10
-	days := oneOf(40, 40, 30)
+	days := hometest.OneOf(40, 40, 30)
 	home := newHome(t, CreateOptions{Format: "bundled", Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "864000"}})
 	var later atomic.Int64
 	s := open(t, home, Options{Clock: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }})

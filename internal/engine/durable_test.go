@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -366,7 +367,7 @@ func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
 			}
 			t.Run(what+" "+format.String(), func(t *testing.T) {
 				t.Parallel()
-				every := oneOf(1, 11, 11)
+				every := hometest.OneOf(1, 11, 11)
 				if i > 1 {
 					every *= 5 // of the other classic formats
 				}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -30,8 +31,8 @@ import (
 // can go on.
 func TestErrorAtEveryOperation(t *testing.T) {
 	t.Parallel()
-	every := oneOf(1, 43, 199)
-	for i := range rounds(t, 1) {
+	every := hometest.OneOf(1, 43, 199)
+	for i := range hometest.Rounds(t, 1) {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 			seed := uint64(i)*10 + 7
 			for _, c := range []errorCase{

@@ -15,9 +15,6 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// OneOf is oneOf for tests of package engine_test.
-func OneOf(whole, race, short int) int { return oneOf(whole, race, short) }
-
 // FormatOf is the format of homes for which a test does not choose one.
 func FormatOf(t testing.TB) string { return testFormat(t) }
 
@@ -112,7 +109,6 @@ var (
 	Exists      = exists
 	NewOIDs     = newOIDs
 	PackStorage = packStorage
-	Rounds      = rounds
 	Stride      = stride
 	Undo        = undo
 )

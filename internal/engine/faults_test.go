@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -26,7 +27,7 @@ import (
 
 // stride is the distance of the operations at which a suite of faults lets something
 // go wrong.
-func stride(every int) int { return every * oneOf(1, 72, 288) }
+func stride(every int) int { return every * hometest.OneOf(1, 72, 288) }
 
 // withoutSyncAll is a file system that cannot sync everything at once.
 func withoutSyncAll(f vfs.FS) vfs.FS {
@@ -172,7 +173,7 @@ func (j *faultJob) passing(ctx context.Context) error {
 
 func faultCases(t testing.TB) []faultCase {
 	var cases []faultCase
-	for i := range rounds(t, 1) {
+	for i := range hometest.Rounds(t, 1) {
 		seed := uint64(i)*100 + 20
 		for j, format := range allFormats() {
 			c := faultCase{crashCase: crashCase{zodb.ClassFull, format, seed + uint64(j), 24, 0, j % 2 * 2}, back: true}
@@ -269,7 +270,7 @@ func (c packCase) packFaults(t testing.TB, noSyncAll bool) func(disk *crashfs.FS
 func TestKilledInAPackThenPowerCut(t *testing.T) {
 	t.Parallel()
 	sets := []string{"storage.min_pack_time=1", "storage.delay_delete=0 storage.min_pack_time=1", "storage.keep_policy=undoable storage.min_pack_time=0"}
-	for i := range rounds(t, len(allFormats())) {
+	for i := range hometest.Rounds(t, len(allFormats())) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 700, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
@@ -282,7 +283,7 @@ func TestKilledInAPackThenPowerCut(t *testing.T) {
 // repeated, and then the power is cut.
 func TestErrorInAPackThenPowerCut(t *testing.T) {
 	t.Parallel()
-	for i := range rounds(t, len(allFormats())) {
+	for i := range hometest.Rounds(t, len(allFormats())) {
 		set := []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"}[i%2]
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 800, set: set}
 		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
@@ -411,7 +412,7 @@ func (c packCase) undeleteFaults(t *testing.T, noSyncAll bool) func(disk *crashf
 // TestFaultsOfAnUndeleteThenPowerCut kills or fails each operation of an undelete, which is repeated.
 func TestFaultsOfAnUndeleteThenPowerCut(t *testing.T) {
 	t.Parallel()
-	for i := range rounds(t, len(allFormats())) {
+	for i := range hometest.Rounds(t, len(allFormats())) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 900, set: "storage.min_pack_time=0"}
 		o := faulttest.Options{Every: stride(5), Seed: c.seed, Retries: 2}
 		t.Run(fmt.Sprintf("seed %d %s killed", c.seed, c.format), func(t *testing.T) {

@@ -227,7 +227,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := engine.Rounds(t, 6)
+			n := hometest.Rounds(t, 6)
 			if testing.Short() {
 				n = 2
 			}

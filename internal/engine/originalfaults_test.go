@@ -13,6 +13,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -139,7 +140,7 @@ func originalFaults(t testing.TB, replica bool) func(disk *crashfs.FS) (*faultte
 func TestFaultsInWhatAnOriginalLeft(t *testing.T) {
 	t.Parallel()
 	for what, replica := range map[string]bool{"directory": false, "replica": true} {
-		for i := range engine.Rounds(t, 1) {
+		for i := range hometest.Rounds(t, 1) {
 			o := faulttest.Options{Every: engine.Stride(5), Seed: uint64(i), Retries: 2}
 			t.Run(fmt.Sprintf("%s seed %d killed", what, i), func(t *testing.T) {
 				t.Parallel()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -46,7 +47,7 @@ func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Sto
 // finds nothing, and the next pack removes the rest.
 func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	t.Parallel()
-	every := oneOf(5, 71, 307)
+	every := hometest.OneOf(5, 71, 307)
 	for i, cause := range []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE} {
 		sets := []string{"storage.min_pack_time=0", "storage.min_pack_time=0 storage.delay_delete=0"}
 		for j, c := range []packCase{
@@ -350,7 +351,7 @@ func TestPackSaysWhatItLacks(t *testing.T) {
 // everything is there.
 func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 	t.Parallel()
-	every := oneOf(3, 91, 361)
+	every := hometest.OneOf(3, 91, 361)
 	for i, format := range allFormats() {
 		c := packCase{format: format, seed: uint64(i) + 500, set: "storage.min_pack_time=0"}
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {

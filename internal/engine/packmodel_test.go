@@ -14,6 +14,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -472,8 +473,8 @@ func (c packCase) pack(ctx context.Context, s *Storage, m *packModel, rnd *rand.
 func TestPackRemovesWhatTheModelSays(t *testing.T) {
 	t.Parallel()
 	sets := []string{"", "storage.min_pack_time=0", "storage.keep_policy=undoable", "storage.delay_delete=0", "storage.delay_delete=0 storage.min_pack_time=0 storage.keep_policy=undoable"}
-	n := oneOf(40, 5, 5) // five settings
-	for i := range rounds(t, n) {
+	n := hometest.OneOf(40, 5, 5) // five settings
+	for i := range hometest.Rounds(t, n) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i), set: sets[i%len(sets)], steps: 120, every: 10}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
@@ -529,13 +530,13 @@ func difference(want, got []string) string {
 // compares: nothing is missing, and check finds nothing.
 func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	t.Parallel()
-	every := oneOf(4, 240, 601)
+	every := hometest.OneOf(4, 240, 601)
 	if os.Getenv("DIRSTORAGE_ROUNDS") != "" && !testing.Short() && !raceDetector {
 		every = 1
 	}
 	// With a second of min_pack_time each pack goes to when it is told to.
 	sets := []string{"storage.min_pack_time=1", "storage.delay_delete=0 storage.min_pack_time=1", "storage.keep_policy=undoable storage.min_pack_time=0"}
-	for i := range rounds(t, len(allFormats())) {
+	for i := range hometest.Rounds(t, len(allFormats())) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 100, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()

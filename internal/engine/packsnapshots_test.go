@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -23,7 +24,7 @@ import (
 // latest pack time finds every object that is referred to, with its content; only an older one may miss some.
 func TestSnapshotsNotOlderThanAPackFindEverything(t *testing.T) {
 	t.Parallel()
-	for _, format := range []layout.Format{layout.Bundled, layout.Chunky}[:oneOf(2, 2, 1)] {
+	for _, format := range []layout.Format{layout.Bundled, layout.Chunky}[:hometest.OneOf(2, 2, 1)] {
 		t.Run(string(format), func(t *testing.T) {
 			t.Parallel()
 			walked(t, format)

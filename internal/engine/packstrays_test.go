@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -23,7 +24,7 @@ import (
 // next pack removes it, and nothing else.
 func TestNextPackRepairsWhatAPackWithoutItsPlanLeft(t *testing.T) {
 	t.Parallel()
-	every := oneOf(1, 29, 37)
+	every := hometest.OneOf(1, 29, 37)
 	for i, format := range layout.Formats() {
 		set := "storage.min_pack_time=0"
 		if i%2 == 1 {

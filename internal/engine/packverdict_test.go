@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -167,7 +168,7 @@ func TestErrorAtEveryOperationOfAPlan(t *testing.T) {
 						if ops < 8 {
 							t.Fatalf("only %d operations", ops)
 						}
-						for n := range faulttest.Sample(ops, oneOf(1, 5, 13), uint64(len(cause.Error()))) {
+						for n := range faulttest.Sample(ops, hometest.OneOf(1, 5, 13), uint64(len(cause.Error()))) {
 							relinkedWithError(t, format, cause, n, forever, stopped)
 						}
 					})
@@ -249,7 +250,7 @@ func TestCrashAtEveryOperationOfAPlan(t *testing.T) {
 		for _, stopped := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, stopped %t", format, stopped), func(t *testing.T) {
 				t.Parallel()
-				for n := 1; relinkedWithCrash(t, format, n, stopped); n += oneOf(1, 4, 9) {
+				for n := 1; relinkedWithCrash(t, format, n, stopped); n += hometest.OneOf(1, 4, 9) {
 					if n > 100 {
 						t.Fatal("it has no end")
 					}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -247,8 +248,8 @@ func allTIDs(ctx context.Context, s *Storage) (list []zodb.TID, err error) {
 // each other without deletions, are the newest state.
 func TestIncrementsByTimeAreWhole(t *testing.T) {
 	t.Parallel()
-	steps := oneOf(120, 40, 40)
-	for i := range rounds(t, 2) {
+	steps := hometest.OneOf(120, 40, 40)
+	for i := range hometest.Rounds(t, 2) {
 		for _, format := range allFormats() {
 			c := packCase{format: format, seed: uint64(i) + 1800, set: []string{
 				"storage.min_pack_time=0 storage.delay_delete=1000000000", "storage.min_pack_time=0 storage.delay_delete=0",

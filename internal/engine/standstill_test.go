@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -276,7 +277,7 @@ func standStill(t *testing.T, c packCase) {
 // another process opens it while the copier goes on.
 func TestAStandsStillAfterAKill(t *testing.T) {
 	t.Parallel()
-	every := oneOf(7, 151, 211)
+	every := hometest.OneOf(7, 151, 211)
 	for i, format := range allFormats() {
 		c := packCase{format: format, seed: uint64(i) + 1750, set: "storage.min_pack_time=0 storage.delay_delete=100"}
 		t.Run(format.String(), func(t *testing.T) {

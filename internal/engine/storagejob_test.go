@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
@@ -46,7 +47,7 @@ func storageJob(t *testing.T, o Options, do func(f vfs.FS, s *Storage) error, ch
 // withinPacks runs jobs about packs of bundles: each is killed, or has an operation that fails once and is
 // repeated; then the power is cut.
 func withinPacks(t *testing.T, seed uint64, set string, fails bool, job func(c packCase, t *testing.T) func(disk *crashfs.FS) (*faulttest.Job, error)) {
-	for i := range rounds(t, 1) {
+	for i := range hometest.Rounds(t, 1) {
 		c := packCase{format: "bundled", seed: uint64(i) + seed, set: set}
 		o := faulttest.Options{Every: stride(3), Seed: c.seed}
 		if !fails {

@@ -19,6 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/refindex"
@@ -86,7 +87,7 @@ func (s *storm) faults(on bool) {
 // storage opens again and is sound.
 func TestErrorAtEveryOperationOfAJob(t *testing.T) {
 	t.Parallel()
-	every := max(1, engine.OneOf(61, 601, 1009)/engine.Rounds(t, 1))
+	every := max(1, hometest.OneOf(61, 601, 1009)/hometest.Rounds(t, 1))
 	for h, format := range []layout.Format{layout.Bundled, layout.Chunky} {
 		for i, w := range sweeps(format) {
 			t.Run(w.name+" "+format.String(), func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/flush"
 	"github.com/dirstorage/dirstorage/internal/engine/home"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -82,7 +83,7 @@ func (o *outage) over() (ops int, failed []string) {
 // acknowledged is lost, every error says what it is, and all goes on without a restart.
 func TestWhatPassesPassesAtEveryOperation(t *testing.T) {
 	t.Parallel()
-	every := max(1, oneOf(5, 53, 127)/rounds(t, 1))
+	every := max(1, hometest.OneOf(5, 53, 127)/hometest.Rounds(t, 1))
 	for i, cause := range passingErrors {
 		for j, n := range []int{1, 20} {
 			for _, format := range []layout.Format{layout.Bundled, layout.Bushy} {

@@ -32,20 +32,6 @@ func TestMain(m *testing.M) {
 	os.Exit(hometest.M{M: m}.Run())
 }
 
-// rounds is how many seeds the tests with seeds try; $DIRSTORAGE_ROUNDS
-// multiplies it for a long run.
-func rounds(t testing.TB, n int) int {
-	t.Helper()
-	if text := os.Getenv("DIRSTORAGE_ROUNDS"); text != "" {
-		factor, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n *= factor
-	}
-	return n
-}
-
 // firstSeed is the seed of the first round: $DIRSTORAGE_SEED, or another one each time.
 func firstSeed(t testing.TB) uint64 {
 	t.Helper()

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -285,7 +286,7 @@ func TestChangedConversationsHarmNobody(t *testing.T) {
 	log := &logBuffer{}
 	all := recordedConversations(t)
 	first := firstSeed(t)
-	n := rounds(t, 600)
+	n := hometest.Rounds(t, 600)
 	ts := serve(t, Options{Logger: log.logger(), Limits: Limits{Message: 1 << 20},
 		Storages: []StorageOptions{{Name: "1", Storage: openStorage(t, memoryHome(t), engine.Options{})}}})
 	witness := ts.dialCache(wire.Pickle)

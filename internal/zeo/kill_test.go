@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/internal/zeoclient/cachetest"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -189,7 +190,7 @@ func (v *survivor) commit(ctx context.Context, c *cachetest.Cache) error {
 // and again, and looks for all that was acknowledged.
 func TestKilledServerLosesNothing(t *testing.T) {
 	t.Parallel()
-	n := rounds(t, 6)
+	n := hometest.Rounds(t, 6)
 	if testing.Short() {
 		n = 2
 	}

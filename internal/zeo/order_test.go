@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -278,7 +279,7 @@ func (r *orderReader) session(messages int) (finished bool) {
 // before it, or what is announced after it, announcements rise, all that was acknowledged is announced before a later ping
 // is answered, and in the end no cache believes what is stale.
 func TestAnswersAndAnnouncementsKeepTheirOrder(t *testing.T) {
-	n := rounds(t, 1500)
+	n := hometest.Rounds(t, 1500)
 	if testing.Short() {
 		n = 200
 	}

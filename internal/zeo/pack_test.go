@@ -19,6 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/filestorage"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -534,7 +535,7 @@ func TestClientsWriteThroughManyPacks(t *testing.T) {
 		})
 	}
 	cache := ts.dialCache(wire.Msgpack)
-	for range rounds(t, 8) {
+	for range hometest.Rounds(t, 8) {
 		c.want(nil, c.call("pack", now(), true))
 		for _, oid := range branches {
 			if _, err := cache.Load(t.Context(), oid, 1<<62); err != nil {

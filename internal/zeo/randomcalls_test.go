@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -268,7 +269,7 @@ func (r *randomClients) innocent(oid zodb.OID, serial zodb.TID, want []byte, sto
 // acknowledged transactions, and nothing that nobody sent; others are served meanwhile; in the end
 // nothing is left of it all.
 func TestRandomCallsHarmNobody(t *testing.T) {
-	n := rounds(t, 150)
+	n := hometest.Rounds(t, 150)
 	if testing.Short() {
 		n = 60
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 )
@@ -104,7 +105,7 @@ func (s *stranger) knock(address string) (in bool, err error) {
 // small; who was there before goes on, and who has a certificate comes in.
 func TestFloodOfStrangersCostsLittle(t *testing.T) {
 	const parallel = 3 // of each kind
-	each := rounds(t, 120)
+	each := hometest.Rounds(t, 120)
 	if testing.Short() {
 		each = 12
 	}

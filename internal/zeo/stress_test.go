@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/internal/zeoclient/cachetest"
@@ -85,7 +86,7 @@ func TestClientsAreToldOfEachTransactionOnceAndNeverKeepWhatIsStale(t *testing.T
 			t.Parallel()
 			s := openStorage(t, memoryHome(t), v.o)
 			first := firstSeed(t)
-			n := rounds(t, v.rounds)
+			n := hometest.Rounds(t, v.rounds)
 			if testing.Short() {
 				n = max(1, n/10)
 			}
@@ -558,7 +559,7 @@ func TestRegistrationIsOneStep(t *testing.T) {
 		})
 	}
 	next := make(map[zodb.TID]zodb.TID) // what was announced as the one after
-	for i := range rounds(t, 150) {
+	for i := range hometest.Rounds(t, 150) {
 		c := ts.dial(encodingOf(i))
 		base := zodb.TIDFromBytes(c.call("register", "1", false).([]byte))
 		m := c.message()

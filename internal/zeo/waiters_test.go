@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -17,7 +18,7 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 		t.Skip("it takes seconds of processor time")
 	}
 	const commits, generous, slack = 300, 4, 100 * time.Millisecond
-	many := rounds(t, 50_000)
+	many := hometest.Rounds(t, 50_000)
 	const first, last = zodb.OID(1 << 40), zodb.OID(1 << 50)
 	transports(t, Limits{Memory: 8 << 30}, func(t *testing.T, ts *testServer, _ *refusals, log *logBuffer) {
 		innocent := ts.client(wire.Msgpack)
