@@ -41,7 +41,7 @@ func backupSource(st config.Storage, identity string) (src metrics.Source, err e
 	}
 	store := objstore.NewDir(repo)
 	inHome, inRepository := metrics.HomeBackup(home), metrics.RepositoryBackup(store, identity)
-	src.Jobs = metrics.HomeJobs(home, identity)
+	src.Jobs, src.Verify = metrics.HomeJobs(home, identity), metrics.RepositoryJobs(repo)
 	verified := metrics.RepositoryVerified(store, identity)
 	src.Backup = func() (metrics.Record, error) {
 		r, err := inHome()

@@ -234,6 +234,37 @@ func TestVerificationThatDoesNotEndIsToldByStatus(t *testing.T) {
 	}
 }
 
+// TestFailedVerificationIsToldByTheMetrics, and a bad backup that it finds, until that is gone.
+func TestFailedVerificationIsToldByTheMetrics(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	repo := filepath.Join(home, "backups")
+	tells := func(lines ...string) {
+		t.Helper()
+		w := startWeb(t, home)
+		_, body := w.ask("/metrics", nil)
+		for _, line := range lines {
+			if !strings.Contains(body, "\n"+line+"\n") {
+				t.Errorf("no line %s in\n%s", line, strings.Join(regexp.MustCompile(`(?m)^dirstorage_(last_run_failed|bad).*`).FindAllString(body, -1), "\n"))
+			}
+		}
+		w.end()
+	}
+	want(t, exitOK, "full backup", "backup", "run", home)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if code, _, stderr := command(ended, "backup", "verify", repo); code != exitInterrupted {
+		t.Errorf("status %d, %s", code, stderr)
+	}
+	tells(`dirstorage_last_run_failed{run="verify",storage="1"} 1`, `dirstorage_bad_backups{storage="1"} 0`)
+	back := flip(t, filepath.Join(repo, "*-full.index*"))
+	want(t, exitDamage, "is not good", "backup", "verify", repo)
+	tells(`dirstorage_last_run_failed{run="verify",storage="1"} 0`, `dirstorage_bad_backups{storage="1"} 1`)
+	back()
+	want(t, exitOK, "is good", "backup", "verify", repo)
+	tells(`dirstorage_bad_backups{storage="1"} 0`)
+}
+
 // TestKilledRunIsToldByStatus: while it runs, status says so; after kill -9 it ended without a word.
 func TestKilledRunIsToldByStatus(t *testing.T) {
 	t.Parallel()

@@ -20,6 +20,9 @@ import (
 type Record struct {
 	TID  zodb.TID  // last transaction of the backup
 	Time time.Time // when it was made, or verified
+	// Bad is, with verified backups, the number of those that were not good when they were last
+	// verified, or have a manifest that cannot be used, of whatever storage.
+	Bad int
 }
 
 // backedUp is a line for each backup, newest last, that “backup run” leaves in HOME.
@@ -53,19 +56,28 @@ func HomeBackup(home vfs.FS) func() (Record, error) {
 // RepositoryBackup returns a function that finds the newest backup of a storage in a repository, by
 // the identity of the storage. It reads all manifests, so it takes a while in a large repository.
 func RepositoryBackup(store objstore.Store, identity string) func() (Record, error) {
-	return inRepository(store, identity, func(_ *backup.Repository, m *backup.Manifest) (time.Time, bool) { return m.Ended, true })
+	return inRepository(store, identity, func(_ *backup.Repository, m *backup.Manifest) (time.Time, bool) { return m.Ended, true }, nil)
 }
 
 // RepositoryVerified is RepositoryBackup for the newest backup that was found good when it was last
-// verified, at any level.
+// verified, at any level. It counts the bad ones, too.
 func RepositoryVerified(store objstore.Store, identity string) func() (Record, error) {
 	return inRepository(store, identity, func(r *backup.Repository, m *backup.Manifest) (time.Time, bool) {
 		v, ok := r.Verified[m.Name]
 		return v.When, ok && v.OK
+	}, func(r *backup.Repository) int {
+		bad := len(r.Damaged)
+		for _, m := range r.Backups {
+			if v, ok := r.Verified[m.Name]; ok && !v.OK && m.Identity == identity {
+				bad++
+			}
+		}
+		return bad
 	})
 }
 
-func inRepository(store objstore.Store, identity string, when func(*backup.Repository, *backup.Manifest) (time.Time, bool)) func() (Record, error) {
+// inRepository counts by bad, unless it is nil.
+func inRepository(store objstore.Store, identity string, when func(*backup.Repository, *backup.Manifest) (time.Time, bool), bad func(*backup.Repository) int) func() (Record, error) {
 	return func() (Record, error) {
 		r, err := backup.Open(context.Background(), store)
 		if err != nil {
@@ -79,6 +91,9 @@ func inRepository(store objstore.Store, identity string, when func(*backup.Repos
 			if at, ok := when(r, m); ok && (m.TID > newest.TID || at.After(newest.Time)) {
 				newest = Record{TID: m.TID, Time: at}
 			}
+		}
+		if bad != nil {
+			newest.Bad = bad(r)
 		}
 		return newest, nil
 	}

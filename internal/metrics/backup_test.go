@@ -1,8 +1,12 @@
 package metrics_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +43,8 @@ func TestLastBackupIsFound(t *testing.T) {
 	l := loadtest.New(t, 5, engine.CreateOptions{})
 	l.Start(t, 1)
 	l.Write(t, 5)
-	store := objstore.NewDir(osFS(t, t.TempDir()))
+	dir := t.TempDir()
+	store := objstore.NewDir(osFS(t, dir))
 	identity := l.Storage.Status().Identity
 	inHome, inRepository := metrics.HomeBackup(osFS(t, l.Home)), metrics.RepositoryBackup(store, identity)
 	verified := metrics.RepositoryVerified(store, identity)
@@ -80,6 +85,27 @@ func TestLastBackupIsFound(t *testing.T) {
 	}
 	if r := read(t, verified); r.TID != first.TID || !r.Time.Equal(when) {
 		t.Errorf("verified: %v, want the first one, %v at %v", r, first.TID, when)
+	}
+	bad := slices.Clone(repo.Backups)
+	if _, err := repo.Verify(t.Context(), bad, backup.VerifyOptions{Level: backup.LevelRestore, Now: time.Now, Trial: func(context.Context, *backup.Plan) error { return errors.New("it is not good") }}); err != nil {
+		t.Fatal(err)
+	}
+	if r, other := read(t, verified), read(t, metrics.RepositoryVerified(store, "of another storage")); r.Bad != 1 || r.TID != 0 || other.Bad != 0 {
+		t.Errorf("a bad backup: %+v, of another storage %+v", r, other)
+	}
+	manifests, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range manifests {
+		if !strings.HasSuffix(name, ".verified.json") {
+			if err := os.WriteFile(name, []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if other := read(t, metrics.RepositoryVerified(store, "of another storage")); other.Bad != 2 {
+		t.Errorf("two manifests without content: %+v", other)
 	}
 	if r := read(t, metrics.RepositoryBackup(store, "of another storage")); r != (metrics.Record{}) {
 		t.Errorf("another storage has %v", r)

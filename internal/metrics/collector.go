@@ -247,12 +247,14 @@ func backupGauges() []gauge {
 	tid := func(r Record) float64 { return float64(r.TID) }
 	at := func(r Record) float64 { return seconds(r.Time) }
 	holds := func(r Record) float64 { return tidSeconds(r.TID) }
+	bad := func(r Record) float64 { return float64(r.Bad) }
 	return []gauge{
 		sometimes("last_backup_tid", "Tid of the last transaction that a backup has, rounded to 53 bits; 0 if there is no backup.", of(backup, tid)),
 		sometimes("last_backup_timestamp_seconds", "When the last backup was made; 0 if there is none.", of(backup, at)),
 		sometimes("last_backup_transaction_timestamp_seconds", "Time in the tid of the last transaction that a backup has; 0 if there is no backup.", of(backup, holds)),
 		sometimes("last_verified_tid", "Tid of the last transaction of the newest backup that was found good, rounded to 53 bits; 0 if there is none.", of(verified, tid)),
 		sometimes("last_verified_timestamp_seconds", "When the newest backup that was found good was verified; 0 if there is none.", of(verified, at)),
+		sometimes("bad_backups", "Backups that were not good when they were last verified, or whose manifest cannot be used.", of(verified, bad)),
 	}
 }
 
@@ -321,7 +323,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		for _, phase := range packPhases() {
 			one(c.phases, prometheus.GaugeValue, oneIf(r.Pack != nil && r.Pack.Phase == phase), name, phase)
 		}
-		c.jobs.collect(w.jobs.get(), func(desc *prometheus.Desc, v float64, labels ...string) {
+		c.jobs.collect(slices.Concat(w.jobs.get(), w.verify.get()), func(desc *prometheus.Desc, v float64, labels ...string) {
 			one(desc, prometheus.GaugeValue, v, append([]string{name}, labels...)...)
 		})
 		one(c.info, prometheus.GaugeValue, 1, name, string(r.Class), r.Format, r.Identity)

@@ -14,9 +14,19 @@ import (
 
 // HomeJobs returns a function that reads the records of the jobs in a HOME.
 func HomeJobs(home vfs.FS, identity string) func() ([]runs.State, error) {
+	return jobsIn(home, runs.InHome, identity, runs.Check, runs.Backup, runs.Pack)
+}
+
+// RepositoryJobs returns a function that reads the record of the job in a repository of backups, the
+// verification.
+func RepositoryJobs(repository vfs.FS) func() ([]runs.State, error) {
+	return jobsIn(repository, runs.InRepository, "", runs.Verify)
+}
+
+func jobsIn(f vfs.FS, dir, identity string, jobs ...runs.Job) func() ([]runs.State, error) {
 	return func() (list []runs.State, err error) {
-		for _, job := range []runs.Job{runs.Check, runs.Backup, runs.Pack} {
-			s, rerr := runs.Read(home, runs.InHome, job, identity)
+		for _, job := range jobs {
+			s, rerr := runs.Read(f, dir, job, identity)
 			if rerr = errors.Join(rerr, s.Damaged); rerr != nil {
 				err = errors.Join(err, fmt.Errorf("record of the job %s: %w", job, rerr))
 				continue
@@ -30,6 +40,7 @@ func HomeJobs(home vfs.FS, identity string) func() ([]runs.State, error) {
 // jobsCache reads the records now and then.
 type jobsCache struct {
 	read    func() ([]runs.State, error) // nil: nothing to show
+	keep    time.Duration
 	storage *Storage
 
 	mu    sync.Mutex
@@ -44,8 +55,8 @@ func (c *jobsCache) get() []runs.State {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, keep := c.storage.o.Clock(), c.storage.o.KeepBackup
-	if c.until.IsZero() || !now.Before(c.until) || c.until.Sub(now) > keep {
+	now := c.storage.o.Clock()
+	if c.until.IsZero() || !now.Before(c.until) || c.until.Sub(now) > c.keep {
 		list, err := c.read()
 		text := ""
 		if err != nil {
@@ -54,7 +65,7 @@ func (c *jobsCache) get() []runs.State {
 		if text != "" && text != c.told {
 			c.storage.o.Logger.Warn("records of jobs are not known", "storage", c.storage.name, "err", err)
 		}
-		c.list, c.told, c.until = list, text, now.Add(keep)
+		c.list, c.told, c.until = list, text, now.Add(c.keep)
 	}
 	return c.list
 }

@@ -129,7 +129,11 @@ func filled(t testing.TB) *metrics.Set {
 		Backup: func() (metrics.Record, error) {
 			return metrics.Record{TID: last - 1<<34, Time: time.Date(2026, 3, 1, 9, 57, 0, 0, time.UTC)}, nil
 		},
-		Verified: func() (metrics.Record, error) { return metrics.Record{}, nil },
+		Verified: func() (metrics.Record, error) { return metrics.Record{Bad: 2}, nil },
+		Verify: func() ([]runs.State, error) {
+			ended := &runs.Run{Ended: time.Date(2026, 3, 1, 6, 0, 0, 0, time.UTC), Result: runs.Result{Failed: "no such device"}}
+			return []runs.State{{Job: runs.Verify, Record: runs.Record{Last: ended}}}, nil
+		},
 		Jobs: func() ([]runs.State, error) {
 			at := func(hour int) *runs.Run { return &runs.Run{Ended: time.Date(2026, 3, 1, hour, 0, 0, 0, time.UTC)} }
 			check, bad := at(1), at(5)
@@ -341,7 +345,7 @@ func TestWhatIsNotKnownIsNotShown(t *testing.T) {
 	got := scrape(t, s)
 	for _, name := range []string{
 		"revisions", "transactions", "bytes", "blob_bytes", "free_inodes", "capacity_inodes",
-		"last_backup_tid", "last_backup_timestamp_seconds", "last_verified_tid", "last_verified_timestamp_seconds",
+		"last_backup_tid", "last_backup_timestamp_seconds", "last_verified_tid", "last_verified_timestamp_seconds", "bad_backups",
 	} {
 		if v, ok := number(t, got, `dirstorage_`+name+`{storage="1"}`); ok {
 			t.Errorf("%s is %v", name, v)

@@ -57,8 +57,9 @@ type Source struct {
 	// Backup returns the last backup, and Verified the newest one that was found
 	// good; nil where that is not known. They are called now and then only: see [Options].
 	Backup, Verified func() (Record, error)
-	// Jobs returns the records of jobs; nil: there are none. It is called as often as Backup.
-	Jobs func() ([]runs.State, error)
+	// Jobs returns the records of the jobs in HOME, and Verify that of the one in the repository; nil:
+	// there are none. They are called as often as Backup and as Verified.
+	Jobs, Verify func() ([]runs.State, error)
 }
 
 // Watch sets the source of the numbers of an open storage, in place of the source before. An empty
@@ -72,7 +73,8 @@ func (s *Storage) Watch(src Source) {
 		Source:   src,
 		backup:   &cached{read: src.Backup, keep: s.o.KeepBackup, what: "backup", storage: s},
 		verified: &cached{read: src.Verified, keep: s.o.KeepVerified, what: "verification", storage: s},
-		jobs:     &jobsCache{read: src.Jobs, storage: s},
+		jobs:     &jobsCache{read: src.Jobs, keep: s.o.KeepBackup, storage: s},
+		verify:   &jobsCache{read: src.Verify, keep: s.o.KeepVerified, storage: s},
 	})
 }
 
@@ -80,5 +82,5 @@ func (s *Storage) Watch(src Source) {
 type watched struct {
 	Source
 	backup, verified *cached
-	jobs             *jobsCache
+	jobs, verify     *jobsCache
 }
