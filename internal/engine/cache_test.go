@@ -121,7 +121,7 @@ func TestLoadsFromMemoryDoNotTouchTheDisk(t *testing.T) {
 	if _, ok := s.LoadBeforeCached(1, tid+1); !ok {
 		t.Error("what was loaded is not in memory")
 	}
-	// A read-only storage sees what the other one does later, so it keeps nothing.
+	// A read-only storage sees the later commits of the other one, so it keeps nothing.
 	r, err := Open(t.Context(), s.Home(), Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)

@@ -47,8 +47,9 @@ func carriedLists(f vfs.FS) (n int, err error) {
 	return n, nil
 }
 
-// carryFaults makes a job that gives back what one pack has removed of bundles of which another one has put
-// something aside, and then takes that one back. carried counts jobs in which lists were carried.
+// carryFaults makes a job that reclaims, in bundles from which another pack has put members aside,
+// the space of one pack's removals, and then takes that other pack back. carried counts the jobs in
+// which lists were carried.
 func (c packCase) carryFaults(t *testing.T, carried *atomic.Int64) func(disk *crashfs.FS) (*faulttest.Job, error) {
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
 		if err := c.home(disk); err != nil {
@@ -132,8 +133,9 @@ func carries(t *testing.T, seed uint64, fails bool) {
 	}
 }
 
-// TestKilledWhileListsAreCarriedThenPowerCut: what one pack has put aside comes back from bundles that are
-// written again for another one, whenever the process is killed and the power is cut.
+// TestKilledWhileListsAreCarriedThenPowerCut: the members that one pack put aside come back from
+// bundles that are written again for another pack, at whatever operation the process is killed and
+// the power is cut.
 func TestKilledWhileListsAreCarriedThenPowerCut(t *testing.T) {
 	t.Parallel()
 	carries(t, 700, false)

@@ -79,8 +79,8 @@ func undoLast(t *testing.T, disk *crashfs.FS) {
 	}
 }
 
-// convert brings what is new in a storage into the one of a file system, as the command does: around the
-// log, if it has a loader.
+// convert brings the news of a storage into the one of a file system, as the command does: around
+// the log, if it has a loader.
 func (c *conversion) convert(ctx context.Context, f vfs.FS, from *engine.Storage) error {
 	o := sweepOptions(f)
 	o.History = engine.HistoryCopied
@@ -181,8 +181,8 @@ func (c *conversion) same(ctx context.Context, f vfs.FS, least zodb.TID) error {
 }
 
 // TestFaultsOfAConversion cuts the power, kills, or fails at operations of a conversion into a new
-// home, and of the one that brings what is new. What was said to be there is there, nothing else than a part
-// of the source is, and the next run completes it.
+// home, and of the one that brings the news. Reported transactions are there, all else there is a
+// part of the source, and the next run completes it.
 func TestFaultsOfAConversion(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -55,11 +55,10 @@ func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, err
 	return sc, f, err
 }
 
-// TestCrashAtEveryOperation cuts the power before each operation of commit,
-// flush, snapshot, recombination, close and open, keeps none, all, or a choice of
-// what was not durable, and compares what is there afterwards with a model: all
-// that was acknowledged, whole; what was not, whole or not at all; a snapshot
-// that was acknowledged, coherent; and nothing that check finds.
+// TestCrashAtEveryOperation cuts the power before each operation of commit, flush, snapshot,
+// recombination, close and open, and keeps none, all, or a choice of the undurable effects. Then it
+// compares the storage with a model: acknowledged transactions are whole; others are whole or
+// absent; an acknowledged snapshot is coherent; check finds nothing.
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	var cases []crashCase

@@ -15,8 +15,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestBusyHomeWithDailyPacksStaysBounded: with a pack a day and ten days of delay_delete a home takes up what
-// is there, what the packs of ten days have put aside, and a part of that more; and what is aside comes back.
+// TestBusyHomeWithDailyPacksStaysBounded: with a pack a day and ten days of delay_delete a home
+// takes up its live data, the removals of ten days of packs, and a fraction more; and the removals
+// come back.
 func TestBusyHomeWithDailyPacksStaysBounded(t *testing.T) {
 	t.Parallel()
 	const objects, size, delay = 60, 4 << 10, 10

@@ -307,8 +307,8 @@ func TestUndeleteIsDurableWhenItIsRepeated(t *testing.T) {
 	}
 }
 
-// TestSnapshotIsDurableAlsoWhereAChoreFailed: an undelete has renamed, and could not
-// make it durable. Who copies A sees the new names.
+// TestSnapshotIsDurableAlsoWhereAChoreFailed: an undelete has renamed files, and could not make the
+// names durable. A copier of A sees the new names.
 func TestSnapshotIsDurableAlsoWhereAChoreFailed(t *testing.T) {
 	t.Parallel()
 	disk := crashfs.New(1)
@@ -346,9 +346,9 @@ func TestSnapshotIsDurableAlsoWhereAChoreFailed(t *testing.T) {
 	}
 }
 
-// TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill kills the process before each
-// operation of a flush, a pack, an undelete and of giving space back, after the clock was stepped back,
-// and looks at what is new or changed in A when the next process has entered a snapshot.
+// TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill kills the process before each operation of a
+// flush, a pack, an undelete and of giving space back, after the clock was stepped back. It looks
+// at the new and changed files in A when the next process has entered a snapshot.
 func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
 	t.Parallel()
 	for what, act := range map[string]func(s *Storage, stamp int64) error{

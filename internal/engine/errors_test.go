@@ -24,11 +24,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestErrorAtEveryOperation lets one operation of the file system fail, each in
-// its turn, with an I/O error or because the disk is full, and compares what is
-// there after the next open with a model. Reads must never give wrong bytes
-// meanwhile, and an error that passes must not make anything read-only that
-// can go on.
+// TestErrorAtEveryOperation lets one operation of the file system fail, each in its turn, with an
+// I/O error or because the disk is full, and compares the storage after the next open with a model.
+// Reads must never give wrong bytes meanwhile, and a passing error must leave nothing read-only
+// that can go on.
 func TestErrorAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	every := hometest.OneOf(1, 43, 199)
@@ -467,7 +466,7 @@ func TestThresholdStartsAFlush(t *testing.T) {
 	}
 }
 
-// TestMemoryOfMetadataStartsAFlush: few transactions and files, but what the log says of them is large.
+// TestMemoryOfMetadataStartsAFlush: few transactions and files, but large metadata in the log.
 func TestMemoryOfMetadataStartsAFlush(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{Set: map[string]string{"journal.flush_interval": "86400", "journal.flush_transaction_threshold": "1000000", "journal.flush_file_threshold": "1000000"}})

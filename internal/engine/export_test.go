@@ -83,7 +83,7 @@ type TestLog = testLog
 // RaceDetector is whether the tests run with it.
 const RaceDetector = raceDetector
 
-// What the tests of both packages make storages with, and look at them with.
+// Ways in which the tests of both packages make storages, and look at them.
 var (
 	AllFormats          = allFormats
 	ContentOf           = contentOf
@@ -103,7 +103,7 @@ var (
 	TIDs                = tids
 )
 
-// What they do to storages, and how often.
+// Things that they do to storages, and how often.
 var (
 	DoPack      = doPack
 	Exists      = exists

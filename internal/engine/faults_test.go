@@ -21,9 +21,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// The suites here are about what an attempt leaves that was killed or that failed:
-// see package faulttest. Those with nothing but a power cut are in crash_test.go
-// and beside the tests of packs.
+// The suites here are about the leavings of an attempt that was killed or failed: see package
+// faulttest. Those with nothing but a power cut are in crash_test.go and beside the tests of packs.
 
 // stride is the distance of the operations at which a suite of faults lets something
 // go wrong.
@@ -200,9 +199,9 @@ func TestKilledThenPowerCut(t *testing.T) {
 	}
 }
 
-// TestErrorThenPowerCut lets each operation fail once because there is no room, or
-// with an I/O error; what a sync should have made durable is lost then. The storage goes on,
-// or is opened again. Then the power is cut.
+// TestErrorThenPowerCut lets each operation fail once because there is no room, or with an I/O
+// error; the effects that a failed sync should have made durable are lost then. The storage goes
+// on, or is opened again. Then the power is cut.
 func TestErrorThenPowerCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range faultCases(t) {

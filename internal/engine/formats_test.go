@@ -136,7 +136,8 @@ func TestClassicTestsExist(t *testing.T) {
 	}
 }
 
-// TestBundledIsNeverMinimal: whoever asks for both is told, and no home is made or opened.
+// TestBundledIsNeverMinimal: asking for both is refused with a reason, and no home is made or
+// opened.
 func TestBundledIsNeverMinimal(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")

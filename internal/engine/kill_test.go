@@ -179,8 +179,8 @@ func killWriter(t *testing.T, home string, packs bool, after time.Duration) (ack
 // shared are the objects that each writer changes again and again.
 func shared(w int) zodb.OID { return zodb.OID(w + 1) }
 
-// hasAcked looks for all that was acknowledged. Where packs took old revisions, the newest ones of
-// what the writers share are looked for.
+// hasAcked looks for all acknowledged changes. Where packs took old revisions, it looks for the
+// newest revisions of the objects that the writers share.
 func hasAcked(t *testing.T, s *engine.Storage, acked []ack, packs bool) {
 	t.Helper()
 	newest := make(map[int]ack)

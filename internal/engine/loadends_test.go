@@ -15,8 +15,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestALoadThatIsInterruptedHasNothingOfTheTransaction: what it was given of it may not be all, also
-// if nothing else has told that.
+// TestALoadThatIsInterruptedHasNothingOfTheTransaction: the part of it that arrived may be
+// incomplete, even if nothing else has said so.
 func TestALoadThatIsInterruptedHasNothingOfTheTransaction(t *testing.T) {
 	t.Parallel()
 	disk := crashfs.New(1)

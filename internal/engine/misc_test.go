@@ -19,9 +19,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestOpenWhateverIsInMisc: none of the files in misc/ holds what was acknowledged, and a
-// power cut may leave of them what it likes: empty, full of zeros, cut off, gone, or
-// rubbish. The storage opens all the same, holds everything, and goes on.
+// TestOpenWhateverIsInMisc: none of the files in misc/ holds acknowledged data, and a power cut may
+// leave any of them empty, full of zeros, cut off, gone, or rubbish. The storage opens all the
+// same, holds everything, and goes on.
 func TestOpenWhateverIsInMisc(t *testing.T) {
 	t.Parallel()
 	s := engine.PackStorage(t, engine.Options{NoControlSocket: true, Reserve: 4096}, "storage.delay_delete=1000")

@@ -39,7 +39,7 @@ func TestLostRevisionIsNamed(t *testing.T) {
 			lost := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("two")})
 			other := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("radix", 1)})
 			third := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: pickletest.Record("three")})
-			if packed { // it keeps all: nothing was replaced before it but what the test takes
+			if packed { // it keeps all: nothing was replaced before it but the revision that the test takes
 				enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: pickletest.Record("racine", 1)})
 				engine.DoPack(t, s, zodb.PackOptions{Time: (third - 1).Time()})
 			}

@@ -256,8 +256,8 @@ func verifyRevision(ctx context.Context, s *Storage, oid zodb.OID, tid zodb.TID,
 	return nil
 }
 
-// verifySnapshot checks what a copy of config and A would hold, if
-// misc/snapshot says that A is a snapshot.
+// verifySnapshot checks the contents of a copy of config and A, if misc/snapshot says that A is a
+// snapshot.
 func (m *model) verifySnapshot(ctx context.Context, f vfs.FS, copied vfs.FS, o Options) error {
 	code, err := f.ReadFile(snapshotFile)
 	if err != nil {
@@ -279,8 +279,8 @@ func (m *model) verifySnapshot(ctx context.Context, f vfs.FS, copied vfs.FS, o O
 	}
 	defer s.Close()
 	last := s.LastTransaction()
-	// What is told of the snapshot is true, or nothing is told; and something is, if
-	// it was acknowledged.
+	// A description of the snapshot is true, or absent; it is present if the snapshot was
+	// acknowledged.
 	r, err := snapfile.Read(f)
 	if err == nil && r.TID != last {
 		return fmt.Errorf("the snapshot %q is said to end with %s, and ends with %s", code, r.TID, last)
@@ -446,8 +446,8 @@ func (sc *scenario) step(ctx context.Context) error {
 	return nil
 }
 
-// recovered opens a storage after whatever happened, verifies it, writes to it,
-// closes it, and checks every file.
+// recovered opens a storage after any fault, verifies it, writes to it, closes it, and checks every
+// file.
 func (sc *scenario) recovered(ctx context.Context, f vfs.FS) error {
 	m := *sc.m
 	m.acked = slices.Clone(m.acked)

@@ -135,8 +135,8 @@ func originalFaults(t testing.TB, replica bool) func(disk *crashfs.FS) (*faultte
 	}
 }
 
-// TestFaultsInWhatAnOriginalLeft kills or fails each operation of rolling forward what
-// an original left in the journal, goes on, and cuts the power.
+// TestFaultsInWhatAnOriginalLeft kills or fails each operation of rolling forward the journal of an
+// original, goes on, and cuts the power.
 func TestFaultsInWhatAnOriginalLeft(t *testing.T) {
 	t.Parallel()
 	for what, replica := range map[string]bool{"directory": false, "replica": true} {

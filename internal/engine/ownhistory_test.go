@@ -36,8 +36,8 @@ func beginnings(t testing.TB, s *engine.Storage) (list []*zodb.Transaction) {
 	return list
 }
 
-// bringBack is a way in which a HOME comes to be what it was not. saved is a copy of
-// home from before its last transactions, made by cp -a while it was closed.
+// bringBack is a way in which an older state of a HOME returns. saved is a copy of home from before
+// its last transactions, made by cp -a while it was closed.
 type bringBack struct {
 	name string
 	do   func(t *testing.T, home, saved string)

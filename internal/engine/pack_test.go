@@ -65,8 +65,8 @@ func newOIDs(t testing.TB, s *Storage, n int) []zodb.OID {
 	return oids
 }
 
-// TestGoldenPacks packs what the original packed: what stays is what the original
-// left, and the revisions that were current at the pack time, with their transactions.
+// TestGoldenPacks packs the original's input: the result is the original's result, and the
+// revisions that were current at the pack time, with their transactions.
 func TestGoldenPacks(t *testing.T) {
 	t.Parallel()
 	home := hometest.Unpack(t, "packed")
@@ -95,7 +95,7 @@ func TestGoldenPacks(t *testing.T) {
 		t.Fatalf("the home is not the one that the original packed:\n%s", d)
 	}
 	threshold := zodb.TIDFromTime(time.Unix(0, int64(golden.Time*1e9)))
-	// What was current at the pack time, of what the original kept.
+	// The revisions current at the pack time, among those that the original kept.
 	want := inA(golden.FilesAfter)
 	kept := make(map[zodb.OID]bool)
 	for _, name := range want {
@@ -141,8 +141,8 @@ func TestGoldenPacks(t *testing.T) {
 	}
 }
 
-// unpackGolden makes what the home was before its pack out of what it is after
-// it: that holds all files under other names, and one transaction more.
+// unpackGolden makes a home's state before its pack out of the state after it: that holds all files
+// under other names, and one transaction more.
 func unpackGolden(t *testing.T, home string, golden *hometest.Pack) {
 	t.Helper()
 	f, err := vfs.OS(home)
@@ -193,8 +193,8 @@ func unpackGolden(t *testing.T, home string, golden *hometest.Pack) {
 	must(os.WriteFile(f.Path("A/"+layout.Bushy.Path(layout.XPacked)), record.AppendX(nil, 0), 0o600))
 }
 
-// TestWhatIsCurrentAtThePackTimeStays is the difference to the original in small:
-// who reads as of then, and who undoes what came after, finds what he needs.
+// TestWhatIsCurrentAtThePackTimeStays is the difference to the original in small: a reader as of
+// then, and an undo of a later transaction, find their revisions.
 func TestWhatIsCurrentAtThePackTimeStays(t *testing.T) {
 	t.Parallel()
 	s := packStorage(t, Options{}, "storage.delay_delete=1000")
@@ -244,7 +244,7 @@ func TestTwoNewestTransactionsStay(t *testing.T) {
 	}
 }
 
-// TestNewestTransactionsThatStayForAnotherReasonAreNotTold: something refers to what they wrote, or
+// TestNewestTransactionsThatStayForAnotherReasonAreNotTold: something refers to their objects, or
 // they are not older than the pack time, or all objects stay.
 func TestNewestTransactionsThatStayForAnotherReasonAreNotTold(t *testing.T) {
 	t.Parallel()
@@ -453,9 +453,10 @@ func pausingStorage(t *testing.T, p *pausing, set ...string) *Storage {
 	return open(t, home, Options{fs: p})
 }
 
-// TestWhatIsLinkedAgainDuringAPackStays commits, when the pack begins to mark, or has made up its
-// mind and before it removes, transactions that refer to what it condemned, write it, rely on it, refer
-// to it after a conflict, or bring a reference back by undo; also one that was begun before the pack.
+// TestWhatIsLinkedAgainDuringAPackStays commits, when the pack begins to mark, or between its
+// verdict and the removals, transactions that refer to condemned objects, write them, rely on them,
+// refer to them after a conflict, or bring a reference back by undo; also one that was begun before
+// the pack.
 func TestWhatIsLinkedAgainDuringAPackStays(t *testing.T) {
 	t.Parallel()
 	for _, format := range []layout.Format{layout.Bundled, layout.Chunky} {
@@ -559,8 +560,8 @@ func linkedAgain(t *testing.T, format layout.Format, how, when string) {
 	}
 	at := zodb.PackOptions{}
 	if how == "undo" {
-		// Undo needs what it brings back: the pack must keep the revision before the cut. What that
-		// refers to stays anyway.
+		// Undo needs the revision that it brings back: the pack must keep the one before the cut.
+		// The objects to which that one refers stay anyway.
 		at.Time = (cut - 1).Time()
 	}
 	doPack(t, s, at)
@@ -694,7 +695,7 @@ func TestCommitsDuringPacks(t *testing.T) {
 		wait.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(i), 5))
 			var linked []zodb.OID
-			var dropped []zodb.OID // what it still knows, as a client's cache does
+			var dropped []zodb.OID // objects it still knows, as a client's cache does
 			for {
 				select {
 				case <-stop:
@@ -900,8 +901,8 @@ func TestIterationInWhatIsRemovedFindsWhatStays(t *testing.T) {
 	}
 }
 
-// TestPackCanBeStopped ends a pack in the middle of the removing; what is left is
-// sound, and the next pack does the rest.
+// TestPackCanBeStopped ends a pack in the middle of the removing; the rest is sound, and the next
+// pack finishes it.
 func TestPackCanBeStopped(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"cancel", "close"} {
@@ -991,8 +992,8 @@ func TestDamagedPlanIsGivenUp(t *testing.T) {
 	doPack(t, s, zodb.PackOptions{})
 }
 
-// TestUndeleteBringsBackWhatAPackTook packs, brings everything back, and compares
-// every file, every history and the chain of transactions with what was before.
+// TestUndeleteBringsBackWhatAPackTook packs, brings everything back, and compares every file, every
+// history and the chain of transactions with those before the pack.
 func TestUndeleteBringsBackWhatAPackTook(t *testing.T) {
 	t.Parallel()
 	for _, format := range allFormats() {
@@ -1187,8 +1188,8 @@ func interrupted(t *testing.T, removals int) (home, older string) {
 	return home, older
 }
 
-// TestPlanIsForItsOwnA puts an older A in the place of the one that a pack was
-// interrupted in: what was garbage later is in use there.
+// TestPlanIsForItsOwnA puts an older A in the place of the one in which a pack was interrupted:
+// later garbage is in use there.
 func TestPlanIsForItsOwnA(t *testing.T) {
 	t.Parallel()
 	home, older := interrupted(t, 100)
@@ -1213,9 +1214,9 @@ func TestPlanIsForItsOwnA(t *testing.T) {
 	}
 }
 
-// TestPlanIsNotForWhatAnotherMadeOfA: a standby has a copy of the A that a pack was
-// interrupted in, was promoted, and began to use what was garbage. Its A comes back into
-// this HOME, in the place of the old one, or file by file.
+// TestPlanIsNotForWhatAnotherMadeOfA: a standby has a copy of the A in which a pack was
+// interrupted, was promoted, and began to use the garbage. Its A comes back into this HOME, in the
+// place of the old one, or file by file.
 func TestPlanIsNotForWhatAnotherMadeOfA(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -42,9 +42,9 @@ func (c packCase) filled(ctx context.Context, o Options, transactions int) (*Sto
 	return s, m, nil
 }
 
-// TestErrorAtEveryOperationOfAPack lets one operation fail, each in its turn, with
-// an I/O error or because the disk is full. Nothing of what stays is lost, check
-// finds nothing, and the next pack removes the rest.
+// TestErrorAtEveryOperationOfAPack lets one operation fail, each in its turn, with an I/O error or
+// because the disk is full. No live file is lost, check finds nothing, and the next pack removes
+// the rest.
 func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 	t.Parallel()
 	every := hometest.OneOf(5, 71, 307)
@@ -198,8 +198,8 @@ func wantPacked(t *testing.T, s *Storage, stays, goes zodb.OID, transactions int
 	}
 }
 
-// TestPackOnAFullDiskEndsWithAClearError: the disk stays full for what a pack
-// writes, and clients go on.
+// TestPackOnAFullDiskEndsWithAClearError: the disk stays full for a pack's own files, and clients
+// go on.
 func TestPackOnAFullDiskEndsWithAClearError(t *testing.T) {
 	t.Parallel()
 	inA := func(op errfs.Op) bool {
@@ -273,8 +273,8 @@ type lacking struct {
 	fails func(errfs.Op) bool
 }
 
-// TestPackOutlastsWhatPasses: what fails a few times while a pack reads or removes ends it
-// no more than it ends a flush.
+// TestPackOutlastsWhatPasses: an error that occurs a few times while a pack reads or removes does
+// not end it, as it does not end a flush.
 func TestPackOutlastsWhatPasses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range lackings() {
@@ -346,9 +346,8 @@ func TestPackSaysWhatItLacks(t *testing.T) {
 	}
 }
 
-// TestCrashAtEveryOperationOfAnUndelete cuts the power while what two packs put
-// aside is brought back. Check finds no damage, and when that is repeated
-// everything is there.
+// TestCrashAtEveryOperationOfAnUndelete cuts the power while the removals of two packs are brought
+// back. Check finds no damage, and after a second undelete everything is there.
 func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 	t.Parallel()
 	every := hometest.OneOf(3, 91, 361)

@@ -9,9 +9,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestPackToNowMakesNoExceptionOfTheNewest: with min_pack_time 0 what the newest
-// transactions wrote goes as everything else does, as with a FileStorage. The last
-// transaction stays, with its rest.
+// TestPackToNowMakesNoExceptionOfTheNewest: with min_pack_time 0 garbage of the newest transactions
+// goes as all other garbage does, as with a FileStorage. The last transaction stays, with its rest.
 func TestPackToNowMakesNoExceptionOfTheNewest(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -65,8 +64,8 @@ func TestPackToNowMakesNoExceptionOfTheNewest(t *testing.T) {
 	}
 }
 
-// TestPackToNowOfWhatComesMeanwhile: what a transaction writes while such a pack makes
-// up its mind is newer than it, and stays.
+// TestPackToNowOfWhatComesMeanwhile: a transaction that commits while such a pack makes up its mind
+// is newer than the pack, and its records stay.
 func TestPackToNowOfWhatComesMeanwhile(t *testing.T) {
 	t.Parallel()
 	p := &pausing{}

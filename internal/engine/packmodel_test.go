@@ -330,14 +330,14 @@ func (m *packModel) change(ctx context.Context, s *Storage, txn *txn.Txn, t *pac
 		st.refs = append(st.refs, fresh)
 	case n < 5 && len(st.refs) > 0: // a link less
 		st.refs = slices.Delete(st.refs, 0, 1)
-	case n < 7: // a link to whatever there is, also to what nothing else refers to
+	case n < 7: // a link to any object, also to an unreferenced one
 		st.refs = append(st.refs, there[rnd.IntN(len(there))])
 	}
 	return store(oid, st)
 }
 
-// verify compares a storage with the model: each object that should be there
-// reads right, and what reads right can be reached.
+// verify compares a storage with the model: each object that should be there reads right, and every
+// readable object is reachable.
 func (m *packModel) verify(ctx context.Context, s *Storage) error {
 	for oid := range m.revisions {
 		want, there := m.current(oid)
@@ -597,8 +597,8 @@ func (c packCase) newModel() *packModel {
 	return m
 }
 
-// recovered opens a storage after a crash. What a pack that was under way should
-// keep has to be there, and check must find nothing.
+// recovered opens a storage after a crash. The survivors of the interrupted pack have to be there,
+// and check must find nothing.
 func (c packCase) recovered(ctx context.Context, f *crashfs.FS, m *packModel) error {
 	// As it is, before anybody opens it.
 	if err := damaged(ctx, f); err != nil {

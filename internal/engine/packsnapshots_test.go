@@ -219,7 +219,7 @@ const (
 	waysToLink
 )
 
-// walkWriter has two objects that the root refers to, and changes what these refer to.
+// walkWriter has two objects to which the root refers, and changes the references of these.
 type walkWriter struct {
 	w       *walks
 	rnd     *rand.Rand

@@ -19,9 +19,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestNextPackRepairsWhatAPackWithoutItsPlanLeft crashes in a pack, after which its plan
-// is given up, as in a copy of HOME. What check says of the rest has to come true: the
-// next pack removes it, and nothing else.
+// TestNextPackRepairsWhatAPackWithoutItsPlanLeft crashes in a pack, after which its plan is given
+// up, as in a copy of HOME. The verdict of check on the rest has to come true: the next pack
+// removes it, and nothing else.
 func TestNextPackRepairsWhatAPackWithoutItsPlanLeft(t *testing.T) {
 	t.Parallel()
 	every := hometest.OneOf(1, 29, 37)
@@ -124,8 +124,8 @@ func leftByPacks(ctx context.Context, f vfs.FS) (found []string, err error) {
 	return found, err
 }
 
-// TestBlobOfALostRevisionStays: what the last pack does not explain is damage, and the blob
-// is what is left of it.
+// TestBlobOfALostRevisionStays: a loss that the last pack does not explain is damage, and the blob
+// is its only trace.
 func TestBlobOfALostRevisionStays(t *testing.T) {
 	t.Parallel()
 	s := packStorage(t, Options{})
@@ -149,8 +149,8 @@ func TestBlobOfALostRevisionStays(t *testing.T) {
 	}
 }
 
-// TestBlobOfALostRevisionThatIsKeptStays: with a line in keepclass no pack has removed what was
-// replaced, so the blob is what is left of a revision that was lost.
+// TestBlobOfALostRevisionThatIsKeptStays: with a line in keepclass no pack has removed replaced
+// revisions, so the blob is the rest of a lost one.
 func TestBlobOfALostRevisionThatIsKeptStays(t *testing.T) {
 	t.Parallel()
 	s := packStorage(t, Options{}, "keepclass.persistent.mapping.PersistentMapping=forever")

@@ -19,9 +19,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// relinked is a storage in which one pack condemns objects that clients refer to
-// again before, while and after it removes, or fails to. Whatever happens to the pack,
-// an object that a finished transaction refers to is there.
+// relinked is a storage in which one pack condemns objects to which clients refer again before,
+// while and after it removes, or fails to. Whichever way the pack ends, an object to which a
+// finished transaction refers is there.
 type relinked struct {
 	t    *testing.T
 	disk *crashfs.FS
@@ -125,7 +125,7 @@ func (r *relinked) endings(where string) {
 	for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(1), crashfs.Random(2), crashfs.Random(3)} {
 		r.reopened(fmt.Sprintf("%s, power cut %v", where, mode), r.disk.Crashed(mode)).s.Close()
 	}
-	// Killed; the next process works, and links what is left; then the power is cut.
+	// Killed; the next process works, and links the remaining objects; then the power is cut.
 	n := *r
 	where += ", killed and opened"
 	n.open(r.disk.Killed())
@@ -329,8 +329,8 @@ func relinkedWithCrash(t *testing.T, format layout.Format, n int, stopped bool) 
 	return true
 }
 
-// TestNothingOfAPackOutlivesClose: Close waits for the pack that is under way,
-// wherever that is, and another process finds what it left.
+// TestNothingOfAPackOutlivesClose: Close waits for the pack that is under way, wherever that is,
+// and another process finds its leavings.
 func TestNothingOfAPackOutlivesClose(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{planAside, planFile, "A/", "misc/counts"} {

@@ -47,8 +47,8 @@ func (f stampingFile) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// traffic writes into a storage as fast as it can, with what happened kept in a
-// model: oid → tid → data, where data that is nil is a deletion.
+// traffic writes into a storage as fast as it can, with its effects kept in a model: oid → tid →
+// data, where data that is nil is a deletion.
 type traffic struct {
 	s       *engine.Storage
 	objects int

@@ -17,8 +17,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// wasted makes a HOME in which a pack has removed a third of what there is, so that nothing gives
-// it back by itself for a minute, and which is open with a clock that is later by the result.
+// wasted makes a HOME in which a pack has removed a third of the objects, so that nothing gives the
+// space back by itself for a minute. It is open with a clock that is later by the result.
 func wasted(t *testing.T, format, delay string) (s *Storage, home string, later *atomic.Int64) {
 	t.Helper()
 	s, home, later = toBeWasted(t, format, delay)

@@ -121,8 +121,8 @@ func TestReferencesOfADamagedRevisionCountAsNew(t *testing.T) {
 	}
 }
 
-// TestResolvedAndRestoredReferencesAreKept: what counts is the revision that is
-// replaced, not the one that the change was made from.
+// TestResolvedAndRestoredReferencesAreKept: the replaced revision counts, not the one from which
+// the change was made.
 func TestResolvedAndRestoredReferencesAreKept(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

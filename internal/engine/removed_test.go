@@ -217,8 +217,8 @@ func TestReclaimWaitsForTheEndOfASnapshot(t *testing.T) {
 	}
 }
 
-// TestReclaimBesideCommitsAndLoads: nobody reads anything older than what was acknowledged, and all of
-// it is there at the end.
+// TestReclaimBesideCommitsAndLoads: nobody reads anything older than an acknowledged change, and
+// all of them are there at the end.
 func TestReclaimBesideCommitsAndLoads(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

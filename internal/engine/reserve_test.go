@@ -10,8 +10,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// TestReserveIsThereAfterAMoment: also after an open that is over at once, and from the beginning of
-// what is loaded without the log.
+// TestReserveIsThereAfterAMoment: also after an open that is over at once, and from the beginning
+// of a load without the log.
 func TestReserveIsThereAfterAMoment(t *testing.T) {
 	t.Parallel()
 	o := engine.Options{Reserve: 64 << 10}

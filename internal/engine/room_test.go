@@ -74,9 +74,9 @@ func (w *smallWrites) areThere(t *testing.T, s *Storage) {
 	}
 }
 
-// TestWhatIsAcknowledgedFitsIntoTheReserve: on a full disk the log goes on taking commits
-// for a while. What it took can be flushed into what the reserve gives up, by the pack
-// that makes room; also by another process after this one was killed.
+// TestWhatIsAcknowledgedFitsIntoTheReserve: on a full disk the log goes on taking commits for a
+// while. The pack that makes room can flush them into the space of the reserve; so can another
+// process after this one was killed.
 func TestWhatIsAcknowledgedFitsIntoTheReserve(t *testing.T) {
 	t.Parallel()
 	for n := range 8 {
@@ -182,9 +182,8 @@ func TestInodesForWhatIsAcknowledged(t *testing.T) {
 	}
 }
 
-// TestFlushesBecomeSmallOnAFullDisk: a batch that does not fit into what is free would
-// fail half way, each time. It is flushed transaction by transaction, and the log is given
-// back meanwhile.
+// TestFlushesBecomeSmallOnAFullDisk: a batch that does not fit into the free space would fail half
+// way, each time. It is flushed transaction by transaction, and the log is given back meanwhile.
 func TestFlushesBecomeSmallOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{Set: map[string]string{"filesystem.quick_shutdown": "1"}})
@@ -340,7 +339,7 @@ func TestLargeTransactionIsNotPassedByForEver(t *testing.T) {
 	}
 }
 
-// TestFootprintIsNoLess: what a flush takes up on the disk is no more than was thought.
+// TestFootprintIsNoLess: a flush takes up no more of the disk than its estimate.
 func TestFootprintIsNoLess(t *testing.T) {
 	t.Parallel()
 	for _, format := range allFormats() {

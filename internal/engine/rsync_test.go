@@ -153,7 +153,7 @@ func rsyncOfSnapshots(t *testing.T, format layout.Format, off, tick time.Duratio
 				t.Errorf("round %d: %s leaves as they were: %s", round, r.name, strings.Join(names, ", "))
 			}
 		}
-		// What is put while A stands still bears times of the next snapshot.
+		// Files put while A stands still bear times of the next snapshot.
 		commit(t, s, change{oid: 0, data: rec(fmt.Sprintf("while %d", round), 1)})
 		if err := errors.Join(s.Flush(ctx), s.LeaveSnapshot(ctx, "rsync")); err != nil {
 			t.Fatal(err)

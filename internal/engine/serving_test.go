@@ -63,7 +63,7 @@ func TestCountsIncludeWhatIsNotFlushedAndTheTransactionThatIsPublished(t *testin
 				if err != nil || inCallback != tid {
 					t.Fatalf("finish: %v; the last transaction was %s in the callback of %s", err, inCallback, tid)
 				}
-				// The sum over the queue is what the running counts have to be.
+				// The running counts have to equal the sum over the queue.
 				for version, same := uint64(0), false; !same; same = s.state.Version() == version {
 					version = s.state.Version()
 					want, _ = s.state.FlushedCounts()

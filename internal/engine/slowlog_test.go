@@ -43,7 +43,7 @@ func (l *slowLog) line(text string) {
 			l.t.Error(err)
 		}
 		_, _ = s.NewOIDs(1)                             // refused once it is read-only
-		_ = s.LeaveSnapshot(l.t.Context(), "of nobody") // refused; it waits for whoever leaves one
+		_ = s.LeaveSnapshot(l.t.Context(), "of nobody") // refused; it waits for the leaver of another one
 	}()
 	select {
 	case <-answered:
@@ -63,8 +63,8 @@ func (l *slowLog) saw(text string) bool {
 	return false
 }
 
-// TestSlowLogStopsNobody goes through what a storage has to say, and keeps each line
-// for as long as somebody needs to ask and read it.
+// TestSlowLogStopsNobody goes through the log lines of a storage, and keeps each of them for as
+// long as somebody needs to ask and read it.
 func TestSlowLogStopsNobody(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{})
@@ -132,8 +132,8 @@ func TestSlowLogStopsNobody(t *testing.T) {
 	want("storage became read-only")
 }
 
-// TestSlowLogOfAFailedLeaveStopsNobody: the line about the failure is written when nobody waits
-// for whoever leaves the mode.
+// TestSlowLogOfAFailedLeaveStopsNobody: the line about the failure is written when nobody waits for
+// the leaver of the mode.
 func TestSlowLogOfAFailedLeaveStopsNobody(t *testing.T) {
 	t.Parallel()
 	log := &slowLog{t: t}

@@ -230,7 +230,7 @@ func TestShutdownStates(t *testing.T) {
 			if left("journal") != tc.journal || left("B") != tc.b {
 				t.Errorf("something is left in journal: %t, in B: %t", left("journal"), left("B"))
 			}
-			// Whoever only looks sees all of it, and so does the next one who writes.
+			// A read-only storage sees all of it, and so does the next writer.
 			r := engine.OpenHome(t, home, engine.Options{ReadOnly: true})
 			if r.LastTransaction() != last || engine.Load(t, r, 1) != string(pickletest.Record("one")) {
 				t.Errorf("read-only: last transaction %s, want %s", r.LastTransaction(), last)
@@ -471,9 +471,9 @@ func TestFilesHaveNoExecuteBits(t *testing.T) {
 	}
 }
 
-// TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne: A is a snapshot after
-// a clean close, too. What is written after the next open must look later than
-// all that a copy saw then, in whole seconds, whatever the clock does.
+// TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne: A is a snapshot after a clean close,
+// too. Files written after the next open must look later than all files that a copy saw then, in
+// whole seconds, whatever the clock does.
 func TestCopyOfAClosedStorageCanBeFollowedByAnIncrementalOne(t *testing.T) {
 	t.Parallel()
 	for _, step := range []time.Duration{0, -time.Hour} {

@@ -80,7 +80,7 @@ func TestLeavingASnapshotStopsNobody(t *testing.T) {
 }
 
 // TestLookingForTheSublockKeepsNobodyWaiting: by its clock it is always time to look whether the
-// snapshot can be left, which it cannot. What has to be done is done all the same.
+// snapshot can be left, which it cannot. Other work is done all the same.
 func TestLookingForTheSublockKeepsNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	home := engine.NewHome(t, engine.CreateOptions{})

@@ -15,8 +15,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// idle keeps the worker within a step until what it returns is called, so that a test
-// does the worker's steps itself, between which anything may come.
+// idle keeps the worker within a step until its result is called, so that a test does the worker's
+// steps itself. Anything may come between two of them.
 func idle(t *testing.T, s *Storage) (again func()) {
 	t.Helper()
 	begun, end := make(chan struct{}), make(chan struct{})
@@ -50,7 +50,7 @@ func enters(t *testing.T, ctx context.Context, s *Storage, code string) (q *stat
 	return q, done
 }
 
-// wantDescribed compares what is said of a snapshot with what A ends with.
+// wantDescribed compares the description of a snapshot with the end of A.
 func wantDescribed(t *testing.T, s *Storage, home string, least zodb.TID) {
 	t.Helper()
 	r, err := snapfile.Read(s.home.FS)

@@ -225,8 +225,8 @@ func TestOpenOnAFullDiskLeavesASnapshotAlone(t *testing.T) {
 	}
 }
 
-// TestRefusedCommitsAreInTheStatus: who looks at a storage that keeps what is left of a
-// disk sees that it takes no commits, and for want of what.
+// TestRefusedCommitsAreInTheStatus: the status of a storage that keeps the rest of a disk shows
+// that it takes no commits, and which resource it lacks.
 func TestRefusedCommitsAreInTheStatus(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
@@ -262,8 +262,8 @@ func noRoom(t *testing.T, home string) vfs.FS {
 	return diskOf{dir, vfs.Space{TotalBytes: 1 << 30, FreeBytes: 1 << 20, TotalInodes: 1 << 20, FreeInodes: 1 << 19}}
 }
 
-// TestFullDiskGetsTheLogBack: what was found in the log at the open, and is flushed, is
-// given back although no transaction finds room that would begin a new segment.
+// TestFullDiskGetsTheLogBack: the log that the open found is flushed and given back, although no
+// transaction finds room that would begin a new segment.
 func TestFullDiskGetsTheLogBack(t *testing.T) {
 	t.Parallel()
 	home := filepath.Join(t.TempDir(), "home")
@@ -338,8 +338,8 @@ func TestSmallDiskTakesCommits(t *testing.T) {
 	}
 }
 
-// TestSnapshotOnADiskThatFillsIsRefused: the disk is full when everything is flushed
-// for a snapshot. The reserve is given up for it; then whoever asked is told.
+// TestSnapshotOnADiskThatFillsIsRefused: the disk is full when everything is flushed for a
+// snapshot. The reserve is given up for it; then the caller gets the error.
 func TestSnapshotOnADiskThatFillsIsRefused(t *testing.T) {
 	t.Parallel()
 	home := newHome(t, CreateOptions{})

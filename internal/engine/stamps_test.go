@@ -76,7 +76,7 @@ func (r *stampsRun) step(ctx context.Context) (what string, err error) {
 func (r *stampsRun) commit(ctx context.Context) error {
 	err := r.m.commit(ctx, r.s, r.rnd)
 	if errors.Is(err, zodb.ErrDangling) || errors.Is(err, zodb.ErrUndo) {
-		return nil // an undo took away what a change refers to
+		return nil // an undo took away an object to which a change refers
 	}
 	return err
 }
@@ -105,8 +105,8 @@ func (r *stampsRun) undelete(ctx context.Context) error {
 	return err
 }
 
-// snapshot copies an increment, and what rsync takes for changed, and compares the heaps with the
-// storage.
+// snapshot copies an increment, and the files that rsync takes for changed, and compares the heaps
+// with the storage.
 func (r *stampsRun) snapshot(ctx context.Context) error {
 	asked := r.o.Clock()
 	if err := r.s.EnterSnapshot(ctx, "a"); err != nil {
@@ -150,7 +150,7 @@ func (r *stampsRun) snapshot(ctx context.Context) error {
 func looksNew(before copied, is map[string]fileState) error {
 	for name, f := range is {
 		if f.IsDir() || strings.HasSuffix(name, "-deleted") {
-			continue // what was put aside need not be copied
+			continue // files put aside need not be copied
 		}
 		was, there := before.files[name]
 		if there && was.content == f.content && was.ModTime.Equal(f.ModTime) {
@@ -216,7 +216,7 @@ func (r *stampsRun) heapIs(ctx context.Context, heap *crashfs.FS) error {
 		return fmt.Errorf("it has the transactions %v, want %v: %w", got, want, err)
 	}
 	if r.c.format == layout.Bundled {
-		// What packs removed does not come back.
+		// Removals of packs do not come back.
 		if got, want := membersOf(heap), r.m.names(layout.Bundled); !slices.Equal(withoutBlobs(got), withoutBlobs(want)) {
 			return errors.New(difference(want, got))
 		}
@@ -243,9 +243,9 @@ func allTIDs(ctx context.Context, s *Storage) (list []zodb.TID, err error) {
 	return list, nil
 }
 
-// TestIncrementsByTimeAreWhole: whatever a storage does, a file that comes into A or changes after a
-// snapshot was asked for has a time that is not before that, and copies of what is newer, laid over
-// each other without deletions, are the newest state.
+// TestIncrementsByTimeAreWhole: at any work of a storage, a file that comes into A or changes after
+// the request of a snapshot has a time not before it. Copies of the newer files, laid over each
+// other without deletions, are the newest state.
 func TestIncrementsByTimeAreWhole(t *testing.T) {
 	t.Parallel()
 	steps := hometest.OneOf(120, 40, 40)

@@ -152,8 +152,8 @@ func (a *stillA) waits(name string, do func(ctx context.Context) error, began fu
 	a.want(name + " that was given up")
 }
 
-// TestAStandsStillWhateverIsAsked: in snapshot mode no byte, name, time or link of A changes, and no
-// operation touches it, whatever is asked for: flushes, merges, packs, undeletes, giving space back,
+// TestAStandsStillWhateverIsAsked: in snapshot mode no byte, name, time or link of A changes, and
+// no operation touches it, at any request: flushes, merges, packs, undeletes, giving space back,
 // another snapshot, a close and an open while the copier has the sublock, a kill and an open.
 func TestAStandsStillWhateverIsAsked(t *testing.T) {
 	t.Parallel()

@@ -361,8 +361,8 @@ func TestFinishPublishesInOrderOfTIDs(t *testing.T) {
 	}
 }
 
-// TestDeleteOfWhatWasNeverStored is no conflict, whatever the serial, since nothing that
-// the caller could store would resolve it. An object that was deleted has a revision.
+// TestDeleteOfWhatWasNeverStored is no conflict, at any serial, since no data that the caller could
+// store would resolve it. An object that was deleted has a revision.
 func TestDeleteOfWhatWasNeverStored(t *testing.T) {
 	t.Parallel()
 	s := engine.NewStorage(t, engine.Options{})
@@ -573,7 +573,7 @@ func (f slowFile) Sync() error {
 	return f.File.Sync()
 }
 
-// TestGroupCommitSharesFsyncs: who commits while a sync is under way shares the next one.
+// TestGroupCommitSharesFsyncs: commits during a sync share the next one.
 func TestGroupCommitSharesFsyncs(t *testing.T) {
 	t.Parallel()
 	home := engine.NewHome(t, engine.CreateOptions{})

@@ -25,8 +25,8 @@ import (
 // passingErrors are those that have to do with the moment.
 var passingErrors = []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSPC}
 
-// canFail reports whether an operation can fail with one of the passing errors at
-// all, or is an fsync, after which nobody knows what is there.
+// canFail reports whether an operation can fail with one of the passing errors at all. A failed
+// fsync of a file is not among them: it leaves the contents unknown.
 func canFail(op errfs.Op, cause syscall.Errno) bool {
 	switch cause {
 	case syscall.EMFILE, syscall.ENFILE:
@@ -77,10 +77,10 @@ func (o *outage) over() (ops int, failed []string) {
 	return o.ops, o.failed
 }
 
-// TestWhatPassesPassesAtEveryOperation lets an operation of a commit with a blob, a
-// flush, a snapshot and its recombination fail because of what passes: each in its
-// turn, alone or with the nineteen after it. Nothing becomes read-only, nothing that was
-// acknowledged is lost, every error says what it is, and all goes on without a restart.
+// TestWhatPassesPassesAtEveryOperation lets an operation of a commit with a blob, a flush, a
+// snapshot and its recombination fail with a passing error: each in its turn, alone or with the
+// nineteen after it. Nothing becomes read-only, no acknowledged transaction is lost, every error
+// names its cause, and all goes on without a restart.
 func TestWhatPassesPassesAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	every := max(1, hometest.OneOf(5, 53, 127)/hometest.Rounds(t, 1))
@@ -418,8 +418,8 @@ func TestAbandonedSnapshotIsLeftUnderLoad(t *testing.T) {
 	wait.Wait()
 }
 
-// TestPackDoesNotWaitForAFlushThatFails: it may be what makes room. Also if somebody asks
-// for a snapshot meanwhile, which waits for the flush.
+// TestPackDoesNotWaitForAFlushThatFails: the pack may be the one that makes room. Also if somebody
+// asks meanwhile for a snapshot, which waits for the flush.
 func TestPackDoesNotWaitForAFlushThatFails(t *testing.T) {
 	t.Parallel()
 	for _, entering := range []bool{false, true} {
@@ -453,10 +453,10 @@ func TestPackDoesNotWaitForAFlushThatFails(t *testing.T) {
 	}
 }
 
-// TestCommitThatCannotBeTakenBackIsUnknown: there was no room for the whole of a batch's
-// commit frames, and then the disk failed. Whoever waits is told that the outcome is not
-// known, not that it may be tried again; the storage is read-only and says why; the next
-// open finds the transaction whole or not at all.
+// TestCommitThatCannotBeTakenBackIsUnknown: there was no room for the whole of a batch's commit
+// frames, and then the disk failed. The waiting committers get an unknown outcome, not leave to try
+// again; the storage is read-only and says why; the next open finds the transaction whole or not at
+// all.
 func TestCommitThatCannotBeTakenBackIsUnknown(t *testing.T) {
 	t.Parallel()
 	s, f, home := newErrStorage(t, Options{})

@@ -10,7 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestObjectsOfATransactionTakeLittleMemory measures what a transaction of many objects takes
+// TestObjectsOfATransactionTakeLittleMemory measures the memory of a transaction of many objects
 // beside their records, at each of its stages. About 50 bytes of each bound are buffers that do not
 // grow with it.
 func TestObjectsOfATransactionTakeLittleMemory(t *testing.T) {

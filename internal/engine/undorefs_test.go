@@ -37,9 +37,8 @@ func wantRefused(t *testing.T, txn zodb.Txn, from, target zodb.OID) {
 	}
 }
 
-// TestUndoAcrossAPackIsRefused: the undo was asked for, a pack runs from its
-// beginning to its end and removes what the record that comes back refers to, and
-// then comes the vote.
+// TestUndoAcrossAPackIsRefused: the undo was asked for, a pack runs from its beginning to its end
+// and removes the objects to which the returning record refers, and then comes the vote.
 func TestUndoAcrossAPackIsRefused(t *testing.T) {
 	t.Parallel()
 	s := engine.PackStorage(t, engine.Options{})
@@ -59,8 +58,8 @@ func TestUndoAcrossAPackIsRefused(t *testing.T) {
 	}
 }
 
-// TestUndoOfACutReferenceToADeletedObjectIsRefused: what it referred to was deleted
-// before, or is being deleted by a transaction that voted first.
+// TestUndoOfACutReferenceToADeletedObjectIsRefused: the object was deleted before, or is being
+// deleted by a transaction that voted first.
 func TestUndoOfACutReferenceToADeletedObjectIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, voted := range []bool{false, true} {

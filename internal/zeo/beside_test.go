@@ -30,7 +30,7 @@ import (
 const (
 	// uploadParts is how often the upload waits for all others to go on.
 	uploadParts = 6
-	// uploadHeap is what may be in memory because of an upload, however large it is.
+	// uploadHeap bounds the memory of an upload, however large it is.
 	uploadHeap = 32 << 20
 	// commitsMeanwhile is how many of each writer see the end of a pack and of a
 	// snapshot put off.
@@ -45,7 +45,7 @@ const (
 const (
 	oidUploaded zodb.OID = 10 + iota
 	oidHeld              // of the transaction that a pack waits for
-	oidEarly             // what the long undo log is about
+	oidEarly             // the subject of the long undo log
 	oidGarbage           // and those after it
 )
 
@@ -67,9 +67,8 @@ func uploadSize(t testing.TB) int64 {
 	return size
 }
 
-// bystanders are clients, a pack and a backup that go on while one client
-// uploads. They tell each other of what they have done, and the first one that
-// fails ends them all.
+// bystanders are clients, a pack and a backup that go on while one client uploads. They tell each
+// other of their progress, and the first one that fails ends them all.
 type bystanders struct {
 	ts      *testServer
 	storage *engine.Storage
@@ -92,7 +91,7 @@ type scribe struct {
 	packed int        // guarded by bystanders.mu; commits that began and ended during one pack
 }
 
-// text is what the writer stores in its nth transaction.
+// text is the record of the writer's nth transaction.
 func (w *scribe) text(n int) string { return fmt.Sprintf("%d of %s", n, w.oid) }
 
 // newest is the number and the tid of its newest transaction, -1 if there is none.
@@ -104,7 +103,7 @@ func (w *scribe) newest() (n int, tid zodb.TID) {
 	return n, tid
 }
 
-// event changes what others wait for.
+// event changes the state for which others wait.
 func (b *bystanders) event(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -207,7 +206,7 @@ func (b *bystanders) store(c *zeoclient.Client, user string, oid zodb.OID, seria
 	return txn.Commit(b.ctx)
 }
 
-// prepare commits what packs can remove, and after it what makes the undo log long.
+// prepare commits garbage for packs, and after it the transactions of the long undo log.
 func (b *bystanders) prepare() error {
 	c, err := zeoclient.Dial(b.ctx, zeoclient.Options{Address: b.ts.address})
 	if err != nil {
@@ -263,7 +262,7 @@ func (b *bystanders) write(c *zeoclient.Client, me, other *scribe) error {
 	return hasRevision(b.ctx, c, other, n, theirs)
 }
 
-// hasRevision compares what a client loads with what a writer has stored.
+// hasRevision compares a client's load with the record that a writer has stored.
 func hasRevision(ctx context.Context, c *zeoclient.Client, w *scribe, n int, tid zodb.TID) error {
 	rev, err := c.LoadBefore(ctx, w.oid, tid+1)
 	if err != nil {

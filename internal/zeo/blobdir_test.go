@@ -35,9 +35,8 @@ func lookAsAClient(f vfs.FS, dir string) error {
 	return nil
 }
 
-// TestABlobDirIsThereWithItsLayout stops the making of a shared blob directory at each
-// operation: whoever looks then sees it as it will be, also after a crash, and the next
-// start makes it.
+// TestABlobDirIsThereWithItsLayout stops the making of a shared blob directory at each operation: a
+// client that looks then sees it as it will be, also after a crash, and the next start makes it.
 func TestABlobDirIsThereWithItsLayout(t *testing.T) {
 	t.Parallel()
 	for _, there := range []bool{false, true} { // an empty directory of an administrator

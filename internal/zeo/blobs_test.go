@@ -323,7 +323,7 @@ func TestSharedBlobsAreReadOnlyLinksIntoHome(t *testing.T) {
 	if !sameBelow(t, home, file) {
 		t.Error("it is a copy after the flush")
 	}
-	// What an undo brings back is there too.
+	// The blob that an undo brings back is there too.
 	second := commitBlob(t, c, 1, tid, "y", content(20))
 	txn, err := c.Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
 	if err != nil {
@@ -463,7 +463,7 @@ func TestSharedUploads(t *testing.T) {
 			c.call("tpc_abort", mine)
 		}
 
-		// What is no file of its own.
+		// A name that leads to another file.
 		secret := filepath.Join(t.TempDir(), "secret")
 		if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
 			t.Fatal(err)

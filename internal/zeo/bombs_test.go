@@ -164,8 +164,8 @@ func (ts *testServer) explode(b bomb) bool {
 	return err == nil
 }
 
-// TestHostileClientsTakeLittleOfTheProcessor compares with what the same number of bytes of
-// ordinary calls takes in the same process.
+// TestHostileClientsTakeLittleOfTheProcessor compares with the cost of the same number of bytes of
+// ordinary calls in the same process.
 func TestHostileClientsTakeLittleOfTheProcessor(t *testing.T) {
 	ts, _, _ := limited(t, Limits{Memory: 64 << 20, Files: 4096, Connections: 1000})
 	ordinary := func(e wire.Encoding) (bytes int, took time.Duration) {

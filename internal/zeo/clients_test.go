@@ -91,7 +91,7 @@ func (l *logBuffer) len() int {
 
 func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// refusals is an Observer that counts what limits refused.
+// refusals is an Observer that counts the refusals of limits.
 type refusals struct {
 	nobody
 	mu    sync.Mutex

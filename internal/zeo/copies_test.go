@@ -28,7 +28,7 @@ func (c *rawClient) entries(name string, args ...any) (list []wire.Dict) {
 type copied struct {
 	tid     zodb.TID
 	status  string
-	records []wire.Tuple // what iterator_record_next answers
+	records []wire.Tuple // the answers of iterator_record_next
 	failed  int          // records that could not be read
 }
 
@@ -73,8 +73,8 @@ func (c *rawClient) copyTo(list []copied) {
 	}
 }
 
-// TestCopiesKeepStatusAndBackPointers copies what a server has into another one: packed
-// transactions, one without records, and an undo whose data are those of an older one.
+// TestCopiesKeepStatusAndBackPointers copies the transactions of a server into another one: packed
+// ones, one without records, and an undo whose data are those of an older one.
 func TestCopiesKeepStatusAndBackPointers(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
@@ -130,7 +130,7 @@ func TestOlderTransactionsAreRefusedAtTheVote(t *testing.T) {
 	})
 }
 
-// TestCopiesNeedNoSourceOfTheirData: what a record says about that is a hint.
+// TestCopiesNeedNoSourceOfTheirData: the source that a record names is a hint.
 func TestCopiesNeedNoSourceOfTheirData(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
@@ -182,7 +182,7 @@ func TestDamagedRevisionHidesNothingElse(t *testing.T) {
 		c.store(map[zodb.OID]string{0: refers("root", 1), 1: refers("one")})
 		bad := c.store(map[zodb.OID]string{0: refers("root 2", 1), 1: refers("two")})
 		c.store(map[zodb.OID]string{0: refers("root 3", 1)})
-		c.store(map[zodb.OID]string{1: refers("three")}) // so that what is damaged is in no cache
+		c.store(map[zodb.OID]string{1: refers("three")}) // so that the damaged object is in no cache
 		damage(t, s, 1, bad)
 		log := c.entries("undoLog", 0, 100)
 		if len(log) != 4 {
@@ -220,7 +220,7 @@ func TestDamagedTransactionHidesNothingElse(t *testing.T) {
 		var list []zodb.TID
 		for i := range 5 {
 			store := c.store
-			if i == 2 || i == 3 { // what is damaged has a bundle of its own, and there are too few to merge
+			if i == 2 || i == 3 { // the damaged object has a bundle of its own, and there are too few to merge
 				store = func(records map[zodb.OID]string) zodb.TID { return c.storeAlone(s, records) }
 			}
 			list = append(list, store(map[zodb.OID]string{0: refers(fmt.Sprint("root ", i))}))
@@ -253,7 +253,7 @@ func TestDamagedTransactionHidesNothingElse(t *testing.T) {
 		if want := slices.Delete(slices.Clone(list), 2, 3); failed != 1 || !slices.Equal(seen, want) {
 			t.Errorf("iterated over %v with %d failures, want %v", seen, failed, want)
 		}
-		// A server that starts knows what is behind the damage, and no more.
+		// A server that starts knows the transactions behind the damage, and no more.
 		again := serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: s}}}).client(e)
 		for i, tid := range list {
 			if v := again.call("getInvalidations", tid); (v != nil) != (i > 2) {
@@ -296,8 +296,8 @@ func TestCopyWithoutTransactionsThatArePackedIsRefused(t *testing.T) {
 	})
 }
 
-// TestCopiedTransactionsMustBeLater: a tid that is not later than the last one is refused at
-// the vote, with what to do, and nothing is changed.
+// TestCopiedTransactionsMustBeLater: a tid that is not later than the last one is refused at the
+// vote, with a remedy, and nothing is changed.
 func TestCopiedTransactionsMustBeLater(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {

@@ -21,19 +21,19 @@ import (
 func live() int64 {
 	runtime.GC()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
-	metrics.Read(sample) // what came since is no part of it, which may be garbage already
+	metrics.Read(sample) // later allocations, which may be garbage already, are no part of it
 	return int64(sample[0].Value.Uint64() + sample[1].Value.Uint64())
 }
 
-// costs measures what hostile clients cost while they do what f says: the memory in use,
-// stacks included, at its highest after a collection, and whether an innocent client is answered meanwhile.
-// The lowest of three looks counts, because what is made and dropped during a collection counts as
-// in use after it, the more the busier the machine is. What f itself makes counts, too.
-// Tests that use it are not parallel to others, whose memory would count.
+// costs measures the memory that hostile clients take during f: the memory in use, stacks included,
+// at its highest after a collection. An innocent client has to be answered meanwhile. The lowest of
+// three looks counts, because objects made and dropped during a collection count as in use after
+// it, the more the busier the machine is. The objects of f itself count, too. Tests that use it are
+// not parallel to others, whose memory would count.
 func costs(t *testing.T, ts *testServer, f func()) (grown int64) {
 	t.Helper()
 	before := live()
-	var highest atomic.Int64 // of what lasted for three looks
+	var highest atomic.Int64 // of the memory that lasted for three looks
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -239,8 +239,8 @@ func TestIteratorsThatTakeTurnsSeeEverything(t *testing.T) {
 	}
 }
 
-// TestMessagesThatComeSlowlyKeepNobodyOut: large ones that never end on many connections;
-// one of an innocent client comes through as soon as there is room, and what was held is given back.
+// TestMessagesThatComeSlowlyKeepNobodyOut: large ones that never end on many connections; one of an
+// innocent client comes through as soon as there is room, and the held memory is given back.
 func TestMessagesThatComeSlowlyKeepNobodyOut(t *testing.T) {
 	ts, _, _ := costly(t)
 	most := ts.budgets.message
@@ -270,8 +270,8 @@ func TestMessagesThatComeSlowlyKeepNobodyOut(t *testing.T) {
 	eventually(t, "everything was given back", func() bool { return ts.budgets.frames.Free() == ts.o.Limits.Memory/4 })
 }
 
-// lasting is the memory in use, stacks included, of a server in which little goes on. The lowest of some
-// looks counts: what is made and dropped during a collection is not in each of them.
+// lasting is the memory in use, stacks included, of a server in which little goes on. The lowest of
+// some looks counts: objects made and dropped during a collection are not in each of them.
 func lasting() int64 {
 	least := int64(math.MaxInt64)
 	for range 10 {

@@ -16,9 +16,9 @@ import (
 // shown by a recorded conversation, by a test of its own, or by an unusual call; a
 // difference that is in no row, and a row that nothing shows, fail.
 
-// unusual is a call that clients hardly make: what Python's server answers, as it was
-// found by calling it, and what this one does. The answer is the class of an error, or
-// short for a result, see brief.
+// unusual is a call that clients hardly make: the answer of Python's server, found by calling it,
+// and the one of this server. The answer is the class of an error, or short for a result, see
+// brief.
 type unusual struct {
 	name         string
 	python, here string
@@ -169,7 +169,7 @@ func TestUnusualCalls(t *testing.T) {
 	}
 }
 
-// TestEachDifferenceIsInTheTable compares the table of docs/zeo.md with what shows it.
+// TestEachDifferenceIsInTheTable compares the table of docs/zeo.md with the calls that show it.
 func TestEachDifferenceIsInTheTable(t *testing.T) {
 	t.Parallel()
 	// Rows that no unusual call shows: a message of a recorded conversation, or a test.

@@ -379,8 +379,8 @@ func TestOneWayCallsThatFailCloseTheConnection(t *testing.T) {
 	})
 }
 
-// TestWrongArgumentsAreToldAtTheVote: a client that sends on meanwhile learns what is wrong,
-// in place of losing its connection.
+// TestWrongArgumentsAreToldAtTheVote: a client that sends on meanwhile learns the error, in place
+// of losing its connection.
 func TestWrongArgumentsAreToldAtTheVote(t *testing.T) {
 	t.Parallel()
 	blob := func(c *rawClient) {

@@ -12,7 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// short is a storage that lacks something at present. What is nil works.
+// short is a storage that lacks something at present. Methods without an error work.
 type short struct {
 	zodb.Storage
 	open, write, read, blob error // of its scratch files, and of BeginBlob

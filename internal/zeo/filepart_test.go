@@ -29,7 +29,7 @@ func (b *fileBlob) Size() int64 { return b.size }
 
 func (b *fileBlob) Unchanged() error { return nil }
 
-// newFileBlob makes one; size is what it is known to have.
+// newFileBlob makes one; size is its known size.
 func newFileBlob(t *testing.T, content []byte, size int) *fileBlob {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "blob")
@@ -72,19 +72,19 @@ func connectedOutbox(t *testing.T, network string) (o *outbox, there net.Conn) {
 	return newOutbox(here, 1<<30, 1<<20, budget.NewPool(1<<30).Share(1<<20), time.Now), there
 }
 
-// around is what is around the pieces of a blob.
+// around is the frame around the pieces of a blob.
 func around(e wire.Encoding) func(n int) (head, tail []byte, err error) {
 	return func(n int) (head, tail []byte, err error) {
 		return wire.AroundBytes(e, n, "receiveBlobChunk", zodb.OID(0x0102030405060708), zodb.TID(0x1112131415161718))
 	}
 }
 
-// sendBlobParts sends the pieces of a blob as a connection does, and returns what arrives.
+// sendBlobParts sends the pieces of a blob as a connection does, and returns the received bytes.
 func sendBlobParts(o *outbox, there net.Conn, p *pieces) ([]byte, error) {
 	c := &conn{out: o}
 	got := make(chan []byte)
 	go func() {
-		b, _ := io.ReadAll(there) // what came until the end
+		b, _ := io.ReadAll(there) // the bytes until the end
 		got <- b
 	}()
 	var err error
@@ -100,8 +100,8 @@ func sendBlobParts(o *outbox, there net.Conn, p *pieces) ([]byte, error) {
 	return <-got, err
 }
 
-// TestFilePartsAreTheSameFrames: what the kernel sends of a file is what is sent without it, for
-// blobs of many sizes and such whose file has another size than it is known to have.
+// TestFilePartsAreTheSameFrames: the kernel sends the same bytes of a file as a server without it,
+// for blobs of many sizes and such whose file differs from its known size.
 func TestFilePartsAreTheSameFrames(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"tcp", "unix"} {
@@ -168,7 +168,7 @@ func TestFilesThatTheKernelCannotSend(t *testing.T) {
 	}
 }
 
-// TestFileThatIsCutWhileItIsSent ends the connection: what is missing is not made up for.
+// TestFileThatIsCutWhileItIsSent ends the connection: missing bytes are not made up for.
 func TestFileThatIsCutWhileItIsSent(t *testing.T) {
 	t.Parallel()
 	for name, unsupported := range map[string]bool{"sent": false, "copied": true} {

@@ -10,7 +10,7 @@ import (
 )
 
 // TestHandleOfBytesOutlivesItsMessage: the name of a transaction is sent back as it was given,
-// whatever the client has sent since into the buffer in which it came.
+// although the client has since sent other messages into the same buffer.
 func TestHandleOfBytesOutlivesItsMessage(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {

@@ -19,7 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// patience is how long a test waits for what has to come.
+// patience is how long a test waits for an event that has to come.
 const patience = 5 * time.Minute
 
 // testServer is a server on loopback with storages in a temporary directory.
@@ -75,7 +75,7 @@ func (ts *testServer) start(o Options) {
 	go func() { served <- ts.Server.Serve(l) }()
 	ts.t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
-		cancel() // cut off whatever is open
+		cancel() // cut off open connections
 		_ = ts.Shutdown(ctx)
 		if err := <-served; !errors.Is(err, ErrClosed) {
 			ts.t.Errorf("serve: %v", err)
@@ -83,7 +83,7 @@ func (ts *testServer) start(o Options) {
 	})
 }
 
-// rawClient is a connection on which a test says exactly what it wants.
+// rawClient is a connection on which a test chooses every byte.
 type rawClient struct {
 	t    testing.TB
 	conn net.Conn
@@ -149,7 +149,7 @@ func (c *rawClient) next() []byte {
 }
 
 func (c *rawClient) read() ([]byte, error) {
-	// A pipe that the server has closed takes none, and what came before may be read.
+	// A pipe that the server has closed takes none, and earlier frames may be read.
 	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		return nil, err
 	}
@@ -157,8 +157,8 @@ func (c *rawClient) read() ([]byte, error) {
 	return append([]byte(nil), b...), err
 }
 
-// closed fails the test unless the server closes the connection; what it sends
-// before is returned.
+// closed fails the test unless the server closes the connection, and returns the frames before
+// that.
 func (c *rawClient) closed() (frames [][]byte) {
 	c.t.Helper()
 	for {
@@ -214,8 +214,7 @@ type failure struct {
 
 func (f *failure) Error() string { return fmt.Sprint(f.class, f.details) }
 
-// wait returns the answer to a request. What the server calls meanwhile is kept
-// in told.
+// wait returns the answer to a request. Calls of the server meanwhile are kept in told.
 func (c *rawClient) wait(id int64) (any, error) {
 	c.t.Helper()
 	for {
@@ -241,7 +240,7 @@ func (c *rawClient) try(name string, args ...any) (any, error) {
 	return c.wait(c.request(name, args...))
 }
 
-// call is try for what must work.
+// call is try for calls that must work.
 func (c *rawClient) call(name string, args ...any) any {
 	c.t.Helper()
 	v, err := c.try(name, args...)
@@ -251,7 +250,7 @@ func (c *rawClient) call(name string, args ...any) any {
 	return v
 }
 
-// fails is try for what must fail with an exception of that class.
+// fails is try for calls that must fail with an exception of that class.
 func (c *rawClient) fails(class, name string, args ...any) any {
 	c.t.Helper()
 	v, err := c.try(name, args...)

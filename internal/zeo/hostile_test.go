@@ -23,15 +23,14 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// conversation is what a Python client said on one connection, without the
-// handshake.
+// conversation is a Python client's side of one connection, without the handshake.
 type conversation struct {
 	name     string
 	encoding wire.Encoding
 	messages [][]byte
 }
 
-// recordedConversations reads what is in testdata/recorded; see the README there.
+// recordedConversations reads testdata/recorded; see the README there.
 func recordedConversations(t testing.TB) []conversation {
 	t.Helper()
 	names, err := filepath.Glob("testdata/recorded/*.jsonl")
@@ -85,8 +84,8 @@ func recordedConversations(t testing.TB) []conversation {
 	return all
 }
 
-// talk sends a stream on a connection of its own, reads what comes, and hangs up
-// when the server has taken all or has closed.
+// talk sends a stream on a connection of its own, reads the answers, and hangs up when the server
+// has taken all or has closed.
 func talk(ts *testServer, stream []byte) {
 	mine, its := net.Pipe()
 	ts.welcome(its)

@@ -20,7 +20,7 @@ type idleTest struct {
 	a       *rawClient
 	ahead   atomic.Int64 // nanoseconds of the clock before the true time
 	looks   atomic.Int64 // of votes that wait
-	free    [10]int64    // what there was of each pool
+	free    [10]int64    // the room in each pool
 }
 
 const idleLimit = time.Minute

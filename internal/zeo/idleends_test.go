@@ -10,8 +10,8 @@ import (
 )
 
 // TestEndOfWhoIdlesInTheMiddle: the turn ends in the middle of a blob, or of a message of which
-// nothing more comes or a byte now and then. Whatever the client sends of it afterwards, everything
-// was given back, and it can go on.
+// nothing more comes or a byte now and then. Although the client sends more of it afterwards,
+// everything was given back, and it can go on.
 func TestEndOfWhoIdlesInTheMiddle(t *testing.T) {
 	t.Parallel()
 	for _, overTLS := range []bool{false, true} {
@@ -44,7 +44,7 @@ func TestEndOfWhoIdlesInTheMiddle(t *testing.T) {
 				}
 				stop := make(chan struct{})
 				var passing sync.WaitGroup
-				passing.Go(func() { // again and again, because what was sent may still be coming
+				passing.Go(func() { // again and again, because sent bytes may still be coming
 					for {
 						select {
 						case <-stop:

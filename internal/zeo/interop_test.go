@@ -25,7 +25,7 @@ import (
 // /usr/bin/python3, whichever has the other modules. INTEROP_SERVER is a binary to
 // test instead of this module's. INTEROP_SECONDS is how long the soak test takes.
 
-// interop is what the scripts need.
+// interop is the surroundings of the scripts.
 type interop struct {
 	python, server, scripts string
 	env                     []string
@@ -95,7 +95,7 @@ func openTempDir(t *testing.T) string {
 	return dir
 }
 
-// run runs a script; what it wrote to standard error and output is returned.
+// run runs a script, and returns its standard output and error.
 func (in *interop) run(t *testing.T, script string, args ...string) (out, errs string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), perSuite)
@@ -111,7 +111,7 @@ func (in *interop) run(t *testing.T, script string, args ...string) (out, errs s
 	return stdout.String(), stderr.String()
 }
 
-// outcome is one line of what a script reports.
+// outcome is one line of a script's report.
 type outcome struct{ verdict, name string }
 
 // outcomes reads the lines. Without the last one the script did not come to its end.
@@ -247,7 +247,7 @@ func TestInteropSuite(t *testing.T) {
 	}
 }
 
-// suite runs some of ZEO's tests and compares what comes out with the table.
+// suite runs some of ZEO's tests and compares their outcomes with the table.
 func (in *interop) suite(t *testing.T, table expectations, args []string) {
 	t.Helper()
 	output := filepath.Join(t.TempDir(), "outcomes")
@@ -282,7 +282,7 @@ func (in *interop) suite(t *testing.T, table expectations, args []string) {
 	t.Logf("%v", counts)
 }
 
-// report returns what a script wrote about a test.
+// report returns a script's lines about a test.
 func report(errs string, o outcome) string {
 	_, after, found := strings.Cut(errs, fmt.Sprintf("=== %s %s\n", o.verdict, o.name))
 	if !found {

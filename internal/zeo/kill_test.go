@@ -73,10 +73,10 @@ type survivor struct {
 	n       int
 	oid     zodb.OID // its own
 	last    zodb.TID
-	carried map[zodb.OID]zodb.TID // what its cache has as current
-	acked   map[zodb.TID]string   // what it committed and has the answer to
+	carried map[zodb.OID]zodb.TID // the current revisions of its cache
+	acked   map[zodb.TID]string   // its commits with an answer
 	count   int
-	queued  int // reconnections that were told what they missed
+	queued  int // reconnections that were told the missed transactions
 }
 
 const shared = zodb.OID(1)

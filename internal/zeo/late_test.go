@@ -16,9 +16,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestStepAfterTheEndOfAVoteGoesNowhere: the reader has found the transaction, and then its
-// vote fails: the step is not taken into what nobody looks at any more, and no memory is
-// charged for it.
+// TestStepAfterTheEndOfAVoteGoesNowhere: the reader has found the transaction, and then its vote
+// fails: the step is not added to a forgotten transaction, and no memory is charged for it.
 func TestStepAfterTheEndOfAVoteGoesNowhere(t *testing.T) {
 	t.Parallel()
 	ts, _, _ := limited(t, Limits{})
@@ -130,8 +129,8 @@ func TestStepsRaceWithTheEndOfAVote(t *testing.T) {
 	eventually(t, "everything was given back", func() bool { return ts.Connections() == 0 && ts.budgets.free() == free })
 }
 
-// TestConflictsAreConflictsWhereMemoryIsShort: of several the records of one are always sent,
-// and what cannot be resolved is a conflict, which clients take for a reason to try again.
+// TestConflictsAreConflictsWhereMemoryIsShort: of several the records of one are always sent, and
+// an unresolvable one is a conflict, which clients take for a reason to try again.
 func TestConflictsAreConflictsWhereMemoryIsShort(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {
@@ -186,8 +185,8 @@ func lateTest(t *testing.T) (ts *testServer, a, b *rawClient, vote int64) {
 	return ts, a, b, vote
 }
 
-// TestLateStepsAreBounded: data that arrives while a vote waits for its turn is taken up to a bound,
-// beside the one that has the turn; what is more makes the vote fail.
+// TestLateStepsAreBounded: data that arrives while a vote waits for its turn is taken up to a
+// bound, beside the one that has the turn; more makes the vote fail.
 func TestLateStepsAreBounded(t *testing.T) {
 	t.Parallel()
 	ts, a, b, vote := lateTest(t)
@@ -233,7 +232,7 @@ func TestLateStepsAreChargedOnce(t *testing.T) {
 	b.call("tpc_abort", mine)
 }
 
-// TestAccountOfATransaction: it has no more than the largest one may have, whatever comes late.
+// TestAccountOfATransaction: it has no more than the largest one may have, also if data comes late.
 func TestAccountOfATransaction(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20

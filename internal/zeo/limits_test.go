@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// limited is a server with limits, its log and what it refused.
+// limited is a server with limits, its log and its refusals.
 func limited(t *testing.T, l Limits, more ...func(*Options)) (*testServer, *refusals, *logBuffer) {
 	t.Helper()
 	refused, log := &refusals{}, &logBuffer{}
@@ -27,8 +27,8 @@ func limited(t *testing.T, l Limits, more ...func(*Options)) (*testServer, *refu
 	return serve(t, o), refused, log
 }
 
-// pipe is a connection to the server that keeps nothing on the way: what the
-// client does not read waits in the server.
+// pipe is a connection to the server that keeps nothing on the way: unread bytes wait in the
+// server.
 func (ts *testServer) pipe(e wire.Encoding) *rawClient {
 	ts.t.Helper()
 	mine, its := net.Pipe()
@@ -165,8 +165,8 @@ func TestWhoDoesNotRegisterInTimeIsClosed(t *testing.T) {
 	quick.call("ping")
 }
 
-// TestClientThatDoesNotReadIsClosed fills the queue of a client with
-// announcements. Others are told, and what waits is bounded.
+// TestClientThatDoesNotReadIsClosed fills the queue of a client with announcements. Others are
+// told, and the queue is bounded.
 func TestClientThatDoesNotReadIsClosed(t *testing.T) {
 	t.Parallel()
 	encodings(t, func(t *testing.T, e wire.Encoding) {

@@ -182,8 +182,8 @@ func TestWhoComesAgainAndAgainTurnsOutItself(t *testing.T) {
 	wait.Wait()
 }
 
-// TestRefusedRegisterIsNotRepeatedForEver: the connection ends, and the log does not grow
-// with what clients say.
+// TestRefusedRegisterIsNotRepeatedForEver: the connection ends, and the log does not grow with the
+// calls of clients.
 func TestRefusedRegisterIsNotRepeatedForEver(t *testing.T) {
 	t.Parallel()
 	ts, _, log := limited(t, Limits{})

@@ -101,8 +101,8 @@ func TestInvalidationsOfADamagedHistoryAreUnknown(t *testing.T) {
 	}
 }
 
-// TestNothingIsKnownFromBeforeAHistoryThatDiffers: what clients cached of the source of an
-// import that left something out has tids of this storage, and is not in it.
+// TestNothingIsKnownFromBeforeAHistoryThatDiffers: after an import that left something out,
+// clients' caches of the source hold revisions with tids of this storage that are not in it.
 func TestNothingIsKnownFromBeforeAHistoryThatDiffers(t *testing.T) {
 	t.Parallel()
 	for _, differs := range []bool{false, true} {

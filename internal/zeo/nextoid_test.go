@@ -8,8 +8,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestRecordIternextGoesOverGaps: those that are longer than what is tried oid by oid, and those
-// of objects that were deleted and are still there.
+// TestRecordIternextGoesOverGaps: those that are longer than the run tried oid by oid, and those of
+// objects that were deleted and are still there.
 func TestRecordIternextGoesOverGaps(t *testing.T) {
 	t.Parallel()
 	c := serve(t, Options{}).client(wire.Pickle)

@@ -32,7 +32,7 @@ type order struct {
 	told    atomic.Uint64               // the newest transaction of which a writer has the answer
 	stop    chan struct{}               // closed: no writer goes on
 	newest  atomic.Uint64               // oid
-	objects [orderObjects]atomic.Uint64 // their oids; who deletes one puts another in its place
+	objects [orderObjects]atomic.Uint64 // their oids; a deleter puts another in its place
 
 	deletes, conflicts, sessions, verified, dropped atomic.Int64
 }
@@ -99,8 +99,8 @@ type orderReader struct {
 	*order
 	n     int
 	rnd   *rand.Rand
-	cache map[zodb.OID]zodb.TID // the serials of what it takes for current
-	last  zodb.TID              // what it was told of last
+	cache map[zodb.OID]zodb.TID // the serials of the revisions that it takes for current
+	last  zodb.TID              // the last announced one
 }
 
 // connection is one connection of it.
@@ -108,7 +108,7 @@ type connection struct {
 	*rawClient
 	*orderReader
 	asked   map[any]zodb.OID      // loads under way
-	pings   map[any]zodb.TID      // what was acknowledged when they were sent
+	pings   map[any]zodb.TID      // the last acknowledged one when they were sent
 	changed map[zodb.OID]zodb.TID // as it was told on this connection
 	early   [][]any               // announcements that came before the cache was compared
 	valid   bool                  // the cache was compared
@@ -232,8 +232,9 @@ func (c *connection) enter() bool {
 	return true
 }
 
-// session has many loads under way, and now and then a ping. It hangs up after so many
-// messages, whatever is under way; the last connection stays until all was answered and told.
+// session has many loads under way, and now and then a ping. It hangs up after that number of
+// messages, also with requests under way; the last connection stays until all was answered and
+// told.
 func (r *orderReader) session(messages int) (finished bool) {
 	r.sessions.Add(1)
 	raw := r.ts.dial(encodingOf(r.rnd.IntN(2)))
@@ -273,11 +274,11 @@ func (r *orderReader) session(messages int) (finished bool) {
 	return false
 }
 
-// TestAnswersAndAnnouncementsKeepTheirOrder has clients look at each message in the order in
-// which it comes, with many requests under way and with caches that they carry from one
-// connection to the next: no answer shows as current what was announced to have changed
-// before it, or what is announced after it, announcements rise, all that was acknowledged is announced before a later ping
-// is answered, and in the end no cache believes what is stale.
+// TestAnswersAndAnnouncementsKeepTheirOrder has clients look at each message in its order, with
+// many requests under way and with caches that they carry from one connection to the next. No
+// answer shows as current a revision whose change was announced before it, or is announced after
+// it. Announcements rise, all acknowledged transactions are announced before a later ping is
+// answered, and in the end no cache holds a stale revision.
 func TestAnswersAndAnnouncementsKeepTheirOrder(t *testing.T) {
 	n := hometest.Rounds(t, 1500)
 	if testing.Short() {

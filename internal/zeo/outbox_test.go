@@ -21,15 +21,15 @@ func (s *stuck) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestOneLargeAnswerIsNoFaultOfTheClient: what is announced while it is sent, and what waits
-// before it, is no reason to cut the client off, unless that is too much by itself.
+// TestOneLargeAnswerIsNoFaultOfTheClient: the announcements during its sending, and the frames
+// before it, are no reason to cut the client off, unless they are too large by themselves.
 func TestOneLargeAnswerIsNoFaultOfTheClient(t *testing.T) {
 	t.Parallel()
 	const limit, size = 1 << 20, 8 << 20
 	for name, tc := range map[string]struct {
 		memory int64
 		before int // bytes that wait when it comes
-		behind int // what comes then, in pieces of 1,000 bytes
+		behind int // later bytes, in pieces of 1,000
 		wrong  bool
 	}{
 		"announcements behind it":                      {1 << 30, 0, 500_000, false},
@@ -113,7 +113,7 @@ func TestLargeRecordsThatNobodyReadsAreBounded(t *testing.T) {
 			p.request("loadBefore", zodb.OID(1), tid+1)
 		}
 	}
-	// The pool may be overdrawn by what is made at once, and that has a pool of its own.
+	// The pool may be overdrawn by frames made at once, and those have a pool of their own.
 	most := int64(0)
 	eventually(t, "those go that read nothing", func() bool {
 		most = max(most, ts.unread())
@@ -127,7 +127,7 @@ func TestLargeRecordsThatNobodyReadsAreBounded(t *testing.T) {
 	}
 }
 
-// unread returns what waits to be read by all clients.
+// unread returns the bytes that wait to be read by all clients.
 func (ts *testServer) unread() (n int64) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()

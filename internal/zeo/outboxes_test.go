@@ -11,10 +11,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestAllThatNobodyReadsIsBounded has many clients that read nothing of what they ask for, or
-// of what is announced to them: records, undo logs, blobs, announcements. What waits in all
-// outboxes together stays within what the server has for it, though for one of them it would
-// be little; who reads is served, and nobody is cut off who reads.
+// TestAllThatNobodyReadsIsBounded has many clients that read nothing of their answers and
+// announcements: records, undo logs, blobs. All outboxes together stay within the server's pool for
+// them, though it would be little for one of them; readers are served, and no reader is cut off.
 func TestAllThatNobodyReadsIsBounded(t *testing.T) {
 	const memory, pool = 64 << 20, 64 << 20 / 8
 	readers, objects := 150, 500
@@ -61,7 +60,7 @@ func TestAllThatNobodyReadsIsBounded(t *testing.T) {
 					if what == "announcements" {
 						serial = c.commitMany(objects, serial)
 					} else {
-						time.Sleep(time.Millisecond) // what they ask for comes meanwhile, or later
+						time.Sleep(time.Millisecond) // their answers come meanwhile, or later
 					}
 					begun := time.Now()
 					c.call("loadBefore", zodb.OID(1), tid+1)

@@ -106,8 +106,8 @@ func (c *rawClient) store(records map[zodb.OID]string) zodb.TID {
 	return zodb.TIDFromBytes(c.call("tpc_finish", ttid).([]byte))
 }
 
-// garden is what the tests pack: the root refers to object 1, and did to object 2,
-// which referred to 3 and 4.
+// garden is the tests' input for packs: the root refers to object 1, and did to object 2, which
+// referred to 3 and 4.
 func (c *rawClient) garden() {
 	c.t.Helper()
 	c.store(map[zodb.OID]string{0: refers("root", 1, 2), 1: refers("kept"), 2: refers("gone", 3, 4), 3: refers("gone too"), 4: refers("gone as well", 2)})
@@ -218,7 +218,7 @@ func damageBundle(t testing.TB, home string, tid zodb.TID) {
 	t.Fatalf("no bundle has %s", tid)
 }
 
-// filesBelow lists what is in A.
+// filesBelow lists the files in A.
 func filesBelow(t testing.TB, s *engine.Storage) (list []string) {
 	t.Helper()
 	if err := filepath.WalkDir(filepath.Join(s.Home(), "A"), func(name string, d fs.DirEntry, err error) error {
@@ -378,7 +378,7 @@ func TestPackTellsEverybodyTheNewSize(t *testing.T) {
 				if _, err := s.Pack(t.Context(), zodb.PackOptions{}); err != nil {
 					t.Fatal(err)
 				}
-				c.call("get_info") // what was told before is read with its answer
+				c.call("get_info") // earlier announcements are read with its answer
 			}
 			after := s.Counts()
 			if after.Objects != 2 || before.Objects != 5 || after.Bytes >= before.Bytes {
@@ -410,7 +410,7 @@ func TestPackWithoutWaitingIsAnsweredAtOnce(t *testing.T) {
 		c.told = nil
 		c.want(nil, c.call("pack", now(), false))
 		waiting(t, s, "waiting for transactions")
-		// FileStorage says the same. Who does not wait is not told.
+		// FileStorage says the same. A caller that does not wait is not told.
 		c.want(wire.Tuple{"Already packing"}, c.fails(classStorage, "pack", now(), true))
 		c.want(nil, c.call("pack", now(), nil))
 		if !log.has("pack refused") {
@@ -494,7 +494,7 @@ func TestOthersGoOnDuringAPack(t *testing.T) {
 		}
 		goOn(c, 10)
 		goOn(ts.client(e), 11)
-		// What was garbage is referred to again.
+		// Former garbage is referred to again.
 		c.store(map[zodb.OID]string{0: refers("root 3", 1, 2, 10, 11)})
 		if s.PackProgress().Phase != "waiting for transactions" {
 			t.Error("the pack did not wait")
@@ -734,7 +734,8 @@ func TestClientsThatWereAwayDuringAPackAreToldEverythingOrNothing(t *testing.T) 
 							}
 						}
 					}
-					// What came after the pack, and nothing else, also who knows the last transaction before it is told.
+					// The transactions after the pack, and nothing else; a client that knows the
+					// last one before it gets the same.
 					if least := map[string]int{"detailed": len(tids), "undoable": 2}[policy]; known < least {
 						t.Errorf("%d of %d could be told what they missed, want %d", known, len(tids), least)
 					}

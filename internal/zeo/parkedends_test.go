@@ -76,7 +76,7 @@ func parkedStates() map[string]func(x *parkedScene) {
 }
 
 // TestNothingIsLeftOfAParkedTransaction ends connections in each of these states. Their locks,
-// memory, files and what they were promised are given back.
+// memory, files and promised room are given back.
 func TestNothingIsLeftOfAParkedTransaction(t *testing.T) {
 	ends := []string{"close", "reset", "half close", "one-way error", "garbage"}
 	transports(t, Limits{Memory: 4 << 20, Files: 256, Connections: 20}, func(t *testing.T, ts *testServer, _ *refusals, log *logBuffer) {

@@ -10,9 +10,9 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestLocksEndWithTheConnection has a client that holds locks, asks for what takes for
-// ever, and goes: whoever waits for the locks gets them meanwhile. With more requests than
-// there are places, nobody reads any more who would see that it goes.
+// TestLocksEndWithTheConnection has a client that holds locks, makes endless requests, and goes:
+// the waiters for the locks get them meanwhile. With more requests than there are places, nobody
+// reads any more who would see that it goes.
 func TestLocksEndWithTheConnection(t *testing.T) {
 	t.Parallel()
 	ends := map[string]func(t *testing.T, c *net.TCPConn){
@@ -71,8 +71,8 @@ func TestLocksEndWithTheConnection(t *testing.T) {
 	}
 }
 
-// TestPeerThatIsThereIsNotTakenForGone: neither one that is silent, nor one that has sent
-// what nobody has read.
+// TestPeerThatIsThereIsNotTakenForGone: neither one that is silent, nor one whose bytes nobody has
+// read.
 func TestPeerThatIsThereIsNotTakenForGone(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -68,7 +68,7 @@ func (timeless) SetReadDeadline(time.Time) error  { return nil }
 func (timeless) SetWriteDeadline(time.Time) error { return nil }
 
 // TestMemoryForAnswersIsNotKeptByWhoReadsNothing: somebody who has none waits for it, in each of
-// the ways in which answers are made; who holds it has slowTime to go on, and is cut off then.
+// the ways in which answers are made; its holder has slowTime to go on, and is cut off then.
 func TestMemoryForAnswersIsNotKeptByWhoReadsNothing(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(ctx context.Context, c *conn) error{

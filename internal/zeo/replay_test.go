@@ -30,14 +30,13 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// The recorded conversations of Python's client with Python's server are held
-// again with our server: what the client said is sent byte by byte, only with
-// the tids and the pack times of this run, in the order of the recording; and what the server says
-// must be what the other one said, apart from the two tables here. docs/zeo.md
-// has the second one for users.
+// The recorded conversations of Python's client with Python's server are held again with our
+// server: the client's side is sent byte by byte, only with the tids and the pack times of this
+// run, in the order of the recording. The server's side must equal the recorded one, apart from the
+// two tables here. docs/zeo.md has the second one for users.
 
-// varying is a field of a result that has to differ from run to run or from
-// storage to storage. What it must be instead is checked.
+// varying is a field of a result that has to differ from run to run or from storage to storage. Its
+// value in this run is checked.
 type varying struct {
 	methods string // requests, or calls of the server, in whose results it is
 	field   string // key of a dict, at any depth
@@ -90,8 +89,8 @@ type difference struct {
 	message string
 	why     string
 	absent  bool                                 // ours does not send it
-	change  func(r *replay, want *wire.Message)  // makes of what Python says what ours says
-	then    func(r *replay, conn *replayClient)  // what a client does upon it that the recorded one did not
+	change  func(r *replay, want *wire.Message)  // turns Python's answer into ours
+	then    func(r *replay, conn *replayClient)  // the additional calls of a client upon it
 	only    func(r *replay, w wire.Message) bool // if not nil: whether it applies
 }
 
@@ -195,7 +194,7 @@ func length(n byte) []byte {
 	return []byte("\x80\x03cBTrees.Length\nLength\nq\x00.\x80\x03K" + string(rune(n)) + ".")
 }
 
-// hold makes a message of a client wait for what the recording does not show.
+// hold makes a message of a client wait for an event that the recording does not show.
 type hold struct {
 	scenario, message string // “c3 server_status”
 	why               string
@@ -387,8 +386,8 @@ func newReplay(t *testing.T, scenario string, e wire.Encoding) *replay {
 	return r
 }
 
-// restorePrior gives the storage what it had before the first client came: the
-// revisions that the recording shows.
+// restorePrior gives the storage its state before the first client came: the revisions that the
+// recording shows.
 func (r *replay) restorePrior() {
 	greeted := make(map[[2]any]bool)
 	byTID := make(map[zodb.TID][]zodb.Record)
@@ -502,11 +501,11 @@ func (r *replay) fatalf(format string, args ...any) {
 	r.t.Fatalf("%s.%c5 %s: %s", r.scenario, r.encoding, r.at, fmt.Sprintf(format, args...))
 }
 
-// sharedBlob is what a client puts into the shared directory; the recording
-// does not have it.
+// sharedBlob is the content of a client's file in the shared directory; the recording does not have
+// it.
 const sharedBlob = "a blob in a shared directory"
 
-// send sends what the client said.
+// send sends the client's bytes.
 func (r *replay) send(c *replayClient) {
 	payload := r.translated(r.at.payload)
 	if !c.greeted[0] {
@@ -576,7 +575,7 @@ func (r *replay) show(frame []byte) string {
 	return fmt.Sprintf("%v %v %s %q", m.ID, m.Flag, m.Name, m.Args)
 }
 
-// receive compares what our server says with what the other one said.
+// receive compares the messages of our server with those of the other one.
 func (r *replay) receive(c *replayClient) {
 	switch {
 	case !c.greeted[1]:
@@ -618,8 +617,8 @@ func (r *replay) receive(c *replayClient) {
 	}
 }
 
-// wanted is the recorded message with the tids of this run. What cannot be
-// read answers the only open request.
+// wanted is the recorded message with the tids of this run. An unreadable one answers the only open
+// request.
 func (r *replay) wanted(c *replayClient) (m wire.Message, known bool) {
 	m, err := wire.Decode(r.encoding, r.translated(r.at.payload))
 	if err == nil {
@@ -644,8 +643,8 @@ func (r *replay) wanted(c *replayClient) (m wire.Message, known bool) {
 	return m, false
 }
 
-// next is the next message of our server. Only answers to what was asked for
-// at the same time may come in another order.
+// next is the next message of our server. Only answers to simultaneous requests may come in another
+// order.
 func (r *replay) next(c *replayClient, want wire.Message) wire.Message {
 	id := fmt.Sprintf("%x", want.RawID)
 	if m, ok := c.early[id]; ok && want.Name == ".reply" {
@@ -764,7 +763,7 @@ func dicts(v any) any {
 	return d
 }
 
-// comparableMessage is what is compared of a message.
+// comparableMessage is the compared part of a message.
 type comparableMessage struct {
 	ID, Flag any
 	Name     string
@@ -785,7 +784,7 @@ func (r *replay) compare(method string, want, got wire.Message) {
 		want.ID, want.Flag, want.Name, want.Args, got.ID, got.Flag, got.Name, got.Args, d)
 }
 
-// settled puts what our server says into the fields that vary, if it fits.
+// settled puts our server's values into the fields that vary, if they fit.
 func (r *replay) settled(method string, want, got any) any {
 	switch w := want.(type) {
 	case wire.Tuple:

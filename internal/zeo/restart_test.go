@@ -40,7 +40,7 @@ func TestClientsThatComeBackAfterARestartAreToldWhatTheyMissed(t *testing.T) {
 			}
 			tids = append(tids, serials[oid])
 		}
-		// What an honest server says, from the storage.
+		// An honest server's answers, from the storage.
 		want := func(missed int) map[string]bool {
 			oids := make(map[string]bool)
 			for _, tx := range committed(t, s, tids[n-missed]) {

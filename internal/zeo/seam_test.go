@@ -10,8 +10,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// memory is a storage without files: the seam between the server and what stands behind it.
-// What it does not have is nil, and a test that calls it panics.
+// memory is a storage without files: the seam between the server and its storage. Missing methods
+// are nil, and a test that calls one panics.
 type memory struct {
 	zodb.Storage
 

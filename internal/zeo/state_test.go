@@ -33,9 +33,9 @@ func states() []state {
 	}
 }
 
-// TestStateTable checks each row of the protocol's table of calls and states.
-// What is expected: “none” an answer None, “tid” the tid of a commit, “list” the answer
-// of a vote, or the class of an exception and a part of its details.
+// TestStateTable checks each row of the protocol's table of calls and states. The expectation:
+// “none” an answer None, “tid” the tid of a commit, “list” the answer of a vote, or the class of an
+// exception and a part of its details.
 func TestStateTable(t *testing.T) {
 	t.Parallel()
 	type row struct {
@@ -106,7 +106,7 @@ func TestStateTable(t *testing.T) {
 						break
 					}
 					check(t, r.want[i], got, err)
-					// Whatever happened, the lock is free when both are gone.
+					// The lock is free in every case when both are gone.
 					holder.conn.Close()
 					c.conn.Close()
 					free(t, ts, e)

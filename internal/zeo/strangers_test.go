@@ -65,11 +65,10 @@ func identity(t *testing.T, name string) (cert tls.Certificate, certificate, key
 type stranger struct {
 	name string
 	tls  *tls.Config // nil: it comes without
-	say  string      // what it sends, after the handshake if there is one
+	say  string      // its bytes, after the handshake if there is one
 }
 
-// knock connects and says what there is to say. Whether it was let in is whether it was sent
-// anything that is not about the handshake.
+// knock connects and says its say. It was let in if it was sent anything beyond the handshake.
 func (s *stranger) knock(address string) (in bool, err error) {
 	plain, err := net.Dial("tcp", address)
 	if err != nil {
@@ -99,10 +98,10 @@ func (s *stranger) knock(address string) (in bool, err error) {
 	return n > 0 && !alert, nil
 }
 
-// TestFloodOfStrangersCostsLittle: clients without a certificate, with one of somebody else
-// who has the same name, with old versions of TLS, without TLS, and with handshakes that are
-// none come as fast as they can. None of them is let in; memory, descriptors and the log stay
-// small; who was there before goes on, and who has a certificate comes in.
+// TestFloodOfStrangersCostsLittle: clients without a certificate, with one of somebody else of the
+// same name, with old versions of TLS, without TLS, and with broken handshakes come as fast as they
+// can. None of them is let in; memory, descriptors and the log stay small; earlier clients go on,
+// and clients with a certificate come in.
 func TestFloodOfStrangersCostsLittle(t *testing.T) {
 	const parallel = 3 // of each kind
 	each := hometest.Rounds(t, 120)

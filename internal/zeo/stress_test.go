@@ -21,9 +21,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// stress is one round: some clients do at random what clients do, on a few
-// objects, and afterwards all that they were told is compared with what was
-// committed.
+// stress is one round: some clients make random calls on a few objects, and afterwards all their
+// answers are compared with the committed transactions.
 type stress struct {
 	t       *testing.T
 	ts      *testServer
@@ -190,7 +189,7 @@ func awaitLostOnes(ctx context.Context, t *testing.T, s *engine.Storage) {
 	}
 }
 
-// dial connects, and asks for what was missed.
+// dial connects, and asks for missed invalidations.
 func (a *actor) dial(ctx context.Context) error {
 	told := zodb.TID(a.told.Load())
 	c, err := cachetest.Dial(ctx, zeoclient.Options{Address: a.ts.address, Encoding: encodingOf(a.rnd.IntN(2))}, true)
@@ -221,7 +220,7 @@ func (a *actor) dial(ctx context.Context) error {
 		return fmt.Errorf("R7: told what was missed up to %s, when %s was finished; registered at %s", upTo, told, a.at.base)
 	}
 	a.missed = append(a.missed, missing{a.last, upTo, oids})
-	// What is not in the list is as current as it was: ask.
+	// An object outside the list is as current as it was: ask.
 	for oid, serial := range a.carried {
 		if slices.Contains(oids, oid) {
 			delete(a.carried, oid)
@@ -235,7 +234,7 @@ func (a *actor) dial(ctx context.Context) error {
 	return nil
 }
 
-// end closes the connection, and keeps what its cache says is current.
+// end closes the connection, and keeps the current revisions of its cache.
 func (a *actor) end() {
 	c := a.at.Cache
 	c.Close()
@@ -445,7 +444,7 @@ func (a *actor) transaction(ctx context.Context) error {
 	return nil
 }
 
-// compare looks at all that a client saw, knowing what was committed.
+// compare looks at all answers to a client, with the committed transactions at hand.
 func (a *actor) compare(all []*zodb.Transaction) {
 	tids := make([]zodb.TID, len(all))
 	changes := make(map[zodb.OID][]zodb.TID)
@@ -558,7 +557,7 @@ func TestRegistrationIsOneStep(t *testing.T) {
 			}
 		})
 	}
-	next := make(map[zodb.TID]zodb.TID) // what was announced as the one after
+	next := make(map[zodb.TID]zodb.TID) // the one announced after it
 	for i := range hometest.Rounds(t, 150) {
 		c := ts.dial(encodingOf(i))
 		base := zodb.TIDFromBytes(c.call("register", "1", false).([]byte))

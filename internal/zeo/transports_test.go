@@ -34,7 +34,7 @@ func socket(c net.Conn) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// usage is what this process has in use.
+// usage is this process's goroutines and descriptors.
 type usage struct{ goroutines, files int }
 
 func inUse(t *testing.T) usage {
@@ -68,13 +68,13 @@ func (u usage) notMoreThan(t *testing.T) {
 	}
 }
 
-// free is what is left of each of the pools.
+// free is the rest of each of the pools.
 func (b *budgets) free() [10]int64 {
 	return [10]int64{b.frames.Free(), b.values.Free(), b.places.Free(), b.files.Free(), b.spools.Free(), b.reads.Free(), b.answers.Free(), b.queues.Free(), b.steps.Free(), b.iterators.Free()}
 }
 
-// processorTime is what this process took of the processors until now, without what the
-// collector does for f.
+// processorTime is this process's use of the processors until now, without the share of the
+// collector for f.
 func processorTime(t *testing.T, f func()) time.Duration {
 	t.Helper()
 	taken := func() time.Duration {

@@ -90,8 +90,8 @@ func TestTransactionThatNobodyCouldCommit(t *testing.T) {
 	b.call("tpc_finish", mine)
 }
 
-// TestWhoWaitsInTheWayOfALargeTransactionGivesIn: of two that wait for what the other one has,
-// the one whose turn it is goes on, and the other is told to try again.
+// TestWhoWaitsInTheWayOfALargeTransactionGivesIn: of two that wait for each other's locks, the one
+// whose turn it is goes on, and the other is told to try again.
 func TestWhoWaitsInTheWayOfALargeTransactionGivesIn(t *testing.T) {
 	t.Parallel()
 	ts := turnServer(t)

@@ -67,7 +67,7 @@ func TestPieceThatDoesNotComeToItsEnd(t *testing.T) {
 		c.begin(mine)
 		c.oneWay("storeBlobStart")
 		c.oneWay("storeBlobChunk", content(2<<20))
-		// More than what is left of a buffer of the blob, so that a part is seen to have come.
+		// More than the rest of a buffer of the blob, so that a part is seen to have come.
 		frame := c.callFrame("storeBlobChunk", content(60_000))
 		for range 9 {
 			if _, err := c.conn.Write(frame); err != nil {

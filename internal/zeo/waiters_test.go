@@ -9,10 +9,10 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestVoteThatWaitsWithManyObjectsCostsOthersNothing: one client holds the lock of an object;
-// the vote of another one, with many objects, waits for it; a third commits meanwhile what
-// neither of them has. It takes as much of the processor as without them, whether the object
-// is the first or the last of those of the one that waits, who has the locks of the rest then.
+// TestVoteThatWaitsWithManyObjectsCostsOthersNothing: one client holds the lock of an object; the
+// vote of another one, with many objects, waits for it; a third commits other objects meanwhile. It
+// takes as much of the processor as without them, whether the object is the first or the last of
+// the waiting vote, which has the locks of the rest then.
 func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds of processor time")
@@ -31,7 +31,7 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 			})
 		}
 		free := ts.budgets.free()
-		work() // what is made at the first time
+		work() // allocations of the first time
 		alone := work()
 		for name, wanted := range map[string]zodb.OID{"first": first, "last": last} {
 			if name == "first" && ts.tls != nil {
@@ -53,7 +53,7 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 			if took := work(); took > generous*alone+slack {
 				t.Errorf("%s: %d commits take %s while a vote with %d objects waits, and %s without it", name, commits, took, many, alone)
 			}
-			// What waits is gone with its client, whoever has the lock.
+			// A waiter is gone with its client, in either case.
 			waiter.conn.Close()
 			other := ts.client(wire.Pickle)
 			other.commit(first+zodb.OID(many), 0, "o")

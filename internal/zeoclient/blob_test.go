@@ -9,7 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// ending is a context that ends while a blob comes. Whoever asks for its end after that waits for late
+// ending is a context that ends while a blob comes. A later question for its end waits for late
 // first.
 type ending struct {
 	context.Context

@@ -194,7 +194,7 @@ func TestSlowTakerOfABlobHoldsTheServerBack(t *testing.T) {
 		}
 	}()
 	var last int64 = -1
-	for now := sent.Load(); now == 0 || now != last; now = sent.Load() { // what the sockets hold
+	for now := sent.Load(); now == 0 || now != last; now = sent.Load() { // the bytes that the sockets hold
 		last = now
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -139,8 +139,8 @@ func TestLargeTransactionsSideBySideHaveTheMemoryOnce(t *testing.T) {
 	}
 }
 
-// TestMemoryOfWhoDoesNotFinish: who waits for one that does not come to its end is told so after
-// a moment, and small ones do not wait for it at all.
+// TestMemoryOfWhoDoesNotFinish: a large transaction that waits for one without an end is told so
+// after a moment, and small ones do not wait for it at all.
 func TestMemoryOfWhoDoesNotFinish(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, Footprint{}, Footprint{})
@@ -178,7 +178,7 @@ func TestMemoryOfWhoDoesNotFinish(t *testing.T) {
 	g.want("when that has ended", true, &again, needs(limit/2))
 }
 
-// TestMemoryIsKeptForASecondVote: who holds locks does not wait for memory that it had.
+// TestMemoryIsKeptForASecondVote: a holder of locks does not wait for memory that it had.
 func TestMemoryIsKeptForASecondVote(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, Footprint{Bytes: 10_000, Inodes: 1000}, Footprint{Bytes: 10_000, Inodes: 1000})

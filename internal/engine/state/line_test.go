@@ -58,8 +58,8 @@ func TestHolderOfLocksWaitsForPromisesForAMoment(t *testing.T) {
 	}
 }
 
-// TestWaitForAFlushIsNoWaitForOthers: who has waited for a slow flush, and then finds that another
-// one was let in, waits for that.
+// TestWaitForAFlushIsNoWaitForOthers: a transaction that has waited for a slow flush, and then
+// finds that another one was let in, waits for that.
 func TestWaitForAFlushIsNoWaitForOthers(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, Footprint{}, Footprint{})

@@ -306,7 +306,7 @@ func TestWhyItStartedInSnapshotMode(t *testing.T) {
 	}
 }
 
-// TestFilesLeftFollowARunningFlush: what is shown of a long flush does not stand still.
+// TestFilesLeftFollowARunningFlush: the shown progress of a long flush does not stand still.
 func TestFilesLeftFollowARunningFlush(t *testing.T) {
 	t.Parallel()
 	s := newState(nil)

@@ -66,8 +66,8 @@ func TestWhoIsAloneCommitsItself(t *testing.T) {
 	}
 }
 
-// TestTheCommitterWaitsForWhoIsAlone: it neither commits beside one who commits itself, nor ends
-// before that, and finds what came meanwhile.
+// TestTheCommitterWaitsForWhoIsAlone: it neither commits beside a solitary transaction, nor ends
+// before that, and finds the commits that came meanwhile.
 func TestTheCommitterWaitsForWhoIsAlone(t *testing.T) {
 	t.Parallel()
 	var c commitQueue

@@ -13,7 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// memoryFile keeps what is written, until it fails.
+// memoryFile keeps the written bytes, until it fails.
 type memoryFile struct {
 	vfs.File
 	content bytes.Buffer

@@ -8,8 +8,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// TestAPanicInACommitFailsTheStorage: who recovers from it, as a server does, has a storage that
-// refuses all further transactions, and none that waits for ever.
+// TestAPanicInACommitFailsTheStorage: after a caller recovered, as a server does, the storage
+// refuses all further transactions, and makes none wait for ever.
 func TestAPanicInACommitFailsTheStorage(t *testing.T) {
 	t.Parallel()
 	s := newStorage(t)

@@ -34,7 +34,7 @@ func storedExtensions(t testing.TB) []storedExtension {
 	return all
 }
 
-// describe is what make_extensions.py makes of a value.
+// describe is the description of a value that make_extensions.py makes.
 func describe(v any) string {
 	join := func(items []any) string {
 		var texts []string
@@ -87,7 +87,7 @@ func describe(v any) string {
 	return fmt.Sprintf("%T%v", v, v)
 }
 
-// TestStoredExtensionsOfAnyPythonAreRead reads what Python wrote, and what we write of it.
+// TestStoredExtensionsOfAnyPythonAreRead reads Python's bytes, and our bytes of the same value.
 func TestStoredExtensionsOfAnyPythonAreRead(t *testing.T) {
 	t.Parallel()
 	for _, e := range storedExtensions(t) {
@@ -231,8 +231,8 @@ func TestStoredOpcodes(t *testing.T) {
 	}
 }
 
-// TestRecordedExtensionsArePickledAsStored compares the extension of the recorded requests with
-// what becomes of it on the disk and back.
+// TestRecordedExtensionsArePickledAsStored compares the extension of the recorded requests with its
+// form on the disk and back.
 func TestRecordedExtensionsArePickledAsStored(t *testing.T) {
 	t.Parallel()
 	count := 0
@@ -258,7 +258,7 @@ func TestRecordedExtensionsArePickledAsStored(t *testing.T) {
 	}
 }
 
-// FuzzExtension reads any pickle and writes what was read.
+// FuzzExtension reads any pickle and writes its value.
 func FuzzExtension(f *testing.F) {
 	for _, e := range storedExtensions(f) {
 		f.Add(unhex(f, e.Hex))
@@ -282,7 +282,7 @@ func FuzzExtension(f *testing.F) {
 	})
 }
 
-// checkSize asserts how much what was read from b may blow up.
+// checkSize asserts how much the value of b may blow up.
 func checkSize(t *testing.T, b, encoded []byte) {
 	t.Helper()
 	// A small value takes up to 9 bytes; the longest thing around one is the name of a class.

@@ -149,7 +149,7 @@ func TestLengthIsNotTrusted(t *testing.T) {
 	}
 }
 
-// TestLargeFramesAreGivenBack looks at what a Reader keeps.
+// TestLargeFramesAreGivenBack looks at the buffer that a Reader keeps.
 func TestLargeFramesAreGivenBack(t *testing.T) {
 	t.Parallel()
 	r := NewReader(bytes.NewReader(frames(make([]byte, 1<<20), []byte("x"))), 1<<30)

@@ -340,7 +340,7 @@ func laughs(first, op string, n int) string {
 	return string(out)
 }
 
-// TestHostileFramesAreRefused also measures what refusing them costs.
+// TestHostileFramesAreRefused also measures the cost of the refusals.
 func TestHostileFramesAreRefused(t *testing.T) {
 	for _, tc := range hostile {
 		t.Run(fmt.Sprintf("%c %s", tc.encoding, tc.name), func(t *testing.T) {
@@ -362,8 +362,8 @@ func TestHostileFramesAreRefused(t *testing.T) {
 	}
 }
 
-// TestRequestsMayTakeNoMoreMemoryThanTheyAreGiven measures what is allocated for frames of
-// the smallest values, refused or not.
+// TestRequestsMayTakeNoMoreMemoryThanTheyAreGiven measures the allocations for frames of the
+// smallest values, refused or not.
 func TestRequestsMayTakeNoMoreMemoryThanTheyAreGiven(t *testing.T) {
 	const n = 1 << 20
 	for name, tc := range map[string]struct {
@@ -390,7 +390,7 @@ func TestRequestsMayTakeNoMoreMemoryThanTheyAreGiven(t *testing.T) {
 			if err == nil {
 				t.Errorf("%s is taken with %d bytes", name, memory)
 			}
-			// Allocated in all, what was given back while a slice grew included; the frame is copied.
+			// Allocated in all, the outgrown parts of a slice included; the frame is copied.
 			if got := int(after.TotalAlloc-before.TotalAlloc) - len(tc.frame); got > 2*memory+20_000 {
 				t.Errorf("%s: %d bytes allocated where %d were given", name, got, memory)
 			}

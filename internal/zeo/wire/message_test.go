@@ -125,7 +125,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestIDIsEchoedInItsType sends ids of all kinds and looks at what a reply to them says.
+// TestIDIsEchoedInItsType sends ids of all kinds and looks at the ids of the replies.
 func TestIDIsEchoedInItsType(t *testing.T) {
 	t.Parallel()
 	rest := "\x89X\x04\x00\x00\x00ping)t."
@@ -206,7 +206,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestRefusedMessagesLeaveTheBuffer asks for what cannot be sent.
+// TestRefusedMessagesLeaveTheBuffer asks for messages that cannot be sent.
 func TestRefusedMessagesLeaveTheBuffer(t *testing.T) {
 	t.Parallel()
 	deep := func(n int) any {

@@ -129,7 +129,7 @@ func TestExtensionsAreStored(t *testing.T) {
 	})
 }
 
-// FuzzDecodePickle decodes anything; what is decoded can be written and read again.
+// FuzzDecodePickle decodes anything; a decoded value can be written and read again.
 func FuzzDecodePickle(f *testing.F) {
 	for _, tc := range hostile {
 		if tc.encoding == Pickle && len(tc.frame) < 1000 {
@@ -191,7 +191,8 @@ func fuzzDecode(t *testing.T, e Encoding, frame []byte) {
 	if err != nil || describe(m.ID) != describe(echo.ID) || echo.Args != nil || echo.Name != replyName {
 		t.Fatalf("the reply to %+v is %+v, %v", m, echo, err)
 	}
-	// What can be written is read as the same. Values that only a few may write are tried with all classes.
+	// A writable value is read as the same. Values that only a few may write are tried with all
+	// classes.
 	result, err := appendClasses(e, m.Args)
 	if err != nil {
 		if bytes.Contains(frame, []byte("Prefix")) {

@@ -20,8 +20,8 @@ type recorded struct {
 	payload  []byte
 }
 
-// readRecorded returns the messages of all recorded conversations, without handshakes and what is
-// no message: see the README there.
+// readRecorded returns the messages of all recorded conversations, without handshakes and other
+// bytes that are not messages: see the README there.
 func readRecorded(t testing.TB) []recorded {
 	t.Helper()
 	names, err := filepath.Glob("../testdata/recorded/*.jsonl")
@@ -91,7 +91,7 @@ var unreadable = map[string]string{
 	"undo.Z5.jsonl UndoError": "the Python server sends exception objects here",
 }
 
-// TestRecordedMessagesAreReproduced decodes what Python sent and encodes it again.
+// TestRecordedMessagesAreReproduced decodes Python's messages and encodes them again.
 func TestRecordedMessagesAreReproduced(t *testing.T) {
 	t.Parallel()
 	count := 0
