@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/salvage"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -34,7 +35,10 @@ again.
 
 A bundle whose end is lost may have carried the list of its removed members. Where
 nothing else knows it, they are there again until the next pack, the last line says
-so, and the status is 3.`,
+so, and the status is 3.
+
+Files of a newer release, and files that only it can judge, are left in DIR with the
+verb newer. The rest is salvaged, and the status is 3.`,
 		Example: "  dirstorage salvage --dry-run /srv/lost+found /srv/zodb\n  dirstorage salvage /srv/lost+found /srv/zodb",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -68,9 +72,12 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	returned := 0
+	returned, newer := int64(0), int64(0)
 	for _, a := range plan {
-		if a.Returned {
+		switch {
+		case a.Verb == salvage.Newer:
+			newer++
+		case a.Returned:
 			returned++
 		}
 		if err := o.print(e, a); err != nil {
@@ -80,11 +87,24 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 	if !o.dryRun {
 		err = apply(ctx, e, lost, home, plan)
 	}
-	if err != nil || returned == 0 {
+	if err != nil || returned+newer == 0 {
 		return err
 	}
-	return &status{code: exitDamage, err: hint(fmt.Errorf("the lists of removed members of %d bundles are lost: objects that packs removed may be there again", returned),
-		"the next pack removes them; if a backup or a copy of %s has such a bundle whole, put that into %s and move the one that was made of it out of %s/A/bundles, then run salvage again", o.home, o.dir, o.home)}
+	return &status{code: exitDamage, err: o.incomplete(returned, newer)}
+}
+
+// incomplete is the error of a salvage that has done what it could.
+func (o *salvageCommand) incomplete(returned, newer int64) error {
+	if newer > 0 {
+		text := fmt.Sprintf("left alone: %s that a newer release wrote, or has to judge; transactions are missing, or objects that packs removed are there again", human.Number(newer, "file"))
+		if returned > 0 {
+			text += fmt.Sprintf("; the lists of removed members of %s are lost, too", human.Number(returned, "bundle"))
+		}
+		return hint(errors.New(text),
+			"this is dirstorage %s; do not open %s with it, run salvage again with that release, or a later one; the lines with “newer” name the files", buildInfo().Version, o.home)
+	}
+	return hint(fmt.Errorf("the lists of removed members of %s are lost: objects that packs removed may be there again", human.Number(returned, "bundle")),
+		"the next pack removes them; if a backup or a copy of %s has such a bundle or list whole, put that into %s and move the one that was made of it out of %s/A/bundles, then run salvage again", o.home, o.dir, o.home)
 }
 
 // apply carries out a plan. Files bear the time of now, or the floor of time stamps if that is later.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,7 +45,7 @@ func TestSalvageSaysThatAListMayBeLost(t *testing.T) {
 		}
 		code, text, line := 0, "made again of", ""
 		if !known {
-			code, text, line = exitDamage, "bundles are lost: objects that packs removed may be there again", `"returned":true`
+			code, text, line = exitDamage, "are lost: objects that packs removed may be there again", `"returned":true`
 			if err := os.Remove(filepath.Join(home, "misc", "current")); err != nil {
 				t.Fatal(err)
 			}
@@ -53,6 +55,41 @@ func TestSalvageSaysThatAListMayBeLost(t *testing.T) {
 		want(t, code, text, "salvage", dir, home)
 		want(t, exitOK, "0 damaged", "check", home)
 	}
+}
+
+// TestSalvageGoesOnBesideANewerRelease: a list of a newer release is left alone, everything else is done, and the
+// status and the last line say so.
+func TestSalvageGoesOnBesideANewerRelease(t *testing.T) {
+	t.Parallel()
+	home, dir := enginetest.Home(t, engine.CreateOptions{Format: "bundled"}), t.TempDir()
+	s := enginetest.Open(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("root")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bundles, err := filepath.Glob(filepath.Join(home, "A", "bundles", "*.tar.zst"))
+	if err != nil || len(bundles) != 1 {
+		t.Fatalf("%v, %v", bundles, err)
+	}
+	n, _, _ := bundle.ParseName(filepath.Base(bundles[0]))
+	list, err := (&bundle.Gone{}).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.BigEndian.PutUint32(list[8:], 9)
+	binary.BigEndian.PutUint32(list[len(list)-4:], crc32.Checksum(list[:len(list)-4], crc32.MakeTable(crc32.Castagnoli)))
+	if err := os.WriteFile(filepath.Join(dir, n.Gone(1)), list, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(bundles[0], filepath.Join(dir, filepath.Base(bundles[0]))); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--dry-run"}, nil} {
+		want(t, exitDamage, "newer "+n.Gone(1), append(append([]string{"salvage"}, args...), dir, home)...)
+	}
+	want(t, exitDamage, "do not open "+home+" with it", "salvage", dir, home)
+	want(t, exitDamage, `"verb":"newer"`, "salvage", "--json", dir, home)
+	want(t, exitOK, "0 damaged", "check", home)
 }
 
 // TestSalvagedFilesLookNew: the clock was set back by an hour after a clean close, of which somebody made

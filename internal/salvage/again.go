@@ -54,6 +54,12 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	if err != nil {
 		return err
 	}
+	if k.newer != "" {
+		b.add(Action{Verb: Newer, From: l.name, To: bundlesDir + before.String(), Detail: fmt.Sprintf(
+			"it is damaged, and only a newer release knows by %s which of its members are removed: it is left there, and its transactions are missing; salvage it with that release", k.newer)})
+		b.newerThere = true
+		return nil
+	}
 	detail := fmt.Sprintf("made again of %d revisions and %d transactions", r.Revisions, r.Transactions)
 	if !footer {
 		o.Identity, o.HighestOID = b.identity, max(o.HighestOID, b.highest)

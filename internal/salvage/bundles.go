@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
@@ -39,8 +38,15 @@ type bundles struct {
 	// whole are the names of lost bundles that are whole.
 	whole map[bundle.Name]bool
 	// hurt are lost bundles that are damaged.
-	hurt  []hurt
-	table *current.Table // of current revisions; nil: it was not asked for yet, or there is none
+	hurt []hurt
+	// newer are bundles of a newer release, of the home and lost; newerThere: there are such, with or
+	// without a name. newerLists are lists of removed members.
+	newer      []newerBundle
+	newerThere bool
+	newerLists []newerList
+	// carriedOver are lost lists of bundles that are made again, and where they are then.
+	carriedOver map[string]string
+	table       *current.Table // of current revisions; nil: it was not asked for yet, or there is none
 }
 
 // hurt is a lost bundle that is damaged. A whole copy of it may come behind it.
@@ -62,13 +68,14 @@ type liveBundle struct {
 	name   bundle.Name
 	info   bundle.Info
 	known  bool             // info is
+	newer  bool             // a newer release wrote it
 	source func() *lostFile // to read it
 }
 
 // planBundles names the kind of each lost file. Those that are neither bundles nor lists stay in
 // p.unknown.
 func (p *planner) planBundles(ctx context.Context, files []string) (err error) {
-	b := &bundles{planner: p, numbers: make(map[bundle.Name][]uint64), whole: make(map[bundle.Name]bool)}
+	b := &bundles{planner: p, numbers: make(map[bundle.Name][]uint64), whole: make(map[bundle.Name]bool), carriedOver: make(map[string]string)}
 	defer func() {
 		if b.table != nil {
 			err = errors.Join(err, b.table.Close())
@@ -77,7 +84,17 @@ func (p *planner) planBundles(ctx context.Context, files []string) (err error) {
 	if err := b.readHome(); err != nil {
 		return err
 	}
+	var known []string
 	for _, name := range files {
+		newer, err := b.newerLost(name)
+		if err := errors.Join(ctx.Err(), err); err != nil {
+			return err
+		}
+		if !newer {
+			known = append(known, name)
+		}
+	}
+	for _, name := range known {
 		if err := errors.Join(ctx.Err(), b.file(name)); err != nil {
 			return err
 		}
@@ -160,12 +177,17 @@ func (b *bundles) readHome() error {
 	}
 	for _, n := range live {
 		l := liveBundle{name: n, source: func() *lostFile { return open(b.home, bundlesDir+n.String()) }}
-		if err := l.read(); err != nil {
+		err := l.read()
+		if isNewer(err) {
+			b.newer, b.newerThere = append(b.newer, newerBundle{n, bundlesDir + n.String()}), true
+			b.add(Action{Verb: Newer, To: bundlesDir + n.String(), Detail: err.Error()})
+			l.newer = true
+		} else if err != nil {
 			return err
 		}
 		b.live = append(b.live, l)
 	}
-	return nil
+	return b.newerInHome()
 }
 
 // mark returns the value of an x file of the home; 0: it is not there, or damaged.
@@ -242,19 +264,18 @@ func (b *bundles) file(name string) error {
 		return l.err
 	}
 	defer l.close()
-	head := make([]byte, min(8, l.size))
-	if _, err := l.file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+	kind, given, _, err := b.kind(l)
+	if err != nil {
 		return err
 	}
-	given, number, named := bundle.ParseName(path.Base(name))
-	switch {
-	case bytes.HasPrefix(head, []byte(listMagic)) || named && number > 0:
+	switch kind {
+	case kindList:
 		b.lists = append(b.lists, name)
 		return nil
-	case bytes.HasPrefix(head, []byte(record.ObjectMagic)) || bytes.HasPrefix(head, []byte(record.TransactionMagic)):
+	case kindRecord:
 		b.add(Action{Verb: Doubtful, From: name, Detail: "a revision or a transaction by itself: in the format bundled they are in bundles"})
 		return nil
-	case !named && !bytes.HasPrefix(head, []byte(frameMagic)) && !bytes.HasPrefix(head, []byte(skippableMagic)):
+	case kindOther:
 		b.unknown = append(b.unknown, name)
 		return nil
 	}
@@ -270,6 +291,20 @@ func (b *bundles) file(name string) error {
 	}
 	b.hurt = append(b.hurt, hurt{name, given, err})
 	return nil
+}
+
+// head returns the first bytes of the file.
+func (l *lostFile) head() ([]byte, error) {
+	head := make([]byte, min(8, l.size))
+	if _, err := l.file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return head, nil
+}
+
+// isRecord reports whether a file begins as a revision or a transaction.
+func isRecord(head []byte) bool {
+	return bytes.HasPrefix(head, []byte(record.ObjectMagic)) || bytes.HasPrefix(head, []byte(record.TransactionMagic))
 }
 
 func (b *bundles) add(a Action) { b.actions = append(b.actions, a) }
@@ -301,6 +336,10 @@ func (b *bundles) count(n bundle.Name, i bundle.Info, l *lostFile) {
 func (b *bundles) judge(a *Action, n bundle.Name, identity [16]byte, l *lostFile) error {
 	if identity != b.identity {
 		a.Verb, a.Detail = Doubtful, fmt.Sprintf("it is of the database %x", identity)
+		return nil
+	}
+	if reason := b.besideNewer(n); reason != "" {
+		a.Verb, a.Detail = Doubtful, reason
 		return nil
 	}
 	for _, other := range b.live {

@@ -54,7 +54,7 @@ func (p *planner) complete(ctx context.Context) error {
 	if err := p.makeX(layout.XSerial, uint64(s.lastTID)); err != nil {
 		return err
 	}
-	return p.blobs(ctx, &s)
+	return p.blobs(ctx, &s, false)
 }
 
 // see takes note of one file that is or will be there; it lies at name in fsys.
@@ -116,8 +116,9 @@ func (p *planner) makeX(n layout.Name, v uint64) error {
 	return err
 }
 
-// blobs tells which of the files that are nothing else are blobs that are missed.
-func (p *planner) blobs(ctx context.Context, s *seen) error {
+// blobs tells which of the files that are nothing else are blobs that are missed. newer: there are
+// revisions that were not read.
+func (p *planner) blobs(ctx context.Context, s *seen, newer bool) error {
 	for _, name := range p.unknown {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -139,7 +140,11 @@ func (p *planner) blobs(ctx context.Context, s *seen) error {
 			delete(s.blobs, sum)
 		}
 		if !placed {
-			p.actions = append(p.actions, Action{Verb: Unknown, From: name})
+			a := Action{Verb: Unknown, From: name}
+			if newer {
+				a.Detail = "it may be a blob of a bundle of a newer release"
+			}
+			p.actions = append(p.actions, a)
 		}
 	}
 	return nil

@@ -14,10 +14,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
-	"github.com/dirstorage/dirstorage/internal/current"
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
-	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -28,10 +25,7 @@ func (b *bundles) list(name string) error {
 		return err
 	}
 	if err := bundle.CheckGone(content, name); err != nil {
-		if _, newer := errors.AsType[*layout.NewerError](err); newer {
-			return err
-		}
-		b.add(Action{Verb: Damaged, From: name, Detail: err.Error()})
+		b.damagedList(name, content, err)
 		return nil
 	}
 	given, number, named := bundle.ParseName(path.Base(name))
@@ -42,7 +36,7 @@ func (b *bundles) list(name string) error {
 		if _, err := bundle.ParseGone(content, name, &l.info); err != nil {
 			continue
 		}
-		if !named || given != l.name {
+		if named = named && given == l.name; !named {
 			number = 1
 			if len(b.numbers[l.name]) > 0 {
 				b.add(Action{Verb: Doubtful, From: name, Detail: fmt.Sprintf("a list of removed members of %s, which has one: nobody knows which is the later one", l.name)})
@@ -51,6 +45,7 @@ func (b *bundles) list(name string) error {
 		}
 		a := Action{Verb: Place, From: name, To: bundlesDir + l.name.Gone(number)}
 		there, err := b.home.ReadFile(a.To)
+		newer := b.newerListOf(l.name, l.info.Sum)
 		switch {
 		case err == nil && string(there) == string(content):
 			a.Verb = Duplicate
@@ -60,14 +55,42 @@ func (b *bundles) list(name string) error {
 			return err
 		case len(b.numbers[l.name]) > 0 && slices.Max(b.numbers[l.name]) > number:
 			a.Verb, a.Detail = Doubtful, fmt.Sprintf("list %d counts", slices.Max(b.numbers[l.name]))
+		case newer != nil && (!named || newer.number == 0 || newer.number >= number):
+			a.Verb, a.Detail, a.Returned = Doubtful, fmt.Sprintf("%s, of a newer release, is a later list of the same bundle, or may be", newer.path), true
 		default:
 			b.numbers[l.name] = append(b.numbers[l.name], number)
 		}
 		b.add(a)
 		return nil
 	}
+	if to, ok := b.carriedOver[name]; ok {
+		b.add(Action{Verb: Duplicate, From: name, Detail: "the bundle was made again, with this list: " + to})
+		return nil
+	}
 	b.add(Action{Verb: Doubtful, From: name, Detail: "a list of removed members of a bundle that is not there"})
 	return nil
+}
+
+// damagedList plans a list that cannot be read. The one before it counts, or none, so members that packs
+// removed may be there again; but not where a later one is known to be there.
+func (b *bundles) damagedList(name string, content []byte, cause error) {
+	a := Action{Verb: Damaged, From: name, Detail: cause.Error(), Returned: true}
+	given, number, named := bundle.ParseName(path.Base(name))
+	sum := bundle.SumIn(content)
+	for _, l := range b.live {
+		if !named && l.known && l.info.Sum == sum {
+			given = l.name
+		}
+	}
+	switch {
+	case named && len(b.numbers[given]) > 0 && slices.Max(b.numbers[given]) >= number:
+		a.Returned = false
+	case given != (bundle.Name{}) && !slices.ContainsFunc(b.live, func(l liveBundle) bool { return l.name == given }):
+		a.Returned = false // a bundle that was made again has told it
+	default:
+		a.Detail += "; without it members that packs removed may be there again until the next pack"
+	}
+	b.add(a)
 }
 
 // kept is the list of removed members of a bundle that is made again.
@@ -81,6 +104,10 @@ type kept struct {
 	// lost says why members that packs removed are there again, and where the list would be; "": they are
 	// not, or only in part.
 	lost, where string
+	// newer is the path of the list if a newer release wrote it, so that nobody knows what is removed.
+	newer string
+	// from is the list among the lost files that is carried over.
+	from string
 }
 
 // listOf finds the list of a bundle that is made again of the members of r. It needs the list, and the
@@ -107,13 +134,25 @@ func (b *bundles) listOf(l *lostFile, r *bundle.Reader, given, before bundle.Nam
 	if r.ListLost() {
 		why = "the list that the bundle carried is damaged"
 	}
-	numbers := b.numbers[before]
-	if len(numbers) > 0 {
-		where = bundlesDir + before.Gone(slices.Max(numbers))
-		content, rerr := b.home.ReadFile(where)
-		if rerr != nil {
-			return k, rerr
+	sums := [][32]byte{r.Sum}
+	if err == nil {
+		sums = append(sums, old.Sum)
+	}
+	if newer := b.newerListOf(before, sums...); newer != nil {
+		if r.Complete() && !r.ListLost() && newer.sum == r.Sum {
+			return kept{exact: true}, nil // the list fits what comes back
 		}
+		return kept{newer: newer.path}, nil
+	}
+	content, where, number, from, rerr := b.listBeside(before, where, sums)
+	if rerr != nil {
+		return k, rerr
+	}
+	noted, nerr := b.noted(before)
+	if nerr != nil {
+		return k, nerr
+	}
+	if number > 0 {
 		of := r.Info
 		if err == nil {
 			of = old.Info
@@ -121,27 +160,31 @@ func (b *bundles) listOf(l *lostFile, r *bundle.Reader, given, before bundle.Nam
 			of.Sum = bundle.SumIn(content) // where the name is lost, it may be the list of another generation
 		}
 		if k.gone, err = bundle.ParseGone(content, where, &of); err == nil {
+			k.from = from
 			if r.Complete() && of.Sum == r.Sum && !r.ListLost() {
-				k = kept{exact: true}
+				return kept{exact: true}, nil
+			}
+			if noted.number > number && strings.HasPrefix(hex.EncodeToString(of.Sum[:]), noted.sum) {
+				k.where = bundlesDir + before.Gone(noted.number)
+				k.lost = "misc/current knows a later one, which is not there"
 			}
 			return k, nil
 		}
-		if _, newer := errors.AsType[*layout.NewerError](err); newer {
-			return k, err
-		}
 		why = err.Error()
 	}
-	if err == nil || len(numbers) == 0 && !r.ListLost() && !r.ListUnknown() {
+	if err == nil || number == 0 && !r.ListLost() && !r.ListUnknown() {
+		if noted.there && noted.number > number && err == nil && strings.HasPrefix(hex.EncodeToString(old.Sum[:]), noted.sum) {
+			k.lost, k.where = "misc/current knows one that lay beside it", bundlesDir+before.Gone(noted.number)
+		}
 		return k, nil
 	}
-	sum, noted, err := b.noted(before)
 	switch {
-	case err != nil:
-		return k, err
-	case noted && r.Complete() && len(numbers) == 0 && sum == hex.EncodeToString(r.Sum[:len(sum)/2]):
+	case noted.there && r.Complete() && number == 0 && noted.number == 0 && noted.sum == hex.EncodeToString(r.Sum[:len(noted.sum)/2]):
 		return kept{exact: true}, nil
-	case !noted:
+	case !noted.there:
 		return kept{lost: why, where: where}, nil
+	case noted.behind || noted.number < number:
+		return kept{lost: why + "; misc/current is older than the list", where: where}, nil
 	}
 	gone, err := b.goneInTable(r)
 	if err != nil || gone == nil {
@@ -166,6 +209,9 @@ func (b *bundles) carry(l *lostFile, k kept, made bundle.Name) {
 	name, detail := l.name, k.detail
 	if detail == "" {
 		detail = "its list of removed members"
+	}
+	if k.from != "" {
+		b.carriedOver[k.from] = bundlesDir + made.Gone(1)
 	}
 	b.add(Action{Verb: Make, To: bundlesDir + made.Gone(1), Detail: detail, Write: func(ctx context.Context, out io.Writer) error {
 		return b.writeCarried(name, made, k, out)
@@ -216,120 +262,34 @@ func (b *bundles) writeCarried(name string, made bundle.Name, k kept, out io.Wri
 	return err
 }
 
-// noted returns the beginning of the sum of the index of a bundle, in hexadecimal, as the note of the table
-// of current revisions has it. noted is false if there is no table, or it does not know the bundle.
-func (b *bundles) noted(n bundle.Name) (sum string, noted bool, err error) {
-	if b.table == nil {
-		b.table, err = current.Open(b.home, b.identity)
-		if vfs.Passes(err) {
-			return "", false, err
-		}
-		if err != nil {
-			return "", false, nil // derived, and not there
-		}
-	}
-	_, note := b.table.UpTo()
-	for line := range strings.Lines(string(note)) {
-		if words := strings.Fields(line); len(words) > 2 && words[0] == n.String() {
-			return words[1], true, nil
+// listBeside returns the latest list of a bundle that lies beside it, in the home or among the lost files
+// (from), and its number; 0: there is none, and the path stays where. A damaged one counts only in the home.
+func (b *bundles) listBeside(n bundle.Name, where string, sums [][32]byte) (content []byte, at string, number uint64, from string, err error) {
+	at = where
+	if numbers := b.numbers[n]; len(numbers) > 0 {
+		number = slices.Max(numbers)
+		at = bundlesDir + n.Gone(number)
+		if content, err = b.home.ReadFile(at); err != nil {
+			return nil, at, number, "", err
 		}
 	}
-	return "", false, nil
-}
-
-// goneInTable returns the members of a bundle that the table of current revisions has as the newest
-// ones of objects that packs removed; nil: the table is damaged. A number of it is that of the bundle.
-func (b *bundles) goneInTable(r *bundle.Reader) (*roaring.Bitmap, error) {
-	gone, number := roaring.New(), uint32(0)
-	cursor := b.table.Cursor()
-	for e, err := range r.RevisionsFrom(0) {
+	for _, name := range b.lists {
+		c, err := b.lost.ReadFile(name)
 		if err != nil {
-			return nil, err
+			return nil, at, number, "", err
 		}
-		slot, err := cursor.Get(e.OID)
-		if errors.Is(err, current.ErrDamaged) {
-			return nil, nil
+		given, k, named := bundle.ParseName(path.Base(name))
+		if !named {
+			given, k = n, 1 // counts if there is no other one
 		}
-		if err != nil {
-			return nil, err
+		if given == n && k > number && slices.Contains(sums, bundle.SumIn(c)) && bundle.CheckGone(c, name) == nil {
+			content, at, number, from = c, name, k, name
 		}
-		if slot.TID == e.TID && slot.Flags&current.Removed != 0 {
-			gone.Add(number)
-		}
-		number++
 	}
-	return gone, nil
+	return content, at, number, from, nil
 }
 
 func numbersOf(r *bundle.Reader) (map[layout.Name]int64, error) {
 	numbers := make(map[layout.Name]int64)
 	return numbers, r.EachMember(func(n layout.Name, number int64) { numbers[n] = number })
-}
-
-// complete plans the x files that are missing, and blobs.
-func (b *bundles) complete(ctx context.Context) error {
-	s := seen{blobs: make(map[record.BlobSum][]layout.Name)}
-	for _, l := range b.sorted() {
-		s.lastTID = max(s.lastTID, l.name.Max)
-		s.maxOID = max(s.maxOID, l.info.HighestOID)
-		if err := errors.Join(ctx.Err(), b.wantBlobs(&s, l)); err != nil {
-			return err
-		}
-	}
-	if err := b.makeX(layout.XOID, uint64(s.maxOID)); err != nil {
-		return err
-	}
-	if err := b.makeX(layout.XSerial, uint64(s.lastTID)); err != nil {
-		return err
-	}
-	return b.planner.blobs(ctx, &s)
-}
-
-// wantBlobs notes the revisions of a bundle whose blobs are not there, if a lost file may be one.
-func (b *bundles) wantBlobs(s *seen, l liveBundle) error {
-	if len(b.unknown) == 0 || l.known && l.info.Blobs == 0 {
-		return nil
-	}
-	f := l.source()
-	if f.err != nil {
-		return f.err
-	}
-	defer f.close()
-	r, err := bundle.Open(f.file, f.size, f.name)
-	if errors.Is(err, zodb.ErrCorrupt) {
-		r, _, err = rebuild(f, l.name, nil)
-	}
-	if err != nil {
-		return err
-	}
-	for e, err := range r.RevisionsFrom(0) {
-		if errors.Is(err, zodb.ErrCorrupt) {
-			return nil // check reports it
-		}
-		if err != nil {
-			return err
-		}
-		if e.Flags&bundle.FlagBlob == 0 {
-			continue
-		}
-		blob := layout.Blob(e.OID, e.TID)
-		there, err := exists(b.home, b.place(blob))
-		if err != nil {
-			return err
-		}
-		if there {
-			continue
-		}
-		content, err := r.Read(e.Place, e.Name())
-		if errors.Is(err, zodb.ErrCorrupt) {
-			continue // check reports it
-		}
-		if err != nil {
-			return err
-		}
-		if o, err := record.ParseObjectAs(content, f.name, e.OID, e.TID, true); err == nil {
-			s.blobs[o.BlobSum] = append(s.blobs[o.BlobSum], blob)
-		}
-	}
-	return nil
 }

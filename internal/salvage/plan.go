@@ -31,6 +31,7 @@ const (
 	Conflict  Verb = "conflict"  // To is there already, with other content, or two lost files claim it
 	Damaged   Verb = "damaged"   // it begins like a file of a database, but is not whole
 	Doubtful  Verb = "doubtful"  // whole, but the database does not want it; see Detail
+	Newer     Verb = "newer"     // a newer release wrote it, or a file that would decide: see Detail
 	Unknown   Verb = "unknown"   // no file of this database, or one that can't be told
 )
 
