@@ -37,6 +37,9 @@ func (s *Store) verifyAdopted() error {
 			return nil //nolint:nilerr // reload says that
 		}
 		first, damage, err := s.firstDamaged(live, bundles, mark)
+		if err == nil && damage != nil {
+			err = s.refuseNewer()
+		}
 		if err != nil || damage == nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
@@ -187,17 +188,23 @@ func (s *Store) endLoading() error {
 	return err
 }
 
-// refuseNewer returns a *layout.NewerError if a newer release has written a bundle, which is refused before
-// anything is changed. The bundles need not be whole.
+// refuseNewer returns a *layout.NewerError if a newer release has written a bundle, or the list of one, which
+// is refused before anything is changed. Neither need be whole.
 func (s *Store) refuseNewer() error {
-	bundles, _, err := s.list()
+	bundles, gone, err := s.list()
 	if err != nil {
 		return err
 	}
 	for n, l := range bundles {
+		if err := s.refuseNewerList(n, gone[n]); err != nil {
+			return err
+		}
 		p, err := s.open(n, l.side, 0)
 		if newer, ok := errors.AsType[*layout.NewerError](err); ok {
 			return newer
+		}
+		if vfs.Passes(err) {
+			return err
 		}
 		if err != nil {
 			continue // reload says that, if it is still there then
@@ -207,6 +214,25 @@ func (s *Store) refuseNewer() error {
 		}
 	}
 	return nil
+}
+
+// refuseNewerList is refuseNewer for the last of the lists of a bundle.
+func (s *Store) refuseNewerList(n bundle.Name, l listed) error {
+	if len(l.numbers) == 0 {
+		return nil
+	}
+	path := dirOf(l.side) + "/" + n.Gone(slices.Max(l.numbers))
+	b, err := s.fs.ReadFile(path)
+	if err == nil {
+		err = bundle.CheckGone(b, path)
+	}
+	if newer, ok := errors.AsType[*layout.NewerError](err); ok {
+		return newer
+	}
+	if vfs.Passes(err) {
+		return err
+	}
+	return nil // reload says the rest, if it is still there then
 }
 
 // forgetLoading removes bundles behind x.serial that are in no log, and their blobs, if there may be such.
