@@ -93,7 +93,8 @@ func (e *errTooLong) Error() string {
 	return fmt.Sprintf("the record has %d bytes, and those of more than %d are not decoded here; dirstorage show reads it", e.size, e.limit)
 }
 
-// parse decodes a record; one at a time, so that many requests need the memory of one.
+// parse decodes a record; one at a time, so that many requests need the memory of one. The end of ctx
+// ends it.
 func (b *Browser) parse(ctx context.Context, data []byte, use func(*pickle.Tree)) error {
 	if size := int64(len(data)); size > b.o.Record {
 		return &errTooLong{size, b.o.Record}
@@ -104,7 +105,7 @@ func (b *Browser) parse(ctx context.Context, data []byte, use func(*pickle.Tree)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	t, err := pickle.Parse(data, pickle.Limits{Unpacked: b.o.Record, Memory: b.o.Memory})
+	t, err := pickle.Parse(data, pickle.Limits{Unpacked: b.o.Record, Memory: b.o.Memory, Stop: ctx.Err})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -160,13 +162,26 @@ func (c *Census) Close() {
 }
 
 func (c *Census) run(days int) {
-	count, _ := countClasses(c.ctx, c.s, c.o, days, c.update) // its error is in it
+	count := c.count(days)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.progress = nil
 	if c.ctx.Err() == nil { // else nobody asks any more
 		c.last = count
 	}
+}
+
+// count is the result of one count. A bug that it meets is told in it, and does not end the process: a
+// page asked for the count.
+func (c *Census) count(days int) (count *CensusCount) {
+	begun := c.o.Clock()
+	defer func() {
+		if r := recover(); r != nil {
+			count = &CensusCount{Begun: begun, Ended: c.o.Clock(), Days: days, Err: fmt.Sprintf("bug in the server: panic: %v\n%s", r, debug.Stack())}
+		}
+	}()
+	count, _ = countClasses(c.ctx, c.s, c.o, days, c.update) // its error is in it
+	return count
 }
 
 // CountClasses counts the objects of a storage by class, and does not rest. show is told how far it

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -179,5 +180,23 @@ func TestACountThatFailsSaysHowFarItCame(t *testing.T) {
 	n := counted(t, census(t, failing{s}, inspect.CensusOptions{DryRun: dryRun(s)}))
 	if n.Err == "" || n.Objects != 1 || n.Pack != nil {
 		t.Errorf("%+v", n)
+	}
+}
+
+// buggy is a storage whose objects have a bug.
+type buggy struct{ inspect.Storage }
+
+func (buggy) OIDs(context.Context) iter.Seq2[zodb.OID, error] { panic("a bug of a test") }
+
+// TestABugInACountIsItsResult, and the next count is as good as any.
+func TestABugInACountIsItsResult(t *testing.T) {
+	t.Parallel()
+	s := open(t, engine.CreateOptions{})
+	site(t, s)
+	c := census(t, buggy{s}, inspect.CensusOptions{})
+	for range 2 {
+		if n := counted(t, c); !strings.Contains(n.Err, "panic: a bug of a test") || !strings.Contains(n.Err, "census_test.go") || n.Ended.IsZero() {
+			t.Errorf("%+v", n)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/inspect"
+	"github.com/dirstorage/dirstorage/internal/pickle"
 	. "github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -162,6 +163,34 @@ func TestAnEndedContextEndsAnAnswer(t *testing.T) {
 	}
 	if r, err := b.Referrers(ctx, app, true); err != nil || r.Complete || r.Looked != 0 {
 		t.Errorf("Referrers: %+v, %v", r, err)
+	}
+}
+
+// leaving is the context of a client that goes while a record is decoded.
+type leaving struct {
+	context.Context
+	asked, goesAt int
+}
+
+func (l *leaving) Err() error {
+	if l.asked++; l.asked >= l.goesAt {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestADecodingEndsWhenItsClientLeaves, and the next one has the place.
+func TestADecodingEndsWhenItsClientLeaves(t *testing.T) {
+	t.Parallel()
+	b := browser(t, open(t, engine.CreateOptions{}), inspect.Options{})
+	large := Object("m", "C", strings.Repeat("N0", 1<<20)+None)
+	ctx := &leaving{Context: t.Context(), goesAt: 3}
+	if err := b.Parse(ctx, large, func(*pickle.Tree) { t.Error("it was decoded to its end") }); !errors.Is(err, context.Canceled) || ctx.asked != ctx.goesAt {
+		t.Errorf("asked %d times, %v", ctx.asked, err)
+	}
+	decoded := false
+	if err := b.Parse(t.Context(), large, func(*pickle.Tree) { decoded = true }); err != nil || !decoded {
+		t.Errorf("the next one: %v", err)
 	}
 }
 

@@ -81,6 +81,8 @@ type machine struct {
 	keep bool // remember everything, for Dump
 	// memory is the bound of bytesHeld; 0 = none.
 	memory int64
+	stop   func() error // nil: nothing ends the run early
+	lookAt int          // the position from which on the bound and stop are looked at again
 	stack  []value
 	marks  []uint32 // heights of the stack at the open MARKs
 	// memo holds the indexes that are used one after the other, as all picklers
@@ -96,6 +98,8 @@ type machine struct {
 	onlyOIDs bool // collect strong references in oids, nothing in refs
 	oids     []zodb.OID
 	refs     []rawRef
+	// oids before oidsFrom are the caller's. When there are compactAt, repetitions are dropped.
+	oidsFrom, compactAt int
 }
 
 // forget makes the machine ready for another record and keeps its buffers,
@@ -134,10 +138,28 @@ func (m *machine) run() (value, error) {
 		if err := m.step(t); err != nil {
 			return value{}, err
 		}
-		if m.memory != 0 && m.bytesHeld() > m.memory {
-			return value{}, fmt.Errorf("pickle at offset %d of %d: %w of %d bytes", t.at, len(m.data), ErrTooComplex, m.memory)
+		if m.pos >= m.lookAt {
+			if err := m.look(t.at); err != nil {
+				return value{}, err
+			}
 		}
 	}
+}
+
+// lookEach is the number of bytes of a record after which its bounds are looked at: their opcodes make
+// little.
+const lookEach = 4 << 10
+
+// look ends a run that takes too much memory, or that nobody wants any more.
+func (m *machine) look(at int) error {
+	m.lookAt = m.pos + lookEach
+	if m.memory != 0 && m.bytesHeld() > m.memory {
+		return fmt.Errorf("pickle at offset %d of %d: %w of %d bytes", at, len(m.data), ErrTooComplex, m.memory)
+	}
+	if m.stop != nil {
+		return m.stop()
+	}
+	return nil
 }
 
 func (m *machine) push(v value) { m.stack = append(m.stack, v) }
@@ -211,8 +233,8 @@ func (m *machine) get(index uint32) value {
 // tuple makes a tuple of values, or something opaque if it is too long to be
 // part of a reference and not everything is kept.
 func (m *machine) tuple(vs []value) value {
-	if !m.keep && len(vs) > longestRef {
-		return value{kind: kindOpaque}
+	if !m.keep && len(vs) > longestRef || m.onlyOIDs && len(vs) > 0 && !vs[0].isString() {
+		return value{kind: kindOpaque} // the first element of a reference is a string
 	}
 	v := value{kind: kindTuple, off: uint32(len(m.kids)), n: uint32(len(vs))}
 	m.kids = append(m.kids, vs...)

@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/dirstorage/dirstorage/zodb"
@@ -30,13 +31,13 @@ type rawRef struct {
 
 // References returns every reference in both pickles of a data record, in the
 // order in which they stand there, with repetitions. An error is a
-// *[SyntaxError], or that of unwrap.
+// *[SyntaxError], or that of unwrap, or matches [ErrTooComplex].
 func References(record []byte) ([]Ref, error) {
 	data, err := unwrap(record, maxUnwrapped)
 	if err != nil {
 		return nil, err
 	}
-	m := machine{data: data}
+	m := machine{data: data, memory: mostMemory}
 	if _, _, err := m.record(); err != nil {
 		return nil, err
 	}
@@ -61,15 +62,28 @@ func AppendStrongRefs(dst []zodb.OID, record []byte) ([]zodb.OID, error) {
 
 // Scanner looks for references in one record after the other and reuses its memory. Its zero value
 // is ready. A Scanner must not be used concurrently.
-type Scanner struct{ m machine }
+type Scanner struct {
+	m machine
+	// memory is the bound of the values of one record; 0 = mostMemory.
+	memory int64
+}
 
 // keptValues is the capacity up to which a Scanner keeps its buffers, so that
 // one large record does not hold memory for ever.
 const keptValues = 16 << 10
 
+// mostMemory is the size in bytes that the values of a record may have: a packed record of some
+// kilobytes may unpack to maxUnwrapped bytes, and each of them may be an opcode that makes a value of
+// 60 bytes. Those of an honest record have a few times its size at most, if it consists of small lists.
+const mostMemory = 256 << 20
+
+// compactFrom is the number of references from which on repetitions are dropped meanwhile.
+const compactFrom = 16 << 10
+
 // AppendStrongRefs appends the oids that the record refers to by strong references within its own
-// database, ascending and without repetitions. After an error, which is a *[SyntaxError] or that of
-// unwrap, the result is dst as it was.
+// database, ascending and without repetitions. After an error the result is dst as it was. The error
+// is a *[SyntaxError] or that of unwrap, or it matches [ErrTooComplex]: the values of the record take
+// more than 256 MiB.
 func (s *Scanner) AppendStrongRefs(dst []zodb.OID, record []byte) ([]zodb.OID, error) {
 	data, err := unwrap(record, maxUnwrapped)
 	if err != nil {
@@ -77,13 +91,22 @@ func (s *Scanner) AppendStrongRefs(dst []zodb.OID, record []byte) ([]zodb.OID, e
 	}
 	m := &s.m
 	defer m.forget()
-	m.data, m.onlyOIDs, m.oids = data, true, dst
+	m.data, m.memory, m.onlyOIDs = data, cmp.Or(s.memory, mostMemory), true
+	m.oids, m.oidsFrom, m.compactAt = dst, len(dst), len(dst)+compactFrom
 	if _, _, err := m.record(); err != nil {
 		return dst, err
 	}
-	added := m.oids[len(dst):]
+	m.compactOIDs()
+	return m.oids, nil
+}
+
+// compactOIDs sorts the references, and drops repetitions. The next time is when there are twice as
+// many as are left: so it costs little for each of them.
+func (m *machine) compactOIDs() {
+	added := m.oids[m.oidsFrom:]
 	slices.Sort(added)
-	return m.oids[:len(dst)+len(slices.Compact(added))], nil
+	m.oids = m.oids[:m.oidsFrom+len(slices.Compact(added))]
+	m.compactAt = m.oidsFrom + max(2*(len(m.oids)-m.oidsFrom), compactFrom)
 }
 
 // record runs the two pickles of a data record and checks that nothing follows.
@@ -108,6 +131,9 @@ func (m *machine) reference(id value, at int) error {
 	}
 	if m.onlyOIDs {
 		if !r.weak && r.db.kind == kindMissing {
+			if len(m.oids) == m.compactAt {
+				m.compactOIDs()
+			}
 			m.oids = append(m.oids, r.oid)
 		}
 		m.push(value{kind: kindOpaque})

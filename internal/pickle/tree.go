@@ -14,9 +14,12 @@ type Limits struct {
 	Unpacked int64
 	// Memory is the size in bytes that the decoded values may have, beside the record.
 	Memory int64
+	// Stop is called now and then; its error ends the decoding, and is returned. So a context's Err ends
+	// it with the context. nil: nothing ends it.
+	Stop func() error
 }
 
-// ErrTooComplex is matched by the error for a record whose values take more than Limits.Memory.
+// ErrTooComplex is matched by the error for a record whose values take more memory than the limit.
 var ErrTooComplex = errors.New("its values take more than the limit of memory")
 
 // Tree is a decoded record. Its values belong together and refer to the record. It may be read by
@@ -27,7 +30,7 @@ type Tree struct {
 }
 
 // Parse decodes a record, without executing anything. The Tree refers to the record, which must not
-// change. Errors are those of [References], and one that matches [ErrTooComplex].
+// change. Errors are those of [References], and that of Limits.Stop.
 func Parse(record []byte, l Limits) (*Tree, error) {
 	if l.Unpacked == 0 {
 		l.Unpacked = maxUnwrapped
@@ -36,7 +39,7 @@ func Parse(record []byte, l Limits) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{m: machine{data: data, keep: true, memory: l.Memory}}
+	t := &Tree{m: machine{data: data, keep: true, memory: l.Memory, stop: l.Stop}}
 	if t.class, t.state, err = t.m.record(); err != nil {
 		return nil, err
 	}
@@ -155,7 +158,7 @@ func (v Value) Inner() (state Value, ok bool) {
 func (m *machine) bytesHeld() int64 {
 	const valueBytes, nodeBytes, chunkBytes, farBytes, refBytes = 12, 48, 16, 64, 40
 	return valueBytes*int64(len(m.stack)+len(m.memo)+len(m.kids)) + nodeBytes*int64(len(m.nodes)) +
-		chunkBytes*int64(len(m.chunks)) + farBytes*int64(len(m.far)) + refBytes*int64(len(m.refs)) + 4*int64(len(m.marks))
+		chunkBytes*int64(len(m.chunks)) + farBytes*int64(len(m.far)) + refBytes*int64(len(m.refs)) + 4*int64(len(m.marks)) + 8*int64(len(m.oids)-m.oidsFrom)
 }
 
 // Integer returns an integer of up to 8 bytes; ok is false for another value.

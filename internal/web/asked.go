@@ -2,6 +2,9 @@ package web
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -12,27 +15,29 @@ const stateTime = 3 * time.Second
 // asked are the storages that are asked for their state, each once at a time: one whose disk hangs
 // keeps one goroutine, and no page.
 type asked struct {
-	mu sync.Mutex
-	by map[string]*asking // guarded by mu; by name
+	log *slog.Logger
+	mu  sync.Mutex
+	by  map[string]*asking // guarded by mu; by name
 }
 
 type asking struct {
-	done  chan struct{} // closed when state is there
+	done  chan struct{} // closed when state or err is there
 	state storageState
+	err   error
 }
 
 // state returns the state of a storage, or that it says none.
-func (a *asked) state(ctx context.Context, st Storage) storageState {
+func (a *asked) state(ctx context.Context, st Storage) (storageState, error) {
 	one := a.ask(st)
 	late := time.NewTimer(stateTime)
 	defer late.Stop()
 	select {
 	case <-one.done:
-		return one.state
+		return one.state, one.err
 	case <-late.C:
 	case <-ctx.Done():
 	}
-	return storageState{Name: st.Name, Silent: true}
+	return storageState{Name: st.Name, Silent: true}, nil
 }
 
 // ask begins to ask, unless somebody does.
@@ -50,11 +55,26 @@ func (a *asked) ask(st Storage) *asking {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), pageTime)
 		defer cancel()
-		one.state = stateOf(ctx, st)
+		if err := shielded(a.log, func() { one.state = stateOf(ctx, st) }); err != nil {
+			one.err = fmt.Errorf("storage %s: its state could not be read: %w; see the server's log", safe(st.Name, 100), err)
+		}
 		a.mu.Lock()
 		delete(a.by, st.Name)
 		a.mu.Unlock()
 		close(one.done)
 	}()
 	return one
+}
+
+// shielded runs a part of a goroutine, and turns a panic into an error: a bug that a page meets must
+// not end the server, as one in the goroutine of its request does not.
+func shielded(log *slog.Logger, f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+			log.Error("bug in the server: a part of the web page is given up", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+	return nil
 }

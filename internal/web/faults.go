@@ -51,7 +51,10 @@ func (f *faults) look() {
 	f.mu.Lock()
 	f.looked = f.o.Clock()
 	f.mu.Unlock()
-	list := f.o.Problems()
+	var list []Problem
+	if err := shielded(f.o.Logger, func() { list = f.o.Problems() }); err != nil {
+		list = []Problem{{Text: "the look for faults failed: " + err.Error(), Remedy: "report it with the server's log, and use dirstorage status"}}
+	}
 	text := encode(list)
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -68,7 +68,7 @@ func startLive(o Options) *live {
 		ticker := time.NewTicker(sampleTime)
 		defer ticker.Stop()
 		for {
-			l.take()
+			_ = shielded(o.Logger, l.take) // logged; the next sample may be right
 			select {
 			case <-ticker.C:
 			case <-ctx.Done():

@@ -35,7 +35,11 @@ func (s *Site) statusPage(ctx context.Context, _ *query) (any, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		d.Storages = append(d.Storages, s.asked.state(ctx, st))
+		state, err := s.asked.state(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		d.Storages = append(d.Storages, state)
 	}
 	return d, nil
 }
