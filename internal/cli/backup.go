@@ -188,20 +188,22 @@ func (o *backupCommand) run(ctx context.Context, e *env) error {
 	}
 	if home, err := openHome(o.home); err == nil { // otherwise the status is not read either
 		record := e.record(home, runs.Backup)
-		err = o.make(ctx, e, b)
-		record.end(runs.Result{}, err)
+		damage, err := o.make(ctx, e, b)
+		record.end(runs.Result{Check: damage}, err)
 		return err
 	}
-	return o.make(ctx, e, b)
+	_, err = o.make(ctx, e, b)
+	return err
 }
 
-func (o *backupCommand) make(ctx context.Context, e *env, b backup.Options) error {
+// make returns also the damage of the storage that the backup met; nil: none.
+func (o *backupCommand) make(ctx context.Context, e *env, b backup.Options) (damage *runs.Checked, err error) {
 	st, err := readStatus(ctx, e, o.home)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if b.Store, err = openStore(o.repo, true); err != nil {
-		return err
+		return nil, err
 	}
 	m := newMeter(e)
 	total := int64(0)
@@ -218,18 +220,24 @@ func (o *backupCommand) make(ctx context.Context, e *env, b backup.Options) erro
 		err = hint(err, "wait until the other one is done, or give -t SECONDS to try again")
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if o.json {
 		err = e.printJSON(done)
 	} else {
 		err = o.print(e, done)
 	}
-	if err == nil && done.Backup != nil && done.Backup.ProblemCount > 0 {
+	if done.Backup != nil && done.Backup.ProblemCount > 0 {
+		damage = &runs.Checked{Extent: runs.Part, LastTID: done.Backup.TID, Damage: done.Backup.ProblemCount}
+		for _, p := range done.Backup.Problems[:min(len(done.Backup.Problems), firstFindings)] {
+			damage.First = append(damage.First, shortened(p))
+		}
+	}
+	if err == nil && damage != nil {
 		err = &status{code: exitDamage, err: hint(fmt.Errorf("the storage has damage in %s; it was backed up as it is", human.Number(done.Backup.ProblemCount, "file")),
 			"dirstorage check %s", o.home)}
 	}
-	return err
+	return damage, err
 }
 
 func (o *backupCommand) print(e *env, done *backup.Result) error {

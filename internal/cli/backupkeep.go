@@ -98,7 +98,7 @@ func (o *verifyCommand) run(ctx context.Context, e *env) error {
 			return err // a wrong name says nothing of the backups
 		}
 	}
-	record := e.recordIn(f, runs.InRepository, runs.Verify, "")
+	record := e.recordIn(f, runs.InRepository, runs.Verify, "", commandRecorder{e, o.repo})
 	if err == nil {
 		err = o.verify(ctx, e, r, list, v)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/human"
 )
 
 func newCertsList(e *env) *cobra.Command {
@@ -169,7 +170,7 @@ func (e *env) listCertificates(lines []certificateLine, within int, json bool) e
 	if near > 0 {
 		soon := ""
 		if within > 0 {
-			soon = fmt.Sprintf(", or end within %d days", within)
+			soon = ", or end within " + human.Number(int64(within), "day")
 		}
 		return hint(fmt.Errorf("%d of %d certificates have ended%s", near, len(lines), soon), "renew them: dirstorage certs renew DIR")
 	}
@@ -203,7 +204,7 @@ func (e *env) showCertificate(l certificateLine, json bool) error {
 	case l.Ended:
 		fmt.Fprintf(w, "  end\t%s (it has ended)\n", l.End.Format(time.RFC3339))
 	default:
-		fmt.Fprintf(w, "  end\t%s (in %d days)\n", l.End.Format(time.RFC3339), *l.Days)
+		fmt.Fprintf(w, "  end\t%s (in %s)\n", l.End.Format(time.RFC3339), human.Number(int64(*l.Days), "day"))
 	}
 	return w.Flush()
 }

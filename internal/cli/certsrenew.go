@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/human"
 )
 
 func newCertsRenew(e *env) *cobra.Command {
@@ -142,7 +143,7 @@ func (o *renewal) run() (err error) {
 		renewed++
 	}
 	if renewed == 0 && len(errs) == 0 && !o.json {
-		_, err = fmt.Fprintf(o.env.Stdout, "no certificate in %s ends within %d days\n", o.dir, o.within)
+		_, err = fmt.Fprintf(o.env.Stdout, "no certificate in %s ends within %s\n", o.dir, human.Number(int64(o.within), "day"))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

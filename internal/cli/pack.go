@@ -164,36 +164,36 @@ func (o *packCommand) run(ctx context.Context, e *env) error {
 	e.warnFuture("--keep", p.Time, "all of the history goes, as with --keep 0")
 	home, herr := openHome(o.home)
 	if o.dryRun || herr != nil {
-		return o.pack(ctx, e, p)
+		_, err = o.pack(ctx, e, p)
+		return err
 	}
 	record := e.record(home, runs.Pack)
-	err = o.pack(ctx, e, p)
-	record.end(runs.Result{}, err)
+	r, err := o.pack(ctx, e, p)
+	record.end(runs.Result{Check: brokenObjects(&r)}, err)
 	return err
 }
 
-func (o *packCommand) pack(ctx context.Context, e *env, p zodb.PackOptions) error {
-	var r zodb.PackResult
+func (o *packCommand) pack(ctx context.Context, e *env, p zodb.PackOptions) (r zodb.PackResult, err error) {
 	if err := o.maintain(ctx, e, "pack", p, &r); err != nil {
 		if hasRemoved(r) && !o.dryRun {
 			err = errors.Join(err, o.say(e, r, "ended while it packed"))
 		}
 		if ctx.Err() != nil {
-			return hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
+			return r, hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
 		}
 		if isBroken(err) && (!errors.Is(err, fs.ErrPermission) || giveBack(pathIn(err)) == "") {
-			return hint(err, "nothing was removed; dirstorage check %s shows the damage, and with --skip-broken old revisions go all the same", o.home)
+			return r, hint(err, "nothing was removed; dirstorage check %s shows the damage, and with --skip-broken old revisions go all the same", o.home)
 		}
 		if errors.Is(err, zodb.ErrCorrupt) && !hasRemoved(r) {
-			return hint(err, "nothing was removed; dirstorage check %s shows the damage", o.home)
+			return r, hint(err, "nothing was removed; dirstorage check %s shows the damage", o.home)
 		}
-		return err
+		return r, err
 	}
-	err := o.say(e, r, "packed")
+	err = o.say(e, r, "packed")
 	if err == nil && r.Broken > 0 {
-		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s objects cannot be read", human.Count(r.Broken)), "dirstorage check %s shows the damage", o.home)}
+		err = &status{code: exitDamage, err: cannotBeRead(&r, o.home)}
 	}
-	return err
+	return r, err
 }
 
 // hasRemoved reports whether a pack has removed something.

@@ -678,7 +678,7 @@ func TestPackOfADamagedStorage(t *testing.T) {
 			t.Errorf("something changed:\n%s", diff)
 		}
 		stdout, stderr := h.must(exitDamage, "pack", "--keep", "0", "--skip-broken", "HOME")
-		if !strings.Contains(stdout, "cannot be read: object 0000000000000001: ") || !strings.Contains(stderr, "1 objects cannot be read") {
+		if !strings.Contains(stdout, "cannot be read: object 0000000000000001: ") || !strings.Contains(stderr, "cannot be read: 1 object") {
 			t.Errorf("it says:\n%s%s", stdout, stderr)
 		}
 		if !strings.Contains(stdout, "removed 0 objects, 2 revisions,") { // of the root object; 1 is left alone, and what was not reached

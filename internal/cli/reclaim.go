@@ -9,11 +9,23 @@ import (
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // giveBack is pack --reclaim.
 func (o *packCommand) giveBack(ctx context.Context, e *env) error {
+	home, err := openHome(o.home)
+	if err != nil { // the error is that of the open
+		return o.reclaimSpace(ctx, e)
+	}
+	record := e.record(home, runs.Reclaim)
+	err = o.reclaimSpace(ctx, e)
+	record.end(runs.Result{}, err)
+	return err
+}
+
+func (o *packCommand) reclaimSpace(ctx context.Context, e *env) error {
 	var r engine.ReclaimResult
 	// A storage that is opened for it gives back much by itself, before it is told to.
 	running, err := control.Dial(ctx, o.home)

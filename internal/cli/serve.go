@@ -80,6 +80,7 @@ type serving struct {
 	metrics *metrics.Set
 	certs   *certs.Server // nil: no TLS
 	open    openedStorages
+	found   foundDamage
 	made    []string // HOMEs that did not exist
 	memory  budget.Memory
 	packs   webPacks

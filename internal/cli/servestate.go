@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/control"
-	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -19,6 +19,7 @@ import (
 const (
 	opServer  = "server"  // serverState
 	opClients = "clients" // zeo.Activity of that storage alone
+	opFound   = "found"   // takes a runs.Run: damage that could not be recorded
 )
 
 // serverState is a server's description of itself, for status.
@@ -35,6 +36,8 @@ type serverState struct {
 	Repository string `json:"repository,omitempty"`
 	// Certificates are those in force, the first one to end first.
 	Certificates []certificateEnd `json:"certificates,omitempty"`
+	// Found is damage that a job found and could not record: the disk was full, or read-only.
+	Found *runs.Run `json:"found,omitempty"`
 }
 
 // certificateEnd is the end of a certificate, or of a revocation list.
@@ -57,7 +60,7 @@ func (c *certificateEnd) tell(now time.Time) string {
 // state describes the server to those who ask about one of its storages. It knows neither its
 // start nor its addresses.
 func (s *serving) state(storage string) serverState {
-	state := serverState{Program: buildInfo(), Storage: storage, MaxConnections: s.conf.MaxConnections}
+	state := serverState{Program: buildInfo(), Storage: storage, MaxConnections: s.conf.MaxConnections, Found: s.found.of(storage)}
 	for _, st := range s.conf.Storages {
 		if st.Name == storage {
 			state.Repository = st.Repository
@@ -79,16 +82,24 @@ func (s *serving) answerTools(server *zeo.Server, listeners []net.Listener) {
 		addresses = append(addresses, l.Addr().String())
 	}
 	for _, st := range s.open.all() {
-		storage, ok := st.Storage.(*engine.Storage)
+		storage, ok := st.Storage.(*servedStorage)
 		if !ok {
 			continue
 		}
-		storage.Answer(opServer, func() ([]byte, error) {
+		storage.Answer(opServer, func([]byte) ([]byte, error) {
 			state := s.state(st.Name)
 			state.Started, state.Addresses = started, addresses
 			return json.Marshal(state)
 		})
-		storage.Answer(opClients, func() ([]byte, error) {
+		storage.Answer(opFound, func(b []byte) ([]byte, error) {
+			var damage runs.Run
+			if err := json.Unmarshal(b, &damage); err != nil {
+				return nil, fmt.Errorf("damage that was found: %w", err)
+			}
+			s.remember(st.Name, &damage)
+			return nil, nil
+		})
+		storage.Answer(opClients, func([]byte) ([]byte, error) {
 			a := server.Activity()
 			if one := storageActivity(&a, st.Name); one != nil {
 				a.Storages = []zeo.StorageActivity{*one}

@@ -21,7 +21,12 @@ func (s *serving) openStorages(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("storage %s: %w", st.Name, err)
 		}
-		s.open.add(zeo.StorageOptions{Name: st.Name, Storage: storage, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly, NoGC: st.NoGC})
+		home, err := vfs.OS(st.Home)
+		if err != nil {
+			return errors.Join(err, storage.Close())
+		}
+		served := &servedStorage{Storage: storage, s: s, name: st.Name, home: home}
+		s.open.add(zeo.StorageOptions{Name: st.Name, Storage: served, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly, NoGC: st.NoGC})
 		if err := s.watch(st, storage); err != nil {
 			return err
 		}

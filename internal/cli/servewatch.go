@@ -9,6 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -19,6 +20,11 @@ func (s *serving) watch(st config.Storage, storage *engine.Storage) error {
 		return err
 	}
 	src.Status = storage.Status
+	jobs := src.Jobs
+	src.Jobs = func() ([]runs.State, error) {
+		list, err := jobs()
+		return s.found.among(st.Name, list), err
+	}
 	s.metrics.Storage(st.Name).Watch(src)
 	return nil
 }

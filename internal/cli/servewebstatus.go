@@ -23,6 +23,7 @@ func (s *serving) homeStatus(ctx context.Context, st zeo.StorageOptions) *homeSt
 	if n := s.backups.of(ctx, s.e, h); n != nil {
 		h.Backup, h.Jobs, h.Place = n.backup, n.jobs, n.place
 	}
+	h.addFound()
 	return h
 }
 

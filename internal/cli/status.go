@@ -28,10 +28,10 @@ func newStatus(e *env) *cobra.Command {
 		SuggestFor:  []string{"info", "state"},
 		Short:       "Say what is wrong with a storage, what runs, and how much it holds",
 		Long: `Say what is wrong with a storage and its server, the worst first, with the next step
-for each: also damage that a check found, until a later one is clean, and runs of
-check, backup, pack and verify that failed or were killed. Then which program runs and since when, the clients, how far flush, backup
-and verification are behind, snapshot mode, and the space that is used, free, and
-going to be free. The exit status is 0 if nothing is wrong, 3 if data are damaged or
+for each: also damage that a check, backup or pack found, until a later check is
+clean, and runs of these, of verify and of reclaim that failed or were killed. Then
+which program runs and since when, the clients, how far flush, backup and verification
+are behind, snapshot mode, and the space that is used, free, and going to be free. The exit status is 0 if nothing is wrong, 3 if data are damaged or
 missing, and 6 if something else is wrong.
 
 Backups are looked for in --repository, or the setting backup-repository of the server,
@@ -188,7 +188,7 @@ type homeStatus struct {
 	Server   *serverState         `json:"server,omitempty"`
 	Activity *zeo.StorageActivity `json:"activity,omitempty"`
 	Backup   *backupState         `json:"backup,omitempty"`
-	// Jobs are the records of check, backup, pack and verify; those that are there.
+	// Jobs are the records of check, backup, pack, reclaim and verify; those that are there.
 	Jobs []jobState `json:"jobs,omitempty"`
 	// Place are the faults of the mount and of the disk, as doctor finds them.
 	Place []doctor.Finding `json:"place,omitempty"`

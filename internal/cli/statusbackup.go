@@ -65,6 +65,7 @@ func (st *homeStatus) lookAround(ctx context.Context, e *env, repository string)
 	}
 	n.backup.compare(st.LastTID, e.Now())
 	st.Backup, st.Jobs, st.Place = n.backup, n.jobs, n.place
+	st.addFound()
 	return nil
 }
 

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +25,7 @@ type jobState struct {
 	Damage  *runs.Run       `json:"damage,omitempty"`
 	// Error is why the record cannot be used.
 	Error string `json:"error,omitempty"`
+	way   string // the remedy of that; "": another run
 }
 
 // readJobs reads the records in HOME and in the repository; those that are there.
@@ -32,12 +35,15 @@ func readJobs(home vfs.FS, identity string, repository vfs.FS) (list []jobState)
 		j := jobState{Job: job, Running: s.Running, Begun: s.Begun, Last: s.Last, Good: s.Good, Damage: s.Damage}
 		if err = errors.Join(err, s.Damaged); err != nil {
 			j.Error = err.Error()
+			if errors.Is(err, fs.ErrPermission) {
+				j.way = cmp.Or(giveBack(pathIn(err)), "the record may tell of damage: run this as the user to whom it belongs (sudo -u USER dirstorage …)")
+			}
 		}
-		if j.Error != "" || j.Begun != nil || j.Last != nil {
+		if j.Error != "" || j.Begun != nil || j.Last != nil || j.Damage != nil {
 			list = append(list, j)
 		}
 	}
-	for _, job := range []runs.Job{runs.Check, runs.Backup, runs.Pack} {
+	for _, job := range runs.OfHome() {
 		read(home, runs.InHome, job, identity)
 	}
 	if repository != nil {
@@ -54,6 +60,19 @@ type homeNotes struct {
 	place  []doctor.Finding
 }
 
+// addFound adds the damage to the record of check that only the server knows.
+func (st *homeStatus) addFound() {
+	if st.Server == nil || st.Server.Found == nil {
+		return
+	}
+	damage, check := st.Server.Found, st.job(runs.Check)
+	if check.Damage.Broken() > 0 || !damage.Stands(&runs.Record{Good: check.Good}) {
+		return
+	}
+	check.Damage = damage
+	st.Jobs = append([]jobState{check}, slices.DeleteFunc(slices.Clone(st.Jobs), func(j jobState) bool { return j.Job == runs.Check })...)
+}
+
 // job returns the record of a job; an empty one: there is none.
 func (st *homeStatus) job(job runs.Job) jobState {
 	for _, j := range st.Jobs {
@@ -66,41 +85,36 @@ func (st *homeStatus) job(job runs.Job) jobState {
 
 // damageProblems tell the damage that jobs have found, until a check of everything finds none.
 func (st *homeStatus) damageProblems(add addProblem) {
-	home := shellWord(st.Home)
 	check := st.job(runs.Check)
-	remedy := "dirstorage check " + home + " lists all of it; dirstorage help backups has the way back; a check without damage ends this"
-	if d := check.Damage; d != nil && d.Check != nil && d.Check.Broken() > 0 {
-		add(damagedCode, severe, remedy, "the check of %s found damage, %s findings: %s", human.FormatTime(d.Ended, time.Local), human.Count(d.Check.Damage), firstOf(d.Check))
-	}
-	for _, j := range st.Jobs {
-		if l := j.Last; j.foundDamage(check) {
-			add(damagedCode, severe, remedy, "the %s of %s met damage: %s", j.Job, human.FormatTime(l.Ended, time.Local), printable([]byte(l.Failed)))
-		}
+	if d := check.Damage; d.Broken() > 0 {
+		add(damagedCode, severe, "dirstorage check "+shellWord(st.Home)+" lists all of it; dirstorage help backups has the way back; a check without damage ends this",
+			"the %s of %s found damage, %s", d.FoundBy(), human.FormatTime(d.Ended, time.Local), firstOf(d.Check, d.Check.Damage))
 	}
 }
 
-// foundDamage reports whether the last run failed of damage, and no later check of everything found
-// none.
-func (j *jobState) foundDamage(check jobState) bool {
-	l := j.Last
-	if l == nil || !l.Damaged {
-		return false
+// firstOf tells the number of findings and the first one.
+func firstOf(c *runs.Checked, number int64) string {
+	text := human.Number(number, "finding")
+	switch {
+	case len(c.First) == 0:
+		return text
+	case number > 1:
+		text += ", the first"
 	}
-	d := check.Damage
-	return check.Good == nil || d != nil && d.Check != nil && d.Check.Broken() > 0 || check.Good.Began.Before(l.Ended)
+	return text + ": " + brief(strings.TrimPrefix(c.First[0], "damage "))
 }
 
-// firstOf lists the first findings.
-func firstOf(c *runs.Checked) string {
-	var list []string
-	for _, f := range c.First {
-		list = append(list, printable([]byte(f)))
+// longestBrief is the length of a text of another program's, or of a damaged file, in a line of status;
+// --json has more of it, or the command that the remedy names.
+const longestBrief = 160
+
+// brief makes one short line of a text.
+func brief(text string) string {
+	r := []rune(strings.Join(strings.Fields(text), " "))
+	if len(r) > longestBrief {
+		r = append(r[:longestBrief], '…')
 	}
-	text := strings.Join(list, "; ")
-	if more := c.Damage - int64(len(list)); more > 0 && len(list) > 0 {
-		text += fmt.Sprintf("; and %s more", human.Count(more))
-	}
-	return text
+	return printable([]byte(string(r)))
 }
 
 // jobProblems tell the jobs whose last run did not do its work.
@@ -110,21 +124,21 @@ func (st *homeStatus) jobProblems(add addProblem) {
 		repo = shellWord(b.Repository)
 	}
 	check := st.job(runs.Check)
-	if d := check.Damage; d != nil && d.Check != nil && d.Check.Broken() == 0 {
+	if d := check.Damage; d != nil && d.Check != nil && d.Broken() == 0 {
 		add("dangling", warning, "dirstorage check "+home+" lists the objects that refer to them: change these, or bring the missing ones back from a backup that has them; a check without any ends this",
-			"objects are missing to which others refer; the check of %s found %s: %s", human.FormatTime(d.Ended, time.Local), human.Count(d.Check.Dangling), firstOf(d.Check))
+			"objects are missing to which others refer; the check of %s has %s", human.FormatTime(d.Ended, time.Local), firstOf(d.Check, d.Check.Dangling))
 	}
 	for _, j := range st.Jobs {
 		again := map[runs.Job]string{
 			runs.Check: "dirstorage check " + home, runs.Backup: "dirstorage backup run " + home + " " + repo,
-			runs.Pack: "dirstorage pack " + home, runs.Verify: "dirstorage backup verify " + repo,
+			runs.Pack: "dirstorage pack " + home, runs.Reclaim: "dirstorage pack --reclaim " + home, runs.Verify: "dirstorage backup verify " + repo,
 		}[j.Job]
 		if j.Error != "" {
-			add("record", warning, again+" writes it again", "the record of the job %s is left out, it cannot be used: %s", j.Job, printable([]byte(j.Error)))
+			add("record", warning, cmp.Or(j.way, again+" writes it again"), "the record of the job %s is left out, it cannot be used: %s", j.Job, brief(j.Error))
 			continue
 		}
 		text := j.failure()
-		if text == "" || j.foundDamage(check) {
+		if text == "" || j.Last != nil && j.Last.Damaged && check.Damage.Broken() > 0 { // which is told already
 			continue
 		}
 		if j.Good != nil {
@@ -147,7 +161,7 @@ func (j *jobState) failure() string {
 	case l.Interrupted:
 		return "the last run, of " + at(l.Began) + ", was interrupted"
 	default:
-		return "the last run, of " + at(l.Ended) + ", failed: " + printable([]byte(l.Failed))
+		return "the last run, of " + at(l.Ended) + ", failed: " + brief(l.Failed)
 	}
 }
 
@@ -157,13 +171,13 @@ func (st *homeStatus) jobRows(rows *rowList, now time.Time) {
 	if g := check.Good; g != nil && g.Check != nil {
 		found := "clean"
 		if n := g.Check.Broken(); n > 0 {
-			found = human.Count(n) + " findings of damage"
+			found = human.Number(n, "finding") + " of damage"
 		}
 		if n := g.Check.Dangling; n > 0 {
 			found += ", missing objects: " + human.Count(n)
 		}
 		if n := g.Check.Warnings; n > 0 {
-			found += ", " + human.Count(n) + " warnings"
+			found += ", " + human.Number(n, "warning")
 		}
 		extent := map[runs.Extent]string{runs.Whole: "all of HOME", runs.Snapshot: "config and A"}[g.Check.Extent]
 		rows.add("last check", "%s ago, at %s, of %s: %s", human.Duration(now.Sub(g.Ended)), human.FormatTime(g.Ended, time.Local), extent, found)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +17,8 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -78,7 +82,7 @@ func TestDamageThatACheckFoundIsToldByStatus(t *testing.T) {
 		if len(codes) != 1 || codes[0] != damagedCode || st.Jobs[0].Damage == nil || st.Jobs[0].Damage.Check.Damage == 0 {
 			t.Fatalf("%q, %+v", codes, st.Jobs)
 		}
-		if !regexp.MustCompile(`^problems: +1\nERROR: +the check of 20.* found damage, [0-9]+ findings: damage .*\n +remedy: dirstorage check `).MatchString(text) || !regexp.MustCompile(`(?m)^last check: .*: [0-9]+ findings of damage`).MatchString(text) {
+		if !regexp.MustCompile(`^problems: +1\nERROR: +the check of 20.* found damage, 1 finding: object-checksum .*\n +remedy: dirstorage check `).MatchString(text) || !regexp.MustCompile(`(?m)^last check: .*: 1 finding of damage`).MatchString(text) {
 			t.Error(text)
 		}
 	}
@@ -116,12 +120,12 @@ func TestDanglingReferencesAreNotDamageForStatus(t *testing.T) {
 	if strings.Join(codes, " ") != "dangling" || st.Jobs[0].Damage.Check.Dangling != 1 {
 		t.Errorf("%q, %+v", codes, st.Jobs)
 	}
-	if !regexp.MustCompile(`(?m)^WARNING: +objects are missing to which others refer; the check of 20.* found 1: damage dangling-reference `).MatchString(text) || !regexp.MustCompile(`(?m)^last check: .*: clean, missing objects: 1$`).MatchString(text) {
+	if !regexp.MustCompile(`(?m)^WARNING: +objects are missing to which others refer; the check of 20.* has 1 finding: dangling-reference `).MatchString(text) || !regexp.MustCompile(`(?m)^last check: .*: clean, missing objects: 1$`).MatchString(text) {
 		t.Error(text)
 	}
 	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
 	want(t, exitDamage, "damage object-", "check", home)
-	if codes, _, text := toldBy(t, exitDamage, home); strings.Join(codes, " ") != damagedCode || strings.Contains(text, "findings: damage dangling") {
+	if codes, _, text := toldBy(t, exitDamage, home); strings.Join(codes, " ") != damagedCode || strings.Contains(text, ": dangling") {
 		t.Errorf("%q\n%s", codes, text)
 	}
 	back()
@@ -152,7 +156,7 @@ func TestDamageIsToldOfARunningStorage(t *testing.T) {
 	}
 	hometest.Eventually(t, "the page tells it", func() bool {
 		_, body := w.ask("/web/", nil)
-		return strings.Contains(body, "found damage, ") && strings.Contains(body, "<dt>Last check</dt>")
+		return strings.Contains(body, "found damage, 2 findings, the first: ") && strings.Contains(body, "<dt>Last check</dt>")
 	})
 	if _, body := w.ask("/metrics", nil); !regexp.MustCompile(`(?m)^dirstorage_check_damage\{storage="1"\} [1-9]`).MatchString(body) {
 		t.Errorf("the metrics have\n%s", body)
@@ -202,6 +206,198 @@ func TestFailedRunsAreToldByStatus(t *testing.T) {
 	}
 	want(t, exitOK, "packed to", "pack", home)
 	toldBy(t, exitOK, home, "--repository", repo)
+}
+
+// TestDamageThatABackupMetIsDamage, with the status of damage and the alert for it, until a check of
+// everything is clean: later runs of the backup do not end it, whether they fail or not.
+func TestDamageThatABackupMetIsDamage(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	repo := filepath.Join(t.TempDir(), "repo")
+	back := flip(t, filepath.Join(home, "A/bundles/*.tar*"))
+	want(t, exitDamage, "full backup", "backup", "run", home, repo)
+	told := func(also string) {
+		t.Helper()
+		codes, st, text := toldBy(t, exitDamage, home, "--repository", repo)
+		if strings.Join(codes, " ") != damagedCode+also || len(st.Jobs) == 0 || st.Jobs[0].Job != runs.Check || st.Jobs[0].Damage.FoundBy() != runs.Backup || !regexp.MustCompile(`^problems: +[12]\nERROR: +the backup of 20.* found damage, 1 finding: corrupt data in .*\n +remedy: dirstorage check `).MatchString(text) {
+			t.Errorf("%q, %+v\n%s", codes, st.Jobs, text)
+		}
+	}
+	told("")
+	if err := os.WriteFile(repo+".not", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := command(t.Context(), "backup", "run", home, repo+".not"); code != exitFailed {
+		t.Errorf("status %d, %s", code, stderr)
+	}
+	told(" run_failed")
+	w := startWeb(t, home)
+	if _, body := w.ask("/metrics", nil); !strings.Contains(body, "\ndirstorage_check_damage{storage=\"1\"} 1\n") {
+		t.Error("the metrics have no damage")
+	}
+	w.end()
+	back()
+	want(t, exitOK, "", "backup", "run", home, repo)
+	told("")
+	want(t, exitOK, "0 damaged", "check", home)
+	toldBy(t, exitOK, home, "--repository", repo)
+}
+
+// TestDamageThatAPackPassedOverIsDamage: with --skip-broken it does its work.
+func TestDamageThatAPackPassedOverIsDamage(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	flip(t, filepath.Join(home, "A/bundles/*.tar*"))
+	want(t, exitDamage, "packed to", "pack", "--skip-broken", home)
+	if codes, st, text := toldBy(t, exitDamage, home); codes[0] != damagedCode || st.Jobs[0].Damage.FoundBy() != runs.Pack || !regexp.MustCompile(`the pack of 20.* found damage, 1 finding: object 00`).MatchString(text) {
+		t.Errorf("%q, %+v\n%s", codes, st.Jobs, text)
+	}
+}
+
+// TestDamageThatCannotBeRecordedIsNotLost: no file can be made in misc/runs, as on a full disk or one that
+// is read-only. The command says so, also with --quiet; a server tells the damage until a check is clean.
+func TestDamageThatCannotBeRecordedIsNotLost(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t, "--format", "chunky")
+	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+	if err := os.WriteFile(filepath.Join(home, "misc/runs"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	finds := func(where string) {
+		t.Helper()
+		code, _, stderr := command(t.Context(), "--quiet", "check", home)
+		if code != exitDamage || !strings.Contains(stderr.String(), "damage was found and is in no record, since that cannot be written: ") || !strings.Contains(stderr.String(), where) || !strings.Contains(stderr.String(), "\nhint: keep this output; ") {
+			t.Errorf("status %d, %s", code, stderr)
+		}
+	}
+	finds("neither status nor an alert knows of it")
+	back()
+	w := startWeb(t, home)
+	back = flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+	finds("status and the metrics tell it until the server ends")
+	tells := func(number int) {
+		t.Helper()
+		hometest.Eventually(t, "the metrics", func() bool {
+			_, body := w.ask("/metrics", nil)
+			return strings.Contains(body, fmt.Sprintf("\ndirstorage_check_damage{storage=\"1\"} %d\n", number))
+		})
+	}
+	tells(1)
+	if codes, _, text := toldBy2(t, home); codes[0] != damagedCode || !strings.Contains(text, "ERROR:             the check of 20") {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	hometest.Eventually(t, "the page", func() bool {
+		_, body := w.ask("/web/", nil)
+		return strings.Contains(body, "found damage, 1 finding")
+	})
+	back()
+	if err := os.Remove(filepath.Join(home, "misc/runs")); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, "0 damaged", "check", home)
+	tells(0)
+	toldBy(t, exitOK, home)
+	w.end()
+}
+
+// TestPacksOfClientsAreRecorded, and those that give back space.
+func TestPacksOfClientsAreRecorded(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t, "--format", "chunky")
+	w := startWeb(t, home)
+	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Network: "tcp", Address: w.await(&w.log, `listening address=(127\.\S+)`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack := func() error { return c.Pack(t.Context(), time.Now(), true) }
+	f, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded := func(job runs.Job) runs.State {
+		t.Helper()
+		s, err := runs.Read(f, runs.InHome, job, "")
+		if err != nil || s.Last == nil || s.Running {
+			t.Fatalf("%s: %+v, %v", job, s, err)
+		}
+		return s
+	}
+	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+	if err := pack(); err == nil {
+		t.Error("a damaged storage was packed")
+	}
+	if s := recorded(runs.Pack); !s.Last.Damaged {
+		t.Errorf("%+v", s.Last)
+	}
+	toldBy(t, exitDamage, home)
+	back()
+	if err := pack(); err != nil {
+		t.Fatal(err)
+	}
+	if s := recorded(runs.Pack); s.Good == nil {
+		t.Errorf("%+v", s.Last)
+	}
+	want(t, exitOK, "gave back", "pack", "--reclaim", home)
+	if s := recorded(runs.Reclaim); s.Good == nil {
+		t.Errorf("%+v", s.Last)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	w.end()
+}
+
+// TestRecordOfAnotherUserHasItsRemedy: another run would not write it again.
+func TestRecordOfAnotherUserHasItsRemedy(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ err error }{{&fs.PathError{Op: "open", Path: "/nowhere/misc/runs/check", Err: fs.ErrPermission}}} {
+		refuses := func(f vfs.FS) vfs.FS {
+			return errfs.New(f, func(op errfs.Op) error {
+				if strings.HasSuffix(op.Name, "runs/check") {
+					return tc.err
+				}
+				return nil
+			})
+		}
+		home := importedHome(t)
+		want(t, exitOK, "", "check", home)
+		f, err := vfs.OS(home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := homeStatus{Jobs: readJobs(refuses(f), "", nil)}
+		st.findProblems(time.Now(), problemLimits{})
+		i := slices.IndexFunc(st.Problems, func(p problem) bool { return p.Code == "record" })
+		if i < 0 || !strings.Contains(st.Problems[i].Remedy, "run this as the user to whom it belongs") || strings.Contains(st.Problems[i].Remedy, "writes it again") {
+			t.Errorf("%+v", st.Problems)
+		}
+	}
+}
+
+// TestLinesOfStatusAreShort: a text of a damaged file, or an error of many lines, is one short line.
+func TestLinesOfStatusAreShort(t *testing.T) {
+	t.Parallel()
+	long := "damage x: " + strings.Repeat("word\n\tand ", 200) + "\x1b[31m"
+	at := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	check := runs.Result{Check: &runs.Checked{Extent: runs.Whole, Complete: true, Damage: 7, First: []string{long, long}}}
+	for name, st := range map[string]homeStatus{
+		"damage":   {Jobs: []jobState{{Job: runs.Check, Damage: &runs.Run{Ended: at, Result: check}}}},
+		"run":      {Jobs: []jobState{{Job: runs.Backup, Last: &runs.Run{Ended: at, Result: runs.Result{Failed: long}}}}},
+		"record":   {Jobs: []jobState{{Job: runs.Backup, Error: long}}},
+		"verified": {Backup: &backupState{Failed: []failedBackup{{"b", at, long}}}},
+		"backups":  {Backup: &backupState{Repository: "/r", Error: long}},
+		"failure":  {Status: zodb.Status{Failure: long}},
+		"trouble":  {Status: zodb.Status{Trouble: long}},
+	} {
+		st.Running = true
+		st.findProblems(at, problemLimits{})
+		if len(st.Problems) != 1 {
+			t.Fatalf("%s: %+v", name, st.Problems)
+		}
+		if text := st.Problems[0].Text; len(text) > 300 || strings.ContainsAny(text, "\n\t\x1b\\") || !strings.Contains(text, "x: word and word") {
+			t.Errorf("%s: %d bytes: %q", name, len(text), text)
+		}
+	}
 }
 
 // TestVerificationThatDoesNotEndIsToldByStatus: its record is in the repository.

@@ -79,7 +79,7 @@ type addProblem func(code string, s severity, remedy, format string, args ...any
 func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 	home := shellWord(st.Home)
 	if st.Failure != "" {
-		add("failed", severe, "find the cause in the log of the kernel, mend the disk, then restart the server, which rolls the log forward", "read-only since a failure: %s", st.Failure)
+		add("failed", severe, "find the cause in the log of the kernel, mend the disk, then restart the server, which rolls the log forward", "read-only since a failure: %s", brief(st.Failure))
 	}
 	if st.Trouble != "" {
 		code, remedy := string(st.TroubleKind), "make room: delete other files, or dirstorage pack "+home
@@ -89,7 +89,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 		if code == "" {
 			code = string(zodb.TroubleDisk)
 		}
-		add(code, severe, remedy, "%s", st.Trouble)
+		add(code, severe, remedy, "%s", brief(st.Trouble))
 	}
 	if d := seconds(st.CommitSeconds); d >= stuckCommit {
 		add("stuck", severe, "look at the disk: the log of the kernel, iostat -x 1", "a commit has been waiting for the disk for %s", human.Duration(d))
@@ -116,7 +116,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 		add("low_space", warning, "make room, or give it a larger disk", "the disk is nearly full: %s and %s inodes are free", human.Bytes(int64(sp.FreeBytes)), human.Count(int64(sp.FreeInodes)))
 	}
 	if st.Snapshot == "" && st.Trouble == "" && st.JournalBytes >= largeJournal {
-		add("flush_behind", warning, "look at the disk (iostat -x 1): it does not keep up", "the flush is far behind: %s transactions, log of %s", human.Count(int64(st.UnflushedTransactions)), human.Bytes(st.JournalBytes))
+		add("flush_behind", warning, "look at the disk (iostat -x 1): it does not keep up", "the flush is far behind: %s, log of %s", human.Number(int64(st.UnflushedTransactions), "transaction"), human.Bytes(st.JournalBytes))
 	}
 }
 
@@ -133,11 +133,11 @@ func (st *homeStatus) backupProblems(now time.Time, o problemLimits, add addProb
 	}
 	repo := shellWord(b.Repository)
 	if b.Error != "" {
-		add("repository", warning, "mount it, or give the right one with --repository", "the backups in %s cannot be looked at: %s", b.Repository, b.Error)
+		add("repository", warning, "mount it, or give the right one with --repository", "the backups in %s cannot be looked at: %s", b.Repository, brief(b.Error))
 	}
 	for _, f := range b.Failed {
 		add("verification_failed", severe, "dirstorage backup verify --data "+repo+"; make a full backup now: dirstorage backup full "+shellWord(st.Home)+" "+repo,
-			"backup %s was not good at %s: %s", f.Backup, human.FormatTime(f.Time, time.Local), f.Error)
+			"backup %s was not good at %s: %s", f.Backup, human.FormatTime(f.Time, time.Local), brief(f.Error))
 	}
 	for _, name := range b.Unusable {
 		add("backup_unusable", warning, "dirstorage backup verify "+repo, "the manifest of backup %s cannot be used", name)
@@ -172,7 +172,7 @@ func (st *homeStatus) serverProblems(now time.Time, add addProblem) {
 		return
 	}
 	if s := st.Server; s != nil && float64(len(a.Clients)) >= nearlyAll*float64(s.MaxConnections) {
-		add("connections", warning, "raise max-connections, or look for clients that open too many: dirstorage top "+shellWord(st.Home), "%s connections of at most %s", human.Count(int64(len(a.Clients))), human.Count(int64(s.MaxConnections)))
+		add("connections", warning, "raise max-connections, or look for clients that open too many: dirstorage top "+shellWord(st.Home), "%s of at most %s", human.Number(int64(len(a.Clients)), "connection"), human.Count(int64(s.MaxConnections)))
 	}
 	by := clientsByNumber(a)
 	for _, w := range a.Waits {

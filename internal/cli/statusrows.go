@@ -35,15 +35,15 @@ func (st *homeStatus) rows(now time.Time) []row {
 	st.clientRows(&rows, now)
 	n := st.Counts
 	if n.Exact {
-		rows.add("holds", "%s objects, %s revisions, %s transactions; %s, of which %s of blobs", human.Count(n.Objects), human.Count(n.Revisions),
-			human.Count(n.Transactions), human.Bytes(n.Bytes), human.Bytes(n.BlobBytes))
+		rows.add("holds", "%s, %s, %s; %s, of which %s of blobs", human.Number(n.Objects, "object"), human.Number(n.Revisions, "revision"),
+			human.Number(n.Transactions, "transaction"), human.Bytes(n.Bytes), human.Bytes(n.BlobBytes))
 	} else {
-		rows.add("holds", "up to %s objects (nobody has counted)", human.Count(n.Objects))
+		rows.add("holds", "up to %s (nobody has counted)", human.Number(n.Objects, "object"))
 	}
 	st.diskRows(&rows)
 	st.removedRows(&rows)
-	rows.add("free", "%s of %s, %s of %s inodes", human.Bytes(int64(st.Space.FreeBytes)), human.Bytes(int64(st.Space.TotalBytes)),
-		human.Count(int64(st.Space.FreeInodes)), human.Count(int64(st.Space.TotalInodes)))
+	rows.add("free", "%s of %s, %s of %s", human.Bytes(int64(st.Space.FreeBytes)), human.Bytes(int64(st.Space.TotalBytes)),
+		human.Count(int64(st.Space.FreeInodes)), human.Number(int64(st.Space.TotalInodes), "inode"))
 	return rows
 }
 
@@ -122,7 +122,7 @@ func (st *homeStatus) snapshotRows(rows *rowList) {
 
 // behindRows tell how far flush, backup and verification are behind. The pages have them, too.
 func (st *homeStatus) behindRows(rows *rowList, now time.Time) {
-	rows.add("to be flushed", "%s transactions, %s files; journal %s", human.Count(int64(st.UnflushedTransactions)), human.Count(int64(st.UnflushedFiles)), human.Bytes(st.JournalBytes))
+	rows.add("to be flushed", "%s, %s; journal %s", human.Number(int64(st.UnflushedTransactions), "transaction"), human.Number(int64(st.UnflushedFiles), "file"), human.Bytes(st.JournalBytes))
 	st.backupRows(rows, now)
 	st.jobRows(rows, now)
 }
@@ -162,7 +162,7 @@ func (st *homeStatus) clientRows(rows *rowList, now time.Time) {
 	if a == nil {
 		return
 	}
-	rows.add("clients", "%d connections; %s loads, %s commits, %s aborts, %s conflicts since the start", len(a.Clients), human.Count(a.Loads), human.Count(a.Commits), human.Count(a.Aborts), human.Count(a.Conflicts))
+	rows.add("clients", "%s; since the start %s, %s, %s, %s", human.Number(int64(len(a.Clients)), "connection"), human.Number(a.Loads, "load"), human.Number(a.Commits, "commit"), human.Number(a.Aborts, "abort"), human.Number(a.Conflicts, "conflict"))
 	list := slices.Clone(a.Clients)
 	slices.SortStableFunc(list, func(a, b zeo.ClientActivity) int {
 		return cmp.Or(cmp.Compare(b.Commits, a.Commits), cmp.Compare(b.Loads, a.Loads))
@@ -174,7 +174,7 @@ func (st *homeStatus) clientRows(rows *rowList, now time.Time) {
 	by := clientsByNumber(a)
 	for i := range list[:min(len(list), mostClients)] {
 		c := &list[i]
-		text := fmt.Sprintf("%s: %s loads, %s commits", clientName(c), human.Count(c.Loads), human.Count(c.Commits))
+		text := fmt.Sprintf("%s: %s, %s", clientName(c), human.Number(c.Loads, "load"), human.Number(c.Commits, "commit"))
 		if x := c.Transaction; x != nil {
 			text += fmt.Sprintf("; a transaction is %s for %s", x.State, human.Duration(now.Sub(x.StateSince)))
 		}
@@ -200,7 +200,7 @@ func (st *homeStatus) diskRows(rows *rowList) {
 	for _, p := range st.Disk.Parts {
 		parts = append(parts, p.Name+" "+human.Bytes(p.Bytes))
 	}
-	rows.add("on the disk", "%s in %s files and directories: %s", human.Bytes(st.Disk.Bytes), human.Count(st.Disk.Files), strings.Join(parts, ", "))
+	rows.add("on the disk", "%s in %s and directories: %s", human.Bytes(st.Disk.Bytes), human.Number(st.Disk.Files, "file"), strings.Join(parts, ", "))
 }
 
 // removedRows tell how much packs have removed, and when the file system has it back.
@@ -222,9 +222,9 @@ func (st *homeStatus) removedRows(rows *rowList) {
 		}
 		until := human.FormatTime(a.Until, time.Local)
 		if r.InBundles {
-			rows.add(name, "%s, %s items, by pack %d; until %s, then it is gone for good", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, until)
+			rows.add(name, "%s, %s, by pack %d; until %s, then it is gone for good", human.Bytes(a.Bytes), human.Number(a.Files, "item"), a.Stamp, until)
 		} else {
-			rows.add(name, "%s in %s files by pack %d; the first pack after %s frees it, or pack --reclaim", human.Bytes(a.Bytes), human.Count(a.Files), a.Stamp, until)
+			rows.add(name, "%s in %s by pack %d; the first pack after %s frees it, or pack --reclaim", human.Bytes(a.Bytes), human.Number(a.Files, "file"), a.Stamp, until)
 		}
 	}
 	if st.GaveBackBytes != 0 {

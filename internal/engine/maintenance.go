@@ -27,7 +27,7 @@ func (s *Storage) Maintenance(ctx context.Context, op string, arguments []byte) 
 		return maintain(op, arguments, &o, func() (ReclaimResult, error) { return s.Reclaim(ctx, o) })
 	}
 	if f := s.answers.find(op); f != nil {
-		return f()
+		return f(arguments)
 	}
 	return nil, fmt.Errorf("%w: unknown operation %q", zodb.ErrUnsupported, op)
 }

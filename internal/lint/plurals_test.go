@@ -10,14 +10,14 @@ import (
 
 // countedThings finds a number before a name in the plural, in a format of a message. A verb behind it
 // would have to change, too.
-var countedThings = regexp.MustCompile(`(?:of the )?%[sd] (?:transactions|records|objects|revisions|files|backups|warnings|notes|faults|members|bundles|directories|connections|conflicts|days)\b(?: [a-z]+)?`)
+var countedThings = regexp.MustCompile(`(?:of the )?%[sd] (?:transactions|records|objects|revisions|files|backups|warnings|notes|faults|members|bundles|findings|inodes|places|directories|connections|conflicts|days)\b(?: [a-z]+)?`)
 
 // verbs follow such a name in messages that are about many things.
 var verbs = regexp.MustCompile(` (?:and|are|were|stay|have|had|got|belong|cannot|open)$`)
 
 // plurals finds messages that say “1 files”.
 func plurals(s source) []finding {
-	if s.test() || strings.HasPrefix(s.name, "internal/cli/status") || strings.HasPrefix(s.name, "internal/cli/certs") || s.pkg != "internal/cli" && s.pkg != "internal/doctor" {
+	if s.test() || s.pkg != "internal/cli" && s.pkg != "internal/doctor" {
 		return nil
 	}
 	var found []finding

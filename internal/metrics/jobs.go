@@ -14,7 +14,7 @@ import (
 
 // HomeJobs returns a function that reads the records of the jobs in a HOME.
 func HomeJobs(home vfs.FS, identity string) func() ([]runs.State, error) {
-	return jobsIn(home, runs.InHome, identity, runs.Check, runs.Backup, runs.Pack)
+	return jobsIn(home, runs.InHome, identity, runs.OfHome()...)
 }
 
 // RepositoryJobs returns a function that reads the record of the job in a repository of backups, the
@@ -81,7 +81,7 @@ func newJobGauges() jobGauges {
 		good:      ofStorage("last_good_run_timestamp_seconds", "When the last run of a job that did its work ended; 0 if none is recorded.", "run"),
 		failed:    ofStorage("last_run_failed", "1 if the last run of a job did not do its work, or was interrupted.", "run"),
 		lastCheck: ofStorage("last_check_timestamp_seconds", "When the last check that came to everything ended; 0 if none is recorded."),
-		damage:    ofStorage("check_damage", "Findings of damage of a check, but dangling references, until a later one that comes to everything has none."),
+		damage:    ofStorage("check_damage", "Findings of damage of a check, backup, pack or reclaim, but dangling references, until a later check of everything has none."),
 	}
 }
 
@@ -98,12 +98,8 @@ func (g *jobGauges) collect(list []runs.State, one func(desc *prometheus.Desc, v
 			good = seconds(s.Good.Ended)
 		}
 		if s.Job == runs.Check {
-			damage := int64(0)
-			if s.Damage != nil && s.Damage.Check != nil {
-				damage = s.Damage.Check.Broken()
-			}
 			one(g.lastCheck, good)
-			one(g.damage, float64(damage))
+			one(g.damage, float64(s.Damage.Broken()))
 		}
 		at := time.Time{}
 		switch {

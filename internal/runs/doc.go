@@ -1,6 +1,6 @@
-// Package runs keeps the records of jobs: of check, backup, pack and verify, the last run, the last
-// good one, and the one under way. A check that found damage is remembered until a later check of
-// everything finds none.
+// Package runs keeps the records of jobs: of check, backup, pack, reclaim and verify, the last run, the
+// last good one, and the one under way. Damage that any of them found in a storage is remembered, in the
+// record of check, until a later check of everything finds none.
 //
 // A record is a file of JSON in HOME/misc/runs, or, of jobs that know no HOME, in runs in the
 // repository. It is not a part of the database: it is in no backup, its absence means nothing, and

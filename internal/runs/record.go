@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,15 +18,19 @@ type Job string
 
 // The jobs. Their names are those of files, and never changed.
 const (
-	Check  Job = "check"
-	Backup Job = "backup"
-	Pack   Job = "pack"
-	Verify Job = "verify"
+	Check   Job = "check"
+	Backup  Job = "backup"
+	Pack    Job = "pack"
+	Reclaim Job = "reclaim"
+	Verify  Job = "verify"
 )
+
+// OfHome are the jobs with a record in HOME.
+func OfHome() []Job { return []Job{Check, Backup, Pack, Reclaim} }
 
 // Directories of records.
 const (
-	// InHome is that in HOME, for check, backup and pack.
+	// InHome is that in HOME, for the jobs OfHome.
 	InHome = "misc/runs"
 	// InRepository is that in a repository of backups, for verify.
 	InRepository = "runs"
@@ -48,7 +53,8 @@ type Record struct {
 	Last *Run `json:"last,omitempty"`
 	// Good is the last run that did its work; of check, the last one that came to everything.
 	Good *Run `json:"good,omitempty"`
-	// Damage is the check that found damage, until a later one that came to everything finds none.
+	// Damage, in the record of check, is the run of any job that found damage, until a later check that
+	// came to everything finds none.
 	Damage *Run `json:"damage,omitempty"`
 }
 
@@ -64,7 +70,27 @@ type Run struct {
 	Began   time.Time `json:"began"`
 	Ended   time.Time `json:"ended"`
 	Program string    `json:"program"` // its version
+	// Job, of damage, is the one that found it; empty: check.
+	Job Job `json:"job,omitempty"`
 	Result
+}
+
+// FoundBy is the job that found damage.
+func (r *Run) FoundBy() Job { return cmp.Or(r.Job, Check) }
+
+// Broken is the number of findings of damage but dangling references. A nil run has none.
+func (r *Run) Broken() int64 {
+	if r == nil || r.Check == nil {
+		return 0
+	}
+	return r.Check.Broken()
+}
+
+// Stands reports whether damage that was not recorded is still to be told: no later check of everything,
+// whose record is given, was clean.
+func (r *Run) Stands(check *Record) bool {
+	g := check.Good
+	return r.Broken() > 0 && (g == nil || g.Broken() > 0 || !g.Began.After(r.Ended))
 }
 
 // Result is the end of a run.
@@ -75,7 +101,7 @@ type Result struct {
 	Damaged bool `json:"damaged,omitempty"`
 	// Interrupted: it was told to stop, or ended without a word.
 	Interrupted bool `json:"interrupted,omitempty"`
-	// Check has the findings of a check.
+	// Check has the findings of a check, or the damage that another job met, as a part.
 	Check *Checked `json:"check,omitempty"`
 }
 

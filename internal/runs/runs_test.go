@@ -147,6 +147,103 @@ func TestDamageIsRememberedUntilACheckOfEverythingIsClean(t *testing.T) {
 	}
 }
 
+// met is a run that failed of damage.
+func met(text string) runs.Result {
+	return runs.Result{Failed: text, Damaged: true, Check: &runs.Checked{Extent: runs.Part, Damage: 2, First: []string{text}}}
+}
+
+// TestDamageThatAnotherJobMetIsInTheRecordOfCheck, whatever its later runs do, until a check of
+// everything is clean. A verification is about backups.
+func TestDamageThatAnotherJobMetIsInTheRecordOfCheck(t *testing.T) {
+	t.Parallel()
+	f, c := place(t), new(clock)
+	for i, step := range []struct {
+		job    runs.Job
+		result runs.Result
+		by     runs.Job // of the damage that is remembered
+		broken int64
+	}{
+		{runs.Verify, met("v"), "", 0},
+		{runs.Backup, met("a"), runs.Backup, 2},
+		{runs.Backup, runs.Result{Failed: "no room"}, runs.Backup, 2},
+		{runs.Backup, runs.Result{}, runs.Backup, 2},
+		{runs.Pack, met("b"), runs.Backup, 2},
+		{runs.Check, checked(runs.Part, true, 0), runs.Backup, 2},
+		{runs.Check, dangling(runs.Whole, 1, 1), runs.Check, 0},
+		{runs.Reclaim, met("c"), runs.Reclaim, 2},
+		{runs.Check, checked(runs.Whole, true, 9), runs.Check, 9},
+		{runs.Pack, met("d"), runs.Check, 9},
+		{runs.Check, checked(runs.Snapshot, true, 0), "", 0},
+		{runs.Pack, runs.Result{}, "", 0},
+	} {
+		do(t, options(f, c, step.job), step.result)
+		s := read(t, f, runs.Check)
+		by := runs.Job("")
+		if s.Damage != nil {
+			by = s.Damage.FoundBy()
+		}
+		if by != step.by || s.Damage.Broken() != step.broken {
+			t.Errorf("step %d, %s: %d by %q, want %d by %q", i, step.job, s.Damage.Broken(), by, step.broken, step.by)
+		}
+		if own := read(t, f, step.job); own.Last == nil || own.Last.Failed != step.result.Failed || step.job != runs.Check && own.Damage != nil {
+			t.Errorf("step %d, %s: %+v", i, step.job, own)
+		}
+	}
+}
+
+// TestDamageOutsideARecordStands until a clean check of everything that began later.
+func TestDamageOutsideARecordStands(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	damage := &runs.Run{Ended: at, Result: met("a")}
+	for _, tc := range []struct {
+		name   string
+		run    *runs.Run
+		good   *runs.Run
+		stands bool
+	}{
+		{"no check", damage, nil, true},
+		{"an earlier clean one", damage, &runs.Run{Began: at.Add(-time.Hour), Result: checked(runs.Whole, true, 0)}, true},
+		{"a later clean one", damage, &runs.Run{Began: at.Add(time.Hour), Result: checked(runs.Whole, true, 0)}, false},
+		{"a later one with dangling references", damage, &runs.Run{Began: at.Add(time.Hour), Result: dangling(runs.Whole, 1, 1)}, false},
+		{"a later one with damage", damage, &runs.Run{Began: at.Add(time.Hour), Result: checked(runs.Whole, true, 1)}, true},
+		{"no damage", &runs.Run{Ended: at}, nil, false},
+		{"no run", nil, nil, false},
+	} {
+		if got := tc.run.Stands(&runs.Record{Good: tc.good}); got != tc.stands {
+			t.Errorf("%s: %v", tc.name, got)
+		}
+	}
+}
+
+// TestKilledBetweenTwoRecords: damage that a backup met is in the record of check before that of the backup
+// has it.
+func TestKilledBetweenTwoRecords(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.Random(1), crashfs.KeepAll} {
+		for at := 1; ; at++ {
+			f, c := place(t), new(clock)
+			w, err := runs.Begin(options(f, c, runs.Backup))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.CrashAt(f.Ops() + at)
+			if err := w.End(met("a")); err == nil {
+				if at < 10 {
+					t.Errorf("%d operations only", at)
+				}
+				break
+			}
+			for name, g := range map[string]*crashfs.FS{"kill": f.Killed(), "power cut": f.Crashed(mode)} {
+				own, check := read(t, g, runs.Backup), read(t, g, runs.Check)
+				if own.Damaged != nil || check.Damaged != nil || own.Last != nil && check.Damage.Broken() != 2 {
+					t.Errorf("%s (%v) at operation %d: %+v, %+v", name, mode, at, own, check)
+				}
+			}
+		}
+	}
+}
+
 // TestRunThatEndsWithoutAWord is told until the next one, which has its beginning in its record.
 func TestRunThatEndsWithoutAWord(t *testing.T) {
 	t.Parallel()

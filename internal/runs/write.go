@@ -47,7 +47,7 @@ func Begin(o Options) (*Writer, error) {
 		return w, err
 	}
 	w.lock = lock
-	err = w.change(func(r *Record) {
+	err = w.change(o.Job, func(r *Record) {
 		if r.Begun != nil {
 			r.Last = &Run{Began: r.Begun.Time, Ended: r.Begun.Time, Program: r.Begun.Program, Result: Result{Failed: "it ended without a word", Interrupted: true}}
 		}
@@ -59,11 +59,15 @@ func Begin(o Options) (*Writer, error) {
 	return w, err
 }
 
-// End records the end of the run.
+// End records the end of the run. Damage that a job of a HOME met is in the record of check, too, and
+// there first.
 func (w *Writer) End(result Result) error {
 	err := w.makeDir()
+	if c := result.Check; err == nil && c != nil && c.Damage > 0 && w.o.Job != Check && w.o.Job != Verify {
+		err = w.change(Check, func(r *Record) { r.found(w.Found(result)) })
+	}
 	if err == nil {
-		err = w.change(func(r *Record) { w.end(r, result) })
+		err = w.change(w.o.Job, func(r *Record) { w.end(r, result) })
 	}
 	if w.lock != nil {
 		err = errors.Join(err, w.lock.Close())
@@ -72,20 +76,44 @@ func (w *Writer) End(result Result) error {
 	return err
 }
 
+// run is the run, as End records it.
+func (w *Writer) run(result Result) *Run {
+	return &Run{Began: w.begun.Time, Ended: w.o.Now(), Program: w.o.Program, Result: result}
+}
+
+// Found is a run that found damage, as End records it for check.
+func (w *Writer) Found(result Result) *Run {
+	run := w.run(result)
+	if w.o.Job != Check {
+		run.Job = w.o.Job
+	}
+	return run
+}
+
+// found adds damage. A part does not hide the rest.
+func (r *Record) found(damage *Run) {
+	if r.Damage == nil || r.Damage.Check == nil || damage.Check.everything() || r.Damage.Broken() == 0 && damage.Broken() > 0 {
+		r.Damage = damage
+	}
+}
+
 func (w *Writer) end(r *Record, result Result) {
-	run := &Run{Began: w.begun.Time, Ended: w.o.Now(), Program: w.o.Program, Result: result}
+	run := w.run(result)
 	if w.lock != nil { // else it is the beginning of another one
 		r.Begun = nil
 	}
 	r.Last = run
 	c := result.Check
+	if w.o.Job != Check { // its damage is in the record of check
+		c = nil
+	}
 	if result.Failed == "" && (c == nil || c.everything()) {
 		r.Good = run
 	}
 	switch {
 	case c == nil:
-	case c.Damage > 0 && (c.everything() || r.Damage == nil || r.Damage.Check == nil || r.Damage.Check.Broken() == 0 && c.Broken() > 0): // a part does not hide the rest
-		r.Damage = run
+	case c.Damage > 0:
+		r.found(run)
 	case c.Damage == 0 && result.Failed == "" && c.everything() && !w.beside(r.Damage):
 		r.Damage = nil
 	}
@@ -127,15 +155,15 @@ func (w *Writer) take(name string, tries int) (lock vfs.Lock, err error) {
 	return lock, err
 }
 
-// change reads the record, changes it, and replaces it. One that is damaged, or of another storage,
+// change reads the record of a job, changes it, and replaces it. One that is damaged, or of another storage,
 // counts as none.
-func (w *Writer) change(do func(*Record)) (err error) {
+func (w *Writer) change(job Job, do func(*Record)) (err error) {
 	lock, err := w.take(path.Join(w.o.Dir, "lock"), triesToWrite)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	r, err := read(w.o.FS, w.o.Dir, w.o.Job)
+	r, err := read(w.o.FS, w.o.Dir, job)
 	if _, damaged := errors.AsType[*damagedError](err); damaged || err == nil && r.Identity != "" && w.o.Identity != "" && r.Identity != w.o.Identity {
 		r, err = Record{}, nil
 	}
@@ -148,6 +176,6 @@ func (w *Writer) change(do func(*Record)) (err error) {
 	if err != nil {
 		return err
 	}
-	name := file(w.o.Dir, w.o.Job)
+	name := file(w.o.Dir, job)
 	return vfs.WriteFileAtomic(w.o.FS, name+".new", name, append(b, '\n'), vfs.SyncOptions{File: true, Dir: true})
 }
