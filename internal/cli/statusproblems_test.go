@@ -86,15 +86,15 @@ func TestEachProblemIsTold(t *testing.T) {
 		"damage that a check found": {func(st *homeStatus) {
 			st.Jobs = []jobState{jobOf(runs.Check, now, runs.Result{Check: &runs.Checked{Extent: runs.Whole, Complete: true, Damage: 7, First: []string{"damage object-checksum", "b"}}})}
 			st.Jobs[0].Damage = st.Jobs[0].Last
-		}, "damaged", severe, "the check of .* found damage, 7 findings, the first: object-checksum$"},
+		}, "damaged", severe, "the check of .* found damage, 7 findings, the first: object-checksum"},
 		"missing objects": {func(st *homeStatus) {
 			st.Jobs = []jobState{jobOf(runs.Check, now, runs.Result{Check: &runs.Checked{Extent: runs.Whole, Complete: true, Damage: 2, Dangling: 2, First: []string{"damage dangling-reference"}}})}
 			st.Jobs[0].Damage = st.Jobs[0].Last
-		}, "dangling", warning, "objects are missing to which others refer; the check of .* has 2 findings, the first: dangling-reference$"},
+		}, "dangling", warning, "objects are missing to which others refer; the check of .* has 2 findings, the first: dangling-reference"},
 		"damage that a backup met": {func(st *homeStatus) {
 			failed := runs.Result{Failed: "damage in 1 file", Damaged: true, Check: &runs.Checked{Extent: runs.Part, Damage: 1, First: []string{"corrupt data in x"}}}
 			st.Jobs = []jobState{jobOf(runs.Backup, now, failed), {Job: runs.Check, Damage: &runs.Run{Ended: now, Job: runs.Backup, Result: failed}}}
-		}, "damaged", severe, "the backup of .* found damage, 1 finding: corrupt data in x$"},
+		}, "damaged", severe, "the backup of .* found damage, 1 finding: corrupt data in x"},
 		"failed backup": {func(st *homeStatus) { st.Jobs = []jobState{jobOf(runs.Backup, now, runs.Result{Failed: "no room"})} }, "run_failed", warning, "backup: the last run, of .*, failed: no room; no good one"},
 		"killed pack": {func(st *homeStatus) {
 			st.Jobs = []jobState{jobOf(runs.Pack, now, runs.Result{})}
