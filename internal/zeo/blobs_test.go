@@ -62,7 +62,7 @@ func TestBlobsComeBackAsTheyWere(t *testing.T) {
 	encodings(t, func(t *testing.T, e wire.Encoding) {
 		ts := serve(t, Options{})
 		c, other := ts.dialCache(e), ts.dialCache(e)
-		for i, size := range []int{0, 1, 58_999, 59_000, 59_001, 5_000_000} {
+		for i, size := range []int{0, 1, 58_999, 59_000, 59_001, 4 * 59_000, 4*59_000 + 1, 5_000_000} {
 			oid := zodb.OID(i + 1)
 			blob := content(size)
 			tid := commitBlob(t, c, oid, 0, "blob", blob)

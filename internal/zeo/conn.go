@@ -164,7 +164,7 @@ func (c *conn) converse() error {
 		c.end(fmt.Errorf("no registration within %s", c.srv.o.Limits.Hello))
 	})
 	defer hello.Stop()
-	in := wire.NewSmallReader(c.nc, min(helloBytes, c.srv.o.Limits.Message))
+	in := wire.NewSmallReader(piecesReader(c.nc), min(helloBytes, c.srv.o.Limits.Message))
 	if err := c.hello(in); err != nil {
 		return err
 	}

@@ -104,7 +104,8 @@ type roomyBlob interface {
 	Filled(n int) error
 }
 
-// uploadPiece reads a piece of a blob into its place, if that is what comes. It reports whether it was.
+// uploadPiece reads a piece of a blob into its place, if that is what comes, and those that arrive
+// with it. It reports whether it was.
 func (c *conn) uploadPiece(in *wire.Reader) (done bool, err error) {
 	if c.upload == nil {
 		return false, nil
@@ -113,13 +114,13 @@ func (c *conn) uploadPiece(in *wire.Reader) (done bool, err error) {
 	if !ok {
 		return false, nil
 	}
-	n, ok := in.BlobChunk(c.encoding)
+	left, ok := in.BlobChunk(c.encoding)
 	if !ok {
 		return false, nil
 	}
 	c.worked(false)
-	c.countPiece(n)
-	for n > 0 {
+	c.countPiece(left)
+	for left > 0 {
 		var room []byte
 		if c.upload.blob != nil {
 			room = blob.Room()
@@ -127,18 +128,25 @@ func (c *conn) uploadPiece(in *wire.Reader) (done bool, err error) {
 		if len(room) == 0 { // the rest is dropped
 			room = make([]byte, 4<<10)
 		}
-		room = room[:min(n, len(room))]
-		if err := in.ReadChunk(room); err != nil {
+		n, begun, err := in.ReadChunk(room)
+		if err != nil {
 			return true, c.readError(err)
 		}
-		n -= len(room)
+		left += begun - n
+		c.countPiece(begun)
 		if c.upload.blob != nil {
 			c.sends.work()
-			if err := blob.Filled(len(room)); err != nil {
+			if err := blob.Filled(n); err != nil {
 				c.failUpload(err)
 			}
 		}
-		c.sends.came(c.srv.o.Clock(), int64(len(room)))
+		c.sends.came(c.srv.o.Clock(), int64(n))
+		if begun > 0 {
+			c.pieceCame()
+			if err := c.flushed(in); err != nil {
+				return true, err
+			}
+		}
 	}
 	c.pieceCame()
 	return true, nil

@@ -94,9 +94,9 @@ func (c *Client) put(flush bool, f func([]byte) ([]byte, error)) error {
 	return err
 }
 
-// putFrame is put for a whole frame, which is not copied.
-func (c *Client) putFrame(frame []byte) error {
-	err := c.out.putFrame(frame)
+// putFrames is put for whole frames, which are not copied.
+func (c *Client) putFrames(frames []byte) error {
+	err := c.out.putFrames(frames)
 	if err != nil {
 		c.fail(c.out.cause())
 	}

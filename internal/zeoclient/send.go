@@ -55,9 +55,9 @@ func (s *sender) put(flush bool, f func([]byte) ([]byte, error)) error {
 	return s.flushLocked()
 }
 
-// putFrame sends a frame, which is the caller's again when it returns, behind all messages that are
-// waiting.
-func (s *sender) putFrame(frame []byte) error {
+// putFrames sends whole frames, which are the caller's again when it returns, behind all messages that
+// are waiting.
+func (s *sender) putFrames(frames []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.err == nil && (s.writing || len(s.waiting) > 0) {
@@ -70,7 +70,7 @@ func (s *sender) putFrame(frame []byte) error {
 	if s.err != nil {
 		return s.err
 	}
-	s.write(frame)
+	s.write(frames)
 	return s.flushLocked()
 }
 

@@ -13,6 +13,9 @@ import (
 // chunkBytes is the size of the pieces in which blobs are sent, as Python clients do it.
 const chunkBytes = 59000
 
+// chunksAtOnce is how many of them are sent with one write.
+const chunksAtOnce = 4
+
 // BeginOptions is for copies of another storage.
 type BeginOptions struct {
 	TID    zodb.TID // 0 = the server chooses
@@ -117,27 +120,43 @@ func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, blob io.Read
 	if err != nil {
 		return err
 	}
-	// The content is read into its place in the frame.
-	frame := make([]byte, len(head)+chunkBytes+len(tail))
-	content := frame[len(head) : len(head)+chunkBytes]
-	copy(frame, head)
-	copy(frame[len(head)+chunkBytes:], tail)
-	for {
+	// The content is read into its place in the frames, some of which are sent at once.
+	size := len(head) + chunkBytes + len(tail)
+	frames := make([]byte, chunksAtOnce*size)
+	for at := 0; at < len(frames); at += size {
+		copy(frames[at:], head)
+		copy(frames[at+size-len(tail):], tail)
+	}
+	for at := 0; ; {
+		content := frames[at+len(head):][:chunkBytes]
 		n, err := io.ReadFull(blob, content)
 		if err == nil {
-			err = t.c.putFrame(frame)
-		} else if ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF); ended {
-			if n > 0 {
-				if err := t.c.oneWay(true, "storeBlobChunk", content[:n]); err != nil {
-					return err
-				}
+			if at += size; at == len(frames) {
+				at = 0
+				err = t.c.putFrames(frames)
 			}
-			return t.c.oneWay(false, "storeBlobEnd", oid, serial, notNil(data), t.ttid)
+		} else if ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF); ended {
+			return t.endBlob(oid, serial, data, frames[:at], content[:n])
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// endBlob sends frames of a blob, and the rest of its content, which is shorter than a chunk.
+func (t *Txn) endBlob(oid zodb.OID, serial zodb.TID, data, frames, rest []byte) error {
+	if len(frames) > 0 {
+		if err := t.c.putFrames(frames); err != nil {
+			return err
+		}
+	}
+	if len(rest) > 0 {
+		if err := t.c.oneWay(true, "storeBlobChunk", rest); err != nil {
+			return err
+		}
+	}
+	return t.c.oneWay(false, "storeBlobEnd", oid, serial, notNil(data), t.ttid)
 }
 
 // Vote asks the server to make the transaction ready. It waits for others that

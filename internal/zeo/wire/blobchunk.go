@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 )
 
 // blobChunkName is the one-way call whose only argument is a piece of a blob.
@@ -25,6 +26,29 @@ const blobChunkLen = 4 << 10
 
 // blobChunkAhead is how many bytes behind a piece are read with its end: the beginning of the next one.
 const blobChunkAhead = headLen + len(blobChunkPickle) + 4
+
+// maxPieces is into how many pieces one read goes, at most.
+const maxPieces = 8
+
+// piecesReader is a connection that can read into several places with one call.
+type piecesReader interface {
+	io.Reader
+	// ReadPieces is Read into the first place until it is full, then into the next one. It keeps none
+	// of them.
+	ReadPieces(places [][]byte) (int, error)
+}
+
+// chunks are the pieces of a blob that are being read.
+type chunks struct {
+	left int    // bytes of the piece to come
+	size int    // of the whole piece
+	head string // before it, with the length of the frame
+	end  string // behind it
+
+	between [maxPieces][]byte // for the end of a piece and the head of the next one
+	places  [][]byte          // of one read
+	ahead   []byte            // read with a piece, and of another form than was guessed
+}
 
 // BlobChunk waits for the next frame and reports whether it is a piece of a blob that a client sends,
 // of a usual size, in its usual form; n is the number of its bytes. They are read with ReadChunk, all
@@ -63,37 +87,102 @@ func (r *Reader) BlobChunk(e Encoding) (n int, ok bool) {
 	if headLen+size != head+n+len(end) {
 		return 0, false
 	}
+	c := &r.chunks
+	if h := r.buf[r.start : r.start+head]; string(h) != c.head {
+		c.head = string(h)
+	}
 	r.start += head
-	r.chunk, r.chunkEnd = n, end
+	c.left, c.size, c.end = n, n, end
 	return n, true
 }
 
-// ReadChunk reads the next bytes of the piece, as many as b has room for.
-func (r *Reader) ReadChunk(b []byte) error {
-	r.chunk -= len(b)
-	n := copy(b, r.buf[r.start:r.end])
-	r.start += n
-	for n < len(b) && r.err == nil {
-		var m int
-		m, r.err = r.read(b[n:])
-		if n += m; n == len(b) {
-			r.err = nil // it comes again
-		}
+// ReadChunk reads bytes of the piece into b, of which there is at least one, and returns how many.
+// Where b has room for more, and the connection is a [piecesReader], it goes on with the pieces that
+// follow, if they have the same length: begun is how many bytes the new ones have in all.
+func (r *Reader) ReadChunk(b []byte) (n, begun int, err error) {
+	if r.err != nil {
+		return 0, 0, r.err
 	}
-	if r.err == nil && r.chunk == 0 {
+	c := &r.chunks
+	first := b[:min(len(b), c.left)]
+	switch conn, ok := r.r.(piecesReader); {
+	case r.start < r.end:
+		n = copy(first, r.buf[r.start:r.end])
+		r.start += n
+		c.left -= n
+	case ok && len(b) > c.left && len(c.ahead) == 0:
+		n, begun, r.err = r.readPieces(conn, b)
+	default:
+		n, r.err = r.read(first)
+		c.left -= n
+	}
+	if n > 0 {
+		r.err = nil // it comes again
+	}
+	if r.err == nil && c.left == 0 {
 		r.err = r.endChunk()
 	}
 	r.err = unexpected(r.err)
-	return r.err
+	return n, begun, r.err
 }
 
-// endChunk reads what is behind a piece.
+// readPieces is ReadChunk of the piece and those that follow, with one read: where the end of a piece
+// and the head of the next one are guessed to come, it goes on in another place.
+func (r *Reader) readPieces(conn piecesReader, b []byte) (n, begun int, err error) {
+	c := &r.chunks
+	gap := len(c.end) + len(c.head)
+	c.places = append(c.places[:0], b[:c.left])
+	for at, k := c.left, 0; at < len(b) && k < maxPieces; k++ {
+		if cap(c.between[k]) < gap {
+			c.between[k] = make([]byte, gap)
+		}
+		next := b[at:min(at+c.size, len(b))]
+		c.places = append(c.places, c.between[k][:gap], next)
+		at += len(next)
+	}
+	left, err := r.some(func() (int, error) { return conn.ReadPieces(c.places) })
+	for i, place := range c.places {
+		got := place[:min(len(place), left)]
+		left -= len(got)
+		switch content := i%2 == 0; {
+		case content:
+			n += len(got)
+			c.left -= len(got)
+		case string(got) == c.end+c.head:
+			begun += c.size
+			c.left = c.size
+		default:
+			c.ahead = append(c.ahead[:0], got...)
+			for _, place := range c.places[i+1:] {
+				got := place[:min(len(place), left)]
+				c.ahead = append(c.ahead, got...)
+				left -= len(got)
+			}
+			return n, begun, err
+		}
+		if left == 0 {
+			break
+		}
+	}
+	return n, begun, err
+}
+
+// takeAhead gives bytes that were read with a piece.
+func (c *chunks) takeAhead(b []byte) int {
+	n := copy(b, c.ahead)
+	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+		c.ahead = nil
+	}
+	return n
+}
+
+// endChunk reads the end of a piece.
 func (r *Reader) endChunk() error {
-	n := len(r.chunkEnd)
+	n := len(r.chunks.end)
 	if err := r.fillUpTo(n, n+blobChunkAhead); err != nil {
 		return err
 	}
-	if got := r.buf[r.start : r.start+n]; string(got) != r.chunkEnd {
+	if got := r.buf[r.start : r.start+n]; string(got) != r.chunks.end {
 		return fmt.Errorf("%q behind a piece of a blob", got)
 	}
 	r.start += n

@@ -3,8 +3,10 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/iotest"
 )
@@ -27,8 +29,8 @@ func nextCall(r *Reader, e Encoding, room int) (piece, frame []byte, err error) 
 		return nil, frame, err
 	}
 	for piece = make([]byte, 0, n); len(piece) < n; {
-		k := min(n-len(piece), room)
-		if err := r.ReadChunk(piece[len(piece) : len(piece)+k]); err != nil {
+		k, _, err := r.ReadChunk(piece[len(piece) : len(piece)+min(n-len(piece), room)])
+		if err != nil {
 			return nil, nil, err
 		}
 		piece = piece[:len(piece)+k]
@@ -140,4 +142,148 @@ func TestBlobChunkOverTheLimit(t *testing.T) {
 	if _, ok := errors.AsType[*TooLargeError](err); !ok {
 		t.Errorf("%v", err)
 	}
+}
+
+// places is a connection that reads into several places, each time a random number of bytes up to
+// most, or as many as there are.
+type places struct {
+	stream []byte
+	rnd    *rand.Rand // nil: as many as there are
+	most   int
+	calls  int
+}
+
+func (p *places) Read(b []byte) (int, error) { return p.ReadPieces([][]byte{b}) }
+
+func (p *places) ReadPieces(places [][]byte) (n int, err error) {
+	p.calls++
+	if len(p.stream) == 0 {
+		return 0, io.EOF
+	}
+	left := len(p.stream)
+	if p.rnd != nil {
+		left = min(left, 1+p.rnd.IntN(p.most))
+	}
+	for _, b := range places {
+		k := copy(b[:min(left, len(b))], p.stream)
+		p.stream = p.stream[k:]
+		left -= k
+		n += k
+	}
+	return n, nil
+}
+
+// conversation reads a whole stream as a server does it, with room for so many bytes of pieces at
+// once, and returns all pieces and frames, and the error at the end. Pieces in a row are one.
+func conversation(r *Reader, e Encoding, room int) (said []string, err error) {
+	var content []byte
+	flush := func() {
+		if content != nil {
+			said = append(said, "pieces "+string(content))
+			content = nil
+		}
+	}
+	for {
+		left, ok := r.BlobChunk(e)
+		if !ok {
+			frame, err := r.Next()
+			flush()
+			if err != nil {
+				return said, err
+			}
+			said = append(said, "frame "+string(frame))
+			continue
+		}
+		for b := make([]byte, room); left > 0; {
+			n, begun, err := r.ReadChunk(b)
+			content = append(content, b[:n]...)
+			if err != nil {
+				flush()
+				return said, err
+			}
+			left += begun - n
+		}
+		if left < 0 {
+			return said, fmt.Errorf("%d bytes more than there are pieces", -left)
+		}
+	}
+}
+
+// sameConversation compares what is read of a stream by a connection that reads into several places
+// with what is read in a plain way.
+func sameConversation(t *testing.T, e Encoding, stream []byte, seed uint64) {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	limit := int64(1 << 20)
+	want, wantErr := conversation(NewReader(bytes.NewReader(stream), limit), e, bufferLen)
+	most, room := []int{100, 10_000, 1 << 20}[rnd.IntN(3)], 1+rnd.IntN(300_000)
+	got, err := conversation(NewReader(&places{stream: stream, rnd: rnd, most: most}, limit), e, room)
+	if err.Error() != wantErr.Error() {
+		t.Fatalf("seed %d, at most %d bytes a read, room for %d: %v, want %v", seed, most, room, err, wantErr)
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("seed %d, at most %d bytes a read, room for %d: another conversation", seed, most, room)
+	}
+}
+
+// TestPiecesThatArriveTogether are read as if each came alone, whatever is between them.
+func TestPiecesThatArriveTogether(t *testing.T) {
+	t.Parallel()
+	for _, e := range []Encoding{Pickle, Msgpack} {
+		for seed := range uint64(12) {
+			rnd, noise := rand.New(rand.NewPCG(seed, 2)), rand.NewChaCha8([32]byte{byte(seed)})
+			size := 4100 + rnd.IntN(61_000)
+			var payloads [][]byte
+			for range 3 + rnd.IntN(20) {
+				n := size
+				switch rnd.IntN(8) {
+				case 0:
+					n = 4096 + rnd.IntN(70_000)
+				case 1:
+					payloads = append(payloads, chunkCall(t, e, int64(rnd.IntN(2)), rnd.IntN(2) == 0, make([]byte, rnd.IntN(100_000))))
+				}
+				piece := make([]byte, n)
+				_, _ = noise.Read(piece)
+				payloads = append(payloads, chunkCall(t, e, int64(0), true, piece))
+			}
+			stream := frames(payloads...)
+			sameConversation(t, e, stream, seed)
+			sameConversation(t, e, stream[:rnd.IntN(len(stream))], seed)
+			broken := bytes.Clone(stream)
+			broken[rnd.IntN(len(broken))] ^= 1 << rnd.IntN(8)
+			sameConversation(t, e, broken, seed)
+		}
+	}
+}
+
+// TestPiecesInARowTakeFewReads where they are there already.
+func TestPiecesInARowTakeFewReads(t *testing.T) {
+	t.Parallel()
+	for _, e := range []Encoding{Pickle, Msgpack} {
+		piece := chunkCall(t, e, int64(0), true, make([]byte, 59_000))
+		conn := &places{stream: frames(slices.Repeat([][]byte{piece}, 100)...)}
+		said, err := conversation(NewReader(conn, 1<<20), e, 256<<10)
+		if err != io.EOF || len(said) != 1 || len(said[0]) != len("pieces ")+100*59_000 {
+			t.Fatalf("%c: %d, %v", e, len(said), err)
+		}
+		if conn.calls > 35 {
+			t.Errorf("%c: %d reads of 100 pieces, want about 25", e, conn.calls)
+		}
+	}
+}
+
+// FuzzPieces are a stream, which is read in both ways.
+func FuzzPieces(f *testing.F) {
+	for _, e := range []Encoding{Pickle, Msgpack} {
+		one := chunkCall(f, e, int64(0), true, make([]byte, 4200))
+		f.Add(frames(one, one, one), uint64(1), e == Pickle)
+		f.Add(frames(one, chunkCall(f, e, int64(0), true, make([]byte, 5000)), one, []byte("x")), uint64(2), e == Pickle)
+	}
+	f.Fuzz(func(t *testing.T, stream []byte, seed uint64, pickle bool) {
+		e := Msgpack
+		if pickle {
+			e = Pickle
+		}
+		sameConversation(t, e, stream, seed)
+	})
 }

@@ -38,8 +38,7 @@ type Reader struct {
 	gate       Gate   // nil: none
 	inside     int64  // size of the frame that has passed the gate; 0 = none
 
-	chunk    int    // bytes of a piece of a blob to come
-	chunkEnd string // what is behind it
+	chunks chunks
 }
 
 // Gate is asked before memory is made for a frame that does not fit into the buffer.
@@ -192,8 +191,16 @@ func (r *Reader) fillUpTo(n, most int) error {
 
 // read reads at least one byte, or fails.
 func (r *Reader) read(b []byte) (int, error) {
+	if len(r.chunks.ahead) > 0 {
+		return r.chunks.takeAhead(b), nil
+	}
+	return r.some(func() (int, error) { return r.r.Read(b) })
+}
+
+// some calls a read until it has at least one byte, or fails.
+func (r *Reader) some(read func() (int, error)) (int, error) {
 	for range maxEmptyReads {
-		if n, err := r.r.Read(b); n > 0 || err != nil {
+		if n, err := read(); n > 0 || err != nil {
 			return n, err
 		}
 	}
