@@ -181,8 +181,9 @@ type checker struct {
 	wild               *danglingRefs // references to objects that do not exist, as far as known
 	blind              atomic.Bool   // something that may refer to objects could not be read
 	ends               chainEnds
-	damagedTx          tidSet // transactions whose files are unusable
-	missingTx          tidSet // transactions reported as missing
+	hadRoot            atomic.Bool // a transaction has written the root object, or may have
+	damagedTx          tidSet      // transactions whose files are unusable
+	missingTx          tidSet      // transactions reported as missing
 	listings           listings
 }
 

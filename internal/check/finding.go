@@ -38,7 +38,8 @@ const (
 	PointerMagic     Kind = "pointer-magic"
 	PointerLength    Kind = "pointer-length"
 	PointerNotNewest Kind = "pointer-not-newest"
-	// RootMissing: there are objects, and object 0 does not exist.
+	// RootMissing: there are objects, and object 0 does not exist. It is a warning if nothing says that
+	// it ever did.
 	RootMissing Kind = "root-missing"
 	// DanglingReference is a note if only objects that nothing reaches refer to it,
 	// and an interrupted pack can have left them.

@@ -12,6 +12,10 @@ import (
 // root reports that there is no root object although there are others. Applications find
 // everything from it, and would begin a new database beside the old one, of which the
 // next pack would leave nothing. Other faults of its files are found elsewhere.
+//
+// It is a warning as long as nothing says that there ever was one: bench writes objects into a new
+// storage, and no root. A transaction that lists the root says so, and a pack, which does nothing
+// without one. Class Minimal has no history: there it is damage.
 func (c *checker) root(w *worker) {
 	if c.minimal {
 		if _, where, err := c.v.size(layout.Object(zodb.RootOID)); errors.Is(err, fs.ErrNotExist) {
@@ -21,7 +25,11 @@ func (c *checker) root(w *worker) {
 	}
 	p, s, _ := c.v.head(w, zodb.RootOID)
 	if s == missing {
-		c.out.add(c.object(RootMissing, zodb.RootOID, 0, p.path, "there are other objects"))
+		f := c.object(RootMissing, zodb.RootOID, 0, p.path, "there are other objects")
+		if !c.hadRoot.Load() && c.packed == 0 {
+			f.Severity, f.Detail = Warning, "there are other objects, and no transaction has ever written one: an application makes it when it opens the storage"
+		}
+		c.out.add(f)
 	}
 	if s != sound {
 		return

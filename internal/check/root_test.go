@@ -7,29 +7,34 @@ import (
 	"github.com/dirstorage/dirstorage/internal/record"
 )
 
-// TestMissingRootIsDamage of a storage that holds something, and only if that is asked for.
+// TestMissingRootIsDamage of a storage that had one, and a warning of one that holds something and never
+// had a root; only if that is asked for.
 func TestMissingRootIsDamage(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name  string
 		class string
 		fill  func(h *testHome)
-		want  bool
+		want  Severity
 	}{
-		{"empty", "Full", func(*testHome) {}, false},
-		{"a transaction without objects", "Full", func(h *testHome) { h.commit() }, false},
-		{"a root", "Full", func(h *testHome) { h.commit(stored{oid: 0, data: data(1)}, stored{oid: 1, data: data()}) }, false},
-		{"no root", "Full", func(h *testHome) { h.commit(stored{oid: 1, data: data()}) }, true},
+		{"empty", "Full", func(*testHome) {}, ""},
+		{"a transaction without objects", "Full", func(h *testHome) { h.commit() }, ""},
+		{"a root", "Full", func(h *testHome) { h.commit(stored{oid: 0, data: data(1)}, stored{oid: 1, data: data()}) }, ""},
+		{"never a root", "Full", func(h *testHome) { h.commit(stored{oid: 1, data: data()}) }, Warning},
+		{"never a root, and a pack", "Full", func(h *testHome) {
+			h.commit(stored{oid: 1, data: data()})
+			h.put(layout.XPacked, record.AppendX(nil, uint64(h.last)))
+		}, Damage},
 		{"its creation was undone", "Full", func(h *testHome) {
 			h.commit(stored{oid: 0, data: data()}, stored{oid: 1, data: data()})
 			h.commit(stored{oid: 0})
 			h.commit(stored{oid: 1, data: data()})
-		}, true},
+		}, Damage},
 		{"no root", "Minimal", func(h *testHome) {
 			h.put(layout.Object(1), h.object(record.Object{OID: 1, Serial: firstTID, Data: data()}))
 			h.last, h.maxOID = firstTID, 1
 			h.marks()
-		}, true},
+		}, Damage},
 	} {
 		t.Run(tc.class+" "+tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -41,10 +46,13 @@ func TestMissingRootIsDamage(t *testing.T) {
 					if o.Since != 0 && (tc.class == "Minimal" || h.last == 0) {
 						continue
 					}
-					want := tc.want && o.Root
+					want := tc.want
+					if !o.Root {
+						want = ""
+					}
 					all, sum := findings(t, o)
-					if (sum.Damage > 0) != want || want && (len(all) != 1 || all[0].Kind != RootMissing || all[0].OID != 0) {
-						t.Errorf("%s %+v: %v, want damage %t", format, o, all, want)
+					if (sum.Damage > 0) != (want == Damage) || (sum.Warnings > 0) != (want == Warning) || want != "" && (len(all) != 1 || all[0].Kind != RootMissing || all[0].OID != 0 || all[0].Severity != want) {
+						t.Errorf("%s %+v: %v, want %q", format, o, all, want)
 					}
 				}
 			}

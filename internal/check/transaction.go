@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -47,9 +48,13 @@ func (c *checker) readTransaction(w *worker, tid zodb.TID) (t transaction, s sta
 			t.previous = zodb.TIDFromBytes(data[24:])
 			t.linked = t.previous < tid
 		}
+		c.hadRoot.Store(true) // or not: that cannot be seen
 		return t, unusable, c.transactionFinding(kind, t, detail)
 	}
 	t.previous, t.oids = parsed.Previous, parsed.OIDs
+	if slices.Contains(t.oids, zodb.RootOID) {
+		c.hadRoot.Store(true)
+	}
 	t.noSum = record.SumKindOf(data) == record.NoSum
 	t.linked = t.previous < tid
 	if !isZero(data[17:24]) {
