@@ -81,7 +81,7 @@ func (b *bench) blobResult(d time.Duration) Result {
 
 // newNoise returns n bytes that don't compress well within some kilobytes.
 func newNoise(n int64) io.Reader {
-	block := make([]byte, 1<<20)
+	block := make([]byte, 1<<16) // stays in the cache of a processor
 	rnd := rand.New(rand.NewPCG(5, 6))
 	for i := range block {
 		block[i] = byte(rnd.Uint32())
