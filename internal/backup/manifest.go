@@ -178,6 +178,9 @@ const (
 	maxManifest = 16 << 20
 )
 
+// errLaterFormat is about a format that this release does not know.
+var errLaterFormat = errors.New("use the release that wrote it, or a later one")
+
 // parseManifest reads the manifest of the backup with that name.
 func parseManifest(b []byte, name string) (*Manifest, error) {
 	var m Manifest
@@ -207,7 +210,7 @@ func parseManifest(b []byte, name string) (*Manifest, error) {
 		return nil, newer
 	}
 	if _, err := layout.ParseFormat(m.Format); err != nil {
-		return nil, fmt.Errorf("the format of its HOME: %w; use the release that wrote it, or a later one", err)
+		return nil, fmt.Errorf("the format of its HOME: %w; %w", err, errLaterFormat)
 	}
 	return &m, nil
 }

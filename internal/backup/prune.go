@@ -71,6 +71,9 @@ func Prune(ctx context.Context, store objstore.Store, o PruneOptions) (*Pruned, 
 
 // pruning plans. Removed comes in the order of removal.
 func (r *Repository) pruning(o PruneOptions) (*Pruned, error) {
+	if err := r.Newer(); err != nil {
+		return nil, fmt.Errorf("nothing was removed: %w", err)
+	}
 	keep := make(map[*Manifest]bool)
 	for _, identity := range r.Identities() {
 		if err := r.keepOf(identity, o, keep); err != nil {

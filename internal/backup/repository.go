@@ -9,10 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -84,6 +86,17 @@ func Open(ctx context.Context, store objstore.Store) (*Repository, error) {
 	}
 	slices.Sort(r.leftover)
 	return r, nil
+}
+
+// Newer returns an error if a backup is of a newer release: which others it needs is not known then, so
+// that nothing may be removed.
+func (r *Repository) Newer() error {
+	for _, name := range slices.Sorted(maps.Keys(r.Damaged)) {
+		if _, newer := errors.AsType[*layout.NewerError](r.Damaged[name]); newer || errors.Is(r.Damaged[name], errLaterFormat) {
+			return fmt.Errorf("the manifest of backup %s can't be used: %w", name, r.Damaged[name])
+		}
+	}
+	return nil
 }
 
 func compare(a, b *Manifest) int {

@@ -89,13 +89,18 @@ func (o *verifyCommand) run(ctx context.Context, e *env) error {
 	switch {
 	case f == nil: // it is gone since
 		return err
-	case err == nil && len(r.Backups)+len(r.Damaged) == 0: // also of a disk that is not mounted
-		return hint(fmt.Errorf("no backups in %s: nothing was verified", o.repo), "see that it is the directory, and that its disk is mounted; dirstorage backup run HOME %s makes the first backup", o.repo)
+	case err == nil && isEmpty(r):
+		return noBackups(o.repo, "nothing was verified")
 	}
 	var list []*backup.Manifest
 	if err == nil {
 		if list, err = o.chosen(r); err != nil {
 			return err // a wrong name says nothing of the backups
+		}
+		if newer := r.Newer(); newer != nil && len(o.names) == 0 {
+			return fmt.Errorf("nothing was verified: %w", newer)
+		} else if newer != nil { // nothing else is written there
+			return o.verify(ctx, e, r, list, v)
 		}
 	}
 	record := e.recordIn(f, runs.InRepository, runs.Verify, "", commandRecorder{e, o.repo})
@@ -108,6 +113,14 @@ func (o *verifyCommand) run(ctx context.Context, e *env) error {
 	}
 	record.end(runs.Result{}, failed)
 	return err
+}
+
+// isEmpty reports whether there is nothing in a repository, as on a disk that is not mounted.
+func isEmpty(r *backup.Repository) bool { return len(r.Backups)+len(r.Damaged) == 0 }
+
+// noBackups is the error of a job that found nothing to do: its timer must not stay green.
+func noBackups(repo, nothing string) error {
+	return hint(fmt.Errorf("no backups in %s: %s", repo, nothing), "see that it is the directory, and that its disk is mounted; dirstorage backup run HOME %s makes the first backup", repo)
 }
 
 // chosen returns the backups that were named, or all.
@@ -224,7 +237,8 @@ func newBackupPrune(e *env) *cobra.Command {
 		Short:       "Remove old backups",
 		Long: `Remove whole chains: a full backup and all that build upon it. A chain is kept if
 one of the rules keeps it: --keep-chains the newest ones, --keep-since those needed
-to restore any moment since then. The newest chain of a storage is always kept.`,
+to restore any moment since then. The newest chain of a storage is always kept. The
+exit status is 1 if there is no backup, as on a disk that is not mounted.`,
 		Example: "  dirstorage backup prune --keep-chains 4 --keep-since \"30 days ago\" --dry-run /backup/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return o.run(c.Context(), e, args[0]) },
@@ -249,11 +263,17 @@ func (o *pruneCommand) run(ctx context.Context, e *env, dir string) error {
 		}
 		e.warnFuture("--keep-since", p.Since, "it keeps no more than the newest chain")
 	}
-	store, err := openStore(dir, false)
+	r, err := openRepository(ctx, dir)
 	if err != nil {
 		return err
 	}
-	done, err := backup.Prune(ctx, store, p)
+	if err := r.Newer(); err != nil { // before anything changes
+		return fmt.Errorf("nothing was removed: %w", err)
+	}
+	if isEmpty(r) {
+		return noBackups(dir, "nothing was pruned")
+	}
+	done, err := backup.Prune(ctx, r.Store, p)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/doctor"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/google/go-cmp/cmp"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -153,9 +154,14 @@ func TestBackupOfANewerReleaseIsRefused(t *testing.T) {
 					t.Error("something was restored")
 				}
 				want(t, exitFailed, "nothing was removed", "backup", "prune", "--broken", "--keep-chains", "1", repo)
+				want(t, exitFailed, "nothing was removed", "backup", "prune", "--keep-chains", "1", repo)
+				want(t, exitFailed, "nothing was verified", "backup", "verify", repo)
 				want(t, exitDamage, kind, "backup", "list", repo)
-				if after := hometest.Contents(t, repo); len(after) != len(before) {
-					t.Errorf("%d files, %d before", len(after), len(before))
+				if diff := cmp.Diff(before, hometest.Contents(t, repo)); diff != "" {
+					t.Errorf("the repository was changed: %s", diff)
+				}
+				if _, err := os.Stat(filepath.Join(repo, "runs")); err == nil {
+					t.Error("runs was made")
 				}
 			})
 		}

@@ -419,6 +419,8 @@ func TestVerificationThatDoesNotEndIsToldByStatus(t *testing.T) {
 	toldBy(t, exitOK, home, "--repository", repo)
 	empty := t.TempDir()
 	want(t, exitFailed, "no backups in "+empty+": nothing was verified", "backup", "verify", empty)
+	want(t, exitFailed, "no backups in "+empty+": nothing was pruned", "backup", "prune", "--keep-chains", "1", empty)
+	want(t, exitFailed, "no backups in "+empty+": nothing was pruned", "backup", "prune", "--dry-run", "--keep-chains", "1", empty)
 	want(t, exitFailed, "no such backup", "backup", "verify", repo, "20010101T000000Z-full")
 	toldBy(t, exitOK, home, "--repository", repo)
 	if entries, err := os.ReadDir(empty); err != nil || len(entries) != 0 {
