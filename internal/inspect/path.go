@@ -279,12 +279,14 @@ func (s *search) node(class string, state pickle.Value) (v pickle.Value, found b
 		return s.inner(first, count)
 	}
 	if tree {
-		if count != 1 {
-			return v, false, nil
-		}
-		first = first.Element(0) // the items of the only bucket
-		if count, ok = first.Tuple(); !ok {
-			return v, false, nil
+		for range 2 { // the state of the only bucket, and the items in it
+			if count != 1 {
+				return v, false, nil
+			}
+			first = first.Element(0)
+			if count, ok = first.Tuple(); !ok {
+				return v, false, nil
+			}
 		}
 	}
 	step := 2

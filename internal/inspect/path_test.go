@@ -62,10 +62,10 @@ func TestPathsThroughStrangeMappings(t *testing.T) {
 	store(t, s, root, Object("persistent.mapping", "PersistentMapping", Dict(
 		Text("data"), Dict(Text("ints"), Ref(20, module, "IOBTree"), Text("loop"), Ref(21, module, "IOBTree"), Text("broken"), Ref(22, "m", "C"),
 			Text("none"), Ref(23, "m", "C"), Text("set"), Ref(24, module, "IITreeSet"), Text("slots"), Ref(25, "m", "C")))))
-	store(t, s, 20, Object(module, "IOBTree", Tuple(Tuple(Tuple(Int(5), Ref(1, "m", "C"), Int(300), Text("inside"))))))
+	store(t, s, 20, Object(module, "IOBTree", Tuple(Tuple(Tuple(Tuple(Int(5), Ref(1, "m", "C"), Int(300), Text("inside")))))))
 	store(t, s, 21, Object(module, "IOBTree", Tuple(Tuple(Ref(21, module, "IOBTree"), Int(5), Ref(21, module, "IOBTree")), Ref(21, module, "IOBTree"))))
 	store(t, s, 22, []byte("garbage"))
-	store(t, s, 24, Object(module, "IITreeSet", Tuple(Tuple(Tuple(Int(5), Int(9))))))
+	store(t, s, 24, Object(module, "IITreeSet", Tuple(Tuple(Tuple(Tuple(Int(5), Int(9)))))))
 	store(t, s, 25, Object("m", "C", Tuple(None, Dict(Text("slot"), Ref(1, "m", "C")))))
 	store(t, s, 1, Object("m", "C", None))
 	b := browser(t, s, inspect.Options{})

@@ -118,7 +118,7 @@ func (p *printer) set(v value, left string, indent int) {
 //
 //	None                                          nothing
 //	((key, value, …),), ((key, value, …), next)   a bucket; a set has keys alone
-//	(((…),),)                                     a tree that has one bucket, inside
+//	((((key, value, …),),),)                      a tree that has one bucket, inside
 //	((child, key, child, …), bucket)              a tree, and its first bucket
 func (p *printer) btree(module, name string, state value) bool {
 	if !strings.HasPrefix(module, "BTrees.") {
@@ -137,11 +137,13 @@ func (p *printer) btree(module, name string, state value) bool {
 		if state.n == 2 {
 			return p.children(name, parts)
 		}
-		inside := parts[0]
-		if inside.kind != kindTuple || inside.n != 1 {
-			return false
+		for range 2 { // the state of the bucket is in a tuple of its own
+			if parts[0].kind != kindTuple || parts[0].n != 1 {
+				return false
+			}
+			parts = p.m.elements(parts[0])
 		}
-		return p.bucket(name, p.m.elements(inside), set)
+		return p.bucket(name, parts, set)
 	}
 	return p.bucket(name, parts, set)
 }

@@ -34,18 +34,37 @@ func TestBTreesAreShownAsMappings(t *testing.T) {
 			"next bucket: persistent ref 0000000000000006 (BTrees.OOBTree.OOBucket)"},
 		{"set", "OOSet", Tuple(Tuple(Text("a"), Text("b"))), "OOSet([\n  'a',\n  'b',\n])"},
 		{"empty", "OOBTree", None, "OOBTree()"},
-		{"tree of one bucket", "OOBTree", Tuple(Tuple(Tuple(Text("a"), Int(1)))), "OOBTree({\n  'a': 1,\n})"},
+		{"tree of one bucket", "OOBTree", Tuple(Tuple(Tuple(Tuple(Text("a"), Int(1))))), "OOBTree({\n  'a': 1,\n})"},
 		{"tree", "OOBTree", Tuple(Tuple(Ref(1, "b", "B"), Text("m"), Ref(2, "b", "B")), Ref(1, "b", "B")),
 			"OOBTree([\n  persistent ref 0000000000000001 (b.B),\n  from 'm': persistent ref 0000000000000002 (b.B),\n])\n" +
 				"first bucket: persistent ref 0000000000000001 (b.B)"},
-		{"tree set of one", "OOTreeSet", Tuple(Tuple(Tuple(Text("a")))), "OOTreeSet([\n  'a',\n])"},
+		{"tree set of one", "OOTreeSet", Tuple(Tuple(Tuple(Tuple(Text("a"))))), "OOTreeSet([\n  'a',\n])"},
 		{"odd items", "OOBucket", Tuple(Tuple(Text("a"))), "(('a',),)"},
 		{"length", "Length", Int(7), "7"},
 		{"children that do not alternate", "OOBTree", Tuple(Tuple(Int(1), Int(2)), None), "((1, 2), None)"},
 		{"text in the place of a bucket", "OOBTree", Tuple(Text("a")), "('a',)"},
+		{"items in the place of a bucket", "OOBTree", Tuple(Tuple(Tuple(Text("a"), Int(1)))), "((('a', 1),),)"},
 	} {
 		if got := render(t, Object("BTrees.OOBTree", tc.class, tc.state), pickle.RenderOptions{}).String; got != tc.want {
 			t.Errorf("%s: got\n%s\nwant\n%s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestBTreesOfPythonAreShownAsMappings: these are the bytes that BTrees 4.3.1 wrote.
+func TestBTreesOfPythonAreShownAsMappings(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ record, want string }{
+		{"\x80\x03cBTrees.OOBTree\nOOBTree\nq\x00.\x80\x03X\x01\x00\x00\x00aq\x01K\x01\x86q\x02\x85q\x03\x85q\x04\x85q\x05.", "OOBTree({\n  'a': 1,\n})"},
+		{"\x80\x03cBTrees.OOBTree\nOOTreeSet\nq\x00.\x80\x03X\x01\x00\x00\x00aq\x01X\x01\x00\x00\x00bq\x02\x86q\x03\x85q\x04\x85q\x05\x85q\x06.",
+			"OOTreeSet([\n  'a',\n  'b',\n])"},
+		{"\x80\x03cBTrees.IOBTree\nIOBTree\nq\x00.\x80\x03K\x05X\x04\x00\x00\x00fiveq\x01\x86q\x02\x85q\x03\x85q\x04\x85q\x05.", "IOBTree({\n  5: 'five',\n})"},
+		{"\x80\x03cBTrees.OOBTree\nOOBTree\nq\x00.\x80\x03N.", "OOBTree()"},
+		{"\x80\x03cBTrees.OOBTree\nOOBucket\nq\x00.\x80\x03X\x01\x00\x00\x00aq\x01K\x01\x86q\x02\x85q\x03.", "OOBucket({\n  'a': 1,\n})"},
+		{"\x80\x03cBTrees.OOBTree\nOOSet\nq\x00.\x80\x03X\x01\x00\x00\x00aq\x01\x85q\x02\x85q\x03.", "OOSet([\n  'a',\n])"},
+	} {
+		if got := render(t, []byte(tc.record), pickle.RenderOptions{}).String; got != tc.want {
+			t.Errorf("got\n%s\nwant\n%s", got, tc.want)
 		}
 	}
 }

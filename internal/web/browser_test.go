@@ -49,6 +49,7 @@ const faultsOfPage = `(() => {
 	}
 	for (const e of all("button, nav a, .pager a, input:not([type=hidden]), select"))
 		if (seen(e) && e.getBoundingClientRect().height < 24) say("a target of less than 24 pixels", e);
+	for (const e of all("table")) if (innerWidth < 500 && e.scrollWidth > e.parentElement.clientWidth + 1 && seen(e)) say("a table that is cut off on a telephone", e.caption);
 	const root = document.documentElement;
 	if (root.scrollWidth > innerWidth) {
 		say("wider than the window, " + root.scrollWidth + " of " + innerWidth);
@@ -214,11 +215,7 @@ func TestLivePageInChromium(t *testing.T) {
 	fill(t, s)
 	c := newChromium(t, s.address)
 	c.look(1280, "light")
-	c.navigate("/web/login?next=/web/live")
-	c.call("Input.insertText", map[string]any{"text": theToken})
-	c.eval("window.before = true", nil)
-	c.key("Enter", 13, "\r")
-	c.until(`!window.before && document.readyState === "complete"`)
+	c.login("/web/live")
 	streams := func() int {
 		s.site.live.mu.Lock()
 		defer s.site.live.mu.Unlock()
@@ -245,9 +242,9 @@ func TestLivePageInChromium(t *testing.T) {
 	c.until(`/^The connection is lost/.test(document.querySelector("[data-state]").textContent)`)
 	c.call("Network.emulateNetworkConditions", map[string]any{"offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1})
 	c.until(`document.querySelector("[data-state]").textContent === "Live"`)
-	c.mu.Lock()
+	c.b.mu.Lock()
 	c.complaints = slices.DeleteFunc(c.complaints, func(text string) bool { return strings.Contains(text, "ERR_INTERNET_DISCONNECTED") })
-	c.mu.Unlock()
+	c.b.mu.Unlock()
 
 	// A fault is told on the page, in a part that a screen reader reads.
 	s.mu.Lock()

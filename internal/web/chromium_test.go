@@ -15,18 +15,34 @@ import (
 	"time"
 )
 
-// chromium drives a headless browser by its protocol of development tools, over a pair of pipes:
-// messages are JSON, with a zero byte after each.
-type chromium struct {
-	t       testing.TB
-	in      io.Writer
+// browser is a headless browser that the tests share, each with a window and cookies of its own. It is
+// driven by its protocol of development tools, over a pair of pipes: messages are JSON, with a zero
+// byte after each.
+type browser struct {
+	in    io.WriteCloser
+	end   func() // waits for the end of the process
+	users int    // guarded by theBrowser.mu
+
 	mu      sync.Mutex
 	next    int                     // guarded by mu
-	waiting map[int]chan cdpMessage // guarded by mu
+	waiting map[int]chan cdpMessage // guarded by mu; nil: it has ended
+	windows map[string]*chromium    // guarded by mu; by session
+}
+
+// theBrowser is the one that runs; nil: none does.
+var theBrowser struct {
+	mu sync.Mutex
+	b  *browser // guarded by mu
+}
+
+// chromium is a window of the browser.
+type chromium struct {
+	t       testing.TB
+	b       *browser
 	session string
 
 	// complaints are lines of the console, exceptions, and requests to elsewhere.
-	complaints []string // guarded by mu
+	complaints []string // guarded by b.mu
 	own        string   // the address to which requests may go
 }
 
@@ -44,12 +60,61 @@ type cdpMessage struct {
 // patience is how long a step of the browser may take on a machine that is busy.
 const patience = 2 * time.Minute
 
-// newChromium starts a browser; the test skips where there is none.
+// newChromium opens a window; the test skips where there is no browser. The last test that goes ends
+// the browser.
 func newChromium(t testing.TB, own string) *chromium {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a browser takes seconds")
 	}
+	theBrowser.mu.Lock()
+	if theBrowser.b == nil {
+		var err error
+		if theBrowser.b, err = startBrowser(t); err != nil {
+			theBrowser.mu.Unlock()
+			t.Fatal(err)
+		}
+	}
+	b := theBrowser.b
+	b.users++
+	theBrowser.mu.Unlock()
+	c := &chromium{t: t, b: b, own: own}
+	t.Cleanup(func() {
+		theBrowser.mu.Lock()
+		defer theBrowser.mu.Unlock()
+		if b.users--; b.users == 0 {
+			theBrowser.b = nil
+			c.call("Browser.close", nil)
+			b.end()
+		}
+	})
+	var target struct {
+		Context string `json:"browserContextId"`
+		ID      string `json:"targetId"`
+		Session string `json:"sessionId"`
+	}
+	c.into(&target, "Target.createBrowserContext", nil)
+	c.into(&target, "Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": target.Context})
+	c.into(&target, "Target.attachToTarget", map[string]any{"targetId": target.ID, "flatten": true})
+	c.session = target.Session
+	b.mu.Lock()
+	b.windows[c.session] = c
+	b.mu.Unlock()
+	t.Cleanup(func() {
+		b.mu.Lock()
+		delete(b.windows, c.session)
+		b.mu.Unlock()
+		c.call("Target.disposeBrowserContext", map[string]any{"browserContextId": target.Context})
+	})
+	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "DOM"} {
+		c.call(domain+".enable", nil)
+	}
+	c.call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}) // each window has the focus
+	return c
+}
+
+// startBrowser starts the process; the test skips where there is none.
+func startBrowser(t testing.TB) (*browser, error) {
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -58,78 +123,76 @@ func newChromium(t testing.TB, own string) *chromium {
 		}
 	}
 	if program == "" {
+		theBrowser.mu.Unlock()
 		t.Skip("there is no chromium here")
+	}
+	profile, err := os.MkdirTemp("", "chromium") // it outlives the test that starts it
+	if err != nil {
+		return nil, err
 	}
 	theirs, in, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	out, theirOut, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	cmd := exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--disable-extensions", "--no-default-browser-check", "--hide-scrollbars",
-		"--force-color-profile=srgb", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+		"--disable-renderer-backgrounding", "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
+		"--force-color-profile=srgb", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
 	cmd.ExtraFiles = []*os.File{theirs, theirOut}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	theirs.Close()
 	theirOut.Close()
-	c := &chromium{t: t, in: in, waiting: make(map[int]chan cdpMessage), own: own}
+	b := &browser{in: in, waiting: make(map[int]chan cdpMessage), windows: make(map[string]*chromium)}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.read(out)
+		b.read(out)
 	}()
-	t.Cleanup(func() {
-		c.call("Browser.close", nil)
+	b.end = func() {
 		in.Close()
 		_ = cmd.Wait() // it was told to end
 		<-ended
 		out.Close()
-	})
-	var target struct {
-		ID      string `json:"targetId"`
-		Session string `json:"sessionId"`
+		_ = os.RemoveAll(profile) // in a directory for temporary files
 	}
-	c.into(&target, "Target.createTarget", map[string]any{"url": "about:blank"})
-	c.into(&target, "Target.attachToTarget", map[string]any{"targetId": target.ID, "flatten": true})
-	c.session = target.Session
-	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "DOM"} {
-		c.call(domain+".enable", nil)
-	}
-	return c
+	return b, nil
 }
 
-func (c *chromium) read(out io.Reader) {
+func (b *browser) read(out io.Reader) {
 	r := bufio.NewReader(out)
 	for {
-		b, err := r.ReadBytes(0)
+		text, err := r.ReadBytes(0)
 		if err != nil {
-			c.mu.Lock()
-			for id, ch := range c.waiting {
+			b.mu.Lock()
+			for id, ch := range b.waiting {
 				close(ch)
-				delete(c.waiting, id)
+				delete(b.waiting, id)
 			}
-			c.waiting = nil
-			c.mu.Unlock()
+			b.waiting = nil
+			b.mu.Unlock()
 			return
 		}
 		var m cdpMessage
-		if json.Unmarshal(b[:len(b)-1], &m) != nil {
+		if json.Unmarshal(text[:len(text)-1], &m) != nil {
 			continue
 		}
-		c.mu.Lock()
-		if ch := c.waiting[m.ID]; m.ID != 0 && ch != nil {
-			delete(c.waiting, m.ID)
+		b.mu.Lock()
+		if ch := b.waiting[m.ID]; m.ID != 0 && ch != nil {
+			delete(b.waiting, m.ID)
 			ch <- m
 		}
-		if what := c.complaint(m); what != "" {
-			c.complaints = append(c.complaints, what)
+		if c := b.windows[m.Session]; c != nil {
+			if fault := c.complaint(m); fault != "" {
+				c.complaints = append(c.complaints, fault)
+			}
 		}
-		c.mu.Unlock()
+		b.mu.Unlock()
 	}
 }
 
@@ -176,14 +239,14 @@ func navigating(message string) bool {
 // call returns the result of a command; nil if it met a page that was just being left.
 func (c *chromium) call(method string, params any) json.RawMessage {
 	c.t.Helper()
-	c.mu.Lock()
-	if c.waiting == nil {
-		c.mu.Unlock()
+	c.b.mu.Lock()
+	if c.b.waiting == nil {
+		c.b.mu.Unlock()
 		c.t.Fatalf("%s: the browser has ended", method)
 	}
-	c.next++
-	id, ch := c.next, make(chan cdpMessage, 1)
-	c.waiting[id] = ch
+	c.b.next++
+	id, ch := c.b.next, make(chan cdpMessage, 1)
+	c.b.waiting[id] = ch
 	message := map[string]any{"id": id, "method": method}
 	if params != nil {
 		message["params"] = params
@@ -193,9 +256,9 @@ func (c *chromium) call(method string, params any) json.RawMessage {
 	}
 	b, err := json.Marshal(message)
 	if err == nil {
-		_, err = c.in.Write(append(b, 0))
+		_, err = c.b.in.Write(append(b, 0))
 	}
-	c.mu.Unlock()
+	c.b.mu.Unlock()
 	if err != nil {
 		c.t.Fatalf("%s: %v", method, err)
 	}
@@ -301,6 +364,17 @@ func (c *chromium) key(name string, code int, text string) {
 	}
 }
 
+// login goes through the login form by the keyboard to a page.
+func (c *chromium) login(page string) {
+	c.t.Helper()
+	c.navigate("/web/login?next=" + page)
+	c.until(`document.activeElement.id === "token"`)
+	c.call("Input.insertText", map[string]any{"text": theToken})
+	c.eval("window.before = true", nil)
+	c.key("Enter", 13, "\r")
+	c.until(`!window.before && location.pathname === "` + page + `" && document.readyState === "complete"`)
+}
+
 // look sets the width of the window and the scheme of colours.
 func (c *chromium) look(width int, scheme string) {
 	c.t.Helper()
@@ -332,8 +406,8 @@ func (c *chromium) screenshot(name string) {
 // quiet fails the test if the browser complained since the last call.
 func (c *chromium) quiet(where string) {
 	c.t.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
 	for _, what := range c.complaints {
 		c.t.Errorf("%s: %s", where, what)
 	}

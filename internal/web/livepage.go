@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -64,10 +65,12 @@ func perSecond(v float64) string {
 
 // micros prints microseconds with three digits, as the script of the page does.
 func micros(v float64) string {
-	const ms, s = 1e3, 1e6
+	const tenths, ms, s = 10, 1e3, 1e6
 	switch {
 	case v < 0:
 		return "–"
+	case v < tenths:
+		return strconv.FormatFloat(math.Round(v*tenths)/tenths, 'f', -1, 64) + " µs"
 	case v < ms:
 		return fmt.Sprintf("%.0f µs", v)
 	case v < s:

@@ -15,11 +15,7 @@ func TestContentsInChromium(t *testing.T) {
 	addGarbage(t, s.storage)
 	c := newChromium(t, s.address)
 	c.look(1280, "light")
-	c.navigate("/web/login?next=/web/object")
-	c.call("Input.insertText", map[string]any{"text": theToken})
-	c.eval("window.before = true", nil)
-	c.key("Enter", 13, "\r")
-	c.until(`!window.before && location.pathname === "/web/object" && document.readyState === "complete"`)
+	c.login("/web/object")
 	title := func(want string) {
 		t.Helper()
 		var got string

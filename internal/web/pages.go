@@ -152,6 +152,7 @@ func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
 	places := s.making
 	leave := sync.OnceFunc(func() { <-places })
 	if p.raw != nil {
@@ -171,6 +172,9 @@ func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	data, err := p.serve(ctx, q)
+	if err != nil && s.life.Err() != nil {
+		err = &failure{code: http.StatusServiceUnavailable, retry: 10, text: "the server stops: the page was given up"}
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -135,8 +135,11 @@ func (s *Site) functions() template.FuncMap {
 		"time":     func(t time.Time) template.HTML { return timeElement(t, at(t)) },
 		"ago": func(t time.Time) template.HTML {
 			d := s.o.Clock().Sub(t)
-			if d < 0 {
+			switch {
+			case d < 0:
 				return timeElement(t, "in "+human.Duration(-d))
+			case d < time.Second:
+				return timeElement(t, "just now")
 			}
 			return timeElement(t, human.Duration(d)+" ago")
 		},

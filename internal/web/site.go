@@ -128,7 +128,9 @@ type Site struct {
 	faults   *faults
 	contents *contents
 	mux      *http.ServeMux
+	life     context.Context // of the work of pages, until Close
 	closing  sync.Once
+	stop     context.CancelFunc // ends life
 }
 
 // pagesAtOnce bounds the memory and the work that pages take.
@@ -144,6 +146,7 @@ func New(o Options) (*Site, error) {
 		o: o, secret: make([]byte, 32), sessions: newSessions(o.Clock), failures: newFailures(o.Clock),
 		making: make(chan struct{}, pagesAtOnce), sending: make(chan struct{}, blobsAtOnce), pages: make(map[string]page), contents: newContents(o.Clock), asked: asked{log: o.Logger},
 	}
+	s.life, s.stop = context.WithCancel(context.Background())
 	_, _ = rand.Read(s.secret) // never fails, see crypto/rand
 	var err error
 	if s.origins, err = parseOrigins(o.Origins); err != nil {
@@ -165,10 +168,11 @@ func New(o Options) (*Site, error) {
 	return s, nil
 }
 
-// Close ends streams and goroutines; from then on no page asks a storage. A look for faults that
+// Close ends streams, goroutines and the work of pages that are being made; from then on no page asks a storage. A look for faults that
 // hangs is left behind. It may be called again.
 func (s *Site) Close() {
 	s.closing.Do(func() {
+		s.stop()
 		s.contents.close()
 		s.live.close()
 		s.faults.close()

@@ -88,6 +88,7 @@
 
   function micros(v) {
     if (v === null || v < 0) return "–";
+    if (v < 10) return Math.round(v * 10) / 10 + " µs";
     if (v < 1000) return Math.round(v) + " µs";
     if (v < 1e6) return (v / 1000).toPrecision(3) + " ms";
     return (v / 1e6).toPrecision(3) + " s";
