@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -312,5 +317,93 @@ func TestALoadThatIsInterruptedDoesNotCount(t *testing.T) {
 	}
 	if _, err := disk.Stat("misc/counts"); err != nil {
 		t.Errorf("the next load does not count: %v", err)
+	}
+}
+
+// TestALoaderLeavesASnapshot: a copy by hand of a closed storage looks for it. It is there when nothing was loaded
+// because of an interruption, and after the Loader; files that come later look later.
+func TestALoaderLeavesASnapshot(t *testing.T) {
+	t.Parallel()
+	disk, last := loaded(t)
+	before := tree(t, disk)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := engine.OpenLoader(ctx, "", last, sweepOptions(disk)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("it was interrupted: %v", err)
+	}
+	if after := tree(t, disk); after != before {
+		t.Errorf("an interrupted open changed something:\n%s\nbefore:\n%s", after, before)
+	}
+	clock := time.Now()
+	o := sweepOptions(disk)
+	o.Clock = func() time.Time { return clock }
+	for _, tid := range []zodb.TID{last, last + 1, last + 2} { // with nothing, the first time
+		l, err := engine.OpenLoader(t.Context(), "", last, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := disk.Stat(snapfile.Name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is there while A changes: %v", snapfile.Name, err)
+		}
+		if tid != last {
+			err = load(t, l, tid, 2)
+		}
+		if err = errors.Join(err, l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		last = tid
+		r, err := snapfile.Read(disk)
+		if err != nil || r.Code != snapfile.Shutdown || r.TID != last || !r.Moment.Equal(clock) {
+			t.Errorf("after %s the snapshot is %+v, %v", last, r, err)
+		}
+		floor, err := formats.Floor(disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, err := range vfs.Walk(disk, "A") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info, err := disk.Stat(name); err != nil || info.ModTime.Unix() >= floor.Unix() {
+				t.Errorf("%s bears %v, later files %v: %v", name, info.ModTime, floor, err)
+			}
+		}
+		clock = clock.Add(-time.Hour)
+	}
+}
+
+// TestALoaderThatDoesNotBeginLeavesASnapshot: whichever operation of its open fails, A is a snapshot, or the
+// error is about that file or its directory.
+func TestALoaderThatDoesNotBeginLeavesASnapshot(t *testing.T) {
+	t.Parallel()
+	failed := 0
+	for at := 1; ; at++ {
+		disk, last := loaded(t)
+		ops, name := 0, ""
+		f := errfs.New(disk, func(op errfs.Op) error {
+			if ops++; ops == at {
+				name = op.Name
+				return syscall.EIO
+			}
+			return nil
+		})
+		l, err := engine.OpenLoader(t.Context(), "", last, sweepOptions(f))
+		if err == nil {
+			err = l.Close()
+			if ops < at {
+				if err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+			continue
+		}
+		failed++
+		if _, err := snapfile.Read(disk); err != nil && name != "misc" && !strings.HasPrefix(name, "misc/snapshot") {
+			t.Errorf("operation %d, of %s, fails: %v", at, name, err)
+		}
+	}
+	if failed < 5 {
+		t.Errorf("%d opens failed", failed)
 	}
 }

@@ -104,23 +104,25 @@ func (l *Loader) open(ctx context.Context) (err error) {
 		err = l.store.SyncFound()
 	}
 	if err == nil {
-		err = l.leaveSnapshot()
-	}
-	if err == nil {
 		err = ctx.Err()
 	}
 	loader, ok := l.store.(store.Loader)
 	if err == nil && !ok {
 		err = notLoaded("this store")
 	}
-	if err == nil {
-		space.Keep(l.home.FS, l.o.Reserve)
-		l.loading, err = loader.BeginLoading()
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		l.highest = max(l.highest, l.loading.HighestOID())
+	space.Keep(l.home.FS, l.o.Reserve)
+	if l.loading, err = loader.BeginLoading(); err != nil {
+		return err
 	}
-	return err
+	// The last step: A stays a snapshot where nothing is loaded.
+	if err = l.leaveSnapshot(); err != nil {
+		return errors.Join(err, l.loading.Close())
+	}
+	l.highest = max(l.highest, l.loading.HighestOID())
+	return nil
 }
 
 // settled makes sure that there is nothing but A: no log, no transaction in B, no pack that goes on,
@@ -266,7 +268,8 @@ func (l *Loader) serial(oid zodb.OID) (zodb.TID, error) {
 	return tid, err
 }
 
-// Close makes finished transactions durable, and gives HOME back.
+// Close makes finished transactions durable, and gives HOME back. Without an error A is a snapshot then, as
+// after the close of a storage.
 func (l *Loader) Close() error {
 	err := l.err
 	if err == nil {
@@ -276,7 +279,27 @@ func (l *Loader) Close() error {
 	if err == nil && l.last != l.begun {
 		err = l.count()
 	}
+	if err == nil {
+		err = l.leaveClean()
+	}
 	return errors.Join(err, l.unlock())
+}
+
+// leaveClean says that A is a snapshot: an interrupted import may not come to open the storage behind the
+// Loader, and a copy by hand looks for that.
+func (l *Loader) leaveClean() error {
+	if err := errors.Join(l.home.Check(), l.store.Sync()); err != nil {
+		return err
+	}
+	moment := l.o.Clock()
+	if _, err := l.store.RaiseFloor(moment); err != nil {
+		return err
+	}
+	err := snapfile.Write(l.home.FS, snapfile.Record{Code: snapfile.Shutdown, Moment: moment.UTC(), TID: l.last}, l.home.Sync())
+	if err != nil {
+		err = errors.Join(err, snapfile.Remove(l.home.FS, l.home.Sync()))
+	}
+	return err
 }
 
 // count notes how much there is. It reads all of it only if nobody knows how much there was, and
