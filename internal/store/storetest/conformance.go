@@ -50,6 +50,9 @@ func Conformance(t *testing.T, open func(t *testing.T) (store.Store, vfs.FS)) {
 		t.Run(name, func(t *testing.T) {
 			s, f := open(t)
 			test(t, s, f)
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 	// Each without a fault, on a store of its own.
@@ -76,7 +79,7 @@ func Conformance(t *testing.T, open func(t *testing.T) (store.Store, vfs.FS)) {
 			if err == nil {
 				err = sc.end(s)
 			}
-			if err != nil {
+			if err = errors.Join(err, s.Close()); err != nil {
 				t.Error(err)
 			}
 		})

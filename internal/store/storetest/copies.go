@@ -118,10 +118,10 @@ func (impl Implementation) history(tended bool) (h history, err error) {
 
 // same opens the result of copies that were laid over each other, or cut to their end, and compares.
 func (impl Implementation) same(disk *crashfs.FS, all []store.Transaction, last zodb.TID, packs ...packed) error {
-	s, err := impl.Open(disk)
-	if err != nil {
-		return err
-	}
+	return impl.opened(disk, func(s store.Store) error { return sameAs(s, all, last, packs) })
+}
+
+func sameAs(s store.Store, all []store.Transaction, last zodb.TID, packs []packed) error {
 	// x.oid may be later.
 	v, err := s.Mark(layout.XSerial)
 	if err != nil || zodb.TID(v) != last {
@@ -165,7 +165,7 @@ func Copies(t *testing.T, impl Implementation) {
 			for _, tended := range []bool{false, true} {
 				h, err := impl.history(tended)
 				if err == nil {
-					err = test(impl, h)
+					err = errors.Join(test(impl, h), h.s.Close())
 				}
 				if err != nil {
 					t.Errorf("tended %t: %v", tended, err)
@@ -281,25 +281,30 @@ func pastPack(impl Implementation, h history) error {
 	if err = errors.Join(err, impl.lay(disk, h.middle, 0), impl.lay(disk, latest, tid(3))); err != nil {
 		return err
 	}
-	s, err := impl.Open(disk)
-	if err != nil {
-		return err
-	}
 	c, err := contentsOf(h.all, tid(5))
 	if err == nil && impl.named(latest) { // then the copy equals the store
 		c.removed(p.removal)
 		err = c.relinked(p.links)
 	}
-	if err = errors.Join(err, c.all(s, true)); err != nil {
-		return err
-	}
-	data, place, err := s.Get(layout.Transaction(tid(4)))
 	if err != nil {
 		return err
 	}
-	r, err := record.ParseTransactionAs(data, place, tid(4), true)
-	if err != nil || r.Previous != c.previous[tid(4)] {
-		return fmt.Errorf("transaction 4 names %s: %w", r.Previous, errors.Join(err, errContent))
+	err = impl.opened(disk, func(s store.Store) error {
+		if err := c.all(s, true); err != nil {
+			return err
+		}
+		data, place, err := s.Get(layout.Transaction(tid(4)))
+		if err != nil {
+			return err
+		}
+		r, err := record.ParseTransactionAs(data, place, tid(4), true)
+		if err != nil || r.Previous != c.previous[tid(4)] {
+			return fmt.Errorf("transaction 4 names %s: %w", r.Previous, errors.Join(err, errContent))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	whole, err := copyOf(h.disk, h.s.Files(context.Background()))
 	if err != nil {
@@ -309,15 +314,16 @@ func pastPack(impl Implementation, h history) error {
 		err = impl.lay(disk, whole, 0)
 	}
 	if err == nil {
-		s, err = impl.Open(disk)
+		err = impl.opened(disk, func(s store.Store) error {
+			var errs []error
+			for n := range c.removed(p.removal) {
+				errs = append(errs, hasNot(s, n))
+			}
+			return errors.Join(errs...)
+		})
 	}
 	if err != nil {
 		return err
-	}
-	for n := range c.removed(p.removal) {
-		if err := hasNot(s, n); err != nil {
-			return err
-		}
 	}
 	for name := range whole {
 		d := impl.Copies.Describe(name)

@@ -53,10 +53,15 @@ func cuts(impl Implementation, h history) error {
 	if h, err = impl.history(h.tended); err != nil {
 		return err
 	}
+	return errors.Join(cutsOfAGap(impl, h), h.s.Close())
+}
+
+func cutsOfAGap(impl Implementation, h history) error {
 	if _, err := remove(h.s, 0, store.Removal{Revisions: []store.Revisions{{OID: 3, TIDs: []zodb.TID{tid(4)}}}}); err != nil {
 		return err
 	}
-	if whole, err = copyOf(h.disk, h.s.Files(context.Background())); err != nil {
+	whole, err := copyOf(h.disk, h.s.Files(context.Background()))
+	if err != nil {
 		return err
 	}
 	err = impl.cut(nil, whole, 0, h.all, tid(3), 0)

@@ -92,11 +92,7 @@ func (impl Implementation) job(disk *crashfs.FS, i int) (*faulttest.Job, error) 
 	}
 	sc := list[i]
 	if sc.before != nil {
-		s, err := impl.Open(disk)
-		if err == nil {
-			err = sc.before(s)
-		}
-		if err != nil {
+		if err := impl.opened(disk, sc.before); err != nil {
 			return nil, err
 		}
 	}
@@ -140,11 +136,7 @@ func (impl Implementation) begin(f vfs.FS) (store.Store, error) {
 // check looks at the disk after a power cut, on copies, and does the work to its end.
 func (impl Implementation) check(sc scenario, after *crashfs.FS, done bool) error {
 	on := func(disk *crashfs.FS, look func(s store.Store) error) error {
-		s, err := impl.begin(disk)
-		if err == nil {
-			err = look(s)
-		}
-		return err
+		return impl.opened(disk, func(s store.Store) error { return errors.Join(s.SyncFound(), look(s)) })
 	}
 	if err := on(after.Crashed(crashfs.KeepNone), sc.always); err != nil {
 		return err
@@ -155,11 +147,16 @@ func (impl Implementation) check(sc scenario, after *crashfs.FS, done bool) erro
 		}
 	}
 	again := after.Crashed(crashfs.KeepNone)
-	if err := on(again, sc.work); err != nil {
+	var last *crashfs.FS // the power is cut before the close
+	err := on(again, func(s store.Store) error {
+		err := sc.work(s)
+		last = again.Crashed(crashfs.KeepNone)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("the work cannot be repeated: %w", err)
 	}
-	last := again.Crashed(crashfs.KeepNone)
-	err := on(last.Crashed(crashfs.KeepNone), sc.always)
+	err = on(last.Crashed(crashfs.KeepNone), sc.always)
 	if err = errors.Join(err, on(last, sc.end)); err != nil {
 		return fmt.Errorf("after it was repeated: %w", err)
 	}
