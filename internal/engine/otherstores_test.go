@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,4 +154,62 @@ func oids(t *testing.T, s *engine.Storage) (list []zodb.OID) {
 		list = append(list, oid)
 	}
 	return list
+}
+
+// orderStore notes the order of calls.
+type orderStore struct {
+	store.Store
+	mu    sync.Mutex
+	calls []string // guarded by mu
+}
+
+func (s *orderStore) note(call string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, call)
+}
+
+// Sync implements [store.Writer].
+func (s *orderStore) Sync() error {
+	s.note("sync")
+	return s.Store.Sync()
+}
+
+// RaiseFloor implements [store.Freezer].
+func (s *orderStore) RaiseFloor(moment time.Time) (time.Time, error) {
+	s.note("floor")
+	return s.Store.RaiseFloor(moment)
+}
+
+// TestTheFloorRisesWhenAllOfASnapshotIsInA: a sync may put lists that a pack has not written yet. So the floor
+// is raised behind it, or a file of the snapshot would bear the time of later ones.
+func TestTheFloorRisesWhenAllOfASnapshotIsInA(t *testing.T) {
+	t.Parallel()
+	home := engine.NewHome(t, engine.CreateOptions{})
+	f, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, err := openBundled(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &orderStore{Store: inner}
+	s, err := engine.Open(t.Context(), home, engine.OnStore(engine.Options{History: engine.HistoryKept}, st))
+	if err != nil {
+		t.Fatal(err)
+	}
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("root")})
+	if err := s.EnterSnapshot(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	st.mu.Lock()
+	calls := slices.Clone(st.calls)
+	st.mu.Unlock()
+	if n := len(calls); n < 2 || calls[n-1] != "floor" || calls[n-2] != "sync" {
+		t.Errorf("the snapshot was entered after %q", calls)
+	}
+	if err := errors.Join(s.LeaveSnapshot(t.Context(), "a"), s.Close()); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -73,11 +73,11 @@ func (s *Snapshots) enterNow(q *state.Entry) error {
 		q.End(fmt.Errorf("enter snapshot mode: %w", s.o.State.Refused(err)))
 		return err
 	}
-	// Not before: the files of the flush up to the boundary are of the snapshot, and their
-	// next versions must be of later seconds.
-	err := s.RaiseFloor(q.Moment)
+	err := s.o.Store.Sync() // the fsyncs that a failed pack owes, and removals by one that runs
 	if err == nil {
-		err = s.o.Store.Sync() // the fsyncs that a failed pack owes
+		// Not before: the files that were put up to here are of the snapshot, and their next
+		// versions must be of later seconds.
+		err = s.RaiseFloor(q.Moment)
 	}
 	if err == nil {
 		err = snapfile.Write(s.o.Home.FS, snapfile.Record{Code: snapfile.User(q.Code), Moment: q.Moment.UTC(), TID: upTo}, s.o.Home.Sync())

@@ -105,6 +105,9 @@ func (e *Edit) add(m move) {
 // the tree owes. With an error some of it may be done; the rest is forgotten.
 func (e *Edit) Sync() error {
 	err := e.syncContents()
+	if err == nil && len(e.moves) > 0 {
+		err = e.t.noteTimes()
+	}
 	if err == nil {
 		err = e.rename()
 	}

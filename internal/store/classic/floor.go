@@ -12,7 +12,7 @@ import (
 )
 
 // floorFile keeps the floor of time stamps over a restart: decimal nanoseconds
-// since the epoch.
+// since the epoch. Its own time is the floor, or a later one, see noteTimes.
 const floorFile = "misc/floor"
 
 // floorStep divides the floor. rsync takes two files of the same size for equal if their
@@ -34,9 +34,55 @@ func (t *Store) readFloor() (lost bool, err error) {
 	if !lost {
 		t.floor.Store(floor.UnixNano())
 	}
-	// A pack that was killed may have put something that bears the floor itself.
-	t.sawTime(floor.UnixNano())
+	// A pack that was killed may have put something that bears the floor itself, or a later time.
+	info, err := t.fs.Stat(floorFile)
+	if err != nil {
+		return lost, err
+	}
+	t.noted = info.ModTime.UnixNano()
+	t.sawTime(max(floor.UnixNano(), t.noted))
 	return lost, nil
+}
+
+// noteTimes makes the time of floorFile a later pair of seconds than the times of all files that were put. An
+// [Edit] calls it before its files have their names: unlike a flush it is not repeated with the same files after
+// a kill, and no mark follows it at once. If the clock is set back before the next process begins, that has
+// to know of times ahead of the clock, or a later file could bear one of them again.
+func (t *Store) noteTimes() error {
+	t.raising.Lock()
+	defer t.raising.Unlock()
+	newest := t.newest.Load()
+	if newest < t.noted {
+		return nil
+	}
+	at := (newest/floorStep + 1) * floorStep
+	err := t.fs.SetModTime(floorFile, time.Unix(0, at))
+	if errors.Is(err, fs.ErrNotExist) { // no snapshot was ever asked for
+		err = t.writeFloor(0, time.Unix(0, at))
+	} else if err == nil && t.o.Sync {
+		err = t.syncTimes(floorFile)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the times of files: %w", err)
+	}
+	t.noted = at
+	return nil
+}
+
+// writeFloor writes floorFile, which bears a time.
+func (t *Store) writeFloor(floor int64, bears time.Time) error {
+	data := append(strconv.AppendInt(nil, floor, 10), '\n')
+	err := vfs.PutAside(t.fs, asideFloorFile, data, vfs.PutOptions{Sync: t.o.Sync, Stamp: func() time.Time { return bears }})
+	if err != nil {
+		return err
+	}
+	if err := t.fs.Rename(asideFloorFile, floorFile); err != nil {
+		return errors.Join(err, t.fs.Remove(asideFloorFile))
+	}
+	if t.o.DirSync {
+		return t.fs.SyncDir("misc")
+	}
+	return nil
 }
 
 // ReadFloor returns the floor of time stamps of a HOME, which no file that is put there may be
@@ -82,21 +128,19 @@ func (t *Store) FloorLost() bool { return t.floorLost }
 // it returns. It is called when all of a snapshot is in A, with the moment at which the
 // snapshot was asked for.
 func (t *Store) RaiseFloor(moment time.Time) (floor time.Time, err error) {
+	t.raising.Lock()
+	defer t.raising.Unlock()
 	latest := max(moment.UnixNano(), t.o.Clock().UnixNano(), t.newest.Load())
 	if at := t.floor.Load(); at > latest {
 		return time.Unix(0, at), nil // nothing was put here since it was raised
 	}
 	at := (latest/floorStep + 1) * floorStep
 	floor = time.Unix(0, at)
-	data := strconv.AppendInt(nil, at, 10)
-	err = vfs.WriteFileAtomic(t.fs, asideFloorFile, floorFile, append(data, '\n'), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync})
-	if err == nil {
-		err = t.fs.SetModTime(floorFile, floor) // see readFloor
-	}
-	if err != nil {
+	if err := t.writeFloor(at, floor); err != nil { // it bears the floor: see ReadFloor
 		return time.Time{}, fmt.Errorf("keep the time of the snapshot: %w", err)
 	}
 	t.floor.Store(at)
+	t.noted = at
 	return floor, nil
 }
 

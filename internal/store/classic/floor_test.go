@@ -80,6 +80,78 @@ func TestFloorIsAboveTheMarkOfAPackAfterARestart(t *testing.T) {
 	}
 }
 
+// TestFloorIsAboveTheFilesOfAKilledPack: a pack puts files while the clock is ahead. The process is killed before
+// x.packed follows, and the clock is set back. There was a snapshot before, or none.
+func TestFloorIsAboveTheFilesOfAKilledPack(t *testing.T) {
+	t.Parallel()
+	for _, snapshot := range []bool{true, false} {
+		tr, _, offset := newTree(t, layout.Bushy)
+		n := layout.Transaction(1 << 40)
+		put(t, tr, store.A, n, "any")
+		put(t, tr, store.A, layout.XSerial, "any____1")
+		if snapshot {
+			if err := raiseFloor(tr); err != nil {
+				t.Fatal(err)
+			}
+		}
+		offset.Store(int64(time.Hour))
+		e := tr.NewEdit(store.A)
+		if err := errors.Join(e.Replace(n, []byte("new")), e.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		offset.Store(0)
+		again, err := tr.Again()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, before := again.Floor(), time.Now().Add(time.Minute).UnixNano(); at > before {
+			t.Errorf("new files bear %v at once", time.Unix(0, at))
+		}
+		err = raiseFloor(again)
+		if edited := modTime(t, tr, n); err != nil || again.Floor()/1e9 <= edited.Unix() {
+			t.Errorf("the floor is %v, and a file of the pack bears %v: %v", time.Unix(0, again.Floor()), edited, err)
+		}
+	}
+}
+
+// TestTheFileOfTheFloorBearsIt: whenever the power is cut, so that a floor whose content is lost can be found.
+func TestTheFileOfTheFloorBearsIt(t *testing.T) {
+	t.Parallel()
+	for at := 1; ; at++ {
+		disk := crashfs.New(int64(at))
+		for _, d := range []string{"A", "A/x", "B", "journal", "misc"} {
+			if err := disk.Mkdir(d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tr := openTree(t, disk)
+		err := errors.Join(raiseFloor(tr), disk.SyncAll())
+		first := tr.Floor()
+		if err == nil {
+			err = tr.SetMark(store.A, layout.XSerial, []byte("serial__"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk.CrashAt(disk.Ops() + at)
+		end := raiseFloor(tr)
+		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(at))} {
+			after := disk.Crashed(mode)
+			floor, lost, err := classic.ReadFloor(after)
+			info, serr := after.Stat(classic.FloorFile)
+			if err = errors.Join(err, serr); err != nil || lost || floor.UnixNano() < first || info.ModTime.Before(floor) {
+				t.Errorf("operation %d, %s: the floor is %v, lost %t, and misc/floor bears %v: %v", at, mode, floor, lost, info.ModTime, err)
+			}
+		}
+		if end == nil {
+			if at < 4 || tr.Floor() <= first {
+				t.Errorf("nothing happened in %d operations", at)
+			}
+			break
+		}
+	}
+}
+
 // TestFloorRunsAheadByTwoSecondsASnapshot: snapshots in quick succession push the floor on by one step
 // each, if there is anything new, and the clock makes it good.
 func TestFloorRunsAheadByTwoSecondsASnapshot(t *testing.T) {

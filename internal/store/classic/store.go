@@ -6,6 +6,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,6 +66,9 @@ type Store struct {
 	// newest is the latest time stamp of a file in A or B; one goroutine puts
 	// files, another raises the floor.
 	newest atomic.Int64
+	// raising is held while misc/floor is written, or its time is set, which is noted.
+	raising sync.Mutex
+	noted   int64 // guarded by raising
 	// floorLost: the content of misc/floor could not be understood, see findFloor.
 	floorLost bool
 	debts     *debts
