@@ -263,7 +263,7 @@ func (v *bundles) openGone(p *part, l lists) error {
 		if _, newer := errors.AsType[*layout.NewerError](err); newer {
 			return err
 		}
-		v.faults = append(v.faults, bundleFault(GoneDamaged, path, "%s; without it, the bundle's removed members are there again: “salvage” puts it aside", reason(err)))
+		v.faults = append(v.faults, bundleFault(GoneDamaged, path, "%s; without it, the bundle's removed members are there again: put it back from a backup, or move it out of HOME and run “salvage” with that directory", reason(err)))
 	}
 	return nil
 }
