@@ -14,6 +14,9 @@ import (
 	"github.com/dirstorage/dirstorage/internal/doctor"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/runs"
+	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
@@ -117,11 +120,15 @@ func (o *statusCommand) run(ctx context.Context, e *env) (err error) {
 // look reads everything.
 func (o *statusCommand) look(ctx context.Context, e *env) (homeStatus, error) {
 	st, err := readStatus(ctx, e, o.home)
-	if err == nil && o.count {
-		err = st.count(ctx, e)
-	}
-	if err == nil {
-		err = st.lookAround(ctx, e, o.repository)
+	if err != nil && st.unopened(ctx, e, o.home, o.repository, err) {
+		err = nil
+	} else {
+		if err == nil && o.count {
+			err = st.count(ctx, e)
+		}
+		if err == nil {
+			err = st.lookAround(ctx, e, o.repository)
+		}
 	}
 	st.findProblems(e.Now(), o.limits)
 	return st, err
@@ -141,6 +148,26 @@ func (st *homeStatus) verdict() error {
 		return nil
 	}
 	return &status{code: code}
+}
+
+// unopened describes a storage that cannot be opened, if that is because of damage, or damage is on
+// record; else it reports false.
+func (st *homeStatus) unopened(ctx context.Context, e *env, path, repository string, cause error) bool {
+	_, newer := errors.AsType[*layout.NewerError](cause)
+	home, err := openHome(path)
+	if newer || err != nil || ctx.Err() != nil {
+		return false
+	}
+	u := homeStatus{Unopened: errorText(cause), Status: zodb.Status{Home: home.Path(".")}}
+	if b, err := home.ReadFile("config/identity"); err == nil {
+		u.Identity, _ = settings.ParseIdentity(b) // without one the records are those of any storage
+	}
+	if err := u.lookAround(ctx, e, repository); err != nil || !isDamage(cause) && u.job(runs.Check).Damage.Broken() == 0 {
+		return false
+	}
+	u.unsound = isDamage(cause)
+	*st = u
+	return true
 }
 
 // parseLimits reads the limits that the user may set.
@@ -195,6 +222,9 @@ type homeStatus struct {
 	// LockedBy is the process that holds misc/lock, and does not answer at the control socket; 0: nobody
 	// does, or it cannot be seen.
 	LockedBy int `json:"locked_by,omitempty"`
+	// Unopened is why it cannot be opened, so that only files beside the database are known.
+	Unopened string `json:"unopened,omitempty"`
+	unsound  bool   // because of damage
 	// Disk is the room of HOME on the disk; nil: it was not measured.
 	Disk *engine.DiskUse `json:"disk,omitempty"`
 }

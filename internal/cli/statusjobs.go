@@ -86,6 +86,13 @@ func (st *homeStatus) job(job runs.Job) jobState {
 // damageProblems tell the damage that jobs have found, until a check of everything finds none.
 func (st *homeStatus) damageProblems(add addProblem) {
 	check := st.job(runs.Check)
+	if st.Unopened != "" {
+		code := "unopened"
+		if st.unsound {
+			code = damagedCode
+		}
+		add(code, severe, "dirstorage check "+shellWord(st.Home)+" lists the damage; dirstorage help backups has the way back", "it cannot be opened: %s", brief(st.Unopened))
+	}
 	if d := check.Damage; d.Broken() > 0 {
 		add(damagedCode, severe, "dirstorage check "+shellWord(st.Home)+" lists all of it; dirstorage help backups has the way back; a check without damage ends this",
 			"the %s of %s found damage, %s", d.FoundBy(), human.FormatTime(d.Ended, time.Local), firstOf(d.Check, d.Check.Damage))

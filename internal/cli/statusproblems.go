@@ -111,7 +111,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 	switch sp := st.Space; {
 	case st.LowSpace != "":
 		add("low_space", warning, "make room while commits still go on: dirstorage pack "+home+", or a larger disk", "%s", st.LowSpace)
-	case st.isFull():
+	case st.isFull(), st.Unopened != "":
 	case !st.Running && sp.TotalBytes > 0 && sp.FreeBytes < littleSpace, !st.Running && sp.TotalInodes > 0 && sp.FreeInodes < fewInodes:
 		add("low_space", warning, "make room, or give it a larger disk", "the disk is nearly full: %s and %s inodes are free", human.Bytes(int64(sp.FreeBytes)), human.Count(int64(sp.FreeInodes)))
 	}
@@ -123,7 +123,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 // unclean reports whether the storage was not closed cleanly, and nobody has it open now. A new one was
 // never closed.
 func (st *homeStatus) unclean() bool {
-	return !st.Running && st.LockedBy == 0 && st.Snapshot == "" && (st.LastTID != 0 || st.JournalBytes != 0)
+	return st.Unopened == "" && !st.Running && st.LockedBy == 0 && st.Snapshot == "" && (st.LastTID != 0 || st.JournalBytes != 0)
 }
 
 func (st *homeStatus) backupProblems(now time.Time, o problemLimits, add addProblem) {

@@ -15,6 +15,12 @@ import (
 func (st *homeStatus) rows(now time.Time) []row {
 	var rows rowList
 	rows.problems(st.Problems)
+	if st.Unopened != "" {
+		rows.add("storage", "%s (it cannot be opened; identity %s)", st.Home, cmp.Or(st.Identity, "not known"))
+		st.backupRows(&rows, now)
+		st.jobRows(&rows, now)
+		return rows
+	}
 	rows.add("storage", "%s (%s, %s, version %s, identity %s)", st.Home, st.Class, st.Format, cmp.Or(st.Version, "not known"), st.Identity)
 	st.stateRows(&rows, now)
 	st.snapshotRows(&rows)
