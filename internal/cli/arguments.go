@@ -54,25 +54,20 @@ func (e *env) argumentsError(c *cobra.Command, args []string) error {
 	var hints []string
 	if len(args) < fewest.needed() {
 		var missing []string
-		number := 0
+		verb, or := " is missing", " or "
 		for _, f := range forms {
 			names, more := e.missing(f, args)
 			missing = append(missing, strings.Join(names, " and "))
-			number += len(names)
+			if verb = " is missing"; len(names) > 1 { // that of the last form, which is beside it
+				verb, or = " are missing", ", or "
+			}
 			for _, h := range more {
 				if !slices.Contains(hints, h) {
 					hints = append(hints, h)
 				}
 			}
 		}
-		verb := " is missing"
-		if number > 1 {
-			verb = " are missing"
-		}
-		if len(missing) > 1 {
-			verb = "," + verb
-		}
-		text = strings.Join(missing, ", or ") + verb
+		text = strings.Join(missing, or) + verb
 	} else {
 		text = fmt.Sprintf("%q is one argument too many", args[min(len(most), len(args)-1)])
 	}

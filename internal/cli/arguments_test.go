@@ -72,7 +72,7 @@ func TestArgumentsBesideVariables(t *testing.T) {
 	}{
 		{[]string{"convert"}, []string{"NEW is missing", `HOME is "/none/home", of DIRSTORAGE_HOME`}},
 		{[]string{"history"}, []string{"OID is missing", `HOME is "/none/home", of DIRSTORAGE_HOME`}},
-		{[]string{"show"}, []string{"FILE, or OID, are missing"}},
+		{[]string{"show"}, []string{"FILE or OID is missing"}},
 		{[]string{"refs", "--write-index", "a", "b"}, []string{`"b" is one argument too many; "a" is taken for HOME`}},
 		{[]string{"backup", "run", "/none/repo"}, []string{"/none/repo does not exist", `hint: "/none/repo" is taken for HOME, as an argument counts before DIRSTORAGE_HOME`, "dirstorage backup run /none/home /none/repo\n"}},
 		{[]string{"status", "/none/other"}, []string{"/none/other does not exist"}},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,4 +47,35 @@ func TestBackupsOfAnotherUser(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestControlSocketOfAnotherUser: who may not connect to a running storage is told to do it as its user, not
+// that none runs.
+func TestControlSocketOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run a program as another user")
+	}
+	self, as := asSomebodyElse(t)
+	home := filepath.Join(filepath.Dir(self), "home")
+	want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), home)
+	if err := filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = os.Chmod(path, 0o755)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := startServe(t, "--listen", "127.0.0.1:0", home)
+	s.await(&s.log, `listening address=(127\.\S+)`)
+	for _, args := range [][]string{{"status", home}, {"pack", home}, {"snapshot", "enter", home}} {
+		cmd := exec.Command(self, args...)
+		cmd.Env, cmd.SysProcAttr = append(os.Environ(), asProgram+"=1"), as
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "whether a storage runs there cannot be seen: connect to its control socket: ") || !strings.Contains(string(out), "\nhint: run it as the user to whom the storage belongs, the one that serves it (sudo -u USER dirstorage") {
+			t.Errorf("%q: %v: %s", args, cmd.ProcessState, out)
+		}
+	}
+	s.end()
 }

@@ -152,6 +152,12 @@ func (o *certsCommand) make(name string, missing bool, file string, r certs.Requ
 		return err
 	}
 	if there {
+		if revoked, err := dir.isRevoked(file); err != nil {
+			return err
+		} else if revoked {
+			return hint(fmt.Errorf("%s exists already, and is revoked", dir.Path(file+certificateType)),
+				"move it and %s away: then this makes a new certificate with a new key; the old one stays revoked", dir.Path(file+keyType))
+		}
 		return hint(fmt.Errorf("%s exists already", dir.Path(file+certificateType)), "it is not replaced: dirstorage certs renew gives it a new end; or choose another name")
 	}
 	issue := func(key crypto.Signer) (*x509.Certificate, error) { return certs.NewAuthority(key, r) }

@@ -300,6 +300,19 @@ func unique(list []certs.Found) (all []certs.Found) {
 	return all
 }
 
+// isRevoked reports whether a certificate in a file is revoked.
+func (d *certsDir) isRevoked(name string) (bool, error) {
+	list, err := d.list()
+	if err != nil || list == nil {
+		return false, err
+	}
+	found, err := certs.FindAny(d.Path(name + certificateType))
+	return slices.ContainsFunc(found, func(f certs.Found) bool {
+		_, revoked := certs.RevokedAt(list, f.Certificate)
+		return revoked
+	}), err
+}
+
 // revokedKey refuses a key of which a certificate is revoked.
 func (d *certsDir) revokedKey(name string, key crypto.PublicKey) error {
 	list, err := d.list()

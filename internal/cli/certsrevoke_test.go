@@ -31,6 +31,50 @@ func listIn(t *testing.T, dir string) *x509.RevocationList {
 	return found[0].List
 }
 
+// TestNameOfARevokedCertificateIsUsedAgain: the command says that it is revoked, and makes a new
+// certificate when its files are away, with a new key, which no revocation of the old one covers.
+func TestNameOfARevokedCertificateIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	ca, away := filepath.Join(t.TempDir(), "ca"), t.TempDir()
+	at := func(name string) string { return filepath.Join(ca, name) }
+	certsAt(t, start, exitOK, "authority", ca)
+	certsAt(t, start, exitOK, "client", ca, "zope1")
+	old := oneCertificate(t, at("zope1.pem"))
+	_, text := certsAt(t, start, exitFailed, "client", ca, "zope1")
+	says(t, text, "zope1.pem exists already", "certs renew")
+	certsAt(t, start, exitOK, "revoke", ca, "zope1")
+	_, text = certsAt(t, start, exitFailed, "client", ca, "zope1")
+	says(t, text, "zope1.pem exists already, and is revoked", "hint: move it and ")
+	if strings.Contains(text, "renew") {
+		t.Errorf("a revoked certificate is to be renewed: %s", text)
+	}
+	move := func(name string) {
+		t.Helper()
+		if err := os.Rename(at(name), filepath.Join(away, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("zope1.pem")
+	_, text = certsAt(t, start, exitFailed, "client", ca, "zope1")
+	says(t, text, "zope1.key is the key of a certificate that was revoked")
+	move("zope1.key")
+	certsAt(t, start, exitOK, "client", ca, "zope1")
+	again := oneCertificate(t, at("zope1.pem"))
+	if bytes.Equal(again.RawSubjectPublicKeyInfo, old.RawSubjectPublicKeyInfo) {
+		t.Error("the new certificate has the old key")
+	}
+	// Nor does it revoke the new one when the old one is revoked again by its number.
+	certsAt(t, start, exitOK, "revoke", ca, "--serial", old.SerialNumber.Text(16))
+	list := listIn(t, ca)
+	if _, revoked := certs.RevokedAt(list, again); revoked {
+		t.Error("the new certificate is revoked")
+	}
+	if _, revoked := certs.RevokedAt(list, old); !revoked {
+		t.Error("the old certificate is good again")
+	}
+}
+
 // TestRevokedCertificatesAreListedAndNotRenewed, those of the same key from before a renewal included.
 func TestRevokedCertificatesAreListedAndNotRenewed(t *testing.T) {
 	t.Parallel()

@@ -117,8 +117,9 @@ func TestEachProblemIsTold(t *testing.T) {
 			st.Place = []doctor.Finding{{Check: "space", Kind: "space-none", Seen: "0 B are free", Means: "commits are refused", Do: "pack"}}
 			st.Running, st.Snapshot, st.Space.FreeBytes = false, "shutdown", 0
 		}, "disk_full", severe, "space: 0 B are free"},
-		"lost list": {func(st *homeStatus) { st.LostLists = []string{"A/bundles/x.gone"} }, "lost_list", severe, "A/bundles/x.gone is missing"},
-		"crashed":   {func(st *homeStatus) { st.Running, st.Server, st.Activity = false, nil, nil }, "unclean", warning, "not closed cleanly"},
+		"not opened": {func(st *homeStatus) { st.Unopened = "permission denied" }, "unopened", severe, "it cannot be opened: permission denied"},
+		"lost list":  {func(st *homeStatus) { st.LostLists = []string{"A/bundles/x.gone"} }, "lost_list", severe, "A/bundles/x.gone is missing"},
+		"crashed":    {func(st *homeStatus) { st.Running, st.Server, st.Activity = false, nil, nil }, "unclean", warning, "not closed cleanly"},
 		"snapshot mode left on": {func(st *homeStatus) {
 			st.Snapshot, st.SnapshotMode = "user/x", &zodb.SnapshotStatus{Since: long, Seconds: 30 * 86400, Long: true}
 		}, "snapshot_long", warning, "user/x"},

@@ -451,6 +451,9 @@ func TestEachKindIsFoundAndNoOther(t *testing.T) {
 			if f := r.Findings[i]; f.Seen == "" || f.Means == "" || f.Do == "" || strings.Contains(f.Seen, "%!") || strings.Contains(f.Seen, "<nil>") {
 				t.Errorf("%+v", f)
 			}
+			if f := r.Findings[i]; kind == "mode-open" && !strings.HasPrefix(f.Seen, "its mode is drwx") {
+				t.Errorf("the mode of a directory is %q", f.Seen)
+			}
 			if (r.Broken() != nil) != broken[kind] {
 				t.Errorf("broken: %v", r.Broken())
 			}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"path"
 
 	"github.com/dirstorage/dirstorage/internal/human"
@@ -33,7 +34,7 @@ func (x *examination) owners(ctx context.Context, writable bool) {
 	}
 	info, err := f.Stat(".")
 	if err == nil && info.Mode.Perm()&0o005 == 0o005 {
-		x.find("mode-open", "its mode is %s", info.Mode.Perm())
+		x.find("mode-open", "its mode is %s", fs.ModeDir|info.Mode.Perm())
 	}
 	w := ownerWalk{x: x, ctx: ctx, uid: uid}
 	err = w.dir("config", "misc", "journal", string(store.B), string(store.A))
