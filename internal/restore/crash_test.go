@@ -19,6 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -331,6 +332,98 @@ func testCrashDuringDeltaLeavesTheTargetGood(t *testing.T, format string) {
 		}
 		return wholeHome(t, f, "home", tids[2])
 	})
+}
+
+// noExchange is a file system that cannot exchange names.
+type noExchange struct{ vfs.FS }
+
+// Exchange implements [vfs.FS].
+func (noExchange) Exchange(string, string) error { return vfs.ErrNotSupported }
+
+// TestCrashDuringDeltaByTwoRenamesLeavesNothing: for a moment the target has no name, and the next run gives it
+// one back. No copy is left beside it, and the run after that succeeds, too.
+func TestCrashDuringDeltaByTwoRenamesLeavesNothing(t *testing.T) {
+	t.Parallel()
+	_, repo, tids := closedChain(t, "bundled")
+	start := t.TempDir()
+	_, err := restore.Run(t.Context(), restoreOptions(t, repo, planTo(t, repo, tids[0]), start, "home"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(f vfs.FS, to zodb.TID) error {
+		_, err := restore.Run(t.Context(), restore.Options{Repository: repo, Plan: planTo(t, repo, to), Parent: noExchange{f}, Name: "home", Delta: true, Now: time.Now, Workers: 1})
+		return err
+	}
+	crashes(t, start, func(f vfs.FS) error { return run(f, tids[2]) }, func(f *crashfs.FS) error {
+		for _, to := range []zodb.TID{tids[2], tids[1]} {
+			if err := run(f, to); err != nil {
+				return fmt.Errorf("run again: %w", err)
+			}
+			if err := wholeHome(t, f, "home", to); err != nil {
+				return err
+			}
+			for e, err := range f.List(".") {
+				if err != nil {
+					return err
+				}
+				if e.Name != "home" {
+					return fmt.Errorf("%s is left", e.Name)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// TestARestoredHomeThatWasUsedIsNotTakenForJustRestored: the restore was killed when the HOME had its name, and a
+// storage has committed since. The next one goes back to the backup, and removes the old copy.
+func TestARestoredHomeThatWasUsedIsNotTakenForJustRestored(t *testing.T) {
+	t.Parallel()
+	l, repo, tids := closedChain(t, "bundled")
+	start := t.TempDir()
+	o := restoreOptions(t, repo, planTo(t, repo, tids[0]), start, "home")
+	if _, err := restore.Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	o.Plan, o.Delta = planTo(t, repo, tids[2]), true
+	killed := errors.New("killed")
+	exchanged := false
+	o.Parent = errfs.New(o.Parent, func(op errfs.Op) error {
+		if exchanged {
+			return killed
+		}
+		exchanged = op.Kind == "exchange"
+		return nil
+	})
+	if _, err := restore.Run(t.Context(), o); !errors.Is(err, killed) || !exchanged {
+		t.Fatalf("%v", err)
+	}
+	o.Parent = directory(t, start)
+	for _, name := range []string{"home.restoring/A", "home/misc/restore.json"} {
+		if _, err := o.Parent.Stat(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := enginetest.Open(t, filepath.Join(start, "home"), engine.Options{History: engine.HistoryCopied})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("later")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Delta = false
+	if _, err := restore.Run(t.Context(), o); !errors.Is(err, restore.ErrExists) {
+		t.Errorf("without Delta: %v", err)
+	}
+	o.Delta = true
+	done, err := restore.Run(t.Context(), o)
+	if err != nil || done.TID != tids[2] {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if err := l.Compare(filepath.Join(start, "home"), tids[2]); err != nil {
+		t.Error(err)
+	}
+	if _, err := o.Parent.Stat("home.restoring"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the old copy is left: %v", err)
+	}
 }
 
 // TestDeltaMovesOnlyWhatDiffers counts the unpacked files, for an old copy, a newer

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -57,10 +59,28 @@ func (r *run) undoReplace() error {
 	p := r.o.Parent
 	_, err := p.Stat(r.o.Name)
 	_, err2 := p.Stat(r.o.Name + replacedSuffix)
-	if !r.o.Delta || !errors.Is(err, fs.ErrNotExist) || err2 != nil {
+	if !errors.Is(err, fs.ErrNotExist) || err2 != nil {
 		return nil
 	}
+	if s, err := readState(r.home); !r.o.Delta && (err != nil || !s.Done) {
+		return nil // no restore may have made it
+	}
 	return p.Rename(r.o.Name+replacedSuffix, r.o.Name)
+}
+
+// endReplace does the last step of a replace that was interrupted before it.
+func (r *run) endReplace() error {
+	p := r.o.Parent
+	if _, err := p.Stat(r.work); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := p.Rename(r.o.Name+replacedSuffix, r.work); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return p.SyncDir(".")
 }
 
 const replacedSuffix = ".replaced"
@@ -80,7 +100,7 @@ func (r *run) replace() error {
 }
 
 // finishOlder completes a restore that was interrupted when the new HOME had its
-// name already. It reports whether that was one of the same plan.
+// name already. It reports whether that was one of the same plan, and nobody has written to the HOME since.
 func (r *run) finishOlder() (same bool, err error) {
 	s, err := readState(vfs.Sub(r.o.Parent, r.o.Name))
 	if err != nil || !s.Done {
@@ -90,8 +110,24 @@ func (r *run) finishOlder() (same bool, err error) {
 	if err := r.o.Parent.SyncDir("."); err != nil {
 		return false, err
 	}
+	if !r.inPlace {
+		if err := r.endReplace(); err != nil {
+			return false, err
+		}
+	}
 	if err := r.discard(); err != nil {
 		return false, err
 	}
-	return s.samePlan(r.state), errors.Join(r.o.Parent.Remove(path.Join(r.o.Name, stateFile)), r.o.Parent.SyncDir(path.Join(r.o.Name, "misc")))
+	return s.samePlan(r.state) && r.unused(s), errors.Join(r.o.Parent.Remove(path.Join(r.o.Name, stateFile)), r.o.Parent.SyncDir(path.Join(r.o.Name, "misc")))
+}
+
+// unused reports whether the HOME that has the name of the target is as it was restored. A state without a TID
+// is of an earlier build.
+func (r *run) unused(s state) bool {
+	home := vfs.Sub(r.o.Parent, r.o.Name)
+	for _, err := range vfs.Walk(home, "journal") {
+		return errors.Is(err, fs.ErrNotExist) // else there is a log
+	}
+	last, err := formats.Copies(r.o.Format).Last(home, store.A)
+	return err == nil && (s.TID == 0 || last == s.TID)
 }

@@ -310,7 +310,7 @@ func (r *run) run(ctx context.Context) error {
 			return err
 		}
 	}
-	r.state.Done = true
+	r.state.Done, r.state.TID = true, r.result.TID
 	if err := r.save(); err != nil {
 		return err
 	}

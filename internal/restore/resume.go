@@ -33,8 +33,9 @@ type state struct {
 	Before archive.Sum `json:"before,omitzero"`
 	// Restored: the HOME of the backups is whole and checked; one of another format is made of it.
 	Restored bool `json:"restored,omitempty"`
-	// Done: the HOME is whole; only its name is missing.
-	Done bool `json:"done"`
+	// Done: the HOME is whole; only its name is missing. TID is its last transaction then.
+	Done bool     `json:"done"`
+	TID  zodb.TID `json:"tid,omitempty"`
 }
 
 func (s state) samePlan(o state) bool {
