@@ -69,6 +69,8 @@ func micros(v float64) string {
 	switch {
 	case v < 0:
 		return "–"
+	case v > 0 && v < 1/(2.0*tenths):
+		return "< 0.1 µs"
 	case v < tenths:
 		return strconv.FormatFloat(math.Round(v*tenths)/tenths, 'f', -1, 64) + " µs"
 	case v < ms:
