@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/certs"
 )
 
-// world is what Load sees.
+// world is the environment and the files that Load sees.
 type world struct {
 	args  []string
 	home  string
@@ -343,7 +343,7 @@ func TestSampleAndDocumentNameEachSetting(t *testing.T) {
 			t.Errorf("docs/server-config.md does not name %s", s.name)
 		}
 	}
-	// What is commented out is right, too.
+	// The commented lines are right, too.
 	var all []string
 	for line := range strings.SplitSeq(string(sample), "\n") {
 		rest, ok := strings.CutPrefix(line, "#")
@@ -406,7 +406,7 @@ func TestUnitStartsTheServerWithTheSample(t *testing.T) {
 			t.Errorf("the unit has no line %s", line)
 		}
 	}
-	// What it sets in the environment is a setting.
+	// A variable that it sets in the environment is a setting.
 	for line := range strings.SplitSeq(string(unit), "\n") {
 		if _, rest, ok := strings.Cut(line, "Environment="); ok {
 			variable, _, _ := strings.Cut(rest, "=")

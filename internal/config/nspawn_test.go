@@ -19,14 +19,11 @@ type guest struct {
 	leader string // its systemd, as the pid is here
 }
 
-// TestUnitUnderSystemd starts the unit with its sample of settings under a real
-// systemd and works through what an administrator and the watchdog do: reload,
-// kill -9, a process that hangs, stop. $NSPAWN_ROOT names a system tree with
-// systemd and a shell, such as
-//
-//	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus bookworm DIR
-//
-// which is not changed. It needs root.
+// TestUnitUnderSystemd starts the unit with its sample of settings under a real systemd and works
+// through the acts of an administrator and the watchdog: reload, kill -9, a process that hangs,
+// stop. $NSPAWN_ROOT names a system tree with systemd and a shell, made by debootstrap
+// --variant=minbase --include=systemd,systemd-sysv,dbus bookworm DIR for instance. It is not
+// changed. The test needs root.
 func TestUnitUnderSystemd(t *testing.T) {
 	root := os.Getenv("NSPAWN_ROOT")
 	if root == "" {
@@ -59,15 +56,15 @@ func TestUnitUnderSystemd(t *testing.T) {
 	g.run("systemctl stop dirstorage")
 	g.expect("systemctl show -p Result,ExecMainStatus dirstorage", "Result=success", "ExecMainStatus=0")
 	g.expect("dirstorage check /var/lib/dirstorage/zodb", " 0 damaged, 0 warnings")
-	// What root does meanwhile leaves nothing that the service cannot open.
+	// Work of root meanwhile leaves nothing that the service cannot open.
 	g.run("dirstorage pack --keep 0 --refs /var/lib/dirstorage/zodb && dirstorage backup run /var/lib/dirstorage/zodb")
 	g.run("systemctl start dirstorage")
 	g.expect("systemctl show -p ActiveState dirstorage", "ActiveState=active")
 }
 
-// TestTimersUnderSystemd installs the units of the package, and lets each timer fire soon: a backup,
-// its verification and a pack beside the running server, then a backup that fails. It needs what
-// [TestUnitUnderSystemd] needs.
+// TestTimersUnderSystemd installs the units of the package, and lets each timer fire soon: a
+// backup, its verification and a pack beside the running server, then a backup that fails. It has
+// the needs of [TestUnitUnderSystemd].
 func TestTimersUnderSystemd(t *testing.T) {
 	root := os.Getenv("NSPAWN_ROOT")
 	if root == "" {

@@ -38,7 +38,8 @@ func refusal(t *testing.T, err error) error {
 	return got
 }
 
-// TestCausesKeepTheirTypes: what a tool branches on is the same for a storage of another process.
+// TestCausesKeepTheirTypes: the errors on which a tool branches are the same for a storage of
+// another process.
 func TestCausesKeepTheirTypes(t *testing.T) {
 	t.Parallel()
 	denied := &fs.PathError{Op: "open", Path: "/srv/A/1", Err: syscall.EACCES}

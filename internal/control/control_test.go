@@ -19,7 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// fake is a storage that notes what it is asked.
+// fake is a storage that notes its calls.
 type fake struct {
 	mu    sync.Mutex
 	calls []string
@@ -297,7 +297,7 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-// TestOnlyASocketIsRemoved: what else has its name stays, and the error says so.
+// TestOnlyASocketIsRemoved: another file of its name stays, and the error says so.
 func TestOnlyASocketIsRemoved(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()

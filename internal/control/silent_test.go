@@ -76,7 +76,7 @@ func TestToolIsToldOfAProcessThatDoesNotAnswer(t *testing.T) {
 		if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: filepath.Join(home, "misc", "control")}), syscall.Listen(fd, 0)); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // they fill the queue, and what they wait for does not come either
+		for range 2 { // they fill the queue, and their events do not come either
 			_, err := dial(t.Context(), home, patience)
 			silent(t, home, err)
 		}

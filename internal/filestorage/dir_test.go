@@ -9,8 +9,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
-// dir is as much of a vfs.FS as this package uses, on a real directory. It notes
-// what was synced.
+// dir is as much of a vfs.FS as this package uses, on a real directory. It notes the syncs.
 type dir struct {
 	vfs.FS
 	root   string

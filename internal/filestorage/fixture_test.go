@@ -16,7 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// expected is what ZODB itself reads from a golden file: NAME.json beside it.
+// expected is ZODB's own reading of a golden file: NAME.json beside it.
 type expected struct {
 	FileSize     int64                   `json:"file_size"`
 	GoodSize     int64                   `json:"good_size"` // only where the end is torn
@@ -80,7 +80,7 @@ func describe(t testing.TB, txn *Txn) expectedTxn {
 // golden names the golden files.
 var golden = []string{"undo.fs", "before_pack.fs", "packed.fs", "crashed.fs", "blobs"}
 
-// goldenFile returns a golden Data.fs and what is to be read from it.
+// goldenFile returns a golden Data.fs and its expected contents.
 func goldenFile(t testing.TB, name string) ([]byte, expected) {
 	t.Helper()
 	var e expected

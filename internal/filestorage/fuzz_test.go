@@ -8,8 +8,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// FuzzReader asserts that any file is read without a panic, that every error
-// names the damage, and that a copy of what was read holds the same.
+// FuzzReader asserts that any file is read without a panic, that every error names the damage, and
+// that a copy of the read transactions holds the same.
 func FuzzReader(f *testing.F) {
 	f.Add(newSample().file)
 	f.Add([]byte{})
@@ -63,7 +63,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// named checks that an error tells what is wrong with the file.
+// named checks that an error tells the fault of the file.
 func named(t *testing.T, err error, data []byte) {
 	t.Helper()
 	damage, ok := errors.AsType[*zodb.CorruptError](err)
@@ -72,7 +72,7 @@ func named(t *testing.T, err error, data []byte) {
 	}
 }
 
-// same compares what does not depend on positions.
+// same compares the fields that do not depend on positions.
 func same(t *testing.T, want, got expectedTxn) {
 	t.Helper()
 	if want.TID != got.TID || want.Status != got.Status || want.User != got.User ||

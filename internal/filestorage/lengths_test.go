@@ -54,7 +54,7 @@ func filesWithLengths(t *testing.T) map[string][]byte {
 	return files
 }
 
-// txnAt is what is at a place of a sound file.
+// txnAt is the transaction at a place of a sound file.
 type txnAt struct {
 	pos, length int64
 	header      txnHeader
@@ -177,7 +177,8 @@ func TestNoFlippedBitOfALengthIsATornEnd(t *testing.T) {
 	}
 }
 
-// TestLengthOfAnUndoneTransaction: of one at the end too, since what is behind it would be lost.
+// TestLengthOfAnUndoneTransaction: of one at the end too, since transactions behind it would be
+// lost.
 func TestLengthOfAnUndoneTransaction(t *testing.T) {
 	t.Parallel()
 	sound := filesWithLengths(t)["undone at the end"]
@@ -250,7 +251,7 @@ func TestOIDThatLooksLikeALength(t *testing.T) {
 		r := newReader(t, b.file[:cut])
 		n, err := r.Verify(t.Context())
 		if cut == at+8 {
-			// The file ends with what leads back to the transaction: not to be told apart.
+			// The file ends with bytes that lead back to the transaction: not to be told apart.
 			if !errors.Is(err, zodb.ErrCorrupt) {
 				t.Errorf("cut at %d: %v", cut, err)
 			}

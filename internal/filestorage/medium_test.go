@@ -25,8 +25,8 @@ func gunzip(t testing.TB, name string) []byte {
 	return data
 }
 
-// TestMediumFileIsReadAndCopied compares each transaction and record of a file of 57,000
-// records with what ZODB read, and the copy with the file.
+// TestMediumFileIsReadAndCopied compares each transaction and record of a file of 57,000 records
+// with ZODB's reading, and the copy with the file.
 func TestMediumFileIsReadAndCopied(t *testing.T) {
 	if testing.Short() {
 		t.Skip("66 MB")

@@ -144,8 +144,7 @@ func TestLengthThatRunsPastTheEndIsDamageIfSomethingFollows(t *testing.T) {
 	}
 }
 
-// TestTornEndWithADataFSInItStaysOne: what looks like transactions in a record does not
-// say that it is where it is.
+// TestTornEndWithADataFSInItStaysOne: transactions inside a record do not say that they are there.
 func TestTornEndWithADataFSInItStaysOne(t *testing.T) {
 	t.Parallel()
 	b := many(2)

@@ -124,8 +124,7 @@ func txn(tid zodb.TID) *zodb.Transaction {
 // TestBackpointersAreWrittenWhereDataAreTheSame has a row for each case of ZODB's rule for copies.
 func TestBackpointersAreWrittenWhereDataAreTheSame(t *testing.T) {
 	t.Parallel()
-	// Large records make the file go through the buffer, so that what is looked up
-	// lies in the destination.
+	// Large records make the file go through the buffer, so that lookups lie in the destination.
 	for name, filler := range map[string]int{"in the buffer": 10, "in the file": writeAhead} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -17,8 +17,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// What is measured. The defaults are a database of the size at which the
-// formats begin to differ.
+// The measured database. The defaults have the size at which the formats begin to differ.
 var (
 	benchDir     = flag.String("dir", "", "directory on the file system to be measured; empty = skip")
 	benchObjects = flag.Int("objects", 200_000, "objects to create")
@@ -57,7 +56,7 @@ func BenchmarkFormats(b *testing.B) {
 	}
 }
 
-// measures is what one run of a format took.
+// measures are the figures of one run of a format.
 type measures struct {
 	create, loadCold, loadHot, walkCold time.Duration
 	inodes                              int
@@ -87,7 +86,7 @@ func (m *measures) report(b *testing.B) {
 	}
 	b.ReportMetric(float64(m.inodes)/float64(b.N), "inodes")
 	b.ReportMetric(float64(m.du)/float64(b.N)/1e6, "MB-du")
-	// True where nothing else writes to the file system; then it counts what du doesn't see.
+	// True where nothing else writes to the file system; then it counts blocks that du doesn't see.
 	b.ReportMetric(float64(m.taken)/float64(b.N)/1e6, "MB-taken")
 }
 
@@ -186,8 +185,8 @@ func load(b *testing.B, t *classic.Store) {
 	}
 }
 
-// walk looks at the metadata of every file and directory, as find -newer,
-// rsync and tar do, and adds up what they take.
+// walk looks at the metadata of every file and directory, as find -newer, rsync and tar do, and
+// adds up their room.
 func walk(b *testing.B, home string, m *measures) {
 	err := filepath.WalkDir(filepath.Join(home, "A"), func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// model is what a log has to hold.
+// model is the required contents of a log.
 type model struct {
 	kept     []*want // acknowledged, oldest first, and not released
 	released map[zodb.TID]*want
@@ -27,7 +27,7 @@ type model struct {
 
 func newModel() *model { return &model{released: make(map[zodb.TID]*want)} }
 
-// verify checks what Open found, and takes it for the truth.
+// verify checks the transactions that Open found, and takes them for the truth.
 func (m *model) verify(r entryReader, found *journal.Recovered) error {
 	var expected []*want
 	for _, c := range found.Transactions {
@@ -52,7 +52,7 @@ func (m *model) verify(r entryReader, found *journal.Recovered) error {
 	return nil
 }
 
-// adopt takes over what Open found.
+// adopt takes over the transactions that Open found.
 func (m *model) adopt(found *journal.Recovered) {
 	m.kept = append(m.kept, m.doubtful...)
 	m.doubtful = nil
@@ -77,7 +77,7 @@ func (m *model) next(rnd *rand.Rand, maxLen int) *want {
 	return w
 }
 
-// step does one thing that an engine does, and notes what the outcome has to be.
+// step does one thing that an engine does, and notes the required outcome.
 func (m *model) step(rnd *rand.Rand, l *journal.Log, maxLen int) error {
 	switch n := rnd.IntN(10); {
 	case n < 6:
@@ -183,7 +183,7 @@ func crashHome(tb testing.TB, seed int64) *crashfs.FS {
 	return f
 }
 
-// modes are the ways in which a crash treats what is not durable.
+// modes are the ways in which a crash treats effects that are not durable.
 func modes(seed int64) map[string]crashfs.Mode {
 	return map[string]crashfs.Mode{
 		"none": crashfs.KeepNone, "all": crashfs.KeepAll,
@@ -267,7 +267,7 @@ func (m *model) copy() *model {
 	return &c
 }
 
-// reopen checks what a crash left, commits one more transaction, and checks again.
+// reopen checks the log after a crash, commits one more transaction, and checks again.
 func (m *model) reopen(f *crashfs.FS) error {
 	o := options(f)
 	l, found, err := journal.Open(o)

@@ -306,8 +306,8 @@ func TestUnsyncedLogIsCutInTheMiddle(t *testing.T) {
 	}
 }
 
-// Whatever single bit of a log is flipped, open either fails or returns exactly
-// what was committed, except for a suffix that no later frame proves durable.
+// Whichever single bit of a log is flipped, open either fails or returns exactly the committed
+// transactions, except for a suffix that no later frame proves durable.
 func TestNoFlippedBitGivesWrongTransactions(t *testing.T) {
 	t.Parallel()
 	f := newHome(t)

@@ -150,8 +150,8 @@ func fixFrames(b []byte) []byte {
 	return b
 }
 
-// FuzzPayload checks that what a payload is decoded to is encoded to the same
-// bytes, and that what is decoded of other bytes is decoded again the same.
+// FuzzPayload checks that a decoded payload is encoded to the same bytes, and that the values of
+// other bytes are decoded again the same.
 func FuzzPayload(f *testing.F) {
 	sample := sampleFrames(f)
 	r := frameReader{w: window{f: &memory{sample}, limit: int64(len(sample))}, seal: newSeal(fuzzIdentity, 3)}

@@ -47,7 +47,7 @@ type want struct {
 	data          [][]byte
 }
 
-// pending makes what Append takes.
+// pending makes the argument of Append.
 func (w *want) pending() *journal.Pending {
 	return &journal.Pending{Meta: w.meta, Records: slices.Clone(w.entries), Data: func(i int) ([]byte, error) { return w.data[i], nil }}
 }
@@ -154,7 +154,7 @@ func compare(r entryReader, found *journal.Recovered, txns ...*want) error {
 	return nil
 }
 
-// same checks that a transaction is what was put.
+// same checks that a transaction is the one that was put.
 func same(r entryReader, c *journal.Committed, w *want) error {
 	if c.TID != w.tid || c.Previous != w.previous || c.MaxOID != w.maxOID {
 		return fmt.Errorf("got tid %s, previous %s, highest oid %s", c.TID, c.Previous, c.MaxOID)

@@ -13,10 +13,10 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 )
 
-// TestCommitFramesThatCannotBeTakenBack: half of a batch's commit frames are written when
-// there is no room for the rest, and what was written cannot be made to mean nothing. That
-// is no refusal: the next open may find these transactions. The log says so, takes nothing
-// any more, and the next open finds the first of them or none, also after a power cut.
+// TestCommitFramesThatCannotBeTakenBack: half of a batch's commit frames are written when there is
+// no room for the rest, and the written ones cannot be made to mean nothing. That is no refusal:
+// the next open may find these transactions. The log says so, takes nothing any more, and the next
+// open finds the first of them or none, also after a power cut.
 func TestCommitFramesThatCannotBeTakenBack(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"write", "sync", "nothing"} {

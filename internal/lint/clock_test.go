@@ -10,9 +10,8 @@ import (
 // clockCalls read the clock of the system.
 var clockCalls = []string{"Now", "Since", "Until"}
 
-// clockReads finds uses of the system's clock below the commands. The
-// engine's options may name time.Now as their default, in one place of the
-// whole package: that is what the test adds up.
+// clockReads finds uses of the system's clock below the commands. The engine's options may name
+// time.Now as their default, in one place of the whole package: the test adds the places up.
 func clockReads(s source) []finding {
 	if s.test() || testOnly(s.pkg) || s.pkg == "internal/cli" || strings.HasPrefix(s.pkg, "cmd/") || strings.HasPrefix(s.pkg, "bench/") {
 		return nil

@@ -11,7 +11,7 @@ import (
 )
 
 // knowPaths are the packages that may know where a database name lies below A and B: stores,
-// what mends what is broken, codecs, and estimates, which count the files of stores that do not
+// menders of broken storages, codecs, and estimates, which count the files of stores that do not
 // exist yet. Of check it is the view. All others ask a store.
 var knowPaths = []string{"internal/layout", "internal/record", "internal/salvage", "internal/estimate", "internal/lint"}
 
@@ -20,15 +20,15 @@ func knowsPaths(s source) bool {
 		s.pkg == "internal/check" && (strings.HasSuffix(s.name, "/view.go") || strings.HasSuffix(s.name, "/trees.go") || strings.Contains(s.name, "/check/bundles"))
 }
 
-// pathExceptions is how many places of other packages there still are, by package. It may
-// shrink and not grow: who adds one finds a method of a store instead, or adds that.
+// pathExceptions is how many places of other packages there still are, by package. It may shrink
+// and not grow: a new place finds a method of a store instead, or adds one.
 var pathExceptions = map[string]int{
 	"internal/archive": 2, // a codec: the directories that an archive may have entries in
 	"internal/config":  1, // the unit of bytes
 }
 
-// databasePaths finds paths of A and B, what makes them, and what only the formats of one file for
-// each revision have: pointers, and the names of what packs put aside.
+// databasePaths finds paths of A and B, their makers, and things of the formats of one file for
+// each revision alone: pointers, and the names of files that packs put aside.
 func databasePaths(s source) []finding {
 	if knowsPaths(s) {
 		return nil

@@ -16,7 +16,7 @@ var fileCalls = map[string][]string{
 		"Mkdir", "MkdirAll", "MkdirTemp", "NewFile", "Open", "OpenFile", "OpenInRoot", "OpenRoot", "ReadDir",
 		"ReadFile", "Readlink", "Remove", "RemoveAll", "Rename", "Stat", "Symlink", "Truncate", "WriteFile",
 	},
-	// A Unix socket is a file, and its listener removes what has its name at the end.
+	// A Unix socket is a file, and its listener removes a file of its name at the end.
 	"net":           {"Listen", "ListenConfig", "ListenPacket", "ListenUnix", "ListenUnixgram"},
 	"io/ioutil":     {"ReadDir", "ReadFile", "TempDir", "TempFile", "WriteFile"},
 	"path/filepath": {"EvalSymlinks", "Glob", "Walk", "WalkDir"},
@@ -31,7 +31,7 @@ var fileCalls = map[string][]string{
 	},
 }
 
-// doorExceptions lists who may go past the door, with what and why.
+// doorExceptions lists the files that may go past the door, with the calls and the reason.
 var doorExceptions = []struct{ pkg, call, why string }{
 	{"internal/cli", "os.MkdirTemp", "the directory of the demo"},
 	{"internal/cli", "os.RemoveAll", "the directory of the demo"},

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// passingErrnos are the errors of the system that pass by themselves. Which they are
-// is said in one place, vfs.FaultOf; who asks for one of them alone forgets the others.
+// passingErrnos are the errors of the system that pass by themselves. vfs.FaultOf alone says which
+// they are; a question for one of them forgets the others.
 var passingErrnos = []string{"ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM"}
 
 // errnoUses finds decisions that are made elsewhere.

@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// level tells how high a package of the project stands, by its directory. A
-// package imports only what stands lower. A new package needs a line here; the
-// lowest level that works is the right one.
+// level tells how high a package of the project stands, by its directory. A package imports only
+// lower ones. A new package needs a line here; the lowest level that works is the right one.
 var level = map[string]int{
 	"dist":             0,
 	"zodb":             0,
@@ -103,7 +102,7 @@ func testOnly(pkg string) bool {
 	return base == "crashfs" || base == "errfs" || base == "formatbench" || base == "powercut" || strings.HasSuffix(base, "test")
 }
 
-// projectImports returns what a file imports of the project, as directories.
+// projectImports returns the packages of the project that a file imports, as directories.
 func projectImports(s source) []string {
 	var dirs []string
 	for _, spec := range s.file.Imports {

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// unlimitedLoggers finds what a flood of log lines could come through: packages whose
-// options have a Logger that nobody gives a limit, loggers that are made past the limit, and
-// the logger of the process. all are the files of one package.
+// unlimitedLoggers finds gates for a flood of log lines: packages whose options have a Logger that
+// nobody gives a limit, loggers that are made past the limit, and the logger of the process. all
+// are the files of one package.
 func unlimitedLoggers(all []source) []finding {
 	var fields, found []finding
 	limits := false

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// Whoever reads the log may be slow: a line that is written while a lock is held stops
-// everybody who wants that lock. By syntax alone: a lock is what Lock or RLock is called of
-// under a name that ends in mu; who has “mu must be held” in his description has it; and
-// who logs is who calls a method of something called log or Logger, or a function of the
-// package, of a small name that is there once, that does.
+// A reader of the log may be slow: a line that is written while a lock is held stops everybody who
+// wants that lock. By syntax alone: a lock is the object of a call of Lock or RLock whose name ends
+// in mu; a function with “mu must be held” in its description holds it; and a function logs if it
+// calls a method of something called log or Logger, or another function of the package that does,
+// of a small name that is there once.
 
 // quietPackages are those in which nothing is logged under a lock.
 var quietPackages = []string{"internal/engine", "internal/engine/state", "internal/engine/flush", "internal/engine/home", "internal/engine/lineage", "internal/engine/packing", "internal/engine/read", "internal/engine/space", "internal/engine/txn", "internal/journal", "internal/store/classic", "internal/control", "internal/pack"}
@@ -24,13 +24,12 @@ var (
 	// itself, waits for these.
 	ownLock = regexp.MustCompile(`(?:^t\.mu|\.countsMu|\.copyMu)$`)
 	heldDoc = regexp.MustCompile(`\b(?:mu|modeMu)\s+must\s+be\s+held`)
-	// The state says what happened once its own lock is given back.
+	// The state tells the events once its own lock is given back.
 	stateCall = regexp.MustCompile(`(?:^|\.)[sS]tate\.(?:Fail|StepFailed|StepSucceeded|Flushed|RunTask)$`)
 	logCall   = regexp.MustCompile(`(?:^|\.)(?:log|logger|Logger)(?:\(\))?\.(?:Debug|Info|Warn|Error|Log|DebugContext|InfoContext|WarnContext|ErrorContext)$`)
 )
 
-// dotted is the text of a chain of names, such as s.worker.log.Warn; what is no name in
-// it is left out.
+// dotted is the text of a chain of names, such as s.worker.log.Warn; other parts are left out.
 func dotted(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.Ident:

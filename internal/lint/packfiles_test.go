@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// packFiles is where the files of a pack in misc/ are named, and packNames are their
-// names: whoever else touched them could take away the guard that a plan needs.
+// packFiles is where the files of a pack in misc/ are named, and packNames are their names: another
+// place that touched them could take away the guard that a plan needs.
 const (
 	packFiles = "internal/pack"
 	packNames = "misc/pack"

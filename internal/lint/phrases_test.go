@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// phrases are turns that a reader stumbles over, with what is said in their place.
+// phrases are turns that a reader stumbles over, with better ones.
 var phrases = map[*regexp.Regexp]string{
 	regexp.MustCompile(`\bso (many|often)\b`):     "a number, as in “at most N”",
 	regexp.MustCompile(`\banother (one )?than\b`): "differs from",

@@ -9,17 +9,17 @@ import (
 	"testing"
 )
 
-// inBackticks is what a document sets as code.
+// inBackticks is a piece that a document sets as code.
 var inBackticks = regexp.MustCompile("`([^`\n]+)`")
 
-// goFile and goName are the names of files and of what is declared in them, as
-// docs/architecture.md has them: put.go, zeo/vote.go; Store.Put, (*conn).vote, TestKeepClass.
+// goFile and goName are the names of files and of their declarations, as docs/architecture.md has
+// them: put.go, zeo/vote.go; Store.Put, (*conn).vote, TestKeepClass.
 var (
 	goFile = regexp.MustCompile(`^[a-z_/]+\.go$`)
 	goName = regexp.MustCompile(`^(?:[a-z/]+\.)?(?:\(?\*?([A-Za-z]+)\)?\.)?([A-Za-z]+)$`)
 )
 
-// TestNamesInTheArchitectureExist: whoever looks for a place finds it by the name in the document.
+// TestNamesInTheArchitectureExist: each name in the document leads to a place.
 func TestNamesInTheArchitectureExist(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile(root + "/docs/architecture.md")
@@ -61,7 +61,8 @@ func TestNamesInTheArchitectureExist(t *testing.T) {
 	}
 }
 
-// declaredIn adds what a file declares: functions, types and methods by their names, methods as T.M too.
+// declaredIn adds the declarations of a file: functions, types and methods by their names, methods
+// as T.M too.
 func declaredIn(file *ast.File, names map[string]bool) {
 	for _, d := range file.Decls {
 		switch d := d.(type) {

@@ -92,7 +92,7 @@ func project(tb testing.TB) []source {
 	return slices.Clone(parsed.all)
 }
 
-// parsed is what project returns.
+// parsed is the result of project.
 var parsed struct {
 	sync.Mutex
 	all []source
@@ -104,7 +104,7 @@ func parseAll(tb testing.TB) []source {
 	var all []source
 	walk(tb, func(name string) {
 		if path.Ext(name) != ".go" || strings.Contains("/"+name, "/testdata/") || strings.HasPrefix(name, "tools/") {
-			return // what is in tools/ is a module of its own, and no part of the product
+			return // tools/ is a module of its own, and no part of the product
 		}
 		file, err := parser.ParseFile(fset, filepath.Join(root, filepath.FromSlash(name)), nil, parser.SkipObjectResolution|parser.ParseComments)
 		if err != nil {

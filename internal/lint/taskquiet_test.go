@@ -9,8 +9,8 @@ import (
 // loudCalls write a line to the log.
 var loudCalls = []string{"phase", "Debug", "Info", "Warn", "Error", "Log"}
 
-// loudTasks finds lines of the log that are written within a step of a task: the worker does
-// it, and whoever reads the log may be slow, so that nothing would be flushed meanwhile.
+// loudTasks finds lines of the log that are written within a step of a task: the worker writes
+// them, and a reader of the log may be slow, so that nothing would be flushed meanwhile.
 func loudTasks(s source) []finding {
 	if s.test() {
 		return nil

@@ -47,7 +47,7 @@ func changedVariables(files []source) []finding {
 	return found
 }
 
-// inspectChange calls changed with what a node changes.
+// inspectChange calls changed with the variables that a node changes.
 func inspectChange(n ast.Node, changed func(x ast.Expr, how string)) {
 	switch n := n.(type) {
 	case *ast.AssignStmt:

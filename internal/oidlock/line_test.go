@@ -10,8 +10,8 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// order is what the table has to do, said in the plainest way: the requests by their
-// arrival, each of which runs if nobody who runs, and nobody before it, excludes it.
+// order is the rule of the table, said in the plainest way: the requests by their arrival, each of
+// which runs if nobody who runs, and nobody before it, excludes it.
 type order []*wanted
 
 type wanted struct {
@@ -92,8 +92,8 @@ func large(from zodb.OID, n int, exclusive bool) Set {
 	return s
 }
 
-// TestWaitingCostsOthersNothing counts what a request looks at, beside one that waits
-// with many objects.
+// TestWaitingCostsOthersNothing counts the steps of a request, beside one that waits with many
+// objects.
 func TestWaitingCostsOthersNothing(t *testing.T) {
 	t.Parallel()
 	n := 1_000_000

@@ -73,8 +73,8 @@ func TestCovers(t *testing.T) {
 	}
 }
 
-// TestKeysTakeLittleMemory bounds what a key takes, in the set and in the table, and what
-// the table keeps when all are free.
+// TestKeysTakeLittleMemory bounds the memory of a key, in the set and in the table, and the rest in
+// the table when all are free.
 func TestKeysTakeLittleMemory(t *testing.T) {
 	const n = 50_000
 	var table Table

@@ -24,7 +24,7 @@ import (
 // The limits. A text of a few words may always have fewClauses.
 const (
 	maxRate    = 2.0 // clauses in 1,000 words, also of all texts together
-	maxTest    = 21  // the same of the comments of a package's tests
+	maxTest    = 8   // the same of the comments of a package's tests
 	fewClauses = 2
 	maxWidth   = 100 // of a line of Markdown, in characters
 )

@@ -113,7 +113,7 @@ func TestCommentsOfTestsHaveALimitOfTheirOwn(t *testing.T) {
 		name  string
 		count int
 		over  bool
-	}{{"internal/x/x_test.go", 12, false}, {"internal/x/x_test.go", 20, true}, {"internal/x/x.go", 12, true}} {
+	}{{"internal/x/x_test.go", 4, false}, {"internal/x/x_test.go", 8, true}, {"internal/x/x.go", 4, true}} {
 		texts := counted(t, tc.name, fine+strings.Repeat("// what\n", tc.count)+"package x\n\nvar s = \"what is this\"\n")
 		text := texts["internal/x comments"]
 		if strings.Contains(tc.name, "_test") {
