@@ -149,7 +149,7 @@ const (
 func TestEstimateIsAboutTheImport(t *testing.T) {
 	t.Parallel()
 	objects := 3000
-	if testing.Short() || raceDetector {
+	if testing.Short() || hometest.RaceDetector {
 		objects = 600
 	}
 	plain, _ := generated(t, t.TempDir(), objects, false)

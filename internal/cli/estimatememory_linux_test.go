@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
 // TestImportTakesTheEstimatedMemory looks at imports that run as processes of their own, without a
@@ -17,7 +19,7 @@ func TestImportTakesTheEstimatedMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds of processor time")
 	}
-	if raceDetector {
+	if hometest.RaceDetector {
 		t.Skip("the race detector takes memory of its own")
 	}
 	source, _ := generated(t, t.TempDir(), 8000, false)

@@ -197,7 +197,7 @@ func TestFaultsOfAConversion(t *testing.T) {
 			}
 		})
 		for seed := range uint64(hometest.Rounds(t, 1)) {
-			o := faulttest.Options{Every: every, Seed: seed, Retries: 2}
+			o := faulttest.Options{Every: every, Seed: seed, Phase: hometest.Phase(t), Retries: 2}
 			if formats[1] != layout.Bundled {
 				o.Every *= 8 // a file for each revision: there are more operations, and their classes are the flush's
 			}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +23,6 @@ type crashCase struct {
 	format layout.Format
 	seed   uint64
 	steps  int
-	every  int // crash at each of these operations
 	lanes  int // goroutines of a flush; 0 = one
 }
 
@@ -55,6 +56,22 @@ func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, err
 	return sc, f, err
 }
 
+// The distances of the operations that TestCrashAtEveryOperation tries of one kind.
+const sampleWithRace, sampleOfShortRun = 48, 383
+
+func crashCases(seed uint64) []crashCase {
+	return []crashCase{
+		{zodb.ClassFull, layout.Bundled, seed + 8, 30, 0},
+		{zodb.ClassFull, layout.Bushy, seed + 1, 30, 0},
+		{zodb.ClassFull, layout.Chunky, seed + 2, 30, 0},
+		{zodb.ClassFull, layout.Lawn, seed + 3, 30, 0},
+		{zodb.ClassFull, layout.Flat, seed + 4, 30, 0},
+		{zodb.ClassMinimal, layout.Bushy, seed + 5, 30, 0},
+		{zodb.ClassFull, layout.Chunky, seed + 6, 30, 3},
+		{zodb.ClassMinimal, layout.Lawn, seed + 7, 30, 2},
+	}
+}
+
 // TestCrashAtEveryOperation cuts the power before each operation of commit, flush, snapshot,
 // recombination, close and open, and keeps none, all, or a choice of the undurable effects. Then it
 // compares the storage with a model: acknowledged transactions are whole; others are whole or
@@ -62,40 +79,89 @@ func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, err
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	var cases []crashCase
-	every := hometest.OneOf(1, 48, 383)
 	for i := range hometest.Rounds(t, 1) {
-		seed := uint64(i) * 100
-		cases = append(cases,
-			crashCase{zodb.ClassFull, layout.Bundled, seed + 8, 30, every, 0},
-			crashCase{zodb.ClassFull, layout.Bushy, seed + 1, 30, every, 0},
-			crashCase{zodb.ClassFull, layout.Chunky, seed + 2, 30, every, 0},
-			crashCase{zodb.ClassFull, layout.Lawn, seed + 3, 30, every, 0},
-			crashCase{zodb.ClassFull, layout.Flat, seed + 4, 30, every, 0},
-			crashCase{zodb.ClassMinimal, layout.Bushy, seed + 5, 30, every, 0},
-			crashCase{zodb.ClassFull, layout.Chunky, seed + 6, 30, every, 3},
-			crashCase{zodb.ClassMinimal, layout.Lawn, seed + 7, 30, every, 2},
-		)
+		cases = append(cases, crashCases(uint64(i)*100)...)
 	}
-	for _, c := range cases {
+	every := hometest.OneOf(1, sampleWithRace, sampleOfShortRun)
+	logs := logsOf(t, cases)
+	for i, sample := range faulttest.NewRuns(logs...).Sample(every, hometest.Phase(t)) {
+		c := cases[i]
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
-			sc, f, err := c.begin(t, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(sc.m.acked) < c.steps/4 {
-				t.Fatalf("only %d transactions of %d steps", len(sc.m.acked), c.steps)
-			}
-			ops := f.Ops()
-			for n := range faulttest.Sample(ops, c.every, c.seed) { // other ones with each seed
+			for _, n := range sample {
 				c.crash(t, n)
 				if t.Failed() {
 					return
 				}
 			}
-			t.Logf("crashed at each %d. of %d operations", c.every, ops)
+			t.Logf("crashed at %d of %d operations", len(sample), len(logs[i]))
 		})
 	}
+}
+
+// logsOf runs the cases without a crash, and returns their operations.
+func logsOf(t *testing.T, cases []crashCase) (logs [][]string) {
+	t.Helper()
+	for _, c := range cases {
+		sc, f, err := c.begin(t, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(sc.m.acked) < c.steps/4 {
+			t.Fatalf("%v: only %d transactions of %d steps", c, len(sc.m.acked), c.steps)
+		}
+		logs = append(logs, f.Log())
+	}
+	return logs
+}
+
+// TestEachKindOfOperationIsInTheSampleOfCrashes at each phase, in the whole run, with the race detector and
+// in a short run. The operations that a storage has to have are named, so that the kinds are those of
+// its work.
+func TestEachKindOfOperationIsInTheSampleOfCrashes(t *testing.T) {
+	t.Parallel()
+	runs := faulttest.NewRuns(logsOf(t, crashCases(0))...)
+	kinds := runs.Kinds()
+	for _, want := range []string{
+		"create A/object", "create A/transaction", "create B/object", "create config.new/settings", "create journal/blob-#-#",
+		"write journal/log-#", "write A/object", "write misc/current",
+		"sync journal/log-#", "sync journal/aside-tree", "syncdir A", "syncdir journal", "syncdir misc", "syncall",
+		"rename journal/aside-floor misc/floor", "rename config.new config", "rename journal/spare-# journal/log-#",
+		"link B/object A/object", "link B/transaction A/transaction", "link journal/blob-#-# A/blob",
+		"remove journal/log-#", "remove B/object", "remove misc/snapshot", "rename journal/aside-beside B/bundles/.zst",
+		"mkdir A/object", "allocate journal/spare-#", "lock misc/lock",
+	} {
+		if !slices.Contains(kinds, want) {
+			t.Errorf("no operation %q; there are\n%s", want, strings.Join(kinds, "\n"))
+		}
+	}
+	for _, every := range []int{1, sampleWithRace, sampleOfShortRun} {
+		for phase := range every {
+			if got := runs.KindsOf(runs.Sample(every, phase)); !slices.Equal(got, kinds) {
+				t.Fatalf("phase %d of %d: the sample has %d kinds of operations of %d", phase, every, len(got), len(kinds))
+			}
+		}
+	}
+}
+
+// triedUntilTheEnd tries each every-th operation of work of which the number of operations is not known,
+// moved by the case and the phase, until one is behind the end. It returns the number of that one. A sample
+// that begins behind the end begins nearer to the first operation.
+func triedUntilTheEnd(t *testing.T, every, moved int, try func(n int) (behind bool)) (end int) {
+	t.Helper()
+	n := 1 + (moved+hometest.Phase(t))%every
+	for try(n) {
+		if n == 1 || t.Failed() {
+			return n
+		}
+		end, n = n, n/2
+	}
+	for next := n + every; !t.Failed() && (end == 0 || next < end); next += every {
+		if try(next) {
+			return next
+		}
+	}
+	return end
 }
 
 func (c crashCase) crash(t *testing.T, n int) {

@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -69,8 +70,10 @@ func TestManyLinksOfAPackAreWholeAfterAPowerCut(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	every := stride(4)
-	for n := 1; n <= ops && !t.Failed(); n += every {
+	for n := range faulttest.Sample(ops, stride(4), 0, hometest.Phase(t)) {
+		if t.Failed() {
+			return
+		}
 		f := crashfs.New(1)
 		s, oids := manyLinks(t, f)
 		f.CrashAt(f.Ops() + n)
@@ -371,13 +374,11 @@ func TestFilesThatEnterAAfterASnapshotLookNewAtEveryKill(t *testing.T) {
 				if i > 1 {
 					every *= 5 // of the other classic formats
 				}
-				for n := 1; !t.Failed(); n += every {
-					if killedAfterASnapshot(t, packCase{format: format, set: set}, n, act) {
-						if n < 8 {
-							t.Errorf("it took less than %d operations", n)
-						}
-						return
-					}
+				ended := triedUntilTheEnd(t, every, 0, func(n int) bool {
+					return killedAfterASnapshot(t, packCase{format: format, set: set}, n, act)
+				})
+				if ended < 8 {
+					t.Errorf("it took less than %d operations", ended)
 				}
 			})
 		}

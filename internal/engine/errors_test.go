@@ -40,7 +40,7 @@ func TestErrorAtEveryOperation(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %s %v seed %d", c.class, c.format, cause, seed), func(t *testing.T) {
 					t.Parallel()
 					ops := c.run(t, 0)
-					for n := range faulttest.Sample(ops, every, seed+uint64(len(c.class)+len(c.format)+len(cause.Error()))) { // other ones in each case
+					for n := range faulttest.Sample(ops, every, seed+uint64(len(c.class)+len(c.format)+len(cause.Error())), hometest.Phase(t)) { // other ones in each case
 						if t.Failed() {
 							return
 						}

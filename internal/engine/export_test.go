@@ -80,9 +80,6 @@ const (
 // TestLog keeps the lines of the log.
 type TestLog = testLog
 
-// RaceDetector is whether the tests run with it.
-const RaceDetector = raceDetector
-
 // Ways in which the tests of both packages make storages, and look at them.
 var (
 	AllFormats          = allFormats

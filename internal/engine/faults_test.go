@@ -175,12 +175,12 @@ func faultCases(t testing.TB) []faultCase {
 	for i := range hometest.Rounds(t, 1) {
 		seed := uint64(i)*100 + 20
 		for j, format := range allFormats() {
-			c := faultCase{crashCase: crashCase{zodb.ClassFull, format, seed + uint64(j), 24, 0, j % 2 * 2}, back: true}
+			c := faultCase{crashCase: crashCase{zodb.ClassFull, format, seed + uint64(j), 24, j % 2 * 2}, back: true}
 			cases = append(cases, c)
 		}
 		cases = append(cases,
-			faultCase{crashCase: crashCase{zodb.ClassMinimal, layout.Bushy, seed + 5, 24, 0, 0}},
-			faultCase{crashCase: crashCase{zodb.ClassFull, layout.Bushy, seed + 6, 24, 0, 0}, back: true, noSyncAll: true},
+			faultCase{crashCase: crashCase{zodb.ClassMinimal, layout.Bushy, seed + 5, 24, 0}},
+			faultCase{crashCase: crashCase{zodb.ClassFull, layout.Bushy, seed + 6, 24, 0}, back: true, noSyncAll: true},
 		)
 	}
 	return cases
@@ -194,7 +194,7 @@ func TestKilledThenPowerCut(t *testing.T) {
 	for _, c := range faultCases(t) {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
-			faulttest.Killed(t, faulttest.Options{Every: stride(5), Seed: c.seed}, c.begin(t))
+			faulttest.Killed(t, faulttest.Options{Every: stride(5), Seed: c.seed, Phase: hometest.Phase(t)}, c.begin(t))
 		})
 	}
 }
@@ -209,7 +209,7 @@ func TestErrorThenPowerCut(t *testing.T) {
 		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
 			t.Run(fmt.Sprint(c, " ", cause), func(t *testing.T) {
 				t.Parallel()
-				faulttest.Failed(t, faulttest.Options{Every: stride(7), Seed: c.seed, Retries: 2, Midway: true}, cause, c.begin(t))
+				faulttest.Failed(t, faulttest.Options{Every: stride(7), Seed: c.seed, Phase: hometest.Phase(t), Retries: 2, Midway: true}, cause, c.begin(t))
 			})
 		}
 	}
@@ -273,7 +273,7 @@ func TestKilledInAPackThenPowerCut(t *testing.T) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 700, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
-			faulttest.Killed(t, faulttest.Options{Every: stride(9), Seed: c.seed}, c.packFaults(t, i%4 == 3))
+			faulttest.Killed(t, faulttest.Options{Every: stride(9), Seed: c.seed, Phase: hometest.Phase(t)}, c.packFaults(t, i%4 == 3))
 		})
 	}
 }
@@ -289,7 +289,7 @@ func TestErrorInAPackThenPowerCut(t *testing.T) {
 			t.Run(fmt.Sprintf("seed %d %s %s %v", c.seed, c.format, c.set, cause), func(t *testing.T) {
 				t.Parallel()
 				var packing atomic.Bool
-				o := faulttest.Options{Every: stride(5), Seed: c.seed, Retries: 2, Fails: func(op errfs.Op) bool { return packing.Load() && op.Changes() }}
+				o := faulttest.Options{Every: stride(5), Seed: c.seed, Phase: hometest.Phase(t), Retries: 2, Fails: func(op errfs.Op) bool { return packing.Load() && op.Changes() }}
 				faulttest.Failed(t, o, cause, c.repeated(t, &packing))
 			})
 		}
@@ -413,7 +413,7 @@ func TestFaultsOfAnUndeleteThenPowerCut(t *testing.T) {
 	t.Parallel()
 	for i := range hometest.Rounds(t, len(allFormats())) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 900, set: "storage.min_pack_time=0"}
-		o := faulttest.Options{Every: stride(5), Seed: c.seed, Retries: 2}
+		o := faulttest.Options{Every: stride(5), Seed: c.seed, Phase: hometest.Phase(t), Retries: 2}
 		t.Run(fmt.Sprintf("seed %d %s killed", c.seed, c.format), func(t *testing.T) {
 			t.Parallel()
 			faulttest.Killed(t, o, c.undeleteFaults(t, i%4 == 1))

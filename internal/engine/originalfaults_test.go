@@ -141,7 +141,7 @@ func TestFaultsInWhatAnOriginalLeft(t *testing.T) {
 	t.Parallel()
 	for what, replica := range map[string]bool{"directory": false, "replica": true} {
 		for i := range hometest.Rounds(t, 1) {
-			o := faulttest.Options{Every: engine.Stride(5), Seed: uint64(i), Retries: 2}
+			o := faulttest.Options{Every: engine.Stride(5), Seed: uint64(i), Phase: hometest.Phase(t), Retries: 2}
 			t.Run(fmt.Sprintf("%s seed %d killed", what, i), func(t *testing.T) {
 				t.Parallel()
 				faulttest.Killed(t, o, originalFaults(t, replica))

@@ -58,7 +58,7 @@ func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 			t.Run(fmt.Sprintf("%v %s %s", cause, c.format, c.set), func(t *testing.T) {
 				t.Parallel()
 				ops := c.packWithError(t, cause, 0)
-				for n := range faulttest.Sample(ops, every, c.seed) {
+				for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) {
 					if t.Failed() {
 						return
 					}
@@ -356,7 +356,7 @@ func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
 			t.Parallel()
 			ops := c.crashUndelete(t, 0)
-			for n := range faulttest.Sample(ops, every, c.seed) {
+			for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) {
 				if t.Failed() {
 					return
 				}

@@ -531,7 +531,7 @@ func difference(want, got []string) string {
 func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 	t.Parallel()
 	every := hometest.OneOf(4, 240, 601)
-	if os.Getenv("DIRSTORAGE_ROUNDS") != "" && !testing.Short() && !raceDetector {
+	if os.Getenv("DIRSTORAGE_ROUNDS") != "" && !testing.Short() && !hometest.RaceDetector {
 		every = 1
 	}
 	// With a second of min_pack_time each pack goes to when it is told to.
@@ -566,7 +566,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 				t.Fatalf("only %d packs", m.packs)
 			}
 			ops := f.Ops()
-			for n := range faulttest.Sample(ops, every, c.seed) { // other ones with each seed
+			for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) { // other ones with each seed
 				f, m, err := begin(n)
 				if err == nil {
 					continue

@@ -168,7 +168,7 @@ func TestErrorAtEveryOperationOfAPlan(t *testing.T) {
 						if ops < 8 {
 							t.Fatalf("only %d operations", ops)
 						}
-						for n := range faulttest.Sample(ops, hometest.OneOf(1, 5, 13), uint64(len(cause.Error()))) {
+						for n := range faulttest.Sample(ops, hometest.OneOf(1, 5, 13), uint64(len(cause.Error())), hometest.Phase(t)) {
 							relinkedWithError(t, format, cause, n, forever, stopped)
 						}
 					})
@@ -250,11 +250,12 @@ func TestCrashAtEveryOperationOfAPlan(t *testing.T) {
 		for _, stopped := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, stopped %t", format, stopped), func(t *testing.T) {
 				t.Parallel()
-				for n := 1; relinkedWithCrash(t, format, n, stopped); n += hometest.OneOf(1, 4, 9) {
-					if n > 100 {
+				triedUntilTheEnd(t, hometest.OneOf(1, 4, 9), 0, func(n int) bool {
+					if n > 109 {
 						t.Fatal("it has no end")
 					}
-				}
+					return !relinkedWithCrash(t, format, n, stopped)
+				})
 			})
 		}
 	}

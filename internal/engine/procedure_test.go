@@ -16,6 +16,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -245,7 +246,7 @@ func TestNothingBelowAChangesDuringASnapshot(t *testing.T) {
 			s := engine.OpenHome(t, home, engine.Options{})
 			startTraffic(t, s, 4, 100, 5000)
 			snapshots := 3
-			if testing.Short() || engine.RaceDetector {
+			if testing.Short() || hometest.RaceDetector {
 				snapshots = 1
 			}
 			for range snapshots {
@@ -296,7 +297,7 @@ func TestHandMadeCopiesAreWhatTheyShouldBe(t *testing.T) {
 	switch {
 	case testing.Short():
 		rounds = 4
-	case engine.RaceDetector:
+	case hometest.RaceDetector:
 		rounds = 6
 	}
 	for i := range rounds {

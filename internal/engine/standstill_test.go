@@ -282,13 +282,8 @@ func TestAStandsStillAfterAKill(t *testing.T) {
 		c := packCase{format: format, seed: uint64(i) + 1750, set: "storage.min_pack_time=0 storage.delay_delete=100"}
 		t.Run(format.String(), func(t *testing.T) {
 			t.Parallel()
-			for n := 1 + i; !t.Failed(); n += every {
-				if c.killedInSnapshot(t, n) {
-					if n < 20 {
-						t.Errorf("the work has less than %d operations", n)
-					}
-					return
-				}
+			if ended := triedUntilTheEnd(t, every, i, func(n int) bool { return c.killedInSnapshot(t, n) }); ended < 20 {
+				t.Errorf("the work has less than %d operations", ended)
 			}
 		})
 	}

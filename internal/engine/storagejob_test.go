@@ -49,7 +49,7 @@ func storageJob(t *testing.T, o Options, do func(f vfs.FS, s *Storage) error, ch
 func withinPacks(t *testing.T, seed uint64, set string, fails bool, job func(c packCase, t *testing.T) func(disk *crashfs.FS) (*faulttest.Job, error)) {
 	for i := range hometest.Rounds(t, 1) {
 		c := packCase{format: "bundled", seed: uint64(i) + seed, set: set}
-		o := faulttest.Options{Every: stride(3), Seed: c.seed}
+		o := faulttest.Options{Every: stride(3), Seed: c.seed, Phase: hometest.Phase(t)}
 		if !fails {
 			t.Run(fmt.Sprint("seed ", c.seed), func(t *testing.T) {
 				t.Parallel()

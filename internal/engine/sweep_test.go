@@ -99,7 +99,7 @@ func TestErrorAtEveryOperationOfAJob(t *testing.T) {
 						if testing.Short() && (h+j+k)%2 > 0 {
 							continue
 						}
-						for n := range faulttest.Sample(ops, every, uint64(i+5*j+11*k)) {
+						for n := range faulttest.Sample(ops, every, uint64(i+5*j+11*k), hometest.Phase(t)) {
 							w.suffer(t, base, &storm{cause: cause, first: n, forEver: forEver})
 						}
 					}

@@ -19,6 +19,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -90,7 +91,10 @@ func TestWhatPassesPassesAtEveryOperation(t *testing.T) {
 				t.Run(fmt.Sprintf("%v %d times %s", cause, n, format), func(t *testing.T) {
 					t.Parallel()
 					ops := sufferOutage(t, format, &outage{cause: cause, n: 0})
-					for first := 1 + (i+3*j)%every; first <= ops && !t.Failed(); first += every {
+					for first := range faulttest.Sample(ops, every, uint64(i+3*j), hometest.Phase(t)) {
+						if t.Failed() {
+							return
+						}
 						sufferOutage(t, format, &outage{cause: cause, first: first, n: n})
 					}
 					t.Logf("%d operations", ops)

@@ -2,4 +2,5 @@
 
 package hometest
 
-const raceDetector = false
+// RaceDetector is whether the tests run with it. It takes memory and time of its own.
+const RaceDetector = false

@@ -24,12 +24,12 @@ func Rounds(t testing.TB, n int) int {
 // OneOf is the distance of the cases that a test tries of a long list, such as the operations before
 // which it cuts the power: in a whole run, with the race detector, and in a short run. The detector
 // makes each case several times as slow, and cases that run one after the other tell it nothing new.
-// Where the seed of a test moves them, all of its cases together try operations of each kind.
+// [Phase] moves the cases, so that all are tried in as many days.
 func OneOf(whole, race, short int) int {
 	switch {
 	case testing.Short():
 		return short
-	case raceDetector:
+	case RaceDetector:
 		return race
 	}
 	return whole

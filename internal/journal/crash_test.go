@@ -214,7 +214,7 @@ func TestCommittedSurvivesACrashAtEveryOperation(t *testing.T) {
 			}
 			t.Logf("%d operations", f.Ops()-first)
 			every := hometest.OneOf(1, 5, 23)
-			for n := range faulttest.Sample(f.Ops()-first, every, seed) {
+			for n := range faulttest.Sample(f.Ops()-first, every, seed, hometest.Phase(t)) {
 				crashAt(t, seed, first+n)
 				if t.Failed() {
 					return

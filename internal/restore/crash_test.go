@@ -14,12 +14,14 @@ import (
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -47,6 +49,14 @@ func copyTree(t testing.TB, from, to vfs.FS, below string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// inMemory returns a copy of the files of a directory.
+func inMemory(t testing.TB, dir string) *crashfs.FS {
+	t.Helper()
+	f := crashfs.New(1)
+	copyTree(t, directory(t, dir), f, "")
+	return f
 }
 
 // chain makes a small storage and a repository with a full backup and two
@@ -87,41 +97,40 @@ func planTo(t testing.TB, repo *backup.Repository, to zodb.TID) *backup.Plan {
 	return p
 }
 
-// crashes runs a scenario on a copy of a directory with a crash at each
-// operation, until it gets through, and looks at the remains of each. A short run and
-// one with the race detector take a sample of the operations.
+// crashes runs a scenario on a copy of a directory with a crash at each operation, and at
+// none, and looks at the remains of each. A short run and one with the race detector take a
+// sample of the operations.
 func crashes(t *testing.T, dir string, scenario func(f vfs.FS) error, look func(f *crashfs.FS) error) {
 	t.Helper()
-	stride := 1
-	switch {
-	case testing.Short():
-		stride = 197
-	case raceDetector:
-		stride = 17
-	}
-	for at := 1; ; at += stride {
+	start := inMemory(t, dir)
+	crash := func(at int) (ops int) { // 0: at none
 		f := crashfs.New(int64(at))
-		copyTree(t, directory(t, dir), f, "")
+		copyTree(t, start, f, "")
 		if err := f.SyncAll(); err != nil {
 			t.Fatal(err)
 		}
-		f.CrashAt(f.Ops() + at)
-		err := scenario(f)
-		if err != nil && !errors.Is(err, crashfs.ErrCrashed) {
+		begun := f.Ops()
+		if at > 0 {
+			f.CrashAt(begun + at)
+		}
+		if err := scenario(f); err != nil && (at == 0 || !errors.Is(err, crashfs.ErrCrashed)) {
 			t.Fatalf("crash at %d: %v", at, err)
 		}
+		ops = f.Ops() - begun
 		for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(at))} {
-			if lerr := look(f.Crashed(mode)); lerr != nil {
-				t.Fatalf("crash at %d, %v: %v", at, mode, lerr)
+			if err := look(f.Crashed(mode)); err != nil {
+				t.Fatalf("crash at %d, %v: %v", at, mode, err)
 			}
 		}
-		if err == nil {
-			t.Logf("%d operations", at)
-			if at < 5 {
-				t.Fatal("nothing happened")
-			}
-			return
-		}
+		return ops
+	}
+	ops := crash(0)
+	t.Logf("%d operations", ops)
+	if ops < 4 {
+		t.Fatal("nothing happened")
+	}
+	for at := range faulttest.Sample(ops, hometest.OneOf(1, 17, 197), 0, hometest.Phase(t)) {
+		crash(at)
 	}
 }
 

@@ -37,14 +37,9 @@ func anyOp(errfs.Op) bool { return true }
 // faults runs a job with each class of faults. The distance of the operations is
 // bounded; $DIRSTORAGE_ROUNDS has more seeds, which move them.
 func faults(t *testing.T, every int, begin func(disk *crashfs.FS) (*faulttest.Job, error)) {
-	switch {
-	case testing.Short():
-		every *= 160
-	case raceDetector:
-		every *= 12
-	}
+	every *= hometest.OneOf(1, 12, 160)
 	for seed := range hometest.Rounds(t, 1) {
-		o := faulttest.Options{Every: every, Seed: uint64(seed), Retries: 2}
+		o := faulttest.Options{Every: every, Seed: uint64(seed), Phase: hometest.Phase(t), Retries: 2}
 		t.Run(fmt.Sprintf("killed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			faulttest.Killed(t, o, begin)
@@ -68,15 +63,14 @@ func faults(t *testing.T, every int, begin func(disk *crashfs.FS) (*faulttest.Jo
 // when that is mended; then, or before, the power is cut.
 func failForEver(t *testing.T, every int, seed uint64, cause error, begin func(disk *crashfs.FS) (*faulttest.Job, error)) {
 	t.Helper()
-	for n := 1 + int(seed*11%uint64(every)); ; n += every {
+	from := func(n int) (ops int) { // 0: none fails
 		disk := crashfs.New(int64(seed) + 1)
 		job, err := begin(disk)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ops := 0
 		broken := errfs.New(disk, func(errfs.Op) error {
-			if ops++; ops >= n {
+			if ops++; n > 0 && ops >= n {
 				return cause
 			}
 			return nil
@@ -92,17 +86,19 @@ func failForEver(t *testing.T, every int, seed uint64, cause error, begin func(d
 		if err := job.Check(disk.Crashed(crashfs.KeepNone), true); err != nil {
 			t.Fatalf("from operation %d on, mended, and a power cut: %v", n, err)
 		}
-		if ops < n {
-			return
-		}
+		return ops
+	}
+	for n := range faulttest.Sample(from(0), every, seed, hometest.Phase(t)) {
+		from(n)
 	}
 }
 
 // repositoryJob is work on a repository. Acknowledged backups stay; only those that
 // promised does not name may go.
 func repositoryJob(t *testing.T, l *loadtest.Load, dir string, promised []zodb.TID, run func(s objstore.Store) (acknowledged zodb.TID, err error)) func(disk *crashfs.FS) (*faulttest.Job, error) {
+	before := inMemory(t, dir)
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
-		copyTree(t, directory(t, dir), disk, "")
+		copyTree(t, before, disk, "")
 		if err := disk.SyncAll(); err != nil {
 			return nil, err
 		}
@@ -240,8 +236,9 @@ func testFaultsOfRestoreLeaveTheTargetGood(t *testing.T, format string) {
 func restoreJob(
 	t *testing.T, repo *backup.Repository, p *backup.Plan, start string, old zodb.TID, few int64,
 ) func(disk *crashfs.FS) (*faulttest.Job, error) {
+	before := inMemory(t, start)
 	return func(disk *crashfs.FS) (*faulttest.Job, error) {
-		copyTree(t, directory(t, start), disk, "")
+		copyTree(t, before, disk, "")
 		if err := disk.SyncAll(); err != nil {
 			return nil, err
 		}
@@ -313,7 +310,7 @@ func testRestoreGoesOnAfterASyncThatFailed(
 	p := planTo(t, repo, l.TIDs[8])
 	begin := restoreJob(t, repo, p, t.TempDir(), 0, few)
 	syncs := 0
-	for failing := 1; ; failing += step {
+	for failing := 1 + hometest.Phase(t)%step; ; failing += step {
 		disk := crashfs.New(int64(failing))
 		job, err := begin(disk)
 		if err != nil {

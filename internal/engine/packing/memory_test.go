@@ -15,6 +15,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/home"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -127,7 +128,7 @@ func TestPackOfTenMillionObjectsTakesNoMoreThan64MB(t *testing.T) {
 	switch {
 	case testing.Short():
 		n /= 4
-	case raceDetector:
+	case hometest.RaceDetector:
 		n /= 10
 	}
 	s := New(Config{Home: &home.Home{FS: miscOnly(t), Settings: new(settings.Settings)}, Log: slog.New(slog.DiscardHandler), State: state.New(state.Options{Log: slog.New(slog.DiscardHandler)})})

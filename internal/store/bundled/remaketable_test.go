@@ -107,7 +107,7 @@ func TestTheTableIsMadeAgainThroughPowerCutsAndKills(t *testing.T) {
 			t.Run(fmt.Sprintf("seed %d, failed at the open %t", seed, atOpen), func(t *testing.T) {
 				t.Parallel()
 				made := 0
-				for at := 1 + seed%step; ; at += step {
+				for at := 1 + (seed+hometest.Phase(t))%step; ; at += step {
 					r := newRemaking(t, uint64(seed), atOpen)
 					r.disk.CrashAt(r.disk.Ops() + at)
 					err := r.remake(func(bool) {})
@@ -166,7 +166,7 @@ func TestErrorsWhileTheTableIsMadeAgain(t *testing.T) {
 		cases := seed
 		for _, cause := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
 			for _, lasts := range []bool{false, true} {
-				first := 1 + cases%step // other ones in each case
+				first := 1 + (cases+hometest.Phase(t))%step // other ones in each case
 				cases++
 				t.Run(fmt.Sprintf("seed %d, %s, lasting %t", seed, cause, lasts), func(t *testing.T) {
 					t.Parallel()

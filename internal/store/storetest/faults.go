@@ -42,7 +42,7 @@ func Faults(t *testing.T, impl Implementation) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			begin := func(disk *crashfs.FS) (*faulttest.Job, error) { return impl.job(disk, i) }
-			o, powerCuts := faulttest.Options{Every: 1}, 4
+			o, powerCuts := faulttest.Options{Every: 1, Phase: hometest.Phase(t)}, 4
 			if hometest.Rounds(t, 1) == 1 {
 				o.Every = max(1, impl.Every) * hometest.OneOf(1, 3, 1)
 			}

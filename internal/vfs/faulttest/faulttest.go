@@ -36,6 +36,8 @@ type Options struct {
 	// that a power cut keeps.
 	Every int
 	Seed  uint64
+	// Phase moves those operations, too, by one for each phase: in Every phases all are tried.
+	Phase int
 	// Retries is how often Run is called at most after an error of Failed; 0 = 1.
 	Retries int
 	// Fails chooses the operations that can fail in Failed; nil: all that change
@@ -45,12 +47,13 @@ type Options struct {
 	Midway bool
 }
 
-// Sample yields each every-th of so many operations, from 1 on. The seed moves them.
-// There is always one, if there are any operations; where there is only one, it is in the midst.
-func Sample(ops, every int, seed uint64) iter.Seq[int] {
+// Sample yields each every-th of so many operations, from 1 on. The seed moves them, and so does the
+// phase: in so many phases as the distance all are tried. There is always one, if there are any
+// operations; where there is only one, it is in the midst at seed and phase 0.
+func Sample(ops, every int, seed uint64, phase int) iter.Seq[int] {
 	every = max(1, min(every, ops))
 	return func(yield func(int) bool) {
-		for n := 1 + int((seed*11+uint64(every/2))%uint64(every)); n <= ops; n += every {
+		for n := 1 + int((seed*11+uint64(every/2)+uint64(phase))%uint64(every)); n <= ops; n += every {
 			if !yield(n) {
 				return
 			}
@@ -69,7 +72,7 @@ func (o Options) modes(n int) []crashfs.Mode {
 func Cut(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
 	ops := count(t, o, begin)
-	for n := range Sample(ops, o.Every, o.Seed) {
+	for n := range Sample(ops, o.Every, o.Seed, o.Phase) {
 		if err := o.cut(n, begin); err != nil {
 			t.Errorf("seed %d, power cut before operation %d of %d, %v", o.Seed, n, ops, err)
 			return
@@ -104,7 +107,7 @@ func (o Options) cut(n int, begin func(disk *crashfs.FS) (*Job, error)) error {
 func Killed(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
 	ops := count(t, o, begin)
-	for n := range Sample(ops, o.Every, o.Seed) {
+	for n := range Sample(ops, o.Every, o.Seed, o.Phase) {
 		for _, midway := range []bool{false, true} {
 			if err := o.killed(n, ops, midway, begin); err != nil {
 				t.Errorf("seed %d, killed before operation %d of %d, %v", o.Seed, n, ops, err)
@@ -180,7 +183,7 @@ func Failed(t testing.TB, o Options, cause error, begin func(disk *crashfs.FS) (
 	if err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
-	for n := range Sample(ops, o.Every, o.Seed) {
+	for n := range Sample(ops, o.Every, o.Seed, o.Phase) {
 		cuts := []int{0}
 		if o.Midway {
 			cuts = append(cuts, 1+rand.New(rand.NewPCG(o.Seed, uint64(n))).IntN(ops))

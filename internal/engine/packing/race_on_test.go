@@ -1,5 +1,0 @@
-//go:build race
-
-package packing
-
-const raceDetector = true
