@@ -117,6 +117,11 @@ func apply(ctx context.Context, e *env, lost, home vfs.FS, plan []salvage.Action
 		stamp = now
 	}
 	return salvage.Apply(ctx, lost, home, plan, stamp, func(running bool) error {
+		if running {
+			if err := formats.NoteTime(home, stamp); err != nil {
+				return err
+			}
+		}
 		return pack.Undeleted{Running: running, Time: e.Now().UTC()}.Note(home, vfs.SyncOptions{File: true, Dir: true})
 	})
 }

@@ -123,6 +123,11 @@ func TestSalvagedFilesLookNew(t *testing.T) {
 			t.Fatalf("%s: lost %q: %v", format, names, err)
 		}
 		want(t, exitOK, "place", "salvage", lost, home)
+		// The next floor is above the files, whatever the clock says then.
+		floor, err := dir.Stat("misc/floor")
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, name := range names {
 			info, err := os.Stat(name)
 			if err != nil {
@@ -130,6 +135,9 @@ func TestSalvagedFilesLookNew(t *testing.T) {
 			}
 			if !info.ModTime().After(copied.Moment) {
 				t.Errorf("%s: %s bears %v, which is not after %v", format, name, info.ModTime(), copied.Moment)
+			}
+			if info.ModTime().Unix() >= floor.ModTime.Unix() {
+				t.Errorf("%s: %s bears %v, and misc/floor knows of %v", format, name, info.ModTime(), floor.ModTime)
 			}
 		}
 		want(t, exitOK, "0 damaged", "check", home)

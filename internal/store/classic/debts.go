@@ -318,10 +318,12 @@ func (t *Store) syncFile(n layout.Name) error {
 }
 
 // syncTimes makes the content of a file and its time durable.
-func (t *Store) syncTimes(name string) error {
-	f, err := t.fs.Open(name)
+func (t *Store) syncTimes(name string) error { return syncTimes(t.fs, name) }
+
+func syncTimes(f vfs.FS, name string) error {
+	file, err := f.Open(name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.SyncTimes(), f.Close())
+	return errors.Join(file.SyncTimes(), file.Close())
 }

@@ -56,31 +56,60 @@ func (t *Store) noteTimes() error {
 		return nil
 	}
 	at := (newest/floorStep + 1) * floorStep
-	err := t.fs.SetModTime(floorFile, time.Unix(0, at))
-	if errors.Is(err, fs.ErrNotExist) { // no snapshot was ever asked for
-		err = t.writeFloor(0, time.Unix(0, at))
-	} else if err == nil && t.o.Sync {
-		err = t.syncTimes(floorFile)
-	}
-	if err != nil {
-		return fmt.Errorf("keep the times of files: %w", err)
+	if err := noteTime(t.fs, time.Unix(0, at), vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync}); err != nil {
+		return err
 	}
 	t.noted = at
 	return nil
 }
 
+// NoteTime notes, durably, the latest time of files that a program without a store puts into A, or is about to
+// put. See [ReadFloor].
+func NoteTime(f vfs.FS, latest time.Time) error {
+	at := time.Unix(0, (latest.UnixNano()/floorStep+1)*floorStep)
+	info, err := f.Stat(floorFile)
+	if err == nil && !info.ModTime.Before(at) {
+		return nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// A copy of A and config has neither of these directories.
+		for _, dir := range []string{"journal", "misc"} {
+			if err := f.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		}
+	} else if err != nil {
+		return err
+	}
+	return noteTime(f, at, vfs.SyncOptions{File: true, Dir: true})
+}
+
+// noteTime sets the time of floorFile, which is made if it is not there: no snapshot was ever asked for.
+func noteTime(f vfs.FS, at time.Time, o vfs.SyncOptions) error {
+	err := f.SetModTime(floorFile, at)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = writeFloor(f, 0, at, o)
+	} else if err == nil && o.File {
+		err = syncTimes(f, floorFile)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the times of files: %w", err)
+	}
+	return nil
+}
+
 // writeFloor writes floorFile, which bears a time.
-func (t *Store) writeFloor(floor int64, bears time.Time) error {
+func writeFloor(f vfs.FS, floor int64, bears time.Time, o vfs.SyncOptions) error {
 	data := append(strconv.AppendInt(nil, floor, 10), '\n')
-	err := vfs.PutAside(t.fs, asideFloorFile, data, vfs.PutOptions{Sync: t.o.Sync, Stamp: func() time.Time { return bears }})
+	err := vfs.PutAside(f, asideFloorFile, data, vfs.PutOptions{Sync: o.File, Stamp: func() time.Time { return bears }})
 	if err != nil {
 		return err
 	}
-	if err := t.fs.Rename(asideFloorFile, floorFile); err != nil {
-		return errors.Join(err, t.fs.Remove(asideFloorFile))
+	if err := f.Rename(asideFloorFile, floorFile); err != nil {
+		return errors.Join(err, f.Remove(asideFloorFile))
 	}
-	if t.o.DirSync {
-		return t.fs.SyncDir("misc")
+	if o.Dir {
+		return f.SyncDir("misc")
 	}
 	return nil
 }
@@ -136,7 +165,8 @@ func (t *Store) RaiseFloor(moment time.Time) (floor time.Time, err error) {
 	}
 	at := (latest/floorStep + 1) * floorStep
 	floor = time.Unix(0, at)
-	if err := t.writeFloor(at, floor); err != nil { // it bears the floor: see ReadFloor
+	o := vfs.SyncOptions{File: t.o.Sync, Dir: t.o.DirSync}
+	if err := writeFloor(t.fs, at, floor, o); err != nil { // it bears the floor: see ReadFloor
 		return time.Time{}, fmt.Errorf("keep the time of the snapshot: %w", err)
 	}
 	t.floor.Store(at)

@@ -114,6 +114,35 @@ func TestFloorIsAboveTheFilesOfAKilledPack(t *testing.T) {
 	}
 }
 
+// TestFloorIsAboveTheFilesOfAProgramWithoutAStore: it has noted their time, in a HOME that may be a copy of A
+// and config alone.
+func TestFloorIsAboveTheFilesOfAProgramWithoutAStore(t *testing.T) {
+	t.Parallel()
+	for _, bare := range []bool{true, false} {
+		tr, f, _ := newTree(t, layout.Bushy)
+		if bare {
+			if err := errors.Join(f.Remove("journal"), f.Remove("misc")); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := raiseFloor(tr); err != nil {
+			t.Fatal(err)
+		}
+		latest := time.Now().Add(time.Hour)
+		for _, at := range []time.Time{latest, latest.Add(-time.Minute)} { // an earlier one changes nothing
+			if err := classic.NoteTime(f, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again, err := tr.Again()
+		if err == nil {
+			err = raiseFloor(again)
+		}
+		if err != nil || again.Floor()/1e9 <= latest.Unix() {
+			t.Errorf("the floor is %v, and a file bears %v: %v", time.Unix(0, again.Floor()), latest, err)
+		}
+	}
+}
+
 // TestTheFileOfTheFloorBearsIt: whenever the power is cut, so that a floor whose content is lost can be found.
 func TestTheFileOfTheFloorBearsIt(t *testing.T) {
 	t.Parallel()

@@ -127,3 +127,7 @@ func Floor(f vfs.FS) (time.Time, error) {
 	floor, _, err := classic.ReadFloor(f)
 	return floor, err
 }
+
+// NoteTime notes the latest time of files that a program puts into A by itself, before it does, so that the
+// next floor is above it also if the clock is set back.
+func NoteTime(f vfs.FS, latest time.Time) error { return classic.NoteTime(f, latest) }
