@@ -82,25 +82,34 @@ func (c *chromium) checkPage(where string) {
 	c.quiet(where)
 }
 
-// checkKeyboard goes through a page with the Tab key: each element in its order, each one seen.
+// checkKeyboard goes through a page with the Tab key: each element in its order, each one seen. The
+// page itself notes the focus, so that each key is one message.
 func (c *chromium) checkKeyboard(where string) {
 	c.t.Helper()
 	var want []string
-	c.eval("(document.activeElement && document.activeElement.blur(), window.getSelection().removeAllRanges(), "+focusable+`.map((e, i) => { e.dataset.place = i; return i + " " + e.tagName + " " + (e.textContent.trim() || e.name || e.className).slice(0, 40); }))`, &want)
-	for i := range want {
-		c.key("Tab", 9, "")
-		var got struct {
-			Place, Outline string
-			Hidden         bool
-		}
-		c.eval(`(() => { const e = document.activeElement, s = getComputedStyle(e), r = e.getBoundingClientRect();
-			return {Place: e.dataset.place || e.tagName, Outline: s.outlineStyle + " " + parseFloat(s.outlineWidth), Hidden: r.bottom < 0 || r.right < 0}; })()`, &got)
-		if got.Place != fmt.Sprint(i) {
-			c.t.Errorf("%s: Tab number %d leads to %s, want %s", where, i+1, got.Place, want[i])
+	c.eval(`(document.activeElement && document.activeElement.blur(), window.getSelection().removeAllRanges(), window.focused = [],
+		document.addEventListener("focusin", event => { const e = event.target, s = getComputedStyle(e), r = e.getBoundingClientRect();
+			focused.push({Place: e.dataset.place || e.tagName, Outline: s.outlineStyle + " " + parseFloat(s.outlineWidth), Hidden: r.bottom < 0 || r.right < 0}); }),
+		`+focusable+`.map((e, i) => { e.dataset.place = i; return i + " " + e.tagName + " " + (e.textContent.trim() || e.name || e.className).slice(0, 40); }))`, &want)
+	for range want {
+		c.call("Input.dispatchKeyEvent", map[string]any{"type": "rawKeyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9})
+	}
+	var got []struct {
+		Place, Outline string
+		Hidden         bool
+	}
+	c.eval("focused", &got)
+	if len(got) != len(want) {
+		c.t.Errorf("%s: %d keys reach %d elements", where, len(want), len(got))
+		return
+	}
+	for i, g := range got {
+		if g.Place != fmt.Sprint(i) {
+			c.t.Errorf("%s: Tab number %d leads to %s, want %s", where, i+1, g.Place, want[i])
 			return
 		}
-		if got.Outline == "none 0" || strings.HasPrefix(got.Outline, "none") || got.Hidden && i > 0 {
-			c.t.Errorf("%s: the focus on %s is not seen: %s", where, want[i], got.Outline)
+		if strings.HasPrefix(g.Outline, "none") || g.Hidden && i > 0 {
+			c.t.Errorf("%s: the focus on %s is not seen: %s", where, want[i], g.Outline)
 		}
 	}
 }
