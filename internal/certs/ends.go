@@ -14,7 +14,7 @@ import (
 const (
 	UseServer     = "server"          // its own certificate, or one between it and its authority
 	useTrusted    = "trusted"         // in tls-authenticate
-	useRevocation = "revocation list" // in tls-revoked, or in tls-authenticate
+	UseRevocation = "revocation list" // in tls-revoked, or in tls-authenticate
 )
 
 // warned is the time before an end in which it is near, if the whole time is long.
@@ -58,8 +58,8 @@ func endsOf(chain [][]byte, t *trust) ([]End, error) {
 		of(useTrusted, c)
 	}
 	for _, l := range t.lists {
-		if !l.NextUpdate.IsZero() {
-			all = append(all, newEnd(useRevocation, l.Issuer.CommonName, l.ThisUpdate, l.NextUpdate))
+		if !l.list.NextUpdate.IsZero() {
+			all = append(all, newEnd(UseRevocation, l.list.Issuer.CommonName, l.list.ThisUpdate, l.list.NextUpdate))
 		}
 	}
 	slices.SortStableFunc(all, func(a, b End) int { return a.At.Compare(b.At) })
@@ -106,14 +106,14 @@ func Find(name string) ([]Found, error) {
 func find(name string) ([]Found, error) {
 	var found []Found
 	err := eachFile(name, func(path string) bool { return filepath.Ext(path) != ".key" && filepath.Ext(path) != ".new" }, func(path string, text []byte) error {
-		t := &trust{}
-		if err := t.add(path, text); err != nil {
+		certificates, lists, err := parse(path, text)
+		if err != nil {
 			return err
 		}
-		for _, c := range t.certificates {
+		for _, c := range certificates {
 			found = append(found, Found{Path: path, Certificate: c})
 		}
-		for _, l := range t.lists {
+		for _, l := range lists {
 			found = append(found, Found{Path: path, List: l})
 		}
 		return nil

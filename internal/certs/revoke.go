@@ -3,6 +3,7 @@ package certs
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -35,6 +37,61 @@ func entryOf(l *x509.RevocationList, serial *big.Int) *x509.RevocationListEntry 
 		}
 	}
 	return nil
+}
+
+// revocations are a revocation list as it is asked at each connection: by serial number, and without
+// another look at the signature, which covers all of a list that may be large.
+type revocations struct {
+	list    *x509.RevocationList // without its entries
+	serials map[string]struct{}  // the bytes of the numbers
+
+	mu     sync.Mutex
+	signed map[[sha256.Size]byte]error // guarded by mu: by the certificate of the issuer
+}
+
+func newRevocations(l *x509.RevocationList) *revocations {
+	r := &revocations{list: l, serials: make(map[string]struct{}, len(l.RevokedCertificateEntries)), signed: make(map[[sha256.Size]byte]error)}
+	for _, e := range l.RevokedCertificateEntries {
+		if e.ReasonCode != takenBack {
+			r.serials[string(e.SerialNumber.Bytes())] = struct{}{}
+		}
+	}
+	//lint:ignore SA1019 the parser fills it, too
+	l.RevokedCertificateEntries, l.RevokedCertificates = nil, nil
+	return r
+}
+
+func (r *revocations) has(serial *big.Int) bool {
+	_, ok := r.serials[string(serial.Bytes())]
+	return ok
+}
+
+// mostIssuers is how many certificates with the name of the issuer are remembered. A client could bring
+// many.
+const mostIssuers = 100
+
+// by returns an error if the list is not signed with the key of a certificate.
+func (r *revocations) by(c *x509.Certificate) error {
+	sum := sha256.Sum256(c.Raw)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err, known := r.signed[sum]
+	if !known {
+		err = r.list.CheckSignatureFrom(c)
+		if len(r.signed) < mostIssuers {
+			r.signed[sum] = err
+		}
+	}
+	return err
+}
+
+func (r *revocations) byOne(issuers []*x509.Certificate) bool {
+	for _, c := range issuers {
+		if bytes.Equal(c.RawSubject, r.list.RawIssuer) && r.by(c) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // RevokedAt returns the time from which on a list revokes a certificate of the same issuer; false if
@@ -90,7 +147,7 @@ func ListPEM(l *x509.RevocationList) []byte {
 // addRevoked reads the revocation lists of a file, or of all files of a directory.
 func (t *trust) addRevoked(name string) error {
 	lists := &trust{}
-	if err := eachFile(name, func(string) bool { return true }, lists.add); err != nil {
+	if err := eachFile(name, isWhole, lists.add); err != nil {
 		return err
 	}
 	if len(lists.lists) == 0 {

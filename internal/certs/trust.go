@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,8 +19,8 @@ import (
 // trust holds the certificates of clients that may connect.
 type trust struct {
 	certificates []*x509.Certificate
-	lists        []*x509.RevocationList // each was signed by somebody we trust, or by somebody between
-	now          func() time.Time       // nil: lists do not run out
+	lists        []*revocations   // each was signed by somebody we trust, or by somebody between
+	now          func() time.Time // nil: lists do not run out
 }
 
 // Trusted reads the certificates of a PEM file, or of all files of a directory.
@@ -36,7 +36,7 @@ func Trusted(name string) (*x509.CertPool, error) {
 // a directory, in which other contents are passed over, as OpenSSL does.
 func readTrust(name string) (*trust, error) {
 	t := &trust{}
-	if err := eachFile(name, func(string) bool { return true }, t.add); err != nil {
+	if err := eachFile(name, isWhole, t.add); err != nil {
 		return nil, err
 	}
 	if len(t.certificates) == 0 {
@@ -84,34 +84,62 @@ func eachFile(name string, wanted func(path string) bool, f func(path string, te
 	return nil
 }
 
-// begun matches the first line of a block that add takes.
-var begun = regexp.MustCompile(`(?m)^-----BEGIN (X509 )?(CERTIFICATE|CRL)-----`)
+// isWhole reports whether the name of a file in a directory is not that of one that is being written: such
+// as *.new, or one with a point before it.
+func isWhole(path string) bool {
+	base := filepath.Base(path)
+	return filepath.Ext(base) != ".new" && !strings.HasPrefix(base, ".")
+}
 
-// add takes the blocks of a PEM file. pem.Decode passes over a block that was cut off or
-// changed; a revocation list must not get lost like that.
+// begun counts the blocks that add takes, by their first lines.
+func begun(text []byte) (n int) {
+	for _, name := range []string{"CERTIFICATE", "X509 CERTIFICATE", "CRL", "X509 CRL"} {
+		line := []byte("-----BEGIN " + name + "-----")
+		n += bytes.Count(text, append([]byte("\n"), line...))
+		if bytes.HasPrefix(text, line) {
+			n++
+		}
+	}
+	return n
+}
+
+// add takes the blocks of a PEM file.
 func (t *trust) add(name string, text []byte) error {
-	before := len(t.certificates) + len(t.lists)
+	certificates, lists, err := parse(name, text)
+	if err != nil {
+		return err
+	}
+	t.certificates = append(t.certificates, certificates...)
+	for _, l := range lists {
+		t.lists = append(t.lists, newRevocations(l))
+	}
+	return nil
+}
+
+// parse reads the blocks of a PEM file. pem.Decode passes over a block that was cut off or
+// changed; a revocation list must not get lost like that.
+func parse(name string, text []byte) (certificates []*x509.Certificate, lists []*x509.RevocationList, err error) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		switch block.Type {
 		case "CERTIFICATE", "X509 CERTIFICATE":
 			c, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
-				return fmt.Errorf("%s: certificate: %w", name, err)
+				return nil, nil, fmt.Errorf("%s: certificate: %w", name, err)
 			}
-			t.certificates = append(t.certificates, c)
+			certificates = append(certificates, c)
 		case "X509 CRL":
 			l, err := x509.ParseRevocationList(block.Bytes)
 			if err != nil {
-				return fmt.Errorf("%s: revocation list: %w", name, err)
+				return nil, nil, fmt.Errorf("%s: revocation list: %w", name, err)
 			}
-			t.lists = append(t.lists, l)
+			lists = append(lists, l)
 		}
 	}
-	whole, all := len(t.certificates)+len(t.lists)-before, len(begun.FindAll(text, -1))
+	whole, all := len(certificates)+len(lists), begun(text)
 	if whole < all {
-		return fmt.Errorf("%s: %d of %d certificates and revocation lists can't be read as PEM: one was cut off or changed", name, all-whole, all)
+		return nil, nil, fmt.Errorf("%s: %d of %d certificates and revocation lists can't be read as PEM: one was cut off or changed", name, all-whole, all)
 	}
-	return nil
+	return certificates, lists, nil
 }
 
 // checkLists refuses a list that says it is by somebody we trust, and is not.
@@ -120,15 +148,15 @@ func (t *trust) checkLists(name string) error {
 	for _, l := range t.lists {
 		var failed error
 		for _, c := range t.certificates {
-			if !bytes.Equal(c.RawSubject, l.RawIssuer) {
+			if !bytes.Equal(c.RawSubject, l.list.RawIssuer) {
 				continue
 			}
-			if failed = l.CheckSignatureFrom(c); failed == nil {
+			if failed = l.by(c); failed == nil {
 				break
 			}
 		}
 		if failed != nil {
-			return fmt.Errorf("%s: the revocation list of %s is not signed by it: %w", name, l.Issuer, failed)
+			return fmt.Errorf("%s: the revocation list of %s is not signed by it: %w", name, l.list.Issuer, failed)
 		}
 	}
 	return nil
@@ -189,22 +217,13 @@ func (t *trust) verifyChain(chain []*x509.Certificate) error {
 // them has not run out.
 func (t *trust) listed(c *x509.Certificate, issuers []*x509.Certificate) (listed, current bool) {
 	for _, l := range t.lists {
-		if !bytes.Equal(l.RawIssuer, c.RawIssuer) || !signedByOne(l, issuers) {
+		if !bytes.Equal(l.list.RawIssuer, c.RawIssuer) || !l.byOne(issuers) {
 			continue
 		}
-		if t.now == nil || l.NextUpdate.IsZero() || t.now().Before(l.NextUpdate) {
+		if t.now == nil || l.list.NextUpdate.IsZero() || t.now().Before(l.list.NextUpdate) {
 			current = true
 		}
-		listed = listed || entryOf(l, c.SerialNumber) != nil
+		listed = listed || l.has(c.SerialNumber)
 	}
 	return listed, current
-}
-
-func signedByOne(l *x509.RevocationList, issuers []*x509.Certificate) bool {
-	for _, c := range issuers {
-		if bytes.Equal(c.RawSubject, l.RawIssuer) && l.CheckSignatureFrom(c) == nil {
-			return true
-		}
-	}
-	return false
 }

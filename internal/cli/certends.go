@@ -34,6 +34,10 @@ func logEnds(log *slog.Logger, ends []certs.End, now time.Time) {
 		at := e.At.UTC().Format(time.RFC3339)
 		switch {
 		case !now.Before(e.At):
+			if e.Use == certs.UseRevocation {
+				log.Error("revocation list has ended: all clients of its authority are refused; renew it, and reload", "use", e.Use, "name", e.Name, "end", at)
+				break
+			}
 			log.Error("certificate has ended; renew it, and reload", "use", e.Use, "name", e.Name, "end", at)
 		case !now.Before(e.Soon):
 			log.Warn("certificate ends soon; renew it, and reload", "use", e.Use, "name", e.Name, "end", at, "days", daysUntil(e.At, now))
@@ -53,11 +57,14 @@ func (s *serving) logRevoked(client net.Addr, e *certs.RevokedError) {
 	s.log.Warn("client refused: its certificate is revoked", "client", client.String(), "name", e.Name, "serial", fmt.Sprintf("%x", e.Serial))
 }
 
-// endRevoked ends the connections of clients whose certificates are revoked now. Pages ask by
-// themselves, for each request.
+// endRevoked ends the connections of clients, and of people at the pages, whose certificates are revoked
+// now.
 func (s *serving) endRevoked() {
 	if server := s.server.Load(); server != nil && s.certs != nil {
 		server.EndRevoked(s.certs.Revoked)
+	}
+	if s.health != nil && s.certs != nil {
+		s.health.EndRevoked(s.certs.Revoked)
 	}
 }
 

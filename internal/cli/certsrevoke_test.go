@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -417,5 +418,38 @@ func TestAReloadSaysThatANewListIsNotInForce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hung.Close()
+	s.await(&s.log, "(reload has not ended: a file of it is not read to its end)")
 	s.end()
+}
+
+// TestEndOfARevocationListIsTold by the log and by status, before it and behind it, as that of a list: then
+// no client of its authority comes in.
+func TestEndOfARevocationListIsTold(t *testing.T) {
+	t.Parallel()
+	end := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	ends := []certs.End{{Use: certs.UseRevocation, Name: "ZODB authority", At: end, Soon: end.Add(-48 * time.Hour)}}
+	for name, tc := range map[string]struct {
+		now              time.Time
+		log, code, tells string
+	}{
+		"long before": {end.Add(-72 * time.Hour), `level=INFO msg=certificates first_use="revocation list" first_name="ZODB authority" first_end=2026-05-01T12:00:00Z`, "", "the revocation list of ZODB authority ends at 2026-05-01"},
+		"soon":        {end.Add(-24 * time.Hour), `level=WARN msg="certificate ends soon; renew it, and reload" use="revocation list" name="ZODB authority" end=2026-05-01T12:00:00Z days=1`, certificateEnds, "in 1 day"},
+		"behind":      {end, `level=ERROR msg="revocation list has ended: all clients of its authority are refused; renew it, and reload" use="revocation list"`, certificateEnded, "the revocation list of ZODB authority has ended at 2026-05-01"},
+	} {
+		var log bytes.Buffer
+		logEnds(slog.New(slog.NewTextHandler(&log, nil)), ends, tc.now)
+		says(t, log.String(), tc.log)
+		st := well(tc.now)
+		st.Server.Certificates = []certificateEnd{{ends[0].Use, ends[0].Name, ends[0].At, ends[0].Soon}}
+		st.findProblems(tc.now, problemLimits{})
+		codes := ""
+		for _, p := range st.Problems {
+			codes += p.Code
+			says(t, p.Text, tc.tells)
+		}
+		if codes != tc.code {
+			t.Errorf("%s: problems %q, want %q", name, codes, tc.code)
+		}
+		says(t, strings.Join(layoutRows(&env{}, st.rows(tc.now), 0, false), "\n"), tc.tells)
+	}
 }

@@ -81,7 +81,8 @@ type serving struct {
 	certs   *certs.Server // nil: no TLS
 	open    openedStorages
 	found   foundDamage
-	made    []string // HOMEs that did not exist
+	health  *ops.Server // nil: there is none
+	made    []string    // HOMEs that did not exist
 	memory  budget.Memory
 	packs   webPacks
 	backups webBackups
@@ -217,6 +218,7 @@ func (s *serving) serve(ctx context.Context, server *zeo.Server, listeners []net
 	}
 	if health != nil {
 		health.Serving()
+		s.health = health
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -229,14 +231,18 @@ func (s *serving) serve(ctx context.Context, server *zeo.Server, listeners []net
 	daily := time.NewTicker(certificatesEvery)
 	defer daily.Stop()
 	waiting, files := hangups, make(chan reread, 1)
+	var slow <-chan time.Time
 	for running := true; running; {
 		select {
 		case <-waiting:
 			waiting = nil // until the files are read: their disk may hang, and does not keep the server from its end
 			s.notify.Reloading()
+			slow = time.After(reloadPatience)
 			go func() { files <- s.readAgain() }()
+		case <-slow:
+			s.log.Warn("reload has not ended: a file of it is not read to its end, its disk may hang; what was in force stays so, and later requests to reload wait", "dur", reloadPatience)
 		case r := <-files:
-			waiting = hangups
+			waiting, slow = hangups, nil
 			s.reload(r, listeners)
 		case <-daily.C:
 			s.logCertificates()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/config"
 	"github.com/dirstorage/dirstorage/internal/logging"
@@ -12,6 +13,9 @@ type reread struct {
 	conf *config.Config
 	err  error
 }
+
+// reloadPatience is the time after which the log says that a reload has not ended.
+const reloadPatience = 5 * time.Second
 
 // readAgain reads the settings and the certificates, which are in force at once, unless one of them
 // cannot be used.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/certs"
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/runs"
@@ -50,7 +51,11 @@ type certificateEnd struct {
 
 // tell says when the certificate ends.
 func (c *certificateEnd) tell(now time.Time) string {
-	text := "the " + c.Use + " certificate " + printable([]byte(c.Name))
+	text := "the " + c.Use + " certificate "
+	if c.Use == certs.UseRevocation {
+		text = "the " + c.Use + " of "
+	}
+	text += printable([]byte(c.Name))
 	if !now.Before(c.End) {
 		return text + " has ended at " + human.FormatTime(c.End, time.Local)
 	}

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -64,4 +65,30 @@ func (c *connections) note(conn net.Conn, state http.ConnState) net.Conn {
 	delete(c.idle, oldest)
 	delete(c.all, oldest)
 	return oldest
+}
+
+// secure lists the connections by TLS.
+func (c *connections) secure() (list []*tls.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.all {
+		if t, ok := conn.(*tls.Conn); ok {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// EndRevoked ends the connections by TLS for which revoked returns an error, with the answers under way: a
+// page asks for each request, but a download may go on for hours. A connection in the middle of its
+// handshake is asked about behind it; EndRevoked does not wait for that.
+func (s *Server) EndRevoked(revoked func(tls.ConnectionState) error) {
+	for _, c := range s.connections.secure() {
+		s.ending.Go(func() { // each ends: a handshake has its time
+			if err := revoked(c.ConnectionState()); err != nil {
+				s.o.Logger.Warn("connection ended: its certificate is revoked", "client", c.RemoteAddr().String(), "err", err)
+				c.Close()
+			}
+		})
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,6 +74,7 @@ type Server struct {
 	served   chan struct{}        // closed when the listener has ended
 
 	connections connections
+	ending      sync.WaitGroup // of EndRevoked
 }
 
 // The limits of a connection: only programs ask, and their requests are short.
@@ -163,6 +165,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = errors.Join(err, s.http.Close())
 	}
 	<-s.served
+	s.ending.Wait()
 	return errors.Join(err, s.ready.close(ctx))
 }
 
