@@ -25,7 +25,13 @@ const (
 // are in memory, where there is room and $TMPDIR names no other place: most of the time
 // of a short run would be that of the disk. More of them run side by side, too, unless -parallel
 // says how many: those that wait for a time to pass would keep the processors from the others.
-type M struct{ *testing.M }
+type M struct {
+	*testing.M
+	// Memory has a run with the race detector have its files in memory, too. It is for packages
+	// whose tests make so many that the disk takes a third of their processor time, where tests of other
+	// packages do the same work on the disk.
+	Memory bool
+}
 
 // sideBySide is how many tests a short run has side by side for each processor.
 const sideBySide = 4
@@ -45,7 +51,7 @@ func (m M) Run() int {
 			return 1
 		}
 	}
-	if !testing.Short() || os.Getenv("TMPDIR") != "" || !hasRoom(memoryDir, memoryRoom) {
+	if !m.inMemory(testing.Short(), RaceDetector, os.Getenv("TMPDIR")) || !hasRoom(memoryDir, memoryRoom) {
 		return m.M.Run()
 	}
 	dir, err := os.MkdirTemp(memoryDir, "dirstorage")
@@ -59,6 +65,11 @@ func (m M) Run() int {
 		return 1
 	}
 	return m.M.Run()
+}
+
+// inMemory reports whether the temporary files of a run belong in memory.
+func (m M) inMemory(short, race bool, tmpdir string) bool {
+	return tmpdir == "" && (short || race && m.Memory)
 }
 
 // lessCollection has short runs, whose heaps are small, collect garbage less often, unless $GOGC

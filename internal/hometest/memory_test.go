@@ -23,3 +23,25 @@ func TestRoomIsAskedFor(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesAreInMemoryWhereTheRunAsksForIt: a whole run without the detector is on the disk.
+func TestFilesAreInMemoryWhereTheRunAsksForIt(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		memory, short, race bool
+		tmpdir              string
+		want                bool
+	}{
+		{false, true, false, "", true},
+		{false, true, false, "/srv", false},
+		{false, false, false, "", false},
+		{false, false, true, "", false},
+		{true, false, false, "", false},
+		{true, false, true, "", true},
+		{true, false, true, "/srv", false},
+	} {
+		if got := (M{Memory: tc.memory}).inMemory(tc.short, tc.race, tc.tmpdir); got != tc.want {
+			t.Errorf("%+v: %t", tc, got)
+		}
+	}
+}

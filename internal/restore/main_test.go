@@ -7,4 +7,4 @@ import (
 	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
-func TestMain(m *testing.M) { os.Exit(hometest.M{M: m}.Run()) }
+func TestMain(m *testing.M) { os.Exit(hometest.M{M: m, Memory: true}.Run()) }
