@@ -126,3 +126,26 @@ func TestDecodingEndsWithItsContext(t *testing.T) {
 		t.Errorf("without an end: %v", err)
 	}
 }
+
+// TestHonestRecordsOfSmallValuesAreScanned: they take few times their size, also those of lists and
+// tuples alone.
+func TestHonestRecordsOfSmallValuesAreScanned(t *testing.T) {
+	const times, most = 200, 7 // times the size of the record
+	for name, one := range map[string]string{
+		"lists of numbers":  "]\x94(K\x01K\x02e",
+		"lists of strings":  "]\x94(\x8c\x02ab\x94\x8c\x02cd\x94e",
+		"pairs of numbers":  "K\x01K\x02\x86\x94",
+		"pairs of strings":  "\x8c\x02ab\x94\x8c\x02cd\x94\x86\x94",
+		"strings":           "\x8c\x04abcd\x94",
+		"lists in a tuple":  "]\x94K\x01a\x85\x94",
+		"dictionaries":      "}\x94\x8c\x01a\x94K\x01s",
+		"references beside": "]\x94(K\x01K\x02eC\x0812345678\x94Q",
+	} {
+		record := []byte("N.]" + strings.Repeat("("+strings.Repeat(one, 1000)+"e", times) + ".") // in parts, as picklers do
+		s := Scanner{memory: int64(most * len(record))}
+		oids, err := s.AppendStrongRefs(nil, record)
+		if want := strings.Count(one, "Q"); err != nil || len(oids) != want {
+			t.Errorf("%s: %d references, want %d, %v", name, len(oids), want, err)
+		}
+	}
+}

@@ -21,7 +21,7 @@
 //
 // The machine behind it keeps at most about a hundred bytes for each byte of the
 // record, for any contents, and the stack of the goroutine does not grow with
-// it. References and a Scanner give up beyond 256 MiB of values. Records that zc.zlibstorage wrote (".z" and zlib data) are unpacked first,
+// it. References and a Scanner give up beyond 512 MiB of values. Records that zc.zlibstorage wrote (".z" and zlib data) are unpacked first,
 // up to maxUnwrapped.
 //
 // All functions may be called concurrently and keep nothing of their arguments.

@@ -303,7 +303,7 @@ func (p *printer) part(l *lines, what chunkKind, vs []value) {
 // object writes callee(arguments…), then the state and items put into the object later.
 func (p *printer) object(v value, indent int) {
 	n := p.m.nodes[v.off]
-	if p.date(n, indent) || p.oldSet(n, indent) {
+	if p.date(n, indent) || p.m.chains[v.off].count == 0 && p.oldSet(n, indent) {
 		return
 	}
 	n = p.m.reconstructed(n)

@@ -69,7 +69,7 @@ func (m *machine) reconstructed(n node) node {
 
 // oldSet writes a set of a protocol that has no opcode for it, if its elements are to be sorted.
 func (p *printer) oldSet(n node, indent int) bool {
-	if !p.o.SortSets || n.args.kind != kindTuple || n.args.n != 1 || n.count != 0 {
+	if !p.o.SortSets || n.args.kind != kindTuple || n.args.n != 1 {
 		return false
 	}
 	module, name, ok := p.m.classNames(n.callee)

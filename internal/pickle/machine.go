@@ -48,11 +48,15 @@ type value struct {
 
 func (v value) span() span { return span{v.off, v.n} }
 
-// node is a value that can still grow after it was put into the memo.
+// node is a value that can still grow after it was put into the memo. Its chain has the same index.
 type node struct {
 	callee, args, options value
-	head, tail            uint32 // chunks, counted from 1; 0 = none
-	count                 uint32 // values in all chunks
+}
+
+// chain holds the values by which a node grew.
+type chain struct {
+	head, tail uint32 // chunks, counted from 1; 0 = none
+	count      uint32 // values in all chunks
 }
 
 // chunk is a group of values that was added to a node at once.
@@ -92,7 +96,8 @@ type machine struct {
 	memoCount int
 
 	kids   []value
-	nodes  []node
+	nodes  []node // with keep alone
+	chains []chain
 	chunks []chunk
 
 	onlyOIDs bool // collect strong references in oids, nothing in refs
@@ -107,7 +112,7 @@ type machine struct {
 func (m *machine) forget() {
 	*m = machine{
 		stack: reusable(m.stack), marks: reusable(m.marks), memo: reusable(m.memo),
-		kids: reusable(m.kids), nodes: reusable(m.nodes), chunks: reusable(m.chunks),
+		kids: reusable(m.kids), nodes: reusable(m.nodes), chains: reusable(m.chains), chunks: reusable(m.chunks),
 	}
 }
 
@@ -249,8 +254,11 @@ func (m *machine) newNode(k kind, n node) value {
 	if !m.keep && k != kindList {
 		return value{kind: kindOpaque}
 	}
-	m.nodes = append(m.nodes, n)
-	return value{kind: k, off: uint32(len(m.nodes) - 1)}
+	m.chains = append(m.chains, chain{})
+	if m.keep {
+		m.nodes = append(m.nodes, n)
+	}
+	return value{kind: k, off: uint32(len(m.chains) - 1)}
 }
 
 // grow adds values to the container or object that v stands for. Values that nobody would read are
@@ -259,9 +267,10 @@ func (m *machine) grow(v value, what chunkKind, vs []value) {
 	if v.kind < kindList || v.kind == kindOpaque || len(vs) == 0 {
 		return
 	}
-	n := &m.nodes[v.off]
+	n := &m.chains[v.off]
 	n.count += uint32(len(vs))
-	if !m.keep && (what != chunkItems || n.count > longestRef) {
+	// The first element of a reference is a string.
+	if !m.keep && (what != chunkItems || n.count > longestRef || m.onlyOIDs && n.head == 0 && !vs[0].isString()) {
 		n.head, n.tail, n.count = 0, 0, longestRef+1
 		return
 	}
@@ -279,7 +288,7 @@ func (m *machine) grow(v value, what chunkKind, vs []value) {
 // parts yields the chunks of a node in the order in which they were added.
 func (m *machine) parts(v value) iter.Seq2[chunkKind, []value] {
 	return func(yield func(chunkKind, []value) bool) {
-		for i := m.nodes[v.off].head; i != 0; i = m.chunks[i-1].next {
+		for i := m.chains[v.off].head; i != 0; i = m.chunks[i-1].next {
 			c := m.chunks[i-1]
 			if !yield(c.what, m.kids[c.off:c.off+c.n]) {
 				return

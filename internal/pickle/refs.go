@@ -74,8 +74,8 @@ const keptValues = 16 << 10
 
 // mostMemory is the size in bytes that the values of a record may have: a packed record of some
 // kilobytes may unpack to maxUnwrapped bytes, and each of them may be an opcode that makes a value of
-// 60 bytes. Those of an honest record have a few times its size at most, if it consists of small lists.
-const mostMemory = 256 << 20
+// 36 bytes. Those of an honest record have up to seven times its size, if it consists of small lists.
+const mostMemory = 512 << 20
 
 // compactFrom is the number of references from which on repetitions are dropped meanwhile.
 const compactFrom = 16 << 10
@@ -83,7 +83,7 @@ const compactFrom = 16 << 10
 // AppendStrongRefs appends the oids that the record refers to by strong references within its own
 // database, ascending and without repetitions. After an error the result is dst as it was. The error
 // is a *[SyntaxError] or that of unwrap, or it matches [ErrTooComplex]: the values of the record take
-// more than 256 MiB.
+// more than 512 MiB.
 func (s *Scanner) AppendStrongRefs(dst []zodb.OID, record []byte) ([]zodb.OID, error) {
 	data, err := unwrap(record, maxUnwrapped)
 	if err != nil {
@@ -162,7 +162,7 @@ func (m *machine) parse(id value) (rawRef, bool) {
 }
 
 func (m *machine) parseList(id value) (rawRef, bool) {
-	if m.nodes[id.off].count > 2 {
+	if m.chains[id.off].count > 2 {
 		return rawRef{}, false
 	}
 	var buf [2]value

@@ -156,8 +156,8 @@ func (v Value) Inner() (state Value, ok bool) {
 
 // bytesHeld is about the memory of the machine's values.
 func (m *machine) bytesHeld() int64 {
-	const valueBytes, nodeBytes, chunkBytes, farBytes, refBytes = 12, 48, 16, 64, 40
-	return valueBytes*int64(len(m.stack)+len(m.memo)+len(m.kids)) + nodeBytes*int64(len(m.nodes)) +
+	const valueBytes, nodeBytes, chainBytes, chunkBytes, farBytes, refBytes = 12, 36, 12, 16, 64, 40
+	return valueBytes*int64(len(m.stack)+len(m.memo)+len(m.kids)) + nodeBytes*int64(len(m.nodes)) + chainBytes*int64(len(m.chains)) +
 		chunkBytes*int64(len(m.chunks)) + farBytes*int64(len(m.far)) + refBytes*int64(len(m.refs)) + 4*int64(len(m.marks)) + 8*int64(len(m.oids)-m.oidsFrom)
 }
 
