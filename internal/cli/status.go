@@ -155,7 +155,7 @@ func (st *homeStatus) verdict() error {
 func (st *homeStatus) unopened(ctx context.Context, e *env, path, repository string, cause error) bool {
 	_, newer := errors.AsType[*layout.NewerError](cause)
 	home, err := openHome(path)
-	if newer || err != nil || ctx.Err() != nil {
+	if newer || err != nil || ctx.Err() != nil || errors.Is(cause, fs.ErrPermission) { // which have remedies of their own
 		return false
 	}
 	u := homeStatus{Unopened: errorText(cause), Status: zodb.Status{Home: home.Path(".")}}
