@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -382,6 +383,50 @@ func TestCrashDuringDeltaByTwoRenamesLeavesNothing(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestCrashDuringRestoreLeavesADirectoryOfThatNameAlone: somebody has moved the damaged HOME aside, to the very name
+// that --delta uses.
+func TestCrashDuringRestoreLeavesADirectoryOfThatNameAlone(t *testing.T) {
+	t.Parallel()
+	_, repo, tids := closedChain(t, "bundled")
+	start := t.TempDir()
+	for _, name := range []string{"home", "moved"} {
+		if _, err := restore.Run(t.Context(), restoreOptions(t, repo, planTo(t, repo, tids[0]), start, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(start, "moved"), filepath.Join(start, "home.replaced")); err != nil {
+		t.Fatal(err)
+	}
+	run := func(f vfs.FS, delta bool) error {
+		_, err := restore.Run(t.Context(), restore.Options{Repository: repo, Plan: planTo(t, repo, tids[2]), Parent: f, Name: "home", Delta: delta, Now: time.Now, Workers: 1})
+		return err
+	}
+	f := inMemory(t, start)
+	if err := run(noExchange{f}, true); err == nil || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("where names cannot be exchanged: %v", err)
+	}
+	for _, name := range []string{"home", "home.replaced"} {
+		if err := wholeHome(t, f, name, tids[0]); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, delta := range []bool{false, true} {
+		crashes(t, start, func(f vfs.FS) error {
+			if !delta {
+				if err := vfs.RemoveAll(f, "home"); err != nil {
+					return err
+				}
+			}
+			return run(f, delta)
+		}, func(f *crashfs.FS) error {
+			if err := run(f, delta); err != nil && !errors.Is(err, restore.ErrExists) {
+				return fmt.Errorf("run again: %w", err)
+			}
+			return wholeHome(t, f, "home.replaced", tids[0])
+		})
+	}
 }
 
 // TestARestoredHomeThatWasUsedIsNotTakenForJustRestored: the restore was killed when the HOME had its name, and a

@@ -1,7 +1,9 @@
 package restore
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 
@@ -62,14 +64,18 @@ func (r *run) undoReplace() error {
 	if !errors.Is(err, fs.ErrNotExist) || err2 != nil {
 		return nil
 	}
-	if s, err := readState(r.home); !r.o.Delta && (err != nil || !s.Done) {
-		return nil // no restore may have made it
+	if s, err := readState(r.home); err != nil || !s.Replaces {
+		return nil // it is not ours
 	}
 	return p.Rename(r.o.Name+replacedSuffix, r.o.Name)
 }
 
-// endReplace does the last step of a replace that was interrupted before it.
-func (r *run) endReplace() error {
+// endReplace does the last step of a replace that was interrupted before it. Without one, a directory of that
+// name is somebody else's.
+func (r *run) endReplace(s state) error {
+	if !s.Replaces {
+		return nil
+	}
 	p := r.o.Parent
 	if _, err := p.Stat(r.work); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -90,6 +96,13 @@ const replacedSuffix = ".replaced"
 func (r *run) replace() error {
 	p := r.o.Parent
 	aside := r.o.Name + replacedSuffix
+	if _, err := p.Stat(aside); !errors.Is(err, fs.ErrNotExist) {
+		return cmp.Or(err, fmt.Errorf("%s is in the way: move it away", p.Path(aside)))
+	}
+	r.state.Replaces = true
+	if err := r.save(); err != nil {
+		return err
+	}
 	if err := p.Rename(r.o.Name, aside); err != nil {
 		return err
 	}
@@ -111,7 +124,7 @@ func (r *run) finishOlder() (same bool, err error) {
 		return false, err
 	}
 	if !r.inPlace {
-		if err := r.endReplace(); err != nil {
+		if err := r.endReplace(s); err != nil {
 			return false, err
 		}
 	}

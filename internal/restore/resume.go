@@ -36,6 +36,8 @@ type state struct {
 	// Done: the HOME is whole; only its name is missing. TID is its last transaction then.
 	Done bool     `json:"done"`
 	TID  zodb.TID `json:"tid,omitempty"`
+	// Replaces: the old copy may be at replacedSuffix.
+	Replaces bool `json:"replaces,omitempty"`
 }
 
 func (s state) samePlan(o state) bool {
