@@ -45,6 +45,7 @@ func (c *checker) chain(ctx context.Context) {
 }
 
 func (c *checker) transactionMissing(tid zodb.TID, detail string) {
+	c.hadRoot.Store(true) // or not: nobody knows what it wrote
 	if !c.missingTx.add(tid) {
 		return
 	}

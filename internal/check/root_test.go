@@ -1,10 +1,12 @@
 package check
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // TestMissingRootIsDamage of a storage that had one, and a warning of one that holds something and never
@@ -53,6 +55,39 @@ func TestMissingRootIsDamage(t *testing.T) {
 					all, sum := findings(t, o)
 					if (sum.Damage > 0) != (want == Damage) || (sum.Warnings > 0) != (want == Warning) || want != "" && (len(all) != 1 || all[0].Kind != RootMissing || all[0].OID != 0 || all[0].Severity != want) {
 						t.Errorf("%s %+v: %v, want %q", format, o, all, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestLossOfTheRootIsDamage where a transaction says that there was one, or the one that may have said so is
+// lost; also where a check looks at later transactions only.
+func TestLossOfTheRootIsDamage(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		lose func(h *testHome, first zodb.TID)
+	}{
+		{"its pointer", func(h *testHome, _ zodb.TID) { h.remove(h.path(layout.Pointer(0))) }},
+		{"all of its transaction", func(h *testHome, first zodb.TID) {
+			h.remove(h.path(layout.Pointer(0)), h.path(layout.Revision(0, first)), h.path(layout.Transaction(first)))
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			for _, format := range layout.Formats() {
+				h := newTestHome(t, format, "Full")
+				first := h.commit(stored{oid: 0, data: data()})
+				second := h.commit(stored{oid: 1, data: data()})
+				h.commit(stored{oid: 1, data: data()})
+				tc.lose(h, first)
+				for _, since := range []zodb.TID{0, second, first} {
+					all, _ := findings(t, Options{FS: h.fs, Root: true, Since: since})
+					i := slices.IndexFunc(all, func(f Finding) bool { return f.Kind == RootMissing })
+					if i < 0 || all[i].Severity != Damage {
+						t.Errorf("%s since %s: %v", format, since, all)
 					}
 				}
 			}

@@ -38,7 +38,7 @@ func (c *checker) since(ctx context.Context) error {
 	run(ctx, c.workers, r.chain)
 	if ctx.Err() == nil {
 		c.needsRecovery()
-		r.report()
+		r.report(ctx)
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ func (r *recent) refer(from zodb.OID, fromTID zodb.TID, to zodb.OID) {
 	}
 }
 
-func (r *recent) report() {
+func (r *recent) report(ctx context.Context) {
 	c := r.c
 	for _, f := range r.lost {
 		if !c.wild.has(f.OID) {
@@ -219,7 +219,7 @@ func (r *recent) report() {
 		}
 	}
 	if c.o.Root && c.counts.revisions.Load() > 0 {
-		c.root(new(worker))
+		c.root(ctx, new(worker))
 	}
 	if r.oidLow != 0 {
 		c.xOIDLow(r.oidLow)

@@ -43,15 +43,16 @@ func (c *checker) whole(ctx context.Context) {
 		c.abandoned()
 	}
 	c.checkX()
-	if c.o.Root && c.counts.objects.Load() > c.counts.undone.Load() {
-		c.root(new(worker))
-	}
 	c.dangling(ctx)
-	if c.minimal || ctx.Err() != nil {
-		return
+	if !c.minimal && ctx.Err() == nil {
+		c.chain(ctx)
 	}
-	c.chain(ctx)
-	c.sets(ctx)
+	if ctx.Err() == nil && c.o.Root && c.counts.objects.Load() > c.counts.undone.Load() {
+		c.root(ctx, new(worker))
+	}
+	if !c.minimal && ctx.Err() == nil {
+		c.sets(ctx)
+	}
 }
 
 // file checks one thing, or for a head the whole object behind it.
