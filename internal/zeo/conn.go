@@ -183,7 +183,8 @@ func (c *conn) converse() error {
 	hello.Stop()
 	in.SetLimit(c.srv.budgets.message)
 	in.SetGate(&frameGate{c: c})
-	defer in.Release()
+	in.SetEarly(c.srv.budgets.early)
+	defer in.Close()
 	c.log().Info("connected", "storage", c.hub.name, "encoding", string(c.encoding), "read_only", c.readOnly)
 	for {
 		if err := c.flushed(in); err != nil {

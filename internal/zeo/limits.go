@@ -25,6 +25,7 @@ type budgets struct {
 	queues    *budget.Pool // bytes that wait to be read by clients
 	steps     *budget.Pool // bytes of memory of open transactions
 	iterators *budget.Pool // bytes of memory of iterators
+	early     *wire.Early  // bytes that were read too early, with a blob
 	large     largeTurn    // of the transaction that takes more steps than it leaves for others
 
 	message   int64 // bytes of the largest message
@@ -51,6 +52,7 @@ func newBudgets(l Limits) *budgets {
 		files:     budget.NewPool(max(min(l.Files/8, l.Memory>>23), 4)),
 		spools:    budget.NewPool(max(min(l.Files/32, l.Memory>>20), 8)),
 		reads:     budget.NewPool(max(8, min(l.Memory>>23, 128))),
+		early:     wire.NewEarly(l.Memory >> 8),
 		values1:   16 << 10,
 		valuesMax: int(min(l.Memory/64, 16<<20)),
 		spool:     SpoolSize(l.Memory),

@@ -1,8 +1,10 @@
 package zeo
 
 import (
+	"cmp"
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +14,18 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
+
+// all returns the connections, the oldest first.
+func (ts *testServer) all() []*conn {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	var list []*conn
+	for c := range ts.conns {
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b *conn) int { return cmp.Compare(a.number, b.number) })
+	return list
+}
 
 // lone returns the server's side of the only connection.
 func (ts *testServer) lone() *conn {

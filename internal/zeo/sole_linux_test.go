@@ -73,6 +73,32 @@ func TestASoleLoaderWaitsInTheKernel(t *testing.T) {
 	ts.stop()
 }
 
+// TestALoaderBesideAnUploadIsNotSole, although the pieces of the blob are read in one go.
+func TestALoaderBesideAnUploadIsNotSole(t *testing.T) {
+	t.Parallel()
+	ts := serve(t, Options{processors: 1})
+	c := ts.client(wire.Pickle)
+	tid := c.commit(1, 0, "x")
+	loader := ts.lone()
+	other := ts.client(wire.Msgpack)
+	uploader := ts.all()[1]
+	other.begin(mine)
+	other.oneWay("storeBlobStart")
+	piece := other.callFrame("storeBlobChunk", content(blobPiece))
+	half := len(piece) / 2
+	came := uploader.sends.bytes.Load() + int64(blobPiece)
+	other.quiet(append(piece[:len(piece):len(piece)], piece[:half]...))
+	for i := range 4 * soleStreak {
+		eventually(t, "a piece has come", func() bool { return uploader.sends.bytes.Load() > came })
+		c.call("loadBefore", zodb.OID(1), tid+1)
+		if loader.sole.waits.On() {
+			t.Fatalf("after %d pieces and loads by turns the loader waits in the kernel", i)
+		}
+		came += blobPiece
+		other.quiet(append(piece[half:len(piece):len(piece)], piece[:half]...))
+	}
+}
+
 // TestTheTurnOfOthersComesInBurstsToo: loads that come in pairs may pass over the count.
 func TestTheTurnOfOthersComesInBurstsToo(t *testing.T) {
 	t.Parallel()

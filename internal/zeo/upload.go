@@ -125,8 +125,8 @@ func (c *conn) uploadPiece(in *wire.Reader) (done bool, err error) {
 		if c.upload.blob != nil {
 			room = blob.Room()
 		}
-		if len(room) == 0 { // the rest is dropped
-			room = make([]byte, 4<<10)
+		if len(room) == 0 { // the rest of the piece is dropped; those that follow are messages as any other
+			room = make([]byte, min(left, 16<<10))
 		}
 		n, begun, err := in.ReadChunk(room)
 		if err != nil {
@@ -142,6 +142,7 @@ func (c *conn) uploadPiece(in *wire.Reader) (done bool, err error) {
 		}
 		c.sends.came(c.srv.o.Clock(), int64(n))
 		if begun > 0 {
+			c.worked(false)
 			c.pieceCame()
 			if err := c.flushed(in); err != nil {
 				return true, err

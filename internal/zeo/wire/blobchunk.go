@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync/atomic"
 )
 
 // blobChunkName is the one-way call whose only argument is a piece of a blob.
@@ -47,7 +48,32 @@ type chunks struct {
 
 	between [maxPieces][]byte // for the end of a piece and the head of the next one
 	places  [][]byte          // of one read
-	ahead   []byte            // read with a piece, and of another form than was guessed
+
+	early *Early // nil: there is no bound
+	ahead []byte // read with a piece, of another form than was guessed, and not taken yet
+	held  int    // of early: the length of all that ahead is the rest of
+}
+
+// Early bounds the memory of bytes that were read with a piece of a blob and are none. While there are
+// as many, all Readers that share it read one piece at a time.
+type Early struct {
+	most int64
+	held atomic.Int64
+}
+
+// NewEarly returns a bound in bytes. Each Reader that reads pieces when it is reached may add the room
+// that it has for them.
+func NewEarly(most int64) *Early { return &Early{most: most} }
+
+// Held returns how many bytes there are.
+func (e *Early) Held() int64 { return e.held.Load() }
+
+func (e *Early) full() bool { return e != nil && e.held.Load() >= e.most }
+
+func (e *Early) add(n int) {
+	if e != nil {
+		e.held.Add(int64(n))
+	}
 }
 
 // BlobChunk waits for the next frame and reports whether it is a piece of a blob that a client sends,
@@ -110,7 +136,7 @@ func (r *Reader) ReadChunk(b []byte) (n, begun int, err error) {
 		n = copy(first, r.buf[r.start:r.end])
 		r.start += n
 		c.left -= n
-	case ok && len(b) > c.left && len(c.ahead) == 0:
+	case ok && len(b) > c.left && len(c.ahead) == 0 && !c.early.full():
 		n, begun, r.err = r.readPieces(conn, b)
 	default:
 		n, r.err = r.read(first)
@@ -140,6 +166,7 @@ func (r *Reader) readPieces(conn piecesReader, b []byte) (n, begun int, err erro
 		c.places = append(c.places, c.between[k][:gap], next)
 		at += len(next)
 	}
+	defer clear(c.places) // b is the caller's again, who may need it no longer
 	left, err := r.some(func() (int, error) { return conn.ReadPieces(c.places) })
 	for i, place := range c.places {
 		got := place[:min(len(place), left)]
@@ -152,7 +179,9 @@ func (r *Reader) readPieces(conn piecesReader, b []byte) (n, begun int, err erro
 			begun += c.size
 			c.left = c.size
 		default:
-			c.ahead = append(c.ahead[:0], got...)
+			c.held = len(got) + left
+			c.early.add(c.held)
+			c.ahead = append(make([]byte, 0, c.held), got...)
 			for _, place := range c.places[i+1:] {
 				got := place[:min(len(place), left)]
 				c.ahead = append(c.ahead, got...)
@@ -171,9 +200,14 @@ func (r *Reader) readPieces(conn piecesReader, b []byte) (n, begun int, err erro
 func (c *chunks) takeAhead(b []byte) int {
 	n := copy(b, c.ahead)
 	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
-		c.ahead = nil
+		c.dropAhead()
 	}
 	return n
+}
+
+func (c *chunks) dropAhead() {
+	c.early.add(-c.held)
+	c.ahead, c.held = nil, 0
 }
 
 // endChunk reads the end of a piece.

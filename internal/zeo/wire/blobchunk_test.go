@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/iotest"
+	"weak"
 )
 
 // chunkCall is the frame of a storeBlobChunk.
@@ -268,6 +270,93 @@ func TestPiecesInARowTakeFewReads(t *testing.T) {
 		}
 		if conn.calls > 35 {
 			t.Errorf("%c: %d reads of 100 pieces, want about 25", e, conn.calls)
+		}
+	}
+}
+
+// TestRoomForPiecesIsGivenBack: a Reader lives as long as its connection, and keeps no buffer of a blob
+// until then.
+func TestRoomForPiecesIsGivenBack(t *testing.T) {
+	t.Parallel()
+	for _, e := range []Encoding{Pickle, Msgpack} {
+		piece := chunkCall(t, e, int64(0), true, make([]byte, 59_000))
+		conn := &places{stream: frames(slices.Repeat([][]byte{piece}, 8)...)}
+		r := NewReader(conn, 1<<20)
+		room := make([]byte, 256<<10)
+		kept := weak.Make(&room[0])
+		left, ok := r.BlobChunk(e)
+		for ok && left > 0 {
+			n, begun, err := r.ReadChunk(room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left += begun - n
+		}
+		if conn.calls > 6 || len(conn.stream) > 0 {
+			t.Fatalf("%c: %d reads, %d bytes are left: not read together", e, conn.calls, len(conn.stream))
+		}
+		room = nil
+		runtime.GC()
+		if kept.Value() != nil {
+			t.Errorf("%c: the room is kept", e)
+		}
+		runtime.KeepAlive(r)
+	}
+}
+
+// TestBytesReadTooEarlyAreBounded: they are counted until they are used, or until their Reader ends.
+// Beyond the bound each piece is read alone.
+func TestBytesReadTooEarlyAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, e := range []Encoding{Pickle, Msgpack} {
+		piece := chunkCall(t, e, int64(0), true, make([]byte, 59_000))
+		stream := frames(piece, piece, make([]byte, 150_000), piece, piece)
+		early := NewEarly(1000)
+		read := func() (*Reader, *places) {
+			t.Helper()
+			conn := &places{stream: stream}
+			r := NewReader(conn, 1<<20)
+			r.SetEarly(early)
+			for room := make([]byte, 256<<10); ; {
+				left, ok := r.BlobChunk(e)
+				if !ok {
+					return r, conn
+				}
+				for left > 0 {
+					n, begun, err := r.ReadChunk(room)
+					if err != nil {
+						t.Fatal(err)
+					}
+					left += begun - n
+				}
+			}
+		}
+		one, _ := read()
+		held := early.Held()
+		if held < 100_000 || held > 256<<10 {
+			t.Fatalf("%c: %d bytes are counted", e, held)
+		}
+		other, conn := read()
+		if got := early.Held(); got != held || len(conn.stream) < 150_000+2*len(piece)-100 {
+			t.Errorf("%c: beyond the bound %d bytes are counted, before it %d; %d are not read", e, got, held, len(conn.stream))
+		}
+		for _, r := range []*Reader{one, other} {
+			if frame, err := r.Next(); len(frame) != 150_000 || err != nil {
+				t.Errorf("%c: %d bytes, %v", e, len(frame), err)
+			}
+		}
+		if _, err := conversation(one, e, 256<<10); err != io.EOF {
+			t.Errorf("%c: %v", e, err)
+		}
+		if got := early.Held(); got != 0 {
+			t.Errorf("%c: %d bytes are counted at the end", e, got)
+		}
+		third, _ := read()
+		if early.Held() == 0 {
+			t.Errorf("%c: nothing is read ahead any more", e)
+		}
+		if third.Close(); early.Held() != 0 {
+			t.Errorf("%c: %d bytes are counted after Close", e, early.Held())
 		}
 	}
 }

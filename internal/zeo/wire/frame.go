@@ -54,6 +54,15 @@ type Gate interface {
 // SetGate sets the gate for the frames to come.
 func (r *Reader) SetGate(g Gate) { r.gate = g }
 
+// SetEarly sets the bound for bytes that were read too early.
+func (r *Reader) SetEarly(e *Early) { r.chunks.early = e }
+
+// Close gives up everything. There is no other call after it.
+func (r *Reader) Close() {
+	r.Release()
+	r.chunks.dropAhead()
+}
+
 // Release gives up the frame that was returned last, as the next call of Next does.
 func (r *Reader) Release() {
 	r.big = nil
