@@ -270,11 +270,12 @@ func TestReclaimBesideCommitsAndLoads(t *testing.T) {
 			t.Error(err)
 		}
 		doPack(t, s, zodb.PackOptions{})
-		r, err := s.Reclaim(t.Context(), ReclaimOptions{})
+		// Between the pack and this the storage may give all of it back by itself.
+		r, err := s.Reclaim(t.Context(), ReclaimOptions{SinceOpen: true})
 		if err != nil {
 			t.Error(err)
 		}
-		gave += r.Bytes
+		gave = r.Bytes
 	}
 	stop.Store(true)
 	others.Wait()
