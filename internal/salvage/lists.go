@@ -179,7 +179,7 @@ func (b *bundles) listOf(l *lostFile, r *bundle.Reader, given, before bundle.Nam
 		return k, nil
 	}
 	switch {
-	case noted.there && r.Complete() && number == 0 && noted.number == 0 && noted.sum == hex.EncodeToString(r.Sum[:len(noted.sum)/2]):
+	case noted.there && r.Complete() && number == 0 && noted.number == 0 && strings.HasPrefix(hex.EncodeToString(r.Sum[:]), noted.sum):
 		return kept{exact: true}, nil
 	case !noted.there:
 		return kept{lost: why, where: where}, nil

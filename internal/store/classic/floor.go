@@ -67,21 +67,27 @@ func (t *Store) noteTimes() error {
 // put. See [ReadFloor].
 func NoteTime(f vfs.FS, latest time.Time) error {
 	at := time.Unix(0, (latest.UnixNano()/floorStep+1)*floorStep)
-	info, err := f.Stat(floorFile)
-	if err == nil && !info.ModTime.Before(at) {
-		return nil
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		// A copy of A and config has neither of these directories.
-		for _, dir := range []string{"journal", "misc"} {
-			if err := f.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
-				return err
-			}
+	// A copy of A and config has neither of these directories.
+	for _, dir := range []string{"journal", "misc"} {
+		if err := f.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
 		}
-	} else if err != nil {
+	}
+	// Who made them, or noted this time, may have been killed before that was durable.
+	if err := f.SyncDir("."); err != nil {
 		return err
 	}
-	return noteTime(f, at, vfs.SyncOptions{File: true, Dir: true})
+	info, err := f.Stat(floorFile)
+	if err == nil && info.ModTime.After(at) {
+		at = info.ModTime
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := noteTime(f, at, vfs.SyncOptions{File: true, Dir: true}); err != nil {
+		return err
+	}
+	return f.SyncDir("misc")
 }
 
 // noteTime sets the time of floorFile, which is made if it is not there: no snapshot was ever asked for.

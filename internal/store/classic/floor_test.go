@@ -3,6 +3,7 @@ package classic_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 )
 
 // TestFloorThatIsLostIsFound: misc/floor is full of zeros after a power cut, and the
@@ -139,6 +141,43 @@ func TestFloorIsAboveTheFilesOfAProgramWithoutAStore(t *testing.T) {
 		}
 		if err != nil || again.Floor()/1e9 <= latest.Unix() {
 			t.Errorf("the floor is %v, and a file bears %v: %v", time.Unix(0, again.Floor()), latest, err)
+		}
+	}
+}
+
+// TestANotedTimeIsDurable: a program was killed at each operation before it noted the time again, and then the
+// power is cut. The HOME may be a copy of A and config alone.
+func TestANotedTimeIsDurable(t *testing.T) {
+	t.Parallel()
+	latest := time.Now().Add(time.Hour)
+	for _, dirs := range [][]string{{"A"}, {"A", "misc"}, {"A", "journal", "misc"}} {
+		for _, floor := range []bool{false, true} {
+			if floor && len(dirs) < 3 {
+				continue
+			}
+			begin := func(disk *crashfs.FS) (*faulttest.Job, error) {
+				var errs []error
+				for _, d := range dirs {
+					errs = append(errs, disk.Mkdir(d))
+				}
+				if floor {
+					errs = append(errs, classic.NoteTime(disk, latest.Add(-time.Hour)))
+				}
+				return &faulttest.Job{
+					Run: func(f vfs.FS) error { return classic.NoteTime(f, latest) },
+					Check: func(after *crashfs.FS, done bool) error {
+						if !done {
+							return nil
+						}
+						info, err := after.Stat(classic.FloorFile)
+						if err == nil && !info.ModTime.After(latest) {
+							err = fmt.Errorf("misc/floor bears %v", info.ModTime)
+						}
+						return err
+					},
+				}, errors.Join(append(errs, disk.SyncAll())...)
+			}
+			faulttest.Killed(t, faulttest.Options{Every: 1}, begin)
 		}
 	}
 }
