@@ -48,8 +48,9 @@ type Status struct {
 	// PassingErrors counts operations since the open that failed for a reason that passes by
 	// itself: of the storage, which repeats them later, or for a client, which got the error.
 	PassingErrors int64 `json:"passing_errors"`
-	// Damaged are files in HOME that the care for files found damaged and leaves alone: bundles that
-	// are not merged any more.
+	// Damaged are files in HOME that the open, or the care for files, found damaged and leaves alone:
+	// bundles that are not read whole, or not merged any more. A directory of bundles means that some
+	// of them are missing, or contradict each other.
 	Damaged []string `json:"damaged,omitempty"`
 	// LostLists are files in HOME with removals from bundles that are missing: members that packs removed
 	// may be there again.

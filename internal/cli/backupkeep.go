@@ -179,7 +179,7 @@ func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository,
 }
 
 func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptions, outcomes []backup.Outcome) error {
-	bad, way := 0, "make a full backup now; keep the others, parts of them may be needed"
+	bad, way := 0, "make a full backup now; keep the others, parts of them may be needed; backup prune removes a bad one with its chain, and one without a usable manifest is moved away by hand"
 	lines := []verifiedBackup{}
 	isBad := func(err error) {
 		if bad++; errors.Is(err, fs.ErrPermission) {
@@ -215,7 +215,7 @@ func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptio
 		}
 	}
 	if bad > 0 {
-		return &status{code: exitDamage, err: hint(fmt.Errorf("%d of %d backups are not good", bad, len(lines)), "%s", way)}
+		return &status{code: exitDamage, err: hint(fmt.Errorf("not good: %d of %s", bad, human.Number(int64(len(lines)), "backup")), "%s", way)}
 	}
 	return nil
 }
@@ -287,7 +287,7 @@ func (o *pruneCommand) run(ctx context.Context, e *env, dir string) error {
 	for _, m := range done.Removed {
 		fmt.Fprintf(e.Stdout, "%s %s (%s)\n", verb, m.Name, human.Bytes(m.Archive.Bytes+m.Index.Bytes))
 	}
-	_, err = fmt.Fprintf(e.Stdout, "%s %s, %s; %d are kept\n", verb, human.Number(int64(len(done.Removed)), "backup"), human.Bytes(done.Bytes), len(done.Kept))
+	_, err = fmt.Fprintf(e.Stdout, "%s %s, %s; kept: %s\n", verb, human.Number(int64(len(done.Removed)), "backup"), human.Bytes(done.Bytes), human.Number(int64(len(done.Kept)), "backup"))
 	return err
 }
 

@@ -30,7 +30,7 @@ func TestBackupsOfAnotherUser(t *testing.T) {
 	}{
 		{exitFailed, []string{"none of the 1 backups in ", "permission denied", "run it as the user"}, []string{"restore", in("repo"), in("new")}},
 		{exitFailed, []string{"none of the 1 backups in ", "permission denied", "run it as the user"}, []string{"restore", "--to", "2026-01-01", in("repo"), in("new")}},
-		{exitDamage, []string{"1 of 1 backups are not good", "run it as the user to whom the backups belong"}, []string{"backup", "verify", in("repo")}},
+		{exitDamage, []string{"not good: 1 of 1 backup", "run it as the user to whom the backups belong"}, []string{"backup", "verify", in("repo")}},
 	} {
 		cmd := exec.Command(self, c.args...)
 		cmd.Env, cmd.SysProcAttr = append(os.Environ(), asProgram+"=1"), as

@@ -46,7 +46,7 @@ transactions that change five of them each, and blobs. Existing objects are not
 touched, and as nothing refers to the new objects a pack takes them away again. If
 there are transactions in the storage it wants --yes.
 
-Measurements: ` + strings.Join(bench.Names(), ", ") + `.
+` + strings.Join(wrap("Measurements: "+strings.Join(bench.Names(), ", ")+".", 85, 0, 0, true), "\n") + `
 load-CxP loads objects over C connections, each with P requests under way;
 commit-C commits over C connections; sustain (8 connections) is made with --sustain only.`,
 		Example: `  dirstorage bench zeo://127.0.0.1:8100

@@ -20,11 +20,11 @@ func newCertsRenew(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "renew DIR [NAME...]",
 		Short: "Renew the certificates that end soon",
-		Long: `Renew the certificates DIR/NAME.pem, ca for the authority; without NAME each one that has
-ended, or ends within --within days, but not one that is revoked. Each keeps its names and its key, so NAME.key need
-not be in DIR, and certificates that a renewed authority has issued stay good. Copy the
-new NAME.pem to their places, and ca.pem to all, then let the server read its own again
-(systemctl reload dirstorage, or SIGHUP).`,
+		Long: `Renew the certificates DIR/NAME.pem, ca for the authority; without NAME each one that
+has ended, or ends within --within days, but not one that is revoked. Each keeps its
+names and its key, so NAME.key need not be in DIR, and certificates that a renewed
+authority has issued stay good. Copy the new NAME.pem to their places, and ca.pem to
+all, then let the server read its own again (systemctl reload dirstorage, or SIGHUP).`,
 		Example: "  dirstorage certs renew ca\n  dirstorage certs renew ca zodb.example.org",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/certs"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -139,7 +140,7 @@ func (e *env) printList(path string, list *x509.RevocationList, json bool) error
 	if json {
 		return e.printLine(l)
 	}
-	_, err := fmt.Fprintf(e.Stdout, "%s: revocation list with %d entries, good until %s; copy it to the server, and reload\n", path, *l.Entries, l.End.Format(time.DateOnly))
+	_, err := fmt.Fprintf(e.Stdout, "%s: revocation list with %s, good until %s; copy it to the server, and reload\n", path, human.Number(int64(*l.Entries), "entry"), l.End.Format(time.DateOnly))
 	return err
 }
 

@@ -168,6 +168,26 @@ func TestBackupOfANewerReleaseIsRefused(t *testing.T) {
 	}
 }
 
+// TestStatusLeavesABackupOfANewerReleaseAlone: it may be good, and is not to be moved away.
+func TestStatusLeavesABackupOfANewerReleaseAlone(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	want(t, exitOK, "full backup", "backup", "full", home)
+	schema := func(from, to string) {
+		t.Helper()
+		patched(t, filepath.Join(home, "backups"), "*-full.json", func(b []byte) []byte { return bytes.Replace(b, []byte(from), []byte(to), 1) })
+	}
+	schema(`"schema": 1`, `"schema": 9`)
+	codes, _, text := toldBy(t, exitProblem, home)
+	if strings.Join(codes, " ") != "backup_unusable" || !strings.Contains(text, "is of a newer release") || strings.Contains(text, "move ") {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	schema(`"schema": 9`, `"schema":`)
+	if codes, _, text := toldBy(t, exitProblem, home); strings.Join(codes, " ") != "backup_unusable" || !strings.Contains(text, "; then move "+filepath.Join(home, "backups")+"/2") {
+		t.Errorf("%q\n%s", codes, text)
+	}
+}
+
 // examinedInside calls doctor in this process.
 func examinedInside(t *testing.T, home string) (r doctor.Report) {
 	t.Helper()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,11 @@ func (r commandRecorder) lost(damage *runs.Run, err error) {
 	if r.tellServer(damage) == nil {
 		where = "status and the metrics tell it until the server ends"
 	}
-	fmt.Fprintf(r.Stderr, "dirstorage: damage was found and is in no record, since that cannot be written: %v; %s\nhint: keep this output; make room, or make the disk writable, then dirstorage check %s\n", err, where, shellWord(r.home))
+	way := "make room, or make the disk writable"
+	if errors.Is(err, fs.ErrPermission) {
+		way = cmp.Or(giveBack(pathIn(err)), "run it as the user to whom HOME belongs")
+	}
+	fmt.Fprintf(r.Stderr, "dirstorage: damage was found and is in no record, since that cannot be written: %v; %s\nhint: keep this output; %s, then dirstorage check %s\n", err, where, way, shellWord(r.home))
 }
 
 // timeToTell is how long a server may take to note damage.

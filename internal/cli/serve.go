@@ -320,7 +320,7 @@ func (s *serving) options(t *tls.Config) zeo.Options {
 		InvalidationQueueSize: c.InvalidationQueueSize, InvalidationAge: c.InvalidationAge,
 		Limits: zeo.Limits{Message: c.MaxMessage, Connections: c.MaxConnections, Transaction: c.MaxTransaction,
 			Blob: c.MaxBlob, Hello: c.HelloTimeout, Queue: c.MaxQueue, Memory: s.memory.Limit, Files: budget.Files()},
-		Logger: s.log, Clock: s.e.Now, Observer: s.metrics,
+		Logger: s.log, Clock: s.e.Now, Observer: s.metrics, Damage: s.met,
 	}
 	if c.MergeUndo {
 		o.MergeUndo = zeo.MergeableClasses(c.MergeUndoClasses)

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
@@ -48,8 +50,30 @@ func (p *servedStorage) lost(damage *runs.Run, err error) {
 	p.s.remember(p.name, damage)
 }
 
+// metEvery is how often a server remembers damage that reads for clients meet: a later one counts behind a
+// check that was clean meanwhile.
+const metEvery = time.Minute
+
+// met remembers damage that a request of a client met.
+func (s *serving) met(storage string, err error) {
+	if _, ok := errors.AsType[*zodb.CorruptError](err); !ok || !isDamage(err) {
+		return
+	}
+	now := s.e.Now()
+	if old := s.found.of(storage); old != nil && now.Sub(old.Ended).Abs() < metEvery {
+		return
+	}
+	text := shortened(err.Error())
+	s.remember(storage, &runs.Run{Began: now, Ended: now, Program: buildInfo().Version, Job: runs.Reading,
+		Result: runs.Result{Failed: text, Damaged: true, Check: &runs.Checked{Extent: runs.Part, Damage: 1, First: []string{text}}}})
+}
+
 // remember keeps damage until a check is clean, or the server ends.
 func (s *serving) remember(storage string, damage *runs.Run) {
+	if old := s.found.of(storage); old != nil && old.Failed == damage.Failed {
+		s.found.add(storage, damage) // the log has it
+		return
+	}
 	s.log.Error("damage is remembered that is in no record: only this process knows it", slog.String("storage", storage),
 		"job", damage.FoundBy(), "findings", damage.Broken(), "err", damage.Failed)
 	s.found.add(storage, damage)

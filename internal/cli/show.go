@@ -34,9 +34,10 @@ func newShow(e *env) *cobra.Command {
 		Short:       "Show the contents of a file of a storage, or an object",
 		Long: `Show a file of a storage, wherever it lies (a revision, transaction, pointer, x
 file, blob, bundle, list of removed members, or segment of the journal), or an
-object: as it is, or as it was after the transaction TID or at that time. Of an object the class, the state as
-readable text and the references are shown; nothing of it is executed. The exit
-status is 3 if the file is damaged; the readable parts are shown all the same.`,
+object: as it is, or as it was after the transaction TID or at that time. Of an object
+the class, the state as readable text and the references are shown; nothing of it is
+executed. The exit status is 3 if the file is damaged; the readable parts are shown all
+the same.`,
 		Example: `  dirstorage show /srv/zodb 0x1a
   dirstorage show /srv/zodb 000000000000001A "2026-03-01 10:00"
   dirstorage show --diff /srv/zodb 0x1a

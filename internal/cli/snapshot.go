@@ -211,9 +211,10 @@ func newSnapshotLeave(e *env) *cobra.Command {
 		Annotations: interruptible("dirstorage snapshot status HOME says whether it was left; run it again"),
 		SuggestFor:  []string{"stop", "end", "exit", "off"},
 		Short:       "End the snapshot mode of a storage",
-		Long:        `End the snapshot mode of a storage. It is refused while somebody holds misc/sublock. A storage that was closed stays a snapshot until it is opened again.`,
-		Example:     "  dirstorage snapshot leave /srv/zodb",
-		Args:        cobra.ExactArgs(1),
+		Long: `End the snapshot mode of a storage. It is refused while somebody holds misc/sublock.
+A storage that was closed stays a snapshot until it is opened again.`,
+		Example: "  dirstorage snapshot leave /srv/zodb",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if _, err := openHome(args[0]); err != nil {
 				return err
@@ -263,9 +264,10 @@ func newSnapshotStatus(e *env) *cobra.Command {
 		Use:         "status HOME",
 		Annotations: interruptible("nothing was changed; run it again"),
 		Short:       "Say whether HOME/A is a snapshot now",
-		Long:        `Print the contents of misc/snapshot: user/NAME in snapshot mode, shutdown after a clean close; “off” if A is not a snapshot. The exit status is 4 then.`,
-		Example:     "  dirstorage snapshot status /srv/zodb",
-		Args:        cobra.ExactArgs(1),
+		Long: `Print the contents of misc/snapshot: user/NAME in snapshot mode, shutdown after a
+clean close; “off” if A is not a snapshot. The exit status is 4 then.`,
+		Example: "  dirstorage snapshot status /srv/zodb",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			st, err := readStatus(c.Context(), e, args[0])
 			if err != nil {

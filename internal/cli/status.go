@@ -18,6 +18,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -31,11 +32,12 @@ func newStatus(e *env) *cobra.Command {
 		SuggestFor:  []string{"info", "state"},
 		Short:       "Say what is wrong with a storage, what runs, and how much it holds",
 		Long: `Say what is wrong with a storage and its server, the worst first, with the next step
-for each: also damage that a check, backup or pack found, until a later check is
-clean, and runs of these, of verify and of reclaim that failed or were killed. Then
+for each: also damage that a check, backup, pack or client met, until a later check
+is clean, and runs of these, of verify and of reclaim that failed or were killed. Then
 which program runs and since when, the clients, how far flush, backup and verification
-are behind, snapshot mode, and the space that is used, free, and going to be free. The exit status is 0 if nothing is wrong, 3 if data are damaged or
-missing, and 6 if something else is wrong.
+are behind, snapshot mode, and the space that is used, free, and going to be free. The
+exit status is 0 if nothing is wrong, 3 if data are damaged or missing, and 6 if
+something else is wrong.
 
 Backups are looked for in --repository, or the setting backup-repository of the server,
 or HOME/backups. A storage of which no backup is known is not taken for a fault: other
@@ -166,6 +168,9 @@ func (st *homeStatus) unopened(ctx context.Context, e *env, path, repository str
 		return false
 	}
 	u.unsound = isDamage(cause)
+	if _, err := home.Stat(string(store.A)); errors.Is(err, fs.ErrNotExist) {
+		u.withoutA = true
+	}
 	*st = u
 	return true
 }
@@ -225,6 +230,7 @@ type homeStatus struct {
 	// Unopened is why it cannot be opened, so that only files beside the database are known.
 	Unopened string `json:"unopened,omitempty"`
 	unsound  bool   // because of damage
+	withoutA bool   // because A is missing, of which check says nothing else
 	// Disk is the room of HOME on the disk; nil: it was not measured.
 	Disk *engine.DiskUse `json:"disk,omitempty"`
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/doctor"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -35,6 +36,7 @@ type backupState struct {
 	Failed []failedBackup `json:"failed,omitempty"`
 	// Unusable are the backups whose manifests cannot be used.
 	Unusable []string `json:"unusable,omitempty"`
+	newer    []string // those of them that a newer release made
 }
 
 // verifiedState is a verification that found a backup good.
@@ -152,8 +154,11 @@ func (b *backupState) read(r *backup.Repository, identity string) {
 		}
 	}
 	slices.Reverse(b.Failed)
-	for name := range r.Damaged {
+	for name, err := range r.Damaged {
 		b.Unusable = append(b.Unusable, name)
+		if _, newer := errors.AsType[*layout.NewerError](err); newer {
+			b.newer = append(b.newer, name)
+		}
 	}
 	slices.Sort(b.Unusable)
 }

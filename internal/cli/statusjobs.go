@@ -91,11 +91,25 @@ func (st *homeStatus) damageProblems(add addProblem) {
 		if st.unsound {
 			code = damagedCode
 		}
-		add(code, severe, "dirstorage check "+shellWord(st.Home)+" lists the damage; dirstorage help backups has the way back", "it cannot be opened: %s", brief(st.Unopened))
+		text, remedy := brief(st.Unopened), "dirstorage check "+shellWord(st.Home)+" lists the damage; dirstorage help backups has the way back"
+		if st.withoutA {
+			text, remedy = "A is missing", "if A is a link or a mount, see that its disk is mounted; else dirstorage help backups has the way back"
+		}
+		add(code, severe, remedy, "it cannot be opened: %s", text)
 	}
 	if d := check.Damage; d.Broken() > 0 {
+		by := "the " + string(d.FoundBy())
+		if d.FoundBy() == runs.Reading {
+			by = "a client's read"
+		}
 		add(damagedCode, severe, "dirstorage check "+shellWord(st.Home)+" lists all of it; dirstorage help backups has the way back; a check without damage ends this",
-			"the %s of %s found damage, %s", d.FoundBy(), human.FormatTime(d.Ended, time.Local), firstOf(d.Check, d.Check.Damage))
+			"%s of %s found damage, %s", by, human.FormatTime(d.Ended, time.Local), firstOf(d.Check, d.Check.Damage))
+	}
+	for _, j := range st.Jobs {
+		if l := j.Last; check.Error != "" && l != nil && l.Damaged { // a clean check may have come later
+			add(damagedCode, severe, "dirstorage check "+shellWord(st.Home)+" tells whether it is still there", "the %s of %s met damage, and the record of check cannot be used: %s",
+				j.Job, human.FormatTime(l.Ended, time.Local), brief(l.Failed))
+		}
 	}
 }
 
@@ -145,7 +159,7 @@ func (st *homeStatus) jobProblems(add addProblem) {
 			continue
 		}
 		text := j.failure()
-		if text == "" || j.Last != nil && j.Last.Damaged && check.Damage.Broken() > 0 { // which is told already
+		if text == "" || j.Last != nil && j.Last.Damaged && (check.Damage.Broken() > 0 || check.Error != "") { // which is told already
 			continue
 		}
 		if j.Good != nil {

@@ -347,6 +347,58 @@ func TestPacksOfClientsAreRecorded(t *testing.T) {
 	w.end()
 }
 
+// TestDamageThatAClientMeetsIsTold: the server does not only log it. A check that is clean ends it.
+func TestDamageThatAClientMeetsIsTold(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t, "--format", "chunky")
+	w := startWeb(t, home)
+	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Network: "tcp", Address: w.await(&w.log, `listening address=(127\.\S+)`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+	if _, err := c.LoadBefore(t.Context(), 0, zodb.MaxTID); err == nil {
+		t.Error("a damaged object was loaded")
+	}
+	codes, _, text := toldBy(t, exitDamage, home)
+	if strings.Join(codes, " ") != damagedCode || !strings.Contains(text, "ERROR:             a client's read of 20") || !strings.Contains(text, "found damage, 1 finding: corrupt data in A/") {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	hometest.Eventually(t, "the metrics", func() bool {
+		_, body := w.ask("/metrics", nil)
+		return strings.Contains(body, "\ndirstorage_check_damage{storage=\"1\"} 1\n")
+	})
+	back()
+	want(t, exitOK, "0 damaged", "check", home)
+	toldBy(t, exitOK, home)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	w.end()
+}
+
+// TestDamageIsToldWithoutTheRecordOfCheck: that of the job that met it has it, too.
+func TestDamageIsToldWithoutTheRecordOfCheck(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t, "--format", "chunky")
+	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+	if code, _, stderr := command(t.Context(), "pack", home); code == exitOK {
+		t.Fatalf("a damaged storage was packed: %s", stderr)
+	}
+	if err := os.Truncate(filepath.Join(home, "misc/runs/check"), 20); err != nil {
+		t.Fatal(err)
+	}
+	codes, _, text := toldBy(t, exitDamage, home)
+	if strings.Join(codes, " ") != damagedCode+" record" || !strings.Contains(text, "ERROR:             the pack of 20") {
+		t.Errorf("%q\n%s", codes, text)
+	}
+	back()
+	want(t, exitOK, "0 damaged", "check", home)
+	if codes, _, text := toldBy(t, exitProblem, home); strings.Join(codes, " ") != "run_failed" {
+		t.Errorf("%q\n%s", codes, text)
+	}
+}
+
 // TestRecordOfAnotherUserHasItsRemedy: another run would not write it again.
 func TestRecordOfAnotherUserHasItsRemedy(t *testing.T) {
 	t.Parallel()

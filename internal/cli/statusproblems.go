@@ -2,6 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/human"
@@ -95,7 +98,11 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 		add("stuck", severe, "look at the disk: the log of the kernel, iostat -x 1", "a commit has been waiting for the disk for %s", human.Duration(d))
 	}
 	for _, path := range st.Damaged {
-		add(damagedCode, severe, "dirstorage check "+home+" lists the lost members; dirstorage help backups", "%s is damaged, and is left as it is", path)
+		text := "%s is damaged, and is left as it is"
+		if strings.HasSuffix(path, "/bundles") {
+			text = "bundles are missing in %s, or contradict each other: objects give errors"
+		}
+		add(damagedCode, severe, "dirstorage check "+home+" lists the damage; dirstorage help backups has the way back", text, path)
 	}
 	for _, path := range st.LostLists {
 		add("lost_list", severe, "put the file back, from a backup or a copy of this HOME", "%s is missing: members that packs removed may be there again", path)
@@ -136,11 +143,16 @@ func (st *homeStatus) backupProblems(now time.Time, o problemLimits, add addProb
 		add("repository", warning, "mount it, or give the right one with --repository", "the backups in %s cannot be looked at: %s", b.Repository, brief(b.Error))
 	}
 	for _, f := range b.Failed {
-		add("verification_failed", severe, "dirstorage backup verify --data "+repo+"; make a full backup now: dirstorage backup full "+shellWord(st.Home)+" "+repo,
+		add("verification_failed", severe, "dirstorage backup verify --data "+repo+"; make a full backup now: dirstorage backup full "+shellWord(st.Home)+" "+repo+"; dirstorage backup prune ends this, when it removes the chain of the bad one",
 			"backup %s was not good at %s: %s", f.Backup, human.FormatTime(f.Time, time.Local), brief(f.Error))
 	}
 	for _, name := range b.Unusable {
-		add("backup_unusable", warning, "dirstorage backup verify "+repo, "the manifest of backup %s cannot be used", name)
+		if slices.Contains(b.newer, name) {
+			add("backup_unusable", warning, "use the release that made it, or a later one: it may be good, keep it", "backup %s is of a newer release: nothing in %s is verified or pruned by this one", name, b.Repository)
+			continue
+		}
+		add("backup_unusable", warning, "if no later backup is full and good: dirstorage backup full "+shellWord(st.Home)+" "+repo+"; then move "+shellWord(filepath.Join(b.Repository, name))+".* away, no command removes it",
+			"the manifest of backup %s cannot be used", name)
 	}
 	if b.Time != nil && b.BehindSeconds > 0 && o.backupAge > 0 && now.Sub(*b.Time) > o.backupAge {
 		add("backup_old", severe, "look why the backup does not run (its timer, its log); dirstorage backup run "+shellWord(st.Home)+" "+repo,

@@ -39,6 +39,16 @@ func TestStatusOfAStorageThatCannotBeOpened(t *testing.T) {
 			t.Errorf("%q\n%s", codes, text)
 		}
 	})
+	t.Run("without A", func(t *testing.T) {
+		t.Parallel()
+		home := importedHome(t)
+		if err := os.Rename(filepath.Join(home, "A"), filepath.Join(home, "elsewhere")); err != nil {
+			t.Fatal(err)
+		}
+		if codes, _, text := toldBy(t, exitDamage, home); codes[0] != damagedCode || !strings.Contains(text, "it cannot be opened: A is missing") || !strings.Contains(text, "see that its disk is mounted") {
+			t.Errorf("%q\n%s", codes, text)
+		}
+	})
 	t.Run("no damage", func(t *testing.T) {
 		t.Parallel()
 		home := importedHome(t)
@@ -49,4 +59,46 @@ func TestStatusOfAStorageThatCannotBeOpened(t *testing.T) {
 			t.Errorf("status %d, %s%s", code, out, stderr)
 		}
 	})
+}
+
+// TestStatusTellsDamagedBundles: damage that the open of status itself meets is not “problems: none”, also if
+// nobody has checked yet.
+func TestStatusTellsDamagedBundles(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		damage func(path string) error
+		told   string
+	}{
+		{"cut", func(path string) error { return os.Truncate(path, 500) }, ".tar.zst is damaged, and is left as it is"},
+		{"end", func(path string) error {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte("????"), info.Size()-40)
+			return errors.Join(err, f.Close())
+		}, ".tar.zst is damaged, and is left as it is"},
+		{"missing", os.Remove, "bundles are missing in A/bundles, or contradict each other"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			home := importedHome(t)
+			bundles, err := filepath.Glob(filepath.Join(home, "A/bundles/*.tar.zst"))
+			if err != nil || len(bundles) == 0 {
+				t.Fatal(bundles, err)
+			}
+			if err := errors.Join(os.Chmod(bundles[0], 0o600), tc.damage(bundles[0])); err != nil {
+				t.Fatal(err)
+			}
+			codes, _, text := toldBy(t, exitDamage, home)
+			if strings.Join(codes, " ") != damagedCode || !strings.Contains(text, tc.told) {
+				t.Errorf("%q\n%s", codes, text)
+			}
+		})
+	}
 }

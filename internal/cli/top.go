@@ -45,7 +45,7 @@ Keys: s and S choose the column to sort by, r reverses the order, q ends it. Whe
 the output is not a terminal the looks are printed one below the other. --once looks
 twice, --interval apart, prints that, and ends.
 
-Columns to sort by: ` + strings.Join(topKeys(), ", ") + `.`,
+` + strings.Join(wrap("Columns to sort by: "+strings.Join(topKeys(), ", ")+".", 85, 0, 0, true), "\n"),
 		Example: "  dirstorage top /srv/zodb\n  dirstorage top --once --sort sent /srv/zodb\n  dirstorage top --once --json /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -13,7 +13,7 @@ func newVersion(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:        "version",
 		Short:      "Print the version",
-		Long:       "Print the version of the program, the commit of its source and the date of that where they are known, and the version of Go that built it.",
+		Long:       "Print the version of the program, the commit of its source and the date of that\nwhere they are known, and the version of Go that built it.",
 		Example:    "  dirstorage version\n  dirstorage version --json",
 		Args:       cobra.NoArgs,
 		SuggestFor: []string{"about"},

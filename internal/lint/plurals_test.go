@@ -10,7 +10,7 @@ import (
 
 // countedThings finds a number before a name in the plural, in a format of a message. A verb behind it
 // would have to change, too.
-var countedThings = regexp.MustCompile(`(?:of the )?%[sd] (?:transactions|records|objects|revisions|files|backups|warnings|notes|faults|members|bundles|findings|inodes|places|directories|connections|conflicts|days)\b(?: [a-z]+)?`)
+var countedThings = regexp.MustCompile(`(?:of the )?%[sd] (?:transactions|records|objects|revisions|files|backups|warnings|notes|faults|members|bundles|findings|inodes|places|directories|connections|conflicts|days|entries)\b(?: [a-z]+)?`)
 
 // verbs follow such a name in messages that are about many things.
 var verbs = regexp.MustCompile(` (?:and|are|were|stay|have|had|got|belong|cannot|open)$`)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -21,7 +22,7 @@ type Record struct {
 	TID  zodb.TID  // last transaction of the backup
 	Time time.Time // when it was made, or verified
 	// Bad is, with verified backups, the number of those that were not good when they were last
-	// verified, or have a manifest that cannot be used, of whatever storage.
+	// verified, or have a manifest that cannot be used, of whatever storage, but not for its newer release.
 	Bad int
 }
 
@@ -66,7 +67,12 @@ func RepositoryVerified(store objstore.Store, identity string) func() (Record, e
 		v, ok := r.Verified[m.Name]
 		return v.When, ok && v.OK
 	}, func(r *backup.Repository) int {
-		bad := len(r.Damaged)
+		bad := 0
+		for _, err := range r.Damaged {
+			if _, newer := errors.AsType[*layout.NewerError](err); !newer { // which may be good
+				bad++
+			}
+		}
 		for _, m := range r.Backups {
 			if v, ok := r.Verified[m.Name]; ok && !v.OK && m.Identity == identity {
 				bad++

@@ -97,13 +97,21 @@ func TestLastBackupIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range manifests {
-		if !strings.HasSuffix(name, ".verified.json") {
-			if err := os.WriteFile(name, []byte("{"), 0o600); err != nil {
-				t.Fatal(err)
+	become := func(content string) {
+		t.Helper()
+		for _, name := range manifests {
+			if !strings.HasSuffix(name, ".verified.json") {
+				if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}
+	become(`{"schema": 9}`)
+	if other := read(t, metrics.RepositoryVerified(store, "of another storage")); other.Bad != 0 {
+		t.Errorf("two manifests of a newer release: %+v", other)
+	}
+	become("{")
 	if other := read(t, metrics.RepositoryVerified(store, "of another storage")); other.Bad != 2 {
 		t.Errorf("two manifests without content: %+v", other)
 	}

@@ -23,6 +23,8 @@ const (
 	Pack    Job = "pack"
 	Reclaim Job = "reclaim"
 	Verify  Job = "verify"
+	// Reading is a read for a client, in the damage that a server remembers. It has no record of its own.
+	Reading Job = "read"
 )
 
 // OfHome are the jobs with a record in HOME.

@@ -17,8 +17,8 @@ type Tender interface {
 	// nil: there can be none now, as while B is in use. It takes no time, and is called by the
 	// goroutine of [Writer], for one chore at a time.
 	Tend(o Tending) (Chore, error)
-	// Damaged returns the paths of files that chores found damaged, and leave alone. It costs nothing,
-	// and may be called concurrently.
+	// Damaged returns the paths of files that the open or chores found damaged, and leave alone, or of the
+	// directory in which files are missing. It costs nothing, and may be called concurrently.
 	Damaged() []string
 	// LostLists returns the paths of files with removals that were there when the store was last open
 	// for writing, and are not any more. It costs nothing, and may be called concurrently.

@@ -67,7 +67,7 @@ func (c *conn) describe(err error) *pythonError {
 	}
 	if undo := undoErrors(err); len(undo) > 0 {
 		if errors.Is(err, zodb.ErrCorrupt) {
-			c.log().Error("damage", "err", err)
+			c.damage(err)
 		}
 		return describeUndo(undo)
 	}
@@ -75,7 +75,7 @@ func (c *conn) describe(err error) *pythonError {
 		return describeConflict(e)
 	}
 	if errors.Is(err, zodb.ErrCorrupt) { // before KeyError: a damaged object is not a missing one
-		c.log().Error("damage", "err", err)
+		c.damage(err)
 		if e, ok := errors.AsType[*zodb.CorruptError](err); ok && e.NoObject {
 			return &pythonError{classPOSKey, wire.Tuple{e.OID}}
 		}
@@ -102,6 +102,14 @@ func (c *conn) describe(err error) *pythonError {
 	}
 	c.log().Error("request failed", "err", err)
 	return &pythonError{classSystem, wire.Tuple{clipped(err.Error())}}
+}
+
+// damage tells the log, and the program, of damage that a request met.
+func (c *conn) damage(err error) {
+	c.log().Error("damage", "err", err)
+	if c.hub != nil && c.srv.o.Damage != nil {
+		c.srv.o.Damage(c.hub.name, err)
+	}
 }
 
 // describeConflict does not look for the class: the resolver of a conflict has it.

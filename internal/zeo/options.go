@@ -43,6 +43,9 @@ type Options struct {
 	Logger   *slog.Logger     // default none
 	Clock    func() time.Time // required
 	Observer Observer         // default none
+	// Damage is told of the errors about damage that requests meet, by the name of the storage; default
+	// none. It may be called concurrently, and does not wait.
+	Damage func(storage string, err error)
 
 	afterRead func() // tests: called between the read of a revision and its answer
 

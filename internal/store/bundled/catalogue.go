@@ -47,6 +47,8 @@ type opened struct {
 	// recalled: that was known from the process before this one, and nobody has looked again; set
 	// before it is in a view, then of the chore.
 	recalled bool
+	// rebuilt: its index is damaged, and was made again of the members; set before it is in a view.
+	rebuilt bool
 	// Of the chore: where the look has failed, when it is tried again, and how long the wait was.
 	lookAt   time.Time
 	lookWait time.Duration
@@ -66,6 +68,8 @@ type view struct {
 	// leftovers are names in the directories that do not count: superseded bundles, and gone lists
 	// that are not the last. Relative to HOME.
 	leftovers []string
+	// passed are the damaged files that are passed over, relative to HOME.
+	passed []string
 	// marked is x.serial, if it is later than all ranges: the transactions between are lost. Else 0.
 	marked zodb.TID
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -42,7 +43,7 @@ func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) (ok bool) {
 		text += "; so is its list of removed members: these can be read again"
 	}
 	s.warnOnce(o.path, text, cause)
-	o.Reader = r
+	o.Reader, o.rebuilt = r, true
 	return true
 }
 
@@ -88,11 +89,22 @@ func (v *view) damaged() (paths []string) {
 	return paths
 }
 
-// Damaged implements [store.Tender].
+// Damaged implements [store.Tender]. Where bundles are missing, or contradict each other, it has their
+// directory.
 func (s *Store) Damaged() []string {
 	v := s.view()
 	defer v.release()
-	return v.damaged()
+	paths := append(v.damaged(), v.passed...)
+	for i := range v.parts {
+		if p := &v.parts[i]; p.rebuilt && !p.damaged.Load() {
+			paths = append(paths, p.path)
+		}
+	}
+	if len(v.passed) == 0 && !v.whole() {
+		paths = append(paths, dirOf(store.A))
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // warnOnce warns of a file once.

@@ -135,6 +135,9 @@ func TestADamagedStoreCanBeRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
+			if got := s.Damaged(); !slices.Equal(got, []string{path}) {
+				t.Errorf("damaged are %v, want %s", got, path)
+			}
 			right, wrong := 0, 0
 			for tid, x := range h.txns {
 				for _, oid := range x.OIDs {

@@ -96,6 +96,7 @@ func (s *Store) reload() error {
 		if !ok || p.side != bundles[n].side {
 			if p, err = s.open(n, bundles[n].side, next.last()); err != nil {
 				if s.passOver(err) {
+					next.passed = append(next.passed, dirOf(bundles[n].side)+"/"+n.String())
 					err = nil
 					continue
 				}
@@ -200,6 +201,7 @@ func (s *Store) withGone(p *part, numbers []uint64, next *view) error {
 	gone, err := bundle.ParseGone(b, path, &p.Info)
 	if err != nil && s.passOver(err) {
 		s.warnOnce(path, "a damaged list of removed members is passed over: the members can be read again", err)
+		next.passed = append(next.passed, path)
 		return s.withGone(p, slices.DeleteFunc(slices.Clone(numbers), func(n uint64) bool { return n == highest }), next)
 	}
 	if err != nil {
