@@ -142,6 +142,10 @@ func (x *examination) leftovers() {
 	above, name, err := vfs.Split(f.Path("."))
 	if err == nil && h != nil {
 		for _, b := range besides {
+			// Without the state of a restore, somebody else has made a directory of that name.
+			if b.after == ".replaced" && !exists(f, "misc/restore.json") {
+				continue
+			}
 			if other := b.before + name + b.after; exists(above, other) {
 				x.find("leftover", "%s, of %s", above.Path(other), b.of)
 			}

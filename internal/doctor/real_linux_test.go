@@ -232,3 +232,26 @@ func TestForeignFilesOfAHome(t *testing.T) {
 		t.Errorf("%q", r.Findings[i].Do)
 	}
 }
+
+// TestDirectoryMovedAsideIsNoLeftover: an old HOME has the name that restore --delta gives one. After a restore that
+// was killed it is named.
+func TestDirectoryMovedAsideIsNoLeftover(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	for _, dir := range []string{home, filepath.Join(home, "A"), filepath.Join(home, "misc"), home + ".replaced"} {
+		if err := os.Mkdir(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, killed := range []bool{false, true} {
+		if killed {
+			if err := os.WriteFile(filepath.Join(home, "misc", "restore.json"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := examineReal(t, home, &Home{Settings: settings.Default(settings.ClassFull, layout.Bundled)})
+		if got := slices.ContainsFunc(r.Findings, func(f Finding) bool { return strings.Contains(f.Seen, ".replaced") }); got != killed {
+			t.Errorf("killed %t: %+v", killed, r.Findings)
+		}
+	}
+}
