@@ -30,30 +30,30 @@ func (c crashCase) String() string {
 	return fmt.Sprintf("%s %s seed %d lanes %d", c.class, c.format, c.seed, c.lanes)
 }
 
-// begin makes the storage and runs the scenario until the crash at an operation,
-// counted from when the HOME is there; 0 = there is none.
-func (c crashCase) begin(t *testing.T, crashAt int) (*scenario, *crashfs.FS, error) {
+// begin makes the storage and runs the scenario until the crash at an operation; nil: there is none. made is how
+// many operations there were before the scenario.
+func (c crashCase) begin(t *testing.T, crash *faulttest.Nth) (sc *scenario, f *crashfs.FS, made int, err error) {
 	t.Helper()
-	f := crashfs.New(int64(c.seed))
+	f = crashfs.New(int64(c.seed))
 	if err := populateHome(f, c.class, c.format); err != nil {
 		t.Fatal(err)
 	}
-	made := f.Ops()
-	if crashAt > 0 {
-		f.CrashAt(made + crashAt)
+	made = f.Ops()
+	if crash != nil {
+		f.CrashBefore(crash.Is())
 	}
 	o := scriptOptions(f)
 	if o.lanes = max(1, c.lanes); c.lanes > 0 {
 		o.lanesFrom, o.partLen, o.syncEvery = 1, 2, 8
 	}
-	sc := &scenario{fs: f, o: o, m: &model{}, rnd: rand.New(rand.NewPCG(c.seed, 0))}
+	sc = &scenario{fs: f, o: o, m: &model{}, rnd: rand.New(rand.NewPCG(c.seed, 0))}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err := sc.run(ctx, c.steps)
+	err = sc.run(ctx, c.steps)
 	if ctx.Err() != nil {
-		t.Fatalf("%v, crash at %d: hangs", c, crashAt)
+		t.Fatalf("%v, crash before %v: hangs", c, crash)
 	}
-	return sc, f, err
+	return sc, f, made, err
 }
 
 // The distances of the operations that TestCrashAtEveryOperation tries of one kind.
@@ -84,17 +84,24 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	}
 	every := hometest.OneOf(1, sampleWithRace, sampleOfShortRun)
 	logs := logsOf(t, cases)
-	for i, sample := range faulttest.NewRuns(logs...).Sample(every, hometest.Phase(t)) {
+	runs := faulttest.NewRuns(logs...)
+	for i, sample := range runs.Sample(every, hometest.Phase(t)) {
 		c := cases[i]
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
+			crashed := 0
 			for _, n := range sample {
-				c.crash(t, n)
+				if c.crash(t, runs.Nth(i, n), n) {
+					crashed++
+				}
 				if t.Failed() {
 					return
 				}
 			}
-			t.Logf("crashed at %d of %d operations", len(sample), len(logs[i]))
+			t.Logf("crashed at %d of %d operations; %d of the sample did not come", crashed, len(logs[i]), len(sample)-crashed)
+			if len(sample) > 8 && crashed <= len(sample)/4 {
+				t.Error("most did not come")
+			}
 		})
 	}
 }
@@ -103,14 +110,14 @@ func TestCrashAtEveryOperation(t *testing.T) {
 func logsOf(t *testing.T, cases []crashCase) (logs [][]string) {
 	t.Helper()
 	for _, c := range cases {
-		sc, f, err := c.begin(t, 0)
+		sc, f, made, err := c.begin(t, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(sc.m.acked) < c.steps/4 {
 			t.Fatalf("%v: only %d transactions of %d steps", c, len(sc.m.acked), c.steps)
 		}
-		logs = append(logs, f.Log())
+		logs = append(logs, f.Log()[made:])
 	}
 	return logs
 }
@@ -123,10 +130,10 @@ func TestEachKindOfOperationIsInTheSampleOfCrashes(t *testing.T) {
 	runs := faulttest.NewRuns(logsOf(t, crashCases(0))...)
 	kinds := runs.Kinds()
 	for _, want := range []string{
-		"create A/object", "create A/transaction", "create B/object", "create config.new/settings", "create journal/blob-#-#",
+		"create A/object", "create A/transaction", "create B/object", "create journal/blob-#-#",
 		"write journal/log-#", "write A/object", "write misc/current",
 		"sync journal/log-#", "sync journal/aside-tree", "syncdir A", "syncdir journal", "syncdir misc", "syncall",
-		"rename journal/aside-floor misc/floor", "rename config.new config", "rename journal/spare-# journal/log-#",
+		"rename journal/aside-floor misc/floor", "rename journal/spare-# journal/log-#",
 		"link B/object A/object", "link B/transaction A/transaction", "link journal/blob-#-# A/blob",
 		"remove journal/log-#", "remove B/object", "remove misc/snapshot", "rename journal/aside-beside B/bundles/.zst",
 		"mkdir A/object", "allocate journal/spare-#", "lock misc/lock",
@@ -164,22 +171,31 @@ func triedUntilTheEnd(t *testing.T, every, moved int, try func(n int) (behind bo
 	return end
 }
 
-func (c crashCase) crash(t *testing.T, n int) {
+// crash cuts the power before an operation, which was the n-th of the run without a crash. If there is none of that
+// kind and number this time, twice, it takes the first of that kind, and reports false if there is none either.
+func (c crashCase) crash(t *testing.T, at faulttest.Nth, n int) bool {
 	t.Helper()
-	sc, f, err := c.begin(t, n)
+	sc, f, _, err := c.begin(t, &at)
 	if err == nil {
-		return // this time it took fewer operations
+		sc, f, _, err = c.begin(t, &at)
+	}
+	if err == nil {
+		at.N = 1
+		sc, f, _, err = c.begin(t, &at)
+	}
+	if err == nil {
+		return false
 	}
 	if !errors.Is(err, crashfs.ErrCrashed) && !errors.Is(err, zodb.ErrReadOnly) && !errors.Is(err, zodb.ErrClosed) {
-		t.Errorf("%v, crash at %d: %v", c, n, err)
+		t.Errorf("%v, crash before %v: %v", c, at, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, mode := range []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n))} {
 		after := f.Crashed(mode)
 		if err := sc.m.clone().verifySnapshot(ctx, after, crashfs.New(0), sc.o); err != nil {
-			t.Errorf("%v, crash at %d, %v: %v", c, n, mode, err)
-			return
+			t.Errorf("%v, crash before %v, %v: %v", c, at, mode, err)
+			return true
 		}
 		// A crash during the recovery, too.
 		again := f.Crashed(mode)
@@ -198,9 +214,10 @@ func (c crashCase) crash(t *testing.T, n int) {
 			fs   *crashfs.FS
 		}{{"", after}, {" and again", again.Crashed(mode)}} {
 			if err := sc.recovered(ctx, state.fs); err != nil {
-				t.Errorf("%v, crash at %d%s, %v: %v", c, n, state.what, mode, err)
-				return
+				t.Errorf("%v, crash before %v%s, %v: %v", c, at, state.what, mode, err)
+				return true
 			}
 		}
 	}
+	return true
 }

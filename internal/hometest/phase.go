@@ -11,12 +11,15 @@ import (
 // phaseVariable names the phase of a sample, in the place of the day's.
 const phaseVariable = "DIRSTORAGE_PHASE"
 
+// begun is in the day whose sample all tests of the process take, also behind midnight.
+var begun = time.Now()
+
 // Phase moves the operations that a test tries of a long list, by one each day (UTC), so that daily
 // runs try all of them in as many days as the distance of the sample. $DIRSTORAGE_PHASE sets it.
 // A test that fails prints the setting that repeats it.
 func Phase(t testing.TB) int {
 	t.Helper()
-	phase, err := phaseAt(time.Now(), os.Getenv(phaseVariable))
+	phase, err := phaseAt(begun, os.Getenv(phaseVariable))
 	if err != nil {
 		t.Fatal(err)
 	}

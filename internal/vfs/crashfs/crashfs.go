@@ -37,6 +37,7 @@ type FS struct {
 	locks   map[uint64]*lock // by inode
 	log     []string
 	crashAt int
+	before  func(op string) bool // see CrashBefore; nil: never
 	crashed bool
 }
 
@@ -120,6 +121,14 @@ func (f *FS) CrashAt(n int) {
 	}
 }
 
+// CrashBefore cuts the power before the first operation for which is returns true, as CrashAt does. It is called
+// with each in the form of Log, one at a time, and must not call the file system.
+func (f *FS) CrashBefore(is func(op string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before = is
+}
+
 // alive returns ErrCrashed after the crash. mu is held.
 func (f *FS) alive() error {
 	if f.crashed {
@@ -137,7 +146,12 @@ func (f *FS) step(format string, args ...any) error {
 	if f.crashed {
 		return ErrCrashed
 	}
-	f.log = append(f.log, fmt.Sprintf(format, args...))
+	op := fmt.Sprintf(format, args...)
+	if f.before != nil && f.before(op) {
+		f.crashed = true
+		return ErrCrashed
+	}
+	f.log = append(f.log, op)
 	return nil
 }
 

@@ -112,6 +112,23 @@ func TestAfterTheCrashNothingWorks(t *testing.T) {
 	}
 }
 
+func TestPowerIsCutBeforeAnOperationThatIsDescribed(t *testing.T) {
+	t.Parallel()
+	f := crashfs.New(1)
+	f.CrashBefore(func(op string) bool { return op == "mkdir b" })
+	if err := f.Mkdir("a"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"b", "c"} {
+		if err := f.Mkdir(dir); !errors.Is(err, crashfs.ErrCrashed) {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if got := f.Log(); len(got) != 1 || got[0] != "mkdir a" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestDiskCanBeFull(t *testing.T) {
 	t.Parallel()
 	f := crashfs.New(1)

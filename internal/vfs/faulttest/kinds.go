@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"regexp"
@@ -104,4 +105,38 @@ func (r *Runs) Sample(every, phase int) (chosen [][]int) {
 		slices.Sort(ns)
 	}
 	return chosen
+}
+
+// Nth is an operation of a run by its kind. Where goroutines work side by side, other operations come before it in
+// each run.
+type Nth struct {
+	Kind string
+	N    int // among those of its kind, from 1 on
+}
+
+// Nth returns the n-th operation of a run.
+func (r *Runs) Nth(run, n int) Nth {
+	at := Nth{Kind: r.kinds[run][n-1]}
+	for _, kind := range r.kinds[run][:n] {
+		if kind == at.Kind {
+			at.N++
+		}
+	}
+	return at
+}
+
+// String says it in a message.
+func (at Nth) String() string { return fmt.Sprintf("%q, number %d", at.Kind, at.N) }
+
+// Is returns a function that is called with each operation of another run, and finds it there.
+func (at Nth) Is() func(op string) bool {
+	verb, _, _ := strings.Cut(at.Kind, " ")
+	seen := 0
+	return func(op string) bool {
+		if !strings.HasPrefix(op, verb) || Kind(op) != at.Kind {
+			return false
+		}
+		seen++
+		return seen == at.N
+	}
 }

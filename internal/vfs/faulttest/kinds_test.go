@@ -104,3 +104,16 @@ func TestSampleTriesAllOperationsInAsManyPhasesAsItsDistance(t *testing.T) {
 		}
 	}
 }
+
+// TestOperationOfARunIsFoundInAnotherOne by its kind, although others come before it there.
+func TestOperationOfARunIsFoundInAnotherOne(t *testing.T) {
+	t.Parallel()
+	runs := faulttest.NewRuns([]string{"syncall"}, []string{"sync A/t1", "create A/t2", "sync A/t2", "syncdir A"})
+	other := []string{"syncdir A", "sync A/t7", "sync A/x.serial", "syncdir A", "sync A/t9", "sync A/t8"}
+	for n, want := range map[int]int{1: 1, 2: -1, 3: 4, 4: 0} {
+		at := runs.Nth(1, n)
+		if got := slices.IndexFunc(other, at.Is()); got != want {
+			t.Errorf("%v: at %d, want %d", at, got, want)
+		}
+	}
+}
