@@ -72,17 +72,22 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	returned, newer := int64(0), int64(0)
+	returned, newer, damaged := int64(0), int64(0), int64(0)
 	for _, a := range plan {
 		switch {
 		case a.Verb == salvage.Newer:
 			newer++
+		case a.Verb == salvage.Damaged && !a.Returned:
+			damaged++
 		case a.Returned:
 			returned++
 		}
 		if err := o.print(e, a); err != nil {
 			return err
 		}
+	}
+	if damaged > 0 { // which a power cut leaves, too, without a loss
+		e.note("warning: left in %s, since nothing of it can be put back: %s; dirstorage check %s tells whether transactions are missing\n", o.dir, human.Number(damaged, "damaged file"), shellWord(o.home))
 	}
 	if !o.dryRun {
 		err = apply(ctx, e, lost, home, plan)

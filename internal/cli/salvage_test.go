@@ -143,3 +143,25 @@ func TestSalvagedFilesLookNew(t *testing.T) {
 		want(t, exitOK, "0 damaged", "check", home)
 	}
 }
+
+// TestSalvageSaysThatNothingOfAFileIsLeft: a bundle without one whole frame is not put back, and that is
+// not passed over in silence.
+func TestSalvageSaysThatNothingOfAFileIsLeft(t *testing.T) {
+	t.Parallel()
+	home, dir := importedHome(t), t.TempDir()
+	bundles, err := filepath.Glob(filepath.Join(home, "A", "bundles", "*.tar.zst"))
+	if err != nil || len(bundles) == 0 {
+		t.Fatalf("%v, %v", bundles, err)
+	}
+	to := filepath.Join(dir, filepath.Base(bundles[0]))
+	if err := os.Rename(bundles[0], to); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(to, 100); err != nil {
+		t.Fatal(err)
+	}
+	_, stdout, stderr := command(t.Context(), "salvage", dir, home)
+	if !strings.HasPrefix(stdout.String(), "damaged ") || !strings.Contains(stderr.String(), "nothing of it can be put back: 1 damaged file; dirstorage check "+home) {
+		t.Errorf("%s%s", stdout, stderr)
+	}
+}
