@@ -318,4 +318,9 @@ func TestFewPagesAreMadeAtOnce(t *testing.T) {
 	if code, _ := s.get("/web/"); code != http.StatusOK {
 		t.Errorf("with a place: %d", code)
 	}
+	s.site.making <- struct{}{}
+	s.site.stop() // while one waits
+	if code, body := s.get("/web/"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the server stops: the page was given up") {
+		t.Errorf("one that waits when the server ends: %d\n%s", code, body)
+	}
 }

@@ -135,6 +135,11 @@ type link struct{ Text, URL string }
 // pager leads to the other parts of a list. A link that is zero is not shown.
 type pager struct{ First, Previous, Next link }
 
+// stops is why a page is given up that is being made, or waits for that, when the server ends.
+func stops() *failure {
+	return &failure{code: http.StatusServiceUnavailable, retry: 10, text: "the server stops: the page was given up"}
+}
+
 func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, Root)
 	p, ok := s.pages[path]
@@ -162,7 +167,11 @@ func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
 	case places <- struct{}{}:
 		defer leave()
 	case <-ctx.Done():
-		s.fail(w, r, &failure{code: http.StatusServiceUnavailable, retry: 5, text: "too many pages are asked for at once: try again in some seconds"})
+		err := &failure{code: http.StatusServiceUnavailable, retry: 5, text: "too many pages are asked for at once: try again in some seconds"}
+		if s.life.Err() != nil {
+			err = stops()
+		}
+		s.fail(w, r, err)
 		return
 	}
 	if p.raw != nil {
@@ -173,7 +182,7 @@ func (s *Site) servePage(w http.ResponseWriter, r *http.Request) {
 	}
 	data, err := p.serve(ctx, q)
 	if err != nil && s.life.Err() != nil {
-		err = &failure{code: http.StatusServiceUnavailable, retry: 10, text: "the server stops: the page was given up"}
+		err = stops()
 	}
 	if err != nil {
 		s.fail(w, r, err)

@@ -120,20 +120,20 @@ func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, blob io.Read
 	if err != nil {
 		return err
 	}
-	// The content is read into its place in the frames, some of which are sent at once.
-	size := len(head) + chunkBytes + len(tail)
-	frames := make([]byte, chunksAtOnce*size)
-	for at := 0; at < len(frames); at += size {
-		copy(frames[at:], head)
-		copy(frames[at+size-len(tail):], tail)
-	}
+	// The content is read into its place in the frames. The first one is sent alone, because many blobs
+	// are small, then some at once.
+	frames := framesAround(head, tail, 1)
+	size := len(frames)
 	for at := 0; ; {
 		content := frames[at+len(head):][:chunkBytes]
 		n, err := io.ReadFull(blob, content)
 		if err == nil {
 			if at += size; at == len(frames) {
-				at = 0
 				err = t.c.putFrames(frames)
+				if at == size {
+					frames = framesAround(head, tail, chunksAtOnce)
+				}
+				at = 0
 			}
 		} else if ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF); ended {
 			return t.endBlob(oid, serial, data, frames[:at], content[:n])
@@ -142,6 +142,17 @@ func (t *Txn) StoreBlob(oid zodb.OID, serial zodb.TID, data []byte, blob io.Read
 			return err
 		}
 	}
+}
+
+// framesAround returns n frames with room for a chunk in each.
+func framesAround(head, tail []byte, n int) []byte {
+	size := len(head) + chunkBytes + len(tail)
+	frames := make([]byte, n*size)
+	for at := 0; at < len(frames); at += size {
+		copy(frames[at:], head)
+		copy(frames[at+size-len(tail):], tail)
+	}
+	return frames
 }
 
 // endBlob sends frames of a blob, and the rest of its content, which is shorter than a chunk.

@@ -95,6 +95,54 @@ func TestTransactionIsSentAsPythonSendsIt(t *testing.T) {
 	})
 }
 
+// TestTheFirstChunkOfABlobIsSentAtOnce, and takes the memory of one: many blobs are small.
+func TestTheFirstChunkOfABlobIsSentAtOnce(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, e wire.Encoding) {
+		const chunk = 59_000
+		came := make(chan int, 20)
+		o := registered(t, func(f *fake) {
+			for {
+				frame, err := f.in.Next()
+				if err != nil {
+					return
+				}
+				if m, err := wire.Decode(f.e, frame); err == nil && m.Name == "storeBlobChunk" {
+					came <- len(m.Args.(wire.Tuple)[0].([]byte))
+				}
+			}
+		})
+		o.Encoding = e
+		txn, err := dial(t, o).Begin(zodb.TxnMeta{}, zeoclient.BeginOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		source, sink := io.Pipe()
+		stored := make(chan error, 1)
+		go func() { stored <- txn.StoreBlob(7, 1, []byte("blob"), source) }()
+		for _, n := range []int{chunk, 5*chunk + 3} {
+			sink.Write(make([]byte, n))
+			select {
+			case got := <-came:
+				if got != chunk {
+					t.Errorf("a chunk of %d bytes", got)
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("nothing is sent until there is more")
+			}
+		}
+		sink.Close()
+		if err := <-stored; err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []int{chunk, chunk, chunk, chunk, 3} {
+			if got := <-came; got != want {
+				t.Errorf("a chunk of %d bytes, want %d", got, want)
+			}
+		}
+	})
+}
+
 func TestConflictsAreLeftToTheClient(t *testing.T) {
 	t.Parallel()
 	c := dial(t, registered(t, func(f *fake) {
