@@ -540,12 +540,13 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 		c := packCase{format: allFormats()[i%len(allFormats())], seed: uint64(i) + 100, set: sets[i%len(sets)], steps: 30, every: 4}
 		t.Run(fmt.Sprintf("seed %d %s %s", c.seed, c.format, c.set), func(t *testing.T) {
 			t.Parallel()
+			made := 0 // operations before those of the storage
 			begin := func(crashAt int) (*crashfs.FS, *packModel, error) {
 				f := crashfs.New(int64(c.seed))
 				if err := c.home(f); err != nil {
 					t.Fatal(err)
 				}
-				made := f.Ops()
+				made = f.Ops()
 				if crashAt > 0 {
 					f.CrashAt(made + crashAt)
 				}
@@ -565,7 +566,7 @@ func TestCrashAtEveryOperationOfPacks(t *testing.T) {
 			if m.packs < 2 {
 				t.Fatalf("only %d packs", m.packs)
 			}
-			ops := f.Ops()
+			ops := f.Ops() - made
 			for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) { // other ones with each seed
 				f, m, err := begin(n)
 				if err == nil {
