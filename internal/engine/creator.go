@@ -42,11 +42,12 @@ func (c *creator) create(final string, populate func()) (err error) {
 	}
 	lock, err := c.lock()
 	if err != nil {
-		return errors.Join(err, c.removeEmpty(inPlace))
+		return errors.Join(c.overtaken(err, final), c.removeEmpty(inPlace))
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	// Again: another process may have been at work.
 	foreign, err := notOurs(c.fs, c.base, c.marks...)
+	err = c.overtaken(err, final)
 	if err == nil && foreign != "" {
 		err = fmt.Errorf("%w: %s holds %s, which no create made: move it away", fs.ErrExist, c.fs.Path(c.base), foreign)
 	}
@@ -81,6 +82,18 @@ func (c *creator) lock() (vfs.Lock, error) {
 		return nil, fmt.Errorf("%w: another process makes it: %w", zodb.ErrLocked, err)
 	}
 	return lock, err
+}
+
+// overtaken returns the error of a step under the name base: ErrLocked if another process has given that
+// directory the name final meanwhile.
+func (c *creator) overtaken(err error, final string) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, serr := c.fs.Stat(path.Join(final, home.SettingsFile)); serr != nil {
+		return err
+	}
+	return fmt.Errorf("%w: another process has just made it", zodb.ErrLocked)
 }
 
 // removeEmpty removes the directories that were made without the lock. It may be another
