@@ -404,7 +404,7 @@ def main():
     p.add_argument("--objects", type=int, default=1_000_000)
     p.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
     p.add_argument("--seconds", type=int, default=5, help="of each measurement over the wire (default 5)")
-    p.add_argument("--touch", type=int, default=4, help="GiB that are written and removed before each of them (default 4)")
+    p.add_argument("--touch", type=int, default=4, help="GiB that are written and removed before the blobs (default 4)")
     p.add_argument("--sustain", type=int, default=0, help="seconds of sustained commits; 0: none")
     p.add_argument("--format", default="bundled", help="of the homes (default bundled)")
     p.add_argument("--only", type=lambda s: s.split(","), help="names of lines, with commas: " + ", ".join(line.name for line in LINES))
