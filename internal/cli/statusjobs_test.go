@@ -300,15 +300,22 @@ func TestDamageThatCannotBeRecordedIsNotLost(t *testing.T) {
 	w.end()
 }
 
+// dial returns a client of the server.
+func (w *webServer) dial(t *testing.T) *zeoclient.Client {
+	t.Helper()
+	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Network: "tcp", Address: w.await(&w.log, `listening address=(127\.\S+)`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // TestPacksOfClientsAreRecorded, and those that give back space.
 func TestPacksOfClientsAreRecorded(t *testing.T) {
 	t.Parallel()
 	home := importedHome(t, "--format", "chunky")
 	w := startWeb(t, home)
-	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Network: "tcp", Address: w.await(&w.log, `listening address=(127\.\S+)`)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := w.dial(t)
 	pack := func() error { return c.Pack(t.Context(), time.Now(), true) }
 	f, err := vfs.OS(home)
 	if err != nil {
@@ -352,10 +359,7 @@ func TestDamageThatAClientMeetsIsTold(t *testing.T) {
 	t.Parallel()
 	home := importedHome(t, "--format", "chunky")
 	w := startWeb(t, home)
-	c, err := zeoclient.Dial(t.Context(), zeoclient.Options{Network: "tcp", Address: w.await(&w.log, `listening address=(127\.\S+)`)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := w.dial(t)
 	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
 	if _, err := c.LoadBefore(t.Context(), 0, zodb.MaxTID); err == nil {
 		t.Error("a damaged object was loaded")

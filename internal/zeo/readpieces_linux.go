@@ -15,8 +15,8 @@ type piecesConn struct {
 	raw syscall.RawConn
 }
 
-// piecesReader returns a connection as one of which package wire reads several pieces of a blob at once; itself, if
-// it is more than a socket.
+// piecesReader returns a connection of which package wire reads several pieces of a blob at once; the
+// connection itself, if it is more than a socket.
 func piecesReader(nc net.Conn) io.Reader {
 	if raw := rawSocket(nc); raw != nil {
 		return &piecesConn{nc, raw}
