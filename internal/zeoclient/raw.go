@@ -15,6 +15,9 @@ import (
 // protocolVersion is the only one that is spoken.
 const protocolVersion = '5'
 
+// readBytes is how much is read at once: some pieces of a blob, which fit into a processor's cache.
+const readBytes = 256 << 10
+
 // Raw is a connection on which the caller speaks the protocol frame by frame:
 // for tests of a server and for measurements. One goroutine may read and one
 // may write at a time.
@@ -46,7 +49,7 @@ func dialRaw(ctx context.Context, o Options) (*Raw, error) {
 		}
 		conn = secure
 	}
-	return &Raw{Conn: conn, In: wire.NewReader(conn, o.Limit)}, nil
+	return &Raw{Conn: conn, In: wire.NewReaderSize(conn, o.Limit, readBytes)}, nil
 }
 
 // dialWaiting connects, trying again for as long as the options say.

@@ -10,7 +10,7 @@ import (
 // headLen is the length of the length before a frame, in bytes.
 const headLen = 4
 
-// bufferLen is the size of a Reader's buffer, in bytes. Frames that fit are not copied.
+// bufferLen is the usual size of a Reader's buffer, in bytes. Frames that fit are not copied.
 const bufferLen = 64 << 10
 
 // smallLen is its size before SetLimit, in bytes.
@@ -32,7 +32,7 @@ type Reader struct {
 	limit int64
 	err   error // returned for ever
 
-	buf        []byte // bufferLen, or smallLen
+	buf        []byte // at least bufferLen, or smallLen
 	start, end int    // read and not yet returned: buf[start:end]
 	big        []byte // the frame that was too long for buf
 	gate       Gate   // nil: none
@@ -75,7 +75,13 @@ func (r *Reader) Release() {
 // NewReader returns a Reader with a buffer for many small frames. limit is the
 // largest frame in bytes.
 func NewReader(r io.Reader, limit int64) *Reader {
-	return &Reader{r: r, limit: limit, buf: make([]byte, bufferLen)}
+	return NewReaderSize(r, limit, bufferLen)
+}
+
+// NewReaderSize returns a Reader with a buffer of size bytes, at least 64 KiB. With room for several
+// pieces of a blob it reads them together.
+func NewReaderSize(r io.Reader, limit int64, size int) *Reader {
+	return &Reader{r: r, limit: limit, buf: make([]byte, max(size, bufferLen))}
 }
 
 // NewSmallReader returns a Reader that needs little memory until SetLimit is called, for

@@ -30,6 +30,8 @@ func TestFramesArrive(t *testing.T) {
 	for _, size := range []int{
 		0, 1, 5, 0, 100, bufferLen - 5, bufferLen - 4, bufferLen - 3, 3, bufferLen, bufferLen + 1, 7,
 		2 * bufferLen, 10*bufferLen + 17, 1, 0,
+		bufferLen - 100, bufferLen - 100, bufferLen - 100, bufferLen - 100, bufferLen - 100, // over the end of four
+		4*bufferLen - 5, 4*bufferLen - 4, 4*bufferLen - 3, 4 * bufferLen, 2,
 	} {
 		p := make([]byte, size)
 		for i := range p {
@@ -45,14 +47,10 @@ func TestFramesArrive(t *testing.T) {
 		"error with end": iotest.DataErrReader,
 		"empty reads":    func(r io.Reader) io.Reader { return &hesitant{r: r} },
 	} {
-		read := func(t *testing.T, small bool) {
+		read := func(t *testing.T, r *Reader) {
 			t.Parallel()
-			r := NewReader(wrap(bytes.NewReader(stream)), 1<<30)
-			if small {
-				r = NewSmallReader(wrap(bytes.NewReader(stream)), 1<<30)
-			}
 			for i, want := range payloads {
-				if small && i == len(payloads)/2 {
+				if len(r.buf) < bufferLen && i == len(payloads)/2 {
 					r.SetLimit(1 << 30)
 				}
 				got, err := r.Next()
@@ -66,8 +64,13 @@ func TestFramesArrive(t *testing.T) {
 				}
 			}
 		}
-		t.Run(name, func(t *testing.T) { read(t, false) })
-		t.Run(name+", small until its limit is set", func(t *testing.T) { read(t, true) })
+		t.Run(name, func(t *testing.T) { read(t, NewReader(wrap(bytes.NewReader(stream)), 1<<30)) })
+		t.Run(name+", small until its limit is set", func(t *testing.T) {
+			read(t, NewSmallReader(wrap(bytes.NewReader(stream)), 1<<30))
+		})
+		t.Run(name+", large buffer", func(t *testing.T) {
+			read(t, NewReaderSize(wrap(bytes.NewReader(stream)), 1<<30, 4*bufferLen))
+		})
 	}
 }
 
