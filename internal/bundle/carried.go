@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -30,6 +31,15 @@ func (r *Reader) ListLost() bool { return r.lost }
 // ListUnknown reports of a Reader that was rebuilt that nobody knows whether the bundle carried a list: the
 // end of it, where that would be, is missing or damaged, and none was found.
 func (r *Reader) ListUnknown() bool { return r.unknown }
+
+// ListNewer returns of a Reader that was rebuilt the *layout.NewerError about the list that it carries; nil: a newer
+// release did not write that, or nothing whole says so.
+func (r *Reader) ListNewer() error {
+	if r.newer == nil {
+		return nil
+	}
+	return r.newer
+}
 
 // carriedMember is a member that is gone.
 type carriedMember struct {
@@ -137,9 +147,66 @@ func (r *Reader) findList(tarEnd int64, footer bool) (list []byte, lost bool, er
 		_, err = r.parseList(list)
 	}
 	if err != nil {
+		r.noteNewer(err)
 		return nil, true, err
 	}
 	return list, false, nil
+}
+
+// noteNewer notes an error about a list if a newer release wrote it. The checksum covers the version, so a
+// damaged list does not pass for one.
+func (r *Reader) noteNewer(err error) {
+	if n, ok := errors.AsType[*layout.NewerError](newer(err, r.path)); ok {
+		r.newer = n
+	}
+}
+
+// findNewer looks for the list of a newer release behind an offset, where the members are not all there, so that
+// the list tells no more of them. It is the last frame before the footer, or a part of it.
+func (r *Reader) findNewer(from int64, footer bool) error {
+	if footer {
+		if r.listSize == 0 {
+			return nil
+		}
+		return r.newerAt(r.size-FooterSize-r.listSize, r.listSize)
+	}
+	const step = 1 << 20
+	head := skippableHead + len(goneMagic)
+	b := make([]byte, step+head-1)
+	for at := from; at+int64(head) <= r.size; at += step {
+		part := b[:min(int64(len(b)), r.size-at)]
+		if err := r.readAt(part, at); err != nil {
+			return err
+		}
+		for k := 0; ; k++ {
+			next := bytes.Index(part[k:], []byte(goneMagic))
+			if next < 0 {
+				break
+			}
+			if k += next; k < skippableHead || binary.LittleEndian.Uint32(part[k-skippableHead:]) != skippableMagic {
+				continue
+			}
+			begin, size := at+int64(k), int64(binary.LittleEndian.Uint32(part[k-4:]))
+			if rest := r.size - begin - size; rest < 0 || rest > FooterSize {
+				continue
+			}
+			if err := r.newerAt(begin, size); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// newerAt notes whether the list at an offset is of a newer release.
+func (r *Reader) newerAt(at, size int64) error {
+	list := make([]byte, size)
+	if err := r.readAt(list, at); err != nil {
+		return err
+	}
+	_, err := r.parseList(list)
+	r.noteNewer(err)
+	return nil
 }
 
 // behindIndex returns where the content of the frame behind the sections of the index is, if it begins as

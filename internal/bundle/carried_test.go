@@ -2,10 +2,12 @@ package bundle
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -231,6 +233,68 @@ func TestMergeOfAMemberThatIsGoneTwice(t *testing.T) {
 		}})
 		if err != nil || info.Revisions+info.Transactions != 0 || info.listSize != 0 {
 			t.Error(fmt.Sprintf("stamp %d: %+v, ", stamp, info), err)
+		}
+	}
+}
+
+// TestTheListOfANewerReleaseIsKnownBehindDamage: the footer, the fences or the frames of a bundle are damaged, or its
+// end is cut off, and the list that it carries is whole, and of a newer release. Where the list is damaged, too, its
+// version is nobody's word, and the same bytes in the content of a record are not a list.
+func TestTheListOfANewerReleaseIsKnownBehindDamage(t *testing.T) {
+	t.Parallel()
+	var whole []byte
+	var info Info
+	for seed := uint64(0); info.listSize == 0 || info.Frames < 2; seed++ {
+		whole, info, _, _ = mergedCarrying(t, seed)
+	}
+	begin := len(whole) - FooterSize - int(info.listSize)
+	end := begin + int(info.listSize)
+	newerList := func(b []byte) {
+		list := b[begin:end]
+		binary.BigEndian.PutUint32(list[goneVersion:], 9)
+		binary.BigEndian.PutUint32(list[len(list)-goneTail:], checksum(list[:len(list)-goneTail]))
+	}
+	for _, tc := range []struct {
+		name   string
+		damage func(b []byte) []byte
+		newer  bool
+	}{
+		{"the footer", func(b []byte) []byte { b[len(b)-100] ^= 1; return b }, true},
+		{"the frame of the footer", func(b []byte) []byte { b[end] ^= 1; return b }, true},
+		{"the footer is cut off", func(b []byte) []byte { return b[:end] }, true},
+		{"a half of the footer is cut off", func(b []byte) []byte { return b[:end+100] }, true},
+		{"the fences", func(b []byte) []byte { b[info.sections[sectionFences]] ^= 1; return b }, true},
+		{"the fences and the footer", func(b []byte) []byte { b[info.sections[sectionFences]] ^= 1; b[len(b)-100] ^= 1; return b }, true},
+		{"a frame and the fences", func(b []byte) []byte { b[40] ^= 1; b[info.sections[sectionFences]] ^= 1; return b }, true},
+		{"a frame and the footer", func(b []byte) []byte { b[40] ^= 1; b[len(b)-100] ^= 1; return b }, true},
+		{"a frame, the index, and the footer", func(b []byte) []byte { b[40] ^= 1; clear(b[info.dataEnd : begin-8]); return b[:end] }, true},
+		{"the list", func(b []byte) []byte { b[begin+20] ^= 1; b[len(b)-100] ^= 1; return b }, false},
+		{"the list, a frame and the footer", func(b []byte) []byte { b[40] ^= 1; b[begin+20] ^= 1; b[len(b)-100] ^= 1; return b }, false},
+		{"a part of the list is cut off", func(b []byte) []byte { return b[:end-1] }, false},
+		{"the version of the footer", func(b []byte) []byte {
+			copy(b, whole)
+			b[len(b)-FooterSize+skippableHead+footVersion+3] = 9
+			return b
+		}, false},
+		{"a list in the content", func(b []byte) []byte {
+			list := slices.Clone(b[begin-skippableHead : end])
+			return append(list, whole[:len(whole)-100]...)
+		}, false},
+	} {
+		b := slices.Clone(whole)
+		newerList(b)
+		b = tc.damage(b)
+		r, _, err := Rebuild(bytes.NewReader(b), int64(len(b)), "x", RebuildOptions{Flags: func(layout.Name, []byte) uint16 { return 0 }})
+		if err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+			continue
+		}
+		n, ok := errors.AsType[*layout.NewerError](r.ListNewer())
+		if ok != tc.newer || ok && (n.Path != "x" || n.Version != "9") {
+			t.Errorf("%s: %v, want newer %t", tc.name, r.ListNewer(), tc.newer)
+		}
+		if tc.newer && r.Carried() != nil {
+			t.Errorf("%s: it has the list %+v", tc.name, r.Carried())
 		}
 	}
 }

@@ -30,6 +30,8 @@ type Reader struct {
 	lost bool
 	// unknown: it is rebuilt, and nobody knows whether it carried one.
 	unknown bool
+	// newer: it is rebuilt, and the list that it carries is of a newer release.
+	newer *layout.NewerError
 }
 
 // Open reads the footer and the fences of a bundle of a size in bytes. The path is for errors.

@@ -32,7 +32,7 @@ type RebuildOptions struct {
 // members with the same name the first counts. If the footer is whole, Info is as it says,
 // except for the numbers of members; footer reports that. If only the index was lost, the new one
 // equals it, byte for byte. The list that the bundle carries, if any, is taken over where it is whole, and all
-// members are there; see [Reader.ListLost]. An error is that of reading the file.
+// members are there; see [Reader.ListLost] and [Reader.ListNewer]. An error is that of reading the file.
 func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reader, footer bool, err error) {
 	i := Info{Min: o.Name.Min, Max: o.Name.Max, Generation: o.Name.Generation}
 	end := size
@@ -117,6 +117,8 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 		if list, lost, err = whole.findList(tarEnd, footer); vfs.Passes(err) {
 			return nil, footer, err
 		}
+	} else if err := whole.findNewer(behind(frames), footer); vfs.Passes(err) {
+		return nil, footer, err
 	}
 	var index bytes.Buffer
 	x := &indexWriter{w: &index, sum: sha256.New(), at: end, info: &i}
@@ -125,11 +127,20 @@ func Rebuild(r io.ReaderAt, size int64, path string, o RebuildOptions) (b *Reade
 		return nil, footer, x.err
 	}
 	b = &Reader{Info: i, r: &indexBehind{r, index.Bytes(), end}, size: end + int64(index.Len()) + FooterSize, path: path, rebuilt: true,
-		tarEnd: tarEnd, lost: lost, unknown: whole.unknown}
+		tarEnd: tarEnd, lost: lost, unknown: whole.unknown, newer: whole.newer}
 	if err := cmp.Or(b.readFences(), b.readList()); err != nil {
 		return nil, footer, err
 	}
 	return b, footer, nil
+}
+
+// behind returns the end of the last frame.
+func behind(frames []Frame) int64 {
+	if len(frames) == 0 {
+		return 0
+	}
+	last := frames[len(frames)-1]
+	return last.Offset + last.Size
 }
 
 // findEnd returns where the tar ends, if its frames lie one behind the other, undamaged; else 0.

@@ -163,6 +163,9 @@ func (v *bundles) openPart(n bundle.Name, side string) (*part, error) {
 		if !v.rebuild(p, func(f Finding) { v.faults = append(v.faults, f) }) {
 			return nil, nil
 		}
+		if newer := p.ListNewer(); newer != nil { // the list is whole, and that release knows the rest
+			return nil, newer
+		}
 	}
 	if said := (bundle.Name{Min: p.Min, Max: p.Max, Generation: p.Generation}); p.footed && said != n {
 		v.faults = append(v.faults, bundleFault(BundleName, p.path, "its footer says that it is %s; “salvage” gives it back its name", said))

@@ -2,6 +2,9 @@ package check
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -76,5 +79,27 @@ func TestACarriedListCounts(t *testing.T) {
 		}) {
 			t.Errorf("byte %d of %d, in the list: %v", at, len(whole), kindsOf(found))
 		}
+	}
+}
+
+// TestACarriedListOfANewerReleaseIsNotDamage: the footer of the bundle is. That release has to look at it.
+func TestACarriedListOfANewerReleaseIsNotDamage(t *testing.T) {
+	t.Parallel()
+	h, _ := threeBundles(t)
+	path := h.carrying(h.bundles()[0], 1)
+	b := h.read(path)
+	end := len(b) - bundle.FooterSize
+	b[end+100] ^= 1
+	h.write(path, b)
+	if found, _ := findings(t, Options{FS: h.fs}); !slices.ContainsFunc(found, func(f Finding) bool { return f.Path == path && f.Severity == Damage }) {
+		t.Fatalf("of this release: %v", kindsOf(found))
+	}
+	list := b[bytes.LastIndex(b[:end], []byte("DSgone\r\n")):end]
+	binary.BigEndian.PutUint32(list[8:], 9)
+	binary.BigEndian.PutUint32(list[len(list)-4:], crc32.Checksum(list[:len(list)-4], crc32.MakeTable(crc32.Castagnoli)))
+	h.write(path, b)
+	_, err := Run(t.Context(), Options{FS: h.fs}, func(Finding) {})
+	if newer, ok := errors.AsType[*layout.NewerError](err); !ok || newer.Path != path {
+		t.Errorf("%v, want that a newer release wrote %s", err, path)
 	}
 }

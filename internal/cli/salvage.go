@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,9 @@ copy it to its place below HOME/A. A place that is occupied is never touched, an
 nothing is taken out of DIR. HOME must not be open and must have been recovered. Run
 check afterwards. The next backup is a full one then, and convert compares everything
 again.
+
+A bundle of which nothing can be put back, or only a part, has transactions that no
+other file may have. Where HOME lacks them, its line names them, and the status is 3.
 
 A bundle whose end is lost may have carried the list of its removed members. Where
 nothing else knows it, they are there again until the next pack, the last line says
@@ -72,15 +76,19 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	returned, newer, damaged := int64(0), int64(0), int64(0)
+	var left leftOut
+	damaged := int64(0)
 	for _, a := range plan {
 		switch {
 		case a.Verb == salvage.Newer:
-			newer++
+			left.newer++
+		case a.Missing:
+			left.missing++
 		case a.Verb == salvage.Damaged && !a.Returned:
 			damaged++
-		case a.Returned:
-			returned++
+		}
+		if a.Verb != salvage.Newer && a.Returned {
+			left.returned++
 		}
 		if err := o.print(e, a); err != nil {
 			return err
@@ -92,24 +100,39 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 	if !o.dryRun {
 		err = apply(ctx, e, lost, home, plan)
 	}
-	if err != nil || returned+newer == 0 {
+	if err != nil || left == (leftOut{}) {
 		return err
 	}
-	return &status{code: exitDamage, err: o.incomplete(returned, newer)}
+	return &status{code: exitDamage, err: o.incomplete(left)}
+}
+
+// leftOut counts what a salvage could not do.
+type leftOut struct {
+	returned int64 // bundles whose removed members may be there again
+	newer    int64 // files that a newer release has to judge
+	missing  int64 // bundles that are not put back whole
 }
 
 // incomplete is the error of a salvage that has done what it could.
-func (o *salvageCommand) incomplete(returned, newer int64) error {
-	if newer > 0 {
-		text := fmt.Sprintf("left alone: %s that a newer release wrote, or has to judge; transactions are missing, or objects that packs removed are there again", human.Number(newer, "file"))
-		if returned > 0 {
-			text += fmt.Sprintf("; the lists of removed members of %s are lost, too", human.Number(returned, "bundle"))
+func (o *salvageCommand) incomplete(left leftOut) error {
+	var faults []string
+	say := func(n int64, format, of string) {
+		if n > 0 {
+			faults = append(faults, fmt.Sprintf(format, human.Number(n, of)))
 		}
-		return hint(errors.New(text),
-			"this is dirstorage %s; do not open %s with it, run salvage again with that release, or a later one; the lines with “newer” name the files", buildInfo().Version, o.home)
 	}
-	return hint(fmt.Errorf("the lists of removed members of %s are lost: objects that packs removed may be there again", human.Number(returned, "bundle")),
-		"the next pack removes them; if a backup or a copy of %s has such a bundle or list whole, put that into %s and move the one that was made of it out of %s/A/bundles, then run salvage again", o.home, o.dir, o.home)
+	say(left.newer, "left alone: %s that a newer release wrote, or has to judge; transactions are missing, or objects that packs removed are there again", "file")
+	say(left.missing, "%s could not be put back, or not whole: transactions are missing; the lines above name them", "bundle")
+	say(left.returned, "the lists of removed members of %s are lost: objects that packs removed may be there again", "bundle")
+	err := errors.New(strings.Join(faults, "; "))
+	switch {
+	case left.newer > 0:
+		return hint(err, "this is dirstorage %s; do not open %s with it, run salvage again with that release, or a later one; the lines with “newer” name the files", buildInfo().Version, o.home)
+	case left.missing > 0:
+		return hint(err, "if a backup or a copy of %s has such a bundle whole, put that into %s, and move the bundle that was made again of it, if any, out of %s/A/bundles; then run salvage again; dirstorage check %s lists the losses",
+			o.home, o.dir, o.home, shellWord(o.home))
+	}
+	return hint(err, "the next pack removes them; if a backup or a copy of %s has such a bundle or list whole, put that into %s and move the one that was made of it out of %s/A/bundles, then run salvage again", o.home, o.dir, o.home)
 }
 
 // apply carries out a plan. Files bear the time of now, or the floor of time stamps if that is later.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
@@ -144,8 +146,8 @@ func TestSalvagedFilesLookNew(t *testing.T) {
 	}
 }
 
-// TestSalvageSaysThatNothingOfAFileIsLeft: a bundle without one whole frame is not put back, and that is
-// not passed over in silence.
+// TestSalvageSaysThatNothingOfAFileIsLeft: a bundle without one whole frame is not put back. Where HOME lacks its
+// transactions, they are named, and the status is 3, each time.
 func TestSalvageSaysThatNothingOfAFileIsLeft(t *testing.T) {
 	t.Parallel()
 	home, dir := importedHome(t), t.TempDir()
@@ -153,15 +155,38 @@ func TestSalvageSaysThatNothingOfAFileIsLeft(t *testing.T) {
 	if err != nil || len(bundles) == 0 {
 		t.Fatalf("%v, %v", bundles, err)
 	}
+	n, _, _ := bundle.ParseName(filepath.Base(bundles[0]))
+	whole, err := os.ReadFile(bundles[0])
+	if err != nil {
+		t.Fatal(err)
+	}
 	to := filepath.Join(dir, filepath.Base(bundles[0]))
-	if err := os.Rename(bundles[0], to); err != nil {
+	if err := os.WriteFile(to, whole[:100], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(to, 100); err != nil {
+	want(t, exitOK, "other bundles have its transactions", "salvage", dir, home)
+	if err := os.Remove(bundles[0]); err != nil {
 		t.Fatal(err)
 	}
-	_, stdout, stderr := command(t.Context(), "salvage", dir, home)
-	if !strings.HasPrefix(stdout.String(), "damaged ") || !strings.Contains(stderr.String(), "nothing of it can be put back: 1 damaged file; dirstorage check "+home) {
-		t.Errorf("%s%s", stdout, stderr)
+	for _, args := range [][]string{{"salvage", "--dry-run"}, {"salvage"}, {"salvage"}} {
+		want(t, exitDamage, fmt.Sprintf("HOME lacks its transactions from %s to %s", n.Min, n.Max), append(args, dir, home)...)
 	}
+	want(t, exitDamage, "1 bundle could not be put back, or not whole", "salvage", dir, home)
+	want(t, exitDamage, `"missing":true`, "salvage", "--json", dir, home)
+	// A damaged frame costs a part.
+	whole[40] ^= 1
+	if err := os.WriteFile(to, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitDamage, "the content of its damaged pieces is lost", "salvage", dir, home)
+}
+
+// TestSalvageWarnsOfADamagedFile: in the formats with a file for each revision nobody knows which one it was.
+func TestSalvageWarnsOfADamagedFile(t *testing.T) {
+	t.Parallel()
+	home, dir := enginetest.Home(t, engine.CreateOptions{Format: "flat"}), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "#1"), append([]byte(record.ObjectMagic), make([]byte, 100)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, "nothing of it can be put back: 1 damaged file; dirstorage check "+home, "salvage", dir, home)
 }

@@ -40,12 +40,15 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	if err != nil {
 		return err
 	}
+	before := bundle.Name{Min: r.Min, Max: r.Max, Generation: r.Generation}
 	if r.Revisions+r.Transactions == 0 && !r.Complete() {
+		if !footer || r.Identity == b.identity {
+			b.lossy = append(b.lossy, lossy{len(b.actions), before})
+		}
 		b.add(Action{Verb: Damaged, From: l.name, Detail: cause.Error()})
 		return nil
 	}
 	o := bundle.Options{Identity: r.Identity, Min: r.Min, Max: r.Max, Generation: r.Generation, Previous: r.Previous, HighestOID: r.HighestOID}
-	before := bundle.Name{Min: r.Min, Max: r.Max, Generation: r.Generation}
 	if b.whole[before] {
 		b.add(Action{Verb: Duplicate, From: l.name, To: bundlesDir + before.String(), Detail: "it is damaged, and a copy that is whole is among the lost files"})
 		return nil
@@ -68,13 +71,18 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	if !k.exact {
 		o.Generation++ // gone lists do not fit it: its sum is another one
 	}
-	if !r.Complete() {
-		detail += "; the content of its damaged pieces is lost"
-		if footer {
-			if i, err := b.footer(l); err == nil {
-				detail += fmt.Sprintf(": %d revisions and %d transactions", i.Revisions-r.Revisions, i.Transactions-r.Transactions)
-			}
+	lost := !r.Complete()
+	if lost && footer {
+		i, err := b.footer(l)
+		if err != nil {
+			return err
 		}
+		lost = i.Revisions != r.Revisions || i.Transactions != r.Transactions
+		if lost {
+			detail += fmt.Sprintf("; the content of its damaged pieces is lost: %d revisions and %d transactions", i.Revisions-r.Revisions, i.Transactions-r.Transactions)
+		}
+	} else if lost {
+		detail += "; the content of its damaged pieces is lost"
 	}
 	n := bundle.Name{Min: o.Min, Max: o.Max, Generation: o.Generation}
 	a := Action{Verb: Make, From: l.name, To: bundlesDir + n.String(), Detail: detail, Write: func(ctx context.Context, out io.Writer) error {
@@ -82,6 +90,9 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	}}
 	if err := b.judge(&a, n, o.Identity, l); err != nil {
 		return err
+	}
+	if lost {
+		b.judgeLossy(&a, n)
 	}
 	if b.add(a); a.Verb != Make {
 		return nil

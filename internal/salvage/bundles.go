@@ -46,7 +46,11 @@ type bundles struct {
 	newerLists []newerList
 	// carriedOver are lost lists of bundles that are made again, and where they are then.
 	carriedOver map[string]string
-	table       *current.Table // of current revisions; nil: it was not asked for yet, or there is none
+	// beside are the bundles of flushes during a snapshot, which lie in B.
+	beside []liveBundle
+	// lossy are the actions of bundles that are not put back, or not whole.
+	lossy []lossy
+	table *current.Table // of current revisions; nil: it was not asked for yet, or there is none
 }
 
 // hurt is a lost bundle that is damaged. A whole copy of it may come behind it.
@@ -111,6 +115,7 @@ func (p *planner) planBundles(ctx context.Context, files []string) (err error) {
 			return err
 		}
 	}
+	b.nameLosses()
 	for _, name := range b.lists {
 		if err := errors.Join(ctx.Err(), b.list(name)); err != nil {
 			return err
@@ -175,6 +180,9 @@ func (b *bundles) readHome() error {
 	if err != nil {
 		return fmt.Errorf("move one of them out of HOME first: %w", err)
 	}
+	if err := b.readBeside(); err != nil {
+		return err
+	}
 	for _, n := range live {
 		l := liveBundle{name: n, source: func() *lostFile { return open(b.home, bundlesDir+n.String()) }}
 		err := l.read()
@@ -214,7 +222,7 @@ func (l *liveBundle) read() error {
 		return f.err
 	}
 	defer f.close()
-	r, err := bundle.Open(f.file, f.size, f.name)
+	r, err := openBundle(f, l.name)
 	if errors.Is(err, zodb.ErrCorrupt) {
 		return nil
 	}
@@ -358,6 +366,7 @@ func (b *bundles) judge(a *Action, n bundle.Name, identity [16]byte, l *lostFile
 			return nil
 		case n.Min <= other.name.Max && other.name.Min <= n.Max && !n.Supersedes(other.name):
 			a.Verb, a.Detail = Conflict, "its range overlaps with that of "+other.name.String()
+			b.lossy = append(b.lossy, lossy{len(b.actions), n})
 			return nil
 		}
 	}
@@ -386,9 +395,4 @@ func sameContent(a, b *lostFile) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// sorted returns the bundles that count, in order.
-func (b *bundles) sorted() []liveBundle {
-	return slices.SortedFunc(slices.Values(b.live), func(x, y liveBundle) int { return cmp.Compare(x.name.Min, y.name.Min) })
 }

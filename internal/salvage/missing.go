@@ -1,8 +1,10 @@
 package salvage
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -82,4 +84,9 @@ func (b *bundles) wantBlobs(s *seen, l liveBundle) error {
 		}
 	}
 	return nil
+}
+
+// sorted returns the bundles that count, in order.
+func (b *bundles) sorted() []liveBundle {
+	return slices.SortedFunc(slices.Values(b.live), func(x, y liveBundle) int { return cmp.Compare(x.name.Min, y.name.Min) })
 }

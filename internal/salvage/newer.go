@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // A file of a newer release is left where it is, and the rest is salvaged without it. Its content is not
@@ -91,7 +92,7 @@ func (b *bundles) newerLost(name string) (found bool, err error) {
 		b.add(a)
 		return true, nil
 	case kind == kindBundle:
-		_, err := bundle.Open(l.file, l.size, name)
+		_, err := openBundle(l, given)
 		if !isNewer(err) {
 			return false, passing(err)
 		}
@@ -99,6 +100,20 @@ func (b *bundles) newerLost(name string) (found bool, err error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// openBundle opens a bundle. If its end is damaged but for a list that it carries, of a newer release, the error says
+// that. A version counts where the checksum over it is right, so damage makes no file a newer one.
+func openBundle(l *lostFile, given bundle.Name) (*bundle.Reader, error) {
+	r, err := bundle.Open(l.file, l.size, l.name)
+	if !errors.Is(err, zodb.ErrCorrupt) {
+		return r, err
+	}
+	again, _, rerr := rebuild(l, given, nil)
+	if rerr != nil {
+		return nil, rerr
+	}
+	return nil, cmp.Or(again.ListNewer(), err)
 }
 
 // passing returns an error that is not one of the file.

@@ -1,6 +1,7 @@
 package salvage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"os"
@@ -27,6 +28,15 @@ func newerListOf(b []byte) []byte {
 	b = slices.Clone(b)
 	binary.BigEndian.PutUint32(b[8:], 9)
 	return withSum(b, b[:len(b)-4], b[len(b)-4:])
+}
+
+// newerCarriedOf makes of the bytes of a bundle that carries a list one whose list is of a newer release.
+func newerCarriedOf(b []byte) []byte {
+	b = slices.Clone(b)
+	end := len(b) - bundle.FooterSize
+	list := b[bytes.LastIndex(b[:end], []byte("DSgone\r\n")):end]
+	copy(list, newerListOf(list))
+	return b
 }
 
 func withSum(b, of, to []byte) []byte {
@@ -136,6 +146,28 @@ func TestFilesOfANewerReleaseStopNoSalvage(t *testing.T) {
 			b[40] ^= 1
 			w.write("lost+found", filepath.Base(path), b)
 		}, map[Verb]string{Newer: "", Doubtful: "a newer release wrote"}, nil, func(path string) []string { return []string{next(path, 1)} }, false},
+		{"a lost bundle that carries a list, with a damaged footer", func(w *wreck, path string) {
+			to, _ := w.carrying(path, 0)
+			b := newerCarriedOf(w.read("home", to))
+			b[len(b)-100] ^= 1
+			w.lostByName(to, b)
+		}, map[Verb]string{Newer: "its transactions are missing"}, nil, func(path string) []string { return []string{next(path, 1), next(path, 2)} }, false},
+		{"a lost bundle that carries a list, with a damaged frame and its end cut off, and the one that it replaced", func(w *wreck, path string) {
+			before := w.read("home", path)
+			to, _ := w.carrying(path, 0)
+			b := newerCarriedOf(w.read("home", to))
+			b[40] ^= 1
+			w.lostByName(to, b[:len(b)-20])
+			w.write("lost+found", filepath.Base(path), before)
+		}, map[Verb]string{Newer: "", Doubtful: "a newer release wrote"}, nil, func(path string) []string { return []string{path, next(path, 1), next(path, 2)} }, false},
+		{"a bundle in the home that carries a list, with a damaged footer, and the one that it replaced", func(w *wreck, path string) {
+			before := w.read("home", path)
+			to, _ := w.carrying(path, 0)
+			b := newerCarriedOf(w.read("home", to))
+			b[len(b)-100] ^= 1
+			w.write("home", to, b)
+			w.write("lost+found", filepath.Base(path), before)
+		}, map[Verb]string{Newer: "", Doubtful: "a newer release wrote"}, nil, func(path string) []string { return []string{path} }, false},
 		{"a bundle in the home, and no x files", func(w *wreck, path string) {
 			w.write("home", path, newerBundleOf(w.read("home", path)))
 			w.remove("A/x.oid")
@@ -324,5 +356,56 @@ func TestTheLostListOfADamagedBundleIsCarriedOver(t *testing.T) {
 			t.Errorf("the list is carried over: %+v", actions)
 		}
 		w.opens()
+	}
+}
+
+// TestDamageMakesNoFileANewerOne: the version of a footer, of a list beside a bundle, and of one that it carries are
+// damaged. The bundles are put back, as if other bytes were damaged.
+func TestDamageMakesNoFileANewerOne(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		do   func(w *wreck, path string)
+		want map[Verb]string
+		told bool
+	}{
+		{"a footer", func(w *wreck, path string) {
+			b := w.read("home", path)
+			b[len(b)-bundle.FooterSize+8+11] = 9
+			w.lostByName(path, b)
+		}, map[Verb]string{Make: "made again"}, false},
+		{"a list", func(w *wreck, path string) {
+			list := w.gone(path, 1, 0)
+			b := w.read("home", list)
+			b[11] = 9
+			w.lostByName(list, b)
+			w.lose(path)
+		}, map[Verb]string{Place: "", Damaged: "checksum"}, true},
+		{"a carried list, and the footer", func(w *wreck, path string) {
+			to, _ := w.carrying(path, 0)
+			b := w.read("home", to)
+			b[bytes.LastIndex(b, []byte("DSgone\r\n"))+11] = 9
+			b[len(b)-100] ^= 1
+			w.lostByName(to, b)
+		}, map[Verb]string{Make: "made again", Doubtful: "there again"}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w, bundles := newBundledWreck(t)
+			tc.do(w, bundles[1])
+			actions := w.salvage()
+			for verb, part := range tc.want {
+				if !slices.ContainsFunc(actions, func(a Action) bool { return a.Verb == verb && strings.Contains(a.Detail, part) }) {
+					t.Errorf("no %s “%s”: %+v", verb, part, actions)
+				}
+			}
+			if slices.ContainsFunc(actions, func(a Action) bool { return a.Verb == Newer || a.Missing }) {
+				t.Errorf("%+v", actions)
+			}
+			if told := slices.ContainsFunc(actions, func(a Action) bool { return a.Returned }); told != tc.told {
+				t.Errorf("it says that removed members may be there again: %t; %+v", told, actions)
+			}
+			w.opens()
+		})
 	}
 }

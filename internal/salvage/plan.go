@@ -46,6 +46,8 @@ type Action struct {
 	Detail string                                         `json:"detail,omitempty"`
 	// Returned: members of a bundle that packs removed may be there again.
 	Returned bool `json:"returned,omitempty"`
+	// Missing: the home lacks transactions or revisions that the file had, or may have had.
+	Missing bool `json:"missing,omitempty"`
 }
 
 // smallest is the length below which a file can't be an object or transaction.

@@ -26,17 +26,24 @@ func unusable(err error) error {
 		"into a directory DIR, and run “dirstorage salvage DIR HOME”, which puts back all that can be read of it", err)
 }
 
-// openAnyway gives a bundle that is damaged a reader, for who reads beside. ok: it has all of its
-// members. below is the end of the range before it.
-func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) (ok bool) {
-	if !s.o.Beside || !errors.Is(cause, zodb.ErrCorrupt) {
-		return false
+// openAnyway gives a bundle that is damaged a reader, for who reads beside. It returns nil if that has all of
+// its members, else the cause; or a *layout.NewerError, if the list that the bundle carries is whole and of a newer
+// release, which is the one to mend it. below is the end of the range before it.
+func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) error {
+	if !errors.Is(cause, zodb.ErrCorrupt) {
+		return cause
 	}
 	n := o.name
 	r, _, err := bundle.Rebuild(o, o.size, o.path, bundle.RebuildOptions{Name: n, Flags: flagsOfContent, Previous: previousOf})
+	if err == nil && r.ListNewer() != nil {
+		return r.ListNewer()
+	}
+	if !s.o.Beside {
+		return cause
+	}
 	if err != nil || !r.Complete() || r.Min != n.Min || r.Max != n.Max || r.Generation != n.Generation || r.Previous != below {
 		s.warnOnce(o.path, "a damaged bundle is passed over: reads of objects that it may have had are errors", cause)
-		return false
+		return cause
 	}
 	text := "the index of a bundle is damaged: it is read frame by frame"
 	if r.ListLost() {
@@ -44,7 +51,7 @@ func (s *Store) openAnyway(o *opened, below zodb.TID, cause error) (ok bool) {
 	}
 	s.warnOnce(o.path, text, cause)
 	o.Reader, o.rebuilt = r, true
-	return true
+	return nil
 }
 
 // leaveAlone marks the bundle that an error is about: it is damaged, and is neither merged nor rewritten

@@ -164,7 +164,10 @@ func (s *Store) open(n bundle.Name, side store.Side, below zodb.TID) (part, erro
 	if err == nil {
 		err = agrees(o.Reader, n, path)
 	}
-	if err == nil || s.openAnyway(o, below, err) {
+	if err != nil {
+		err = s.openAnyway(o, below, err)
+	}
+	if err == nil {
 		s.recall(o)
 		return part{opened: o, gone: o.Carried()}, nil
 	}

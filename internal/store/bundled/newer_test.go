@@ -1,6 +1,7 @@
 package bundled_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -26,14 +29,16 @@ func TestFileOfANewerReleaseIsRefusedBeforeAnyChange(t *testing.T) {
 	t.Parallel()
 	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3}, []zodb.OID{1, 3}, []zodb.OID{4})
 	for _, tc := range []struct {
-		name                   string
-		newer                  int // bundle
-		list, loading, damaged bool
+		name                            string
+		newer                           int // bundle
+		list, carried, loading, damaged bool
 	}{
 		{name: "the first bundle", newer: 0, loading: true},
 		{name: "the second bundle", newer: 1, loading: true},
 		{name: "the list of the first bundle", newer: 0, list: true, loading: true},
 		{name: "the list of the second bundle", newer: 1, list: true, loading: true},
+		{name: "the list that the first bundle carries, behind a damaged footer", newer: 0, carried: true},
+		{name: "the list that the first bundle carries, behind a damaged footer, while others are put", newer: 0, carried: true, loading: true},
 		{name: "the first bundle, and the last one is damaged", newer: 0, damaged: true},
 		{name: "the list of the first bundle, and the last one is damaged", newer: 0, list: true, damaged: true},
 	} {
@@ -74,13 +79,16 @@ func TestFileOfANewerReleaseIsRefusedBeforeAnyChange(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tc.list {
+			switch {
+			case tc.carried:
+				b = carryingNewer(t, b)
+			case tc.list:
 				path = strings.TrimSuffix(path, ".tar.zst") + ".3.gone"
 				if b, err = (&bundle.Gone{}).Append(nil); err != nil {
 					t.Fatal(err)
 				}
 				newerVersion(b, 8, len(b)-4)
-			} else {
+			default:
 				newerVersion(b[len(b)-bundle.FooterSize+8:], 8, bundle.FooterSize-8-12)
 			}
 			write(path, b)
@@ -105,6 +113,27 @@ func TestFileOfANewerReleaseIsRefusedBeforeAnyChange(t *testing.T) {
 			}
 		})
 	}
+}
+
+// carryingNewer makes of a bundle one that carries a list of a newer release, and whose footer is damaged.
+func carryingNewer(t *testing.T, b []byte) []byte {
+	t.Helper()
+	r, err := bundle.Open(bytes.NewReader(b), int64(len(b)), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	_, err = bundle.Merge(t.Context(), &out, bundle.Options{Identity: r.Identity, Min: r.Min, Max: r.Max, Generation: r.Generation, Previous: r.Previous, HighestOID: r.HighestOID},
+		[]bundle.Source{{Reader: r, Gone: (*bundle.Gone)(nil).With(r.Sum, 9, roaring.BitmapOf(0))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = out.Bytes()
+	end := len(b) - bundle.FooterSize
+	list := b[bytes.LastIndex(b[:end], []byte("DSgone\r\n")):end]
+	newerVersion(list, 8, len(list)-4)
+	b[end+100] ^= 1
+	return b
 }
 
 // newerVersion changes the version of a file, and the checksum of all before it.
