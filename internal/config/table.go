@@ -106,7 +106,7 @@ func table() []setting {
 		{name: "log-level", fallback: "info", help: "debug, info, warn or error", set: setLogLevel},
 		{name: "log-format", fallback: "text", help: "text or json", set: choice(func(c *Config) *string { return &c.LogFormat }, string(logging.Text), string(logging.JSON))},
 		{name: "pid-file", help: "a `FILE` for the process id", set: name(func(c *Config) *string { return &c.PidFile })},
-		{name: "drain-timeout", kind: duration, fallback: "10s", help: "how long open transactions may take at the end", set: timespan(func(c *Config) *time.Duration { return &c.DrainTimeout }, 0)},
+		{name: "drain-timeout", kind: duration, fallback: "10s", help: "how long open transactions, and downloads of blobs, may take at the end", set: timespan(func(c *Config) *time.Duration { return &c.DrainTimeout }, 0)},
 	}
 }
 

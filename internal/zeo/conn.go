@@ -54,8 +54,10 @@ type conn struct {
 	mu       sync.Mutex
 	txn      *txn  // guarded by mu; the open transaction, whose work is its stage's
 	cause    error // guarded by mu: why it ends, the first one
-	draining bool  // guarded by mu: it ends when no transaction is voted for
+	draining bool  // guarded by mu: it ends when it is not busy
 	finishes int   // guarded by mu: how many were asked for and are not answered
+
+	downloads int // guarded by mu: how many blobs were asked for and are not sent
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -95,18 +97,6 @@ func (c *conn) end(cause error) {
 	c.nc.Close()
 }
 
-// drain ends the connection as soon as no transaction was voted for, and the answer to
-// each finish has left.
-func (c *conn) drain() {
-	c.mu.Lock()
-	c.draining = true
-	busy := c.finishes > 0 || c.txn != nil && !c.txn.stage.State().Open()
-	c.mu.Unlock()
-	if !busy {
-		c.end(ErrClosed)
-	}
-}
-
 // errProtocol is a breach of the protocol, after which the connection ends.
 type errProtocol struct{ what string }
 
@@ -136,6 +126,7 @@ func (c *conn) serve() {
 	c.end(err)
 	c.abandon()
 	c.wait.Wait()
+	c.tellCut()
 	c.iterators.close(c)
 	if c.hub != nil {
 		c.hub.leave(c)
@@ -243,6 +234,7 @@ type request struct {
 	oneWay bool
 	name   string
 	args   []any
+	ended  func() error // called once, when the answer is in the outbox; nil: nobody waits for it
 }
 
 // keep makes the request independent of the frame that it came in. The
@@ -324,13 +316,20 @@ func (c *conn) message(frame []byte) error {
 // answer sends the result of a request.
 func (r *request) answer(v any) error {
 	if r.oneWay {
-		return nil
+		return r.end()
 	}
 	err := r.c.out.put(func(b []byte) ([]byte, error) { return wire.AppendReply(b, r.c.encoding, r.rawID, v) })
 	if err != nil {
 		return r.fail(&pythonError{"builtins.ValueError", wire.Tuple{"the result cannot be sent in this encoding: " + err.Error()}})
 	}
-	return nil
+	return r.end()
+}
+
+func (r *request) end() error {
+	if r.ended == nil {
+		return nil
+	}
+	return r.ended()
 }
 
 // fail sends an error. A one-way call that fails ends the connection, because
@@ -352,7 +351,7 @@ func (r *request) fail(err error) error {
 	if perr != nil {
 		return fmt.Errorf("%s: an error that cannot be sent: %w", r.name, errors.Join(err, perr))
 	}
-	return nil
+	return r.end()
 }
 
 // put puts a one-way call to the client into the outbox.

@@ -72,10 +72,9 @@ func (c *conn) runFinish(r *request, f *stage.Finish[*work, *step]) error {
 	c.srv.o.Observer.Committed(h.name, h.clock().Sub(begun))
 	c.mu.Lock()
 	c.finishes--
-	drained := c.draining
 	c.mu.Unlock()
-	if sent == nil && drained {
-		return ErrClosed
+	if sent == nil {
+		sent = c.drained()
 	}
 	return sent
 }

@@ -39,7 +39,7 @@ var methods = map[string]method{
 	"getTid":          {1, 1, false, false, (*conn).getTid},
 	"history":         {1, 2, false, false, (*conn).history},
 	"record_iternext": {0, 1, false, false, (*conn).recordIternext},
-	"sendBlob":        {2, 2, false, false, (*conn).sendBlob},
+	"sendBlob":        {2, 2, false, false, (*conn).download},
 
 	// undolog.go
 	"undoLog":  {2, 2, false, false, (*conn).undoLog},

@@ -1,6 +1,7 @@
 package zeo
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -201,7 +202,7 @@ func (c *conn) tpcAbort(r *request, a *arguments) error {
 		x.stage.Wait() // its vote has failed just now
 	}
 	c.countAbort()
-	return r.answer(nil)
+	return errors.Join(r.answer(nil), c.drained())
 }
 
 func (c *conn) countAbort() {

@@ -70,15 +70,9 @@ func (c *conn) runVote(r *request, v *ballot) error {
 			h.stats.conflicts.Add(1)
 			c.tally.conflicts.Add(1)
 		}
-		return r.fail(err)
+		return errors.Join(r.fail(err), c.drained())
 	}
-	c.mu.Lock()
-	drained := c.draining && to == stage.Resolving
-	c.mu.Unlock()
-	if err := r.answer(answer); err != nil || !drained {
-		return err
-	}
-	return ErrClosed
+	return errors.Join(r.answer(answer), c.drained())
 }
 
 // giveBack settles the vote: the work goes back. Steps that came while it voted are before those that come

@@ -5,6 +5,7 @@ Usage: basic.py [NAME...]; without names, all checks run. Environment: DIRSTORAG
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -267,6 +268,25 @@ def blobs_shared_and_downloaded():
         _blobs(s, shared, {})
     with server("--blob-dir", os.path.abspath("shared")) as s:
         _blobs(s, {}, shared)
+
+
+@check
+def blob_while_the_server_stops():
+    """SIGTERM comes in the middle of the download: what is cut off would spoil the client's next download."""
+    content = b"0123456789" * 10_000_000
+    with server("--drain-timeout", "60s") as s:
+        with Client(s) as a:
+            a.root["b"] = ZODB.blob.Blob(content)
+            a.commit()
+        with Client(s) as b:
+            got = []
+            t = threading.Thread(target=lambda: got.append(read(b.root["b"])))
+            t.start()
+            while not any(f.endswith(".dl") for _, _, files in os.walk(".") for f in files):
+                assert t.is_alive(), "it was too fast to be stopped"
+            s.process.send_signal(signal.SIGTERM)
+            t.join()
+            assert got == [content], "%s bytes" % [len(x) for x in got]
 
 
 @check

@@ -1,0 +1,65 @@
+package zeo
+
+// drain ends the connection as soon as no transaction was voted for, and the answer to each finish and
+// to each sendBlob has left. Python's clients keep the beginning of a blob that was cut off, and put the
+// whole behind it when they ask again.
+func (c *conn) drain() {
+	c.mu.Lock()
+	c.draining = true
+	busy := c.busy()
+	c.mu.Unlock()
+	if !busy {
+		c.end(ErrClosed)
+	}
+}
+
+// busy reports whether a shutdown waits for the connection. mu must be held.
+func (c *conn) busy() bool {
+	return c.finishes > 0 || c.downloads > 0 || c.txn != nil && !c.txn.stage.State().Open()
+}
+
+// drained is called when something has ended for which a shutdown waits, and its answer is in the
+// outbox: ErrClosed ends the connection if it was the last.
+func (c *conn) drained() error {
+	c.mu.Lock()
+	wait := !c.draining || c.busy()
+	c.mu.Unlock()
+	if wait {
+		return nil
+	}
+	if err := c.out.flushAll(); err != nil {
+		return err
+	}
+	return ErrClosed
+}
+
+// download is sendBlob, and counted until its answer. One that comes while the connection drains is not
+// begun, and has no answer: the connection ends soon.
+func (c *conn) download(r *request, a *arguments) error {
+	c.mu.Lock()
+	draining := c.draining
+	if !draining {
+		c.downloads++
+	}
+	c.mu.Unlock()
+	if draining {
+		return nil
+	}
+	r.ended = func() error {
+		c.mu.Lock()
+		c.downloads--
+		c.mu.Unlock()
+		return c.drained()
+	}
+	return c.sendBlob(r, a)
+}
+
+// tellCut logs that the connection has ended in the middle of a blob.
+func (c *conn) tellCut() {
+	c.mu.Lock()
+	n := c.downloads
+	c.mu.Unlock()
+	if n > 0 {
+		c.log().Warn("the connection ended while it got blobs: before the client asks for them again, remove the files *.blob.dl in its blob cache (docs/zeo.md, “Blobs”)", "blobs", n)
+	}
+}

@@ -1,0 +1,142 @@
+package zeo
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// shuts begins a shutdown, and returns when n connections are told to end. ended returns its result.
+func (ts *testServer) shuts(n int) (ended func() error) {
+	ts.t.Helper()
+	result := make(chan error, 1)
+	go func() { result <- ts.Shutdown(ts.t.Context()) }()
+	eventually(ts.t, "the connections are told to end", func() bool {
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		draining := 0
+		for c := range ts.conns {
+			c.mu.Lock()
+			if c.draining {
+				draining++
+			}
+			c.mu.Unlock()
+		}
+		return draining == n
+	})
+	return func() error {
+		select {
+		case err := <-result:
+			return err
+		case <-time.After(patience):
+			return errors.New("the shutdown does not end")
+		}
+	}
+}
+
+// TestShutdownWaitsForDownloads: the client has the beginning of a blob when the shutdown begins. It gets
+// all of it, and the answer. A blob that it asks for meanwhile is not begun.
+func TestShutdownWaitsForDownloads(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		blob := content(5_000_000)
+		writer := ts.dialCache(e)
+		tid := commitBlob(t, writer, 1, 0, "blob", blob)
+		writer.Close()
+		eventually(t, "it is gone", func() bool { return ts.Connections() == 0 })
+		c := ts.pipe(e)
+		id := c.request("sendBlob", zodb.OID(1), tid)
+		first := c.message()
+		if first.Name != "receiveBlobStart" {
+			t.Fatalf("the first message is %q", first.Name)
+		}
+		ended := ts.shuts(1)
+		go c.quiet(c.frame(false, "sendBlob", zodb.OID(1), tid))
+		v, err := c.wait(id)
+		if v != nil || err != nil {
+			t.Errorf("the answer is %v, %v", v, err)
+		}
+		var got []byte
+		for _, m := range c.told {
+			if m.Name == "receiveBlobChunk" {
+				got = append(got, elements(m.Args)[2].([]byte)...)
+			}
+		}
+		if !bytes.Equal(got, blob) || c.told[len(c.told)-1].Name != "receiveBlobStop" {
+			t.Errorf("%d of %d bytes came, and last %s", len(got), len(blob), c.told[len(c.told)-1].Name)
+		}
+		if frames := c.closed(); len(frames) != 0 {
+			t.Errorf("%d more messages", len(frames))
+		}
+		if err := ended(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestShutdownEndsWithTheLastTransaction: with the abort of one that was voted for, and with a vote that
+// fails.
+func TestShutdownEndsWithTheLastTransaction(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		holder, waiter := ts.client(e), ts.client(e)
+		tid := holder.commit(1, 0, "x")
+		holder.begin(mine)
+		holder.oneWay("storea", zodb.OID(1), tid, record("y"), mine)
+		holder.call("vote", mine)
+		waiter.begin(mine)
+		waiter.oneWay("deleteObject", zodb.OID(1), tid, mine)
+		vote := waiter.request("vote", mine)
+		eventually(t, "it waits", func() bool { return ts.order[0].stats.waiting.Load() == 1 })
+		ended := ts.shuts(2)
+		holder.call("tpc_finish", mine)
+		holder.closed()
+		var f *failure
+		if _, err := waiter.wait(vote); !errors.As(err, &f) || f.class != classConflict {
+			t.Errorf("the vote: %v", err)
+		}
+		waiter.closed()
+		if err := ended(); err != nil {
+			t.Error(err)
+		}
+	})
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		c := ts.client(e)
+		c.begin(mine)
+		c.oneWay("storea", zodb.OID(1), zodb.TID(0), record("x"), mine)
+		c.call("vote", mine)
+		ended := ts.shuts(1)
+		c.want(nil, c.call("tpc_abort", mine))
+		c.closed()
+		if err := ended(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCutDownloadsAreTold: the log names the files that Python's client has to lose.
+func TestCutDownloadsAreTold(t *testing.T) {
+	t.Parallel()
+	log := &logBuffer{}
+	ts := serve(t, Options{Logger: log.logger()})
+	writer := ts.dialCache(wire.Pickle)
+	tid := commitBlob(t, writer, 1, 0, "blob", content(5_000_000))
+	c := ts.pipe(wire.Pickle)
+	wantBlob(t, writer, 1, tid, content(5_000_000))
+	writer.Close()
+	eventually(t, "it is gone", func() bool { return ts.Connections() == 1 })
+	if log.has(".blob.dl") {
+		t.Error("a whole download is told")
+	}
+	c.request("sendBlob", zodb.OID(1), tid)
+	c.message()
+	c.conn.Close()
+	eventually(t, "the other one is told", func() bool { return log.has("*.blob.dl") && ts.Connections() == 0 })
+}
