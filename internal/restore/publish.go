@@ -7,10 +7,28 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
+
+// markClosed says that the HOME was closed cleanly, and notes the time of the file that does. Each program that opens
+// the HOME for writing removes that file.
+func (r *run) markClosed() error {
+	if !r.convert { // else it was closed cleanly
+		if err := vfs.WriteFileAtomic(r.home, "misc/snapshot.new", snapfile.Name, []byte(snapfile.Shutdown), vfs.SyncOptions{File: true, Dir: true}); err != nil {
+			return err
+		}
+	}
+	info, err := r.home.Stat(snapfile.Name)
+	if r.convert && errors.Is(err, fs.ErrNotExist) {
+		return nil // it was left open
+	}
+	r.state.Closed = info.ModTime.UTC()
+	return err
+}
 
 // publish gives the HOME its name. Everything is durable.
 func (r *run) publish() error {
@@ -20,12 +38,6 @@ func (r *run) publish() error {
 	}
 	if err := r.handOn(); err != nil {
 		return err
-	}
-	if !r.convert { // else it was closed cleanly
-		code := []byte("shutdown")
-		if err := vfs.WriteFileAtomic(r.home, "misc/snapshot.new", "misc/snapshot", code, vfs.SyncOptions{File: true, Dir: true}); err != nil {
-			return err
-		}
 	}
 	if r.inPlace {
 		if err := r.moveIn(); err != nil {
@@ -134,12 +146,19 @@ func (r *run) finishOlder() (same bool, err error) {
 	return s.samePlan(r.state) && r.unused(s), errors.Join(r.o.Parent.Remove(path.Join(r.o.Name, stateFile)), r.o.Parent.SyncDir(path.Join(r.o.Name, "misc")))
 }
 
-// unused reports whether the HOME that has the name of the target is as it was restored. A state without a TID
-// is of an earlier build.
+// unused reports whether the HOME that has the name of the target is as it was restored: nobody has opened it for
+// writing, which a pack or an undelete does, too, and nothing was salvaged into it. A state without a TID or
+// without the time of the close is of an earlier build.
 func (r *run) unused(s state) bool {
 	home := vfs.Sub(r.o.Parent, r.o.Name)
 	for _, err := range vfs.Walk(home, "journal") {
 		return errors.Is(err, fs.ErrNotExist) // else there is a log
+	}
+	if u, err := pack.ReadUndeleted(home); err != nil || u.ID() != "" {
+		return false
+	}
+	if info, err := home.Stat(snapfile.Name); !s.Closed.IsZero() && (err != nil || !info.ModTime.Equal(s.Closed)) {
+		return false
 	}
 	last, err := formats.Copies(r.o.Format).Last(home, store.A)
 	return err == nil && (s.TID == 0 || last == s.TID)

@@ -310,6 +310,9 @@ func (r *run) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.markClosed(); err != nil {
+		return err
+	}
 	r.state.Done, r.state.TID = true, r.result.TID
 	if err := r.save(); err != nil {
 		return err

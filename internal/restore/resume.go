@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/layout"
@@ -36,6 +37,8 @@ type state struct {
 	// Done: the HOME is whole; only its name is missing. TID is its last transaction then.
 	Done bool     `json:"done"`
 	TID  zodb.TID `json:"tid,omitempty"`
+	// Closed is the time of misc/snapshot then.
+	Closed time.Time `json:"closed,omitzero"`
 	// Replaces: the old copy may be at replacedSuffix.
 	Replaces bool `json:"replaces,omitempty"`
 }
