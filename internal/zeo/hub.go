@@ -31,6 +31,7 @@ type hub struct {
 	noGC      bool          // StorageOptions.NoGC
 	packing   atomic.Bool   // a client's pack runs, or waits for its turn
 	suspects  suspects
+	largeOnes largeOnes
 	readers   readers
 
 	mu     sync.RWMutex

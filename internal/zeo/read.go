@@ -105,6 +105,11 @@ func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 		begun := h.clock()
 		place := c.place()
 		defer place.end()
+		if n := h.largeOnes.of(oid); n > 0 {
+			if err := place.wait(ctx, n); err != nil {
+				return err
+			}
+		}
 		for {
 			sight := h.sight()
 			rev, err := c.loadBeforeFile(ctx, oid, tid)
@@ -115,6 +120,7 @@ func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 				return r.answer(nil)
 			}
 			n := len(rev.Data)
+			h.largeOnes.read(oid, n)
 			if !place.try(n) {
 				rev = nil // not kept while this waits
 			}
@@ -141,6 +147,11 @@ func (c *conn) loadSerial(r *request, a *arguments) error {
 	c.slowly(func(ctx context.Context) error {
 		place := c.place()
 		defer place.end()
+		if n := c.hub.largeOnes.of(oid); n > 0 {
+			if err := place.wait(ctx, n); err != nil {
+				return err
+			}
+		}
 		for {
 			var data []byte
 			var err error
@@ -151,6 +162,7 @@ func (c *conn) loadSerial(r *request, a *arguments) error {
 				return r.fail(err)
 			}
 			n, again := len(data), false
+			c.hub.largeOnes.read(oid, n)
 			if !place.try(n) {
 				data, again = nil, true // not kept while this waits
 			}

@@ -1,0 +1,100 @@
+package zeo
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/zeo/wire"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// countedReads is a storage whose records all come from the disk, and that counts how often.
+type countedReads struct {
+	*engine.Storage
+	n atomic.Int64
+}
+
+func (s *countedReads) LoadBeforeCached(zodb.OID, zodb.TID) (zodb.Revision, bool) {
+	return zodb.Revision{}, false
+}
+
+func (s *countedReads) LoadBefore(ctx context.Context, oid zodb.OID, before zodb.TID) (*zodb.Revision, error) {
+	s.n.Add(1)
+	return s.Storage.LoadBefore(ctx, oid, before)
+}
+
+func (s *countedReads) LoadSerial(ctx context.Context, oid zodb.OID, tid zodb.TID) ([]byte, error) {
+	s.n.Add(1)
+	return s.Storage.LoadSerial(ctx, oid, tid)
+}
+
+// TestLargeRecordsAreNotReadWithoutMemory: many loads of one wait for memory, none of which has read it.
+// When there is memory each is answered, and has read it once. A record that is small now is as any other.
+func TestLargeRecordsAreNotReadWithoutMemory(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"loadBefore", "loadSerial"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			encodings(t, func(t *testing.T, e wire.Encoding) {
+				s := &countedReads{Storage: openStorage(t, memoryHome(t), engine.Options{})}
+				ts := serve(t, Options{Clock: time.Now, Limits: Limits{Memory: 64 << 20}, Storages: []StorageOptions{{Name: "1", Storage: s}}})
+				c := ts.client(e)
+				const size = 2 * largeBytes
+				tid := c.storeLarge(1, size)
+				at := map[string]zodb.TID{"loadBefore": tid + 1, "loadSerial": tid}[name]
+				c.call(name, zodb.OID(1), at)
+				before, free := s.n.Load(), ts.budgets.answers.Free()
+				others := ts.budgets.answers.Share(0)
+				others.Add(free)
+				const loads = 20
+				var ids []int64
+				for range loads {
+					ids = append(ids, c.request(name, zodb.OID(1), at))
+				}
+				eventually(t, "all wait for memory", func() bool { return ts.budgets.answers.Waiting() == loads })
+				if n := s.n.Load() - before; n != 0 {
+					t.Errorf("%d reads without memory for the record", n)
+				}
+				others.Give(free)
+				for range ids {
+					if m := c.message(); m.Name != ".reply" || m.Flag != int64(0) {
+						t.Fatalf("%v", m)
+					}
+				}
+				if n := s.n.Load() - before; n != loads {
+					t.Errorf("%d reads, want %d", n, loads)
+				}
+				if name == "loadSerial" {
+					return
+				}
+				later := c.commit(1, tid, "small")
+				c.call(name, zodb.OID(1), later+1)
+				if n := ts.order[0].largeOnes.of(1); n != 0 {
+					t.Errorf("the small record counts as one of %d bytes", n)
+				}
+			})
+		})
+	}
+}
+
+// TestLargeObjectsAreRememberedInBounds, the newest of them included.
+func TestLargeObjectsAreRememberedInBounds(t *testing.T) {
+	t.Parallel()
+	var l largeOnes
+	l.read(1, largeBytes-1)
+	if l.of(1) != 0 || l.some.Load() {
+		t.Error("a small one is remembered")
+	}
+	for oid := range zodb.OID(2 * mostLargeOnes) {
+		l.read(oid, largeBytes)
+		if l.of(oid) != largeBytes {
+			t.Fatalf("the one just read is not known: %d", oid)
+		}
+	}
+	if n := len(l.sizes); n != mostLargeOnes {
+		t.Errorf("%d are remembered", n)
+	}
+}
