@@ -3,6 +3,7 @@ package zeo_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -98,7 +99,13 @@ func openTempDir(t *testing.T) string {
 // run runs a script, and returns its standard output and error.
 func (in *interop) run(t *testing.T, script string, args ...string) (out, errs string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), perSuite)
+	return in.runFor(t, perSuite, script, args...)
+}
+
+// runFor is run with another limit.
+func (in *interop) runFor(t *testing.T, limit time.Duration, script string, args ...string) (out, errs string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	c := exec.CommandContext(ctx, in.python, append([]string{filepath.Join(in.scripts, script)}, args...)...)
 	var stdout, stderr bytes.Buffer
@@ -195,12 +202,13 @@ func TestInteropHistory(t *testing.T) {
 // minute or for INTEROP_SECONDS; then as long while it is put back to earlier states.
 func TestInteropSoak(t *testing.T) {
 	in := newInterop(t)
-	seconds := os.Getenv("INTEROP_SECONDS")
-	if seconds == "" {
-		seconds = "60"
+	seconds := cmp.Or(os.Getenv("INTEROP_SECONDS"), "60")
+	soak, err := time.ParseDuration(seconds + "s")
+	if err != nil {
+		t.Fatalf("INTEROP_SECONDS: %v", err)
 	}
 	for _, args := range [][]string{{"soak.py", seconds}, {"history.py", "--soak", seconds}} {
-		out, errs := in.run(t, args[0], args[1:]...)
+		out, errs := in.runFor(t, soak+perSuite, args[0], args[1:]...)
 		for _, o := range outcomes(t, out) {
 			if o.verdict != "pass" {
 				t.Errorf("%s: %s", o.name, o.verdict)
