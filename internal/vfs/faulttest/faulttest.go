@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -68,36 +69,77 @@ func (o Options) modes(n int) []crashfs.Mode {
 }
 
 // Cut cuts the power before each operation of the work, and after the last. begin makes the files
-// that the work needs, durably, on an empty disk. It ends at the first operation with an error.
+// that the work needs, durably, on an empty disk. It ends at the first operation with an error. Operations are found
+// by their kind and their number among those of it, as [Nth] has them, because runs differ where goroutines work side
+// by side. If most of them do not come, that is an error.
 func Cut(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
-	ops := count(t, o, begin)
+	o.each(t, count(t, o, begin), "power cut", func(at Nth, n, _ int) (came bool, err error) { return o.cut(at, n, begin) })
+}
+
+// each tries a sample of the operations of a run.
+func (o Options) each(t testing.TB, run *Runs, fault string, try func(at Nth, n, ops int) (came bool, err error)) {
+	t.Helper()
+	ops, tried, came := len(run.kinds[0]), 0, 0
 	for n := range Sample(ops, o.Every, o.Seed, o.Phase) {
-		if err := o.cut(n, begin); err != nil {
-			t.Errorf("seed %d, power cut before operation %d of %d, %v", o.Seed, n, ops, err)
+		at := run.Nth(0, n)
+		ok, err := again(at, func(at Nth) (bool, error) { return try(at, n, ops) })
+		if err != nil {
+			t.Errorf("seed %d, %s before %v, operation %d of %d, %v", o.Seed, fault, at, n, ops, err)
 			return
 		}
+		tried++
+		if ok {
+			came++
+		}
+	}
+	if came <= tried/4 {
+		t.Errorf("seed %d, %s: only %d of %d operations came", o.Seed, fault, came, tried)
 	}
 }
 
-func (o Options) cut(n int, begin func(disk *crashfs.FS) (*Job, error)) error {
-	disk, job, base, err := o.start(begin)
+// again tries an operation twice, and then the first one of its kind, until it comes.
+func again(at Nth, try func(at Nth) (bool, error)) (came bool, err error) {
+	for _, at := range []Nth{at, at, {at.Kind, 1}} {
+		if came, err = try(at); came || err != nil {
+			return came, err
+		}
+	}
+	return false, nil
+}
+
+// cutBefore lets the power be cut before an operation, and says whether it was.
+func cutBefore(disk *crashfs.FS, at Nth) *atomic.Bool {
+	is, came := at.Is(), new(atomic.Bool)
+	disk.CrashBefore(func(op string) bool {
+		if is(op) {
+			came.Store(true)
+		}
+		return came.Load()
+	})
+	return came
+}
+
+// cut cuts the power before an operation; came: there was one. n chooses what is kept.
+func (o Options) cut(at Nth, n int, begin func(disk *crashfs.FS) (*Job, error)) (came bool, err error) {
+	disk, job, _, err := o.start(begin)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer job.end()
-	disk.CrashAt(base + n)
+	cut := cutBefore(disk, at)
 	done := job.Run(disk) == nil
+	came = cut.Load()
 	where := "the first"
 	if log := disk.Log(); len(log) > 0 {
 		where = fmt.Sprintf("the last was %q", log[len(log)-1])
 	}
 	for _, mode := range append(o.modes(n), crashfs.KeepAll) {
 		if err := job.Check(disk.Crashed(mode), done); err != nil {
-			return fmt.Errorf("%s, power cut with %v: %w", where, mode, err)
+			return came, fmt.Errorf("%s, power cut with %v: %w", where, mode, err)
 		}
 	}
-	return nil
+	return came, nil
 }
 
 // Killed kills the work before each of its operations, has it gone on with, and
@@ -106,15 +148,14 @@ func (o Options) cut(n int, begin func(disk *crashfs.FS) (*Job, error)) error {
 // operation with an error.
 func Killed(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
-	ops := count(t, o, begin)
-	for n := range Sample(ops, o.Every, o.Seed, o.Phase) {
+	o.each(t, count(t, o, begin), "killed", func(at Nth, n, ops int) (came bool, err error) {
 		for _, midway := range []bool{false, true} {
-			if err := o.killed(n, ops, midway, begin); err != nil {
-				t.Errorf("seed %d, killed before operation %d of %d, %v", o.Seed, n, ops, err)
-				return
+			if came, err = o.killed(at, n, ops, midway, begin); !came || err != nil {
+				break
 			}
 		}
-	}
+		return came, err
+	})
 }
 
 // start makes a disk and its job. Operations count from base+1.
@@ -124,7 +165,8 @@ func (o Options) start(begin func(disk *crashfs.FS) (*Job, error)) (disk *crashf
 	return disk, job, disk.Ops(), err
 }
 
-func count(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) int {
+// count runs the work without a fault, and returns its operations.
+func count(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) *Runs {
 	t.Helper()
 	disk, job, base, err := o.start(begin)
 	defer job.end()
@@ -137,18 +179,23 @@ func count(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) 
 	if err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
-	return disk.Ops() - base
+	return NewRuns(disk.Log()[base:])
 }
 
-func (o Options) killed(n, ops int, midway bool, begin func(disk *crashfs.FS) (*Job, error)) error {
-	disk, job, base, err := o.start(begin)
+// killed kills the work before an operation; came: there was one.
+func (o Options) killed(at Nth, n, ops int, midway bool, begin func(disk *crashfs.FS) (*Job, error)) (came bool, err error) {
+	disk, job, _, err := o.start(begin)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer job.end()
-	disk.CrashAt(base + n)
-	if err := job.Run(disk); err == nil {
-		return nil // this time it took fewer operations
+	cut := cutBefore(disk, at)
+	err = job.Run(disk)
+	if !cut.Load() {
+		return false, err // this time it did not come
+	}
+	if err == nil {
+		return true, nil // nobody needed it
 	}
 	where := "the first"
 	if log := disk.Log(); len(log) > 0 {
@@ -156,20 +203,20 @@ func (o Options) killed(n, ops int, midway bool, begin func(disk *crashfs.FS) (*
 	}
 	next := disk.Killed()
 	if midway {
-		cut := 1 + rand.New(rand.NewPCG(o.Seed, uint64(n))).IntN(ops)
-		where += fmt.Sprintf(", power cut before operation %d after that", cut)
-		next.CrashAt(cut)
+		later := 1 + rand.New(rand.NewPCG(o.Seed, uint64(n))).IntN(ops)
+		where += fmt.Sprintf(", power cut before operation %d after that", later)
+		next.CrashAt(later)
 	}
 	err = job.Run(next)
 	if err != nil && !midway {
-		return fmt.Errorf("%s: going on: %w", where, err)
+		return true, fmt.Errorf("%s: going on: %w", where, err)
 	}
 	for _, mode := range o.modes(n) {
 		if cerr := job.Check(next.Crashed(mode), err == nil); cerr != nil {
-			return fmt.Errorf("%s, power cut with %v: %w", where, mode, cerr)
+			return true, fmt.Errorf("%s, power cut with %v: %w", where, mode, cerr)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // Failed lets each operation of the work fail once, repeats the work until it is

@@ -76,3 +76,52 @@ func TestSuitesFindWhatIsTakenForDurableAndIsNot(t *testing.T) {
 		}
 	}
 }
+
+// shifted is a job that does other work first each time, so that no operation has the number that it had. cuts are the
+// operations that were prevented.
+func shifted(cuts map[string]int, vanishes bool) func(*crashfs.FS) (*faulttest.Job, error) {
+	runs := 0
+	return func(*crashfs.FS) (*faulttest.Job, error) {
+		runs++
+		others := runs % 7
+		if vanishes {
+			others = 0
+		}
+		return &faulttest.Job{
+			Run: func(f vfs.FS) error {
+				for i := range others {
+					if err := f.Mkdir(fmt.Sprintf("other-%c", 'p'+i)); err != nil {
+						return err
+					}
+				}
+				if vanishes && runs > 1 {
+					return nil
+				}
+				for _, name := range []string{"a", "b"} {
+					if err := f.Mkdir(name); err != nil {
+						if errors.Is(err, crashfs.ErrCrashed) {
+							cuts[name]++
+						}
+						return err
+					}
+				}
+				return nil
+			},
+			Check: func(*crashfs.FS, bool) error { return nil },
+		}, nil
+	}
+}
+
+// TestACutComesBeforeTheOperationOfItsName: other operations come before it in each run. Where none comes any more,
+// the suite fails, because it has tried nothing.
+func TestACutComesBeforeTheOperationOfItsName(t *testing.T) {
+	t.Parallel()
+	for _, vanishes := range []bool{false, true} {
+		cuts := make(map[string]int)
+		r := &recorder{TB: t}
+		faulttest.Cut(r, faulttest.Options{}, shifted(cuts, vanishes))
+		if failed := len(r.failed) > 0; failed != vanishes || !vanishes && (cuts["a"] == 0 || cuts["b"] == 0) {
+			t.Errorf("the operations vanish: %t; cut were %v; %q", vanishes, cuts, r.failed)
+		}
+	}
+}
