@@ -215,6 +215,9 @@ func (c *creation) usable(m *Manifest) error {
 	if err := c.repo.ready(m); err != nil {
 		return err
 	}
+	if err := c.repo.knownBad(m); err != nil {
+		return err
+	}
 	if m.Class != c.home.class || m.Format != string(c.home.format) {
 		return fmt.Errorf("backup %s is of class %s and format %s", m.Name, m.Class, m.Format)
 	}

@@ -129,6 +129,20 @@ func (r *Repository) readVerified(ctx context.Context, name string) {
 	}
 }
 
+// knownBad returns an error if a backup, or one that it builds upon, was bad when it was last verified.
+func (r *Repository) knownBad(m *Manifest) error {
+	chain, err := r.Chain(m)
+	if err != nil {
+		return err
+	}
+	for _, b := range chain {
+		if v, ok := r.Verified[b.Name]; ok && !v.OK {
+			return fmt.Errorf("backup %s was bad when it was verified: %s", b.Name, v.Error)
+		}
+	}
+	return nil
+}
+
 // Get returns a backup by its name. The error matches ErrNoBackup.
 func (r *Repository) Get(name string) (*Manifest, error) {
 	for _, m := range r.Backups {

@@ -24,8 +24,20 @@ const (
 	LevelRestore   Level = "restore"   // a restore, and a check of its result
 )
 
-// Verified is the outcome of the last verification of a backup, as
-// NAME.verified.json has it.
+// covers reports whether a verification at this level reads everything that one at another level has
+// read. Two samples are of different parts.
+func (l Level) covers(other Level) bool {
+	switch other {
+	case LevelStructure:
+		return true
+	case LevelSample, LevelData:
+		return l == LevelData || l == LevelRestore
+	}
+	return l == LevelRestore
+}
+
+// Verified is the outcome of the last verification of a backup, as NAME.verified.json has it. A bad
+// outcome stays until one that reads as much is good.
 type Verified struct {
 	When    time.Time `json:"when"`
 	Level   Level     `json:"level"`
@@ -54,9 +66,9 @@ type Outcome struct {
 	Bytes int64  `json:"bytes"` // of content that was read
 }
 
-// Verify looks at backups, each on its own, and records the result. A backup
-// is good if it and all that its chain needs are. The error is about the
-// verification itself.
+// Verify looks at backups, each on its own, and records the result. A backup is good if it and all
+// that its chain needs are, now and on record: a bad outcome counts until a verification that reads as
+// much is good. The error is about the verification itself.
 func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptions) ([]Outcome, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
@@ -67,6 +79,7 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 	for _, m := range list {
 		chain, err := r.Chain(m)
 		before := p.bytes
+		var known error // from an earlier verification
 		if err == nil {
 			for _, b := range chain {
 				found, ok := seen[b.Name]
@@ -78,6 +91,9 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 					found = fmt.Errorf("backup %s, which this one builds upon: %w", b.Name, found)
 				}
 				err = errors.Join(err, found)
+				if v, ok := r.Verified[b.Name]; ok && !v.OK && !o.Level.covers(v.Level) && known == nil {
+					known = v.bad(b, m)
+				}
 			}
 		}
 		if ctx.Err() != nil {
@@ -89,12 +105,30 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 				return out, ctx.Err()
 			}
 		}
+		if err == nil && known != nil { // nothing new: the record stays
+			out = append(out, Outcome{Name: m.Name, Error: known, Bytes: p.bytes - before})
+			continue
+		}
 		out = append(out, Outcome{Name: m.Name, Error: err, Bytes: p.bytes - before})
 		if !m.original {
 			r.record(ctx, m, o, err)
 		}
 	}
 	return out, nil
+}
+
+// bad is the error of a backup m that needs b, which was found bad.
+func (v Verified) bad(b, m *Manifest) error {
+	option := "--data"
+	if !LevelData.covers(v.Level) {
+		option = "--restore"
+	}
+	err := fmt.Errorf("it was bad on %s (%s), and less was read now: %s; backup verify %s tells whether it still is",
+		v.When.UTC().Format(time.RFC3339), v.Level, v.Error, option)
+	if b != m {
+		err = fmt.Errorf("backup %s, which this one builds upon: %w", b.Name, err)
+	}
+	return err
 }
 
 // record writes NAME.verified.json. It is a remark: a failure to write it does not change
@@ -106,7 +140,11 @@ func (r *Repository) record(ctx context.Context, m *Manifest, o VerifyOptions, f
 	}
 	if found != nil {
 		v.Error = found.Error()
+		if old, ok := r.Verified[m.Name]; ok && !old.OK && !o.Level.covers(old.Level) {
+			v.Level, v.Percent = old.Level, old.Percent // that is not refuted yet
+		}
 	}
+	r.Verified[m.Name] = v
 	b, err := json.MarshalIndent(v, "", "  ")
 	var lock io.Closer
 	if err == nil {

@@ -102,7 +102,8 @@ was written since, there is no new backup. It fails if there is no reference, or
 the storage was put back to an earlier state since.`,
 		"": `Make an incremental backup upon the newest one. Make a full one instead if there is
 none to build upon, if the full backup of the chain is older than --full-after, or
-if the chain has --max-chain members. For a daily or hourly job.`,
+if the chain has --max-chain members. It does not build upon a backup that was bad
+when it was last verified. For a daily or hourly job.`,
 	}[kind]
 	c := &cobra.Command{
 		Use:         name + " HOME [REPO]",

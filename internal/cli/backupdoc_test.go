@@ -163,6 +163,11 @@ func scriptsMakeGoodCopies(t *testing.T, format string) {
 		d.command(t, "sh", "-c", "cd '"+at("borg-restored")+"' && borg extract ::$(borg list --short | tail -1)")
 		same("borg", at("borg-restored"))
 	}
+	d.command(t, filepath.Join(d.dir, "dirstorage"), "backup", "run", l.Home, at("repo"))
+	d.command(t, "cp", "-a", at("cp1"), at("site")) // an older state, in the place of a broken one
+	d.run(t, "put-back.sh", at("repo"), at("site"))
+	same("put back", at("site"))
+	same("put aside", at("site.broken"))
 	d.fileSystemSnapshot(t, format)
 	d.wreckage(t, format)
 	for name, left := range d.left {

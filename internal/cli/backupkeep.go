@@ -41,8 +41,9 @@ func newBackupVerify(e *env) *cobra.Command {
 chains, sizes, and every line of the indexes. --sample reads a part of the data,
 --data all of it, and compares it with the SHA-256 of each file and of the archive.
 --restore also restores each into a temporary directory and checks every file of
-the result. Each outcome is recorded beside the backup, and shown by backup list.
-The exit status is 3 if a backup is not good, and 1 if there is none.`,
+the result. Each outcome is recorded beside the backup, and shown by backup list. A
+bad one stays until a verification that reads as much is good. The exit status is
+3 if a backup is not good, and 1 if there is none.`,
 		Example: "  dirstorage backup verify /backup/zodb\n  dirstorage backup verify --sample 5% /backup/zodb\n  dirstorage backup verify --restore /backup/zodb",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -50,7 +51,7 @@ The exit status is 3 if a backup is not good, and 1 if there is none.`,
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.sample, "sample", "", "read this `PERCENT` of the data, chosen at random")
+	c.Flags().StringVar(&o.sample, "sample", "", "read this `PERCENT` of the parts of each archive, chosen at random, one at least")
 	c.Flags().BoolVar(&o.data, "data", false, "read all data")
 	c.Flags().BoolVar(&o.restore, "restore", false, "restore each backup, and check the result")
 	c.Flags().StringVar(&o.tmp, "tmp", "", "the `DIR` in which to restore; default: that of the system")

@@ -1,0 +1,133 @@
+package backup_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/loadtest"
+)
+
+// flip changes a byte in the middle of a backup's archive; a second call changes it back.
+func flip(t *testing.T, dir string, m *backup.Manifest) {
+	t.Helper()
+	path := filepath.Join(dir, m.Archive.Name)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		b[len(b)/2] ^= 1
+		err = os.WriteFile(path, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// verified verifies all backups of a repository, and returns its state afterwards with the outcomes.
+func verified(t *testing.T, dir string, level backup.Level, seed uint64) (*backup.Repository, []backup.Outcome) {
+	t.Helper()
+	r, err := backup.Open(t.Context(), store(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := r.Verify(t.Context(), r.Backups, backup.VerifyOptions{Level: level, Percent: 5, Seed: seed, Now: time.Now})
+	if err == nil {
+		r, err = backup.Open(t.Context(), store(t, dir))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, out
+}
+
+// TestABadBackupStaysBadUntilAsMuchIsRead: a verification that reads less than the one that found the
+// damage says nothing about it.
+func TestABadBackupStaysBadUntilAsMuchIsRead(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, engine.CreateOptions{})
+	l.Start(t, 1)
+	l.Write(t, 40)
+	dir := t.TempDir()
+	m := run(t, options(l.Home, store(t, dir), backup.Full)).Backup
+	flip(t, dir, m)
+	bad := func(level backup.Level, seed uint64) {
+		t.Helper()
+		r, out := verified(t, dir, level, seed)
+		if out[0].Error == nil {
+			t.Fatalf("a verification (%s, seed %d) called a damaged backup good", level, seed)
+		}
+		if v := r.Verified[m.Name]; v.OK || v.Level != backup.LevelData || strings.Count(v.Error, "damaged:") != 1 {
+			t.Fatalf("after a verification (%s, seed %d) %+v is on record", level, seed, v)
+		}
+	}
+	bad(backup.LevelData, 0)
+	bad(backup.LevelStructure, 0)
+	flip(t, dir, m) // some samples would miss it; this is the case that all of them do
+	for seed := range uint64(5) {
+		bad(backup.LevelSample, seed)
+	}
+	// A failure of another kind does not make a lesser verification enough.
+	path := filepath.Join(dir, m.Index.Name)
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if r, out := verified(t, dir, backup.LevelStructure, 0); out[0].Error == nil || r.Verified[m.Name].Level != backup.LevelData {
+		t.Errorf("without its index: %v, %+v", out[0].Error, r.Verified[m.Name])
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if _, out := verified(t, dir, backup.LevelStructure, 0); out[0].Error == nil {
+		t.Error("the damage is forgotten")
+	}
+	r, out := verified(t, dir, backup.LevelData, 0)
+	if v := r.Verified[m.Name]; out[0].Error != nil || !v.OK {
+		t.Errorf("repaired, and everything was read: %v, %+v", out[0].Error, v)
+	}
+	if _, out = verified(t, dir, backup.LevelStructure, 0); out[0].Error != nil {
+		t.Errorf("after that: %v", out[0].Error)
+	}
+}
+
+// TestABadMemberMakesItsChainBad: also for verifications that do not read the damage.
+func TestABadMemberMakesItsChainBad(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, engine.CreateOptions{})
+	l.Start(t, 1)
+	l.Write(t, 40)
+	dir := t.TempDir()
+	full := run(t, options(l.Home, store(t, dir), backup.Full)).Backup
+	flip(t, dir, full)
+	verified(t, dir, backup.LevelData, 0)
+	l.Write(t, 3)
+	o := options(l.Home, store(t, dir), "")
+	if got := run(t, o).Backup; got.Kind != backup.Full {
+		t.Errorf("backup %s builds upon %s, which is bad", got.Name, got.Reference.Name)
+	}
+	flip(t, dir, full)
+	verified(t, dir, backup.LevelData, 0)
+	l.Write(t, 3)
+	last := run(t, o).Backup
+	l.Write(t, 3)
+	next := run(t, o).Backup
+	if last.Kind != backup.Incremental || next.Kind != backup.Incremental {
+		t.Fatalf("of good backups, %s and %s follow", last.Kind, next.Kind)
+	}
+	flip(t, dir, last)
+	verified(t, dir, backup.LevelData, 0)
+	_, out := verified(t, dir, backup.LevelStructure, 0)
+	for _, one := range out {
+		if bad := one.Name == last.Name || one.Name == next.Name; bad != (one.Error != nil) {
+			t.Errorf("%s: %v", one.Name, one.Error)
+		} else if bad && strings.Count(one.Error.Error(), "less was read now") != 1 {
+			t.Errorf("%s is said to be bad like this: %v", one.Name, one.Error)
+		}
+	}
+	l.Write(t, 3)
+	if got := run(t, o).Backup; got.Kind != backup.Incremental || got.Reference.Name != last.Reference.Name {
+		t.Errorf("the next one is %s, upon %+v; the newest good one is %s", got.Kind, got.Reference, last.Reference.Name)
+	}
+}
