@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // sendBlob sends a blob in pieces and then answers. A client that does not read
-// stops the reading of the file. A damaged blob is an error in place of its last bytes.
+// stops the reading of the file. A damaged blob is an error in place of its first bytes, or of its last
+// ones, see [blobStates].
 func (c *conn) sendBlob(r *request, a *arguments) error {
 	oid, tid := a.oid(0), a.tid(1)
 	if a.err != nil {
@@ -32,7 +31,7 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 			return r.fail(err)
 		}
 		defer blob.Close()
-		if err := c.hub.suspects.verify(blob, oid, tid); err != nil {
+		if err := c.hub.blobStates.compareFirst(ctx, blob, oid, tid); err != nil {
 			return r.fail(err)
 		}
 		begun, err := c.sendPieces(ctx, blob, oid, tid)
@@ -42,7 +41,7 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 		case !errors.Is(err, zodb.ErrCorrupt):
 			return err
 		case begun:
-			c.hub.suspects.add(oid, tid)
+			err = c.hub.blobStates.begunDamaged(oid, tid, err)
 		}
 		return r.fail(err)
 	})
@@ -95,45 +94,4 @@ func (c *conn) sendPart(ctx context.Context, p part) error {
 		return err
 	}
 	return c.out.stream(ctx)
-}
-
-// blobID names a blob.
-type blobID struct {
-	oid zodb.OID
-	tid zodb.TID
-}
-
-// suspects are blobs that were found damaged while they were sent. A client that
-// was sent the beginning of one fails if that begins again, so those are read
-// before they are sent. All methods may be called concurrently.
-type suspects struct {
-	mu  sync.Mutex
-	all map[blobID]struct{} // guarded by mu
-}
-
-func (s *suspects) add(oid zodb.OID, tid zodb.TID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = make(map[blobID]struct{})
-	}
-	s.all[blobID{oid, tid}] = struct{}{}
-}
-
-// verify reads a blob if it is a suspect, and goes back to its start.
-func (s *suspects) verify(blob io.ReadSeeker, oid zodb.OID, tid zodb.TID) error {
-	s.mu.Lock()
-	_, suspect := s.all[blobID{oid, tid}]
-	s.mu.Unlock()
-	if !suspect {
-		return nil
-	}
-	if _, err := io.Copy(io.Discard, blob); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	delete(s.all, blobID{oid, tid})
-	s.mu.Unlock()
-	_, err := blob.Seek(0, io.SeekStart)
-	return err
 }

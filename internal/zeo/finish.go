@@ -48,6 +48,7 @@ func (c *conn) runFinish(r *request, f *stage.Finish[*work, *step]) error {
 	sorted := sortedOIDs(oids) // here, because all other commits wait for an announcement
 	var sent error
 	_, err := w.t.Finish(c.ctx, func(tid zodb.TID) {
+		h.blobStates.uploaded(w.blobs, tid)
 		if h.blobs != nil {
 			h.blobs.share(append(w.blobs, w.undone...), tid)
 		}

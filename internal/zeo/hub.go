@@ -26,13 +26,13 @@ type hub struct {
 	log      *slog.Logger
 	onRead   func() // Options.afterRead
 
-	announced atomic.Uint64 // last tid that was announced; changed under mu
-	unsent    atomic.Bool   // something was announced that nobody began to send
-	noGC      bool          // StorageOptions.NoGC
-	packing   atomic.Bool   // a client's pack runs, or waits for its turn
-	suspects  suspects
-	largeOnes largeOnes
-	readers   readers
+	announced  atomic.Uint64 // last tid that was announced; changed under mu
+	unsent     atomic.Bool   // something was announced that nobody began to send
+	noGC       bool          // StorageOptions.NoGC
+	packing    atomic.Bool   // a client's pack runs, or waits for its turn
+	blobStates blobStates
+	largeOnes  largeOnes
+	readers    readers
 
 	mu     sync.RWMutex
 	conns  map[*conn]struct{} // guarded by mu: registered
