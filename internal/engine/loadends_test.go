@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -200,6 +201,90 @@ func TestALoadThatIsCutOffLeavesNoBlobs(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// TestAnOlderCopyOverAKilledLoadIsRefused: the bundles behind x.serial are those of the load, or of acknowledged
+// transactions before it, and none of them is removed. With the right x.serial it goes on; without the bundles, too.
+func TestAnOlderCopyOverAKilledLoadIsRefused(t *testing.T) {
+	t.Parallel()
+	put := func(disk *crashfs.FS, serial zodb.TID) {
+		t.Helper()
+		remove(t, disk, "A/x.serial")
+		if _, err := vfs.Put(disk, "A/x.serial", serial.Bytes(), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bundles := func(disk *crashfs.FS) (names []string) {
+		t.Helper()
+		for e, err := range disk.List("A/bundles") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, e.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	noted := false
+	for at := 1; ; at++ {
+		disk, last := loaded(t)
+		acknowledged := bundles(disk)
+		disk.CrashAt(disk.Ops() + at)
+		l, err := engine.OpenLoader(t.Context(), "", last, sweepOptions(disk))
+		if err == nil {
+			err = errors.Join(load(t, l, last+1<<40, 9), l.Close())
+		}
+		ended := err == nil
+		killed := disk.Crashed(crashfs.KeepAll)
+		_, err = killed.Stat("misc/loading")
+		if noted = noted || err == nil; ended {
+			break
+		}
+		was, err := killed.ReadFile("A/x.serial")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := sweepOptions(killed)
+		o.History = engine.HistoryCopied
+		open := func(want zodb.TID, step string) {
+			t.Helper()
+			s, err := engine.Open(t.Context(), "", o)
+			if err != nil {
+				t.Fatalf("operation %d, %s: %v", at, step, err)
+			}
+			if got := s.LastTransaction(); got != want {
+				t.Errorf("operation %d, %s: the last transaction is %s, not %s", at, step, got, want)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := killed.Stat("misc/loading"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("operation %d, %s: misc/loading stays: %v", at, step, err)
+			}
+		}
+		put(killed, last-1)
+		if s, err := engine.Open(t.Context(), "", o); !errors.Is(err, zodb.ErrCorrupt) || !strings.Contains(err.Error(), "an older copy was probably put over") {
+			t.Fatalf("operation %d: %v, %v", at, s, err)
+		}
+		for _, name := range acknowledged {
+			if !slices.Contains(bundles(killed), name) {
+				t.Fatalf("operation %d: %s is gone", at, name)
+			}
+		}
+		if at%2 == 0 {
+			put(killed, zodb.TIDFromBytes(was))
+			open(zodb.TIDFromBytes(was), "the right x.serial again")
+			continue
+		}
+		for _, name := range bundles(killed) {
+			remove(t, killed, "A/bundles/"+name)
+		}
+		put(killed, 0)
+		open(0, "without the bundles")
+	}
+	if !noted {
+		t.Error("no operation was between the begin and the end of the load")
 	}
 }
 

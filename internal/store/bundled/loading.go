@@ -20,9 +20,11 @@ import (
 
 const (
 	// loadingFile is there while transactions are put that are in no log: then a bundle behind
-	// x.serial is not adopted, because it may not be whole, and nothing has its transactions. It names the
-	// blobs of the bundle that is being put, a line each: oid and tid.
+	// x.serial is not adopted, because it may not be whole, and nothing has its transactions. Its first line is
+	// loadingFrom with x.serial of the time before. The others name the blobs of the bundle that is being put:
+	// oid and tid.
 	loadingFile = "misc/loading"
+	loadingFrom = "from"
 	// loadedMembers and loadedBytes bound a bundle that is loaded: of members, and of contents.
 	loadedMembers = 1 << 18
 	loadedBytes   = 512 << 20
@@ -37,6 +39,7 @@ var _ store.Loader = (*Store)(nil)
 // loading is a bundle that is being written, in the place of a log.
 type loading struct {
 	s       *Store
+	from    zodb.TID        // last transaction before it
 	file    *classic.Beside // nil: none is being written
 	out     *bundle.Writer
 	redo    *classic.Redo // of its blobs
@@ -55,9 +58,9 @@ type stagedBlob struct {
 	size   int64
 }
 
-// noteLoading says durably that transactions are put that are in no log, with some blobs.
-func (s *Store) noteLoading(blobs []stagedBlob) error {
-	var text []byte
+// noteLoading says durably that transactions behind a tid are put that are in no log, with some blobs.
+func (s *Store) noteLoading(from zodb.TID, blobs []stagedBlob) error {
+	text := fmt.Appendf(nil, "%s %s\n", loadingFrom, from)
 	for _, b := range blobs {
 		text = fmt.Appendf(text, "%s %s\n", b.name.OID, b.name.TID)
 	}
@@ -69,10 +72,17 @@ func (s *Store) BeginLoading() (store.Loading, error) {
 	if err := s.sure(); err != nil {
 		return nil, err
 	}
-	if err := s.noteLoading(nil); err != nil {
+	from, known, err := s.marked()
+	if err == nil && !known {
+		err = fmt.Errorf("%w: A/x.serial is damaged", zodb.ErrCorrupt)
+	}
+	if err == nil {
+		err = s.noteLoading(from, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return &loading{s: s}, nil
+	return &loading{s: s, from: from}, nil
 }
 
 // HighestOID implements [store.Loading]. The bundles say it, whose footers have checksums, unlike x.oid.
@@ -128,7 +138,7 @@ func (l *loading) End() error {
 		return err
 	}
 	if len(l.blobs) > 0 {
-		if err := l.s.noteLoading(l.blobs); err != nil {
+		if err := l.s.noteLoading(l.from, l.blobs); err != nil {
 			return err
 		}
 	}
@@ -235,7 +245,9 @@ func (s *Store) refuseNewerList(n bundle.Name, l listed) error {
 	return nil // reload says the rest, if it is still there then
 }
 
-// forgetLoading removes bundles behind x.serial that are in no log, and their blobs, if there may be such.
+// forgetLoading removes bundles behind x.serial that are in no log, and their blobs, if there may be such. With an
+// x.serial from before the loading, which an older copy has, nobody knows which of them were acknowledged: they stay,
+// and the open is refused for them.
 func (s *Store) forgetLoading() error {
 	note, err := s.fs.ReadFile(loadingFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -252,8 +264,12 @@ func (s *Store) forgetLoading() error {
 	if err != nil {
 		return err
 	}
+	from := loadedFrom(note)
 	for n, l := range bundles {
 		if n.Max > mark {
+			if mark < from {
+				return nil
+			}
 			if err := s.files.RemoveBeside(dirOf(l.side) + "/" + n.String()); err != nil {
 				return err
 			}
@@ -283,4 +299,18 @@ func (s *Store) forgetLoading() error {
 		return nil
 	}
 	return s.fs.SyncDir("misc")
+}
+
+// loadedFrom returns x.serial of the time before the loading; 0 if nothing says it.
+func loadedFrom(note []byte) zodb.TID {
+	first, _, _ := strings.Cut(string(note), "\n")
+	text, ok := strings.CutPrefix(first, loadingFrom+" ")
+	if !ok {
+		return 0
+	}
+	tid, err := zodb.ParseTID(text)
+	if err != nil {
+		return 0
+	}
+	return tid
 }
