@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/filestorage"
@@ -150,6 +152,69 @@ func TestDamagedBlobIsNotSentAsAWhole(t *testing.T) {
 			encodings(t, func(t *testing.T, e wire.Encoding) { test(t, e, true) })
 		})
 	}
+}
+
+// failing is a storage with blobs of which not all can be read, once it is switched on.
+type failing struct {
+	zodb.Storage
+	on *atomic.Bool
+}
+
+func (s failing) OpenBlob(ctx context.Context, oid zodb.OID, tid zodb.TID) (zodb.Blob, error) {
+	blob, err := s.Storage.OpenBlob(ctx, oid, tid)
+	if err != nil || !s.on.Load() {
+		return blob, err
+	}
+	return &failingBlob{Blob: blob}, nil
+}
+
+type failingBlob struct {
+	zodb.Blob
+	read int64
+}
+
+func (b *failingBlob) Read(p []byte) (n int, err error) {
+	if b.read > b.Size()/2 {
+		return 0, syscall.EIO
+	}
+	n, err = b.Blob.Read(p)
+	b.read += int64(n)
+	return n, err
+}
+
+// TestBlobThatFailsHalfwayIsNotSentAgain: the client would put it behind the beginning that it has. Before its
+// beginning was sent, the next download is as good as any.
+func TestBlobThatFailsHalfwayIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		s, on := newStorage(t, memoryHome(t)), &atomic.Bool{}
+		serves := func() *testServer {
+			return serve(t, Options{Storages: []StorageOptions{{Name: "1", Storage: failing{s, on}}}})
+		}
+		ts, blob := serves(), content(900_000)
+		tid := commitBlob(t, ts.dialCache(e), 1, 0, "blob", blob)
+		on.Store(true)
+		c := ts.client(e)
+		for _, begins := range []bool{true, false} {
+			c.told = nil
+			said := fmt.Sprint(c.fails(classSystem, "sendBlob", zodb.OID(1), tid))
+			if !strings.Contains(said, "*.blob.dl") || !strings.Contains(said, "0000000000000001") {
+				t.Errorf("the error is %q", said)
+			}
+			if began := len(c.told) > 0; began != begins {
+				t.Errorf("was begun: %t", began)
+			}
+			on.Store(false)
+		}
+		on.Store(true)
+		other := serves()
+		c = other.client(e)
+		if said := fmt.Sprint(c.fails(classSystem, "sendBlob", zodb.OID(1), tid)); len(c.told) > 0 || strings.Contains(said, "*.blob.dl") {
+			t.Errorf("the first download was begun: %q", said)
+		}
+		on.Store(false)
+		wantBlob(t, other.dialCache(e), 1, tid, blob)
+	})
 }
 
 // TestBlobsAreSentPieceByPiece looks at the messages themselves (R10).

@@ -28,11 +28,11 @@ type blobID struct {
 // blobStates keep Python's clients from wrong bytes. Such a client keeps the beginning of a blob that did not come
 // to its end, and puts the next one behind it. So the first download of a blob from this process begins when all of
 // it was compared with its checksum; later ones are compared while they are sent. One that turns out to be damaged
-// there, after its beginning has left, is not sent again. All methods may be called concurrently.
+// there, or cannot be read, after its beginning has left, is not sent again. All methods may be called concurrently.
 type blobStates struct {
 	mu    sync.Mutex
 	whole map[blobID]struct{} // guarded by mu: compared, or uploaded here; at most mostWhole
-	begun map[blobID]error    // guarded by mu: damaged ones whose beginning was sent, and the damage
+	begun map[blobID]error    // guarded by mu: those whose beginning was sent before an error, and the error
 }
 
 // uploaded notes blobs that were received: their checksums were made of the bytes that came.
@@ -57,7 +57,7 @@ func (s *blobStates) setWhole(id blobID) {
 	s.whole[id] = struct{}{}
 }
 
-// begunDamaged notes a blob that was found damaged after its beginning was sent, and returns the error to tell.
+// begunDamaged notes a blob that was found damaged, or failed, after its beginning was sent, and returns the error to tell.
 func (s *blobStates) begunDamaged(oid zodb.OID, tid zodb.TID, damage error) error {
 	damage = fmt.Errorf("%w; the beginning was sent: remove the files *.blob.dl in the blob caches of the clients that asked for it, mend the blob, and restart the server, which does not send it before", damage)
 	s.mu.Lock()

@@ -35,12 +35,13 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 			return r.fail(err)
 		}
 		begun, err := c.sendPieces(ctx, blob, oid, tid)
-		switch {
-		case err == nil:
+		if err == nil {
 			return r.answer(nil)
-		case !errors.Is(err, zodb.ErrCorrupt):
+		}
+		if _, ofBlob := errors.AsType[*blobError](err); !ofBlob {
 			return err
-		case begun:
+		}
+		if begun {
 			err = c.hub.blobStates.begunDamaged(oid, tid, err)
 		}
 		return r.fail(err)
@@ -48,7 +49,20 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 	return nil
 }
 
-// sendPieces sends the content of a blob. It reports whether the client was told that the
+// blobError is an error of a blob, not of the connection.
+type blobError struct {
+	oid zodb.OID
+	tid zodb.TID
+	err error
+}
+
+func (e *blobError) Error() string {
+	return fmt.Sprintf("read the blob of object %s at %s: %v", e.oid, e.tid, e.err)
+}
+
+func (e *blobError) Unwrap() error { return e.err }
+
+// sendPieces sends the content of a blob. An error is a *blobError, or one of the connection. It reports whether the client was told that the
 // blob begins; the client is told that it ends only if all of it is sound.
 func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid zodb.TID) (begun bool, err error) {
 	begin := func() error {
@@ -63,7 +77,7 @@ func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid
 	}}
 	for part, err := range pieces.readAhead() {
 		if err != nil {
-			return begun, fmt.Errorf("read the blob of object %s at %s: %w", oid, tid, err)
+			return begun, &blobError{oid, tid, err}
 		}
 		if err := begin(); err != nil {
 			return begun, err
@@ -77,7 +91,7 @@ func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid
 	}
 	if pieces.file != nil {
 		if err := pieces.file.blob.Unchanged(); err != nil {
-			return begun, fmt.Errorf("read the blob of object %s at %s: %w", oid, tid, err)
+			return begun, &blobError{oid, tid, err}
 		}
 	}
 	c.call("receiveBlobStop", oid, tid)
