@@ -88,11 +88,17 @@ func Open(ctx context.Context, store objstore.Store) (*Repository, error) {
 	return r, nil
 }
 
+// IsNewer reports whether an error says that a newer release wrote something. It may be sound.
+func IsNewer(err error) bool {
+	_, newer := errors.AsType[*layout.NewerError](err)
+	return newer || errors.Is(err, errLaterFormat)
+}
+
 // Newer returns an error if a backup is of a newer release: which others it needs is not known then, so
 // that nothing may be removed.
 func (r *Repository) Newer() error {
 	for _, name := range slices.Sorted(maps.Keys(r.Damaged)) {
-		if _, newer := errors.AsType[*layout.NewerError](r.Damaged[name]); newer || errors.Is(r.Damaged[name], errLaterFormat) {
+		if IsNewer(r.Damaged[name]) {
 			return fmt.Errorf("the manifest of backup %s can't be used: %w", name, r.Damaged[name])
 		}
 	}

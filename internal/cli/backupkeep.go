@@ -109,7 +109,7 @@ func (o *verifyCommand) run(ctx context.Context, e *env) error {
 		err = o.verify(ctx, e, r, list, v)
 	}
 	failed := err
-	if exitStatus(err) == exitDamage { // it did its work: the outcome is recorded beside each backup
+	if _, judged := errors.AsType[*status](err); judged { // it did its work: the outcome is recorded beside each backup
 		failed = nil
 	}
 	record.end(runs.Result{}, failed)
@@ -353,7 +353,7 @@ func chooseIdentity(r *backup.Repository, identity string) (string, error) {
 		return identity, nil
 	case len(ids) == 0 && len(r.Damaged) > 0:
 		name := slices.Sorted(maps.Keys(r.Damaged))[0]
-		return "", fmt.Errorf("none of the %d backups in %s can be used: the manifest of %s: %w", len(r.Damaged), filepath.Clean(r.Store.Path("")), name, r.Damaged[name])
+		return "", fmt.Errorf("no backup in %s can be used (of %d): the manifest of %s: %w", filepath.Clean(r.Store.Path("")), len(r.Damaged), name, r.Damaged[name])
 	case len(ids) == 0:
 		return "", fmt.Errorf("%w: %s has none", backup.ErrNoBackup, filepath.Clean(r.Store.Path("")))
 	case len(ids) > 1:

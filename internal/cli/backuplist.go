@@ -38,7 +38,7 @@ func newBackupList(e *env) *cobra.Command {
 		Long: `List the backups of a repository, oldest first, an incremental one indented below
 its reference, and say which transactions can be restored. Manifests and names are
 read, not the data: see backup verify. The exit status is 3 if something in the list
-can't be restored.`,
+can't be restored, and 1 if a newer release has to read it.`,
 		Example: "  dirstorage backup list /backup/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -54,7 +54,10 @@ can't be restored.`,
 }
 
 func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) error {
-	bad := len(r.Damaged) > 0
+	bad := false
+	for _, err := range r.Damaged {
+		bad = bad || !backup.IsNewer(err)
+	}
 	storages := []listedStorage{}
 	for _, identity := range r.Identities() {
 		s := listedStorage{Identity: identity, Restorable: r.Restorable(identity)}
@@ -64,7 +67,8 @@ func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) e
 			}
 			l := listedBackup{Manifest: m}
 			if _, err := r.Exactly(m); err != nil {
-				l.Problem, bad = err.Error(), true
+				l.Problem = err.Error()
+				bad = bad || !backup.IsNewer(err)
 			}
 			if v, ok := r.Verified[m.Name]; ok {
 				l.Verified = &v
@@ -83,10 +87,16 @@ func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) e
 	} else {
 		err = printBackups(e, r, storages)
 	}
-	if err == nil && bad {
-		err = &status{code: exitDamage}
+	switch {
+	case err != nil:
+		return err
+	case bad:
+		return &status{code: exitDamage}
 	}
-	return err
+	if err := r.Newer(); err != nil {
+		return fmt.Errorf("the list is not complete: %w", err)
+	}
+	return nil
 }
 
 // objectsOf is how many objects the archive of a backup holds; "-": its manifest does not say.

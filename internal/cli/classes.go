@@ -125,7 +125,7 @@ func (o *classesCommand) run(ctx context.Context, e *env) (err error) {
 	} else {
 		err = o.print(e, report, len(count.Classes))
 	}
-	if err == nil && count.Damaged > 0 {
+	if err == nil && (count.Damaged > 0 || passedOver(s)) {
 		err = damageMet()
 	}
 	return err

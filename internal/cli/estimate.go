@@ -101,9 +101,6 @@ func (o *estimateCommand) run(ctx context.Context, e *env) (err error) {
 	options.Progress = m.show
 	report, err := estimate.Of(ctx, src, options)
 	m.end()
-	if errors.Is(err, zodb.ErrCorrupt) {
-		return &status{code: exitDamage, err: err}
-	}
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/control"
+	"github.com/dirstorage/dirstorage/internal/filestorage"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -85,8 +89,19 @@ func exitStatus(err error) int {
 		return exitFailed // also where that kept a storage from entering snapshot mode
 	case errors.Is(err, zodb.ErrSnapshotMode):
 		return exitLocked
+	case tellsDamage(err):
+		return exitDamage
 	}
 	return exitFailed
+}
+
+// tellsDamage reports whether an error is about damaged data of a storage, or of a backup. A file of a
+// newer release may be sound, and one that is no Data.fs was never data; a shortage passes.
+func tellsDamage(err error) bool {
+	if _, other := errors.AsType[*filestorage.NotAFileStorageError](err); other || backup.IsNewer(err) || vfs.Passes(err) {
+		return false
+	}
+	return isBroken(err) || errors.Is(err, zodb.ErrCorrupt) || errors.Is(err, archive.ErrDamaged) || errors.Is(err, restore.ErrDamage)
 }
 
 // ifInterrupted is the annotation of a command for its advice after Ctrl-C: the work done until

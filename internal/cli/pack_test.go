@@ -667,7 +667,7 @@ func TestPackOfADamagedStorage(t *testing.T) {
 		damage(t, h.writeAlone(1, packData("Kept", "four")), 40)
 		before := h.content()
 		for _, args := range [][]string{{"pack", "--keep", "0"}, {"pack", "--keep", "0", "--gc=off"}, {"pack", "--keep", "0", "--dry-run"}, {"gc", "--report", "--keep", "0"}} {
-			_, stderr := h.must(exitFailed, append(args, "HOME")...)
+			_, stderr := h.must(exitDamage, append(args, "HOME")...)
 			for _, want := range []string{"object 0000000000000001 cannot be read", "hint: nothing was removed; "} {
 				if !strings.Contains(stderr, want) {
 					t.Errorf("%v does not say %q:\n%s", args, want, stderr)
@@ -718,7 +718,7 @@ func TestPackOfACutBundleRemovesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := h.content()
-		_, stderr := h.must(exitFailed, "pack", "--keep", "0", "HOME")
+		_, stderr := h.must(exitDamage, "pack", "--keep", "0", "HOME")
 		if strings.Count(stderr, "corrupt data in A/bundles/"+filepath.Base(path)) != 1 || !strings.Contains(stderr, "hint: nothing was removed; dirstorage check "+h.home) {
 			t.Errorf("it says:\n%s", stderr)
 		}

@@ -38,9 +38,11 @@ func recoverHome(ctx context.Context, e *env, home string, asJSON bool) error {
 		return err
 	}
 	st := s.Status()
-	if st.Snapshot == "startup" {
-		err := fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", zodb.ErrLocked, home)
-		return errors.Join(hint(err, "wait until the copy of A is done, then run it again"), s.Close())
+	if err := s.WhyStill(); err != nil {
+		if errors.Is(err, zodb.ErrLocked) {
+			err = hint(err, "wait until the copy of A is done, then run it again")
+		}
+		return errors.Join(err, s.Close())
 	}
 	err = showFlush(e, s, func() error { return s.WaitNormal(ctx) }, func() error { return s.Flush(ctx) }, func() error { return s.WaitPack(ctx) }, s.Close)
 	if err != nil {

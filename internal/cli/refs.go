@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/inspect"
 	"github.com/dirstorage/dirstorage/internal/oidset"
@@ -117,7 +118,7 @@ func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	r.report()
 	switch {
-	case a.damaged || r.damaged > 0:
+	case a.damaged || r.damaged > 0 || passedOver(s):
 		return damageMet()
 	case !a.Exists && len(a.ReferredToBy) == 0:
 		return fmt.Errorf("object %s does not exist, and nothing refers to it%s", oid, a.howFar())
@@ -129,6 +130,10 @@ func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 func damageMet() error {
 	return &status{code: exitDamage, err: errors.New("there is damage; dirstorage check finds all of it")}
 }
+
+// passedOver reports whether a storage has bundles that are damaged or missing: an answer without an
+// error may be an older one then, or not complete.
+func passedOver(s *engine.Storage) bool { return len(s.Status().Damaged) > 0 }
 
 // openIndex opens the index; nil if there is none that can be used, which is said.
 func (o *refsCommand) openIndex(e *env, home vfs.FS) (*refindex.Reader, error) {

@@ -163,8 +163,12 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	accepted := error(nil)
+	if done.Check.Damage > 0 {
+		accepted = &status{code: exitDamage, err: hint(fmt.Errorf("%s has damage, which was accepted", o.target), "dirstorage check %s lists it", shellWord(o.target))}
+	}
 	if o.json {
-		return e.printJSON(done)
+		return errors.Join(e.printJSON(done), accepted)
 	}
 	how := "restored"
 	if done.Resumed {
@@ -183,7 +187,7 @@ func (o *restoreCommand) run(ctx context.Context, e *env) error {
 	_, err = fmt.Fprintf(e.Stdout, "%s %s to transaction %s from %s%s: %s, %s unpacked, %s kept; checked: %s, %s; in %s, %s\n",
 		how, o.target, formatLast(done.TID), backups, into, human.Number(done.Files, "file"), human.Bytes(done.Bytes), human.Count(done.Linked),
 		human.Number(done.Check.Objects, "object"), damage, human.Duration(spent), human.ByteRate(done.Bytes, spent))
-	return err
+	return errors.Join(err, accepted)
 }
 
 // ofOneMount refuses a copy whose files cannot be linked into the new one beside it.

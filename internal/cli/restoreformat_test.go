@@ -42,10 +42,10 @@ func TestAWayOutOfDamageWithAFormat(t *testing.T) {
 			args = append(args, "--format", c.format)
 		}
 		e, _, stderr := testEnv()
-		if status := run(t.Context(), e, args); status != exitFailed || !strings.Contains(stderr.String(), c.hint) {
+		if status := run(t.Context(), e, args); status != exitDamage || !strings.Contains(stderr.String(), c.hint) {
 			t.Errorf("%q: status %d, %s", args, status, stderr)
 		}
 	}
-	want(t, exitOK, "1 damaged", "restore", "--accept-damage", in("repo"), in("new"))
+	want(t, exitDamage, "1 damaged", "restore", "--accept-damage", in("repo"), in("new"))
 	want(t, exitOK, "(lawn)", "convert", "--format", "lawn", in("new"), in("lawn"))
 }

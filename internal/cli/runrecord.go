@@ -10,12 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/vfs"
-	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // recording leaves a record of a run, for status. It never stops the run: a record that cannot be
@@ -139,10 +139,9 @@ func (r *recording) end(result runs.Result, err error) {
 	r.tell(err)
 }
 
-// isDamage reports whether a job failed of damage of the storage. Files that belong to another user may be
-// sound.
+// isDamage reports whether a job failed of damage of the storage, not of a backup.
 func isDamage(err error) bool {
-	return exitStatus(err) == exitDamage || (isBroken(err) || errors.Is(err, zodb.ErrCorrupt)) && !errors.Is(err, fs.ErrPermission)
+	return exitStatus(err) == exitDamage && !errors.Is(err, archive.ErrDamaged)
 }
 
 // isCopy reports whether there is no record because there is no place for one, in a copy of config and A.

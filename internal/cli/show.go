@@ -45,11 +45,7 @@ the same.`,
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.args = args
-			err := o.run(c.Context(), e)
-			if errors.Is(err, zodb.ErrCorrupt) {
-				return &status{code: exitDamage, err: err}
-			}
-			return err
+			return o.run(c.Context(), e)
 		},
 	}
 	c.Flags().BoolVar(&o.raw, "raw", false, "write the bytes of the data (the two pickles) and nothing else")
@@ -120,7 +116,13 @@ func (o *showCommand) run(ctx context.Context, e *env) (err error) {
 			break
 		}
 	}
-	return o.showRevision(e, &r)
+	if err := o.showRevision(e, &r); err != nil {
+		return err
+	}
+	if passedOver(s) {
+		return damageFound(o.args[0])
+	}
+	return nil
 }
 
 // shownRevision is one revision of an object as show prints it.

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dirstorage/dirstorage/internal/snapshot"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 func newSnapshot(e *env) *cobra.Command {
@@ -58,8 +60,9 @@ hours, see serve --snapshot-limit): then it was forgotten, and the exit status i
 --join takes it all the same.
 
 The exit status is that of COMMAND, 128 and the number if a signal killed it, 2
-without COMMAND, 4 if somebody else has entered a snapshot that is not to be used,
-and 1 if the mode was not reached for another reason or did not last. COMMAND finds
+without COMMAND, 4 if somebody else has entered a snapshot that is not to be used, or
+has HOME or misc/sublock and cannot be asked, and 1 if the mode was not reached for another
+reason or did not last. COMMAND finds
 SNAPSHOT_VERSION=2, SNAPSHOT_DIRECTORY, SNAPSHOT_TIMESTAMP (seconds since 1970,
 before the snapshot was asked for, by whomever), SNAPSHOT_TID (the last transaction
 in A) and SNAPSHOT_CODE in its environment; commands of this program that it starts
@@ -116,13 +119,14 @@ func (o *snapshotRunCommand) run(ctx context.Context, e *env) error {
 	}
 	held, err := snapshot.Enter(ctx, options)
 	if err != nil {
-		if ctx.Err() != nil {
-			return err
+		code := exitStatus(err)
+		switch {
+		case errors.Is(err, snapshot.ErrForeign):
+			code = exitLocked
+		case code == exitLocked && !errors.Is(err, zodb.ErrLocked) && !errors.Is(err, vfs.ErrLocked): // it is in another snapshot itself
+			code = exitFailed
 		}
-		if errors.Is(err, snapshot.ErrForeign) {
-			return &status{code: exitLocked, err: err}
-		}
-		return &status{code: exitFailed, err: err}
+		return &status{code: code, err: err}
 	}
 	code, err := o.start(ctx, e, held)
 	// No matter how the command ended.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/doctor"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -156,7 +155,7 @@ func (b *backupState) read(r *backup.Repository, identity string) {
 	slices.Reverse(b.Failed)
 	for name, err := range r.Damaged {
 		b.Unusable = append(b.Unusable, name)
-		if _, newer := errors.AsType[*layout.NewerError](err); newer {
+		if backup.IsNewer(err) {
 			b.newer = append(b.newer, name)
 		}
 	}

@@ -195,7 +195,7 @@ func TestFailedRunsAreToldByStatus(t *testing.T) {
 	toldBy(t, exitOK, home, "--repository", repo)
 
 	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
-	want(t, exitFailed, "", "pack", home)
+	want(t, exitDamage, "", "pack", home)
 	if codes, _, text := toldBy(t, exitDamage, home, "--repository", repo); strings.Join(codes, " ") != damagedCode || !strings.Contains(text, "the pack of 20") {
 		t.Errorf("%q\n%s", codes, text)
 	}

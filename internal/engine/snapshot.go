@@ -30,6 +30,10 @@ func (s *Storage) EndSnapshot(_ context.Context, code string) error { return s.s
 // if it is in it under that code: see [flush.Snapshots.Abandon].
 func (s *Storage) AbandonSnapshot(code string) { s.snapshots.Abandon(code) }
 
+// WhyStill returns why A stands still since the open: an error that matches zodb.ErrDiskFull, or
+// zodb.ErrLocked if somebody holds misc/sublock; nil if it does not.
+func (s *Storage) WhyStill() error { return s.state.WhyStill() }
+
 // Counts returns how much the storage holds, unflushed transactions included.
 // It costs nothing, however much that is, and may be called from the callback
 // of Finish, whose transaction it includes then.

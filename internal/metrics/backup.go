@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
-	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -69,7 +68,7 @@ func RepositoryVerified(store objstore.Store, identity string) func() (Record, e
 	}, func(r *backup.Repository) int {
 		bad := 0
 		for _, err := range r.Damaged {
-			if _, newer := errors.AsType[*layout.NewerError](err); !newer { // which may be good
+			if !backup.IsNewer(err) { // which may be good
 				bad++
 			}
 		}

@@ -111,9 +111,7 @@ func enterDirectly(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
-	if s.Status().Snapshot == "startup" {
-		err = fmt.Errorf("%w: somebody holds %s", zodb.ErrLocked, q.home.Path(snapfile.Sublock))
-	} else {
+	if err = s.WhyStill(); err == nil {
 		err = s.WaitNormal(ctx)
 	}
 	return errors.Join(err, s.Close())

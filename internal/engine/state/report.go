@@ -97,6 +97,20 @@ func (s *State) describeMode() string {
 	return "it is being left: somebody still holds misc/sublock"
 }
 
+// WhyStill returns why A stands still since the open: an error that matches zodb.ErrDiskFull, or
+// zodb.ErrLocked if somebody holds the sublock; nil if it does not.
+func (s *State) WhyStill() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	switch {
+	case s.snap.mode != ModeStartup:
+		return nil
+	case s.snap.reason == DiskFull:
+		return fmt.Errorf("%w: there was no room to open %s for changes of A", zodb.ErrDiskFull, s.o.Home)
+	}
+	return fmt.Errorf("%w: somebody holds %s/misc/sublock, so A must not change", zodb.ErrLocked, s.o.Home)
+}
+
 // inModeAlready is the error for a snapshot that is asked for while there is one. mu must
 // be held.
 func (s *State) inModeAlready() error {
