@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -148,7 +149,7 @@ func (c *checker) journalOlder(path string, tid zodb.TID, why string) {
 func (c *checker) needsRecovery() {
 	var parts []string
 	if j := c.journal; j.transactions > 0 {
-		parts = append(parts, fmt.Sprintf("%d transactions (%d files) wait in the journal", j.transactions, j.files))
+		parts = append(parts, fmt.Sprintf("in the journal: %s (%s)", human.Number(int64(j.transactions), "transaction"), human.Number(int64(j.files), "file")))
 	}
 	if c.journal.uncommitted > 0 {
 		parts = append(parts, fmt.Sprintf("%d were never committed", c.journal.uncommitted))
@@ -157,7 +158,7 @@ func (c *checker) needsRecovery() {
 		parts = append(parts, "a replica.tar waits to be unpacked")
 	}
 	if n := c.counts.filesInB.Load(); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d files in B wait to be moved to A", n))
+		parts = append(parts, fmt.Sprintf("%s in B to be moved to A", human.Plural(int64(n), "file waits", "files wait")))
 	}
 	if len(parts) > 0 {
 		c.out.add(Finding{Kind: NeedsRecovery, Severity: Note, Detail: strings.Join(parts, "; ")})

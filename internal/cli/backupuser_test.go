@@ -28,8 +28,8 @@ func TestBackupsOfAnotherUser(t *testing.T) {
 		says   []string
 		args   []string
 	}{
-		{exitFailed, []string{"none of the 1 backups in ", "permission denied", "run it as the user"}, []string{"restore", in("repo"), in("new")}},
-		{exitFailed, []string{"none of the 1 backups in ", "permission denied", "run it as the user"}, []string{"restore", "--to", "2026-01-01", in("repo"), in("new")}},
+		{exitFailed, []string{"no backup in ", "permission denied", "run it as the user"}, []string{"restore", in("repo"), in("new")}},
+		{exitFailed, []string{"no backup in ", "permission denied", "run it as the user"}, []string{"restore", "--to", "2026-01-01", in("repo"), in("new")}},
 		{exitDamage, []string{"not good: 1 of 1 backup", "run it as the user to whom the backups belong"}, []string{"backup", "verify", in("repo")}},
 	} {
 		cmd := exec.Command(self, c.args...)

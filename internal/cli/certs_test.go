@@ -197,9 +197,9 @@ func TestEndsOfCertificatesAreListed(t *testing.T) {
 		t.Errorf("the list is\n%s", out)
 	}
 	_, errs := certsAt(t, start, exitFailed, "list", ca, "--within", "100")
-	says(t, errs, "1 of 3 certificates have ended, or end within 100 days", "hint: renew them")
+	says(t, errs, "certificates that have ended, or end within 100 days: 1 of 3", "hint: renew them")
 	out, errs = certsAt(t, start.AddDate(0, 0, 101), exitFailed, "list", "--json", ca)
-	says(t, errs, "1 of 3 certificates have ended")
+	says(t, errs, "certificates that have ended: 1 of 3\n")
 	var l certificateLine
 	if err := json.NewDecoder(strings.NewReader(out)).Decode(&l); err != nil || !l.Ended || *l.Days != -1 || l.Kind != "client" || l.Names[0] != "early" {
 		t.Errorf("%+v, %v", l, err)

@@ -172,7 +172,7 @@ func (e *env) listCertificates(lines []certificateLine, within int, json bool) e
 		if within > 0 {
 			soon = ", or end within " + human.Number(int64(within), "day")
 		}
-		return hint(fmt.Errorf("%d of %d certificates have ended%s", near, len(lines), soon), "renew them: dirstorage certs renew DIR")
+		return hint(fmt.Errorf("certificates that have ended%s: %d of %d", soon, near, len(lines)), "renew them: dirstorage certs renew DIR")
 	}
 	return nil
 }

@@ -192,7 +192,7 @@ func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) 
 	w.printf("%s, %s, %s, %s; last transaction %s\n%s read: %d damaged, %s, %s\n",
 		human.Number(int64(s.Objects), "object"), human.Number(int64(s.Revisions), "revision"), human.Number(int64(s.Transactions), "transaction"), human.Number(int64(s.Blobs), "blob"), s.LastTID, human.Number(int64(s.Files), "file"), s.Damage, human.Number(int64(s.Warnings), "warning"), human.Number(int64(s.Notes), "note"))
 	if s.Dangling > 0 {
-		w.printf("%d objects are missing that something refers to. Those that refer to them can be changed; a change that adds such a reference is refused\n", s.Dangling)
+		w.printf("%s missing that something refers to. Those that refer to them can be changed; a change that adds such a reference is refused\n", human.Plural(int64(s.Dangling), "object is", "objects are"))
 	}
 	if written != nil {
 		w.printf("%s\n", written)

@@ -130,7 +130,7 @@ func TestImportOfADamagedLength(t *testing.T) {
 	if done.Transactions != 49 || done.Damaged != 1 || len(done.Skipped) != 1 || done.Skipped[0].Offset != int64(at[1]) || done.Truncated != nil {
 		t.Errorf("salvaged %+v", done)
 	}
-	c.has(stderr, "took all the same", "1 parts of")
+	c.has(stderr, "took all the same", "damaged parts of ")
 	stdout, _ := c.must(exitOK, "log", "HOME")
 	if n := strings.Count(stdout, "\n"); n != 50 {
 		t.Errorf("%d transactions, want 50", n)

@@ -88,7 +88,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err := w.write(ctx, demoPause); err != nil {
 		return err
 	}
-	d.say("%s transactions were acknowledged in %s; each is durable from then on", human.Count(int64(w.count())), human.Duration(demoPause))
+	d.say("%s acknowledged in %s; each is durable from then on", human.Plural(int64(w.count()), "transaction was", "transactions were"), human.Duration(demoPause))
 	last, err := d.copyWhileWriting(ctx, w)
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (d *demo) copyWhileWriting(ctx context.Context, w *demoWriter) (last zodb.T
 	if err := w.write(ctx, demoPause/4); err != nil {
 		return 0, err
 	}
-	d.say("meanwhile %s transactions were acknowledged; they went into journal and B", human.Count(int64(w.count()-before)))
+	d.say("meanwhile %s acknowledged; they went into journal and B", human.Plural(int64(w.count()-before), "transaction was", "transactions were"))
 	if err := os.Mkdir(d.restored, 0o777); err != nil {
 		return 0, err
 	}
@@ -173,7 +173,7 @@ func (d *demo) recover(ctx context.Context, acknowledged []zodb.TID) error {
 	if err != nil {
 		return err
 	}
-	d.say("%s transactions were rolled forward from the journal", human.Count(int64(s.Status().RolledForward)))
+	d.say("%s rolled forward from the journal", human.Plural(int64(s.Status().RolledForward), "transaction was", "transactions were"))
 	err = s.WaitNormal(ctx)
 	for _, tid := range acknowledged {
 		if err == nil {
@@ -254,7 +254,7 @@ func (d *demo) compare(ctx context.Context, last zodb.TID) (err error) {
 			blobs++
 		}
 	}
-	d.say("%s and %s blobs are the same, byte for byte", human.Number(int64(objects), "object"), human.Count(int64(blobs)))
+	d.say("%s and %s are the same, byte for byte", human.Number(int64(objects), "object"), human.Number(int64(blobs), "blob"))
 	return nil
 }
 

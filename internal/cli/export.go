@@ -161,7 +161,7 @@ func (o *exportCommand) run(ctx context.Context, e *env) (err error) {
 		fmt.Fprintf(e.Stderr, "damage: %s: %s\n", what, b.Reason)
 	}
 	if done.Broken > 0 {
-		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s parts cannot be read (transactions, records or blobs); see the list of omissions", human.Count(done.Broken)), "dirstorage check %s", o.home)}
+		err = &status{code: exitDamage, err: hint(fmt.Errorf("%s cannot be read (transactions, records or blobs); see the list of omissions", human.Number(done.Broken, "part")), "dirstorage check %s", o.home)}
 	}
 	if o.json {
 		return errors.Join(e.printJSON(done), err)

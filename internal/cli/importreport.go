@@ -51,10 +51,10 @@ func inBrackets(class string) string {
 // warn reports oddities of the imported data.
 func (o *importCommand) warn(e *env, done transfer.Imported) {
 	if done.MissingBlobs > 0 {
-		e.note("warning: %s blobs were missing; their records are there without content\n", human.Count(done.MissingBlobs))
+		e.note("warning: %s missing; the records are there without content\n", human.Plural(done.MissingBlobs, "blob was", "blobs were"))
 	}
 	if done.Renumbered > 0 {
-		e.note("warning: %s transactions got other tids, because those in the file do not grow\n", human.Count(done.Renumbered))
+		e.note("warning: %s got other tids, because those in the file do not grow\n", human.Number(done.Renumbered, "transaction"))
 	}
 	if ahead := done.LastTID.Time().Sub(e.Now()); done.LastTID != 0 && ahead > farFuture {
 		e.note("warning: the last transaction %s is %s ahead of the clock, and so will be all that follow: times of packs, backups and logs are not those of the clock\n",
@@ -79,7 +79,7 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 // warnDangling lists references that lead to nothing.
 func warnDangling(e *env, done transfer.Imported) {
 	if done.Dangling > 0 {
-		e.note("warning: %s references lead to objects that do not exist, as in the source; following one raises a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Count(done.Dangling))
+		e.note("warning: %s to objects that do not exist, as in the source; following one raises a POSKeyError. Their holders can be changed, but no such reference can be added\n", human.Plural(done.Dangling, "reference leads", "references lead"))
 		for _, d := range done.DanglingList[:min(len(done.DanglingList), maxDanglingLines)] {
 			e.note("  object %s%s refers to %s%s\n", d.OID, inBrackets(d.Class), d.Target, inBrackets(d.TargetClass))
 		}
@@ -94,5 +94,5 @@ func (o *importCommand) damage(done transfer.Imported) error {
 	if done.Damaged == 0 {
 		return nil
 	}
-	return &status{code: exitDamage, err: fmt.Errorf("%s parts of %s were damaged; see the list of omissions", human.Count(done.Damaged), o.source)}
+	return &status{code: exitDamage, err: fmt.Errorf("damaged parts of %s: %s; see the list of omissions", o.source, human.Count(done.Damaged))}
 }

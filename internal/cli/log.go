@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -137,7 +138,8 @@ func (o *logCommand) print(e *env, txn *zodb.Transaction, size int64, damage err
 	if damage != nil {
 		note = "  damaged"
 	}
-	_, err := fmt.Fprintf(e.Stdout, "%s  %s  %5s objects  %10s  %s  %s%s\n", txn.TID, formatTID(txn.TID), human.Count(int64(len(txn.OIDs))),
+	count, things, _ := strings.Cut(human.Number(int64(len(txn.OIDs)), "object"), " ")
+	_, err := fmt.Fprintf(e.Stdout, "%s  %s  %5s %-7s  %10s  %s  %s%s\n", txn.TID, formatTID(txn.TID), count, things,
 		human.Bytes(size), cut(printable(txn.User)), cut(printable(txn.Description)), note)
 	if o.oids {
 		for _, oid := range txn.OIDs {

@@ -359,7 +359,7 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 		}
 	}
 	if r.Dangling > 0 {
-		w.printf("%s objects are missing that something refers to; dirstorage check says which\n", human.Count(r.Dangling))
+		w.printf("%s missing that something refers to; dirstorage check names them\n", human.Plural(r.Dangling, "object is", "objects are"))
 	}
 	if r.Purged > 0 {
 		w.printf("removed for good: %s that earlier packs had put aside\n", human.Number(r.Purged, "file"))

@@ -112,15 +112,15 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 			"no server runs, and it was not closed cleanly: the log has to be rolled forward, unless an import or convert has it open")
 	}
 	if m := st.SnapshotMode; m != nil && (m.Long || !st.Running && seconds(m.Seconds) >= snapshotUnheld) {
-		add("snapshot_long", warning, "if nobody copies A any more: dirstorage snapshot leave "+home, "in snapshot mode (%s) since %s, for %s; %s transactions were committed since; packs and backups wait",
-			printable([]byte(st.Snapshot)), human.FormatTime(m.Since, time.Local), human.Duration(seconds(m.Seconds)), human.Count(m.Newer))
+		add("snapshot_long", warning, "if nobody copies A any more: dirstorage snapshot leave "+home, "in snapshot mode (%s) since %s, for %s; %s committed since; packs and backups wait",
+			printable([]byte(st.Snapshot)), human.FormatTime(m.Since, time.Local), human.Duration(seconds(m.Seconds)), human.Plural(m.Newer, "transaction was", "transactions were"))
 	}
 	switch sp := st.Space; {
 	case st.LowSpace != "":
 		add("low_space", warning, "make room while commits still go on: dirstorage pack "+home+", or a larger disk", "%s", st.LowSpace)
 	case st.isFull(), st.Unopened != "":
 	case !st.Running && sp.TotalBytes > 0 && sp.FreeBytes < littleSpace, !st.Running && sp.TotalInodes > 0 && sp.FreeInodes < fewInodes:
-		add("low_space", warning, "make room, or give it a larger disk", "the disk is nearly full: %s and %s inodes are free", human.Bytes(int64(sp.FreeBytes)), human.Count(int64(sp.FreeInodes)))
+		add("low_space", warning, "make room, or give it a larger disk", "the disk is nearly full: %s and %s are free", human.Bytes(int64(sp.FreeBytes)), human.Number(int64(sp.FreeInodes), "inode"))
 	}
 	if st.Snapshot == "" && st.Trouble == "" && st.JournalBytes >= largeJournal {
 		add("flush_behind", warning, "look at the disk (iostat -x 1): it does not keep up", "the flush is far behind: %s, log of %s", human.Number(int64(st.UnflushedTransactions), "transaction"), human.Bytes(st.JournalBytes))

@@ -121,8 +121,8 @@ func (st *homeStatus) snapshotRows(rows *rowList) {
 		rows.add("snapshot mode", "off: it was not closed cleanly, and is rolled forward at the next start")
 	}
 	if m := st.SnapshotMode; m != nil {
-		rows.add("", "since %s, for %s; A ends with %s, and %s transactions were committed since", human.FormatTime(m.Since, time.Local),
-			human.Duration(seconds(m.Seconds)), formatLast(m.TID), human.Count(m.Newer))
+		rows.add("", "since %s, for %s; A ends with %s, and %s committed since", human.FormatTime(m.Since, time.Local),
+			human.Duration(seconds(m.Seconds)), formatLast(m.TID), human.Plural(m.Newer, "transaction was", "transactions were"))
 	}
 }
 

@@ -64,7 +64,7 @@ func full(sp vfs.Space) bool {
 }
 
 func (x *examination) noSpace(sp vfs.Space) {
-	x.find("space-none", "%s and %s inodes are free", human.Bytes(int64(sp.FreeBytes)), human.Count(int64(sp.FreeInodes)))
+	x.find("space-none", "%s and %s are free", human.Bytes(int64(sp.FreeBytes)), human.Number(int64(sp.FreeInodes), "inode"))
 }
 
 // packSpare is the room of a pack for its plan and its lists.
@@ -100,12 +100,12 @@ func (x *examination) limits() {
 	switch {
 	case l.Files == 0:
 	case l.Files < fewFiles:
-		x.find("descriptors-few", "%s may have %s files open", of, human.Count(l.Files))
+		x.find("descriptors-few", "%s may have %s open", of, human.Number(l.Files, "file"))
 	case l.Files/2 < int64(l.Connections):
-		x.find("descriptors-connections", "%s may have %s files open: %s, and max-connections is %s", of,
-			human.Count(l.Files), human.Number(l.Files/2, "connection"), human.Count(int64(l.Connections)))
+		x.find("descriptors-connections", "%s may have %s open: %s, and max-connections is %s", of,
+			human.Number(l.Files, "file"), human.Number(l.Files/2, "connection"), human.Count(int64(l.Connections)))
 	default:
-		x.good("descriptors", "%s may have %s files open", of, human.Count(l.Files))
+		x.good("descriptors", "%s may have %s open", of, human.Number(l.Files, "file"))
 	}
 	switch {
 	case l.Memory.Limit == 0:

@@ -43,10 +43,10 @@ func (x *examination) owners(ctx context.Context, writable bool) {
 		all = "the first"
 	}
 	if w.foreign > 0 {
-		x.find("owner-foreign", "of %s %s files and directories %s belong to another user than HOME, such as %s", all, human.Count(w.files), human.Count(w.foreign), f.Path(w.first))
+		x.find("owner-foreign", "another user than HOME's has %s of %s %s, such as %s", human.Count(w.foreign), all, human.Plural(w.files, "file or directory", "files and directories"), f.Path(w.first))
 	}
 	if len(x.r.Findings) == before {
-		x.good("owner", "%s %s files and directories belong to user %d, as HOME does", all, human.Count(w.files), uid)
+		x.good("owner", "user %d has %s %s, as HOME", uid, all, human.Plural(w.files, "file or directory", "files and directories"))
 	}
 }
 

@@ -49,6 +49,14 @@ func Number(n int64, name string) string {
 	return text + "s"
 }
 
+// Plural is Number for a name with a verb, or with another plural: one is “object was”, many “objects were”.
+func Plural(n int64, one, many string) string {
+	if n == 1 {
+		return Count(n) + " " + one
+	}
+	return Count(n) + " " + many
+}
+
 // Rate prints how many there were a second: “3,800/s”, or “0.5/s” below ten. In
 // no time there is no rate, that is “-”.
 func Rate(n int64, d time.Duration) string {

@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -53,8 +54,8 @@ func NotReady(storage string, st zodb.Status) []Reason {
 		reasons = append(reasons, Reason{Stuck, storage, fmt.Sprintf("a commit has been waiting for the disk for %.0f seconds", st.CommitSeconds)})
 	}
 	if m := st.SnapshotMode; m != nil && m.Long {
-		detail := fmt.Sprintf("in snapshot mode (%s) since %s, and %d transactions were committed since; no pack removes anything meanwhile",
-			st.Snapshot, m.Since.Format("2006-01-02 15:04:05 MST"), m.Newer)
+		detail := fmt.Sprintf("in snapshot mode (%s) since %s, and %s committed since; no pack removes anything meanwhile",
+			st.Snapshot, m.Since.Format("2006-01-02 15:04:05 MST"), human.Plural(m.Newer, "transaction was", "transactions were"))
 		reasons = append(reasons, Reason{SnapshotLong, storage, detail})
 	}
 	if st.LowSpace != "" {

@@ -133,7 +133,7 @@ type RoomError struct {
 func (e *RoomError) Error() string {
 	text := fmt.Sprintf("it needs about %s, and %s are free", human.Bytes(e.Need.Bytes), human.Bytes(int64(e.Free.FreeBytes)))
 	if e.Free.TotalInodes > 0 && e.Need.Inodes > int64(e.Free.FreeInodes) {
-		text = fmt.Sprintf("it needs about %s files (inodes), and %s are free", human.Count(e.Need.Inodes), human.Count(int64(e.Free.FreeInodes)))
+		text = fmt.Sprintf("it needs about %s (inodes), and %s are free", human.Number(e.Need.Inodes, "file"), human.Count(int64(e.Free.FreeInodes)))
 	}
 	return "not enough space on the disk: " + text
 }

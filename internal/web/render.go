@@ -126,10 +126,7 @@ func (s *Site) functions() template.FuncMap {
 		"bytes": func(n any) string { return human.Bytes(integer(n)) },
 		"count": func(n any) string { return human.Count(integer(n)) },
 		"plural": func(n any, one, many string) string {
-			if integer(n) == 1 {
-				return "1 " + one
-			}
-			return human.Count(integer(n)) + " " + many
+			return human.Plural(integer(n), one, many)
 		},
 		"duration": human.Duration,
 		"time":     func(t time.Time) template.HTML { return timeElement(t, at(t)) },
