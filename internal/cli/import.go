@@ -236,8 +236,8 @@ func (o *importCommand) sourceError(err error) error {
 func (o *importCommand) damagedSource(err error) bool {
 	damage, ok := errors.AsType[*zodb.CorruptError](err)
 	if !ok {
-		_, ok = errors.AsType[*zeoclient.ServerError](err)
-		return ok
+		e, ok := errors.AsType[*zeoclient.ServerError](err)
+		return ok && transfer.TellsDamage(e)
 	}
 	dir, name, err := vfs.Split(o.source)
 	return err == nil && damage.Path == dir.Path(name)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/transfer"
+	"github.com/dirstorage/dirstorage/internal/zeoclient"
 )
 
 // report prints the result, or the advice on err.
@@ -19,8 +20,11 @@ func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err err
 		return hint(err, "import into a new HOME")
 	case errors.Is(err, transfer.ErrOrder):
 		return hint(err, "--renumber gives such transactions the next tids after the one before; run it again, it goes on where it stopped")
-	case o.damagedSource(err) && !o.salvage:
-		return &status{code: exitDamage, err: hint(err, "the transactions before it were imported; --salvage goes on with the sound ones behind it")}
+	case o.damagedSource(err):
+		if !o.salvage {
+			err = hint(err, "the transactions before it were imported; --salvage goes on with the sound ones behind it")
+		}
+		return &status{code: exitDamage, err: err}
 	case err != nil:
 		return err
 	}
@@ -68,6 +72,8 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 			verb, what = "took all the same", fmt.Sprintf("transaction %s", p.TID)
 		case p.Whole:
 			what = "one transaction or more"
+		case zeoclient.IsURL(o.source): // the reason names the object, if the server does
+			what = fmt.Sprintf("a record of transaction %s", p.TID)
 		}
 		if p.Length > 0 {
 			what += fmt.Sprintf(", %d bytes at byte %d", p.Length, p.Offset)

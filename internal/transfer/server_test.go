@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -640,6 +642,59 @@ func TestServerWithADamagedTransaction(t *testing.T) {
 		}
 		if err != nil && !strings.Contains(err.Error(), list[3].String()) {
 			t.Errorf("the transaction is not named: %v", err)
+		}
+	}
+}
+
+// TestServerWithADamagedFrame: one frame of a bundle has several transactions, or many records of one, which
+// cannot be read for the same reason. The copy goes on behind all of them, and leaves out no others.
+func TestServerWithADamagedFrame(t *testing.T) {
+	t.Parallel()
+	from := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{Format: "bundled"}), engine.Options{})
+	const large, small = 90, 60
+	var changes []enginetest.Change
+	for i := range zodb.OID(large) {
+		changes = append(changes, enginetest.Change{OID: i, Data: enginetest.Record(strings.Repeat("x", 200))})
+	}
+	enginetest.Commit(t, from, changes...)
+	for i := range zodb.OID(small) {
+		enginetest.Commit(t, from, enginetest.Change{OID: large + i, Data: enginetest.Record("y")})
+	}
+	if err := from.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bundles, err := filepath.Glob(filepath.Join(from.Home(), "A", "bundles", "*.tar.zst"))
+	if err != nil || len(bundles) != 1 {
+		t.Fatalf("%v, %v", bundles, err)
+	}
+	b, err := os.ReadFile(bundles[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := []byte("\x28\xB5\x2F\xFD") // zstd
+	for _, part := range []int{1, bytes.Count(b, frame) / 2} {
+		bad := slices.Clone(b)
+		at := 0
+		for range part {
+			at += 1 + bytes.Index(bad[at+1:], frame)
+		}
+		bad[at+20] ^= 0xFF
+		home := filepath.Join(t.TempDir(), "home")
+		if err := os.CopyFS(home, os.DirFS(from.Home())); err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(home, "A", "bundles", filepath.Base(bundles[0]))
+		if err := errors.Join(os.Remove(name), os.WriteFile(name, bad, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		to := enginetest.Open(t, enginetest.Home(t, engine.CreateOptions{}), engine.Options{History: engine.HistoryCopied})
+		c := connect(t, enginetest.Open(t, home, engine.Options{}), wire.Msgpack)
+		done, err := ImportServer(t.Context(), to, c, ServerOptions{Policy: BlobsNone, Salvage: true})
+		if err != nil || done.Damaged < 2 || done.Damaged > large/2 || done.Records+done.Damaged < large+small/2 {
+			t.Errorf("frame %d: %+v, %v", part, done, err)
+		}
+		if last, want := to.LastTransaction(), from.LastTransaction(); last < want {
+			t.Errorf("frame %d: copied up to %s of %s", part, last, want)
 		}
 	}
 }

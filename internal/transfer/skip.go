@@ -23,7 +23,7 @@ func (im *importer) skipsTransaction(err error) bool {
 
 func (im *importer) skipsPart(p filestorage.Skipped, err error) bool {
 	e, ok := errors.AsType[*zeoclient.ServerError](err)
-	if !ok || !im.salvage || passed(e) {
+	if !ok || !im.salvage || !TellsDamage(e) {
 		return false
 	}
 	p.Reason = e.Error()
@@ -31,18 +31,18 @@ func (im *importer) skipsPart(p filestorage.Skipped, err error) bool {
 	return true
 }
 
-// passed reports whether a server tells of the moment, or that it ends, and not of a
-// record. This project's has the plain StorageError for that.
-func passed(e *zeoclient.ServerError) bool {
+// TellsDamage reports whether a server tells of a part that it cannot read, and not of the moment, or
+// that it ends. This project's has the plain StorageError for these.
+func TellsDamage(e *zeoclient.ServerError) bool {
 	switch e.Class {
 	case "ZODB.POSException.StorageError", "builtins.MemoryError", "asyncio.exceptions.CancelledError":
-		return true
+		return false
 	case "builtins.OSError":
 		args, _ := e.Details.(wire.Tuple)
 		errno, _ := append(args, nil)[0].(int64)
-		return vfs.Passes(syscall.Errno(errno))
+		return !vfs.Passes(syscall.Errno(errno))
 	}
-	return false
+	return true
 }
 
 func (im *importer) skipped(p filestorage.Skipped) {

@@ -245,6 +245,9 @@ func (k *cursor) nextTransaction(c *conn) (*zodb.Transaction, error) {
 	}
 	if err != nil { // about one transaction, and the next call goes on behind it
 		k.last = nil
+		if t != nil {
+			err = fmt.Errorf("transaction %s: %w", t.TID, err) // a client takes the same error again for an iterator that stands still
+		}
 		return nil, err
 	}
 	if !ok {
@@ -344,6 +347,9 @@ func (k *cursor) nextRecord(ctx context.Context, h *hub) (zodb.Record, bool, err
 		one.OIDs = k.of.OIDs[k.at : k.at+1]
 		k.at++
 		for rec, err := range h.storage.Records(ctx, &one) {
+			if err != nil {
+				err = fmt.Errorf("object %s: %w", one.OIDs[0], err) // of a frame with many, each has another error
+			}
 			return rec, err == nil, err
 		}
 	}
