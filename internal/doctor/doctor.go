@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/transfer"
@@ -217,8 +218,11 @@ func (x *examination) home() {
 	if set == nil || isNewer {
 		return
 	}
+	_, silent := errors.AsType[*control.SilentError](h.Err)
 	switch {
 	case errors.Is(h.Err, fs.ErrPermission): // the owner is found elsewhere
+	case silent:
+		x.find("home-silent", "%v", h.Err)
 	case h.Err != nil:
 		x.find("home-unreadable", "%v", h.Err)
 	case !x.o.Quick && h.Running:

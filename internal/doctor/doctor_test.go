@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
@@ -245,6 +246,7 @@ var cases = map[string]func(t *testing.T, x *examined){
 	},
 	"settings-unreadable": func(_ *testing.T, x *examined) { x.o.Home = &Home{Err: errors.New("line 1: no section")} },
 	"home-unreadable":     func(_ *testing.T, x *examined) { x.o.Home.Err, x.o.Home.Running = zodb.ErrJournalOlder, false },
+	"home-silent":         func(_ *testing.T, x *examined) { x.o.Home.Err = &control.SilentError{Home: "home", For: time.Second} },
 	"sync-off":            func(_ *testing.T, x *examined) { x.o.Home.Settings.Filesystem.Sync = false },
 	"directory-sync-off":  func(_ *testing.T, x *examined) { x.o.Home.Settings.POSIX.DirSync = false },
 

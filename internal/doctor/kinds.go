@@ -51,6 +51,7 @@ var kinds = map[string]kind{
 		"use the release that wrote it, or a later one; docs/upgrade.md has the way back to an older one"},
 	"settings-unreadable": {"version", Fault, "no command can open HOME", "mend config/settings; each backup has a copy of it"},
 	"home-unreadable":     {"home", Fault, "HOME cannot be opened as it is", "dirstorage check lists damage; dirstorage recover rolls the log forward; do not remove anything before"},
+	"home-silent":         {"home", Fault, "clients wait for a process that hangs or is stopped, and no command can ask it", "see its log and its limits; restart it if it stays so"},
 	"sync-off":            {"home", Warning, "filesystem.sync = 0 in config/settings: a crash of the machine may cost the database", "set it to 1, and restart the server"},
 	"directory-sync-off":  {"home", Note, "posix.dirsync = 0 in config/settings: names of new files may be lost in a crash of the machine", "set it to 1, unless the file system cannot sync directories"},
 
