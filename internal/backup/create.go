@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
@@ -199,6 +201,9 @@ func (c *creation) reference() (*Manifest, error) {
 				c.o.Warn(fmt.Sprintf("a full backup is made: %v", err))
 			}
 			return nil, nil
+		}
+		for _, name := range slices.Sorted(maps.Keys(c.repo.Damaged)) { // it might have been one
+			reasons = append(reasons, fmt.Errorf("the manifest of backup %s can't be used: %w", name, c.repo.Damaged[name]))
 		}
 		return nil, errors.Join(append([]error{ErrNoReference}, reasons...)...)
 	}

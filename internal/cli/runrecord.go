@@ -120,7 +120,7 @@ func (r *recording) end(result runs.Result, err error) {
 		return
 	}
 	if err != nil {
-		result.Failed = shortened(errorText(err))
+		result.Failed = shortened(strings.ReplaceAll(errorText(err), "\n", "; "))
 		result.Interrupted = errors.Is(err, context.Canceled)
 		result.Damaged = !result.Interrupted && isDamage(err)
 	}
