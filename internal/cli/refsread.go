@@ -202,7 +202,7 @@ func (r *currentReader) visit(ctx context.Context, v *currentRevision, oid zodb.
 	case revisionFailed:
 		return err
 	case revisionDamaged:
-		r.problem(&r.damaged, err)
+		r.problem(&r.damaged, fmt.Errorf("object %s: %w", oid, err))
 		return nil
 	}
 	v.oid, v.Revision = oid, rev
