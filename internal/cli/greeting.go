@@ -16,7 +16,7 @@ import (
 
 // greeting is the text that serve prints for a person: lines for the configuration of the clients.
 // They work unchanged on this machine; files that only the client has are named client.pem,
-// client.key and var/blobcache.
+// client.key and var/blobcache, or blobcache.
 type greeting struct {
 	conf      *config.Config
 	addresses []net.Addr    // on which the server listens
@@ -124,7 +124,7 @@ func (g greeting) offers() []offer {
 	for i, st := range g.conf.Storages {
 		t := endpointOf(g.addresses[0])
 		t.storage, t.readOnly = st, st.ReadOnly || g.conf.ReadOnly
-		t.section, t.cache = "main", "var/blobcache"
+		t.section, t.cache = "main", g.cache()
 		if i > 0 {
 			t.section = st.Name
 			if !sectionName.MatchString(st.Name) || seen[st.Name] {
@@ -142,6 +142,20 @@ func (g greeting) offers() []offer {
 		list = append(list, t)
 	}
 	return list
+}
+
+// cache is a directory for the blobs of a client, which is not in a HOME if the client is started where the
+// server is.
+func (g greeting) cache() string {
+	const usual = "var/blobcache"
+	path, err := filepath.Abs(usual)
+	for _, st := range g.conf.Storages {
+		home, herr := filepath.Abs(st.Home)
+		if err != nil || herr != nil || strings.HasPrefix(path, home+string(filepath.Separator)) {
+			return "blobcache"
+		}
+	}
+	return usual
 }
 
 // zconfig is a value in a ZConfig file.
