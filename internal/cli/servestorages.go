@@ -45,6 +45,10 @@ func (s *serving) openStorage(ctx context.Context, st config.Storage) (*engine.S
 		}
 		return storage, err
 	}
+	if err == nil && vacant && (st.ReadOnly || s.conf.ReadOnly) {
+		return nil, hint(fmt.Errorf("%w: %s is not there or empty, and a storage that nobody may write to is not made", zodb.ErrNotAStorage, st.Home),
+			"if the name is right, and no volume is missing there: dirstorage create %s", shellWord(st.Home))
+	}
 	if err == nil && vacant && st.Expected != "" && !exists(st.Home) {
 		return nil, notMade(st.Home, st.Expected)
 	}
