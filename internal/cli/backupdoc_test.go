@@ -164,8 +164,8 @@ func scriptsMakeGoodCopies(t *testing.T, format string) {
 		same("borg", at("borg-restored"))
 	}
 	d.command(t, filepath.Join(d.dir, "dirstorage"), "backup", "run", l.Home, at("repo"))
-	d.command(t, "cp", "-a", at("cp1"), at("site")) // an older state, in the place of a broken one
-	d.run(t, "put-back.sh", at("repo"), at("site"))
+	d.command(t, "cp", "-a", at("cp1"), at("site"))     // an older state, in the place of a broken one
+	d.run(t, "put-back.sh", at("repo"), at("site")+"/") // as completion by a shell has it
 	same("put back", at("site"))
 	same("put aside", at("site.broken"))
 	d.fileSystemSnapshot(t, format)
