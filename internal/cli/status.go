@@ -153,7 +153,7 @@ func (st *homeStatus) verdict() error {
 }
 
 // unopened describes a storage that cannot be opened, if that is because of damage, or damage is on
-// record; else it reports false.
+// record, or because the process that has it open does not answer; else it reports false.
 func (st *homeStatus) unopened(ctx context.Context, e *env, path, repository string, cause error) bool {
 	_, newer := errors.AsType[*layout.NewerError](cause)
 	home, err := openHome(path)
@@ -164,8 +164,12 @@ func (st *homeStatus) unopened(ctx context.Context, e *env, path, repository str
 	if b, err := home.ReadFile("config/identity"); err == nil {
 		u.Identity, _ = settings.ParseIdentity(b) // without one the records are those of any storage
 	}
-	if err := u.lookAround(ctx, e, repository); err != nil || !isDamage(cause) && u.job(runs.Check).Damage.Broken() == 0 {
+	_, u.silent = errors.AsType[*control.SilentError](cause)
+	if err := u.lookAround(ctx, e, repository); err != nil || !u.silent && !isDamage(cause) && u.job(runs.Check).Damage.Broken() == 0 {
 		return false
+	}
+	if u.silent {
+		u.Running, u.LockedBy = true, vfs.LockHolder(home, "misc/lock")
 	}
 	u.unsound = isDamage(cause)
 	if _, err := home.Stat(string(store.A)); errors.Is(err, fs.ErrNotExist) {
@@ -231,6 +235,7 @@ type homeStatus struct {
 	Unopened string `json:"unopened,omitempty"`
 	unsound  bool   // because of damage
 	withoutA bool   // because A is missing, of which check says nothing else
+	silent   bool   // because the process that has it open does not answer
 	// Disk is the room of HOME on the disk; nil: it was not measured.
 	Disk *engine.DiskUse `json:"disk,omitempty"`
 }

@@ -23,11 +23,11 @@ type backupState struct {
 	Repository string `json:"repository"`
 	// Error is why the repository, or the note in HOME, cannot be read.
 	Error string `json:"error,omitempty"`
-	// TID is the last transaction that a backup has, and Time when that backup was made; zeros and
-	// null: no backup is known.
+	// TID is the last transaction that a backup has, zeros in one of an empty storage, and Time when that
+	// backup was made; null: no backup is known.
 	TID  zodb.TID   `json:"tid"`
 	Time *time.Time `json:"time"`
-	// BehindSeconds is the age of that transaction, if there are later ones; else 0.
+	// BehindSeconds is the age of that transaction, or of an empty backup, if there are later ones; else 0.
 	BehindSeconds float64 `json:"behind_seconds"`
 	// Verified is the newest backup that was found good; nil: none was.
 	Verified *verifiedState `json:"verified,omitempty"`
@@ -123,15 +123,20 @@ func readBackups(ctx context.Context, path, identity, repository string) (*backu
 
 // compare finds out how far the backups are behind the last transaction.
 func (b *backupState) compare(last zodb.TID, now time.Time) {
-	if b.TID != 0 && b.TID < last {
-		b.BehindSeconds = max(0, now.Sub(b.TID.Time()).Seconds())
+	if b.Time == nil || b.TID >= last {
+		return
 	}
+	since := b.TID.Time()
+	if b.TID == 0 { // it is empty
+		since = *b.Time
+	}
+	b.BehindSeconds = max(0, now.Sub(since).Seconds())
 }
 
 // note notes a backup, if it has later transactions. Of the same ones, the manifest has the exact time,
 // and the note in HOME may be younger: it is written after the backup, or again.
 func (b *backupState) note(tid zodb.TID, at time.Time) {
-	if tid != 0 && tid >= b.TID {
+	if !at.IsZero() && tid >= b.TID {
 		b.TID, b.Time = tid, &at
 	}
 }

@@ -95,7 +95,11 @@ func (st *homeStatus) damageProblems(add addProblem) {
 		if st.withoutA {
 			text, remedy = "A is missing", "if A is a link or a mount, see that its disk is mounted; else dirstorage help backups has the way back"
 		}
-		add(code, severe, remedy, "it cannot be opened: %s", text)
+		if st.silent {
+			add("no_answer", severe, "see its log, its limits and its disk; if it stays so, restart it", "the process that has it open does not answer: it is stopped, stuck, or out of file descriptors or memory")
+		} else {
+			add(code, severe, remedy, "it cannot be opened: %s", text)
+		}
 	}
 	if d := check.Damage; d.Broken() > 0 {
 		by := "the " + string(d.FoundBy())

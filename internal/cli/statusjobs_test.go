@@ -651,3 +651,29 @@ func TestManifestHasTheTimeOfTheBackup(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+// TestStatusKnowsTheBackupOfAnEmptyStorage, and that it has nothing when there are transactions.
+func TestStatusKnowsTheBackupOfAnEmptyStorage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	home, repo := filepath.Join(dir, "home"), filepath.Join(dir, "repo")
+	want(t, exitOK, "", "create", home)
+	want(t, exitOK, "full backup", "backup", "full", home, repo)
+	want(t, exitOK, "it has every transaction", "status", "--repository", repo, home)
+	now := time.Now()
+	b := &backupState{Repository: repo}
+	b.note(0, now.Add(-48*time.Hour))
+	b.compare(zodb.TIDFromTime(now), now)
+	st := homeStatus{Backup: b}
+	var said string
+	st.backupProblems(now, problemLimits{backupAge: 26 * time.Hour}, func(code string, _ severity, _, format string, args ...any) {
+		said += code + ": " + fmt.Sprintf(format, args...) + "\n"
+	})
+	if !strings.Contains(said, "backup_old: the last backup is of ") || !strings.Contains(said, "it is empty, and no transaction is in any") {
+		t.Errorf("%q", said)
+	}
+	var rows rowList
+	if st.backupRows(&rows, now); !strings.HasSuffix(rows[0].text, "it is empty, and no transaction is in any") {
+		t.Errorf("%q", rows[0].text)
+	}
+}

@@ -155,8 +155,12 @@ func (st *homeStatus) backupProblems(now time.Time, o problemLimits, add addProb
 			"the manifest of backup %s cannot be used", name)
 	}
 	if b.Time != nil && b.BehindSeconds > 0 && o.backupAge > 0 && now.Sub(*b.Time) > o.backupAge {
+		lacks := "transactions after " + human.FormatTime(b.TID.Time(), time.Local) + " are in no backup"
+		if b.TID == 0 {
+			lacks = "it is empty, and no transaction is in any"
+		}
 		add("backup_old", severe, "look why the backup does not run (its timer, its log); dirstorage backup run "+shellWord(st.Home)+" "+repo,
-			"the last backup is of %s, %s ago: transactions after %s are in no backup", human.FormatTime(*b.Time, time.Local), human.Duration(now.Sub(*b.Time)), human.FormatTime(b.TID.Time(), time.Local))
+			"the last backup is of %s, %s ago: %s", human.FormatTime(*b.Time, time.Local), human.Duration(now.Sub(*b.Time)), lacks)
 	}
 	switch v := b.Verified; {
 	case b.Error != "" || b.Repository == "" || o.verifyAge <= 0 || b.Time == nil:

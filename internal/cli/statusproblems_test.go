@@ -118,6 +118,7 @@ func TestEachProblemIsTold(t *testing.T) {
 			st.Running, st.Snapshot, st.Space.FreeBytes = false, "shutdown", 0
 		}, "disk_full", severe, "space: 0 B are free"},
 		"not opened": {func(st *homeStatus) { st.Unopened = "permission denied" }, "unopened", severe, "it cannot be opened: permission denied"},
+		"no answer":  {func(st *homeStatus) { st.Unopened, st.silent = "it did not answer", true }, "no_answer", severe, "the process that has it open does not answer"},
 		"lost list":  {func(st *homeStatus) { st.LostLists = []string{"A/bundles/x.gone"} }, "lost_list", severe, "A/bundles/x.gone is missing"},
 		"crashed":    {func(st *homeStatus) { st.Running, st.Server, st.Activity = false, nil, nil }, "unclean", warning, "not closed cleanly"},
 		"snapshot mode left on": {func(st *homeStatus) {

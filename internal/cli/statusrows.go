@@ -16,7 +16,14 @@ func (st *homeStatus) rows(now time.Time) []row {
 	var rows rowList
 	rows.problems(st.Problems)
 	if st.Unopened != "" {
-		rows.add("storage", "%s (it cannot be opened; identity %s)", st.Home, cmp.Or(st.Identity, "not known"))
+		why := "it cannot be opened"
+		if st.silent {
+			why = "its process does not answer"
+		}
+		rows.add("storage", "%s (%s; identity %s)", st.Home, why, cmp.Or(st.Identity, "not known"))
+		if st.LockedBy > 0 {
+			rows.add("state", "open in process %d", st.LockedBy)
+		}
 		st.backupRows(&rows, now)
 		st.jobRows(&rows, now)
 		return rows
@@ -142,6 +149,8 @@ func (st *homeStatus) backupRows(rows *rowList, now time.Time) {
 		rows.add("last backup", "none is known")
 	case b.BehindSeconds == 0:
 		rows.add("last backup", "%s ago, at %s; it has every transaction", human.Duration(now.Sub(*b.Time)), human.FormatTime(*b.Time, time.Local))
+	case b.TID == 0:
+		rows.add("last backup", "%s ago, at %s; it is empty, and no transaction is in any", human.Duration(now.Sub(*b.Time)), human.FormatTime(*b.Time, time.Local))
 	default:
 		rows.add("last backup", "%s ago, at %s; transactions after %s are in none", human.Duration(now.Sub(*b.Time)), human.FormatTime(*b.Time, time.Local), formatLast(b.TID))
 	}

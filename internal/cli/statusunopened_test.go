@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,5 +101,25 @@ func TestStatusTellsDamagedBundles(t *testing.T) {
 				t.Errorf("%q\n%s", codes, text)
 			}
 		})
+	}
+}
+
+// TestStatusOfAServerThatDoesNotAnswer tells that first, and the records all the same.
+func TestStatusOfAServerThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("status waits 10 seconds for an answer")
+	}
+	home := importedHome(t)
+	want(t, exitOK, "full backup", "backup", "full", home)
+	want(t, exitOK, "", "check", home)
+	l, err := net.Listen("unix", filepath.Join(home, "misc/control"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // nobody accepts
+	codes, st, text := toldBy(t, exitProblem, home)
+	if codes[0] != "no_answer" || !st.Running || st.Backup.Time == nil || !strings.HasPrefix(text, "problems:") || !strings.Contains(text, "does not answer") || !strings.Contains(st.Unopened, "did not answer for 10s") || !strings.Contains(text, "\nlast backup: ") || !strings.Contains(text, "\nlast check: ") {
+		t.Errorf("%q\n%s", codes, text)
 	}
 }
