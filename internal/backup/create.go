@@ -220,7 +220,7 @@ func (c *creation) usable(m *Manifest) error {
 	if err := c.repo.ready(m); err != nil {
 		return err
 	}
-	if err := c.repo.knownBad(m); err != nil {
+	if err := c.repo.KnownBad(m); err != nil {
 		return err
 	}
 	if m.Class != c.home.class || m.Format != string(c.home.format) {

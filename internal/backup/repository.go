@@ -135,15 +135,16 @@ func (r *Repository) readVerified(ctx context.Context, name string) {
 	}
 }
 
-// knownBad returns an error if a backup, or one that it builds upon, was bad when it was last verified.
-func (r *Repository) knownBad(m *Manifest) error {
+// KnownBad returns an error, which matches [archive.ErrDamaged], if a backup, or one that it builds upon, was
+// bad when it was last verified.
+func (r *Repository) KnownBad(m *Manifest) error {
 	chain, err := r.Chain(m)
 	if err != nil {
 		return err
 	}
 	for _, b := range chain {
 		if v, ok := r.Verified[b.Name]; ok && !v.OK {
-			return fmt.Errorf("backup %s was bad when it was verified: %s", b.Name, v.Error)
+			return fmt.Errorf("%w: backup %s was bad when it was verified: %s", archive.ErrDamaged, b.Name, v.Error)
 		}
 	}
 	return nil
@@ -349,12 +350,12 @@ type Restorable struct {
 }
 
 // Restorable returns the ranges of transactions of a storage that chains which
-// are whole can restore, in order. Revisions that a pack took before they were backed up
+// are whole, and not known as bad, can restore, in order. Revisions that a pack took before they were backed up
 // are left out.
 func (r *Repository) Restorable(identity string) []Restorable {
 	var list []Restorable
 	for _, m := range r.Backups {
-		if m.Identity != identity || r.ready(m) != nil {
+		if m.Identity != identity || r.ready(m) != nil || r.KnownBad(m) != nil {
 			continue
 		}
 		from := m.TID

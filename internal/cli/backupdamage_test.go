@@ -25,3 +25,20 @@ func TestIncrementalBackupUponADamagedOne(t *testing.T) {
 		}
 	}
 }
+
+// TestABackupThatIsKnownAsBadIsNotOffered: not for a restore, and not to build upon.
+func TestABackupThatIsKnownAsBadIsNotOffered(t *testing.T) {
+	t.Parallel()
+	home, repo := importedHome(t), filepath.Join(t.TempDir(), "repo")
+	want(t, exitOK, "full backup", "backup", "full", home, repo)
+	want(t, exitOK, "you can restore to", "backup", "list", repo)
+	flip(t, filepath.Join(repo, "*-full.tar.zst"))
+	want(t, exitDamage, "", "backup", "verify", "--data", repo)
+	code, out, _ := command(t.Context(), "backup", "list", repo)
+	if text := out.String(); code != exitDamage || strings.Contains(text, "you can restore") || !strings.Contains(text, "-full can't be restored: damaged: backup ") {
+		t.Errorf("status %d\n%s", code, text)
+	}
+	if code, _, stderr := command(t.Context(), "backup", "inc", home, repo); code != exitDamage || !strings.Contains(stderr.String(), "was bad when it was verified") {
+		t.Errorf("status %d, %s", code, stderr)
+	}
+}

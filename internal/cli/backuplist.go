@@ -66,7 +66,11 @@ func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) e
 				continue
 			}
 			l := listedBackup{Manifest: m}
-			if _, err := r.Exactly(m); err != nil {
+			_, err := r.Exactly(m)
+			if err == nil {
+				err = r.KnownBad(m)
+			}
+			if err != nil {
 				l.Problem = err.Error()
 				bad = bad || !backup.IsNewer(err)
 			}

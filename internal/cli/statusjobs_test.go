@@ -637,7 +637,7 @@ func TestManifestHasTheTimeOfTheBackup(t *testing.T) {
 	t.Parallel()
 	made := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	var b backupState
-	b.note(0, made)
+	b.note(0, time.Time{})
 	if b.Time != nil {
 		t.Errorf("a note of no backup is one: %+v", b)
 	}
