@@ -80,6 +80,47 @@ func TestBlobsComeBackAsTheyWere(t *testing.T) {
 	})
 }
 
+// TestDownloadsOfOneBlobAreNotMixed: the pieces of a blob do not name the request, so a client that asks again before
+// the end has one whole blob behind the other.
+func TestDownloadsOfOneBlobAreNotMixed(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		blob := content(3_000_000)
+		tid := commitBlob(t, ts.dialCache(e), 1, 0, "blob", blob)
+		c := ts.client(e)
+		const times = 3
+		for range times {
+			c.request("sendBlob", zodb.OID(1), tid)
+		}
+		var got []byte
+		whole, within := 0, false
+		for answers := 0; answers < times; {
+			switch m := c.message(); m.Name {
+			case ".reply":
+				if answers++; m.Flag != int64(0) || within || answers > whole {
+					t.Fatalf("answer %d, %v, after %d downloads", answers, m, whole)
+				}
+			case "receiveBlobStart":
+				if within {
+					t.Fatal("one begins within another")
+				}
+				got, within = nil, true
+			case "receiveBlobChunk":
+				got = append(got, elements(m.Args)[2].([]byte)...)
+			case "receiveBlobStop":
+				if !within || !bytes.Equal(got, blob) {
+					t.Fatalf("%d bytes, want %d", len(got), len(blob))
+				}
+				whole, within = whole+1, false
+			}
+		}
+		if whole != times {
+			t.Errorf("%d downloads, want %d", whole, times)
+		}
+	})
+}
+
 // TestDamagedBlobIsNotSentAsAWhole: the client is never told that this was all, and gets an error that names the
 // object. The first download of a blob from a server does not begin, and after the repair there is the blob. One that
 // was uploaded to this server begins: a client would put the blob behind that beginning, so it is not sent again.

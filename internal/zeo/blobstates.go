@@ -11,7 +11,7 @@ import (
 
 const (
 	// comparedFirst is the size in bytes up to which a blob is compared as a whole before its first piece is
-	// sent. A larger one would take too long: clients wait for an answer for 30 seconds.
+	// sent. A larger one would often be read from the disk twice, and begin late.
 	comparedFirst = 256 << 20
 	// mostWhole is how many blobs are known as whole.
 	mostWhole = 1 << 16

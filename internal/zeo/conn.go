@@ -57,7 +57,8 @@ type conn struct {
 	draining bool  // guarded by mu: it ends when it is not busy
 	finishes int   // guarded by mu: how many were asked for and are not answered
 
-	downloads int // guarded by mu: how many blobs were asked for and are not sent
+	downloads int                      // guarded by mu: how many blobs were asked for and are not sent
+	sending   map[blobID]chan struct{} // guarded by mu: those that are worked off; closed at the end
 }
 
 func newConn(s *Server, nc net.Conn) *conn {

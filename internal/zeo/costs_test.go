@@ -284,20 +284,23 @@ func lasting() int64 {
 func TestBlobsThatNobodyReadsTakeFewFiles(t *testing.T) {
 	ts, _, _ := costly(t)
 	c := ts.client(wire.Pickle)
+	const blobs = 20
 	c.begin(mine)
-	c.oneWay("storeBlobStart")
-	for range 100 {
-		c.oneWay("storeBlobChunk", make([]byte, blobPiece))
+	for i := range blobs {
+		c.oneWay("storeBlobStart")
+		for range 100 {
+			c.oneWay("storeBlobChunk", make([]byte, blobPiece))
+		}
+		c.oneWay("storeBlobEnd", zodb.OID(100+i), zodb.TID(0), record("blob"), mine)
 	}
-	c.oneWay("storeBlobEnd", zodb.OID(7), zodb.TID(0), record("blob"), mine)
 	c.call("vote", mine)
 	tid := c.call("tpc_finish", mine)
 	before := lasting()
 	for range 3 { // there are 8 files for blobs
 		d := ts.dial(wire.Pickle)
 		d.call("register", "1", true)
-		for range 60 {
-			d.quiet(d.frame(false, "sendBlob", zodb.OID(7), tid))
+		for i := range 3 * blobs {
+			d.quiet(d.frame(false, "sendBlob", zodb.OID(100+i%blobs), tid))
 		}
 	}
 	eventually(t, "some wait", func() bool { return ts.budgets.files.Waiting() > 50 })

@@ -19,6 +19,11 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 	}
 	r.keep()
 	c.slowly(func(ctx context.Context) error {
+		over, err := c.oneAtATime(ctx, blobID{oid, tid})
+		if err != nil {
+			return err
+		}
+		defer over()
 		if err := c.takeFile(ctx); err != nil {
 			return err
 		}
@@ -47,6 +52,36 @@ func (c *conn) sendBlob(r *request, a *arguments) error {
 		return r.fail(err)
 	})
 	return nil
+}
+
+// oneAtATime waits until no other request of the connection is worked off for the same blob, and returns the
+// function for the end of this one. The pieces name no request: a client whose thread was interrupted while it
+// waited, and that asks again, would put those of both downloads into one file.
+func (c *conn) oneAtATime(ctx context.Context, id blobID) (over func(), err error) {
+	for {
+		c.mu.Lock()
+		other := c.sending[id]
+		if other == nil {
+			mine := make(chan struct{})
+			if c.sending == nil {
+				c.sending = make(map[blobID]chan struct{})
+			}
+			c.sending[id] = mine
+			c.mu.Unlock()
+			return func() {
+				c.mu.Lock()
+				delete(c.sending, id)
+				c.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // blobError is an error of a blob, not of the connection.
