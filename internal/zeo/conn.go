@@ -57,8 +57,11 @@ type conn struct {
 	draining bool  // guarded by mu: it ends when it is not busy
 	finishes int   // guarded by mu: how many were asked for and are not answered
 
-	downloads int                      // guarded by mu: how many blobs were asked for and are not sent
-	sending   map[blobID]chan struct{} // guarded by mu: those that are worked off; closed at the end
+	deaf atomic.Bool // a shutdown waits for nothing more of it: requests are dropped
+
+	downloaded bool                     // guarded by mu: a blob was asked for
+	downloads  int                      // guarded by mu: how many blobs were asked for and are not sent
+	sending    map[blobID]chan struct{} // guarded by mu: those that are worked off; closed at the end
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -190,6 +193,9 @@ func (c *conn) converse() error {
 		frame, err := in.Next()
 		if err != nil {
 			return c.readError(err)
+		}
+		if c.deaf.Load() {
+			continue
 		}
 		if rawID, oid, tid, ok := wire.LoadBefore(c.encoding, frame); ok {
 			c.worked(c.loadBefore(rawID, oid, tid))

@@ -6,9 +6,17 @@ package zeo
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.draining = true
-	busy := c.busy()
+	busy, downloaded := c.busy(), c.downloaded
 	c.mu.Unlock()
-	if !busy {
+	switch {
+	case busy:
+	case downloaded: // the last pieces may be on their way
+		c.srv.wait.Go(func() {
+			if err := c.drained(); err != nil {
+				c.end(err)
+			}
+		})
+	default:
 		c.end(ErrClosed)
 	}
 }
@@ -19,18 +27,31 @@ func (c *conn) busy() bool {
 }
 
 // drained is called when something has ended for which a shutdown waits, and its answer is in the
-// outbox: ErrClosed ends the connection if it was the last.
+// outbox: if it was the last, ErrClosed ends the connection; or, if there were downloads, its client does.
 func (c *conn) drained() error {
 	c.mu.Lock()
 	wait := !c.draining || c.busy()
+	downloaded := c.downloaded
+	if !wait && c.deaf.Swap(true) {
+		wait = true // for the client, already
+	}
 	c.mu.Unlock()
 	if wait {
 		return nil
 	}
-	if err := c.out.flushAll(); err != nil {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !downloaded || !ok {
+		if err := c.out.flushAll(); err != nil {
+			return err
+		}
+		return ErrClosed
+	}
+	// The system drops what the client has not read when it sends anything to a closed connection. So the client
+	// closes it, when it has read all; until then its requests are read, and dropped.
+	if err := c.out.seal(); err != nil {
 		return err
 	}
-	return ErrClosed
+	return half.CloseWrite()
 }
 
 // download is sendBlob, and counted until its answer. One that comes while the connection drains is not
@@ -40,6 +61,7 @@ func (c *conn) download(r *request, a *arguments) error {
 	draining := c.draining
 	if !draining {
 		c.downloads++
+		c.downloaded = true
 	}
 	c.mu.Unlock()
 	if draining {

@@ -79,6 +79,57 @@ func TestShutdownWaitsForDownloads(t *testing.T) {
 	})
 }
 
+// TestShutdownWaitsUntilDownloadsAreRead: a client sends other requests while it reads the last pieces, which would
+// reset a closed connection. They have no answer. The connection ends when the client closes it.
+func TestShutdownWaitsUntilDownloadsAreRead(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		for _, late := range []bool{false, true} { // the answer is in the outbox when the shutdown begins
+			ts := serve(t, Options{})
+			blob := content(500_000) // fits into the buffers
+			writer := ts.dialCache(e)
+			tid := commitBlob(t, writer, 1, 0, "blob", blob)
+			writer.Close()
+			eventually(t, "it is gone", func() bool { return ts.Connections() == 0 })
+			c := ts.client(e)
+			id := c.request("sendBlob", zodb.OID(1), tid)
+			if !late {
+				c.message() // receiveBlobStart
+			} else {
+				eventually(t, "it is answered", func() bool {
+					ts.mu.Lock()
+					defer ts.mu.Unlock()
+					for conn := range ts.conns {
+						conn.mu.Lock()
+						defer conn.mu.Unlock()
+						return conn.downloaded && conn.downloads == 0
+					}
+					return false
+				})
+			}
+			ended := ts.shuts(1)
+			n, answered := 0, false
+			for !answered {
+				m := c.message()
+				switch {
+				case m.Name == "receiveBlobChunk":
+					n += len(elements(m.Args)[2].([]byte))
+				case m.Name == ".reply":
+					answered = m.ID == id
+				}
+				c.request("ping")
+			}
+			if n != len(blob) {
+				t.Errorf("%d of %d bytes came", n, len(blob))
+			}
+			c.conn.Close()
+			if err := ended(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // TestShutdownEndsWithTheLastTransaction: with the abort of one that was voted for, and with a vote that
 // fails.
 func TestShutdownEndsWithTheLastTransaction(t *testing.T) {

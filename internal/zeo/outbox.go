@@ -55,6 +55,7 @@ type outbox struct {
 	piece   int           // guarded by mu: its bytes
 	until   time.Time     // guarded by mu: the deadline of conn for writing
 	failed  error         // guarded by mu: nothing more is taken
+	sealed  bool          // guarded by mu: nothing more is written, without an error
 	idle    chan struct{} // guarded by mu: closed when nobody writes any more; nil while nobody waits for that
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
 	wake    chan struct{} // for the writer; capacity 1
@@ -196,8 +197,9 @@ func (o *outbox) flush() error {
 		b, shared := o.waiting, o.shared
 		o.waiting, o.spare, o.shared = o.spare[:0], nil, nil
 		o.large.written = true
+		sealed := o.sealed
 		o.mu.Unlock()
-		n, err := o.writeAll(b, shared)
+		n, err := o.writeAll(b, shared, sealed)
 		o.mu.Lock()
 		o.writing = false
 		o.signalIdle()
@@ -226,7 +228,12 @@ func (o *outbox) flush() error {
 
 // flushAll is flush, and waits for the end of a write by somebody else: all waiting
 // frames were sent, and the connection can be closed.
-func (o *outbox) flushAll() error {
+func (o *outbox) flushAll() error { return o.finish(false) }
+
+// seal is flushAll, and later frames are dropped.
+func (o *outbox) seal() error { return o.finish(true) }
+
+func (o *outbox) finish(seal bool) error {
 	for {
 		if err := o.flush(); err != nil {
 			return err
@@ -234,6 +241,7 @@ func (o *outbox) flushAll() error {
 		o.mu.Lock()
 		if !o.writing {
 			defer o.mu.Unlock()
+			o.sealed = o.sealed || seal
 			return o.failed
 		}
 		if o.idle == nil {
@@ -253,9 +261,15 @@ func (o *outbox) signalIdle() {
 	}
 }
 
-// writeAll writes the frames, and returns their size, also with an error.
-func (o *outbox) writeAll(b []byte, shared []sharedFrame) (n int64, err error) {
+// writeAll writes the frames, unless the outbox is sealed, and returns their size, also with an error.
+func (o *outbox) writeAll(b []byte, shared []sharedFrame, sealed bool) (n int64, err error) {
 	n = int64(len(b))
+	if sealed {
+		for _, s := range shared {
+			n += s.size()
+		}
+		return n, nil
+	}
 	at := 0
 	for _, s := range shared {
 		n += s.size()
