@@ -1,6 +1,8 @@
 package zeo
 
 import (
+	"math"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -17,21 +19,27 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds of processor time")
 	}
-	const commits, generous, slack = 300, 4, 100 * time.Millisecond
+	const commits, generous, slack = 100, 4, 30 * time.Millisecond
 	many := hometest.Rounds(t, 50_000)
 	const first, last = zodb.OID(1 << 40), zodb.OID(1 << 50)
 	transports(t, Limits{Memory: 8 << 30}, func(t *testing.T, ts *testServer, _ *refusals, log *logBuffer) {
 		innocent := ts.client(wire.Msgpack)
 		serial, oid := zodb.TID(0), zodb.OID(7)
+		// The least of three: the first has allocations of its own, and a busy machine adds to any. A cost of
+		// the objects that wait is in each. The collector's work on the objects of earlier tests is in none.
 		work := func() time.Duration {
-			return processorTime(t, func() {
-				for range commits {
-					serial = innocent.commit(oid, serial, "x")
-				}
-			})
+			defer debug.SetGCPercent(debug.SetGCPercent(-1))
+			least := time.Duration(math.MaxInt64)
+			for range 3 {
+				least = min(least, processorTime(t, func() {
+					for range commits {
+						serial = innocent.commit(oid, serial, "x")
+					}
+				}))
+			}
+			return least
 		}
 		free := ts.budgets.free()
-		work() // allocations of the first time
 		alone := work()
 		for name, wanted := range map[string]zodb.OID{"first": first, "last": last} {
 			if name == "first" && ts.tls != nil {
