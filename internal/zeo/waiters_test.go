@@ -19,18 +19,18 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds of processor time")
 	}
-	const commits, generous, slack = 100, 4, 30 * time.Millisecond
+	const commits, generous, slack = 100, 3, 20 * time.Millisecond
 	many := hometest.Rounds(t, 50_000)
 	const first, last = zodb.OID(1 << 40), zodb.OID(1 << 50)
 	transports(t, Limits{Memory: 8 << 30}, func(t *testing.T, ts *testServer, _ *refusals, log *logBuffer) {
 		innocent := ts.client(wire.Msgpack)
 		serial, oid := zodb.TID(0), zodb.OID(7)
-		// The least of three: the first has allocations of its own, and a busy machine adds to any. A cost of
-		// the objects that wait is in each. The collector's work on the objects of earlier tests is in none.
-		work := func() time.Duration {
+		// The least of some measurements: a busy machine and the first time add to one, a cost of the objects
+		// that wait is in each. The collector's work on the objects of earlier tests is in none.
+		work := func(enough time.Duration) time.Duration {
 			defer debug.SetGCPercent(debug.SetGCPercent(-1))
 			least := time.Duration(math.MaxInt64)
-			for range 3 {
+			for n := 0; n < 3 || n < 12 && least > enough; n++ {
 				least = min(least, processorTime(t, func() {
 					for range commits {
 						serial = innocent.commit(oid, serial, "x")
@@ -40,7 +40,8 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 			return least
 		}
 		free := ts.budgets.free()
-		alone := work()
+		alone := work(0)
+		most := generous*alone + slack
 		for name, wanted := range map[string]zodb.OID{"first": first, "last": last} {
 			if name == "first" && ts.tls != nil {
 				continue
@@ -58,16 +59,19 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 			waiter.quiet(append(stream, waiter.frame(false, "vote", mine)...))
 			eventually(t, "it waits", func() bool { return ts.order[0].stats.waiting.Load() == 1 })
 			waiter.call("ping") // and has sent all
-			if took := work(); took > generous*alone+slack {
-				t.Errorf("%s: %d commits take %s while a vote with %d objects waits, and %s without it", name, commits, took, many, alone)
+			beside := work(most)
+			if beside > most {
+				t.Errorf("%s: %d commits take %s while a vote with %d objects waits, and %s without it", name, commits, beside, many, alone)
 			}
 			// A waiter is gone with its client, in either case.
 			waiter.conn.Close()
 			other := ts.client(wire.Pickle)
 			other.commit(first+zodb.OID(many), 0, "o")
-			if took := work(); took > generous*alone+slack {
-				t.Errorf("%s: %d commits take %s after it has gone, and %s before it", name, commits, took, alone)
+			after := work(most)
+			if after > most {
+				t.Errorf("%s: %d commits take %s after it has gone, and %s before it", name, commits, after, alone)
 			}
+			t.Logf("%s: %d commits take %s alone, %s beside it, %s after it", name, commits, alone, beside, after)
 			holder.call("tpc_finish", mine)
 			holder.conn.Close()
 			other.conn.Close()
@@ -77,6 +81,5 @@ func TestVoteThatWaitsWithManyObjectsCostsOthersNothing(t *testing.T) {
 		if n := log.len(); n > 20_000 {
 			t.Errorf("%d bytes of log", n)
 		}
-		t.Logf("%d commits take %s", commits, alone)
 	})
 }
