@@ -54,8 +54,8 @@ type Index interface {
 	// on.
 	Begin(last zodb.TID)
 	Add(from, to zodb.OID)
-	// Skip is for an object whose references can't be seen.
-	Skip()
+	// Skip is for an object whose references can't be seen: it is damaged, or no pickle.
+	Skip(damaged bool)
 	// End comes last, unless the check ended early. It is not complete if there may
 	// be objects that were neither read nor skipped.
 	End(ctx context.Context, complete bool)

@@ -25,7 +25,7 @@ func (c *checker) current(w *worker, o object, oid zodb.OID, s state) {
 	c.tally(w).exist(oid)
 	if s == missing || s == unusable && o.Serial == 0 {
 		c.blind.Store(true)
-		c.unseen()
+		c.unseen(true)
 		return
 	}
 	c.currentReferences(w, oid, o)
@@ -42,7 +42,7 @@ func (c *checker) minimalObject(w *worker, oid zodb.OID) {
 	t.exist(oid)
 	c.countRevision(w, o)
 	if s == unusable {
-		c.unseen()
+		c.unseen(true)
 		c.out.add(defect)
 		return
 	}

@@ -171,7 +171,7 @@ func (c *checker) references(w *worker, o object) (refs []zodb.OID, seen bool) {
 func (c *checker) currentReferences(w *worker, oid zodb.OID, o object) {
 	refs, seen := c.references(w, o)
 	if !seen {
-		c.unseen()
+		c.unseen(false)
 	}
 	for _, to := range refs {
 		c.refer(w, oid, o.Serial, to)
@@ -181,10 +181,10 @@ func (c *checker) currentReferences(w *worker, oid zodb.OID, o object) {
 	}
 }
 
-// unseen notes that there is an object whose references can't be seen.
-func (c *checker) unseen() {
+// unseen notes that there is an object whose references can't be seen: damaged, or no pickle.
+func (c *checker) unseen(damaged bool) {
 	if c.o.Index != nil {
-		c.o.Index.Skip()
+		c.o.Index.Skip(damaged)
 	}
 }
 
@@ -231,7 +231,7 @@ func (c *checker) history(w *worker, oid zodb.OID) {
 	if s == unusable {
 		c.tally(w).exist(oid)
 		c.blind.Store(true)
-		c.unseen()
+		c.unseen(true)
 		c.out.add(defect)
 		return
 	}

@@ -47,9 +47,9 @@ func (i *checkIndex) Add(from, to zodb.OID) {
 	}
 }
 
-func (i *checkIndex) Skip() {
+func (i *checkIndex) Skip(damaged bool) {
 	if i.w != nil {
-		i.w.Skip()
+		i.w.Skip(damaged)
 	}
 }
 

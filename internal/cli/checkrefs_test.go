@@ -136,8 +136,8 @@ func TestCheckWritesTheIndexOfARunningStorage(t *testing.T) {
 	h.commit(map[zodb.OID][]byte{1: packData("Kept", "four", 2)})
 	h.isIndexOfRefs("running", exitOK, exitOK)
 	h.commit(map[zodb.OID][]byte{5: packData("Gone", "refers now", 2)})
-	var a refsAnswer
-	h.json(exitOK, &a, "refs", "HOME", "0000000000000002")
+	stdout, _ := h.must(exitOK, "refs", "--json", "HOME", "0000000000000002")
+	a := parseRefs(t, stdout)
 	if a.IndexTID == nil || *a.IndexTID != h.tids[4] || a.who() != "1 3 5" {
 		t.Errorf("refs says %+v", a)
 	}

@@ -41,7 +41,7 @@ var documents = map[string][]any{
 	"log":             {logLine{}},
 	"history":         {historyLine{}},
 	"show":            {shownRevision{}, shownTransaction{}, shownValue{}, shownSegment{}, shownBundle{}, shownGone{}},
-	"refs":            {refsAnswer{}, refsIndexReport{}},
+	"refs":            {referrer{}, refsSummary{}, refsIndexReport{}},
 	"classes":         {classesReport{}},
 	"files":           {filesLine{}},
 	"version":         {versionReport{}},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -50,8 +49,8 @@ func newRefs(e *env) *cobra.Command {
 current revisions refer to it; also if it does not exist, as after a POSKeyError.
 The referring objects are read from the index in misc/refs, and from transactions
 committed since that was written. Without an index, and for weak references, every
-object is read. --write-index reads every object and writes the index, beside a
-running storage too.`,
+object is read. They are printed as they are found, by ascending oid. --write-index
+reads every object and writes the index, beside a running storage too.`,
 		Example: "  dirstorage refs /srv/zodb 0x1a\n  dirstorage refs --write-index /srv/zodb",
 		Args: func(c *cobra.Command, args []string) error {
 			if o.writeIndex {
@@ -70,7 +69,7 @@ running storage too.`,
 	c.Flags().BoolVar(&o.weak, "weak", false, "also list objects that refer to it by weak references only; reads every object")
 	c.Flags().BoolVar(&o.writeIndex, "write-index", false, "write the index")
 	c.Flags().IntVar(&o.workers, "workers", 0, "objects to read at the same time; 0 = the number of processors")
-	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	c.Flags().BoolVar(&o.json, "json", false, "one JSON document a line, for each referring object, then a summary; print JSON with --write-index")
 	return c
 }
 
@@ -113,14 +112,11 @@ func (o *refsCommand) run(ctx context.Context, e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := a.print(e, o.json); err != nil {
-		return err
-	}
 	r.report()
 	switch {
 	case a.damaged || r.damaged > 0 || passedOver(s):
 		return damageMet()
-	case !a.Exists && len(a.ReferredToBy) == 0:
+	case !a.Exists && a.ReferredToBy == 0:
 		return fmt.Errorf("object %s does not exist, and nothing refers to it%s", oid, a.howFar())
 	}
 	return nil
@@ -156,7 +152,12 @@ func (o *refsCommand) withoutIndex(e *env, why string) {
 	e.note("dirstorage: %s: every object is read\nhint: dirstorage refs --write-index %s writes it, as pack --refs and check --refs do as a by-product\n", why, o.home)
 }
 
-// refsAnswer is the output of refs.
+// refsSummary is the last line of refs.
+type refsSummary struct {
+	Summary refsAnswer `json:"summary"`
+}
+
+// refsAnswer is the facts about an object, after the search for those that refer to it.
 type refsAnswer struct {
 	OID    zodb.OID `json:"oid"`
 	Exists bool     `json:"exists"`
@@ -164,16 +165,16 @@ type refsAnswer struct {
 	Reason string   `json:"reason,omitempty"`
 	Serial zodb.TID `json:"serial,omitzero"`
 	// Class of an object that does not exist is the class named in references to it.
-	Class        string     `json:"class"`
-	RefersTo     []target   `json:"refers_to"`
-	ReferredToBy []referrer `json:"referred_to_by"`
+	Class        string   `json:"class"`
+	RefersTo     []target `json:"refers_to"`
+	ReferredToBy int64    `json:"referred_to_by"` // objects
 	// IndexTID is up to where the index was used; nil: every object was read.
 	IndexTID *zodb.TID `json:"index_tid"`
 	// Unseen is the number of objects whose references could not be seen.
 	Unseen int64 `json:"unseen"`
 
 	weak    bool // weak references were looked for
-	damaged bool // the object is damaged
+	damaged bool // the object is damaged, or others were when the index was written
 }
 
 // target is an object that is referred to.
@@ -194,13 +195,13 @@ type referrer struct {
 	names  string   // the class of the other, as the reference names it
 }
 
-// answer collects the facts about an object.
+// answer prints the facts about an object, and the objects that refer to it as they are found.
 func (o *refsCommand) answer(ctx context.Context, r *currentReader, index *refindex.Reader, oid zodb.OID) (*refsAnswer, error) {
-	a := &refsAnswer{OID: oid, weak: o.weak, RefersTo: []target{}, ReferredToBy: []referrer{}}
+	a := &refsAnswer{OID: oid, weak: o.weak, RefersTo: []target{}}
 	if err := a.describe(ctx, r); err != nil {
 		return nil, err
 	}
-	oids := r.s.OIDs(ctx)
+	var oids seq
 	if index != nil {
 		set := oidset.New(candidatesMemory())
 		why, err := inspect.Candidates(ctx, r.s, index, oid, set, 0)
@@ -208,24 +209,49 @@ func (o *refsCommand) answer(ctx context.Context, r *currentReader, index *refin
 			return nil, err
 		}
 		if why == "" {
-			tid := index.TID()
-			a.IndexTID, a.Unseen = &tid, index.Stats().Skipped
+			tid, stats := index.TID(), index.Stats()
+			a.IndexTID, a.Unseen, a.damaged = &tid, stats.Skipped, a.damaged || stats.Damaged > 0
 			r.total, oids = 0, withoutErrors(set.Each())
+			if stats.Skipped > 0 {
+				fmt.Fprintf(r.e.Stderr, "dirstorage: objects that are not in %s because their references could not be seen: %s, damaged: %s; if they were repaired since, write it again\n",
+					indexFile, human.Count(stats.Skipped), human.Count(stats.Damaged))
+			}
 		} else {
 			o.withoutIndex(r.e, why)
 		}
 	}
-	if a.IndexTID == nil {
-		r.total = r.s.Counts().Objects
-	}
-	if err := a.collect(ctx, r, oids); err != nil {
+	p := &refsPrinter{e: r.e, a: a, json: o.json}
+	if err := p.begin(); err != nil {
 		return nil, err
 	}
-	if n := a.Unseen; n > 0 {
-		fmt.Fprintf(r.e.Stderr, "dirstorage: objects that are not in %s because their references could not be seen: %s; if they were repaired since, write it again\n", indexFile, human.Count(n))
+	if a.IndexTID == nil {
+		r.total = r.s.Counts().Objects
+		var err error
+		if oids, err = ascending(r.e, r.s.OIDs(ctx)); err != nil {
+			return nil, err
+		}
+	}
+	r.emit = p.referrers
+	if err := a.look(ctx, r, oids); err != nil {
+		return nil, err
 	}
 	a.Unseen += r.unseen()
-	return a, nil
+	return a, p.end()
+}
+
+// ascending sorts oids, and leaves out repetitions, if there is room for all of them.
+func ascending(e *env, oids seq) (seq, error) {
+	set := oidset.New(candidatesMemory())
+	for oid, err := range oids {
+		if err != nil {
+			return nil, err
+		}
+		if room, _ := set.Add(oid); !room {
+			e.note("dirstorage: there is no memory to sort the objects: they come in the order in which they are read, and an object that is stored meanwhile may come twice\n")
+			return oids, nil
+		}
+	}
+	return withoutErrors(set.Each()), nil
 }
 
 // describe fills in the facts in the object itself.
@@ -277,73 +303,16 @@ func (a *refsAnswer) describe(ctx context.Context, r *currentReader) error {
 	return nil
 }
 
-// collect looks which of some objects refer to this one.
-func (a *refsAnswer) collect(ctx context.Context, r *currentReader, oids seq) error {
-	err := r.each(ctx, oids, func(v *currentRevision) error {
+// look looks which of some objects refer to this one.
+func (a *refsAnswer) look(ctx context.Context, r *currentReader, oids seq) error {
+	return r.each(ctx, oids, func(v *currentRevision) error {
 		ref, ok, err := v.refersTo(a.OID, a.weak)
 		if err != nil || !ok {
 			return err
 		}
-		found := referrer{OID: v.oid, Class: className(v.Data), Serial: v.Serial, Weak: ref.Weak, names: ref.Class}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		a.ReferredToBy = append(a.ReferredToBy, found)
+		*v.results = append(*v.results, referrer{OID: v.oid, Class: className(v.Data), Serial: v.Serial, Weak: ref.Weak, names: ref.Class})
 		return nil
 	})
-	slices.SortFunc(a.ReferredToBy, func(a, b referrer) int {
-		return cmp.Or(cmp.Compare(a.OID, b.OID), -cmp.Compare(a.Serial, b.Serial))
-	})
-	a.ReferredToBy = slices.CompactFunc(a.ReferredToBy, func(a, b referrer) bool { return a.OID == b.OID })
-	for _, f := range a.ReferredToBy {
-		if a.Class == "" && !a.Exists {
-			a.Class = f.names
-		}
-	}
-	return err
-}
-
-func (a *refsAnswer) print(e *env, asJSON bool) error {
-	if asJSON {
-		return e.printJSON(a)
-	}
-	f := fields{e: e}
-	f.line("object", "%s", a.OID)
-	if a.Class != "" {
-		note := ""
-		if !a.Exists {
-			note = ", as those that refer to it say"
-		}
-		f.line("class", "%s%s", printable([]byte(a.Class)), note)
-	}
-	if a.Serial != 0 {
-		f.line("serial", "%s (%s)", a.Serial, formatTID(a.Serial))
-	}
-	switch {
-	case !a.Exists:
-		f.line("exists", "no: %s", a.Reason)
-	case a.Reason != "":
-		f.line("note", "%s", a.Reason)
-	}
-	for _, t := range a.RefersTo {
-		kind := strength(t.Weak)
-		if t.Database != "" {
-			kind += fmt.Sprintf(", in database %q", t.Database)
-		}
-		if t.Exists != nil && !*t.Exists {
-			kind += ", does not exist"
-		}
-		f.line("refers to", "%s %s (%s)", t.OID, printable([]byte(t.Class)), kind)
-	}
-	if len(a.RefersTo) == 0 && a.Exists && a.Reason == "" {
-		f.line("refers to", "nothing")
-	}
-	for _, r := range a.ReferredToBy {
-		f.line("referred to by", "%s %s at %s (%s)", r.OID, printable([]byte(r.Class)), r.Serial, strength(r.Weak))
-	}
-	if len(a.ReferredToBy) == 0 {
-		f.line("referred to by", "nothing%s", a.howFar())
-	}
-	return f.err
 }
 
 // howFar qualifies that nothing refers to the object.

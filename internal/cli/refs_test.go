@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
@@ -82,16 +83,42 @@ func (h *refsHome) run(args ...string) (status int, stdout, stderr string) {
 }
 
 // ask returns the answer about an object.
-func (h *refsHome) ask(wantStatus int, oid zodb.OID, flags ...string) (a refsAnswer, stderr string) {
+func (h *refsHome) ask(wantStatus int, oid zodb.OID, flags ...string) (a refsOutput, stderr string) {
 	h.t.Helper()
 	status, stdout, stderr := h.run(append(flags, "--json", h.home, oid.String())...)
 	if status != wantStatus {
 		h.t.Errorf("%s %v: exit status %d, want %d: %s", oid, flags, status, wantStatus, stderr)
 	}
-	if err := json.Unmarshal([]byte(stdout), &a); err != nil {
-		h.t.Fatal(err)
+	return parseRefs(h.t, stdout), stderr
+}
+
+// refsOutput is the documents of refs --json.
+type refsOutput struct {
+	refsAnswer
+	list []referrer
+}
+
+// parseRefs reads the output of refs --json, and looks that the list is in order and whole.
+func parseRefs(t *testing.T, stdout string) (a refsOutput) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+	var last refsSummary
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
+		t.Fatalf("%v: %s", err, stdout)
 	}
-	return a, stderr
+	a.refsAnswer = last.Summary
+	for _, line := range lines[:len(lines)-1] {
+		var r referrer
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		a.list = append(a.list, r)
+	}
+	ascends := slices.IsSortedFunc(a.list, func(a, b referrer) int { return cmp.Compare(a.OID, b.OID) })
+	if int64(len(a.list)) != a.ReferredToBy || !ascends {
+		t.Errorf("of a list of %d objects the summary counts %d; it ascends: %v:\n%s", len(a.list), a.ReferredToBy, ascends, stdout)
+	}
+	return a
 }
 
 func (h *refsHome) writeIndex(wantStatus int) {
@@ -104,9 +131,9 @@ func (h *refsHome) writeIndex(wantStatus int) {
 func (h *refsHome) index() string { return filepath.Join(h.home, "misc", "refs") }
 
 // who gives the objects that refer to one, with a mark for weak ones.
-func (a refsAnswer) who() string {
+func (a refsOutput) who() string {
 	var words []string
-	for _, r := range a.ReferredToBy {
+	for _, r := range a.list {
 		w := fmt.Sprint(uint64(r.OID))
 		if r.Weak {
 			w += "w"
@@ -133,19 +160,18 @@ func TestRefsAnswersBothWays(t *testing.T) {
 	yes, no := true, false
 	check := func(index *zodb.TID) {
 		t.Helper()
-		for _, want := range []refsAnswer{
-			{OID: 1, Exists: true, Serial: tid, Class: "app.Folder",
-				RefersTo:     []target{{OID: 2, Exists: &yes}, {OID: 9, Class: "app.Gone", Exists: &no}, {OID: 1, Exists: &yes}, {OID: 1, Weak: true, Exists: &yes}},
-				ReferredToBy: []referrer{{OID: 0, Class: "app.Root", Serial: tid}, {OID: 1, Class: "app.Folder", Serial: tid}}},
-			{OID: 3, Exists: true, Serial: tid, Class: "app.Ghost",
-				RefersTo:     []target{{OID: 2, Weak: true, Exists: &yes}, {OID: 4, Class: "app.Far", Database: "other"}},
-				ReferredToBy: []referrer{}},
-			{OID: 9, Reason: "there is no such object", Class: "app.Gone", RefersTo: []target{},
-				ReferredToBy: []referrer{{OID: 1, Class: "app.Folder", Serial: tid}, {OID: 4, Class: "app.Lonely", Serial: tid}}},
+		for _, want := range []refsOutput{
+			{refsAnswer{OID: 1, Exists: true, Serial: tid, Class: "app.Folder",
+				RefersTo: []target{{OID: 2, Exists: &yes}, {OID: 9, Class: "app.Gone", Exists: &no}, {OID: 1, Exists: &yes}, {OID: 1, Weak: true, Exists: &yes}}},
+				[]referrer{{OID: 0, Class: "app.Root", Serial: tid}, {OID: 1, Class: "app.Folder", Serial: tid}}},
+			{refsAnswer{OID: 3, Exists: true, Serial: tid, Class: "app.Ghost",
+				RefersTo: []target{{OID: 2, Weak: true, Exists: &yes}, {OID: 4, Class: "app.Far", Database: "other"}}}, nil},
+			{refsAnswer{OID: 9, Reason: "there is no such object", Class: "app.Gone", RefersTo: []target{}},
+				[]referrer{{OID: 1, Class: "app.Folder", Serial: tid}, {OID: 4, Class: "app.Lonely", Serial: tid}}},
 		} {
-			want.IndexTID = index
+			want.IndexTID, want.ReferredToBy = index, int64(len(want.list))
 			got, stderr := h.ask(exitOK, want.OID)
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(refsAnswer{}, referrer{})); diff != "" {
+			if diff := gocmp.Diff(want, got, gocmp.AllowUnexported(refsOutput{}, refsAnswer{}, referrer{})); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", want.OID, diff)
 			}
 			if (index == nil) != strings.Contains(stderr, "there is no misc/refs: every object is read\nhint: dirstorage refs --write-index "+h.home) {
@@ -360,7 +386,8 @@ func TestRefsNamesWhatItCannotSee(t *testing.T) {
 		}
 		h.writeIndex(exitDamage)
 	}
-	if a, stderr := h.ask(exitOK, 9); a.who() != "1" || a.Unseen != 3 || !strings.Contains(stderr, "could not be seen: 3") {
+	// The one that refers to it is damaged, and was when the index was written.
+	if a, stderr := h.ask(exitDamage, 9); a.who() != "1" || a.Unseen != 3 || !strings.Contains(stderr, "could not be seen: 3, damaged: 2;") {
 		t.Errorf("%+v, said %q", a, stderr)
 	}
 }

@@ -39,6 +39,9 @@ type currentReader struct {
 	s       *engine.Storage
 	workers int   // 0 = the number of processors
 	total   int64 // objects that there are about; 0 = not known
+	// emit, if it is not nil, is called by one goroutine with the results of visits, in the order of
+	// the objects, a few at a time.
+	emit func([]referrer) error
 
 	mu      sync.Mutex
 	damaged int64   // guarded by mu; objects that cannot be read
@@ -52,6 +55,7 @@ type currentRevision struct {
 	zodb.Revision
 	scanner pickle.Scanner
 	refs    []zodb.OID
+	results *[]referrer // to which visit appends, for emit
 }
 
 // strong returns the strong references of the revision within its own database, ascending, good
@@ -136,31 +140,48 @@ func (r *currentReader) recorded(ctx context.Context, oid zodb.OID) bool {
 // batchSize is how many objects one worker takes at a time.
 const batchSize = 64
 
+// batch is the objects that one worker takes at a time.
+type batch struct {
+	oids    []zodb.OID
+	results []referrer
+	done    chan struct{} // closed when the results are there
+}
+
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
+
 // each reads the current revisions of objects and calls visit for each, from
 // several goroutines. Objects that do not exist are passed over. Objects that
 // cannot be read, and those for which visit returns an error about their
-// pickles, are counted. Other errors end it.
+// pickles, are counted. Other errors end it, those of emit too. Some batches are in memory at a time.
 func (r *currentReader) each(ctx context.Context, oids seq, visit func(*currentRevision) error) error {
 	workers := r.workers
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	m := newMeter(r.e)
+	var (
+		m     = newMeter(r.e)
+		shown sync.Mutex // of m: two goroutines write to the terminal
+	)
 	defer m.end()
 	g, ctx := errgroup.WithContext(ctx)
-	batches := make(chan []zodb.OID, workers)
+	batches, inOrder := make(chan *batch, workers), make(chan *batch, 4*workers)
 	g.Go(func() error {
 		defer close(batches)
-		var batch []zodb.OID
+		defer close(inOrder)
+		next := newBatch()
 		sent := int64(0)
 		send := func() error {
-			select {
-			case batches <- batch:
-			case <-ctx.Done():
-				return ctx.Err()
+			for _, queue := range []chan *batch{inOrder, batches} {
+				select {
+				case queue <- next:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
 			}
-			sent += int64(len(batch))
-			batch = nil
+			sent += int64(len(next.oids))
+			next = newBatch()
+			shown.Lock()
+			defer shown.Unlock()
 			m.update(sent, r.total, func(spent time.Duration) string {
 				return fmt.Sprintf("%s, %s", human.Number(sent, "object"), human.Rate(sent, spent))
 			})
@@ -170,7 +191,7 @@ func (r *currentReader) each(ctx context.Context, oids seq, visit func(*currentR
 			if err != nil {
 				return err
 			}
-			if batch = append(batch, oid); len(batch) == batchSize {
+			if next.oids = append(next.oids, oid); len(next.oids) == batchSize {
 				if err := send(); err != nil {
 					return err
 				}
@@ -181,16 +202,38 @@ func (r *currentReader) each(ctx context.Context, oids seq, visit func(*currentR
 	for range workers {
 		g.Go(func() error {
 			var v currentRevision
-			for batch := range batches {
-				for _, oid := range batch {
+			for b := range batches {
+				v.results = &b.results
+				for _, oid := range b.oids {
 					if err := r.visit(ctx, &v, oid, visit); err != nil {
 						return err
 					}
 				}
+				close(b.done)
 			}
 			return nil
 		})
 	}
+	g.Go(func() error {
+		for b := range inOrder {
+			select {
+			case <-b.done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if r.emit == nil || len(b.results) == 0 {
+				continue
+			}
+			shown.Lock()
+			m.end()
+			err := r.emit(b.results)
+			shown.Unlock()
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	return g.Wait()
 }
 

@@ -39,8 +39,8 @@ func (o *refsCommand) write(ctx context.Context, e *env, home vfs.FS) (err error
 	if err != nil {
 		return err
 	}
-	for range r.unseen() {
-		w.Skip()
+	for i := range r.unseen() {
+		w.Skip(i < r.damaged)
 	}
 	set := s.Settings()
 	stats, err := w.Finish(ctx, vfs.SyncOptions{File: set.Filesystem.Sync, Dir: set.Filesystem.Sync && set.POSIX.DirSync})

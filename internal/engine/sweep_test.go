@@ -348,7 +348,7 @@ func (x *sweptIndex) note(err error) {
 
 func (x *sweptIndex) Begin(zodb.TID)        {}
 func (x *sweptIndex) Add(from, to zodb.OID) { x.note(x.w.Add(from, to)) }
-func (x *sweptIndex) Skip()                 { x.w.Skip() }
+func (x *sweptIndex) Skip(damaged bool)     { x.w.Skip(damaged) }
 func (x *sweptIndex) End(ctx context.Context, complete bool) {
 	if complete && x.err == nil {
 		_, err := x.w.Finish(ctx, vfs.SyncOptions{File: true, Dir: true})

@@ -9,7 +9,7 @@
 //	defer w.Abort() // does nothing after Finish
 //	…                            // from any number of goroutines
 //	err = w.Add(from, to)        // for each reference of a current revision
-//	w.Skip()                     // for each object whose references cannot be seen
+//	w.Skip(damaged)              // for each object whose references cannot be seen
 //	…
 //	stats, err := w.Finish(ctx, vfs.SyncOptions{File: true, Dir: true})
 //

@@ -126,11 +126,11 @@ func cutOff(err error) error {
 //	offset  length
 //	     0  8       magic
 //	     8  4       version, 1
-//	    12  4       zero
+//	    12  4       number of damaged objects, at most 2^32-1
 //	    16  8       tid up to which it holds
 //	    24  8       number of references
 //	    32  8       number of targets
-//	    40  8       number of objects whose references could not be seen
+//	    40  8       number of objects whose references could not be seen, the damaged ones too
 //	    48  8       offset of the first ones; they are as many as there are blocks
 //	    56  4       number of blocks
 //	    60  4       CRC32C of bytes 0 to 59
@@ -145,7 +145,7 @@ func (h *header) append(b []byte) []byte {
 	start := len(b)
 	b = append(b, magic...)
 	b = binary.BigEndian.AppendUint32(b, version)
-	b = binary.BigEndian.AppendUint32(b, 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(min(h.stats.Damaged, math.MaxUint32)))
 	b = h.tid.Append(b)
 	for _, n := range []int64{h.stats.References, h.stats.Targets, h.stats.Skipped, h.firsts} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
@@ -166,7 +166,7 @@ func (h *header) parse(b []byte, size int64) (wrong string) {
 	if got := crc32.Checksum(b[:60], castagnoli); got != binary.BigEndian.Uint32(b[60:]) {
 		return "the checksum of its header is wrong"
 	}
-	if v := binary.BigEndian.Uint32(b[8:]); v != version || binary.BigEndian.Uint32(b[12:]) != 0 {
+	if v := binary.BigEndian.Uint32(b[8:]); v != version {
 		return fmt.Sprintf("it has version %d; known is %d", v, version)
 	}
 	h.tid = zodb.TIDFromBytes(b[16:])
@@ -174,6 +174,7 @@ func (h *header) parse(b []byte, size int64) (wrong string) {
 		References: int64(binary.BigEndian.Uint64(b[24:])),
 		Targets:    int64(binary.BigEndian.Uint64(b[32:])),
 		Skipped:    int64(binary.BigEndian.Uint64(b[40:])),
+		Damaged:    int64(binary.BigEndian.Uint32(b[12:])),
 		Bytes:      size,
 	}
 	h.firsts = int64(binary.BigEndian.Uint64(b[48:]))

@@ -65,11 +65,11 @@ func (o *output) flush() error {
 }
 
 // close writes the rest, and the header. The file is the caller's to sync and close.
-func (o *output) close(tid zodb.TID, skipped int64) (Stats, error) {
+func (o *output) close(tid zodb.TID, skipped, damaged int64) (Stats, error) {
 	if err := o.flush(); err != nil {
 		return Stats{}, err
 	}
-	o.h.tid, o.h.stats.Skipped, o.h.firsts = tid, skipped, o.offset
+	o.h.tid, o.h.stats.Skipped, o.h.stats.Damaged, o.h.firsts = tid, skipped, damaged, o.offset
 	o.firsts = binary.BigEndian.AppendUint32(o.firsts, crc32.Checksum(o.firsts, castagnoli))
 	if _, err := o.w.Write(o.firsts); err != nil {
 		return Stats{}, err

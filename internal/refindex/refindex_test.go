@@ -212,7 +212,7 @@ func TestAddMayBeCalledConcurrently(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			w.Skip()
+			w.Skip(part[0].from%2 == 0)
 		})
 	}
 	wait.Wait()

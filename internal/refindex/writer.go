@@ -36,6 +36,7 @@ type Stats struct {
 	References int64 `json:"references"` // without repetitions
 	Targets    int64 `json:"targets"`    // objects that something refers to
 	Skipped    int64 `json:"skipped"`    // objects whose references could not be seen
+	Damaged    int64 `json:"damaged"`    // those of them that are damaged; the others are no pickles
 	Bytes      int64 `json:"bytes"`      // of the file
 }
 
@@ -50,6 +51,7 @@ type Writer struct {
 	lock    vfs.Lock
 	temp    vfs.File // the lock file
 	skipped atomic.Int64
+	damaged atomic.Int64 // of those
 
 	mu    sync.Mutex
 	buf   []pair // guarded by mu
@@ -177,7 +179,12 @@ func (w *Writer) grown(buf []pair) []pair {
 
 // Skip counts an object whose references could not be seen: a record that is
 // damaged, or no pickle. It may be called concurrently.
-func (w *Writer) Skip() { w.skipped.Add(1) }
+func (w *Writer) Skip(damaged bool) {
+	w.skipped.Add(1)
+	if damaged {
+		w.damaged.Add(1)
+	}
+}
 
 // stop ends the writer for others. Only the first call gets ok; that one owns
 // everything. failed is why nothing could be added any more.
@@ -231,7 +238,7 @@ func (w *Writer) finish(ctx context.Context, sync vfs.SyncOptions) (Stats, error
 	err = w.mergeInto(ctx, out)
 	var stats Stats
 	if err == nil {
-		stats, err = out.close(w.tid, w.skipped.Load())
+		stats, err = out.close(w.tid, w.skipped.Load(), w.damaged.Load())
 	}
 	if err == nil && sync.File {
 		err = file.Sync()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
+	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -143,7 +144,8 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 
 func (r *packRun) broken(b *zodb.BrokenError) {
 	r.s.o.Log.Warn("pack passes over an object", "oid", b.OID, "err", b.Err)
-	r.index.skip()
+	_, syntax := errors.AsType[*pickle.SyntaxError](b.Err)
+	r.index.skip(!syntax && !errors.Is(b.Err, pickle.ErrTooLarge))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Broken++

@@ -46,11 +46,11 @@ func (x *refIndex) add(from, to zodb.OID) error {
 	return nil
 }
 
-func (x *refIndex) skip() {
+func (x *refIndex) skip(damaged bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if x.w != nil {
-		x.w.Skip()
+		x.w.Skip(damaged)
 	}
 }
 
