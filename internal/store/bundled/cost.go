@@ -1,6 +1,9 @@
 package bundled
 
 import (
+	"path"
+
+	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -30,7 +33,7 @@ func (s *Store) Cost(o store.Outline) store.Cost {
 }
 
 // SyncFound implements [store.Tender]. Where everything cannot be synced at once, the bundles
-// that x.serial does not cover are, and gone lists.
+// that x.serial does not cover are, those that stand for others, which are removed then, and gone lists.
 func (s *Store) SyncFound() error {
 	if err := s.files.SyncFound(); err != nil {
 		return err
@@ -39,8 +42,9 @@ func (s *Store) SyncFound() error {
 	if err != nil {
 		return err
 	}
+	stands := s.now.standing()
 	for _, p := range s.now.parts {
-		if p.name.Max > zodb.TID(last) {
+		if p.name.Max > zodb.TID(last) || stands[p.name] {
 			if err := s.files.RelyOnBeside(p.path); err != nil {
 				return err
 			}
@@ -52,4 +56,17 @@ func (s *Store) SyncFound() error {
 		}
 	}
 	return s.files.Sync()
+}
+
+// standing returns the bundles that stand for superseded ones which are there: a process that was killed may
+// have left their names in memory only, and the superseded ones are removed.
+func (v *view) standing() map[bundle.Name]bool {
+	all := make(map[bundle.Name]bool)
+	for _, name := range v.leftovers {
+		n, number, ok := bundle.ParseName(path.Base(name))
+		if i := v.of(n.Min); ok && number == 0 && i >= 0 {
+			all[v.parts[i].name] = true
+		}
+	}
+	return all
 }

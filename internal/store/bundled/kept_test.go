@@ -1,0 +1,89 @@
+package bundled_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/bundled"
+	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
+)
+
+// withoutSyncAll is a file system that cannot sync everything at once, as on macOS and FreeBSD.
+func withoutSyncAll(f vfs.FS) vfs.FS {
+	return errfs.New(f, func(op errfs.Op) error {
+		if op.Kind == "syncall" {
+			return vfs.ErrNotSupported
+		}
+		return nil
+	})
+}
+
+// TestMergedBundleIsDurableBeforeItsSourcesGo: a merge is killed before each of its operations, the next process
+// removes what does not count any more, and then the power is cut.
+func TestMergedBundleIsDurableBeforeItsSourcesGo(t *testing.T) {
+	t.Parallel()
+	cuts := uint32(100)
+	if testing.Short() {
+		cuts = 20
+	}
+	for name, wrap := range map[string]func(vfs.FS) vfs.FS{"syncall": func(f vfs.FS) vfs.FS { return f }, "without syncall": withoutSyncAll} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found := 0
+			n, done := 0, false
+			for ; !done; n++ {
+				disk := crashfs.New(1)
+				if err := makeEmpty(disk); err != nil {
+					t.Fatal(err)
+				}
+				h := withBundles(t, wrap(disk), 4)
+				if err := errors.Join(h.s.Close(), disk.SyncAll(), h.beginAgain(wrap(disk))); err != nil {
+					t.Fatal(err)
+				}
+				disk.CrashAt(disk.Ops() + n + 1)
+				err := h.tend(func() error { return nil })
+				if done = err == nil; !done && !errors.Is(err, crashfs.ErrCrashed) {
+					t.Fatal(err)
+				}
+				killed := disk.Killed()
+				bundles, err := bundlesIn(killed, store.A)
+				if err = errors.Join(err, h.beginAgain(wrap(killed)), h.tend(func() error { return nil })); err != nil {
+					t.Fatalf("killed before operation %d: %v", n, err)
+				}
+				if bundles == 5 { // the merged one, and the last source
+					found++
+				}
+				for seed := range cuts {
+					if err := h.checkOn(killed.Crashed(crashfs.Random(seed))); err != nil {
+						t.Fatalf("killed before operation %d, seed %d: %v", n, seed, err)
+					}
+				}
+			}
+			if found == 0 || n < 10 {
+				t.Errorf("%d operations, %d of them with a merged bundle beside its sources: the work is not what it was", n, found)
+			}
+		})
+	}
+}
+
+// beginAgain opens the store as another process does, which finds B empty.
+func (h *history) beginAgain(f vfs.FS) (err error) {
+	h.s, err = bundled.New(bundled.Options{FS: f, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2})
+	if err == nil {
+		err = errors.Join(h.s.SyncFound(), h.thaw())
+	}
+	return err
+}
+
+// checkOn opens a store on another disk and looks at it.
+func (h *history) checkOn(f vfs.FS) error {
+	s, err := bundled.New(bundled.Options{FS: f, Sync: true, DirSync: true, Clock: time.Now, MergeFactor: 2})
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.check(s), s.Close())
+}
