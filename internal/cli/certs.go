@@ -33,7 +33,8 @@ and clients. They get ca.pem, and their own NAME.pem and NAME.key.`,
 		Example: `  dirstorage certs authority ca
   dirstorage certs server ca zodb.example.org
   dirstorage certs client ca zope1
-  dirstorage serve --listen :8100 --tls-certificate ca/zodb.example.org.pem --tls-key ca/zodb.example.org.key --tls-authenticate ca/ca.pem /srv/zodb`,
+  dirstorage serve --listen :8100 --tls-certificate ca/zodb.example.org.pem \
+    --tls-key ca/zodb.example.org.key --tls-authenticate ca/ca.pem /srv/zodb`,
 		SuggestFor: []string{"tls", "cert", "certificate", "certificates"},
 		RunE:       wantsCommand,
 	}

@@ -202,10 +202,9 @@ func newRoot(e *env) *cobra.Command {
 	root.PersistentFlags().BoolVar(&e.NoPager, "no-pager", false, "print long lists without PAGER")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
-	ofCommand := root.HelpFunc()
-	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		if c != root {
-			ofCommand(c, args)
+			_ = printHelp(c.OutOrStdout(), c) // as cobra does
 			return
 		}
 		_, _ = io.WriteString(c.OutOrStdout(), rootHelp(c)) // as cobra does

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -278,11 +277,6 @@ func TestHelpNamesEachFlag(t *testing.T) {
 				t.Errorf("%s --help says nothing about --%s", name, f.Name)
 			}
 		})
-		for line := range strings.Lines(c.Long) {
-			if n := utf8.RuneCountInString(line); n > 100 {
-				t.Errorf("%s --help has a line of %d characters: %s", name, n, line)
-			}
-		}
 		if !strings.Contains(stdout.String(), "dirstorage "+name) {
 			t.Errorf("%s --help does not show how it is called", name)
 		}

@@ -35,8 +35,9 @@ TID wrote: those that an incremental copy needs, if TID is the last transaction 
 the copy before. The cost grows with the changes only. Transactions that are not in
 A yet, because a snapshot is on, are left out. Use it within dirstorage snapshot
 run, so that A stands still.`,
-		Example: "  dirstorage snapshot run /srv/zodb -- sh -c 'dirstorage files -0 --since 03F6ED2440000000 /srv/zodb | tar -C /srv/zodb -cf /backup/incr.tar --null -T -'",
-		Args:    cobra.ExactArgs(1),
+		Example: `  dirstorage snapshot run /srv/zodb -- sh -c 'dirstorage files -0 \
+    --since 03F6ED2440000000 /srv/zodb | tar -C /srv/zodb -cf /backup/incr.tar --null -T -'`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.home = args[0]
 			return o.run(c.Context(), e)

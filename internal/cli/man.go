@@ -16,7 +16,9 @@ func newMan(e *env) *cobra.Command {
 topic, or without a PAGE that of dirstorage. --list prints the names of all pages;
 each is also a PAGE.`,
 		Example: `  dirstorage man backup-run | man -l -
-  for page in $(dirstorage man --list); do dirstorage man $page > /usr/local/share/man/man${page##*.}/$page; done`,
+  for page in $(dirstorage man --list); do
+    dirstorage man $page > /usr/local/share/man/man${page##*.}/$page
+  done`,
 		Args:       cobra.MaximumNArgs(1),
 		SuggestFor: []string{"manual"},
 		RunE: func(c *cobra.Command, args []string) error {

@@ -40,17 +40,17 @@ func rootHelp(root *cobra.Command) string {
 		}
 		fmt.Fprintf(&b, "  %-16s %s\n", g.title, strings.Join(g.names, ", "))
 	}
-	fmt.Fprintf(&b, "\n%s\n\nExamples:\n%s\n\nFlags:\n%s", topicList(), root.Example, root.LocalFlags().FlagUsages())
+	fmt.Fprintf(&b, "\n%s\n\nExamples:\n%s\n\nFlags:\n%s", topicList(), root.Example, root.LocalFlags().FlagUsagesWrapped(usualColumns))
 	return b.String()
 }
 
 // describe lists the commands of a group with their short texts.
-func (g commandGroup) describe(w io.Writer, root *cobra.Command) {
-	fmt.Fprintf(w, "%s:\n", g.title)
+func (g commandGroup) describe(b *strings.Builder, root *cobra.Command) {
+	fmt.Fprintf(b, "%s:\n", g.title)
 	for _, name := range g.names {
 		for _, c := range root.Commands() {
 			if c.Name() == name {
-				fmt.Fprintf(w, "  %-11s %s\n", name, c.Short)
+				writeShort(b, c, 11)
 			}
 		}
 	}

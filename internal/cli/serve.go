@@ -45,7 +45,8 @@ configuration.
 SIGTERM and SIGINT end it cleanly, SIGHUP reads certificates and the log level
 again.`,
 		Example: `  dirstorage serve /srv/zodb
-  dirstorage serve --listen 127.0.0.1:8100 --listen /run/zodb.sock --storage main=/srv/main --storage cat=/srv/cat
+  dirstorage serve --listen 127.0.0.1:8100 --listen /run/zodb.sock \
+    --storage main=/srv/main --storage cat=/srv/cat
   dirstorage serve --zeo-conf zeo.conf /srv/zodb`,
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: map[string]string{hangupReloads: "yes", ifInterrupted: "it was not serving yet, and nothing is lost: start it again"},
