@@ -227,11 +227,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := hometest.Rounds(t, 6)
-			if testing.Short() {
-				n = 2
-			}
-			killedAgainAndAgain(t, n, c.set, c.packs)
+			killedAgainAndAgain(t, hometest.Rounds(t, 6/hometest.OneOf(1, 2, 3)), c.set, c.packs)
 		})
 	}
 }
