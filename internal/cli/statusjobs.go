@@ -229,6 +229,8 @@ func (st *homeStatus) placeProblems(add addProblem) {
 		switch {
 		case code == "disk_full" && st.Trouble != "": // the server has told it
 		case f.Kind == "read-only" && st.Running && st.ReadOnly && st.Failure == "": // on request
+		case code == "disk_full":
+			add(code, severe, st.makeRoom(), "%s: %s: %s", f.Check, f.Seen, f.Means)
 		default:
 			add(code, severe, f.Do, "%s: %s: %s", f.Check, f.Seen, f.Means)
 		}

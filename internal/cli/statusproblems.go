@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/human"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -85,7 +87,7 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 		add("failed", severe, "find the cause in the log of the kernel, mend the disk, then restart the server, which rolls the log forward", "read-only since a failure: %s", brief(st.Failure))
 	}
 	if st.Trouble != "" {
-		code, remedy := string(st.TroubleKind), "make room: delete other files, or dirstorage pack "+home
+		code, remedy := string(st.TroubleKind), st.makeRoom()
 		if st.TroubleKind == zodb.TroubleScarce {
 			remedy = "raise the limit of open files (LimitNOFILE= of systemd), or free memory"
 		}
@@ -125,6 +127,19 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 	if st.Snapshot == "" && st.Trouble == "" && st.JournalBytes >= largeJournal {
 		add("flush_behind", warning, "look at the disk (iostat -x 1): it does not keep up", "the flush is far behind: %s, log of %s", human.Number(int64(st.UnflushedTransactions), "transaction"), human.Bytes(st.JournalBytes))
 	}
+}
+
+// makeRoom is the order of steps that frees space on a full disk: a pack needs room itself, which only
+// misc/reserve has then.
+func (st *homeStatus) makeRoom() string {
+	const others = "delete other files on this disk, such as old backups (dirstorage backup prune), or enlarge it"
+	pack := "dirstorage pack " + shellWord(st.Home)
+	if f, err := vfs.OS(st.Home); err == nil {
+		if _, err := f.Stat(space.ReserveFile); err == nil {
+			return others + "; or, in the room of " + space.ReserveFile + ", " + pack + ", which gives back the removals older than delay_delete"
+		}
+	}
+	return "first " + others + "; then " + pack + ": without " + space.ReserveFile + " it finds no room for its own files on a full disk"
 }
 
 // unclean reports whether the storage was not closed cleanly, and nobody has it open now. A new one was

@@ -42,7 +42,8 @@ var broken = map[string]bool{
 
 const (
 	useVolume = "keep HOME on a local disk with ext4, XFS or btrfs; for a container, on a volume of such a disk"
-	freeSpace = "free space: pack, remove old backups, or a larger disk; docs/operation.md, “A full disk”"
+	freeSpace = "free space: first remove old backups and other files, or enlarge the disk; then pack, which needs room itself; docs/operation.md, “A full disk”"
+	packNow   = "free space: pack while there is room for it, remove old backups, or enlarge the disk; docs/operation.md, “A full disk”"
 )
 
 // kinds are all findings that are not “ok”. docs/doctor.md has the same table.
@@ -106,7 +107,7 @@ var kinds = map[string]kind{
 	"clock-unsynchronised": {"clock", Note, "the kernel does not know of a time server: times of transactions drift", "run chronyd or systemd-timesyncd, on the host of a container"},
 
 	"space-none":    {"space", Fault, "commits are refused until there is space; nothing that was acknowledged is lost", freeSpace},
-	"space-low":     {"space", Warning, "this is less than low-space, or than a tenth of the disk", freeSpace},
+	"space-low":     {"space", Warning, "this is less than low-space, or than a tenth of the disk", packNow},
 	"space-pack":    {"space", Warning, "a pack has to write the remaining members of a bundle once more before the space of the old one comes back", freeSpace},
 	"space-copy":    {"space", Note, "convert, and a restore beside HOME, need as much as HOME, and restore --format twice that", "use another disk for these"},
 	"space-unknown": {"space", Note, "the file system does not say how much is free: a full disk comes without a warning", "nothing"},
