@@ -405,6 +405,23 @@ func TestRecordIsReadAgainAfterAWhile(t *testing.T) {
 	step("mended", 5*time.Second, 6)
 }
 
+// TestDamageIsShownWithinSeconds, with the default options: status reads the records at each call.
+func TestDamageIsShownWithinSeconds(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := metrics.New([]string{"1"}, metrics.Options{Clock: c.Now, NoRuntime: true})
+	var damage int64
+	record := func() ([]runs.State, error) {
+		r := &runs.Run{Ended: c.Now(), Result: runs.Result{Check: &runs.Checked{Extent: runs.Whole, Complete: true, Damage: damage}}}
+		return []runs.State{{Job: runs.Check, Record: runs.Record{Version: 1, Last: r, Damage: r}}}, nil
+	}
+	s.Storage("1").Watch(metrics.Source{Status: func() zodb.Status { return zodb.Status{} }, Jobs: record})
+	for _, damage = range []int64{0, 3, 0, 1} {
+		c.add(15 * time.Second)
+		want(t, scrape(t, s), map[string]float64{`dirstorage_check_damage{storage="1"}`: float64(damage)})
+	}
+}
+
 // TestNothingIsLostWhileItIsShown has the race detector look, too.
 func TestNothingIsLostWhileItIsShown(t *testing.T) {
 	t.Parallel()

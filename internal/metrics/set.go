@@ -21,9 +21,9 @@ import (
 type Options struct {
 	// Clock says when records of backups are too old.
 	Clock func() time.Time
-	// KeepBackup and KeepVerified are how long results of Source.Backup and Source.Verified are
-	// shown again before they are called anew. Defaults 10 seconds, and 5 minutes: that is read out
-	// of a repository.
+	// KeepBackup and KeepVerified are how long results of Source.Backup and Source.Jobs, and those of
+	// Source.Verified and Source.Verify, are shown again before they are called anew. Defaults 10
+	// seconds, and 5 minutes: the latter are read out of a repository.
 	KeepBackup, KeepVerified time.Duration
 	// Version and Revision of the program, for dirstorage_build_info.
 	Version, Revision string
