@@ -19,6 +19,18 @@ type notedList struct {
 	number uint64
 }
 
+// is reports whether the line says of a part what is so, and everything that was put since was of the list that
+// it has. A sum does not tell that: while the list of a pack is not on the disk yet, the sum of that is noted with the
+// number of the one before. A higher number is of a list that is lost.
+func (l notedList) is(p *part, behind bool) bool {
+	return l.line == p.noteLine(behind) && l.number >= p.number && !strings.HasSuffix(l.line, unknownSum)
+}
+
+// isBehind reports whether the line says that the part is behind, whatever its list is.
+func (l notedList) isBehind(p *part) bool {
+	return strings.HasPrefix(l.line, p.noteBegin()+" "+behindWord)
+}
+
 // noteNumber ends the line of a bundle in the note: the number of its list. Numbers never go down.
 func (p *part) noteNumber() string {
 	if number := max(p.number, p.noted); number > 0 {

@@ -49,7 +49,7 @@ const (
 	putAtOnce = 1 << 14
 	// nearBy is how many entries are read on the way to the next one, rather than looked up.
 	nearBy = 200
-	// behindWord is said of a bundle of table.behind, in the place of the sum of its list.
+	// behindWord is said of a bundle of table.behind, before the sum of its list. Earlier builds had no sum.
 	behindWord = "behind"
 	// notedSum is how many bytes of a SHA-256 are in the note.
 	notedSum = 8
@@ -76,11 +76,11 @@ func (t *table) listOf(v *view) []byte {
 
 // noteLine begins the line of a bundle in the note of the table: its name, and the beginnings of its
 // SHA-256 and of that of its gone list. A number would not tell the list from that of a copy that was
-// packed elsewhere. behind: the table has neither its places nor the removals in its list.
+// packed elsewhere. behind: the table does not have all of its places.
 func (p *part) noteLine(behind bool) string {
-	list := behindWord
-	if !behind {
-		list = p.goneSum()
+	list := p.goneSum()
+	if behind {
+		list = behindWord + ":" + list
 	}
 	return p.noteBegin() + " " + list
 }
@@ -98,7 +98,6 @@ var errOtherTable = errors.New("the table is of other bundles")
 // catchUp puts the entries that have changed since the table was committed.
 func (t *table) catchUp(ctx context.Context, v *view) error {
 	upTo, note := t.t.UpTo()
-	noted := make(map[bundle.Name]string)
 	firsts, lasts := make(map[zodb.TID]bool), make(map[zodb.TID]bool)
 	for line := range strings.Lines(string(note)) {
 		n, line, number, ok := cutNote(line)
@@ -106,30 +105,36 @@ func (t *table) catchUp(ctx context.Context, v *view) error {
 			return errOtherTable
 		}
 		t.lists[n] = notedList{line, number}
-		noted[n], firsts[n.Min], lasts[n.Max] = line, true, true
+		firsts[n.Min], lasts[n.Max] = true, true
 		if i := v.of(n.Min); i < 0 || v.parts[i].name != n && !v.parts[i].name.Supersedes(n) {
 			return errOtherTable
 		}
 	}
 	for i := range v.parts {
 		p := &v.parts[i]
-		line, ok := noted[p.name]
+		said, ok := t.lists[p.name]
+		var err error
 		switch {
-		case ok && line == p.noteLine(false) && !strings.HasSuffix(line, unknownSum):
-		case ok && line == p.noteLine(true), !ok && firsts[p.name.Min] && lasts[p.name.Max] && p.name.Max <= upTo:
+		case said.is(p, false):
+			continue
+		case said.is(p, true), !ok && p.number == 0 && firsts[p.name.Min] && lasts[p.name.Max] && p.name.Max <= upTo:
 			t.behind[p.name] = true // all that it has came from others
-		case ok && !strings.Contains(line, fmt.Sprintf(" %x", p.Sum[:notedSum])):
+			continue
+		case said.isBehind(p), !ok && firsts[p.name.Min] && lasts[p.name.Max] && p.name.Max <= upTo:
+			// Some of its places may have been put before its list was.
+			t.behind[p.name] = true
+			err = t.putGone(&part{opened: p.opened}, p)
+		case ok && !strings.Contains(said.line, fmt.Sprintf(" %x", p.Sum[:notedSum])):
 			return errOtherTable // another bundle had its name
+		case ok: // another gone list: other bundles may have newer entries
+			err = t.putPart(ctx, p, t.gone, t.t.Refresh)
 		default:
-			put := t.t.Put
-			if ok { // another gone list: other bundles may have newer entries
-				put = t.t.Refresh
-			}
-			if err := t.putPart(ctx, p, t.gone, put); err != nil {
-				return err
-			}
-			t.changes++
+			err = t.putPart(ctx, p, t.gone, t.t.Put)
 		}
+		if err != nil {
+			return err
+		}
+		t.changes++
 	}
 	return nil
 }
