@@ -53,3 +53,47 @@ func TestTheRemedyOfAFullDiskWorks(t *testing.T) {
 		t.Errorf("the pack did without the reserve: %v", err)
 	}
 }
+
+// TestDamageIsRecordedOnAFullDisk in the room that the first run, or the start of a server, has kept: it is
+// told by later calls of status, with no server that remembers it.
+func TestDamageIsRecordedOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]func(t *testing.T, home string){
+		"after a run":    func(t *testing.T, home string) { want(t, exitOK, "0 damaged", "check", home) },
+		"after a server": func(t *testing.T, home string) { startWeb(t, home).end() },
+	} {
+		for _, job := range [][]string{{"check"}, {"pack"}} {
+			t.Run(name+", "+job[0], func(t *testing.T) {
+				t.Parallel()
+				disk := smallDisk(t, "48m")
+				home := filepath.Join(disk, "home")
+				want(t, exitOK, "imported", "import", "--format", "chunky", hometest.FileStorage(t, "undo.fs"), home)
+				before(t, home)
+				reserve := filepath.Join(home, "misc", "runs", "reserve")
+				if info, err := os.Stat(reserve); err != nil || info.Size() < 64<<10 {
+					t.Fatalf("no room is kept: %v", err)
+				}
+				back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
+				fill(t, disk)
+				code, _, stderr := command(t.Context(), append(job, home)...)
+				if code != exitDamage || strings.Contains(stderr.String(), "is in no record") {
+					t.Errorf("status %d, %s", code, stderr)
+				}
+				if codes, _, text := toldBy2(t, home); codes[0] != damagedCode || !strings.Contains(text, "the "+job[0]+" of 20") {
+					t.Errorf("%q\n%s", codes, text)
+				}
+				if err := os.Remove(filepath.Join(disk, "filler")); err != nil {
+					t.Fatal(err)
+				}
+				back()
+				want(t, exitOK, "0 damaged", "check", home)
+				if codes, _, text := toldBy2(t, home); strings.Contains(strings.Join(codes, " "), damagedCode) {
+					t.Errorf("after a clean check: %q\n%s", codes, text)
+				}
+				if _, err := os.Stat(reserve); err != nil {
+					t.Errorf("no room is kept again: %v", err)
+				}
+			})
+		}
+	}
+}

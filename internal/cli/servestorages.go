@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/config"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/metrics"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/zeo"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -24,6 +25,11 @@ func (s *serving) openStorages(ctx context.Context) error {
 		home, err := vfs.OS(st.Home)
 		if err != nil {
 			return errors.Join(err, storage.Close())
+		}
+		if !st.ReadOnly && !s.conf.ReadOnly {
+			if err := runs.Reserve(home, runs.InHome); err != nil {
+				s.log.Debug("no room is kept for records of damage", "storage", st.Name, "err", err)
+			}
 		}
 		served := &servedStorage{Storage: storage, s: s, name: st.Name, home: home}
 		s.open.add(zeo.StorageOptions{Name: st.Name, Storage: served, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly, NoGC: st.NoGC})

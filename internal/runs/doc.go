@@ -8,6 +8,9 @@
 // flock(2) on a file of its own, which the kernel gives back whatever ends the process; a record of a
 // beginning without that lock is one of a run that was interrupted.
 //
+// The file reserve keeps room on the disk: a record of damage for which there is no other takes it. The
+// next run, or the start of a server, makes it again.
+//
 //	run, err := runs.Begin(runs.Options{FS: home, Dir: runs.InHome, Job: runs.Backup, …})
 //	…
 //	err = run.End(runs.Result{Failed: "no space left on device"})

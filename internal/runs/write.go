@@ -39,6 +39,7 @@ func Begin(o Options) (*Writer, error) {
 	if err := w.makeDir(); err != nil {
 		return w, err
 	}
+	_ = w.reserve() // a disk without room for it has none for the record either, which is told
 	lock, err := w.take(lockFile(o.Dir, o.Job), triesOfRun)
 	if errors.Is(err, vfs.ErrLocked) {
 		return w, nil
@@ -177,5 +178,41 @@ func (w *Writer) change(job Job, do func(*Record)) (err error) {
 		return err
 	}
 	name := file(w.o.Dir, job)
-	return vfs.WriteFileAtomic(w.o.FS, name+".new", name, append(b, '\n'), vfs.SyncOptions{File: true, Dir: true})
+	write := func() error {
+		return vfs.WriteFileAtomic(w.o.FS, name+".new", name, append(b, '\n'), vfs.SyncOptions{File: true, Dir: true})
+	}
+	if err = write(); vfs.FaultOf(err) == vfs.FullFault && r.Damage != nil && w.o.FS.Remove(reserveIn(w.o.Dir)) == nil {
+		err = write()
+	}
+	return err
+}
+
+// reserveSize is the room for the records of two jobs, with their first findings.
+const reserveSize = 64 << 10
+
+func reserveIn(dir string) string { return path.Join(dir, "reserve") }
+
+// Reserve makes the file that gives its room to a record of damage on a full disk, with the directory of
+// the records, unless it is there. Without room there is none.
+func Reserve(f vfs.FS, dir string) error {
+	w := &Writer{o: Options{FS: f, Dir: dir}}
+	if err := w.makeDir(); err != nil {
+		return err
+	}
+	return w.reserve()
+}
+
+func (w *Writer) reserve() error {
+	name := reserveIn(w.o.Dir)
+	if info, err := w.o.FS.Stat(name); err == nil && info.Size >= reserveSize {
+		return nil
+	}
+	f, err := vfs.CreateAnew(w.o.FS, name)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Allocate(reserveSize), f.Close()); err != nil {
+		return errors.Join(err, w.o.FS.Remove(name))
+	}
+	return nil
 }
