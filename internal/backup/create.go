@@ -64,6 +64,8 @@ type Result struct {
 	BytesRead int64 `json:"bytes_read"`
 	// InSnapshot is how long the storage was in snapshot mode for it.
 	InSnapshot time.Duration `json:"in_snapshot_ns"`
+	// Damaged are the other backups in the repository whose manifests are damaged, ascending.
+	Damaged []string `json:"damaged,omitempty"`
 }
 
 // ErrNoReference is returned by [Run] if there is no backup that an incremental
@@ -97,6 +99,11 @@ func run(ctx context.Context, o Options, repo *Repository) (*Result, error) {
 	c := &creation{o: o, repo: repo, held: held, began: began, entered: o.Now()}
 	result, err := c.run(ctx)
 	if result != nil {
+		for _, name := range slices.Sorted(maps.Keys(repo.Damaged)) {
+			if !IsNewer(repo.Damaged[name]) {
+				result.Damaged = append(result.Damaged, name)
+			}
+		}
 		result.Joined, result.SnapshotAt = held.Joined, held.CompleteTo
 	}
 	return result, errors.Join(err, c.leave(ctx))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,6 +64,10 @@ func openStore(dir string, create bool) (objstore.Store, error) {
 	f, err := vfs.OS(dir)
 	if err == nil {
 		_, err = f.Stat(".")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, hint(fmt.Errorf("no repository of backups: %s does not exist", dir),
+			"look whether the name is right, and whether a disk is not mounted there; dirstorage backup run HOME %s makes a new one", shellWord(dir))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("no repository of backups: %w", err)
@@ -190,7 +196,11 @@ func (o *backupCommand) run(ctx context.Context, e *env) error {
 	if home, err := openHome(o.home); err == nil { // otherwise the status is not read either
 		record := e.record(home, runs.Backup)
 		damage, err := o.make(ctx, e, b)
-		record.end(runs.Result{Check: damage}, err)
+		ended := err
+		if _, is := errors.AsType[*damagedBackupsError](err); is {
+			ended = nil // this backup is good
+		}
+		record.end(runs.Result{Check: damage}, ended)
 		return err
 	}
 	_, err = o.make(ctx, e, b)
@@ -238,7 +248,18 @@ func (o *backupCommand) make(ctx context.Context, e *env, b backup.Options) (dam
 		err = &status{code: exitDamage, err: hint(fmt.Errorf("the storage has damage in %s; it was backed up as it is", human.Number(done.Backup.ProblemCount, "file")),
 			"dirstorage check %s", o.home)}
 	}
+	if err == nil && len(done.Damaged) > 0 {
+		err = &status{code: exitDamage, err: hint(&damagedBackupsError{done.Damaged},
+			"dirstorage backup verify %s shows the damage; move the files of these backups, and of those that build upon them, to another directory, and keep them until you know the cause", shellWord(o.repo))}
+	}
 	return damage, err
+}
+
+// damagedBackupsError is about manifests in a repository to which a good backup was added.
+type damagedBackupsError struct{ names []string }
+
+func (e *damagedBackupsError) Error() string {
+	return "this run did its work, but the repository has damage: the manifest of " + strings.Join(e.names, ", of ")
 }
 
 func (o *backupCommand) print(e *env, done *backup.Result) error {

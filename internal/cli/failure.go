@@ -74,9 +74,12 @@ func exitStatus(err error) int {
 	if _, ok := errors.AsType[*zodb.OptionError](err); ok {
 		return exitUsage
 	}
+	_, silent := errors.AsType[*control.SilentError](err)
 	switch {
 	case err == nil:
 		return exitOK
+	case silent: // somebody has it, more than ever
+		return exitLocked
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.Is(err, zodb.ErrNotAStorage):

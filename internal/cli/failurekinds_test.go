@@ -3,10 +3,12 @@ package cli
 import (
 	"bytes"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
@@ -158,6 +160,56 @@ func TestOneKindOfFailureHasOneStatus(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAServerThatDoesNotAnswerHasOneStatus for all commands that ask it, as after SIGSTOP. They run at once,
+// because each waits 10 seconds for an answer.
+func TestAServerThatDoesNotAnswerHasOneStatus(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("each command waits 10 seconds for an answer")
+	}
+	home := importedHome(t)
+	enginetest.Open(t, home, engine.Options{NoControlSocket: true})
+	l, err := net.Listen("unix", filepath.Join(home, "misc/control"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // nobody accepts
+	other := map[string]otherStatus{
+		"status":  {exitProblem, "it tells this as a problem"},
+		"doctor":  {exitDamage, "it tells this as a fault"},
+		"log":     {exitOK, bySide},
+		"history": {exitOK, bySide},
+		"show":    {exitOK, bySide},
+		"refs":    {exitOK, bySide},
+		"classes": {exitOK, bySide},
+		"export":  {exitOK, bySide},
+		"convert": {exitOK, bySide},
+		"files":   {exitOK, bySide},
+	}
+	calls := maps.Clone(withHome)
+	calls["doctor"] = []string{"doctor", "--quick", "HOME"}
+	var wait sync.WaitGroup
+	for name, args := range calls {
+		dir := t.TempDir()
+		if name == "salvage" {
+			if err := os.Mkdir(filepath.Join(dir, "new"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		args = call(args, dir, home)
+		wait.Go(func() {
+			want := exitLocked
+			if o, is := other[name]; is {
+				want = o.status
+			}
+			if code, stdout, stderr := command(t.Context(), args...); code != want {
+				t.Errorf("%s: status %d, want %d\n%s%s", name, code, want, stdout, stderr)
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // TestEachCommandRefusesAnUnknownFlag with the status of wrong use.

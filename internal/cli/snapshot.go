@@ -197,7 +197,7 @@ The exit status is 4 if the storage is in snapshot mode already.`,
 			if asJSON {
 				return e.printJSON(now)
 			}
-			_, err = fmt.Fprintln(e.Stdout, snapshotText(now.Code))
+			_, err = fmt.Fprintln(e.Stdout, snapshotText(args[0], now.Code))
 			return err
 		},
 	}
@@ -252,11 +252,16 @@ func isSnapshot(state string) bool {
 }
 
 // snapshotText says the state of snapshot mode, of which code is the content of misc/snapshot.
-func snapshotText(code string) string {
+func snapshotText(home, code string) string {
 	switch code {
 	case "":
 		return "off"
 	case "shutdown":
+		if f, err := vfs.OS(home); err == nil {
+			if pid := vfs.LockHolder(f, "misc/lock"); pid != 0 {
+				return fmt.Sprintf("shutdown: it was closed cleanly, and process %d has it open now: A stands still only while misc/sublock is held", pid)
+			}
+		}
 		return "shutdown: nobody has it open, and it was closed cleanly, so that A stands still until it is opened"
 	}
 	return printable([]byte(code))
@@ -281,7 +286,7 @@ clean close; “off” if A is not a snapshot. The exit status is 4 then.`,
 			if asJSON {
 				err = e.printJSON(snapshotReport{on, st.Snapshot, st.Running, st.LastTID})
 			} else {
-				_, err = fmt.Fprintln(e.Stdout, snapshotText(st.Snapshot))
+				_, err = fmt.Fprintln(e.Stdout, snapshotText(args[0], st.Snapshot))
 			}
 			if err == nil && !on {
 				err = &status{code: exitLocked}

@@ -212,7 +212,7 @@ func (ex *exporter) exportBlob(ctx context.Context, oid zodb.OID, tid zodb.TID) 
 		return nil
 	}
 	if ex.o.Blobs == nil {
-		return fmt.Errorf("object %s has a %w, and no blob directory is given", oid, ErrBlob)
+		return fmt.Errorf("there is a %w, and no blob directory is given", ErrBlob)
 	}
 	src, err := ex.s.OpenBlob(ctx, oid, tid)
 	if err != nil {
