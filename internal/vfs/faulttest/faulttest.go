@@ -74,7 +74,7 @@ func (o Options) modes(n int) []crashfs.Mode {
 // by side. If most of them do not come, that is an error.
 func Cut(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
-	o.each(t, count(t, o, begin), "power cut", func(at Nth, n, _ int) (came bool, err error) { return o.cut(at, n, begin) })
+	o.each(t, count(t, o, begin), "power cut before it", func(at Nth, n, _ int) (came bool, err error) { return o.cut(at, n, begin) })
 }
 
 // each tries a sample of the operations of a run.
@@ -85,7 +85,7 @@ func (o Options) each(t testing.TB, run *Runs, fault string, try func(at Nth, n,
 		at := run.Nth(0, n)
 		ok, err := again(at, func(at Nth) (bool, error) { return try(at, n, ops) })
 		if err != nil {
-			t.Errorf("seed %d, %s before %v, operation %d of %d, %v", o.Seed, fault, at, n, ops, err)
+			t.Errorf("seed %d, %s at %v, operation %d of %d, %v", o.Seed, fault, at, n, ops, err)
 			return
 		}
 		tried++
@@ -148,7 +148,7 @@ func (o Options) cut(at Nth, n int, begin func(disk *crashfs.FS) (*Job, error)) 
 // operation with an error.
 func Killed(t testing.TB, o Options, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
-	o.each(t, count(t, o, begin), "killed", func(at Nth, n, ops int) (came bool, err error) {
+	o.each(t, count(t, o, begin), "killed before it", func(at Nth, n, ops int) (came bool, err error) {
 		for _, midway := range []bool{false, true} {
 			if came, err = o.killed(at, n, ops, midway, begin); !came || err != nil {
 				break
@@ -220,47 +220,58 @@ func (o Options) killed(at Nth, n, ops int, midway bool, begin func(disk *crashf
 }
 
 // Failed lets each operation of the work fail once, repeats the work until it is
-// done, and cuts the power.
+// done, and cuts the power. Operations are found as those of [Cut] are.
 func Failed(t testing.TB, o Options, cause error, begin func(disk *crashfs.FS) (*Job, error)) {
 	t.Helper()
 	if o.Fails == nil {
 		o.Fails = errfs.Op.Changes
 	}
-	ops, _, err := o.failed(0, 0, nil, begin)
-	if err != nil {
+	var kinds []string
+	if _, err := o.failed(0, 0, func(kind string) error {
+		kinds = append(kinds, kind)
+		return nil
+	}, begin); err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
-	for n := range Sample(ops, o.Every, o.Seed, o.Phase) {
+	o.each(t, runsOf([][]string{kinds}), fmt.Sprintf("%v", cause), func(at Nth, n, ops int) (came bool, err error) {
 		cuts := []int{0}
 		if o.Midway {
 			cuts = append(cuts, 1+rand.New(rand.NewPCG(o.Seed, uint64(n))).IntN(ops))
 		}
 		for _, cut := range cuts {
-			if _, where, err := o.failed(n, cut, cause, begin); err != nil {
-				t.Errorf("seed %d, %v at operation %d of %d (%s): %v", o.Seed, cause, n, ops, where, err)
-				return
+			nth := at.counter()
+			came, err = o.failed(n, cut, func(kind string) error {
+				if nth(kind) {
+					return cause
+				}
+				return nil
+			}, begin)
+			if !came || err != nil {
+				break
 			}
 		}
-	}
+		return came, err
+	})
 }
 
-// failed lets the n-th operation fail, and if cut is not 0 cuts the power before so
-// many operations of the first repetition.
-func (o Options) failed(n, cut int, cause error, begin func(disk *crashfs.FS) (*Job, error)) (ops int, where string, err error) {
+// failed asks for an error of each operation that can fail, by its kind, and if cut is not 0 cuts the power before
+// so many operations of the first repetition. came: an operation failed. n chooses what is kept.
+func (o Options) failed(n, cut int, fails func(kind string) error, begin func(disk *crashfs.FS) (*Job, error)) (came bool, err error) {
 	disk, job, _, err := o.start(begin)
 	if err != nil {
-		return 0, "", err
+		return false, err
 	}
 	defer job.end()
+	var where atomic.Value
 	f := errfs.New(disk, func(op errfs.Op) error {
 		if !o.Fails(op) {
 			return nil
 		}
-		if ops++; ops != n {
-			return nil
+		err := fails(failingKind(op))
+		if err != nil {
+			where.Store(op.Kind + " " + op.Name)
 		}
-		where = op.Kind + " " + op.Name
-		return cause
+		return err
 	})
 	var errs []error
 	for range 1 + max(1, o.Retries) {
@@ -272,14 +283,16 @@ func (o Options) failed(n, cut int, cause error, begin func(disk *crashfs.FS) (*
 			disk.CrashAt(disk.Ops() + cut)
 		}
 	}
+	f.Decide(nil) // its end is not part of the work
+	came = where.Load() != nil
 	if err != nil && cut == 0 {
-		return ops, where, fmt.Errorf("it does not go on: %w", errors.Join(errs...))
+		return came, fmt.Errorf("%v: it does not go on: %w", where.Load(), errors.Join(errs...))
 	}
 	done := err == nil
 	for _, mode := range o.modes(n) {
 		if err := job.Check(disk.Crashed(mode), done); err != nil {
-			return ops, where, fmt.Errorf("repeated after %v, power cut with %v: %w", errs, mode, err)
+			return came, fmt.Errorf("%v: repeated after %v, power cut with %v: %w", where.Load(), errs, mode, err)
 		}
 	}
-	return ops, where, nil
+	return came, nil
 }

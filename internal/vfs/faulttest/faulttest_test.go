@@ -77,9 +77,9 @@ func TestSuitesFindWhatIsTakenForDurableAndIsNot(t *testing.T) {
 	}
 }
 
-// shifted is a job that does other work first each time, so that no operation has the number that it had. cuts are the
+// shifted is a job that does other work first each time, so that no operation has the number that it had. faults counts the
 // operations that were prevented.
-func shifted(cuts map[string]int, vanishes bool) func(*crashfs.FS) (*faulttest.Job, error) {
+func shifted(faults map[string]int, vanishes bool) func(*crashfs.FS) (*faulttest.Job, error) {
 	runs := 0
 	return func(*crashfs.FS) (*faulttest.Job, error) {
 		runs++
@@ -90,7 +90,7 @@ func shifted(cuts map[string]int, vanishes bool) func(*crashfs.FS) (*faulttest.J
 		return &faulttest.Job{
 			Run: func(f vfs.FS) error {
 				for i := range others {
-					if err := f.Mkdir(fmt.Sprintf("other-%c", 'p'+i)); err != nil {
+					if err := f.Mkdir(fmt.Sprintf("other-%c", 'p'+i)); err != nil && !errors.Is(err, fs.ErrExist) {
 						return err
 					}
 				}
@@ -98,9 +98,9 @@ func shifted(cuts map[string]int, vanishes bool) func(*crashfs.FS) (*faulttest.J
 					return nil
 				}
 				for _, name := range []string{"a", "b"} {
-					if err := f.Mkdir(name); err != nil {
-						if errors.Is(err, crashfs.ErrCrashed) {
-							cuts[name]++
+					if err := f.Mkdir(name); err != nil && !errors.Is(err, fs.ErrExist) {
+						if errors.Is(err, crashfs.ErrCrashed) || errors.Is(err, syscall.EIO) {
+							faults[name]++
 						}
 						return err
 					}
@@ -112,16 +112,25 @@ func shifted(cuts map[string]int, vanishes bool) func(*crashfs.FS) (*faulttest.J
 	}
 }
 
-// TestACutComesBeforeTheOperationOfItsName: other operations come before it in each run. Where none comes any more,
+// TestAFaultComesAtTheOperationOfItsName: other operations come before it in each run. Where none comes any more,
 // the suite fails, because it has tried nothing.
-func TestACutComesBeforeTheOperationOfItsName(t *testing.T) {
+func TestAFaultComesAtTheOperationOfItsName(t *testing.T) {
 	t.Parallel()
-	for _, vanishes := range []bool{false, true} {
-		cuts := make(map[string]int)
-		r := &recorder{TB: t}
-		faulttest.Cut(r, faulttest.Options{}, shifted(cuts, vanishes))
-		if failed := len(r.failed) > 0; failed != vanishes || !vanishes && (cuts["a"] == 0 || cuts["b"] == 0) {
-			t.Errorf("the operations vanish: %t; cut were %v; %q", vanishes, cuts, r.failed)
+	for name, suite := range map[string]func(t testing.TB, begin func(*crashfs.FS) (*faulttest.Job, error)){
+		"cut": func(t testing.TB, begin func(*crashfs.FS) (*faulttest.Job, error)) {
+			faulttest.Cut(t, faulttest.Options{}, begin)
+		},
+		"failed": func(t testing.TB, begin func(*crashfs.FS) (*faulttest.Job, error)) {
+			faulttest.Failed(t, faulttest.Options{}, syscall.EIO, begin)
+		},
+	} {
+		for _, vanishes := range []bool{false, true} {
+			faults := make(map[string]int)
+			r := &recorder{TB: t}
+			suite(r, shifted(faults, vanishes))
+			if failed := len(r.failed) > 0; failed != vanishes || !vanishes && (faults["a"] == 0 || faults["b"] == 0) {
+				t.Errorf("%s: the operations vanish: %t; faults were at %v; %q", name, vanishes, faults, r.failed)
+			}
 		}
 	}
 }

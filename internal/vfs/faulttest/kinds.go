@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 )
 
 // Numbers in a name tell only which one of its kind a file is.
@@ -31,6 +33,9 @@ func Kind(op string) string {
 	}
 	return strings.Join(fields, " ")
 }
+
+// failingKind is the kind of an operation of errfs.
+func failingKind(op errfs.Op) string { return op.Kind + " " + fileKind(op.Name) }
 
 func fileKind(name string) string {
 	dir, rest, inside := strings.Cut(name, "/")
@@ -65,14 +70,21 @@ type place struct{ run, n int }
 
 // NewRuns takes the logs of runs.
 func NewRuns(logs ...[]string) *Runs {
-	r := &Runs{places: make(map[string][]place)}
+	kinds := make([][]string, len(logs))
 	for run, log := range logs {
-		kinds := make([]string, len(log))
-		for i, op := range log {
-			kinds[i] = Kind(op)
-			r.places[kinds[i]] = append(r.places[kinds[i]], place{run, i + 1})
+		for _, op := range log {
+			kinds[run] = append(kinds[run], Kind(op))
 		}
-		r.kinds = append(r.kinds, kinds)
+	}
+	return runsOf(kinds)
+}
+
+func runsOf(kinds [][]string) *Runs {
+	r := &Runs{places: make(map[string][]place), kinds: kinds}
+	for run := range kinds {
+		for i, kind := range kinds[run] {
+			r.places[kind] = append(r.places[kind], place{run, i + 1})
+		}
 	}
 	return r
 }
@@ -131,12 +143,17 @@ func (at Nth) String() string { return fmt.Sprintf("%q, number %d", at.Kind, at.
 // Is returns a function that is called with each operation of another run, and finds it there.
 func (at Nth) Is() func(op string) bool {
 	verb, _, _ := strings.Cut(at.Kind, " ")
+	nth := at.counter()
+	return func(op string) bool { return strings.HasPrefix(op, verb) && nth(Kind(op)) }
+}
+
+// counter returns a function that is called with the kinds of another run's operations, and finds it there.
+func (at Nth) counter() func(kind string) bool {
 	seen := 0
-	return func(op string) bool {
-		if !strings.HasPrefix(op, verb) || Kind(op) != at.Kind {
-			return false
+	return func(kind string) bool {
+		if kind == at.Kind {
+			seen++
 		}
-		seen++
-		return seen == at.N
+		return kind == at.Kind && seen == at.N
 	}
 }
