@@ -3,12 +3,12 @@ package backup
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/store"
 )
 
@@ -103,6 +103,6 @@ func (p *packer) finish() {
 		return // the blobs that bundles name were looked for
 	}
 	if n := p.c.m.Counts.Blobs; n != p.blobs {
-		p.problem(fmt.Sprintf("%d revisions say that they have a blob, and there are %d files of blobs", p.blobs, n))
+		p.problem(human.Plural(p.blobs, "revision says that it has", "revisions say that they have") + " a blob, and of blobs there are " + human.Number(n, "file"))
 	}
 }

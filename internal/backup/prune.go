@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 )
 
@@ -61,7 +62,7 @@ func Prune(ctx context.Context, store objstore.Store, o PruneOptions) (*Pruned, 
 				err = r.remove(ctx, m)
 			}
 			if err != nil {
-				err = fmt.Errorf("%d of %d backups were removed: %w", i, len(p.Removed), err)
+				err = fmt.Errorf("%d of %s were removed: %w", i, human.Number(int64(len(p.Removed)), "backup"), err)
 				break
 			}
 		}

@@ -205,7 +205,7 @@ func (i *Info) checkPlaces(size int64) error {
 	counts := [4]int64{i.Revisions, i.Transactions, i.Frames, 0}
 	for k, n := range counts {
 		if n < 0 || n > most {
-			return fmt.Errorf("section %d has %d entries", k, n)
+			return fmt.Errorf("section %d has a wrong number of entries, %d", k, n)
 		}
 		counts[sectionFences] += blocksOf(k, n)
 	}

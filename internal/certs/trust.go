@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -137,7 +138,7 @@ func parse(name string, text []byte) (certificates []*x509.Certificate, lists []
 	}
 	whole, all := len(certificates)+len(lists), begun(text)
 	if whole < all {
-		return nil, nil, fmt.Errorf("%s: %d of %d certificates and revocation lists can't be read as PEM: one was cut off or changed", name, all-whole, all)
+		return nil, nil, fmt.Errorf("%s: %d of %s can't be read as PEM: one was cut off or changed", name, all-whole, human.Plural(int64(all), "certificate or revocation list", "certificates and revocation lists"))
 	}
 	return certificates, lists, nil
 }

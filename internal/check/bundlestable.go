@@ -3,7 +3,6 @@ package check
 import (
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/current"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -108,11 +108,11 @@ func (c *tableCheck) close(report func(Finding)) {
 		report(Finding{Kind: TableDamaged, Severity: Warning, Path: current.Name, Detail: (*err).Error() + ": it cannot be read; the storage looks into the indexes then"})
 	}
 	if n := c.damaged.Load(); n > 0 {
-		report(Finding{Kind: TableDamaged, Severity: Warning, Path: current.Name, Detail: fmt.Sprintf("%d slots are damaged; the storage looks into the indexes for these", n)})
+		report(Finding{Kind: TableDamaged, Severity: Warning, Path: current.Name, Detail: human.Plural(n, "slot is", "slots are") + " damaged; the storage looks into the indexes for that"})
 	}
 	if n := c.old.Load(); n > 0 {
 		report(Finding{Kind: TableDamaged, Severity: Damage, Path: current.Name, OID: zodb.OID(c.first.Load() - 1), HasOID: true,
-			Detail: fmt.Sprintf("%d objects have a later revision than it says; remove the file, the next open for writing makes it again", n)})
+			Detail: human.Plural(n, "object has", "objects have") + " a later revision than it says; remove the file, the next open for writing makes it again"})
 	}
 	_ = c.t.Close() //nolint:errcheck // nothing was written
 }

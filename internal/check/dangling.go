@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pickle"
@@ -239,7 +240,7 @@ func (r *referrers) String() string {
 	if r.count == 1 {
 		fmt.Fprintf(&b, "one object %srefers to it:", which)
 	} else {
-		fmt.Fprintf(&b, "%d objects %srefer to it:", r.count, which)
+		fmt.Fprintf(&b, "%s %srefer to it:", human.Number(int64(r.count), "object"), which)
 	}
 	for _, ref := range r.first {
 		b.WriteString(" " + ref.from.String())

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -273,12 +274,12 @@ func (r *resolver) report() {
 	c := r.c
 	for tid, o := range r.withoutTx {
 		f := c.object(RevisionWithoutTransaction, o.first.name.OID, tid, o.first.path,
-			fmt.Sprintf("%d revisions of this transaction, but no %s", o.count, c.v.place(layout.Transaction(tid))))
+			fmt.Sprintf("%s of this transaction, but no %s", human.Number(int64(o.count), "revision"), c.v.place(layout.Transaction(tid))))
 		c.out.add(f)
 	}
 	for oid, l := range r.lostObjects {
 		c.out.add(c.object(TransactionListsMissingRevision, oid, l.tid, l.path,
-			fmt.Sprintf("the object has no pointer; %d transactions list revisions of it that are not there", l.count)))
+			"the object has no pointer; "+human.Plural(int64(l.count), "transaction lists", "transactions list")+" revisions of it that are not there"))
 	}
 	for oid := range r.headless {
 		if c.undoable.Has(oid) {
@@ -288,7 +289,7 @@ func (r *resolver) report() {
 	for oid, l := range r.headless {
 		detail := "revision " + l.tid.String() + " is there"
 		if l.count > 1 {
-			detail = fmt.Sprintf("%d revisions are there, the last of them %s", l.count, l.tid)
+			detail = fmt.Sprintf("%s are there, the last of them %s", human.Number(int64(l.count), "revision"), l.tid)
 		}
 		f := c.object(PointerMissing, oid, 0, l.path, detail)
 		f.Class, f.Severity = l.class, c.headlessSeverity(l.tid)

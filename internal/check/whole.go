@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -159,8 +160,8 @@ func (c *checker) checkX() {
 	transactions, revisions := c.newer.laterTransactions.Load(), c.newer.laterRevisions.Load()
 	if c.serialKnown && transactions+revisions > 0 {
 		c.out.add(Finding{Kind: XSerialOld, Severity: Damage, Path: c.serialPath,
-			Detail: fmt.Sprintf("it is %s, but there are %d transactions and %d revisions later than that, the last of %s",
-				c.serial, transactions, revisions, zodb.TID(c.newer.tid.Load()))})
+			Detail: fmt.Sprintf("it is %s, but later than that there are %s and %s, the last of %s",
+				c.serial, human.Number(transactions, "transaction"), human.Number(revisions, "revision"), zodb.TID(c.newer.tid.Load()))})
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 var countedThings = regexp.MustCompile(`%[-+0-9]*[sd] (?:transactions|records|objects|revisions|files|backups|warnings|notes|faults|members|bundles|findings|inodes|places|directories|connections|conflicts|days|entries|blobs|parts|references|classes|chains|certificates|clients|fields|lines)\b`)
 
 // pluralRooms have the messages for people.
-var pluralRooms = []string{"internal/cli", "internal/doctor", "internal/ops", "internal/transfer", "internal/web", "internal/restore"}
+var pluralRooms = []string{"internal/cli", "internal/doctor", "internal/ops", "internal/transfer", "internal/web", "internal/restore",
+	"internal/check", "internal/salvage", "internal/backup", "internal/certs", "internal/engine/state", "internal/bundle", "internal/snapshot", "internal/archive", "internal/config", "internal/runs"}
 
 // plurals finds messages that say “1 files”.
 func plurals(s source) []finding {

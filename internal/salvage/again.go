@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -63,7 +64,7 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 		b.newerThere = true
 		return nil
 	}
-	detail := fmt.Sprintf("made again of %d revisions and %d transactions", r.Revisions, r.Transactions)
+	detail := fmt.Sprintf("made again of %s and %s", human.Number(r.Revisions, "revision"), human.Number(r.Transactions, "transaction"))
 	if !footer {
 		o.Identity, o.HighestOID = b.identity, max(o.HighestOID, b.highest)
 		b.fit(&o, given == bundle.Name{})
@@ -79,7 +80,7 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 		}
 		lost = i.Revisions != r.Revisions || i.Transactions != r.Transactions
 		if lost {
-			detail += fmt.Sprintf("; the content of its damaged pieces is lost: %d revisions and %d transactions", i.Revisions-r.Revisions, i.Transactions-r.Transactions)
+			detail += fmt.Sprintf("; the content of its damaged pieces is lost: %s and %s", human.Number(i.Revisions-r.Revisions, "revision"), human.Number(i.Transactions-r.Transactions, "transaction"))
 		}
 	} else if lost {
 		detail += "; the content of its damaged pieces is lost"

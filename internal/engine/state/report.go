@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -87,7 +88,7 @@ func (s *State) describeMode() string {
 		if s.snap.abandoned != "" {
 			gone = "; the tool that entered it is gone, and it ends when misc/sublock is free"
 		}
-		return fmt.Sprintf("it was entered as %q at %s, and %d transactions were committed since%s", s.snap.code, since, s.snap.newer, gone)
+		return fmt.Sprintf("it was entered as %q at %s, and %s committed since%s", s.snap.code, since, human.Plural(s.snap.newer, "transaction was", "transactions were"), gone)
 	case ModeStartup:
 		if s.snap.reason == DiskFull {
 			return fmt.Sprintf("the storage was opened at %s, when the disk was full; it ends when there is room and misc/sublock is free", since)
