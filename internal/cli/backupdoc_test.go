@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -88,7 +89,7 @@ func TestScriptsOfTheDocumentMakeGoodCopies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("most of its time is that of other programs")
 	}
-	for _, format := range []string{"bundled", "chunky"} {
+	for _, format := range hometest.Today(t, hometest.OneOf(1, 2, 2), []string{"bundled", "chunky"}) {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			scriptsMakeGoodCopies(t, format)

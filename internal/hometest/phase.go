@@ -42,3 +42,13 @@ func phaseAt(now time.Time, given string) (int, error) {
 	}
 	return int(phase), nil
 }
+
+// Today is each distance-th of the cases, as [OneOf] has it, moved by [Phase]; one at least, if there are any.
+func Today[T any](t testing.TB, distance int, cases []T) (chosen []T) {
+	t.Helper()
+	distance = max(1, min(distance, len(cases)))
+	for i := Phase(t) % distance; i < len(cases); i += distance {
+		chosen = append(chosen, cases[i])
+	}
+	return chosen
+}

@@ -2,6 +2,8 @@ package hometest
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +30,30 @@ func TestPhaseIsThatOfTheDayOrGiven(t *testing.T) {
 	for _, wrong := range []string{"-1", "today"} {
 		if _, err := phaseAt(evening, wrong); err == nil || !strings.Contains(err.Error(), "DIRSTORAGE_PHASE") {
 			t.Errorf("given %q: %v", wrong, err)
+		}
+	}
+}
+
+// TestAllCasesHaveTheirDay: in as many days as the distance each case comes once, and none goes by without any.
+func TestAllCasesHaveTheirDay(t *testing.T) {
+	for cases := range 6 {
+		for distance := 1; distance < 9; distance++ {
+			all := make([]int, cases)
+			for i := range all {
+				all[i] = i
+			}
+			var seen []int
+			for day := range max(1, min(distance, cases)) {
+				t.Setenv("DIRSTORAGE_PHASE", strconv.Itoa(day))
+				today := Today(t, distance, all)
+				if len(today) == 0 && cases > 0 {
+					t.Errorf("%d cases, distance %d, day %d: none", cases, distance, day)
+				}
+				seen = append(seen, today...)
+			}
+			if slices.Sort(seen); !slices.Equal(seen, all) {
+				t.Errorf("%d cases, distance %d: %v", cases, distance, seen)
+			}
 		}
 	}
 }
