@@ -20,6 +20,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/web"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -320,5 +321,10 @@ func TestPagesPackCountAndSendBlobs(t *testing.T) {
 	if code, body := w.ask("/web/object?oid=0", nil); code != http.StatusOK || !strings.Contains(body, "PersistentMapping") {
 		t.Errorf("the root object: %d\n%s", code, body)
 	}
+	hometest.Eventually(t, "the pack is recorded", func() bool {
+		_, st, _ := toldBy2(t, home)
+		i := slices.IndexFunc(st.Jobs, func(j jobState) bool { return j.Job == runs.Pack })
+		return i >= 0 && st.Jobs[i].Good != nil && !st.Jobs[i].Running && st.Jobs[i].Last.Failed == ""
+	})
 	w.end()
 }

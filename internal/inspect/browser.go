@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/pickle"
@@ -35,6 +36,37 @@ type Options struct {
 	// Text is the size in bytes of a state as text; default 128 KiB. For a comparison it is eight
 	// times as much.
 	Text int
+	// Bounds are shared with the browsers of other storages; nil: this one has its own.
+	Bounds *Bounds
+}
+
+// Bounds limit the work of several browsers together.
+type Bounds struct {
+	decode  chan struct{} // has one place
+	seeking chan struct{} // has one place, for a search through all objects
+
+	mu   sync.Mutex
+	sets int64 // guarded by mu; bytes that are left for sets of objects that may refer to one
+}
+
+// NewBounds returns the bounds of one process.
+func NewBounds() *Bounds {
+	return &Bounds{decode: make(chan struct{}, 1), seeking: make(chan struct{}, 1), sets: budget.Within(candidatesMemory, 16)}
+}
+
+// takeSet takes half of the memory that is left for sets: so there is some for the next one, too.
+func (b *Bounds) takeSet() (bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bytes = b.sets / 2
+	b.sets -= bytes
+	return bytes
+}
+
+func (b *Bounds) giveSet(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sets += bytes
 }
 
 const (
@@ -45,10 +77,8 @@ const (
 
 // Browser answers questions about the objects of a storage. Its methods may be called concurrently.
 type Browser struct {
-	s       Storage
-	o       Options
-	decode  chan struct{} // has one place
-	seeking chan struct{} // has one place, for a search through all objects
+	s Storage
+	o Options
 }
 
 // NewBrowser returns one for a storage.
@@ -62,7 +92,10 @@ func NewBrowser(s Storage, o Options) *Browser {
 	if o.Text == 0 {
 		o.Text = defaultText
 	}
-	return &Browser{s: s, o: o, decode: make(chan struct{}, 1), seeking: make(chan struct{}, 1)}
+	if o.Bounds == nil {
+		o.Bounds = NewBounds()
+	}
+	return &Browser{s: s, o: o}
 }
 
 // ParseOID reads an oid in each of its forms: 16 hexadecimal digits, 0x and up to 16, a decimal
@@ -100,8 +133,8 @@ func (b *Browser) parse(ctx context.Context, data []byte, use func(*pickle.Tree)
 		return &errTooLong{size, b.o.Record}
 	}
 	select {
-	case b.decode <- struct{}{}:
-		defer func() { <-b.decode }()
+	case b.o.Bounds.decode <- struct{}{}:
+		defer func() { <-b.o.Bounds.decode }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}

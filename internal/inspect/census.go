@@ -23,6 +23,8 @@ type CensusOptions struct {
 	// Rest is how long the count rests after each batch of objects, as a multiple of the time that the
 	// batch took: so clients find the processors and disks free. Default 0.5.
 	Rest float64
+	// Failed is told of a bug that ended a count, with the stack; nil: nobody is.
+	Failed func(text string)
 	// Sleep waits, until the context ends. Default: by a timer.
 	Sleep func(context.Context, time.Duration)
 }
@@ -177,7 +179,11 @@ func (c *Census) count(days int) (count *CensusCount) {
 	begun := c.o.Clock()
 	defer func() {
 		if r := recover(); r != nil {
-			count = &CensusCount{Begun: begun, Ended: c.o.Clock(), Days: days, Err: fmt.Sprintf("bug in the server: panic: %v\n%s", r, debug.Stack())}
+			text := fmt.Sprintf("bug in the server: panic: %v\n%s", r, debug.Stack())
+			count = &CensusCount{Begun: begun, Ended: c.o.Clock(), Days: days, Err: text}
+			if c.o.Failed != nil {
+				c.o.Failed(text)
+			}
 		}
 	}()
 	count, _ = countClasses(c.ctx, c.s, c.o, days, c.update) // its error is in it

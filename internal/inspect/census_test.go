@@ -193,10 +193,18 @@ func TestABugInACountIsItsResult(t *testing.T) {
 	t.Parallel()
 	s := open(t, engine.CreateOptions{})
 	site(t, s)
-	c := census(t, buggy{s}, inspect.CensusOptions{})
-	for range 2 {
+	var failed atomic.Int32
+	c := census(t, buggy{s}, inspect.CensusOptions{Failed: func(text string) {
+		if strings.Contains(text, "panic: a bug of a test") && strings.Contains(text, "census_test.go") {
+			failed.Add(1)
+		}
+	}})
+	for i := range int32(2) {
 		if n := counted(t, c); !strings.Contains(n.Err, "panic: a bug of a test") || !strings.Contains(n.Err, "census_test.go") || n.Ended.IsZero() {
 			t.Errorf("%+v", n)
+		}
+		if n := failed.Load(); n != i+1 {
+			t.Errorf("after %d counts %d bugs were told", i+1, n)
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/oidset"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/internal/refindex"
@@ -51,7 +50,9 @@ var ErrBusy = errors.New("another search through all objects is under way; try a
 // for, but with scan all objects are read until ctx ends, in one search at a time: ErrBusy.
 func (b *Browser) Referrers(ctx context.Context, oid zodb.OID, scan bool) (*Referrers, error) {
 	r := &Referrers{}
-	set, err := b.candidates(ctx, r, oid)
+	memory := b.o.Bounds.takeSet()
+	defer b.o.Bounds.giveSet(memory)
+	set, err := b.candidates(ctx, r, oid, memory)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +65,8 @@ func (b *Browser) Referrers(ctx context.Context, oid zodb.OID, scan bool) (*Refe
 		return r, nil
 	}
 	select {
-	case b.seeking <- struct{}{}:
-		defer func() { <-b.seeking }()
+	case b.o.Bounds.seeking <- struct{}{}:
+		defer func() { <-b.o.Bounds.seeking }()
 	default:
 		return nil, ErrBusy
 	}
@@ -82,8 +83,8 @@ func withoutErrors(oids iter.Seq[zodb.OID]) iter.Seq2[zodb.OID, error] {
 	}
 }
 
-// Of candidates: the memory that the set of them may take, and how many transactions since that of
-// the index are looked at.
+// Of candidates: the memory that the sets of all searches may take, and how many transactions since that
+// of the index are looked at.
 const (
 	candidatesMemory = 16 << 20
 	candidatesTxns   = 100_000
@@ -91,7 +92,7 @@ const (
 
 // candidates returns the objects that may refer to one now; nil, with Referrers.Why, if the index
 // cannot tell.
-func (b *Browser) candidates(ctx context.Context, r *Referrers, oid zodb.OID) (_ *oidset.Set, err error) {
+func (b *Browser) candidates(ctx context.Context, r *Referrers, oid zodb.OID, memory int64) (_ *oidset.Set, err error) {
 	if b.o.Home == nil {
 		r.Why = "there is no " + indexFile
 		return nil, nil
@@ -106,7 +107,7 @@ func (b *Browser) candidates(ctx context.Context, r *Referrers, oid zodb.OID) (_
 		return nil, nil
 	}
 	defer func() { err = errors.Join(err, index.Close()) }()
-	set := oidset.New(budget.Within(candidatesMemory, 16))
+	set := oidset.New(memory)
 	why, err := Candidates(ctx, b.s, index, oid, set, candidatesTxns)
 	switch {
 	case ctx.Err() != nil:

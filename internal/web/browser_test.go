@@ -114,6 +114,27 @@ func (c *chromium) checkKeyboard(where string) {
 	}
 }
 
+// TestTransactionsAreDenseOnATelephone: a page of 50 is at most 110 pixels for each high, all of its parts
+// included.
+func TestTransactionsAreDenseOnATelephone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	for i := range pageRows {
+		commit(t, s.storage, zodb.TxnMeta{User: []byte("anna.schmidt"), Description: []byte("/plone/news/2026/the-new-library Edited")}, zodb.OID(i), zodb.OID(i+1))
+	}
+	c := newChromium(t, s.address)
+	c.look(360, "light")
+	c.login("/web/transactions")
+	var page struct{ Height, Rows int }
+	c.eval(`({Height: document.documentElement.scrollHeight, Rows: document.querySelectorAll("tbody tr").length})`, &page)
+	if page.Rows != pageRows || page.Height > 110*pageRows {
+		t.Errorf("%+v", page)
+	}
+	t.Logf("%d rows, %d pixels", page.Rows, page.Height)
+	c.checkPage("transactions on a telephone")
+	c.screenshot("transactions-dense-360")
+}
+
 // TestPagesInChromium goes through all pages as a person does: by the mouse, by the keyboard, on a
 // telephone, by day and by night, and without scripts.
 func TestPagesInChromium(t *testing.T) {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 
 // contents keeps the knowledge of pages about the contents of each storage.
 type contents struct {
-	clock func() time.Time
+	clock  func() time.Time
+	log    *slog.Logger
+	bounds *inspect.Bounds // of all storages together
 
 	mu     sync.Mutex
 	closed bool                // guarded by mu
@@ -31,8 +34,8 @@ type content struct {
 	backupsAt time.Time        // guarded by the place
 }
 
-func newContents(clock func() time.Time) *contents {
-	return &contents{clock: clock, by: make(map[string]*content)}
+func newContents(clock func() time.Time, log *slog.Logger) *contents {
+	return &contents{clock: clock, log: log, bounds: inspect.NewBounds(), by: make(map[string]*content)}
 }
 
 // of returns the content of a storage.
@@ -51,8 +54,11 @@ func (c *contents) of(st Storage) *content {
 		home = nil // then there is no index
 	}
 	found = &content{
-		reader: st.Reader, reading: make(chan struct{}, 1), browser: inspect.NewBrowser(st.Reader, inspect.Options{Home: home}),
-		census: inspect.NewCensus(st.Reader, inspect.CensusOptions{Clock: c.clock, DryRun: st.DryRun}),
+		reader: st.Reader, reading: make(chan struct{}, 1), browser: inspect.NewBrowser(st.Reader, inspect.Options{Home: home, Bounds: c.bounds}),
+		census: inspect.NewCensus(st.Reader, inspect.CensusOptions{
+			Clock: c.clock, DryRun: st.DryRun,
+			Failed: func(text string) { c.log.Error("a count of classes failed", "storage", st.Name, "err", text) },
+		}),
 	}
 	if c.closed {
 		found.census.Close()

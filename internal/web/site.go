@@ -144,7 +144,7 @@ func New(o Options) (*Site, error) {
 	o = o.withDefaults()
 	s := &Site{
 		o: o, secret: make([]byte, 32), sessions: newSessions(o.Clock), failures: newFailures(o.Clock),
-		making: make(chan struct{}, pagesAtOnce), sending: make(chan struct{}, blobsAtOnce), pages: make(map[string]page), contents: newContents(o.Clock), asked: asked{log: o.Logger},
+		making: make(chan struct{}, pagesAtOnce), sending: make(chan struct{}, blobsAtOnce), pages: make(map[string]page), contents: newContents(o.Clock, o.Logger), asked: asked{log: o.Logger},
 	}
 	s.life, s.stop = context.WithCancel(context.Background())
 	_, _ = rand.Read(s.secret) // never fails, see crypto/rand
