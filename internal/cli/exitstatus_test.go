@@ -109,6 +109,23 @@ func TestExitStatusesAreThoseOfTheDocument(t *testing.T) {
 	}
 }
 
+// TestAdviceOnACommandThatMayNotBeExecuted is about COMMAND, not about the owner of the storage.
+func TestAdviceOnACommandThatMayNotBeExecuted(t *testing.T) {
+	t.Parallel()
+	home, script := filepath.Join(t.TempDir(), "home"), filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("not a program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := engine.Create(home, engine.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e, _, stderr := testEnv()
+	status := run(t.Context(), e, []string{"snapshot", "run", home, "--", script})
+	if text := stderr.String(); status != exitNotExecutable || !strings.Contains(text, "hint: see ls -l "+script) || strings.Contains(text, "sudo") {
+		t.Errorf("status %d: %s", status, text)
+	}
+}
+
 // TestDocumentOfTheCommandsIsNarrow keeps docs/cli.md readable in a terminal.
 func TestDocumentOfTheCommandsIsNarrow(t *testing.T) {
 	t.Parallel()

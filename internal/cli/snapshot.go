@@ -164,7 +164,7 @@ func (o *snapshotRunCommand) start(ctx context.Context, e *env, held *snapshot.H
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		return exitNotFound, err
 	}
-	return exitNotExecutable, err
+	return exitNotExecutable, hint(err, "see ls -l %s: COMMAND has to be a program that this user may run; chmod +x makes a script one", shellWord(c.Path))
 }
 
 func newSnapshotEnter(e *env) *cobra.Command {
