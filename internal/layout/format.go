@@ -12,8 +12,8 @@ type Format string
 
 // The formats. Their values are those in config/settings.
 const (
-	Bushy  Format = "bushy"  // narrow directories, 256 names each at most, but 8 levels
-	Chunky Format = "chunky" // directories of up to 4096 names, 5 levels
+	Bushy  Format = "bushy"  // a directory for each object, 8 levels; up to 4,096 side by side
+	Chunky Format = "chunky" // the files of up to 65,536 objects in a directory, 4 levels
 	Lawn   Format = "lawn"   // one directory an object, all of them side by side
 	Flat   Format = "flat"   // no directories
 )
