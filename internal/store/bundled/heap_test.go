@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -36,6 +37,10 @@ type history struct {
 	stamp int64
 	aside int // of three packs so many put aside; else they remove for good
 	least float64
+	blob  func(tid zodb.TID) string // makes the file of a transaction's blob, and returns its name, or ""; nil: no blobs
+	// unsure are revisions that were put aside when the power was cut. Their blobs may be lost: a file is put aside by a
+	// rename, which may keep neither name.
+	unsure map[layout.Name]bool
 }
 
 func newHistory(s *bundled.Store, seed uint64) *history {
@@ -68,7 +73,11 @@ func (h *history) current(oid zodb.OID) zodb.TID {
 	return list[len(list)-1]
 }
 
-func (h *history) put(side store.Side) error {
+func (h *history) put(side store.Side) error { return h.toPut(side)() }
+
+// toPut chooses transactions, which are there from now on, and returns the work, which can be repeated; toPack,
+// toBringBack and toPurge are alike.
+func (h *history) toPut(side store.Side) (work func() error) {
 	var batch []store.Transaction
 	for range 1 + h.r.IntN(3) {
 		tid := h.last + 1<<20
@@ -80,14 +89,22 @@ func (h *history) put(side store.Side) error {
 				x.Before[oid] = h.current(oid)
 			}
 		}
+		if h.blob != nil {
+			x.Blob = h.blob(tid)
+		}
 		h.txns[tid], h.last = x, tid
 		batch = append(batch, x)
 	}
-	return errors.Join(h.s.Put(side, batch, new(store.Progress)), h.s.SetLast(side, h.last))
+	last := h.last
+	return func() error {
+		return errors.Join(h.s.Put(side, batch, new(store.Progress)), h.s.SetLast(side, last))
+	}
 }
 
-// pack removes old revisions, some objects, and transactions of which nothing is left.
-func (h *history) pack() error {
+func (h *history) pack() error { return h.toPack()() }
+
+// toPack removes old revisions, some objects, and transactions of which nothing is left.
+func (h *history) toPack() (work func() error) {
 	h.stamp++
 	stamp := h.stamp
 	if h.r.IntN(3) >= h.aside {
@@ -123,15 +140,26 @@ func (h *history) pack() error {
 		h.gone[n] = stamp
 		what.Transactions = append(what.Transactions, tid)
 	}
-	_, err := h.s.Remove(stamp, what)
-	if err == nil {
-		err = h.s.Sync()
+	last := h.last
+	return func() error {
+		_, err := h.s.Remove(stamp, what)
+		if err == nil {
+			err = h.s.Sync()
+		}
+		if err == nil {
+			err = h.s.SetPacked(last)
+		}
+		if err == nil {
+			err = h.s.Sync()
+		}
+		return err
 	}
-	return errors.Join(h.s.SetPacked(h.last), err)
 }
 
-// back takes a pack back, or all of them.
-func (h *history) back() error {
+func (h *history) back() error { return h.toBringBack()() }
+
+// toBringBack takes a pack back, or all of them.
+func (h *history) toBringBack() (work func() error) {
 	stamp := int64(0)
 	if h.r.IntN(2*h.aside) > 0 && h.stamp > 100 {
 		stamp = 101 + h.r.Int64N(h.stamp-100)
@@ -141,18 +169,22 @@ func (h *history) back() error {
 			delete(h.gone, n)
 		}
 	}
-	b := h.s.BringBack(stamp)
-	defer b.Close()
-	for range 1000 {
-		n, err := b.Step(1, func() error { return nil })
-		if err != nil || n.Done {
-			return err
+	return func() error {
+		b := h.s.BringBack(stamp)
+		defer b.Close()
+		for range 1000 {
+			n, err := b.Step(1, func() error { return nil })
+			if err != nil || n.Done {
+				return err
+			}
 		}
+		return errors.New("it does not end")
 	}
-	return errors.New("it does not end")
 }
 
-func (h *history) purge() error {
+func (h *history) purge() error { return h.toPurge()() }
+
+func (h *history) toPurge() (work func() error) {
 	before := 100 + h.r.Int64N(h.stamp-98)
 	if h.aside == 3 && before > 101 {
 		before-- // what the last pack has put aside stays
@@ -162,14 +194,16 @@ func (h *history) purge() error {
 			h.gone[n] = 0
 		}
 	}
-	p := h.s.Purge(before)
-	defer p.Close()
-	for range 1000 {
-		if _, done, err := p.Step(1); err != nil || done {
-			return err
+	return func() error {
+		p := h.s.Purge(before)
+		defer p.Close()
+		for range 1000 {
+			if _, done, err := p.Step(1); err != nil || done {
+				return err
+			}
 		}
+		return errors.New("it does not end")
 	}
-	return errors.New("it does not end")
 }
 
 func (h *history) thaw() error {
@@ -241,6 +275,28 @@ func (h *history) check(s *bundled.Store) error {
 	slices.Sort(got)
 	if !slices.Equal(want, got) {
 		return fmt.Errorf("there are\n%s\nwant\n%s", strings.Join(got, " "), strings.Join(want, " "))
+	}
+	return nil
+}
+
+// checkBlobs reads the blobs of all revisions that are there. The content of each is its name when it was put.
+func (h *history) checkBlobs(s *bundled.Store) error {
+	for tid, x := range h.txns {
+		n := layout.Revision(x.OIDs[0], tid)
+		if x.Blob == "" || !h.there(n) {
+			continue
+		}
+		f, _, err := s.OpenBlob(n.OID, tid)
+		if errors.Is(err, fs.ErrNotExist) && h.unsure[n] {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("blob of %s: %w", n, err)
+		}
+		b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))
+		if err = errors.Join(err, f.Close()); err != nil || string(b) != x.Blob {
+			return fmt.Errorf("blob of %s is %q, want %q: %w", n, b, x.Blob, err)
+		}
 	}
 	return nil
 }
@@ -454,7 +510,7 @@ func (h *history) checkStill(over vfs.FS) error {
 	if err != nil {
 		return err
 	}
-	if err := h.check(s); err != nil {
+	if err := errors.Join(h.check(s), h.checkBlobs(s)); err != nil {
 		return fmt.Errorf("the heap: %w", err)
 	}
 	return s.Close()
