@@ -43,8 +43,8 @@ func TestDocumentNamesEveryCommandAndFlag(t *testing.T) {
 	each(newRoot(&env{Stdout: io.Discard, Stderr: io.Discard}))
 }
 
-// TestTestsThatDocumentsNameExist looks for each test that docs/weaknesses.md
-// names, and for a test in each row that is done.
+// TestTestsThatDocumentsNameExist looks for each test and benchmark that a document
+// names, and for a test in each row of docs/weaknesses.md that is done.
 func TestTestsThatDocumentsNameExist(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
@@ -64,10 +64,33 @@ func TestTestsThatDocumentsNameExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(text), -1) {
-		if !strings.Contains(code.String(), "func "+name[1]+"(") {
-			t.Errorf("there is no %s", name[1])
+	var docs []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "bench/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
 		}
+		docs = append(docs, found...)
+	}
+	named := 0
+	for _, path := range docs {
+		doc, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\b((?:Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9]+)(…?)`).FindAllStringSubmatch(string(doc), -1) {
+			named++
+			end := "("
+			if name[2] != "" { // the beginning of several names
+				end = ""
+			}
+			if !strings.Contains(code.String(), "func "+name[1]+end) {
+				t.Errorf("%s: there is no %s", path, name[1])
+			}
+		}
+	}
+	if named < 60 {
+		t.Errorf("documents name %d tests, want at least 60", named)
 	}
 	rows := regexp.MustCompile(`(?m)^\| (\d+) \|.*\| (.*) \|$`).FindAllStringSubmatch(string(text), -1)
 	if len(rows) != 30 {
