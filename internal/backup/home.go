@@ -134,20 +134,30 @@ func (h *home) whole(ctx context.Context) iter.Seq2[string, error] {
 
 // proveReference returns an error if the storage does not contain the
 // transaction with which a backup ends: then that is of another history, though
-// of the same identity, and nothing can build upon it.
+// of the same identity, and nothing can build upon it. Nor can it if a pack may have removed from
+// the backup what the storage has.
 func (h *home) proveReference(m *Manifest) error {
 	if m.TID == 0 {
 		return nil
 	}
+	remembered := h.remembers(m)
+	switch {
+	case m.Packed > h.packed:
+		return fmt.Errorf("backup %s is packed up to %s, and the storage to %s: it was put back to the state before a pack", m.Name, m.Packed, h.packed)
+	case m.Packed > 0 && !remembered:
+		// The storage may have been put back to before that pack. A backup since lacks revisions that the storage has,
+		// and an increment would not have them, because they are older than it.
+		return fmt.Errorf("%s does not tell of backup %s, so the storage may have revisions that a pack had removed when that was made", witnessFile, m.Name)
+	}
 	if !h.full() {
-		if h.remembers(m) {
+		if remembered {
 			return nil
 		}
 		return fmt.Errorf("class Minimal keeps no transactions, and %s does not tell of backup %s, so nothing tells whether it is of this history", witnessFile, m.Name)
 	}
 	b, _, err := h.a.Get(layout.Transaction(m.TID))
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && m.TID <= h.packed && m.TransactionSHA256 != nil && h.remembers(m):
+	case errors.Is(err, fs.ErrNotExist) && m.TID <= h.packed && m.TransactionSHA256 != nil && remembered:
 		return nil
 	case errors.Is(err, fs.ErrNotExist) && m.TID <= h.packed:
 		return fmt.Errorf("transaction %s was packed away, so nothing tells whether backup %s is of this history", m.TID, m.Name)
@@ -161,9 +171,8 @@ func (h *home) proveReference(m *Manifest) error {
 	return nil
 }
 
-// witnessFile remembers the last transactions of backups, so that a pack which
-// removes such a transaction does not make a full backup necessary; and for class
-// Minimal, which keeps none. It is not in config or A, so no copy of the storage has
+// witnessFile remembers the last transactions of backups, so that a pack does not make a full
+// backup necessary; and for class Minimal, which keeps none. It is not in config or A, so no copy of the storage has
 // it: one that is put back to an earlier state starts without. Where A alone is put
 // back, the next start voids its content.
 const (

@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -180,4 +181,75 @@ func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestAPackOfAnotherHistoryIsNoReference: the storage is put back to the state before a pack, of which there is a
+// backup with the same last transaction. An increment upon that would lack everything that the pack had removed. So
+// the next one is built upon the backup before the pack, also if the storage was packed again, to the same time, and
+// keeps then what it did not keep before.
+func TestAPackOfAnotherHistoryIsNoReference(t *testing.T) {
+	enginetest.EachFormat(t, func(t *testing.T, format string) {
+		for _, c := range []struct {
+			byHand, packed bool
+		}{{false, false}, {true, false}, {false, true}, {true, true}} {
+			what := fmt.Sprintf("by hand: %t, packed again: %t", c.byHand, c.packed)
+			home := enginetest.Home(t, engine.CreateOptions{Format: format, Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}})
+			s := enginetest.Open(t, home, engine.Options{})
+			w := &writer{t, s, make(map[zodb.OID]zodb.TID)}
+			for range 3 {
+				w.store(0, "N.")
+				w.store(1, "N.") // nothing refers to it
+			}
+			w.store(0, "N.")
+			last := w.serials[0]
+			repository := objstore.NewDir(directory(t, t.TempDir()))
+			good := backUp(t, home, repository, backup.Full).Backup
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			older := filepath.Join(t.TempDir(), "older")
+			if err := os.CopyFS(older, os.DirFS(home)); err != nil {
+				t.Fatal(err)
+			}
+			s = enginetest.Open(t, home, engine.Options{})
+			if r, err := s.Pack(t.Context(), zodb.PackOptions{Time: last.Time()}); err != nil || r.Objects == 0 {
+				t.Fatal(r, err)
+			}
+			backUp(t, home, repository, backup.Full)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			at := older
+			if c.byHand {
+				at = home
+				for _, dir := range []string{"A", "misc/snapshot", "misc/snapshot-taken"} {
+					if err := os.RemoveAll(filepath.Join(home, dir)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := os.CopyFS(filepath.Join(home, "A"), os.DirFS(filepath.Join(older, "A"))); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := os.RemoveAll(filepath.Join(older, "misc")); err != nil { // as a restore has it
+				t.Fatal(err)
+			}
+			s = enginetest.Open(t, at, engine.Options{})
+			if c.packed {
+				if _, err := s.Pack(t.Context(), zodb.PackOptions{Time: last.Time(), NoGC: true}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w = &writer{t, s, w.serials}
+			w.store(0, "K\x02.")
+			if m := backUp(t, at, repository, "").Backup; m == nil || m.Reference == nil || m.Reference.Name != good.Name {
+				t.Errorf("%s: made %s upon %+v, want one upon %s", what, m.Name, m.Reference, good.Name)
+			}
+			got := newestRestored(t, repository)
+			for oid, serial := range w.serials {
+				if r, err := got.Load(t.Context(), oid); err != nil || r.Serial != serial {
+					t.Errorf("%s: object %s: %s, %v; want %s", what, oid, r.Serial, err, serial)
+				}
+			}
+		}
+	})
 }
