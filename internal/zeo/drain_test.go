@@ -10,11 +10,13 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// shuts begins a shutdown, and returns when n connections are told to end. ended returns its result.
+// shuts begins a shutdown, and returns when n connections are told to end; none of them may be gone by then. ended
+// returns its result.
 func (ts *testServer) shuts(n int) (ended func() error) {
 	ts.t.Helper()
 	result := make(chan error, 1)
 	go func() { result <- ts.Shutdown(ts.t.Context()) }()
+	gone := 0
 	eventually(ts.t, "the connections are told to end", func() bool {
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
@@ -26,8 +28,14 @@ func (ts *testServer) shuts(n int) (ended func() error) {
 			}
 			c.mu.Unlock()
 		}
-		return draining == n
+		if ts.draining && len(ts.conns) < n {
+			gone = n - len(ts.conns)
+		}
+		return draining == n || gone > 0
 	})
+	if gone > 0 {
+		ts.t.Fatalf("%d of %d connections are gone at once", gone, n)
+	}
 	return func() error {
 		select {
 		case err := <-result:

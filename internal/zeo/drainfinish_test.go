@@ -42,3 +42,34 @@ func TestShutdownSendsTheAnswerToAFinish(t *testing.T) {
 		}
 	})
 }
+
+// TestNoFinishIsCommittedWithoutAnAnswer: a shutdown takes the connection as one to wait no more for, when a
+// finish has been read and is not counted yet. It would be committed, and its answer dropped.
+func TestNoFinishIsCommittedWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		c := ts.client(e)
+		last := c.commit(1, 0, "x")
+		c.begin(mine)
+		c.oneWay("storea", zodb.OID(1), last, record("y"), mine)
+		c.call("vote", mine)
+		ts.mu.Lock()
+		var conn *conn
+		for conn = range ts.conns {
+		}
+		ts.mu.Unlock()
+		eventually(t, "the vote was read", func() bool { return conn.sends.last.Load() != 0 })
+		conn.mu.Lock() // as drained has it, when it decides
+		c.request("tpc_finish", mine)
+		eventually(t, "the finish is read", func() bool { return conn.sends.last.Load() == 0 })
+		conn.deaf.Store(true)
+		conn.mu.Unlock()
+		c.request("ping") // it is behind the finish
+		c.conn.Close()
+		eventually(t, "the connection is gone", func() bool { return ts.Connections() == 0 })
+		if got := ts.storages["1"].LastTransaction(); got != last {
+			t.Errorf("%s was committed, and the client has no answer", got)
+		}
+	})
+}

@@ -15,19 +15,38 @@ func (c *conn) tpcFinish(r *request, a *arguments) error {
 	if err != nil {
 		return r.answerNone(err)
 	}
+	if !c.countFinish() {
+		return nil
+	}
 	f, ok := x.stage.StartFinish()
 	if !ok {
-		return r.fail(&pythonError{classAssertion, wire.Tuple{}})
+		c.finishEnded()
+		return errors.Join(r.fail(&pythonError{classAssertion, wire.Tuple{}}), c.drained())
 	}
 	if t := f.Work().timer; t != nil { // its end does not depend on the client any more, but maybe on another one
 		t.Stop()
 	}
-	c.mu.Lock()
-	c.finishes++
-	c.mu.Unlock()
 	r.keep()
 	c.beside(func() error { return c.runFinish(r, f) })
 	return nil
+}
+
+// countFinish counts a finish until finishEnded, so that a shutdown waits for its answer. It reports false if the
+// shutdown waits for nothing more: nothing is committed of which the client would not hear.
+func (c *conn) countFinish() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.deaf.Load() {
+		return false
+	}
+	c.finishes++
+	return true
+}
+
+func (c *conn) finishEnded() {
+	c.mu.Lock()
+	c.finishes--
+	c.mu.Unlock()
 }
 
 // answerNone answers None to a call about a transaction that is not open; other
@@ -71,9 +90,7 @@ func (c *conn) runFinish(r *request, f *stage.Finish[*work, *step]) error {
 		h.blobs.tidy()
 	}
 	c.srv.o.Observer.Committed(h.name, h.clock().Sub(begun))
-	c.mu.Lock()
-	c.finishes--
-	c.mu.Unlock()
+	c.finishEnded()
 	if sent == nil {
 		sent = c.drained()
 	}
