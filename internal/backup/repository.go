@@ -174,9 +174,9 @@ func (r *Repository) Identities() []string {
 	return ids
 }
 
-// Reference returns the base of an incremental backup: of those that fit, a
-// full one, the one that it names first, or else the one that it names; nil if there
-// is none, or if it is a full one itself.
+// Reference returns the base of an incremental backup: a merge of the chain of the one that it names, or else
+// that one; nil if there is none, or if it is a full one itself. No other one takes its place, though it ends with the
+// same transaction: it may be of another history, or of after a pack, and lack what the named one has.
 func (r *Repository) Reference(m *Manifest) *Manifest {
 	if m.Reference == nil {
 		return nil
@@ -184,7 +184,7 @@ func (r *Repository) Reference(m *Manifest) *Manifest {
 	var found *Manifest
 	for _, b := range r.Backups {
 		fits := b != m && b.Identity == m.Identity && b.original == m.original && b.TID == m.Reference.TID && b.Undeleted == m.Undeleted &&
-			sameSum(b.TransactionSHA256, m.Reference.TransactionSHA256) && compare(b, m) < 0
+			sameSum(b.TransactionSHA256, m.Reference.TransactionSHA256) && compare(b, m) < 0 && rank(b, m) > 0
 		if fits && (found == nil || rank(b, m) > rank(found, m)) {
 			found = b
 		}
@@ -192,13 +192,16 @@ func (r *Repository) Reference(m *Manifest) *Manifest {
 	return found
 }
 
+// rank is higher for a better base of m; 0 for none. Backups of the original do not name incremental ones in full.
 func rank(b, m *Manifest) int {
-	switch {
-	case b.Kind == Full && b.Name == m.Reference.Name:
-		return 3
-	case b.Kind == Full:
-		return 2
+	switch last := len(b.MergedFrom) - 1; {
+	case b.Kind == Full && last >= 0 && b.MergedFrom[last] == m.Reference.Name:
+		return 4
 	case b.Name == m.Reference.Name:
+		return 3
+	case b.original && b.Kind == Full:
+		return 2
+	case b.original:
 		return 1
 	}
 	return 0

@@ -1,0 +1,96 @@
+package restore_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/backup"
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// forkable is a storage without the waiting times of a pack.
+func forkable(t *testing.T, format string) string {
+	t.Helper()
+	return enginetest.Home(t, engine.CreateOptions{Format: format, Set: map[string]string{"storage.min_pack_time": "0", "storage.delay_delete": "0"}})
+}
+
+// copyOf copies a HOME that nobody has open.
+func copyOf(t *testing.T, home string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(to, os.DirFS(home)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// closed closes a storage.
+func closed(t *testing.T, s *engine.Storage) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// packed packs a storage, and demands that objects go.
+func packed(t *testing.T, s *engine.Storage, tid zodb.TID) {
+	t.Helper()
+	if r, err := s.Pack(t.Context(), zodb.PackOptions{Time: tid.Time()}); err != nil || r.Objects == 0 {
+		t.Fatal(r, err)
+	}
+}
+
+// newestHas restores the newest backup, and compares all objects.
+func newestHas(t *testing.T, repository objstore.Store, serials map[zodb.OID]zodb.TID) {
+	t.Helper()
+	got := newestRestored(t, repository)
+	for oid, serial := range serials {
+		if r, err := got.Load(t.Context(), oid); err != nil || r.Serial != serial {
+			t.Errorf("object %s: %s, %v; want %s", oid, r.Serial, err, serial)
+		}
+	}
+}
+
+// TestAFullBackupOfAnotherHistoryTakesNoPlace: an incremental backup builds upon an incremental one from before a
+// pack, of a storage that was put back. A full one from after that pack has the same last transaction, and lacks
+// what the pack removed: it does not take the place of the reference.
+func TestAFullBackupOfAnotherHistoryTakesNoPlace(t *testing.T) {
+	enginetest.EachFormat(t, func(t *testing.T, format string) {
+		home := forkable(t, format)
+		s := enginetest.Open(t, home, engine.Options{})
+		w := &writer{t, s, make(map[zodb.OID]zodb.TID)}
+		repository := objstore.NewDir(directory(t, t.TempDir()))
+		w.store(0, "N.")
+		w.store(1, "N.") // nothing refers to it
+		backUp(t, home, repository, backup.Full)
+		w.store(2, "N.")
+		w.store(0, "N.")
+		last := w.serials[0]
+		below := backUp(t, home, repository, backup.Incremental).Backup
+		closed(t, s)
+		older := copyOf(t, home)
+		s = enginetest.Open(t, home, engine.Options{})
+		packed(t, s, last)
+		backUp(t, home, repository, backup.Full)
+		closed(t, s)
+
+		w.s = enginetest.Open(t, older, engine.Options{})
+		w.store(0, "K\x02.")
+		if m := backUp(t, older, repository, "").Backup; m.Reference == nil || m.Reference.Name != below.Name {
+			t.Fatalf("made %s upon %+v, want one upon %s", m.Name, m.Reference, below.Name)
+		}
+		newestHas(t, repository, w.serials)
+		if err := repository.Delete(t.Context(), below.Name+".json"); err != nil {
+			t.Fatal(err)
+		}
+		repo := openRepository(t, repository)
+		if p, err := repo.Newest(repo.Identities()[0]); !errors.Is(err, backup.ErrNoBackup) {
+			t.Errorf("without %s: %+v, %v", below.Name, p, err)
+		}
+	})
+}
