@@ -93,10 +93,14 @@ func (r *Repository) pruning(o PruneOptions) (*Pruned, error) {
 	return p, nil
 }
 
-// keepOf marks the backups of one storage that are to be kept.
+// keepOf marks the backups of one storage that are to be kept. A chain is as new as its newest member: that may be
+// one upon an older full backup, where the full ones since are bad or of another history.
 func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]bool) error {
 	members := make(map[*Manifest][]*Manifest) // by the full backup
-	var fulls []*Manifest                      // in order
+	var fulls []*Manifest                      // by the newest member
+	var before *Manifest                       // full one of the chain that has the state at Since
+	var newest time.Time                       // of the backups before Since
+	since := make(map[*Manifest]bool)          // full ones of chains with members since
 	for _, m := range r.Backups {
 		if m.Identity != identity {
 			continue
@@ -106,17 +110,19 @@ func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]
 			keep[m] = !o.Broken
 			continue
 		}
-		if m.Kind == Full {
-			fulls = append(fulls, m)
+		full := chain[0]
+		fulls = append(slices.DeleteFunc(fulls, func(f *Manifest) bool { return f == full }), full)
+		members[full] = append(members[full], m)
+		if !m.SnapshotAt.Before(o.Since) {
+			since[full] = true
+		} else if !m.SnapshotAt.Before(newest) {
+			before, newest = full, m.SnapshotAt
 		}
-		members[chain[0]] = append(members[chain[0]], m)
 	}
 	for i, full := range fulls {
 		wanted := len(fulls)-i <= max(1, o.Chains)
 		if !o.Since.IsZero() {
-			// The state at that moment is in the chain that was begun last before.
-			next := i+1 == len(fulls) || !fulls[i+1].SnapshotAt.Before(o.Since)
-			wanted = wanted || next
+			wanted = wanted || full == before || since[full]
 		}
 		if !wanted {
 			continue

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/engine"
@@ -93,4 +94,35 @@ func TestAFullBackupOfAnotherHistoryTakesNoPlace(t *testing.T) {
 			t.Errorf("without %s: %+v, %v", below.Name, p, err)
 		}
 	})
+}
+
+// TestTheChainOfTheNewestBackupIsKept: a backup builds upon an older chain, since the full one after it is another
+// history's, or is too young. Its chain is the newest.
+func TestTheChainOfTheNewestBackupIsKept(t *testing.T) {
+	home := forkable(t, "")
+	s := enginetest.Open(t, home, engine.Options{})
+	w := &writer{t, s, make(map[zodb.OID]zodb.TID)}
+	repository := objstore.NewDir(directory(t, t.TempDir()))
+	w.store(0, "N.")
+	w.store(1, "N.")
+	first := backUp(t, home, repository, backup.Full).Backup
+	w.store(0, "N.")
+	second := backUp(t, home, repository, backup.Full).Backup
+	w.store(0, "N.")
+	newest, err := backup.Run(t.Context(), backup.Options{Store: repository, Kind: backup.Incremental, Before: second.SnapshotAt, Now: time.Now, Snapshot: snapshotOf(home)})
+	if err != nil || newest.Backup.Reference.Name != first.Name {
+		t.Fatal(newest, err)
+	}
+	for _, o := range []backup.PruneOptions{{}, {Chains: 1}, {Since: newest.Backup.SnapshotAt}, {Since: newest.Backup.SnapshotAt.Add(time.Hour)}} {
+		o.DryRun = true
+		p, err := backup.Prune(t.Context(), repository, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range p.Removed {
+			if m.Name == newest.Backup.Name || m.Name == first.Name {
+				t.Errorf("%+v: %s is removed", o, m.Name)
+			}
+		}
+	}
 }
