@@ -57,7 +57,8 @@ type conn struct {
 	draining bool  // guarded by mu: it ends when it is not busy
 	finishes int   // guarded by mu: how many were asked for and are not answered
 
-	deaf atomic.Bool // a shutdown waits for nothing more of it: requests are dropped
+	deaf   atomic.Bool // a shutdown waits for nothing more of it: requests are dropped
+	linger linger      // the shutdown's own
 
 	downloaded bool                     // guarded by mu: a blob was asked for
 	downloads  int                      // guarded by mu: how many blobs were asked for and are not sent

@@ -1,23 +1,14 @@
 package zeo
 
-// drain ends the connection as soon as no transaction was voted for, and the answer to each finish and
-// to each sendBlob has left. Python's clients keep the beginning of a blob that was cut off, and put the
-// whole behind it when they ask again.
+// drain ends the connection as soon as no transaction was voted for, and the client has the answer to each
+// finish and to each sendBlob. Python's clients keep the beginning of a blob that was cut off, and put the whole
+// behind it when they ask again.
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.draining = true
-	busy, downloaded := c.busy(), c.downloaded
 	c.mu.Unlock()
-	switch {
-	case busy:
-	case downloaded: // the last pieces may be on their way
-		c.srv.wait.Go(func() {
-			if err := c.drained(); err != nil {
-				c.end(err)
-			}
-		})
-	default:
-		c.end(ErrClosed)
+	if err := c.drained(); err != nil {
+		c.end(err)
 	}
 }
 
@@ -27,11 +18,10 @@ func (c *conn) busy() bool {
 }
 
 // drained is called when something has ended for which a shutdown waits, and its answer is in the
-// outbox: if it was the last, ErrClosed ends the connection; or, if there were downloads, its client does.
+// outbox: if it was the last, the client ends the connection. ErrClosed ends one by which it cannot be asked to.
 func (c *conn) drained() error {
 	c.mu.Lock()
 	wait := !c.draining || c.busy()
-	downloaded := c.downloaded
 	if !wait && c.deaf.Swap(true) {
 		wait = true // for the client, already
 	}
@@ -40,18 +30,21 @@ func (c *conn) drained() error {
 		return nil
 	}
 	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !downloaded || !ok {
+	if !ok {
 		if err := c.out.flushAll(); err != nil {
 			return err
 		}
 		return ErrClosed
 	}
 	// The system drops what the client has not read when it sends anything to a closed connection. So the client
-	// closes it, when it has read all; until then its requests are read, and dropped.
+	// closes it, when it has read all; until then its requests are read, and dropped. See linger.
 	if err := c.out.seal(); err != nil {
 		return err
 	}
-	return half.CloseWrite()
+	if half.CloseWrite() != nil {
+		return ErrClosed // the client has closed it
+	}
+	return nil
 }
 
 // download is sendBlob, and counted until its answer. One that comes while the connection drains is not

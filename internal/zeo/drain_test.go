@@ -46,6 +46,19 @@ func (ts *testServer) shuts(n int) (ended func() error) {
 	}
 }
 
+// theConn returns the connection of a server that has one.
+func (ts *testServer) theConn() (c *conn) {
+	ts.t.Helper()
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if len(ts.conns) != 1 {
+		ts.t.Fatalf("there are %d connections", len(ts.conns))
+	}
+	for c = range ts.conns {
+	}
+	return c
+}
+
 // TestShutdownWaitsForDownloads: the client has the beginning of a blob when the shutdown begins. It gets
 // all of it, and the answer. A blob that it asks for meanwhile is not begun.
 func TestShutdownWaitsForDownloads(t *testing.T) {

@@ -54,11 +54,7 @@ func TestNoFinishIsCommittedWithoutAnAnswer(t *testing.T) {
 		c.begin(mine)
 		c.oneWay("storea", zodb.OID(1), last, record("y"), mine)
 		c.call("vote", mine)
-		ts.mu.Lock()
-		var conn *conn
-		for conn = range ts.conns {
-		}
-		ts.mu.Unlock()
+		conn := ts.theConn()
 		eventually(t, "the vote was read", func() bool { return conn.sends.last.Load() != 0 })
 		conn.mu.Lock() // as drained has it, when it decides
 		c.request("tpc_finish", mine)

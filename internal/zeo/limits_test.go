@@ -33,6 +33,12 @@ func (ts *testServer) pipe(e wire.Encoding) *rawClient {
 	ts.t.Helper()
 	mine, its := net.Pipe()
 	ts.t.Cleanup(func() { mine.Close() })
+	return ts.over(mine, its, e)
+}
+
+// over is a registered client by a connection that the server has not accepted; these are its two ends.
+func (ts *testServer) over(mine, its net.Conn, e wire.Encoding) *rawClient {
+	ts.t.Helper()
 	ts.welcome(its)
 	c := &rawClient{t: ts.t, conn: mine, in: wire.NewReader(mine, 1<<30), enc: e}
 	c.next()

@@ -50,6 +50,7 @@ type Options struct {
 	afterRead func() // tests: called between the read of a revision and its answer
 
 	lookTime   time.Duration // how often a vote that waits for memory looks at its holder
+	lingerTime time.Duration // see lingerTime
 	processors int           // of the runtime; see sole
 	looked     func()        // tests: called when it has
 	relieved   func()        // tests: called when relieve has looked, and found nobody to cut off

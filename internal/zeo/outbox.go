@@ -53,6 +53,7 @@ type outbox struct {
 	writing bool          // guarded by mu: somebody writes
 	began   time.Time     // guarded by mu: when the piece was that is being written
 	piece   int           // guarded by mu: its bytes
+	pieces  int64         // guarded by mu: how many were begun
 	until   time.Time     // guarded by mu: the deadline of conn for writing
 	failed  error         // guarded by mu: nothing more is taken
 	sealed  bool          // guarded by mu: nothing more is written, without an error
@@ -153,6 +154,13 @@ func (o *outbox) counts() (total, pending int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.total, o.pending
+}
+
+// begun returns how many pieces were begun, and whether one is being written.
+func (o *outbox) begun() (pieces int64, writing bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.pieces, o.writing
 }
 
 // fail makes the outbox take nothing more. mu must be held.
@@ -312,6 +320,7 @@ func (o *outbox) allowWrite(n int) error {
 		return o.failed
 	}
 	o.began, o.piece = o.clock(), n
+	o.pieces++
 	if o.until.Sub(o.began) >= stallTime {
 		return nil
 	}

@@ -125,9 +125,9 @@ func (s *Server) Connections() int {
 	return len(s.conns)
 }
 
-// Shutdown ends the server: it accepts nothing any more, ends each connection
-// as soon as no transaction of it has been voted for, and, when ctx ends, the
-// others too, whose transactions are aborted. A running finish goes to its end. A pack is
+// Shutdown ends the server: it accepts nothing any more, has each client end its connection
+// as soon as no transaction of it has been voted for, ends the connections of those that do not,
+// and, when ctx ends, the others too, whose transactions are aborted. A running finish goes to its end. A pack is
 // stopped then, between two of its steps. It returns when all connections have ended, and
 // ctx's error if some had to be cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -143,15 +143,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		l.Close()
 	}
 	conns := make([]*conn, 0, len(s.conns))
+	var strangers []*conn // who have not registered
 	for c := range s.conns {
 		conns = append(conns, c)
+		if !c.admitted {
+			strangers = append(strangers, c)
+			continue
+		}
+		s.wait.Go(c.drain) // while c is waited for, too
 	}
 	if len(conns) == 0 {
 		close(s.emptied)
 	}
+	s.wait.Go(func() { s.linger(conns) })
 	s.mu.Unlock()
-	for _, c := range conns {
-		c.drain()
+	for _, c := range strangers {
+		c.end(ErrClosed)
 	}
 	var err error
 	select {
@@ -208,6 +215,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.lookTime == 0 {
 		o.lookTime = min(max(o.LargeTransactionTimeout/8, 10*time.Millisecond), 5*time.Second)
+	}
+	if o.lingerTime == 0 {
+		o.lingerTime = lingerTime
 	}
 	if o.processors == 0 {
 		o.processors = runtime.GOMAXPROCS(0)
