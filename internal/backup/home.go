@@ -181,11 +181,16 @@ const (
 	maxWitnesses = 1000
 )
 
+// witness names the pack, too: backups before and after it may end with the same transaction.
 func witness(m *Manifest) string {
-	if m.TransactionSHA256 == nil {
-		return m.TID.String() + " minimal"
+	line := m.TID.String() + " minimal"
+	if m.TransactionSHA256 != nil {
+		line = m.TID.String() + " " + m.TransactionSHA256.String()
 	}
-	return m.TID.String() + " " + m.TransactionSHA256.String()
+	if m.Packed > 0 {
+		line += " packed " + m.Packed.String()
+	}
+	return line
 }
 
 func (h *home) remembers(m *Manifest) bool {

@@ -96,6 +96,50 @@ func TestAFullBackupOfAnotherHistoryTakesNoPlace(t *testing.T) {
 	})
 }
 
+// TestAWitnessIsOfAPack: the disk of a whole HOME is put back to before a pack, so that nothing in HOME tells of it,
+// and misc/backed-up is what it was. An object becomes reachable again, and a later pack keeps it. The backup after
+// the first pack lacks it, though it has the last transaction of the one before, which misc/backed-up names.
+func TestAWitnessIsOfAPack(t *testing.T) {
+	enginetest.EachFormat(t, func(t *testing.T, format string) {
+		home := forkable(t, format)
+		s := enginetest.Open(t, home, engine.Options{})
+		w := &writer{t, s, make(map[zodb.OID]zodb.TID)}
+		repository := objstore.NewDir(directory(t, t.TempDir()))
+		w.store(1, "N.")
+		w.store(0, "N.")
+		last := w.serials[0]
+		good := backUp(t, home, repository, backup.Full).Backup
+		closed(t, s)
+		older := copyOf(t, home)
+		witnesses, err := os.ReadFile(filepath.Join(home, "misc/backed-up"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = enginetest.Open(t, home, engine.Options{})
+		w.s = s
+		packed(t, s, last)
+		lacking := backUp(t, home, repository, backup.Full).Backup
+		w.store(0, "N.")
+		if m := backUp(t, home, repository, backup.Incremental).Backup; m.Reference.Name != lacking.Name {
+			t.Errorf("in the history of the pack: made %s upon %+v, want one upon %s", m.Name, m.Reference, lacking.Name)
+		}
+		closed(t, s)
+
+		w.s = enginetest.Open(t, older, engine.Options{})
+		w.store(0, reference(1))
+		if _, err := w.s.Pack(t.Context(), zodb.PackOptions{Time: w.serials[0].Time()}); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(older, "misc/backed-up"), witnesses, 0o666); err != nil { // this copy was noticed
+			t.Fatal(err)
+		}
+		if m := backUp(t, older, repository, "").Backup; m.Reference == nil || m.Reference.Name != good.Name {
+			t.Errorf("made %s upon %+v, want one upon %s", m.Name, m.Reference, good.Name)
+		}
+		newestHas(t, repository, w.serials)
+	})
+}
+
 // TestTheChainOfTheNewestBackupIsKept: a backup builds upon an older chain, since the full one after it is another
 // history's, or is too young. Its chain is the newest.
 func TestTheChainOfTheNewestBackupIsKept(t *testing.T) {
