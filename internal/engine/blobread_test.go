@@ -2,10 +2,12 @@ package engine_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -68,6 +70,33 @@ func TestBlobThatIsNotWhatWasWrittenIsNotReadToItsEnd(t *testing.T) {
 	}
 }
 
+// unchanging is a blob that knows whether it was changed.
+type unchanging interface{ Unchanged(context.Context) error }
+
+// TestComparisonOfABlobEndsWithItsContext: the whole of a large one would take as long as the disk takes.
+func TestComparisonOfABlobEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	home := enginetest.Home(t, engine.CreateOptions{Format: engine.FormatOf(t)})
+	s := enginetest.Open(t, home, engine.Options{})
+	tid := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: enginetest.Record("one"), Blob: strings.Repeat("x", 3<<20)})
+	b, err := s.OpenBlob(t.Context(), 1, tid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := errors.Join(s.Flush(t.Context()), os.Chtimes(hometest.BlobFile(t, filepath.Join(home, "A")), time.Time{}, time.Now().Add(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.(unchanging).Unchanged(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("the comparison ends with %v", err)
+	}
+	if err := b.(unchanging).Unchanged(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBlobThatIsWrittenToIsKnownAsChanged while it is open; that it is flushed, and gets a second
 // name, is no change.
 func TestBlobThatIsWrittenToIsKnownAsChanged(t *testing.T) {
@@ -75,16 +104,16 @@ func TestBlobThatIsWrittenToIsKnownAsChanged(t *testing.T) {
 	home := enginetest.Home(t, engine.CreateOptions{Format: engine.FormatOf(t)})
 	s := enginetest.Open(t, home, engine.Options{})
 	tid := enginetest.Commit(t, s, enginetest.Change{OID: 1, Data: enginetest.Record("one"), Blob: "sound"})
-	open := func() interface{ Unchanged() error } {
+	open := func() unchanging {
 		b, err := s.OpenBlob(t.Context(), 1, tid)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { b.Close() })
-		return b.(interface{ Unchanged() error })
+		return b.(unchanging)
 	}
 	early := open()
-	if err := errors.Join(s.Flush(t.Context()), s.LinkBlob(t.Context(), 1, tid, filepath.Join(t.TempDir(), "link")), early.Unchanged(), open().Unchanged()); err != nil {
+	if err := errors.Join(s.Flush(t.Context()), s.LinkBlob(t.Context(), 1, tid, filepath.Join(t.TempDir(), "link")), early.Unchanged(t.Context()), open().Unchanged(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	file := hometest.BlobFile(t, filepath.Join(home, "A"))
@@ -93,8 +122,8 @@ func TestBlobThatIsWrittenToIsKnownAsChanged(t *testing.T) {
 		if err := errors.Join(os.Chmod(file, 0o600), os.WriteFile(file, []byte(content), 0o600), os.Chtimes(file, time.Time{}, time.Now().Add(time.Hour))); err != nil {
 			t.Fatal(err)
 		}
-		for _, b := range []interface{ Unchanged() error }{early, late} {
-			if damage, ok := errors.AsType[*zodb.CorruptError](b.Unchanged()); !ok || damage.OID != 1 || damage.TID != tid {
+		for _, b := range []unchanging{early, late} {
+			if damage, ok := errors.AsType[*zodb.CorruptError](b.Unchanged(t.Context())); !ok || damage.OID != 1 || damage.TID != tid {
 				t.Errorf("%q: %v", content, damage)
 			}
 		}

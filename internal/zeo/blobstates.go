@@ -15,6 +15,8 @@ const (
 	comparedFirst = 256 << 20
 	// mostWhole is how many blobs are known as whole.
 	mostWhole = 1 << 16
+	// mostBegun is how many blobs are known as damaged behind their beginning.
+	mostBegun = 1 << 12
 	// compareBytes is how much is read at once; it stays in a processor's cache.
 	compareBytes = 128 << 10
 )
@@ -28,11 +30,12 @@ type blobID struct {
 // blobStates keep Python's clients from wrong bytes. Such a client keeps the beginning of a blob that did not come
 // to its end, and puts the next one behind it. So the first download of a blob from this process begins when all of
 // it was compared with its checksum; later ones are compared while they are sent. One that turns out to be damaged
-// there, or cannot be read, after its beginning has left, is not sent again. All methods may be called concurrently.
+// there, or cannot be read, after its beginning has left, is not sent again. If there are very many of these, each
+// blob is compared before each download, so that nothing of others like them is sent. All methods may be called concurrently.
 type blobStates struct {
 	mu    sync.Mutex
 	whole map[blobID]struct{} // guarded by mu: compared, or uploaded here; at most mostWhole
-	begun map[blobID]error    // guarded by mu: those whose beginning was sent before an error, and the error
+	begun map[blobID]error    // guarded by mu: those whose beginning was sent before an error, and the error; at most mostBegun
 }
 
 // uploaded notes blobs that were received: their checksums were made of the bytes that came.
@@ -65,22 +68,25 @@ func (s *blobStates) begunDamaged(oid zodb.OID, tid zodb.TID, damage error) erro
 	if s.begun == nil {
 		s.begun = make(map[blobID]error)
 	}
-	s.begun[blobID{oid, tid}] = damage
+	if len(s.begun) < mostBegun {
+		s.begun[blobID{oid, tid}] = damage
+	}
 	return damage
 }
 
-// compareFirst compares a blob with its checksum, if no download had all of it before, and goes back to its start.
+// compareFirst compares a blob with its checksum, if it has to be before its first piece is sent, and goes back to its start.
 // Errors: those of the blob; of ctx.
 func (s *blobStates) compareFirst(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid zodb.TID) error {
 	id := blobID{oid, tid}
 	s.mu.Lock()
 	damage := s.begun[id]
 	_, whole := s.whole[id]
+	always := len(s.begun) >= mostBegun
 	s.mu.Unlock()
 	if damage != nil {
 		return damage
 	}
-	if whole || blob.Size() > comparedFirst {
+	if !always && (whole || blob.Size() > comparedFirst) {
 		return nil
 	}
 	if summed, ok := blob.(interface{ Sum() string }); ok && summed.Sum() == "" {

@@ -105,3 +105,38 @@ func TestWholeBlobsThatAreKnownAreBounded(t *testing.T) {
 		t.Errorf("%d are known", len(s.whole))
 	}
 }
+
+// TestManyDamagedBlobsTakeBoundedMemory: nothing of a further one is sent, although none is noted any more.
+func TestManyDamagedBlobsTakeBoundedMemory(t *testing.T) {
+	t.Parallel()
+	var s blobStates
+	s.setWhole(blobID{1, 1})
+	reads := func(oid zodb.OID) int {
+		b := blobOf(10, "x")
+		b.size = comparedFirst + 1 // as it says
+		if err := s.compareFirst(t.Context(), b, oid, 1); err != nil {
+			t.Fatal(err)
+		}
+		return b.reads
+	}
+	for i := range 2 * mostBegun {
+		if i == mostBegun-1 && reads(1)+reads(2) != 0 {
+			t.Error("a large one, or one that is known as whole, is read before")
+		}
+		s.begunDamaged(zodb.OID(10+i), 1, io.ErrUnexpectedEOF)
+	}
+	if len(s.begun) != mostBegun {
+		t.Errorf("%d are noted", len(s.begun))
+	}
+	if reads(1) == 0 || reads(2) == 0 {
+		t.Error("they are not compared before")
+	}
+	damaged := blobOf(10, "x")
+	damaged.fault = io.ErrUnexpectedEOF
+	if err := s.compareFirst(t.Context(), damaged, 10+2*mostBegun-1, 1); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("one that is not noted: %v", err)
+	}
+	if err := s.compareFirst(t.Context(), blobOf(10, "x"), 10, 1); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("one that is noted: %v", err)
+	}
+}

@@ -61,6 +61,8 @@ type conn struct {
 	linger linger      // the shutdown's own
 
 	downloaded bool                     // guarded by mu: a blob was asked for
+	downloadTo int64                    // guarded by mu: the bytes put into the outbox until the end of the last blob
+	unsentEnd  int                      // guarded by mu: the bytes of the socket at the end that the client had not taken
 	downloads  int                      // guarded by mu: how many blobs were asked for and are not sent
 	sending    map[blobID]chan struct{} // guarded by mu: those that are worked off; closed at the end
 }
@@ -95,6 +97,9 @@ func (c *conn) end(cause error) {
 	c.mu.Lock()
 	if c.cause == nil {
 		c.cause = cause
+		if c.downloaded {
+			c.unsentEnd = c.unsent()
+		}
 	}
 	c.mu.Unlock()
 	c.cancel()

@@ -125,7 +125,10 @@ func (c *conn) sendPieces(ctx context.Context, blob zodb.Blob, oid zodb.OID, tid
 		return begun, err
 	}
 	if pieces.file != nil {
-		if err := pieces.file.blob.Unchanged(); err != nil {
+		if err := pieces.file.blob.Unchanged(ctx); err != nil {
+			if ctx.Err() != nil {
+				return begun, ctx.Err() // nothing is wrong with the blob
+			}
 			return begun, &blobError{oid, tid, err}
 		}
 	}

@@ -61,18 +61,25 @@ func (c *conn) download(r *request, a *arguments) error {
 		return nil
 	}
 	r.ended = func() error {
+		total, _ := c.out.counts()
 		c.mu.Lock()
 		c.downloads--
+		c.downloadTo = max(c.downloadTo, total)
 		c.mu.Unlock()
 		return c.drained()
 	}
 	return c.sendBlob(r, a)
 }
 
-// tellCut logs that the connection has ended in the middle of a blob.
+// tellCut logs that the connection has ended in the middle of a blob, or before the client had the end of one. The end
+// of the stream counts as a byte of the socket.
 func (c *conn) tellCut() {
+	left := c.out.leftAtTheEnd()
 	c.mu.Lock()
 	n := c.downloads
+	if left-int64(max(c.unsentEnd-1, 0)) < c.downloadTo {
+		n++
+	}
 	c.mu.Unlock()
 	if n > 0 {
 		c.log().Warn("the connection ended while it got blobs: before the client asks for them again, remove the files *.blob.dl in its blob cache (docs/zeo.md, “Blobs”)", "blobs", n)

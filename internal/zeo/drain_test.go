@@ -212,3 +212,50 @@ func TestCutDownloadsAreTold(t *testing.T) {
 	c.conn.Close()
 	eventually(t, "the other one is told", func() bool { return log.has("*.blob.dl") && ts.Connections() == 0 })
 }
+
+// TestBlobsWhoseEndIsNotTakenAreTold: all of them is sent, or on its way, as far as the requests know.
+func TestBlobsWhoseEndIsNotTakenAreTold(t *testing.T) {
+	t.Parallel()
+	for name, of := range map[string]struct {
+		dial func(*testServer) *rawClient
+		size int
+		read int // messages; -1: all
+	}{
+		"its end is in the server":     {func(ts *testServer) *rawClient { return ts.pipe(wire.Pickle) }, 1000, 2},
+		"it is in the socket":          {func(ts *testServer) *rawClient { return ts.client(wire.Pickle) }, 1_000_000, 0},
+		"it was taken by a pipe":       {func(ts *testServer) *rawClient { return ts.pipe(wire.Pickle) }, 1000, -1},
+		"it was taken from the socket": {func(ts *testServer) *rawClient { return ts.client(wire.Pickle) }, 1_000_000, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := &logBuffer{}
+			ts := serve(t, Options{Logger: log.logger()})
+			writer := ts.dialCache(wire.Pickle)
+			tid := commitBlob(t, writer, 1, 0, "blob", content(of.size))
+			writer.Close()
+			eventually(t, "it is gone", func() bool { return ts.Connections() == 0 })
+			c := of.dial(ts)
+			conn := ts.theConn()
+			id := c.request("sendBlob", zodb.OID(1), tid)
+			for range of.read {
+				c.message()
+			}
+			if of.read < 0 {
+				if _, err := c.wait(id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "it is answered", func() bool {
+				conn.mu.Lock()
+				defer conn.mu.Unlock()
+				_, pending := conn.out.counts()
+				return conn.downloaded && conn.downloads == 0 && (of.read >= 0 || pending == 0)
+			})
+			c.conn.Close()
+			eventually(t, "the connection is gone", func() bool { return ts.Connections() == 0 })
+			if told := log.has("*.blob.dl"); told != (of.read >= 0) {
+				t.Errorf("told: %v", told)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package zeo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,8 +15,9 @@ import (
 type sendableBlob interface {
 	zodb.Blob
 	syscall.Conn
-	// Unchanged returns *zodb.CorruptError if the file was written to since it was opened.
-	Unchanged() error
+	// Unchanged returns *zodb.CorruptError if the file was written to since it was opened; the error of ctx if
+	// that ends before this is known.
+	Unchanged(ctx context.Context) error
 }
 
 // blobFile is a blob that the kernel sends over a connection.

@@ -27,7 +27,7 @@ type fileBlob struct {
 
 func (b *fileBlob) Size() int64 { return b.size }
 
-func (b *fileBlob) Unchanged() error { return nil }
+func (b *fileBlob) Unchanged(context.Context) error { return nil }
 
 // newFileBlob makes one; size is its known size.
 func newFileBlob(t *testing.T, content []byte, size int) *fileBlob {

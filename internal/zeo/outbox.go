@@ -56,6 +56,7 @@ type outbox struct {
 	pieces  int64         // guarded by mu: how many were begun
 	until   time.Time     // guarded by mu: the deadline of conn for writing
 	failed  error         // guarded by mu: nothing more is taken
+	left    int64         // guarded by mu: bytes that were written by then, at least
 	sealed  bool          // guarded by mu: nothing more is written, without an error
 	idle    chan struct{} // guarded by mu: closed when nobody writes any more; nil while nobody waits for that
 	drained chan struct{} // guarded by mu: closed when pending has become small; nil while nobody waits for that
@@ -163,10 +164,17 @@ func (o *outbox) begun() (pieces int64, writing bool) {
 	return o.pieces, o.writing
 }
 
+// leftAtTheEnd returns how many of all bytes were written before the outbox failed, at least.
+func (o *outbox) leftAtTheEnd() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.left
+}
+
 // fail makes the outbox take nothing more. mu must be held.
 func (o *outbox) fail(err error) {
 	if o.failed == nil {
-		o.failed = err
+		o.failed, o.left = err, o.total-o.pending
 		o.share.Give(memoryOf(o.waiting, o.shared))
 		for i := range o.shared {
 			o.shared[i].end()
@@ -211,6 +219,9 @@ func (o *outbox) flush() error {
 		o.mu.Lock()
 		o.writing = false
 		o.signalIdle()
+		if err != nil {
+			o.fail(err)
+		}
 		o.pending -= n
 		if o.large.written {
 			o.large = largeAnswer{}
@@ -221,9 +232,6 @@ func (o *outbox) flush() error {
 		}
 		if cap(b) <= o.kept {
 			o.spare = b[:0]
-		}
-		if err != nil {
-			o.fail(err)
 		}
 		if o.pending < streamBytes {
 			o.drain()

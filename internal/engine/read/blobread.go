@@ -41,16 +41,28 @@ func (b *openBlob) SyscallConn() (syscall.RawConn, error) {
 
 // Unchanged returns *zodb.CorruptError if the file was written to since it was opened: what was read
 // and compared then may be something else by now. A flush sets the time of a file, too; so where that
-// is another one the content is compared again.
-func (b *openBlob) Unchanged() error {
+// is another one the content is compared again, until ctx ends, whose error is returned then.
+func (b *openBlob) Unchanged(ctx context.Context) error {
 	info, err := b.File.Stat()
 	if err != nil || info.Size == b.size && info.ModTime.Equal(b.written) {
 		return err
 	}
-	hash := b.want.Hash()
-	if n, err := io.Copy(hash, io.NewSectionReader(b.File, 0, info.Size)); err != nil {
-		return err
-	} else if n != b.size || hash.BlobSum() != b.want {
+	hash, all := b.want.Hash(), io.NewSectionReader(b.File, 0, info.Size)
+	read := int64(0)
+	for {
+		n, err := io.CopyN(hash, all, 1<<20)
+		read += n
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if read != b.size || hash.BlobSum() != b.want {
 		damage := b.corrupt
 		damage.Reason = "the blob was changed while it was read"
 		return &damage
