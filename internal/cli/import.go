@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +32,7 @@ type importCommand struct {
 	verb          string // of messages; "": import
 	tls           clientTLS
 	loader        *engine.Loader // of a new HOME, which open has not opened then
+	log           *slog.Logger   // of HOME, which is opened more than once; nil: not yet
 }
 
 func newImport(e *env) *cobra.Command {
@@ -298,7 +300,13 @@ func (o *importCommand) openStorage(ctx context.Context, e *env) (*engine.Storag
 }
 
 func (o *importCommand) engineOptions(e *env) engine.Options {
-	options := engine.Options{Logger: e.logger(), History: engine.HistoryCopied}
+	if o.log == nil {
+		o.log = e.logger()
+		if !o.follow { // which opens it once, and goes on for months
+			o.log = newOnceLog(o.log)
+		}
+	}
+	options := engine.Options{Logger: o.log, History: engine.HistoryCopied}
 	if o.ignoreSpace {
 		options.Reserve = ignoredReserve
 	}

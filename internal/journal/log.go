@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -335,7 +336,8 @@ func (l *Log) Clean() error {
 	l.mu.Lock()
 	err := l.usable()
 	if err == nil && (l.open > 0 || len(l.pinned) > 0) {
-		err = fmt.Errorf("the log cannot be removed: %d transactions are open and %d are not released", l.open, len(l.pinned))
+		err = fmt.Errorf("the log cannot be removed: %s open and %s not released",
+			human.Plural(int64(l.open), "transaction is", "transactions are"), human.Plural(int64(len(l.pinned)), "is", "are"))
 	}
 	if err == nil && !l.begun && len(l.segments)+len(l.behind) > 0 {
 		// It takes one to say that those that were found are not needed.

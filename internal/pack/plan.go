@@ -12,6 +12,7 @@ import (
 	"iter"
 	"math"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -92,7 +93,7 @@ func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 // Add adds an entry.
 func (w *Writer) Add(e Entry) error {
 	if len(e.TIDs) == 0 || len(e.TIDs) > maxTIDs {
-		return fmt.Errorf("an entry of the plan of a pack has %d revisions, want 1 to %d", len(e.TIDs), maxTIDs)
+		return fmt.Errorf("an entry of the plan of a pack has %s, want 1 to %d", human.Number(int64(len(e.TIDs)), "revision"), maxTIDs)
 	}
 	kind := byte(kindSome)
 	if e.Whole {
@@ -248,7 +249,7 @@ func (r *reader) entry() (e Entry, more bool, err error) {
 	}
 	e.OID = zodb.OID(numbers[0])
 	if numbers[1] == 0 || numbers[1] > maxTIDs {
-		return e, false, fmt.Errorf("an entry of %d revisions", numbers[1])
+		return e, false, fmt.Errorf("an entry has the number of revisions %d, want 1 to %d", numbers[1], maxTIDs)
 	}
 	r.tids = r.tids[:0]
 	last := zodb.TID(0)
@@ -274,7 +275,7 @@ func (r *reader) end() error {
 		return err
 	}
 	if n != r.count {
-		return fmt.Errorf("%d entries instead of %d", r.count, n)
+		return fmt.Errorf("%s instead of %d", human.Plural(int64(r.count), "entry", "entries"), n)
 	}
 	want := r.sum.Sum32()
 	var b [4]byte

@@ -78,7 +78,7 @@ func (t *Transaction) Append(dst []byte, kind SumKind) ([]byte, error) {
 		size += len(m.value)
 	}
 	if int64(len(t.OIDs)) > (math.MaxUint32-int64(size))/8 {
-		return dst, fmt.Errorf("transaction %s: %d objects; the limit is %d", t.TID, len(t.OIDs), (math.MaxUint32-int64(size))/8)
+		return dst, fmt.Errorf("transaction %s has objects in the number of %d; the limit is %d", t.TID, len(t.OIDs), (math.MaxUint32-int64(size))/8)
 	}
 	size += 8 * len(t.OIDs)
 	start := len(dst)

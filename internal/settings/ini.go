@@ -215,7 +215,7 @@ func (p *interpolation) add(value string, depth int) string {
 		text, rest, found := strings.Cut(value, "%")
 		p.out.WriteString(text)
 		if p.out.Len() > maxValue || p.references > maxReferences {
-			return fmt.Sprintf("the value has more than %d bytes or %d references", maxValue, maxReferences)
+			return fmt.Sprintf("the value is longer than %d bytes, or has more references than %d", maxValue, maxReferences)
 		}
 		if !found {
 			return ""

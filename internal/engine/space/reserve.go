@@ -27,7 +27,7 @@ func lowSpace(sp vfs.Space, limit int64) string {
 	case LowBytes(sp, limit):
 		return fmt.Sprintf("%s of %s are free on the file system of HOME", human.Bytes(int64(sp.FreeBytes)), human.Bytes(int64(sp.TotalBytes)))
 	case LowInodes(sp):
-		return fmt.Sprintf("%s of %s inodes are free on the file system of HOME", human.Count(int64(sp.FreeInodes)), human.Count(int64(sp.TotalInodes)))
+		return fmt.Sprintf("%s of %s are free on the file system of HOME", human.Count(int64(sp.FreeInodes)), human.Number(int64(sp.TotalInodes), "inode"))
 	}
 	return ""
 }

@@ -196,9 +196,12 @@ func (s *State) overfull() bool {
 	return !s.room.at.IsZero() && !s.index.room.FitsInto(s.room.limit)
 }
 
+// makeRoom has the steps in the order of the remedy of status: a pack of a full disk needs room itself.
+const makeRoom = "make room: delete other files on this disk, or enlarge it; then pack"
+
 // errReserved refuses commits where the rest of the space is kept for a pack.
 func errReserved() error {
-	return fmt.Errorf("%w: the rest is kept for a pack or a backup; make room, or pack", zodb.ErrDiskFull)
+	return fmt.Errorf("%w: the rest is kept for a pack or a backup; %s", zodb.ErrDiskFull, makeRoom)
 }
 
 // errNoRoom says why a transaction is refused. mu must be held.
@@ -206,12 +209,12 @@ func (s *State) errNoRoom(need Footprint) error {
 	free := s.room.free
 	has, wants := human.Bytes(free.Bytes), human.Bytes(need.Bytes)
 	if free.Inodes < Boundless().Inodes {
-		has += " and " + human.Count(free.Inodes) + " inodes"
-		wants += " and " + human.Count(need.Inodes) + " inodes"
+		has += " and " + human.Number(free.Inodes, "inode")
+		wants += " and " + human.Number(need.Inodes, "inode")
 	}
 	others := ""
 	if promised := s.room.promised; promised != (Footprint{}) {
 		others = ", beside " + human.Bytes(promised.Bytes) + " of transactions that are to be finished"
 	}
-	return fmt.Errorf("%w: %s are free on the file system of HOME, and the files of the transaction take up to %s%s; make room, or pack", zodb.ErrDiskFull, has, wants, others)
+	return fmt.Errorf("%w: %s are free on the file system of HOME, and the files of the transaction take up to %s%s; %s", zodb.ErrDiskFull, has, wants, others, makeRoom)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/budget"
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -195,8 +196,8 @@ func (p *pool) find(o *opened) (*handle, error) {
 		return &handle{f}, nil
 	}
 	if p.beside {
-		return nil, fmt.Errorf("%w: %s is gone: another process has merged it; begin again. No more than %d bundles are open at a time, as the limit of open files demands",
-			zodb.ErrScarce, o.path, p.limit)
+		return nil, fmt.Errorf("%w: %s is gone: another process has merged it; begin again. No more than %s open at a time, as the limit of open files demands",
+			zodb.ErrScarce, o.path, human.Plural(int64(p.limit), "bundle is", "bundles are"))
 	}
 	return nil, &zodb.CorruptError{Path: o.path, Reason: "the bundle is gone: somebody removed or moved it while the storage was open"}
 }

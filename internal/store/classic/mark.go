@@ -3,6 +3,7 @@ package classic
 import (
 	"fmt"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -36,7 +37,7 @@ func (t *Store) setMark(side store.Side, n layout.Name, data []byte, upTo zodb.T
 		return err
 	}
 	if lost := t.debts.lostFiles(upTo); n == layout.XSerial && lost > 0 {
-		return fmt.Errorf("%d files may have been lost by a sync that failed, and were not written anew", lost)
+		return fmt.Errorf("a sync failed that may have lost %s, not written anew since", human.Number(int64(lost), "file"))
 	}
 	if err := t.putMark(side, n, data); err != nil {
 		return err
