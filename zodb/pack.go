@@ -110,4 +110,7 @@ type UndeleteResult struct {
 	Blobs        int64 `json:"blobs"`
 	// Skipped files were not brought back, because there are others of that name.
 	Skipped int64 `json:"skipped"`
+	// NoBlob revisions were not brought back, because the files of their blobs are missing, as in a
+	// HOME that was restored from a backup. They are gone for good.
+	NoBlob int64 `json:"no_blob"`
 }

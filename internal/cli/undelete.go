@@ -50,5 +50,8 @@ func (o *packCommand) sayBroughtBack(e *env, r zodb.UndeleteResult) error {
 	if r.Skipped > 0 {
 		w.printf("%s aside, because there are others of their names\n", human.Plural(r.Skipped, "file stays", "files stay"))
 	}
+	if r.NoBlob > 0 {
+		w.printf("%s removed for good, because their blobs are missing: backups do not have the blobs that a pack has put aside\n", human.Plural(r.NoBlob, "revision stays", "revisions stay"))
+	}
 	return w.err
 }

@@ -62,6 +62,7 @@ type Restorer interface {
 type Restored struct {
 	Counts
 	Skipped int64 // of which there are others in their places
+	NoBlob  int64 // revisions that are gone for good, because their blobs are missing
 	Seen    int64 // that the step has looked at
 	// Pointing: the next step is about objects.
 	Pointing bool

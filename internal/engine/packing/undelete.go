@@ -101,6 +101,7 @@ func (u *undelete) count(n store.Restored, err error) {
 	u.result.Transactions += n.Transactions
 	u.result.Blobs += n.Blobs
 	u.result.Skipped += n.Skipped
+	u.result.NoBlob += n.NoBlob
 	u.p.done.Add(n.Seen)
 	if err == nil || n.Counts != (store.Counts{}) {
 		u.s.o.Counter.Recount(state.CountsOf(n.Counts), 1)

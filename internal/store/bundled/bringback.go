@@ -3,9 +3,12 @@ package bundled
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"iter"
 	"path"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -70,7 +73,18 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 		if err := begins(); err != nil {
 			return n, err
 		}
-		err := r.s.putGone(v, map[bundle.Name]*bundle.Gone{p.name: p.gone.Without(r.stamp)})
+		list := p.gone.Without(r.stamp)
+		lost, err := r.s.withoutBlobs(p, list)
+		if err != nil {
+			return n, err
+		}
+		if !lost.IsEmpty() {
+			list = list.With(list.Sum, 0, lost)
+		}
+		err = r.s.putGone(v, map[bundle.Name]*bundle.Gone{p.name: list})
+		if err == nil {
+			n.NoBlob += int64(lost.GetCardinality())
+		}
 		after := r.s.view()
 		defer after.release()
 		cerr := back(after, p, &n)
@@ -78,6 +92,32 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 	}
 	n.Done = true
 	return n, r.s.files.Sync()
+}
+
+// withoutBlobs returns the members that are gone from a part, and would not be by a list, of which the file of the blob
+// is missing: in a HOME from a backup, which has no blobs that were put aside, or after a power cut that kept
+// neither of the names of one. Such a revision cannot be read, so it is not brought back.
+func (s *Store) withoutBlobs(p *part, list *bundle.Gone) (*roaring.Bitmap, error) {
+	lost := roaring.New()
+	if p.Blobs == 0 {
+		return lost, nil
+	}
+	number := int64(-1)
+	for e, err := range p.RevisionsFrom(0) {
+		if err != nil {
+			return nil, err
+		}
+		if number++; e.Flags&bundle.FlagBlob == 0 || !p.gone.Has(number) || list.Has(number) {
+			continue
+		}
+		switch _, err := s.files.Stat(layout.Blob(e.OID, e.TID)); {
+		case errors.Is(err, fs.ErrNotExist):
+			lost.Add(uint32(number))
+		case err != nil:
+			return nil, err
+		}
+	}
+	return lost, nil
 }
 
 // hasAside reports whether something can be brought back that was removed with a stamp; 0: any.

@@ -3,8 +3,10 @@ package bundled_test
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -98,5 +100,71 @@ func TestListOfAMissingBundle(t *testing.T) {
 	}
 	if r, err := s.Load(1); err != nil || r.Serial != all[2].TID() {
 		t.Errorf("object 1 is of %s, %v", r.Serial, err)
+	}
+}
+
+// TestARevisionWithoutItsBlobStaysRemoved: the file of a blob that a pack has put aside is missing, as in a HOME
+// that was restored. The rest of the pack comes back; the revision of the blob does not, and there is nothing left to
+// bring back.
+func TestARevisionWithoutItsBlobStaysRemoved(t *testing.T) {
+	t.Parallel()
+	for _, missing := range []bool{false, true} {
+		s, disk := newStore(t)
+		all := storetest.Chain([]zodb.OID{1}, []zodb.OID{1, 2}, []zodb.OID{1, 2})
+		for _, x := range all {
+			x := x.(*storetest.Txn)
+			x.Blob = "journal/staged-" + x.Tid.String()
+			if _, err := vfs.Put(disk, x.Blob, []byte(x.Blob), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		first, second := all[0].TID(), all[1].TID()
+		err := errors.Join(s.Put(store.A, all, new(store.Progress)), s.SetLast(store.A, all[2].TID()))
+		for empty := false; err == nil && !empty; {
+			_, empty, err = s.Thaw(100)
+		}
+		if err == nil {
+			_, err = s.Remove(5, store.Removal{Revisions: []store.Revisions{{OID: 1, TIDs: []zodb.TID{first, second}}, {OID: 2, TIDs: []zodb.TID{second}}}})
+		}
+		if err = errors.Join(err, s.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		if missing {
+			for name := range vfs.Walk(disk, "A/blobs") {
+				if strings.Contains(name, second.String()) {
+					if err := disk.Remove(name); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		r := s.BringBack(0)
+		defer r.Close()
+		var sum store.Restored
+		for range 10 {
+			n, err := r.Step(10, func() error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum.Revisions, sum.NoBlob, sum.Blobs, sum.Done = sum.Revisions+n.Revisions, sum.NoBlob+n.NoBlob, sum.Blobs+n.Blobs, n.Done
+			if n.Done {
+				break
+			}
+		}
+		want := store.Restored{Done: true, Counts: store.Counts{Revisions: 3, Blobs: 2}}
+		if missing {
+			want = store.Restored{Done: true, NoBlob: 1, Counts: store.Counts{Revisions: 2, Blobs: 1}}
+		}
+		if sum != want {
+			t.Errorf("missing %t: %+v, want %+v", missing, sum, want)
+		}
+		if _, _, err := s.Get(layout.Revision(1, second)); errors.Is(err, fs.ErrNotExist) != missing {
+			t.Errorf("missing %t: the revision: %v", missing, err)
+		}
+		for _, n := range []layout.Name{layout.Revision(1, first), layout.Revision(2, second)} {
+			if _, _, err := s.Get(n); err != nil {
+				t.Errorf("missing %t: %v", missing, err)
+			}
+		}
 	}
 }

@@ -39,7 +39,7 @@ type history struct {
 	least float64
 	blob  func(tid zodb.TID) string // makes the file of a transaction's blob, and returns its name, or ""; nil: no blobs
 	// unsure are revisions that were put aside when the power was cut. Their blobs may be lost: a file is put aside by a
-	// rename, which may keep neither name.
+	// rename, which may keep neither name. Then they are not brought back.
 	unsure map[layout.Name]bool
 }
 
@@ -227,9 +227,27 @@ func (h *history) tend(each func() error) error {
 	return errors.New("it does not end")
 }
 
+// lose gives up revisions of which a power cut has lost the blob.
+func (h *history) lose(s *bundled.Store) {
+	for n := range h.unsure {
+		if !h.there(n) || h.txns[n.TID].Blob == "" || h.txns[n.TID].OIDs[0] != n.OID {
+			continue
+		}
+		_, _, err := s.Get(n)
+		f, _, berr := s.OpenBlob(n.OID, n.TID)
+		if berr == nil {
+			_ = f.Close() // it was only opened
+		}
+		if errors.Is(err, fs.ErrNotExist) && errors.Is(berr, fs.ErrNotExist) {
+			h.gone[n] = 0
+		}
+	}
+}
+
 // check compares a store with the right content.
 func (h *history) check(s *bundled.Store) error {
 	ctx := context.Background()
+	h.lose(s)
 	var want, got []string
 	for tid, x := range h.txns {
 		if n := layout.Transaction(tid); h.there(n) {
@@ -287,9 +305,6 @@ func (h *history) checkBlobs(s *bundled.Store) error {
 			continue
 		}
 		f, _, err := s.OpenBlob(n.OID, tid)
-		if errors.Is(err, fs.ErrNotExist) && h.unsure[n] {
-			continue
-		}
 		if err != nil {
 			return fmt.Errorf("blob of %s: %w", n, err)
 		}
