@@ -9,8 +9,10 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -181,21 +183,31 @@ const (
 	maxWitnesses = 1000
 )
 
-// witness names the pack, too: backups before and after it may end with the same transaction.
+// witness names the snapshot, too: backups before and after a pack may end with the same transaction.
 func witness(m *Manifest) string {
-	line := m.TID.String() + " minimal"
+	sum := "minimal"
 	if m.TransactionSHA256 != nil {
-		line = m.TID.String() + " " + m.TransactionSHA256.String()
+		sum = m.TransactionSHA256.String()
 	}
-	if m.Packed > 0 {
-		line += " packed " + m.Packed.String()
-	}
-	return line
+	return m.TID.String() + " " + sum + " " + m.SnapshotAt.UTC().Format(time.RFC3339Nano)
 }
 
+// remembers reports whether the backup was made of this HOME, with the A that it has.
 func (h *home) remembers(m *Manifest) bool {
 	b, err := h.fs.ReadFile(witnessFile)
-	return err == nil && slices.Contains(strings.Split(string(b), "\n"), witness(m))
+	return err == nil && slices.Contains(strings.Split(string(b), "\n"), witness(m)) && !h.hasAnotherA()
+}
+
+// hasAnotherA reports whether A was put in the place of the one that the storage had when it was open. The next open
+// notices that, too, and voids the witnesses. Where nothing tells, it is the same.
+func (h *home) hasAnotherA() bool {
+	mark, err := histfile.Read(h.fs)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	is, err := vfs.Identify(h.fs, string(store.A))
+	is.Changed = 0 // with each name in it
+	return err != nil || is != mark.A
 }
 
 // remember adds a backup to the witnesses.
