@@ -62,6 +62,9 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	home, err := openHome(o.home)
 	if err != nil {
+		if _, other := openHome(o.dir); other == nil {
+			return hint(err, "the storage comes last: dirstorage salvage DIR %s, where DIR has the files that were moved out of it", shellWord(o.dir))
+		}
 		return err
 	}
 	lock, err := home.Lock("misc/lock")
