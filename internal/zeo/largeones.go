@@ -17,6 +17,22 @@ type largeOnes struct {
 	some  atomic.Bool // there is one; nearly no storage has any
 	mu    sync.Mutex
 	sizes map[zodb.OID]int // guarded by mu
+	next  int              // guarded by mu: the largest of late, see unknown
+	small int              // guarded by mu: reads of others since
+}
+
+// smallOnes is how many records in a row that are not large halve the length that is expected of an unknown one.
+const smallOnes = 64
+
+// unknown returns the length that the record of an object may have that was not read before: where many different
+// large ones are loaded, this is the bound of the memory for all that are read at once.
+func (l *largeOnes) unknown() int {
+	if !l.some.Load() {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next
 }
 
 // of returns the length of the record of an object; 0: it is not known as large.
@@ -38,8 +54,12 @@ func (l *largeOnes) read(oid zodb.OID, n int) {
 	defer l.mu.Unlock()
 	if n < largeBytes {
 		delete(l.sizes, oid)
+		if l.small++; l.small >= smallOnes {
+			l.next, l.small = l.next/2, 0
+		}
 		return
 	}
+	l.next, l.small = max(l.next, n), 0
 	if l.sizes == nil {
 		l.sizes = make(map[zodb.OID]int)
 	}

@@ -98,3 +98,80 @@ func TestLargeObjectsAreRememberedInBounds(t *testing.T) {
 		t.Errorf("%d are remembered", n)
 	}
 }
+
+// standingReads is a storage whose reads stand still until go on.
+type standingReads struct {
+	zodb.Storage
+	stand  atomic.Bool
+	now    atomic.Int64
+	goesOn chan struct{}
+}
+
+func (s *standingReads) LoadBefore(ctx context.Context, oid zodb.OID, tid zodb.TID) (*zodb.Revision, error) {
+	if s.stand.Load() {
+		s.now.Add(1)
+		<-s.goesOn
+	}
+	return s.Storage.LoadBefore(ctx, oid, tid)
+}
+
+func (s *standingReads) LoadBeforeCached(zodb.OID, zodb.TID) (zodb.Revision, bool) {
+	return zodb.Revision{}, false
+}
+
+// TestUnknownLargeRecordsAreReadInBounds: many clients load different records that were not read before, of a storage
+// with large ones. At most two of 8 MB are read at once with a memory of 64 MB, and after many small ones as many as ever.
+func TestUnknownLargeRecordsAreReadInBounds(t *testing.T) {
+	t.Parallel()
+	s := &standingReads{Storage: openStorage(t, memoryHome(t), engine.Options{}), goesOn: make(chan struct{})}
+	ts := serve(t, Options{Clock: time.Now, Limits: Limits{Memory: 64 << 20}, Storages: []StorageOptions{{Name: "1", Storage: s}}})
+	const clients, each = 5, 4
+	var all []*rawClient
+	for range clients {
+		all = append(all, ts.client(wire.Pickle))
+	}
+	tid := all[0].commit(1, 0, "x")
+	known := &ts.order[0].largeOnes
+	for _, tt := range []struct {
+		name    string
+		before  func()
+		bounded bool
+	}{
+		{"nothing is known", func() {}, false},
+		{"of 8 MB", func() { known.read(2, 8<<20) }, true},
+		{"after small ones", func() {
+			for range 4 * smallOnes {
+				known.read(1, 100)
+			}
+		}, false},
+	} {
+		tt.before()
+		s.now.Store(0)
+		s.stand.Store(true)
+		for _, c := range all {
+			for range each {
+				c.request("loadBefore", zodb.OID(1), tid+1)
+			}
+		}
+		eventually(t, "the others wait", func() bool { return s.now.Load()+int64(ts.budgets.reads.Waiting()) == clients*each })
+		if n := s.now.Load(); n == 0 || n <= 2 != tt.bounded {
+			t.Errorf("%s: %d reads at once; bounded: %v", tt.name, n, tt.bounded)
+		}
+		s.stand.Store(false)
+		for range s.now.Load() {
+			s.goesOn <- struct{}{}
+		}
+		for _, c := range all {
+			for answers := 0; answers < each; {
+				m := c.message()
+				if m.Name == "invalidateTransaction" || m.Name == "info" {
+					continue
+				}
+				answers++
+				if m.Name != ".reply" || m.Flag != int64(0) {
+					t.Fatalf("%v", m)
+				}
+			}
+		}
+	}
+}

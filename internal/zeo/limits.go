@@ -31,6 +31,7 @@ type budgets struct {
 	message   int64 // bytes of the largest message
 	values1   int   // bytes that the values of a usual request take
 	valuesMax int   // bytes that those of any may take
+	read      int64 // bytes of the record for which a read of reads is meant
 	spool     int64 // bytes of records that an open transaction keeps in memory
 	kept      int   // bytes of the largest buffer that an outbox keeps for later
 	sure      int64 // bytes of each pool that are sure for a connection
@@ -57,6 +58,7 @@ func newBudgets(l Limits) *budgets {
 		valuesMax: int(min(l.Memory/64, 16<<20)),
 		spool:     SpoolSize(l.Memory),
 	}
+	b.read = max(l.Memory/8/max(8, min(l.Memory>>23, 128)), 1)
 	perConnection := l.Memory / 8 / int64(max(l.Connections, 1))
 	b.sure = max(2<<10, min(perConnection/16, 64<<10))
 	b.kept = int(max(16<<10, min(perConnection, 1<<20)))
@@ -240,11 +242,20 @@ func (k *portion) end() {
 }
 
 // reading runs f, which reads from the storage, when it is its turn.
-func (c *conn) reading(ctx context.Context, f func()) error {
-	if err := c.has.reads.Take(ctx, 1); err != nil {
+func (c *conn) reading(ctx context.Context, f func()) error { return c.readingMany(ctx, 1, f) }
+
+// readingUnknown is reading for a record for which there is no memory yet: all that are read at once have no more than
+// an eighth of the memory, if they are as long as the last ones. Who waits here waits for the disk, not for clients.
+func (c *conn) readingUnknown(ctx context.Context, f func()) error {
+	turns := 1 + (int64(c.hub.largeOnes.unknown())-1)/c.srv.budgets.read
+	return c.readingMany(ctx, max(1, min(turns, c.has.reads.Most())), f)
+}
+
+func (c *conn) readingMany(ctx context.Context, turns int64, f func()) error {
+	if err := c.has.reads.Take(ctx, turns); err != nil {
 		return err
 	}
-	defer c.has.reads.Give(1)
+	defer c.has.reads.Give(turns)
 	f()
 	return nil
 }

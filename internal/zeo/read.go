@@ -91,9 +91,17 @@ func (p *place) end() {
 	p.memory.end()
 }
 
+// readingInto is reading for a record of an object that goes to a place.
+func (c *conn) readingInto(ctx context.Context, p *place, f func()) error {
+	if p.memory.n > 0 {
+		return c.reading(ctx, f)
+	}
+	return c.readingUnknown(ctx, f)
+}
+
 // loadBeforeFile loads a revision that may have to be read from the disk.
-func (c *conn) loadBeforeFile(ctx context.Context, oid zodb.OID, tid zodb.TID) (rev *zodb.Revision, err error) {
-	if err := c.reading(ctx, func() { rev, err = c.hub.storage.LoadBefore(ctx, oid, tid) }); err != nil {
+func (c *conn) loadBeforeFile(ctx context.Context, p *place, oid zodb.OID, tid zodb.TID) (rev *zodb.Revision, err error) {
+	if err := c.readingInto(ctx, p, func() { rev, err = c.hub.storage.LoadBefore(ctx, oid, tid) }); err != nil {
 		return nil, err
 	}
 	return rev, err
@@ -112,7 +120,7 @@ func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 		}
 		for {
 			sight := h.sight()
-			rev, err := c.loadBeforeFile(ctx, oid, tid)
+			rev, err := c.loadBeforeFile(ctx, place, oid, tid)
 			if err != nil {
 				return r.fail(err)
 			}
@@ -155,7 +163,7 @@ func (c *conn) loadSerial(r *request, a *arguments) error {
 		for {
 			var data []byte
 			var err error
-			if err := c.reading(ctx, func() { data, err = c.hub.storage.LoadSerial(ctx, oid, tid) }); err != nil {
+			if err := c.readingInto(ctx, place, func() { data, err = c.hub.storage.LoadSerial(ctx, oid, tid) }); err != nil {
 				return err
 			}
 			if err != nil {
