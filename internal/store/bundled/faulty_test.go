@@ -114,8 +114,25 @@ func (z *faulty) open() error {
 	return s.Sync()
 }
 
-// endProcess kills the process, or cuts the power, and opens the store again.
-func (z *faulty) endProcess(powerCut bool) error {
+// endProcess kills the process, or cuts the power, and opens the store again; that may end in the same ways.
+func (z *faulty) endProcess() error {
+	for range 20 {
+		z.restart(z.r.IntN(2) == 0)
+		if z.r.IntN(3) == 0 {
+			z.disk.CrashAt(z.disk.Ops() + 1 + z.r.IntN(25))
+		}
+		err := z.open()
+		if _, crashed := z.disk.Stat("A"); !errors.Is(crashed, crashfs.ErrCrashed) {
+			z.disk.CrashAt(0)
+			return err
+		}
+		z.log = append(z.log, "  in the open")
+	}
+	return errors.New("it is never open")
+}
+
+// restart gives the disk to another process.
+func (z *faulty) restart(powerCut bool) {
 	z.failAt = 0
 	z.disk.CrashAt(0)
 	if powerCut {
@@ -132,7 +149,6 @@ func (z *faulty) endProcess(powerCut bool) error {
 	}
 	z.disk.SetClock(z.now)
 	z.log = append(z.log, fmt.Sprintf("  the process ends, power cut %t", powerCut))
-	return z.open()
 }
 
 // do does some work until it is done. Something may go wrong in it, once or more often.
@@ -165,7 +181,7 @@ func (z *faulty) do(name string, work func() error) error {
 // afterwards is between an error of some work and its repetition: the process ends, or goes on.
 func (z *faulty) afterwards(err error) error {
 	if errors.Is(err, crashfs.ErrCrashed) {
-		if err := z.endProcess(z.r.IntN(2) == 0); err != nil {
+		if err := z.endProcess(); err != nil {
 			return err
 		}
 		if z.r.IntN(3) == 0 {
@@ -176,7 +192,7 @@ func (z *faulty) afterwards(err error) error {
 	z.errors++
 	switch {
 	case z.h.s.Failure() != nil, z.r.IntN(5) == 0:
-		return z.endProcess(z.r.IntN(2) == 0)
+		return z.endProcess()
 	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		if z.r.IntN(3) == 0 {
 			z.seen, z.failAt = 0, 1+z.r.IntN(20)
