@@ -11,14 +11,20 @@ import (
 )
 
 // handOn leaves a mark in the new HOME that no HOME can have made itself. It holds the
-// last transaction of the old copy, of which clients may know: the history that begins
-// when the new one is opened has to begin after it, even if the clock is behind then.
+// last transaction of the old copy and of all backups, of which clients may know: the history that begins
+// when the new one is opened has to begin after it, even if the clock is behind then. So the backups that come are
+// newer than those of the history that was given up.
 func (r *run) handOn() error {
-	if r.old == nil {
-		return nil
+	last := r.o.Plan.Chain[len(r.o.Plan.Chain)-1]
+	mark := histfile.Mark{Identity: last.Identity}
+	for _, m := range r.o.Repository.Backups {
+		if m.Identity == last.Identity {
+			mark.TID = max(mark.TID, m.TID)
+		}
 	}
-	identity := r.o.Plan.Chain[len(r.o.Plan.Chain)-1].Identity
-	mark := histfile.Mark{Identity: identity, TID: r.lastOfOld(identity)}
+	if r.old != nil {
+		mark.TID = max(mark.TID, r.lastOfOld(last.Identity))
+	}
 	if err := histfile.Write(r.home, mark, vfs.SyncOptions{File: true, Dir: true}); err != nil {
 		return err
 	}
