@@ -28,6 +28,7 @@ type display struct {
 	master   *os.File
 	terminal *os.File
 	cmd      *exec.Cmd
+	before   unix.Termios  // the settings of the terminal before the program began
 	read     chan struct{} // closed when nobody writes any more
 
 	mu      sync.Mutex
@@ -41,6 +42,7 @@ func newDisplay(t *testing.T, columns uint16, env []string, args ...string) *dis
 	d.master, d.terminal = openTerminal(t, columns)
 	d.cmd.Stdin, d.cmd.Stdout, d.cmd.Stderr = d.terminal, d.terminal, d.terminal
 	d.cmd.Env = append(append(d.cmd.Env, "TERM=xterm"), env...)
+	d.before = d.settings()
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +192,6 @@ func TestWatchOnATerminal(t *testing.T) {
 			t.Run(fmt.Sprint(name, " ", columns), func(t *testing.T) {
 				t.Parallel()
 				d := newDisplay(t, uint16(columns), nil, tc.args...)
-				before := d.settings()
 				d.await(columns, tc.want)
 				d.resize(45, 20)
 				d.await(45, tc.want)
@@ -212,8 +213,8 @@ func TestWatchOnATerminal(t *testing.T) {
 				if err := d.cmd.Wait(); err != nil {
 					t.Errorf("it ended with %v", err)
 				}
-				if after := d.settings(); after != before {
-					t.Errorf("the settings of the terminal are %+v, and were %+v", after, before)
+				if after := d.settings(); after != d.before {
+					t.Errorf("the settings of the terminal are %+v, and were %+v", after, d.before)
 				}
 				text := d.all()
 				if !strings.HasPrefix(text, enterScreen) || strings.Count(text, eraseBelow) != 3 {

@@ -3,6 +3,7 @@ package zeo
 import (
 	"crypto/tls"
 	"errors"
+	"net"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -26,6 +27,10 @@ func TestDownloadEndsWithARevokedCertificate(t *testing.T) {
 		writer.Close()
 		eventually(t, "it is gone", func() bool { return ts.Connections() == 0 })
 		c := ts.client(e)
+		// Else the system may take the whole blob before the client reads it.
+		if err := c.conn.(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+			t.Fatal(err)
+		}
 		c.request("sendBlob", zodb.OID(1), tid)
 		if first := c.message(); first.Name != "receiveBlobStart" {
 			t.Fatalf("the first message is %q", first.Name)
