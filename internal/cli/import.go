@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +31,7 @@ type importCommand struct {
 	verb          string // of messages; "": import
 	tls           clientTLS
 	loader        *engine.Loader // of a new HOME, which open has not opened then
-	log           *slog.Logger   // of HOME, which is opened more than once; nil: not yet
+	log           *onceLog       // of HOME, which is opened more than once; nil: not yet
 }
 
 func newImport(e *env) *cobra.Command {
@@ -301,12 +300,9 @@ func (o *importCommand) openStorage(ctx context.Context, e *env) (*engine.Storag
 
 func (o *importCommand) engineOptions(e *env) engine.Options {
 	if o.log == nil {
-		o.log = e.logger()
-		if !o.follow { // which opens it once, and goes on for months
-			o.log = newOnceLog(o.log)
-		}
+		o.log = newOnceLog(e.logger())
 	}
-	options := engine.Options{Logger: o.log, History: engine.HistoryCopied}
+	options := engine.Options{Logger: o.log.open(), History: engine.HistoryCopied}
 	if o.ignoreSpace {
 		options.Reserve = ignoredReserve
 	}

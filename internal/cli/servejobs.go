@@ -23,6 +23,8 @@ type servedStorage struct {
 	s    *serving
 	name string
 	home vfs.FS
+	// unkept is why there is no room for records of damage; nil: there is.
+	unkept error
 }
 
 // Pack packs, and records the run.

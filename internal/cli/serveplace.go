@@ -37,6 +37,9 @@ func (s *serving) examine(ctx context.Context, st config.Storage) error {
 		return nil
 	}
 	for _, finding := range report.Findings {
+		if finding.Kind == "no-journal" && home.Settings.Filesystem.Sync {
+			continue // the open warns of it, and takes care
+		}
 		level := slog.LevelInfo
 		switch finding.Grade {
 		case doctor.OK:

@@ -39,6 +39,8 @@ type serverState struct {
 	Certificates []certificateEnd `json:"certificates,omitempty"`
 	// Found is damage that a job found and could not record: the disk was full, or read-only.
 	Found *runs.Run `json:"found,omitempty"`
+	// Unkept is why no room could be kept for records of damage at the start; empty: it could.
+	Unkept string `json:"unkept,omitempty"`
 }
 
 // certificateEnd is the end of a certificate, or of a revocation list.
@@ -69,6 +71,11 @@ func (s *serving) state(storage string) serverState {
 	for _, st := range s.conf.Storages {
 		if st.Name == storage {
 			state.Repository = st.Repository
+		}
+	}
+	for _, st := range s.open.all() {
+		if p, ok := st.Storage.(*servedStorage); ok && st.Name == storage && p.unkept != nil {
+			state.Unkept = p.unkept.Error()
 		}
 	}
 	if s.certs != nil {

@@ -26,12 +26,12 @@ func (s *serving) openStorages(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(err, storage.Close())
 		}
+		served := &servedStorage{Storage: storage, s: s, name: st.Name, home: home}
 		if !st.ReadOnly && !s.conf.ReadOnly {
-			if err := runs.Reserve(home, runs.InHome); err != nil {
-				s.log.Debug("no room is kept for records of damage", "storage", st.Name, "err", err)
+			if served.unkept = runs.Reserve(home, runs.InHome); served.unkept != nil {
+				s.log.Warn("no room is kept for records of damage: damage that a job finds on a full disk is forgotten when the server ends", "storage", st.Name, "path", home.Path(runs.InHome), "err", served.unkept)
 			}
 		}
-		served := &servedStorage{Storage: storage, s: s, name: st.Name, home: home}
 		s.open.add(zeo.StorageOptions{Name: st.Name, Storage: served, BlobDir: st.BlobDir, ReadOnly: st.ReadOnly, NoGC: st.NoGC})
 		if err := s.watch(st, storage); err != nil {
 			return err

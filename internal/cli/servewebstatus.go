@@ -21,7 +21,7 @@ func (s *serving) homeStatus(ctx context.Context, st zeo.StorageOptions) *homeSt
 		h.Activity = storageActivity(&a, st.Name)
 	}
 	if n := s.backups.of(ctx, s.e, h); n != nil {
-		h.Backup, h.Jobs, h.Place = n.backup, n.jobs, n.place
+		h.take(n)
 	}
 	h.addFound()
 	return h

@@ -235,6 +235,7 @@ type homeStatus struct {
 	Unopened string `json:"unopened,omitempty"`
 	unsound  bool   // because of damage
 	withoutA bool   // because A is missing, of which check says nothing else
+	unkept   bool   // no room is kept for records of damage, as a server does
 	silent   bool   // because the process that has it open does not answer
 	// Disk is the room of HOME on the disk; nil: it was not measured.
 	Disk *engine.DiskUse `json:"disk,omitempty"`

@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/doctor"
 	"github.com/dirstorage/dirstorage/internal/metrics"
 	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -65,7 +66,7 @@ func (st *homeStatus) lookAround(ctx context.Context, e *env, repository string)
 		return err
 	}
 	n.backup.compare(st.LastTID, e.Now())
-	st.Backup, st.Jobs, st.Place = n.backup, n.jobs, n.place
+	st.take(n)
 	st.addFound()
 	return nil
 }
@@ -77,7 +78,7 @@ func readNotes(ctx context.Context, e *env, path, identity, repository string) (
 	if err != nil {
 		return &homeNotes{backup: &backupState{Error: err.Error()}}, nil
 	}
-	n := &homeNotes{jobs: readJobs(home, identity, storeOf(repositoryIn(path, repository))), place: doctor.Place(home, e.Mount)}
+	n := &homeNotes{jobs: readJobs(home, identity, storeOf(repositoryIn(path, repository))), place: doctor.Place(home, e.Mount), unkept: !runs.Reserved(home, runs.InHome)}
 	n.backup, err = readBackups(ctx, path, identity, repository)
 	return n, err
 }

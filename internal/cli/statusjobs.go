@@ -58,6 +58,12 @@ type homeNotes struct {
 	backup *backupState
 	jobs   []jobState
 	place  []doctor.Finding
+	// unkept: no room is kept for records of damage.
+	unkept bool
+}
+
+func (st *homeStatus) take(n *homeNotes) {
+	st.Backup, st.Jobs, st.Place, st.unkept = n.backup, n.jobs, n.place, n.unkept
 }
 
 // addFound adds the damage to the record of check that only the server knows.
@@ -152,6 +158,10 @@ func (st *homeStatus) jobProblems(add addProblem) {
 	if d := check.Damage; d != nil && d.Check != nil && d.Broken() == 0 {
 		add("dangling", warning, "dirstorage check "+home+" lists the objects that refer to them: change these, or bring the missing ones back from a backup that has them; a check without any ends this",
 			"objects are missing to which others refer; the check of %s has %s", human.FormatTime(d.Ended, time.Local), firstOf(d.Check, d.Check.Dangling))
+	}
+	if st.unkept && st.Server != nil && st.Server.Unkept != "" {
+		add("record_room", warning, "make room, or make misc/runs writable to the user of the server; the next check, backup or pack keeps it then, or a restart",
+			"no room is kept for records of damage (%s): damage found on a full disk is forgotten when the server ends", brief(st.Server.Unkept))
 	}
 	for _, j := range st.Jobs {
 		again := map[runs.Job]string{

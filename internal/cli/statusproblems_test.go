@@ -106,10 +106,11 @@ func TestEachProblemIsTold(t *testing.T) {
 		"unusable record": {func(st *homeStatus) {
 			st.Jobs = []jobState{{Job: runs.Verify, Error: "unexpected end"}}
 		}, "record", warning, "the record of the job verify is left out, it cannot be used: unexpected end"},
-		"in memory":       {func(st *homeStatus) { st.Place = placedOn("tmpfs") }, "memory_file_system", severe, "mount: tmpfs at /srv: everything is in memory"},
-		"read-only mount": {func(st *homeStatus) { st.Place = placedOn("ext4", "ro") }, "read_only", severe, "mount: ext4 at /srv is mounted with ro"},
-		"volatile":        {func(st *homeStatus) { st.Place = placedOn("overlay", "volatile") }, "overlay_volatile", severe, "fsync does nothing"},
-		"local locks":     {func(st *homeStatus) { st.Place = placedOn("nfs4", "nolock") }, "nfs_local_locks", severe, "mounted with nolock"},
+		"no room for records": {func(st *homeStatus) { st.unkept, st.Server.Unkept = true, "no space left" }, "record_room", warning, `no room is kept for records of damage \(no space left\)`},
+		"in memory":           {func(st *homeStatus) { st.Place = placedOn("tmpfs") }, "memory_file_system", severe, "mount: tmpfs at /srv: everything is in memory"},
+		"read-only mount":     {func(st *homeStatus) { st.Place = placedOn("ext4", "ro") }, "read_only", severe, "mount: ext4 at /srv is mounted with ro"},
+		"volatile":            {func(st *homeStatus) { st.Place = placedOn("overlay", "volatile") }, "overlay_volatile", severe, "fsync does nothing"},
+		"local locks":         {func(st *homeStatus) { st.Place = placedOn("nfs4", "nolock") }, "nfs_local_locks", severe, "mounted with nolock"},
 		"spread": {func(st *homeStatus) {
 			st.Place = []doctor.Finding{{Check: "mount", Kind: "spread", Seen: "A is elsewhere", Means: "no rename", Do: "keep it there"}}
 		}, "spread", severe, "A is elsewhere"},

@@ -202,9 +202,15 @@ func Reserve(f vfs.FS, dir string) error {
 	return w.reserve()
 }
 
+// Reserved reports whether the file of [Reserve] is there.
+func Reserved(f vfs.FS, dir string) bool {
+	info, err := f.Stat(reserveIn(dir))
+	return err == nil && info.Size >= reserveSize
+}
+
 func (w *Writer) reserve() error {
 	name := reserveIn(w.o.Dir)
-	if info, err := w.o.FS.Stat(name); err == nil && info.Size >= reserveSize {
+	if Reserved(w.o.FS, w.o.Dir) {
 		return nil
 	}
 	f, err := vfs.CreateAnew(w.o.FS, name)

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dirstorage/dirstorage/internal/vfs"
+)
+
+// TestServeWarnsOnceOfAFileSystemWithoutAJournal, or not at all where there is one. Who does without fsync
+// hears of it, too.
+func TestServeWarnsOnceOfAFileSystemWithoutAJournal(t *testing.T) {
+	t.Parallel()
+	for name, sync := range map[string]string{"with fsync": "sync: 1\n", "without fsync": "sync: 0\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			home := importedHome(t)
+			file := filepath.Join(home, "config", "settings")
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := strings.Replace(string(text), "\nsync: 1\n", "\n"+sync, 1)
+			if err := os.WriteFile(file, []byte(changed), 0o600); err != nil || !strings.Contains(changed, "\n"+sync) {
+				t.Fatal(err, changed)
+			}
+			want := 0
+			if vfs.WithoutJournal(home) {
+				want = 1
+			}
+			s := startWeb(t, home)
+			s.end()
+			if n := strings.Count(s.log.String(), "no journal"); n != want {
+				t.Errorf("%d warnings of the journal, want %d\n%s", n, want, s.log.String())
+			}
+		})
+	}
+}
+
+// TestServeWarnsThatNoRoomIsKeptForRecords, once, and status and the page tell it until the room is there.
+func TestServeWarnsThatNoRoomIsKeptForRecords(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	reserve := filepath.Join(home, "misc", "runs", "reserve")
+	if err := os.RemoveAll(reserve); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(reserve, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := startWeb(t, home)
+	if n := strings.Count(s.log.String(), "no room is kept for records of damage"); n != 1 {
+		t.Errorf("%d warnings, want one\n%s", n, s.log.String())
+	}
+	if codes, _, text := toldBy2(t, home); !slices.Contains(codes, "record_room") || !strings.Contains(text, "no room is kept for records of damage (") {
+		t.Errorf("status: %q\n%s", codes, text)
+	}
+	page := ""
+	for range 1000 { // it looks every two seconds
+		if _, page = s.ask("/web/", nil); strings.Contains(page, "no room is kept for records of damage (") {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if !strings.Contains(page, "no room is kept for records of damage (") {
+		t.Errorf("the page:\n%s", page)
+	}
+	if err := os.RemoveAll(reserve); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, "0 damaged", "check", home)
+	if codes, _, _ := toldBy2(t, home); slices.Contains(codes, "record_room") {
+		t.Errorf("after a check has kept the room: %q", codes)
+	}
+	s.end()
+}
