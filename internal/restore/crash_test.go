@@ -305,6 +305,32 @@ func testCrashDuringRestoreLeavesTheTargetGood(t *testing.T, format string) {
 	}
 }
 
+// TestARestoreThatHadJustBegunGoesOn: of the directories that it made, a power cut leaves any.
+func TestARestoreThatHadJustBegunGoesOn(t *testing.T) {
+	_, repo, tids := closedChain(t, "bundled")
+	p := planTo(t, repo, tids[0])
+	run := func(f vfs.FS) error {
+		_, err := restore.Run(t.Context(), restore.Options{Repository: repo, Plan: p, Parent: f, Name: "home", Now: time.Now, Workers: 1})
+		return err
+	}
+	for at := range 20 {
+		f := crashfs.New(int64(at))
+		f.CrashAt(f.Ops() + at + 1)
+		if err := run(f); !errors.Is(err, crashfs.ErrCrashed) {
+			t.Fatalf("crash at %d: %v", at, err)
+		}
+		for seed := range uint32(8) {
+			left := f.Crashed(crashfs.Random(seed))
+			if err := run(left); err != nil {
+				t.Fatalf("crash at %d, seed %d: run again: %v", at, seed, err)
+			}
+			if err := wholeHome(t, left, "home", tids[0]); err != nil {
+				t.Fatalf("crash at %d, seed %d: %v", at, seed, err)
+			}
+		}
+	}
+}
+
 // TestCrashDuringDeltaLeavesTheTargetGood does the same to a restore that brings
 // an old copy up to date: there is always the old one or the new one.
 func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {

@@ -89,7 +89,11 @@ func (r *run) resumeOrBegin() error {
 			return errors.Join(err, r.discard())
 		}
 	}
-	if err := r.save(); err != nil {
+	err := r.home.SyncDir(".") // the state says that they are there
+	if err == nil {
+		err = r.save()
+	}
+	if err != nil {
 		return errors.Join(err, r.discard())
 	}
 	return p.SyncDir(path.Dir(r.work))
