@@ -290,8 +290,11 @@ func TestUndoOfABeginningIsHarmless(t *testing.T) {
 	}
 }
 
-// broughtBack returns a HOME in which nothing but config and A is.
-func broughtBack(t *testing.T) *crashfs.FS {
+// handedOn is a transaction that clients may know, later than the last one of a HOME that was restored.
+func handedOn(last zodb.TID) zodb.TID { return last + 1000*60<<32 }
+
+// broughtBack returns a HOME in which nothing but config and A is, and the mark of a restore.
+func broughtBack(t *testing.T, restored bool) *crashfs.FS {
 	t.Helper()
 	f := crashfs.New(1)
 	o := engine.OnFS(engine.Options{NoControlSocket: true, SegmentSize: 64 << 10}, f)
@@ -307,7 +310,17 @@ func broughtBack(t *testing.T) *crashfs.FS {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := vfs.RemoveAll(f, "home/misc"); err != nil {
+	m, err := histfile.Read(vfs.Sub(f, "home"))
+	if err == nil {
+		err = vfs.RemoveAll(f, "home/misc")
+	}
+	if err == nil && restored {
+		err = f.Mkdir("home/misc")
+	}
+	if err == nil && restored {
+		err = histfile.Write(vfs.Sub(f, "home"), histfile.Mark{Identity: m.Identity, TID: handedOn(m.TID), Restored: m.TID}, vfs.SyncOptions{})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := f.SyncAll(); err != nil {
@@ -319,6 +332,11 @@ func broughtBack(t *testing.T) *crashfs.FS {
 // TestABeginningIsNeitherLostNorRepeated stops the first start at each operation, by a
 // kill and by a power cut, and the next one too.
 func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
+	t.Run("copied", func(t *testing.T) { testABeginningIsNeitherLostNorRepeated(t, false) })
+	t.Run("restored", func(t *testing.T) { testABeginningIsNeitherLostNorRepeated(t, true) })
+}
+
+func testABeginningIsNeitherLostNorRepeated(t *testing.T, restored bool) {
 	t.Parallel()
 	open := func(f *crashfs.FS) (*engine.Storage, error) {
 		return engine.Open(context.Background(), "", engine.OnFS(engine.Options{NoControlSocket: true, SegmentSize: 64 << 10}, vfs.Sub(f, "home")))
@@ -330,9 +348,12 @@ func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
 		}
 		return err
 	}
-	n := 1
-	for ; ; n++ {
-		f := broughtBack(t)
+	n, step := 1, 1
+	if restored {
+		step = 3 // the same operations
+	}
+	for ; ; n += step {
+		f := broughtBack(t, restored)
 		f.CrashAt(f.Ops() + n)
 		if err := start(f); err == nil {
 			break
@@ -346,8 +367,8 @@ func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
 					if err != nil {
 						t.Fatalf("operation %d: %v", n, err)
 					}
-					if got := len(beginnings(t, s)); got != 1 {
-						t.Errorf("operation %d: %d beginnings", n, got)
+					if list := beginnings(t, s); len(list) != 1 || restored && list[0].TID <= handedOn(list[0].Previous) {
+						t.Errorf("operation %d: beginnings: %+v", n, list)
 					}
 					if engine.Load(t, s, 0) != string(pickletest.Record("root")) {
 						t.Error("the root was changed")

@@ -38,6 +38,10 @@ type Mark struct {
 	File     vfs.Identity `json:"file"`              // of the anchor
 	A        vfs.Identity `json:"a"`                 // without Changed
 	Differs  bool         `json:"differs,omitempty"` // see dirstorage.Storage.DiffersFromSource
+	// Restored is the last transaction of a HOME as it was restored, until its history begins. Past is one that
+	// this begins after, where it is due.
+	Restored zodb.TID `json:"restored,omitempty"`
+	Past     zodb.TID `json:"past,omitempty"`
 }
 
 // MeaninglessError says that there is a file, and that it is no mark.

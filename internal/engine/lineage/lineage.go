@@ -107,7 +107,7 @@ func (l *Lineage) Inspect() {
 		return
 	}
 	l.mark = mark
-	l.past = max(l.past, l.mark.TID)
+	l.past = max(l.past, l.mark.TID, l.mark.Past)
 	file, err := vfs.Identify(l.o.Home.FS, histfile.AnchorNames()[l.mark.Anchor])
 	switch {
 	case l.mark.Differs && !l.mark.Due:
@@ -170,13 +170,17 @@ func (l *Lineage) Begin(ctx context.Context) error {
 		l.o.Log.Warn("it cannot be told whether this HOME was brought back; the next start finds out", "err", l.err)
 		return unlessItDiffers(l.mark.Differs, l.err)
 	}
-	if l.reason != "" {
+	var asRestored zodb.TID
+	if l.mark.Restored == last && l.mark.Identity == l.o.Home.Identity {
+		asRestored = last // then the backups are those that the restore has handed on
+	}
+	if l.reason != "" && asRestored == 0 {
 		l.doubtBackups()
 	}
 	reason, due, differs := l.reason, l.reason != "" && last != 0, l.mark.Differs
 	if l.reason == "" && l.mark.Due && l.mark.TID == last {
 		reason, due = "an Open was interrupted when it was to begin", true
-	} else if due && !l.Note(histfile.Mark{TID: last, Due: true, Differs: differs}) {
+	} else if due && !l.Note(histfile.Mark{TID: last, Due: true, Differs: differs, Past: l.past, Restored: asRestored}) {
 		return unlessItDiffers(differs, fmt.Errorf("%s cannot be written", l.o.Home.FS.Path(histfile.Name)))
 	}
 	if due {
