@@ -181,6 +181,7 @@ func (c *creation) reference() (*Manifest, error) {
 	}
 	var ref, newest *Manifest
 	var reasons []error
+	var unknown []string // backups
 	for i := len(c.repo.Backups) - 1; i >= 0 && ref == nil; i-- {
 		m := c.repo.Backups[i]
 		if m.Identity != c.home.identity || m.original {
@@ -196,11 +197,16 @@ func (c *creation) reference() (*Manifest, error) {
 		if err == nil && (c.home.undeleted.Running || m.Undeleted != c.home.undeleted.ID() || m.Undeleted != newest.Undeleted) {
 			err = fmt.Errorf("files came back to older transactions (salvage, or pack --undelete) after backup %s, which lacks them", m.Name)
 		}
-		if err == nil {
-			ref = m
-		} else {
+		if e, ok := errors.AsType[*unknownError](err); ok {
+			unknown = append(unknown, e.names...)
+		} else if err != nil {
 			reasons = append(reasons, err)
+		} else {
+			ref = m
 		}
+	}
+	if len(unknown) > 0 { // one reason, which may be that of all
+		reasons = append(reasons, &unknownError{unknown})
 	}
 	if ref == nil {
 		if c.o.Kind == "" {

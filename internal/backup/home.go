@@ -8,11 +8,9 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
-	"github.com/dirstorage/dirstorage/internal/histfile"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -39,6 +37,7 @@ type home struct {
 	// undeleted describes files that came back, and belong to old
 	// transactions.
 	undeleted pack.Undeleted
+	witnesses *witnesses
 }
 
 // openHome opens the source of a backup. The caller closes it.
@@ -71,6 +70,7 @@ func openHome(f vfs.FS) (h *home, err error) {
 	if h.undeleted, err = pack.ReadUndeleted(f); err != nil {
 		return nil, err
 	}
+	h.witnesses, _ = readWitnesses(f) // if they cannot be read, there are none
 	var x [3]uint64
 	for i, n := range []layout.Name{layout.XSerial, layout.XOID, layout.XPacked} {
 		b, place, err := h.a.Get(n)
@@ -134,96 +134,42 @@ func (h *home) whole(ctx context.Context) iter.Seq2[string, error] {
 	}
 }
 
-// proveReference returns an error if the storage does not contain the
-// transaction with which a backup ends: then that is of another history, though
-// of the same identity, and nothing can build upon it. Nor can it if a pack may have removed from
-// the backup what the storage has.
+// proveReference returns an error if nothing tells that a backup has all that the storage has of the transactions up
+// to its last one: it may be of another history, though of the same identity; or the storage was packed before it
+// was put back, or files came back to it. Then nothing can build upon the backup.
 func (h *home) proveReference(m *Manifest) error {
 	if m.TID == 0 {
 		return nil
 	}
-	remembered := h.remembers(m)
-	switch {
-	case m.Packed > h.packed:
+	if m.Packed > h.packed {
 		return fmt.Errorf("backup %s is packed up to %s, and the storage to %s: it was put back to the state before a pack", m.Name, m.Packed, h.packed)
-	case m.Packed > 0 && !remembered:
-		// The storage may have been put back to before that pack. A backup since lacks revisions that the storage has,
-		// and an increment would not have them, because they are older than it.
-		return fmt.Errorf("%s does not tell of backup %s, so the storage may have revisions that a pack had removed when that was made", witnessFile, m.Name)
 	}
-	if !h.full() {
-		if remembered {
-			return nil
+	if h.full() {
+		b, _, err := h.a.Get(layout.Transaction(m.TID))
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && m.TID <= h.packed && m.TransactionSHA256 != nil:
+			// It was packed away.
+		case errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("the storage has no transaction %s: it was put back to an earlier state since backup %s", m.TID, m.Name)
+		case err != nil:
+			return err
+		case !sameSum(transactionSum(b), m.TransactionSHA256):
+			return fmt.Errorf("transaction %s differs from that of backup %s: the storage was put back to an earlier state since", m.TID, m.Name)
 		}
-		return fmt.Errorf("class Minimal keeps no transactions, and %s does not tell of backup %s, so nothing tells whether it is of this history", witnessFile, m.Name)
 	}
-	b, _, err := h.a.Get(layout.Transaction(m.TID))
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && m.TID <= h.packed && m.TransactionSHA256 != nil && remembered:
-		return nil
-	case errors.Is(err, fs.ErrNotExist) && m.TID <= h.packed:
-		return fmt.Errorf("transaction %s was packed away, so nothing tells whether backup %s is of this history", m.TID, m.Name)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the storage has no transaction %s: it was put back to an earlier state since backup %s", m.TID, m.Name)
-	case err != nil:
-		return err
-	case !sameSum(transactionSum(b), m.TransactionSHA256):
-		return fmt.Errorf("transaction %s differs from that of backup %s: the storage was put back to an earlier state since", m.TID, m.Name)
+	if !h.witnesses.has(m) {
+		return &unknownError{[]string{m.Name}}
 	}
 	return nil
 }
 
-// witnessFile remembers the last transactions of backups, so that a pack does not make a full
-// backup necessary; and for class Minimal, which keeps none. It is not in config or A, so no copy of the storage has
-// it: one that is put back to an earlier state starts without. Where A alone is put
-// back, the next start voids its content.
-const (
-	witnessFile  = "misc/backed-up"
-	witnessAside = "misc/backed-up.new"
-	maxWitnesses = 1000
-)
+// unknownError says that the storage does not tell of backups, the newest first.
+type unknownError struct{ names []string }
 
-// witness names the snapshot, too: backups before and after a pack may end with the same transaction.
-func witness(m *Manifest) string {
-	sum := "minimal"
-	if m.TransactionSHA256 != nil {
-		sum = m.TransactionSHA256.String()
+func (e *unknownError) Error() string {
+	text := fmt.Sprintf("%s does not tell of backup %s", witnessFile, e.names[0])
+	if older := len(e.names) - 1; older > 0 {
+		text += fmt.Sprintf(" and %s", human.Number(int64(older), "older one"))
 	}
-	return m.TID.String() + " " + sum + " " + m.SnapshotAt.UTC().Format(time.RFC3339Nano)
-}
-
-// remembers reports whether the backup was made of this HOME, with the A that it has.
-func (h *home) remembers(m *Manifest) bool {
-	b, err := h.fs.ReadFile(witnessFile)
-	return err == nil && slices.Contains(strings.Split(string(b), "\n"), witness(m)) && !h.hasAnotherA()
-}
-
-// hasAnotherA reports whether A was put in the place of the one that the storage had when it was open. The next open
-// notices that, too, and voids the witnesses. Where nothing tells, it is the same.
-func (h *home) hasAnotherA() bool {
-	mark, err := histfile.Read(h.fs)
-	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist)
-	}
-	is, err := vfs.Identify(h.fs, string(store.A))
-	is.Changed = 0 // with each name in it
-	return err != nil || is != mark.A
-}
-
-// remember adds a backup to the witnesses.
-func (h *home) remember(m *Manifest) error {
-	if m.TID == 0 || h.remembers(m) {
-		return nil
-	}
-	b, err := h.fs.ReadFile(witnessFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	var lines []string
-	if text := strings.TrimSpace(string(b)); text != "" {
-		lines = strings.Split(text, "\n")
-	}
-	lines = append(lines, witness(m))
-	text := strings.Join(lines[max(0, len(lines)-maxWitnesses):], "\n") + "\n"
-	return vfs.WriteFileAtomic(h.fs, witnessAside, witnessFile, []byte(text), vfs.SyncOptions{File: true, Dir: true})
+	return text + ", so the storage may have files of older transactions that it lacks"
 }

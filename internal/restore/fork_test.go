@@ -2,8 +2,10 @@ package restore_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -28,6 +31,43 @@ func copyOf(t *testing.T, home string) string {
 		t.Fatal(err)
 	}
 	return to
+}
+
+// aByHand puts a copy of the A of another HOME into the place of the one that is there, and leaves all else.
+func aByHand(t *testing.T, home, from string) {
+	t.Helper()
+	for _, dir := range []string{"A", "misc/snapshot", "misc/snapshot-taken"} {
+		if err := os.RemoveAll(filepath.Join(home, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.CopyFS(filepath.Join(home, "A"), os.DirFS(filepath.Join(from, "A"))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// asSuccessor has a HOME tell of the backups of another one, as if its A were that one's.
+func asSuccessor(t *testing.T, home, of string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(of, "misc/backed-up"))
+	var text strings.Builder
+	var a vfs.Identity
+	if err == nil {
+		a, err = vfs.Identify(directory(t, home), "A")
+	}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		fmt.Fprintf(&text, "%s %d-%d-%d\n", strings.Join(fields[:3], " "), a.Ino, a.Born, a.Volume)
+	}
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(home, "misc"), 0o777)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(home, "misc/backed-up"), []byte(text.String()), 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // closed closes a storage.
@@ -73,9 +113,7 @@ func TestAFullBackupOfAnotherHistoryTakesNoPlace(t *testing.T) {
 		w.store(0, "N.")
 		last := w.serials[0]
 		below := backUp(t, home, repository, backup.Incremental).Backup
-		closed(t, s)
-		older := copyOf(t, home)
-		s = enginetest.Open(t, home, engine.Options{})
+		older := restoredFrom(t, repository, below)
 		packed(t, s, last)
 		backUp(t, home, repository, backup.Full)
 		closed(t, s)
@@ -110,11 +148,7 @@ func TestAWitnessIsOfAPack(t *testing.T) {
 		last := w.serials[0]
 		good := backUp(t, home, repository, backup.Full).Backup
 		closed(t, s)
-		older := copyOf(t, home)
-		witnesses, err := os.ReadFile(filepath.Join(home, "misc/backed-up"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		older, pristine := copyOf(t, home), copyOf(t, home)
 		s = enginetest.Open(t, home, engine.Options{})
 		w.s = s
 		packed(t, s, last)
@@ -130,9 +164,7 @@ func TestAWitnessIsOfAPack(t *testing.T) {
 		if _, err := w.s.Pack(t.Context(), zodb.PackOptions{Time: w.serials[0].Time()}); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(older, "misc/backed-up"), witnesses, 0o666); err != nil { // this copy was noticed
-			t.Fatal(err)
-		}
+		asSuccessor(t, older, pristine) // this copy was noticed
 		if m := backUp(t, older, repository, "").Backup; m.Reference == nil || m.Reference.Name != good.Name {
 			t.Errorf("made %s upon %+v, want one upon %s", m.Name, m.Reference, good.Name)
 		}

@@ -233,33 +233,20 @@ func (f *forks) putBack() {
 func (f *forks) byHand() {
 	f.t.Helper()
 	if len(f.copies) == 0 || f.r.IntN(2) == 0 {
-		to := f.path("copy")
-		if err := os.CopyFS(to, os.DirFS(f.home)); err != nil {
-			f.t.Fatal(err)
-		}
+		to := copyOf(f.t, f.home)
 		f.copies = append(f.copies, to)
-		f.log = append(f.log, "  copied")
+		f.log = append(f.log, "  copied to "+filepath.Base(filepath.Dir(to)))
 		return
 	}
 	from := f.copies[f.r.IntN(len(f.copies))]
 	f.lost++
 	if f.r.IntN(2) == 0 {
-		f.log = append(f.log, "  goes on in a copy of "+filepath.Base(from))
-		f.home = f.path("home")
-		if err := os.CopyFS(f.home, os.DirFS(from)); err != nil {
-			f.t.Fatal(err)
-		}
+		f.log = append(f.log, "  goes on in a copy of "+filepath.Base(filepath.Dir(from)))
+		f.home = copyOf(f.t, from)
 		return
 	}
-	f.log = append(f.log, "  has A of "+filepath.Base(from))
-	for _, dir := range []string{"A", "misc/snapshot", "misc/snapshot-taken"} {
-		if err := os.RemoveAll(filepath.Join(f.home, dir)); err != nil {
-			f.t.Fatal(err)
-		}
-	}
-	if err := os.CopyFS(filepath.Join(f.home, "A"), os.DirFS(filepath.Join(from, "A"))); err != nil {
-		f.t.Fatal(err)
-	}
+	f.log = append(f.log, "  has A of "+filepath.Base(filepath.Dir(from)))
+	aByHand(f.t, f.home, from)
 }
 
 func (f *forks) step() {

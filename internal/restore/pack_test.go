@@ -90,6 +90,7 @@ func TestPackBetweenNeedsNoFullBackup(t *testing.T) {
 	before, packed := packedPair(t, tid(t, "03F6ED202AAAAAAA"))
 	store := objstore.NewDir(directory(t, t.TempDir()))
 	full := backUp(t, before, store, backup.Full).Backup
+	asSuccessor(t, packed, before)
 	inc := backUp(t, packed, store, backup.Incremental).Backup
 	if inc.Reference.TID != full.TID || inc.Packed <= full.TID || inc.ProblemCount != 0 {
 		t.Fatalf("%+v", inc)
@@ -147,13 +148,7 @@ func TestPackThatTakesTheReferenceNeedsItsWitness(t *testing.T) {
 	if _, err := tryBackUp(t.Context(), packed, store, backup.Incremental); !errors.Is(err, backup.ErrNoReference) {
 		t.Fatalf("without a witness: %v", err)
 	}
-	b, err := os.ReadFile(filepath.Join(before, "misc", "backed-up"))
-	if err == nil {
-		err = errors.Join(os.MkdirAll(filepath.Join(packed, "misc"), 0o777), os.WriteFile(filepath.Join(packed, "misc", "backed-up"), b, 0o644))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	asSuccessor(t, packed, before)
 	inc := backUp(t, packed, store, backup.Incremental).Backup
 	repo := openRepository(t, store)
 	p, err := repo.Newest(inc.Identity)

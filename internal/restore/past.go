@@ -3,6 +3,7 @@ package restore
 import (
 	"encoding/hex"
 
+	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/histfile"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/store"
@@ -10,13 +11,20 @@ import (
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// handOn leaves a mark in the new HOME that no HOME can have made itself. It holds the
+// handOn leaves in the new HOME what the old one has told of backups, unless it is of another format, and a mark that no
+// HOME can have made itself. It holds the
 // last transaction of the old copy and of all backups, of which clients may know: the history that begins
 // when the new one is opened has to begin after it, even if the clock is behind then. So the backups that come are
 // newer than those of the history that was given up.
 func (r *run) handOn() error {
 	last := r.o.Plan.Chain[len(r.o.Plan.Chain)-1]
 	mark := histfile.Mark{Identity: last.Identity}
+	if !r.convert {
+		if err := backup.HandOn(r.home, r.o.Plan); err != nil {
+			return err
+		}
+		mark.Restored = r.result.TID
+	}
 	for _, m := range r.o.Repository.Backups {
 		if m.Identity == last.Identity {
 			mark.TID = max(mark.TID, m.TID)

@@ -154,7 +154,11 @@ func (r *run) unused(s state) bool {
 	for _, err := range vfs.Walk(home, "journal") {
 		return errors.Is(err, fs.ErrNotExist) // else there is a log
 	}
-	if u, err := pack.ReadUndeleted(home); err != nil || u.ID() != "" {
+	handedOn := ""
+	if !r.convert {
+		handedOn = r.o.Plan.Chain[len(r.o.Plan.Chain)-1].Undeleted
+	}
+	if u, err := pack.ReadUndeleted(home); err != nil || u.ID() != handedOn {
 		return false
 	}
 	if info, err := home.Stat(snapfile.Name); !s.Closed.IsZero() && (err != nil || !info.ModTime.Equal(s.Closed)) {

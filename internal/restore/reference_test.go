@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -149,10 +148,7 @@ func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
 		w.store(1, "N.")
 	})
 	backUp(t, home, repository, backup.Full)
-	older := filepath.Join(t.TempDir(), "older")
-	if err := os.CopyFS(older, os.DirFS(home)); err != nil {
-		t.Fatal(err)
-	}
+	older := copyOf(t, home)
 	during(home, maps.Clone(serials), func(w *writer) { w.store(1, "K\x01.") })
 	if m := backUp(t, home, repository, "").Backup; m == nil || m.Kind != backup.Incremental {
 		t.Fatalf("made %+v", m)
@@ -161,14 +157,7 @@ func TestMinimalThatWasPutBackIsNoReference(t *testing.T) {
 		at := older
 		if byHand { // a copy of A is put into its place, and all else is left
 			at = home
-			for _, dir := range []string{"A", "misc/snapshot", "misc/snapshot-taken"} {
-				if err := os.RemoveAll(filepath.Join(home, dir)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := os.CopyFS(filepath.Join(home, "A"), os.DirFS(filepath.Join(older, "A"))); err != nil {
-				t.Fatal(err)
-			}
+			aByHand(t, home, older)
 		}
 		during(at, serials, func(w *writer) { w.store(0, "K\x02.") })
 		if m := backUp(t, at, repository, "").Backup; m == nil || m.Kind != backup.Full {
@@ -207,10 +196,7 @@ func TestAPackOfAnotherHistoryIsNoReference(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			older := filepath.Join(t.TempDir(), "older")
-			if err := os.CopyFS(older, os.DirFS(home)); err != nil {
-				t.Fatal(err)
-			}
+			older := copyOf(t, home)
 			s = enginetest.Open(t, home, engine.Options{})
 			if r, err := s.Pack(t.Context(), zodb.PackOptions{Time: last.Time()}); err != nil || r.Objects == 0 {
 				t.Fatal(r, err)
@@ -219,19 +205,11 @@ func TestAPackOfAnotherHistoryIsNoReference(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			at := older
+			at := home
 			if c.byHand {
-				at = home
-				for _, dir := range []string{"A", "misc/snapshot", "misc/snapshot-taken"} {
-					if err := os.RemoveAll(filepath.Join(home, dir)); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if err := os.CopyFS(filepath.Join(home, "A"), os.DirFS(filepath.Join(older, "A"))); err != nil {
-					t.Fatal(err)
-				}
-			} else if err := os.RemoveAll(filepath.Join(older, "misc")); err != nil { // as a restore has it
-				t.Fatal(err)
+				aByHand(t, home, older)
+			} else {
+				at = restoredFrom(t, repository, good)
 			}
 			s = enginetest.Open(t, at, engine.Options{})
 			if c.packed {
@@ -241,7 +219,10 @@ func TestAPackOfAnotherHistoryIsNoReference(t *testing.T) {
 			}
 			w = &writer{t, s, w.serials}
 			w.store(0, "K\x02.")
-			if m := backUp(t, at, repository, "").Backup; m == nil || m.Reference == nil || m.Reference.Name != good.Name {
+			switch m := backUp(t, at, repository, "").Backup; {
+			case c.byHand && m.Kind != backup.Full:
+				t.Errorf("%s: made %s upon %+v, want a full one", what, m.Name, m.Reference)
+			case !c.byHand && (m.Reference == nil || m.Reference.Name != good.Name):
 				t.Errorf("%s: made %s upon %+v, want one upon %s", what, m.Name, m.Reference, good.Name)
 			}
 			got := newestRestored(t, repository)
