@@ -303,7 +303,8 @@ func TestBlobsThatNobodyReadsTakeFewFiles(t *testing.T) {
 			d.quiet(d.frame(false, "sendBlob", zodb.OID(100+i%blobs), tid))
 		}
 	}
-	eventually(t, "some wait", func() bool { return ts.budgets.files.Waiting() > 50 })
+	// One of the connections may be ended for its slowness first, if the others have no file for two seconds.
+	eventually(t, "some wait", func() bool { return ts.budgets.files.Waiting() > 30 })
 	if ts.budgets.files.Free() == 0 {
 		t.Error("no file is left")
 	}
