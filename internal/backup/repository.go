@@ -55,7 +55,7 @@ func Open(ctx context.Context, store objstore.Store) (*Repository, error) {
 			var m *Manifest
 			if m, err = parseManifest(b, name); err == nil {
 				r.Backups = append(r.Backups, m)
-				r.readVerified(ctx, name)
+				r.readVerified(ctx, m)
 				continue
 			}
 		}
@@ -121,17 +121,17 @@ func readSmall(ctx context.Context, store objstore.Store, object string) (b []by
 	return io.ReadAll(io.NewSectionReader(o, 0, o.Size()))
 }
 
-func (r *Repository) readVerified(ctx context.Context, name string) {
-	if _, ok := r.objects[name+verifiedSuffix]; !ok {
+func (r *Repository) readVerified(ctx context.Context, m *Manifest) {
+	if _, ok := r.objects[m.Name+verifiedSuffix]; !ok {
 		return
 	}
 	var v Verified
-	b, err := readSmall(ctx, r.Store, name+verifiedSuffix)
+	b, err := readSmall(ctx, r.Store, m.Name+verifiedSuffix)
 	if err == nil {
 		err = json.Unmarshal(b, &v)
 	}
-	if err == nil { // one that can't be read counts as none: it is a remark only
-		r.Verified[name] = v
+	if err == nil && v.isOf(m) { // one that can't be read counts as none: it is a remark only
+		r.Verified[m.Name] = v
 	}
 }
 

@@ -37,13 +37,21 @@ func (l Level) covers(other Level) bool {
 }
 
 // Verified is the outcome of the last verification of a backup, as NAME.verified.json has it. A bad
-// outcome stays until one that reads as much is good.
+// outcome stays until one that reads as much is good. One of other bytes than the manifest tells of counts as none.
 type Verified struct {
 	When    time.Time `json:"when"`
 	Level   Level     `json:"level"`
 	Percent float64   `json:"percent,omitempty"` // of a sample
 	OK      bool      `json:"ok"`
 	Error   string    `json:"error,omitempty"`
+	// Archive is the sum of the archive, as its manifest had it; nil: it was not noted, so it is not known which
+	// bytes were read.
+	Archive *archive.Sum `json:"archive_sha256,omitempty"`
+}
+
+// isOf reports whether it is about a backup, and not about another one that had its name.
+func (v Verified) isOf(m *Manifest) bool {
+	return v.Archive == nil || *v.Archive == m.Archive.SHA256
 }
 
 // VerifyOptions of [Verify]. Now is mandatory.
@@ -134,7 +142,7 @@ func (v Verified) bad(b, m *Manifest) error {
 // record writes NAME.verified.json. It is a remark: a failure to write it does not change
 // the result.
 func (r *Repository) record(ctx context.Context, m *Manifest, o VerifyOptions, found error) {
-	v := Verified{When: o.Now(), Level: o.Level, OK: found == nil}
+	v := Verified{When: o.Now(), Level: o.Level, OK: found == nil, Archive: &m.Archive.SHA256}
 	if o.Level == LevelSample {
 		v.Percent = o.Percent
 	}

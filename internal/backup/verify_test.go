@@ -131,3 +131,54 @@ func TestABadMemberMakesItsChainBad(t *testing.T) {
 		t.Errorf("the next one is %s, upon %+v; the newest good one is %s", got.Kind, got.Reference, last.Reference.Name)
 	}
 }
+
+// TestAVerificationIsOfTheBytesThatWereRead: two repositories in which backups have the same name are copied over each
+// other. The one that was not verified does not count as good, nor as bad.
+func TestAVerificationIsOfTheBytesThatWereRead(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, engine.CreateOptions{})
+	l.Start(t, 1)
+	l.Write(t, 5)
+	dir, other := t.TempDir(), t.TempDir()
+	m := run(t, options(l.Home, store(t, dir), backup.Full)).Backup
+	if r, _ := verified(t, dir, backup.LevelStructure, 0); !r.Verified[m.Name].OK {
+		t.Fatalf("%+v", r.Verified)
+	}
+	l.Write(t, 5)
+	o := options(l.Home, store(t, other), backup.Full)
+	n := run(t, o).Backup
+	text, err := os.ReadFile(filepath.Join(other, n.Name+".json"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, m.Name+".json"), []byte(strings.ReplaceAll(string(text), n.Name, m.Name)), 0o600)
+	}
+	for _, suffix := range []string{".tar.zst", ".index.zst"} {
+		if err == nil {
+			err = os.Rename(filepath.Join(other, n.Name+suffix), filepath.Join(dir, m.Name+suffix))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaced := func() *backup.Repository {
+		t.Helper()
+		r, err := backup.Open(t.Context(), store(t, dir))
+		if err != nil || len(r.Backups) != 1 || r.Backups[0].TID != n.TID {
+			t.Fatal(r, err)
+		}
+		return r
+	}
+	if v, ok := replaced().Verified[m.Name]; ok {
+		t.Errorf("another backup of that name was verified, and this one: %+v", v)
+	}
+	// Of one by an earlier build it is not known.
+	note := filepath.Join(dir, m.Name+".verified.json")
+	if err := os.WriteFile(note, []byte(`{"when":"2026-11-01T00:00:00Z","level":"data","ok":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v := replaced().Verified[m.Name]; !v.OK || v.Archive != nil {
+		t.Errorf("%+v", v)
+	}
+	if r, out := verified(t, dir, backup.LevelData, 0); out[0].Error != nil || *r.Verified[m.Name].Archive != n.Archive.SHA256 {
+		t.Errorf("%+v, %+v", out, r.Verified)
+	}
+}

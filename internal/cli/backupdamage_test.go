@@ -50,6 +50,26 @@ func TestABackupThatIsKnownAsBadIsNotOffered(t *testing.T) {
 	}
 }
 
+// TestAnOldVerificationIsOfUnknownBytes: one that has no sum of the archive is told with that.
+func TestAnOldVerificationIsOfUnknownBytes(t *testing.T) {
+	t.Parallel()
+	home, repo := importedHome(t), filepath.Join(t.TempDir(), "repo")
+	want(t, exitOK, "full backup", "backup", "full", home, repo)
+	want(t, exitOK, "", "backup", "verify", repo)
+	const unknown = "of which bytes is not known"
+	if _, out, _ := command(t.Context(), "backup", "list", repo); strings.Contains(out.String(), unknown) {
+		t.Error(out)
+	}
+	notes, err := filepath.Glob(filepath.Join(repo, "*.verified.json"))
+	if err != nil || len(notes) != 1 {
+		t.Fatal(notes, err)
+	}
+	if err := os.WriteFile(notes[0], []byte(`{"when":"2026-11-01T00:00:00Z","level":"data","ok":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, unknown, "backup", "list", repo)
+}
+
 // TestABackupBesideADamagedManifest is good, and recorded as such; its status is that of damage, also when
 // nothing has changed, until the damaged backup is put away.
 func TestABackupBesideADamagedManifest(t *testing.T) {

@@ -137,6 +137,9 @@ func printBackups(e *env, r *backup.Repository, storages []listedStorage) error 
 				if !v.OK {
 					verified = "FAILED " + verified
 				}
+				if v.Archive == nil {
+					verified += ", of which bytes is not known"
+				}
 			}
 			fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\t%s\t%s\t%s\n", indent, l.Name, human.FormatTime(l.SnapshotAt, time.Local), l.TID,
 				human.Count(l.Counts.Entries), objectsOf(l.Manifest), human.Bytes(l.Archive.Bytes), verified)
