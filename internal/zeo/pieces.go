@@ -16,6 +16,13 @@ const partPieces = 4
 // filePieces is the same where the kernel sends the content.
 const filePieces = 8
 
+// partsAhead is how many parts may wait, or be read, while one is sent.
+const partsAhead = 2
+
+// filePartsAhead is the same where the kernel sends the content: nothing is held but their places, and the
+// longer one of the two can work the less often it has to wait for the other.
+const filePartsAhead = 16
+
 // pieces are the frames in which the content of a blob is sent. Either the content is read into its
 // place between the heads and tails of the frames, and never copied, or the kernel sends it from the
 // file.
@@ -114,9 +121,14 @@ func (p *pieces) readAhead() iter.Seq2[part, error] {
 			yield(part{}, err)
 			return
 		}
-		free, full := make(chan []byte, 2), make(chan result, 2)
-		free <- nil
-		free <- nil
+		ahead := partsAhead
+		if p.file != nil {
+			ahead = filePartsAhead
+		}
+		free, full := make(chan []byte, ahead), make(chan result, ahead)
+		for range ahead {
+			free <- nil
+		}
 		go func() {
 			defer close(full)
 			next := p.parts()
