@@ -18,6 +18,9 @@ var (
 	ErrClosed = errors.New("storage is closed")
 	// ErrDiskFull: there was no room. Nothing is lost; it goes on when there is.
 	ErrDiskFull = errors.New("disk full")
+	// ErrFreesNothing: a pack of a full disk would take the reserve and give nothing back at once, since
+	// delay_delete keeps its removals. It is refused with an error that matches ErrDiskFull, too.
+	ErrFreesNothing = errors.New("the pack would free nothing now")
 	// ErrScarce: the process or the machine lacked something else at that moment,
 	// descriptors or memory. Nothing is lost; it goes on when there is enough.
 	ErrScarce = errors.New("out of descriptors or memory")

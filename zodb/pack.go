@@ -19,6 +19,8 @@ type PackOptions struct {
 	// SkipBroken goes on if there are objects that cannot be read. All that they
 	// could refer to is kept, which means every object.
 	SkipBroken bool `json:"skip_broken,omitempty"`
+	// IgnoreSpace has the reserve of a full disk taken although the pack frees nothing at once.
+	IgnoreSpace bool `json:"ignore_space,omitempty"`
 	// References writes misc/refs, the index of the references to each object, as a by-product. It
 	// means nothing with NoGC or DryRun, because then the references are not all read. If it fails,
 	// the pack goes on without.
@@ -55,7 +57,8 @@ type PackResult struct {
 	// from bundles that were written again. That of small files is estimated.
 	FreedBytes int64 `json:"freed_bytes"`
 	// LaterBytes is the space of this pack's removals that comes back later: that of files with the
-	// first pack or reclaim after LaterFrom, and that inside bundles when these are written again.
+	// first pack or reclaim after LaterFrom, and that inside bundles when these are written again. Of a
+	// dry run it is all that delay_delete would keep.
 	LaterBytes int64 `json:"later_bytes,omitempty"`
 	// LaterFrom is when delay_delete has passed; zero: it is in the background from now on.
 	LaterFrom time.Time `json:"later_from,omitzero"`

@@ -10,7 +10,8 @@ import (
 )
 
 // TestTheRemedyOfAFullDiskWorks follows the advice of status on a file system without a free byte: with
-// misc/reserve a pack works, without it only after other files were deleted.
+// misc/reserve a pack works, and is refused where it frees nothing; without it only after other files were
+// deleted.
 func TestTheRemedyOfAFullDiskWorks(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t, "48m")
@@ -48,7 +49,11 @@ func TestTheRemedyOfAFullDiskWorks(t *testing.T) {
 	if text := remedy(); !strings.Contains(text, "; or, in the room of misc/reserve, dirstorage pack ") {
 		t.Errorf("with the reserve: %s", text)
 	}
-	want(t, exitOK, "packed to ", "pack", home)
+	code, _, stderr := command(t.Context(), "pack", home)
+	if _, err := os.Stat(reserve); err != nil || code != exitFailed || !strings.Contains(stderr.String(), "the pack would free nothing now") || !strings.Contains(stderr.String(), "hint: nothing was changed; ") {
+		t.Errorf("a pack that frees nothing: status %d, %s; the reserve: %v", code, stderr, err)
+	}
+	want(t, exitOK, "packed to ", "pack", "--ignore-space", home)
 	if _, err := os.Stat(reserve); !os.IsNotExist(err) {
 		t.Errorf("the pack did without the reserve: %v", err)
 	}
@@ -62,7 +67,7 @@ func TestDamageIsRecordedOnAFullDisk(t *testing.T) {
 		"after a run":    func(t *testing.T, home string) { want(t, exitOK, "0 damaged", "check", home) },
 		"after a server": func(t *testing.T, home string) { startWeb(t, home).end() },
 	} {
-		for _, job := range [][]string{{"check"}, {"pack"}} {
+		for _, job := range [][]string{{"check"}, {"pack", "--ignore-space"}} {
 			t.Run(name+", "+job[0], func(t *testing.T) {
 				t.Parallel()
 				disk := smallDisk(t, "48m")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/runs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -26,6 +27,7 @@ type packCommand struct {
 	gc         string
 	dryRun     bool
 	skipBroken bool
+	ignore     bool
 	refs       bool
 	undelete   string
 	reclaim    bool
@@ -57,6 +59,10 @@ written again, in the background, when half of it is gone. --reclaim does not pa
 it removes files for good that were put aside long enough, and writes every bundle
 with such data again. It prints the space given back, and the time of the rest.
 
+On a full disk, while delay_delete is over 0, a pack puts aside what it removes, and only
+removals of earlier packs become free space. If there are none that old, it is refused,
+with status 1: it would use up the room that is left (misc/reserve) for nothing.
+
 If an object cannot be read, nothing is removed, because its references are not
 known. With --skip-broken, every object is kept then, and old revisions go; the exit
 status is 3.`,
@@ -68,7 +74,7 @@ status is 3.`,
 				if !c.Flags().Changed(alone) {
 					continue
 				}
-				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken", "refs", "undelete", "reclaim"} {
+				for _, name := range []string{"keep", "gc", "dry-run", "skip-broken", "ignore-space", "refs", "undelete", "reclaim"} {
 					if name != alone && c.Flags().Changed(name) {
 						return usage("--%s cannot be combined with any option except --json; leave --%s out", alone, name)
 					}
@@ -87,6 +93,7 @@ status is 3.`,
 	c.Flags().StringVar(&o.gc, "gc", "on", "on or off: remove objects that nothing refers to")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "list the objects that would go, by class, and change nothing")
 	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read, and keep everything that they could refer to")
+	c.Flags().BoolVar(&o.ignore, "ignore-space", false, "pack a full disk although nothing would be free at once")
 	c.Flags().BoolVar(&o.refs, "refs", false, "also write the index that makes dirstorage refs quick")
 	c.Flags().StringVar(&o.undelete, "undelete", "", "bring back the files that the pack of `SECONDS`, or all packs, put aside")
 	c.Flags().BoolVar(&o.reclaim, "reclaim", false, "give back now the space of data gone for good")
@@ -94,37 +101,9 @@ status is 3.`,
 	return c
 }
 
-func newGC(e *env) *cobra.Command {
-	o := packCommand{gc: "on", dryRun: true}
-	var report bool
-	c := &cobra.Command{
-		Use:         "gc HOME --report",
-		Annotations: interruptible("nothing was changed; run it again, it begins anew"),
-		Short:       "List the objects that a pack would remove, by class",
-		Long: `List the objects that a pack would remove because nothing refers to them, by class,
-with their number and size, and how much old revisions take; and the space that earlier
-packs have removed and that is not given back yet: how much pack --reclaim would give
-back now, and from when on the rest. It changes nothing; pack removes.`,
-		Example: "  dirstorage gc --report /srv/zodb",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			if !report {
-				return usage("--report is missing; give it, or use pack to remove")
-			}
-			o.home = args[0]
-			return o.run(c.Context(), e)
-		},
-	}
-	c.Flags().BoolVar(&report, "report", false, "print the report")
-	c.Flags().StringVar(&o.keep, "keep", defaultKeep, "as if a pack kept the history since this `TIME`, or of this many days")
-	c.Flags().BoolVar(&o.skipBroken, "skip-broken", false, "go on if objects cannot be read")
-	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	return c
-}
-
 // options reads the flags.
 func (o *packCommand) options(e *env) (zodb.PackOptions, error) {
-	p := zodb.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken, References: o.refs}
+	p := zodb.PackOptions{DryRun: o.dryRun, SkipBroken: o.skipBroken, IgnoreSpace: o.ignore, References: o.refs}
 	switch o.gc {
 	case "on":
 	case "off":
@@ -180,6 +159,9 @@ func (o *packCommand) pack(ctx context.Context, e *env, p zodb.PackOptions) (r z
 		}
 		if ctx.Err() != nil {
 			return r, hint(err, "nothing that is needed was removed, and the storage is sound; the next pack starts over")
+		}
+		if errors.Is(err, zodb.ErrFreesNothing) {
+			return r, hint(err, "nothing was changed; delete other files on the disk, then set delay_delete to 0 in config/settings (docs/operation.md, “The way out of a full disk”); --ignore-space packs all the same, and takes %s for it", space.ReserveFile)
 		}
 		if isBroken(err) && (!errors.Is(err, fs.ErrPermission) || giveBack(pathIn(err)) == "") {
 			return r, hint(err, "nothing was removed; dirstorage check %s shows the damage, and with --skip-broken old revisions go all the same", o.home)
@@ -365,6 +347,7 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 		w.printf("removed for good: %s that earlier packs had put aside\n", human.Number(r.Purged, "file"))
 	}
 	if o.dryRun {
+		printLater(w, &r)
 		printReclaimable(e, w, r.Removed)
 	} else {
 		printFreed(w, &r)

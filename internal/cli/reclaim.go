@@ -91,6 +91,13 @@ func printReclaimable(e *env, w *printer, r *zodb.Removed) {
 	printAside(w, slices.DeleteFunc(slices.Clone(r.Aside), func(a zodb.Aside) bool { return a.Until.Before(now) }))
 }
 
+// printLater prints, before a pack, that delay_delete keeps the space of its removals.
+func printLater(w *printer, r *zodb.PackResult) {
+	if r.LaterBytes > 0 {
+		w.printf("of that, nothing would be free space at once: a pack now puts it aside until %s (delay_delete)\n", human.FormatTime(r.LaterFrom, time.Local))
+	}
+}
+
 // printFreed prints how much of a pack's removals is free space now, and how much later.
 func printFreed(w *printer, r *zodb.PackResult) {
 	w.printf("freed %s", human.Bytes(r.FreedBytes))

@@ -56,7 +56,8 @@ func TestDeltaOntoAMountPointIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// TestPackAfterAnImportThatIgnoresSpace: there is the reserve, so a pack works with nothing free.
+// TestPackAfterAnImportThatIgnoresSpace: there is the reserve, so a pack works with nothing free, if it is
+// told to although it frees nothing.
 func TestPackAfterAnImportThatIgnoresSpace(t *testing.T) {
 	t.Parallel()
 	volume := t.TempDir()
@@ -70,7 +71,7 @@ func TestPackAfterAnImportThatIgnoresSpace(t *testing.T) {
 			sleep 1
 		done
 		df --output=avail "$2"
-		"$1" pack --keep 0 "$2/home"
+		"$1" pack --ignore-space --keep 0 "$2/home"
 		rm "$2/full"
 		"$1" check "$2/home"`, "sh", self.Path, volume, hometest.FileStorage(t, "undo.fs"))
 	c.Env = self.Env

@@ -136,7 +136,7 @@ func (st *homeStatus) makeRoom() string {
 	pack := "dirstorage pack " + shellWord(st.Home)
 	if f, err := vfs.OS(st.Home); err == nil {
 		if _, err := f.Stat(space.ReserveFile); err == nil {
-			return others + "; or, in the room of " + space.ReserveFile + ", " + pack + ", once: it gives back the removals older than delay_delete, and its own only if that is 0 (docs/operation.md, “The way out of a full disk”)"
+			return others + "; or, in the room of " + space.ReserveFile + ", " + pack + ", once: it gives back the removals older than delay_delete, and its own only if that is 0; a pack that would free nothing is refused (docs/operation.md, “The way out of a full disk”)"
 		}
 	}
 	return "first " + others + "; then " + pack + ": without " + space.ReserveFile + " it finds no room for its own files on a full disk"

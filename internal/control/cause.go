@@ -40,6 +40,7 @@ func kinds() map[string]error {
 	return map[string]error{
 		"locked":        vfs.ErrLocked,
 		"full":          zodb.ErrDiskFull,
+		"frees-nothing": zodb.ErrFreesNothing,
 		"scarce":        zodb.ErrScarce,
 		"read-only":     zodb.ErrReadOnly,
 		"snapshot-mode": zodb.ErrSnapshotMode,

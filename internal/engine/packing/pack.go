@@ -38,6 +38,9 @@ func removed(r *zodb.PackResult) bool {
 // steps aside. An object that a transaction begins to refer to while the pack runs is
 // kept.
 //
+// On a full disk that gets nothing back at once, since delay_delete keeps the removals, a pack is refused:
+// the error matches zodb.ErrFreesNothing and ErrDiskFull. With IgnoreSpace it takes the reserve all the same.
+//
 // If room, descriptors or memory are lacking, the pack waits for a while, and Progress
 // says so; the error is ErrDiskFull or ErrScarce if that was in vain.
 //
@@ -51,7 +54,7 @@ func (s *Packer) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult,
 	if !s.o.Home.Full {
 		return zodb.PackResult{}, fmt.Errorf("pack: %w: a storage of class Minimal has no history", zodb.ErrUnsupported)
 	}
-	release, err := s.beginMaintenance(ctx)
+	release, err := s.beginMaintenance(ctx, func(ctx context.Context) (bool, error) { return s.worthTheReserve(ctx, o) })
 	if err != nil {
 		return zodb.PackResult{}, err
 	}
@@ -70,6 +73,9 @@ func (s *Packer) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult,
 		return run.result, fmt.Errorf("pack: %w", vfs.WithFull(err))
 	}
 	if o.DryRun {
+		if delay := s.o.Home.Settings.Storage.DelayDelete; delay != 0 && run.result.Bytes > 0 {
+			run.result.LaterBytes, run.result.LaterFrom = run.result.Bytes, s.o.Clock().Add(delay).UTC().Truncate(time.Second)
+		}
 		if space, err := s.o.Store.Space(ctx); err == nil { // else the report does without
 			run.result.Removed = space.Removed.Public(space.Inside, s.o.Home.Settings.Storage.DelayDelete)
 		}
@@ -95,7 +101,9 @@ func (s *Packer) afterPack() {
 
 // beginMaintenance waits for its turn, because there is one pack or undelete at a
 // time, and goes on with a pack that was interrupted.
-func (s *Packer) beginMaintenance(ctx context.Context) (release func(), err error) {
+//
+// On a full disk it gives up the reserve, unless worth, which may be nil, says that it is not worth it.
+func (s *Packer) beginMaintenance(ctx context.Context, worth func(context.Context) (bool, error)) (release func(), err error) {
 	if err := s.o.State.Writable(); err != nil {
 		return nil, err
 	}
@@ -111,7 +119,16 @@ func (s *Packer) beginMaintenance(ctx context.Context) (release func(), err erro
 		release()
 		return nil, err
 	}
-	s.o.Space.MakeRoom(roomForPack)
+	give := true
+	if worth != nil {
+		if give, err = worth(ctx); err != nil {
+			release()
+			return nil, err
+		}
+	}
+	if give {
+		s.o.Space.MakeRoom(roomForPack)
+	}
 	// Close waits for the call that has the turn; a later one finds it closed.
 	if err = s.o.State.Writable(); err == nil {
 		if err = s.finishLeft(ctx); err != nil {

@@ -20,7 +20,7 @@ func (s *Packer) Reclaim(ctx context.Context) (purged store.Occupied, err error)
 	if !s.o.Home.Full {
 		return purged, fmt.Errorf("reclaim: %w: a storage of class Minimal has no history", zodb.ErrUnsupported)
 	}
-	release, err := s.beginMaintenance(ctx)
+	release, err := s.beginMaintenance(ctx, s.givesBack)
 	if err != nil {
 		return purged, err
 	}

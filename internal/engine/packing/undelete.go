@@ -21,7 +21,7 @@ func (s *Packer) Undelete(ctx context.Context, stamp int64) (zodb.UndeleteResult
 	if !s.o.Home.Full {
 		return zodb.UndeleteResult{}, fmt.Errorf("undelete: %w", zodb.ErrUnsupported)
 	}
-	release, err := s.beginMaintenance(ctx)
+	release, err := s.beginMaintenance(ctx, nil)
 	if err != nil {
 		return zodb.UndeleteResult{}, err
 	}

@@ -147,6 +147,17 @@ func GiveUpReserve(f vfs.FS) bool { return f.Remove(ReserveFile) == nil }
 // ForSnapshot is how much has to be free for a snapshot, if the reserve is to be kept.
 const ForSnapshot = 1 << 20
 
+// TakesReserve reports whether [Watch.MakeRoom] would give up the reserve, and so little is free that it is
+// not made again at once.
+func (w *Watch) TakesReserve(room uint64) bool {
+	info, err := w.o.FS.Stat(ReserveFile)
+	if err != nil {
+		return false
+	}
+	sp, err := w.o.FS.Space()
+	return err == nil && (sp.FreeBytes < room || w.o.State.NeedsRoom(w.Room())) && sp.FreeBytes < 4*uint64(info.Size)
+}
+
 // MakeRoom gives up the reserve for a caller that makes room, or saves the data, if less
 // than room bytes are free, or a full disk keeps the flush from going on.
 func (w *Watch) MakeRoom(room uint64) {
