@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/snapshot"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -181,7 +182,12 @@ first and looks for misc/snapshot then; snapshot run does that by itself. An
 incremental copy by time stamps has to record the time of modification of
 misc/snapshot, read while the lock is held.
 
-The exit status is 4 if the storage is in snapshot mode already.`,
+A storage that nobody has open is a snapshot already, after a roll forward if it was
+not closed cleanly. It prints shutdown then, with status 0, as often as it is called;
+--code is not used, with a warning. The snapshot ends when somebody opens the storage,
+unless misc/sublock is held.
+
+The exit status is 4 if somebody entered snapshot mode already and has not left it.`,
 		Example: "  dirstorage snapshot enter /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -194,6 +200,9 @@ The exit status is 4 if the storage is in snapshot mode already.`,
 			if err != nil {
 				return err
 			}
+			if code != "" && now.Code == snapfile.Shutdown {
+				e.note("warning: the storage was closed, so there is no mode to enter, and --code %s is not used: the snapshot ends when somebody opens the storage, unless misc/sublock is held\n", shellWord(code))
+			}
 			if asJSON {
 				return e.printJSON(now)
 			}
@@ -201,7 +210,7 @@ The exit status is 4 if the storage is in snapshot mode already.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&code, "code", "", "a `name` for it, without which it cannot be left; default: made up")
+	c.Flags().StringVar(&code, "code", "", "a `name` to enter it under; leave --code has to give the same; default: made up")
 	c.Flags().StringVar(&conf, "snapshot-conf", "", "a `FILE` to use instead of HOME/config/snapshot.conf")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: code, moment and last transaction of the snapshot")
 	return c
