@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,11 +61,23 @@ func (o *createCommand) run(_ context.Context, e *env) error {
 		o.format = engine.DefaultFormat(zodb.Class(o.class))
 	}
 	if err := createHome(o.home, engine.CreateOptions{Class: zodb.Class(o.class), Format: o.format, Set: set}); err != nil {
-		return err
+		return takenPlace(o.home, err)
 	}
 	if o.json {
 		return e.printJSON(createReport{o.home, o.class, o.format})
 	}
 	_, err := fmt.Fprintf(e.Stdout, "created %s (%s, %s)\n", o.home, o.class, o.format)
 	return err
+}
+
+// takenPlace adds the way out to the error of creating a storage in a place that is not vacant.
+func takenPlace(home string, err error) error {
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if _, oerr := openHome(home); oerr == nil {
+		name := shellWord(home)
+		return hint(err, "nothing was changed: use it as it is (dirstorage serve %s, dirstorage status %s), or give the new one another name", name, name)
+	}
+	return hint(err, "nothing was changed: give an empty directory, or a name that does not exist yet")
 }

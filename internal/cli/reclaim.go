@@ -75,7 +75,7 @@ func (o *packCommand) sayGivenBack(e *env, r *engine.ReclaimResult) error {
 // printAside prints the removals that can still be undeleted, and until when.
 func printAside(w *printer, list []zodb.Aside) {
 	for _, a := range list {
-		w.printf("set aside until %s: %s by pack %d\n", human.FormatTime(a.Until, time.Local), human.Bytes(a.Bytes), a.Stamp)
+		w.printf("put aside until %s: %s by pack %d\n", human.FormatTime(a.Until, time.Local), human.Bytes(a.Bytes), a.Stamp)
 	}
 }
 
@@ -106,7 +106,7 @@ func printFreed(w *printer, r *zodb.PackResult) {
 	case r.LaterFrom.IsZero():
 		w.printf("; %s later, when bundles are written again: in the background, or by pack --reclaim", human.Bytes(r.LaterBytes))
 	default:
-		w.printf("; %s later: it is set aside until %s", human.Bytes(r.LaterBytes), human.FormatTime(r.LaterFrom, time.Local))
+		w.printf("; %s later: it is put aside until %s", human.Bytes(r.LaterBytes), human.FormatTime(r.LaterFrom, time.Local))
 	}
 	w.printf("\n")
 }

@@ -20,7 +20,7 @@ func TestReclaimSaysWhatCameBackAndWhatDoesNotYet(t *testing.T) {
 		h.flushed()
 		h.must(exitOK, "pack", "--keep", "0", "HOME")
 		stdout, _ := h.must(exitOK, "pack", "--reclaim", "HOME")
-		if !strings.HasPrefix(stdout, "gave back 0 B\n") || !strings.Contains(stdout, "\nset aside until ") {
+		if !strings.HasPrefix(stdout, "gave back 0 B\n") || !strings.Contains(stdout, "\nput aside until ") {
 			t.Errorf("before delay_delete has passed it says:\n%s", stdout)
 		}
 		var r engine.ReclaimResult
@@ -103,20 +103,20 @@ func TestEveryReportTellsWhatComesBackAndWhen(t *testing.T) {
 		both(t, []string{"format=" + format}, func(t *testing.T, h *packHome) {
 			h.flushed()
 			stdout, _ := h.must(exitOK, "pack", "--keep", "0", "HOME")
-			says(t, stdout, "\nfreed 0 B; ", " later: it is set aside until ")
+			says(t, stdout, "\nfreed 0 B; ", " later: it is put aside until ")
 			stdout, _ = h.must(exitOK, "gc", "--report", "--keep", "0", "HOME")
-			says(t, stdout, "\nset aside until ")
+			says(t, stdout, "\nput aside until ")
 			if strings.Contains(stdout, "--reclaim gives back") || strings.Contains(stdout, "freed") {
 				t.Errorf("it says that something can be given back now:\n%s", stdout)
 			}
 			stdout, _ = h.must(exitOK, "status", "--count", "HOME")
 			if format == "chunky" {
-				says(t, stdout, "\nset aside: ", " frees it, or pack --reclaim\n")
+				says(t, stdout, "\nput aside: ", " frees it, or pack --reclaim\n")
 				return
 			}
-			says(t, stdout, "\nset aside: ", "then it is gone for good\n")
+			says(t, stdout, "\nput aside: ", "then it is gone for good\n")
 			stdout, _ = h.must(exitOK, "status", "HOME")
-			says(t, stdout, "\nset aside: ", "then it is gone for good\n")
+			says(t, stdout, "\nput aside: ", "then it is gone for good\n")
 		})
 		both(t, []string{"format=" + format, "storage.delay_delete=0"}, func(t *testing.T, h *packHome) {
 			h.flushed()

@@ -14,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 type salvageCommand struct {
@@ -68,6 +69,9 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	lock, err := home.Lock("misc/lock")
+	if errors.Is(err, vfs.ErrLocked) {
+		return hint(fmt.Errorf("%w: the storage %s is open in another process: %w", zodb.ErrLocked, home.Path("."), err), "salvage wants a storage that nobody has open: end that process, salvage, then start it again")
+	}
 	if err != nil {
 		return err
 	}

@@ -190,3 +190,29 @@ func TestSalvageWarnsOfADamagedFile(t *testing.T) {
 	}
 	want(t, exitOK, "nothing of it can be put back: 1 damaged file; dirstorage check "+home, "salvage", dir, home)
 }
+
+// TestSalvageOfAnOpenStorageSaysWhichAndWhatToDo: in the words of recover, with a status of 4.
+func TestSalvageOfAnOpenStorageSaysWhichAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	home := enginetest.Home(t, engine.CreateOptions{Format: "bundled"})
+	enginetest.Open(t, home, engine.Options{})
+	code, _, stderr := command(t.Context(), "salvage", t.TempDir(), home)
+	for _, part := range []string{"dirstorage: locked: the storage " + home + " is open in another process: ", "\nhint: salvage wants a storage that nobody has open: "} {
+		if code != exitLocked || !strings.Contains(stderr.String(), part) {
+			t.Errorf("status %d, without %q:\n%s", code, part, stderr)
+		}
+	}
+}
+
+// TestATidInAWrongFormNamesAllForms, also the one with 0x.
+func TestATidInAWrongFormNamesAllForms(t *testing.T) {
+	t.Parallel()
+	home := importedHome(t)
+	for _, args := range [][]string{{"files", "--since", "405E", home}, {"check", "--since", "405E", home}, {"log", "--from", "405E", home}, {"export", "--to", "405E", home, "x"}} {
+		code, _, stderr := command(t.Context(), args...)
+		if code != exitUsage || !strings.Contains(stderr.String(), "16 hexadecimal digits, or 0x and up to 16") {
+			t.Errorf("%q: status %d, it says:\n%s", args, code, stderr)
+		}
+	}
+	want(t, exitOK, "A/", "files", "--since", "0x0", home)
+}

@@ -45,7 +45,7 @@ func wantTID(flag, text string) (zodb.TID, error) {
 	}
 	v, ok := parseID(text)
 	if !ok {
-		return 0, usage("%s %q: want a tid of 16 hexadecimal digits", flag, text)
+		return 0, usage("%s %q: want a tid: 16 hexadecimal digits, or 0x and up to 16", flag, text)
 	}
 	return zodb.TID(v), nil
 }
@@ -69,7 +69,7 @@ func (e *env) parseTID(flag, text string) (zodb.TID, error) {
 	if v, ok := parseID(text); ok {
 		return zodb.TID(v), nil
 	}
-	at, err := e.parseTime(flag+": neither a tid of 16 hexadecimal digits nor a time", text)
+	at, err := e.parseTime(flag+": neither a tid (16 hexadecimal digits, or 0x and up to 16) nor a time", text)
 	return zodb.TIDFromTime(at), err
 }
 

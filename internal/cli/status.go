@@ -55,7 +55,7 @@ original, or a copy of A and config, does not know; it measures the room of HOME
 the disk, part by part; and it shows how much packs have put aside, blobs included,
 and from when on the next pack frees that. Of a HOME of the format bundled that is
 shown in any case: how much is gone for good and not given back yet, and how much is
-set aside, and until when; without --count an estimate if it is not running.`,
+put aside, and until when; without --count an estimate if it is not running.`,
 		Example: "  dirstorage status /srv/zodb\n  dirstorage status --watch --repository /backup/zodb /srv/zodb\n  dirstorage status --count /srv/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -233,7 +233,7 @@ func (st *homeStatus) removedRows(rows *rowList) {
 	for i, a := range r.Aside {
 		name := ""
 		if i == 0 {
-			name = "set aside"
+			name = "put aside"
 		}
 		until := human.FormatTime(a.Until, time.Local)
 		if r.InBundles {

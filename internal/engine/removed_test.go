@@ -21,7 +21,7 @@ import (
 // near reports whether two numbers of bytes differ by a third at most.
 func near(a, b int64) bool { return a > 0 && b > 0 && 3*max(a-b, b-a) <= max(a, b) }
 
-// TestStatusTellsWhatPacksHaveRemoved: how much is set aside, and until when; how much is gone for good
+// TestStatusTellsWhatPacksHaveRemoved: how much is put aside, and until when; how much is gone for good
 // in bundles; and how much was given back. A process that only reads estimates it.
 func TestStatusTellsWhatPacksHaveRemoved(t *testing.T) {
 	t.Parallel()
