@@ -48,6 +48,7 @@ See dirstorage help configuration.`,
 		},
 	}
 	config.AddFlags(c.Flags())
+	groupSettings(c, "config zeo-conf")
 	c.Flags().BoolVar(&o.json, "json", false, "print one JSON document")
 	c.Flags().BoolVar(&o.sample, "sample", false, "print a TOML file with all settings, for production, with comments")
 	return c

@@ -47,7 +47,7 @@ func writeUsage(b *strings.Builder, c *cobra.Command) {
 		}
 	}
 	if c.HasAvailableLocalFlags() {
-		b.WriteString("\nFlags:\n" + c.LocalFlags().FlagUsagesWrapped(usualColumns))
+		writeFlags(b, c.LocalFlags())
 	}
 	if c.HasAvailableInheritedFlags() {
 		b.WriteString("\nGlobal flags:\n" + c.InheritedFlags().FlagUsagesWrapped(usualColumns))

@@ -66,6 +66,7 @@ again.`,
 		},
 	}
 	config.AddFlags(c.Flags())
+	groupSettings(c, "listen storage config zeo-conf read-only tls-certificate tls-key tls-authenticate http-listen web web-token-file backup-repository log-level")
 	return c
 }
 
