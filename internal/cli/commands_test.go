@@ -270,7 +270,7 @@ func TestHelpNamesEachFlag(t *testing.T) {
 			t.Errorf("%s --help: status %d, %s", name, status, stderr)
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
-			if !strings.Contains(stdout.String(), "--"+f.Name+" ") && !strings.Contains(stdout.String(), "--"+f.Name+"[") {
+			if !slices.ContainsFunc([]string{" ", "[", ",", "\n"}, func(end string) bool { return strings.Contains(stdout.String(), "--"+f.Name+end) }) {
 				t.Errorf("%s --help does not name --%s", name, f.Name)
 			}
 			if f.Usage == "" {
