@@ -41,7 +41,7 @@ func (l Level) covers(other Level) bool {
 type Verified struct {
 	When    time.Time `json:"when"`
 	Level   Level     `json:"level"`
-	Percent float64   `json:"percent,omitempty"` // of a sample
+	Percent float64   `json:"percent,omitempty"` // of the bytes, that a sample had at least
 	OK      bool      `json:"ok"`
 	Error   string    `json:"error,omitempty"`
 	// Archive is the sum of the archive, as its manifest had it; nil: it was not noted, so it is not known which
@@ -57,7 +57,7 @@ func (v Verified) isOf(m *Manifest) bool {
 // VerifyOptions of [Verify]. Now is mandatory.
 type VerifyOptions struct {
 	Level   Level
-	Percent float64 // of the frames, for LevelSample; at least one is read
+	Percent float64 // of the bytes of each archive, for LevelSample; parts of it are read whole
 	Seed    uint64  // of the choice of the sample
 	// Trial makes a trial restore, for LevelRestore.
 	Trial func(context.Context, *Plan) error
@@ -214,8 +214,7 @@ func (v *verification) one(ctx context.Context, m *Manifest) error {
 
 func (v *verification) sample(ctx context.Context, m *Manifest, starts []archive.Frame) error {
 	rnd := rand.New(rand.NewPCG(v.o.Seed, uint64(m.TID)))
-	n := max(1, int(float64(len(starts))*v.o.Percent/100+0.5))
-	for _, i := range rnd.Perm(len(starts))[:min(n, len(starts))] {
+	for _, i := range sampled(rnd, starts, m.Archive.Bytes, v.o.Percent) {
 		part := Range{From: starts[i]}
 		if i+1 < len(starts) {
 			part.Until = starts[i+1].At
@@ -225,6 +224,24 @@ func (v *verification) sample(ctx context.Context, m *Manifest, starts []archive
 		}
 	}
 	return nil
+}
+
+// sampled chooses parts of an archive at random, until they have the percentage of its bytes. Parts
+// are read whole, so they mostly have more.
+func sampled(rnd *rand.Rand, starts []archive.Frame, bytes int64, percent float64) (chosen []int) {
+	missing := float64(bytes) * percent / 100
+	for _, i := range rnd.Perm(len(starts)) {
+		if missing <= 0 {
+			break
+		}
+		end := bytes
+		if i+1 < len(starts) {
+			end = starts[i+1].Offset
+		}
+		missing -= float64(end - starts[i].Offset)
+		chosen = append(chosen, i)
+	}
+	return chosen
 }
 
 func (v *verification) read(ctx context.Context, m *Manifest, part Range) error {

@@ -51,7 +51,7 @@ bad one stays until a verification that reads as much is good. The exit status i
 			return o.run(c.Context(), e)
 		},
 	}
-	c.Flags().StringVar(&o.sample, "sample", "", "read this `PERCENT` of the parts of each archive, chosen at random, one at least")
+	c.Flags().StringVar(&o.sample, "sample", "", "read at least this `PERCENT` of the bytes of each archive, in whole parts chosen at random")
 	c.Flags().BoolVar(&o.data, "data", false, "read all data")
 	c.Flags().BoolVar(&o.restore, "restore", false, "restore each backup, and check the result")
 	c.Flags().StringVar(&o.tmp, "tmp", "", "the `DIR` in which to restore; default: that of the system")
