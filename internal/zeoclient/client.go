@@ -103,6 +103,32 @@ func (c *Client) keepAlive() {
 	}
 }
 
+// patienceLooks is how often a client looks in the time of its patience. A machine that is too busy to look waits longer.
+const patienceLooks = 10
+
+// watch ends the connection if the server sends nothing while calls wait for their answers.
+func (c *Client) watch(ctx context.Context) {
+	tick := time.NewTicker(c.o.Patience / patienceLooks)
+	defer tick.Stop()
+	for seen, quiet := int64(-1), 0; ; {
+		select {
+		case <-tick.C:
+		case <-c.end:
+			return
+		case <-ctx.Done():
+			return
+		}
+		c.mu.Lock()
+		waiting := len(c.calls) > 0
+		c.mu.Unlock()
+		if n := c.raw.arrived.n.Load(); n != seen || !waiting {
+			seen, quiet = n, 0
+		} else if quiet++; quiet >= patienceLooks {
+			c.fail(fmt.Errorf("the server has sent nothing for %s, and was asked for something: it hangs, or its disk does", c.o.Patience))
+		}
+	}
+}
+
 // LastTID is the last transaction that the server told of: at registration, by
 // an invalidation or by the answer to an own commit.
 func (c *Client) LastTID() zodb.TID { return zodb.TID(c.last.Load()) }

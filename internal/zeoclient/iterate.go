@@ -1,9 +1,12 @@
 package zeoclient
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -63,17 +66,26 @@ func (c *Client) Iterate(ctx context.Context, from, to zodb.TID) iter.Seq2[*Tran
 
 // IterateSalvage is Iterate that asks skip about each error of the server in the place of a
 // transaction, and goes on behind it if it says so. An error that comes again is the end.
+//
+// The iteration ends with an error that says so where it does not go on, and where the server lists no
+// more before the transaction that was its last one: Python's ends its list without an error at some kinds of damage. A
+// server that sends nothing, see Options.Patience, ends the connection.
 func (c *Client) IterateSalvage(ctx context.Context, from, to zodb.TID, skip func(error) bool) iter.Seq2[*Transaction, error] {
 	return func(yield func(*Transaction, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		it := &iteration{c: c, skips: skip != nil, out: make(chan lane, aheadTransactions)}
-		ended := make(chan struct{})
+		ended, watched := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(watched)
+			c.watch(ctx)
+		}()
 		go func() {
 			defer close(ended)
 			it.run(ctx, from, to)
 		}()
 		defer func() {
 			cancel()
+			<-watched
 			<-ended
 			it.collect()
 		}()
@@ -134,22 +146,25 @@ func (it *iteration) run(ctx context.Context, from, to zodb.TID) {
 	}
 	it.gone = append(it.gone, id)
 	next := it.c.Start("iterator_next", id)
-	skipped := ""
+	var at zodb.TID
+	var skipped errorsInARow
 	for {
 		v, err := next.Wait(ctx)
-		if _, ok := errors.AsType[*ServerError](err); ok && it.skips && err.Error() != skipped {
+		if _, ok := errors.AsType[*ServerError](err); ok && it.skips && skipped.goesOn(err) {
 			select {
 			case it.out <- lane{err: err, cancel: func() {}}:
 			case <-ctx.Done():
 				it.err = ctx.Err()
 				return
 			}
-			skipped = err.Error()
 			next = it.c.Start("iterator_next", id)
 			continue
 		}
 		if err == nil && v == nil {
-			it.gone = nil // the server forgets it at its end
+			it.gone = nil                                       // the server forgets it at its end
+			if !strings.Contains(skipped.last, last.String()) { // else it was passed over
+				it.err = endsEarly(at, last)
+			}
 			return
 		}
 		var t *Transaction
@@ -160,6 +175,11 @@ func (it *iteration) run(ctx context.Context, from, to zodb.TID) {
 			it.err = err
 			return
 		}
+		if t.TID <= at {
+			it.err = protocolError("the server lists transaction %s behind %s: its iterator does not go on", t.TID, at)
+			return
+		}
+		at, skipped = t.TID, errorsInARow{}
 		records := it.c.Start("iterator_record_start", id, t.TID)
 		if t.TID < to {
 			// The server knows the records of the last transaction only, but has got that request before this one.
@@ -171,6 +191,57 @@ func (it *iteration) run(ctx context.Context, from, to zodb.TID) {
 		}
 		it.forget()
 	}
+}
+
+// endsEarly is the error of a list of transactions that ends at one before the last.
+func endsEarly(at, last zodb.TID) error {
+	where := "begins with its end"
+	if at != 0 {
+		where = fmt.Sprintf("ends at %s", at)
+	}
+	return fmt.Errorf("the list of transactions on the server %s, and its last one is %s: those between are missing here. "+
+		"Python's server ends the list without an error where its Data.fs is damaged: look into its log. If a pack has removed the last transaction, start that server again first", where, last)
+}
+
+// mostErrors is how many errors in a row an iterator may give. A server of this project has one for each
+// damaged transaction, or record.
+const mostErrors = 1 << 20
+
+// errorsInARow tells an iterator that stands still from one that goes on behind an error.
+type errorsInARow struct {
+	n            int
+	last, before string
+}
+
+// goesOn takes the next error. A server whose iterator does not go on says the same again, or two things by turns; or
+// a new one for ever.
+func (e *errorsInARow) goesOn(err error) bool {
+	text := err.Error()
+	if text == e.last || text == e.before || e.n >= mostErrors {
+		return false
+	}
+	e.n, e.last, e.before = e.n+1, text, e.last
+	return true
+}
+
+// mostEqual is how often in a row a record may come. Python's server has the record of a blob twice.
+const mostEqual = 1000
+
+// equalRecords tells an iterator that goes on from one that gives the same record for ever.
+type equalRecords struct {
+	n    int
+	last zodb.Record
+}
+
+// err takes the next record.
+func (e *equalRecords) err(rec *zodb.Record) error {
+	if rec.OID != e.last.OID || rec.DataTID != e.last.DataTID || !bytes.Equal(rec.Data, e.last.Data) {
+		*e = equalRecords{last: *rec}
+	}
+	if e.n++; e.n > mostEqual {
+		return protocolError("the server gives the record of object %s at %s more than %d times in a row: its iterator does not go on", rec.OID, rec.TID, mostEqual)
+	}
+	return nil
 }
 
 // give hands a transaction on, whose records are fetched from then on.
@@ -254,14 +325,16 @@ func header(v any) (*Transaction, error) {
 // fetch gets the records of a transaction, each when there is room for it.
 func (t *Transaction) fetch(ctx context.Context, c *Client, start *Pending) {
 	id, err := start.Wait(ctx)
-	unreadable := ""
+	var unreadable errorsInARow
+	var equal equalRecords
 	for err == nil {
 		var r recordOrError
 		r, err = next(ctx, c, id)
-		if e, ok := errors.AsType[*ServerError](err); ok && e.Error() != unreadable {
-			// A server whose iterator does not go on says the same again.
-			unreadable = e.Error()
+		switch _, told := errors.AsType[*ServerError](err); {
+		case told && unreadable.goesOn(err):
 			r, err = recordOrError{err: err, more: true}, nil
+		case err == nil && !r.end:
+			err = equal.err(&r.rec)
 		}
 		if err != nil {
 			break

@@ -33,6 +33,10 @@ type Options struct {
 	Wait time.Duration
 	// KeepAlive is the time between messages that do nothing; default 60 s, negative = none.
 	KeepAlive time.Duration
+	// Patience is how long the server may send nothing while an iteration is under way and something was asked
+	// for; then the connection ends. Default 15 minutes: Python's server answers nobody while it looks for the first
+	// transaction in a long Data.fs.
+	Patience time.Duration
 	// Limit is the largest message from the server, in bytes. Default: the largest frame.
 	Limit int64
 
@@ -46,6 +50,7 @@ type Options struct {
 const (
 	defaultStorage   = "1"
 	defaultKeepAlive = time.Minute
+	defaultPatience  = 15 * time.Minute
 )
 
 // DefaultPort is that of an address without one, as zodburi has it.
@@ -60,6 +65,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.KeepAlive == 0 {
 		o.KeepAlive = defaultKeepAlive
+	}
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
 	}
 	if o.Limit == 0 {
 		o.Limit = math.MaxUint32

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
@@ -26,6 +28,19 @@ type Raw struct {
 	In       *wire.Reader
 	Encoding wire.Encoding // after Hello
 	out      []byte
+	arrived  *arrivals
+}
+
+// arrivals counts the bytes that come.
+type arrivals struct {
+	r io.Reader
+	n atomic.Int64
+}
+
+func (a *arrivals) Read(b []byte) (int, error) {
+	n, err := a.r.Read(b)
+	a.n.Add(int64(n))
+	return n, err
 }
 
 // DialRaw makes a connection, with TLS where it is asked for, and says nothing yet.
@@ -49,7 +64,8 @@ func dialRaw(ctx context.Context, o Options) (*Raw, error) {
 		}
 		conn = secure
 	}
-	return &Raw{Conn: conn, In: wire.NewReaderSize(conn, o.Limit, readBytes)}, nil
+	arrived := &arrivals{r: conn}
+	return &Raw{Conn: conn, In: wire.NewReaderSize(arrived, o.Limit, readBytes), arrived: arrived}, nil
 }
 
 // dialWaiting connects, trying again for as long as the options say.
