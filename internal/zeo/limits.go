@@ -32,6 +32,7 @@ type budgets struct {
 	values1   int   // bytes that the values of a usual request take
 	valuesMax int   // bytes that those of any may take
 	read      int64 // bytes of the record for which a read of reads is meant
+	firstRead int   // bytes that are expected of a record before any was read: two at once are an eighth of the memory
 	spool     int64 // bytes of records that an open transaction keeps in memory
 	kept      int   // bytes of the largest buffer that an outbox keeps for later
 	sure      int64 // bytes of each pool that are sure for a connection
@@ -59,6 +60,7 @@ func newBudgets(l Limits) *budgets {
 		spool:     SpoolSize(l.Memory),
 	}
 	b.read = max(l.Memory/8/max(8, min(l.Memory>>23, 128)), 1)
+	b.firstRead = int(l.Memory / 16)
 	perConnection := l.Memory / 8 / int64(max(l.Connections, 1))
 	b.sure = max(2<<10, min(perConnection/16, 64<<10))
 	b.kept = int(max(16<<10, min(perConnection, 1<<20)))

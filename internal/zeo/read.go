@@ -235,12 +235,13 @@ func (c *conn) readRecord(r *request, a *arguments, f func(ctx context.Context) 
 		var v any
 		var n int
 		var err error
-		if err := c.reading(ctx, func() { v, n, err = f(ctx) }); err != nil {
+		if err := c.readingUnknown(ctx, func() { v, n, err = f(ctx) }); err != nil {
 			return err
 		}
 		if err != nil {
 			return r.fail(err)
 		}
+		c.hub.largeOnes.saw(n)
 		c.has.answers.Add(int64(n)) // others have the less meanwhile
 		defer c.has.answers.Give(int64(n))
 		if err := c.awaitRelief(ctx, n); err != nil {
@@ -265,12 +266,13 @@ func (c *conn) getTid(r *request, a *arguments) error {
 			sight := h.sight()
 			var rev zodb.Revision
 			var err error
-			if err := c.reading(ctx, func() { rev, err = h.storage.Load(ctx, oid) }); err != nil {
+			if err := c.readingUnknown(ctx, func() { rev, err = h.storage.Load(ctx, oid) }); err != nil {
 				return err
 			}
 			if err != nil {
 				return r.fail(err)
 			}
+			h.largeOnes.saw(len(rev.Data))
 			rev.Data = nil
 			if shown, err := sight.show(ctx, oid, &rev, func() error { return r.answer(rev.Serial) }); shown {
 				return err

@@ -76,6 +76,7 @@ func (s *Server) newHub(ctx context.Context, so StorageOptions) (*hub, error) {
 		full:     so.Storage.Status().Class == zodb.ClassFull,
 		observer: s.o.Observer, clock: s.o.Clock, onRead: s.o.afterRead, conns: make(map[*conn]struct{}), missed: newMissed(s.o.InvalidationQueueSize),
 	}
+	h.largeOnes.begin(s.budgets.firstRead)
 	if err := h.fill(ctx); err != nil {
 		return nil, fmt.Errorf("read the last transactions: %w", err)
 	}

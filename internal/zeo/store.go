@@ -132,6 +132,7 @@ func (c *conn) try(w *work, st *step) error {
 	}
 	w.bytes += int64(len(st.data))
 	c.took(w, len(st.data))
+	c.hub.largeOnes.stored(st.oid, len(st.data))
 	if limit := c.srv.o.Limits.Transaction; w.bytes > limit {
 		c.srv.o.Observer.Refused("transaction")
 		return &pythonError{classStorage, wire.Tuple{fmt.Sprintf("the transaction has more than %d bytes of records, which is the limit max-transaction of the server", limit)}}
