@@ -198,7 +198,7 @@ func (o *estimateCommand) openFile(options *estimate.Options) (*transfer.Source,
 		list := oddFile(r, damage)
 		unused, err := unusedBlobs(blobs, c.Blobs)
 		if unused > 0 && o.limit == 0 {
-			list = append(list, estimate.Oddity{Kind: estimate.KindUnusedBlob, Count: unused, Detail: "files in the blob directory that belong to no record, such as leftovers of packs; they are not imported"})
+			list = append(list, estimate.Oddity{Kind: estimate.KindUnusedBlob, Count: unused, Detail: "files in the blob directory that belong to no record, such as leftovers of packs, or blobs that a running server has just taken; they are not imported"})
 		}
 		return list, err
 	}

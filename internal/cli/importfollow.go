@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// lineEvery is the time between two lines that stay, if HOME is behind, or nothing more comes;
+	// lineEvery is the time between two lines that stay, if HOME has been behind for so long, or nothing more comes;
 	// upEvery that while transactions come and HOME keeps up.
 	lineEvery = 10 * time.Second
 	upEvery   = time.Minute
@@ -36,7 +36,8 @@ type following struct {
 	o     *importCommand
 	e     *env
 	m     *meter
-	first bool // it has caught up once
+	first bool      // it has caught up once
+	up    time.Time // when it had everything last
 	said  followState
 	told  int64 // dangling references
 	now   transfer.Lag
@@ -73,13 +74,13 @@ func (f *following) report(l transfer.Lag) {
 		since := s.Time.Sub(f.said.Time)
 		due = s.LastTID != f.said.LastTID && (since >= upEvery || quiet && since >= lineEvery)
 	case "behind":
-		due = s.Time.Sub(f.said.Time) >= lineEvery
+		due = s.Time.Sub(f.said.Time) >= lineEvery && s.Time.Sub(f.up) >= lineEvery
 	}
 	if due {
 		f.say(s, "")
 	}
 	if l.Up {
-		f.first = true
+		f.first, f.up = true, s.Time
 		if l.Dangling > f.told { // else at the end only
 			f.told = l.Dangling
 			f.m.end()

@@ -189,6 +189,9 @@ func TestFollowingSaysEachChange(t *testing.T) {
 	at(true, 0, 0, 92, 92)
 	at(false, 3, 2048, 93, 96) // too soon for a line
 	now = now.Add(lineEvery)
+	at(true, 0, 0, 93, 93)
+	at(false, 1, 1024, 93, 94) // it keeps up, though a line would be due
+	now = now.Add(lineEvery)
 	at(false, 2, 1024, 94, 96)
 	at(true, 0, 0, 96, 96)
 	at(true, 0, 0, 97, 97) // too soon
