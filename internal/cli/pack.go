@@ -207,6 +207,9 @@ func (o *packCommand) maintain(ctx context.Context, e *env, op string, arguments
 		stop := o.watch(ctx, e, func(ctx context.Context) (zodb.PackProgress, error) { return remoteProgress(ctx, o.home) })
 		b, err = running.Maintain(ctx, op, arguments)
 		stop()
+		if (errors.Is(err, io.EOF) || errors.Is(err, zodb.ErrClosed)) && ctx.Err() == nil {
+			err = hint(err, "the process that had the storage open has ended; start it again: the open goes on with a pack that had begun to remove; dirstorage status %s says how far it is", shellWord(o.home))
+		}
 		err = errors.Join(err, running.Close())
 	case errors.Is(err, control.ErrNotRunning):
 		b, err = o.here(ctx, e, op, arguments)

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -160,5 +162,33 @@ func TestStatusAndReportTellWhatIsGoneForGood(t *testing.T) {
 	h.must(exitOK, "pack", "--reclaim", "HOME")
 	if stdout, _ = h.must(exitOK, "status", "HOME"); strings.Contains(stdout, "gone for good") || !strings.Contains(stdout, "\ngiven back: ") {
 		t.Errorf("after a reclaim status says:\n%s", stdout)
+	}
+}
+
+// TestPackWhoseServerEndsSaysSo: the command waits for its answer, and the process with the storage is gone.
+func TestPackWhoseServerEndsSaysSo(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"pack", "--keep", "0", "HOME"}, {"pack", "--reclaim", "HOME"}} {
+		h := newPackHome(t, "format=bundled", "storage.delay_delete=0")
+		closed := make(chan error, 1)
+		var once sync.Once
+		h.start(&lockedBuffer{seen: func(text string) {
+			if strings.Contains(text, "a pack waits") {
+				once.Do(func() { go func() { closed <- h.s.Close() }() })
+			}
+		}})
+		h.flushed()
+		if args[1] == "--reclaim" {
+			h.must(exitOK, "pack", "--keep", "0", "HOME")
+		}
+		c := h.holdSnapshot()
+		_, stderr := h.must(exitFailed, args...)
+		if !strings.Contains(stderr, "hint: the process that had the storage open has ended; start it again") {
+			t.Errorf("%q says:\n%s", args, stderr)
+		}
+		if err := errors.Join(<-closed, c.Close()); err != nil {
+			t.Fatal(err)
+		}
+		h.s = nil
 	}
 }

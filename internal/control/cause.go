@@ -38,6 +38,7 @@ const (
 // of different releases.
 func kinds() map[string]error {
 	return map[string]error{
+		"closed":        zodb.ErrClosed,
 		"locked":        vfs.ErrLocked,
 		"full":          zodb.ErrDiskFull,
 		"frees-nothing": zodb.ErrFreesNothing,

@@ -55,6 +55,7 @@ func TestCausesKeepTheirTypes(t *testing.T) {
 		"scarce":            vfs.WithPassing(syscall.EMFILE),
 		"of snapshot mode":  fmt.Errorf("enter: %w", zodb.ErrSnapshotMode),
 		"a failed storage":  &zodb.FailedError{Cause: denied},
+		"closed":            fmt.Errorf("pack: %w", zodb.ErrClosed),
 		"not supported":     zodb.ErrUnsupported,
 		"nothing but words": errors.New("permission denied: full, locked"),
 	} {
@@ -63,7 +64,7 @@ func TestCausesKeepTheirTypes(t *testing.T) {
 			got := refusal(t, sent)
 			for _, target := range []error{
 				fs.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EMFILE, vfs.ErrLocked, zodb.ErrDiskFull, zodb.ErrScarce,
-				zodb.ErrReadOnly, zodb.ErrSnapshotMode, zodb.ErrUnsupported,
+				zodb.ErrReadOnly, zodb.ErrSnapshotMode, zodb.ErrUnsupported, zodb.ErrClosed,
 			} {
 				if errors.Is(got, target) != errors.Is(sent, target) {
 					t.Errorf("matches %v: %t, sent was %t", target, errors.Is(got, target), errors.Is(sent, target))

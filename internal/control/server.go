@@ -226,6 +226,9 @@ func (s *Server) answer(ctx context.Context, q request) response {
 	default:
 		result, err = s.storage.Maintenance(ctx, q.Op, q.Arguments)
 	}
+	if err != nil && s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = zodb.ErrClosed // not by the tool
+	}
 	if err != nil {
 		return response{Error: err.Error(), Causes: causesOf(err), Locked: errors.Is(err, vfs.ErrLocked), Full: errors.Is(err, zodb.ErrDiskFull), Result: result}
 	}
