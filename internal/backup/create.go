@@ -168,10 +168,24 @@ func (c *creation) run(ctx context.Context) (result *Result, err error) {
 	if err := c.write(ctx, names); err != nil {
 		return nil, err
 	}
+	c.warnOfNewer()
 	if err := c.home.remember(c.m); err != nil {
 		c.o.Warn(fmt.Sprintf("%s could not be written, so the next backup may have to be a full one: %v", witnessFile, err))
 	}
 	return &Result{Backup: c.m, BytesRead: c.read, InSnapshot: c.m.SnapshotEnd.Sub(c.entered)}, nil
+}
+
+// warnOfNewer tells of a backup that has later transactions than the storage, which was put back to an earlier state
+// and does not know of it: it was restored from another repository, or by hand, and the clock was ahead, or nobody has
+// opened it since.
+func (c *creation) warnOfNewer() {
+	for _, m := range slices.Backward(c.repo.Backups) {
+		if m.Identity == c.m.Identity && m.TID > c.m.TID {
+			c.o.Warn(fmt.Sprintf("backup %s ends with transaction %s, and the new one with %s, so restore and prune take that one for the newest; if its state was given up, move its files away: %s.*",
+				m.Name, m.TID, c.m.TID, c.repo.Store.Path(m.Name)))
+			return
+		}
+	}
 }
 
 // reference chooses the base of an incremental backup; nil = a full one is to be made.

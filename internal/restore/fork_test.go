@@ -3,6 +3,7 @@ package restore_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,22 +47,39 @@ func aByHand(t *testing.T, home, from string) {
 	}
 }
 
-// asSuccessor has a HOME tell of the backups of another one, as if its A were that one's.
-func asSuccessor(t *testing.T, home, of string) {
+// notesOf returns the lines of misc/backed-up about the A that a HOME has, without the end that names it.
+func notesOf(t *testing.T, home string) (notes []string) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(of, "misc/backed-up"))
-	var text strings.Builder
-	var a vfs.Identity
-	if err == nil {
-		a, err = vfs.Identify(directory(t, home), "A")
+	b, err := os.ReadFile(filepath.Join(home, "misc/backed-up"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(b)) {
-		fields := strings.Fields(line)
-		fmt.Fprintf(&text, "%s %d-%d-%d\n", strings.Join(fields[:3], " "), a.Ino, a.Born, a.Volume)
+		if note, ok := strings.CutSuffix(line, identityOfA(t, home)); ok {
+			notes = append(notes, note)
+		}
 	}
-	if err == nil {
-		err = os.MkdirAll(filepath.Join(home, "misc"), 0o777)
+	return notes
+}
+
+// identityOfA is the end of such a line.
+func identityOfA(t *testing.T, home string) string {
+	t.Helper()
+	a, err := vfs.Identify(directory(t, home), "A")
+	if err != nil {
+		t.Fatal(err)
 	}
+	return fmt.Sprintf(" %d-%d-%d\n", a.Ino, a.Born, a.Volume)
+}
+
+// asSuccessor gives a HOME the notes of another one, as if its A were that one's.
+func asSuccessor(t *testing.T, home string, notes []string) {
+	t.Helper()
+	var text strings.Builder
+	for _, note := range notes {
+		text.WriteString(note + identityOfA(t, home))
+	}
+	err := os.MkdirAll(filepath.Join(home, "misc"), 0o777)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(home, "misc/backed-up"), []byte(text.String()), 0o666)
 	}
@@ -148,7 +166,7 @@ func TestAWitnessIsOfAPack(t *testing.T) {
 		last := w.serials[0]
 		good := backUp(t, home, repository, backup.Full).Backup
 		closed(t, s)
-		older, pristine := copyOf(t, home), copyOf(t, home)
+		older, notes := copyOf(t, home), notesOf(t, home)
 		s = enginetest.Open(t, home, engine.Options{})
 		w.s = s
 		packed(t, s, last)
@@ -164,7 +182,7 @@ func TestAWitnessIsOfAPack(t *testing.T) {
 		if _, err := w.s.Pack(t.Context(), zodb.PackOptions{Time: w.serials[0].Time()}); err != nil {
 			t.Fatal(err)
 		}
-		asSuccessor(t, older, pristine) // this copy was noticed
+		asSuccessor(t, older, notes) // this copy was noticed
 		if m := backUp(t, older, repository, "").Backup; m.Reference == nil || m.Reference.Name != good.Name {
 			t.Errorf("made %s upon %+v, want one upon %s", m.Name, m.Reference, good.Name)
 		}

@@ -90,7 +90,7 @@ func TestPackBetweenNeedsNoFullBackup(t *testing.T) {
 	before, packed := packedPair(t, tid(t, "03F6ED202AAAAAAA"))
 	store := objstore.NewDir(directory(t, t.TempDir()))
 	full := backUp(t, before, store, backup.Full).Backup
-	asSuccessor(t, packed, before)
+	asSuccessor(t, packed, notesOf(t, before))
 	inc := backUp(t, packed, store, backup.Incremental).Backup
 	if inc.Reference.TID != full.TID || inc.Packed <= full.TID || inc.ProblemCount != 0 {
 		t.Fatalf("%+v", inc)
@@ -148,7 +148,7 @@ func TestPackThatTakesTheReferenceNeedsItsWitness(t *testing.T) {
 	if _, err := tryBackUp(t.Context(), packed, store, backup.Incremental); !errors.Is(err, backup.ErrNoReference) {
 		t.Fatalf("without a witness: %v", err)
 	}
-	asSuccessor(t, packed, before)
+	asSuccessor(t, packed, notesOf(t, before))
 	inc := backUp(t, packed, store, backup.Incremental).Backup
 	repo := openRepository(t, store)
 	p, err := repo.Newest(inc.Identity)
