@@ -204,6 +204,11 @@ func advice(c *cobra.Command, err error) string {
 		return c.Annotations[ifInterrupted]
 	case errors.Is(err, zodb.ErrDiskFull), vfs.SaysFull(err):
 		return "nothing that was acknowledged is lost; make room (df shows bytes, df -i inodes) and run it again"
+	case errors.Is(err, zodb.ErrLocked) && errors.Is(err, vfs.ErrLocked):
+		if c.Name() == "serve" {
+			return "one process at a time has a storage open for writing: end that one first, or wait for its end with --lock-wait"
+		}
+		return "one process at a time has a storage open for writing: end that one, and run it again"
 	case errors.Is(err, zodb.ErrScarce):
 		return "nothing that was acknowledged is lost; raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) or free memory, and run it again"
 	case vfs.IsReadOnly(err):

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -35,7 +36,11 @@ func createHome(home string, o engine.CreateOptions) error {
 	if err := notInside(home); err != nil {
 		return err
 	}
-	return engine.Create(home, o)
+	err := engine.Create(home, o)
+	if errors.Is(err, fs.ErrPermission) && !exists(home) {
+		return hint(err, "this user may not make a directory there: run it as another user, or make one for this user, as root: install -d -o %d -m 750 %s", os.Geteuid(), shellWord(home))
+	}
+	return err
 }
 
 // createVacant is createHome for a place that was vacant a moment ago.

@@ -135,7 +135,11 @@ func (st *homeStatus) snapshotRows(rows *rowList) {
 
 // behindRows tell how far flush, backup and verification are behind. The pages have them, too.
 func (st *homeStatus) behindRows(rows *rowList, now time.Time) {
-	rows.add("to be flushed", "%s, %s; journal %s", human.Number(int64(st.UnflushedTransactions), "transaction"), human.Number(int64(st.UnflushedFiles), "file"), human.Bytes(st.JournalBytes))
+	journal := ""
+	if st.JournalBytes > 0 || st.UnflushedTransactions == 0 { // of a storage that nobody has open it is not known
+		journal = "; journal " + human.Bytes(st.JournalBytes)
+	}
+	rows.add("to be flushed", "%s, %s%s", human.Number(int64(st.UnflushedTransactions), "transaction"), human.Number(int64(st.UnflushedFiles), "file"), journal)
 	st.backupRows(rows, now)
 	st.jobRows(rows, now)
 }
