@@ -137,11 +137,6 @@ func (z *faulty) restart(powerCut bool) {
 	z.disk.CrashAt(0)
 	if powerCut {
 		z.cuts++
-		for n := range z.h.gone {
-			if n.Kind == layout.KindRevision {
-				z.h.unsure[n] = true
-			}
-		}
 		z.disk = z.disk.Crashed(crashfs.Random(z.r.Uint32()))
 	} else {
 		z.kills++
@@ -381,7 +376,7 @@ func TestFaultsInAnyOrderLoseNothing(t *testing.T) {
 			r: rand.New(rand.NewPCG(seed, 5)), clock: time.Unix(1_700_000_000, 0), disk: crashfs.New(int64(seed)),
 			heap: crashfs.New(7), news: crashfs.New(8), noSyncAll: seed%3 == 0, h: newHistory(nil, seed),
 		}
-		z.h.blob, z.h.unsure = z.blob, make(map[layout.Name]bool)
+		z.h.blob = z.blob
 		if seed%2 == 0 {
 			z.h.aside, z.h.least = 3, 1e-9
 		}

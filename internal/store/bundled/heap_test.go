@@ -38,9 +38,6 @@ type history struct {
 	aside int // of three packs so many put aside; else they remove for good
 	least float64
 	blob  func(tid zodb.TID) string // makes the file of a transaction's blob, and returns its name, or ""; nil: no blobs
-	// unsure are revisions that were put aside when the power was cut. Their blobs may be lost: a file is put aside by a
-	// rename, which may keep neither name. Then they are not brought back.
-	unsure map[layout.Name]bool
 }
 
 func newHistory(s *bundled.Store, seed uint64) *history {
@@ -227,27 +224,9 @@ func (h *history) tend(each func() error) error {
 	return errors.New("it does not end")
 }
 
-// lose gives up revisions of which a power cut has lost the blob.
-func (h *history) lose(s *bundled.Store) {
-	for n := range h.unsure {
-		if !h.there(n) || h.txns[n.TID].Blob == "" || h.txns[n.TID].OIDs[0] != n.OID {
-			continue
-		}
-		_, _, err := s.Get(n)
-		f, _, berr := s.OpenBlob(n.OID, n.TID)
-		if berr == nil {
-			_ = f.Close() // it was only opened
-		}
-		if errors.Is(err, fs.ErrNotExist) && errors.Is(berr, fs.ErrNotExist) {
-			h.gone[n] = 0
-		}
-	}
-}
-
 // check compares a store with the right content.
 func (h *history) check(s *bundled.Store) error {
 	ctx := context.Background()
-	h.lose(s)
 	var want, got []string
 	for tid, x := range h.txns {
 		if n := layout.Transaction(tid); h.there(n) {

@@ -231,18 +231,16 @@ func TestRenamesOfAKilledProcessAreDurableBeforeTheyAreReliedOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := tr.NewRemoval(5)
+			if _, _, err := r.Remove(n); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Sync(); err != nil {
+				t.Fatal(err)
+			}
 			if back {
-				if _, _, err := r.Remove(n); err != nil {
-					t.Fatal(err)
-				}
-				if err := r.Sync(); err != nil {
-					t.Fatal(err)
-				}
 				if err := disk.Rename(tr.Deleted(n, 5), tr.Path(store.A, n)); err != nil {
 					t.Fatal(err)
 				}
-			} else if _, _, err := r.Remove(n); err != nil {
-				t.Fatal(err)
 			}
 			next := disk.Killed()
 			tr = openTree(t, errfs.New(next, func(op errfs.Op) error {

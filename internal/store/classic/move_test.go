@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -151,6 +153,84 @@ func TestMoveWithoutLinks(t *testing.T) {
 	}
 	if got := content(f, tr.Path(store.A, n)); got != "of B" {
 		t.Errorf("in A it is %q", got)
+	}
+}
+
+// TestPutAsideThatFailedForgetsWhatItWouldRemove: a client refers to an object again after an error of the pack,
+// and a flush puts its pointer. The debt of the pack, to take away the old pointer, is not paid with that one.
+func TestPutAsideThatFailedForgetsWhatItWouldRemove(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"stat", "link", "remove", "syncdir"} {
+		tr, f, _ := newCrashTree(t)
+		for oid := range zodb.OID(3) {
+			put(t, tr, store.A, layout.Pointer(oid), "old")
+		}
+		seen := 0
+		f.Decide(func(op errfs.Op) error {
+			if op.Kind != kind || !strings.HasPrefix(op.Name, "A/") {
+				return nil
+			}
+			if seen++; seen == 2 || kind == "syncdir" {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		r := tr.NewRemoval(77)
+		var err error
+		for oid := zodb.OID(0); oid < 3 && err == nil; oid++ {
+			_, _, err = r.Remove(layout.Pointer(oid))
+		}
+		if err == nil {
+			err = r.Sync()
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		f.Decide(nil)
+		b := tr.NewRedo(store.A, 3)
+		for oid := range zodb.OID(3) {
+			if err := b.Replace(layout.Pointer(oid), []byte("new")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(b.Sync(), tr.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		for oid := range zodb.OID(3) {
+			if got := content(f, tr.Path(store.A, layout.Pointer(oid))); got != "new" {
+				t.Errorf("%s: pointer %d is %q", kind, oid, got)
+			}
+		}
+		if got := content(f, tr.Deleted(layout.Pointer(0), 77)); got != "old" {
+			t.Errorf("%s: put aside is %q", kind, got)
+		}
+	}
+}
+
+// TestPutAsideWithoutLinks: where a file has one name only, it is renamed.
+func TestPutAsideWithoutLinks(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{syscall.EPERM, syscall.EOPNOTSUPP, syscall.EMLINK} {
+		tr, f, disk := newCrashTree(t)
+		n := layout.Revision(1, 5)
+		put(t, tr, store.A, n, "revision")
+		f.Decide(func(op errfs.Op) error {
+			if op.Kind == "link" {
+				return cause
+			}
+			return nil
+		})
+		r := tr.NewRemoval(77)
+		if _, removed, err := r.Remove(n); !removed || err != nil {
+			t.Fatalf("%v: removed %t, %v", cause, removed, err)
+		}
+		if err := r.Sync(); err != nil {
+			t.Fatalf("%v: %v", cause, err)
+		}
+		after := disk.Crashed(crashfs.KeepNone)
+		if got, aside := content(after, tr.Path(store.A, n)), content(after, tr.Deleted(n, 77)); got != "none" || aside != "revision" {
+			t.Errorf("%v: it is %q, put aside %q", cause, got, aside)
+		}
 	}
 }
 

@@ -10,9 +10,13 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 )
 
-// Removal takes files out of A, by new names or for good. Nothing of it is
-// durable before Sync. It may be repeated after an error or a crash. It is used by
-// one goroutine, which is the one that puts files.
+// Removal takes files out of A, by new names or for good. It is used by one goroutine, which is the
+// one that puts files, and nobody puts any between Remove and Sync. It may be repeated after an error
+// or a crash.
+//
+// A file that is put aside keeps its old name until Sync has made the new one durable: a power cut may
+// keep neither name of a rename. So it is durable with the next Sync of the tree that it has lost the
+// old name. A file that is removed for good has lost its name at once, durably with Sync.
 type Removal struct {
 	t     *Store
 	stamp int64
@@ -40,31 +44,23 @@ func (r *Removal) Remove(n layout.Name) (size int64, removed bool, err error) {
 		return 0, false, nil
 	}
 	if err != nil {
+		r.t.debts.forgetMoves() // a flush may put a pointer of such a name before the next attempt
 		return 0, false, err
 	}
 	if r.stamp == 0 {
 		err = r.t.fs.Remove(name)
 	} else {
-		err = r.putAside(name, r.t.Deleted(n, r.stamp))
+		err = r.t.move(asideFile, name, r.t.Deleted(n, r.stamp))
 	}
 	if err != nil {
 		r.t.debts.name(dirOf(name)) // it may be done all the same, and then nobody does it again
+		r.t.debts.forgetMoves()
 		return 0, false, err
 	}
-	r.removed(name)
+	if r.stamp == 0 {
+		r.removed(name)
+	}
 	return info.Size, true, nil
-}
-
-// putAside renames a file. After a crash in an attempt before, both may be names of
-// one file; then a rename does nothing, and the first name has to be removed.
-func (r *Removal) putAside(name, deleted string) error {
-	if err := r.t.fs.Rename(name, deleted); err != nil {
-		return err
-	}
-	if err := r.t.fs.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // Unlink removes a file that was put aside, name relative to HOME.
@@ -82,12 +78,13 @@ func (r *Removal) removed(name string) {
 	r.t.debts.name(dirOf(name))
 }
 
-// Sync makes the removals so far durable, and pays all that the tree owes.
-// Directories that became empty are removed too.
+// Sync makes the removals so far durable, takes away the old names of files that are put aside, and pays
+// all that the tree owes. Directories that became empty are removed too.
 func (r *Removal) Sync() error {
 	err := r.removeEmpty()
 	clear(r.dirs)
 	if err != nil {
+		r.t.debts.forgetMoves()
 		return err
 	}
 	return r.t.Sync()

@@ -78,12 +78,19 @@ func (x *fixture) putting() scenario {
 	}
 }
 
-// removing is the first pack, which puts aside with a stamp, or removes for good with stamp 0.
+// removing is the first pack, which puts aside with a stamp, or removes for good with stamp 0. A part of it
+// that was put aside can be taken back whole, at every moment.
 func (x *fixture) removing(name string, stamp int64) scenario {
 	return scenario{
 		name: name, least: 15, before: x.fill,
-		work:   func(s store.Store) error { return x.first.do(s, stamp) },
-		always: func(s store.Store) error { return whilePacked(s, x.afterFirst, x.full, x.first) },
+		work: func(s store.Store) error { return x.first.do(s, stamp) },
+		always: func(s store.Store) error {
+			err := whilePacked(s, x.afterFirst, x.full, x.first)
+			if err == nil && stamp != 0 {
+				err = errors.Join(undo(s, x.first), x.full.all(s, true))
+			}
+			return err
+		},
 		end: func(s store.Store) error {
 			var err error
 			if stamp == 0 {
