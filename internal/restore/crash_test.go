@@ -331,6 +331,51 @@ func TestARestoreThatHadJustBegunGoesOn(t *testing.T) {
 	}
 }
 
+// TestARestoreThatWasEndedByTheNextOneIsDurable: a process was killed when the HOME had its name, or parts of it had. What
+// the next one acknowledges stays over a power cut.
+func TestARestoreThatWasEndedByTheNextOneIsDurable(t *testing.T) {
+	_, repo, tids := closedChain(t, "bundled")
+	p := planTo(t, repo, tids[0])
+	run := func(f vfs.FS) error {
+		_, err := restore.Run(t.Context(), restore.Options{Repository: repo, Plan: p, Parent: f, Name: "home", Now: time.Now, Workers: 1})
+		return err
+	}
+	for _, inPlace := range []bool{false, true} {
+		begin := func() *crashfs.FS {
+			f := crashfs.New(1)
+			if inPlace {
+				if err := f.Mkdir("home"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := f.SyncAll(); err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}
+		f := begin()
+		begun := f.Ops()
+		if err := run(f); err != nil {
+			t.Fatal(err)
+		}
+		ops := f.Ops() - begun
+		for at := max(1, ops-40); at <= ops; at++ {
+			f := begin()
+			f.CrashAt(f.Ops() + at)
+			if err := run(f); !errors.Is(err, crashfs.ErrCrashed) {
+				t.Fatalf("killed at %d of %d: %v", at, ops, err)
+			}
+			f = f.Killed()
+			if err := run(f); err != nil && !errors.Is(err, restore.ErrExists) {
+				t.Fatalf("in place %t, killed at %d of %d: run again: %v", inPlace, at, ops, err)
+			}
+			if err := wholeHome(t, f.Crashed(crashfs.KeepNone), "home", tids[0]); err != nil {
+				t.Errorf("in place %t, killed at %d of %d: %v", inPlace, at, ops, err)
+			}
+		}
+	}
+}
+
 // TestCrashDuringDeltaLeavesTheTargetGood does the same to a restore that brings
 // an old copy up to date: there is always the old one or the new one.
 func TestCrashDuringDeltaLeavesTheTargetGood(t *testing.T) {

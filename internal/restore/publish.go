@@ -131,8 +131,8 @@ func (r *run) finishOlder() (same bool, err error) {
 	if err != nil || !s.Done {
 		return false, nil // there is nothing to finish
 	}
-	// The process that gave it its name may have been killed before that was durable.
-	if err := r.o.Parent.SyncDir("."); err != nil {
+	// The process that gave it its name, or its config that of its own, may have been killed before that was durable.
+	if err := errors.Join(r.o.Parent.SyncDir("."), r.o.Parent.SyncDir(r.o.Name)); err != nil {
 		return false, err
 	}
 	if !r.inPlace {
