@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -135,6 +136,24 @@ func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]
 			for _, b := range chain {
 				keep[b] = true
 			}
+		}
+	}
+	return nil
+}
+
+// Removed returns an error, which matches [ErrNoBackup], if one of the backups was removed since the repository was
+// opened, by prune beside a reader: then missing files are no damage.
+func (r *Repository) Removed(ctx context.Context, list ...*Manifest) error {
+	for _, m := range list {
+		if m.original {
+			continue
+		}
+		o, err := r.Store.Get(ctx, m.Name+manifestSuffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("backup %s was removed meanwhile: %w", m.Name, ErrNoBackup)
+		}
+		if err == nil {
+			_ = o.Close() // it was not read
 		}
 	}
 	return nil

@@ -113,6 +113,12 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 				return out, ctx.Err()
 			}
 		}
+		if err != nil {
+			if gone := r.Removed(ctx, m); gone != nil {
+				o.Warn(gone.Error())
+				continue
+			}
+		}
 		if err == nil && known != nil { // nothing new: the record stays
 			out = append(out, Outcome{Name: m.Name, Error: known, Bytes: p.bytes - before})
 			continue

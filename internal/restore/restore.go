@@ -195,6 +195,11 @@ func (r *run) locked(ctx context.Context) (*Result, error) {
 	if err != nil && ctx.Err() == nil && !interrupted(err) && r.stillLocked() == nil {
 		err = errors.Join(err, r.discard())
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		if gone := o.Repository.Removed(ctx, o.Plan.Chain...); gone != nil {
+			err = fmt.Errorf("%w: %w", gone, err)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("restore %s: %w", o.Parent.Path(o.Name), err)
 	}
