@@ -36,6 +36,9 @@ func (s *serving) openStorages(ctx context.Context) error {
 		if err := s.watch(st, storage); err != nil {
 			return err
 		}
+		if last := storage.Status().LastTID; last != 0 && last.Time().Sub(s.e.Now()) > clockBehind {
+			s.log.Warn("the clock is behind the last transaction: the times of later ones are wrong", "storage", st.Name, "tid", last, "behind", last.Time().Sub(s.e.Now()).Round(time.Second), "do", clockRemedy)
+		}
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -77,4 +79,24 @@ func TestServeWarnsThatNoRoomIsKeptForRecords(t *testing.T) {
 		t.Errorf("after a check has kept the room: %q", codes)
 	}
 	s.end()
+}
+
+// TestServeAndStatusTellAClockThatIsBehind: the storage was written by a machine whose clock was ahead.
+func TestServeAndStatusTellAClockThatIsBehind(t *testing.T) {
+	t.Parallel()
+	home := enginetest.Home(t, engine.CreateOptions{})
+	ahead := func() time.Time { return time.Now().Add(72 * time.Hour) }
+	w := enginetest.Open(t, home, engine.Options{NoControlSocket: true, Clock: ahead})
+	enginetest.Commit(t, w, enginetest.Change{Data: emptyRoot})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := startWeb(t, home)
+	if codes, _, text := toldBy2(t, home); !slices.Contains(codes, "clock_behind") {
+		t.Errorf("status: %q\n%s", codes, text)
+	}
+	s.end()
+	if n := strings.Count(s.log.String(), "the clock is behind the last transaction"); n != 1 {
+		t.Errorf("%d warnings, want one\n%s", n, s.log.String())
+	}
 }

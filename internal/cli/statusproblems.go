@@ -41,7 +41,11 @@ const (
 	fewInodes      = 1000
 	nearlyAll      = 0.9 // of max-connections
 	snapshotUnheld = 6 * time.Hour
+	clockBehind    = time.Minute
 )
+
+// clockRemedy is the next step where the clock is behind the last transaction.
+const clockRemedy = "set the clock (NTP); if it is right, the transaction came from a machine with a wrong one, and this ends when the clock has caught up"
 
 // Codes of the problems of a whole server.
 const (
@@ -116,6 +120,9 @@ func (st *homeStatus) storageProblems(now time.Time, add addProblem) {
 	if m := st.SnapshotMode; m != nil && (m.Long || !st.Running && seconds(m.Seconds) >= snapshotUnheld) {
 		add("snapshot_long", warning, "if nobody copies A any more: dirstorage snapshot leave "+home, "in snapshot mode (%s) since %s, for %s; %s committed since; packs and backups wait",
 			printable([]byte(st.Snapshot)), human.FormatTime(m.Since, time.Local), human.Duration(seconds(m.Seconds)), human.Plural(m.Newer, "transaction was", "transactions were"))
+	}
+	if behind := st.LastTID.Time().Sub(now); st.LastTID != 0 && behind > clockBehind {
+		add("clock_behind", warning, clockRemedy, "the clock is %s behind the last transaction, of %s: the times of later ones are wrong", human.Duration(behind), human.FormatTime(st.LastTID.Time(), time.Local))
 	}
 	switch sp := st.Space; {
 	case st.LowSpace != "":

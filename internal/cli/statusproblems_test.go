@@ -129,6 +129,7 @@ func TestEachProblemIsTold(t *testing.T) {
 			st.Running = false
 			st.Snapshot, st.SnapshotMode = "user/x", &zodb.SnapshotStatus{Since: long, Seconds: 30 * 86400}
 		}, "snapshot_long", warning, "30d"},
+		"clock behind":            {func(st *homeStatus) { st.LastTID = zodb.TIDFromTime(now.Add(3 * time.Hour)) }, "clock_behind", warning, "the clock is 3h.* behind the last transaction, of 2026-03-01"},
 		"low space":               {func(st *homeStatus) { st.LowSpace = "1 MiB is free" }, "low_space", warning, "1 MiB is free"},
 		"full, and nobody runs":   {func(st *homeStatus) { st.Running, st.Snapshot, st.Space.FreeBytes = false, "shutdown", 1<<20 }, "low_space", warning, "1.0 MiB"},
 		"inodes, and nobody runs": {func(st *homeStatus) { st.Running, st.Snapshot, st.Space.FreeInodes = false, "shutdown", 5 }, "low_space", warning, "5 inodes"},
