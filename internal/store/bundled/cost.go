@@ -55,6 +55,9 @@ func (s *Store) SyncFound() error {
 			}
 		}
 	}
+	for _, side := range s.sides() { // else leftovers that were removed come back in a power cut, in snapshot mode, too
+		s.files.RelyOnDirectory(dirOf(side))
+	}
 	return s.files.Sync()
 }
 

@@ -280,8 +280,7 @@ func (z *faulty) filesOfA() (map[string]string, error) {
 	return files, nil
 }
 
-// standsStill reports a change of A while it is frozen. Where not everything can be synced at once, a leftover
-// that was removed before may come back in a power cut.
+// standsStill reports a change of A while it is frozen.
 func (z *faulty) standsStill() error {
 	if !z.frozen {
 		return nil
@@ -295,8 +294,9 @@ func (z *faulty) standsStill() error {
 			return fmt.Errorf("%s has changed in A", name)
 		}
 	}
-	if len(now) != len(z.still) && !z.noSyncAll {
-		return fmt.Errorf("A has %d files, and had %d", len(now), len(z.still))
+	more := slices.DeleteFunc(slices.Sorted(maps.Keys(now)), func(name string) bool { _, was := z.still[name]; return was })
+	if len(more) > 0 {
+		return fmt.Errorf("A has %q, and had not", more)
 	}
 	return nil
 }

@@ -153,3 +153,11 @@ func (t *Store) RelyOnBeside(name string) error {
 	t.debts.name(dirOf(name))
 	return t.syncTimes(name)
 }
+
+// RelyOnDirectory makes durable that names are not there any more in a directory with files beside, if a
+// process before this one has removed them, where [Store.SyncFound] could not do that. [Store.Sync] does it.
+func (t *Store) RelyOnDirectory(dir string) {
+	if t.doubtful() {
+		t.debts.name(dir)
+	}
+}
