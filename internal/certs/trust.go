@@ -106,20 +106,17 @@ func begun(text []byte) (n int) {
 
 // add takes the blocks of a PEM file.
 func (t *trust) add(name string, text []byte) error {
-	certificates, lists, err := parse(name, text)
+	certificates, lists, err := parse(name, text, readRevocations)
 	if err != nil {
 		return err
 	}
-	t.certificates = append(t.certificates, certificates...)
-	for _, l := range lists {
-		t.lists = append(t.lists, newRevocations(l))
-	}
+	t.certificates, t.lists = append(t.certificates, certificates...), append(t.lists, lists...)
 	return nil
 }
 
-// parse reads the blocks of a PEM file. pem.Decode passes over a block that was cut off or
+// parse reads the blocks of a PEM file, and revocation lists by a function. pem.Decode passes over a block that was cut off or
 // changed; a revocation list must not get lost like that.
-func parse(name string, text []byte) (certificates []*x509.Certificate, lists []*x509.RevocationList, err error) {
+func parse[L any](name string, text []byte, list func(der []byte) (L, error)) (certificates []*x509.Certificate, lists []L, err error) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		switch block.Type {
 		case "CERTIFICATE", "X509 CERTIFICATE":
@@ -129,7 +126,7 @@ func parse(name string, text []byte) (certificates []*x509.Certificate, lists []
 			}
 			certificates = append(certificates, c)
 		case "X509 CRL":
-			l, err := x509.ParseRevocationList(block.Bytes)
+			l, err := list(block.Bytes)
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s: revocation list: %w", name, err)
 			}
