@@ -130,7 +130,8 @@ func (c *conn) loadSlowly(r *request, oid zodb.OID, tid zodb.TID) {
 			n := len(rev.Data)
 			h.largeOnes.read(oid, n)
 			if !place.try(n) {
-				rev = nil // not kept while this waits
+				rev.Data = nil // not kept while this waits, which a pointer to it may be, on the stack
+				rev = nil
 			}
 			if err := place.wait(ctx, n); err != nil {
 				return err
