@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
@@ -373,6 +374,58 @@ func TestARestoreThatWasEndedByTheNextOneIsDurable(t *testing.T) {
 				t.Errorf("in place %t, killed at %d of %d: %v", inPlace, at, ops, err)
 			}
 		}
+	}
+}
+
+// TestAnotherPlanAfterAKilledRestore begins anew, in whatever way; where parts of the HOME of the first one have their
+// places in the target, it says so, and a HOME that is whole is left.
+func TestAnotherPlanAfterAKilledRestore(t *testing.T) {
+	_, repo, tids := closedChain(t, "bundled")
+	plans := []*backup.Plan{planTo(t, repo, tids[2]), planTo(t, repo, tids[1])}
+	run := func(f vfs.FS, plan int, convert bool) error {
+		o := restore.Options{Repository: repo, Plan: plans[plan], Parent: f, Name: "home", Now: time.Now, Workers: 1, Checkpoint: 4 << 10}
+		if convert {
+			o.Format, o.Convert = layout.Flat, copied
+		}
+		_, err := restore.Run(t.Context(), o)
+		return err
+	}
+	another := 0
+	crash := func(at int, inPlace, first, second bool) (ended bool) {
+		f := crashfs.New(int64(at))
+		if inPlace {
+			if err := f.Mkdir("home"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.CrashAt(f.Ops() + at)
+		if err := run(f, 0, first); !errors.Is(err, crashfs.ErrCrashed) {
+			return true
+		}
+		f = f.Killed()
+		err := run(f, 1, second)
+		switch {
+		case errors.Is(err, restore.ErrExists):
+			err = wholeHome(t, f, "home", tids[2])
+		case err == nil:
+			err = wholeHome(t, f, "home", tids[1])
+		case inPlace && strings.Contains(err.Error(), "interrupted restore of another state"):
+			another++
+			err = nil
+		}
+		if err != nil {
+			t.Errorf("in place %t, into another format %t, then %t, killed at %d: %v", inPlace, first, second, at, err)
+		}
+		return false
+	}
+	for way := range 8 {
+		distance := hometest.OneOf(5, 61, 97)
+		for at := 1 + hometest.Phase(t)%distance; !crash(at, way&1 > 0, way&2 > 0, way&4 > 0); {
+			at += distance
+		}
+	}
+	if another == 0 && !testing.Short() && !hometest.RaceDetector {
+		t.Error("no restore was killed when parts had their places")
 	}
 }
 

@@ -75,8 +75,10 @@ func (r *run) resumeMove() (bool, error) {
 		return false, err
 	}
 	s, err := readState(vfs.Sub(p, r.o.Name))
-	if err != nil {
-		s, err = readState(vfs.Sub(p, r.grown()))
+	for _, grown := range []string{r.grown(), r.work} { // that of one without another format, too
+		if err != nil {
+			s, err = readState(vfs.Sub(p, grown))
+		}
 	}
 	if err != nil {
 		return false, err
