@@ -186,7 +186,8 @@ func (z *faulty) afterwards(err error) error {
 	}
 	z.errors++
 	switch {
-	case z.h.s.Failure() != nil, z.r.IntN(5) == 0:
+	case z.h.s.Failure() != nil, z.r.IntN(5) == 0,
+		strings.Contains(err.Error(), "not written anew since"): // a blob cannot be: the engine is read-only then
 		return z.endProcess()
 	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		if z.r.IntN(3) == 0 {
