@@ -32,6 +32,7 @@ type conn struct {
 	cancel   context.CancelFunc
 	slow     chan struct{} // places for slow
 	turns    chan struct{} // see turn; capacity 1
+	unknown  chan struct{} // see readingUnknown; capacity 1
 	has      shares
 	wait     sync.WaitGroup
 	label    atomic.Pointer[string]
@@ -68,7 +69,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc, number: s.numbers.Add(1), since: s.o.Clock(), has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1)}
+	c := &conn{srv: s, nc: nc, number: s.numbers.Add(1), since: s.o.Clock(), has: s.budgets.shares(), slow: make(chan struct{}, maxSlow), turns: make(chan struct{}, 1), unknown: make(chan struct{}, 1)}
 	c.out = newOutbox(nc, s.o.Limits.Queue, s.budgets.kept, c.has.queues, s.o.Clock)
 	c.out.over = s.relieve
 	if s.o.processors == 1 {

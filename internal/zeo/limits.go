@@ -74,6 +74,12 @@ func newBudgets(l Limits) *budgets {
 // many for one that has not: there need not be many of these at once.
 const connectionMemory = 96 << 10
 
+// However little memory there is, there may be so many connections.
+const (
+	fewConnections  = 16
+	fewUnregistered = 100
+)
+
 // placeMemory is how many bytes of memory a request takes that waits beside the reader: its
 // goroutine, and its content. The first one of each connection is in connectionMemory.
 const placeMemory = 8 << 10
@@ -249,8 +255,24 @@ func (c *conn) reading(ctx context.Context, f func()) error { return c.readingMa
 // readingUnknown is reading for a record for which there is no memory yet: all that are read at once have no more than
 // an eighth of the memory, if they are as long as the last ones. Who waits here waits for the disk, not for clients.
 func (c *conn) readingUnknown(ctx context.Context, f func()) error {
+	turns := c.unknownTurns()
+	if turns > 1 {
+		// One of each connection waits, so that one that asks for many keeps others waiting for one at a time.
+		select {
+		case c.unknown <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-c.unknown }()
+		turns = c.unknownTurns()
+	}
+	return c.readingMany(ctx, turns, f)
+}
+
+// unknownTurns returns how many reads one counts for whose record is not known.
+func (c *conn) unknownTurns() int64 {
 	turns := 1 + (int64(c.hub.largeOnes.unknown())-1)/c.srv.budgets.read
-	return c.readingMany(ctx, max(1, min(turns, c.has.reads.Most())), f)
+	return max(1, min(turns, c.has.reads.Most()))
 }
 
 func (c *conn) readingMany(ctx context.Context, turns int64, f func()) error {

@@ -3,7 +3,9 @@ package zeo
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -463,5 +465,27 @@ func TestConnectionsFitIntoTheMemory(t *testing.T) {
 	_, _, log := limited(t, Limits{Memory: 112 << 20, Connections: 10_000})
 	if !log.has("fewer connections than were asked for") || !log.has("limit=1194") {
 		t.Error("the log does not say that there may be fewer")
+	}
+}
+
+// TestBoundsOfConnectionsAreDocumented, with the numbers of the code.
+func TestBoundsOfConnectionsAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/zeo.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	most, few := Limits{}.withDefaults(), Limits{Memory: 1}.withDefaults()
+	for want, n := range map[string][2]int{
+		"| `max-connections` that have registered | %d; at most one for each 96 KiB of `memory-limit` (but %d), and half of the open files": {most.Connections, few.Connections},
+		"| as many more that have not, 100 at least | %d; at most one for each 384 KiB (but %d), and a quarter of the open files":           {most.Unregistered, few.Unregistered},
+	} {
+		if line := fmt.Sprintf(want, n[0], n[1]); !strings.Contains(string(text), line) {
+			t.Errorf("docs/zeo.md has no line %q", line)
+		}
+	}
+	files := Limits{Files: 40}.withDefaults()
+	if files.Connections != 20 || files.Unregistered != 10 {
+		t.Errorf("with 40 files there are %d connections, and %d that have not registered", files.Connections, files.Unregistered)
 	}
 }

@@ -257,11 +257,11 @@ func (l Limits) withDefaults() Limits {
 		l.Connections = 1000
 	}
 	// The rest of the files is for the storages, blobs and the others that listen.
-	l.Connections = min(l.Connections, int(l.Files/2), int(max(l.Memory/connectionMemory, 16)))
+	l.Connections = min(l.Connections, int(l.Files/2), int(max(l.Memory/connectionMemory, fewConnections)))
 	if l.Unregistered == 0 {
-		l.Unregistered = max(l.Connections, 100)
+		l.Unregistered = max(l.Connections, fewUnregistered)
 	}
-	l.Unregistered = min(l.Unregistered, int(l.Files/4), int(max(l.Memory/(4*connectionMemory), 100)))
+	l.Unregistered = min(l.Unregistered, int(l.Files/4), int(max(l.Memory/(4*connectionMemory), fewUnregistered)))
 	if l.Hello == 0 {
 		l.Hello = 30 * time.Second
 	}
