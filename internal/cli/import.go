@@ -221,7 +221,9 @@ func (o *importCommand) sourceError(err error) error {
 	if e, ok := errors.AsType[*filestorage.NotAFileStorageError](err); ok && e.Unpack() != "" {
 		return hint(err, "it is compressed: %s it first", e.Unpack())
 	}
-	if _, herr := openHome(o.source); herr == nil {
+	if _, herr := openHome(o.source); herr == nil && !exists(o.home) {
+		return hint(err, "it is a storage: dirstorage convert %s %s copies one, and dirstorage export %s FILE makes a Data.fs of it", shellWord(o.source), shellWord(o.home), shellWord(o.source))
+	} else if herr == nil {
 		return hint(err, "the storage comes last: dirstorage import %s %s", o.home, o.source)
 	}
 	if errors.Is(err, fs.ErrNotExist) {

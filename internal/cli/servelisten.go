@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"syscall"
@@ -41,6 +42,10 @@ func withListenHint(err error) error {
 	switch _, other := errors.AsType[*listen.NotSocketError](err); {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return hint(err, "another server is running there: end it, or choose another --listen")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return hint(err, "no network interface here has that address: ip address lists them, and :PORT means all")
+	case errors.Is(err, fs.ErrNotExist):
+		return hint(err, "the directory of a Unix socket has to be there: make it first (mkdir -p), or choose another --listen")
 	case other:
 		return hint(err, "choose another --listen, or move it away")
 	}

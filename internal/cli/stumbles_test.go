@@ -73,3 +73,28 @@ func TestStatusOfACrashedStorageMakesUpNoSize(t *testing.T) {
 		t.Errorf("empty: %q", got)
 	}
 }
+
+// TestAnAddressThatIsNotThereHasAdvice.
+func TestAnAddressThatIsNotThereHasAdvice(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"192.0.2.1:0": "no network interface here has that address", // of a network for documents
+		filepath.Join(t.TempDir(), "nowhere", "x.sock"): "the directory of a Unix socket has to be there",
+	} {
+		home := filepath.Join(t.TempDir(), "home")
+		code, _, stderr := command(t.Context(), "serve", "--listen", address, home)
+		if code != exitFailed || !strings.Contains(stderr.String(), "\nhint: "+want) {
+			t.Errorf("%s: status %d, %s", address, code, stderr)
+		}
+	}
+}
+
+// TestAStorageIsNoSourceOfAnImport: the advice is the command that copies one.
+func TestAStorageIsNoSourceOfAnImport(t *testing.T) {
+	t.Parallel()
+	home, made := importedHome(t), filepath.Join(t.TempDir(), "new")
+	code, _, stderr := command(t.Context(), "import", home, made)
+	if code != exitFailed || !strings.Contains(stderr.String(), "\nhint: it is a storage: dirstorage convert "+home+" "+made+" copies one") {
+		t.Errorf("status %d, %s", code, stderr)
+	}
+}
