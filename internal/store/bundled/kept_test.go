@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -26,10 +27,8 @@ func withoutSyncAll(f vfs.FS) vfs.FS {
 // removes what does not count any more, and then the power is cut.
 func TestMergedBundleIsDurableBeforeItsSourcesGo(t *testing.T) {
 	t.Parallel()
-	cuts := uint32(100)
-	if testing.Short() {
-		cuts = 20
-	}
+	cuts := uint32(hometest.OneOf(100, 8, 20)) // at each operation others, and others each day
+	first := uint32(hometest.Phase(t)) * 1000
 	for name, wrap := range map[string]func(vfs.FS) vfs.FS{"syncall": func(f vfs.FS) vfs.FS { return f }, "without syncall": withoutSyncAll} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,7 +56,8 @@ func TestMergedBundleIsDurableBeforeItsSourcesGo(t *testing.T) {
 				if bundles == 5 { // the merged one, and the last source
 					found++
 				}
-				for seed := range cuts {
+				for i := range cuts {
+					seed := first + uint32(n)*cuts + i
 					if err := h.checkOn(killed.Crashed(crashfs.Random(seed))); err != nil {
 						t.Fatalf("killed before operation %d, seed %d: %v", n, seed, err)
 					}
