@@ -51,6 +51,9 @@ func (p *planner) complete(ctx context.Context) error {
 	if err := p.makeX(layout.XOID, uint64(s.maxOID)); err != nil {
 		return err
 	}
+	if p.serial != zodb.MaxTID {
+		s.lastTID = p.serial // as x.serial says, or the log
+	}
 	if err := p.makeX(layout.XSerial, uint64(s.lastTID)); err != nil {
 		return err
 	}
@@ -70,12 +73,12 @@ func (p *planner) see(s *seen, n layout.Name, fsys vfs.FS, name string) error {
 		if err != nil {
 			return err
 		}
-		if !there {
+		if !there && n.TID <= p.serial { // a later one was not committed, or comes with its pointer
 			s.newest[n.OID] = max(s.newest[n.OID], n.TID)
 		}
 		return p.wantBlob(s, n, fsys, name)
 	}
-	if n.Kind == layout.KindObject && p.serial == zodb.MaxTID { // else nobody asks for it
+	if n.Kind == layout.KindObject && p.noSerial { // else nobody asks for it
 		head, _, err := head(fsys, name, record.ObjectHeaderSize)
 		if err == nil && len(head) == record.ObjectHeaderSize {
 			s.lastTID = max(s.lastTID, zodb.TIDFromBytes(head[64:]))

@@ -15,5 +15,6 @@
 // generation without the lost members.
 //
 // The storage must not be running, and must have been recovered (journal and B
-// empty): files of transactions that were never committed look just like others.
+// empty): files of transactions that were never committed look just like others. Where x.serial is
+// lost it can't be; then the log says up to which transaction A is whole.
 package salvage

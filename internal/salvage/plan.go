@@ -59,7 +59,8 @@ type planner struct {
 	now        time.Time
 	format     layout.Format
 	full       bool
-	serial     zodb.TID // x.serial; MaxTID where it is missing
+	serial     zodb.TID // x.serial; where that is missing, the highest tid that it can have
+	noSerial   bool     // x.serial is missing
 	actions    []Action
 	placed     map[layout.Name]int              // index into actions
 	unknown    []string                         // lost files that may be blobs
@@ -148,10 +149,14 @@ func (p *planner) open() error {
 	p.serial = zodb.MaxTID
 	b, err := p.home.ReadFile(p.place(layout.XSerial))
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		return err
+		if p.noSerial = true; p.format != layout.Bundled {
+			p.serial, err = p.beforeLog()
+			return err
+		}
+		return nil
 	}
 	v, err := record.ParseX(b, p.place(layout.XSerial))
 	p.serial = zodb.TID(v)
