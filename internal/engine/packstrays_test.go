@@ -33,17 +33,24 @@ func TestNextPackRepairsWhatAPackWithoutItsPlanLeft(t *testing.T) {
 		c := packCase{format: format, seed: uint64(i) + 700, set: set}
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
 			t.Parallel()
-			ops, _ := c.packWithoutPlan(t, 0)
-			left := 0
+			log, _, _ := c.packWithoutPlan(t, faulttest.Nth{}, 0)
+			ops, runs := len(log), faulttest.NewRuns(log)
+			left, tried, came := 0, 0, 0
 			for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) {
 				if t.Failed() {
 					return
 				}
-				_, notes := c.packWithoutPlan(t, n)
+				_, crashed, notes := c.packWithoutPlan(t, runs.Nth(0, n), n)
 				left += notes
+				if tried++; crashed {
+					came++
+				}
+			}
+			if tried > 3 && came <= tried/2 {
+				t.Errorf("only %d of %d operations came", came, tried)
 			}
 			for n := 1; left == 0 && n <= ops; n++ { // a sample may miss it
-				_, left = c.packWithoutPlan(t, n)
+				_, _, left = c.packWithoutPlan(t, runs.Nth(0, n), n)
 			}
 			if left == 0 {
 				t.Errorf("no crash at %d operations left anything", ops)
@@ -52,10 +59,10 @@ func TestNextPackRepairsWhatAPackWithoutItsPlanLeft(t *testing.T) {
 	}
 }
 
-// packWithoutPlan crashes at the n-th operation of a pack (0: not at all), loses its plan
-// and packs again. It returns how many operations there were, and of how many files check
+// packWithoutPlan crashes before an operation of a pack, the n-th one of another run (0: not at all), loses its plan
+// and packs again. It returns the operations that there were, whether that one came, and of how many files check
 // said that an interrupted pack left them.
-func (c packCase) packWithoutPlan(t *testing.T, n int) (ops, notes int) {
+func (c packCase) packWithoutPlan(t *testing.T, at faulttest.Nth, n int) (log []string, came bool, notes int) {
 	t.Helper()
 	f := crashfs.New(int64(c.seed))
 	if err := c.home(f); err != nil {
@@ -68,24 +75,25 @@ func (c packCase) packWithoutPlan(t *testing.T, n int) (ops, notes int) {
 	o := zodb.PackOptions{Time: m.txns[18].tid.Time()}
 	begun := f.Ops()
 	if n > 0 {
-		f.CrashAt(begun + n)
+		f.CrashBefore(at.Is())
 	}
 	_, err = s.Pack(t.Context(), o)
-	ops = f.Ops() - begun
+	log = f.Log()[begun:]
+	came = errors.Is(err, crashfs.ErrCrashed)
 	if err = errors.Join(err, s.Close()); n == 0 && err != nil {
 		t.Fatal(err)
 	}
 	if n == 0 {
-		return ops, 0
+		return log, false, 0
 	}
 	for _, mode := range []crashfs.Mode{crashfs.KeepAll, crashfs.Random(uint32(n))} {
 		left, err := c.packedAnew(t.Context(), f.Crashed(mode), o, m)
 		if err != nil {
-			t.Errorf("crash at %d of %d operations of a pack, %v: %v", n, ops, mode, err)
+			t.Errorf("crash before %v of a pack, %v: %v", at, mode, err)
 		}
 		notes += left
 	}
-	return ops, notes
+	return log, came, notes
 }
 
 // packedAnew loses the plan of a pack that a crash has interrupted, and packs.
