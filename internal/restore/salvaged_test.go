@@ -233,6 +233,9 @@ func TestAFullBackupIsMadeWithoutATraceOfOthers(t *testing.T) {
 			s := enginetest.Open(t, home, engine.Options{})
 			w := &writer{t, s, make(map[zodb.OID]zodb.TID)}
 			repository := objstore.NewDir(directory(t, t.TempDir()))
+			w.store(1, "N.")
+			w.store(0, "N.")
+			packed(t, s, w.serials[0]) // before that, the manifest alone is enough
 			w.store(0, "N.")
 			w.store(0, "N.")
 			backUp(t, home, repository, "")
