@@ -106,7 +106,7 @@ func Find(name string) ([]Found, error) {
 func find(name string) ([]Found, error) {
 	var found []Found
 	err := eachFile(name, func(path string) bool { return filepath.Ext(path) != ".key" && filepath.Ext(path) != ".new" }, func(path string, text []byte) error {
-		certificates, lists, err := parse(path, text, x509.ParseRevocationList)
+		certificates, lists, err := parse(path, text)
 		if err != nil {
 			return err
 		}

@@ -106,17 +106,20 @@ func begun(text []byte) (n int) {
 
 // add takes the blocks of a PEM file.
 func (t *trust) add(name string, text []byte) error {
-	certificates, lists, err := parse(name, text, readRevocations)
+	certificates, lists, err := parse(name, text)
 	if err != nil {
 		return err
 	}
-	t.certificates, t.lists = append(t.certificates, certificates...), append(t.lists, lists...)
+	t.certificates = append(t.certificates, certificates...)
+	for _, l := range lists {
+		t.lists = append(t.lists, newRevocations(l))
+	}
 	return nil
 }
 
-// parse reads the blocks of a PEM file, and revocation lists by a function. pem.Decode passes over a block that was cut off or
+// parse reads the blocks of a PEM file. pem.Decode passes over a block that was cut off or
 // changed; a revocation list must not get lost like that.
-func parse[L any](name string, text []byte, list func(der []byte) (L, error)) (certificates []*x509.Certificate, lists []L, err error) {
+func parse(name string, text []byte) (certificates []*x509.Certificate, lists []*x509.RevocationList, err error) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		switch block.Type {
 		case "CERTIFICATE", "X509 CERTIFICATE":
@@ -126,7 +129,7 @@ func parse[L any](name string, text []byte, list func(der []byte) (L, error)) (c
 			}
 			certificates = append(certificates, c)
 		case "X509 CRL":
-			l, err := list(block.Bytes)
+			l, err := x509.ParseRevocationList(block.Bytes)
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s: revocation list: %w", name, err)
 			}
