@@ -260,7 +260,7 @@ func (s *serving) serve(ctx context.Context, server *zeo.Server, listeners []net
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.conf.DrainTimeout)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
-		s.log.Warn("connections with open transactions were cut off", "err", err)
+		s.log.Warn("connections with open transactions or downloads were cut off", "err", err)
 	}
 	return accepting.Wait()
 }

@@ -91,7 +91,7 @@ var kinds = map[string]kind{
 	"lock-not-tried":     {"lock", Note, "no other process could be started to try the lock; within this process it holds", "nothing"},
 
 	"exchange-missing": {"exchange", Note, "restore --delta replaces a HOME by two renames: for a moment there is none, and an interrupted one has to be run again", "nothing"},
-	"links-missing":    {"links", Warning, "a moving blob has one name only, and on some file systems a power cut at that moment may lose it; cp -al, restore --delta and shared blob directories copy", useVolume},
+	"links-missing":    {"links", Warning, "a moving blob, or a file that a pack puts aside, has one name only, and on some file systems a power cut at that moment may lose it; cp -al, restore --delta and shared blob directories copy", useVolume},
 
 	"names-changed": {"names", Fault, "a file is listed under another name than it was given: the storage does not find its own files", useVolume},
 	"names-short":   {"names", Fault, "the names of files that a pack puts aside do not fit", useVolume},
