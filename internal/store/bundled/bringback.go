@@ -28,14 +28,17 @@ type restorer struct {
 	blobs bool // they are all there
 }
 
-// BringBack implements [store.Packer]. The unit of a step is a bundle.
+// BringBack implements [store.Packer]. The unit of a step is a bundle. The blob of a revision that comes back is
+// brought back whatever its own stamp is: where an undelete was interrupted, the next pack puts aside anew the
+// blobs that were back without their revisions.
 func (s *Store) BringBack(stamp int64) store.Restorer {
-	return &restorer{s: s, stamp: stamp, files: s.files.BringBackIf(stamp, s.mayComeBack)}
+	wanted := func(n layout.Name) bool { return s.comesBack(n, stamp) }
+	return &restorer{s: s, stamp: stamp, files: s.files.BringBackIf(0, wanted)}
 }
 
-// mayComeBack reports of a blob that was put aside whether its revision can be brought back, or is
-// there: it may be gone for good, while the blob waits for the next purge.
-func (s *Store) mayComeBack(n layout.Name) bool {
+// comesBack reports of a blob that was put aside whether its revision is there once all with a stamp are brought
+// back (0: with any). It may be gone for good, while the blob waits for the next purge.
+func (s *Store) comesBack(n layout.Name, stamp int64) bool {
 	i := s.now.of(n.TID)
 	if i < 0 {
 		return false
@@ -45,8 +48,7 @@ func (s *Store) mayComeBack(n layout.Name) bool {
 	if err != nil {
 		return true // a read of it reports the error
 	}
-	gone := p.gone.ForGood()
-	return number >= 0 && (gone == nil || !gone.Contains(uint32(number)))
+	return number >= 0 && (p.gone == nil || !p.gone.Without(stamp).Has(number))
 }
 
 // Close implements [store.Restorer].
@@ -96,7 +98,7 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 
 // withoutBlobs returns the members that are gone from a part, and would not be by a list, of which the file of the blob
 // is missing: in a HOME from a backup, which has no blobs that were put aside, or after a power cut that kept
-// neither of the names of one. Such a revision cannot be read, so it is not brought back.
+// neither of the names of one. All blobs that are left are in their places by then. Such a revision cannot be read, so it is not brought back.
 func (s *Store) withoutBlobs(p *part, list *bundle.Gone) (*roaring.Bitmap, error) {
 	lost := roaring.New()
 	if p.Blobs == 0 {

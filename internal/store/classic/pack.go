@@ -143,7 +143,7 @@ func (t *Store) asides() iter.Seq2[aside, error] {
 type restorer struct {
 	t      *Store
 	stamp  int64
-	stamps map[int64]struct{} // that were seen
+	stamps map[int64]struct{} // of pointers
 	left   []int64            // whose pointers come back, the newest last; nil: the revisions do not all
 	next   func() (aside, error, bool)
 	stop   func()
@@ -159,8 +159,11 @@ func (t *Store) BringBack(stamp int64) store.Restorer {
 func (t *Store) BringBackIf(stamp int64, wanted func(n layout.Name) bool) store.Restorer {
 	r := &restorer{t: t, stamp: stamp, stamps: make(map[int64]struct{})}
 	r.walk(func(a aside) bool {
-		r.stamps[a.stamp] = struct{}{}
-		return a.name.Kind != layout.KindPointer && wanted(a.name)
+		if a.name.Kind == layout.KindPointer {
+			r.stamps[a.stamp] = struct{}{}
+			return false
+		}
+		return wanted(a.name)
 	})
 	return r
 }
@@ -196,20 +199,27 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 	e := r.t.NewEdit(store.A)
 	var walked error
 	ended := false
+	var own store.Restored // beside e
 	for range limit {
 		a, err, ok := r.next()
 		if !ok || err != nil {
 			ended, walked = true, err
 			break
 		}
-		if err := begins(); err != nil {
-			return store.Restored{}, err
+		err = begins()
+		if err == nil && a.name.Kind == layout.KindPointer && r.stamp != 0 {
+			err = r.currentOf(a, &own)
 		}
-		if err := r.file(e, a, &n); err != nil {
-			return store.Restored{}, err // none of it has its name yet
+		if err == nil {
+			err = r.file(e, a, &n)
+		}
+		if err != nil {
+			return own, err // none of e has its name yet
 		}
 		n.Seen++
 	}
+	n.Revisions, n.Bytes = n.Revisions+own.Revisions, n.Bytes+own.Bytes
+	n.Blobs, n.BlobBytes = n.Blobs+own.Blobs, n.BlobBytes+own.BlobBytes
 	if err := errors.Join(e.Sync(), walked); err != nil {
 		return n, err
 	}
@@ -232,6 +242,53 @@ func (r *restorer) pass() (done bool) {
 	r.left = r.left[:len(r.left)-1]
 	r.walk(func(a aside) bool { return a.name.Kind == layout.KindPointer && a.stamp == stamp })
 	return false
+}
+
+// currentOf brings back the revision that a pointer names, and its blob, durably, if another pack has put them
+// aside: where an undelete was interrupted before the pointer, the next pack took them for remains.
+func (r *restorer) currentOf(pointer aside, n *store.Restored) error {
+	b, err := r.t.fs.ReadFile(pointer.path)
+	if err != nil {
+		return err
+	}
+	tid, err := record.ParsePointer(b, r.t.fs.Path(pointer.path), pointer.name.OID)
+	if err != nil {
+		return nil // a read of it reports the error
+	}
+	revision := layout.Revision(pointer.name.OID, tid)
+	if _, err := r.t.fs.Stat(r.t.Path(store.A, revision)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, name := range []layout.Name{layout.Blob(pointer.name.OID, tid), revision} { // each durably before what needs it
+		a, found, err := r.t.newestAside(name)
+		if err == nil && found {
+			e := r.t.NewEdit(store.A)
+			err = errors.Join(r.file(e, a, n), e.Sync())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newestAside returns the file of a name that a pack put aside, the last one of several.
+func (t *Store) newestAside(n layout.Name) (newest aside, found bool, err error) {
+	dir := dirOf(t.Path(store.A, n))
+	for e, err := range t.fs.List(dir) {
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return newest, false, err
+		}
+		name := dir + "/" + e.Name
+		is, stamp, ok := t.o.Format.ParseDeleted(name[2:])
+		if ok && is == n && (!found || stamp > newest.stamp) {
+			newest, found = aside{name, n, stamp}, true
+		}
+	}
+	return newest, found, nil
 }
 
 func (r *restorer) file(e *Edit, a aside, n *store.Restored) error {

@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// TestAPackBetweenTwoUndeletesLosesNothing: an undelete of one pack is killed, and the next pack puts aside
+// again a part of the files that are back, with its own stamp. The undelete is repeated: nothing that it brings
+// back is damaged, and that of all packs has everything.
+func TestAPackBetweenTwoUndeletesLosesNothing(t *testing.T) {
+	t.Parallel()
+	every := hometest.OneOf(1, 91, 361)
+	for i, format := range allFormats() {
+		c := packCase{format: format, seed: uint64(i) + 700, set: "storage.min_pack_time=0"}
+		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
+			t.Parallel()
+			ops := c.undeleteAround(t, 0)
+			for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) {
+				if t.Failed() {
+					return
+				}
+				c.undeleteAround(t, n)
+			}
+		})
+	}
+}
+
+// undeleteAround kills the first undelete at its n-th operation (0: not at all), and returns how many it had.
+func (c packCase) undeleteAround(t *testing.T, n int) int {
+	t.Helper()
+	f := crashfs.New(int64(c.seed))
+	if err := c.home(f); err != nil {
+		t.Fatal(err)
+	}
+	s, m, err := c.filled(t.Context(), c.options(f), 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, list := filesOf(f, c.format), tids(t, s)
+	stamp := doPack(t, s, zodb.PackOptions{Time: m.txns[18].tid.Time()}).Stamp
+	begun := f.Ops()
+	if n > 0 {
+		f.CrashAt(begun + n)
+	}
+	_, err = s.Undelete(t.Context(), stamp)
+	ops := f.Ops() - begun
+	if err = errors.Join(err, s.Close()); n == 0 && err != nil {
+		t.Fatal(err)
+	}
+	f = f.Crashed(crashfs.KeepAll)
+	if s, err = Open(t.Context(), "", c.options(f)); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	doPack(t, s, zodb.PackOptions{Time: m.txns[18].tid.Time()})
+	if _, err := s.Undelete(t.Context(), stamp); err != nil {
+		t.Fatalf("killed at %d: again: %v", n, err)
+	}
+	if err := damaged(t.Context(), f); err != nil {
+		t.Errorf("killed at %d, after it was repeated: %v", n, err)
+	}
+	if _, err := s.Undelete(t.Context(), 0); err != nil {
+		t.Fatalf("killed at %d: all: %v", n, err)
+	}
+	if d := difference(before, filesOf(f, c.format)); d != "" {
+		t.Errorf("killed at %d: files in A:\n%s", n, d)
+	}
+	if got := tids(t, s); !slices.Equal(got, list) {
+		t.Errorf("killed at %d: transactions %v\nwant %v", n, got, list)
+	}
+	if err := errors.Join(m.verify(t.Context(), s), s.Close(), sound(t.Context(), f, false)); err != nil {
+		t.Errorf("killed at %d: %v", n, err)
+	}
+	return ops
+}
