@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -73,5 +75,64 @@ func TestTheReserveIsNotSpentForNothing(t *testing.T) {
 				t.Error("it is not what was acknowledged last")
 			}
 		})
+	}
+}
+
+// walkedOn is a disk without room whose A has a directory that goes on and on, as in a large storage, once it
+// is told to.
+type walkedOn struct {
+	changingDisk
+	begins func() // at the first name
+	names  atomic.Int64
+	begun  atomic.Bool
+}
+
+func (d *walkedOn) List(name string) iter.Seq2[vfs.Entry, error] {
+	if d.begins == nil || name != "A" || d.begun.Swap(true) {
+		return d.changingDisk.List(name)
+	}
+	d.begins()
+	return func(yield func(vfs.Entry, error) bool) {
+		for e, err := range d.changingDisk.List(name) {
+			for d.names.Add(1) < manyNames && err == nil {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// manyNames takes some seconds, while a close takes none.
+const manyNames = 1 << 18
+
+// TestACloseEndsTheLookWhetherAPackFreesAnything: of a large storage that takes minutes.
+func TestACloseEndsTheLookWhetherAPackFreesAnything(t *testing.T) {
+	t.Parallel()
+	home := newHome(t, CreateOptions{Format: "chunky", Set: map[string]string{"storage.delay_delete": "86400"}})
+	dir, err := vfs.OS(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := &walkedOn{changingDisk: changingDisk{FS: dir}}
+	disk.free.Store(1 << 40)
+	s := open(t, home, Options{fs: disk, Reserve: 1 << 20})
+	eventually(t, "a reserve", func() bool { _, err := dir.Stat(space.ReserveFile); return err == nil })
+	commit(t, s, change{oid: 0, data: rec("root")})
+	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	disk.free.Store(0)
+	closed := make(chan error, 1)
+	disk.begins = func() { go func() { closed <- s.Close() }() }
+	_, err = s.Pack(t.Context(), zodb.PackOptions{})
+	if n := disk.names.Load(); !errors.Is(err, zodb.ErrClosed) || n == 0 || n >= manyNames {
+		t.Errorf("%d names were looked at: %v", n, err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }

@@ -121,7 +121,10 @@ func (s *Packer) beginMaintenance(ctx context.Context, worth func(context.Contex
 	}
 	give := true
 	if worth != nil {
-		if give, err = worth(ctx); err != nil {
+		looking, cancel := s.untilClose(ctx)
+		give, err = worth(looking)
+		cancel()
+		if err != nil {
 			release()
 			return nil, err
 		}
