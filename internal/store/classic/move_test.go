@@ -207,6 +207,40 @@ func TestPutAsideThatFailedForgetsWhatItWouldRemove(t *testing.T) {
 	}
 }
 
+// TestABlobThatIsPutAsideCountsOnce: a step of a pack that failed is repeated, and finds its blobs again.
+func TestABlobThatIsPutAsideCountsOnce(t *testing.T) {
+	t.Parallel()
+	for _, stamp := range []int64{0, 77} {
+		for _, kind := range []string{"link", "remove", "syncdir"} {
+			tr, f, _ := newCrashTree(t)
+			what := store.Removal{Revisions: []store.Revisions{{OID: 1, TIDs: []zodb.TID{5, 6, 7}}}}
+			for _, tid := range what.Revisions[0].TIDs {
+				put(t, tr, store.A, layout.Revision(1, tid), "revision")
+				put(t, tr, store.A, layout.Blob(1, tid), "blob")
+			}
+			blobs := 0
+			f.Decide(func(op errfs.Op) error {
+				if strings.Contains(op.Name, "blob") {
+					blobs++
+				}
+				if op.Kind == kind && (blobs >= 2) {
+					return syscall.ENOSPC
+				}
+				return nil
+			})
+			first, err := tr.Remove(stamp, what)
+			f.Decide(nil)
+			if failed := stamp != 0 || kind != "link"; failed != errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("%s, stamp %d: %v", kind, stamp, err)
+			}
+			again, err := tr.Remove(stamp, what)
+			if n := first.Blobs + again.Blobs; n != 3 || first.BlobBytes+again.BlobBytes != 12 || err != nil {
+				t.Errorf("%s, stamp %d: %d + %d blobs, %v", kind, stamp, first.Blobs, again.Blobs, err)
+			}
+		}
+	}
+}
+
 // TestPutAsideWithoutLinks: where a file has one name only, it is renamed.
 func TestPutAsideWithoutLinks(t *testing.T) {
 	t.Parallel()

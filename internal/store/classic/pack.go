@@ -44,11 +44,15 @@ func (t *Store) Remove(stamp int64, what store.Removal) (n store.Counts, err err
 	}); err != nil {
 		return n, err
 	}
+	before := n
 	if err := r.revisions(what.Revisions, layout.Blob, func(size int64) {
 		n.Blobs++
 		n.Bytes += size
 		n.BlobBytes += size
 	}); err != nil {
+		if stamp != 0 {
+			n = before // they keep their names until the sync, so the next attempt counts them
+		}
 		return n, err
 	}
 	for _, tid := range what.Transactions {
