@@ -271,7 +271,7 @@ func (c *creation) due(ref *Manifest) bool {
 func (c *creation) begin(ref *Manifest) {
 	h := c.home
 	c.m = &Manifest{
-		Schema: schema, Kind: Full, Identity: h.identity, Class: h.class, Format: string(h.format), A: h.witnesses.born, HomeVersion: h.version,
+		Schema: schema, Kind: Full, Identity: h.identity, Class: h.class, Format: string(h.format), HomeVersion: h.version,
 		TID: h.serial, Time: h.serial.Time(), TransactionSHA256: h.lastSum, MaxOID: h.maxOID, Packed: h.packed,
 		Undeleted: h.undeleted.ID(), Began: c.began, SnapshotAt: c.held.CompleteTo,
 	}

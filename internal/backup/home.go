@@ -144,7 +144,6 @@ func (h *home) proveReference(m *Manifest) error {
 	if m.Packed > h.packed {
 		return fmt.Errorf("backup %s is packed up to %s, and the storage to %s: it was put back to the state before a pack", m.Name, m.Packed, h.packed)
 	}
-	known := h.witnesses.has(m)
 	if h.full() {
 		b, _, err := h.a.Get(layout.Transaction(m.TID))
 		switch {
@@ -156,11 +155,9 @@ func (h *home) proveReference(m *Manifest) error {
 			return err
 		case !sameSum(transactionSum(b), m.TransactionSHA256):
 			return fmt.Errorf("transaction %s differs from that of backup %s: the storage was put back to an earlier state since", m.TID, m.Name)
-		default:
-			known = known || h.witnesses.isOf(m)
 		}
 	}
-	if !known {
+	if !h.witnesses.has(m) {
 		return &unknownError{[]string{m.Name}}
 	}
 	return nil

@@ -37,8 +37,6 @@ type Manifest struct {
 	Identity string `json:"identity"`
 	Class    string `json:"class"`
 	Format   string `json:"format"`
-	// A names the directory A of the storage for as long as that exists; "": nothing does where it is. See witnesses.
-	A string `json:"a_identity,omitempty"`
 	// HomeVersion is structure/version of the storage; "": it was not noted.
 	HomeVersion string `json:"home_version,omitempty"`
 	// TID is the last transaction that is in the backup; 0 = the storage was empty.

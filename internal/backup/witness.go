@@ -29,7 +29,6 @@ const (
 type witnesses struct {
 	fs    vfs.FS
 	a     string // the identity of A; "" = it has none
-	born  string // the same if no other A can ever have it; else ""
 	lines []string
 }
 
@@ -38,9 +37,6 @@ func readWitnesses(f vfs.FS) (*witnesses, error) {
 	w := &witnesses{fs: f}
 	if is, err := vfs.Identify(f, string(store.A)); err == nil {
 		w.a = fmt.Sprintf("%d-%d-%d", is.Ino, is.Born, is.Volume) // with each name in it, it is changed
-		if is.Born != 0 {
-			w.born = w.a
-		}
 	}
 	b, err := f.ReadFile(witnessFile)
 	if text := strings.TrimSpace(string(b)); err == nil && text != "" {
@@ -63,10 +59,6 @@ func (w *witnesses) line(m *Manifest) string {
 
 // has reports whether a backup was made of this HOME, with the A that it has, or whether it was restored of it.
 func (w *witnesses) has(m *Manifest) bool { return w.a != "" && slices.Contains(w.lines, w.line(m)) }
-
-// isOf reports whether a backup from before any pack was made of the A that this HOME has, by the manifest. That is
-// enough where no line is left: misc may be read-only, or a history of its own has begun since.
-func (w *witnesses) isOf(m *Manifest) bool { return w.born != "" && m.A == w.born && m.Packed == 0 }
 
 // add adds backups, durably. It reports whether there were new ones.
 func (w *witnesses) add(list ...*Manifest) (bool, error) {

@@ -166,6 +166,8 @@ func TestFilesBelongToTheOwnerOfTheirDirectory(t *testing.T) {
 	ran["serve"] = true
 	run("recover", "srv/home")
 	run("recover", "srv/crashed")
+	run("backup full", "srv/home", "repo/in") // the first start after an import begins a history
+	serveOwned(o, "srv/home", "blobs/shared")
 	run("backup inc", "srv/home", "repo/in")
 	run("backup merge", "repo/in")
 	run("pack", "--keep", "0", "--refs", "srv/home")

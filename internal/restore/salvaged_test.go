@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -233,9 +234,6 @@ func TestAFullBackupIsMadeWithoutATraceOfOthers(t *testing.T) {
 			s := enginetest.Open(t, home, engine.Options{})
 			w := &writer{t, s, make(map[zodb.OID]zodb.TID)}
 			repository := objstore.NewDir(directory(t, t.TempDir()))
-			w.store(1, "N.")
-			w.store(0, "N.")
-			packed(t, s, w.serials[0]) // before that, the manifest alone is enough
 			w.store(0, "N.")
 			w.store(0, "N.")
 			backUp(t, home, repository, "")
@@ -257,5 +255,30 @@ func TestAFullBackupIsMadeWithoutATraceOfOthers(t *testing.T) {
 				t.Errorf("after a commit: %+v, want one upon %s", inc, m.Name)
 			}
 		})
+	}
+}
+
+// TestADiskThatWasPutBackHasWhatABackupOfItsDamageLacks: a file was lost, a backup made without it, and a disk from
+// before put back, which has the file and no note of the backup. A and the last transaction are the same.
+func TestADiskThatWasPutBackHasWhatABackupOfItsDamageLacks(t *testing.T) {
+	t.Parallel()
+	home := forkable(t, "flat")
+	repository := objstore.NewDir(directory(t, t.TempDir()))
+	s := enginetest.Open(t, home, engine.Options{})
+	w := &writer{t, s, make(map[zodb.OID]zodb.TID)}
+	w.store(1, "N.")
+	w.store(2, "N.")
+	w.store(0, reference(1))
+	closed(t, s)
+	name := layout.Flat.Path(layout.Revision(2, w.serials[2]))
+	dir := lost(t, home, name)
+	backUp(t, home, repository, "")
+	if err := errors.Join(os.Rename(filepath.Join(dir, "#1"), filepath.Join(home, "A", name)), os.Remove(filepath.Join(home, "misc/backed-up"))); err != nil {
+		t.Fatal(err)
+	}
+	w.s = enginetest.Open(t, home, engine.Options{})
+	w.store(0, reference(1))
+	if m := backUp(t, home, repository, "").Backup; m.Kind != backup.Full {
+		t.Errorf("the backup is %s, upon one that lacks %s", m.Kind, name)
 	}
 }
