@@ -92,14 +92,11 @@ func isWhole(path string) bool {
 	return filepath.Ext(base) != ".new" && !strings.HasPrefix(base, ".")
 }
 
-// begun counts the blocks that add takes, by their first lines.
+// begun counts the blocks that add takes, by their first lines, also where something before one on its line, such as a
+// byte order mark, hides it from the parser.
 func begun(text []byte) (n int) {
 	for _, name := range []string{"CERTIFICATE", "X509 CERTIFICATE", "CRL", "X509 CRL"} {
-		line := []byte("-----BEGIN " + name + "-----")
-		n += bytes.Count(text, append([]byte("\n"), line...))
-		if bytes.HasPrefix(text, line) {
-			n++
-		}
+		n += bytes.Count(text, []byte("-----BEGIN "+name+"-----"))
 	}
 	return n
 }
