@@ -350,17 +350,23 @@ func TestPackSaysWhatItLacks(t *testing.T) {
 // back. Check finds no damage, and after a second undelete everything is there.
 func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 	t.Parallel()
-	every := hometest.OneOf(3, 91, 361)
+	crashedUndeletes(t, 500, hometest.OneOf(3, 91, 361), packCase.crashUndelete)
+}
+
+// crashedUndeletes runs a case over each format with no crash, and then with crashes at a sample of the operations
+// that it returned.
+func crashedUndeletes(t *testing.T, seed uint64, every int, run func(c packCase, t *testing.T, n int) (ops int)) {
+	t.Helper()
 	for i, format := range allFormats() {
-		c := packCase{format: format, seed: uint64(i) + 500, set: "storage.min_pack_time=0"}
+		c := packCase{format: format, seed: uint64(i) + seed, set: "storage.min_pack_time=0"}
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
 			t.Parallel()
-			ops := c.crashUndelete(t, 0)
+			ops := run(c, t, 0)
 			for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) {
 				if t.Failed() {
 					return
 				}
-				c.crashUndelete(t, n)
+				run(c, t, n)
 			}
 			t.Logf("crashed at each %d. of %d operations", every, ops)
 		})

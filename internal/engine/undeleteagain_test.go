@@ -2,13 +2,11 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
-	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -17,20 +15,7 @@ import (
 // back is damaged, and that of all packs has everything.
 func TestAPackBetweenTwoUndeletesLosesNothing(t *testing.T) {
 	t.Parallel()
-	every := hometest.OneOf(1, 91, 361)
-	for i, format := range allFormats() {
-		c := packCase{format: format, seed: uint64(i) + 700, set: "storage.min_pack_time=0"}
-		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
-			t.Parallel()
-			ops := c.undeleteAround(t, 0)
-			for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) {
-				if t.Failed() {
-					return
-				}
-				c.undeleteAround(t, n)
-			}
-		})
-	}
+	crashedUndeletes(t, 700, hometest.OneOf(1, 91, 361), packCase.undeleteAround)
 }
 
 // undeleteAround kills the first undelete at its n-th operation (0: not at all), and returns how many it had.
