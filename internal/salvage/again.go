@@ -1,10 +1,12 @@
 package salvage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/human"
@@ -20,7 +22,7 @@ func rebuild(l *lostFile, given bundle.Name, damaged func(error)) (*bundle.Reade
 
 // damaged plans a bundle that has lost its index, or some of its frames; one without a name is
 // left for later.
-func (b *bundles) damaged(l *lostFile, given bundle.Name, cause error) error {
+func (b *bundles) damaged(ctx context.Context, l *lostFile, given bundle.Name, cause error) error {
 	_, err := b.footer(l)
 	if err != nil && !errors.Is(err, zodb.ErrCorrupt) {
 		return err
@@ -32,11 +34,11 @@ func (b *bundles) damaged(l *lostFile, given bundle.Name, cause error) error {
 		}
 		return err
 	}
-	return b.again(l, given, cause)
+	return b.again(ctx, l, given, cause)
 }
 
 // again plans a bundle that is made of the members that can be read of a damaged one.
-func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
+func (b *bundles) again(ctx context.Context, l *lostFile, given bundle.Name, cause error) error {
 	r, footer, err := rebuild(l, given, nil)
 	if err != nil {
 		return err
@@ -92,6 +94,18 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	if err := b.judge(&a, n, o.Identity, l); err != nil {
 		return err
 	}
+	if a.Verb == Conflict {
+		there, err := b.madeBefore(ctx, n, a.Write)
+		if err != nil {
+			return err
+		}
+		if there {
+			a.Verb, a.Detail, a.Missing = Duplicate, "it is there, "+detail, lost
+			b.add(a)
+			b.carry(l, k, n)
+			return nil
+		}
+	}
 	if lost {
 		b.judgeLossy(&a, n)
 	}
@@ -103,6 +117,50 @@ func (b *bundles) again(l *lostFile, given bundle.Name, cause error) error {
 	b.count(n, i, l)
 	b.carry(l, k, n)
 	return nil
+}
+
+// madeBefore reports whether a bundle in the home is the one that would be made again: a salvage was killed after that.
+func (b *bundles) madeBefore(ctx context.Context, n bundle.Name, write func(ctx context.Context, out io.Writer) error) (bool, error) {
+	there := open(b.home, bundlesDir+n.String())
+	if errors.Is(there.err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if there.err != nil {
+		return false, there.err
+	}
+	defer there.close()
+	c := &comparing{with: io.NewSectionReader(there.file, 0, there.size)}
+	err := write(ctx, c)
+	if errors.Is(err, errDiffers) {
+		return false, nil
+	}
+	return c.n == there.size, err
+}
+
+// comparing fails with errDiffers if other bytes are written to it than can be read.
+type comparing struct {
+	with   io.Reader
+	buffer []byte
+	n      int64
+}
+
+var errDiffers = errors.New("there is another content")
+
+// Write implements [io.Writer].
+func (c *comparing) Write(b []byte) (int, error) {
+	if len(c.buffer) < len(b) {
+		c.buffer = make([]byte, len(b))
+	}
+	is := c.buffer[:len(b)]
+	_, err := io.ReadFull(c.with, is)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err == nil && !bytes.Equal(is, b) {
+		err = errDiffers
+	}
+	if err != nil {
+		return 0, err
+	}
+	c.n += int64(len(b))
+	return len(b), nil
 }
 
 func (b *bundles) footer(l *lostFile) (bundle.Info, error) {

@@ -21,13 +21,14 @@ const asideDir = "misc"
 // Apply carries out a plan: the actions Place and Make, in the order given. Each
 // file is whole and durable before it gets its name, and a name that
 // meanwhile exists is an error that matches fs.ErrExist. When Apply fails or is interrupted,
-// finished actions stay, and a new plan goes on from there. The files belong to old transactions,
+// finished actions stay, and a new plan goes on from there; its Apply makes durable what they have done. The files belong to old transactions,
 // which copies of the home have without them: note is told before the first one, with true, and after
 // the last. If it fails nothing more is done. stamp is the time that each file bears: it is not
 // before the floor of time stamps, or a copy of files that are newer than a snapshot would miss it.
 func Apply(ctx context.Context, lost, home vfs.FS, actions []Action, stamp time.Time, note func(running bool) error) error {
+	dirs := dirsOf(actions)
 	if !slices.ContainsFunc(actions, changes) {
-		return ctx.Err()
+		return errors.Join(ctx.Err(), syncDirs(home, dirs))
 	}
 	if _, err := vfs.MkdirAll(home, asideDir); err != nil {
 		return err
@@ -35,7 +36,6 @@ func Apply(ctx context.Context, lost, home vfs.FS, actions []Action, stamp time.
 	if err := note(true); err != nil {
 		return err
 	}
-	dirs := make(map[string]struct{})
 	for _, a := range actions {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -43,31 +43,55 @@ func Apply(ctx context.Context, lost, home vfs.FS, actions []Action, stamp time.
 		if !changes(a) {
 			continue
 		}
-		if err := put(ctx, lost, home, a, stamp, dirs); err != nil {
+		if err := put(ctx, lost, home, a, stamp); err != nil {
 			return fmt.Errorf("put %s into its place: %w", a.To, err)
 		}
 	}
+	if err := syncDirs(home, dirs); err != nil {
+		return err
+	}
+	return note(false)
+}
+
+// dirsOf returns the directories in which the names of files have to be durable, and those above them. Files and
+// directories that are there already may be those of a salvage that was killed.
+func dirsOf(actions []Action) map[string]struct{} {
+	dirs := make(map[string]struct{})
+	for _, a := range actions {
+		if there := a.Verb == Duplicate || a.Verb == Conflict; a.To == "" || !there && !changes(a) {
+			continue
+		}
+		for dir := path.Dir(a.To); ; dir = path.Dir(dir) {
+			if _, known := dirs[dir]; known {
+				break
+			}
+			dirs[dir] = struct{}{}
+			if dir == "." {
+				break
+			}
+		}
+	}
+	return dirs
+}
+
+func syncDirs(home vfs.FS, dirs map[string]struct{}) error {
 	for dir := range dirs {
-		if err := home.SyncDir(dir); err != nil {
+		// Where another lost file claims the same place, nothing may be there.
+		if err := ignoreMissing(home.SyncDir(dir)); err != nil {
 			return err
 		}
 	}
-	return note(false)
+	return nil
 }
 
 // changes reports whether an action puts a file into the home.
 func changes(a Action) bool { return a.Verb == Place || a.Verb == Make }
 
 // put writes one file aside and gives it its name.
-func put(ctx context.Context, lost, home vfs.FS, a Action, stamp time.Time, dirs map[string]struct{}) (err error) {
-	made, err := vfs.MkdirAll(home, path.Dir(a.To))
-	if err != nil {
+func put(ctx context.Context, lost, home vfs.FS, a Action, stamp time.Time) error {
+	if _, err := vfs.MkdirAll(home, path.Dir(a.To)); err != nil {
 		return err
 	}
-	for _, d := range made {
-		dirs[path.Dir(d)] = struct{}{}
-	}
-	dirs[path.Dir(a.To)] = struct{}{}
 	aside := asideDir + "/salvage-" + rand.Text()
 	if err := write(ctx, lost, home, a, stamp, aside); err != nil {
 		return errors.Join(err, ignoreMissing(home.Remove(aside)))

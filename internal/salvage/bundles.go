@@ -104,14 +104,14 @@ func (p *planner) planBundles(ctx context.Context, files []string) (err error) {
 		}
 	}
 	for _, h := range b.hurt {
-		if err := errors.Join(ctx.Err(), b.opened(h.file, func(l *lostFile) error { return b.damaged(l, h.given, h.cause) })); err != nil {
+		if err := errors.Join(ctx.Err(), b.opened(h.file, func(l *lostFile) error { return b.damaged(ctx, l, h.given, h.cause) })); err != nil {
 			return err
 		}
 	}
 	// The last one first: where a range ends the one behind it says.
 	slices.SortFunc(b.nameless, func(x, y nameless) int { return cmp.Compare(y.min, x.min) })
 	for _, n := range b.nameless {
-		if err := b.opened(n.file, func(l *lostFile) error { return b.again(l, bundle.Name{}, n.cause) }); err != nil {
+		if err := b.opened(n.file, func(l *lostFile) error { return b.again(ctx, l, bundle.Name{}, n.cause) }); err != nil {
 			return err
 		}
 	}

@@ -321,10 +321,16 @@ func TestPlanSaysWhatItCannotDoWithBundles(t *testing.T) {
 		want Verb
 	}{
 		{"a copy of what is there", func(w *wreck, b []string) { w.write("lost+found", "#1", w.read("home", b[0])) }, Duplicate},
+		{"a damaged copy of what is there", func(w *wreck, b []string) {
+			x := w.read("home", b[0])
+			x[len(x)-300] ^= 1 // in the index
+			w.write("lost+found", "#1", x)
+		}, Duplicate},
 		{"another content of what is there", func(w *wreck, b []string) {
 			x := w.read("home", b[0])
-			x[len(x)-300] ^= 1
 			w.write("lost+found", "#1", x)
+			x[len(x)-300] ^= 1
+			w.write("home", b[0], x)
 		}, Conflict},
 		{"later than x.serial", func(w *wreck, b []string) {
 			w.write("home", "A/x.serial", []byte{3, 0xF6, 0, 0, 0, 0, 0, 0})

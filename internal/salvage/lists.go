@@ -213,6 +213,10 @@ func (b *bundles) carry(l *lostFile, k kept, made bundle.Name) {
 	if k.from != "" {
 		b.carriedOver[k.from] = bundlesDir + made.Gone(1)
 	}
+	if len(b.numbers[made]) > 0 {
+		b.add(Action{Verb: Duplicate, To: bundlesDir + made.Gone(slices.Max(b.numbers[made])), Detail: detail})
+		return // an earlier salvage has carried it over, and packs may have added to it since
+	}
 	b.add(Action{Verb: Make, To: bundlesDir + made.Gone(1), Detail: detail, Write: func(ctx context.Context, out io.Writer) error {
 		return b.writeCarried(name, made, k, out)
 	}})
