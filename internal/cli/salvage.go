@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/salvage"
 	"github.com/dirstorage/dirstorage/internal/settings"
+	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -31,8 +32,8 @@ func newSalvage(e *env) *cobra.Command {
 		Short:       "Give files that lost their names their place below HOME/A again",
 		Long: `Look at each file below DIR (such as lost+found), identify it by its header, and
 copy it to its place below HOME/A. A place that is occupied is never touched, and
-nothing is taken out of DIR. HOME must not be open and must have been recovered. Run
-check afterwards. The next backup is a full one then, and convert compares everything
+nothing is taken out of DIR. HOME must not be open and must have been recovered, and
+nobody may copy A meanwhile with misc/sublock held. Run check afterwards. The next backup is a full one then, and convert compares everything
 again.
 
 A bundle of which nothing can be put back, or only a part, has transactions that no
@@ -76,6 +77,16 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	if !o.dryRun {
+		still, err2 := home.Lock(snapfile.Sublock)
+		if errors.Is(err2, vfs.ErrLocked) {
+			return hint(fmt.Errorf("%w: somebody needs A of %s to stand still: %w", zodb.ErrLocked, home.Path("."), err2), "a backup or another copy of it is made: salvage when that has ended")
+		}
+		if err2 != nil {
+			return err2
+		}
+		defer func() { err = errors.Join(err, still.Close()) }()
+	}
 	plan, err := salvage.Plan(ctx, lost, home, e.Now())
 	if errors.Is(err, salvage.ErrNeedsRecovery) {
 		return hint(err, "run dirstorage recover %s", o.home)

@@ -216,3 +216,44 @@ func TestATidInAWrongFormNamesAllForms(t *testing.T) {
 	}
 	want(t, exitOK, "A/", "files", "--since", "0x0", home)
 }
+
+// TestSalvageLetsAStandStill: somebody copies A of a closed storage, with misc/sublock held. Only a dry run goes on.
+func TestSalvageLetsAStandStill(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"bundled", "flat"} {
+		home, lost := enginetest.Home(t, engine.CreateOptions{Format: format}), t.TempDir()
+		s := enginetest.Open(t, home, engine.Options{})
+		enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("root")})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		dir, err := vfs.OS(home)
+		if err == nil {
+			err = os.Rename(filepath.Join(home, "A", "x.oid"), filepath.Join(lost, "x"))
+		}
+		var held vfs.Lock
+		if err == nil {
+			held, err = dir.Lock(snapfile.Sublock)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := command(t.Context(), "salvage", lost, home)
+		for _, part := range []string{"dirstorage: locked: somebody needs A of " + home + " to stand still: ", "\nhint: a backup or another copy of it is made: "} {
+			if code != exitLocked || !strings.Contains(stderr.String(), part) {
+				t.Errorf("%s: status %d, without %q:\n%s", format, code, part, stderr)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(home, "A", "x.oid")); err == nil {
+			t.Errorf("%s: A was changed", format)
+		}
+		want(t, exitOK, "A/x.oid", "salvage", "--dry-run", lost, home)
+		if err := held.Close(); err != nil {
+			t.Fatal(err)
+		}
+		want(t, exitOK, "A/x.oid", "salvage", lost, home)
+		if _, err := os.Stat(filepath.Join(home, "A", "x.oid")); err != nil {
+			t.Errorf("%s: %v", format, err)
+		}
+	}
+}
