@@ -55,8 +55,12 @@ func Open(ctx context.Context, store objstore.Store) (*Repository, error) {
 			var m *Manifest
 			if m, err = parseManifest(b, name); err == nil {
 				r.Backups = append(r.Backups, m)
-				r.readVerified(ctx, m)
-				continue
+				if _, ok := r.objects[name+verifiedSuffix]; ok {
+					err = r.readVerified(ctx, m)
+				}
+				if err == nil {
+					continue
+				}
 			}
 		}
 		switch {
@@ -121,18 +125,23 @@ func readSmall(ctx context.Context, store objstore.Store, object string) (b []by
 	return io.ReadAll(io.NewSectionReader(o, 0, o.Size()))
 }
 
-func (r *Repository) readVerified(ctx context.Context, m *Manifest) {
-	if _, ok := r.objects[m.Name+verifiedSuffix]; !ok {
-		return
-	}
+// readVerified reads the result of the last verification of a backup, which may be another one than before. A
+// damaged one counts as none: it is a remark only. An error says that it cannot be read at the moment.
+func (r *Repository) readVerified(ctx context.Context, m *Manifest) error {
 	var v Verified
 	b, err := readSmall(ctx, r.Store, m.Name+verifiedSuffix)
+	if vfs.Passes(err) || ctx.Err() != nil {
+		return cmp.Or(ctx.Err(), err)
+	}
 	if err == nil {
 		err = json.Unmarshal(b, &v)
 	}
-	if err == nil && v.isOf(m) { // one that can't be read counts as none: it is a remark only
+	if err == nil && v.isOf(m) {
 		r.Verified[m.Name] = v
+	} else {
+		delete(r.Verified, m.Name)
 	}
+	return nil
 }
 
 // KnownBad returns an error, which matches [archive.ErrDamaged], if a backup, or one that it builds upon, was

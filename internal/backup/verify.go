@@ -99,6 +99,9 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 					found = fmt.Errorf("backup %s, which this one builds upon: %w", b.Name, found)
 				}
 				err = errors.Join(err, found)
+				if rerr := r.readVerified(ctx, b); rerr != nil { // anew: another verification may have read more meanwhile
+					return out, rerr
+				}
 				if v, ok := r.Verified[b.Name]; ok && !v.OK && !o.Level.covers(v.Level) && known == nil {
 					known = v.bad(b, m)
 				}

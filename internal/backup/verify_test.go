@@ -182,3 +182,31 @@ func TestAVerificationIsOfTheBytesThatWereRead(t *testing.T) {
 		t.Errorf("%+v, %+v", out, r.Verified)
 	}
 }
+
+// TestTwoVerificationsAtOnce: one that began before another one read more, and found damage, does not take that back.
+func TestTwoVerificationsAtOnce(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, engine.CreateOptions{})
+	l.Start(t, 1)
+	l.Write(t, 5)
+	dir := t.TempDir()
+	m := run(t, options(l.Home, store(t, dir), backup.Full)).Backup
+	flip(t, dir, m)
+	slow, err := backup.Open(t.Context(), store(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verified(t, dir, backup.LevelData, 0)
+	out, err := slow.Verify(t.Context(), slow.Backups, backup.VerifyOptions{Level: backup.LevelStructure, Now: time.Now})
+	if err != nil || out[0].Error == nil || !strings.Contains(out[0].Error.Error(), "less was read now") {
+		t.Errorf("the slow one: %+v, %v", out, err)
+	}
+	r, err := backup.Open(t.Context(), store(t, dir))
+	if err != nil || r.KnownBad(m) == nil || r.Verified[m.Name].Level != backup.LevelData {
+		t.Errorf("on record is %+v, %v", r.Verified, err)
+	}
+	flip(t, dir, m)
+	if r, out := verified(t, dir, backup.LevelData, 0); out[0].Error != nil || r.KnownBad(m) != nil {
+		t.Errorf("repaired: %+v, %+v", out, r.Verified)
+	}
+}

@@ -33,8 +33,8 @@ func newSalvage(e *env) *cobra.Command {
 		Long: `Look at each file below DIR (such as lost+found), identify it by its header, and
 copy it to its place below HOME/A. A place that is occupied is never touched, and
 nothing is taken out of DIR. HOME must not be open and must have been recovered, and
-nobody may copy A meanwhile with misc/sublock held. Run check afterwards. The next backup is a full one then, and convert compares everything
-again.
+nobody may copy A meanwhile with misc/sublock held. Run check afterwards. The next
+backup is a full one then, and convert compares everything again.
 
 A bundle of which nothing can be put back, or only a part, has transactions that no
 other file may have. Where HOME lacks them, its line names them, and the status is 3.
