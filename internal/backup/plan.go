@@ -88,7 +88,7 @@ func stampTime(tid zodb.TID) string { return tid.Time().UTC().Format(time.RFC333
 func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
 	var first, last zodb.TID
 	var best *Plan
-	var newest *Manifest
+	var newest, below *Manifest
 	var errs []error
 	var packed *PackedError
 	known := false
@@ -100,6 +100,9 @@ func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
 			first, known = m.TID, true
 		}
 		last, newest = m.TID, m
+		if m.TID < to {
+			below = m
+		}
 		if best != nil || m.TID < to {
 			continue // sorted by tid: the first that covers it leaves out the least
 		}
@@ -125,6 +128,9 @@ func (r *Repository) At(identity string, to zodb.TID) (*Plan, error) {
 		return nil, fmt.Errorf("transaction %s can't be restored: %w", to, errors.Join(errs...))
 	case packed != nil:
 		return nil, packed
+	case below != nil && newest.Class != "Full":
+		return nil, fmt.Errorf("%w: the storage is of class Minimal, which keeps no old revisions, so only states at backups are known; the last one before %s is %s, of transaction %s",
+			ErrNoBackup, to, below.Name, below.TID)
 	}
 	return nil, fmt.Errorf("%w: the first backup is of transaction %s, and nothing is known of before", ErrNoBackup, first)
 }
