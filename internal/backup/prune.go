@@ -14,7 +14,7 @@ import (
 )
 
 // PruneOptions are the rules by which [Prune] keeps chains. A chain that any of the rules
-// keeps is kept; of each storage the newest chain always is.
+// keeps is kept; of each storage the newest chain always is, and that of the newest backup that is not known as bad.
 type PruneOptions struct {
 	// Chains is how many of the newest chains are kept; 0 = the rule keeps none.
 	Chains int
@@ -102,6 +102,7 @@ func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]
 	var before *Manifest                       // full one of the chain that has the state at Since
 	var newest time.Time                       // of the backups before Since
 	since := make(map[*Manifest]bool)          // full ones of chains with members since
+	var good *Manifest                         // full one of the newest backup that can be restored, as far as is known
 	for _, m := range r.Backups {
 		if m.Identity != identity {
 			continue
@@ -114,6 +115,9 @@ func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]
 		full := chain[0]
 		fulls = append(slices.DeleteFunc(fulls, func(f *Manifest) bool { return f == full }), full)
 		members[full] = append(members[full], m)
+		if r.ready(m) == nil && r.KnownBad(m) == nil {
+			good = full
+		}
 		if !m.SnapshotAt.Before(o.Since) {
 			since[full] = true
 		} else if !m.SnapshotAt.Before(newest) {
@@ -121,7 +125,7 @@ func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]
 		}
 	}
 	for i, full := range fulls {
-		wanted := len(fulls)-i <= max(1, o.Chains)
+		wanted := full == good || len(fulls)-i <= max(1, o.Chains)
 		if !o.Since.IsZero() {
 			wanted = wanted || full == before || since[full]
 		}

@@ -210,3 +210,40 @@ func TestTwoVerificationsAtOnce(t *testing.T) {
 		t.Errorf("repaired: %+v, %+v", out, r.Verified)
 	}
 }
+
+// TestPruneKeepsTheNewestGoodBackup, also where newer ones are known as bad, or lack a file.
+func TestPruneKeepsTheNewestGoodBackup(t *testing.T) {
+	t.Parallel()
+	for _, missing := range []bool{false, true} {
+		l := loadtest.New(t, 20, engine.CreateOptions{})
+		l.Start(t, 1)
+		dir := t.TempDir()
+		var list []*backup.Manifest
+		for _, kind := range []backup.Kind{backup.Full, backup.Full, backup.Incremental, backup.Full} {
+			l.Write(t, 3)
+			list = append(list, run(t, options(l.Home, store(t, dir), kind)).Backup)
+		}
+		for _, m := range list[2:] {
+			if missing {
+				if err := os.Remove(filepath.Join(dir, m.Archive.Name)); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				flip(t, dir, m)
+			}
+		}
+		if !missing {
+			verified(t, dir, backup.LevelData, 0)
+		}
+		for _, o := range []backup.PruneOptions{{}, {Chains: 1}, {Since: list[3].SnapshotAt}, {Since: time.Now()}} {
+			o.DryRun = true
+			p, err := backup.Prune(t.Context(), store(t, dir), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(p.Removed) != 1 || p.Removed[0].Name != list[0].Name {
+				t.Errorf("missing %t, %+v: %d are removed, %+v", missing, o, len(p.Removed), p.Removed)
+			}
+		}
+	}
+}
