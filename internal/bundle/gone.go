@@ -82,6 +82,12 @@ func (g *Gone) All() *roaring.Bitmap {
 	return all
 }
 
+// IsAside reports whether a member can be brought back that was given up with a stamp; 0: with any.
+func (g *Gone) IsAside(number, stamp int64) bool {
+	was, ok := g.stampOf(number)
+	return ok && was != 0 && (stamp == 0 || was == stamp)
+}
+
 // Aside reports whether there are members that can be brought back.
 func (g *Gone) Aside() bool {
 	return g != nil && len(g.Sets) > 0 && g.Sets[len(g.Sets)-1].Stamp != 0
@@ -122,12 +128,14 @@ func (g *Gone) With(sum [sha256.Size]byte, stamp int64, members *roaring.Bitmap)
 	return next
 }
 
-// Without returns the list after the members of a stamp were brought back, or all that can be with
-// stamp 0.
-func (g *Gone) Without(stamp int64) *Gone {
+// Back returns the list after some members were brought back, of those that can be.
+func (g *Gone) Back(members *roaring.Bitmap) *Gone {
 	next := &Gone{Sum: g.Sum}
 	for _, s := range g.Sets {
-		if s.Stamp == 0 || stamp != 0 && s.Stamp != stamp {
+		if s.Stamp != 0 {
+			s.Members = roaring.AndNot(s.Members, members)
+		}
+		if s.Stamp == 0 || !s.Members.IsEmpty() {
 			next.Sets = append(next.Sets, s)
 		}
 	}

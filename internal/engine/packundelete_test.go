@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/hometest"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -20,11 +21,12 @@ import (
 func TestPacksAndUndeletesInAnyOrderLoseNothing(t *testing.T) {
 	t.Parallel()
 	rounds := hometest.Rounds(t, hometest.OneOf(4, 1, 1)*len(allFormats()))
+	phase := hometest.Phase(t)
 	for i := range rounds {
-		seed := uint64(hometest.Phase(t)*rounds + i)
+		seed := uint64(phase*rounds + i)
 		format := allFormats()[i%len(allFormats())]
 		c := packCase{format: format, seed: seed, set: "storage.min_pack_time=0"}
-		u := &undeletes{c: c, r: rand.New(rand.NewPCG(seed, 1))}
+		u := &undeletes{c: c, r: rand.New(rand.NewPCG(seed, 1)), interrupted: make(map[int64]bool)}
 		if err := u.run(t); err != nil {
 			t.Errorf("seed %d, %s: %v\n%s", seed, format, err, strings.Join(u.log, "\n"))
 		}
@@ -39,7 +41,9 @@ type undeletes struct {
 	s      *Storage
 	m      *packModel
 	stamps []int64
-	log    []string
+	// interrupted are the stamps of undeletes that were cut and not repeated; 0: of all.
+	interrupted map[int64]bool
+	log         []string
 }
 
 func (u *undeletes) run(t *testing.T) (err error) {
@@ -80,16 +84,7 @@ func (u *undeletes) step(ctx context.Context) (err error) {
 	}
 	switch k := u.r.IntN(5); {
 	case k < 2:
-		var done zodb.PackResult
-		done, err = u.s.Pack(ctx, zodb.PackOptions{Time: u.m.txns[6+u.r.IntN(17)].tid.Time()})
-		u.log = append(u.log, fmt.Sprintf("pack with stamp %d: %v", done.Stamp, err))
-		// A pack is refused where revisions are back and their pointers are aside: another undelete has to bring them.
-		if err != nil && strings.Contains(err.Error(), "its pointer is missing") {
-			err = nil
-		}
-		if done.Stamp != 0 {
-			u.stamps = append(u.stamps, done.Stamp)
-		}
+		err = u.pack(ctx, zodb.PackOptions{Time: u.m.txns[6+u.r.IntN(17)].tid.Time()})
 	case k < 4 && len(u.stamps) > 0:
 		err = u.undelete(ctx, u.stamps[u.r.IntN(len(u.stamps))])
 	default:
@@ -101,10 +96,56 @@ func (u *undeletes) step(ctx context.Context) (err error) {
 	return err
 }
 
+// pack packs. After an undelete that was interrupted it may be refused, until that of all packs.
+func (u *undeletes) pack(ctx context.Context, o zodb.PackOptions) error {
+	done, err := u.s.Pack(ctx, o)
+	u.log = append(u.log, fmt.Sprintf("pack with stamp %d: %v", done.Stamp, err))
+	if done.Stamp != 0 {
+		u.stamps = append(u.stamps, done.Stamp)
+	}
+	if err == nil || len(u.interrupted) == 0 || !strings.Contains(err.Error(), "“pack --undelete all” brings it back") {
+		return err
+	}
+	u.f.CrashAt(0)
+	if err := u.undelete(ctx, 0); err != nil {
+		return err
+	}
+	return u.pack(ctx, o)
+}
+
 func (u *undeletes) undelete(ctx context.Context, stamp int64) error {
 	_, err := u.s.Undelete(ctx, stamp)
 	u.log = append(u.log, fmt.Sprintf("undelete %d: %v", stamp, err))
+	switch {
+	case err != nil:
+		u.interrupted[stamp] = true
+		return err
+	case stamp == 0:
+		clear(u.interrupted)
+	default:
+		delete(u.interrupted, stamp)
+	}
+	if len(u.interrupted) == 0 {
+		err = u.whole(ctx)
+	}
 	return err
+}
+
+// whole looks whether each revision is one of an object that can be loaded, and has its transaction.
+func (u *undeletes) whole(ctx context.Context) error {
+	there := make(map[layout.Name]bool)
+	for n, err := range u.s.store.Names(ctx, layout.KindObject, layout.KindRevision, layout.KindTransaction) {
+		if err != nil {
+			return err
+		}
+		there[n] = true
+	}
+	for n := range there {
+		if n.Kind == layout.KindRevision && !(there[layout.Object(n.OID)] && there[layout.Transaction(n.TID)]) {
+			return fmt.Errorf("%s is there without its object or its transaction", n)
+		}
+	}
+	return nil
 }
 
 // again opens what a power cut or a kill has left.

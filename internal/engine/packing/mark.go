@@ -132,7 +132,7 @@ func (r *packRun) lostPointers(ctx context.Context) error {
 		if _, err := (patientSource{r.s.direct, r.p}).Current(ctx, oid); !errors.Is(err, pack.ErrNoObject) {
 			continue // it has come meanwhile
 		}
-		b := &zodb.BrokenError{OID: oid, Err: errors.New("it has revisions, and its pointer is missing")}
+		b := &zodb.BrokenError{OID: oid, Err: errors.New("it has revisions, and its pointer is missing: after an undelete that was interrupted, “pack --undelete all” brings it back; else see “check”")}
 		if !r.o.SkipBroken {
 			return b
 		}

@@ -26,14 +26,17 @@ type restorer struct {
 	stamp int64
 	files store.Restorer
 	blobs bool // they are all there
+	// done are lists of which nothing comes back any more: the rest is of objects that are gone for good.
+	done map[*bundle.Gone]struct{}
 }
 
 // BringBack implements [store.Packer]. The unit of a step is a bundle. The blob of a revision that comes back is
 // brought back whatever its own stamp is: where an undelete was interrupted, the next pack puts aside anew the
-// blobs that were back without their revisions.
+// blobs that were back without their revisions. With a revision come its transaction and, before it, the current
+// revision of its object, whatever their stamps are; if that is gone for good, it stays aside.
 func (s *Store) BringBack(stamp int64) store.Restorer {
 	wanted := func(n layout.Name) bool { return s.comesBack(n, stamp) }
-	return &restorer{s: s, stamp: stamp, files: s.files.BringBackIf(0, wanted)}
+	return &restorer{s: s, stamp: stamp, files: s.files.BringBackIf(wanted), done: make(map[*bundle.Gone]struct{})}
 }
 
 // comesBack reports of a blob that was put aside whether its revision is there once all with a stamp are brought
@@ -48,7 +51,7 @@ func (s *Store) comesBack(n layout.Name, stamp int64) bool {
 	if err != nil {
 		return true // a read of it reports the error
 	}
-	return number >= 0 && (p.gone == nil || !p.gone.Without(stamp).Has(number))
+	return number >= 0 && (!p.gone.Has(number) || p.gone.IsAside(number, stamp))
 }
 
 // Close implements [store.Restorer].
@@ -72,28 +75,142 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 		if !p.hasAside(r.stamp) {
 			continue
 		}
+		if _, done := r.done[p.gone]; done {
+			continue
+		}
+		c, err := r.coming(v, i)
+		if err != nil {
+			return n, err
+		}
+		if c.nothing() {
+			r.done[p.gone] = struct{}{}
+			continue
+		}
 		if err := begins(); err != nil {
 			return n, err
 		}
-		list := p.gone.Without(r.stamp)
+		if len(c.current) == 0 {
+			c.current = map[int]*roaring.Bitmap{i: c.members}
+		} // else these are for the next step
+		err = r.back(v, c.current, c.blobs, &n)
+		return n, err
+	}
+	n.Done = true
+	return n, r.s.files.Sync()
+}
+
+// back brings back members of some parts, by index, and before them some blobs.
+func (r *restorer) back(v *view, members map[int]*roaring.Bitmap, blobs []layout.Name, n *store.Restored) error {
+	if err := r.s.files.BringBackFiles(blobs, n); err != nil {
+		return err
+	}
+	lists := make(map[bundle.Name]*bundle.Gone)
+	noBlob := int64(0)
+	for i, m := range members {
+		p := &v.parts[i]
+		list := p.gone.Back(m)
 		lost, err := r.s.withoutBlobs(p, list)
 		if err != nil {
-			return n, err
+			return err
 		}
 		if !lost.IsEmpty() {
 			list = list.With(list.Sum, 0, lost)
 		}
-		err = r.s.putGone(v, map[bundle.Name]*bundle.Gone{p.name: list})
-		if err == nil {
-			n.NoBlob += int64(lost.GetCardinality())
-		}
-		after := r.s.view()
-		defer after.release()
-		cerr := back(after, p, &n)
-		return n, cmp.Or(err, cerr)
+		lists[p.name] = list
+		noBlob += int64(lost.GetCardinality())
 	}
-	n.Done = true
-	return n, r.s.files.Sync()
+	err := r.s.putGone(v, lists)
+	if err == nil {
+		n.NoBlob += noBlob
+	}
+	after := r.s.view()
+	defer after.release()
+	for i := range members {
+		err = cmp.Or(err, back(after, &v.parts[i], n))
+	}
+	return err
+}
+
+// coming is what comes back of a part with a stamp.
+type coming struct {
+	members *roaring.Bitmap
+	// current are members of any parts, by index, that have to be there before, and that other packs took: the current
+	// revisions of the objects, and their transactions.
+	current map[int]*roaring.Bitmap
+	blobs   []layout.Name // of current revisions that other packs took
+}
+
+func (c *coming) nothing() bool { return c.members.IsEmpty() }
+
+// coming finds out what comes back of a part.
+func (r *restorer) coming(v *view, i int) (c coming, err error) {
+	p := &v.parts[i]
+	c = coming{members: roaring.New(), current: make(map[int]*roaring.Bitmap)}
+	number := int64(-1)
+	for e, err := range p.RevisionsFrom(0) {
+		if err != nil {
+			return c, err
+		}
+		if number++; !p.gone.IsAside(number, r.stamp) {
+			continue
+		}
+		there, err := r.currentOf(v, e, &c)
+		if err != nil {
+			return c, err
+		}
+		if there {
+			c.members.Add(uint32(number))
+			if err := withTransaction(p, e.TID, c.members); err != nil {
+				return c, err
+			}
+		}
+	}
+	for range p.TransactionsFrom(0) {
+		if number++; p.gone.IsAside(number, r.stamp) {
+			c.members.Add(uint32(number))
+		}
+	}
+	return c, nil
+}
+
+// currentOf notes what else has to be there for a revision of a part to come back; false: the newest one of its object is gone
+// for good.
+func (r *restorer) currentOf(v *view, revision bundle.Revision, c *coming) (there bool, err error) {
+	p, e, number, err := v.newest(revision.OID)
+	if err != nil || number < 0 || e.TID == revision.TID || !p.gone.Has(number) {
+		return err == nil, err
+	}
+	blob := layout.Blob(e.OID, e.TID)
+	if p.gone.IsAside(number, r.stamp) { // it comes before, or with this one, unless its blob is missing
+		if e.Flags&bundle.FlagBlob != 0 {
+			_, err = r.s.files.Stat(blob)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	if !p.gone.IsAside(number, 0) {
+		return false, nil
+	}
+	if e.Flags&bundle.FlagBlob != 0 {
+		c.blobs = append(c.blobs, blob)
+	}
+	i := v.of(e.TID)
+	if c.current[i] == nil {
+		c.current[i] = roaring.New()
+	}
+	c.current[i].Add(uint32(number))
+	return true, withTransaction(p, e.TID, c.current[i])
+}
+
+// withTransaction adds a transaction of a part to members that come back, if it is put aside.
+func withTransaction(p *part, tid zodb.TID, members *roaring.Bitmap) error {
+	e, number, err := p.LatestTransaction(tid)
+	if err == nil && number >= 0 && e.TID == tid && p.gone.IsAside(p.member(number), 0) {
+		members.Add(uint32(p.member(number)))
+	}
+	return err
 }
 
 // withoutBlobs returns the members that are gone from a part, and would not be by a list, of which the file of the blob

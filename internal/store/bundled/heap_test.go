@@ -161,9 +161,9 @@ func (h *history) toBringBack() (work func() error) {
 	if h.r.IntN(2*h.aside) > 0 && h.stamp > 100 {
 		stamp = 101 + h.r.Int64N(h.stamp-100)
 	}
-	for n, was := range h.gone {
-		if was != 0 && (stamp == 0 || was == stamp) {
-			delete(h.gone, n)
+	for _, n := range slices.Collect(maps.Keys(h.gone)) {
+		if was, gone := h.gone[n]; gone && was != 0 && (was == stamp || stamp == 0) {
+			h.comesBack(n)
 		}
 	}
 	return func() error {
@@ -176,6 +176,29 @@ func (h *history) toBringBack() (work func() error) {
 			}
 		}
 		return errors.New("it does not end")
+	}
+}
+
+// comesBack brings back one thing that a pack took. A revision has its transaction with it, and the current revision of its
+// object with that one's; it stays where that is gone for good.
+func (h *history) comesBack(n layout.Name) {
+	names := []layout.Name{n}
+	if n.Kind == layout.KindRevision {
+		list := h.revisions(n.OID)
+		newest := list[len(list)-1]
+		current := layout.Revision(n.OID, newest)
+		if was, gone := h.gone[current]; gone && was == 0 {
+			return
+		}
+		names = []layout.Name{n, layout.Transaction(n.TID)}
+		if !h.there(current) {
+			names = append(names, current, layout.Transaction(newest))
+		}
+	}
+	for _, n := range names {
+		if h.gone[n] != 0 {
+			delete(h.gone, n)
+		}
 	}
 }
 

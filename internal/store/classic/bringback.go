@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
-	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -20,40 +19,48 @@ import (
 type restorer struct {
 	t      *Store
 	stamp  int64
-	stamps map[int64]struct{} // of pointers
-	left   []int64            // whose pointers come back, the newest last; nil: the revisions do not all
+	alone  bool // nothing is asked about the objects
+	stamps stampSet
+	every  []int64 // all stamps of files put aside, the newest first; nil: not known
+	left   []int64 // whose pointers come back, the newest last; nil: the revisions do not all
 	next   func() (aside, error, bool)
 	stop   func()
 	relied bool // what an attempt before has brought back is relied on
 }
 
-// BringBack implements [store.Packer]. With a stamp, the revisions of an object that has no pointer afterwards stay
-// aside: another pack has put that aside, see [restorer.currentOf], and the next one would take it for lost.
+// stampSet has the stamps that a walk has seen.
+type stampSet struct{ pointers, all map[int64]struct{} }
+
+// BringBack implements [store.Packer]. See [restorer.companions].
 func (t *Store) BringBack(stamp int64) store.Restorer {
-	return t.BringBackIf(stamp, func(n layout.Name) bool {
-		if stamp == 0 || n.Kind != layout.KindRevision && n.Kind != layout.KindBlob {
-			return true
+	r := &restorer{t: t, stamp: stamp}
+	r.begin(func(a aside) bool {
+		return stamp == 0 || a.stamp == stamp || a.name.Kind == layout.KindBlob && r.ofOurs(a.name)
+	})
+	return r
+}
+
+// BringBackIf is BringBack of those files that are wanted, whatever their stamps are, of which the objects are not asked
+// about.
+func (t *Store) BringBackIf(wanted func(n layout.Name) bool) store.Restorer {
+	r := &restorer{t: t, alone: true}
+	r.begin(func(a aside) bool { return wanted(a.name) })
+	return r
+}
+
+// begin goes through all that is not a pointer.
+func (r *restorer) begin(wanted func(aside) bool) {
+	r.stamps = stampSet{make(map[int64]struct{}), make(map[int64]struct{})}
+	r.walk(func(a aside) bool {
+		r.stamps.all[a.stamp] = struct{}{}
+		if a.name.Kind != layout.KindPointer {
+			return wanted(a)
 		}
-		for _, pointer := range []string{t.Path(store.A, layout.Pointer(n.OID)), t.Deleted(layout.Pointer(n.OID), stamp)} {
-			if _, err := t.fs.Stat(pointer); !errors.Is(err, fs.ErrNotExist) {
-				return true // with an error, too: it comes again
-			}
+		if r.stamp == 0 || a.stamp == r.stamp {
+			r.stamps.pointers[a.stamp] = struct{}{}
 		}
 		return false
 	})
-}
-
-// BringBackIf is BringBack of those files that are wanted, of which the pointers are not asked about.
-func (t *Store) BringBackIf(stamp int64, wanted func(n layout.Name) bool) store.Restorer {
-	r := &restorer{t: t, stamp: stamp, stamps: make(map[int64]struct{})}
-	r.walk(func(a aside) bool {
-		if a.name.Kind == layout.KindPointer {
-			r.stamps[a.stamp] = struct{}{}
-			return false
-		}
-		return wanted(a.name)
-	})
-	return r
 }
 
 // walk goes through the wanted ones among the files put aside.
@@ -63,10 +70,7 @@ func (r *restorer) walk(want func(aside) bool) {
 	}
 	r.next, r.stop = iter.Pull2(func(yield func(aside, error) bool) {
 		for a, err := range r.t.asides() {
-			if err == nil && (r.stamp != 0 && r.stamp != a.stamp || !want(a)) {
-				continue
-			}
-			if !yield(a, err) {
+			if (err != nil || want(a)) && !yield(a, err) {
 				return
 			}
 		}
@@ -84,33 +88,25 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 		}
 		r.relied = true
 	}
-	e := r.t.NewEdit(store.A)
 	var walked error
 	ended := false
-	var own store.Restored // beside e
+	var batch []aside
 	for range limit {
 		a, err, ok := r.next()
 		if !ok || err != nil {
 			ended, walked = true, err
 			break
 		}
-		err = begins()
-		if err == nil && a.name.Kind == layout.KindPointer && r.stamp != 0 {
-			err = r.currentOf(a, &own)
+		if err := begins(); err != nil {
+			return n, err
 		}
-		if err == nil {
-			err = r.file(e, a, &n)
-		}
-		if err != nil {
-			return own, err // none of e has its name yet
-		}
-		n.Seen++
+		batch = append(batch, a)
 	}
-	n.Revisions, n.Bytes = n.Revisions+own.Revisions, n.Bytes+own.Bytes
-	n.Blobs, n.BlobBytes = n.Blobs+own.Blobs, n.BlobBytes+own.BlobBytes
-	if err := errors.Join(e.Sync(), walked); err != nil {
+	err = r.companions(batch, &n)
+	if err = errors.Join(err, walked); err != nil {
 		return n, err
 	}
+	n.Seen += int64(len(batch))
 	if ended {
 		n.Done = r.pass()
 	}
@@ -121,7 +117,8 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 // pass goes on with the pointers of the next stamp. done: there is none.
 func (r *restorer) pass() (done bool) {
 	if r.left == nil {
-		r.left = append([]int64{}, slices.Sorted(maps.Keys(r.stamps))...)
+		r.left = append([]int64{}, slices.Sorted(maps.Keys(r.stamps.pointers))...)
+		r.every = newestFirst(r.stamps.all)
 	}
 	if len(r.left) == 0 {
 		return true
@@ -132,55 +129,17 @@ func (r *restorer) pass() (done bool) {
 	return false
 }
 
-// currentOf brings back the revision that a pointer names, and its blob, durably, if another pack has put them
-// aside: where an undelete was interrupted before the pointer, the next pack took them for remains.
-func (r *restorer) currentOf(pointer aside, n *store.Restored) error {
-	b, err := r.t.fs.ReadFile(pointer.path)
-	if err != nil {
-		return err
-	}
-	tid, err := record.ParsePointer(b, r.t.fs.Path(pointer.path), pointer.name.OID)
-	if err != nil {
-		return nil // a read of it reports the error
-	}
-	revision := layout.Revision(pointer.name.OID, tid)
-	if _, err := r.t.fs.Stat(r.t.Path(store.A, revision)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, name := range []layout.Name{layout.Blob(pointer.name.OID, tid), revision} { // each durably before what needs it
-		a, found, err := r.t.newestAside(name)
-		if err == nil && found {
-			e := r.t.NewEdit(store.A)
-			err = errors.Join(r.file(e, a, n), e.Sync())
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// newestAside returns the file of a name that a pack put aside, the last one of several.
-func (t *Store) newestAside(n layout.Name) (newest aside, found bool, err error) {
-	dir := dirOf(t.Path(store.A, n))
-	for e, err := range t.fs.List(dir) {
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		if err != nil {
-			return newest, false, err
-		}
-		name := dir + "/" + e.Name
-		is, stamp, ok := t.o.Format.ParseDeleted(name[2:])
-		if ok && is == n && (!found || stamp > newest.stamp) {
-			newest, found = aside{name, n, stamp}, true
-		}
-	}
-	return newest, found, nil
+func newestFirst(stamps map[int64]struct{}) []int64 {
+	list := append([]int64{}, slices.Sorted(maps.Keys(stamps))...)
+	slices.Reverse(list)
+	return list
 }
 
 func (r *restorer) file(e *Edit, a aside, n *store.Restored) error {
 	info, err := r.t.fs.Stat(a.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it came back with something else
+	}
 	if err != nil {
 		return err
 	}

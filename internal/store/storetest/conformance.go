@@ -45,7 +45,7 @@ func Check(t testing.TB, s store.Store, all []store.Transaction) {
 // Full, and a file system with the directories journal and misc from which it takes blobs.
 func Conformance(t *testing.T, open func(t *testing.T) (store.Store, vfs.FS)) {
 	for name, test := range map[string]func(t *testing.T, s store.Store, f vfs.FS){
-		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "packs": several, "blobs": blobs, "sums": sums,
+		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "packs": several, "one of several packs": oneOfSeveral, "blobs": blobs, "sums": sums,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := open(t)
@@ -327,4 +327,62 @@ func several(t *testing.T, s store.Store, _ vfs.FS) {
 		t.Errorf("the current revision is %s, want %s: %v", current, tid(3), err)
 	}
 	Check(t, s, all)
+}
+
+// oneOfSeveral: one pack takes an old revision of an object, and another the object. A revision that is brought back
+// alone would be one of an object without a current revision, so the object comes back with it; if that is gone for
+// good, neither does.
+func oneOfSeveral(t *testing.T, s store.Store, f vfs.FS) {
+	all := Chain([]zodb.OID{1, 0, 2}, []zodb.OID{1, 2}, []zodb.OID{0}, []zodb.OID{1})
+	if err := stage(f, all); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, store.A, all...)
+	for _, p := range []struct {
+		stamp int64
+		what  store.Removal
+	}{
+		{5, store.Removal{Revisions: []store.Revisions{{OID: 1, TIDs: []zodb.TID{tid(1)}}, {OID: 2, TIDs: []zodb.TID{tid(1)}}}}},
+		{6, store.Removal{Revisions: []store.Revisions{{OID: 1, TIDs: []zodb.TID{tid(2)}}}}},
+		{7, store.Removal{Objects: []zodb.OID{1}, Revisions: []store.Revisions{{OID: 1, TIDs: []zodb.TID{tid(4)}}}, Transactions: []zodb.TID{tid(2), tid(4)}}},
+		{0, store.Removal{Objects: []zodb.OID{2}, Revisions: []store.Revisions{{OID: 2, TIDs: []zodb.TID{tid(2)}}}}},
+	} {
+		if _, err := remove(s, p.stamp, p.what); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func(stamp int64, want map[layout.Name]bool) {
+		t.Helper()
+		for n, there := range want {
+			if _, err := get(s, n); (err == nil) != there || err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("after the pack of %d was brought back, %s: %v, want it: %t", stamp, n, err, there)
+			}
+		}
+		if current, err := s.Current(1); current != tid(4) || err != nil {
+			t.Errorf("after the pack of %d was brought back, the current revision is %s, want %s: %v", stamp, current, tid(4), err)
+		}
+		if current, err := s.Current(2); !errors.Is(err, zodb.ErrNotFound) {
+			t.Errorf("after the pack of %d was brought back, an object that is gone for good is at %s: %v", stamp, current, err)
+		}
+	}
+	old, middle, newest := layout.Revision(1, tid(1)), layout.Revision(1, tid(2)), layout.Revision(1, tid(4))
+	if n, err := bringBack(s, 5, 1); err != nil || n.Objects != 1 || n.Revisions != 2 || n.Transactions != 1 || n.Blobs != 2 {
+		t.Errorf("brought back %+v, want one object of two revisions with blobs, and a transaction: %v", n, err)
+	}
+	look(5, map[layout.Name]bool{
+		old: true, middle: false, newest: true, layout.Blob(1, tid(1)): true, layout.Blob(1, tid(4)): true,
+		layout.Transaction(tid(4)): true, layout.Transaction(tid(2)): false, layout.Revision(2, tid(1)): false,
+	})
+	// Its transaction is of a later pack.
+	if n, err := bringBack(s, 6, 1); err != nil || n.Objects != 0 || n.Revisions != 1 || n.Transactions != 1 || n.Blobs != 1 {
+		t.Errorf("brought back %+v, want a revision with a blob and a transaction: %v", n, err)
+	}
+	look(6, map[layout.Name]bool{middle: true, layout.Blob(1, tid(2)): true, layout.Transaction(tid(2)): true})
+	if n, err := bringBack(s, 7, 1); err != nil || n != (store.Counts{}) {
+		t.Errorf("brought back %+v, want nothing: %v", n, err)
+	}
+	if n, err := bringBack(s, 0, 1); err != nil || n.Objects != 0 || n.Revisions != 0 {
+		t.Errorf("brought back %+v, want nothing of an object that is gone for good: %v", n, err)
+	}
+	look(0, nil)
 }

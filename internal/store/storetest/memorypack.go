@@ -84,9 +84,15 @@ func (r memoryRestorer) Step(_ int, begins func() error) (n store.Restored, err 
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
 	n.Pointing, n.Done = true, true
+	wanted := make(map[layout.Name]bool)
+	for _, a := range r.m.aside {
+		if r.stamp == 0 || r.stamp == a.stamp {
+			r.m.companions(a.name, wanted)
+		}
+	}
 	var left []removed
 	for _, a := range slices.Backward(r.m.aside) {
-		if r.stamp != 0 && r.stamp != a.stamp {
+		if !wanted[a.name] {
 			left = append(left, a)
 			continue
 		}
@@ -94,8 +100,7 @@ func (r memoryRestorer) Step(_ int, begins func() error) (n store.Restored, err 
 			return store.Restored{}, err
 		}
 		n.Seen++
-		_, there := r.m.sides[store.A][a.name]
-		if _, blob := r.m.blobs[a.name]; there || blob {
+		if r.m.there(a.name) {
 			n.Skipped++
 			left = append(left, a)
 			continue
@@ -110,6 +115,37 @@ func (r memoryRestorer) Step(_ int, begins func() error) (n store.Restored, err 
 	slices.Reverse(left)
 	r.m.aside = left
 	return n, nil
+}
+
+// companions notes a name, and all that has to come back with it. mu must be held.
+func (m *Memory) companions(name layout.Name, wanted map[layout.Name]bool) {
+	if name.Kind == layout.KindTransaction {
+		wanted[name] = true
+		return
+	}
+	object := layout.Object(name.OID)
+	current, found := m.sides[store.A][object]
+	for _, a := range slices.Backward(m.aside) {
+		if !found && a.name == object {
+			current, found = a.data, true
+		}
+	}
+	if !found {
+		return // it is gone for good
+	}
+	serial, _ := record.ParseX(current, "") // which set made
+	for _, tid := range []zodb.TID{name.TID, zodb.TID(serial)} {
+		for _, n := range []layout.Name{object, layout.Revision(name.OID, tid), layout.Blob(name.OID, tid), layout.Transaction(tid)} {
+			wanted[n] = wanted[n] || !m.there(n)
+		}
+	}
+}
+
+// there reports whether a name is in A. mu must be held.
+func (m *Memory) there(n layout.Name) bool {
+	_, there := m.sides[store.A][n]
+	_, blob := m.blobs[n]
+	return there || blob
 }
 
 // BroughtBack implements [store.Packer].

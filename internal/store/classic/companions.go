@@ -1,0 +1,270 @@
+package classic
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/dirstorage/dirstorage/internal/layout"
+	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/zodb"
+)
+
+// Several packs may have put aside the files of one object: one an old revision, the next all that was left; or each a
+// part of one that an interrupted undelete had brought back. A part of an object is not loaded, and stops the next
+// pack like one that has lost its pointer. So whatever comes back of an object has the rest of it that is needed
+// before it, of whichever packs: its pointer, the revision that this names, and the blob and the transaction of each
+// revision. An object of which the pointer or that revision is gone for good stays aside.
+
+// companions brings back some files, durably, and before them all that they need.
+func (r *restorer) companions(batch []aside, n *store.Restored) error {
+	pointing := r.left != nil
+	var err error
+	if !r.alone && !(pointing && r.stamp == 0) { // then all is back that pointers name
+		if batch, err = r.complete(batch, n); err != nil {
+			return err
+		}
+	}
+	var revisions, others []aside
+	for _, a := range batch {
+		if a.name.Kind == layout.KindRevision {
+			revisions = append(revisions, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	if err := r.put(others, n); err != nil {
+		return err
+	}
+	if err := r.put(revisions, n); err != nil {
+		return err
+	}
+	return r.t.Sync()
+}
+
+// BringBackFiles brings back some files of A, durably, the last one of several. Those that no pack has put aside are
+// passed over.
+func (t *Store) BringBackFiles(names []layout.Name, n *store.Restored) error {
+	r := &restorer{t: t, alone: true}
+	var list []aside
+	for _, name := range names {
+		a, found, err := r.newestAside(name, true)
+		if err != nil {
+			return err
+		}
+		if found {
+			list = append(list, a)
+		}
+	}
+	return r.put(list, n)
+}
+
+// put brings back some files, in no order, durably.
+func (r *restorer) put(list []aside, n *store.Restored) error {
+	if len(list) == 0 {
+		return nil
+	}
+	e := r.t.NewEdit(store.A)
+	sum := *n
+	paths := make(map[string]struct{}) // several revisions have one transaction
+	for _, a := range list {
+		if _, twice := paths[a.path]; twice {
+			continue
+		}
+		paths[a.path] = struct{}{}
+		if err := r.file(e, a, &sum); err != nil {
+			return err // none of e has its name yet
+		}
+	}
+	*n = sum
+	return e.Sync()
+}
+
+// complete brings back what some files need, and returns those that can come back then.
+func (r *restorer) complete(batch []aside, n *store.Restored) (can []aside, err error) {
+	objects := make(map[zodb.OID]bool)
+	var missing []zodb.OID
+	for _, a := range batch {
+		oid := a.name.OID
+		if _, known := objects[oid]; known || a.name.Kind == layout.KindTransaction {
+			continue
+		}
+		if objects[oid], err = r.comes(a); err != nil {
+			return nil, err
+		}
+		if !objects[oid] {
+			missing = append(missing, oid)
+		}
+	}
+	if err := r.objects(missing, objects, n); err != nil {
+		return nil, err
+	}
+	for _, a := range batch {
+		if a.name.Kind == layout.KindTransaction || objects[a.name.OID] {
+			can = append(can, a)
+		}
+	}
+	if r.stamp == 0 {
+		return can, nil // all comes
+	}
+	for _, a := range can {
+		if a.name.Kind != layout.KindRevision {
+			continue
+		}
+		for _, with := range []layout.Name{layout.Blob(a.name.OID, a.name.TID), layout.Transaction(a.name.TID)} {
+			// That of another pack is looked for if it is a transaction; such blobs come by themselves, see ofOurs.
+			b, found, err := r.newestAside(with, with.Kind == layout.KindTransaction)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				can = append(can, b)
+			}
+		}
+	}
+	return can, nil
+}
+
+// comes reports whether the pointer is there of the object of a file, or comes later with all of the stamp.
+func (r *restorer) comes(a aside) (bool, error) {
+	pointer := layout.Pointer(a.name.OID)
+	there, err := r.inA(pointer)
+	if there || err != nil || r.stamp == 0 || a.name.Kind == layout.KindPointer {
+		return there, err
+	}
+	return r.there(r.t.Deleted(pointer, r.stamp))
+}
+
+// objects brings back the pointers of some objects, the newest of several, with the revisions that they name. It notes
+// those that it could.
+func (r *restorer) objects(oids []zodb.OID, back map[zodb.OID]bool, n *store.Restored) error {
+	var before, revisions, pointers []aside
+	for _, oid := range oids {
+		pointer, found, err := r.newestAside(layout.Pointer(oid), true)
+		if err != nil || !found {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if r.stamp == 0 {
+			back[oid] = true // it comes later
+			continue
+		}
+		b, err := r.t.fs.ReadFile(pointer.path)
+		if err != nil {
+			return err
+		}
+		tid, err := record.ParsePointer(b, r.t.fs.Path(pointer.path), oid)
+		if err == nil { // else a read of it reports the error
+			revision := layout.Revision(oid, tid)
+			there, err := r.inA(revision)
+			if err != nil {
+				return err
+			}
+			if !there {
+				a, found, err := r.newestAside(revision, true)
+				if err != nil {
+					return err
+				}
+				if !found {
+					continue
+				}
+				revisions = append(revisions, a)
+			}
+			for _, with := range []layout.Name{layout.Blob(oid, tid), layout.Transaction(tid)} {
+				a, found, err := r.newestAside(with, true)
+				if err != nil {
+					return err
+				}
+				if found {
+					before = append(before, a)
+				}
+			}
+		}
+		back[oid] = true
+		pointers = append(pointers, pointer)
+	}
+	for _, list := range [][]aside{before, revisions, pointers} { // each durably before what needs it
+		if err := r.put(list, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ofOurs reports of a blob that another pack has put aside whether its revision comes back, or is back without it: where
+// an undelete was interrupted, the next pack puts aside anew the blobs that were back without their revisions.
+func (r *restorer) ofOurs(blob layout.Name) bool {
+	if there, err := r.inA(blob); there || err != nil {
+		return err != nil // it comes again
+	}
+	revision := layout.Revision(blob.OID, blob.TID)
+	for _, path := range []string{r.t.Path(store.A, revision), r.t.Deleted(revision, r.stamp)} {
+		if there, err := r.there(path); there || err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// newestAside returns the file of a name that has none in A and that a pack put aside, the last one of several;
+// of every pack, or else of the one that is brought back.
+func (r *restorer) newestAside(n layout.Name, every bool) (a aside, found bool, err error) {
+	if there, err := r.inA(n); there || err != nil {
+		return a, false, err
+	}
+	stamps := []int64{r.stamp}
+	if every {
+		if stamps, err = r.everyStamp(); err != nil {
+			return a, false, err
+		}
+	}
+	for _, stamp := range stamps {
+		paths := []string{r.t.Deleted(n, stamp)}
+		if stamp == 0 { // a name that the original gave
+			paths = append(paths, r.t.Path(store.A, n)+deletedSuffix)
+		}
+		for _, path := range paths {
+			if there, err := r.there(path); there || err != nil {
+				return aside{path, n, stamp}, there, err
+			}
+		}
+	}
+	return a, false, nil
+}
+
+// inA reports whether A has a file of a name, which is relied on then.
+func (r *restorer) inA(n layout.Name) (bool, error) {
+	path := r.t.Path(store.A, n)
+	there, err := r.there(path)
+	if there {
+		r.t.relyOn(n, path)
+	}
+	return there, err
+}
+
+// everyStamp returns the stamps with which anything is put aside, the newest first.
+func (r *restorer) everyStamp() ([]int64, error) {
+	if r.every != nil {
+		return r.every, nil
+	}
+	all := make(map[int64]struct{})
+	for a, err := range r.t.asides() {
+		if err != nil {
+			return nil, err
+		}
+		all[a.stamp] = struct{}{}
+	}
+	r.every = newestFirst(all)
+	return r.every, nil
+}
+
+// there reports whether there is a file at a path.
+func (r *restorer) there(path string) (bool, error) {
+	_, err := r.t.fs.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
