@@ -102,8 +102,12 @@ func killed(err error) bool {
 //	certificate, signal  see moreScriptCommands
 //	word VAR N           set $VAR to the N-th word of stdout, from 0; -1 is the last
 func TestScripts(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no scripts: %v", err)
+	}
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "script"),
+		Files: hometest.Today(t, hometest.OneOf(1, 1, 2), files),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
 			e.Setenv("GORACE", os.Getenv("GORACE"))

@@ -2,11 +2,12 @@
 // with the programs that it calls: wall time says little on a busy machine. Run it in the root of
 // the repository:
 //
-//	go run tools/testtime/main.go [-budget 150s] [-each] [-top 25] [-short=false] [PACKAGE...]
+//	go run tools/testtime/*.go [-budget 100] [-each] [-top 25] [-short=false] [PACKAGE...]
 //
 // Without packages it is all of them. -each runs every test by itself, and lists tests; they take
-// a little more than together. Beyond the budget the exit status is 1. A machine that is busy with
-// other things has a processor take up to half as much again for the same.
+// a little more than together. Beyond the budget the exit status is 1. The budget is no time: it is
+// how often a processor could do the reference work meanwhile, which is measured before the tests
+// and after them. So it is the same on slow machines and quick ones, busy ones and quiet ones.
 package main
 
 import (
@@ -34,7 +35,14 @@ func main() {
 		os.Unsetenv(asWrapper)
 		os.Exit(wrap(file, os.Args[1:]))
 	}
-	budget := flag.Duration("budget", 0, "processor `time` beyond which the exit status is 1; 0: no limit")
+	if os.Getenv(asReference) != "" {
+		if err := work(); err != nil {
+			fmt.Fprintln(os.Stderr, "testtime: the reference work:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	budget := flag.Float64("budget", 0, "`number` of reference works beyond which the exit status is 1; 0: no limit")
 	each := flag.Bool("each", false, "run each test by itself")
 	top := flag.Int("top", 25, "how many to print")
 	short := flag.Bool("short", true, "run the tests with -short")
@@ -45,7 +53,7 @@ func main() {
 	}
 }
 
-func run(budget time.Duration, each, short bool, top int, packages []string) error {
+func run(budget float64, each, short bool, top int, packages []string) error {
 	if len(packages) == 0 {
 		packages = []string{"./..."}
 	}
@@ -65,6 +73,10 @@ func run(budget time.Duration, each, short bool, top int, packages []string) err
 		cmd.Env = append(cmd.Env, oneByOne+"=1")
 	}
 	cmd.Stderr = os.Stderr
+	before, err := reference()
+	if err != nil {
+		return err
+	}
 	out, failed := cmd.Output()
 	for line := range strings.Lines(string(out)) {
 		if failed != nil && !strings.HasPrefix(line, "ok ") && !strings.HasPrefix(line, "? ") {
@@ -86,8 +98,14 @@ func run(budget time.Duration, each, short bool, top int, packages []string) err
 	if failed != nil {
 		return failed
 	}
-	if budget > 0 && sum > budget {
-		return fmt.Errorf("the tests take %s of a processor, more than %s; -each says which", sum.Round(time.Second/10), budget)
+	after, err := reference()
+	if err != nil {
+		return err
+	}
+	times := 2 * sum.Seconds() / (before + after).Seconds()
+	fmt.Printf("%8.2f    times the reference work, which took %.2f s before and %.2f s after\n", times, before.Seconds(), after.Seconds())
+	if budget > 0 && times > budget {
+		return fmt.Errorf("the tests take as much of a processor as %.0f times the reference work, more than %g; -each says which", times, budget)
 	}
 	return nil
 }

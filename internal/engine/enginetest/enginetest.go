@@ -12,14 +12,16 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
-// EachFormat runs a parallel test twice: with a file for each revision, and with bundles.
+// EachFormat runs a parallel test twice: with a file for each revision, and with bundles. A short run
+// has one of the two, the other one on the next day.
 func EachFormat(t *testing.T, test func(t *testing.T, format string)) {
 	t.Parallel()
-	for _, format := range []string{"chunky", "bundled"} {
+	for _, format := range hometest.Today(t, hometest.OneOf(1, 1, 2), []string{"chunky", "bundled"}) {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			test(t, format)

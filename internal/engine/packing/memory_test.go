@@ -125,10 +125,7 @@ func oidSets(structures ...any) (sets []reflect.Value) {
 func TestPackOfTenMillionObjectsTakesNoMoreThan64MB(t *testing.T) {
 	const objects, limit = 10_000_000, 64_000_000
 	n := zodb.OID(objects)
-	switch {
-	case testing.Short():
-		n /= 4
-	case hometest.RaceDetector:
+	if testing.Short() || hometest.RaceDetector {
 		n /= 10
 	}
 	s := New(Config{Home: &home.Home{FS: miscOnly(t), Settings: new(settings.Settings)}, Log: slog.New(slog.DiscardHandler), State: state.New(state.Options{Log: slog.New(slog.DiscardHandler)})})

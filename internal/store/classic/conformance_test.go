@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/classic"
@@ -78,14 +79,17 @@ func TestClassicIsCopied(t *testing.T) {
 // transaction is put in parts, with syncs between.
 func TestClassicSurvives(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]classic.Options{
-		"chunky":           {Format: layout.Chunky},
-		"flat":             {Format: layout.Flat},
-		"chunky in pieces": {Format: layout.Chunky, PartLen: 1, SyncEvery: 2},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, tc := range hometest.Today(t, hometest.OneOf(1, 1, 3), []struct {
+		name    string
+		options classic.Options
+	}{
+		{"chunky", classic.Options{Format: layout.Chunky}},
+		{"flat", classic.Options{Format: layout.Flat}},
+		{"chunky in pieces", classic.Options{Format: layout.Chunky, PartLen: 1, SyncEvery: 2}},
+	}) {
+		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			storetest.Faults(t, implementation(o))
+			storetest.Faults(t, implementation(tc.options))
 		})
 	}
 }

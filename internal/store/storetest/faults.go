@@ -47,7 +47,7 @@ func Faults(t *testing.T, impl Implementation) {
 				o.Every = max(1, impl.Every) * hometest.OneOf(1, 3, 1)
 			}
 			if testing.Short() {
-				o.Every, powerCuts = 13, 1
+				o.Every, powerCuts = 29, 1
 			}
 			for seed := range hometest.Rounds(t, 1) {
 				for more := range powerCuts { // each keeps something else
