@@ -10,6 +10,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
@@ -55,22 +56,15 @@ func TestServeWarnsThatNoRoomIsKeptForRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startWeb(t, home)
-	if n := strings.Count(s.log.String(), "no room is kept for records of damage"); n != 1 {
-		t.Errorf("%d warnings, want one\n%s", n, s.log.String())
-	}
+	const warning = "no room is kept for records of damage"
+	s.await(&s.log, warning)
 	if codes, _, text := toldBy2(t, home); !slices.Contains(codes, "record_room") || !strings.Contains(text, "no room is kept for records of damage (") {
 		t.Errorf("status: %q\n%s", codes, text)
 	}
-	page := ""
-	for range 1000 { // it looks every two seconds
-		if _, page = s.ask("/web/", nil); strings.Contains(page, "no room is kept for records of damage (") {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if !strings.Contains(page, "no room is kept for records of damage (") {
-		t.Errorf("the page:\n%s", page)
-	}
+	hometest.Eventually(t, "the page tells it", func() bool {
+		_, page := s.ask("/web/", nil)
+		return strings.Contains(page, "no room is kept for records of damage (")
+	})
 	if err := os.RemoveAll(reserve); err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +73,9 @@ func TestServeWarnsThatNoRoomIsKeptForRecords(t *testing.T) {
 		t.Errorf("after a check has kept the room: %q", codes)
 	}
 	s.end()
+	if n := strings.Count(s.log.String(), warning); n != 1 {
+		t.Errorf("%d warnings, want one\n%s", n, s.log.String())
+	}
 }
 
 // TestServeAndStatusTellAClockThatIsBehind: the storage was written by a machine whose clock was ahead.

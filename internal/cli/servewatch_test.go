@@ -63,11 +63,9 @@ func TestMetricsKnowARepositoryOutsideHome(t *testing.T) {
 		if got := known(backedUp, s); got != tc.backedUp {
 			t.Errorf("repository %q: a backup is known: %t", tc.repo, got)
 		}
-		s.mu.Lock()
+		s.end()
 		if text := s.log.String(); !strings.Contains(text, tc.says) || tc.says == "" && strings.Contains(text, "is not known") {
 			t.Errorf("repository %q: the log is\n%s", tc.repo, text)
 		}
-		s.mu.Unlock()
-		s.end()
 	}
 }
