@@ -10,6 +10,22 @@ import (
 // diskBlock is how many bytes a file takes up at least, as far as nothing else is known.
 const diskBlock = 4 << 10
 
+// Occupies returns the bytes that a file takes up on the disk, or an estimate.
+func (i Info) Occupies() int64 {
+	if i.Disk >= 0 {
+		return i.Disk
+	}
+	return (i.Size + diskBlock - 1) / diskBlock * diskBlock
+}
+
+// Frees returns the bytes that come back when a file loses its name: none if it has others.
+func (i Info) Frees() int64 {
+	if i.Links > 1 {
+		return 0
+	}
+	return i.Occupies()
+}
+
 // Measure calls a function for a file, or for a directory and everything in it, with the bytes that
 // each takes up on the disk: blocks, not its length. A directory comes before its entries, and is
 // skipped if the function returns fs.SkipDir. Any other error ends it. Files removed meanwhile are
@@ -23,10 +39,7 @@ func Measure(f FS, name string, follow bool, each func(name string, bytes int64,
 	if err != nil {
 		return err
 	}
-	bytes := info.Disk
-	if bytes < 0 {
-		bytes = (info.Size + diskBlock - 1) / diskBlock * diskBlock
-	}
+	bytes := info.Occupies()
 	dir := info.IsDir() || follow && info.Mode&fs.ModeSymlink != 0 && listable(f, name)
 	err = each(name, bytes, dir)
 	if errors.Is(err, fs.SkipDir) {

@@ -13,6 +13,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	"github.com/dirstorage/dirstorage/internal/record"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -24,7 +25,8 @@ import (
 // If not, or with an error, the plan is the caller's to end.
 func (r *packRun) decide(ctx context.Context) (planned bool, err error) {
 	s := r.s
-	if err := s.o.State.WaitFlushed(ctx); err != nil {
+	err = s.o.State.WaitFlushed(ctx)
+	if err != nil && !(r.o.DryRun && vfs.FaultOf(err) == vfs.FullFault) { // a dry run removes nothing that the log may need
 		return false, err
 	}
 	if r.o.References && !r.o.NoGC && !r.o.DryRun {

@@ -63,6 +63,7 @@ func (s *Packer) Pack(ctx context.Context, o zodb.PackOptions) (zodb.PackResult,
 	defer cancel()
 	p, stop := s.report()
 	defer stop()
+	p.dryRun, p.ignoreSpace = o.DryRun, o.IgnoreSpace
 	run, err := s.startPack(ctx, o, p)
 	if !o.DryRun && (err == nil || removed(&run.result)) {
 		s.afterPack()

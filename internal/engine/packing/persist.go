@@ -38,7 +38,7 @@ func (p *progress) persist(ctx context.Context, do func() error) error {
 		}
 		s.o.State.NotePassing()
 		p.lacks(err)
-		if vfs.FaultOf(err) == vfs.FullFault {
+		if vfs.FaultOf(err) == vfs.FullFault && p.takesReserve(ctx) {
 			s.o.Space.MakeRoom(roomForPack)
 		}
 		timer := time.NewTimer(state.BackOff(s.o.RetryInterval, inRow))

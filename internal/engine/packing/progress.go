@@ -32,6 +32,10 @@ type progress struct {
 	total int64     // guarded by mu
 
 	lacking string // guarded by mu; see persist
+
+	dryRun, ignoreSpace bool // as in the options of the pack; false for others
+	worthOnce           sync.Once
+	worth               bool // see takesReserve; by worthOnce
 }
 
 func (p *progress) phase(name string, total int64) {

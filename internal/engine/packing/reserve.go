@@ -26,6 +26,19 @@ func (s *Packer) worthTheReserve(ctx context.Context, o zodb.PackOptions) (bool,
 		zodb.ErrDiskFull, zodb.ErrFreesNothing, human.Duration(delay))
 }
 
+// takesReserve reports whether a pack that meets a full disk on its way may give up the reserve: if it gives
+// something back, or was told to take it.
+func (p *progress) takesReserve(ctx context.Context) bool {
+	p.worthOnce.Do(func() {
+		p.worth = p.s.o.Home.Settings.Storage.DelayDelete == 0 || p.ignoreSpace
+		if !p.worth && !p.dryRun {
+			worth, err := p.s.givesBack(ctx)
+			p.worth = worth && err == nil
+		}
+	})
+	return p.worth && !p.dryRun
+}
+
 // givesBack reports whether earlier packs have removed something that can become free space now.
 func (s *Packer) givesBack(ctx context.Context) (bool, error) {
 	space, err := s.o.Store.Space(ctx)

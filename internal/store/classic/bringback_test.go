@@ -1,11 +1,13 @@
 package classic_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // TestAPointerAndItsRevisionOfTwoPacks: one pack has put the pointer of an object aside, and another its revision and
@@ -56,5 +58,46 @@ func TestAPointerAndItsRevisionOfTwoPacks(t *testing.T) {
 				t.Errorf("the pack of %d: %s: %v", stamp, n, err)
 			}
 		}
+	}
+}
+
+// TestPurgeFreesWhatHasNoOtherName: a file that was put aside may have its old name still, where a pack ended between the two,
+// or one in a copy made by links. Its space comes back with the last name.
+func TestPurgeFreesWhatHasNoOtherName(t *testing.T) {
+	t.Parallel()
+	tr, f, _ := newTree(t, layout.Bushy)
+	var names []layout.Name
+	for i := range 3 {
+		n := layout.Revision(zodb.OID(i), 5)
+		put(t, tr, store.A, n, "some content")
+		names = append(names, n)
+	}
+	r := tr.NewRemoval(70)
+	for _, n := range names {
+		if _, _, err := r.Remove(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	alone, err := f.Stat(tr.Deleted(names[0], 70))
+	if err == nil {
+		err = errors.Join(f.Link(tr.Deleted(names[1], 70), tr.Path(store.A, names[1])), f.Link(tr.Deleted(names[2], 70), "misc/copy"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := store.Occupied{Files: 3, Bytes: alone.Occupies()}
+	if space, err := tr.Space(t.Context()); err != nil || space.Removed.Aside[70] != want {
+		t.Errorf("aside are %+v, want %+v: %v", space.Removed.Aside, want, err)
+	}
+	p := tr.Purge(71)
+	defer p.Close()
+	if got, done, err := p.Step(10); err != nil || !done || got != want || want.Bytes == 0 {
+		t.Errorf("purged %+v, want %+v; done %t, %v", got, want, done, err)
+	}
+	if _, err := f.Stat(tr.Path(store.A, names[1])); err != nil {
+		t.Errorf("the other name: %v", err)
 	}
 }

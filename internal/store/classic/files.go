@@ -296,8 +296,15 @@ func (t *Store) Space(ctx context.Context) (store.Space, error) {
 			is = is || dir
 			if !dir && side == store.A {
 				if _, stamp, ok := t.o.Format.ParseDeleted(name[len(side)+1:]); ok {
+					info, err := t.fs.Stat(name)
+					if errors.Is(err, fs.ErrNotExist) {
+						return ctx.Err() // it was purged meanwhile
+					}
+					if err != nil {
+						return err
+					}
 					a := space.Removed.Aside[stamp]
-					space.Removed.Aside[stamp] = store.Occupied{Files: a.Files + 1, Bytes: a.Bytes + bytes}
+					space.Removed.Aside[stamp] = store.Occupied{Files: a.Files + 1, Bytes: a.Bytes + info.Frees()}
 				}
 			}
 			return ctx.Err()

@@ -173,13 +173,12 @@ func (p *purger) Step(limit int) (removed store.Occupied, done bool, err error) 
 		if !ok || walked != nil {
 			return removed, true, errors.Join(r.Sync(), walked)
 		}
-		bytes := int64(0)
-		_ = vfs.Measure(p.t.fs, a.path, false, func(_ string, n int64, _ bool) error { bytes = n; return nil }) // Unlink has the error
+		info, _ := p.t.fs.Stat(a.path) // Unlink has the error
 		if err := r.Unlink(a.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return removed, false, err
 		}
 		removed.Files++
-		removed.Bytes += bytes
+		removed.Bytes += info.Frees()
 	}
 	return removed, false, r.Sync()
 }
