@@ -72,7 +72,7 @@ func testCountsAreThoseOfTheArchive(t *testing.T, format string) {
 	}
 	for field, n := range map[string]int64{"objects": merged.Counts.Objects, "revisions": merged.Counts.Revisions, "transactions": merged.Counts.Transactions} {
 		wrong := regexp.MustCompile(fmt.Sprintf(`"%s": %d\b`, field, n)).ReplaceAll(sound, fmt.Appendf(nil, `"%s": %d`, field, n+1))
-		if err := os.WriteFile(name, wrong, 0o600); err != nil {
+		if err := os.WriteFile(name, resummed(wrong), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		want := fmt.Sprintf("it holds %d %s, and its manifest says %d", n, field, n+1)
@@ -81,7 +81,7 @@ func testCountsAreThoseOfTheArchive(t *testing.T, format string) {
 		}
 	}
 	// A release that did not count objects of bundles wrote 0.
-	if err := os.WriteFile(name, regexp.MustCompile(`"objects": \d+`).ReplaceAll(sound, []byte(`"objects": 0`)), 0o600); err != nil {
+	if err := os.WriteFile(name, resummed(regexp.MustCompile(`"objects": \d+`).ReplaceAll(sound, []byte(`"objects": 0`))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := verify(); err != nil {

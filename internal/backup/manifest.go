@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -187,6 +188,9 @@ func parseManifest(b []byte, name string) (*Manifest, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, fmt.Errorf("%w: %w", archive.ErrDamaged, err)
 	}
+	if err := checkManifest(b); err != nil {
+		return nil, err
+	}
 	bad := func(format string, args ...any) (*Manifest, error) {
 		return nil, fmt.Errorf("%w: %s", archive.ErrDamaged, fmt.Sprintf(format, args...))
 	}
@@ -215,9 +219,31 @@ func parseManifest(b []byte, name string) (*Manifest, error) {
 	return &m, nil
 }
 
+// render returns the file of a manifest. Its last field is the SHA-256 of all before it.
 func (m *Manifest) render() ([]byte, error) {
 	b, err := json.MarshalIndent(m, "", "  ")
-	return append(b, '\n'), err
+	if err != nil {
+		return nil, err
+	}
+	body := bytes.TrimSuffix(b, []byte("\n}"))
+	return append(body, sumOfManifest(body)...), nil
+}
+
+// sumOfManifest returns the end of a manifest.
+func sumOfManifest(body []byte) string {
+	return fmt.Sprintf(",\n  %q: \"%x\"\n}\n", "manifest_sha256", sha256.Sum256(body))
+}
+
+// checkManifest compares a manifest with the sum at its end. One without a sum, of an earlier build, ends with a number.
+func checkManifest(b []byte) error {
+	if !bytes.HasSuffix(bytes.TrimRight(b, "}\n\r\t "), []byte{'"'}) {
+		return nil
+	}
+	body := b[:max(0, len(b)-len(sumOfManifest(nil)))]
+	if string(b[len(body):]) != sumOfManifest(body) {
+		return fmt.Errorf("%w: it was changed since it was written: its SHA-256 is another one", archive.ErrDamaged)
+	}
+	return nil
 }
 
 // nameOf makes a name that none of the others has.

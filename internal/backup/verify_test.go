@@ -1,15 +1,24 @@
 package backup_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/archive"
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
+	"github.com/dirstorage/dirstorage/zodb"
 )
 
 // flip changes a byte in the middle of a backup's archive; a second call changes it back.
@@ -24,6 +33,12 @@ func flip(t *testing.T, dir string, m *backup.Manifest) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// resummed gives a manifest that was changed its sum.
+func resummed(b []byte) []byte {
+	body, _, _ := bytes.Cut(b, []byte(",\n  \"manifest_sha256\""))
+	return fmt.Appendf(bytes.Clone(body), ",\n  \"manifest_sha256\": \"%x\"\n}\n", sha256.Sum256(body))
 }
 
 // verified verifies all backups of a repository, and returns its state afterwards with the outcomes.
@@ -149,7 +164,7 @@ func TestAVerificationIsOfTheBytesThatWereRead(t *testing.T) {
 	n := run(t, o).Backup
 	text, err := os.ReadFile(filepath.Join(other, n.Name+".json"))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, m.Name+".json"), []byte(strings.ReplaceAll(string(text), n.Name, m.Name)), 0o600)
+		err = os.WriteFile(filepath.Join(dir, m.Name+".json"), resummed(bytes.ReplaceAll(text, []byte(n.Name), []byte(m.Name))), 0o600)
 	}
 	for _, suffix := range []string{".tar.zst", ".index.zst"} {
 		if err == nil {
@@ -246,4 +261,53 @@ func TestPruneKeepsTheNewestGoodBackup(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestVerifyFindsEachChangedByte of archives and indexes, in which a bit is flipped.
+func TestVerifyFindsEachChangedByte(t *testing.T) {
+	enginetest.EachFormat(t, func(t *testing.T, format string) {
+		home, dir := enginetest.Home(t, engine.CreateOptions{Format: format}), t.TempDir()
+		s := enginetest.Open(t, home, engine.Options{})
+		for n := range 2 {
+			enginetest.Commit(t, s, enginetest.Change{OID: zodb.OID(n), Data: enginetest.Record("root")},
+				enginetest.Change{OID: 5, Data: enginetest.BlobRecord(), Blob: "blob"})
+			run(t, options(home, store(t, dir), ""))
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "2*.zst"))
+		if err != nil || len(files) != 4 {
+			t.Fatal(files, err)
+		}
+		phase := hometest.Phase(t)
+		for _, name := range files {
+			whole, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			distance := hometest.OneOf(64, 512, 1024)
+			for at := phase % min(distance, len(whole)); at < len(whole); at += distance {
+				b := bytes.Clone(whole)
+				b[at] ^= 1 << (uint(phase/distance+at) % 8)
+				if err := os.WriteFile(name, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				r, err := backup.Open(t.Context(), store(t, dir))
+				if err != nil {
+					t.Fatal(err)
+				}
+				out, err := r.Verify(t.Context(), r.Backups, backup.VerifyOptions{Level: backup.LevelData, Now: time.Now})
+				if err != nil || len(out) != 2 {
+					t.Fatal(out, err)
+				}
+				if !slices.ContainsFunc(out, func(o backup.Outcome) bool { return errors.Is(o.Error, archive.ErrDamaged) }) {
+					t.Errorf("%s: byte %d is %q in place of %q", filepath.Base(name), at, b[at], whole[at])
+				}
+			}
+			if err := os.WriteFile(name, whole, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, out := verified(t, dir, backup.LevelData, 0); len(out) != 2 || out[0].Error != nil || out[1].Error != nil {
+			t.Errorf("as it was: %+v", out)
+		}
+	})
 }

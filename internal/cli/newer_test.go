@@ -2,8 +2,10 @@ package cli
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -34,6 +36,12 @@ func patched(t *testing.T, home, pattern string, change func(b []byte) []byte) {
 	if err := os.WriteFile(names[0], change(b), 0o640); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// resummed gives the manifest of a backup that was changed its sum.
+func resummed(b []byte) []byte {
+	body, _, _ := bytes.Cut(b, []byte(",\n  \"manifest_sha256\""))
+	return fmt.Appendf(bytes.Clone(body), ",\n  \"manifest_sha256\": \"%x\"\n}\n", sha256.Sum256(body))
 }
 
 // newerHomes have a file of a newer version, by the words of its kind, with the fixture that it is made of.
@@ -175,7 +183,7 @@ func TestStatusLeavesABackupOfANewerReleaseAlone(t *testing.T) {
 	want(t, exitOK, "full backup", "backup", "full", home)
 	schema := func(from, to string) {
 		t.Helper()
-		patched(t, filepath.Join(home, "backups"), "*-full.json", func(b []byte) []byte { return bytes.Replace(b, []byte(from), []byte(to), 1) })
+		patched(t, filepath.Join(home, "backups"), "*-full.json", func(b []byte) []byte { return resummed(bytes.Replace(b, []byte(from), []byte(to), 1)) })
 	}
 	schema(`"schema": 1`, `"schema": 9`)
 	codes, _, text := toldBy(t, exitProblem, home)
