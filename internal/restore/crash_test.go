@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -676,7 +677,8 @@ func testDamagedBackupIsNamedAndNotRestored(t *testing.T, format string) {
 			if err != nil {
 				return err
 			}
-			b = bytes.ReplaceAll(b, []byte(other.Backups[1].Name), []byte(inc.Name))
+			b, _, _ = bytes.Cut(bytes.ReplaceAll(b, []byte(other.Backups[1].Name), []byte(inc.Name)), []byte(",\n  \"manifest_sha256\""))
+			b = fmt.Appendf(bytes.Clone(b), ",\n  \"manifest_sha256\": \"%x\"\n}\n", sha256.Sum256(b))
 			return vfs.WriteFileAtomic(f, "aside", inc.Name+".json", b, vfs.SyncOptions{})
 		}, "another storage"},
 	}
