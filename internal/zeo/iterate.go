@@ -246,7 +246,7 @@ func (k *cursor) nextTransaction(c *conn) (*zodb.Transaction, error) {
 	if err != nil { // about one transaction, and the next call goes on behind it
 		k.last = nil
 		if t != nil {
-			err = fmt.Errorf("transaction %s: %w", t.TID, err) // a client takes the same error again for an iterator that stands still
+			err = wire.BreakTransaction(t.TID, err) // a client takes the same error again for an iterator that stands still
 		}
 		return nil, err
 	}

@@ -142,7 +142,12 @@ func (c *Client) receiveBlob(name string, args []any) error {
 		if err != nil {
 			return err
 		}
+		if len(piece) > 0 { // or else a server sends nothing for ever
+			c.heard.answers.Add(1)
+		}
+		c.heard.busy.Store(true)
 		s.write(piece)
+		c.heard.busy.Store(false)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ type Client struct {
 
 	registered bool // the reader's own: announcements may come
 
+	heard heard
+
 	mu     sync.Mutex
 	err    error                   // guarded by mu: why the connection ended
 	nextID int64                   // guarded by mu
@@ -103,14 +105,29 @@ func (c *Client) keepAlive() {
 	}
 }
 
-// patienceLooks is how often a client looks in the time of its patience. A machine that is too busy to look waits longer.
-const patienceLooks = 10
+// heard is what has come of the server, for the patience with it.
+type heard struct {
+	answers atomic.Int64 // answers, and pieces of blobs that were asked for
+	frames  atomic.Int64 // messages of all kinds
+	at      atomic.Int64 // the bytes that had arrived when the last of them was whole
+	busy    atomic.Bool  // the reader waits for somebody here
+}
 
-// watch ends the connection if the server sends nothing while calls wait for their answers.
+const (
+	// patienceLooks is how often a client looks in the time of its patience. A machine that is too busy to look waits longer.
+	patienceLooks = 10
+	// patienceBytes is how much of a message that is not whole counts as an answer: a large record may come over a
+	// slow line.
+	patienceBytes = 64 << 10
+)
+
+// watch ends the connection if the server answers nothing while calls wait for it. Other messages are no
+// answers: a server may tell of transactions for ever whose disk gives it nothing to read.
 func (c *Client) watch(ctx context.Context) {
 	tick := time.NewTicker(c.o.Patience / patienceLooks)
 	defer tick.Stop()
-	for seen, quiet := int64(-1), 0; ; {
+	answers, frame, begun := int64(-1), int64(-1), int64(0)
+	for quiet := 0; ; {
 		select {
 		case <-tick.C:
 		case <-c.end:
@@ -121,10 +138,15 @@ func (c *Client) watch(ctx context.Context) {
 		c.mu.Lock()
 		waiting := len(c.calls) > 0
 		c.mu.Unlock()
-		if n := c.raw.arrived.n.Load(); n != seen || !waiting {
-			seen, quiet = n, 0
+		n, f := c.heard.answers.Load(), c.heard.frames.Load()
+		part := c.raw.arrived.n.Load() - c.heard.at.Load()
+		if f != frame {
+			frame, begun = f, part
+		}
+		if n != answers || part-begun >= patienceBytes || !waiting || c.heard.busy.Load() {
+			answers, begun, quiet = n, part, 0
 		} else if quiet++; quiet >= patienceLooks {
-			c.fail(fmt.Errorf("the server has sent nothing for %s, and was asked for something: it hangs, or its disk does", c.o.Patience))
+			c.fail(fmt.Errorf("the server has answered nothing for %s, and was asked for something: it hangs, or its disk does", c.o.Patience))
 		}
 	}
 }
@@ -179,6 +201,8 @@ func (c *Client) read() {
 	for {
 		frame, err := c.raw.In.Next()
 		if err == nil {
+			c.heard.at.Store(c.raw.arrived.n.Load())
+			c.heard.frames.Add(1)
 			err = c.message(frame)
 		}
 		if err != nil {
@@ -244,6 +268,7 @@ func (c *Client) reply(m *wire.Message) error {
 	delete(c.calls, id)
 	known := id > 0 && id <= c.nextID
 	c.mu.Unlock()
+	c.heard.answers.Add(1)
 	if p == nil {
 		if known {
 			return protocolError("a second reply to call %d", id)

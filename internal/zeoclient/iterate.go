@@ -1,12 +1,10 @@
 package zeoclient
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -69,7 +67,7 @@ func (c *Client) Iterate(ctx context.Context, from, to zodb.TID) iter.Seq2[*Tran
 //
 // The iteration ends with an error that says so where it does not go on, and where the server lists no
 // more before the transaction that was its last one: Python's ends its list without an error at some kinds of damage. A
-// server that sends nothing, see Options.Patience, ends the connection.
+// server that answers nothing, see Options.Patience, ends the connection.
 func (c *Client) IterateSalvage(ctx context.Context, from, to zodb.TID, skip func(error) bool) iter.Seq2[*Transaction, error] {
 	return func(yield func(*Transaction, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -146,11 +144,12 @@ func (it *iteration) run(ctx context.Context, from, to zodb.TID) {
 	}
 	it.gone = append(it.gone, id)
 	next := it.c.Start("iterator_next", id)
-	var at zodb.TID
+	var at, passed zodb.TID
 	var skipped errorsInARow
 	for {
 		v, err := next.Wait(ctx)
-		if _, ok := errors.AsType[*ServerError](err); ok && it.skips && skipped.goesOn(err) {
+		if told, ok := errors.AsType[*ServerError](err); ok && it.skips && skipped.goesOn(err) {
+			passed = wire.BrokenTransaction(told.Details)
 			select {
 			case it.out <- lane{err: err, cancel: func() {}}:
 			case <-ctx.Done():
@@ -161,8 +160,8 @@ func (it *iteration) run(ctx context.Context, from, to zodb.TID) {
 			continue
 		}
 		if err == nil && v == nil {
-			it.gone = nil                                       // the server forgets it at its end
-			if !strings.Contains(skipped.last, last.String()) { // else it was passed over
+			it.gone = nil // the server forgets it at its end
+			if passed != last {
 				it.err = endsEarly(at, last)
 			}
 			return
@@ -201,47 +200,6 @@ func endsEarly(at, last zodb.TID) error {
 	}
 	return fmt.Errorf("the list of transactions on the server %s, and its last one is %s: those between are missing here. "+
 		"Python's server ends the list without an error where its Data.fs is damaged: look into its log. If a pack has removed the last transaction, start that server again first", where, last)
-}
-
-// mostErrors is how many errors in a row an iterator may give. A server of this project has one for each
-// damaged transaction, or record.
-const mostErrors = 1 << 20
-
-// errorsInARow tells an iterator that stands still from one that goes on behind an error.
-type errorsInARow struct {
-	n            int
-	last, before string
-}
-
-// goesOn takes the next error. A server whose iterator does not go on says the same again, or two things by turns; or
-// a new one for ever.
-func (e *errorsInARow) goesOn(err error) bool {
-	text := err.Error()
-	if text == e.last || text == e.before || e.n >= mostErrors {
-		return false
-	}
-	e.n, e.last, e.before = e.n+1, text, e.last
-	return true
-}
-
-// mostEqual is how often in a row a record may come. Python's server has the record of a blob twice.
-const mostEqual = 1000
-
-// equalRecords tells an iterator that goes on from one that gives the same record for ever.
-type equalRecords struct {
-	n    int
-	last zodb.Record
-}
-
-// err takes the next record.
-func (e *equalRecords) err(rec *zodb.Record) error {
-	if rec.OID != e.last.OID || rec.DataTID != e.last.DataTID || !bytes.Equal(rec.Data, e.last.Data) {
-		*e = equalRecords{last: *rec}
-	}
-	if e.n++; e.n > mostEqual {
-		return protocolError("the server gives the record of object %s at %s more than %d times in a row: its iterator does not go on", rec.OID, rec.TID, mostEqual)
-	}
-	return nil
 }
 
 // give hands a transaction on, whose records are fetched from then on.

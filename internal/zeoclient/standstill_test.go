@@ -2,6 +2,7 @@ package zeoclient_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,9 @@ import (
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
+
+// silence is in the error of a server that answers nothing.
+const silence = "has answered nothing for"
 
 // TestIterationThatStandsStillEnds: the server answers each request, or none, and does not go on.
 func TestIterationThatStandsStillEnds(t *testing.T) {
@@ -38,8 +42,23 @@ func TestIterationThatStandsStillEnds(t *testing.T) {
 				f.reply(m, nil)
 			}
 		}, "those between are missing"},
-		{"no answer", "iterator_next", func(*fake, wire.Message, int) {}, "has sent nothing for"},
+		{"the end behind an error that mentions the last one", "iterator_next", func(f *fake, m wire.Message, n int) {
+			if n == 1 {
+				errorOf("broken 0000000000000002, and transaction 0000000000000005: too")(f, m, n)
+			} else {
+				f.reply(m, nil)
+			}
+		}, "those between are missing"},
+		{"the end behind an error of another one that mentions the last one", "iterator_next", func(f *fake, m wire.Message, n int) {
+			if n == 1 {
+				errorOf("transaction 0000000000000002: broken, behind it is 0000000000000005")(f, m, n)
+			} else {
+				f.reply(m, nil)
+			}
+		}, "those between are missing"},
+		{"no answer", "iterator_next", func(*fake, wire.Message, int) {}, silence},
 		{"the same record", "iterator_record_next", func(f *fake, m wire.Message, _ int) { f.reply(m, same(1, 2)) }, "more than 1000 times"},
+		{"two records by turns", "iterator_record_next", func(f *fake, m wire.Message, n int) { f.reply(m, same(zodb.OID(n%2), 2)) }, "more than 1000 times"},
 		{"a record and an error by turns", "iterator_record_next", func(f *fake, m wire.Message, n int) {
 			if n%2 == 0 {
 				errorOf("broken")(f, m, n)
@@ -48,7 +67,10 @@ func TestIterationThatStandsStillEnds(t *testing.T) {
 			}
 		}, "broken"},
 		{"two errors of records by turns", "iterator_record_next", errorOf("broken N"), "broken"},
-		{"no record", "iterator_record_next", func(*fake, wire.Message, int) {}, "has sent nothing for"},
+		{"announcements and no answer", "iterator_next", func(f *fake, _ wire.Message, _ int) { f.announces() }, silence},
+		{"announcements and no record", "iterator_record_next", func(f *fake, _ wire.Message, _ int) { f.announces() }, silence},
+		{"a message that is never whole", "iterator_next", func(f *fake, _ wire.Message, _ int) { f.trickles() }, silence},
+		{"no record", "iterator_record_next", func(*fake, wire.Message, int) {}, silence},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -58,7 +80,9 @@ func TestIterationThatStandsStillEnds(t *testing.T) {
 					n++
 					tt.answer(f, m, n)
 				}))
-				o.Encoding, o.Patience = e, 100*time.Millisecond
+				if o.Encoding = e; tt.want == silence {
+					o.Patience = 100 * time.Millisecond
+				}
 				c := dial(t, o)
 				var last error
 				for txn, err := range c.IterateSalvage(t.Context(), 0, 0, func(error) bool { return true }) {
@@ -112,19 +136,138 @@ func standing(name string, answer func(f *fake, m wire.Message)) func(f *fake) {
 	}
 }
 
+// announces tells of transactions until the client has gone.
+func (f *fake) announces() {
+	next := time.NewTicker(time.Millisecond)
+	defer next.Stop()
+	for tid := zodb.TID(101); ; tid++ {
+		<-next.C
+		if f.call("invalidateTransaction", tid, wire.List{}) != nil || f.call("info", wire.Dict{}) != nil {
+			return
+		}
+	}
+}
+
+// trickles sends a message byte by byte until the client has gone.
+func (f *fake) trickles() {
+	next := time.NewTicker(time.Millisecond)
+	defer next.Stop()
+	for b := []byte{0x7f, 0xff, 0xff, 0xff, 0}; ; b = []byte{0} {
+		if _, err := f.conn.Write(b); err != nil {
+			return
+		}
+		<-next.C
+	}
+}
+
+// TestTheLastTransactionMayBePassedOver: the server tells that it cannot read it, and then the list ends.
+func TestTheLastTransactionMayBePassedOver(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, e wire.Encoding) {
+		n := 0
+		o := registered(t, standing("iterator_next", func(f *fake, m wire.Message) {
+			if n++; n == 1 {
+				f.fail(m, "ZODB.POSException.StorageSystemError", wire.Tuple{wire.BreakTransaction(5, errors.New("it is damaged")).Error()})
+			} else {
+				f.reply(m, nil)
+			}
+		}))
+		o.Encoding = e
+		var skipped []error
+		seen := 0
+		for _, err := range dial(t, o).IterateSalvage(t.Context(), 0, 0, func(err error) bool { skipped = append(skipped, err); return true }) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen++
+		}
+		if seen != 1 || len(skipped) != 1 {
+			t.Errorf("%d transactions, and passed over: %v", seen, skipped)
+		}
+	})
+}
+
+// TestPatienceWithASlowReaderOfABlob: its own slowness is not the server's.
+func TestPatienceWithASlowReaderOfABlob(t *testing.T) {
+	t.Parallel()
+	const patience = 50 * time.Millisecond
+	asked := make(chan struct{})
+	o := registered(t, func(f *fake) {
+		for {
+			frame, err := f.in.Next()
+			if err != nil {
+				return
+			}
+			m, err := wire.Decode(f.e, bytes.Clone(frame))
+			if err != nil {
+				return
+			}
+			switch m.Name {
+			case "lastTransaction":
+				f.reply(m, zodb.TID(5))
+			case "iterator_start":
+				f.reply(m, int64(0))
+			case "iterator_next":
+				f.reply(m, wire.Tuple{zodb.TID(5), " ", []byte("u"), []byte("d"), wire.Dict{}})
+			case "iterator_record_start":
+				f.reply(m, int64(1))
+			case "iterator_record_next":
+				f.reply(m, nil)
+			case "sendBlob":
+				for _, name := range []string{"receiveBlobStart", "receiveBlobChunk", "receiveBlobStop"} {
+					args := []any{zodb.OID(1), zodb.TID(5)}
+					if name == "receiveBlobChunk" {
+						args = append(args, []byte("piece"))
+					}
+					if f.call(name, args...) != nil {
+						return
+					}
+				}
+				f.reply(m, nil)
+				close(asked)
+			}
+		}
+	})
+	o.Patience = patience
+	c := dial(t, o)
+	for _, err := range c.Iterate(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.SendBlob(t.Context(), 1, 5, writer(func(b []byte) (int, error) {
+			wait(t, "the rest of the blob", asked)
+			passes(t, patience)
+			passes(t, patience)
+			return len(b), nil
+		}))
+		if n != 5 || err != nil {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	}
+	if err := c.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+type writer func(b []byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
+// passes returns when the patience of another client has ended.
+func passes(t *testing.T, patience time.Duration) {
+	o := registered(t, (*fake).drain)
+	o.Patience = patience
+	for _, err := range dial(t, o).Iterate(t.Context(), 0, 0) {
+		if err == nil {
+			t.Error("a transaction of nowhere")
+		}
+	}
+}
+
 // TestPatienceIsForAnswersOnly: a consumer may take its time, and a connection without an iteration is not watched.
 func TestPatienceIsForAnswersOnly(t *testing.T) {
 	t.Parallel()
 	const patience = 50 * time.Millisecond
-	passed := func() { // the patience of another client
-		o := registered(t, (*fake).drain)
-		o.Patience = patience
-		for _, err := range dial(t, o).Iterate(t.Context(), 0, 0) {
-			if err == nil {
-				t.Error("a transaction of nowhere")
-			}
-		}
-	}
 	o := registered(t, iterating(5, nil))
 	o.Patience = patience
 	c := dial(t, o)
@@ -134,14 +277,14 @@ func TestPatienceIsForAnswersOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n++; n == 1 {
-			passed()
-			passed()
+			passes(t, patience)
+			passes(t, patience)
 		}
 	}
 	if n != 5 {
 		t.Errorf("%d transactions", n)
 	}
-	passed()
+	passes(t, patience)
 	if err := c.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
