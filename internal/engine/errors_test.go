@@ -39,13 +39,16 @@ func TestErrorAtEveryOperation(t *testing.T) {
 			} {
 				t.Run(fmt.Sprintf("%s %s %v seed %d", c.class, c.format, cause, seed), func(t *testing.T) {
 					t.Parallel()
-					ops := c.run(t, 0)
-					for n := range faulttest.Sample(ops, every, seed+uint64(len(c.class)+len(c.format)+len(cause.Error())), hometest.Phase(t)) { // other ones in each case
+					kinds, _ := c.run(t, faulttest.Nth{})
+					run, found := faulttest.RunOf(kinds), comings{}
+					for n := range faulttest.Sample(len(kinds), every, seed+uint64(len(c.class)+len(c.format)+len(cause.Error())), hometest.Phase(t)) { // other ones in each case
 						if t.Failed() {
 							return
 						}
-						c.run(t, n)
+						_, came := c.run(t, run.Nth(0, n))
+						found.count(came)
 					}
+					found.want(t)
 				})
 			}
 		}
@@ -59,9 +62,9 @@ type errorCase struct {
 	cause  error
 }
 
-// run runs the scenario with an error at the n-th operation that changes
-// something (ENOSPC), or at the n-th of all (EIO), and returns how many there were.
-func (c errorCase) run(t *testing.T, n int) int {
+// run runs the scenario with an error at an operation, of those of failAt (the zero value: none). It returns the kinds of all
+// without an error, and whether that one came.
+func (c errorCase) run(t *testing.T, at faulttest.Nth) (kinds []string, came bool) {
 	t.Helper()
 	disk := crashfs.New(int64(c.seed))
 	if err := populateHome(disk, c.class, c.format); err != nil {
@@ -69,23 +72,23 @@ func (c errorCase) run(t *testing.T, n int) int {
 	}
 	f := errfs.New(disk, nil)
 	f.ShortWrites()
-	end := failAt(f, c.cause, n)
+	end := failAt(f, c.cause, at)
 	o := scriptOptions(f)
 	o.History = HistoryKept // after an error at its mark a storage may begin a history; see ownhistory_test.go
 	sc := &scenario{fs: f, o: o, m: &model{}, rnd: rand.New(rand.NewPCG(c.seed, 0))}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := sc.run(ctx, 30)
-	ops, failedAt := end()
-	where := fmt.Sprintf("%v at operation %d (%s)", c.cause, n, failedAt)
+	kinds, failedAt := end()
+	where := fmt.Sprintf("%v at %v (%s)", c.cause, at, failedAt)
 	if ctx.Err() != nil {
 		t.Fatalf("%s: hangs", where)
 	}
-	if n == 0 {
+	if at.N == 0 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ops
+		return kinds, false
 	}
 	if errors.Is(err, zodb.ErrSnapshotMode) && c.cause == syscall.ENOSPC && strings.HasSuffix(failedAt, "floor") {
 		err = nil // a full disk makes an open start in snapshot mode
@@ -106,13 +109,14 @@ func (c errorCase) run(t *testing.T, n int) int {
 	if err != nil {
 		t.Errorf("%s, %v: after the next open: %v", where, ran, err)
 	}
-	return ops
+	return kinds, failedAt != ""
 }
 
-// failAt lets the n-th operation fail: of those that take space (ENOSPC), or of all
-// (EIO); 0: none. With end no more fail; it returns how many there were, and which failed.
-func failAt(f *errfs.FS, cause error, n int) (end func() (ops int, failed string)) {
-	ops, failed, named := 0, "", ""
+// failAt lets an operation fail: of those that take space (ENOSPC), or of all
+// (EIO). With end no more fail; it returns their kinds if none was to fail, and which failed.
+func failAt(f *errfs.FS, cause error, at faulttest.Nth) (end func() (kinds []string, failed string)) {
+	var kinds []string
+	failed, named, nth := "", "", at.Counter()
 	f.Decide(func(op errfs.Op) error {
 		if op.Kind == "create" || op.Kind == "rename" || op.Kind == "remove" {
 			named = op.Name // the purpose of a sync of its directory
@@ -123,7 +127,10 @@ func failAt(f *errfs.FS, cause error, n int) (end func() (ops int, failed string
 		if op.Kind == "space" || cause == syscall.EMFILE && !canFail(op, syscall.EMFILE) {
 			return nil
 		}
-		if ops++; ops == n {
+		switch verb, _, _ := strings.Cut(at.Kind, " "); {
+		case at.N == 0:
+			kinds = append(kinds, faulttest.FailingKind(op))
+		case op.Kind == verb && nth(faulttest.FailingKind(op)):
 			if failed = op.Kind + " " + op.Name; op.Kind == "syncdir" {
 				failed += ", of " + named
 			}
@@ -131,9 +138,9 @@ func failAt(f *errfs.FS, cause error, n int) (end func() (ops int, failed string
 		}
 		return nil
 	})
-	return func() (int, string) {
+	return func() ([]string, string) {
 		f.Decide(nil)
-		return ops, failed
+		return kinds, failed
 	}
 }
 

@@ -57,14 +57,17 @@ func TestErrorAtEveryOperationOfAPack(t *testing.T) {
 			c.seed = uint64(4*i+j) + 300
 			t.Run(fmt.Sprintf("%v %s %s", cause, c.format, c.set), func(t *testing.T) {
 				t.Parallel()
-				ops := c.packWithError(t, cause, 0)
-				for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) {
+				kinds, _ := c.packWithError(t, cause, faulttest.Nth{})
+				run, found := faulttest.RunOf(kinds), comings{}
+				for n := range faulttest.Sample(len(kinds), every, c.seed, hometest.Phase(t)) {
 					if t.Failed() {
 						return
 					}
-					c.packWithError(t, cause, n)
+					_, came := c.packWithError(t, cause, run.Nth(0, n))
+					found.count(came)
 				}
-				t.Logf("an error at each %d. of %d operations", every, ops)
+				found.want(t)
+				t.Logf("an error at each %d. of %d operations", every, len(kinds))
 			})
 		}
 	}
@@ -82,9 +85,9 @@ func noPartOfIt(op string) bool {
 	return strings.HasPrefix(name, "misc/refs") || name == flush.CountsFile || name == home.JournalDir+"/aside-counts"
 }
 
-// packWithError packs with an error at the n-th operation, and again without, and
-// returns how many operations the first one was.
-func (c packCase) packWithError(t *testing.T, cause error, n int) int {
+// packWithError packs with an error at an operation of those of failAt (the zero value: at none), and again without. It returns
+// the kinds of all without an error, and whether that one came.
+func (c packCase) packWithError(t *testing.T, cause error, at faulttest.Nth) (kinds []string, came bool) {
 	t.Helper()
 	disk := crashfs.New(int64(c.seed))
 	if err := c.home(disk); err != nil {
@@ -102,10 +105,10 @@ func (c packCase) packWithError(t *testing.T, cause error, n int) int {
 	defer func() { s.Close() }()
 	files := len(filesOf(f, c.format))
 	o := zodb.PackOptions{Time: m.txns[16].tid.Time(), References: true}
-	end := failAt(f, cause, n)
+	end := failAt(f, cause, at)
 	_, err = s.Pack(ctx, o)
-	ops, failed := end()
-	where := fmt.Sprintf("%v at operation %d (%s)", cause, n, failed)
+	kinds, failed := end()
+	where := fmt.Sprintf("%v at %v (%s)", cause, at, failed)
 	switch {
 	case ctx.Err() != nil:
 		t.Fatalf("%s: hangs", where)
@@ -136,7 +139,7 @@ func (c packCase) packWithError(t *testing.T, cause error, n int) int {
 	if left := len(filesOf(f, c.format)); left > files*3/4 {
 		t.Errorf("%d of %d files are left: too many to show anything", left, files)
 	}
-	return ops
+	return kinds, failed != ""
 }
 
 // packAgain looks whether everything that stays is there, commits, and packs to the
@@ -353,28 +356,33 @@ func TestCrashAtEveryOperationOfAnUndelete(t *testing.T) {
 	crashedUndeletes(t, 500, hometest.OneOf(3, 91, 361), packCase.crashUndelete)
 }
 
-// crashedUndeletes runs a case over each format with no crash, and then with crashes at a sample of the operations
-// that it returned.
-func crashedUndeletes(t *testing.T, seed uint64, every int, run func(c packCase, t *testing.T, n int) (ops int)) {
+// crashedUndeletes runs a case over each format with no crash, and then with crashes before a sample of the operations
+// that it returned, of which most have to come again.
+func crashedUndeletes(t *testing.T, seed uint64, every int, run func(c packCase, t *testing.T, at faulttest.Nth, n int) (log []string, came bool)) {
 	t.Helper()
 	for i, format := range allFormats() {
 		c := packCase{format: format, seed: uint64(i) + seed, set: "storage.min_pack_time=0"}
 		t.Run(fmt.Sprintf("seed %d %s", c.seed, c.format), func(t *testing.T) {
 			t.Parallel()
-			ops := run(c, t, 0)
+			log, _ := run(c, t, faulttest.Nth{}, 0)
+			ops, runs := len(log), faulttest.NewRuns(log)
+			var found comings
 			for n := range faulttest.Sample(ops, every, c.seed, hometest.Phase(t)) {
 				if t.Failed() {
 					return
 				}
-				run(c, t, n)
+				_, came := run(c, t, runs.Nth(0, n), n)
+				found.count(came)
 			}
+			found.want(t)
 			t.Logf("crashed at each %d. of %d operations", every, ops)
 		})
 	}
 }
 
-// crashUndelete crashes at the n-th operation (0: not at all), and returns how many there were.
-func (c packCase) crashUndelete(t *testing.T, n int) int {
+// crashUndelete crashes before an operation, the n-th one of another run (0: not at all), and returns the operations that
+// there were, and whether that one came.
+func (c packCase) crashUndelete(t *testing.T, at faulttest.Nth, n int) (log []string, came bool) {
 	t.Helper()
 	f := crashfs.New(int64(c.seed))
 	if err := c.home(f); err != nil {
@@ -393,20 +401,20 @@ func (c packCase) crashUndelete(t *testing.T, n int) int {
 	}
 	begun := f.Ops()
 	if n > 0 {
-		f.CrashAt(begun + n)
+		f.CrashBefore(at.Is())
 	}
 	_, err = s.Undelete(t.Context(), 0)
-	ops := f.Ops() - begun
+	log, came = f.Log()[begun:], errors.Is(err, crashfs.ErrCrashed)
 	if err = errors.Join(err, s.Close()); n == 0 && err != nil {
 		t.Fatal(err)
 	}
 	modes := []crashfs.Mode{crashfs.KeepNone, crashfs.KeepAll, crashfs.Random(uint32(n))}
 	for _, mode := range modes {
 		if err := c.undeleted(t, f.Crashed(mode), m, before, list); err != nil {
-			t.Errorf("crash at %d of an undelete, %v: %v", n, mode, err)
+			t.Errorf("crash before %v of an undelete, %v: %v", at, mode, err)
 		}
 	}
-	return ops
+	return log, came
 }
 
 // undeleted repeats an undelete after a crash, and compares with the content before the packs.

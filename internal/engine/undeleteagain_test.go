@@ -7,6 +7,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/faulttest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -18,8 +19,9 @@ func TestAPackBetweenTwoUndeletesLosesNothing(t *testing.T) {
 	crashedUndeletes(t, 700, hometest.OneOf(1, 91, 361), packCase.undeleteAround)
 }
 
-// undeleteAround kills the first undelete at its n-th operation (0: not at all), and returns how many it had.
-func (c packCase) undeleteAround(t *testing.T, n int) int {
+// undeleteAround kills the first undelete before an operation, the n-th one of another run (0: not at all), and returns the
+// operations that it had, and whether that one came.
+func (c packCase) undeleteAround(t *testing.T, at faulttest.Nth, n int) (log []string, came bool) {
 	t.Helper()
 	f := crashfs.New(int64(c.seed))
 	if err := c.home(f); err != nil {
@@ -33,10 +35,10 @@ func (c packCase) undeleteAround(t *testing.T, n int) int {
 	stamp := doPack(t, s, zodb.PackOptions{Time: m.txns[18].tid.Time()}).Stamp
 	begun := f.Ops()
 	if n > 0 {
-		f.CrashAt(begun + n)
+		f.CrashBefore(at.Is())
 	}
 	_, err = s.Undelete(t.Context(), stamp)
-	ops := f.Ops() - begun
+	log, came = f.Log()[begun:], errors.Is(err, crashfs.ErrCrashed)
 	if err = errors.Join(err, s.Close()); n == 0 && err != nil {
 		t.Fatal(err)
 	}
@@ -47,22 +49,22 @@ func (c packCase) undeleteAround(t *testing.T, n int) int {
 	defer s.Close()
 	doPack(t, s, zodb.PackOptions{Time: m.txns[18].tid.Time()})
 	if _, err := s.Undelete(t.Context(), stamp); err != nil {
-		t.Fatalf("killed at %d: again: %v", n, err)
+		t.Fatalf("killed before %v: again: %v", at, err)
 	}
 	if err := damaged(t.Context(), f); err != nil {
-		t.Errorf("killed at %d, after it was repeated: %v", n, err)
+		t.Errorf("killed before %v, after it was repeated: %v", at, err)
 	}
 	if _, err := s.Undelete(t.Context(), 0); err != nil {
-		t.Fatalf("killed at %d: all: %v", n, err)
+		t.Fatalf("killed before %v: all: %v", at, err)
 	}
 	if d := difference(before, filesOf(f, c.format)); d != "" {
-		t.Errorf("killed at %d: files in A:\n%s", n, d)
+		t.Errorf("killed before %v: files in A:\n%s", at, d)
 	}
 	if got := tids(t, s); !slices.Equal(got, list) {
-		t.Errorf("killed at %d: transactions %v\nwant %v", n, got, list)
+		t.Errorf("killed before %v: transactions %v\nwant %v", at, got, list)
 	}
 	if err := errors.Join(m.verify(t.Context(), s), s.Close(), sound(t.Context(), f, false)); err != nil {
-		t.Errorf("killed at %d: %v", n, err)
+		t.Errorf("killed before %v: %v", at, err)
 	}
-	return ops
+	return log, came
 }

@@ -233,13 +233,13 @@ func Failed(t testing.TB, o Options, cause error, begin func(disk *crashfs.FS) (
 	}, begin); err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
-	o.each(t, runsOf([][]string{kinds}), fmt.Sprintf("%v", cause), func(at Nth, n, ops int) (came bool, err error) {
+	o.each(t, RunOf(kinds), fmt.Sprintf("%v", cause), func(at Nth, n, ops int) (came bool, err error) {
 		cuts := []int{0}
 		if o.Midway {
 			cuts = append(cuts, 1+rand.New(rand.NewPCG(o.Seed, uint64(n))).IntN(ops))
 		}
 		for _, cut := range cuts {
-			nth := at.counter()
+			nth := at.Counter()
 			came, err = o.failed(n, cut, func(kind string) error {
 				if nth(kind) {
 					return cause
@@ -267,7 +267,7 @@ func (o Options) failed(n, cut int, fails func(kind string) error, begin func(di
 		if !o.Fails(op) {
 			return nil
 		}
-		err := fails(failingKind(op))
+		err := fails(FailingKind(op))
 		if err != nil {
 			where.Store(op.Kind + " " + op.Name)
 		}

@@ -34,8 +34,8 @@ func Kind(op string) string {
 	return strings.Join(fields, " ")
 }
 
-// failingKind is the kind of an operation of errfs.
-func failingKind(op errfs.Op) string { return op.Kind + " " + fileKind(op.Name) }
+// FailingKind is the kind of an operation of errfs.
+func FailingKind(op errfs.Op) string { return op.Kind + " " + fileKind(op.Name) }
 
 func fileKind(name string) string {
 	dir, rest, inside := strings.Cut(name, "/")
@@ -78,6 +78,9 @@ func NewRuns(logs ...[]string) *Runs {
 	}
 	return runsOf(kinds)
 }
+
+// RunOf takes the kinds of the operations of one run.
+func RunOf(kinds []string) *Runs { return runsOf([][]string{kinds}) }
 
 func runsOf(kinds [][]string) *Runs {
 	r := &Runs{places: make(map[string][]place), kinds: kinds}
@@ -143,12 +146,12 @@ func (at Nth) String() string { return fmt.Sprintf("%q, number %d", at.Kind, at.
 // Is returns a function that is called with each operation of another run, and finds it there.
 func (at Nth) Is() func(op string) bool {
 	verb, _, _ := strings.Cut(at.Kind, " ")
-	nth := at.counter()
+	nth := at.Counter()
 	return func(op string) bool { return strings.HasPrefix(op, verb) && nth(Kind(op)) }
 }
 
-// counter returns a function that is called with the kinds of another run's operations, and finds it there.
-func (at Nth) counter() func(kind string) bool {
+// Counter returns a function that is called with the kinds of another run's operations, and finds it there.
+func (at Nth) Counter() func(kind string) bool {
 	seen := 0
 	return func(kind string) bool {
 		if kind == at.Kind {
