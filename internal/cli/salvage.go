@@ -39,6 +39,9 @@ backup is a full one then, and convert compares everything again.
 A bundle of which nothing can be put back, or only a part, has transactions that no
 other file may have. Where HOME lacks them, its line names them, and the status is 3.
 
+Where the pointer of an object is lost, and its newest revision, an older one becomes
+current. Its line says so, and the status is 3.
+
 A bundle whose end is lost may have carried the list of its removed members. Where
 nothing else knows it, they are there again until the next pack, the last line says
 so, and the status is 3.
@@ -100,6 +103,8 @@ func (o *salvageCommand) run(ctx context.Context, e *env) (err error) {
 		switch {
 		case a.Verb == salvage.Newer:
 			left.newer++
+		case a.Older:
+			left.older++
 		case a.Missing:
 			left.missing++
 		case a.Verb == salvage.Damaged && !a.Returned:
@@ -129,6 +134,7 @@ type leftOut struct {
 	returned int64 // bundles whose removed members may be there again
 	newer    int64 // files that a newer release has to judge
 	missing  int64 // bundles that are not put back whole
+	older    int64 // objects whose newest revision is missing
 }
 
 // incomplete is the error of a salvage that has done what it could.
@@ -141,6 +147,7 @@ func (o *salvageCommand) incomplete(left leftOut) error {
 	}
 	say(left.newer, "left alone: %s that a newer release wrote, or has to judge; transactions are missing, or objects that packs removed are there again", "file")
 	say(left.missing, "%s could not be put back, or not whole: transactions are missing; the lines above name them", "bundle")
+	say(left.older, "an older revision is current of %s, since the newest one is missing; the lines above name them", "object")
 	say(left.returned, "the lists of removed members of %s are lost: objects that packs removed may be there again", "bundle")
 	err := errors.New(strings.Join(faults, "; "))
 	switch {
@@ -148,6 +155,9 @@ func (o *salvageCommand) incomplete(left leftOut) error {
 		return hint(err, "this is dirstorage %s; do not open %s with it, run salvage again with that release, or a later one; the lines with “newer” name the files", buildInfo().Version, o.home)
 	case left.missing > 0:
 		return hint(err, "if a backup or a copy of %s has such a bundle whole, put that into %s, and move the bundle that was made again of it, if any, out of %s/A/bundles; then run salvage again; dirstorage check %s lists the losses",
+			o.home, o.dir, o.home, shellWord(o.home))
+	case left.older > 0:
+		return hint(err, "if a backup or a copy of %s has the missing revisions, put them into %s, and move the pointers that were made out of %s/A; then run salvage again; dirstorage check %s lists the losses",
 			o.home, o.dir, o.home, shellWord(o.home))
 	}
 	return hint(err, "the next pack removes them; if a backup or a copy of %s has such a bundle or list whole, put that into %s and move the one that was made of it out of %s/A/bundles, then run salvage again", o.home, o.dir, o.home)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -256,4 +258,36 @@ func TestSalvageLetsAStandStill(t *testing.T) {
 			t.Errorf("%s: %v", format, err)
 		}
 	}
+}
+
+// TestSalvageSaysThatAnOlderRevisionIsCurrent, with status 3.
+func TestSalvageSaysThatAnOlderRevisionIsCurrent(t *testing.T) {
+	t.Parallel()
+	home, lost := enginetest.Home(t, engine.CreateOptions{Format: "flat"}), t.TempDir()
+	s := enginetest.Open(t, home, engine.Options{})
+	enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("first")})
+	second := enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("second")})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []layout.Name{layout.Pointer(0), layout.Revision(0, second)} {
+		if err := os.Rename(filepath.Join(home, "A", layout.Flat.Path(n)), filepath.Join(lost, n.String()+".away")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := filepath.Join(lost, layout.Revision(0, second).String()+".away")
+	kept, err := os.ReadFile(whole)
+	if err == nil {
+		err = os.Remove(whole)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitDamage, "transaction "+second.String()+" wrote a later one, which is missing", "salvage", lost, home)
+	pointer := filepath.Join(home, "A", layout.Flat.Path(layout.Pointer(0)))
+	if err := errors.Join(os.Remove(pointer), os.WriteFile(whole, kept, 0o600)); err != nil { // as the hint says
+		t.Fatal(err)
+	}
+	want(t, exitOK, "its newest revision is "+second.String(), "salvage", lost, home)
+	want(t, exitOK, "0 damaged", "check", home)
 }

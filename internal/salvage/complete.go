@@ -43,10 +43,19 @@ func (p *planner) complete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	later, err := p.laterThan(ctx, s.newest)
+	if err != nil {
+		return err
+	}
 	for _, oid := range slices.Sorted(maps.Keys(s.newest)) {
 		n := layout.Pointer(oid)
-		p.actions = append(p.actions, Action{Verb: Make, To: p.place(n), Name: n, Data: record.AppendPointer(nil, s.newest[oid]),
-			Detail: "its newest revision is " + s.newest[oid].String()})
+		a := Action{Verb: Make, To: p.place(n), Name: n, Data: record.AppendPointer(nil, s.newest[oid]),
+			Detail: "its newest revision is " + s.newest[oid].String()}
+		if tid, ok := later[oid]; ok {
+			a.Older = true
+			a.Detail = fmt.Sprintf("its newest revision that is there is %s, and becomes current; transaction %s wrote a later one, which is missing", s.newest[oid], tid)
+		}
+		p.actions = append(p.actions, a)
 	}
 	if err := p.makeX(layout.XOID, uint64(s.maxOID)); err != nil {
 		return err
@@ -58,6 +67,60 @@ func (p *planner) complete(ctx context.Context) error {
 		return err
 	}
 	return p.blobs(ctx, &s, false)
+}
+
+// laterThan returns the last transactions that say that they wrote later revisions of objects than the newest ones that
+// are there. Of those up to the last pack it is no loss.
+func (p *planner) laterThan(ctx context.Context, newest map[zodb.OID]zodb.TID) (map[zodb.OID]zodb.TID, error) {
+	later := make(map[zodb.OID]zodb.TID)
+	if len(newest) == 0 {
+		return later, nil
+	}
+	packed, err := p.packed()
+	if err != nil {
+		return nil, err
+	}
+	look := func(t *record.Transaction) {
+		for _, oid := range t.OIDs {
+			if tid, ok := newest[oid]; ok && t.TID > tid && t.TID > packed && t.TID <= p.serial {
+				later[oid] = max(later[oid], t.TID)
+			}
+		}
+	}
+	for _, t := range p.listed {
+		look(t)
+	}
+	return later, eachFile(ctx, p.home, "A", func(name string) error {
+		n, ok := p.format.Parse(strings.TrimPrefix(name, "A/"))
+		if !ok || n.Kind != layout.KindTransaction || n.TID <= packed {
+			return nil
+		}
+		b, err := p.home.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if t, err := record.ParseTransactionAs(b, name, n.TID, true); err == nil { // else check reports it
+			look(t)
+		}
+		return nil
+	})
+}
+
+// packed returns x.packed; 0: there was no pack, or that file is lost.
+func (p *planner) packed() (zodb.TID, error) {
+	name := p.place(layout.XPacked)
+	b, err := p.home.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	v, err := record.ParseX(b, name)
+	if err != nil {
+		return 0, nil
+	}
+	return zodb.TID(v), nil
 }
 
 // see takes note of one file that is or will be there; it lies at name in fsys.

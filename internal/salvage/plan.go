@@ -48,6 +48,8 @@ type Action struct {
 	Returned bool `json:"returned,omitempty"`
 	// Missing: the home lacks transactions or revisions that the file had, or may have had.
 	Missing bool `json:"missing,omitempty"`
+	// Older: an older revision of an object becomes current, for the newest one is missing.
+	Older bool `json:"older,omitempty"`
 }
 
 // smallest is the length below which a file can't be an object or transaction.

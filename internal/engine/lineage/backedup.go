@@ -14,8 +14,8 @@ import (
 const backedUpFile = "misc/backed-up"
 
 // doubtBackups makes the notes of backups about the history void, when it may differ from
-// the one that they saw: then the next one builds upon none of them unless A itself has its last
-// transaction. The tids stay, and so does the time stamp: it is the time of the last backup.
+// the one that they saw: then the next one builds upon none of them. The tids stay, and so does
+// the time stamp: it is the time of the last backup.
 func (l *Lineage) doubtBackups() {
 	b, err := l.o.Home.FS.ReadFile(backedUpFile)
 	if errors.Is(err, fs.ErrNotExist) {
