@@ -174,6 +174,17 @@ func (o *renewal) due(name string, c *x509.Certificate) bool {
 	return c.NotAfter.Before(o.env.Now().AddDate(0, 0, o.within))
 }
 
+// wantedAt says for a kind of certificate where a renewed one is wanted.
+func wantedAt(kind string) string {
+	switch certs.Kind(kind) {
+	case certs.OfAuthority:
+		return "copy it to server and clients, and reload the server"
+	case certs.OfServer:
+		return "copy it to the server, and reload"
+	}
+	return "copy it to the client, which reads it when it starts"
+}
+
 // replace writes a renewed certificate over the one in its file, if the file has nothing else: a key
 // would get lost.
 func (o *renewal) replace(dir *certsDir, name string, old []*x509.Certificate, c *x509.Certificate) error {
@@ -199,6 +210,6 @@ func (o *renewal) replace(dir *certsDir, name string, old []*x509.Certificate, c
 	if o.json {
 		return o.env.printLine(line)
 	}
-	_, err = fmt.Fprintf(o.env.Stdout, "%s: %s %s, good until %s; the key is the same\n", path, line.Kind, printable([]byte(strings.Join(line.Names, ", "))), line.End.Format(time.DateOnly))
+	_, err = fmt.Fprintf(o.env.Stdout, "%s: %s %s, good until %s; the key is the same; %s\n", path, line.Kind, printable([]byte(strings.Join(line.Names, ", "))), line.End.Format(time.DateOnly), wantedAt(line.Kind))
 	return err
 }

@@ -215,6 +215,9 @@ func (d *certsDir) issued() ([]certs.Found, error) {
 // the same key.
 func (d *certsDir) certificatesOf(name string, a *certs.Authority) ([]certs.Found, error) {
 	path := name
+	if name == authorityName || name == authorityName+certificateType {
+		return nil, usage("NAME %q is the authority, which its own list cannot revoke: want a server or a client; if the key of the authority is in wrong hands, make another one in a new directory, and trust that alone", name)
+	}
 	if filepath.Ext(name) != certificateType {
 		file, err := certificateFile(name)
 		if err != nil {
@@ -331,4 +334,13 @@ func (d *certsDir) revokedKey(name string, key crypto.PublicKey) error {
 		}
 	}
 	return nil
+}
+
+// noListYet adds to the error of a server without its revocation list how the first one is made.
+func noListYet(err error, list string) error {
+	missing, ok := errors.AsType[*fs.PathError](err)
+	if !ok || list == "" || !errors.Is(err, fs.ErrNotExist) || filepath.Base(missing.Path) != filepath.Base(list) {
+		return err
+	}
+	return hint(err, "dirstorage certs revoke DIR, with the directory of the authority, makes an empty list: copy it there")
 }

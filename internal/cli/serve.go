@@ -144,7 +144,7 @@ func (s *serving) run(ctx context.Context) (err error) {
 		files.Clock = s.e.Now
 		files.Refused = s.logRevoked
 		if s.certs, err = certs.Load(files); err != nil {
-			return err
+			return noListYet(err, files.Revoked)
 		}
 		tlsConfig = s.certs.Config()
 	}
