@@ -206,6 +206,26 @@ const manyNames = 1 << 18
 // TestACloseEndsTheLookWhetherAPackFreesAnything: of a large storage that takes minutes.
 func TestACloseEndsTheLookWhetherAPackFreesAnything(t *testing.T) {
 	t.Parallel()
+	s, disk := newWalkedOn(t)
+	disk.free.Store(0)
+	disk.wantEnded(t, s, func() error {
+		_, err := s.Pack(t.Context(), zodb.PackOptions{})
+		return err
+	})
+}
+
+// TestACloseEndsAnUndelete: the files that are put aside may be few, and those that it has to look at many.
+func TestACloseEndsAnUndelete(t *testing.T) {
+	t.Parallel()
+	s, disk := newWalkedOn(t)
+	disk.wantEnded(t, s, func() error {
+		_, err := s.Undelete(t.Context(), 0)
+		return err
+	})
+}
+
+func newWalkedOn(t *testing.T) (*Storage, *walkedOn) {
+	t.Helper()
 	home := newHome(t, CreateOptions{Format: "chunky", Set: map[string]string{"storage.delay_delete": "86400"}})
 	dir, err := vfs.OS(home)
 	if err != nil {
@@ -219,11 +239,16 @@ func TestACloseEndsTheLookWhetherAPackFreesAnything(t *testing.T) {
 	if err := errors.Join(s.WaitNormal(t.Context()), s.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	disk.free.Store(0)
+	return s, disk
+}
+
+// wantEnded closes a storage while work on it looks at A.
+func (d *walkedOn) wantEnded(t *testing.T, s *Storage, work func() error) {
+	t.Helper()
 	closed := make(chan error, 1)
-	disk.begins = func() { go func() { closed <- s.Close() }() }
-	_, err = s.Pack(t.Context(), zodb.PackOptions{})
-	if n := disk.names.Load(); !errors.Is(err, zodb.ErrClosed) || n == 0 || n >= manyNames {
+	d.begins = func() { go func() { closed <- s.Close() }() }
+	err := work()
+	if n := d.names.Load(); !errors.Is(err, zodb.ErrClosed) || n == 0 || n >= manyNames {
 		t.Errorf("%d names were looked at: %v", n, err)
 	}
 	if err := <-closed; err != nil {

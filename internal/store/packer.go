@@ -52,7 +52,7 @@ type Link struct{ TID, Previous zodb.TID }
 
 // Restorer brings back, step by step. Steps are called by one goroutine at a time.
 type Restorer interface {
-	// Step brings back about limit things, durably: revisions, blobs and transactions, then
+	// Step brings back about limit things, or fewer after a look at many others, durably: revisions, blobs and transactions, then
 	// objects, of which the newest of several counts. begins is called before the first of a
 	// step; its error ends the step.
 	Step(limit int, begins func() error) (Restored, error)
@@ -73,7 +73,7 @@ type Restored struct {
 
 // Purger removes for good, step by step. Steps are called by one goroutine at a time.
 type Purger interface {
-	// Step removes about limit things, durably. It returns how many of them, and the space of the
+	// Step removes about limit things, or fewer after a look at many others, durably. It returns how many of them, and the space of the
 	// files among them. With an error, too, they are removed.
 	Step(limit int) (removed Occupied, done bool, err error)
 	Close()

@@ -22,9 +22,13 @@ type restorer struct {
 	alone  bool // nothing is asked about the objects
 	stamps stampSet
 	every  []int64 // all stamps of files put aside, the newest first; nil: not known
+	batch  []aside // that waits until these are known
+	look   func() (aside, error, bool)
+	unlook func()
 	left   []int64 // whose pointers come back, the newest last; nil: the revisions do not all
 	next   func() (aside, error, bool)
 	stop   func()
+	ended  bool // there are no more after the batch
 	relied bool // what an attempt before has brought back is relied on
 }
 
@@ -70,7 +74,7 @@ func (r *restorer) walk(want func(aside) bool) {
 	}
 	r.next, r.stop = iter.Pull2(func(yield func(aside, error) bool) {
 		for a, err := range r.t.asides() {
-			if (err != nil || want(a)) && !yield(a, err) {
+			if (err != nil || a.path == "" || want(a)) && !yield(a, err) {
 				return
 			}
 		}
@@ -78,7 +82,12 @@ func (r *restorer) walk(want func(aside) bool) {
 }
 
 // Close implements [store.Restorer].
-func (r *restorer) Close() { r.stop() }
+func (r *restorer) Close() {
+	r.stop()
+	if r.look != nil {
+		r.unlook()
+	}
+}
 
 // Step implements [store.Restorer].
 func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err error) {
@@ -88,27 +97,39 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 		}
 		r.relied = true
 	}
+	if r.look != nil {
+		if known, err := r.lookAtStamps(); !known || err != nil {
+			return n, err
+		}
+	}
 	var walked error
-	ended := false
-	var batch []aside
-	for range limit {
+	for range limit - len(r.batch) {
 		a, err, ok := r.next()
 		if !ok || err != nil {
-			ended, walked = true, err
+			r.ended, walked = true, err
+			break
+		}
+		if a.path == "" {
 			break
 		}
 		if err := begins(); err != nil {
 			return n, err
 		}
-		batch = append(batch, a)
+		r.batch = append(r.batch, a)
 	}
-	err = r.companions(batch, &n)
+	err = r.companions(r.batch, &n)
+	n.Pointing = r.left != nil
+	if errors.Is(err, errStampsNotKnown) {
+		r.look, r.unlook = iter.Pull2(r.t.asides())
+		return n, walked
+	}
 	if err = errors.Join(err, walked); err != nil {
 		return n, err
 	}
-	n.Seen += int64(len(batch))
-	if ended {
-		n.Done = r.pass()
+	n.Seen += int64(len(r.batch))
+	r.batch = nil
+	if r.ended {
+		n.Done, r.ended = r.pass(), false
 	}
 	n.Pointing = r.left != nil
 	return n, nil

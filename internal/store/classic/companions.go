@@ -45,7 +45,19 @@ func (r *restorer) companions(batch []aside, n *store.Restored) error {
 // BringBackFiles brings back some files of A, durably, the last one of several. Those that no pack has put aside are
 // passed over.
 func (t *Store) BringBackFiles(names []layout.Name, n *store.Restored) error {
-	r := &restorer{t: t, alone: true}
+	if len(names) == 0 {
+		return nil
+	}
+	all := make(map[int64]struct{})
+	for a, err := range t.asides() {
+		if err != nil {
+			return err
+		}
+		if a.path != "" {
+			all[a.stamp] = struct{}{}
+		}
+	}
+	r := &restorer{t: t, alone: true, every: newestFirst(all)}
 	var list []aside
 	for _, name := range names {
 		a, found, err := r.newestAside(name, true)
@@ -244,20 +256,34 @@ func (r *restorer) inA(n layout.Name) (bool, error) {
 	return there, err
 }
 
+// errStampsNotKnown says that steps have to look at all that is put aside first.
+var errStampsNotKnown = errors.New("the stamps of all that is put aside are not known yet")
+
 // everyStamp returns the stamps with which anything is put aside, the newest first.
 func (r *restorer) everyStamp() ([]int64, error) {
-	if r.every != nil {
-		return r.every, nil
+	if r.every == nil {
+		return nil, errStampsNotKnown
 	}
-	all := make(map[int64]struct{})
-	for a, err := range r.t.asides() {
-		if err != nil {
-			return nil, err
-		}
-		all[a.stamp] = struct{}{}
-	}
-	r.every = newestFirst(all)
 	return r.every, nil
+}
+
+// lookAtStamps goes on looking for all stamps; known: it came to the end.
+func (r *restorer) lookAtStamps() (known bool, err error) {
+	for {
+		a, err, ok := r.look()
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			break
+		}
+		if a.path == "" {
+			return false, nil
+		}
+		r.stamps.all[a.stamp] = struct{}{}
+	}
+	r.look, r.every = nil, newestFirst(r.stamps.all)
+	return true, nil
 }
 
 // there reports whether there is a file at a path.

@@ -120,12 +120,19 @@ type aside struct {
 	stamp int64
 }
 
-// asides yields the files of A that packs put aside.
+// looksAtOnce is after how many names without a file that is put aside a step ends, so that it can be stopped.
+const looksAtOnce = 10_000
+
+// asides yields the files of A that packs put aside, and now and then nothing, without a path: then a step has to end.
 func (t *Store) asides() iter.Seq2[aside, error] {
 	return func(yield func(aside, error) bool) {
+		looks := 0
 		for name, err := range vfs.Walk(t.fs, string(store.A)) {
 			if err != nil {
 				yield(aside{}, err)
+				return
+			}
+			if looks++; looks%looksAtOnce == 0 && !yield(aside{}, nil) {
 				return
 			}
 			if !strings.HasSuffix(name, "-deleted") {
@@ -151,7 +158,7 @@ func (t *Store) Purge(before int64) store.Purger {
 	p := &purger{t: t}
 	p.next, p.stop = iter.Pull2(func(yield func(aside, error) bool) {
 		for a, err := range t.asides() {
-			if err == nil && a.stamp >= before {
+			if err == nil && a.path != "" && a.stamp >= before {
 				continue
 			}
 			if !yield(a, err) {
@@ -172,6 +179,9 @@ func (p *purger) Step(limit int) (removed store.Occupied, done bool, err error) 
 		a, walked, ok := p.next()
 		if !ok || walked != nil {
 			return removed, true, errors.Join(r.Sync(), walked)
+		}
+		if a.path == "" {
+			break
 		}
 		info, _ := p.t.fs.Stat(a.path) // Unlink has the error
 		if err := r.Unlink(a.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
