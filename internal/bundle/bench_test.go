@@ -87,7 +87,7 @@ func processor() int64 {
 // processor for writing one and for reading one whose frame is not known.
 func BenchmarkFrames(b *testing.B) {
 	const records, inTransaction = 50_000, 50
-	for _, size := range []int{4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10} {
+	for _, size := range []int{4 << 10, 8 << 10, 10 << 10, 12 << 10, 16 << 10, 32 << 10, 64 << 10} {
 		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
 			p := newPickles()
 			var out bytes.Buffer

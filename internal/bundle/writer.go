@@ -16,7 +16,7 @@ import (
 
 // DefaultFrameSize is how much tar a frame holds, in bytes. It is a trade of loads, which decode
 // a whole frame, against size; docs/decisions has the measurements.
-const DefaultFrameSize = 16 << 10
+const DefaultFrameSize = 10 << 10
 
 // leastFrameSize and mostFrameSize keep the places within a frame in 16 bits.
 const (
