@@ -291,11 +291,16 @@ func (m *made) readAll(t *testing.T, bit int) int {
 		damaged = corrupt(err)
 	}
 	seen := int64(0)
+	var near Near
 	for e, err := range r.RevisionsFrom(0) {
 		if err != nil {
 			return corrupt(err)
 		}
-		b, err := r.Read(e.Place, e.Name())
+		read := r.Read
+		if bit%2 == 0 {
+			read = func(p Place, n layout.Name) ([]byte, error) { return near.Read(r, p, n) }
+		}
+		b, err := read(e.Place, e.Name())
 		if err != nil {
 			damaged = corrupt(err)
 			continue

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"sort"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -124,8 +123,7 @@ var blocks = sync.Pool{New: func() any { return new([placesInBlock * placeSize]b
 
 // last returns the last entry of a section whose key is not greater than one, and its number.
 func (r *Reader) last(section int, k key, found func(entry []byte)) (int64, error) {
-	list := r.fences[section]
-	at := int64(sort.Search(len(list), func(i int) bool { return k.less(list[i].key) })) - 1
+	at := r.blockOf(section, k)
 	if at < 0 {
 		return -1, nil
 	}
@@ -135,10 +133,7 @@ func (r *Reader) last(section int, k key, found func(entry []byte)) (int64, erro
 	if err != nil {
 		return 0, err
 	}
-	size := int(entrySize(section))
-	i := sort.Search(len(b)/size, func(i int) bool { return k.less(keyOf(section, b[i*size:])) }) - 1
-	found(b[i*size:][:size])
-	return at*inBlock(section) + int64(i), nil
+	return lastIn(b, section, at, k, found), nil
 }
 
 // Latest returns the newest revision of an object up to a tid, and its number in the index; -1: the

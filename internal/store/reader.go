@@ -41,6 +41,22 @@ type Reader interface {
 	Place(n layout.Name) string
 }
 
+// Nearer is a store in which revisions of one transaction lie near each other, so that one who reads
+// them one after the other need not look for each.
+type Nearer interface {
+	// Near begins such reads, in what is there now.
+	Near() (Near, error)
+}
+
+// Near reads revisions that lie near each other. One goroutine uses it. What was put meanwhile need not be
+// found, and what was removed may be. So whoever meets an error asks the store itself.
+type Near interface {
+	// Get is that of [Reader], for revisions.
+	Get(n layout.Name) (data []byte, place string, err error)
+	// Release ends it.
+	Release() error
+}
+
 // Record is the content of a revision.
 type Record struct {
 	Data   []byte   // as docs/format.md describes it

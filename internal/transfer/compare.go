@@ -31,7 +31,7 @@ type Compared struct {
 	Kept int64 `json:"kept"`
 }
 
-// Compare reads two storages side by side, and compares their transactions, records and blobs, every
+// Compare reads two storages side by side, each in a goroutine of its own, and compares their transactions, records and blobs, every
 // byte. The copy may have more only where the source was packed since. The error matches ErrDiffers
 // for the first difference.
 func Compare(ctx context.Context, source, copied zodb.Storage, o CompareOptions) (Compared, error) {
@@ -55,11 +55,11 @@ func (c *comparison) run(ctx context.Context) error {
 		return nil
 	}
 	theirs := walk{s: c.copied, from: c.o.From, to: c.o.To}
-	next, stop := iter.Pull2(theirs.transactions(ctx))
+	next, stop := iter.Pull2(transactionsAhead(ctx, theirs.transactions, c.copied))
 	defer stop()
 	have, err, ok := next()
 	ours := walk{s: c.source, from: c.o.From, to: c.o.To}
-	for want, werr := range ours.transactions(ctx) {
+	for want, werr := range transactionsAhead(ctx, ours.transactions, c.source) {
 		if werr != nil {
 			return werr
 		}
@@ -97,7 +97,7 @@ func (c *comparison) more(tid zodb.TID, revisions int) error {
 	return nil
 }
 
-func (c *comparison) transaction(ctx context.Context, want, have *zodb.Transaction) error {
+func (c *comparison) transaction(ctx context.Context, want, have aheadTxn) error {
 	differs := func(what string) error {
 		return fmt.Errorf("%w: transaction %s has another %s", ErrDiffers, want.TID, what)
 	}
@@ -112,12 +112,14 @@ func (c *comparison) transaction(ctx context.Context, want, have *zodb.Transacti
 		return differs("status")
 	}
 	stored := make(map[zodb.OID]bool)
-	for rec, err := range c.source.Records(ctx, want) {
+	theirs := newSought(have)
+	defer theirs.stop()
+	for rec, err := range want.records {
 		if err != nil {
 			return err
 		}
 		stored[rec.OID] = true
-		if err := c.record(ctx, rec); err != nil {
+		if err := c.record(ctx, rec, theirs); err != nil {
 			return err
 		}
 	}
@@ -139,11 +141,15 @@ func (c *comparison) transaction(ctx context.Context, want, have *zodb.Transacti
 	return nil
 }
 
-func (c *comparison) record(ctx context.Context, want zodb.Record) error {
+func (c *comparison) record(ctx context.Context, want zodb.Record, theirs *sought) error {
 	differs := func(what string) error {
 		return fmt.Errorf("%w: object %s has another %s in transaction %s", ErrDiffers, want.OID, what, want.TID)
 	}
-	have, err := c.copied.LoadRecord(ctx, want.OID, want.TID)
+	have, found := theirs.find(want.OID)
+	var err error
+	if !found {
+		have, err = c.copied.LoadRecord(ctx, want.OID, want.TID)
+	}
 	if errors.Is(err, zodb.ErrNotFound) {
 		return fmt.Errorf("%w: it lacks object %s in transaction %s", ErrDiffers, want.OID, want.TID)
 	}
@@ -168,6 +174,52 @@ func (c *comparison) record(ctx context.Context, want zodb.Record) error {
 		err = differs("blob")
 	}
 	return err
+}
+
+// sought are the records of a transaction of the copy, looked for in the order of the source, which
+// nearly always is that of the copy.
+type sought struct {
+	next   func() (zodb.Record, error, bool)
+	stop   func()
+	oids   []zodb.OID
+	rec    zodb.Record      // not found yet
+	there  bool             // there is such
+	ended  bool             // there are no more, or one cannot be read
+	places map[zodb.OID]int // in oids; nil: they were not needed
+}
+
+func newSought(t aheadTxn) *sought {
+	s := &sought{oids: t.OIDs}
+	s.next, s.stop = iter.Pull2(t.records)
+	return s
+}
+
+// find returns the record of an object. false: it is behind one that was found, or not there, or
+// cannot be read; a load of it alone tells.
+func (s *sought) find(oid zodb.OID) (zodb.Record, bool) {
+	for {
+		if !s.there && !s.ended {
+			rec, err, ok := s.next()
+			s.rec, s.there, s.ended = rec, ok && err == nil, !ok || err != nil
+		}
+		if !s.there {
+			return zodb.Record{}, false
+		}
+		if s.rec.OID == oid {
+			s.there = false
+			return s.rec, true
+		}
+		if s.places == nil {
+			s.places = make(map[zodb.OID]int, len(s.oids))
+			for i, oid := range s.oids {
+				s.places[oid] = i
+			}
+		}
+		if at, is := s.places[oid]; !is || at < s.places[s.rec.OID] {
+			return zodb.Record{}, false
+		}
+		s.there = false // it is before that one
+	}
 }
 
 // blob compares two blobs.

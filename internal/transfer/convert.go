@@ -29,7 +29,7 @@ type ConvertOptions struct {
 // ends, it stops between two transactions.
 //
 // from may be open in another process that writes; a revision that a pack takes from it meanwhile is
-// an error.
+// an error, or is copied. It is read in a goroutine of its own, a bounded amount ahead.
 func Convert(ctx context.Context, s Target, from zodb.Storage, o ConvertOptions) (Imported, error) {
 	im := newImporter(s, &otherStorage{s: from, to: from.LastTransaction()}, BlobsRequired, o.Progress)
 	im.load = o.Load
@@ -112,13 +112,13 @@ func (o *otherStorage) transactions(ctx context.Context, from zodb.TID) iter.Seq
 		if from > 0 {
 			o.total = 0 // how many are left is not known
 		}
-		for txn, err := range w.transactions(ctx) {
+		for txn, err := range transactionsAhead(ctx, w.transactions, o.s) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
 			o.done++
-			if !yield(&sourceTxn{Transaction: *txn, records: o.s.Records(ctx, txn)}, nil) {
+			if !yield(&sourceTxn{Transaction: *txn.Transaction, records: txn.records}, nil) {
 				return
 			}
 		}

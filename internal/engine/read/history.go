@@ -135,12 +135,14 @@ func (r *Reader) Records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zod
 
 func (r *Reader) records(ctx context.Context, t *zodb.Transaction) iter.Seq2[zodb.Record, error] {
 	return func(yield func(zodb.Record, error) bool) {
+		near := r.near()
+		defer near.release()
 		for _, oid := range t.OIDs {
 			if err := ctx.Err(); err != nil {
 				yield(zodb.Record{}, err)
 				return
 			}
-			rec, err := r.LoadRecord(ctx, oid, t.TID)
+			rec, err := r.recordNear(ctx, near, oid, t.TID)
 			if errors.Is(err, zodb.ErrNotFound) {
 				if err = r.WhyNoRevision(oid, t.TID); err == nil {
 					continue

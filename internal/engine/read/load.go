@@ -126,6 +126,12 @@ func (r *Reader) LoadRecord(ctx context.Context, oid zodb.OID, serial zodb.TID) 
 	if err != nil {
 		return zodb.Record{}, err
 	}
+	return r.recordOf(ctx, o)
+}
+
+// recordOf returns a revision with all that is known of it.
+func (r *Reader) recordOf(ctx context.Context, o *record.Object) (zodb.Record, error) {
+	oid := o.OID
 	rec := zodb.Record{OID: oid, TID: o.Serial, Data: o.Data, Exists: !r.gone(o), HasBlob: o.HasBlob()}
 	if o.UndoFrom != 0 {
 		there, err := r.hasRevision(ctx, oid, o.UndoFrom)
