@@ -16,8 +16,8 @@ import (
 )
 
 // TestPacksAndUndeletesInAnyOrderLoseNothing: packs that put aside, undeletes of one of them and of all, and power cuts
-// or kills within each. At each step check finds no damage, and an undelete of all packs brings back every file,
-// transaction and revision in the end.
+// or kills within each. At each step check finds no damage, and a backup by time stamps has all of A; an undelete of all
+// packs brings back every file, transaction and revision in the end.
 func TestPacksAndUndeletesInAnyOrderLoseNothing(t *testing.T) {
 	t.Parallel()
 	rounds := hometest.Rounds(t, hometest.OneOf(4, 1, 1)*len(allFormats()))
@@ -56,7 +56,11 @@ func (u *undeletes) run(t *testing.T) (err error) {
 	}
 	defer func() { _ = u.s.Close() }() // the last one is closed below
 	files, transactions := filesOf(u.f, u.c.format), tids(t, u.s)
+	var backup mirror
 	for range 8 {
+		if err := backup.take(t.Context(), u.s); err != nil {
+			return err
+		}
 		if err := u.step(t.Context()); err != nil {
 			return err
 		}
@@ -66,6 +70,9 @@ func (u *undeletes) run(t *testing.T) (err error) {
 	}
 	if _, err := u.s.Undelete(t.Context(), 0); err != nil {
 		return fmt.Errorf("the last undelete: %w", err)
+	}
+	if err := backup.take(t.Context(), u.s); err != nil {
+		return err
 	}
 	if now := filesOf(u.f, u.c.format); !slices.Equal(files, now) {
 		return fmt.Errorf("files in the end:\n%s", difference(files, now))
