@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -83,6 +82,7 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 	}
 	seen := make(map[string]error) // members of chains are looked at once
 	var out []Outcome
+	var later []note // that something else keeps from being recorded
 	p := &verification{r: r, o: o}
 	for _, m := range list {
 		chain, err := r.Chain(m)
@@ -127,10 +127,14 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 			continue
 		}
 		out = append(out, Outcome{Name: m.Name, Error: err, Bytes: p.bytes - before})
-		if !m.original {
-			r.record(ctx, m, o, err)
+		if m.original {
+			continue
+		}
+		if n := r.note(m, o, err); !r.record(ctx, n, o.Warn) {
+			later = append(later, n)
 		}
 	}
+	r.recordLater(ctx, later, o.Warn)
 	return out, nil
 }
 
@@ -146,33 +150,6 @@ func (v Verified) bad(b, m *Manifest) error {
 		err = fmt.Errorf("backup %s, which this one builds upon: %w", b.Name, err)
 	}
 	return err
-}
-
-// record writes NAME.verified.json. It is a remark: a failure to write it does not change
-// the result.
-func (r *Repository) record(ctx context.Context, m *Manifest, o VerifyOptions, found error) {
-	v := Verified{When: o.Now(), Level: o.Level, OK: found == nil, Archive: &m.Archive.SHA256}
-	if o.Level == LevelSample {
-		v.Percent = o.Percent
-	}
-	if found != nil {
-		v.Error = found.Error()
-		if old, ok := r.Verified[m.Name]; ok && !old.OK && !o.Level.covers(old.Level) {
-			v.Level, v.Percent = old.Level, old.Percent // that is not refuted yet
-		}
-	}
-	r.Verified[m.Name] = v
-	b, err := json.MarshalIndent(v, "", "  ")
-	var lock io.Closer
-	if err == nil {
-		lock, err = r.Store.Lock(ctx)
-	}
-	if err == nil {
-		err = errors.Join(put(ctx, r.Store, m.Name+verifiedSuffix, append(b, '\n')), lock.Close())
-	}
-	if err != nil {
-		o.Warn(fmt.Sprintf("the outcome for backup %s could not be recorded: %v", m.Name, err))
-	}
 }
 
 type verification struct {
