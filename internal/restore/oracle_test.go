@@ -125,10 +125,8 @@ func reachable(state map[zodb.OID]oracleObject) map[zodb.OID]bool {
 func (o *oracle) commit() {
 	o.t.Helper()
 	var oids []zodb.OID
-	state := map[zodb.OID]oracleObject{}
 	if n := len(o.tids); n > 0 {
-		state = o.states[o.tids[n-1]]
-		oids = slices.Sorted(maps.Keys(reachable(state)))
+		oids = slices.Sorted(maps.Keys(reachable(o.states[o.tids[n-1]])))
 	}
 	if len(oids) == 0 {
 		oids = []zodb.OID{0}
