@@ -14,6 +14,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/settings"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -158,6 +159,7 @@ func kindsOf(all []Finding) (list []string) {
 // of.
 func TestASoundHomeOfBundlesGivesNoFinding(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	flat := newTestHome(t, layout.Flat, settings.ClassFull)
 	flat.fill(3000, 40)
 	small, tids := sample(t, layout.Flat)

@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/check/checktest"
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/loadtest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -63,6 +64,7 @@ func state(ctx context.Context, s *engine.Storage) (map[string]string, error) {
 // state, and sound, also where bundles carry the lists of members put aside by packs.
 func TestHeapsOfRealTools(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	if !have("tar", "rsync", "cp", "touch", "stat") {
 		t.Skip("tar and rsync are not on this machine")
 	}

@@ -148,6 +148,7 @@ const (
 // the estimate.
 func TestEstimateIsAboutTheImport(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	objects := 3000
 	if testing.Short() || hometest.RaceDetector {
 		objects = 600

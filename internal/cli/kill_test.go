@@ -19,6 +19,7 @@ import (
 // work. The rest is verified, and the next run gets through.
 func TestKilledCommandsLeaveRepositoryAndTargetGood(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	l := loadtest.New(t, 200, engine.CreateOptions{})
 	l.Start(t, 4)
 	l.Write(t, 300)

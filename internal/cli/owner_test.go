@@ -132,6 +132,7 @@ var notOwned = map[string]string{
 // beside them, the service that owns them can go on with.
 func TestFilesBelongToTheOwnerOfTheirDirectory(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	o := newOwned(t, map[string]uint32{"srv": 4711, "repo": 4811, "blobs": 4711, "out": 5011, "run": 5111})
 	data := hometest.FileStorage(t, "blobs")
 	golden := hometest.Unpack(t, "chunky")

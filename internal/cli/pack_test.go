@@ -25,6 +25,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/control"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/transfer"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -934,6 +935,7 @@ func (h *packHome) isTheWayBack(stdout, form string, before packBefore) {
 // TestKilledPackIsFinishedByRecover kills a pack hard at different moments.
 func TestKilledPackIsFinishedByRecover(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/dirstorage/dirstorage/internal/hometest"
 )
 
 // TestRefsNamesTheObjectsOfADamagedFrame: the error of the frame does not.
@@ -41,6 +43,7 @@ func TestRefsNamesTheObjectsOfADamagedFrame(t *testing.T) {
 // the files that an answer needs, it is the answer of the sound storage.
 func TestRefsWithAFlippedBitIsRightOrSaysDamage(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, format := range []string{"bundled", "chunky"} {
 		for _, indexed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, index %t", format, indexed), func(t *testing.T) {

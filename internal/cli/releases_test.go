@@ -120,6 +120,7 @@ func sources(t *testing.T) (undo, blobs map[string][]byte) {
 // packed and in snapshot mode, as that release read it, goes on with it, and reads it again.
 func TestHomesOfEachReleaseAreRead(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	undo, blobs := sources(t)
 	for _, version := range releases(t) {
 		r := readReleased(t, version)

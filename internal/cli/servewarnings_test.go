@@ -47,6 +47,7 @@ func TestServeWarnsOnceOfAFileSystemWithoutAJournal(t *testing.T) {
 // TestServeWarnsThatNoRoomIsKeptForRecords, once, and status and the page tell it until the room is there.
 func TestServeWarnsThatNoRoomIsKeptForRecords(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	home := importedHome(t)
 	reserve := filepath.Join(home, "misc", "runs", "reserve")
 	if err := os.RemoveAll(reserve); err != nil {

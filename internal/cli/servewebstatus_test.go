@@ -78,6 +78,7 @@ func (w *webServer) ask(path string, form url.Values) (int, string) {
 // backup and verification.
 func TestPageOfStatusTellsTheSameAsTheCommand(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	dir := t.TempDir()
 	home, repo := filepath.Join(dir, "home"), filepath.Join(dir, "repo")
 	if err := engine.Create(home, engine.CreateOptions{}); err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -168,6 +169,7 @@ func busyHome(t *testing.T, format layout.Format) (home, repo, open string) {
 // work, to each command one of those that ask to end. Each says that it was interrupted, and what to do, and ends at once.
 func TestSignalMeetsEachCommandAtWork(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	e, _, _ := testEnv()
 	commands := leaves(e)
 	for name := range commands {

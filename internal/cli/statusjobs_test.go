@@ -145,6 +145,7 @@ func formatLastTID(t *testing.T, home string) string {
 // TestDamageIsToldOfARunningStorage by status, metrics and page; a check of it that is clean ends that.
 func TestDamageIsToldOfARunningStorage(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	home := importedHome(t)
 	back := flip(t, filepath.Join(home, "A/bundles/*.tar*"))
 	want(t, exitDamage, "damage ", "check", home)
@@ -258,6 +259,7 @@ func TestDamageThatAPackPassedOverIsDamage(t *testing.T) {
 // is read-only. The command says so, also with --quiet; a server tells the damage until a check is clean.
 func TestDamageThatCannotBeRecordedIsNotLost(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	home := importedHome(t, "--format", "chunky")
 	back := flip(t, filepath.Join(home, "A/o000/000/000/000/0000.03*"))
 	if err := os.WriteFile(filepath.Join(home, "misc/runs"), nil, 0o600); err != nil {

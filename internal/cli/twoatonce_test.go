@@ -17,6 +17,7 @@ import (
 // the other one comes in time and is told so, or after the end. It is whole, and nothing else is there.
 func TestTwoCommandsAtOnceMakeOneHome(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
 	data := hometest.FileStorage(t, "undo.fs")

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -125,6 +126,7 @@ func TestTableIsAMap(t *testing.T) {
 // and finds all of them.
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for seed := range uint64(3) {
 		for at := 1; ; at++ {
 			f := home(t, int64(seed))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -105,6 +106,7 @@ func walk(t *testing.T, s *engine.Storage, forward bool) (w walked) {
 // each format: all others are found, and each damage is told.
 func TestDamagedTransactionsEndNoChain(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	ways := map[string]func(t *testing.T, file string, tid zodb.TID) (link bool){
 		"content": func(t *testing.T, file string, _ zodb.TID) bool {
 			b, err := os.ReadFile(file)

@@ -78,6 +78,7 @@ func crashCases(seed uint64) []crashCase {
 // absent; an acknowledged snapshot is coherent; check finds nothing.
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	var cases []crashCase
 	for i := range hometest.Rounds(t, 1) {
 		cases = append(cases, crashCases(uint64(i)*100)...)

@@ -217,6 +217,7 @@ func hasAcked(t *testing.T, s *engine.Storage, acked []ack, packs bool) {
 // again on one storage, and looks for all that it had acknowledged.
 func TestKilledProcessLosesNothing(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for name, c := range map[string]struct {
 		set   map[string]string
 		packs bool

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/store/formats"
@@ -136,6 +137,7 @@ func TestALoaderRefusesAHomeThatIsNotSettled(t *testing.T) {
 // transactions, whenever it is killed or the power is cut.
 func TestALoadThatIsCutOffLeavesNoBlobs(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, later := range []bool{false, true} {
 		for at := 1; ; at++ {
 			disk, last := crashfs.New(int64(at)), zodb.TID(0)

@@ -16,6 +16,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
 	"github.com/dirstorage/dirstorage/internal/histfile"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -332,6 +333,7 @@ func broughtBack(t *testing.T, restored bool) *crashfs.FS {
 // TestABeginningIsNeitherLostNorRepeated stops the first start at each operation, by a
 // kill and by a power cut, and the next one too.
 func TestABeginningIsNeitherLostNorRepeated(t *testing.T) {
+	hometest.InTurn(t, 4)
 	t.Run("copied", func(t *testing.T) { testABeginningIsNeitherLostNorRepeated(t, false) })
 	t.Run("restored", func(t *testing.T) { testABeginningIsNeitherLostNorRepeated(t, true) })
 }

@@ -158,6 +158,7 @@ func inMisc(op errfs.Op) bool {
 // restart, after a power cut, and after both.
 func TestErrorAtEveryOperationOfAPlan(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 		for _, forever := range []bool{false, true} {
 			for _, stopped := range []bool{false, true} {

@@ -239,6 +239,7 @@ func withSnapshot(t *testing.T, s *engine.Storage, f func()) {
 
 func TestNothingBelowAChangesDuringASnapshot(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	need(t, "flock", "find", "sha256sum", "xargs")
 	for _, format := range engine.AllFormats() {
 		t.Run(format.String(), func(t *testing.T) {

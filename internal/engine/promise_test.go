@@ -11,6 +11,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -126,6 +127,7 @@ func (p *promised) other(list ...change) *txn.Txn {
 // journal grows by the same.
 func TestPromiseOfRoomIsMadeOnce(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	text := func(n int) []byte { return rec(strings.Repeat("x", n)) }
 	for _, row := range []struct {
 		name  string

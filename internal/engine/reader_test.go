@@ -26,6 +26,7 @@ import (
 // come at each operation of a read-only open. A healthy storage is never damaged.
 func TestReadOnlyOpenBesideAFlush(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, class := range []zodb.Class{zodb.ClassFull, zodb.ClassMinimal} {
 		t.Run(string(class), func(t *testing.T) {
 			t.Parallel()

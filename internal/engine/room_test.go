@@ -16,13 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dirstorage/dirstorage/internal/engine/state"
 	"github.com/dirstorage/dirstorage/internal/engine/txn"
 	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/zodb"
-	"golang.org/x/sys/unix"
 )
 
 // smallWrites commits transactions of some small objects, which take up little in the
@@ -81,6 +82,7 @@ func (w *smallWrites) areThere(t *testing.T, s *Storage) {
 // process after this one was killed.
 func TestWhatIsAcknowledgedFitsIntoTheReserve(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	phase := hometest.Phase(t)
 	for n := range 8 {
 		if hometest.RaceDetector && (bits.OnesCount(uint(n))+phase)%2 == 1 {

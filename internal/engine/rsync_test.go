@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/vfs"
 	"github.com/dirstorage/dirstorage/internal/vfs/crashfs"
@@ -73,6 +74,7 @@ func (r *rsyncer) lay(is map[string]fileState) error {
 // it, while the clock stands still, or the clock of the file system, which is another one.
 func TestRsyncOfEachSnapshotIsWhole(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, format := range allFormats() {
 		for _, off := range []time.Duration{0, -time.Hour, 700 * time.Millisecond, time.Hour} {
 			for _, tick := range []time.Duration{0, 100 * time.Millisecond} {

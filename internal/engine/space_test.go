@@ -18,6 +18,7 @@ import (
 
 	"github.com/dirstorage/dirstorage/internal/engine/space"
 	"github.com/dirstorage/dirstorage/internal/engine/state"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/snapfile"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -76,6 +77,7 @@ func fillUp(t *testing.T, name string) {
 // told why they are refused, and go on when there is room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, tc := range []struct {
 		format layout.Format
 		clean  bool

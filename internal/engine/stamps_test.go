@@ -248,6 +248,7 @@ func allTIDs(ctx context.Context, s *Storage) (list []zodb.TID, err error) {
 // other without deletions, are the newest state.
 func TestIncrementsByTimeAreWhole(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	steps := hometest.OneOf(120, 40, 40)
 	for i := range hometest.Rounds(t, 2) {
 		for _, format := range allFormats() {

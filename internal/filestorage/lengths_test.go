@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -118,6 +119,7 @@ func countRead(t *testing.T, r *Reader) (n int) {
 // salvage has everything.
 func TestNoFlippedBitOfALengthIsATornEnd(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for name, sound := range filesWithLengths(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -202,6 +204,7 @@ func TestLengthOfAnUndoneTransaction(t *testing.T) {
 // copy that ended early.
 func TestEveryCutIsATornEnd(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for name, sound := range filesWithLengths(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/pickle"
 	. "github.com/dirstorage/dirstorage/internal/pickle/pickletest"
 )
@@ -247,6 +248,7 @@ func TestSetsWithinSetsEnd(t *testing.T) {
 
 // TestClassOfAHostileRecordTakesLittle: megabytes of values come before its class.
 func TestClassOfAHostileRecordTakesLittle(t *testing.T) {
+	hometest.InTurn(t, 4)
 	const values = 64 << 20
 	record := append(bytes.Repeat([]byte("N"), values), []byte("cm\nC\n.N.")...)
 	plain := Object("m", "C", Bytes(strings.Repeat("x", values)))

@@ -126,6 +126,7 @@ func repositoryJob(t *testing.T, l *loadtest.Load, dir string, promised []zodb.T
 // and prune: acknowledged backups can be restored, nothing is half, and the next
 // command cleans up.
 func TestFaultsOfBackupLeaveTheRepositoryGood(t *testing.T) {
+	hometest.InTurn(t, 4)
 	enginetest.EachFormat(t, testFaultsOfBackupLeaveTheRepositoryGood)
 }
 
@@ -201,6 +202,7 @@ func newestName(t testing.TB, s objstore.Store) (string, error) {
 // the chain, to between two backups, and over an old copy. A restore that was
 // acknowledged stays whole; before there is none, or the old one.
 func TestFaultsOfRestoreLeaveTheTargetGood(t *testing.T) {
+	hometest.InTurn(t, 4)
 	enginetest.EachFormat(t, testFaultsOfRestoreLeaveTheTargetGood)
 }
 

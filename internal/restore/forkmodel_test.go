@@ -553,6 +553,7 @@ func (f *forks) run(seed uint64) {
 // disk, packed, undeleted, salvaged and backed up into two repositories in any order. Each backup has all objects and
 // blobs that the storage had then, and the newest one is the last. There are other seeds each day.
 func TestBackupsOfForkedHistoriesLackNothing(t *testing.T) {
+	hometest.InTurn(t, 4)
 	for _, kind := range []string{"chunky", "bundled", minimal} {
 		t.Run(kind, func(t *testing.T) {
 			seeds := hometest.Rounds(t, 8/hometest.OneOf(1, 4, 8))

@@ -74,6 +74,7 @@ func restoreOptions(t testing.TB, r *backup.Repository, p *backup.Plan, dir, nam
 // writers know it, blobs included.
 func TestEveryBackupAndTransactionIsRestored(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	count, between := 21, 50 // backups, and transactions that are none's last
 	if testing.Short() {
 		count, between = 4, 5

@@ -15,6 +15,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/backup"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/objstore"
 	"github.com/dirstorage/dirstorage/internal/restore"
 	"github.com/dirstorage/dirstorage/internal/vfs"
@@ -97,6 +98,7 @@ func restoring(
 // archive.
 func TestEachChangedByteOfAnArchiveStopsARestore(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	dir, m := largeBundles(t)
 	whole := objstore.NewDir(directory(t, dir))
 	if done, err := restoring(t, whole, m, nil); err != nil || done.Files < 4 {

@@ -11,6 +11,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/check"
 	"github.com/dirstorage/dirstorage/internal/engine"
 	"github.com/dirstorage/dirstorage/internal/engine/enginetest"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/pack"
 	"github.com/dirstorage/dirstorage/internal/restore"
@@ -25,6 +26,7 @@ import (
 // result: without Delta it refuses, and with Delta the HOME is as it was restored. Readers are no use.
 func TestAnyUseOfARestoredHomeCounts(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	opened := func(do func(ctx context.Context, s *engine.Storage) error) func(t *testing.T, home string) error {
 		return func(t *testing.T, home string) error {
 			// As a command does it, which begins no history of its own.

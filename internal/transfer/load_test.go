@@ -196,6 +196,7 @@ func TestALaterImportGoesAroundTheLog(t *testing.T) {
 // server, with one that was made through it.
 func TestLoadedHomeIsAsACopiedOne(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, name := range hometest.Today(t, hometest.OneOf(1, 1, 3), []string{"undo.fs", "before_pack.fs", "packed.fs", "crashed.fs", "blobs"}) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -73,6 +73,7 @@ func TestAPanicBehindAPageDoesNotEndTheServer(t *testing.T) {
 // TestAPanicInABackgroundLookDoesNotEndTheServer: the look for faults says so, and samples go on.
 func TestAPanicInABackgroundLookDoesNotEndTheServer(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	var log lockedBuffer
 	var bug, samplesBug atomic.Bool
 	s := newSite(t, func(o *Options) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 )
 
@@ -167,6 +168,7 @@ func (ts *testServer) explode(b bomb) bool {
 // TestHostileClientsTakeLittleOfTheProcessor compares with the cost of the same number of bytes of
 // ordinary calls in the same process.
 func TestHostileClientsTakeLittleOfTheProcessor(t *testing.T) {
+	hometest.InTurn(t, 4)
 	ts, _, _ := limited(t, Limits{Memory: 64 << 20, Files: 4096, Connections: 1000})
 	ordinary := func(e wire.Encoding) (bytes int, took time.Duration) {
 		c := ts.client(e)

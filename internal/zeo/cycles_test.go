@@ -17,6 +17,7 @@ import (
 // each stopped amid clients in several states. There are as many descriptors and goroutines afterwards as before, and all
 // that was acknowledged is there.
 func TestNothingIsLeftOfManyServers(t *testing.T) {
+	hometest.InTurn(t, 4)
 	cycles := hometest.Rounds(t, 200)
 	if testing.Short() {
 		cycles = 5

@@ -190,6 +190,7 @@ func (v *survivor) commit(ctx context.Context, c *cachetest.Cache) error {
 // and again, and looks for all that was acknowledged.
 func TestKilledServerLosesNothing(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	n := hometest.Rounds(t, 6)
 	if testing.Short() {
 		n = 2

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/engine"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -35,6 +36,7 @@ func (s *countedReads) LoadSerial(ctx context.Context, oid zodb.OID, tid zodb.TI
 // When there is memory each is answered, and has read it once. A record that is small now is as any other.
 func TestLargeRecordsAreNotReadWithoutMemory(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, name := range []string{"loadBefore", "loadSerial"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/internal/zeoclient"
 )
@@ -95,6 +96,7 @@ func (ts *testServer) served(o *tls.Config) {
 // get in, those that are served go on, and no more hang there than the lobby holds.
 func TestSilentConnectionsLockNobodyOut(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	for _, tc := range []struct {
 		name        string
 		n, room     int

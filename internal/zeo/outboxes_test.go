@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -15,6 +16,7 @@ import (
 // announcements: records, undo logs, blobs. All outboxes together stay within the server's pool for
 // them, though it would be little for one of them; readers are served, and no reader is cut off.
 func TestAllThatNobodyReadsIsBounded(t *testing.T) {
+	hometest.InTurn(t, 4)
 	const memory, pool = 64 << 20, 64 << 20 / 8
 	readers, objects := 150, 500
 	if testing.Short() {

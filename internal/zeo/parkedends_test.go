@@ -79,6 +79,7 @@ func parkedStates() map[string]func(x *parkedScene) {
 // TestNothingIsLeftOfAParkedTransaction ends connections in each of these states. Their locks,
 // memory, files and promised room are given back.
 func TestNothingIsLeftOfAParkedTransaction(t *testing.T) {
+	hometest.InTurn(t, 4)
 	ends := []string{"close", "reset", "half close", "one-way error", "garbage"}
 	phase := hometest.Phase(t)
 	transports(t, Limits{Memory: 4 << 20, Files: 256, Connections: 20}, func(t *testing.T, ts *testServer, _ *refusals, log *logBuffer) {

@@ -103,6 +103,7 @@ func (s *stranger) knock(address string) (in bool, err error) {
 // can. None of them is let in; memory, descriptors and the log stay small; earlier clients go on,
 // and clients with a certificate come in.
 func TestFloodOfStrangersCostsLittle(t *testing.T) {
+	hometest.InTurn(t, 4)
 	const parallel = 3 // of each kind
 	each := hometest.Rounds(t, 120)
 	if testing.Short() {

@@ -84,6 +84,7 @@ func TestBundlesWithoutTheirContent(t *testing.T) {
 // store opens, and the bundle counts as if it was not there.
 func TestDamageOfWhatIsInTheLog(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	all := storetest.Chain([]zodb.OID{1, 2}, []zodb.OID{2, 3})
 	s, disk := newStore(t)
 	err := errors.Join(s.Put(store.A, all[:1], new(store.Progress)), s.SetLast(store.A, all[0].TID()), s.Put(store.A, all[1:], new(store.Progress)))

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/bundled"
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
@@ -51,6 +52,7 @@ func TestBundledConforms(t *testing.T) {
 
 func TestBundledSurvives(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	storetest.Faults(t, storetest.Implementation{Make: func(disk *crashfs.FS) error { return makeEmpty(disk) }, Open: open, Every: 4})
 }
 

@@ -356,6 +356,7 @@ type worked struct {
 // newest state. So is A itself, opened anew.
 func TestHeap(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	steps := 60
 	if testing.Short() {
 		steps = 20

@@ -27,6 +27,7 @@ func withoutSyncAll(f vfs.FS) vfs.FS {
 // removes what does not count any more, and then the power is cut.
 func TestMergedBundleIsDurableBeforeItsSourcesGo(t *testing.T) {
 	t.Parallel()
+	hometest.InTurn(t, 4)
 	cuts := uint32(hometest.OneOf(100, 8, 20)) // at each operation others, and others each day
 	first := uint32(hometest.Phase(t)) * 1000
 	for name, wrap := range map[string]func(vfs.FS) vfs.FS{"syncall": func(f vfs.FS) vfs.FS { return f }, "without syncall": withoutSyncAll} {
