@@ -135,12 +135,11 @@ func (o *convertCommand) prepare(e *env, from *engine.Storage) (convertMark, err
 		}
 		mark, err := readConvertMark(home)
 		if err == nil && mark.Source != from.Identity() {
-			err = fmt.Errorf("%s was not made by convert from %s", o.made, o.home)
 			remedy := "give a directory that is empty or does not exist"
 			if mark.Source == "" {
 				remedy += "; if a convert was killed just after it had made this one, dirstorage status shows no transaction in it: remove it"
 			}
-			err = hint(err, "%s", remedy)
+			err = hint(fmt.Errorf("%s was not made by convert from %s", o.made, o.home), "%s", remedy)
 		}
 		if err == nil {
 			err = o.sameFormat(home)

@@ -221,7 +221,7 @@ func oddFile(r *filestorage.Reader, damage []filestorage.Skipped) (list []estima
 	}
 	if torn := r.Truncated(); torn != nil {
 		list = append(list, estimate.Oddity{Kind: estimate.KindTornEnd, Count: 1,
-			Detail: fmt.Sprintf("the file is good up to byte %d only (%s); the bytes behind it were never committed, and are left out", torn.Offset, torn.Reason)})
+			Detail: fmt.Sprintf("the file is good up to byte %d only (%s); the bytes behind it are left out: they were never committed, if the file is whole; if it is a copy, compare its size with that of the original", torn.Offset, torn.Reason)})
 	}
 	if r.Python2() {
 		list = append(list, oddPython2)

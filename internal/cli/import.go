@@ -48,7 +48,8 @@ HOME holds anything else, nothing is changed. Nobody may pack or truncate the fi
 meanwhile; appending to it is harmless.
 
 The end of the file may be torn by a crash: bytes behind the last whole transaction
-were never committed. If sound transactions follow, or the transaction has its
+were never committed. A copy that was cut looks the same, so compare its size with
+that of the original. If sound transactions follow, or the transaction has its
 length at its own end, the file is damaged instead. An import stops there with
 status 3; --salvage takes the sound transactions before and behind, and a
 transaction of which only a length is wrong. It lists its omissions, with status 3
@@ -190,7 +191,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	}
 	err = errors.Join(err, closeShown(e, s))
 	if done.Truncated != nil {
-		e.note("warning: %s is good up to byte %d only (%s); the bytes behind it were never committed and are left out\n",
+		e.note("warning: %s is good up to byte %d only (%s); the bytes behind it are left out: they were never committed, if the file is whole; if it is a copy, compare its size with that of the original\n",
 			o.source, done.Truncated.Offset, done.Truncated.Reason)
 	}
 	return o.blobAdvice(e, m, done, err, "give --blobs DIR, or leave blobs out")

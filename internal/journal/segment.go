@@ -85,12 +85,20 @@ func (l *Log) payName() error {
 	return nil
 }
 
-// newSegment makes a segment of at least that size, with room for a transaction of
-// some size. Its header is durable before it gets its name; the name is not durable yet. An error
+// smallerBy is how much smaller the next segment gets that a full disk has no room for.
+const smallerBy = 16
+
+// makeSegment makes a segment of that size, or a larger one if a transaction of some size needs
+// it. On a full disk it is a smaller one, as long as there is room for that transaction. Its header is durable before it gets its name; the name is not durable yet. An error
 // that passes leaves the log as it was. syncMu and mu must be held.
 func (l *Log) makeSegment(h header, size, txn int64) (*segment, error) {
-	size = max(size, headerSize+txn+l.reserve(len(l.segments)+1))
+	least := headerSize + txn + l.reserve(len(l.segments)+1)
+	size = max(size, least)
 	f, spare, used, err := l.blank(size)
+	for vfs.SaysFull(err) && vfs.Passes(err) && size > least {
+		size = max(least, size/smallerBy)
+		f, spare, used, err = l.blank(size)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start a segment of the log: %w", err)
 	}

@@ -29,7 +29,7 @@ type StorageActivity struct {
 	Stores    int64  `json:"stores"`
 	Commits   int64  `json:"commits"`
 	Aborts    int64  `json:"aborts"`
-	Conflicts int64  `json:"conflicts"` // transactions that failed for a conflict
+	Conflicts int64  `json:"conflicts"` // votes that met conflicts
 	// Clients are the registered connections, the oldest first.
 	Clients []ClientActivity `json:"clients"`
 	// Waits are the votes that wait for a lock, the earliest first, at most maxWaits of them.
@@ -47,7 +47,7 @@ type ClientActivity struct {
 	Stores   int64     `json:"stores"`
 	Commits  int64     `json:"commits"`
 	Aborts   int64     `json:"aborts"`
-	// Conflicts are the transactions that failed for a conflict.
+	// Conflicts are the votes that met conflicts. A client that can resolve them votes again.
 	Conflicts int64 `json:"conflicts"`
 	// SentBytes is the size of everything that was to be sent, QueueBytes the part of it that the client
 	// has not taken. ReceivedBytes is the size of records and blobs in its transactions.

@@ -76,6 +76,27 @@ func TestActivityCountsTheWorkOfEachClient(t *testing.T) {
 	})
 }
 
+// TestConflictsAreCounted, also those that the client is given to resolve, as Python's clients are.
+func TestConflictsAreCounted(t *testing.T) {
+	t.Parallel()
+	encodings(t, func(t *testing.T, e wire.Encoding) {
+		ts := serve(t, Options{})
+		c, late := ts.client(e), ts.client(e)
+		late.call("set_client_label", "late")
+		first := c.commit(7, 0, "one")
+		c.commit(7, first, "two")
+		late.begin(mine)
+		late.oneWay("storea", zodb.OID(7), first, record("late"), mine)
+		if n := len(elements(late.call("vote", mine))); n != 1 {
+			t.Fatalf("the vote gives %d conflicts", n)
+		}
+		late.call("tpc_abort", mine)
+		if a := ts.only(); a.Conflicts != 1 || a.labelled("late").Conflicts != 1 || a.Aborts != 1 {
+			t.Errorf("%+v", a)
+		}
+	})
+}
+
 // TestActivityNamesTheHolderOfALock: a vote waits for a lock, and it is told for which one, since when,
 // and who has it.
 func TestActivityNamesTheHolderOfALock(t *testing.T) {

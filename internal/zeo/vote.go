@@ -50,6 +50,10 @@ func (c *conn) runVote(r *request, v *ballot) error {
 	c.srv.o.Observer.Voted(h.name, voted.Sub(begun))
 
 	var conflicts *zodb.ConflictsError
+	if errors.As(err, &conflicts) || errors.Is(err, zodb.ErrConflict) {
+		h.stats.conflicts.Add(1)
+		c.tally.conflicts.Add(1)
+	}
 	var answer any
 	to := stage.Voted
 	if err == nil {
@@ -66,10 +70,6 @@ func (c *conn) runVote(r *request, v *ballot) error {
 	if err != nil {
 		c.dropAll(v.End())
 		c.forget(w)
-		if errors.Is(err, zodb.ErrConflict) {
-			h.stats.conflicts.Add(1)
-			c.tally.conflicts.Add(1)
-		}
 		return errors.Join(r.fail(err), c.drained())
 	}
 	return errors.Join(r.answer(answer), c.drained())

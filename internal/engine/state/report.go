@@ -40,6 +40,8 @@ func (s *State) Report(small Footprint) Report {
 		Demand:        Demand{Unflushed: s.index.room, Promised: s.room.promised, Waiting: len(s.room.line.claims), Memory: s.memoryUsed(), PromisedMemory: s.room.memory}}
 	if cause := s.trouble.cause; cause != nil {
 		r.Trouble, r.TroubleKind = cause, troubleKind(cause)
+	} else if s.logFull != nil {
+		r.Trouble, r.TroubleKind = s.logFull, zodb.TroubleDisk
 	} else if s.refuse && !s.o.ReadOnly {
 		r.Trouble, r.TroubleKind = errReserved(), zodb.TroubleDisk
 	} else if !s.room.at.IsZero() && len(s.index.queue) == 0 && !s.room.fits(s.index.room, small) {

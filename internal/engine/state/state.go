@@ -45,7 +45,9 @@ type State struct {
 	o       Options
 	version atomic.Uint64 // counts the changes of the index
 	passing atomic.Int64  // errors that pass
-	woken   chan struct{}
+	// hasLogFull says that logFull is set, to those who do not hold mu.
+	hasLogFull atomic.Bool
+	woken      chan struct{}
 
 	// Progress is how much of the flush that is under way is done, in units of its own.
 	Progress store.Progress
@@ -69,6 +71,7 @@ type State struct {
 	changed    chan struct{} // closed and replaced when something changed that somebody may wait for
 
 	trouble trouble  // an obstacle to the worker that passes
+	logFull error    // of the last transaction, if a full disk kept it out of the log
 	task    *Task    // somebody's work on A; nil: there is none
 	flushTo zodb.TID // somebody waits until this one is flushed
 	crowd   zodb.TID // up to here everything is flushed before anything is committed

@@ -52,6 +52,37 @@ func (t *trouble) wait(now time.Time) time.Duration {
 	return max(0, t.retryAt.Sub(now))
 }
 
+// LogFailed keeps the error of a transaction that a full disk kept out of the log, until [State.LogWorks]. The
+// log has it once. What waits is flushed, since that gives room of the log back.
+func (s *State) LogFailed(err error) {
+	if !vfs.SaysFull(err) {
+		return
+	}
+	defer s.Wake()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logFull == nil {
+		s.mu.Say(slog.LevelWarn, "disk full: transactions are refused, since the log gets no room", "err", err)
+	}
+	s.logFull = err
+	s.hasLogFull.Store(true)
+	s.flushTo = s.last
+}
+
+// LogWorks ends the state after [State.LogFailed].
+func (s *State) LogWorks() {
+	if !s.hasLogFull.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logFull != nil {
+		s.mu.Say(slog.LevelInfo, "the log has room again")
+	}
+	s.logFull = nil
+	s.hasLogFull.Store(false)
+}
+
 // StepFailed keeps the error, which passes, of a step of the worker: it is in trouble until
 // a step succeeds, and tries again later and later. The log has it once when it comes, and
 // once when another kind takes its place.

@@ -31,8 +31,11 @@ func (m *Manager) appendToLog(t *Txn) error {
 		if cause := m.journal.Failure(); cause != nil {
 			return m.o.State.Fail(cause)
 		}
-		return fmt.Errorf("write transaction into the log: %w", err)
+		err = fmt.Errorf("write transaction into the log: %w", err)
+		m.o.State.LogFailed(err)
+		return err
 	}
+	m.o.State.LogWorks()
 	t.pending = p
 	return nil
 }
