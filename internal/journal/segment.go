@@ -85,12 +85,14 @@ func (l *Log) payName() error {
 	return nil
 }
 
-// smallerBy is how much smaller the next segment gets that a full disk has no room for.
-const smallerBy = 16
+// smallerBy is how much smaller the next segment gets that a full disk has no room for. A small one
+// leaves the room for what waits to be flushed.
+const smallerBy = 64
 
 // makeSegment makes a segment of that size, or a larger one if a transaction of some size needs
-// it. On a full disk it is a smaller one, as long as there is room for that transaction. Its header is durable before it gets its name; the name is not durable yet. An error
-// that passes leaves the log as it was. syncMu and mu must be held.
+// it. On a full disk it is a smaller one, as long as there is room for that transaction. Its header is
+// durable before it gets its name; the name is not durable yet. An error that passes leaves the log as it
+// was. syncMu and mu must be held.
 func (l *Log) makeSegment(h header, size, txn int64) (*segment, error) {
 	least := headerSize + txn + l.reserve(len(l.segments)+1)
 	size = max(size, least)
