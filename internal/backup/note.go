@@ -28,11 +28,17 @@ func (r *Repository) note(m *Manifest, o VerifyOptions, found error) note {
 	}
 	if found != nil {
 		v.Error = found.Error()
-		if old, ok := r.Verified[m.Name]; ok && !old.OK && !o.Level.covers(old.Level) {
-			v.Level, v.Percent = old.Level, old.Percent // that is not refuted yet
-		}
 	}
-	return note{m, v}
+	return note{m, v.behind(r.Verified[m.Name])}
+}
+
+// behind returns an outcome after another one. With two bad ones the level is the deeper one of both, which is not
+// refuted yet.
+func (v Verified) behind(old Verified) Verified {
+	if old.Level != "" && !old.OK && !v.OK && !v.Level.covers(old.Level) {
+		v.Level, v.Percent = old.Level, old.Percent
+	}
+	return v
 }
 
 // record writes an outcome. It is a remark: a failure to write it does not change the result, and is warned of.
@@ -76,10 +82,6 @@ func (r *Repository) recordLater(ctx context.Context, notes []note, warn func(st
 
 // putNote writes an outcome, unless its backup was removed, or another verification has learnt more meanwhile.
 func (r *Repository) putNote(ctx context.Context, n note) (err error) {
-	b, err := json.MarshalIndent(n.v, "", "  ")
-	if err != nil {
-		return err
-	}
 	lock, err := r.Store.Lock(ctx)
 	if err != nil {
 		return err
@@ -95,6 +97,11 @@ func (r *Repository) putNote(ctx context.Context, n note) (err error) {
 	if ok && (old.When.After(n.v.When) && old.Level.covers(n.v.Level) || !old.OK && n.v.OK && !n.v.Level.covers(old.Level)) {
 		return nil
 	}
-	r.Verified[n.m.Name] = n.v
+	v := n.v.behind(old)
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	r.Verified[n.m.Name] = v
 	return put(ctx, r.Store, n.m.Name+verifiedSuffix, append(b, '\n'))
 }

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -75,5 +76,68 @@ func TestABadOutcomeIsRecordedBehindABackup(t *testing.T) {
 	})
 	if bad, _ := known(); out.Error == nil || !bad || !strings.Contains(said, "is recorded when that has ended") || strings.Contains(said, "could not") {
 		t.Errorf("%v, on record %t, %q", out.Error, bad, said)
+	}
+}
+
+// TestABadOutcomeKeepsTheLevelOfAnotherOne recorded just before: its reading of more is not refuted.
+func TestABadOutcomeKeepsTheLevelOfAnotherOne(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, engine.CreateOptions{})
+	l.Start(t, 1)
+	l.Write(t, 3)
+	dir := t.TempDir()
+	m := run(t, options(l.Home, store(t, dir), backup.Full)).Backup
+	flip(t, dir, m)
+	index := *m
+	index.Archive = m.Index
+	flip(t, dir, &index)
+	slow, err := backup.Open(t.Context(), store(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := func() time.Time {
+		verified(t, dir, backup.LevelData, 0)
+		return time.Now()
+	}
+	out, err := slow.Verify(t.Context(), slow.Backups, backup.VerifyOptions{Level: backup.LevelStructure, Now: now})
+	if err != nil || len(out) != 1 || out[0].Error == nil {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	flip(t, dir, &index)
+	if r, out := verified(t, dir, backup.LevelStructure, 0); out[0].Error == nil || r.KnownBad(m) == nil || r.Verified[m.Name].Level != backup.LevelData {
+		t.Errorf("with its index repaired: %+v, on record is %+v", out, r.Verified)
+	}
+}
+
+// TestABadOutcomeIsToldWhenTheVerificationEndsEarly, while something else keeps it from being recorded.
+func TestABadOutcomeIsToldWhenTheVerificationEndsEarly(t *testing.T) {
+	t.Parallel()
+	l := loadtest.New(t, 20, engine.CreateOptions{})
+	l.Start(t, 1)
+	dir := t.TempDir()
+	var list []*backup.Manifest
+	for range 2 {
+		l.Write(t, 3)
+		list = append(list, run(t, options(l.Home, store(t, dir), backup.Full)).Backup)
+	}
+	flip(t, dir, list[0])
+	lock, err := store(t, dir).Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	r, err := backup.Open(t.Context(), store(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	said := ""
+	out, err := r.Verify(ctx, r.Backups, backup.VerifyOptions{
+		Level: backup.LevelRestore, Now: time.Now, Warn: func(text string) { said += text + "\n" },
+		Trial: func(context.Context, *backup.Plan) error { cancel(); return nil },
+	})
+	if !errors.Is(err, context.Canceled) || len(out) != 1 || !strings.Contains(said, "backup "+list[0].Name+" is bad") {
+		t.Errorf("%+v, %v, %q", out, err, said)
 	}
 }

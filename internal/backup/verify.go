@@ -76,13 +76,13 @@ type Outcome struct {
 // Verify looks at backups, each on its own, and records the result. A backup is good if it and all
 // that its chain needs are, now and on record: a bad outcome counts until a verification that reads as
 // much is good. The error is about the verification itself.
-func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptions) ([]Outcome, error) {
+func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptions) (out []Outcome, err error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	seen := make(map[string]error) // members of chains are looked at once
-	var out []Outcome
-	var later []note // that something else keeps from being recorded
+	seen := make(map[string]error)                       // members of chains are looked at once
+	var later []note                                     // that something else keeps from being recorded
+	defer func() { r.recordLater(ctx, later, o.Warn) }() // also of those before an error
 	p := &verification{r: r, o: o}
 	for _, m := range list {
 		chain, err := r.Chain(m)
@@ -134,7 +134,6 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 			later = append(later, n)
 		}
 	}
-	r.recordLater(ctx, later, o.Warn)
 	return out, nil
 }
 
