@@ -12,6 +12,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/bundle"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/store"
+	"github.com/dirstorage/dirstorage/internal/store/classic"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -24,7 +25,7 @@ func isList(name string) bool {
 type restorer struct {
 	s     *Store
 	stamp int64
-	files store.Restorer
+	files classic.FileRestorer
 	blobs bool // they are all there
 	// done are lists of which nothing comes back any more: the rest is of objects that are gone for good.
 	done map[*bundle.Gone]struct{}
@@ -101,7 +102,7 @@ func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err e
 
 // back brings back members of some parts, by index, and before them some blobs.
 func (r *restorer) back(v *view, members map[int]*roaring.Bitmap, blobs []layout.Name, n *store.Restored) error {
-	if err := r.s.files.BringBackFiles(blobs, n); err != nil {
+	if err := r.files.Names(blobs, n); err != nil {
 		return err
 	}
 	lists := make(map[bundle.Name]*bundle.Gone)

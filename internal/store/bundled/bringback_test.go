@@ -10,6 +10,7 @@ import (
 	"github.com/dirstorage/dirstorage/internal/store"
 	"github.com/dirstorage/dirstorage/internal/store/storetest"
 	"github.com/dirstorage/dirstorage/internal/vfs"
+	"github.com/dirstorage/dirstorage/internal/vfs/errfs"
 	"github.com/dirstorage/dirstorage/zodb"
 )
 
@@ -166,5 +167,72 @@ func TestARevisionWithoutItsBlobStaysRemoved(t *testing.T) {
 				t.Errorf("missing %t: %v", missing, err)
 			}
 		}
+	}
+}
+
+// TestABringBackLooksOnceAtAllThatIsPutAside, however many bundles have objects that other packs took: of a storage with
+// many blobs each look takes long, and nothing ends it.
+func TestABringBackLooksOnceAtAllThatIsPutAside(t *testing.T) {
+	t.Parallel()
+	const objects = 12
+	lists := func(stamp int64) (n int) {
+		s, disk := newStore(t)
+		var oids [][]zodb.OID
+		var old, objs store.Removal
+		for oid := range zodb.OID(objects) {
+			oids = append(oids, []zodb.OID{oid}, []zodb.OID{oid})
+			objs.Objects = append(objs.Objects, oid)
+		}
+		all := storetest.Chain(oids...)
+		for _, x := range all {
+			x := x.(*storetest.Txn)
+			x.Blob = "journal/staged-" + x.Tid.String()
+			if _, err := vfs.Put(disk, x.Blob, []byte(x.Blob), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := 0; i < len(all); i += 2 {
+			if err := errors.Join(s.Put(store.A, all[i:i+2], new(store.Progress)), s.SetLast(store.A, all[i+1].TID())); err != nil {
+				t.Fatal(err)
+			}
+			oid := zodb.OID(i / 2)
+			old.Revisions = append(old.Revisions, store.Revisions{OID: oid, TIDs: []zodb.TID{all[i].TID()}})
+			objs.Revisions = append(objs.Revisions, store.Revisions{OID: oid, TIDs: []zodb.TID{all[i+1].TID()}})
+		}
+		_, err := s.Remove(5, old)
+		if err == nil {
+			_, err = s.Remove(6, objs)
+		}
+		if err = errors.Join(err, s.Sync(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		s = reopen(t, errfs.New(disk, func(op errfs.Op) error {
+			if op.Kind == "list" && op.Name == "A" {
+				n++
+			}
+			return nil
+		}))
+		n = 0
+		r := s.BringBack(stamp)
+		defer r.Close()
+		for done := false; !done; {
+			step, err := r.Step(100, func() error { return nil })
+			if done = step.Done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for oid := range zodb.OID(objects) {
+			f, _, err := s.OpenBlob(oid, all[2*oid+1].TID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	if of, all := lists(5), lists(0); of != all {
+		t.Errorf("it looks %d times at A for the blobs of one pack, and %d times for those of all", of, all)
 	}
 }

@@ -44,9 +44,16 @@ func (t *Store) BringBack(stamp int64) store.Restorer {
 	return r
 }
 
-// BringBackIf is BringBack of those files that are wanted, whatever their stamps are, of which the objects are not asked
-// about.
-func (t *Store) BringBackIf(wanted func(n layout.Name) bool) store.Restorer {
+// FileRestorer brings back files of which the objects are not asked about.
+type FileRestorer interface {
+	store.Restorer
+	// Names brings back some files of A, durably, the last one of several, when the steps are done. Those that no
+	// pack has put aside are passed over.
+	Names(names []layout.Name, n *store.Restored) error
+}
+
+// BringBackIf is BringBack of those files that are wanted, whatever their stamps are.
+func (t *Store) BringBackIf(wanted func(n layout.Name) bool) FileRestorer {
 	r := &restorer{t: t, alone: true}
 	r.begin(func(a aside) bool { return wanted(a.name) })
 	return r

@@ -42,22 +42,8 @@ func (r *restorer) companions(batch []aside, n *store.Restored) error {
 	return r.t.Sync()
 }
 
-// BringBackFiles brings back some files of A, durably, the last one of several. Those that no pack has put aside are
-// passed over.
-func (t *Store) BringBackFiles(names []layout.Name, n *store.Restored) error {
-	if len(names) == 0 {
-		return nil
-	}
-	all := make(map[int64]struct{})
-	for a, err := range t.asides() {
-		if err != nil {
-			return err
-		}
-		if a.path != "" {
-			all[a.stamp] = struct{}{}
-		}
-	}
-	r := &restorer{t: t, alone: true, every: newestFirst(all)}
+// Names implements [FileRestorer].
+func (r *restorer) Names(names []layout.Name, n *store.Restored) error {
 	var list []aside
 	for _, name := range names {
 		a, found, err := r.newestAside(name, true)
