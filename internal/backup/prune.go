@@ -18,8 +18,8 @@ import (
 type PruneOptions struct {
 	// Chains is how many of the newest chains are kept; 0 = the rule keeps none.
 	Chains int
-	// Since keeps the backups that a restore of any moment since then needs; zero = the
-	// rule keeps nothing.
+	// Since keeps the backups that a restore of any moment since then needs, and where the last one before is known as
+	// bad the last one before that is not; zero = the rule keeps nothing.
 	Since time.Time
 	// Broken removes also backups that can't be restored, because a link of their
 	// chain is missing; else they stay.
@@ -100,7 +100,8 @@ func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]
 	members := make(map[*Manifest][]*Manifest) // by the full backup
 	var fulls []*Manifest                      // by the newest member
 	var before *Manifest                       // full one of the chain that has the state at Since
-	var newest time.Time                       // of the backups before Since
+	var goodBefore *Manifest                   // the same of those that can be restored, as far as is known
+	var newest, newestGood time.Time           // of these backups
 	since := make(map[*Manifest]bool)          // full ones of chains with members since
 	var good *Manifest                         // full one of the newest backup that can be restored, as far as is known
 	for _, m := range r.Backups {
@@ -115,19 +116,25 @@ func (r *Repository) keepOf(identity string, o PruneOptions, keep map[*Manifest]
 		full := chain[0]
 		fulls = append(slices.DeleteFunc(fulls, func(f *Manifest) bool { return f == full }), full)
 		members[full] = append(members[full], m)
-		if r.ready(m) == nil && r.KnownBad(m) == nil {
+		isGood := r.ready(m) == nil && r.KnownBad(m) == nil
+		if isGood {
 			good = full
 		}
 		if !m.SnapshotAt.Before(o.Since) {
 			since[full] = true
-		} else if !m.SnapshotAt.Before(newest) {
+			continue
+		}
+		if !m.SnapshotAt.Before(newest) {
 			before, newest = full, m.SnapshotAt
+		}
+		if isGood && !m.SnapshotAt.Before(newestGood) {
+			goodBefore, newestGood = full, m.SnapshotAt
 		}
 	}
 	for i, full := range fulls {
 		wanted := full == good || len(fulls)-i <= max(1, o.Chains)
 		if !o.Since.IsZero() {
-			wanted = wanted || full == before || since[full]
+			wanted = wanted || full == before || full == goodBefore || since[full]
 		}
 		if !wanted {
 			continue

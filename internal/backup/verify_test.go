@@ -311,3 +311,32 @@ func TestVerifyFindsEachChangedByte(t *testing.T) {
 		}
 	})
 }
+
+// TestPruneKeepsAGoodBackupOfTheMomentSince, where the newest one before it is known as bad, or lacks a file.
+func TestPruneKeepsAGoodBackupOfTheMomentSince(t *testing.T) {
+	t.Parallel()
+	for _, missing := range []bool{false, true} {
+		home, dir := enginetest.Home(t, engine.CreateOptions{Class: zodb.ClassMinimal}), t.TempDir()
+		s := enginetest.Open(t, home, engine.Options{})
+		var list []*backup.Manifest
+		for range 4 {
+			enginetest.Commit(t, s, enginetest.Change{OID: 0, Data: enginetest.Record("root")})
+			list = append(list, run(t, options(home, store(t, dir), backup.Full)).Backup)
+		}
+		if missing {
+			if err := os.Remove(filepath.Join(dir, list[2].Archive.Name)); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			flip(t, dir, list[2])
+			verified(t, dir, backup.LevelData, 0)
+		}
+		p, err := backup.Prune(t.Context(), store(t, dir), backup.PruneOptions{Since: list[3].SnapshotAt, DryRun: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.Removed) != 1 || p.Removed[0].Name != list[0].Name {
+			t.Errorf("missing %t: %d are removed, %+v", missing, len(p.Removed), p.Removed)
+		}
+	}
+}

@@ -239,8 +239,9 @@ func newBackupPrune(e *env) *cobra.Command {
 		Long: `Remove whole chains: a full backup and all that build upon it. A chain is kept if
 one of the rules keeps it: --keep-chains the newest ones, --keep-since those needed
 to restore any moment since then. The newest chain of a storage is always kept, and
-that of the newest backup that is not known as bad. The exit status is 1 if there is
-no backup, as on a disk that is not mounted.`,
+that of the newest backup that is not known as bad; --keep-since also keeps that of
+the newest such one before then. The exit status is 1 if there is no backup, as on a
+disk that is not mounted.`,
 		Example: "  dirstorage backup prune --keep-chains 4 --keep-since \"30 days ago\" --dry-run /backup/zodb",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return o.run(c.Context(), e, args[0]) },
