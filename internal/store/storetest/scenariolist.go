@@ -22,6 +22,7 @@ func scenarios(disk vfs.FS) ([]scenario, error) {
 		x.removing("remove", x.first.stamp),
 		x.removing("remove for good", 0),
 		x.bringingBack(),
+		x.bringingFirstBack(),
 		x.stepOfPurge(),
 		x.purging(),
 		x.tending(),
@@ -109,6 +110,21 @@ func (x *fixture) bringingBack() scenario {
 		// A revision may come before its blob: no object that was packed leads to it yet.
 		always: func(s store.Store) error { return errors.Join(x.afterBoth.all(s, false), whole(s, tid(4), nil)) },
 		end:    func(s store.Store) error { return errors.Join(x.full.all(s, true), objects(s, x.full)) },
+	}
+}
+
+// bringingFirstBack brings back the first pack, and of the second one all that its objects need.
+func (x *fixture) bringingFirstBack() scenario {
+	back := func(s store.Store) error {
+		_, err := bringBack(s, firstStamp, 3)
+		return err
+	}
+	return scenario{
+		name: "bring back the first of two packs", least: 15, before: x.packBoth, work: back,
+		always: func(s store.Store) error { return errors.Join(x.afterBoth.all(s, false), whole(s, tid(4), nil)) },
+		end: func(s store.Store) error {
+			return errors.Join(back(s), x.afterBoth.all(s, false), whole(s, tid(4), x.full.text), allOf(s, x.goneFirst), undo(s, x.second, x.first), x.full.all(s, true))
+		},
 	}
 }
 

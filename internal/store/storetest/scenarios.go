@@ -111,7 +111,11 @@ func secondPack() packed {
 	return packed{
 		tid: tid(4), stamp: secondStamp,
 		links: []store.Link{{TID: tid(4), Previous: tid(2)}}, back: []store.Link{{TID: tid(4), Previous: tid(3)}},
-		removal: store.Removal{Revisions: []store.Revisions{{OID: 3, TIDs: []zodb.TID{tid(3)}}}, Transactions: []zodb.TID{tid(3)}},
+		removal: store.Removal{
+			Objects:      []zodb.OID{1}, // of which the first pack takes an old revision
+			Revisions:    []store.Revisions{{OID: 1, TIDs: []zodb.TID{tid(2)}}, {OID: 3, TIDs: []zodb.TID{tid(3)}}},
+			Transactions: []zodb.TID{tid(3)},
+		},
 	}
 }
 
