@@ -27,7 +27,7 @@ type fixture struct {
 func newFixture(disk vfs.FS) (*fixture, error) {
 	x := &fixture{
 		all:   Chain([]zodb.OID{0, 1}, []zodb.OID{1, 2}, []zodb.OID{3, 0, 2}, []zodb.OID{3}),
-		first: firstPack(), second: secondPack(),
+		first: firstPack(), second: secondPackOfAnObject(),
 	}
 	err := stage(disk, x.all)
 	if err == nil {

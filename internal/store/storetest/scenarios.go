@@ -111,12 +111,16 @@ func secondPack() packed {
 	return packed{
 		tid: tid(4), stamp: secondStamp,
 		links: []store.Link{{TID: tid(4), Previous: tid(2)}}, back: []store.Link{{TID: tid(4), Previous: tid(3)}},
-		removal: store.Removal{
-			Objects:      []zodb.OID{1}, // of which the first pack takes an old revision
-			Revisions:    []store.Revisions{{OID: 1, TIDs: []zodb.TID{tid(2)}}, {OID: 3, TIDs: []zodb.TID{tid(3)}}},
-			Transactions: []zodb.TID{tid(3)},
-		},
+		removal: store.Removal{Revisions: []store.Revisions{{OID: 3, TIDs: []zodb.TID{tid(3)}}}, Transactions: []zodb.TID{tid(3)}},
 	}
+}
+
+// secondPackOfAnObject is the second pack with an object of which the first one takes an old revision.
+func secondPackOfAnObject() packed {
+	p := secondPack()
+	p.removal.Objects = []zodb.OID{1}
+	p.removal.Revisions = append([]store.Revisions{{OID: 1, TIDs: []zodb.TID{tid(2)}}}, p.removal.Revisions...)
+	return p
 }
 
 // do packs. It may be repeated.
