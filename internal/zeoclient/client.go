@@ -121,6 +121,20 @@ const (
 	patienceBytes = 64 << 10
 )
 
+// patiently has the server lose the connection if it answers nothing, see Options.Patience, until stop is called.
+func (c *Client) patiently(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.watch(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
 // watch ends the connection if the server answers nothing while calls wait for it. Other messages are no
 // answers: a server may tell of transactions for ever whose disk gives it nothing to read.
 func (c *Client) watch(ctx context.Context) {

@@ -72,18 +72,14 @@ func (c *Client) IterateSalvage(ctx context.Context, from, to zodb.TID, skip fun
 	return func(yield func(*Transaction, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		it := &iteration{c: c, skips: skip != nil, out: make(chan lane, aheadTransactions)}
-		ended, watched := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(watched)
-			c.watch(ctx)
-		}()
+		stop, ended := c.patiently(ctx), make(chan struct{})
 		go func() {
 			defer close(ended)
 			it.run(ctx, from, to)
 		}()
 		defer func() {
 			cancel()
-			<-watched
+			stop()
 			<-ended
 			it.collect()
 		}()

@@ -33,8 +33,8 @@ type Options struct {
 	Wait time.Duration
 	// KeepAlive is the time between messages that do nothing; default 60 s, negative = none.
 	KeepAlive time.Duration
-	// Patience is how long the server may answer nothing while an iteration is under way and something was asked
-	// for; then the connection ends. A piece of a blob and 64 KiB of a message that is not whole yet count as
+	// Patience is how long the server may answer nothing while an iteration or GetInfo is under way and something was
+	// asked for; then the connection ends. A piece of a blob and 64 KiB of a message that is not whole yet count as
 	// answers, what was not asked for does not. Default 15 minutes: Python's server answers nobody while it looks for the first
 	// transaction in a long Data.fs.
 	Patience time.Duration

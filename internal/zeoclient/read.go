@@ -160,8 +160,9 @@ func (i *Info) Has(name string) bool {
 	return false
 }
 
-// GetInfo describes the storage.
+// GetInfo describes the storage. A server that answers nothing, see Options.Patience, ends the connection.
 func (c *Client) GetInfo(ctx context.Context) (*Info, error) {
+	defer c.patiently(ctx)()
 	v, err := c.Call(ctx, "get_info")
 	if err != nil {
 		return nil, err

@@ -103,6 +103,24 @@ func TestIterationThatStandsStillEnds(t *testing.T) {
 	}
 }
 
+// TestInfoOfASilentServerEnds: an import asks for it before it iterates, and between two iterations.
+func TestInfoOfASilentServerEnds(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]func(*fake){"nothing": (*fake).drain, "announcements": (*fake).announces, "a message that is never whole": (*fake).trickles} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			both(t, func(t *testing.T, e wire.Encoding) {
+				o := registered(t, script)
+				o.Encoding, o.Patience = e, 100*time.Millisecond
+				c := dial(t, o)
+				if _, err := c.GetInfo(t.Context()); err == nil || !strings.Contains(err.Error(), silence) {
+					t.Errorf("GetInfo ends with %v, want %q", err, silence)
+				}
+			})
+		})
+	}
+}
+
 // standing plays the server of a storage with 5 transactions, of which the second has the answer of a server
 // that stands still.
 func standing(name string, answer func(f *fake, m wire.Message)) func(f *fake) {
