@@ -24,8 +24,14 @@ type connections struct {
 
 // changed is the ConnState of a server.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
-	if close := c.note(conn, state); close != nil {
-		close.Close()
+	switch oldest := c.note(conn, state).(type) {
+	case nil:
+	case *tls.Conn:
+		// Without the farewell of TLS: it would wait for seconds for a client that reads nothing, and nobody is
+		// accepted meanwhile.
+		oldest.NetConn().Close()
+	default:
+		oldest.Close()
 	}
 }
 
