@@ -82,6 +82,9 @@ func (s *State) SetRoom(at time.Time, free, limit Footprint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.room.at, s.room.free, s.room.limit = at, free, limit
+	if s.logFull != nil && free.Bytes > s.logFullFree+moreForLog {
+		s.logWorks()
+	}
 }
 
 // Release takes back the promise to a transaction.

@@ -70,15 +70,17 @@ type State struct {
 	closed     bool          // Close was called
 	changed    chan struct{} // closed and replaced when something changed that somebody may wait for
 
-	trouble trouble  // an obstacle to the worker that passes
-	logFull error    // of the last transaction, if a full disk kept it out of the log
-	task    *Task    // somebody's work on A; nil: there is none
-	flushTo zodb.TID // somebody waits until this one is flushed
-	crowd   zodb.TID // up to here everything is flushed before anything is committed
-	pace    pace
-	room    room
-	low     string // the resource that is low on the file system; empty: none
-	refuse  bool   // there is no reserve, and no room for one: the rest is for a pack
+	trouble trouble // an obstacle to the worker that passes
+	logFull error   // of the last transaction, if a full disk kept it out of the log
+	// logFullFree is the free space at the last look before that.
+	logFullFree int64
+	task        *Task    // somebody's work on A; nil: there is none
+	flushTo     zodb.TID // somebody waits until this one is flushed
+	crowd       zodb.TID // up to here everything is flushed before anything is committed
+	pace        pace
+	room        room
+	low         string // the resource that is low on the file system; empty: none
+	refuse      bool   // there is no reserve, and no room for one: the rest is for a pack
 }
 
 // New returns the state of a storage that has no transactions and is in no mode.

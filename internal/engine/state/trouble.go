@@ -64,10 +64,13 @@ func (s *State) LogFailed(err error) {
 	if s.logFull == nil {
 		s.mu.Say(slog.LevelWarn, "disk full: transactions are refused, since the log gets no room", "err", err)
 	}
-	s.logFull = err
+	s.logFull, s.logFullFree = err, s.room.free.Bytes
 	s.hasLogFull.Store(true)
 	s.flushTo = s.last
 }
+
+// moreForLog is how much more room than at a failure of the log ends the state after it, although nobody commits.
+const moreForLog = 1 << 20
 
 // LogWorks ends the state after [State.LogFailed].
 func (s *State) LogWorks() {
@@ -76,6 +79,11 @@ func (s *State) LogWorks() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.logWorks()
+}
+
+// logWorks is LogWorks for callers that hold mu.
+func (s *State) logWorks() {
 	if s.logFull != nil {
 		s.mu.Say(slog.LevelInfo, "the log has room again")
 	}
