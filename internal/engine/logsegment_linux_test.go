@@ -40,7 +40,7 @@ func TestALogWithoutRoomForAWholeSegmentGoesOn(t *testing.T) {
 		if err := unix.Statfs(disk, &st); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(disk, name), make([]byte, max(0, int64(st.Bavail)*st.Bsize-bytes)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(disk, name), make([]byte, max(0, int64(st.Bavail)*int64(st.Bsize)-bytes)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
