@@ -11,6 +11,7 @@ round, and the table has medians. What is measured, and what each line has to re
 import argparse
 import collections
 import json
+import mmap
 import os
 import platform
 import resource
@@ -33,6 +34,7 @@ LINES = [
     Line("inodes", "files and directories", "", True, None, 100),
     Line("backup", "full backup / repozo -B -F", "s", True, 1.0, None),
     Line("restore", "restore with its check / repozo -R", "s", True, 1.5, None),
+    Line("restore-proven", "restore with its check / repozo -R -w, which compares sums", "s", True, None, None),
     Line("incremental", "backup of 1 % / repozo -B", "s", True, None, 0.3),
     Line("pack", "pack, 1 % old revisions / FileStorage", "s", True, 0.4, None),
     Line("check", "check of everything", "s", True, None, 6),
@@ -50,6 +52,7 @@ LINES = [
     Line("mixed-commits", "and the commits", "1/s", False, None, None),
     Line("blob-up", "blob of 100 MB, up", "MB/s", False, 1.5, None),
     Line("blob-down", "blob of 100 MB, down", "MB/s", False, 1.5, None),
+    Line("disk-write", "105 MB to the disk and synced, past the page cache, no network", "MB/s", False, None, None),
     Line("sustain", "commits, 8 connections, sustained", "1/s", False, None, None),
     Line("sustain-share", "rate of all of it / of its first two seconds", "", False, None, 0.9),
     Line("stall", "longest stall of it", "s", True, None, 0.1),
@@ -179,14 +182,16 @@ class Bench:
             self.add("memory", self.resident(home))
         if self.wants("check"):
             self.add("check", self.run(self.ds, "check", home)[0])
-        if self.wants("backup", "restore"):
+        if self.wants("backup", "restore", "restore-proven"):
             ours, theirs = self.gone("repo"), self.gone("repozo")
             os.mkdir(theirs)
             self.add("backup", self.run(self.ds, "backup", "full", home, ours)[0],
                      self.repozo("-B", "-F", "-f", data, "-r", theirs)[0])
-            if self.wants("restore"):
-                self.add("restore", self.run(self.ds, "restore", ours, self.gone("restored"))[0],
-                         self.repozo("-R", "-r", theirs, "-o", self.gone("restored.fs"))[0])
+            if self.wants("restore", "restore-proven"):
+                spent = self.run(self.ds, "restore", ours, self.gone("restored"))[0]
+                for name, flags in (("restore", ()), ("restore-proven", ("-w",))):
+                    if self.wants(name):
+                        self.add(name, spent, self.repozo("-R", *flags, "-r", theirs, "-o", self.gone("restored.fs"))[0])
         if self.wants("incremental"):
             self.incremental()
         if self.wants("pack", "memory-pack"):
@@ -236,6 +241,8 @@ class Bench:
     # What goes over the wire.
 
     def wire(self, turn):
+        if self.wants("disk-write"):
+            self.disk_write()
         for ours in (True, False) if turn % 2 == 0 else (False, True):
             for names, cpu in ((WIRE, None), (("load-pinned",), 0)):
                 names = [name for name in names if self.wants(name)]
@@ -261,6 +268,22 @@ class Bench:
             for _ in range(self.o.touch << 10):
                 f.write(block)
         self.gone("touched")
+
+    def disk_write(self):
+        """The rate that no server can exceed that has a blob on the disk before its vote."""
+        block = mmap.mmap(-1, 1 << 20)  # in whole pages, as O_DIRECT wants it
+        block.write(os.urandom(len(block)))
+        rates = []
+        for _ in range(5):
+            f = os.open(self.gone("written"), os.O_CREAT | os.O_WRONLY | os.O_DIRECT)
+            began = time.perf_counter()
+            for _ in range(100):
+                os.write(f, block)
+            os.fdatasync(f)
+            rates.append(100 * len(block) / 1e6 / (time.perf_counter() - began))
+            os.close(f)
+        self.gone("written")
+        self.values["disk-write"][0].append(statistics.median(rates))
 
     def client(self, server, *args, cpu=None):
         command = [self.ds, "bench", "--json", "--yes", "zeo://127.0.0.1:%d" % server.port, *args]
@@ -417,7 +440,7 @@ def main():
     o.work = os.path.abspath(o.work)
     bench = Bench(o)
     bench.prepare()
-    files = {"import", "disk", "inodes", "backup", "restore", "incremental", "pack", "check", "open", "memory", "memory-pack",
+    files = {"import", "disk", "inodes", "backup", "restore", "restore-proven", "incremental", "pack", "check", "open", "memory", "memory-pack",
              "load-disk", "memory-load"}
     for turn in range(o.rounds):
         if bench.wants(*files):
