@@ -6,39 +6,12 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/listen"
 )
-
-// connected returns the two ends of a connection.
-func connected(t *testing.T, network string) (here, there net.Conn) {
-	t.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		dir, err := os.MkdirTemp("", "ds") // short, as sockets need
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		address = filepath.Join(dir, "s")
-	}
-	l, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if there, err = net.Dial(network, l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if here, err = l.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { here.Close(); there.Close() })
-	return here, there
-}
 
 // long is longer than a call waits in the kernel.
 const long = 20 * listen.KernelTime
@@ -51,7 +24,7 @@ func TestConnectionsWorkWhereverTheyWait(t *testing.T) {
 		for _, on := range []bool{true, false} {
 			t.Run(map[bool]string{true: "kernel", false: "poller"}[on]+" "+network, func(t *testing.T) {
 				t.Parallel()
-				here, there := connected(t, network)
+				here, there := hometest.Connected(t, network)
 				w := listen.NewKernelWait(here)
 				if w == nil || w.On() {
 					t.Fatalf("at first: %v, %t", w, w.On())

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/budget"
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -45,30 +46,9 @@ func newFileBlob(t *testing.T, content []byte, size int) *fileBlob {
 }
 
 // connectedOutbox returns an outbox whose frames come out at the other end of a connection.
-func connectedOutbox(t *testing.T, network string) (o *outbox, there net.Conn) {
+func connectedOutbox(t *testing.T, network string) (*outbox, net.Conn) {
 	t.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		dir, err := os.MkdirTemp("", "ds") // short, as sockets need
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		address = filepath.Join(dir, "s")
-	}
-	l, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if there, err = net.Dial(network, l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	here, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { here.Close(); there.Close() })
+	here, there := hometest.Connected(t, network)
 	return newOutbox(here, 1<<30, 1<<20, budget.NewPool(1<<30).Share(1<<20), time.Now), there
 }
 

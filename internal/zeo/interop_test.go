@@ -141,9 +141,10 @@ func outcomes(t *testing.T, text string) []outcome {
 	return list
 }
 
-func TestInteropBasic(t *testing.T) {
-	in := newInterop(t)
-	out, errs := in.run(t, "basic.py")
+// passes runs a script each of whose tests has to pass.
+func (in *interop) passes(t *testing.T, script string) {
+	t.Helper()
+	out, errs := in.run(t, script)
 	for _, o := range outcomes(t, out) {
 		if o.verdict != "pass" {
 			t.Errorf("%s: %s", o.name, o.verdict)
@@ -154,48 +155,25 @@ func TestInteropBasic(t *testing.T) {
 	}
 }
 
+func TestInteropBasic(t *testing.T) {
+	newInterop(t).passes(t, "basic.py")
+}
+
 // TestInteropCopies copies to and from FileStorages and Python's server, twice.
 func TestInteropCopies(t *testing.T) {
-	in := newInterop(t)
-	out, errs := in.run(t, "copies.py")
-	for _, o := range outcomes(t, out) {
-		if o.verdict != "pass" {
-			t.Errorf("%s: %s", o.name, o.verdict)
-		}
-	}
-	if t.Failed() {
-		t.Logf("%s%s", out, errs)
-	}
+	newInterop(t).passes(t, "copies.py")
 }
 
 // TestInteropSnapshots packs while a client reads an older snapshot: with the same outcome as at
 // Python's server.
 func TestInteropSnapshots(t *testing.T) {
-	in := newInterop(t)
-	out, errs := in.run(t, "snapshots.py")
-	for _, o := range outcomes(t, out) {
-		if o.verdict != "pass" {
-			t.Errorf("%s: %s", o.name, o.verdict)
-		}
-	}
-	if t.Failed() {
-		t.Logf("%s%s", out, errs)
-	}
+	newInterop(t).passes(t, "snapshots.py")
 }
 
 // TestInteropHistory brings storages back to an earlier state in all ways that there are:
 // clients whose caches have seen more read and commit as if they had not.
 func TestInteropHistory(t *testing.T) {
-	in := newInterop(t)
-	out, errs := in.run(t, "history.py")
-	for _, o := range outcomes(t, out) {
-		if o.verdict != "pass" {
-			t.Errorf("%s: %s", o.name, o.verdict)
-		}
-	}
-	if t.Failed() {
-		t.Logf("%s%s", out, errs)
-	}
+	newInterop(t).passes(t, "history.py")
 }
 
 // TestInteropSoak kills the server of Python clients while it is packed and backed up, for a

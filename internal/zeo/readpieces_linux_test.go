@@ -6,39 +6,12 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/dirstorage/dirstorage/internal/hometest"
 	"github.com/dirstorage/dirstorage/internal/listen"
 )
-
-// connected returns the two ends of a connection.
-func connected(t *testing.T, network string) (here, there net.Conn) {
-	t.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		dir, err := os.MkdirTemp("", "ds") // short, as sockets need
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		address = filepath.Join(dir, "s")
-	}
-	l, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if there, err = net.Dial(network, l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if here, err = l.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { here.Close(); there.Close() })
-	return here, there
-}
 
 // TestPiecesAreReadWhereverTheConnectionWaits: in the poller or in the kernel, at once or later, as
 // many bytes as are there; a deadline, the end of the peer and Close end it.
@@ -48,7 +21,7 @@ func TestPiecesAreReadWhereverTheConnectionWaits(t *testing.T) {
 		for _, kernel := range []bool{true, false} {
 			t.Run(map[bool]string{true: "kernel", false: "poller"}[kernel]+" "+network, func(t *testing.T) {
 				t.Parallel()
-				here, there := connected(t, network)
+				here, there := hometest.Connected(t, network)
 				listen.NewKernelWait(here).Set(kernel)
 				conn, ok := piecesReader(here).(*piecesConn)
 				if !ok {
@@ -88,7 +61,7 @@ func TestPiecesAreReadWhereverTheConnectionWaits(t *testing.T) {
 					t.Errorf("after the end of the peer: %v", err)
 				}
 
-				here, _ = connected(t, network)
+				here, _ = hometest.Connected(t, network)
 				listen.NewKernelWait(here).Set(kernel)
 				conn = piecesReader(here).(*piecesConn)
 				go read()
