@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 
 	"github.com/dirstorage/dirstorage/internal/bundle"
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 )
 
@@ -73,7 +74,7 @@ func (r *reading) resolve(ctx context.Context, w *worker, differ *[differBuckets
 		report(n, "%s is in the file, %s, and the index does not have it", n, m)
 	}
 	if named > namedMembers {
-		r.visit.damage(Finding{Kind: TooMany, Severity: Damage, Path: r.p.path, Detail: fmt.Sprintf("%d more findings of kind %s", named-namedMembers, BundleMember)})
+		r.visit.damage(Finding{Kind: TooMany, Severity: Damage, Path: r.p.path, Detail: fmt.Sprintf("%s of kind %s", human.Plural(int64(named-namedMembers), "more finding", "more findings"), BundleMember)})
 	}
 	for len(unvisited) > 0 && ctx.Err() == nil {
 		n := min(len(unvisited), batchSize)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/zodb"
 )
@@ -155,7 +156,7 @@ func (c *checker) reportGaps(ctx context.Context, gaps *chainGaps) {
 		c.out.add(f)
 	}
 	if gaps.dropped > 0 {
-		f := Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more transactions that are not in the chain", gaps.dropped)}
+		f := Finding{Kind: TooMany, Severity: Damage, Detail: human.Plural(int64(gaps.dropped), "more transaction that is not in the chain", "more transactions that are not in the chain")}
 		if gaps.old == gaps.dropped {
 			f.Severity = Warning
 		}

@@ -197,10 +197,10 @@ func (c *checker) reportDangling() {
 		c.out.add(f)
 	}
 	if n := c.wild.dropped - c.wild.droppedGarbage; n > 0 {
-		c.out.add(Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%d more references to missing objects", n)})
+		c.out.add(Finding{Kind: TooMany, Severity: Damage, Detail: fmt.Sprintf("%s to missing objects", human.Plural(int64(n), "more reference", "more references"))})
 	}
 	if n := c.wild.droppedGarbage; n > 0 {
-		c.out.add(Finding{Kind: TooMany, Severity: Note, Detail: fmt.Sprintf("%d more references to missing objects, of objects that nothing reaches", n)})
+		c.out.add(Finding{Kind: TooMany, Severity: Note, Detail: fmt.Sprintf("%s to missing objects, of objects that nothing reaches", human.Plural(int64(n), "more reference", "more references"))})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/dirstorage/dirstorage/internal/human"
 	"github.com/dirstorage/dirstorage/internal/journal"
 	"github.com/dirstorage/dirstorage/internal/layout"
 	"github.com/dirstorage/dirstorage/internal/record"
@@ -42,7 +43,7 @@ func (c *checker) readLog() error {
 	c.log = log
 	if cut := recovered.Cut; cut != nil {
 		c.out.add(Finding{Kind: JournalTorn, Severity: Note, Path: cut.Path,
-			Detail: fmt.Sprintf("the log ends at offset %d: %s; %d commit frames behind it were never acknowledged", cut.Offset, cut.Reason, cut.Commits)})
+			Detail: fmt.Sprintf("the log ends at offset %d: %s; %s never acknowledged", cut.Offset, cut.Reason, human.Plural(int64(cut.Commits), "commit frame behind it was", "commit frames behind it were"))})
 	}
 	if c.baseKnown && recovered.Freed > c.base {
 		c.journalOlder(logPath, recovered.Freed, "the log says that this transaction was flushed, but the last one here is "+c.base.String())

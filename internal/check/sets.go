@@ -299,6 +299,6 @@ func (r *resolver) report() {
 		c.out.add(f)
 	}
 	for k, n := range r.dropped {
-		c.out.add(Finding{Kind: TooMany, Severity: k.severity, Detail: fmt.Sprintf("%d more findings of kind %s", n, k.kind)})
+		c.out.add(Finding{Kind: TooMany, Severity: k.severity, Detail: fmt.Sprintf("%s of kind %s", human.Plural(int64(n), "more finding", "more findings"), k.kind)})
 	}
 }

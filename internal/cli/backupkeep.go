@@ -359,7 +359,7 @@ func chooseIdentity(r *backup.Repository, identity string) (string, error) {
 	case len(ids) == 0:
 		return "", fmt.Errorf("%w: %s has none", backup.ErrNoBackup, filepath.Clean(r.Store.Path("")))
 	case len(ids) > 1:
-		return "", fmt.Errorf("%s has backups of %d storages; choose by --identity, one of %s", r.Store.Path(""), len(ids), strings.Join(ids, ", "))
+		return "", fmt.Errorf("%s has backups of %s; choose by --identity, one of %s", r.Store.Path(""), human.Number(int64(len(ids)), "storage"), strings.Join(ids, ", "))
 	}
 	return ids[0], nil
 }

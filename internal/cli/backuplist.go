@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -120,48 +119,73 @@ func objectsText(m *backup.Manifest) string {
 }
 
 func printBackups(e *env, r *backup.Repository, storages []listedStorage) error {
+	w := e.printer()
 	if len(r.Backups) == 0 {
-		fmt.Fprintln(e.Stdout, "no backups")
+		w.printf("no backups\n")
 	}
 	for _, s := range storages {
-		fmt.Fprintf(e.Stdout, "storage %s\n", s.Identity)
-		w := tabwriter.NewWriter(e.Stdout, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(w, "BACKUP\tTAKEN\tLAST TRANSACTION\tFILES\tOBJECTS\tSIZE\tVERIFIED")
-		for _, l := range s.Backups {
-			indent, verified := "", "never"
-			if l.Kind == backup.Incremental {
-				indent = "  "
-			}
-			if v := l.Verified; v != nil {
-				verified = fmt.Sprintf("%s %s", v.Level, human.FormatTime(v.When, time.Local))
-				if !v.OK {
-					verified = "FAILED " + verified
-				}
-				if v.Archive == nil {
-					verified += ", of which bytes is not known"
-				}
-			}
-			fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\t%s\t%s\t%s\n", indent, l.Name, human.FormatTime(l.SnapshotAt, time.Local), l.TID,
-				human.Count(l.Counts.Entries), objectsOf(l.Manifest), human.Bytes(l.Archive.Bytes), verified)
-		}
-		if err := w.Flush(); err != nil {
-			return err
+		w.printf("storage %s\n", s.Identity)
+		if w.err == nil {
+			w.err = s.table().print(e)
 		}
 		for _, l := range s.Backups {
 			if l.Problem != "" {
-				fmt.Fprintf(e.Stdout, "%s can't be restored: %s\n", l.Name, l.Problem)
+				w.printf("%s can't be restored: %s\n", l.Name, l.Problem)
 			}
 		}
 		for _, x := range s.Restorable {
 			if x.From == x.To {
-				fmt.Fprintf(e.Stdout, "you can restore to transaction %s\n", formatLast(x.To))
+				w.printf("you can restore to transaction %s\n", formatLast(x.To))
 				continue
 			}
-			fmt.Fprintf(e.Stdout, "you can restore to any of these, or to any transaction between %s and %s\n", formatLast(x.From), formatLast(x.To))
+			w.printf("you can restore to any of these, or to any transaction between %s and %s\n", formatLast(x.From), formatLast(x.To))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Damaged)) {
-		fmt.Fprintf(e.Stdout, "the manifest of backup %s can't be used: %v\n", name, r.Damaged[name])
+		w.printf("the manifest of backup %s can't be used: %v\n", name, r.Damaged[name])
 	}
-	return nil
+	return w.err
+}
+
+// table is the list of backups.
+func (s *listedStorage) table() *table {
+	name, taken, last := &tableColumn{head: "BACKUP"}, &tableColumn{head: "TAKEN"}, &tableColumn{head: "LAST TRANSACTION"}
+	files, objects, size := &tableColumn{head: "FILES"}, &tableColumn{head: "OBJECTS"}, &tableColumn{head: "SIZE"}
+	verified := &tableColumn{head: "VERIFIED"}
+	for _, l := range s.Backups {
+		indent := ""
+		if l.Kind == backup.Incremental {
+			indent = "  "
+		}
+		name.add(indent + l.Name)
+		taken.add(human.FormatTime(l.SnapshotAt, time.Local), toMinute(l.SnapshotAt))
+		last.add(l.TID.String())
+		files.add(human.Count(l.Counts.Entries))
+		objects.add(objectsOf(l.Manifest))
+		size.add(human.Bytes(l.Archive.Bytes))
+		verified.add(verifiedForms(l.Verified)...)
+	}
+	return &table{
+		columns: []*tableColumn{name, taken, last, files, objects, size, verified},
+		giving:  []*tableColumn{verified, files, taken, objects, verified, last, size},
+	}
+}
+
+// toMinute is a local time for a table on a narrow terminal.
+func toMinute(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+
+// verifiedForms tell a verification: its level and time, the level and the day, the level alone.
+func verifiedForms(v *backup.Verified) []string {
+	if v == nil {
+		return []string{"never", "never", "never"}
+	}
+	level := string(v.Level)
+	if !v.OK {
+		level = "FAILED " + level
+	}
+	long := level + " " + human.FormatTime(v.When, time.Local)
+	if v.Archive == nil {
+		long += ", of which bytes is not known"
+	}
+	return []string{long, level + " " + v.When.Local().Format(time.DateOnly), level}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -123,7 +121,7 @@ func (o *benchCommand) run(ctx context.Context, e *env) error {
 	if o.json {
 		return e.printJSON(benchReport{Server: o.server, Encoding: encoding, Objects: o.objects, Runs: o.runs, Results: results})
 	}
-	return printBench(e.Stdout, results)
+	return printBench(e, results)
 }
 
 // known reports whether a name of --only selects anything.
@@ -155,28 +153,39 @@ func (o *benchCommand) mayWrite(ctx context.Context, e *env, z zeoclient.Options
 }
 
 // printBench prints a table.
-func printBench(out io.Writer, results []bench.Result) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "measured\trate\tbytes\tp50\tp90\tp99\tp99.9\tmax\tlongest stall\tslowest second\t")
+func printBench(e *env, results []bench.Result) error {
+	var t table
+	for i, head := range []string{"measured", "rate", "bytes", "p50", "p90", "p99", "p99.9", "max", "longest stall", "slowest second"} {
+		t.columns = append(t.columns, &tableColumn{head: head, right: i > 0})
+	}
+	stalls := false
 	for _, r := range results {
 		stall, slowest := "", ""
 		if r.Stall > 0 {
-			stall, slowest = latency(time.Duration(r.Stall*float64(time.Second))), human.Count(int64(r.Slowest))
+			stall, slowest, stalls = latency(time.Duration(r.Stall*float64(time.Second))), human.Count(int64(r.Slowest)), true
 		}
 		l := r.Latency
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Name,
-			human.Rate(int64(r.Rate*1000), 1000*time.Second), human.ByteRate(int64(r.Bytes), time.Second),
-			latency(l.P50), latency(l.P90), latency(l.P99), latency(l.P999), latency(l.Max), stall, slowest)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for _, r := range results {
-		if r.Conflicts > 0 {
-			fmt.Fprintf(out, "%s: %s, though nobody should write to these objects\n", r.Name, human.Number(int64(r.Conflicts), "conflict"))
+		for i, text := range []string{
+			r.Name, human.Rate(int64(r.Rate*1000), 1000*time.Second), human.ByteRate(int64(r.Bytes), time.Second),
+			latency(l.P50), latency(l.P90), latency(l.P99), latency(l.P999), latency(l.Max), stall, slowest,
+		} {
+			t.columns[i].add(text)
 		}
 	}
-	return nil
+	if !stalls {
+		t.columns = t.columns[:len(t.columns)-2]
+	}
+	t.giving = []*tableColumn{t.columns[4], t.columns[6], t.columns[2]}
+	if err := t.print(e); err != nil {
+		return err
+	}
+	w := e.printer()
+	for _, r := range results {
+		if r.Conflicts > 0 {
+			w.printf("%s: %s, though nobody should write to these objects\n", r.Name, human.Number(int64(r.Conflicts), "conflict"))
+		}
+	}
+	return w.err
 }
 
 // latency prints a duration with three digits.

@@ -136,9 +136,9 @@ func (e *env) listCertificates(lines []certificateLine, within int, json bool) e
 		return a.End.Compare(*b.End)
 	})
 	limit, near := e.Now().AddDate(0, 0, within), 0
-	w := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
-	if !json {
-		fmt.Fprintln(w, "END\tDAYS\tKIND\tNAMES\tFILE")
+	var t table
+	for _, head := range []string{"END", "DAYS", "KIND", "NAMES", "FILE"} {
+		t.columns = append(t.columns, &tableColumn{head: head})
 	}
 	for _, l := range lines {
 		if l.End != nil && !l.End.After(limit) && l.Revoked == nil {
@@ -162,10 +162,14 @@ func (e *env) listCertificates(lines []certificateLine, within int, json bool) e
 		if names == "" {
 			names = printable([]byte(l.Issuer))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", end, days, kind, names, l.Path)
+		for i, text := range []string{end, days, kind, names, l.Path} {
+			t.columns[i].add(text)
+		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	if !json {
+		if err := t.print(e); err != nil {
+			return err
+		}
 	}
 	if near > 0 {
 		soon := ""

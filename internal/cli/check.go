@@ -188,7 +188,7 @@ func (o *checkCommand) printSummary(e *env, s check.Summary, index *checkIndex) 
 	if o.json {
 		return e.printLine(checkSummary{s, written})
 	}
-	w := &printer{w: e.Stdout}
+	w := e.printer()
 	w.printf("%s, %s, %s, %s; last transaction %s\n%s read: %d damaged, %s, %s\n",
 		human.Number(int64(s.Objects), "object"), human.Number(int64(s.Revisions), "revision"), human.Number(int64(s.Transactions), "transaction"), human.Number(int64(s.Blobs), "blob"), s.LastTID, human.Number(int64(s.Files), "file"), s.Damage, human.Number(int64(s.Warnings), "warning"), human.Number(int64(s.Notes), "note"))
 	if s.Dangling > 0 {

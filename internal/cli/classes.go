@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -154,34 +153,11 @@ func reportClasses(count *inspect.CensusCount, n int) *classesReport {
 
 func (o *classesCommand) print(e *env, r *classesReport, classes int) error {
 	if r.Objects > 0 || len(r.Classes) > 0 {
-		w := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-		heading := "OBJECTS\tBYTES\tPART\t"
-		if r.Pack != nil {
-			heading += "PACK REMOVES\tBYTES\t"
-		}
-		fmt.Fprintln(w, heading+"  CLASS")
-		line := func(k classLine, name string) {
-			part := 0.0
-			if r.Bytes > 0 {
-				part = 100 * float64(k.Bytes) / float64(r.Bytes)
-			}
-			fmt.Fprintf(w, "%s\t%s\t%.1f%%\t", human.Count(k.Objects), human.Bytes(k.Bytes), part)
-			if r.Pack != nil {
-				fmt.Fprintf(w, "%s\t%s\t", human.Count(k.Removed), human.Bytes(k.RemovedBytes))
-			}
-			fmt.Fprintf(w, "  %s\n", name)
-		}
-		for _, k := range r.Classes {
-			line(k, printable([]byte(k.Class)))
-		}
-		if r.Other != nil {
-			line(*r.Other, "(further classes)")
-		}
-		if err := w.Flush(); err != nil {
+		if err := r.table().print(e); err != nil {
 			return err
 		}
 	}
-	w := &printer{w: e.Stdout}
+	w := e.printer()
 	w.printf("%s of %s, %s, up to %s\n", human.Number(r.Objects, "object"), humanClasses(classes), human.Bytes(r.Bytes), formatLast(r.TID))
 	if r.Damaged > 0 {
 		w.printf("%s cannot be read\n", human.Number(r.Damaged, "object"))
@@ -194,6 +170,35 @@ func (o *classesCommand) print(e *env, r *classesReport, classes int) error {
 			human.Number(p.Objects, "object"), human.Number(p.Revisions, "revision"), shellWord(o.pack.home))
 	}
 	return w.err
+}
+
+// table is the list of classes.
+func (r *classesReport) table() *table {
+	objects, size, part := &tableColumn{head: "OBJECTS", right: true}, &tableColumn{head: "BYTES", right: true}, &tableColumn{head: "PART", right: true}
+	removed, removedSize := &tableColumn{head: "PACK REMOVES", right: true}, &tableColumn{head: "BYTES", right: true}
+	class := &tableColumn{head: "CLASS"}
+	add := func(k classLine, name string) {
+		percent := 0.0
+		if r.Bytes > 0 {
+			percent = 100 * float64(k.Bytes) / float64(r.Bytes)
+		}
+		objects.add(human.Count(k.Objects))
+		size.add(human.Bytes(k.Bytes))
+		part.add(fmt.Sprintf("%.1f%%", percent))
+		removed.add(human.Count(k.Removed))
+		removedSize.add(human.Bytes(k.RemovedBytes))
+		class.add(name)
+	}
+	for _, k := range r.Classes {
+		add(k, printable([]byte(k.Class)))
+	}
+	if r.Other != nil {
+		add(*r.Other, "(further classes)")
+	}
+	if r.Pack == nil {
+		return &table{columns: []*tableColumn{objects, size, part, class}, giving: []*tableColumn{part}}
+	}
+	return &table{columns: []*tableColumn{objects, size, part, removed, removedSize, class}, giving: []*tableColumn{part, removedSize}}
 }
 
 func humanClasses(n int) string {

@@ -1,9 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -74,16 +74,13 @@ func (o *configCommand) run(_ context.Context, e *env, conf *config.Config) erro
 		}
 		return e.printJSON(doc)
 	}
-	w := tabwriter.NewWriter(e.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SETTING\tVALUE\tSOURCE")
+	name, value, source := &tableColumn{head: "SETTING"}, &tableColumn{head: "VALUE"}, &tableColumn{head: "SOURCE"}
 	for _, s := range conf.Settings() {
-		value := s.Value
-		if value == "" {
-			value = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, value, s.Source)
+		name.add(s.Name)
+		value.add(cmp.Or(s.Value, "-"))
+		source.add(s.Source)
 	}
-	if err := w.Flush(); err != nil {
+	if err := (&table{columns: []*tableColumn{name, value, source}}).print(e); err != nil {
 		return err
 	}
 	for _, text := range conf.Warnings {

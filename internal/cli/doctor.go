@@ -218,14 +218,18 @@ func (e *env) tryLock(ctx context.Context, path string) (got bool, err error) {
 
 // printReport prints the findings, the worst ones first.
 func printReport(e *env, r *doctor.Report) error {
-	w := &printer{w: e.Stdout}
+	w := e.printer()
 	if r.Missing != "" {
 		w.printf("%s does not exist: the directory above it, %s, is examined\n", r.Missing, r.Path)
 	}
 	const indent = "         "
+	width := usualColumns
+	if n := e.outColumns(); n > 2*len(indent) {
+		width = min(n, usualColumns)
+	}
 	for _, f := range r.Findings {
 		text := f.Check + ": " + f.Seen
-		for i, line := range broken(text, usualColumns-len(indent)) {
+		for i, line := range broken(text, width-len(indent)) {
 			if i == 0 {
 				w.printf("%-8s %s\n", f.Grade, line)
 			} else {
@@ -236,7 +240,7 @@ func printReport(e *env, r *doctor.Report) error {
 			if more.text == "" {
 				continue
 			}
-			for _, line := range broken(more.name+more.text, usualColumns-len(indent)) {
+			for _, line := range broken(more.name+more.text, width-len(indent)) {
 				w.printf("%s%s\n", indent, line)
 			}
 		}

@@ -315,7 +315,7 @@ func (o *packCommand) watch(ctx context.Context, e *env, progress func(context.C
 }
 
 func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
-	w := &printer{w: e.Stdout}
+	w := e.printer()
 	if r.Threshold == 0 {
 		w.printf("%s: there is nothing to pack: it has no transaction, or no root object\n", o.home)
 		return w.err
@@ -338,7 +338,7 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 	}
 	w.printf("; %s\n", human.Bytes(r.Bytes))
 	if o.dryRun {
-		w.printf("         of that, %s old revisions with %s of objects that stay\n", human.Count(r.OldRevisions), human.Bytes(r.OldBytes))
+		w.printf("         of that, %s with %s of objects that stay\n", human.Number(r.OldRevisions, "old revision"), human.Bytes(r.OldBytes))
 		for _, c := range r.Classes {
 			w.printf("         %s with %s of class %s\n", human.Number(c.Objects, "object"), human.Bytes(c.Bytes), printable([]byte(c.Class)))
 		}
@@ -362,16 +362,4 @@ func (o *packCommand) print(e *env, r zodb.PackResult, did string) error {
 		w.printf("cannot be read: object %s: %s\n", b.OID, printable([]byte(b.Reason)))
 	}
 	return w.err
-}
-
-// printer keeps the first error of a number of prints.
-type printer struct {
-	w   io.Writer
-	err error
-}
-
-func (p *printer) printf(format string, args ...any) {
-	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format, args...)
-	}
 }

@@ -54,7 +54,7 @@ func (o *packCommand) sayGivenBack(e *env, r *engine.ReclaimResult) error {
 	if o.json {
 		return e.printJSON(r)
 	}
-	w := &printer{w: e.Stdout}
+	w := e.printer()
 	w.printf("gave back %s\n", human.Bytes(r.Bytes))
 	if r.Purged > 0 {
 		w.printf("removed for good: %s that packs had put aside\n", human.Number(r.Purged, "file"))

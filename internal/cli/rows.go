@@ -54,7 +54,7 @@ func layoutRows(e *env, rows []row, width int, exact bool) []string {
 		if name != "" {
 			name += ":"
 		}
-		first, indent := fmt.Sprintf("%-*s", nameColumn, name), nameColumn
+		first, indent := fmt.Sprintf("%-*s ", nameColumn-1, name), nameColumn
 		if width > 0 && width < narrow {
 			first, indent = name+" ", 2
 			if name == "" {

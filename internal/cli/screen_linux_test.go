@@ -186,7 +186,7 @@ func TestWatchOnATerminal(t *testing.T) {
 		want string
 	}{
 		"status": {[]string{"status", "--watch", "--interval", "100ms", home}, `(?s)^problems: +none\n.*running,.* pid`},
-		"top":    {[]string{"top", "--interval", "100ms", home}, `(?s)clients: 1;.*CLIENT +LOADS/s.*\n127\.0\.`},
+		"top":    {[]string{"top", "--interval", "100ms", home}, `(?s)clients: 1, waiting: 0;.*CLIENT +LOADS/s.*\n127\.0\.0\.1:\d+ `},
 	} {
 		for i, columns := range []int{40, 57, 80, 300} {
 			t.Run(fmt.Sprint(name, " ", columns), func(t *testing.T) {
@@ -235,12 +235,12 @@ func TestWatchGoesOnWithoutTheServer(t *testing.T) {
 	s := startServe(t, "--listen", "127.0.0.1:0", home)
 	s.await(&s.out, `(zeo)://127\.0\.0\.1:\d+\n`)
 	d := newDisplay(t, 80, nil, "top", "--interval", "100ms", home)
-	d.await(80, `clients: 0;`)
+	d.await(80, `clients: 0,`)
 	s.end()
-	d.await(80, `(?s)no\s+storage\s+is\s+running\s+there.*clients: 0;`)
+	d.await(80, `(?s)no\s+storage\s+is\s+running\s+there.*clients: 0,`)
 	again := startServe(t, "--listen", "127.0.0.1:0", home)
 	again.await(&again.out, `(zeo)://127\.0\.0\.1:\d+\n`)
-	d.await(80, `^storage 1, clients: 0;`)
+	d.await(80, `^storage 1, clients: 0,`)
 	d.press("q")
 	d.end()
 }

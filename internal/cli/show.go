@@ -235,7 +235,8 @@ type fields struct {
 }
 
 func (f *fields) line(name, format string, args ...any) {
-	if _, err := fmt.Fprintf(f.e.Stdout, "%-18s %s\n", name+":", fmt.Sprintf(format, args...)); err != nil && f.err == nil {
+	err := printLines(f.e.Stdout, layoutRows(f.e, []row{{name: name, text: fmt.Sprintf(format, args...)}}, f.e.outColumns(), false))
+	if err != nil && f.err == nil {
 		f.err = err
 	}
 }

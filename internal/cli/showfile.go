@@ -289,7 +289,7 @@ func (o *showCommand) showJournal(e *env, home, segment string) (err error) {
 		return e.printJSON(shownSegment{"journal", segment, lines})
 	}
 	f := fields{e: e}
-	f.line("journal segment", "%s, %d committed transactions in it", segment, len(lines))
+	f.line("journal segment", "%s, %s in it", segment, human.Plural(int64(len(lines)), "committed transaction", "committed transactions"))
 	for _, l := range lines {
 		f.line("transaction", "%s (%s)  %s  %s  %s", l.TID, formatTID(l.TID), human.Number(int64(len(l.OIDs)), "object"), printable([]byte(l.User)), printable([]byte(l.Description)))
 	}

@@ -156,7 +156,7 @@ func (o *topCommand) look(ctx context.Context) (a zeo.Activity, err error) {
 		err = json.Unmarshal(b, &a)
 	}
 	if err == nil && len(a.Storages) != 1 {
-		err = fmt.Errorf("%s: the server lists %d storages, not one: it is of another release; use its own program", o.home, len(a.Storages))
+		err = fmt.Errorf("%s: the server lists %s, not one: it is of another release; use its own program", o.home, human.Number(int64(len(a.Storages)), "storage"))
 	}
 	return a, err
 }

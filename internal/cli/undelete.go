@@ -45,7 +45,7 @@ func (o *packCommand) sayBroughtBack(e *env, r zodb.UndeleteResult) error {
 	if o.json {
 		return e.printJSON(r)
 	}
-	w := &printer{w: e.Stdout}
+	w := e.printer()
 	w.printf("brought back %s, %s, %s, %s\n", human.Number(r.Objects, "object"), human.Number(r.Revisions, "revision"), human.Number(r.Transactions, "transaction"), human.Number(r.Blobs, "blob"))
 	if r.Skipped > 0 {
 		w.printf("%s aside, because there are others of their names\n", human.Plural(r.Skipped, "file stays", "files stay"))

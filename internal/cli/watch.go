@@ -234,7 +234,7 @@ func (p *painter) show(e *env, s *screen, f frame, failed string) error {
 	}
 	if over := len(lines) - (height - 1); over > 0 {
 		lines = lines[:max(height-1, 0)]
-		footer = fmt.Sprintf("%d more lines; %s", over, footer)
+		footer = fmt.Sprintf("%s; %s", human.Plural(int64(over), "more line", "more lines"), footer)
 	}
 	for len(lines) < height-1 {
 		lines = append(lines, "")

@@ -10,7 +10,7 @@ import (
 )
 
 // countedThings finds a number before a name in the plural, in a format of a message.
-var countedThings = regexp.MustCompile(`%[-+0-9]*[sd] (?:transactions|records|objects|revisions|files|backups|warnings|notes|faults|members|bundles|findings|inodes|places|directories|connections|conflicts|days|entries|blobs|parts|references|classes|chains|certificates|clients|fields|lines)\b`)
+var countedThings = regexp.MustCompile(`%[-+0-9]*[sd] (?:(?:more|other|further|old|new|open|committed|commit) )?(?:transactions|records|objects|revisions|files|backups|warnings|notes|faults|members|bundles|findings|inodes|places|directories|connections|conflicts|days|entries|blobs|parts|references|classes|chains|certificates|clients|fields|lines|frames|storages)\b`)
 
 // noPluralRooms have messages for those who test the project only, or, like zodb, may not import internal/human.
 var noPluralRooms = []string{"zodb", "internal/engine/enginetest", "internal/hometest", "internal/loadtest", "internal/powercut", "internal/store/storetest"}
@@ -50,6 +50,7 @@ func TestPluralsAreFound(t *testing.T) {
 		{"a count", "internal/cli/a.go", `var x = "read %d files, %s objects"`, 2},
 		{"with a verb", "internal/cli/a.go", `var x = "%d files are damaged"`, 1},
 		{"in a column", "internal/cli/a.go", `var x = "%5s objects"`, 1},
+		{"with a word between", "internal/cli/a.go", `var x = "%d more lines, %s old revisions"`, 2},
 		{"the helper", "internal/cli/a.go", `var x = "read %s"`, 0},
 		{"any package", "internal/zeo/a.go", `var x = "read %d files"`, 1},
 		{"one for tests", "internal/powercut/a.go", `var x = "read %d files"`, 0},

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/check"
+	"github.com/dirstorage/dirstorage/internal/human"
 )
 
 const (
@@ -59,7 +60,7 @@ func (d *damage) Error() string {
 		}
 	}
 	if d.more > 0 {
-		fmt.Fprintf(&b, "\n  and %d more findings", d.more)
+		fmt.Fprintf(&b, "\n  and %s", human.Plural(int64(d.more), "more finding", "more findings"))
 	}
 	return b.String()
 }
