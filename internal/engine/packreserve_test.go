@@ -64,6 +64,14 @@ type walkedOn struct {
 	begins func() // at the first name
 	names  atomic.Int64
 	begun  atomic.Bool
+	each   bool // files can be synced one by one only
+}
+
+func (d *walkedOn) SyncAll() error {
+	if d.each {
+		return vfs.ErrNotSupported
+	}
+	return d.changingDisk.SyncAll()
 }
 
 func (d *walkedOn) List(name string) iter.Seq2[vfs.Entry, error] {
@@ -206,7 +214,7 @@ const manyNames = 1 << 18
 // TestACloseEndsTheLookWhetherAPackFreesAnything: of a large storage that takes minutes.
 func TestACloseEndsTheLookWhetherAPackFreesAnything(t *testing.T) {
 	t.Parallel()
-	s, disk := newWalkedOn(t)
+	s, disk := newWalkedOn(t, false)
 	disk.free.Store(0)
 	disk.wantEnded(t, s, func() error {
 		_, err := s.Pack(t.Context(), zodb.PackOptions{})
@@ -215,23 +223,29 @@ func TestACloseEndsTheLookWhetherAPackFreesAnything(t *testing.T) {
 }
 
 // TestACloseEndsAnUndelete: the files that are put aside may be few, and those that it has to look at many.
+// Where the files found by the open could not be synced all at once, it first looks for directories that it relies on.
 func TestACloseEndsAnUndelete(t *testing.T) {
 	t.Parallel()
-	s, disk := newWalkedOn(t)
-	disk.wantEnded(t, s, func() error {
-		_, err := s.Undelete(t.Context(), 0)
-		return err
-	})
+	for _, each := range []bool{false, true} {
+		t.Run(map[bool]string{false: "all synced", true: "each synced"}[each], func(t *testing.T) {
+			t.Parallel()
+			s, disk := newWalkedOn(t, each)
+			disk.wantEnded(t, s, func() error {
+				_, err := s.Undelete(t.Context(), 0)
+				return err
+			})
+		})
+	}
 }
 
-func newWalkedOn(t *testing.T) (*Storage, *walkedOn) {
+func newWalkedOn(t *testing.T, each bool) (*Storage, *walkedOn) {
 	t.Helper()
 	home := newHome(t, CreateOptions{Format: "chunky", Set: map[string]string{"storage.delay_delete": "86400"}})
 	dir, err := vfs.OS(home)
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk := &walkedOn{changingDisk: changingDisk{FS: dir}}
+	disk := &walkedOn{changingDisk: changingDisk{FS: dir}, each: each}
 	disk.free.Store(1 << 40)
 	s := open(t, home, Options{fs: disk, Reserve: 1 << 20})
 	eventually(t, "a reserve", func() bool { _, err := dir.Stat(space.ReserveFile); return err == nil })

@@ -28,8 +28,9 @@ type restorer struct {
 	left   []int64 // whose pointers come back, the newest last; nil: the revisions do not all
 	next   func() (aside, error, bool)
 	stop   func()
-	ended  bool // there are no more after the batch
-	relied bool // what an attempt before has brought back is relied on
+	ended  bool                 // there are no more after the batch
+	rely   func() (error, bool) // on the work of an attempt before; nil: done
+	unrely func()
 }
 
 // stampSet has the stamps that a walk has seen.
@@ -61,6 +62,7 @@ func (t *Store) BringBackIf(wanted func(n layout.Name) bool) FileRestorer {
 
 // begin goes through all that is not a pointer.
 func (r *restorer) begin(wanted func(aside) bool) {
+	r.relyAgain()
 	r.stamps = stampSet{make(map[int64]struct{}), make(map[int64]struct{})}
 	r.walk(func(a aside) bool {
 		r.stamps.all[a.stamp] = struct{}{}
@@ -72,6 +74,11 @@ func (r *restorer) begin(wanted func(aside) bool) {
 		}
 		return false
 	})
+}
+
+// relyAgain begins to rely on the work of an attempt before.
+func (r *restorer) relyAgain() {
+	r.rely, r.unrely = iter.Pull(r.t.relyOnRemovals(layout.KindPointer, layout.KindRevision, layout.KindBlob, layout.KindTransaction))
 }
 
 // walk goes through the wanted ones among the files put aside.
@@ -91,6 +98,7 @@ func (r *restorer) walk(want func(aside) bool) {
 // Close implements [store.Restorer].
 func (r *restorer) Close() {
 	r.stop()
+	r.unrely()
 	if r.look != nil {
 		r.unlook()
 	}
@@ -98,11 +106,16 @@ func (r *restorer) Close() {
 
 // Step implements [store.Restorer].
 func (r *restorer) Step(limit int, begins func() error) (n store.Restored, err error) {
-	if !r.relied {
-		if err := r.t.relyOnRemovals(context.Background(), layout.KindPointer, layout.KindRevision, layout.KindBlob, layout.KindTransaction); err != nil {
+	if r.rely != nil {
+		err, on := r.rely()
+		if err != nil {
+			r.unrely()
+			r.relyAgain()
+		}
+		if on {
 			return n, err
 		}
-		r.relied = true
+		r.rely = nil
 	}
 	if r.look != nil {
 		if known, err := r.lookAtStamps(); !known || err != nil {

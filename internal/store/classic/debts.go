@@ -1,10 +1,10 @@
 package classic
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
 	"path"
 	"slices"
@@ -169,28 +169,31 @@ func (t *Store) relyOnRemoval(name string) {
 
 // relyOnRemovals is for names of some kinds that are not in A, and for files that are not put aside any
 // more: it is relyOnRemoval for each directory that has others of these. A directory with neither was
-// removed, and that is a change of the one above it.
-func (t *Store) relyOnRemovals(ctx context.Context, kinds ...layout.Kind) error {
-	if !t.doubtful() {
-		return nil
+// removed, and that is a change of the one above it. It yields nil now and then on its way, and an error last.
+func (t *Store) relyOnRemovals(kinds ...layout.Kind) iter.Seq[error] {
+	return func(yield func(error) bool) {
+		if !t.doubtful() {
+			return
+		}
+		looks := 0
+		for p, err := range vfs.Walk(t.fs, string(store.A)) {
+			if err != nil {
+				yield(err)
+				return
+			}
+			if looks++; looks%looksAtOnce == 0 && !yield(nil) {
+				return
+			}
+			below := p[len(store.A)+1:]
+			n, ok := t.o.Format.Parse(below)
+			if !ok {
+				n, _, ok = t.o.Format.ParseDeleted(below)
+			}
+			if ok && slices.Contains(kinds, n.Kind) {
+				t.relyOnRemoval(p)
+			}
+		}
 	}
-	for p, err := range vfs.Walk(t.fs, string(store.A)) {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-		below := p[len(store.A)+1:]
-		n, ok := t.o.Format.Parse(below)
-		if !ok {
-			n, _, ok = t.o.Format.ParseDeleted(below)
-		}
-		if ok && slices.Contains(kinds, n.Kind) {
-			t.relyOnRemoval(p)
-		}
-	}
-	return nil
 }
 
 // doubtful reports whether a process before this one may have left something that is not durable.

@@ -1,6 +1,7 @@
 package classic
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -71,9 +72,11 @@ func (t *Store) Objects(ctx context.Context) iter.Seq2[zodb.OID, error] {
 func (t *Store) Names(ctx context.Context, kinds ...layout.Kind) iter.Seq2[layout.Name, error] {
 	return func(yield func(layout.Name, error) bool) {
 		if slices.Contains(kinds, layout.KindTransaction) {
-			if err := t.relyOnRemovals(ctx, layout.KindTransaction); err != nil {
-				yield(layout.Name{}, err)
-				return
+			for err := range t.relyOnRemovals(layout.KindTransaction) {
+				if err = cmp.Or(err, ctx.Err()); err != nil {
+					yield(layout.Name{}, err)
+					return
+				}
 			}
 		}
 		for _, side := range sides() {
