@@ -172,6 +172,7 @@ func (o *importCommand) run(ctx context.Context, e *env) (err error) {
 	m := newMeter(e)
 	if o.follow {
 		f := newFollowing(o, e, m)
+		f.answer(s)
 		done, err := transfer.FollowFile(ctx, s, dir, name, transfer.FileOptions{Blobs: options.Blobs, Policy: options.Policy, Progress: m.show, Report: f.report})
 		if err = f.end(ctx, err); err == nil && r.Python2() {
 			err = rememberPython2(s)

@@ -41,6 +41,8 @@ type following struct {
 	said  followState
 	told  int64 // dangling references
 	now   transfer.Lag
+
+	standby standby // for status
 }
 
 func newFollowing(o *importCommand, e *env, m *meter) *following {
@@ -65,6 +67,7 @@ func (f *following) report(l transfer.Lag) {
 	quiet := f.now.Up && f.now.LastTID == l.LastTID
 	f.now = l
 	s := f.state(l)
+	f.standby.note(s)
 	f.show(s)
 	due := false
 	switch s.State {
@@ -135,8 +138,9 @@ func (s followState) text() string {
 // lost is told that the connection was lost.
 func (f *following) lost(err error, again time.Duration) {
 	s := f.state(f.now)
-	s.State = "lost"
-	f.say(s, fmt.Sprintf("%v; trying again in %s", err, human.Duration(again)))
+	s.State, s.Error = "lost", fmt.Sprintf("%v; trying again in %s", err, human.Duration(again))
+	f.standby.note(s)
+	f.say(s, s.Error)
 }
 
 // end is told how the following ended.

@@ -71,6 +71,9 @@ func (o *importCommand) serverOptions() (zeoclient.Options, error) {
 	}
 	z.ReadOnly = true // so a server that allows nothing else is good enough
 	z.Label = "dirstorage import"
+	if o.follow {
+		z.Label += " --follow"
+	}
 	return z, o.tls.apply(&z)
 }
 
@@ -116,6 +119,7 @@ func (o *importCommand) runServer(ctx context.Context, e *env, options transfer.
 
 func (o *importCommand) followServer(ctx context.Context, e *env, s *engine.Storage, z zeoclient.Options, m *meter, so transfer.ServerOptions) (transfer.Imported, error) {
 	f := newFollowing(o, e, m)
+	f.answer(s)
 	done, err := transfer.Follow(ctx, s, func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error) {
 		z.OnInvalidate = onInvalidate
 		return dialServer(ctx, z)

@@ -35,7 +35,7 @@ func newStatus(e *env) *cobra.Command {
 for each: also damage that a check, backup, pack or client met, until a later check
 is clean, and runs of these, of verify and of reclaim that failed or were killed. Then
 which program runs and since when, the clients, how far flush, backup and verification
-are behind, snapshot mode, and the space that is used, free, and going to be free. The
+are behind, and a copy behind the source that import --follow follows, snapshot mode, and the space that is used, free, and going to be free. The
 exit status is 0 if nothing is wrong, 3 if data are damaged or missing, and 6 if
 something else is wrong.
 
@@ -223,7 +223,9 @@ type homeStatus struct {
 	// Server is the server that serves it; nil: no server has it open. Activity is that of its clients.
 	Server   *serverState         `json:"server,omitempty"`
 	Activity *zeo.StorageActivity `json:"activity,omitempty"`
-	Backup   *backupState         `json:"backup,omitempty"`
+	// Follows is the source of a copy that import --follow keeps up; nil: none does.
+	Follows *standbyState `json:"follows,omitempty"`
+	Backup  *backupState  `json:"backup,omitempty"`
 	// Jobs are the records of check, backup, pack, reclaim and verify; those that are there.
 	Jobs []jobState `json:"jobs,omitempty"`
 	// Place are the faults of the mount and of the disk, as doctor finds them.
@@ -292,8 +294,11 @@ func (st *homeStatus) ask(ctx context.Context, running *control.Client) error {
 	}
 	var server serverState
 	serves, err := askServer(ctx, running, opServer, &server)
-	if err != nil || !serves {
+	switch {
+	case err != nil:
 		return err
+	case !serves:
+		return st.askStandby(ctx, running)
 	}
 	st.Server = &server
 	var a zeo.Activity

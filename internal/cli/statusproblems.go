@@ -80,6 +80,9 @@ func (st *homeStatus) findProblems(now time.Time, o problemLimits) {
 		st.backupProblems(now, o, add)
 		st.jobProblems(add)
 		st.serverProblems(now, add)
+		if st.Follows != nil {
+			st.Follows.problems(now, add)
+		}
 	}
 }
 

@@ -143,7 +143,15 @@ func TestEachProblemIsTold(t *testing.T) {
 		"certificate ended":       {func(st *homeStatus) { st.Server.Certificates[0].End = now }, "certificate_ended", severe, "server certificate z"},
 		"certificate ends":        {func(st *homeStatus) { st.Server.Certificates[0].Soon = now }, "certificate_ends", warning, "in 90 days"},
 		"many connections":        {func(st *homeStatus) { st.Server.MaxConnections = 2 }, "connections", warning, "2 connections of at most 2"},
-		"a long wait":             {func(st *homeStatus) { st.Activity.Clients[1].Transaction.StateSince = now.Add(-2 * time.Minute) }, "lock_wait", severe, `a:2 has been waiting for 2m.* object 0000000000000005, which zope1 \(a:1\) has`},
+		"source away": {func(st *homeStatus) {
+			st.Server, st.Activity = nil, nil
+			st.Follows = &standbyState{Source: "zeo://db:8100", Since: now.Add(-time.Hour), WasUp: true, followState: followState{State: "lost", Time: now, Error: "connection refused"}}
+		}, "follow_lost", warning, "no connection to zeo://db:8100 for 1h.*: connection refused"},
+		"a standby that does not keep up": {func(st *homeStatus) {
+			st.Server, st.Activity = nil, nil
+			st.Follows = &standbyState{Source: "zeo://db:8100", Since: now.Add(-time.Hour), WasUp: true, followState: followState{State: "behind", Time: now, LastTID: 1, BehindTransactions: 7000, BehindBytes: -1}}
+		}, "follow_behind", warning, "behind zeo://db:8100 for 1h.*: 7,000 transactions"},
+		"a long wait": {func(st *homeStatus) { st.Activity.Clients[1].Transaction.StateSince = now.Add(-2 * time.Minute) }, "lock_wait", severe, `a:2 has been waiting for 2m.* object 0000000000000005, which zope1 \(a:1\) has`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := well(now)

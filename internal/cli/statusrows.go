@@ -84,6 +84,9 @@ func (st *homeStatus) stateRows(rows *rowList, now time.Time) {
 		rows.add("state", "process %d holds misc/lock, and has no control socket", st.LockedBy)
 	case !st.Running:
 		rows.add("state", "not running, or without a control socket")
+	case st.Follows != nil:
+		rows.add("state", "running, pid %d: import --follow", st.PID)
+		st.Follows.rows(rows, now)
 	case s == nil:
 		rows.add("state", "running, pid %d; not a server", st.PID)
 	default:
