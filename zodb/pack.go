@@ -114,6 +114,6 @@ type UndeleteResult struct {
 	// Skipped files were not brought back, because there are others of that name.
 	Skipped int64 `json:"skipped"`
 	// NoBlob revisions were not brought back, because the files of their blobs are missing, as in a
-	// HOME that was restored from a backup. They are gone for good.
+	// HOME that was restored from a backup, or after a purge that was interrupted. They are gone for good.
 	NoBlob int64 `json:"no_blob"`
 }

@@ -24,8 +24,8 @@ type Packer interface {
 	Relink(links []Link) error
 	// BringBack begins to bring back the items removed with a stamp; 0: all that is put
 	// aside. An object of which something comes back gets a current revision, and a revision its blob
-	// and its transaction, whatever stamps these have; an object of which that is gone for good stays
-	// aside.
+	// and its transaction, whatever stamps these have; an object of which the current revision is gone for
+	// good stays aside, and so does a revision of which the blob is.
 	BringBack(stamp int64) Restorer
 	// BroughtBack yields all transactions that are there, in no order. The remains of a
 	// killed attempt to bring something back are durable with the next Relink.

@@ -14,13 +14,13 @@ import (
 // part of one that an interrupted undelete had brought back. A part of an object is not loaded, and stops the next
 // pack like one that has lost its pointer. So whatever comes back of an object has the rest of it that is needed
 // before it, of whichever packs: its pointer, the revision that this names, and the blob and the transaction of each
-// revision. An object of which the pointer or that revision is gone for good stays aside.
+// revision. An object of which the pointer or that revision is gone for good stays aside, and so does a revision without
+// its blob, and a blob without its revision: a purge that was interrupted has taken only a part.
 
 // companions brings back some files, durably, and before them all that they need.
 func (r *restorer) companions(batch []aside, n *store.Restored) error {
-	pointing := r.left != nil
 	var err error
-	if !r.alone && !(pointing && r.stamp == 0) { // then all is back that pointers name
+	if !r.alone {
 		if batch, err = r.complete(batch, n); err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (r *restorer) complete(batch []aside, n *store.Restored) (can []aside, err 
 		if _, known := objects[oid]; known || a.name.Kind == layout.KindTransaction {
 			continue
 		}
-		if objects[oid], err = r.comes(a); err != nil {
+		if objects[oid], err = r.inA(layout.Pointer(oid)); err != nil {
 			return nil, err
 		}
 		if !objects[oid] {
@@ -97,16 +97,18 @@ func (r *restorer) complete(batch []aside, n *store.Restored) (can []aside, err 
 	if err := r.objects(missing, objects, n); err != nil {
 		return nil, err
 	}
+	lost := int64(0)
 	for _, a := range batch {
-		if a.name.Kind == layout.KindTransaction || objects[a.name.OID] {
+		comes, err := r.comes(a, objects, &lost)
+		if err != nil {
+			return nil, err
+		}
+		if comes {
 			can = append(can, a)
 		}
 	}
-	if r.stamp == 0 {
-		return can, nil // all comes
-	}
 	for _, a := range can {
-		if a.name.Kind != layout.KindRevision {
+		if a.name.Kind != layout.KindRevision || r.stamp == 0 { // then all comes
 			continue
 		}
 		for _, with := range []layout.Name{layout.Blob(a.name.OID, a.name.TID), layout.Transaction(a.name.TID)} {
@@ -120,21 +122,60 @@ func (r *restorer) complete(batch []aside, n *store.Restored) (can []aside, err 
 			}
 		}
 	}
+	n.NoBlob += lost
 	return can, nil
 }
 
-// comes reports whether the pointer is there of the object of a file, or comes later with all of the stamp.
-func (r *restorer) comes(a aside) (bool, error) {
-	pointer := layout.Pointer(a.name.OID)
-	there, err := r.inA(pointer)
-	if there || err != nil || r.stamp == 0 || a.name.Kind == layout.KindPointer {
+// comes reports whether a file can come back: it is of an object that does, with its blob or its revision. It counts
+// the revisions of which the blob is lost.
+func (r *restorer) comes(a aside, objects map[zodb.OID]bool, lost *int64) (bool, error) {
+	switch a.name.Kind {
+	case layout.KindTransaction:
+		return true, nil
+	case layout.KindRevision:
+		whole, err := r.whole(a)
+		if !whole && err == nil {
+			*lost++
+		}
+		return whole && objects[a.name.OID], err
+	case layout.KindBlob:
+		there, err := r.canBe(layout.Revision(a.name.OID, a.name.TID))
+		return there && objects[a.name.OID], err
+	}
+	return objects[a.name.OID], nil
+}
+
+// whole reports of a revision that was put aside whether its blob is there, if it has one. A purge that was interrupted,
+// or a power cut, may have left one without the other.
+func (r *restorer) whole(a aside) (bool, error) {
+	head, size, err := readHead(r.t.fs, a.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil // it came back with something else
+	}
+	if err != nil {
+		return false, err
+	}
+	o, _, err := record.ParseObjectHeader(head, size, r.t.fs.Path(a.path))
+	if err != nil || !o.HasBlob() {
+		return true, nil // a read of it reports the error
+	}
+	return r.canBe(layout.Blob(a.name.OID, a.name.TID))
+}
+
+// canBe reports whether A has a file of a name, or can have it again.
+func (r *restorer) canBe(n layout.Name) (bool, error) {
+	if there, err := r.inA(n); there || err != nil {
 		return there, err
 	}
-	return r.there(r.t.Deleted(pointer, r.stamp))
+	_, found, err := r.newestAside(n, false)
+	if !found && err == nil {
+		_, found, err = r.newestAside(n, true)
+	}
+	return found, err
 }
 
 // objects brings back the pointers of some objects, the newest of several, with the revisions that they name. It notes
-// those that it could.
+// those that it could. Pointers that come later with all of the stamp are left to that.
 func (r *restorer) objects(oids []zodb.OID, back map[zodb.OID]bool, n *store.Restored) error {
 	var before, revisions, pointers []aside
 	for _, oid := range oids {
@@ -145,43 +186,36 @@ func (r *restorer) objects(oids []zodb.OID, back map[zodb.OID]bool, n *store.Res
 			}
 			continue
 		}
-		if r.stamp == 0 {
-			back[oid] = true // it comes later
-			continue
-		}
-		b, err := r.t.fs.ReadFile(pointer.path)
+		current, revision, can, err := r.current(pointer)
 		if err != nil {
 			return err
 		}
-		tid, err := record.ParsePointer(b, r.t.fs.Path(pointer.path), oid)
-		if err == nil { // else a read of it reports the error
-			revision := layout.Revision(oid, tid)
-			there, err := r.inA(revision)
+		if !can {
+			continue
+		}
+		back[oid] = true
+		if later, err := r.pointsLater(oid); later || err != nil {
 			if err != nil {
 				return err
 			}
-			if !there {
-				a, found, err := r.newestAside(revision, true)
-				if err != nil {
-					return err
-				}
-				if !found {
-					continue
-				}
-				revisions = append(revisions, a)
+			continue
+		}
+		pointers = append(pointers, pointer)
+		if current == 0 {
+			continue
+		}
+		if revision.path != "" {
+			revisions = append(revisions, revision)
+		}
+		for _, with := range []layout.Name{layout.Blob(oid, current), layout.Transaction(current)} {
+			a, found, err := r.newestAside(with, true)
+			if err != nil {
+				return err
 			}
-			for _, with := range []layout.Name{layout.Blob(oid, tid), layout.Transaction(tid)} {
-				a, found, err := r.newestAside(with, true)
-				if err != nil {
-					return err
-				}
-				if found {
-					before = append(before, a)
-				}
+			if found {
+				before = append(before, a)
 			}
 		}
-		back[oid] = true
-		pointers = append(pointers, pointer)
 	}
 	for _, list := range [][]aside{before, revisions, pointers} { // each durably before what needs it
 		if err := r.put(list, n); err != nil {
@@ -189,6 +223,37 @@ func (r *restorer) objects(oids []zodb.OID, back map[zodb.OID]bool, n *store.Res
 		}
 	}
 	return nil
+}
+
+// current returns the revision that a pointer names, and where it was put aside if it is not in A. can: it is there, or
+// can come back. tid 0: the pointer is damaged, and a read of it reports the error.
+func (r *restorer) current(pointer aside) (tid zodb.TID, revision aside, can bool, err error) {
+	b, err := r.t.fs.ReadFile(pointer.path)
+	if err != nil {
+		return 0, revision, false, err
+	}
+	tid, err = record.ParsePointer(b, r.t.fs.Path(pointer.path), pointer.name.OID)
+	if err != nil {
+		return 0, revision, true, nil
+	}
+	name := layout.Revision(pointer.name.OID, tid)
+	if there, err := r.inA(name); there || err != nil {
+		return tid, revision, there, err
+	}
+	revision, found, err := r.newestAside(name, true)
+	if !found || err != nil {
+		return tid, revision, false, err
+	}
+	can, err = r.whole(revision)
+	return tid, revision, can, err
+}
+
+// pointsLater reports whether the pointer of an object comes back later with all of the stamp.
+func (r *restorer) pointsLater(oid zodb.OID) (bool, error) {
+	if r.left != nil || r.stamp == 0 {
+		return r.left == nil, nil
+	}
+	return r.there(r.t.Deleted(layout.Pointer(oid), r.stamp))
 }
 
 // ofOurs reports of a blob that another pack has put aside whether its revision comes back, or is back without it: where

@@ -45,7 +45,7 @@ func Check(t testing.TB, s store.Store, all []store.Transaction) {
 // Full, and a file system with the directories journal and misc from which it takes blobs.
 func Conformance(t *testing.T, open func(t *testing.T) (store.Store, vfs.FS)) {
 	for name, test := range map[string]func(t *testing.T, s store.Store, f vfs.FS){
-		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "packs": several, "one of several packs": oneOfSeveral, "blobs": blobs, "sums": sums,
+		"reading": reading, "listing": listing, "snapshot": snapshot, "pack": packs, "packs": several, "one of several packs": oneOfSeveral, "a part of a purge": partOfPurge, "blobs": blobs, "sums": sums,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := open(t)

@@ -192,3 +192,27 @@ func whole(s store.Store, last zodb.TID, blobs map[layout.Name][]byte) error {
 	}
 	return nil
 }
+
+// wholeObjects wants each revision that is there to have its blob, and its object to have a current revision.
+func wholeObjects(s store.Store, full contents) error {
+	for n := range full.text {
+		if n.Kind != layout.KindRevision || hasNot(s, n) == nil {
+			continue
+		}
+		if _, err := s.Load(n.OID); err != nil {
+			return fmt.Errorf("%s is there, and its object cannot be loaded: %w", n, err)
+		}
+		blob := layout.Blob(n.OID, n.TID)
+		if want, ok := full.text[blob]; ok {
+			if err := has(s, blob, want); err != nil {
+				return err
+			}
+		}
+	}
+	for oid := range full.current {
+		if _, err := s.Load(oid); err != nil && !errors.Is(err, zodb.ErrNotFound) {
+			return fmt.Errorf("object %s: %w", oid, err)
+		}
+	}
+	return nil
+}

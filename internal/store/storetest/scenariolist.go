@@ -138,9 +138,17 @@ func (x *fixture) stepOfPurge() scenario {
 			_, _, err := p.Step(2)
 			return err
 		},
-		always: func(s store.Store) error { return x.afterBoth.all(s, true) },
+		// What it has left can be brought back at every moment.
+		always: func(s store.Store) error {
+			err := x.afterBoth.all(s, true)
+			if err == nil {
+				_, err = bringBack(s, 0, 3)
+			}
+			return errors.Join(err, x.afterBoth.all(s, true), wholeObjects(s, x.full))
+		},
 		end: func(s store.Store) error {
 			_, err := bringBack(s, firstStamp, 3)
+			err = errors.Join(err, wholeObjects(s, x.full))
 			back := 0 // of the first pack; with it may come a part of the second
 			for n := range x.goneFirst {
 				if _, err := get(s, n); err == nil {
