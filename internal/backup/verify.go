@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"time"
 
 	"github.com/dirstorage/dirstorage/internal/archive"
+	"github.com/dirstorage/dirstorage/internal/vfs"
 )
 
 // Level says how much [Verify] looks at.
@@ -58,7 +60,7 @@ type VerifyOptions struct {
 	Level   Level
 	Percent float64 // of the bytes of each archive, for LevelSample; parts of it are read whole
 	Seed    uint64  // of the choice of the sample
-	// Trial makes a trial restore, for LevelRestore.
+	// Trial makes a trial restore, for LevelRestore. Its error is about the backup, or an *UntriedError.
 	Trial func(context.Context, *Plan) error
 	Now   func() time.Time
 	// Progress, if not nil, is told the bytes of archives that were read.
@@ -122,12 +124,15 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 				continue
 			}
 		}
+		if unjudged(err) {
+			return out, err
+		}
 		if err == nil && known != nil { // nothing new: the record stays
 			out = append(out, Outcome{Name: m.Name, Error: known, Bytes: p.bytes - before})
 			continue
 		}
 		out = append(out, Outcome{Name: m.Name, Error: err, Bytes: p.bytes - before})
-		if m.original {
+		if m.original || errors.Is(err, fs.ErrPermission) { // another user may find it good
 			continue
 		}
 		if n := r.note(m, o, err); !r.record(ctx, n, o.Warn) {
@@ -135,6 +140,20 @@ func (r *Repository) Verify(ctx context.Context, list []*Manifest, o VerifyOptio
 		}
 	}
 	return out, nil
+}
+
+// UntriedError is for a Trial that says nothing about the backup, such as for want of room. It matches Err.
+type UntriedError struct{ Err error }
+
+func (e *UntriedError) Error() string { return "no restore could be tried: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UntriedError) Unwrap() error { return e.Err }
+
+// unjudged reports whether an error ends a verification, because it says nothing about the backup.
+func unjudged(err error) bool {
+	_, untried := errors.AsType[*UntriedError](err)
+	return untried || vfs.Passes(err)
 }
 
 // bad is the error of a backup m that needs b, which was found bad.

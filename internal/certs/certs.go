@@ -105,8 +105,11 @@ func (s *Server) configOf(c net.Conn) *tls.Config {
 func (s *Server) Reload() error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
-	pair, err := KeyPair(s.files.Certificate, s.files.Key, s.files.KeyPassword)
-	if err != nil {
+	pair, ofKey, err := keyPair(s.files.Certificate, s.files.Key, s.files.KeyPassword)
+	switch {
+	case ofKey && s.files.Key != "":
+		return fmt.Errorf("tls-key: %w", err)
+	case err != nil:
 		return fmt.Errorf("tls-certificate: %w", err)
 	}
 	if s.files.Authenticate == "" {
@@ -142,24 +145,31 @@ func (s *Server) Reload() error {
 // key, which is in the same file if key is empty. A key in the old encrypted form
 // of PEM (Proc-Type: 4,ENCRYPTED) is decrypted with password.
 func KeyPair(certificate, key, password string) (tls.Certificate, error) {
+	pair, _, err := keyPair(certificate, key, password)
+	return pair, err
+}
+
+// keyPair also tells whether an error is about the key.
+func keyPair(certificate, key, password string) (pair tls.Certificate, ofKey bool, err error) {
 	cert, err := vfs.ReadFile(certificate)
 	if err != nil {
-		return tls.Certificate{}, err
+		return pair, false, err
 	}
-	secret := cert
+	secret, both := cert, certificate
 	if key == "" {
 		key = certificate
 	} else if secret, err = vfs.ReadFile(key); err != nil {
-		return tls.Certificate{}, err
+		return pair, true, err
+	} else {
+		both += " with the key of " + key
 	}
 	if secret, err = decrypted(key, secret, password); err != nil {
-		return tls.Certificate{}, err
+		return pair, true, err
 	}
-	pair, err := tls.X509KeyPair(cert, secret)
-	if err != nil {
-		return pair, fmt.Errorf("%s: %w", certificate, err)
+	if pair, err = tls.X509KeyPair(cert, secret); err != nil {
+		return pair, false, fmt.Errorf("%s: %w", both, err)
 	}
-	return pair, nil
+	return pair, false, nil
 }
 
 // decrypted returns the first key of a PEM file, not encrypted. If there is none, the

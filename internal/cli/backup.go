@@ -170,7 +170,11 @@ func (o *backupCommand) options(e *env) (backup.Options, error) {
 		}
 	}
 	b.Snapshot = e.snapshotOptions(o.home)
-	b.Snapshot.Conf = o.conf
+	if b.Snapshot.Conf = o.conf; o.conf != "" {
+		if _, err := vfs.ReadFile(o.conf); err != nil { // before REPO is made
+			return b, err
+		}
+	}
 	if o.join {
 		b.Snapshot.Join = snapshot.Any
 	}

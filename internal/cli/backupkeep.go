@@ -160,9 +160,16 @@ func (o *verifyCommand) verify(ctx context.Context, e *env, r *backup.Repository
 func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository, p *backup.Plan) (err error) {
 	dir, remove, err := e.tempDir(o.tmp, "dirstorage-verify-")
 	if err != nil {
-		return err
+		return &backup.UntriedError{Err: err}
 	}
-	defer func() { err = errors.Join(err, remove()) }()
+	defer func() {
+		if below := dir + string(filepath.Separator); err != nil && !tellsDamage(err) && (vfs.SaysFull(err) || strings.HasPrefix(pathIn(err), below)) {
+			err = &backup.UntriedError{Err: hint(err, "no backup is called bad for this; give another directory with --tmp, on a disk with room for a whole HOME, and run it again")}
+		}
+		if rerr := remove(); rerr != nil {
+			err = errors.Join(err, &backup.UntriedError{Err: rerr})
+		}
+	}()
 	parent, err := vfs.OS(dir)
 	if err != nil {
 		return err
@@ -180,13 +187,15 @@ func (o *verifyCommand) trial(ctx context.Context, e *env, r *backup.Repository,
 }
 
 func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptions, outcomes []backup.Outcome) error {
-	bad, way := 0, "make a full backup now; keep the others, parts of them may be needed; backup prune removes a bad one with its chain, and one without a usable manifest is moved away by hand"
-	lines := []verifiedBackup{}
+	bad, unread := 0, 0
 	isBad := func(err error) {
-		if bad++; errors.Is(err, fs.ErrPermission) {
-			way = "run it as the user to whom the backups belong (sudo -u USER dirstorage …)"
+		if errors.Is(err, fs.ErrPermission) {
+			unread++
+		} else {
+			bad++
 		}
 	}
+	lines := []verifiedBackup{}
 	for _, x := range outcomes {
 		l := verifiedBackup{Outcome: x, OK: x.Error == nil}
 		if x.Error != nil {
@@ -198,7 +207,7 @@ func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptio
 	if len(o.names) == 0 {
 		for _, name := range slices.Sorted(maps.Keys(r.Damaged)) {
 			err := r.Damaged[name]
-			lines = append(lines, verifiedBackup{Outcome: backup.Outcome{Name: name}, Error: "its manifest can't be used: " + err.Error()})
+			lines = append(lines, verifiedBackup{Outcome: backup.Outcome{Name: name, Error: err}, Error: "its manifest can't be used: " + err.Error()})
 			isBad(err)
 		}
 	}
@@ -208,15 +217,22 @@ func (o *verifyCommand) print(e *env, r *backup.Repository, v backup.VerifyOptio
 		}
 	} else {
 		for _, l := range lines {
-			if !l.OK {
+			if !l.OK && errors.Is(l.Outcome.Error, fs.ErrPermission) {
+				fmt.Fprintf(e.Stdout, "%s cannot be verified: %s\n", l.Name, l.Error)
+			} else if !l.OK {
 				fmt.Fprintf(e.Stdout, "%s is not good: %s\n", l.Name, l.Error)
 			} else if _, err := fmt.Fprintf(e.Stdout, "%s is good (%s, %s of data read)\n", l.Name, v.Level, human.Bytes(l.Bytes)); err != nil {
 				return err
 			}
 		}
 	}
-	if bad > 0 {
-		return &status{code: exitDamage, err: hint(fmt.Errorf("not good: %d of %s", bad, human.Number(int64(len(lines)), "backup")), "%s", way)}
+	of := human.Number(int64(len(lines)), "backup")
+	switch {
+	case bad > 0:
+		return &status{code: exitDamage, err: hint(fmt.Errorf("not good: %d of %s", bad, of),
+			"make a full backup now; keep the others, parts of them may be needed; backup prune removes a bad one with its chain, and one without a usable manifest is moved away by hand")}
+	case unread > 0:
+		return hint(fmt.Errorf("this user may not read %d of %s", unread, of), "%s", noRight(given{as: "REPO"}, o.repo))
 	}
 	return nil
 }

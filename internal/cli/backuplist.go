@@ -1,8 +1,9 @@
 package cli
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -45,17 +46,21 @@ can't be restored, and 1 if a newer release has to read it.`,
 			if err != nil {
 				return err
 			}
-			return listBackups(c.Context(), e, r, asJSON)
+			return listBackups(e, r, args[0], asJSON)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) error {
-	bad := false
+func listBackups(e *env, r *backup.Repository, repo string, asJSON bool) error {
+	bad, unread := false, 0
 	for _, err := range r.Damaged {
-		bad = bad || !backup.IsNewer(err)
+		if errors.Is(err, fs.ErrPermission) {
+			unread++
+		} else {
+			bad = bad || !backup.IsNewer(err)
+		}
 	}
 	storages := []listedStorage{}
 	for _, identity := range r.Identities() {
@@ -71,7 +76,7 @@ func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) e
 			}
 			if err != nil {
 				l.Problem = err.Error()
-				bad = bad || !backup.IsNewer(err)
+				bad = bad || !backup.IsNewer(err) && !errors.Is(err, fs.ErrPermission)
 			}
 			if v, ok := r.Verified[m.Name]; ok {
 				l.Verified = &v
@@ -95,6 +100,8 @@ func listBackups(_ context.Context, e *env, r *backup.Repository, asJSON bool) e
 		return err
 	case bad:
 		return &status{code: exitDamage}
+	case unread > 0:
+		return hint(fmt.Errorf("the list is not complete: this user may not read the manifest of %s", human.Number(int64(unread), "backup")), "%s", noRight(given{as: "REPO"}, repo))
 	}
 	if err := r.Newer(); err != nil {
 		return fmt.Errorf("the list is not complete: %w", err)
@@ -120,7 +127,7 @@ func objectsText(m *backup.Manifest) string {
 
 func printBackups(e *env, r *backup.Repository, storages []listedStorage) error {
 	w := e.printer()
-	if len(r.Backups) == 0 {
+	if isEmpty(r) {
 		w.printf("no backups\n")
 	}
 	for _, s := range storages {

@@ -30,7 +30,10 @@ func TestBackupsOfAnotherUser(t *testing.T) {
 	}{
 		{exitFailed, []string{"no backup in ", "permission denied", "run it as the user"}, []string{"restore", in("repo"), in("new")}},
 		{exitFailed, []string{"no backup in ", "permission denied", "run it as the user"}, []string{"restore", "--to", "2026-01-01", in("repo"), in("new")}},
-		{exitDamage, []string{"not good: 1 of 1 backup", "run it as the user to whom the backups belong"}, []string{"backup", "verify", in("repo")}},
+		{exitFailed, []string{"-full cannot be verified: ", "may not read 1 of 1 backup\n", "run it as the user to whom the backups belong"}, []string{"backup", "verify", in("repo")}},
+		{exitFailed, []string{"the list is not complete: this user may not read the manifest of 1 backup\n", "run it as the user to whom the backups belong"}, []string{"backup", "list", in("repo")}},
+		{exitFailed, []string{"permission denied", "no right to the backups"}, []string{"backup", "prune", "--keep-chains", "1", in("repo")}},
+		{exitFailed, []string{"permission denied", "no right to the backups"}, []string{"backup", "merge", in("repo")}},
 	} {
 		cmd := exec.Command(self, c.args...)
 		cmd.Env, cmd.SysProcAttr = append(os.Environ(), asProgram+"=1"), as
@@ -46,7 +49,39 @@ func TestBackupsOfAnotherUser(t *testing.T) {
 				t.Errorf("%q does not say %q: %s", c.args, s, out)
 			}
 		}
+		if strings.Contains(string(out), "no backups") || strings.Contains(string(out), "not good") || strings.Contains(string(out), "to whom the storage belongs") {
+			t.Errorf("%q: %s", c.args, out)
+		}
 	}
+	if err := os.Chmod(in("repo"), 0o700); err != nil { // names cannot be seen either
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"backup", "list", in("repo")}, {"backup", "verify", in("repo")}, {"backup", "prune", "--keep-chains", "1", in("repo")}, {"backup", "merge", in("repo")}, {"restore", in("repo"), in("new")}} {
+		cmd := exec.CommandContext(t.Context(), self, args...)
+		cmd.Env, cmd.SysProcAttr = append(os.Environ(), asProgram+"=1"), as
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitFailed || strings.Contains(string(out), "no backups") || !strings.Contains(string(out), "no right to the backups") {
+			t.Errorf("%q: %v\n%s", args, cmd.ProcessState, out)
+		}
+	}
+}
+
+// TestATrialThatFailsForItsPlaceSaysNothingOfBackups: they are not recorded as bad, so that the next backup builds
+// upon them.
+func TestATrialThatFailsForItsPlaceSaysNothingOfBackups(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	home, repo := filepath.Join(dir, "home"), filepath.Join(dir, "repo")
+	want(t, exitOK, "imported", "import", hometest.FileStorage(t, "undo.fs"), home)
+	want(t, exitOK, "full backup", "backup", "full", home, repo)
+	code, stdout, stderr := command(t.Context(), "backup", "verify", "--restore", "--tmp", filepath.Join(dir, "missing"), repo)
+	if text := stderr.String(); code != exitFailed || stdout.String() != "" || !strings.Contains(text, "no restore could be tried: ") || !strings.Contains(text, "hint: look whether --tmp is right") {
+		t.Errorf("status %d, %s%s", code, stdout, text)
+	}
+	if noted, err := filepath.Glob(filepath.Join(repo, "*.verified.json")); err != nil || len(noted) > 0 {
+		t.Errorf("%q, %v", noted, err)
+	}
+	want(t, exitOK, "nothing has changed since", "backup", "run", home, repo)
 }
 
 // TestControlSocketOfAnotherUser: who may not connect to a running storage is told to do it as its user, not

@@ -83,11 +83,17 @@ var withoutHome = map[string]string{
 func TestEachCommandIsInATable(t *testing.T) {
 	t.Parallel()
 	e, _, _ := testEnv()
-	for name := range leaves(e) {
+	for name, c := range leaves(e) {
 		_, with := withHome[name]
-		_, without := withoutHome[name]
+		why, without := withoutHome[name]
 		if with == without {
 			t.Errorf("%s: in withHome: %t, in withoutHome: %t", name, with, without)
+		}
+		takes := slices.ContainsFunc(argumentForms(c), func(f argumentForm) bool {
+			return slices.ContainsFunc(f, func(p positional) bool { return p.variable == homeVariable })
+		})
+		if takes && without && !slices.Contains([]string{"HOME is made", "looks at no storage", "any directory will do"}, why) {
+			t.Errorf("%s takes HOME, and is in withoutHome", name)
 		}
 	}
 }
@@ -129,8 +135,8 @@ func TestNoStorageHasOneStatus(t *testing.T) {
 				if got := run(t.Context(), e, call(args, dir, filepath.Join(dir, place))); got != exitNoStorage {
 					t.Errorf("status %d, want %d", got, exitNoStorage)
 				}
-				if text := stderr.String(); !strings.Contains(text, "not a DirectoryStorage: ") || !strings.Contains(text, want) || stdout.Len() > 0 {
-					t.Errorf("says %q and %q, want %q", text, stdout, want)
+				if text := stderr.String(); !strings.Contains(text, "not a DirectoryStorage: ") || !strings.Contains(text, want) || !strings.Contains(text, "\nhint: ") || stdout.Len() > 0 {
+					t.Errorf("says %q and %q, want %q and a hint", text, stdout, want)
 				}
 				for _, made := range []string{"repo", "new", "nowhere", "empty/misc"} {
 					if _, err := os.Lstat(filepath.Join(dir, made)); err == nil {

@@ -178,10 +178,7 @@ func (o *estimateCommand) openFile(options *estimate.Options) (*transfer.Source,
 	}
 	var blobs vfs.FS
 	if o.blobs != "" {
-		if blobs, err = vfs.OS(o.blobs); err == nil {
-			err = vfs.WantDir(blobs)
-		}
-		if err != nil {
+		if blobs, err = openBlobs(o.blobs); err != nil {
 			return nil, nil, errors.Join(err, r.Close())
 		}
 	}

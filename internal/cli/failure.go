@@ -199,6 +199,7 @@ func advice(c *cobra.Command, err error) string {
 		return fmt.Sprintf("this is dirstorage %s, and nothing was changed; install the release that wrote it, or a later one; docs/upgrade.md has the way back to an older one", buildInfo().Version)
 	}
 	_, isPath := errors.AsType[*fs.PathError](err)
+	named := pathAdvice(c, err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return c.Annotations[ifInterrupted]
@@ -219,11 +220,13 @@ func advice(c *cobra.Command, err error) string {
 		return forbiddenToServer(pathIn(err))
 	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)) && vfs.IsMine(pathIn(err)):
 		return fmt.Sprintf("it belongs to the user that runs this, whom its mode or that of a directory above it keeps out: see ls -ld %s, and chmod u+rwX the path that is not right", shellWord(pathIn(err)))
+	case named != "":
+		return named
 	case errors.Is(err, fs.ErrPermission) && (isPath || errors.Is(err, control.ErrConnect)):
 		return "run it as the user to whom the storage belongs, the one that serves it (sudo -u USER dirstorage …)"
 	}
-	if home, ok := errors.AsType[*settings.NotAHomeError](err); ok && home.Reason != settings.NoSuchDir && strings.Contains(c.Use, "HOME") {
-		return "the form is " + c.UseLine()
+	if home, ok := errors.AsType[*settings.NotAHomeError](err); ok {
+		return homeAdvice(c, home)
 	}
 	if _, ok := errors.AsType[*vfs.MissingDirError](err); ok {
 		return "make it first (mkdir -p), or look whether the name is right"

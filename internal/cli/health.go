@@ -8,7 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,7 +59,7 @@ http-tls is set, and then any certificate is taken; without ADDRESS,
 
 // askHealth asks one probe and prints its answer.
 func (e *env) askHealth(ctx context.Context, address, path string) error {
-	scheme := "http"
+	scheme, given := "http", address
 	if rest, ok := strings.CutPrefix(address, "https://"); ok {
 		scheme, address = "https", rest
 	}
@@ -65,8 +67,11 @@ func (e *env) askHealth(ctx context.Context, address, path string) error {
 		address = ":" + address
 	}
 	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
 	if err != nil {
-		return usage("%q: want host:port or a port", address)
+		return noAddress(given)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
@@ -84,7 +89,7 @@ func (e *env) askHealth(ctx context.Context, address, path string) error {
 	}}
 	answer, err := client.Do(request)
 	if err != nil {
-		return err
+		return healthAdvice(ctx, scheme, err)
 	}
 	const most = 64 << 10
 	text, err := io.ReadAll(io.LimitReader(answer.Body, most))
@@ -97,4 +102,34 @@ func (e *env) askHealth(ctx context.Context, address, path string) error {
 	}
 	_, err = fmt.Fprintln(e.Stdout, said)
 	return err
+}
+
+// noAddress is the error about an argument that is no address.
+func noAddress(given string) error {
+	err := usage("%q: want host:port or a port", given)
+	if exists(given) {
+		return hint(err, "health asks a server by the address of its setting http-listen; dirstorage status %s looks at a storage", shellWord(given))
+	}
+	return hint(err, "give the address of the setting http-listen of the server, such as 127.0.0.1:9818")
+}
+
+// healthAdvice adds to the error of a probe its probable cause.
+func healthAdvice(ctx context.Context, scheme string, err error) error {
+	_, notTLS := errors.AsType[tls.RecordHeaderError](err)
+	_, noHost := errors.AsType[*net.DNSError](err)
+	switch {
+	case context.Cause(ctx) != nil && !errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return hint(err, "the server did not answer within %s: look at its log, and whether the machine is busy", healthLimit)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return hint(err, "nothing listens there: look whether the server runs, and whether its setting http-listen has this address; clients have another port")
+	case noHost:
+		return hint(err, "look whether the name of the host is right")
+	case notTLS, strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return hint(err, "the server speaks no TLS there: leave out https://")
+	case scheme == "http" && errors.Is(err, io.EOF):
+		return hint(err, "it is perhaps not the HTTP listener: clients have another port; with http-tls the address begins with https://")
+	}
+	return hint(err, "look whether the server runs, and whether the address is that of its setting http-listen")
 }

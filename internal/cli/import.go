@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/spf13/cobra"
@@ -114,8 +115,23 @@ func (o *importCommand) options() (transfer.ImportOptions, error) {
 		return t, nil
 	}
 	var err error
-	t.Blobs, err = vfs.OS(o.blobs)
+	t.Blobs, err = openBlobs(o.blobs)
 	return t, err
+}
+
+// openBlobs opens the blob directory of a Data.fs.
+func openBlobs(name string) (vfs.FS, error) {
+	dir, err := vfs.OS(name)
+	if err == nil {
+		err = vfs.WantDir(dir)
+	}
+	if _, missing := errors.AsType[*vfs.MissingDirError](err); missing {
+		err = hint(err, "look whether --blobs is right: it is the blobstorage that stands beside the filestorage of the site, var/blobstorage with Plone")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--blobs: %w", err)
+	}
+	return dir, nil
 }
 
 func (o *importCommand) run(ctx context.Context, e *env) (err error) {

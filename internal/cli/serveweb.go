@@ -57,7 +57,7 @@ func readToken(name string) (string, error) {
 	}
 	info, err := dir.Stat(base)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("web-token-file: %w", err)
 	}
 	const others = 0o077
 	if mode := info.Mode.Perm(); mode&others != 0 {
@@ -65,7 +65,7 @@ func readToken(name string) (string, error) {
 	}
 	b, err := dir.ReadFile(base)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("web-token-file: %w", err)
 	}
 	first, _, _ := strings.Cut(string(b), "\n")
 	if first = strings.TrimSpace(first); len(first) < minToken {
