@@ -255,6 +255,9 @@ func (o *importCommand) sourceError(err error) error {
 
 // damagedSource reports whether an error tells of damage of the file, and not of HOME.
 func (o *importCommand) damagedSource(err error) bool {
+	if errors.Is(err, transfer.ErrDamagedRecord) {
+		return true
+	}
 	damage, ok := errors.AsType[*zodb.CorruptError](err)
 	if !ok {
 		e, ok := errors.AsType[*zeoclient.ServerError](err)

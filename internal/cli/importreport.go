@@ -20,6 +20,8 @@ func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err err
 		return hint(err, "import into a new HOME")
 	case errors.Is(err, transfer.ErrOrder):
 		return hint(err, "--renumber gives such transactions the next tids after the one before; run it again, it goes on where it stopped")
+	case errors.Is(err, transfer.ErrIncomplete):
+		return &status{code: exitDamage, err: hint(err, "%s", incompleteAdvice)}
 	case o.damagedSource(err):
 		if !o.salvage {
 			err = hint(err, "the transactions before it were imported; --salvage goes on with the sound ones behind it")
@@ -38,6 +40,10 @@ func (o *importCommand) report(e *env, m *meter, done transfer.Imported, err err
 		human.Duration(spent), human.Rate(done.Records, spent), formatLast(done.LastTID))
 	return errors.Join(err, o.damage(done))
 }
+
+// incompleteAdvice is that on a server that does not list all that it has.
+const incompleteAdvice = "Python's server lists the records of a transaction up to a damaged header, and its log alone says so (“data record exceeds transaction record”): " +
+	"import its Data.fs itself into a new HOME, which names the damage; a backup of the file, or fsrecover, is the way to a sound one; --salvage takes this copy as it is"
 
 // farFuture is how much later than now a transaction may be before that is worth a word.
 const farFuture = 24 * time.Hour
@@ -65,6 +71,12 @@ func (o *importCommand) warn(e *env, done transfer.Imported) {
 			formatLast(done.LastTID), human.Duration(ahead))
 	}
 	warnDangling(e, done)
+	for _, d := range done.DifferingList {
+		fmt.Fprintf(e.Stderr, "damage: %s\n", d)
+	}
+	if more := done.Differing - int64(len(done.DifferingList)); more > 0 {
+		fmt.Fprintf(e.Stderr, "damage: and %s more\n", human.Number(more, "object"))
+	}
 	for _, p := range done.Skipped {
 		verb, what := "left out", fmt.Sprintf("object %s of transaction %s", p.OID, p.TID)
 		switch {
@@ -97,8 +109,11 @@ func warnDangling(e *env, done transfer.Imported) {
 
 // damage is the error of an import that passed something over.
 func (o *importCommand) damage(done transfer.Imported) error {
-	if done.Damaged == 0 {
+	switch {
+	case done.Damaged == 0 && done.Differing == 0:
 		return nil
+	case done.Damaged == 0:
+		return &status{code: exitDamage, err: hint(fmt.Errorf("%s: %w: of %s; see the list", o.source, transfer.ErrIncomplete, human.Number(done.Differing, "object")), "%s", incompleteAdvice)}
 	}
 	return &status{code: exitDamage, err: fmt.Errorf("damaged parts of %s: %s; see the list of omissions", o.source, human.Count(done.Damaged))}
 }

@@ -82,7 +82,7 @@ func (f *findings) transaction(txn *transfer.SourceTxn) {
 // unreadable notes a record that cannot be read, and reports whether the source goes on behind it.
 func (f *findings) unreadable(err error) bool {
 	_, server := errors.AsType[*zeoclient.ServerError](err)
-	if !server && !errors.Is(err, zodb.ErrCorrupt) && !errors.Is(err, zodb.ErrNotFound) {
+	if !server && !errors.Is(err, zodb.ErrCorrupt) && !errors.Is(err, zodb.ErrNotFound) && !errors.Is(err, transfer.ErrDamagedRecord) {
 		return false
 	}
 	f.damaged++

@@ -48,7 +48,8 @@ func (l Lag) Behind() time.Duration {
 // server announces it, until ctx ends, which is no error. A connection that is lost
 // is made again, and the last transaction is compared each time; only the
 // first one must succeed at once. onInvalidate is to be called by the
-// connection that dial makes.
+// connection that dial makes. When everything was copied, current revisions are compared as ImportServer does, first
+// all of them, and then those of each further transaction.
 func Follow(ctx context.Context, s Target, dial func(ctx context.Context, onInvalidate func(zodb.TID, []zodb.OID)) (*zeoclient.Client, error), o FollowOptions) (Imported, error) {
 	if o.Again <= 0 {
 		o.Again = time.Second
@@ -71,6 +72,8 @@ type follower struct {
 	whole bool // dangling references were looked for in everything
 	pause time.Duration
 	lag   announced
+	// changed are to be compared: all of them at first.
+	changed changedObjects
 }
 
 // progress is called after each transaction.
@@ -204,8 +207,9 @@ func (f *follower) dangling(ctx context.Context) error {
 // session is one connection.
 func (f *follower) session(ctx context.Context) error {
 	news := make(chan struct{}, 1)
-	c, err := f.dial(ctx, func(tid zodb.TID, _ []zodb.OID) {
+	c, err := f.dial(ctx, func(tid zodb.TID, oids []zodb.OID) {
 		f.lag.more(tid)
+		f.changed.add(oids...)
 		select {
 		case news <- struct{}{}:
 		default:
@@ -218,10 +222,16 @@ func (f *follower) session(ctx context.Context) error {
 	f.wasUp = true
 	f.im.src = &server{c: c, skip: f.im.skipsTransaction}
 	f.lag.first, f.lag.size = c.LastTID(), 0
+	if err := f.missed(ctx, c); err != nil {
+		return err
+	}
 	if err := f.again(ctx, f.im.run(ctx)); err != nil {
 		return err
 	}
 	for {
+		if err := f.compare(ctx, c); err != nil {
+			return err
+		}
 		if err := f.dangling(ctx); err != nil {
 			return err
 		}

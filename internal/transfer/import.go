@@ -74,6 +74,11 @@ type Imported struct {
 	Skipped      []filestorage.Skipped   `json:"skipped,omitempty"`       // the first of them
 	Dangling     int64                   `json:"dangling"`                // references to objects that do not exist
 	DanglingList []Dangling              `json:"dangling_list,omitempty"` // the first of them
+	// Of a copy of a server: objects whose current revisions were compared with those of the server, and those of them,
+	// and of the server's others, that differ.
+	Compared      int64       `json:"compared,omitempty"`
+	Differing     int64       `json:"differing,omitempty"`
+	DifferingList []Differing `json:"differing_list,omitempty"` // the first of them
 }
 
 // maxSkipped is how many parts that were passed over are listed.
@@ -82,6 +87,8 @@ const maxSkipped = 1000
 // Target is a storage that transactions of another one are copied into.
 type Target interface {
 	zodb.Storage
+	// Serial returns the serial of the newest revision of an object, also of one that is deleted; 0 if there is none.
+	Serial(ctx context.Context, oid zodb.OID) (zodb.TID, error)
 	// DiffersFromSource notes, durably, that it will not be as its source: a transaction
 	// gets another tid, or lacks something.
 	DiffersFromSource() error

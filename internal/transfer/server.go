@@ -17,6 +17,9 @@ import (
 // ErrNoIteration: the server does not let its transactions be listed.
 var ErrNoIteration = errors.New("the storage on the server has no iteration, so its transactions cannot be copied")
 
+// ErrDamagedRecord: a server gives a record out that cannot be believed.
+var ErrDamagedRecord = errors.New("damaged record")
+
 // ServerOptions of [ImportServer] and [Follow].
 type ServerOptions struct {
 	Policy   BlobPolicy     // blobs come from the server
@@ -25,11 +28,16 @@ type ServerOptions struct {
 	Load     *Load          // as in ImportOptions; Follow has none
 }
 
-// ImportServer is [Import] from a storage on a ZEO server, as it is when this begins.
+// ImportServer is [Import] from a storage on a ZEO server, as it is when this begins. Then it compares the current
+// revision of each object with that of the server, and the error matches ErrIncomplete if one differs; with Salvage it is in
+// the result alone.
 func ImportServer(ctx context.Context, s Target, c *zeoclient.Client, o ServerOptions) (Imported, error) {
 	im := newImporter(s, nil, o.Policy, o.Progress)
 	im.src, im.salvage, im.load = &server{c: c, skip: im.skipsTransaction}, o.Salvage, o.Load
 	err := im.run(ctx)
+	if err == nil {
+		err = (&agreement{im: im, c: c, last: im.result.LastTID}).compareWhole(ctx)
+	}
 	if err == nil {
 		err = im.dangling(ctx)
 	}
@@ -81,6 +89,9 @@ func (v *server) records(txn *zeoclient.Transaction) iter.Seq2[zodb.Record, erro
 	return func(yield func(zodb.Record, error) bool) {
 		blobs := make(map[zodb.OID][]byte)
 		for rec, err := range txn.Records() {
+			if err == nil && rec.TID != txn.TID {
+				err = &strayRecordError{rec.OID, rec.TID, txn.TID}
+			}
 			if err == nil && rec.Exists && filestorage.IsBlobRecord(rec.Data) {
 				if bytes.Equal(blobs[rec.OID], rec.Data) {
 					continue
@@ -96,6 +107,20 @@ func (v *server) records(txn *zeoclient.Transaction) iter.Seq2[zodb.Record, erro
 		}
 	}
 }
+
+// strayRecordError tells that a server gives a record out for that of a transaction, and another one in it: the header of the
+// record is damaged, and may be that of another object.
+type strayRecordError struct {
+	oid      zodb.OID
+	tid, txn zodb.TID
+}
+
+func (e *strayRecordError) Error() string {
+	return fmt.Sprintf("the server gives a record of object %s that names transaction %s for one of transaction %s: its header is damaged there", e.oid, e.tid, e.txn)
+}
+
+// Is matches ErrDamagedRecord.
+func (e *strayRecordError) Is(target error) bool { return target == ErrDamagedRecord }
 
 func (*server) hasBlob(rec zodb.Record) bool { return filestorage.IsBlobRecord(rec.Data) }
 

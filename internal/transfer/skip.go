@@ -22,11 +22,14 @@ func (im *importer) skipsTransaction(err error) bool {
 }
 
 func (im *importer) skipsPart(p filestorage.Skipped, err error) bool {
-	e, ok := errors.AsType[*zeoclient.ServerError](err)
-	if !ok || !im.salvage || !TellsDamage(e) {
+	if !im.salvage || err == nil {
 		return false
 	}
-	p.Reason = e.Error()
+	e, told := errors.AsType[*zeoclient.ServerError](err)
+	if damaged := told && TellsDamage(e) || errors.Is(err, ErrDamagedRecord); !damaged {
+		return false
+	}
+	p.Reason = err.Error()
 	im.skipped(p)
 	return true
 }

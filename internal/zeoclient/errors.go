@@ -3,6 +3,7 @@ package zeoclient
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dirstorage/dirstorage/internal/zeo/wire"
 	"github.com/dirstorage/dirstorage/zodb"
@@ -134,6 +135,11 @@ func text(v any) any {
 		if errs := v.Get("_errs"); errs != nil {
 			return text(errs)
 		}
+		list := make([]string, len(v))
+		for i, p := range v {
+			list[i] = fmt.Sprintf("%v=%v", p.Key, text(p.Value))
+		}
+		return strings.Join(list, " ")
 	}
 	return v
 }
