@@ -58,6 +58,7 @@ type segment struct {
 	f    vfs.File
 	seal seal
 	size int64
+	made bool // by this run, so it has its blocks
 	// Changed with Log.mu held:
 	end atomic.Int64 // behind the last frame
 	// Guarded by Log.mu:

@@ -124,7 +124,7 @@ func (l *Log) makeSegment(h header, size, txn int64) (*segment, error) {
 		return nil, errors.Join(l.poison(err), f.Close())
 	}
 	next := newSegment(h.seq, name, f, newSeal(h.identity, h.seq), size, headerSize)
-	next.written = headerSize
+	next.written, next.made = headerSize, true
 	if used {
 		next.written = size
 	}
@@ -240,13 +240,14 @@ func (l *Log) writeMark(oldest uint64) error {
 	return nil
 }
 
-// giveUp closes the first n segments and makes them spares, or removes them.
-// That they are not needed is durable. syncMu and mu must be held.
+// giveUp closes the first n segments and makes them spares, or removes them: those of
+// a run before, too, since a copy of HOME may have left holes in them, where a full disk has
+// no room for a commit. That they are not needed is durable. syncMu and mu must be held.
 func (l *Log) giveUp(n int) error {
 	var errs []error
 	for _, s := range l.segments[:n] {
 		errs = append(errs, l.closeSegment(s))
-		if s.size != l.o.SegmentSize || len(l.spares) >= l.o.Spares {
+		if s.size != l.o.SegmentSize || !s.made || len(l.spares) >= l.o.Spares {
 			l.garbage = append(l.garbage, s.path)
 			continue
 		}
